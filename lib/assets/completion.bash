@@ -1,0 +1,51 @@
+# bash completion for nydus-auth-agent
+# To use it: nydus-auth-agent show completion.bash > /etc/bash_completion.d/nydus-auth-agent
+
+_nydus_auth_agent() {
+  local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command="" i
+  local config="--config --snapshotter-config --root --system-address --fs-driver --daemon-mode
+    --check-interval --lead-time --refresh-interval --credential-renewal-interval --config-files
+    --address --log-level --log-format"
+  COMPREPLY=()
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    [[ ${COMP_WORDS[i]} == -* ]] || { command=${COMP_WORDS[i]}; break; }
+  done
+  case $before in
+    --config | --snapshotter-config | --system-address)
+      mapfile -t COMPREPLY < <(compgen -f -- "$word")
+      return
+      ;;
+    --root | --prefix)
+      mapfile -t COMPREPLY < <(compgen -d -- "$word")
+      return
+      ;;
+  esac
+  local words
+  case $before in
+    --output) words="text json" ;;
+    --fs-driver) words="fusedev fscache blockdev nodev proxy" ;;
+    --daemon-mode) words="dedicated shared none" ;;
+    --config-files) words="auto always never" ;;
+    --log-level) words="debug info warning error" ;;
+    --log-format) words="text json" ;;
+    *)
+      case $command in
+        "") words="run get explain check status demo show install uninstall version help --help" ;;
+        run | check) words="$config --help" ;;
+        get | explain) words="$config --valid-for --label --output --help" ;;
+        status) words="$config --output --help" ;;
+        demo | version) words="--output --help" ;;
+        install) words="--prefix --root --dry-run --docker-credential-helper --now --help" ;;
+        uninstall) words="--prefix --root --dry-run --purge --help" ;;
+        show)
+          words="config.toml nydus-auth-agent.service nydus-auth-agent-own-user.service
+            credential-provider-config.yaml daemonset.yaml prometheus-rules.yaml
+            grafana-dashboard.json manual nydus-auth-agent.1 completion.bash completion.zsh
+            completion.fish --help"
+          ;;
+      esac
+      ;;
+  esac
+  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+}
+complete -F _nydus_auth_agent nydus-auth-agent

@@ -1,0 +1,48 @@
+# fish completion for nydus-auth-agent
+# To use it:
+#   nydus-auth-agent show completion.fish > ~/.config/fish/completions/nydus-auth-agent.fish
+
+set -l c complete -c nydus-auth-agent
+set -l none "not __fish_seen_subcommand_from run get explain check status demo show install uninstall version help"
+set -l configured "__fish_seen_subcommand_from run get explain check status"
+set -l asking "__fish_seen_subcommand_from get explain"
+set -l placing "__fish_seen_subcommand_from install uninstall"
+
+$c -f
+$c -l help -d "tell what there is"
+$c -n $none -a run -d "run the agent until it is told to stop"
+$c -n $none -a get -d "print the credential for an image"
+$c -n $none -a explain -d "tell what every provider answers for an image, and why"
+$c -n $none -a check -d "read everything that run would, and say what is wrong"
+$c -n $none -a status -d "ask the running agent how it stands"
+$c -n $none -a demo -d "show the main job on a simulated node"
+$c -n $none -a show -d "print a text that the program carries"
+$c -n $none -a install -d "put the program, its unit and a configuration in place"
+$c -n $none -a uninstall -d "take them away again"
+$c -n $none -a version -d "print the version, and what it was built from"
+$c -n $none -a help -d "tell about a command"
+
+$c -n $configured -l config -r -F -d "our configuration file"
+$c -n $configured -l snapshotter-config -r -F -d "configuration file of the snapshotter"
+$c -n $configured -l root -r -F -d "root folder of the snapshotter"
+$c -n $configured -l system-address -r -F -d "socket of the system API"
+$c -n $configured -l fs-driver -x -a "fusedev fscache blockdev nodev proxy" -d "driver"
+$c -n $configured -l daemon-mode -x -a "dedicated shared none" -d "mode"
+$c -n $configured -l check-interval -x -d "how often to compare"
+$c -n $configured -l lead-time -x -d "how long before the end to renew"
+$c -n $configured -l refresh-interval -x -d "how often to ask when no end is known"
+$c -n $configured -l credential-renewal-interval -x -d "one setting for the three"
+$c -n $configured -l config-files -x -a "auto always never" -d "rewrite configuration files"
+$c -n $configured -l address -x -d "where metrics and health are served"
+$c -n $configured -l log-level -x -a "debug info warning error" -d "level"
+$c -n $configured -l log-format -x -a "text json" -d "form"
+$c -n $asking -l valid-for -x -d "how long it must live"
+$c -n $asking -l label -x -d "label of the snapshot"
+$c -n "__fish_seen_subcommand_from get explain status demo version" -l output -x -a "text json" -d "form of the answer"
+$c -n $placing -l prefix -r -F -d "folder above bin"
+$c -n $placing -l root -r -F -d "folder that stands for /"
+$c -n $placing -l dry-run -d "only say what would be done"
+$c -n "__fish_seen_subcommand_from install" -l docker-credential-helper -d "make the link for docker"
+$c -n "__fish_seen_subcommand_from install" -l now -d "enable and start the service"
+$c -n "__fish_seen_subcommand_from uninstall" -l purge -d "remove the configuration too"
+$c -n "__fish_seen_subcommand_from show" -a "config.toml nydus-auth-agent.service nydus-auth-agent-own-user.service credential-provider-config.yaml daemonset.yaml prometheus-rules.yaml grafana-dashboard.json manual nydus-auth-agent.1 completion.bash completion.zsh completion.fish"

@@ -1,0 +1,142 @@
+import { Command, CommanderError, Option } from "commander";
+import { AgentError, ConfigError, formatProblem, messageOf } from "../model/mod.ts";
+import { CONFIG_FLAGS, type Context, EXIT, type Flags } from "./context.ts";
+
+const DESCRIPTION = "Keeps the registry credentials of lazily pulled (nydus) images fresh.";
+
+const OUTPUT = () =>
+  new Option("--output <format>", "form of the answer").choices(["text", "json"]).default("text");
+
+/** Collects a repeatable option. */
+function append(value: string, before: string[]): string[] {
+  return [...before, value];
+}
+
+/** Commander's `--snapshotter-config <value>` for the flag `snapshotterConfig`. */
+function dashed(flag: string): string {
+  return flag.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+/** Adds the options that stand for configuration keys. */
+function withConfig(command: Command): Command {
+  command.option(
+    "--config <file>",
+    "our configuration file (default /etc/nydus-auth-agent/config.toml)",
+  );
+  for (const { name, help } of CONFIG_FLAGS) command.option(`--${dashed(name)} <value>`, help);
+  return command;
+}
+
+/** The values of those options, out of everything that commander parsed. */
+function configFlags(options: Readonly<Record<string, unknown>>): Flags {
+  const names = ["config", ...CONFIG_FLAGS.map(({ name }) => name)];
+  const flags: Record<string, string> = {};
+  for (const name of names) {
+    const value = options[name];
+    if (typeof value === "string") flags[name] = value;
+  }
+  return flags;
+}
+
+/**
+ * Runs the command that the arguments name, and returns the exit code: 0 done, 1 failed, 2 bad
+ * configuration or usage. Rejects for nothing but a defect.
+ */
+export async function runProgram(context: Context): Promise<number> {
+  const { host } = context;
+  let exitCode: number = EXIT.ok;
+  const program = commands(context, (code) => exitCode = code);
+  try {
+    await program.parseAsync([...host.args], { from: "user" });
+    return exitCode;
+  } catch (error) {
+    return report(context, error);
+  }
+}
+
+function report({ host }: Context, error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.badConfig;
+  if (error instanceof ConfigError) {
+    for (const problem of error.problems) host.err(`${formatProblem(problem)}\n`);
+    return EXIT.badConfig;
+  }
+  host.err(`nydus-auth-agent: ${messageOf(error)}\n`);
+  if (!(error instanceof AgentError)) return EXIT.failed;
+  const misuse = ["usage", "invalid-reference", "invalid-duration", "invalid-config"];
+  return misuse.includes(error.code) ? EXIT.badConfig : EXIT.failed;
+}
+
+function commands(context: Context, done: (code: number) => void): Command {
+  const { host } = context;
+  const program = new Command("nydus-auth-agent")
+    .description(DESCRIPTION)
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => host.out(text), writeErr: (text) => host.err(text) })
+    .showHelpAfterError("(--help tells more)");
+  const add = (text: string) => program.command(text).exitOverride().copyInheritedSettings(program);
+
+  withConfig(add("run")).description("Run the agent until it is told to stop.")
+    .action(async (options) => {
+      const { run } = await import("./run.ts");
+      done(await run(context, configFlags(options)));
+    });
+  addAsking(context, add, done);
+  addServing(context, add, done);
+  return program;
+}
+
+type Add = (text: string) => Command;
+
+/** Commands that ask for a credential or for how things stand. */
+function addAsking(context: Context, add: Add, done: (code: number) => void): void {
+  const asking = (text: string) =>
+    withConfig(add(text)).argument("<ref>", "image reference")
+      .option("--valid-for <duration>", "how long it must live, such as 4h")
+      .option("--label <key=value>", "a label of the snapshot; repeatable", append, [])
+      .addOption(OUTPUT());
+  asking("get").description("Print the credential for an image.")
+    .action(async (ref, options) => {
+      const { get } = await import("./get.ts");
+      const { label: labels, validFor, output } = options;
+      done(await get(context, configFlags(options), { ref, labels, validFor, output }));
+    });
+  asking("explain").description("Tell what every provider answers for an image, and why.")
+    .action(async (ref, options) => {
+      const { explain } = await import("./explain.ts");
+      const { label: labels, validFor, output } = options;
+      done(await explain(context, configFlags(options), { ref, labels, validFor, output }));
+    });
+  withConfig(add("check")).description("Read everything that `run` would, and say what is wrong.")
+    .action(async (options) => {
+      const { check } = await import("./check.ts");
+      done(await check(context, configFlags(options)));
+    });
+  withConfig(add("status")).addOption(OUTPUT()).description("Ask the running agent how it stands.")
+    .action(async (options) => {
+      const { status } = await import("./status.ts");
+      done(await status(context, configFlags(options), { output: options.output }));
+    });
+}
+
+/** Commands about the program itself, and the simulated node. */
+function addServing(context: Context, add: Add, done: (code: number) => void): void {
+  add("version").description("Print the version, and what it was built from.")
+    .addOption(OUTPUT())
+    .action(async ({ output }) => {
+      const { version } = await import("./version.ts");
+      done(version(context, output));
+    });
+  add("demo").description("Show the main job on a simulated node, in about 20 seconds.")
+    .addOption(OUTPUT())
+    .action(async ({ output }) => {
+      const { demo } = await import("./demo_command.ts");
+      done(await demo(context, { output }));
+    });
+  add("simnode-daemon").description("One nydusd of the simulated node.")
+    .allowUnknownOption().allowExcessArguments().argument("[args...]")
+    .helpOption(false)
+    .action(async (args: string[]) => {
+      const { runSimDaemon } = await import("../simnode/mod.ts");
+      done(await runSimDaemon(args));
+    });
+}

@@ -1,0 +1,140 @@
+import { AgentError, messageOf } from "../model/mod.ts";
+import {
+  findSystemctl,
+  type InstallationPorts,
+  type InstallPaths,
+  installPaths,
+  PROGRAM,
+  runSteps,
+  type Step,
+  systemctlSays,
+  systemctlStep,
+} from "./installation.ts";
+
+/** What to take away, and where. */
+export interface UninstallOptions {
+  /** Folder above `bin`. */
+  readonly prefix: string;
+  /** Folder that stands for `/`; empty for this machine. */
+  readonly root: string;
+  /** Only say what would be done. */
+  readonly dryRun: boolean;
+  /** Remove the configuration too. */
+  readonly purge: boolean;
+}
+
+/**
+ * Stops and disables the service, and removes what `install` put there; the configuration stays
+ * unless `purge` is set. What is not there, or is not ours, is left. When a step fails, everything
+ * is taken back.
+ *
+ * @returns The exit code: 0, 1 when it failed, 2 when the options make no sense.
+ */
+export async function uninstall(
+  options: UninstallOptions,
+  ports: InstallationPorts,
+): Promise<number> {
+  try {
+    const paths = installPaths(options);
+    const steps = [
+      ...await stopSteps(options, ports, paths),
+      ...await fileSteps(options, ports, paths),
+      ...await reloadSteps(options, ports, paths),
+    ];
+    if (steps.length === 0) ports.out("nothing is installed here");
+    if (options.dryRun) {
+      steps.forEach((step) => ports.out(`would ${step.what}`));
+      return 0;
+    }
+    await runSteps(steps, ports);
+    if (!options.purge && await ports.files.look(paths.config) !== undefined) {
+      ports.out(`kept: ${paths.config} (--purge removes it)`);
+    }
+    return 0;
+  } catch (error) {
+    ports.err(`nydus-auth-agent: ${messageOf(error)}`);
+    return error instanceof AgentError && error.code === "usage" ? 2 : 1;
+  }
+}
+
+async function stopSteps(
+  { root }: UninstallOptions,
+  ports: InstallationPorts,
+  { unit }: InstallPaths,
+): Promise<Step[]> {
+  if (root !== "" || await ports.files.look(unit) === undefined) return [];
+  const systemctl = await findSystemctl(ports.files);
+  if (systemctl === undefined) return [];
+  const name = `${PROGRAM}.service`;
+  const steps: Step[] = [];
+  if (await systemctlSays(ports, systemctl, "is-active")) {
+    steps.push(systemctlStep(ports, systemctl, ["stop", name], ["start", name]));
+  }
+  if (await systemctlSays(ports, systemctl, "is-enabled")) {
+    steps.push(systemctlStep(ports, systemctl, ["disable", name], ["enable", name]));
+  }
+  return steps;
+}
+
+async function reloadSteps(
+  { root }: UninstallOptions,
+  ports: InstallationPorts,
+  { unit }: InstallPaths,
+): Promise<Step[]> {
+  if (root !== "" || await ports.files.look(unit) === undefined) return [];
+  const systemctl = await findSystemctl(ports.files);
+  return systemctl === undefined ? [] : [systemctlStep(ports, systemctl, ["daemon-reload"])];
+}
+
+async function fileSteps(
+  { purge }: UninstallOptions,
+  { files, out }: InstallationPorts,
+  paths: InstallPaths,
+): Promise<Step[]> {
+  const steps: Step[] = [];
+  if (await files.look(paths.unit) !== undefined) steps.push(removeStep(files, paths.unit));
+  const link = await files.look(paths.credentialHelper);
+  if (link?.kind === "symlink" && link.linkTarget === PROGRAM) {
+    steps.push(removeStep(files, paths.credentialHelper));
+  } else if (link !== undefined) {
+    out(`left: ${paths.credentialHelper} (not ours)`);
+  }
+  if (await files.look(paths.binary) !== undefined) steps.push(removeStep(files, paths.binary));
+  if (!purge) return steps;
+  if (await files.look(paths.config) !== undefined) steps.push(removeStep(files, paths.config));
+  const others = await files.look(paths.configFolder) === undefined
+    ? undefined
+    : (await files.list(paths.configFolder)).filter((name) => !paths.config.endsWith(`/${name}`));
+  if (others?.length === 0) steps.push(removeFolderStep(files, paths.configFolder));
+  else if (others !== undefined) out(`left: ${paths.configFolder} (it holds files of others)`);
+  return steps;
+}
+
+// Moved aside first and removed at the end, so that it can be brought back.
+function removeStep(files: InstallationPorts["files"], path: string): Step {
+  return {
+    what: `remove ${path}`,
+    async apply(undoable) {
+      const aside = await files.keepAside(path);
+      undoable({
+        async undo() {
+          await files.move(aside, path);
+          if (await files.look(aside) !== undefined) await files.remove(aside);
+        },
+        settle: () => files.remove(aside),
+      });
+      await files.remove(path);
+    },
+  };
+}
+
+// The folder goes when everything else is settled: until then it holds what was moved aside.
+function removeFolderStep(files: InstallationPorts["files"], path: string): Step {
+  return {
+    what: `remove the folder ${path}`,
+    apply(undoable) {
+      undoable({ undo: () => Promise.resolve(), settle: () => files.remove(path) });
+      return Promise.resolve();
+    },
+  };
+}

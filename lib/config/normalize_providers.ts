@@ -1,0 +1,72 @@
+import type { ProvidersConfig } from "./agent_config.ts";
+import type { Said } from "./said.ts";
+import { type Findings, valueOr } from "./settings.ts";
+
+/** Which providers there are: ours over the snapshotter's, and no plugins without their paths. */
+export function normalizeProviders(said: Said, findings: Findings): ProvidersConfig {
+  const { settings, snapshotter } = said;
+  const imageService = snapshotter?.["remote.auth.image_service_address"]?.value;
+  const dockerConfig = settings["providers.docker.config"]?.value;
+  const kubeconfig = settings["providers.kubesecret.kubeconfig"]?.value ??
+    snapshotter?.["remote.auth.kubeconfig_path"]?.value;
+  return {
+    labels: { enabled: valueOr(settings, "providers.labels.enabled") },
+    cri: {
+      enabled: settings["providers.cri.enabled"]?.value ??
+        snapshotter?.["remote.auth.enable_cri_keychain"]?.value ?? false,
+      ...(imageService === undefined ? {} : { imageServiceSocket: imageService }),
+    },
+    docker: {
+      enabled: valueOr(settings, "providers.docker.enabled"),
+      ...(dockerConfig === undefined ? {} : { configPath: dockerConfig }),
+      helperTimeoutMs: valueOr(settings, "providers.docker.helper_timeout"),
+    },
+    kubelet: normalizeKubelet(said, findings),
+    kubesecret: {
+      enabled: settings["providers.kubesecret.enabled"]?.value ??
+        snapshotter?.["remote.auth.enable_kubeconfig_keychain"]?.value ?? false,
+      ...(kubeconfig === undefined ? {} : { kubeconfigPath: kubeconfig }),
+    },
+  };
+}
+
+function normalizeKubelet(
+  { settings, snapshotter }: Said,
+  { problems, warnings }: Findings,
+): ProvidersConfig["kubelet"] {
+  const ourPaths = [settings["providers.kubelet.config"], settings["providers.kubelet.bin_dir"]];
+  const config = ourPaths[0] ?? snapshotter?.["remote.auth.credential_provider_config"];
+  const binDir = ourPaths[1] ?? snapshotter?.["remote.auth.credential_provider_bin_dir"];
+  const explicit = settings["providers.kubelet.enabled"];
+  const theirs = snapshotter?.["remote.auth.enable_kubelet_credential_providers"];
+  const bothOurs = ourPaths.every((path) => path !== undefined);
+  const enabled = explicit?.value ?? (bothOurs || theirs?.value === true);
+  const missing = [
+    { found: config, ours: "config", theirs: "credential_provider_config" },
+    { found: binDir, ours: "bin_dir", theirs: "credential_provider_bin_dir" },
+  ].filter(({ found }) => found === undefined);
+  for (const key of enabled ? missing : []) {
+    const file = (explicit ?? theirs)?.origin.file ?? "";
+    const ours = `providers.kubelet.${key.ours}`;
+    const place = explicit === undefined ? `remote.auth.${key.theirs}` : ours;
+    // A path that was given and refused is not missing.
+    if (problems.some((known) => known.place === ours || known.place.endsWith(key.theirs))) {
+      continue;
+    }
+    const problem = "it is missing, and the kubelet's plugins are enabled";
+    problems.push({ file, place, problem, mend: `set ${ours}, or switch the provider off` });
+  }
+  for (const path of enabled || explicit !== undefined ? [] : ourPaths) {
+    if (path === undefined) continue;
+    const problem = "it has no effect, because the kubelet's plugins are not enabled";
+    const mend = "set both providers.kubelet.config and providers.kubelet.bin_dir";
+    warnings.push({ ...path.origin, problem, mend });
+  }
+  return {
+    enabled,
+    configPath: enabled ? config?.value ?? "" : "",
+    binDir: enabled ? binDir?.value ?? "" : "",
+    timeoutMs: valueOr(settings, "providers.kubelet.timeout"),
+    maxParallel: valueOr(settings, "providers.kubelet.max_parallel"),
+  };
+}

@@ -1,0 +1,81 @@
+import { key } from "./key.ts";
+
+const PROVIDER_LIMIT = { kind: "duration", minMs: 100, maxMs: 600_000 } as const;
+
+/** The keys of `[providers.…]`. */
+export const PROVIDER_KEYS = [
+  key("providers.labels.enabled", { kind: "boolean" }, {
+    default: true,
+    field: "providers.labels.enabled",
+    description: "Take credentials from the labels of a request.",
+  }),
+  key("providers.cri.enabled", { kind: "boolean" }, {
+    defaultNote: "the snapshotter's `enable_cri_keychain`",
+    example: false,
+    field: "providers.cri.enabled",
+    description: "Take credentials that were seen in CRI pulls.",
+  }),
+  key("providers.docker.enabled", { kind: "boolean" }, {
+    default: true,
+    field: "providers.docker.enabled",
+    description: "Take credentials from docker's configuration and its credential helpers.",
+  }),
+  key("providers.docker.config", { kind: "path" }, {
+    defaultNote: "`$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`",
+    example: "/root/.docker/config.json",
+    flag: "dockerConfig",
+    field: "providers.docker.configPath",
+    description: "Docker's configuration file.",
+  }),
+  key("providers.docker.helper_timeout", PROVIDER_LIMIT, {
+    default: "30s",
+    field: "providers.docker.helperTimeoutMs",
+    description: "After this time a credential helper is stopped.",
+  }),
+  key("providers.kubelet.enabled", { kind: "boolean" }, {
+    defaultNote: "true when both paths below are set, else the snapshotter's " +
+      "`enable_kubelet_credential_providers`",
+    example: false,
+    field: "providers.kubelet.enabled",
+    description: "Run the kubelet's credential provider plugins.",
+  }),
+  key("providers.kubelet.config", { kind: "path" }, {
+    defaultNote: "the snapshotter's `credential_provider_config`",
+    example: "/etc/nydus/credential-provider-config.yaml",
+    flag: "credentialProviderConfig",
+    field: "providers.kubelet.configPath",
+    description: "The `CredentialProviderConfig` file, YAML or JSON.",
+  }),
+  key("providers.kubelet.bin_dir", { kind: "path" }, {
+    defaultNote: "the snapshotter's `credential_provider_bin_dir`",
+    example: "/usr/local/bin/credential-providers",
+    flag: "credentialProviderBinDir",
+    field: "providers.kubelet.binDir",
+    description: "The folder with the plugins.",
+  }),
+  key("providers.kubelet.timeout", PROVIDER_LIMIT, {
+    default: "1m",
+    field: "providers.kubelet.timeoutMs",
+    description: "After this time a plugin, and all that it started, is stopped.",
+  }),
+  key("providers.kubelet.max_parallel", { kind: "integer", min: 1, max: 64 }, {
+    default: 4,
+    field: "providers.kubelet.maxParallel",
+    description: "How many plugins run side by side at most.",
+  }),
+  key("providers.kubesecret.enabled", { kind: "boolean" }, {
+    defaultNote: "the snapshotter's `enable_kubeconfig_keychain`",
+    example: false,
+    field: "providers.kubesecret.enabled",
+    description: "Take credentials from pull secrets in the Kubernetes API.",
+  }),
+  key("providers.kubesecret.kubeconfig", { kind: "path" }, {
+    defaultNote:
+      "the snapshotter's `kubeconfig_path`; else `$KUBECONFIG`, `~/.kube/config` or the pod's " +
+      "service account",
+    example: "/etc/kubernetes/kubelet.conf",
+    flag: "kubeconfig",
+    field: "providers.kubesecret.kubeconfigPath",
+    description: "The kubeconfig to reach the Kubernetes API with.",
+  }),
+] as const;

@@ -1,0 +1,86 @@
+import { DAEMON_MODES, FS_DRIVERS } from "./keys.ts";
+import { describeType, type KeyType, tomlLiteral, type ValueOf } from "./key_types.ts";
+import { isTable, type TomlTable } from "./load.ts";
+import type { Findings, Setting } from "./settings.ts";
+import { describeFound, readValue } from "./values.ts";
+
+const BOOLEAN = { kind: "boolean" } as const;
+const PATH = { kind: "path" } as const;
+
+/**
+ * What we take out of the snapshotter's file. Names, defaults and meanings are those of
+ * https://github.com/containerd/nydus-snapshotter/blob/a7a1f071/config/config.go
+ */
+const TAKEN = {
+  "root": PATH,
+  "daemon_mode": { kind: "choice", choices: DAEMON_MODES },
+  "daemon.fs_driver": { kind: "choice", choices: FS_DRIVERS },
+  "system.enable": BOOLEAN,
+  "system.address": PATH,
+  "remote.auth.enable_kubeconfig_keychain": BOOLEAN,
+  "remote.auth.kubeconfig_path": PATH,
+  "remote.auth.enable_cri_keychain": BOOLEAN,
+  "remote.auth.image_service_address": PATH,
+  "remote.auth.enable_kubelet_credential_providers": BOOLEAN,
+  "remote.auth.credential_provider_config": PATH,
+  "remote.auth.credential_provider_bin_dir": PATH,
+  "remote.auth.credential_renewal_interval": {
+    kind: "duration",
+    minMs: -Infinity,
+    maxMs: Infinity,
+    nanoseconds: true,
+  },
+  "remote.mirrors_config.dir": PATH,
+  "experimental.enable_backend_source": BOOLEAN,
+} as const satisfies Record<string, KeyType>;
+
+/** Key paths that we take out of the snapshotter's configuration file. */
+export const SNAPSHOTTER_KEY_PATHS: readonly string[] = Object.keys(TAKEN);
+
+/** What the snapshotter's file says, of what concerns us. */
+export type SnapshotterSettings = {
+  readonly [Path in keyof typeof TAKEN]?: Setting<ValueOf<(typeof TAKEN)[Path]>>;
+};
+
+/**
+ * Reads the keys that we take and ignores every other. As the snapshotter does, an empty text
+ * counts as not set.
+ */
+export function readSnapshotterTables(
+  file: string,
+  tables: TomlTable,
+  { problems }: Findings,
+): SnapshotterSettings {
+  const wrongTables = new Set<string>();
+  const lookUp = (path: string): unknown => {
+    const names = path.split(".");
+    let found: unknown = tables;
+    for (const [depth, name] of names.entries()) {
+      if (!isTable(found)) {
+        const place = names.slice(0, depth).join(".");
+        if (!wrongTables.has(place)) {
+          wrongTables.add(place);
+          const problem = `found ${describeFound(found)}, wanted a table`;
+          problems.push({ file, place, problem, mend: `write [${place}]` });
+        }
+        return undefined;
+      }
+      found = Object.hasOwn(found, name) ? found[name] : undefined;
+      if (found === undefined) return undefined;
+    }
+    return found;
+  };
+  const entries = Object.entries(TAKEN).flatMap(([path, type]) => {
+    const raw = lookUp(path);
+    if (raw === undefined || raw === "") return [];
+    const origin = { file, place: path };
+    const result = readValue(type, raw);
+    if (result.kind === "value") return [[path, { value: result.value, origin }] as const];
+    const mend = result.instead === undefined
+      ? `the snapshotter wants ${describeType(type)}`
+      : `for example ${tomlLiteral(result.instead)}`;
+    problems.push({ ...origin, problem: result.problem, mend });
+    return [];
+  });
+  return Object.fromEntries(entries) as SnapshotterSettings;
+}

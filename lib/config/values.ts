@@ -1,0 +1,137 @@
+import { isAbsolute } from "@std/path";
+import { messageOf, parseDurationMs, parseImageReference } from "../model/mod.ts";
+import { describeMs, describeType, type KeyType, type RawValue } from "./key_types.ts";
+
+/** A value that was read, or what is wrong with it and what would be right instead. */
+export type ReadResult =
+  | { readonly kind: "value"; readonly value: unknown }
+  | { readonly kind: "problem"; readonly problem: string; readonly instead?: RawValue };
+
+const NUMBER = /^[+-]?\d+$/;
+
+/**
+ * Text of a flag or environment variable as the value that TOML would hold, where it has the form
+ * of one; otherwise the text, for {@linkcode readValue} to complain about.
+ */
+export function rawFromText(type: KeyType, text: string): RawValue {
+  if (type.kind === "boolean" && (text === "true" || text === "false")) return text === "true";
+  if (type.kind === "integer" && NUMBER.test(text)) return Number(text);
+  return text;
+}
+
+/** What was found, in a few words; texts are quoted and cut. */
+export function describeFound(raw: unknown): string {
+  if (typeof raw === "string") {
+    return `the text ${JSON.stringify(raw.length > 80 ? `${raw.slice(0, 80)}…` : raw)}`;
+  }
+  if (typeof raw === "number") return `the number ${raw}`;
+  if (typeof raw === "boolean") return String(raw);
+  if (Array.isArray(raw)) return "an array";
+  return raw instanceof Date ? "a date or time" : "a table";
+}
+
+/**
+ * Reads one value: checks type and bounds, and turns it into what `ValueOf` says (durations into
+ * milliseconds, addresses into host and port). Never throws.
+ */
+export function readValue(type: KeyType, raw: unknown): ReadResult {
+  switch (type.kind) {
+    case "boolean":
+      return typeof raw === "boolean" ? { kind: "value", value: raw } : unwanted(type, raw);
+    case "integer":
+      return Number.isInteger(raw) && (raw as number) >= type.min && (raw as number) <= type.max
+        ? { kind: "value", value: raw }
+        : unwanted(type, raw);
+    case "duration":
+      return readDuration(type, raw);
+    case "choice":
+      return typeof raw === "string" && type.choices.includes(raw)
+        ? { kind: "value", value: raw }
+        : unwanted(type, raw);
+    case "path":
+      return readPath(type, raw);
+    case "address":
+      return readAddress(type, raw);
+    case "reference":
+      return readReference(type, raw);
+    case "daemon-id":
+      return typeof raw === "string" && DAEMON_ID.test(raw)
+        ? { kind: "value", value: raw }
+        : unwanted(type, raw);
+    default:
+      return type satisfies never;
+  }
+}
+
+/** What a daemon may be called: it becomes part of keys and labels, so it holds no slash. */
+export const DAEMON_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+
+function unwanted(type: KeyType, raw: unknown, instead?: RawValue): ReadResult {
+  return {
+    kind: "problem",
+    problem: `found ${describeFound(raw)}, wanted ${describeType(type)}`,
+    ...(instead === undefined ? {} : { instead }),
+  };
+}
+
+function readDuration(type: KeyType & { kind: "duration" }, raw: unknown): ReadResult {
+  if (type.auto && raw === "auto") return { kind: "value", value: "auto" };
+  let ms: number;
+  if (typeof raw === "string") {
+    try {
+      ms = parseDurationMs(raw);
+    } catch {
+      return unwanted(type, raw);
+    }
+  } else if (type.nanoseconds && Number.isInteger(raw)) {
+    ms = Number(raw) / 1_000_000;
+  } else {
+    const seconds = typeof raw === "number" && Number.isInteger(raw) && raw > 0;
+    return unwanted(type, raw, seconds && inBounds(type, raw * 1_000) ? `${raw}s` : undefined);
+  }
+  return inBounds(type, ms) ? { kind: "value", value: ms } : unwanted(
+    type,
+    raw,
+    describeMs(ms < type.minMs ? type.minMs : type.maxMs),
+  );
+}
+
+function inBounds(type: KeyType & { kind: "duration" }, ms: number): boolean {
+  return (type.zero === true && ms === 0) || (ms >= type.minMs && ms <= type.maxMs);
+}
+
+function readPath(type: KeyType & { kind: "path" }, raw: unknown): ReadResult {
+  if (typeof raw !== "string") return unwanted(type, raw);
+  if (type.off && (raw === "" || raw === "off")) return { kind: "value", value: "off" };
+  if (raw.includes("\0")) return unwanted(type, raw);
+  if (isAbsolute(raw)) return { kind: "value", value: raw };
+  if (raw === "") return unwanted(type, raw);
+  return {
+    kind: "problem",
+    problem: `found the relative path ${JSON.stringify(raw)}, wanted ${describeType(type)}`,
+  };
+}
+
+const ADDRESS = /^(?:\[(?<v6>[0-9A-Fa-f:.]+)\]|(?<host>[A-Za-z0-9._-]*)):(?<port>\d{1,5})$/;
+
+function readAddress(type: KeyType, raw: unknown): ReadResult {
+  if (raw === "" || raw === "off") return { kind: "value", value: "off" };
+  const parts = typeof raw === "string" ? ADDRESS.exec(raw)?.groups : undefined;
+  const port = Number(parts?.port);
+  if (parts === undefined || port > 65_535) {
+    return unwanted(type, raw, typeof raw === "number" ? `127.0.0.1:${raw}` : undefined);
+  }
+  const hostname = parts.v6 ?? (parts.host === "" ? "0.0.0.0" : parts.host);
+  if (parts.v6 !== undefined && !URL.canParse(`http://[${parts.v6}]/`)) return unwanted(type, raw);
+  return { kind: "value", value: { hostname, port } };
+}
+
+function readReference(type: KeyType, raw: unknown): ReadResult {
+  if (typeof raw !== "string") return unwanted(type, raw);
+  try {
+    parseImageReference(raw);
+    return { kind: "value", value: raw };
+  } catch (error) {
+    return { kind: "problem", problem: messageOf(error) };
+  }
+}

@@ -1,0 +1,64 @@
+/** What the operating system gives to a program: its words, its signals, its standard streams. */
+export interface Host {
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd: string;
+  readonly pid: number;
+  /** The binary that runs: ours when compiled, deno's otherwise. */
+  readonly execPath: string;
+  /** Whether this is the compiled binary. */
+  readonly standalone: boolean;
+  readonly denoVersion: string;
+  readonly stdoutIsTerminal: boolean;
+  out(text: string): void;
+  err(text: string): void;
+  /** Calls back at each of these signals, until disposed. */
+  onSignal(names: readonly HostSignal[], received: (name: HostSignal) => void): Disposable;
+  residentBytes(): number;
+  /** The command that runs this very program again. */
+  selfCommand(mainUrl: string): readonly string[];
+}
+
+/** The signals that the agent listens to. */
+export type HostSignal = "SIGTERM" | "SIGINT" | "SIGHUP";
+
+const encoder = new TextEncoder();
+
+function writeAll(stream: { writeSync(data: Uint8Array): number }, text: string): void {
+  let rest = encoder.encode(text);
+  try {
+    while (rest.length > 0) rest = rest.subarray(stream.writeSync(rest));
+  } catch (error) {
+    // Whoever read us has gone: there is nobody to tell.
+    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+  }
+}
+
+/** The real host. */
+export function systemHost(): Host {
+  return {
+    args: Deno.args,
+    env: Deno.env.toObject(),
+    cwd: Deno.cwd(),
+    pid: Deno.pid,
+    execPath: Deno.execPath(),
+    standalone: Deno.build.standalone,
+    denoVersion: Deno.version.deno,
+    stdoutIsTerminal: Deno.stdout.isTerminal(),
+    out: (text) => writeAll(Deno.stdout, text),
+    err: (text) => writeAll(Deno.stderr, text),
+    onSignal(names, received) {
+      const listeners = names.map((name) => {
+        const listener = () => received(name);
+        Deno.addSignalListener(name, listener);
+        return () => Deno.removeSignalListener(name, listener);
+      });
+      return { [Symbol.dispose]: () => listeners.forEach((remove) => remove()) };
+    },
+    residentBytes: () => Deno.memoryUsage().rss,
+    selfCommand: (mainUrl) =>
+      Deno.build.standalone
+        ? [Deno.execPath()]
+        : [Deno.execPath(), "run", "-A", "--quiet", new URL(mainUrl).pathname],
+  };
+}

@@ -1,0 +1,153 @@
+import { basename, dirname, join } from "@std/path";
+import { AgentError, type InstalledFile, type InstallFiles } from "../model/mod.ts";
+
+/** File operations of an installation, on the real file system. */
+export function systemInstallFiles(): InstallFiles {
+  return {
+    look: (path) => guarded("look at", path, () => look(path)),
+    readText: (path) => guarded("read", path, () => Deno.readTextFile(path)),
+    sameBytes: (a, b) => guarded("compare", b, () => sameBytes(a, b)),
+    makeDirectory: (path, mode) =>
+      guarded("make the folder", path, async () => {
+        await Deno.mkdir(path, { mode });
+        // The mask of the process counts for mkdir, and would take away what is meant.
+        await Deno.chmod(path, mode);
+      }),
+    copyFile: (from, to, mode) =>
+      guarded("write", to, () => replaceFile(to, mode, (file) => copyBytes(from, file))),
+    writeText: (path, text, mode) =>
+      guarded(
+        "write",
+        path,
+        () => replaceFile(path, mode, (file) => writeAll(file, new TextEncoder().encode(text))),
+      ),
+    makeLink: (path, target) =>
+      guarded("link", path, () => {
+        const temporary = temporaryName(path);
+        return replaceBy(temporary, path, () => Deno.symlink(target, temporary));
+      }),
+    keepAside: (path) =>
+      guarded("keep a copy of", path, async () => {
+        const aside = temporaryName(path);
+        const found = await look(path);
+        if (found?.kind === "symlink") await Deno.symlink(found.linkTarget ?? "", aside);
+        else await Deno.link(path, aside);
+        return aside;
+      }),
+    move: (from, to) => guarded("replace", to, () => Deno.rename(from, to)),
+    remove: (path) => guarded("remove", path, () => Deno.remove(path)),
+    list: (path) =>
+      guarded("list", path, async () => {
+        const entries = await Array.fromAsync(Deno.readDir(path));
+        return entries.map((entry) => entry.name).sort();
+      }),
+  };
+}
+
+async function look(path: string): Promise<InstalledFile | undefined> {
+  let info: Deno.FileInfo;
+  try {
+    info = await Deno.lstat(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+  if (info.isSymlink) return { kind: "symlink", linkTarget: await Deno.readLink(path) };
+  return { kind: info.isFile ? "file" : info.isDirectory ? "directory" : "other" };
+}
+
+async function sameBytes(a: string, b: string): Promise<boolean> {
+  using first = await Deno.open(a);
+  using second = await Deno.open(b);
+  if ((await first.stat()).size !== (await second.stat()).size) return false;
+  const left = new Uint8Array(1 << 20);
+  const right = new Uint8Array(left.length);
+  while (true) {
+    const count = await fill(first, left);
+    if (count !== await fill(second, right)) return false;
+    if (count === 0) return true;
+    for (let i = 0; i < count; i++) if (left[i] !== right[i]) return false;
+  }
+}
+
+async function fill(file: Deno.FsFile, buffer: Uint8Array): Promise<number> {
+  let count = 0;
+  while (count < buffer.length) {
+    const more = await file.read(buffer.subarray(count));
+    if (more === null) break;
+    count += more;
+  }
+  return count;
+}
+
+async function copyBytes(from: string, to: Deno.FsFile): Promise<void> {
+  using source = await Deno.open(from);
+  const buffer = new Uint8Array(1 << 20);
+  while (true) {
+    const count = await fill(source, buffer);
+    if (count === 0) return;
+    await writeAll(to, buffer.subarray(0, count));
+  }
+}
+
+async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
+  let rest = bytes;
+  while (rest.length > 0) rest = rest.subarray(await file.write(rest));
+}
+
+function replaceFile(
+  path: string,
+  mode: number,
+  fill: (file: Deno.FsFile) => Promise<void>,
+): Promise<void> {
+  const temporary = temporaryName(path);
+  return replaceBy(temporary, path, async () => {
+    using file = await Deno.open(temporary, { write: true, createNew: true, mode: 0o600 });
+    await fill(file);
+    await file.sync();
+    await Deno.chmod(temporary, mode);
+  });
+}
+
+// Nothing half made stays behind: the temporary file becomes `path`, or goes.
+async function replaceBy(
+  temporary: string,
+  path: string,
+  make: () => Promise<void>,
+): Promise<void> {
+  try {
+    await make();
+    await Deno.rename(temporary, path);
+  } catch (error) {
+    await Deno.remove(temporary).catch(() => {});
+    throw error;
+  }
+}
+
+function temporaryName(path: string): string {
+  return join(dirname(path), `.${basename(path)}.${crypto.randomUUID().slice(0, 8)}.tmp`);
+}
+
+async function guarded<T>(action: string, path: string, run: () => Promise<T>): Promise<T> {
+  try {
+    return await run();
+  } catch (error) {
+    throw new AgentError("io", `${action} ${path}: ${explain(error)}`, { cause: error });
+  }
+}
+
+// The system's reason in a few words, with what a person can do about it.
+function explain(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  if (/os error 30\b/.test(text)) {
+    return "the file system is read-only (choose another --prefix, or mount it for writing)";
+  }
+  if (/os error (?:28|122)\b/.test(text)) return "no space left (free some and run this again)";
+  if (/os error (?:1|13)\b/.test(text)) return "no permission (run this as root)";
+  if (/os error (?:20|21)\b/.test(text)) {
+    return "something else is in the way (move it aside and run this again)";
+  }
+  if (/os error 39\b/.test(text)) return "the folder is not empty";
+  if (/os error 2\b/.test(text)) return "there is no such file or folder";
+  return text;
+}

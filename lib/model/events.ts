@@ -1,0 +1,95 @@
+import type { ConfigProblem } from "./errors.ts";
+import type { DaemonState, DeliveryOutcome, DeliveryState } from "./instance.ts";
+import type { ProviderName, ReasonCode } from "./provider.ts";
+
+/** What an execution of a plugin or helper came to. */
+export type ExecutionResult = "success" | "none" | "failure" | "timeout";
+
+/** Everything that the stages tell the world. No event holds a secret or a user name. */
+export type AgentEvent =
+  | {
+    readonly kind: "provider-asked";
+    readonly provider: ProviderName;
+    readonly image: string;
+    readonly outcome: "found" | "none" | "failed";
+    readonly reason: ReasonCode;
+    readonly detail?: string;
+    readonly durationMs: number;
+  }
+  | {
+    readonly kind: "plugin-executed";
+    readonly provider: ProviderName;
+    readonly plugin: string;
+    readonly result: ExecutionResult;
+    readonly durationMs: number;
+    readonly detail?: string;
+  }
+  | {
+    readonly kind: "credential-renewed";
+    readonly image: string;
+    readonly provider: ProviderName;
+    readonly changed: boolean;
+    readonly fingerprint: string;
+    readonly softExpiresAtMs?: number;
+    readonly hardExpiresAtMs?: number;
+    readonly dueAtMs?: number;
+  }
+  | {
+    readonly kind: "renewal-failed";
+    readonly image: string;
+    readonly provider?: ProviderName;
+    readonly reason: ReasonCode;
+    readonly detail: string;
+    readonly expired: boolean;
+    readonly nextAttemptAtMs: number;
+  }
+  | { readonly kind: "credential-evicted"; readonly image: string }
+  | { readonly kind: "credential-adopted"; readonly image: string; readonly fingerprint: string }
+  | {
+    readonly kind: "delivery-attempted";
+    readonly daemonId: string;
+    readonly snapshotId: string;
+    readonly image: string;
+    readonly outcome: DeliveryOutcome;
+    readonly durationMs: number;
+  }
+  | {
+    readonly kind: "delivery-state-changed";
+    readonly daemonId: string;
+    readonly snapshotId: string;
+    readonly image: string;
+    readonly from: DeliveryState;
+    readonly to: DeliveryState;
+    readonly detail?: string;
+  }
+  | {
+    readonly kind: "daemon-state-changed";
+    readonly daemonId: string;
+    readonly from?: DaemonState;
+    readonly to: DaemonState | "gone";
+    readonly detail?: string;
+  }
+  | {
+    readonly kind: "discovery-problem";
+    readonly source: string;
+    readonly subject: string;
+    readonly detail: string;
+  }
+  | { readonly kind: "discovery-recovered"; readonly source: string; readonly subject: string }
+  | {
+    readonly kind: "reconcile-finished";
+    readonly trigger: string;
+    readonly durationMs: number;
+    readonly daemons: number;
+    readonly instances: number;
+    readonly images: number;
+  }
+  | { readonly kind: "source-changed"; readonly source: string; readonly path: string }
+  | { readonly kind: "config-loaded"; readonly hash: string; readonly files: readonly string[] }
+  | { readonly kind: "config-refused"; readonly problems: readonly ConfigProblem[] }
+  | { readonly kind: "warning"; readonly code: string; readonly text: string };
+
+/** Hears of everything. Must not throw, must not take long. */
+export interface Observer {
+  notify(event: AgentEvent): void;
+}

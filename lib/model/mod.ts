@@ -1,0 +1,19 @@
+/**
+ * The words: image references, patterns, durations, credentials, instances, answers and ports.
+ * Every room speaks them, so they import nothing and decide nothing about how the agent works.
+ *
+ * @module
+ */
+export * from "./credential.ts";
+export * from "./duration.ts";
+export * from "./errors.ts";
+export * from "./events.ts";
+export * from "./image_reference.ts";
+export * from "./install_files.ts";
+export * from "./instance.ts";
+export * from "./match_images.ts";
+export * from "./ports.ts";
+export * from "./provider.ts";
+export * from "./secret.ts";
+export * from "./status.ts";
+export * from "./token_expiry.ts";

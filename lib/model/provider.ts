@@ -1,0 +1,142 @@
+import type { Credential } from "./credential.ts";
+import type { ImageReference } from "./image_reference.ts";
+import type { CallOptions } from "./ports.ts";
+
+/** The providers of the chain, in its order. */
+export const PROVIDER_NAMES = ["labels", "cri", "docker", "kubelet", "kubesecret"] as const;
+/** The name of a provider in the chain. */
+export type ProviderName = (typeof PROVIDER_NAMES)[number];
+
+/** Every reason that a provider can give, with its meaning. Closed: no branch without a code. */
+export const REASON_CODES = {
+  // found
+  "found": "a credential was found",
+  "found-in-cache": "a credential was found in the provider's own cache",
+  "shared-execution": "another caller's execution of the same plugin and scope answered",
+  // none
+  "no-labels": "the request carries no pull labels",
+  "incomplete-labels": "only one of the two pull labels is set",
+  "not-enabled": "the provider is not enabled in the configuration",
+  "not-seen": "no pull of this image was seen",
+  "no-config-file": "the provider's configuration file does not exist",
+  "no-entry-for-registry": "the configuration has no entry for this registry",
+  "anonymous-entry": "the entry has neither user name nor password: anonymous access",
+  "incomplete-entry": "the entry has a user name but no password",
+  "helper-not-found": "the credential helper has no credential for this registry",
+  "helper-is-ourselves": "the credential helper named is this agent",
+  "plugin-not-matched": "no matchImages pattern of the plugin matches the image",
+  "plugin-no-credential": "the plugin answered that it has no credential for this image",
+  "no-pattern-matched": "no pattern in the plugin's answer matches the image",
+  "no-secret-matched": "no pull secret has an entry for this image",
+  // failed
+  "invalid-config": "the provider's configuration file cannot be used",
+  "unreadable": "the provider's configuration file cannot be read",
+  "invalid-entry": "the entry for this registry cannot be decoded",
+  "helper-missing": "the credential helper is not installed",
+  "helper-failed": "the credential helper failed",
+  "helper-timeout": "the credential helper did not end in time",
+  "helper-invalid-response": "the credential helper's answer cannot be used",
+  "plugin-missing": "the plugin is not in the plugin directory",
+  "plugin-not-executable": "the plugin cannot be executed",
+  "plugin-failed": "the plugin exited with an error",
+  "plugin-timeout": "the plugin did not end in time and was stopped",
+  "plugin-too-much-output": "the plugin printed more than the limit and was stopped",
+  "plugin-invalid-response": "the plugin's answer breaks its protocol",
+  "plugin-backing-off": "the plugin failed lately and is not run again yet",
+  "source-unreachable": "the source did not answer",
+  "internal-error": "the provider failed in a way that it does not know; please report it",
+} as const;
+/** A code out of {@linkcode REASON_CODES}. */
+export type ReasonCode = keyof typeof REASON_CODES;
+
+/** What is asked of a provider. */
+export interface CredentialRequest {
+  readonly image: ImageReference;
+  readonly labels: Readonly<Record<string, string>>;
+  /**
+   * Wall time (ms) that the credential must outlive, where the provider knows lifetimes: a cached
+   * one that does not is fetched anew; a fresh one is returned however short it lives.
+   */
+  readonly validUntilMs?: number;
+  /** Wall time (ms): an answer fetched at or before it is not new enough; ask the source again. */
+  readonly newerThanMs?: number;
+  /** The credential in use is about to die: a backoff is shortened to a few seconds. */
+  readonly urgent?: boolean;
+}
+
+/** One credential that would fit, with what is known of its life and where it came from. */
+export interface Candidate {
+  readonly credential: Credential;
+  /** For people: the file and key, plugin, helper or secret that gave it. Never a secret. */
+  readonly origin: string;
+  /** The pattern or key that matched the image, where there is one. */
+  readonly pattern?: string;
+  /** The exec plugin or helper that answered, where there is one. */
+  readonly plugin?: string;
+  /** Wall time at which the source was asked. */
+  readonly fetchedAtMs: number;
+  /** Soft clock: until when the source lets us cache it. Not the token's life. */
+  readonly softExpiresAtMs?: number;
+  /** Hard clock: when the token is dead. */
+  readonly hardExpiresAtMs?: number;
+  /** The source tells us by itself when it changes (a watched file, a watched secret). */
+  readonly watched: boolean;
+}
+
+/** What one part of a provider (a plugin, a helper, a file) did, for `explain`. */
+export interface ProviderNote {
+  readonly subject: string;
+  readonly reason: ReasonCode;
+  /** More words. Never a secret, never a child's raw output. */
+  readonly detail?: string;
+}
+
+/** A provider's answer. `none` is an ordinary answer, never an error. */
+export type ProviderOutcome =
+  | {
+    readonly kind: "found";
+    readonly reason: ReasonCode;
+    /** Best first, never empty. */
+    readonly candidates: readonly [Candidate, ...Candidate[]];
+    readonly notes: readonly ProviderNote[];
+  }
+  | {
+    readonly kind: "none";
+    readonly reason: ReasonCode;
+    readonly notes: readonly ProviderNote[];
+  }
+  | {
+    readonly kind: "failed";
+    readonly reason: ReasonCode;
+    readonly detail: string;
+    readonly notes: readonly ProviderNote[];
+    /** Wall time before which asking again is of no use. */
+    readonly retryAtMs?: number;
+  };
+
+/** A source of credentials. `provide` never rejects but for `signal`. */
+export interface CredentialProvider {
+  readonly name: ProviderName;
+  /** Whether it can be asked again long after the pull. */
+  readonly renewable: boolean;
+  provide(request: CredentialRequest, options?: CallOptions): Promise<ProviderOutcome>;
+}
+
+/** One provider's part in a resolution. */
+export interface ProviderAttempt {
+  readonly provider: ProviderName;
+  readonly outcome: ProviderOutcome;
+  readonly durationMs: number;
+}
+
+/** What the chain found for one image: every provider asked, in order, and the one that won. */
+export interface Resolution {
+  readonly image: ImageReference;
+  readonly attempts: readonly ProviderAttempt[];
+  /** Undefined when no provider has a credential. */
+  readonly winner?: {
+    readonly provider: ProviderName;
+    readonly renewable: boolean;
+    readonly candidates: readonly [Candidate, ...Candidate[]];
+  };
+}

@@ -1,0 +1,261 @@
+import {
+  type CallOptions,
+  type Clock,
+  type Credential,
+  credentialFingerprint,
+  type Daemon,
+  type DeliveryOrder,
+  type DeliveryOutcome,
+  type DeliveryState,
+  encodeRegistryAuth,
+  type InstanceKey,
+  instanceKey,
+  messageOf,
+  type Observer,
+  type RafsInstance,
+} from "../model/mod.ts";
+import type { CredentialStore } from "../store/mod.ts";
+import { Gate } from "./bounded.ts";
+import { InstanceBook, type InstanceRecord, recordAfter } from "./instance_book.ts";
+import { planInstance } from "./plan.ts";
+
+/** Brings one credential to one mount (the deliver room, seen from here). */
+export interface Deliverer {
+  deliver(order: DeliveryOrder, options?: CallOptions): Promise<DeliveryOutcome>;
+}
+
+/** What deliveries need. */
+export interface DeliveriesOptions {
+  readonly store: CredentialStore;
+  readonly deliverer: () => Deliverer;
+  readonly observer: Observer;
+  readonly clock: Clock;
+  /** Whether the providers are being asked for an image. */
+  readonly isAsking: (image: string) => boolean;
+  /** How long after `stored` a nydusd of this version uses it; undefined = not known. */
+  readonly inUseDelayMs: (version: string) => number | undefined;
+  /** Called when a daemon has had its turn. */
+  readonly settled: () => void;
+}
+
+/** Daemons delivered to side by side. */
+const MAX_PARALLEL = 16;
+
+/**
+ * Makes every mount hold what it should. Daemons are worked on side by side, the mounts of one
+ * daemon one after another; a daemon that does not answer loses its turn, and nobody else's.
+ */
+export class Deliveries {
+  readonly book = new InstanceBook();
+  readonly #options: DeliveriesOptions;
+  readonly #gate = new Gate(MAX_PARALLEL);
+  readonly #daemons = new Map<string, Daemon>();
+  readonly #dirty = new Set<string>();
+  readonly #running = new Map<string, Promise<void>>();
+  readonly #stop = new AbortController();
+
+  constructor(options: DeliveriesOptions) {
+    this.#options = options;
+  }
+
+  /** Takes in a new look: what the daemons hold replaces what we believed. */
+  observe(daemons: readonly Daemon[]): void {
+    const live = new Set<InstanceKey>();
+    const before = new Map(this.#daemons);
+    this.#daemons.clear();
+    for (const daemon of daemons) {
+      this.#daemons.set(daemon.id, daemon);
+      const known = before.get(daemon.id);
+      // A successor on the same socket may have started from a file that someone else wrote.
+      const replaced = known !== undefined && known.pid !== daemon.pid;
+      for (const instance of daemon.instances) {
+        const key = instanceKey(daemon.id, instance.snapshotId);
+        live.add(key);
+        this.book.set(key, observed(this.book.get(key), daemon, instance, replaced));
+      }
+    }
+    this.book.keepOnly(live);
+  }
+
+  /** Forgets that a configuration file was right, after something touched it. */
+  doubtFile(path: string): void {
+    for (const daemon of this.#daemons.values()) {
+      for (const { configPath, snapshotId } of daemon.instances) {
+        if (configPath !== path) continue;
+        const key = instanceKey(daemon.id, snapshotId);
+        const { fileFingerprint: _, ...record } = this.book.get(key);
+        this.book.set(key, record);
+      }
+    }
+  }
+
+  /** Delivers, where needed, to every mount of every daemon. */
+  all(): void {
+    for (const id of this.#daemons.keys()) this.#mark(id);
+  }
+
+  /** Delivers, where needed, to the daemons that serve an image. */
+  image(image: string): void {
+    for (const daemon of this.#daemons.values()) {
+      if (daemon.instances.some((instance) => instance.image?.text === image)) {
+        this.#mark(daemon.id);
+      }
+    }
+  }
+
+  /** Resolves when nothing is being delivered. */
+  async idle(): Promise<void> {
+    while (this.#running.size > 0) await Promise.all(this.#running.values());
+  }
+
+  /** Lets what is under way end, and starts nothing more. */
+  async stop(): Promise<void> {
+    this.#stop.abort(new DOMException("deliveries stopped", "AbortError"));
+    await this.idle();
+  }
+
+  /** A record's state, with the time that has passed since it was stored taken into account. */
+  stateOf(daemon: Daemon, record: InstanceRecord): DeliveryState {
+    if (record.state !== "stored" || record.storedAtMs === undefined) return record.state;
+    const delayMs = this.#options.inUseDelayMs(daemon.version ?? "");
+    if (delayMs === undefined) return "stored";
+    return this.#options.clock.wallMs() - record.storedAtMs >= delayMs ? "in-use" : "stored";
+  }
+
+  #mark(daemonId: string): void {
+    this.#dirty.add(daemonId);
+    if (this.#running.has(daemonId) || this.#stop.signal.aborted) return;
+    const work = this.#gate.run(() => this.#work(daemonId))
+      .finally(() => {
+        this.#running.delete(daemonId);
+        if (this.#dirty.has(daemonId)) this.#mark(daemonId);
+        else this.#options.settled();
+      });
+    this.#running.set(daemonId, work);
+  }
+
+  async #work(daemonId: string): Promise<void> {
+    while (this.#dirty.delete(daemonId) && !this.#stop.signal.aborted) {
+      const daemon = this.#daemons.get(daemonId);
+      if (daemon === undefined) return;
+      for (const instance of daemon.instances) {
+        if (this.#stop.signal.aborted) return;
+        const outcome = await this.#one(daemon, instance);
+        if (outcome?.kind === "unreachable" && daemon.state === "running") break;
+      }
+    }
+  }
+
+  async #one(daemon: Daemon, instance: RafsInstance): Promise<DeliveryOutcome | undefined> {
+    const { store, clock, observer, isAsking } = this.#options;
+    const key = instanceKey(daemon.id, instance.snapshotId);
+    const record = this.book.get(key);
+    const image = instance.image?.text;
+    const entry = image === undefined ? undefined : store.get(image);
+    const plan = planInstance({
+      daemon,
+      instance,
+      record,
+      entry,
+      resolving: image !== undefined && entry?.stored === undefined && isAsking(image),
+      nowMs: clock.wallMs(),
+    });
+    switch (plan.kind) {
+      case "settled":
+        this.#settle(daemon, instance, plan.state, plan.detail);
+        return undefined;
+      case "adopt":
+        if (instance.image && store.adopt(instance.image, plan.candidate, clock.wallMs())) {
+          const fingerprint = credentialFingerprint(plan.candidate.credential);
+          observer.notify({ kind: "credential-adopted", image: instance.image.text, fingerprint });
+        }
+        this.#settle(daemon, instance, "adopted", "no provider has a credential for this image");
+        return undefined;
+      case "deliver":
+        if ((record.retryAtMs ?? 0) > clock.monotonicMs()) return undefined;
+        return await this.#deliver(daemon, instance, plan.credential);
+    }
+  }
+
+  async #deliver(
+    daemon: Daemon,
+    instance: RafsInstance,
+    credential: Credential,
+  ): Promise<DeliveryOutcome> {
+    const { clock, observer, deliverer } = this.#options;
+    const key = instanceKey(daemon.id, instance.snapshotId);
+    const startedMs = clock.monotonicMs();
+    let outcome: DeliveryOutcome;
+    try {
+      outcome = await deliverer().deliver({ daemon, instance, credential });
+    } catch (error) {
+      outcome = { kind: "unreachable", detail: messageOf(error), file: { kind: "skipped" } };
+    }
+    const image = instance.image?.text ?? "";
+    observer.notify({
+      kind: "delivery-attempted",
+      daemonId: daemon.id,
+      snapshotId: instance.snapshotId,
+      image,
+      outcome,
+      durationMs: clock.monotonicMs() - startedMs,
+    });
+    const before = this.book.get(key);
+    const after = recordAfter(before, outcome, {
+      fingerprint: credentialFingerprint(credential),
+      ...(credential.kind === "basic" && { auth: encodeRegistryAuth(credential) }),
+    }, { wallMs: clock.wallMs(), monotonicMs: clock.monotonicMs() });
+    this.#record(daemon, instance, before, after);
+    return outcome;
+  }
+
+  #settle(daemon: Daemon, instance: RafsInstance, state: DeliveryState, detail?: string): void {
+    const before = this.book.get(instanceKey(daemon.id, instance.snapshotId));
+    const { detail: _, retryAtMs: __, storedAtMs, ...rest } = before;
+    const since = state === "stored" ? storedAtMs ?? this.#options.clock.wallMs() : undefined;
+    this.#record(daemon, instance, before, {
+      ...rest,
+      state,
+      failures: 0,
+      ...(detail !== undefined && { detail }),
+      ...(since !== undefined && { storedAtMs: since }),
+    });
+  }
+
+  #record(
+    daemon: Daemon,
+    instance: RafsInstance,
+    before: InstanceRecord,
+    after: InstanceRecord,
+  ): void {
+    const { snapshotId } = instance;
+    this.book.set(instanceKey(daemon.id, snapshotId), after);
+    if (before.state === after.state) return;
+    this.#options.observer.notify({
+      kind: "delivery-state-changed",
+      daemonId: daemon.id,
+      snapshotId,
+      image: instance.image?.text ?? "",
+      from: before.state,
+      to: after.state,
+      ...(after.detail !== undefined && { detail: after.detail }),
+    });
+  }
+}
+
+function observed(
+  record: InstanceRecord,
+  daemon: Daemon,
+  instance: RafsInstance,
+  replaced: boolean,
+): InstanceRecord {
+  const { held: _, fileFingerprint, retryAtMs, ...rest } = record;
+  const held = instance.mountId === undefined ? undefined : daemon.held?.get(instance.mountId);
+  const reset = replaced || daemon.state !== "running";
+  return {
+    ...rest,
+    ...(held !== undefined && { held }),
+    ...(fileFingerprint !== undefined && !replaced && { fileFingerprint }),
+    ...(retryAtMs !== undefined && !reset && { retryAtMs }),
+  };
+}

@@ -1,0 +1,117 @@
+import type {
+  DeliveryOutcome,
+  DeliveryState,
+  FileOutcome,
+  InstanceKey,
+  Secret,
+} from "../model/mod.ts";
+
+/** What the agent remembers of one mount: how its delivery stands, and when to try again. */
+export interface InstanceRecord {
+  readonly state: DeliveryState;
+  readonly detail?: string;
+  /** What nydusd holds for it, from the last look or read-back. */
+  readonly held?: Secret;
+  /** Fingerprint of the credential that its configuration file is known to hold, or rightly lacks. */
+  readonly fileFingerprint?: string;
+  readonly file?: FileOutcome;
+  /** Wall time since when nydusd holds the right value. */
+  readonly storedAtMs?: number;
+  readonly deliveredAtMs?: number;
+  readonly failures: number;
+  /** Monotonic time before which delivery is not tried again. */
+  readonly retryAtMs?: number;
+}
+
+const RETRY_FIRST_MS = 500;
+const RETRY_MAX_MS = 10_000;
+
+/** The records of all mounts, by key. Every mount is a delivery of its own. */
+export class InstanceBook {
+  readonly #records = new Map<InstanceKey, InstanceRecord>();
+
+  get(key: InstanceKey): InstanceRecord {
+    return this.#records.get(key) ?? { state: "pending", failures: 0 };
+  }
+
+  set(key: InstanceKey, record: InstanceRecord): void {
+    this.#records.set(key, record);
+  }
+
+  /** Forgets the mounts that no longer exist. */
+  keepOnly(live: ReadonlySet<InstanceKey>): void {
+    for (const key of this.#records.keys()) if (!live.has(key)) this.#records.delete(key);
+  }
+
+  /** The earliest monotonic time at which a failed delivery may be tried again. */
+  nextRetryAtMs(): number | undefined {
+    let earliest: number | undefined;
+    for (const { retryAtMs } of this.#records.values()) {
+      if (retryAtMs !== undefined && (earliest === undefined || retryAtMs < earliest)) {
+        earliest = retryAtMs;
+      }
+    }
+    return earliest;
+  }
+}
+
+/** The pause after so many failures in a row, in milliseconds. */
+export function retryPauseMs(failures: number): number {
+  return Math.min(RETRY_FIRST_MS * 2 ** Math.min(failures - 1, 10), RETRY_MAX_MS);
+}
+
+/** Where a mount stands after an attempt to deliver the credential of this fingerprint. */
+export function recordAfter(
+  before: InstanceRecord,
+  outcome: DeliveryOutcome,
+  given: { readonly fingerprint: string; readonly auth?: Secret },
+  now: { readonly wallMs: number; readonly monotonicMs: number },
+): InstanceRecord {
+  const fileDone = outcome.file.kind !== "failed";
+  const state = stateAfter(outcome);
+  const landed = outcome.kind === "delivered" || outcome.kind === "unchanged";
+  const failed = !fileDone || outcome.kind === "rejected" || outcome.kind === "unreachable";
+  const failures = failed ? before.failures + 1 : 0;
+  const detail = detailAfter(outcome);
+  const held = landed ? given.auth : before.held;
+  const fileFingerprint = fileDone ? given.fingerprint : before.fileFingerprint;
+  const storedAtMs = !landed
+    ? undefined
+    : outcome.kind === "unchanged"
+    ? before.storedAtMs ?? now.wallMs
+    : now.wallMs;
+  return {
+    state,
+    failures,
+    file: outcome.file,
+    ...(detail !== undefined && { detail }),
+    ...(held !== undefined && { held }),
+    ...(fileFingerprint !== undefined && { fileFingerprint }),
+    ...(storedAtMs !== undefined && { storedAtMs }),
+    ...(landed
+      ? { deliveredAtMs: now.wallMs }
+      : before.deliveredAtMs !== undefined && { deliveredAtMs: before.deliveredAtMs }),
+    ...(failed && { retryAtMs: now.monotonicMs + retryPauseMs(failures) }),
+  };
+}
+
+function stateAfter(outcome: DeliveryOutcome): DeliveryState {
+  switch (outcome.kind) {
+    case "delivered":
+    case "unchanged":
+      return "stored";
+    case "rejected":
+      return "refused";
+    case "file-only":
+    case "unreachable":
+    case "unsupported":
+      return outcome.kind;
+  }
+}
+
+function detailAfter(outcome: DeliveryOutcome): string | undefined {
+  if (outcome.file.kind === "failed") {
+    return `its configuration file was not written: ${outcome.file.detail}`;
+  }
+  return "detail" in outcome ? outcome.detail : undefined;
+}

@@ -1,0 +1,12 @@
+/**
+ * The heartbeat: it alone knows discovery, resolution, store and delivery, and passes plain values
+ * between them, so that each can be tested with literals.
+ *
+ * @module
+ */
+export { type InstancePlan, type PlanInput, planInstance } from "./plan.ts";
+export { InstanceBook, type InstanceRecord, recordAfter, retryPauseMs } from "./instance_book.ts";
+export { type Discoverer, Reconciler, type ReconcilerOptions, type Stages } from "./reconciler.ts";
+export type { Deliverer } from "./deliveries.ts";
+export type { Resolver } from "./renewals.ts";
+export { type TriggerReason, Triggers } from "./triggers.ts";

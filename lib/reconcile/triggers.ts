@@ -1,0 +1,45 @@
+import type { CallOptions, Clock } from "../model/mod.ts";
+
+/** Why the loop looks: the clock, or something that happened. */
+export type TriggerReason = "start" | "interval" | "retry" | "node-changed" | "requested";
+
+/** Wakes the loop early. What fires while nobody waits is kept, once. */
+export class Triggers {
+  readonly #clock: Clock;
+  #pending: TriggerReason | undefined;
+  #wake: (() => void) | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  fire(reason: TriggerReason): void {
+    this.#pending ??= reason;
+    this.#wake?.();
+  }
+
+  /** Wakes a waiting loop so that it reckons again how long to sleep; nothing has fired. */
+  nudge(): void {
+    this.#wake?.();
+  }
+
+  /** The reason that fired, or undefined when `ms` have passed or it was nudged. Rejects when aborted. */
+  async wait(ms: number, { signal }: CallOptions = {}): Promise<TriggerReason | undefined> {
+    signal?.throwIfAborted();
+    if (this.#pending === undefined && ms > 0) {
+      const woken = new AbortController();
+      this.#wake = () => woken.abort();
+      const both = signal ? AbortSignal.any([signal, woken.signal]) : woken.signal;
+      try {
+        await this.#clock.sleep(ms, { signal: both });
+      } catch (error) {
+        if (!woken.signal.aborted) throw error;
+      } finally {
+        this.#wake = undefined;
+      }
+    }
+    const reason = this.#pending;
+    this.#pending = undefined;
+    return reason;
+  }
+}

@@ -1,0 +1,336 @@
+import {
+  type Candidate,
+  type Credential,
+  credentialsEqual,
+  encodeRegistryAuth,
+  type ImageReference,
+  type ImageStatus,
+  type LifeWindow,
+  type ProviderName,
+  type Random,
+  type ReasonCode,
+  type Secret,
+} from "../model/mod.ts";
+import { credentialFingerprint } from "../model/mod.ts";
+import {
+  type Attempts,
+  type Life,
+  lifeWindow,
+  nextAttemptAtMs,
+  phaseOf,
+} from "./renewal_policy.ts";
+import type { RenewalSettings } from "./renewal_policy.ts";
+
+/** A credential in the store, with its life and where it came from. */
+export interface StoredCredential {
+  readonly provider: ProviderName | "adopted";
+  readonly candidate: Candidate;
+  /** The others that would fit, best first. */
+  readonly others: readonly Candidate[];
+  readonly life: Life;
+  readonly fingerprint: string;
+  /** What nydusd should hold; undefined for a form that it cannot be told while it runs. */
+  readonly registryAuth?: Secret;
+}
+
+/** Everything known of one image. Replaced as a whole at every change. */
+export interface StoreEntry {
+  readonly image: ImageReference;
+  readonly stored?: StoredCredential;
+  readonly attempts: Attempts;
+  /** Wall time of the next attempt; undefined when the source is watched. */
+  readonly nextAttemptAtMs?: number;
+  readonly lastFailure?: {
+    readonly reason: ReasonCode;
+    readonly detail: string;
+    readonly atMs: number;
+  };
+  readonly renewals: { readonly success: number; readonly failure: number };
+  /** When it was last looked up, renewed or tried: what eviction goes by. */
+  readonly touchedAtMs: number;
+}
+
+/** What a successful resolution brought. */
+export interface Renewal {
+  readonly provider: ProviderName;
+  readonly candidates: readonly [Candidate, ...Candidate[]];
+}
+
+/** What storing it meant. */
+export type StoreOutcome =
+  | "new" // another credential than before, or the first
+  | "renewed" // the same credential, given anew by its source
+  | "same"; // the same credential out of the provider's cache
+
+/** What went wrong with an attempt. */
+export interface RenewalFailure {
+  readonly reason: ReasonCode;
+  readonly detail: string;
+  readonly retryAtMs?: number;
+}
+
+/** How the store is made. */
+export interface CredentialStoreOptions {
+  readonly settings: RenewalSettings;
+  /** The node's own seed (its machine-id), so that nodes differ and restarts do not. */
+  readonly seed: string;
+  readonly random: Random;
+  /** Entries at the most; beyond it a new image is refused a place. Default 100,000. */
+  readonly maxEntries?: number;
+}
+
+const MAX_ENTRIES = 100_000;
+
+/**
+ * The credentials of the images that live on this node, by normalized reference. Nothing in it
+ * dies of age: the last good credential stays until another replaces it or its image is gone.
+ */
+export class CredentialStore {
+  readonly #entries = new Map<string, StoreEntry>();
+  #options: CredentialStoreOptions;
+
+  constructor(options: CredentialStoreOptions) {
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** The settings that its schedule follows. */
+  get settings(): RenewalSettings {
+    return this.#options.settings;
+  }
+
+  /** Follows other settings from now on; what is stored stays, its schedule is drawn anew. */
+  reconfigure(settings: RenewalSettings, nowMs: number): void {
+    this.#options = { ...this.#options, settings };
+    for (const entry of this.#entries.values()) {
+      this.#set(entry, { attempts: entry.attempts, ...pick(entry, "lastFailure") }, nowMs);
+    }
+  }
+
+  get(image: string): StoreEntry | undefined {
+    return this.#entries.get(image);
+  }
+
+  entries(): Iterable<StoreEntry> {
+    return this.#entries.values();
+  }
+
+  /** Makes sure that an image has an entry. False when the store is full. */
+  ensure(image: ImageReference, nowMs: number): boolean {
+    if (this.#entries.has(image.text)) return true;
+    if (this.#entries.size >= (this.#options.maxEntries ?? MAX_ENTRIES)) return false;
+    this.#entries.set(image.text, {
+      image,
+      attempts: { unproductive: 0, draw: 0 },
+      nextAttemptAtMs: nowMs,
+      renewals: { success: 0, failure: 0 },
+      touchedAtMs: nowMs,
+    });
+    return true;
+  }
+
+  /** Stores what a renewable provider gave. */
+  put(image: ImageReference, renewal: Renewal, nowMs: number): StoreOutcome {
+    this.ensure(image, nowMs);
+    const entry = this.#entries.get(image.text);
+    if (entry === undefined) return "same";
+    const [candidate, ...others] = renewal.candidates;
+    const before = entry.stored;
+    const equal = before !== undefined &&
+      credentialsEqual(before.candidate.credential, candidate.credential);
+    const outcome: StoreOutcome = !equal
+      ? "new"
+      : candidate.fetchedAtMs > before.candidate.fetchedAtMs
+      ? "renewed"
+      : "same";
+    const stored = this.#stored(renewal.provider, candidate, others, equal ? before : undefined);
+    // The same dead token once more is no success, whatever its source says.
+    const dead = lifeWindow(stored.life, nowMs, this.#options.settings) === "expired";
+    this.#set(entry, {
+      stored,
+      attempts: this.#attemptsAfter(entry, stored, outcome, nowMs),
+      success: outcome === "same" || dead ? 0 : 1,
+      failure: dead ? 1 : 0,
+    }, nowMs);
+    return outcome;
+  }
+
+  /** Keeps what a nydusd holds, where no source gives a credential. Says whether that is new. */
+  adopt(image: ImageReference, candidate: Candidate, nowMs: number): boolean {
+    this.ensure(image, nowMs);
+    const entry = this.#entries.get(image.text);
+    if (entry === undefined) return false;
+    const before = entry.stored;
+    if (before !== undefined && before.provider !== "adopted") return false;
+    if (before && credentialsEqual(before.candidate.credential, candidate.credential)) return false;
+    // The attempts go on as they were: an adopted credential is nobody's success.
+    const stored = this.#stored("adopted", candidate, [], undefined);
+    this.#entries.set(image.text, { ...entry, stored });
+    return true;
+  }
+
+  /** Records an attempt that brought nothing. The last good credential stays. */
+  recordFailure(image: ImageReference, failure: RenewalFailure, nowMs: number): void {
+    const entry = this.#entries.get(image.text);
+    if (entry === undefined) return;
+    this.#set(entry, {
+      attempts: {
+        unproductive: entry.attempts.unproductive + 1,
+        lastAtMs: nowMs,
+        draw: this.#options.random.next(),
+        ...(failure.retryAtMs === undefined ? {} : { retryAtMs: failure.retryAtMs }),
+      },
+      lastFailure: { reason: failure.reason, detail: failure.detail, atMs: nowMs },
+      failure: 1,
+    }, nowMs);
+  }
+
+  /** Entries to ask for now, the most urgent first. */
+  due(nowMs: number): StoreEntry[] {
+    const due: StoreEntry[] = [];
+    for (const entry of this.#entries.values()) {
+      const next = entry.nextAttemptAtMs;
+      if (next === undefined) continue;
+      // A wall clock that stepped back leaves times of the future behind.
+      if (next <= nowMs || (entry.attempts.lastAtMs ?? 0) > nowMs) due.push(entry);
+    }
+    return due.sort((a, b) => hardEnd(a) - hardEnd(b));
+  }
+
+  /** The earliest time at which something is due; undefined when nothing ever is. */
+  nextDueAtMs(): number | undefined {
+    let earliest: number | undefined;
+    for (const { nextAttemptAtMs: next } of this.#entries.values()) {
+      if (next !== undefined && (earliest === undefined || next < earliest)) earliest = next;
+    }
+    return earliest;
+  }
+
+  /**
+   * Forgets images that back no live RAFS instance and were last touched at least `minAgeMs` ago
+   * (a pull stores a credential before its mount exists). Returns what was forgotten.
+   */
+  evict(live: ReadonlySet<string>, nowMs: number, minAgeMs: number): ImageReference[] {
+    const evicted: ImageReference[] = [];
+    for (const [key, entry] of this.#entries) {
+      if (live.has(key) || nowMs - entry.touchedAtMs < minAgeMs) continue;
+      this.#entries.delete(key);
+      evicted.push(entry.image);
+    }
+    return evicted;
+  }
+
+  /** Where an entry is in its life. */
+  window(entry: StoreEntry, nowMs: number): LifeWindow | undefined {
+    return entry.stored && lifeWindow(entry.stored.life, nowMs, this.#options.settings);
+  }
+
+  /** What `status` shows of an entry. */
+  status(entry: StoreEntry, nowMs: number): ImageStatus {
+    const { stored } = entry;
+    return {
+      image: entry.image.text,
+      ...(stored && {
+        provider: stored.provider,
+        origin: stored.candidate.origin,
+        fingerprint: stored.fingerprint,
+        renewedAtMs: stored.life.fetchedAtMs,
+        window: lifeWindow(stored.life, nowMs, this.#options.settings),
+        ...pick(stored.candidate, "pattern", "plugin", "softExpiresAtMs", "hardExpiresAtMs"),
+      }),
+      ...pick(entry, "nextAttemptAtMs", "lastFailure"),
+      failures: entry.attempts.unproductive,
+      renewals: entry.renewals,
+    };
+  }
+
+  #stored(
+    provider: StoredCredential["provider"],
+    candidate: Candidate,
+    others: readonly Candidate[],
+    before: StoredCredential | undefined,
+  ): StoredCredential {
+    const { credential } = candidate;
+    const subject = `${provider}\0${candidate.plugin ?? ""}\0${candidate.pattern ?? ""}`;
+    return {
+      provider,
+      candidate,
+      others,
+      life: {
+        bornAtMs: before?.life.bornAtMs ?? candidate.fetchedAtMs,
+        fetchedAtMs: candidate.fetchedAtMs,
+        watched: candidate.watched,
+        phase: before?.life.phase ?? phaseOf(this.#options.seed, subject),
+        ...pick(candidate, "softExpiresAtMs", "hardExpiresAtMs"),
+      },
+      fingerprint: before?.fingerprint ?? credentialFingerprint(credential),
+      ...registryAuthOf(credential, before),
+    };
+  }
+
+  /** A source that repeats a dying credential has not helped: its next turn is a retry. */
+  #attemptsAfter(
+    entry: StoreEntry,
+    stored: StoredCredential,
+    outcome: StoreOutcome,
+    nowMs: number,
+  ): Attempts {
+    const fresh: Attempts = { unproductive: 0, lastAtMs: nowMs, draw: 0 };
+    if (outcome === "new") return fresh;
+    const due = nextAttemptAtMs(stored.life, fresh, nowMs, this.#options.settings);
+    if (due === undefined || due > nowMs) return fresh;
+    const draw = this.#options.random.next();
+    return { unproductive: entry.attempts.unproductive + 1, lastAtMs: nowMs, draw };
+  }
+
+  #set(
+    entry: StoreEntry,
+    change: {
+      readonly stored?: StoredCredential;
+      readonly attempts: Attempts;
+      readonly lastFailure?: NonNullable<StoreEntry["lastFailure"]>;
+      readonly success?: number;
+      readonly failure?: number;
+    },
+    nowMs: number,
+  ): void {
+    const stored = change.stored ?? entry.stored;
+    const renewable = stored?.provider === "adopted" ? undefined : stored?.life;
+    const next = nextAttemptAtMs(renewable, change.attempts, nowMs, this.#options.settings);
+    const lastFailure = change.lastFailure;
+    this.#entries.set(entry.image.text, {
+      image: entry.image,
+      attempts: change.attempts,
+      renewals: {
+        success: entry.renewals.success + (change.success ?? 0),
+        failure: entry.renewals.failure + (change.failure ?? 0),
+      },
+      touchedAtMs: nowMs,
+      ...(stored && { stored }),
+      ...(next !== undefined && { nextAttemptAtMs: next }),
+      ...(lastFailure && { lastFailure }),
+    });
+  }
+}
+
+function hardEnd(entry: StoreEntry): number {
+  return entry.stored?.life.hardExpiresAtMs ?? 0;
+}
+
+function registryAuthOf(
+  credential: Credential,
+  before: StoredCredential | undefined,
+): { readonly registryAuth?: Secret } {
+  if (before?.registryAuth !== undefined) return { registryAuth: before.registryAuth };
+  return credential.kind === "basic" ? { registryAuth: encodeRegistryAuth(credential) } : {};
+}
+
+/** The named properties that are set, for objects whose optional properties must not be undefined. */
+function pick<T, K extends keyof T>(object: T, ...keys: K[]): Pick<T, K> {
+  const picked: Partial<Pick<T, K>> = {};
+  for (const key of keys) if (object[key] !== undefined) picked[key] = object[key];
+  return picked as Pick<T, K>;
+}

@@ -1,0 +1,194 @@
+import type { LifeWindow } from "../model/mod.ts";
+
+/** The operator's wishes, in milliseconds. */
+export interface RenewalSettings {
+  /** How long before the hard end to renew; `auto` = a third of the hard life. */
+  readonly leadTimeMs: number | "auto";
+  /** How often to ask again when no clock is known. */
+  readonly refreshIntervalMs: number;
+}
+
+/** What is known of the life of one credential. All times are wall times. */
+export interface Life {
+  /** When this very value was first seen: a source that repeats itself does not make it younger. */
+  readonly bornAtMs: number;
+  /** When the source last gave it. */
+  readonly fetchedAtMs: number;
+  readonly softExpiresAtMs?: number;
+  readonly hardExpiresAtMs?: number;
+  /** The source tells us when it changes, so it is not asked by the clock. */
+  readonly watched: boolean;
+  /** In [0, 1): this credential's place in the spread, drawn once when it is stored. */
+  readonly phase: number;
+}
+
+/** Attempts since the last one that brought something newer. */
+export interface Attempts {
+  /** How many failed, or brought the same dying credential again. */
+  readonly unproductive: number;
+  readonly lastAtMs?: number;
+  /** In [0, 1): drawn at each attempt, for the full jitter of the backoff. */
+  readonly draw: number;
+  /** What the source asked us to wait for (Retry-After, a plugin's backoff). */
+  readonly retryAtMs?: number;
+}
+
+/** A soft life below this says "do not cache", not when to ask again. */
+const SOFT_LIFE_FLOOR_MS = 1_000;
+const BACKOFF_FIRST_MS = 1_000;
+const BACKOFF_MAX_MS = 5 * 60_000;
+const MANDATORY_SPAN_MS = 5 * 60_000;
+const MANDATORY_RETRY_MAX_MS = 10_000;
+const MANDATORY_RETRY_MIN_MS = 250;
+const EXPIRED_RETRY_MAX_MS = 30_000;
+
+function hardLifeMs(life: Life): number | undefined {
+  if (life.hardExpiresAtMs === undefined) return undefined;
+  return Math.max(0, life.hardExpiresAtMs - life.bornAtMs);
+}
+
+/** Lead and spread together never exceed half the life: two executions in a life, at the most. */
+function leadMs(hardMs: number, settings: RenewalSettings): number {
+  const wanted = settings.leadTimeMs === "auto" ? hardMs / 3 : settings.leadTimeMs;
+  return Math.min(Math.max(wanted, mandatorySpanMs(hardMs)), hardMs * 0.45);
+}
+
+/** The last max(5 min, 10 %) of the hard life, at most a third of it. */
+function mandatorySpanMs(hardMs: number): number {
+  return Math.min(Math.max(MANDATORY_SPAN_MS, hardMs / 10), hardMs / 3);
+}
+
+/** When the window in which a renewal must not fail begins; undefined without a hard clock. */
+export function mandatoryAtMs(life: Life): number | undefined {
+  const hardMs = hardLifeMs(life);
+  if (hardMs === undefined || life.hardExpiresAtMs === undefined) return undefined;
+  return life.hardExpiresAtMs - mandatorySpanMs(hardMs);
+}
+
+/**
+ * When to ask the source again while nothing goes wrong: the earlier of what the two clocks say.
+ * Undefined when the source is watched and has no clock.
+ */
+export function dueAtMs(life: Life, settings: RenewalSettings): number | undefined {
+  const hard = hardDueAtMs(life, settings);
+  const soft = softDueAtMs(life);
+  if (hard !== undefined && soft !== undefined) return Math.min(hard, soft);
+  if (hard !== undefined || soft !== undefined) return hard ?? soft;
+  if (life.watched) return undefined;
+  return life.fetchedAtMs + settings.refreshIntervalMs * (1 - 0.1 * life.phase);
+}
+
+function hardDueAtMs(life: Life, settings: RenewalSettings): number | undefined {
+  const hardMs = hardLifeMs(life);
+  if (hardMs === undefined || life.hardExpiresAtMs === undefined) return undefined;
+  const lead = leadMs(hardMs, settings);
+  return life.hardExpiresAtMs - lead - life.phase * (hardMs / 2 - lead);
+}
+
+function softDueAtMs(life: Life): number | undefined {
+  if (life.softExpiresAtMs === undefined) return undefined;
+  const softMs = life.softExpiresAtMs - life.fetchedAtMs;
+  if (softMs < SOFT_LIFE_FLOOR_MS) return undefined;
+  // With the hard end known, the hint may be overrun a little. Without it the hint is all that is
+  // known of the token's life, so be early.
+  return life.hardExpiresAtMs === undefined
+    ? life.softExpiresAtMs - softMs * (0.1 + 0.15 * life.phase)
+    : life.softExpiresAtMs + softMs * 0.1 * life.phase;
+}
+
+/** Where a credential is in its life at `nowMs`. Only the hard clock makes it `expired`. */
+export function lifeWindow(life: Life, nowMs: number, settings: RenewalSettings): LifeWindow {
+  const mandatory = mandatoryAtMs(life);
+  if (mandatory === undefined || life.hardExpiresAtMs === undefined) {
+    const due = dueAtMs(life, settings);
+    return due !== undefined && life.softExpiresAtMs !== undefined && nowMs >= due
+      ? "advisory"
+      : "unknown-life";
+  }
+  if (nowMs >= life.hardExpiresAtMs) return "expired";
+  if (nowMs >= mandatory) return "mandatory";
+  const due = dueAtMs(life, settings);
+  return due !== undefined && nowMs >= due ? "advisory" : "fresh";
+}
+
+/**
+ * When to ask the source next, as a pure function of state and time; at or before `nowMs` means
+ * now, undefined means when the source says that it changed.
+ *
+ * A wall clock that stepped back past the last attempt makes it due at once: what was reckoned from
+ * that moment no longer holds.
+ */
+export function nextAttemptAtMs(
+  life: Life | undefined,
+  attempts: Attempts,
+  nowMs: number,
+  settings: RenewalSettings,
+): number | undefined {
+  const last = attempts.lastAtMs;
+  if (last !== undefined && nowMs < last) return nowMs;
+  if (life === undefined) return emptyRetryAtMs(attempts, nowMs, settings);
+  if (nowMs < life.fetchedAtMs) return nowMs;
+  if (attempts.unproductive === 0 || last === undefined) return dueAtMs(life, settings);
+  return retryAtMs(life, attempts, last, settings);
+}
+
+/** No credential is known at all: a growing pause, which never exceeds the refresh interval. */
+function emptyRetryAtMs(attempts: Attempts, nowMs: number, settings: RenewalSettings): number {
+  if (attempts.lastAtMs === undefined) return nowMs;
+  const pause = Math.min(backoffMs(attempts, BACKOFF_FIRST_MS * 5), settings.refreshIntervalMs);
+  return Math.max(
+    attempts.lastAtMs + pause,
+    Math.min(attempts.retryAtMs ?? 0, nowMs + BACKOFF_MAX_MS),
+  );
+}
+
+function retryAtMs(
+  life: Life,
+  attempts: Attempts,
+  lastMs: number,
+  settings: RenewalSettings,
+): number {
+  const hard = life.hardExpiresAtMs;
+  const mandatory = mandatoryAtMs(life);
+  const asked = Math.max(0, (attempts.retryAtMs ?? 0) - lastMs);
+  if (hard === undefined || mandatory === undefined) {
+    const most = Math.max(settings.refreshIntervalMs, SOFT_LIFE_FLOOR_MS);
+    return lastMs + Math.min(Math.max(backoffMs(attempts, BACKOFF_FIRST_MS), asked), most);
+  }
+  if (lastMs >= hard) {
+    const pause = Math.min(backoffMs(attempts, BACKOFF_FIRST_MS), EXPIRED_RETRY_MAX_MS);
+    return lastMs + Math.max(pause, Math.min(asked, EXPIRED_RETRY_MAX_MS));
+  }
+  const quarterMs = Math.max((hard - lastMs) / 4, MANDATORY_RETRY_MIN_MS);
+  if (lastMs >= mandatory) {
+    return lastMs +
+      Math.min(backoffMs(attempts, BACKOFF_FIRST_MS), MANDATORY_RETRY_MAX_MS, quarterMs);
+  }
+  const pause = Math.min(backoffMs(attempts, BACKOFF_FIRST_MS), quarterMs);
+  // The mandatory window begins with an attempt, but not right on the heels of the last one.
+  const latest = Math.max(mandatory, lastMs + Math.min(BACKOFF_FIRST_MS / 2, quarterMs));
+  return Math.min(lastMs + Math.max(pause, asked), latest);
+}
+
+/** Exponential with full jitter, but never so short that it spins: at least half the first step. */
+function backoffMs(attempts: Attempts, firstMs: number): number {
+  const steps = Math.min(Math.max(attempts.unproductive - 1, 0), 20);
+  const most = Math.min(firstMs * 2 ** steps, BACKOFF_MAX_MS);
+  return Math.max(most * attempts.draw, firstMs / 2);
+}
+
+/**
+ * A place in [0, 1) that this node gives to credentials of one kind, equal after every restart, so
+ * that a fleet which booted together does not ask together (FNV-1a over UTF-16 units, mixed).
+ */
+export function phaseOf(seed: string, subject: string): number {
+  let hash = 0x811c9dc5;
+  for (const text of [seed, "\0", subject]) {
+    for (let i = 0; i < text.length; i++) {
+      hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+    }
+  }
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+  return ((hash ^ (hash >>> 16)) >>> 0) / 2 ** 32;
+}

@@ -1,0 +1,150 @@
+// deno-lint-ignore-file no-console -- a build script talks to a person
+/**
+ * `deno task compile`: the agent as one file in `dist/`, with its checksum and its bill of materials
+ * beside it.
+ *
+ * @module
+ */
+import { fileURLToPath } from "node:url";
+import { join } from "@std/path";
+import type { BuildInfo } from "../lib/assets/build_info.ts";
+import {
+  buildInfo,
+  type BuildTools,
+  bundleAgent,
+  commitTime,
+  compile,
+  denoVersion,
+  sha256,
+} from "./lib/compile.ts";
+import { packageFacts } from "./lib/packages.ts";
+import { sbomFromLock } from "./lib/sbom.ts";
+import { BuildError, parseTarget, runTool, type Target } from "./lib/toolchain.ts";
+
+const USAGE = `Usage: deno task compile [--target TARGET] [--compare]
+
+  --target TARGET  x86_64-unknown-linux-gnu or aarch64-unknown-linux-gnu (default: this machine's)
+  --compare        build twice, and say whether the two binaries are equal
+
+Environment:
+  DENO        the deno that bundles and compiles (default: the one that runs this)
+  DENORT_BIN  a denort of the same version and for the target, instead of downloading it`;
+
+async function main(args: readonly string[]): Promise<number> {
+  const options = parseArguments(args);
+  if (options === undefined) {
+    console.log(USAGE);
+    return args.includes("--help") ? 0 : 2;
+  }
+  const denort = Deno.env.get("DENORT_BIN") ?? "";
+  const tools: BuildTools = {
+    root: fileURLToPath(new URL("..", import.meta.url)),
+    deno: Deno.env.get("DENO") ?? Deno.execPath(),
+    ...(denort === "" ? {} : { denort }),
+  };
+  const host = await denoVersion(tools.deno);
+  const target = parseTarget(options.target ?? host.target);
+  // Asked once, before anything is written: bundling may bring deno.lock up to date.
+  const info = await buildInfo(tools, host.version);
+  const binary = await build(tools, info, target, join(tools.root, "dist"));
+  if (target === host.target) await tryBinary(binary);
+  await describe(tools, info, target, binary);
+  if (!options.compare) return 0;
+  const folder = join(tools.root, "dist", ".compare");
+  const second = await build(tools, info, target, folder);
+  const equal = await sha256(binary) === await sha256(second);
+  await Deno.remove(folder, { recursive: true });
+  console.log(equal ? "two builds: equal byte for byte" : "two builds: they differ");
+  return equal ? 0 : 1;
+}
+
+function parseArguments(
+  args: readonly string[],
+): { readonly target?: string; readonly compare: boolean } | undefined {
+  let target: string | undefined;
+  let compare = false;
+  for (let i = 0; i < args.length; i++) {
+    const arg = args[i] ?? "";
+    if (arg === "--compare") compare = true;
+    else if (arg === "--target" && i + 1 < args.length) target = args[++i];
+    else if (arg.startsWith("--target=")) target = arg.slice("--target=".length);
+    else return undefined;
+  }
+  return { compare, ...(target === undefined ? {} : { target }) };
+}
+
+// The binary's name is part of what the compiler writes into it, so every build uses the same.
+async function build(
+  tools: BuildTools,
+  info: BuildInfo,
+  target: Target,
+  folder: string,
+): Promise<string> {
+  await Deno.mkdir(folder, { recursive: true });
+  const module = join(folder, "nydus-auth-agent.js");
+  const binary = join(folder, `nydus-auth-agent-${target}`);
+  for (const path of [binary, `${binary}.sha256`, `${binary}.cdx.json`]) await removeOld(path);
+  await bundleAgent(tools, info, module);
+  await compile(tools, target, module, binary);
+  await Deno.remove(module);
+  return binary;
+}
+
+// What a build that failed leaves must not pass for its result.
+async function removeOld(path: string): Promise<void> {
+  try {
+    await Deno.remove(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+// A denort of another version gives a binary that does not start: find out here, not on a node.
+async function tryBinary(binary: string): Promise<void> {
+  const { success, stderr } = await runTool(binary, ["--version"]);
+  if (success) return;
+  await Deno.remove(binary);
+  throw new BuildError(
+    `start ${binary} --version: ${stderr.trim().split("\n")[0]} ` +
+      `(is DENORT_BIN of the same version as the deno that compiles?)`,
+  );
+}
+
+async function describe(
+  tools: BuildTools,
+  info: BuildInfo,
+  target: Target,
+  binary: string,
+): Promise<void> {
+  const digest = await sha256(binary);
+  const name = binary.slice(binary.lastIndexOf("/") + 1);
+  await Deno.writeTextFile(`${binary}.sha256`, `${digest}  ${name}\n`);
+  const lock = JSON.parse(await Deno.readTextFile(join(tools.root, "deno.lock")));
+  const timestamp = await commitTime(tools);
+  const subject = {
+    name: "nydus-auth-agent",
+    version: info.version,
+    commit: info.commit,
+    licence: "Apache-2.0",
+    denoVersion: info.denoVersion,
+    target,
+    sha256: digest,
+    ...(timestamp === undefined ? {} : { timestamp }),
+  };
+  const sbom = sbomFromLock(lock, subject, await packageFacts(tools, "main.ts"));
+  await Deno.writeTextFile(`${binary}.cdx.json`, JSON.stringify(sbom, null, 2) + "\n");
+  const { size } = await Deno.stat(binary);
+  console.log(`${binary}`);
+  console.log(`  version ${info.version}, commit ${info.commit}, deno ${info.denoVersion}`);
+  console.log(`  ${(size / 1e6).toFixed(1)} MB, sha256 ${digest}`);
+}
+
+if (import.meta.main) {
+  try {
+    Deno.exitCode = await main(Deno.args);
+  } catch (error) {
+    if (!(error instanceof BuildError)) throw error;
+    console.error(`error: ${error.message}`);
+    Deno.exitCode = 1;
+  }
+}

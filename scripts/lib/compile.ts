@@ -1,0 +1,124 @@
+import { join } from "@std/path";
+import type { BuildInfo } from "../../lib/assets/build_info.ts";
+import { stampBundle } from "./build_stamp.ts";
+import { compileFlags } from "./permissions.ts";
+import {
+  BuildError,
+  checkDenort,
+  complaint,
+  denortMissing,
+  runTool,
+  type Target,
+} from "./toolchain.ts";
+
+/** What a build is made with. */
+export interface BuildTools {
+  /** The project's folder. */
+  readonly root: string;
+  /** The `deno` that bundles and compiles. */
+  readonly deno: string;
+  /** `DENORT_BIN`, where it is given. */
+  readonly denort?: string;
+}
+
+/** The version and machine of a `deno`. */
+export interface DenoVersion {
+  readonly version: string;
+  readonly target: string;
+}
+
+/** What `deno --version` says. @throws {BuildError} when it is no deno. */
+export async function denoVersion(deno: string): Promise<DenoVersion> {
+  const { stdout } = await runTool(deno, ["--version"]);
+  const parts = /^deno ([0-9][0-9A-Za-z.+-]*) \(.*?([a-z0-9_]+-[a-z]+-[a-z]+(?:-[a-z]+)?)\)/
+    .exec(stdout);
+  if (parts === null) throw new BuildError(`ask ${deno} for its version: it is no deno`);
+  return { version: parts[1] ?? "", target: parts[2] ?? "" };
+}
+
+/** Version, commit and Deno version of the build at hand. */
+export async function buildInfo(tools: BuildTools, version: string): Promise<BuildInfo> {
+  const config = JSON.parse(await Deno.readTextFile(join(tools.root, "deno.json")));
+  return { version: String(config.version), commit: await commit(tools), denoVersion: version };
+}
+
+// Without git, or without a commit, the build says so; it is no reason not to build.
+async function commit({ root }: BuildTools): Promise<string> {
+  try {
+    const head = await runTool("git", ["rev-parse", "--short=12", "HEAD"], { cwd: root });
+    if (!head.success) return "unknown";
+    const changes = await runTool("git", ["status", "--porcelain"], { cwd: root });
+    return head.stdout.trim() + (changes.stdout.trim() === "" ? "" : "-dirty");
+  } catch {
+    return "unknown";
+  }
+}
+
+/** When the commit was made (ISO 8601, UTC); undefined without git. */
+export async function commitTime({ root }: BuildTools): Promise<string | undefined> {
+  try {
+    const { success, stdout } = await runTool("git", ["log", "-1", "--format=%ct"], { cwd: root });
+    const seconds = Number(stdout.trim());
+    if (!success || !(seconds > 0)) return undefined;
+    return new Date(seconds * 1000).toISOString().replace(".000Z", "Z");
+  } catch {
+    return undefined;
+  }
+}
+
+/** Bundles `entry` into one module at `output`. @throws {BuildError} with deno's own words. */
+export async function bundle(tools: BuildTools, entry: string, output: string): Promise<void> {
+  const args = ["bundle", "--quiet", "--platform", "deno", "--minify", "--output", output, entry];
+  const { success, stderr } = await runTool(tools.deno, args, { cwd: tools.root });
+  if (!success) throw new BuildError(`bundle ${entry}: ${complaint(stderr)}`);
+}
+
+/** Bundles the agent, with the build's values in it. */
+export async function bundleAgent(
+  tools: BuildTools,
+  info: BuildInfo,
+  output: string,
+): Promise<void> {
+  await bundle(tools, "main.ts", output);
+  await Deno.writeTextFile(output, stampBundle(await Deno.readTextFile(output), info));
+}
+
+/**
+ * Compiles one module to a binary. No configuration file is taken along: all that counts is in the
+ * flags. No code cache: the binary would keep it under a foreseeable name in the temporary folder,
+ * where another user could put code of theirs for us to run.
+ *
+ * @throws {BuildError} with the ways out when there is no `denort`.
+ */
+export async function compile(
+  tools: BuildTools,
+  target: Target,
+  module: string,
+  output: string,
+): Promise<void> {
+  if (tools.denort !== undefined) await checkDenort(tools.denort, target);
+  // The compiler writes the module's name and time of change into the binary: the same every time,
+  // so that equal sources give equal binaries.
+  await Deno.utime(module, 0, 0);
+  const args = ["compile", "--quiet", "--no-check", "--no-config", "--no-lock", "--no-code-cache"];
+  args.push("--target", target, "--output", output, ...compileFlags(), module);
+  const env = tools.denort === undefined ? {} : { DENORT_BIN: tools.denort };
+  const { success, stderr } = await runTool(tools.deno, args, { cwd: tools.root, env });
+  if (success) return;
+  const reason = complaint(stderr);
+  if (/base binary|denort/i.test(reason) && tools.denort === undefined) {
+    const { version } = await denoVersion(tools.deno);
+    throw denortMissing(
+      version,
+      target,
+      (reason.split("\n").at(-1) ?? "").replace(/^\s*(?:\d+: )?/, ""),
+    );
+  }
+  throw new BuildError(`compile ${module}: ${reason}`);
+}
+
+/** SHA-256 of a file, in hex. */
+export async function sha256(path: string): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-256", await Deno.readFile(path));
+  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,150 @@
+/** What is needed of `deno.lock` (version 5). */
+export interface LockFile {
+  readonly version: string;
+  readonly npm?: Readonly<Record<string, LockedPackage>>;
+}
+
+interface LockedPackage {
+  readonly integrity?: string;
+  readonly dependencies?: readonly string[];
+  readonly optionalDependencies?: readonly string[];
+}
+
+/** What the bill of materials is about. */
+export interface SbomSubject {
+  readonly name: string;
+  readonly version: string;
+  readonly commit: string;
+  readonly licence: string;
+  readonly denoVersion: string;
+  readonly target: string;
+  /** SHA-256 of the binary, in hex. */
+  readonly sha256: string;
+  /** ISO 8601; the commit's time, so that equal commits give equal documents. */
+  readonly timestamp?: string;
+}
+
+/** What is known of a package beside the lock file. */
+export interface PackageFacts {
+  /** Packages (`name@version`) whose code is in the bundle; the others are marked as left out. */
+  readonly shipped: ReadonlySet<string>;
+  /** SPDX expression or name of the licence, where the package says it. */
+  licenceOf(name: string, version: string): string | undefined;
+}
+
+type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
+
+/** A CycloneDX 1.6 document, as a value ready for `JSON.stringify`. Equal input, equal output. */
+export function sbomFromLock(lock: LockFile, subject: SbomSubject, facts: PackageFacts): Json {
+  const packages = Object.entries(lock.npm ?? {})
+    .map(([key, locked]) => ({ key, locked, ...splitKey(key) }))
+    .sort((a, b) => a.key < b.key ? -1 : 1);
+  const refs = new Map(packages.map((entry) => [entry.key, npmPurl(entry.name, entry.version)]));
+  const main = `pkg:generic/${subject.name}@${subject.version}`;
+  const runtime = `pkg:github/denoland/deno@v${subject.denoVersion}`;
+  const shipped = packages.filter((entry) => facts.shipped.has(`${entry.name}@${entry.version}`));
+  return {
+    bomFormat: "CycloneDX",
+    specVersion: "1.6",
+    version: 1,
+    metadata: {
+      ...(subject.timestamp === undefined ? {} : { timestamp: subject.timestamp }),
+      component: {
+        type: "application",
+        "bom-ref": main,
+        name: subject.name,
+        version: subject.version,
+        hashes: [{ alg: "SHA-256", content: subject.sha256 }],
+        licenses: [{ license: { id: subject.licence } }],
+        purl: main,
+        properties: [
+          { name: "nydus-auth-agent:commit", value: subject.commit },
+          { name: "nydus-auth-agent:target", value: subject.target },
+        ],
+      },
+    },
+    components: [
+      {
+        type: "platform",
+        "bom-ref": runtime,
+        name: "deno",
+        version: subject.denoVersion,
+        description: "the runtime inside the binary, with the V8 engine",
+        licenses: [{ license: { id: "MIT" } }],
+        purl: runtime,
+      },
+      ...packages.map((entry) => npmComponent(entry, facts)),
+    ],
+    dependencies: [
+      { ref: main, dependsOn: [runtime, ...unique(shipped.map(({ key }) => refs.get(key)))] },
+      ...packages.map(({ key, locked }) => ({
+        ref: refs.get(key) ?? key,
+        dependsOn: unique(dependencyKeys(locked, refs).map((dependency) => refs.get(dependency))),
+      })).filter(({ ref }, index, all) => all.findIndex((other) => other.ref === ref) === index),
+    ],
+  };
+}
+
+function npmComponent(
+  { locked, name, version }: {
+    readonly locked: LockedPackage;
+    readonly name: string;
+    readonly version: string;
+  },
+  facts: PackageFacts,
+): Json {
+  const purl = npmPurl(name, version);
+  const hash = integrityHash(locked.integrity);
+  const licence = facts.licenceOf(name, version);
+  return {
+    type: "library",
+    "bom-ref": purl,
+    name,
+    version,
+    scope: facts.shipped.has(`${name}@${version}`) ? "required" : "excluded",
+    ...(hash === undefined ? {} : { hashes: [hash] }),
+    ...(licence === undefined ? {} : { licenses: [licenceChoice(licence)] }),
+    purl,
+  };
+}
+
+// A single identifier, or an expression such as `(MIT OR Apache-2.0)`.
+function licenceChoice(licence: string): Json {
+  return / (?:OR|AND|WITH) /.test(licence) ? { expression: licence } : { license: { id: licence } };
+}
+
+// Lock keys are `name@version`, with peers appended as `_peer@version`.
+function splitKey(key: string): { readonly name: string; readonly version: string } {
+  const at = key.indexOf("@", 1);
+  if (at < 0) throw new TypeError(`read deno.lock: "${key}" has no version`);
+  return { name: key.slice(0, at), version: key.slice(at + 1).split("_")[0] ?? "" };
+}
+
+// The lock writes a dependency without its version where only one version of it is locked.
+function dependencyKeys(locked: LockedPackage, refs: ReadonlyMap<string, string>): string[] {
+  const wanted = [...locked.dependencies ?? [], ...locked.optionalDependencies ?? []];
+  return wanted.flatMap((dependency) => {
+    if (refs.has(dependency)) return [dependency];
+    return [...refs.keys()].filter((key) => key.startsWith(`${dependency}@`));
+  });
+}
+
+/** The package URL of an npm package; the scope's `@` is escaped as the purl rules want it. */
+export function npmPurl(name: string, version: string): string {
+  return `pkg:npm/${name.replace(/^@/, "%40")}@${version}`;
+}
+
+// `sha512-<base64>` to CycloneDX' algorithm name and hex.
+function integrityHash(
+  integrity: string | undefined,
+): { alg: string; content: string } | undefined {
+  const parts = /^sha(1|256|384|512)-([A-Za-z0-9+/=]+)$/.exec(integrity ?? "");
+  if (parts === null) return undefined;
+  const bytes = Uint8Array.from(atob(parts[2] ?? ""), (char) => char.charCodeAt(0));
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return { alg: `SHA-${parts[1]}`, content: hex };
+}
+
+function unique(values: readonly (string | undefined)[]): string[] {
+  return [...new Set(values.filter((value) => value !== undefined))].sort();
+}

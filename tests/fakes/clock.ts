@@ -1,0 +1,95 @@
+import type { CallOptions, Clock } from "../../lib/model/mod.ts";
+
+interface Sleeper {
+  readonly wakeAtMs: number;
+  readonly wake: () => void;
+}
+
+/**
+ * Virtual time. A test moves it with {@linkcode FakeClock.advance} once the code under test sleeps
+ * ({@linkcode FakeClock.waiting}), so nothing depends on real time.
+ */
+export class FakeClock implements Clock {
+  #wallMs: number;
+  #monotonicMs = 0;
+  #sleepers: Sleeper[] = [];
+  #watchers: { readonly count: number; readonly resolve: () => void }[] = [];
+
+  constructor(wallMs = Date.UTC(2026, 0, 1)) {
+    this.#wallMs = wallMs;
+  }
+
+  wallMs(): number {
+    return this.#wallMs;
+  }
+
+  monotonicMs(): number {
+    return this.#monotonicMs;
+  }
+
+  sleep(ms: number, { signal }: CallOptions = {}): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(signal.reason);
+      const sleeper: Sleeper = {
+        wakeAtMs: this.#monotonicMs + ms,
+        wake: () => {
+          signal?.removeEventListener("abort", abort);
+          resolve();
+        },
+      };
+      const abort = () => {
+        this.#sleepers = this.#sleepers.filter((other) => other !== sleeper);
+        reject(signal!.reason);
+      };
+      signal?.addEventListener("abort", abort, { once: true });
+      this.#sleepers.push(sleeper);
+      this.#announce();
+    });
+  }
+
+  /** Resolves once at least `count` calls of `sleep` are waiting. */
+  waiting(count = 1): Promise<void> {
+    if (this.#sleepers.length >= count) return Promise.resolve();
+    return new Promise((resolve) => this.#watchers.push({ count, resolve }));
+  }
+
+  /** Moves both clocks on, waking sleepers in the order of their times. */
+  async advance(ms: number): Promise<void> {
+    const untilMs = this.#monotonicMs + ms;
+    while (true) {
+      const next = this.#sleepers.filter((s) => s.wakeAtMs <= untilMs)
+        .sort((a, b) => a.wakeAtMs - b.wakeAtMs)[0];
+      if (next === undefined) break;
+      this.#move(next.wakeAtMs - this.#monotonicMs);
+      this.#sleepers = this.#sleepers.filter((s) => s !== next);
+      next.wake();
+      await settle();
+    }
+    this.#move(untilMs - this.#monotonicMs);
+    await settle();
+  }
+
+  /** Steps the wall clock alone, as an operator or NTP does. */
+  stepWall(ms: number): void {
+    this.#wallMs += ms;
+  }
+
+  #move(ms: number): void {
+    this.#wallMs += ms;
+    this.#monotonicMs += ms;
+  }
+
+  #announce(): void {
+    this.#watchers = this.#watchers.filter(({ count, resolve }) => {
+      if (this.#sleepers.length < count) return true;
+      resolve();
+      return false;
+    });
+  }
+}
+
+/** Lets everything that can run without time run. */
+export async function settle(): Promise<void> {
+  for (let i = 0; i < 20; i++) await Promise.resolve();
+  await new Promise((resolve) => setTimeout(resolve, 0));
+}

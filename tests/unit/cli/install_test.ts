@@ -1,0 +1,426 @@
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { asset } from "../../../lib/assets/mod.ts";
+import { install, type InstallOptions, type InstallPorts } from "../../../lib/cli/install.ts";
+import { uninstall } from "../../../lib/cli/uninstall.ts";
+import { systemInstallFiles } from "../../../lib/edge/install_files.ts";
+import { AgentError, type InstallFiles, type ProcessResult } from "../../../lib/model/mod.ts";
+
+const PROGRAM_BYTES = "#!/bin/sh\nexit 0\n";
+const DONE: ProcessResult = { kind: "exited", code: 0, stdout: "", stderr: "" };
+const NO: ProcessResult = { kind: "exited", code: 3, stdout: "", stderr: "" };
+
+/** A machine in a temporary folder, with a program to install and a systemctl that is told what to say. */
+class Machine implements AsyncDisposable {
+  readonly lines: string[] = [];
+  readonly errors: string[] = [];
+  readonly calls: string[] = [];
+  problems: string[] = [];
+  answer: (call: string) => ProcessResult = () => DONE;
+  files: InstallFiles = systemInstallFiles();
+  readonly root: string;
+  readonly source: string;
+
+  constructor(folder: string) {
+    this.root = `${folder}/root`;
+    this.source = `${folder}/program`;
+  }
+
+  static async make(): Promise<Machine> {
+    const folder = await Deno.makeTempDir();
+    const machine = new Machine(folder);
+    await Deno.writeTextFile(machine.source, PROGRAM_BYTES);
+    await Deno.mkdir(machine.root);
+    return machine;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.root.replace(/\/root$/, ""), { recursive: true });
+  }
+
+  ports(): InstallPorts {
+    return {
+      files: this.files,
+      processRunner: {
+        run: ({ args }) => {
+          const call = args.join(" ");
+          this.calls.push(call);
+          return Promise.resolve(this.answer(call));
+        },
+      },
+      out: (line) => this.lines.push(line.replaceAll(this.root, "")),
+      err: (line) => this.errors.push(line.replaceAll(this.root, "")),
+      self: { path: this.source, standalone: true },
+      checkConfiguration: () => Promise.resolve(this.problems),
+    };
+  }
+
+  options(more: Partial<InstallOptions> = {}): InstallOptions {
+    return {
+      prefix: "/usr/local",
+      root: this.root,
+      dryRun: false,
+      dockerCredentialHelper: false,
+      now: false,
+      ...more,
+    };
+  }
+
+  install(more: Partial<InstallOptions> = {}): Promise<number> {
+    return install(this.options(more), this.ports());
+  }
+
+  uninstall(purge = false): Promise<number> {
+    return uninstall({ prefix: "/usr/local", root: this.root, dryRun: false, purge }, this.ports());
+  }
+
+  /** Everything below the root: folders end in a slash, links show their target. */
+  async tree(): Promise<string[]> {
+    const found: string[] = [];
+    const walk = async (path: string) => {
+      for await (const entry of Deno.readDir(this.root + path)) {
+        const at = `${path}/${entry.name}`;
+        if (entry.isDirectory) {
+          found.push(`${at}/`);
+          await walk(at);
+        } else if (entry.isSymlink) found.push(`${at} -> ${await Deno.readLink(this.root + at)}`);
+        else found.push(at);
+      }
+    };
+    await walk("");
+    return found.sort();
+  }
+
+  read(path: string): Promise<string> {
+    return Deno.readTextFile(this.root + path);
+  }
+
+  async mode(path: string): Promise<number> {
+    return ((await Deno.stat(this.root + path)).mode ?? 0) & 0o7777;
+  }
+}
+
+const BINARY = "/usr/local/bin/nydus-auth-agent";
+const UNIT = "/etc/systemd/system/nydus-auth-agent.service";
+const CONFIG = "/etc/nydus-auth-agent/config.toml";
+const EVERYTHING = [
+  "/etc/",
+  "/etc/nydus-auth-agent/",
+  CONFIG,
+  "/etc/systemd/",
+  "/etc/systemd/system/",
+  UNIT,
+  "/usr/",
+  "/usr/local/",
+  "/usr/local/bin/",
+  "/usr/local/bin/docker-credential-nydus-auth -> nydus-auth-agent",
+  BINARY,
+];
+
+Deno.test("install puts everything in place, says each step, and starts nothing", async () => {
+  await using machine = await Machine.make();
+  equal(await machine.install({ dockerCredentialHelper: true }), 0);
+  deepEqual(await machine.tree(), [...EVERYTHING].sort());
+  equal(await machine.read(BINARY), PROGRAM_BYTES);
+  equal(await machine.read(CONFIG), asset("config.toml"));
+  equal(await machine.read(UNIT), asset("nydus-auth-agent.service"));
+  equal(await machine.mode(BINARY), 0o755);
+  equal(await machine.mode(CONFIG), 0o600);
+  equal(await machine.mode(UNIT), 0o644);
+  equal(await machine.mode("/etc/nydus-auth-agent"), 0o755);
+  for (const path of [BINARY, CONFIG, UNIT]) {
+    ok(machine.lines.some((line) => line.includes(path)), path);
+  }
+  deepEqual(machine.calls, []);
+  deepEqual(machine.errors, []);
+});
+
+Deno.test("install twice changes nothing the second time", async () => {
+  await using machine = await Machine.make();
+  await machine.install({ dockerCredentialHelper: true });
+  const before = (await Deno.stat(machine.root + BINARY)).ino;
+  machine.lines.length = 0;
+  equal(await machine.install({ dockerCredentialHelper: true }), 0);
+  equal(machine.lines.length, 4);
+  for (const line of machine.lines) match(line, /^unchanged: /);
+  equal((await Deno.stat(machine.root + BINARY)).ino, before);
+});
+
+Deno.test("install with another prefix names the binary's place in the unit", async () => {
+  await using machine = await Machine.make();
+  equal(await machine.install({ prefix: "/opt/agent" }), 0);
+  match(await machine.read(UNIT), /^ExecStart=\/opt\/agent\/bin\/nydus-auth-agent run /m);
+});
+
+Deno.test("install --dry-run only says what it would do", async () => {
+  await using machine = await Machine.make();
+  equal(await machine.install({ dryRun: true, dockerCredentialHelper: true }), 0);
+  deepEqual(await machine.tree(), []);
+  ok(machine.lines.length > 4);
+  for (const line of machine.lines) match(line, /^would /);
+});
+
+Deno.test("install keeps an existing configuration and warns when it is broken", async () => {
+  await using machine = await Machine.make();
+  await Deno.mkdir(`${machine.root}/etc/nydus-auth-agent`, { recursive: true });
+  await Deno.writeTextFile(machine.root + CONFIG, "broken = [");
+  machine.problems = ["config.toml: line 1: no end of the list"];
+  equal(await machine.install(), 0);
+  equal(await machine.read(CONFIG), "broken = [");
+  deepEqual(machine.errors, ["warning: config.toml: line 1: no end of the list"]);
+  ok(machine.lines.includes(`unchanged: ${CONFIG}`));
+});
+
+Deno.test("install replaces a binary that runs, and leaves the running one its file", async () => {
+  await using machine = await Machine.make();
+  await Deno.mkdir(`${machine.root}/usr/local/bin`, { recursive: true });
+  await Deno.copyFile("/bin/sleep", machine.root + BINARY);
+  await using running = new Deno.Command(machine.root + BINARY, { args: ["60"] }).spawn();
+  equal(await machine.install(), 0);
+  equal(await machine.read(BINARY), PROGRAM_BYTES);
+  equal((await machine.tree()).filter((path) => path.includes(".tmp")).length, 0);
+  running.kill("SIGKILL");
+});
+
+Deno.test("install refuses when it is not the compiled binary", async () => {
+  await using machine = await Machine.make();
+  const ports = { ...machine.ports(), self: { path: machine.source, standalone: false } };
+  equal(await install(machine.options(), ports), 2);
+  match(machine.errors[0] ?? "", /not the compiled binary/);
+  deepEqual(await machine.tree(), []);
+});
+
+Deno.test("install refuses folders that make no sense", async () => {
+  await using machine = await Machine.make();
+  for (const prefix of ["usr/local", "", "/usr local", "/a\nExecStartPre=/bin/x", "/%h"]) {
+    equal(await machine.install({ prefix }), 2, prefix);
+  }
+  equal(await machine.install({ root: "root" }), 2);
+  equal(await machine.install({ now: true }), 2);
+  deepEqual(await machine.tree(), []);
+});
+
+Deno.test("install leaves a credential helper of somebody else alone", async () => {
+  await using machine = await Machine.make();
+  const path = "/usr/local/bin/docker-credential-nydus-auth";
+  await Deno.mkdir(`${machine.root}/usr/local/bin`, { recursive: true });
+  await Deno.writeTextFile(machine.root + path, "theirs");
+  equal(await machine.install({ dockerCredentialHelper: true }), 1);
+  match(machine.errors[0] ?? "", /something else is there/);
+  equal(await machine.read(path), "theirs");
+  equal((await machine.tree()).includes(BINARY), false);
+});
+
+type Failing = "makeDirectory" | "copyFile" | "writeText" | "makeLink";
+
+/** The real operations, but the `nth` call of one of them fails as a full disk does. */
+function failAt(name: Failing, nth: number): InstallFiles {
+  const files = systemInstallFiles();
+  let calls = 0;
+  const guard = <A extends unknown[]>(run: (...args: A) => Promise<void>) => (...args: A) => {
+    if (++calls === nth) throw new AgentError("io", `${name}: no space left`);
+    return run(...args);
+  };
+  switch (name) {
+    case "makeDirectory":
+      return { ...files, makeDirectory: guard(files.makeDirectory) };
+    case "copyFile":
+      return { ...files, copyFile: guard(files.copyFile) };
+    case "writeText":
+      return { ...files, writeText: guard(files.writeText) };
+    case "makeLink":
+      return { ...files, makeLink: guard(files.makeLink) };
+    default:
+      return name satisfies never;
+  }
+}
+
+const FAILURES: readonly (readonly [Failing, number])[] = [
+  ["makeDirectory", 1],
+  ["makeDirectory", 2],
+  ["makeDirectory", 4],
+  ["makeDirectory", 6],
+  ["copyFile", 1],
+  ["makeLink", 1],
+  ["writeText", 1],
+  ["writeText", 2],
+];
+
+for (const [name, nth] of FAILURES) {
+  Deno.test(`install takes everything back when ${name} fails at call ${nth}`, async () => {
+    await using machine = await Machine.make();
+    machine.files = failAt(name, nth);
+    equal(await machine.install({ dockerCredentialHelper: true }), 1);
+    deepEqual(await machine.tree(), []);
+    match(machine.errors.join("\n"), /^nydus-auth-agent: .*no space left$/);
+  });
+
+  Deno.test(`install restores what it replaced when ${name} fails at call ${nth}`, async () => {
+    await using machine = await Machine.make();
+    await machine.install({ dockerCredentialHelper: true });
+    await Deno.writeTextFile(machine.root + BINARY, "old program");
+    await Deno.writeTextFile(machine.root + UNIT, "old unit");
+    const before = await machine.tree();
+    machine.files = failAt(name, nth);
+    const code = await machine.install({ dockerCredentialHelper: true });
+    const happens = name === "copyFile" || name === "writeText" && nth === 1;
+    equal(code, happens ? 1 : 0);
+    deepEqual(await machine.tree(), before);
+    equal(await machine.read(BINARY), happens ? "old program" : PROGRAM_BYTES);
+    equal(await machine.read(UNIT) === "old unit", happens);
+  });
+}
+
+Deno.test("install onto a read-only or foreign folder says path and mend in one line", async () => {
+  await using machine = await Machine.make();
+  const errors: string[] = [];
+  // A folder that nobody can make anything in, not even root.
+  const options = machine.options({ root: "/proc/self" });
+  const code = await install(options, { ...machine.ports(), err: (line) => errors.push(line) });
+  equal(code, 1);
+  equal(errors.length, 1);
+  match(errors[0] ?? "", /^nydus-auth-agent: make the folder \/proc\/self\/usr: .+/);
+  equal(errors[0]?.includes("\n"), false);
+});
+
+/** The same machine with `/` as its root, in the eyes of the code under test. */
+function onSystemd(machine: Machine): InstallPorts {
+  const real = systemInstallFiles();
+  const at = (path: string) =>
+    path.startsWith(machine.root) || path === machine.source ? path : machine.root + path;
+  const files: InstallFiles = {
+    look: (path) =>
+      path === "/run/systemd/system"
+        ? Promise.resolve({ kind: "directory" })
+        : path === "/usr/bin/systemctl"
+        ? Promise.resolve({ kind: "file" })
+        : real.look(at(path)),
+    readText: (path) => real.readText(at(path)),
+    sameBytes: (a, b) => real.sameBytes(at(a), at(b)),
+    makeDirectory: (path, mode) => real.makeDirectory(at(path), mode),
+    copyFile: (from, to, mode) => real.copyFile(at(from), at(to), mode),
+    writeText: (path, text, mode) => real.writeText(at(path), text, mode),
+    makeLink: (path, target) => real.makeLink(at(path), target),
+    keepAside: (path) => real.keepAside(at(path)),
+    move: (from, to) => real.move(at(from), at(to)),
+    remove: (path) => real.remove(at(path)),
+    list: (path) => real.list(at(path)),
+  };
+  return { ...machine.ports(), files };
+}
+
+const ASKS = ["is-enabled --quiet", "is-active --quiet"].map((q) =>
+  `${q} nydus-auth-agent.service`
+);
+
+Deno.test("install --now enables and starts, and leaves a service that is up to date", async () => {
+  await using machine = await Machine.make();
+  machine.answer = (call) => call.startsWith("is-") ? NO : DONE;
+  equal(await install(machine.options({ root: "", now: true }), onSystemd(machine)), 0);
+  deepEqual(machine.calls, [
+    ...ASKS,
+    "daemon-reload",
+    "enable nydus-auth-agent.service",
+    "start nydus-auth-agent.service",
+  ]);
+  machine.calls.length = 0;
+  machine.answer = () => DONE;
+  equal(await install(machine.options({ root: "", now: true }), onSystemd(machine)), 0);
+  deepEqual(machine.calls, ASKS);
+});
+
+Deno.test("install --now restarts a service that runs an older binary", async () => {
+  await using machine = await Machine.make();
+  await install(machine.options({ root: "" }), onSystemd(machine));
+  await Deno.writeTextFile(machine.source, "newer");
+  equal(await install(machine.options({ root: "", now: true }), onSystemd(machine)), 0);
+  deepEqual(machine.calls, [...ASKS, "daemon-reload", "restart nydus-auth-agent.service"]);
+});
+
+Deno.test("install --now takes everything back when the service does not start", async () => {
+  await using machine = await Machine.make();
+  machine.answer = (call) => {
+    if (call.startsWith("is-")) return NO;
+    return call.startsWith("start")
+      ? { kind: "exited", code: 1, stdout: "", stderr: "Job failed.\nmore" }
+      : DONE;
+  };
+  equal(await install(machine.options({ root: "", now: true }), onSystemd(machine)), 1);
+  deepEqual(machine.calls.slice(-2), [
+    "stop nydus-auth-agent.service",
+    "disable nydus-auth-agent.service",
+  ]);
+  deepEqual(await machine.tree(), []);
+  match(machine.errors[0] ?? "", /systemctl start .*: exit code 1, Job failed\.$/);
+});
+
+Deno.test("uninstall takes away what install put there and keeps the configuration", async () => {
+  await using machine = await Machine.make();
+  await machine.install({ dockerCredentialHelper: true });
+  equal(await machine.uninstall(), 0);
+  const files = (await machine.tree()).filter((path) => !path.endsWith("/"));
+  deepEqual(files, [CONFIG]);
+  machine.lines.length = 0;
+  equal(await machine.uninstall(), 0);
+  deepEqual(machine.lines, ["nothing is installed here", `kept: ${CONFIG} (--purge removes it)`]);
+});
+
+Deno.test("uninstall --purge removes the configuration, but not files of others", async () => {
+  await using machine = await Machine.make();
+  await machine.install();
+  equal(await machine.uninstall(true), 0);
+  equal((await machine.tree()).includes("/etc/nydus-auth-agent/"), false);
+  await machine.install();
+  await Deno.writeTextFile(`${machine.root}/etc/nydus-auth-agent/token`, "theirs");
+  equal(await machine.uninstall(true), 0);
+  equal(await machine.read("/etc/nydus-auth-agent/token"), "theirs");
+  equal((await machine.tree()).includes(CONFIG), false);
+});
+
+Deno.test("uninstall leaves a credential helper of somebody else", async () => {
+  await using machine = await Machine.make();
+  await machine.install();
+  const path = "/usr/local/bin/docker-credential-nydus-auth";
+  await Deno.symlink("other", machine.root + path);
+  equal(await machine.uninstall(), 0);
+  ok((await machine.tree()).includes(`${path} -> other`));
+  ok(machine.lines.includes(`left: ${path} (not ours)`));
+});
+
+Deno.test("uninstall puts everything back when a removal fails", async () => {
+  await using machine = await Machine.make();
+  await machine.install({ dockerCredentialHelper: true });
+  const before = await machine.tree();
+  const files = systemInstallFiles();
+  machine.files = {
+    ...files,
+    remove: (path) => {
+      if (path.endsWith(BINARY)) throw new AgentError("io", `remove ${path}: no permission`);
+      return files.remove(path);
+    },
+  };
+  equal(await machine.uninstall(true), 1);
+  deepEqual(await machine.tree(), before);
+  equal(await machine.read(BINARY), PROGRAM_BYTES);
+});
+
+Deno.test("uninstall stops and disables the service first", async () => {
+  await using machine = await Machine.make();
+  await install(machine.options({ root: "" }), onSystemd(machine));
+  const options = { prefix: "/usr/local", root: "", dryRun: false, purge: false };
+  equal(await uninstall(options, onSystemd(machine)), 0);
+  deepEqual(
+    machine.calls,
+    [
+      "is-active --quiet nydus-auth-agent.service",
+      "stop nydus-auth-agent.service",
+      "is-enabled --quiet nydus-auth-agent.service",
+      "disable nydus-auth-agent.service",
+      "daemon-reload",
+    ].sort((a, b) => order(a) - order(b)),
+  );
+});
+
+// Questions come first, all of them; then the steps.
+function order(call: string): number {
+  return call.startsWith("is-") ? 0 : 1;
+}

@@ -1,0 +1,84 @@
+import { deepEqual, equal, match } from "node:assert/strict";
+import { CONFIG_KEYS, flagName } from "../../../lib/config/mod.ts";
+import { load, problemOf } from "./sources.ts";
+
+Deno.test("readFlags resolves relative paths against the working directory", async () => {
+  const config = await load({
+    flags: { root: "nydus", systemAddress: "../system.sock", dockerConfig: "/abs.json" },
+  });
+  equal(config.node.root, "/work/dir/nydus");
+  equal(config.node.systemSocket, "/work/system.sock");
+  equal(config.providers.docker.configPath, "/abs.json");
+});
+
+Deno.test("readFlags takes off, and the empty text, for what can be switched off", async () => {
+  for (const off of ["off", ""]) {
+    const config = await load({ flags: { systemAddress: off, address: off } });
+    equal("systemSocket" in config.node, false);
+    equal("server" in config, false);
+  }
+  match((await problemOf({ flags: { root: "" } })).problem, /the text ""/);
+});
+
+Deno.test("readFlags names the flag and shows how to write it", async () => {
+  deepEqual(await problemOf({ flags: { checkInterval: "5" } }), {
+    file: "--check-interval",
+    place: "renewal.check_interval",
+    problem: `found the text "5", wanted a duration from 100ms to 1h`,
+    mend: "for example --check-interval 1m",
+  });
+});
+
+Deno.test("readEnvironment refuses relative paths and names the variable", async () => {
+  const env = { NYDUS_AUTH_AGENT_PROVIDERS_DOCKER_CONFIG: "config.json" };
+  deepEqual(await problemOf({ env }), {
+    file: "NYDUS_AUTH_AGENT_PROVIDERS_DOCKER_CONFIG",
+    place: "providers.docker.config",
+    problem: `found the relative path "config.json", wanted an absolute path`,
+    mend: "for example NYDUS_AUTH_AGENT_PROVIDERS_DOCKER_CONFIG=/root/.docker/config.json",
+  });
+});
+
+Deno.test("readEnvironment reads booleans and numbers in their own words only", async () => {
+  for (const text of ["yes", "1", "TRUE"]) {
+    const env = { NYDUS_AUTH_AGENT_PROVIDERS_CRI_ENABLED: text };
+    match((await problemOf({ env })).problem, /wanted true or false/);
+  }
+  for (const text of ["4.5", "1e1", "0x4", "many"]) {
+    const env = { NYDUS_AUTH_AGENT_PROVIDERS_KUBELET_MAX_PARALLEL: text };
+    match((await problemOf({ env })).problem, /wanted a whole number/);
+  }
+});
+
+Deno.test("readEnvironment warns of a variable that sets nothing", async () => {
+  const { warnings } = await load({
+    env: { NYDUS_AUTH_AGENT_RENEWAL_CHEK_INTERVAL: "1m", NYDUS_AUTH_AGENT_ZZZ: "", PATH: "/bin" },
+  });
+  deepEqual(warnings.map(({ file, mend }) => [file, mend]), [
+    [
+      "NYDUS_AUTH_AGENT_RENEWAL_CHEK_INTERVAL",
+      "did you mean NYDUS_AUTH_AGENT_RENEWAL_CHECK_INTERVAL?",
+    ],
+    ["NYDUS_AUTH_AGENT_ZZZ", "remove it"],
+  ]);
+});
+
+Deno.test("readEnvironment passes over what Kubernetes sets for our Service", async () => {
+  const { warnings } = await load({
+    env: {
+      NYDUS_AUTH_AGENT_SERVICE_HOST: "10.0.0.1",
+      NYDUS_AUTH_AGENT_SERVICE_PORT_METRICS: "9111",
+      NYDUS_AUTH_AGENT_PORT: "tcp://10.0.0.1:9111",
+      NYDUS_AUTH_AGENT_PORT_9111_TCP_ADDR: "10.0.0.1",
+    },
+  });
+  deepEqual(warnings, []);
+});
+
+Deno.test("CONFIG_KEYS gives every key a path, variable and flag of its own", () => {
+  const named = CONFIG_KEYS.flatMap(({ path, env, flag }) => [path, env, flag && flagName(flag)])
+    .filter((name) => name !== undefined);
+  equal(new Set(named).size, named.length);
+  equal(named.includes("--config"), false);
+  equal(named.includes("NYDUS_AUTH_AGENT_CONFIG"), false);
+});

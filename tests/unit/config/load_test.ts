@@ -1,0 +1,71 @@
+import { deepEqual, equal, match } from "node:assert/strict";
+import { AgentError } from "../../../lib/model/mod.ts";
+import { load, OURS, problemOf, THEIRS } from "./sources.ts";
+
+Deno.test("loadToml tells line and column of broken TOML, and quotes nothing", async () => {
+  for (const [key, file] of [["ours", OURS], ["theirs", THEIRS]] as const) {
+    const text = `first = "hunter2"\nsecond = \n`;
+    const { problem, mend, ...where } = await problemOf({ [key]: text });
+    deepEqual(where, { file, place: "line 2, column 10" });
+    match(problem, /^broken TOML: /);
+    equal(/hunter2|\n/.test(problem), false);
+    match(mend, /key = "value"/);
+  }
+});
+
+Deno.test("loadToml refuses a key that is set twice", async () => {
+  const problem = await problemOf({ ours: `[log]\nlevel = "info"\nlevel = "debug"` });
+  match(problem.place, /^line 3, /);
+});
+
+Deno.test("loadToml refuses a binary file and a file that was cut from UTF-8", async () => {
+  for (const text of ["\x7fELF\x02\x01\0\0", "version = 1\n\uFFFD\uFFFD"]) {
+    const { file, place, problem } = await problemOf({ ours: text });
+    deepEqual([file, place], [OURS, ""]);
+    match(problem, /not a text file/);
+  }
+});
+
+Deno.test("loadToml takes an empty file, and one with a byte order mark", async () => {
+  const { hash } = await load();
+  equal((await load({ ours: "" })).hash, hash);
+  equal((await load({ ours: "\uFEFFversion = 1\r\n" })).hash, hash);
+});
+
+Deno.test("loadToml lets a default file be missing, but not one that is named", async () => {
+  const env = { NYDUS_AUTH_AGENT_CONFIG: "/gone.toml" };
+  const cases = [
+    [{ flags: { config: "/gone.toml" } }, "--config"],
+    [{ env }, "NYDUS_AUTH_AGENT_CONFIG"],
+    [{ flags: { snapshotterConfig: "/gone.toml" } }, "--snapshotter-config"],
+    [{ ours: `snapshotter.config = "/gone.toml"` }, `snapshotter.config in ${OURS}`],
+    // Named is named, also when it is the default's name.
+    [{ flags: { config: OURS } }, "--config"],
+  ] as const;
+  for (const [sources, namedBy] of cases) {
+    const { file, problem } = await problemOf(sources);
+    equal(file, namedBy === "--config" && "flags" in sources ? sources.flags.config : "/gone.toml");
+    equal(problem, `there is no such file, and ${namedBy} names it`);
+  }
+  deepEqual((await load()).files, []);
+});
+
+Deno.test("loadToml refuses a file that cannot be read, also a default one", async () => {
+  const error = new AgentError("io", "read file: permission denied");
+  for (const file of [OURS, THEIRS]) {
+    const { mend, ...rest } = await problemOf({ files: { [file]: error } });
+    deepEqual(rest, { file, place: "", problem: "read file: permission denied" });
+    match(mend, /read it/);
+  }
+});
+
+Deno.test("loadToml resolves a relative --config, and no other relative path", async () => {
+  const files = { "/work/dir/sub/own.toml": `log.level = "debug"` };
+  equal((await load({ files, flags: { config: "sub/own.toml" } })).log.level, "debug");
+  const { file, problem } = await problemOf({
+    files,
+    env: { NYDUS_AUTH_AGENT_CONFIG: "sub/own.toml" },
+  });
+  equal(file, "NYDUS_AUTH_AGENT_CONFIG");
+  match(problem, /relative path "sub\/own.toml"/);
+});

@@ -1,0 +1,117 @@
+import { deepEqual, equal, match } from "node:assert/strict";
+import { load, OURS, problemOf, problemsOf, type Sources, THEIRS } from "./sources.ts";
+
+Deno.test("normalize splits the one knob where nothing is set by itself", async () => {
+  const cases = [
+    ["10m", { checkIntervalMs: 60_000, leadTimeMs: 600_000, refreshIntervalMs: 600_000 }],
+    ["30s", { checkIntervalMs: 30_000, leadTimeMs: 30_000, refreshIntervalMs: 30_000 }],
+    ["200ms", { checkIntervalMs: 200, leadTimeMs: 200, refreshIntervalMs: 200 }],
+  ] as const;
+  for (const [credentialRenewalInterval, wanted] of cases) {
+    const { renewal } = await load({ flags: { credentialRenewalInterval } });
+    deepEqual(renewal, { enabled: true, ...wanted });
+  }
+});
+
+Deno.test("normalize keeps what is set by itself beside the knob, from any layer", async () => {
+  const ours = `[renewal]\ncredential_renewal_interval = "10m"\nlead_time = "auto"`;
+  const { renewal } = await load({ ours, flags: { checkInterval: "5m" } });
+  deepEqual(renewal, {
+    enabled: true,
+    checkIntervalMs: 300_000,
+    leadTimeMs: "auto",
+    refreshIntervalMs: 600_000,
+  });
+  const weaker = `[renewal]\nrefresh_interval = "7m"`;
+  const flags = { credentialRenewalInterval: "10m" };
+  equal((await load({ ours: weaker, flags })).renewal.refreshIntervalMs, 420_000);
+});
+
+Deno.test("normalize switches renewal off with 0s, and warns of idle settings", async () => {
+  const { renewal, warnings } = await load({
+    ours: `[renewal]\ncredential_renewal_interval = "0s"\nlead_time = "1h"`,
+  });
+  equal(renewal.enabled, false);
+  deepEqual(warnings.map(({ file, place }) => [file, place]), [[OURS, "renewal.lead_time"]]);
+  deepEqual((await load({ ours: `renewal.credential_renewal_interval = "0s"` })).warnings, []);
+});
+
+Deno.test("normalize enables the kubelet's plugins when both paths are set here", async () => {
+  const flags = { credentialProviderConfig: "/c.yaml", credentialProviderBinDir: "/bin" };
+  const { kubelet } = (await load({ flags })).providers;
+  deepEqual([kubelet.enabled, kubelet.configPath, kubelet.binDir], [true, "/c.yaml", "/bin"]);
+  const off = await load({ flags, ours: "providers.kubelet.enabled = false" });
+  deepEqual(off.providers.kubelet, { ...kubelet, enabled: false, configPath: "", binDir: "" });
+  deepEqual(off.warnings, []);
+});
+
+Deno.test("normalize does not enable plugins that the snapshotter leaves off", async () => {
+  const theirs = `[remote.auth]\ncredential_provider_config = "/c.yaml"
+    credential_provider_bin_dir = "/bin"`;
+  equal((await load({ theirs })).providers.kubelet.enabled, false);
+  const ours = "providers.kubelet.enabled = true";
+  deepEqual((await load({ theirs, ours })).providers.kubelet.configPath, "/c.yaml");
+});
+
+Deno.test("normalize refuses enabled plugins without their paths", async () => {
+  const ours = await problemsOf({ ours: "providers.kubelet.enabled = true" });
+  deepEqual(ours.map(({ file, place }) => [file, place]), [
+    [OURS, "providers.kubelet.config"],
+    [OURS, "providers.kubelet.bin_dir"],
+  ]);
+  const theirs = await problemOf({
+    theirs: `[remote.auth]\nenable_kubelet_credential_providers = true
+      credential_provider_config = "/c.yaml"`,
+  });
+  deepEqual([theirs.file, theirs.place], [THEIRS, "remote.auth.credential_provider_bin_dir"]);
+});
+
+Deno.test("normalize does not call a path missing that was refused", async () => {
+  const { place } = await problemOf({
+    ours: `[providers.kubelet]\nenabled = true\nconfig = "c.yaml"\nbin_dir = "/bin"`,
+  });
+  equal(place, "providers.kubelet.config");
+  const theirs = await problemOf({
+    theirs: `[remote.auth]\nenable_kubelet_credential_providers = true
+      credential_provider_config = "/c.yaml"\ncredential_provider_bin_dir = 5`,
+  });
+  match(theirs.problem, /^found the number 5/);
+});
+
+Deno.test("normalize warns of one path of the plugins without the other", async () => {
+  const { warnings } = await load({ ours: `providers.kubelet.config = "/c.yaml"` });
+  deepEqual(warnings.map(({ place }) => place), ["providers.kubelet.config"]);
+});
+
+Deno.test("normalize keeps files free of secrets that the snapshotter keeps so", async () => {
+  const theirs = `[system]\nenable = true\n[experimental]\nenable_backend_source = true`;
+  equal((await load({ theirs })).delivery.configFiles, "never");
+  const always = await load({ theirs, flags: { configFiles: "always" } });
+  equal(always.delivery.configFiles, "always");
+  deepEqual(always.warnings.map(({ file }) => file), ["--config-files"]);
+  const auto = await load({ theirs, flags: { configFiles: "auto" } });
+  deepEqual([auto.delivery.configFiles, auto.warnings], ["auto", []]);
+  // Without the system API the snapshotter has to write them into the files.
+  const alone = `[experimental]\nenable_backend_source = true`;
+  equal((await load({ theirs: alone })).delivery.configFiles, "auto");
+});
+
+Deno.test("normalize warns of an address that other machines may reach", async () => {
+  const warnings = async (address: string) => (await load({ flags: { address } })).warnings.length;
+  for (
+    const address of ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[0:0::1]:1", "localhost:1", "off"]
+  ) {
+    equal(await warnings(address), 0, address);
+  }
+  for (const address of ["0.0.0.0:1", ":1", "[::]:1", "10.0.0.1:1", "127.example.com:1"]) {
+    equal(await warnings(address), 1, address);
+  }
+});
+
+Deno.test("normalize warns of a node without any daemon", async () => {
+  const places = async (sources: Sources) => (await load(sources)).warnings.map((w) => w.place);
+  deepEqual(await places({ theirs: `daemon_mode = "none"` }), ["daemon_mode"]);
+  deepEqual(await places({ flags: { daemonMode: "none" } }), ["snapshotter.daemon_mode"]);
+  const ours = `[[daemons]]\nsocket = "/a.sock"\nref = "nginx"`;
+  deepEqual(await places({ theirs: `daemon_mode = "none"`, ours }), []);
+});

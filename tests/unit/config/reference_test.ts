@@ -1,0 +1,96 @@
+import { deepEqual, equal, ok } from "node:assert/strict";
+import {
+  CONFIG_KEYS,
+  type ConfigKey,
+  describeType,
+  flagName,
+  SNAPSHOTTER_KEY_PATHS,
+  tomlLiteral,
+} from "../../../lib/config/mod.ts";
+import { load } from "./sources.ts";
+
+function read(path: string): Promise<string> {
+  return Deno.readTextFile(new URL(`../../../${path}`, import.meta.url));
+}
+
+/** The row of a key in the reference. */
+function referenceRow({ path, type, flag, description, ...key }: ConfigKey): string {
+  const literal = key.default === undefined ? "" : `\`${tomlLiteral(key.default)}\``;
+  const byDefault = [literal, key.defaultNote ?? ""].filter((text) => text !== "").join(", ");
+  const option = flag === undefined ? "" : `\`${flagName(flag)}\``;
+  return squeeze(
+    `| \`${path}\` | ${describeType(type)} | ${byDefault} | ${option} | ${description} |`,
+  );
+}
+
+function squeeze(text: string): string {
+  return text.replaceAll(/ +/g, " ");
+}
+
+Deno.test("docs/configuration.md has the row of every key, and no other", async () => {
+  const rows = (await read("docs/configuration.md")).split("\n").map(squeeze)
+    .filter((line) => /^\| `[\w.[\]]+` \|.*\|.*\|.*\|.*\|$/.test(line));
+  deepEqual(rows, CONFIG_KEYS.map(referenceRow));
+});
+
+Deno.test("docs/configuration.md names every key that is taken from the snapshotter", async () => {
+  const section = (await read("docs/configuration.md")).split("## What is taken")[1] ?? "";
+  for (const path of SNAPSHOTTER_KEY_PATHS) ok(section.includes(`\`${path}\``), path);
+});
+
+/** The sample's lines, with the commented keys among them told apart from words. */
+async function sampleLines(): Promise<{ line: string; path?: string; bare: string }[]> {
+  let section = "";
+  return (await read("lib/assets/config.toml")).split("\n").map((line) => {
+    const bare = line.replace(/^# /, "");
+    const table = /^\[\[?([\w.]+)\]?\]$/.exec(bare)?.[1];
+    if (table !== undefined) section = bare.startsWith("[[") ? `${table}[].` : `${table}.`;
+    const key = line.startsWith("# ") ? /^(\w+) = /.exec(bare)?.[1] : undefined;
+    return { line, bare, ...(key === undefined ? {} : { path: `${section}${key}` }) };
+  });
+}
+
+Deno.test("lib/assets/config.toml has every key once, in the order of the reference", async () => {
+  const paths = (await sampleLines()).flatMap(({ path }) => path ?? []);
+  deepEqual(paths, CONFIG_KEYS.map(({ path }) => path));
+});
+
+Deno.test("lib/assets/config.toml shows defaults, or examples", async () => {
+  const lines = await sampleLines();
+  for (const { path, example } of CONFIG_KEYS) {
+    const bare = lines.find((line) => line.path === path)?.bare;
+    equal(bare, `${path.replace(/.*\./, "")} = ${tomlLiteral(example)}`);
+  }
+});
+
+Deno.test("lib/assets/config.toml means nothing as it is", async () => {
+  const config = await load({ ours: await read("lib/assets/config.toml") });
+  equal(config.hash, (await load()).hash);
+  deepEqual(config.warnings, []);
+});
+
+Deno.test("lib/assets/config.toml loads with each key alone and with all of them", async () => {
+  const files = { "/etc/nydus/config.toml": "" };
+  const lines = await sampleLines();
+  const uncomment = (chosen: (path: string) => boolean) =>
+    lines.map(({ line, bare, path }) => {
+      const daemons = bare === "[[daemons]]" && chosen("daemons[].socket");
+      return daemons || (path !== undefined && chosen(path)) ? bare : line;
+    }).join("\n");
+  for (const { path } of CONFIG_KEYS) {
+    const whole = path.startsWith("daemons[]");
+    const chosen = (other: string) => whole ? other.startsWith("daemons[]") : other === path;
+    const text = uncomment(chosen);
+    equal(text === uncomment(() => false), false, path);
+    await load({ ours: text, files });
+  }
+  const all = await load({ ours: uncomment(() => true), files });
+  equal(all.node.daemons[0]?.id, "web");
+  equal(all.renewal.checkIntervalMs, 60_000);
+});
+
+Deno.test("lib/assets/config.toml keeps to 100 columns", async () => {
+  for (const line of (await read("lib/assets/config.toml")).split("\n")) {
+    ok(line.length <= 100, line);
+  }
+});

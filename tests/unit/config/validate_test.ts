@@ -1,0 +1,144 @@
+import { deepEqual, equal, match } from "node:assert/strict";
+import { load, OURS, problemOf, problemsOf } from "./sources.ts";
+
+Deno.test("validateTables refuses unknown keys with the nearest known name", async () => {
+  const cases = [
+    [`[renewal]\nchek_interval = "1m"`, "renewal.chek_interval", "check_interval"],
+    [`[renewal]\ncheckInterval = "1m"`, "renewal.checkInterval", "check_interval"],
+    [`[renewal]\nlead-time = "1m"`, "renewal.lead-time", "lead_time"],
+    [`[renewals]\nlead_time = "1m"`, "renewals", "renewal"],
+    [`[provider.docker]\nenabled = true`, "provider", "providers"],
+    [`[providers.dcoker]\nenabled = true`, "providers.dcoker", "docker"],
+    [`check_interval = "1m"`, "check_interval", "renewal.check_interval"],
+    [`[snapshotter]\nbin_dir = "/x"`, "snapshotter.bin_dir", "providers.kubelet.bin_dir"],
+    [`[[daemon]]\nsocket = "/x"`, "daemon", "daemons"],
+  ] as const;
+  for (const [ours, place, name] of cases) {
+    const { mend, ...rest } = await problemOf({ ours });
+    deepEqual(rest, { file: OURS, place, problem: "this key is unknown" });
+    equal(mend, `did you mean ${name}?`);
+  }
+});
+
+Deno.test("validateTables lists what is known where no name is near", async () => {
+  const { mend } = await problemOf({ ours: `[log]\nrotation_megabytes = 5` });
+  equal(mend, "known here: level, format");
+});
+
+Deno.test("validateTables refuses names that objects have by birth", async () => {
+  for (const name of ["__proto__", "constructor", "toString"]) {
+    equal((await problemOf({ ours: `${name} = 1` })).place, name);
+    equal((await problemOf({ ours: `[log]\n${name} = 1` })).place, `log.${name}`);
+  }
+});
+
+Deno.test("validateTables shows a strange key name quoted and cut", async () => {
+  const { place } = await problemOf({ ours: `"a b\\n${"c".repeat(500)}" = 1` });
+  match(place, /^"a b\\nc{60}"$/);
+});
+
+Deno.test("validateTables says what was found, what is wanted, and gives an example", async () => {
+  const cases = [
+    [
+      "[providers.docker]\nenabled = 1",
+      "found the number 1, wanted true or false",
+      "enabled = true",
+    ],
+    [`[providers.docker]\nenabled = "true"`, /the text "true"/, "enabled = true"],
+    [
+      "[renewal]\ncheck_interval = 30",
+      /the number 30, wanted a duration/,
+      `check_interval = "30s"`,
+    ],
+    ["[renewal]\ncheck_interval = -1", /the number -1/, `check_interval = "1m"`],
+    [`[renewal]\ncheck_interval = "1 minute"`, /"1 minute"/, `check_interval = "1m"`],
+    [`[renewal]\ncheck_interval = "auto"`, /"auto", wanted a duration/, `check_interval = "1m"`],
+    [`[renewal]\ncheck_interval = "99ms"`, /from 100ms to 1h/, `check_interval = "100ms"`],
+    [`[renewal]\ncheck_interval = "61m"`, /from 100ms to 1h/, `check_interval = "1h"`],
+    [`[renewal]\nrefresh_interval = "-4m"`, /"-4m"/, `refresh_interval = "100ms"`],
+    [`[renewal]\nlead_time = true`, /found true, .* or "auto"$/, `lead_time = "auto"`],
+    ["[renewal]\nlead_time = 2026-01-01", /found a date or time/, `lead_time = "auto"`],
+    ["[log]\nlevel = []", /found an array/, `level = "info"`],
+    ["[log]\nlevel = {}", /found a table/, `level = "info"`],
+    [`[log]\nlevel = "INFO"`, /one of "debug", "info", "warning", "error"/, `level = "info"`],
+    [`[providers.kubelet]\nmax_parallel = 0`, /from 1 to 64/, "max_parallel = 4"],
+    [`[providers.kubelet]\nmax_parallel = 2.5`, /the number 2.5/, "max_parallel = 4"],
+    ["version = 2", /the number 2/, "version = 1"],
+    ["[server]\naddress = 9111", /the number 9111/, `address = "127.0.0.1:9111"`],
+    [`[snapshotter]\nroot = "nydus"`, /relative path "nydus"/, /^root = "\/var\/lib/],
+    [`[snapshotter]\nroot = ""`, /the text ""/, /^root = "\/var\/lib/],
+    [`[snapshotter]\nroot = "~/nydus"`, /relative path/, /^root = "\/var\/lib/],
+  ] as const;
+  for (const [ours, problem, example] of cases) {
+    const found = await problemOf({ ours });
+    equal(found.file, OURS);
+    if (typeof problem === "string") equal(found.problem, problem);
+    else match(found.problem, problem);
+    match(found.mend, /^for example /);
+    const shown = found.mend.slice("for example ".length);
+    if (typeof example === "string") equal(shown, example);
+    else match(shown, example);
+  }
+});
+
+Deno.test("validateTables wants tables where there are tables", async () => {
+  const cases = [
+    ["renewal = 5", "renewal", "found the number 5, wanted a table", "write [renewal]"],
+    ["[[log]]", "log", "found an array, wanted a table", "write [log]"],
+    [
+      `providers.docker = "on"`,
+      "providers.docker",
+      `found the text "on", wanted a table`,
+      "write [providers.docker]",
+    ],
+    [
+      "[daemons]",
+      "daemons",
+      "found a table, wanted an array of tables",
+      "write [[daemons]] for each daemon",
+    ],
+    [
+      "daemons = [1]",
+      "daemons[0]",
+      "found the number 1, wanted a table",
+      "write [[daemons]] for each daemon",
+    ],
+  ] as const;
+  for (const [ours, place, problem, mend] of cases) {
+    deepEqual(await problemOf({ ours }), { file: OURS, place, problem, mend });
+  }
+});
+
+Deno.test("validateTables indexes the problems of daemons", async () => {
+  const problems = await problemsOf({
+    ours: `
+      [[daemons]]
+      socket = "/a.sock"
+      ref = "nginx"
+      [[daemons]]
+      socket = "a.sock"
+      reff = "nginx"
+      [[daemons]]
+      socket = "/b.sock"
+      ref = "Not A Reference"
+      id = "a/b"`,
+  });
+  deepEqual(problems.map(({ place }) => place), [
+    "daemons[1].socket",
+    "daemons[1].reff",
+    "daemons[1].ref",
+    "daemons[2].ref",
+    "daemons[2].id",
+  ]);
+  equal(problems[1]?.mend, "did you mean ref?");
+  equal(problems[2]?.problem, "it is missing");
+  match(problems[2]?.mend ?? "", /for example ref = "registry\.example\.com/);
+});
+
+Deno.test("validateTables takes dotted keys and inline tables as TOML does", async () => {
+  const config = await load({
+    ours: `renewal.check_interval = "2s"\nproviders = { docker = { enabled = false } }`,
+  });
+  equal(config.renewal.checkIntervalMs, 2_000);
+  equal(config.providers.docker.enabled, false);
+});

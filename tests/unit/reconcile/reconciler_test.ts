@@ -1,0 +1,398 @@
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import {
+  type Candidate,
+  type Credential,
+  type CredentialRequest,
+  type Daemon,
+  type DeliveryOrder,
+  type DeliveryOutcome,
+  encodeRegistryAuth,
+  type NodeView,
+  parseImageReference,
+  type ProviderOutcome,
+  Secret,
+} from "../../../lib/model/mod.ts";
+import { Reconciler } from "../../../lib/reconcile/mod.ts";
+import { CredentialStore } from "../../../lib/store/mod.ts";
+import { FakeClock, settle } from "../../fakes/clock.ts";
+import { FakeObserver } from "../../fakes/observer.ts";
+import { FakeRandom } from "../../fakes/random.ts";
+
+const IMAGE = parseImageReference("registry.example.com/app:v1");
+const SECOND = 1_000;
+
+function basic(password: string): Credential {
+  return { kind: "basic", username: "u", password: new Secret(password) };
+}
+
+/** A node, its providers and its daemons, all in memory. */
+class Stage {
+  readonly clock = new FakeClock();
+  readonly observer = new FakeObserver();
+  readonly store = new CredentialStore({
+    settings: { leadTimeMs: "auto", refreshIntervalMs: 240 * SECOND },
+    seed: "node",
+    random: new FakeRandom(),
+  });
+  readonly stop = new AbortController();
+  daemons: Daemon[] = [];
+  /** What each daemon holds, by daemon id and mount id. */
+  readonly held = new Map<string, Map<string, Secret>>();
+  readonly requests: CredentialRequest[] = [];
+  readonly orders: DeliveryOrder[] = [];
+  answer: (request: CredentialRequest) => ProviderOutcome | Promise<ProviderOutcome> = () => none();
+  deliver: (order: DeliveryOrder) => DeliveryOutcome | Promise<DeliveryOutcome> = (order) =>
+    this.store_(order);
+  looks = 0;
+  ready = false;
+  readonly reconciler = new Reconciler({
+    store: this.store,
+    observer: this.observer,
+    clock: this.clock,
+    inUseDelayMs: () => 5 * SECOND,
+  }, {
+    discoverer: { look: () => Promise.resolve(this.view()) },
+    resolver: {
+      resolve: async (request) => {
+        this.requests.push(request);
+        const outcome = await this.answer(request);
+        const attempts = [{ provider: "kubelet" as const, outcome, durationMs: 1 }];
+        return {
+          image: request.image,
+          attempts,
+          ...(outcome.kind === "found" && {
+            winner: { provider: "kubelet", renewable: true, candidates: outcome.candidates },
+          }),
+        };
+      },
+    },
+    deliverer: {
+      deliver: async (order) => {
+        this.orders.push(order);
+        return await this.deliver(order);
+      },
+    },
+    checkIntervalMs: 60 * SECOND,
+    renewalEnabled: true,
+  });
+
+  daemon(
+    id: string,
+    instances: readonly { snapshotId: string; image?: string }[],
+    held = "",
+  ): Daemon {
+    const daemon: Daemon = {
+      id,
+      pid: 1,
+      apiSocket: `/run/${id}.sock`,
+      source: "system-api",
+      state: "running",
+      version: "2.4.4",
+      configApi: "supported",
+      instances: instances.map(({ snapshotId, image = IMAGE.text }) => ({
+        daemonId: id,
+        snapshotId,
+        mountId: `/${snapshotId}`,
+        image: parseImageReference(image),
+      })),
+    };
+    this.held.set(id, new Map(instances.map((i) => [`/${i.snapshotId}`, new Secret(held)])));
+    this.daemons.push(daemon);
+    return daemon;
+  }
+
+  view(): NodeView {
+    this.looks++;
+    return {
+      daemons: this.daemons.map((d) =>
+        d.state === "running" ? { ...d, held: new Map(this.held.get(d.id)) } : d
+      ),
+      problems: [],
+    };
+  }
+
+  store_({ daemon, instance, credential }: DeliveryOrder): DeliveryOutcome {
+    ok(credential.kind === "basic" && instance.mountId !== undefined);
+    this.held.get(daemon.id)?.set(instance.mountId, encodeRegistryAuth(credential));
+    return { kind: "delivered", file: { kind: "written" } };
+  }
+
+  holds(id: string, snapshotId: string): string {
+    return this.held.get(id)?.get(`/${snapshotId}`)?.reveal() ?? "";
+  }
+
+  async run(work: () => Promise<void>): Promise<void> {
+    const running = this.reconciler.run({
+      signal: this.stop.signal,
+      ready: () => this.ready = true,
+    });
+    try {
+      await settle();
+      await settle();
+      await work();
+    } finally {
+      this.stop.abort();
+      await running;
+    }
+  }
+
+  state(id: string, snapshotId: string): string | undefined {
+    return this.reconciler.status().daemons.find((d) => d.id === id)
+      ?.instances.find((i) => i.snapshotId === snapshotId)?.delivery;
+  }
+}
+
+function none(): ProviderOutcome {
+  return { kind: "none", reason: "plugin-not-matched", notes: [] };
+}
+
+function found(
+  clock: FakeClock,
+  password: string,
+  change: Partial<Candidate> = {},
+): ProviderOutcome {
+  const candidate: Candidate = {
+    credential: basic(password),
+    origin: "plugin p",
+    fetchedAtMs: clock.wallMs(),
+    watched: false,
+    ...change,
+  };
+  return { kind: "found", reason: "found", candidates: [candidate], notes: [] };
+}
+
+const auth = (password: string) => btoa(`u:${password}`);
+
+Deno.test("run delivers at start, is ready afterwards, and reaches in-use by its version's delay", async () => {
+  const stage = new Stage();
+  stage.daemon("d1", [{ snapshotId: "1" }]);
+  stage.answer = () => found(stage.clock, "a");
+  await stage.run(async () => {
+    ok(stage.ready);
+    strictEqual(stage.holds("d1", "1"), auth("a"));
+    strictEqual(stage.state("d1", "1"), "stored");
+    await stage.clock.advance(5 * SECOND);
+    strictEqual(stage.state("d1", "1"), "in-use");
+  });
+});
+
+Deno.test("flaw 1: two RAFS instances of one ref are two deliveries", async () => {
+  const stage = new Stage();
+  stage.daemon("d1", [{ snapshotId: "1" }]);
+  stage.daemon("d2", [{ snapshotId: "2" }, { snapshotId: "3" }]);
+  stage.answer = () => found(stage.clock, "a");
+  await stage.run(async () => {
+    await settle();
+    for (const [id, s] of [["d1", "1"], ["d2", "2"], ["d2", "3"]] as const) {
+      strictEqual(stage.holds(id, s), auth("a"));
+    }
+    strictEqual(stage.requests.length, 1);
+  });
+});
+
+Deno.test("flaw 2: a delivery that failed is tried again without a new rotation", async () => {
+  const stage = new Stage();
+  stage.daemon("d1", [{ snapshotId: "1" }]);
+  stage.answer = () => found(stage.clock, "a");
+  let broken = true;
+  stage.deliver = (order) =>
+    broken
+      ? { kind: "unreachable", detail: "timed out", file: { kind: "unchanged" } }
+      : stage.store_(order);
+  await stage.run(async () => {
+    strictEqual(stage.state("d1", "1"), "unreachable");
+    broken = false;
+    await stage.clock.advance(3 * SECOND);
+    strictEqual(stage.holds("d1", "1"), auth("a"));
+    strictEqual(stage.requests.length, 1, "no provider had to be asked for it");
+  });
+});
+
+Deno.test("a nydusd that lost its credential gets it back at the next look", async () => {
+  const stage = new Stage();
+  stage.daemon("d1", [{ snapshotId: "1" }]);
+  stage.answer = () => found(stage.clock, "a");
+  await stage.run(async () => {
+    stage.held.get("d1")?.set("/1", new Secret(auth("stale")));
+    await stage.clock.advance(61 * SECOND);
+    strictEqual(stage.holds("d1", "1"), auth("a"));
+  });
+});
+
+Deno.test("a steady node is looked at and nothing is delivered or asked", async () => {
+  const stage = new Stage();
+  stage.daemon("d1", [{ snapshotId: "1" }]);
+  stage.answer = () => found(stage.clock, "a", { watched: true });
+  await stage.run(async () => {
+    const { orders, requests } = stage;
+    const before = [orders.length, requests.length];
+    const looks = stage.looks;
+    await stage.clock.advance(600 * SECOND);
+    deepStrictEqual([orders.length, requests.length], before);
+    ok(stage.looks - looks >= 9 && stage.looks - looks <= 11, `${stage.looks - looks} looks`);
+  });
+});
+
+Deno.test("renewal asks for something newer, and the new credential is delivered at once", async () => {
+  const stage = new Stage();
+  stage.daemon("d1", [{ snapshotId: "1" }]);
+  let issued = 0;
+  stage.answer = () =>
+    found(stage.clock, `t${++issued}`, { softExpiresAtMs: stage.clock.wallMs() + 10 * SECOND });
+  await stage.run(async () => {
+    const [first] = stage.requests;
+    strictEqual(first?.newerThanMs, undefined);
+    await stage.clock.advance(10 * SECOND);
+    strictEqual(issued, 2);
+    strictEqual(stage.requests[1]?.newerThanMs, stage.clock.wallMs() - stage.clock.monotonicMs());
+    strictEqual(stage.holds("d1", "1"), auth("t2"));
+  });
+});
+
+Deno.test("a failing provider leaves the credential in force and is asked urgently near the end", async () => {
+  const stage = new Stage();
+  stage.daemon("d1", [{ snapshotId: "1" }]);
+  const end = stage.clock.wallMs() + 600 * SECOND;
+  stage.answer = () => found(stage.clock, "a", { hardExpiresAtMs: end });
+  await stage.run(async () => {
+    stage.answer = () => ({ kind: "failed", reason: "plugin-failed", detail: "exit 1", notes: [] });
+    await stage.clock.advance(700 * SECOND);
+    strictEqual(stage.holds("d1", "1"), auth("a"));
+    ok(stage.requests.some(({ urgent }) => urgent), "never urgent");
+    const failures = stage.observer.of("renewal-failed");
+    ok(failures.some(({ expired }) => expired), "never said that it expired");
+    strictEqual(stage.reconciler.status().images[0]?.window, "expired");
+  });
+});
+
+Deno.test("what nydusd holds is adopted where no source answers, and never overwritten with nothing", async () => {
+  const stage = new Stage();
+  stage.daemon("d1", [{ snapshotId: "1" }], auth("held"));
+  await stage.run(async () => {
+    await stage.clock.advance(130 * SECOND);
+    strictEqual(stage.state("d1", "1"), "adopted");
+    strictEqual(stage.holds("d1", "1"), auth("held"));
+    strictEqual(stage.orders.length, 0);
+    strictEqual(stage.observer.of("credential-adopted").length, 1);
+    strictEqual(stage.observer.of("renewal-failed").length, 0, "none is not a failure");
+  });
+});
+
+Deno.test("an adopted credential goes back into a nydusd that restarted without it", async () => {
+  const stage = new Stage();
+  stage.daemon("d1", [{ snapshotId: "1" }], auth("held"));
+  await stage.run(async () => {
+    stage.held.get("d1")?.set("/1", new Secret(""));
+    await stage.clock.advance(61 * SECOND);
+    strictEqual(stage.holds("d1", "1"), auth("held"));
+  });
+});
+
+Deno.test("an image without any credential is none, not a failure", async () => {
+  const stage = new Stage();
+  stage.daemon("d1", [{ snapshotId: "1" }]);
+  await stage.run(async () => {
+    await stage.clock.advance(10 * SECOND);
+    strictEqual(stage.state("d1", "1"), "none");
+    strictEqual(stage.orders.length, 0);
+  });
+});
+
+Deno.test("flaws 18 and 19: a daemon that does not answer holds up nobody, and heals when it is back", async () => {
+  const stage = new Stage();
+  const hung = stage.daemon("d1", [{ snapshotId: "1" }, { snapshotId: "2" }]);
+  stage.daemon("d2", [{ snapshotId: "3" }]);
+  stage.daemons[0] = { ...hung, state: "unresponsive" };
+  stage.answer = () => found(stage.clock, "a");
+  stage.deliver = (order) =>
+    order.daemon.state === "running" ? stage.store_(order) : {
+      kind: "unreachable",
+      detail: "timed out",
+      file: { kind: "written" },
+    };
+  await stage.run(async () => {
+    strictEqual(stage.holds("d2", "3"), auth("a"));
+    strictEqual(stage.state("d1", "1"), "unreachable");
+    stage.daemons[0] = hung;
+    await stage.clock.advance(11 * SECOND);
+    strictEqual(stage.holds("d1", "1"), auth("a"));
+    strictEqual(stage.holds("d1", "2"), auth("a"));
+  });
+});
+
+Deno.test("flaw 12: a changed source is asked and delivered without waiting for a tick", async () => {
+  const stage = new Stage();
+  stage.daemon("d1", [{ snapshotId: "1" }]);
+  stage.answer = () => found(stage.clock, "a", { watched: true });
+  await stage.run(async () => {
+    stage.answer = () => found(stage.clock, "b", { watched: true });
+    stage.reconciler.recheck();
+    await settle();
+    await settle();
+    strictEqual(stage.holds("d1", "1"), auth("b"));
+  });
+});
+
+Deno.test("recheck during a question asks again, so that no change is lost", async () => {
+  const stage = new Stage();
+  stage.daemon("d1", [{ snapshotId: "1" }]);
+  let release = () => {};
+  const held = new Promise<void>((resolve) => release = resolve);
+  stage.answer = async () => {
+    const answer = found(stage.clock, "old", { watched: true });
+    await held;
+    return answer;
+  };
+  await stage.run(async () => {
+    stage.answer = () => found(stage.clock, "new", { watched: true });
+    stage.reconciler.recheck();
+    release();
+    await settle();
+    await settle();
+    strictEqual(stage.holds("d1", "1"), auth("new"));
+  });
+});
+
+Deno.test("a held credential that outlives ours is not replaced with the older one", async () => {
+  const token = (end: number) =>
+    btoa(JSON.stringify({ payload: "x", version: "2", type: "DATA_KEY", expiration: end }));
+  const stage = new Stage();
+  const nowS = stage.clock.wallMs() / 1000;
+  const newer = auth(token(nowS + 7200));
+  stage.daemon("d1", [{ snapshotId: "1" }], newer);
+  stage.answer = () =>
+    found(stage.clock, token(nowS + 3600), { hardExpiresAtMs: (nowS + 3600) * 1000 });
+  await stage.run(async () => {
+    await stage.clock.advance(1 * SECOND);
+    strictEqual(stage.holds("d1", "1"), newer);
+  });
+});
+
+Deno.test("an image that is gone is evicted, and its daemon reported gone", async () => {
+  const stage = new Stage();
+  stage.daemon("d1", [{ snapshotId: "1" }]);
+  stage.answer = () => found(stage.clock, "a");
+  await stage.run(async () => {
+    stage.daemons = [];
+    await stage.clock.advance(400 * SECOND);
+    strictEqual(stage.observer.of("credential-evicted").length, 1);
+    deepStrictEqual(stage.observer.of("daemon-state-changed").map(({ to }) => to), [
+      "running",
+      "gone",
+    ]);
+    deepStrictEqual(stage.reconciler.status().images, []);
+  });
+});
+
+Deno.test("a provider that throws is a failure like any other", async () => {
+  const stage = new Stage();
+  stage.daemon("d1", [{ snapshotId: "1" }]);
+  stage.answer = () => {
+    throw new Error("boom");
+  };
+  await stage.run(async () => {
+    await stage.clock.advance(SECOND);
+    ok(stage.ready);
+    strictEqual(stage.reconciler.status().images[0]?.lastFailure?.reason, "internal-error");
+  });
+});
