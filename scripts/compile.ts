@@ -1,7 +1,7 @@
 // deno-lint-ignore-file no-console -- a build script talks to a person
 /**
- * `deno task compile`: the agent as one file in `dist/`, with its checksum and its bill of materials
- * beside it.
+ * `deno task compile`: the agent as one file in `dist/`, with its checksum and its bill of
+ * materials beside it.
  *
  * @module
  */
@@ -101,11 +101,11 @@ async function removeOld(path: string): Promise<void> {
 
 // A denort of another version gives a binary that does not start: find out here, not on a node.
 async function tryBinary(binary: string): Promise<void> {
-  const { success, stderr } = await runTool(binary, ["--version"]);
+  const { success, stderr } = await runTool(binary, ["version"]);
   if (success) return;
   await Deno.remove(binary);
   throw new BuildError(
-    `start ${binary} --version: ${stderr.trim().split("\n")[0]} ` +
+    `start ${binary} version: ${stderr.trim().split("\n")[0]} ` +
       `(is DENORT_BIN of the same version as the deno that compiles?)`,
   );
 }

@@ -2,7 +2,7 @@
 export interface BuildInfo {
   /** The version in `deno.json`; `development` when run from source. */
   readonly version: string;
-  /** Short hash of the commit, with `-dirty` when the tree had changes; `development` from source. */
+  /** Short hash of the commit, with `-dirty` if the tree had changes; `development` from source. */
   readonly commit: string;
   /** The version of Deno that the binary carries; empty when run from source. */
   readonly denoVersion: string;

@@ -5,17 +5,19 @@ _nydus_auth_agent() {
   local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command="" i
   local config="--config --snapshotter-config --root --system-address --fs-driver --daemon-mode
     --check-interval --lead-time --refresh-interval --credential-renewal-interval --config-files
+    --docker-config --credential-provider-config --credential-provider-bin-dir --kubeconfig
     --address --log-level --log-format"
   COMPREPLY=()
   for ((i = 1; i < COMP_CWORD; i++)); do
     [[ ${COMP_WORDS[i]} == -* ]] || { command=${COMP_WORDS[i]}; break; }
   done
   case $before in
-    --config | --snapshotter-config | --system-address)
+    --config | --snapshotter-config | --system-address | --docker-config | \
+      --credential-provider-config | --kubeconfig)
       mapfile -t COMPREPLY < <(compgen -f -- "$word")
       return
       ;;
-    --root | --prefix)
+    --root | --prefix | --credential-provider-bin-dir)
       mapfile -t COMPREPLY < <(compgen -d -- "$word")
       return
       ;;
@@ -24,7 +26,7 @@ _nydus_auth_agent() {
   case $before in
     --output) words="text json" ;;
     --fs-driver) words="fusedev fscache blockdev nodev proxy" ;;
-    --daemon-mode) words="dedicated shared none" ;;
+    --daemon-mode) words="dedicated multiple shared none" ;;
     --config-files) words="auto always never" ;;
     --log-level) words="debug info warning error" ;;
     --log-format) words="text json" ;;

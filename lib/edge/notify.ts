@@ -35,8 +35,8 @@ export interface NotifierOptions {
 
 /**
  * A notifier for the supervisor that the environment names: `NOTIFY_SOCKET` (a path, or `@name` in
- * the abstract namespace), `WATCHDOG_USEC` and `WATCHDOG_PID`. Without `NOTIFY_SOCKET` every call is
- * a silent no-op.
+ * the abstract namespace), `WATCHDOG_USEC` and `WATCHDOG_PID`. Without `NOTIFY_SOCKET` every call
+ * is a silent no-op.
  */
 export function createNotifier(
   env: NotifyEnvironment,
@@ -142,8 +142,8 @@ class DatagramNotifier implements Notifier {
   }
 }
 
-// Deno only sends from a bound socket. Its name is needed by nobody, so it is removed at once: there
-// is nothing to clean up when the agent is killed.
+// Deno only sends from a bound socket. Its name is needed by nobody, so it is removed at once:
+// there is nothing to clean up when the agent is killed.
 function openSender(directory: string | undefined): Deno.DatagramConn {
   const folder = directory ?? Deno.makeTempDirSync({ prefix: "nydus-auth-agent-" });
   const path = `${folder}/.notify-${crypto.randomUUID().slice(0, 8)}`;

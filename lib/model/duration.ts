@@ -1,22 +1,22 @@
 import { AgentError } from "./errors.ts";
 
-const UNIT_NANOSECONDS: Readonly<Record<string, bigint>> = {
-  "ns": 1n,
-  "us": 1_000n,
-  "\u00b5s": 1_000n, // micro sign
-  "\u03bcs": 1_000n, // Greek mu
-  "ms": 1_000_000n,
-  "s": 1_000_000_000n,
-  "m": 60_000_000_000n,
-  "h": 3_600_000_000_000n,
-};
+const UNIT_NANOSECONDS: ReadonlyMap<string, bigint> = new Map([
+  ["ns", 1n],
+  ["us", 1_000n],
+  ["\u00b5s", 1_000n], // micro sign
+  ["\u03bcs", 1_000n], // Greek mu
+  ["ms", 1_000_000n],
+  ["s", 1_000_000_000n],
+  ["m", 60_000_000_000n],
+  ["h", 3_600_000_000_000n],
+]);
 const INT64_MAX = 2n ** 63n - 1n;
-const INT64_MIN_MAGNITUDE = 2n ** 63n;
-/** Longer texts are refused unread; Go's own longest output has 21 characters. */
-const MAX_LENGTH = 256;
+/** Go adds up the magnitude first, so that the least negative number fits as well. */
+const MAX_MAGNITUDE = 2n ** 63n;
+const MAX_MAGNITUDE_DIGITS = 19;
 
 function invalid(text: string, why: string): AgentError {
-  const shown = JSON.stringify(text.slice(0, 40));
+  const shown = JSON.stringify(text.length > 40 ? `${text.slice(0, 40)}…` : text);
   return new AgentError("invalid-duration", `parse duration ${shown}: ${why}`);
 }
 
@@ -27,36 +27,44 @@ function invalid(text: string, why: string): AgentError {
  * @throws {AgentError} `invalid-duration` when it is none, or does not fit 64 bits.
  */
 export function parseGoDuration(text: string): bigint {
-  if (text.length > MAX_LENGTH) throw invalid(text, "it is too long");
   const negative = text.startsWith("-");
-  let rest = negative || text.startsWith("+") ? text.slice(1) : text;
-  if (rest === "0") return 0n;
-  if (rest === "") throw invalid(text, "there is no number");
+  let at = negative || text.startsWith("+") ? 1 : 0;
+  if (text.slice(at) === "0") return 0n;
+  if (at === text.length) throw invalid(text, "there is no number");
+  const part = /([0-9]*)(?:\.([0-9]*))?([^0-9.]*)/y;
   let total = 0n;
-  while (rest !== "") {
-    const part = /^([0-9]*)(\.([0-9]*))?([^0-9.]*)/.exec(rest);
-    const whole = part?.[1] ?? "";
-    const fraction = part?.[3] ?? "";
-    if (part === null || (whole === "" && fraction === "")) {
-      throw invalid(text, "there is no number");
+  while (at < text.length) {
+    part.lastIndex = at;
+    const [, whole = "", fraction = "", unit = ""] = part.exec(text) ?? [];
+    if (whole === "" && fraction === "") throw invalid(text, "there is no number");
+    const nanoseconds = UNIT_NANOSECONDS.get(unit);
+    if (nanoseconds === undefined) {
+      throw invalid(text, unit === "" ? "a unit is missing" : "there is no such unit");
     }
-    const unit = UNIT_NANOSECONDS[part[4] ?? ""];
-    if (unit === undefined) {
-      throw invalid(text, part[4] === "" ? "a unit is missing" : "there is no such unit");
-    }
-    if (whole !== "" && BigInt(whole) > INT64_MIN_MAGNITUDE) throw invalid(text, "it is too large");
-    total += BigInt(whole || "0") * unit + fractionOf(fraction, unit);
-    if (total > INT64_MIN_MAGNITUDE) throw invalid(text, "it is too large");
-    rest = rest.slice(part[0].length);
+    const digits = whole.replace(/^0+/, "");
+    if (digits.length > MAX_MAGNITUDE_DIGITS) throw invalid(text, "it is too large");
+    total += BigInt(digits) * nanoseconds + fractionOf(fraction, nanoseconds);
+    if (total > MAX_MAGNITUDE) throw invalid(text, "it is too large");
+    at = part.lastIndex;
   }
   if (!negative && total > INT64_MAX) throw invalid(text, "it is too large");
   return negative ? -total : total;
 }
 
-/** What Go makes of the digits behind the point: those beyond 18 places are worth nothing. */
+/**
+ * The digits behind the point, in floating point as Go reckons them: `0.3333333333333333333h` is 20
+ * minutes sharp. Digits that no longer fit 64 bits are dropped.
+ */
 function fractionOf(digits: string, unit: bigint): bigint {
-  const kept = digits.slice(0, 18);
-  return kept === "" ? 0n : BigInt(kept) * unit / 10n ** BigInt(kept.length);
+  let value = 0n;
+  let scale = 1;
+  for (const digit of digits) {
+    const next = value * 10n + BigInt(digit);
+    if (value > INT64_MAX / 10n || next > MAX_MAGNITUDE) break;
+    value = next;
+    scale *= 10;
+  }
+  return BigInt(Math.trunc(Number(value) * (Number(unit) / scale)));
 }
 
 /**
@@ -70,11 +78,13 @@ export function parseDurationMs(text: string): number {
 
 /** A span in milliseconds as a person reads it: the two largest units, such as `3h12m` or `45s`. */
 export function formatDuration(ms: number): string {
-  if (!Number.isFinite(ms)) return "for ever";
-  if (ms < 0) return `-${formatDuration(-ms)}`;
-  if (ms < 1_000) return `${Math.round(ms)}ms`;
-  if (ms < 10_000) return `${Math.floor(ms / 100) / 10}s`;
-  const seconds = Math.floor(ms / 1_000);
+  if (Number.isNaN(ms)) return "unknown";
+  const whole = Math.round(ms);
+  if (whole < 0) return `-${formatDuration(-whole)}`;
+  if (whole === Infinity) return "for ever";
+  if (whole < 1_000) return `${whole}ms`;
+  if (whole < 10_000) return `${Math.floor(whole / 100) / 10}s`;
+  const seconds = Math.floor(whole / 1_000);
   if (seconds < 60) return `${seconds}s`;
   const minutes = Math.floor(seconds / 60);
   if (minutes < 60) return joined(minutes, "m", seconds % 60, "s");

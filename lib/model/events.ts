@@ -85,7 +85,12 @@ export type AgentEvent =
     readonly images: number;
   }
   | { readonly kind: "source-changed"; readonly source: string; readonly path: string }
-  | { readonly kind: "config-loaded"; readonly hash: string; readonly files: readonly string[] }
+  | {
+    readonly kind: "config-loaded";
+    readonly hash: string;
+    readonly files: readonly string[];
+    readonly differences?: readonly string[];
+  }
   | { readonly kind: "config-refused"; readonly problems: readonly ConfigProblem[] }
   | { readonly kind: "warning"; readonly code: string; readonly text: string };
 

@@ -1,4 +1,6 @@
 import { AgentError } from "./errors.ts";
+import { isIpv6 } from "./ipv6.ts";
+import { quoted } from "./quoted.ts";
 
 /** An image reference in its normalized form. */
 export interface ImageReference {
@@ -20,7 +22,11 @@ const PATH_COMPONENT = /^[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*$/;
 const TAG = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 const IDENTIFIER = /^[a-f0-9]{64}$/;
 /** The algorithms that opencontainers/go-digest accepts, with the length of their hex. */
-const DIGEST_HEX: Readonly<Record<string, number>> = { sha256: 64, sha384: 96, sha512: 128 };
+const DIGEST_HEX: ReadonlyMap<string, number> = new Map([
+  ["sha256", 64],
+  ["sha384", 96],
+  ["sha512", 128],
+]);
 const MAX_REPOSITORY = 255;
 const MAX_LENGTH = 4_096;
 const DOCKER_HUB = "docker.io";
@@ -28,10 +34,7 @@ const DOCKER_HUB = "docker.io";
 const DOCKER_HUB_HOSTS: readonly string[] = ["index.docker.io", "registry-1.docker.io"];
 
 function invalid(ref: string, why: string): AgentError {
-  return new AgentError(
-    "invalid-reference",
-    `parse image reference ${JSON.stringify(ref.slice(0, 300))}: ${why}`,
-  );
+  return new AgentError("invalid-reference", `parse image reference ${quoted(ref)}: ${why}`);
 }
 
 /**
@@ -57,7 +60,7 @@ export function parseImageReference(ref: string): ImageReference {
   const colon = named.indexOf(":");
   const repository = colon < 0 ? named : named.slice(0, colon);
   const tag = colon < 0 ? undefined : named.slice(colon + 1);
-  if (!DOMAIN.test(domain)) throw invalid(ref, "the registry host is malformed");
+  if (!isDomain(domain)) throw invalid(ref, "the registry host is malformed");
   if (repository !== repository.toLowerCase()) throw invalid(ref, "the name must be in lower case");
   if (!repository.split("/").every((part) => PATH_COMPONENT.test(part))) {
     throw invalid(ref, "the name is malformed");
@@ -77,17 +80,22 @@ export function parseImageReference(ref: string): ImageReference {
 function splitDomain(ref: string): { readonly domain: string; readonly rest: string } {
   const slash = ref.indexOf("/");
   const first = ref.slice(0, Math.max(slash, 0));
-  const isDomain = slash >= 0 &&
+  const isHost = slash >= 0 &&
     (/[.:]/.test(first) || first === "localhost" || first !== first.toLowerCase());
-  const domain = !isDomain || first === "index.docker.io" ? DOCKER_HUB : first;
-  const rest = isDomain ? ref.slice(slash + 1) : ref;
+  const domain = !isHost || first === "index.docker.io" ? DOCKER_HUB : first;
+  const rest = isHost ? ref.slice(slash + 1) : ref;
   if (domain !== DOCKER_HUB || rest.includes("/")) return { domain, rest };
   return { domain, rest: `library/${rest}` };
 }
 
+function isDomain(text: string): boolean {
+  if (!DOMAIN.test(text)) return false;
+  return !text.startsWith("[") || isIpv6(text.slice(1, text.indexOf("]")));
+}
+
 function isDigest(text: string): boolean {
   const colon = text.indexOf(":");
-  const length = DIGEST_HEX[text.slice(0, colon)];
+  const length = DIGEST_HEX.get(text.slice(0, colon));
   const hex = text.slice(colon + 1);
   return length !== undefined && hex.length === length && /^[a-f0-9]+$/.test(hex);
 }
@@ -100,12 +108,10 @@ function isDigest(text: string): boolean {
  */
 export function repositoryReference(registry: string, repository: string): ImageReference {
   const host = DOCKER_HUB_HOSTS.includes(registry) ? DOCKER_HUB : registry;
-  const name = parseImageReference(`${host}/${repository}`);
-  // A host without a dot would have been read as the first part of a name.
-  if (name.registry !== host) throw invalid(`${host}/${repository}`, "the host is malformed");
-  return {
-    registry: host,
-    repository: name.repository,
-    text: `${host}/${name.repository}`,
-  };
+  const whole = `${host}/${repository}`;
+  if (/[:@]/.test(repository)) throw invalid(whole, "a repository has neither tag nor digest");
+  const name = parseImageReference(whole);
+  // A bare word as host would be read as the first part of a name, and belong to Docker Hub.
+  if (name.registry !== host) throw invalid(whole, "the registry host is malformed");
+  return { text: `${host}/${name.repository}`, registry: host, repository: name.repository };
 }

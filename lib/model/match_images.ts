@@ -1,129 +1,35 @@
-import { AgentError } from "./errors.ts";
+import { type ImageTarget, parseImageTarget } from "./image_target.ts";
 
-/** An image, taken apart for matching. */
-export interface ImageTarget {
-  readonly labels: readonly string[];
-  readonly port: string;
-  readonly path: string;
-}
+export { type ImageTarget, parseImageTarget };
 
-/** Longer patterns and images are refused unread. */
-const MAX_LENGTH = 4_096;
-
-function invalid(text: string, why: string): AgentError {
-  return new AgentError(
-    "invalid-pattern",
-    `parse image pattern ${JSON.stringify(text.slice(0, 300))}: ${why}`,
-  );
-}
+/** The literal pieces of a label between its stars; at least one. */
+type Pieces = readonly string[];
 
 /**
- * Takes a pattern or an image apart as Go's `net/url` does with `https://` before it, then as the
- * kubelet splits host and port (Kubernetes v1.35.0 `pkg/credentialprovider/keyring.go`,
- * `ParseSchemelessURL`, `SplitURL`).
+ * A compiled `matchImages` pattern, by the kubelet's rules (Kubernetes v1.35.0
+ * `pkg/credentialprovider/keyring.go`, `URLsMatch`).
  *
- * @throws {AgentError} `invalid-pattern`.
+ * @example A wildcard stands for one label or a part of it
+ * ```ts
+ * import { ImagePattern, parseImageTarget } from "./match_images.ts";
+ * const pattern = ImagePattern.parse("*.dkr.ecr.*.amazonaws.com");
+ * const image = parseImageTarget("1.dkr.ecr.us-east-1.amazonaws.com/app:v1");
+ * if (!pattern.matches(image)) throw new Error("no match");
+ * ```
  */
-export function parseImageTarget(text: string): ImageTarget {
-  if (text.length > MAX_LENGTH) throw invalid(text, "it is too long");
-  // deno-lint-ignore no-control-regex
-  if (/[\u0000-\u001f\u007f]/.test(text)) throw invalid(text, "it holds a control character");
-  const unfragmented = cut(text, "#");
-  checkEscapes(text, text.slice(unfragmented.length + 1));
-  const bare = cut(unfragmented, "?");
-  const slash = bare.indexOf("/");
-  const authority = slash < 0 ? bare : bare.slice(0, slash);
-  const at = authority.lastIndexOf("@");
-  if (at >= 0) checkUserInfo(text, authority.slice(0, at));
-  const host = checkedHost(text, authority.slice(at + 1));
-  const path = unescape(text, slash < 0 ? "" : bare.slice(slash));
-  return { ...splitHost(host), path };
-}
-
-function cut(text: string, at: string): string {
-  const i = text.indexOf(at);
-  return i < 0 ? text : text.slice(0, i);
-}
-
-/** Go's `validUserinfo` and the unescaping of both its parts. */
-function checkUserInfo(text: string, info: string): void {
-  if (!/^[A-Za-z0-9\-._:~!$&'()*+,;=%@]*$/.test(info)) {
-    throw invalid(text, "the part before @ is malformed");
-  }
-  checkEscapes(text, info);
-}
-
-function checkEscapes(text: string, part: string): void {
-  if (/%(?![0-9A-Fa-f]{2})/.test(part)) {
-    throw invalid(text, "a % is not followed by two hex digits");
-  }
-}
-
-/** Go's `parseHost`: a bracketed IPv6 literal, or a name, with a port of digits or none. */
-function checkedHost(text: string, host: string): string {
-  if (host.startsWith("[")) {
-    const end = host.lastIndexOf("]");
-    if (end < 0) throw invalid(text, "a bracket is not closed");
-    checkPort(text, host.slice(end + 1));
-    return unescapeHost(text, host.slice(0, end)) + host.slice(end);
-  }
-  const colon = host.lastIndexOf(":");
-  if (colon >= 0) checkPort(text, host.slice(colon));
-  return unescapeHost(text, host);
-}
-
-function checkPort(text: string, port: string): void {
-  if (!/^(?::[0-9]*)?$/.test(port)) throw invalid(text, "the port must be digits");
-}
-
-/** In a host only non-ASCII bytes may be escaped, and only these characters stand for themselves. */
-function unescapeHost(text: string, host: string): string {
-  checkEscapes(text, host);
-  if (/%(?:[0-7][0-9A-Fa-f])/.test(host)) throw invalid(text, "an escape is not allowed in a host");
-  if (!/^[A-Za-z0-9\-._~!$&'()*+,;=:<>"%[\]\u0080-\u{10ffff}]*$/u.test(host)) {
-    throw invalid(text, "the host holds a character that is not allowed there");
-  }
-  if (!host.startsWith("[") && /[[\]]/.test(host)) {
-    throw invalid(text, "brackets are allowed around an IPv6 address only");
-  }
-  return unescape(text, host);
-}
-
-/** Bytes that are no UTF-8 are kept apart as U+FFFD: they can match nothing but themselves badly. */
-function unescape(text: string, part: string): string {
-  checkEscapes(text, part);
-  if (!part.includes("%")) return part;
-  const bytes: number[] = [];
-  for (const piece of part.split(/(%[0-9A-Fa-f]{2})/)) {
-    if (/^%[0-9A-Fa-f]{2}$/.test(piece)) bytes.push(parseInt(piece.slice(1), 16));
-    else for (const byte of new TextEncoder().encode(piece)) bytes.push(byte);
-  }
-  return new TextDecoder().decode(Uint8Array.from(bytes));
-}
-
-/** Go's `net.SplitHostPort`, with the whole as host where that fails; then the labels. */
-function splitHost(host: string): { readonly labels: readonly string[]; readonly port: string } {
-  const whole = { labels: host.split("."), port: "" };
-  const colon = host.lastIndexOf(":");
-  if (colon < 0) return whole;
-  if (host.startsWith("[")) {
-    const end = host.indexOf("]");
-    if (end + 1 !== colon) return whole;
-    return { labels: host.slice(1, end).split("."), port: host.slice(colon + 1) };
-  }
-  const name = host.slice(0, colon);
-  if (name.includes(":") || /[[\]]/.test(host)) return whole;
-  return { labels: name.split("."), port: host.slice(colon + 1) };
-}
-
-/** A compiled `matchImages` pattern, by the kubelet's rules (`URLsMatch`). */
 export class ImagePattern {
   readonly text: string;
-  readonly #parts: ImageTarget;
+  readonly #labels: readonly Pieces[];
+  readonly #port: string;
+  readonly #path: string;
 
-  private constructor(text: string, parts: ImageTarget) {
+  private constructor(text: string, { labels, port, path }: ImageTarget) {
     this.text = text;
-    this.#parts = parts;
+    // Go's matcher takes the brackets of an IPv6 literal without a port for a character class, so
+    // that it misses its own image. It is left to match nothing, not some host of one character.
+    this.#labels = labels[0]?.startsWith("[") ? [] : labels.map((label) => label.split("*"));
+    this.#port = port;
+    this.#path = path;
   }
 
   /**
@@ -134,27 +40,28 @@ export class ImagePattern {
   }
 
   /** Same number of labels, each matched on its own; equal ports; the path a literal prefix. */
-  matches(target: ImageTarget): boolean {
-    const { labels, port, path } = this.#parts;
-    return port === target.port && labels.length === target.labels.length &&
-      target.path.startsWith(path) &&
-      labels.every((label, i) => matchLabel(label, target.labels[i] ?? ""));
+  matches({ labels, port, path }: ImageTarget): boolean {
+    return port === this.#port && labels.length === this.#labels.length &&
+      path.startsWith(this.#path) &&
+      this.#labels.every((pieces, i) => matchLabel(pieces, labels[i] ?? ""));
   }
 }
 
-/** `filepath.Match` where `*` is the only wildcard left; greedy with one point of return: linear. */
-function matchLabel(pattern: string, label: string): boolean {
-  const pieces = pattern.split("*");
-  const [head = ""] = pieces;
-  if (pieces.length === 1) return pattern === label;
+/**
+ * Go's `filepath.Match` where `*` is the only wildcard left. Each piece is taken at its first
+ * place, which is never worse than a later one, so nothing is tried twice.
+ */
+function matchLabel(pieces: Pieces, label: string): boolean {
+  const head = pieces[0] ?? "";
+  if (pieces.length === 1) return label === head;
   if (!label.startsWith(head)) return false;
-  const tail = pieces[pieces.length - 1] ?? "";
   let at = head.length;
   for (const piece of pieces.slice(1, -1)) {
     const found = label.indexOf(piece, at);
     if (found < 0) return false;
     at = found + piece.length;
   }
+  const tail = pieces[pieces.length - 1] ?? "";
   return label.length - tail.length >= at && label.endsWith(tail);
 }
 
@@ -164,35 +71,39 @@ function matchLabel(pattern: string, label: string): boolean {
  * @throws {AgentError} `invalid-pattern` when either does not parse.
  */
 export function matchImage(pattern: string, image: string): boolean {
-  const compiled = ImagePattern.parse(pattern);
-  return compiled.matches(parseImageTarget(image));
+  return ImagePattern.parse(pattern).matches(parseImageTarget(image));
 }
 
 const encoder = new TextEncoder();
 
 /**
  * Order of patterns, most specific first: reverse order of their UTF-8 bytes, as upstream sorts
- * them (nydus-snapshotter `pkg/auth/kubelet.go`, `bestKeychainMatch`). Longer paths come before
- * shorter ones, and `*` loses because it sorts below letters.
+ * them (nydus-snapshotter `pkg/auth/kubelet.go`, `bestKeychainMatch`). A longer path comes before a
+ * shorter one, and `*` loses to letters and digits because it sorts below them.
  */
 export function comparePatterns(a: string, b: string): number {
   const x = encoder.encode(a);
   const y = encoder.encode(b);
-  for (let i = 0; i < Math.min(x.length, y.length); i++) {
-    const difference = (y[i] ?? 0) - (x[i] ?? 0);
-    if (difference !== 0) return difference;
-  }
-  return y.length - x.length;
+  const differing = x.findIndex((byte, i) => byte !== y[i]);
+  return differing < 0 ? y.length - x.length : (y[differing] ?? -1) - (x[differing] ?? -1);
 }
 
-/** The most specific of the patterns that match; those that do not parse are skipped. */
+/**
+ * The most specific of the patterns that match; those that do not parse are skipped. Undefined
+ * when there is none, or when the image does not parse.
+ */
 export function bestPattern(patterns: readonly string[], image: string): string | undefined {
-  const matching = patterns.filter((pattern) => {
-    try {
-      return matchImage(pattern, image);
-    } catch {
-      return false;
-    }
-  });
-  return matching.sort(comparePatterns)[0];
+  const target = parsedOrUndefined(() => parseImageTarget(image));
+  if (target === undefined) return undefined;
+  return patterns
+    .filter((text) => parsedOrUndefined(() => ImagePattern.parse(text))?.matches(target))
+    .sort(comparePatterns)[0];
+}
+
+function parsedOrUndefined<T>(parse: () => T): T | undefined {
+  try {
+    return parse();
+  } catch {
+    return undefined;
+  }
 }

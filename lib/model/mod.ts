@@ -8,6 +8,7 @@ export * from "./credential.ts";
 export * from "./duration.ts";
 export * from "./errors.ts";
 export * from "./events.ts";
+export * from "./gate.ts";
 export * from "./image_reference.ts";
 export * from "./install_files.ts";
 export * from "./instance.ts";

@@ -2,7 +2,7 @@ import { type Credential, credentialSecret } from "./credential.ts";
 
 /** What a token says of its own end. */
 export interface HardExpiry {
-  /** Wall time at which it is dead; undefined when it does not tell. */
+  /** Wall time at which it is dead, in whole milliseconds; undefined when it does not tell. */
   readonly expiresAtMs?: number;
   /** Why a time that it tells was not believed. Never quotes the token. */
   readonly warning?: string;
@@ -24,7 +24,7 @@ export function hardExpiryOf(credential: Credential, nowMs: number): HardExpiry 
   if (typeof seconds !== "number" || !Number.isFinite(seconds)) {
     return { warning: "the token's expiry is not a number: it is ignored" };
   }
-  const expiresAtMs = seconds * 1000;
+  const expiresAtMs = Math.floor(seconds * 1000);
   if (expiresAtMs <= nowMs) return { warning: "the token's expiry is in the past: it is ignored" };
   if (expiresAtMs > nowMs + MAX_LIFE_MS) {
     return { warning: "the token's expiry is more than ten years ahead: it is ignored" };
@@ -41,7 +41,7 @@ function jwtExpiry(token: string): unknown {
 }
 
 function ecrExpiry(token: string): unknown {
-  if (!token.startsWith("ey")) return undefined; // base64 of `{"`
+  if (!/^e[yw]/.test(token)) return undefined; // base64 of `{"`, or of `{` and white space
   return field(decodeJson(token, "base64"), "expiration");
 }
 

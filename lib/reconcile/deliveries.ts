@@ -8,6 +8,7 @@ import {
   type DeliveryOutcome,
   type DeliveryState,
   encodeRegistryAuth,
+  Gate,
   type InstanceKey,
   instanceKey,
   messageOf,
@@ -15,7 +16,6 @@ import {
   type RafsInstance,
 } from "../model/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
-import { Gate } from "./bounded.ts";
 import { InstanceBook, type InstanceRecord, recordAfter } from "./instance_book.ts";
 import { planInstance } from "./plan.ts";
 

@@ -2,13 +2,13 @@ import {
   type CallOptions,
   type Clock,
   type CredentialRequest,
+  Gate,
   messageOf,
   type Observer,
   type ProviderAttempt,
   type Resolution,
 } from "../model/mod.ts";
 import type { CredentialStore, StoreEntry } from "../store/mod.ts";
-import { Gate } from "./bounded.ts";
 
 /** Asks the renewable providers for an image (the chain, seen from here). */
 export interface Resolver {

@@ -6,7 +6,8 @@ export const DEVELOPMENT_STAMP = "nydus-auth-agent-build|development|development
 /**
  * The bundle with the build's own values in place of the development ones.
  *
- * @throws {Error} when the bundle does not hold the stamp exactly once, or a value cannot stand in it.
+ * @throws {Error} when the bundle does not hold the stamp exactly once, or a value cannot stand
+ * in it.
  */
 export function stampBundle(bundle: string, info: BuildInfo): string {
   const values = [info.version, info.commit, info.denoVersion];

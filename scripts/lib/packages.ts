@@ -3,7 +3,7 @@ import type { BuildTools } from "./compile.ts";
 import type { PackageFacts } from "./sbom.ts";
 import { BuildError, complaint, runTool } from "./toolchain.ts";
 
-/** Which packages the program's modules reach, and the licences that their files in the cache name. */
+/** Which packages the program's modules reach, and the licences that the cached packages name. */
 export async function packageFacts(tools: BuildTools, entry: string): Promise<PackageFacts> {
   const { success, stdout, stderr } = await runTool(tools.deno, ["info", "--json", entry], {
     cwd: tools.root,

@@ -32,8 +32,8 @@ export const GRANTS: readonly Grant[] = [
     why: "a cloud's metadata service is for plugins, never for the agent itself",
   },
   {
-    flag: "--allow-sys=uid,gid,osUptime",
-    why: "who we are, for file owners; the uptime, for systemd's reload protocol",
+    flag: "--allow-sys=osUptime",
+    why: "the machine's uptime, for systemd's reload protocol",
   },
 ];
 

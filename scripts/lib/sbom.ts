@@ -73,14 +73,14 @@ export function sbomFromLock(lock: LockFile, subject: SbomSubject, facts: Packag
         licenses: [{ license: { id: "MIT" } }],
         purl: runtime,
       },
-      ...packages.map((entry) => npmComponent(entry, facts)),
+      ...firstOfEach(packages).map((entry) => npmComponent(entry, facts)),
     ],
     dependencies: [
       { ref: main, dependsOn: [runtime, ...unique(shipped.map(({ key }) => refs.get(key)))] },
-      ...packages.map(({ key, locked }) => ({
+      ...firstOfEach(packages).map(({ key, locked }) => ({
         ref: refs.get(key) ?? key,
         dependsOn: unique(dependencyKeys(locked, refs).map((dependency) => refs.get(dependency))),
-      })).filter(({ ref }, index, all) => all.findIndex((other) => other.ref === ref) === index),
+      })),
     ],
   };
 }
@@ -106,6 +106,18 @@ function npmComponent(
     ...(licence === undefined ? {} : { licenses: [licenceChoice(licence)] }),
     purl,
   };
+}
+
+// One version of a package may be locked several times, with different peers.
+function firstOfEach<T extends { readonly name: string; readonly version: string }>(
+  packages: readonly T[],
+): T[] {
+  const byPurl = new Map<string, T>();
+  for (const entry of packages) {
+    const purl = npmPurl(entry.name, entry.version);
+    if (!byPurl.has(purl)) byPurl.set(purl, entry);
+  }
+  return [...byPurl.values()];
 }
 
 // A single identifier, or an expression such as `(MIT OR Apache-2.0)`.

@@ -86,7 +86,7 @@ export function denortMissing(version: string, target: Target, reason: string): 
   return new BuildError(
     `compile for ${target}: there is no denort ${version} (${reason}). Ways out:\n` +
       `  - with a network: let deno download it once; it keeps it in its cache\n` +
-      `  - behind a proxy: set HTTPS_PROXY, and DENO_TLS_CA_STORE=system if it has a CA of its own\n` +
+      `  - behind a proxy: set HTTPS_PROXY; DENO_TLS_CA_STORE=system if it has a CA of its own\n` +
       `  - without one: download denort-${target}.zip of Deno's release v${version} elsewhere,\n` +
       `    unpack it, and set DENORT_BIN to the denort inside`,
   );

@@ -1,0 +1,136 @@
+import { BUILD_INFO } from "../assets/mod.ts";
+import { type AgentConfig, configDifferences } from "../config/mod.ts";
+import { Deliverer, inUseDelayMs } from "../deliver/mod.ts";
+import { Discovery } from "../discover/mod.ts";
+import { createNydusdApi, createSnapshotterApi, createUnixHttp } from "../edge/mod.ts";
+import { type AgentStatus, formatProblem, type Observer } from "../model/mod.ts";
+import { Reconciler, type Stages } from "../reconcile/mod.ts";
+import type { ReloadOutcome } from "../resolve/mod.ts";
+import { CredentialStore } from "../store/mod.ts";
+import { type OpenChain, openChain } from "./chain.ts";
+import type { Context } from "./context.ts";
+
+/** The agent itself, without its server: what `run` owns, and a reload changes. */
+export interface Agent extends AsyncDisposable {
+  /** Runs until aborted; `ready` is called when the first reconcile is done. */
+  run(options: { readonly signal: AbortSignal; readonly ready: () => void }): Promise<void>;
+  /** Goes on with another configuration. What is known stays. Returns what is different. */
+  reconfigure(config: AgentConfig): Promise<readonly string[]>;
+  status(): AgentStatus;
+}
+
+/** What one configuration builds; replaced as a whole by a reload. */
+interface Parts extends AsyncDisposable {
+  readonly stages: Stages;
+  readonly chain: OpenChain;
+  readonly nodePaths: readonly string[];
+}
+
+/** Differs between nodes, stays over restarts: spreads a fleet's renewals. */
+const MACHINE_ID = "/etc/machine-id";
+
+/** Builds the agent that a configuration describes. */
+export async function createAgent(
+  context: Context,
+  first: AgentConfig,
+  observer: Observer,
+): Promise<Agent> {
+  const { clock, files, random } = context;
+  const startedAtMs = clock.wallMs();
+  const seed = await files.readText(MACHINE_ID).catch(() => undefined) ?? "";
+  const http = createUnixHttp();
+  const build = partsBuilder(context, observer, http);
+  let config = first;
+  let parts = await build(config);
+  const store = new CredentialStore({ settings: config.renewal, seed: seed.trim(), random });
+  const reconciler = new Reconciler({ store, observer, clock, inUseDelayMs }, parts.stages);
+  let watches = watch(context, parts, reconciler, observer);
+  return {
+    run: (options) => reconciler.run(options),
+    async reconfigure(next) {
+      const differences = configDifferences(config, next);
+      const before = parts;
+      parts = await build(next);
+      config = next;
+      watches[Symbol.dispose]();
+      watches = watch(context, parts, reconciler, observer);
+      store.reconfigure(config.renewal, clock.wallMs());
+      reconciler.replace(parts.stages);
+      await before[Symbol.asyncDispose]();
+      return differences;
+    },
+    status: () => ({
+      ...reconciler.status(),
+      version: BUILD_INFO.version,
+      startedAtMs,
+      configHash: config.hash,
+    }),
+    async [Symbol.asyncDispose]() {
+      watches[Symbol.dispose]();
+      await parts[Symbol.asyncDispose]();
+      http[Symbol.dispose]();
+    },
+  };
+}
+
+function partsBuilder(
+  context: Context,
+  observer: Observer,
+  http: ReturnType<typeof createUnixHttp>,
+): (config: AgentConfig) => Promise<Parts> {
+  const nydusdApi = createNydusdApi(http);
+  const snapshotterApi = createSnapshotterApi(http);
+  const { files } = context;
+  return async (config) => {
+    const chain = await openChain(context, config, observer);
+    const discovery = new Discovery({ config: config.node, snapshotterApi, nydusdApi, files });
+    const { configFiles } = config.delivery;
+    const { fsDriver } = config.node;
+    return {
+      chain,
+      nodePaths: discovery.watchPaths(),
+      stages: {
+        discoverer: discovery,
+        resolver: chain.chain,
+        deliverer: new Deliverer({ nydusdApi, files, fsDriver, configFiles }),
+        checkIntervalMs: config.renewal.checkIntervalMs,
+        renewalEnabled: config.renewal.enabled,
+      },
+      [Symbol.asyncDispose]: () => chain[Symbol.asyncDispose](),
+    };
+  };
+}
+
+/** Events make the agent look sooner; none of them is needed for it to be right. */
+function watch(
+  { files }: Context,
+  { chain, nodePaths }: Parts,
+  reconciler: Reconciler,
+  observer: Observer,
+): Disposable {
+  const sources = files.watch(chain.watchPaths, (path) => {
+    observer.notify({ kind: "source-changed", source: "providers", path });
+    chain.refresh().then((outcome) => {
+      tellReload(outcome, observer);
+      reconciler.recheck();
+    });
+  });
+  const node = files.watch(nodePaths, (path) => reconciler.fileTouched(path));
+  return {
+    [Symbol.dispose]() {
+      sources[Symbol.dispose]();
+      node[Symbol.dispose]();
+    },
+  };
+}
+
+/** A provider configuration that was refused is told; the plugins before it go on. */
+export function tellReload(outcome: ReloadOutcome, observer: Observer): void {
+  if (outcome.kind === "refused") {
+    observer.notify({ kind: "config-refused", problems: outcome.problems });
+  }
+  if (outcome.kind !== "loaded") return;
+  for (const warning of outcome.warnings) {
+    observer.notify({ kind: "warning", code: "provider-config", text: formatProblem(warning) });
+  }
+}

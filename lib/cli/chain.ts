@@ -1,0 +1,96 @@
+import { join } from "@std/path";
+import type { AgentConfig } from "../config/mod.ts";
+import type { Observer } from "../model/mod.ts";
+import {
+  CredentialChain,
+  CredentialHelpers,
+  criProvider,
+  disabledProvider,
+  DockerProvider,
+  KubeletProvider,
+  labelsProvider,
+  type ReloadOutcome,
+} from "../resolve/mod.ts";
+import type { Context } from "./context.ts";
+
+/** The chain with everything that it owns. Disposing it ends the plugins that still run. */
+export interface OpenChain extends AsyncDisposable {
+  readonly chain: CredentialChain;
+  /** Files whose change means that other credentials may be found. */
+  readonly watchPaths: readonly string[];
+  /** Reads again what is said to have changed, before anyone asks. */
+  refresh(): Promise<ReloadOutcome>;
+}
+
+const SILENT: Observer = { notify: () => {} };
+
+/**
+ * Builds the chain that a configuration describes, with every provider ready to be asked.
+ *
+ * The kubelet provider's own configuration is read here; where it cannot be used, the provider says
+ * so at every question and the others work.
+ */
+export async function openChain(
+  context: Context,
+  config: AgentConfig,
+  observer: Observer = SILENT,
+): Promise<OpenChain> {
+  const { clock, files, processRunner, random, host } = context;
+  const { providers, renewal } = config;
+  const dockerPath = dockerConfigPath(context, config);
+  const helpers = new CredentialHelpers({
+    processRunner,
+    files,
+    clock,
+    observer,
+    searchPath: host.env["PATH"] ?? "",
+    timeoutMs: providers.docker.helperTimeoutMs,
+    refreshIntervalMs: renewal.refreshIntervalMs,
+  });
+  const docker = providers.docker.enabled && dockerPath !== undefined
+    ? new DockerProvider({ configPath: dockerPath, files, clock, helpers })
+    : undefined;
+  const kubelet = providers.kubelet.enabled
+    ? new KubeletProvider({ ...providers.kubelet, files, clock, processRunner, random, observer })
+    : undefined;
+  const refresh = async (): Promise<ReloadOutcome> => {
+    docker?.doubt();
+    return await kubelet?.reload() ?? { kind: "unchanged" };
+  };
+  await refresh();
+  return {
+    chain: new CredentialChain({
+      providers: [
+        providers.labels.enabled ? labelsProvider(clock) : disabledProvider("labels", false),
+        criProvider(undefined),
+        docker ?? disabledProvider("docker", true),
+        kubelet ?? disabledProvider("kubelet", true),
+        disabledProvider("kubesecret", true),
+      ],
+      clock,
+      observer,
+    }),
+    watchPaths: [
+      ...(docker === undefined || dockerPath === undefined ? [] : [dockerPath]),
+      ...(kubelet === undefined ? [] : [providers.kubelet.configPath]),
+    ],
+    refresh,
+    [Symbol.asyncDispose]: () => {
+      helpers.stop();
+      kubelet?.stop();
+      return Promise.resolve();
+    },
+  };
+}
+
+/** Docker's own rule: `$DOCKER_CONFIG`, else the home folder; undefined where there is neither. */
+export function dockerConfigPath(
+  { host }: Context,
+  { providers }: AgentConfig,
+): string | undefined {
+  if (providers.docker.configPath !== undefined) return providers.docker.configPath;
+  const folder = host.env["DOCKER_CONFIG"] ?? "";
+  if (folder !== "") return join(folder, "config.json");
+  const home = host.env["HOME"] ?? "";
+  return home === "" ? undefined : join(home, ".docker", "config.json");
+}

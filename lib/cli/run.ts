@@ -1,0 +1,193 @@
+import { BUILD_INFO } from "../assets/mod.ts";
+import type { AgentConfig } from "../config/mod.ts";
+import { createNotifier, listenTcp, type Notifier } from "../edge/mod.ts";
+import {
+  ConfigError,
+  type ConfigProblem,
+  formatProblem,
+  messageOf,
+  type Observer,
+} from "../model/mod.ts";
+import { AgentMetrics, createApp, createLog, fanOut, healthOf, type Log } from "../report/mod.ts";
+import { type Agent, createAgent } from "./agent.ts";
+import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
+
+/**
+ * `run`: the agent, until TERM or INT. HUP reads the configuration again; one that cannot be used is
+ * refused, and the one in force goes on.
+ */
+export async function run(context: Context, flags: Flags): Promise<number> {
+  const { host, clock } = context;
+  const config = await loadConfig(context, flags);
+  const log = createLog({
+    write: (line) => host.err(`${line}\n`),
+    level: config.log.level,
+    format: config.log.format,
+    now: clock.wallMs,
+  });
+  const observers: Observer[] = [log];
+  const observer = fanOut(observers);
+  tellConfig(config, observer);
+  await using stack = new AsyncDisposableStack();
+  const warn = (text: string) => observer.notify({ kind: "warning", code: "notify", text });
+  const notifier = stack.use(createNotifier(host.env, { warn, pid: host.pid }));
+  const agent = stack.use(await createAgent(context, config, observer));
+  const metrics = newMetrics(context, agent);
+  observers.push(metrics);
+  observer.notify({ kind: "config-loaded", hash: config.hash, files: config.files });
+
+  const served = new Served(context, agent, metrics);
+  stack.use(served);
+  await served.listen(config);
+
+  const stop = new AbortController();
+  const reload = new Reloads(context, flags, { agent, log, served, observer, notifier });
+  stack.use(host.onSignal(["SIGTERM", "SIGINT", "SIGHUP"], (name) => {
+    if (name === "SIGHUP") void reload.again();
+    else stop.abort(new DOMException(`received ${name}`, "AbortError"));
+  }));
+  const sentence = () => served.health(agent.status()).sentence;
+  stack.use(keepNotified(context, notifier, agent, served, stop.signal));
+  await agent.run({ signal: stop.signal, ready: () => void notifier.ready(sentence()) });
+  await notifier.stopping();
+  return EXIT.ok;
+}
+
+function newMetrics({ host, clock }: Context, agent: Agent): AgentMetrics {
+  const { version, commit } = BUILD_INFO;
+  return new AgentMetrics({
+    status: agent.status,
+    build: { version, commit, deno: host.denoVersion },
+    now: clock.wallMs,
+    process: { residentMemoryBytes: host.residentBytes, startedAtMs: agent.status().startedAtMs },
+  });
+}
+
+function tellConfig({ warnings }: AgentConfig, observer: Observer): void {
+  for (const warning of warnings) {
+    observer.notify({ kind: "warning", code: "config", text: formatProblem(warning) });
+  }
+}
+
+/** The HTTP server, wherever the configuration in force puts it. */
+class Served implements AsyncDisposable {
+  readonly #context: Context;
+  readonly #agent: Agent;
+  readonly #metrics: AgentMetrics;
+  #listening: AsyncDisposable | undefined;
+  #address: string | undefined;
+  #checkIntervalMs = 0;
+
+  constructor(context: Context, agent: Agent, metrics: AgentMetrics) {
+    this.#context = context;
+    this.#agent = agent;
+    this.#metrics = metrics;
+  }
+
+  /** Listens where `config` says; what listened elsewhere ends only after that has worked. */
+  async listen({ server, renewal }: AgentConfig): Promise<void> {
+    this.#checkIntervalMs = renewal.checkIntervalMs;
+    const address = server && `${server.hostname} ${server.port}`;
+    if (address === this.#address) return;
+    const next = server && await listenTcp(server, this.#app(server.hostname).fetch);
+    await this.#listening?.[Symbol.asyncDispose]();
+    this.#listening = next;
+    this.#address = address;
+  }
+
+  health(status: ReturnType<Agent["status"]>) {
+    const checkIntervalMs = this.#checkIntervalMs;
+    return healthOf(status, this.#context.clock.wallMs(), { checkIntervalMs });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#listening?.[Symbol.asyncDispose]();
+  }
+
+  #app(hostname: string) {
+    return createApp({
+      metrics: this.#metrics,
+      status: this.#agent.status,
+      health: () => this.health(this.#agent.status()),
+      allowedHosts: [hostname],
+    });
+  }
+}
+
+/** What a reload changes. */
+interface Reloadable {
+  readonly agent: Agent;
+  readonly log: Log;
+  readonly served: Served;
+  readonly observer: Observer;
+  readonly notifier: Notifier;
+}
+
+/** Reloads, one after another, however fast the signals come. */
+class Reloads {
+  readonly #context: Context;
+  readonly #flags: Flags;
+  readonly #parts: Reloadable;
+  #running: Promise<void> = Promise.resolve();
+
+  constructor(context: Context, flags: Flags, parts: Reloadable) {
+    this.#context = context;
+    this.#flags = flags;
+    this.#parts = parts;
+  }
+
+  again(): Promise<void> {
+    this.#running = this.#running.then(() => this.#reload());
+    return this.#running;
+  }
+
+  async #reload(): Promise<void> {
+    const { agent, log, served, observer, notifier } = this.#parts;
+    await notifier.reloading();
+    try {
+      const config = await loadConfig(this.#context, this.#flags);
+      await served.listen(config);
+      const differences = await agent.reconfigure(config);
+      log.setLevel(config.log.level);
+      tellConfig(config, observer);
+      const { hash, files } = config;
+      observer.notify({ kind: "config-loaded", hash, files, differences });
+    } catch (error) {
+      observer.notify({ kind: "config-refused", problems: problemsOf(error) });
+    }
+    await notifier.ready();
+  }
+}
+
+function problemsOf(error: unknown): readonly ConfigProblem[] {
+  if (error instanceof ConfigError) return error.problems;
+  return [{ file: "the new configuration", place: "", problem: messageOf(error), mend: "" }];
+}
+
+/** Tells the supervisor how things stand, and that the loop turns, as long as it does. */
+function keepNotified(
+  { clock }: Context,
+  notifier: Notifier,
+  agent: Agent,
+  served: Served,
+  signal: AbortSignal,
+): Disposable {
+  const ended = new AbortController();
+  const both = AbortSignal.any([signal, ended.signal]);
+  const turn = async () => {
+    let told = "";
+    while (notifier.active) {
+      await clock.sleep(Math.min(notifier.watchdogIntervalMs ?? STATUS_EVERY_MS, STATUS_EVERY_MS), {
+        signal: both,
+      });
+      const { live, sentence } = served.health(agent.status());
+      if (live) await notifier.watchdog();
+      if (sentence !== told) await notifier.status(sentence);
+      told = sentence;
+    }
+  };
+  turn().catch(() => {}); // it ends by being aborted
+  return { [Symbol.dispose]: () => ended.abort() };
+}
+
+const STATUS_EVERY_MS = 5_000;

@@ -1,0 +1,164 @@
+import {
+  type CallOptions,
+  type Credential,
+  type DeliveryOrder,
+  type DeliveryOutcome,
+  encodeRegistryAuth,
+  type FileOutcome,
+  type FileSystem,
+  type FsDriver,
+  messageOf,
+  type NydusdApi,
+  type PeerResult,
+} from "../model/mod.ts";
+import { rewriteConfigText } from "./config_text.ts";
+
+/** What a deliverer works with. */
+export interface DelivererOptions {
+  readonly nydusdApi: NydusdApi;
+  readonly files: FileSystem;
+  readonly fsDriver: FsDriver;
+  /** `auto`: only where a file holds a credential already; `always`; `never`. */
+  readonly configFiles: "auto" | "always" | "never";
+}
+
+/** The part of an outcome that nydusd itself decides. */
+type Reload =
+  | { readonly kind: "delivered" | "unchanged" }
+  | {
+    readonly kind: "file-only" | "rejected" | "unreachable" | "unsupported";
+    readonly detail: string;
+  };
+
+const FILE_MODE = 0o600;
+
+/**
+ * Brings one credential to one mount: into nydusd's memory and into its configuration file. The two
+ * do not depend on each other; `PUT`s of one daemon never overlap.
+ */
+export class Deliverer {
+  readonly #options: DelivererOptions;
+  /** The last piece of work of each daemon, by socket. */
+  readonly #queues = new Map<string, Promise<unknown>>();
+
+  constructor(options: DelivererOptions) {
+    this.#options = options;
+  }
+
+  /** Rejects for nothing but `signal`. */
+  async deliver(order: DeliveryOrder, options: CallOptions = {}): Promise<DeliveryOutcome> {
+    if (order.credential.kind === "identity-token") {
+      const detail = "nydusd cannot use an identity token: use a provider that exchanges it";
+      return { kind: "unsupported", detail, file: { kind: "skipped" } };
+    }
+    const [reload, file] = await Promise.all([
+      this.#queued(order.daemon.apiSocket, () => this.#reload(order, options)),
+      this.#rewrite(order),
+    ]);
+    return { ...reload, file };
+  }
+
+  async #queued<T>(socket: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#queues.get(socket) ?? Promise.resolve();
+    const mine = before.then(work, work);
+    this.#queues.set(socket, mine);
+    try {
+      return await mine;
+    } finally {
+      if (this.#queues.get(socket) === mine) this.#queues.delete(socket);
+    }
+  }
+
+  async #reload(
+    { daemon, instance, credential }: DeliveryOrder,
+    options: CallOptions,
+  ): Promise<Reload> {
+    if (credential.kind !== "basic") {
+      return { kind: "file-only", detail: "nydusd reads a registry token from its file only" };
+    }
+    if (daemon.state !== "running") {
+      return { kind: "unreachable", detail: `nydusd is ${daemon.state}` };
+    }
+    if (daemon.configApi === "unsupported") {
+      const version = daemon.version ?? "of an unknown version";
+      return { kind: "file-only", detail: `nydusd ${version} cannot be told while it runs` };
+    }
+    const { mountId } = instance;
+    if (mountId === undefined) {
+      const { fsDriver } = this.#options;
+      return fsDriver === "fscache"
+        ? { kind: "file-only", detail: "nydusd's API does not name this mount" }
+        : { kind: "unreachable", detail: "nydusd does not name this mount (yet)" };
+    }
+    const wanted = encodeRegistryAuth(credential);
+    const { nydusdApi } = this.#options;
+    const before = await nydusdApi.heldAuths(daemon.apiSocket, options);
+    if (before.kind !== "ok") return whyNot("ask what it holds", before);
+    if (before.value.get(mountId)?.equals(wanted)) return { kind: "unchanged" };
+    const put = await nydusdApi.putAuth(daemon.apiSocket, mountId, wanted, options);
+    if (put.kind !== "ok") return whyNot("store", put);
+    const after = await nydusdApi.heldAuths(daemon.apiSocket, options);
+    if (after.kind !== "ok") return whyNot("read back", after);
+    return after.value.get(mountId)?.equals(wanted)
+      ? { kind: "delivered" }
+      : { kind: "rejected", detail: "nydusd said stored, and holds something else" };
+  }
+
+  async #rewrite({ instance, credential }: DeliveryOrder): Promise<FileOutcome> {
+    const { files, configFiles } = this.#options;
+    const { configPath } = instance;
+    if (configFiles === "never" || configPath === undefined) return { kind: "skipped" };
+    try {
+      return await this.#rewriteFile(configPath, credential, files);
+    } catch (error) {
+      return { kind: "failed", detail: messageOf(error) };
+    }
+  }
+
+  async #rewriteFile(
+    path: string,
+    credential: Credential,
+    files: FileSystem,
+  ): Promise<FileOutcome> {
+    const stat = await files.stat(path, { noFollow: true });
+    if (stat === undefined) return { kind: "absent" };
+    if (stat.kind !== "file") {
+      return { kind: "failed", detail: `${path} is a ${stat.kind}, not a file` };
+    }
+    const text = await files.readText(path);
+    if (text === undefined) return { kind: "absent" };
+    const fill = this.#options.configFiles === "always";
+    const rewritten = rewriteConfigText(text, this.#options.fsDriver, credential, fill);
+    switch (rewritten.kind) {
+      case "changed":
+        await files.writeAtomic(path, rewritten.text, {
+          mode: FILE_MODE,
+          uid: stat.uid,
+          gid: stat.gid,
+        });
+        return { kind: "written" };
+      case "invalid":
+        return { kind: "failed", detail: `${path}: ${rewritten.detail}` };
+      case "unchanged":
+      case "secret-free":
+        return { kind: rewritten.kind };
+    }
+  }
+}
+
+function whyNot(action: string, result: Exclude<PeerResult<unknown>, { kind: "ok" }>): Reload {
+  switch (result.kind) {
+    case "refused":
+      if (result.status === 404) {
+        return { kind: "file-only", detail: "this nydusd has no configuration API" };
+      }
+      return { kind: "rejected", detail: `${action}: ${result.detail}` };
+    case "timed-out":
+      return { kind: "unreachable", detail: `${action}: no answer in time` };
+    case "no-socket":
+    case "no-listener":
+      return { kind: "unreachable", detail: `${action}: nobody listens` };
+    case "broken":
+      return { kind: "unreachable", detail: `${action}: ${result.detail}` };
+  }
+}

@@ -1,0 +1,104 @@
+import {
+  type DiscoverySource,
+  type ImageReference,
+  messageOf,
+  parseImageReference,
+  type SnapshotterDaemon,
+} from "../model/mod.ts";
+
+/** A daemon that the operator lists: its socket (or a glob of sockets) and the image it serves. */
+export interface ConfiguredSocket {
+  readonly id: string;
+  readonly socket: string;
+  readonly ref: string;
+}
+
+/** A RAFS instance as a source names it, before its nydusd was asked. */
+export interface ListedInstance {
+  readonly snapshotId: string;
+  readonly image?: ImageReference;
+  readonly imageProblem?: string;
+}
+
+/** A daemon as a source names it, before it was asked. */
+export interface ListedDaemon {
+  readonly id: string;
+  readonly pid?: number;
+  readonly apiSocket: string;
+  readonly source: DiscoverySource;
+  readonly instances: readonly ListedInstance[];
+}
+
+/** Whether an id from outside may stand as one segment of a path. */
+export function isSegment(id: string): boolean {
+  return id !== "" && id !== "." && id !== ".." && id.length <= 255 && !/[/\0]/.test(id);
+}
+
+/** What the system API lists; ids that are no single path segment are left out and told. */
+export function listedBySystemApi(
+  daemons: readonly SnapshotterDaemon[],
+): { readonly daemons: readonly ListedDaemon[]; readonly refused: readonly string[] } {
+  const refused: string[] = [];
+  const listed = daemons.flatMap(({ id, pid, apiSocket, instances }): ListedDaemon[] => {
+    if (!isSegment(id) || !apiSocket.startsWith("/")) {
+      refused.push(
+        `daemon ${JSON.stringify(id.slice(0, 80))} has an id or a socket that is no name`,
+      );
+      return [];
+    }
+    const known = instances.filter(({ snapshotId }) => {
+      if (isSegment(snapshotId)) return true;
+      refused.push(`daemon ${id} lists a snapshot whose id is no name`);
+      return false;
+    });
+    return [{
+      id,
+      apiSocket,
+      source: "system-api",
+      ...(pid > 0 && { pid }),
+      instances: known.map(({ snapshotId, imageId }) => ({ snapshotId, ...imageOf(imageId) })),
+    }];
+  });
+  return { daemons: listed, refused };
+}
+
+/** The daemon that an entry of `[[daemons]]` stands for at one socket. */
+export function listedByHand({ id, ref }: ConfiguredSocket, socket: string): ListedDaemon {
+  return {
+    id,
+    apiSocket: socket,
+    source: "configured",
+    instances: [{ snapshotId: id, ...imageOf(ref) }],
+  };
+}
+
+/** A reference out of another program's words. */
+export function imageOf(ref: string): Pick<ListedInstance, "image" | "imageProblem"> {
+  if (ref === "") return { imageProblem: "the snapshotter does not say which image it serves" };
+  try {
+    return { image: parseImageReference(ref) };
+  } catch (error) {
+    return { imageProblem: messageOf(error) };
+  }
+}
+
+/**
+ * One list out of several, by socket: the first that names a daemon wins, and takes in instances
+ * that only a later one knows.
+ */
+export function mergeListed(lists: readonly (readonly ListedDaemon[])[]): readonly ListedDaemon[] {
+  const merged = new Map<string, ListedDaemon>();
+  for (const daemon of lists.flat()) {
+    const known = merged.get(daemon.apiSocket);
+    if (known === undefined) {
+      merged.set(daemon.apiSocket, daemon);
+      continue;
+    }
+    if (daemon.source === "configured") continue;
+    const ids = new Set(known.instances.map(({ snapshotId }) => snapshotId));
+    const more = daemon.instances.filter(({ snapshotId }) => !ids.has(snapshotId));
+    if (more.length === 0) continue;
+    merged.set(daemon.apiSocket, { ...known, instances: [...known.instances, ...more] });
+  }
+  return [...merged.values()].sort((a, b) => a.id < b.id ? -1 : a.id > b.id ? 1 : 0);
+}

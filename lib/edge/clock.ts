@@ -1,0 +1,33 @@
+import type { Clock } from "../model/mod.ts";
+
+/** A longer `setTimeout` fires at once. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+
+function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(signal.reason);
+    const abort = () => {
+      clearTimeout(timer);
+      reject(signal?.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", abort);
+      resolve();
+    }, ms);
+    signal?.addEventListener("abort", abort, { once: true });
+  });
+}
+
+/** The machine's clocks. */
+export const systemClock: Clock = {
+  wallMs: () => Date.now(),
+  monotonicMs: () => performance.now(),
+  async sleep(ms, { signal } = {}) {
+    let restMs = Math.max(0, ms);
+    while (restMs > MAX_TIMEOUT_MS) {
+      await pause(MAX_TIMEOUT_MS, signal);
+      restMs -= MAX_TIMEOUT_MS;
+    }
+    await pause(restMs, signal);
+  },
+};

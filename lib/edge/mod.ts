@@ -1,0 +1,17 @@
+/**
+ * The outside: clocks, files, processes, sockets. With the simulated node it is the only room that
+ * touches the operating system; everyone else is given ports.
+ *
+ * @module
+ */
+export { systemClock } from "./clock.ts";
+export { systemFiles } from "./files.ts";
+export { type Host, type HostSignal, systemHost } from "./host.ts";
+export { createNotifier, type Notifier } from "./notify.ts";
+export { systemInstallFiles } from "./install_files.ts";
+export { listenTcp } from "./listeners.ts";
+export { createNydusdApi } from "./nydusd_api.ts";
+export { systemProcessRunner } from "./process.ts";
+export { systemRandom } from "./random.ts";
+export { createSnapshotterApi } from "./snapshotter_api.ts";
+export { createUnixHttp } from "./unix_http.ts";

@@ -1,0 +1,85 @@
+import { type Context, Hono } from "hono";
+import type { AgentStatus } from "../model/mod.ts";
+import type { HealthView } from "./health.ts";
+import { isAllowedHost } from "./host_check.ts";
+import type { MetricsPage } from "./metrics.ts";
+import { printable } from "./printable.ts";
+import { PAGE_STYLE_HASH, statusPage } from "./status_page.ts";
+
+/** What {@linkcode createApp} is given. */
+export interface AppOptions {
+  readonly metrics: { page(accept?: string): Promise<MetricsPage> };
+  readonly status: () => AgentStatus;
+  readonly health: () => HealthView;
+  /** The configured address, and further names under which we are asked. */
+  readonly allowedHosts: readonly string[];
+}
+
+const HEADERS: Readonly<Record<string, string>> = {
+  "content-security-policy": `default-src 'none'; style-src '${PAGE_STYLE_HASH}'; ` +
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  "x-content-type-options": "nosniff",
+  "cache-control": "no-store",
+  "referrer-policy": "no-referrer",
+  "cross-origin-resource-policy": "same-origin",
+};
+
+/** Metrics, health and status over HTTP. Read-only, without secrets, and for no other web page. */
+export function createApp({ metrics, status, health, allowedHosts }: AppOptions): Hono {
+  const app = new Hono();
+
+  app.use(async function guard(c, next) {
+    for (const [name, value] of Object.entries(HEADERS)) c.header(name, value);
+    const host = c.req.header("host") ?? new URL(c.req.url).host;
+    if (!isAllowedHost(host, allowedHosts)) {
+      return c.json({ error: "this server is not called that" }, 421);
+    }
+    if (c.req.method !== "GET" && c.req.method !== "HEAD") {
+      c.header("allow", "GET, HEAD");
+      return c.json({ error: "method not allowed" }, 405);
+    }
+    return await next();
+  });
+
+  const metricsPage = async (c: Context) => {
+    const { contentType, body } = await metrics.page(c.req.header("accept"));
+    return c.body(body, 200, { "content-type": contentType });
+  };
+  app.get("/metrics", metricsPage);
+  app.get("/v1/metrics", metricsPage);
+
+  app.get("/livez", (c) => {
+    const view = health();
+    return view.live ? c.text("ok\n") : c.text(`${view.sentence}\n`, 503);
+  });
+  app.get("/readyz", (c) => {
+    const view = health();
+    const text = c.req.query("verbose") === undefined
+      ? view.ready ? "ok\n" : gateText(view)
+      : verboseText(view);
+    return c.text(text, view.ready ? 200 : 503);
+  });
+  app.get("/healthz", (c) => {
+    const view = health();
+    return c.json(view, view.live ? 200 : 503);
+  });
+  app.get("/v1/status", (c) => c.json(status()));
+  app.get("/", (c) => c.html(statusPage(status(), health())));
+
+  app.notFound((c) => c.json({ error: "there is nothing here" }, 404));
+  app.onError((_error, c) => c.json({ error: "internal error" }, 500));
+  return app;
+}
+
+function gateText({ checks }: HealthView): string {
+  const failed = checks.filter(({ gate, ok }) => gate && !ok);
+  return failed.map(({ name, text }) => `${name}: ${printable(text)}\n`).join("");
+}
+
+/** `[+]` holds, `[-]` does not, `[!]` does not and readiness does not depend on it. */
+function verboseText({ checks, ready }: HealthView): string {
+  const lines = checks.map(({ name, ok, text, gate }) =>
+    `[${ok ? "+" : gate ? "-" : "!"}] ${name}: ${printable(text)}\n`
+  );
+  return `${lines.join("")}${ready ? "ready" : "not ready"}\n`;
+}

@@ -1,0 +1,142 @@
+import {
+  type AgentStatus,
+  type DaemonStatus,
+  formatDuration,
+  type ImageStatus,
+  type InstanceStatus,
+  type ReasonCode,
+} from "../model/mod.ts";
+
+/** Something that is wrong outside the agent's own loop. */
+export interface Finding {
+  readonly area: "credentials" | "deliveries" | "daemons" | "discovery";
+  readonly level: "warning" | "critical";
+  /** What, since when, until when. */
+  readonly text: string;
+  /** What to do. */
+  readonly mend: string;
+}
+
+/** The reasons of a provider that has no credential: with them an image is public, not failing. */
+const NONE_REASONS: ReadonlySet<ReasonCode> = new Set<ReasonCode>([
+  "no-labels",
+  "incomplete-labels",
+  "not-enabled",
+  "not-seen",
+  "no-config-file",
+  "no-entry-for-registry",
+  "anonymous-entry",
+  "incomplete-entry",
+  "helper-not-found",
+  "helper-is-ourselves",
+  "plugin-not-matched",
+  "plugin-no-credential",
+  "no-pattern-matched",
+  "no-secret-matched",
+]);
+
+/** All that is wrong, what ends first coming first within its level. */
+export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding[] {
+  const byEnd = status.images.toSorted((a, b) =>
+    compare(a.hardExpiresAtMs ?? Infinity, b.hardExpiresAtMs ?? Infinity)
+  );
+  return [
+    ...byEnd.flatMap((image) => imageFinding(image, nowMs) ?? []),
+    ...status.daemons.flatMap((daemon) =>
+      daemon.instances.flatMap((instance) => mountFinding(daemon, instance) ?? [])
+    ),
+    ...status.daemons.flatMap((daemon) => daemonFinding(daemon) ?? []),
+    ...status.problems.map(({ source, subject, detail }): Finding => ({
+      area: "discovery",
+      level: "warning",
+      text: `the ${source} ${subject} does not tell which mounts there are: ${detail}`,
+      mend: "what was found before and otherwise stays in force; see the log",
+    })),
+  ];
+}
+
+function compare(a: number, b: number): number {
+  return a === b ? 0 : a < b ? -1 : 1;
+}
+
+function imageFinding(image: ImageStatus, nowMs: number): Finding | undefined {
+  const { hardExpiresAtMs: endMs, failures, lastFailure } = image;
+  const mend = `run: nydus-auth-agent explain ${image.image}`;
+  const area = "credentials";
+  const why = lastFailure === undefined ? "" : ` (${lastFailure.reason}: ${lastFailure.detail})`;
+  if (image.window === "expired" || (endMs !== undefined && endMs <= nowMs)) {
+    const since = endMs === undefined ? "" : ` ${formatDuration(nowMs - endMs)} ago`;
+    const text = `the credential of ${image.image} expired${since}, and reads that nydusd has ` +
+      `not cached fail${why}`;
+    return { area, level: "critical", text, mend };
+  }
+  if (image.provider === "adopted") {
+    const text = `no source has a credential for ${image.image}: its mounts keep the one that ` +
+      `they hold${until(endMs, nowMs)}, and nobody renews it`;
+    return { area, level: "warning", text, mend };
+  }
+  if (failures === 0) return undefined;
+  if (image.provider === undefined) {
+    if (lastFailure === undefined || NONE_REASONS.has(lastFailure.reason)) return undefined;
+    const text = `no credential for ${image.image} could be had in ${tries(failures)}${why}`;
+    return { area, level: "warning", text, mend };
+  }
+  const since = image.renewedAtMs === undefined
+    ? ""
+    : `, last renewed ${formatDuration(Math.max(0, nowMs - image.renewedAtMs))} ago`;
+  const text = `renewing the credential of ${image.image} failed in ${tries(failures)}${why}` +
+    `${since}; it is good${until(endMs, nowMs) || " for a time that nobody tells"}`;
+  return { area, level: image.window === "mandatory" ? "critical" : "warning", text, mend };
+}
+
+function tries(count: number): string {
+  return count === 1 ? "one try" : `${count} tries`;
+}
+
+function until(endMs: number | undefined, nowMs: number): string {
+  return endMs === undefined ? "" : ` for ${formatDuration(endMs - nowMs)} more`;
+}
+
+function mountFinding({ id }: DaemonStatus, instance: InstanceStatus): Finding | undefined {
+  const { snapshotId, delivery, deliveryDetail, image, imageProblem } = instance;
+  const mount = `mount ${snapshotId} of nydusd ${id}${image === undefined ? "" : ` (${image})`}`;
+  const area = "deliveries";
+  const level = "warning";
+  const why = deliveryDetail === undefined ? "" : `: ${deliveryDetail}`;
+  switch (delivery) {
+    case "refused":
+    case "unreachable": {
+      const text = `${mount} cannot be given its credential, it is ${delivery}${why}`;
+      return { area, level, text, mend: "it is tried again by itself; look at that nydusd's log" };
+    }
+    case "unsupported": {
+      const text = `the credential of ${mount} has a form that nydusd cannot use${why}`;
+      return { area, level, text, mend: "give its registry a user name and a password" };
+    }
+    case "pending":
+    case "stored":
+    case "in-use":
+    case "proven":
+    case "file-only":
+    case "adopted":
+    case "none":
+      break;
+    default:
+      return delivery satisfies never;
+  }
+  if (image !== undefined || imageProblem === undefined) return undefined;
+  const text = `it is not known which image ${mount} serves: ${imageProblem}`;
+  return { area, level, text, mend: "list that daemon with its image in the configuration" };
+}
+
+function daemonFinding({ id, state, stateDetail }: DaemonStatus): Finding | undefined {
+  if (state !== "unresponsive" && state !== "broken") return undefined;
+  const what = state === "unresponsive" ? "does not answer" : "does not answer as a nydusd";
+  const why = stateDetail === undefined ? "" : ` (${stateDetail})`;
+  return {
+    area: "daemons",
+    level: "warning",
+    text: `nydusd ${id} ${what}${why}`,
+    mend: "it is asked again at every look; see whether its process is stopped",
+  };
+}

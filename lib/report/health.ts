@@ -1,0 +1,119 @@
+import { type AgentStatus, formatDuration } from "../model/mod.ts";
+import { type Finding, findingsOf } from "./findings.ts";
+import { printable } from "./printable.ts";
+
+/** One line of `/readyz?verbose`. */
+export interface HealthCheck {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly text: string;
+  /** Whether readiness depends on it; the others tell of the world outside. */
+  readonly gate: boolean;
+}
+
+/** What the agent's state comes to. */
+export interface HealthView {
+  /** The agent's own loop turns. Never false because of anything outside. */
+  readonly live: boolean;
+  /** The first round is done, and the loop turns. */
+  readonly ready: boolean;
+  readonly checks: readonly HealthCheck[];
+  /** The one thing to know: what, since when, until when, what to do. */
+  readonly sentence: string;
+  readonly level: "ok" | "warning" | "critical";
+}
+
+/** How long the first round may take before the loop counts as stuck. */
+const FIRST_ROUND_LIMIT_MS = 120_000;
+const STUCK_MIN_MS = 60_000;
+const STUCK_INTERVALS = 5;
+
+/** What a state comes to at a moment (wall time, ms). Pure. */
+export function healthOf(
+  status: AgentStatus,
+  nowMs: number,
+  { checkIntervalMs }: { readonly checkIntervalMs: number },
+): HealthView {
+  const started = status.firstReconcileAtMs !== undefined;
+  const sinceMs = nowMs - (status.lastReconcileAtMs ?? status.startedAtMs);
+  const limitMs = started
+    ? Math.max(STUCK_INTERVALS * checkIntervalMs, STUCK_MIN_MS)
+    : FIRST_ROUND_LIMIT_MS;
+  const live = sinceMs <= limitMs;
+  const findings = findingsOf(status, nowMs);
+  const checks = [
+    loopCheck(live, started, sinceMs),
+    firstRoundCheck(started, nowMs - status.startedAtMs),
+    ...outsideChecks(findings),
+  ];
+  const view = { live, ready: live && started, checks };
+  if (!live) {
+    const what = started
+      ? `nothing has been compared for ${formatDuration(sinceMs)}`
+      : `the first look at the node is not done after ${formatDuration(sinceMs)}`;
+    const sentence = `${what}: restart nydus-auth-agent, and please report it`;
+    return { ...view, sentence, level: "critical" };
+  }
+  const critical = findings.filter(({ level }) => level === "critical");
+  const worst = critical.length > 0 ? critical : findings;
+  if (worst[0] !== undefined) {
+    return { ...view, sentence: sentenceOf(worst[0], findings.length), level: worst[0].level };
+  }
+  if (!started) {
+    return { ...view, sentence: "starting: the first look at the node is not done", level: "ok" };
+  }
+  return { ...view, sentence: calmSentence(status, nowMs), level: "ok" };
+}
+
+function loopCheck(ok: boolean, started: boolean, sinceMs: number): HealthCheck {
+  const ago = formatDuration(Math.max(0, sinceMs));
+  const text = started ? `the last round ended ${ago} ago` : `running for ${ago}`;
+  return { name: "loop", ok, text, gate: true };
+}
+
+function firstRoundCheck(ok: boolean, upMs: number): HealthCheck {
+  const text = ok ? "done" : `not done ${formatDuration(Math.max(0, upMs))} after the start`;
+  return { name: "first-reconcile", ok, text, gate: true };
+}
+
+const OUTSIDE = ["credentials", "deliveries", "daemons", "discovery"] as const;
+
+function outsideChecks(findings: readonly Finding[]): readonly HealthCheck[] {
+  return OUTSIDE.map((name) => {
+    const own = findings.filter(({ area }) => area === name);
+    const first = own.find(({ level }) => level === "critical") ?? own[0];
+    const text = first === undefined ? "nothing is wrong" : sentenceOf(first, own.length);
+    return { name, ok: first === undefined, text, gate: false };
+  });
+}
+
+function sentenceOf({ text, mend }: Finding, count: number): string {
+  const more = count > 1 ? ` (and ${count - 1} more)` : "";
+  return printable(`${text}${more}: ${mend}`);
+}
+
+function calmSentence(status: AgentStatus, nowMs: number): string {
+  const mounts = status.daemons.flatMap(({ instances }) => instances);
+  if (mounts.length === 0) return "no nydus mount is on this node: there is nothing to renew";
+  const bare = mounts.filter(({ delivery }) => delivery === "none").length;
+  const waiting = mounts.filter(({ delivery }) => delivery === "pending").length;
+  const held = mounts.length - bare - waiting;
+  const parts = held === mounts.length
+    ? [mounts.length === 1 ? "the one mount holds a valid credential" : allHold(held)]
+    : [`${held} of ${mounts.length} mounts hold valid credentials`];
+  if (bare > 0) parts.push(`${bare} need none`);
+  if (waiting > 0) parts.push(`${waiting} wait for the first delivery`);
+  return `${parts.join(", ")}; ${nextRenewal(status, nowMs)}`;
+}
+
+function allHold(count: number): string {
+  return `all ${count} mounts hold valid credentials`;
+}
+
+function nextRenewal({ images }: AgentStatus, nowMs: number): string {
+  const due = images.filter(({ provider }) => provider !== undefined && provider !== "adopted")
+    .map(({ nextAttemptAtMs }) => nextAttemptAtMs ?? Infinity);
+  const nextMs = due.reduce((first, each) => Math.min(first, each), Infinity) - nowMs;
+  if (nextMs === Infinity) return "their sources are watched";
+  return nextMs <= 0 ? "a renewal is due now" : `the next renewal is in ${formatDuration(nextMs)}`;
+}

@@ -1,0 +1,124 @@
+import {
+  compareLogLevel,
+  getJsonLinesFormatter,
+  getTextFormatter,
+  type LogRecord,
+  type TextFormatter,
+} from "@logtape/logtape";
+import type { AgentEvent, Observer } from "../model/mod.ts";
+import { LOG_EVENTS, type LogEventName, type LogThreshold } from "./log_events.ts";
+import { linesOf, type LogLine } from "./log_lines.ts";
+import { printable } from "./printable.ts";
+import { redact } from "./redact.ts";
+import { Repetition } from "./repetition.ts";
+
+/** What {@linkcode createLog} is given. */
+export interface LogOptions {
+  /** Takes one line without its line end. */
+  readonly write: (line: string) => void;
+  readonly level: LogThreshold;
+  readonly format: "text" | "json";
+  /** Wall time in ms. */
+  readonly now: () => number;
+}
+
+/** The log: hears of everything, writes what passes its level. */
+export interface Log extends Observer {
+  /** What is less important than this is not written from now on. */
+  setLevel(level: LogThreshold): void;
+}
+
+const CATEGORY: readonly string[] = ["nydus-auth-agent"];
+
+/**
+ * A log of its own. LogTape's records and formatters are used, and not its loggers: those share one
+ * configuration in the whole process, so that two logs (two tests) would disturb each other.
+ */
+export function createLog({ write, level, format, now }: LogOptions): Log {
+  const repetition = new Repetition();
+  const formatRecord = format === "json" ? jsonFormatter() : textFormatter();
+  let threshold = level;
+
+  function emit(event: LogEventName, message: string, fields: Readonly<Record<string, unknown>>) {
+    const { level } = LOG_EVENTS[event];
+    if (compareLogLevel(level, threshold) < 0) return;
+    const { message: safe, ...properties } = clean({ message, event, ...fields });
+    const text = String(safe);
+    const record: LogRecord = {
+      category: CATEGORY,
+      level,
+      message: [text],
+      rawMessage: text,
+      timestamp: now(),
+      properties,
+    };
+    write(formatRecord(record).trimEnd());
+  }
+
+  function tell(line: LogLine): void {
+    const { event, message, fields, problem, recovery, quiet } = line;
+    if (problem !== undefined) {
+      const count = repetition.met(problem.subject, problem.signature);
+      if (count === undefined) return;
+      if (count === 1) return emit(event, message, fields);
+      return emit(event, `${message} (${count} times in a row)`, { ...fields, count });
+    }
+    if (recovery !== undefined) {
+      const count = repetition.over(recovery.subject);
+      if (count !== undefined) {
+        emit(recovery.event, `${message} (after ${times(count)})`, { ...fields, count });
+      }
+    }
+    if (!quiet) emit(event, message, fields);
+  }
+
+  return {
+    notify(event: AgentEvent): void {
+      for (const line of linesOf(event)) tell(line);
+    },
+    setLevel(next: LogThreshold): void {
+      threshold = next;
+    },
+  };
+}
+
+function times(count: number): string {
+  return count === 1 ? "one failure" : `${count} failures`;
+}
+
+/** Redacted, and every text made harmless for terminals and for line-based readers. */
+function clean(fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const safe = (value: unknown): unknown => {
+    if (typeof value === "string") return printable(value);
+    if (Array.isArray(value)) return value.map(safe);
+    if (typeof value !== "object" || value === null) return value;
+    return Object.fromEntries(
+      Object.entries(value).map(([name, item]) => [printable(name), safe(item)]),
+    );
+  };
+  return safe(redact(fields)) as Record<string, unknown>;
+}
+
+function jsonFormatter(): TextFormatter {
+  return getJsonLinesFormatter({ properties: "flatten", message: "rendered" });
+}
+
+/** `2026-01-01T00:00:00.000Z warning renewal-failed: message image=… reason=…`. */
+function textFormatter(): TextFormatter {
+  return getTextFormatter({
+    timestamp: "rfc3339",
+    level: "full",
+    value: "bare",
+    format({ timestamp, level, message, record }) {
+      const { event, ...fields } = record.properties;
+      const pairs = Object.entries(fields).map(([name, value]) => ` ${name}=${plain(value)}`);
+      return `${timestamp} ${level} ${event}: ${message}${pairs.join("")}`;
+    },
+  });
+}
+
+/** A value as logfmt writes it: quoted where it must be. */
+function plain(value: unknown): string {
+  const text = typeof value === "string" ? value : JSON.stringify(value) ?? "";
+  return /^[^\s="\\]+$/.test(text) ? text : JSON.stringify(text);
+}

@@ -1,0 +1,243 @@
+import {
+  type DaemonState,
+  type DeliveryOutcome,
+  type DeliveryState,
+  type DiscoverySource,
+  PROVIDER_NAMES,
+} from "../model/mod.ts";
+
+/** One metric: its name is a contract with every dashboard that was ever built on it. */
+export interface MetricDefinition {
+  readonly name: string;
+  readonly type: "counter" | "gauge" | "histogram";
+  readonly help: string;
+  readonly labels: readonly string[];
+}
+
+const OWN = "nydus_auth_agent_";
+
+/** Every metric that the agent exports. `docs/metrics.md` is this table for people. */
+export const METRICS = {
+  // The names of nydus-snapshotter (pkg/metrics/data/auth.go): its dashboards go on to work.
+  renewals: {
+    name: "snapshotter_credential_renewals_total",
+    type: "counter",
+    help: "Renewals of an image's credential, by result.",
+    labels: ["image_ref", "result"],
+  },
+  storeEntries: {
+    name: "snapshotter_credential_store_entries",
+    type: "gauge",
+    help: "1 for each image whose credential is in the store.",
+    labels: ["image_ref"],
+  },
+  expiry: {
+    name: `${OWN}credential_expiry_timestamp_seconds`,
+    type: "gauge",
+    help:
+      "When the credential ends: hard = the token is dead, soft = the source wants to be asked.",
+    labels: ["image_ref", "clock"],
+  },
+  renewalDue: {
+    name: `${OWN}credential_renewal_due_timestamp_seconds`,
+    type: "gauge",
+    help: "When the source of the credential is asked next.",
+    labels: ["image_ref"],
+  },
+  lastSuccess: {
+    name: `${OWN}credential_last_success_timestamp_seconds`,
+    type: "gauge",
+    help: "When the credential was last renewed with success.",
+    labels: ["image_ref"],
+  },
+  outageTolerance: {
+    name: `${OWN}outage_tolerance_seconds`,
+    type: "gauge",
+    help: "How long every source may stay away before the first credential is dead.",
+    labels: [],
+  },
+  providerRequests: {
+    name: `${OWN}provider_requests_total`,
+    type: "counter",
+    help: "Questions to a provider of the chain.",
+    labels: ["provider"],
+  },
+  providerFailures: {
+    name: `${OWN}provider_failures_total`,
+    type: "counter",
+    help: "Questions that a provider could not answer; having no credential is an answer.",
+    labels: ["provider"],
+  },
+  providerDuration: {
+    name: `${OWN}provider_request_duration_seconds`,
+    type: "histogram",
+    help: "How long a provider took to answer.",
+    labels: ["provider"],
+  },
+  pluginExecutions: {
+    name: `${OWN}plugin_executions_total`,
+    type: "counter",
+    help: "Executions of a credential plugin or helper.",
+    labels: ["plugin"],
+  },
+  pluginFailures: {
+    name: `${OWN}plugin_execution_failures_total`,
+    type: "counter",
+    help: "Executions that failed or did not end in time.",
+    labels: ["plugin"],
+  },
+  pluginDuration: {
+    name: `${OWN}plugin_execution_duration_seconds`,
+    type: "histogram",
+    help: "How long a credential plugin or helper ran.",
+    labels: ["plugin"],
+  },
+  deliveries: {
+    name: `${OWN}deliveries_total`,
+    type: "counter",
+    help: "Attempts to deliver a credential to one mount, by result.",
+    labels: ["result"],
+  },
+  deliveryFailures: {
+    name: `${OWN}delivery_failures_total`,
+    type: "counter",
+    help: "Attempts after which the mount or its configuration file lacks the credential.",
+    labels: [],
+  },
+  instances: {
+    name: `${OWN}instances`,
+    type: "gauge",
+    help: "RAFS instances (mounts) on this node, by state of delivery.",
+    labels: ["state"],
+  },
+  daemons: {
+    name: `${OWN}daemons`,
+    type: "gauge",
+    help: "nydusd daemons on this node, by state.",
+    labels: ["state"],
+  },
+  reconciles: {
+    name: `${OWN}reconciles_total`,
+    type: "counter",
+    help: "Rounds in which the node was looked at and compared.",
+    labels: [],
+  },
+  reconcileDuration: {
+    name: `${OWN}reconcile_duration_seconds`,
+    type: "histogram",
+    help: "How long a round took.",
+    labels: [],
+  },
+  reconcileLast: {
+    name: `${OWN}reconcile_last_timestamp_seconds`,
+    type: "gauge",
+    help: "When the last round ended; absent before the first.",
+    labels: [],
+  },
+  discoveryProblems: {
+    name: `${OWN}discovery_problems_total`,
+    type: "counter",
+    help: "Problems that arose while looking for daemons, by source of discovery.",
+    labels: ["source"],
+  },
+  buildInfo: {
+    name: `${OWN}build_info`,
+    type: "gauge",
+    help: "1; the labels tell the build.",
+    labels: ["version", "commit", "deno"],
+  },
+  configInfo: {
+    name: `${OWN}config_info`,
+    type: "gauge",
+    help: "1; the label tells the configuration in force.",
+    labels: ["hash"],
+  },
+  configLastReload: {
+    name: `${OWN}config_last_reload_timestamp_seconds`,
+    type: "gauge",
+    help: "When the configuration in force was loaded.",
+    labels: [],
+  },
+  configReloadFailures: {
+    name: `${OWN}config_reload_failures_total`,
+    type: "counter",
+    help: "New configurations that were refused; the old one stayed in force.",
+    labels: [],
+  },
+  residentMemory: {
+    name: "process_resident_memory_bytes",
+    type: "gauge",
+    help: "Resident memory of this process.",
+    labels: [],
+  },
+  processStart: {
+    name: "process_start_time_seconds",
+    type: "gauge",
+    help: "When this process started.",
+    labels: [],
+  },
+} as const satisfies Readonly<Record<string, MetricDefinition>>;
+
+/** Upper bounds (seconds) of histograms: from a cached answer to a plugin's one-minute limit. */
+export const DURATION_BUCKETS: readonly number[] = [
+  0.001,
+  0.005,
+  0.025,
+  0.1,
+  0.25,
+  0.5,
+  1,
+  2.5,
+  5,
+  10,
+  30,
+  60,
+];
+
+// A record rather than a list: the compiler asks for the state that somebody adds to the union.
+const DELIVERY_STATE_SET: Readonly<Record<DeliveryState, true>> = {
+  "pending": true,
+  "stored": true,
+  "in-use": true,
+  "proven": true,
+  "file-only": true,
+  "adopted": true,
+  "refused": true,
+  "unreachable": true,
+  "unsupported": true,
+  "none": true,
+};
+const DAEMON_STATE_SET: Readonly<Record<DaemonState, true>> = {
+  "running": true,
+  "starting": true,
+  "dying": true,
+  "stopped": true,
+  "unresponsive": true,
+  "no-listener": true,
+  "no-socket": true,
+  "broken": true,
+};
+const DELIVERY_RESULT_SET: Readonly<Record<DeliveryOutcome["kind"], true>> = {
+  "delivered": true,
+  "unchanged": true,
+  "file-only": true,
+  "rejected": true,
+  "unreachable": true,
+  "unsupported": true,
+};
+const DISCOVERY_SOURCE_SET: Readonly<Record<DiscoverySource | "other", true>> = {
+  "system-api": true,
+  "root": true,
+  "configured": true,
+  "other": true,
+};
+
+/** The values of labels whose sets are closed; their series exist from the start. */
+export const LABEL_VALUES = {
+  deliveryStates: Object.keys(DELIVERY_STATE_SET),
+  daemonStates: Object.keys(DAEMON_STATE_SET),
+  deliveryResults: Object.keys(DELIVERY_RESULT_SET),
+  discoverySources: Object.keys(DISCOVERY_SOURCE_SET),
+  providers: PROVIDER_NAMES,
+  renewalResults: ["success", "failure"],
+} as const;

@@ -1,0 +1,18 @@
+/**
+ * What operators see: metrics, log, health, and a page. The room hears of everything through
+ * `Observer` and asks for the state when it is asked itself, so that no stage knows who watches.
+ *
+ * @module
+ */
+export { type AppOptions, createApp } from "./app.ts";
+export { fanOut } from "./fan_out.ts";
+export { type HealthCheck, healthOf, type HealthView } from "./health.ts";
+export { createLog, type Log, type LogOptions } from "./log.ts";
+export { LOG_EVENTS, type LogEventName, type LogThreshold } from "./log_events.ts";
+export { type MetricDefinition, METRICS } from "./metric_names.ts";
+export {
+  AgentMetrics,
+  type AgentMetricsOptions,
+  type BuildLabels,
+  type MetricsPage,
+} from "./metrics.ts";

@@ -1,0 +1,61 @@
+const HIDDEN = "[redacted]";
+const MAX_DEPTH = 4;
+const MAX_WIDTH = 100;
+const MAX_TEXT = 4_096;
+
+/** Names of fields that never hold anything fit for a log, compared without `_`, `-` and case. */
+const SECRET_FIELD =
+  /(?:pass(?:word|wd|phrase)|token|secret|authorization|cookie|credentials?|(?:private|api)key)$/;
+const AUTH_FIELD = /^(?:registry)?auths?$/;
+/** Three base64url parts of which the first is a JSON object: a JWT, also inside other text. */
+const JWT = /\bey[IJ][\w+/-]{5,}=*\.[\w+/-]{5,}=*\.[\w+/-]*/g;
+/** The base64 JSON of an ECR password: it has no dots. */
+const BASE64_JSON = /\bey[IJ][A-Za-z0-9+/_-]{60,}={0,2}/g;
+/** What an `Authorization` header holds. */
+const SCHEME = /\b(basic|bearer)(\s+)([\w.~+/-]{3,}=*)/gi;
+/** User name and password in a URL. */
+const URL_PAIR = /(\b[a-z][a-z0-9+.-]*:\/\/)[^\s/?#"']*@/gi;
+
+/**
+ * The second net under `Secret`: hides values of fields whose name says that they are secret, and
+ * what looks like a token in any text. Depth, width and length are bounded.
+ */
+export function redact(properties: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return redactRecord(properties, 0);
+}
+
+/** The same for one text. */
+export function redactText(text: string): string {
+  const bounded = text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}[cut]` : text;
+  return bounded.replace(JWT, HIDDEN).replace(BASE64_JSON, HIDDEN)
+    .replace(SCHEME, hideScheme).replace(URL_PAIR, `$1${HIDDEN}@`);
+}
+
+/** `basic authentication` in a sentence is no header. */
+function hideScheme(whole: string, scheme: string, space: string, value: string): string {
+  const isProse = /^[a-z]/.test(scheme) && /^[a-z]{3,16}$/.test(value);
+  return isProse ? whole : `${scheme}${space}${HIDDEN}`;
+}
+
+function isSecretField(name: string): boolean {
+  const plain = name.toLowerCase().replace(/[_-]/g, "");
+  return SECRET_FIELD.test(plain) || AUTH_FIELD.test(plain);
+}
+
+function redactRecord(fields: Readonly<Record<string, unknown>>, depth: number) {
+  const entries = Object.entries(fields).slice(0, MAX_WIDTH);
+  return Object.fromEntries(entries.map(([name, value]) => [
+    name,
+    isSecretField(name) ? HIDDEN : redactValue(value, depth),
+  ]));
+}
+
+function redactValue(value: unknown, depth: number): unknown {
+  if (typeof value === "string") return redactText(value);
+  if (typeof value !== "object" || value === null) return value;
+  if (depth >= MAX_DEPTH) return "[too deep]";
+  if (Array.isArray(value)) {
+    return value.slice(0, MAX_WIDTH).map((item) => redactValue(item, depth + 1));
+  }
+  return redactRecord(value as Record<string, unknown>, depth + 1);
+}

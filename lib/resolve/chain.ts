@@ -1,0 +1,83 @@
+import {
+  type CallOptions,
+  type Clock,
+  type CredentialProvider,
+  type CredentialRequest,
+  messageOf,
+  type Observer,
+  type ProviderAttempt,
+  type ProviderOutcome,
+  type Resolution,
+} from "../model/mod.ts";
+
+/** What the chain is made of. */
+export interface CredentialChainOptions {
+  /** In the order in which they are asked. */
+  readonly providers: readonly CredentialProvider[];
+  readonly clock: Clock;
+  readonly observer: Observer;
+}
+
+/** How far a question goes. */
+export interface ResolveOptions extends CallOptions {
+  /** Ask only the providers that can answer long after the pull. */
+  readonly renewal?: boolean;
+  /** Ask every provider, also after one has found something: for `explain`. */
+  readonly all?: boolean;
+}
+
+/** The providers in their order; the first that has a credential wins. */
+export class CredentialChain {
+  readonly #options: CredentialChainOptions;
+
+  constructor(options: CredentialChainOptions) {
+    this.#options = options;
+  }
+
+  /** Never rejects but for `signal`: a provider that fails is one attempt that failed. */
+  async resolve(
+    request: CredentialRequest,
+    { renewal = false, all = false, signal }: ResolveOptions = {},
+  ): Promise<Resolution> {
+    const attempts: ProviderAttempt[] = [];
+    let winner: Resolution["winner"];
+    for (const provider of this.#options.providers) {
+      if (renewal && !provider.renewable) continue;
+      signal?.throwIfAborted();
+      const attempt = await this.#ask(provider, request, signal ? { signal } : {});
+      attempts.push(attempt);
+      if (attempt.outcome.kind !== "found" || winner !== undefined) continue;
+      const { candidates } = attempt.outcome;
+      winner = { provider: provider.name, renewable: provider.renewable, candidates };
+      if (!all) break;
+    }
+    return { image: request.image, attempts, ...(winner && { winner }) };
+  }
+
+  async #ask(
+    provider: CredentialProvider,
+    request: CredentialRequest,
+    options: CallOptions,
+  ): Promise<ProviderAttempt> {
+    const { clock, observer } = this.#options;
+    const startedMs = clock.monotonicMs();
+    let outcome: ProviderOutcome;
+    try {
+      outcome = await provider.provide(request, options);
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      outcome = { kind: "failed", reason: "internal-error", detail: messageOf(error), notes: [] };
+    }
+    const durationMs = clock.monotonicMs() - startedMs;
+    observer.notify({
+      kind: "provider-asked",
+      provider: provider.name,
+      image: request.image.text,
+      outcome: outcome.kind,
+      reason: outcome.reason,
+      durationMs,
+      ...(outcome.kind === "failed" && { detail: outcome.detail }),
+    });
+    return { provider: provider.name, outcome, durationMs };
+  }
+}

@@ -1,0 +1,142 @@
+import { AgentError, type Credential, credentialFromPair, Secret } from "../model/mod.ts";
+import { type Fields, goField, isFields } from "./go_json.ts";
+
+/** One entry of `auths`, decoded. */
+export interface DockerAuth {
+  readonly username: string;
+  readonly password: Secret;
+  readonly identityToken: Secret;
+  readonly registryToken: Secret;
+}
+
+/** A docker configuration, as far as credentials go. */
+export interface DockerConfig {
+  readonly auths: ReadonlyMap<string, DockerAuth>;
+  readonly credHelpers: ReadonlyMap<string, string>;
+  readonly credsStore: string;
+}
+
+/** Where `docker login` keeps Docker Hub, whatever the image says. */
+export const DOCKER_HUB_KEY = "https://index.docker.io/v1/";
+
+function invalid(what: string): AgentError {
+  return new AgentError("invalid-config", `read docker configuration: ${what}`);
+}
+
+/**
+ * Reads a docker `config.json` by the rules of docker/cli (`cli/config/configfile/file.go`): one
+ * entry that does not decode makes the whole file unusable.
+ *
+ * @throws {AgentError} `invalid-config`; the message names the key, never a value.
+ */
+export function parseDockerConfig(text: string): DockerConfig {
+  let file: unknown;
+  try {
+    file = JSON.parse(text);
+  } catch {
+    throw invalid("it is not JSON (half-written, perhaps)");
+  }
+  if (!isFields(file)) throw invalid("it is not a JSON object");
+  const auths = new Map<string, DockerAuth>();
+  for (const [key, entry] of Object.entries(objectField(file, "auths"))) {
+    if (entry !== null && !isFields(entry)) throw invalid(`auths.${key} is not an object`);
+    auths.set(key, readAuth(key, entry ?? {}));
+  }
+  const credHelpers = new Map<string, string>();
+  for (const [key, name] of Object.entries(objectField(file, "credHelpers"))) {
+    if (typeof name !== "string") throw invalid(`credHelpers.${key} is not a string`);
+    credHelpers.set(key, name);
+  }
+  return { auths, credHelpers, credsStore: stringField(file, "credsStore", "credsStore") };
+}
+
+function objectField(file: Fields, name: string): Fields {
+  const value = goField(file, name) ?? {};
+  if (!isFields(value)) throw invalid(`${name} is not an object`);
+  return value;
+}
+
+function stringField(fields: Fields, name: string, place: string): string {
+  const value = goField(fields, name) ?? "";
+  if (typeof value !== "string") throw invalid(`${place} is not a string`);
+  return value;
+}
+
+function readAuth(key: string, entry: Fields): DockerAuth {
+  const field = (name: string) => stringField(entry, name, `auths.${key}.${name}`);
+  const encoded = field("auth");
+  const pair = encoded === ""
+    ? { username: field("username"), password: field("password") }
+    : decodeAuth(key, encoded);
+  return {
+    username: pair.username,
+    password: new Secret(pair.password),
+    identityToken: new Secret(field("identitytoken")),
+    registryToken: new Secret(field("registrytoken")),
+  };
+}
+
+/** Split at the first colon; docker cuts trailing NULs off the password. */
+function decodeAuth(key: string, encoded: string) {
+  let pair: string;
+  try {
+    pair = new TextDecoder().decode(
+      Uint8Array.fromBase64(encoded, { lastChunkHandling: "strict" }),
+    );
+  } catch {
+    throw invalid(`auths.${key}.auth is not base64`);
+  }
+  const colon = pair.indexOf(":");
+  if (colon < 0) throw invalid(`auths.${key}.auth has no colon`);
+  // deno-lint-ignore no-control-regex
+  return { username: pair.slice(0, colon), password: pair.slice(colon + 1).replace(/\0+$/, "") };
+}
+
+/** The name under which docker keeps a registry. */
+export function dockerServer(registry: string): string {
+  return registry === "docker.io" ? DOCKER_HUB_KEY : registry;
+}
+
+/**
+ * The entry for a registry, as docker's file store finds it: the exact key, else a key whose host
+ * is the registry's (`credentials.ConvertToHostname`).
+ */
+export function findAuth(
+  { auths }: DockerConfig,
+  registry: string,
+): { readonly key: string; readonly auth: DockerAuth } | undefined {
+  const server = dockerServer(registry);
+  const exact = auths.get(server);
+  if (exact !== undefined) return { key: server, auth: exact };
+  for (const key of [...auths.keys()].sort()) {
+    const auth = auths.get(key);
+    if (auth !== undefined && hostOf(key) === server) return { key, auth };
+  }
+  return undefined;
+}
+
+function hostOf(key: string): string {
+  const bare = key.replace(/^https?:\/\//, "");
+  const slash = bare.indexOf("/");
+  return slash < 0 ? bare : bare.slice(0, slash);
+}
+
+/** The helper for a registry, as docker chooses it: its own, else the store for all. */
+export function helperFor(config: DockerConfig, registry: string): string {
+  return config.credHelpers.get(dockerServer(registry)) ?? config.credsStore;
+}
+
+/** The credentials that an entry holds, the one that nydusd can use first. */
+export function credentialsOf(auth: DockerAuth): readonly Credential[] {
+  const credentials: Credential[] = [];
+  const pair = credentialFromPair(auth.username, auth.password.reveal());
+  if (pair !== undefined) credentials.push(pair);
+  if (!auth.registryToken.isEmpty) {
+    credentials.push({ kind: "registry-token", token: auth.registryToken });
+  }
+  if (!auth.identityToken.isEmpty) {
+    const { username, identityToken } = auth;
+    credentials.push({ kind: "identity-token", username, token: identityToken });
+  }
+  return credentials;
+}

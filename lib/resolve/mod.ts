@@ -1,0 +1,23 @@
+/**
+ * Image → credential. A room of its own because every source has rules of its own: here they all
+ * become one answer, `found`, `none` or `failed`, each with its reason.
+ *
+ * @module
+ */
+export { CredentialChain, type CredentialChainOptions, type ResolveOptions } from "./chain.ts";
+export { CredentialHelpers, type CredentialHelpersOptions } from "./credential_helper.ts";
+export { credentialsOf, type DockerConfig, findAuth, parseDockerConfig } from "./docker_config.ts";
+export { DockerProvider, type DockerProviderOptions } from "./docker_provider.ts";
+export {
+  KubeletProvider,
+  type KubeletProviderOptions,
+  type ReloadOutcome,
+} from "./kubelet_provider.ts";
+export { type PluginReading, readPluginResponse } from "./plugin_response.ts";
+export { type PluginDefinition, readProviderConfig } from "./provider_config.ts";
+export {
+  criProvider,
+  disabledProvider,
+  labelsProvider,
+  type SeenPulls,
+} from "./simple_providers.ts";

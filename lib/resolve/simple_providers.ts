@@ -1,0 +1,83 @@
+import {
+  type Clock,
+  type Credential,
+  credentialFromPair,
+  type CredentialProvider,
+  hardExpiryOf,
+  type ImageReference,
+  type ProviderName,
+} from "../model/mod.ts";
+
+const USERNAME_LABEL = "containerd.io/snapshot/pullusername";
+const SECRET_LABEL = "containerd.io/snapshot/pullsecret";
+
+/** Pull labels of the snapshot: known when an image is pulled, and never again. */
+export function labelsProvider(clock: Clock): CredentialProvider {
+  return {
+    name: "labels",
+    renewable: false,
+    provide({ labels }) {
+      const username = labels[USERNAME_LABEL] ?? "";
+      const secret = labels[SECRET_LABEL] ?? "";
+      if (username === "" && secret === "") {
+        return Promise.resolve({ kind: "none", reason: "no-labels", notes: [] });
+      }
+      const credential = credentialFromPair(username, secret);
+      if (username === "" || credential === undefined) {
+        return Promise.resolve({ kind: "none", reason: "incomplete-labels", notes: [] });
+      }
+      return Promise.resolve(found(credential, "the pull labels", clock.wallMs()));
+    },
+  };
+}
+
+/** Credentials that were seen in pulls, by normalized reference. */
+export interface SeenPulls {
+  lookup(
+    image: ImageReference,
+  ): { readonly credential: Credential; readonly seenAtMs: number } | undefined;
+}
+
+/** What the CRI tap saw in `PullImage` requests; without a tap it is not enabled. */
+export function criProvider(pulls: SeenPulls | undefined): CredentialProvider {
+  return {
+    name: "cri",
+    renewable: false,
+    provide({ image }) {
+      if (pulls === undefined) {
+        return Promise.resolve({ kind: "none", reason: "not-enabled", notes: [] });
+      }
+      const seen = pulls.lookup(image);
+      return Promise.resolve(
+        seen === undefined
+          ? { kind: "none", reason: "not-seen", notes: [] }
+          : found(seen.credential, "a pull over CRI", seen.seenAtMs),
+      );
+    },
+  };
+}
+
+/** Stands in the chain's order for a provider that the configuration leaves out. */
+export function disabledProvider(name: ProviderName, renewable: boolean): CredentialProvider {
+  return {
+    name,
+    renewable,
+    provide: () => Promise.resolve({ kind: "none", reason: "not-enabled", notes: [] }),
+  };
+}
+
+function found(credential: Credential, origin: string, fetchedAtMs: number) {
+  const { expiresAtMs } = hardExpiryOf(credential, fetchedAtMs);
+  return {
+    kind: "found" as const,
+    reason: "found" as const,
+    notes: [],
+    candidates: [{
+      credential,
+      origin,
+      fetchedAtMs,
+      watched: false,
+      ...(expiresAtMs !== undefined && { hardExpiresAtMs: expiresAtMs }),
+    }] as const,
+  };
+}

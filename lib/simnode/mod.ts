@@ -1,0 +1,14 @@
+/**
+ * A node in one process tree that speaks the real protocols over real sockets, and misbehaves on
+ * request. It is the demo's stage and the tests'; no part of the agent knows it.
+ *
+ * @module
+ */
+export { runSimDaemon } from "./daemon_process.ts";
+export type { SimPluginSettings } from "./plugin.ts";
+export type { Fault } from "./raw_http.ts";
+export { SimRegistry } from "./registry.ts";
+export { SimDaemon, type SimInstance } from "./sim_daemon.ts";
+export { type NewDaemon, type NodeRead, SimNode, type SimNodeOptions } from "./sim_node.ts";
+export type { SimMountSpec, SimNydusdSpec, SimRead } from "./sim_nydusd.ts";
+export { SimSnapshotter, type SnapshotterFault } from "./snapshotter.ts";

@@ -1,0 +1,218 @@
+import { dirname, join } from "@std/path";
+import type { Fault } from "./raw_http.ts";
+import type { SimMountSpec, SimNydusdSpec, SimRead } from "./sim_nydusd.ts";
+import type { ListedSimDaemon } from "./snapshotter.ts";
+
+/** One image mounted in a daemon. */
+export interface SimInstance {
+  readonly snapshotId: string;
+  readonly image: string;
+  readonly mountId: string;
+  readonly configPath: string;
+  readonly mountpoint: string;
+}
+
+/** How a daemon is made. */
+export interface SimDaemonOptions {
+  readonly id: string;
+  readonly mode: "dedicated" | "shared";
+  readonly version: string;
+  readonly pollMs: number;
+  readonly root: string;
+  readonly runDir: string;
+  readonly selfCommand: readonly string[];
+}
+
+const BLOB = `sha256:${"0".repeat(64)}`;
+const CONTROL_TIMEOUT_MS = 10_000;
+
+/** A simulated nydusd from outside: its process, its sockets, its mounts. */
+export class SimDaemon {
+  readonly id: string;
+  readonly apiSocket: string;
+  readonly instances: SimInstance[] = [];
+  readonly #options: SimDaemonOptions;
+  #process: Deno.ChildProcess | undefined;
+
+  constructor(options: SimDaemonOptions) {
+    this.#options = options;
+    this.id = options.id;
+    this.apiSocket = join(options.root, "socket", options.id, "api.sock");
+  }
+
+  get pid(): number {
+    return this.#process?.pid ?? 0;
+  }
+
+  /** Adds a mount, and writes its configuration file as the snapshotter does. */
+  addInstance(snapshotId: string, image: string, auth: string): SimInstance {
+    const { root, mode } = this.#options;
+    const folder = join(root, "config", this.id);
+    const shared = mode === "shared";
+    const instance: SimInstance = {
+      snapshotId,
+      image,
+      mountId: shared ? `/${snapshotId}` : "/",
+      configPath: join(folder, ...(shared ? [snapshotId] : []), "config.json"),
+      mountpoint: shared
+        ? join(root, "mnt", snapshotId)
+        : join(root, "snapshots", snapshotId, "mnt"),
+    };
+    Deno.mkdirSync(dirname(instance.configPath), { recursive: true });
+    if (shared) writePrivate(join(folder, "config.json"), configText("", "", "", ""));
+    const [host = "", ...rest] = image.split("/");
+    const repo = rest.join("/").replace(/[:@].*$/, "");
+    writePrivate(instance.configPath, configText(`/${snapshotId}`, host, repo, auth));
+    this.instances.push(instance);
+    return instance;
+  }
+
+  /** Starts the process; resolves when its sockets listen. */
+  async start(): Promise<void> {
+    const { version, pollMs, runDir, selfCommand } = this.#options;
+    Deno.mkdirSync(dirname(this.apiSocket), { recursive: true });
+    const spec: SimNydusdSpec = {
+      id: this.id,
+      version,
+      pollMs,
+      apiSocket: this.apiSocket,
+      controlSocket: this.#controlSocket,
+      mounts: this.instances.map(mountSpec),
+    };
+    const specPath = join(runDir, `${this.id}.json`);
+    Deno.writeTextFileSync(specPath, JSON.stringify(spec));
+    const [command = "", ...args] = selfCommand;
+    const process = new Deno.Command(command, {
+      args: [...args, "simnode-daemon", specPath],
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "inherit",
+    }).spawn();
+    this.#process = process;
+    const reader = process.stdout.getReader();
+    const { done } = await reader.read(); // it says that it is ready
+    void drain(reader);
+    if (done) throw new Error(`start the simulated nydusd ${this.id}: it ended at once`);
+  }
+
+  /** Mounts one more image in the running process. */
+  async mount(instance: SimInstance): Promise<void> {
+    await this.#control("/mount", mountSpec(instance));
+  }
+
+  async unmount(snapshotId: string): Promise<void> {
+    const i = this.instances.findIndex((instance) => instance.snapshotId === snapshotId);
+    const [instance] = this.instances.splice(i, 1);
+    if (instance !== undefined) await this.#control("/unmount", instance.mountId);
+  }
+
+  /** Reads a blob through every mount, with the credential that each has in use. */
+  async readAll(): Promise<readonly SimRead[]> {
+    return await (await this.#control("/read", null)).json();
+  }
+
+  async setFault(fault: Fault): Promise<void> {
+    await this.#control("/fault", fault);
+  }
+
+  /** Sends a signal to the process. */
+  signal(name: Deno.Signal): void {
+    if (this.#process !== undefined) Deno.kill(this.#process.pid, name);
+  }
+
+  /** Ends the process at once, and leaves its socket file as a crash does. */
+  async kill(): Promise<void> {
+    const process = this.#process;
+    this.#process = undefined;
+    if (process === undefined) return;
+    try {
+      Deno.kill(process.pid, "SIGKILL");
+    } catch {
+      // It was gone already.
+    }
+    await process.status;
+    await process.stdin.close().catch(() => {});
+  }
+
+  /** What its API says that a mount holds (`user:password`); undefined when it does not answer. */
+  async held(mountId: string): Promise<string | undefined> {
+    using client = Deno.createHttpClient({ proxy: { transport: "unix", path: this.apiSocket } });
+    try {
+      const signal = AbortSignal.timeout(2_000);
+      const response = await fetch("http://nydusd/api/v1/config", { client, signal });
+      const auth: string | undefined = (await response.json())[`${mountId}:registry_auth`];
+      return auth === undefined ? "" : new TextDecoder().decode(Uint8Array.fromBase64(auth));
+    } catch {
+      return undefined;
+    }
+  }
+
+  listed(): ListedSimDaemon {
+    const { root } = this.#options;
+    return {
+      id: this.id,
+      pid: this.pid,
+      apiSocket: this.apiSocket,
+      instances: this.instances.map(({ snapshotId, image, mountpoint }) => ({
+        snapshotId,
+        image,
+        mountpoint,
+        snapshotDir: join(root, "snapshots", snapshotId),
+      })),
+    };
+  }
+
+  get #controlSocket(): string {
+    return join(this.#options.runDir, `${this.id}.ctl`);
+  }
+
+  async #control(path: string, body: unknown): Promise<Response> {
+    using client = Deno.createHttpClient({
+      proxy: { transport: "unix", path: this.#controlSocket },
+    });
+    const response = await fetch(`http://control${path}`, {
+      client,
+      method: "POST",
+      body: JSON.stringify(body),
+      signal: AbortSignal.timeout(CONTROL_TIMEOUT_MS),
+    });
+    // Read whole while the client lives.
+    return new Response(await response.text());
+  }
+}
+
+async function drain(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {
+  while (!(await reader.read()).done);
+}
+
+function mountSpec({ mountId, snapshotId, configPath }: SimInstance): SimMountSpec {
+  return { mountId, snapshotId, configPath, blob: BLOB };
+}
+
+function writePrivate(path: string, text: string): void {
+  Deno.writeTextFileSync(path, text, { mode: 0o600 });
+}
+
+/** As the snapshotter writes it, with values that a careless rewrite would drop or change. */
+function configText(id: string, host: string, repo: string, auth: string): string {
+  const backend = {
+    scheme: "http",
+    host,
+    repo,
+    ...(auth !== "" && { auth }),
+    timeout: 5,
+    connect_timeout: 5,
+    retry_limit: 0,
+    a_field_of_tomorrow: { kept: true },
+  };
+  return JSON.stringify({
+    device: {
+      id,
+      backend: { type: "registry", config: backend },
+      cache: { type: "", config: { work_dir: "", disable_indexed_map: false } },
+    },
+    mode: "direct",
+    digest_validate: false,
+    amplify_io: 0,
+  });
+}

@@ -1,0 +1,141 @@
+// deno-lint-ignore-file no-console -- a benchmark talks to a person
+/**
+ * `deno task bench:binary`: size, start and memory of the compiled agent, as ratios to a
+ * hello-world that is compiled in the same run by the same tool with the same flags.
+ *
+ * @module
+ */
+import { join } from "@std/path";
+import { fileURLToPath } from "node:url";
+import { formatRatios, isWithin, median, type Ratio } from "./lib/bench.ts";
+import { serveBenchNode } from "./lib/bench_node.ts";
+import { buildInfo, type BuildTools, bundleAgent, compile, denoVersion } from "./lib/compile.ts";
+import { BuildError, parseTarget } from "./lib/toolchain.ts";
+
+const RUNS = 15;
+const DAEMONS = 3;
+const SETTLE_MS = 5_000;
+const HELLO = `console.log("hello, world");
+if (Deno.args[0] === "wait") setInterval(() => {}, 2 ** 30);
+`;
+
+async function main(): Promise<number> {
+  const denort = Deno.env.get("DENORT_BIN") ?? "";
+  const tools: BuildTools = {
+    root: fileURLToPath(new URL("..", import.meta.url)),
+    deno: Deno.env.get("DENO") ?? Deno.execPath(),
+    ...(denort === "" ? {} : { denort }),
+  };
+  const folder = await Deno.makeTempDir({ prefix: "nydus-auth-agent-bench-" });
+  try {
+    const { agent, hello } = await build(tools, folder);
+    const ratios = [
+      await fileSize(agent, hello),
+      await startToVersion(agent, hello),
+      await startToReady(agent, hello),
+      await idleMemory(agent, hello),
+    ];
+    console.log(formatRatios(ratios));
+    return ratios.every(isWithin) ? 0 : 1;
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+async function build(tools: BuildTools, folder: string) {
+  const { version, target } = await denoVersion(tools.deno);
+  const agent = join(folder, "nydus-auth-agent");
+  const hello = join(folder, "hello");
+  await bundleAgent(tools, await buildInfo(tools, version), `${agent}.js`);
+  await Deno.writeTextFile(`${hello}.js`, HELLO);
+  for (const path of [agent, hello]) await compile(tools, parseTarget(target), `${path}.js`, path);
+  return { agent, hello };
+}
+
+async function fileSize(agent: string, hello: string): Promise<Ratio> {
+  const mib = async (path: string) => (await Deno.stat(path)).size / 2 ** 20;
+  const figures = { agent: await mib(agent), hello: await mib(hello) };
+  return { name: "file size", ...figures, unit: "MiB", limit: 1.05 };
+}
+
+// Turn by turn, so that whatever else the machine does weighs on both.
+async function alternate(
+  agent: () => Promise<number>,
+  hello: () => Promise<number>,
+): Promise<{ readonly agent: number; readonly hello: number }> {
+  const figures = { agent: [] as number[], hello: [] as number[] };
+  for (let i = 0; i < RUNS; i++) {
+    figures.agent.push(await agent());
+    figures.hello.push(await hello());
+  }
+  return { agent: median(figures.agent), hello: median(figures.hello) };
+}
+
+async function runMs(path: string, args: readonly string[]): Promise<number> {
+  const startedMs = performance.now();
+  const { success } = await new Deno.Command(path, { args: [...args], stderr: "null" }).output();
+  if (!success) throw new BuildError(`run ${path} ${args.join(" ")}: it failed`);
+  return performance.now() - startedMs;
+}
+
+async function startToVersion(agent: string, hello: string): Promise<Ratio> {
+  const figures = await alternate(() => runMs(agent, ["--version"]), () => runMs(hello, []));
+  return { name: "start to --version", ...figures, unit: "ms", limit: 2.0 };
+}
+
+/** The agent on a node of its own, until `act` is done with it. */
+async function withAgent<T>(
+  path: string,
+  act: (pid: number, readyMs: number) => Promise<T>,
+): Promise<T> {
+  await using node = await serveBenchNode(DAEMONS);
+  const startedMs = performance.now();
+  await using child = new Deno.Command(path, {
+    args: ["run", ...node.args],
+    env: { ...node.env },
+    stdout: "null",
+    stderr: "null",
+  }).spawn();
+  const ended = child.status.then(({ code }) => {
+    throw new BuildError(`run ${path}: it ended with exit code ${code} before it was ready`);
+  });
+  ended.catch(() => {});
+  await Promise.race([node.ready(), ended]);
+  const result = await act(child.pid, performance.now() - startedMs);
+  if (node.fresh() !== DAEMONS) throw new BuildError("run the agent: a daemon was not told");
+  child.kill("SIGKILL");
+  await child.status;
+  return result;
+}
+
+async function startToReady(agent: string, hello: string): Promise<Ratio> {
+  const agentMs = () => withAgent(agent, (_pid, readyMs) => Promise.resolve(readyMs));
+  const figures = await alternate(agentMs, () => runMs(hello, []));
+  return { name: "start to first reconcile", ...figures, unit: "ms", limit: 4.0 };
+}
+
+async function residentMib(pid: number): Promise<number> {
+  await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
+  const status = await Deno.readTextFile(`/proc/${pid}/status`);
+  const kib = /^VmRSS:\s+([0-9]+) kB$/m.exec(status)?.[1];
+  if (kib === undefined) throw new BuildError(`read the memory of process ${pid}: not there`);
+  return Number(kib) / 1024;
+}
+
+async function idleMemory(agent: string, hello: string): Promise<Ratio> {
+  const agentMib = await withAgent(agent, residentMib);
+  await using child = new Deno.Command(hello, { args: ["wait"], stdout: "null" }).spawn();
+  const helloMib = await residentMib(child.pid);
+  child.kill("SIGKILL");
+  return { name: "idle memory", agent: agentMib, hello: helloMib, unit: "MiB", limit: 1.35 };
+}
+
+if (import.meta.main) {
+  try {
+    Deno.exitCode = await main();
+  } catch (error) {
+    if (!(error instanceof BuildError)) throw error;
+    console.error(`error: ${error.message}`);
+    Deno.exitCode = 1;
+  }
+}

@@ -1,0 +1,177 @@
+import { deepEqual, equal, match, ok, throws } from "node:assert/strict";
+import { parse as parseToml } from "@std/toml";
+import { parse as parseYaml, parseAllDocuments } from "yaml";
+import { asset, type AssetName, assetNames, describeAsset } from "../../../lib/assets/mod.ts";
+import { manualText } from "../../../lib/assets/manual_text.ts";
+import { CONFIG_KEYS } from "../../../lib/config/mod.ts";
+
+/** `--some-flag` for the key `someFlag`. */
+function dashed(flag: string): string {
+  return `--${flag.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+const FLAGS = CONFIG_KEYS.flatMap(({ flag }) => flag === undefined ? [] : [dashed(flag)]);
+const COMMANDS = [
+  "run",
+  "get",
+  "explain",
+  "check",
+  "status",
+  "demo",
+  "show",
+  "install",
+  "uninstall",
+  "version",
+];
+const COMPLETIONS: readonly AssetName[] = ["completion.bash", "completion.zsh", "completion.fish"];
+
+Deno.test("asset gives every name a text of its own, which ends in one line feed", () => {
+  const texts = assetNames().map((name) => asset(name));
+  equal(new Set(texts).size, assetNames().length);
+  for (const name of assetNames()) {
+    match(asset(name), /[^\n]\n$/, name);
+    ok(describeAsset(name).length > 0);
+  }
+});
+
+Deno.test("asset nydus-auth-agent.service carries its file unchanged", async () => {
+  const path = new URL("../../../lib/assets/nydus-auth-agent.service", import.meta.url);
+  equal(asset("nydus-auth-agent.service"), await Deno.readTextFile(path));
+});
+
+Deno.test("asset config.toml parses and sets nothing", () => {
+  const tables: Record<string, unknown> = { ...parseToml(asset("config.toml")) };
+  const leaves = (value: unknown): number =>
+    typeof value === "object" && value !== null
+      ? Object.values(value).reduce((sum: number, inner) => sum + leaves(inner), 0)
+      : 1;
+  equal(leaves(tables), 0);
+});
+
+const UNITS: readonly AssetName[] = [
+  "nydus-auth-agent.service",
+  "nydus-auth-agent-own-user.service",
+];
+
+for (const name of UNITS) {
+  Deno.test(`asset ${name} has what a well-behaved, hardened service needs`, () => {
+    const lines = asset(name).split("\n");
+    for (
+      const line of [
+        "Type=notify",
+        "NotifyAccess=main",
+        "Restart=always",
+        "RestartSec=2s",
+        "WatchdogSec=60s",
+        "ExecReload=/bin/kill -HUP $MAINPID",
+        "Before=kubelet.service",
+        "StartLimitIntervalSec=0",
+        "MemorySwapMax=0",
+        "LimitCORE=0",
+        "NoNewPrivileges=yes",
+        "CapabilityBoundingSet=",
+        "ProtectSystem=strict",
+        "RuntimeDirectory=nydus-auth-agent",
+        "RuntimeDirectoryMode=0700",
+        "RuntimeDirectoryPreserve=restart",
+        "SystemCallFilter=@system-service",
+        "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
+      ]
+    ) ok(lines.includes(line), line);
+    match(asset(name), /^After=.*nydus-snapshotter\.service containerd\.service$/m);
+    match(asset(name), /^ExecStart=\/usr\/local\/bin\/nydus-auth-agent run --config \/etc\//m);
+    // It would keep the engine from starting.
+    equal(lines.some((line) => line.startsWith("MemoryDenyWriteExecute=")), false);
+  });
+
+  Deno.test(`asset ${name} orders nothing both before and after itself`, () => {
+    const names = (key: string) =>
+      [...asset(name).matchAll(new RegExp(`^${key}=(.*)$`, "gm"))].flatMap((line) =>
+        (line[1] ?? "").split(" ")
+      );
+    const after = new Set(names("After"));
+    deepEqual(names("Before").filter((unit) => after.has(unit)), []);
+  });
+
+  Deno.test(`asset ${name} explains each directive that stays open`, () => {
+    const open = asset(name).slice(asset(name).indexOf("# What stays open, and why:"));
+    for (
+      const directive of [
+        "MemoryDenyWriteExecute=",
+        "PrivateNetwork=",
+        "IPAddressDeny=",
+        "RootDirectory=",
+      ]
+    ) ok(open.includes(`# ${directive}`), directive);
+  });
+}
+
+Deno.test("asset nydus-auth-agent-own-user.service has a user, and no folder to write", () => {
+  const text = asset("nydus-auth-agent-own-user.service");
+  match(text, /^User=nydus-auth-agent$/m);
+  match(text, /^PrivateUsers=yes$/m);
+  equal(/^ReadWritePaths=/m.test(text), false);
+});
+
+Deno.test("asset credential-provider-config.yaml is what the kubelet takes", () => {
+  const config = parseYaml(asset("credential-provider-config.yaml"));
+  equal(config.apiVersion, "kubelet.config.k8s.io/v1");
+  equal(config.kind, "CredentialProviderConfig");
+  const names = config.providers.map((provider: { name: string }) => provider.name);
+  equal(new Set(names).size, 3);
+  for (const provider of config.providers) {
+    equal(provider.apiVersion, "credentialprovider.kubelet.k8s.io/v1");
+    ok(provider.matchImages.length > 0);
+    equal(typeof provider.defaultCacheDuration, "string");
+  }
+});
+
+Deno.test("asset daemonset.yaml has every part, no right it does not need, and limits", () => {
+  const documents = parseAllDocuments(asset("daemonset.yaml"));
+  const objects = documents.map((document) => document.toJS());
+  deepEqual(objects.map((object) => object.kind), [
+    "Namespace",
+    "ServiceAccount",
+    "ConfigMap",
+    "DaemonSet",
+  ]);
+  const [, account, config, set] = objects;
+  equal(account.automountServiceAccountToken, false);
+  ok(parseToml(config.data["config.toml"]) !== undefined);
+  const pod = set.spec.template.spec;
+  equal(pod.automountServiceAccountToken, false);
+  deepEqual(set.spec.selector.matchLabels, set.spec.template.metadata.labels);
+  const [agent] = pod.containers;
+  deepEqual(agent.securityContext.capabilities, { drop: ["ALL"] });
+  equal(agent.securityContext.privileged, false);
+  equal(agent.securityContext.allowPrivilegeEscalation, false);
+  equal(agent.securityContext.readOnlyRootFilesystem, true);
+  ok(agent.resources.limits.memory);
+  equal(agent.livenessProbe.httpGet.path, "/livez");
+  equal(agent.readinessProbe.httpGet.path, "/readyz");
+  const volumes = pod.volumes.map((volume: { name: string }) => volume.name).sort();
+  const mounts = agent.volumeMounts.map((mount: { name: string }) => mount.name).sort();
+  deepEqual(mounts, volumes);
+});
+
+for (const name of COMPLETIONS) {
+  Deno.test(`asset ${name} knows every command, configuration flag and text`, () => {
+    for (const word of [...COMMANDS, ...assetNames()]) ok(asset(name).includes(word), word);
+    for (const flag of FLAGS) {
+      const spelled = name === "completion.fish" ? `-l ${flag.slice(2)} ` : flag;
+      ok(asset(name).includes(spelled), flag);
+    }
+  });
+}
+
+Deno.test("asset manual tells every command and configuration flag", () => {
+  const text = asset("manual");
+  for (const command of COMMANDS) match(text, new RegExp(`^ {7}${command}\\b`, "m"), command);
+  for (const flag of FLAGS) match(text, new RegExp(`^ {7}${flag} `, "m"), flag);
+  equal(/\\f|\\-/.test(text), false);
+  for (const line of text.split("\n")) ok(line.length <= 80, line);
+});
+
+Deno.test("manualText refuses a request that it does not know", () => {
+  throws(() => manualText(".XX hello\n"), /unknown request "\.XX hello"/);
+});

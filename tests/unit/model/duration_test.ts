@@ -1,0 +1,135 @@
+import { equal, match, ok, throws } from "node:assert/strict";
+import fc from "fast-check";
+import {
+  AgentError,
+  formatDuration,
+  parseDurationMs,
+  parseGoDuration,
+} from "../../../lib/model/mod.ts";
+
+const REFUSED = { name: "AgentError", code: "invalid-duration" };
+
+Deno.test("parseGoDuration adds up numbers with units", () => {
+  equal(parseGoDuration("1h30m"), 5_400_000_000_000n);
+  equal(parseGoDuration("-1.5h"), -5_400_000_000_000n);
+  equal(parseGoDuration("+0"), 0n);
+  equal(parseGoDuration("1.s.5s"), 1_500_000_000n);
+  equal(parseGoDuration("1µs1μs1us"), 3_000n);
+  equal(parseGoDuration(`${"0".repeat(500)}1ns`), 1n);
+});
+
+Deno.test("parseGoDuration reckons fractions in floating point, as Go does", () => {
+  equal(parseGoDuration("0.3333333333333333333h"), 1_200_000_000_000n);
+  equal(parseGoDuration("0.100000000000000000000h"), 360_000_000_000n);
+  equal(parseGoDuration("0.830103483285477580700h"), 2_988_372_539_827n);
+  equal(parseGoDuration("0.9223372036854775807ns"), 0n);
+  equal(parseGoDuration(`0.${"0".repeat(1_000)}1h`), 0n);
+});
+
+Deno.test("parseGoDuration refuses what does not fit 64 bits", () => {
+  equal(parseGoDuration("-9223372036854775808ns"), -(2n ** 63n));
+  equal(parseGoDuration("9223372036854775807ns"), 2n ** 63n - 1n);
+  const tooLarge = [
+    "9223372036854775808ns",
+    "-9223372036854775809ns",
+    "9223372036854775.808us",
+    "9223372036854ms775us808ns",
+    "2562047h47m16.854775808s",
+    "9223372036854775808ns9223372036854775808ns", // Go's sum wraps to 0 here
+    `${"9".repeat(10_000)}h`,
+  ];
+  for (const text of tooLarge) throws(() => parseGoDuration(text), REFUSED, text);
+});
+
+Deno.test("parseGoDuration refuses what is no duration, with the reason", () => {
+  const reasons: [string, RegExp][] = [
+    ["", /there is no number$/],
+    ["-", /there is no number$/],
+    [".s", /there is no number$/],
+    ["h", /there is no number$/],
+    ["1", /a unit is missing$/],
+    ["1.5.5s", /a unit is missing$/],
+    ["1d", /there is no such unit$/],
+    ["1h ", /there is no such unit$/],
+    ["1S", /there is no such unit$/],
+    ["1constructor", /there is no such unit$/],
+    ["1__proto__", /there is no such unit$/],
+  ];
+  for (const [text, reason] of reasons) {
+    throws(() => parseGoDuration(text), (error) => {
+      ok(error instanceof AgentError);
+      match(error.message, reason);
+      return true;
+    }, text);
+  }
+  for (const text of ["1h-1m", " 1h", "--1s", "1e3s", "0x1s", "∞", "1h\n", "٣s"]) {
+    throws(() => parseGoDuration(text), REFUSED, text);
+  }
+});
+
+Deno.test("parseGoDuration quotes no more than the beginning of a long text", () => {
+  throws(() => parseGoDuration("x".repeat(100_000)), (error) => {
+    ok(error instanceof AgentError && error.message.length < 120);
+    return true;
+  });
+});
+
+Deno.test("parseGoDuration reads back what Go prints, and is odd under the sign", () => {
+  const part = (max: number) => fc.integer({ min: 0, max });
+  fc.assert(fc.property(part(2_000_000), part(59), part(59), part(999_999_999), (h, m, s, ns) => {
+    const text = `${h}h${m}m${s}.${String(ns).padStart(9, "0")}s`;
+    const want = BigInt(h * 3_600 + m * 60 + s) * 1_000_000_000n + BigInt(ns);
+    equal(parseGoDuration(text), want);
+    equal(parseGoDuration(`-${text}`), -want);
+  }));
+});
+
+Deno.test("parseGoDuration throws nothing but AgentError", () => {
+  const piece = fc.constantFrom(..."0159.+-hmsnuµ ".split(""), "ms", "9223372036854775808", "1.5h");
+  const text = fc.oneof(fc.array(piece, { maxLength: 10 }).map((a) => a.join("")), fc.string());
+  fc.assert(
+    fc.property(text, (text) => {
+      try {
+        const value = parseGoDuration(text);
+        ok(value >= -(2n ** 63n) && value < 2n ** 63n);
+      } catch (error) {
+        ok(error instanceof AgentError, String(error));
+      }
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
+Deno.test("parseDurationMs gives milliseconds, with a fraction below", () => {
+  equal(parseDurationMs("1h30m"), 5_400_000);
+  equal(parseDurationMs("1.5ms"), 1.5);
+  equal(parseDurationMs("-2s"), -2_000);
+  throws(() => parseDurationMs("2"), REFUSED);
+});
+
+Deno.test("formatDuration shows the two largest units", () => {
+  const shown: [number, string][] = [
+    [0, "0ms"],
+    [-0.3, "0ms"],
+    [0.4, "0ms"],
+    [800, "800ms"],
+    [999.7, "1s"],
+    [1_000, "1s"],
+    [1_500, "1.5s"],
+    [9_999, "9.9s"],
+    [9_999.9, "10s"],
+    [45_000, "45s"],
+    [59_999, "59s"],
+    [60_000, "1m"],
+    [61_000, "1m1s"],
+    [3_599_999, "59m59s"],
+    [3 * 3_600_000 + 12 * 60_000 + 59_000, "3h12m"],
+    [47 * 3_600_000, "47h"],
+    [48 * 3_600_000, "2d"],
+    [49 * 3_600_000, "2d1h"],
+    [-90_000, "-1m30s"],
+    [Infinity, "for ever"],
+    [NaN, "unknown"],
+  ];
+  for (const [ms, text] of shown) equal(formatDuration(ms), text, String(ms));
+});

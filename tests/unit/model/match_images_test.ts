@@ -1,0 +1,215 @@
+import { deepEqual, equal, match, ok, throws } from "node:assert/strict";
+import fc from "fast-check";
+import {
+  AgentError,
+  bestPattern,
+  comparePatterns,
+  ImagePattern,
+  matchImage,
+  parseImageTarget,
+} from "../../../lib/model/mod.ts";
+
+const REFUSED = { name: "AgentError", code: "invalid-pattern" };
+
+Deno.test("ImagePattern keeps its text and matches again and again", () => {
+  const pattern = ImagePattern.parse("*.reg.io/team");
+  equal(pattern.text, "*.reg.io/team");
+  for (let i = 0; i < 3; i++) {
+    ok(pattern.matches(parseImageTarget("a.reg.io/team/app:v1")));
+    ok(!pattern.matches(parseImageTarget("reg.io/team/app:v1")));
+  }
+});
+
+Deno.test("matchImage lets a star stand for any part of one label, and of one only", () => {
+  for (const pattern of ["*.io", "r*.io", "*g.io", "r*g.io", "*e*.io", "**.io", "reg*.io", "*.*"]) {
+    ok(matchImage(pattern, "reg.io/a"), pattern);
+  }
+  for (const pattern of ["*", "*.*.*", "*x*.io", "r*r.io", "reg*g.io", "*.io.", "*reg.*io.*"]) {
+    ok(!matchImage(pattern, "reg.io/a"), pattern);
+  }
+});
+
+Deno.test("matchImage has no wildcard in ports and paths", () => {
+  throws(() => matchImage("reg.io:*", "reg.io:5000/a"), REFUSED);
+  ok(!matchImage("reg.io/*", "reg.io/a"));
+  ok(matchImage("reg.io/*", "reg.io/*x"));
+});
+
+Deno.test("matchImage wants equal ports, and none where the pattern has none", () => {
+  ok(matchImage("reg.io:5000", "reg.io:5000/a"));
+  ok(!matchImage("reg.io:5000", "reg.io:5001/a"));
+  ok(!matchImage("reg.io:5000", "reg.io/a"));
+  ok(!matchImage("reg.io", "reg.io:5000/a"));
+  ok(matchImage("reg.io:", "reg.io/a"));
+  ok(matchImage("[::1]:5000", "[::1]:5000/a"));
+});
+
+Deno.test("matchImage never matches an IPv6 literal without a port, as the kubelet never does", () => {
+  ok(!matchImage("[::1]", "[::1]/a"));
+  ok(!matchImage("[::1]", "1/a"));
+  ok(!matchImage("[::ffff:1.2.3.4]", "[::ffff:1.2.3.4]/a"));
+  ok(matchImage("*", "[::1]/a"));
+});
+
+Deno.test("matchImage takes the path as bytes after unescaping, a literal prefix", () => {
+  ok(matchImage("reg.io/a%2Fb", "reg.io/a/b/c"));
+  ok(matchImage("reg.io/%C3%A9", "reg.io/é"));
+  ok(matchImage("reg.io/%C3", "reg.io/é"));
+  ok(!matchImage("reg.io/%FF", "reg.io/%FE"));
+  ok(!matchImage("reg.io/%FF", "reg.io/\ufffd"));
+  ok(!matchImage("reg.io/a", "reg.io/A"));
+  ok(!matchImage("reg.io/", "reg.io"));
+});
+
+Deno.test("parseImageTarget takes user info, query and fragment away", () => {
+  const plain = { labels: ["reg", "io"], port: "5000", path: "/a" };
+  for (const text of ["reg.io:5000/a", "u@reg.io:5000/a", "u:p@x@reg.io:5000/a"]) {
+    deepEqual(parseImageTarget(text), plain, text);
+  }
+  for (const text of ["reg.io:5000/a?x", "reg.io:5000/a#x", "reg.io:5000/a?%#\u0001"]) {
+    deepEqual(parseImageTarget(text), plain, text);
+  }
+});
+
+Deno.test("parseImageTarget knows which brackets hold an IPv6 address", () => {
+  const good = [
+    "::",
+    "::1",
+    "1:2:3:4:5:6:7:8",
+    "1::8",
+    "::1.2.3.4",
+    "FE80::1%25eth0",
+    "1:2:3:4:5:6:7::",
+  ];
+  for (const address of good) parseImageTarget(`[${address}]:80/a`);
+  const bad = [
+    "",
+    "a",
+    "1.2.3.4",
+    ":::",
+    "1::2::3",
+    "1:2:3:4:5:6:7",
+    "1:2:3:4:5:6:7:8:9",
+    "1:2:3:4::5:6:7:8",
+    "12345::",
+    "::g",
+    ":1",
+    "1:",
+    "::1.2.3",
+    "::1.2.3.4.5",
+    "::01.2.3.4",
+    "::256.2.3.4",
+    "1.2.3.4::",
+    "::1.2.3.4:1",
+    "::1%25",
+    "::1%",
+    "::1%25%2F",
+  ];
+  for (const address of bad) throws(() => parseImageTarget(`[${address}]:80/a`), REFUSED, address);
+});
+
+Deno.test("parseImageTarget refuses what Go's net/url refuses", () => {
+  const bad = [
+    "reg.io:port/a",
+    "reg io/a",
+    "reg.io/%zz",
+    "reg.io/%4",
+    "reg.io#%",
+    "%41.io",
+    "%.io",
+    "r\\eg.io",
+    "r^g.io",
+    "{a,b}.io",
+    "[a-c].io",
+    "x[::1]/a",
+    "[::1/a",
+    "u\\p@reg.io",
+    "%zz@reg.io",
+    "reg.io/\u0000",
+    "reg.io/\u007f",
+    `reg.io/${"a".repeat(5_000)}`,
+  ];
+  for (const text of bad) throws(() => parseImageTarget(text), REFUSED, text);
+});
+
+Deno.test("parseImageTarget keeps user info out of its message", () => {
+  throws(() => parseImageTarget("me:hunter2@reg.io/%zz"), (error) => {
+    ok(error instanceof AgentError && !error.message.includes("hunter2"), String(error));
+    match(error.message, /^parse image pattern "\[hidden\]@reg\.io\/%zz": a % is not followed/);
+    return true;
+  });
+});
+
+Deno.test("comparePatterns is reverse byte order, not that of UTF-16", () => {
+  ok(comparePatterns("b", "a") < 0);
+  ok(comparePatterns("a", "ab") > 0);
+  ok(comparePatterns("ab", "a") < 0);
+  equal(comparePatterns("a", "a"), 0);
+  // U+FF5E is three bytes from EF, U+1F600 four from F0, though its UTF-16 begins lower, at D83D.
+  ok(comparePatterns("\u{1f600}", "\uff5e") < 0);
+  ok("\u{1f600}" < "\uff5e");
+});
+
+Deno.test("comparePatterns orders any patterns", () => {
+  const text = fc.string({ unit: "binary", maxLength: 6 });
+  fc.assert(fc.property(text, text, text, (a, b, c) => {
+    equal(Math.sign(comparePatterns(a, b)), -Math.sign(comparePatterns(b, a)) || 0);
+    if (comparePatterns(a, b) <= 0 && comparePatterns(b, c) <= 0) ok(comparePatterns(a, c) <= 0);
+    const sorted = [a, b, c].sort(comparePatterns);
+    const bytes = (s: string) => new TextEncoder().encode(s).toHex();
+    deepEqual(sorted.map(bytes), [a, b, c].map(bytes).sort().reverse());
+  }));
+});
+
+Deno.test("bestPattern skips patterns that do not parse, and images that do not", () => {
+  equal(bestPattern(["[", "reg.io:*", "reg.io", "*.io"], "reg.io/a"), "reg.io");
+  equal(bestPattern(["["], "reg.io/a"), undefined);
+  equal(bestPattern(["reg.io"], "reg.io/%zz"), undefined);
+  equal(bestPattern([], "reg.io/a"), undefined);
+});
+
+/** The definition of a label's match, by trying everything; for short texts only. */
+function matchesSlowly(pattern: string, label: string): boolean {
+  if (pattern === "") return label === "";
+  if (pattern[0] !== "*") {
+    return pattern[0] === label[0] && matchesSlowly(pattern.slice(1), label.slice(1));
+  }
+  return Array.from({ length: label.length + 1 }, (_, i) => label.slice(i))
+    .some((rest) => matchesSlowly(pattern.slice(1), rest));
+}
+
+Deno.test("matchImage agrees with the definition of a wildcard", () => {
+  const pattern = fc.array(fc.constantFrom("a", "b", "*"), { maxLength: 7 }).map((a) => a.join(""));
+  const label = fc.array(fc.constantFrom("a", "b"), { maxLength: 8 }).map((a) => a.join(""));
+  fc.assert(
+    fc.property(pattern, label, (p, l) => {
+      equal(matchImage(`${p}.io`, `${l}.io/x`), matchesSlowly(p, l));
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
+Deno.test("matchImage throws nothing but AgentError, and every image matches itself", () => {
+  const piece = fc.constantFrom(..."ab.*:/@%?#[]é\\ \n".split(""), "::1", "%25", "%41", "5000");
+  const text = fc.oneof(fc.array(piece, { maxLength: 10 }).map((a) => a.join("")), fc.string());
+  fc.assert(
+    fc.property(text, text, (a, b) => {
+      bestPattern([a, b], b);
+      try {
+        matchImage(a, b);
+        const { labels } = parseImageTarget(a);
+        if (!labels[0]?.startsWith("[")) ok(matchImage(a, a));
+      } catch (error) {
+        ok(error instanceof AgentError, String(error));
+      }
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
+Deno.test("matchImage takes one look at a label, however many stars", () => {
+  // With backtracking over every star this would not end.
+  const pattern = `${"*a".repeat(2_000)}b.io`;
+  ok(!matchImage(pattern, `${"a".repeat(4_000)}.io/x`));
+  ok(matchImage(`${"*a".repeat(2_000)}*.io`, `${"a".repeat(4_000)}.io/x`));
+});

@@ -1,0 +1,150 @@
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import type { AgentStatus } from "../../../lib/model/mod.ts";
+import { type AppOptions, createApp, healthOf } from "../../../lib/report/mod.ts";
+import { isAllowedHost } from "../../../lib/report/host_check.ts";
+import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "./status_of.ts";
+
+function appOf(status: AgentStatus = statusOf(), options: Partial<AppOptions> = {}) {
+  return createApp({
+    metrics: { page: (accept) => Promise.resolve({ contentType: "text/x", body: `m ${accept}` }) },
+    status: () => status,
+    health: () => healthOf(status, NOW_MS, { checkIntervalMs: 60_000 }),
+    allowedHosts: ["127.0.0.1"],
+    ...options,
+  });
+}
+
+function unstarted(): AgentStatus {
+  const { firstReconcileAtMs: _, lastReconcileAtMs: __, ...rest } = statusOf();
+  return { ...rest, startedAtMs: NOW_MS - 1_000 };
+}
+
+Deno.test("createApp: metrics on both paths, with their content type", async () => {
+  for (const path of ["/metrics", "/v1/metrics"]) {
+    const response = await appOf().request(path, { headers: { accept: "a/b" } });
+    equal(response.headers.get("content-type"), "text/x");
+    equal(await response.text(), "m a/b");
+  }
+});
+
+Deno.test("createApp: /livez and /readyz before the first round, in calm, when stuck", async () => {
+  const codes = async (status: AgentStatus) => {
+    const app = appOf(status);
+    const paths = ["/livez", "/readyz", "/readyz?verbose", "/healthz"];
+    return await Promise.all(paths.map(async (path) => (await app.request(path)).status));
+  };
+  deepEqual(await codes(unstarted()), [200, 503, 503, 200]);
+  deepEqual(await codes(statusOf()), [200, 200, 200, 200]);
+  deepEqual(await codes(statusOf({ lastReconcileAtMs: NOW_MS - 600_000 })), [503, 503, 503, 503]);
+});
+
+Deno.test("createApp: /readyz?verbose says one line a check, gate or not", async () => {
+  const problems = [{ source: "root", subject: "/r\n[+] fake", detail: "gone" } as const];
+  const text = await (await appOf(statusOf({ problems })).request("/readyz?verbose")).text();
+  const lines = text.trimEnd().split("\n");
+  deepEqual(lines.map((line) => line.split(":")[0]), [
+    "[+] loop",
+    "[+] first-reconcile",
+    "[+] credentials",
+    "[+] deliveries",
+    "[+] daemons",
+    "[!] discovery",
+    "ready",
+  ]);
+  const early = await (await appOf(unstarted()).request("/readyz")).text();
+  match(early, /^first-reconcile: not done/);
+});
+
+Deno.test("createApp: /v1/status is the state itself", async () => {
+  const status = statusOf({ images: [imageOf("registry.example/app:1")] });
+  const response = await appOf(status).request("/v1/status");
+  match(response.headers.get("content-type") ?? "", /^application\/json/);
+  deepEqual(await response.json(), JSON.parse(JSON.stringify(status)));
+});
+
+Deno.test("createApp: the page escapes what comes from outside", async () => {
+  const evil = `<script>alert("x")</script>`;
+  const status = statusOf({
+    version: evil,
+    images: [imageOf(evil, {
+      failures: 1,
+      lastFailure: { reason: "plugin-failed", detail: evil, atMs: NOW_MS },
+    })],
+    daemons: [daemonOf(evil, [mountOf(evil, { deliveryDetail: evil })], { stateDetail: evil })],
+    problems: [{ source: "root", subject: evil, detail: evil }],
+  });
+  const response = await appOf(status).request("/");
+  const page = await response.text();
+  match(response.headers.get("content-type") ?? "", /^text\/html/);
+  ok(page.includes("&lt;script&gt;"));
+  ok(!page.includes("<script"));
+  ok(!page.includes("[object"));
+});
+
+Deno.test("createApp: every answer has the guarding headers and no CORS", async () => {
+  const app = appOf();
+  const requests = ["/", "/metrics", "/livez", "/nothing"].map((path) => app.request(path));
+  const post = app.request("/metrics", { method: "POST" });
+  const foreign = app.request("/", { headers: { host: "evil.example" } });
+  for (const { headers } of await Promise.all([...requests, post, foreign])) {
+    match(headers.get("content-security-policy") ?? "", /^default-src 'none'; style-src 'sha256-/);
+    equal(headers.get("x-content-type-options"), "nosniff");
+    equal(headers.get("cache-control"), "no-store");
+    equal(headers.get("access-control-allow-origin"), null);
+  }
+});
+
+Deno.test("createApp: unknown paths, other methods, HEAD, a state that cannot be had", async () => {
+  const app = appOf();
+  const missing = await app.request("/nothing");
+  equal(missing.status, 404);
+  deepEqual(Object.keys(await missing.json()), ["error"]);
+  for (const method of ["POST", "PUT", "DELETE", "OPTIONS"]) {
+    const response = await app.request("/metrics", { method });
+    equal(response.status, 405);
+    equal(response.headers.get("allow"), "GET, HEAD");
+  }
+  const head = await app.request("/livez", { method: "HEAD" });
+  deepEqual([head.status, await head.text()], [200, ""]);
+  const broken = appOf(statusOf(), {
+    status: () => {
+      throw new Error("hunter2-canary");
+    },
+  });
+  const response = await broken.request("/v1/status");
+  equal(response.status, 500);
+  ok(!(await response.text()).includes("canary"));
+});
+
+Deno.test("createApp: a name that is not ours is turned away before anything is told", async () => {
+  const response = await appOf().request("/v1/status", { headers: { host: "evil.example" } });
+  equal(response.status, 421);
+  ok(!(await response.text()).includes("startedAtMs"));
+});
+
+Deno.test("isAllowedHost: loopback, the configured, and addresses where we are open", () => {
+  const local = ["127.0.0.1"];
+  for (
+    const host of ["localhost:9111", "LOCALHOST", "127.0.0.1:9111", "127.1.2.3", "[::1]:9111"]
+  ) ok(isAllowedHost(host, local), host);
+  for (
+    const host of [
+      "",
+      "evil.example",
+      "127.0.0.1.evil.example",
+      "localhost.evil.example",
+      "10.0.0.1:9111",
+      "[fd00::1]",
+      "a@localhost",
+      "localhost/x",
+      "localhost, evil.example",
+    ]
+  ) ok(!isAllowedHost(host, local), host);
+  for (const open of ["0.0.0.0", "::", "10.0.0.1", "node1.example"]) {
+    ok(isAllowedHost("10.0.0.1:9111", [open]), open);
+    ok(isAllowedHost("[fd00::1]:9111", [open]), open);
+    ok(!isAllowedHost("evil.example:9111", [open]), open);
+  }
+  ok(isAllowedHost("node1.example:9111", ["node1.example"]));
+  ok(isAllowedHost("[fd00::1]:80", ["fd00::1"]));
+});

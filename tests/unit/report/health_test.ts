@@ -1,0 +1,131 @@
+import { deepEqual, equal, match } from "node:assert/strict";
+import type { AgentStatus } from "../../../lib/model/mod.ts";
+import { healthOf } from "../../../lib/report/mod.ts";
+import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "./status_of.ts";
+
+const IMAGE = "registry.example/app:1";
+const HOUR_MS = 3_600_000;
+const OPTIONS = { checkIntervalMs: 60_000 };
+
+function health(parts: Partial<AgentStatus> = {}, nowMs = NOW_MS) {
+  return healthOf(statusOf(parts), nowMs, OPTIONS);
+}
+
+function starting(upMs: number) {
+  const { firstReconcileAtMs: _, lastReconcileAtMs: __, ...rest } = statusOf();
+  return healthOf({ ...rest, startedAtMs: NOW_MS - upMs }, NOW_MS, OPTIONS);
+}
+
+Deno.test("healthOf: calm says how many mounts hold and when the next renewal is", () => {
+  const view = health({
+    images: [imageOf(IMAGE, { nextAttemptAtMs: NOW_MS + 3 * HOUR_MS })],
+    daemons: [daemonOf("d", [mountOf("1"), mountOf("2")])],
+  });
+  equal(view.sentence, "all 2 mounts hold valid credentials; the next renewal is in 3h");
+  deepEqual([view.level, view.live, view.ready], ["ok", true, true]);
+  equal(view.checks.every(({ ok }) => ok), true);
+});
+
+Deno.test("healthOf: public images need no credential, and are nothing wrong", () => {
+  const { provider: _, ...bare } = imageOf("docker.io/library/nginx:latest");
+  const lastFailure = { reason: "no-secret-matched", detail: "none", atMs: NOW_MS } as const;
+  const view = health({
+    images: [imageOf(IMAGE), { ...bare, failures: 9, lastFailure }],
+    daemons: [daemonOf("d", [mountOf("1"), mountOf("2", { delivery: "none" })])],
+  });
+  equal(view.level, "ok");
+  equal(
+    view.sentence,
+    "1 of 2 mounts hold valid credentials, 1 need none; their sources are watched",
+  );
+  equal(health().sentence, "no nydus mount is on this node: there is nothing to renew");
+});
+
+Deno.test("healthOf: no credential because a provider fails is a warning", () => {
+  const { provider: _, ...bare } = imageOf(IMAGE);
+  const lastFailure = { reason: "plugin-timeout", detail: "60s", atMs: NOW_MS } as const;
+  const view = health({ images: [{ ...bare, failures: 2, lastFailure }] });
+  equal(view.level, "warning");
+  match(view.sentence, /^no credential for registry\.example\/app:1 could be had in 2 tries/);
+  match(view.sentence, /plugin-timeout: 60s\): run: nydus-auth-agent explain registry/);
+});
+
+Deno.test("healthOf: an outage outside never makes it dead or unready", () => {
+  const lastFailure = { reason: "source-unreachable", detail: "no answer", atMs: NOW_MS } as const;
+  const view = health({
+    images: [imageOf(IMAGE, {
+      window: "expired",
+      hardExpiresAtMs: NOW_MS - 300_000,
+      failures: 7,
+      lastFailure,
+    })],
+    daemons: [
+      daemonOf("d", [mountOf("1", { delivery: "unreachable" })], { state: "unresponsive" }),
+    ],
+    problems: [{ source: "system-api", subject: "/s", detail: "timed out" }],
+  });
+  deepEqual([view.level, view.live, view.ready], ["critical", true, true]);
+  match(view.sentence, /^the credential of \S+ expired 5m ago, and reads .* \(and 3 more\): run: /);
+  deepEqual(
+    view.checks.map(({ name, ok, gate }) => [name, ok, gate]),
+    [
+      ["loop", true, true],
+      ["first-reconcile", true, true],
+      ["credentials", false, false],
+      ["deliveries", false, false],
+      ["daemons", false, false],
+      ["discovery", false, false],
+    ],
+  );
+});
+
+Deno.test("healthOf: failing renewals warn, and are critical in the mandatory window", () => {
+  const lastFailure = { reason: "plugin-failed", detail: "exit 1", atMs: NOW_MS } as const;
+  const failing = {
+    hardExpiresAtMs: NOW_MS + HOUR_MS,
+    renewedAtMs: NOW_MS - 2 * HOUR_MS,
+    failures: 1,
+    lastFailure,
+  };
+  const early = health({ images: [imageOf(IMAGE, { ...failing, window: "advisory" })] });
+  equal(early.level, "warning");
+  match(early.sentence, /failed in one try \(plugin-failed: exit 1\), last renewed 2h ago; /);
+  match(early.sentence, /it is good for 1h more: run: /);
+  const late = health({ images: [imageOf(IMAGE, { ...failing, window: "mandatory" })] });
+  equal(late.level, "critical");
+});
+
+Deno.test("healthOf: the worst wins over what comes first", () => {
+  const view = health({
+    images: [
+      imageOf("registry.example/a:1", { provider: "adopted", hardExpiresAtMs: NOW_MS + 1 }),
+      imageOf("registry.example/b:1", { hardExpiresAtMs: NOW_MS + HOUR_MS, window: "expired" }),
+    ],
+  });
+  match(view.sentence, /^the credential of registry\.example\/b:1 expired/);
+});
+
+Deno.test("healthOf: the loop is stuck after five intervals, and after a minute at least", () => {
+  const at = (agoMs: number, checkIntervalMs: number) =>
+    healthOf(statusOf({ lastReconcileAtMs: NOW_MS - agoMs }), NOW_MS, { checkIntervalMs });
+  deepEqual([at(300_000, 60_000).live, at(300_001, 60_000).live], [true, false]);
+  deepEqual([at(60_000, 1_000).live, at(60_001, 1_000).live], [true, false]);
+  const stuck = at(720_000, 60_000);
+  deepEqual([stuck.level, stuck.ready], ["critical", false]);
+  match(stuck.sentence, /^nothing has been compared for 12m: restart nydus-auth-agent/);
+  equal(at(-HOUR_MS, 60_000).live, true, "a wall clock that steps back is no stuck loop");
+});
+
+Deno.test("healthOf: before the first round it is live for two minutes, and not ready", () => {
+  const young = starting(120_000);
+  deepEqual([young.live, young.ready, young.level], [true, false, "ok"]);
+  match(young.sentence, /^starting: /);
+  const old = starting(120_001);
+  deepEqual([old.live, old.ready, old.level], [false, false, "critical"]);
+});
+
+Deno.test("healthOf: the sentence cannot steer a terminal", () => {
+  const problems = [{ source: "root", subject: "/a\u001b[2J", detail: "b\nc" } as const];
+  const { sentence } = health({ problems });
+  equal(/\p{Cc}/u.test(sentence), false);
+});

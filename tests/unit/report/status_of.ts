@@ -1,0 +1,59 @@
+import type {
+  AgentStatus,
+  DaemonStatus,
+  ImageStatus,
+  InstanceStatus,
+} from "../../../lib/model/mod.ts";
+
+/** The wall time of these tests. */
+export const NOW_MS = Date.UTC(2026, 0, 1);
+
+/** A state in which all is well and nothing is mounted. */
+export function statusOf(parts: Partial<AgentStatus> = {}): AgentStatus {
+  return {
+    nowMs: NOW_MS,
+    version: "1.2.3",
+    startedAtMs: NOW_MS - 3_600_000,
+    configHash: "c0ffee".repeat(8),
+    firstReconcileAtMs: NOW_MS - 3_590_000,
+    lastReconcileAtMs: NOW_MS - 10_000,
+    lastReconcileMs: 12,
+    images: [],
+    daemons: [],
+    problems: [],
+    ...parts,
+  };
+}
+
+/** An image whose credential is in order. */
+export function imageOf(image: string, parts: Partial<ImageStatus> = {}): ImageStatus {
+  return {
+    image,
+    provider: "kubelet",
+    window: "fresh",
+    failures: 0,
+    renewals: { success: 1, failure: 0 },
+    ...parts,
+  };
+}
+
+/** A running nydusd with these mounts. */
+export function daemonOf(
+  id: string,
+  instances: readonly InstanceStatus[],
+  parts: Partial<DaemonStatus> = {},
+): DaemonStatus {
+  return {
+    id,
+    apiSocket: `/run/${id}/api.sock`,
+    source: "system-api",
+    state: "running",
+    instances,
+    ...parts,
+  };
+}
+
+/** A mount whose credential is in use. */
+export function mountOf(snapshotId: string, parts: Partial<InstanceStatus> = {}): InstanceStatus {
+  return { snapshotId, image: "registry.example/app:1", delivery: "in-use", ...parts };
+}

@@ -1,0 +1,91 @@
+import { deepEqual, equal, ok, rejects, throws } from "node:assert/strict";
+import { BUILD_INFO } from "../../../lib/assets/mod.ts";
+import { DEVELOPMENT_STAMP, stampBundle } from "../../../scripts/lib/build_stamp.ts";
+import { linkedLibraries } from "../../../scripts/lib/linked_libraries.ts";
+import { compileFlags, GRANTS } from "../../../scripts/lib/permissions.ts";
+import {
+  checkDenort,
+  complaint,
+  denortMissing,
+  parseTarget,
+} from "../../../scripts/lib/toolchain.ts";
+
+const INFO = { version: "1.0.0", commit: "0123456789ab-dirty", denoVersion: "2.9.6" };
+
+Deno.test("stampBundle puts the build's values into the module's own stamp", async () => {
+  const source = await Deno.readTextFile(
+    new URL("../../../lib/assets/build_info.ts", import.meta.url),
+  );
+  const stamped = stampBundle(source, INFO);
+  ok(stamped.includes('"nydus-auth-agent-build|1.0.0|0123456789ab-dirty|2.9.6"'));
+  equal(stamped.includes(DEVELOPMENT_STAMP), false);
+});
+
+Deno.test("stampBundle refuses a bundle without a stamp, with two, or odd values", () => {
+  throws(() => stampBundle("", INFO), /0 times/);
+  throws(() => stampBundle(DEVELOPMENT_STAMP.repeat(2), INFO), /2 times/);
+  throws(() => stampBundle(DEVELOPMENT_STAMP, { ...INFO, commit: '"|' }), /cannot stand/);
+});
+
+Deno.test("BUILD_INFO says that it is run from source", () => {
+  deepEqual({ ...BUILD_INFO }, { version: "development", commit: "development", denoVersion: "" });
+});
+
+Deno.test("compileFlags never grant everything, and never ask", () => {
+  const flags = compileFlags();
+  for (const flag of flags) {
+    equal(/^(?:-A|--allow-all|--allow-ffi|--allow-import)/.test(flag), false, flag);
+  }
+  ok(flags.includes("--no-prompt"));
+});
+
+Deno.test("permissions in the docs are those that the binary is compiled with", async () => {
+  const docs = await Deno.readTextFile(new URL("../../../docs/permissions.md", import.meta.url));
+  const rows = [...docs.matchAll(/^\| `(--[^`]+)` +\|/gm)].map((row) => row[1]);
+  deepEqual(rows, GRANTS.map((grant) => grant.flag));
+});
+
+Deno.test("parseTarget knows the two targets and names them", () => {
+  equal(parseTarget("aarch64-unknown-linux-gnu"), "aarch64-unknown-linux-gnu");
+  throws(() => parseTarget("x86_64-pc-windows-msvc"), /x86_64-unknown-linux-gnu and aarch64/);
+  throws(() => parseTarget("toString"), /not supported/);
+});
+
+Deno.test("checkDenort refuses what is missing, no program, or for another machine", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const path = `${folder}/denort`;
+    const target = "x86_64-unknown-linux-gnu";
+    await rejects(checkDenort(path, target), /DENORT_BIN=.*denort: .*No such file/);
+    await Deno.writeTextFile(path, "short");
+    await rejects(checkDenort(path, target), /not a Linux program/);
+    await Deno.writeTextFile(path, "#!/bin/sh\necho this is a script\n");
+    await rejects(checkDenort(path, target), /not a Linux program/);
+    const header = new Uint8Array(64);
+    header.set([0x7f, 0x45, 0x4c, 0x46]);
+    header[18] = 0xb7;
+    await Deno.writeFile(path, header);
+    await rejects(checkDenort(path, target), /another machine than x86_64/);
+    await checkDenort(path, "aarch64-unknown-linux-gnu");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("denortMissing names the three ways out", () => {
+  const { message } = denortMissing("2.9.6", "x86_64-unknown-linux-gnu", "no network");
+  for (const word of ["2.9.6", "HTTPS_PROXY", "DENORT_BIN", "cache"]) {
+    ok(message.includes(word), word);
+  }
+});
+
+Deno.test("complaint drops progress and backtraces", () => {
+  equal(complaint("Compile x\nDownload y\nerror: no\n\nStack backtrace:\n 0: z"), "error: no");
+});
+
+Deno.test("linkedLibraries takes paths and refuses what is missing", () => {
+  const text = "\tlinux-vdso.so.1 (0x7f)\n\tlibc.so.6 => /lib/libc.so.6 (0x7f)\n" +
+    "\t/lib64/ld-linux-x86-64.so.2 (0x7f)\n";
+  deepEqual(linkedLibraries(text), ["/lib/libc.so.6", "/lib64/ld-linux-x86-64.so.2"]);
+  throws(() => linkedLibraries("\tlibx.so => not found\n"), /libx\.so => not found/);
+});
