@@ -38,7 +38,7 @@ const ARROWS: ReadonlyMap<string, Room> = new Map<string, Room>([
   ["model", { rooms: [], packages: ["node:crypto"] }],
   ["assets", { rooms: [], packages: [] }],
 ]);
-/** The only files that may reach for the simulated node: the demo, and the program that offers it. */
+/** The only files that may reach for the simulated node: the demo, and what offers it. */
 const DEMO_FILE = /^lib\/cli\/(?:demo[^/]*|program)\.ts$/;
 
 /** Where an import points: a file of the project, or a package. */

@@ -1,6 +1,7 @@
 import { Command, CommanderError, Option } from "commander";
 import { AgentError, ConfigError, formatProblem, messageOf } from "../model/mod.ts";
 import { CONFIG_FLAGS, type Context, EXIT, type Flags } from "./context.ts";
+import { versionLine } from "./version.ts";
 
 const DESCRIPTION = "Keeps the registry credentials of lazily pulled (nydus) images fresh.";
 
@@ -70,10 +71,12 @@ function commands(context: Context, done: (code: number) => void): Command {
   const { host } = context;
   const program = new Command("nydus-auth-agent")
     .description(DESCRIPTION)
+    .version(versionLine(context), "-V, --version", "print the version")
     .exitOverride()
     .configureOutput({ writeOut: (text) => host.out(text), writeErr: (text) => host.err(text) })
     .showHelpAfterError("(--help tells more)");
-  const add = (text: string) => program.command(text).exitOverride().copyInheritedSettings(program);
+  const add: Add = (text, options = {}) =>
+    program.command(text, options).exitOverride().copyInheritedSettings(program);
 
   withConfig(add("run")).description("Run the agent until it is told to stop.")
     .action(async (options) => {
@@ -82,10 +85,11 @@ function commands(context: Context, done: (code: number) => void): Command {
     });
   addAsking(context, add, done);
   addServing(context, add, done);
+  addInstalling(context, add, done);
   return program;
 }
 
-type Add = (text: string) => Command;
+type Add = (text: string, options?: { readonly hidden?: boolean }) => Command;
 
 /** Commands that ask for a credential or for how things stand. */
 function addAsking(context: Context, add: Add, done: (code: number) => void): void {
@@ -132,11 +136,39 @@ function addServing(context: Context, add: Add, done: (code: number) => void): v
       const { demo } = await import("./demo_command.ts");
       done(await demo(context, { output }));
     });
-  add("simnode-daemon").description("One nydusd of the simulated node.")
+  add("simnode-daemon", { hidden: true }).description("One nydusd of the simulated node.")
     .allowUnknownOption().allowExcessArguments().argument("[args...]")
     .helpOption(false)
     .action(async (args: string[]) => {
       const { runSimDaemon } = await import("../simnode/mod.ts");
       done(await runSimDaemon(args));
+    });
+}
+
+/** Commands that put the program on a host, and what it carries. */
+function addInstalling(context: Context, add: Add, done: (code: number) => void): void {
+  const placed = (text: string) =>
+    add(text)
+      .option("--prefix <folder>", "folder above bin", "/usr/local")
+      .option("--root <folder>", "folder that stands for /, for building images", "")
+      .option("--dry-run", "only say what would be done", false);
+  placed("install").description("Install the binary, its unit and a configuration on this host.")
+    .option("--docker-credential-helper", "also be found by docker's tools as a helper", false)
+    .option("--now", "enable and start the service too", false)
+    .action(async (options) => {
+      const { installCommand } = await import("./install_command.ts");
+      done(await installCommand(context, options));
+    });
+  placed("uninstall").description("Stop the service and remove what `install` put there.")
+    .option("--purge", "remove the configuration too", false)
+    .action(async (options) => {
+      const { uninstallCommand } = await import("./install_command.ts");
+      done(await uninstallCommand(context, options));
+    });
+  add("show").argument("[name]", "which text; without it, the list")
+    .description("Print a text that the program carries: units, samples, rules, the manual.")
+    .action(async (name) => {
+      const { show } = await import("./show.ts");
+      done(show(name, { out: context.host.out, err: context.host.err }));
     });
 }

@@ -1,11 +1,13 @@
 import { basename, dirname, join } from "@std/path";
-import { AgentError, messageOf } from "../model/mod.ts";
+import { AgentError, type CallOptions, messageOf } from "../model/mod.ts";
 
 /** Answers one request. */
 export type Handler = (request: Request) => Response | Promise<Response>;
 
 /** A TCP server that runs until it is disposed of. */
 export interface TcpListener extends AsyncDisposable {
+  /** `127.0.0.1:9111` or `[::1]:9111`, with the real port. */
+  readonly address: string;
   readonly hostname: string;
   /** The real port, also where 0 was asked for. */
   readonly port: number;
@@ -19,32 +21,86 @@ export interface UnixListener extends AsyncDisposable {
 /** How long requests in flight may take once the server stops. */
 const DRAIN_MS = 2_000;
 const PRIVATE = 0o600;
+/** Requests answered side by side; more are told to come again. */
+const MAX_IN_FLIGHT = 64;
+const MAX_URL_LENGTH = 8_192;
+const MAX_BODY_BYTES = 65_536;
 
 /**
- * Serves HTTP on an address. Resolves once it listens.
+ * Serves HTTP on an address. Resolves once it listens. Aborting `signal` stops it as disposing
+ * does: what is in flight may end, nothing new is taken.
+ *
+ * Too many requests at once get 503, too long a URL 414, a body over 64 KiB 413, and one that does
+ * not tell its length 411: the handler hears of none of them.
  *
  * @throws {AgentError} `io` when the address cannot be had.
  */
 export function listenTcp(
   { hostname, port }: { readonly hostname: string; readonly port: number },
   handler: Handler,
+  { signal }: CallOptions = {},
 ): Promise<TcpListener> {
   return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(signal.reason);
     const stop = new AbortController();
     try {
       const server = Deno.serve(
         { hostname, port, signal: stop.signal, onListen: () => {}, onError: failed },
-        (request) => handler(request),
+        limited(handler),
       );
+      const { addr } = server;
       resolve({
-        hostname: server.addr.hostname,
-        port: server.addr.port,
-        [Symbol.asyncDispose]: () => drain(server, stop),
+        hostname: addr.hostname,
+        port: addr.port,
+        address: addressOf(addr.hostname, addr.port),
+        [Symbol.asyncDispose]: stopOnce(() => drain(server, stop), signal),
       });
     } catch (error) {
-      reject(addressError(`${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`, error));
+      reject(addressError(addressOf(hostname, port), error));
     }
   });
+}
+
+function addressOf(hostname: string, port: number): string {
+  return `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+}
+
+/** Keeps from the handler what would cost us more than an answer is worth. */
+function limited(handler: Handler): Handler {
+  let inFlight = 0;
+  return async (request) => {
+    const refusal = refusalOf(request);
+    if (refusal !== undefined) return new Response(null, { status: refusal });
+    if (inFlight >= MAX_IN_FLIGHT) {
+      return new Response(null, { status: 503, headers: { "retry-after": "1" } });
+    }
+    inFlight++;
+    try {
+      return await handler(request);
+    } finally {
+      inFlight--;
+    }
+  };
+}
+
+function refusalOf({ url, body, headers }: Request): number | undefined {
+  if (url.length > MAX_URL_LENGTH) return 414;
+  if (body === null) return undefined;
+  const length = headers.get("content-length");
+  if (length === null) return 411;
+  return Number(length) <= MAX_BODY_BYTES ? undefined : 413;
+}
+
+/** Ends once, by whichever comes first: the disposer or the signal. */
+function stopOnce(end: () => Promise<void>, signal: AbortSignal | undefined): () => Promise<void> {
+  let ended: Promise<void> | undefined;
+  const aborted = () => void stop().catch(() => {}); // the disposer tells of the failure
+  const stop = () => {
+    signal?.removeEventListener("abort", aborted);
+    return ended ??= end();
+  };
+  signal?.addEventListener("abort", aborted);
+  return stop;
 }
 
 function addressError(address: string, error: unknown): AgentError {
@@ -65,6 +121,8 @@ function addressError(address: string, error: unknown): AgentError {
  * but it belongs to the whole process, and so would be that of files written at that moment.) A
  * socket that outlived its process is replaced.
  *
+ * The limits and `signal` are those of {@linkcode listenTcp}.
+ *
  * @param options.mode Not more than 0600, which is the default.
  * @throws {AgentError} `io` when the path cannot be had, or when another process serves there.
  * @throws {RangeError} When `mode` lets others in.
@@ -72,11 +130,12 @@ function addressError(address: string, error: unknown): AgentError {
 export async function listenUnix(
   path: string,
   handler: Handler,
-  { mode = PRIVATE }: { readonly mode?: number } = {},
+  { mode = PRIVATE, signal }: CallOptions & { readonly mode?: number } = {},
 ): Promise<UnixListener> {
   if ((mode & ~PRIVATE) !== 0) {
     throw new RangeError(`mode 0${mode.toString(8)} of a socket is more open than 0600`);
   }
+  signal?.throwIfAborted();
   await makeSureItIsFree(path);
   let folder: string | undefined;
   const stop = new AbortController();
@@ -85,24 +144,28 @@ export async function listenUnix(
     const made = join(folder, "s");
     const server = Deno.serve(
       { path: made, signal: stop.signal, onListen: () => {}, onError: failed },
-      (request) => handler(request),
+      limited(handler),
     );
+    let own: Deno.FileInfo;
     try {
       await Deno.chmod(made, mode);
+      signal?.throwIfAborted();
       await Deno.rename(made, path);
+      own = await Deno.lstat(path);
     } catch (error) {
       await drain(server, stop);
       throw error;
     }
-    const own = await Deno.lstat(path);
-    return {
-      path,
-      async [Symbol.asyncDispose]() {
-        await removeIfOurs(path, own);
-        await drain(server, stop);
-      },
+    const end = async () => {
+      await removeIfOurs(path, own);
+      await drain(server, stop);
     };
+    const stopped = stopOnce(end, signal);
+    if (signal?.aborted) await stopped();
+    signal?.throwIfAborted();
+    return { path, [Symbol.asyncDispose]: stopped };
   } catch (error) {
+    signal?.throwIfAborted();
     throw new AgentError("io", `listen on ${path}: ${messageOf(error)}`, { cause: error });
   } finally {
     if (folder !== undefined) await Deno.remove(folder, { recursive: true }).catch(() => {});

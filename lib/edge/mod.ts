@@ -5,6 +5,7 @@
  * @module
  */
 export { systemClock } from "./clock.ts";
+export { freePort, startCompanion, writePrivateText } from "./companion.ts";
 export { systemFiles } from "./files.ts";
 export { type Host, type HostSignal, systemHost } from "./host.ts";
 export { createNotifier, type Notifier } from "./notify.ts";

@@ -1,6 +1,6 @@
 import type { Clock, ProcessRequest, ProcessResult, ProcessRunner } from "../model/mod.ts";
 
-/** From TERM to KILL, and from the end of the child to letting go of its pipes. */
+/** From TERM to KILL, and from KILL to giving up on a child that not even KILL ends. */
 const GRACE_MS = 1_000;
 const MAX_STDERR_BYTES = 4 * 1024;
 
@@ -9,35 +9,42 @@ type StopReason = "timed-out" | "too-much-output" | "aborted";
 
 /**
  * Runs children as leaders of process groups of their own, so that the limit covers their children
- * too: the group gets TERM, then KILL, and pipes that a survivor holds are let go.
+ * too: at the limit the group gets TERM, after a grace KILL, and pipes that a survivor holds are
+ * let go. A child that ends and leaves a pipe open behind it is waited for until the limit.
  */
 export function systemProcessRunner(clock: Clock): ProcessRunner {
   return {
     async run(request, { signal } = {}) {
       signal?.throwIfAborted();
-      const child = start(request);
+      const child = await start(request);
       if (!(child instanceof Deno.ChildProcess)) return child;
       return await new Run(child, request, clock).finish(signal);
     },
   };
 }
 
-function start({ path, args, env }: ProcessRequest): Deno.ChildProcess | ProcessResult {
+async function start(
+  { path, args, env }: ProcessRequest,
+): Promise<Deno.ChildProcess | ProcessResult> {
+  // A variable, because the types of older versions do not know `detached`.
+  const piped = { stdin: "piped", stdout: "piped", stderr: "piped" } as const;
+  const options = { args: [...args], env: { ...env }, ...piped, detached: true };
   try {
-    return new Deno.Command(path, {
-      args: [...args],
-      env: { ...env },
-      stdin: "piped",
-      stdout: "piped",
-      stderr: "piped",
-      detached: true,
-    }).spawn();
+    return new Deno.Command(path, options).spawn();
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return { kind: "not-started", reason: "missing" };
-    const denied = error instanceof Deno.errors.PermissionDenied ||
-      error instanceof Deno.errors.NotCapable;
-    return { kind: "not-started", reason: denied ? "not-executable" : "other" };
+    return { kind: "not-started", reason: await whyNotStarted(path, error) };
   }
+}
+
+async function whyNotStarted(path: string, error: unknown) {
+  if (error instanceof Deno.errors.NotFound) {
+    // A script whose interpreter is missing is "not found" as well.
+    const isThere = await Deno.stat(path).then(() => true, () => false);
+    return isThere ? "not-executable" : "missing";
+  }
+  const denied = error instanceof Deno.errors.PermissionDenied ||
+    error instanceof Deno.errors.NotCapable;
+  return denied ? "not-executable" : "other";
 }
 
 /** One child, from its start to its end. */
@@ -45,10 +52,13 @@ class Run {
   readonly #child: Deno.ChildProcess;
   readonly #request: ProcessRequest;
   readonly #clock: Clock;
-  readonly #pipes = new AbortController();
+  /** Ends the timers. */
   readonly #ended = new AbortController();
+  readonly #letGo: (() => void)[] = [];
+  readonly #graceOver = Promise.withResolvers<void>();
   #stopped: StopReason | undefined;
-  #exited = false;
+  /** The exit code of a child that ended by itself. */
+  #code: number | undefined;
 
   constructor(child: Deno.ChildProcess, request: ProcessRequest, clock: Clock) {
     this.#child = child;
@@ -60,33 +70,32 @@ class Run {
     const aborted = () => this.#stop("aborted");
     signal?.addEventListener("abort", aborted, { once: true });
     this.#after(this.#request.timeoutMs, () => this.#stop("timed-out"));
-    const { maxStdoutBytes } = this.#request;
-    const stdout = this.#read(
-      this.#child.stdout,
-      maxStdoutBytes,
-      () => this.#stop("too-much-output"),
-    );
-    const stderr = this.#read(this.#child.stderr, MAX_STDERR_BYTES);
-    const feeding = this.#feed();
-    const { code } = await this.#child.status;
-    this.#exited = true;
-    // What it left running keeps the pipes open; it has had its time.
-    const outputs = Promise.all([stdout, stderr]);
-    const late = new AbortController();
-    await Promise.race([
-      outputs,
-      this.#clock.sleep(GRACE_MS, { signal: late.signal }).catch(() => {}),
+    this.#feed();
+    const ended = this.#child.status.then(({ code }) => {
+      if (this.#stopped === undefined) this.#code = code;
+    });
+    const outputs = Promise.all([
+      this.#read(this.#child.stdout, this.#request.maxStdoutBytes, "bounded"),
+      this.#read(this.#child.stderr, MAX_STDERR_BYTES, "kept-in-part"),
     ]);
-    late.abort();
-    this.#signalGroup("SIGKILL");
-    this.#pipes.abort();
+    await Promise.race([Promise.all([ended, outputs]), this.#graceOver.promise]);
+    if (this.#stopped !== undefined) this.#signalGroup("SIGKILL");
+    for (const letGo of this.#letGo) letGo();
+    const given = this.#clock.sleep(GRACE_MS, { signal: this.#ended.signal }).catch(() => {});
+    await Promise.race([ended, given]);
     this.#ended.abort();
     signal?.removeEventListener("abort", aborted);
-    const [out, err] = await outputs;
-    await feeding;
-    if (this.#stopped === "aborted") throw signal?.reason;
-    if (this.#stopped !== undefined) return { kind: this.#stopped, stderr: err };
-    return { kind: "exited", code, stdout: out, stderr: err };
+    const [stdout, stderr] = await outputs;
+    return this.#result(stdout, stderr, signal);
+  }
+
+  #result(stdout: string, stderr: string, signal: AbortSignal | undefined): ProcessResult {
+    const stopped = this.#stopped;
+    if (stopped === "aborted") throw signal?.reason;
+    if (stopped === "too-much-output") return { kind: stopped, stderr };
+    // It had ended in time; only what it left behind was stopped at the limit.
+    if (this.#code !== undefined) return { kind: "exited", code: this.#code, stdout, stderr };
+    return { kind: "timed-out", stderr };
   }
 
   #after(ms: number, action: () => void): void {
@@ -94,10 +103,10 @@ class Run {
   }
 
   #stop(reason: StopReason): void {
-    if (this.#stopped !== undefined || (this.#exited && reason === "timed-out")) return;
+    if (this.#stopped !== undefined) return;
     this.#stopped = reason;
     this.#signalGroup("SIGTERM");
-    this.#after(GRACE_MS, () => this.#signalGroup("SIGKILL"));
+    this.#after(GRACE_MS, () => this.#graceOver.resolve());
   }
 
   #signalGroup(name: Deno.Signal): void {
@@ -108,42 +117,41 @@ class Run {
     }
   }
 
-  async #feed(): Promise<void> {
+  /** A child may end, or hang, without having read what it was given: nobody waits for this. */
+  #feed(): void {
     const writer = this.#child.stdin.getWriter();
-    const gone = new Promise<void>((resolve) =>
-      this.#pipes.signal.addEventListener("abort", () => resolve(), { once: true })
-    );
-    const writing = writer.write(new TextEncoder().encode(this.#request.stdin))
-      .then(() => writer.close());
-    // A child may end, or hang, without having read what it was given.
-    await Promise.race([writing.catch(() => {}), gone]);
-    await writer.abort().catch(() => {});
+    this.#letGo.push(() => void writer.abort().catch(() => {}));
+    writer.closed.catch(() => {});
+    writer.write(new TextEncoder().encode(this.#request.stdin))
+      .then(() => writer.close())
+      .catch(() => {});
   }
 
-  /** Reads to the end or to the limit; beyond it the rest is drained unseen, or `full` is called. */
+  /** Reads to the end, or until the pipe is let go. */
   async #read(
     stream: ReadableStream<Uint8Array>,
     maxBytes: number,
-    full?: () => void,
+    beyond: "bounded" | "kept-in-part",
   ): Promise<string> {
     const reader = stream.getReader();
     const letGo = () => void reader.cancel().catch(() => {});
-    this.#pipes.signal.addEventListener("abort", letGo, { once: true });
-    const chunks: Uint8Array[] = [];
+    this.#letGo.push(letGo);
+    const chunks: Uint8Array<ArrayBuffer>[] = [];
     let size = 0;
     try {
       while (true) {
         const { done, value } = await reader.read();
         if (done) break;
-        if (size < maxBytes) chunks.push(value.subarray(0, maxBytes - size));
+        if (size < maxBytes) chunks.push(value.slice(0, maxBytes - size));
         size += value.length;
-        if (size > maxBytes) full?.();
+        if (size <= maxBytes || beyond === "kept-in-part") continue;
+        this.#stop("too-much-output");
+        letGo();
       }
     } catch {
       // The pipe broke: what came before is all there is.
     }
-    return new TextDecoder().decode(
-      await new Blob(chunks as Uint8Array<ArrayBuffer>[]).arrayBuffer(),
-    );
+    const bytes = await new Blob(chunks).arrayBuffer();
+    return new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
   }
 }

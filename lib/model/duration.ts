@@ -60,7 +60,7 @@ function fractionOf(digits: string, unit: bigint): bigint {
   let scale = 1;
   for (const digit of digits) {
     const next = value * 10n + BigInt(digit);
-    if (value > INT64_MAX / 10n || next > MAX_MAGNITUDE) break;
+    if (next > MAX_MAGNITUDE) break;
     value = next;
     scale *= 10;
   }

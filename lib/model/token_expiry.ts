@@ -25,7 +25,9 @@ export function hardExpiryOf(credential: Credential, nowMs: number): HardExpiry 
     return { warning: "the token's expiry is not a number: it is ignored" };
   }
   const expiresAtMs = Math.floor(seconds * 1000);
-  if (expiresAtMs <= nowMs) return { warning: "the token's expiry is in the past: it is ignored" };
+  if (!(expiresAtMs > nowMs)) {
+    return { warning: "the token's expiry is in the past: it is ignored" };
+  }
   if (expiresAtMs > nowMs + MAX_LIFE_MS) {
     return { warning: "the token's expiry is more than ten years ahead: it is ignored" };
   }

@@ -4,8 +4,8 @@ import {
   formatDuration,
   type ImageStatus,
   type InstanceStatus,
-  type ReasonCode,
 } from "../model/mod.ts";
+import { isNone } from "./reasons.ts";
 
 /** Something that is wrong outside the agent's own loop. */
 export interface Finding {
@@ -16,24 +16,6 @@ export interface Finding {
   /** What to do. */
   readonly mend: string;
 }
-
-/** The reasons of a provider that has no credential: with them an image is public, not failing. */
-const NONE_REASONS: ReadonlySet<ReasonCode> = new Set<ReasonCode>([
-  "no-labels",
-  "incomplete-labels",
-  "not-enabled",
-  "not-seen",
-  "no-config-file",
-  "no-entry-for-registry",
-  "anonymous-entry",
-  "incomplete-entry",
-  "helper-not-found",
-  "helper-is-ourselves",
-  "plugin-not-matched",
-  "plugin-no-credential",
-  "no-pattern-matched",
-  "no-secret-matched",
-]);
 
 /** All that is wrong, what ends first coming first within its level. */
 export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding[] {
@@ -77,7 +59,7 @@ function imageFinding(image: ImageStatus, nowMs: number): Finding | undefined {
   }
   if (failures === 0) return undefined;
   if (image.provider === undefined) {
-    if (lastFailure === undefined || NONE_REASONS.has(lastFailure.reason)) return undefined;
+    if (lastFailure === undefined || isNone(lastFailure.reason)) return undefined;
     const text = `no credential for ${image.image} could be had in ${tries(failures)}${why}`;
     return { area, level: "warning", text, mend };
   }

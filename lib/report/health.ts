@@ -26,7 +26,7 @@ export interface HealthView {
 /** How long the first round may take before the loop counts as stuck. */
 const FIRST_ROUND_LIMIT_MS = 120_000;
 const STUCK_MIN_MS = 60_000;
-const STUCK_INTERVALS = 5;
+const STUCK_INTERVALS = 3;
 
 /** What a state comes to at a moment (wall time, ms). Pure. */
 export function healthOf(

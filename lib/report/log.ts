@@ -7,7 +7,8 @@ import {
 } from "@logtape/logtape";
 import type { AgentEvent, Observer } from "../model/mod.ts";
 import { LOG_EVENTS, type LogEventName, type LogThreshold } from "./log_events.ts";
-import { linesOf, type LogLine } from "./log_lines.ts";
+import type { LogLine } from "./log_line.ts";
+import { linesOf } from "./log_lines.ts";
 import { printable } from "./printable.ts";
 import { redact } from "./redact.ts";
 import { Repetition } from "./repetition.ts";
@@ -20,6 +21,8 @@ export interface LogOptions {
   readonly format: "text" | "json";
   /** Wall time in ms. */
   readonly now: () => number;
+  /** Whether a line starts with its priority, `<4>`, as the journal reads it (`sd-daemon(3)`). */
+  readonly priorities?: boolean;
 }
 
 /** The log: hears of everything, writes what passes its level. */
@@ -29,12 +32,19 @@ export interface Log extends Observer {
 }
 
 const CATEGORY: readonly string[] = ["nydus-auth-agent"];
+const PRIORITY: Readonly<Record<LogThreshold, number>> = {
+  debug: 7,
+  info: 6,
+  warning: 4,
+  error: 3,
+};
 
 /**
  * A log of its own. LogTape's records and formatters are used, and not its loggers: those share one
  * configuration in the whole process, so that two logs (two tests) would disturb each other.
  */
-export function createLog({ write, level, format, now }: LogOptions): Log {
+export function createLog(options: LogOptions): Log {
+  const { write, level, format, now, priorities = false } = options;
   const repetition = new Repetition();
   const formatRecord = format === "json" ? jsonFormatter() : textFormatter();
   let threshold = level;
@@ -52,11 +62,13 @@ export function createLog({ write, level, format, now }: LogOptions): Log {
       timestamp: now(),
       properties,
     };
-    write(formatRecord(record).trimEnd());
+    const line = formatRecord(record).trimEnd();
+    write(priorities ? `<${PRIORITY[level]}>${line}` : line);
   }
 
   function tell(line: LogLine): void {
-    const { event, message, fields, problem, recovery, quiet } = line;
+    const { event, message, fields, problem, recovery, ends = [], quiet } = line;
+    for (const subject of ends) repetition.forget(subject);
     if (problem !== undefined) {
       const count = repetition.met(problem.subject, problem.signature);
       if (count === undefined) return;

@@ -50,7 +50,7 @@ export const LOG_EVENTS = {
     level: "info",
     meaning: "a daemon's configuration file could be rewritten again",
   },
-  "delivery-state-changed": { level: "debug", meaning: "a mount's delivery moved on" },
+  "delivery-state-changed": { level: "info", meaning: "a mount's delivery moved on" },
   "mount-unserved": {
     level: "warning",
     meaning: "a mount's delivery came to refused, unreachable or unsupported",

@@ -1,18 +1,6 @@
-import { type AgentEvent, formatProblem, REASON_CODES } from "../model/mod.ts";
-import type { LogEventName } from "./log_events.ts";
-
-/** What to say of one event. */
-export interface LogLine {
-  readonly event: LogEventName;
-  readonly message: string;
-  readonly fields: Readonly<Record<string, unknown>>;
-  /** A problem that may come again: counted by subject, and said again only when it must be. */
-  readonly problem?: { readonly subject: string; readonly signature: string };
-  /** All is well with this subject: said as `event` where there was a problem. */
-  readonly recovery?: { readonly subject: string; readonly event: LogEventName };
-  /** Nothing to say but a recovery. */
-  readonly quiet?: true;
-}
+import { type AgentEvent, formatProblem, PROVIDER_NAMES, REASON_CODES } from "../model/mod.ts";
+import { line, type LogLine, snakeCase, suffix, time } from "./log_line.ts";
+import { daemonSubjects, deliveryLines, mountStateLine } from "./mount_lines.ts";
 
 /** The lines of an event; which of them are written is the log's affair. */
 export function linesOf(event: AgentEvent): readonly LogLine[] {
@@ -26,9 +14,7 @@ export function linesOf(event: AgentEvent): readonly LogLine[] {
     case "renewal-failed":
       return [renewalFailedLine(event)];
     case "credential-evicted":
-      return [line("credential-evicted", `${event.image} backs no mount any more`, {
-        image: event.image,
-      })];
+      return [evictedLine(event.image)];
     case "credential-adopted": {
       const { image, fingerprint } = event;
       const message = `no source has a credential for ${image}: the one nydusd holds stays`;
@@ -37,19 +23,15 @@ export function linesOf(event: AgentEvent): readonly LogLine[] {
     }
     case "delivery-attempted":
       return deliveryLines(event);
-    case "delivery-state-changed": {
-      const { kind: _, ...fields } = event;
-      const unserved = ["refused", "unreachable", "unsupported"].includes(event.to);
-      const name = unserved ? "mount-unserved" : "delivery-state-changed";
-      const message = `mount ${mountOf(event)}: ${event.from} to ${event.to}`;
-      return [line(name, message, snakeCase(fields))];
-    }
+    case "delivery-state-changed":
+      return [mountStateLine(event)];
     case "daemon-state-changed": {
       const { kind: _, ...fields } = event;
       const troubled = event.to === "unresponsive" || event.to === "broken";
       const name = troubled ? "daemon-troubled" : "daemon-state-changed";
       const message = `nydusd ${event.daemonId} is ${event.to}${suffix(event.detail)}`;
-      return [line(name, message, snakeCase(fields))];
+      const ends = event.to === "gone" ? daemonSubjects(event.daemonId) : [];
+      return [{ ...line(name, message, snakeCase(fields)), ends }];
     }
     case "discovery-problem": {
       const { source, subject, detail } = event;
@@ -138,7 +120,14 @@ function renewedLine(event: Extract<AgentEvent, { kind: "credential-renewed" }>)
     : `${image}: ${provider} gave the credential that we have`;
   const recovery = { subject: `renewal ${image}`, event: "renewal-recovered" } as const;
   const name = changed ? "credential-renewed" : "credential-unchanged";
-  return { ...line(name, message, fields), recovery };
+  return { ...line(name, message, fields), recovery, ends: [`adopted ${image}`] };
+}
+
+/** An image that comes back starts anew: its troubles are said again at once. */
+function evictedLine(image: string): LogLine {
+  const providers = PROVIDER_NAMES.map((provider) => `provider ${provider} ${image}`);
+  const ends = [`renewal ${image}`, `adopted ${image}`, ...providers];
+  return { ...line("credential-evicted", `${image} backs no mount any more`, { image }), ends };
 }
 
 function renewalFailedLine(event: Extract<AgentEvent, { kind: "renewal-failed" }>): LogLine {
@@ -153,95 +142,4 @@ function renewalFailedLine(event: Extract<AgentEvent, { kind: "renewal-failed" }
   const message = `${image}: ${detail}${expired ? "; its credential is dead" : ""}`;
   const problem = { subject: `renewal ${image}`, signature: `${reason} ${expired} ${detail}` };
   return { ...line(expired ? "credential-expired" : "renewal-failed", message, fields), problem };
-}
-
-type DeliveryAttempted = Extract<AgentEvent, { kind: "delivery-attempted" }>;
-
-function deliveryLines(event: DeliveryAttempted): readonly LogLine[] {
-  const { daemonId, snapshotId, image, outcome, durationMs } = event;
-  const mount = mountOf(event);
-  const detail = "detail" in outcome ? outcome.detail : undefined;
-  const fields = {
-    daemon_id: daemonId,
-    snapshot_id: snapshotId,
-    image,
-    result: outcome.kind,
-    file: outcome.file.kind,
-    ...(detail !== undefined && { detail }),
-    duration_ms: durationMs,
-  };
-  const subject = `delivery ${mount}`;
-  const file = fileLine(event);
-  switch (outcome.kind) {
-    case "rejected":
-    case "unreachable":
-    case "unsupported": {
-      const message = `mount ${mount} (${image}): ${outcome.kind}${suffix(detail)}`;
-      const problem = { subject, signature: `${outcome.kind} ${detail ?? ""}` };
-      return [{ ...line("delivery-failed", message, fields), problem }, ...file];
-    }
-    case "delivered":
-    case "file-only":
-    case "unchanged": {
-      const name = outcome.kind === "unchanged" ? "delivery-unchanged" : "credential-delivered";
-      const message = outcome.kind === "file-only"
-        ? `mount ${mount} (${image}): only its configuration file${suffix(detail)}`
-        : `mount ${mount} (${image}) holds its credential`;
-      const recovery = { subject, event: "delivery-recovered" } as const;
-      return [{ ...line(name, message, fields), recovery }, ...file];
-    }
-    default:
-      return outcome satisfies never;
-  }
-}
-
-/** The daemon's configuration file is a second delivery: it fails and recovers on its own. */
-function fileLine(event: DeliveryAttempted): readonly LogLine[] {
-  const { daemonId, snapshotId, image, outcome: { file } } = event;
-  const mount = mountOf(event);
-  const subject = `file ${mount}`;
-  const fields = { daemon_id: daemonId, snapshot_id: snapshotId, image };
-  if (file.kind === "failed") {
-    const message = `configuration file of mount ${mount}: ${file.detail}`;
-    const problem = { subject, signature: file.detail };
-    const failed = line("config-file-failed", message, { ...fields, detail: file.detail });
-    return [{ ...failed, problem }];
-  }
-  if (file.kind === "skipped") return []; // it was not tried: nothing is known
-  const recovery = { subject, event: "config-file-recovered" } as const;
-  const message = `configuration file of mount ${mount}: ${file.kind}`;
-  return [{ ...line("config-file-recovered", message, fields), recovery, quiet: true }];
-}
-
-function line(
-  event: LogEventName,
-  message: string,
-  fields: Readonly<Record<string, unknown>>,
-): LogLine {
-  return { event, message, fields };
-}
-
-function mountOf({ daemonId, snapshotId }: {
-  readonly daemonId: string;
-  readonly snapshotId: string;
-}): string {
-  return `${daemonId}/${snapshotId}`;
-}
-
-function suffix(detail: string | undefined): string {
-  return detail ? `: ${detail}` : "";
-}
-
-function time(name: string, ms: number | undefined): Readonly<Record<string, string>> {
-  if (ms === undefined || Number.isNaN(new Date(ms).getTime())) return {};
-  return { [name]: new Date(ms).toISOString() };
-}
-
-function snakeCase(fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(fields).map(([name, value]) => [
-      name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
-      value,
-    ]),
-  );
 }

@@ -66,7 +66,7 @@ export const METRICS = {
     name: `${OWN}provider_failures_total`,
     type: "counter",
     help: "Questions that a provider could not answer; having no credential is an answer.",
-    labels: ["provider"],
+    labels: ["provider", "reason"],
   },
   providerDuration: {
     name: `${OWN}provider_request_duration_seconds`,

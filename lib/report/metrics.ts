@@ -1,6 +1,7 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { AgentEvent, AgentStatus, DeliveryOutcome, Observer } from "../model/mod.ts";
 import { DURATION_BUCKETS, LABEL_VALUES, type MetricDefinition, METRICS } from "./metric_names.ts";
+import { failureReasons } from "./reasons.ts";
 
 /** What the build says of itself. */
 export interface BuildLabels {
@@ -66,7 +67,9 @@ export class AgentMetrics implements Observer {
     this.#gauge(METRICS.processStart).set(options.process.startedAtMs / 1000);
     for (const provider of LABEL_VALUES.providers) {
       this.#providerRequests.inc({ provider }, 0);
-      this.#providerFailures.inc({ provider }, 0);
+      for (const reason of failureReasons(provider)) {
+        this.#providerFailures.inc({ provider, reason }, 0);
+      }
       this.#providerDuration.zero({ provider });
     }
     for (const result of LABEL_VALUES.deliveryResults) this.#deliveries.inc({ result }, 0);
@@ -77,11 +80,13 @@ export class AgentMetrics implements Observer {
 
   notify(event: AgentEvent): void {
     switch (event.kind) {
-      case "provider-asked":
-        this.#providerRequests.inc({ provider: event.provider });
-        if (event.outcome === "failed") this.#providerFailures.inc({ provider: event.provider });
-        this.#providerDuration.observe({ provider: event.provider }, event.durationMs / 1000);
+      case "provider-asked": {
+        const { provider, outcome, reason, durationMs } = event;
+        this.#providerRequests.inc({ provider });
+        if (outcome === "failed") this.#providerFailures.inc({ provider, reason });
+        this.#providerDuration.observe({ provider }, durationMs / 1000);
         break;
+      }
       case "plugin-executed":
         this.#pluginExecuted(event);
         break;
@@ -191,11 +196,11 @@ export class AgentMetrics implements Observer {
       this.#ensureImage(image_ref);
       if (status.provider !== undefined && status.provider !== "adopted") {
         this.#storeEntries.set({ image_ref }, 1);
+        setSeconds(this.#lastSuccess, { image_ref }, status.renewedAtMs);
       }
       setSeconds(this.#expiry, { image_ref, clock: "hard" }, hardExpiresAtMs);
       setSeconds(this.#expiry, { image_ref, clock: "soft" }, softExpiresAtMs);
       setSeconds(this.#renewalDue, { image_ref }, status.nextAttemptAtMs);
-      setSeconds(this.#lastSuccess, { image_ref }, status.renewedAtMs);
       firstEndMs = Math.min(firstEndMs, hardExpiresAtMs ?? Infinity);
     }
     if (firstEndMs === Infinity) this.#outageTolerance.remove();

@@ -13,6 +13,8 @@ const JWT = /\bey[IJ][\w+/-]{5,}=*\.[\w+/-]{5,}=*\.[\w+/-]*/g;
 const BASE64_JSON = /\bey[IJ][A-Za-z0-9+/_-]{60,}={0,2}/g;
 /** What an `Authorization` header holds. */
 const SCHEME = /\b(basic|bearer)(\s+)([\w.~+/-]{3,}=*)/gi;
+/** What may be base64 of a pair, as docker's `auth` and nydusd's `registry_auth` hold it. */
+const BASE64 = /[A-Za-z0-9+/_-]{8,}={0,2}/g;
 /** User name and password in a URL. */
 const URL_PAIR = /(\b[a-z][a-z0-9+.-]*:\/\/)[^\s/?#"']*@/gi;
 
@@ -26,9 +28,28 @@ export function redact(properties: Readonly<Record<string, unknown>>): Record<st
 
 /** The same for one text. */
 export function redactText(text: string): string {
-  const bounded = text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}[cut]` : text;
-  return bounded.replace(JWT, HIDDEN).replace(BASE64_JSON, HIDDEN)
-    .replace(SCHEME, hideScheme).replace(URL_PAIR, `$1${HIDDEN}@`);
+  return bounded(text).replace(JWT, HIDDEN).replace(BASE64_JSON, HIDDEN)
+    .replace(SCHEME, hideScheme).replace(URL_PAIR, `$1${HIDDEN}@`)
+    .replace(BASE64, (run) => isEncodedPair(run) ? HIDDEN : run);
+}
+
+/** Cut at white space: half a token would look like none, and so would be shown. */
+function bounded(text: string): string {
+  if (text.length <= MAX_TEXT) return text;
+  let end = MAX_TEXT;
+  while (end > 0 && !/\s/.test(text.charAt(end))) end--;
+  return `${text.slice(0, end)}[cut]`;
+}
+
+/** Whether it decodes to readable text with a colon: chance alone hardly ever does that. */
+function isEncodedPair(run: string): boolean {
+  try {
+    const bytes = Uint8Array.fromBase64(run.replaceAll("-", "+").replaceAll("_", "/"));
+    const pair = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    return pair.includes(":") && !/\p{Cc}/u.test(pair);
+  } catch {
+    return false;
+  }
 }
 
 /** `basic authentication` in a sentence is no header. */

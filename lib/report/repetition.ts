@@ -35,6 +35,17 @@ export class Repetition {
     return count;
   }
 
+  /** Says nothing and starts anew: of one subject, or of all below one that ends in a slash. */
+  forget(ended: string): void {
+    if (!ended.endsWith("/")) {
+      this.#troubles.delete(ended);
+      return;
+    }
+    for (const subject of this.#troubles.keys()) {
+      if (subject.startsWith(ended)) this.#troubles.delete(subject);
+    }
+  }
+
   #forgetOldest(): void {
     const oldest = this.#troubles.keys().next();
     if (!oldest.done) this.#troubles.delete(oldest.value);

@@ -1,9 +1,9 @@
 import {
+  AgentError,
   type CallOptions,
   type Clock,
   type CredentialProvider,
   type CredentialRequest,
-  messageOf,
   type Observer,
   type ProviderAttempt,
   type ProviderOutcome,
@@ -66,7 +66,7 @@ export class CredentialChain {
       outcome = await provider.provide(request, options);
     } catch (error) {
       options.signal?.throwIfAborted();
-      outcome = { kind: "failed", reason: "internal-error", detail: messageOf(error), notes: [] };
+      outcome = { kind: "failed", reason: "internal-error", detail: wordsOf(error), notes: [] };
     }
     const durationMs = clock.monotonicMs() - startedMs;
     observer.notify({
@@ -80,4 +80,10 @@ export class CredentialChain {
     });
     return { provider: provider.name, outcome, durationMs };
   }
+}
+
+/** Our own errors never quote a secret; anyone else's text may, so only its name is told. */
+function wordsOf(error: unknown): string {
+  if (error instanceof AgentError) return error.message;
+  return error instanceof Error ? error.name : "something that is no error was thrown";
 }

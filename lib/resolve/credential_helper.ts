@@ -1,35 +1,38 @@
-import { join } from "@std/path";
+import { isAbsolute, join } from "@std/path";
 import {
   type Clock,
-  type Credential,
-  credentialFromPair,
   type CredentialRequest,
   type ExecutionResult,
   type FileSystem,
+  Gate,
+  hardExpiryOf,
   type Observer,
-  type ProcessResult,
   type ProcessRunner,
-  type ReasonCode,
-  Secret,
+  type Random,
 } from "../model/mod.ts";
-import { isFields } from "./go_json.ts";
+import { Backoff } from "./backoff.ts";
+import { type HelperAnswer, readHelperAnswer } from "./credential_helper_answer.ts";
+import { isNewEnough, ROUND_MS } from "./freshness.ts";
 
-/** What a helper answered, or why it did not. */
-export type HelperAnswer =
-  | { readonly kind: "found"; readonly credential: Credential; readonly fetchedAtMs: number }
-  | { readonly kind: "none"; readonly reason: ReasonCode }
-  | {
-    readonly kind: "failed";
-    readonly reason: ReasonCode;
-    readonly detail: string;
-    readonly retryAtMs?: number;
-  };
+/** An answer with the time of its question, and what is known of its life. */
+export type TimedAnswer = HelperAnswer & {
+  /** Wall time at which the helper was asked. */
+  readonly fetchedAtMs: number;
+  readonly hardExpiresAtMs?: number;
+  /** Why a time that the credential tells was not believed. */
+  readonly warning?: string;
+  /** Of a failure: wall time before which the helper is not run again. */
+  readonly retryAtMs?: number;
+  readonly source: "executed" | "shared" | "kept";
+};
 
 /** What running helpers takes. */
 export interface CredentialHelpersOptions {
   readonly processRunner: ProcessRunner;
   readonly files: FileSystem;
   readonly clock: Clock;
+  /** Spreads the pauses after failures. */
+  readonly random?: Random;
   readonly observer: Observer;
   /** The environment's `PATH`. */
   readonly searchPath: string;
@@ -40,48 +43,55 @@ export interface CredentialHelpersOptions {
 
 /** Our own name as a helper: asking it would be asking ourselves. */
 const OURSELVES = "nydus-auth";
-const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
-const NOT_FOUND = "credentials not found in native keychain";
 const MAX_STDOUT_BYTES = 1024 * 1024;
-const NEGATIVE_MS = 10_000;
-const BACKOFF_FIRST_MS = 1_000;
-const BACKOFF_MAX_MS = 5 * 60_000;
-const URGENT_BACKOFF_MS = 5_000;
+const MAX_PARALLEL = 8;
+/** Helpers and servers that are remembered. */
+const MAX_SUBJECTS = 1_024;
+/** Looking whether a helper has been installed is cheap. */
+const MISSING_MAX_MS = 10_000;
 
-interface Kept {
-  readonly answer: HelperAnswer;
-  readonly atMs: number;
-  readonly failures: number;
+/** One helper asked about one server. */
+interface Subject {
+  readonly command: string;
+  readonly server: string;
+  readonly backoff: Backoff;
+  /** How many have been started. */
+  executions: number;
+  kept?: TimedAnswer & { readonly atMonotonicMs: number };
+  running?: Promise<TimedAnswer>;
 }
 
 /**
- * Runs docker credential helpers (docker/docker-credential-helpers, `get`): one execution at a time
- * per helper and server, shared by its callers, kept for a while, backed off after failures.
+ * Runs docker credential helpers: one execution at a time per helper and server, shared by its
+ * callers, kept for a while, backed off after failures.
  */
 export class CredentialHelpers {
   readonly #options: CredentialHelpersOptions;
-  readonly #kept = new Map<string, Kept>();
-  readonly #running = new Map<string, Promise<HelperAnswer>>();
+  readonly #subjects = new Map<string, Subject>();
+  readonly #gate = new Gate(MAX_PARALLEL);
   readonly #stop = new AbortController();
 
   constructor(options: CredentialHelpersOptions) {
     this.#options = options;
   }
 
-  async get(name: string, server: string, request: CredentialRequest): Promise<HelperAnswer> {
-    if (name === OURSELVES) return { kind: "none", reason: "helper-is-ourselves" };
-    if (!NAME.test(name)) {
-      const detail = "the configuration names a helper whose name is no file name";
-      return { kind: "failed", reason: "helper-missing", detail };
+  /** What the helper `docker-credential-<name>` has for a server. Never rejects. */
+  async get(name: string, server: string, request: CredentialRequest): Promise<TimedAnswer> {
+    const nowMs = this.#options.clock.wallMs();
+    if (name === OURSELVES) {
+      return {
+        kind: "none",
+        reason: "helper-is-ourselves",
+        fetchedAtMs: nowMs,
+        source: "kept",
+      };
     }
-    const key = `${name}\0${server}`;
-    const kept = this.#usable(this.#kept.get(key), request);
-    if (kept !== undefined) return kept;
-    const running = this.#running.get(key);
-    if (running !== undefined) return await running;
-    const run = this.#run(name, server, key).finally(() => this.#running.delete(key));
-    this.#running.set(key, run);
-    return await run;
+    if (/[/\\\0]/.test(name)) {
+      const detail = "its name in the configuration is no file name";
+      const source = "kept";
+      return { kind: "failed", reason: "helper-missing", detail, fetchedAtMs: nowMs, source };
+    }
+    return await this.#ask(this.#subject(`docker-credential-${name}`, server), request);
   }
 
   /** Ends every helper that still runs. */
@@ -89,68 +99,115 @@ export class CredentialHelpers {
     this.#stop.abort(new DOMException("helpers stopped", "AbortError"));
   }
 
-  #usable(kept: Kept | undefined, request: CredentialRequest): HelperAnswer | undefined {
-    if (kept === undefined) return undefined;
-    const { answer, atMs, failures } = kept;
-    const ageMs = this.#options.clock.wallMs() - atMs;
-    if (ageMs < 0) return undefined;
-    switch (answer.kind) {
-      case "found": {
-        const newEnough = request.newerThanMs === undefined || atMs > request.newerThanMs;
-        return newEnough && ageMs < this.#options.refreshIntervalMs ? answer : undefined;
-      }
-      case "none":
-        return ageMs < NEGATIVE_MS ? answer : undefined;
-      case "failed": {
-        const pauseMs = Math.min(
-          BACKOFF_FIRST_MS * 2 ** Math.min(failures - 1, 20),
-          BACKOFF_MAX_MS,
-        );
-        const waitMs = request.urgent ? Math.min(pauseMs, URGENT_BACKOFF_MS) : pauseMs;
-        return ageMs < waitMs ? { ...answer, retryAtMs: atMs + waitMs } : undefined;
+  async #ask(subject: Subject, request: CredentialRequest): Promise<TimedAnswer> {
+    const { clock } = this.#options;
+    const arrivedAfter = subject.executions;
+    while (true) {
+      const kept = this.#usable(subject, request);
+      if (kept !== undefined) return { ...kept, source: "kept" };
+      if (subject.running === undefined) return await this.#start(subject);
+      // One that began after the question is as new as an answer can be; an older one may not be.
+      const fresh = subject.executions > arrivedAfter;
+      const answer = await subject.running;
+      if (answer.kind === "failed" || fresh || isNewEnough(answer.fetchedAtMs, request, clock)) {
+        return { ...answer, source: "shared" };
       }
     }
   }
 
-  async #run(name: string, server: string, key: string): Promise<HelperAnswer> {
-    const { clock, observer, processRunner, timeoutMs } = this.#options;
-    const command = `docker-credential-${name}`;
-    const path = await this.#find(command);
+  #start(subject: Subject): Promise<TimedAnswer> {
+    subject.executions++;
+    subject.running = this.#gate.run(() => this.#run(subject))
+      .finally(() => delete subject.running);
+    return subject.running;
+  }
+
+  #subject(command: string, server: string): Subject {
+    const key = `${command}\0${server}`;
+    const known = this.#subjects.get(key);
+    if (known !== undefined) return known;
+    const [oldest] = this.#subjects.keys();
+    if (this.#subjects.size >= MAX_SUBJECTS && oldest !== undefined) this.#subjects.delete(oldest);
+    const subject: Subject = {
+      command,
+      server,
+      backoff: new Backoff(this.#options),
+      executions: 0,
+    };
+    this.#subjects.set(key, subject);
+    return subject;
+  }
+
+  #usable({ kept, backoff }: Subject, request: CredentialRequest): TimedAnswer | undefined {
+    const { clock, refreshIntervalMs } = this.#options;
+    if (kept === undefined) return undefined;
+    if (kept.kind === "failed") {
+      const remainingMs = backoff.remainingMs(request.urgent ?? false);
+      if (remainingMs === 0) return undefined;
+      return { ...kept, retryAtMs: clock.wallMs() + remainingMs };
+    }
+    const nowMs = clock.wallMs();
+    const ageMs = Math.max(clock.monotonicMs() - kept.atMonotonicMs, nowMs - kept.fetchedAtMs);
+    if (!isNewEnough(kept.fetchedAtMs, request, clock)) return undefined;
+    if (kept.kind === "none") return ageMs < ROUND_MS ? kept : undefined;
+    const { hardExpiresAtMs = Infinity } = kept;
+    const outlives = hardExpiresAtMs > Math.max(nowMs, request.validUntilMs ?? nowMs);
+    return ageMs < refreshIntervalMs && outlives ? kept : undefined;
+  }
+
+  async #run(subject: Subject): Promise<TimedAnswer> {
+    const { clock, observer } = this.#options;
+    const { command, backoff } = subject;
+    const fetchedAtMs = clock.wallMs();
     const startedMs = clock.monotonicMs();
-    let answer: HelperAnswer;
+    const answer = await this.#execute(subject).catch((): HelperAnswer => {
+      const detail = this.#stop.signal.aborted ? "the agent is stopping" : "it could not be run";
+      return { kind: "failed", reason: "helper-failed", detail };
+    });
+    observer.notify({
+      kind: "plugin-executed",
+      provider: "docker",
+      plugin: command,
+      result: executionResult(answer),
+      durationMs: clock.monotonicMs() - startedMs,
+      ...(answer.kind === "failed" && { detail: answer.detail }),
+    });
+    if (answer.kind !== "failed") backoff.succeeded();
+    else if (answer.reason === "helper-missing") backoff.failed(startedMs, MISSING_MAX_MS);
+    else backoff.failed(startedMs);
+    const life = answer.kind === "found" ? hardExpiryOf(answer.credential, fetchedAtMs) : {};
+    const timed: TimedAnswer = {
+      ...answer,
+      fetchedAtMs,
+      source: "executed",
+      ...(life.expiresAtMs !== undefined && { hardExpiresAtMs: life.expiresAtMs }),
+      ...(life.warning !== undefined && { warning: life.warning }),
+      ...(answer.kind === "failed" && { retryAtMs: clock.wallMs() + backoff.remainingMs(false) }),
+    };
+    subject.kept = { ...timed, atMonotonicMs: clock.monotonicMs() };
+    return timed;
+  }
+
+  async #execute({ command, server }: Subject): Promise<HelperAnswer> {
+    const path = await this.#find(command);
     if (path === undefined) {
-      answer = {
-        kind: "failed",
-        reason: "helper-missing",
-        detail: `${command} is not on the PATH`,
-      };
-    } else {
-      const result = await processRunner.run({
+      return { kind: "failed", reason: "helper-missing", detail: "it is not on the PATH" };
+    }
+    return readHelperAnswer(
+      await this.#options.processRunner.run({
         path,
         args: ["get"],
         env: {},
         stdin: server,
-        timeoutMs,
+        timeoutMs: this.#options.timeoutMs,
         maxStdoutBytes: MAX_STDOUT_BYTES,
-      }, { signal: this.#stop.signal });
-      answer = readAnswer(result, clock.wallMs());
-      observer.notify({
-        kind: "plugin-executed",
-        provider: "docker",
-        plugin: command,
-        result: executionResult(answer),
-        durationMs: clock.monotonicMs() - startedMs,
-        ...(answer.kind === "failed" && { detail: answer.detail }),
-      });
-    }
-    const failures = answer.kind === "failed" ? (this.#kept.get(key)?.failures ?? 0) + 1 : 0;
-    this.#kept.set(key, { answer, atMs: clock.wallMs(), failures });
-    return answer;
+      }, { signal: this.#stop.signal }),
+    );
   }
 
   async #find(command: string): Promise<string | undefined> {
     for (const folder of this.#options.searchPath.split(":")) {
-      if (folder === "") continue;
+      if (!isAbsolute(folder)) continue;
       const path = join(folder, command);
       const stat = await this.#options.files.stat(path).catch(() => undefined);
       if (stat?.kind === "file" && (stat.mode & 0o111) !== 0) return path;
@@ -163,45 +220,4 @@ function executionResult(answer: HelperAnswer): ExecutionResult {
   if (answer.kind === "found") return "success";
   if (answer.kind === "none") return "none";
   return answer.reason === "helper-timeout" ? "timeout" : "failure";
-}
-
-/** A helper's stdout may hold the secret, and so may its complaints: neither is ever quoted. */
-function readAnswer(result: ProcessResult, nowMs: number): HelperAnswer {
-  const failed = (reason: ReasonCode, detail: string) =>
-    ({ kind: "failed", reason, detail }) as const;
-  switch (result.kind) {
-    case "not-started":
-      return failed("helper-missing", `it could not be started: ${result.reason}`);
-    case "timed-out":
-      return failed("helper-timeout", "it did not end in time and was stopped");
-    case "too-much-output":
-      return failed("helper-invalid-response", "it printed more than the limit");
-    case "exited":
-      break;
-  }
-  if (result.code !== 0) {
-    const said = result.stdout.trim();
-    return said.endsWith(NOT_FOUND)
-      ? { kind: "none", reason: "helper-not-found" }
-      : failed("helper-failed", `it exited with code ${result.code}`);
-  }
-  let body: unknown;
-  try {
-    body = JSON.parse(result.stdout);
-  } catch {
-    return failed("helper-invalid-response", "it did not print JSON");
-  }
-  const username = isFields(body) ? body["Username"] : undefined;
-  const secret = isFields(body) ? body["Secret"] : undefined;
-  if (typeof username !== "string" || typeof secret !== "string") {
-    return failed("helper-invalid-response", "it printed no Username and Secret");
-  }
-  if (secret === "") {
-    return { kind: "none", reason: username === "" ? "anonymous-entry" : "incomplete-entry" };
-  }
-  const credential: Credential | undefined = username === "<token>"
-    ? { kind: "identity-token", username: "", token: new Secret(secret) }
-    : credentialFromPair(username, secret);
-  if (credential === undefined) return { kind: "none", reason: "anonymous-entry" };
-  return { kind: "found", credential, fetchedAtMs: nowMs };
 }

@@ -1,5 +1,5 @@
 import { AgentError, type Credential, credentialFromPair, Secret } from "../model/mod.ts";
-import { type Fields, goField, isFields } from "./go_json.ts";
+import { type Fields, firstJsonValue, goField, isFields } from "./go_json.ts";
 
 /** One entry of `auths`, decoded. */
 export interface DockerAuth {
@@ -7,6 +7,8 @@ export interface DockerAuth {
   readonly password: Secret;
   readonly identityToken: Secret;
   readonly registryToken: Secret;
+  /** Its `auth` is no UTF-8 text: docker would send bytes that we cannot keep. */
+  readonly undecodable?: boolean;
 }
 
 /** A docker configuration, as far as credentials go. */
@@ -24,15 +26,16 @@ function invalid(what: string): AgentError {
 }
 
 /**
- * Reads a docker `config.json` by the rules of docker/cli (`cli/config/configfile/file.go`): one
- * entry that does not decode makes the whole file unusable.
+ * Reads a docker `config.json` by the rules of docker/cli (`cli/config/configfile/file.go`,
+ * `LoadFromReader`): one entry that does not decode makes the whole file unusable, an empty file
+ * and what follows the JSON object do not.
  *
  * @throws {AgentError} `invalid-config`; the message names the key, never a value.
  */
 export function parseDockerConfig(text: string): DockerConfig {
   let file: unknown;
   try {
-    file = JSON.parse(text);
+    file = firstJsonValue(text) ?? {};
   } catch {
     throw invalid("it is not JSON (half-written, perhaps)");
   }
@@ -44,8 +47,10 @@ export function parseDockerConfig(text: string): DockerConfig {
   }
   const credHelpers = new Map<string, string>();
   for (const [key, name] of Object.entries(objectField(file, "credHelpers"))) {
-    if (typeof name !== "string") throw invalid(`credHelpers.${key} is not a string`);
-    credHelpers.set(key, name);
+    if (name !== null && typeof name !== "string") {
+      throw invalid(`credHelpers.${key} is not a string`);
+    }
+    credHelpers.set(key, name ?? "");
   }
   return { auths, credHelpers, credsStore: stringField(file, "credsStore", "credsStore") };
 }
@@ -69,27 +74,34 @@ function readAuth(key: string, entry: Fields): DockerAuth {
     ? { username: field("username"), password: field("password") }
     : decodeAuth(key, encoded);
   return {
-    username: pair.username,
+    ...pair,
     password: new Secret(pair.password),
     identityToken: new Secret(field("identitytoken")),
     registryToken: new Secret(field("registrytoken")),
   };
 }
 
-/** Split at the first colon; docker cuts trailing NULs off the password. */
+/** Split at the first colon; docker trims NULs off the password. */
 function decodeAuth(key: string, encoded: string) {
-  let pair: string;
-  try {
-    pair = new TextDecoder().decode(
-      Uint8Array.fromBase64(encoded, { lastChunkHandling: "strict" }),
-    );
-  } catch {
+  // As Go's base64: line breaks are skipped, padding is wanted, spare bits are not looked at.
+  const packed = encoded.replace(/[\r\n]/g, "");
+  if (packed.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(packed)) {
     throw invalid(`auths.${key}.auth is not base64`);
   }
+  const bytes = Uint8Array.fromBase64(packed);
+  let undecodable = false;
+  try {
+    new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    undecodable = true;
+  }
+  const pair = new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
   const colon = pair.indexOf(":");
   if (colon < 0) throw invalid(`auths.${key}.auth has no colon`);
-  // deno-lint-ignore no-control-regex
-  return { username: pair.slice(0, colon), password: pair.slice(colon + 1).replace(/\0+$/, "") };
+  if (colon === 0) throw invalid(`auths.${key}.auth has no user name`);
+  const username = pair.slice(0, colon);
+  const password = pair.slice(colon + 1).replace(/^\0+|\0+$/g, "");
+  return { username, password, ...(undecodable && { undecodable }) };
 }
 
 /** The name under which docker keeps a registry. */
@@ -115,6 +127,13 @@ export function findAuth(
   return undefined;
 }
 
+/** The keys that look like Docker Hub's and are none that docker reads. */
+export function mistakenHubKeys({ auths }: DockerConfig): readonly string[] {
+  return [...auths.keys()].sort().filter((key) =>
+    key !== DOCKER_HUB_KEY && /^(?:(?:index|registry-1)\.)?docker\.io$/.test(hostOf(key))
+  );
+}
+
 function hostOf(key: string): string {
   const bare = key.replace(/^https?:\/\//, "");
   const slash = bare.indexOf("/");
@@ -128,6 +147,7 @@ export function helperFor(config: DockerConfig, registry: string): string {
 
 /** The credentials that an entry holds, the one that nydusd can use first. */
 export function credentialsOf(auth: DockerAuth): readonly Credential[] {
+  if (auth.undecodable) return [];
   const credentials: Credential[] = [];
   const pair = credentialFromPair(auth.username, auth.password.reveal());
   if (pair !== undefined) credentials.push(pair);

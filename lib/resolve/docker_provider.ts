@@ -1,4 +1,5 @@
 import {
+  type CallOptions,
   type Candidate,
   type Clock,
   type Credential,
@@ -6,22 +7,24 @@ import {
   type CredentialRequest,
   type FileSystem,
   hardExpiryOf,
-  messageOf,
   type ProviderNote,
   type ProviderOutcome,
   type ReasonCode,
 } from "../model/mod.ts";
-import type { CredentialHelpers } from "./credential_helper.ts";
+import { abortable } from "./abortable.ts";
+import type { CredentialHelpers, TimedAnswer } from "./credential_helper.ts";
 import {
   credentialsOf,
+  DOCKER_HUB_KEY,
   type DockerConfig,
   dockerServer,
   findAuth,
   helperFor,
-  parseDockerConfig,
+  mistakenHubKeys,
 } from "./docker_config.ts";
+import { DockerFile } from "./docker_file.ts";
 
-/** What the docker provider reads. */
+/** What the docker provider reads and asks. */
 export interface DockerProviderOptions {
   readonly configPath: string;
   readonly files: FileSystem;
@@ -29,162 +32,167 @@ export interface DockerProviderOptions {
   readonly helpers: CredentialHelpers;
 }
 
-/** A configuration that was read whole, and when. */
-interface Good {
+/** A configuration that was read, and where and when. */
+interface Source {
+  readonly path: string;
   readonly config: DockerConfig;
-  readonly atMs: number;
+  readonly readAtMs: number;
 }
 
-/** How the last look at the file went. */
-type LastRead =
-  | { readonly kind: "read" }
-  | { readonly kind: "absent" }
-  | { readonly kind: "failed"; readonly reason: ReasonCode; readonly detail: string };
-
-/** Looks at the file caused by questions keep this distance; its watch causes others. */
-const LOOK_EVERY_MS = 200;
-
 /**
- * Docker's `config.json` and the credential helpers that it names. The file is parsed when it has
- * changed; one that is caught half-written leaves the last good reading in force.
+ * Docker's `config.json` and the credential helpers that it names: the registry's own helper, else
+ * the store for all, and `auths` where there is no helper or where it has nothing.
  */
 export class DockerProvider implements CredentialProvider {
   readonly name = "docker";
   readonly renewable = true;
   readonly #options: DockerProviderOptions;
-  #good: Good | undefined;
-  #last: LastRead = { kind: "absent" };
-  #stamp: string | undefined;
-  #lookedAtMs = -Infinity;
-  #looking: Promise<void> | undefined;
+  readonly #file: DockerFile;
 
   constructor(options: DockerProviderOptions) {
+    const { configPath: path, files, clock } = options;
     this.#options = options;
+    this.#file = new DockerFile({ path, files, clock });
   }
 
-  /** Looks at the file at the next question, however soon that is. */
+  /** Reads the file at the next question, even if it looks the same. */
   doubt(): void {
-    this.#lookedAtMs = -Infinity;
+    this.#file.doubt();
   }
 
-  async provide(request: CredentialRequest): Promise<ProviderOutcome> {
-    await this.#look();
-    const { configPath } = this.#options;
+  async provide(
+    request: CredentialRequest,
+    { signal }: CallOptions = {},
+  ): Promise<ProviderOutcome> {
+    return await abortable(this.#provide(request), signal);
+  }
+
+  async #provide(request: CredentialRequest): Promise<ProviderOutcome> {
+    const { configPath: path } = this.#options;
+    const { good, trouble } = await this.#file.look();
     const notes: ProviderNote[] = [];
-    if (this.#last.kind === "failed") {
-      const { reason, detail } = this.#last;
-      if (this.#good === undefined) return { kind: "failed", reason, detail, notes };
-      notes.push({ subject: configPath, reason, detail: `${detail}; the last good one is used` });
+    if (trouble !== undefined) {
+      const { reason, detail } = trouble;
+      if (good === undefined) return { kind: "failed", reason, detail, notes };
+      notes.push({ subject: path, reason, detail: `${detail}; the last good one is used` });
     }
-    if (this.#good === undefined) return { kind: "none", reason: "no-config-file", notes };
-    const { config, atMs } = this.#good;
-    const { registry } = request.image;
-    const helper = helperFor(config, registry);
-    if (helper !== "") return await this.#askHelper(helper, request, notes);
-    const entry = findAuth(config, registry);
-    if (entry === undefined) {
-      if (registry === "docker.io" && config.auths.has("docker.io")) {
-        const detail = `docker reads Docker Hub's entry under ${dockerServer(registry)} alone`;
-        notes.push({ subject: "auths.docker.io", reason: "no-entry-for-registry", detail });
-      }
-      return { kind: "none", reason: "no-entry-for-registry", notes };
-    }
-    const [first, ...rest] = credentialsOf(entry.auth).map((credential) =>
-      this.#candidate(credential, `${configPath}, auths entry ${entry.key}`, entry.key, atMs)
-    );
-    if (first === undefined) {
-      const reason = entry.auth.username === "" ? "anonymous-entry" : "incomplete-entry";
-      return { kind: "none", reason, notes };
-    }
-    return { kind: "found", reason: "found", candidates: [first, ...rest], notes };
+    if (good === undefined) return { kind: "none", reason: "no-config-file", notes };
+    const source = { path, ...good };
+    const helper = helperFor(source.config, request.image.registry);
+    if (helper === "") return fromAuths(source, request, notes);
+    const asked = await this.#askHelper(helper, request, notes);
+    if (asked.kind !== "none") return asked;
+    // Someone who logged in before there was a helper still has an entry in the file.
+    const fallback = fromAuths(source, request, asked.notes);
+    return fallback.kind === "none" ? { ...asked, notes: fallback.notes } : fallback;
   }
 
   async #askHelper(
     name: string,
     request: CredentialRequest,
-    notes: ProviderNote[],
+    notes: readonly ProviderNote[],
   ): Promise<ProviderOutcome> {
     const server = dockerServer(request.image.registry);
     const answer = await this.#options.helpers.get(name, server, request);
     const subject = `docker-credential-${name}`;
     switch (answer.kind) {
-      case "none":
-        return { ...answer, notes: [...notes, { subject, reason: answer.reason }] };
+      case "none": {
+        const { kind, reason } = answer;
+        return { kind, reason, notes: [...notes, { subject, reason }] };
+      }
       case "failed": {
-        const { reason, detail } = answer;
+        const { kind, reason, detail, retryAtMs } = answer;
         return {
-          ...answer,
+          kind,
+          reason,
           detail: `${subject}: ${detail}`,
           notes: [...notes, { subject, reason, detail }],
+          ...(retryAtMs !== undefined && { retryAtMs }),
         };
       }
-      case "found": {
-        const origin = `${subject} for ${server}`;
-        const { watched: _, ...candidate } = this.#candidate(
-          answer.credential,
-          origin,
-          server,
-          answer.fetchedAtMs,
-        );
-        return {
-          kind: "found",
-          reason: "found",
-          candidates: [{ ...candidate, plugin: subject, watched: false }],
-          notes: [...notes, { subject, reason: "found" }],
-        };
-      }
+      case "found":
+        return helperFound(answer, subject, server, notes);
+      default:
+        return answer satisfies never;
     }
   }
+}
 
-  #candidate(
-    credential: Credential,
-    origin: string,
-    pattern: string,
-    fetchedAtMs: number,
-  ): Candidate {
-    const { expiresAtMs } = hardExpiryOf(credential, fetchedAtMs);
-    return {
-      credential,
-      origin,
-      pattern,
-      fetchedAtMs,
-      watched: true,
-      ...(expiresAtMs !== undefined && { hardExpiresAtMs: expiresAtMs }),
-    };
-  }
+const HELPER_REASONS = {
+  executed: "found",
+  shared: "shared-execution",
+  kept: "found-in-cache",
+} as const satisfies Record<TimedAnswer["source"], ReasonCode>;
 
-  /** One look serves every question that comes while it is under way, unless a change came since. */
-  async #look(): Promise<void> {
-    while (this.#looking !== undefined) await this.#looking;
-    const nowMs = this.#options.clock.monotonicMs();
-    if (nowMs - this.#lookedAtMs < LOOK_EVERY_MS) return;
-    this.#lookedAtMs = nowMs;
-    this.#looking = this.#read().finally(() => this.#looking = undefined);
-    await this.#looking;
-  }
+function helperFound(
+  answer: TimedAnswer & { readonly kind: "found" },
+  plugin: string,
+  server: string,
+  notes: readonly ProviderNote[],
+): ProviderOutcome {
+  const { credential, fetchedAtMs, hardExpiresAtMs, warning } = answer;
+  const reason = HELPER_REASONS[answer.source];
+  const candidate: Candidate = {
+    credential,
+    origin: `${plugin} for ${server}`,
+    pattern: server,
+    plugin,
+    fetchedAtMs,
+    watched: false,
+    ...(hardExpiresAtMs !== undefined && { hardExpiresAtMs }),
+  };
+  const note = { subject: plugin, reason, ...(warning !== undefined && { detail: warning }) };
+  return { kind: "found", reason, candidates: [candidate], notes: [...notes, note] };
+}
 
-  async #read(): Promise<void> {
-    const { configPath, files, clock } = this.#options;
-    try {
-      const stat = await files.stat(configPath);
-      if (stat !== undefined && stat.stamp === this.#stamp) return;
-      const text = stat === undefined ? undefined : await files.readText(configPath);
-      this.#stamp = stat?.stamp;
-      if (text === undefined) {
-        this.#last = { kind: "absent" };
-        this.#good = undefined;
-        return;
-      }
-      // A file that was just emptied is about to be written; docker writes `{}` when it means nothing.
-      if (text.trim() === "" && this.#good !== undefined) throw new Error("the file is empty");
-      this.#good = {
-        config: parseDockerConfig(text.trim() === "" ? "{}" : text),
-        atMs: clock.wallMs(),
-      };
-      this.#last = { kind: "read" };
-    } catch (error) {
-      const reason = this.#stamp === undefined ? "unreadable" : "invalid-config";
-      this.#last = { kind: "failed", reason, detail: `${configPath}: ${messageOf(error)}` };
-    }
+function fromAuths(
+  { path, config, readAtMs }: Source,
+  { image }: CredentialRequest,
+  before: readonly ProviderNote[],
+): ProviderOutcome {
+  const entry = findAuth(config, image.registry);
+  if (entry === undefined) {
+    const reason = "no-entry-for-registry";
+    const mistaken = image.registry === "docker.io" ? mistakenHubKeys(config) : [];
+    const detail = `docker keeps Docker Hub under ${DOCKER_HUB_KEY} and reads no other key`;
+    const notes = mistaken.map((key) => ({ subject: `auths.${key}`, reason, detail }) as const);
+    return { kind: "none", reason, notes: [...before, ...notes] };
   }
+  const { key, auth } = entry;
+  const subject = `auths.${key}`;
+  if (auth.undecodable) {
+    const detail = `${path}: ${subject}.auth is not UTF-8 text`;
+    const reason = "invalid-entry";
+    return { kind: "failed", reason, detail, notes: [...before, { subject, reason, detail }] };
+  }
+  const notes = [...before];
+  const [first, ...rest] = credentialsOf(auth).map((credential) => {
+    const life = hardExpiryOf(credential, readAtMs);
+    if (life.warning !== undefined) notes.push({ subject, reason: "found", detail: life.warning });
+    return authCandidate(credential, { path, key, readAtMs }, life.expiresAtMs);
+  });
+  if (first === undefined) {
+    const reason = auth.username === "" ? "anonymous-entry" : "incomplete-entry";
+    return { kind: "none", reason, notes: [...notes, { subject, reason }] };
+  }
+  return { kind: "found", reason: "found", candidates: [first, ...rest], notes };
+}
+
+function authCandidate(
+  credential: Credential,
+  { path, key, readAtMs }: {
+    readonly path: string;
+    readonly key: string;
+    readonly readAtMs: number;
+  },
+  hardExpiresAtMs: number | undefined,
+): Candidate {
+  return {
+    credential,
+    origin: `${path}, auths entry ${key}`,
+    pattern: key,
+    fetchedAtMs: readAtMs,
+    watched: true,
+    ...(hardExpiresAtMs !== undefined && { hardExpiresAtMs }),
+  };
 }

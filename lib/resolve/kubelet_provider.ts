@@ -9,7 +9,7 @@ import {
   type FileSystem,
   formatProblem,
   Gate,
-  messageOf,
+  type ImageTarget,
   parseImageTarget,
   type ProviderNote,
   type ProviderOutcome,
@@ -18,7 +18,7 @@ import {
 import { Plugin, type PluginAnswer, type PluginEnvironment } from "./plugin.ts";
 import { matchEntry } from "./plugin_cache.ts";
 import { type PluginDefinition, readProviderConfig } from "./provider_config.ts";
-import type { ImageTarget } from "../model/mod.ts";
+import { abortable } from "./abortable.ts";
 
 /** What the kubelet provider reads and runs. */
 export interface KubeletProviderOptions extends Omit<PluginEnvironment, "gate" | "signal"> {
@@ -34,11 +34,17 @@ export type ReloadOutcome =
   | { readonly kind: "loaded"; readonly warnings: readonly ConfigProblem[] }
   | { readonly kind: "refused"; readonly problems: readonly ConfigProblem[] };
 
+/** What is wrong with the configuration file as it is now. */
+interface Trouble {
+  readonly reason: "unreadable" | "no-config-file" | "invalid-config";
+  readonly detail: string;
+}
+
 /** What one plugin contributes to an outcome. */
 interface Contribution {
   readonly note: ProviderNote;
   readonly candidates: readonly Candidate[];
-  readonly failed?: { readonly retryAtMs?: number };
+  readonly failed?: { readonly detail: string; readonly retryAtMs?: number };
 }
 
 /** The kubelet's exec plugins, asked side by side; the most specific pattern wins. */
@@ -50,7 +56,8 @@ export class KubeletProvider implements CredentialProvider {
   readonly #stop = new AbortController();
   #plugins: readonly Plugin[] = [];
   #stamp: string | undefined;
-  #refused: readonly ConfigProblem[] = [];
+  #trouble: Trouble | undefined;
+  #reloading: Promise<unknown> | undefined;
 
   constructor(options: KubeletProviderOptions) {
     this.#options = options;
@@ -63,48 +70,41 @@ export class KubeletProvider implements CredentialProvider {
    * the plugins that are there go on; a plugin whose definition stays keeps what it knows.
    */
   async reload(): Promise<ReloadOutcome> {
-    const { configPath, files } = this.#options;
-    let text: string | undefined;
-    try {
-      const stat = await files.stat(configPath);
-      if (stat !== undefined && stat.stamp === this.#stamp) return { kind: "unchanged" };
-      text = await files.readText(configPath);
-      this.#stamp = stat?.stamp;
-    } catch (error) {
-      return this.#refuse([problem(configPath, messageOf(error), "make it readable")]);
-    }
-    if (text === undefined) {
-      this.#stamp = undefined;
-      return this.#refuse([
-        problem(configPath, "there is no such file", "write it, or mend its path"),
-      ]);
-    }
-    const reading = readProviderConfig(text, configPath);
-    if (reading.problems.length > 0) return this.#refuse(reading.problems);
-    this.#refused = [];
-    this.#plugins = reading.plugins.map((definition) => this.#plugin(definition));
-    return { kind: "loaded", warnings: reading.warnings };
+    const reload = (this.#reloading ?? Promise.resolve()).then(() => this.#reload());
+    this.#reloading = reload;
+    return await reload;
   }
 
-  async provide(request: CredentialRequest, _options?: CallOptions): Promise<ProviderOutcome> {
-    if (this.#plugins.length === 0 && this.#refused.length > 0) {
-      const detail = this.#refused.map(formatProblem).join("; ");
-      return { kind: "failed", reason: "invalid-config", detail, notes: [] };
+  async provide(
+    request: CredentialRequest,
+    { signal }: CallOptions = {},
+  ): Promise<ProviderOutcome> {
+    return await abortable(this.#provide(request), signal);
+  }
+
+  async #provide(request: CredentialRequest): Promise<ProviderOutcome> {
+    await (this.#reloading ?? this.reload());
+    const notes: ProviderNote[] = [];
+    if (this.#trouble !== undefined) {
+      const { reason, detail } = this.#trouble;
+      if (this.#plugins.length === 0) {
+        return reason === "no-config-file"
+          ? { kind: "none", reason, notes }
+          : { kind: "failed", reason, detail, notes };
+      }
+      const subject = this.#options.configPath;
+      notes.push({ subject, reason, detail: `${detail}; the last good one is used` });
     }
-    let target: ImageTarget;
-    try {
-      target = parseImageTarget(request.image.text);
-    } catch (error) {
-      if (!(error instanceof AgentError)) throw error;
-      return { kind: "failed", reason: "invalid-entry", detail: error.message, notes: [] };
-    }
-    const matching = this.#plugins.filter((plugin) => plugin.matches(target));
+    const target = targetOf(request);
+    const plugins = this.#plugins;
     const asked = await Promise.all(
-      matching.map(async (plugin) =>
-        contribution(plugin, await plugin.ask(request, target), target)
+      plugins.map(async (plugin) =>
+        target === undefined || !plugin.matches(target)
+          ? notMatched(plugin)
+          : contribution(plugin, await plugin.ask(request, target), target)
       ),
     );
-    return combine(asked, this.#notMatching(matching));
+    return combine(asked, notes);
   }
 
   /** Ends every plugin that still runs. */
@@ -118,21 +118,51 @@ export class KubeletProvider implements CredentialProvider {
       new Plugin(definition, this.#environment);
   }
 
-  #refuse(problems: readonly ConfigProblem[]): ReloadOutcome {
-    this.#refused = problems;
-    return { kind: "refused", problems };
+  async #reload(): Promise<ReloadOutcome> {
+    const { configPath, files } = this.#options;
+    let text: string | undefined;
+    try {
+      const stat = await files.stat(configPath);
+      if (stat !== undefined && stat.stamp === this.#stamp) return { kind: "unchanged" };
+      text = await files.readText(configPath);
+      this.#stamp = stat?.stamp;
+    } catch (error) {
+      this.#stamp = undefined;
+      const what = error instanceof AgentError ? error.message : "it cannot be read";
+      return this.#refuse("unreadable", [problem(configPath, what, "make it readable")]);
+    }
+    if (text === undefined) {
+      this.#stamp = undefined;
+      const missing = problem(configPath, "there is no such file", "write it, or mend its path");
+      return this.#refuse("no-config-file", [missing]);
+    }
+    const { problems, plugins, warnings } = readProviderConfig(text, configPath);
+    if (problems.length > 0) return this.#refuse("invalid-config", problems);
+    this.#trouble = undefined;
+    this.#plugins = plugins.map((definition) => this.#plugin(definition));
+    return { kind: "loaded", warnings };
   }
 
-  #notMatching(matching: readonly Plugin[]): ProviderNote[] {
-    return this.#plugins.filter((plugin) => !matching.includes(plugin)).map(({ definition }) => ({
-      subject: definition.name,
-      reason: "plugin-not-matched",
-    }));
+  #refuse(reason: Trouble["reason"], problems: readonly ConfigProblem[]): ReloadOutcome {
+    this.#trouble = { reason, detail: problems.map(formatProblem).join("; ") };
+    return { kind: "refused", problems };
+  }
+}
+
+function targetOf({ image }: CredentialRequest): ImageTarget | undefined {
+  try {
+    return parseImageTarget(image.text);
+  } catch {
+    return undefined; // what does not parse matches no pattern
   }
 }
 
 function problem(file: string, what: string, mend: string): ConfigProblem {
   return { file, place: "", problem: what, mend };
+}
+
+function notMatched({ definition }: Plugin): Contribution {
+  return { note: { subject: definition.name, reason: "plugin-not-matched" }, candidates: [] };
 }
 
 function contribution(plugin: Plugin, answer: PluginAnswer, target: ImageTarget): Contribution {
@@ -142,11 +172,13 @@ function contribution(plugin: Plugin, answer: PluginAnswer, target: ImageTarget)
     return {
       note: { subject, reason, detail },
       candidates: [],
-      failed: retryAtMs === undefined ? {} : { retryAtMs },
+      failed: { detail, ...(retryAtMs !== undefined && { retryAtMs }) },
     };
   }
   const { candidates, anonymous } = matchEntry(answer.entry, target);
-  return { note: { subject, reason: reasonOf(answer, candidates, anonymous) }, candidates };
+  const reason = reasonOf(answer, candidates, anonymous);
+  const detail = answer.warnings.join("; ");
+  return { note: { subject, reason, ...(detail !== "" && { detail }) }, candidates };
 }
 
 function reasonOf(
@@ -159,30 +191,30 @@ function reasonOf(
   return anonymous ?? "no-pattern-matched";
 }
 
-/** The most specific pattern first; among equals the plugin that the configuration names earlier. */
+/** The most specific pattern first; among equals the plugin that is configured earlier. */
 function combine(
   asked: readonly Contribution[],
-  others: readonly ProviderNote[],
+  before: readonly ProviderNote[],
 ): ProviderOutcome {
-  const notes = [...asked.map(({ note }) => note), ...others];
+  const notes = [...before, ...asked.map(({ note }) => note)];
   const [best, ...rest] = asked.flatMap(({ candidates }) => candidates)
     .sort((a, b) => comparePatterns(a.pattern ?? "", b.pattern ?? ""));
   if (best !== undefined) {
-    const reason = notes.find(({ subject }) => subject === best.plugin)?.reason ?? "found";
+    const reason = asked.find(({ note }) => note.subject === best.plugin)?.note.reason ?? "found";
     return { kind: "found", reason, candidates: [best, ...rest], notes };
   }
-  const failed = asked.filter((each) => each.failed !== undefined);
-  const [first] = failed;
+  const failures = asked.flatMap(({ failed, note }) => failed ? [{ ...failed, note }] : []);
+  const [first] = failures;
   if (first !== undefined) {
-    const retries = failed.flatMap(({ failed }) => failed?.retryAtMs ?? []);
+    const retries = failures.flatMap(({ retryAtMs }) => retryAtMs ?? []);
     return {
       kind: "failed",
       reason: first.note.reason,
-      detail: first.note.detail ?? "",
+      detail: first.detail,
       notes,
       ...(retries.length > 0 && { retryAtMs: Math.min(...retries) }),
     };
   }
-  const reason = asked[0]?.note.reason ?? "plugin-not-matched";
-  return { kind: "none", reason, notes };
+  const answered = asked.find(({ note }) => note.reason !== "plugin-not-matched");
+  return { kind: "none", reason: answered?.note.reason ?? "plugin-not-matched", notes };
 }

@@ -17,7 +17,7 @@ export { type PluginReading, readPluginResponse } from "./plugin_response.ts";
 export { type PluginDefinition, readProviderConfig } from "./provider_config.ts";
 export {
   criProvider,
+  type CriPulls,
   disabledProvider,
   labelsProvider,
-  type SeenPulls,
 } from "./simple_providers.ts";

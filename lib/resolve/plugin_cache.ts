@@ -1,10 +1,12 @@
 import {
   type Candidate,
+  comparePatterns,
   hardExpiryOf,
   ImagePattern,
   type ImageReference,
   type ImageTarget,
 } from "../model/mod.ts";
+import { ROUND_MS } from "./freshness.ts";
 import type { CacheKeyType, PluginResponse } from "./plugin_response.ts";
 
 /** A pattern of an answer, compiled, with what it gives. */
@@ -15,25 +17,36 @@ interface CachedAuth {
   readonly username: string;
 }
 
-/** One answer of one plugin, and the scope that it holds for. */
+/** One answer of one plugin. */
 export interface PluginEntry {
+  /** The execution that gave it: later ones have higher numbers. */
+  readonly execution: number;
+  /** Wall and monotonic time at which the plugin was asked. */
   readonly fetchedAtMs: number;
-  /** Until when it is handed out without asking again. */
-  readonly servesUntilMs: number;
+  readonly fetchedAtMonotonicMs: number;
+  /** How long it is handed out without asking again. */
+  readonly servesMs: number;
+  /** What the request wanted that caused the execution. */
+  readonly wantedUntilMs?: number;
   /** Undefined: the plugin has nothing for this scope. */
   readonly auths?: readonly CachedAuth[];
 }
 
+/** When an answer was asked for, and why. */
+export type PluginAsking = Pick<
+  PluginEntry,
+  "execution" | "fetchedAtMs" | "fetchedAtMonotonicMs" | "wantedUntilMs"
+>;
+
 /** What an entry gives for an image. */
 export interface PluginMatch {
+  /** Most specific pattern first. */
   readonly candidates: readonly Candidate[];
   /** Whether a pattern matched that gave no credential. */
   readonly anonymous: "anonymous-entry" | "incomplete-entry" | undefined;
 }
 
-/** An answer that says "do not cache" (or next to it) still serves the callers of one round. */
-export const ROUND_MS = 10_000;
-/** A soft life below this is no hint when to ask again. */
+/** A soft life below this means "do not cache": it is no hint when to ask again. */
 const SOFT_LIFE_FLOOR_MS = 1_000;
 const MAX_ENTRIES = 4_096;
 
@@ -51,7 +64,8 @@ export function scopeKey(type: CacheKeyType, image: ImageReference): string {
 
 /**
  * One plugin's answers, by scope: no other plugin's answer can take their place. A look-up costs
- * three reads of a map, whatever the number of entries.
+ * three reads of a map, whatever the number of entries; what has expired is replaced, or makes room
+ * when there are too many.
  */
 export class PluginCache {
   readonly #entries = new Map<string, PluginEntry>();
@@ -74,35 +88,54 @@ export class PluginCache {
   }
 }
 
-/** An entry for an answer that came at `nowMs`. Patterns that do not parse match nothing. */
-export function entryOf(plugin: string, response: PluginResponse, nowMs: number): PluginEntry {
-  const { auth, cacheDurationMs } = response;
+/**
+ * An entry for an answer, and what is odd about the answer, in words that do not quote it. Patterns
+ * that do not parse match nothing.
+ */
+export function entryOf(
+  plugin: string,
+  { auth, cacheDurationMs }: PluginResponse,
+  asking: PluginAsking,
+): { readonly entry: PluginEntry; readonly warnings: readonly string[] } {
+  const warnings = new Set<string>();
+  const { fetchedAtMs } = asking;
   const cacheable = cacheDurationMs >= SOFT_LIFE_FLOOR_MS;
-  if (auth === undefined) return { fetchedAtMs: nowMs, servesUntilMs: nowMs + ROUND_MS };
-  const auths = auth.flatMap(({ pattern, username, credential }): CachedAuth[] => {
-    let compiled: ImagePattern;
-    try {
-      compiled = ImagePattern.parse(pattern);
-    } catch {
+  const servesMs = cacheable ? cacheDurationMs : ROUND_MS;
+  if (auth === undefined) return { entry: { ...asking, servesMs }, warnings: [] };
+  if (!cacheable) {
+    warnings.add(`its cacheDuration is below 1s: an answer serves the callers of ${ROUND_MS} ms`);
+  }
+  const auths = auth.flatMap(({ pattern: text, username, credential }): CachedAuth[] => {
+    const pattern = compiled(text);
+    if (pattern === undefined) {
+      warnings.add("a pattern in its answer does not parse and is skipped");
       return [];
     }
-    if (credential === undefined) return [{ pattern: compiled, username }];
-    const { expiresAtMs } = hardExpiryOf(credential, nowMs);
+    if (credential === undefined) return [{ pattern, username }];
+    const { expiresAtMs, warning } = hardExpiryOf(credential, fetchedAtMs);
+    if (warning !== undefined) warnings.add(warning);
     const candidate: Candidate = {
       credential,
       origin: `plugin ${plugin}`,
       plugin,
-      pattern,
-      fetchedAtMs: nowMs,
+      pattern: text,
+      fetchedAtMs,
       watched: false,
-      ...(cacheable && { softExpiresAtMs: nowMs + cacheDurationMs }),
+      ...(cacheable && { softExpiresAtMs: fetchedAtMs + cacheDurationMs }),
       ...(expiresAtMs !== undefined && { hardExpiresAtMs: expiresAtMs }),
     };
-    return [{ pattern: compiled, username, candidate }];
+    return [{ pattern, username, candidate }];
   });
-  const givesNothing = auths.every(({ candidate }) => candidate === undefined);
-  const servesMs = cacheable && !givesNothing ? cacheDurationMs : ROUND_MS;
-  return { fetchedAtMs: nowMs, servesUntilMs: nowMs + servesMs, auths };
+  auths.sort((a, b) => comparePatterns(a.pattern.text, b.pattern.text));
+  return { entry: { ...asking, servesMs, auths }, warnings: [...warnings] };
+}
+
+function compiled(pattern: string): ImagePattern | undefined {
+  try {
+    return ImagePattern.parse(pattern);
+  } catch {
+    return undefined;
+  }
 }
 
 /** What an entry gives for an image. */

@@ -1,6 +1,6 @@
-import { parseAllDocuments } from "yaml";
 import { type ConfigProblem, ImagePattern, messageOf, parseDurationMs } from "../model/mod.ts";
 import { type Fields, goField, isFields, unknownFields } from "./go_json.ts";
+import { goString, readGoYaml } from "./go_yaml.ts";
 
 /** One exec plugin, as the `CredentialProviderConfig` defines it. */
 export interface PluginDefinition {
@@ -9,6 +9,8 @@ export interface PluginDefinition {
   readonly defaultCacheDurationMs: number;
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
+  /** As it stands in the file (KEP-4412); not acted upon yet. */
+  readonly tokenAttributes?: Fields;
 }
 
 /** A configuration read, or every reason why it cannot be used. */
@@ -74,19 +76,9 @@ class Reader {
   }
 
   #parse(text: string): unknown {
-    try {
-      const [document] = parseAllDocuments(text, { uniqueKeys: false, logLevel: "silent" });
-      if (document === undefined || !("errors" in document)) return {};
-      const [error] = document.errors;
-      if (error === undefined) return document.toJS({ maxAliasCount: 100 });
-      const at = error.linePos?.[0];
-      const place = at === undefined ? "" : `line ${at.line}, column ${at.col}`;
-      // The parser's message quotes the text, which may hold an environment's secret.
-      this.#problem(place, `it is not YAML or JSON: ${error.code}`, "check the indentation there");
-    } catch (error) {
-      const what = error instanceof Error ? error.name : "unknown error";
-      this.#problem("", `it is not YAML or JSON: ${what}`, "check it with a YAML linter");
-    }
+    const reading = readGoYaml(text);
+    if (reading.kind === "ok") return reading.value ?? {};
+    this.#problem(reading.place, `it is not YAML or JSON: ${reading.detail}`, reading.mend);
     return undefined;
   }
 
@@ -116,7 +108,8 @@ class Reader {
         "remove it, or check its spelling",
       );
     }
-    if (goField(provider, "tokenAttributes") !== undefined) {
+    const tokenAttributes = goField(provider, "tokenAttributes");
+    if (tokenAttributes !== undefined) {
       const mend = "this plugin gets no service account token from us";
       this.#warn(`${place}.tokenAttributes`, "service account tokens are not supported yet", mend);
     }
@@ -126,6 +119,7 @@ class Reader {
       defaultCacheDurationMs: this.#duration(provider, `${place}.defaultCacheDuration`),
       args: this.#strings(provider, "args", `${place}.args`),
       env: this.#env(provider, `${place}.env`),
+      ...(isFields(tokenAttributes) && { tokenAttributes: plainJson(tokenAttributes) }),
     };
     this.#apiVersion(provider, `${place}.apiVersion`);
     return this.problems.length === before ? [definition] : [];
@@ -190,10 +184,12 @@ class Reader {
       this.#problem(place, "it is required", 'such as "12h", or "0s" for no caching');
       return 0;
     }
-    const text = this.#string(value, place);
-    if (typeof value !== "string") return 0;
+    if (typeof value !== "string") {
+      this.#problem(place, "it is not a string", 'write a duration in quotes, such as "12h"');
+      return 0;
+    }
     try {
-      const ms = parseDurationMs(text);
+      const ms = parseDurationMs(value);
       if (ms < 0) this.#problem(place, "it is negative", 'write "0s" or more');
       return ms;
     } catch (error) {
@@ -204,10 +200,10 @@ class Reader {
 
   #env(provider: Fields, place: string): Readonly<Record<string, string>> {
     const list = goField(provider, "env") ?? [];
-    const env: Record<string, string> = {};
+    const env = new Map<string, string>();
     if (!Array.isArray(list)) {
       this.#problem(place, "it is not a list", "write one `- name: …, value: …` a variable");
-      return env;
+      return {};
     }
     list.forEach((item: unknown, i) => {
       const at = `${place}[${i}]`;
@@ -217,12 +213,12 @@ class Reader {
       if (name === "") this.#problem(`${at}.name`, "the name is required", "name the variable");
       else if (/[=\0]/.test(name) || value.includes("\0")) {
         this.#problem(`${at}.name`, "it can be no variable", "use neither = nor NUL");
-      } else if (Object.hasOwn(env, name)) {
+      } else if (env.has(name)) {
         this.#problem(`${at}.name`, `the variable ${name} is there twice`, "set it once");
       }
-      env[name] = value;
+      env.set(name, value);
     });
-    return env;
+    return Object.fromEntries(env);
   }
 
   #strings(fields: Fields, name: string, place: string): readonly string[] {
@@ -237,9 +233,10 @@ class Reader {
   /** A string; null and nothing are empty, as in Go. The value itself is never quoted. */
   #string(value: unknown, place: string): string {
     if (value === undefined) return "";
-    if (typeof value === "string") return value;
-    const found = Array.isArray(value) ? "a list" : typeof value;
-    this.#problem(place, `it is ${found}, not a string`, "put it in quotes");
+    const text = goString(value);
+    if (text !== undefined) return text;
+    const found = Array.isArray(value) ? "a list" : "an object";
+    this.#problem(place, `it is ${found}, not a string`, "write a string");
     return "";
   }
 
@@ -250,4 +247,13 @@ class Reader {
   #warn(place: string, problem: string, mend: string): void {
     this.warnings.push({ file: this.#file, place, problem, mend });
   }
+}
+
+/** The same without integers that JSON cannot write. */
+function plainJson(fields: Fields): Fields {
+  const text = JSON.stringify(
+    fields,
+    (_, value) => typeof value === "bigint" ? Number(value) : value,
+  );
+  return JSON.parse(text) as Fields;
 }

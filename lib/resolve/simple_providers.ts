@@ -32,14 +32,14 @@ export function labelsProvider(clock: Clock): CredentialProvider {
 }
 
 /** Credentials that were seen in pulls, by normalized reference. */
-export interface SeenPulls {
+export interface CriPulls {
   lookup(
     image: ImageReference,
   ): { readonly credential: Credential; readonly seenAtMs: number } | undefined;
 }
 
 /** What the CRI tap saw in `PullImage` requests; without a tap it is not enabled. */
-export function criProvider(pulls: SeenPulls | undefined): CredentialProvider {
+export function criProvider(pulls: CriPulls | undefined): CredentialProvider {
   return {
     name: "cri",
     renewable: false,

@@ -1,4 +1,4 @@
-import { type Fault, serveConnection } from "./raw_http.ts";
+import { type Fault, FaultSwitch, serveConnection } from "./raw_http.ts";
 import { type SimMountSpec, SimNydusd, type SimNydusdSpec } from "./sim_nydusd.ts";
 
 /**
@@ -10,19 +10,20 @@ import { type SimMountSpec, SimNydusd, type SimNydusdSpec } from "./sim_nydusd.t
 export async function runSimDaemon(args: readonly string[]): Promise<number> {
   const [specPath] = args;
   if (specPath === undefined) return 2;
-  const spec: SimNydusdSpec = JSON.parse(Deno.readTextFileSync(specPath));
-  const nydusd = new SimNydusd(spec, Deno.readTextFileSync);
-  if (spec.version !== "2.4.0") setInterval(() => nydusd.poll(), spec.pollMs);
-  let fault: Fault = "none";
-  serveApi(spec.apiSocket, nydusd, () => fault);
-  serveControl(spec.controlSocket, nydusd, (next) => fault = next);
-  console.log("ready"); // deno-lint-ignore no-console
+  const spec: SimNydusdSpec = JSON.parse(await Deno.readTextFile(specPath));
+  const nydusd = new SimNydusd(spec);
+  for (const mount of spec.mounts) nydusd.mount(mount, await Deno.readTextFile(mount.configPath));
+  if (nydusd.polls) setInterval(() => nydusd.poll(), spec.pollMs);
+  const faults = new FaultSwitch();
+  serveApi(spec.apiSocket, nydusd, faults);
+  serveControl(spec.controlSocket, nydusd, faults);
+  await Deno.stdout.write(new TextEncoder().encode("ready\n"));
   for await (const _ of Deno.stdin.readable);
   Deno.exit(0);
 }
 
 /** All connections are served, one request after another, as by the one thread of the real one. */
-function serveApi(path: string, nydusd: SimNydusd, fault: () => Fault): void {
+function serveApi(path: string, nydusd: SimNydusd, faults: FaultSwitch): void {
   const listener = listen(path);
   let last: Promise<unknown> = Promise.resolve();
   const turn = <T>(work: () => Promise<T>): Promise<T> => {
@@ -30,34 +31,40 @@ function serveApi(path: string, nydusd: SimNydusd, fault: () => Fault): void {
     last = mine.catch(() => {});
     return mine;
   };
+  const served = { handle: nydusd.handle.bind(nydusd), faults, turn };
   void (async () => {
-    for await (const connection of listener) {
-      void serveConnection(connection, (request) => nydusd.handle(request), fault, turn);
-    }
+    for await (const connection of listener) void serveConnection(connection, served);
   })();
 }
 
 function listen(path: string): Deno.UnixListener {
-  try {
-    Deno.removeSync(path); // what a killed predecessor left
-  } catch {
-    // Nothing was there.
-  }
+  removeStale(path);
   return Deno.listen({ transport: "unix", path });
 }
 
-function serveControl(path: string, nydusd: SimNydusd, setFault: (fault: Fault) => void): void {
-  listen(path).close();
+/** Removes the socket file that a killed predecessor left. */
+function removeStale(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+function serveControl(path: string, nydusd: SimNydusd, faults: FaultSwitch): void {
+  removeStale(path);
   const handler = async (request: Request): Promise<Response> => {
     switch (new URL(request.url).pathname) {
       case "/read":
         return Response.json(await nydusd.readAll());
-      case "/fault":
-        setFault(await request.json());
+      case "/fault": {
+        const fault: Fault = await request.json();
+        faults.set(fault);
         return new Response();
+      }
       case "/mount": {
         const mount: SimMountSpec = await request.json();
-        nydusd.mount(mount, Deno.readTextFileSync(mount.configPath));
+        nydusd.mount(mount, await Deno.readTextFile(mount.configPath));
         return new Response();
       }
       case "/unmount":

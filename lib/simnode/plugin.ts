@@ -1,5 +1,10 @@
 /** How the simulated plugin behaves. */
 export interface SimPluginSettings {
+  /**
+   * `issue` a token; `fail` with exit code 1; `hang` for an hour, `spawn` the same with a child
+   * that holds the pipe; `stubborn` ignores TERM; `garbage` and `flood` print no answer; `none`
+   * has nothing for this image (`auth` is null).
+   */
   readonly mode: "issue" | "fail" | "hang" | "stubborn" | "garbage" | "flood" | "none" | "spawn";
   /** How long its tokens live. */
   readonly lifeMs: number;
@@ -27,33 +32,41 @@ export function pluginSettingsText(settings: SimPluginSettings): string {
 
 /**
  * An exec plugin as the kubelet runs it, in plain shell and with whole paths, so that an empty PATH
- * is enough. It notes every execution in `executions`, and every token with its end in `issued`,
- * where the registry looks.
+ * is enough. It notes the image of every execution in `executions` (`-` when it was not told one),
+ * and every token with its end in `issued`, where the registry looks.
  */
 export const PLUGIN_SCRIPT = `#!/bin/sh
 here=\${0%/*}
 . "$here/settings"
 IFS= read -r request || :
-echo run >> "$here/executions"
-head='{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1"'
+case $request in
+*'"image":"'*) image=\${request#*'"image":"'} image=\${image%%'"'*} ;;
+*) image=- ;;
+esac
+echo "$image" >> "$here/executions"
+head='{"kind":"CredentialProviderResponse"'
+head=$head',"apiVersion":"credentialprovider.kubelet.k8s.io/v1"'
+head=$head',"cacheKeyType":"'$TYPE'"'
 case $MODE in
 fail) echo "the token service said no" >&2; exit 1 ;;
 hang) /bin/sleep 3600; exit 0 ;;
 spawn) /bin/sleep 3600 & /bin/sleep 3600; exit 0 ;;
 stubborn) trap '' TERM; while :; do /bin/sleep 1; done ;;
 garbage) echo "not JSON at all"; exit 0 ;;
-flood) while :; do echo "0123456789012345678901234567890123456789012345678901234567890123456789"; done ;;
-none) echo "$head,\\"cacheKeyType\\":\\"$TYPE\\",\\"auth\\":null}"; exit 0 ;;
+flood) ten=0123456789; while :; do echo "$ten$ten$ten$ten$ten$ten"; done ;;
+none) echo "$head,\\"auth\\":null}"; exit 0 ;;
 esac
 now=$(/bin/date +%s%3N)
 end=$((now + LIFE_MS))
 token=tok-$(/bin/date +%s%N)-$$
 if [ "$SHAPE" = ecr ]; then
-  token=$(printf '{"payload":"%s","version":"2","type":"DATA_KEY","expiration":%s}' "$token" $((end / 1000)) | /usr/bin/base64 -w0)
+  token='{"payload":"'$token'","version":"2","type":"DATA_KEY","expiration":'$((end / 1000))'}'
+  token=$(printf %s "$token" | /usr/bin/base64 -w0)
 fi
 umask 077
 echo "$end $token" >> "$here/issued"
 cache=
-[ -n "$CACHE" ] && cache=",\\"cacheDuration\\":\\"$CACHE\\""
-echo "$head,\\"cacheKeyType\\":\\"$TYPE\\"$cache,\\"auth\\":{\\"$PATTERN\\":{\\"username\\":\\"token\\",\\"password\\":\\"$token\\"}}}"
+[ -n "$CACHE" ] && cache=',"cacheDuration":"'$CACHE'"'
+user='"username":"token","password":"'$token'"'
+echo "$head$cache,\\"auth\\":{\\"$PATTERN\\":{$user}}}"
 `;

@@ -2,6 +2,7 @@ import { dirname, join } from "@std/path";
 import type { Fault } from "./raw_http.ts";
 import type { SimMountSpec, SimNydusdSpec, SimRead } from "./sim_nydusd.ts";
 import type { ListedSimDaemon } from "./snapshotter.ts";
+import { fetchUnix } from "./unix_fetch.ts";
 
 /** One image mounted in a daemon. */
 export interface SimInstance {
@@ -25,6 +26,7 @@ export interface SimDaemonOptions {
 
 const BLOB = `sha256:${"0".repeat(64)}`;
 const CONTROL_TIMEOUT_MS = 10_000;
+const HELD_TIMEOUT_MS = 2_000;
 
 /** A simulated nydusd from outside: its process, its sockets, its mounts. */
 export class SimDaemon {
@@ -44,7 +46,12 @@ export class SimDaemon {
     return this.#process?.pid ?? 0;
   }
 
-  /** Adds a mount, and writes its configuration file as the snapshotter does. */
+  /**
+   * Adds a mount, and writes its configuration file as the snapshotter does. A process that runs
+   * already is told by {@linkcode SimDaemon.mount}.
+   *
+   * @param auth base64 of `user:password`; empty leaves the file without a credential.
+   */
   addInstance(snapshotId: string, image: string, auth: string): SimInstance {
     const { root, mode } = this.#options;
     const folder = join(root, "config", this.id);
@@ -91,8 +98,11 @@ export class SimDaemon {
     this.#process = process;
     const reader = process.stdout.getReader();
     const { done } = await reader.read(); // it says that it is ready
+    if (done) {
+      await this.kill();
+      throw new Error(`start the simulated nydusd ${this.id}: it ended at once`);
+    }
     void drain(reader);
-    if (done) throw new Error(`start the simulated nydusd ${this.id}: it ended at once`);
   }
 
   /** Mounts one more image in the running process. */
@@ -100,10 +110,14 @@ export class SimDaemon {
     await this.#control("/mount", mountSpec(instance));
   }
 
+  /** Unmounts an image, and removes its configuration as the snapshotter does. */
   async unmount(snapshotId: string): Promise<void> {
     const i = this.instances.findIndex((instance) => instance.snapshotId === snapshotId);
-    const [instance] = this.instances.splice(i, 1);
-    if (instance !== undefined) await this.#control("/unmount", instance.mountId);
+    const instance = this.instances[i];
+    if (instance === undefined) throw new Error(`unmount ${snapshotId}: ${this.id} has it not`);
+    this.instances.splice(i, 1);
+    await this.#control("/unmount", instance.mountId);
+    await Deno.remove(instance.configPath);
   }
 
   /** Reads a blob through every mount, with the credential that each has in use. */
@@ -118,6 +132,22 @@ export class SimDaemon {
   /** Sends a signal to the process. */
   signal(name: Deno.Signal): void {
     if (this.#process !== undefined) Deno.kill(this.#process.pid, name);
+  }
+
+  /** Stops the process by SIGSTOP: its socket takes connections, and no answer comes. */
+  pause(): void {
+    this.signal("SIGSTOP");
+  }
+
+  /** Lets a paused process go on. */
+  resume(): void {
+    this.signal("SIGCONT");
+  }
+
+  /** A new process on the same socket, which holds what its configuration files say now. */
+  async restart(): Promise<void> {
+    await this.kill();
+    await this.start();
   }
 
   /** Ends the process at once, and leaves its socket file as a crash does. */
@@ -136,15 +166,20 @@ export class SimDaemon {
 
   /** What its API says that a mount holds (`user:password`); undefined when it does not answer. */
   async held(mountId: string): Promise<string | undefined> {
-    using client = Deno.createHttpClient({ proxy: { transport: "unix", path: this.apiSocket } });
     try {
-      const signal = AbortSignal.timeout(2_000);
-      const response = await fetch("http://nydusd/api/v1/config", { client, signal });
+      const signal = AbortSignal.timeout(HELD_TIMEOUT_MS);
+      const response = await fetchUnix(this.apiSocket, "/api/v1/config", { signal });
       const auth: string | undefined = (await response.json())[`${mountId}:registry_auth`];
       return auth === undefined ? "" : new TextDecoder().decode(Uint8Array.fromBase64(auth));
     } catch {
       return undefined;
     }
+  }
+
+  /** What the snapshotter's backend call tells: the registry's credential, unmasked. */
+  backend(): unknown {
+    const path = this.instances[0]?.configPath;
+    return path && JSON.parse(Deno.readTextFileSync(path)).device.backend;
   }
 
   listed(): ListedSimDaemon {
@@ -167,17 +202,11 @@ export class SimDaemon {
   }
 
   async #control(path: string, body: unknown): Promise<Response> {
-    using client = Deno.createHttpClient({
-      proxy: { transport: "unix", path: this.#controlSocket },
-    });
-    const response = await fetch(`http://control${path}`, {
-      client,
+    return await fetchUnix(this.#controlSocket, path, {
       method: "POST",
       body: JSON.stringify(body),
       signal: AbortSignal.timeout(CONTROL_TIMEOUT_MS),
     });
-    // Read whole while the client lives.
-    return new Response(await response.text());
   }
 }
 

@@ -1,7 +1,7 @@
 import { join } from "@std/path";
 import { PLUGIN_SCRIPT, pluginSettingsText, type SimPluginSettings } from "./plugin.ts";
 import { SimRegistry } from "./registry.ts";
-import { SimDaemon } from "./sim_daemon.ts";
+import { SimDaemon, type SimInstance } from "./sim_daemon.ts";
 import type { SimRead } from "./sim_nydusd.ts";
 import { SimSnapshotter } from "./snapshotter.ts";
 
@@ -107,7 +107,8 @@ export class SimNode implements AsyncDisposable {
 
   startSnapshotter(): void {
     const list = () => [...this.daemons.values()].map((daemon) => daemon.listed());
-    this.#snapshotter = new SimSnapshotter(this.systemSocket, list);
+    const backend = (id: string) => this.daemons.get(id)?.backend();
+    this.#snapshotter = new SimSnapshotter(this.systemSocket, list, backend);
   }
 
   async stopSnapshotter(): Promise<void> {
@@ -125,11 +126,15 @@ export class SimNode implements AsyncDisposable {
 
   /** How often the plugin was executed, by whomever. */
   pluginExecutions(): number {
+    return this.pluginImages().length;
+  }
+
+  /** The image of each execution, in order; `-` for those of {@linkcode SimNode.pull}. */
+  pluginImages(): readonly string[] {
     try {
-      const text = Deno.readTextFileSync(join(this.dir, "bin", "executions"));
-      return text.trimEnd().split("\n").length;
+      return Deno.readTextFileSync(join(this.dir, "bin", "executions")).trimEnd().split("\n");
     } catch {
-      return 0;
+      return [];
     }
   }
 
@@ -175,10 +180,21 @@ export class SimNode implements AsyncDisposable {
     return daemon;
   }
 
+  /** Ends a daemon and takes it off the node, sockets and configuration included. */
+  async removeDaemon(daemon: SimDaemon): Promise<void> {
+    this.daemons.delete(daemon.id);
+    await daemon.kill();
+    for (const folder of ["socket", "config"]) {
+      await Deno.remove(join(this.root, folder, daemon.id), { recursive: true });
+    }
+  }
+
   /** Mounts one more image in a shared daemon that runs. */
-  async addInstance(daemon: SimDaemon, image: string): Promise<void> {
+  async addInstance(daemon: SimDaemon, image: string): Promise<SimInstance> {
     const auth = btoa(await this.pull(image));
-    await daemon.mount(daemon.addInstance(String(++this.#snapshots), image, auth));
+    const instance = daemon.addInstance(String(++this.#snapshots), image, auth);
+    await daemon.mount(instance);
+    return instance;
   }
 
   /** A credential as the snapshotter gets it when an image is pulled. */

@@ -1,8 +1,13 @@
-import type { RawAnswer, RawRequest } from "./raw_http.ts";
+import type { RawAnswer } from "./raw_http.ts";
+import type { RawRequest } from "./request_reader.ts";
 
 /** What a simulated nydusd is told when it starts; never a credential. */
 export interface SimNydusdSpec {
   readonly id: string;
+  /**
+   * Decides what it does with a new value: 2.4.0 has no configuration API, 2.4.1 uses the value at
+   * the next read, later ones when they next look.
+   */
   readonly version: string;
   /** How often versions from 2.4.2 on look for a new value; the real ones every 5 s. */
   readonly pollMs: number;
@@ -36,35 +41,42 @@ interface Mount {
   readonly repo: string;
   /** What the backend really uses, which lags behind what is stored. */
   inUse: string;
+  reads: number;
+  errors: number;
 }
 
 const KEYS = ["registry_auth", "proxy_url", "dragonfly_scheduler_endpoint"];
+const READ_TIMEOUT_MS = 5_000;
 
 /** The state of one nydusd, and its API's answers (as seen on nydusd 2.4.4). */
 export class SimNydusd {
   readonly #spec: SimNydusdSpec;
+  /** By `<mount>:<key>`, whether or not there is such a mount. */
   readonly #stored = new Map<string, string>();
   readonly #mounts = new Map<string, Mount>();
-  #reads = 0;
-  #errors = 0;
 
-  constructor(spec: SimNydusdSpec, readText: (path: string) => string) {
+  constructor(spec: SimNydusdSpec) {
     this.#spec = spec;
-    for (const mount of spec.mounts) this.mount(mount, readText(mount.configPath));
+  }
+
+  /** Whether a thread of it looks for new values now and then. */
+  get polls(): boolean {
+    return this.#spec.version !== "2.4.0" && this.#spec.version !== "2.4.1";
   }
 
   /** Mounts an image: what its configuration file holds is what is used at first. */
   mount(spec: SimMountSpec, configText: string): void {
     const { host, repo, auth = "" } = JSON.parse(configText).device.backend.config;
-    this.#mounts.set(spec.mountId, { spec, host, repo, inUse: auth });
+    this.#mounts.set(spec.mountId, { spec, host, repo, inUse: auth, reads: 0, errors: 0 });
     if (auth !== "") this.#stored.set(`${spec.mountId}:registry_auth`, auth);
   }
 
+  /** Unmounts; what was stored for the mount stays, as in the real one. */
   unmount(mountId: string): void {
     this.#mounts.delete(mountId);
   }
 
-  /** What the backend's thread does now and then in versions from 2.4.2 on. */
+  /** Takes into use what is stored. An empty value clears. */
   poll(): void {
     for (const [mountId, mount] of this.#mounts) {
       mount.inUse = this.#stored.get(`${mountId}:registry_auth`) ?? mount.inUse;
@@ -74,60 +86,40 @@ export class SimNydusd {
   /** Reads a blob through every mount, with the credential that is in use. */
   async readAll(): Promise<readonly SimRead[]> {
     if (this.#spec.version === "2.4.1") this.poll();
-    return await Promise.all([...this.#mounts.values()].map((mount) => this.#read(mount)));
-  }
-
-  async #read({ spec, host, repo, inUse }: Mount): Promise<SimRead> {
-    let status = 0;
-    try {
-      const response = await fetch(`http://${host}/v2/${repo}/blobs/${spec.blob}`, {
-        headers: inUse === "" ? {} : { authorization: `Basic ${inUse}` },
-        signal: AbortSignal.timeout(5_000),
-      });
-      await response.body?.cancel();
-      status = response.status;
-    } catch {
-      // Not reached: an error like any other.
-    }
-    this.#reads++;
-    if (status !== 200) this.#errors++;
-    const { mountId, snapshotId } = spec;
-    return { mountId, snapshotId, status, ok: status === 200 };
+    return await Promise.all([...this.#mounts.values()].map(readThrough));
   }
 
   handle(request: RawRequest): RawAnswer {
     switch (request.path) {
       case "/api/v1/daemon":
-        return { status: 200, body: JSON.stringify(this.#describe()) };
+        return this.#daemon(request);
       case "/api/v1/config":
-        return this.#spec.version === "2.4.0" ? notFound() : this.#config(request);
+        return this.#spec.version === "2.4.0" ? NO_ROUTE : this.#config(request);
       case "/api/v1/metrics/backend":
         return this.#metrics(request);
       default:
-        return notFound();
+        return NO_ROUTE;
     }
+  }
+
+  #daemon({ method, body }: RawRequest): RawAnswer {
+    if (method === "GET" && body === "") return ok(this.#describe());
+    if (method !== "PUT" || body === "") return BAD_REQUEST;
+    return "log_level" in (stringMap(body) ?? {}) ? { status: 204 } : notParsed();
   }
 
   #config({ method, query, body }: RawRequest): RawAnswer {
     const id = query.get("id");
-    if (method === "GET") {
-      return { status: 200, body: JSON.stringify(id === null ? this.#all() : this.#of(id)) };
-    }
-    if (method !== "PUT") return badRequest();
-    let values: unknown;
-    try {
-      values = JSON.parse(body);
-    } catch {
-      return badRequest();
-    }
-    if (typeof values !== "object" || values === null || Array.isArray(values)) return badRequest();
-    if (Object.values(values).some((value) => typeof value !== "string")) return badRequest();
+    if (method === "GET" && body === "") return ok(id === null ? this.#all() : this.#of(id));
+    if (method !== "PUT" || body === "") return BAD_REQUEST;
+    const values = stringMap(body);
+    if (values === undefined) return notParsed();
     let unknown = false;
     for (const [key, value] of Object.entries(values)) {
       if (KEYS.includes(key)) this.#stored.set(`${id ?? ""}:${key}`, value);
       else unknown = true;
     }
-    return unknown ? { status: 500, body: '{"error":"unknown key"}' } : { status: 204 };
+    return unknown ? failure(500, "Configure(ResponsePayloadType)") : { status: 204 };
   }
 
   #all(): Record<string, string> {
@@ -139,31 +131,33 @@ export class SimNydusd {
     return Object.fromEntries(own.map(([key, value]) => [key.slice(id.length + 1), value]));
   }
 
-  #metrics({ query }: RawRequest): RawAnswer {
+  /** Without an id it answers for the only mount, and for none when there are several. */
+  #metrics({ method, query, body }: RawRequest): RawAnswer {
+    if (method !== "GET" || body !== "") return BAD_REQUEST;
     const id = query.get("id");
-    if (id !== null && !this.#mounts.has(id)) {
-      return { status: 404, body: '{"error":"Stats(NoCounter)"}' };
-    }
-    return {
-      status: 200,
-      body: JSON.stringify({
-        backend_type: "registry",
-        read_count: this.#reads,
-        read_errors: this.#errors,
-      }),
-    };
+    const only = this.#mounts.size === 1 ? [...this.#mounts.values()][0] : undefined;
+    const mount = id === null ? only : this.#mounts.get(id);
+    if (mount === undefined) return failure(404, "BackendMetrics(Metrics(Stats(NoCounter)))");
+    return ok({
+      backend_type: "registry",
+      read_count: mount.reads,
+      read_errors: mount.errors,
+      read_amount_total: 0,
+      read_cumulative_latency_millis_total: 0,
+    });
   }
 
   #describe() {
     const mounts = [...this.#mounts].map(([mountId, { spec, host, repo }]) => [mountId, {
       backend_type: "Rafs",
       mountpoint: mountId,
-      mounted_time: "2026-01-01 00:00:00 +00:00:00",
+      mounted_time: "2026-01-01 00:00:00.000000000 +00:00:00",
       config: {
         version: 2,
         id: `/${spec.snapshotId}`,
         backend: {
           type: "registry",
+          localdisk: null,
           registry: { scheme: "http", host, repo, auth: null, registry_token: null },
         },
       },
@@ -178,10 +172,48 @@ export class SimNydusd {
   }
 }
 
-function notFound(): RawAnswer {
-  return { status: 404, body: '{"error":"not found"}' };
+async function readThrough(mount: Mount): Promise<SimRead> {
+  const { spec: { mountId, snapshotId, blob }, host, repo, inUse } = mount;
+  let status = 0;
+  try {
+    const response = await fetch(`http://${host}/v2/${repo}/blobs/${blob}`, {
+      headers: inUse === "" ? {} : { authorization: `Basic ${inUse}` },
+      signal: AbortSignal.timeout(READ_TIMEOUT_MS),
+    });
+    await response.body?.cancel();
+    status = response.status;
+  } catch {
+    // Not reached: an error like any other.
+  }
+  mount.reads++;
+  if (status !== 200) mount.errors++;
+  return { mountId, snapshotId, status, ok: status === 200 };
 }
 
-function badRequest(): RawAnswer {
-  return { status: 400, body: '{"error":"bad request"}' };
+/** A JSON object whose values are all texts; undefined for anything else. */
+function stringMap(text: string): Record<string, string> | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
+  if (Object.values(value).some((item) => typeof item !== "string")) return undefined;
+  return value as Record<string, string>;
 }
+
+function ok(value: unknown): RawAnswer {
+  return { status: 200, body: JSON.stringify(value) };
+}
+
+function failure(status: number, message: string): RawAnswer {
+  return { status, body: JSON.stringify({ code: "UNDEFINED", message }) };
+}
+
+function notParsed(): RawAnswer {
+  return failure(400, 'ParseBody(Error("invalid type", line: 1, column: 0))');
+}
+
+const NO_ROUTE = failure(404, "NoRoute");
+const BAD_REQUEST = failure(400, "BadRequest");

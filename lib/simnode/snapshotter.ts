@@ -1,3 +1,5 @@
+import { fetchUnix } from "./unix_fetch.ts";
+
 /** A daemon as the system API lists it. */
 export interface ListedSimDaemon {
   readonly id: string;
@@ -22,19 +24,27 @@ const METRICS_TIMEOUT_MS = 30_000;
  */
 export class SimSnapshotter implements AsyncDisposable {
   readonly #server: Deno.HttpServer<Deno.UnixAddr>;
+  readonly #stop = new AbortController();
   readonly #daemons: () => readonly ListedSimDaemon[];
+  readonly #backend: (id: string) => unknown;
   fault: SnapshotterFault = "none";
   /** How often someone asked for the unmasked credential of a daemon. The agent never may. */
   backendCalls = 0;
 
-  constructor(path: string, daemons: () => readonly ListedSimDaemon[]) {
+  constructor(
+    path: string,
+    daemons: () => readonly ListedSimDaemon[],
+    backend: (id: string) => unknown,
+  ) {
     this.#daemons = daemons;
+    this.#backend = backend;
     try {
       Deno.removeSync(path);
     } catch {
       // Nothing was there.
     }
-    const options = { path, transport: "unix", onListen: () => {} } as const;
+    const { signal } = this.#stop;
+    const options = { path, transport: "unix", onListen: () => {}, signal } as const;
     this.#server = Deno.serve(
       options as Deno.ServeUnixOptions,
       (request) => this.#answer(request),
@@ -42,33 +52,42 @@ export class SimSnapshotter implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    // An answer that a stopped nydusd holds up must not hold up the end.
-    await Promise.race([this.#server.shutdown(), new Promise((r) => setTimeout(r, 200))]);
+    // Not its shutdown: an answer that a stopped nydusd holds up must not hold up the end.
+    this.#stop.abort();
+    await this.#server.finished;
   }
 
   async #answer(request: Request): Promise<Response> {
     const { pathname } = new URL(request.url);
-    if (/^\/api\/v1\/daemons\/[^/]+\/backend$/.test(pathname)) {
+    const [, id] = /^\/api\/v1\/daemons\/([^/]+)\/backend$/.exec(pathname) ?? [];
+    if (id !== undefined) {
       this.backendCalls++;
-      return new Response("{}");
+      return textPlain(this.#backend(id));
     }
     if (pathname !== "/api/v1/daemons") return new Response("not found", { status: 404 });
-    if (this.fault === "silent") await new Promise(() => {});
+    if (this.fault === "silent") await aborted(this.#stop.signal);
     if (this.fault === "garbage") return new Response('[{"id": 7, "api_so');
     const daemons = [...this.#daemons()].sort(() => Math.random() - 0.5);
-    for (const { apiSocket } of daemons) await askMetrics(apiSocket);
-    return new Response(JSON.stringify(daemons.map(listed)), {
-      headers: { "content-type": "text/plain; charset=utf-8" },
-    });
+    for (const { apiSocket } of daemons) await askMetrics(apiSocket, this.#stop.signal);
+    return textPlain(daemons.map(listed));
   }
 }
 
-async function askMetrics(path: string): Promise<void> {
-  using client = Deno.createHttpClient({ proxy: { transport: "unix", path } });
+/** JSON that does not say so, as the real one answers. */
+function textPlain(value: unknown): Response {
+  const headers = { "content-type": "text/plain; charset=utf-8" };
+  return new Response(JSON.stringify(value ?? {}), { headers });
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve()));
+}
+
+async function askMetrics(path: string, stop: AbortSignal): Promise<void> {
+  using deadline = cancelAfter(METRICS_TIMEOUT_MS, stop);
   try {
-    const signal = AbortSignal.timeout(METRICS_TIMEOUT_MS);
-    const response = await fetch("http://nydusd/api/v1/metrics/backend", { client, signal });
-    await response.body?.cancel();
+    const { signal } = deadline;
+    await fetchUnix(path, "/api/v1/metrics/backend", { signal });
   } catch {
     // A daemon without metrics is listed all the same.
   }
@@ -93,5 +112,15 @@ function listed({ id, pid, apiSocket, instances }: ListedSimDaemon) {
         image_id: image,
       }]),
     ),
+  };
+}
+
+/** Like `AbortSignal.timeout`, but leaves no timer behind. */
+function cancelAfter(ms: number, stop: AbortSignal): Disposable & { readonly signal: AbortSignal } {
+  const deadline = new AbortController();
+  const timer = setTimeout(() => deadline.abort(), ms);
+  return {
+    signal: AbortSignal.any([deadline.signal, stop]),
+    [Symbol.dispose]: () => clearTimeout(timer),
   };
 }

@@ -45,22 +45,25 @@ function longFunctions(code: string): { readonly line: number; readonly length: 
   });
 }
 
-const BANNED =
-  /(?:^|_|(?<=[a-z0-9]))(?:[Mm]anagers?|MANAGERS?|[Uu]tils?|UTILS?|[Hh]elpers?|HELPERS?)(?=$|_|[A-Z0-9])/;
+const BANNED = /^(?:managers?|utils?|helpers?)$/i;
 /** "Credential helper" is docker's word for a program, so where docker is meant it may be said. */
 const DOCKER_FILE = /(?:docker|credential_helper)[^/]*\.ts$/;
 const DOCKER_NAME = /cred(?:ential)?s?_?helper|^helperTimeoutMs$/i;
 const NAME = /[\p{L}_$][\p{L}\p{N}_$]*/gu;
 
-/** Names that say nothing. */
+/** Names that say nothing, of the file and in it. */
 export function checkWords(path: string, text: string, { code }: SourceText): string[] {
-  const names = [...code.matchAll(NAME)].filter(({ 0: name }) => BANNED.test(name));
-  const isDocker = DOCKER_FILE.test(path) || names.some(({ 0: name }) => DOCKER_NAME.test(name));
+  const names = [...code.matchAll(NAME)].filter(({ 0: name }) => isBanned(name));
+  const speaksOfDocker = names.some(({ 0: name }) => DOCKER_NAME.test(name));
   const isMeant = (name: string) =>
-    /helper/i.test(name) &&
-    (DOCKER_FILE.test(path) || DOCKER_NAME.test(name) || isDocker && /^helpers?$/.test(name));
+    DOCKER_NAME.test(name) || speaksOfDocker && /^helpers?$/.test(name) ||
+    DOCKER_FILE.test(path) && /helper/i.test(name);
   const breaches = names.filter(({ 0: name }) => !isMeant(name))
     .map(({ 0: name, index }) => `${path}:${lineAt(text, index)}: the name "${name}" says nothing`);
-  const parts = path.split(/[/.]/).filter((part) => BANNED.test(part) && !isMeant(part));
+  const parts = path.split(/[/.]/).filter((part) => isBanned(part) && !isMeant(part));
   return [...parts.map((part) => `${path}: the name "${part}" says nothing`), ...breaches];
+}
+
+function isBanned(name: string): boolean {
+  return name.split(/_|(?<=[a-z0-9])(?=[A-Z])/).some((word) => BANNED.test(word));
 }

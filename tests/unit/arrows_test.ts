@@ -1,5 +1,11 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { findBreaches, findStyleBreaches, readProduct, ROOT, roomArrows } from "../../scripts/arrows.ts";
+import {
+  findBreaches,
+  findStyleBreaches,
+  readProduct,
+  roomArrows,
+  ROOT,
+} from "../../scripts/arrows.ts";
 import { readSource } from "../../scripts/lib/source_text.ts";
 
 const PRODUCT = readProduct(ROOT);
@@ -19,11 +25,11 @@ function breachOfImport(path: string, specifier: string): string[] {
 
 Deno.test("findBreaches has nothing to say of the product", () => {
   ok(PRODUCT.size > 50, "the product's files are found");
-  deepEqual(findBreaches(PRODUCT), []);
+  equal(findBreaches(PRODUCT).join("\n"), "");
 });
 
 Deno.test("findStyleBreaches has nothing to say of the product", () => {
-  deepEqual(findStyleBreaches(PRODUCT), []);
+  equal(findStyleBreaches(PRODUCT).join("\n"), "");
 });
 
 Deno.test("roomArrows shows the arrows of the product, and none out of the model", () => {

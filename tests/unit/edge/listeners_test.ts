@@ -60,6 +60,84 @@ Deno.test("listenTcp: a handler that throws answers 500 and tells nothing", asyn
   deepEqual([response.status, await response.text()], [500, ""]);
 });
 
+Deno.test("listenTcp: tells its address, brackets and all", async () => {
+  await using four = await listenTcp({ hostname: "127.0.0.1", port: 0 }, hello);
+  equal(four.address, `127.0.0.1:${four.port}`);
+  await rejects(listenTcp({ hostname: "2001:db8::1", port: 1 }, hello), /on \[2001:db8::1\]:1: /);
+});
+
+Deno.test("listenTcp: a signal stops it as disposing does, also one that came before", async () => {
+  const stop = new AbortController();
+  const entered = Promise.withResolvers<void>();
+  const release = Promise.withResolvers<void>();
+  const listener = await listenTcp({ hostname: "127.0.0.1", port: 0 }, async () => {
+    entered.resolve();
+    await release.promise;
+    return new Response("done");
+  }, { signal: stop.signal });
+  const url = `http://127.0.0.1:${listener.port}/`;
+  const answer = fetch(url).then((response) => response.text());
+  await entered.promise;
+  stop.abort(new Error("enough"));
+  release.resolve();
+  equal(await answer, "done", "what is in flight may end");
+  await listener[Symbol.asyncDispose]();
+  await rejects(fetch(url));
+  const late = listenTcp({ hostname: "127.0.0.1", port: 0 }, hello, { signal: stop.signal });
+  await rejects(late, /^Error: enough$/);
+});
+
+Deno.test("listenTcp: refuses what is too long or of unknown length, unseen by the handler", async () => {
+  let asked = 0;
+  const count = () => new Response(String(++asked));
+  await using listener = await listenTcp({ hostname: "127.0.0.1", port: 0 }, count);
+  const url = `http://127.0.0.1:${listener.port}/`;
+  const status = async (path: string, body?: BodyInit) => {
+    const response = await fetch(url + path, body === undefined ? {} : { method: "PUT", body });
+    await response.body?.cancel();
+    return response.status;
+  };
+  equal(await status("a".repeat(9_000)), 414);
+  equal(await status("", "x".repeat(65_537)), 413);
+  equal(await status("", ReadableStream.from([new Uint8Array(3)])), 411);
+  equal(asked, 0);
+  equal(await status("", "x".repeat(65_536)), 200);
+  equal(await status("a".repeat(8_000)), 200);
+  equal(asked, 2);
+});
+
+Deno.test("listenTcp: more than 64 requests at once are told to come again", async () => {
+  let inside = 0;
+  const full = Promise.withResolvers<void>();
+  const release = Promise.withResolvers<void>();
+  await using listener = await listenTcp({ hostname: "127.0.0.1", port: 0 }, async () => {
+    if (++inside === 64) full.resolve();
+    await release.promise;
+    if (inside === 64) throw new Error("a failure gives its place back too");
+    return new Response("late");
+  });
+  const url = `http://127.0.0.1:${listener.port}/`;
+  const waiting = Array.from({ length: 64 }, async () => await (await fetch(url)).text());
+  await full.promise;
+  const response = await fetch(url);
+  deepEqual([response.status, response.headers.get("retry-after")], [503, "1"]);
+  await response.body?.cancel();
+  release.resolve();
+  await Promise.all(waiting);
+  equal(await (await fetch(url)).text(), "late");
+});
+
+Deno.test("listenUnix: a signal takes the socket away, also one that came before", () =>
+  inFolder(async (folder) => {
+    const stop = new AbortController();
+    const options = { signal: stop.signal };
+    const listener = await listenUnix(join(folder, "a.sock"), hello, options);
+    stop.abort(new Error("enough"));
+    await listener[Symbol.asyncDispose]();
+    await rejects(listenUnix(join(folder, "b.sock"), hello, options), /^Error: enough$/);
+    deepEqual(await namesIn(folder), []);
+  }));
+
 Deno.test("listenUnix: the socket is 0600, serves, and goes with its server", () =>
   inFolder(async (folder) => {
     const path = join(folder, "a.sock");

@@ -22,6 +22,7 @@ Deno.test("parseGoDuration reckons fractions in floating point, as Go does", () 
   equal(parseGoDuration("0.3333333333333333333h"), 1_200_000_000_000n);
   equal(parseGoDuration("0.100000000000000000000h"), 360_000_000_000n);
   equal(parseGoDuration("0.830103483285477580700h"), 2_988_372_539_827n);
+  equal(parseGoDuration("0.0729037004825h"), 262_453_321_737n); // ...736 if the unit came first
   equal(parseGoDuration("0.9223372036854775807ns"), 0n);
   equal(parseGoDuration(`0.${"0".repeat(1_000)}1h`), 0n);
 });

@@ -58,7 +58,7 @@ Deno.test("parseImageReference limits the repository to 255 characters, the host
   match(messageOfRefusal("a".repeat(248)), /longer than 255/);
 });
 
-Deno.test("parseImageReference reads an IPv6 host, and refuses brackets around anything else", () => {
+Deno.test("parseImageReference takes brackets around an IPv6 host only", () => {
   equal(parseImageReference("[2001:DB8::1]:5000/a").registry, "[2001:DB8::1]:5000");
   for (const host of ["[]", "[::1", "[:::1]", "[1.2.3.4]", "[abc]", "[::1]x", "x[::1]", "::1"]) {
     messageOfRefusal(`${host}/a`);
@@ -86,6 +86,7 @@ Deno.test("parseImageReference keeps user info and floods out of its message", (
   }
   ok(!messageOfRefusal(`me:hunter2@reg.io/app@sha256:short`).includes("hunter2"));
   match(messageOfRefusal("reg.io/app@sha256:short"), /"reg\.io\/app@sha256:short"/);
+  match(messageOfRefusal("@sha256:short"), /"@sha256:short"/);
   ok(messageOfRefusal("x!".repeat(50_000)).length < 300);
 });
 

@@ -87,7 +87,7 @@ Deno.test("hardExpiryOf ignores a past time with a warning, the present one as w
   deepEqual(expiryOf(jwt({ exp: NOW_S + 1 })), { expiresAtMs: NOW_MS + 1_000 });
 });
 
-Deno.test("hardExpiryOf ignores a time beyond ten years with a warning, as milliseconds make it", () => {
+Deno.test("hardExpiryOf ignores a time beyond ten years (one in ms) with a warning", () => {
   for (const seconds of [NOW_MS + 3_600_000, NOW_S + 11 * YEAR_S, Number.MAX_VALUE]) {
     for (const token of [jwt({ exp: seconds }), ecr(seconds)]) {
       const { expiresAtMs, warning } = expiryOf(token);

@@ -1,87 +1,10 @@
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
-import { type AgentEvent, Secret } from "../../../lib/model/mod.ts";
+import { type AgentEvent, type DeliveryOutcome, Secret } from "../../../lib/model/mod.ts";
 import { createLog, fanOut, LOG_EVENTS, type LogOptions } from "../../../lib/report/mod.ts";
 import { linesOf } from "../../../lib/report/log_lines.ts";
 import { redact, redactText } from "../../../lib/report/redact.ts";
+import { ASKED, ATTEMPTED, EVENTS, FAILED, FILE_FAILED, IMAGE, RENEWED } from "./events.ts";
 import { NOW_MS } from "./status_of.ts";
-
-const IMAGE = "registry.example/app:1";
-const FAILED: AgentEvent = {
-  kind: "renewal-failed",
-  image: IMAGE,
-  provider: "kubelet",
-  reason: "plugin-failed",
-  detail: "exit code 1",
-  expired: false,
-  nextAttemptAtMs: NOW_MS,
-};
-const RENEWED: AgentEvent = {
-  kind: "credential-renewed",
-  image: IMAGE,
-  provider: "kubelet",
-  changed: true,
-  fingerprint: "0011aabb",
-};
-const ASKED = {
-  kind: "provider-asked",
-  provider: "docker",
-  image: IMAGE,
-  durationMs: 1,
-} as const;
-const ATTEMPTED = {
-  kind: "delivery-attempted",
-  daemonId: "d",
-  snapshotId: "1",
-  image: IMAGE,
-  durationMs: 1,
-} as const;
-const FILE_FAILED = { kind: "failed", detail: "read-only" } as const;
-
-/** One event of every kind, by kind, so that the compiler asks for new ones. */
-const EVENTS: { readonly [K in AgentEvent["kind"]]: Extract<AgentEvent, { kind: K }> } = {
-  "provider-asked": { ...ASKED, outcome: "failed", reason: "unreadable" },
-  "plugin-executed": {
-    kind: "plugin-executed",
-    provider: "kubelet",
-    plugin: "ecr",
-    result: "timeout",
-    durationMs: 60_000,
-  },
-  "credential-renewed": RENEWED as Extract<AgentEvent, { kind: "credential-renewed" }>,
-  "renewal-failed": FAILED as Extract<AgentEvent, { kind: "renewal-failed" }>,
-  "credential-evicted": { kind: "credential-evicted", image: IMAGE },
-  "credential-adopted": { kind: "credential-adopted", image: IMAGE, fingerprint: "00000000" },
-  "delivery-attempted": {
-    ...ATTEMPTED,
-    outcome: { kind: "rejected", file: FILE_FAILED, detail: "status 500" },
-  },
-  "delivery-state-changed": {
-    kind: "delivery-state-changed",
-    daemonId: "d",
-    snapshotId: "1",
-    image: IMAGE,
-    from: "pending",
-    to: "refused",
-  },
-  "daemon-state-changed": { kind: "daemon-state-changed", daemonId: "d", to: "unresponsive" },
-  "discovery-problem": { kind: "discovery-problem", source: "root", subject: "/r", detail: "x" },
-  "discovery-recovered": { kind: "discovery-recovered", source: "root", subject: "/r" },
-  "reconcile-finished": {
-    kind: "reconcile-finished",
-    trigger: "tick",
-    durationMs: 1,
-    daemons: 1,
-    instances: 1,
-    images: 1,
-  },
-  "source-changed": { kind: "source-changed", source: "docker", path: "/c" },
-  "config-loaded": { kind: "config-loaded", hash: "h", files: ["/f"] },
-  "config-refused": {
-    kind: "config-refused",
-    problems: [{ file: "/f", place: "a.b", problem: "wrong", mend: "mend it" }],
-  },
-  "warning": { kind: "warning", code: "store-full", text: "full" },
-};
 
 function logOf(options: Partial<LogOptions> = {}) {
   const lines: string[] = [];
@@ -210,22 +133,92 @@ Deno.test("createLog: a daemon's file fails and recovers beside the delivery", (
   ]);
 });
 
-Deno.test("createLog: no secret passes, and no control character", () => {
-  const canary = "hunter2-canary";
-  const jwt = `eyJhbGciOiJub25lIn0.${btoa(canary)}.c2ln`;
+/** What must never pass, in every dress in which it could come along. */
+const CANARY = "hunter2-canary";
+const DRESSED = `Bearer ${CANARY}, Basic ${btoa(`u:${CANARY}`)}, ${btoa(`name:${CANARY}`)}, ` +
+  `eyJhbGciOiJub25lIn0.${btoa(CANARY)}.c2ln, https://u:${CANARY}@registry.example/v2, ` +
+  `\u001b[2J\r\n\u202e${new Secret(CANARY)}`;
+/** Words out of closed sets; everything else may come from outside. */
+const CLOSED = new Set(["kind", "outcome", "result", "reason", "provider", "from", "to"]);
+
+function dressed(value: unknown, name = ""): unknown {
+  if (typeof value === "string") return CLOSED.has(name) ? value : `${value} ${DRESSED}`;
+  if (Array.isArray(value)) return value.map((item) => dressed(item, name));
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, dressed(item, key)]));
+}
+
+Deno.test("createLog: no secret and no control character passes, in any text of any event", () => {
+  const hidden = [CANARY, `u:${CANARY}`, `name:${CANARY}`].flatMap((text) => [text, btoa(text)]);
   for (const format of ["text", "json"] as const) {
-    const { log, lines } = logOf({ format });
-    const text = `Bearer ${canary}, Basic ${btoa(`u:${canary}`)}, ${jwt}, ` +
-      `https://u:${canary}@registry.example/v2 \u001b[2J\r\n\u202e${new Secret(canary)}`;
-    log.notify({ kind: "warning", code: "odd\u2028code", text });
-    log.notify({ ...EVENTS["renewal-failed"], detail: text });
-    equal(lines.length, 2);
-    for (const line of lines) {
-      ok(!line.includes(canary) && !line.includes(btoa(canary)), line);
-      ok(!line.includes(btoa(`u:${canary}`)), line);
-      doesNotMatch(line, /[\p{Cc}\u2028\u202e]/u);
-      match(line, /\[redacted\]/);
+    for (const event of Object.values(EVENTS)) {
+      const { log, lines } = logOf({ format });
+      log.notify(dressed({ detail: "", ...event }) as AgentEvent);
+      ok(lines.length > 0 || event.kind === "discovery-recovered", event.kind);
+      for (const line of lines) {
+        for (const text of hidden) ok(!line.includes(text), `${event.kind}: ${line}`);
+        doesNotMatch(line, /[\p{Cc}\u2028\u202e]/u);
+        if (event.kind !== "reconcile-finished") match(line, /\[redacted\]/);
+      }
     }
+  }
+});
+
+Deno.test("createLog: an image or a daemon that comes back is heard of at once", () => {
+  const { log, names } = logOf({ level: "warning" });
+  const adopted = EVENTS["credential-adopted"];
+  const rejected = EVENTS["delivery-attempted"];
+  const of = (events: readonly AgentEvent[]) => {
+    const before = names().length;
+    for (const event of events) log.notify(event);
+    return names().length - before;
+  };
+  equal(of([FAILED, FAILED, adopted, adopted]), 2);
+  equal(of([EVENTS["credential-evicted"], FAILED, adopted]), 2);
+  equal(of([RENEWED, adopted]), 1, "a source gave one in between");
+  equal(of([rejected, rejected]), 2, "the mount and its file, once each");
+  const gone = { kind: "daemon-state-changed", daemonId: "d", to: "gone" } as const;
+  equal(of([{ ...gone, daemonId: "another" }, rejected]), 0);
+  equal(of([gone, rejected]), 2);
+});
+
+Deno.test("createLog: a mount that goes to and fro is counted, and said again once it was well", () => {
+  const { log, names } = logOf({ level: "warning" });
+  const refused = EVENTS["delivery-state-changed"];
+  for (let i = 0; i < 9; i++) {
+    log.notify(refused);
+    log.notify({ ...refused, from: "refused", to: "pending" });
+  }
+  equal(names().length, 1);
+  log.notify({ ...refused, from: "refused", to: "stored" });
+  log.notify({ ...refused, from: "stored", to: "refused" });
+  deepEqual(names(), ["warning mount-unserved:", "warning mount-unserved:"]);
+});
+
+Deno.test("createLog: what only the file can hold is delivered when the file has it", () => {
+  const { log, names } = logOf({ level: "info" });
+  const fileOnly = (file: DeliveryOutcome["file"]): AgentEvent => ({
+    ...ATTEMPTED,
+    outcome: { kind: "file-only", file, detail: "no configuration API" },
+  });
+  for (let i = 0; i < 5; i++) log.notify(fileOnly(FILE_FAILED));
+  deepEqual(names(), ["warning config-file-failed:"]);
+  log.notify(fileOnly({ kind: "written" }));
+  log.notify(fileOnly({ kind: "unchanged" }));
+  deepEqual(names().slice(1), ["info credential-delivered:", "info config-file-recovered:"]);
+});
+
+Deno.test("createLog: priorities stand first where the journal reads them, and only there", () => {
+  for (const format of ["text", "json"] as const) {
+    const { log, lines } = logOf({ format, priorities: true });
+    log.notify(EVENTS["reconcile-finished"]);
+    log.notify(EVENTS["config-loaded"]);
+    log.notify(FAILED);
+    log.notify(EVENTS["config-refused"]);
+    deepEqual(lines.map((line) => line.slice(0, 3)), ["<7>", "<6>", "<4>", "<3>"]);
+    const plain = logOf({ format });
+    plain.log.notify(FAILED);
+    equal(`<4>${plain.lines[0]}`, lines[2]);
   }
 });
 
@@ -249,6 +242,38 @@ Deno.test("redact: secret fields by name at any depth, the rest as it is", () =>
     },
   );
   equal(redactText("basic authentication is in use"), "basic authentication is in use");
+  ok(!JSON.stringify(redact({ detail: new Secret(CANARY) })).includes(CANARY));
+});
+
+Deno.test("redactText: base64 of a pair goes, what only looks like base64 stays", () => {
+  for (const pair of ["user:pa55", "AWS:ey?>~", "u:pässwörd", ":registry-token"]) {
+    const bytes = new TextEncoder().encode(pair);
+    for (const alphabet of ["base64", "base64url"] as const) {
+      for (const omitPadding of [false, true]) {
+        const text = bytes.toBase64({ alphabet, omitPadding });
+        equal(redactText(`auth="${text}",`), `auth="[redacted]",`, pair);
+      }
+    }
+  }
+  for (
+    const text of [
+      "registry.example/library/nginx:latest",
+      `registry.example/app@sha256:${"0123456789abcdef".repeat(4)}`,
+      "/var/lib/containerd-nydus/socket/cs1f2g3h4j5k6l7m/api.sock",
+      btoa("no pair in here"),
+      "credential-provider.kubelet.k8s.io/v1",
+    ]
+  ) equal(redactText(text), text);
+});
+
+Deno.test("redactText: a long text is cut, and never within a token", () => {
+  const token = `Basic ${btoa(`u:${CANARY.repeat(9)}`)}`;
+  for (let before = 4_060; before <= 4_100; before++) {
+    const text = redactText(`${"word ".repeat(900).slice(0, before - 1)} ${token} end`);
+    ok(text.length <= 4_096 + "[redacted][cut]".length);
+    ok(!text.includes(token.slice(6, 18)), `${before}`);
+  }
+  equal(redactText("x".repeat(5_000)), "[cut]");
 });
 
 Deno.test("fanOut: an observer that throws does not hide the event from the others", () => {

@@ -1,4 +1,4 @@
-import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import type { AgentStatus } from "../../../lib/model/mod.ts";
 import { METRICS } from "../../../lib/report/metric_names.ts";
 import { AgentMetrics } from "../../../lib/report/mod.ts";
@@ -46,7 +46,9 @@ Deno.test("AgentMetrics.page: HELP and TYPE for all, closed label sets start at 
   for (
     const line of [
       'nydus_auth_agent_provider_requests_total{provider="kubelet"} 0',
-      'nydus_auth_agent_provider_failures_total{provider="docker"} 0',
+      'nydus_auth_agent_provider_failures_total{provider="docker",reason="helper-timeout"} 0',
+      'nydus_auth_agent_provider_failures_total{provider="kubelet",reason="plugin-failed"} 0',
+      'nydus_auth_agent_provider_failures_total{provider="labels",reason="internal-error"} 0',
       'nydus_auth_agent_deliveries_total{result="rejected"} 0',
       "nydus_auth_agent_delivery_failures_total 0",
       'nydus_auth_agent_instances{state="refused"} 0',
@@ -56,6 +58,10 @@ Deno.test("AgentMetrics.page: HELP and TYPE for all, closed label sets start at 
       "process_start_time_seconds 7",
     ]
   ) ok(lines.includes(line), line);
+  const reasons = lines.filter((line) => /_failures_total\{.*reason=/.test(line)).join("\n");
+  doesNotMatch(reasons, /provider="(?:labels|cri|docker|kubesecret)",reason="plugin-/);
+  doesNotMatch(reasons, /provider="(?:labels|cri|kubelet|kubesecret)",reason="helper-/);
+  doesNotMatch(reasons, /reason="(?:found|no-config-file|anonymous-entry)"/);
 });
 
 Deno.test("AgentMetrics.page: a time that has not come has no series", async () => {
@@ -109,9 +115,10 @@ Deno.test("AgentMetrics: the series of an image end with it", async () => {
 });
 
 Deno.test("AgentMetrics: an adopted credential is no entry of the store", async () => {
-  const images = [imageOf(IMAGE, { provider: "adopted" })];
+  const images = [imageOf(IMAGE, { provider: "adopted", renewedAtMs: NOW_MS })];
   const lines = await linesOf(metricsOf(() => statusOf({ images })));
   ok(!lines.some((line) => line.startsWith("snapshotter_credential_store_entries{")));
+  ok(!lines.some((line) => line.includes("last_success_timestamp_seconds{")));
 });
 
 Deno.test("AgentMetrics.notify: totals and failures are two counters", async () => {
@@ -141,7 +148,8 @@ Deno.test("AgentMetrics.notify: totals and failures are two counters", async () 
   for (
     const line of [
       'provider_requests_total{provider="kubelet"} 2',
-      'provider_failures_total{provider="kubelet"} 1',
+      'provider_failures_total{provider="kubelet",reason="plugin-failed"} 1',
+      'provider_failures_total{provider="kubelet",reason="plugin-timeout"} 0',
       'provider_request_duration_seconds_bucket{le="0.005",provider="kubelet"} 1',
       'provider_request_duration_seconds_count{provider="kubelet"} 2',
       'plugin_executions_total{plugin="ecr"} 4',

@@ -1,0 +1,271 @@
+import { join } from "@std/path";
+import { type NodeRead, SimNode } from "../simnode/mod.ts";
+import { alignColumns } from "./table.ts";
+
+/** What the demo is given. */
+export interface DemoOptions {
+  readonly output: "text" | "json";
+  /** The command that runs this program, for the agent and for the simulated daemons. */
+  readonly selfCommand: readonly string[];
+  readonly isTerminal: boolean;
+  readonly colour: boolean;
+  readonly write: (text: string) => void;
+  readonly ports: DemoPorts;
+  readonly signal: AbortSignal;
+}
+
+/** A program that runs beside the demo. */
+export interface Companion extends AsyncDisposable {
+  /** What it wrote to its standard error so far. */
+  log(): Promise<string>;
+}
+
+/** What the demo asks of the outside. */
+export interface DemoPorts {
+  /** Starts a program whose standard error goes to a file. */
+  start(command: readonly string[], logPath: string): Companion;
+  writeText(path: string, text: string): Promise<void>;
+  /** A port of loopback that nobody uses. */
+  freePort(): number;
+  sleep(ms: number, options: { readonly signal: AbortSignal }): Promise<void>;
+  nowMs(): number;
+}
+
+/** What a phase of the demo counted. */
+interface Counts {
+  readsTried: number;
+  readsFailed: number;
+  firstFailureAfterMs?: number;
+}
+
+/** What the demo found, for people and programs. */
+export interface DemoSummary {
+  readonly withoutAgent: Readonly<Counts>;
+  readonly withAgent: Readonly<Counts>;
+  readonly rotations: number;
+  readonly tokenExpiries: number;
+  readonly renewals: number;
+  readonly pluginExecutions: number;
+  readonly allNewest: boolean;
+  readonly ok: boolean;
+}
+
+const TOKEN_LIFE_MS = 4_000;
+const WITHOUT_MS = 6_000;
+const WITH_MS = 13_000;
+const READ_EVERY_MS = 250;
+const OVERLAP_MS = 3_000;
+const READY_WITHIN_MS = 15_000;
+const SETTLE_MS = 3_000;
+
+/**
+ * Shows the main job on a simulated node: first without the agent, then with it, while tokens expire
+ * and a password is rotated. Returns 0 only if no read failed beside the agent, and every mount
+ * holds the newest credential at the end.
+ */
+export async function runDemo(options: DemoOptions): Promise<number> {
+  const screen = new Screen(options);
+  screen.say(
+    "A simulated node: 3 nydusd, 5 mounts, tokens that live 4 s, one password in a docker",
+  );
+  screen.say("configuration. Every mount is read four times a second.\n");
+  const withoutAgent = await withNode(options, (node) => readWithoutAgent(node, options, screen));
+  const beside = await withNode(options, (node) => readBesideAgent(node, options, screen));
+  const ok = beside.withAgent.readsFailed === 0 && beside.allNewest;
+  const summary: DemoSummary = { withoutAgent, ...beside, ok };
+  screen.end(summary);
+  if (!ok && beside.log !== "") screen.say(`The agent's last words:\n${beside.log}`);
+  return ok ? 0 : 1;
+}
+
+async function withNode<T>(options: DemoOptions, work: (node: SimNode) => Promise<T>): Promise<T> {
+  await using node = SimNode.start({
+    selfCommand: options.selfCommand,
+    pollMs: 500,
+    plugin: { lifeMs: TOKEN_LIFE_MS, cacheDuration: "2s" },
+  });
+  const app = `${node.tokenRegistry.host}/shop/app:v1`;
+  const web = `${node.tokenRegistry.host}/shop/web:v1`;
+  const base = `${node.passwordRegistry.host}/base/os:12`;
+  await node.addDaemon({ id: "daemon-1", mode: "dedicated", images: [app] });
+  await node.addDaemon({ id: "daemon-2", mode: "dedicated", images: [base], version: "2.4.1" });
+  await node.addDaemon({ id: "daemon-3", mode: "shared", images: [app, web, base] });
+  return await work(node);
+}
+
+async function readWithoutAgent(
+  node: SimNode,
+  options: DemoOptions,
+  screen: Screen,
+): Promise<Counts> {
+  screen.say("Without the agent:");
+  const counts: Counts = { readsTried: 0, readsFailed: 0 };
+  await readFor(WITHOUT_MS, node, options, counts, screen, () => {});
+  screen.say(
+    `  ${counts.readsFailed} of ${counts.readsTried} reads failed; the first after ` +
+      `${((counts.firstFailureAfterMs ?? 0) / 1000).toFixed(1)} s, and none recovered.\n`,
+  );
+  return counts;
+}
+
+async function readBesideAgent(node: SimNode, options: DemoOptions, screen: Screen) {
+  const { ports, selfCommand, signal } = options;
+  const port = ports.freePort();
+  const configPath = join(node.dir, "agent.toml");
+  await ports.writeText(configPath, agentConfig(node, port));
+  const pulls = node.pluginExecutions();
+  await using agent = ports.start(
+    [...selfCommand, "run", "--config", configPath],
+    join(node.dir, "agent.log"),
+  );
+  screen.say("With the agent:");
+  const counts: Counts = { readsTried: 0, readsFailed: 0 };
+  await untilReady(port, options);
+  let rotations = 0;
+  await readFor(WITH_MS, node, options, counts, screen, (elapsedMs) => {
+    if (rotations === 0 && elapsedMs > WITH_MS / 2) {
+      rotations++;
+      node.rotatePassword("second", OVERLAP_MS);
+      screen.say("  the password in the docker configuration is rotated");
+    }
+  });
+  const deadlineMs = ports.nowMs() + SETTLE_MS;
+  let allNewest = await node.allNewest();
+  while (!allNewest && ports.nowMs() < deadlineMs) {
+    await ports.sleep(50, { signal });
+    allNewest = await node.allNewest();
+  }
+  return {
+    withAgent: counts,
+    rotations,
+    tokenExpiries: Math.floor(WITH_MS / TOKEN_LIFE_MS),
+    renewals: await renewals(port),
+    pluginExecutions: node.pluginExecutions() - pulls,
+    allNewest,
+    log: (await agent.log()).split("\n").slice(-15).join("\n"),
+  };
+}
+
+async function readFor(
+  ms: number,
+  node: SimNode,
+  { ports, signal }: DemoOptions,
+  counts: Counts,
+  screen: Screen,
+  turn: (elapsedMs: number) => void,
+): Promise<void> {
+  const startedMs = ports.nowMs();
+  for (let elapsedMs = 0; elapsedMs < ms; elapsedMs = ports.nowMs() - startedMs) {
+    turn(elapsedMs);
+    const reads = await node.readAll();
+    counts.readsTried += reads.length;
+    const failed = reads.filter(({ ok }) => !ok).length;
+    counts.readsFailed += failed;
+    if (failed > 0) counts.firstFailureAfterMs ??= elapsedMs;
+    screen.show(elapsedMs, reads, counts);
+    await ports.sleep(READ_EVERY_MS, { signal });
+  }
+  screen.leave();
+}
+
+function agentConfig(node: SimNode, port: number): string {
+  return [
+    "[snapshotter]",
+    `config = "${node.snapshotterConfigPath}"`,
+    "[renewal]",
+    'check_interval = "1s"',
+    'refresh_interval = "2s"',
+    "[providers.docker]",
+    `config = "${node.dockerConfigPath}"`,
+    "[server]",
+    `address = "127.0.0.1:${port}"`,
+    "",
+  ].join("\n");
+}
+
+async function untilReady(port: number, { ports, signal }: DemoOptions): Promise<void> {
+  const deadlineMs = ports.nowMs() + READY_WITHIN_MS;
+  while (ports.nowMs() < deadlineMs) {
+    const answer = await fetch(`http://127.0.0.1:${port}/readyz`).catch(() => undefined);
+    await answer?.body?.cancel();
+    if (answer?.ok) return;
+    await ports.sleep(50, { signal });
+  }
+}
+
+async function renewals(port: number): Promise<number> {
+  const answer = await fetch(`http://127.0.0.1:${port}/metrics`).catch(() => undefined);
+  const text = await answer?.text() ?? "";
+  return [...text.matchAll(/^snapshotter_credential_renewals_total\{[^}]*success[^}]*\} (\d+)/gm)]
+    .reduce((sum, [, count]) => sum + Number(count), 0);
+}
+
+/** A live table in a terminal, a line now and then in a pipe, nothing but the end as JSON. */
+class Screen {
+  readonly #options: DemoOptions;
+  #lines = 0;
+  #saidAtMs = -Infinity;
+
+  constructor(options: DemoOptions) {
+    this.#options = options;
+  }
+
+  say(text: string): void {
+    if (this.#options.output === "text") this.#options.write(`${text}\n`);
+  }
+
+  show(elapsedMs: number, reads: readonly NodeRead[], counts: Counts): void {
+    if (this.#options.output !== "text") return;
+    const { readsTried, readsFailed } = counts;
+    const head = `  ${
+      (elapsedMs / 1000).toFixed(1).padStart(4)
+    } s  ${readsTried} reads, ${readsFailed} failed`;
+    if (!this.#options.isTerminal) {
+      if (elapsedMs - this.#saidAtMs < 1_000) return;
+      this.#saidAtMs = elapsedMs;
+      const bad = reads.filter(({ ok }) => !ok).map((r) => `${r.daemonId}/${r.snapshotId}`);
+      return this.say(bad.length === 0 ? head : `${head}; refused now: ${bad.join(", ")}`);
+    }
+    const rows = reads.map(({ daemonId, snapshotId, image, ok, status }) => [
+      " ",
+      daemonId,
+      snapshotId,
+      image,
+      this.#mark(ok, status),
+    ]);
+    const text = `${head}\n${alignColumns(rows)}`;
+    const back = this.#lines === 0 ? "" : `\x1b[${this.#lines}A\x1b[J`;
+    this.#options.write(back + text);
+    this.#lines = text.split("\n").length - 1;
+  }
+
+  /** The next words go below the table. */
+  leave(): void {
+    this.#lines = 0;
+    this.#saidAtMs = -Infinity;
+  }
+
+  end(summary: DemoSummary): void {
+    if (this.#options.output === "json") {
+      return this.#options.write(`${JSON.stringify(summary, null, 2)}\n`);
+    }
+    const { withoutAgent, withAgent } = summary;
+    this.say("");
+    this.say(alignColumns([
+      ["", "without", "with the agent"],
+      ["reads tried", String(withoutAgent.readsTried), String(withAgent.readsTried)],
+      ["reads failed", String(withoutAgent.readsFailed), String(withAgent.readsFailed)],
+      ["password rotations", "0", String(summary.rotations)],
+      ["token lives passed", "1", String(summary.tokenExpiries)],
+      ["renewals", "0", String(summary.renewals)],
+      ["plugin executions", "0", String(summary.pluginExecutions)],
+      ["newest credential in every mount", "no", summary.allNewest ? "yes" : "no"],
+    ]));
+    this.say(summary.ok ? "ok: no read failed beside the agent" : "FAILED");
+  }
+
+  #mark(ok: boolean, status: number): string {
+    const text = ok ? "read" : `refused (${status})`;
+    return this.#options.colour ? `\x1b[${ok ? 32 : 31}m${text}\x1b[0m` : text;
+  }
+}

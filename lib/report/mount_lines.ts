@@ -1,0 +1,107 @@
+import type { AgentEvent } from "../model/mod.ts";
+import { line, type LogLine, snakeCase, suffix } from "./log_line.ts";
+
+type DeliveryAttempted = Extract<AgentEvent, { kind: "delivery-attempted" }>;
+
+/** An attempt: the mount, and its configuration file beside it. */
+export function deliveryLines(event: DeliveryAttempted): readonly LogLine[] {
+  const { daemonId, snapshotId, image, outcome, durationMs } = event;
+  const mount = mountOf(event);
+  const detail = "detail" in outcome ? outcome.detail : undefined;
+  const fields = {
+    daemon_id: daemonId,
+    snapshot_id: snapshotId,
+    image,
+    result: outcome.kind,
+    file: outcome.file.kind,
+    ...(detail !== undefined && { detail }),
+    duration_ms: durationMs,
+  };
+  const subject = `delivery ${mount}`;
+  const file = fileLine(event);
+  switch (outcome.kind) {
+    case "rejected":
+    case "unreachable":
+    case "unsupported": {
+      const message = `mount ${mount} (${image}): ${outcome.kind}${suffix(detail)}`;
+      const problem = { subject, signature: `${outcome.kind} ${detail ?? ""}` };
+      return [{ ...line("delivery-failed", message, fields), problem }, ...file];
+    }
+    case "file-only": {
+      if (outcome.file.kind === "failed") return file; // nothing was delivered
+      const isNews = outcome.file.kind === "written";
+      const name = isNews ? "credential-delivered" : "delivery-unchanged";
+      const message = `mount ${mount} (${image}): only its configuration file${suffix(detail)}`;
+      const recovery = { subject, event: "delivery-recovered" } as const;
+      return [{ ...line(name, message, fields), recovery }, ...file];
+    }
+    case "delivered":
+    case "unchanged": {
+      const name = outcome.kind === "unchanged" ? "delivery-unchanged" : "credential-delivered";
+      const message = `mount ${mount} (${image}) holds its credential`;
+      const recovery = { subject, event: "delivery-recovered" } as const;
+      return [{ ...line(name, message, fields), recovery }, ...file];
+    }
+    default:
+      return outcome satisfies never;
+  }
+}
+
+/** The daemon's configuration file is a second delivery: it fails and recovers on its own. */
+function fileLine(event: DeliveryAttempted): readonly LogLine[] {
+  const { daemonId, snapshotId, image, outcome: { file } } = event;
+  const mount = mountOf(event);
+  const subject = `file ${mount}`;
+  const fields = { daemon_id: daemonId, snapshot_id: snapshotId, image };
+  if (file.kind === "failed") {
+    const message = `configuration file of mount ${mount}: ${file.detail}`;
+    const problem = { subject, signature: file.detail };
+    const failed = line("config-file-failed", message, { ...fields, detail: file.detail });
+    return [{ ...failed, problem }];
+  }
+  if (file.kind === "skipped") return []; // it was not tried: nothing is known
+  const recovery = { subject, event: "config-file-recovered" } as const;
+  const message = `configuration file of mount ${mount}: ${file.kind}`;
+  return [{ ...line("config-file-recovered", message, fields), recovery, quiet: true }];
+}
+
+/** A mount's delivery moved on. */
+export function mountStateLine(
+  event: Extract<AgentEvent, { kind: "delivery-state-changed" }>,
+): LogLine {
+  const { kind: _, ...fields } = event;
+  const mount = mountOf(event);
+  const message = `mount ${mount}: ${event.from} to ${event.to}${suffix(event.detail)}`;
+  const subject = `state ${mount}`;
+  switch (event.to) {
+    case "refused":
+    case "unreachable":
+    case "unsupported": {
+      const problem = { subject, signature: event.to };
+      return { ...line("mount-unserved", message, snakeCase(fields)), problem };
+    }
+    case "pending": // nothing is known yet: a trouble that there was is not over
+      return line("delivery-state-changed", message, snakeCase(fields));
+    case "stored":
+    case "in-use":
+    case "proven":
+    case "file-only":
+    case "adopted":
+    case "none":
+      return { ...line("delivery-state-changed", message, snakeCase(fields)), ends: [subject] };
+    default:
+      return event.to satisfies never;
+  }
+}
+
+/** The subjects of all of a daemon's mounts, which end with it. */
+export function daemonSubjects(daemonId: string): readonly string[] {
+  return ["delivery", "file", "state"].map((what) => `${what} ${daemonId}/`);
+}
+
+function mountOf({ daemonId, snapshotId }: {
+  readonly daemonId: string;
+  readonly snapshotId: string;
+}): string {
+  return `${daemonId}/${snapshotId}`;
+}

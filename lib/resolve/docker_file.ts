@@ -1,0 +1,101 @@
+import { AgentError, type Clock, type FileSystem, type ReasonCode } from "../model/mod.ts";
+import { type DockerConfig, parseDockerConfig } from "./docker_config.ts";
+
+/** What following the file takes. */
+export interface DockerFileOptions {
+  readonly path: string;
+  readonly files: FileSystem;
+  readonly clock: Clock;
+}
+
+/** What the last look at the file gave. */
+export interface DockerFileView {
+  /** The last configuration that was read whole; undefined when there is none. */
+  readonly good?: {
+    readonly config: DockerConfig;
+    /** Wall time at which it was read. */
+    readonly readAtMs: number;
+  };
+  /** What is wrong with the file as it is now. */
+  readonly trouble?: { readonly reason: ReasonCode; readonly detail: string };
+}
+
+/**
+ * Follows docker's `config.json`: parsed once when it changes, and a file that is caught
+ * half-written leaves the last good reading in force.
+ */
+export class DockerFile {
+  readonly #options: DockerFileOptions;
+  #view: DockerFileView = {};
+  #stamp: string | undefined;
+  #text: string | undefined;
+  #doubted = false;
+  #looking: Promise<unknown> = Promise.resolve();
+  #next: Promise<DockerFileView> | undefined;
+
+  constructor(options: DockerFileOptions) {
+    this.#options = options;
+  }
+
+  /** The file as it is now. Whoever asks while a look is under way shares the one after it. */
+  look(): Promise<DockerFileView> {
+    this.#next ??= this.#looking.then(() => {
+      this.#next = undefined;
+      const look = this.#look();
+      this.#looking = look;
+      return look;
+    });
+    return this.#next;
+  }
+
+  /** The next look reads the file even if its stamp is the same: two writes can share one. */
+  doubt(): void {
+    this.#doubted = true;
+  }
+
+  async #look(): Promise<DockerFileView> {
+    const { path, files } = this.#options;
+    const doubted = this.#doubted;
+    this.#doubted = false;
+    let text: string | undefined;
+    try {
+      const stat = await files.stat(path);
+      if (stat !== undefined && stat.stamp === this.#stamp && !doubted) return this.#view;
+      text = stat === undefined ? undefined : await files.readText(path);
+      this.#stamp = stat?.stamp;
+    } catch (error) {
+      this.#stamp = undefined;
+      return this.#keep("unreadable", error);
+    }
+    if (text === undefined) return this.#take(undefined, {});
+    const { good } = this.#view;
+    // The same as before is no news: what was read from it keeps its time.
+    if (good !== undefined && text === this.#text) return this.#take(text, { good });
+    try {
+      return this.#take(text, { good: this.#parse(text) });
+    } catch (error) {
+      return this.#keep("invalid-config", error);
+    }
+  }
+
+  #take(text: string | undefined, view: DockerFileView): DockerFileView {
+    this.#text = text;
+    return this.#view = view;
+  }
+
+  #parse(text: string): NonNullable<DockerFileView["good"]> {
+    // A file that was just emptied is about to be written; docker writes `{}` when it means none.
+    if (text.trim() === "" && this.#view.good !== undefined) {
+      throw new AgentError("invalid-config", "read docker configuration: it is empty");
+    }
+    return { config: parseDockerConfig(text), readAtMs: this.#options.clock.wallMs() };
+  }
+
+  #keep(reason: ReasonCode, error: unknown): DockerFileView {
+    // Only our own errors are known to quote no secret.
+    const what = error instanceof AgentError ? error.message : "it cannot be read";
+    const trouble = { reason, detail: `${this.#options.path}: ${what}` };
+    const { good } = this.#view;
+    return this.#view = { ...(good && { good }), trouble };
+  }
+}

@@ -1,0 +1,111 @@
+import { parseAllDocuments, type ScalarTag } from "yaml";
+
+/** The first document of a text as plain values, or where and why it is none. */
+export type GoYamlReading =
+  | { readonly kind: "ok"; readonly value: unknown }
+  | {
+    readonly kind: "invalid";
+    readonly place: string;
+    readonly detail: string;
+    readonly mend: string;
+  };
+
+// Plain scalars as gopkg.in/yaml.v2 resolves them (`resolve.go`); the rest are strings.
+const NULLS = /^(?:~|null|Null|NULL)?$/;
+const TRUES = /^(?:[yY]|[yY]es|YES|[tT]rue|TRUE|[oO]n|ON)$/;
+const BOOLEANS = /^(?:[yYnN]|[yY]es|YES|[nN]o|NO|[tT]rue|TRUE|[fF]alse|FALSE|[oO]n|ON|[oO]ff|OFF)$/;
+const INTEGER = /^[-+]?(?:0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[0-7_]*|0[oO][0-7_]+|[1-9][0-9_]*)$/;
+const FLOAT = /^[-+]?(?:\.[0-9_]+|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?$/;
+const NOT_FINITE = /^(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$/;
+const INT64_MIN = -(2n ** 63n);
+const UINT64_MAX = 2n ** 64n - 1n;
+
+const SCALAR_TAGS: readonly ScalarTag[] = [
+  { tag: "tag:yaml.org,2002:null", default: true, test: NULLS, resolve: () => null },
+  {
+    tag: "tag:yaml.org,2002:bool",
+    default: true,
+    test: BOOLEANS,
+    resolve: (text) => TRUES.test(text),
+  },
+  { tag: "tag:yaml.org,2002:int", default: true, test: INTEGER, resolve: goInteger },
+  { tag: "tag:yaml.org,2002:float", default: true, test: FLOAT, resolve: goDecimal },
+  {
+    tag: "tag:yaml.org,2002:float",
+    default: true,
+    test: NOT_FINITE,
+    resolve: (text) =>
+      text.toLowerCase() === ".nan" ? NaN : text.startsWith("-") ? -Infinity : Infinity,
+  },
+];
+
+function goInteger(text: string): bigint | number {
+  const plain = text.replaceAll("_", "").toLowerCase();
+  const magnitude = plain.replace(/^[-+]/, "").replace(/^0(?=[0-7]+$)/, "0o");
+  const value = plain.startsWith("-") ? -BigInt(magnitude) : BigInt(magnitude);
+  return value < INT64_MIN || value > UINT64_MAX ? Number(value) : value;
+}
+
+/** What no float holds stays text. */
+function goDecimal(text: string): number | string {
+  const value = Number(text.replaceAll("_", ""));
+  return Number.isFinite(value) ? value : text;
+}
+
+/**
+ * Reads YAML or JSON as Kubernetes' configuration loader does (`sigs.k8s.io/yaml`): YAML 1.1
+ * scalars, the last of several equal keys, the first document alone. Never throws, and never quotes
+ * the text, which may hold a secret.
+ */
+export function readGoYaml(text: string): GoYamlReading {
+  try {
+    const [document] = parseAllDocuments(text, {
+      schema: "failsafe",
+      customTags: [...SCALAR_TAGS],
+      merge: true,
+      uniqueKeys: false,
+      logLevel: "silent",
+    });
+    if (document === undefined || !("errors" in document)) return { kind: "ok", value: undefined };
+    const [error] = document.errors;
+    if (error === undefined) return { kind: "ok", value: document.toJS({ maxAliasCount: 100 }) };
+    const at = error.linePos?.[0];
+    const place = at === undefined ? "" : `line ${at.line}, column ${at.col}`;
+    return { kind: "invalid", place, detail: error.code, mend: "check the indentation there" };
+  } catch (error) {
+    const detail = error instanceof Error ? error.name : "unknown error";
+    return { kind: "invalid", place: "", detail, mend: "check it with a YAML linter" };
+  }
+}
+
+/**
+ * A scalar where a string is wanted: numbers and booleans become their text, as the loader has it
+ * (`value: 8080` is "8080", `value: yes` is "true"). Undefined for lists and objects.
+ */
+export function goString(value: unknown): string | undefined {
+  switch (typeof value) {
+    case "string":
+      return value;
+    case "boolean":
+    case "bigint":
+      return String(value);
+    case "number":
+      return goFloat(value);
+    default:
+      return value === null ? "" : undefined;
+  }
+}
+
+/** Go's `strconv.FormatFloat(value, 'g', -1, 32)`. */
+function goFloat(value: number): string {
+  const single = Math.fround(value);
+  if (Number.isNaN(single)) return "NaN";
+  if (!Number.isFinite(single)) return single > 0 ? "+Inf" : "-Inf";
+  let digits = 1;
+  while (digits < 9 && Math.fround(Number(single.toPrecision(digits))) !== single) digits++;
+  const [mantissa = "0", exponent = "0"] = single.toExponential(digits - 1).split("e");
+  const power = Number(exponent);
+  if (power >= -4 && power < 6) return String(Number(single.toPrecision(digits)));
+  const sign = power < 0 ? "-" : "+";
+  return `${mantissa}e${sign}${String(Math.abs(power)).padStart(2, "0")}`;
+}

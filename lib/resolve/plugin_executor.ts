@@ -1,0 +1,101 @@
+import { join } from "@std/path";
+import {
+  type Clock,
+  type ExecutionResult,
+  type ImageReference,
+  type Observer,
+  type ProcessResult,
+  type ProcessRunner,
+  type ReasonCode,
+} from "../model/mod.ts";
+import { type PluginResponse, readPluginResponse } from "./plugin_response.ts";
+import { PLUGIN_API_VERSION, type PluginDefinition } from "./provider_config.ts";
+
+/** What running plugins takes. */
+export interface PluginExecutorOptions {
+  readonly binDir: string;
+  readonly timeoutMs: number;
+  readonly processRunner: ProcessRunner;
+  readonly clock: Clock;
+  readonly observer: Observer;
+  /** Ends the plugins that still run. */
+  readonly signal: AbortSignal;
+}
+
+/** What one execution came to. */
+export type PluginExecution =
+  | { readonly kind: "answered"; readonly response: PluginResponse }
+  | { readonly kind: "failed"; readonly reason: ReasonCode; readonly detail: string };
+
+const MAX_STDOUT_BYTES = 1024 * 1024;
+
+/** Runs a plugin once for an image, and tells the observer. Never rejects. */
+export async function executePlugin(
+  definition: PluginDefinition,
+  image: ImageReference,
+  options: PluginExecutorOptions,
+): Promise<PluginExecution> {
+  const { binDir, timeoutMs, processRunner, clock, observer, signal } = options;
+  const { name, args, env } = definition;
+  const startedMs = clock.monotonicMs();
+  const stdin = JSON.stringify({
+    kind: "CredentialProviderRequest",
+    apiVersion: PLUGIN_API_VERSION,
+    image: image.text,
+  });
+  const path = join(binDir, name);
+  const request = { path, args, env, stdin, timeoutMs, maxStdoutBytes: MAX_STDOUT_BYTES };
+  let execution: PluginExecution;
+  try {
+    const ended = await processRunner.run(request, { signal });
+    execution = readExecution(ended, definition, options);
+  } catch {
+    const detail = signal.aborted ? "the agent is stopping" : "it could not be run";
+    execution = { kind: "failed", reason: "plugin-failed", detail };
+  }
+  observer.notify({
+    kind: "plugin-executed",
+    provider: "kubelet",
+    plugin: name,
+    result: resultOf(execution),
+    durationMs: clock.monotonicMs() - startedMs,
+    ...(execution.kind === "failed" && { detail: execution.detail }),
+  });
+  return execution;
+}
+
+/** Neither stdout nor stderr is quoted: both may hold what the plugin was given, or gives. */
+function readExecution(
+  ended: ProcessResult,
+  { defaultCacheDurationMs }: PluginDefinition,
+  { binDir, timeoutMs }: PluginExecutorOptions,
+): PluginExecution {
+  const failed = (reason: ReasonCode, detail: string) =>
+    ({ kind: "failed", reason, detail }) as const;
+  switch (ended.kind) {
+    case "not-started":
+      return ended.reason === "missing"
+        ? failed("plugin-missing", `it is not in ${binDir}`)
+        : failed("plugin-not-executable", "it cannot be executed");
+    case "timed-out":
+      return failed("plugin-timeout", `it was stopped after ${timeoutMs / 1000} s`);
+    case "too-much-output":
+      return failed("plugin-too-much-output", `it printed more than ${MAX_STDOUT_BYTES} bytes`);
+    case "exited":
+      break;
+    default:
+      return ended satisfies never;
+  }
+  if (ended.code !== 0) return failed("plugin-failed", `it exited with code ${ended.code}`);
+  const reading = readPluginResponse(ended.stdout, defaultCacheDurationMs);
+  return reading.kind === "ok"
+    ? { kind: "answered", response: reading.response }
+    : failed("plugin-invalid-response", reading.detail);
+}
+
+function resultOf(execution: PluginExecution): ExecutionResult {
+  if (execution.kind === "failed") {
+    return execution.reason === "plugin-timeout" ? "timeout" : "failure";
+  }
+  return execution.response.auth === undefined ? "none" : "success";
+}

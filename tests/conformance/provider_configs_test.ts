@@ -1,0 +1,32 @@
+import { deepEqual, notEqual } from "node:assert/strict";
+import { parseGoDuration } from "../../lib/model/mod.ts";
+import { readProviderConfig } from "../../lib/resolve/mod.ts";
+import { runVectors } from "./vectors.ts";
+
+interface ProviderConfigVector {
+  readonly name: string;
+  readonly text: string;
+  readonly plugins?: readonly string[];
+  readonly error?: string;
+}
+
+// Source: nydus-snapshotter `pkg/auth/kubelet.go`, `NewKubeletProvider`.
+Deno.test("readProviderConfig answers every vector of provider-configs.json", () => {
+  runVectors<ProviderConfigVector>("provider-configs", ({ text, plugins, error }) => {
+    const reading = readProviderConfig(text, "config.yaml");
+    if (error !== undefined) {
+      notEqual(reading.problems.length, 0, "it must be refused");
+      return;
+    }
+    deepEqual(reading.problems, []);
+    const found = reading.plugins.map(({ name, defaultCacheDurationMs }) => [
+      name,
+      defaultCacheDurationMs,
+    ]);
+    const wanted = plugins?.map((plugin) => {
+      const [name, duration = ""] = plugin.split(" ");
+      return [name, Number(parseGoDuration(duration) / 1_000_000n)];
+    });
+    deepEqual(found, wanted);
+  });
+});

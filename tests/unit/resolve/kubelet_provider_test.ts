@@ -1,0 +1,217 @@
+import { deepEqual, doesNotMatch, equal, ok, rejects } from "node:assert/strict";
+import { settle } from "../../fakes/clock.ts";
+import { exited } from "../../fakes/process.ts";
+import { ask, askedImage, CONFIG_PATH, configText, kubelet, pairs, response } from "./plugins.ts";
+
+const A = { name: "a", matchImages: ["*.example.com"] };
+const B = { name: "b", matchImages: ["reg.example.com"] };
+
+Deno.test("KubeletProvider runs a plugin with the request on stdin and nothing secret in args", async () => {
+  const { provider, runner } = kubelet([A]);
+  runner.answer = () => response({ "*.example.com": ["u", "p"] });
+  deepEqual(pairs(await provider.provide(ask("reg.example.com/a/b:v1"))), ["u:p"]);
+  const [request] = runner.requests;
+  equal(request?.path, "/bin/plugins/a");
+  deepEqual(request?.args, []);
+  deepEqual(JSON.parse(request?.stdin ?? ""), {
+    kind: "CredentialProviderRequest",
+    apiVersion: "credentialprovider.kubelet.k8s.io/v1",
+    image: "reg.example.com/a/b:v1",
+  });
+});
+
+Deno.test("KubeletProvider does not run a plugin that does not match", async () => {
+  const { provider, runner } = kubelet([A]);
+  const outcome = await provider.provide(ask("nginx"));
+  equal(outcome.kind, "none");
+  equal(outcome.reason, "plugin-not-matched");
+  equal(runner.requests.length, 0);
+});
+
+Deno.test("flaw 3: two plugins with equal cache keys keep their own answers", async () => {
+  const { provider, runner } = kubelet([A, B]);
+  runner.answer = ({ path }) =>
+    path.endsWith("/a")
+      ? response({ "*.example.com": ["a", "1"] }, { type: "Global" })
+      : response({ "reg.example.com": ["b", "2"] }, { type: "Global" });
+  for (let round = 0; round < 3; round++) {
+    deepEqual(pairs(await provider.provide(ask("reg.example.com/x"))), ["b:2", "a:1"]);
+  }
+  equal(runner.requests.length, 2);
+});
+
+Deno.test("KubeletProvider takes the earlier plugin where patterns are equal", async () => {
+  const { provider, runner } = kubelet([A, B]);
+  runner.answer = ({ path }) => response({ "reg.example.com": [path.slice(-1), "p"] });
+  const outcome = await provider.provide(ask("reg.example.com/x"));
+  deepEqual(pairs(outcome), ["a:p", "b:p"]);
+});
+
+Deno.test("KubeletProvider prefers the longer path within one answer", async () => {
+  const { provider, runner } = kubelet([A]);
+  runner.answer = () =>
+    response({ "reg.example.com": ["host", "p"], "reg.example.com/team": ["team", "p"] });
+  deepEqual(pairs(await provider.provide(ask("reg.example.com/team/x"))), ["team:p", "host:p"]);
+  deepEqual(pairs(await provider.provide(ask("reg.example.com/other/x"))), ["host:p"]);
+});
+
+Deno.test("flaw 4: a password that holds colons stays whole", async () => {
+  const { provider, runner } = kubelet([A]);
+  runner.answer = () => response({ "*.example.com": ["u", "p:q:r"] });
+  deepEqual(pairs(await provider.provide(ask("reg.example.com/x"))), ["u:p:q:r"]);
+});
+
+Deno.test("KubeletProvider runs matching plugins side by side, and one failing hides no other", async () => {
+  const { provider, runner } = kubelet([A, B]);
+  runner.answer = ({ path }) =>
+    path.endsWith("/a")
+      ? exited("secret-in-output", 1)
+      : response({ "reg.example.com": ["b", "2"] });
+  runner.hold();
+  const asked = provider.provide(ask("reg.example.com/x"));
+  await settle();
+  equal(runner.running, 2);
+  runner.release();
+  const outcome = await asked;
+  deepEqual(pairs(outcome), ["b:2"]);
+  deepEqual(outcome.notes.map(({ subject, reason }) => [subject, reason]), [
+    ["a", "plugin-failed"],
+    ["b", "found"],
+  ]);
+  doesNotMatch(JSON.stringify(outcome), /secret-in-output/);
+});
+
+Deno.test("KubeletProvider bounds the executions side by side over all plugins", async () => {
+  const plugins = ["a", "b", "c", "d", "e"].map((name) => ({ ...A, name }));
+  const { provider, runner } = kubelet(plugins, { maxParallel: 2 });
+  runner.hold();
+  const asked = provider.provide(ask("reg.example.com/x"));
+  await settle();
+  equal(runner.running, 2);
+  runner.release();
+  await asked;
+  equal(runner.mostRunning, 2);
+  equal(runner.requests.length, 5);
+});
+
+Deno.test("KubeletProvider tells none with the reason for each kind of nothing", async () => {
+  const cases = [
+    [response(null), "plugin-no-credential"],
+    [response({ "*.other.com": ["u", "p"] }), "no-pattern-matched"],
+    [response({ "*.example.com": ["", ""] }), "anonymous-entry"],
+    [response({ "*.example.com": ["u", ""] }), "incomplete-entry"],
+    [response({ "[": ["u", "p"] }), "no-pattern-matched"],
+  ] as const;
+  for (const [stdout, reason] of cases) {
+    const { provider, runner } = kubelet([A]);
+    runner.answer = () => stdout;
+    const outcome = await provider.provide(ask("reg.example.com/x"));
+    deepEqual([outcome.kind, outcome.reason], ["none", reason]);
+  }
+});
+
+Deno.test("KubeletProvider tells failed with the reason for each kind of failure", async () => {
+  const cases = [
+    [{ kind: "not-started", reason: "missing" }, "plugin-missing"],
+    [{ kind: "not-started", reason: "not-executable" }, "plugin-not-executable"],
+    [{ kind: "not-started", reason: "other" }, "plugin-not-executable"],
+    [{ kind: "timed-out", stderr: "" }, "plugin-timeout"],
+    [{ kind: "too-much-output", stderr: "" }, "plugin-too-much-output"],
+    [exited("", 1), "plugin-failed"],
+    [exited("hunter2"), "plugin-invalid-response"],
+    [
+      exited(response({ "*.example.com": ["u", "hunter2"] }) + "hunter2"),
+      "plugin-invalid-response",
+    ],
+  ] as const;
+  for (const [result, reason] of cases) {
+    const { provider, runner, observer } = kubelet([A]);
+    runner.answer = () => result;
+    const outcome = await provider.provide(ask("reg.example.com/x"));
+    deepEqual([outcome.kind, outcome.reason], ["failed", reason]);
+    equal(observer.of("plugin-executed").length, 1);
+    doesNotMatch(JSON.stringify([outcome, observer.events]), /hunter2/);
+  }
+});
+
+Deno.test("KubeletProvider goes on with the old configuration when a new one is broken", async () => {
+  const { provider, runner, files } = kubelet([A]);
+  runner.answer = () => response({ "*.example.com": ["u", "p"] });
+  await provider.provide(ask("reg.example.com/x"));
+  files.write(CONFIG_PATH, "providers: [");
+  equal((await provider.reload()).kind, "refused");
+  const outcome = await provider.provide(ask("reg.example.com/x"));
+  deepEqual(pairs(outcome), ["u:p"]);
+  equal(outcome.notes[0]?.reason, "invalid-config");
+  equal(runner.requests.length, 1, "what the plugin had answered is kept");
+});
+
+Deno.test("KubeletProvider.reload keeps what unchanged plugins know and forgets the rest", async () => {
+  const { provider, runner, files } = kubelet([A, B]);
+  runner.answer = ({ path }) => response({ "reg.example.com": [path.slice(-1), "p"] });
+  await provider.provide(ask("reg.example.com/x"));
+  equal((await provider.reload()).kind, "unchanged");
+  files.write(CONFIG_PATH, configText(A, { ...B, duration: "2h" }));
+  equal((await provider.reload()).kind, "loaded");
+  await provider.provide(ask("reg.example.com/x"));
+  deepEqual(runner.requests.map(({ path }) => path.slice(-1)), ["a", "b", "b"]);
+});
+
+Deno.test("flaw 16: KubeletProvider reads its configuration before the first answer", async () => {
+  const { provider, runner } = kubelet([A]);
+  runner.answer = () => response({ "*.example.com": ["u", "p"] });
+  const outcomes = await Promise.all([1, 2].map(() => provider.provide(ask("reg.example.com/x"))));
+  deepEqual(outcomes.map(pairs), [["u:p"], ["u:p"]]);
+});
+
+Deno.test("KubeletProvider tells a missing, a broken and an unreadable configuration apart", async () => {
+  const missing = kubelet([A]);
+  missing.files.remove(CONFIG_PATH);
+  deepEqual((await missing.provider.provide(ask("reg.example.com/x"))).reason, "no-config-file");
+  const broken = kubelet([]);
+  const outcome = await broken.provider.provide(ask("reg.example.com/x"));
+  deepEqual([outcome.kind, outcome.reason], ["failed", "invalid-config"]);
+  const unreadable = kubelet([A]);
+  unreadable.files.denied.add(CONFIG_PATH);
+  deepEqual((await unreadable.provider.provide(ask("reg.example.com/x"))).reason, "unreadable");
+});
+
+Deno.test("KubeletProvider: a caller that gives up ends its waiting, not the shared execution", async () => {
+  const { provider, runner } = kubelet([A]);
+  runner.answer = () => response({ "*.example.com": ["u", "p"] });
+  await provider.reload();
+  runner.hold();
+  const gone = new AbortController();
+  const leaver = provider.provide(ask("reg.example.com/x"), { signal: gone.signal });
+  const stayer = provider.provide(ask("reg.example.com/x"));
+  await settle();
+  gone.abort(new Error("gone"));
+  await rejects(leaver, /gone/);
+  runner.release();
+  deepEqual(pairs(await stayer), ["u:p"]);
+  equal(runner.requests.length, 1);
+});
+
+Deno.test("KubeletProvider tells each oddity of a plugin's answers once", async () => {
+  const { provider, runner, observer, clock } = kubelet([A]);
+  runner.answer = () => response({ "*.example.com": ["u", "p"] }, { duration: "0s" });
+  const first = await provider.provide(ask("reg.example.com/x"));
+  ok(first.notes[0]?.detail?.includes("cacheDuration"));
+  await clock.advance(11_000);
+  const second = await provider.provide(ask("reg.example.com/x"));
+  equal(second.notes[0]?.detail, undefined);
+  equal(runner.requests.length, 2);
+  equal(observer.of("warning").length, 1);
+});
+
+Deno.test("KubeletProvider asks for each image by its own name", async () => {
+  const { provider, runner } = kubelet([A]);
+  runner.answer = (request) =>
+    response({ "*.example.com": [askedImage(request), "p"] }, { type: "Image" });
+  deepEqual(pairs(await provider.provide(ask("reg.example.com/x"))), [
+    "reg.example.com/x:latest:p",
+  ]);
+  deepEqual(pairs(await provider.provide(ask("reg.example.com/y"))), [
+    "reg.example.com/y:latest:p",
+  ]);
+});
