@@ -43,6 +43,7 @@ export async function openChain(
     files,
     clock,
     observer,
+    random,
     searchPath: host.env["PATH"] ?? "",
     timeoutMs: providers.docker.helperTimeoutMs,
     refreshIntervalMs: renewal.refreshIntervalMs,

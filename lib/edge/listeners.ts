@@ -76,7 +76,7 @@ function limited(handler: Handler): Handler {
     }
     inFlight++;
     try {
-      return await handler(request);
+      return await handler(withoutUntoldBody(request));
     } finally {
       inFlight--;
     }
@@ -86,9 +86,18 @@ function limited(handler: Handler): Handler {
 function refusalOf({ url, body, headers }: Request): number | undefined {
   if (url.length > MAX_URL_LENGTH) return 414;
   if (body === null) return undefined;
-  const length = headers.get("content-length");
-  if (length === null) return 411;
-  return Number(length) <= MAX_BODY_BYTES ? undefined : 413;
+  if (headers.has("transfer-encoding")) return 411;
+  return Number(headers.get("content-length") ?? 0) <= MAX_BODY_BYTES ? undefined : 413;
+}
+
+/**
+ * Without a length there is no body in HTTP/1.1 (RFC 9112, section 6.3). In HTTP/2 there may be
+ * one, of any length: the handler does not see it.
+ */
+function withoutUntoldBody(request: Request): Request {
+  const { url, method, headers, body } = request;
+  if (body === null || headers.has("content-length")) return request;
+  return new Request(url, { method, headers });
 }
 
 /** Ends once, by whichever comes first: the disposer or the signal. */

@@ -1,9 +1,9 @@
+import { AgentError } from "./errors.ts";
 import { type ImageTarget, parseImageTarget } from "./image_target.ts";
+import { LabelPattern } from "./label_pattern.ts";
+import { quoted } from "./quoted.ts";
 
 export { type ImageTarget, parseImageTarget };
-
-/** The literal pieces of a label between its stars; at least one. */
-type Pieces = readonly string[];
 
 /**
  * A compiled `matchImages` pattern, by the kubelet's rules (Kubernetes v1.35.0
@@ -19,15 +19,13 @@ type Pieces = readonly string[];
  */
 export class ImagePattern {
   readonly text: string;
-  readonly #labels: readonly Pieces[];
+  readonly #labels: readonly LabelPattern[];
   readonly #port: string;
   readonly #path: string;
 
   private constructor(text: string, { labels, port, path }: ImageTarget) {
     this.text = text;
-    // Go's matcher takes the brackets of an IPv6 literal without a port for a character class, so
-    // that it misses its own image. It is left to match nothing, not some host of one character.
-    this.#labels = labels[0]?.startsWith("[") ? [] : labels.map((label) => label.split("*"));
+    this.#labels = labels.map((label) => new LabelPattern(label));
     this.#port = port;
     this.#path = path;
   }
@@ -39,39 +37,49 @@ export class ImagePattern {
     return new ImagePattern(pattern, parseImageTarget(pattern));
   }
 
-  /** Same number of labels, each matched on its own; equal ports; the path a literal prefix. */
-  matches({ labels, port, path }: ImageTarget): boolean {
-    return port === this.#port && labels.length === this.#labels.length &&
-      path.startsWith(this.#path) &&
-      this.#labels.every((pieces, i) => matchLabel(pieces, labels[i] ?? ""));
+  /**
+   * Whether its host is an IPv6 address without a port: the kubelet's rules take the brackets for a
+   * wildcard, so that it misses the very address that it names.
+   */
+  get missesItself(): boolean {
+    return this.#labels.some((label) => label.isBracketed);
   }
-}
 
-/**
- * Go's `filepath.Match` where `*` is the only wildcard left. Each piece is taken at its first
- * place, which is never worse than a later one, so nothing is tried twice.
- */
-function matchLabel(pieces: Pieces, label: string): boolean {
-  const head = pieces[0] ?? "";
-  if (pieces.length === 1) return label === head;
-  if (!label.startsWith(head)) return false;
-  let at = head.length;
-  for (const piece of pieces.slice(1, -1)) {
-    const found = label.indexOf(piece, at);
-    if (found < 0) return false;
-    at = found + piece.length;
+  /** Same number of labels, each matched on its own; equal ports; the path a literal prefix. */
+  matches(target: ImageTarget): boolean {
+    return this.#compare(target) === "equal";
   }
-  const tail = pieces[pieces.length - 1] ?? "";
-  return label.length - tail.length >= at && label.endsWith(tail);
+
+  /**
+   * The same, where a malformed label is an error, as in Go. Go notices it only when it gets there.
+   *
+   * @throws {AgentError} `invalid-pattern`.
+   */
+  matchesOrThrows(target: ImageTarget): boolean {
+    const result = this.#compare(target);
+    if (result !== "malformed") return result === "equal";
+    const what = "the brackets in its host are no character class";
+    throw new AgentError("invalid-pattern", `match image pattern ${quoted(this.text)}: ${what}`);
+  }
+
+  #compare({ labels, port, path }: ImageTarget): "equal" | "different" | "malformed" {
+    const isCandidate = port === this.#port && labels.length === this.#labels.length &&
+      path.startsWith(this.#path);
+    if (!isCandidate) return "different";
+    const failing = this.#labels.find((label, i) => !label.matches(labels[i] ?? ""));
+    if (failing === undefined) return "equal";
+    return failing.isMalformed ? "malformed" : "different";
+  }
 }
 
 /**
  * Whether a pattern matches an image.
  *
- * @throws {AgentError} `invalid-pattern` when either does not parse.
+ * @throws {AgentError} `invalid-pattern` when either does not parse, or as in
+ * {@linkcode ImagePattern.matchesOrThrows}.
  */
 export function matchImage(pattern: string, image: string): boolean {
-  return ImagePattern.parse(pattern).matches(parseImageTarget(image));
+  return ImagePattern.parse(pattern).matchesOrThrows(parseImageTarget(image));
 }
 
 const encoder = new TextEncoder();

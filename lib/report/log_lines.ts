@@ -1,6 +1,6 @@
 import { type AgentEvent, formatProblem, PROVIDER_NAMES, REASON_CODES } from "../model/mod.ts";
 import { line, type LogLine, snakeCase, suffix, time } from "./log_line.ts";
-import { daemonSubjects, deliveryLines, mountStateLine } from "./mount_lines.ts";
+import { daemonLine, deliveryLines, mountStateLine } from "./mount_lines.ts";
 
 /** The lines of an event; which of them are written is the log's affair. */
 export function linesOf(event: AgentEvent): readonly LogLine[] {
@@ -25,14 +25,8 @@ export function linesOf(event: AgentEvent): readonly LogLine[] {
       return deliveryLines(event);
     case "delivery-state-changed":
       return [mountStateLine(event)];
-    case "daemon-state-changed": {
-      const { kind: _, ...fields } = event;
-      const troubled = event.to === "unresponsive" || event.to === "broken";
-      const name = troubled ? "daemon-troubled" : "daemon-state-changed";
-      const message = `nydusd ${event.daemonId} is ${event.to}${suffix(event.detail)}`;
-      const ends = event.to === "gone" ? daemonSubjects(event.daemonId) : [];
-      return [{ ...line(name, message, snakeCase(fields)), ends }];
-    }
+    case "daemon-state-changed":
+      return [daemonLine(event)];
     case "discovery-problem": {
       const { source, subject, detail } = event;
       const problem = { subject: `discovery ${source} ${subject}`, signature: detail };

@@ -94,9 +94,15 @@ export function mountStateLine(
   }
 }
 
-/** The subjects of all of a daemon's mounts, which end with it. */
-export function daemonSubjects(daemonId: string): readonly string[] {
-  return ["delivery", "file", "state"].map((what) => `${what} ${daemonId}/`);
+/** A daemon came, went, or changed its state; the troubles of its mounts end with it. */
+export function daemonLine(event: Extract<AgentEvent, { kind: "daemon-state-changed" }>): LogLine {
+  const { kind: _, ...fields } = event;
+  const { daemonId, to, detail } = event;
+  const troubled = to === "unresponsive" || to === "broken";
+  const name = troubled ? "daemon-troubled" : "daemon-state-changed";
+  const message = `nydusd ${daemonId} is ${to}${suffix(detail)}`;
+  const subjects = ["delivery", "file", "state"].map((what) => `${what} ${daemonId}/`);
+  return { ...line(name, message, snakeCase(fields)), ends: to === "gone" ? subjects : [] };
 }
 
 function mountOf({ daemonId, snapshotId }: {

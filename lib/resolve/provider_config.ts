@@ -170,7 +170,9 @@ class Reader {
         return;
       }
       try {
-        ImagePattern.parse(pattern);
+        if (!ImagePattern.parse(pattern).missesItself) return;
+        const problem = "the kubelet's rules match no IPv6 address without a port";
+        this.#warn(at, problem, "add the port, if the images name one");
       } catch (error) {
         this.#warn(at, `it matches nothing: ${messageOf(error)}`, "mend or remove the pattern");
       }

@@ -66,9 +66,14 @@ export async function commitTime({ root }: BuildTools): Promise<string | undefin
   }
 }
 
-/** Bundles `entry` into one module at `output`. @throws {BuildError} with deno's own words. */
+/**
+ * Bundles `entry` into one module at `output`. Not minified: the minifier puts the value of a
+ * `using` declaration that is used once in its place, and nobody disposes of it any more.
+ *
+ * @throws {BuildError} with deno's own words.
+ */
 export async function bundle(tools: BuildTools, entry: string, output: string): Promise<void> {
-  const args = ["bundle", "--quiet", "--platform", "deno", "--minify", "--output", output, entry];
+  const args = ["bundle", "--quiet", "--platform", "deno", "--output", output, entry];
   const { success, stderr } = await runTool(tools.deno, args, { cwd: tools.root });
   if (!success) throw new BuildError(`bundle ${entry}: ${complaint(stderr)}`);
 }
@@ -80,8 +85,16 @@ export async function bundleAgent(
   output: string,
 ): Promise<void> {
   await bundle(tools, "main.ts", output);
-  await Deno.writeTextFile(output, stampBundle(await Deno.readTextFile(output), info));
+  const text = stampBundle(await Deno.readTextFile(output), info);
+  await Deno.writeTextFile(output, REQUIRE + text);
 }
+
+/**
+ * CommonJS packages ask for `node:` modules while they run; a bundle of modules has no `require`
+ * for that unless it is given one.
+ */
+const REQUIRE = 'import{createRequire as bundledRequire}from"node:module";' +
+  "const require=bundledRequire(import.meta.url);\n";
 
 /**
  * Compiles one module to a binary. No configuration file is taken along: all that counts is in the

@@ -26,6 +26,21 @@ async function askUnix(path: string): Promise<string> {
   return await new Response(connection.readable).text();
 }
 
+/** Whether something comes true within so many tries, each of which asks the system. */
+async function soon(isTrue: () => Promise<boolean>, tries = 500): Promise<boolean> {
+  for (let i = 0; i < tries; i++) if (await isTrue()) return true;
+  return false;
+}
+
+async function isRefused(port: number): Promise<boolean> {
+  try {
+    (await Deno.connect({ hostname: "127.0.0.1", port })).close();
+    return false;
+  } catch {
+    return true;
+  }
+}
+
 Deno.test("listenTcp: serves, tells its real port, stops when disposed of", async () => {
   const listener = await listenTcp({ hostname: "127.0.0.1", port: 0 }, hello);
   const url = `http://127.0.0.1:${listener.port}/`;
@@ -81,8 +96,8 @@ Deno.test("listenTcp: a signal stops it as disposing does, also one that came be
   stop.abort(new Error("enough"));
   release.resolve();
   equal(await answer, "done", "what is in flight may end");
+  ok(await soon(() => isRefused(listener.port)), "the signal alone stops it");
   await listener[Symbol.asyncDispose]();
-  await rejects(fetch(url));
   const late = listenTcp({ hostname: "127.0.0.1", port: 0 }, hello, { signal: stop.signal });
   await rejects(late, /^Error: enough$/);
 });
@@ -104,6 +119,22 @@ Deno.test("listenTcp: refuses what is too long or of unknown length, unseen by t
   equal(await status("", "x".repeat(65_536)), 200);
   equal(await status("a".repeat(8_000)), 200);
   equal(asked, 2);
+});
+
+Deno.test("listenTcp: a request that tells no length has no body, and is answered", async () => {
+  const describe = async (request: Request) =>
+    new Response(`${request.method} ${new URL(request.url).pathname} "${await request.text()}"`);
+  await using listener = await listenTcp({ hostname: "127.0.0.1", port: 0 }, describe);
+  const ask = async (head: string, body: string) => {
+    using connection = await Deno.connect({ hostname: "127.0.0.1", port: listener.port });
+    const request =
+      `POST /a HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n${head}\r\n${body}`;
+    await connection.write(new TextEncoder().encode(request));
+    return await new Response(connection.readable).text();
+  };
+  match(await ask("", ""), /^HTTP\/1\.1 200 [^]*POST \/a ""$/);
+  match(await ask("content-length: 3\r\n", "abc"), /^HTTP\/1\.1 200 [^]*POST \/a "abc"$/);
+  match(await ask("transfer-encoding: chunked\r\n", "0\r\n\r\n"), /^HTTP\/1\.1 411 /);
 });
 
 Deno.test("listenTcp: more than 64 requests at once are told to come again", async () => {
@@ -133,9 +164,13 @@ Deno.test("listenUnix: a signal takes the socket away, also one that came before
     const options = { signal: stop.signal };
     const listener = await listenUnix(join(folder, "a.sock"), hello, options);
     stop.abort(new Error("enough"));
+    ok(await soon(async () => (await namesIn(folder)).length === 0), "the signal alone stops it");
     await listener[Symbol.asyncDispose]();
-    await rejects(listenUnix(join(folder, "b.sock"), hello, options), /^Error: enough$/);
-    deepEqual(await namesIn(folder), []);
+    await Deno.writeTextFile(join(folder, "file"), "");
+    for (const name of ["b.sock", "file"]) {
+      await rejects(listenUnix(join(folder, name), hello, options), /^Error: enough$/);
+    }
+    deepEqual(await namesIn(folder), ["file"]);
   }));
 
 Deno.test("listenUnix: the socket is 0600, serves, and goes with its server", () =>

@@ -185,7 +185,7 @@ Deno.test("createLog: an image or a daemon that comes back is heard of at once",
 Deno.test("createLog: a mount that goes to and fro is counted, and said again once it was well", () => {
   const { log, names } = logOf({ level: "warning" });
   const refused = EVENTS["delivery-state-changed"];
-  for (let i = 0; i < 9; i++) {
+  for (let i = 0; i < 5; i++) {
     log.notify(refused);
     log.notify({ ...refused, from: "refused", to: "pending" });
   }
@@ -201,11 +201,16 @@ Deno.test("createLog: what only the file can hold is delivered when the file has
     ...ATTEMPTED,
     outcome: { kind: "file-only", file, detail: "no configuration API" },
   });
+  log.notify({ ...ATTEMPTED, outcome: { kind: "rejected", file: FILE_FAILED, detail: "500" } });
   for (let i = 0; i < 5; i++) log.notify(fileOnly(FILE_FAILED));
-  deepEqual(names(), ["warning config-file-failed:"]);
+  deepEqual(names(), ["warning delivery-failed:", "warning config-file-failed:"]);
   log.notify(fileOnly({ kind: "written" }));
   log.notify(fileOnly({ kind: "unchanged" }));
-  deepEqual(names().slice(1), ["info credential-delivered:", "info config-file-recovered:"]);
+  deepEqual(names().slice(2), [
+    "info delivery-recovered:",
+    "info credential-delivered:",
+    "info config-file-recovered:",
+  ]);
 });
 
 Deno.test("createLog: priorities stand first where the journal reads them, and only there", () => {

@@ -182,7 +182,7 @@ Deno.test("SimNode: 2.4.4 takes a stored value into use when it looks", async ()
   deepEqual(last, [200]);
 });
 
-Deno.test("SimDaemon: a kill leaves its socket file, a restart reads its configuration", async () => {
+Deno.test("SimDaemon: a kill leaves its socket file, a restart reads its files", async () => {
   await using node = start();
   const daemon = await node.addDaemon({ id: "d1", mode: "dedicated", images: [base(node)] });
   await put(daemon, "/", "robot:only-in-memory");
