@@ -57,6 +57,7 @@ const READ_EVERY_MS = 250;
 const OVERLAP_MS = 3_000;
 const READY_WITHIN_MS = 15_000;
 const SETTLE_MS = 3_000;
+const ANSWER_WITHIN_MS = 2_000;
 
 /**
  * Shows the main job on a simulated node: first without the agent, then with it, while tokens
@@ -189,15 +190,20 @@ function agentConfig(node: SimNode, port: number): string {
 async function untilReady(port: number, { ports, signal }: DemoOptions): Promise<void> {
   const deadlineMs = ports.nowMs() + READY_WITHIN_MS;
   while (ports.nowMs() < deadlineMs) {
-    const answer = await fetch(`http://127.0.0.1:${port}/readyz`).catch(() => undefined);
+    const answer = await get(port, "/readyz");
     await answer?.body?.cancel();
     if (answer?.ok) return;
     await ports.sleep(50, { signal });
   }
 }
 
+function get(port: number, path: string): Promise<Response | undefined> {
+  const signal = AbortSignal.timeout(ANSWER_WITHIN_MS);
+  return fetch(`http://127.0.0.1:${port}${path}`, { signal }).catch(() => undefined);
+}
+
 async function renewals(port: number): Promise<number> {
-  const answer = await fetch(`http://127.0.0.1:${port}/metrics`).catch(() => undefined);
+  const answer = await get(port, "/metrics");
   const text = await answer?.text() ?? "";
   return [...text.matchAll(/^snapshotter_credential_renewals_total\{[^}]*success[^}]*\} (\d+)/gm)]
     .reduce((sum, [, count]) => sum + Number(count), 0);

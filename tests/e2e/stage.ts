@@ -1,0 +1,184 @@
+import { join } from "@std/path";
+import type { AgentStatus } from "../../lib/model/mod.ts";
+import { SimNode, type SimNodeOptions } from "../../lib/simnode/mod.ts";
+
+const MAIN = new URL("../../main.ts", import.meta.url).pathname;
+/** The compiled binary, when the tests are to run against it. */
+const BINARY = Deno.env.get("NYDUS_AUTH_AGENT_BINARY");
+/** The command that runs the agent's program. */
+export const PROGRAM: readonly string[] = BINARY === undefined
+  ? [Deno.execPath(), "run", "-A", "--quiet", "--no-check", MAIN]
+  : [BINARY];
+
+/** What a command printed, and how it ended. */
+export interface Ended {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Runs a command of the program to its end, with nothing of our own environment but what it needs. */
+export async function command(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<Ended> {
+  const [path = "", ...rest] = PROGRAM;
+  const { code, stdout, stderr } = await new Deno.Command(path, {
+    args: [...rest, ...args],
+    stdin: "null",
+    clearEnv: true,
+    env: { ...cleanEnv(), ...env },
+  }).output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code, out: text(stdout), err: text(stderr) };
+}
+
+/** The compiled binary gets an empty environment; deno needs to find its cache. */
+function cleanEnv(): Record<string, string> {
+  if (BINARY !== undefined) return { PATH: "", HOME: "/nonexistent" };
+  const { PATH = "", HOME = "", DENO_DIR, DENO_TLS_CA_STORE } = Deno.env.toObject();
+  return {
+    PATH,
+    HOME,
+    ...(DENO_DIR !== undefined && { DENO_DIR }),
+    ...(DENO_TLS_CA_STORE !== undefined && { DENO_TLS_CA_STORE }),
+  };
+}
+
+/** A simulated node for a test; its daemons look for new credentials often. */
+export function simNode(options: Omit<SimNodeOptions, "selfCommand"> = {}): SimNode {
+  return SimNode.start({ selfCommand: PROGRAM, pollMs: 100, ...options });
+}
+
+/** What the agent's configuration says beyond the node itself; TOML tables as text. */
+export interface AgentOptions {
+  readonly renewal?: string;
+  readonly more?: string;
+  readonly snapshotter?: string;
+}
+
+/** The agent as a process. */
+export class AgentProcess implements AsyncDisposable {
+  readonly #child: Deno.ChildProcess;
+  readonly #base: string;
+  readonly #copied: Promise<void>;
+  #log = "";
+
+  private constructor(child: Deno.ChildProcess, port: number) {
+    this.#child = child;
+    this.#base = `http://127.0.0.1:${port}`;
+    this.#copied = this.#copy();
+  }
+
+  /** Starts it beside a node, and waits for the first reconcile unless told otherwise. */
+  static async start(
+    node: SimNode,
+    options: AgentOptions = {},
+    { waitReady = true }: { readonly waitReady?: boolean } = {},
+  ): Promise<AgentProcess> {
+    const port = freePort();
+    const config = join(node.dir, "agent.toml");
+    Deno.writeTextFileSync(config, agentConfig(node, port, options), { mode: 0o600 });
+    const [path = "", ...rest] = PROGRAM;
+    const child = new Deno.Command(path, {
+      args: [...rest, "run", "--config", config],
+      stdin: "null",
+      stdout: "null",
+      stderr: "piped",
+      clearEnv: true,
+      env: cleanEnv(),
+    }).spawn();
+    const agent = new AgentProcess(child, port);
+    if (waitReady) {
+      await agent.until("ready", async () => (await agent.get("/readyz")).status === 200);
+    }
+    return agent;
+  }
+
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  /** Everything that it wrote to its standard error. */
+  get log(): string {
+    return this.#log;
+  }
+
+  async get(path: string): Promise<{ readonly status: number; readonly body: string }> {
+    try {
+      const signal = AbortSignal.timeout(3_000);
+      const response = await fetch(`${this.#base}${path}`, { signal });
+      return { status: response.status, body: await response.text() };
+    } catch {
+      return { status: 0, body: "" };
+    }
+  }
+
+  async status(): Promise<AgentStatus> {
+    return JSON.parse((await this.get("/v1/status")).body);
+  }
+
+  /** Waits for something to become true; how long that may take is generous, and not the point. */
+  async until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+    const deadlineMs = Date.now() + 20_000;
+    while (!await holds()) {
+      if (Date.now() > deadlineMs) throw new Error(`waited for ${what} in vain\n${this.#log}`);
+      await pause(25);
+    }
+  }
+
+  signal(name: Deno.Signal): void {
+    this.#child.kill(name);
+  }
+
+  async ended(): Promise<number> {
+    return (await this.#child.status).code;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      this.#child.kill("SIGKILL");
+    } catch {
+      // It has ended.
+    }
+    await this.#child.status;
+    await this.#copied;
+  }
+
+  async #copy(): Promise<void> {
+    for await (const text of this.#child.stderr.pipeThrough(new TextDecoderStream())) {
+      this.#log += text;
+    }
+  }
+}
+
+function agentConfig(node: SimNode, port: number, options: AgentOptions): string {
+  return [
+    "[snapshotter]",
+    `config = "${node.snapshotterConfigPath}"`,
+    options.snapshotter ?? "",
+    "[renewal]",
+    options.renewal ?? 'check_interval = "500ms"\nrefresh_interval = "5s"',
+    "[providers.docker]",
+    `config = "${node.dockerConfigPath}"`,
+    "[server]",
+    `address = "127.0.0.1:${port}"`,
+    "[log]",
+    'level = "debug"',
+    options.more ?? "",
+    "",
+  ].join("\n");
+}
+
+/** A port of loopback that nobody listens on at this moment. */
+export function freePort(): number {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  listener.close();
+  return port;
+}
+
+/** Lets real time pass: these tests are about processes that know no other. */
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
