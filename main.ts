@@ -1,11 +1,11 @@
 import { runProgram } from "./lib/cli/mod.ts";
-import { systemClock, systemFiles, systemHost, systemProcessRunner, systemRandom } from "./lib/edge/mod.ts";
+import * as edge from "./lib/edge/mod.ts";
 
 Deno.exitCode = await runProgram({
-  host: systemHost(),
-  clock: systemClock,
-  random: systemRandom,
-  files: systemFiles,
-  processRunner: systemProcessRunner(systemClock),
+  host: edge.systemHost(),
+  clock: edge.systemClock,
+  random: edge.systemRandom,
+  files: edge.systemFiles,
+  processRunner: edge.systemProcessRunner(edge.systemClock),
   mainUrl: import.meta.url,
 });

@@ -13,8 +13,8 @@ import { type Agent, createAgent } from "./agent.ts";
 import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
 
 /**
- * `run`: the agent, until TERM or INT. HUP reads the configuration again; one that cannot be used is
- * refused, and the one in force goes on.
+ * `run`: the agent, until TERM or INT. HUP reads the configuration again; one that cannot be used
+ * is refused, and the one in force goes on.
  */
 export async function run(context: Context, flags: Flags): Promise<number> {
   const { host, clock } = context;

@@ -75,7 +75,7 @@ export class DaemonProbe {
     };
   }
 
-  /** A mount that holds nothing is either without a credential, or not where we believe it to be. */
+  /** A mount that holds nothing has no credential, or is not where we believe it to be. */
   #missing(
     listed: ListedDaemon,
     info: NydusdInfo | undefined,

@@ -117,7 +117,7 @@ async function writeAtomic(
   await syncDirectory(dirname(path));
 }
 
-/** So that the new name survives a power cut; where that is not possible, the content still does. */
+/** So that the new name survives a power cut; the content does in any case. */
 async function syncDirectory(path: string): Promise<void> {
   try {
     using directory = await Deno.open(path, { read: true });

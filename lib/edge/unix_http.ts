@@ -19,8 +19,8 @@ class PooledUnixHttp implements UnixHttp {
     signal?.throwIfAborted();
     const reused = this.#clients.has(request.socketPath);
     const result = await this.#once(request, signal);
-    // A connection that was kept may belong to a process that is gone: once more on a new one. Every
-    // request of ours means the same when it is sent twice.
+    // A connection that was kept may belong to a process that is gone: once more on a new one.
+    // Every request of ours means the same when it is sent twice.
     return result.kind === "broken" && reused ? await this.#once(request, signal) : result;
   }
 

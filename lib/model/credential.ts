@@ -68,7 +68,7 @@ export function encodeRegistryAuth(credential: BasicCredential): Secret {
  * The reverse of {@linkcode encodeRegistryAuth}: split at the first colon, so that a password may
  * hold colons. Undefined for an empty text.
  *
- * @throws {AgentError} `invalid-credential` when the text is not base64, not UTF-8, or has no colon.
+ * @throws {AgentError} `invalid-credential` when it is not base64 of UTF-8 text with a colon.
  */
 export function decodeRegistryAuth(text: string): Credential | undefined {
   if (text === "") return undefined;

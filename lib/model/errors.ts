@@ -29,7 +29,7 @@ export class AgentError extends Error {
 export interface ConfigProblem {
   /** Path of the file, or the name of a flag or environment variable. */
   readonly file: string;
-  /** Key path such as `providers[1].matchImages[0]`, or `line 3, column 7`; empty for the whole file. */
+  /** Key path such as `providers[1].name`, or `line 3, column 7`; empty for the whole file. */
   readonly place: string;
   readonly problem: string;
   readonly mend: string;

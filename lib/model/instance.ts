@@ -41,7 +41,7 @@ export interface RafsInstance {
   readonly image?: ImageReference;
   /** Why there is no `image`, for people. */
   readonly imageProblem?: string;
-  /** The id to `PUT` to, out of nydusd's own `backend_collection`; undefined until nydusd told it. */
+  /** The id to `PUT` to, out of nydusd's own `backend_collection`; undefined until it told. */
   readonly mountId?: string;
   /** The registry host that nydusd reads from, where known (a mirror, perhaps). */
   readonly registryHost?: string;
@@ -85,7 +85,7 @@ export interface DiscoveryProblem {
   readonly detail: string;
 }
 
-/** The drivers that the snapshotter knows; they decide the shape of a daemon's configuration file. */
+/** The snapshotter's drivers; they decide the shape of a daemon's configuration file. */
 export type FsDriver = "fusedev" | "fscache" | "blockdev" | "nodev" | "proxy";
 
 /**

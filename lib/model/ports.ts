@@ -25,7 +25,7 @@ export interface ProcessRequest {
   readonly maxStdoutBytes: number;
 }
 
-/** How a child process ended. `stdout` and `stderr` may hold secrets: never log them as they are. */
+/** How a child process ended. Its output may hold secrets: never log it as it is. */
 export type ProcessResult =
   | {
     readonly kind: "exited";

@@ -35,7 +35,7 @@ export class Secret {
     return this.#value === other.#value;
   }
 
-  /** Eight hex digits that are equal for equal values within this process, and mean nothing outside. */
+  /** Eight hex digits, equal for equal values within this process and meaningless outside. */
   fingerprint(): string {
     return createHmac("sha256", fingerprintKey).update(this.#value).digest("hex").slice(0, 8);
   }

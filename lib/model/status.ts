@@ -4,7 +4,7 @@ import type { ProviderName, ReasonCode } from "./provider.ts";
 /** Where a credential is in its life; `unknown-life` when no hard clock is known. */
 export type LifeWindow = "fresh" | "advisory" | "mandatory" | "expired" | "unknown-life";
 
-/** The state of the whole agent at one moment, without a secret: what `status` and the page show. */
+/** The whole agent at one moment, without a secret: what `status` and the page show. */
 export interface AgentStatus {
   readonly nowMs: number;
   readonly version: string;
@@ -14,6 +14,8 @@ export interface AgentStatus {
   readonly firstReconcileAtMs?: number;
   readonly lastReconcileAtMs?: number;
   readonly lastReconcileMs?: number;
+  /** Elapsed time since the last look ended, by the clock that never steps. */
+  readonly loopAgeMs?: number;
   readonly images: readonly ImageStatus[];
   readonly daemons: readonly DaemonStatus[];
   readonly problems: readonly DiscoveryProblem[];

@@ -12,7 +12,7 @@ export interface InstanceRecord {
   readonly detail?: string;
   /** What nydusd holds for it, from the last look or read-back. */
   readonly held?: Secret;
-  /** Fingerprint of the credential that its configuration file is known to hold, or rightly lacks. */
+  /** Fingerprint of the credential that its file is known to hold, or rightly lacks. */
   readonly fileFingerprint?: string;
   readonly file?: FileOutcome;
   /** Wall time since when nydusd holds the right value. */

@@ -64,7 +64,9 @@ export class Reconciler {
   #lookedAtMs = 0;
   #absentLooks = 0;
   #first: { readonly atMs: number } | undefined;
-  #last: { readonly atMs: number; readonly durationMs: number } | undefined;
+  #last:
+    | { readonly atMs: number; readonly monotonicMs: number; readonly durationMs: number }
+    | undefined;
 
   constructor(options: ReconcilerOptions, stages: Stages) {
     this.#options = options;
@@ -145,6 +147,7 @@ export class Reconciler {
       ...(this.#last && {
         lastReconcileAtMs: this.#last.atMs,
         lastReconcileMs: this.#last.durationMs,
+        loopAgeMs: clock.monotonicMs() - this.#last.monotonicMs,
       }),
       images: [...store.entries()].map((entry) => store.status(entry, nowMs)),
       daemons: this.#view.daemons.map((daemon) => this.#daemonStatus(daemon)),
@@ -169,7 +172,7 @@ export class Reconciler {
       this.#deliveries.all();
     }
     const durationMs = clock.monotonicMs() - startedMs;
-    this.#last = { atMs: clock.wallMs(), durationMs };
+    this.#last = { atMs: clock.wallMs(), monotonicMs: clock.monotonicMs(), durationMs };
     this.#lookedAtMs = startedMs;
     this.#nextLookAtMs = startedMs + this.#pauseMs();
     observer.notify({
@@ -182,7 +185,7 @@ export class Reconciler {
     });
   }
 
-  /** Gives every live image its entry, and drops those that no longer live. Returns how many live. */
+  /** Gives every live image its entry, and drops the others. Returns how many live. */
   #adoptView(): number {
     const { store, clock, observer } = this.#options;
     const nowMs = clock.wallMs();

@@ -169,7 +169,7 @@ export class Renewals {
   }
 }
 
-/** The failure that explains most: the first provider that failed, else the last that had nothing. */
+/** What explains most: the first provider that failed, else the last that had nothing. */
 function failureOf(attempts: readonly ProviderAttempt[]) {
   const failed = attempts.find(({ outcome }) => outcome.kind === "failed");
   if (failed?.outcome.kind === "failed") {

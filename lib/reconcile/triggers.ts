@@ -23,7 +23,7 @@ export class Triggers {
     this.#wake?.();
   }
 
-  /** The reason that fired, or undefined when `ms` have passed or it was nudged. Rejects when aborted. */
+  /** The reason that fired; undefined after `ms`, or when nudged. Rejects when aborted. */
   async wait(ms: number, { signal }: CallOptions = {}): Promise<TriggerReason | undefined> {
     signal?.throwIfAborted();
     if (this.#pending === undefined && ms > 0) {

@@ -35,7 +35,7 @@ export function healthOf(
   { checkIntervalMs }: { readonly checkIntervalMs: number },
 ): HealthView {
   const started = status.firstReconcileAtMs !== undefined;
-  const sinceMs = nowMs - (status.lastReconcileAtMs ?? status.startedAtMs);
+  const sinceMs = status.loopAgeMs ?? nowMs - (status.lastReconcileAtMs ?? status.startedAtMs);
   const limitMs = started
     ? Math.max(STUCK_INTERVALS * checkIntervalMs, STUCK_MIN_MS)
     : FIRST_ROUND_LIMIT_MS;

@@ -1,83 +1,21 @@
 import {
   type Candidate,
-  type Credential,
+  credentialFingerprint,
   credentialsEqual,
-  encodeRegistryAuth,
   type ImageReference,
   type ImageStatus,
   type LifeWindow,
-  type ProviderName,
-  type Random,
-  type ReasonCode,
-  type Secret,
 } from "../model/mod.ts";
-import { credentialFingerprint } from "../model/mod.ts";
-import {
-  type Attempts,
-  type Life,
-  lifeWindow,
-  nextAttemptAtMs,
-  phaseOf,
-} from "./renewal_policy.ts";
+import { type Attempts, lifeWindow, nextAttemptAtMs, phaseOf } from "./renewal_policy.ts";
 import type { RenewalSettings } from "./renewal_policy.ts";
-
-/** A credential in the store, with its life and where it came from. */
-export interface StoredCredential {
-  readonly provider: ProviderName | "adopted";
-  readonly candidate: Candidate;
-  /** The others that would fit, best first. */
-  readonly others: readonly Candidate[];
-  readonly life: Life;
-  readonly fingerprint: string;
-  /** What nydusd should hold; undefined for a form that it cannot be told while it runs. */
-  readonly registryAuth?: Secret;
-}
-
-/** Everything known of one image. Replaced as a whole at every change. */
-export interface StoreEntry {
-  readonly image: ImageReference;
-  readonly stored?: StoredCredential;
-  readonly attempts: Attempts;
-  /** Wall time of the next attempt; undefined when the source is watched. */
-  readonly nextAttemptAtMs?: number;
-  readonly lastFailure?: {
-    readonly reason: ReasonCode;
-    readonly detail: string;
-    readonly atMs: number;
-  };
-  readonly renewals: { readonly success: number; readonly failure: number };
-  /** When it was last looked up, renewed or tried: what eviction goes by. */
-  readonly touchedAtMs: number;
-}
-
-/** What a successful resolution brought. */
-export interface Renewal {
-  readonly provider: ProviderName;
-  readonly candidates: readonly [Candidate, ...Candidate[]];
-}
-
-/** What storing it meant. */
-export type StoreOutcome =
-  | "new" // another credential than before, or the first
-  | "renewed" // the same credential, given anew by its source
-  | "same"; // the same credential out of the provider's cache
-
-/** What went wrong with an attempt. */
-export interface RenewalFailure {
-  readonly reason: ReasonCode;
-  readonly detail: string;
-  readonly retryAtMs?: number;
-}
-
-/** How the store is made. */
-export interface CredentialStoreOptions {
-  readonly settings: RenewalSettings;
-  /** The node's own seed (its machine-id), so that nodes differ and restarts do not. */
-  readonly seed: string;
-  readonly random: Random;
-  /** Entries at the most; beyond it a new image is refused a place. Default 100,000. */
-  readonly maxEntries?: number;
-}
+import { type CredentialStoreOptions, hardEnd, pick, registryAuthOf } from "./store_entry.ts";
+import {
+  type Renewal,
+  type RenewalFailure,
+  statusOf,
+  type StoredCredential,
+} from "./store_entry.ts";
+import type { StoreEntry, StoreOutcome } from "./store_entry.ts";
 
 const MAX_ENTRIES = 100_000;
 
@@ -230,21 +168,8 @@ export class CredentialStore {
 
   /** What `status` shows of an entry. */
   status(entry: StoreEntry, nowMs: number): ImageStatus {
-    const { stored } = entry;
-    return {
-      image: entry.image.text,
-      ...(stored && {
-        provider: stored.provider,
-        origin: stored.candidate.origin,
-        fingerprint: stored.fingerprint,
-        renewedAtMs: stored.life.fetchedAtMs,
-        window: lifeWindow(stored.life, nowMs, this.#options.settings),
-        ...pick(stored.candidate, "pattern", "plugin", "softExpiresAtMs", "hardExpiresAtMs"),
-      }),
-      ...pick(entry, "nextAttemptAtMs", "lastFailure"),
-      failures: entry.attempts.unproductive,
-      renewals: entry.renewals,
-    };
+    const window = this.window(entry, nowMs);
+    return statusOf(entry, window);
   }
 
   #stored(
@@ -314,23 +239,4 @@ export class CredentialStore {
       ...(lastFailure && { lastFailure }),
     });
   }
-}
-
-function hardEnd(entry: StoreEntry): number {
-  return entry.stored?.life.hardExpiresAtMs ?? 0;
-}
-
-function registryAuthOf(
-  credential: Credential,
-  before: StoredCredential | undefined,
-): { readonly registryAuth?: Secret } {
-  if (before?.registryAuth !== undefined) return { registryAuth: before.registryAuth };
-  return credential.kind === "basic" ? { registryAuth: encodeRegistryAuth(credential) } : {};
-}
-
-/** The named properties that are set, for objects whose optional properties must not be undefined. */
-function pick<T, K extends keyof T>(object: T, ...keys: K[]): Pick<T, K> {
-  const picked: Partial<Pick<T, K>> = {};
-  for (const key of keys) if (object[key] !== undefined) picked[key] = object[key];
-  return picked as Pick<T, K>;
 }

@@ -4,7 +4,8 @@
  *
  * @module
  */
-export * from "./credential_store.ts";
+export { CredentialStore } from "./credential_store.ts";
+export type * from "./store_entry.ts";
 export {
   type Attempts,
   dueAtMs,

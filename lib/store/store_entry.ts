@@ -1,0 +1,111 @@
+import {
+  type Candidate,
+  type Credential,
+  encodeRegistryAuth,
+  type ImageReference,
+  type ImageStatus,
+  type LifeWindow,
+  type ProviderName,
+  type Random,
+  type ReasonCode,
+  type Secret,
+} from "../model/mod.ts";
+import type { Attempts, Life, RenewalSettings } from "./renewal_policy.ts";
+
+/** A credential in the store, with its life and where it came from. */
+export interface StoredCredential {
+  readonly provider: ProviderName | "adopted";
+  readonly candidate: Candidate;
+  /** The others that would fit, best first. */
+  readonly others: readonly Candidate[];
+  readonly life: Life;
+  readonly fingerprint: string;
+  /** What nydusd should hold; undefined for a form that it cannot be told while it runs. */
+  readonly registryAuth?: Secret;
+}
+
+/** Everything known of one image. Replaced as a whole at every change. */
+export interface StoreEntry {
+  readonly image: ImageReference;
+  readonly stored?: StoredCredential;
+  readonly attempts: Attempts;
+  /** Wall time of the next attempt; undefined when the source is watched. */
+  readonly nextAttemptAtMs?: number;
+  readonly lastFailure?: {
+    readonly reason: ReasonCode;
+    readonly detail: string;
+    readonly atMs: number;
+  };
+  readonly renewals: { readonly success: number; readonly failure: number };
+  /** When it was last looked up, renewed or tried: what eviction goes by. */
+  readonly touchedAtMs: number;
+}
+
+/** What a successful resolution brought. */
+export interface Renewal {
+  readonly provider: ProviderName;
+  readonly candidates: readonly [Candidate, ...Candidate[]];
+}
+
+/** What storing it meant. */
+export type StoreOutcome =
+  | "new" // another credential than before, or the first
+  | "renewed" // the same credential, given anew by its source
+  | "same"; // the same credential out of the provider's cache
+
+/** What went wrong with an attempt. */
+export interface RenewalFailure {
+  readonly reason: ReasonCode;
+  readonly detail: string;
+  readonly retryAtMs?: number;
+}
+
+/** How the store is made. */
+export interface CredentialStoreOptions {
+  readonly settings: RenewalSettings;
+  /** The node's own seed (its machine-id), so that nodes differ and restarts do not. */
+  readonly seed: string;
+  readonly random: Random;
+  /** Entries at the most; beyond it a new image is refused a place. Default 100,000. */
+  readonly maxEntries?: number;
+}
+
+/** What `status` shows of an entry, without its secret. */
+export function statusOf(entry: StoreEntry, window: LifeWindow | undefined): ImageStatus {
+  const { stored } = entry;
+  return {
+    image: entry.image.text,
+    ...(stored && {
+      provider: stored.provider,
+      origin: stored.candidate.origin,
+      fingerprint: stored.fingerprint,
+      renewedAtMs: stored.life.fetchedAtMs,
+      ...pick(stored.candidate, "pattern", "plugin", "softExpiresAtMs", "hardExpiresAtMs"),
+    }),
+    ...(window !== undefined && { window }),
+    ...pick(entry, "nextAttemptAtMs", "lastFailure"),
+    failures: entry.attempts.unproductive,
+    renewals: entry.renewals,
+  };
+}
+
+/** When an entry's credential is dead, for ordering; what is unknown comes first. */
+export function hardEnd(entry: StoreEntry): number {
+  return entry.stored?.life.hardExpiresAtMs ?? 0;
+}
+
+/** What nydusd should hold, encoded once for each credential. */
+export function registryAuthOf(
+  credential: Credential,
+  before: StoredCredential | undefined,
+): { readonly registryAuth?: Secret } {
+  if (before?.registryAuth !== undefined) return { registryAuth: before.registryAuth };
+  return credential.kind === "basic" ? { registryAuth: encodeRegistryAuth(credential) } : {};
+}
+
+/** The named properties that are set: optional properties must not be undefined. */
+export function pick<T, K extends keyof T>(object: T, ...keys: K[]): Pick<T, K> {
+  const picked: Partial<Pick<T, K>> = {};
+  for (const key of keys) if (object[key] !== undefined) picked[key] = object[key];
+  return picked as Pick<T, K>;
+}
