@@ -1,3 +1,4 @@
+// deno-lint-ignore-file no-sync-fn-in-async-fn
 /**
  * The flaws of the upstream implementation, each by its number and name: a test fails when the flaw
  * comes back. The agent runs as a process against the simulated node.
