@@ -46,9 +46,12 @@ async function build(tools: BuildTools, folder: string) {
   const { version, target } = await denoVersion(tools.deno);
   const agent = join(folder, "nydus-auth-agent");
   const hello = join(folder, "hello");
-  await bundleAgent(tools, await buildInfo(tools, version), `${agent}.js`);
-  await Deno.writeTextFile(`${hello}.js`, HELLO);
-  for (const path of [agent, hello]) await compile(tools, parseTarget(target), `${path}.js`, path);
+  const modules = await bundleAgent(tools, await buildInfo(tools, version), `${agent}.modules`);
+  await compile(tools, parseTarget(target), modules, agent);
+  await Deno.mkdir(`${hello}.modules`);
+  const module = join(`${hello}.modules`, "main.js");
+  await Deno.writeTextFile(module, HELLO);
+  await compile(tools, parseTarget(target), module, hello);
   return { agent, hello };
 }
 

@@ -81,12 +81,12 @@ async function build(
   folder: string,
 ): Promise<string> {
   await Deno.mkdir(folder, { recursive: true });
-  const module = join(folder, "nydus-auth-agent.js");
+  const modules = join(folder, "nydus-auth-agent");
   const binary = join(folder, `nydus-auth-agent-${target}`);
   for (const path of [binary, `${binary}.sha256`, `${binary}.cdx.json`]) await removeOld(path);
-  await bundleAgent(tools, info, module);
-  await compile(tools, target, module, binary);
-  await Deno.remove(module);
+  const entry = await bundleAgent(tools, info, modules);
+  await compile(tools, target, entry, binary);
+  await Deno.remove(modules, { recursive: true });
   return binary;
 }
 

@@ -32,13 +32,20 @@ export async function explain(
   const image = parseImageReference(options.ref);
   const config = await loadConfig(context, flags);
   const nowMs = context.clock.wallMs();
-  await using chain = await openChain(context, config);
-  const resolution = await chain.chain.resolve({
+  const request = {
     image,
     labels: labelsOf(options.labels),
-    ...(options.validFor !== undefined &&
-      { validUntilMs: nowMs + parseDurationMs(options.validFor) }),
-  }, { all: true });
+    ...(options.validFor !== undefined && {
+      validUntilMs: nowMs + parseDurationMs(options.validFor),
+    }),
+  };
+  const chain = await openChain(context, config);
+  let resolution: Resolution;
+  try {
+    resolution = await chain.chain.resolve(request, { all: true });
+  } finally {
+    await chain[Symbol.asyncDispose]();
+  }
   const text = options.output === "json"
     ? JSON.stringify(explanation(resolution), null, 2) + "\n"
     : explanationText(resolution, nowMs);

@@ -33,8 +33,12 @@ export function startCompanion(command: readonly string[], logPath: string): Run
 
 /** A port of loopback that nobody listens on at this moment. */
 export function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  try {
+    return listener.addr.port;
+  } finally {
+    listener.close();
+  }
 }
 
 /** Writes a small text for the owner's eyes alone. */

@@ -120,8 +120,12 @@ async function writeAtomic(
 /** So that the new name survives a power cut; the content does in any case. */
 async function syncDirectory(path: string): Promise<void> {
   try {
-    using directory = await Deno.open(path, { read: true });
-    await directory.sync();
+    const directory = await Deno.open(path, { read: true });
+    try {
+      await directory.sync();
+    } finally {
+      directory.close();
+    }
   } catch {
     // Some file systems do not let a directory be synced.
   }

@@ -58,6 +58,10 @@ async function look(path: string): Promise<InstalledFile | undefined> {
 
 async function sameBytes(a: string, b: string): Promise<boolean> {
   using first = await Deno.open(a);
+  return await holdsTheSame(first, b);
+}
+
+async function holdsTheSame(first: Deno.FsFile, b: string): Promise<boolean> {
   using second = await Deno.open(b);
   if ((await first.stat()).size !== (await second.stat()).size) return false;
   const left = new Uint8Array(1 << 20);

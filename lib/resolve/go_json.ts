@@ -52,7 +52,10 @@ export function firstJsonValue(text: string): unknown {
 function endOfFirstValue(json: string): number | undefined {
   if (!/^[{[]/.test(json)) return undefined;
   let depth = 0;
-  for (const { 0: token, index } of json.matchAll(/"(?:[^"\\]|\\.)*"|[{}[\]]/gs)) {
+  let inText = false;
+  for (const { 0: token, index } of json.matchAll(/\\.|["{}[\]]/gs)) {
+    if (token === '"') inText = !inText;
+    if (inText || token.startsWith("\\")) continue;
     if (token === "{" || token === "[") depth++;
     if (token === "}" || token === "]") depth--;
     if (depth === 0) return index + 1;

@@ -1,6 +1,6 @@
-import { join } from "@std/path";
+import { dirname, join } from "@std/path";
 import type { BuildInfo } from "../../lib/assets/build_info.ts";
-import { stampBundle } from "./build_stamp.ts";
+import { DEVELOPMENT_STAMP, stampBundle } from "./build_stamp.ts";
 import { compileFlags } from "./permissions.ts";
 import {
   BuildError,
@@ -67,34 +67,77 @@ export async function commitTime({ root }: BuildTools): Promise<string | undefin
 }
 
 /**
- * Bundles `entry` into one module at `output`. Not minified: the minifier puts the value of a
- * `using` declaration that is used once in its place, and nobody disposes of it any more.
+ * Bundles `entry` into `folder`: `main.js`, and a chunk for each part that is loaded only when it is
+ * needed, so that a small command pays for nothing that it does not use.
  *
  * @throws {BuildError} with deno's own words.
  */
-export async function bundle(tools: BuildTools, entry: string, output: string): Promise<void> {
-  const args = ["bundle", "--quiet", "--platform", "deno", "--output", output, entry];
+export async function bundle(
+  tools: BuildTools,
+  entry: string,
+  folder: string,
+  minify: boolean,
+): Promise<void> {
+  const args = ["bundle", "--quiet", "--platform", "deno", "--code-splitting"];
+  args.push(...(minify ? ["--minify"] : []), "--outdir", folder, entry);
   const { success, stderr } = await runTool(tools.deno, args, { cwd: tools.root });
   if (!success) throw new BuildError(`bundle ${entry}: ${complaint(stderr)}`);
 }
 
-/** Bundles the agent, with the build's values in it. */
+/**
+ * Bundles the agent into `folder`, with the build's values in it. Returns the path of its entry.
+ *
+ * @throws {BuildError} when the minifier lost a `using` declaration: it puts a value that is used
+ * once in its place, and nobody disposes of it any more. `try` and `finally` say the same.
+ */
 export async function bundleAgent(
   tools: BuildTools,
   info: BuildInfo,
-  output: string,
-): Promise<void> {
-  await bundle(tools, "main.ts", output);
-  const text = stampBundle(await Deno.readTextFile(output), info);
-  await Deno.writeTextFile(output, REQUIRE + text);
+  folder: string,
+): Promise<string> {
+  const plain = `${folder}.plain`;
+  try {
+    // What an earlier build left there must not be taken for this one's.
+    for (const old of [plain, folder]) await Deno.remove(old, { recursive: true }).catch(() => {});
+    await bundle(tools, "main.ts", plain, false);
+    await bundle(tools, "main.ts", folder, true);
+    const lost = await usingCount(plain) - await usingCount(folder);
+    if (lost !== 0) throw new BuildError(`bundle main.ts: the minifier lost ${lost} using`);
+  } finally {
+    await Deno.remove(plain, { recursive: true }).catch(() => {});
+  }
+  let stamped = 0;
+  for (const path of await modulesIn(folder)) {
+    const text = await Deno.readTextFile(path);
+    const holdsStamp = text.includes(DEVELOPMENT_STAMP);
+    if (holdsStamp) stamped++;
+    await Deno.writeTextFile(path, REQUIRE + (holdsStamp ? stampBundle(text, info) : text));
+  }
+  if (stamped !== 1) throw new BuildError(`stamp the bundle: ${stamped} modules hold the stamp`);
+  return join(folder, "main.js");
+}
+
+async function usingCount(folder: string): Promise<number> {
+  let count = 0;
+  for (const path of await modulesIn(folder)) {
+    const text = await Deno.readTextFile(path);
+    // Comments and strings hold no declarations; `using x = …` has this form in both kinds of text.
+    count += text.match(/(?<![\w$.'"`])using [A-Za-z_$][\w$]*\s*=[^=>]/g)?.length ?? 0;
+  }
+  return count;
+}
+
+async function modulesIn(folder: string): Promise<readonly string[]> {
+  const paths: string[] = [];
+  for await (const { name } of Deno.readDir(folder)) paths.push(join(folder, name));
+  return paths.sort();
 }
 
 /**
  * CommonJS packages ask for `node:` modules while they run; a bundle of modules has no `require`
  * for that unless it is given one.
  */
-const REQUIRE = 'import{createRequire as bundledRequire}from"node:module";' +
-  "const require=bundledRequire(import.meta.url);\n";
+const REQUIRE = "const require=(name)=>process.getBuiltinModule(name);\n";
 
 /**
  * Compiles one module to a binary. No configuration file is taken along: all that counts is in the
@@ -110,9 +153,10 @@ export async function compile(
   output: string,
 ): Promise<void> {
   if (tools.denort !== undefined) await checkDenort(tools.denort, target);
-  // The compiler writes the module's name and time of change into the binary: the same every time,
+  // The compiler writes the modules' names and times of change into the binary: the same every time,
   // so that equal sources give equal binaries.
-  await Deno.utime(module, 0, 0);
+  const folder = dirname(module);
+  for (const path of await modulesIn(folder)) await Deno.utime(path, 0, 0);
   const args = ["compile", "--quiet", "--no-check", "--no-config", "--no-lock", "--no-code-cache"];
   args.push("--target", target, "--output", output, ...compileFlags(), module);
   const env = tools.denort === undefined ? {} : { DENORT_BIN: tools.denort };

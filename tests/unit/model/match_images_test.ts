@@ -44,11 +44,36 @@ Deno.test("matchImage wants equal ports, and none where the pattern has none", (
   ok(matchImage("[::1]:5000", "[::1]:5000/a"));
 });
 
-Deno.test("matchImage never matches an IPv6 literal without a port", () => {
+Deno.test("matchImage takes an IPv6 literal without a port for a character class, as Go does", () => {
   ok(!matchImage("[::1]", "[::1]/a"));
-  ok(!matchImage("[::1]", "1/a"));
-  ok(!matchImage("[::ffff:1.2.3.4]", "[::ffff:1.2.3.4]/a"));
+  ok(matchImage("[::1]", "1/a"));
+  ok(!matchImage("[::1]", "2/a"));
+  ok(!matchImage("[::1]", "11/a"));
+  ok(!matchImage("[::1]", "/a"));
+  ok(matchImage("[fe80::1%25x-z]", "y/a"), "a range");
+  ok(matchImage("[::1%25\u00e9]", "\u00e9/a"), "a character is not a byte");
+  ok(!matchImage("[::1%25\u00e9]", "%C3/a"));
+  ok(matchImage("[::1%25a%5D*]", "1bc]/a"), "a star after the class");
   ok(matchImage("*", "[::1]/a"));
+});
+
+Deno.test("matchImage refuses brackets that are no class, once it gets to them", () => {
+  for (const pattern of ["[::ffff:1.2.3.4]", "[::ffff:1.2.3.4]/a"]) {
+    throws(() => matchImage(pattern, "[::ffff:1.2.3.4]/a"), REFUSED);
+  }
+  throws(() => matchImage("[::1%25x-]", "x/a"), REFUSED);
+  for (const image of ["reg.io/a", "a.2.3.4:5000/a", "[::ffff:1.2.3.4]:5000/a"]) {
+    ok(!matchImage("[::ffff:1.2.3.4]", image), image);
+  }
+  ok(!matchImage("[::ffff:1.2.3.4]/b", "[::ffff:1.2.3.4]/a"));
+  const malformed = ImagePattern.parse("[::ffff:1.2.3.4]");
+  ok(!malformed.matches(parseImageTarget("[::ffff:1.2.3.4]/a")), "matches throws nothing");
+});
+
+Deno.test("ImagePattern.missesItself: an IPv6 host without a port, and no other", () => {
+  const misses = (pattern: string) => ImagePattern.parse(pattern).missesItself;
+  ok(misses("[::1]") && misses("[::ffff:1.2.3.4]/a"));
+  ok(!misses("[::1]:5000") && !misses("*.io") && !misses("reg.io/[a]"));
 });
 
 Deno.test("matchImage takes the path as bytes after unescaping, a literal prefix", () => {
@@ -218,8 +243,7 @@ Deno.test("matchImage throws nothing but AgentError, and every image matches its
       bestPattern([a, b], b);
       try {
         matchImage(a, b);
-        const { labels } = parseImageTarget(a);
-        if (!labels[0]?.startsWith("[")) ok(matchImage(a, a));
+        if (!ImagePattern.parse(a).missesItself) ok(matchImage(a, a));
       } catch (error) {
         ok(error instanceof AgentError, String(error));
       }

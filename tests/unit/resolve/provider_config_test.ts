@@ -128,3 +128,19 @@ Deno.test("readProviderConfig refuses what is no configuration, without quoting 
     doesNotMatch(JSON.stringify(problems), /hunter2/);
   }
 });
+
+Deno.test("readProviderConfig warns of an IPv6 pattern without a port", () => {
+  const text = JSON.stringify({
+    apiVersion: "kubelet.config.k8s.io/v1",
+    kind: "CredentialProviderConfig",
+    providers: [{
+      name: "p",
+      matchImages: ["[::1]:5000", "[::1]"],
+      defaultCacheDuration: "1h",
+      apiVersion: "credentialprovider.kubelet.k8s.io/v1",
+    }],
+  });
+  const { problems, warnings } = readProviderConfig(text, "config.yaml");
+  deepEqual(problems, []);
+  deepEqual(warnings.map(({ place }) => place), ["providers[0].matchImages[1]"]);
+});
