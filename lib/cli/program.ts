@@ -5,6 +5,9 @@ import { versionLine } from "./version.ts";
 
 const DESCRIPTION = "Keeps the registry credentials of lazily pulled (nydus) images fresh.";
 
+/** Called by this name, as docker's tools do, the program speaks their protocol. */
+const CREDENTIAL_HELPER = "docker-credential-nydus-auth";
+
 const OUTPUT = () =>
   new Option("--output <format>", "form of the answer").choices(["text", "json"]).default("text");
 
@@ -45,6 +48,10 @@ function configFlags(options: Readonly<Record<string, unknown>>): Flags {
  */
 export async function runProgram(context: Context): Promise<number> {
   const { host } = context;
+  if (host.calledAs === CREDENTIAL_HELPER) {
+    const { dockerCredential } = await import("./docker_credential.ts");
+    return await dockerCredential(context, host.args[0] ?? "");
+  }
   let exitCode: number = EXIT.ok;
   const program = commands(context, (code) => exitCode = code);
   try {
@@ -124,6 +131,12 @@ function addAsking(context: Context, add: Add, done: (code: number) => void): vo
 
 /** Commands about the program itself, and the simulated node. */
 function addServing(context: Context, add: Add, done: (code: number) => void): void {
+  add("docker-credential").argument("<action>", "get, list, store or erase")
+    .description("Answer as a docker credential helper: the registry comes on the standard input.")
+    .action(async (action) => {
+      const { dockerCredential } = await import("./docker_credential.ts");
+      done(await dockerCredential(context, action));
+    });
   add("version").description("Print the version, and what it was built from.")
     .addOption(OUTPUT())
     .action(async ({ output }) => {

@@ -1,3 +1,6 @@
+import { basename } from "@std/path";
+import process from "node:process";
+
 /** What the operating system gives to a program: its words, its signals, its standard streams. */
 export interface Host {
   readonly args: readonly string[];
@@ -6,6 +9,8 @@ export interface Host {
   readonly pid: number;
   /** The binary that runs: ours when compiled, deno's otherwise. */
   readonly execPath: string;
+  /** The name that the program was called by, which a link to it decides. */
+  readonly calledAs: string;
   /** Whether this is the compiled binary. */
   readonly standalone: boolean;
   readonly denoVersion: string;
@@ -14,6 +19,8 @@ export interface Host {
   err(text: string): void;
   /** Calls back at each of these signals, until disposed. */
   onSignal(names: readonly HostSignal[], received: (name: HostSignal) => void): Disposable;
+  /** The whole standard input, of at most 64 KiB. */
+  readInput(): Promise<string>;
   residentBytes(): number;
   /** The command that runs this very program again. */
   selfCommand(mainUrl: string): readonly string[];
@@ -22,6 +29,7 @@ export interface Host {
 /** The signals that the agent listens to. */
 export type HostSignal = "SIGTERM" | "SIGINT" | "SIGHUP";
 
+const MAX_INPUT = 64 * 1024;
 const encoder = new TextEncoder();
 
 function writeAll(stream: { writeSync(data: Uint8Array): number }, text: string): void {
@@ -42,6 +50,7 @@ export function systemHost(): Host {
     cwd: Deno.cwd(),
     pid: Deno.pid,
     execPath: Deno.execPath(),
+    calledAs: basename(process.argv0),
     standalone: Deno.build.standalone,
     denoVersion: Deno.version.deno,
     stdoutIsTerminal: Deno.stdout.isTerminal(),
@@ -54,6 +63,14 @@ export function systemHost(): Host {
         return () => Deno.removeSignalListener(name, listener);
       });
       return { [Symbol.dispose]: () => listeners.forEach((remove) => remove()) };
+    },
+    async readInput() {
+      let text = "";
+      for await (const chunk of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
+        text += chunk;
+        if (text.length > MAX_INPUT) throw new RangeError("read the standard input: too long");
+      }
+      return text;
     },
     residentBytes: () => Deno.memoryUsage().rss,
     selfCommand: (mainUrl) =>

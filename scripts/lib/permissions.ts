@@ -37,10 +37,10 @@ export const GRANTS: readonly Grant[] = [
   },
 ];
 
-/** Features of Deno that are not settled yet, and that the agent uses. */
 /** An agent that mostly sleeps is to be small rather than fast: a tenth less resident memory. */
 const V8_FLAGS = "--v8-flags=--max-semi-space-size=1,--optimize-for-size";
 
+/** Features of Deno that are not settled yet, and that the agent uses. */
 export const UNSTABLE: readonly string[] = [
   "--unstable-http", // HTTP clients over unix sockets
   "--unstable-net", // datagrams over unix sockets, for systemd
