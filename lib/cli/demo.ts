@@ -113,15 +113,29 @@ async function readWithoutAgent(
 }
 
 async function readBesideAgent(node: SimNode, options: DemoOptions, screen: Screen) {
-  const { ports, selfCommand, signal } = options;
+  const { ports, selfCommand } = options;
   const port = ports.freePort();
   const configPath = join(node.dir, "agent.toml");
   await ports.writeText(configPath, agentConfig(node, port));
-  const pulls = node.pluginExecutions();
-  await using agent = ports.start(
+  const agent = ports.start(
     [...selfCommand, "run", "--config", configPath],
     join(node.dir, "agent.log"),
   );
+  const found = await readWhileItRuns(agent, port, node, options, screen);
+  // The log is whole only now that the agent has ended.
+  return { ...found, log: (await agent.log()).trimEnd().split("\n").slice(-15).join("\n") };
+}
+
+async function readWhileItRuns(
+  agent: Companion,
+  port: number,
+  node: SimNode,
+  options: DemoOptions,
+  screen: Screen,
+) {
+  await using _ended = agent;
+  const { ports, signal } = options;
+  const pulls = node.pluginExecutions();
   screen.say("With the agent:");
   const counts: Counts = { readsTried: 0, readsFailed: 0 };
   await untilReady(port, options);
@@ -146,7 +160,6 @@ async function readBesideAgent(node: SimNode, options: DemoOptions, screen: Scre
     renewals: await renewals(port),
     pluginExecutions: node.pluginExecutions() - pulls,
     allNewest,
-    log: (await agent.log()).split("\n").slice(-15).join("\n"),
   };
 }
 

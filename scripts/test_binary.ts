@@ -1,0 +1,34 @@
+// deno-lint-ignore-file no-console -- a test script talks to a person
+/**
+ * Runs the end-to-end tests against the compiled binary in `dist`, from another folder and with an
+ * empty home and path for the agent.
+ *
+ * @module
+ */
+import { join } from "@std/path";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const binary = join(root, "dist", `nydus-auth-agent-${Deno.build.target}`);
+
+async function main(): Promise<number> {
+  const found = await Deno.stat(binary).catch(() => undefined);
+  if (found === undefined) {
+    console.error(`test the binary: ${binary} does not exist; run "deno task compile" first`);
+    return 1;
+  }
+  const folder = await Deno.makeTempDir({ prefix: "nydus-binary-" });
+  try {
+    const { code } = await new Deno.Command(Deno.execPath(), {
+      args: ["test", "-A", "--quiet", "--config", join(root, "deno.json"), join(root, "tests/e2e")],
+      cwd: folder,
+      env: { NYDUS_AUTH_AGENT_BINARY: binary },
+      stdin: "null",
+    }).spawn().status;
+    return code;
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+Deno.exitCode = await main();
