@@ -32,11 +32,13 @@ _nydus_auth_agent() {
     --log-format) words="text json" ;;
     *)
       case $command in
-        "") words="run get explain check status demo show install uninstall version help --help" ;;
+        "") words="run get explain check status demo docker-credential show install uninstall version"
+          words="$words help --help" ;;
         run | check) words="$config --help" ;;
         get | explain) words="$config --valid-for --label --output --help" ;;
         status) words="$config --output --help" ;;
         demo | version) words="--output --help" ;;
+        docker-credential) words="get list store erase --help" ;;
         install) words="--prefix --root --dry-run --docker-credential-helper --now --help" ;;
         uninstall) words="--prefix --root --dry-run --purge --help" ;;
         show)

@@ -3,7 +3,7 @@
 #   nydus-auth-agent show completion.fish > ~/.config/fish/completions/nydus-auth-agent.fish
 
 set -l c complete -c nydus-auth-agent
-set -l none "not __fish_seen_subcommand_from run get explain check status demo show install uninstall version help"
+set -l none "not __fish_seen_subcommand_from run get explain check status demo docker-credential show install uninstall version help"
 set -l configured "__fish_seen_subcommand_from run get explain check status"
 set -l asking "__fish_seen_subcommand_from get explain"
 set -l placing "__fish_seen_subcommand_from install uninstall"
@@ -16,6 +16,7 @@ $c -n $none -a explain -d "tell what every provider answers for an image, and wh
 $c -n $none -a check -d "read everything that run would, and say what is wrong"
 $c -n $none -a status -d "ask the running agent how it stands"
 $c -n $none -a demo -d "show the main job on a simulated node"
+$c -n $none -a docker-credential -d "answer as a docker credential helper"
 $c -n $none -a show -d "print a text that the program carries"
 $c -n $none -a install -d "put the program, its unit and a configuration in place"
 $c -n $none -a uninstall -d "take them away again"

@@ -13,6 +13,7 @@ _nydus_auth_agent() {
     'check:read everything that run would, and say what is wrong'
     'status:ask the running agent how it stands'
     'demo:show the main job on a simulated node'
+    'docker-credential:answer as a docker credential helper'
     'show:print a text that the program carries'
     'install:put the program, its unit and a configuration in place'
     'uninstall:take them away again'
