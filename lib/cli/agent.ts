@@ -92,6 +92,7 @@ function partsBuilder(
       stages: {
         discoverer: discovery,
         resolver: chain.chain,
+        readCounter: nydusdApi,
         deliverer: new Deliverer({ nydusdApi, files, fsDriver, configFiles }),
         checkIntervalMs: config.renewal.checkIntervalMs,
         renewalEnabled: config.renewal.enabled,

@@ -18,6 +18,7 @@ import {
 import type { CredentialStore } from "../store/mod.ts";
 import { InstanceBook, type InstanceRecord, recordAfter } from "./instance_book.ts";
 import { planInstance } from "./plan.ts";
+import type { ReadFinding } from "./read_watch.ts";
 
 /** Brings one credential to one mount (the deliver room, seen from here). */
 export interface Deliverer {
@@ -119,7 +120,24 @@ export class Deliveries {
     if (record.state !== "stored" || record.storedAtMs === undefined) return record.state;
     const delayMs = this.#options.inUseDelayMs(daemon.version ?? "");
     if (delayMs === undefined) return "stored";
-    return this.#options.clock.wallMs() - record.storedAtMs >= delayMs ? "in-use" : "stored";
+    if (this.#options.clock.wallMs() - record.storedAtMs < delayMs) return "stored";
+    return record.proven === true ? "proven" : "in-use";
+  }
+
+  /**
+   * Takes in what a mount's reads since `sinceMs` say. True when they failed although all that time
+   * the mount was using the credential that it should: then that credential is in doubt.
+   */
+  judge({ daemon, instance, verdict, sinceMs }: ReadFinding): boolean {
+    const key = instanceKey(daemon.id, instance.snapshotId);
+    const record = this.book.get(key);
+    const delayMs = this.#options.inUseDelayMs(daemon.version ?? "") ?? 0;
+    const inUse = record.state === "stored" && record.storedAtMs !== undefined &&
+      record.storedAtMs + delayMs <= sinceMs;
+    if (inUse || verdict === "failed") {
+      this.book.set(key, { ...record, proven: verdict === "succeeded" });
+    }
+    return inUse && verdict === "failed";
   }
 
   #mark(daemonId: string): void {

@@ -18,6 +18,8 @@ export interface InstanceRecord {
   /** Wall time since when nydusd holds the right value. */
   readonly storedAtMs?: number;
   readonly deliveredAtMs?: number;
+  /** Reads have succeeded with the value that it holds, and none has failed since. */
+  readonly proven?: boolean;
   readonly failures: number;
   /** Monotonic time before which delivery is not tried again. */
   readonly retryAtMs?: number;

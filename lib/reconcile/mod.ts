@@ -10,3 +10,5 @@ export { type Discoverer, Reconciler, type ReconcilerOptions, type Stages } from
 export type { Deliverer } from "./deliveries.ts";
 export type { Resolver } from "./renewals.ts";
 export { type TriggerReason, Triggers } from "./triggers.ts";
+export { type ReadCounter, type ReadFinding, ReadWatch } from "./read_watch.ts";
+export { Refusals } from "./refusals.ts";

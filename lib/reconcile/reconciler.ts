@@ -2,16 +2,17 @@ import {
   type AgentStatus,
   type CallOptions,
   type Clock,
-  type DaemonStatus,
   type ImageReference,
-  instanceKey,
   messageOf,
   type NodeView,
   type Observer,
 } from "../model/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
+import { daemonStatus } from "./daemon_status.ts";
 import { type Deliverer, Deliveries } from "./deliveries.ts";
 import { Renewals, type Resolver } from "./renewals.ts";
+import { ReadGuard } from "./read_guard.ts";
+import type { ReadCounter } from "./read_watch.ts";
 import { type TriggerReason, Triggers } from "./triggers.ts";
 import { ViewChanges } from "./view_changes.ts";
 
@@ -25,6 +26,8 @@ export interface Stages {
   readonly discoverer: Discoverer;
   readonly resolver: Resolver;
   readonly deliverer: Deliverer;
+  /** Tells whether reads fail; without it nobody watches them. */
+  readonly readCounter?: ReadCounter;
   readonly checkIntervalMs: number;
   /** False: look and report, renew and deliver nothing. */
   readonly renewalEnabled: boolean;
@@ -58,6 +61,7 @@ export class Reconciler {
   readonly #changes = new ViewChanges();
   readonly #renewals: Renewals;
   readonly #deliveries: Deliveries;
+  readonly #reads: ReadGuard;
   #stages: Stages;
   #view: NodeView = { daemons: [], problems: [] };
   #nextLookAtMs = 0;
@@ -86,6 +90,14 @@ export class Reconciler {
       isAsking: (image) => this.#renewals.isAsking(image),
       settled: () => this.#triggers.nudge(),
     });
+    this.#reads = new ReadGuard({
+      ...options,
+      deliveries: this.#deliveries,
+      renewals: this.#renewals,
+      daemons: () => this.#view.daemons,
+      counter: () => this.#stages.renewalEnabled ? this.#stages.readCounter : undefined,
+      lookSoon: () => this.#triggers.fire("reads-failing"),
+    });
   }
 
   /**
@@ -98,17 +110,21 @@ export class Reconciler {
       await this.#firstRenewals(signal);
       this.#first = { atMs: this.#options.clock.wallMs() };
       ready?.();
-      while (!signal.aborted) {
-        const fired = await this.#triggers.wait(this.#waitMs(), { signal });
-        if (fired !== undefined) await this.#keepDistance(signal);
-        const overdue = this.#options.clock.monotonicMs() >= this.#nextLookAtMs;
-        if (fired !== undefined || overdue) await this.#look(fired ?? "interval", signal);
-        this.#renewDue();
-      }
+      await Promise.all([this.#turn(signal), this.#reads.run({ signal })]);
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {
       await Promise.all([this.#renewals.stop(), this.#deliveries.stop()]);
+    }
+  }
+
+  async #turn(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const fired = await this.#triggers.wait(this.#waitMs(), { signal });
+      if (fired !== undefined) await this.#keepDistance(signal);
+      const overdue = this.#options.clock.monotonicMs() >= this.#nextLookAtMs;
+      if (fired !== undefined || overdue) await this.#look(fired ?? "interval", signal);
+      this.#renewDue();
     }
   }
 
@@ -150,7 +166,7 @@ export class Reconciler {
         loopAgeMs: clock.monotonicMs() - this.#last.monotonicMs,
       }),
       images: [...store.entries()].map((entry) => store.status(entry, nowMs)),
-      daemons: this.#view.daemons.map((daemon) => this.#daemonStatus(daemon)),
+      daemons: this.#view.daemons.map((daemon) => daemonStatus(daemon, this.#deliveries)),
       problems: this.#view.problems,
     };
   }
@@ -267,32 +283,5 @@ export class Reconciler {
       if (!this.#renewals.isAsking(image.text)) soonest = next;
     }
     return soonest;
-  }
-
-  #daemonStatus(daemon: NodeView["daemons"][number]): DaemonStatus {
-    const { id, apiSocket, source, state, pid, stateDetail, version, mode } = daemon;
-    return {
-      id,
-      apiSocket,
-      source,
-      state,
-      ...(pid !== undefined && { pid }),
-      ...(stateDetail !== undefined && { stateDetail }),
-      ...(version !== undefined && { version }),
-      ...(mode !== undefined && { mode }),
-      instances: daemon.instances.map(({ snapshotId, image, imageProblem, mountId }) => {
-        const record = this.#deliveries.book.get(instanceKey(id, snapshotId));
-        return {
-          snapshotId,
-          delivery: this.#deliveries.stateOf(daemon, record),
-          ...(image && { image: image.text }),
-          ...(imageProblem !== undefined && { imageProblem }),
-          ...(mountId !== undefined && { mountId }),
-          ...(record.detail !== undefined && { deliveryDetail: record.detail }),
-          ...(record.deliveredAtMs !== undefined && { deliveredAtMs: record.deliveredAtMs }),
-          ...(record.file && { file: record.file.kind }),
-        };
-      }),
-    };
   }
 }

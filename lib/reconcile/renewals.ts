@@ -49,8 +49,11 @@ export class Renewals {
     return this.#inFlight.has(image);
   }
 
-  /** Starts a question for every entry that is not being asked for already. */
-  start(entries: Iterable<StoreEntry>, { recheck = false } = {}): void {
+  /**
+   * Starts a question for every entry that is not being asked for already. `recheck`: a source has
+   * changed, whatever it says counts; `refused`: the credential in use is refused, hurry.
+   */
+  start(entries: Iterable<StoreEntry>, { recheck = false, refused = false } = {}): void {
     for (const entry of entries) {
       const { image } = entry;
       if (this.#stop.signal.aborted) return;
@@ -58,7 +61,7 @@ export class Renewals {
         if (recheck) this.#again.add(image.text);
         continue;
       }
-      const work = this.#gate.run(() => this.#ask(image.text, recheck))
+      const work = this.#gate.run(() => this.#ask(image.text, recheck, refused))
         .catch(() => {}) // only an abort comes this far
         .finally(() => {
           this.#inFlight.delete(image.text);
@@ -80,11 +83,11 @@ export class Renewals {
     await this.idle();
   }
 
-  async #ask(image: string, recheck: boolean): Promise<void> {
+  async #ask(image: string, recheck: boolean, refused: boolean): Promise<void> {
     const { store, clock, resolver } = this.#options;
     const entry = store.get(image);
     if (entry === undefined || this.#stop.signal.aborted) return;
-    const request = this.#request(entry, recheck);
+    const request = this.#request(entry, recheck, refused);
     let resolution: Resolution;
     try {
       resolution = await resolver().resolve(request, { renewal: true, signal: this.#stop.signal });
@@ -99,7 +102,7 @@ export class Renewals {
   }
 
   /** By the clock, only something newer than what we have helps; after a change, anything does. */
-  #request(entry: StoreEntry, recheck: boolean): CredentialRequest {
+  #request(entry: StoreEntry, recheck: boolean, refused: boolean): CredentialRequest {
     const { store, clock } = this.#options;
     const nowMs = clock.wallMs();
     const { stored } = entry;
@@ -110,7 +113,7 @@ export class Renewals {
       image: entry.image,
       labels: {},
       ...(dueByClock && { newerThanMs: stored.candidate.fetchedAtMs }),
-      ...((window === "mandatory" || window === "expired") && { urgent: true }),
+      ...((refused || window === "mandatory" || window === "expired") && { urgent: true }),
     };
   }
 

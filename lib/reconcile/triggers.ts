@@ -1,7 +1,7 @@
 import type { CallOptions, Clock } from "../model/mod.ts";
 
 /** Why the loop looks: the clock, or something that happened. */
-export type TriggerReason = "start" | "interval" | "retry" | "node-changed" | "requested";
+export type TriggerReason = "start" | "interval" | "node-changed" | "reads-failing" | "requested";
 
 /** Wakes the loop early. What fires while nobody waits is kept, once. */
 export class Triggers {

@@ -1,0 +1,30 @@
+import { type Daemon, type DaemonStatus, instanceKey } from "../model/mod.ts";
+import type { Deliveries } from "./deliveries.ts";
+
+/** What `status` shows of a daemon and its mounts. */
+export function daemonStatus(daemon: Daemon, deliveries: Deliveries): DaemonStatus {
+  const { id, apiSocket, source, state, pid, stateDetail, version, mode } = daemon;
+  return {
+    id,
+    apiSocket,
+    source,
+    state,
+    ...(pid !== undefined && { pid }),
+    ...(stateDetail !== undefined && { stateDetail }),
+    ...(version !== undefined && { version }),
+    ...(mode !== undefined && { mode }),
+    instances: daemon.instances.map(({ snapshotId, image, imageProblem, mountId }) => {
+      const record = deliveries.book.get(instanceKey(id, snapshotId));
+      return {
+        snapshotId,
+        delivery: deliveries.stateOf(daemon, record),
+        ...(image && { image: image.text }),
+        ...(imageProblem !== undefined && { imageProblem }),
+        ...(mountId !== undefined && { mountId }),
+        ...(record.detail !== undefined && { deliveryDetail: record.detail }),
+        ...(record.deliveredAtMs !== undefined && { deliveredAtMs: record.deliveredAtMs }),
+        ...(record.file && { file: record.file.kind }),
+      };
+    }),
+  };
+}
