@@ -1,8 +1,11 @@
 import { type CallOptions, Secret, type UnixHttp } from "../model/mod.ts";
 import type { UnixHttpRequest, UnixHttpResult } from "../model/mod.ts";
 
-/** Never resolved: it stands in the URL, and in the permission, for "a unix socket of ours". */
-const INVENTED_HOST = "nydusd";
+/**
+ * Stands in the URL for "a unix socket of ours": nothing connects there. An address, because newer
+ * versions of the runtime look a name up although the socket is given.
+ */
+const STAND_IN_HOST = "127.0.0.1";
 const MAX_BYTES = 16 * 1024 * 1024;
 /** Connections kept; the one unused for longest makes room. */
 const MAX_CLIENTS = 512;
@@ -50,7 +53,7 @@ class PooledUnixHttp implements UnixHttp {
 
   async #fetch(request: UnixHttpRequest, signal: AbortSignal): Promise<UnixHttpResult> {
     const { socketPath, method, path, body, maxBytes = MAX_BYTES } = request;
-    const response = await fetch(`http://${INVENTED_HOST}${path}`, {
+    const response = await fetch(`http://${STAND_IN_HOST}${path}`, {
       client: this.#client(socketPath),
       method,
       redirect: "manual",

@@ -1,0 +1,59 @@
+import { ok, strictEqual } from "node:assert/strict";
+import type { SimNode } from "../../lib/simnode/mod.ts";
+import { AgentProcess, pause, simNode } from "./stage.ts";
+
+const NEVER = 'check_interval = "1h"\nrefresh_interval = "1h"';
+
+/** Reads through every mount until told to stop, as containers do. */
+function keepReading(node: SimNode): AsyncDisposable & { lastOk: () => boolean } {
+  let going = true;
+  let lastOk = true;
+  const done = (async () => {
+    while (going) {
+      lastOk = (await node.readAll()).every(({ ok }) => ok);
+      await pause(100);
+    }
+  })();
+  return {
+    lastOk: () => lastOk,
+    async [Symbol.asyncDispose]() {
+      going = false;
+      await done;
+    },
+  };
+}
+
+Deno.test("a credential revoked in mid-life is renewed because its reads fail", async () => {
+  await using node = simNode({ plugin: { cacheDuration: "1h", lifeMs: 3_600_000 } });
+  const image = `${node.tokenRegistry.host}/shop/app:1`;
+  await node.addDaemon({ id: "d1", mode: "dedicated", images: [image], version: "2.4.1" });
+  await node.addDaemon({ id: "s1", mode: "shared", images: [image, image], version: "2.4.1" });
+  await using agent = await AgentProcess.start(node, { renewal: NEVER });
+  await using reading = keepReading(node);
+  const proven = async () =>
+    (await agent.status()).daemons.every(({ instances }) =>
+      instances.every(({ delivery }) => delivery === "proven")
+    );
+  await agent.until("every mount proven by its reads", proven);
+  const before = node.pluginExecutions();
+  const [user = "", token = ""] = node.newestPair(image).split(":");
+  node.tokenRegistry.revoke(user, token);
+  await agent.until("reads to fail", () => !reading.lastOk());
+  await agent.until("reads to be whole again", () => reading.lastOk());
+  await agent.until("every mount proven again", proven);
+  strictEqual(node.pluginExecutions() - before, 1, "one execution serves all mounts");
+  ok(agent.log.includes("reads-failing"), agent.log);
+});
+
+Deno.test("a registry that refuses everything does not make the plugin run for ever", async () => {
+  await using node = simNode({ plugin: { cacheDuration: "1h", lifeMs: 1 } });
+  const image = `${node.tokenRegistry.host}/shop/app:1`;
+  await node.addDaemon({ id: "d1", mode: "dedicated", images: [image], version: "2.4.1" });
+  await using agent = await AgentProcess.start(node, { renewal: NEVER });
+  await using _reading = keepReading(node);
+  await agent.until("the first forced execution", () => agent.log.includes("reads-failing"));
+  const before = node.pluginExecutions();
+  await pause(9_000);
+  const more = node.pluginExecutions() - before;
+  ok(more <= 3, `${more} executions in nine seconds of refusals`);
+});

@@ -1,0 +1,102 @@
+import { dirname } from "node:path";
+import { AgentError, type FileStat, type FileSystem } from "../../lib/model/mod.ts";
+
+interface Entry {
+  readonly kind: FileStat["kind"];
+  readonly text: string;
+  readonly version: number;
+}
+
+/** One call of `writeAtomic`. */
+export interface Write {
+  readonly path: string;
+  readonly text: string;
+  readonly options: { readonly mode: number; readonly uid?: number; readonly gid?: number };
+}
+
+/** A file system in memory, which can be made to fail path by path. */
+export class FakeFiles implements FileSystem {
+  readonly #entries = new Map<string, Entry>();
+  readonly #watchers = new Set<(path: string) => void>();
+  readonly #unreadable = new Set<string>();
+  readonly #unwritable = new Set<string>();
+  #version = 0;
+  readonly writes: Write[] = [];
+  readonly reads: string[] = [];
+
+  /** Puts a file there, or a socket or link. */
+  set(path: string, text = "", kind: FileStat["kind"] = "file"): void {
+    this.#entries.set(path, { kind, text, version: ++this.#version });
+    for (const changed of this.#watchers) changed(path);
+  }
+
+  remove(path: string): void {
+    this.#entries.delete(path);
+  }
+
+  text(path: string): string | undefined {
+    return this.#entries.get(path)?.text;
+  }
+
+  /** Reading or listing it fails from now on. */
+  refuseReading(path: string): void {
+    this.#unreadable.add(path);
+  }
+
+  /** Writing into this folder fails until allowed again. */
+  refuseWriting(folder: string, refuse = true): void {
+    if (refuse) this.#unwritable.add(folder);
+    else this.#unwritable.delete(folder);
+  }
+
+  readText(path: string): Promise<string | undefined> {
+    this.reads.push(path);
+    if (this.#unreadable.has(path)) return Promise.reject(refused("read", path));
+    return Promise.resolve(this.#entries.get(path)?.text);
+  }
+
+  stat(path: string): Promise<FileStat | undefined> {
+    const entry = this.#entries.get(path);
+    if (entry === undefined) return Promise.resolve(this.#isFolder(path) ? FOLDER : undefined);
+    const { kind, text, version } = entry;
+    const size = text.length;
+    return Promise.resolve({ kind, stamp: `${version}`, size, mode: 0o600, uid: 7, gid: 8 });
+  }
+
+  list(path: string): Promise<readonly string[]> {
+    if (this.#unreadable.has(path)) return Promise.reject(refused("list", path));
+    const prefix = path === "/" ? "/" : `${path}/`;
+    const names = [...this.#entries.keys()].filter((key) => key.startsWith(prefix))
+      .map((key) => key.slice(prefix.length).split("/")[0] ?? "");
+    return Promise.resolve([...new Set(names)].sort());
+  }
+
+  writeAtomic(path: string, text: string, options: Write["options"]): Promise<void> {
+    if (this.#unwritable.has(dirname(path))) return Promise.reject(refused("write", path));
+    this.writes.push({ path, text, options });
+    this.set(path, text);
+    return Promise.resolve();
+  }
+
+  watch(_paths: readonly string[], changed: (path: string) => void): Disposable {
+    this.#watchers.add(changed);
+    return { [Symbol.dispose]: () => this.#watchers.delete(changed) };
+  }
+
+  #isFolder(path: string): boolean {
+    return [...this.#entries.keys()].some((key) => key.startsWith(`${path}/`));
+  }
+}
+
+const FOLDER: FileStat = {
+  kind: "directory",
+  stamp: "folder",
+  size: 0,
+  mode: 0o755,
+  uid: 0,
+  gid: 0,
+};
+
+function refused(action: string, path: string): AgentError {
+  return new AgentError("io", `${action} ${path}: EACCES`);
+}

@@ -1,0 +1,51 @@
+import { type NydusdApi, type PeerResult, Secret } from "../../lib/model/mod.ts";
+
+/** A nydusd in memory, which notes what it was asked. */
+export class FakeNydusdApi implements NydusdApi {
+  readonly calls: string[] = [];
+  readonly held = new Map<string, Secret>();
+  version = "v2.4.4";
+  state = "RUNNING";
+  mounts: string[] = ["/"];
+  /** What a call answers instead; undefined = as it should. */
+  fault: (call: string, socket: string) => Exclude<PeerResult<never>, { kind: "ok" }> | undefined =
+    () => undefined;
+  /** Awaited in every call, to see what overlaps. */
+  pause: () => Promise<void> = () => Promise.resolve();
+
+  info(socket: string) {
+    return this.#answer("info", socket, () => ({
+      version: this.version,
+      state: this.state,
+      mounts: this.mounts.map((mountId) => ({
+        mountId,
+        backendType: "registry",
+        host: "registry.example.com",
+        repo: "app",
+      })),
+    }));
+  }
+
+  heldAuths(socket: string) {
+    return this.#answer("heldAuths", socket, () => new Map(this.held));
+  }
+
+  putAuth(socket: string, mountId: string, auth: Secret) {
+    return this.#answer(`putAuth ${mountId}`, socket, () => {
+      this.held.set(mountId, auth);
+    });
+  }
+
+  backendReads(socket: string) {
+    return this.#answer("backendReads", socket, () => ({ reads: 0, errors: 0 }));
+  }
+
+  async #answer<T>(call: string, socket: string, work: () => T): Promise<PeerResult<T>> {
+    this.calls.push(call);
+    await this.pause();
+    return this.fault(call, socket) ?? { kind: "ok", value: work() };
+  }
+}
+
+/** A value as nydusd holds it. */
+export const registryAuth = (pair: string) => new Secret(btoa(pair));

@@ -1,0 +1,35 @@
+import type {
+  CallOptions,
+  PeerResult,
+  SnapshotterApi,
+  SnapshotterDaemon,
+} from "../../lib/model/mod.ts";
+
+/** Answers with a list that the test sets, or with a failure. */
+export class FakeSnapshotterApi implements SnapshotterApi {
+  answer: PeerResult<readonly SnapshotterDaemon[]> = { kind: "ok", value: [] };
+  calls = 0;
+
+  /** Lists a daemon with instances, snapshot ID → image ID. */
+  list(id: string, apiSocket: string, instances: Record<string, string>, pid = 100): void {
+    const daemon: SnapshotterDaemon = {
+      id,
+      pid,
+      apiSocket,
+      instances: Object.entries(instances).map(([snapshotId, imageId]) => ({
+        snapshotId,
+        snapshotDir: "",
+        mountpoint: "",
+        imageId,
+      })),
+    };
+    const before = this.answer.kind === "ok" ? this.answer.value : [];
+    this.answer = { kind: "ok", value: [...before, daemon] };
+  }
+
+  daemons(_socket: string, { signal }: CallOptions = {}): Promise<FakeSnapshotterApi["answer"]> {
+    signal?.throwIfAborted();
+    this.calls++;
+    return Promise.resolve(this.answer);
+  }
+}

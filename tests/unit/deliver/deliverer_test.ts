@@ -1,0 +1,175 @@
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import { Deliverer, inUseDelayMs } from "../../../lib/deliver/mod.ts";
+import {
+  AgentError,
+  type Credential,
+  type Daemon,
+  type DeliveryOrder,
+  type FileSystem,
+  Secret,
+} from "../../../lib/model/mod.ts";
+import { FakeNydusdApi, registryAuth } from "../../fakes/nydusd_api.ts";
+
+const PATH = "/root/config/d1/config.json";
+const OLD_FILE = `{"device":{"backend":{"config":{"auth":"${btoa("u:old")}"}}}}`;
+const BASIC: Credential = { kind: "basic", username: "u", password: new Secret("new") };
+
+/** One file in memory. */
+class OneFile implements FileSystem {
+  text: string | undefined = OLD_FILE;
+  writes = 0;
+  failing = false;
+
+  readText = () => Promise.resolve(this.text);
+  list = () => Promise.resolve([]);
+  watch = () => ({ [Symbol.dispose]: () => {} });
+  stat = () =>
+    Promise.resolve(
+      this.text === undefined
+        ? undefined
+        : { kind: "file", stamp: "1", size: 1, mode: 0o600, uid: 7, gid: 8 } as const,
+    );
+  writeAtomic: FileSystem["writeAtomic"] = (_path, text, options) => {
+    if (this.failing) return Promise.reject(new AgentError("io", "write: EROFS"));
+    deepStrictEqual(options, { mode: 0o600, uid: 7, gid: 8 });
+    this.writes++;
+    this.text = text;
+    return Promise.resolve();
+  };
+}
+
+function stage(configFiles: "auto" | "always" | "never" = "auto") {
+  const nydusd = new FakeNydusdApi();
+  nydusd.held.set("/", registryAuth("u:old"));
+  const file = new OneFile();
+  const deliverer = new Deliverer({
+    nydusdApi: nydusd,
+    files: file,
+    fsDriver: "fusedev",
+    configFiles,
+  });
+  return { nydusd, file, deliverer };
+}
+
+function order(change: Partial<Daemon> = {}, credential = BASIC, mountId = "/"): DeliveryOrder {
+  const instance = { daemonId: "d1", snapshotId: "1", mountId, configPath: PATH };
+  const daemon: Daemon = {
+    id: "d1",
+    apiSocket: "/run/d1.sock",
+    source: "system-api",
+    state: "running",
+    version: "v2.4.4",
+    configApi: "supported",
+    instances: [instance],
+    ...change,
+  };
+  return { daemon, instance, credential };
+}
+
+Deno.test("deliver compares, puts, reads back, and rewrites the file", async () => {
+  const { nydusd, file, deliverer } = stage();
+  deepStrictEqual(await deliverer.deliver(order()), {
+    kind: "delivered",
+    file: { kind: "written" },
+  });
+  deepStrictEqual(nydusd.calls, ["heldAuths", "putAuth /", "heldAuths"]);
+  ok(nydusd.held.get("/")?.equals(registryAuth("u:new")));
+  ok(file.text?.includes(btoa("u:new")));
+});
+
+Deno.test("deliver makes no PUT and no write where nothing changes", async () => {
+  const { nydusd, file, deliverer } = stage();
+  await deliverer.deliver(order());
+  const outcome = await deliverer.deliver(order());
+  deepStrictEqual(outcome, { kind: "unchanged", file: { kind: "unchanged" } });
+  strictEqual(nydusd.calls.filter((call) => call.startsWith("put")).length, 1);
+  strictEqual(file.writes, 1);
+});
+
+Deno.test("deliver does not trust a 204: what is read back decides", async () => {
+  const { nydusd, deliverer } = stage();
+  nydusd.putAuth = () => Promise.resolve({ kind: "ok", value: undefined });
+  strictEqual((await deliverer.deliver(order())).kind, "rejected");
+});
+
+Deno.test("flaw 2: a file that cannot be written does not keep nydusd from being told", async () => {
+  const { file, deliverer, nydusd } = stage();
+  file.failing = true;
+  const outcome = await deliverer.deliver(order());
+  strictEqual(outcome.kind, "delivered");
+  strictEqual(outcome.file.kind, "failed");
+  ok(nydusd.held.get("/")?.equals(registryAuth("u:new")));
+});
+
+Deno.test("a nydusd that does not answer does not keep its file from being rewritten", async () => {
+  const { file, deliverer, nydusd } = stage();
+  nydusd.fault = () => ({ kind: "timed-out" });
+  const outcome = await deliverer.deliver(order());
+  strictEqual(outcome.kind, "unreachable");
+  ok(file.text?.includes(btoa("u:new")));
+});
+
+Deno.test("deliver names what stands in the way", async () => {
+  const { nydusd, deliverer } = stage();
+  const kindOf = async (o: DeliveryOrder) => (await deliverer.deliver(o)).kind;
+  const token: Credential = { kind: "registry-token", token: new Secret("t") };
+  const identity: Credential = { kind: "identity-token", username: "", token: new Secret("t") };
+  strictEqual(await kindOf(order({}, token)), "file-only");
+  strictEqual(await kindOf(order({}, identity)), "unsupported");
+  strictEqual(await kindOf(order({ configApi: "unsupported", version: "v2.4.0" })), "file-only");
+  strictEqual(await kindOf(order({ state: "unresponsive" })), "unreachable");
+  nydusd.fault = (call) =>
+    call.startsWith("put") ? { kind: "refused", status: 500, detail: "status 500" } : undefined;
+  strictEqual(await kindOf(order()), "rejected");
+  strictEqual(nydusd.calls.some((call) => call === "info"), false);
+});
+
+Deno.test("deliver leaves files alone when told so, and when they are not there", async () => {
+  const never = stage("never");
+  strictEqual((await never.deliverer.deliver(order())).file.kind, "skipped");
+  strictEqual(never.file.text, OLD_FILE);
+  const gone = stage();
+  gone.file.text = undefined;
+  strictEqual((await gone.deliverer.deliver(order())).file.kind, "absent");
+});
+
+Deno.test("deliver never overlaps PUTs of one daemon, and never queues one behind another", async () => {
+  const { nydusd, deliverer } = stage();
+  const open = new Map<string, number>();
+  let most = 0;
+  let daemons = 0;
+  const watched = (socket: string) => async () => {
+    const count = (open.get(socket) ?? 0) + 1;
+    open.set(socket, count);
+    most = Math.max(most, count);
+    daemons = Math.max(daemons, [...open.values()].filter((n) => n > 0).length);
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    open.set(socket, (open.get(socket) ?? 1) - 1);
+  };
+  const put = nydusd.putAuth.bind(nydusd);
+  nydusd.putAuth = async (socket, mountId, auth) => {
+    await watched(socket)();
+    return await put(socket, mountId, auth);
+  };
+  nydusd.mounts = ["/1", "/2", "/3"];
+  const orders = ["/1", "/2", "/3"].flatMap((mountId) =>
+    ["/run/a.sock", "/run/b.sock"].map((apiSocket) => order({ apiSocket }, BASIC, mountId))
+  );
+  await Promise.all(orders.map((each) => deliverer.deliver(each)));
+  strictEqual(most, 1, "PUTs of one daemon overlapped");
+  strictEqual(daemons, 2, "one daemon waited for the other");
+});
+
+Deno.test("inUseDelayMs follows the versions", () => {
+  const table: readonly (readonly [string, number | undefined])[] = [
+    ["v2.3.0", undefined],
+    ["2.4.0", undefined],
+    ["v2.4.1", 0],
+    ["v2.4.1-rc1", 0],
+    ["2.4.2", 5_000],
+    ["v2.4.4", 5_000],
+    ["v3.0.0", 5_000],
+    ["", 5_000],
+  ];
+  for (const [version, delay] of table) strictEqual(inUseDelayMs(version), delay, version);
+});
