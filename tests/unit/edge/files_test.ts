@@ -1,0 +1,144 @@
+// deno-lint-ignore-file no-sync-fn-in-async-fn
+import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
+import { join } from "@std/path";
+import { systemClock, systemFiles } from "../../../lib/edge/mod.ts";
+
+function folder(): { readonly path: string } & Disposable {
+  const path = Deno.makeTempDirSync();
+  return { path, [Symbol.dispose]: () => Deno.removeSync(path, { recursive: true }) };
+}
+
+const MODE = { mode: 0o600 };
+
+Deno.test("readText tells nothing there from what cannot be read, and quotes no content", async () => {
+  using dir = folder();
+  const at = (name: string) => join(dir.path, name);
+  strictEqual(await systemFiles.readText(at("none")), undefined);
+  await rejects(systemFiles.readText(dir.path), { code: "io", message: /directory/ });
+  Deno.writeFileSync(at("binary"), new Uint8Array([0xff, 0xfe, 0xc3]));
+  await rejects(systemFiles.readText(at("binary")), { code: "io", message: /not UTF-8/ });
+  Deno.writeTextFileSync(at("long"), "secret".repeat(100));
+  await rejects(systemFiles.readText(at("long"), { maxBytes: 10 }), (error: Error) => {
+    return error.message.includes("larger than 10") && !error.message.includes("secret");
+  });
+  Deno.writeTextFileSync(at("text"), "ä\n");
+  strictEqual(await systemFiles.readText(at("text")), "ä\n");
+});
+
+Deno.test("writeAtomic replaces a file whole, private, and leaves nothing beside it", async () => {
+  using dir = folder();
+  const path = join(dir.path, "f");
+  Deno.writeTextFileSync(path, "old", { mode: 0o644 });
+  const before = Deno.openSync(path);
+  await systemFiles.writeAtomic(path, "new", MODE);
+  strictEqual(Deno.readTextFileSync(path), "new");
+  strictEqual((Deno.statSync(path).mode ?? 0) & 0o777, 0o600);
+  const buffer = new Uint8Array(10);
+  strictEqual(before.readSync(buffer), 3, "a reader of the old file still reads the old file");
+  before.close();
+  deepStrictEqual([...Deno.readDirSync(dir.path)].map(({ name }) => name), ["f"]);
+});
+
+Deno.test("writeAtomic refuses a link and a folder, and leaves what they lead to", async () => {
+  using dir = folder();
+  const target = join(dir.path, "target");
+  Deno.writeTextFileSync(target, "kept");
+  Deno.symlinkSync(target, join(dir.path, "link"));
+  Deno.mkdirSync(join(dir.path, "folder"));
+  for (const name of ["link", "folder"]) {
+    await rejects(systemFiles.writeAtomic(join(dir.path, name), "x", MODE), { code: "io" });
+  }
+  strictEqual(Deno.readTextFileSync(target), "kept");
+  const names = [...Deno.readDirSync(dir.path)].map(({ name }) => name).sort();
+  deepStrictEqual(names, ["folder", "link", "target"]);
+  const nowhere = join(dir.path, "none", "f");
+  await rejects(systemFiles.writeAtomic(nowhere, "x", MODE), { code: "io" });
+});
+
+Deno.test("stat's stamp changes with the content, and list is sorted and empty for nothing", async () => {
+  using dir = folder();
+  const path = join(dir.path, "f");
+  strictEqual(await systemFiles.stat(path), undefined);
+  strictEqual(await systemFiles.stat(join(path, "below")), undefined);
+  Deno.writeTextFileSync(path, "a");
+  const first = await systemFiles.stat(path);
+  strictEqual(first?.kind, "file");
+  await systemFiles.writeAtomic(path, "b", MODE);
+  ok((await systemFiles.stat(path))?.stamp !== first?.stamp);
+  Deno.writeTextFileSync(join(dir.path, "a"), "");
+  deepStrictEqual(await systemFiles.list(dir.path), ["a", "f"]);
+  deepStrictEqual(await systemFiles.list(join(dir.path, "none")), []);
+});
+
+/** Resolves when the watch has told of a change; the test runner's own limit ends it otherwise. */
+async function told(path: string, change: () => void): Promise<string> {
+  const { promise, resolve } = Promise.withResolvers<string>();
+  using _watch = systemFiles.watch([path], resolve);
+  const alive = setInterval(() => {}, 1_000); // the watch itself holds no process
+  try {
+    await new Promise((r) => setTimeout(r, 100));
+    change();
+    return await promise;
+  } finally {
+    clearInterval(alive);
+  }
+}
+
+Deno.test("watch tells of a file that is created, written, replaced and removed", async () => {
+  using dir = folder();
+  const path = join(dir.path, "late", "config.json");
+  await told(path, () => {
+    Deno.mkdirSync(join(dir.path, "late"));
+    Deno.writeTextFileSync(path, "1");
+  });
+  await told(path, () => Deno.writeTextFileSync(path, "22"));
+  await told(path, () => {
+    Deno.writeTextFileSync(`${path}.new`, "333");
+    Deno.renameSync(`${path}.new`, path);
+  });
+  await told(path, () => Deno.removeSync(path));
+});
+
+Deno.test("watch follows a link that is swapped, as Kubernetes swaps a secret's data", async () => {
+  using dir = folder();
+  for (const name of ["one", "two"]) {
+    Deno.mkdirSync(join(dir.path, name));
+    Deno.writeTextFileSync(join(dir.path, name, "f"), name);
+  }
+  Deno.symlinkSync("one", join(dir.path, "..data"));
+  Deno.symlinkSync(join("..data", "f"), join(dir.path, "f"));
+  await told(join(dir.path, "f"), () => {
+    Deno.symlinkSync("two", join(dir.path, "..tmp"));
+    Deno.renameSync(join(dir.path, "..tmp"), join(dir.path, "..data"));
+  });
+});
+
+Deno.test("watch tells of what happens in folders below", async () => {
+  using dir = folder();
+  const below = join(dir.path, "d1");
+  Deno.mkdirSync(below);
+  const path = await told(dir.path, () => Deno.writeTextFileSync(join(below, "config.json"), "1"));
+  ok(path.startsWith(below), path);
+});
+
+Deno.test("watch is silent once disposed", async () => {
+  using dir = folder();
+  let count = 0;
+  const watch = systemFiles.watch([join(dir.path, "f")], () => count++);
+  watch[Symbol.dispose]();
+  Deno.writeTextFileSync(join(dir.path, "f"), "1");
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  strictEqual(count, 0);
+});
+
+Deno.test("sleep ends with its signal's reason, at once when it is aborted already", async () => {
+  const stop = new AbortController();
+  const sleeping = systemClock.sleep(2 ** 33, { signal: stop.signal });
+  let ended = false;
+  sleeping.catch(() => ended = true);
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  ok(!ended, "a month was over at once");
+  stop.abort(new Error("stop"));
+  await rejects(sleeping, /stop/);
+  await rejects(systemClock.sleep(1, { signal: stop.signal }), /stop/);
+});

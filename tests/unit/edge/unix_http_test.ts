@@ -1,0 +1,162 @@
+// deno-lint-ignore-file no-sync-fn-in-async-fn
+import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
+import { join } from "@std/path";
+import { createNydusdApi, createSnapshotterApi, createUnixHttp } from "../../../lib/edge/mod.ts";
+import { Secret } from "../../../lib/model/mod.ts";
+
+/** A server on a unix socket that answers each connection as it is told. */
+function server(answer: (connection: Deno.Conn, count: number) => Promise<void>) {
+  const dir = Deno.makeTempDirSync();
+  const path = join(dir, "s");
+  let listener = Deno.listen({ transport: "unix", path });
+  const open: Deno.Conn[] = [];
+  let count = 0;
+  const serve = async () => {
+    try {
+      for await (const connection of listener) {
+        open.push(connection);
+        answer(connection, ++count).catch(() => {});
+      }
+    } catch {
+      // Closed.
+    }
+  };
+  void serve();
+  const close = () => {
+    listener.close();
+    for (const connection of open.splice(0)) {
+      try {
+        connection.close();
+      } catch {
+        // The answer closed it.
+      }
+    }
+  };
+  return {
+    path,
+    connections: () => count,
+    async restart() {
+      close();
+      // The runtime unlinks the socket when the last accept has ended, which is a little later.
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      listener = Deno.listen({ transport: "unix", path });
+      void serve();
+    },
+    close,
+    [Symbol.dispose]() {
+      close();
+      Deno.removeSync(dir, { recursive: true });
+    },
+  };
+}
+
+const write = async (connection: Deno.Conn, text: string) => {
+  await connection.write(new TextEncoder().encode(text));
+};
+const read = (connection: Deno.Conn) => connection.read(new Uint8Array(65_536));
+const reply = (status: string, body: string) =>
+  `HTTP/1.1 ${status} \r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+
+/** Answers every request of a connection alike. */
+const always = (text: string) => async (connection: Deno.Conn) => {
+  while (await read(connection) !== null) await write(connection, text);
+};
+
+const get = (path: string, socketPath: string, timeoutMs = 400) =>
+  ({ socketPath, method: "GET", path, timeoutMs }) as const;
+
+Deno.test("request names what is wrong with a peer", async () => {
+  using http = createUnixHttp();
+  const kind = async (answer: (c: Deno.Conn) => Promise<void>) => {
+    using peer = server(answer);
+    return (await http.request(get("/", peer.path))).kind;
+  };
+  strictEqual(await kind(async (c) => void await read(c)), "timed-out");
+  strictEqual(await kind(async (c) => (await read(c), c.close())), "broken");
+  strictEqual(
+    await kind(async (c) => (await read(c), await write(c, "nonsense\n"), c.close())),
+    "broken",
+  );
+  const half = "HTTP/1.1 200 \r\nContent-Length: 100\r\n\r\n{";
+  strictEqual(await kind(async (c) => (await read(c), await write(c, half), c.close())), "broken");
+  strictEqual(await kind(always(reply("200", "ok"))), "answered");
+});
+
+Deno.test("request tells a missing socket from one that nobody listens on", async () => {
+  using http = createUnixHttp();
+  using peer = server(always(reply("200", "ok")));
+  strictEqual((await http.request(get("/", `${peer.path}-not`))).kind, "no-socket");
+  const left = `${peer.path}-left`;
+  const child = new Deno.Command(Deno.execPath(), {
+    args: [
+      "eval",
+      `Deno.listen({transport:"unix",path:${JSON.stringify(left)}});Deno.kill(Deno.pid,"SIGKILL")`,
+    ],
+  });
+  await child.output();
+  strictEqual((await http.request(get("/", left))).kind, "no-listener");
+});
+
+Deno.test("request tries once more when a kept connection belongs to a process that is gone", async () => {
+  using http = createUnixHttp();
+  using peer = server(always(reply("200", "ok")));
+  strictEqual((await http.request(get("/", peer.path))).kind, "answered");
+  await peer.restart();
+  strictEqual((await http.request(get("/", peer.path))).kind, "answered");
+});
+
+Deno.test("request throws a connection away after a refusal, whose body is never shown", async () => {
+  using http = createUnixHttp();
+  const echo = reply("400", "bad") + reply("400", "the-secret-echoed");
+  using peer = server(always(echo));
+  const api = createNydusdApi(http, { timeoutMs: 400 });
+  const put = () => api.putAuth(peer.path, "/", new Secret("the-secret"));
+  const first = await put();
+  ok(first.kind === "refused" && first.status === 400);
+  ok(!JSON.stringify(first).includes("secret"), "it quotes what it was sent");
+  await put();
+  strictEqual(peer.connections(), 2);
+});
+
+Deno.test("request gives up on a body over the limit, and on an abort", async () => {
+  using http = createUnixHttp();
+  using peer = server(always(reply("200", "x".repeat(5_000))));
+  const long = await http.request({ ...get("/", peer.path), maxBytes: 1_000 });
+  strictEqual(long.kind, "broken");
+  using silent = server(async (c) => void await read(c));
+  const stop = new AbortController();
+  const waiting = http.request(get("/", silent.path, 10_000), { signal: stop.signal });
+  stop.abort(new Error("stop"));
+  await rejects(waiting, /stop/);
+});
+
+Deno.test("putAuth refuses to send an empty value, which would clear what nydusd holds", async () => {
+  using http = createUnixHttp();
+  using peer = server(always(reply("204", "")));
+  const api = createNydusdApi(http);
+  await rejects(api.putAuth(peer.path, "/", new Secret("")), TypeError);
+  strictEqual(peer.connections(), 0);
+});
+
+Deno.test("heldAuths reads every mount's key, and ignores other keys", async () => {
+  using http = createUnixHttp();
+  const body = JSON.stringify({ "/3:registry_auth": "YTpi", "/3:proxy_url": "http://p:1" });
+  using peer = server(always(reply("200", body)));
+  const answer = await createNydusdApi(http).heldAuths(peer.path);
+  ok(answer.kind === "ok");
+  deepStrictEqual([...answer.value].map(([id, auth]) => [id, auth.reveal()]), [["/3", "YTpi"]]);
+});
+
+Deno.test("the system API's answers are checked: null is empty, wrong types are broken", async () => {
+  using http = createUnixHttp();
+  const kindOf = async (body: string) => {
+    using peer = server(always(reply("200", body)));
+    const answer = await createSnapshotterApi(http).daemons(peer.path);
+    return answer.kind === "ok" ? answer.value.length : answer.kind;
+  };
+  deepStrictEqual(await kindOf("null"), 0);
+  deepStrictEqual(await kindOf('[{"id":"a","api_socket":"/s","instances":null}]'), 1);
+  for (const bad of ["{}", '[{"id":7}]', "[1]", '[{"id":"a"', "nonsense"]) {
+    strictEqual(await kindOf(bad), "broken", bad);
+  }
+});
