@@ -6,8 +6,8 @@ Deno.test("readFlags resolves relative paths against the working directory", asy
   const config = await load({
     flags: { root: "nydus", systemAddress: "../system.sock", dockerConfig: "/abs.json" },
   });
-  equal(config.node.root, "/work/dir/nydus");
-  equal(config.node.systemSocket, "/work/system.sock");
+  equal(config.node.root, "/cwd/dir/nydus");
+  equal(config.node.systemSocket, "/cwd/system.sock");
   equal(config.providers.docker.configPath, "/abs.json");
 });
 

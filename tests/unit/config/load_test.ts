@@ -60,7 +60,7 @@ Deno.test("loadToml refuses a file that cannot be read, also a default one", asy
 });
 
 Deno.test("loadToml resolves a relative --config, and no other relative path", async () => {
-  const files = { "/work/dir/sub/own.toml": `log.level = "debug"` };
+  const files = { "/cwd/dir/sub/own.toml": `log.level = "debug"` };
   equal((await load({ files, flags: { config: "sub/own.toml" } })).log.level, "debug");
   const { file, problem } = await problemOf({
     files,

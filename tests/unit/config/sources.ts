@@ -17,7 +17,7 @@ export interface Sources {
 }
 
 export function load(sources: Sources = {}): Promise<AgentConfig> {
-  const { files = {}, ours, theirs, flags = {}, env = {}, cwd = "/work/dir" } = sources;
+  const { files = {}, ours, theirs, flags = {}, env = {}, cwd = "/cwd/dir" } = sources;
   const all: Record<string, string | AgentError | undefined> = {
     [OURS]: ours,
     [THEIRS]: theirs,

@@ -10,7 +10,7 @@ import {
 } from "../../../lib/model/mod.ts";
 import { FakeNydusdApi, registryAuth } from "../../fakes/nydusd_api.ts";
 
-const PATH = "/root/config/d1/config.json";
+const PATH = "/data/config/d1/config.json";
 const OLD_FILE = `{"device":{"backend":{"config":{"auth":"${btoa("u:old")}"}}}}`;
 const BASIC: Credential = { kind: "basic", username: "u", password: new Secret("new") };
 
