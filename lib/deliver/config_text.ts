@@ -49,7 +49,12 @@ export function rewriteConfigText(
 /** Where the driver keeps it; the other place serves where a file is of the other form. */
 function configPath(text: string, fsDriver: FsDriver): readonly string[] | undefined {
   const order = fsDriver === "fscache" ? [FSCACHE_PATH, FUSE_PATH] : [FUSE_PATH, FSCACHE_PATH];
-  return order.find((path) => hasObject(text, path));
+  const path = order.find((one) => hasObject(text, one));
+  if (path === undefined) return undefined;
+  const type = path === FUSE_PATH
+    ? memberAt(text, ["device", "backend"], "type")
+    : memberAt(text, ["config"], "backend_type");
+  return type === undefined || type === "registry" ? path : undefined;
 }
 
 function wantedMembers(

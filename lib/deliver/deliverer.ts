@@ -1,6 +1,7 @@
 import {
   type CallOptions,
   type Credential,
+  credentialSecret,
   type DeliveryOrder,
   type DeliveryOutcome,
   encodeRegistryAuth,
@@ -49,6 +50,10 @@ export class Deliverer {
   async deliver(order: DeliveryOrder, options: CallOptions = {}): Promise<DeliveryOutcome> {
     if (order.credential.kind === "identity-token") {
       const detail = "nydusd cannot use an identity token: use a provider that exchanges it";
+      return { kind: "unsupported", detail, file: { kind: "skipped" } };
+    }
+    if (credentialSecret(order.credential).isEmpty) {
+      const detail = "the credential is empty, which nydusd takes for an order to forget its own";
       return { kind: "unsupported", detail, file: { kind: "skipped" } };
     }
     const [reload, file] = await Promise.all([

@@ -26,6 +26,8 @@ export interface ListedDaemon {
   readonly pid?: number;
   readonly apiSocket: string;
   readonly source: DiscoverySource;
+  /** It serves one mount, whose snapshot ID its file may not tell. */
+  readonly dedicated?: boolean;
   readonly instances: readonly ListedInstance[];
 }
 
@@ -94,7 +96,9 @@ export function mergeListed(lists: readonly (readonly ListedDaemon[])[]): readon
       merged.set(daemon.apiSocket, daemon);
       continue;
     }
-    if (daemon.source === "configured") continue;
+    if (daemon.source === "configured" || (daemon.guessed && known.instances.length > 0)) continue;
+    // A dedicated daemon's one mount is known already, perhaps by another name.
+    if (daemon.dedicated === true && known.instances.length > 0) continue;
     const ids = new Set(known.instances.map(({ snapshotId }) => snapshotId));
     const more = daemon.instances.filter(({ snapshotId }) => !ids.has(snapshotId));
     if (more.length === 0) continue;

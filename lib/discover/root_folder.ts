@@ -10,6 +10,8 @@ interface FileFacts {
   readonly snapshotId?: string;
 }
 
+type Instances = Pick<ListedDaemon, "instances" | "guessed">;
+
 /**
  * Reads which daemons there are from the snapshotter's root folder: `socket/<daemonID>/api.sock`,
  * and `config/<daemonID>[/<snapshotID>]/config.json` for what they serve. A file is parsed again
@@ -37,14 +39,17 @@ export class RootFolder {
         id,
         apiSocket: join(this.#root, "socket", id, "api.sock"),
         source: "root",
-        instances: await this.#instances(id, seen),
+        ...await this.#instances(id, seen),
       });
     }
     for (const path of this.#facts.keys()) if (!seen.has(path)) this.#facts.delete(path);
     return daemons;
   }
 
-  async #instances(id: string, seen: Set<string>): Promise<readonly ListedInstance[]> {
+  async #instances(
+    id: string,
+    seen: Set<string>,
+  ): Promise<Pick<ListedDaemon, "instances" | "dedicated">> {
     const folder = join(this.#root, "config", id);
     const names = (await this.#files.list(folder)).filter(isSegment);
     const instances: ListedInstance[] = [];
@@ -52,10 +57,12 @@ export class RootFolder {
       const facts = await this.#read(join(folder, name, "config.json"), seen);
       if (facts !== undefined) instances.push({ snapshotId: name, ...imageOf(facts) });
     }
-    if (instances.length > 0) return instances; // shared: the file one level up is a template
+    // Shared: the file one level up is a template.
+    if (instances.length > 0) return { instances };
     const facts = await this.#read(join(folder, "config.json"), seen);
-    if (facts?.host === undefined) return [];
-    return [{ snapshotId: facts.snapshotId ?? id, ...imageOf(facts) }];
+    if (facts?.host === undefined) return { instances: [] };
+    const instance = { snapshotId: facts.snapshotId ?? id, ...imageOf(facts) };
+    return { instances: [instance], dedicated: true };
   }
 
   async #read(path: string, seen: Set<string>): Promise<FileFacts | undefined> {

@@ -1,4 +1,3 @@
-// deno-lint-ignore-file no-sync-fn-in-async-fn
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { join } from "@std/path";
 import { createNydusdApi, createSnapshotterApi, createUnixHttp } from "../../../lib/edge/mod.ts";
