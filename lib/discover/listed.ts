@@ -29,6 +29,8 @@ export interface ListedDaemon {
   /** It serves one mount, whose snapshot ID its file may not tell. */
   readonly dedicated?: boolean;
   readonly instances: readonly ListedInstance[];
+  /** Its one instance is read from a dedicated daemon's file: its snapshot ID is a guess. */
+  readonly guessed?: true;
 }
 
 /** Whether an id from outside may stand as one segment of a path. */
