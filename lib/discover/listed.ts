@@ -29,8 +29,6 @@ export interface ListedDaemon {
   /** It serves one mount, whose snapshot ID its file may not tell. */
   readonly dedicated?: boolean;
   readonly instances: readonly ListedInstance[];
-  /** Its one instance is read from a dedicated daemon's file: its snapshot ID is a guess. */
-  readonly guessed?: true;
 }
 
 /** Whether an id from outside may stand as one segment of a path. */
@@ -98,7 +96,7 @@ export function mergeListed(lists: readonly (readonly ListedDaemon[])[]): readon
       merged.set(daemon.apiSocket, daemon);
       continue;
     }
-    if (daemon.source === "configured" || (daemon.guessed && known.instances.length > 0)) continue;
+    if (daemon.source === "configured") continue;
     // A dedicated daemon's one mount is known already, perhaps by another name.
     if (daemon.dedicated === true && known.instances.length > 0) continue;
     const ids = new Set(known.instances.map(({ snapshotId }) => snapshotId));

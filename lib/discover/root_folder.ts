@@ -10,8 +10,6 @@ interface FileFacts {
   readonly snapshotId?: string;
 }
 
-type Instances = Pick<ListedDaemon, "instances" | "guessed">;
-
 /**
  * Reads which daemons there are from the snapshotter's root folder: `socket/<daemonID>/api.sock`,
  * and `config/<daemonID>[/<snapshotID>]/config.json` for what they serve. A file is parsed again
