@@ -1,4 +1,4 @@
-import { basename, dirname, join } from "@std/path";
+import { dirname, join } from "@std/path";
 import { AgentError, type FileStat, type FileSystem } from "../model/mod.ts";
 import { watchPaths } from "./watch.ts";
 
@@ -21,9 +21,13 @@ async function readText(
   { maxBytes = MAX_BYTES }: { readonly maxBytes?: number } = {},
 ): Promise<string | undefined> {
   try {
+    // Before it is opened: a pipe that nobody writes to would never let go of us.
+    const kind = kindOf(await Deno.stat(path));
+    if (kind !== "file") {
+      const what = kind === "other" ? "pipe or a device" : kind;
+      throw new AgentError("io", `read ${path}: it is a ${what}, not a file`);
+    }
     using file = await Deno.open(path, { read: true });
-    const info = await file.stat();
-    if (info.isDirectory) throw new AgentError("io", `read ${path}: it is a directory`);
     const bytes = await readBounded(file, maxBytes, path);
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(bytes);
   } catch (error) {
@@ -98,7 +102,7 @@ async function writeAtomic(
   if (before !== undefined && before.kind !== "file") {
     throw new AgentError("io", `write ${path}: it is a ${before.kind}, not a file`);
   }
-  const temporary = join(dirname(path), `.${basename(path)}.${crypto.randomUUID()}.tmp`);
+  const temporary = join(dirname(path), `.${crypto.randomUUID()}.tmp`);
   try {
     // Private from the first moment; opened up, if at all, only once it is whole.
     using file = await Deno.open(temporary, { write: true, createNew: true, mode: 0o600 });
