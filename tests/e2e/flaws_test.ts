@@ -163,6 +163,20 @@ Deno.test("flaw 10: a configuration file keeps every field, and zero values", as
   strictEqual((Deno.statSync(path).mode ?? 0) & 0o777, 0o600);
 });
 
+Deno.test("flaw 11: each of many cached answers is found by its key, without an execution", async () => {
+  await using node = simNode({ plugin: { cacheKeyType: "Image", cacheDuration: "1h" } });
+  const images = Array.from({ length: 40 }, (_, i) => tokenImage(node, `team/app${i}:1`));
+  await node.addDaemon({ id: "s1", mode: "shared", images, pair: "token:at-first" });
+  await using agent = await AgentProcess.start(node, { renewal: LONG });
+  const asked = () => agent.log.match(/provider-found.*kubelet/g)?.length ?? 0;
+  await agent.until("every image to be asked for", () => asked() >= images.length);
+  const before = node.pluginExecutions();
+  strictEqual(before, images.length);
+  node.rotatePassword("second"); // a changed source has every image asked for again
+  await agent.until("every image to be asked for again", () => asked() >= 2 * images.length);
+  strictEqual(node.pluginExecutions(), before);
+});
+
 Deno.test("flaw 12: a rotated source is noticed without waiting for the interval", async () => {
   await using node = simNode();
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [passwordImage(node)] });
@@ -195,6 +209,20 @@ Deno.test("flaw 14: one execution serves every image of its scope, caching or no
   await using agent = await AgentProcess.start(node, { renewal: LONG });
   await allNewest(agent, node);
   strictEqual(node.pluginExecutions(), 1);
+});
+
+Deno.test("flaw 15: a steady round asks no provider and delivers nothing, however many refs", async () => {
+  await using node = simNode({ plugin: { cacheDuration: "1h", lifeMs: 3_600_000 } });
+  const images = Array.from({ length: 60 }, (_, i) => tokenImage(node, `team/app${i}:1`));
+  await node.addDaemon({ id: "s1", mode: "shared", images, pair: "token:at-first" });
+  await using agent = await AgentProcess.start(node, { renewal: 'check_interval = "100ms"' });
+  await allNewest(agent, node);
+  await pause(1_000); // what the last deliveries set in motion has come to rest
+  const count = (what: RegExp) => agent.log.match(what)?.length ?? 0;
+  const work = () => [count(/provider-/g), count(/credential-|delivery-/g)];
+  const [before, rounds] = [work(), count(/reconcile-finished/g)];
+  await agent.until("ten more rounds", () => count(/reconcile-finished/g) >= rounds + 10);
+  deepStrictEqual(work(), before);
 });
 
 Deno.test("flaw 16: the providers are ready before the first reconcile", async () => {
