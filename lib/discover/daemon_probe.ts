@@ -1,14 +1,16 @@
 import { join } from "@std/path";
-import type {
-  CallOptions,
-  Daemon,
-  DaemonState,
-  FileSystem,
-  NydusdApi,
-  NydusdInfo,
-  PeerResult,
-  RafsInstance,
-  Secret,
+import {
+  type CallOptions,
+  type Daemon,
+  type DaemonState,
+  type FileStat,
+  type FileSystem,
+  messageOf,
+  type NydusdApi,
+  type NydusdInfo,
+  type PeerResult,
+  type RafsInstance,
+  type Secret,
 } from "../model/mod.ts";
 import type { ListedDaemon, ListedInstance } from "./listed.ts";
 
@@ -48,8 +50,14 @@ export class DaemonProbe {
   async look(listed: ListedDaemon, options: CallOptions): Promise<Daemon> {
     const { nydusdApi, files } = this.#options;
     const { apiSocket } = listed;
-    const stat = await files.stat(apiSocket).catch(() => undefined);
     const known = this.#known.get(apiSocket);
+    let stat: FileStat | undefined;
+    try {
+      stat = await files.stat(apiSocket);
+    } catch (error) {
+      // A folder that we may not enter, for one: "there is no socket" would lead people astray.
+      return this.#down(listed, known, { kind: "broken", detail: messageOf(error) });
+    }
     if (stat === undefined) return this.#down(listed, known, { kind: "no-socket" });
     const held = await nydusdApi.heldAuths(apiSocket, options);
     const unsupported = held.kind === "refused" && held.status === 404;

@@ -1,4 +1,4 @@
-import { dirname, join } from "@std/path";
+import { join } from "@std/path";
 import {
   type CallOptions,
   type Daemon,
@@ -14,7 +14,7 @@ import { DaemonProbe } from "./daemon_probe.ts";
 import { type ConfiguredSocket, listedByHand, type ListedDaemon } from "./listed.ts";
 import { listedBySystemApi, mergeListed } from "./listed.ts";
 import { RootFolder } from "./root_folder.ts";
-import { expandSocket } from "./sockets.ts";
+import { expandSocket, watchedPath } from "./sockets.ts";
 
 /** Where to look, and by what. */
 export interface DiscoveryOptions {
@@ -74,7 +74,7 @@ export class Discovery {
       join(root, "socket"),
       join(root, "config"),
       ...(systemSocket === undefined ? [] : [systemSocket]),
-      ...daemons.map(({ socket }) => /[*?[\]{}]/.test(socket) ? dirname(socket) : socket),
+      ...daemons.map(({ socket }) => watchedPath(socket)).filter((path) => path !== undefined),
     ];
   }
 

@@ -21,10 +21,13 @@ class PooledUnixHttp implements UnixHttp {
   async request(request: UnixHttpRequest, { signal }: CallOptions = {}): Promise<UnixHttpResult> {
     signal?.throwIfAborted();
     const reused = this.#clients.has(request.socketPath);
-    const result = await this.#once(request, signal);
+    const startedMs = performance.now();
+    const result = await this.#once(request, request.timeoutMs, signal);
     // A connection that was kept may belong to a process that is gone: once more on a new one.
     // Every request of ours means the same when it is sent twice.
-    return result.kind === "broken" && reused ? await this.#once(request, signal) : result;
+    if (result.kind !== "broken" || !reused) return result;
+    const restMs = request.timeoutMs - (performance.now() - startedMs);
+    return restMs > 0 ? await this.#once(request, restMs, signal) : result;
   }
 
   [Symbol.dispose](): void {
@@ -33,10 +36,11 @@ class PooledUnixHttp implements UnixHttp {
 
   async #once(
     request: UnixHttpRequest,
+    timeoutMs: number,
     signal: AbortSignal | undefined,
   ): Promise<UnixHttpResult> {
     const deadline = new AbortController();
-    const timer = setTimeout(() => deadline.abort(), request.timeoutMs);
+    const timer = setTimeout(() => deadline.abort(), timeoutMs);
     const both = signal ? AbortSignal.any([signal, deadline.signal]) : deadline.signal;
     try {
       const result = await this.#fetch(request, both);
@@ -115,6 +119,8 @@ async function whyNot(path: string): Promise<UnixHttpResult> {
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return { kind: "no-socket" };
     if (error instanceof Deno.errors.ConnectionRefused) return { kind: "no-listener" };
+    // A listener that accepts nobody any more, its queue full: it hangs, as one that keeps silent.
+    if (error instanceof Deno.errors.WouldBlock) return { kind: "timed-out" };
     const name = error instanceof Error ? error.name : "unknown error";
     return { kind: "broken", detail: `the socket cannot be used: ${name}` };
   }

@@ -32,10 +32,13 @@ class PathWatch implements Disposable {
   #stamp: string | undefined;
   #watcher: Deno.FsWatcher | undefined;
   #watched: string | undefined;
+  /** Which folder it is: another may stand at the same path, and inotify follows the old one. */
+  #identity: string | undefined;
   #merge: ReturnType<typeof setTimeout> | undefined;
   readonly #pending = new Set<string>();
   #toldSincePoll = false;
   #disposed = false;
+  #polling = false;
 
   constructor(path: string, changed: (path: string) => void, stat: Stat) {
     this.#path = path;
@@ -54,6 +57,16 @@ class PathWatch implements Disposable {
   }
 
   async #poll(first = false): Promise<void> {
+    if (this.#polling) return; // a file system that hangs gathers no queue
+    this.#polling = true;
+    try {
+      await this.#look(first);
+    } finally {
+      this.#polling = false;
+    }
+  }
+
+  async #look(first: boolean): Promise<void> {
     const found = await this.#stat(this.#path).catch(() => undefined);
     if (this.#disposed) return;
     const stamp = found?.stamp;
@@ -63,15 +76,22 @@ class PathWatch implements Disposable {
     this.#stamp = stamp;
     // A folder is watched itself; a file through its folder, where a rename replaces it.
     const wanted = found?.kind === "directory" ? this.#path : dirname(this.#path);
-    if (this.#watcher === undefined || this.#watched !== wanted) this.#open(wanted);
+    const identity = await identityOf(wanted);
+    if (this.#disposed) return;
+    const same = this.#watched === wanted && this.#identity === identity;
+    if (this.#watcher !== undefined && same) return;
+    this.#open(wanted, identity);
+    // Nobody watched until now: whatever happened below is not known.
+    if (!first && this.#watcher !== undefined) this.#tell(this.#path);
   }
 
-  #open(folder: string): void {
+  #open(folder: string, identity: string | undefined): void {
     this.#close();
     try {
       const watcher = Deno.watchFs(folder, { recursive: folder === this.#path });
       this.#watcher = watcher;
       this.#watched = folder;
+      this.#identity = identity;
       void this.#follow(watcher);
     } catch {
       this.#watched = undefined; // not there yet, or no inotify to be had: the poll goes on
@@ -89,6 +109,10 @@ class PathWatch implements Disposable {
           );
         for (const path of ours) this.#tell(path);
         this.#toldSincePoll ||= ours.includes(this.#path);
+        // A watch on a folder that is gone stays silent for ever.
+        if (kind === "remove" && this.#watched !== undefined && paths.includes(this.#watched)) {
+          break;
+        }
       }
     } catch {
       // The folder went away: the poll opens it again.
@@ -114,10 +138,21 @@ class PathWatch implements Disposable {
     const watcher = this.#watcher;
     this.#watcher = undefined;
     this.#watched = undefined;
+    this.#identity = undefined;
     try {
       watcher?.close();
     } catch {
       // Closed already.
     }
+  }
+}
+
+/** Tells a folder from another at the same path, also where an inode's number is used again. */
+async function identityOf(folder: string): Promise<string | undefined> {
+  try {
+    const { dev, ino, birthtime } = await Deno.stat(folder);
+    return [dev, ino, birthtime?.getTime()].join(":");
+  } catch {
+    return undefined;
   }
 }

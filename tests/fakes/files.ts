@@ -38,7 +38,7 @@ export class FakeFiles implements FileSystem {
     return this.#entries.get(path)?.text;
   }
 
-  /** Reading or listing it fails from now on. */
+  /** Reading, listing or looking at it fails from now on. */
   refuseReading(path: string): void {
     this.#unreadable.add(path);
   }
@@ -56,6 +56,7 @@ export class FakeFiles implements FileSystem {
   }
 
   stat(path: string): Promise<FileStat | undefined> {
+    if (this.#unreadable.has(path)) return Promise.reject(refused("look at", path));
     const entry = this.#entries.get(path);
     if (entry === undefined) return Promise.resolve(this.#isFolder(path) ? FOLDER : undefined);
     const { kind, text, version } = entry;

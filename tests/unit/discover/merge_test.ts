@@ -135,3 +135,28 @@ Deno.test("look rejects with the reason of its signal", async () => {
   const error = await discovery.look({ signal: stop }).catch((reason) => reason);
   equal(error.message, "stop");
 });
+
+Deno.test("look tells a socket that it may not look at from one that is not there", async () => {
+  const { files, snapshotter, nydusd, discovery } = stage();
+  files.set(SOCKET, "", "socket");
+  files.refuseReading(SOCKET);
+  snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
+  const [daemon] = (await discovery.look()).daemons;
+  deepEqual([daemon?.state, daemon?.stateDetail], ["broken", `look at ${SOCKET}: EACCES`]);
+  deepEqual(nydusd.calls, []);
+});
+
+Deno.test("watchPaths names no wildcard, which is no path", () => {
+  const { discovery } = stage({
+    daemons: [
+      { id: "a", socket: "/run/nydus/*/api.sock", ref: "h.io/a:1" },
+      { id: "b", socket: "/run/n*/api.sock", ref: "h.io/a:1" },
+    ],
+  });
+  deepEqual(discovery.watchPaths(), [
+    "/data/socket",
+    "/data/config",
+    "/run/system.sock",
+    "/run/nydus",
+  ]);
+});

@@ -121,6 +121,42 @@ Deno.test("watch tells of what happens in folders below", async () => {
   ok(path.startsWith(below), path);
 });
 
+for (const nameAgain of ["removed", "moved away"]) {
+  Deno.test(`watch goes on in a folder that is ${nameAgain} and made again`, async () => {
+    using dir = folder();
+    const path = join(dir.path, "socket");
+    Deno.mkdirSync(path);
+    let tell = (_path: string) => {};
+    let giveUp: ReturnType<typeof setTimeout> | undefined;
+    const next = () =>
+      new Promise<string>((resolve, reject) => {
+        tell = resolve;
+        clearTimeout(giveUp);
+        giveUp = setTimeout(() => reject(new Error("the watch is silent")), 8_000);
+      });
+    using _watch = systemFiles.watch([path], (changed) => tell(changed));
+    try {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      const again = next();
+      if (nameAgain === "removed") Deno.removeSync(path);
+      else Deno.renameSync(path, `${path}.old`);
+      await again;
+      Deno.mkdirSync(join(path, "d1"), { recursive: true });
+      // Below the new folder, where its own stamp does not change: only a new watch sees it.
+      const below = join(path, "d1", "api.sock");
+      let count = 0;
+      const write = setInterval(() => Deno.writeTextFileSync(below, `${count++}`), 50);
+      try {
+        while (await next() !== below);
+      } finally {
+        clearInterval(write);
+      }
+    } finally {
+      clearTimeout(giveUp);
+    }
+  });
+}
+
 Deno.test("watch is silent once disposed", async () => {
   using dir = folder();
   let count = 0;

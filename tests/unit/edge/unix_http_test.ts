@@ -104,6 +104,43 @@ Deno.test("request tries once more when a kept connection belongs to a process t
   strictEqual((await http.request(get("/", peer.path))).kind, "answered");
 });
 
+Deno.test("request keeps to one deadline, also when it tries once more", async () => {
+  using http = createUnixHttp();
+  using peer = server(async (c, count) => {
+    await read(c);
+    if (count > 1) return; // every later connection is silent
+    await write(c, reply("200", "ok"));
+    await read(c);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    await write(c, "nonsense\n\n");
+    c.close();
+  });
+  strictEqual((await http.request(get("/", peer.path))).kind, "answered");
+  const startedMs = performance.now();
+  strictEqual((await http.request(get("/", peer.path))).kind, "timed-out");
+  const tookMs = performance.now() - startedMs;
+  strictEqual(peer.connections(), 3, "the first, the one that asks why, and the second try");
+  ok(tookMs < 600, `${tookMs} ms of 400`);
+});
+
+Deno.test("request calls a peer whose queue is full timed out, as one that keeps silent", async () => {
+  using http = createUnixHttp();
+  const dir = await Deno.makeTempDir();
+  const path = join(dir, "s");
+  // Nobody accepts: a nydusd stopped by a signal, whose queue our own looks fill.
+  using _listener = Deno.listen({ transport: "unix", path });
+  const waiting: Deno.Conn[] = [];
+  try {
+    await rejects(async () => {
+      while (true) waiting.push(await Deno.connect({ transport: "unix", path }));
+    }, Deno.errors.WouldBlock);
+    deepStrictEqual(await http.request(get("/", path)), { kind: "timed-out" });
+  } finally {
+    for (const connection of waiting) connection.close();
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
 Deno.test("request throws a connection away after a refusal, whose body is never shown", async () => {
   using http = createUnixHttp();
   const echo = reply("400", "bad") + reply("400", "the-secret-echoed");
