@@ -52,7 +52,15 @@ export async function openChain(
     ? new DockerProvider({ configPath: dockerPath, files, clock, helpers })
     : undefined;
   const kubelet = providers.kubelet.enabled
-    ? new KubeletProvider({ ...providers.kubelet, files, clock, processRunner, random, observer })
+    ? new KubeletProvider({
+      ...providers.kubelet,
+      files,
+      clock,
+      processRunner,
+      random,
+      observer,
+      refreshIntervalMs: renewal.refreshIntervalMs,
+    })
     : undefined;
   const refresh = async (): Promise<ReloadOutcome> => {
     docker?.doubt();

@@ -62,6 +62,8 @@ export interface CredentialRequest {
   readonly newerThanMs?: number;
   /** The credential in use is about to die: a backoff is shortened to a few seconds. */
   readonly urgent?: boolean;
+  /** The registry refuses the credential in use, or so its reader says. */
+  readonly refused?: boolean;
 }
 
 /** One credential that would fit, with what is known of its life and where it came from. */

@@ -7,9 +7,17 @@ import {
   type Random,
   type ReasonCode,
 } from "../model/mod.ts";
+import { AnswerGroups } from "./answer_groups.ts";
 import { Backoff } from "./backoff.ts";
 import { isNewEnough, ROUND_MS } from "./freshness.ts";
-import { entryOf, matchEntry, PluginCache, type PluginEntry, scopeKey } from "./plugin_cache.ts";
+import {
+  contentOf,
+  entryOf,
+  matchEntry,
+  PluginCache,
+  type PluginEntry,
+  scopeKey,
+} from "./plugin_cache.ts";
 import { executePlugin, type PluginExecutorOptions } from "./plugin_executor.ts";
 import type { CacheKeyType } from "./plugin_response.ts";
 import type { PluginDefinition } from "./provider_config.ts";
@@ -19,6 +27,8 @@ export interface PluginEnvironment extends PluginExecutorOptions {
   readonly random: Random;
   /** Bounds how many run side by side, over all plugins. */
   readonly gate: Gate;
+  /** How long an answer without a clock of its own serves images that are seen to share it. */
+  readonly refreshIntervalMs: number;
 }
 
 /** What asking one plugin for one image came to. */
@@ -44,6 +54,14 @@ interface Running {
   readonly answer: Promise<PluginAnswer>;
 }
 
+/** How a question goes that no answer at hand serves. */
+interface Asking {
+  /** The image is asked for itself, to see whether it really shares its answer. */
+  readonly trial: boolean;
+  /** An answer that has come meanwhile. */
+  readonly fromCache: () => PluginAnswer | undefined;
+}
+
 const MAX_BACKOFFS = 4_096;
 /** Looking whether a plugin has been installed is cheap. */
 const NOT_STARTED_MAX_MS = 10_000;
@@ -67,6 +85,7 @@ export class Plugin {
   /** Failures over all scopes, without a success in between. */
   readonly #backoff: Backoff;
   readonly #told = new Set<string>();
+  readonly #groups: AnswerGroups;
   #type: CacheKeyType | undefined;
   #executions = 0;
 
@@ -74,6 +93,7 @@ export class Plugin {
     this.definition = definition;
     this.#environment = environment;
     this.#backoff = new Backoff(environment);
+    this.#groups = new AnswerGroups(environment.clock);
     this.#patterns = definition.matchImages.flatMap((pattern) => {
       try {
         return [ImagePattern.parse(pattern)];
@@ -92,16 +112,22 @@ export class Plugin {
   async ask(request: CredentialRequest, target: ImageTarget): Promise<PluginAnswer> {
     const { image } = request;
     const before = this.#executions;
-    while (true) {
+    const trial = request.refused === true && this.#groups.shares(image) &&
+      this.#groups.mayTry(image);
+    const fromCache = (): PluginAnswer | undefined => {
       const cached = this.#cache.find(image, (entry) =>
         // Begun after the question: nothing could be fresher, however short it lives.
         entry.execution > before || this.#serves(entry, request, target));
-      if (cached !== undefined) {
-        const reason = cached.execution > before ? "shared-execution" : "found-in-cache";
-        return { kind: "entry", entry: cached, reason, warnings: [] };
-      }
+      if (cached === undefined) return undefined;
+      const reason = cached.execution > before ? "shared-execution" : "found-in-cache";
+      return { kind: "entry", entry: cached, reason, warnings: [] };
+    };
+    if (trial) return await this.#start(request, { trial, fromCache: () => undefined });
+    while (true) {
+      const cached = fromCache();
+      if (cached !== undefined) return cached;
       const running = this.#runningFor(image);
-      if (running === undefined) return await this.#start(request);
+      if (running === undefined) return await this.#start(request, { trial, fromCache });
       const answer = await running.answer;
       if (answer.kind === "failed") return answer;
       const holdsForUs = this.#cache.find(image, (entry) => entry === answer.entry) !== undefined;
@@ -132,21 +158,28 @@ export class Plugin {
 
   /** The execution whose answer may hold for an image. */
   #runningFor(image: ImageReference): Running | undefined {
-    const scope = this.#type === undefined ? undefined : scopeKey(this.#type, image);
-    return (scope === undefined ? undefined : this.#running.get(scope)) ??
-      this.#running.get(EXCLUSIVE);
+    return this.#running.get(this.#scopeOf(image)) ?? this.#running.get(EXCLUSIVE);
   }
 
-  async #start(request: CredentialRequest): Promise<PluginAnswer> {
+  /** Which callers an execution for this image serves, as far as is known. */
+  #scopeOf(image: ImageReference): string {
+    if (this.#type === undefined) return EXCLUSIVE;
+    const shared = this.#type === "Image" && this.#groups.shares(image);
+    return scopeKey(shared ? "Registry" : this.#type, image);
+  }
+
+  async #start(request: CredentialRequest, { trial, fromCache }: Asking): Promise<PluginAnswer> {
     const { gate } = this.#environment;
-    const scope = this.#type === undefined ? EXCLUSIVE : scopeKey(this.#type, request.image);
+    const scope = trial ? scopeKey("Image", request.image) : this.#scopeOf(request.image);
     const waiting = this.#backingOff(scope, request);
     if (waiting !== undefined) return waiting;
     const keys = this.#backoff.failures > 0 ? [EXCLUSIVE, scope] : [scope];
     const execution = ++this.#executions;
     const answer = gate.run(async () => {
-      // While it stood in line, another scope's failure may have told us to leave the plugin alone.
-      return this.#backingOff(scope, request) ?? await this.#execute(scope, execution, request);
+      // While it stood in line, another scope's failure may have told us to leave the plugin alone,
+      // or its answer that it serves us too.
+      return this.#backingOff(scope, request) ?? fromCache() ??
+        await this.#execute({ scope, execution, trial }, request);
     })
       // A fault of our own in one plugin must not hide what the others answer.
       .catch((): PluginAnswer => ({
@@ -176,8 +209,11 @@ export class Plugin {
   }
 
   async #execute(
-    scope: string,
-    execution: number,
+    { scope, execution, trial }: {
+      readonly scope: string;
+      readonly execution: number;
+      readonly trial: boolean;
+    },
     { image, validUntilMs }: CredentialRequest,
   ): Promise<PluginAnswer> {
     const { clock } = this.#environment;
@@ -203,7 +239,18 @@ export class Plugin {
     };
     const { entry, warnings } = entryOf(name, outcome.response, asking);
     this.#cache.put(scopeKey(cacheKeyType, image), entry);
+    if (cacheKeyType === "Image") this.#share(image, entry, trial);
     return { kind: "entry", entry, reason: "found", warnings: this.#tellOnce(warnings) };
+  }
+
+  /** Lets an image's answer serve its registry, once the answers are seen to be the same. */
+  #share(image: ImageReference, entry: PluginEntry, trial: boolean): void {
+    const content = contentOf(entry);
+    if (content === undefined) return;
+    this.#groups.learn(image, content, trial);
+    if (!this.#groups.shares(image)) return this.#cache.drop(scopeKey("Registry", image));
+    const servesMs = Math.max(entry.servesMs, this.#environment.refreshIntervalMs);
+    this.#cache.put(scopeKey("Registry", image), { ...entry, servesMs });
   }
 
   #failed(scope: string, startedAtMs: number, reason: ReasonCode): void {

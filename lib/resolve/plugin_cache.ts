@@ -1,6 +1,7 @@
 import {
   type Candidate,
   comparePatterns,
+  credentialFingerprint,
   hardExpiryOf,
   ImagePattern,
   type ImageReference,
@@ -78,6 +79,11 @@ export class PluginCache {
     if (this.#entries.size > MAX_ENTRIES && oldest !== undefined) this.#entries.delete(oldest);
   }
 
+  /** Forgets what was stored under a key. */
+  drop(key: string): void {
+    this.#entries.delete(key);
+  }
+
   /** The first entry that fits, asked for by image, then registry, then for everything. */
   find(image: ImageReference, fits: (entry: PluginEntry) => boolean): PluginEntry | undefined {
     for (const type of ["Image", "Registry", "Global"] as const) {
@@ -128,6 +134,14 @@ export function entryOf(
   });
   auths.sort((a, b) => comparePatterns(a.pattern.text, b.pattern.text));
   return { entry: { ...asking, servesMs, auths }, warnings: [...warnings] };
+}
+
+/** Equal for equal answers that give credentials; undefined for one that gives none. */
+export function contentOf({ auths = [] }: PluginEntry): string | undefined {
+  const parts = auths.flatMap(({ pattern, candidate }) =>
+    candidate === undefined ? [] : [[pattern.text, credentialFingerprint(candidate.credential)]]
+  );
+  return parts.length === 0 ? undefined : JSON.stringify(parts);
 }
 
 function compiled(pattern: string): ImagePattern | undefined {

@@ -75,7 +75,7 @@ export function dueAtMs(life: Life, settings: RenewalSettings): number | undefin
   if (hard !== undefined && soft !== undefined) return Math.min(hard, soft);
   if (hard !== undefined || soft !== undefined) return hard ?? soft;
   if (life.watched) return undefined;
-  return life.fetchedAtMs + settings.refreshIntervalMs * (1 - 0.1 * life.phase);
+  return life.fetchedAtMs + settings.refreshIntervalMs * (1 + 0.1 * life.phase);
 }
 
 function hardDueAtMs(life: Life, settings: RenewalSettings): number | undefined {

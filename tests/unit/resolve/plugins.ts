@@ -85,6 +85,7 @@ export function kubelet(plugins: readonly PluginText[], options: { maxParallel?:
     clock,
     random: new FakeRandom(),
     observer,
+    refreshIntervalMs: 240_000,
   });
   return { provider, clock, observer, files, runner };
 }
