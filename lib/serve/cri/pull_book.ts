@@ -142,7 +142,9 @@ export class PullBook {
    */
   forget(image: string): void {
     const text = normalized(image);
-    const imageId = text === undefined ? withAlgorithm(image) : this.#entries.get(text)?.imageId;
+    const named = text === undefined ? undefined : this.#entries.get(text);
+    // `sha256:…` reads as a reference too, to a repository of that name.
+    const imageId = named === undefined ? withAlgorithm(image) : named.imageId;
     const gone = [...this.#entries.values()].filter((entry) =>
       entry.image.text === text || imageId !== undefined && entry.imageId === imageId
     );
@@ -266,6 +268,6 @@ function normalized(image: string): string | undefined {
 }
 
 /** An image ID as containerd answers a pull with: 64 hex digits, the algorithm before them. */
-export function withAlgorithm(imageId: string): string {
+function withAlgorithm(imageId: string): string {
   return /^[a-f0-9]{64}$/.test(imageId) ? `sha256:${imageId}` : imageId;
 }
