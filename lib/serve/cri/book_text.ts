@@ -47,7 +47,7 @@ export function encodeBook(images: readonly KeptImage[]): Secret {
   const lines = images.map(({ image, imageId, pods, pulls }) => ({
     image: image.text,
     ...(imageId !== undefined && { imageId }),
-    pods,
+    pods: pods.map(({ name, namespace, uid }) => ({ name, namespace, uid })),
     pulls: pulls.map(({ credential, seenAtMs, confirmed }) => ({
       credential: placeOf(credential),
       seenAtMs,
