@@ -45,7 +45,8 @@ export const PLAIN: WireStyle = {
 export interface WireCall {
   readonly path: string;
   readonly message: Uint8Array;
-  readonly compressed?: boolean;
+  /** The first byte of its prefix; 1 says that it is compressed. */
+  readonly flag?: number;
   readonly answer:
     | { readonly kind: "message"; readonly message: Uint8Array }
     | { readonly kind: "status"; readonly status: string; readonly text: string }
@@ -99,7 +100,7 @@ export class Conversation {
 
   /** The steps of a call, each to be sent whole; steps of other calls may lie between them. */
   *call(
-    { path, message, compressed = false, answer, style = PLAIN }: WireCall,
+    { path, message, flag = 0, answer, style = PLAIN }: WireCall,
   ): Generator<Sent, void> {
     const streamId = this.#nextStream;
     this.#nextStream += 2;
@@ -116,7 +117,7 @@ export class Conversation {
     const block = joined(this.#resize, request);
     this.#resize = new Uint8Array(0);
     yield { from: "client", bytes: headerFrames(streamId, block, { cuts, padding, priority }) };
-    yield* this.#data("client", streamId, grpcMessage(message, compressed ? 1 : 0), style, true);
+    yield* this.#data("client", streamId, grpcMessage(message, flag), style, true);
     yield* this.#answer(streamId, answer, style);
   }
 

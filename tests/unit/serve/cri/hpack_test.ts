@@ -210,6 +210,7 @@ Deno.test("HpackDecoder refuses what breaks the format", () => {
   refuses("80", "malformed-headers"); // index 0
   refuses("be", "malformed-headers"); // index 62 of an empty table
   refuses("ff ff ff ff ff ff ff 7f", "malformed-headers"); // an absurd index
+  refuses(`00 01 61 7f ${"80".repeat(200)} 00 82`, "malformed-headers"); // a number without end
   refuses("40 05 61", "malformed-headers"); // a string beyond the block
   refuses("40", "malformed-headers"); // no name
   refuses("00 81 ff 00", "malformed-headers"); // padding of a whole byte

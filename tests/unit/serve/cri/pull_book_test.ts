@@ -145,6 +145,11 @@ Deno.test("large credentials are bounded together", () => {
   for (let i = 0; i < 1_100; i++) book.forget(`app-${i}`);
   for (let i = 0; i < 1_000; i++) pull(`later-${i}`, "x".repeat(32_000));
   assert.equal(book.size, 1_000);
+  // What was refused weighs nothing.
+  for (let i = 0; i < 1_100; i++) {
+    book.settle(pull("later-999", `${i}`.padEnd(32_000)), { kind: "refused" });
+  }
+  assert.equal(book.size, 1_000);
 });
 
 Deno.test("pods are the last 16, each once, newest first", () => {

@@ -16,7 +16,17 @@ import {
   type WireCall,
 } from "../../../fakes/cri_conversation.ts";
 import { field, pullImageRequest, removeImageRequest } from "../../../fakes/cri_messages.ts";
-import { dataFrame, FLAG, FRAME, frame, joined, PREFACE } from "../../../fakes/http2_peer.ts";
+import {
+  cut,
+  dataFrame,
+  FLAG,
+  FRAME,
+  frame,
+  grpcMessage,
+  HpackEncoder,
+  joined,
+  PREFACE,
+} from "../../../fakes/http2_peer.ts";
 
 const NOW_MS = 1_750_000_000_000;
 
@@ -171,7 +181,7 @@ Deno.test("messages that cannot be read are left out with a note, and the thread
   const send = (message: Uint8Array, rest: Partial<WireCall> = {}) =>
     hear(talk.call({ path: PULL, message, answer: OK, ...rest }));
   const auth = { username: "robot", password: "pw" };
-  send(pullImageRequest({ image: "nginx", auth }), { compressed: true });
+  send(pullImageRequest({ image: "nginx", auth }), { flag: 1 });
   send(
     pullImageRequest({
       image: "nginx",
@@ -181,6 +191,7 @@ Deno.test("messages that cannot be read are left out with a note, and the thread
     }),
   );
   send(pullImageRequest({ image: "nginx", auth }).subarray(0, -1));
+  send(pullImageRequest({ image: "nginx", auth }), { flag: 2 });
   send(pullImageRequest({ image: "a".repeat(64), auth }));
   send(pullImageRequest({ image: "nginx", auth: { auth: "?" } }));
   send(pullImageRequest({ image: "nginx", auth: { ...auth, serverAddress: "quay.io" } }));
@@ -191,6 +202,7 @@ Deno.test("messages that cannot be read are left out with a note, and the thread
   assert.deepEqual(notes, [
     { kind: "skipped", method: "PullImage", reason: "compressed" },
     { kind: "skipped", method: "PullImage", reason: "message-too-large" },
+    { kind: "skipped", method: "PullImage", reason: "malformed-message" },
     { kind: "skipped", method: "PullImage", reason: "malformed-message" },
     { kind: "skipped", method: "PullImage", reason: "malformed-image" },
     { kind: "skipped", method: "PullImage", reason: "malformed-auth", image },
@@ -226,7 +238,8 @@ Deno.test("unfinished messages of a connection are bounded together", () => {
     ["pw", "pw", "pw", "pw", undefined, undefined],
   );
   // Their room is free again.
-  hear(talk.call({ path: PULL, message: big("later"), answer: OK }));
+  const style = { ...PLAIN, dataCuts: [0.5] };
+  hear(talk.call({ path: PULL, message: big("later"), answer: OK, style }));
   assert.equal(password("later"), "pw");
   reader.closed();
 });
@@ -250,6 +263,41 @@ Deno.test("the call that waited longest is given up beyond 256", () => {
   assert.equal(password("nginx"), undefined);
 });
 
+Deno.test("only the first message of a stream is read, wherever the next one begins", () => {
+  const { reader, hear, password, notes } = desk();
+  const talk = new Conversation();
+  hear(talk.opening());
+  const auth = { username: "robot", password: "pw" };
+  const first = grpcMessage(pullImageRequest({ image: "nginx", auth }));
+  const both = joined(first, grpcMessage(pullImageRequest({ image: "redis", auth })));
+  for (const [i, cuts] of [[], [0.1], [0.2, 0.7]].entries()) {
+    const none = { kind: "none" } as const;
+    const [head] = talk.call({ path: PULL, message: new Uint8Array(0), answer: none });
+    if (head !== undefined) hear([head]);
+    // Streams count 1, 3, 5; the reserved bit before their number means nothing.
+    for (const part of cut(both, cuts)) {
+      const sent = dataFrame(2 * i + 1, part);
+      sent[5] = 0x80;
+      reader.fromClient(sent);
+    }
+    assert.equal(password("nginx"), "pw");
+    reader.fromServer(trailersOnly(2 * i + 1, "16"));
+    assert.equal(password("nginx"), undefined);
+  }
+  assert.equal(password("redis"), undefined);
+  assert.deepEqual(notes, []);
+});
+
+/** A refusal whose fields enter no table. */
+function trailersOnly(streamId: number, status: string): Uint8Array {
+  const block = new HpackEncoder().encode([["grpc-status", status]], {
+    huffman: false,
+    literal: "without-indexing",
+    indexed: false,
+  });
+  return frame(FRAME.headers, FLAG.endHeaders | FLAG.endStream, streamId, block);
+}
+
 Deno.test("what is no HTTP/2 is given up with one note", () => {
   const http1 = new TextEncoder().encode("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
   const client = desk();
@@ -259,6 +307,9 @@ Deno.test("what is no HTTP/2 is given up with one note", () => {
   const server = desk();
   for (let i = 0; i < 3; i++) server.reader.fromServer(http1);
   assert.deepEqual(server.notes, [{ kind: "lost", side: "server", reason: "not-http2" }]);
+  const acknowledging = desk();
+  acknowledging.reader.fromServer(frame(FRAME.settings, FLAG.ack, 0));
+  assert.equal(acknowledging.notes.length, 1);
 });
 
 Deno.test("without the server's direction pulls are seen, and removals count when asked for", () => {
