@@ -12,6 +12,7 @@ import {
   type ReloadOutcome,
 } from "../resolve/mod.ts";
 import type { Context } from "./context.ts";
+import { openKubeParts } from "./kube_parts.ts";
 
 /** The chain with everything that it owns. Disposing it ends the plugins that still run. */
 export interface OpenChain extends AsyncDisposable {
@@ -20,6 +21,8 @@ export interface OpenChain extends AsyncDisposable {
   readonly watchPaths: readonly string[];
   /** Reads again what is said to have changed, before anyone asks. */
   refresh(): Promise<ReloadOutcome>;
+  /** Calls back when a source that is no file has changed; one listener at a time. */
+  onChange(changed: () => void): void;
 }
 
 const SILENT: Observer = { notify: () => {} };
@@ -54,6 +57,10 @@ export async function openChain(
   const kubelet = providers.kubelet.enabled
     ? new KubeletProvider({ ...providers.kubelet, files, clock, processRunner, random, observer })
     : undefined;
+  let changed = () => {};
+  const kube = providers.kubesecret.enabled
+    ? await openKubeParts(context, config, () => changed())
+    : undefined;
   const refresh = async (): Promise<ReloadOutcome> => {
     docker?.doubt();
     return await kubelet?.reload() ?? { kind: "unchanged" };
@@ -66,7 +73,7 @@ export async function openChain(
         criProvider(undefined),
         docker ?? disabledProvider("docker", true),
         kubelet ?? disabledProvider("kubelet", true),
-        disabledProvider("kubesecret", true),
+        kube?.kubesecret ?? disabledProvider("kubesecret", true),
       ],
       clock,
       observer,
@@ -76,9 +83,11 @@ export async function openChain(
       ...(kubelet === undefined ? [] : [providers.kubelet.configPath]),
     ],
     refresh,
+    onChange: (listener) => void (changed = listener),
     [Symbol.asyncDispose]: () => {
       helpers.stop();
       kubelet?.stop();
+      kube?.[Symbol.dispose]();
       return Promise.resolve();
     },
   };

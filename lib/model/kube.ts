@@ -47,22 +47,35 @@ export type KubeHttpFailure =
   | { readonly kind: "too-large" }
   | { readonly kind: "unreachable"; readonly detail: string };
 
-/** How a stream of lines came to its end. `answered`: it never began, this came instead. */
-export type KubeStreamEnd = KubeHttpAnswer | KubeHttpFailure | { readonly kind: "ended" };
+/**
+ * How a stream of lines came to its end. `answered`: this came instead of one; a failure: it never
+ * began, or a line was too large; `cut`: it began, and then the connection was lost.
+ */
+export type KubeStreamEnd =
+  | KubeHttpAnswer
+  | KubeHttpFailure
+  | { readonly kind: "ended" }
+  | { readonly kind: "cut" };
 
-/** HTTP to API servers. Never rejects but for `signal`, or what `line` throws. */
+/** HTTP to API servers. Never rejects but for `signal`, or what a listener throws. */
 export interface KubeHttp extends Disposable {
   request(
     request: KubeHttpRequest,
     options?: CallOptions,
   ): Promise<KubeHttpAnswer | KubeHttpFailure>;
   /**
-   * Calls back for every whole line of an answer that goes on; what is left of a line that was cut
-   * is dropped. `timed-out`: nothing came for `idleMs`; `too-large`: a line over `maxBytes`.
+   * Calls back when an answer that goes on begins, and for every whole line of it; what is left of
+   * a line that was cut is dropped. When nothing comes for `idleMs` it is cut.
    */
   stream(
     request: KubeHttpRequest & { readonly idleMs: number },
-    line: (text: string) => void,
+    hears: KubeStreamHears,
     options?: CallOptions,
   ): Promise<KubeStreamEnd>;
+}
+
+/** Who listens to a stream. */
+export interface KubeStreamHears {
+  begun(): void;
+  line(text: string): void;
 }

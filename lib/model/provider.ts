@@ -44,6 +44,8 @@ export const REASON_CODES = {
   "plugin-invalid-response": "the plugin's answer breaks its protocol",
   "plugin-backing-off": "the plugin failed lately and is not run again yet",
   "source-unreachable": "the source did not answer",
+  "source-refused": "the source does not accept who we say we are",
+  "forbidden-by-rbac": "the Kubernetes API forbids a call: a rule is missing",
   "internal-error": "the provider failed in a way that it does not know; please report it",
 } as const;
 /** A code out of {@linkcode REASON_CODES}. */

@@ -13,6 +13,7 @@ export {
   type KubeletProviderOptions,
   type ReloadOutcome,
 } from "./kubelet_provider.ts";
+export { type KubeSecrets, type KubeSecretsOptions, openKubeSecrets } from "./kube_secrets.ts";
 export { type PluginReading, readPluginResponse } from "./plugin_response.ts";
 export { type PluginDefinition, readProviderConfig } from "./provider_config.ts";
 export {

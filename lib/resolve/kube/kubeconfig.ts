@@ -133,6 +133,10 @@ class Reader {
     }
     const serverName = this.#text(cluster, "tls-server-name");
     const proxyUrl = this.#proxy(cluster);
+    if (proxyUrl && (skipVerify || serverName !== "")) {
+      const what = "it cannot be used with insecure-skip-tls-verify or tls-server-name";
+      this.#problem(place(cluster, "proxy-url"), what, "reach the server without a proxy");
+    }
     return {
       origin: cluster.file,
       server: this.#server(cluster),

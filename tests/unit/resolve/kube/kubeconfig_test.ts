@@ -75,8 +75,9 @@ Deno.test("readKubeconfigs reads each way of saying who we are", () => {
 });
 
 Deno.test("readKubeconfigs reads what else concerns the connection", () => {
-  const { skipVerify, serverName, proxyUrl, impersonation, server } = target(kubeconfig(
-    "insecure-skip-tls-verify: true, tls-server-name: kube, proxy-url: 'http://u:p@proxy:3128'",
+  const { proxyUrl } = target(kubeconfig("proxy-url: 'http://u:p@proxy:3128'", ""));
+  const { skipVerify, serverName, impersonation, server } = target(kubeconfig(
+    "insecure-skip-tls-verify: true, tls-server-name: kube",
     "as: someone, as-groups: [g1, g2], as-user-extra: {Scopes: [s]}",
   ));
   deepEqual([skipVerify, serverName, server], [true, "kube", "https://10.0.0.1:6443"]);
@@ -116,6 +117,10 @@ Deno.test("readKubeconfigs tells each mistake by file and place, and quotes no v
     [kubeconfig("", "").replace("user: u}", "user: v}"), /there is no user "v"/],
     [kubeconfig("", "").replace("https://10.0.0.1:6443", "ftp://x"), /cluster\.server/],
     [kubeconfig("proxy-url: hunter2", ""), /proxy-url: it is not the URL of a proxy/],
+    [
+      kubeconfig("proxy-url: 'http://hunter2@p:1', tls-server-name: a", ""),
+      /proxy-url: it cannot be used with/,
+    ],
     [kubeconfig("certificate-authority-data: hunter2", ""), /authority-data: it is not base64/],
     [kubeconfig("", "client-certificate: /a"), /client-key: certificate and key go together/],
     [kubeconfig("", "auth-provider: {name: gcp}"), /auth-provider/],
