@@ -10,6 +10,7 @@ import {
   Secret,
 } from "../model/mod.ts";
 import type { OpenedAnswer } from "./kube_own_tls.ts";
+import { connectionTrouble } from "./kube_trouble.ts";
 
 /** Connections kept, each with its certificates; one is the rule, two while they are replaced. */
 const MAX_CLIENTS = 4;
@@ -32,6 +33,7 @@ class PooledKubeHttp implements KubeHttp {
     request: KubeHttpRequest,
     { signal }: CallOptions = {},
   ): Promise<KubeHttpAnswer | KubeHttpFailure> {
+    signal?.throwIfAborted();
     using deadline = new Deadline(request.timeoutMs, signal);
     try {
       const answer = await this.#open(request, deadline.signal);
@@ -48,6 +50,7 @@ class PooledKubeHttp implements KubeHttp {
     hears: KubeStreamHears,
     { signal }: CallOptions = {},
   ): Promise<KubeStreamEnd> {
+    signal?.throwIfAborted();
     using deadline = new Deadline(request.timeoutMs, signal);
     let answer: OpenedAnswer;
     try {
@@ -104,7 +107,7 @@ class PooledKubeHttp implements KubeHttp {
     return {
       status: response.status,
       retryAfter: response.headers.get("retry-after"),
-      body: response.body ?? new ReadableStream({ start: (controller) => controller.close() }),
+      body: chunksOf(response, signal),
     };
   }
 
@@ -112,7 +115,7 @@ class PooledKubeHttp implements KubeHttp {
   #failed({ connection }: KubeHttpRequest, error: unknown, deadline: Deadline): KubeHttpFailure {
     this.#drop(connection);
     if (deadline.passed) return { kind: "timed-out" };
-    return { kind: "unreachable", detail: wordsOf(error) };
+    return { kind: "unreachable", detail: connectionTrouble(error) };
   }
 
   #client(connection: KubeConnection): Deno.HttpClient {
@@ -154,16 +157,25 @@ function proxyOf({ proxyUrl }: KubeConnection): { proxy?: Deno.Proxy } {
   return { proxy: { url: url.href, basicAuth } };
 }
 
-/** Ends waiting after a time, or when the caller says so. */
+/**
+ * Ends waiting after a time, or when the caller says so. It listens to the caller by itself: what
+ * `AbortSignal.any` makes may be collected as garbage while a fetch still counts on it.
+ */
 class Deadline {
   readonly #own = new AbortController();
-  readonly signal: AbortSignal;
+  readonly #outer: AbortSignal | undefined;
   #timer: ReturnType<typeof setTimeout>;
   passed = false;
 
   constructor(ms: number, outer: AbortSignal | undefined) {
-    this.signal = outer ? AbortSignal.any([outer, this.#own.signal]) : this.#own.signal;
+    this.#outer = outer;
+    outer?.addEventListener("abort", this.abort);
+    if (outer?.aborted) this.abort();
     this.#timer = this.#start(ms);
+  }
+
+  get signal(): AbortSignal {
+    return this.#own.signal;
   }
 
   restart(ms: number): void {
@@ -172,13 +184,11 @@ class Deadline {
   }
 
   /** Lets go of what is still open. */
-  abort(): void {
-    clearTimeout(this.#timer);
-    this.#own.abort();
-  }
+  abort = (): void => this.#own.abort();
 
   [Symbol.dispose](): void {
     clearTimeout(this.#timer);
+    this.#outer?.removeEventListener("abort", this.abort);
   }
 
   #start(ms: number): ReturnType<typeof setTimeout> {
@@ -186,6 +196,28 @@ class Deadline {
       this.passed = true;
       this.#own.abort();
     }, ms);
+  }
+}
+
+/**
+ * The body as it comes. An abort is carried to it by hand: once nobody holds the response any more,
+ * the runtime forgets that its signal was to end the body too, and would wait for a silent peer.
+ */
+async function* chunksOf(response: Response, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  if (response.body === null) return;
+  const reader = response.body.getReader();
+  const cancel = () => void reader.cancel().catch(() => {});
+  signal.addEventListener("abort", cancel);
+  try {
+    while (true) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      yield value;
+    }
+    signal.throwIfAborted();
+  } finally {
+    signal.removeEventListener("abort", cancel);
+    cancel();
   }
 }
 
@@ -244,29 +276,4 @@ function parseRetryAfter(text: string | null): number | undefined {
   if (text === null) return undefined;
   const ms = /^\d+$/.test(text) ? Number(text) * 1_000 : Date.parse(text) - Date.now();
   return ms >= 0 ? Math.min(ms, MAX_RETRY_AFTER_MS) : undefined;
-}
-
-/** What a person can use of the runtime's words, which quote the request; most telling first. */
-const REASONS: readonly (readonly [RegExp, string])[] = [
-  [/UnknownIssuer/, "the server's certificate is signed by an authority that is not trusted"],
-  [/NotValidForName|ERR_TLS_CERT_ALTNAME/, "the server's certificate is not for this name"],
-  [/certificate expired|: Expired|CERT_HAS_EXPIRED/, "the server's certificate has expired"],
-  [/CertificateExpired/, "the server says that our client certificate has expired"],
-  [/CertificateRequired|BadCertificate|UnknownCA/, "the server refuses our client certificate"],
-  [/invalid peer certificate|self-signed/, "the server's certificate cannot be verified"],
-  [/no pem|PEM|private key|InvalidCertificate/i, "a certificate or key cannot be used"],
-  [/InvalidContentType|corrupt message/, "the server does not speak TLS there"],
-  [/Connection refused|ECONNREFUSED/, "the connection was refused"],
-  [/dns error|failed to lookup|ENOTFOUND/i, "the host name cannot be resolved"],
-  [/unreachable/i, "the network is unreachable"],
-  [/NotCapable|Requires net access/, "this address is forbidden to the agent"],
-  [/proxy|tunnel/i, "the proxy does not let us through"],
-];
-
-function wordsOf(error: unknown): string {
-  const text = error instanceof Error
-    ? `${error.name} ${error.message} ${error.cause instanceof Error ? error.cause.message : ""}`
-    : "";
-  const bare = text.replaceAll(/https?:\/\/\S*/g, "");
-  return REASONS.find(([pattern]) => pattern.test(bare))?.[1] ?? "the connection was cut";
 }

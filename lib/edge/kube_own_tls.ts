@@ -60,14 +60,18 @@ function handshake(
     ...(caPem !== undefined && { ca: caPem }),
     ...(certPem !== undefined && keyPem && { cert: certPem, key: keyPem.reveal() }),
   });
+  socket.on("error", () => {}); // told by whoever reads then
   return new Promise((resolve, reject) => {
-    const abort = () => socket.destroy(new Error("connect: given up"));
+    // Some versions of the runtime never close a socket that is destroyed in the middle of its
+    // handshake, and would not end for its sake: it is let go when that is over.
+    const abort = () => reject(new Error("connect: given up"));
     signal.addEventListener("abort", abort, { once: true });
     socket.once("error", reject);
     socket.once("close", () => reject(new Error("connect: the connection was cut")));
     socket.once("secureConnect", () => {
       signal.removeEventListener("abort", abort);
-      resolve(socket);
+      if (signal.aborted) socket.destroy();
+      else resolve(socket);
     });
   });
 }

@@ -17,6 +17,8 @@ export interface SimKubeCertificates {
   readonly clientCa?: string;
 }
 
+const CLOSING_MS = 300;
+
 type Answer = (request: Request, commonName: string) => Promise<Response>;
 
 /** HTTP/2 and HTTP/1.1. */
@@ -33,7 +35,11 @@ export function serveHttp2(
     port: server.addr.port,
     async close() {
       stop.abort();
-      await server.finished;
+      // A client that vanished in the middle of a call may never be noticed.
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const timer = setTimeout(resolve, CLOSING_MS);
+      await Promise.race([server.finished, promise]);
+      clearTimeout(timer);
     },
   };
 }

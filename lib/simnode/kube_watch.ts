@@ -50,9 +50,7 @@ export class SimWatch {
       const half = '{"type":"MODIFIED","object":{"metadata":{"name":"ha';
       this.#controller?.enqueue(new TextEncoder().encode(half));
     }
-    const controller = this.#forget();
-    if (halfSent) controller?.close();
-    else controller?.error(new Error("cut"));
+    this.end();
   }
 
   #forget(): ReadableStreamDefaultController<Uint8Array> | undefined {

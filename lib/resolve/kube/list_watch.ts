@@ -102,12 +102,16 @@ export class ListWatch<T> {
   /** Follows until aborted. */
   async run({ signal }: { readonly signal: AbortSignal }): Promise<void> {
     while (!signal.aborted) {
-      this.#cycle = new AbortController();
-      const both = AbortSignal.any([signal, this.#cycle.signal]);
+      const cycle = new AbortController();
+      const abort = () => cycle.abort();
+      this.#cycle = cycle;
+      signal.addEventListener("abort", abort);
       try {
-        await this.#follow(both);
+        await this.#follow(cycle.signal);
       } catch {
         // Aborted: by us, to begin anew, or for good.
+      } finally {
+        signal.removeEventListener("abort", abort);
       }
     }
     this.#attempt.resolve();
