@@ -49,6 +49,8 @@ export class SimKubeApi implements AsyncDisposable {
   allows: (call: KubeCall) => boolean = () => true;
   /** Every call that was authenticated, in order. */
   readonly calls: KubeCall[] = [];
+  /** How many were sent away because nobody knows them. */
+  refusals = 0;
   bookmarkMs = 1_000;
   readonly #certificates: SimKubeCertificates;
   readonly #continues = new Map<string, readonly unknown[]>();
@@ -105,7 +107,10 @@ export class SimKubeApi implements AsyncDisposable {
     const url = new URL(request.url);
     const bearer = /^Bearer (.+)$/.exec(request.headers.get("authorization") ?? "")?.[1] ?? "";
     const user = this.tokens.get(bearer) ?? commonName;
-    if (user === "") return statusAnswer(401, "Unauthorized", "Unauthorized");
+    if (user === "") {
+      this.refusals++;
+      return statusAnswer(401, "Unauthorized", "Unauthorized");
+    }
     const call = readCall(request.method, url, user);
     if (call === undefined) return statusAnswer(404, "NotFound", "there is no such resource");
     this.calls.push(call);

@@ -4,9 +4,16 @@
  */
 import { deepStrictEqual, doesNotMatch, match, ok, strictEqual } from "node:assert/strict";
 import { join } from "@std/path";
-import type { SimKubeApi } from "../../lib/simnode/kube_api.ts";
+import { parseAllDocuments } from "yaml";
+import { asset } from "../../lib/assets/mod.ts";
+import { SimKubeApi } from "../../lib/simnode/kube_api.ts";
 import type { SimNode } from "../../lib/simnode/mod.ts";
-import { certificates, expiredCertificates, HAS_OPENSSL } from "../fakes/certificates.ts";
+import {
+  certificates,
+  expiredCertificates,
+  HAS_OPENSSL,
+  renewedClient,
+} from "../fakes/certificates.ts";
 import {
   kubeApi,
   NODE,
@@ -251,6 +258,34 @@ kubeTest("an expired server certificate is named, and a new one is believed", as
   await holds(agent, node, "first");
 });
 
+Deno.test({
+  name: "kubesecret: a client certificate that is rotated is used from then on",
+  // The server of the older runtime does not ask clients for certificates.
+  ignore: !HAS_OPENSSL || Deno.version.deno.startsWith("2.6."),
+  async fn() {
+    const { ca, cert, key, clientCert, clientKey } = await certificates();
+    await using api = await SimKubeApi.start({ cert, key, clientCa: ca });
+    await using node = await nodeWithMount();
+    putSecret(api, "pull", REGISTRY, "first");
+    putPod(api, "app", { secrets: ["pull"] });
+    const user = "client-certificate: tls.crt, client-key: tls.key";
+    const path = await writeKubeconfig(node.dir, api, { user });
+    await Deno.writeTextFile(join(node.dir, "tls.crt"), clientCert);
+    await Deno.writeTextFile(join(node.dir, "tls.key"), clientKey);
+    await using agent = await AgentProcess.start(node, { renewal: LONG, more: kubesecret(path) });
+    await holds(agent, node, "first");
+    strictEqual(api.calls[0]?.user, "system:node:one");
+    const next = await renewedClient();
+    await api.down();
+    await api.up({ cert, key, clientCa: next.ca }); // the old one is worth nothing now
+    putSecret(api, "pull", REGISTRY, "second");
+    await agent.until("a refusal", () => api.refusals > 0);
+    await Deno.writeTextFile(join(node.dir, "tls.key"), next.clientKey);
+    await Deno.writeTextFile(join(node.dir, "tls.crt"), next.clientCert);
+    await holds(agent, node, "second");
+  },
+});
+
 kubeTest("RBAC that forbids a call is told with the rule that is missing", async () => {
   await withFolder(async (api, folder) => {
     const path = await writeKubeconfig(folder, api);
@@ -362,6 +397,38 @@ kubeTest("5,000 secrets, some broken, are read in pages beside each other", asyn
     ok(lists.every(({ query }) => query.get("limit") === "500"));
   });
 });
+
+kubeTest("the manifest's rules are enough, and each of them is needed", async () => {
+  await using api = await kubeApi();
+  await using node = await nodeWithMount();
+  const rules = manifestRules();
+  const used = new Set<string>();
+  api.allows = ({ verb, resource, subresource }) => {
+    const rule = `${verb} ${subresource === "" ? resource : `${resource}/${subresource}`}`;
+    used.add(rule);
+    return rules.has(rule);
+  };
+  putSecret(api, "pull", REGISTRY, "first");
+  putAccount(api, "builder", { secrets: ["pull"] });
+  putPod(api, "app", { account: "builder" });
+  await using agent = await agentWith(node, api);
+  await holds(agent, node, "first");
+  putSecret(api, "pull", REGISTRY, "second");
+  await holds(agent, node, "second");
+  await agent.until("every watch", () => used.size >= rules.size);
+  deepStrictEqual([...used].sort(), [...rules].sort());
+});
+
+/** `verb resource` of everything that the manifest allows. */
+function manifestRules(): Set<string> {
+  const objects = parseAllDocuments(asset("daemonset.yaml")).map((document) => document.toJS());
+  const { rules } = objects.find(({ kind }) => kind === "ClusterRole");
+  return new Set(
+    (rules as { resources: string[]; verbs: string[] }[]).flatMap(({ resources, verbs }) =>
+      resources.flatMap((resource) => verbs.map((verb) => `${verb} ${resource}`))
+    ),
+  );
+}
 
 kubeTest("without a kubeconfig or a pod's account it says what it looked for", async () => {
   const { out, code } = await explain("/nonexistent/kubeconfig");

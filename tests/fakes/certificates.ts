@@ -49,6 +49,20 @@ export function expiredCertificates(): Promise<Pick<Certificates, "ca" | "cert" 
   });
 }
 
+/** A client's certificate by an authority that is new. */
+export function renewedClient(): Promise<Pick<Certificates, "ca" | "clientCert" | "clientKey">> {
+  return inFolder(async (folder) => {
+    await authority(folder, "ca");
+    await signed(folder, "ca", "client", "/O=system:nodes/CN=system:node:one", CLIENT);
+    const read = (name: string) => Deno.readTextFile(join(folder, name));
+    return {
+      ca: await read("ca.crt"),
+      clientCert: await read("client.crt"),
+      clientKey: await read("client.key"),
+    };
+  });
+}
+
 const SERVER = "subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:kubernetes.default.svc\n" +
   "extendedKeyUsage=serverAuth\n";
 const CLIENT = "extendedKeyUsage=clientAuth\n";

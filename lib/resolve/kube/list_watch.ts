@@ -190,7 +190,10 @@ export class ListWatch<T> {
     let heard = 0;
     let refusal: KubeFailure | undefined;
     const hears = {
-      begun: () => void (this.#failure = undefined),
+      begun: () => {
+        this.#failure = undefined;
+        this.#unwatchable = undefined;
+      },
       event: (event: Fields) => {
         heard++;
         refusal ??= this.#hear(event);
@@ -199,8 +202,8 @@ export class ListWatch<T> {
     const end = await client.watch(spec, hears, { signal });
     const failure = refusal ?? (end.kind === "failed" ? end.failure : undefined);
     const isShort = heard === 0 && clock.monotonicMs() - startedMs < SHORT_MS;
-    this.#unwatchable = failure?.status === 403 ? failure : undefined;
     if (failure?.status === 403) {
+      this.#unwatchable = failure;
       await this.#pollLater(signal);
     } else if (failure !== undefined) {
       if (failure.status === GONE || failure.tooLarge) this.#version = undefined;
