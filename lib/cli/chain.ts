@@ -12,7 +12,7 @@ import {
   type ReloadOutcome,
 } from "../resolve/mod.ts";
 import type { Context } from "./context.ts";
-import { openKubeParts } from "./kube_parts.ts";
+import { kubeParts } from "./kube_parts.ts";
 
 /** The chain with everything that it owns. Disposing it ends the plugins that still run. */
 export interface OpenChain extends AsyncDisposable {
@@ -54,12 +54,19 @@ export async function openChain(
   const docker = providers.docker.enabled && dockerPath !== undefined
     ? new DockerProvider({ configPath: dockerPath, files, clock, helpers })
     : undefined;
-  const kubelet = providers.kubelet.enabled
-    ? new KubeletProvider({ ...providers.kubelet, files, clock, processRunner, random, observer })
-    : undefined;
   let changed = () => {};
-  const kube = providers.kubesecret.enabled
-    ? await openKubeParts(context, config, () => changed())
+  const kube = kubeParts(context, config, () => changed());
+  const kubesecret = providers.kubesecret.enabled ? (await kube.open()).secrets() : undefined;
+  const kubelet = providers.kubelet.enabled
+    ? new KubeletProvider({
+      ...providers.kubelet,
+      files,
+      clock,
+      processRunner,
+      random,
+      observer,
+      accounts: async () => (await kube.open()).accounts(),
+    })
     : undefined;
   const refresh = async (): Promise<ReloadOutcome> => {
     docker?.doubt();
@@ -73,7 +80,7 @@ export async function openChain(
         criProvider(undefined),
         docker ?? disabledProvider("docker", true),
         kubelet ?? disabledProvider("kubelet", true),
-        kube?.kubesecret ?? disabledProvider("kubesecret", true),
+        kubesecret ?? disabledProvider("kubesecret", true),
       ],
       clock,
       observer,
@@ -87,7 +94,7 @@ export async function openChain(
     [Symbol.asyncDispose]: () => {
       helpers.stop();
       kubelet?.stop();
-      kube?.[Symbol.dispose]();
+      kube[Symbol.dispose]();
       return Promise.resolve();
     },
   };

@@ -1,41 +1,47 @@
 import type { AgentConfig } from "../config/mod.ts";
 import { createKubeHttp } from "../edge/mod.ts";
-import type { CredentialProvider } from "../model/mod.ts";
-import { openKubeSecrets } from "../resolve/mod.ts";
+import type { KubeHttp } from "../model/mod.ts";
+import { type Kube, openKube } from "../resolve/mod.ts";
 import type { Context } from "./context.ts";
 
-/** The providers that ask the Kubernetes API, with what they own. */
+/** The way to the Kubernetes API, with what it owns: opened when it is first wanted. */
 export interface KubeParts extends Disposable {
-  readonly kubesecret: CredentialProvider;
+  open(): Promise<Kube>;
 }
 
 const HOST_NAME_PATH = "/etc/hostname";
 
-/** Starts to follow pull secrets, as a configuration that enables them says. */
-export async function openKubeParts(
+/** Follows the Kubernetes API as a configuration says, and calls back when that brings news. */
+export function kubeParts(
   { clock, files, processRunner, random, host }: Context,
-  { providers }: AgentConfig,
+  { providers: { kubesecret } }: AgentConfig,
   changed: () => void,
-): Promise<KubeParts> {
-  const http = createKubeHttp();
-  const { kubesecret } = providers;
-  const nodeName = kubesecret.nodeName ?? await nodeNameOf(host.env, files);
-  const secrets = await openKubeSecrets({
-    ...kubesecret,
-    ...(nodeName !== undefined && { nodeName }),
-    http,
-    clock,
-    files,
-    processRunner,
-    random,
-    env: host.env,
-    changed,
-  });
+): KubeParts {
+  let http: KubeHttp | undefined;
+  let opened: Promise<Kube> | undefined;
+  let isOver = false;
+  const open = async (): Promise<Kube> => {
+    const nodeName = kubesecret.nodeName ?? await nodeNameOf(host.env, files);
+    http = createKubeHttp();
+    const kube = await openKube({
+      ...kubesecret,
+      ...(nodeName !== undefined && { nodeName }),
+      http,
+      clock,
+      files,
+      processRunner,
+      random,
+      env: host.env,
+      changed,
+    });
+    if (isOver) kube.stop();
+    return kube;
+  };
   return {
-    kubesecret: secrets.provider,
+    open: () => opened ??= open(),
     [Symbol.dispose]() {
-      secrets.stop();
-      http[Symbol.dispose]();
+      isOver = true;
+      opened?.then((kube) => kube.stop(), () => {}).finally(() => http?.[Symbol.dispose]());
     },
   };
 }

@@ -19,6 +19,8 @@ const OUTCOME_OF: Readonly<Record<ReasonCode, ProviderOutcome["kind"]>> = {
   "plugin-no-credential": "none",
   "no-pattern-matched": "none",
   "no-secret-matched": "none",
+  "no-service-account": "none",
+  "annotation-missing": "none",
   "invalid-config": "failed",
   "unreadable": "failed",
   "invalid-entry": "failed",
@@ -35,12 +37,17 @@ const OUTCOME_OF: Readonly<Record<ReasonCode, ProviderOutcome["kind"]>> = {
   "plugin-backing-off": "failed",
   "source-unreachable": "failed",
   "source-refused": "failed",
+  "token-unavailable": "failed",
   "forbidden-by-rbac": "failed",
   "internal-error": "failed",
 };
 
 /** What only those say who ask the Kubernetes API. */
-const KUBE_REASONS: readonly string[] = ["source-refused", "forbidden-by-rbac"];
+const KUBE_REASONS: readonly string[] = [
+  "source-refused",
+  "forbidden-by-rbac",
+  "token-unavailable",
+];
 
 /** Whether the reason says that there is no credential: with it an image is public, not failing. */
 export function isNone(reason: ReasonCode): boolean {

@@ -1,5 +1,8 @@
 import { join } from "@std/path";
-import { type KubeObject, type KubeResource } from "../../lib/simnode/kube_objects.ts";
+import { parse } from "yaml";
+import { asset } from "../../lib/assets/mod.ts";
+import type { KubeCall } from "../../lib/simnode/kube_calls.ts";
+import type { KubeObject, KubeResource } from "../../lib/simnode/kube_objects.ts";
 import { SimKubeApi } from "../../lib/simnode/kube_api.ts";
 import { certificates } from "../fakes/certificates.ts";
 
@@ -96,4 +99,24 @@ export function putAccount(
 
 function put(api: SimKubeApi, resource: KubeResource, object: KubeObject): KubeObject {
   return api.objects.put(resource, object);
+}
+
+/** `verb resource` of everything that the manifest allows; with the rule that is commented out. */
+export function manifestRules({ tokens = false } = {}): Set<string> {
+  const text = asset("daemonset.yaml");
+  const start = text.indexOf("kind: ClusterRole\n");
+  const end = text.indexOf("---", start);
+  const role = text.slice(start, end);
+  const uncommented = tokens ? role.replaceAll(/^( *)# (- | {2})/gm, "$1$2") : role;
+  const { rules } = parse(uncommented);
+  return new Set(
+    (rules as { resources: string[]; verbs: string[] }[]).flatMap(({ resources, verbs }) =>
+      resources.flatMap((resource) => verbs.map((verb) => `${verb} ${resource}`))
+    ),
+  );
+}
+
+/** A call in the same words. */
+export function ruleOf({ verb, resource, subresource }: KubeCall): string {
+  return `${verb} ${subresource === "" ? resource : `${resource}/${subresource}`}`;
 }

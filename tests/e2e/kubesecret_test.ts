@@ -4,8 +4,6 @@
  */
 import { deepStrictEqual, doesNotMatch, match, ok, strictEqual } from "node:assert/strict";
 import { join } from "@std/path";
-import { parseAllDocuments } from "yaml";
-import { asset } from "../../lib/assets/mod.ts";
 import { SimKubeApi } from "../../lib/simnode/kube_api.ts";
 import type { SimNode } from "../../lib/simnode/mod.ts";
 import {
@@ -16,10 +14,12 @@ import {
 } from "../fakes/certificates.ts";
 import {
   kubeApi,
+  manifestRules,
   NODE,
   putAccount,
   putPod,
   putSecret,
+  ruleOf,
   TOKEN,
   USER,
   writeKubeconfig,
@@ -403,10 +403,9 @@ kubeTest("the manifest's rules are enough, and each of them is needed", async ()
   await using node = await nodeWithMount();
   const rules = manifestRules();
   const used = new Set<string>();
-  api.allows = ({ verb, resource, subresource }) => {
-    const rule = `${verb} ${subresource === "" ? resource : `${resource}/${subresource}`}`;
-    used.add(rule);
-    return rules.has(rule);
+  api.allows = (call) => {
+    used.add(ruleOf(call));
+    return rules.has(ruleOf(call));
   };
   putSecret(api, "pull", REGISTRY, "first");
   putAccount(api, "builder", { secrets: ["pull"] });
@@ -418,17 +417,6 @@ kubeTest("the manifest's rules are enough, and each of them is needed", async ()
   await agent.until("every watch", () => used.size >= rules.size);
   deepStrictEqual([...used].sort(), [...rules].sort());
 });
-
-/** `verb resource` of everything that the manifest allows. */
-function manifestRules(): Set<string> {
-  const objects = parseAllDocuments(asset("daemonset.yaml")).map((document) => document.toJS());
-  const { rules } = objects.find(({ kind }) => kind === "ClusterRole");
-  return new Set(
-    (rules as { resources: string[]; verbs: string[] }[]).flatMap(({ resources, verbs }) =>
-      resources.flatMap((resource) => verbs.map((verb) => `${verb} ${resource}`))
-    ),
-  );
-}
 
 kubeTest("without a kubeconfig or a pod's account it says what it looked for", async () => {
   const { out, code } = await explain("/nonexistent/kubeconfig");

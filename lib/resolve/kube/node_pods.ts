@@ -1,3 +1,4 @@
+import { parseImageReference } from "../../model/mod.ts";
 import { type Fields, isFields } from "../go_json.ts";
 import type { KubeFollowing, KubeTrouble, Projection } from "./kube_sources.ts";
 import { metadataOf } from "./kube_object.ts";
@@ -11,7 +12,7 @@ export interface NodePod {
   readonly serviceAccount: string;
   /** Names of secrets in its namespace. */
   readonly pullSecrets: readonly string[];
-  /** The images of its containers, as the pod and as the container runtime spell them. */
+  /** The images of its containers, as the pod and as the container runtime say; normalized. */
   readonly images: readonly string[];
   /** Its containers have ended for good, or it is told to go and its node forgot it. */
   readonly ended: boolean;
@@ -46,9 +47,18 @@ export function readPod(object: Fields): NodePod {
     serviceAccount: text(spec["serviceAccountName"]) || "default",
     pullSecrets: names.filter((name) => typeof name === "string" && name !== "")
       .slice(0, MAX_NAMES) as string[],
-    images: [...new Set(images)].slice(0, MAX_NAMES),
+    images: [...new Set(images.flatMap(normalized))].slice(0, MAX_NAMES),
     ended: phase === "Succeeded" || phase === "Failed",
   };
+}
+
+/** What is no reference (an ID of an image) names none. */
+function normalized(image: string): string[] {
+  try {
+    return [parseImageReference(image.replace(/^[a-z-]+:\/\//, "")).text];
+  } catch {
+    return [];
+  }
 }
 
 function objects(value: unknown): Fields[] {

@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import type { Clock } from "../../model/mod.ts";
+import { accountKey, type KubeNode } from "./kube_node.ts";
 import { FollowedObjects, type KubeFollowing, type KubeTrouble } from "./kube_sources.ts";
 import type { Projection } from "./kube_sources.ts";
 import { ListWatch } from "./list_watch.ts";
-import { ACCOUNT, type KubeAccount, NodePods } from "./node_pods.ts";
 import { PULL_SECRET_TYPES, type PullSecret, readPullSecret } from "./secret_reader.ts";
 
 /** A pull secret as it was read last. */
@@ -93,19 +93,17 @@ export class ListedSecrets implements SecretSource {
  * No secret is asked for that no pod here could be given.
  */
 export class ReferencedSecrets implements SecretSource {
-  readonly #pods: NodePods;
-  readonly #accounts: FollowedObjects<KubeAccount>;
+  readonly #node: KubeNode;
   readonly #secrets: FollowedObjects<HeldSecret>;
   readonly #changed: () => void;
   #wanted: ReadonlySet<string> = new Set();
 
-  constructor(following: KubeFollowing, nodeName: string, changed: () => void) {
+  constructor(following: KubeFollowing, node: KubeNode, changed: () => void) {
+    this.#node = node;
     this.#changed = changed;
-    const look = () => this.#look();
-    this.#accounts = new FollowedObjects(following, "serviceaccounts", ACCOUNT, look);
     const projection = heldSecret(following.clock);
     this.#secrets = new FollowedObjects(following, "secrets", projection, changed);
-    this.#pods = new NodePods(following, nodeName, look);
+    node.onChange(() => this.#look());
   }
 
   *secrets(): Generator<HeldSecret> {
@@ -113,8 +111,7 @@ export class ReferencedSecrets implements SecretSource {
   }
 
   async attempted(): Promise<void> {
-    await this.#pods.attempted();
-    await this.#accounts.attempted();
+    await this.#node.attempted();
     await this.#secrets.attempted();
   }
 
@@ -125,9 +122,9 @@ export class ReferencedSecrets implements SecretSource {
   troubles(): readonly KubeTrouble[] {
     const missing = [...this.#wanted].filter((key) => this.#secrets.isMissing(key));
     return [
-      ...this.#pods.troubles(),
+      ...this.#node.pods.troubles(),
       // They only add to what pods name: what they would say is not needed to go on.
-      ...this.#accounts.troubles().map((trouble) => ({ ...trouble, unknown: false })),
+      ...this.#node.accounts.troubles().map((trouble) => ({ ...trouble, unknown: false })),
       ...this.#secrets.troubles(),
       ...missing.map((key) => ({
         subject: `secret ${key}`,
@@ -138,22 +135,18 @@ export class ReferencedSecrets implements SecretSource {
   }
 
   stop(): void {
-    this.#pods.stop();
-    this.#accounts.stop();
     this.#secrets.stop();
   }
 
   /** What the pods name now. */
   #look(): void {
-    const pods = this.#pods.active();
-    const accountOf = ({ namespace, serviceAccount }: (typeof pods)[number]) =>
-      `${namespace}/${serviceAccount}`;
-    this.#accounts.want(new Set(pods.map(accountOf)));
     const before = this.#wanted;
-    this.#wanted = new Set(pods.flatMap((pod) => {
-      const ofAccount = this.#accounts.get(accountOf(pod))?.pullSecrets ?? [];
-      return [...pod.pullSecrets, ...ofAccount].map((name) => `${pod.namespace}/${name}`);
-    }));
+    this.#wanted = new Set(
+      this.#node.pods.active().flatMap((pod) => {
+        const ofAccount = this.#node.accounts.get(accountKey(pod))?.pullSecrets ?? [];
+        return [...pod.pullSecrets, ...ofAccount].map((name) => `${pod.namespace}/${name}`);
+      }),
+    );
     this.#secrets.want(this.#wanted);
     if (before.size !== this.#wanted.size || [...before].some((key) => !this.#wanted.has(key))) {
       this.#changed();
