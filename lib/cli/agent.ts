@@ -117,8 +117,13 @@ function watch(
     });
   });
   const node = files.watch(nodePaths, (path) => reconciler.fileTouched(path));
+  chain.onChange(() => {
+    observer.notify({ kind: "source-changed", source: "providers", path: "the Kubernetes API" });
+    reconciler.recheck();
+  });
   return {
     [Symbol.dispose]() {
+      chain.onChange(() => {});
       sources[Symbol.dispose]();
       node[Symbol.dispose]();
     },

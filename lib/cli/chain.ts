@@ -12,6 +12,7 @@ import {
   type ReloadOutcome,
 } from "../resolve/mod.ts";
 import type { Context } from "./context.ts";
+import { kubeParts } from "./kube_parts.ts";
 
 /** The chain with everything that it owns. Disposing it ends the plugins that still run. */
 export interface OpenChain extends AsyncDisposable {
@@ -20,6 +21,8 @@ export interface OpenChain extends AsyncDisposable {
   readonly watchPaths: readonly string[];
   /** Reads again what is said to have changed, before anyone asks. */
   refresh(): Promise<ReloadOutcome>;
+  /** Calls back when a source that is no file has changed; one listener at a time. */
+  onChange(changed: () => void): void;
 }
 
 const SILENT: Observer = { notify: () => {} };
@@ -51,6 +54,9 @@ export async function openChain(
   const docker = providers.docker.enabled && dockerPath !== undefined
     ? new DockerProvider({ configPath: dockerPath, files, clock, helpers })
     : undefined;
+  let changed = () => {};
+  const kube = kubeParts(context, config, () => changed());
+  const kubesecret = providers.kubesecret.enabled ? (await kube.open()).secrets() : undefined;
   const kubelet = providers.kubelet.enabled
     ? new KubeletProvider({
       ...providers.kubelet,
@@ -60,6 +66,7 @@ export async function openChain(
       random,
       observer,
       refreshIntervalMs: renewal.refreshIntervalMs,
+      accounts: async () => (await kube.open()).accounts(),
     })
     : undefined;
   const refresh = async (): Promise<ReloadOutcome> => {
@@ -74,7 +81,7 @@ export async function openChain(
         criProvider(undefined),
         docker ?? disabledProvider("docker", true),
         kubelet ?? disabledProvider("kubelet", true),
-        disabledProvider("kubesecret", true),
+        kubesecret ?? disabledProvider("kubesecret", true),
       ],
       clock,
       observer,
@@ -84,9 +91,11 @@ export async function openChain(
       ...(kubelet === undefined ? [] : [providers.kubelet.configPath]),
     ],
     refresh,
+    onChange: (listener) => void (changed = listener),
     [Symbol.asyncDispose]: () => {
       helpers.stop();
       kubelet?.stop();
+      kube[Symbol.dispose]();
       return Promise.resolve();
     },
   };

@@ -74,7 +74,17 @@ export interface ProvidersConfig {
     readonly timeoutMs: number;
     readonly maxParallel: number;
   };
-  readonly kubesecret: { readonly enabled: boolean; readonly kubeconfigPath?: string };
+  readonly kubesecret: {
+    readonly enabled: boolean;
+    /** Undefined: `$KUBECONFIG`, the home's, or the pod's service account. */
+    readonly kubeconfigPath?: string;
+    /** Only the secrets that this node's pods name, or all there are. */
+    readonly mode: "referenced" | "list";
+    /** With `list`; undefined = all. */
+    readonly namespaces?: readonly string[];
+    /** With `referenced`; undefined = `$NODE_NAME`, else the machine's name. */
+    readonly nodeName?: string;
+  };
 }
 
 /** What may be written, and where. */

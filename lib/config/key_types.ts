@@ -19,7 +19,11 @@ export type KeyType =
   /** `host:port`, or `off`. */
   | { readonly kind: "address" }
   | { readonly kind: "reference" }
-  | { readonly kind: "daemon-id" };
+  | { readonly kind: "daemon-id" }
+  /** A name as Kubernetes gives objects: a DNS name in lower case. */
+  | { readonly kind: "kube-name" }
+  /** From one to `max` of them, none twice; in a flag or variable with commas between. */
+  | { readonly kind: "kube-names"; readonly max: number };
 
 /** An address to listen at. */
 export interface ListenAddress {
@@ -34,10 +38,11 @@ export type ValueOf<T extends KeyType> = T extends { readonly kind: "boolean" } 
   : T extends { readonly kind: "duration" } ? number
   : T extends { readonly kind: "choice"; readonly choices: readonly (infer Choice)[] } ? Choice
   : T extends { readonly kind: "address" } ? ListenAddress | "off"
+  : T extends { readonly kind: "kube-names" } ? readonly string[]
   : string;
 
 /** A value as TOML writes it. */
-export type RawValue = string | number | boolean;
+export type RawValue = string | number | boolean | readonly string[];
 
 /** Environment variable of a key: `renewal.check_interval` is `…_RENEWAL_CHECK_INTERVAL`. */
 export function environmentName(path: string): string {
@@ -54,6 +59,7 @@ export function flagName(flag: string): string {
 
 /** A value as one writes it in TOML. */
 export function tomlLiteral(value: RawValue): string {
+  if (typeof value === "object") return `[${value.map(tomlLiteral).join(", ")}]`;
   return typeof value === "string" ? JSON.stringify(value) : String(value);
 }
 
@@ -84,6 +90,10 @@ export function describeType(type: KeyType): string {
       return "an image reference";
     case "daemon-id":
       return "a name of letters, digits, dots, dashes and underscores";
+    case "kube-name":
+      return "a name as Kubernetes has them";
+    case "kube-names":
+      return `a list of 1 to ${type.max} names as Kubernetes has them`;
     default:
       return type satisfies never;
   }

@@ -7,8 +7,6 @@ export function normalizeProviders(said: Said, findings: Findings): ProvidersCon
   const { settings, snapshotter } = said;
   const imageService = snapshotter?.["remote.auth.image_service_address"]?.value;
   const dockerConfig = settings["providers.docker.config"]?.value;
-  const kubeconfig = settings["providers.kubesecret.kubeconfig"]?.value ??
-    snapshotter?.["remote.auth.kubeconfig_path"]?.value;
   return {
     labels: { enabled: valueOr(settings, "providers.labels.enabled") },
     cri: {
@@ -22,11 +20,31 @@ export function normalizeProviders(said: Said, findings: Findings): ProvidersCon
       helperTimeoutMs: valueOr(settings, "providers.docker.helper_timeout"),
     },
     kubelet: normalizeKubelet(said, findings),
-    kubesecret: {
-      enabled: settings["providers.kubesecret.enabled"]?.value ??
-        snapshotter?.["remote.auth.enable_kubeconfig_keychain"]?.value ?? false,
-      ...(kubeconfig === undefined ? {} : { kubeconfigPath: kubeconfig }),
-    },
+    kubesecret: normalizeKubesecret(said, findings),
+  };
+}
+
+function normalizeKubesecret(
+  { settings, snapshotter }: Said,
+  { warnings }: Findings,
+): ProvidersConfig["kubesecret"] {
+  const kubeconfig = settings["providers.kubesecret.kubeconfig"]?.value ??
+    snapshotter?.["remote.auth.kubeconfig_path"]?.value;
+  const mode = valueOr(settings, "providers.kubesecret.mode");
+  const namespaces = settings["providers.kubesecret.namespaces"];
+  const nodeName = settings["providers.kubesecret.node_name"];
+  const idle = mode === "list" ? nodeName : namespaces;
+  if (idle !== undefined) {
+    const problem = `it has no effect, because providers.kubesecret.mode is "${mode}"`;
+    warnings.push({ ...idle.origin, problem, mend: "remove it, or choose the other mode" });
+  }
+  return {
+    enabled: settings["providers.kubesecret.enabled"]?.value ??
+      snapshotter?.["remote.auth.enable_kubeconfig_keychain"]?.value ?? false,
+    ...(kubeconfig === undefined ? {} : { kubeconfigPath: kubeconfig }),
+    mode,
+    ...(namespaces === undefined ? {} : { namespaces: namespaces.value }),
+    ...(nodeName === undefined ? {} : { nodeName: nodeName.value }),
   };
 }
 

@@ -78,4 +78,22 @@ export const PROVIDER_KEYS = [
     field: "providers.kubesecret.kubeconfigPath",
     description: "The kubeconfig to reach the Kubernetes API with.",
   }),
+  key("providers.kubesecret.mode", { kind: "choice", choices: ["referenced", "list"] }, {
+    default: "referenced",
+    field: "providers.kubesecret.mode",
+    description: `"referenced": the pull secrets that pods on this node name, got one by one. ` +
+      `"list": all pull secrets there are.`,
+  }),
+  key("providers.kubesecret.namespaces", { kind: "kube-names", max: 32 }, {
+    defaultNote: "all namespaces",
+    example: ["default"],
+    field: "providers.kubesecret.namespaces",
+    description: `With "list": the namespaces whose secrets are taken.`,
+  }),
+  key("providers.kubesecret.node_name", { kind: "kube-name" }, {
+    defaultNote: "`$NODE_NAME`, else the machine's name",
+    example: "node-1",
+    field: "providers.kubesecret.nodeName",
+    description: `With "referenced": this node's name in Kubernetes.`,
+  }),
 ] as const;

@@ -16,6 +16,7 @@ const NUMBER = /^[+-]?\d+$/;
 export function rawFromText(type: KeyType, text: string): RawValue {
   if (type.kind === "boolean" && (text === "true" || text === "false")) return text === "true";
   if (type.kind === "integer" && NUMBER.test(text)) return Number(text);
+  if (type.kind === "kube-names") return text.split(",").map((name) => name.trim());
   return text;
 }
 
@@ -58,6 +59,10 @@ export function readValue(type: KeyType, raw: unknown): ReadResult {
       return typeof raw === "string" && DAEMON_ID.test(raw)
         ? { kind: "value", value: raw }
         : unwanted(type, raw);
+    case "kube-name":
+      return isKubeName(raw) ? { kind: "value", value: raw } : unwanted(type, raw);
+    case "kube-names":
+      return readKubeNames(type, raw);
     default:
       return type satisfies never;
   }
@@ -124,6 +129,24 @@ function readAddress(type: KeyType, raw: unknown): ReadResult {
   const hostname = parts.v6 ?? (parts.host === "" ? "0.0.0.0" : parts.host);
   if (parts.v6 !== undefined && !URL.canParse(`http://[${parts.v6}]/`)) return unwanted(type, raw);
   return { kind: "value", value: { hostname, port } };
+}
+
+const KUBE_NAME = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$/;
+
+function isKubeName(raw: unknown): boolean {
+  return typeof raw === "string" && raw.length <= 253 && KUBE_NAME.test(raw);
+}
+
+function readKubeNames(type: KeyType & { kind: "kube-names" }, raw: unknown): ReadResult {
+  if (!Array.isArray(raw)) return unwanted(type, raw, typeof raw === "string" ? [raw] : undefined);
+  const wrong: unknown = raw.find((name, i) => !isKubeName(name) || raw.indexOf(name) !== i);
+  if (wrong !== undefined) {
+    const problem = `found ${describeFound(wrong)} in it, wanted ${describeType(type)}, none twice`;
+    return { kind: "problem", problem };
+  }
+  return raw.length >= 1 && raw.length <= type.max
+    ? { kind: "value", value: raw }
+    : unwanted(type, raw);
 }
 
 function readReference(type: KeyType, raw: unknown): ReadResult {

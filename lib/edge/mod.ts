@@ -10,6 +10,7 @@ export { systemFiles } from "./files.ts";
 export { type Host, type HostSignal, systemHost } from "./host.ts";
 export { createNotifier, type Notifier } from "./notify.ts";
 export { systemInstallFiles } from "./install_files.ts";
+export { createKubeHttp } from "./kube_http.ts";
 export { listenTcp } from "./listeners.ts";
 export { createNydusdApi } from "./nydusd_api.ts";
 export { systemProcessRunner } from "./process.ts";

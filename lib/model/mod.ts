@@ -12,6 +12,7 @@ export * from "./gate.ts";
 export * from "./image_reference.ts";
 export * from "./install_files.ts";
 export * from "./instance.ts";
+export * from "./kube.ts";
 export * from "./match_images.ts";
 export * from "./ports.ts";
 export * from "./provider.ts";

@@ -28,6 +28,8 @@ export const REASON_CODES = {
   "plugin-no-credential": "the plugin answered that it has no credential for this image",
   "no-pattern-matched": "no pattern in the plugin's answer matches the image",
   "no-secret-matched": "no pull secret has an entry for this image",
+  "no-service-account": "no pod with a service account uses the image, and the plugin wants one",
+  "annotation-missing": "the service account lacks an annotation that the plugin requires",
   // failed
   "invalid-config": "the provider's configuration file cannot be used",
   "unreadable": "the provider's configuration file cannot be read",
@@ -44,6 +46,9 @@ export const REASON_CODES = {
   "plugin-invalid-response": "the plugin's answer breaks its protocol",
   "plugin-backing-off": "the plugin failed lately and is not run again yet",
   "source-unreachable": "the source did not answer",
+  "source-refused": "the source does not accept who we say we are",
+  "token-unavailable": "no token of the pod's service account could be had",
+  "forbidden-by-rbac": "the Kubernetes API forbids a call: a rule is missing",
   "internal-error": "the provider failed in a way that it does not know; please report it",
 } as const;
 /** A code out of {@linkcode REASON_CODES}. */
@@ -75,6 +80,8 @@ export interface Candidate {
   readonly pattern?: string;
   /** The exec plugin or helper that answered, where there is one. */
   readonly plugin?: string;
+  /** The service account in whose name it was got: nobody else may use it. */
+  readonly account?: string;
   /** Wall time at which the source was asked. */
   readonly fetchedAtMs: number;
   /** Soft clock: until when the source lets us cache it. Not the token's life. */
@@ -106,6 +113,7 @@ export type ProviderOutcome =
     readonly kind: "none";
     readonly reason: ReasonCode;
     readonly notes: readonly ProviderNote[];
+    readonly standing?: Standing;
   }
   | {
     readonly kind: "failed";
@@ -114,7 +122,19 @@ export type ProviderOutcome =
     readonly notes: readonly ProviderNote[];
     /** Wall time before which asking again is of no use. */
     readonly retryAtMs?: number;
+    readonly standing?: Standing;
   };
+
+/**
+ * Names of all whose credentials for the image, got in their name before, still count
+ * ({@linkcode standingName}): no other's does. Not set where that is not known.
+ */
+export type Standing = readonly string[];
+
+/** The name under which a candidate stands; undefined for one that is nobody's. */
+export function standingName({ plugin, account }: Candidate): string | undefined {
+  return account === undefined ? undefined : `${plugin ?? ""} ${account}`;
+}
 
 /** A source of credentials. `provide` never rejects but for `signal`. */
 export interface CredentialProvider {

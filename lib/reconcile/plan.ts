@@ -59,7 +59,9 @@ export function planInstance(input: PlanInput): InstancePlan {
   if (held !== undefined && held.equals(wanted)) {
     return fileDone ? { kind: "settled", state: "stored" } : { kind: "deliver", credential };
   }
-  if (held !== undefined && outlives(held, credential, input.nowMs)) {
+  // What is got in someone's name takes the place of another's, however long that would live.
+  const isNamed = stored.candidate.account !== undefined;
+  if (held !== undefined && !isNamed && outlives(held, credential, input.nowMs)) {
     const detail = "nydusd holds a credential of the same user that lives longer than ours";
     return { kind: "settled", state: "stored", detail };
   }

@@ -7,6 +7,7 @@ import {
   type Observer,
   type ProviderAttempt,
   type Resolution,
+  standingName,
 } from "../model/mod.ts";
 import type { CredentialStore, StoreEntry } from "../store/mod.ts";
 
@@ -154,9 +155,10 @@ export class Renewals {
   #noAnswer(entry: StoreEntry, resolution: Resolution): void {
     const { store, clock, observer } = this.#options;
     const nowMs = clock.wallMs();
+    if (isWithdrawn(entry, resolution.attempts)) store.withdraw(entry.image);
     const failure = failureOf(resolution.attempts);
     store.recordFailure(entry.image, failure, nowMs);
-    const { stored } = entry;
+    const stored = store.get(entry.image.text)?.stored;
     // An image that nobody has a credential for is public, not failing.
     const failing = failure.failed || (stored !== undefined && stored.provider !== "adopted");
     if (!failing) return;
@@ -170,6 +172,14 @@ export class Renewals {
       nextAttemptAtMs: store.get(entry.image.text)?.nextAttemptAtMs ?? nowMs,
     });
   }
+}
+
+/** Whether its source says that what it gave before, in someone's name, counts no more. */
+function isWithdrawn({ stored }: StoreEntry, attempts: readonly ProviderAttempt[]): boolean {
+  const name = stored && standingName(stored.candidate);
+  const attempt = attempts.find(({ provider }) => provider === stored?.provider);
+  if (name === undefined || attempt === undefined || attempt.outcome.kind === "found") return false;
+  return attempt.outcome.standing?.includes(name) === false;
 }
 
 /** What explains most: the first provider that failed, else the last that had nothing. */

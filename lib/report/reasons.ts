@@ -19,6 +19,8 @@ const OUTCOME_OF: Readonly<Record<ReasonCode, ProviderOutcome["kind"]>> = {
   "plugin-no-credential": "none",
   "no-pattern-matched": "none",
   "no-secret-matched": "none",
+  "no-service-account": "none",
+  "annotation-missing": "none",
   "invalid-config": "failed",
   "unreadable": "failed",
   "invalid-entry": "failed",
@@ -34,8 +36,18 @@ const OUTCOME_OF: Readonly<Record<ReasonCode, ProviderOutcome["kind"]>> = {
   "plugin-invalid-response": "failed",
   "plugin-backing-off": "failed",
   "source-unreachable": "failed",
+  "source-refused": "failed",
+  "token-unavailable": "failed",
+  "forbidden-by-rbac": "failed",
   "internal-error": "failed",
 };
+
+/** What only those say who ask the Kubernetes API. */
+const KUBE_REASONS: readonly string[] = [
+  "source-refused",
+  "forbidden-by-rbac",
+  "token-unavailable",
+];
 
 /** Whether the reason says that there is no credential: with it an image is public, not failing. */
 export function isNone(reason: ReasonCode): boolean {
@@ -51,7 +63,8 @@ export function failureReasons(provider: ProviderName): readonly string[] {
     .filter(([reason, kind]) =>
       kind === "failed" &&
       (!reason.startsWith("plugin-") || provider === "kubelet") &&
-      (!reason.startsWith("helper-") || provider === "docker")
+      (!reason.startsWith("helper-") || provider === "docker") &&
+      (!KUBE_REASONS.includes(reason) || provider === "kubesecret" || provider === "kubelet")
     )
     .map(([reason]) => reason);
 }

@@ -43,7 +43,7 @@ export function parseDockerConfig(text: string): DockerConfig {
   const auths = new Map<string, DockerAuth>();
   for (const [key, entry] of Object.entries(objectField(file, "auths"))) {
     if (entry !== null && !isFields(entry)) throw invalid(`auths.${key} is not an object`);
-    auths.set(key, readAuth(key, entry ?? {}));
+    auths.set(key, readDockerAuth(key, entry ?? {}));
   }
   const credHelpers = new Map<string, string>();
   for (const [key, name] of Object.entries(objectField(file, "credHelpers"))) {
@@ -67,7 +67,12 @@ function stringField(fields: Fields, name: string, place: string): string {
   return value;
 }
 
-function readAuth(key: string, entry: Fields): DockerAuth {
+/**
+ * One entry of `auths`.
+ *
+ * @throws {AgentError} `invalid-config`; the message names the key, never a value.
+ */
+export function readDockerAuth(key: string, entry: Fields): DockerAuth {
   const field = (name: string) => stringField(entry, name, `auths.${key}.${name}`);
   const encoded = field("auth");
   const pair = encoded === ""

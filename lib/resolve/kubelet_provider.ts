@@ -1,7 +1,6 @@
 import {
   AgentError,
   type CallOptions,
-  type Candidate,
   comparePatterns,
   type ConfigProblem,
   type CredentialProvider,
@@ -13,10 +12,12 @@ import {
   parseImageTarget,
   type ProviderNote,
   type ProviderOutcome,
-  type ReasonCode,
+  type Standing,
 } from "../model/mod.ts";
-import { Plugin, type PluginAnswer, type PluginEnvironment } from "./plugin.ts";
-import { matchEntry } from "./plugin_cache.ts";
+import { AccountPlugin } from "./account_plugin.ts";
+import { Plugin, type PluginEnvironment } from "./plugin.ts";
+import { type Contribution, contribution, notMatched } from "./plugin_contribution.ts";
+import type { PodAccounts } from "./pod_accounts.ts";
 import { type PluginDefinition, readProviderConfig } from "./provider_config.ts";
 import { abortable } from "./abortable.ts";
 
@@ -26,7 +27,12 @@ export interface KubeletProviderOptions extends Omit<PluginEnvironment, "gate" |
   readonly files: FileSystem;
   /** Executions side by side, over all plugins. */
   readonly maxParallel: number;
+  /** For plugins that want tokens of service accounts; asked for when the first of them is. */
+  readonly accounts?: () => Promise<PodAccounts>;
 }
+
+/** A plugin, run in its own name or in those of service accounts. */
+type AnyPlugin = Plugin | AccountPlugin;
 
 /** How a look at the configuration went. */
 export type ReloadOutcome =
@@ -40,13 +46,6 @@ interface Trouble {
   readonly detail: string;
 }
 
-/** What one plugin contributes to an outcome. */
-interface Contribution {
-  readonly note: ProviderNote;
-  readonly candidates: readonly Candidate[];
-  readonly failed?: { readonly detail: string; readonly retryAtMs?: number };
-}
-
 /** The kubelet's exec plugins, asked side by side; the most specific pattern wins. */
 export class KubeletProvider implements CredentialProvider {
   readonly name = "kubelet";
@@ -54,7 +53,7 @@ export class KubeletProvider implements CredentialProvider {
   readonly #options: KubeletProviderOptions;
   readonly #environment: PluginEnvironment;
   readonly #stop = new AbortController();
-  #plugins: readonly Plugin[] = [];
+  #plugins: readonly AnyPlugin[] = [];
   #stamp: string | undefined;
   #trouble: Trouble | undefined;
   #reloading: Promise<unknown> | undefined;
@@ -101,6 +100,8 @@ export class KubeletProvider implements CredentialProvider {
       plugins.map(async (plugin) =>
         target === undefined || !plugin.matches(target)
           ? notMatched(plugin)
+          : plugin instanceof AccountPlugin
+          ? await plugin.contribute(request, target)
           : contribution(plugin, await plugin.ask(request, target), target)
       ),
     );
@@ -112,10 +113,17 @@ export class KubeletProvider implements CredentialProvider {
     this.#stop.abort(new DOMException("plugins stopped", "AbortError"));
   }
 
-  #plugin(definition: PluginDefinition): Plugin {
+  #plugin(definition: PluginDefinition): AnyPlugin {
     const said = JSON.stringify(definition);
-    return this.#plugins.find((plugin) => JSON.stringify(plugin.definition) === said) ??
-      new Plugin(definition, this.#environment);
+    const known = this.#plugins.find((plugin) => JSON.stringify(plugin.definition) === said);
+    if (known !== undefined) return known;
+    const { tokenAttributes } = definition;
+    return tokenAttributes === undefined
+      ? new Plugin(definition, this.#environment)
+      : new AccountPlugin(definition, tokenAttributes, {
+        ...this.#environment,
+        accounts: this.#options.accounts,
+      });
   }
 
   async #reload(): Promise<ReloadOutcome> {
@@ -161,36 +169,6 @@ function problem(file: string, what: string, mend: string): ConfigProblem {
   return { file, place: "", problem: what, mend };
 }
 
-function notMatched({ definition }: Plugin): Contribution {
-  return { note: { subject: definition.name, reason: "plugin-not-matched" }, candidates: [] };
-}
-
-function contribution(plugin: Plugin, answer: PluginAnswer, target: ImageTarget): Contribution {
-  const subject = plugin.definition.name;
-  if (answer.kind === "failed") {
-    const { reason, detail, retryAtMs } = answer;
-    return {
-      note: { subject, reason, detail },
-      candidates: [],
-      failed: { detail, ...(retryAtMs !== undefined && { retryAtMs }) },
-    };
-  }
-  const { candidates, anonymous } = matchEntry(answer.entry, target);
-  const reason = reasonOf(answer, candidates, anonymous);
-  const detail = answer.warnings.join("; ");
-  return { note: { subject, reason, ...(detail !== "" && { detail }) }, candidates };
-}
-
-function reasonOf(
-  { entry, reason }: PluginAnswer & { readonly kind: "entry" },
-  candidates: readonly Candidate[],
-  anonymous: ReasonCode | undefined,
-): ReasonCode {
-  if (candidates.length > 0) return reason;
-  if (entry.auths === undefined) return "plugin-no-credential";
-  return anonymous ?? "no-pattern-matched";
-}
-
 /** The most specific pattern first; among equals the plugin that is configured earlier. */
 function combine(
   asked: readonly Contribution[],
@@ -203,6 +181,7 @@ function combine(
     const reason = asked.find(({ note }) => note.subject === best.plugin)?.note.reason ?? "found";
     return { kind: "found", reason, candidates: [best, ...rest], notes };
   }
+  const standing = standingOf(asked);
   const failures = asked.flatMap(({ failed, note }) => failed ? [{ ...failed, note }] : []);
   const [first] = failures;
   if (first !== undefined) {
@@ -213,8 +192,17 @@ function combine(
       detail: first.detail,
       notes,
       ...(retries.length > 0 && { retryAtMs: Math.min(...retries) }),
+      ...standing,
     };
   }
   const answered = asked.find(({ note }) => note.reason !== "plugin-not-matched");
-  return { kind: "none", reason: answered?.note.reason ?? "plugin-not-matched", notes };
+  const reason = answered?.note.reason ?? "plugin-not-matched";
+  return { kind: "none", reason, notes, ...standing };
+}
+
+/** Known only when every plugin that is run in the name of accounts knows its own. */
+function standingOf(asked: readonly Contribution[]): { readonly standing?: Standing } {
+  const inNames = asked.filter(({ inNames }) => inNames);
+  if (inNames.length === 0 || inNames.some(({ standing }) => standing === undefined)) return {};
+  return { standing: inNames.flatMap(({ standing = [] }) => standing) };
 }

@@ -13,7 +13,9 @@ export {
   type KubeletProviderOptions,
   type ReloadOutcome,
 } from "./kubelet_provider.ts";
+export { type Kube, type KubeOptions, openKube } from "./kube.ts";
 export { type PluginReading, readPluginResponse } from "./plugin_response.ts";
+export type { PodAccounts } from "./pod_accounts.ts";
 export { type PluginDefinition, readProviderConfig } from "./provider_config.ts";
 export {
   criProvider,

@@ -7,6 +7,7 @@ import {
   type ProcessResult,
   type ProcessRunner,
   type ReasonCode,
+  type Secret,
 } from "../model/mod.ts";
 import { type PluginResponse, readPluginResponse } from "./plugin_response.ts";
 import { PLUGIN_API_VERSION, type PluginDefinition } from "./provider_config.ts";
@@ -20,7 +21,20 @@ export interface PluginExecutorOptions {
   readonly observer: Observer;
   /** Ends the plugins that still run. */
   readonly signal: AbortSignal;
+  /** In whose name the plugin is run; asked before each execution. */
+  readonly identity?: () => Promise<PluginIdentity>;
 }
+
+/** Whose token a plugin gets, or why it gets none. */
+export type PluginIdentity =
+  | {
+    readonly kind: "identity";
+    readonly token: Secret;
+    readonly annotations: Readonly<Record<string, string>>;
+    /** Wall time beyond which an answer must not be kept. */
+    readonly keptUntilMs?: number;
+  }
+  | { readonly kind: "failed"; readonly reason: ReasonCode; readonly detail: string };
 
 /** What one execution came to. */
 export type PluginExecution =
@@ -37,18 +51,16 @@ export async function executePlugin(
 ): Promise<PluginExecution> {
   const { binDir, timeoutMs, processRunner, clock, observer, signal } = options;
   const { name, args, env } = definition;
+  const identity = await options.identity?.();
+  if (identity?.kind === "failed") return identity;
   const startedMs = clock.monotonicMs();
-  const stdin = JSON.stringify({
-    kind: "CredentialProviderRequest",
-    apiVersion: PLUGIN_API_VERSION,
-    image: image.text,
-  });
+  const stdin = requestText(image, identity);
   const path = join(binDir, name);
   const request = { path, args, env, stdin, timeoutMs, maxStdoutBytes: MAX_STDOUT_BYTES };
   let execution: PluginExecution;
   try {
     const ended = await processRunner.run(request, { signal });
-    execution = readExecution(ended, definition, options);
+    execution = bounded(readExecution(ended, definition, options), identity, clock.wallMs());
   } catch {
     const detail = signal.aborted ? "the agent is stopping" : "it could not be run";
     execution = { kind: "failed", reason: "plugin-failed", detail };
@@ -62,6 +74,34 @@ export async function executePlugin(
     ...(execution.kind === "failed" && { detail: execution.detail }),
   });
   return execution;
+}
+
+type Identity = PluginIdentity & { readonly kind: "identity" };
+
+function requestText(image: ImageReference, identity: Identity | undefined): string {
+  const { token, annotations = {} } = identity ?? {};
+  return JSON.stringify({
+    kind: "CredentialProviderRequest",
+    apiVersion: PLUGIN_API_VERSION,
+    image: image.text,
+    ...(token && { serviceAccountToken: token.reveal() }),
+    ...(Object.keys(annotations).length > 0 && { serviceAccountAnnotations: annotations }),
+  });
+}
+
+/** An answer for one token is not kept longer than the token lives. */
+function bounded(
+  execution: PluginExecution,
+  identity: Identity | undefined,
+  nowMs: number,
+): PluginExecution {
+  if (execution.kind !== "answered" || identity?.keptUntilMs === undefined) return execution;
+  const { response } = execution;
+  const cacheDurationMs = Math.min(
+    response.cacheDurationMs,
+    Math.max(0, identity.keptUntilMs - nowMs),
+  );
+  return { kind: "answered", response: { ...response, cacheDurationMs } };
 }
 
 /** Neither stdout nor stderr is quoted: both may hold what the plugin was given, or gives. */

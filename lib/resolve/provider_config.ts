@@ -1,6 +1,7 @@
 import { type ConfigProblem, ImagePattern, messageOf, parseDurationMs } from "../model/mod.ts";
 import { type Fields, goField, isFields, unknownFields } from "./go_json.ts";
 import { goString, readGoYaml } from "./go_yaml.ts";
+import { readTokenAttributes, type TokenAttributes } from "./token_attributes.ts";
 
 /** One exec plugin, as the `CredentialProviderConfig` defines it. */
 export interface PluginDefinition {
@@ -9,8 +10,8 @@ export interface PluginDefinition {
   readonly defaultCacheDurationMs: number;
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
-  /** As it stands in the file (KEP-4412); not acted upon yet. */
-  readonly tokenAttributes?: Fields;
+  /** Set for a plugin that is run in the name of pods' service accounts (KEP-4412). */
+  readonly tokenAttributes?: TokenAttributes;
 }
 
 /** A configuration read, or every reason why it cannot be used. */
@@ -108,18 +109,20 @@ class Reader {
         "remove it, or check its spelling",
       );
     }
-    const tokenAttributes = goField(provider, "tokenAttributes");
-    if (tokenAttributes !== undefined) {
-      const mend = "this plugin gets no service account token from us";
-      this.#warn(`${place}.tokenAttributes`, "service account tokens are not supported yet", mend);
-    }
+    const tokens = goField(provider, "tokenAttributes");
+    const tokenAttributes = tokens === undefined
+      ? undefined
+      : readTokenAttributes(tokens, `${place}.tokenAttributes`, {
+        problem: (...words) => this.#problem(...words),
+        warn: (...words) => this.#warn(...words),
+      });
     const definition = {
       name: this.#name(provider, `${place}.name`, names),
       matchImages: this.#matchImages(provider, `${place}.matchImages`),
       defaultCacheDurationMs: this.#duration(provider, `${place}.defaultCacheDuration`),
       args: this.#strings(provider, "args", `${place}.args`),
       env: this.#env(provider, `${place}.env`),
-      ...(isFields(tokenAttributes) && { tokenAttributes: plainJson(tokenAttributes) }),
+      ...(tokenAttributes && { tokenAttributes }),
     };
     this.#apiVersion(provider, `${place}.apiVersion`);
     return this.problems.length === before ? [definition] : [];
@@ -249,13 +252,4 @@ class Reader {
   #warn(place: string, problem: string, mend: string): void {
     this.warnings.push({ file: this.#file, place, problem, mend });
   }
-}
-
-/** The same without integers that JSON cannot write. */
-function plainJson(fields: Fields): Fields {
-  const text = JSON.stringify(
-    fields,
-    (_, value) => typeof value === "bigint" ? Number(value) : value,
-  );
-  return JSON.parse(text) as Fields;
 }

@@ -104,6 +104,8 @@ export class CredentialStore {
     const before = entry.stored;
     if (before !== undefined && before.provider !== "adopted") return false;
     if (before && credentialsEqual(before.candidate.credential, candidate.credential)) return false;
+    const { withdrawn } = entry;
+    if (withdrawn && credentialsEqual(withdrawn, candidate.credential)) return false;
     // The attempts go on as they were: an adopted credential is nobody's success.
     const stored = this.#stored("adopted", candidate, [], undefined);
     this.#entries.set(image.text, { ...entry, stored });
@@ -124,6 +126,17 @@ export class CredentialStore {
       lastFailure: { reason: failure.reason, detail: failure.detail, atMs: nowMs },
       failure: 1,
     }, nowMs);
+  }
+
+  /**
+   * Forgets a credential that its source has taken back: nobody is given it any more. What a mount
+   * holds it keeps, because nydusd cannot be told to forget without its reads failing.
+   */
+  withdraw(image: ImageReference): void {
+    const entry = this.#entries.get(image.text);
+    if (entry?.stored === undefined) return;
+    const { stored, ...rest } = entry;
+    this.#entries.set(image.text, { ...rest, withdrawn: stored.candidate.credential });
   }
 
   /** Entries to ask for now, the most urgent first. */
@@ -234,6 +247,7 @@ export class CredentialStore {
         failure: entry.renewals.failure + (change.failure ?? 0),
       },
       touchedAtMs: nowMs,
+      ...pick(entry, "withdrawn"),
       ...(stored && { stored }),
       ...(next !== undefined && { nextAttemptAtMs: next }),
       ...(lastFailure && { lastFailure }),

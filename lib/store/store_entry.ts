@@ -28,6 +28,8 @@ export interface StoredCredential {
 export interface StoreEntry {
   readonly image: ImageReference;
   readonly stored?: StoredCredential;
+  /** A credential that counts no more, but that a mount may still hold: never adopted. */
+  readonly withdrawn?: Credential;
   readonly attempts: Attempts;
   /** Wall time of the next attempt; undefined when the source is watched. */
   readonly nextAttemptAtMs?: number;

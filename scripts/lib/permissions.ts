@@ -25,7 +25,8 @@ export const GRANTS: readonly Grant[] = [
   },
   {
     flag: "--allow-net",
-    why: "unix sockets whose paths operators choose, and the address for metrics and health",
+    why:
+      "what operators choose: sockets' paths, the address for metrics, the Kubernetes API server",
   },
   {
     flag: "--deny-net=169.254.169.254,[fd00:ec2::254]",

@@ -132,14 +132,22 @@ Deno.test("asset daemonset.yaml has every part, no right it does not need, and l
   deepEqual(objects.map((object) => object.kind), [
     "Namespace",
     "ServiceAccount",
+    "ClusterRole",
+    "ClusterRoleBinding",
     "ConfigMap",
     "DaemonSet",
   ]);
-  const [, account, config, set] = objects;
+  const [, account, role, binding, config, set] = objects;
+  deepEqual([binding.roleRef.kind, binding.roleRef.name], ["ClusterRole", role.metadata.name]);
+  deepEqual(binding.subjects, [{
+    kind: "ServiceAccount",
+    name: account.metadata.name,
+    namespace: account.metadata.namespace,
+  }]);
   equal(account.automountServiceAccountToken, false);
   ok(parseToml(config.data["config.toml"]) !== undefined);
   const pod = set.spec.template.spec;
-  equal(pod.automountServiceAccountToken, false);
+  equal(pod.automountServiceAccountToken, true);
   deepEqual(set.spec.selector.matchLabels, set.spec.template.metadata.labels);
   const [agent] = pod.containers;
   deepEqual(agent.securityContext.capabilities, { drop: ["ALL"] });

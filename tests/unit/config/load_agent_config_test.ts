@@ -27,7 +27,7 @@ Deno.test("loadAgentConfig fills in every default when no file is there", async 
       cri: { enabled: false },
       docker: { enabled: true, helperTimeoutMs: 30_000 },
       kubelet: { enabled: false, configPath: "", binDir: "", timeoutMs: 60_000, maxParallel: 4 },
-      kubesecret: { enabled: false },
+      kubesecret: { enabled: false, mode: "referenced" },
     },
     delivery: { configFiles: "auto" },
     server: { hostname: "127.0.0.1", port: 9111 },

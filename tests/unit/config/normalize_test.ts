@@ -115,3 +115,19 @@ Deno.test("normalize warns of a node without any daemon", async () => {
   const ours = `[[daemons]]\nsocket = "/a.sock"\nref = "nginx"`;
   deepEqual(await places({ theirs: `daemon_mode = "none"`, ours }), []);
 });
+
+Deno.test("normalize takes the settings of kubesecret, and warns of those of its other mode", async () => {
+  const { providers, warnings } = await load({
+    ours: `[providers.kubesecret]\nenabled = true\nmode = "list"\nnamespaces = ["a", "b"]
+      node_name = "n"`,
+  });
+  deepEqual(providers.kubesecret, {
+    enabled: true,
+    mode: "list",
+    namespaces: ["a", "b"],
+    nodeName: "n",
+  });
+  deepEqual(warnings.map(({ place }) => place), ["providers.kubesecret.node_name"]);
+  const referenced = await load({ ours: `[providers.kubesecret]\nnamespaces = ["a"]` });
+  deepEqual(referenced.warnings.map(({ place }) => place), ["providers.kubesecret.namespaces"]);
+});

@@ -43,7 +43,11 @@ Deno.test("readSnapshotterTables takes what concerns us and ignores the rest", a
     daemons: [],
     mirrorsDir: "/etc/nydus/certs.d",
   });
-  deepEqual(providers.kubesecret, { enabled: true, kubeconfigPath: "/etc/kube.conf" });
+  deepEqual(providers.kubesecret, {
+    enabled: true,
+    kubeconfigPath: "/etc/kube.conf",
+    mode: "referenced",
+  });
   deepEqual(providers.cri, {
     enabled: true,
     imageServiceSocket: "/run/containerd/containerd.sock",
@@ -80,7 +84,11 @@ Deno.test("readSnapshotterTables gives way to our own settings", async () => {
   equal(providers.cri.enabled, false);
   equal(providers.kubelet.binDir, "/own/bin");
   equal(providers.kubelet.configPath, "/etc/providers.yaml");
-  deepEqual(providers.kubesecret, { enabled: false, kubeconfigPath: "/own.conf" });
+  deepEqual(providers.kubesecret, {
+    enabled: false,
+    kubeconfigPath: "/own.conf",
+    mode: "referenced",
+  });
 });
 
 Deno.test("readSnapshotterTables finds the system API's socket", async () => {
@@ -108,7 +116,7 @@ Deno.test("readSnapshotterTables counts an empty text as not set", async () => {
   match(config.node.root, /^\/var\/lib\/containerd/);
   equal(config.node.daemonMode, "dedicated");
   equal(config.node.fsDriver, "fusedev");
-  deepEqual(config.providers.kubesecret, { enabled: false });
+  deepEqual(config.providers.kubesecret, { enabled: false, mode: "referenced" });
 });
 
 Deno.test("readSnapshotterTables refuses wrong types of the keys that we take", async () => {

@@ -110,3 +110,25 @@ Deno.test("readValue takes every default and every example", () => {
     equal(readValue(type, example).kind, "value", path);
   }
 });
+
+Deno.test("readValue takes lists of names within bounds, none twice", () => {
+  const type = { kind: "kube-names", max: 2 } as const;
+  deepEqual(readValue(type, ["a", "b-1.c"]), { kind: "value", value: ["a", "b-1.c"] });
+  for (const raw of [[], ["a", "b", "c"], ["a", "a"], ["A"], ["-a"], [1], "a", ["a".repeat(254)]]) {
+    equal(readValue(type, raw).kind, "problem", JSON.stringify(raw));
+  }
+  deepEqual(readValue(type, "a"), {
+    kind: "problem",
+    problem: 'found the text "a", wanted a list of 1 to 2 names as Kubernetes has them',
+    instead: ["a"],
+  });
+  deepEqual(rawFromText(type, "a, b"), ["a", "b"]);
+});
+
+Deno.test("readValue takes a name as Kubernetes has them", () => {
+  const type = { kind: "kube-name" } as const;
+  equal(readValue(type, "node-1.example.com").kind, "value");
+  for (const raw of ["", "Node", "a_b", "a..b", "a-", 1]) {
+    equal(readValue(type, raw).kind, "problem", String(raw));
+  }
+});

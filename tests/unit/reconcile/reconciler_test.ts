@@ -396,3 +396,50 @@ Deno.test("a provider that throws is a failure like any other", async () => {
     strictEqual(stage.reconciler.status().images[0]?.lastFailure?.reason, "internal-error");
   });
 });
+
+Deno.test("what was got in the name of an account that is gone reaches no other mount", async () => {
+  const stage = new Stage();
+  stage.daemon("d1", [{ snapshotId: "1" }]);
+  stage.answer = () => found(stage.clock, "of-a", { plugin: "p", account: "n/a (1)" });
+  await stage.run(async () => {
+    strictEqual(stage.holds("d1", "1"), auth("of-a"));
+    const gone = (...standing: string[]) => () =>
+      ({ kind: "none", reason: "no-service-account", notes: [], standing }) as const;
+    stage.answer = gone("p n/a (1)");
+    stage.reconciler.recheck();
+    await settle();
+    ok(stage.store.get(IMAGE.text)?.stored, "it stands, so it stays");
+    stage.answer = none;
+    stage.reconciler.recheck();
+    await settle();
+    ok(stage.store.get(IMAGE.text)?.stored, "nobody knows, so it stays");
+    stage.answer = gone();
+    stage.reconciler.recheck();
+    await settle();
+    strictEqual(stage.store.get(IMAGE.text)?.stored, undefined);
+    stage.daemon("d2", [{ snapshotId: "2" }]);
+    stage.reconciler.trigger("requested");
+    await stage.clock.advance(60 * SECOND);
+    strictEqual(stage.holds("d2", "2"), "");
+    strictEqual(stage.holds("d1", "1"), auth("of-a"), "nydusd is never told to forget");
+    strictEqual(stage.store.get(IMAGE.text)?.stored, undefined, "nor adopted from there");
+    stage.answer = () => found(stage.clock, "of-b", { plugin: "p", account: "n/b (2)" });
+    stage.reconciler.recheck();
+    await settle();
+    deepStrictEqual([stage.holds("d1", "1"), stage.holds("d2", "2")], [auth("of-b"), auth("of-b")]);
+  });
+});
+
+Deno.test("an account's credential takes the place of one that would live longer", async () => {
+  const stage = new Stage();
+  const later = stage.clock.wallMs() + 9 * 3_600_000;
+  const sooner = stage.clock.wallMs() + 3_600_000;
+  const part = (value: unknown) => btoa(JSON.stringify(value)).replace(/=+$/, "");
+  const jwt = (expMs: number) => `${part({ alg: "x" })}.${part({ exp: expMs / 1000 })}.s`;
+  stage.daemon("d1", [{ snapshotId: "1" }], btoa(`u:${jwt(later)}`));
+  stage.answer = () => found(stage.clock, jwt(sooner), { plugin: "p", account: "n/a (1)" });
+  await stage.run(async () => {
+    await settle();
+    strictEqual(stage.holds("d1", "1"), auth(jwt(sooner)));
+  });
+});

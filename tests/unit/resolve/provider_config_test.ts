@@ -71,17 +71,59 @@ Deno.test("readProviderConfig takes durations as strings only", () => {
   }
 });
 
-Deno.test("readProviderConfig warns of unknown fields, bad patterns and tokenAttributes", () => {
+Deno.test("readProviderConfig warns of unknown fields and bad patterns", () => {
   const { problems, warnings, plugins } = read(`${GOOD.replace("*.example.com", "a[")}  future: 1
-  tokenAttributes: {serviceAccountTokenAudience: x, count: 1}
+  tokenAttributes: {serviceAccountTokenAudience: x, requireServiceAccount: true, count: 1,
+    requiredServiceAccountAnnotationKeys: [Example.com/Role, plain],
+    optionalServiceAccountAnnotationKeys: [other], cacheType: Token}
 `);
   deepEqual(problems, []);
   deepEqual(warnings.map(({ place }) => place).sort(), [
     "providers[0].future",
     "providers[0].matchImages[0]",
-    "providers[0].tokenAttributes",
+    "providers[0].tokenAttributes.count",
   ]);
-  deepEqual(plugins[0]?.tokenAttributes, { serviceAccountTokenAudience: "x", count: 1 });
+  deepEqual(plugins[0]?.tokenAttributes, {
+    audience: "x",
+    requireServiceAccount: true,
+    requiredAnnotations: ["Example.com/Role", "plain"],
+    optionalAnnotations: ["other"],
+    cacheType: "Token",
+  });
+});
+
+Deno.test("readProviderConfig checks tokenAttributes as the kubelet does", () => {
+  const good = {
+    serviceAccountTokenAudience: "x",
+    requireServiceAccount: true,
+    cacheType: "ServiceAccount",
+  };
+  const required = "requiredServiceAccountAnnotationKeys";
+  const optional = "optionalServiceAccountAnnotationKeys";
+  const cases: [Record<string, unknown> | string, string][] = [
+    [{ ...good, serviceAccountTokenAudience: "" }, ".serviceAccountTokenAudience"],
+    [{ ...good, requireServiceAccount: undefined }, ".requireServiceAccount"],
+    [{ ...good, requireServiceAccount: false, [required]: ["a"] }, `.${required}`],
+    [{ ...good, [required]: ["a", "a"] }, `.${required}[1]`],
+    [{ ...good, [optional]: ["a/b/c"] }, `.${optional}[0]`],
+    [{ ...good, [optional]: ["-a"] }, `.${optional}[0]`],
+    [{ ...good, [optional]: [`${"a".repeat(254)}/b`] }, `.${optional}[0]`],
+    [{ ...good, [optional]: ["a".repeat(64)] }, `.${optional}[0]`],
+    [{ ...good, [optional]: [1] }, `.${optional}[0]`],
+    [{ ...good, [optional]: "a" }, `.${optional}`],
+    [{ ...good, [required]: ["a"], [optional]: ["a"] }, ""],
+    [{ ...good, cacheType: undefined }, ".cacheType"],
+    [{ ...good, cacheType: "serviceaccount" }, ".cacheType"],
+    ["text", ""],
+  ];
+  for (const [tokenAttributes, place] of cases) {
+    const text = `${GOOD}  tokenAttributes: ${JSON.stringify(tokenAttributes)}\n`;
+    const { problems, plugins } = read(text);
+    deepEqual(problems.map(({ place }) => place), [`providers[0].tokenAttributes${place}`], text);
+    deepEqual(plugins, []);
+  }
+  const { problems } = read(`${GOOD}  tokenAttributes: ${JSON.stringify(good)}\n`);
+  deepEqual(problems, []);
 });
 
 Deno.test("readProviderConfig reads JSON, tabs in it included, and understands anchors", () => {

@@ -141,3 +141,15 @@ Deno.test("status shows no secret", () => {
   ok(!JSON.stringify(store.status(entry, T0)).includes("hunter2"));
   ok(!Deno.inspect(entry, { depth: 10 }).includes("hunter2"));
 });
+
+Deno.test("withdraw forgets a credential, and it is not adopted again from a mount", () => {
+  const store = newStore();
+  put(store, candidate("a", { account: "n/a (1)" }), T0);
+  store.withdraw(IMAGE);
+  strictEqual(store.get(IMAGE.text)?.stored, undefined);
+  store.recordFailure(IMAGE, { reason: "no-service-account", detail: "gone" }, T0 + 1);
+  strictEqual(store.adopt(IMAGE, candidate("a"), T0 + 2), false);
+  strictEqual(store.get(IMAGE.text)?.stored, undefined);
+  strictEqual(store.adopt(IMAGE, candidate("another"), T0 + 3), true);
+  strictEqual(put(store, candidate("a"), T0 + 4), "new"); // its source may give it again
+});

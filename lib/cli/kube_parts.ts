@@ -1,0 +1,58 @@
+import type { AgentConfig } from "../config/mod.ts";
+import { createKubeHttp } from "../edge/mod.ts";
+import type { KubeHttp } from "../model/mod.ts";
+import { type Kube, openKube } from "../resolve/mod.ts";
+import type { Context } from "./context.ts";
+
+/** The way to the Kubernetes API, with what it owns: opened when it is first wanted. */
+export interface KubeParts extends Disposable {
+  open(): Promise<Kube>;
+}
+
+const HOST_NAME_PATH = "/etc/hostname";
+
+/** Follows the Kubernetes API as a configuration says, and calls back when that brings news. */
+export function kubeParts(
+  { clock, files, processRunner, random, host }: Context,
+  { providers: { kubesecret } }: AgentConfig,
+  changed: () => void,
+): KubeParts {
+  let http: KubeHttp | undefined;
+  let opened: Promise<Kube> | undefined;
+  let isOver = false;
+  const open = async (): Promise<Kube> => {
+    const nodeName = kubesecret.nodeName ?? await nodeNameOf(host.env, files);
+    http = createKubeHttp();
+    const kube = await openKube({
+      ...kubesecret,
+      ...(nodeName !== undefined && { nodeName }),
+      http,
+      clock,
+      files,
+      processRunner,
+      random,
+      env: host.env,
+      changed,
+    });
+    if (isOver) kube.stop();
+    return kube;
+  };
+  return {
+    open: () => opened ??= open(),
+    [Symbol.dispose]() {
+      isOver = true;
+      opened?.then((kube) => kube.stop(), () => {}).finally(() => http?.[Symbol.dispose]());
+    },
+  };
+}
+
+/** What the manifest says, else what the kubelet takes: the machine's name in lower case. */
+async function nodeNameOf(
+  env: Context["host"]["env"],
+  files: Context["files"],
+): Promise<string | undefined> {
+  const named = env["NODE_NAME"] ?? "";
+  if (named !== "") return named;
+  const text = await files.readText(HOST_NAME_PATH).catch(() => undefined);
+  return text?.trim().toLowerCase() || undefined;
+}

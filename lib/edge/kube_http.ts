@@ -1,0 +1,279 @@
+import {
+  type CallOptions,
+  type KubeConnection,
+  type KubeHttp,
+  type KubeHttpAnswer,
+  type KubeHttpFailure,
+  type KubeHttpRequest,
+  type KubeStreamEnd,
+  type KubeStreamHears,
+  Secret,
+} from "../model/mod.ts";
+import type { OpenedAnswer } from "./kube_own_tls.ts";
+import { connectionTrouble } from "./kube_trouble.ts";
+
+/** Connections kept, each with its certificates; one is the rule, two while they are replaced. */
+const MAX_CLIENTS = 4;
+const MAX_RETRY_AFTER_MS = 3_600_000;
+/** An answer that is no stream: a refusal, of which the first words count. */
+const MAX_REFUSAL_BYTES = 64 * 1024;
+
+/**
+ * HTTP to Kubernetes API servers: by the runtime's own client, or by a TLS connection of our own
+ * where the certificate is to be judged in another way than the runtime's.
+ */
+export function createKubeHttp(): KubeHttp {
+  return new PooledKubeHttp();
+}
+
+class PooledKubeHttp implements KubeHttp {
+  readonly #clients = new Map<KubeConnection, Deno.HttpClient>();
+
+  async request(
+    request: KubeHttpRequest,
+    { signal }: CallOptions = {},
+  ): Promise<KubeHttpAnswer | KubeHttpFailure> {
+    signal?.throwIfAborted();
+    using deadline = new Deadline(request.timeoutMs, signal);
+    try {
+      const answer = await this.#open(request, deadline.signal);
+      const body = await readText(answer.body, request.maxBytes);
+      return body === undefined ? { kind: "too-large" } : answered(answer, body);
+    } catch (error) {
+      signal?.throwIfAborted();
+      return this.#failed(request, error, deadline);
+    }
+  }
+
+  async stream(
+    request: KubeHttpRequest & { readonly idleMs: number },
+    hears: KubeStreamHears,
+    { signal }: CallOptions = {},
+  ): Promise<KubeStreamEnd> {
+    signal?.throwIfAborted();
+    using deadline = new Deadline(request.timeoutMs, signal);
+    let answer: OpenedAnswer;
+    try {
+      answer = await this.#open(request, deadline.signal);
+      if (answer.status !== 200) {
+        return answered(answer, await readText(answer.body, MAX_REFUSAL_BYTES) ?? "");
+      }
+    } catch (error) {
+      signal?.throwIfAborted();
+      return this.#failed(request, error, deadline);
+    }
+    const lines = new Lines(request.maxBytes);
+    const chunks = answer.body[Symbol.asyncIterator]();
+    try {
+      hears.begun();
+      while (true) {
+        deadline.restart(request.idleMs);
+        let next: IteratorResult<Uint8Array>;
+        try {
+          next = await chunks.next();
+        } catch {
+          signal?.throwIfAborted();
+          this.#drop(request.connection);
+          return { kind: "cut" };
+        }
+        if (next.done) return { kind: "ended" };
+        const whole = lines.add(next.value);
+        if (whole === undefined) return { kind: "too-large" };
+        for (const line of whole) hears.line(line);
+      }
+    } finally {
+      deadline.abort();
+    }
+  }
+
+  [Symbol.dispose](): void {
+    for (const connection of [...this.#clients.keys()]) this.#drop(connection);
+  }
+
+  async #open(request: KubeHttpRequest, signal: AbortSignal): Promise<OpenedAnswer> {
+    const { connection, method, path, headers, body } = request;
+    if (connection.skipVerify || connection.serverName !== undefined) {
+      const { openByOwnTls } = await import("./kube_own_tls.ts");
+      return await openByOwnTls(request, signal);
+    }
+    const response = await fetch(`${connection.server}${path}`, {
+      client: this.#client(connection),
+      method,
+      headers: headers.map(([name, value]) => [name, value.reveal()]),
+      redirect: "manual",
+      signal,
+      ...(body !== undefined && { body }),
+    });
+    return {
+      status: response.status,
+      retryAfter: response.headers.get("retry-after"),
+      body: chunksOf(response, signal),
+    };
+  }
+
+  /** A connection that failed may stay half-open for ever: the next request gets a new one. */
+  #failed({ connection }: KubeHttpRequest, error: unknown, deadline: Deadline): KubeHttpFailure {
+    this.#drop(connection);
+    if (deadline.passed) return { kind: "timed-out" };
+    return { kind: "unreachable", detail: connectionTrouble(error) };
+  }
+
+  #client(connection: KubeConnection): Deno.HttpClient {
+    const known = this.#clients.get(connection);
+    if (known !== undefined) return known;
+    const [oldest] = this.#clients.keys();
+    if (this.#clients.size >= MAX_CLIENTS && oldest !== undefined) this.#drop(oldest);
+    const { caPem, certPem, keyPem } = connection;
+    const client = Deno.createHttpClient({
+      ...(caPem !== undefined && { caCerts: [caPem] }),
+      ...(certPem !== undefined && keyPem && { cert: certPem, key: keyPem.reveal() }),
+      ...proxyOf(connection),
+    });
+    this.#clients.set(connection, client);
+    return client;
+  }
+
+  #drop(connection: KubeConnection): void {
+    const client = this.#clients.get(connection);
+    this.#clients.delete(connection);
+    try {
+      client?.close();
+    } catch {
+      // Closed already.
+    }
+  }
+}
+
+function proxyOf({ proxyUrl }: KubeConnection): { proxy?: Deno.Proxy } {
+  if (proxyUrl === undefined) return {};
+  const url = new URL(proxyUrl.reveal());
+  const { username, password } = url;
+  url.username = url.password = "";
+  if (username === "") return { proxy: { url: url.href } };
+  const basicAuth = {
+    username: decodeURIComponent(username),
+    password: decodeURIComponent(password),
+  };
+  return { proxy: { url: url.href, basicAuth } };
+}
+
+/**
+ * Ends waiting after a time, or when the caller says so. It listens to the caller by itself: what
+ * `AbortSignal.any` makes may be collected as garbage while a fetch still counts on it.
+ */
+class Deadline {
+  readonly #own = new AbortController();
+  readonly #outer: AbortSignal | undefined;
+  #timer: ReturnType<typeof setTimeout>;
+  passed = false;
+
+  constructor(ms: number, outer: AbortSignal | undefined) {
+    this.#outer = outer;
+    outer?.addEventListener("abort", this.abort);
+    if (outer?.aborted) this.abort();
+    this.#timer = this.#start(ms);
+  }
+
+  get signal(): AbortSignal {
+    return this.#own.signal;
+  }
+
+  restart(ms: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = this.#start(ms);
+  }
+
+  /** Lets go of what is still open. */
+  abort = (): void => this.#own.abort();
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+    this.#outer?.removeEventListener("abort", this.abort);
+  }
+
+  #start(ms: number): ReturnType<typeof setTimeout> {
+    return setTimeout(() => {
+      this.passed = true;
+      this.#own.abort();
+    }, ms);
+  }
+}
+
+/**
+ * The body as it comes. An abort is carried to it by hand: once nobody holds the response any more,
+ * the runtime forgets that its signal was to end the body too, and would wait for a silent peer.
+ */
+async function* chunksOf(response: Response, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  if (response.body === null) return;
+  const reader = response.body.getReader();
+  const cancel = () => void reader.cancel().catch(() => {});
+  signal.addEventListener("abort", cancel);
+  try {
+    while (true) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      yield value;
+    }
+    signal.throwIfAborted();
+  } finally {
+    signal.removeEventListener("abort", cancel);
+    cancel();
+  }
+}
+
+/** Cuts what comes into lines, of a bounded length. */
+class Lines {
+  readonly #maxBytes: number;
+  readonly #decoder = new TextDecoder();
+  #rest: string[] = [];
+  #size = 0;
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
+  }
+
+  /** The lines that are whole now; undefined when one is too long. */
+  add(chunk: Uint8Array): readonly string[] | undefined {
+    this.#size += chunk.length;
+    if (this.#size > this.#maxBytes) return undefined;
+    const [first = "", ...others] = this.#decoder.decode(chunk, { stream: true }).split("\n");
+    this.#rest.push(first);
+    if (others.length === 0) return [];
+    const whole = [this.#rest.join(""), ...others.slice(0, -1)].filter((line) => line !== "");
+    this.#rest = others.slice(-1);
+    this.#size = this.#rest[0]?.length ?? 0;
+    return whole;
+  }
+}
+
+async function readText(
+  body: AsyncIterable<Uint8Array>,
+  maxBytes: number,
+): Promise<string | undefined> {
+  const decoder = new TextDecoder();
+  const parts: string[] = [];
+  let size = 0;
+  for await (const chunk of body) {
+    size += chunk.length;
+    if (size > maxBytes) return undefined;
+    parts.push(decoder.decode(chunk, { stream: true }));
+  }
+  return parts.join("") + decoder.decode();
+}
+
+function answered({ status, retryAfter }: OpenedAnswer, body: string): KubeHttpAnswer {
+  const retryAfterMs = parseRetryAfter(retryAfter);
+  const kind = "answered";
+  return {
+    kind,
+    status,
+    body: new Secret(body),
+    ...(retryAfterMs !== undefined && { retryAfterMs }),
+  };
+}
+
+function parseRetryAfter(text: string | null): number | undefined {
+  if (text === null) return undefined;
+  const ms = /^\d+$/.test(text) ? Number(text) * 1_000 : Date.parse(text) - Date.now();
+  return ms >= 0 ? Math.min(ms, MAX_RETRY_AFTER_MS) : undefined;
+}

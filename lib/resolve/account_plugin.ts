@@ -1,0 +1,271 @@
+import {
+  type CredentialRequest,
+  ImagePattern,
+  type ImageReference,
+  type ImageTarget,
+  type ReasonCode,
+  type Standing,
+} from "../model/mod.ts";
+import type { AccountAnswer, AccountTrouble, PodAccounts, PodIdentity } from "./pod_accounts.ts";
+import { Plugin, type PluginEnvironment } from "./plugin.ts";
+import { type Contribution, contribution } from "./plugin_contribution.ts";
+import type { PluginIdentity } from "./plugin_executor.ts";
+import type { PluginDefinition } from "./provider_config.ts";
+import type { TokenAttributes } from "./token_attributes.ts";
+
+/** What plugins of service accounts are run with. */
+export interface AccountPluginEnvironment extends PluginEnvironment {
+  /** Undefined: there is no way to Kubernetes here. */
+  readonly accounts: (() => Promise<PodAccounts>) | undefined;
+}
+
+type Account = AccountAnswer & { readonly kind: "account" };
+
+/** An account, or a single pod of it, in whose name the plugin may be run. */
+interface Bearer {
+  readonly kind: "bearer";
+  readonly pod: PodIdentity;
+  /** Equal only where answers may be shared. */
+  readonly key: string;
+  /** The same for people. */
+  readonly name: string;
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+type BearerAnswer =
+  | Bearer
+  | { readonly kind: "unfit"; readonly detail: string }
+  | AccountTrouble;
+
+/** Accounts that are tried for one image. */
+const MAX_TRIED = 8;
+/** Accounts whose answers are kept. */
+const MAX_KEPT = 256;
+
+/**
+ * An exec plugin that is run in the name of service accounts whose pods use an image (KEP-4412).
+ *
+ * Each account has answers, executions and backoffs of its own: a plugin of its own, found by a key
+ * that holds all that makes the account what it is. So no account is ever given what another got.
+ */
+export class AccountPlugin {
+  readonly definition: PluginDefinition;
+  readonly #attributes: TokenAttributes;
+  readonly #environment: AccountPluginEnvironment;
+  readonly #patterns: readonly ImagePattern[];
+  readonly #plugins = new Map<string, Plugin>();
+  #accounts: Promise<PodAccounts> | undefined;
+
+  constructor(
+    definition: PluginDefinition,
+    attributes: TokenAttributes,
+    environment: AccountPluginEnvironment,
+  ) {
+    this.definition = definition;
+    this.#attributes = attributes;
+    this.#environment = environment;
+    this.#patterns = definition.matchImages.flatMap((pattern) => {
+      try {
+        return [ImagePattern.parse(pattern)];
+      } catch {
+        return []; // told when the configuration was read
+      }
+    });
+  }
+
+  /** Whether the plugin is to be asked for an image. */
+  matches(target: ImageTarget): boolean {
+    return this.#patterns.some((pattern) => pattern.matches(target));
+  }
+
+  /**
+   * What the first account gives that has something. Accounts are tried in the order of namespace
+   * and name: a mount serves all pods of its image, and knows one credential.
+   */
+  async contribute(request: CredentialRequest, target: ImageTarget): Promise<Contribution> {
+    const { accounts: open } = this.#environment;
+    if (open === undefined) return this.#failed("there is no way to the Kubernetes API");
+    const accounts = await (this.#accounts ??= open());
+    const answer = await accounts.podsOf(request.image);
+    if (answer.kind === "failed") return this.#failed(answer.detail, answer.reason);
+    const bearers = await this.#bearers(answer.pods, accounts);
+    const contributed = await this.#contributeAs(bearers, accounts, request, target);
+    if (contributed.candidates.length > 0) return contributed;
+    return { ...contributed, inNames: true, ...await this.#standing(request.image, accounts) };
+  }
+
+  /** Who may have a credential now: while the plugin ran, that may have changed. */
+  async #standing(
+    image: ImageReference,
+    accounts: PodAccounts,
+  ): Promise<{ readonly standing?: Standing }> {
+    const answer = await accounts.podsOf(image);
+    if (answer.kind === "failed") return {};
+    const bearers = await this.#bearers(answer.pods, accounts);
+    if (bearers.some(({ kind }) => kind === "failed")) return {};
+    return {
+      standing: bearers.flatMap((one) =>
+        one.kind === "bearer" ? [`${this.definition.name} ${one.name}`] : []
+      ),
+    };
+  }
+
+  async #contributeAs(
+    bearers: readonly BearerAnswer[],
+    accounts: PodAccounts,
+    request: CredentialRequest,
+    target: ImageTarget,
+  ): Promise<Contribution> {
+    if (bearers.length === 0 && !this.#attributes.requireServiceAccount) {
+      const plugin = this.#keptPlugin("", this.#environment);
+      return contribution(plugin, await plugin.ask(request, target), target);
+    }
+    let telling: Contribution | undefined;
+    let tried = 0;
+    for (const bearer of bearers) {
+      const one = await this.#ask(bearer, accounts, request, target);
+      if (one?.candidates.length) return one;
+      if (one !== undefined && !telling?.failed) telling = one;
+      if (bearer.kind === "bearer" && ++tried >= MAX_TRIED) break;
+    }
+    return telling ?? this.#none("no-service-account");
+  }
+
+  /** In whose names the plugin may be run, and who they lack; those that are gone are left out. */
+  async #bearers(
+    pods: readonly PodIdentity[],
+    accounts: PodAccounts,
+  ): Promise<readonly BearerAnswer[]> {
+    const answers = await Promise.all(
+      this.#distinct(pods).map((pod) => this.#bearer(pod, accounts)),
+    );
+    return answers.flatMap((answer) => answer ?? []);
+  }
+
+  async #bearer(pod: PodIdentity, accounts: PodAccounts): Promise<BearerAnswer | undefined> {
+    const account = await accounts.account(pod);
+    if (account.kind === "gone") return undefined;
+    if (account.kind === "failed") return account;
+    const annotations = this.#annotations(account);
+    if (typeof annotations === "string") {
+      const detail = `account ${accountOf(pod)} has no annotation ${annotations}`;
+      return { kind: "unfit", detail };
+    }
+    const isForPod = this.#attributes.cacheType === "Token";
+    const whose = isForPod ? pod.uid : "";
+    const parts = [pod.namespace, pod.serviceAccount, account.uid, whose, annotations];
+    const name = `${accountOf(pod)} (${account.uid}${isForPod ? `, pod ${pod.uid}` : ""})`;
+    return { kind: "bearer", pod, key: JSON.stringify(parts), name, annotations };
+  }
+
+  /** Undefined: while the plugin ran, the account or pod has gone, or become another. */
+  async #ask(
+    bearer: BearerAnswer,
+    accounts: PodAccounts,
+    request: CredentialRequest,
+    target: ImageTarget,
+  ): Promise<Contribution | undefined> {
+    if (bearer.kind === "failed") return this.#failed(bearer.detail, bearer.reason);
+    if (bearer.kind === "unfit") return this.#none("annotation-missing", bearer.detail);
+    const { pod, key, name: account } = bearer;
+    const identity = () => this.#identity(bearer, accounts);
+    const plugin = this.#keptPlugin(key, { ...this.#environment, identity });
+    const given = contribution(plugin, await plugin.ask(request, target), target);
+    const after = await this.#bearer(pod, accounts);
+    if (after?.kind !== "bearer" || after.key !== key) return undefined;
+    const candidates = given.candidates.map((candidate) => ({
+      ...candidate,
+      account,
+      origin: `${candidate.origin}, in the name of ${accountOf(pod)}`,
+    }));
+    return { ...given, candidates };
+  }
+
+  /** One pod for each account; with tokens that are not shared, every pod. */
+  #distinct(pods: readonly PodIdentity[]): readonly PodIdentity[] {
+    const byKey = new Map<string, PodIdentity>();
+    for (const pod of [...pods].sort(comparePods)) {
+      const key = this.#attributes.cacheType === "Token" ? pod.uid : accountOf(pod);
+      if (!byKey.has(key)) byKey.set(key, pod);
+    }
+    return [...byKey.values()];
+  }
+
+  /** The annotations that the plugin is told, or the key of the first that is missing. */
+  #annotations({ annotations }: Account): Readonly<Record<string, string>> | string {
+    const { requiredAnnotations, optionalAnnotations } = this.#attributes;
+    const has = (key: string) => Object.hasOwn(annotations, key);
+    const missing = requiredAnnotations.find((key) => !has(key));
+    if (missing !== undefined) return missing;
+    const told = [...requiredAnnotations, ...optionalAnnotations].filter(has).sort();
+    return Object.fromEntries(told.map((key) => [key, annotations[key] ?? ""]));
+  }
+
+  async #identity(
+    { pod, annotations }: Bearer,
+    accounts: PodAccounts,
+  ): Promise<PluginIdentity> {
+    const { audience, cacheType } = this.#attributes;
+    const answer = await accounts.token(pod, audience);
+    const reason = "token-unavailable";
+    switch (answer.kind) {
+      case "token": {
+        const { token, expiresAtMs } = answer;
+        const isBound = cacheType === "Token" && expiresAtMs !== undefined;
+        return {
+          kind: "identity",
+          token,
+          annotations,
+          ...(isBound && { keptUntilMs: expiresAtMs }),
+        };
+      }
+      case "gone":
+        return { kind: "failed", reason, detail: `account ${accountOf(pod)} or its pod is gone` };
+      case "failed":
+        return { kind: "failed", reason: answer.reason, detail: answer.detail };
+      default:
+        return answer satisfies never;
+    }
+  }
+
+  #keptPlugin(key: string, environment: PluginEnvironment): Plugin {
+    const known = this.#plugins.get(key);
+    const plugin = known ?? new Plugin(this.definition, environment);
+    this.#plugins.delete(key);
+    this.#plugins.set(key, plugin);
+    const [oldest] = this.#plugins.keys();
+    if (this.#plugins.size > MAX_KEPT && oldest !== undefined) this.#plugins.delete(oldest);
+    return plugin;
+  }
+
+  #failed(detail: string, reason: ReasonCode = "token-unavailable"): Contribution {
+    const subject = this.definition.name;
+    const words = `plugin ${subject}: ${detail}`;
+    return {
+      note: { subject, reason, detail: words },
+      candidates: [],
+      failed: { detail: words },
+      inNames: true,
+    };
+  }
+
+  #none(reason: ReasonCode, detail?: string): Contribution {
+    const subject = this.definition.name;
+    return {
+      note: { subject, reason, ...(detail !== undefined && { detail }) },
+      candidates: [],
+    };
+  }
+}
+
+function accountOf({ namespace, serviceAccount }: PodIdentity): string {
+  return `${namespace}/${serviceAccount}`;
+}
+
+function comparePods(a: PodIdentity, b: PodIdentity): number {
+  return order(accountOf(a), accountOf(b)) || order(a.uid, b.uid);
+}
+
+function order(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

@@ -1,0 +1,291 @@
+import type { CallOptions, Clock, Random } from "../../model/mod.ts";
+import { Backoff } from "../backoff.ts";
+import { type Fields, isFields } from "../go_json.ts";
+import { isOlder, keyOf, versionOf } from "./kube_object.ts";
+import type { KubeCallSpec, KubeClient, KubeFailure } from "./kube_client.ts";
+import { KubePages, MAX_OBJECTS } from "./kube_pages.ts";
+
+/** What following objects takes. */
+export interface ListWatchOptions<T> {
+  readonly client: KubeClient;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly resource: KubeCallSpec["resource"];
+  /** Undefined: all namespaces. */
+  readonly namespace?: string;
+  /** One object alone: it is got, never listed. */
+  readonly name?: string;
+  readonly fieldSelector?: string;
+  /** The first list may come from the server's cache: for what it would else search all data. */
+  readonly cached?: true;
+  /** Between two looks where RBAC does not allow watching. */
+  readonly pollMs: number;
+  /** Never watched, looked at from time to time. */
+  readonly polled?: true;
+  /** Takes from an object what is kept of it. */
+  readonly read: (object: Fields) => T;
+  /** Whether two readings mean the same. */
+  readonly same: (a: T, b: T) => boolean;
+  /** Something is different now, or known for the first time. */
+  readonly changed: () => void;
+}
+
+/** A watch ends by itself after this long, or up to twice as long. */
+const WATCH_SECONDS = 300;
+/** Watches that end sooner, with nothing to tell, are a sign of trouble. */
+const SHORT_MS = 1_000;
+/** Spreads those who lost their watches together. */
+const RECONNECT_SPREAD_MS = 250;
+const MAX_REST_MS = 30_000;
+const MAX_FORBIDDEN_REST_MS = 60_000;
+const MAX_RETRY_AFTER_MS = 5 * 60_000;
+const GONE = 410;
+
+/**
+ * Follows objects of the API server: lists them, page by page, then watches from where the list
+ * ended, and goes on from the last event after every interruption. What was seen last stays while
+ * the server is away. (The ways of client-go's `tools/cache/reflector.go`.)
+ */
+export class ListWatch<T> {
+  readonly #options: ListWatchOptions<T>;
+  readonly #backoff: Backoff;
+  #items = new Map<string, T>();
+  /** Versions of single objects, which events may lag behind. */
+  #seen: string | undefined;
+  #version: string | undefined;
+  readonly #pages: KubePages;
+  #cycle = new AbortController();
+  #attempt = Promise.withResolvers<void>();
+  #synced = false;
+  #failure: KubeFailure | undefined;
+  #unwatchable: KubeFailure | undefined;
+
+  constructor(options: ListWatchOptions<T>) {
+    this.#options = options;
+    this.#backoff = new Backoff(options);
+    this.#pages = new KubePages(options.client);
+  }
+
+  /** What is known, by `namespace/name`. */
+  get items(): ReadonlyMap<string, T> {
+    return this.#items;
+  }
+
+  /** Whether a list has succeeded: what is not among the items is not there. */
+  get synced(): boolean {
+    return this.#synced;
+  }
+
+  /** Why what is known may be old; undefined while all is well. */
+  get failure(): KubeFailure | undefined {
+    return this.#failure;
+  }
+
+  /** Why it is looked at from time to time instead of being watched. */
+  get unwatchable(): KubeFailure | undefined {
+    return this.#unwatchable;
+  }
+
+  /** Resolves when the list under way, or the first, has succeeded or failed. */
+  attempted(): Promise<void> {
+    return this.#attempt.promise;
+  }
+
+  /** Lists anew at once, whatever is going on. */
+  refresh(): Promise<void> {
+    this.#version = undefined;
+    this.#attempt = Promise.withResolvers();
+    this.#cycle.abort();
+    return this.#attempt.promise;
+  }
+
+  /** Follows until aborted. */
+  async run({ signal }: { readonly signal: AbortSignal }): Promise<void> {
+    while (!signal.aborted) {
+      const cycle = new AbortController();
+      const abort = () => cycle.abort();
+      this.#cycle = cycle;
+      signal.addEventListener("abort", abort);
+      try {
+        await this.#follow(cycle.signal);
+      } catch {
+        // Aborted: by us, to begin anew, or for good.
+      } finally {
+        signal.removeEventListener("abort", abort);
+      }
+    }
+    this.#attempt.resolve();
+  }
+
+  async #follow(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    while (true) {
+      const startedMs = clock.monotonicMs();
+      if (this.#version === undefined) {
+        const failure = await this.#list(signal);
+        this.#attempt.resolve();
+        if (failure !== undefined) {
+          await this.#rest(failure, startedMs, signal);
+          continue;
+        }
+      }
+      if (this.#options.polled) await this.#pollLater(signal);
+      else await this.#watch(signal);
+    }
+  }
+
+  async #rest(failure: KubeFailure, startedMs: number, signal: AbortSignal): Promise<void> {
+    this.#failure = failure;
+    const maxMs = failure.status === 403 ? MAX_FORBIDDEN_REST_MS : MAX_REST_MS;
+    this.#backoff.failed(startedMs, maxMs);
+    const wishedMs = Math.min(failure.retryAfterMs ?? 0, MAX_RETRY_AFTER_MS);
+    const restMs = Math.max(this.#backoff.remainingMs(false), wishedMs);
+    await this.#options.clock.sleep(restMs, { signal });
+  }
+
+  #succeeded(): void {
+    this.#failure = undefined;
+    this.#backoff.succeeded();
+  }
+
+  async #list(signal: AbortSignal): Promise<KubeFailure | undefined> {
+    const found = new Map<string, T>();
+    const result = this.#options.name === undefined
+      ? await this.#pages.read(this.#spec("list", {}), {
+        signal,
+        cached: this.#options.cached === true && !this.#synced,
+        take: (object) => this.#take(found, object),
+      })
+      : await this.#getOne(found, { signal });
+    if (typeof result !== "string") return result;
+    this.#version = result;
+    const isNews = this.#replace(found) || !this.#synced;
+    this.#synced = true;
+    this.#succeeded();
+    if (isNews) this.#options.changed();
+    return undefined;
+  }
+
+  /** The version to watch from, or why there is none. */
+  async #getOne(found: Map<string, T>, options: CallOptions): Promise<string | KubeFailure> {
+    const answer = await this.#options.client.call(this.#spec("get", {}), options);
+    if (answer.kind === "ok") this.#take(found, answer.value);
+    else if (answer.failure.status !== 404) return answer.failure;
+    this.#seen = answer.kind === "ok" ? versionOf(answer.value) : undefined;
+    // An object's own version may be older than all that the server remembers; from "0" a watch
+    // begins with the object as it is.
+    return "0";
+  }
+
+  async #watch(signal: AbortSignal): Promise<void> {
+    const { client, clock, random } = this.#options;
+    const startedMs = clock.monotonicMs();
+    const seconds = Math.round(WATCH_SECONDS * (1 + random.next()));
+    const spec = this.#spec("watch", {
+      watch: "true",
+      allowWatchBookmarks: "true",
+      resourceVersion: this.#version ?? "0",
+      timeoutSeconds: String(seconds),
+    });
+    let heard = 0;
+    let refusal: KubeFailure | undefined;
+    const hears = {
+      begun: () => {
+        this.#failure = undefined;
+        this.#unwatchable = undefined;
+      },
+      event: (event: Fields) => {
+        heard++;
+        refusal ??= this.#hear(event);
+      },
+    };
+    const end = await client.watch(spec, hears, { signal });
+    const failure = refusal ?? (end.kind === "failed" ? end.failure : undefined);
+    const isShort = heard === 0 && clock.monotonicMs() - startedMs < SHORT_MS;
+    if (failure?.status === 403) {
+      this.#unwatchable = failure;
+      await this.#pollLater(signal);
+    } else if (failure !== undefined) {
+      if (failure.status === GONE || failure.tooLarge) this.#version = undefined;
+      // The first of several events tells that there was more than a refusal.
+      if (heard > 1) await this.#spread(signal);
+      else await this.#rest(failure, startedMs, signal);
+    } else if (isShort) {
+      const detail = "watches end as soon as they begin";
+      await this.#rest({ reason: "source-unreachable", detail }, startedMs, signal);
+    } else {
+      await this.#spread(signal);
+    }
+  }
+
+  async #pollLater(signal: AbortSignal): Promise<void> {
+    const { clock, random, pollMs } = this.#options;
+    this.#version = undefined;
+    await clock.sleep(pollMs * (0.75 + random.next() / 2), { signal });
+  }
+
+  async #spread(signal: AbortSignal): Promise<void> {
+    const { clock, random } = this.#options;
+    await clock.sleep(random.next() * RECONNECT_SPREAD_MS, { signal });
+  }
+
+  /** Takes an event; returns why the watch is over, where the event says so. */
+  #hear({ type, object }: Fields): KubeFailure | undefined {
+    if (!isFields(object)) return undefined;
+    if (type === "ERROR") {
+      const code = typeof object["code"] === "number" ? object["code"] : 500;
+      const detail = `the watch was ended with status ${code}`;
+      return { reason: "source-unreachable", detail, status: code };
+    }
+    this.#succeeded();
+    const version = versionOf(object);
+    if (type === "ADDED" || type === "MODIFIED") {
+      if (this.#options.name !== undefined && isOlder(version, this.#seen)) return undefined;
+      this.#seen = version;
+      if (this.#upsert(object)) this.#options.changed();
+    } else if (type === "DELETED") {
+      if (this.#items.delete(keyOf(object))) this.#options.changed();
+    }
+    if (version !== undefined) this.#version = version;
+    return undefined;
+  }
+
+  #upsert(object: Fields): boolean {
+    const key = keyOf(object);
+    const before = this.#items.get(key);
+    if (before === undefined && this.#items.size >= MAX_OBJECTS) return false;
+    const after = this.#options.read(object);
+    if (before !== undefined && this.#options.same(before, after)) return false;
+    this.#items.set(key, after);
+    return true;
+  }
+
+  #take(found: Map<string, T>, object: Fields): void {
+    const key = keyOf(object);
+    const before = this.#items.get(key);
+    const after = this.#options.read(object);
+    found.set(key, before !== undefined && this.#options.same(before, after) ? before : after);
+  }
+
+  /** Whether anything is different. */
+  #replace(found: Map<string, T>): boolean {
+    const before = this.#items;
+    this.#items = found;
+    return before.size !== found.size ||
+      [...found].some(([key, item]) => before.get(key) !== item);
+  }
+
+  #spec(verb: "get" | "list" | "watch", query: Readonly<Record<string, string>>): KubeCallSpec {
+    const { resource, namespace, name, fieldSelector } = this.#options;
+    const selector = name === undefined ? fieldSelector : `metadata.name=${name}`;
+    return {
+      verb,
+      resource,
+      ...(namespace !== undefined && { namespace }),
+      ...(verb === "get" && name !== undefined && { name }),
+      query: verb === "get" || selector === undefined
+        ? query
+        : { fieldSelector: selector, ...query },
+    };
+  }
+}

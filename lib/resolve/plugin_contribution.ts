@@ -1,0 +1,53 @@
+import type { Candidate, ImageTarget, ProviderNote, ReasonCode, Standing } from "../model/mod.ts";
+import type { Plugin, PluginAnswer } from "./plugin.ts";
+import { matchEntry } from "./plugin_cache.ts";
+import type { PluginDefinition } from "./provider_config.ts";
+
+/** What one plugin contributes to an outcome. */
+export interface Contribution {
+  readonly note: ProviderNote;
+  readonly candidates: readonly Candidate[];
+  readonly failed?: { readonly detail: string; readonly retryAtMs?: number };
+  /** It comes from a plugin that is run in the name of service accounts. */
+  readonly inNames?: true;
+  /** Whose credentials of that plugin still count, where that is known. */
+  readonly standing?: Standing;
+}
+
+/** Of a plugin that is not asked. */
+export function notMatched(
+  { definition }: { readonly definition: PluginDefinition },
+): Contribution {
+  return { note: { subject: definition.name, reason: "plugin-not-matched" }, candidates: [] };
+}
+
+/** What a plugin's answer comes to for one image. */
+export function contribution(
+  plugin: Plugin,
+  answer: PluginAnswer,
+  target: ImageTarget,
+): Contribution {
+  const subject = plugin.definition.name;
+  if (answer.kind === "failed") {
+    const { reason, detail, retryAtMs } = answer;
+    return {
+      note: { subject, reason, detail },
+      candidates: [],
+      failed: { detail, ...(retryAtMs !== undefined && { retryAtMs }) },
+    };
+  }
+  const { candidates, anonymous } = matchEntry(answer.entry, target);
+  const reason = reasonOf(answer, candidates, anonymous);
+  const detail = answer.warnings.join("; ");
+  return { note: { subject, reason, ...(detail !== "" && { detail }) }, candidates };
+}
+
+function reasonOf(
+  { entry, reason }: PluginAnswer & { readonly kind: "entry" },
+  candidates: readonly Candidate[],
+  anonymous: ReasonCode | undefined,
+): ReasonCode {
+  if (candidates.length > 0) return reason;
+  if (entry.auths === undefined) return "plugin-no-credential";
+  return anonymous ?? "no-pattern-matched";
+}

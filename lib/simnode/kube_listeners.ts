@@ -1,0 +1,83 @@
+import { createServer, type Server } from "node:https";
+import type { AddressInfo } from "node:net";
+import type { TLSSocket } from "node:tls";
+
+/** A server that listens. */
+export interface Listening {
+  readonly port: number;
+  /** Ends it with every connection. */
+  close(): Promise<void>;
+}
+
+/** Certificates of the stand-in, PEM. */
+export interface SimKubeCertificates {
+  readonly cert: string;
+  readonly key: string;
+  /** With it clients are asked for certificates; their common name is who they are. */
+  readonly clientCa?: string;
+}
+
+const CLOSING_MS = 300;
+
+type Answer = (request: Request, commonName: string) => Promise<Response>;
+
+/** HTTP/2 and HTTP/1.1. */
+export function serveHttp2(
+  port: number,
+  { cert, key }: SimKubeCertificates,
+  answer: Answer,
+): Listening {
+  const stop = new AbortController();
+  const onListen = () => {};
+  const options = { hostname: "127.0.0.1", port, cert, key, signal: stop.signal, onListen };
+  const server = Deno.serve(options, (request) => answer(request, ""));
+  return {
+    port: server.addr.port,
+    async close() {
+      stop.abort();
+      // A client that vanished in the middle of a call may never be noticed.
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const timer = setTimeout(resolve, CLOSING_MS);
+      await Promise.race([server.finished, promise]);
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** By the other server of the runtime, which can ask clients for certificates. */
+export async function serveHttps(
+  port: number,
+  { cert, key, clientCa = "" }: SimKubeCertificates,
+  answer: Answer,
+): Promise<Listening> {
+  const tls = { cert, key, ca: clientCa, requestCert: true, rejectUnauthorized: false };
+  const server: Server = createServer(tls, async (incoming, outgoing) => {
+    const socket = incoming.socket as TLSSocket;
+    const commonName = socket.authorized ? socket.getPeerCertificate().subject.CN : "";
+    let text = "";
+    for await (const part of incoming) text += new TextDecoder().decode(part);
+    const { method = "GET", url = "/", headers } = incoming;
+    const pairs = Object.entries(headers).map(([name, value]) => [name, String(value)] as const);
+    const request = new Request(`https://127.0.0.1${url}`, {
+      method,
+      headers: pairs.map(([name, value]) => [name, value]),
+      ...(text !== "" && { body: text }),
+    });
+    const response = await answer(request, String(commonName ?? ""));
+    outgoing.writeHead(response.status, Object.fromEntries(response.headers));
+    try {
+      for await (const chunk of response.body ?? []) outgoing.write(chunk);
+      outgoing.end();
+    } catch {
+      outgoing.destroy();
+    }
+  });
+  await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
+  return {
+    port: (server.address() as AddressInfo).port,
+    close() {
+      server.closeAllConnections();
+      return new Promise<void>((resolve) => void server.close(() => resolve()));
+    },
+  };
+}

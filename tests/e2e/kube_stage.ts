@@ -1,0 +1,122 @@
+import { join } from "@std/path";
+import { parse } from "yaml";
+import { asset } from "../../lib/assets/mod.ts";
+import type { KubeCall } from "../../lib/simnode/kube_calls.ts";
+import type { KubeObject, KubeResource } from "../../lib/simnode/kube_objects.ts";
+import { SimKubeApi } from "../../lib/simnode/kube_api.ts";
+import { certificates } from "../fakes/certificates.ts";
+
+/** Whose token it is that {@linkcode writeKubeconfig} writes. */
+export const USER = "system:serviceaccount:nydus-auth-agent:nydus-auth-agent";
+export const NODE = "node-1";
+export const TOKEN = "agents-token";
+
+/** An API server with a pod on our node that names a secret. */
+export async function kubeApi(): Promise<SimKubeApi> {
+  const { cert, key } = await certificates();
+  const api = await SimKubeApi.start({ cert, key });
+  api.tokens.set(TOKEN, USER);
+  return api;
+}
+
+/** A kubeconfig in a folder, with the token in a file beside it. Returns its path. */
+export async function writeKubeconfig(
+  folder: string,
+  api: SimKubeApi,
+  { cluster, user }: { readonly cluster?: string; readonly user?: string } = {},
+): Promise<string> {
+  const { ca } = await certificates();
+  const path = join(folder, "kubeconfig");
+  await Deno.writeTextFile(join(folder, "token"), `${TOKEN}\n`);
+  await Deno.writeTextFile(
+    path,
+    `
+current-context: main
+contexts: [{name: main, context: {cluster: c, user: u}}]
+clusters: [{name: c, cluster: {server: "${api.url}", ${
+      cluster ?? `certificate-authority-data: ${btoa(ca)}`
+    }}}]
+users: [{name: u, user: {${user ?? "tokenFile: token"}}}]
+`,
+  );
+  return path;
+}
+
+/** A pull secret with one entry. */
+export function putSecret(
+  api: SimKubeApi,
+  name: string,
+  registry: string,
+  password: string,
+  namespace = "default",
+): void {
+  const auths = { [registry]: { username: "robot", password } };
+  put(api, "secrets", {
+    metadata: { name, namespace },
+    type: "kubernetes.io/dockerconfigjson",
+    data: { ".dockerconfigjson": btoa(JSON.stringify({ auths })) },
+  });
+}
+
+/** A running pod on our node. */
+export function putPod(
+  api: SimKubeApi,
+  name: string,
+  { secrets = [], account = "default", images = [], node = NODE, namespace = "default" }: {
+    readonly secrets?: readonly string[];
+    readonly account?: string;
+    readonly images?: readonly string[];
+    readonly node?: string;
+    readonly namespace?: string;
+  } = {},
+): KubeObject {
+  return put(api, "pods", {
+    metadata: { name, namespace },
+    spec: {
+      nodeName: node,
+      serviceAccountName: account,
+      imagePullSecrets: secrets.map((name) => ({ name })),
+      containers: images.map((image) => ({ name: "main", image })),
+    },
+    status: { phase: "Running" },
+  });
+}
+
+export function putAccount(
+  api: SimKubeApi,
+  name: string,
+  { secrets = [], annotations = {}, namespace = "default" }: {
+    readonly secrets?: readonly string[];
+    readonly annotations?: Readonly<Record<string, string>>;
+    readonly namespace?: string;
+  } = {},
+): KubeObject {
+  return put(api, "serviceaccounts", {
+    metadata: { name, namespace, annotations },
+    imagePullSecrets: secrets.map((name) => ({ name })),
+  });
+}
+
+function put(api: SimKubeApi, resource: KubeResource, object: KubeObject): KubeObject {
+  return api.objects.put(resource, object);
+}
+
+/** `verb resource` of everything that the manifest allows; with the rule that is commented out. */
+export function manifestRules({ tokens = false } = {}): Set<string> {
+  const text = asset("daemonset.yaml");
+  const start = text.indexOf("kind: ClusterRole\n");
+  const end = text.indexOf("---", start);
+  const role = text.slice(start, end);
+  const uncommented = tokens ? role.replaceAll(/^( *)# (- | {2})/gm, "$1$2") : role;
+  const { rules } = parse(uncommented);
+  return new Set(
+    (rules as { resources: string[]; verbs: string[] }[]).flatMap(({ resources, verbs }) =>
+      resources.flatMap((resource) => verbs.map((verb) => `${verb} ${resource}`))
+    ),
+  );
+}
+
+/** A call in the same words. */
+export function ruleOf({ verb, resource, subresource }: KubeCall): string {
+  return `${verb} ${subresource === "" ? resource : `${resource}/${subresource}`}`;
+}

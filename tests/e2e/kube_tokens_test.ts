@@ -1,0 +1,182 @@
+/**
+ * Tokens of service accounts for plugins (KEP-4412): the agent as a process, the simulated node, and
+ * an API server stand-in over TLS.
+ */
+import { deepStrictEqual, doesNotMatch, match, ok, strictEqual } from "node:assert/strict";
+import { join } from "@std/path";
+import type { SimKubeApi } from "../../lib/simnode/kube_api.ts";
+import type { SimNode } from "../../lib/simnode/mod.ts";
+import { HAS_OPENSSL } from "../fakes/certificates.ts";
+import {
+  kubeApi,
+  manifestRules,
+  NODE,
+  putAccount,
+  putPod,
+  ruleOf,
+  writeKubeconfig,
+} from "./kube_stage.ts";
+import { AgentProcess, pause, simNode } from "./stage.ts";
+
+const LONG = 'check_interval = "1h"\nrefresh_interval = "1h"';
+const IMAGE = "registry.example.com/team/app:1";
+const OTHER = "registry.example.com/other/app:1";
+
+/** Answers with the token that it is given as a password, and the annotation as a user name. */
+const PLUGIN = `#!/bin/sh
+request=$(cat)
+token=$(printf %s "$request" | sed -n 's/.*"serviceAccountToken":"\\([^"]*\\)".*/\\1/p')
+role=$(printf %s "$request" | sed -n 's/.*"example.com\\/role":"\\([^"]*\\)".*/\\1/p')
+[ -n "$token" ] || exit 1
+echo '{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1",' \\
+  '"cacheKeyType":"Registry","cacheDuration":"1h",' \\
+  '"auth":{"registry.example.com":{"username":"'"$role"'","password":"'"$token"'"}}}'
+`;
+
+function tokenTest(name: string, fn: (api: SimKubeApi, node: SimNode) => Promise<void>): void {
+  Deno.test({
+    name: `tokens: ${name}`,
+    ignore: !HAS_OPENSSL, // no certificates without it
+    async fn() {
+      await using api = await kubeApi();
+      await using node = simNode();
+      await Deno.writeTextFile(join(node.dir, "bin", "federated"), PLUGIN, { mode: 0o755 });
+      await Deno.writeTextFile(node.providerConfigPath, PROVIDERS);
+      await fn(api, node);
+    },
+  });
+}
+
+const PROVIDERS = `
+apiVersion: kubelet.config.k8s.io/v1
+kind: CredentialProviderConfig
+providers:
+- name: federated
+  matchImages: [registry.example.com]
+  defaultCacheDuration: 1h
+  apiVersion: credentialprovider.kubelet.k8s.io/v1
+  tokenAttributes:
+    serviceAccountTokenAudience: registry
+    requireServiceAccount: true
+    requiredServiceAccountAnnotationKeys: [example.com/role]
+    cacheType: ServiceAccount
+`;
+
+async function start(node: SimNode, api: SimKubeApi): Promise<AgentProcess> {
+  const kubeconfig = await writeKubeconfig(node.dir, api);
+  const more = `[providers.kubesecret]\nkubeconfig = "${kubeconfig}"\nnode_name = "${NODE}"`;
+  return await AgentProcess.start(node, { renewal: LONG, more });
+}
+
+function mount(node: SimNode, id: string, image: string) {
+  return node.addDaemon({ id, mode: "dedicated", images: [image], pair: "robot:stale" });
+}
+
+/** What a mount holds: the user name, and what the token says. */
+async function held(node: SimNode, id: string) {
+  const pair = await node.daemons.get(id)?.held("/") ?? "";
+  const [role = "", token = ""] = pair.split(":");
+  const [, payload = ""] = token.split(".");
+  if (payload === "") return { role, sub: "", aud: [], pod: "" };
+  const { sub, aud, "kubernetes.io": kubernetes } = JSON.parse(atob(payload));
+  return { role, sub, aud, pod: kubernetes.pod.name };
+}
+
+function annotated(api: SimKubeApi, name: string, role: string) {
+  return putAccount(api, name, { annotations: { "example.com/role": role, secret: "hunter2" } });
+}
+
+tokenTest("each mount gets what the account of its pod gets", async (api, node) => {
+  await mount(node, "d1", IMAGE);
+  await mount(node, "d2", OTHER);
+  annotated(api, "web", "reader");
+  annotated(api, "job", "runner");
+  putAccount(api, "plain");
+  putPod(api, "a-plain", { account: "plain", images: [IMAGE] });
+  putPod(api, "web-1", { account: "web", images: [IMAGE] });
+  putPod(api, "job-1", { account: "job", images: [OTHER] });
+  await using agent = await start(node, api);
+  deepStrictEqual(await held(node, "d1"), {
+    role: "reader",
+    sub: "system:serviceaccount:default:web",
+    aud: ["registry"],
+    pod: "web-1",
+  });
+  strictEqual((await held(node, "d2")).sub, "system:serviceaccount:default:job");
+  const created = api.calls.filter(({ verb }) => verb === "create");
+  deepStrictEqual(
+    created.map(({ resource, subresource, name }) => `${resource}/${subresource} ${name}`).sort(),
+    ["serviceaccounts/token job", "serviceaccounts/token web"],
+  );
+  doesNotMatch(agent.log, /hunter2|eyJ/);
+});
+
+tokenTest(
+  "a pod that comes, and an account that changes, are noticed at once",
+  async (api, node) => {
+    await mount(node, "d1", IMAGE);
+    annotated(api, "web", "reader");
+    await using agent = await start(node, api);
+    strictEqual((await held(node, "d1")).sub, "");
+    match(agent.log, /no-service-account/);
+    putPod(api, "web-1", { account: "web", images: [IMAGE] });
+    await agent.until("the credential", async () => (await held(node, "d1")).role === "reader");
+    annotated(api, "web", "writer");
+    await agent.until("the new role", async () => (await held(node, "d1")).role === "writer");
+  },
+);
+
+tokenTest("what an account got counts no more when it is deleted", async (api, node) => {
+  await mount(node, "d1", IMAGE);
+  annotated(api, "web", "reader");
+  putPod(api, "web-1", { account: "web", images: [IMAGE] });
+  await using agent = await start(node, api);
+  await agent.until("the credential", async () => (await held(node, "d1")).role === "reader");
+  api.objects.remove("serviceaccounts", "default", "web");
+  await agent.until("the end of it", async () => {
+    const [image] = (await agent.status()).images;
+    return image?.fingerprint === undefined;
+  });
+  await mount(node, "d2", IMAGE);
+  await agent.until(
+    "the new mount to be seen",
+    async () =>
+      (await agent.status()).daemons.some(({ id, state }) => id === "d2" && state === "running"),
+  );
+  await pause(500);
+  strictEqual((await held(node, "d2")).role, "robot");
+  const executions = agent.log.match(/plugin-executed/g)?.length;
+  annotated(api, "web", "again"); // another account of that name
+  await agent.until("its own credential", async () => (await held(node, "d2")).role === "again");
+  ok((agent.log.match(/plugin-executed/g)?.length ?? 0) > (executions ?? 0));
+});
+
+tokenTest(
+  "the manifest's rules, with the one for tokens, are enough and needed",
+  async (api, node) => {
+    await mount(node, "d1", IMAGE);
+    annotated(api, "web", "reader");
+    putPod(api, "web-1", { account: "web", images: [IMAGE] });
+    const rules = manifestRules({ tokens: true });
+    const used = new Set<string>();
+    api.allows = (call) => {
+      used.add(ruleOf(call));
+      return rules.has(ruleOf(call));
+    };
+    await using agent = await start(node, api);
+    await agent.until("the credential", async () => (await held(node, "d1")).role === "reader");
+    const forTokens = [...rules].filter((rule) => !rule.endsWith(" secrets"));
+    await agent.until("every watch", () => used.size >= forTokens.length);
+    deepStrictEqual([...used].sort(), forTokens.sort());
+  },
+);
+
+tokenTest("without the right to make tokens it says which rule is missing", async (api, node) => {
+  await mount(node, "d1", IMAGE);
+  annotated(api, "web", "reader");
+  putPod(api, "web-1", { account: "web", images: [IMAGE] });
+  api.allows = ({ verb }) => verb !== "create";
+  await using agent = await start(node, api);
+  match(agent.log, /forbidden-by-rbac/);
+  match(agent.log, /we may not create serviceaccounts\/token \(web\) in namespace default/);
+});

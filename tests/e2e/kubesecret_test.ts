@@ -1,0 +1,425 @@
+/**
+ * Pull secrets of Kubernetes: the agent as a process, the simulated node, and an API server stand-in
+ * over TLS.
+ */
+import { deepStrictEqual, doesNotMatch, match, ok, strictEqual } from "node:assert/strict";
+import { join } from "@std/path";
+import { SimKubeApi } from "../../lib/simnode/kube_api.ts";
+import type { SimNode } from "../../lib/simnode/mod.ts";
+import {
+  certificates,
+  expiredCertificates,
+  HAS_OPENSSL,
+  renewedClient,
+} from "../fakes/certificates.ts";
+import {
+  kubeApi,
+  manifestRules,
+  NODE,
+  putAccount,
+  putPod,
+  putSecret,
+  ruleOf,
+  TOKEN,
+  USER,
+  writeKubeconfig,
+} from "./kube_stage.ts";
+import { AgentProcess, command, type Ended, pause, simNode } from "./stage.ts";
+
+const LONG = 'check_interval = "1h"\nrefresh_interval = "1h"';
+const IMAGE = "registry.example.com/team/app:1";
+const REGISTRY = "registry.example.com/team";
+
+/** A test that needs certificates: it is ignored where there is no openssl to make them. */
+function kubeTest(name: string, fn: () => Promise<void>): void {
+  Deno.test({ name: `kubesecret: ${name}`, ignore: !HAS_OPENSSL, fn });
+}
+
+function kubesecret(kubeconfig: string, more = `node_name = "${NODE}"`): string {
+  return `[providers.kubesecret]\nenabled = true\nkubeconfig = "${kubeconfig}"\n${more}`;
+}
+
+/** A node with one mount, which holds a credential that nobody else knows. */
+async function nodeWithMount(): Promise<SimNode> {
+  const node = simNode();
+  await node.addDaemon({ id: "d1", mode: "dedicated", images: [IMAGE], pair: "robot:stale" });
+  return node;
+}
+
+async function agentWith(node: SimNode, api: SimKubeApi, more?: string, waitReady = true) {
+  const config = kubesecret(await writeKubeconfig(node.dir, api), more);
+  return await AgentProcess.start(node, { renewal: LONG, more: config }, { waitReady });
+}
+
+async function holds(agent: AgentProcess, node: SimNode, password: string): Promise<void> {
+  await agent.until(
+    `the password ${password} in the mount`,
+    async () => await node.daemons.get("d1")?.held("/") === `robot:${password}`,
+  );
+}
+
+/** `explain` of our image with a kubeconfig, and what it says of kubesecret. */
+async function explain(
+  kubeconfig: string,
+  more = `node_name = "${NODE}"`,
+  env: Readonly<Record<string, string>> = {},
+): Promise<Ended> {
+  const folder = await Deno.makeTempDir();
+  try {
+    const config = join(folder, "agent.toml");
+    await Deno.writeTextFile(config, kubesecret(kubeconfig, more));
+    const args = ["explain", IMAGE, "--config", config, "--snapshotter-config", "off"];
+    return await command(args, env);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** In a temporary folder, with the secret that a pod on our node names. */
+async function withFolder(
+  work: (api: SimKubeApi, folder: string) => Promise<void>,
+): Promise<void> {
+  await using api = await kubeApi();
+  const folder = await Deno.makeTempDir();
+  try {
+    putSecret(api, "pull", REGISTRY, "first");
+    putPod(api, "app", { secrets: ["pull"] });
+    await work(api, folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+for (const mode of ["referenced", "list"]) {
+  kubeTest(`a changed secret reaches the mounts without waiting, mode ${mode}`, async () => {
+    await using api = await kubeApi();
+    await using node = await nodeWithMount();
+    putSecret(api, "pull", REGISTRY, "first");
+    putPod(api, "app", { secrets: ["pull"] });
+    const more = mode === "list" ? 'mode = "list"' : undefined;
+    await using agent = await agentWith(node, api, more);
+    await holds(agent, node, "first");
+    putSecret(api, "pull", REGISTRY, "second");
+    await holds(agent, node, "second");
+    api.cutWatches();
+    putSecret(api, "pull", REGISTRY, "third"); // while nobody watches
+    await holds(agent, node, "third");
+    await agent.until("the watches to be back", () => api.watchCount > 0);
+    api.cutWatches({ halfSent: true });
+    putSecret(api, "pull", REGISTRY, "fourth");
+    await holds(agent, node, "fourth");
+    api.cutWatches();
+    putSecret(api, "pull", REGISTRY, "fifth");
+    api.objects.compact(); // the version to go on from is gone: 410
+    await holds(agent, node, "fifth");
+    doesNotMatch(agent.log, /robot:|first|second|third|fourth|fifth/);
+  });
+}
+
+kubeTest("in mode referenced no secret is listed, and none got that no pod names", async () => {
+  await using api = await kubeApi();
+  await using node = await nodeWithMount();
+  for (const name of ["by-pod", "by-account", "of-nobody"]) {
+    putSecret(api, name, `registry.example.com/${name}`, name);
+  }
+  putAccount(api, "builder", { secrets: ["by-account"] });
+  putPod(api, "here", { secrets: ["by-pod"], account: "builder" });
+  putPod(api, "elsewhere", { secrets: ["of-nobody"], node: "node-2" });
+  await using agent = await agentWith(node, api);
+  const calls = api.calls.filter(({ resource }) => resource === "secrets");
+  deepStrictEqual([...new Set(calls.map(({ verb }) => verb))].sort(), ["get", "watch"]);
+  const got = calls.map(({ name, query }) => name ?? query.get("fieldSelector"));
+  deepStrictEqual([...new Set(got)].sort(), [
+    "by-account",
+    "by-pod",
+    "metadata.name=by-account",
+    "metadata.name=by-pod",
+  ]);
+  const pods = api.calls.filter(({ resource }) => resource === "pods");
+  ok(pods.every(({ query }) => query.get("fieldSelector") === `spec.nodeName=${NODE}`));
+  putSecret(api, "new", REGISTRY, "of-new");
+  putPod(api, "later", { secrets: ["new"] });
+  await holds(agent, node, "of-new");
+});
+
+kubeTest(
+  "an API server that is down at the start hurts nobody else, and is waited for",
+  async () => {
+    await using api = await kubeApi();
+    await using node = await nodeWithMount();
+    await node.addDaemon({
+      id: "d2",
+      mode: "dedicated",
+      images: [`${node.passwordRegistry.host}/base/os:1`],
+    });
+    putSecret(api, "pull", REGISTRY, "first");
+    putPod(api, "app", { secrets: ["pull"] });
+    await api.down();
+    await using agent = await agentWith(node, api);
+    node.rotatePassword("second");
+    await agent.until(
+      "docker's credential",
+      async () => await node.daemons.get("d2")?.held("/") === "robot:second",
+    );
+    const { images } = await agent.status();
+    const ours = images.find(({ image }) => image === IMAGE);
+    strictEqual(ours?.lastFailure?.reason, "source-unreachable");
+    match(ours?.lastFailure?.detail ?? "", /the connection was refused/);
+    const { out, code } = await explain(join(node.dir, "kubeconfig"));
+    strictEqual(code, 1);
+    match(
+      out,
+      /kubesecret +failed +source-unreachable +pods of node node-1: .*connection was refused/,
+    );
+    await api.up();
+    await holds(agent, node, "first");
+  },
+);
+
+kubeTest("while the API server is away the last good credential stays", async () => {
+  await using api = await kubeApi();
+  await using node = await nodeWithMount();
+  putSecret(api, "pull", REGISTRY, "first");
+  putPod(api, "app", { secrets: ["pull"] });
+  await using agent = await agentWith(node, api);
+  await holds(agent, node, "first");
+  await api.down();
+  agent.signal("SIGHUP"); // a reload builds the provider anew, which then knows nothing
+  await agent.until("the reload", () => /config-loaded[^]*config-loaded/.test(agent.log));
+  await pause(500);
+  await holds(agent, node, "first");
+  putSecret(api, "pull", REGISTRY, "second");
+  await api.up();
+  await holds(agent, node, "second");
+});
+
+kubeTest("429 with Retry-After, 500 and slow lists are waited for", async () => {
+  await using api = await kubeApi();
+  await using node = await nodeWithMount();
+  putSecret(api, "pull", REGISTRY, "first");
+  putPod(api, "app", { secrets: ["pull"] });
+  api.faults.status = { code: 429, retryAfter: 1, verbs: ["get", "list"] };
+  api.faults.listDelayMs = 300;
+  await using agent = await agentWith(node, api, undefined, false);
+  await agent.until("the first call", () => api.calls.length > 0);
+  api.faults.status = { code: 500 };
+  await pause(500);
+  delete api.faults.status;
+  await holds(agent, node, "first");
+  ok(api.calls.length < 30, `${api.calls.length} calls`);
+});
+
+kubeTest("a server that ends every watch is not stormed", async () => {
+  await using api = await kubeApi();
+  await using node = await nodeWithMount();
+  putSecret(api, "pull", REGISTRY, "first");
+  putPod(api, "app", { secrets: ["pull"] });
+  api.faults.cutWatches = true;
+  await using agent = await agentWith(node, api);
+  await holds(agent, node, "first");
+  await pause(1_500);
+  ok(api.calls.length < 30, `${api.calls.length} calls`);
+  delete api.faults.cutWatches;
+  putSecret(api, "pull", REGISTRY, "second");
+  await holds(agent, node, "second");
+});
+
+kubeTest("a token file that rotates is read again", async () => {
+  await using api = await kubeApi();
+  await using node = await nodeWithMount();
+  putSecret(api, "pull", REGISTRY, "first");
+  putPod(api, "app", { secrets: ["pull"] });
+  await using agent = await agentWith(node, api);
+  await holds(agent, node, "first");
+  await Deno.writeTextFile(join(node.dir, "token"), "the-next-token");
+  api.tokens.clear();
+  api.tokens.set("the-next-token", USER);
+  api.cutWatches();
+  putSecret(api, "pull", REGISTRY, "second");
+  await holds(agent, node, "second");
+});
+
+kubeTest("an expired server certificate is named, and a new one is believed", async () => {
+  await using api = await kubeApi();
+  await using node = await nodeWithMount();
+  putSecret(api, "pull", REGISTRY, "first");
+  putPod(api, "app", { secrets: ["pull"] });
+  const expired = await expiredCertificates();
+  await api.down();
+  await api.up(expired);
+  const path = await writeKubeconfig(node.dir, api, { cluster: "certificate-authority: ca.crt" });
+  await Deno.writeTextFile(join(node.dir, "ca.crt"), expired.ca);
+  const { out } = await explain(path);
+  match(out, /source-unreachable .*the server's certificate has expired/);
+  await using agent = await AgentProcess.start(node, { renewal: LONG, more: kubesecret(path) });
+  await api.down();
+  await api.up(await certificates());
+  await Deno.writeTextFile(join(node.dir, "ca.crt"), (await certificates()).ca);
+  await holds(agent, node, "first");
+});
+
+Deno.test({
+  name: "kubesecret: a client certificate that is rotated is used from then on",
+  // The server of the older runtime does not ask clients for certificates.
+  ignore: !HAS_OPENSSL || Deno.version.deno.startsWith("2.6."),
+  async fn() {
+    const { ca, cert, key, clientCert, clientKey } = await certificates();
+    await using api = await SimKubeApi.start({ cert, key, clientCa: ca });
+    await using node = await nodeWithMount();
+    putSecret(api, "pull", REGISTRY, "first");
+    putPod(api, "app", { secrets: ["pull"] });
+    const user = "client-certificate: tls.crt, client-key: tls.key";
+    const path = await writeKubeconfig(node.dir, api, { user });
+    await Deno.writeTextFile(join(node.dir, "tls.crt"), clientCert);
+    await Deno.writeTextFile(join(node.dir, "tls.key"), clientKey);
+    await using agent = await AgentProcess.start(node, { renewal: LONG, more: kubesecret(path) });
+    await holds(agent, node, "first");
+    strictEqual(api.calls[0]?.user, "system:node:one");
+    const next = await renewedClient();
+    await api.down();
+    await api.up({ cert, key, clientCa: next.ca }); // the old one is worth nothing now
+    putSecret(api, "pull", REGISTRY, "second");
+    await agent.until("a refusal", () => api.refusals > 0);
+    await Deno.writeTextFile(join(node.dir, "tls.key"), next.clientKey);
+    await Deno.writeTextFile(join(node.dir, "tls.crt"), next.clientCert);
+    await holds(agent, node, "second");
+  },
+});
+
+kubeTest("RBAC that forbids a call is told with the rule that is missing", async () => {
+  await withFolder(async (api, folder) => {
+    const path = await writeKubeconfig(folder, api);
+    api.allows = ({ resource }) => resource !== "pods";
+    match(
+      (await explain(path)).out,
+      /forbidden-by-rbac +pods of node node-1: we may not list pods in all namespaces/,
+    );
+    api.allows = ({ resource }) => resource !== "secrets";
+    match(
+      (await explain(path)).out,
+      /forbidden-by-rbac +secret default\/pull: we may not get secrets \(pull\) in namespace default/,
+    );
+    api.allows = ({ resource }) => resource !== "serviceaccounts";
+    const { out, code } = await explain(path);
+    strictEqual(code, 0);
+    match(
+      out,
+      /forbidden-by-rbac +serviceaccount default\/default: we may not get serviceaccounts/,
+    );
+    api.allows = ({ verb }) => verb !== "list";
+    match(
+      (await explain(path, 'mode = "list"\nnamespaces = ["default"]')).out,
+      /forbidden-by-rbac +secrets of default, .*: we may not list secrets in namespace default/,
+    );
+  });
+});
+
+kubeTest("who may not watch secrets still follows them, by getting them", async () => {
+  await withFolder(async (api, folder) => {
+    api.allows = ({ verb, resource }) => resource !== "secrets" || verb === "get";
+    const { out, code } = await explain(await writeKubeconfig(folder, api));
+    strictEqual(code, 0);
+    match(out, /kubesecret +found/);
+  });
+});
+
+kubeTest("a credential that is not accepted is told as such", async () => {
+  await withFolder(async (api, folder) => {
+    const path = await writeKubeconfig(folder, api, { user: "token: another" });
+    const { out, code } = await explain(path);
+    strictEqual(code, 1);
+    match(out, /kubesecret +failed +source-refused +.*does not accept our credential \(401\)/);
+    doesNotMatch(out, /another/);
+  });
+});
+
+kubeTest("each way to the API server works: files, exec, no verification, pod", async () => {
+  await withFolder(async (api, folder) => {
+    const { ca } = await certificates();
+    await Deno.writeTextFile(join(folder, "ca.crt"), ca);
+    const plugin = join(folder, "login");
+    await Deno.writeTextFile(plugin, execPlugin(), { mode: 0o755 });
+    const exec = `exec: {apiVersion: client.authentication.k8s.io/v1, command: ./login, ` +
+      `env: [{name: HAND_OUT, value: ${TOKEN}}], provideClusterInfo: true, interactiveMode: Never}`;
+    const ways: Parameters<typeof writeKubeconfig>[2][] = [
+      { cluster: "certificate-authority: ca.crt" },
+      { user: `token: ${TOKEN}` },
+      { user: exec },
+      { cluster: "insecure-skip-tls-verify: true" },
+      {
+        cluster: `certificate-authority: ca.crt, tls-server-name: kubernetes.default.svc`,
+      },
+    ];
+    for (const way of ways) {
+      const { out, code } = await explain(await writeKubeconfig(folder, api, way));
+      strictEqual(code, 0, `${JSON.stringify(way)}\n${out}`);
+      match(out, /winner +kubesecret: secret default\/pull, entry registry\.example\.com\/team/);
+    }
+    const wrongName = "certificate-authority: ca.crt, tls-server-name: other.example.com";
+    strictEqual(
+      (await explain(await writeKubeconfig(folder, api, { cluster: wrongName }))).code,
+      1,
+    );
+    const unknown = await explain(await writeKubeconfig(folder, api, { cluster: "a: b" }));
+    match(unknown.out, /signed by an authority that is not trusted/);
+  });
+});
+
+/** Gives out a token if it is told what the protocol promises. */
+function execPlugin(): string {
+  return `#!/bin/sh
+case "$KUBERNETES_EXEC_INFO" in
+  *'"kind":"ExecCredential"'*'"interactive":false'*'"server":"https://127.0.0.1'*) ;;
+  *) exit 1 ;;
+esac
+echo '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential",' \\
+  '"status":{"token":"'"$HAND_OUT"'","expirationTimestamp":"2999-01-01T00:00:00Z"}}'
+`;
+}
+
+kubeTest("5,000 secrets, some broken, are read in pages beside each other", async () => {
+  await withFolder(async (api, folder) => {
+    for (let i = 0; i < 5_000; i++) {
+      putSecret(api, `s${i}`, `r${i}.example.com`, `p${i}`, `n${i % 50}`);
+    }
+    for (const [name, data] of [["bad64", "!"], ["badjson", btoa("{")]] as const) {
+      const type = "kubernetes.io/dockerconfigjson";
+      const metadata = { name, namespace: "default" };
+      api.objects.put("secrets", { metadata, type, data: { ".dockerconfigjson": data } });
+    }
+    const { out, code } = await explain(await writeKubeconfig(folder, api), 'mode = "list"');
+    strictEqual(code, 0);
+    match(out, /winner +kubesecret: secret default\/pull/);
+    match(out, /invalid-entry +secret default\/bad64: its field \.dockerconfigjson is not base64/);
+    match(out, /invalid-entry +secret default\/badjson: its field \.dockerconfigjson is not JSON/);
+    const lists = api.calls.filter(({ verb }) => verb === "list");
+    ok(lists.length >= 11, `${lists.length} lists`);
+    ok(lists.every(({ query }) => query.get("limit") === "500"));
+  });
+});
+
+kubeTest("the manifest's rules are enough, and each of them is needed", async () => {
+  await using api = await kubeApi();
+  await using node = await nodeWithMount();
+  const rules = manifestRules();
+  const used = new Set<string>();
+  api.allows = (call) => {
+    used.add(ruleOf(call));
+    return rules.has(ruleOf(call));
+  };
+  putSecret(api, "pull", REGISTRY, "first");
+  putAccount(api, "builder", { secrets: ["pull"] });
+  putPod(api, "app", { account: "builder" });
+  await using agent = await agentWith(node, api);
+  await holds(agent, node, "first");
+  putSecret(api, "pull", REGISTRY, "second");
+  await holds(agent, node, "second");
+  await agent.until("every watch", () => used.size >= rules.size);
+  deepStrictEqual([...used].sort(), [...rules].sort());
+});
+
+kubeTest("without a kubeconfig or a pod's account it says what it looked for", async () => {
+  const { out, code } = await explain("/nonexistent/kubeconfig");
+  strictEqual(code, 1);
+  match(out, /kubesecret +none +no-config-file/);
+});

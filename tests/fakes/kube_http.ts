@@ -1,0 +1,79 @@
+import {
+  type CallOptions,
+  type KubeHttp,
+  type KubeHttpAnswer,
+  type KubeHttpFailure,
+  type KubeHttpRequest,
+  type KubeStreamEnd,
+  type KubeStreamHears,
+  Secret,
+} from "../../lib/model/mod.ts";
+
+/** An open watch, which the test feeds and ends. */
+export interface FakeStream {
+  readonly request: KubeHttpRequest;
+  send(event: unknown): void;
+  end(how?: KubeStreamEnd): void;
+}
+
+type Answer = KubeHttpAnswer | KubeHttpFailure;
+
+/** Answers as the test says, without a network. */
+export class FakeKubeHttp implements KubeHttp {
+  readonly requests: KubeHttpRequest[] = [];
+  readonly streams: FakeStream[] = [];
+  answer: (path: string, request: KubeHttpRequest) => Answer;
+  /** What a watch gets instead of beginning. */
+  refuse: ((path: string) => KubeStreamEnd | undefined) | undefined;
+
+  constructor(answer: (path: string, request: KubeHttpRequest) => Answer) {
+    this.answer = answer;
+  }
+
+  /** Paths and queries of everything that was asked. */
+  get paths(): string[] {
+    return this.requests.map(({ path }) => decodeURIComponent(path));
+  }
+
+  request(request: KubeHttpRequest): Promise<Answer> {
+    this.requests.push(request);
+    return Promise.resolve(this.answer(decodeURIComponent(request.path), request));
+  }
+
+  async stream(
+    request: KubeHttpRequest,
+    hears: KubeStreamHears,
+    { signal }: CallOptions = {},
+  ): Promise<KubeStreamEnd> {
+    this.requests.push(request);
+    const refused = this.refuse?.(decodeURIComponent(request.path));
+    if (refused !== undefined) return refused;
+    const { promise, resolve, reject } = Promise.withResolvers<KubeStreamEnd>();
+    hears.begun();
+    this.streams.push({
+      request,
+      send: (event) => hears.line(JSON.stringify(event)),
+      end: (how = { kind: "ended" }) => resolve(how),
+    });
+    const abort = () => reject(signal?.reason);
+    signal?.addEventListener("abort", abort, { once: true });
+    try {
+      return await promise;
+    } finally {
+      signal?.removeEventListener("abort", abort);
+    }
+  }
+
+  [Symbol.dispose](): void {}
+}
+
+/** A whole answer. */
+export function answered(value: unknown, status = 200, retryAfterMs?: number): KubeHttpAnswer {
+  const body = new Secret(JSON.stringify(value));
+  return {
+    kind: "answered",
+    status,
+    body,
+    ...(retryAfterMs !== undefined && { retryAfterMs }),
+  };
+}

@@ -1,0 +1,344 @@
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import fc from "fast-check";
+import { type ProviderOutcome, Secret, standingName } from "../../../lib/model/mod.ts";
+import { KubeletProvider, type PodAccounts } from "../../../lib/resolve/mod.ts";
+import { FakeClock } from "../../fakes/clock.ts";
+import { FakeObserver } from "../../fakes/observer.ts";
+import { FakeProcessRunner } from "../../fakes/process.ts";
+import { FakeRandom } from "../../fakes/random.ts";
+import { MemoryFiles } from "./memory_files.ts";
+import { ask, CONFIG_PATH, pairs, response } from "./plugins.ts";
+
+type Pods = Awaited<ReturnType<PodAccounts["podsOf"]>>;
+type Pod = (Pods & { kind: "pods" })["pods"][number];
+
+/** A cluster in memory: pods by image, accounts by name. */
+class Cluster implements PodAccounts {
+  readonly pods = new Map<string, { readonly image: string; readonly pod: Pod }>();
+  readonly accounts = new Map<string, { uid: string; annotations: Record<string, string> }>();
+  readonly tokens: string[] = [];
+  down = false;
+  /** Called while a token is being made. */
+  meanwhile = () => {};
+  lifeMs = 3_600_000;
+  readonly clock: FakeClock;
+  #next = 0;
+
+  constructor(clock: FakeClock) {
+    this.clock = clock;
+  }
+
+  addAccount(name: string, annotations: Record<string, string> = {}): void {
+    this.accounts.set(name, { uid: `u${this.#next++}`, annotations });
+  }
+
+  addPod(serviceAccount: string, image: string): string {
+    const uid = `p${this.#next++}`;
+    const pod = { namespace: "n", name: `pod-${uid}`, uid, serviceAccount };
+    this.pods.set(uid, { image: ask(image).image.text, pod });
+    return uid;
+  }
+
+  podsOf(image: { readonly text: string }) {
+    if (this.down) return Promise.resolve(DOWN);
+    const found = [...this.pods.values()].filter((one) => one.image === image.text);
+    return Promise.resolve({ kind: "pods", pods: found.map(({ pod }) => pod) } as const);
+  }
+
+  account({ uid, serviceAccount }: Pod) {
+    if (this.down) return Promise.resolve(DOWN);
+    const account = this.accounts.get(serviceAccount);
+    return Promise.resolve(
+      account === undefined || !this.pods.has(uid)
+        ? { kind: "gone" } as const
+        : { kind: "account", ...account } as const,
+    );
+  }
+
+  token(pod: Pod, audience: string) {
+    const account = this.accounts.get(pod.serviceAccount);
+    if (this.down) return Promise.resolve(DOWN);
+    if (account === undefined) return Promise.resolve({ kind: "gone" } as const);
+    const text = [audience, pod.serviceAccount, account.uid, pod.uid, this.tokens.length].join(" ");
+    this.tokens.push(text);
+    this.meanwhile();
+    const expiresAtMs = this.clock.wallMs() + this.lifeMs;
+    return Promise.resolve({ kind: "token", token: new Secret(text), expiresAtMs } as const);
+  }
+}
+
+const DOWN = { kind: "failed", reason: "source-unreachable", detail: "away" } as const;
+const IMAGE = "reg.io/app:1";
+
+interface Attributes {
+  readonly require?: boolean;
+  readonly required?: readonly string[];
+  readonly optional?: readonly string[];
+  readonly cacheType?: "ServiceAccount" | "Token";
+  readonly cacheKeyType?: string;
+  readonly duration?: string;
+}
+
+/** A provider with one plugin, whose answer's password is the token that it was given. */
+function stage(attributes: Attributes = {}) {
+  const { require = true, required = [], optional = [], cacheType = "ServiceAccount" } = attributes;
+  const { cacheKeyType: type = "Registry", duration = "1h" } = attributes;
+  const clock = new FakeClock();
+  const cluster = new Cluster(clock);
+  const files = new MemoryFiles();
+  files.write(
+    CONFIG_PATH,
+    JSON.stringify({
+      apiVersion: "kubelet.config.k8s.io/v1",
+      kind: "CredentialProviderConfig",
+      providers: [{
+        name: "p",
+        matchImages: ["reg.io", "other.io"],
+        defaultCacheDuration: "1h",
+        apiVersion: "credentialprovider.kubelet.k8s.io/v1",
+        tokenAttributes: {
+          serviceAccountTokenAudience: "aud",
+          requireServiceAccount: require,
+          requiredServiceAccountAnnotationKeys: required,
+          optionalServiceAccountAnnotationKeys: optional,
+          cacheType,
+        },
+      }],
+    }),
+  );
+  const runner = new FakeProcessRunner(({ stdin }) => {
+    const { serviceAccountToken = "none", serviceAccountAnnotations = {} } = JSON.parse(stdin);
+    const password = `${serviceAccountToken} ${JSON.stringify(serviceAccountAnnotations)}`;
+    return response({ "*.io": ["u", password] }, { type, duration });
+  });
+  const provider = new KubeletProvider({
+    refreshIntervalMs: 240_000,
+    configPath: CONFIG_PATH,
+    binDir: "/bin/plugins",
+    timeoutMs: 60_000,
+    maxParallel: 4,
+    files,
+    processRunner: runner,
+    clock,
+    random: new FakeRandom(),
+    observer: new FakeObserver(),
+    accounts: () => Promise.resolve(cluster),
+  });
+  const outcome = (image = IMAGE) => provider.provide(ask(image));
+  return { provider, cluster, clock, runner, outcome };
+}
+
+function reasonAndDetail(outcome: ProviderOutcome): string {
+  const [note] = outcome.notes;
+  return `${outcome.kind} ${outcome.reason} ${note?.detail ?? ""}`;
+}
+
+Deno.test("AccountPlugin gives a plugin the token and annotations of the pod's account", async () => {
+  const { cluster, runner, outcome } = stage({ required: ["role"], optional: ["team", "none"] });
+  cluster.addAccount("web", { role: "r", team: "t", secret: "hunter2" });
+  cluster.addPod("web", IMAGE);
+  const found = await outcome();
+  deepEqual(JSON.parse(runner.requests[0]?.stdin ?? ""), {
+    kind: "CredentialProviderRequest",
+    apiVersion: "credentialprovider.kubelet.k8s.io/v1",
+    image: "reg.io/app:1",
+    serviceAccountToken: "aud web u0 p1 0",
+    serviceAccountAnnotations: { role: "r", team: "t" },
+  });
+  ok(found.kind === "found");
+  match(found.candidates[0].origin, /plugin p, in the name of n\/web/);
+  equal(found.candidates[0].account, "n/web (u0)");
+});
+
+Deno.test("AccountPlugin shares an answer among an account's pods, and with no other account", async () => {
+  const { cluster, runner, outcome } = stage();
+  for (const name of ["a", "b"]) {
+    cluster.addAccount(name);
+    cluster.addPod(name, `reg.io/${name}:1`);
+    cluster.addPod(name, `reg.io/${name}:2`);
+  }
+  const found = await Promise.all(
+    ["a:1", "a:2", "b:1", "b:2"].map((name) => outcome(`reg.io/${name}`)),
+  );
+  equal(runner.requests.length, 2);
+  const accounts = found.map((one) => pairs(one)[0]?.split(" ")[1]);
+  deepEqual(accounts, ["a", "a", "b", "b"]);
+});
+
+Deno.test("AccountPlugin with cacheType Token shares nothing among pods, nor beyond a token's life", async () => {
+  const { cluster, clock, runner, outcome } = stage({ cacheType: "Token" });
+  cluster.lifeMs = 600_000;
+  cluster.addAccount("a");
+  const first = cluster.addPod("a", IMAGE);
+  const second = cluster.addPod("a", "reg.io/b:1");
+  match(pairs(await outcome())[0] ?? "", new RegExp(` ${first} `));
+  match(pairs(await outcome("reg.io/b:1"))[0] ?? "", new RegExp(` ${second} `));
+  await outcome();
+  equal(runner.requests.length, 2);
+  clock.stepWall(601_000);
+  await clock.advance(601_000);
+  await outcome();
+  equal(runner.requests.length, 3);
+});
+
+Deno.test("AccountPlugin takes the first account in order that has something", async () => {
+  const { cluster, outcome, runner } = stage({ required: ["role"] });
+  cluster.addAccount("c", { role: "c" });
+  cluster.addAccount("b", { role: "b" });
+  cluster.addAccount("a");
+  for (const name of ["c", "b", "a"]) cluster.addPod(name, IMAGE);
+  match(pairs(await outcome())[0] ?? "", /aud b /);
+  equal(runner.requests.length, 1);
+});
+
+Deno.test("AccountPlugin says why there is no credential", async () => {
+  const none = stage();
+  equal(reasonAndDetail(await none.outcome()), "none no-service-account ");
+  const lacking = stage({ required: ["role"] });
+  lacking.cluster.addAccount("a");
+  lacking.cluster.addPod("a", IMAGE);
+  equal(
+    reasonAndDetail(await lacking.outcome()),
+    "none annotation-missing account n/a has no annotation role",
+  );
+  const down = stage();
+  down.cluster.down = true;
+  match(reasonAndDetail(await down.outcome()), /^failed source-unreachable plugin p: away/);
+  equal(down.runner.requests.length, 0);
+});
+
+Deno.test("AccountPlugin runs a plugin that can do without where there is no account", async () => {
+  const { outcome, cluster, runner } = stage({ require: false });
+  match(pairs(await outcome())[0] ?? "", /^u:none \{\}/);
+  cluster.addAccount("a");
+  cluster.addPod("a", IMAGE);
+  match(pairs(await outcome())[0] ?? "", /aud a /);
+  equal(runner.requests.length, 2);
+});
+
+Deno.test("AccountPlugin gives out nothing of an account that went while the plugin ran", async () => {
+  const { cluster, outcome } = stage();
+  cluster.addAccount("a");
+  cluster.addPod("a", IMAGE);
+  cluster.meanwhile = () => cluster.accounts.delete("a");
+  const after = await outcome();
+  equal(reasonAndDetail(after), "none no-service-account ");
+});
+
+Deno.test("AccountPlugin names who still stands, unless that is unknown", async () => {
+  const { cluster, outcome, runner } = stage();
+  runner.answer = () => response(null);
+  cluster.addAccount("a");
+  cluster.addPod("a", IMAGE);
+  const one = await outcome();
+  deepEqual(one.kind !== "found" && one.standing, ["p n/a (u0)"]);
+  cluster.accounts.delete("a");
+  const none = await outcome();
+  deepEqual(none.kind !== "found" && none.standing, []);
+  cluster.down = true;
+  const unknown = await outcome();
+  equal(unknown.kind !== "found" && unknown.standing, undefined);
+});
+
+type Step =
+  | { readonly kind: "account" | "delete" | "annotate"; readonly account: string }
+  | { readonly kind: "race"; readonly account: string; readonly deletes: boolean }
+  | { readonly kind: "pod"; readonly account: string; readonly image: string }
+  | { readonly kind: "end"; readonly nth: number }
+  | { readonly kind: "ask"; readonly image: string }
+  | { readonly kind: "wait"; readonly ms: number }
+  | { readonly kind: "outage"; readonly down: boolean };
+
+const account = fc.constantFrom("a", "b");
+const image = fc.constantFrom("reg.io/x:1", "reg.io/y:1");
+const step: fc.Arbitrary<Step> = fc.oneof(
+  { arbitrary: fc.record({ kind: fc.constantFrom("account", "annotate"), account }), weight: 2 },
+  fc.record({ kind: fc.constant("delete"), account }),
+  fc.record({ kind: fc.constant("race"), account, deletes: fc.boolean() }),
+  { arbitrary: fc.record({ kind: fc.constant("pod"), account, image }), weight: 2 },
+  fc.record({ kind: fc.constant("end"), nth: fc.nat(4) }),
+  { arbitrary: fc.record({ kind: fc.constant("ask"), image }), weight: 8 },
+  fc.record({ kind: fc.constant("wait"), ms: fc.constantFrom(1_000, 11_000, 4_000_000) }),
+  fc.record({ kind: fc.constant("outage"), down: fc.constantFrom(false, false, true) }),
+) as fc.Arbitrary<Step>;
+
+Deno.test("AccountPlugin: whatever happens, nobody is given what another account got", async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(step, { minLength: 20, maxLength: 60 }),
+      fc.constantFrom("ServiceAccount", "Token"),
+      fc.constantFrom("Image", "Registry", "Global"),
+      async (steps, cacheType, cacheKeyType) => {
+        const { cluster, clock, outcome } = stage({
+          cacheType,
+          cacheKeyType,
+          optional: ["version"],
+        });
+        for (const name of ["a", "b"]) cluster.addAccount(name, { version: "0" });
+        let changes = 0;
+        const annotate = (name: string) => {
+          const known = cluster.accounts.get(name);
+          if (known) known.annotations = { version: `${++changes}` };
+        };
+        for (const one of steps) {
+          switch (one.kind) {
+            case "account":
+              cluster.addAccount(one.account, { version: "0" });
+              break;
+            case "annotate":
+              annotate(one.account);
+              break;
+            case "race":
+              cluster.meanwhile = () => {
+                cluster.meanwhile = () => {};
+                if (one.deletes) cluster.accounts.delete(one.account);
+                else annotate(one.account);
+              };
+              break;
+            case "delete":
+              cluster.accounts.delete(one.account);
+              break;
+            case "pod":
+              cluster.addPod(one.account, one.image);
+              break;
+            case "end": {
+              const uid = [...cluster.pods.keys()][one.nth];
+              if (uid !== undefined) cluster.pods.delete(uid);
+              break;
+            }
+            case "wait":
+              await clock.advance(one.ms);
+              break;
+            case "outage":
+              cluster.down = one.down;
+              break;
+            case "ask":
+              check(await outcome(one.image), one.image, cluster, cacheType === "Token");
+          }
+        }
+      },
+    ),
+    { numRuns: 300 },
+  );
+});
+
+/** What is given belongs to an account that is there, as it is, and has a pod with the image. */
+function check(outcome: ProviderOutcome, asked: string, cluster: Cluster, perPod: boolean): void {
+  const standing = outcome.kind === "found"
+    ? outcome.candidates.map(standingName)
+    : outcome.standing ?? [];
+  const users = [...cluster.pods.values()].filter((one) => one.image === asked);
+  for (const name of standing) {
+    const [, owner = "", uid = ""] = /^p n\/(\w+) \((\w+)/.exec(name ?? "") ?? [];
+    equal(cluster.accounts.get(owner)?.uid, uid, `${name} is gone`);
+    ok(users.some(({ pod }) => pod.serviceAccount === owner), `${name} does not use ${asked}`);
+  }
+  for (const pair of pairs(outcome)) {
+    const [, audience, owner = "", uid, pod, , annotations] =
+      /^u:(\w+) (\w+) (\w+) (\w+) (\d+) (.*)$/.exec(pair) ?? [];
+    const known = cluster.accounts.get(owner);
+    deepEqual([audience, known?.uid], ["aud", uid], pair);
+    deepEqual(JSON.parse(annotations ?? ""), known?.annotations);
+    if (perPod) ok(users.some((one) => one.pod.uid === pod), `${pair} is another pod's`);
+  }
+}
