@@ -22,15 +22,18 @@ const LONG = 'check_interval = "1h"\nrefresh_interval = "1h"';
 const IMAGE = "registry.example.com/team/app:1";
 const OTHER = "registry.example.com/other/app:1";
 
-/** Answers with the token that it is given as a password, and the annotation as a user name. */
+/**
+ * Answers with the token that it is given as a password, and the annotation as a user name. By the
+ * shell alone: the compiled binary is tested with an empty PATH.
+ */
 const PLUGIN = `#!/bin/sh
-request=$(cat)
-token=$(printf %s "$request" | sed -n 's/.*"serviceAccountToken":"\\([^"]*\\)".*/\\1/p')
-role=$(printf %s "$request" | sed -n 's/.*"example.com\\/role":"\\([^"]*\\)".*/\\1/p')
-[ -n "$token" ] || exit 1
-echo '{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1",' \\
-  '"cacheKeyType":"Registry","cacheDuration":"1h",' \\
-  '"auth":{"registry.example.com":{"username":"'"$role"'","password":"'"$token"'"}}}'
+read -r request || :
+case "$request" in *'"serviceAccountToken":"'*) ;; *) exit 1 ;; esac
+token=\${request#*'"serviceAccountToken":"'}
+role=\${request#*'"example.com/role":"'}
+echo '{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1",' \
+  '"cacheKeyType":"Registry","cacheDuration":"1h",' \
+  '"auth":{"registry.example.com":{"username":"'"\${role%%'"'*}"'","password":"'"\${token%%'"'*}"'"}}}'
 `;
 
 function tokenTest(name: string, fn: (api: SimKubeApi, node: SimNode) => Promise<void>): void {

@@ -126,10 +126,14 @@ kubeTest("in mode referenced no secret is listed, and none got that no pod names
   putPod(api, "here", { secrets: ["by-pod"], account: "builder" });
   putPod(api, "elsewhere", { secrets: ["of-nobody"], node: "node-2" });
   await using agent = await agentWith(node, api);
-  const calls = api.calls.filter(({ resource }) => resource === "secrets");
-  deepStrictEqual([...new Set(calls.map(({ verb }) => verb))].sort(), ["get", "watch"]);
-  const got = calls.map(({ name, query }) => name ?? query.get("fieldSelector"));
-  deepStrictEqual([...new Set(got)].sort(), [
+  const calls = () => api.calls.filter(({ resource }) => resource === "secrets");
+  const asked = () => {
+    const names = calls().map(({ name, query }) => name ?? query.get("fieldSelector"));
+    return [...new Set(names)].sort();
+  };
+  await agent.until("gets and watches", () => asked().length >= 4);
+  deepStrictEqual([...new Set(calls().map(({ verb }) => verb))].sort(), ["get", "watch"]);
+  deepStrictEqual(asked(), [
     "by-account",
     "by-pod",
     "metadata.name=by-account",
