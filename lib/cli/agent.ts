@@ -9,6 +9,7 @@ import type { ReloadOutcome } from "../resolve/mod.ts";
 import { CredentialStore } from "../store/mod.ts";
 import { type OpenChain, openChain } from "./chain.ts";
 import type { Context } from "./context.ts";
+import { CriTap } from "./cri_tap.ts";
 
 /** The agent itself, without its server: what `run` owns, and a reload changes. */
 export interface Agent extends AsyncDisposable {
@@ -39,7 +40,9 @@ export async function createAgent(
   const startedAtMs = clock.wallMs();
   const seed = await files.readText(MACHINE_ID).catch(() => undefined) ?? "";
   const http = createUnixHttp();
-  const build = partsBuilder(context, observer, http);
+  const tap = new CriTap(context, observer);
+  const build = partsBuilder(context, observer, http, tap);
+  await tap.apply(first.providers.cri);
   let config = first;
   let parts = await build(config);
   const store = new CredentialStore({ settings: config.renewal, seed: seed.trim(), random });
@@ -51,6 +54,7 @@ export async function createAgent(
       const differences = configDifferences(config, next);
       const before = parts;
       parts = await build(next);
+      await tap.apply(next.providers.cri);
       config = next;
       watches[Symbol.dispose]();
       watches = watch(context, parts, reconciler, observer);
@@ -67,6 +71,7 @@ export async function createAgent(
     }),
     async [Symbol.asyncDispose]() {
       watches[Symbol.dispose]();
+      await tap[Symbol.asyncDispose]();
       await parts[Symbol.asyncDispose]();
       http[Symbol.dispose]();
     },
@@ -77,12 +82,13 @@ function partsBuilder(
   context: Context,
   observer: Observer,
   http: ReturnType<typeof createUnixHttp>,
+  tap: CriTap,
 ): (config: AgentConfig) => Promise<Parts> {
   const nydusdApi = createNydusdApi(http);
   const snapshotterApi = createSnapshotterApi(http);
   const { files } = context;
   return async (config) => {
-    const chain = await openChain(context, config, observer);
+    const chain = await openChain(context, config, observer, tap.book);
     const discovery = new Discovery({ config: config.node, snapshotterApi, nydusdApi, files });
     const { configFiles } = config.delivery;
     const { fsDriver } = config.node;

@@ -5,6 +5,7 @@ import {
   CredentialChain,
   CredentialHelpers,
   criProvider,
+  type CriPulls,
   disabledProvider,
   DockerProvider,
   KubeletProvider,
@@ -32,11 +33,14 @@ const SILENT: Observer = { notify: () => {} };
  *
  * The kubelet provider's own configuration is read here; where it cannot be used, the provider says
  * so at every question and the others work.
+ *
+ * @param pulls What the CRI tap of a running agent has seen; without it that provider is off.
  */
 export async function openChain(
   context: Context,
   config: AgentConfig,
   observer: Observer = SILENT,
+  pulls?: CriPulls,
 ): Promise<OpenChain> {
   const { clock, files, processRunner, random, host } = context;
   const { providers, renewal } = config;
@@ -78,7 +82,7 @@ export async function openChain(
     chain: new CredentialChain({
       providers: [
         providers.labels.enabled ? labelsProvider(clock) : disabledProvider("labels", false),
-        criProvider(undefined),
+        criProvider(providers.cri.enabled ? pulls : undefined),
         docker ?? disabledProvider("docker", true),
         kubelet ?? disabledProvider("kubelet", true),
         kubesecret ?? disabledProvider("kubesecret", true),

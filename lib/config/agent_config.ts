@@ -57,8 +57,14 @@ export interface ProvidersConfig {
   readonly labels: { readonly enabled: boolean };
   readonly cri: {
     readonly enabled: boolean;
-    /** Socket of the image service that the snapshotter passes pulls on to, where it says so. */
-    readonly imageServiceSocket?: string;
+    /** Where CRI requests are taken. */
+    readonly socket: string;
+    /** A symbolic link that clients are given; undefined = none is made. */
+    readonly link?: string;
+    /** Socket of the image service that they are passed on to. */
+    readonly imageServiceSocket: string;
+    /** Keep what was seen over a restart of the agent, in memory-backed storage. */
+    readonly remember: boolean;
   };
   readonly docker: {
     readonly enabled: boolean;

@@ -2,17 +2,24 @@ import type { ProvidersConfig } from "./agent_config.ts";
 import type { Said } from "./said.ts";
 import { type Findings, valueOr } from "./settings.ts";
 
+const CONTAINERD_SOCKET = "/run/containerd/containerd.sock";
+
 /** Which providers there are: ours over the snapshotter's, and no plugins without their paths. */
 export function normalizeProviders(said: Said, findings: Findings): ProvidersConfig {
   const { settings, snapshotter } = said;
-  const imageService = snapshotter?.["remote.auth.image_service_address"]?.value;
+  const imageService = settings["providers.cri.image_service"]?.value ??
+    (snapshotter?.["remote.auth.image_service_address"]?.value || CONTAINERD_SOCKET);
+  const link = valueOr(settings, "providers.cri.link");
   const dockerConfig = settings["providers.docker.config"]?.value;
   return {
     labels: { enabled: valueOr(settings, "providers.labels.enabled") },
     cri: {
       enabled: settings["providers.cri.enabled"]?.value ??
         snapshotter?.["remote.auth.enable_cri_keychain"]?.value ?? false,
-      ...(imageService === undefined ? {} : { imageServiceSocket: imageService }),
+      socket: valueOr(settings, "providers.cri.socket"),
+      ...(link === "off" ? {} : { link }),
+      imageServiceSocket: imageService,
+      remember: valueOr(settings, "providers.cri.remember"),
     },
     docker: {
       enabled: valueOr(settings, "providers.docker.enabled"),

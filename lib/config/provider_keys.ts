@@ -15,6 +15,31 @@ export const PROVIDER_KEYS = [
     field: "providers.cri.enabled",
     description: "Take credentials that were seen in CRI pulls.",
   }),
+  key("providers.cri.socket", { kind: "path" }, {
+    default: "/run/nydus-auth-agent/cri.sock",
+    field: "providers.cri.socket",
+    description: "The socket on which CRI requests are taken and passed on, byte for byte.",
+  }),
+  key("providers.cri.link", { kind: "path", off: true }, {
+    default: "/run/nydus-auth-agent-cri/image.sock",
+    field: "providers.cri.link",
+    description: "The path to give to the kubelet as image service endpoint: a symbolic link to " +
+      "our socket while the agent serves it, to the image service when it does not. " +
+      '"off" makes none.',
+  }),
+  key("providers.cri.image_service", { kind: "path" }, {
+    defaultNote: "the snapshotter's `image_service_address`, else " +
+      "`/run/containerd/containerd.sock`",
+    example: "/run/containerd/containerd.sock",
+    field: "providers.cri.imageServiceSocket",
+    description: "Socket of the image service that CRI requests are passed on to.",
+  }),
+  key("providers.cri.remember", { kind: "boolean" }, {
+    default: true,
+    field: "providers.cri.remember",
+    description: "Keep what was seen over a restart of the agent, in a file of mode 0600 beside " +
+      "`providers.cri.socket`; only where that is in memory (tmpfs), never on a disk.",
+  }),
   key("providers.docker.enabled", { kind: "boolean" }, {
     default: true,
     field: "providers.docker.enabled",

@@ -181,6 +181,25 @@ export async function listenUnix(
   }
 }
 
+/**
+ * Makes sure that a socket may be made at `path`, and gives a private folder beside it to make it
+ * in: renamed from there, it is at no moment open to others.
+ *
+ * @throws {AgentError} `io` when the path is taken, or its folder cannot be written.
+ */
+export async function claimUnixPath(
+  path: string,
+): Promise<{ readonly folder: string; release(): Promise<void> }> {
+  await makeSureItIsFree(path);
+  try {
+    const folder = await Deno.makeTempDir({ dir: dirname(path), prefix: "." });
+    const release = () => Deno.remove(folder, { recursive: true }).catch(() => {});
+    return { folder, release };
+  } catch (error) {
+    throw new AgentError("io", `listen on ${path}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
 /** Only a socket without a listener may be replaced. */
 async function makeSureItIsFree(path: string): Promise<void> {
   const info = await Deno.lstat(path).catch(() => undefined);

@@ -4,6 +4,7 @@
  *
  * @module
  */
+export { pointLink, serveByteTap } from "./byte_tap.ts";
 export { systemClock } from "./clock.ts";
 export { freePort, startCompanion, writePrivateText } from "./companion.ts";
 export { systemFiles } from "./files.ts";

@@ -71,13 +71,13 @@ for (const name of UNITS) {
         "NoNewPrivileges=yes",
         "CapabilityBoundingSet=",
         "ProtectSystem=strict",
-        "RuntimeDirectory=nydus-auth-agent",
         "RuntimeDirectoryMode=0700",
-        "RuntimeDirectoryPreserve=restart",
         "SystemCallFilter=@system-service",
         "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
       ]
     ) ok(lines.includes(line), line);
+    match(asset(name), /^RuntimeDirectory=nydus-auth-agent\b/m);
+    match(asset(name), /^RuntimeDirectoryPreserve=(restart|yes)$/m);
     match(asset(name), /^After=.*nydus-snapshotter\.service containerd\.service$/m);
     match(asset(name), /^ExecStart=\/usr\/local\/bin\/nydus-auth-agent run --config \/etc\//m);
     // It would keep the engine from starting.

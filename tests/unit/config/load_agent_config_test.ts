@@ -24,7 +24,13 @@ Deno.test("loadAgentConfig fills in every default when no file is there", async 
     },
     providers: {
       labels: { enabled: true },
-      cri: { enabled: false },
+      cri: {
+        enabled: false,
+        socket: "/run/nydus-auth-agent/cri.sock",
+        link: "/run/nydus-auth-agent-cri/image.sock",
+        imageServiceSocket: "/run/containerd/containerd.sock",
+        remember: true,
+      },
       docker: { enabled: true, helperTimeoutMs: 30_000 },
       kubelet: { enabled: false, configPath: "", binDir: "", timeoutMs: 60_000, maxParallel: 4 },
       kubesecret: { enabled: false, mode: "referenced" },

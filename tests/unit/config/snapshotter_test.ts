@@ -50,7 +50,10 @@ Deno.test("readSnapshotterTables takes what concerns us and ignores the rest", a
   });
   deepEqual(providers.cri, {
     enabled: true,
+    socket: "/run/nydus-auth-agent/cri.sock",
+    link: "/run/nydus-auth-agent-cri/image.sock",
     imageServiceSocket: "/run/containerd/containerd.sock",
+    remember: true,
   });
   deepEqual(providers.kubelet, {
     enabled: true,

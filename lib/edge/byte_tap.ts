@@ -1,0 +1,178 @@
+import { basename, dirname, join } from "@std/path";
+import { AgentError, messageOf } from "../model/mod.ts";
+import { claimUnixPath } from "./listeners.ts";
+
+/** Reads along with one connection. It must not throw, keep a chunk or change it. */
+export interface ByteReader {
+  fromClient(chunk: Uint8Array): void;
+  fromServer(chunk: Uint8Array): void;
+  clientEnded(): void;
+  closed(): void;
+}
+
+/** Where a tap listens, and what stands behind it. */
+export interface ByteTapOptions {
+  /** Our own socket, mode 0600. */
+  readonly path: string;
+  /** The socket that every byte goes on to. */
+  readonly upstream: string;
+  /**
+   * A symbolic link for clients: to our socket while we serve, to `upstream` when we do not, so
+   * that a client which connects again reaches one of the two at any time.
+   */
+  readonly link?: string;
+  /** A reader for a new connection. */
+  readonly reader: () => ByteReader;
+}
+
+const CHUNK_BYTES = 64 * 1024;
+/** Connections side by side; one more is closed at once. */
+const MAX_CONNECTIONS = 1_024;
+
+/**
+ * Serves a unix socket by passing every byte on to another, and back, unchanged: a chunk is written
+ * before the next one is read, and each half closes by itself. Where the other socket cannot be
+ * reached, the client's connection is closed, as it would be there.
+ *
+ * @throws {AgentError} `io` when the socket or the link cannot be had.
+ */
+export async function serveByteTap(options: ByteTapOptions): Promise<AsyncDisposable> {
+  const { path, upstream, link } = options;
+  const claimed = await claimUnixPath(path);
+  const made = join(claimed.folder, "s");
+  let listener: Deno.UnixListener;
+  try {
+    listener = Deno.listen({ transport: "unix", path: made });
+    await Deno.chmod(made, 0o600);
+    await Deno.rename(made, path);
+  } catch (error) {
+    throw new AgentError("io", `listen on ${path}: ${messageOf(error)}`, { cause: error });
+  } finally {
+    await claimed.release();
+  }
+  const live = new Set<Deno.UnixConn>();
+  const accepting = acceptAll(listener, live, options);
+  if (link !== undefined) {
+    try {
+      await pointLink(link, path);
+    } catch (error) {
+      listener.close();
+      throw error;
+    }
+  }
+  return {
+    async [Symbol.asyncDispose]() {
+      // First out of the way, then deaf: whoever connects in between is still served.
+      if (link !== undefined) await pointLink(link, upstream).catch(() => {});
+      listener.close();
+      await Deno.remove(path).catch(() => {});
+      for (const connection of live) close(connection);
+      await accepting;
+    },
+  };
+}
+
+/**
+ * Makes a symbolic link point elsewhere in one step: at no moment is it missing.
+ *
+ * @throws {AgentError} `io` when something else than a link is in its place, or it may not be made.
+ */
+export async function pointLink(link: string, target: string): Promise<void> {
+  try {
+    const there = await Deno.lstat(link).catch(() => undefined);
+    if (there !== undefined && !there.isSymlink) {
+      throw new AgentError("io", `point ${link} at ${target}: it is there and no symbolic link`);
+    }
+    const next = join(dirname(link), `.${basename(link)}.${crypto.randomUUID().slice(0, 8)}`);
+    await Deno.symlink(target, next);
+    await Deno.rename(next, link);
+  } catch (error) {
+    if (error instanceof AgentError) throw error;
+    throw new AgentError("io", `point ${link} at ${target}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+async function acceptAll(
+  listener: Deno.UnixListener,
+  live: Set<Deno.UnixConn>,
+  options: ByteTapOptions,
+): Promise<void> {
+  const pairs = new Set<Promise<void>>();
+  while (true) {
+    let client: Deno.UnixConn;
+    try {
+      client = await listener.accept();
+    } catch (error) {
+      if (error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted) {
+        break;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50)); // no descriptors left, perhaps
+      continue;
+    }
+    if (live.size >= 2 * MAX_CONNECTIONS) {
+      close(client);
+      continue;
+    }
+    const pair = joinPair(client, live, options).finally(() => pairs.delete(pair));
+    pairs.add(pair);
+  }
+  await Promise.all(pairs);
+}
+
+/** Connects a client with what it wanted to reach, until both halves are done. */
+async function joinPair(
+  client: Deno.UnixConn,
+  live: Set<Deno.UnixConn>,
+  { upstream, reader }: ByteTapOptions,
+): Promise<void> {
+  live.add(client);
+  let server: Deno.UnixConn | undefined;
+  try {
+    server = await Deno.connect({ transport: "unix", path: upstream });
+    live.add(server);
+    const along = reader();
+    const up = copy(client, server, (chunk) => along.fromClient(chunk), () => along.clientEnded());
+    const down = copy(server, client, (chunk) => along.fromServer(chunk), () => {});
+    await Promise.all([up, down]);
+    along.closed();
+  } catch {
+    // The other side is not there: the client sees its connection end, as it would without us.
+  } finally {
+    for (const connection of server === undefined ? [client] : [client, server]) {
+      live.delete(connection);
+      close(connection);
+    }
+  }
+}
+
+/** Copies one direction to its end. A direction that breaks takes the other with it. */
+async function copy(
+  from: Deno.UnixConn,
+  to: Deno.UnixConn,
+  read: (chunk: Uint8Array) => void,
+  ended: () => void,
+): Promise<void> {
+  const buffer = new Uint8Array(CHUNK_BYTES);
+  try {
+    while (true) {
+      const count = await from.read(buffer);
+      if (count === null) break;
+      const chunk = buffer.subarray(0, count);
+      read(chunk); // before it goes on, so that no answer is read before its question
+      for (let done = 0; done < count;) done += await to.write(chunk.subarray(done));
+    }
+    ended();
+    await to.closeWrite();
+  } catch {
+    close(from);
+    close(to);
+  }
+}
+
+function close(connection: Deno.UnixConn): void {
+  try {
+    connection.close();
+  } catch {
+    // It is closed.
+  }
+}

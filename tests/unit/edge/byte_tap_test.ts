@@ -1,0 +1,149 @@
+import { deepEqual, equal, rejects } from "node:assert/strict";
+import { join } from "node:path";
+import { type ByteReader, pointLink, serveByteTap } from "../../../lib/edge/byte_tap.ts";
+
+const SILENT: ByteReader = {
+  fromClient: () => {},
+  fromServer: () => {},
+  clientEnded: () => {},
+  closed: () => {},
+};
+
+/** A folder, and a server in it that says back what it is told, and a last word at the end. */
+async function stage(run: (dir: string, upstream: string) => Promise<void>): Promise<void> {
+  const dir = await Deno.makeTempDir({ prefix: "tap-" });
+  const upstream = join(dir, "up");
+  const listener = Deno.listen({ transport: "unix", path: upstream });
+  const serving = (async () => {
+    for await (const connection of listener) void echo(connection);
+  })();
+  try {
+    await run(dir, upstream);
+  } finally {
+    listener.close();
+    await serving;
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+async function echo(connection: Deno.UnixConn): Promise<void> {
+  try {
+    const buffer = new Uint8Array(65_536);
+    for (let n = await connection.read(buffer); n !== null; n = await connection.read(buffer)) {
+      for (let done = 0; done < n;) done += await connection.write(buffer.subarray(done, n));
+    }
+    await connection.write(new TextEncoder().encode("bye"));
+    connection.close();
+  } catch {
+    // The client is gone.
+  }
+}
+
+async function readAll(connection: Deno.UnixConn): Promise<Uint8Array> {
+  const chunks: number[] = [];
+  const buffer = new Uint8Array(65_536);
+  for (let n = await connection.read(buffer); n !== null; n = await connection.read(buffer)) {
+    for (const byte of buffer.subarray(0, n)) chunks.push(byte);
+  }
+  return Uint8Array.from(chunks);
+}
+
+/** Sends bytes, closes its half, and returns all that comes back. */
+async function ask(path: string, bytes: Uint8Array): Promise<Uint8Array> {
+  const connection = await Deno.connect({ transport: "unix", path });
+  const answer = readAll(connection);
+  for (let done = 0; done < bytes.length;) done += await connection.write(bytes.subarray(done));
+  await connection.closeWrite();
+  const all = await answer;
+  connection.close();
+  return all;
+}
+
+const BYE = [..."bye"].map((c) => c.charCodeAt(0));
+
+Deno.test("serveByteTap passes all bytes both ways, and half-closes, and reads along", async () => {
+  await stage(async (dir, upstream) => {
+    const seen = { client: 0, server: 0, ended: 0, closed: 0 };
+    const reader = (): ByteReader => ({
+      fromClient: (chunk) => void (seen.client += chunk.length),
+      fromServer: (chunk) => void (seen.server += chunk.length),
+      clientEnded: () => void seen.ended++,
+      closed: () => void seen.closed++,
+    });
+    const path = join(dir, "tap");
+    await using _tap = await serveByteTap({ path, upstream, reader });
+    equal(((await Deno.stat(path)).mode ?? 0) & 0o777, 0o600);
+    const bytes = Uint8Array.from({ length: 1_000_003 }, (_, i) => (i * 31) % 251);
+    deepEqual(await ask(path, bytes), Uint8Array.from([...bytes, ...BYE]));
+    deepEqual(seen, { client: bytes.length, server: bytes.length + 3, ended: 1, closed: 1 });
+  });
+});
+
+Deno.test("serveByteTap serves many connections side by side", async () => {
+  await stage(async (dir, upstream) => {
+    const path = join(dir, "tap");
+    await using _tap = await serveByteTap({ path, upstream, reader: () => SILENT });
+    const answers = await Promise.all(
+      Array.from({ length: 50 }, (_, i) => ask(path, new Uint8Array(10_000).fill(i))),
+    );
+    answers.forEach((answer, i) => {
+      deepEqual(answer, Uint8Array.from([...new Uint8Array(10_000).fill(i), ...BYE]));
+    });
+  });
+});
+
+Deno.test("serveByteTap closes the client's connection while nobody is behind it", async () => {
+  await stage(async (dir, upstream) => {
+    const path = join(dir, "tap");
+    await using _tap = await serveByteTap({
+      path,
+      upstream: join(dir, "nobody"),
+      reader: () => SILENT,
+    });
+    const connection = await Deno.connect({ transport: "unix", path });
+    equal(await connection.read(new Uint8Array(1)), null);
+    connection.close();
+    await Deno.symlink(upstream, join(dir, "nobody"));
+    deepEqual(await ask(path, new Uint8Array(1)), Uint8Array.from([0, ...BYE]), "it recovers");
+  });
+});
+
+Deno.test("serveByteTap's link leads to the tap while it serves, and past it afterwards", async () => {
+  await stage(async (dir, upstream) => {
+    const path = join(dir, "tap");
+    const link = join(dir, "image.sock");
+    await pointLink(link, upstream);
+    for (let i = 0; i < 3; i++) {
+      const tap = await serveByteTap({ path, upstream, link, reader: () => SILENT });
+      equal(await Deno.readLink(link), path);
+      deepEqual(await ask(link, new Uint8Array(1)), Uint8Array.from([0, ...BYE]));
+      await tap[Symbol.asyncDispose]();
+      equal(await Deno.readLink(link), upstream);
+      deepEqual(await ask(link, new Uint8Array(1)), Uint8Array.from([0, ...BYE]));
+    }
+  });
+});
+
+Deno.test("serveByteTap takes over the socket of a process that was killed, not of a living one", async () => {
+  await stage(async (dir, upstream) => {
+    const path = join(dir, "tap");
+    const dead = Deno.listen({ transport: "unix", path: join(dir, "dead") });
+    await Deno.rename(join(dir, "dead"), path); // so that closing it leaves the socket behind
+    dead.close();
+    await using _tap = await serveByteTap({ path, upstream, reader: () => SILENT });
+    await rejects(
+      serveByteTap({ path, upstream, reader: () => SILENT }),
+      /another process serves there/,
+    );
+    deepEqual(await ask(path, new Uint8Array(1)), Uint8Array.from([0, ...BYE]));
+  });
+});
+
+Deno.test("pointLink replaces no file that is no link", async () => {
+  await stage(async (dir, upstream) => {
+    const file = join(dir, "file");
+    await Deno.writeTextFile(file, "mine");
+    await rejects(pointLink(file, upstream), /no symbolic link/);
+    equal(await Deno.readTextFile(file), "mine");
+  });
+});
