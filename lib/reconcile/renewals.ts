@@ -115,6 +115,7 @@ export class Renewals {
       labels: {},
       ...(dueByClock && { newerThanMs: stored.candidate.fetchedAtMs }),
       ...((refused || window === "mandatory" || window === "expired") && { urgent: true }),
+      ...(refused && { refused }),
     };
   }
 
