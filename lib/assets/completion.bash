@@ -36,7 +36,7 @@ _nydus_auth_agent() {
           words="$words help --help" ;;
         run | check) words="$config --help" ;;
         get | explain) words="$config --valid-for --label --output --help" ;;
-        status) words="$config --output --help" ;;
+        status) words="$config --output --watch --help" ;;
         demo | version) words="--output --help" ;;
         docker-credential) words="get list store erase --help" ;;
         install) words="--prefix --root --dry-run --docker-credential-helper --now --help" ;;

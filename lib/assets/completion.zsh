@@ -56,7 +56,7 @@ _nydus_auth_agent() {
       case $words[1] in
         run | check) _arguments $config '--help[tell about it]' ;;
         get | explain) _arguments $asking $config '--help[tell about it]' ;;
-        status) _arguments '--output[form]:form:(text json)' $config '--help[tell about it]' ;;
+        status) _arguments '--output[form]:form:(text json)' '--watch[show it again]' $config '--help[tell about it]' ;;
         demo | version) _arguments '--output[form]:form:(text json)' '--help[tell about it]' ;;
         install)
           _arguments '--prefix[folder above bin]:folder:_files -/' \

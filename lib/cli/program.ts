@@ -123,9 +123,11 @@ function addAsking(context: Context, add: Add, done: (code: number) => void): vo
       done(await check(context, configFlags(options)));
     });
   withConfig(add("status")).addOption(OUTPUT()).description("Ask the running agent how it stands.")
+    .option("--watch", "show it again every 2 seconds", false)
     .action(async (options) => {
       const { status } = await import("./status.ts");
-      done(await status(context, configFlags(options), { output: options.output }));
+      const { output, watch } = options;
+      done(await status(context, configFlags(options), { output, watch }));
     });
 }
 

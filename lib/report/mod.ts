@@ -18,5 +18,5 @@ export {
   type BuildLabels,
   type MetricsPage,
 } from "./metrics.ts";
-export { HEALTH_WORDS, type HealthWord } from "./page/image_view.ts";
+export { HEALTH_WORDS, type HealthWord, imageViews } from "./page/image_view.ts";
 export { SourceBook } from "./source_book.ts";

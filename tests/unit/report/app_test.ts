@@ -2,7 +2,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import type { AgentStatus } from "../../../lib/model/mod.ts";
 import { type AppOptions, createApp, healthOf } from "../../../lib/report/mod.ts";
 import { isAllowedHost } from "../../../lib/report/host_check.ts";
-import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "./status_of.ts";
+import { imageOf, NOW_MS, statusOf } from "./status_of.ts";
 
 function appOf(status: AgentStatus = statusOf(), options: Partial<AppOptions> = {}) {
   return createApp({
