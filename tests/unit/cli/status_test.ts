@@ -91,7 +91,8 @@ Deno.test("watchStatus: in a terminal it takes the screen, stays in it, and give
 Deno.test("watchStatus: NO_COLOR leaves nothing but the moves of the screen", async () => {
   const told = toldOf(crowdedNode(7).status);
   const { written } = await watch([told], { terminal: true, noColour: true });
-  ok(!/\x1b\[\d*m/.test(written)); // deno-lint-ignore-line
+  // deno-lint-ignore no-control-regex
+  ok(!/\x1b\[\d*m/.test(written));
   ok((await watch([told], { terminal: true })).written.includes("\x1b[31m"));
 });
 
