@@ -35,8 +35,12 @@ _nydus_auth_agent() {
         "") words="run get explain check status demo docker-credential show install uninstall version"
           words="$words help --help" ;;
         run | check) words="$config --help" ;;
-        get | explain) words="$config --valid-for --label --output --help" ;;
-        status) words="$config --output --help" ;;
+        get) words="$config --valid-for --label --output --help" ;;
+        explain)
+            words="$config --valid-for --label --output --as-kubelet --kubelet-config"
+            words="$words --kubelet-bin-dir --help"
+            ;;
+        status) words="$config --output --watch --help" ;;
         demo | version) words="--output --help" ;;
         docker-credential) words="get list store erase --help" ;;
         install) words="--prefix --root --dry-run --docker-credential-helper --now --help" ;;

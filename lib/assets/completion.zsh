@@ -55,8 +55,14 @@ _nydus_auth_agent() {
     argument)
       case $words[1] in
         run | check) _arguments $config '--help[tell about it]' ;;
-        get | explain) _arguments $asking $config '--help[tell about it]' ;;
-        status) _arguments '--output[form]:form:(text json)' $config '--help[tell about it]' ;;
+        explain)
+          _arguments '--as-kubelet[also as the kubelet of this node would]' \
+            '--kubelet-config[the plugin configuration of the kubelet]:file:_files' \
+            '--kubelet-bin-dir[the plugin folder of the kubelet]:folder:_files -/' \
+            $asking $config '--help[tell about it]'
+          ;;
+        get) _arguments $asking $config '--help[tell about it]' ;;
+        status) _arguments '--output[form]:form:(text json)' '--watch[show it again]' $config '--help[tell about it]' ;;
         demo | version) _arguments '--output[form]:form:(text json)' '--help[tell about it]' ;;
         install)
           _arguments '--prefix[folder above bin]:folder:_files -/' \

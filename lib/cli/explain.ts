@@ -7,9 +7,13 @@ import {
   REASON_CODES,
   type Resolution,
 } from "../model/mod.ts";
+import type { AgentConfig } from "../config/mod.ts";
+import { asKubelet, kubeletJson, kubeletText, type KubeletView } from "./as_kubelet.ts";
 import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
 import { openChain } from "./chain.ts";
 import { labelsOf } from "./get.ts";
+import { imageViews } from "../report/mod.ts";
+import { askAgent, type Told } from "./status_answer.ts";
 import { alignColumns, printable } from "./table.ts";
 
 /** Options of `explain`. */
@@ -18,6 +22,10 @@ export interface ExplainOptions {
   readonly labels: readonly string[];
   readonly validFor?: string;
   readonly output: string;
+  /** Look at it as the kubelet would, too. */
+  readonly asKubelet?: boolean;
+  readonly kubeletConfig?: string;
+  readonly kubeletBinDir?: string;
 }
 
 /**
@@ -46,11 +54,34 @@ export async function explain(
   } finally {
     await chain[Symbol.asyncDispose]();
   }
+  const view = await kubeletView(context, config, options);
+  const told = await askAgent(context, config).catch(() => undefined);
+  const node = nodeWords(told, image.text, nowMs);
   const text = options.output === "json"
-    ? JSON.stringify(explanation(resolution), null, 2) + "\n"
-    : explanationText(resolution, nowMs);
+    ? JSON.stringify(
+      {
+        ...explanation(resolution),
+        node,
+        ...(view && { asKubelet: kubeletJson(view) }),
+      },
+      null,
+      2,
+    ) + "\n"
+    : explanationText(resolution, nowMs, node) + (view === undefined ? "" : kubeletText(view));
   context.host.out(text);
   return resolution.winner === undefined ? EXIT.failed : EXIT.ok;
+}
+
+async function kubeletView(
+  context: Context,
+  config: AgentConfig,
+  { ref, asKubelet: wanted = false, kubeletConfig, kubeletBinDir }: ExplainOptions,
+): Promise<KubeletView | undefined> {
+  if (!wanted && kubeletConfig === undefined && kubeletBinDir === undefined) return undefined;
+  return await asKubelet(context, config, parseImageReference(ref), {
+    ...(kubeletConfig !== undefined && { config: kubeletConfig }),
+    ...(kubeletBinDir !== undefined && { binDir: kubeletBinDir }),
+  });
 }
 
 /** The same for programs: no credential, no user name. */
@@ -89,19 +120,45 @@ function describe(candidate: Candidate) {
   };
 }
 
-function explanationText(resolution: Resolution, nowMs: number): string {
-  const rows = resolution.attempts.flatMap((attempt, i) => attemptRows(attempt, i + 1));
+/** Whether the image is mounted here, and what the running agent uses for it. */
+function nodeWords(told: Told | undefined, image: string, nowMs: number): string {
+  if (told === undefined) return "no agent answers here: whether it is mounted is not known";
+  const view = imageViews(told.status, nowMs).find((one) => one.image.image === image);
+  if (view === undefined) return "not mounted on this node";
+  const { mounts, word, image: { provider, renewedAtMs } } = view;
+  const since = renewedAtMs === undefined
+    ? ""
+    : `, renewed ${formatDuration(Math.max(0, nowMs - renewedAtMs))} ago`;
+  const source = provider === undefined
+    ? "the agent has no credential for it"
+    : `the agent uses one from ${provider}${since}`;
+  return `${mounts.length} ${mounts.length === 1 ? "mount" : "mounts"}, ${word}: ${source}`;
+}
+
+function explanationText(resolution: Resolution, nowMs: number, node: string): string {
   const { winner } = resolution;
+  const rows = resolution.attempts.flatMap((attempt, i) =>
+    attemptRows(attempt, i + 1, winner?.provider)
+  );
   const head = `image     ${resolution.image.text}\nregistry  ${resolution.image.registry}\n`;
   const tail = winner === undefined
     ? "winner    none: the image is public, or no provider knows its registry\n"
     : `winner    ${winner.provider}: ${describeText(winner.candidates[0], nowMs)}\n`;
-  return `${head}${tail}\n${alignColumns(rows)}`;
+  return `${head}node      ${node}\n${tail}\n${alignColumns(rows)}`;
 }
 
-function attemptRows({ provider, outcome }: ProviderAttempt, place: number): string[][] {
+function attemptRows(
+  { provider, outcome }: ProviderAttempt,
+  place: number,
+  winner: string | undefined,
+): string[][] {
   const detail = outcome.kind === "failed" ? outcome.detail : REASON_CODES[outcome.reason];
-  const rows = [[String(place), provider, outcome.kind, outcome.reason, printable(detail)]];
+  const answer = outcome.kind !== "found"
+    ? outcome.kind
+    : provider === winner
+    ? "found, wins"
+    : `found, after ${winner}`;
+  const rows = [[String(place), provider, answer, outcome.reason, printable(detail)]];
   for (const note of outcome.notes) {
     const words = printable(note.detail ?? REASON_CODES[note.reason]);
     rows.push(["", "", "", note.reason, `${printable(note.subject)}: ${words}`]);

@@ -112,10 +112,16 @@ function addAsking(context: Context, add: Add, done: (code: number) => void): vo
       done(await get(context, configFlags(options), { ref, labels, validFor, output }));
     });
   asking("explain").description("Tell what every provider answers for an image, and why.")
-    .action(async (ref, options) => {
+    .option("--as-kubelet", "also look at it as the kubelet of this node would", false)
+    .option("--kubelet-config <file>", "the kubelet's plugin configuration, instead of its flag")
+    .option("--kubelet-bin-dir <dir>", "the kubelet's plugin folder, instead of its flag")
+    .action(async (ref, { label: labels, ...options }) => {
       const { explain } = await import("./explain.ts");
-      const { label: labels, validFor, output } = options;
-      done(await explain(context, configFlags(options), { ref, labels, validFor, output }));
+      const { validFor, output, asKubelet, kubeletConfig, kubeletBinDir } = options;
+      const kubelet = { asKubelet, kubeletConfig, kubeletBinDir };
+      done(
+        await explain(context, configFlags(options), { ref, labels, validFor, output, ...kubelet }),
+      );
     });
   withConfig(add("check")).description("Read everything that `run` would, and say what is wrong.")
     .action(async (options) => {
@@ -123,9 +129,11 @@ function addAsking(context: Context, add: Add, done: (code: number) => void): vo
       done(await check(context, configFlags(options)));
     });
   withConfig(add("status")).addOption(OUTPUT()).description("Ask the running agent how it stands.")
+    .option("--watch", "show it again every 2 seconds", false)
     .action(async (options) => {
       const { status } = await import("./status.ts");
-      done(await status(context, configFlags(options), { output: options.output }));
+      const { output, watch } = options;
+      done(await status(context, configFlags(options), { output, watch }));
     });
 }
 

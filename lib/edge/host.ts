@@ -15,6 +15,8 @@ export interface Host {
   readonly standalone: boolean;
   readonly denoVersion: string;
   readonly stdoutIsTerminal: boolean;
+  /** Size of the terminal in characters; 80 by 24 where there is none to ask. */
+  terminalSize(): { readonly columns: number; readonly rows: number };
   out(text: string): void;
   err(text: string): void;
   /** Calls back at each of these signals, until disposed. */
@@ -54,6 +56,13 @@ export function systemHost(): Host {
     standalone: Deno.build.standalone,
     denoVersion: Deno.version.deno,
     stdoutIsTerminal: Deno.stdout.isTerminal(),
+    terminalSize() {
+      try {
+        return Deno.consoleSize();
+      } catch {
+        return { columns: 80, rows: 24 };
+      }
+    },
     out: (text) => writeAll(Deno.stdout, text),
     err: (text) => writeAll(Deno.stderr, text),
     onSignal(names, received) {

@@ -1,6 +1,6 @@
 import type { ConfigProblem } from "./errors.ts";
 import type { DaemonState, DeliveryOutcome, DeliveryState } from "./instance.ts";
-import type { ProviderName, ReasonCode } from "./provider.ts";
+import type { ProviderName, ProviderNote, ReasonCode } from "./provider.ts";
 
 /** What an execution of a plugin or helper came to. */
 export type ExecutionResult = "success" | "none" | "failure" | "timeout";
@@ -15,6 +15,8 @@ export type AgentEvent =
     readonly reason: ReasonCode;
     readonly detail?: string;
     readonly durationMs: number;
+    /** What its parts (plugins, helpers, files) did. */
+    readonly notes?: readonly ProviderNote[];
   }
   | {
     readonly kind: "plugin-executed";
@@ -92,6 +94,13 @@ export type AgentEvent =
     readonly differences?: readonly string[];
   }
   | { readonly kind: "config-refused"; readonly problems: readonly ConfigProblem[] }
+  | {
+    readonly kind: "health-changed";
+    readonly level: "ok" | "warning" | "critical";
+    /** The kind of thing that the sentence is about. */
+    readonly about: string;
+    readonly sentence: string;
+  }
   | { readonly kind: "warning"; readonly code: string; readonly text: string };
 
 /** Hears of everything. Must not throw, must not take long. */

@@ -19,6 +19,44 @@ export interface AgentStatus {
   readonly images: readonly ImageStatus[];
   readonly daemons: readonly DaemonStatus[];
   readonly problems: readonly DiscoveryProblem[];
+  /** Every provider of the chain, as its questions went; undefined where nobody keeps count. */
+  readonly providers?: readonly ProviderStatus[];
+  /** Every plugin and credential helper that has run. */
+  readonly plugins?: readonly PluginStatus[];
+}
+
+/** A provider of the chain since the agent started. */
+export interface ProviderStatus {
+  readonly name: ProviderName;
+  readonly requests: number;
+  readonly failures: number;
+  /** Undefined until it is asked. */
+  readonly last?: {
+    readonly outcome: "found" | "none" | "failed";
+    readonly reason: ReasonCode;
+    readonly atMs: number;
+  };
+  readonly lastFailure?: FailureStatus;
+}
+
+/** What went wrong last, and when (wall time, ms). */
+export interface FailureStatus {
+  readonly reason: ReasonCode;
+  readonly detail: string;
+  readonly atMs: number;
+}
+
+/** A plugin or credential helper since the agent started. */
+export interface PluginStatus {
+  readonly name: string;
+  readonly provider: ProviderName;
+  readonly executions: number;
+  readonly failures: number;
+  readonly lastAtMs: number;
+  readonly lastResult: "success" | "none" | "failure" | "timeout";
+  readonly lastDurationMs: number;
+  readonly longestDurationMs: number;
+  readonly lastFailure?: { readonly detail: string; readonly atMs: number };
 }
 
 /** One image that backs at least one mount, or did until lately. */
@@ -40,11 +78,7 @@ export interface ImageStatus {
   readonly nextAttemptAtMs?: number;
   /** Attempts that failed since the last success. */
   readonly failures: number;
-  readonly lastFailure?: {
-    readonly reason: ReasonCode;
-    readonly detail: string;
-    readonly atMs: number;
-  };
+  readonly lastFailure?: FailureStatus;
   readonly renewals: { readonly success: number; readonly failure: number };
 }
 

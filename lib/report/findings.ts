@@ -11,8 +11,14 @@ import { isNone } from "./reasons.ts";
 export interface Finding {
   readonly area: "credentials" | "deliveries" | "daemons" | "discovery";
   readonly level: "warning" | "critical";
-  /** What, since when, until when. */
+  /** What it is about, the same for as long as the trouble lasts. */
+  readonly key: string;
+  /** The image that it harms, where it is known. */
+  readonly image?: string;
+  /** What, until when, and since when where the state itself tells. */
   readonly text: string;
+  /** Whether `text` says since when. */
+  readonly tellsSince?: true;
   /** What to do. */
   readonly mend: string;
 }
@@ -31,6 +37,7 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
     ...status.problems.map(({ source, subject, detail }): Finding => ({
       area: "discovery",
       level: "warning",
+      key: `discovery ${source} ${subject}`,
       text: `the ${source} ${subject} does not tell which mounts there are: ${detail}`,
       mend: "what was found before and otherwise stays in force; see the log",
     })),
@@ -44,31 +51,34 @@ function compare(a: number, b: number): number {
 function imageFinding(image: ImageStatus, nowMs: number): Finding | undefined {
   const { hardExpiresAtMs: endMs, failures, lastFailure } = image;
   const mend = `run: nydus-auth-agent explain ${image.image}`;
-  const area = "credentials";
+  const { image: name } = image;
+  const about = { area: "credentials", image: name, key: `credential ${name}` } as const;
   const why = lastFailure === undefined ? "" : ` (${lastFailure.reason}: ${lastFailure.detail})`;
   if (image.window === "expired" || (endMs !== undefined && endMs <= nowMs)) {
     const since = endMs === undefined ? "" : ` ${formatDuration(nowMs - endMs)} ago`;
     const text = `the credential of ${image.image} expired${since}, and reads that nydusd has ` +
       `not cached fail${why}`;
-    return { area, level: "critical", text, mend };
+    const told = endMs === undefined ? {} : { tellsSince: true } as const;
+    return { ...about, level: "critical", text, ...told, mend };
   }
   if (image.provider === "adopted") {
     const text = `no source has a credential for ${image.image}: its mounts keep the one that ` +
       `they hold${until(endMs, nowMs)}, and nobody renews it`;
-    return { area, level: "warning", text, mend };
+    return { ...about, level: "warning", text, mend };
   }
   if (failures === 0) return undefined;
   if (image.provider === undefined) {
     if (lastFailure === undefined || isNone(lastFailure.reason)) return undefined;
     const text = `no credential for ${image.image} could be had in ${tries(failures)}${why}`;
-    return { area, level: "warning", text, mend };
+    return { ...about, level: "warning", text, mend };
   }
   const since = image.renewedAtMs === undefined
     ? ""
     : `, last renewed ${formatDuration(Math.max(0, nowMs - image.renewedAtMs))} ago`;
   const text = `renewing the credential of ${image.image} failed in ${tries(failures)}${why}` +
     `${since}; it is good${until(endMs, nowMs) || " for a time that nobody tells"}`;
-  return { area, level: image.window === "mandatory" ? "critical" : "warning", text, mend };
+  const level = image.window === "mandatory" ? "critical" : "warning";
+  return { ...about, level, text, ...(since !== "" && { tellsSince: true }), mend };
 }
 
 function tries(count: number): string {
@@ -82,18 +92,22 @@ function until(endMs: number | undefined, nowMs: number): string {
 function mountFinding({ id }: DaemonStatus, instance: InstanceStatus): Finding | undefined {
   const { snapshotId, delivery, deliveryDetail, image, imageProblem } = instance;
   const mount = `mount ${snapshotId} of nydusd ${id}${image === undefined ? "" : ` (${image})`}`;
-  const area = "deliveries";
-  const level = "warning";
+  const about = {
+    area: "deliveries",
+    level: "warning",
+    key: `mount ${id}/${snapshotId}`,
+    ...(image !== undefined && { image }),
+  } as const;
   const why = deliveryDetail === undefined ? "" : `: ${deliveryDetail}`;
   switch (delivery) {
     case "refused":
     case "unreachable": {
       const text = `${mount} cannot be given its credential, it is ${delivery}${why}`;
-      return { area, level, text, mend: "it is tried again by itself; look at that nydusd's log" };
+      return { ...about, text, mend: "it is tried again by itself; look at that nydusd's log" };
     }
     case "unsupported": {
       const text = `the credential of ${mount} has a form that nydusd cannot use${why}`;
-      return { area, level, text, mend: "give its registry a user name and a password" };
+      return { ...about, text, mend: "give its registry a user name and a password" };
     }
     case "pending":
     case "stored":
@@ -108,7 +122,7 @@ function mountFinding({ id }: DaemonStatus, instance: InstanceStatus): Finding |
   }
   if (image !== undefined || imageProblem === undefined) return undefined;
   const text = `it is not known which image ${mount} serves: ${imageProblem}`;
-  return { area, level, text, mend: "list that daemon with its image in the configuration" };
+  return { ...about, text, mend: "list that daemon with its image in the configuration" };
 }
 
 function daemonFinding({ id, state, stateDetail }: DaemonStatus): Finding | undefined {
@@ -118,6 +132,7 @@ function daemonFinding({ id, state, stateDetail }: DaemonStatus): Finding | unde
   return {
     area: "daemons",
     level: "warning",
+    key: `daemon ${id}`,
     text: `nydusd ${id} ${what}${why}`,
     mend: "it is asked again at every look; see whether its process is stopped",
   };

@@ -66,6 +66,15 @@ export const LOG_EVENTS = {
     level: "error",
     meaning: "a new configuration cannot be used, the old one stays in force",
   },
+  "health-ok": { level: "info", meaning: "the node as a whole is well, in one sentence" },
+  "health-warning": {
+    level: "warning",
+    meaning: "something on the node wants a look; every read works as yet",
+  },
+  "health-critical": {
+    level: "error",
+    meaning: "reads fail on the node or are about to, or the agent's loop is stuck",
+  },
   "warning": { level: "warning", meaning: "anything else worth knowing; `code` says what" },
 } as const satisfies Readonly<Record<string, LogEventDefinition>>;
 

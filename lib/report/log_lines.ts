@@ -1,4 +1,10 @@
-import { type AgentEvent, formatProblem, PROVIDER_NAMES, REASON_CODES } from "../model/mod.ts";
+import {
+  type AgentEvent,
+  type ConfigProblem,
+  formatProblem,
+  PROVIDER_NAMES,
+  REASON_CODES,
+} from "../model/mod.ts";
 import { line, type LogLine, snakeCase, suffix, time } from "./log_line.ts";
 import { daemonLine, deliveryLines, mountStateLine } from "./mount_lines.ts";
 
@@ -57,11 +63,11 @@ export function linesOf(event: AgentEvent): readonly LogLine[] {
         files: event.files,
         ...(event.differences && { differences: event.differences }),
       })];
-    case "config-refused": {
-      const problems = event.problems.map(formatProblem);
-      const message = "the new configuration cannot be used, the old one stays in force: " +
-        problems.join("; ");
-      return [line("config-refused", message, { problems })];
+    case "config-refused":
+      return [refusedLine(event.problems)];
+    case "health-changed": {
+      const { level, about, sentence } = event;
+      return [line(`health-${level}`, sentence, { about })];
     }
     case "warning": {
       const { code, text } = event;
@@ -71,6 +77,13 @@ export function linesOf(event: AgentEvent): readonly LogLine[] {
     default:
       return event satisfies never;
   }
+}
+
+function refusedLine(refused: readonly ConfigProblem[]): LogLine {
+  const problems = refused.map(formatProblem);
+  const message = "the new configuration cannot be used, the old one stays in force: " +
+    problems.join("; ");
+  return line("config-refused", message, { problems });
 }
 
 function providerLine(event: Extract<AgentEvent, { kind: "provider-asked" }>): LogLine {

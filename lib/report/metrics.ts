@@ -127,6 +127,7 @@ export class AgentMetrics implements Observer {
       case "daemon-state-changed":
       case "discovery-recovered":
       case "source-changed":
+      case "health-changed":
       case "warning":
         break; // told by the gauges, or by the log alone
       default:

@@ -77,6 +77,7 @@ export class CredentialChain {
       reason: outcome.reason,
       durationMs,
       ...(outcome.kind === "failed" && { detail: outcome.detail }),
+      ...(outcome.notes.length > 0 && { notes: outcome.notes }),
     });
     return { provider: provider.name, outcome, durationMs };
   }

@@ -23,3 +23,10 @@ export {
   disabledProvider,
   labelsProvider,
 } from "./simple_providers.ts";
+export {
+  findKubelets,
+  pluginDifferences,
+  type PluginMatch,
+  pluginMatches,
+  type RunningKubelet,
+} from "./running_kubelet.ts";

@@ -82,5 +82,11 @@ export const EVENTS: { readonly [K in AgentEvent["kind"]]: Extract<AgentEvent, {
     kind: "config-refused",
     problems: [{ file: "/f", place: "a.b", problem: "wrong", mend: "mend it" }],
   },
+  "health-changed": {
+    kind: "health-changed",
+    level: "critical",
+    about: "credentials",
+    sentence: "all is lost",
+  },
   "warning": { kind: "warning", code: "store-full", text: "full" },
 };

@@ -42,6 +42,8 @@ Deno.test("linesOf: every event has lines, and every name can be met", () => {
     { ...ATTEMPTED, outcome: { kind: "unchanged", file: unchanged } },
     { ...EVENTS["delivery-state-changed"], to: "stored" },
     { ...EVENTS["daemon-state-changed"], to: "gone" },
+    { ...EVENTS["health-changed"], level: "ok" },
+    { ...EVENTS["health-changed"], level: "warning" },
   ];
   const met = new Set(
     [...Object.values(EVENTS), ...more].flatMap(linesOf).flatMap((line) =>
@@ -139,7 +141,7 @@ const DRESSED = `Bearer ${CANARY}, Basic ${btoa(`u:${CANARY}`)}, ${btoa(`name:${
   `eyJhbGciOiJub25lIn0.${btoa(CANARY)}.c2ln, https://u:${CANARY}@registry.example/v2, ` +
   `\u001b[2J\r\n\u202e${new Secret(CANARY)}`;
 /** Words out of closed sets; everything else may come from outside. */
-const CLOSED = new Set(["kind", "outcome", "result", "reason", "provider", "from", "to"]);
+const CLOSED = new Set(["kind", "outcome", "result", "reason", "provider", "from", "to", "level"]);
 
 function dressed(value: unknown, name = ""): unknown {
   if (typeof value === "string") return CLOSED.has(name) ? value : `${value} ${DRESSED}`;

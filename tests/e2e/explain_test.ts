@@ -1,0 +1,52 @@
+/** `explain`, for images that are mounted and that are not, and as the kubelet would see them. */
+import { deepEqual, equal, match } from "node:assert/strict";
+import { join } from "@std/path";
+import { AgentProcess, command, simNode } from "./stage.ts";
+
+Deno.test("explain: which provider wins, which comes after it, and what the node uses", async () => {
+  await using node = simNode();
+  const image = `${node.tokenRegistry.host}/shop/app:1`;
+  await node.addDaemon({ id: "d1", mode: "dedicated", images: [image] });
+  const auth = btoa("u:p");
+  Deno.writeTextFileSync(
+    node.dockerConfigPath,
+    JSON.stringify({ auths: { [node.tokenRegistry.host]: { auth } } }),
+  );
+  await using _agent = await AgentProcess.start(node);
+  const config = join(node.dir, "agent.toml");
+  const mounted = await command(["explain", image, "--config", config]);
+  equal(mounted.code, 0);
+  match(mounted.out, /^node +1 mount, fresh: the agent uses one from docker, renewed .* ago$/m);
+  match(mounted.out, /^3 +docker +found, wins +found /m);
+  match(mounted.out, /^4 +kubelet +found, after docker /m);
+  match(mounted.out, /^5 +kubesecret +none +not-enabled /m);
+  const other = await command(["explain", "quay.io/some/thing", "--config", config]);
+  equal(other.code, 1);
+  match(other.out, /^node +not mounted on this node$/m);
+  match(other.out, /^ +plugin-not-matched +sim-credential-provider: no matchImages pattern /m);
+});
+
+Deno.test("explain --as-kubelet: its plugins and answers, and in what the agent differs", async () => {
+  await using node = simNode();
+  const image = `${node.tokenRegistry.host}/shop/app:1`;
+  const bare = ["--snapshotter-config", "off", "--system-address", "off", "--address", "off"];
+  const paths = ["--kubelet-config", node.providerConfigPath, "--kubelet-bin-dir"];
+  const answered = await command(["explain", image, ...bare, ...paths, join(node.dir, "bin")]);
+  match(answered.out, /^sim-credential-provider +127\.0\.0\.1:\d+ +found /m);
+  match(
+    answered.out,
+    /^differs: the agent runs no plugins; give it --credential-provider-config /m,
+  );
+  equal(node.pluginExecutions(), 1);
+
+  const json = await command([
+    ...["explain", image, ...bare, "--output", "json", "--as-kubelet"],
+    ...["--credential-provider-config", node.providerConfigPath],
+    ...["--credential-provider-bin-dir", join(node.dir, "bin"), ...paths, join(node.dir, "none")],
+  ]);
+  const { asKubelet, winner } = JSON.parse(json.out);
+  equal(winner.provider, "kubelet");
+  deepEqual([asKubelet.outcome, asKubelet.reason], ["failed", "plugin-missing"]);
+  deepEqual(asKubelet.differences, [`the agent runs plugins from ${join(node.dir, "bin")}`]);
+  deepEqual(asKubelet.plugins[0].patterns, [node.tokenRegistry.host]);
+});
