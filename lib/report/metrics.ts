@@ -171,6 +171,7 @@ export class AgentMetrics implements Observer {
     this.#residentMemory.set(this.#options.process.residentMemoryBytes());
     this.#countStates(status);
     this.#lookAtImages(status);
+    this.#lookAtOutlook(status);
     if (status.lastReconcileAtMs === undefined) this.#reconcileLast.remove();
     else this.#reconcileLast.set(status.lastReconcileAtMs / 1000);
   }
@@ -185,13 +186,12 @@ export class AgentMetrics implements Observer {
   }
 
   /** Set anew from what lives, so no image keeps series of its own, and none has them twice. */
-  #lookAtImages({ images, nowMs }: AgentStatus): void {
+  #lookAtImages({ images }: AgentStatus): void {
     const live = new Set(images.map(({ image }) => image));
     for (const image of this.#images) if (!live.has(image)) this.#forgetImage(image);
     for (const gauge of [this.#storeEntries, this.#expiry, this.#renewalDue, this.#lastSuccess]) {
       gauge.reset();
     }
-    let firstEndMs = Infinity;
     for (const status of images) {
       const { image: image_ref, hardExpiresAtMs, softExpiresAtMs } = status;
       this.#ensureImage(image_ref);
@@ -202,7 +202,15 @@ export class AgentMetrics implements Observer {
       setSeconds(this.#expiry, { image_ref, clock: "hard" }, hardExpiresAtMs);
       setSeconds(this.#expiry, { image_ref, clock: "soft" }, softExpiresAtMs);
       setSeconds(this.#renewalDue, { image_ref }, status.nextAttemptAtMs);
-      firstEndMs = Math.min(firstEndMs, hardExpiresAtMs ?? Infinity);
+    }
+  }
+
+  #lookAtOutlook({ daemons, nowMs }: AgentStatus): void {
+    let firstEndMs = Infinity;
+    for (const { instances } of daemons) {
+      for (const { readsEndAtMs = Infinity } of instances) {
+        firstEndMs = Math.min(firstEndMs, readsEndAtMs);
+      }
     }
     if (firstEndMs === Infinity) this.#outageTolerance.remove();
     else this.#outageTolerance.set(Math.max(0, firstEndMs - nowMs) / 1000);
