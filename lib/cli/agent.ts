@@ -68,6 +68,8 @@ export async function createAgent(
       version: BUILD_INFO.version,
       startedAtMs,
       configHash: config.hash,
+      checkIntervalMs: config.renewal.checkIntervalMs,
+      staleWatches: parts.chain.staleWatches(),
     }),
     async [Symbol.asyncDispose]() {
       watches[Symbol.dispose]();
