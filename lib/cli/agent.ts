@@ -75,6 +75,8 @@ export async function createAgent(
       version: BUILD_INFO.version,
       startedAtMs,
       configHash: config.hash,
+      checkIntervalMs: config.renewal.checkIntervalMs,
+      staleWatches: parts.chain.staleWatches(),
     }),
     forecast: (downMs) => reconciler.forecast(downMs),
     async [Symbol.asyncDispose]() {

@@ -21,8 +21,20 @@ export interface AgentStatus {
   readonly problems: readonly DiscoveryProblem[];
   /** Every provider of the chain, as its questions went; undefined where nobody keeps count. */
   readonly providers?: readonly ProviderStatus[];
+  /** What of the Kubernetes API is not followed now, though it should be. */
+  readonly staleWatches?: readonly StaleWatch[];
+  /** How often the node is compared, as configured. */
+  readonly checkIntervalMs?: number;
   /** Every plugin and credential helper that has run. */
   readonly plugins?: readonly PluginStatus[];
+}
+
+/** A part of the Kubernetes API that is not followed now: what was read last is used. */
+export interface StaleWatch {
+  /** `secrets of all namespaces, type …`, `pods of node a`, `secret ns/name`. */
+  readonly subject: string;
+  readonly reason: ReasonCode;
+  readonly detail: string;
 }
 
 /** A provider of the chain since the agent started. */

@@ -9,7 +9,7 @@ import { isNone } from "./reasons.ts";
 
 /** Something that is wrong outside the agent's own loop. */
 export interface Finding {
-  readonly area: "credentials" | "deliveries" | "daemons" | "discovery";
+  readonly area: "credentials" | "deliveries" | "daemons" | "sources" | "discovery";
   readonly level: "warning" | "critical";
   /** What it is about, the same for as long as the trouble lasts. */
   readonly key: string;
@@ -34,6 +34,15 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
       daemon.instances.flatMap((instance) => mountFinding(daemon, instance) ?? [])
     ),
     ...status.daemons.flatMap((daemon) => daemonFinding(daemon) ?? []),
+    ...(status.staleWatches ?? []).map(({ subject, reason, detail }): Finding => ({
+      area: "sources",
+      level: "warning",
+      key: `watch ${subject}`,
+      text:
+        `the Kubernetes API is not followed (${subject}; ${reason}: ${detail}): what was read ` +
+        "last is used, a change is not seen",
+      mend: "it is tried again by itself; see docs/kubernetes.md for the rights that it takes",
+    })),
     ...status.problems.map(({ source, subject, detail }): Finding => ({
       area: "discovery",
       level: "warning",

@@ -134,6 +134,18 @@ export const METRICS = {
     help: "When the last round ended; absent before the first.",
     labels: [],
   },
+  checkInterval: {
+    name: `${OWN}check_interval_seconds`,
+    type: "gauge",
+    help: "How often the node is looked at and compared, as configured.",
+    labels: [],
+  },
+  staleWatches: {
+    name: `${OWN}stale_watches`,
+    type: "gauge",
+    help: "Parts of the Kubernetes API that are not followed now: what was read last is used.",
+    labels: [],
+  },
   discoveryProblems: {
     name: `${OWN}discovery_problems_total`,
     type: "counter",

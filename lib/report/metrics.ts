@@ -54,6 +54,8 @@ export class AgentMetrics implements Observer {
   readonly #reconciles = this.#counter(METRICS.reconciles);
   readonly #reconcileDuration = this.#histogram(METRICS.reconcileDuration);
   readonly #reconcileLast = this.#gauge(METRICS.reconcileLast);
+  readonly #checkInterval = this.#gauge(METRICS.checkInterval);
+  readonly #staleWatches = this.#gauge(METRICS.staleWatches);
   readonly #discoveryProblems = this.#counter(METRICS.discoveryProblems);
   readonly #configInfo = this.#gauge(METRICS.configInfo);
   readonly #configLastReload = this.#gauge(METRICS.configLastReload);
@@ -169,6 +171,9 @@ export class AgentMetrics implements Observer {
   #lookAtStatus(): void {
     const status = this.#options.status();
     this.#residentMemory.set(this.#options.process.residentMemoryBytes());
+    this.#staleWatches.set(status.staleWatches?.length ?? 0);
+    if (status.checkIntervalMs === undefined) this.#checkInterval.remove();
+    else this.#checkInterval.set(status.checkIntervalMs / 1000);
     this.#countStates(status);
     this.#lookAtImages(status);
     this.#lookAtOutlook(status);

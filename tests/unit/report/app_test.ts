@@ -48,6 +48,7 @@ Deno.test("createApp: /readyz?verbose says one line a check, gate or not", async
     "[+] credentials",
     "[+] deliveries",
     "[+] daemons",
+    "[+] sources",
     "[!] discovery",
     "warning",
     "ready",

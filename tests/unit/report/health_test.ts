@@ -74,6 +74,7 @@ Deno.test("healthOf: an outage outside never makes it dead or unready", () => {
       ["credentials", false, false],
       ["deliveries", false, false],
       ["daemons", false, false],
+      ["sources", true, false],
       ["discovery", false, false],
     ],
   );
