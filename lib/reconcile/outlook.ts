@@ -1,4 +1,5 @@
 import {
+  type Clock,
   type Daemon,
   decodeRegistryAuth,
   hardExpiryOf,
@@ -8,7 +9,13 @@ import {
   type RafsInstance,
   type Secret,
 } from "../model/mod.ts";
-import { type CredentialStore, endOf, forecastLife, type StoreEntry } from "../store/mod.ts";
+import {
+  type CredentialStore,
+  endOf,
+  forecastLife,
+  type SourceOutage,
+  type StoreEntry,
+} from "../store/mod.ts";
 import type { Deliveries } from "./deliveries.ts";
 import type { InstanceRecord } from "./instance_book.ts";
 
@@ -57,14 +64,12 @@ export interface OutlookInput {
   readonly store: CredentialStore;
   readonly daemons: readonly Daemon[];
   readonly deliveries: Deliveries;
-  readonly nowMs: number;
+  readonly clock: Clock;
   /** How long a nydusd of this version goes on with the old credential; undefined = not known. */
   readonly inUseDelayMs: (version: string) => number | undefined;
-  /** Lets other work go on now and then. */
-  readonly breathe: () => Promise<void>;
 }
 
-/** Images that are worked out between two breaths. */
+/** Images that are worked out before other work has its turn. */
 const IMAGES_A_TURN = 32;
 
 /** Runs the real schedule ahead through an outage of every source that begins now. */
@@ -72,12 +77,15 @@ export async function forecastOutage(
   input: OutlookInput,
   downMs: number,
 ): Promise<OutageForecast> {
-  const { store, nowMs, breathe } = input;
+  const { store, clock } = input;
+  const nowMs = clock.wallMs();
   const images: ImageForecast[] = [];
   for (const [image, mounts] of mountsByImage(input.daemons)) {
     const entry = store.get(image);
-    if (entry !== undefined) images.push(forecastImage(input, entry, mounts, downMs));
-    if (images.length % IMAGES_A_TURN === 0) await breathe();
+    if (entry !== undefined) {
+      images.push(forecastImage(input, entry, mounts, { fromMs: nowMs, untilMs: nowMs + downMs }));
+    }
+    if (images.length % IMAGES_A_TURN === 0) await clock.sleep(0);
   }
   return { nowMs, downMs, images };
 }
@@ -99,13 +107,13 @@ function mountsByImage(daemons: readonly Daemon[]): Map<string, Mount[]> {
 }
 
 function forecastImage(
-  { store, deliveries, nowMs, inUseDelayMs }: OutlookInput,
+  { store, deliveries, inUseDelayMs }: OutlookInput,
   entry: StoreEntry,
   mounts: readonly Mount[],
-  downMs: number,
+  outage: SourceOutage,
 ): ImageForecast {
+  const nowMs = outage.fromMs;
   const life = entry.stored?.provider === "adopted" ? undefined : entry.stored?.life;
-  const outage = { fromMs: nowMs, untilMs: nowMs + downMs };
   const { failures, renewedByMs } = forecastLife(life, entry.attempts, outage, store.settings);
   let first: ReadsEnd | undefined;
   let delayMs = 0;

@@ -175,15 +175,8 @@ export class Reconciler {
 
   /** What an outage of every source would bring that begins now and lasts `downMs`. */
   forecast(downMs: number): Promise<OutageForecast> {
-    const { store, clock, inUseDelayMs } = this.#options;
-    return forecastOutage({
-      store,
-      inUseDelayMs,
-      daemons: this.#view.daemons,
-      deliveries: this.#deliveries,
-      nowMs: clock.wallMs(),
-      breathe: () => clock.sleep(0),
-    }, downMs);
+    const { daemons } = this.#view;
+    return forecastOutage({ ...this.#options, daemons, deliveries: this.#deliveries }, downMs);
   }
 
   async #look(trigger: TriggerReason, signal: AbortSignal): Promise<void> {
