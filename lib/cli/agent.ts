@@ -1,11 +1,11 @@
 import { BUILD_INFO } from "../assets/mod.ts";
 import { type AgentConfig, configDifferences } from "../config/mod.ts";
 import { Deliverer, inUseDelayMs } from "../deliver/mod.ts";
-import { Discovery } from "../discover/mod.ts";
+import { Discovery, type NamedHostsOptions } from "../discover/mod.ts";
 import { createNydusdApi, createSnapshotterApi, createUnixHttp } from "../edge/mod.ts";
 import { type AgentStatus, formatProblem, type Observer } from "../model/mod.ts";
 import { Reconciler, type Stages } from "../reconcile/mod.ts";
-import type { ReloadOutcome } from "../resolve/mod.ts";
+import { EndpointChain, type ReloadOutcome } from "../resolve/mod.ts";
 import { CredentialStore } from "../store/mod.ts";
 import { type OpenChain, openChain } from "./chain.ts";
 import type { Context } from "./context.ts";
@@ -89,22 +89,35 @@ function partsBuilder(
   const { files } = context;
   return async (config) => {
     const chain = await openChain(context, config, observer, tap.book);
-    const discovery = new Discovery({ config: config.node, snapshotterApi, nydusdApi, files });
-    const { configFiles } = config.delivery;
+    const hosts = namingOf(config);
+    const node = config.node;
+    const discovery = new Discovery({ config: node, hosts, snapshotterApi, nydusdApi, files });
+    const { configFiles, unknownHosts } = config.delivery;
     const { fsDriver } = config.node;
     return {
       chain,
       nodePaths: discovery.watchPaths(),
       stages: {
         discoverer: discovery,
-        resolver: chain.chain,
+        resolver: new EndpointChain(chain.chain),
         readCounter: nydusdApi,
         deliverer: new Deliverer({ nydusdApi, files, fsDriver, configFiles }),
         checkIntervalMs: config.renewal.checkIntervalMs,
         renewalEnabled: config.renewal.enabled,
+        unknownHosts,
       },
       [Symbol.asyncDispose]: () => chain[Symbol.asyncDispose](),
     };
+  };
+}
+
+/** Who names the hosts that daemons read from. */
+export function namingOf({ node, delivery }: AgentConfig): Omit<NamedHostsOptions, "files"> {
+  return {
+    ...(node.mirrorsDir !== undefined && { mirrorsDir: node.mirrorsDir }),
+    templatePath: node.daemonTemplate,
+    vpcRegistry: node.vpcRegistry,
+    allowedHosts: delivery.allowedHosts,
   };
 }
 

@@ -54,7 +54,7 @@ export async function status(
 
 function statusText({ images, daemons, problems }: AgentStatus, nowMs: number): string {
   const imageRows = images.map((i) => [
-    printable(i.image),
+    printable(i.endpoint === undefined ? i.image : `${i.image} (read from ${i.endpoint})`),
     i.provider ?? "none",
     i.window ?? "-",
     i.hardExpiresAtMs === undefined ? "-" : span(i.hardExpiresAtMs - nowMs),
@@ -69,7 +69,7 @@ function statusText({ images, daemons, problems }: AgentStatus, nowMs: number): 
       daemon.state,
       printable(instance.snapshotId),
       instance.delivery,
-      printable(instance.image ?? "-"),
+      printable(`${instance.image ?? "-"}${instance.host ? ` (from ${instance.host})` : ""}`),
       printable(instance.deliveryDetail ?? ""),
     ])
   );

@@ -114,7 +114,7 @@ export class Deliverer {
     const { configPath } = instance;
     if (configFiles === "never" || configPath === undefined) return { kind: "skipped" };
     try {
-      return await this.#rewriteFile(configPath, credential, files);
+      return await this.#rewriteFile(configPath, credential, files, instance.backend?.host);
     } catch (error) {
       return { kind: "failed", detail: messageOf(error) };
     }
@@ -124,6 +124,7 @@ export class Deliverer {
     path: string,
     credential: Credential,
     files: FileSystem,
+    host: string | undefined,
   ): Promise<FileOutcome> {
     const stat = await files.stat(path, { noFollow: true });
     if (stat === undefined) return { kind: "absent" };
@@ -133,7 +134,8 @@ export class Deliverer {
     const text = await files.readText(path);
     if (text === undefined) return { kind: "absent" };
     const fill = this.#options.configFiles === "always";
-    const rewritten = rewriteConfigText(text, this.#options.fsDriver, credential, fill);
+    const { fsDriver } = this.#options;
+    const rewritten = rewriteConfigText(text, fsDriver, credential, fill, host);
     switch (rewritten.kind) {
       case "changed":
         await files.writeAtomic(path, rewritten.text, {

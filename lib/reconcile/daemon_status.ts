@@ -13,7 +13,8 @@ export function daemonStatus(daemon: Daemon, deliveries: Deliveries): DaemonStat
     ...(stateDetail !== undefined && { stateDetail }),
     ...(version !== undefined && { version }),
     ...(mode !== undefined && { mode }),
-    instances: daemon.instances.map(({ snapshotId, image, imageProblem, mountId }) => {
+    instances: daemon.instances.map(({ snapshotId, image, imageProblem, mountId, endpoint }) => {
+      const namedBy = endpoint?.hosts.find(({ role }) => role === "registry")?.namedBy;
       const record = deliveries.book.get(instanceKey(id, snapshotId));
       return {
         snapshotId,
@@ -21,6 +22,9 @@ export function daemonStatus(daemon: Daemon, deliveries: Deliveries): DaemonStat
         ...(image && { image: image.text }),
         ...(imageProblem !== undefined && { imageProblem }),
         ...(mountId !== undefined && { mountId }),
+        ...(endpoint && { host: endpoint.host }),
+        ...(namedBy !== undefined && { hostNamedBy: namedBy }),
+        ...(record.unnamed && { unnamedHosts: record.unnamed.hosts }),
         ...(record.detail !== undefined && { deliveryDetail: record.detail }),
         ...(record.deliveredAtMs !== undefined && { deliveredAtMs: record.deliveredAtMs }),
         ...(record.file && { file: record.file.kind }),

@@ -57,7 +57,7 @@ function imageTable({ images, nowMs }: AgentStatus) {
 function imageRow(image: ImageStatus, nowMs: number): readonly string[] {
   const { provider, hardExpiresAtMs, renewedAtMs, nextAttemptAtMs, lastFailure } = image;
   return [
-    image.image,
+    image.endpoint === undefined ? image.image : `${image.image} (read from ${image.endpoint})`,
     provider ?? "none",
     image.window ?? "",
     hardExpiresAtMs === undefined ? "not told" : span(hardExpiresAtMs - nowMs),
@@ -76,7 +76,7 @@ function mountTable({ daemons, nowMs }: AgentStatus) {
       daemon.id,
       daemon.state,
       mount.snapshotId,
-      mount.image ?? "not known",
+      `${mount.image ?? "not known"}${mount.host === undefined ? "" : ` (from ${mount.host})`}`,
       mount.delivery,
       mount.deliveredAtMs === undefined ? "" : span(mount.deliveredAtMs - nowMs),
       mount.deliveryDetail ?? mount.imageProblem ?? daemon.stateDetail ?? "",

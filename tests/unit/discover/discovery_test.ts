@@ -82,7 +82,7 @@ Deno.test("look takes refs from the system API and mount ids from nydusd itself"
   const [instance] = daemon?.instances ?? [];
   strictEqual(instance?.image?.text, "docker.io/library/nginx:latest");
   strictEqual(instance?.mountId, "/");
-  strictEqual(instance?.registryHost, "registry.example.com");
+  strictEqual(instance?.backend?.host, "registry.example.com");
   strictEqual(instance?.configPath, "/data/config/d1/config.json");
   ok(daemon?.held?.get("/")?.equals(registryAuth("u:p")));
 });
