@@ -1,7 +1,7 @@
 import { BUILD_INFO } from "../assets/mod.ts";
 import { type AgentConfig, configDifferences } from "../config/mod.ts";
 import { Deliverer, inUseDelayMs } from "../deliver/mod.ts";
-import { Discovery, type NamedHostsOptions } from "../discover/mod.ts";
+import { Discovery } from "../discover/mod.ts";
 import { createNydusdApi, createSnapshotterApi, createUnixHttp } from "../edge/mod.ts";
 import { type AgentStatus, formatProblem, type Observer } from "../model/mod.ts";
 import { Reconciler, type Stages } from "../reconcile/mod.ts";
@@ -10,6 +10,7 @@ import { CredentialStore } from "../store/mod.ts";
 import { type OpenChain, openChain } from "./chain.ts";
 import type { Context } from "./context.ts";
 import { CriTap } from "./cri_tap.ts";
+import { namingOf } from "./places.ts";
 
 /** The agent itself, without its server: what `run` owns, and a reload changes. */
 export interface Agent extends AsyncDisposable {
@@ -108,16 +109,6 @@ function partsBuilder(
       },
       [Symbol.asyncDispose]: () => chain[Symbol.asyncDispose](),
     };
-  };
-}
-
-/** Who names the hosts that daemons read from. */
-export function namingOf({ node, delivery }: AgentConfig): Omit<NamedHostsOptions, "files"> {
-  return {
-    ...(node.mirrorsDir !== undefined && { mirrorsDir: node.mirrorsDir }),
-    templatePath: node.daemonTemplate,
-    vpcRegistry: node.vpcRegistry,
-    allowedHosts: delivery.allowedHosts,
   };
 }
 
