@@ -58,6 +58,11 @@ function isOwnRegistry({ host, scheme }: CredentialHost, { registry }: ImageRefe
   return isDockerHub(registry) ? isDockerHub(host) : host === hostOf(registry, scheme);
 }
 
+/** Whether nydusd shows the credential of a mount to its image's own registry alone. */
+export function readsOwnRegistry(image: ImageReference, backend: RegistryBackend): boolean {
+  return credentialHosts(backend).every((one) => isOwnRegistry(one, image));
+}
+
 /**
  * Where the mount is read from; undefined when its credential goes to the image's own registry
  * alone, and is asked for by the image's own name.

@@ -39,7 +39,8 @@ export class EndpointChain {
   ): Promise<Resolution> {
     if (endpoint === undefined) return await this.#chain.resolve(request, options);
     const { image } = request;
-    const asked = { ...request, image: endpoint, podImage: image };
+    // Labels are what the image was pulled with: they say nothing of another registry.
+    const asked = { ...request, image: endpoint, podImage: image, labels: {} };
     const there = await this.#chain.resolve(asked, options);
     const attempts = there.attempts.map((attempt) => ({
       ...attempt,
