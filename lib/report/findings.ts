@@ -120,7 +120,11 @@ function mountFinding({ id }: DaemonStatus, instance: InstanceStatus): Finding |
 function hostFinding({ id }: DaemonStatus, mount: InstanceStatus): Finding | undefined {
   const { snapshotId, image = "an unknown image", unnamedHosts = [], delivery } = mount;
   if (unnamedHosts.length === 0) return undefined;
-  const done = delivery === "withheld" ? "it is withheld" : "it is delivered all the same";
+  const done = delivery === "withheld"
+    ? "it is withheld"
+    : delivery === "adopted"
+    ? "it keeps the one that it held before"
+    : "it is delivered all the same";
   const hosts = unnamedHosts.join(", ");
   const text = `mount ${snapshotId} of nydusd ${id} (${image}) shows its credential to ${hosts}, ` +
     `which nothing names as a place for it: ${done}`;

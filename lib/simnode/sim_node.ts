@@ -78,10 +78,8 @@ export class SimNode implements AsyncDisposable {
   static start(options: SimNodeOptions): SimNode {
     const node = new SimNode(Deno.makeTempDirSync({ prefix: "nydus-sim-" }), options);
     Deno.writeTextFileSync(join(node.dir, "bin", PLUGIN), PLUGIN_SCRIPT, { mode: 0o755 });
-    Deno.writeTextFileSync(
-      node.providerConfigPath,
-      providerConfigText(PLUGIN, node.tokenRegistry.host),
-    );
+    const providers = providerConfigText(PLUGIN, node.tokenRegistry.host);
+    Deno.writeTextFileSync(node.providerConfigPath, providers);
     Deno.writeTextFileSync(node.snapshotterConfigPath, snapshotterConfigText(node));
     node.setPlugin({});
     node.rotatePassword("first");
