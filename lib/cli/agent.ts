@@ -10,11 +10,12 @@ import {
   type OutageForecast,
 } from "../model/mod.ts";
 import { Reconciler, type Stages } from "../reconcile/mod.ts";
-import type { ReloadOutcome } from "../resolve/mod.ts";
+import { EndpointChain, type ReloadOutcome } from "../resolve/mod.ts";
 import { CredentialStore } from "../store/mod.ts";
 import { type OpenChain, openChain } from "./chain.ts";
 import type { Context } from "./context.ts";
 import { CriTap } from "./cri_tap.ts";
+import { namingOf } from "./places.ts";
 
 /** The agent itself, without its server: what `run` owns, and a reload changes. */
 export interface Agent extends AsyncDisposable {
@@ -99,19 +100,22 @@ function partsBuilder(
   const { files } = context;
   return async (config) => {
     const chain = await openChain(context, config, observer, tap.book);
-    const discovery = new Discovery({ config: config.node, snapshotterApi, nydusdApi, files });
-    const { configFiles } = config.delivery;
+    const hosts = namingOf(config);
+    const node = config.node;
+    const discovery = new Discovery({ config: node, hosts, snapshotterApi, nydusdApi, files });
+    const { configFiles, unknownHosts } = config.delivery;
     const { fsDriver } = config.node;
     return {
       chain,
       nodePaths: discovery.watchPaths(),
       stages: {
         discoverer: discovery,
-        resolver: chain.chain,
+        resolver: new EndpointChain(chain.chain),
         readCounter: nydusdApi,
         deliverer: new Deliverer({ nydusdApi, files, fsDriver, configFiles }),
         checkIntervalMs: config.renewal.checkIntervalMs,
         renewalEnabled: config.renewal.enabled,
+        unknownHosts,
       },
       [Symbol.asyncDispose]: () => chain[Symbol.asyncDispose](),
     };

@@ -100,6 +100,20 @@ const OUTPUT_KEYS = [
     description: "Whether the daemons' configuration files are rewritten, so that a restarted " +
       `nydusd starts with the newest credential. "auto": where they already hold one.`,
   }),
+  key("delivery.allowed_hosts", { kind: "host-patterns", max: 256 }, {
+    defaultNote: "the snapshotter's mirrors, and the mirrors and proxy of its `nydusd_config`",
+    example: ["mirror.example.com", "*.cache.example.com:5000"],
+    field: "delivery.allowedHosts",
+    description: "Further hosts, each with its port, that may be shown an image's credential: " +
+      "mirrors, caches and proxies that daemons read through.",
+  }),
+  key("delivery.unknown_hosts", { kind: "choice", choices: ["warn", "refuse"] }, {
+    default: "warn",
+    field: "delivery.unknownHosts",
+    description: "Where a daemon reads from a host that is neither its image's registry nor " +
+      `named by anybody: "warn" delivers the credential, once with a warning; "refuse" ` +
+      "withholds it.",
+  }),
   key("server.address", { kind: "address" }, {
     default: "127.0.0.1:9111",
     flag: "address",

@@ -5,7 +5,10 @@ import type { ProviderName, ProviderNote, ReasonCode } from "./provider.ts";
 /** What an execution of a plugin or helper came to. */
 export type ExecutionResult = "success" | "none" | "failure" | "timeout";
 
-/** Everything that the stages tell the world. No event holds a secret or a user name. */
+/**
+ * Everything that the stages tell the world. No event holds a secret or a user name. `endpoint` is
+ * where an image is read from, where that is not its own registry.
+ */
 export type AgentEvent =
   | {
     readonly kind: "provider-asked";
@@ -29,6 +32,7 @@ export type AgentEvent =
   | {
     readonly kind: "credential-renewed";
     readonly image: string;
+    readonly endpoint?: string;
     readonly provider: ProviderName;
     readonly changed: boolean;
     readonly fingerprint: string;
@@ -39,14 +43,29 @@ export type AgentEvent =
   | {
     readonly kind: "renewal-failed";
     readonly image: string;
+    readonly endpoint?: string;
     readonly provider?: ProviderName;
     readonly reason: ReasonCode;
     readonly detail: string;
     readonly expired: boolean;
     readonly nextAttemptAtMs: number;
   }
-  | { readonly kind: "credential-evicted"; readonly image: string }
-  | { readonly kind: "credential-adopted"; readonly image: string; readonly fingerprint: string }
+  | { readonly kind: "credential-evicted"; readonly image: string; readonly endpoint?: string }
+  | {
+    readonly kind: "credential-adopted";
+    readonly image: string;
+    readonly endpoint?: string;
+    readonly fingerprint: string;
+  }
+  | {
+    /** A mount shows its credential to a host that nobody named; once for each mount. */
+    readonly kind: "unnamed-host";
+    readonly daemonId: string;
+    readonly snapshotId: string;
+    readonly image: string;
+    readonly hosts: readonly string[];
+    readonly action: "delivered" | "withheld";
+  }
   | {
     readonly kind: "delivery-attempted";
     readonly daemonId: string;

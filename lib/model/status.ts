@@ -74,6 +74,10 @@ export interface PluginStatus {
 /** One image that backs at least one mount, or did until lately. */
 export interface ImageStatus {
   readonly image: string;
+  /** Where its mounts read it from, where that is not its own registry; another is another line. */
+  readonly endpoint?: string;
+  /** Whether the credential was found for `endpoint`, or for the image's own registry. */
+  readonly foundFor?: "endpoint" | "registry";
   /** Undefined when no provider has a credential; `adopted` when nydusd's own is kept. */
   readonly provider?: ProviderName | "adopted";
   readonly origin?: string;
@@ -113,6 +117,14 @@ export interface InstanceStatus {
   readonly image?: string;
   readonly imageProblem?: string;
   readonly mountId?: string;
+  /** {@linkcode ImageStatus.endpoint}. */
+  readonly endpoint?: string;
+  /** The host that nydusd calls, where that is not the image's own registry. */
+  readonly host?: string;
+  /** Who named that host, for people; undefined when nobody did. */
+  readonly hostNamedBy?: string;
+  /** Hosts that see the credential and that nobody named. */
+  readonly unnamedHosts?: readonly string[];
   readonly delivery: DeliveryState;
   readonly deliveryDetail?: string;
   readonly deliveredAtMs?: number;
@@ -133,6 +145,8 @@ export interface OutageForecast {
 /** One image in such an outage. */
 export interface ImageForecast {
   readonly image: string;
+  /** {@linkcode ImageStatus.endpoint}. */
+  readonly endpoint?: string;
   readonly mounts: number;
   /** When the reads of the first of its mounts would begin to fail; undefined: no end is known. */
   readonly readsEndAtMs?: number;

@@ -8,6 +8,8 @@ import {
   type OutageForecast,
   type RafsInstance,
   type Secret,
+  subjectKey,
+  subjectOf,
 } from "../model/mod.ts";
 import {
   type CredentialStore,
@@ -48,6 +50,12 @@ export function readsEnd(
   return theirs.atMs > ours.atMs ? theirs : ours; // the younger of the two stays
 }
 
+/** What the store has for a mount. */
+export function entryOf(store: CredentialStore, instance: RafsInstance): StoreEntry | undefined {
+  const subject = subjectOf(instance);
+  return subject && store.get(subjectKey(subject));
+}
+
 function endOfHeld(held: Secret, nowMs: number): ReadsEnd | undefined {
   try {
     const credential = decodeRegistryAuth(held.reveal());
@@ -80,8 +88,8 @@ export async function forecastOutage(
   const { store, clock } = input;
   const nowMs = clock.wallMs();
   const images: ImageForecast[] = [];
-  for (const [image, mounts] of mountsByImage(input.daemons)) {
-    const entry = store.get(image);
+  for (const [key, mounts] of mountsBySubject(input.daemons)) {
+    const entry = store.get(key);
     if (entry !== undefined) {
       images.push(forecastImage(input, entry, mounts, { fromMs: nowMs, untilMs: nowMs + downMs }));
     }
@@ -92,18 +100,19 @@ export async function forecastOutage(
 
 type Mount = { readonly daemon: Daemon; readonly instance: RafsInstance };
 
-function mountsByImage(daemons: readonly Daemon[]): Map<string, Mount[]> {
-  const byImage = new Map<string, Mount[]>();
+function mountsBySubject(daemons: readonly Daemon[]): Map<string, Mount[]> {
+  const bySubject = new Map<string, Mount[]>();
   for (const daemon of daemons) {
     for (const instance of daemon.instances) {
-      const image = instance.image?.text;
-      if (image === undefined) continue;
-      const mounts = byImage.get(image) ?? [];
+      const subject = subjectOf(instance);
+      if (subject === undefined) continue;
+      const key = subjectKey(subject);
+      const mounts = bySubject.get(key) ?? [];
       mounts.push({ daemon, instance });
-      byImage.set(image, mounts);
+      bySubject.set(key, mounts);
     }
   }
-  return byImage;
+  return bySubject;
 }
 
 function forecastImage(
@@ -128,6 +137,7 @@ function forecastImage(
   const failingMs = renewedMs + delayMs - Math.max(endsMs, nowMs);
   return {
     image: entry.image.text,
+    ...(entry.image.endpoint && { endpoint: entry.image.endpoint.text }),
     mounts: mounts.length,
     failures,
     ...(first && { readsEndAtMs: first.atMs }),

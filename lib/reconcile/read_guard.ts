@@ -1,4 +1,11 @@
-import type { CallOptions, Clock, Daemon, Observer } from "../model/mod.ts";
+import {
+  type CallOptions,
+  type Clock,
+  type Daemon,
+  type Observer,
+  subjectKey,
+  subjectOf,
+} from "../model/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
 import type { Deliveries } from "./deliveries.ts";
 import { type ReadCounter, type ReadFinding, ReadWatch } from "./read_watch.ts";
@@ -45,35 +52,36 @@ export class ReadGuard {
     const source = counter();
     if (source === undefined) return;
     const findings = await this.#watch.turn(daemons(), source, clock.wallMs(), options);
-    this.#refusals.keepOnly({ has: (image) => store.get(image) !== undefined });
+    this.#refusals.keepOnly({ has: (key) => store.get(key) !== undefined });
     const doubted = new Set<string>();
     let failed = false;
     for (const finding of findings) {
-      const image = finding.instance.image?.text;
+      const key = keyOf(finding);
       const doubtful = deliveries.judge(finding);
       failed ||= finding.verdict === "failed";
-      if (image === undefined) continue;
-      if (doubtful) doubted.add(image);
-      else if (finding.verdict === "succeeded") this.#refusals.forget(image);
+      if (key === undefined) continue;
+      if (doubtful) doubted.add(key);
+      else if (finding.verdict === "succeeded") this.#refusals.forget(key);
     }
     if (failed) this.#options.lookSoon();
-    for (const image of doubted) this.#force(image, findings);
+    for (const key of doubted) this.#force(key, findings);
   }
 
   /** Fetches past cache and backoff, if this image's turn has come again. */
-  #force(image: string, findings: readonly ReadFinding[]): void {
+  #force(key: string, findings: readonly ReadFinding[]): void {
     const { clock, store, renewals, observer } = this.#options;
-    const entry = store.get(image);
+    const entry = store.get(key);
     if (entry?.stored === undefined || entry.stored.provider === "adopted") return;
-    if (!this.#refusals.mayForce(image, clock.monotonicMs())) return;
-    const mounts =
-      findings.filter(({ instance, verdict }) =>
-        verdict === "failed" && instance.image?.text === image
-      ).length;
-    const text =
-      `reads of ${image} fail in ${mounts} mounts although they hold the credential of ` +
+    if (!this.#refusals.mayForce(key, clock.monotonicMs())) return;
+    const mounts = findings.filter((one) => one.verdict === "failed" && keyOf(one) === key).length;
+    const text = `reads of ${key} fail in ${mounts} mounts although they hold the credential of ` +
       `${entry.stored.provider}: its source is asked for a newer one`;
     observer.notify({ kind: "warning", code: "reads-failing", text });
     renewals.start([entry], { refused: true });
   }
+}
+
+function keyOf({ instance }: ReadFinding): string | undefined {
+  const subject = subjectOf(instance);
+  return subject && subjectKey(subject);
 }

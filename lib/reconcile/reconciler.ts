@@ -2,11 +2,13 @@ import {
   type AgentStatus,
   type CallOptions,
   type Clock,
-  type ImageReference,
+  type CredentialSubject,
   messageOf,
   type NodeView,
   type Observer,
   type OutageForecast,
+  subjectKey,
+  subjectOf,
 } from "../model/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
 import { daemonStatus } from "./daemon_status.ts";
@@ -34,6 +36,8 @@ export interface Stages {
   readonly checkIntervalMs: number;
   /** False: look and report, renew and deliver nothing. */
   readonly renewalEnabled: boolean;
+  /** Whether an image's credential may be shown to hosts that nobody named; default `warn`. */
+  readonly unknownHosts?: "warn" | "refuse";
 }
 
 /** What the reconciler needs for its whole life. */
@@ -79,15 +83,16 @@ export class Reconciler {
     this.#renewals = new Renewals({
       ...options,
       resolver: () => this.#stages.resolver,
-      settled: (image) => {
-        this.#deliveries.image(image);
+      settled: (key) => {
+        this.#deliveries.subject(key);
         this.#triggers.nudge();
       },
     });
     this.#deliveries = new Deliveries({
       ...options,
       deliverer: () => this.#stages.deliverer,
-      isAsking: (image) => this.#renewals.isAsking(image),
+      isAsking: (key) => this.#renewals.isAsking(key),
+      unknownHosts: () => this.#stages.unknownHosts ?? "warn",
       settled: () => this.#triggers.nudge(),
     });
     this.#reads = new ReadGuard({
@@ -214,9 +219,12 @@ export class Reconciler {
   #adoptView(): number {
     const { store, clock, observer } = this.#options;
     const nowMs = clock.wallMs();
-    const live = new Map<string, ImageReference>();
+    const live = new Map<string, CredentialSubject>();
     for (const { instances } of this.#view.daemons) {
-      for (const { image } of instances) if (image) live.set(image.text, image);
+      for (const instance of instances) {
+        const subject = subjectOf(instance);
+        if (subject) live.set(subjectKey(subject), subject);
+      }
     }
     for (const image of live.values()) {
       if (!store.ensure(image, nowMs)) {
@@ -226,9 +234,11 @@ export class Reconciler {
     }
     const minAgeMs = store.settings.refreshIntervalMs / 2;
     for (const image of store.evict(new Set(live.keys()), nowMs, minAgeMs)) {
-      observer.notify({ kind: "credential-evicted", image: image.text });
+      const endpoint = image.endpoint?.text;
+      const names = { image: image.text, ...(endpoint !== undefined && { endpoint }) };
+      observer.notify({ kind: "credential-evicted", ...names });
     }
-    return live.size;
+    return new Set([...live.values()].map(({ text }) => text)).size;
   }
 
   #renewDue(): void {
@@ -278,7 +288,7 @@ export class Reconciler {
     let soonest: number | undefined;
     for (const { image, nextAttemptAtMs: next } of this.#options.store.entries()) {
       if (next === undefined || (soonest !== undefined && next >= soonest)) continue;
-      if (!this.#renewals.isAsking(image.text)) soonest = next;
+      if (!this.#renewals.isAsking(subjectKey(image))) soonest = next;
     }
     return soonest;
   }

@@ -8,6 +8,7 @@ import {
   type ProviderAttempt,
   type Resolution,
   standingName,
+  subjectKey,
 } from "../model/mod.ts";
 import type { CredentialStore, StoreEntry } from "../store/mod.ts";
 
@@ -25,8 +26,8 @@ export interface RenewalsOptions {
   readonly resolver: () => Resolver;
   readonly observer: Observer;
   readonly clock: Clock;
-  /** Called when an image's answer, good or bad, is in the store. */
-  readonly settled: (image: string) => void;
+  /** Called when the answer for a store's key, good or bad, is in the store. */
+  readonly settled: (key: string) => void;
 }
 
 /** Images asked for side by side; what runs plugins has a tighter bound of its own. */
@@ -45,9 +46,9 @@ export class Renewals {
     this.#options = options;
   }
 
-  /** Whether an answer for this image is awaited. */
-  isAsking(image: string): boolean {
-    return this.#inFlight.has(image);
+  /** Whether an answer for this key of the store is awaited. */
+  isAsking(key: string): boolean {
+    return this.#inFlight.has(key);
   }
 
   /**
@@ -56,20 +57,20 @@ export class Renewals {
    */
   start(entries: Iterable<StoreEntry>, { recheck = false, refused = false } = {}): void {
     for (const entry of entries) {
-      const { image } = entry;
+      const key = subjectKey(entry.image);
       if (this.#stop.signal.aborted) return;
-      if (this.#inFlight.has(image.text)) {
-        if (recheck) this.#again.add(image.text);
+      if (this.#inFlight.has(key)) {
+        if (recheck) this.#again.add(key);
         continue;
       }
-      const work = this.#gate.run(() => this.#ask(image.text, recheck, refused))
+      const work = this.#gate.run(() => this.#ask(key, recheck, refused))
         .catch(() => {}) // only an abort comes this far
         .finally(() => {
-          this.#inFlight.delete(image.text);
-          if (this.#again.delete(image.text)) this.start([entry], { recheck: true });
-          if (!this.#stop.signal.aborted) this.#options.settled(image.text);
+          this.#inFlight.delete(key);
+          if (this.#again.delete(key)) this.start([entry], { recheck: true });
+          if (!this.#stop.signal.aborted) this.#options.settled(key);
         });
-      this.#inFlight.set(image.text, work);
+      this.#inFlight.set(key, work);
     }
   }
 
@@ -84,9 +85,9 @@ export class Renewals {
     await this.idle();
   }
 
-  async #ask(image: string, recheck: boolean, refused: boolean): Promise<void> {
+  async #ask(key: string, recheck: boolean, refused: boolean): Promise<void> {
     const { store, resolver } = this.#options;
-    const entry = store.get(image);
+    const entry = store.get(key);
     if (entry === undefined || this.#stop.signal.aborted) return;
     const request = this.#request(entry, recheck, refused);
     let resolution: Resolution;
@@ -110,8 +111,10 @@ export class Renewals {
     const window = store.window(entry, nowMs);
     const dueByClock = stored !== undefined && stored.provider !== "adopted" &&
       !(recheck && (entry.nextAttemptAtMs ?? Infinity) > nowMs);
+    const { endpoint, ...image } = entry.image;
     return {
-      image: entry.image,
+      image,
+      ...(endpoint && { endpoint, endpointInUse: stored?.candidate.forEndpoint === true }),
       labels: {},
       ...(dueByClock && { newerThanMs: stored.candidate.fetchedAtMs }),
       ...((refused || window === "mandatory" || window === "expired") && { urgent: true }),
@@ -124,12 +127,12 @@ export class Renewals {
     if (!winner.renewable) return;
     const nowMs = clock.wallMs();
     const outcome = store.put(entry.image, winner, nowMs);
-    const after = store.get(entry.image.text);
+    const after = store.get(subjectKey(entry.image));
     if (outcome === "same" || after?.stored === undefined) return;
     if (store.window(after, nowMs) === "expired") {
       observer.notify({
         kind: "renewal-failed",
-        image: entry.image.text,
+        ...namesOf(entry),
         provider: winner.provider,
         reason: "found",
         detail: "the source gave the expired credential again",
@@ -141,7 +144,7 @@ export class Renewals {
     const [candidate] = winner.candidates;
     observer.notify({
       kind: "credential-renewed",
-      image: entry.image.text,
+      ...namesOf(entry),
       provider: winner.provider,
       changed: outcome === "new",
       fingerprint: after.stored.fingerprint,
@@ -162,26 +165,33 @@ export class Renewals {
     const { store, clock, observer } = this.#options;
     const nowMs = clock.wallMs();
     store.recordFailure(entry.image, failure, nowMs);
-    const stored = store.get(entry.image.text)?.stored;
+    const stored = store.get(subjectKey(entry.image))?.stored;
     // An image that nobody has a credential for is public, not failing.
     const failing = failure.failed || (stored !== undefined && stored.provider !== "adopted");
     if (!failing) return;
     observer.notify({
       kind: "renewal-failed",
-      image: entry.image.text,
+      ...namesOf(entry),
       ...(failure.provider && { provider: failure.provider }),
       reason: failure.reason,
       detail: failure.detail,
       expired: stored !== undefined && store.window(entry, nowMs) === "expired",
-      nextAttemptAtMs: store.get(entry.image.text)?.nextAttemptAtMs ?? nowMs,
+      nextAttemptAtMs: store.get(subjectKey(entry.image))?.nextAttemptAtMs ?? nowMs,
     });
   }
+}
+
+/** How events name an entry. */
+function namesOf({ image: { text, endpoint } }: StoreEntry) {
+  return { image: text, ...(endpoint && { endpoint: endpoint.text }) };
 }
 
 /** Whether its source says that what it gave before, in someone's name, counts no more. */
 function isWithdrawn({ stored }: StoreEntry, attempts: readonly ProviderAttempt[]): boolean {
   const name = stored && standingName(stored.candidate);
-  const attempt = attempts.find(({ provider }) => provider === stored?.provider);
+  const attempt = attempts.find(({ provider, forEndpoint }) =>
+    provider === stored?.provider && forEndpoint === stored.candidate.forEndpoint
+  );
   if (name === undefined || attempt === undefined || attempt.outcome.kind === "found") return false;
   return attempt.outcome.standing?.includes(name) === false;
 }

@@ -5,6 +5,7 @@ import {
   type ImageStatus,
   type InstanceStatus,
 } from "../model/mod.ts";
+import { placeOf } from "./place.ts";
 import { isNone } from "./reasons.ts";
 
 /** Something that is wrong outside the agent's own loop. */
@@ -31,7 +32,9 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
   return [
     ...byEnd.flatMap((image) => imageFinding(image, nowMs) ?? []),
     ...status.daemons.flatMap((daemon) =>
-      daemon.instances.flatMap((instance) => mountFinding(daemon, instance) ?? [])
+      daemon.instances.flatMap((mount) =>
+        [mountFinding(daemon, mount), hostFinding(daemon, mount)].filter((one) => !!one)
+      )
     ),
     ...status.daemons.flatMap((daemon) => daemonFinding(daemon) ?? []),
     ...(status.staleWatches ?? []).map(({ subject, reason, detail }): Finding => ({
@@ -60,31 +63,31 @@ function compare(a: number, b: number): number {
 function imageFinding(image: ImageStatus, nowMs: number): Finding | undefined {
   const { hardExpiresAtMs: endMs, failures, lastFailure } = image;
   const mend = `run: nydus-auth-agent explain ${image.image}`;
-  const { image: name } = image;
-  const about = { area: "credentials", image: name, key: `credential ${name}` } as const;
+  const name = placeOf(image);
+  const about = { area: "credentials", image: image.image, key: `credential ${name}` } as const;
   const why = lastFailure === undefined ? "" : ` (${lastFailure.reason}: ${lastFailure.detail})`;
   if (image.window === "expired" || (endMs !== undefined && endMs <= nowMs)) {
     const since = endMs === undefined ? "" : ` ${formatDuration(nowMs - endMs)} ago`;
-    const text = `the credential of ${image.image} expired${since}, and reads that nydusd has ` +
+    const text = `the credential of ${name} expired${since}, and reads that nydusd has ` +
       `not cached fail${why}`;
     const told = endMs === undefined ? {} : { tellsSince: true } as const;
     return { ...about, level: "critical", text, ...told, mend };
   }
   if (image.provider === "adopted") {
-    const text = `no source has a credential for ${image.image}: its mounts keep the one that ` +
+    const text = `no source has a credential for ${name}: its mounts keep the one that ` +
       `they hold${until(endMs, nowMs)}, and nobody renews it`;
     return { ...about, level: "warning", text, mend };
   }
   if (failures === 0) return undefined;
   if (image.provider === undefined) {
     if (lastFailure === undefined || isNone(lastFailure.reason)) return undefined;
-    const text = `no credential for ${image.image} could be had in ${tries(failures)}${why}`;
+    const text = `no credential for ${name} could be had in ${tries(failures)}${why}`;
     return { ...about, level: "warning", text, mend };
   }
   const since = image.renewedAtMs === undefined
     ? ""
     : `, last renewed ${formatDuration(Math.max(0, nowMs - image.renewedAtMs))} ago`;
-  const text = `renewing the credential of ${image.image} failed in ${tries(failures)}${why}` +
+  const text = `renewing the credential of ${name} failed in ${tries(failures)}${why}` +
     `${since}; it is good${until(endMs, nowMs) || " for a time that nobody tells"}`;
   const level = image.window === "mandatory" ? "critical" : "warning";
   return { ...about, level, text, ...(since !== "" && { tellsSince: true }), mend };
@@ -124,6 +127,7 @@ function mountFinding({ id }: DaemonStatus, instance: InstanceStatus): Finding |
     case "proven":
     case "file-only":
     case "adopted":
+    case "withheld": // told by its hosts
     case "none":
       break;
     default:
@@ -132,6 +136,29 @@ function mountFinding({ id }: DaemonStatus, instance: InstanceStatus): Finding |
   if (image !== undefined || imageProblem === undefined) return undefined;
   const text = `it is not known which image ${mount} serves: ${imageProblem}`;
   return { ...about, text, mend: "list that daemon with its image in the configuration" };
+}
+
+function hostFinding({ id }: DaemonStatus, mount: InstanceStatus): Finding | undefined {
+  const { snapshotId, image = "an unknown image", unnamedHosts = [], delivery } = mount;
+  if (unnamedHosts.length === 0) return undefined;
+  const done = delivery === "withheld"
+    ? "it is withheld"
+    : delivery === "adopted"
+    ? "it keeps the one that it held before"
+    : "it is delivered all the same";
+  const hosts = unnamedHosts.join(", ");
+  const text = `mount ${snapshotId} of nydusd ${id} (${image}) shows its credential to ${hosts}, ` +
+    `which nothing names as a place for it: ${done}`;
+  const mend = "name each such host in delivery.allowed_hosts, or mend that nydusd's configuration";
+  const key = `hosts ${id}/${snapshotId}`;
+  return {
+    area: "deliveries",
+    level: "warning",
+    key,
+    ...(mount.image !== undefined && { image: mount.image }),
+    text,
+    mend,
+  };
 }
 
 function daemonFinding({ id, state, stateDetail }: DaemonStatus): Finding | undefined {

@@ -41,6 +41,10 @@ export const LOG_EVENTS = {
   "credential-delivered": { level: "info", meaning: "a mount was given its credential" },
   "delivery-unchanged": { level: "debug", meaning: "a mount holds what it should" },
   "delivery-failed": { level: "warning", meaning: "a mount could not be given its credential" },
+  "unnamed-host": {
+    level: "warning",
+    meaning: "a nydusd shows its credential to a host that nobody named",
+  },
   "delivery-recovered": { level: "info", meaning: "a delivery that had failed succeeded" },
   "config-file-failed": {
     level: "warning",
@@ -53,7 +57,7 @@ export const LOG_EVENTS = {
   "delivery-state-changed": { level: "info", meaning: "a mount's delivery moved on" },
   "mount-unserved": {
     level: "warning",
-    meaning: "a mount's delivery came to refused, unreachable or unsupported",
+    meaning: "a mount's delivery came to refused, unreachable, unsupported or withheld",
   },
   "daemon-state-changed": { level: "info", meaning: "a nydusd came, went, or changed its state" },
   "daemon-troubled": { level: "warning", meaning: "a nydusd does not answer, or not as one" },

@@ -6,7 +6,8 @@ import {
   REASON_CODES,
 } from "../model/mod.ts";
 import { line, type LogLine, snakeCase, suffix, time } from "./log_line.ts";
-import { daemonLine, deliveryLines, mountStateLine } from "./mount_lines.ts";
+import { placeOf } from "./place.ts";
+import { daemonLine, deliveryLines, mountStateLine, unnamedHostLine } from "./mount_lines.ts";
 
 /** The lines of an event; which of them are written is the log's affair. */
 export function linesOf(event: AgentEvent): readonly LogLine[] {
@@ -20,13 +21,11 @@ export function linesOf(event: AgentEvent): readonly LogLine[] {
     case "renewal-failed":
       return [renewalFailedLine(event)];
     case "credential-evicted":
-      return [evictedLine(event.image)];
-    case "credential-adopted": {
-      const { image, fingerprint } = event;
-      const message = `no source has a credential for ${image}: the one nydusd holds stays`;
-      const problem = { subject: `adopted ${image}`, signature: fingerprint };
-      return [{ ...line("credential-adopted", message, { image, fingerprint }), problem }];
-    }
+      return [evictedLine(event)];
+    case "credential-adopted":
+      return [adoptedLine(event)];
+    case "unnamed-host":
+      return [unnamedHostLine(event)];
     case "delivery-attempted":
       return deliveryLines(event);
     case "delivery-state-changed":
@@ -113,9 +112,10 @@ function pluginLine(event: Extract<AgentEvent, { kind: "plugin-executed" }>): Lo
 }
 
 function renewedLine(event: Extract<AgentEvent, { kind: "credential-renewed" }>): LogLine {
-  const { image, provider, changed, fingerprint } = event;
+  const { provider, changed, fingerprint } = event;
+  const image = placeOf(event);
   const fields = {
-    image,
+    ...imageFields(event),
     provider,
     fingerprint,
     ...time("soft_expires_at", event.softExpiresAtMs),
@@ -130,17 +130,33 @@ function renewedLine(event: Extract<AgentEvent, { kind: "credential-renewed" }>)
   return { ...line(name, message, fields), recovery, ends: [`adopted ${image}`] };
 }
 
+function adoptedLine(event: Extract<AgentEvent, { kind: "credential-adopted" }>): LogLine {
+  const { fingerprint } = event;
+  const name = placeOf(event);
+  const message = `no source has a credential for ${name}: the one nydusd holds stays`;
+  const problem = { subject: `adopted ${name}`, signature: fingerprint };
+  const fields = { ...imageFields(event), fingerprint };
+  return { ...line("credential-adopted", message, fields), problem };
+}
+
 /** An image that comes back starts anew: its troubles are said again at once. */
-function evictedLine(image: string): LogLine {
-  const providers = PROVIDER_NAMES.map((provider) => `provider ${provider} ${image}`);
+function evictedLine(event: Extract<AgentEvent, { kind: "credential-evicted" }>): LogLine {
+  const image = placeOf(event);
+  const providers = PROVIDER_NAMES.map((provider) =>
+    `provider ${provider} ${event.endpoint ?? event.image}`
+  );
   const ends = [`renewal ${image}`, `adopted ${image}`, ...providers];
-  return { ...line("credential-evicted", `${image} backs no mount any more`, { image }), ends };
+  return {
+    ...line("credential-evicted", `${image} backs no mount any more`, imageFields(event)),
+    ends,
+  };
 }
 
 function renewalFailedLine(event: Extract<AgentEvent, { kind: "renewal-failed" }>): LogLine {
-  const { image, provider, reason, detail, expired, nextAttemptAtMs } = event;
+  const { provider, reason, detail, expired, nextAttemptAtMs } = event;
+  const image = placeOf(event);
   const fields = {
-    image,
+    ...imageFields(event),
     ...(provider && { provider }),
     reason,
     detail,
@@ -149,4 +165,13 @@ function renewalFailedLine(event: Extract<AgentEvent, { kind: "renewal-failed" }
   const message = `${image}: ${detail}${expired ? "; its credential is dead" : ""}`;
   const problem = { subject: `renewal ${image}`, signature: `${reason} ${expired} ${detail}` };
   return { ...line(expired ? "credential-expired" : "renewal-failed", message, fields), problem };
+}
+
+interface ImageAndPlace {
+  readonly image: string;
+  readonly endpoint?: string;
+}
+
+function imageFields({ image, endpoint }: ImageAndPlace) {
+  return { image, ...(endpoint !== undefined && { endpoint }) };
 }

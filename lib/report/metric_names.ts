@@ -104,6 +104,12 @@ export const METRICS = {
     help: "Attempts after which the mount or its configuration file lacks the credential.",
     labels: [],
   },
+  unnamedHosts: {
+    name: `${OWN}unnamed_hosts_total`,
+    type: "counter",
+    help: "Mounts whose nydusd shows its credential to a host that nobody named, by what was done.",
+    labels: ["action"],
+  },
   instances: {
     name: `${OWN}instances`,
     type: "gauge",
@@ -217,6 +223,7 @@ const DELIVERY_STATE_SET: Readonly<Record<DeliveryState, true>> = {
   "refused": true,
   "unreachable": true,
   "unsupported": true,
+  "withheld": true,
   "none": true,
 };
 const DAEMON_STATE_SET: Readonly<Record<DaemonState, true>> = {
@@ -252,4 +259,5 @@ export const LABEL_VALUES = {
   discoverySources: Object.keys(DISCOVERY_SOURCE_SET),
   providers: PROVIDER_NAMES,
   renewalResults: ["success", "failure"],
+  unnamedHostActions: ["delivered", "withheld"],
 } as const;

@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { AgentEvent, AgentStatus, DeliveryOutcome, Observer } from "../model/mod.ts";
+import { timesByImage } from "./image_times.ts";
 import { DURATION_BUCKETS, LABEL_VALUES, type MetricDefinition, METRICS } from "./metric_names.ts";
 import { failureReasons } from "./reasons.ts";
 
@@ -49,6 +50,7 @@ export class AgentMetrics implements Observer {
   readonly #pluginDuration = this.#histogram(METRICS.pluginDuration);
   readonly #deliveries = this.#counter(METRICS.deliveries);
   readonly #deliveryFailures = this.#counter(METRICS.deliveryFailures);
+  readonly #unnamedHosts = this.#counter(METRICS.unnamedHosts);
   readonly #instances = this.#gauge(METRICS.instances);
   readonly #daemons = this.#gauge(METRICS.daemons);
   readonly #reconciles = this.#counter(METRICS.reconciles);
@@ -75,6 +77,7 @@ export class AgentMetrics implements Observer {
       this.#providerDuration.zero({ provider });
     }
     for (const result of LABEL_VALUES.deliveryResults) this.#deliveries.inc({ result }, 0);
+    for (const action of LABEL_VALUES.unnamedHostActions) this.#unnamedHosts.inc({ action }, 0);
     for (const source of LABEL_VALUES.discoverySources) this.#discoveryProblems.inc({ source }, 0);
     // A time stamp of 0 would be fifty years ago: absent until there is one.
     this.#configLastReload.remove();
@@ -101,7 +104,11 @@ export class AgentMetrics implements Observer {
         this.#renewals.inc({ image_ref: event.image, result: "failure" });
         break;
       case "credential-evicted":
-        this.#forgetImage(event.image);
+        // It may still be read from elsewhere: each way has a credential of its own.
+        if (!this.#isLive(event.image)) this.#forgetImage(event.image);
+        break;
+      case "unnamed-host":
+        this.#unnamedHosts.inc({ action: event.action });
         break;
       case "delivery-attempted":
         this.#deliveries.inc({ result: event.outcome.kind });
@@ -153,6 +160,10 @@ export class AgentMetrics implements Observer {
     this.#pluginDuration.observe({ plugin }, durationMs / 1000);
   }
 
+  #isLive(name: string): boolean {
+    return this.#options.status().images.some(({ image }) => image === name);
+  }
+
   #ensureImage(image: string): void {
     if (this.#images.has(image)) return;
     this.#images.add(image);
@@ -197,13 +208,11 @@ export class AgentMetrics implements Observer {
     for (const gauge of [this.#storeEntries, this.#expiry, this.#renewalDue, this.#lastSuccess]) {
       gauge.reset();
     }
-    for (const status of images) {
-      const { image: image_ref, hardExpiresAtMs, softExpiresAtMs } = status;
+    for (const [image_ref, status] of timesByImage(images)) {
+      const { hardExpiresAtMs, softExpiresAtMs } = status;
       this.#ensureImage(image_ref);
-      if (status.provider !== undefined && status.provider !== "adopted") {
-        this.#storeEntries.set({ image_ref }, 1);
-        setSeconds(this.#lastSuccess, { image_ref }, status.renewedAtMs);
-      }
+      if (status.isStored) this.#storeEntries.set({ image_ref }, 1);
+      setSeconds(this.#lastSuccess, { image_ref }, status.renewedAtMs);
       setSeconds(this.#expiry, { image_ref, clock: "hard" }, hardExpiresAtMs);
       setSeconds(this.#expiry, { image_ref, clock: "soft" }, softExpiresAtMs);
       setSeconds(this.#renewalDue, { image_ref }, status.nextAttemptAtMs);

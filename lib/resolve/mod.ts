@@ -8,6 +8,7 @@ export { CredentialChain, type CredentialChainOptions, type ResolveOptions } fro
 export { CredentialHelpers, type CredentialHelpersOptions } from "./credential_helper.ts";
 export { credentialsOf, type DockerConfig, findAuth, parseDockerConfig } from "./docker_config.ts";
 export { DockerProvider, type DockerProviderOptions } from "./docker_provider.ts";
+export { EndpointChain } from "./endpoint_chain.ts";
 export {
   KubeletProvider,
   type KubeletProviderOptions,

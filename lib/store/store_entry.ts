@@ -1,8 +1,8 @@
 import {
   type Candidate,
   type Credential,
+  type CredentialSubject,
   encodeRegistryAuth,
-  type ImageReference,
   type ImageStatus,
   type LifeWindow,
   type ProviderName,
@@ -26,9 +26,9 @@ export interface StoredCredential {
   readonly registryAuth?: Secret;
 }
 
-/** Everything known of one image. Replaced as a whole at every change. */
+/** Everything known of one image and where it is read from. Replaced whole at every change. */
 export interface StoreEntry {
-  readonly image: ImageReference;
+  readonly image: CredentialSubject;
   readonly stored?: StoredCredential;
   /** A credential that counts no more, but that a mount may still hold: never adopted. */
   readonly withdrawn?: Credential;
@@ -77,8 +77,15 @@ export interface CredentialStoreOptions {
 /** What `status` shows of an entry, without its secret. */
 export function statusOf(entry: StoreEntry, window: LifeWindow | undefined): ImageStatus {
   const { stored } = entry;
+  const { text, endpoint } = entry.image;
   return {
-    image: entry.image.text,
+    image: text,
+    ...(endpoint && {
+      endpoint: endpoint.text,
+      ...(stored && stored.provider !== "adopted" && {
+        foundFor: stored.candidate.forEndpoint ? "endpoint" as const : "registry" as const,
+      }),
+    }),
     ...(stored && {
       provider: stored.provider,
       origin: stored.candidate.origin,

@@ -53,6 +53,14 @@ export const EVENTS: { readonly [K in AgentEvent["kind"]]: Extract<AgentEvent, {
   "renewal-failed": FAILED as Extract<AgentEvent, { kind: "renewal-failed" }>,
   "credential-evicted": { kind: "credential-evicted", image: IMAGE },
   "credential-adopted": { kind: "credential-adopted", image: IMAGE, fingerprint: "00000000" },
+  "unnamed-host": {
+    kind: "unnamed-host",
+    daemonId: "d1",
+    snapshotId: "7",
+    image: "registry.example/app:1",
+    hosts: ["mirror.example:5000"],
+    action: "delivered",
+  },
   "delivery-attempted": {
     ...ATTEMPTED,
     outcome: { kind: "rejected", file: FILE_FAILED, detail: "status 500" },
