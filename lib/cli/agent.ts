@@ -3,7 +3,12 @@ import { type AgentConfig, configDifferences } from "../config/mod.ts";
 import { Deliverer, inUseDelayMs } from "../deliver/mod.ts";
 import { Discovery } from "../discover/mod.ts";
 import { createNydusdApi, createSnapshotterApi, createUnixHttp } from "../edge/mod.ts";
-import { type AgentStatus, formatProblem, type Observer } from "../model/mod.ts";
+import {
+  type AgentStatus,
+  formatProblem,
+  type Observer,
+  type OutageForecast,
+} from "../model/mod.ts";
 import { Reconciler, type Stages } from "../reconcile/mod.ts";
 import type { ReloadOutcome } from "../resolve/mod.ts";
 import { CredentialStore } from "../store/mod.ts";
@@ -18,6 +23,8 @@ export interface Agent extends AsyncDisposable {
   /** Goes on with another configuration. What is known stays. Returns what is different. */
   reconfigure(config: AgentConfig): Promise<readonly string[]>;
   status(): AgentStatus;
+  /** What an outage of every source would bring that begins now and lasts `downMs`. */
+  forecast(downMs: number): Promise<OutageForecast>;
 }
 
 /** What one configuration builds; replaced as a whole by a reload. */
@@ -71,6 +78,7 @@ export async function createAgent(
       checkIntervalMs: config.renewal.checkIntervalMs,
       staleWatches: parts.chain.staleWatches(),
     }),
+    forecast: (downMs) => reconciler.forecast(downMs),
     async [Symbol.asyncDispose]() {
       watches[Symbol.dispose]();
       await tap[Symbol.asyncDispose]();

@@ -1,13 +1,12 @@
 import { dirname, join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
-import { serveByteTap } from "../edge/mod.ts";
+import { isMemoryBacked, serveByteTap } from "../edge/mod.ts";
 import { messageOf, type Observer, Secret } from "../model/mod.ts";
 import { createCriReader, CRI_NOTES, type CriNote, PullBook } from "../serve/mod.ts";
 import type { Context } from "./context.ts";
 
 type CriConfig = AgentConfig["providers"]["cri"];
 
-const MOUNTS = "/proc/self/mountinfo";
 const STATE_FILE = "cri-pulls.json";
 const MAX_STATE_BYTES = 64 * 1024 * 1024;
 /** Changes so close together are written once. */
@@ -68,7 +67,7 @@ export class CriTap implements AsyncDisposable {
     const { files } = this.#context;
     const path = join(dirname(socket), STATE_FILE);
     try {
-      if (!isInMemory(await files.readText(MOUNTS) ?? "", path)) {
+      if (!await isMemoryBacked(dirname(path))) {
         this.#warn(`${path} would be on a disk: what CRI pulls show is not kept over a restart`);
         return;
       }
@@ -104,18 +103,4 @@ export class CriTap implements AsyncDisposable {
     this.#told.add(text);
     this.#observer.notify({ kind: "warning", code: "cri-tap", text });
   }
-}
-
-/** Whether a path is on a file system that lives in memory, by what `mountinfo` of proc says. */
-export function isInMemory(mountinfo: string, path: string): boolean {
-  let best = { length: -1, type: "" };
-  for (const line of mountinfo.split("\n")) {
-    const [left = "", right = ""] = line.split(" - ");
-    const point = (left.split(" ")[4] ?? "").replaceAll("\\040", " ");
-    const type = right.split(" ")[0] ?? "";
-    const holds = point === "/" || path === point || path.startsWith(`${point}/`);
-    // A later mount on the same point hides the earlier one.
-    if (point !== "" && holds && point.length >= best.length) best = { length: point.length, type };
-  }
-  return best.type === "tmpfs" || best.type === "ramfs";
 }

@@ -1,5 +1,11 @@
-import { Command, CommanderError, Option } from "commander";
-import { AgentError, ConfigError, formatProblem, messageOf } from "../model/mod.ts";
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import {
+  AgentError,
+  ConfigError,
+  formatProblem,
+  messageOf,
+  parseDurationMs,
+} from "../model/mod.ts";
 import { CONFIG_FLAGS, type Context, EXIT, type Flags } from "./context.ts";
 import { versionLine } from "./version.ts";
 
@@ -8,12 +14,25 @@ const DESCRIPTION = "Keeps the registry credentials of lazily pulled (nydus) ima
 /** Called by this name, as docker's tools do, the program speaks their protocol. */
 const CREDENTIAL_HELPER = "docker-credential-nydus-auth";
 
+const MAX_OUTAGE_MS = 7 * 24 * 3_600_000;
+
 const OUTPUT = () =>
   new Option("--output <format>", "form of the answer").choices(["text", "json"]).default("text");
 
 /** Collects a repeatable option. */
 function append(value: string, before: string[]): string[] {
   return [...before, value];
+}
+
+/** @throws {InvalidArgumentError} For what is no duration, or out of bounds. */
+function outageArgument(text: string): number {
+  try {
+    const ms = parseDurationMs(text);
+    if (ms >= 1_000 && ms <= MAX_OUTAGE_MS) return ms;
+  } catch {
+    // The same words for both.
+  }
+  throw new InvalidArgumentError("it is a duration from 1s to 168h, such as 6h");
 }
 
 /** Commander's `--snapshotter-config <value>` for the flag `snapshotterConfig`. */
@@ -130,10 +149,15 @@ function addAsking(context: Context, add: Add, done: (code: number) => void): vo
     });
   withConfig(add("status")).addOption(OUTPUT()).description("Ask the running agent how it stands.")
     .option("--watch", "show it again every 2 seconds", false)
+    .addOption(
+      new Option("--if-source-down <duration>", "what if no source answers from now on, so long")
+        .argParser(outageArgument).conflicts("watch"),
+    )
     .action(async (options) => {
       const { status } = await import("./status.ts");
-      const { output, watch } = options;
-      done(await status(context, configFlags(options), { output, watch }));
+      const { output, watch, ifSourceDown: ifSourceDownMs } = options;
+      const outage = ifSourceDownMs !== undefined && { ifSourceDownMs };
+      done(await status(context, configFlags(options), { output, watch, ...outage }));
     });
 }
 

@@ -133,6 +133,7 @@ class Served implements AsyncDisposable {
       status: () => ({ ...agent.status(), ...sources.status() }),
       health: () => this.health(),
       history: (image) => history.of(image),
+      forecast: (downMs) => agent.forecast(downMs),
       allowedHosts: [hostname],
     });
   }

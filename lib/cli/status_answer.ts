@@ -30,19 +30,29 @@ export function wholeText(context: Context, { status, health }: Told): string {
  * @throws {AgentError} `unreachable` when there is none, or none that answers.
  */
 export async function askAgent({ clock }: Context, config: AgentConfig): Promise<Told> {
+  type Answer = AgentStatus & { readonly health?: HealthView };
+  const { health, ...status } = await getFromAgent<Answer>(config, "/v1/status");
+  const { checkIntervalMs } = config.renewal;
+  // An older agent does not say the sentence itself.
+  return { status, health: health ?? healthOf(status, clock.wallMs(), { checkIntervalMs }) };
+}
+
+/**
+ * Gets a path of the agent that runs with this configuration.
+ *
+ * @throws {AgentError} `unreachable` when there is none, or none that answers.
+ */
+export async function getFromAgent<T>(config: AgentConfig, path: string): Promise<T> {
   if (config.server === undefined) {
     const text = "ask the agent: its server is off (server.address), so there is nowhere to ask";
     throw new AgentError("unreachable", text);
   }
-  const url = `http://${addressOf(config.server)}/v1/status`;
+  const url = `http://${addressOf(config.server)}${path}`;
   try {
     const signal = AbortSignal.timeout(TIMEOUT_MS);
     const response = await fetch(url, { redirect: "error", signal });
     if (!response.ok) throw new Error(`it answered ${response.status}`);
-    const { health, ...status } = await response.json() as AgentStatus & { health?: HealthView };
-    const { checkIntervalMs } = config.renewal;
-    // An older agent does not say the sentence itself.
-    return { status, health: health ?? healthOf(status, clock.wallMs(), { checkIntervalMs }) };
+    return await response.json();
   } catch (error) {
     const text = `ask the agent at ${url}: ${messageOf(error)}; is it running`;
     throw new AgentError("unreachable", text, { cause: error });

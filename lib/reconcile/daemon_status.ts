@@ -1,8 +1,15 @@
 import { type Daemon, type DaemonStatus, instanceKey } from "../model/mod.ts";
+import type { CredentialStore } from "../store/mod.ts";
 import type { Deliveries } from "./deliveries.ts";
+import { readsEnd } from "./outlook.ts";
 
 /** What `status` shows of a daemon and its mounts. */
-export function daemonStatus(daemon: Daemon, deliveries: Deliveries): DaemonStatus {
+export function daemonStatus(
+  daemon: Daemon,
+  deliveries: Deliveries,
+  store: CredentialStore,
+  nowMs: number,
+): DaemonStatus {
   const { id, apiSocket, source, state, pid, stateDetail, version, mode } = daemon;
   return {
     id,
@@ -15,6 +22,7 @@ export function daemonStatus(daemon: Daemon, deliveries: Deliveries): DaemonStat
     ...(mode !== undefined && { mode }),
     instances: daemon.instances.map(({ snapshotId, image, imageProblem, mountId }) => {
       const record = deliveries.book.get(instanceKey(id, snapshotId));
+      const end = readsEnd(daemon, record, image && store.get(image.text), nowMs);
       return {
         snapshotId,
         delivery: deliveries.stateOf(daemon, record),
@@ -24,6 +32,8 @@ export function daemonStatus(daemon: Daemon, deliveries: Deliveries): DaemonStat
         ...(record.detail !== undefined && { deliveryDetail: record.detail }),
         ...(record.deliveredAtMs !== undefined && { deliveredAtMs: record.deliveredAtMs }),
         ...(record.file && { file: record.file.kind }),
+        ...(end && { readsEndAtMs: end.atMs }),
+        ...(end?.learned && { readsEndLearned: true }),
       };
     }),
   };

@@ -6,10 +6,13 @@ import {
   messageOf,
   type NodeView,
   type Observer,
+  type OutageForecast,
 } from "../model/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
 import { daemonStatus } from "./daemon_status.ts";
 import { type Deliverer, Deliveries } from "./deliveries.ts";
+import { LookPace } from "./look_pace.ts";
+import { forecastOutage } from "./outlook.ts";
 import { Renewals, type Resolver } from "./renewals.ts";
 import { ReadGuard } from "./read_guard.ts";
 import type { ReadCounter } from "./read_watch.ts";
@@ -45,9 +48,6 @@ export interface ReconcilerOptions {
 const LOOK_GAP_MS = 200;
 /** Looks for the sake of failed deliveries keep at least this one. */
 const RETRY_GAP_MS = 500;
-/** A daemon that does not run is looked at again this soon, then less and less often. */
-const ABSENT_FIRST_MS = 1_000;
-const ABSENT_MAX_MS = 10_000;
 /** How long the first reconcile waits for slow providers before the agent calls itself ready. */
 const FIRST_RENEWALS_MS = 30_000;
 
@@ -59,6 +59,7 @@ export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly #triggers: Triggers;
   readonly #changes = new ViewChanges();
+  readonly #pace = new LookPace();
   readonly #renewals: Renewals;
   readonly #deliveries: Deliveries;
   readonly #reads: ReadGuard;
@@ -66,7 +67,6 @@ export class Reconciler {
   #view: NodeView = { daemons: [], problems: [] };
   #nextLookAtMs = 0;
   #lookedAtMs = 0;
-  #absentLooks = 0;
   #first: { readonly atMs: number } | undefined;
   #last:
     | { readonly atMs: number; readonly monotonicMs: number; readonly durationMs: number }
@@ -166,9 +166,17 @@ export class Reconciler {
         loopAgeMs: clock.monotonicMs() - this.#last.monotonicMs,
       }),
       images: [...store.entries()].map((entry) => store.status(entry, nowMs)),
-      daemons: this.#view.daemons.map((daemon) => daemonStatus(daemon, this.#deliveries)),
+      daemons: this.#view.daemons.map((daemon) =>
+        daemonStatus(daemon, this.#deliveries, store, nowMs)
+      ),
       problems: this.#view.problems,
     };
+  }
+
+  /** What an outage of every source would bring that begins now and lasts `downMs`. */
+  forecast(downMs: number): Promise<OutageForecast> {
+    const { daemons } = this.#view;
+    return forecastOutage({ ...this.#options, daemons, deliveries: this.#deliveries }, downMs);
   }
 
   async #look(trigger: TriggerReason, signal: AbortSignal): Promise<void> {
@@ -190,7 +198,8 @@ export class Reconciler {
     const durationMs = clock.monotonicMs() - startedMs;
     this.#last = { atMs: clock.wallMs(), monotonicMs: clock.monotonicMs(), durationMs };
     this.#lookedAtMs = startedMs;
-    this.#nextLookAtMs = startedMs + this.#pauseMs();
+    this.#nextLookAtMs = startedMs +
+      this.#pace.pauseMs(this.#view, this.#stages.checkIntervalMs);
     observer.notify({
       kind: "reconcile-finished",
       trigger,
@@ -247,17 +256,6 @@ export class Reconciler {
     const { clock } = this.#options;
     const restMs = this.#lookedAtMs + LOOK_GAP_MS - clock.monotonicMs();
     if (restMs > 0) await clock.sleep(restMs, { signal });
-  }
-
-  /** Until the next look by the clock; sooner while a daemon does not run. */
-  #pauseMs(): number {
-    const { checkIntervalMs } = this.#stages;
-    const absent = this.#view.daemons.some(({ state }) => state !== "running") ||
-      this.#view.problems.length > 0;
-    this.#absentLooks = absent ? this.#absentLooks + 1 : 0;
-    if (!absent) return checkIntervalMs;
-    const soonMs = ABSENT_FIRST_MS * 2 ** Math.min(this.#absentLooks - 1, 10);
-    return Math.min(soonMs, ABSENT_MAX_MS, checkIntervalMs);
   }
 
   /** How long the loop may sleep: until a look, a renewal or a retry is due. */

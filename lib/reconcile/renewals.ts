@@ -85,7 +85,7 @@ export class Renewals {
   }
 
   async #ask(image: string, recheck: boolean, refused: boolean): Promise<void> {
-    const { store, clock, resolver } = this.#options;
+    const { store, resolver } = this.#options;
     const entry = store.get(image);
     if (entry === undefined || this.#stop.signal.aborted) return;
     const request = this.#request(entry, recheck, refused);
@@ -94,8 +94,8 @@ export class Renewals {
       resolution = await resolver().resolve(request, { renewal: true, signal: this.#stop.signal });
     } catch (error) {
       if (this.#stop.signal.aborted) throw error;
-      const failure = { reason: "internal-error", detail: messageOf(error) } as const;
-      store.recordFailure(entry.image, failure, clock.wallMs());
+      const detail = messageOf(error);
+      this.#failed(entry, { failed: true, provider: undefined, reason: "internal-error", detail });
       return;
     }
     if (resolution.winner === undefined) this.#noAnswer(entry, resolution);
@@ -154,10 +154,13 @@ export class Renewals {
   }
 
   #noAnswer(entry: StoreEntry, resolution: Resolution): void {
+    if (isWithdrawn(entry, resolution.attempts)) this.#options.store.withdraw(entry.image);
+    this.#failed(entry, failureOf(resolution.attempts));
+  }
+
+  #failed(entry: StoreEntry, failure: ReturnType<typeof failureOf>): void {
     const { store, clock, observer } = this.#options;
     const nowMs = clock.wallMs();
-    if (isWithdrawn(entry, resolution.attempts)) store.withdraw(entry.image);
-    const failure = failureOf(resolution.attempts);
     store.recordFailure(entry.image, failure, nowMs);
     const stored = store.get(entry.image.text)?.stored;
     // An image that nobody has a credential for is public, not failing.

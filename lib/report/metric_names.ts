@@ -53,7 +53,7 @@ export const METRICS = {
   outageTolerance: {
     name: `${OWN}outage_tolerance_seconds`,
     type: "gauge",
-    help: "How long every source may stay away before the first credential is dead.",
+    help: "How long every source may stay silent before the first mount's reads would fail.",
     labels: [],
   },
   providerRequests: {

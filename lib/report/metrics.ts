@@ -177,6 +177,7 @@ export class AgentMetrics implements Observer {
     else this.#checkInterval.set(status.checkIntervalMs / 1000);
     this.#countStates(status);
     this.#lookAtImages(status);
+    this.#lookAtOutlook(status);
     if (status.lastReconcileAtMs === undefined) this.#reconcileLast.remove();
     else this.#reconcileLast.set(status.lastReconcileAtMs / 1000);
   }
@@ -191,13 +192,12 @@ export class AgentMetrics implements Observer {
   }
 
   /** Set anew from what lives, so no image keeps series of its own, and none has them twice. */
-  #lookAtImages({ images, nowMs }: AgentStatus): void {
+  #lookAtImages({ images }: AgentStatus): void {
     const live = new Set(images.map(({ image }) => image));
     for (const image of this.#images) if (!live.has(image)) this.#forgetImage(image);
     for (const gauge of [this.#storeEntries, this.#expiry, this.#renewalDue, this.#lastSuccess]) {
       gauge.reset();
     }
-    let firstEndMs = Infinity;
     for (const status of images) {
       const { image: image_ref, hardExpiresAtMs, softExpiresAtMs } = status;
       this.#ensureImage(image_ref);
@@ -208,7 +208,15 @@ export class AgentMetrics implements Observer {
       setSeconds(this.#expiry, { image_ref, clock: "hard" }, hardExpiresAtMs);
       setSeconds(this.#expiry, { image_ref, clock: "soft" }, softExpiresAtMs);
       setSeconds(this.#renewalDue, { image_ref }, status.nextAttemptAtMs);
-      firstEndMs = Math.min(firstEndMs, hardExpiresAtMs ?? Infinity);
+    }
+  }
+
+  #lookAtOutlook({ daemons, nowMs }: AgentStatus): void {
+    let firstEndMs = Infinity;
+    for (const { instances } of daemons) {
+      for (const { readsEndAtMs = Infinity } of instances) {
+        firstEndMs = Math.min(firstEndMs, readsEndAtMs);
+      }
     }
     if (firstEndMs === Infinity) this.#outageTolerance.remove();
     else this.#outageTolerance.set(Math.max(0, firstEndMs - nowMs) / 1000);

@@ -57,6 +57,8 @@ function serveControl(path: string, nydusd: SimNydusd, faults: FaultSwitch): voi
     switch (new URL(request.url).pathname) {
       case "/read":
         return Response.json(await nydusd.readAll());
+      case "/puts":
+        return Response.json(nydusd.puts());
       case "/fault": {
         const fault: Fault = await request.json();
         faults.set(fault);

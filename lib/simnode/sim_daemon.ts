@@ -1,6 +1,6 @@
 import { dirname, join } from "@std/path";
 import type { Fault } from "./raw_http.ts";
-import type { SimMountSpec, SimNydusdSpec, SimRead } from "./sim_nydusd.ts";
+import type { SimMountSpec, SimNydusdSpec, SimPut, SimRead } from "./sim_nydusd.ts";
 import type { ListedSimDaemon } from "./snapshotter.ts";
 import { fetchUnix } from "./unix_fetch.ts";
 
@@ -123,6 +123,11 @@ export class SimDaemon {
   /** Reads a blob through every mount, with the credential that each has in use. */
   async readAll(): Promise<readonly SimRead[]> {
     return await (await this.#control("/read", null)).json();
+  }
+
+  /** Every credential that the running process was told. */
+  async puts(): Promise<readonly SimPut[]> {
+    return await (await this.#control("/puts", null)).json();
   }
 
   async setFault(fault: Fault): Promise<void> {

@@ -35,6 +35,13 @@ export interface SimRead {
   readonly status: number;
 }
 
+/** A credential that it was told, in the order of time. */
+export interface SimPut {
+  readonly mountId: string;
+  /** As it came: base64 of `user:password`. */
+  readonly value: string;
+}
+
 interface Mount {
   readonly spec: SimMountSpec;
   readonly host: string;
@@ -54,6 +61,7 @@ export class SimNydusd {
   /** By `<mount>:<key>`, whether or not there is such a mount. */
   readonly #stored = new Map<string, string>();
   readonly #mounts = new Map<string, Mount>();
+  readonly #puts: SimPut[] = [];
 
   constructor(spec: SimNydusdSpec) {
     this.#spec = spec;
@@ -89,6 +97,11 @@ export class SimNydusd {
     return await Promise.all([...this.#mounts.values()].map(readThrough));
   }
 
+  /** Every credential that it was told since it started. */
+  puts(): readonly SimPut[] {
+    return this.#puts;
+  }
+
   handle(request: RawRequest): RawAnswer {
     switch (request.path) {
       case "/api/v1/daemon":
@@ -116,6 +129,7 @@ export class SimNydusd {
     if (values === undefined) return notParsed();
     let unknown = false;
     for (const [key, value] of Object.entries(values)) {
+      if (key === "registry_auth") this.#puts.push({ mountId: id ?? "", value });
       if (KEYS.includes(key)) this.#stored.set(`${id ?? ""}:${key}`, value);
       else unknown = true;
     }

@@ -6,6 +6,7 @@ import {
   type ImageStatus,
   type LifeWindow,
 } from "../model/mod.ts";
+import { LearnedLives } from "./learned_lives.ts";
 import { type Attempts, lifeWindow, nextAttemptAtMs, phaseOf } from "./renewal_policy.ts";
 import type { RenewalSettings } from "./renewal_policy.ts";
 import { type CredentialStoreOptions, hardEnd, pick, registryAuthOf } from "./store_entry.ts";
@@ -25,6 +26,7 @@ const MAX_ENTRIES = 100_000;
  */
 export class CredentialStore {
   readonly #entries = new Map<string, StoreEntry>();
+  readonly #learned = new LearnedLives();
   #options: CredentialStoreOptions;
 
   constructor(options: CredentialStoreOptions) {
@@ -84,7 +86,9 @@ export class CredentialStore {
       : candidate.fetchedAtMs > before.candidate.fetchedAtMs
       ? "renewed"
       : "same";
-    const stored = this.#stored(renewal.provider, candidate, others, equal ? before : undefined);
+    const birthSeen = this.#learn(before, renewal.provider, candidate, equal);
+    const known = equal ? before : undefined;
+    const stored = { ...this.#stored(renewal.provider, candidate, others, known), birthSeen };
     // The same dead token once more is no success, whatever its source says.
     const dead = lifeWindow(stored.life, nowMs, this.#options.settings) === "expired";
     this.#set(entry, {
@@ -185,6 +189,26 @@ export class CredentialStore {
     return statusOf(entry, window);
   }
 
+  /**
+   * Learns how long the credential that is replaced was given out. Says whether the birth of the
+   * one that comes was seen.
+   */
+  #learn(
+    before: StoredCredential | undefined,
+    provider: StoredCredential["provider"],
+    candidate: Candidate,
+    equal: boolean,
+  ): boolean {
+    if (before === undefined) return false;
+    if (equal) return before.birthSeen;
+    const source = sourceOf(provider, candidate);
+    if (source !== sourceOf(before.provider, before.candidate)) return false;
+    const { life, birthSeen } = before;
+    const hidden = !life.watched && life.hardExpiresAtMs === undefined;
+    if (hidden && birthSeen) this.#learned.observe(source, life.fetchedAtMs - life.bornAtMs);
+    return true;
+  }
+
   #stored(
     provider: StoredCredential["provider"],
     candidate: Candidate,
@@ -192,7 +216,8 @@ export class CredentialStore {
     before: StoredCredential | undefined,
   ): StoredCredential {
     const { credential } = candidate;
-    const subject = `${provider}\0${candidate.plugin ?? ""}\0${candidate.pattern ?? ""}`;
+    const source = sourceOf(provider, candidate);
+    const learnedLifeMs = this.#learned.lifeMs(source);
     return {
       provider,
       candidate,
@@ -201,9 +226,11 @@ export class CredentialStore {
         bornAtMs: before?.life.bornAtMs ?? candidate.fetchedAtMs,
         fetchedAtMs: candidate.fetchedAtMs,
         watched: candidate.watched,
-        phase: before?.life.phase ?? phaseOf(this.#options.seed, subject),
+        phase: before?.life.phase ?? phaseOf(this.#options.seed, source),
         ...pick(candidate, "softExpiresAtMs", "hardExpiresAtMs"),
+        ...(learnedLifeMs !== undefined && { learnedLifeMs }),
       },
+      birthSeen: false,
       fingerprint: before?.fingerprint ?? credentialFingerprint(credential),
       ...registryAuthOf(credential, before),
     };
@@ -253,4 +280,9 @@ export class CredentialStore {
       ...(lastFailure && { lastFailure }),
     });
   }
+}
+
+/** Names who gave a credential: credentials of one source live and end alike. */
+function sourceOf(provider: StoredCredential["provider"], { plugin, pattern }: Candidate): string {
+  return `${provider}\0${plugin ?? ""}\0${pattern ?? ""}`;
 }

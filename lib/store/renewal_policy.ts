@@ -16,6 +16,8 @@ export interface Life {
   readonly fetchedAtMs: number;
   readonly softExpiresAtMs?: number;
   readonly hardExpiresAtMs?: number;
+  /** How long its source's tokens have lived so far, where nothing says how long they live. */
+  readonly learnedLifeMs?: number;
   /** The source tells us when it changes, so it is not asked by the clock. */
   readonly watched: boolean;
   /** In [0, 1): this credential's place in the spread, drawn once when it is stored. */
@@ -35,6 +37,7 @@ export interface Attempts {
 
 /** A soft life below this says "do not cache", not when to ask again. */
 const SOFT_LIFE_FLOOR_MS = 1_000;
+const LEARNED_REFRESH_MIN_MS = 60_000;
 const BACKOFF_FIRST_MS = 1_000;
 const BACKOFF_MAX_MS = 5 * 60_000;
 const MANDATORY_SPAN_MS = 5 * 60_000;
@@ -75,7 +78,13 @@ export function dueAtMs(life: Life, settings: RenewalSettings): number | undefin
   if (hard !== undefined && soft !== undefined) return Math.min(hard, soft);
   if (hard !== undefined || soft !== undefined) return hard ?? soft;
   if (life.watched) return undefined;
-  return life.fetchedAtMs + settings.refreshIntervalMs * (1 + 0.1 * life.phase);
+  return life.fetchedAtMs + refreshMs(life, settings) * (1 + 0.1 * life.phase);
+}
+
+/** A learned life can only make it sooner, and never more often than once a minute. */
+function refreshMs({ learnedLifeMs }: Life, { refreshIntervalMs }: RenewalSettings): number {
+  if (learnedLifeMs === undefined) return refreshIntervalMs;
+  return Math.min(refreshIntervalMs, Math.max(learnedLifeMs / 3, LEARNED_REFRESH_MIN_MS));
 }
 
 function hardDueAtMs(life: Life, settings: RenewalSettings): number | undefined {

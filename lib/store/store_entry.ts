@@ -19,6 +19,8 @@ export interface StoredCredential {
   /** The others that would fit, best first. */
   readonly others: readonly Candidate[];
   readonly life: Life;
+  /** Its source gave another one before: its age is known, not only how long we know it. */
+  readonly birthSeen: boolean;
   readonly fingerprint: string;
   /** What nydusd should hold; undefined for a form that it cannot be told while it runs. */
   readonly registryAuth?: Secret;
@@ -83,6 +85,7 @@ export function statusOf(entry: StoreEntry, window: LifeWindow | undefined): Ima
       fingerprint: stored.fingerprint,
       renewedAtMs: stored.life.fetchedAtMs,
       ...pick(stored.candidate, "pattern", "plugin", "softExpiresAtMs", "hardExpiresAtMs"),
+      ...pick(stored.life, "learnedLifeMs"),
     }),
     ...(window !== undefined && { window }),
     ...pick(entry, "nextAttemptAtMs", "lastFailure"),

@@ -33,8 +33,8 @@ export const GRANTS: readonly Grant[] = [
     why: "a cloud's metadata service is for plugins, never for the agent itself",
   },
   {
-    flag: "--allow-sys=osUptime",
-    why: "the machine's uptime, for systemd's reload protocol",
+    flag: "--allow-sys=osUptime,statfs",
+    why: "the machine's uptime, for systemd's reload protocol; whether a folder is in memory",
   },
 ];
 

@@ -1,6 +1,5 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { join } from "node:path";
-import { isInMemory } from "../../lib/cli/cri_tap.ts";
 import { readRecording } from "../fakes/cri_conversation.ts";
 import { AgentProcess, pause, simNode } from "./stage.ts";
 
@@ -12,6 +11,8 @@ const KILLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_TAP_KILLS") ?? "3");
 /** A node with a folder on tmpfs for the sockets, and the agent's configuration for its tap. */
 async function stage(
   run: (stage: {
+    /** Whether the folder is on a tmpfs: who may not mount one tests the other way. */
+    readonly inMemory: boolean;
     readonly link: string;
     readonly upstream: string;
     readonly state: string;
@@ -20,7 +21,8 @@ async function stage(
     kill(agent: AgentProcess): Promise<void>;
   }) => Promise<void>,
 ): Promise<void> {
-  const dir = await Deno.makeTempDir({ dir: "/dev/shm", prefix: "tap-" });
+  const dir = await Deno.makeTempDir({ prefix: "tap-" });
+  const inMemory = (await command("mount", "-t", "tmpfs", "-o", "size=8m", "none", dir)) === 0;
   const node = simNode();
   const link = join(dir, "image.sock");
   const upstream = join(dir, "containerd.sock");
@@ -40,12 +42,11 @@ async function stage(
     );
   equal(stopped.length, 1);
   const cleanUp = async () => {
-    for (const [command = "", ...args] of stopped) {
-      equal((await new Deno.Command(command, { args }).output()).code, 0);
-    }
+    for (const [name = "", ...args] of stopped) equal(await command(name, ...args), 0);
   };
   try {
     await run({
+      inMemory,
       link,
       upstream,
       state: join(dir, "cri-pulls.json"),
@@ -57,8 +58,14 @@ async function stage(
     });
   } finally {
     await node[Symbol.asyncDispose]();
+    if (inMemory) await command("umount", "-l", dir);
     await Deno.remove(dir, { recursive: true });
   }
+}
+
+/** The exit code of a command that ends by itself. */
+async function command(name: string, ...args: readonly string[]): Promise<number> {
+  return (await new Deno.Command(name, { args: [...args], stderr: "null" }).output()).code;
 }
 
 async function readExactly(connection: Deno.UnixConn, count: number): Promise<Uint8Array> {
@@ -76,8 +83,7 @@ async function writeAll(connection: Deno.UnixConn, bytes: Uint8Array): Promise<v
 }
 
 Deno.test("CRI tap: a kubelet's conversation passes unchanged, and what it shows is kept in memory", async () => {
-  const shm = await Deno.readTextFile("/proc/self/mountinfo");
-  await stage(async ({ link, upstream, state, start }) => {
+  await stage(async ({ inMemory, link, upstream, state, start }) => {
     const listener = Deno.listen({ transport: "unix", path: upstream });
     const agent = await start();
     const client = await Deno.connect({ transport: "unix", path: link });
@@ -90,7 +96,7 @@ Deno.test("CRI tap: a kubelet's conversation passes unchanged, and what it shows
     }
     client.close();
     server.close();
-    if (isInMemory(shm, state)) {
+    if (inMemory) {
       await agent.until("the state file", async () => {
         const text = await Deno.readTextFile(state).catch(() => "");
         return text.includes("registry.example/team/app:v1");

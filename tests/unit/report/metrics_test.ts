@@ -76,7 +76,10 @@ Deno.test("AgentMetrics.page: a time that has not come has no series", async () 
 Deno.test("AgentMetrics.page: two mounts of one image give no series twice (flaw 17)", async () => {
   const status = statusOf({
     images: [imageOf(IMAGE, { hardExpiresAtMs: NOW_MS + 60_000, softExpiresAtMs: NOW_MS + 1_000 })],
-    daemons: [daemonOf("d1", [mountOf("1"), mountOf("2")]), daemonOf("d2", [mountOf("1")])],
+    daemons: [
+      daemonOf("d1", [mountOf("1"), { ...mountOf("2"), readsEndAtMs: NOW_MS + 60_000 }]),
+      daemonOf("d2", [mountOf("1")]),
+    ],
   });
   const metrics = metricsOf(() => status);
   for (const provider of ["kubelet", "docker"] as const) {
