@@ -35,6 +35,7 @@ export async function run(context: Context, flags: Flags): Promise<number> {
     level: config.log.level,
     format: config.log.format,
     now: clock.wallMs,
+    priorities: host.stderrIsJournal,
   });
   const history = new ImageHistory(clock.wallMs);
   const sources = new SourceBook(clock.wallMs);

@@ -5,9 +5,9 @@ import {
   PROVIDER_NAMES,
   REASON_CODES,
 } from "../model/mod.ts";
-import { line, type LogLine, snakeCase, suffix, time } from "./log_line.ts";
-import { placeOf } from "./place.ts";
+import { at, line, type LogLine, suffix, time } from "./log_line.ts";
 import { daemonLine, deliveryLines, mountStateLine, unnamedHostLine } from "./mount_lines.ts";
+import { placeOf } from "./place.ts";
 
 /** The lines of an event; which of them are written is the log's affair. */
 export function linesOf(event: AgentEvent): readonly LogLine[] {
@@ -45,12 +45,8 @@ export function linesOf(event: AgentEvent): readonly LogLine[] {
       const fields = { source, subject };
       return [{ ...line("discovery-recovered", message, fields), recovery, quiet: true }];
     }
-    case "reconcile-finished": {
-      const { kind: _, ...fields } = event;
-      const { images, instances, daemons } = event;
-      const message = `${daemons} daemons, ${instances} mounts, ${images} images compared`;
-      return [line("reconcile-finished", message, snakeCase(fields))];
-    }
+    case "reconcile-finished":
+      return [roundLine(event)];
     case "source-changed":
       return [line("source-changed", `${event.source} changed: ${event.path}`, {
         source: event.source,
@@ -85,14 +81,37 @@ function refusedLine(refused: readonly ConfigProblem[]): LogLine {
   return line("config-refused", message, { problems });
 }
 
+/** Every round of a calm node is the same: it is said when something is different. */
+function roundLine(event: Extract<AgentEvent, { kind: "reconcile-finished" }>): LogLine {
+  const { kind: _, durationMs, ...fields } = event;
+  const { images, instances, daemons } = event;
+  const message = `${daemons} daemons, ${instances} mounts, ${images} images compared`;
+  // Letters: the numbers of a signature do not count, and here they are all there is.
+  const signature = `${daemons} ${instances} ${images}`
+    .replace(/\d/g, (digit) => "abcdefghij".charAt(Number(digit)));
+  const problem = { subject: "round", signature };
+  const rounded = { ...fields, duration_ms: Math.round(durationMs) };
+  return { ...line("reconcile-finished", message, rounded), problem };
+}
+
 function providerLine(event: Extract<AgentEvent, { kind: "provider-asked" }>): LogLine {
   const { provider, image, outcome, reason, detail, durationMs } = event;
-  const fields = { provider, image, reason, ...(detail && { detail }), duration_ms: durationMs };
-  const message = `${provider}: ${REASON_CODES[reason]}${suffix(detail)}`;
+  const fields = {
+    provider,
+    image,
+    reason,
+    ...(detail && { detail }),
+    duration_ms: Math.round(durationMs),
+  };
+  const message = `${image}: ${provider}: ${REASON_CODES[reason]}${suffix(detail)}`;
   const subject = `provider ${provider} ${image}`;
   if (outcome === "failed") {
-    const problem = { subject, signature: `${reason} ${detail ?? ""}` };
-    return { ...line("provider-failed", message, fields), problem };
+    const continues = reason === "plugin-backing-off";
+    const problem = { subject, signature: `${reason} ${detail ?? ""}`, continues };
+    return {
+      ...line("provider-failed", `${message}; the next provider is asked`, fields),
+      problem,
+    };
   }
   const recovery = { subject, event: "provider-recovered" } as const;
   return { ...line(`provider-${outcome}`, message, fields), recovery };
@@ -100,12 +119,19 @@ function providerLine(event: Extract<AgentEvent, { kind: "provider-asked" }>): L
 
 function pluginLine(event: Extract<AgentEvent, { kind: "plugin-executed" }>): LogLine {
   const { provider, plugin, result, detail, durationMs } = event;
-  const fields = { provider, plugin, result, ...(detail && { detail }), duration_ms: durationMs };
+  const fields = {
+    provider,
+    plugin,
+    result,
+    ...(detail && { detail }),
+    duration_ms: Math.round(durationMs),
+  };
   const message = `${plugin}: ${result}${suffix(detail)}`;
   const subject = `plugin ${provider} ${plugin}`;
   if (result === "failure" || result === "timeout") {
     const problem = { subject, signature: `${result} ${detail ?? ""}` };
-    return { ...line("plugin-failed", message, fields), problem };
+    const next = "it is not run again before a pause, which grows";
+    return { ...line("plugin-failed", `${message}; ${next}`, fields), problem };
   }
   const recovery = { subject, event: "plugin-recovered" } as const;
   return { ...line("plugin-executed", message, fields), recovery };
@@ -122,9 +148,10 @@ function renewedLine(event: Extract<AgentEvent, { kind: "credential-renewed" }>)
     ...time("hard_expires_at", event.hardExpiresAtMs),
     ...time("due_at", event.dueAtMs),
   };
-  const message = changed
+  const what = changed
     ? `${image} has a new credential from ${provider}`
     : `${image}: ${provider} gave the credential that we have`;
+  const message = `${what}; it is asked again ${at(event.dueAtMs) ?? "when its source changes"}`;
   const recovery = { subject: `renewal ${image}`, event: "renewal-recovered" } as const;
   const name = changed ? "credential-renewed" : "credential-unchanged";
   return { ...line(name, message, fields), recovery, ends: [`adopted ${image}`] };
@@ -133,7 +160,8 @@ function renewedLine(event: Extract<AgentEvent, { kind: "credential-renewed" }>)
 function adoptedLine(event: Extract<AgentEvent, { kind: "credential-adopted" }>): LogLine {
   const { fingerprint } = event;
   const name = placeOf(event);
-  const message = `no source has a credential for ${name}: the one nydusd holds stays`;
+  const message = `no source has a credential for ${name}: the one nydusd holds stays, and ` +
+    "nobody renews it";
   const problem = { subject: `adopted ${name}`, signature: fingerprint };
   const fields = { ...imageFields(event), fingerprint };
   return { ...line("credential-adopted", message, fields), problem };
@@ -162,8 +190,14 @@ function renewalFailedLine(event: Extract<AgentEvent, { kind: "renewal-failed" }
     detail,
     ...time("next_attempt_at", nextAttemptAtMs),
   };
-  const message = `${image}: ${detail}${expired ? "; its credential is dead" : ""}`;
-  const problem = { subject: `renewal ${image}`, signature: `${reason} ${expired} ${detail}` };
+  const state = expired ? "; its credential is dead, and reads of its mounts fail" : "";
+  const next = at(nextAttemptAtMs);
+  const again = next === undefined ? "" : `; it is asked again ${next}`;
+  const message = `${image}: ${detail}${state}${again}`;
+  const signature = `${reason} ${expired} ${detail}`;
+  // That it expires meanwhile is news; that its plugin rests is not.
+  const continues = reason === "plugin-backing-off" && !expired;
+  const problem = { subject: `renewal ${image}`, signature, continues };
   return { ...line(expired ? "credential-expired" : "renewal-failed", message, fields), problem };
 }
 

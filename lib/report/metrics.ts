@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { AgentEvent, AgentStatus, DeliveryOutcome, Observer } from "../model/mod.ts";
+import { preferredForm } from "./accept.ts";
 import { timesByImage } from "./image_times.ts";
 import { DURATION_BUCKETS, LABEL_VALUES, type MetricDefinition, METRICS } from "./metric_names.ts";
 import { failureReasons } from "./reasons.ts";
@@ -144,11 +145,11 @@ export class AgentMetrics implements Observer {
     }
   }
 
-  /** The page, in OpenMetrics where the scraper's `Accept` header names it. */
+  /** The page, in OpenMetrics where the scraper's `Accept` header likes that best. */
   async page(accept = ""): Promise<MetricsPage> {
     this.#lookAtStatus();
     const text = await this.#registry.metrics();
-    return /\bapplication\/openmetrics-text\b/i.test(accept)
+    return preferredForm(accept) === "application/openmetrics-text"
       ? { contentType: Registry.OPENMETRICS_CONTENT_TYPE, body: toOpenMetrics(text) }
       : { contentType: Registry.PROMETHEUS_CONTENT_TYPE, body: text };
   }

@@ -11,6 +11,7 @@ export class FakeHost implements Host {
   readonly standalone = true;
   readonly denoVersion = "0";
   stdoutIsTerminal = false;
+  stderrIsJournal = false;
   size = { columns: 80, rows: 24 };
   written = "";
   complained = "";

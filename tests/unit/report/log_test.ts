@@ -108,6 +108,28 @@ Deno.test("createLog: what repeats is said at powers of ten, and its end is said
   equal(lines.length, 7);
 });
 
+Deno.test("createLog: that a plugin rests is no other problem than that it failed", () => {
+  const { log, lines } = logOf();
+  const failed = { ...EVENTS["renewal-failed"], reason: "plugin-failed" } as const;
+  const resting = { ...failed, reason: "plugin-backing-off", detail: "it rests" } as const;
+  for (let i = 0; i < 4; i++) {
+    log.notify(failed);
+    log.notify(resting);
+  }
+  equal(lines.length, 1);
+  log.notify({ ...resting, expired: true });
+  match(lines[1] ?? "", /credential-expired/);
+});
+
+Deno.test("createLog: a round is said again when the node is another one", () => {
+  const { log, lines } = logOf({ level: "debug" });
+  const round = EVENTS["reconcile-finished"];
+  for (let i = 0; i < 9; i++) log.notify({ ...round, durationMs: i });
+  equal(lines.length, 1);
+  log.notify({ ...round, instances: 2 });
+  equal(lines.length, 2);
+});
+
 Deno.test("createLog: another problem, or another subject's, is said at once", () => {
   const { log, lines } = logOf();
   log.notify(FAILED);
