@@ -95,7 +95,7 @@ async function stage(): Promise<Stage> {
   node.setMirrors(origin.host, [`http://${keyed.host}`, `http://${keyless.host}`]);
   const config = { proxy: { url: `http://${proxy.host}` } };
   const template = { device: { backend: { type: "registry", config } } };
-  Deno.writeTextFileSync(node.daemonTemplatePath, JSON.stringify(template));
+  await Deno.writeTextFile(node.daemonTemplatePath, JSON.stringify(template));
   setGeneration(node, registries, "one");
   const matrix = rows(node, registries);
   for (const { id, image, backend } of matrix) {
