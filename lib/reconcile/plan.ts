@@ -84,7 +84,9 @@ function planStep(input: PlanInput): PlannedStep {
   }
   // What is got in someone's name takes the place of another's, however long that would live.
   const isNamed = stored.candidate.account !== undefined;
-  if (held !== undefined && !isNamed && outlives(held, credential, input.nowMs)) {
+  // What was found for another host than the image's registry takes the place of the registry's.
+  const isOther = stored.candidate.forEndpoint === true;
+  if (held !== undefined && !isNamed && !isOther && outlives(held, credential, input.nowMs)) {
     const detail = "nydusd holds a credential of the same user that lives longer than ours";
     return { kind: "settled", state: "stored", detail };
   }

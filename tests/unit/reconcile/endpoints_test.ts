@@ -181,6 +181,30 @@ Deno.test("mounts of one image that read from different places hold different cr
   deepStrictEqual(stage.observer.of("unnamed-host"), []);
 });
 
+/** A token that tells its end, in seconds since the epoch. */
+function jwt(name: string, exp: number): string {
+  const part = (value: unknown) =>
+    new TextEncoder().encode(JSON.stringify(value)).toBase64({ alphabet: "base64url" });
+  return `${part({ alg: "none" })}.${part({ name, exp })}.x`;
+}
+
+Deno.test("a longer-lived token of the image's registry does not stay at a place with its own", async () => {
+  const stage = new Stage("refuse");
+  const endS = stage.clock.wallMs() / 1_000;
+  const long = jwt("registry", endS + 9_000);
+  stage.mount("direct", undefined, `u:${long}`);
+  stage.mount("keyed", await placeAt("keyed:5000", true), `u:${long}`);
+  stage.passwords = {
+    "registry.example.com": jwt("registry", endS + 3_000),
+    "keyed:5000": jwt("mirror", endS + 3_000),
+  };
+  await stage.run(() => {
+    strictEqual(stage.holds("direct"), long, "somebody renewed it");
+    strictEqual(stage.holds("keyed"), stage.passwords["keyed:5000"]);
+    return Promise.resolve();
+  });
+});
+
 Deno.test("refuse: a host that nobody named is never given the image's credential", async () => {
   const stage = new Stage("refuse");
   stage.mount("foreign", await placeAt("foreign:5000", false), "u:held");
