@@ -16,5 +16,6 @@ export { listenTcp } from "./listeners.ts";
 export { createNydusdApi } from "./nydusd_api.ts";
 export { systemProcessRunner } from "./process.ts";
 export { systemRandom } from "./random.ts";
+export { createRegistryHttp } from "./registry_http.ts";
 export { createSnapshotterApi } from "./snapshotter_api.ts";
 export { createUnixHttp } from "./unix_http.ts";

@@ -16,6 +16,7 @@ export * from "./kube.ts";
 export * from "./match_images.ts";
 export * from "./ports.ts";
 export * from "./provider.ts";
+export * from "./registry.ts";
 export * from "./secret.ts";
 export * from "./status.ts";
 export * from "./token_expiry.ts";
