@@ -97,6 +97,8 @@ export interface ProvidersConfig {
 export interface DeliveryConfig {
   /** `auto`: rewrite a daemon's configuration file where it already holds a credential. */
   readonly configFiles: "auto" | "always" | "never";
+  /** When the registry itself is asked whether it accepts a credential. */
+  readonly verify: "never" | "on-doubt" | "on-change";
 }
 
 /** How to log. */

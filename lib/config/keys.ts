@@ -100,6 +100,14 @@ const OUTPUT_KEYS = [
     description: "Whether the daemons' configuration files are rewritten, so that a restarted " +
       `nydusd starts with the newest credential. "auto": where they already hold one.`,
   }),
+  key("delivery.verify", { kind: "choice", choices: ["never", "on-doubt", "on-change"] }, {
+    default: "on-doubt",
+    flag: "verify",
+    field: "delivery.verify",
+    description: "When the registry itself is asked whether it accepts a credential. " +
+      `"on-doubt": where several would fit, where one that people set was changed, and where ` +
+      `reads are refused. "on-change": about every new one.`,
+  }),
   key("server.address", { kind: "address" }, {
     default: "127.0.0.1:9111",
     flag: "address",

@@ -123,8 +123,10 @@ function normalizeDelivery(
       mend: `use "never", or remove it`,
     });
   }
-  if (configFiles !== undefined) return { configFiles: configFiles.value };
-  return { configFiles: secretFree ? "never" : defaultOf("delivery.config_files") };
+  return {
+    configFiles: configFiles?.value ?? (secretFree ? "never" : defaultOf("delivery.config_files")),
+    verify: valueOr(settings, "delivery.verify"),
+  };
 }
 
 function listenAddress(settings: Settings, { warnings }: Findings): ListenAddress | undefined {

@@ -132,8 +132,8 @@ export class Deliveries {
     const key = instanceKey(daemon.id, instance.snapshotId);
     const record = this.book.get(key);
     const delayMs = this.#options.inUseDelayMs(daemon.version ?? "") ?? 0;
-    const inUse = record.state === "stored" && record.storedAtMs !== undefined &&
-      record.storedAtMs + delayMs <= sinceMs;
+    const inUse = record.state === "adopted" ||
+      (record.state === "stored" && (record.storedAtMs ?? Infinity) + delayMs <= sinceMs);
     if (inUse || verdict === "failed") {
       this.book.set(key, { ...record, proven: verdict === "succeeded" });
     }

@@ -64,15 +64,16 @@ export class ReadGuard {
   #force(image: string, findings: readonly ReadFinding[]): void {
     const { clock, store, renewals, observer } = this.#options;
     const entry = store.get(image);
-    if (entry?.stored === undefined || entry.stored.provider === "adopted") return;
+    if (entry?.stored === undefined) return;
     if (!this.#refusals.mayForce(image, clock.monotonicMs())) return;
     const mounts =
       findings.filter(({ instance, verdict }) =>
         verdict === "failed" && instance.image?.text === image
       ).length;
-    const text =
-      `reads of ${image} fail in ${mounts} mounts although they hold the credential of ` +
-      `${entry.stored.provider}: its source is asked for a newer one`;
+    const { provider } = entry.stored;
+    const whose = provider === "adopted" ? "they had before" : `of ${provider}`;
+    const text = `reads of ${image} fail in ${mounts} mounts although they hold the credential ` +
+      `${whose}: its source is asked for a newer one`;
     observer.notify({ kind: "warning", code: "reads-failing", text });
     renewals.start([entry], { refused: true });
   }

@@ -7,9 +7,12 @@ import {
   type NodeView,
   type Observer,
 } from "../model/mod.ts";
+import { defaultProbeTarget } from "../resolve/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
 import { daemonStatus } from "./daemon_status.ts";
 import { type Deliverer, Deliveries } from "./deliveries.ts";
+import { Elections, type ElectorPort } from "./elections.ts";
+import { mountsInUse } from "./in_use.ts";
 import { Renewals, type Resolver } from "./renewals.ts";
 import { ReadGuard } from "./read_guard.ts";
 import type { ReadCounter } from "./read_watch.ts";
@@ -39,6 +42,8 @@ export interface ReconcilerOptions {
   readonly observer: Observer;
   readonly clock: Clock;
   readonly inUseDelayMs: (version: string) => number | undefined;
+  /** Chooses between credentials; without it the first that is found is taken. */
+  readonly elector?: ElectorPort;
 }
 
 /** Looks caused by events keep at least this distance. */
@@ -79,6 +84,12 @@ export class Reconciler {
     this.#renewals = new Renewals({
       ...options,
       resolver: () => this.#stages.resolver,
+      elections: new Elections({
+        ...options,
+        elector: options.elector,
+        targetOf: defaultProbeTarget,
+        inUse: (image) => mountsInUse(image, this.#view.daemons, this.#deliveries.book),
+      }),
       settled: (image) => {
         this.#deliveries.image(image);
         this.#triggers.nudge();

@@ -10,12 +10,13 @@ import {
   standingName,
 } from "../model/mod.ts";
 import type { CredentialStore, StoreEntry } from "../store/mod.ts";
+import type { Decision, Elections } from "./elections.ts";
 
 /** Asks the renewable providers for an image (the chain, seen from here). */
 export interface Resolver {
   resolve(
     request: CredentialRequest,
-    options?: CallOptions & { readonly renewal?: boolean },
+    options?: CallOptions & { readonly renewal?: boolean; readonly all?: boolean },
   ): Promise<Resolution>;
 }
 
@@ -23,6 +24,7 @@ export interface Resolver {
 export interface RenewalsOptions {
   readonly store: CredentialStore;
   readonly resolver: () => Resolver;
+  readonly elections: Elections;
   readonly observer: Observer;
   readonly clock: Clock;
   /** Called when an image's answer, good or bad, is in the store. */
@@ -89,17 +91,26 @@ export class Renewals {
     const entry = store.get(image);
     if (entry === undefined || this.#stop.signal.aborted) return;
     const request = this.#request(entry, recheck, refused);
+    const { signal } = this.#stop;
+    const resolve = (all: boolean) => resolver().resolve(request, { renewal: true, all, signal });
     let resolution: Resolution;
+    let decision: Decision | undefined;
     try {
-      resolution = await resolver().resolve(request, { renewal: true, signal: this.#stop.signal });
+      resolution = await resolve(refused);
+      decision = await this.#options.elections.decide(entry, resolution, {
+        readsRefused: refused,
+        signal,
+        ...(!refused && { askAll: () => resolve(true) }),
+      });
     } catch (error) {
       if (this.#stop.signal.aborted) throw error;
       const failure = { reason: "internal-error", detail: messageOf(error) } as const;
       store.recordFailure(entry.image, failure, clock.wallMs());
       return;
     }
-    if (resolution.winner === undefined) this.#noAnswer(entry, resolution);
-    else this.#answer(entry, resolution.winner);
+    if (decision === undefined) this.#noAnswer(entry, resolution);
+    else if (decision.kind === "keep") this.#kept(entry, decision.detail);
+    else if (resolution.winner?.renewable !== false) this.#answer(entry, decision);
   }
 
   /** By the clock, only something newer than what we have helps; after a change, anything does. */
@@ -119,9 +130,8 @@ export class Renewals {
     };
   }
 
-  #answer(entry: StoreEntry, winner: NonNullable<Resolution["winner"]>): void {
+  #answer(entry: StoreEntry, winner: Extract<Decision, { readonly kind: "take" }>): void {
     const { store, clock, observer } = this.#options;
-    if (!winner.renewable) return;
     const nowMs = clock.wallMs();
     const outcome = store.put(entry.image, winner, nowMs);
     const after = store.get(entry.image.text);
@@ -150,6 +160,23 @@ export class Renewals {
         { softExpiresAtMs: candidate.softExpiresAtMs }),
       ...(candidate.hardExpiresAtMs !== undefined &&
         { hardExpiresAtMs: candidate.hardExpiresAtMs }),
+    });
+  }
+
+  /** The source has something, and the registry refuses it: what is in use stays. */
+  #kept(entry: StoreEntry, detail: string): void {
+    const { store, clock, observer } = this.#options;
+    const nowMs = clock.wallMs();
+    const reason = "registry-refused";
+    store.recordFailure(entry.image, { reason, detail }, nowMs);
+    const after = store.get(entry.image.text);
+    observer.notify({
+      kind: "renewal-failed",
+      image: entry.image.text,
+      reason,
+      detail,
+      expired: after !== undefined && store.window(after, nowMs) === "expired",
+      nextAttemptAtMs: after?.nextAttemptAtMs ?? nowMs,
     });
   }
 

@@ -13,6 +13,10 @@ export function linesOf(event: AgentEvent): readonly LogLine[] {
       return [renewedLine(event)];
     case "renewal-failed":
       return [renewalFailedLine(event)];
+    case "registry-probed":
+      return [probedLine(event)];
+    case "credential-elected":
+      return [electedLine(event)];
     case "credential-evicted":
       return [evictedLine(event.image)];
     case "credential-adopted": {
@@ -46,17 +50,14 @@ export function linesOf(event: AgentEvent): readonly LogLine[] {
       const message = `${daemons} daemons, ${instances} mounts, ${images} images compared`;
       return [line("reconcile-finished", message, snakeCase(fields))];
     }
-    case "source-changed":
-      return [line("source-changed", `${event.source} changed: ${event.path}`, {
-        source: event.source,
-        path: event.path,
-      })];
-    case "config-loaded":
-      return [line("config-loaded", "a configuration is in force", {
-        hash: event.hash,
-        files: event.files,
-        ...(event.differences && { differences: event.differences }),
-      })];
+    case "source-changed": {
+      const { kind: _, ...fields } = event;
+      return [line("source-changed", `${event.source} changed: ${event.path}`, fields)];
+    }
+    case "config-loaded": {
+      const { kind: _, ...fields } = event;
+      return [line("config-loaded", "a configuration is in force", fields)];
+    }
     case "config-refused": {
       const problems = event.problems.map(formatProblem);
       const message = "the new configuration cannot be used, the old one stays in force: " +
@@ -115,6 +116,20 @@ function renewedLine(event: Extract<AgentEvent, { kind: "credential-renewed" }>)
   const recovery = { subject: `renewal ${image}`, event: "renewal-recovered" } as const;
   const name = changed ? "credential-renewed" : "credential-unchanged";
   return { ...line(name, message, fields), recovery, ends: [`adopted ${image}`] };
+}
+
+function probedLine(event: Extract<AgentEvent, { kind: "registry-probed" }>): LogLine {
+  const { kind: _, ...fields } = event;
+  const { host, origin, image, verdict, detail } = event;
+  const message = `${host} was asked about ${origin} for ${image}: ${verdict}, ${detail}`;
+  return line("registry-probed", message, snakeCase(fields));
+}
+
+function electedLine(event: Extract<AgentEvent, { kind: "credential-elected" }>): LogLine {
+  const { kind: _, ...fields } = event;
+  const { image, provider, origin, detail } = event;
+  const message = `${image} gets the credential of ${provider} (${origin}): ${detail}`;
+  return line("credential-elected", message, snakeCase(fields));
 }
 
 /** An image that comes back starts anew: its troubles are said again at once. */

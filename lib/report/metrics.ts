@@ -47,6 +47,7 @@ export class AgentMetrics implements Observer {
   readonly #pluginExecutions = this.#counter(METRICS.pluginExecutions);
   readonly #pluginFailures = this.#counter(METRICS.pluginFailures);
   readonly #pluginDuration = this.#histogram(METRICS.pluginDuration);
+  readonly #probes = this.#counter(METRICS.probes);
   readonly #deliveries = this.#counter(METRICS.deliveries);
   readonly #deliveryFailures = this.#counter(METRICS.deliveryFailures);
   readonly #instances = this.#gauge(METRICS.instances);
@@ -72,6 +73,7 @@ export class AgentMetrics implements Observer {
       }
       this.#providerDuration.zero({ provider });
     }
+    for (const verdict of LABEL_VALUES.verdicts) this.#probes.inc({ verdict }, 0);
     for (const result of LABEL_VALUES.deliveryResults) this.#deliveries.inc({ result }, 0);
     for (const source of LABEL_VALUES.discoverySources) this.#discoveryProblems.inc({ source }, 0);
     // A time stamp of 0 would be fifty years ago: absent until there is one.
@@ -98,6 +100,9 @@ export class AgentMetrics implements Observer {
         this.#ensureImage(event.image);
         this.#renewals.inc({ image_ref: event.image, result: "failure" });
         break;
+      case "registry-probed":
+        this.#probes.inc({ verdict: event.verdict });
+        break;
       case "credential-evicted":
         this.#forgetImage(event.image);
         break;
@@ -123,6 +128,7 @@ export class AgentMetrics implements Observer {
         this.#configReloadFailures.inc();
         break;
       case "credential-adopted":
+      case "credential-elected":
       case "delivery-state-changed":
       case "daemon-state-changed":
       case "discovery-recovered":

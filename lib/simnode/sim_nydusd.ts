@@ -172,15 +172,35 @@ export class SimNydusd {
   }
 }
 
+interface GetAnswer {
+  readonly ok: boolean;
+  readonly status: number;
+  readonly headers: Headers;
+  readonly body: string;
+}
+
+async function get(url: string, authorization: string | undefined): Promise<GetAnswer> {
+  const response = await fetch(url, {
+    headers: authorization === undefined ? {} : { authorization },
+    signal: AbortSignal.timeout(READ_TIMEOUT_MS),
+  });
+  const { ok, status, headers } = response;
+  return { ok, status, headers, body: await response.text() };
+}
+
 async function readThrough(mount: Mount): Promise<SimRead> {
   const { spec: { mountId, snapshotId, blob }, host, repo, inUse } = mount;
   let status = 0;
   try {
-    const response = await fetch(`http://${host}/v2/${repo}/blobs/${blob}`, {
-      headers: inUse === "" ? {} : { authorization: `Basic ${inUse}` },
-      signal: AbortSignal.timeout(READ_TIMEOUT_MS),
-    });
-    await response.body?.cancel();
+    const url = `http://${host}/v2/${repo}/blobs/${blob}`;
+    const basic = inUse === "" ? undefined : `Basic ${inUse}`;
+    let response = await get(url, basic);
+    const realm = /^Bearer realm="([^"]+)"/.exec(response.headers.get("www-authenticate") ?? "");
+    if (response.status === 401 && realm !== null) {
+      const scope = encodeURIComponent(`repository:${repo}:pull`);
+      const answer = await get(`${realm[1]}?scope=${scope}`, basic);
+      response = answer.ok ? await get(url, `Bearer ${JSON.parse(answer.body).token}`) : answer;
+    }
     status = response.status;
   } catch {
     // Not reached: an error like any other.

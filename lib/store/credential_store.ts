@@ -84,7 +84,8 @@ export class CredentialStore {
       : candidate.fetchedAtMs > before.candidate.fetchedAtMs
       ? "renewed"
       : "same";
-    const stored = this.#stored(renewal.provider, candidate, others, equal ? before : undefined);
+    const made = this.#stored(renewal.provider, candidate, others, equal ? before : undefined);
+    const stored = { ...made, ...pick(renewal, "elected") };
     // The same dead token once more is no success, whatever its source says.
     const dead = lifeWindow(stored.life, nowMs, this.#options.settings) === "expired";
     this.#set(entry, {
