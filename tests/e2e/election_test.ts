@@ -1,4 +1,3 @@
-// deno-lint-ignore-file no-sync-fn-in-async-fn
 /**
  * Elections: several credentials would fit, and the registry knows which one does. The agent runs as
  * a process against the simulated node, whose registries remember everything that is brought.

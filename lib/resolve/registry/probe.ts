@@ -93,7 +93,7 @@ class ProbeRun {
     let challenges = challengesOf(root.answer);
     if (challenges.length === 0) {
       // Open at the root: what is asked for decides, and may bring its own challenge.
-      const open = await this.#ask("HEAD", this.#resource, []);
+      const open = await this.#ask(this.#method, this.#resource, []);
       if (open.kind === "verdict") return open.verdict;
       challenges = challengesOf(open.answer);
       if (challenges.length === 0 && credential?.kind !== "registry-token") {
@@ -103,7 +103,7 @@ class ProbeRun {
     const authorized = await this.#authorize(challenges, credential);
     if (authorized.kind === "verdict") return authorized.verdict;
     const { headers, byToken } = authorized;
-    const asked = await this.#ask("HEAD", this.#resource, headers);
+    const asked = await this.#ask(this.#method, this.#resource, headers);
     if (asked.kind === "verdict") return asked.verdict;
     const kind = credential === undefined ? "anonymous" : "accepted";
     return await this.#judge(asked.answer, headers, kind, byToken);
@@ -118,6 +118,12 @@ class ProbeRun {
     const path = `${this.#base}/v2/${repository}`;
     if (blob !== undefined) return `${path}/blobs/${blob}`;
     return reference === undefined ? `${path}/tags/list?n=1` : `${path}/manifests/${reference}`;
+  }
+
+  /** Registries answer a HEAD of the list of tags with 405. */
+  get #method(): "GET" | "HEAD" {
+    const { reference, blob } = this.#target;
+    return reference === undefined && blob === undefined ? "GET" : "HEAD";
   }
 
   async #ask(
