@@ -243,3 +243,38 @@ Deno.test("check --probe tells in words what the registry answers", async () => 
   ok(!`${refused.out}${refused.err}`.includes("hunter2"));
   strictEqual((await command(["check", "--probe", "registry.example.com/UPPER"])).code, 2);
 });
+
+Deno.test("check names the variables that mend a cloud plugin's defaults", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const config = (env: string) =>
+      `apiVersion: kubelet.config.k8s.io/v1
+kind: CredentialProviderConfig
+providers:
+- name: auth-provider-gcp
+  apiVersion: credentialprovider.kubelet.k8s.io/v1
+  matchImages: ["*.pkg.dev"]
+  defaultCacheDuration: "1m"
+  env: [${env}]
+`;
+    const path = `${folder}/providers.yaml`;
+    await Deno.writeTextFile(`${folder}/auth-provider-gcp`, "#!/bin/sh\n", { mode: 0o755 });
+    const check = async (env: string) => {
+      await Deno.writeTextFile(path, config(env));
+      const plugins = ["--credential-provider-config", path, "--credential-provider-bin-dir"];
+      const ended = await command(["check", "--snapshotter-config", "off", ...plugins, folder]);
+      strictEqual(ended.code, 0, ended.err);
+      return ended.out;
+    };
+    const bare = await check("");
+    match(bare, /providers\[0\]\.env: .*every image.*set KUBE_SIDECAR_CACHE_TYPE to registry/);
+    match(bare, /set KUBE_SIDECAR_CACHE_DURATION to 4m/);
+    const mended = await check(
+      '{name: KUBE_SIDECAR_CACHE_TYPE, value: "registry"}, ' +
+        '{name: KUBE_SIDECAR_CACHE_DURATION, value: "10m"}',
+    );
+    doesNotMatch(mended, /KUBE_SIDECAR/);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
