@@ -2,7 +2,12 @@ import { BUILD_INFO } from "../assets/mod.ts";
 import { type AgentConfig, configDifferences } from "../config/mod.ts";
 import { Deliverer, inUseDelayMs } from "../deliver/mod.ts";
 import { Discovery } from "../discover/mod.ts";
-import { createNydusdApi, createSnapshotterApi, createUnixHttp } from "../edge/mod.ts";
+import {
+  createNydusdApi,
+  createRegistryHttp,
+  createSnapshotterApi,
+  createUnixHttp,
+} from "../edge/mod.ts";
 import {
   type AgentStatus,
   formatProblem,
@@ -10,7 +15,7 @@ import {
   type OutageForecast,
 } from "../model/mod.ts";
 import { Reconciler, type Stages } from "../reconcile/mod.ts";
-import { EndpointChain, type ReloadOutcome } from "../resolve/mod.ts";
+import { Elector, EndpointChain, RegistryProbe, type ReloadOutcome } from "../resolve/mod.ts";
 import { CredentialStore } from "../store/mod.ts";
 import { type OpenChain, openChain } from "./chain.ts";
 import type { Context } from "./context.ts";
@@ -48,13 +53,21 @@ export async function createAgent(
   const startedAtMs = clock.wallMs();
   const seed = await files.readText(MACHINE_ID).catch(() => undefined) ?? "";
   const http = createUnixHttp();
+  const registryHttp = createRegistryHttp();
   const tap = new CriTap(context, observer);
   const build = partsBuilder(context, observer, http, tap);
   await tap.apply(first.providers.cri);
   let config = first;
   let parts = await build(config);
   const store = new CredentialStore({ settings: config.renewal, seed: seed.trim(), random });
-  const reconciler = new Reconciler({ store, observer, clock, inUseDelayMs }, parts.stages);
+  const elector = new Elector({
+    probe: new RegistryProbe({ http: registryHttp, clock }),
+    clock,
+    observer,
+    verify: () => config.delivery.verify,
+  });
+  const common = { store, observer, clock, inUseDelayMs, elector };
+  const reconciler = new Reconciler(common, parts.stages);
   let watches = watch(context, parts, reconciler, observer);
   return {
     run: (options) => reconciler.run(options),
@@ -85,6 +98,7 @@ export async function createAgent(
       await tap[Symbol.asyncDispose]();
       await parts[Symbol.asyncDispose]();
       http[Symbol.dispose]();
+      registryHttp[Symbol.dispose]();
     },
   };
 }

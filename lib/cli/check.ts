@@ -1,7 +1,12 @@
 import { join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
 import { type ConfigProblem, formatProblem, messageOf } from "../model/mod.ts";
-import { parseDockerConfig, readProviderConfig } from "../resolve/mod.ts";
+import {
+  habitsOfPlugin,
+  parseDockerConfig,
+  type PluginDefinition,
+  readProviderConfig,
+} from "../resolve/mod.ts";
 import { dockerConfigPath } from "./chain.ts";
 import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
 
@@ -13,9 +18,14 @@ interface Findings {
 
 /**
  * `check`: reads everything that `run` would, and says what is wrong with it. Exit code 0 or 2; a
- * snapshotter or a docker configuration that is not there yet is no problem.
+ * snapshotter or a docker configuration that is not there yet is no problem. With an image to probe
+ * its registry is asked as well, and the exit code is 1 where it accepts none of the credentials.
  */
-export async function check(context: Context, flags: Flags): Promise<number> {
+export async function check(
+  context: Context,
+  flags: Flags,
+  { probe }: { readonly probe?: string } = {},
+): Promise<number> {
   const { host } = context;
   const config = await loadConfig(context, flags);
   const findings: Findings = { problems: [], warnings: [...config.warnings] };
@@ -27,7 +37,9 @@ export async function check(context: Context, flags: Flags): Promise<number> {
   const files = config.files.length === 0 ? "defaults only" : config.files.join(", ");
   if (findings.problems.length > 0) return EXIT.badConfig;
   host.out(`ok: ${files} (configuration ${config.hash.slice(0, 12)})\n`);
-  return EXIT.ok;
+  if (probe === undefined) return EXIT.ok;
+  const { checkProbe } = await import("./check_probe.ts");
+  return await checkProbe(context, config, probe);
 }
 
 async function checkDocker(context: Context, config: AgentConfig, findings: Findings) {
@@ -45,7 +57,7 @@ async function checkDocker(context: Context, config: AgentConfig, findings: Find
   }
 }
 
-async function checkKubelet({ files }: Context, config: AgentConfig, findings: Findings) {
+async function checkKubelet({ files, host }: Context, config: AgentConfig, findings: Findings) {
   const { enabled, configPath: file, binDir } = config.providers.kubelet;
   if (!enabled) return;
   let text: string | undefined;
@@ -63,6 +75,7 @@ async function checkKubelet({ files }: Context, config: AgentConfig, findings: F
   const { plugins, problems, warnings } = readProviderConfig(text, file);
   findings.problems.push(...problems);
   findings.warnings.push(...warnings);
+  findings.warnings.push(...pluginHabits(plugins, host.env, file));
   for (const { name } of plugins) {
     const path = join(binDir, name);
     const stat = await files.stat(path).catch(() => undefined);
@@ -72,6 +85,26 @@ async function checkKubelet({ files }: Context, config: AgentConfig, findings: F
       findings.problems.push({ file: path, place: "", problem: "it cannot be executed", mend });
     }
   }
+}
+
+/** What a cloud's plugin does by default that costs executions, and how to mend it. */
+function pluginHabits(
+  plugins: readonly PluginDefinition[],
+  environment: Readonly<Record<string, string | undefined>>,
+  file: string,
+): ConfigProblem[] {
+  return plugins.flatMap(({ name, env }, i) => {
+    const habits = habitsOfPlugin(name);
+    const missing = (habits?.mends ?? []).filter((mend) =>
+      environment[mend.name] === undefined && env[mend.name] === undefined
+    );
+    return missing.map((mend) => ({
+      file,
+      place: `providers[${i}].env`,
+      problem: `${habits?.name}: ${mend.why}`,
+      mend: `set ${mend.name} to ${mend.value} there`,
+    }));
+  });
 }
 
 async function checkNode({ files }: Context, { node }: AgentConfig, findings: Findings) {

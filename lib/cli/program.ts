@@ -143,9 +143,10 @@ function addAsking(context: Context, add: Add, done: (code: number) => void): vo
       );
     });
   withConfig(add("check")).description("Read everything that `run` would, and say what is wrong.")
+    .option("--probe <ref>", "ask the registry of this image about each credential for it")
     .action(async (options) => {
       const { check } = await import("./check.ts");
-      done(await check(context, configFlags(options)));
+      done(await check(context, configFlags(options), { probe: options.probe }));
     });
   withConfig(add("status")).addOption(OUTPUT()).description("Ask the running agent how it stands.")
     .option("--watch", "show it again every 2 seconds", false)

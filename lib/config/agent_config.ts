@@ -105,6 +105,8 @@ export interface DeliveryConfig {
   readonly allowedHosts: readonly string[];
   /** What to do where a credential would be shown to a host that nobody named. */
   readonly unknownHosts: "warn" | "refuse";
+  /** When the registry itself is asked whether it accepts a credential. */
+  readonly verify: "never" | "on-doubt" | "on-change";
 }
 
 /** How to log. */

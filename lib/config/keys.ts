@@ -114,6 +114,14 @@ const OUTPUT_KEYS = [
       `named by anybody: "warn" delivers the credential, once with a warning; "refuse" ` +
       "withholds it.",
   }),
+  key("delivery.verify", { kind: "choice", choices: ["never", "on-doubt", "on-change"] }, {
+    default: "on-doubt",
+    flag: "verify",
+    field: "delivery.verify",
+    description: "When the registry itself is asked whether it accepts a credential. " +
+      `"on-doubt": where several would fit, where one that people set was changed, and where ` +
+      `reads are refused. "on-change": about every new one.`,
+  }),
   key("server.address", { kind: "address" }, {
     default: "127.0.0.1:9111",
     flag: "address",

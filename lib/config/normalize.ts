@@ -131,6 +131,7 @@ function normalizeDelivery(
     configFiles: configFiles?.value ?? (secretFree ? "never" : defaultOf("delivery.config_files")),
     allowedHosts: settings["delivery.allowed_hosts"]?.value ?? [],
     unknownHosts: valueOr(settings, "delivery.unknown_hosts"),
+    verify: valueOr(settings, "delivery.verify"),
   };
 }
 

@@ -1,6 +1,7 @@
 import type { ConfigProblem } from "./errors.ts";
 import type { DaemonState, DeliveryOutcome, DeliveryState } from "./instance.ts";
 import type { ProviderName, ProviderNote, ReasonCode } from "./provider.ts";
+import type { VerdictKind } from "./registry.ts";
 
 /** What an execution of a plugin or helper came to. */
 export type ExecutionResult = "success" | "none" | "failure" | "timeout";
@@ -49,6 +50,30 @@ export type AgentEvent =
     readonly detail: string;
     readonly expired: boolean;
     readonly nextAttemptAtMs: number;
+  }
+  | {
+    /** The registry itself was asked what it thinks of a credential. */
+    readonly kind: "registry-probed";
+    readonly image: string;
+    readonly host: string;
+    readonly provider: ProviderName | "adopted";
+    readonly origin: string;
+    readonly fingerprint: string;
+    readonly verdict: VerdictKind;
+    readonly detail: string;
+    readonly durationMs: number;
+  }
+  | {
+    /** One of several credentials was chosen that does not come first, or another than before. */
+    readonly kind: "credential-elected";
+    readonly image: string;
+    readonly provider: ProviderName | "adopted";
+    readonly origin: string;
+    readonly fingerprint: string;
+    readonly reason: string;
+    readonly detail: string;
+    /** How many others would fit. */
+    readonly losers: number;
   }
   | { readonly kind: "credential-evicted"; readonly image: string; readonly endpoint?: string }
   | {

@@ -18,6 +18,7 @@ export * from "./match_images.ts";
 export * from "./ports.ts";
 export * from "./provider.ts";
 export * from "./registry_backend.ts";
+export * from "./registry.ts";
 export * from "./secret.ts";
 export * from "./status.ts";
 export * from "./token_expiry.ts";

@@ -49,6 +49,7 @@ export const REASON_CODES = {
   "source-refused": "the source does not accept who we say we are",
   "token-unavailable": "no token of the pod's service account could be had",
   "forbidden-by-rbac": "the Kubernetes API forbids a call: a rule is missing",
+  "registry-refused": "the registry refuses what the source gave: what is in use stays",
   "internal-error": "the provider failed in a way that it does not know; please report it",
 } as const;
 /** A code out of {@linkcode REASON_CODES}. */

@@ -84,6 +84,8 @@ export interface ImageStatus {
   readonly pattern?: string;
   readonly plugin?: string;
   readonly fingerprint?: string;
+  /** Why this one of several was chosen. */
+  readonly elected?: string;
   readonly window?: LifeWindow;
   readonly renewedAtMs?: number;
   readonly softExpiresAtMs?: number;

@@ -18,7 +18,7 @@ import {
   subjectOf,
 } from "../model/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
-import { InstanceBook, type InstanceRecord, observed, recordAfter } from "./instance_book.ts";
+import { type InstanceBook, type InstanceRecord, observed, recordAfter } from "./instance_book.ts";
 import { type InstancePlan, planInstance } from "./plan.ts";
 import type { ReadFinding } from "./read_watch.ts";
 
@@ -29,6 +29,7 @@ export interface Deliverer {
 
 /** What deliveries need. */
 export interface DeliveriesOptions {
+  readonly book: InstanceBook;
   readonly store: CredentialStore;
   readonly deliverer: () => Deliverer;
   readonly observer: Observer;
@@ -51,7 +52,7 @@ const MAX_PARALLEL = 16;
  * daemon one after another; a daemon that does not answer loses its turn, and nobody else's.
  */
 export class Deliveries {
-  readonly book = new InstanceBook();
+  readonly book: InstanceBook;
   readonly #options: DeliveriesOptions;
   readonly #gate = new Gate(MAX_PARALLEL);
   readonly #daemons = new Map<string, Daemon>();
@@ -61,6 +62,7 @@ export class Deliveries {
 
   constructor(options: DeliveriesOptions) {
     this.#options = options;
+    this.book = options.book;
   }
 
   /** Takes in a new look: what the daemons hold replaces what we believed. */
@@ -138,8 +140,8 @@ export class Deliveries {
     const key = instanceKey(daemon.id, instance.snapshotId);
     const record = this.book.get(key);
     const delayMs = this.#options.inUseDelayMs(daemon.version ?? "") ?? 0;
-    const inUse = record.state === "stored" && record.storedAtMs !== undefined &&
-      record.storedAtMs + delayMs <= sinceMs;
+    const inUse = record.state === "adopted" ||
+      (record.state === "stored" && (record.storedAtMs ?? Infinity) + delayMs <= sinceMs);
     if (inUse || verdict === "failed") {
       this.book.set(key, { ...record, proven: verdict === "succeeded" });
     }

@@ -20,6 +20,7 @@ import {
 } from "../store/mod.ts";
 import type { Deliveries } from "./deliveries.ts";
 import type { InstanceRecord } from "./instance_book.ts";
+import type { Mount, MountIndex } from "./mounts.ts";
 
 /** When the reads of a mount end if no source answers any more, and whether that is a guess. */
 export type ReadsEnd = { readonly atMs: number; readonly learned: boolean };
@@ -70,7 +71,7 @@ function endOfHeld(held: Secret, nowMs: number): ReadsEnd | undefined {
 /** What {@linkcode forecastOutage} looks at. */
 export interface OutlookInput {
   readonly store: CredentialStore;
-  readonly daemons: readonly Daemon[];
+  readonly mounts: MountIndex;
   readonly deliveries: Deliveries;
   readonly clock: Clock;
   /** How long a nydusd of this version goes on with the old credential; undefined = not known. */
@@ -88,7 +89,7 @@ export async function forecastOutage(
   const { store, clock } = input;
   const nowMs = clock.wallMs();
   const images: ImageForecast[] = [];
-  for (const [key, mounts] of mountsBySubject(input.daemons)) {
+  for (const [key, mounts] of input.mounts.bySubject()) {
     const entry = store.get(key);
     if (entry !== undefined) {
       images.push(forecastImage(input, entry, mounts, { fromMs: nowMs, untilMs: nowMs + downMs }));
@@ -96,23 +97,6 @@ export async function forecastOutage(
     if (images.length % IMAGES_A_TURN === 0) await clock.sleep(0);
   }
   return { nowMs, downMs, images };
-}
-
-type Mount = { readonly daemon: Daemon; readonly instance: RafsInstance };
-
-function mountsBySubject(daemons: readonly Daemon[]): Map<string, Mount[]> {
-  const bySubject = new Map<string, Mount[]>();
-  for (const daemon of daemons) {
-    for (const instance of daemon.instances) {
-      const subject = subjectOf(instance);
-      if (subject === undefined) continue;
-      const key = subjectKey(subject);
-      const mounts = bySubject.get(key) ?? [];
-      mounts.push({ daemon, instance });
-      bySubject.set(key, mounts);
-    }
-  }
-  return bySubject;
 }
 
 function forecastImage(

@@ -71,11 +71,13 @@ export class ReadGuard {
   #force(key: string, findings: readonly ReadFinding[]): void {
     const { clock, store, renewals, observer } = this.#options;
     const entry = store.get(key);
-    if (entry?.stored === undefined || entry.stored.provider === "adopted") return;
+    if (entry?.stored === undefined) return;
     if (!this.#refusals.mayForce(key, clock.monotonicMs())) return;
     const mounts = findings.filter((one) => one.verdict === "failed" && keyOf(one) === key).length;
-    const text = `reads of ${key} fail in ${mounts} mounts although they hold the credential of ` +
-      `${entry.stored.provider}: its source is asked for a newer one`;
+    const { provider } = entry.stored;
+    const whose = provider === "adopted" ? "they had before" : `of ${provider}`;
+    const text = `reads of ${key} fail in ${mounts} mounts although they hold the credential ` +
+      `${whose}: its source is asked for a newer one`;
     observer.notify({ kind: "warning", code: "reads-failing", text });
     renewals.start([entry], { refused: true });
   }

@@ -11,12 +11,13 @@ import {
   subjectKey,
 } from "../model/mod.ts";
 import type { CredentialStore, StoreEntry } from "../store/mod.ts";
+import type { Decision, Elections } from "./elections.ts";
 
 /** Asks the renewable providers for an image (the chain, seen from here). */
 export interface Resolver {
   resolve(
     request: CredentialRequest,
-    options?: CallOptions & { readonly renewal?: boolean },
+    options?: CallOptions & { readonly renewal?: boolean; readonly all?: boolean },
   ): Promise<Resolution>;
 }
 
@@ -24,6 +25,7 @@ export interface Resolver {
 export interface RenewalsOptions {
   readonly store: CredentialStore;
   readonly resolver: () => Resolver;
+  readonly elections: Elections;
   readonly observer: Observer;
   readonly clock: Clock;
   /** Called when the answer for a store's key, good or bad, is in the store. */
@@ -74,6 +76,16 @@ export class Renewals {
     }
   }
 
+  /** When the next image is due of those that are not being asked for already. */
+  nextIdleDueAtMs(): number | undefined {
+    let soonest: number | undefined;
+    for (const { image, nextAttemptAtMs: next } of this.#options.store.entries()) {
+      if (next === undefined || (soonest !== undefined && next >= soonest)) continue;
+      if (!this.isAsking(subjectKey(image))) soonest = next;
+    }
+    return soonest;
+  }
+
   /** Resolves when no question is open. */
   async idle(): Promise<void> {
     while (this.#inFlight.size > 0) await Promise.all(this.#inFlight.values());
@@ -90,17 +102,26 @@ export class Renewals {
     const entry = store.get(key);
     if (entry === undefined || this.#stop.signal.aborted) return;
     const request = this.#request(entry, recheck, refused);
+    const { signal } = this.#stop;
+    const resolve = (all: boolean) => resolver().resolve(request, { renewal: true, all, signal });
     let resolution: Resolution;
+    let decision: Decision | undefined;
     try {
-      resolution = await resolver().resolve(request, { renewal: true, signal: this.#stop.signal });
+      resolution = await resolve(refused);
+      decision = await this.#options.elections.decide(entry, resolution, {
+        readsRefused: refused,
+        signal,
+        ...(!refused && { askAll: () => resolve(true) }),
+      });
     } catch (error) {
       if (this.#stop.signal.aborted) throw error;
       const detail = messageOf(error);
       this.#failed(entry, { failed: true, provider: undefined, reason: "internal-error", detail });
       return;
     }
-    if (resolution.winner === undefined) this.#noAnswer(entry, resolution);
-    else this.#answer(entry, resolution.winner);
+    if (decision === undefined) this.#noAnswer(entry, resolution);
+    else if (decision.kind === "keep") this.#kept(entry, decision.detail);
+    else if (resolution.winner?.renewable !== false) this.#answer(entry, decision);
   }
 
   /** By the clock, only something newer than what we have helps; after a change, anything does. */
@@ -122,9 +143,8 @@ export class Renewals {
     };
   }
 
-  #answer(entry: StoreEntry, winner: NonNullable<Resolution["winner"]>): void {
+  #answer(entry: StoreEntry, winner: Extract<Decision, { readonly kind: "take" }>): void {
     const { store, clock, observer } = this.#options;
-    if (!winner.renewable) return;
     const nowMs = clock.wallMs();
     const outcome = store.put(entry.image, winner, nowMs);
     const after = store.get(subjectKey(entry.image));
@@ -153,6 +173,23 @@ export class Renewals {
         { softExpiresAtMs: candidate.softExpiresAtMs }),
       ...(candidate.hardExpiresAtMs !== undefined &&
         { hardExpiresAtMs: candidate.hardExpiresAtMs }),
+    });
+  }
+
+  /** The source has something, and the registry refuses it: what is in use stays. */
+  #kept(entry: StoreEntry, detail: string): void {
+    const { store, clock, observer } = this.#options;
+    const nowMs = clock.wallMs();
+    const reason = "registry-refused";
+    store.recordFailure(entry.image, { reason, detail }, nowMs);
+    const after = store.get(entry.image.text);
+    observer.notify({
+      kind: "renewal-failed",
+      image: entry.image.text,
+      reason,
+      detail,
+      expired: after !== undefined && store.window(after, nowMs) === "expired",
+      nextAttemptAtMs: after?.nextAttemptAtMs ?? nowMs,
     });
   }
 

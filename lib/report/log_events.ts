@@ -30,6 +30,14 @@ export const LOG_EVENTS = {
     meaning: "a renewal failed and the credential in use is dead: reads of its mounts fail",
   },
   "renewal-recovered": { level: "info", meaning: "a renewal that had failed succeeded" },
+  "registry-probed": {
+    level: "info",
+    meaning: "a registry was asked what it thinks of a credential",
+  },
+  "credential-elected": {
+    level: "info",
+    meaning: "of several credentials one was chosen that does not come first",
+  },
   "credential-evicted": {
     level: "info",
     meaning: "an image backs no mount any more, and its credential was dropped",

@@ -20,6 +20,10 @@ export function linesOf(event: AgentEvent): readonly LogLine[] {
       return [renewedLine(event)];
     case "renewal-failed":
       return [renewalFailedLine(event)];
+    case "registry-probed":
+      return [probedLine(event)];
+    case "credential-elected":
+      return [electedLine(event)];
     case "credential-evicted":
       return [evictedLine(event)];
     case "credential-adopted":
@@ -155,6 +159,20 @@ function renewedLine(event: Extract<AgentEvent, { kind: "credential-renewed" }>)
   const recovery = { subject: `renewal ${image}`, event: "renewal-recovered" } as const;
   const name = changed ? "credential-renewed" : "credential-unchanged";
   return { ...line(name, message, fields), recovery, ends: [`adopted ${image}`] };
+}
+
+function probedLine(event: Extract<AgentEvent, { kind: "registry-probed" }>): LogLine {
+  const { host, origin, image, verdict, detail, provider, fingerprint, durationMs } = event;
+  const fields = { image, host, provider, origin, fingerprint, verdict, detail };
+  const message = `${host} was asked about ${origin} for ${image}: ${verdict}, ${detail}`;
+  return line("registry-probed", message, { ...fields, duration_ms: durationMs });
+}
+
+function electedLine(event: Extract<AgentEvent, { kind: "credential-elected" }>): LogLine {
+  const { image, provider, origin, fingerprint, reason, detail, losers } = event;
+  const fields = { image, provider, origin, fingerprint, reason, detail, losers };
+  const message = `${image} gets the credential of ${provider} (${origin}): ${detail}`;
+  return line("credential-elected", message, fields);
 }
 
 function adoptedLine(event: Extract<AgentEvent, { kind: "credential-adopted" }>): LogLine {

@@ -4,6 +4,7 @@ import {
   type DeliveryState,
   type DiscoverySource,
   PROVIDER_NAMES,
+  VERDICT_KINDS,
 } from "../model/mod.ts";
 
 /** One metric: its name is a contract with every dashboard that was ever built on it. */
@@ -91,6 +92,12 @@ export const METRICS = {
     type: "histogram",
     help: "How long a credential plugin or helper ran.",
     labels: ["plugin"],
+  },
+  probes: {
+    name: `${OWN}registry_probes_total`,
+    type: "counter",
+    help: "Times that a registry was asked what it thinks of a credential, by its verdict.",
+    labels: ["verdict"],
   },
   deliveries: {
     name: `${OWN}deliveries_total`,
@@ -258,6 +265,7 @@ export const LABEL_VALUES = {
   deliveryResults: Object.keys(DELIVERY_RESULT_SET),
   discoverySources: Object.keys(DISCOVERY_SOURCE_SET),
   providers: PROVIDER_NAMES,
+  verdicts: VERDICT_KINDS,
   renewalResults: ["success", "failure"],
   unnamedHostActions: ["delivered", "withheld"],
 } as const;

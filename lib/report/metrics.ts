@@ -49,6 +49,7 @@ export class AgentMetrics implements Observer {
   readonly #pluginExecutions = this.#counter(METRICS.pluginExecutions);
   readonly #pluginFailures = this.#counter(METRICS.pluginFailures);
   readonly #pluginDuration = this.#histogram(METRICS.pluginDuration);
+  readonly #probes = this.#counter(METRICS.probes);
   readonly #deliveries = this.#counter(METRICS.deliveries);
   readonly #deliveryFailures = this.#counter(METRICS.deliveryFailures);
   readonly #unnamedHosts = this.#counter(METRICS.unnamedHosts);
@@ -77,6 +78,7 @@ export class AgentMetrics implements Observer {
       }
       this.#providerDuration.zero({ provider });
     }
+    for (const verdict of LABEL_VALUES.verdicts) this.#probes.inc({ verdict }, 0);
     for (const result of LABEL_VALUES.deliveryResults) this.#deliveries.inc({ result }, 0);
     for (const action of LABEL_VALUES.unnamedHostActions) this.#unnamedHosts.inc({ action }, 0);
     for (const source of LABEL_VALUES.discoverySources) this.#discoveryProblems.inc({ source }, 0);
@@ -103,6 +105,9 @@ export class AgentMetrics implements Observer {
       case "renewal-failed":
         this.#ensureImage(event.image);
         this.#renewals.inc({ image_ref: event.image, result: "failure" });
+        break;
+      case "registry-probed":
+        this.#probes.inc({ verdict: event.verdict });
         break;
       case "credential-evicted":
         // It may still be read from elsewhere: each way has a credential of its own.
@@ -133,6 +138,7 @@ export class AgentMetrics implements Observer {
         this.#configReloadFailures.inc();
         break;
       case "credential-adopted":
+      case "credential-elected":
       case "delivery-state-changed":
       case "daemon-state-changed":
       case "discovery-recovered":

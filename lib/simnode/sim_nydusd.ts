@@ -197,6 +197,22 @@ export class SimNydusd {
   }
 }
 
+interface GetAnswer {
+  readonly ok: boolean;
+  readonly status: number;
+  readonly headers: Headers;
+  readonly body: string;
+}
+
+async function get(url: string, authorization: string | undefined): Promise<GetAnswer> {
+  const response = await fetch(url, {
+    headers: authorization === undefined ? {} : { authorization },
+    signal: AbortSignal.timeout(READ_TIMEOUT_MS),
+  });
+  const { ok, status, headers } = response;
+  return { ok, status, headers, body: await response.text() };
+}
+
 /** The fields of a backend that nydusd repeats, with its own defaults. */
 function described({ scheme = "https", host, repo, mirrors, proxy }: Backend) {
   return { scheme, host, repo, ...(mirrors && { mirrors }), ...(proxy && { proxy }) };
@@ -213,7 +229,7 @@ async function readThrough(
   const asked = [...mirrors.map((mirror) => bare(mirror.host)), proxy ? bare(proxy.url) : host];
   let status = 0;
   for (const one of asked) {
-    status = await readFrom(hosts[one] ?? one, `/v2/${repo}/blobs/${blob}`, mount.inUse);
+    status = await readFrom(hosts[one] ?? one, repo, blob, mount.inUse);
     if (status === 200) break;
   }
   mount.reads++;
@@ -222,14 +238,17 @@ async function readThrough(
 }
 
 /** The status; 0 when the host is not reached, which is an error like any other. */
-async function readFrom(host: string, path: string, auth: string): Promise<number> {
+async function readFrom(host: string, repo: string, blob: string, auth: string): Promise<number> {
   try {
-    const response = await fetch(`http://${host}${path}`, {
-      headers: auth === "" ? {} : { authorization: `Basic ${auth}` },
-      signal: AbortSignal.timeout(READ_TIMEOUT_MS),
-    });
-    await response.body?.cancel();
-    return response.status;
+    const url = `http://${host}/v2/${repo}/blobs/${blob}`;
+    const basic = auth === "" ? undefined : `Basic ${auth}`;
+    const answer = await get(url, basic);
+    const realm = /^Bearer realm="([^"]+)"/.exec(answer.headers.get("www-authenticate") ?? "");
+    if (answer.status !== 401 || realm === null) return answer.status;
+    const scope = encodeURIComponent(`repository:${repo}:pull`);
+    const token = await get(`${realm[1]}?scope=${scope}`, basic);
+    if (!token.ok) return token.status;
+    return (await get(url, `Bearer ${JSON.parse(token.body).token}`)).status;
   } catch {
     return 0;
   }

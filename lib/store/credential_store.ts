@@ -91,7 +91,11 @@ export class CredentialStore {
       : "same";
     const birthSeen = this.#learn(before, renewal.provider, candidate, equal);
     const known = equal ? before : undefined;
-    const stored = { ...this.#stored(renewal.provider, candidate, others, known), birthSeen };
+    const stored = {
+      ...this.#stored(renewal.provider, candidate, others, known),
+      birthSeen,
+      ...pick(renewal, "elected"),
+    };
     // The same dead token once more is no success, whatever its source says.
     const dead = lifeWindow(stored.life, nowMs, this.#options.settings) === "expired";
     this.#set(entry, {

@@ -18,6 +18,8 @@ export interface StoredCredential {
   readonly candidate: Candidate;
   /** The others that would fit, best first. */
   readonly others: readonly Candidate[];
+  /** Why it was chosen among several, for people. */
+  readonly elected?: string;
   readonly life: Life;
   /** Its source gave another one before: its age is known, not only how long we know it. */
   readonly birthSeen: boolean;
@@ -49,6 +51,8 @@ export interface StoreEntry {
 export interface Renewal {
   readonly provider: ProviderName;
   readonly candidates: readonly [Candidate, ...Candidate[]];
+  /** Why the first of them was chosen, for people. */
+  readonly elected?: string;
 }
 
 /** What storing it meant. */
@@ -91,6 +95,7 @@ export function statusOf(entry: StoreEntry, window: LifeWindow | undefined): Ima
       origin: stored.candidate.origin,
       fingerprint: stored.fingerprint,
       renewedAtMs: stored.life.fetchedAtMs,
+      ...pick(stored, "elected"),
       ...pick(stored.candidate, "pattern", "plugin", "softExpiresAtMs", "hardExpiresAtMs"),
       ...pick(stored.life, "learnedLifeMs"),
     }),
