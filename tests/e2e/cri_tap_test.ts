@@ -1,72 +1,11 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { join } from "node:path";
 import { readRecording } from "../fakes/cri_conversation.ts";
-import { AgentProcess, pause, simNode } from "./stage.ts";
+import { type AgentProcess, pause } from "./stage.ts";
+import { tapStage } from "./tap_stage.ts";
 
-const UNIT = new URL("../../lib/assets/nydus-auth-agent.service", import.meta.url);
 const RECORDING = new URL("../unit/serve/cri/recordings/grpc-go.txt", import.meta.url);
 /** How often the agent is killed while calls go on; the binary starts faster, so CI asks for more. */
 const KILLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_TAP_KILLS") ?? "3");
-
-/** A node with a folder on tmpfs for the sockets, and the agent's configuration for its tap. */
-async function stage(
-  run: (stage: {
-    /** Whether the folder is on a tmpfs: who may not mount one tests the other way. */
-    readonly inMemory: boolean;
-    readonly link: string;
-    readonly upstream: string;
-    readonly state: string;
-    start(): Promise<AgentProcess>;
-    /** Ends the agent as systemd would see it end, and runs what the unit says for then. */
-    kill(agent: AgentProcess): Promise<void>;
-  }) => Promise<void>,
-): Promise<void> {
-  const dir = await Deno.makeTempDir({ prefix: "tap-" });
-  const inMemory = (await command("mount", "-t", "tmpfs", "-o", "size=8m", "none", dir)) === 0;
-  const node = simNode();
-  const link = join(dir, "image.sock");
-  const upstream = join(dir, "containerd.sock");
-  const more = [
-    "[providers.cri]",
-    "enabled = true",
-    `socket = "${dir}/cri.sock"`,
-    `link = "${link}"`,
-    `image_service = "${upstream}"`,
-  ].join("\n");
-  const stopped = (await Deno.readTextFile(UNIT)).split("\n")
-    .filter((line) => line.startsWith("ExecStopPost="))
-    .map((line) =>
-      line.replace(/^ExecStopPost=-?/, "")
-        .replace("/run/containerd/containerd.sock", upstream)
-        .replace("/run/nydus-auth-agent-cri/image.sock", link).split(" ")
-    );
-  equal(stopped.length, 1);
-  const cleanUp = async () => {
-    for (const [name = "", ...args] of stopped) equal(await command(name, ...args), 0);
-  };
-  try {
-    await run({
-      inMemory,
-      link,
-      upstream,
-      state: join(dir, "cri-pulls.json"),
-      start: () => AgentProcess.start(node, { more }),
-      async kill(agent) {
-        await agent[Symbol.asyncDispose]();
-        await cleanUp();
-      },
-    });
-  } finally {
-    await node[Symbol.asyncDispose]();
-    if (inMemory) await command("umount", "-l", dir);
-    await Deno.remove(dir, { recursive: true });
-  }
-}
-
-/** The exit code of a command that ends by itself. */
-async function command(name: string, ...args: readonly string[]): Promise<number> {
-  return (await new Deno.Command(name, { args: [...args], stderr: "null" }).output()).code;
-}
 
 async function readExactly(connection: Deno.UnixConn, count: number): Promise<Uint8Array> {
   const bytes = new Uint8Array(count);
@@ -83,7 +22,7 @@ async function writeAll(connection: Deno.UnixConn, bytes: Uint8Array): Promise<v
 }
 
 Deno.test("CRI tap: a kubelet's conversation passes unchanged, and what it shows is kept in memory", async () => {
-  await stage(async ({ inMemory, link, upstream, state, start }) => {
+  await tapStage(async ({ inMemory, link, upstream, state, start }) => {
     const listener = Deno.listen({ transport: "unix", path: upstream });
     const agent = await start();
     const client = await Deno.connect({ transport: "unix", path: link });
@@ -112,7 +51,7 @@ Deno.test("CRI tap: a kubelet's conversation passes unchanged, and what it shows
 });
 
 Deno.test("CRI tap: calls fail only in flight while the agent is killed, late, or not there", async () => {
-  await stage(async ({ link, upstream, start, kill }) => {
+  await tapStage(async ({ link, upstream, start, kill }) => {
     const listener = Deno.listen({ transport: "unix", path: upstream });
     const serving = (async () => {
       for await (const connection of listener) {
