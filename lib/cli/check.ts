@@ -4,6 +4,7 @@ import { type ConfigProblem, formatProblem, messageOf } from "../model/mod.ts";
 import { parseDockerConfig, readProviderConfig } from "../resolve/mod.ts";
 import { dockerConfigPath } from "./chain.ts";
 import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
+import { kubeParts } from "./kube_parts.ts";
 
 /** Problems stop `run` from doing its job; warnings are worth a look. */
 interface Findings {
@@ -20,7 +21,10 @@ export async function check(context: Context, flags: Flags): Promise<number> {
   const config = await loadConfig(context, flags);
   const findings: Findings = { problems: [], warnings: [...config.warnings] };
   await checkDocker(context, config, findings);
-  await checkKubelet(context, config, findings);
+  const wantsTokens = await checkKubelet(context, config, findings);
+  if (wantsTokens || config.providers.kubesecret.enabled) {
+    await checkKube(context, config, findings);
+  }
   await checkNode(context, config, findings);
   for (const warning of findings.warnings) host.out(`warning: ${formatProblem(warning)}\n`);
   for (const problem of findings.problems) host.err(`${formatProblem(problem)}\n`);
@@ -45,20 +49,35 @@ async function checkDocker(context: Context, config: AgentConfig, findings: Find
   }
 }
 
-async function checkKubelet({ files }: Context, config: AgentConfig, findings: Findings) {
+/** The way to the API server, which is not asked. */
+async function checkKube(context: Context, config: AgentConfig, { problems }: Findings) {
+  const kube = kubeParts(context, config, () => {});
+  try {
+    problems.push(...await (await kube.open()).check());
+  } finally {
+    kube[Symbol.dispose]();
+  }
+}
+
+/** Whether a plugin wants tokens of service accounts. */
+async function checkKubelet(
+  { files }: Context,
+  config: AgentConfig,
+  findings: Findings,
+): Promise<boolean> {
   const { enabled, configPath: file, binDir } = config.providers.kubelet;
-  if (!enabled) return;
+  if (!enabled) return false;
   let text: string | undefined;
   try {
     text = await files.readText(file);
   } catch (error) {
     const mend = "make it readable for the agent";
     findings.problems.push({ file, place: "", problem: messageOf(error), mend });
-    return;
+    return false;
   }
   if (text === undefined) {
     findings.problems.push(missing(file, "write it, or mend providers.kubelet.config"));
-    return;
+    return false;
   }
   const { plugins, problems, warnings } = readProviderConfig(text, file);
   findings.problems.push(...problems);
@@ -72,6 +91,7 @@ async function checkKubelet({ files }: Context, config: AgentConfig, findings: F
       findings.problems.push({ file: path, place: "", problem: "it cannot be executed", mend });
     }
   }
+  return plugins.some(({ tokenAttributes }) => tokenAttributes !== undefined);
 }
 
 async function checkNode({ files }: Context, { node }: AgentConfig, findings: Findings) {

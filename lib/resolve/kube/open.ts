@@ -1,4 +1,5 @@
 import {
+  type ConfigProblem,
   type CredentialProvider,
   type ImageReference,
   type KubeHttp,
@@ -34,6 +35,8 @@ export interface Kube {
   secrets(): CredentialProvider;
   /** Pods, their service accounts and tokens, for plugins. */
   accounts(): PodAccounts;
+  /** Everything that is wrong with the configuration, without a call. */
+  check(): Promise<readonly ConfigProblem[]>;
   stop(): void;
 }
 
@@ -49,6 +52,7 @@ export function startKube(options: KubeOptions): Kube {
 
 class FollowedKube implements Kube {
   readonly #options: KubeOptions;
+  readonly #access: KubeAccess;
   readonly #client: KubeClient;
   readonly #stop = new AbortController();
   #node: KubeNode | undefined;
@@ -58,7 +62,8 @@ class FollowedKube implements Kube {
 
   constructor(options: KubeOptions) {
     this.#options = options;
-    this.#client = new KubeClient(options.http, new KubeAccess(options));
+    this.#access = new KubeAccess(options);
+    this.#client = new KubeClient(options.http, this.#access);
   }
 
   secrets(): CredentialProvider {
@@ -88,6 +93,18 @@ class FollowedKube implements Kube {
       clock,
       ...(pulledBy && { pulledBy }),
     });
+  }
+
+  async check(): Promise<readonly ConfigProblem[]> {
+    const { mode, nodeName } = this.#options;
+    const nameless = {
+      file: "configuration",
+      place: "providers.kubesecret.node_name",
+      problem: "the name of this node is unknown",
+      mend: "set it, or $NODE_NAME",
+    };
+    const isNameless = mode === "referenced" && nodeName === undefined;
+    return [...isNameless ? [nameless] : [], ...await this.#access.check()];
   }
 
   stop(): void {
