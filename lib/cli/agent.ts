@@ -9,7 +9,7 @@ import type { ReloadOutcome } from "../resolve/mod.ts";
 import { CredentialStore } from "../store/mod.ts";
 import { type OpenChain, openChain } from "./chain.ts";
 import type { Context } from "./context.ts";
-import { CriTap } from "./cri_tap.ts";
+import { LazyTap } from "./lazy_tap.ts";
 
 /** The agent itself, without its server: what `run` owns, and a reload changes. */
 export interface Agent extends AsyncDisposable {
@@ -40,13 +40,14 @@ export async function createAgent(
   const startedAtMs = clock.wallMs();
   const seed = await files.readText(MACHINE_ID).catch(() => undefined) ?? "";
   const http = createUnixHttp();
-  const tap = new CriTap(context, observer);
+  const tap = new LazyTap(context, observer);
   const build = partsBuilder(context, observer, http, tap);
   await tap.apply(first.providers.cri);
   let config = first;
   let parts = await build(config);
   const store = new CredentialStore({ settings: config.renewal, seed: seed.trim(), random });
   const reconciler = new Reconciler({ store, observer, clock, inUseDelayMs }, parts.stages);
+  tap.onPull((image) => reconciler.recheck(image));
   let watches = watch(context, parts, reconciler, observer);
   return {
     run: (options) => reconciler.run(options),
@@ -65,6 +66,7 @@ export async function createAgent(
     },
     status: () => ({
       ...reconciler.status(),
+      ...tapStatus(tap),
       version: BUILD_INFO.version,
       startedAtMs,
       configHash: config.hash,
@@ -82,13 +84,13 @@ function partsBuilder(
   context: Context,
   observer: Observer,
   http: ReturnType<typeof createUnixHttp>,
-  tap: CriTap,
+  tap: LazyTap,
 ): (config: AgentConfig) => Promise<Parts> {
   const nydusdApi = createNydusdApi(http);
   const snapshotterApi = createSnapshotterApi(http);
   const { files } = context;
   return async (config) => {
-    const chain = await openChain(context, config, observer, tap.book);
+    const chain = await openChain(context, config, observer, tap);
     const discovery = new Discovery({ config: config.node, snapshotterApi, nydusdApi, files });
     const { configFiles } = config.delivery;
     const { fsDriver } = config.node;
@@ -145,4 +147,9 @@ export function tellReload(outcome: ReloadOutcome, observer: Observer): void {
   for (const warning of outcome.warnings) {
     observer.notify({ kind: "warning", code: "provider-config", text: formatProblem(warning) });
   }
+}
+
+function tapStatus(tap: LazyTap): Pick<AgentStatus, "tap"> {
+  const status = tap.status();
+  return status === undefined ? {} : { tap: status };
 }

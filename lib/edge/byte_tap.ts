@@ -1,5 +1,6 @@
-import { basename, dirname, join } from "@std/path";
+import { join } from "@std/path";
 import { AgentError, messageOf } from "../model/mod.ts";
+import { pointLink } from "./links.ts";
 import { claimUnixPath } from "./listeners.ts";
 
 /** Reads along with one connection. It must not throw, keep a chunk or change it. */
@@ -104,26 +105,6 @@ export async function serveByteTap(options: ByteTapOptions): Promise<ByteTap> {
       await accepting;
     },
   };
-}
-
-/**
- * Makes a symbolic link point elsewhere in one step: at no moment is it missing.
- *
- * @throws {AgentError} `io` when something else than a link is in its place, or it may not be made.
- */
-export async function pointLink(link: string, target: string): Promise<void> {
-  try {
-    const there = await Deno.lstat(link).catch(() => undefined);
-    if (there !== undefined && !there.isSymlink) {
-      throw new AgentError("io", `point ${link} at ${target}: it is there and no symbolic link`);
-    }
-    const next = join(dirname(link), `.${basename(link)}.${crypto.randomUUID().slice(0, 8)}`);
-    await Deno.symlink(target, next);
-    await Deno.rename(next, link);
-  } catch (error) {
-    if (error instanceof AgentError) throw error;
-    throw new AgentError("io", `point ${link} at ${target}: ${messageOf(error)}`, { cause: error });
-  }
 }
 
 async function acceptAll(

@@ -18,4 +18,5 @@ export * from "./ports.ts";
 export * from "./provider.ts";
 export * from "./secret.ts";
 export * from "./status.ts";
+export * from "./tap.ts";
 export * from "./token_expiry.ts";

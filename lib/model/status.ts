@@ -1,5 +1,6 @@
 import type { DaemonState, DeliveryState, DiscoveryProblem } from "./instance.ts";
 import type { ProviderName, ReasonCode } from "./provider.ts";
+import type { TapStatus } from "./tap.ts";
 
 /** Where a credential is in its life; `unknown-life` when no hard clock is known. */
 export type LifeWindow = "fresh" | "advisory" | "mandatory" | "expired" | "unknown-life";
@@ -19,6 +20,8 @@ export interface AgentStatus {
   readonly images: readonly ImageStatus[];
   readonly daemons: readonly DaemonStatus[];
   readonly problems: readonly DiscoveryProblem[];
+  /** Undefined while the CRI tap is not enabled. */
+  readonly tap?: TapStatus;
 }
 
 /** One image that backs at least one mount, or did until lately. */

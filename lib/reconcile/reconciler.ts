@@ -133,10 +133,14 @@ export class Reconciler {
     this.#triggers.fire(reason);
   }
 
-  /** A source changed: ask it for every image, without waiting for anything to be due. */
-  recheck(): void {
+  /** A source changed: ask for every image, or one alone, without waiting for any to be due. */
+  recheck(only?: ImageReference): void {
     if (!this.#stages.renewalEnabled) return;
-    this.#renewals.start([...this.#options.store.entries()], { recheck: true });
+    const entries = [...this.#options.store.entries()];
+    const meant = only === undefined
+      ? entries
+      : entries.filter(({ image }) => concerns(image, only));
+    this.#renewals.start(meant, { recheck: true });
   }
 
   /** A configuration file of a daemon was touched by someone. */
@@ -284,4 +288,11 @@ export class Reconciler {
     }
     return soonest;
   }
+}
+
+/** Whether news of one image are news of another: a mount may know no more than the repository. */
+function concerns(image: ImageReference, news: ImageReference): boolean {
+  return image.text === news.text ||
+    image.tag === undefined && image.digest === undefined &&
+      image.registry === news.registry && image.repository === news.repository;
 }

@@ -5,17 +5,9 @@ import {
   type ImageStatus,
   type InstanceStatus,
 } from "../model/mod.ts";
+import type { Finding } from "./finding.ts";
 import { isNone } from "./reasons.ts";
-
-/** Something that is wrong outside the agent's own loop. */
-export interface Finding {
-  readonly area: "credentials" | "deliveries" | "daemons" | "discovery";
-  readonly level: "warning" | "critical";
-  /** What, since when, until when. */
-  readonly text: string;
-  /** What to do. */
-  readonly mend: string;
-}
+import { tapFindings } from "./tap_findings.ts";
 
 /** All that is wrong, what ends first coming first within its level. */
 export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding[] {
@@ -34,6 +26,7 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
       text: `the ${source} ${subject} does not tell which mounts there are: ${detail}`,
       mend: "what was found before and otherwise stays in force; see the log",
     })),
+    ...tapFindings(status.tap, nowMs),
   ];
 }
 

@@ -164,6 +164,54 @@ export const METRICS = {
     help: "New configurations that were refused; the old one stayed in force.",
     labels: [],
   },
+  tapInPath: {
+    name: `${OWN}tap_in_path`,
+    type: "gauge",
+    help: "1 while what CRI clients are given leads to the tap.",
+    labels: [],
+  },
+  tapOpenConnections: {
+    name: `${OWN}tap_open_connections`,
+    type: "gauge",
+    help: "Connections that pass the CRI tap now.",
+    labels: [],
+  },
+  tapConnections: {
+    name: `${OWN}tap_connections_total`,
+    type: "counter",
+    help: "Connections that the CRI tap has taken.",
+    labels: [],
+  },
+  tapConnectionFailures: {
+    name: `${OWN}tap_connection_failures_total`,
+    type: "counter",
+    help: "Connections closed at once: too many, or the runtime was not there.",
+    labels: [],
+  },
+  tapBytes: {
+    name: `${OWN}tap_bytes_total`,
+    type: "counter",
+    help: "Bytes that the CRI tap has passed on.",
+    labels: ["to"],
+  },
+  tapPulls: {
+    name: `${OWN}tap_pulls_total`,
+    type: "counter",
+    help: "PullImage requests that the CRI tap has read.",
+    labels: [],
+  },
+  tapLostReadings: {
+    name: `${OWN}tap_lost_readings_total`,
+    type: "counter",
+    help: "Directions of connections that the CRI tap could not read any further.",
+    labels: [],
+  },
+  tapSkippedMessages: {
+    name: `${OWN}tap_skipped_messages_total`,
+    type: "counter",
+    help: "Messages, or credentials in them, that the CRI tap left out.",
+    labels: [],
+  },
   residentMemory: {
     name: "process_resident_memory_bytes",
     type: "gauge",
@@ -240,4 +288,5 @@ export const LABEL_VALUES = {
   discoverySources: Object.keys(DISCOVERY_SOURCE_SET),
   providers: PROVIDER_NAMES,
   renewalResults: ["success", "failure"],
+  tapDirections: ["runtime", "clients"],
 } as const;

@@ -2,6 +2,7 @@ import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { AgentEvent, AgentStatus, DeliveryOutcome, Observer } from "../model/mod.ts";
 import { DURATION_BUCKETS, LABEL_VALUES, type MetricDefinition, METRICS } from "./metric_names.ts";
 import { failureReasons } from "./reasons.ts";
+import { TapMetrics } from "./tap_metrics.ts";
 
 /** What the build says of itself. */
 export interface BuildLabels {
@@ -59,6 +60,7 @@ export class AgentMetrics implements Observer {
   readonly #configLastReload = this.#gauge(METRICS.configLastReload);
   readonly #configReloadFailures = this.#counter(METRICS.configReloadFailures);
   readonly #residentMemory = this.#gauge(METRICS.residentMemory);
+  readonly #tap = new TapMetrics(this.#registry);
 
   constructor(options: AgentMetricsOptions) {
     this.#options = options;
@@ -168,6 +170,7 @@ export class AgentMetrics implements Observer {
   #lookAtStatus(): void {
     const status = this.#options.status();
     this.#residentMemory.set(this.#options.process.residentMemoryBytes());
+    this.#tap.look(status.tap);
     this.#countStates(status);
     this.#lookAtImages(status);
     if (status.lastReconcileAtMs === undefined) this.#reconcileLast.remove();

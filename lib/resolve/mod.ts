@@ -22,4 +22,5 @@ export {
   type CriPulls,
   disabledProvider,
   labelsProvider,
+  pulledProvider,
 } from "./simple_providers.ts";

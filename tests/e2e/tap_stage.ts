@@ -1,7 +1,7 @@
 import { equal } from "node:assert/strict";
 import { join } from "node:path";
 import type { SimNode } from "../../lib/simnode/mod.ts";
-import { AgentProcess, simNode } from "./stage.ts";
+import { AgentProcess, command as program, type Ended, simNode } from "./stage.ts";
 
 const UNIT = new URL("../../lib/assets/nydus-auth-agent.service", import.meta.url);
 /** What the unit names, and what stands for it here. */
@@ -21,6 +21,8 @@ export interface TapStage {
   /** Where the agent keeps what it has seen. */
   readonly state: string;
   start(options?: { readonly waitReady?: boolean; readonly more?: string }): Promise<AgentProcess>;
+  /** Runs a command of the program with the agent's configuration. */
+  run(...args: readonly string[]): Promise<Ended>;
   /** Ends the agent as systemd would see it end, and runs what the unit says for then. */
   kill(agent: AgentProcess): Promise<void>;
   /** What the unit runs when its service has ended, however it did. */
@@ -64,6 +66,7 @@ export async function tapStage(
       upstream,
       state: join(dir, "cri-pulls.json"),
       start: ({ more = tap, ...options } = {}) => AgentProcess.start(node, { more }, options),
+      run: (...args) => program([...args, "--config", join(node.dir, "agent.toml")]),
       async kill(agent) {
         await agent[Symbol.asyncDispose]();
         await afterEnd();
