@@ -33,8 +33,8 @@ _nydus_auth_agent() {
     --log-format) words="text json" ;;
     *)
       case $command in
-        "") words="run get explain check status demo docker-credential show install uninstall version"
-          words="$words help --help" ;;
+        "") words="run get explain check status tap demo docker-credential show install uninstall"
+          words="$words version help --help" ;;
         run) words="$config --help" ;;
         check) words="$config --probe --help" ;;
         get) words="$config --valid-for --label --output --help" ;;
@@ -44,11 +44,12 @@ _nydus_auth_agent() {
             ;;
         status) words="$config --output --watch --help" ;;
         demo | version) words="--output --help" ;;
+        tap) words="$config on off status --help" ;;
         docker-credential) words="get list store erase --help" ;;
         install) words="--prefix --root --dry-run --docker-credential-helper --now --help" ;;
         uninstall) words="--prefix --root --dry-run --purge --help" ;;
         show)
-          words="config.toml nydus-auth-agent.service nydus-auth-agent-own-user.service
+          words="config.toml nydus-auth-agent.service nydus-auth-agent-own-user.service nydus-auth-agent.tmpfiles.conf
             credential-provider-config.yaml daemonset.yaml prometheus-rules.yaml
             grafana-dashboard.json manual nydus-auth-agent.1 completion.bash completion.zsh
             completion.fish --help"

@@ -3,8 +3,8 @@
 #   nydus-auth-agent show completion.fish > ~/.config/fish/completions/nydus-auth-agent.fish
 
 set -l c complete -c nydus-auth-agent
-set -l none "not __fish_seen_subcommand_from run get explain check status demo docker-credential show install uninstall version help"
-set -l configured "__fish_seen_subcommand_from run get explain check status"
+set -l none "not __fish_seen_subcommand_from run get explain check status tap demo docker-credential show install uninstall version help"
+set -l configured "__fish_seen_subcommand_from run get explain check status tap"
 set -l asking "__fish_seen_subcommand_from get explain"
 set -l placing "__fish_seen_subcommand_from install uninstall"
 
@@ -15,6 +15,7 @@ $c -n $none -a get -d "print the credential for an image"
 $c -n $none -a explain -d "tell what every provider answers for an image, and why"
 $c -n $none -a check -d "read everything that run would, and say what is wrong"
 $c -n $none -a status -d "ask the running agent how it stands"
+$c -n $none -a tap -d "put the CRI tap into the path of pulls, or take it out"
 $c -n $none -a demo -d "show the main job on a simulated node"
 $c -n $none -a docker-credential -d "answer as a docker credential helper"
 $c -n $none -a show -d "print a text that the program carries"
@@ -50,10 +51,11 @@ $c -n "__fish_seen_subcommand_from explain" -l kubelet-config -r -F -d "the kube
 $c -n "__fish_seen_subcommand_from explain" -l kubelet-bin-dir -r -F -d "the kubelet's plugin folder"
 $c -n "__fish_seen_subcommand_from status" -l watch -d "show it again every 2 seconds"
 $c -n "__fish_seen_subcommand_from get explain status demo version" -l output -x -a "text json" -d "form of the answer"
+$c -n "__fish_seen_subcommand_from tap" -a "on off status"
 $c -n $placing -l prefix -r -F -d "folder above bin"
 $c -n $placing -l root -r -F -d "folder that stands for /"
 $c -n $placing -l dry-run -d "only say what would be done"
 $c -n "__fish_seen_subcommand_from install" -l docker-credential-helper -d "make the link for docker"
 $c -n "__fish_seen_subcommand_from install" -l now -d "enable and start the service"
 $c -n "__fish_seen_subcommand_from uninstall" -l purge -d "remove the configuration too"
-$c -n "__fish_seen_subcommand_from show" -a "config.toml nydus-auth-agent.service nydus-auth-agent-own-user.service credential-provider-config.yaml daemonset.yaml prometheus-rules.yaml grafana-dashboard.json manual nydus-auth-agent.1 completion.bash completion.zsh completion.fish"
+$c -n "__fish_seen_subcommand_from show" -a "config.toml nydus-auth-agent.service nydus-auth-agent-own-user.service nydus-auth-agent.tmpfiles.conf credential-provider-config.yaml daemonset.yaml prometheus-rules.yaml grafana-dashboard.json manual nydus-auth-agent.1 completion.bash completion.zsh completion.fish"

@@ -12,6 +12,7 @@ _nydus_auth_agent() {
     'explain:tell what every provider answers for an image, and why'
     'check:read everything that run would, and say what is wrong'
     'status:ask the running agent how it stands'
+    'tap:put the CRI tap into the path of pulls, or take it out'
     'demo:show the main job on a simulated node'
     'docker-credential:answer as a docker credential helper'
     'show:print a text that the program carries'
@@ -21,8 +22,8 @@ _nydus_auth_agent() {
     'help:tell about a command'
   )
   texts=(config.toml nydus-auth-agent.service nydus-auth-agent-own-user.service
-    credential-provider-config.yaml daemonset.yaml prometheus-rules.yaml grafana-dashboard.json
-    manual nydus-auth-agent.1 completion.bash completion.zsh completion.fish)
+    nydus-auth-agent.tmpfiles.conf credential-provider-config.yaml daemonset.yaml
+    prometheus-rules.yaml grafana-dashboard.json manual nydus-auth-agent.1 completion.bash completion.zsh completion.fish)
   config=(
     '--config[our configuration file]:file:_files'
     '--snapshotter-config[configuration file of the snapshotter]:file:_files'
@@ -65,6 +66,7 @@ _nydus_auth_agent() {
           ;;
         get) _arguments $asking $config '--help[tell about it]' ;;
         status) _arguments '--output[form]:form:(text json)' '--watch[show it again]' $config '--help[tell about it]' ;;
+        tap) _arguments '1:action:(on off status)' $config '--help[tell about it]' ;;
         demo | version) _arguments '--output[form]:form:(text json)' '--help[tell about it]' ;;
         install)
           _arguments '--prefix[folder above bin]:folder:_files -/' \

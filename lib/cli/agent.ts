@@ -19,7 +19,7 @@ import { Elector, EndpointChain, RegistryProbe, type ReloadOutcome } from "../re
 import { CredentialStore } from "../store/mod.ts";
 import { type OpenChain, openChain } from "./chain.ts";
 import type { Context } from "./context.ts";
-import { CriTap } from "./cri_tap.ts";
+import { LazyTap } from "./lazy_tap.ts";
 import { namingOf } from "./places.ts";
 
 /** The agent itself, without its server: what `run` owns, and a reload changes. */
@@ -54,7 +54,7 @@ export async function createAgent(
   const seed = await files.readText(MACHINE_ID).catch(() => undefined) ?? "";
   const http = createUnixHttp();
   const registryHttp = createRegistryHttp();
-  const tap = new CriTap(context, observer);
+  const tap = new LazyTap(context, observer);
   const build = partsBuilder(context, observer, http, tap);
   await tap.apply(first.providers.cri);
   let config = first;
@@ -68,6 +68,7 @@ export async function createAgent(
   });
   const common = { store, observer, clock, inUseDelayMs, elector };
   const reconciler = new Reconciler(common, parts.stages);
+  tap.onPull((image) => reconciler.recheck(image));
   let watches = watch(context, parts, reconciler, observer);
   return {
     run: (options) => reconciler.run(options),
@@ -86,6 +87,7 @@ export async function createAgent(
     },
     status: () => ({
       ...reconciler.status(),
+      ...tapStatus(tap),
       version: BUILD_INFO.version,
       startedAtMs,
       configHash: config.hash,
@@ -107,13 +109,13 @@ function partsBuilder(
   context: Context,
   observer: Observer,
   http: ReturnType<typeof createUnixHttp>,
-  tap: CriTap,
+  tap: LazyTap,
 ): (config: AgentConfig) => Promise<Parts> {
   const nydusdApi = createNydusdApi(http);
   const snapshotterApi = createSnapshotterApi(http);
   const { files } = context;
   return async (config) => {
-    const chain = await openChain(context, config, observer, tap.book);
+    const chain = await openChain(context, config, observer, tap);
     const hosts = namingOf(config);
     const node = config.node;
     const discovery = new Discovery({ config: node, hosts, snapshotterApi, nydusdApi, files });
@@ -173,4 +175,9 @@ export function tellReload(outcome: ReloadOutcome, observer: Observer): void {
   for (const warning of outcome.warnings) {
     observer.notify({ kind: "warning", code: "provider-config", text: formatProblem(warning) });
   }
+}
+
+function tapStatus(tap: LazyTap): Pick<AgentStatus, "tap"> {
+  const status = tap.status();
+  return status === undefined ? {} : { tap: status };
 }

@@ -9,6 +9,7 @@ import {
 } from "../resolve/mod.ts";
 import { dockerConfigPath } from "./chain.ts";
 import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
+import { kubeParts } from "./kube_parts.ts";
 
 /** Problems stop `run` from doing its job; warnings are worth a look. */
 interface Findings {
@@ -30,7 +31,10 @@ export async function check(
   const config = await loadConfig(context, flags);
   const findings: Findings = { problems: [], warnings: [...config.warnings] };
   await checkDocker(context, config, findings);
-  await checkKubelet(context, config, findings);
+  const wantsTokens = await checkKubelet(context, config, findings);
+  if (wantsTokens || config.providers.kubesecret.enabled) {
+    await checkKube(context, config, findings);
+  }
   await checkNode(context, config, findings);
   for (const warning of findings.warnings) host.out(`warning: ${formatProblem(warning)}\n`);
   for (const problem of findings.problems) host.err(`${formatProblem(problem)}\n`);
@@ -57,20 +61,35 @@ async function checkDocker(context: Context, config: AgentConfig, findings: Find
   }
 }
 
-async function checkKubelet({ files, host }: Context, config: AgentConfig, findings: Findings) {
+/** The way to the API server, which is not asked. */
+async function checkKube(context: Context, config: AgentConfig, { problems }: Findings) {
+  const kube = kubeParts(context, config, () => {});
+  try {
+    problems.push(...await (await kube.open()).check());
+  } finally {
+    kube[Symbol.dispose]();
+  }
+}
+
+/** Whether a plugin wants tokens of service accounts. */
+async function checkKubelet(
+  { files, host }: Context,
+  config: AgentConfig,
+  findings: Findings,
+): Promise<boolean> {
   const { enabled, configPath: file, binDir } = config.providers.kubelet;
-  if (!enabled) return;
+  if (!enabled) return false;
   let text: string | undefined;
   try {
     text = await files.readText(file);
   } catch (error) {
     const mend = "make it readable for the agent";
     findings.problems.push({ file, place: "", problem: messageOf(error), mend });
-    return;
+    return false;
   }
   if (text === undefined) {
     findings.problems.push(missing(file, "write it, or mend providers.kubelet.config"));
-    return;
+    return false;
   }
   const { plugins, problems, warnings } = readProviderConfig(text, file);
   findings.problems.push(...problems);
@@ -85,6 +104,7 @@ async function checkKubelet({ files, host }: Context, config: AgentConfig, findi
       findings.problems.push({ file: path, place: "", problem: "it cannot be executed", mend });
     }
   }
+  return plugins.some(({ tokenAttributes }) => tokenAttributes !== undefined);
 }
 
 /** What a cloud's plugin does by default that costs executions, and how to mend it. */

@@ -21,4 +21,5 @@ export * from "./registry_backend.ts";
 export * from "./registry.ts";
 export * from "./secret.ts";
 export * from "./status.ts";
+export * from "./tap.ts";
 export * from "./token_expiry.ts";

@@ -1,5 +1,6 @@
 import type { DaemonState, DeliveryState, DiscoveryProblem } from "./instance.ts";
 import type { ProviderName, ReasonCode } from "./provider.ts";
+import type { TapStatus } from "./tap.ts";
 
 /** Where a credential is in its life; `unknown-life` when no hard clock is known. */
 export type LifeWindow = "fresh" | "advisory" | "mandatory" | "expired" | "unknown-life";
@@ -27,6 +28,8 @@ export interface AgentStatus {
   readonly checkIntervalMs?: number;
   /** Every plugin and credential helper that has run. */
   readonly plugins?: readonly PluginStatus[];
+  /** Undefined while the CRI tap is not enabled. */
+  readonly tap?: TapStatus;
 }
 
 /** A part of the Kubernetes API that is not followed now: what was read last is used. */

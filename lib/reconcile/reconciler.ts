@@ -2,6 +2,7 @@ import {
   type AgentStatus,
   type CallOptions,
   type Clock,
+  type ImageReference,
   messageOf,
   type NodeView,
   type Observer,
@@ -150,10 +151,10 @@ export class Reconciler {
     this.#triggers.fire(reason);
   }
 
-  /** A source changed: ask it for every image, without waiting for anything to be due. */
-  recheck(): void {
+  /** A source changed: ask for every image, or one alone, without waiting for any to be due. */
+  recheck(only?: ImageReference): void {
     if (!this.#stages.renewalEnabled) return;
-    this.#renewals.start([...this.#options.store.entries()], { recheck: true });
+    this.#renewals.recheck(only);
   }
 
   /** A configuration file of a daemon was touched by someone. */

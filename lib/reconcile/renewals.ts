@@ -3,6 +3,7 @@ import {
   type Clock,
   type CredentialRequest,
   Gate,
+  type ImageReference,
   messageOf,
   type Observer,
   type ProviderAttempt,
@@ -74,6 +75,13 @@ export class Renewals {
         });
       this.#inFlight.set(key, work);
     }
+  }
+
+  /** A source has changed, for one image or for all: what it says now counts. */
+  recheck(only?: ImageReference): void {
+    const entries = [...this.#options.store.entries()];
+    const meant = only ? entries.filter(({ image }) => concerns(image, only)) : entries;
+    this.start(meant, { recheck: true });
   }
 
   /** When the next image is due of those that are not being asked for already. */
@@ -253,4 +261,11 @@ function failureOf(attempts: readonly ProviderAttempt[]) {
     reason,
     detail: "no provider has a credential for this image",
   };
+}
+
+/** Whether news of one image are news of another: a mount may know no more than the repository. */
+function concerns(image: ImageReference, news: ImageReference): boolean {
+  return image.text === news.text ||
+    image.tag === undefined && image.digest === undefined &&
+      image.registry === news.registry && image.repository === news.repository;
 }

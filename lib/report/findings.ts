@@ -5,24 +5,10 @@ import {
   type ImageStatus,
   type InstanceStatus,
 } from "../model/mod.ts";
+import type { Finding } from "./finding.ts";
 import { placeOf } from "./place.ts";
 import { isNone } from "./reasons.ts";
-
-/** Something that is wrong outside the agent's own loop. */
-export interface Finding {
-  readonly area: "credentials" | "deliveries" | "daemons" | "sources" | "discovery";
-  readonly level: "warning" | "critical";
-  /** What it is about, the same for as long as the trouble lasts. */
-  readonly key: string;
-  /** The image that it harms, where it is known. */
-  readonly image?: string;
-  /** What, until when, and since when where the state itself tells. */
-  readonly text: string;
-  /** Whether `text` says since when. */
-  readonly tellsSince?: true;
-  /** What to do. */
-  readonly mend: string;
-}
+import { tapFindings } from "./tap_findings.ts";
 
 /** All that is wrong, what ends first coming first within its level. */
 export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding[] {
@@ -53,6 +39,7 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
       text: `the ${source} ${subject} does not tell which mounts there are: ${detail}`,
       mend: "what was found before and otherwise stays in force; see the log",
     })),
+    ...tapFindings(status.tap, nowMs),
   ];
 }
 

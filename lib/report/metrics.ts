@@ -2,8 +2,10 @@ import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { AgentEvent, AgentStatus, DeliveryOutcome, Observer } from "../model/mod.ts";
 import { preferredForm } from "./accept.ts";
 import { timesByImage } from "./image_times.ts";
-import { DURATION_BUCKETS, LABEL_VALUES, type MetricDefinition, METRICS } from "./metric_names.ts";
+import { LABEL_VALUES } from "./label_values.ts";
+import { DURATION_BUCKETS, type MetricDefinition, METRICS } from "./metric_names.ts";
 import { failureReasons } from "./reasons.ts";
+import { TapMetrics } from "./tap_metrics.ts";
 
 /** What the build says of itself. */
 export interface BuildLabels {
@@ -65,6 +67,7 @@ export class AgentMetrics implements Observer {
   readonly #configLastReload = this.#gauge(METRICS.configLastReload);
   readonly #configReloadFailures = this.#counter(METRICS.configReloadFailures);
   readonly #residentMemory = this.#gauge(METRICS.residentMemory);
+  readonly #tap = new TapMetrics(this.#registry);
 
   constructor(options: AgentMetricsOptions) {
     this.#options = options;
@@ -192,6 +195,7 @@ export class AgentMetrics implements Observer {
     this.#staleWatches.set(status.staleWatches?.length ?? 0);
     if (status.checkIntervalMs === undefined) this.#checkInterval.remove();
     else this.#checkInterval.set(status.checkIntervalMs / 1000);
+    this.#tap.look(status.tap);
     this.#countStates(status);
     this.#lookAtImages(status);
     this.#lookAtOutlook(status);

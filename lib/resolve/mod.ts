@@ -40,6 +40,7 @@ export {
   type CriPulls,
   disabledProvider,
   labelsProvider,
+  pulledProvider,
 } from "./simple_providers.ts";
 export {
   findKubelets,

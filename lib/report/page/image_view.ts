@@ -1,5 +1,6 @@
 import type { AgentStatus, DaemonStatus, ImageStatus, InstanceStatus } from "../../model/mod.ts";
-import { type Finding, findingsOf } from "../findings.ts";
+import type { Finding } from "../finding.ts";
+import { findingsOf } from "../findings.ts";
 import type { HealthLevel } from "../health.ts";
 
 /** An image's health in one word, worst first, each with its meaning. */
