@@ -196,13 +196,13 @@ function nodeWords(told: Told | undefined, image: string, nowMs: number): string
   if (told === undefined) return "no agent answers here: whether it is mounted is not known";
   const view = imageViews(told.status, nowMs).find((one) => one.image.image === image);
   if (view === undefined) return "not mounted on this node";
-  const { mounts, word, image: { provider, renewedAtMs } } = view;
+  const { mounts, word, image: { provider, renewedAtMs, elected } } = view;
   const since = renewedAtMs === undefined
     ? ""
     : `, renewed ${formatDuration(Math.max(0, nowMs - renewedAtMs))} ago`;
   const source = provider === undefined
     ? "the agent has no credential for it"
-    : `the agent uses one from ${provider}${since}`;
+    : `the agent uses one from ${provider}${since}${elected ? `: ${printable(elected)}` : ""}`;
   return `${mounts.length} ${mounts.length === 1 ? "mount" : "mounts"}, ${word}: ${source}`;
 }
 

@@ -12,14 +12,25 @@ Deno.test("explain: which provider wins, which comes after it, and what the node
     node.dockerConfigPath,
     JSON.stringify({ auths: { [node.tokenRegistry.host]: { auth } } }),
   );
-  await using _agent = await AgentProcess.start(node);
+  node.tokenRegistry.accept("u", "p");
+  await using agent = await AgentProcess.start(node);
   const config = join(node.dir, "agent.toml");
   const mounted = await command(["explain", image, "--config", config]);
   equal(mounted.code, 0);
-  match(mounted.out, /^node +1 mount, fresh: the agent uses one from docker, renewed .* ago$/m);
+  match(
+    mounted.out,
+    /^node +1 mount, fresh: the agent uses one from docker, renewed .* ago: the registry accepts it$/m,
+  );
   match(mounted.out, /^3 +docker +found, wins +found /m);
   match(mounted.out, /^4 +kubelet +found, after docker /m);
   match(mounted.out, /^5 +kubesecret +none +not-enabled /m);
+  // Whom the registry refuses the node does not use, wherever he stands in the chain.
+  node.tokenRegistry.revoke("u", "p");
+  await agent.until("the next one of the chain", async () => {
+    await node.readAll();
+    const elected = /^node .* the agent uses one from kubelet, renewed .* ago: .*$/m;
+    return elected.test((await command(["explain", image, "--config", config])).out);
+  });
   const other = await command(["explain", "quay.io/some/thing", "--config", config]);
   equal(other.code, 1);
   match(other.out, /^node +not mounted on this node$/m);
