@@ -142,10 +142,11 @@ function addAsking(context: Context, add: Add, done: (code: number) => void): vo
         await explain(context, configFlags(options), { ref, labels, validFor, output, ...kubelet }),
       );
     });
-  withConfig(add("check")).description("Read everything that `run` would, and say what is wrong.")
-    .action(async (options) => {
+  withConfig(add("check")).argument("[refs...]", "images to try every source for")
+    .description("Read everything that `run` would, and say what is wrong.")
+    .action(async (refs, options) => {
       const { check } = await import("./check.ts");
-      done(await check(context, configFlags(options)));
+      done(await check(context, configFlags(options), { refs }));
     });
   withConfig(add("status")).addOption(OUTPUT()).description("Ask the running agent how it stands.")
     .option("--watch", "show it again every 2 seconds", false)

@@ -6,3 +6,4 @@
  */
 export { Discovery, type DiscoveryOptions } from "./discovery.ts";
 export type { ConfiguredSocket } from "./listed.ts";
+export { environmentNames, findProcesses, type FoundProcess } from "./processes.ts";

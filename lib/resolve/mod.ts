@@ -24,7 +24,8 @@ export {
   labelsProvider,
 } from "./simple_providers.ts";
 export {
-  findKubelets,
+  KUBELET_WORDS,
+  kubeletOf,
   pluginDifferences,
   type PluginMatch,
   pluginMatches,
