@@ -113,6 +113,8 @@ export interface InstanceStatus {
   readonly image?: string;
   readonly imageProblem?: string;
   readonly mountId?: string;
+  /** Set while its reads fail: wall time (ms) of the first failure in a row. */
+  readonly readsFailingSinceMs?: number;
   readonly delivery: DeliveryState;
   readonly deliveryDetail?: string;
   readonly deliveredAtMs?: number;

@@ -1,4 +1,4 @@
-import { type Daemon, type DaemonStatus, instanceKey } from "../model/mod.ts";
+import { type Daemon, type DaemonStatus, type InstanceKey, instanceKey } from "../model/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
 import type { Deliveries } from "./deliveries.ts";
 import { readsEnd } from "./outlook.ts";
@@ -9,6 +9,7 @@ export function daemonStatus(
   deliveries: Deliveries,
   store: CredentialStore,
   nowMs: number,
+  failingSinceMs: (key: InstanceKey) => number | undefined,
 ): DaemonStatus {
   const { id, apiSocket, source, state, pid, stateDetail, version, mode } = daemon;
   return {
@@ -21,7 +22,9 @@ export function daemonStatus(
     ...(version !== undefined && { version }),
     ...(mode !== undefined && { mode }),
     instances: daemon.instances.map(({ snapshotId, image, imageProblem, mountId }) => {
-      const record = deliveries.book.get(instanceKey(id, snapshotId));
+      const key = instanceKey(id, snapshotId);
+      const record = deliveries.book.get(key);
+      const failing = failingSinceMs(key);
       const end = readsEnd(daemon, record, image && store.get(image.text), nowMs);
       return {
         snapshotId,
@@ -29,6 +32,7 @@ export function daemonStatus(
         ...(image && { image: image.text }),
         ...(imageProblem !== undefined && { imageProblem }),
         ...(mountId !== undefined && { mountId }),
+        ...(failing !== undefined && { readsFailingSinceMs: failing }),
         ...(record.detail !== undefined && { deliveryDetail: record.detail }),
         ...(record.deliveredAtMs !== undefined && { deliveredAtMs: record.deliveredAtMs }),
         ...(record.file && { file: record.file.kind }),

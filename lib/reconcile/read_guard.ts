@@ -1,4 +1,12 @@
-import type { CallOptions, Clock, Daemon, Observer } from "../model/mod.ts";
+import {
+  type CallOptions,
+  type Clock,
+  type Daemon,
+  type InstanceKey,
+  instanceKey,
+  type Observer,
+  type Secret,
+} from "../model/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
 import type { Deliveries } from "./deliveries.ts";
 import { type ReadCounter, type ReadFinding, ReadWatch } from "./read_watch.ts";
@@ -22,14 +30,38 @@ export interface ReadGuardOptions {
 /** How often reads are counted: well within the ten seconds in which a refusal is to be mended. */
 const COUNT_EVERY_MS = 3_000;
 
+/** A failure without a read after it says little about now. */
+const FAILURE_COUNTS_MS = 10 * 60_000;
+
+/** Reads of a mount that failed in a row, and what it held meanwhile. */
+interface FailingReads {
+  readonly sinceMs: number;
+  readonly lastMs: number;
+  readonly held: Secret | undefined;
+}
+
 /** Closes the loop from the consumer back to the source: what is refused renews itself. */
 export class ReadGuard {
   readonly #options: ReadGuardOptions;
   readonly #watch = new ReadWatch();
   readonly #refusals = new Refusals();
+  readonly #failing = new Map<InstanceKey, FailingReads>();
 
   constructor(options: ReadGuardOptions) {
     this.#options = options;
+  }
+
+  /**
+   * Since when (wall time) the reads of a mount fail although it uses what it should; undefined
+   * while they do not, and from when it was given something else.
+   */
+  failingSinceMs(key: InstanceKey): number | undefined {
+    const { clock, deliveries } = this.#options;
+    const failing = this.#failing.get(key);
+    if (failing === undefined || clock.wallMs() - failing.lastMs > FAILURE_COUNTS_MS) {
+      return undefined;
+    }
+    return isSame(deliveries.book.get(key).held, failing.held) ? failing.sinceMs : undefined;
   }
 
   /** Runs until aborted; rejects with the signal's reason. */
@@ -44,6 +76,9 @@ export class ReadGuard {
     const { clock, counter, daemons, store, deliveries } = this.#options;
     const source = counter();
     if (source === undefined) return;
+    for (const key of this.#failing.keys()) {
+      if (this.failingSinceMs(key) === undefined) this.#failing.delete(key);
+    }
     const findings = await this.#watch.turn(daemons(), source, clock.wallMs(), options);
     this.#refusals.keepOnly({ has: (image) => store.get(image) !== undefined });
     const doubted = new Set<string>();
@@ -51,6 +86,7 @@ export class ReadGuard {
     for (const finding of findings) {
       const image = finding.instance.image?.text;
       const doubtful = deliveries.judge(finding);
+      this.#remember(finding, doubtful);
       failed ||= finding.verdict === "failed";
       if (image === undefined) continue;
       if (doubtful) doubted.add(image);
@@ -58,6 +94,20 @@ export class ReadGuard {
     }
     if (failed) this.#options.lookSoon();
     for (const image of doubted) this.#force(image, findings);
+  }
+
+  /** What fails with the credential that it should have, or because nobody has one. */
+  #remember({ daemon, instance, verdict }: ReadFinding, doubtful: boolean): void {
+    const { clock, deliveries } = this.#options;
+    const key = instanceKey(daemon.id, instance.snapshotId);
+    const { held, state } = deliveries.book.get(key);
+    if (verdict === "succeeded") this.#failing.delete(key);
+    else if (doubtful || state === "none") {
+      const before = this.#failing.get(key);
+      const lastMs = clock.wallMs();
+      const sinceMs = before !== undefined && isSame(before.held, held) ? before.sinceMs : lastMs;
+      this.#failing.set(key, { sinceMs, lastMs, held });
+    }
   }
 
   /** Fetches past cache and backoff, if this image's turn has come again. */
@@ -76,4 +126,8 @@ export class ReadGuard {
     observer.notify({ kind: "warning", code: "reads-failing", text });
     renewals.start([entry], { refused: true });
   }
+}
+
+function isSame(a: Secret | undefined, b: Secret | undefined): boolean {
+  return a === undefined || b === undefined ? a === b : a.equals(b);
 }

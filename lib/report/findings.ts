@@ -9,7 +9,7 @@ import { isNone } from "./reasons.ts";
 
 /** Something that is wrong outside the agent's own loop. */
 export interface Finding {
-  readonly area: "credentials" | "deliveries" | "daemons" | "sources" | "discovery";
+  readonly area: "credentials" | "deliveries" | "reads" | "daemons" | "sources" | "discovery";
   readonly level: "warning" | "critical";
   /** What it is about, the same for as long as the trouble lasts. */
   readonly key: string;
@@ -32,6 +32,9 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
     ...byEnd.flatMap((image) => imageFinding(image, nowMs) ?? []),
     ...status.daemons.flatMap((daemon) =>
       daemon.instances.flatMap((instance) => mountFinding(daemon, instance) ?? [])
+    ),
+    ...status.daemons.flatMap((daemon) =>
+      daemon.instances.flatMap((instance) => readFinding(daemon, instance, nowMs) ?? [])
     ),
     ...status.daemons.flatMap((daemon) => daemonFinding(daemon) ?? []),
     ...(status.staleWatches ?? []).map(({ subject, reason, detail }): Finding => ({
@@ -132,6 +135,35 @@ function mountFinding({ id }: DaemonStatus, instance: InstanceStatus): Finding |
   if (image !== undefined || imageProblem === undefined) return undefined;
   const text = `it is not known which image ${mount} serves: ${imageProblem}`;
   return { ...about, text, mend: "list that daemon with its image in the configuration" };
+}
+
+/** A rotation makes reads fail for seconds: what lasts longer does not mend itself. */
+const READS_LAST_MS = 30_000;
+
+function readFinding(
+  { id }: DaemonStatus,
+  { snapshotId, image, delivery, readsFailingSinceMs: sinceMs }: InstanceStatus,
+  nowMs: number,
+): Finding | undefined {
+  if (sinceMs === undefined) return undefined;
+  const lastMs = Math.max(0, nowMs - sinceMs);
+  const although = delivery === "none"
+    ? "and nobody has a credential for it"
+    : "although it has been given its credential";
+  const text = `reads of mount ${snapshotId} of nydusd ${id}` +
+    `${image === undefined ? "" : ` (${image})`} fail for ${
+      formatDuration(lastMs)
+    }, ${although}: ` +
+    "its registry refuses them, or cannot be reached";
+  return {
+    area: "reads",
+    level: lastMs >= READS_LAST_MS ? "critical" : "warning",
+    key: `reads ${id}/${snapshotId}`,
+    ...(image !== undefined && { image }),
+    text,
+    tellsSince: true,
+    mend: "look for 401, 403 or a network error in that nydusd's log; see docs/troubleshooting.md",
+  };
 }
 
 function daemonFinding({ id, state, stateDetail }: DaemonStatus): Finding | undefined {

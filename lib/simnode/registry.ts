@@ -9,6 +9,8 @@ export class SimRegistry implements AsyncDisposable {
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
   readonly #passwords = new Map<string, number>();
   readonly #issuedPath: string | undefined;
+  /** What it answers to a credential that it does not take; ECR says 403 to one that expired. */
+  refusal: 401 | 403 = 401;
   readonly #seen: {
     readonly repository: string;
     readonly auth: string;
@@ -68,7 +70,7 @@ export class SimRegistry implements AsyncDisposable {
     }
     if (verdict === "refused") {
       const headers = { "www-authenticate": 'Basic realm="simulated"' };
-      return new Response("unauthorized", { status: 401, headers });
+      return new Response("refused", { status: this.refusal, headers });
     }
     return new Response("blob");
   }
