@@ -8,7 +8,8 @@ import {
   type Resolution,
 } from "../model/mod.ts";
 import {
-  findKubelets,
+  KUBELET_WORDS,
+  kubeletOf,
   type PluginDefinition,
   pluginDifferences,
   type PluginMatch,
@@ -16,6 +17,7 @@ import {
   readProviderConfig,
   type RunningKubelet,
 } from "../resolve/mod.ts";
+import { environmentNames, findProcesses } from "../discover/mod.ts";
 import { openChain } from "./chain.ts";
 import type { Context } from "./context.ts";
 import { alignColumns, printable } from "./table.ts";
@@ -83,7 +85,7 @@ export async function asKubelet(
     differences: [
       ...pathDifferences(own, configPath, binDir),
       ...pluginDifferences(theirs, ours),
-      ...envDifferences(context, kubelet),
+      ...await envDifferences(context, kubelet),
       ...(single === undefined
         ? ["the kubelet reads a folder of files; the agent reads one file"]
         : []),
@@ -92,13 +94,18 @@ export async function asKubelet(
   };
 }
 
-async function seenKubelet({ files }: Context, paths: KubeletPaths, problems: string[]) {
+async function seenKubelet(
+  { processRunner }: Context,
+  paths: KubeletPaths,
+  problems: string[],
+): Promise<RunningKubelet | undefined> {
   if (paths.config !== undefined && paths.binDir !== undefined) return undefined;
-  const [first, ...others] = await findKubelets(files);
+  const processes = await findProcesses(processRunner, KUBELET_WORDS) ?? [];
+  const [first, ...others] = processes.flatMap(({ pid, argv }) => kubeletOf(pid, argv) ?? []);
   if (first === undefined) {
     problems.push(
-      "no kubelet is seen in /proc: run it in the host's PID namespace, or give --kubelet-config " +
-        "and --kubelet-bin-dir",
+      "no kubelet is seen among the processes: run this in the host's PID namespace, or give " +
+        "--kubelet-config and --kubelet-bin-dir",
     );
   }
   if (others.length > 0) {
@@ -182,13 +189,16 @@ function pathDifferences(
   ];
 }
 
-function envDifferences({ host }: Context, kubelet: RunningKubelet | undefined): readonly string[] {
+async function envDifferences(
+  { host, processRunner }: Context,
+  kubelet: RunningKubelet | undefined,
+): Promise<readonly string[]> {
   if (kubelet === undefined) return [];
-  const { envNames } = kubelet;
-  if (envNames === undefined) {
+  const names = await environmentNames(processRunner, kubelet.pid);
+  if (names === undefined) {
     return [`the kubelet's environment cannot be read (/proc/${kubelet.pid}/environ)`];
   }
-  const missing = envNames.filter((name) => TELLING_ENV.test(name) && !(name in host.env));
+  const missing = names.filter((name) => TELLING_ENV.test(name) && !(name in host.env));
   if (missing.length === 0) return [];
   return [`the kubelet has ${missing.join(", ")} in its environment, and this command has not`];
 }

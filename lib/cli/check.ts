@@ -8,36 +8,47 @@ import {
   readProviderConfig,
 } from "../resolve/mod.ts";
 import { dockerConfigPath } from "./chain.ts";
+import { type CheckFindings, missing } from "./check_findings.ts";
+import { checkHost } from "./check_host.ts";
+import { checkImage } from "./check_image.ts";
+import { checkNode } from "./check_node.ts";
 import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
 import { kubeParts } from "./kube_parts.ts";
+import { printable } from "./table.ts";
 
-/** Problems stop `run` from doing its job; warnings are worth a look. */
-interface Findings {
-  readonly problems: ConfigProblem[];
-  readonly warnings: ConfigProblem[];
+/** Options of `check`. */
+export interface CheckOptions {
+  /** Images to try every source for. */
+  readonly refs: readonly string[];
+  /** An image whose registry is asked about each credential for it. */
+  readonly probe?: string;
 }
 
 /**
- * `check`: reads everything that `run` would, and says what is wrong with it. Exit code 0 or 2; a
- * snapshotter or a docker configuration that is not there yet is no problem. With an image to probe
- * its registry is asked as well, and the exit code is 1 where it accepts none of the credentials.
+ * `check`: reads everything that `run` would, looks at the node and the host, tries every source
+ * for the images that are named, and says what is wrong. Exit code 0 or 2; a snapshotter or a
+ * docker configuration that is not there yet is no problem. With an image to probe its registry is
+ * asked as well, and the exit code is 1 where it accepts none of the credentials.
  */
 export async function check(
   context: Context,
   flags: Flags,
-  { probe }: { readonly probe?: string } = {},
+  { refs, probe }: CheckOptions = { refs: [] },
 ): Promise<number> {
   const { host } = context;
   const config = await loadConfig(context, flags);
-  const findings: Findings = { problems: [], warnings: [...config.warnings] };
+  const findings: CheckFindings = { problems: [], warnings: [...config.warnings], fine: [] };
   await checkDocker(context, config, findings);
   const wantsTokens = await checkKubelet(context, config, findings);
   if (wantsTokens || config.providers.kubesecret.enabled) {
     await checkKube(context, config, findings);
   }
+  await checkHost(context, config, findings);
   await checkNode(context, config, findings);
-  for (const warning of findings.warnings) host.out(`warning: ${formatProblem(warning)}\n`);
-  for (const problem of findings.problems) host.err(`${formatProblem(problem)}\n`);
+  for (const ref of refs) await checkImage(context, config, ref, findings);
+  for (const text of findings.fine) host.out(`fine: ${printable(text)}\n`);
+  for (const warning of findings.warnings) host.out(`warning: ${said(warning)}\n`);
+  for (const problem of findings.problems) host.err(`${said(problem)}\n`);
   const files = config.files.length === 0 ? "defaults only" : config.files.join(", ");
   if (findings.problems.length > 0) return EXIT.badConfig;
   host.out(`ok: ${files} (configuration ${config.hash.slice(0, 12)})\n`);
@@ -46,7 +57,11 @@ export async function check(
   return await checkProbe(context, config, probe);
 }
 
-async function checkDocker(context: Context, config: AgentConfig, findings: Findings) {
+function said(problem: ConfigProblem): string {
+  return printable(formatProblem(problem));
+}
+
+async function checkDocker(context: Context, config: AgentConfig, findings: CheckFindings) {
   const file = dockerConfigPath(context, config);
   if (!config.providers.docker.enabled || file === undefined) return;
   try {
@@ -62,7 +77,7 @@ async function checkDocker(context: Context, config: AgentConfig, findings: Find
 }
 
 /** The way to the API server, which is not asked. */
-async function checkKube(context: Context, config: AgentConfig, { problems }: Findings) {
+async function checkKube(context: Context, config: AgentConfig, { problems }: CheckFindings) {
   const kube = kubeParts(context, config, () => {});
   try {
     problems.push(...await (await kube.open()).check());
@@ -75,7 +90,7 @@ async function checkKube(context: Context, config: AgentConfig, { problems }: Fi
 async function checkKubelet(
   { files, host }: Context,
   config: AgentConfig,
-  findings: Findings,
+  findings: CheckFindings,
 ): Promise<boolean> {
   const { enabled, configPath: file, binDir } = config.providers.kubelet;
   if (!enabled) return false;
@@ -125,17 +140,4 @@ function pluginHabits(
       mend: `set ${mend.name} to ${mend.value} there`,
     }));
   });
-}
-
-async function checkNode({ files }: Context, { node }: AgentConfig, findings: Findings) {
-  for (const path of [node.root, ...(node.systemSocket === undefined ? [] : [node.systemSocket])]) {
-    const stat = await files.stat(path).catch(() => undefined);
-    if (stat === undefined) {
-      findings.warnings.push(missing(path, "start nydus-snapshotter, or mend the path"));
-    }
-  }
-}
-
-function missing(file: string, mend: string): ConfigProblem {
-  return { file, place: "", problem: "it does not exist", mend };
 }

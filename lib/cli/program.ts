@@ -143,11 +143,12 @@ function addAsking(context: Context, add: Add, done: (code: number) => void): vo
         await explain(context, configFlags(options), { ref, labels, validFor, output, ...kubelet }),
       );
     });
-  withConfig(add("check")).description("Read everything that `run` would, and say what is wrong.")
+  withConfig(add("check")).argument("[refs...]", "images to try every source for")
+    .description("Read everything that `run` would, and say what is wrong.")
     .option("--probe <ref>", "ask the registry of this image about each credential for it")
-    .action(async (options) => {
+    .action(async (refs, options) => {
       const { check } = await import("./check.ts");
-      done(await check(context, configFlags(options), { probe: options.probe }));
+      done(await check(context, configFlags(options), { refs, probe: options.probe }));
     });
   withConfig(add("status")).addOption(OUTPUT()).description("Ask the running agent how it stands.")
     .option("--watch", "show it again every 2 seconds", false)

@@ -8,6 +8,8 @@ export interface Host {
   readonly env: Readonly<Record<string, string>>;
   readonly cwd: string;
   readonly pid: number;
+  /** The user in whose name we run; 0 is root. */
+  uid(): number;
   /** The binary that runs: ours when compiled, deno's otherwise. */
   readonly execPath: string;
   /** The name that the program was called by, which a link to it decides. */
@@ -71,6 +73,7 @@ export function systemHost(): Host {
     env: Deno.env.toObject(),
     cwd: Deno.cwd(),
     pid: Deno.pid,
+    uid: () => Deno.uid() ?? 0,
     execPath: Deno.execPath(),
     calledAs: basename(process.argv0),
     standalone: Deno.build.standalone,

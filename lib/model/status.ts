@@ -130,6 +130,8 @@ export interface InstanceStatus {
   readonly hostNamedBy?: string;
   /** Hosts that see the credential and that nobody named. */
   readonly unnamedHosts?: readonly string[];
+  /** Set while its reads fail: wall time (ms) of the first failure in a row. */
+  readonly readsFailingSinceMs?: number;
   readonly delivery: DeliveryState;
   readonly deliveryDetail?: string;
   readonly deliveredAtMs?: number;

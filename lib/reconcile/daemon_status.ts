@@ -1,4 +1,4 @@
-import { type Daemon, type DaemonStatus, instanceKey } from "../model/mod.ts";
+import { type Daemon, type DaemonStatus, type InstanceKey, instanceKey } from "../model/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
 import type { Deliveries } from "./deliveries.ts";
 import { entryOf, readsEnd } from "./outlook.ts";
@@ -9,6 +9,7 @@ export function daemonStatus(
   deliveries: Deliveries,
   store: CredentialStore,
   nowMs: number,
+  failingSinceMs: (key: InstanceKey) => number | undefined,
 ): DaemonStatus {
   const { id, apiSocket, source, state, pid, stateDetail, version, mode } = daemon;
   return {
@@ -23,7 +24,9 @@ export function daemonStatus(
     instances: daemon.instances.map((instance) => {
       const { snapshotId, image, imageProblem, mountId, endpoint } = instance;
       const namedBy = endpoint?.hosts.find(({ role }) => role === "registry")?.namedBy;
-      const record = deliveries.book.get(instanceKey(id, snapshotId));
+      const key = instanceKey(id, snapshotId);
+      const record = deliveries.book.get(key);
+      const failing = failingSinceMs(key);
       const end = readsEnd(daemon, record, entryOf(store, instance), nowMs);
       return {
         snapshotId,
@@ -35,6 +38,7 @@ export function daemonStatus(
         ...(endpoint?.target && { endpoint: endpoint.target.text }),
         ...(namedBy !== undefined && { hostNamedBy: namedBy }),
         ...(record.unnamed && { unnamedHosts: record.unnamed.hosts }),
+        ...(failing !== undefined && { readsFailingSinceMs: failing }),
         ...(record.detail !== undefined && { deliveryDetail: record.detail }),
         ...(record.deliveredAtMs !== undefined && { deliveredAtMs: record.deliveredAtMs }),
         ...(record.file && { file: record.file.kind }),

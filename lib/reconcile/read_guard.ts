@@ -2,7 +2,10 @@ import {
   type CallOptions,
   type Clock,
   type Daemon,
+  type InstanceKey,
+  instanceKey,
   type Observer,
+  type Secret,
   subjectKey,
   subjectOf,
 } from "../model/mod.ts";
@@ -29,14 +32,38 @@ export interface ReadGuardOptions {
 /** How often reads are counted: well within the ten seconds in which a refusal is to be mended. */
 const COUNT_EVERY_MS = 3_000;
 
+/** A failure without a read after it says little about now. */
+const FAILURE_COUNTS_MS = 10 * 60_000;
+
+/** Reads of a mount that failed in a row, and what it held meanwhile. */
+interface FailingReads {
+  readonly sinceMs: number;
+  readonly lastMs: number;
+  readonly held: Secret | undefined;
+}
+
 /** Closes the loop from the consumer back to the source: what is refused renews itself. */
 export class ReadGuard {
   readonly #options: ReadGuardOptions;
   readonly #watch = new ReadWatch();
   readonly #refusals = new Refusals();
+  readonly #failing = new Map<InstanceKey, FailingReads>();
 
   constructor(options: ReadGuardOptions) {
     this.#options = options;
+  }
+
+  /**
+   * Since when (wall time) the reads of a mount fail although it uses what it should; undefined
+   * while they do not, and from when it was given something else.
+   */
+  failingSinceMs(key: InstanceKey): number | undefined {
+    const { clock, deliveries } = this.#options;
+    const failing = this.#failing.get(key);
+    if (failing === undefined || clock.wallMs() - failing.lastMs > FAILURE_COUNTS_MS) {
+      return undefined;
+    }
+    return isSame(deliveries.book.get(key).held, failing.held) ? failing.sinceMs : undefined;
   }
 
   /** Runs until aborted; rejects with the signal's reason. */
@@ -51,6 +78,9 @@ export class ReadGuard {
     const { clock, counter, daemons, store, deliveries } = this.#options;
     const source = counter();
     if (source === undefined) return;
+    for (const key of this.#failing.keys()) {
+      if (this.failingSinceMs(key) === undefined) this.#failing.delete(key);
+    }
     const findings = await this.#watch.turn(daemons(), source, clock.wallMs(), options);
     this.#refusals.keepOnly({ has: (key) => store.get(key) !== undefined });
     const doubted = new Set<string>();
@@ -58,6 +88,7 @@ export class ReadGuard {
     for (const finding of findings) {
       const key = keyOf(finding);
       const doubtful = deliveries.judge(finding);
+      this.#remember(finding, doubtful);
       failed ||= finding.verdict === "failed";
       if (key === undefined) continue;
       if (doubtful) doubted.add(key);
@@ -65,6 +96,20 @@ export class ReadGuard {
     }
     if (failed) this.#options.lookSoon();
     for (const key of doubted) this.#force(key, findings);
+  }
+
+  /** What fails with the credential that it should have, or because nobody has one. */
+  #remember({ daemon, instance, verdict }: ReadFinding, doubtful: boolean): void {
+    const { clock, deliveries } = this.#options;
+    const key = instanceKey(daemon.id, instance.snapshotId);
+    const { held, state } = deliveries.book.get(key);
+    if (verdict === "succeeded") this.#failing.delete(key);
+    else if (doubtful || state === "none") {
+      const before = this.#failing.get(key);
+      const lastMs = clock.wallMs();
+      const sinceMs = before !== undefined && isSame(before.held, held) ? before.sinceMs : lastMs;
+      this.#failing.set(key, { sinceMs, lastMs, held });
+    }
   }
 
   /** Fetches past cache and backoff, if this image's turn has come again. */
@@ -86,4 +131,8 @@ export class ReadGuard {
 function keyOf({ instance }: ReadFinding): string | undefined {
   const subject = subjectOf(instance);
   return subject && subjectKey(subject);
+}
+
+function isSame(a: Secret | undefined, b: Secret | undefined): boolean {
+  return a === undefined || b === undefined ? a === b : a.equals(b);
 }

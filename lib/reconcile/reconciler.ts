@@ -185,7 +185,13 @@ export class Reconciler {
       }),
       images: [...store.entries()].map((entry) => store.status(entry, nowMs)),
       daemons: this.#view.daemons.map((daemon) =>
-        daemonStatus(daemon, this.#deliveries, store, nowMs)
+        daemonStatus(
+          daemon,
+          this.#deliveries,
+          store,
+          nowMs,
+          (key) => this.#reads.failingSinceMs(key),
+        )
       ),
       problems: this.#view.problems,
     };

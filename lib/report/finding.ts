@@ -1,6 +1,13 @@
 /** Something that is wrong outside the agent's own loop. */
 export interface Finding {
-  readonly area: "credentials" | "deliveries" | "daemons" | "sources" | "discovery" | "tap";
+  readonly area:
+    | "credentials"
+    | "deliveries"
+    | "reads"
+    | "daemons"
+    | "sources"
+    | "discovery"
+    | "tap";
   readonly level: "warning" | "critical";
   /** What it is about, the same for as long as the trouble lasts. */
   readonly key: string;

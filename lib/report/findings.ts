@@ -22,6 +22,9 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
         [mountFinding(daemon, mount), hostFinding(daemon, mount)].filter((one) => !!one)
       )
     ),
+    ...status.daemons.flatMap((daemon) =>
+      daemon.instances.flatMap((instance) => readFinding(daemon, instance, nowMs) ?? [])
+    ),
     ...status.daemons.flatMap((daemon) => daemonFinding(daemon) ?? []),
     ...(status.staleWatches ?? []).map(({ subject, reason, detail }): Finding => ({
       area: "sources",
@@ -145,6 +148,35 @@ function hostFinding({ id }: DaemonStatus, mount: InstanceStatus): Finding | und
     ...(mount.image !== undefined && { image: mount.image }),
     text,
     mend,
+  };
+}
+
+/** A rotation makes reads fail for seconds: what lasts longer does not mend itself. */
+const READS_LAST_MS = 30_000;
+
+function readFinding(
+  { id }: DaemonStatus,
+  { snapshotId, image, delivery, readsFailingSinceMs: sinceMs }: InstanceStatus,
+  nowMs: number,
+): Finding | undefined {
+  if (sinceMs === undefined) return undefined;
+  const lastMs = Math.max(0, nowMs - sinceMs);
+  const although = delivery === "none"
+    ? "and nobody has a credential for it"
+    : "although it has been given its credential";
+  const text = `reads of mount ${snapshotId} of nydusd ${id}` +
+    `${image === undefined ? "" : ` (${image})`} fail for ${
+      formatDuration(lastMs)
+    }, ${although}: ` +
+    "its registry refuses them, or cannot be reached";
+  return {
+    area: "reads",
+    level: lastMs >= READS_LAST_MS ? "critical" : "warning",
+    key: `reads ${id}/${snapshotId}`,
+    ...(image !== undefined && { image }),
+    text,
+    tellsSince: true,
+    mend: "look for 401, 403 or a network error in that nydusd's log; see docs/troubleshooting.md",
   };
 }
 

@@ -43,7 +43,8 @@ export {
   pulledProvider,
 } from "./simple_providers.ts";
 export {
-  findKubelets,
+  KUBELET_WORDS,
+  kubeletOf,
   pluginDifferences,
   type PluginMatch,
   pluginMatches,

@@ -1,5 +1,5 @@
 import { basename } from "@std/path";
-import { comparePatterns, type FileSystem, ImagePattern, parseImageTarget } from "../model/mod.ts";
+import { comparePatterns, ImagePattern, parseImageTarget } from "../model/mod.ts";
 import type { PluginDefinition } from "./provider_config.ts";
 
 /** A process with a kubelet in it, as its command line shows it. */
@@ -10,39 +10,18 @@ export interface RunningKubelet {
   readonly configPath?: string;
   /** `--image-credential-provider-bin-dir`. */
   readonly binDir?: string;
-  /** The names of its environment's variables; undefined where we may not read them. */
-  readonly envNames?: readonly string[];
 }
 
 const CONFIG_FLAG = "image-credential-provider-config";
 const BIN_DIR_FLAG = "image-credential-provider-bin-dir";
-const MAX_BYTES = 2 * 1024 * 1024;
+/** What the command line of a kubelet has in it, as an extended regular expression. */
+export const KUBELET_WORDS = `kubelet|hyperkube|${CONFIG_FLAG}`;
 
 /**
- * Every kubelet that runs on this machine and that we can see: programs of that name, and those
- * that carry one and are given its flags (k3s and its kind, also behind `--kubelet-arg`).
+ * A kubelet out of a command line; undefined for any other program. Beside programs of that name,
+ * those count that carry one and are given its flags (k3s and its kind, also behind
+ * `--kubelet-arg`).
  */
-export async function findKubelets(files: FileSystem): Promise<readonly RunningKubelet[]> {
-  const names = await files.list("/proc").catch(() => []);
-  const found: RunningKubelet[] = [];
-  for (const name of names) {
-    if (!/^\d+$/.test(name)) continue;
-    const kubelet = kubeletOf(Number(name), await words(files, `/proc/${name}/cmdline`) ?? []);
-    if (kubelet === undefined) continue;
-    const env = await words(files, `/proc/${name}/environ`);
-    const envNames = env?.map((pair) => pair.split("=", 1)[0] ?? "").sort();
-    found.push({ ...kubelet, ...(envNames !== undefined && { envNames }) });
-  }
-  return found;
-}
-
-/** What is separated by zero bytes; undefined when it cannot be read. */
-async function words(files: FileSystem, path: string): Promise<readonly string[] | undefined> {
-  const text = await files.readText(path, { maxBytes: MAX_BYTES }).catch(() => undefined);
-  return text?.split("\0").filter((word) => word !== "");
-}
-
-/** A kubelet out of a command line; undefined for any other program. */
 export function kubeletOf(pid: number, argv: readonly string[]): RunningKubelet | undefined {
   const [program = "", ...args] = argv;
   const configPath = flag(args, CONFIG_FLAG);

@@ -50,6 +50,26 @@ Deno.test("explain --as-kubelet: its plugins and answers, and in what the agent 
   );
   equal(node.pluginExecutions(), 1);
 
+  // A program of that name, with the flags of one, and a variable that we have not.
+  const program = join(node.dir, "kubelet");
+  await Deno.copyFile("/bin/sh", program);
+  await Deno.chmod(program, 0o755);
+  const flags = ["config", "bin-dir"].map((what) => `--image-credential-provider-${what}`);
+  const kubelet = new Deno.Command(program, {
+    args: ["-c", "read line", `${flags[0]}=${node.providerConfigPath}`, `${flags[1]}=/none`],
+    clearEnv: true,
+    env: { AWS_PROFILE: "hunter2" },
+    stdin: "piped",
+  }).spawn();
+  const seen = await command(["explain", image, ...bare, "--as-kubelet"]);
+  await kubelet.stdin.close();
+  await kubelet.status;
+  match(seen.out, new RegExp(`^kubelet +process ${kubelet.pid}, ${program}$`, "m"));
+  match(seen.out, new RegExp(`^config +${node.providerConfigPath}$`, "m"));
+  match(seen.out, /^sim-credential-provider .* plugin-missing /m);
+  match(seen.out, /^differs: the kubelet has AWS_PROFILE in its environment, and this command /m);
+  equal(seen.out.includes("hunter2"), false);
+
   const json = await command([
     ...["explain", image, ...bare, "--output", "json", "--as-kubelet"],
     ...["--credential-provider-config", node.providerConfigPath],

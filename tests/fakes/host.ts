@@ -6,6 +6,7 @@ export class FakeHost implements Host {
   readonly env: Record<string, string> = {};
   readonly cwd = "/";
   readonly pid = 1;
+  user = 0;
   readonly execPath = "/bin/nydus-auth-agent";
   readonly calledAs = "nydus-auth-agent";
   readonly standalone = true;
@@ -16,6 +17,10 @@ export class FakeHost implements Host {
   written = "";
   complained = "";
   readonly #listeners = new Set<(name: HostSignal) => void>();
+
+  uid(): number {
+    return this.user;
+  }
 
   terminalSize(): { readonly columns: number; readonly rows: number } {
     return this.size;

@@ -109,10 +109,21 @@ function mountTable(mounts: readonly MountView[], nowMs: number): Markup {
     `${daemon.id} (${[daemon.state, daemon.mode, daemon.version].filter(Boolean).join(", ")})`,
     word(deliveryLevel(mount.delivery), mount.delivery),
     mount.deliveredAtMs === undefined ? "" : moment(mount.deliveredAtMs, nowMs),
-    mount.deliveryDetail ?? daemon.stateDetail ?? "",
+    mountDetail(daemon, mount, nowMs),
   ]);
   return html`<h2>Mounts</h2>
 ${table("Mounts", columns, rows)}`;
+}
+
+function mountDetail(
+  { stateDetail }: MountView["daemon"],
+  { readsFailingSinceMs, deliveryDetail }: MountView["mount"],
+  nowMs: number,
+): string {
+  const reads = readsFailingSinceMs === undefined
+    ? []
+    : [`reads fail for ${formatDuration(Math.max(0, nowMs - readsFailingSinceMs))}`];
+  return [...reads, deliveryDetail ?? stateDetail ?? ""].filter((part) => part !== "").join("; ");
 }
 
 function deliveryLevel(delivery: MountView["mount"]["delivery"]): HealthLevel {

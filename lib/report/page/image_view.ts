@@ -6,6 +6,7 @@ import type { HealthLevel } from "../health.ts";
 /** An image's health in one word, worst first, each with its meaning. */
 export const HEALTH_WORDS = {
   "expired": "its credential is dead: reads of parts not fetched yet fail",
+  "unread": "reads of a mount fail, although it has what there is",
   "failing": "renewing its credential fails",
   "missing": "no credential could be had, because a source fails",
   "undelivered": "a mount lacks the credential",
@@ -84,6 +85,7 @@ function wordOf(
   if (window === "expired" || (hardExpiresAtMs !== undefined && hardExpiresAtMs <= nowMs)) {
     return "expired";
   }
+  if (findings.some(({ area }) => area === "reads")) return "unread";
   if (provider === "adopted") return "adopted";
   if (findings.some(({ area }) => area === "credentials")) {
     return provider === undefined ? "missing" : "failing";

@@ -47,6 +47,7 @@ Deno.test("createApp: /readyz?verbose says one line a check, gate or not", async
     "[+] first-reconcile",
     "[+] credentials",
     "[+] deliveries",
+    "[+] reads",
     "[+] daemons",
     "[+] sources",
     "[!] discovery",

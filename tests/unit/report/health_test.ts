@@ -73,6 +73,7 @@ Deno.test("healthOf: an outage outside never makes it dead or unready", () => {
       ["first-reconcile", true, true],
       ["credentials", false, false],
       ["deliveries", false, false],
+      ["reads", true, false],
       ["daemons", false, false],
       ["sources", true, false],
       ["discovery", false, false],
@@ -123,6 +124,19 @@ Deno.test("healthOf: before the first round it is live for two minutes, and not 
   match(young.sentence, /^starting: /);
   const old = starting(120_001);
   deepEqual([old.live, old.ready, old.level], [false, false, "critical"]);
+});
+
+Deno.test("healthOf: reads that fail warn at once, and are critical when that lasts", () => {
+  const reading = (seconds: number) =>
+    health({
+      daemons: [daemonOf("d", [mountOf("1", { readsFailingSinceMs: NOW_MS - seconds * 1_000 })])],
+    });
+  deepEqual([reading(3).level, reading(3).about], ["warning", "reads"]);
+  equal(reading(30).level, "critical");
+  match(
+    reading(90).sentence,
+    /^reads of mount 1 of nydusd d \(registry.*\) fail for 1m30s, although /,
+  );
 });
 
 Deno.test("healthOf: the sentence cannot steer a terminal", () => {

@@ -1,12 +1,10 @@
 import { deepEqual, equal } from "node:assert/strict";
-import { kubeletOf } from "../../../lib/resolve/running_kubelet.ts";
 import {
-  findKubelets,
+  kubeletOf,
   pluginDifferences,
   pluginMatches,
   readProviderConfig,
 } from "../../../lib/resolve/mod.ts";
-import { FakeFiles } from "../../fakes/files.ts";
 import { configText, type PluginText } from "./plugins.ts";
 
 const CONFIG = "--image-credential-provider-config";
@@ -29,25 +27,6 @@ Deno.test("kubeletOf: flags in every form, the last one counts", () => {
   equal(kubeletOf(7, ["grep", CONFIG, "/x"]), undefined);
   equal(kubeletOf(7, ["kubelet-exporter"]), undefined);
   equal(kubeletOf(7, []), undefined);
-});
-
-Deno.test("findKubelets: out of /proc, with the names of the environment and no value", async () => {
-  const files = new FakeFiles();
-  files.set("/proc/1/cmdline", "/sbin/init\0");
-  files.set("/proc/self/cmdline", `kubelet\0${CONFIG}=/x\0`);
-  files.set("/proc/812/cmdline", `/usr/bin/kubelet\0${CONFIG}=/c\0${BIN}=/b\0`);
-  files.set("/proc/812/environ", "PATH=/bin\0AWS_SECRET_ACCESS_KEY=hunter2\0");
-  files.set("/proc/900/cmdline", "/usr/bin/kubelet\0");
-  deepEqual(await findKubelets(files), [
-    {
-      pid: 812,
-      program: "/usr/bin/kubelet",
-      configPath: "/c",
-      binDir: "/b",
-      envNames: ["AWS_SECRET_ACCESS_KEY", "PATH"],
-    },
-    { pid: 900, program: "/usr/bin/kubelet" },
-  ]);
 });
 
 Deno.test("pluginMatches: the kubelet's rules; a pattern that does not parse matches nothing", () => {

@@ -128,11 +128,13 @@ Deno.test("imageViews: every word can be met, and no image in trouble is called 
       imageOf("undelivered"),
       { ...bare, failures: 1, lastFailure },
       imageOf("failing", { failures: 1, lastFailure }),
+      imageOf("unread"),
       imageOf("expired", { window: "expired" }),
     ],
     daemons: [daemonOf("d", [
       mountOf("1", { image: "waiting", delivery: "pending" }),
       mountOf("2", { image: "undelivered", delivery: "unreachable" }),
+      mountOf("3", { image: "unread", readsFailingSinceMs: NOW_MS - 60_000 }),
     ])],
   });
   const views = imageViews(status, NOW_MS);
