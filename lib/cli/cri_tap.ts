@@ -55,7 +55,7 @@ export class CriTap implements AsyncDisposable {
   #saving: Promise<void> | undefined;
   #told = new Set<string>();
 
-  /** @param pulled Called when a pull has succeeded with a credential. */
+  /** @param pulled Called when a pull has succeeded. */
   constructor(context: Context, observer: Observer, pulled: (image: ImageReference) => void) {
     this.#context = context;
     this.#observer = observer;
@@ -64,7 +64,7 @@ export class CriTap implements AsyncDisposable {
       note: (note) => this.#note(note),
       changed: ({ kind, image }) => {
         this.#save();
-        if (kind === "confirmed") pulled(image);
+        if (kind === "confirmed" || kind === "pods") pulled(image);
       },
     });
   }

@@ -18,7 +18,7 @@ export class LazyTap implements AsyncDisposable, CriPulls {
     this.#observer = observer;
   }
 
-  /** Calls back when a pull has brought a credential that worked; one listener at a time. */
+  /** Calls back when a pull has succeeded; one listener at a time. */
   onPull(listener: (image: ImageReference) => void): void {
     this.#pulled = listener;
   }

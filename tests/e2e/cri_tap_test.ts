@@ -1,27 +1,13 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { readRecording } from "../fakes/cri_conversation.ts";
 import { type AgentProcess, pause } from "./stage.ts";
-import { tapStage } from "./tap_stage.ts";
+import { readExactly, tapStage, writeAll } from "./tap_stage.ts";
 
 const RECORDING = new URL("../unit/serve/cri/recordings/grpc-go.txt", import.meta.url);
 /** How often the agent is killed while calls go on; the binary starts faster, so CI asks for more. */
 const KILLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_TAP_KILLS") ?? "3");
 /** How many calls at least go on beside every agent, and after its end. */
 const CALLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_TAP_CALLS") ?? "20");
-
-async function readExactly(connection: Deno.UnixConn, count: number): Promise<Uint8Array> {
-  const bytes = new Uint8Array(count);
-  for (let done = 0; done < count;) {
-    const read = await connection.read(bytes.subarray(done));
-    if (read === null) throw new Error("the connection ended");
-    done += read;
-  }
-  return bytes;
-}
-
-async function writeAll(connection: Deno.UnixConn, bytes: Uint8Array): Promise<void> {
-  for (let done = 0; done < bytes.length;) done += await connection.write(bytes.subarray(done));
-}
 
 Deno.test("CRI tap: a kubelet's conversation passes unchanged, and what it shows is kept in memory", async () => {
   await tapStage(async ({ inMemory, link, upstream, state, start }) => {

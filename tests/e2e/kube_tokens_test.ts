@@ -17,6 +17,7 @@ import {
   writeKubeconfig,
 } from "./kube_stage.ts";
 import { AgentProcess, pause, simNode } from "./stage.ts";
+import { pullThrough } from "./tap_stage.ts";
 
 const LONG = 'check_interval = "1h"\nrefresh_interval = "1h"';
 const IMAGE = "registry.example.com/team/app:1";
@@ -65,9 +66,10 @@ providers:
     cacheType: ServiceAccount
 `;
 
-async function start(node: SimNode, api: SimKubeApi): Promise<AgentProcess> {
+async function start(node: SimNode, api: SimKubeApi, other = ""): Promise<AgentProcess> {
   const kubeconfig = await writeKubeconfig(node.dir, api);
-  const more = `[providers.kubesecret]\nkubeconfig = "${kubeconfig}"\nnode_name = "${NODE}"`;
+  const more =
+    `[providers.kubesecret]\nkubeconfig = "${kubeconfig}"\nnode_name = "${NODE}"\n${other}`;
   return await AgentProcess.start(node, { renewal: LONG, more });
 }
 
@@ -153,6 +155,48 @@ tokenTest("what an account got counts no more when it is deleted", async (api, n
   await agent.until("its own credential", async () => (await held(node, "d2")).role === "again");
   ok((agent.log.match(/plugin-executed/g)?.length ?? 0) > (executions ?? 0));
 });
+
+tokenTest(
+  "the pod that pulled an image is known by the tap, whatever its spec says",
+  async (api, node) => {
+    await mount(node, "d1", IMAGE);
+    annotated(api, "web", "reader");
+    const { metadata } = putPod(api, "web-1", {
+      account: "web",
+      images: ["mirror.example.com/a:1"],
+    });
+    const uid = String(Object(metadata)["uid"]);
+    const upstream = join(node.dir, "containerd.sock");
+    const link = join(node.dir, "image.sock");
+    const listener = Deno.listen({ transport: "unix", path: upstream });
+    await using agent = await start(
+      node,
+      api,
+      `[providers.cri]\nenabled = true\nremember = false\nsocket = "${node.dir}/cri.sock"\n` +
+        `link = "${link}"\nimage_service = "${upstream}"`,
+    );
+    strictEqual((await held(node, "d1")).sub, "");
+    // The kubelet has a credential of its own; what it pulls with must not take the mount's place.
+    const auth = { username: "kubelet", password: "of-the-pull" };
+    await pullThrough(link, listener, {
+      image: IMAGE,
+      auth,
+      pod: { name: "web-1", uid, namespace: "default" },
+    });
+    await agent.until("the credential", async () => (await held(node, "d1")).role === "reader");
+    api.objects.remove("serviceaccounts", "default", "web");
+    await agent.until("the end of it", async () => {
+      const [image] = (await agent.status()).images;
+      return image?.fingerprint === undefined;
+    });
+    await pullThrough(link, listener, { image: IMAGE, auth });
+    await pause(500);
+    const [image] = (await agent.status()).images;
+    strictEqual(image?.provider, undefined, "nor when the account is gone");
+    ok(!agent.log.includes("of-the-pull"));
+    listener.close();
+  },
+);
 
 tokenTest(
   "the manifest's rules, with the one for tokens, are enough and needed",

@@ -1,5 +1,7 @@
-import { equal } from "node:assert/strict";
+import { deepEqual, equal } from "node:assert/strict";
 import { join } from "node:path";
+import { Conversation, PULL, pulled } from "../fakes/cri_conversation.ts";
+import { type AuthText, type PodText, pullImageRequest } from "../fakes/cri_messages.ts";
 import type { SimNode } from "../../lib/simnode/mod.ts";
 import { AgentProcess, command as program, type Ended, simNode } from "./stage.ts";
 
@@ -83,4 +85,44 @@ export async function tapStage(
 /** The exit code of a command that ends by itself. */
 async function command(name: string, ...args: readonly string[]): Promise<number> {
   return (await new Deno.Command(name, { args: [...args], stderr: "null" }).output()).code;
+}
+
+/** One pull that succeeds, over a connection of its own, from a client to who listens behind. */
+export async function pullThrough(
+  path: string,
+  behind: Deno.UnixListener,
+  pull: { readonly image: string; readonly auth?: AuthText; readonly pod?: PodText },
+): Promise<void> {
+  const client = await Deno.connect({ transport: "unix", path });
+  const server = await behind.accept();
+  const conversation = new Conversation();
+  const message = pullImageRequest(pull);
+  const answer = pulled(`sha256:${"a".repeat(64)}`);
+  for (
+    const { from, bytes } of [
+      ...conversation.opening(),
+      ...conversation.call({ path: PULL, message, answer }),
+    ]
+  ) {
+    const [sender, receiver] = from === "client" ? [client, server] : [server, client];
+    const arriving = readExactly(receiver, bytes.length);
+    await writeAll(sender, bytes);
+    deepEqual(await arriving, bytes);
+  }
+  client.close();
+  server.close();
+}
+
+export async function readExactly(connection: Deno.UnixConn, count: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(count);
+  for (let done = 0; done < count;) {
+    const read = await connection.read(bytes.subarray(done));
+    if (read === null) throw new Error("the connection ended");
+    done += read;
+  }
+  return bytes;
+}
+
+export async function writeAll(connection: Deno.UnixConn, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.length;) done += await connection.write(bytes.subarray(done));
 }

@@ -2,6 +2,7 @@
 // task in JSON, every line of standard output its result, in the order in which they end.
 //
 //   node cri_client.mjs <folder with node_modules> <cri.proto> <socket>
+import { createHash } from "node:crypto";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -41,6 +42,12 @@ function connect() {
 
 const kept = connect();
 
+/** Long texts are told by their length and digest. */
+function shortened(_key, value) {
+  if (typeof value !== "string" || value.length < 65_536) return value;
+  return `${value.length} characters ${createHash("sha256").update(value).digest("hex")}`;
+}
+
 /** One call, or `times` of them side by side, over the kept connection or one of their own. */
 async function ask({ method, request, times = 1, padBytes = 0, fresh = false }) {
   const asked = structuredClone(request);
@@ -73,7 +80,8 @@ async function endure({ questions, calls, workers, everyMs, callsEach, afterFail
       const { answer, code, details } = await client.call(method, request);
       if (answer === undefined) {
         counts.failed++;
-        codes[`${code} ${details}`] = (codes[`${code} ${details}`] ?? 0) + 1;
+        const kind = `${code} ${details.replace(/ \(.*| \/\S+|\. Resolution note.*/g, "")}`;
+        codes[kind] = (codes[kind] ?? 0) + 1;
         counts.inRow = Math.max(counts.inRow, ++failures);
         await pause(afterFailureMs);
         continue;
@@ -91,6 +99,6 @@ async function endure({ questions, calls, workers, everyMs, callsEach, afterFail
 for await (const line of createInterface({ input: process.stdin })) {
   const { id, task, ...rest } = JSON.parse(line);
   const result = task === "endure" ? endure(rest) : ask(rest);
-  result.then((value) => process.stdout.write(`${JSON.stringify({ id, value })}\n`));
+  result.then((value) => process.stdout.write(`${JSON.stringify({ id, value }, shortened)}\n`));
 }
 kept.close();

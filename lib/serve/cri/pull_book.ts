@@ -11,9 +11,12 @@ import { decodeBook, encodeBook, type KeptImage } from "./book_text.ts";
 import type { CriNote } from "./notes.ts";
 import type { PodIdentity, PullOutcome, PullTicket, SeenPull } from "./pull.ts";
 
-/** Something changed in the book: keep it, and for what was `seen` ask the chain again. */
+/**
+ * Something changed in the book: keep it, and for what was `seen` ask the chain again. `pods`: a
+ * pull without a credential succeeded, which tells who uses the image.
+ */
 export interface PullChange {
-  readonly kind: "seen" | "confirmed" | "refused" | "forgotten";
+  readonly kind: "seen" | "confirmed" | "pods" | "refused" | "forgotten";
   readonly image: ImageReference;
 }
 
@@ -148,7 +151,10 @@ export class PullBook {
       return this.#tell("refused", image);
     }
     if (outcome.imageId !== undefined) entry.imageId = outcome.imageId;
-    if (sighting === undefined) return;
+    if (sighting === undefined) {
+      if (entry.pods.length > 0) this.#tell("pods", image);
+      return;
+    }
     sighting.confirmed = true;
     this.#replace(entry, entry.sightings.filter((one) => one.sequence >= sequence));
     this.#tell("confirmed", image);

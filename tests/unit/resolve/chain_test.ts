@@ -6,7 +6,7 @@ import {
   type ProviderOutcome,
   Secret,
 } from "../../../lib/model/mod.ts";
-import { CredentialChain } from "../../../lib/resolve/mod.ts";
+import { CredentialChain, type CriPulls, pulledProvider } from "../../../lib/resolve/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 import { ask } from "./plugins.ts";
@@ -108,4 +108,54 @@ Deno.test("CredentialChain rejects when it is aborted", async () => {
   );
   await rejects(chain.resolve(ask("nginx"), { signal: stop.signal }), /stop/);
   deepEqual(asked, ["docker"]);
+});
+
+/** Pulls of which one succeeded. */
+const PULLS: CriPulls = {
+  lookup: () => undefined,
+  confirmed: () => ({
+    credential: { kind: "basic", username: "u", password: new Secret("pulled") },
+    seenAtMs: 7,
+  }),
+};
+
+/** What a renewal comes to that may fall back on what a pull brought. */
+async function renewal(...answers: readonly ProviderOutcome[]) {
+  const providers = answers.map((answer, i): CredentialProvider => ({
+    name: i === 0 ? "docker" : "kubelet",
+    renewable: true,
+    provide: () => Promise.resolve(answer),
+  }));
+  const observer = new FakeObserver();
+  const lastResort = pulledProvider(PULLS);
+  const chain = new CredentialChain({ providers, lastResort, clock: new FakeClock(), observer });
+  return await chain.resolve(ask("nginx"), { renewal: true });
+}
+
+Deno.test("CredentialChain falls back on a pull only where nobody has, or may have, anything", async () => {
+  const { winner, attempts } = await renewal(NONE, NONE);
+  equal(winner?.provider, "cri");
+  equal(winner?.candidates[0].fetchedAtMs, 7);
+  deepEqual(attempts.map(({ provider }) => provider), ["docker", "kubelet", "cri"]);
+  equal((await renewal(NONE, found("kubelet"))).winner?.provider, "kubelet");
+  const failed = { kind: "failed", reason: "plugin-timeout", detail: "60s", notes: [] } as const;
+  equal((await renewal(failed, NONE)).winner, undefined, "the source may have one");
+});
+
+Deno.test("CredentialChain does not bring back by a pull what an account may have no more", async () => {
+  equal((await renewal(NONE, { ...NONE, standing: [] })).winner, undefined);
+  const notes = [{ subject: "p", reason: "no-service-account" }] as const;
+  equal((await renewal(NONE, { ...NONE, notes })).winner, undefined);
+});
+
+Deno.test("CredentialChain asks for pulls that succeeded in a renewal alone", async () => {
+  const chain = new CredentialChain({
+    providers: [],
+    lastResort: pulledProvider(PULLS),
+    clock: new FakeClock(),
+    observer: new FakeObserver(),
+  });
+  equal((await chain.resolve(ask("nginx"))).winner, undefined);
+  const empty = pulledProvider({ lookup: () => undefined, confirmed: () => undefined });
+  equal((await empty.provide(ask("nginx"))).kind, "none");
 });

@@ -55,7 +55,10 @@ Deno.test("a pull without a credential takes none away", () => {
   book.settle(ticket, { kind: "refused" });
   book.settle(ticket, { kind: "succeeded", imageId: ID });
   assert.equal(password("nginx"), "one");
-  assert.deepEqual(changes, ["seen docker.io/library/nginx:latest"]);
+  assert.deepEqual(changes, [
+    "seen docker.io/library/nginx:latest",
+    "pods docker.io/library/nginx:latest",
+  ]);
   // Its answer told the ID all the same.
   book.forget(ID);
   assert.equal(book.size, 0);
@@ -262,4 +265,37 @@ Deno.test("restore never throws, whatever the text", () => {
     assert.equal(book.restore(new Secret(text)) ? 0 : 1, notes.length);
     assert.ok(book.size <= 2);
   }));
+});
+
+Deno.test("confirmed is the newest that pulled while this book was open, not one restored", () => {
+  const { book, pull } = shelf();
+  const image = parseImageReference("reg.io/app:1");
+  const found = () => {
+    const credential = book.confirmed(image)?.credential;
+    return credential?.kind === "basic" ? credential.password.reveal() : undefined;
+  };
+  const first = pull("reg.io/app:1", "first");
+  assert.equal(found(), undefined, "it may still be refused");
+  book.settle(first, { kind: "succeeded", imageId: ID });
+  assert.equal(found(), "first");
+  const second = pull("reg.io/app:1", "second");
+  assert.equal(found(), "first");
+  book.settle(second, { kind: "refused" });
+  assert.equal(found(), "first");
+  assert.equal(book.pulls, 2);
+  const later = shelf();
+  assert.ok(later.book.restore(book.serialize()));
+  assert.equal(later.password("reg.io/app:1"), "first");
+  assert.equal(later.book.confirmed(image), undefined);
+  assert.equal(later.book.pulls, 0);
+  later.book.settle(later.pull("reg.io/app:1", "third"), { kind: "succeeded" });
+  assert.ok(later.book.confirmed(image));
+});
+
+Deno.test("a pull without a credential that succeeded tells of its pod", () => {
+  const { book, changes } = shelf();
+  const image = parseImageReference("reg.io/app:1");
+  book.settle(book.record({ image, pod: POD }), { kind: "succeeded", imageId: ID });
+  assert.deepEqual(changes, ["pods reg.io/app:1"]);
+  assert.deepEqual(book.pods(image), [POD]);
 });
