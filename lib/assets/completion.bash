@@ -5,7 +5,7 @@ _nydus_auth_agent() {
   local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command="" i
   local config="--config --snapshotter-config --root --system-address --fs-driver --daemon-mode
     --check-interval --lead-time --refresh-interval --credential-renewal-interval --config-files
-    --docker-config --credential-provider-config --credential-provider-bin-dir --kubeconfig
+    --verify --docker-config --credential-provider-config --credential-provider-bin-dir --kubeconfig
     --address --log-level --log-format"
   COMPREPLY=()
   for ((i = 1; i < COMP_CWORD; i++)); do
@@ -28,13 +28,15 @@ _nydus_auth_agent() {
     --fs-driver) words="fusedev fscache blockdev nodev proxy" ;;
     --daemon-mode) words="dedicated multiple shared none" ;;
     --config-files) words="auto always never" ;;
+    --verify) words="never on-doubt on-change" ;;
     --log-level) words="debug info warning error" ;;
     --log-format) words="text json" ;;
     *)
       case $command in
-        "") words="run get explain check status demo docker-credential show install uninstall version"
-          words="$words help --help" ;;
-        run | check) words="$config --help" ;;
+        "") words="run get explain check status tap demo docker-credential show install uninstall"
+          words="$words version help --help" ;;
+        run) words="$config --help" ;;
+        check) words="$config --probe --help" ;;
         get) words="$config --valid-for --label --output --help" ;;
         explain)
             words="$config --valid-for --label --output --as-kubelet --kubelet-config"
@@ -42,11 +44,12 @@ _nydus_auth_agent() {
             ;;
         status) words="$config --output --watch --help" ;;
         demo | version) words="--output --help" ;;
+        tap) words="$config on off status --help" ;;
         docker-credential) words="get list store erase --help" ;;
         install) words="--prefix --root --dry-run --docker-credential-helper --now --help" ;;
         uninstall) words="--prefix --root --dry-run --purge --help" ;;
         show)
-          words="config.toml nydus-auth-agent.service nydus-auth-agent-own-user.service
+          words="config.toml nydus-auth-agent.service nydus-auth-agent-own-user.service nydus-auth-agent.tmpfiles.conf
             credential-provider-config.yaml daemonset.yaml prometheus-rules.yaml
             grafana-dashboard.json manual nydus-auth-agent.1 completion.bash completion.zsh
             completion.fish --help"

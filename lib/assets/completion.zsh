@@ -12,6 +12,7 @@ _nydus_auth_agent() {
     'explain:tell what every provider answers for an image, and why'
     'check:read everything that run would, and say what is wrong'
     'status:ask the running agent how it stands'
+    'tap:put the CRI tap into the path of pulls, or take it out'
     'demo:show the main job on a simulated node'
     'docker-credential:answer as a docker credential helper'
     'show:print a text that the program carries'
@@ -21,8 +22,8 @@ _nydus_auth_agent() {
     'help:tell about a command'
   )
   texts=(config.toml nydus-auth-agent.service nydus-auth-agent-own-user.service
-    credential-provider-config.yaml daemonset.yaml prometheus-rules.yaml grafana-dashboard.json
-    manual nydus-auth-agent.1 completion.bash completion.zsh completion.fish)
+    nydus-auth-agent.tmpfiles.conf credential-provider-config.yaml daemonset.yaml
+    prometheus-rules.yaml grafana-dashboard.json manual nydus-auth-agent.1 completion.bash completion.zsh completion.fish)
   config=(
     '--config[our configuration file]:file:_files'
     '--snapshotter-config[configuration file of the snapshotter]:file:_files'
@@ -35,6 +36,7 @@ _nydus_auth_agent() {
     '--refresh-interval[how often to ask when no end is known]:duration:'
     '--credential-renewal-interval[one setting for the three]:duration:'
     '--config-files[rewrite configuration files]:when:(auto always never)'
+    '--verify[ask the registry itself]:when:(never on-doubt on-change)'
     '--docker-config[docker configuration file]:file:_files'
     '--credential-provider-config[configuration of the kubelet plugins]:file:_files'
     '--credential-provider-bin-dir[folder of the kubelet plugins]:folder:_files -/'
@@ -54,7 +56,8 @@ _nydus_auth_agent() {
     command) _describe command commands ;;
     argument)
       case $words[1] in
-        run | check) _arguments $config '--help[tell about it]' ;;
+        run) _arguments $config '--help[tell about it]' ;;
+        check) _arguments $config '--probe[ask the registry itself]:image:' '--help[tell about it]' ;;
         explain)
           _arguments '--as-kubelet[also as the kubelet of this node would]' \
             '--kubelet-config[the plugin configuration of the kubelet]:file:_files' \
@@ -63,6 +66,7 @@ _nydus_auth_agent() {
           ;;
         get) _arguments $asking $config '--help[tell about it]' ;;
         status) _arguments '--output[form]:form:(text json)' '--watch[show it again]' $config '--help[tell about it]' ;;
+        tap) _arguments '1:action:(on off status)' $config '--help[tell about it]' ;;
         demo | version) _arguments '--output[form]:form:(text json)' '--help[tell about it]' ;;
         install)
           _arguments '--prefix[folder above bin]:folder:_files -/' \

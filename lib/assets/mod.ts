@@ -15,6 +15,7 @@ import dashboard from "./grafana-dashboard.json" with { type: "text" };
 import manualPage from "./nydus-auth-agent.1" with { type: "text" };
 import ownUserUnit from "./nydus-auth-agent-own-user.service" with { type: "text" };
 import unit from "./nydus-auth-agent.service" with { type: "text" };
+import tmpfiles from "./nydus-auth-agent.tmpfiles.conf" with { type: "text" };
 import alertRules from "./prometheus-rules.yaml" with { type: "text" };
 import { manualText } from "./manual_text.ts";
 
@@ -31,6 +32,10 @@ const ASSETS = {
   "nydus-auth-agent-own-user.service": {
     description: "systemd unit, with a user of its own",
     text: () => ownUserUnit,
+  },
+  "nydus-auth-agent.tmpfiles.conf": {
+    description: "what systemd-tmpfiles lays at boot",
+    text: () => tmpfiles,
   },
   "credential-provider-config.yaml": {
     description: "sample CredentialProviderConfig for the kubelet's plugins",

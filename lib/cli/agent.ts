@@ -2,7 +2,12 @@ import { BUILD_INFO } from "../assets/mod.ts";
 import { type AgentConfig, configDifferences } from "../config/mod.ts";
 import { Deliverer, inUseDelayMs } from "../deliver/mod.ts";
 import { Discovery } from "../discover/mod.ts";
-import { createNydusdApi, createSnapshotterApi, createUnixHttp } from "../edge/mod.ts";
+import {
+  createNydusdApi,
+  createRegistryHttp,
+  createSnapshotterApi,
+  createUnixHttp,
+} from "../edge/mod.ts";
 import {
   type AgentStatus,
   formatProblem,
@@ -10,11 +15,12 @@ import {
   type OutageForecast,
 } from "../model/mod.ts";
 import { Reconciler, type Stages } from "../reconcile/mod.ts";
-import type { ReloadOutcome } from "../resolve/mod.ts";
+import { Elector, EndpointChain, RegistryProbe, type ReloadOutcome } from "../resolve/mod.ts";
 import { CredentialStore } from "../store/mod.ts";
 import { type OpenChain, openChain } from "./chain.ts";
 import type { Context } from "./context.ts";
-import { CriTap } from "./cri_tap.ts";
+import { LazyTap } from "./lazy_tap.ts";
+import { namingOf } from "./places.ts";
 
 /** The agent itself, without its server: what `run` owns, and a reload changes. */
 export interface Agent extends AsyncDisposable {
@@ -47,13 +53,22 @@ export async function createAgent(
   const startedAtMs = clock.wallMs();
   const seed = await files.readText(MACHINE_ID).catch(() => undefined) ?? "";
   const http = createUnixHttp();
-  const tap = new CriTap(context, observer);
+  const registryHttp = createRegistryHttp();
+  const tap = new LazyTap(context, observer);
   const build = partsBuilder(context, observer, http, tap);
   await tap.apply(first.providers.cri);
   let config = first;
   let parts = await build(config);
   const store = new CredentialStore({ settings: config.renewal, seed: seed.trim(), random });
-  const reconciler = new Reconciler({ store, observer, clock, inUseDelayMs }, parts.stages);
+  const elector = new Elector({
+    probe: new RegistryProbe({ http: registryHttp, clock }),
+    clock,
+    observer,
+    verify: () => config.delivery.verify,
+  });
+  const common = { store, observer, clock, inUseDelayMs, elector };
+  const reconciler = new Reconciler(common, parts.stages);
+  tap.onPull((image) => reconciler.recheck(image));
   let watches = watch(context, parts, reconciler, observer);
   return {
     run: (options) => reconciler.run(options),
@@ -72,6 +87,7 @@ export async function createAgent(
     },
     status: () => ({
       ...reconciler.status(),
+      ...tapStatus(tap),
       version: BUILD_INFO.version,
       startedAtMs,
       configHash: config.hash,
@@ -84,6 +100,7 @@ export async function createAgent(
       await tap[Symbol.asyncDispose]();
       await parts[Symbol.asyncDispose]();
       http[Symbol.dispose]();
+      registryHttp[Symbol.dispose]();
     },
   };
 }
@@ -92,26 +109,29 @@ function partsBuilder(
   context: Context,
   observer: Observer,
   http: ReturnType<typeof createUnixHttp>,
-  tap: CriTap,
+  tap: LazyTap,
 ): (config: AgentConfig) => Promise<Parts> {
   const nydusdApi = createNydusdApi(http);
   const snapshotterApi = createSnapshotterApi(http);
   const { files } = context;
   return async (config) => {
-    const chain = await openChain(context, config, observer, tap.book);
-    const discovery = new Discovery({ config: config.node, snapshotterApi, nydusdApi, files });
-    const { configFiles } = config.delivery;
+    const chain = await openChain(context, config, observer, tap);
+    const hosts = namingOf(config);
+    const node = config.node;
+    const discovery = new Discovery({ config: node, hosts, snapshotterApi, nydusdApi, files });
+    const { configFiles, unknownHosts } = config.delivery;
     const { fsDriver } = config.node;
     return {
       chain,
       nodePaths: discovery.watchPaths(),
       stages: {
         discoverer: discovery,
-        resolver: chain.chain,
+        resolver: new EndpointChain(chain.chain),
         readCounter: nydusdApi,
         deliverer: new Deliverer({ nydusdApi, files, fsDriver, configFiles }),
         checkIntervalMs: config.renewal.checkIntervalMs,
         renewalEnabled: config.renewal.enabled,
+        unknownHosts,
       },
       [Symbol.asyncDispose]: () => chain[Symbol.asyncDispose](),
     };
@@ -155,4 +175,9 @@ export function tellReload(outcome: ReloadOutcome, observer: Observer): void {
   for (const warning of outcome.warnings) {
     observer.notify({ kind: "warning", code: "provider-config", text: formatProblem(warning) });
   }
+}
+
+function tapStatus(tap: LazyTap): Pick<AgentStatus, "tap"> {
+  const status = tap.status();
+  return status === undefined ? {} : { tap: status };
 }

@@ -10,6 +10,7 @@ import {
   DockerProvider,
   KubeletProvider,
   labelsProvider,
+  pulledProvider,
   type ReloadOutcome,
 } from "../resolve/mod.ts";
 import type { Context } from "./context.ts";
@@ -61,7 +62,7 @@ export async function openChain(
     ? new DockerProvider({ configPath: dockerPath, files, clock, helpers })
     : undefined;
   let changed = () => {};
-  const kube = kubeParts(context, config, () => changed());
+  const kube = kubeParts(context, config, () => changed(), pulls);
   const kubesecret = providers.kubesecret.enabled ? (await kube.open()).secrets() : undefined;
   const kubelet = providers.kubelet.enabled
     ? new KubeletProvider({
@@ -89,6 +90,7 @@ export async function openChain(
         kubelet ?? disabledProvider("kubelet", true),
         kubesecret ?? disabledProvider("kubesecret", true),
       ],
+      ...(providers.cri.enabled && pulls && { lastResort: pulledProvider(pulls) }),
       clock,
       observer,
     }),

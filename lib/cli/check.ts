@@ -1,36 +1,48 @@
 import { join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
 import { type ConfigProblem, formatProblem, messageOf } from "../model/mod.ts";
-import { parseDockerConfig, readProviderConfig } from "../resolve/mod.ts";
+import {
+  habitsOfPlugin,
+  parseDockerConfig,
+  type PluginDefinition,
+  readProviderConfig,
+} from "../resolve/mod.ts";
 import { dockerConfigPath } from "./chain.ts";
 import { type CheckFindings, missing } from "./check_findings.ts";
 import { checkHost } from "./check_host.ts";
 import { checkImage } from "./check_image.ts";
 import { checkNode } from "./check_node.ts";
 import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
+import { kubeParts } from "./kube_parts.ts";
 import { printable } from "./table.ts";
 
 /** Options of `check`. */
 export interface CheckOptions {
   /** Images to try every source for. */
   readonly refs: readonly string[];
+  /** An image whose registry is asked about each credential for it. */
+  readonly probe?: string;
 }
 
 /**
  * `check`: reads everything that `run` would, looks at the node and the host, tries every source
  * for the images that are named, and says what is wrong. Exit code 0 or 2; a snapshotter or a
- * docker configuration that is not there yet is no problem.
+ * docker configuration that is not there yet is no problem. With an image to probe its registry is
+ * asked as well, and the exit code is 1 where it accepts none of the credentials.
  */
 export async function check(
   context: Context,
   flags: Flags,
-  { refs }: CheckOptions = { refs: [] },
+  { refs, probe }: CheckOptions = { refs: [] },
 ): Promise<number> {
   const { host } = context;
   const config = await loadConfig(context, flags);
   const findings: CheckFindings = { problems: [], warnings: [...config.warnings], fine: [] };
   await checkDocker(context, config, findings);
-  await checkKubelet(context, config, findings);
+  const wantsTokens = await checkKubelet(context, config, findings);
+  if (wantsTokens || config.providers.kubesecret.enabled) {
+    await checkKube(context, config, findings);
+  }
   await checkHost(context, config, findings);
   await checkNode(context, config, findings);
   for (const ref of refs) await checkImage(context, config, ref, findings);
@@ -40,7 +52,9 @@ export async function check(
   const files = config.files.length === 0 ? "defaults only" : config.files.join(", ");
   if (findings.problems.length > 0) return EXIT.badConfig;
   host.out(`ok: ${files} (configuration ${config.hash.slice(0, 12)})\n`);
-  return EXIT.ok;
+  if (probe === undefined) return EXIT.ok;
+  const { checkProbe } = await import("./check_probe.ts");
+  return await checkProbe(context, config, probe);
 }
 
 function said(problem: ConfigProblem): string {
@@ -62,24 +76,40 @@ async function checkDocker(context: Context, config: AgentConfig, findings: Chec
   }
 }
 
-async function checkKubelet({ files }: Context, config: AgentConfig, findings: CheckFindings) {
+/** The way to the API server, which is not asked. */
+async function checkKube(context: Context, config: AgentConfig, { problems }: CheckFindings) {
+  const kube = kubeParts(context, config, () => {});
+  try {
+    problems.push(...await (await kube.open()).check());
+  } finally {
+    kube[Symbol.dispose]();
+  }
+}
+
+/** Whether a plugin wants tokens of service accounts. */
+async function checkKubelet(
+  { files, host }: Context,
+  config: AgentConfig,
+  findings: CheckFindings,
+): Promise<boolean> {
   const { enabled, configPath: file, binDir } = config.providers.kubelet;
-  if (!enabled) return;
+  if (!enabled) return false;
   let text: string | undefined;
   try {
     text = await files.readText(file);
   } catch (error) {
     const mend = "make it readable for the agent";
     findings.problems.push({ file, place: "", problem: messageOf(error), mend });
-    return;
+    return false;
   }
   if (text === undefined) {
     findings.problems.push(missing(file, "write it, or mend providers.kubelet.config"));
-    return;
+    return false;
   }
   const { plugins, problems, warnings } = readProviderConfig(text, file);
   findings.problems.push(...problems);
   findings.warnings.push(...warnings);
+  findings.warnings.push(...pluginHabits(plugins, host.env, file));
   for (const { name } of plugins) {
     const path = join(binDir, name);
     const stat = await files.stat(path).catch(() => undefined);
@@ -89,4 +119,25 @@ async function checkKubelet({ files }: Context, config: AgentConfig, findings: C
       findings.problems.push({ file: path, place: "", problem: "it cannot be executed", mend });
     }
   }
+  return plugins.some(({ tokenAttributes }) => tokenAttributes !== undefined);
+}
+
+/** What a cloud's plugin does by default that costs executions, and how to mend it. */
+function pluginHabits(
+  plugins: readonly PluginDefinition[],
+  environment: Readonly<Record<string, string | undefined>>,
+  file: string,
+): ConfigProblem[] {
+  return plugins.flatMap(({ name, env }, i) => {
+    const habits = habitsOfPlugin(name);
+    const missing = (habits?.mends ?? []).filter((mend) =>
+      environment[mend.name] === undefined && env[mend.name] === undefined
+    );
+    return missing.map((mend) => ({
+      file,
+      place: `providers[${i}].env`,
+      problem: `${habits?.name}: ${mend.why}`,
+      mend: `set ${mend.name} to ${mend.value} there`,
+    }));
+  });
 }

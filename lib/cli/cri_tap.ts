@@ -1,16 +1,41 @@
 import { dirname, join } from "@std/path";
-import type { AgentConfig } from "../config/mod.ts";
-import { isMemoryBacked, serveByteTap } from "../edge/mod.ts";
-import { messageOf, type Observer, Secret } from "../model/mod.ts";
+import { type ByteTap, isMemoryBacked, readLink, serveByteTap } from "../edge/mod.ts";
+import {
+  type ImageReference,
+  messageOf,
+  type Observer,
+  Secret,
+  type TapStatus,
+} from "../model/mod.ts";
 import { createCriReader, CRI_NOTES, type CriNote, PullBook } from "../serve/mod.ts";
 import type { Context } from "./context.ts";
-
-type CriConfig = AgentConfig["providers"]["cri"];
+import { type CriConfig, isOut } from "./tap_switch.ts";
 
 const STATE_FILE = "cri-pulls.json";
 const MAX_STATE_BYTES = 64 * 1024 * 1024;
 /** Changes so close together are written once. */
 const SAVE_AFTER_MS = 200;
+/** How often it is looked where the clients' link leads. */
+const LOOK_EVERY_MS = 2_000;
+
+type Counts = ReturnType<ByteTap["counts"]>;
+
+const NOTHING: Counts = {
+  openConnections: 0,
+  connections: 0,
+  refusedConnections: 0,
+  bytesFromClients: 0,
+  bytesFromServer: 0,
+};
+
+/** A tap that serves. */
+interface Serving {
+  readonly tap: ByteTap;
+  readonly sinceMs: number;
+  readonly ended: AbortController;
+  leadsTo: string | undefined;
+  isOut: boolean;
+}
 
 /**
  * The CRI tap of a running agent: what it sees outlives reloads, and restarts where that is wanted.
@@ -21,16 +46,27 @@ export class CriTap implements AsyncDisposable {
   readonly #context: Context;
   readonly #observer: Observer;
   #config: CriConfig | undefined;
-  #serving: AsyncDisposable | undefined;
+  #serving: Serving | undefined;
+  #failure: string | undefined;
+  /** What passed before the configuration changed. */
+  #before: Counts = NOTHING;
+  #notes = { lost: 0, skipped: 0 };
   #statePath: string | undefined;
   #saving: Promise<void> | undefined;
   #told = new Set<string>();
 
-  constructor(context: Context, observer: Observer) {
+  /** @param pulled Called when a pull has succeeded with a credential. */
+  constructor(context: Context, observer: Observer, pulled: (image: ImageReference) => void) {
     this.#context = context;
     this.#observer = observer;
-    const note = (note: CriNote) => this.#note(note);
-    this.book = new PullBook({ now: context.clock.wallMs, note, changed: () => this.#save() });
+    this.book = new PullBook({
+      now: context.clock.wallMs,
+      note: (note) => this.#note(note),
+      changed: ({ kind, image }) => {
+        this.#save();
+        if (kind === "confirmed") pulled(image);
+      },
+    });
   }
 
   /** Serves as a configuration says. Never rejects. */
@@ -40,27 +76,101 @@ export class CriTap implements AsyncDisposable {
     await this.#stop();
     if (!config.enabled) return;
     if (config.remember) await this.#restore(config);
-    const { socket: path, link, imageServiceSocket: upstream } = config;
-    const reader = () => createCriReader({ book: this.book, note: (note) => this.#note(note) });
-    const serve = (more: { readonly link?: string }) =>
-      serveByteTap({ path, upstream, reader, ...more });
     try {
-      this.#serving = await serve(link === undefined ? {} : { link });
+      this.#serving = await this.#serve(config);
+      void this.#watchLink(config, this.#serving);
     } catch (error) {
-      this.#warn(`CRI pulls are not seen: ${messageOf(error)}`);
+      this.#failure = messageOf(error);
+      this.#warn(`CRI pulls are not seen: ${this.#failure}`);
     }
+  }
+
+  status(): TapStatus | undefined {
+    const { link, socket = "" } = this.#config ?? {};
+    const counts = this.#counts();
+    const leadsTo = this.#serving?.leadsTo;
+    return {
+      ...this.#state(),
+      socket,
+      ...(link !== undefined && { link }),
+      ...(leadsTo !== undefined && { leadsTo }),
+      ...(this.#serving && { servingSinceMs: this.#serving.sinceMs }),
+      openConnections: counts.openConnections,
+      connections: counts.connections,
+      refusedConnections: counts.refusedConnections,
+      bytesToRuntime: counts.bytesFromClients,
+      bytesToClients: counts.bytesFromServer,
+      pulls: this.book.pulls,
+      lostReadings: this.#notes.lost,
+      skippedMessages: this.#notes.skipped,
+    };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stop();
   }
 
+  #state(): Pick<TapStatus, "state" | "detail"> {
+    if (this.#serving === undefined) {
+      return { state: "not-serving", ...(this.#failure && { detail: this.#failure }) };
+    }
+    const { isOut, leadsTo } = this.#serving;
+    const { link, socket } = this.#config ?? {};
+    if (link === undefined || leadsTo === socket) return { state: "in-path" };
+    return { state: isOut ? "stepped-out" : "bypassed" };
+  }
+
+  async #serve(config: CriConfig): Promise<Serving> {
+    const { socket: path, link, imageServiceSocket: upstream } = config;
+    const out = await isOut(this.#context.files, link);
+    const tap = await serveByteTap({
+      path,
+      upstream,
+      reader: () => createCriReader({ book: this.book, note: (note) => this.#note(note) }),
+      isOut: out,
+      ...(link !== undefined && { link }),
+    });
+    const leadsTo = link && await readLink(link);
+    const sinceMs = this.#context.clock.wallMs();
+    return { tap, sinceMs, ended: new AbortController(), leadsTo, isOut: out };
+  }
+
+  /** Where the link leads is others' to say as well: it is looked at, and left. */
+  async #watchLink({ link }: CriConfig, serving: Serving): Promise<void> {
+    const { clock, files } = this.#context;
+    const { signal } = serving.ended;
+    while (link !== undefined && !signal.aborted) {
+      try {
+        await clock.sleep(LOOK_EVERY_MS, { signal });
+        serving.isOut = await isOut(files, link);
+        serving.leadsTo = await readLink(link);
+      } catch {
+        // Aborted, or a folder that may not be read now: what is known stays.
+      }
+    }
+  }
+
   async #stop(): Promise<void> {
     const serving = this.#serving;
+    this.#before = { ...this.#counts(), openConnections: 0 };
     this.#serving = undefined;
-    await serving?.[Symbol.asyncDispose]();
+    this.#failure = undefined;
+    serving?.ended.abort();
+    await serving?.tap[Symbol.asyncDispose]();
     await this.#saving;
     this.#statePath = undefined;
+  }
+
+  #counts(): Counts {
+    const now = this.#serving?.tap.counts() ?? NOTHING;
+    const before = this.#before;
+    return {
+      openConnections: now.openConnections,
+      connections: before.connections + now.connections,
+      refusedConnections: before.refusedConnections + now.refusedConnections,
+      bytesFromClients: before.bytesFromClients + now.bytesFromClients,
+      bytesFromServer: before.bytesFromServer + now.bytesFromServer,
+    };
   }
 
   async #restore({ socket }: CriConfig): Promise<void> {
@@ -93,6 +203,8 @@ export class CriTap implements AsyncDisposable {
 
   #note(note: CriNote): void {
     if (note.kind === "lost" && note.reason === "not-http2") return; // a probe of the socket
+    if (note.kind === "lost") this.#notes.lost++;
+    if (note.kind === "skipped") this.#notes.skipped++;
     const image = note.kind === "skipped" && note.image !== undefined ? ` (${note.image})` : "";
     this.#warn(`reading CRI: ${note.kind}: ${CRI_NOTES[note.reason]}${image}`);
   }

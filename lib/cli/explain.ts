@@ -6,6 +6,7 @@ import {
   type ProviderAttempt,
   REASON_CODES,
   type Resolution,
+  unnamedHosts,
 } from "../model/mod.ts";
 import type { AgentConfig } from "../config/mod.ts";
 import { asKubelet, kubeletJson, kubeletText, type KubeletView } from "./as_kubelet.ts";
@@ -14,6 +15,7 @@ import { openChain } from "./chain.ts";
 import { labelsOf } from "./get.ts";
 import { imageViews } from "../report/mod.ts";
 import { askAgent, type Told } from "./status_answer.ts";
+import { explainPlaces, type PlaceExplained, placesOf } from "./places.ts";
 import { alignColumns, printable } from "./table.ts";
 
 /** Options of `explain`. */
@@ -29,8 +31,9 @@ export interface ExplainOptions {
 }
 
 /**
- * `explain REF`: what every provider answers for an image, and why; never the secret. Exit code 0
- * when a credential was found, 1 when none was.
+ * `explain REF`: what every provider answers for an image, and why; and the same for every other
+ * place that this node reads it from. Never the secret. Exit code 0 when a credential was found, 1
+ * when none was.
  */
 export async function explain(
   context: Context,
@@ -47,10 +50,13 @@ export async function explain(
       validUntilMs: nowMs + parseDurationMs(options.validFor),
     }),
   };
+  const found = await placesOf(context, config, image);
   const chain = await openChain(context, config);
   let resolution: Resolution;
+  let places: readonly PlaceExplained[];
   try {
     resolution = await chain.chain.resolve(request, { all: true });
+    places = await explainPlaces(chain.chain, request, found);
   } finally {
     await chain[Symbol.asyncDispose]();
   }
@@ -61,15 +67,80 @@ export async function explain(
     ? JSON.stringify(
       {
         ...explanation(resolution),
+        places: places.map((place) => placeJson(place, config)),
         node,
         ...(view && { asKubelet: kubeletJson(view) }),
       },
       null,
       2,
     ) + "\n"
-    : explanationText(resolution, nowMs, node) + (view === undefined ? "" : kubeletText(view));
+    : explanationText(resolution, nowMs, node) +
+      places.map((place) => placeText(place, config, nowMs)).join("") +
+      (view === undefined ? "" : kubeletText(view));
   context.host.out(text);
-  return resolution.winner === undefined ? EXIT.failed : EXIT.ok;
+  const winners = [resolution, ...places.map((place) => place.resolution)]
+    .filter(({ winner }) => winner !== undefined);
+  return winners.length === 0 ? EXIT.failed : EXIT.ok;
+}
+
+/** A place for programs: what was asked for it, and what becomes of the answer. */
+function placeJson({ place, resolution }: PlaceExplained, config: AgentConfig) {
+  const { winner, attempts } = resolution;
+  const { providers } = explanation({
+    ...resolution,
+    attempts: attempts.filter(({ forEndpoint }) => forEndpoint),
+  });
+  const unnamed = winner && unnamedHosts(place.endpoint, winner.candidates[0]);
+  return {
+    host: place.endpoint.host,
+    why: place.why,
+    ...(place.endpoint.target && { asked: place.endpoint.target.text, providers }),
+    hosts: place.endpoint.hosts.map(({ role, host, namedBy }) => ({ role, host, namedBy })),
+    winner: winner && {
+      provider: winner.provider,
+      foundFor: winner.candidates[0].forEndpoint ? "endpoint" : "registry",
+      ...describe(winner.candidates[0]),
+    },
+    ...(unnamed && unnamed.length > 0 && {
+      unnamedHosts: unnamed,
+      decision: config.delivery.unknownHosts === "refuse" ? "withheld" : "delivered",
+    }),
+  };
+}
+
+function placeText(
+  { place, resolution }: PlaceExplained,
+  { delivery }: AgentConfig,
+  nowMs: number,
+): string {
+  const { endpoint, why } = place;
+  const { winner, attempts } = resolution;
+  const unnamed = unnamedHosts(endpoint, winner?.candidates[0] ?? {});
+  const lines = [
+    ["read from", `${endpoint.host}: ${why}`],
+    ...(endpoint.target ? [["asked for", `${endpoint.target.text} first`]] : []),
+    ...endpoint.hosts.map(({ role, host, namedBy }) => [
+      role,
+      namedBy === undefined ? `${host}: nobody names it` : `${host}: named by ${namedBy}`,
+    ]),
+    ["winner", placeWinner(winner, nowMs)],
+    ...(winner !== undefined && unnamed.length > 0
+      ? [[
+        "decision",
+        delivery.unknownHosts === "refuse" ? "withheld" : "delivered, with a warning",
+      ]]
+      : []),
+  ].map(([name = "", text = ""]) => [name, printable(text)]);
+  const rows = attempts.filter(({ forEndpoint }) => forEndpoint)
+    .flatMap((attempt, i) => attemptRows(attempt, i + 1, winner?.provider));
+  return `\n${alignColumns(lines)}${rows.length === 0 ? "" : `\n${alignColumns(rows)}`}`;
+}
+
+function placeWinner(winner: Resolution["winner"], nowMs: number): string {
+  if (winner === undefined) return "none";
+  const [candidate] = winner.candidates;
+  const of = candidate.forEndpoint ? "has an entry for it" : "of the image's own registry";
+  return `${winner.provider} (${of}): ${describeText(candidate, nowMs)}`;
 }
 
 async function kubeletView(

@@ -101,6 +101,7 @@ async function makePlan(
   }
   await file(await configStep(ports, paths), paths.config);
   await file(await unitStep(ports, paths), paths.unit);
+  await file(await tmpfilesStep(ports, paths), paths.tmpfiles);
   if (options.now) steps.push(...await startSteps(ports, steps.length > 0));
   return { steps, notes };
 }
@@ -154,13 +155,22 @@ async function configStep({ files }: InstallPorts, { config }: InstallPaths) {
   );
 }
 
-async function unitStep({ files }: InstallPorts, { unit, binaryInUnit }: InstallPaths) {
+function unitStep(ports: InstallPorts, { unit, binaryInUnit }: InstallPaths) {
   const text = asset("nydus-auth-agent.service")
     .replaceAll("/usr/local/bin/nydus-auth-agent", binaryInUnit);
-  const found = await files.look(unit);
-  if (found?.kind === "file" && await files.readText(unit) === text) return undefined;
-  const what = found === undefined ? `write ${unit}` : `replace ${unit}`;
-  return replaceStep(files, what, unit, () => files.writeText(unit, text, 0o644));
+  return textStep(ports, unit, text);
+}
+
+function tmpfilesStep(ports: InstallPorts, { tmpfiles }: InstallPaths) {
+  return textStep(ports, tmpfiles, asset("nydus-auth-agent.tmpfiles.conf"));
+}
+
+/** Nothing is to be done where the text is there already. */
+async function textStep({ files }: InstallPorts, path: string, text: string) {
+  const found = await files.look(path);
+  if (found?.kind === "file" && await files.readText(path) === text) return undefined;
+  const what = found === undefined ? `write ${path}` : `replace ${path}`;
+  return replaceStep(files, what, path, () => files.writeText(path, text, 0o644));
 }
 
 async function warnAboutConfiguration(

@@ -30,6 +30,8 @@ export interface InstallPaths {
   readonly credentialHelper: string;
   readonly unitFolder: string;
   readonly unit: string;
+  /** What systemd lays at boot. */
+  readonly tmpfiles: string;
   readonly configFolder: string;
   readonly config: string;
   /** The binary's path as the installed system sees it, without `root`. */
@@ -56,6 +58,7 @@ export function installPaths({ prefix, root }: { prefix: string; root: string })
     credentialHelper: at(prefix, "bin", CREDENTIAL_HELPER),
     unitFolder: at("etc/systemd/system"),
     unit: at("etc/systemd/system", `${PROGRAM}.service`),
+    tmpfiles: at("etc/tmpfiles.d", `${PROGRAM}.conf`),
     configFolder: at("etc", PROGRAM),
     config: at("etc", PROGRAM, "config.toml"),
     binaryInUnit: join("/", prefix, "bin", PROGRAM),

@@ -1,7 +1,7 @@
 import type { AgentConfig } from "../config/mod.ts";
 import { createKubeHttp } from "../edge/mod.ts";
 import type { KubeHttp, StaleWatch } from "../model/mod.ts";
-import { type Kube, openKube } from "../resolve/mod.ts";
+import { type CriPulls, type Kube, openKube } from "../resolve/mod.ts";
 import type { Context } from "./context.ts";
 
 /** The way to the Kubernetes API, with what it owns: opened when it is first wanted. */
@@ -18,6 +18,7 @@ export function kubeParts(
   { clock, files, processRunner, random, host }: Context,
   { providers: { kubesecret } }: AgentConfig,
   changed: () => void,
+  pulls?: CriPulls,
 ): KubeParts {
   let http: KubeHttp | undefined;
   let opened: Promise<Kube> | undefined;
@@ -36,6 +37,7 @@ export function kubeParts(
       random,
       env: host.env,
       changed,
+      ...(pulls && { pulledBy: (image) => pulls.pods?.(image).map(({ uid }) => uid) ?? [] }),
     });
     if (isOver) kube.stop();
     return kube;

@@ -5,6 +5,7 @@ import {
   messageOf,
   type OutageForecast,
 } from "../model/mod.ts";
+import { placeOf } from "../report/mod.ts";
 import { type Context, EXIT } from "./context.ts";
 import { getFromAgent } from "./status_answer.ts";
 import { alignColumns, printable } from "./table.ts";
@@ -49,7 +50,7 @@ export function outageSentence(forecast: OutageForecast): string {
   const inMs = Math.max(0, (first.readsEndAtMs ?? nowMs) - nowMs);
   const longestMs = Math.max(...failed.map(({ failingMs = 0 }) => failingMs));
   return `${premise}, ${mountsOf(failed)} of ${mounts} mounts would fail to read, the first in ` +
-    `${formatDuration(inMs)} (${printable(first.image)}), for ${formatDuration(longestMs)} at ` +
+    `${formatDuration(inMs)} (${printable(placeOf(first))}), for ${formatDuration(longestMs)} at ` +
     `the longest${rest}`;
 }
 
@@ -69,7 +70,7 @@ function mountsOf(images: readonly ImageForecast[]): number {
 
 function outageTable({ images, nowMs }: OutageForecast): string {
   const rows = images.toSorted(bySoonest).map((image) => [
-    printable(image.image),
+    printable(placeOf(image)),
     String(image.mounts),
     image.readsEndAtMs === undefined
       ? "no end known"

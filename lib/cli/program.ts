@@ -110,6 +110,7 @@ function commands(context: Context, done: (code: number) => void): Command {
       done(await run(context, configFlags(options)));
     });
   addAsking(context, add, done);
+  addTap(context, add, done);
   addServing(context, add, done);
   addInstalling(context, add, done);
   return program;
@@ -144,9 +145,11 @@ function addAsking(context: Context, add: Add, done: (code: number) => void): vo
     });
   withConfig(add("check")).argument("[refs...]", "images to try every source for")
     .description("Read everything that `run` would, and say what is wrong.")
+    .option("--probe <ref>", "ask the registry of this image about each credential for it")
     .action(async (refs, options) => {
       const { check } = await import("./check.ts");
-      done(await check(context, configFlags(options), { refs }));
+      const { probe } = options;
+      done(await check(context, configFlags(options), { refs, probe }));
     });
   withConfig(add("status")).addOption(OUTPUT()).description("Ask the running agent how it stands.")
     .option("--watch", "show it again every 2 seconds", false)
@@ -159,6 +162,16 @@ function addAsking(context: Context, add: Add, done: (code: number) => void): vo
       const { output, watch, ifSourceDown: ifSourceDownMs } = options;
       const outage = ifSourceDownMs !== undefined && { ifSourceDownMs };
       done(await status(context, configFlags(options), { output, watch, ...outage }));
+    });
+}
+
+/** The one command that changes where pulls go. */
+function addTap(context: Context, add: Add, done: (code: number) => void): void {
+  withConfig(add("tap")).argument("<action>", "on, off or status")
+    .description("Put the CRI tap into the path of pulls, take it out, or tell where it stands.")
+    .action(async (action, options) => {
+      const { tap } = await import("./tap.ts");
+      done(await tap(context, configFlags(options), action));
     });
 }
 

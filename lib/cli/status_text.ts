@@ -4,7 +4,7 @@ import {
   formatDuration,
   type ImageStatus,
 } from "../model/mod.ts";
-import { type HealthLevel, type HealthView, imageViews } from "../report/mod.ts";
+import { type HealthLevel, type HealthView, imageViews, placeOf } from "../report/mod.ts";
 import { alignColumns, printable } from "./table.ts";
 
 /** How a text is put on a screen. */
@@ -46,7 +46,7 @@ export function statusText(status: AgentStatus, nowMs: number, style: ScreenStyl
 function imageTable(status: AgentStatus, nowMs: number, style: ScreenStyle): string {
   const views = imageViews(status, nowMs);
   const rows = views.map(({ image, word, mounts }) => [
-    printable(image.image),
+    printable(placeOf(image)),
     word,
     image.provider ?? "none",
     image.hardExpiresAtMs === undefined ? "-" : span(image.hardExpiresAtMs - nowMs),
@@ -85,7 +85,7 @@ function mountTable(daemons: readonly DaemonStatus[]): string {
       daemon.state,
       printable(instance.snapshotId),
       instance.delivery,
-      printable(instance.image ?? "-"),
+      printable(`${instance.image ?? "-"}${instance.host ? ` (from ${instance.host})` : ""}`),
       printable(instance.deliveryDetail ?? instance.imageProblem ?? ""),
     ])
   );

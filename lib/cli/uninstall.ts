@@ -23,6 +23,9 @@ export interface UninstallOptions {
   readonly purge: boolean;
 }
 
+/** What the kubelet may have been given, as the tmpfiles line lays it. */
+const TAP_LINK = "/run/nydus-auth-agent-cri/image.sock";
+
 /**
  * Stops and disables the service, and removes what `install` put there; the configuration stays
  * unless `purge` is set. What is not there, or is not ours, is left. When a step fails, everything
@@ -47,6 +50,10 @@ export async function uninstall(
       return 0;
     }
     await runSteps(steps, ports);
+    if (options.root === "" && await ports.files.look(TAP_LINK) !== undefined) {
+      ports.out(`note: ${TAP_LINK} goes with the next boot; a kubelet that was given it`);
+      ports.out("as image service endpoint must be given the runtime's own socket again");
+    }
     if (!options.purge && await ports.files.look(paths.config) !== undefined) {
       ports.out(`kept: ${paths.config} (--purge removes it)`);
     }
@@ -93,6 +100,7 @@ async function fileSteps(
 ): Promise<Step[]> {
   const steps: Step[] = [];
   if (await files.look(paths.unit) !== undefined) steps.push(removeStep(files, paths.unit));
+  if (await files.look(paths.tmpfiles) !== undefined) steps.push(removeStep(files, paths.tmpfiles));
   const link = await files.look(paths.credentialHelper);
   if (link?.kind === "symlink" && link.linkTarget === PROGRAM) {
     steps.push(removeStep(files, paths.credentialHelper));

@@ -3,6 +3,7 @@ import {
   type CallOptions,
   type Daemon,
   type DaemonState,
+  endpointOf,
   type FileStat,
   type FileSystem,
   messageOf,
@@ -10,9 +11,12 @@ import {
   type NydusdInfo,
   type PeerResult,
   type RafsInstance,
+  type RegistryBackend,
   type Secret,
 } from "../model/mod.ts";
+import type { BackendFiles } from "./backend_files.ts";
 import type { ListedDaemon, ListedInstance } from "./listed.ts";
+import type { NamedHosts } from "./named_hosts.ts";
 
 /** What a probe remembers of a daemon, so that a steady one costs one request a look. */
 interface Known {
@@ -28,6 +32,9 @@ export interface DaemonProbeOptions {
   /** The snapshotter's root folder, for the paths of configuration files. */
   readonly root: string;
   readonly sharedByDefault: boolean;
+  readonly namedHosts: NamedHosts;
+  /** What the configuration files of daemons that do not answer tell. */
+  readonly backendFiles: BackendFiles;
 }
 
 /** Every so many looks a daemon is asked for its mounts although nothing seems to have changed. */
@@ -56,12 +63,12 @@ export class DaemonProbe {
       stat = await files.stat(apiSocket);
     } catch (error) {
       // A folder that we may not enter, for one: "there is no socket" would lead people astray.
-      return this.#down(listed, known, { kind: "broken", detail: messageOf(error) });
+      return await this.#down(listed, known, { kind: "broken", detail: messageOf(error) });
     }
-    if (stat === undefined) return this.#down(listed, known, { kind: "no-socket" });
+    if (stat === undefined) return await this.#down(listed, known, { kind: "no-socket" });
     const held = await nydusdApi.heldAuths(apiSocket, options);
     const unsupported = held.kind === "refused" && held.status === 404;
-    if (held.kind !== "ok" && !unsupported) return this.#down(listed, known, held);
+    if (held.kind !== "ok" && !unsupported) return await this.#down(listed, known, held);
     const sign = [listed.pid ?? "", stat.stamp, ...listed.instances.map((i) => i.snapshotId).sort()]
       .join("\0");
     let { info, looks } = known ?? { info: undefined, looks: 0 };
@@ -69,13 +76,13 @@ export class DaemonProbe {
       unsupported || (held.kind === "ok" && this.#missing(listed, info, held.value));
     if (stale) {
       const answer = await nydusdApi.info(apiSocket, options);
-      if (answer.kind !== "ok") return this.#down(listed, known, answer);
+      if (answer.kind !== "ok") return await this.#down(listed, known, answer);
       info = answer.value;
     }
-    if (info === undefined) return this.#down(listed, known, { kind: "timed-out" });
+    if (info === undefined) return await this.#down(listed, known, { kind: "timed-out" });
     this.#known.set(apiSocket, { info, sign, looks: looks + 1 });
     return {
-      ...this.#described(listed, info),
+      ...await this.#described(listed, info),
       state: stateOf(info.state),
       ...(stateOf(info.state) !== "running" && { stateDetail: `nydusd says ${info.state}` }),
       configApi: unsupported ? "unsupported" : "supported",
@@ -96,22 +103,26 @@ export class DaemonProbe {
     });
   }
 
-  #down(listed: ListedDaemon, known: Known | undefined, why: PeerResult<unknown>): Daemon {
+  async #down(
+    listed: ListedDaemon,
+    known: Known | undefined,
+    why: PeerResult<unknown>,
+  ): Promise<Daemon> {
     // The next answer may come from another process behind the same socket.
     if (known !== undefined) this.#known.set(listed.apiSocket, { ...known, sign: "" });
     const { state, detail } = whyDown(why);
     return {
-      ...this.#described(listed, known?.info),
+      ...await this.#described(listed, known?.info),
       state,
       configApi: "unknown",
       ...(detail !== undefined && { stateDetail: detail }),
     };
   }
 
-  #described(
+  async #described(
     listed: ListedDaemon,
     info: NydusdInfo | undefined,
-  ): Omit<Daemon, "state" | "configApi"> {
+  ): Promise<Omit<Daemon, "state" | "configApi">> {
     const { id, pid, apiSocket, source, instances } = listed;
     const shared = info === undefined || info.mounts.length === 0
       ? this.#options.sharedByDefault
@@ -123,30 +134,47 @@ export class DaemonProbe {
       ...(pid !== undefined && { pid }),
       ...(info !== undefined && { version: info.version }),
       mode: shared ? "shared" : "dedicated",
-      instances: instances.map((instance) => this.#instance(listed, instance, info, shared)),
+      instances: await Promise.all(
+        instances.map((instance) => this.#instance(listed, instance, info, shared)),
+      ),
     };
   }
 
-  #instance(
+  async #instance(
     listed: ListedDaemon,
     instance: ListedInstance,
     info: NydusdInfo | undefined,
     shared: boolean,
-  ): RafsInstance {
+  ): Promise<RafsInstance> {
     const { snapshotId } = instance;
     const mountId = info && mountIdOf(instance, listed, info);
-    const host = info?.mounts.find((mount) => mount.mountId === mountId)?.host;
+    const told = info?.mounts.find((mount) => mount.mountId === mountId);
     const folder = join(this.#options.root, "config", listed.id);
     const configPath = listed.source === "configured"
       ? undefined
       : join(folder, ...(shared ? [snapshotId] : []), "config.json");
+    // Until nydusd tells, its file does: what is written there must be for the right host too.
+    const backend = told?.backend ??
+      (told === undefined && configPath !== undefined
+        ? await this.#options.backendFiles.read(configPath)
+        : undefined);
     return {
       daemonId: listed.id,
       ...instance,
       ...(mountId !== undefined && { mountId }),
-      ...(host !== undefined && { registryHost: host }),
+      ...(backend !== undefined && { backend, ...await this.#endpoint(instance, backend) }),
       ...(configPath !== undefined && { configPath }),
     };
+  }
+
+  async #endpoint(
+    { image }: ListedInstance,
+    backend: RegistryBackend,
+  ): Promise<Pick<RafsInstance, "endpoint">> {
+    const { namedHosts } = this.#options;
+    const endpoint = image &&
+      await endpointOf(image, backend, (host) => namedHosts.nameOf(image, host));
+    return endpoint === undefined ? {} : { endpoint };
   }
 }
 

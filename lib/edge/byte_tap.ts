@@ -1,5 +1,6 @@
-import { basename, dirname, join } from "@std/path";
+import { join } from "@std/path";
 import { AgentError, messageOf } from "../model/mod.ts";
+import { pointLink } from "./links.ts";
 import { claimUnixPath } from "./listeners.ts";
 
 /** Reads along with one connection. It must not throw, keep a chunk or change it. */
@@ -21,8 +22,34 @@ export interface ByteTapOptions {
    * that a client which connects again reaches one of the two at any time.
    */
   readonly link?: string;
+  /** Leave the link where it is: someone has stepped out of the path. */
+  readonly isOut?: boolean;
   /** A reader for a new connection. */
   readonly reader: () => ByteReader;
+}
+
+/** What has passed since the tap began to serve. */
+export interface ByteTapCounts {
+  readonly openConnections: number;
+  readonly connections: number;
+  /** Closed at once: too many, or the other side was not there. */
+  readonly refusedConnections: number;
+  readonly bytesFromClients: number;
+  readonly bytesFromServer: number;
+}
+
+/** A tap that serves until it is disposed of. */
+export interface ByteTap extends AsyncDisposable {
+  counts(): ByteTapCounts;
+}
+
+/** The same while it grows, with the two ends of every connection. */
+interface Traffic {
+  connections: number;
+  refused: number;
+  fromClients: number;
+  fromServer: number;
+  readonly live: Set<Deno.UnixConn>;
 }
 
 const CHUNK_BYTES = 64 * 1024;
@@ -36,8 +63,8 @@ const MAX_CONNECTIONS = 1_024;
  *
  * @throws {AgentError} `io` when the socket or the link cannot be had.
  */
-export async function serveByteTap(options: ByteTapOptions): Promise<AsyncDisposable> {
-  const { path, upstream, link } = options;
+export async function serveByteTap(options: ByteTapOptions): Promise<ByteTap> {
+  const { path, upstream, link, isOut = false } = options;
   const claimed = await claimUnixPath(path);
   const made = join(claimed.folder, "s");
   let listener: Deno.UnixListener;
@@ -51,8 +78,9 @@ export async function serveByteTap(options: ByteTapOptions): Promise<AsyncDispos
     await claimed.release();
   }
   const live = new Set<Deno.UnixConn>();
-  const accepting = acceptAll(listener, live, options);
-  if (link !== undefined) {
+  const traffic: Traffic = { connections: 0, refused: 0, fromClients: 0, fromServer: 0, live };
+  const accepting = acceptAll(listener, traffic, options);
+  if (link !== undefined && !isOut) {
     try {
       await pointLink(link, path);
     } catch (error) {
@@ -61,6 +89,13 @@ export async function serveByteTap(options: ByteTapOptions): Promise<AsyncDispos
     }
   }
   return {
+    counts: () => ({
+      openConnections: Math.ceil(live.size / 2),
+      connections: traffic.connections,
+      refusedConnections: traffic.refused,
+      bytesFromClients: traffic.fromClients,
+      bytesFromServer: traffic.fromServer,
+    }),
     async [Symbol.asyncDispose]() {
       // First out of the way, then deaf: whoever connects in between is still served.
       if (link !== undefined) await pointLink(link, upstream).catch(() => {});
@@ -72,29 +107,9 @@ export async function serveByteTap(options: ByteTapOptions): Promise<AsyncDispos
   };
 }
 
-/**
- * Makes a symbolic link point elsewhere in one step: at no moment is it missing.
- *
- * @throws {AgentError} `io` when something else than a link is in its place, or it may not be made.
- */
-export async function pointLink(link: string, target: string): Promise<void> {
-  try {
-    const there = await Deno.lstat(link).catch(() => undefined);
-    if (there !== undefined && !there.isSymlink) {
-      throw new AgentError("io", `point ${link} at ${target}: it is there and no symbolic link`);
-    }
-    const next = join(dirname(link), `.${basename(link)}.${crypto.randomUUID().slice(0, 8)}`);
-    await Deno.symlink(target, next);
-    await Deno.rename(next, link);
-  } catch (error) {
-    if (error instanceof AgentError) throw error;
-    throw new AgentError("io", `point ${link} at ${target}: ${messageOf(error)}`, { cause: error });
-  }
-}
-
 async function acceptAll(
   listener: Deno.UnixListener,
-  live: Set<Deno.UnixConn>,
+  traffic: Traffic,
   options: ByteTapOptions,
 ): Promise<void> {
   const pairs = new Set<Promise<void>>();
@@ -109,11 +124,13 @@ async function acceptAll(
       await new Promise((resolve) => setTimeout(resolve, 50)); // no descriptors left, perhaps
       continue;
     }
-    if (live.size >= 2 * MAX_CONNECTIONS) {
+    traffic.connections++;
+    if (traffic.live.size >= 2 * MAX_CONNECTIONS) {
+      traffic.refused++;
       close(client);
       continue;
     }
-    const pair = joinPair(client, live, options).finally(() => pairs.delete(pair));
+    const pair = joinPair(client, traffic, options).finally(() => pairs.delete(pair));
     pairs.add(pair);
   }
   await Promise.all(pairs);
@@ -122,21 +139,29 @@ async function acceptAll(
 /** Connects a client with what it wanted to reach, until both halves are done. */
 async function joinPair(
   client: Deno.UnixConn,
-  live: Set<Deno.UnixConn>,
+  traffic: Traffic,
   { upstream, reader }: ByteTapOptions,
 ): Promise<void> {
+  const { live } = traffic;
   live.add(client);
   let server: Deno.UnixConn | undefined;
   try {
     server = await Deno.connect({ transport: "unix", path: upstream });
     live.add(server);
     const along = reader();
-    const up = copy(client, server, (chunk) => along.fromClient(chunk), () => along.clientEnded());
-    const down = copy(server, client, (chunk) => along.fromServer(chunk), () => {});
+    const up = copy(client, server, (chunk) => {
+      traffic.fromClients += chunk.length;
+      along.fromClient(chunk);
+    }, () => along.clientEnded());
+    const down = copy(server, client, (chunk) => {
+      traffic.fromServer += chunk.length;
+      along.fromServer(chunk);
+    }, () => {});
     await Promise.all([up, down]);
     along.closed();
   } catch {
     // The other side is not there: the client sees its connection end, as it would without us.
+    if (server === undefined) traffic.refused++;
   } finally {
     for (const connection of server === undefined ? [client] : [client, server]) {
       live.delete(connection);
@@ -158,8 +183,11 @@ async function copy(
       const count = await from.read(buffer);
       if (count === null) break;
       const chunk = buffer.subarray(0, count);
-      read(chunk); // before it goes on, so that no answer is read before its question
-      for (let done = 0; done < count;) done += await to.write(chunk.subarray(done));
+      const writing = to.write(chunk);
+      // It is on its way, and read in the meantime: nothing else of us runs before this has, so
+      // that no answer is read before its question.
+      read(chunk);
+      for (let done = await writing; done < count;) done += await to.write(chunk.subarray(done));
     }
     ended();
     await to.closeWrite();

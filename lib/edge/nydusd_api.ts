@@ -2,6 +2,7 @@ import {
   type NydusdApi,
   type NydusdInfo,
   type NydusdMount,
+  readRegistryBackend,
   Secret,
   type UnixHttp,
 } from "../model/mod.ts";
@@ -58,15 +59,8 @@ function readMount(mountId: string, body: unknown): NydusdMount {
   const backend = record(record(mount?.["config"])?.["backend"]);
   const backendType = string(backend?.["type"]) ?? string(mount?.["backend_type"]) ?? "";
   // Version 2 of the configuration names its section after the type; version 1 calls it config.
-  const registry = record(backend?.["registry"]) ?? record(backend?.["config"]);
-  const host = string(registry?.["host"]);
-  const repo = string(registry?.["repo"]);
-  return {
-    mountId,
-    backendType,
-    ...(host !== undefined && { host }),
-    ...(repo !== undefined && { repo }),
-  };
+  const registry = readRegistryBackend(backend?.["registry"] ?? backend?.["config"]);
+  return { mountId, backendType, ...(registry !== undefined && { backend: registry }) };
 }
 
 function readAuths(body: unknown): ReadonlyMap<string, Secret> | undefined {

@@ -1,3 +1,4 @@
+import type { RegistryBackend } from "./registry_backend.ts";
 import type { Secret } from "./secret.ts";
 
 /** What every cancellable call takes last. Abort rejects with the signal's reason. */
@@ -120,8 +121,8 @@ export interface NydusdMount {
   /** `/` or `/<snapshotID>`: the id to `PUT` to. */
   readonly mountId: string;
   readonly backendType: string;
-  readonly host?: string;
-  readonly repo?: string;
+  /** Undefined when it reads from no registry. */
+  readonly backend?: RegistryBackend;
 }
 
 /** What a nydusd says of itself. */

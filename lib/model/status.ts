@@ -1,5 +1,6 @@
 import type { DaemonState, DeliveryState, DiscoveryProblem } from "./instance.ts";
 import type { ProviderName, ReasonCode } from "./provider.ts";
+import type { TapStatus } from "./tap.ts";
 
 /** Where a credential is in its life; `unknown-life` when no hard clock is known. */
 export type LifeWindow = "fresh" | "advisory" | "mandatory" | "expired" | "unknown-life";
@@ -27,6 +28,8 @@ export interface AgentStatus {
   readonly checkIntervalMs?: number;
   /** Every plugin and credential helper that has run. */
   readonly plugins?: readonly PluginStatus[];
+  /** Undefined while the CRI tap is not enabled. */
+  readonly tap?: TapStatus;
 }
 
 /** A part of the Kubernetes API that is not followed now: what was read last is used. */
@@ -74,12 +77,18 @@ export interface PluginStatus {
 /** One image that backs at least one mount, or did until lately. */
 export interface ImageStatus {
   readonly image: string;
+  /** Where its mounts read it from, where that is not its own registry; another is another line. */
+  readonly endpoint?: string;
+  /** Whether the credential was found for `endpoint`, or for the image's own registry. */
+  readonly foundFor?: "endpoint" | "registry";
   /** Undefined when no provider has a credential; `adopted` when nydusd's own is kept. */
   readonly provider?: ProviderName | "adopted";
   readonly origin?: string;
   readonly pattern?: string;
   readonly plugin?: string;
   readonly fingerprint?: string;
+  /** Why this one of several was chosen. */
+  readonly elected?: string;
   readonly window?: LifeWindow;
   readonly renewedAtMs?: number;
   readonly softExpiresAtMs?: number;
@@ -115,6 +124,14 @@ export interface InstanceStatus {
   readonly mountId?: string;
   /** Set while its reads fail: wall time (ms) of the first failure in a row. */
   readonly readsFailingSinceMs?: number;
+  /** {@linkcode ImageStatus.endpoint}. */
+  readonly endpoint?: string;
+  /** The host that nydusd calls, where that is not the image's own registry. */
+  readonly host?: string;
+  /** Who named that host, for people; undefined when nobody did. */
+  readonly hostNamedBy?: string;
+  /** Hosts that see the credential and that nobody named. */
+  readonly unnamedHosts?: readonly string[];
   readonly delivery: DeliveryState;
   readonly deliveryDetail?: string;
   readonly deliveredAtMs?: number;
@@ -135,6 +152,8 @@ export interface OutageForecast {
 /** One image in such an outage. */
 export interface ImageForecast {
   readonly image: string;
+  /** {@linkcode ImageStatus.endpoint}. */
+  readonly endpoint?: string;
   readonly mounts: number;
   /** When the reads of the first of its mounts would begin to fail; undefined: no end is known. */
   readonly readsEndAtMs?: number;

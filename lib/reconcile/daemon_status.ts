@@ -1,7 +1,7 @@
 import { type Daemon, type DaemonStatus, type InstanceKey, instanceKey } from "../model/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
 import type { Deliveries } from "./deliveries.ts";
-import { readsEnd } from "./outlook.ts";
+import { entryOf, readsEnd } from "./outlook.ts";
 
 /** What `status` shows of a daemon and its mounts. */
 export function daemonStatus(
@@ -21,11 +21,13 @@ export function daemonStatus(
     ...(stateDetail !== undefined && { stateDetail }),
     ...(version !== undefined && { version }),
     ...(mode !== undefined && { mode }),
-    instances: daemon.instances.map(({ snapshotId, image, imageProblem, mountId }) => {
+    instances: daemon.instances.map((instance) => {
+      const { snapshotId, image, imageProblem, mountId, endpoint } = instance;
+      const namedBy = endpoint?.hosts.find(({ role }) => role === "registry")?.namedBy;
       const key = instanceKey(id, snapshotId);
       const record = deliveries.book.get(key);
       const failing = failingSinceMs(key);
-      const end = readsEnd(daemon, record, image && store.get(image.text), nowMs);
+      const end = readsEnd(daemon, record, entryOf(store, instance), nowMs);
       return {
         snapshotId,
         delivery: deliveries.stateOf(daemon, record),
@@ -33,6 +35,10 @@ export function daemonStatus(
         ...(imageProblem !== undefined && { imageProblem }),
         ...(mountId !== undefined && { mountId }),
         ...(failing !== undefined && { readsFailingSinceMs: failing }),
+        ...(endpoint && { host: endpoint.host }),
+        ...(endpoint?.target && { endpoint: endpoint.target.text }),
+        ...(namedBy !== undefined && { hostNamedBy: namedBy }),
+        ...(record.unnamed && { unnamedHosts: record.unnamed.hosts }),
         ...(record.detail !== undefined && { deliveryDetail: record.detail }),
         ...(record.deliveredAtMs !== undefined && { deliveredAtMs: record.deliveredAtMs }),
         ...(record.file && { file: record.file.kind }),

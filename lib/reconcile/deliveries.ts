@@ -14,10 +14,12 @@ import {
   messageOf,
   type Observer,
   type RafsInstance,
+  subjectKey,
+  subjectOf,
 } from "../model/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
-import { InstanceBook, type InstanceRecord, recordAfter } from "./instance_book.ts";
-import { planInstance } from "./plan.ts";
+import { type InstanceBook, type InstanceRecord, observed, recordAfter } from "./instance_book.ts";
+import { type InstancePlan, planInstance } from "./plan.ts";
 import type { ReadFinding } from "./read_watch.ts";
 
 /** Brings one credential to one mount (the deliver room, seen from here). */
@@ -27,12 +29,15 @@ export interface Deliverer {
 
 /** What deliveries need. */
 export interface DeliveriesOptions {
+  readonly book: InstanceBook;
   readonly store: CredentialStore;
   readonly deliverer: () => Deliverer;
   readonly observer: Observer;
   readonly clock: Clock;
-  /** Whether the providers are being asked for an image. */
-  readonly isAsking: (image: string) => boolean;
+  /** Whether the providers are being asked for a key of the store. */
+  readonly isAsking: (key: string) => boolean;
+  /** What to do where a credential would be shown to hosts that nobody named. */
+  readonly unknownHosts: () => "warn" | "refuse";
   /** How long after `stored` a nydusd of this version uses it; undefined = not known. */
   readonly inUseDelayMs: (version: string) => number | undefined;
   /** Called when a daemon has had its turn. */
@@ -47,7 +52,7 @@ const MAX_PARALLEL = 16;
  * daemon one after another; a daemon that does not answer loses its turn, and nobody else's.
  */
 export class Deliveries {
-  readonly book = new InstanceBook();
+  readonly book: InstanceBook;
   readonly #options: DeliveriesOptions;
   readonly #gate = new Gate(MAX_PARALLEL);
   readonly #daemons = new Map<string, Daemon>();
@@ -57,6 +62,7 @@ export class Deliveries {
 
   constructor(options: DeliveriesOptions) {
     this.#options = options;
+    this.book = options.book;
   }
 
   /** Takes in a new look: what the daemons hold replaces what we believed. */
@@ -95,12 +101,14 @@ export class Deliveries {
     for (const id of this.#daemons.keys()) this.#mark(id);
   }
 
-  /** Delivers, where needed, to the daemons that serve an image. */
-  image(image: string): void {
+  /** Delivers, where needed, to the daemons with a mount of this key of the store. */
+  subject(key: string): void {
     for (const daemon of this.#daemons.values()) {
-      if (daemon.instances.some((instance) => instance.image?.text === image)) {
-        this.#mark(daemon.id);
-      }
+      const isOne = (instance: RafsInstance) => {
+        const subject = subjectOf(instance);
+        return subject !== undefined && subjectKey(subject) === key;
+      };
+      if (daemon.instances.some(isOne)) this.#mark(daemon.id);
     }
   }
 
@@ -132,8 +140,8 @@ export class Deliveries {
     const key = instanceKey(daemon.id, instance.snapshotId);
     const record = this.book.get(key);
     const delayMs = this.#options.inUseDelayMs(daemon.version ?? "") ?? 0;
-    const inUse = record.state === "stored" && record.storedAtMs !== undefined &&
-      record.storedAtMs + delayMs <= sinceMs;
+    const inUse = record.state === "adopted" ||
+      (record.state === "stored" && (record.storedAtMs ?? Infinity) + delayMs <= sinceMs);
     if (inUse || verdict === "failed") {
       this.book.set(key, { ...record, proven: verdict === "succeeded" });
     }
@@ -168,24 +176,29 @@ export class Deliveries {
     const { store, clock, observer, isAsking } = this.#options;
     const key = instanceKey(daemon.id, instance.snapshotId);
     const record = this.book.get(key);
-    const image = instance.image?.text;
-    const entry = image === undefined ? undefined : store.get(image);
+    const subject = subjectOf(instance);
+    const subjectName = subject && subjectKey(subject);
+    const entry = subjectName === undefined ? undefined : store.get(subjectName);
     const plan = planInstance({
       daemon,
       instance,
       record,
       entry,
-      resolving: image !== undefined && entry?.stored === undefined && isAsking(image),
+      resolving: subjectName !== undefined && entry?.stored === undefined && isAsking(subjectName),
+      unknownHosts: this.#options.unknownHosts(),
       nowMs: clock.wallMs(),
     });
+    this.#tellUnnamed(daemon, instance, plan);
     switch (plan.kind) {
       case "settled":
         this.#settle(daemon, instance, plan.state, plan.detail);
         return undefined;
       case "adopt":
-        if (instance.image && store.adopt(instance.image, plan.candidate, clock.wallMs())) {
+        if (subject && store.adopt(subject, plan.candidate, clock.wallMs())) {
           const fingerprint = credentialFingerprint(plan.candidate.credential);
-          observer.notify({ kind: "credential-adopted", image: instance.image.text, fingerprint });
+          const endpoint = subject.endpoint?.text;
+          const names = { image: subject.text, ...(endpoint !== undefined && { endpoint }) };
+          observer.notify({ kind: "credential-adopted", ...names, fingerprint });
         }
         this.#settle(daemon, instance, "adopted", "no provider has a credential for this image");
         return undefined;
@@ -193,6 +206,22 @@ export class Deliveries {
         if ((record.retryAtMs ?? 0) > clock.monotonicMs()) return undefined;
         return await this.#deliver(daemon, instance, plan.credential);
     }
+  }
+
+  /** Once for each mount, and again when hosts or decision change. */
+  #tellUnnamed(daemon: Daemon, instance: RafsInstance, { unnamed }: InstancePlan): void {
+    const key = instanceKey(daemon.id, instance.snapshotId);
+    const { unnamed: before, ...record } = this.book.get(key);
+    if (before?.action === unnamed?.action && `${before?.hosts}` === `${unnamed?.hosts}`) return;
+    this.book.set(key, { ...record, ...(unnamed && { unnamed }) });
+    if (unnamed === undefined) return;
+    this.#options.observer.notify({
+      kind: "unnamed-host",
+      daemonId: daemon.id,
+      snapshotId: instance.snapshotId,
+      image: instance.image?.text ?? "",
+      ...unnamed,
+    });
   }
 
   async #deliver(
@@ -259,21 +288,4 @@ export class Deliveries {
       ...(after.detail !== undefined && { detail: after.detail }),
     });
   }
-}
-
-function observed(
-  record: InstanceRecord,
-  daemon: Daemon,
-  instance: RafsInstance,
-  replaced: boolean,
-): InstanceRecord {
-  const { held: _, fileFingerprint, retryAtMs, ...rest } = record;
-  const held = instance.mountId === undefined ? undefined : daemon.held?.get(instance.mountId);
-  const reset = replaced || daemon.state !== "running";
-  return {
-    ...rest,
-    ...(held !== undefined && { held }),
-    ...(fileFingerprint !== undefined && !replaced && { fileFingerprint }),
-    ...(retryAtMs !== undefined && !reset && { retryAtMs }),
-  };
 }

@@ -1,10 +1,18 @@
 import type {
+  Daemon,
   DeliveryOutcome,
   DeliveryState,
   FileOutcome,
   InstanceKey,
+  RafsInstance,
   Secret,
 } from "../model/mod.ts";
+
+/** Hosts that would see a credential and that nobody named. */
+export interface UnnamedHosts {
+  readonly hosts: readonly string[];
+  readonly action: "delivered" | "withheld";
+}
 
 /** What the agent remembers of one mount: how its delivery stands, and when to try again. */
 export interface InstanceRecord {
@@ -18,6 +26,8 @@ export interface InstanceRecord {
   /** Wall time since when nydusd holds the right value. */
   readonly storedAtMs?: number;
   readonly deliveredAtMs?: number;
+  /** Hosts that see its credential and that nobody named, and what was decided about them. */
+  readonly unnamed?: UnnamedHosts;
   /** Reads have succeeded with the value that it holds, and none has failed since. */
   readonly proven?: boolean;
   readonly failures: number;
@@ -57,6 +67,28 @@ export class InstanceBook {
   }
 }
 
+/**
+ * A record after a look: what nydusd holds now replaces what was believed.
+ *
+ * @param replaced Whether another process answers: its file may be somebody else's.
+ */
+export function observed(
+  record: InstanceRecord,
+  daemon: Daemon,
+  instance: RafsInstance,
+  replaced: boolean,
+): InstanceRecord {
+  const { held: _, fileFingerprint, retryAtMs, ...rest } = record;
+  const held = instance.mountId === undefined ? undefined : daemon.held?.get(instance.mountId);
+  const reset = replaced || daemon.state !== "running";
+  return {
+    ...rest,
+    ...(held !== undefined && { held }),
+    ...(fileFingerprint !== undefined && !replaced && { fileFingerprint }),
+    ...(retryAtMs !== undefined && !reset && { retryAtMs }),
+  };
+}
+
 /** The pause after so many failures in a row, in milliseconds. */
 export function retryPauseMs(failures: number): number {
   return Math.min(RETRY_FIRST_MS * 2 ** Math.min(failures - 1, 10), RETRY_MAX_MS);
@@ -93,6 +125,7 @@ export function recordAfter(
     ...(landed
       ? { deliveredAtMs: now.wallMs }
       : before.deliveredAtMs !== undefined && { deliveredAtMs: before.deliveredAtMs }),
+    ...(before.unnamed && { unnamed: before.unnamed }),
     ...(failed && { retryAtMs: now.monotonicMs + retryPauseMs(failures) }),
   };
 }

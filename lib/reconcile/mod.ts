@@ -7,6 +7,7 @@
 export { type InstancePlan, type PlanInput, planInstance } from "./plan.ts";
 export { InstanceBook, type InstanceRecord, recordAfter, retryPauseMs } from "./instance_book.ts";
 export { type Discoverer, Reconciler, type ReconcilerOptions, type Stages } from "./reconciler.ts";
+export { type Decision, Elections, type ElectionsOptions, type ElectorPort } from "./elections.ts";
 export type { Deliverer } from "./deliveries.ts";
 export type { Resolver } from "./renewals.ts";
 export { type TriggerReason, Triggers } from "./triggers.ts";

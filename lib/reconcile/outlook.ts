@@ -8,6 +8,8 @@ import {
   type OutageForecast,
   type RafsInstance,
   type Secret,
+  subjectKey,
+  subjectOf,
 } from "../model/mod.ts";
 import {
   type CredentialStore,
@@ -18,6 +20,7 @@ import {
 } from "../store/mod.ts";
 import type { Deliveries } from "./deliveries.ts";
 import type { InstanceRecord } from "./instance_book.ts";
+import type { Mount, MountIndex } from "./mounts.ts";
 
 /** When the reads of a mount end if no source answers any more, and whether that is a guess. */
 export type ReadsEnd = { readonly atMs: number; readonly learned: boolean };
@@ -48,6 +51,12 @@ export function readsEnd(
   return theirs.atMs > ours.atMs ? theirs : ours; // the younger of the two stays
 }
 
+/** What the store has for a mount. */
+export function entryOf(store: CredentialStore, instance: RafsInstance): StoreEntry | undefined {
+  const subject = subjectOf(instance);
+  return subject && store.get(subjectKey(subject));
+}
+
 function endOfHeld(held: Secret, nowMs: number): ReadsEnd | undefined {
   try {
     const credential = decodeRegistryAuth(held.reveal());
@@ -62,7 +71,7 @@ function endOfHeld(held: Secret, nowMs: number): ReadsEnd | undefined {
 /** What {@linkcode forecastOutage} looks at. */
 export interface OutlookInput {
   readonly store: CredentialStore;
-  readonly daemons: readonly Daemon[];
+  readonly mounts: MountIndex;
   readonly deliveries: Deliveries;
   readonly clock: Clock;
   /** How long a nydusd of this version goes on with the old credential; undefined = not known. */
@@ -80,30 +89,14 @@ export async function forecastOutage(
   const { store, clock } = input;
   const nowMs = clock.wallMs();
   const images: ImageForecast[] = [];
-  for (const [image, mounts] of mountsByImage(input.daemons)) {
-    const entry = store.get(image);
+  for (const [key, mounts] of input.mounts.bySubject()) {
+    const entry = store.get(key);
     if (entry !== undefined) {
       images.push(forecastImage(input, entry, mounts, { fromMs: nowMs, untilMs: nowMs + downMs }));
     }
     if (images.length % IMAGES_A_TURN === 0) await clock.sleep(0);
   }
   return { nowMs, downMs, images };
-}
-
-type Mount = { readonly daemon: Daemon; readonly instance: RafsInstance };
-
-function mountsByImage(daemons: readonly Daemon[]): Map<string, Mount[]> {
-  const byImage = new Map<string, Mount[]>();
-  for (const daemon of daemons) {
-    for (const instance of daemon.instances) {
-      const image = instance.image?.text;
-      if (image === undefined) continue;
-      const mounts = byImage.get(image) ?? [];
-      mounts.push({ daemon, instance });
-      byImage.set(image, mounts);
-    }
-  }
-  return byImage;
 }
 
 function forecastImage(
@@ -128,6 +121,7 @@ function forecastImage(
   const failingMs = renewedMs + delayMs - Math.max(endsMs, nowMs);
   return {
     image: entry.image.text,
+    ...(entry.image.endpoint && { endpoint: entry.image.endpoint.text }),
     mounts: mounts.length,
     failures,
     ...(first && { readsEndAtMs: first.atMs }),

@@ -6,6 +6,8 @@ import {
   instanceKey,
   type Observer,
   type Secret,
+  subjectKey,
+  subjectOf,
 } from "../model/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
 import type { Deliveries } from "./deliveries.ts";
@@ -80,20 +82,20 @@ export class ReadGuard {
       if (this.failingSinceMs(key) === undefined) this.#failing.delete(key);
     }
     const findings = await this.#watch.turn(daemons(), source, clock.wallMs(), options);
-    this.#refusals.keepOnly({ has: (image) => store.get(image) !== undefined });
+    this.#refusals.keepOnly({ has: (key) => store.get(key) !== undefined });
     const doubted = new Set<string>();
     let failed = false;
     for (const finding of findings) {
-      const image = finding.instance.image?.text;
+      const key = keyOf(finding);
       const doubtful = deliveries.judge(finding);
       this.#remember(finding, doubtful);
       failed ||= finding.verdict === "failed";
-      if (image === undefined) continue;
-      if (doubtful) doubted.add(image);
-      else if (finding.verdict === "succeeded") this.#refusals.forget(image);
+      if (key === undefined) continue;
+      if (doubtful) doubted.add(key);
+      else if (finding.verdict === "succeeded") this.#refusals.forget(key);
     }
     if (failed) this.#options.lookSoon();
-    for (const image of doubted) this.#force(image, findings);
+    for (const key of doubted) this.#force(key, findings);
   }
 
   /** What fails with the credential that it should have, or because nobody has one. */
@@ -111,18 +113,16 @@ export class ReadGuard {
   }
 
   /** Fetches past cache and backoff, if this image's turn has come again. */
-  #force(image: string, findings: readonly ReadFinding[]): void {
+  #force(key: string, findings: readonly ReadFinding[]): void {
     const { clock, store, renewals, observer } = this.#options;
-    const entry = store.get(image);
-    if (entry?.stored === undefined || entry.stored.provider === "adopted") return;
-    if (!this.#refusals.mayForce(image, clock.monotonicMs())) return;
-    const mounts =
-      findings.filter(({ instance, verdict }) =>
-        verdict === "failed" && instance.image?.text === image
-      ).length;
-    const text =
-      `reads of ${image} fail in ${mounts} mounts although they hold the credential of ` +
-      `${entry.stored.provider}: its source is asked for a newer one`;
+    const entry = store.get(key);
+    if (entry?.stored === undefined) return;
+    if (!this.#refusals.mayForce(key, clock.monotonicMs())) return;
+    const mounts = findings.filter((one) => one.verdict === "failed" && keyOf(one) === key).length;
+    const { provider } = entry.stored;
+    const whose = provider === "adopted" ? "they had before" : `of ${provider}`;
+    const text = `reads of ${key} fail in ${mounts} mounts although they hold the credential ` +
+      `${whose}: its source is asked for a newer one`;
     observer.notify({ kind: "warning", code: "reads-failing", text });
     renewals.start([entry], { refused: true });
   }
@@ -130,4 +130,9 @@ export class ReadGuard {
 
 function isSame(a: Secret | undefined, b: Secret | undefined): boolean {
   return a === undefined || b === undefined ? a === b : a.equals(b);
+}
+
+function keyOf({ instance }: ReadFinding): string | undefined {
+  const subject = subjectOf(instance);
+  return subject && subjectKey(subject);
 }

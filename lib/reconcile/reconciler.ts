@@ -7,12 +7,16 @@ import {
   type NodeView,
   type Observer,
   type OutageForecast,
+  subjectOf,
 } from "../model/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
 import { daemonStatus } from "./daemon_status.ts";
 import { type Deliverer, Deliveries } from "./deliveries.ts";
+import { InstanceBook } from "./instance_book.ts";
+import { Elections, type ElectorPort } from "./elections.ts";
 import { LookPace } from "./look_pace.ts";
 import { forecastOutage } from "./outlook.ts";
+import { MountIndex } from "./mounts.ts";
 import { Renewals, type Resolver } from "./renewals.ts";
 import { ReadGuard } from "./read_guard.ts";
 import type { ReadCounter } from "./read_watch.ts";
@@ -34,6 +38,8 @@ export interface Stages {
   readonly checkIntervalMs: number;
   /** False: look and report, renew and deliver nothing. */
   readonly renewalEnabled: boolean;
+  /** Whether an image's credential may be shown to hosts that nobody named; default `warn`. */
+  readonly unknownHosts?: "warn" | "refuse";
 }
 
 /** What the reconciler needs for its whole life. */
@@ -42,6 +48,8 @@ export interface ReconcilerOptions {
   readonly observer: Observer;
   readonly clock: Clock;
   readonly inUseDelayMs: (version: string) => number | undefined;
+  /** Chooses between credentials; without it the first that is found is taken. */
+  readonly elector?: ElectorPort;
 }
 
 /** Looks caused by events keep at least this distance. */
@@ -65,6 +73,8 @@ export class Reconciler {
   readonly #reads: ReadGuard;
   #stages: Stages;
   #view: NodeView = { daemons: [], problems: [] };
+  readonly #book = new InstanceBook();
+  readonly #mounts = new MountIndex(() => this.#view);
   #nextLookAtMs = 0;
   #lookedAtMs = 0;
   #first: { readonly atMs: number } | undefined;
@@ -79,15 +89,23 @@ export class Reconciler {
     this.#renewals = new Renewals({
       ...options,
       resolver: () => this.#stages.resolver,
-      settled: (image) => {
-        this.#deliveries.image(image);
+      elections: new Elections({
+        ...options,
+        elector: options.elector,
+        mounts: this.#mounts,
+        book: this.#book,
+      }),
+      settled: (key) => {
+        this.#deliveries.subject(key);
         this.#triggers.nudge();
       },
     });
     this.#deliveries = new Deliveries({
       ...options,
+      book: this.#book,
       deliverer: () => this.#stages.deliverer,
-      isAsking: (image) => this.#renewals.isAsking(image),
+      isAsking: (key) => this.#renewals.isAsking(key),
+      unknownHosts: () => this.#stages.unknownHosts ?? "warn",
       settled: () => this.#triggers.nudge(),
     });
     this.#reads = new ReadGuard({
@@ -133,10 +151,10 @@ export class Reconciler {
     this.#triggers.fire(reason);
   }
 
-  /** A source changed: ask it for every image, without waiting for anything to be due. */
-  recheck(): void {
+  /** A source changed: ask for every image, or one alone, without waiting for any to be due. */
+  recheck(only?: ImageReference): void {
     if (!this.#stages.renewalEnabled) return;
-    this.#renewals.start([...this.#options.store.entries()], { recheck: true });
+    this.#renewals.recheck(only);
   }
 
   /** A configuration file of a daemon was touched by someone. */
@@ -181,8 +199,8 @@ export class Reconciler {
 
   /** What an outage of every source would bring that begins now and lasts `downMs`. */
   forecast(downMs: number): Promise<OutageForecast> {
-    const { daemons } = this.#view;
-    return forecastOutage({ ...this.#options, daemons, deliveries: this.#deliveries }, downMs);
+    const parts = { ...this.#options, mounts: this.#mounts, deliveries: this.#deliveries };
+    return forecastOutage(parts, downMs);
   }
 
   async #look(trigger: TriggerReason, signal: AbortSignal): Promise<void> {
@@ -220,19 +238,20 @@ export class Reconciler {
   #adoptView(): number {
     const { store, clock, observer } = this.#options;
     const nowMs = clock.wallMs();
-    const live = new Map<string, ImageReference>();
-    for (const { instances } of this.#view.daemons) {
-      for (const { image } of instances) if (image) live.set(image.text, image);
-    }
-    for (const image of live.values()) {
-      if (!store.ensure(image, nowMs)) {
-        const text = `the store is full: ${image.text} is not kept fresh`;
-        observer.notify({ kind: "warning", code: "store-full", text });
-      }
+    const live = this.#mounts.bySubject();
+    for (const [key, [mount]] of live) {
+      const subject = mount && subjectOf(mount.instance);
+      if (subject === undefined || store.ensure(subject, nowMs)) continue;
+      const text = `the store is full: ${key} is not kept fresh`;
+      observer.notify({ kind: "warning", code: "store-full", text });
     }
     const minAgeMs = store.settings.refreshIntervalMs / 2;
-    for (const image of store.evict(new Set(live.keys()), nowMs, minAgeMs)) {
-      observer.notify({ kind: "credential-evicted", image: image.text });
+    for (const { text: image, endpoint } of store.evict(new Set(live.keys()), nowMs, minAgeMs)) {
+      observer.notify({
+        kind: "credential-evicted",
+        image,
+        ...(endpoint && { endpoint: endpoint.text }),
+      });
     }
     return live.size;
   }
@@ -268,24 +287,14 @@ export class Reconciler {
   #waitMs(): number {
     const { clock, store } = this.#options;
     const monotonicMs = clock.monotonicMs();
-    const retryAtMs = this.#deliveries.book.nextRetryAtMs();
+    const retryAtMs = this.#book.nextRetryAtMs();
     if (retryAtMs !== undefined) {
       const soonest = Math.max(retryAtMs, this.#lookedAtMs + RETRY_GAP_MS);
       this.#nextLookAtMs = Math.min(this.#nextLookAtMs, soonest);
     }
     const lookMs = this.#nextLookAtMs - monotonicMs;
-    const dueAtMs = this.#stages.renewalEnabled ? this.#soonestIdleDue() : undefined;
+    const dueAtMs = this.#stages.renewalEnabled ? this.#renewals.nextIdleDueAtMs() : undefined;
     const renewMs = dueAtMs === undefined ? Infinity : dueAtMs - clock.wallMs();
     return Math.max(0, Math.min(lookMs, renewMs, store.settings.refreshIntervalMs));
-  }
-
-  /** What is being asked for already is not due again before it has answered. */
-  #soonestIdleDue(): number | undefined {
-    let soonest: number | undefined;
-    for (const { image, nextAttemptAtMs: next } of this.#options.store.entries()) {
-      if (next === undefined || (soonest !== undefined && next >= soonest)) continue;
-      if (!this.#renewals.isAsking(image.text)) soonest = next;
-    }
-    return soonest;
   }
 }

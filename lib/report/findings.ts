@@ -5,23 +5,11 @@ import {
   type ImageStatus,
   type InstanceStatus,
 } from "../model/mod.ts";
+import type { Finding } from "./finding.ts";
+import { placeOf } from "./place.ts";
+import { readFinding } from "./read_findings.ts";
 import { isNone } from "./reasons.ts";
-
-/** Something that is wrong outside the agent's own loop. */
-export interface Finding {
-  readonly area: "credentials" | "deliveries" | "reads" | "daemons" | "sources" | "discovery";
-  readonly level: "warning" | "critical";
-  /** What it is about, the same for as long as the trouble lasts. */
-  readonly key: string;
-  /** The image that it harms, where it is known. */
-  readonly image?: string;
-  /** What, until when, and since when where the state itself tells. */
-  readonly text: string;
-  /** Whether `text` says since when. */
-  readonly tellsSince?: true;
-  /** What to do. */
-  readonly mend: string;
-}
+import { tapFindings } from "./tap_findings.ts";
 
 /** All that is wrong, what ends first coming first within its level. */
 export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding[] {
@@ -31,7 +19,9 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
   return [
     ...byEnd.flatMap((image) => imageFinding(image, nowMs) ?? []),
     ...status.daemons.flatMap((daemon) =>
-      daemon.instances.flatMap((instance) => mountFinding(daemon, instance) ?? [])
+      daemon.instances.flatMap((mount) =>
+        [mountFinding(daemon, mount), hostFinding(daemon, mount)].filter((one) => !!one)
+      )
     ),
     ...status.daemons.flatMap((daemon) =>
       daemon.instances.flatMap((instance) => readFinding(daemon, instance, nowMs) ?? [])
@@ -53,6 +43,7 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
       text: `the ${source} ${subject} does not tell which mounts there are: ${detail}`,
       mend: "what was found before and otherwise stays in force; see the log",
     })),
+    ...tapFindings(status.tap, nowMs),
   ];
 }
 
@@ -63,31 +54,31 @@ function compare(a: number, b: number): number {
 function imageFinding(image: ImageStatus, nowMs: number): Finding | undefined {
   const { hardExpiresAtMs: endMs, failures, lastFailure } = image;
   const mend = `run: nydus-auth-agent explain ${image.image}`;
-  const { image: name } = image;
-  const about = { area: "credentials", image: name, key: `credential ${name}` } as const;
+  const name = placeOf(image);
+  const about = { area: "credentials", image: image.image, key: `credential ${name}` } as const;
   const why = lastFailure === undefined ? "" : ` (${lastFailure.reason}: ${lastFailure.detail})`;
   if (image.window === "expired" || (endMs !== undefined && endMs <= nowMs)) {
     const since = endMs === undefined ? "" : ` ${formatDuration(nowMs - endMs)} ago`;
-    const text = `the credential of ${image.image} expired${since}, and reads that nydusd has ` +
+    const text = `the credential of ${name} expired${since}, and reads that nydusd has ` +
       `not cached fail${why}`;
     const told = endMs === undefined ? {} : { tellsSince: true } as const;
     return { ...about, level: "critical", text, ...told, mend };
   }
   if (image.provider === "adopted") {
-    const text = `no source has a credential for ${image.image}: its mounts keep the one that ` +
+    const text = `no source has a credential for ${name}: its mounts keep the one that ` +
       `they hold${until(endMs, nowMs)}, and nobody renews it`;
     return { ...about, level: "warning", text, mend };
   }
   if (failures === 0) return undefined;
   if (image.provider === undefined) {
     if (lastFailure === undefined || isNone(lastFailure.reason)) return undefined;
-    const text = `no credential for ${image.image} could be had in ${tries(failures)}${why}`;
+    const text = `no credential for ${name} could be had in ${tries(failures)}${why}`;
     return { ...about, level: "warning", text, mend };
   }
   const since = image.renewedAtMs === undefined
     ? ""
     : `, last renewed ${formatDuration(Math.max(0, nowMs - image.renewedAtMs))} ago`;
-  const text = `renewing the credential of ${image.image} failed in ${tries(failures)}${why}` +
+  const text = `renewing the credential of ${name} failed in ${tries(failures)}${why}` +
     `${since}; it is good${until(endMs, nowMs) || " for a time that nobody tells"}`;
   const level = image.window === "mandatory" ? "critical" : "warning";
   return { ...about, level, text, ...(since !== "" && { tellsSince: true }), mend };
@@ -127,6 +118,7 @@ function mountFinding({ id }: DaemonStatus, instance: InstanceStatus): Finding |
     case "proven":
     case "file-only":
     case "adopted":
+    case "withheld": // told by its hosts
     case "none":
       break;
     default:
@@ -137,32 +129,26 @@ function mountFinding({ id }: DaemonStatus, instance: InstanceStatus): Finding |
   return { ...about, text, mend: "list that daemon with its image in the configuration" };
 }
 
-/** A rotation makes reads fail for seconds: what lasts longer does not mend itself. */
-const READS_LAST_MS = 30_000;
-
-function readFinding(
-  { id }: DaemonStatus,
-  { snapshotId, image, delivery, readsFailingSinceMs: sinceMs }: InstanceStatus,
-  nowMs: number,
-): Finding | undefined {
-  if (sinceMs === undefined) return undefined;
-  const lastMs = Math.max(0, nowMs - sinceMs);
-  const although = delivery === "none"
-    ? "and nobody has a credential for it"
-    : "although it has been given its credential";
-  const text = `reads of mount ${snapshotId} of nydusd ${id}` +
-    `${image === undefined ? "" : ` (${image})`} fail for ${
-      formatDuration(lastMs)
-    }, ${although}: ` +
-    "its registry refuses them, or cannot be reached";
+function hostFinding({ id }: DaemonStatus, mount: InstanceStatus): Finding | undefined {
+  const { snapshotId, image = "an unknown image", unnamedHosts = [], delivery } = mount;
+  if (unnamedHosts.length === 0) return undefined;
+  const done = delivery === "withheld"
+    ? "it is withheld"
+    : delivery === "adopted"
+    ? "it keeps the one that it held before"
+    : "it is delivered all the same";
+  const hosts = unnamedHosts.join(", ");
+  const text = `mount ${snapshotId} of nydusd ${id} (${image}) shows its credential to ${hosts}, ` +
+    `which nothing names as a place for it: ${done}`;
+  const mend = "name each such host in delivery.allowed_hosts, or mend that nydusd's configuration";
+  const key = `hosts ${id}/${snapshotId}`;
   return {
-    area: "reads",
-    level: lastMs >= READS_LAST_MS ? "critical" : "warning",
-    key: `reads ${id}/${snapshotId}`,
-    ...(image !== undefined && { image }),
+    area: "deliveries",
+    level: "warning",
+    key,
+    ...(mount.image !== undefined && { image: mount.image }),
     text,
-    tellsSince: true,
-    mend: "look for 401, 403 or a network error in that nydusd's log; see docs/troubleshooting.md",
+    mend,
   };
 }
 

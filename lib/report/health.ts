@@ -1,5 +1,6 @@
 import { type AgentStatus, formatDuration } from "../model/mod.ts";
-import { type Finding, findingsOf } from "./findings.ts";
+import type { Finding } from "./finding.ts";
+import { findingsOf } from "./findings.ts";
 import { printable } from "./printable.ts";
 
 /** One line of `/readyz?verbose`. */
@@ -56,7 +57,7 @@ export function healthOf(
   const checks = [
     loopCheck(live, started, sinceMs),
     firstRoundCheck(started, nowMs - status.startedAtMs),
-    ...outsideChecks(findings),
+    ...outsideChecks(findings, status.tap === undefined ? OUTSIDE : [...OUTSIDE, "tap"]),
   ];
   const view = { live, ready: live && started, checks };
   if (!live) {
@@ -103,8 +104,11 @@ function firstRoundCheck(ok: boolean, upMs: number): HealthCheck {
 
 const OUTSIDE = ["credentials", "deliveries", "reads", "daemons", "sources", "discovery"] as const;
 
-function outsideChecks(findings: readonly Finding[]): readonly HealthCheck[] {
-  return OUTSIDE.map((name) => {
+function outsideChecks(
+  findings: readonly Finding[],
+  areas: readonly Finding["area"][],
+): readonly HealthCheck[] {
+  return areas.map((name) => {
     const own = findings.filter(({ area }) => area === name);
     const first = own.find(({ level }) => level === "critical") ?? own[0];
     const text = first === undefined ? "nothing is wrong" : sentenceOf(first, own.length);

@@ -6,7 +6,8 @@ import {
   REASON_CODES,
 } from "../model/mod.ts";
 import { at, line, type LogLine, suffix, time } from "./log_line.ts";
-import { daemonLine, deliveryLines, mountStateLine } from "./mount_lines.ts";
+import { daemonLine, deliveryLines, mountStateLine, unnamedHostLine } from "./mount_lines.ts";
+import { placeOf } from "./place.ts";
 
 /** The lines of an event; which of them are written is the log's affair. */
 export function linesOf(event: AgentEvent): readonly LogLine[] {
@@ -19,15 +20,16 @@ export function linesOf(event: AgentEvent): readonly LogLine[] {
       return [renewedLine(event)];
     case "renewal-failed":
       return [renewalFailedLine(event)];
+    case "registry-probed":
+      return [probedLine(event)];
+    case "credential-elected":
+      return [electedLine(event)];
     case "credential-evicted":
-      return [evictedLine(event.image)];
-    case "credential-adopted": {
-      const { image, fingerprint } = event;
-      const message = `no source has a credential for ${image}: the one nydusd holds stays, and ` +
-        "nobody renews it";
-      const problem = { subject: `adopted ${image}`, signature: fingerprint };
-      return [{ ...line("credential-adopted", message, { image, fingerprint }), problem }];
-    }
+      return [evictedLine(event)];
+    case "credential-adopted":
+      return [adoptedLine(event)];
+    case "unnamed-host":
+      return [unnamedHostLine(event)];
     case "delivery-attempted":
       return deliveryLines(event);
     case "delivery-state-changed":
@@ -140,9 +142,10 @@ function pluginLine(event: Extract<AgentEvent, { kind: "plugin-executed" }>): Lo
 }
 
 function renewedLine(event: Extract<AgentEvent, { kind: "credential-renewed" }>): LogLine {
-  const { image, provider, changed, fingerprint } = event;
+  const { provider, changed, fingerprint } = event;
+  const image = placeOf(event);
   const fields = {
-    image,
+    ...imageFields(event),
     provider,
     fingerprint,
     ...time("soft_expires_at", event.softExpiresAtMs),
@@ -158,17 +161,48 @@ function renewedLine(event: Extract<AgentEvent, { kind: "credential-renewed" }>)
   return { ...line(name, message, fields), recovery, ends: [`adopted ${image}`] };
 }
 
+function probedLine(event: Extract<AgentEvent, { kind: "registry-probed" }>): LogLine {
+  const { host, origin, image, verdict, detail, provider, fingerprint, durationMs } = event;
+  const fields = { image, host, provider, origin, fingerprint, verdict, detail };
+  const message = `${host} was asked about ${origin} for ${image}: ${verdict}, ${detail}`;
+  return line("registry-probed", message, { ...fields, duration_ms: durationMs });
+}
+
+function electedLine(event: Extract<AgentEvent, { kind: "credential-elected" }>): LogLine {
+  const { image, provider, origin, fingerprint, reason, detail, losers } = event;
+  const fields = { image, provider, origin, fingerprint, reason, detail, losers };
+  const message = `${image} gets the credential of ${provider} (${origin}): ${detail}`;
+  return line("credential-elected", message, fields);
+}
+
+function adoptedLine(event: Extract<AgentEvent, { kind: "credential-adopted" }>): LogLine {
+  const { fingerprint } = event;
+  const name = placeOf(event);
+  const message = `no source has a credential for ${name}: the one nydusd holds stays, and ` +
+    "nobody renews it";
+  const problem = { subject: `adopted ${name}`, signature: fingerprint };
+  const fields = { ...imageFields(event), fingerprint };
+  return { ...line("credential-adopted", message, fields), problem };
+}
+
 /** An image that comes back starts anew: its troubles are said again at once. */
-function evictedLine(image: string): LogLine {
-  const providers = PROVIDER_NAMES.map((provider) => `provider ${provider} ${image}`);
+function evictedLine(event: Extract<AgentEvent, { kind: "credential-evicted" }>): LogLine {
+  const image = placeOf(event);
+  const providers = PROVIDER_NAMES.map((provider) =>
+    `provider ${provider} ${event.endpoint ?? event.image}`
+  );
   const ends = [`renewal ${image}`, `adopted ${image}`, ...providers];
-  return { ...line("credential-evicted", `${image} backs no mount any more`, { image }), ends };
+  return {
+    ...line("credential-evicted", `${image} backs no mount any more`, imageFields(event)),
+    ends,
+  };
 }
 
 function renewalFailedLine(event: Extract<AgentEvent, { kind: "renewal-failed" }>): LogLine {
-  const { image, provider, reason, detail, expired, nextAttemptAtMs } = event;
+  const { provider, reason, detail, expired, nextAttemptAtMs } = event;
+  const image = placeOf(event);
   const fields = {
-    image,
+    ...imageFields(event),
     ...(provider && { provider }),
     reason,
     detail,
@@ -183,4 +217,13 @@ function renewalFailedLine(event: Extract<AgentEvent, { kind: "renewal-failed" }
   const continues = reason === "plugin-backing-off" && !expired;
   const problem = { subject: `renewal ${image}`, signature, continues };
   return { ...line(expired ? "credential-expired" : "renewal-failed", message, fields), problem };
+}
+
+interface ImageAndPlace {
+  readonly image: string;
+  readonly endpoint?: string;
+}
+
+function imageFields({ image, endpoint }: ImageAndPlace) {
+  return { image, ...(endpoint !== undefined && { endpoint }) };
 }

@@ -1,11 +1,3 @@
-import {
-  type DaemonState,
-  type DeliveryOutcome,
-  type DeliveryState,
-  type DiscoverySource,
-  PROVIDER_NAMES,
-} from "../model/mod.ts";
-
 /** One metric: its name is a contract with every dashboard that was ever built on it. */
 export interface MetricDefinition {
   readonly name: string;
@@ -92,6 +84,12 @@ export const METRICS = {
     help: "How long a credential plugin or helper ran.",
     labels: ["plugin"],
   },
+  probes: {
+    name: `${OWN}registry_probes_total`,
+    type: "counter",
+    help: "Times that a registry was asked what it thinks of a credential, by its verdict.",
+    labels: ["verdict"],
+  },
   deliveries: {
     name: `${OWN}deliveries_total`,
     type: "counter",
@@ -103,6 +101,12 @@ export const METRICS = {
     type: "counter",
     help: "Attempts after which the mount or its configuration file lacks the credential.",
     labels: [],
+  },
+  unnamedHosts: {
+    name: `${OWN}unnamed_hosts_total`,
+    type: "counter",
+    help: "Mounts whose nydusd shows its credential to a host that nobody named, by what was done.",
+    labels: ["action"],
   },
   instances: {
     name: `${OWN}instances`,
@@ -176,6 +180,54 @@ export const METRICS = {
     help: "New configurations that were refused; the old one stayed in force.",
     labels: [],
   },
+  tapInPath: {
+    name: `${OWN}tap_in_path`,
+    type: "gauge",
+    help: "1 while what CRI clients are given leads to the tap.",
+    labels: [],
+  },
+  tapOpenConnections: {
+    name: `${OWN}tap_open_connections`,
+    type: "gauge",
+    help: "Connections that pass the CRI tap now.",
+    labels: [],
+  },
+  tapConnections: {
+    name: `${OWN}tap_connections_total`,
+    type: "counter",
+    help: "Connections that the CRI tap has taken.",
+    labels: [],
+  },
+  tapConnectionFailures: {
+    name: `${OWN}tap_connection_failures_total`,
+    type: "counter",
+    help: "Connections closed at once: too many, or the runtime was not there.",
+    labels: [],
+  },
+  tapBytes: {
+    name: `${OWN}tap_bytes_total`,
+    type: "counter",
+    help: "Bytes that the CRI tap has passed on.",
+    labels: ["to"],
+  },
+  tapPulls: {
+    name: `${OWN}tap_pulls_total`,
+    type: "counter",
+    help: "PullImage requests that the CRI tap has read.",
+    labels: [],
+  },
+  tapLostReadings: {
+    name: `${OWN}tap_lost_readings_total`,
+    type: "counter",
+    help: "Directions of connections that the CRI tap could not read any further.",
+    labels: [],
+  },
+  tapSkippedMessages: {
+    name: `${OWN}tap_skipped_messages_total`,
+    type: "counter",
+    help: "Messages, or credentials in them, that the CRI tap left out.",
+    labels: [],
+  },
   residentMemory: {
     name: "process_resident_memory_bytes",
     type: "gauge",
@@ -205,51 +257,3 @@ export const DURATION_BUCKETS: readonly number[] = [
   30,
   60,
 ];
-
-// A record rather than a list: the compiler asks for the state that somebody adds to the union.
-const DELIVERY_STATE_SET: Readonly<Record<DeliveryState, true>> = {
-  "pending": true,
-  "stored": true,
-  "in-use": true,
-  "proven": true,
-  "file-only": true,
-  "adopted": true,
-  "refused": true,
-  "unreachable": true,
-  "unsupported": true,
-  "none": true,
-};
-const DAEMON_STATE_SET: Readonly<Record<DaemonState, true>> = {
-  "running": true,
-  "starting": true,
-  "dying": true,
-  "stopped": true,
-  "unresponsive": true,
-  "no-listener": true,
-  "no-socket": true,
-  "broken": true,
-};
-const DELIVERY_RESULT_SET: Readonly<Record<DeliveryOutcome["kind"], true>> = {
-  "delivered": true,
-  "unchanged": true,
-  "file-only": true,
-  "rejected": true,
-  "unreachable": true,
-  "unsupported": true,
-};
-const DISCOVERY_SOURCE_SET: Readonly<Record<DiscoverySource | "other", true>> = {
-  "system-api": true,
-  "root": true,
-  "configured": true,
-  "other": true,
-};
-
-/** The values of labels whose sets are closed; their series exist from the start. */
-export const LABEL_VALUES = {
-  deliveryStates: Object.keys(DELIVERY_STATE_SET),
-  daemonStates: Object.keys(DAEMON_STATE_SET),
-  deliveryResults: Object.keys(DELIVERY_RESULT_SET),
-  discoverySources: Object.keys(DISCOVERY_SOURCE_SET),
-  providers: PROVIDER_NAMES,
-  renewalResults: ["success", "failure"],
-} as const;

@@ -1,8 +1,11 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { AgentEvent, AgentStatus, DeliveryOutcome, Observer } from "../model/mod.ts";
 import { preferredForm } from "./accept.ts";
-import { DURATION_BUCKETS, LABEL_VALUES, type MetricDefinition, METRICS } from "./metric_names.ts";
+import { timesByImage } from "./image_times.ts";
+import { LABEL_VALUES } from "./label_values.ts";
+import { DURATION_BUCKETS, type MetricDefinition, METRICS } from "./metric_names.ts";
 import { failureReasons } from "./reasons.ts";
+import { TapMetrics } from "./tap_metrics.ts";
 
 /** What the build says of itself. */
 export interface BuildLabels {
@@ -48,8 +51,10 @@ export class AgentMetrics implements Observer {
   readonly #pluginExecutions = this.#counter(METRICS.pluginExecutions);
   readonly #pluginFailures = this.#counter(METRICS.pluginFailures);
   readonly #pluginDuration = this.#histogram(METRICS.pluginDuration);
+  readonly #probes = this.#counter(METRICS.probes);
   readonly #deliveries = this.#counter(METRICS.deliveries);
   readonly #deliveryFailures = this.#counter(METRICS.deliveryFailures);
+  readonly #unnamedHosts = this.#counter(METRICS.unnamedHosts);
   readonly #instances = this.#gauge(METRICS.instances);
   readonly #daemons = this.#gauge(METRICS.daemons);
   readonly #reconciles = this.#counter(METRICS.reconciles);
@@ -62,6 +67,7 @@ export class AgentMetrics implements Observer {
   readonly #configLastReload = this.#gauge(METRICS.configLastReload);
   readonly #configReloadFailures = this.#counter(METRICS.configReloadFailures);
   readonly #residentMemory = this.#gauge(METRICS.residentMemory);
+  readonly #tap = new TapMetrics(this.#registry);
 
   constructor(options: AgentMetricsOptions) {
     this.#options = options;
@@ -75,7 +81,9 @@ export class AgentMetrics implements Observer {
       }
       this.#providerDuration.zero({ provider });
     }
+    for (const verdict of LABEL_VALUES.verdicts) this.#probes.inc({ verdict }, 0);
     for (const result of LABEL_VALUES.deliveryResults) this.#deliveries.inc({ result }, 0);
+    for (const action of LABEL_VALUES.unnamedHostActions) this.#unnamedHosts.inc({ action }, 0);
     for (const source of LABEL_VALUES.discoverySources) this.#discoveryProblems.inc({ source }, 0);
     // A time stamp of 0 would be fifty years ago: absent until there is one.
     this.#configLastReload.remove();
@@ -101,8 +109,15 @@ export class AgentMetrics implements Observer {
         this.#ensureImage(event.image);
         this.#renewals.inc({ image_ref: event.image, result: "failure" });
         break;
+      case "registry-probed":
+        this.#probes.inc({ verdict: event.verdict });
+        break;
       case "credential-evicted":
-        this.#forgetImage(event.image);
+        // It may still be read from elsewhere: each way has a credential of its own.
+        if (!this.#isLive(event.image)) this.#forgetImage(event.image);
+        break;
+      case "unnamed-host":
+        this.#unnamedHosts.inc({ action: event.action });
         break;
       case "delivery-attempted":
         this.#deliveries.inc({ result: event.outcome.kind });
@@ -126,6 +141,7 @@ export class AgentMetrics implements Observer {
         this.#configReloadFailures.inc();
         break;
       case "credential-adopted":
+      case "credential-elected":
       case "delivery-state-changed":
       case "daemon-state-changed":
       case "discovery-recovered":
@@ -154,6 +170,10 @@ export class AgentMetrics implements Observer {
     this.#pluginDuration.observe({ plugin }, durationMs / 1000);
   }
 
+  #isLive(name: string): boolean {
+    return this.#options.status().images.some(({ image }) => image === name);
+  }
+
   #ensureImage(image: string): void {
     if (this.#images.has(image)) return;
     this.#images.add(image);
@@ -175,6 +195,7 @@ export class AgentMetrics implements Observer {
     this.#staleWatches.set(status.staleWatches?.length ?? 0);
     if (status.checkIntervalMs === undefined) this.#checkInterval.remove();
     else this.#checkInterval.set(status.checkIntervalMs / 1000);
+    this.#tap.look(status.tap);
     this.#countStates(status);
     this.#lookAtImages(status);
     this.#lookAtOutlook(status);
@@ -198,13 +219,11 @@ export class AgentMetrics implements Observer {
     for (const gauge of [this.#storeEntries, this.#expiry, this.#renewalDue, this.#lastSuccess]) {
       gauge.reset();
     }
-    for (const status of images) {
-      const { image: image_ref, hardExpiresAtMs, softExpiresAtMs } = status;
+    for (const [image_ref, status] of timesByImage(images)) {
+      const { hardExpiresAtMs, softExpiresAtMs } = status;
       this.#ensureImage(image_ref);
-      if (status.provider !== undefined && status.provider !== "adopted") {
-        this.#storeEntries.set({ image_ref }, 1);
-        setSeconds(this.#lastSuccess, { image_ref }, status.renewedAtMs);
-      }
+      if (status.isStored) this.#storeEntries.set({ image_ref }, 1);
+      setSeconds(this.#lastSuccess, { image_ref }, status.renewedAtMs);
       setSeconds(this.#expiry, { image_ref, clock: "hard" }, hardExpiresAtMs);
       setSeconds(this.#expiry, { image_ref, clock: "soft" }, softExpiresAtMs);
       setSeconds(this.#renewalDue, { image_ref }, status.nextAttemptAtMs);

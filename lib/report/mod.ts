@@ -19,4 +19,5 @@ export {
   type MetricsPage,
 } from "./metrics.ts";
 export { HEALTH_WORDS, type HealthWord, imageViews } from "./page/image_view.ts";
+export { placeOf } from "./place.ts";
 export { SourceBook } from "./source_book.ts";

@@ -80,7 +80,8 @@ export function mountStateLine(
   switch (event.to) {
     case "refused":
     case "unreachable":
-    case "unsupported": {
+    case "unsupported":
+    case "withheld": {
       const problem = { subject, signature: event.to };
       return { ...line("mount-unserved", message, snakeCase(fields)), problem };
     }
@@ -98,6 +99,17 @@ export function mountStateLine(
   }
 }
 
+/** A credential goes where nobody said that it may, or is withheld for that. */
+export function unnamedHostLine(event: Extract<AgentEvent, { kind: "unnamed-host" }>): LogLine {
+  const { daemonId, snapshotId, image, hosts, action } = event;
+  const mount = mountOf(event);
+  const fields = { daemon_id: daemonId, snapshot_id: snapshotId, image, hosts, action };
+  const message = `mount ${mount} (${image}) shows its credential to ${hosts.join(", ")}, which ` +
+    `nothing names as a place for it: it was ${action}`;
+  const problem = { subject: `hosts ${mount}`, signature: `${action} ${hosts.join(" ")}` };
+  return { ...line("unnamed-host", message, fields), problem };
+}
+
 /** A daemon came, went, or changed its state; the troubles of its mounts end with it. */
 export function daemonLine(event: Extract<AgentEvent, { kind: "daemon-state-changed" }>): LogLine {
   const { kind: _, ...fields } = event;
@@ -106,7 +118,7 @@ export function daemonLine(event: Extract<AgentEvent, { kind: "daemon-state-chan
   const name = troubled ? "daemon-troubled" : "daemon-state-changed";
   const next = troubled ? "; it is asked again at every look" : "";
   const message = `nydusd ${daemonId} is ${to}${suffix(detail)}${next}`;
-  const subjects = ["delivery", "file", "state"].map((what) => `${what} ${daemonId}/`);
+  const subjects = ["delivery", "file", "state", "hosts"].map((what) => `${what} ${daemonId}/`);
   return { ...line(name, message, snakeCase(fields)), ends: to === "gone" ? subjects : [] };
 }
 

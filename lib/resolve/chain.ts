@@ -7,6 +7,7 @@ import {
   type Observer,
   type ProviderAttempt,
   type ProviderOutcome,
+  type ReasonCode,
   type Resolution,
 } from "../model/mod.ts";
 
@@ -14,6 +15,8 @@ import {
 export interface CredentialChainOptions {
   /** In the order in which they are asked. */
   readonly providers: readonly CredentialProvider[];
+  /** Asked in a renewal when none of the others has, or may have, anything for the image. */
+  readonly lastResort?: CredentialProvider;
   readonly clock: Clock;
   readonly observer: Observer;
 }
@@ -51,7 +54,25 @@ export class CredentialChain {
       winner = { provider: provider.name, renewable: provider.renewable, candidates };
       if (!all) break;
     }
+    if (renewal && winner === undefined && attempts.every(saysNothing)) {
+      winner = await this.#lastly(request, attempts, signal ? { signal } : {});
+    }
     return { image: request.image, attempts, ...(winner && { winner }) };
+  }
+
+  /** Told as an attempt only where it has something: it explains nothing else. */
+  async #lastly(
+    request: CredentialRequest,
+    attempts: ProviderAttempt[],
+    options: CallOptions,
+  ): Promise<Resolution["winner"]> {
+    const { lastResort: provider } = this.#options;
+    if (provider === undefined) return undefined;
+    const attempt = await this.#ask(provider, request, options);
+    if (attempt.outcome.kind !== "found") return undefined;
+    attempts.push(attempt);
+    const { candidates } = attempt.outcome;
+    return { provider: provider.name, renewable: provider.renewable, candidates };
   }
 
   async #ask(
@@ -81,6 +102,22 @@ export class CredentialChain {
     });
     return { provider: provider.name, outcome, durationMs };
   }
+}
+
+/** Why a plugin that is run in the names of accounts has nothing for an image. */
+const IN_NAMES: readonly ReasonCode[] = [
+  "no-service-account",
+  "annotation-missing",
+  "token-unavailable",
+];
+
+/**
+ * Whether nothing stands behind an answer of `none`. Where a plugin goes by service accounts, what
+ * one of them was given before must not come back another way.
+ */
+function saysNothing({ outcome }: ProviderAttempt): boolean {
+  return outcome.kind === "none" && outcome.standing === undefined &&
+    !outcome.notes.some(({ reason }) => IN_NAMES.includes(reason));
 }
 
 /** Our own errors never quote a secret; anyone else's text may, so only its name is told. */

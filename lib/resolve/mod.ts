@@ -5,9 +5,17 @@
  * @module
  */
 export { CredentialChain, type CredentialChainOptions, type ResolveOptions } from "./chain.ts";
+export {
+  CLOUD_HABITS,
+  type CloudHabits,
+  habitsOfHost,
+  habitsOfPlugin,
+  type PluginMend,
+} from "./cloud_habits.ts";
 export { CredentialHelpers, type CredentialHelpersOptions } from "./credential_helper.ts";
 export { credentialsOf, type DockerConfig, findAuth, parseDockerConfig } from "./docker_config.ts";
 export { DockerProvider, type DockerProviderOptions } from "./docker_provider.ts";
+export { EndpointChain } from "./endpoint_chain.ts";
 export {
   KubeletProvider,
   type KubeletProviderOptions,
@@ -17,11 +25,22 @@ export { type Kube, type KubeOptions, openKube } from "./kube.ts";
 export { type PluginReading, readPluginResponse } from "./plugin_response.ts";
 export type { PodAccounts } from "./pod_accounts.ts";
 export { type PluginDefinition, readProviderConfig } from "./provider_config.ts";
+export type { ElectionReason, Verify } from "./registry/election.ts";
+export {
+  type Contender,
+  type Election,
+  type ElectionRequest,
+  Elector,
+  type ElectorOptions,
+} from "./registry/elector.ts";
+export { RegistryProbe, type RegistryProbeOptions } from "./registry/probe.ts";
+export { defaultProbeTarget } from "./registry/target.ts";
 export {
   criProvider,
   type CriPulls,
   disabledProvider,
   labelsProvider,
+  pulledProvider,
 } from "./simple_providers.ts";
 export {
   KUBELET_WORDS,

@@ -36,6 +36,12 @@ export interface CriPulls {
   lookup(
     image: ImageReference,
   ): { readonly credential: Credential; readonly seenAtMs: number } | undefined;
+  /** Of pulls that succeeded, while this agent ran. */
+  confirmed?(
+    image: ImageReference,
+  ): { readonly credential: Credential; readonly seenAtMs: number } | undefined;
+  /** The pods for which an image was pulled lately. */
+  pods?(image: ImageReference): readonly { readonly uid: string }[];
 }
 
 /** What the CRI tap saw in `PullImage` requests; without a tap it is not enabled. */
@@ -53,6 +59,27 @@ export function criProvider(pulls: CriPulls | undefined): CredentialProvider {
           ? { kind: "none", reason: "not-seen", notes: [] }
           : found(seen.credential, "a pull over CRI", seen.seenAtMs),
       );
+    },
+  };
+}
+
+/**
+ * What pulls over CRI brought, for mounts whose image no other source has a credential for. Only
+ * pulls that succeeded count: what nobody has proven must not take the place of what a mount holds.
+ * There is nothing to ask again, but the next pull may bring another.
+ */
+export function pulledProvider(pulls: CriPulls): CredentialProvider {
+  return {
+    name: "cri",
+    renewable: true,
+    provide({ image }) {
+      const seen = pulls.confirmed?.(image);
+      if (seen === undefined) {
+        return Promise.resolve({ kind: "none", reason: "not-seen", notes: [] });
+      }
+      const outcome = found(seen.credential, "a pull over CRI", seen.seenAtMs);
+      const [candidate] = outcome.candidates;
+      return Promise.resolve({ ...outcome, candidates: [{ ...candidate, watched: true }] });
     },
   };
 }

@@ -1,8 +1,8 @@
 import {
   type Candidate,
   type Credential,
+  type CredentialSubject,
   encodeRegistryAuth,
-  type ImageReference,
   type ImageStatus,
   type LifeWindow,
   type ProviderName,
@@ -18,6 +18,8 @@ export interface StoredCredential {
   readonly candidate: Candidate;
   /** The others that would fit, best first. */
   readonly others: readonly Candidate[];
+  /** Why it was chosen among several, for people. */
+  readonly elected?: string;
   readonly life: Life;
   /** Its source gave another one before: its age is known, not only how long we know it. */
   readonly birthSeen: boolean;
@@ -26,9 +28,9 @@ export interface StoredCredential {
   readonly registryAuth?: Secret;
 }
 
-/** Everything known of one image. Replaced as a whole at every change. */
+/** Everything known of one image and where it is read from. Replaced whole at every change. */
 export interface StoreEntry {
-  readonly image: ImageReference;
+  readonly image: CredentialSubject;
   readonly stored?: StoredCredential;
   /** A credential that counts no more, but that a mount may still hold: never adopted. */
   readonly withdrawn?: Credential;
@@ -49,6 +51,8 @@ export interface StoreEntry {
 export interface Renewal {
   readonly provider: ProviderName;
   readonly candidates: readonly [Candidate, ...Candidate[]];
+  /** Why the first of them was chosen, for people. */
+  readonly elected?: string;
 }
 
 /** What storing it meant. */
@@ -77,13 +81,21 @@ export interface CredentialStoreOptions {
 /** What `status` shows of an entry, without its secret. */
 export function statusOf(entry: StoreEntry, window: LifeWindow | undefined): ImageStatus {
   const { stored } = entry;
+  const { text, endpoint } = entry.image;
   return {
-    image: entry.image.text,
+    image: text,
+    ...(endpoint && {
+      endpoint: endpoint.text,
+      ...(stored && stored.provider !== "adopted" && {
+        foundFor: stored.candidate.forEndpoint ? "endpoint" as const : "registry" as const,
+      }),
+    }),
     ...(stored && {
       provider: stored.provider,
       origin: stored.candidate.origin,
       fingerprint: stored.fingerprint,
       renewedAtMs: stored.life.fetchedAtMs,
+      ...pick(stored, "elected"),
       ...pick(stored.candidate, "pattern", "plugin", "softExpiresAtMs", "hardExpiresAtMs"),
       ...pick(stored.life, "learnedLifeMs"),
     }),

@@ -1,72 +1,13 @@
-import { deepEqual, equal, ok } from "node:assert/strict";
-import { join } from "node:path";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { readRecording } from "../fakes/cri_conversation.ts";
-import { AgentProcess, pause, simNode } from "./stage.ts";
+import { type AgentProcess, pause } from "./stage.ts";
+import { tapStage } from "./tap_stage.ts";
 
-const UNIT = new URL("../../lib/assets/nydus-auth-agent.service", import.meta.url);
 const RECORDING = new URL("../unit/serve/cri/recordings/grpc-go.txt", import.meta.url);
 /** How often the agent is killed while calls go on; the binary starts faster, so CI asks for more. */
 const KILLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_TAP_KILLS") ?? "3");
-
-/** A node with a folder on tmpfs for the sockets, and the agent's configuration for its tap. */
-async function stage(
-  run: (stage: {
-    /** Whether the folder is on a tmpfs: who may not mount one tests the other way. */
-    readonly inMemory: boolean;
-    readonly link: string;
-    readonly upstream: string;
-    readonly state: string;
-    start(): Promise<AgentProcess>;
-    /** Ends the agent as systemd would see it end, and runs what the unit says for then. */
-    kill(agent: AgentProcess): Promise<void>;
-  }) => Promise<void>,
-): Promise<void> {
-  const dir = await Deno.makeTempDir({ prefix: "tap-" });
-  const inMemory = (await command("mount", "-t", "tmpfs", "-o", "size=8m", "none", dir)) === 0;
-  const node = simNode();
-  const link = join(dir, "image.sock");
-  const upstream = join(dir, "containerd.sock");
-  const more = [
-    "[providers.cri]",
-    "enabled = true",
-    `socket = "${dir}/cri.sock"`,
-    `link = "${link}"`,
-    `image_service = "${upstream}"`,
-  ].join("\n");
-  const stopped = (await Deno.readTextFile(UNIT)).split("\n")
-    .filter((line) => line.startsWith("ExecStopPost="))
-    .map((line) =>
-      line.replace(/^ExecStopPost=-?/, "")
-        .replace("/run/containerd/containerd.sock", upstream)
-        .replace("/run/nydus-auth-agent-cri/image.sock", link).split(" ")
-    );
-  equal(stopped.length, 1);
-  const cleanUp = async () => {
-    for (const [name = "", ...args] of stopped) equal(await command(name, ...args), 0);
-  };
-  try {
-    await run({
-      inMemory,
-      link,
-      upstream,
-      state: join(dir, "cri-pulls.json"),
-      start: () => AgentProcess.start(node, { more }),
-      async kill(agent) {
-        await agent[Symbol.asyncDispose]();
-        await cleanUp();
-      },
-    });
-  } finally {
-    await node[Symbol.asyncDispose]();
-    if (inMemory) await command("umount", "-l", dir);
-    await Deno.remove(dir, { recursive: true });
-  }
-}
-
-/** The exit code of a command that ends by itself. */
-async function command(name: string, ...args: readonly string[]): Promise<number> {
-  return (await new Deno.Command(name, { args: [...args], stderr: "null" }).output()).code;
-}
+/** How many calls at least go on beside every agent, and after its end. */
+const CALLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_TAP_CALLS") ?? "20");
 
 async function readExactly(connection: Deno.UnixConn, count: number): Promise<Uint8Array> {
   const bytes = new Uint8Array(count);
@@ -83,7 +24,7 @@ async function writeAll(connection: Deno.UnixConn, bytes: Uint8Array): Promise<v
 }
 
 Deno.test("CRI tap: a kubelet's conversation passes unchanged, and what it shows is kept in memory", async () => {
-  await stage(async ({ inMemory, link, upstream, state, start }) => {
+  await tapStage(async ({ inMemory, link, upstream, state, start }) => {
     const listener = Deno.listen({ transport: "unix", path: upstream });
     const agent = await start();
     const client = await Deno.connect({ transport: "unix", path: link });
@@ -112,7 +53,7 @@ Deno.test("CRI tap: a kubelet's conversation passes unchanged, and what it shows
 });
 
 Deno.test("CRI tap: calls fail only in flight while the agent is killed, late, or not there", async () => {
-  await stage(async ({ link, upstream, start, kill }) => {
+  await tapStage(async ({ link, upstream, start, kill }) => {
     const listener = Deno.listen({ transport: "unix", path: upstream });
     const serving = (async () => {
       for await (const connection of listener) {
@@ -147,7 +88,7 @@ Deno.test("CRI tap: calls fail only in flight while the agent is killed, late, o
     })();
     const moreCalls = async (agent: AgentProcess | undefined, what: string) => {
       const before = counts.calls;
-      const until = () => counts.calls > before + 20;
+      const until = () => counts.calls > before + CALLS;
       if (agent !== undefined) return await agent.until(what, until);
       while (!until()) await pause(5);
     };
@@ -171,5 +112,113 @@ Deno.test("CRI tap: calls fail only in flight while the agent is killed, late, o
     await serving;
     equal(counts.corrupted, 0);
     ok(counts.broken <= KILLS + 1, `${counts.broken} of ${counts.calls} calls broke`);
+  });
+});
+
+/** A server on a socket that says back what it is told. */
+function echoOn(path: string): Deno.UnixListener {
+  const listener = Deno.listen({ transport: "unix", path });
+  void (async () => {
+    for await (const connection of listener) {
+      void connection.readable.pipeTo(connection.writable).catch(() => {});
+    }
+  })();
+  return listener;
+}
+
+async function callOnce(path: string): Promise<void> {
+  const connection = await Deno.connect({ transport: "unix", path });
+  const question = crypto.getRandomValues(new Uint8Array(1_000));
+  await writeAll(connection, question);
+  deepEqual(await readExactly(connection, question.length), question);
+  connection.close();
+}
+
+Deno.test("CRI tap: one command steps out of the path, over restarts, and in again", async () => {
+  await tapStage(async ({ link, upstream, dir, start, run, kill }) => {
+    const listener = echoOn(upstream);
+    const socket = `${dir}/cri.sock`;
+    const first = await start();
+    equal(await Deno.readLink(link), socket);
+    const held = await Deno.connect({ transport: "unix", path: link });
+    const off = await run("tap", "off");
+    equal(off.code, 0, off.err);
+    match(off.out, /from the next connection on/);
+    equal(await Deno.readLink(link), upstream);
+    await callOnce(link);
+    await writeAll(held, Uint8Array.of(7));
+    deepEqual(await readExactly(held, 1), Uint8Array.of(7), "what is open goes on");
+    held.close();
+    await first.until(
+      "the status",
+      async () => (await first.status()).tap?.state === "stepped-out",
+    );
+    equal((await first.status()).tap?.connections, 1, "the second call did not pass the tap");
+    await kill(first);
+    const second = await start();
+    equal(await Deno.readLink(link), upstream, "an agent that starts stays out");
+    match((await run("tap", "status")).out, /^out of the path: .*, by "tap off"$/m);
+    const on = await run("tap", "on");
+    equal(on.code, 0, on.err);
+    equal(await Deno.readLink(link), socket);
+    await callOnce(link);
+    await second.until("the status", async () => {
+      const { tap } = await second.status();
+      return tap?.state === "in-path" && tap.connections >= 1;
+    });
+    match((await run("tap", "status")).out, /^in the path: /);
+    second.signal("SIGTERM");
+    equal(await second.ended(), 0);
+    await second[Symbol.asyncDispose]();
+    equal(await Deno.readLink(link), upstream);
+    const idle = await run("tap", "status");
+    match(idle.out, /no agent serves/);
+    equal(idle.code, 1);
+    const early = await run("tap", "on");
+    match(early.out, /no agent serves now/);
+    equal(await Deno.readLink(link), upstream);
+    equal((await run("tap", "sideways")).code, 2);
+    listener.close();
+  });
+});
+
+Deno.test("CRI tap: a link that leads elsewhere is a finding, and what passes is counted", async () => {
+  await tapStage(async ({ link, upstream, start, run, kill }) => {
+    const listener = echoOn(upstream);
+    const agent = await start();
+    await callOnce(link);
+    const metrics = (await agent.get("/metrics")).body;
+    match(metrics, /^nydus_auth_agent_tap_in_path 1$/m);
+    match(metrics, /^nydus_auth_agent_tap_connections_total 1$/m);
+    match(metrics, /^nydus_auth_agent_tap_bytes_total\{to="runtime"\} 1000$/m);
+    match(metrics, /^nydus_auth_agent_tap_bytes_total\{to="clients"\} 1000$/m);
+    await Deno.remove(link);
+    await Deno.symlink(upstream, link);
+    await agent.until("the finding", async () => {
+      return (await agent.get("/readyz?verbose")).body.includes("[!] tap: CRI pulls are not seen");
+    });
+    match((await agent.get("/metrics")).body, /^nydus_auth_agent_tap_in_path 0$/m);
+    equal((await run("tap", "on")).code, 0);
+    await agent.until("its end", async () => {
+      return (await agent.get("/readyz?verbose")).body.includes("[+] tap: nothing is wrong");
+    });
+    await kill(agent);
+    listener.close();
+  });
+});
+
+Deno.test("CRI tap: a disabled one leaves no link to a socket where nobody listens", async () => {
+  await tapStage(async ({ dir, link, upstream, start, kill }) => {
+    const listener = echoOn(upstream);
+    await Deno.symlink(`${dir}/cri.sock`, link); // of an agent that was killed without its unit
+    const agent = await start({
+      more: `[providers.cri]\nenabled = false\nsocket = "${dir}/cri.sock"\nlink = "${link}"\n` +
+        `image_service = "${upstream}"`,
+    });
+    equal(await Deno.readLink(link), upstream);
+    equal((await agent.status()).tap, undefined);
+    await callOnce(link);
+    await kill(agent);
+    listener.close();
   });
 });

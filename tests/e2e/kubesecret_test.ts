@@ -422,6 +422,30 @@ kubeTest("the manifest's rules are enough, and each of them is needed", async ()
   deepStrictEqual([...used].sort(), [...rules].sort());
 });
 
+kubeTest("check reads the way to the API server, and tells every problem", async () => {
+  await withFolder(async (api, folder) => {
+    const path = await writeKubeconfig(folder, api);
+    const config = join(folder, "agent.toml");
+    const check = async (more: string) => {
+      await Deno.writeTextFile(config, kubesecret(path, more));
+      return await command(["check", "--config", config, "--snapshotter-config", "off"]);
+    };
+    strictEqual((await check(`node_name = "${NODE}"`)).code, 0);
+    const wrong = await check('mode = "some"\nnamespaces = ["A"]\nnode_name = ""');
+    strictEqual(wrong.code, 2);
+    strictEqual(wrong.err.trim().split("\n").length, 3);
+    await Deno.remove(join(folder, "token"));
+    const missing = await check(`node_name = "${NODE}"`);
+    strictEqual(missing.code, 2);
+    match(missing.err, /token: it is missing or empty/);
+    await Deno.writeTextFile(path, "current-context: x");
+    match((await check("")).err, /kubeconfig: current-context: there is no context "x"/);
+    await Deno.remove(path);
+    match((await check("")).err, /kubeconfig: there is no such file/);
+    strictEqual(api.calls.length, 0);
+  });
+});
+
 kubeTest("without a kubeconfig or a pod's account it says what it looked for", async () => {
   const { out, code } = await explain("/nonexistent/kubeconfig");
   strictEqual(code, 1);

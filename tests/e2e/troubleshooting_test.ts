@@ -57,7 +57,7 @@ Deno.test("guide: nydusd has no credential at all", async () => {
 for (const refusal of [401, 403] as const) {
   Deno.test(`guide: ${refusal}, a credential that the registry does not take`, async () => {
     await using node = simNode();
-    node.passwordRegistry.refusal = refusal;
+    node.passwordRegistry.settings.dialect = refusal === 403 ? "ecr" : "plain";
     await node.addDaemon({
       id: "d1",
       mode: "dedicated",

@@ -1,5 +1,6 @@
 import type { AgentStatus, DaemonStatus, ImageStatus, InstanceStatus } from "../../model/mod.ts";
-import { type Finding, findingsOf } from "../findings.ts";
+import type { Finding } from "../finding.ts";
+import { findingsOf } from "../findings.ts";
 import type { HealthLevel } from "../health.ts";
 
 /** An image's health in one word, worst first, each with its meaning. */
@@ -38,18 +39,26 @@ export interface ImageView {
 export function imageViews(status: AgentStatus, nowMs: number): readonly ImageView[] {
   const mounts = grouped(
     status.daemons.flatMap((daemon) => daemon.instances.map((mount) => ({ daemon, mount }))),
-    ({ mount }) => mount.image,
+    ({ mount }) => mount.image && placeKey(mount.image, mount.endpoint),
   );
   const findings = grouped(findingsOf(status, nowMs), ({ image }) => image);
   const views = status.images.map((image): ImageView => {
     const own = findings.get(image.image) ?? [];
     const critical = own.filter(({ level }) => level === "critical");
     const level = critical.length > 0 ? "critical" : own.length > 0 ? "warning" : "ok";
-    const view = { image, mounts: mounts.get(image.image) ?? [], level } as const;
+    const view = {
+      image,
+      mounts: mounts.get(placeKey(image.image, image.endpoint)) ?? [],
+      level,
+    } as const;
     const sorted = [...critical, ...own.filter((finding) => finding.level === "warning")];
     return { ...view, word: wordOf(image, view.mounts, own, nowMs), findings: sorted };
   });
   return views.sort(byUrgency);
+}
+
+function placeKey(image: string, endpoint: string | undefined): string {
+  return endpoint === undefined ? image : `${image} ${endpoint}`;
 }
 
 function grouped<T>(

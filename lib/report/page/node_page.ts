@@ -9,6 +9,7 @@ import {
 } from "../../model/mod.ts";
 import { findingsOf } from "../findings.ts";
 import type { HealthView } from "../health.ts";
+import { placeOf } from "../place.ts";
 import { printable } from "../printable.ts";
 import { HEALTH_WORDS, type ImageView, imageViews, type MountView } from "./image_view.ts";
 import { layout, sentenceBlock } from "./layout.ts";
@@ -102,7 +103,7 @@ function imageRow({ image, mounts, word: name, level }: ImageView, nowMs: number
   const origin = [plugin, pattern].filter((part) => part !== undefined).join(", ");
   const delivered = Math.max(...mounts.map(({ mount }) => mount.deliveredAtMs ?? -Infinity));
   return [
-    html`<a href="${imageHref(image.image)}">${printable(image.image)}</a>`,
+    html`<a href="${imageHref(image.image)}">${printable(placeOf(image))}</a>`,
     word(level, name, HEALTH_WORDS[name]),
     provider === undefined ? "" : html`${provider}${
       origin === "" ? "" : html`

@@ -1,6 +1,7 @@
 import { join } from "@std/path";
 import {
   AgentError,
+  type ConfigProblem,
   formatProblem,
   type KubeConnection,
   type ReasonCode,
@@ -68,12 +69,47 @@ export class KubeAccess {
     }
   }
 
-  async #readTarget(): Promise<KubeTarget | undefined> {
+  /** Everything that is wrong with the way to the API server, without asking it or a plugin. */
+  async check(): Promise<readonly ConfigProblem[]> {
+    const file = this.#options.kubeconfigPath ?? this.#paths()[0] ?? "kubeconfig";
+    const problem = (error: unknown) => ({
+      file,
+      place: "",
+      problem: error instanceof AgentError ? error.message : "it cannot be read",
+      mend: "make it readable for the agent",
+    });
+    try {
+      const found = await this.#kubeconfigs();
+      const reading = found.length === 0 ? undefined : readKubeconfigs(found);
+      if (reading?.kind === "invalid") return reading.problems;
+      const target = reading?.target ?? podTarget(this.#options.env);
+      if (target === undefined) {
+        const what = "there is no such file, and this is no pod with a service account";
+        return [{ file, place: "", problem: what, mend: "set providers.kubesecret.kubeconfig" }];
+      }
+      const { ca, cert, key, user } = target;
+      const needed = [ca, cert, key, user.kind === "token-file" ? user.path : undefined]
+        .flatMap((one) => typeof one === "string" ? one : one?.kind === "file" ? one.path : []);
+      const read = needed.map((path) =>
+        this.#needed(path).then(() => [], (error) => [problem(error)])
+      );
+      return (await Promise.all(read)).flat();
+    } catch (error) {
+      return [problem(error)];
+    }
+  }
+
+  async #kubeconfigs(): Promise<readonly KubeconfigFile[]> {
     const found: KubeconfigFile[] = [];
     for (const path of this.#paths()) {
       const text = await this.#text(path);
       if (text !== undefined) found.push({ path, text });
     }
+    return found;
+  }
+
+  async #readTarget(): Promise<KubeTarget | undefined> {
+    const found = await this.#kubeconfigs();
     if (found.length === 0) return podTarget(this.#options.env);
     const stamp = found.map(({ path }) => `${path}\0${this.#texts.get(path)?.stamp}`).join("\n");
     if (this.#target?.stamp === stamp) return this.#target.target;

@@ -1,4 +1,5 @@
 import {
+  type ConfigProblem,
   type CredentialProvider,
   type ImageReference,
   type KubeHttp,
@@ -37,6 +38,8 @@ export interface Kube {
   accounts(): PodAccounts;
   /** What of the API server is not followed now, though it should be. */
   stale(): readonly StaleWatch[];
+  /** Everything that is wrong with the configuration, without a call. */
+  check(): Promise<readonly ConfigProblem[]>;
   stop(): void;
 }
 
@@ -53,6 +56,7 @@ export function startKube(options: KubeOptions): Kube {
 
 class FollowedKube implements Kube {
   readonly #options: KubeOptions;
+  readonly #access: KubeAccess;
   readonly #client: KubeClient;
   readonly #stop = new AbortController();
   #node: KubeNode | undefined;
@@ -62,7 +66,8 @@ class FollowedKube implements Kube {
 
   constructor(options: KubeOptions) {
     this.#options = options;
-    this.#client = new KubeClient(options.http, new KubeAccess(options));
+    this.#access = new KubeAccess(options);
+    this.#client = new KubeClient(options.http, this.#access);
   }
 
   secrets(): CredentialProvider {
@@ -101,6 +106,18 @@ class FollowedKube implements Kube {
       all.map(({ subject, failure: { reason, detail } }) => [subject, { subject, reason, detail }]),
     );
     return [...bySubject.values()].slice(0, MAX_STALE);
+  }
+
+  async check(): Promise<readonly ConfigProblem[]> {
+    const { mode, nodeName } = this.#options;
+    const nameless = {
+      file: "configuration",
+      place: "providers.kubesecret.node_name",
+      problem: "the name of this node is unknown",
+      mend: "set it, or $NODE_NAME",
+    };
+    const isNameless = mode === "referenced" && nodeName === undefined;
+    return [...isNameless ? [nameless] : [], ...await this.#access.check()];
   }
 
   stop(): void {

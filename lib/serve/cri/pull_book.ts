@@ -30,6 +30,8 @@ export interface PullBookOptions {
 
 interface Sighting {
   readonly sequence: number;
+  /** It was seen by the agent's life before this one. */
+  readonly isRestored?: boolean;
   readonly credential: Credential;
   readonly seenAtMs: number;
   confirmed: boolean;
@@ -62,6 +64,7 @@ export class PullBook {
   readonly #entries = new Map<string, Entry>();
   #sequence = 0;
   #weight = 0;
+  #pulls = 0;
 
   constructor(options: PullBookOptions) {
     this.#options = options;
@@ -70,6 +73,11 @@ export class PullBook {
   /** How many images it knows. */
   get size(): number {
     return this.#entries.size;
+  }
+
+  /** How many pulls were written down, with a credential or without. */
+  get pulls(): number {
+    return this.#pulls;
   }
 
   /**
@@ -82,6 +90,17 @@ export class PullBook {
     return this.#find(image)?.sightings.at(-1);
   }
 
+  /**
+   * The newest credential that an image was pulled with while this agent ran: good enough to be
+   * given to its mounts. Of those that were restored, mounts may hold newer ones by now.
+   */
+  confirmed(
+    image: ImageReference,
+  ): { readonly credential: Credential; readonly seenAtMs: number } | undefined {
+    const { sightings = [] } = this.#find(image) ?? {};
+    return sightings.findLast(({ confirmed, isRestored }) => confirmed && isRestored !== true);
+  }
+
   /** The pods for which an image was pulled lately, newest first. */
   pods(image: ImageReference): readonly PodIdentity[] {
     return this.#find(image)?.pods ?? [];
@@ -90,6 +109,7 @@ export class PullBook {
   /** Writes a pull down whose outcome is not known yet. */
   record({ image, credential, pod }: SeenPull): PullTicket {
     const sequence = ++this.#sequence;
+    this.#pulls++;
     const ticket = { image, sequence };
     if (credential === undefined && pod === undefined) return ticket;
     const old = this.#take(image.text);
@@ -182,6 +202,7 @@ export class PullBook {
         credential,
         seenAtMs: Math.min(seenAtMs, nowMs),
         confirmed,
+        isRestored: true,
       }));
       this.#take(image.text);
       this.#put({

@@ -1,7 +1,8 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { parse as parseYaml } from "yaml";
 import { asset } from "../../../lib/assets/mod.ts";
-import { LABEL_VALUES, METRICS } from "../../../lib/report/metric_names.ts";
+import { LABEL_VALUES } from "../../../lib/report/label_values.ts";
+import { METRICS } from "../../../lib/report/metric_names.ts";
 
 interface Rule {
   readonly alert: string;

@@ -100,6 +100,7 @@ class Machine implements AsyncDisposable {
 }
 
 const BINARY = "/usr/local/bin/nydus-auth-agent";
+const TMPFILES = "/etc/tmpfiles.d/nydus-auth-agent.conf";
 const UNIT = "/etc/systemd/system/nydus-auth-agent.service";
 const CONFIG = "/etc/nydus-auth-agent/config.toml";
 const EVERYTHING = [
@@ -109,6 +110,8 @@ const EVERYTHING = [
   "/etc/systemd/",
   "/etc/systemd/system/",
   UNIT,
+  "/etc/tmpfiles.d/",
+  TMPFILES,
   "/usr/",
   "/usr/local/",
   "/usr/local/bin/",
@@ -123,11 +126,12 @@ Deno.test("install puts everything in place, says each step, and starts nothing"
   equal(await machine.read(BINARY), PROGRAM_BYTES);
   equal(await machine.read(CONFIG), asset("config.toml"));
   equal(await machine.read(UNIT), asset("nydus-auth-agent.service"));
+  equal(await machine.read(TMPFILES), asset("nydus-auth-agent.tmpfiles.conf"));
   equal(await machine.mode(BINARY), 0o755);
   equal(await machine.mode(CONFIG), 0o600);
   equal(await machine.mode(UNIT), 0o644);
   equal(await machine.mode("/etc/nydus-auth-agent"), 0o755);
-  for (const path of [BINARY, CONFIG, UNIT]) {
+  for (const path of [BINARY, CONFIG, UNIT, TMPFILES]) {
     ok(machine.lines.some((line) => line.includes(path)), path);
   }
   deepEqual(machine.calls, []);
@@ -140,7 +144,7 @@ Deno.test("install twice changes nothing the second time", async () => {
   const before = (await Deno.stat(machine.root + BINARY)).ino;
   machine.lines.length = 0;
   equal(await machine.install({ dockerCredentialHelper: true }), 0);
-  equal(machine.lines.length, 4);
+  equal(machine.lines.length, 5);
   for (const line of machine.lines) match(line, /^unchanged: /);
   equal((await Deno.stat(machine.root + BINARY)).ino, before);
 });

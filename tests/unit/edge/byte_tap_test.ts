@@ -1,6 +1,7 @@
 import { deepEqual, equal, rejects } from "node:assert/strict";
 import { join } from "node:path";
-import { type ByteReader, pointLink, serveByteTap } from "../../../lib/edge/byte_tap.ts";
+import { type ByteReader, serveByteTap } from "../../../lib/edge/byte_tap.ts";
+import { pointLink } from "../../../lib/edge/links.ts";
 
 const SILENT: ByteReader = {
   fromClient: () => {},

@@ -144,3 +144,28 @@ Deno.test("healthOf: the sentence cannot steer a terminal", () => {
   const { sentence } = health({ problems });
   equal(/\p{Cc}/u.test(sentence), false);
 });
+
+Deno.test("healthOf: a host that nobody named is told with what was done, and how to name it", () => {
+  const mount = (delivery: "stored" | "withheld" | "adopted") =>
+    mountOf("7", { delivery, host: "mirror:5000", unnamedHosts: ["mirror:5000", "proxy:1"] });
+  const cases = [
+    ["stored", /delivered all the same/],
+    ["withheld", /it is withheld/],
+    ["adopted", /keeps the one/],
+  ] as const;
+  for (const [delivery, words] of cases) {
+    const view = health({ images: [imageOf(IMAGE)], daemons: [daemonOf("d", [mount(delivery)])] });
+    equal(view.level, "warning");
+    match(view.sentence, words);
+    match(view.sentence, /mirror:5000, proxy:1/);
+    match(view.sentence, /delivery\.allowed_hosts/);
+  }
+  const named = daemonOf("d", [mountOf("7", { host: "mirror:5000", hostNamedBy: "a file" })]);
+  equal(health({ images: [imageOf(IMAGE)], daemons: [named] }).level, "ok");
+});
+
+Deno.test("healthOf: trouble of one place names that place", () => {
+  const lastFailure = { reason: "plugin-failed", detail: "no", atMs: NOW_MS } as const;
+  const troubled = imageOf(IMAGE, { endpoint: "mirror:5000/app:1", failures: 1, lastFailure });
+  match(health({ images: [imageOf(IMAGE), troubled] }).sentence, /read from mirror:5000\/app:1/);
+});

@@ -316,3 +316,15 @@ Deno.test("fanOut: an observer that throws does not hide the event from the othe
   fanOut([bad, good, bad, good]).notify(FAILED);
   deepEqual(heard, ["renewal-failed", "renewal-failed"]);
 });
+
+Deno.test("a place's troubles are not ended by another place of the same image", () => {
+  const { log, names } = logOf({ level: "info" });
+  const failed = { ...EVENTS["renewal-failed"], endpoint: "mirror:5000/app:1" };
+  const { endpoint: _, ...renewed } = { ...EVENTS["credential-renewed"], endpoint: "" };
+  log.notify(failed);
+  log.notify({ ...renewed, image: failed.image });
+  log.notify(failed);
+  log.notify({ ...renewed, image: failed.image, endpoint: "mirror:5000/app:1" });
+  equal(names().filter((name) => name.includes("renewal-failed")).length, 1);
+  equal(names().filter((name) => name.includes("renewal-recovered")).length, 1);
+});

@@ -9,7 +9,7 @@ import type {
 } from "../../../lib/model/mod.ts";
 import { findingsOf } from "../../../lib/report/findings.ts";
 import { createApp, type HealthLevel, healthOf, type HealthView } from "../../../lib/report/mod.ts";
-import { LABEL_VALUES } from "../../../lib/report/metric_names.ts";
+import { LABEL_VALUES } from "../../../lib/report/label_values.ts";
 import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "./status_of.ts";
 
 const OPTIONS = { checkIntervalMs: 60_000 };

@@ -1,0 +1,68 @@
+import { pointLink, readLink } from "../edge/mod.ts";
+import { type ImageReference, messageOf, type Observer, type TapStatus } from "../model/mod.ts";
+import type { CriPulls } from "../resolve/mod.ts";
+import type { Context } from "./context.ts";
+import type { CriTap } from "./cri_tap.ts";
+import type { CriConfig } from "./tap_switch.ts";
+
+/** The CRI tap of a running agent. Nothing of it is loaded before a configuration enables it. */
+export class LazyTap implements AsyncDisposable, CriPulls {
+  readonly #context: Context;
+  readonly #observer: Observer;
+  #tap: CriTap | undefined;
+  #isEnabled = false;
+  #pulled: (image: ImageReference) => void = () => {};
+
+  constructor(context: Context, observer: Observer) {
+    this.#context = context;
+    this.#observer = observer;
+  }
+
+  /** Calls back when a pull has brought a credential that worked; one listener at a time. */
+  onPull(listener: (image: ImageReference) => void): void {
+    this.#pulled = listener;
+  }
+
+  /** Serves as a configuration says. Never rejects. */
+  async apply(config: CriConfig): Promise<void> {
+    this.#isEnabled = config.enabled;
+    if (config.enabled && this.#tap === undefined) {
+      const { CriTap } = await import("./cri_tap.ts");
+      this.#tap = new CriTap(this.#context, this.#observer, (image) => this.#pulled(image));
+    }
+    if (this.#tap !== undefined) await this.#tap.apply(config);
+    else await this.#leaveThePath(config);
+  }
+
+  lookup(image: ImageReference): ReturnType<CriPulls["lookup"]> {
+    return this.#tap?.book.lookup(image);
+  }
+
+  confirmed(image: ImageReference): ReturnType<CriPulls["lookup"]> {
+    return this.#tap?.book.confirmed(image);
+  }
+
+  pods(image: ImageReference): readonly { readonly uid: string }[] {
+    return this.#tap?.book.pods(image) ?? [];
+  }
+
+  /** Undefined while it is not enabled. */
+  status(): TapStatus | undefined {
+    return this.#isEnabled ? this.#tap?.status() : undefined;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#tap?.[Symbol.asyncDispose]();
+  }
+
+  /** A life before this one may have left the link where nobody listens any more. */
+  async #leaveThePath({ link, socket, imageServiceSocket }: CriConfig): Promise<void> {
+    if (link === undefined || await readLink(link) !== socket) return;
+    try {
+      await pointLink(link, imageServiceSocket);
+    } catch (error) {
+      const text = `CRI pulls of those who use ${link} fail: ${messageOf(error)}`;
+      this.#observer.notify({ kind: "warning", code: "cri-tap", text });
+    }
+  }
+}

@@ -1,0 +1,86 @@
+import { equal } from "node:assert/strict";
+import { join } from "node:path";
+import type { SimNode } from "../../lib/simnode/mod.ts";
+import { AgentProcess, command as program, type Ended, simNode } from "./stage.ts";
+
+const UNIT = new URL("../../lib/assets/nydus-auth-agent.service", import.meta.url);
+/** What the unit names, and what stands for it here. */
+const UNIT_UPSTREAM = "/run/containerd/containerd.sock";
+const UNIT_LINK = "/run/nydus-auth-agent-cri/image.sock";
+
+/** A node with a folder for the tap's sockets, and an agent that taps. */
+export interface TapStage {
+  readonly dir: string;
+  /** Whether the folder is on a tmpfs: who may not mount one tests the other way. */
+  readonly inMemory: boolean;
+  readonly node: SimNode;
+  /** The path for clients. */
+  readonly link: string;
+  /** The runtime's socket; a test puts something there. */
+  readonly upstream: string;
+  /** Where the agent keeps what it has seen. */
+  readonly state: string;
+  start(options?: { readonly waitReady?: boolean; readonly more?: string }): Promise<AgentProcess>;
+  /** Runs a command of the program with the agent's configuration. */
+  run(...args: readonly string[]): Promise<Ended>;
+  /** Ends the agent as systemd would see it end, and runs what the unit says for then. */
+  kill(agent: AgentProcess): Promise<void>;
+  /** What the unit runs when its service has ended, however it did. */
+  afterEnd(): Promise<void>;
+}
+
+/** Runs a test on such a stage; its folder is on a tmpfs where that can be had. */
+export async function tapStage(
+  run: (stage: TapStage) => Promise<void>,
+  { upstream: given }: { readonly upstream?: string } = {},
+): Promise<void> {
+  const dir = await Deno.makeTempDir({ prefix: "tap-" });
+  const inMemory = (await command("mount", "-t", "tmpfs", "-o", "size=64m", "none", dir)) === 0;
+  const node = simNode();
+  const link = join(dir, "image.sock");
+  const upstream = given ?? join(dir, "containerd.sock");
+  const tap = [
+    "[providers.cri]",
+    "enabled = true",
+    `socket = "${dir}/cri.sock"`,
+    `link = "${link}"`,
+    `image_service = "${upstream}"`,
+  ].join("\n");
+  const commands = (await Deno.readTextFile(UNIT)).split("\n")
+    .filter((line) => line.startsWith("ExecStopPost="))
+    .map((line) =>
+      line.replace(/^ExecStopPost=-?/, "")
+        .replace(UNIT_UPSTREAM, upstream)
+        .replace(UNIT_LINK, link).split(" ")
+    );
+  equal(commands.length, 1);
+  const afterEnd = async () => {
+    for (const [name = "", ...args] of commands) equal(await command(name, ...args), 0);
+  };
+  try {
+    await run({
+      dir,
+      inMemory,
+      node,
+      link,
+      upstream,
+      state: join(dir, "cri-pulls.json"),
+      start: ({ more = tap, ...options } = {}) => AgentProcess.start(node, { more }, options),
+      run: (...args) => program([...args, "--config", join(node.dir, "agent.toml")]),
+      async kill(agent) {
+        await agent[Symbol.asyncDispose]();
+        await afterEnd();
+      },
+      afterEnd,
+    });
+  } finally {
+    await node[Symbol.asyncDispose]();
+    if (inMemory) await command("umount", "-l", dir);
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+/** The exit code of a command that ends by itself. */
+async function command(name: string, ...args: readonly string[]): Promise<number> {
+  return (await new Deno.Command(name, { args: [...args], stderr: "null" }).output()).code;
+}
