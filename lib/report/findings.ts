@@ -7,6 +7,7 @@ import {
 } from "../model/mod.ts";
 import type { Finding } from "./finding.ts";
 import { placeOf } from "./place.ts";
+import { readFinding } from "./read_findings.ts";
 import { isNone } from "./reasons.ts";
 import { tapFindings } from "./tap_findings.ts";
 
@@ -148,35 +149,6 @@ function hostFinding({ id }: DaemonStatus, mount: InstanceStatus): Finding | und
     ...(mount.image !== undefined && { image: mount.image }),
     text,
     mend,
-  };
-}
-
-/** A rotation makes reads fail for seconds: what lasts longer does not mend itself. */
-const READS_LAST_MS = 30_000;
-
-function readFinding(
-  { id }: DaemonStatus,
-  { snapshotId, image, delivery, readsFailingSinceMs: sinceMs }: InstanceStatus,
-  nowMs: number,
-): Finding | undefined {
-  if (sinceMs === undefined) return undefined;
-  const lastMs = Math.max(0, nowMs - sinceMs);
-  const although = delivery === "none"
-    ? "and nobody has a credential for it"
-    : "although it has been given its credential";
-  const text = `reads of mount ${snapshotId} of nydusd ${id}` +
-    `${image === undefined ? "" : ` (${image})`} fail for ${
-      formatDuration(lastMs)
-    }, ${although}: ` +
-    "its registry refuses them, or cannot be reached";
-  return {
-    area: "reads",
-    level: lastMs >= READS_LAST_MS ? "critical" : "warning",
-    key: `reads ${id}/${snapshotId}`,
-    ...(image !== undefined && { image }),
-    text,
-    tellsSince: true,
-    mend: "look for 401, 403 or a network error in that nydusd's log; see docs/troubleshooting.md",
   };
 }
 

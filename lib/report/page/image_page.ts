@@ -23,7 +23,9 @@ export function imagePage(
   past: ImagePast | undefined,
 ): Markup | undefined {
   const { nowMs } = status;
-  const view = imageViews(status, nowMs).find(({ image }) => image.image === ref);
+  // One for each place that it is read from, the worst first.
+  const views = imageViews(status, nowMs).filter(({ image }) => image.image === ref);
+  const [view] = views;
   if (view === undefined && past === undefined) return undefined;
   const level = view?.level ?? "ok";
   return layout({
@@ -32,8 +34,7 @@ export function imagePage(
     level,
     sentence: sentenceBlock({ level, sentence: imageSentence(view, ref) }),
     body: html`<p><a href="/">All images</a></p>
-${view === undefined ? "" : facts(view, nowMs)}
-${view === undefined ? "" : mountTable(view.mounts, nowMs)}
+${views.map((each) => html`${facts(each, nowMs)}${mountTable(each.mounts, nowMs)}`)}
 <h2>Why this credential</h2>
 ${explanation(view, past ?? NO_PAST, nowMs)}
 <p class="small">To ask every source now, past what the agent remembers, run on the node:
@@ -78,6 +79,7 @@ function facts({ image, word: name, level }: ImageView, nowMs: number): Markup {
   const { provider, origin, plugin, pattern, fingerprint, renewals, failures } = image;
   const at = (ms: number | undefined) => ms === undefined ? "" : moment(ms, nowMs);
   const rows: readonly (readonly [string, Cell])[] = [
+    ["Read from", image.endpoint ?? ""],
     ["Health", html`${word(level, name)}, ${HEALTH_WORDS[name]}`],
     ["Provider", provider ?? "none"],
     ["Plugin", plugin ?? ""],

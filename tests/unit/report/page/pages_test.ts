@@ -101,6 +101,25 @@ Deno.test("imagePage: facts, mounts, answers, history; by any way to write the r
   ok(!places.includes(-1));
 });
 
+Deno.test("imagePage: an image that is read from two places has both on it", async () => {
+  const { status, history } = oneImage();
+  const [image] = status.images;
+  const [daemon] = status.daemons;
+  ok(image !== undefined && daemon !== undefined);
+  const endpoint = "mirror.example/team/app";
+  const [mount] = daemon.instances;
+  ok(mount !== undefined);
+  const both = {
+    ...status,
+    images: [image, { ...image, endpoint }],
+    daemons: [{ ...daemon, instances: [mount, { ...mount, snapshotId: "77", endpoint }] }],
+  };
+  const page = await pageOf({ status: both, history }, imagePath(image.image));
+  match(page, /<dt>Read from<\/dt>\s*<dd>mirror\.example\/team\/app<\/dd>/);
+  equal(page.match(/aria-label="Mounts"/g)?.length, 2);
+  equal(page.match(/>77</g)?.length, 1);
+});
+
 Deno.test("imagePage: an image that is gone has its past, one never seen a hint and 404", async () => {
   const { history } = oneImage();
   const gone = { history, status: statusOf() };
