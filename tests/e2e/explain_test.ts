@@ -8,6 +8,7 @@ Deno.test("explain: which provider wins, which comes after it, and what the node
   const image = `${node.tokenRegistry.host}/shop/app:1`;
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [image] });
   const auth = btoa("u:p");
+  node.tokenRegistry.accept("u", "p");
   await Deno.writeTextFile(
     node.dockerConfigPath,
     JSON.stringify({ auths: { [node.tokenRegistry.host]: { auth } } }),
