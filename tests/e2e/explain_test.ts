@@ -13,7 +13,6 @@ Deno.test("explain: which provider wins, which comes after it, and what the node
     node.dockerConfigPath,
     JSON.stringify({ auths: { [node.tokenRegistry.host]: { auth } } }),
   );
-  node.tokenRegistry.accept("u", "p");
   await using agent = await AgentProcess.start(node);
   const config = join(node.dir, "agent.toml");
   const mounted = await command(["explain", image, "--config", config]);
