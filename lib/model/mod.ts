@@ -19,3 +19,4 @@ export * from "./provider.ts";
 export * from "./secret.ts";
 export * from "./status.ts";
 export * from "./token_expiry.ts";
+export * from "./turns.ts";

@@ -7,16 +7,22 @@ import {
   type DeliveryOrder,
   type DeliveryOutcome,
   type DeliveryState,
-  encodeRegistryAuth,
   Gate,
-  type InstanceKey,
   instanceKey,
   messageOf,
   type Observer,
   type RafsInstance,
+  Turns,
 } from "../model/mod.ts";
-import type { CredentialStore } from "../store/mod.ts";
-import { InstanceBook, type InstanceRecord, recordAfter } from "./instance_book.ts";
+import type { CredentialStore, StoreEntry } from "../store/mod.ts";
+import {
+  givenBy,
+  InstanceBook,
+  type InstanceRecord,
+  isSettledWith,
+  recordAfter,
+} from "./instance_book.ts";
+import { Mounts, observed } from "./mounts.ts";
 import { planInstance } from "./plan.ts";
 import type { ReadFinding } from "./read_watch.ts";
 
@@ -50,41 +56,42 @@ export class Deliveries {
   readonly book = new InstanceBook();
   readonly #options: DeliveriesOptions;
   readonly #gate = new Gate(MAX_PARALLEL);
-  readonly #daemons = new Map<string, Daemon>();
-  readonly #dirty = new Set<string>();
+  readonly #turns: Turns;
+  readonly #mounts = new Mounts();
+  /** What to compare in a daemon: the mounts of some images, or every mount. */
+  readonly #dirty = new Map<string, Set<string> | "all">();
   readonly #running = new Map<string, Promise<void>>();
   readonly #stop = new AbortController();
 
   constructor(options: DeliveriesOptions) {
     this.#options = options;
+    this.#turns = new Turns(options.clock);
   }
 
   /** Takes in a new look: what the daemons hold replaces what we believed. */
   observe(daemons: readonly Daemon[]): void {
-    const live = new Set<InstanceKey>();
-    const before = new Map(this.#daemons);
-    this.#daemons.clear();
+    const before = new Map(this.#mounts.daemons);
+    if (this.#mounts.take(daemons)) this.book.keepOnly(this.#mounts.live);
     for (const daemon of daemons) {
-      this.#daemons.set(daemon.id, daemon);
       const known = before.get(daemon.id);
       // A successor on the same socket may have started from a file that someone else wrote.
       const replaced = known !== undefined && known.pid !== daemon.pid;
       for (const instance of daemon.instances) {
         const key = instanceKey(daemon.id, instance.snapshotId);
-        live.add(key);
-        this.book.set(key, observed(this.book.get(key), daemon, instance, replaced));
+        const record = this.book.get(key);
+        const next = observed(record, daemon, instance, replaced);
+        if (next !== record) this.book.set(key, next);
       }
     }
-    this.book.keepOnly(live);
   }
 
   /** Forgets that a configuration file was right, after something touched it. */
   doubtFile(path: string): void {
-    for (const daemon of this.#daemons.values()) {
+    for (const daemon of this.#mounts.daemons.values()) {
       for (const { configPath, snapshotId } of daemon.instances) {
         if (configPath !== path) continue;
         const key = instanceKey(daemon.id, snapshotId);
-        const { fileFingerprint: _, ...record } = this.book.get(key);
+        const { fileFingerprint: _, settledWith: __, ...record } = this.book.get(key);
         this.book.set(key, record);
       }
     }
@@ -92,16 +99,12 @@ export class Deliveries {
 
   /** Delivers, where needed, to every mount of every daemon. */
   all(): void {
-    for (const id of this.#daemons.keys()) this.#mark(id);
+    for (const id of this.#mounts.daemons.keys()) this.#mark(id);
   }
 
-  /** Delivers, where needed, to the daemons that serve an image. */
+  /** Delivers, where needed, to the mounts that serve an image. */
   image(image: string): void {
-    for (const daemon of this.#daemons.values()) {
-      if (daemon.instances.some((instance) => instance.image?.text === image)) {
-        this.#mark(daemon.id);
-      }
-    }
+    for (const id of this.#mounts.servedBy(image)) this.#mark(id, image);
   }
 
   /** Resolves when nothing is being delivered. */
@@ -140,28 +143,47 @@ export class Deliveries {
     return inUse && verdict === "failed";
   }
 
-  #mark(daemonId: string): void {
-    this.#dirty.add(daemonId);
+  #mark(daemonId: string, image?: string): void {
+    const marked = this.#dirty.get(daemonId);
+    if (image === undefined) this.#dirty.set(daemonId, "all");
+    else if (marked === undefined) this.#dirty.set(daemonId, new Set([image]));
+    else if (marked !== "all") marked.add(image);
+    this.#start(daemonId);
+  }
+
+  #start(daemonId: string): void {
     if (this.#running.has(daemonId) || this.#stop.signal.aborted) return;
     const work = this.#gate.run(() => this.#work(daemonId))
       .finally(() => {
         this.#running.delete(daemonId);
-        if (this.#dirty.has(daemonId)) this.#mark(daemonId);
+        if (this.#dirty.has(daemonId)) this.#start(daemonId);
         else this.#options.settled();
       });
     this.#running.set(daemonId, work);
   }
 
   async #work(daemonId: string): Promise<void> {
-    while (this.#dirty.delete(daemonId) && !this.#stop.signal.aborted) {
-      const daemon = this.#daemons.get(daemonId);
-      if (daemon === undefined) return;
+    while (!this.#stop.signal.aborted) {
+      const wanted = this.#dirty.get(daemonId);
+      const daemon = this.#mounts.daemons.get(daemonId);
+      this.#dirty.delete(daemonId);
+      if (wanted === undefined || daemon === undefined) return;
       for (const instance of daemon.instances) {
+        if (wanted !== "all" && !wanted.has(instance.image?.text ?? "")) continue;
+        if (this.#isSettled(daemon, instance)) continue;
+        if (this.#turns.isDue) await this.#turns.give();
         if (this.#stop.signal.aborted) return;
         const outcome = await this.#one(daemon, instance);
         if (outcome?.kind === "unreachable" && daemon.state === "running") break;
       }
     }
+  }
+
+  /** Whether nothing has changed since this mount was compared and found right. */
+  #isSettled({ id, held }: Daemon, { image, snapshotId, mountId }: RafsInstance): boolean {
+    if (image === undefined || mountId === undefined) return false;
+    const entry = this.#options.store.get(image.text);
+    return isSettledWith(this.book.get(instanceKey(id, snapshotId)), entry, held?.get(mountId));
   }
 
   async #one(daemon: Daemon, instance: RafsInstance): Promise<DeliveryOutcome | undefined> {
@@ -180,18 +202,21 @@ export class Deliveries {
     });
     switch (plan.kind) {
       case "settled":
-        this.#settle(daemon, instance, plan.state, plan.detail);
+        this.#settle(daemon, instance, plan, entry);
         return undefined;
       case "adopt":
         if (instance.image && store.adopt(instance.image, plan.candidate, clock.wallMs())) {
           const fingerprint = credentialFingerprint(plan.candidate.credential);
           observer.notify({ kind: "credential-adopted", image: instance.image.text, fingerprint });
         }
-        this.#settle(daemon, instance, "adopted", "no provider has a credential for this image");
+        this.#settle(daemon, instance, {
+          state: "adopted",
+          detail: "no provider has a credential for this image",
+        });
         return undefined;
       case "deliver":
         if ((record.retryAtMs ?? 0) > clock.monotonicMs()) return undefined;
-        return await this.#deliver(daemon, instance, plan.credential);
+        return await this.#deliver(daemon, instance, plan.credential, entry);
     }
   }
 
@@ -199,6 +224,7 @@ export class Deliveries {
     daemon: Daemon,
     instance: RafsInstance,
     credential: Credential,
+    entry: StoreEntry | undefined,
   ): Promise<DeliveryOutcome> {
     const { clock, observer, deliverer } = this.#options;
     const key = instanceKey(daemon.id, instance.snapshotId);
@@ -219,17 +245,22 @@ export class Deliveries {
       durationMs: clock.monotonicMs() - startedMs,
     });
     const before = this.book.get(key);
-    const after = recordAfter(before, outcome, {
-      fingerprint: credentialFingerprint(credential),
-      ...(credential.kind === "basic" && { auth: encodeRegistryAuth(credential) }),
-    }, { wallMs: clock.wallMs(), monotonicMs: clock.monotonicMs() });
+    const after = recordAfter(before, outcome, givenBy(credential, entry), {
+      wallMs: clock.wallMs(),
+      monotonicMs: clock.monotonicMs(),
+    });
     this.#record(daemon, instance, before, after);
     return outcome;
   }
 
-  #settle(daemon: Daemon, instance: RafsInstance, state: DeliveryState, detail?: string): void {
+  #settle(
+    daemon: Daemon,
+    instance: RafsInstance,
+    { state, detail }: { readonly state: DeliveryState; readonly detail?: string },
+    entry?: StoreEntry,
+  ): void {
     const before = this.book.get(instanceKey(daemon.id, instance.snapshotId));
-    const { detail: _, retryAtMs: __, storedAtMs, ...rest } = before;
+    const { detail: _, retryAtMs: __, settledWith: ___, storedAtMs, ...rest } = before;
     const since = state === "stored" ? storedAtMs ?? this.#options.clock.wallMs() : undefined;
     this.#record(daemon, instance, before, {
       ...rest,
@@ -237,6 +268,8 @@ export class Deliveries {
       failures: 0,
       ...(detail !== undefined && { detail }),
       ...(since !== undefined && { storedAtMs: since }),
+      // Anything else depends on more than the two: on time, on the daemon's state.
+      ...(state === "stored" && detail === undefined && entry && { settledWith: entry }),
     });
   }
 
@@ -259,21 +292,4 @@ export class Deliveries {
       ...(after.detail !== undefined && { detail: after.detail }),
     });
   }
-}
-
-function observed(
-  record: InstanceRecord,
-  daemon: Daemon,
-  instance: RafsInstance,
-  replaced: boolean,
-): InstanceRecord {
-  const { held: _, fileFingerprint, retryAtMs, ...rest } = record;
-  const held = instance.mountId === undefined ? undefined : daemon.held?.get(instance.mountId);
-  const reset = replaced || daemon.state !== "running";
-  return {
-    ...rest,
-    ...(held !== undefined && { held }),
-    ...(fileFingerprint !== undefined && !replaced && { fileFingerprint }),
-    ...(retryAtMs !== undefined && !reset && { retryAtMs }),
-  };
 }

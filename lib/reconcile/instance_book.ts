@@ -1,10 +1,14 @@
-import type {
-  DeliveryOutcome,
-  DeliveryState,
-  FileOutcome,
-  InstanceKey,
-  Secret,
+import {
+  type Credential,
+  credentialFingerprint,
+  type DeliveryOutcome,
+  type DeliveryState,
+  encodeRegistryAuth,
+  type FileOutcome,
+  type InstanceKey,
+  type Secret,
 } from "../model/mod.ts";
+import type { StoreEntry } from "../store/mod.ts";
 
 /** What the agent remembers of one mount: how its delivery stands, and when to try again. */
 export interface InstanceRecord {
@@ -21,6 +25,8 @@ export interface InstanceRecord {
   /** Reads have succeeded with the value that it holds, and none has failed since. */
   readonly proven?: boolean;
   readonly failures: number;
+  /** With this entry, and what it holds, it was compared and found right: nothing is to be done. */
+  readonly settledWith?: StoreEntry;
   /** Monotonic time before which delivery is not tried again. */
   readonly retryAtMs?: number;
 }
@@ -55,6 +61,27 @@ export class InstanceBook {
     }
     return earliest;
   }
+}
+
+/** Whether a mount that now holds `held` was found right with this very entry. */
+export function isSettledWith(
+  record: InstanceRecord,
+  entry: StoreEntry | undefined,
+  held: Secret | undefined,
+): boolean {
+  return entry !== undefined && record.settledWith === entry && held !== undefined &&
+    record.held === held;
+}
+
+/** What a delivery leaves behind; encoded and named once for each credential, where it is stored. */
+export function givenBy(credential: Credential, entry: StoreEntry | undefined) {
+  const stored = entry?.stored?.candidate.credential === credential ? entry.stored : undefined;
+  const auth = stored?.registryAuth ??
+    (credential.kind === "basic" ? encodeRegistryAuth(credential) : undefined);
+  return {
+    fingerprint: stored?.fingerprint ?? credentialFingerprint(credential),
+    ...(auth !== undefined && { auth }),
+  };
 }
 
 /** The pause after so many failures in a row, in milliseconds. */

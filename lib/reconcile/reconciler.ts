@@ -45,6 +45,8 @@ export interface ReconcilerOptions {
 const LOOK_GAP_MS = 200;
 /** Looks for the sake of failed deliveries keep at least this one. */
 const RETRY_GAP_MS = 500;
+/** What has settled within this time is taken account of together. */
+const RECKON_GAP_MS = 50;
 /** A daemon that does not run is looked at again this soon, then less and less often. */
 const ABSENT_FIRST_MS = 1_000;
 const ABSENT_MAX_MS = 10_000;
@@ -67,6 +69,8 @@ export class Reconciler {
   #nextLookAtMs = 0;
   #lookedAtMs = 0;
   #absentLooks = 0;
+  #reckoning = false;
+  readonly #ended = new AbortController();
   #first: { readonly atMs: number } | undefined;
   #last:
     | { readonly atMs: number; readonly monotonicMs: number; readonly durationMs: number }
@@ -81,14 +85,14 @@ export class Reconciler {
       resolver: () => this.#stages.resolver,
       settled: (image) => {
         this.#deliveries.image(image);
-        this.#triggers.nudge();
+        this.#reckonSoon();
       },
     });
     this.#deliveries = new Deliveries({
       ...options,
       deliverer: () => this.#stages.deliverer,
       isAsking: (image) => this.#renewals.isAsking(image),
-      settled: () => this.#triggers.nudge(),
+      settled: () => this.#reckonSoon(),
     });
     this.#reads = new ReadGuard({
       ...options,
@@ -114,6 +118,7 @@ export class Reconciler {
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {
+      this.#ended.abort();
       await Promise.all([this.#renewals.stop(), this.#deliveries.stop()]);
     }
   }
@@ -209,14 +214,17 @@ export class Reconciler {
     for (const { instances } of this.#view.daemons) {
       for (const { image } of instances) if (image) live.set(image.text, image);
     }
+    let isFull = false;
     for (const image of live.values()) {
       if (!store.ensure(image, nowMs)) {
+        isFull = true;
         const text = `the store is full: ${image.text} is not kept fresh`;
         observer.notify({ kind: "warning", code: "store-full", text });
       }
     }
+    if (store.size === live.size && !isFull) return live.size;
     const minAgeMs = store.settings.refreshIntervalMs / 2;
-    for (const image of store.evict(new Set(live.keys()), nowMs, minAgeMs)) {
+    for (const image of store.evict(live, nowMs, minAgeMs)) {
       observer.notify({ kind: "credential-evicted", image: image.text });
     }
     return live.size;
@@ -247,6 +255,19 @@ export class Reconciler {
     const { clock } = this.#options;
     const restMs = this.#lookedAtMs + LOOK_GAP_MS - clock.monotonicMs();
     if (restMs > 0) await clock.sleep(restMs, { signal });
+  }
+
+  /**
+   * Has the loop reckon again how long to sleep. Ten thousand answers in a row cause that a few
+   * times: it looks at every entry.
+   */
+  #reckonSoon(): void {
+    if (this.#reckoning) return;
+    this.#reckoning = true;
+    this.#options.clock.sleep(RECKON_GAP_MS, { signal: this.#ended.signal }).then(() => {
+      this.#reckoning = false;
+      this.#triggers.nudge();
+    }, () => {}); // ended
   }
 
   /** Until the next look by the clock; sooner while a daemon does not run. */

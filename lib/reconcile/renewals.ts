@@ -8,6 +8,7 @@ import {
   type ProviderAttempt,
   type Resolution,
   standingName,
+  Turns,
 } from "../model/mod.ts";
 import type { CredentialStore, StoreEntry } from "../store/mod.ts";
 
@@ -39,10 +40,12 @@ export class Renewals {
   /** Images whose source changed while it was being asked. */
   readonly #again = new Set<string>();
   readonly #gate = new Gate(MAX_PARALLEL);
+  readonly #turns: Turns;
   readonly #stop = new AbortController();
 
   constructor(options: RenewalsOptions) {
     this.#options = options;
+    this.#turns = new Turns(options.clock);
   }
 
   /** Whether an answer for this image is awaited. */
@@ -86,6 +89,7 @@ export class Renewals {
 
   async #ask(image: string, recheck: boolean, refused: boolean): Promise<void> {
     const { store, clock, resolver } = this.#options;
+    if (this.#turns.isDue) await this.#turns.give();
     const entry = store.get(image);
     if (entry === undefined || this.#stop.signal.aborted) return;
     const request = this.#request(entry, recheck, refused);

@@ -164,7 +164,7 @@ export class CredentialStore {
    * Forgets images that back no live RAFS instance and were last touched at least `minAgeMs` ago
    * (a pull stores a credential before its mount exists). Returns what was forgotten.
    */
-  evict(live: ReadonlySet<string>, nowMs: number, minAgeMs: number): ImageReference[] {
+  evict(live: { has(image: string): boolean }, nowMs: number, minAgeMs: number): ImageReference[] {
     const evicted: ImageReference[] = [];
     for (const [key, entry] of this.#entries) {
       if (live.has(key) || nowMs - entry.touchedAtMs < minAgeMs) continue;

@@ -79,7 +79,14 @@ function configOnly(): FileSystem {
       defaultCacheDuration: "1h",
     }],
   });
-  const stat = { kind: "file", stamp: "1", size: text.length, mode: 0o600, uid: 0, gid: 0 } as const;
+  const stat = {
+    kind: "file",
+    stamp: "1",
+    size: text.length,
+    mode: 0o600,
+    uid: 0,
+    gid: 0,
+  } as const;
   return {
     readText: (path) => Promise.resolve(path === CONFIG_PATH ? text : undefined),
     stat: (path) => Promise.resolve(path === CONFIG_PATH ? stat : undefined),

@@ -16,7 +16,12 @@ export function told(what: string, figure: string): Row {
 export function atMost(what: string, value: number, limit: number, words = ""): Row {
   const figure = Number.isInteger(value) ? String(value) : value.toFixed(2);
   const isWithin = value <= limit;
-  return { what, figure: words === "" ? figure : `${figure} (${words})`, limit: `<= ${limit}`, isWithin };
+  return {
+    what,
+    figure: words === "" ? figure : `${figure} (${words})`,
+    limit: `<= ${limit}`,
+    isWithin,
+  };
 }
 
 /** The rows as a table for the eye. */
