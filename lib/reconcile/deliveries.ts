@@ -8,7 +8,6 @@ import {
   type DeliveryOutcome,
   type DeliveryState,
   Gate,
-  instanceKey,
   messageOf,
   type Observer,
   type RafsInstance,
@@ -77,7 +76,7 @@ export class Deliveries {
       // A successor on the same socket may have started from a file that someone else wrote.
       const replaced = known !== undefined && known.pid !== daemon.pid;
       for (const instance of daemon.instances) {
-        const key = instanceKey(daemon.id, instance.snapshotId);
+        const key = this.book.keyOf(instance);
         const record = this.book.get(key);
         const next = observed(record, daemon, instance, replaced);
         if (next !== record) this.book.set(key, next);
@@ -88,9 +87,9 @@ export class Deliveries {
   /** Forgets that a configuration file was right, after something touched it. */
   doubtFile(path: string): void {
     for (const daemon of this.#mounts.daemons.values()) {
-      for (const { configPath, snapshotId } of daemon.instances) {
-        if (configPath !== path) continue;
-        const key = instanceKey(daemon.id, snapshotId);
+      for (const instance of daemon.instances) {
+        if (instance.configPath !== path) continue;
+        const key = this.book.keyOf(instance);
         const { fileFingerprint: _, settledWith: __, ...record } = this.book.get(key);
         this.book.set(key, record);
       }
@@ -132,7 +131,7 @@ export class Deliveries {
    * the mount was using the credential that it should: then that credential is in doubt.
    */
   judge({ daemon, instance, verdict, sinceMs }: ReadFinding): boolean {
-    const key = instanceKey(daemon.id, instance.snapshotId);
+    const key = this.book.keyOf(instance);
     const record = this.book.get(key);
     const delayMs = this.#options.inUseDelayMs(daemon.version ?? "") ?? 0;
     const inUse = record.state === "stored" && record.storedAtMs !== undefined &&
@@ -180,15 +179,16 @@ export class Deliveries {
   }
 
   /** Whether nothing has changed since this mount was compared and found right. */
-  #isSettled({ id, held }: Daemon, { image, snapshotId, mountId }: RafsInstance): boolean {
+  #isSettled({ held }: Daemon, instance: RafsInstance): boolean {
+    const { image, mountId } = instance;
     if (image === undefined || mountId === undefined) return false;
     const entry = this.#options.store.get(image.text);
-    return isSettledWith(this.book.get(instanceKey(id, snapshotId)), entry, held?.get(mountId));
+    return isSettledWith(this.book.get(this.book.keyOf(instance)), entry, held?.get(mountId));
   }
 
   async #one(daemon: Daemon, instance: RafsInstance): Promise<DeliveryOutcome | undefined> {
     const { store, clock, observer, isAsking } = this.#options;
-    const key = instanceKey(daemon.id, instance.snapshotId);
+    const key = this.book.keyOf(instance);
     const record = this.book.get(key);
     const image = instance.image?.text;
     const entry = image === undefined ? undefined : store.get(image);
@@ -227,7 +227,7 @@ export class Deliveries {
     entry: StoreEntry | undefined,
   ): Promise<DeliveryOutcome> {
     const { clock, observer, deliverer } = this.#options;
-    const key = instanceKey(daemon.id, instance.snapshotId);
+    const key = this.book.keyOf(instance);
     const startedMs = clock.monotonicMs();
     let outcome: DeliveryOutcome;
     try {
@@ -259,7 +259,7 @@ export class Deliveries {
     { state, detail }: { readonly state: DeliveryState; readonly detail?: string },
     entry?: StoreEntry,
   ): void {
-    const before = this.book.get(instanceKey(daemon.id, instance.snapshotId));
+    const before = this.book.get(this.book.keyOf(instance));
     const { detail: _, retryAtMs: __, settledWith: ___, storedAtMs, ...rest } = before;
     const since = state === "stored" ? storedAtMs ?? this.#options.clock.wallMs() : undefined;
     this.#record(daemon, instance, before, {
@@ -280,7 +280,7 @@ export class Deliveries {
     after: InstanceRecord,
   ): void {
     const { snapshotId } = instance;
-    this.book.set(instanceKey(daemon.id, snapshotId), after);
+    this.book.set(this.book.keyOf(instance), after);
     if (before.state === after.state) return;
     this.#options.observer.notify({
       kind: "delivery-state-changed",

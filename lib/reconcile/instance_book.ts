@@ -6,6 +6,8 @@ import {
   encodeRegistryAuth,
   type FileOutcome,
   type InstanceKey,
+  instanceKey,
+  type RafsInstance,
   type Secret,
 } from "../model/mod.ts";
 import type { StoreEntry } from "../store/mod.ts";
@@ -37,6 +39,17 @@ const RETRY_MAX_MS = 10_000;
 /** The records of all mounts, by key. Every mount is a delivery of its own. */
 export class InstanceBook {
   readonly #records = new Map<InstanceKey, InstanceRecord>();
+  /** A text that was put together anew would be hashed anew, for every mount at every look. */
+  readonly #keys = new WeakMap<RafsInstance, InstanceKey>();
+
+  /** The key of a mount; put together once as long as a look finds the same mount. */
+  keyOf(instance: RafsInstance): InstanceKey {
+    const known = this.#keys.get(instance);
+    if (known !== undefined) return known;
+    const key = instanceKey(instance.daemonId, instance.snapshotId);
+    this.#keys.set(instance, key);
+    return key;
+  }
 
   get(key: InstanceKey): InstanceRecord {
     return this.#records.get(key) ?? { state: "pending", failures: 0 };

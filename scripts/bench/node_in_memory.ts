@@ -99,14 +99,15 @@ export class NodeInMemory implements UnixHttp {
       this.calls.reads++;
       return answered('{"backend_type":"registry","read_count":1,"read_errors":0}');
     }
+    const id = new URLSearchParams(query).get("id") ?? "";
     if (method === "PUT" && body !== undefined) {
       this.calls.put++;
-      const id = new URLSearchParams(query).get("id") ?? "";
       daemon.held.set(id, JSON.parse(body.reveal()).registry_auth);
       daemon.heldText = undefined;
       return { kind: "answered", status: 204, body: new Secret("") };
     }
     this.calls.held++;
+    if (id !== "") return answered(JSON.stringify({ registry_auth: daemon.held.get(id) }));
     return answered(daemon.heldText ??= heldText(daemon.held));
   }
 }

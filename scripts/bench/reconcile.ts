@@ -1,7 +1,7 @@
 import { median } from "../lib/bench.ts";
 import { AgentInMemory } from "./agent_in_memory.ts";
 import { LoopDelay } from "./loop_delay.ts";
-import { NodeInMemory } from "./node_in_memory.ts";
+import { NodeInMemory, type NodeSize } from "./node_in_memory.ts";
 import { CountedPlugin } from "./plugin.ts";
 import { atMost, duration, type Row, told } from "./rows.ts";
 
@@ -23,12 +23,14 @@ export interface TickCost {
 /** Ticks with nothing to do, on nodes of growing size. */
 export async function tickCosts(ticks = 15): Promise<readonly TickCost[]> {
   const costs: TickCost[] = [];
-  for (const refs of REFS) costs.push(await tickCost(refs, ticks));
+  for (const refs of REFS) {
+    costs.push(await tickCost({ refs, daemons: Math.min(MAX_DAEMONS, refs) }, ticks));
+  }
+  costs.push(await tickCost({ refs: 10_000, daemons: 1 }, ticks));
   return costs;
 }
 
-async function tickCost(refs: number, ticks: number): Promise<TickCost> {
-  const daemons = Math.min(MAX_DAEMONS, refs);
+async function tickCost({ refs, daemons }: NodeSize, ticks: number): Promise<TickCost> {
   const plugin = new CountedPlugin();
   const node = new NodeInMemory({ daemons, refs }, btoa(`token:${plugin.password}`));
   const agent = new AgentInMemory(node, plugin);
@@ -54,13 +56,10 @@ async function tickCost(refs: number, ticks: number): Promise<TickCost> {
 }
 
 /** The whole of a rotation: one execution, and every mount told. */
-async function rotation(refs: number): Promise<readonly Row[]> {
+async function rotation({ refs, daemons }: NodeSize): Promise<readonly Row[]> {
   const plugin = new CountedPlugin();
   plugin.manner.cacheDuration = "8s";
-  const node = new NodeInMemory(
-    { daemons: Math.min(MAX_DAEMONS, refs), refs },
-    btoa(`token:${plugin.password}`),
-  );
+  const node = new NodeInMemory({ daemons, refs }, btoa(`token:${plugin.password}`));
   const agent = new AgentInMemory(node, plugin);
   await agent.start();
   await rest(250);
@@ -77,10 +76,11 @@ async function rotation(refs: number): Promise<readonly Row[]> {
   const loopMs = delay.take();
   await agent.stop();
   const perMount = node.calls.put / node.images.length;
+  const name = `rotation, ${refs} refs on ${daemons} nydusd`;
   return [
-    told(`rotation, ${refs} refs: until the last mount holds it`, duration(tookMs)),
-    atMost(`rotation, ${refs} refs: PUTs a mount`, perMount, 1),
-    atMost(`rotation, ${refs} refs: event loop not turning (ms)`, loopMs, LOOP_LIMIT_MS),
+    told(`${name}: until the last mount holds it`, duration(tookMs)),
+    atMost(`${name}: PUTs a mount`, perMount, 1),
+    atMost(`${name}: event loop not turning (ms)`, loopMs, LOOP_LIMIT_MS),
   ];
 }
 
@@ -102,5 +102,7 @@ export async function benchReconcile(): Promise<readonly Row[]> {
     rows.push(atMost(`${name}: requests`, requests, Math.ceil(daemons * 1.11) + 1));
     rows.push(atMost(`${name}: event loop not turning (ms)`, loopMs, LOOP_LIMIT_MS));
   }
-  return [...rows, ...await rotation(1_000), ...await rotation(10_000)];
+  rows.push(...await rotation({ refs: 1_000, daemons: MAX_DAEMONS }));
+  rows.push(...await rotation({ refs: 10_000, daemons: MAX_DAEMONS }));
+  return [...rows, ...await rotation({ refs: 10_000, daemons: 1 })];
 }
