@@ -5,10 +5,14 @@
  *
  * @module
  */
+import { benchExecutions } from "./bench/executions.ts";
+import { benchLookups } from "./bench/lookups.ts";
 import { benchReconcile } from "./bench/reconcile.ts";
 import { formatRows, type Row } from "./bench/rows.ts";
 
 const SECTIONS: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
+  lookups: benchLookups,
+  executions: benchExecutions,
   reconcile: benchReconcile,
 };
 

@@ -136,8 +136,8 @@ export interface NydusdInfo {
 export interface NydusdApi {
   info(socketPath: string, options?: CallOptions): Promise<PeerResult<NydusdInfo>>;
   /**
-   * Every mount's `registry_auth` by mount id, or that of one mount alone. `refused` 404: the daemon
-   * has no such API.
+   * Every mount's `registry_auth` by mount id, or that of one mount alone. `refused` 404: the
+   * daemon has no such API.
    */
   heldAuths(
     socketPath: string,

@@ -86,7 +86,7 @@ export function isSettledWith(
     record.held === held;
 }
 
-/** What a delivery leaves behind; encoded and named once for each credential, where it is stored. */
+/** What a delivery leaves behind: encoded and named where it is stored, once a credential. */
 export function givenBy(credential: Credential, entry: StoreEntry | undefined) {
   const stored = entry?.stored?.candidate.credential === credential ? entry.stored : undefined;
   const auth = stored?.registryAuth ??

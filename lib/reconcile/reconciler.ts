@@ -291,18 +291,8 @@ export class Reconciler {
       this.#nextLookAtMs = Math.min(this.#nextLookAtMs, soonest);
     }
     const lookMs = this.#nextLookAtMs - monotonicMs;
-    const dueAtMs = this.#stages.renewalEnabled ? this.#soonestIdleDue() : undefined;
+    const dueAtMs = this.#stages.renewalEnabled ? this.#renewals.nextDueAtMs() : undefined;
     const renewMs = dueAtMs === undefined ? Infinity : dueAtMs - clock.wallMs();
     return Math.max(0, Math.min(lookMs, renewMs, store.settings.refreshIntervalMs));
-  }
-
-  /** What is being asked for already is not due again before it has answered. */
-  #soonestIdleDue(): number | undefined {
-    let soonest: number | undefined;
-    for (const { image, nextAttemptAtMs: next } of this.#options.store.entries()) {
-      if (next === undefined || (soonest !== undefined && next >= soonest)) continue;
-      if (!this.#renewals.isAsking(image.text)) soonest = next;
-    }
-    return soonest;
   }
 }

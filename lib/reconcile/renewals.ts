@@ -76,6 +76,16 @@ export class Renewals {
     }
   }
 
+  /** When the next question is due (wall); what is being asked already is not due again. */
+  nextDueAtMs(): number | undefined {
+    let soonest: number | undefined;
+    for (const { image, nextAttemptAtMs: next } of this.#options.store.entries()) {
+      if (next === undefined || (soonest !== undefined && next >= soonest)) continue;
+      if (!this.#inFlight.has(image.text)) soonest = next;
+    }
+    return soonest;
+  }
+
   /** Resolves when no question is open. */
   async idle(): Promise<void> {
     while (this.#inFlight.size > 0) await Promise.all(this.#inFlight.values());

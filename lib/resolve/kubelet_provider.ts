@@ -8,6 +8,7 @@ import {
   type FileSystem,
   formatProblem,
   Gate,
+  type ImageReference,
   type ImageTarget,
   parseImageTarget,
   type ProviderNote,
@@ -157,9 +158,16 @@ export class KubeletProvider implements CredentialProvider {
   }
 }
 
+/** Taken apart once for each image, as patterns are once for each configuration. */
+const targets = new WeakMap<ImageReference, ImageTarget>();
+
 function targetOf({ image }: CredentialRequest): ImageTarget | undefined {
+  const known = targets.get(image);
+  if (known !== undefined) return known;
   try {
-    return parseImageTarget(image.text);
+    const target = parseImageTarget(image.text);
+    targets.set(image, target);
+    return target;
   } catch {
     return undefined; // what does not parse matches no pattern
   }

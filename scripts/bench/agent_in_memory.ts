@@ -50,15 +50,17 @@ export class AgentInMemory {
   #finished: (() => void) | undefined;
   #running: Promise<void> | undefined;
   logBytes = 0;
+  /** Entries renewed so far. */
+  renewed = 0;
 
-  constructor(node: NodeInMemory, plugin: CountedPlugin) {
+  constructor(node: NodeInMemory, plugin: CountedPlugin, also: Observer = { notify() {} }) {
     const log = createLog({
       write: (line) => void (this.logBytes += line.length),
       level: "info",
       format: "json",
       now: systemClock.wallMs,
     });
-    const observers: Observer[] = [log, { notify: (event) => this.#heard(event) }];
+    const observers: Observer[] = [log, also, { notify: (event) => this.#heard(event) }];
     const observer = fanOut(observers);
     const nydusdApi = createNydusdApi(node);
     const snapshotterApi = createSnapshotterApi(node);
@@ -116,6 +118,7 @@ export class AgentInMemory {
   }
 
   #heard(event: AgentEvent): void {
+    if (event.kind === "credential-renewed") this.renewed++;
     if (event.kind === "reconcile-finished") this.#finished?.();
   }
 }

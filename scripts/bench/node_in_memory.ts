@@ -11,6 +11,8 @@ import {
 export interface NodeSize {
   readonly daemons: number;
   readonly refs: number;
+  /** How many registries the images are spread over. */
+  readonly registries?: number;
 }
 
 interface MemoryDaemon {
@@ -37,13 +39,13 @@ export class NodeInMemory implements UnixHttp {
   readonly #daemons = new Map<string, MemoryDaemon>();
   readonly #listText: string;
 
-  constructor({ daemons, refs }: NodeSize, held: string) {
+  constructor({ daemons, refs, registries = 4 }: NodeSize, held: string) {
     const images: string[] = [];
     const listed: unknown[] = [];
     for (let d = 0; d < daemons; d++) {
       const instances: [string, string][] = [];
       for (let i = d; i < refs; i += daemons) {
-        const image = `registry-${i % 4}.example.com/team-${i % 50}/app-${i}:v1`;
+        const image = `registry-${i % registries}.example.com/team-${i % 50}/app-${i}:v1`;
         images.push(image);
         instances.push([`s${i}`, image]);
       }

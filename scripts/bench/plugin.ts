@@ -1,5 +1,11 @@
 import { join } from "@std/path";
-import type { FileSystem, Observer, ProcessResult, ProcessRunner } from "../../lib/model/mod.ts";
+import type {
+  FileSystem,
+  Observer,
+  ProcessRequest,
+  ProcessResult,
+  ProcessRunner,
+} from "../../lib/model/mod.ts";
 import { systemClock, systemRandom } from "../../lib/edge/mod.ts";
 import { KubeletProvider } from "../../lib/resolve/mod.ts";
 
@@ -10,11 +16,15 @@ export interface PluginManner {
   /** How long one execution takes. */
   takesMs: number;
   isFailing: boolean;
+  /** A password of its own for each image, as for answers that cannot be shared. */
+  isPerImage: boolean;
 }
 
 /** Executions without child processes, counted. */
 export class CountedPlugin implements ProcessRunner {
   executions = 0;
+  /** When each execution began. */
+  readonly startedMs: number[] = [];
   /** The most that ran side by side. */
   mostAtOnce = 0;
   password = "first";
@@ -23,19 +33,22 @@ export class CountedPlugin implements ProcessRunner {
     cacheDuration: "1h",
     takesMs: 0,
     isFailing: false,
+    isPerImage: false,
   };
   #running = 0;
 
-  async run(): Promise<ProcessResult> {
+  async run({ stdin }: ProcessRequest): Promise<ProcessResult> {
     this.executions++;
+    this.startedMs.push(performance.now());
     this.mostAtOnce = Math.max(this.mostAtOnce, ++this.#running);
-    const { takesMs, isFailing, cacheKeyType, cacheDuration } = this.manner;
+    const { takesMs, isFailing, isPerImage, cacheKeyType, cacheDuration } = this.manner;
     await new Promise<void>((resolve) =>
       takesMs > 0 ? setTimeout(resolve, takesMs) : setImmediate(resolve)
     );
     this.#running--;
     if (isFailing) return { kind: "exited", code: 1, stdout: "", stderr: "no" };
-    const auth = { "*.example.com": { username: "token", password: this.password } };
+    const password = isPerImage ? String(JSON.parse(stdin).image) : this.password;
+    const auth = { "*.example.com": { username: "token", password } };
     const stdout = JSON.stringify({
       kind: "CredentialProviderResponse",
       apiVersion: "credentialprovider.kubelet.k8s.io/v1",
