@@ -20,3 +20,4 @@ export * from "./secret.ts";
 export * from "./status.ts";
 export * from "./token_expiry.ts";
 export * from "./turns.ts";
+export * from "./waiting.ts";

@@ -129,6 +129,7 @@ export class Renewals {
       labels: {},
       ...(dueByClock && { newerThanMs: stored.candidate.fetchedAtMs }),
       ...((refused || window === "mandatory" || window === "expired") && { urgent: true }),
+      ...((stored === undefined || stored.provider === "adopted") && { waiting: true }),
       ...(refused && { refused }),
     };
   }
@@ -172,7 +173,7 @@ export class Renewals {
     const nowMs = clock.wallMs();
     if (isWithdrawn(entry, resolution.attempts)) store.withdraw(entry.image);
     const failure = failureOf(resolution.attempts);
-    store.recordFailure(entry.image, failure, nowMs);
+    store.recordFailure(entry.image, { ...failure, isNone: !failure.failed }, nowMs);
     const stored = store.get(entry.image.text)?.stored;
     // An image that nobody has a credential for is public, not failing.
     const failing = failure.failed || (stored !== undefined && stored.provider !== "adopted");

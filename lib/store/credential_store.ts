@@ -84,7 +84,13 @@ export class CredentialStore {
       : candidate.fetchedAtMs > before.candidate.fetchedAtMs
       ? "renewed"
       : "same";
-    const stored = this.#stored(renewal.provider, candidate, others, equal ? before : undefined);
+    const stored = this.#stored(
+      renewal.provider,
+      candidate,
+      others,
+      equal ? before : undefined,
+      nextTurn(before),
+    );
     // The same dead token once more is no success, whatever its source says.
     const dead = lifeWindow(stored.life, nowMs, this.#options.settings) === "expired";
     this.#set(entry, {
@@ -121,7 +127,7 @@ export class CredentialStore {
         unproductive: entry.attempts.unproductive + 1,
         lastAtMs: nowMs,
         draw: this.#options.random.next(),
-        ...(failure.retryAtMs === undefined ? {} : { retryAtMs: failure.retryAtMs }),
+        ...pick(failure, "retryAtMs", "isNone"),
       },
       lastFailure: { reason: failure.reason, detail: failure.detail, atMs: nowMs },
       failure: 1,
@@ -190,6 +196,7 @@ export class CredentialStore {
     candidate: Candidate,
     others: readonly Candidate[],
     before: StoredCredential | undefined,
+    turn = 0,
   ): StoredCredential {
     const { credential } = candidate;
     const subject = `${provider}\0${candidate.plugin ?? ""}\0${candidate.pattern ?? ""}`;
@@ -202,6 +209,7 @@ export class CredentialStore {
         fetchedAtMs: candidate.fetchedAtMs,
         watched: candidate.watched,
         phase: before?.life.phase ?? phaseOf(this.#options.seed, subject),
+        turn: before?.life.turn ?? turn,
         ...pick(candidate, "softExpiresAtMs", "hardExpiresAtMs"),
       },
       fingerprint: before?.fingerprint ?? credentialFingerprint(credential),
@@ -253,4 +261,9 @@ export class CredentialStore {
       ...(lastFailure && { lastFailure }),
     });
   }
+}
+
+/** How many credentials of sources came before; one that was adopted tells nothing of its age. */
+function nextTurn(before: StoredCredential | undefined): number {
+  return before === undefined || before.provider === "adopted" ? 0 : (before.life.turn ?? 0) + 1;
 }

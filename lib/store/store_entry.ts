@@ -60,6 +60,8 @@ export interface RenewalFailure {
   readonly reason: ReasonCode;
   readonly detail: string;
   readonly retryAtMs?: number;
+  /** Nothing failed: there is no credential. */
+  readonly isNone?: boolean;
 }
 
 /** How the store is made. */
