@@ -4,6 +4,7 @@
  *
  * @module
  */
+export { Backoff, type BackoffOptions } from "./backoff.ts";
 export { CredentialChain, type CredentialChainOptions, type ResolveOptions } from "./chain.ts";
 export { CredentialHelpers, type CredentialHelpersOptions } from "./credential_helper.ts";
 export { credentialsOf, type DockerConfig, findAuth, parseDockerConfig } from "./docker_config.ts";
