@@ -62,10 +62,13 @@ export class TokenService {
     return outage !== undefined && nowMs >= outage.fromMs && nowMs < outage.untilMs;
   }
 
-  /** Whether a call in this time could have been granted: it was up, and turned nobody away. */
-  wasOpen(fromMs: number, untilMs: number): boolean {
+  /** Whether for so long, within this time, any call would have been granted. */
+  wasOpenFor(spanMs: number, fromMs: number, untilMs: number): boolean {
+    let openMs = 0;
     for (let second = Math.ceil(Math.max(0, fromMs) / 1_000); second * 1_000 < untilMs; second++) {
-      if (!this.isDown(second * 1_000) && this.#closed[second] === 0) return true;
+      const isOpen = !this.isDown(second * 1_000) && this.#closed[second] === 0;
+      openMs = isOpen ? openMs + 1_000 : 0;
+      if (openMs >= spanMs) return true;
     }
     return false;
   }
