@@ -7,6 +7,7 @@
  */
 import { benchExecutions } from "./bench/executions.ts";
 import { benchLookups } from "./bench/lookups.ts";
+import { benchPropagation } from "./bench/propagation.ts";
 import { benchReconcile } from "./bench/reconcile.ts";
 import { formatRows, type Row } from "./bench/rows.ts";
 
@@ -14,6 +15,7 @@ const SECTIONS: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   lookups: benchLookups,
   executions: benchExecutions,
   reconcile: benchReconcile,
+  propagation: benchPropagation,
 };
 
 async function main(names: readonly string[]): Promise<number> {

@@ -53,7 +53,7 @@ export async function runFleet(options: FleetOptions): Promise<FleetRun> {
 
 /** Mounts survive a reboot with what their files hold: renewed in time, so a third of its life. */
 function nodeOf(
-  { source: { tokens, place } }: FleetOptions,
+  { source: { tokens, place, refreshIntervalMs } }: FleetOptions,
   { index, clock, service, random }: {
     readonly index: number;
     readonly clock: VirtualClock;
@@ -64,7 +64,7 @@ function nodeOf(
   const shape = tokens[index % tokens.length];
   if (shape === undefined) throw new Error("make a node: its source has no token shape");
   const heldForMs = shape.lifeMs * (1 / 3 + random.next() * 2 / 3);
-  return new FleetNode({ index, clock, service, shape, place, heldForMs });
+  return new FleetNode({ index, clock, service, shape, place, heldForMs, refreshIntervalMs });
 }
 
 function resultOf(

@@ -14,7 +14,7 @@ import type { TokenService } from "./token_service.ts";
 import { SeededRandom, type VirtualClock } from "./virtual_time.ts";
 
 const IMAGE = parseImageReference("registry.example.com/team/app:v1");
-const SETTINGS = { leadTimeMs: "auto", refreshIntervalMs: 240_000 } as const;
+const REFRESH_INTERVAL_MS = 240_000;
 /** A metadata server gives another token this long before the old one ends. */
 const SWAP_MS = 5 * 60_000;
 
@@ -25,6 +25,7 @@ export interface FleetNodeOptions {
   readonly service: TokenService;
   readonly shape: TokenShape;
   readonly place: "shared" | "local";
+  readonly refreshIntervalMs?: number | undefined;
   /** How long the token that its mounts still hold will live. */
   readonly heldForMs: number;
 }
@@ -55,11 +56,12 @@ export class FleetNode {
   #local: { readonly candidate: Candidate; readonly endMs: number } | undefined;
 
   constructor(options: FleetNodeOptions) {
-    const { clock, index, heldForMs } = options;
+    const { clock, index, heldForMs, refreshIntervalMs = REFRESH_INTERVAL_MS } = options;
+    const settings = { leadTimeMs: "auto", refreshIntervalMs } as const;
     const random = new SeededRandom(index + 1);
     this.#options = options;
     this.#mountEndMs = heldForMs;
-    this.#store = new CredentialStore({ settings: SETTINGS, seed: `machine-${index}`, random });
+    this.#store = new CredentialStore({ settings, seed: `machine-${index}`, random });
     this.#backoff = new Backoff({ clock, random });
     this.#renewals = new Renewals({
       store: this.#store,
@@ -88,7 +90,9 @@ export class FleetNode {
     const lastChanceMs = Math.min(Math.max(SWAP_MS, shape.lifeMs / 10), shape.lifeMs / 3);
     const fromMs = this.#mountEndMs - (place === "local" ? SWAP_MS : lastChanceMs);
     // Of a token that hides its end nobody knows when to ask but every few minutes.
-    const neededMs = shape.toldLifeMs === undefined ? SETTINGS.refreshIntervalMs : 1_000;
+    const neededMs = shape.toldLifeMs === undefined
+      ? this.#store.settings.refreshIntervalMs
+      : 1_000;
     const wasAvoidable = service.wasOpenFor(neededMs, fromMs, this.#mountEndMs);
     this.expiries.push({ atMs: this.#mountEndMs, wasAvoidable });
   }
