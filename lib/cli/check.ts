@@ -1,7 +1,7 @@
 import { join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
 import { type ConfigProblem, formatProblem, messageOf } from "../model/mod.ts";
-import { parseDockerConfig, readProviderConfig } from "../resolve/mod.ts";
+import { openProviderConfig, parseDockerConfig } from "../resolve/mod.ts";
 import { dockerConfigPath } from "./chain.ts";
 import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
 
@@ -60,7 +60,7 @@ async function checkKubelet({ files }: Context, config: AgentConfig, findings: F
     findings.problems.push(missing(file, "write it, or mend providers.kubelet.config"));
     return;
   }
-  const { plugins, problems, warnings } = readProviderConfig(text, file);
+  const { plugins, problems, warnings } = await openProviderConfig(text, file);
   findings.problems.push(...problems);
   findings.warnings.push(...warnings);
   for (const { name } of plugins) {

@@ -8,7 +8,7 @@ import {
   messageOf,
   type Observer,
 } from "../model/mod.ts";
-import { AgentMetrics, createApp, createLog, fanOut, healthOf, type Log } from "../report/mod.ts";
+import { AgentMetrics, createLog, fanOut, healthOf, type Log, openApp } from "../report/mod.ts";
 import { type Agent, createAgent } from "./agent.ts";
 import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
 
@@ -89,7 +89,7 @@ class Served implements AsyncDisposable {
     this.#checkIntervalMs = renewal.checkIntervalMs;
     const address = server && `${server.hostname} ${server.port}`;
     if (address === this.#address) return;
-    const next = server && await listenTcp(server, this.#app(server.hostname).fetch);
+    const next = server && await listenTcp(server, (await this.#app(server.hostname)).fetch);
     await this.#listening?.[Symbol.asyncDispose]();
     this.#listening = next;
     this.#address = address;
@@ -105,7 +105,7 @@ class Served implements AsyncDisposable {
   }
 
   #app(hostname: string) {
-    return createApp({
+    return openApp({
       metrics: this.#metrics,
       status: this.#agent.status,
       health: () => this.health(this.#agent.status()),

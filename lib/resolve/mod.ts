@@ -17,7 +17,11 @@ export {
 export { type Kube, type KubeOptions, openKube } from "./kube.ts";
 export { type PluginReading, readPluginResponse } from "./plugin_response.ts";
 export type { PodAccounts } from "./pod_accounts.ts";
-export { type PluginDefinition, readProviderConfig } from "./provider_config.ts";
+export {
+  openProviderConfig,
+  type PluginDefinition,
+  type ProviderConfigReading,
+} from "./provider_config_file.ts";
 export {
   criProvider,
   type CriPulls,
