@@ -10,11 +10,11 @@ import {
 import {
   KUBELET_WORDS,
   kubeletOf,
+  openProviderConfig,
   type PluginDefinition,
   pluginDifferences,
   type PluginMatch,
   pluginMatches,
-  readProviderConfig,
   type RunningKubelet,
 } from "../resolve/mod.ts";
 import { environmentNames, findProcesses } from "../discover/mod.ts";
@@ -133,7 +133,7 @@ async function readPlugins(
       problems.push(`${file}: it does not exist`);
       return [];
     }
-    const reading = readProviderConfig(text, file);
+    const reading = await openProviderConfig(text, file);
     problems.push(...reading.problems.map(formatProblem));
     return reading.plugins;
   } catch (error) {

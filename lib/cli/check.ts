@@ -3,9 +3,9 @@ import type { AgentConfig } from "../config/mod.ts";
 import { type ConfigProblem, formatProblem, messageOf } from "../model/mod.ts";
 import {
   habitsOfPlugin,
+  openProviderConfig,
   parseDockerConfig,
   type PluginDefinition,
-  readProviderConfig,
 } from "../resolve/mod.ts";
 import { dockerConfigPath } from "./chain.ts";
 import { type CheckFindings, missing } from "./check_findings.ts";
@@ -106,7 +106,7 @@ async function checkKubelet(
     findings.problems.push(missing(file, "write it, or mend providers.kubelet.config"));
     return false;
   }
-  const { plugins, problems, warnings } = readProviderConfig(text, file);
+  const { plugins, problems, warnings } = await openProviderConfig(text, file);
   findings.problems.push(...problems);
   findings.warnings.push(...warnings);
   findings.warnings.push(...pluginHabits(plugins, host.env, file));

@@ -10,13 +10,13 @@ import {
 } from "../model/mod.ts";
 import {
   AgentMetrics,
-  createApp,
   createLog,
   fanOut,
   HealthMemory,
   type HealthView,
   ImageHistory,
   type Log,
+  openApp,
   SourceBook,
 } from "../report/mod.ts";
 import { type Agent, createAgent } from "./agent.ts";
@@ -110,7 +110,7 @@ class Served implements AsyncDisposable {
     this.#checkIntervalMs = renewal.checkIntervalMs;
     const address = server && `${server.hostname} ${server.port}`;
     if (address === this.#address) return;
-    const next = server && await listenTcp(server, this.#app(server.hostname).fetch);
+    const next = server && await listenTcp(server, (await this.#app(server.hostname)).fetch);
     await this.#listening?.[Symbol.asyncDispose]();
     this.#listening = next;
     this.#address = address;
@@ -128,7 +128,7 @@ class Served implements AsyncDisposable {
 
   #app(hostname: string) {
     const { agent, metrics, history, sources } = this.#told;
-    return createApp({
+    return openApp({
       metrics,
       status: () => ({ ...agent.status(), ...sources.status() }),
       health: () => this.health(),

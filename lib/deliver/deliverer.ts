@@ -101,12 +101,14 @@ export class Deliverer {
     }
     const wanted = encodeRegistryAuth(credential);
     const { nydusdApi } = this.#options;
-    const before = await nydusdApi.heldAuths(daemon.apiSocket, options);
+    // Of this mount alone: a shared daemon may have thousands.
+    const one = { ...options, mountId };
+    const before = await nydusdApi.heldAuths(daemon.apiSocket, one);
     if (before.kind !== "ok") return whyNot("ask what it holds", before);
     if (before.value.get(mountId)?.equals(wanted)) return { kind: "unchanged" };
     const put = await nydusdApi.putAuth(daemon.apiSocket, mountId, wanted, options);
     if (put.kind !== "ok") return whyNot("store", put);
-    const after = await nydusdApi.heldAuths(daemon.apiSocket, options);
+    const after = await nydusdApi.heldAuths(daemon.apiSocket, one);
     if (after.kind !== "ok") return whyNot("read back", after);
     return after.value.get(mountId)?.equals(wanted)
       ? { kind: "delivered" }

@@ -117,7 +117,7 @@ export class Discovery {
       problems.push({ source: "system-api", subject: socket, detail: whyNot(answer) });
       return false;
     }
-    const { daemons, refused } = listedBySystemApi(answer.value);
+    const { daemons, refused } = listedBySystemApi(answer.value, this.#lastList);
     for (const detail of refused) problems.push({ source: "system-api", subject: socket, detail });
     this.#lastList = daemons;
     return true;

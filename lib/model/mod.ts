@@ -23,3 +23,5 @@ export * from "./secret.ts";
 export * from "./status.ts";
 export * from "./tap.ts";
 export * from "./token_expiry.ts";
+export * from "./turns.ts";
+export * from "./waiting.ts";

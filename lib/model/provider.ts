@@ -77,6 +77,8 @@ export interface CredentialRequest {
   readonly newerThanMs?: number;
   /** The credential in use is about to die: a backoff is shortened to a few seconds. */
   readonly urgent?: boolean;
+  /** No source has given a credential yet: a backoff stays short for the first minutes. */
+  readonly waiting?: boolean;
   /** The registry refuses the credential in use, or so its reader says. */
   readonly refused?: boolean;
 }

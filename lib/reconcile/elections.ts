@@ -7,13 +7,14 @@ import {
   type Observer,
   type ProviderName,
   type Resolution,
+  subjectKey,
   unnamedHosts,
 } from "../model/mod.ts";
 import type { Contender, Election, ElectionRequest } from "../resolve/mod.ts";
 import type { StoreEntry } from "../store/mod.ts";
 import { mountsInUse } from "./in_use.ts";
 import type { InstanceBook } from "./instance_book.ts";
-import type { Mount, MountIndex } from "./mounts.ts";
+import type { Mount, Mounts } from "./mounts.ts";
 import { probeTargetOf } from "./probe_target.ts";
 
 /** Decides between credentials (the elector, seen from here). */
@@ -27,7 +28,7 @@ export interface ElectionsOptions {
   readonly elector: ElectorPort | undefined;
   readonly observer: Observer;
   readonly clock: Clock;
-  readonly mounts: Pick<MountIndex, "of">;
+  readonly mounts: Pick<Mounts, "of">;
   readonly book: InstanceBook;
 }
 
@@ -67,7 +68,7 @@ export class Elections {
     const { winner } = resolution;
     if (winner === undefined) return undefined;
     if (elector === undefined) return { kind: "take", ...winner };
-    const mounts = this.#options.mounts.of(entry.image);
+    const mounts = this.#options.mounts.of(subjectKey(entry.image));
     // To ask a host is to show it the credential.
     if (mayNotSee(mounts, offeredBy(resolution))) return { kind: "take", ...winner };
     const inUse = this.#inUse(entry, mounts);

@@ -1,12 +1,16 @@
-import type {
-  Daemon,
-  DeliveryOutcome,
-  DeliveryState,
-  FileOutcome,
-  InstanceKey,
-  RafsInstance,
-  Secret,
+import {
+  type Credential,
+  credentialFingerprint,
+  type DeliveryOutcome,
+  type DeliveryState,
+  encodeRegistryAuth,
+  type FileOutcome,
+  type InstanceKey,
+  instanceKey,
+  type RafsInstance,
+  type Secret,
 } from "../model/mod.ts";
+import type { StoreEntry } from "../store/mod.ts";
 
 /** Hosts that would see a credential and that nobody named. */
 export interface UnnamedHosts {
@@ -26,11 +30,13 @@ export interface InstanceRecord {
   /** Wall time since when nydusd holds the right value. */
   readonly storedAtMs?: number;
   readonly deliveredAtMs?: number;
-  /** Hosts that see its credential and that nobody named, and what was decided about them. */
-  readonly unnamed?: UnnamedHosts;
   /** Reads have succeeded with the value that it holds, and none has failed since. */
   readonly proven?: boolean;
+  /** Hosts that see its credential and that nobody named, and what was decided about them. */
+  readonly unnamed?: UnnamedHosts;
   readonly failures: number;
+  /** With this entry, and what it holds, it was compared and found right: nothing is to be done. */
+  readonly settledWith?: StoreEntry;
   /** Monotonic time before which delivery is not tried again. */
   readonly retryAtMs?: number;
 }
@@ -41,6 +47,17 @@ const RETRY_MAX_MS = 10_000;
 /** The records of all mounts, by key. Every mount is a delivery of its own. */
 export class InstanceBook {
   readonly #records = new Map<InstanceKey, InstanceRecord>();
+  /** A text that was put together anew would be hashed anew, for every mount at every look. */
+  readonly #keys = new WeakMap<RafsInstance, InstanceKey>();
+
+  /** The key of a mount; put together once as long as a look finds the same mount. */
+  keyOf(instance: RafsInstance): InstanceKey {
+    const known = this.#keys.get(instance);
+    if (known !== undefined) return known;
+    const key = instanceKey(instance.daemonId, instance.snapshotId);
+    this.#keys.set(instance, key);
+    return key;
+  }
 
   get(key: InstanceKey): InstanceRecord {
     return this.#records.get(key) ?? { state: "pending", failures: 0 };
@@ -67,25 +84,24 @@ export class InstanceBook {
   }
 }
 
-/**
- * A record after a look: what nydusd holds now replaces what was believed.
- *
- * @param replaced Whether another process answers: its file may be somebody else's.
- */
-export function observed(
+/** Whether a mount that now holds `held` was found right with this very entry. */
+export function isSettledWith(
   record: InstanceRecord,
-  daemon: Daemon,
-  instance: RafsInstance,
-  replaced: boolean,
-): InstanceRecord {
-  const { held: _, fileFingerprint, retryAtMs, ...rest } = record;
-  const held = instance.mountId === undefined ? undefined : daemon.held?.get(instance.mountId);
-  const reset = replaced || daemon.state !== "running";
+  entry: StoreEntry | undefined,
+  held: Secret | undefined,
+): boolean {
+  return entry !== undefined && record.settledWith === entry && held !== undefined &&
+    record.held === held;
+}
+
+/** What a delivery leaves behind: encoded and named where it is stored, once a credential. */
+export function givenBy(credential: Credential, entry: StoreEntry | undefined) {
+  const stored = entry?.stored?.candidate.credential === credential ? entry.stored : undefined;
+  const auth = stored?.registryAuth ??
+    (credential.kind === "basic" ? encodeRegistryAuth(credential) : undefined);
   return {
-    ...rest,
-    ...(held !== undefined && { held }),
-    ...(fileFingerprint !== undefined && !replaced && { fileFingerprint }),
-    ...(retryAtMs !== undefined && !reset && { retryAtMs }),
+    fingerprint: stored?.fingerprint ?? credentialFingerprint(credential),
+    ...(auth !== undefined && { auth }),
   };
 }
 

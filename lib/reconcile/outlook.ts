@@ -20,7 +20,7 @@ import {
 } from "../store/mod.ts";
 import type { Deliveries } from "./deliveries.ts";
 import type { InstanceRecord } from "./instance_book.ts";
-import type { Mount, MountIndex } from "./mounts.ts";
+import type { Mount, Mounts } from "./mounts.ts";
 
 /** When the reads of a mount end if no source answers any more, and whether that is a guess. */
 export type ReadsEnd = { readonly atMs: number; readonly learned: boolean };
@@ -71,7 +71,7 @@ function endOfHeld(held: Secret, nowMs: number): ReadsEnd | undefined {
 /** What {@linkcode forecastOutage} looks at. */
 export interface OutlookInput {
   readonly store: CredentialStore;
-  readonly mounts: MountIndex;
+  readonly mounts: Mounts;
   readonly deliveries: Deliveries;
   readonly clock: Clock;
   /** How long a nydusd of this version goes on with the old credential; undefined = not known. */
@@ -89,7 +89,8 @@ export async function forecastOutage(
   const { store, clock } = input;
   const nowMs = clock.wallMs();
   const images: ImageForecast[] = [];
-  for (const [key, mounts] of input.mounts.bySubject()) {
+  for (const key of input.mounts.subjects.keys()) {
+    const mounts = input.mounts.of(key);
     const entry = store.get(key);
     if (entry !== undefined) {
       images.push(forecastImage(input, entry, mounts, { fromMs: nowMs, untilMs: nowMs + downMs }));

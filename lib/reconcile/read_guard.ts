@@ -6,13 +6,12 @@ import {
   instanceKey,
   type Observer,
   type Secret,
-  subjectKey,
-  subjectOf,
 } from "../model/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
 import type { Deliveries } from "./deliveries.ts";
 import { type ReadCounter, type ReadFinding, ReadWatch } from "./read_watch.ts";
 import { Refusals } from "./refusals.ts";
+import { storeKeyOf } from "./mounts.ts";
 import type { Renewals } from "./renewals.ts";
 
 /** What the guard works with. */
@@ -86,7 +85,7 @@ export class ReadGuard {
     const doubted = new Set<string>();
     let failed = false;
     for (const finding of findings) {
-      const key = keyOf(finding);
+      const key = storeKeyOf(finding.instance);
       const doubtful = deliveries.judge(finding);
       this.#remember(finding, doubtful);
       failed ||= finding.verdict === "failed";
@@ -118,7 +117,8 @@ export class ReadGuard {
     const entry = store.get(key);
     if (entry?.stored === undefined) return;
     if (!this.#refusals.mayForce(key, clock.monotonicMs())) return;
-    const mounts = findings.filter((one) => one.verdict === "failed" && keyOf(one) === key).length;
+    const mounts =
+      findings.filter((one) => one.verdict === "failed" && storeKeyOf(one.instance) === key).length;
     const { provider } = entry.stored;
     const whose = provider === "adopted" ? "they had before" : `of ${provider}`;
     const text = `reads of ${key} fail in ${mounts} mounts although they hold the credential ` +
@@ -126,11 +126,6 @@ export class ReadGuard {
     observer.notify({ kind: "warning", code: "reads-failing", text });
     renewals.start([entry], { refused: true });
   }
-}
-
-function keyOf({ instance }: ReadFinding): string | undefined {
-  const subject = subjectOf(instance);
-  return subject && subjectKey(subject);
 }
 
 function isSame(a: Secret | undefined, b: Secret | undefined): boolean {

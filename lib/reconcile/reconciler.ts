@@ -7,16 +7,16 @@ import {
   type NodeView,
   type Observer,
   type OutageForecast,
-  subjectOf,
 } from "../model/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
+import { adoptMounts } from "./adopt_mounts.ts";
 import { daemonStatus } from "./daemon_status.ts";
 import { type Deliverer, Deliveries } from "./deliveries.ts";
 import { InstanceBook } from "./instance_book.ts";
 import { Elections, type ElectorPort } from "./elections.ts";
 import { LookPace } from "./look_pace.ts";
 import { forecastOutage } from "./outlook.ts";
-import { MountIndex } from "./mounts.ts";
+import { Mounts } from "./mounts.ts";
 import { Renewals, type Resolver } from "./renewals.ts";
 import { ReadGuard } from "./read_guard.ts";
 import type { ReadCounter } from "./read_watch.ts";
@@ -74,7 +74,7 @@ export class Reconciler {
   #stages: Stages;
   #view: NodeView = { daemons: [], problems: [] };
   readonly #book = new InstanceBook();
-  readonly #mounts = new MountIndex(() => this.#view);
+  readonly #mounts = new Mounts();
   #nextLookAtMs = 0;
   #lookedAtMs = 0;
   #first: { readonly atMs: number } | undefined;
@@ -97,16 +97,17 @@ export class Reconciler {
       }),
       settled: (key) => {
         this.#deliveries.subject(key);
-        this.#triggers.nudge();
+        this.#triggers.nudgeSoon();
       },
     });
     this.#deliveries = new Deliveries({
       ...options,
       book: this.#book,
+      mounts: this.#mounts,
       deliverer: () => this.#stages.deliverer,
       isAsking: (key) => this.#renewals.isAsking(key),
       unknownHosts: () => this.#stages.unknownHosts ?? "warn",
-      settled: () => this.#triggers.nudge(),
+      settled: () => this.#triggers.nudgeSoon(),
     });
     this.#reads = new ReadGuard({
       ...options,
@@ -132,6 +133,7 @@ export class Reconciler {
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {
+      this.#triggers.end();
       await Promise.all([this.#renewals.stop(), this.#deliveries.stop()]);
     }
   }
@@ -214,7 +216,7 @@ export class Reconciler {
     }
     this.#changes.tell(this.#view, observer);
     this.#deliveries.observe(this.#view.daemons);
-    const images = this.#adoptView();
+    const images = adoptMounts(this.#mounts, this.#options);
     if (this.#stages.renewalEnabled) {
       this.#renewDue();
       this.#deliveries.all();
@@ -232,28 +234,6 @@ export class Reconciler {
       instances: this.#view.daemons.reduce((sum, { instances }) => sum + instances.length, 0),
       images,
     });
-  }
-
-  /** Gives every live image its entry, and drops the others. Returns how many live. */
-  #adoptView(): number {
-    const { store, clock, observer } = this.#options;
-    const nowMs = clock.wallMs();
-    const live = this.#mounts.bySubject();
-    for (const [key, [mount]] of live) {
-      const subject = mount && subjectOf(mount.instance);
-      if (subject === undefined || store.ensure(subject, nowMs)) continue;
-      const text = `the store is full: ${key} is not kept fresh`;
-      observer.notify({ kind: "warning", code: "store-full", text });
-    }
-    const minAgeMs = store.settings.refreshIntervalMs / 2;
-    for (const { text: image, endpoint } of store.evict(new Set(live.keys()), nowMs, minAgeMs)) {
-      observer.notify({
-        kind: "credential-evicted",
-        image,
-        ...(endpoint && { endpoint: endpoint.text }),
-      });
-    }
-    return live.size;
   }
 
   #renewDue(): void {
@@ -293,7 +273,7 @@ export class Reconciler {
       this.#nextLookAtMs = Math.min(this.#nextLookAtMs, soonest);
     }
     const lookMs = this.#nextLookAtMs - monotonicMs;
-    const dueAtMs = this.#stages.renewalEnabled ? this.#renewals.nextIdleDueAtMs() : undefined;
+    const dueAtMs = this.#stages.renewalEnabled ? this.#renewals.nextDueAtMs() : undefined;
     const renewMs = dueAtMs === undefined ? Infinity : dueAtMs - clock.wallMs();
     return Math.max(0, Math.min(lookMs, renewMs, store.settings.refreshIntervalMs));
   }

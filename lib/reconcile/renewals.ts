@@ -10,6 +10,7 @@ import {
   type Resolution,
   standingName,
   subjectKey,
+  Turns,
 } from "../model/mod.ts";
 import type { CredentialStore, StoreEntry } from "../store/mod.ts";
 import type { Decision, Elections } from "./elections.ts";
@@ -43,10 +44,12 @@ export class Renewals {
   /** Images whose source changed while it was being asked. */
   readonly #again = new Set<string>();
   readonly #gate = new Gate(MAX_PARALLEL);
+  readonly #turns: Turns;
   readonly #stop = new AbortController();
 
   constructor(options: RenewalsOptions) {
     this.#options = options;
+    this.#turns = new Turns(options.clock);
   }
 
   /** Whether an answer for this key of the store is awaited. */
@@ -84,8 +87,8 @@ export class Renewals {
     this.start(meant, { recheck: true });
   }
 
-  /** When the next image is due of those that are not being asked for already. */
-  nextIdleDueAtMs(): number | undefined {
+  /** When the next question is due (wall); what is being asked already is not due again. */
+  nextDueAtMs(): number | undefined {
     let soonest: number | undefined;
     for (const { image, nextAttemptAtMs: next } of this.#options.store.entries()) {
       if (next === undefined || (soonest !== undefined && next >= soonest)) continue;
@@ -107,6 +110,7 @@ export class Renewals {
 
   async #ask(key: string, recheck: boolean, refused: boolean): Promise<void> {
     const { store, resolver } = this.#options;
+    if (this.#turns.isDue) await this.#turns.give();
     const entry = store.get(key);
     if (entry === undefined || this.#stop.signal.aborted) return;
     const request = this.#request(entry, recheck, refused);
@@ -147,6 +151,7 @@ export class Renewals {
       labels: {},
       ...(dueByClock && { newerThanMs: stored.candidate.fetchedAtMs }),
       ...((refused || window === "mandatory" || window === "expired") && { urgent: true }),
+      ...((stored === undefined || stored.provider === "adopted") && { waiting: true }),
       ...(refused && { refused }),
     };
   }
@@ -209,7 +214,7 @@ export class Renewals {
   #failed(entry: StoreEntry, failure: ReturnType<typeof failureOf>): void {
     const { store, clock, observer } = this.#options;
     const nowMs = clock.wallMs();
-    store.recordFailure(entry.image, failure, nowMs);
+    store.recordFailure(entry.image, { ...failure, isNone: !failure.failed }, nowMs);
     const stored = store.get(subjectKey(entry.image))?.stored;
     // An image that nobody has a credential for is public, not failing.
     const failing = failure.failed || (stored !== undefined && stored.provider !== "adopted");

@@ -4,7 +4,7 @@
  *
  * @module
  */
-export { type AppOptions, createApp } from "./app.ts";
+export { type AppOptions, openApp } from "./open_app.ts";
 export { fanOut } from "./fan_out.ts";
 export { type HealthCheck, type HealthLevel, healthOf, type HealthView } from "./health.ts";
 export { HealthMemory } from "./health_memory.ts";

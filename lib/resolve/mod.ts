@@ -4,6 +4,7 @@
  *
  * @module
  */
+export { Backoff, type BackoffOptions } from "./backoff.ts";
 export { CredentialChain, type CredentialChainOptions, type ResolveOptions } from "./chain.ts";
 export {
   CLOUD_HABITS,
@@ -24,7 +25,11 @@ export {
 export { type Kube, type KubeOptions, openKube } from "./kube.ts";
 export { type PluginReading, readPluginResponse } from "./plugin_response.ts";
 export type { PodAccounts } from "./pod_accounts.ts";
-export { type PluginDefinition, readProviderConfig } from "./provider_config.ts";
+export {
+  openProviderConfig,
+  type PluginDefinition,
+  type ProviderConfigReading,
+} from "./provider_config_file.ts";
 export type { ElectionReason, Verify } from "./registry/election.ts";
 export {
   type Contender,

@@ -8,16 +8,27 @@ import {
   subjectKey,
 } from "../model/mod.ts";
 import { LearnedLives } from "./learned_lives.ts";
-import { type Attempts, lifeWindow, nextAttemptAtMs, phaseOf } from "./renewal_policy.ts";
-import type { RenewalSettings } from "./renewal_policy.ts";
-import { type CredentialStoreOptions, hardEnd, pick, registryAuthOf } from "./store_entry.ts";
 import {
+  type Attempts,
+  lifeWindow,
+  nextAttemptAtMs,
+  phaseOf,
+  type RenewalSettings,
+} from "./renewal_policy.ts";
+import {
+  type CredentialStoreOptions,
+  hardEnd,
+  nextTurn,
+  pick,
+  registryAuthOf,
   type Renewal,
   type RenewalFailure,
+  sourceOf,
   statusOf,
   type StoredCredential,
+  type StoreEntry,
+  type StoreOutcome,
 } from "./store_entry.ts";
-import type { StoreEntry, StoreOutcome } from "./store_entry.ts";
 
 const MAX_ENTRIES = 100_000;
 
@@ -89,10 +100,10 @@ export class CredentialStore {
       : candidate.fetchedAtMs > before.candidate.fetchedAtMs
       ? "renewed"
       : "same";
-    const birthSeen = this.#learn(before, renewal.provider, candidate, equal);
+    const birthSeen = this.#learned.watch(before, sourceOf(renewal.provider, candidate), equal);
     const known = equal ? before : undefined;
     const stored = {
-      ...this.#stored(renewal.provider, candidate, others, known),
+      ...this.#stored(renewal.provider, candidate, others, known, nextTurn(before)),
       birthSeen,
       ...pick(renewal, "elected"),
     };
@@ -132,7 +143,7 @@ export class CredentialStore {
         unproductive: entry.attempts.unproductive + 1,
         lastAtMs: nowMs,
         draw: this.#options.random.next(),
-        ...(failure.retryAtMs === undefined ? {} : { retryAtMs: failure.retryAtMs }),
+        ...pick(failure, "retryAtMs", "isNone"),
       },
       lastFailure: { reason: failure.reason, detail: failure.detail, atMs: nowMs },
       failure: 1,
@@ -175,7 +186,11 @@ export class CredentialStore {
    * Forgets images that back no live RAFS instance and were last touched at least `minAgeMs` ago
    * (a pull stores a credential before its mount exists). Returns what was forgotten.
    */
-  evict(live: ReadonlySet<string>, nowMs: number, minAgeMs: number): CredentialSubject[] {
+  evict(
+    live: { has(key: string): boolean },
+    nowMs: number,
+    minAgeMs: number,
+  ): CredentialSubject[] {
     const evicted: CredentialSubject[] = [];
     for (const [key, entry] of this.#entries) {
       if (live.has(key) || nowMs - entry.touchedAtMs < minAgeMs) continue;
@@ -196,31 +211,12 @@ export class CredentialStore {
     return statusOf(entry, window);
   }
 
-  /**
-   * Learns how long the credential that is replaced was given out. Says whether the birth of the
-   * one that comes was seen.
-   */
-  #learn(
-    before: StoredCredential | undefined,
-    provider: StoredCredential["provider"],
-    candidate: Candidate,
-    equal: boolean,
-  ): boolean {
-    if (before === undefined) return false;
-    if (equal) return before.birthSeen;
-    const source = sourceOf(provider, candidate);
-    if (source !== sourceOf(before.provider, before.candidate)) return false;
-    const { life, birthSeen } = before;
-    const hidden = !life.watched && life.hardExpiresAtMs === undefined;
-    if (hidden && birthSeen) this.#learned.observe(source, life.fetchedAtMs - life.bornAtMs);
-    return true;
-  }
-
   #stored(
     provider: StoredCredential["provider"],
     candidate: Candidate,
     others: readonly Candidate[],
     before: StoredCredential | undefined,
+    turn = 0,
   ): StoredCredential {
     const { credential } = candidate;
     const source = sourceOf(provider, candidate);
@@ -234,6 +230,7 @@ export class CredentialStore {
         fetchedAtMs: candidate.fetchedAtMs,
         watched: candidate.watched,
         phase: before?.life.phase ?? phaseOf(this.#options.seed, source),
+        turn: before?.life.turn ?? turn,
         ...pick(candidate, "softExpiresAtMs", "hardExpiresAtMs"),
         ...(learnedLifeMs !== undefined && { learnedLifeMs }),
       },
@@ -287,9 +284,4 @@ export class CredentialStore {
       ...(lastFailure && { lastFailure }),
     });
   }
-}
-
-/** Names who gave a credential: credentials of one source live and end alike. */
-function sourceOf(provider: StoredCredential["provider"], { plugin, pattern }: Candidate): string {
-  return `${provider}\0${plugin ?? ""}\0${pattern ?? ""}`;
 }

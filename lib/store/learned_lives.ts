@@ -1,3 +1,5 @@
+import { sourceOf, type StoredCredential } from "./store_entry.ts";
+
 /** Sources remembered, and how many lives of each. */
 const MAX_SOURCES = 1_000;
 const MAX_LIVES = 16;
@@ -9,6 +11,22 @@ const MAX_LIVES = 16;
  */
 export class LearnedLives {
   readonly #bySource = new Map<string, number[]>();
+
+  /**
+   * A source has given a credential: takes in how long the one before was given out. Says whether
+   * the birth of the new one was seen.
+   *
+   * @param equal It is the same credential again.
+   */
+  watch(before: StoredCredential | undefined, source: string, equal: boolean): boolean {
+    if (before === undefined) return false;
+    if (equal) return before.birthSeen;
+    if (source !== sourceOf(before.provider, before.candidate)) return false;
+    const { life, birthSeen } = before;
+    const hidden = !life.watched && life.hardExpiresAtMs === undefined;
+    if (hidden && birthSeen) this.observe(source, life.fetchedAtMs - life.bornAtMs);
+    return true;
+  }
 
   /**
    * A source has replaced a token that it gave for `livedMs`. A source that gives another token at

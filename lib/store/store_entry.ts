@@ -66,6 +66,8 @@ export interface RenewalFailure {
   readonly reason: ReasonCode;
   readonly detail: string;
   readonly retryAtMs?: number;
+  /** Nothing failed: there is no credential. */
+  readonly isNone?: boolean;
 }
 
 /** How the store is made. */
@@ -118,6 +120,19 @@ export function registryAuthOf(
 ): { readonly registryAuth?: Secret } {
   if (before?.registryAuth !== undefined) return { registryAuth: before.registryAuth };
   return credential.kind === "basic" ? { registryAuth: encodeRegistryAuth(credential) } : {};
+}
+
+/** Names who gave a credential: credentials of one source live and end alike. */
+export function sourceOf(
+  provider: StoredCredential["provider"],
+  { plugin, pattern }: Candidate,
+): string {
+  return `${provider}\0${plugin ?? ""}\0${pattern ?? ""}`;
+}
+
+/** How many credentials of sources came before; one that was adopted tells nothing of its age. */
+export function nextTurn(before: StoredCredential | undefined): number {
+  return before === undefined || before.provider === "adopted" ? 0 : (before.life.turn ?? 0) + 1;
 }
 
 /** The named properties that are set: optional properties must not be undefined. */

@@ -4,7 +4,8 @@
  */
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { join } from "node:path";
-import { createApp, healthOf } from "../../lib/report/mod.ts";
+import { createApp } from "../../lib/report/app.ts";
+import { healthOf } from "../../lib/report/mod.ts";
 import { NOW_MS } from "../unit/report/status_of.ts";
 import {
   crowdedNode,

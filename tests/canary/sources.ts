@@ -23,6 +23,7 @@ export function canaryDocker(
     readonly helper: string;
   },
 ): void {
+  node.passwordRegistry.accept("robot", secrets.docker);
   const config = {
     auths: {
       [node.passwordRegistry.host]: { auth: base64(`robot:${secrets.docker}`) },

@@ -1,6 +1,7 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import type { AgentStatus } from "../../../lib/model/mod.ts";
-import { type AppOptions, createApp, healthOf } from "../../../lib/report/mod.ts";
+import { type AppOptions, createApp } from "../../../lib/report/app.ts";
+import { healthOf } from "../../../lib/report/mod.ts";
 import { isAllowedHost } from "../../../lib/report/host_check.ts";
 import { imageOf, NOW_MS, statusOf } from "./status_of.ts";
 

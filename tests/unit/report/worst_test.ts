@@ -8,7 +8,8 @@ import type {
   ImageStatus,
 } from "../../../lib/model/mod.ts";
 import { findingsOf } from "../../../lib/report/findings.ts";
-import { createApp, type HealthLevel, healthOf, type HealthView } from "../../../lib/report/mod.ts";
+import { createApp } from "../../../lib/report/app.ts";
+import { type HealthLevel, healthOf, type HealthView } from "../../../lib/report/mod.ts";
 import { LABEL_VALUES } from "../../../lib/report/label_values.ts";
 import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "./status_of.ts";
 

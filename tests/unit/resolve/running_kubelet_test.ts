@@ -1,10 +1,6 @@
 import { deepEqual, equal } from "node:assert/strict";
-import {
-  kubeletOf,
-  pluginDifferences,
-  pluginMatches,
-  readProviderConfig,
-} from "../../../lib/resolve/mod.ts";
+import { kubeletOf, pluginDifferences, pluginMatches } from "../../../lib/resolve/mod.ts";
+import { readProviderConfig } from "../../../lib/resolve/provider_config.ts";
 import { configText, type PluginText } from "./plugins.ts";
 
 const CONFIG = "--image-credential-provider-config";

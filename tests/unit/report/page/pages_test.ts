@@ -1,6 +1,7 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { createApp, HEALTH_WORDS, healthOf } from "../../../../lib/report/mod.ts";
+import { createApp } from "../../../../lib/report/app.ts";
+import { HEALTH_WORDS, healthOf } from "../../../../lib/report/mod.ts";
 import { imageViews } from "../../../../lib/report/page/image_view.ts";
 import { PALETTES } from "../../../../lib/report/page/style.ts";
 import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "../status_of.ts";
