@@ -43,6 +43,10 @@ export async function simulatedHours(hours: number): Promise<readonly Series[]> 
     samples.entries.push(agent.store.size);
   }
   await agent.stop();
+  // A loop that stands still is flat too.
+  if (node.calls.put < fresh) {
+    throw new Error(`turn the mounts over: ${node.calls.put} of ${fresh} told`);
+  }
   const { heapMib, handles, entries } = samples;
   return [
     { name: "heap", unit: "MiB", values: heapMib, growth: { times: 1.05, plus: 0.25 } },
