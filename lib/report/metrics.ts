@@ -1,4 +1,4 @@
-import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { Counter, Gauge, Histogram, Registry } from "./prometheus.ts";
 import type { AgentEvent, AgentStatus, DeliveryOutcome, Observer } from "../model/mod.ts";
 import { preferredForm } from "./accept.ts";
 import { timesByImage } from "./image_times.ts";

@@ -6,7 +6,7 @@ import {
 } from "../../lib/edge/mod.ts";
 import { Deliverer, inUseDelayMs } from "../../lib/deliver/mod.ts";
 import { Discovery } from "../../lib/discover/mod.ts";
-import type { AgentEvent, Observer } from "../../lib/model/mod.ts";
+import type { AgentEvent, Clock, Observer } from "../../lib/model/mod.ts";
 import { Reconciler } from "../../lib/reconcile/mod.ts";
 import { AgentMetrics, createLog, fanOut } from "../../lib/report/mod.ts";
 import {
@@ -23,18 +23,30 @@ import { type CountedPlugin, kubeletWith } from "./plugin.ts";
 const SETTINGS = { leadTimeMs: "auto", refreshIntervalMs: 240_000 } as const;
 
 /** A chain as an agent has it, with the kubelet provider at work and the others idle. */
-export function chainOf(kubelet: KubeletProvider, observer: Observer): CredentialChain {
+export function chainOf(
+  kubelet: KubeletProvider,
+  observer: Observer,
+  clock: Clock = systemClock,
+): CredentialChain {
   return new CredentialChain({
     providers: [
-      labelsProvider(systemClock),
+      labelsProvider(clock),
       criProvider({ lookup: () => undefined }),
       disabledProvider("docker", true),
       kubelet,
       disabledProvider("kubesecret", true),
     ],
-    clock: systemClock,
+    clock,
     observer,
   });
+}
+
+/** What is not as by default. */
+export interface AgentInMemoryOptions {
+  /** Hears of everything too. */
+  readonly also?: Observer;
+  readonly clock?: Clock;
+  readonly checkIntervalMs?: number;
 }
 
 /** The agent on a node in memory, with its log and its metrics. */
@@ -53,12 +65,17 @@ export class AgentInMemory {
   /** Entries renewed so far. */
   renewed = 0;
 
-  constructor(node: NodeInMemory, plugin: CountedPlugin, also: Observer = { notify() {} }) {
+  constructor(
+    node: NodeInMemory,
+    plugin: CountedPlugin,
+    { also = { notify() {} }, clock = systemClock, checkIntervalMs = 3_600_000 }:
+      AgentInMemoryOptions = {},
+  ) {
     const log = createLog({
       write: (line) => void (this.logBytes += line.length),
       level: "info",
       format: "json",
-      now: systemClock.wallMs,
+      now: () => clock.wallMs(),
     });
     const observers: Observer[] = [log, also, { notify: (event) => this.#heard(event) }];
     const observer = fanOut(observers);
@@ -74,13 +91,13 @@ export class AgentInMemory {
     });
     const { store } = this;
     this.reconciler = new Reconciler(
-      { store, observer, clock: systemClock, inUseDelayMs },
+      { store, observer, clock, inUseDelayMs },
       {
         discoverer,
-        resolver: chainOf(kubeletWith(plugin, { observer }), observer),
+        resolver: chainOf(kubeletWith(plugin, { observer, clock }), observer, clock),
         deliverer: new Deliverer({ nydusdApi, files, fsDriver: "fusedev", configFiles: "never" }),
         readCounter: nydusdApi,
-        checkIntervalMs: 3_600_000,
+        checkIntervalMs,
         renewalEnabled: true,
       },
     );
@@ -92,7 +109,7 @@ export class AgentInMemory {
     });
     const process = { residentMemoryBytes: () => 0, startedAtMs: 0 };
     const build = { version: "bench", commit: "", deno: Deno.version.deno };
-    this.metrics = new AgentMetrics({ status, build, now: systemClock.wallMs, process });
+    this.metrics = new AgentMetrics({ status, build, now: () => clock.wallMs(), process });
     observers.push(this.metrics);
   }
 

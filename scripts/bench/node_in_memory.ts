@@ -32,29 +32,39 @@ const ROOT = "/run/bench/root";
  * event loop later: everything of the agent runs, and nothing but the agent is measured.
  */
 export class NodeInMemory implements UnixHttp {
-  readonly images: readonly string[];
   readonly root = ROOT;
   /** Requests by what they ask for. */
   readonly calls = { list: 0, held: 0, info: 0, put: 0, reads: 0 };
   readonly #daemons = new Map<string, MemoryDaemon>();
-  readonly #listText: string;
+  readonly #listed: unknown[] = [];
+  readonly #registries: number;
+  #listText: string | undefined;
 
   constructor({ daemons, refs, registries = 4 }: NodeSize, held: string) {
-    const images: string[] = [];
-    const listed: unknown[] = [];
+    this.#registries = registries;
     for (let d = 0; d < daemons; d++) {
-      const instances: [string, string][] = [];
-      for (let i = d; i < refs; i += daemons) {
-        const image = `registry-${i % registries}.example.com/team-${i % 50}/app-${i}:v1`;
-        images.push(image);
-        instances.push([`s${i}`, image]);
-      }
-      const socket = `${ROOT}/socket/d${d}/api.sock`;
-      this.#daemons.set(socket, daemonOf(`d${d}`, instances, held));
-      listed.push(listedDaemon(`d${d}`, socket, d + 1, instances));
+      const numbers: number[] = [];
+      for (let i = d; i < refs; i += daemons) numbers.push(i);
+      this.remount(d, numbers, held);
     }
-    this.images = images;
-    this.#listText = JSON.stringify(listed);
+  }
+
+  /** The mounts of a daemon from now on, by number: other numbers are other images. */
+  remount(d: number, numbers: readonly number[], held: string): void {
+    const instances = numbers.map((i) => [`s${i}`, this.#image(i)] as const);
+    const socket = `${ROOT}/socket/d${d}/api.sock`;
+    this.#daemons.set(socket, daemonOf(`d${d}`, instances, held));
+    this.#listed[d] = listedDaemon(`d${d}`, socket, d + 1, instances);
+    this.#listText = undefined;
+  }
+
+  /** How many mounts there are. */
+  get mounts(): number {
+    return [...this.#daemons.values()].reduce((sum, { held }) => sum + held.size, 0);
+  }
+
+  #image(i: number): string {
+    return `registry-${i % this.#registries}.example.com/team-${i % 50}/app-${i}:v1`;
   }
 
   /** How many mounts hold this value. */
@@ -88,7 +98,7 @@ export class NodeInMemory implements UnixHttp {
   #answer({ socketPath, method, path, body }: UnixHttpRequest): UnixHttpResult {
     if (socketPath === SYSTEM_SOCKET) {
       this.calls.list++;
-      return answered(this.#listText);
+      return answered(this.#listText ??= JSON.stringify(this.#listed));
     }
     const daemon = this.#daemons.get(socketPath);
     if (daemon === undefined) return { kind: "no-socket" };

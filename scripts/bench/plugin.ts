@@ -1,5 +1,6 @@
 import { join } from "@std/path";
 import type {
+  Clock,
   FileSystem,
   Observer,
   ProcessRequest,
@@ -65,7 +66,11 @@ const CONFIG_PATH = join("/", "bench", "providers.json");
 /** The kubelet provider with one plugin for `*.example.com`, run by `plugin`. */
 export function kubeletWith(
   plugin: CountedPlugin,
-  { observer, maxParallel = 8 }: { readonly observer: Observer; readonly maxParallel?: number },
+  { observer, maxParallel = 8, clock = systemClock }: {
+    readonly observer: Observer;
+    readonly maxParallel?: number;
+    readonly clock?: Clock;
+  },
 ): KubeletProvider {
   return new KubeletProvider({
     configPath: CONFIG_PATH,
@@ -74,7 +79,7 @@ export function kubeletWith(
     maxParallel,
     files: configOnly(),
     processRunner: plugin,
-    clock: systemClock,
+    clock,
     random: systemRandom,
     observer,
     refreshIntervalMs: 240_000,

@@ -71,11 +71,11 @@ async function rotation({ refs, daemons }: NodeSize): Promise<readonly Row[]> {
   plugin.manner.cacheDuration = "1h";
   delay.take();
   const startedMs = performance.now();
-  while (node.holding(wanted) < node.images.length) await rest(5);
+  while (node.holding(wanted) < node.mounts) await rest(5);
   const tookMs = performance.now() - startedMs;
   const loopMs = delay.take();
   await agent.stop();
-  const perMount = node.calls.put / node.images.length;
+  const perMount = node.calls.put / node.mounts;
   const name = `rotation, ${refs} refs on ${daemons} nydusd`;
   return [
     told(`${name}: until the last mount holds it`, duration(tookMs)),

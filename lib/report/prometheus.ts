@@ -1,0 +1,17 @@
+import type * as prometheus from "prom-client";
+import counter from "prom-client/lib/counter.js";
+import gauge from "prom-client/lib/gauge.js";
+import histogram from "prom-client/lib/histogram.js";
+import registry from "prom-client/lib/registry.js";
+
+/*
+ * The four parts of prom-client that the agent uses. Its main module also brings a push gateway, a
+ * cluster's metrics and the runtime's own, and with them half of Node's library into memory.
+ */
+export const Counter: typeof prometheus.Counter = counter;
+export const Gauge: typeof prometheus.Gauge = gauge;
+export const Histogram: typeof prometheus.Histogram = histogram;
+export const Registry: typeof prometheus.Registry = registry;
+export type Counter = prometheus.Counter;
+export type Gauge = prometheus.Gauge;
+export type Histogram = prometheus.Histogram;
