@@ -5,7 +5,7 @@ _nydus_auth_agent() {
   local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command="" i
   local config="--config --snapshotter-config --root --system-address --fs-driver --daemon-mode
     --check-interval --lead-time --refresh-interval --credential-renewal-interval --config-files
-    --docker-config --credential-provider-config --credential-provider-bin-dir --kubeconfig
+    --verify --docker-config --credential-provider-config --credential-provider-bin-dir --kubeconfig
     --address --log-level --log-format"
   COMPREPLY=()
   for ((i = 1; i < COMP_CWORD; i++)); do
@@ -28,15 +28,21 @@ _nydus_auth_agent() {
     --fs-driver) words="fusedev fscache blockdev nodev proxy" ;;
     --daemon-mode) words="dedicated multiple shared none" ;;
     --config-files) words="auto always never" ;;
+    --verify) words="never on-doubt on-change" ;;
     --log-level) words="debug info warning error" ;;
     --log-format) words="text json" ;;
     *)
       case $command in
         "") words="run get explain check status tap demo docker-credential show install uninstall"
           words="$words version help --help" ;;
-        run | check) words="$config --help" ;;
-        get | explain) words="$config --valid-for --label --output --help" ;;
-        status) words="$config --output --help" ;;
+        run) words="$config --help" ;;
+        check) words="$config --probe --help" ;;
+        get) words="$config --valid-for --label --output --help" ;;
+        explain)
+            words="$config --valid-for --label --output --as-kubelet --kubelet-config"
+            words="$words --kubelet-bin-dir --help"
+            ;;
+        status) words="$config --output --watch --help" ;;
         demo | version) words="--output --help" ;;
         tap) words="$config on off status --help" ;;
         docker-credential) words="get list store erase --help" ;;

@@ -36,6 +36,7 @@ _nydus_auth_agent() {
     '--refresh-interval[how often to ask when no end is known]:duration:'
     '--credential-renewal-interval[one setting for the three]:duration:'
     '--config-files[rewrite configuration files]:when:(auto always never)'
+    '--verify[ask the registry itself]:when:(never on-doubt on-change)'
     '--docker-config[docker configuration file]:file:_files'
     '--credential-provider-config[configuration of the kubelet plugins]:file:_files'
     '--credential-provider-bin-dir[folder of the kubelet plugins]:folder:_files -/'
@@ -55,9 +56,16 @@ _nydus_auth_agent() {
     command) _describe command commands ;;
     argument)
       case $words[1] in
-        run | check) _arguments $config '--help[tell about it]' ;;
-        get | explain) _arguments $asking $config '--help[tell about it]' ;;
-        status) _arguments '--output[form]:form:(text json)' $config '--help[tell about it]' ;;
+        run) _arguments $config '--help[tell about it]' ;;
+        check) _arguments $config '--probe[ask the registry itself]:image:' '--help[tell about it]' ;;
+        explain)
+          _arguments '--as-kubelet[also as the kubelet of this node would]' \
+            '--kubelet-config[the plugin configuration of the kubelet]:file:_files' \
+            '--kubelet-bin-dir[the plugin folder of the kubelet]:folder:_files -/' \
+            $asking $config '--help[tell about it]'
+          ;;
+        get) _arguments $asking $config '--help[tell about it]' ;;
+        status) _arguments '--output[form]:form:(text json)' '--watch[show it again]' $config '--help[tell about it]' ;;
         tap) _arguments '1:action:(on off status)' $config '--help[tell about it]' ;;
         demo | version) _arguments '--output[form]:form:(text json)' '--help[tell about it]' ;;
         install)

@@ -2,14 +2,25 @@ import { BUILD_INFO } from "../assets/mod.ts";
 import { type AgentConfig, configDifferences } from "../config/mod.ts";
 import { Deliverer, inUseDelayMs } from "../deliver/mod.ts";
 import { Discovery } from "../discover/mod.ts";
-import { createNydusdApi, createSnapshotterApi, createUnixHttp } from "../edge/mod.ts";
-import { type AgentStatus, formatProblem, type Observer } from "../model/mod.ts";
+import {
+  createNydusdApi,
+  createRegistryHttp,
+  createSnapshotterApi,
+  createUnixHttp,
+} from "../edge/mod.ts";
+import {
+  type AgentStatus,
+  formatProblem,
+  type Observer,
+  type OutageForecast,
+} from "../model/mod.ts";
 import { Reconciler, type Stages } from "../reconcile/mod.ts";
-import type { ReloadOutcome } from "../resolve/mod.ts";
+import { Elector, EndpointChain, RegistryProbe, type ReloadOutcome } from "../resolve/mod.ts";
 import { CredentialStore } from "../store/mod.ts";
 import { type OpenChain, openChain } from "./chain.ts";
 import type { Context } from "./context.ts";
 import { LazyTap } from "./lazy_tap.ts";
+import { namingOf } from "./places.ts";
 
 /** The agent itself, without its server: what `run` owns, and a reload changes. */
 export interface Agent extends AsyncDisposable {
@@ -18,6 +29,8 @@ export interface Agent extends AsyncDisposable {
   /** Goes on with another configuration. What is known stays. Returns what is different. */
   reconfigure(config: AgentConfig): Promise<readonly string[]>;
   status(): AgentStatus;
+  /** What an outage of every source would bring that begins now and lasts `downMs`. */
+  forecast(downMs: number): Promise<OutageForecast>;
 }
 
 /** What one configuration builds; replaced as a whole by a reload. */
@@ -40,13 +53,21 @@ export async function createAgent(
   const startedAtMs = clock.wallMs();
   const seed = await files.readText(MACHINE_ID).catch(() => undefined) ?? "";
   const http = createUnixHttp();
+  const registryHttp = createRegistryHttp();
   const tap = new LazyTap(context, observer);
   const build = partsBuilder(context, observer, http, tap);
   await tap.apply(first.providers.cri);
   let config = first;
   let parts = await build(config);
   const store = new CredentialStore({ settings: config.renewal, seed: seed.trim(), random });
-  const reconciler = new Reconciler({ store, observer, clock, inUseDelayMs }, parts.stages);
+  const elector = new Elector({
+    probe: new RegistryProbe({ http: registryHttp, clock }),
+    clock,
+    observer,
+    verify: () => config.delivery.verify,
+  });
+  const common = { store, observer, clock, inUseDelayMs, elector };
+  const reconciler = new Reconciler(common, parts.stages);
   tap.onPull((image) => reconciler.recheck(image));
   let watches = watch(context, parts, reconciler, observer);
   return {
@@ -70,12 +91,16 @@ export async function createAgent(
       version: BUILD_INFO.version,
       startedAtMs,
       configHash: config.hash,
+      checkIntervalMs: config.renewal.checkIntervalMs,
+      staleWatches: parts.chain.staleWatches(),
     }),
+    forecast: (downMs) => reconciler.forecast(downMs),
     async [Symbol.asyncDispose]() {
       watches[Symbol.dispose]();
       await tap[Symbol.asyncDispose]();
       await parts[Symbol.asyncDispose]();
       http[Symbol.dispose]();
+      registryHttp[Symbol.dispose]();
     },
   };
 }
@@ -91,19 +116,22 @@ function partsBuilder(
   const { files } = context;
   return async (config) => {
     const chain = await openChain(context, config, observer, tap);
-    const discovery = new Discovery({ config: config.node, snapshotterApi, nydusdApi, files });
-    const { configFiles } = config.delivery;
+    const hosts = namingOf(config);
+    const node = config.node;
+    const discovery = new Discovery({ config: node, hosts, snapshotterApi, nydusdApi, files });
+    const { configFiles, unknownHosts } = config.delivery;
     const { fsDriver } = config.node;
     return {
       chain,
       nodePaths: discovery.watchPaths(),
       stages: {
         discoverer: discovery,
-        resolver: chain.chain,
+        resolver: new EndpointChain(chain.chain),
         readCounter: nydusdApi,
         deliverer: new Deliverer({ nydusdApi, files, fsDriver, configFiles }),
         checkIntervalMs: config.renewal.checkIntervalMs,
         renewalEnabled: config.renewal.enabled,
+        unknownHosts,
       },
       [Symbol.asyncDispose]: () => chain[Symbol.asyncDispose](),
     };

@@ -1,6 +1,6 @@
 import { join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
-import type { Observer } from "../model/mod.ts";
+import type { Observer, StaleWatch } from "../model/mod.ts";
 import {
   CredentialChain,
   CredentialHelpers,
@@ -25,6 +25,8 @@ export interface OpenChain extends AsyncDisposable {
   refresh(): Promise<ReloadOutcome>;
   /** Calls back when a source that is no file has changed; one listener at a time. */
   onChange(changed: () => void): void;
+  /** What of the Kubernetes API is not followed now. */
+  staleWatches(): readonly StaleWatch[];
 }
 
 const SILENT: Observer = { notify: () => {} };
@@ -98,6 +100,7 @@ export async function openChain(
     ],
     refresh,
     onChange: (listener) => void (changed = listener),
+    staleWatches: () => kube.stale(),
     [Symbol.asyncDispose]: () => {
       helpers.stop();
       kubelet?.stop();

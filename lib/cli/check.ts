@@ -1,40 +1,67 @@
 import { join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
 import { type ConfigProblem, formatProblem, messageOf } from "../model/mod.ts";
-import { parseDockerConfig, readProviderConfig } from "../resolve/mod.ts";
+import {
+  habitsOfPlugin,
+  openProviderConfig,
+  parseDockerConfig,
+  type PluginDefinition,
+} from "../resolve/mod.ts";
 import { dockerConfigPath } from "./chain.ts";
+import { type CheckFindings, missing } from "./check_findings.ts";
+import { checkHost } from "./check_host.ts";
+import { checkImage } from "./check_image.ts";
+import { checkNode } from "./check_node.ts";
 import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
 import { kubeParts } from "./kube_parts.ts";
+import { printable } from "./table.ts";
 
-/** Problems stop `run` from doing its job; warnings are worth a look. */
-interface Findings {
-  readonly problems: ConfigProblem[];
-  readonly warnings: ConfigProblem[];
+/** Options of `check`. */
+export interface CheckOptions {
+  /** Images to try every source for. */
+  readonly refs: readonly string[];
+  /** An image whose registry is asked about each credential for it. */
+  readonly probe?: string;
 }
 
 /**
- * `check`: reads everything that `run` would, and says what is wrong with it. Exit code 0 or 2; a
- * snapshotter or a docker configuration that is not there yet is no problem.
+ * `check`: reads everything that `run` would, looks at the node and the host, tries every source
+ * for the images that are named, and says what is wrong. Exit code 0 or 2; a snapshotter or a
+ * docker configuration that is not there yet is no problem. With an image to probe its registry is
+ * asked as well, and the exit code is 1 where it accepts none of the credentials.
  */
-export async function check(context: Context, flags: Flags): Promise<number> {
+export async function check(
+  context: Context,
+  flags: Flags,
+  { refs, probe }: CheckOptions = { refs: [] },
+): Promise<number> {
   const { host } = context;
   const config = await loadConfig(context, flags);
-  const findings: Findings = { problems: [], warnings: [...config.warnings] };
+  const findings: CheckFindings = { problems: [], warnings: [...config.warnings], fine: [] };
   await checkDocker(context, config, findings);
   const wantsTokens = await checkKubelet(context, config, findings);
   if (wantsTokens || config.providers.kubesecret.enabled) {
     await checkKube(context, config, findings);
   }
+  await checkHost(context, config, findings);
   await checkNode(context, config, findings);
-  for (const warning of findings.warnings) host.out(`warning: ${formatProblem(warning)}\n`);
-  for (const problem of findings.problems) host.err(`${formatProblem(problem)}\n`);
+  for (const ref of refs) await checkImage(context, config, ref, findings);
+  for (const text of findings.fine) host.out(`fine: ${printable(text)}\n`);
+  for (const warning of findings.warnings) host.out(`warning: ${said(warning)}\n`);
+  for (const problem of findings.problems) host.err(`${said(problem)}\n`);
   const files = config.files.length === 0 ? "defaults only" : config.files.join(", ");
   if (findings.problems.length > 0) return EXIT.badConfig;
   host.out(`ok: ${files} (configuration ${config.hash.slice(0, 12)})\n`);
-  return EXIT.ok;
+  if (probe === undefined) return EXIT.ok;
+  const { checkProbe } = await import("./check_probe.ts");
+  return await checkProbe(context, config, probe);
 }
 
-async function checkDocker(context: Context, config: AgentConfig, findings: Findings) {
+function said(problem: ConfigProblem): string {
+  return printable(formatProblem(problem));
+}
+
+async function checkDocker(context: Context, config: AgentConfig, findings: CheckFindings) {
   const file = dockerConfigPath(context, config);
   if (!config.providers.docker.enabled || file === undefined) return;
   try {
@@ -50,7 +77,7 @@ async function checkDocker(context: Context, config: AgentConfig, findings: Find
 }
 
 /** The way to the API server, which is not asked. */
-async function checkKube(context: Context, config: AgentConfig, { problems }: Findings) {
+async function checkKube(context: Context, config: AgentConfig, { problems }: CheckFindings) {
   const kube = kubeParts(context, config, () => {});
   try {
     problems.push(...await (await kube.open()).check());
@@ -61,9 +88,9 @@ async function checkKube(context: Context, config: AgentConfig, { problems }: Fi
 
 /** Whether a plugin wants tokens of service accounts. */
 async function checkKubelet(
-  { files }: Context,
+  { files, host }: Context,
   config: AgentConfig,
-  findings: Findings,
+  findings: CheckFindings,
 ): Promise<boolean> {
   const { enabled, configPath: file, binDir } = config.providers.kubelet;
   if (!enabled) return false;
@@ -79,9 +106,10 @@ async function checkKubelet(
     findings.problems.push(missing(file, "write it, or mend providers.kubelet.config"));
     return false;
   }
-  const { plugins, problems, warnings } = readProviderConfig(text, file);
+  const { plugins, problems, warnings } = await openProviderConfig(text, file);
   findings.problems.push(...problems);
   findings.warnings.push(...warnings);
+  findings.warnings.push(...pluginHabits(plugins, host.env, file));
   for (const { name } of plugins) {
     const path = join(binDir, name);
     const stat = await files.stat(path).catch(() => undefined);
@@ -94,15 +122,22 @@ async function checkKubelet(
   return plugins.some(({ tokenAttributes }) => tokenAttributes !== undefined);
 }
 
-async function checkNode({ files }: Context, { node }: AgentConfig, findings: Findings) {
-  for (const path of [node.root, ...(node.systemSocket === undefined ? [] : [node.systemSocket])]) {
-    const stat = await files.stat(path).catch(() => undefined);
-    if (stat === undefined) {
-      findings.warnings.push(missing(path, "start nydus-snapshotter, or mend the path"));
-    }
-  }
-}
-
-function missing(file: string, mend: string): ConfigProblem {
-  return { file, place: "", problem: "it does not exist", mend };
+/** What a cloud's plugin does by default that costs executions, and how to mend it. */
+function pluginHabits(
+  plugins: readonly PluginDefinition[],
+  environment: Readonly<Record<string, string | undefined>>,
+  file: string,
+): ConfigProblem[] {
+  return plugins.flatMap(({ name, env }, i) => {
+    const habits = habitsOfPlugin(name);
+    const missing = (habits?.mends ?? []).filter((mend) =>
+      environment[mend.name] === undefined && env[mend.name] === undefined
+    );
+    return missing.map((mend) => ({
+      file,
+      place: `providers[${i}].env`,
+      problem: `${habits?.name}: ${mend.why}`,
+      mend: `set ${mend.name} to ${mend.value} there`,
+    }));
+  });
 }

@@ -17,7 +17,7 @@ export interface Context {
 }
 
 /** Exit codes, as the manual lists them. */
-export const EXIT = { ok: 0, failed: 1, badConfig: 2 } as const;
+export const EXIT = { ok: 0, failed: 1, badConfig: 2, warning: 3, critical: 4 } as const;
 
 /**
  * The configuration for a command.

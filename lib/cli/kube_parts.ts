@@ -1,12 +1,14 @@
 import type { AgentConfig } from "../config/mod.ts";
 import { createKubeHttp } from "../edge/mod.ts";
-import type { KubeHttp } from "../model/mod.ts";
+import type { KubeHttp, StaleWatch } from "../model/mod.ts";
 import { type CriPulls, type Kube, openKube } from "../resolve/mod.ts";
 import type { Context } from "./context.ts";
 
 /** The way to the Kubernetes API, with what it owns: opened when it is first wanted. */
 export interface KubeParts extends Disposable {
   open(): Promise<Kube>;
+  /** What of the API server is not followed now; nothing before it is wanted. */
+  stale(): readonly StaleWatch[];
 }
 
 const HOST_NAME_PATH = "/etc/hostname";
@@ -20,6 +22,7 @@ export function kubeParts(
 ): KubeParts {
   let http: KubeHttp | undefined;
   let opened: Promise<Kube> | undefined;
+  let following: Kube | undefined;
   let isOver = false;
   const open = async (): Promise<Kube> => {
     const nodeName = kubesecret.nodeName ?? await nodeNameOf(host.env, files);
@@ -40,7 +43,8 @@ export function kubeParts(
     return kube;
   };
   return {
-    open: () => opened ??= open(),
+    open: () => opened ??= open().then((kube) => following = kube),
+    stale: () => following?.stale() ?? [],
     [Symbol.dispose]() {
       isOver = true;
       opened?.then((kube) => kube.stop(), () => {}).finally(() => http?.[Symbol.dispose]());

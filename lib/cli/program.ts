@@ -1,5 +1,11 @@
-import { Command, CommanderError, Option } from "commander";
-import { AgentError, ConfigError, formatProblem, messageOf } from "../model/mod.ts";
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import {
+  AgentError,
+  ConfigError,
+  formatProblem,
+  messageOf,
+  parseDurationMs,
+} from "../model/mod.ts";
 import { CONFIG_FLAGS, type Context, EXIT, type Flags } from "./context.ts";
 import { versionLine } from "./version.ts";
 
@@ -8,12 +14,25 @@ const DESCRIPTION = "Keeps the registry credentials of lazily pulled (nydus) ima
 /** Called by this name, as docker's tools do, the program speaks their protocol. */
 const CREDENTIAL_HELPER = "docker-credential-nydus-auth";
 
+const MAX_OUTAGE_MS = 7 * 24 * 3_600_000;
+
 const OUTPUT = () =>
   new Option("--output <format>", "form of the answer").choices(["text", "json"]).default("text");
 
 /** Collects a repeatable option. */
 function append(value: string, before: string[]): string[] {
   return [...before, value];
+}
+
+/** @throws {InvalidArgumentError} For what is no duration, or out of bounds. */
+function outageArgument(text: string): number {
+  try {
+    const ms = parseDurationMs(text);
+    if (ms >= 1_000 && ms <= MAX_OUTAGE_MS) return ms;
+  } catch {
+    // The same words for both.
+  }
+  throw new InvalidArgumentError("it is a duration from 1s to 168h, such as 6h");
 }
 
 /** Commander's `--snapshotter-config <value>` for the flag `snapshotterConfig`. */
@@ -113,20 +132,35 @@ function addAsking(context: Context, add: Add, done: (code: number) => void): vo
       done(await get(context, configFlags(options), { ref, labels, validFor, output }));
     });
   asking("explain").description("Tell what every provider answers for an image, and why.")
-    .action(async (ref, options) => {
+    .option("--as-kubelet", "also look at it as the kubelet of this node would", false)
+    .option("--kubelet-config <file>", "the kubelet's plugin configuration, instead of its flag")
+    .option("--kubelet-bin-dir <dir>", "the kubelet's plugin folder, instead of its flag")
+    .action(async (ref, { label: labels, ...options }) => {
       const { explain } = await import("./explain.ts");
-      const { label: labels, validFor, output } = options;
-      done(await explain(context, configFlags(options), { ref, labels, validFor, output }));
+      const { validFor, output, asKubelet, kubeletConfig, kubeletBinDir } = options;
+      const kubelet = { asKubelet, kubeletConfig, kubeletBinDir };
+      done(
+        await explain(context, configFlags(options), { ref, labels, validFor, output, ...kubelet }),
+      );
     });
-  withConfig(add("check")).description("Read everything that `run` would, and say what is wrong.")
-    .action(async (options) => {
+  withConfig(add("check")).argument("[refs...]", "images to try every source for")
+    .description("Read everything that `run` would, and say what is wrong.")
+    .option("--probe <ref>", "ask the registry of this image about each credential for it")
+    .action(async (refs, options) => {
       const { check } = await import("./check.ts");
-      done(await check(context, configFlags(options)));
+      done(await check(context, configFlags(options), { refs, probe: options.probe }));
     });
   withConfig(add("status")).addOption(OUTPUT()).description("Ask the running agent how it stands.")
+    .option("--watch", "show it again every 2 seconds", false)
+    .addOption(
+      new Option("--if-source-down <duration>", "what if no source answers from now on, so long")
+        .argParser(outageArgument).conflicts("watch"),
+    )
     .action(async (options) => {
       const { status } = await import("./status.ts");
-      done(await status(context, configFlags(options), { output: options.output }));
+      const { output, watch, ifSourceDown: ifSourceDownMs } = options;
+      const outage = ifSourceDownMs !== undefined && { ifSourceDownMs };
+      done(await status(context, configFlags(options), { output, watch, ...outage }));
     });
 }
 

@@ -8,9 +8,20 @@ import {
   messageOf,
   type Observer,
 } from "../model/mod.ts";
-import { AgentMetrics, createApp, createLog, fanOut, healthOf, type Log } from "../report/mod.ts";
+import {
+  AgentMetrics,
+  createLog,
+  fanOut,
+  HealthMemory,
+  type HealthView,
+  ImageHistory,
+  type Log,
+  openApp,
+  SourceBook,
+} from "../report/mod.ts";
 import { type Agent, createAgent } from "./agent.ts";
 import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
+import { tellHealth } from "./health_teller.ts";
 
 /**
  * `run`: the agent, until TERM or INT. HUP reads the configuration again; one that cannot be used
@@ -24,8 +35,11 @@ export async function run(context: Context, flags: Flags): Promise<number> {
     level: config.log.level,
     format: config.log.format,
     now: clock.wallMs,
+    priorities: host.stderrIsJournal,
   });
-  const observers: Observer[] = [log];
+  const history = new ImageHistory(clock.wallMs);
+  const sources = new SourceBook(clock.wallMs);
+  const observers: Observer[] = [log, history, sources];
   const observer = fanOut(observers);
   tellConfig(config, observer);
   await using stack = new AsyncDisposableStack();
@@ -36,7 +50,7 @@ export async function run(context: Context, flags: Flags): Promise<number> {
   observers.push(metrics);
   observer.notify({ kind: "config-loaded", hash: config.hash, files: config.files });
 
-  const served = new Served(context, agent, metrics);
+  const served = new Served(context, { agent, metrics, history, sources });
   stack.use(served);
   await served.listen(config);
 
@@ -46,9 +60,9 @@ export async function run(context: Context, flags: Flags): Promise<number> {
     if (name === "SIGHUP") void reload.again();
     else stop.abort(new DOMException(`received ${name}`, "AbortError"));
   }));
-  const sentence = () => served.health(agent.status()).sentence;
-  stack.use(keepNotified(context, notifier, agent, served, stop.signal));
-  await agent.run({ signal: stop.signal, ready: () => void notifier.ready(sentence()) });
+  const health = () => served.health();
+  stack.use(tellHealth({ clock, notifier, observer, health, signal: stop.signal }));
+  await agent.run({ signal: stop.signal, ready: () => void notifier.ready(health().sentence) });
   await notifier.stopping();
   return EXIT.ok;
 }
@@ -69,19 +83,26 @@ function tellConfig({ warnings }: AgentConfig, observer: Observer): void {
   }
 }
 
+/** What the HTTP server tells of. */
+interface Told {
+  readonly agent: Agent;
+  readonly metrics: AgentMetrics;
+  readonly history: ImageHistory;
+  readonly sources: SourceBook;
+}
+
 /** The HTTP server, wherever the configuration in force puts it. */
 class Served implements AsyncDisposable {
   readonly #context: Context;
-  readonly #agent: Agent;
-  readonly #metrics: AgentMetrics;
+  readonly #told: Told;
+  readonly #memory = new HealthMemory();
   #listening: AsyncDisposable | undefined;
   #address: string | undefined;
   #checkIntervalMs = 0;
 
-  constructor(context: Context, agent: Agent, metrics: AgentMetrics) {
+  constructor(context: Context, told: Told) {
     this.#context = context;
-    this.#agent = agent;
-    this.#metrics = metrics;
+    this.#told = told;
   }
 
   /** Listens where `config` says; what listened elsewhere ends only after that has worked. */
@@ -89,15 +110,16 @@ class Served implements AsyncDisposable {
     this.#checkIntervalMs = renewal.checkIntervalMs;
     const address = server && `${server.hostname} ${server.port}`;
     if (address === this.#address) return;
-    const next = server && await listenTcp(server, this.#app(server.hostname).fetch);
+    const next = server && await listenTcp(server, (await this.#app(server.hostname)).fetch);
     await this.#listening?.[Symbol.asyncDispose]();
     this.#listening = next;
     this.#address = address;
   }
 
-  health(status: ReturnType<Agent["status"]>) {
+  health(): HealthView {
     const checkIntervalMs = this.#checkIntervalMs;
-    return healthOf(status, this.#context.clock.wallMs(), { checkIntervalMs });
+    const nowMs = this.#context.clock.wallMs();
+    return this.#memory.view(this.#told.agent.status(), nowMs, { checkIntervalMs });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -105,10 +127,13 @@ class Served implements AsyncDisposable {
   }
 
   #app(hostname: string) {
-    return createApp({
-      metrics: this.#metrics,
-      status: this.#agent.status,
-      health: () => this.health(this.#agent.status()),
+    const { agent, metrics, history, sources } = this.#told;
+    return openApp({
+      metrics,
+      status: () => ({ ...agent.status(), ...sources.status() }),
+      health: () => this.health(),
+      history: (image) => history.of(image),
+      forecast: (downMs) => agent.forecast(downMs),
       allowedHosts: [hostname],
     });
   }
@@ -163,31 +188,3 @@ function problemsOf(error: unknown): readonly ConfigProblem[] {
   if (error instanceof ConfigError) return error.problems;
   return [{ file: "the new configuration", place: "", problem: messageOf(error), mend: "" }];
 }
-
-/** Tells the supervisor how things stand, and that the loop turns, as long as it does. */
-function keepNotified(
-  { clock }: Context,
-  notifier: Notifier,
-  agent: Agent,
-  served: Served,
-  signal: AbortSignal,
-): Disposable {
-  const ended = new AbortController();
-  const both = AbortSignal.any([signal, ended.signal]);
-  const turn = async () => {
-    let told = "";
-    while (notifier.active) {
-      await clock.sleep(Math.min(notifier.watchdogIntervalMs ?? STATUS_EVERY_MS, STATUS_EVERY_MS), {
-        signal: both,
-      });
-      const { live, sentence } = served.health(agent.status());
-      if (live) await notifier.watchdog();
-      if (sentence !== told) await notifier.status(sentence);
-      told = sentence;
-    }
-  };
-  turn().catch(() => {}); // it ends by being aborted
-  return { [Symbol.dispose]: () => ended.abort() };
-}
-
-const STATUS_EVERY_MS = 5_000;

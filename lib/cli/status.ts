@@ -1,89 +1,55 @@
-import { type AgentStatus, formatDuration, messageOf } from "../model/mod.ts";
-import { healthOf } from "../report/mod.ts";
+import { messageOf } from "../model/mod.ts";
+import type { HealthLevel } from "../report/mod.ts";
 import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
-import { alignColumns, printable } from "./table.ts";
+import { tellOutage } from "./outage.ts";
+import { answerOf, askAgent, type Told, wholeText } from "./status_answer.ts";
+import { watchStatus } from "./status_watch.ts";
+import { printable } from "./table.ts";
 
-const TIMEOUT_MS = 5_000;
+/** Options of `status`. */
+export interface StatusOptions {
+  readonly output: string;
+  /** Show it again and again, until told to stop. */
+  readonly watch: boolean;
+  /** Instead: what would happen if every source were silent from now on, for this many ms. */
+  readonly ifSourceDownMs?: number;
+}
+
+/** The exit code for a level, so that a script can tell them apart. */
+export const LEVEL_EXIT: Readonly<Record<HealthLevel, number>> = {
+  ok: EXIT.ok,
+  warning: EXIT.warning,
+  critical: EXIT.critical,
+};
 
 /**
- * `status`: asks the running agent how the node stands. Exit code 0 when all is well or merely
- * noteworthy, 1 when something is wrong or no agent answers.
+ * `status`: asks the running agent how the node stands. Exit code 0 when all is well, 3 when
+ * something wants a look, 4 when reads fail or are about to, 1 when no agent answers. With `watch`
+ * it asks every two seconds until it is interrupted, which is 0.
  */
 export async function status(
   context: Context,
   flags: Flags,
-  options: { readonly output: string },
+  options: StatusOptions,
 ): Promise<number> {
   const config = await loadConfig(context, flags);
-  if (config.server === undefined) {
-    context.host.err(
-      "ask the agent: its server is off (server.address); there is nowhere to ask\n",
-    );
-    return EXIT.failed;
+  if (options.ifSourceDownMs !== undefined) {
+    return await tellOutage(context, config, options.ifSourceDownMs, options.output);
   }
-  const { hostname, port } = config.server;
-  const host = hostname.includes(":")
-    ? `[${hostname}]`
-    : hostname === "0.0.0.0"
-    ? "127.0.0.1"
-    : hostname;
-  const url = `http://${host}:${port}/v1/status`;
-  let answer: AgentStatus;
+  if (options.watch) {
+    return await watchStatus(context, () => askAgent(context, config), options.output);
+  }
+  let told: Told;
   try {
-    const response = await fetch(url, {
-      redirect: "error",
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-    });
-    if (!response.ok) throw new Error(`it answered ${response.status}`);
-    answer = await response.json();
+    told = await askAgent(context, config);
   } catch (error) {
-    context.host.err(`ask the agent at ${url}: ${printable(messageOf(error))}; is it running\n`);
+    context.host.err(`${printable(messageOf(error))}\n`);
     return EXIT.failed;
   }
-  const nowMs = context.clock.wallMs();
-  const { checkIntervalMs } = config.renewal;
-  const health = healthOf(answer, nowMs, { checkIntervalMs });
   context.host.out(
     options.output === "json"
-      ? JSON.stringify({ sentence: health.sentence, level: health.level, ...answer }, null, 2) +
-        "\n"
-      : `${health.sentence}\n\n${statusText(answer, nowMs)}`,
+      ? `${JSON.stringify(answerOf(told), null, 2)}\n`
+      : wholeText(context, told),
   );
-  return health.level === "critical" ? EXIT.failed : EXIT.ok;
-}
-
-function statusText({ images, daemons, problems }: AgentStatus, nowMs: number): string {
-  const imageRows = images.map((i) => [
-    printable(i.image),
-    i.provider ?? "none",
-    i.window ?? "-",
-    i.hardExpiresAtMs === undefined ? "-" : span(i.hardExpiresAtMs - nowMs),
-    i.nextAttemptAtMs === undefined ? "when it changes" : span(i.nextAttemptAtMs - nowMs),
-    i.lastFailure === undefined
-      ? ""
-      : `${i.lastFailure.reason}: ${printable(i.lastFailure.detail)}`,
-  ]);
-  const mountRows = daemons.flatMap((daemon) =>
-    daemon.instances.map((instance) => [
-      printable(daemon.id),
-      daemon.state,
-      printable(instance.snapshotId),
-      instance.delivery,
-      printable(instance.image ?? "-"),
-      printable(instance.deliveryDetail ?? ""),
-    ])
-  );
-  const sections = [
-    alignColumns([["IMAGE", "PROVIDER", "LIFE", "LEFT", "ASKED AGAIN", "TROUBLE"], ...imageRows]),
-    alignColumns([["DAEMON", "STATE", "SNAPSHOT", "DELIVERY", "IMAGE", "DETAIL"], ...mountRows]),
-  ];
-  if (problems.length > 0) {
-    const rows = problems.map((p) => [p.source, printable(p.subject), printable(p.detail)]);
-    sections.push(alignColumns([["SOURCE", "SUBJECT", "PROBLEM"], ...rows]));
-  }
-  return sections.join("\n");
-}
-
-function span(ms: number): string {
-  return ms < 0 ? `${formatDuration(-ms)} ago` : formatDuration(ms);
+  return LEVEL_EXIT[told.health.level];
 }

@@ -29,6 +29,10 @@ export interface NodeConfig {
   readonly daemons: readonly ConfiguredDaemon[];
   /** The snapshotter's folder of registry mirrors: a mount may read from one of those hosts. */
   readonly mirrorsDir?: string;
+  /** The snapshotter's template of a daemon's configuration. */
+  readonly daemonTemplate: string;
+  /** The snapshotter reads images from the `-vpc` host of their registry. */
+  readonly vpcRegistry: boolean;
 }
 
 /** A daemon that no snapshotter lists. */
@@ -97,6 +101,12 @@ export interface ProvidersConfig {
 export interface DeliveryConfig {
   /** `auto`: rewrite a daemon's configuration file where it already holds a credential. */
   readonly configFiles: "auto" | "always" | "never";
+  /** Patterns of hosts that may be shown any image's credential. */
+  readonly allowedHosts: readonly string[];
+  /** What to do where a credential would be shown to a host that nobody named. */
+  readonly unknownHosts: "warn" | "refuse";
+  /** When the registry itself is asked whether it accepts a credential. */
+  readonly verify: "never" | "on-doubt" | "on-change";
 }
 
 /** How to log. */

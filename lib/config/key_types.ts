@@ -23,7 +23,9 @@ export type KeyType =
   /** A name as Kubernetes gives objects: a DNS name in lower case. */
   | { readonly kind: "kube-name" }
   /** From one to `max` of them, none twice; in a flag or variable with commas between. */
-  | { readonly kind: "kube-names"; readonly max: number };
+  | { readonly kind: "kube-names"; readonly max: number }
+  /** From one to `max` patterns of hosts, none twice; in a flag or variable with commas between. */
+  | { readonly kind: "host-patterns"; readonly max: number };
 
 /** An address to listen at. */
 export interface ListenAddress {
@@ -38,7 +40,7 @@ export type ValueOf<T extends KeyType> = T extends { readonly kind: "boolean" } 
   : T extends { readonly kind: "duration" } ? number
   : T extends { readonly kind: "choice"; readonly choices: readonly (infer Choice)[] } ? Choice
   : T extends { readonly kind: "address" } ? ListenAddress | "off"
-  : T extends { readonly kind: "kube-names" } ? readonly string[]
+  : T extends { readonly kind: "kube-names" | "host-patterns" } ? readonly string[]
   : string;
 
 /** A value as TOML writes it. */
@@ -94,6 +96,8 @@ export function describeType(type: KeyType): string {
       return "a name as Kubernetes has them";
     case "kube-names":
       return `a list of 1 to ${type.max} names as Kubernetes has them`;
+    case "host-patterns":
+      return `a list of 1 to ${type.max} hosts, * in a label standing for any text`;
     default:
       return type satisfies never;
   }

@@ -100,6 +100,28 @@ const OUTPUT_KEYS = [
     description: "Whether the daemons' configuration files are rewritten, so that a restarted " +
       `nydusd starts with the newest credential. "auto": where they already hold one.`,
   }),
+  key("delivery.allowed_hosts", { kind: "host-patterns", max: 256 }, {
+    defaultNote: "the snapshotter's mirrors, and the mirrors and proxy of its `nydusd_config`",
+    example: ["mirror.example.com", "*.cache.example.com:5000"],
+    field: "delivery.allowedHosts",
+    description: "Further hosts, each with its port, that may be shown an image's credential: " +
+      "mirrors, caches and proxies that daemons read through.",
+  }),
+  key("delivery.unknown_hosts", { kind: "choice", choices: ["warn", "refuse"] }, {
+    default: "warn",
+    field: "delivery.unknownHosts",
+    description: "Where a daemon reads from a host that is neither its image's registry nor " +
+      `named by anybody: "warn" delivers the credential, once with a warning; "refuse" ` +
+      "withholds it.",
+  }),
+  key("delivery.verify", { kind: "choice", choices: ["never", "on-doubt", "on-change"] }, {
+    default: "on-doubt",
+    flag: "verify",
+    field: "delivery.verify",
+    description: "When the registry itself is asked whether it accepts a credential. " +
+      `"on-doubt": where several would fit, where one that people set was changed, and where ` +
+      `reads are refused. "on-change": about every new one.`,
+  }),
   key("server.address", { kind: "address" }, {
     default: "127.0.0.1:9111",
     flag: "address",

@@ -17,6 +17,8 @@ export type ConfigMeaning = Omit<AgentConfig, "files" | "hash" | "warnings">;
 
 const DEFAULT_ROOT = "/var/lib/containerd/io.containerd.snapshotter.v1.nydus";
 const DEFAULT_SYSTEM_SOCKET = "/run/containerd-nydus/system.sock";
+/** What the snapshotter takes when its file names none (`internal/constant/values.go`). */
+const DEFAULT_DAEMON_TEMPLATE = "/etc/nydus/nydusd-config.json";
 const MAX_KNOB_CHECK_INTERVAL_MS = 60_000;
 
 /** Fills in defaults, splits the one knob, and checks what concerns several keys. */
@@ -52,6 +54,8 @@ function normalizeNode({ settings, daemons, snapshotter }: Said, findings: Findi
     daemonMode: mode === undefined || mode.value === "multiple" ? "dedicated" : mode.value,
     daemons: resolveDaemons(daemons, findings),
     ...(mirrorsDir === undefined ? {} : { mirrorsDir }),
+    daemonTemplate: snapshotter?.["daemon.nydusd_config"]?.value ?? DEFAULT_DAEMON_TEMPLATE,
+    vpcRegistry: snapshotter?.["remote.convert_vpc_registry"]?.value ?? false,
   };
 }
 
@@ -123,8 +127,12 @@ function normalizeDelivery(
       mend: `use "never", or remove it`,
     });
   }
-  if (configFiles !== undefined) return { configFiles: configFiles.value };
-  return { configFiles: secretFree ? "never" : defaultOf("delivery.config_files") };
+  return {
+    configFiles: configFiles?.value ?? (secretFree ? "never" : defaultOf("delivery.config_files")),
+    allowedHosts: settings["delivery.allowed_hosts"]?.value ?? [],
+    unknownHosts: valueOr(settings, "delivery.unknown_hosts"),
+    verify: valueOr(settings, "delivery.verify"),
+  };
 }
 
 function listenAddress(settings: Settings, { warnings }: Findings): ListenAddress | undefined {

@@ -1,5 +1,5 @@
 import { isAbsolute } from "@std/path";
-import { messageOf, parseDurationMs, parseImageReference } from "../model/mod.ts";
+import { messageOf, parseDurationMs, parseImageReference, parseImageTarget } from "../model/mod.ts";
 import { describeMs, describeType, type KeyType, type RawValue } from "./key_types.ts";
 
 /** A value that was read, or what is wrong with it and what would be right instead. */
@@ -16,7 +16,9 @@ const NUMBER = /^[+-]?\d+$/;
 export function rawFromText(type: KeyType, text: string): RawValue {
   if (type.kind === "boolean" && (text === "true" || text === "false")) return text === "true";
   if (type.kind === "integer" && NUMBER.test(text)) return Number(text);
-  if (type.kind === "kube-names") return text.split(",").map((name) => name.trim());
+  if (type.kind === "kube-names" || type.kind === "host-patterns") {
+    return text.split(",").map((name) => name.trim());
+  }
   return text;
 }
 
@@ -62,7 +64,9 @@ export function readValue(type: KeyType, raw: unknown): ReadResult {
     case "kube-name":
       return isKubeName(raw) ? { kind: "value", value: raw } : unwanted(type, raw);
     case "kube-names":
-      return readKubeNames(type, raw);
+      return readList(type, raw, isKubeName);
+    case "host-patterns":
+      return readList(type, raw, isHostPattern);
     default:
       return type satisfies never;
   }
@@ -137,9 +141,24 @@ function isKubeName(raw: unknown): boolean {
   return typeof raw === "string" && raw.length <= 253 && KUBE_NAME.test(raw);
 }
 
-function readKubeNames(type: KeyType & { kind: "kube-names" }, raw: unknown): ReadResult {
+/** A host as a pattern of images has it (`*.example.com`, `mirror:5000`), without a path. */
+function isHostPattern(raw: unknown): boolean {
+  if (typeof raw !== "string" || !/^[^/@?#%\s]+$/.test(raw)) return false;
+  try {
+    const { labels, path } = parseImageTarget(raw);
+    return path === "" && labels.every((label) => label !== "");
+  } catch {
+    return false;
+  }
+}
+
+function readList(
+  type: KeyType & { kind: "kube-names" | "host-patterns" },
+  raw: unknown,
+  isOne: (item: unknown) => boolean,
+): ReadResult {
   if (!Array.isArray(raw)) return unwanted(type, raw, typeof raw === "string" ? [raw] : undefined);
-  const wrong: unknown = raw.find((name, i) => !isKubeName(name) || raw.indexOf(name) !== i);
+  const wrong: unknown = raw.find((item, i) => !isOne(item) || raw.indexOf(item) !== i);
   if (wrong !== undefined) {
     const problem = `found ${describeFound(wrong)} in it, wanted ${describeType(type)}, none twice`;
     return { kind: "problem", problem };

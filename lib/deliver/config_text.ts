@@ -17,16 +17,23 @@ const FSCACHE_PATH = ["config", "backend_config"];
  * The form that is not used is removed, so that no stale one is left beside it.
  *
  * @param fill Whether a file that holds no credential may be given one.
+ * @param host The host that the credential is for, where known: a file that names another is not
+ * touched.
  */
 export function rewriteConfigText(
   text: string,
   fsDriver: FsDriver,
   credential: Credential,
   fill: boolean,
+  host?: string,
 ): RewriteOutcome {
   const path = configPath(text, fsDriver);
   if (path === undefined) {
     return { kind: "invalid", detail: "it is no configuration of a nydusd that reads a registry" };
+  }
+  const named = memberAt(text, path, "host");
+  if (host !== undefined && named !== undefined && named !== host) {
+    return { kind: "invalid", detail: `it names the host ${named}, and nydusd reads from ${host}` };
   }
   const auth = memberAt(text, path, "auth") ?? "";
   const token = memberAt(text, path, "registry_token") ?? "";

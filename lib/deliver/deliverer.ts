@@ -8,9 +8,13 @@ import {
   type FileOutcome,
   type FileSystem,
   type FsDriver,
+  type ImageReference,
   messageOf,
   type NydusdApi,
   type PeerResult,
+  type RafsInstance,
+  readBackendOfFile,
+  readsOwnRegistry,
 } from "../model/mod.ts";
 import { rewriteConfigText } from "./config_text.ts";
 
@@ -97,12 +101,14 @@ export class Deliverer {
     }
     const wanted = encodeRegistryAuth(credential);
     const { nydusdApi } = this.#options;
-    const before = await nydusdApi.heldAuths(daemon.apiSocket, options);
+    // Of this mount alone: a shared daemon may have thousands.
+    const one = { ...options, mountId };
+    const before = await nydusdApi.heldAuths(daemon.apiSocket, one);
     if (before.kind !== "ok") return whyNot("ask what it holds", before);
     if (before.value.get(mountId)?.equals(wanted)) return { kind: "unchanged" };
     const put = await nydusdApi.putAuth(daemon.apiSocket, mountId, wanted, options);
     if (put.kind !== "ok") return whyNot("store", put);
-    const after = await nydusdApi.heldAuths(daemon.apiSocket, options);
+    const after = await nydusdApi.heldAuths(daemon.apiSocket, one);
     if (after.kind !== "ok") return whyNot("read back", after);
     return after.value.get(mountId)?.equals(wanted)
       ? { kind: "delivered" }
@@ -114,7 +120,7 @@ export class Deliverer {
     const { configPath } = instance;
     if (configFiles === "never" || configPath === undefined) return { kind: "skipped" };
     try {
-      return await this.#rewriteFile(configPath, credential, files);
+      return await this.#rewriteFile(configPath, credential, files, instance);
     } catch (error) {
       return { kind: "failed", detail: messageOf(error) };
     }
@@ -124,6 +130,7 @@ export class Deliverer {
     path: string,
     credential: Credential,
     files: FileSystem,
+    { image, backend }: RafsInstance,
   ): Promise<FileOutcome> {
     const stat = await files.stat(path, { noFollow: true });
     if (stat === undefined) return { kind: "absent" };
@@ -132,8 +139,13 @@ export class Deliverer {
     }
     const text = await files.readText(path);
     if (text === undefined) return { kind: "absent" };
+    // The credential was chosen without knowing where the mount reads from: the file knows.
+    if (backend === undefined && image !== undefined && !isOwn(text, image)) {
+      return { kind: "skipped" };
+    }
     const fill = this.#options.configFiles === "always";
-    const rewritten = rewriteConfigText(text, this.#options.fsDriver, credential, fill);
+    const { fsDriver } = this.#options;
+    const rewritten = rewriteConfigText(text, fsDriver, credential, fill, backend?.host);
     switch (rewritten.kind) {
       case "changed":
         await files.writeAtomic(path, rewritten.text, {
@@ -148,6 +160,16 @@ export class Deliverer {
       case "secret-free":
         return { kind: rewritten.kind };
     }
+  }
+}
+
+/** Whether a configuration file names the image's own registry, or none at all. */
+function isOwn(text: string, image: ImageReference): boolean {
+  try {
+    const backend = readBackendOfFile(JSON.parse(text));
+    return backend?.host === undefined || readsOwnRegistry(image, backend);
+  } catch {
+    return true; // what cannot be read is not rewritten either
   }
 }
 

@@ -1,24 +1,42 @@
 import { join } from "@std/path";
+import { isDeepStrictEqual } from "node:util";
 import {
   type CallOptions,
   type Daemon,
   type DaemonState,
+  endpointOf,
   type FileStat,
   type FileSystem,
   messageOf,
   type NydusdApi,
   type NydusdInfo,
+  type NydusdMount,
   type PeerResult,
   type RafsInstance,
+  type RegistryBackend,
   type Secret,
 } from "../model/mod.ts";
+import type { BackendFiles } from "./backend_files.ts";
 import type { ListedDaemon, ListedInstance } from "./listed.ts";
+import type { NamedHosts } from "./named_hosts.ts";
 
 /** What a probe remembers of a daemon, so that a steady one costs one request a look. */
 interface Known {
   readonly info: NydusdInfo;
-  readonly sign: string;
+  readonly mounts: Mounts;
+  readonly sign: Sign;
   readonly looks: number;
+  /** What the last look found: what is the same again is the same object again. */
+  readonly daemon: Daemon;
+}
+
+/** What nydusd serves, by mount id. */
+type Mounts = ReadonlyMap<string, NydusdMount>;
+
+/** Whether the mounts known are those of this process, this socket and this list. */
+interface Sign {
+  readonly stamp: string;
+  readonly listed: ListedDaemon | undefined;
 }
 
 /** What a probe needs. */
@@ -28,6 +46,9 @@ export interface DaemonProbeOptions {
   /** The snapshotter's root folder, for the paths of configuration files. */
   readonly root: string;
   readonly sharedByDefault: boolean;
+  readonly namedHosts: NamedHosts;
+  /** What the configuration files of daemons that do not answer tell. */
+  readonly backendFiles: BackendFiles;
 }
 
 /** Every so many looks a daemon is asked for its mounts although nothing seems to have changed. */
@@ -56,66 +77,66 @@ export class DaemonProbe {
       stat = await files.stat(apiSocket);
     } catch (error) {
       // A folder that we may not enter, for one: "there is no socket" would lead people astray.
-      return this.#down(listed, known, { kind: "broken", detail: messageOf(error) });
+      return await this.#down(listed, known, { kind: "broken", detail: messageOf(error) });
     }
-    if (stat === undefined) return this.#down(listed, known, { kind: "no-socket" });
+    if (stat === undefined) return await this.#down(listed, known, { kind: "no-socket" });
     const held = await nydusdApi.heldAuths(apiSocket, options);
     const unsupported = held.kind === "refused" && held.status === 404;
-    if (held.kind !== "ok" && !unsupported) return this.#down(listed, known, held);
-    const sign = [listed.pid ?? "", stat.stamp, ...listed.instances.map((i) => i.snapshotId).sort()]
-      .join("\0");
-    let { info, looks } = known ?? { info: undefined, looks: 0 };
-    const stale = known?.sign !== sign || info?.state !== "RUNNING" || looks % INFO_EVERY === 0 ||
-      unsupported || (held.kind === "ok" && this.#missing(listed, info, held.value));
+    if (held.kind !== "ok" && !unsupported) return await this.#down(listed, known, held);
+    const sign: Sign = { stamp: stat.stamp, listed };
+    // Daemons take turns, so that not all of them are asked for their mounts in one look.
+    const nobody = { info: undefined, mounts: NO_MOUNTS, looks: this.#known.size % INFO_EVERY };
+    let { info, mounts, looks } = known ?? nobody;
+    const stale = !sameSign(known?.sign, sign) || info?.state !== "RUNNING" ||
+      looks % INFO_EVERY === 0 || unsupported ||
+      (held.kind === "ok" && isMissing(listed, mounts, held.value));
     if (stale) {
       const answer = await nydusdApi.info(apiSocket, options);
-      if (answer.kind !== "ok") return this.#down(listed, known, answer);
+      if (answer.kind !== "ok") return await this.#down(listed, known, answer);
       info = answer.value;
+      mounts = sameOr(mounts, info.mounts);
     }
-    if (info === undefined) return this.#down(listed, known, { kind: "timed-out" });
-    this.#known.set(apiSocket, { info, sign, looks: looks + 1 });
-    return {
-      ...this.#described(listed, info),
-      state: stateOf(info.state),
-      ...(stateOf(info.state) !== "running" && { stateDetail: `nydusd says ${info.state}` }),
+    if (info === undefined) return await this.#down(listed, known, { kind: "timed-out" });
+    const before = known?.daemon;
+    const isSame = sameSign(known?.sign, sign) && known?.mounts === mounts;
+    const state = stateOf(info.state);
+    const daemon: Daemon = {
+      ...await this.#described(listed, { info, mounts }, isSame ? before : undefined),
+      state,
+      ...(state !== "running" && { stateDetail: `nydusd says ${info.state}` }),
       configApi: unsupported ? "unsupported" : "supported",
-      ...(held.kind === "ok" && { held: held.value }),
+      ...(held.kind === "ok" && { held: unchanged(before?.held, held.value) }),
     };
+    this.#known.set(apiSocket, { info, mounts, sign, looks: looks + 1, daemon });
+    return daemon;
   }
 
-  /** A mount that holds nothing has no credential, or is not where we believe it to be. */
-  #missing(
+  async #down(
     listed: ListedDaemon,
-    info: NydusdInfo | undefined,
-    held: ReadonlyMap<string, Secret>,
-  ): boolean {
-    if (info === undefined) return true;
-    return listed.instances.some((instance) => {
-      const mountId = mountIdOf(instance, listed, info);
-      return mountId === undefined || !held.has(mountId);
-    });
-  }
-
-  #down(listed: ListedDaemon, known: Known | undefined, why: PeerResult<unknown>): Daemon {
+    known: Known | undefined,
+    why: PeerResult<unknown>,
+  ): Promise<Daemon> {
     // The next answer may come from another process behind the same socket.
-    if (known !== undefined) this.#known.set(listed.apiSocket, { ...known, sign: "" });
+    if (known !== undefined) this.#known.set(listed.apiSocket, { ...known, sign: NO_SIGN });
     const { state, detail } = whyDown(why);
     return {
-      ...this.#described(listed, known?.info),
+      ...await this.#described(listed, known),
       state,
       configApi: "unknown",
       ...(detail !== undefined && { stateDetail: detail }),
     };
   }
 
-  #described(
+  /** @param before Nothing has changed since it was described. */
+  async #described(
     listed: ListedDaemon,
-    info: NydusdInfo | undefined,
-  ): Omit<Daemon, "state" | "configApi"> {
+    known: Pick<Known, "info" | "mounts"> | undefined,
+    before?: Daemon,
+  ): Promise<Omit<Daemon, "state" | "configApi" | "held">> {
     const { id, pid, apiSocket, source, instances } = listed;
-    const shared = info === undefined || info.mounts.length === 0
-      ? this.#options.sharedByDefault
-      : !info.mounts.some(({ mountId }) => mountId === "/");
+    const { info, mounts = NO_MOUNTS } = known ?? {};
+    const shared = mounts.size === 0 ? this.#options.sharedByDefault : !mounts.has("/");
+    const place = { folder: join(this.#options.root, "config", id), shared };
     return {
       id,
       apiSocket,
@@ -123,44 +144,120 @@ export class DaemonProbe {
       ...(pid !== undefined && { pid }),
       ...(info !== undefined && { version: info.version }),
       mode: shared ? "shared" : "dedicated",
-      instances: instances.map((instance) => this.#instance(listed, instance, info, shared)),
+      instances: before?.instances.every(dependsOnNothingElse)
+        ? before.instances
+        : await Promise.all(
+          instances.map((instance) => this.#instanceOf(listed, instance, mounts, place)),
+        ),
     };
   }
 
-  #instance(
+  async #instanceOf(
     listed: ListedDaemon,
     instance: ListedInstance,
-    info: NydusdInfo | undefined,
-    shared: boolean,
-  ): RafsInstance {
-    const { snapshotId } = instance;
-    const mountId = info && mountIdOf(instance, listed, info);
-    const host = info?.mounts.find((mount) => mount.mountId === mountId)?.host;
-    const folder = join(this.#options.root, "config", listed.id);
+    mounts: Mounts,
+    { folder, shared }: { readonly folder: string; readonly shared: boolean },
+  ): Promise<RafsInstance> {
+    const { imageId: _, ...named } = instance;
+    const mountId = mountIdOf(instance, listed, mounts);
+    const told = mountId === undefined ? undefined : mounts.get(mountId);
     const configPath = listed.source === "configured"
       ? undefined
-      : join(folder, ...(shared ? [snapshotId] : []), "config.json");
+      : join(folder, ...(shared ? [instance.snapshotId] : []), "config.json");
+    // Until nydusd tells, its file does: what is written there must be for the right host too.
+    const backend = told?.backend ??
+      (told === undefined && configPath !== undefined
+        ? await this.#options.backendFiles.read(configPath)
+        : undefined);
     return {
       daemonId: listed.id,
-      ...instance,
+      ...named,
       ...(mountId !== undefined && { mountId }),
-      ...(host !== undefined && { registryHost: host }),
+      ...(backend !== undefined && { backend, ...await this.#endpoint(instance, backend) }),
       ...(configPath !== undefined && { configPath }),
     };
   }
+
+  async #endpoint(
+    { image }: ListedInstance,
+    backend: RegistryBackend,
+  ): Promise<Pick<RafsInstance, "endpoint">> {
+    const { namedHosts } = this.#options;
+    const endpoint = image &&
+      await endpointOf(image, backend, (host) => namedHosts.nameOf(image, host));
+    return endpoint === undefined ? {} : { endpoint };
+  }
+}
+
+/** Who names a mirror, and what a file says, may change while nydusd tells the same. */
+function dependsOnNothingElse({ mountId, endpoint }: RafsInstance): boolean {
+  return mountId !== undefined && endpoint === undefined;
+}
+
+const NO_MOUNTS: Mounts = new Map();
+const NO_SIGN: Sign = { stamp: "", listed: undefined };
+
+function sameSign(before: Sign | undefined, { stamp, listed }: Sign): boolean {
+  if (before?.listed === undefined || listed === undefined || before.stamp !== stamp) return false;
+  if (before.listed === listed) return true;
+  const ids = new Map(before.listed.instances.map((known) => [known.snapshotId, known]));
+  return before.listed.pid === listed.pid && ids.size === listed.instances.length &&
+    listed.instances.every(({ snapshotId, image, imageProblem }) => {
+      const known = ids.get(snapshotId);
+      return known !== undefined && known.image?.text === image?.text &&
+        known.imageProblem === imageProblem;
+    });
+}
+
+/** The map of before when nydusd told the same again. */
+function sameOr(before: Mounts, now: readonly NydusdMount[]): Mounts {
+  const isSame = before.size === now.length &&
+    now.every(({ mountId, backend }) =>
+      before.has(mountId) && isDeepStrictEqual(before.get(mountId)?.backend, backend)
+    );
+  return isSame ? before : new Map(now.map((mount) => [mount.mountId, mount]));
+}
+
+/** The map of before when both hold the same, so that whoever compares sees it at once. */
+function unchanged(
+  before: ReadonlyMap<string, Secret> | undefined,
+  now: ReadonlyMap<string, Secret>,
+): ReadonlyMap<string, Secret> {
+  if (before === undefined) return now;
+  let isSame = before.size === now.size;
+  const merged = new Map<string, Secret>();
+  for (const [mountId, secret] of now) {
+    const known = before.get(mountId);
+    const isKnown = known !== undefined && known.equals(secret);
+    isSame &&= isKnown;
+    merged.set(mountId, isKnown ? known : secret);
+  }
+  return isSame ? before : merged;
+}
+
+/** A mount that holds nothing has no credential, or is not where we believe it to be. */
+function isMissing(
+  listed: ListedDaemon,
+  mounts: Mounts,
+  held: ReadonlyMap<string, Secret>,
+): boolean {
+  return listed.instances.some((instance) => {
+    const mountId = mountIdOf(instance, listed, mounts);
+    return mountId === undefined || !held.has(mountId);
+  });
 }
 
 /** nydusd's own keys decide: `/<snapshotID>` in a shared daemon, `/` in a dedicated one. */
 function mountIdOf(
   { snapshotId }: ListedInstance,
   { instances, source }: ListedDaemon,
-  { mounts }: NydusdInfo,
+  mounts: Mounts,
 ): string | undefined {
   const own = `/${snapshotId}`;
-  if (mounts.some(({ mountId }) => mountId === own)) return own;
-  const [only] = mounts;
-  if (mounts.length !== 1 || only === undefined || instances.length !== 1) return undefined;
-  return only.mountId === "/" || source === "configured" ? only.mountId : undefined;
+  if (mounts.has(own)) return own;
+  const [only] = mounts.keys();
+  if (mounts.size !== 1 || only === undefined || instances.length !== 1) return undefined;
+  return only === "/" || source === "configured" ? only : undefined;
 }
 
 function stateOf(word: string): DaemonState {

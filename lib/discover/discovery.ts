@@ -10,9 +10,11 @@ import {
   type PeerResult,
   type SnapshotterApi,
 } from "../model/mod.ts";
+import { BackendFiles } from "./backend_files.ts";
 import { DaemonProbe } from "./daemon_probe.ts";
 import { type ConfiguredSocket, listedByHand, type ListedDaemon } from "./listed.ts";
 import { listedBySystemApi, mergeListed } from "./listed.ts";
+import { NamedHosts, type NamedHostsOptions } from "./named_hosts.ts";
 import { RootFolder } from "./root_folder.ts";
 import { expandSocket, watchedPath } from "./sockets.ts";
 
@@ -24,6 +26,8 @@ export interface DiscoveryOptions {
     readonly daemonMode: "dedicated" | "shared" | "none";
     readonly daemons: readonly ConfiguredSocket[];
   };
+  /** Who may name the hosts that daemons read from; nobody when left out. */
+  readonly hosts?: Omit<NamedHostsOptions, "files">;
   readonly snapshotterApi: SnapshotterApi;
   readonly nydusdApi: NydusdApi;
   readonly files: FileSystem;
@@ -36,6 +40,8 @@ export class Discovery {
   readonly #options: DiscoveryOptions;
   readonly #root: RootFolder;
   readonly #probe: DaemonProbe;
+  readonly #namedHosts: NamedHosts;
+  readonly #backendFiles: BackendFiles;
   /** The system API's last good answer stays in force while it does not answer. */
   #lastList: readonly ListedDaemon[] | undefined;
 
@@ -44,12 +50,19 @@ export class Discovery {
     const { config: { root, daemonMode }, files, nydusdApi } = options;
     this.#root = new RootFolder(root, files);
     const sharedByDefault = daemonMode === "shared";
-    this.#probe = new DaemonProbe({ nydusdApi, files, root, sharedByDefault });
+    const hosts = options.hosts ?? { vpcRegistry: false, allowedHosts: [] };
+    const namedHosts = new NamedHosts({ ...hosts, files });
+    const backendFiles = new BackendFiles(files);
+    this.#namedHosts = namedHosts;
+    this.#backendFiles = backendFiles;
+    const parts = { nydusdApi, files, root, sharedByDefault, namedHosts, backendFiles };
+    this.#probe = new DaemonProbe(parts);
   }
 
   /** Looks once. What cannot be read is a problem in the view; rejects for nothing but `signal`. */
   async look(options: CallOptions = {}): Promise<NodeView> {
     const problems: DiscoveryProblem[] = [];
+    this.#namedHosts.refresh();
     const listed = await this.#list(problems, options);
     this.#probe.keepOnly(new Set(listed.map(({ apiSocket }) => apiSocket)));
     const daemons: Daemon[] = new Array(listed.length);
@@ -63,14 +76,16 @@ export class Discovery {
     };
     const workers = Math.min(this.#options.maxParallel ?? 16, listed.length);
     await Promise.all(Array.from({ length: workers }, worker));
+    this.#backendFiles.forgetUnread();
     options.signal?.throwIfAborted();
     return { daemons, problems };
   }
 
   /** Paths whose change means that the node looks different now. */
   watchPaths(): readonly string[] {
-    const { config: { root, systemSocket, daemons } } = this.#options;
+    const { config: { root, systemSocket, daemons }, hosts } = this.#options;
     return [
+      ...(hosts?.mirrorsDir === undefined ? [] : [hosts.mirrorsDir]),
       join(root, "socket"),
       join(root, "config"),
       ...(systemSocket === undefined ? [] : [systemSocket]),
@@ -102,7 +117,7 @@ export class Discovery {
       problems.push({ source: "system-api", subject: socket, detail: whyNot(answer) });
       return false;
     }
-    const { daemons, refused } = listedBySystemApi(answer.value);
+    const { daemons, refused } = listedBySystemApi(answer.value, this.#lastList);
     for (const detail of refused) problems.push({ source: "system-api", subject: socket, detail });
     this.#lastList = daemons;
     return true;

@@ -18,6 +18,8 @@ export interface ListedInstance {
   readonly snapshotId: string;
   readonly image?: ImageReference;
   readonly imageProblem?: string;
+  /** The image in the source's own words. */
+  readonly imageId?: string;
 }
 
 /** A daemon as a source names it, before it was asked. */
@@ -36,11 +38,17 @@ export function isSegment(id: string): boolean {
   return id !== "" && id !== "." && id !== ".." && id.length <= 255 && !/[/\0]/.test(id);
 }
 
-/** What the system API lists; ids that are no single path segment are left out and told. */
+/**
+ * What the system API lists; ids that are no single path segment are left out and told.
+ *
+ * @param before The last list: a daemon that is the same again is the same object again.
+ */
 export function listedBySystemApi(
   daemons: readonly SnapshotterDaemon[],
+  before: readonly ListedDaemon[] = [],
 ): { readonly daemons: readonly ListedDaemon[]; readonly refused: readonly string[] } {
   const refused: string[] = [];
+  const known = new Map(before.map((daemon) => [daemon.id, daemon]));
   const listed = daemons.flatMap(({ id, pid, apiSocket, instances }): ListedDaemon[] => {
     if (!isSegment(id) || !apiSocket.startsWith("/")) {
       refused.push(
@@ -48,7 +56,11 @@ export function listedBySystemApi(
       );
       return [];
     }
-    const known = instances.filter(({ snapshotId }) => {
+    const last = known.get(id);
+    if (last !== undefined && last.apiSocket === apiSocket && (last.pid ?? 0) === pid) {
+      if (isSame(last.instances, instances)) return [last];
+    }
+    const named = instances.filter(({ snapshotId }) => {
       if (isSegment(snapshotId)) return true;
       refused.push(`daemon ${id} lists a snapshot whose id is no name`);
       return false;
@@ -58,10 +70,24 @@ export function listedBySystemApi(
       apiSocket,
       source: "system-api",
       ...(pid > 0 && { pid }),
-      instances: known.map(({ snapshotId, imageId }) => ({ snapshotId, ...imageOf(imageId) })),
+      instances: named.map(({ snapshotId, imageId }) => ({
+        snapshotId,
+        imageId,
+        ...imageOf(imageId),
+      })),
     }];
   });
   return { daemons: listed, refused };
+}
+
+/** Whether a daemon lists the same mounts as before; a list that had faults is read anew. */
+function isSame(
+  before: readonly ListedInstance[],
+  now: SnapshotterDaemon["instances"],
+): boolean {
+  if (before.length !== now.length) return false;
+  const listedAs = new Map(before.map(({ snapshotId, imageId }) => [snapshotId, imageId]));
+  return now.every(({ snapshotId, imageId }) => listedAs.get(snapshotId) === imageId);
 }
 
 /** The daemon that an entry of `[[daemons]]` stands for at one socket. */

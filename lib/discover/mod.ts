@@ -6,3 +6,5 @@
  */
 export { Discovery, type DiscoveryOptions } from "./discovery.ts";
 export type { ConfiguredSocket } from "./listed.ts";
+export { NamedHosts, type NamedHostsOptions } from "./named_hosts.ts";
+export { environmentNames, findProcesses, type FoundProcess } from "./processes.ts";

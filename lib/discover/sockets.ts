@@ -1,5 +1,4 @@
 import { join } from "@std/path";
-import { minimatch } from "minimatch";
 import type { FileSystem } from "../model/mod.ts";
 
 const MAGIC = /[*?[\]{}]/;
@@ -12,6 +11,8 @@ const MAX_MATCHES = 1_000;
  */
 export async function expandSocket(pattern: string, files: FileSystem): Promise<readonly string[]> {
   if (!MAGIC.test(pattern)) return [pattern];
+  // Globs are rare, and their reader is large.
+  const { minimatch } = await import("minimatch");
   let found = ["/"];
   for (const segment of pattern.split("/").filter((part) => part !== "")) {
     const next: string[] = [];

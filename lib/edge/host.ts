@@ -1,4 +1,5 @@
 import { basename } from "@std/path";
+import { fstatSync } from "node:fs";
 import process from "node:process";
 
 /** What the operating system gives to a program: its words, its signals, its standard streams. */
@@ -7,6 +8,8 @@ export interface Host {
   readonly env: Readonly<Record<string, string>>;
   readonly cwd: string;
   readonly pid: number;
+  /** The user in whose name we run; 0 is root. */
+  uid(): number;
   /** The binary that runs: ours when compiled, deno's otherwise. */
   readonly execPath: string;
   /** The name that the program was called by, which a link to it decides. */
@@ -15,6 +18,10 @@ export interface Host {
   readonly standalone: boolean;
   readonly denoVersion: string;
   readonly stdoutIsTerminal: boolean;
+  /** Whether what is written to the standard error goes to systemd's journal. */
+  readonly stderrIsJournal: boolean;
+  /** Size of the terminal in characters; 80 by 24 where there is none to ask. */
+  terminalSize(): { readonly columns: number; readonly rows: number };
   out(text: string): void;
   err(text: string): void;
   /** Calls back at each of these signals, until disposed. */
@@ -42,6 +49,23 @@ function writeAll(stream: { writeSync(data: Uint8Array): number }, text: string)
   }
 }
 
+/**
+ * Whether `JOURNAL_STREAM` (`device:inode`, `systemd.exec(5)`) names the file that the standard
+ * error is: a child of a service inherits the variable, and may write elsewhere.
+ */
+export function isJournal(
+  journalStream: string | undefined,
+  stat: () => { readonly dev: bigint; readonly ino: bigint },
+): boolean {
+  if (journalStream === undefined || journalStream === "") return false;
+  try {
+    const { dev, ino } = stat();
+    return journalStream === `${dev}:${ino}`;
+  } catch {
+    return false; // the standard error is closed
+  }
+}
+
 /** The real host. */
 export function systemHost(): Host {
   return {
@@ -49,11 +73,23 @@ export function systemHost(): Host {
     env: Deno.env.toObject(),
     cwd: Deno.cwd(),
     pid: Deno.pid,
+    uid: () => Deno.uid() ?? 0,
     execPath: Deno.execPath(),
     calledAs: basename(process.argv0),
     standalone: Deno.build.standalone,
     denoVersion: Deno.version.deno,
     stdoutIsTerminal: Deno.stdout.isTerminal(),
+    stderrIsJournal: isJournal(
+      Deno.env.get("JOURNAL_STREAM"),
+      () => fstatSync(2, { bigint: true }),
+    ),
+    terminalSize() {
+      try {
+        return Deno.consoleSize();
+      } catch {
+        return { columns: 80, rows: 24 };
+      }
+    },
     out: (text) => writeAll(Deno.stdout, text),
     err: (text) => writeAll(Deno.stderr, text),
     onSignal(names, received) {

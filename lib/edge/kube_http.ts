@@ -106,7 +106,7 @@ class PooledKubeHttp implements KubeHttp {
     });
     return {
       status: response.status,
-      retryAfter: response.headers.get("retry-after"),
+      headers: response.headers,
       body: chunksOf(response, signal),
     };
   }
@@ -261,8 +261,8 @@ async function readText(
   return parts.join("") + decoder.decode();
 }
 
-function answered({ status, retryAfter }: OpenedAnswer, body: string): KubeHttpAnswer {
-  const retryAfterMs = parseRetryAfter(retryAfter);
+function answered({ status, headers }: OpenedAnswer, body: string): KubeHttpAnswer {
+  const retryAfterMs = parseRetryAfter(headers.get("retry-after"));
   const kind = "answered";
   return {
     kind,

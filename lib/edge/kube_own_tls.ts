@@ -1,11 +1,20 @@
 import type { Buffer } from "node:buffer";
 import { connect, type TLSSocket } from "node:tls";
-import type { KubeHttpRequest } from "../model/mod.ts";
+import type { KubeConnection, Secret } from "../model/mod.ts";
+
+/** One request, and how to reach whom it is for. */
+export interface OwnTlsRequest {
+  readonly connection: Omit<KubeConnection, "proxyUrl">;
+  readonly method: "GET" | "HEAD" | "POST";
+  readonly path: string;
+  readonly headers: readonly (readonly [name: string, value: Secret])[];
+  readonly body?: string;
+}
 
 /** The head of an answer, and its body as it comes. */
 export interface OpenedAnswer {
   readonly status: number;
-  readonly retryAfter: string | null;
+  readonly headers: Headers;
   readonly body: AsyncIterable<Uint8Array>;
 }
 
@@ -16,7 +25,7 @@ const MAX_HEAD_BYTES = 64 * 1024;
  * in one way only; here any may do, or one for another name than the host's.
  */
 export async function openByOwnTls(
-  request: KubeHttpRequest,
+  request: OwnTlsRequest,
   signal: AbortSignal,
 ): Promise<OpenedAnswer> {
   signal.throwIfAborted();
@@ -35,8 +44,8 @@ export async function openByOwnTls(
     const headers = new Headers(lines.map(headerOf));
     return {
       status,
-      retryAfter: headers.get("retry-after"),
-      body: closing(bodyOf(bytes, headers), socket),
+      headers,
+      body: closing(request.method === "HEAD" ? noBody() : bodyOf(bytes, headers), socket),
     };
   } catch (error) {
     socket.destroy();
@@ -45,7 +54,7 @@ export async function openByOwnTls(
 }
 
 function handshake(
-  { connection }: KubeHttpRequest,
+  { connection }: OwnTlsRequest,
   url: URL,
   signal: AbortSignal,
 ): Promise<TLSSocket> {
@@ -76,7 +85,7 @@ function handshake(
   });
 }
 
-function requestText({ method, path, headers, body }: KubeHttpRequest, url: URL): string {
+function requestText({ method, path, headers, body }: OwnTlsRequest, url: URL): string {
   const all: [string, string][] = [["Host", url.host], ["Connection", "close"]];
   for (const [name, value] of headers) all.push([name, value.reveal()]);
   if (body !== undefined) {
@@ -160,6 +169,10 @@ async function* bodyOf(bytes: ByteReader, headers: Headers): AsyncGenerator<Uint
     if (some === undefined) return;
     yield some;
   }
+}
+
+async function* noBody(): AsyncGenerator<Uint8Array> {
+  // The answer to a HEAD ends with its head, whatever length that tells.
 }
 
 async function* exactly(bytes: ByteReader, size: number): AsyncGenerator<Uint8Array> {

@@ -18,5 +18,6 @@ export { isMemoryBacked } from "./memory_backed.ts";
 export { createNydusdApi } from "./nydusd_api.ts";
 export { systemProcessRunner } from "./process.ts";
 export { systemRandom } from "./random.ts";
+export { createRegistryHttp } from "./registry_http.ts";
 export { createSnapshotterApi } from "./snapshotter_api.ts";
 export { createUnixHttp } from "./unix_http.ts";

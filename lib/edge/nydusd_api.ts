@@ -2,6 +2,7 @@ import {
   type NydusdApi,
   type NydusdInfo,
   type NydusdMount,
+  readRegistryBackend,
   Secret,
   type UnixHttp,
 } from "../model/mod.ts";
@@ -23,8 +24,12 @@ export function createNydusdApi(
     async info(socketPath, options = {}) {
       return peerResult(await get(socketPath, "/api/v1/daemon", options), readInfo);
     },
-    async heldAuths(socketPath, options = {}) {
-      return peerResult(await get(socketPath, "/api/v1/config", options), readAuths);
+    async heldAuths(socketPath, { mountId, ...options } = {}) {
+      if (mountId === undefined) {
+        return peerResult(await get(socketPath, "/api/v1/config", options), readAuths);
+      }
+      const path = `/api/v1/config?id=${encodeURIComponent(mountId)}`;
+      return peerResult(await get(socketPath, path, options), (body) => readAuth(mountId, body));
     },
     async putAuth(socketPath, mountId, auth, options = {}) {
       if (auth.isEmpty) throw new TypeError("put registry_auth: an empty value would clear it");
@@ -58,27 +63,32 @@ function readMount(mountId: string, body: unknown): NydusdMount {
   const backend = record(record(mount?.["config"])?.["backend"]);
   const backendType = string(backend?.["type"]) ?? string(mount?.["backend_type"]) ?? "";
   // Version 2 of the configuration names its section after the type; version 1 calls it config.
-  const registry = record(backend?.["registry"]) ?? record(backend?.["config"]);
-  const host = string(registry?.["host"]);
-  const repo = string(registry?.["repo"]);
-  return {
-    mountId,
-    backendType,
-    ...(host !== undefined && { host }),
-    ...(repo !== undefined && { repo }),
-  };
+  const registry = readRegistryBackend(backend?.["registry"] ?? backend?.["config"]);
+  return { mountId, backendType, ...(registry !== undefined && { backend: registry }) };
 }
 
 function readAuths(body: unknown): ReadonlyMap<string, Secret> | undefined {
   const keys = record(body);
   if (keys === undefined) return undefined;
   const held = new Map<string, Secret>();
+  let last: Secret | undefined;
   for (const [key, value] of Object.entries(keys)) {
     if (!key.endsWith(KEY)) continue;
     if (typeof value !== "string") return undefined;
-    held.set(key.slice(0, -KEY.length), new Secret(value));
+    // Mounts of one daemon mostly hold the same value, which is long: it is kept once.
+    if (last === undefined || last.reveal() !== value) last = new Secret(value);
+    held.set(key.slice(0, -KEY.length), last);
   }
   return held;
+}
+
+/** One mount's keys; nothing for a mount that nothing was stored for, or that is not there. */
+function readAuth(mountId: string, body: unknown): ReadonlyMap<string, Secret> | undefined {
+  const keys = record(body);
+  if (keys === undefined) return undefined;
+  const value = keys["registry_auth"];
+  if (value === undefined) return new Map();
+  return typeof value === "string" ? new Map([[mountId, new Secret(value)]]) : undefined;
 }
 
 function readReads(body: unknown): { readonly reads: number; readonly errors: number } | undefined {

@@ -40,11 +40,19 @@ export function credentialsEqual(a: Credential, b: Credential): boolean {
     credentialSecret(a).equals(credentialSecret(b));
 }
 
+/** One answer of a source serves thousands of images: what follows from it is reckoned once. */
+const fingerprints = new WeakMap<Credential, string>();
+const encoded = new WeakMap<BasicCredential, Secret>();
+
 /** A short name for logs and comparisons by eye: equal for equal credentials of this process. */
 export function credentialFingerprint(credential: Credential): string {
+  const known = fingerprints.get(credential);
+  if (known !== undefined) return known;
   const name = credentialUsername(credential);
-  return new Secret(`${credential.kind}\0${name}\0${credentialSecret(credential).reveal()}`)
-    .fingerprint();
+  const text = `${credential.kind}\0${name}\0${credentialSecret(credential).reveal()}`;
+  const fingerprint = new Secret(text).fingerprint();
+  fingerprints.set(credential, fingerprint);
+  return fingerprint;
 }
 
 /**
@@ -60,8 +68,12 @@ export function credentialFromPair(username: string, password: string): Credenti
 
 /** `base64("user:password")` as nydusd's `registry_auth` and docker's `auth` want it, in UTF-8. */
 export function encodeRegistryAuth(credential: BasicCredential): Secret {
+  const known = encoded.get(credential);
+  if (known !== undefined) return known;
   const bytes = new TextEncoder().encode(`${credential.username}:${credential.password.reveal()}`);
-  return new Secret(bytes.toBase64());
+  const auth = new Secret(bytes.toBase64());
+  encoded.set(credential, auth);
+  return auth;
 }
 
 /**

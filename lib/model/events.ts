@@ -1,11 +1,15 @@
 import type { ConfigProblem } from "./errors.ts";
 import type { DaemonState, DeliveryOutcome, DeliveryState } from "./instance.ts";
-import type { ProviderName, ReasonCode } from "./provider.ts";
+import type { ProviderName, ProviderNote, ReasonCode } from "./provider.ts";
+import type { VerdictKind } from "./registry.ts";
 
 /** What an execution of a plugin or helper came to. */
 export type ExecutionResult = "success" | "none" | "failure" | "timeout";
 
-/** Everything that the stages tell the world. No event holds a secret or a user name. */
+/**
+ * Everything that the stages tell the world. No event holds a secret or a user name. `endpoint` is
+ * where an image is read from, where that is not its own registry.
+ */
 export type AgentEvent =
   | {
     readonly kind: "provider-asked";
@@ -15,6 +19,8 @@ export type AgentEvent =
     readonly reason: ReasonCode;
     readonly detail?: string;
     readonly durationMs: number;
+    /** What its parts (plugins, helpers, files) did. */
+    readonly notes?: readonly ProviderNote[];
   }
   | {
     readonly kind: "plugin-executed";
@@ -27,6 +33,7 @@ export type AgentEvent =
   | {
     readonly kind: "credential-renewed";
     readonly image: string;
+    readonly endpoint?: string;
     readonly provider: ProviderName;
     readonly changed: boolean;
     readonly fingerprint: string;
@@ -37,14 +44,53 @@ export type AgentEvent =
   | {
     readonly kind: "renewal-failed";
     readonly image: string;
+    readonly endpoint?: string;
     readonly provider?: ProviderName;
     readonly reason: ReasonCode;
     readonly detail: string;
     readonly expired: boolean;
     readonly nextAttemptAtMs: number;
   }
-  | { readonly kind: "credential-evicted"; readonly image: string }
-  | { readonly kind: "credential-adopted"; readonly image: string; readonly fingerprint: string }
+  | {
+    /** The registry itself was asked what it thinks of a credential. */
+    readonly kind: "registry-probed";
+    readonly image: string;
+    readonly host: string;
+    readonly provider: ProviderName | "adopted";
+    readonly origin: string;
+    readonly fingerprint: string;
+    readonly verdict: VerdictKind;
+    readonly detail: string;
+    readonly durationMs: number;
+  }
+  | {
+    /** One of several credentials was chosen that does not come first, or another than before. */
+    readonly kind: "credential-elected";
+    readonly image: string;
+    readonly provider: ProviderName | "adopted";
+    readonly origin: string;
+    readonly fingerprint: string;
+    readonly reason: string;
+    readonly detail: string;
+    /** How many others would fit. */
+    readonly losers: number;
+  }
+  | { readonly kind: "credential-evicted"; readonly image: string; readonly endpoint?: string }
+  | {
+    readonly kind: "credential-adopted";
+    readonly image: string;
+    readonly endpoint?: string;
+    readonly fingerprint: string;
+  }
+  | {
+    /** A mount shows its credential to a host that nobody named; once for each mount. */
+    readonly kind: "unnamed-host";
+    readonly daemonId: string;
+    readonly snapshotId: string;
+    readonly image: string;
+    readonly hosts: readonly string[];
+    readonly action: "delivered" | "withheld";
+  }
   | {
     readonly kind: "delivery-attempted";
     readonly daemonId: string;
@@ -92,6 +138,13 @@ export type AgentEvent =
     readonly differences?: readonly string[];
   }
   | { readonly kind: "config-refused"; readonly problems: readonly ConfigProblem[] }
+  | {
+    readonly kind: "health-changed";
+    readonly level: "ok" | "warning" | "critical";
+    /** The kind of thing that the sentence is about. */
+    readonly about: string;
+    readonly sentence: string;
+  }
   | { readonly kind: "warning"; readonly code: string; readonly text: string };
 
 /** Hears of everything. Must not throw, must not take long. */

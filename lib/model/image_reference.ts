@@ -33,6 +33,11 @@ const DOCKER_HUB = "docker.io";
 /** Other names under which Docker Hub's registry is reached. */
 const DOCKER_HUB_HOSTS: readonly string[] = ["index.docker.io", "registry-1.docker.io"];
 
+/** Whether a host is Docker Hub's registry, under whichever of its names. */
+export function isDockerHub(host: string): boolean {
+  return host === DOCKER_HUB || DOCKER_HUB_HOSTS.includes(host);
+}
+
 function invalid(ref: string, why: string): AgentError {
   return new AgentError("invalid-reference", `parse image reference ${quoted(ref)}: ${why}`);
 }
@@ -107,11 +112,41 @@ function isDigest(text: string): boolean {
  * @throws {AgentError} `invalid-reference`.
  */
 export function repositoryReference(registry: string, repository: string): ImageReference {
-  const host = DOCKER_HUB_HOSTS.includes(registry) ? DOCKER_HUB : registry;
+  const host = isDockerHub(registry) ? DOCKER_HUB : registry;
   const whole = `${host}/${repository}`;
   if (/[:@]/.test(repository)) throw invalid(whole, "a repository has neither tag nor digest");
   const name = parseImageReference(whole);
   // A bare word as host would be read as the first part of a name, and belong to Docker Hub.
   if (name.registry !== host) throw invalid(whole, "the registry host is malformed");
   return { text: `${host}/${name.repository}`, registry: host, repository: name.repository };
+}
+
+/**
+ * The same image as another registry serves it: its host, its repository, and the tag or digest of
+ * the image. Unlike in a reference that a person writes, a bare word as host is a host.
+ *
+ * @throws {AgentError} `invalid-reference`.
+ */
+export function imageAt(
+  host: string,
+  repository: string,
+  { tag, digest }: ImageReference,
+): ImageReference {
+  const registry = isDockerHub(host) ? DOCKER_HUB : host;
+  const whole = `${registry}/${repository}`;
+  if (whole.length > MAX_LENGTH || repository.length > MAX_REPOSITORY) {
+    throw invalid(whole, "it is too long");
+  }
+  if (!isDomain(registry)) throw invalid(whole, "the registry host is malformed");
+  if (!repository.split("/").every((part) => PATH_COMPONENT.test(part))) {
+    throw invalid(whole, "the name is malformed");
+  }
+  const end = digest !== undefined ? `@${digest}` : tag !== undefined ? `:${tag}` : "";
+  return {
+    text: `${whole}${end}`,
+    registry,
+    repository,
+    ...(tag !== undefined && { tag }),
+    ...(digest !== undefined && { digest }),
+  };
 }

@@ -148,5 +148,7 @@ function splitHost(host: string): { readonly labels: readonly string[]; readonly
 }
 
 function toBytes(text: string): string {
+  // deno-lint-ignore no-control-regex
+  if (/^[\x00-\x7f]*$/.test(text)) return text;
   return Array.from(new TextEncoder().encode(text), (byte) => String.fromCharCode(byte)).join("");
 }

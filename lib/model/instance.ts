@@ -1,5 +1,7 @@
 import type { Credential } from "./credential.ts";
+import type { Endpoint } from "./endpoint.ts";
 import type { ImageReference } from "./image_reference.ts";
+import type { RegistryBackend } from "./registry_backend.ts";
 import type { Secret } from "./secret.ts";
 
 /** How a nydusd serves: one RAFS instance at `/`, or many at `/<snapshotID>`. */
@@ -43,8 +45,10 @@ export interface RafsInstance {
   readonly imageProblem?: string;
   /** The id to `PUT` to, out of nydusd's own `backend_collection`; undefined until it told. */
   readonly mountId?: string;
-  /** The registry host that nydusd reads from, where known (a mirror, perhaps). */
-  readonly registryHost?: string;
+  /** How nydusd reaches the registry of this mount, where known. */
+  readonly backend?: RegistryBackend;
+  /** Set where nydusd's credential goes elsewhere than to the image's own registry. */
+  readonly endpoint?: Endpoint;
   /** Where the daemon's configuration file of this instance is, when there is a root folder. */
   readonly configPath?: string;
 }
@@ -93,7 +97,8 @@ export type FsDriver = "fusedev" | "fscache" | "blockdev" | "nodev" | "proxy";
  * the version's delay has passed; `proven`: reads since then without new errors; `file-only`: the
  * configuration file has it and nydusd cannot be told while it runs; `adopted`: no source has a
  * credential, the one held stays; `refused`: nydusd answered with an error; `unreachable`: nydusd
- * did not answer; `unsupported`: this credential cannot be delivered; `none`: no source has a
+ * did not answer; `unsupported`: this credential cannot be delivered; `withheld`: nydusd would show
+ * it to a host that nobody named, and the configuration forbids that; `none`: no source has a
  * credential and nydusd holds none (a public image, or trouble).
  */
 export type DeliveryState =
@@ -106,6 +111,7 @@ export type DeliveryState =
   | "refused"
   | "unreachable"
   | "unsupported"
+  | "withheld"
   | "none";
 
 /** The outcome of one attempt to deliver to one mount. */

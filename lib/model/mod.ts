@@ -6,6 +6,7 @@
  */
 export * from "./credential.ts";
 export * from "./duration.ts";
+export * from "./endpoint.ts";
 export * from "./errors.ts";
 export * from "./events.ts";
 export * from "./gate.ts";
@@ -16,7 +17,11 @@ export * from "./kube.ts";
 export * from "./match_images.ts";
 export * from "./ports.ts";
 export * from "./provider.ts";
+export * from "./registry_backend.ts";
+export * from "./registry.ts";
 export * from "./secret.ts";
 export * from "./status.ts";
 export * from "./tap.ts";
 export * from "./token_expiry.ts";
+export * from "./turns.ts";
+export * from "./waiting.ts";

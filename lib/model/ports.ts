@@ -1,3 +1,4 @@
+import type { RegistryBackend } from "./registry_backend.ts";
 import type { Secret } from "./secret.ts";
 
 /** What every cancellable call takes last. Abort rejects with the signal's reason. */
@@ -120,8 +121,8 @@ export interface NydusdMount {
   /** `/` or `/<snapshotID>`: the id to `PUT` to. */
   readonly mountId: string;
   readonly backendType: string;
-  readonly host?: string;
-  readonly repo?: string;
+  /** Undefined when it reads from no registry. */
+  readonly backend?: RegistryBackend;
 }
 
 /** What a nydusd says of itself. */
@@ -135,10 +136,13 @@ export interface NydusdInfo {
 /** nydusd's HTTP API. Calls of one daemon are its own affair; deadlines are short. */
 export interface NydusdApi {
   info(socketPath: string, options?: CallOptions): Promise<PeerResult<NydusdInfo>>;
-  /** Every mount's `registry_auth` by mount id. `refused` 404: the daemon has no such API. */
+  /**
+   * Every mount's `registry_auth` by mount id, or that of one mount alone. `refused` 404: the
+   * daemon has no such API.
+   */
   heldAuths(
     socketPath: string,
-    options?: CallOptions,
+    options?: CallOptions & { readonly mountId?: string },
   ): Promise<PeerResult<ReadonlyMap<string, Secret>>>;
   /** Stores a value. An empty one is refused here, before it can clear what nydusd holds. */
   putAuth(

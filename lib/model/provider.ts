@@ -49,6 +49,7 @@ export const REASON_CODES = {
   "source-refused": "the source does not accept who we say we are",
   "token-unavailable": "no token of the pod's service account could be had",
   "forbidden-by-rbac": "the Kubernetes API forbids a call: a rule is missing",
+  "registry-refused": "the registry refuses what the source gave: what is in use stays",
   "internal-error": "the provider failed in a way that it does not know; please report it",
 } as const;
 /** A code out of {@linkcode REASON_CODES}. */
@@ -57,6 +58,15 @@ export type ReasonCode = keyof typeof REASON_CODES;
 /** What is asked of a provider. */
 export interface CredentialRequest {
   readonly image: ImageReference;
+  /**
+   * The image as the registry that nydusd really calls serves it, where that is another one: asked
+   * for first.
+   */
+  readonly endpoint?: ImageReference;
+  /** What is in use was found for `endpoint`: an outage is no reason to fall back from it. */
+  readonly endpointInUse?: boolean;
+  /** The image that pods name, where `image` is where it is read from. */
+  readonly podImage?: ImageReference;
   readonly labels: Readonly<Record<string, string>>;
   /**
    * Wall time (ms) that the credential must outlive, where the provider knows lifetimes: a cached
@@ -67,6 +77,8 @@ export interface CredentialRequest {
   readonly newerThanMs?: number;
   /** The credential in use is about to die: a backoff is shortened to a few seconds. */
   readonly urgent?: boolean;
+  /** No source has given a credential yet: a backoff stays short for the first minutes. */
+  readonly waiting?: boolean;
   /** The registry refuses the credential in use, or so its reader says. */
   readonly refused?: boolean;
 }
@@ -90,6 +102,8 @@ export interface Candidate {
   readonly hardExpiresAtMs?: number;
   /** The source tells us by itself when it changes (a watched file, a watched secret). */
   readonly watched: boolean;
+  /** It was found for the registry that nydusd calls, not for the image's. */
+  readonly forEndpoint?: true;
 }
 
 /** What one part of a provider (a plugin, a helper, a file) did, for `explain`. */
@@ -149,6 +163,8 @@ export interface ProviderAttempt {
   readonly provider: ProviderName;
   readonly outcome: ProviderOutcome;
   readonly durationMs: number;
+  /** It was asked for the registry that nydusd calls, not for the image's. */
+  readonly forEndpoint?: true;
 }
 
 /** What the chain found for one image: every provider asked, in order, and the one that won. */

@@ -20,32 +20,86 @@ export interface AgentStatus {
   readonly images: readonly ImageStatus[];
   readonly daemons: readonly DaemonStatus[];
   readonly problems: readonly DiscoveryProblem[];
+  /** Every provider of the chain, as its questions went; undefined where nobody keeps count. */
+  readonly providers?: readonly ProviderStatus[];
+  /** What of the Kubernetes API is not followed now, though it should be. */
+  readonly staleWatches?: readonly StaleWatch[];
+  /** How often the node is compared, as configured. */
+  readonly checkIntervalMs?: number;
+  /** Every plugin and credential helper that has run. */
+  readonly plugins?: readonly PluginStatus[];
   /** Undefined while the CRI tap is not enabled. */
   readonly tap?: TapStatus;
+}
+
+/** A part of the Kubernetes API that is not followed now: what was read last is used. */
+export interface StaleWatch {
+  /** `secrets of all namespaces, type …`, `pods of node a`, `secret ns/name`. */
+  readonly subject: string;
+  readonly reason: ReasonCode;
+  readonly detail: string;
+}
+
+/** A provider of the chain since the agent started. */
+export interface ProviderStatus {
+  readonly name: ProviderName;
+  readonly requests: number;
+  readonly failures: number;
+  /** Undefined until it is asked. */
+  readonly last?: {
+    readonly outcome: "found" | "none" | "failed";
+    readonly reason: ReasonCode;
+    readonly atMs: number;
+  };
+  readonly lastFailure?: FailureStatus;
+}
+
+/** What went wrong last, and when (wall time, ms). */
+export interface FailureStatus {
+  readonly reason: ReasonCode;
+  readonly detail: string;
+  readonly atMs: number;
+}
+
+/** A plugin or credential helper since the agent started. */
+export interface PluginStatus {
+  readonly name: string;
+  readonly provider: ProviderName;
+  readonly executions: number;
+  readonly failures: number;
+  readonly lastAtMs: number;
+  readonly lastResult: "success" | "none" | "failure" | "timeout";
+  readonly lastDurationMs: number;
+  readonly longestDurationMs: number;
+  readonly lastFailure?: { readonly detail: string; readonly atMs: number };
 }
 
 /** One image that backs at least one mount, or did until lately. */
 export interface ImageStatus {
   readonly image: string;
+  /** Where its mounts read it from, where that is not its own registry; another is another line. */
+  readonly endpoint?: string;
+  /** Whether the credential was found for `endpoint`, or for the image's own registry. */
+  readonly foundFor?: "endpoint" | "registry";
   /** Undefined when no provider has a credential; `adopted` when nydusd's own is kept. */
   readonly provider?: ProviderName | "adopted";
   readonly origin?: string;
   readonly pattern?: string;
   readonly plugin?: string;
   readonly fingerprint?: string;
+  /** Why this one of several was chosen. */
+  readonly elected?: string;
   readonly window?: LifeWindow;
   readonly renewedAtMs?: number;
   readonly softExpiresAtMs?: number;
   readonly hardExpiresAtMs?: number;
+  /** How long this source's tokens have lived so far, where nothing says how long they live. */
+  readonly learnedLifeMs?: number;
   /** When the source is asked next; undefined when it is watched instead. */
   readonly nextAttemptAtMs?: number;
   /** Attempts that failed since the last success. */
   readonly failures: number;
-  readonly lastFailure?: {
-    readonly reason: ReasonCode;
-    readonly detail: string;
-    readonly atMs: number;
-  };
+  readonly lastFailure?: FailureStatus;
   readonly renewals: { readonly success: number; readonly failure: number };
 }
 
@@ -68,8 +122,46 @@ export interface InstanceStatus {
   readonly image?: string;
   readonly imageProblem?: string;
   readonly mountId?: string;
+  /** {@linkcode ImageStatus.endpoint}. */
+  readonly endpoint?: string;
+  /** The host that nydusd calls, where that is not the image's own registry. */
+  readonly host?: string;
+  /** Who named that host, for people; undefined when nobody did. */
+  readonly hostNamedBy?: string;
+  /** Hosts that see the credential and that nobody named. */
+  readonly unnamedHosts?: readonly string[];
+  /** Set while its reads fail: wall time (ms) of the first failure in a row. */
+  readonly readsFailingSinceMs?: number;
   readonly delivery: DeliveryState;
   readonly deliveryDetail?: string;
   readonly deliveredAtMs?: number;
   readonly file?: string;
+  /** When reads would begin to fail if every source went silent now; undefined: no end is known. */
+  readonly readsEndAtMs?: number;
+  /** That end is a guess out of how long earlier tokens lived. */
+  readonly readsEndLearned?: true;
+}
+
+/** What a node would see if every source went silent now, and came back after a while. */
+export interface OutageForecast {
+  readonly nowMs: number;
+  readonly downMs: number;
+  readonly images: readonly ImageForecast[];
+}
+
+/** One image in such an outage. */
+export interface ImageForecast {
+  readonly image: string;
+  /** {@linkcode ImageStatus.endpoint}. */
+  readonly endpoint?: string;
+  readonly mounts: number;
+  /** When the reads of the first of its mounts would begin to fail; undefined: no end is known. */
+  readonly readsEndAtMs?: number;
+  readonly readsEndLearned?: true;
+  /** When its source has been asked again at the latest; undefined: it is watched instead. */
+  readonly renewedByMs?: number;
+  /** For how long reads would fail, at the most; undefined when none would. */
+  readonly failingMs?: number;
+  /** Attempts at renewal that would fail. */
+  readonly failures: number;
 }

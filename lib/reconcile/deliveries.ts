@@ -7,17 +7,24 @@ import {
   type DeliveryOrder,
   type DeliveryOutcome,
   type DeliveryState,
-  encodeRegistryAuth,
-  Gate,
-  type InstanceKey,
-  instanceKey,
   messageOf,
   type Observer,
   type RafsInstance,
+  subjectKey,
+  subjectOf,
+  Turns,
 } from "../model/mod.ts";
-import type { CredentialStore } from "../store/mod.ts";
-import { InstanceBook, type InstanceRecord, recordAfter } from "./instance_book.ts";
-import { planInstance } from "./plan.ts";
+import type { CredentialStore, StoreEntry } from "../store/mod.ts";
+import {
+  givenBy,
+  type InstanceBook,
+  type InstanceRecord,
+  isSettledWith,
+  recordAfter,
+} from "./instance_book.ts";
+import { DeliveryQueue, type Wanted } from "./delivery_queue.ts";
+import { type Mounts, observed, storeKeyOf } from "./mounts.ts";
+import { type InstancePlan, planInstance } from "./plan.ts";
 import type { ReadFinding } from "./read_watch.ts";
 
 /** Brings one credential to one mount (the deliver room, seen from here). */
@@ -27,64 +34,66 @@ export interface Deliverer {
 
 /** What deliveries need. */
 export interface DeliveriesOptions {
+  readonly book: InstanceBook;
+  /** The mounts of the last look; kept here. */
+  readonly mounts: Mounts;
   readonly store: CredentialStore;
   readonly deliverer: () => Deliverer;
   readonly observer: Observer;
   readonly clock: Clock;
-  /** Whether the providers are being asked for an image. */
-  readonly isAsking: (image: string) => boolean;
+  /** Whether the providers are being asked for a key of the store. */
+  readonly isAsking: (key: string) => boolean;
+  /** What to do where a credential would be shown to hosts that nobody named. */
+  readonly unknownHosts: () => "warn" | "refuse";
   /** How long after `stored` a nydusd of this version uses it; undefined = not known. */
   readonly inUseDelayMs: (version: string) => number | undefined;
   /** Called when a daemon has had its turn. */
   readonly settled: () => void;
 }
 
-/** Daemons delivered to side by side. */
-const MAX_PARALLEL = 16;
-
 /**
  * Makes every mount hold what it should. Daemons are worked on side by side, the mounts of one
  * daemon one after another; a daemon that does not answer loses its turn, and nobody else's.
  */
 export class Deliveries {
-  readonly book = new InstanceBook();
+  readonly book: InstanceBook;
   readonly #options: DeliveriesOptions;
-  readonly #gate = new Gate(MAX_PARALLEL);
-  readonly #daemons = new Map<string, Daemon>();
-  readonly #dirty = new Set<string>();
-  readonly #running = new Map<string, Promise<void>>();
-  readonly #stop = new AbortController();
+  readonly #turns: Turns;
+  readonly #mounts: Mounts;
+  readonly #queue: DeliveryQueue;
 
   constructor(options: DeliveriesOptions) {
     this.#options = options;
+    this.book = options.book;
+    this.#mounts = options.mounts;
+    this.#queue = new DeliveryQueue((id, wanted) => this.#work(id, wanted), options.settled);
+    this.#turns = new Turns(options.clock);
   }
 
   /** Takes in a new look: what the daemons hold replaces what we believed. */
   observe(daemons: readonly Daemon[]): void {
-    const live = new Set<InstanceKey>();
-    const before = new Map(this.#daemons);
-    this.#daemons.clear();
+    const before = new Map(this.#mounts.daemons);
+    if (this.#mounts.take(daemons)) this.book.keepOnly(this.#mounts.live);
     for (const daemon of daemons) {
-      this.#daemons.set(daemon.id, daemon);
       const known = before.get(daemon.id);
       // A successor on the same socket may have started from a file that someone else wrote.
       const replaced = known !== undefined && known.pid !== daemon.pid;
       for (const instance of daemon.instances) {
-        const key = instanceKey(daemon.id, instance.snapshotId);
-        live.add(key);
-        this.book.set(key, observed(this.book.get(key), daemon, instance, replaced));
+        const key = this.book.keyOf(instance);
+        const record = this.book.get(key);
+        const next = observed(record, daemon, instance, replaced);
+        if (next !== record) this.book.set(key, next);
       }
     }
-    this.book.keepOnly(live);
   }
 
   /** Forgets that a configuration file was right, after something touched it. */
   doubtFile(path: string): void {
-    for (const daemon of this.#daemons.values()) {
-      for (const { configPath, snapshotId } of daemon.instances) {
-        if (configPath !== path) continue;
-        const key = instanceKey(daemon.id, snapshotId);
-        const { fileFingerprint: _, ...record } = this.book.get(key);
+    for (const daemon of this.#mounts.daemons.values()) {
+      for (const instance of daemon.instances) {
+        if (instance.configPath !== path) continue;
+        const key = this.book.keyOf(instance);
+        const { fileFingerprint: _, settledWith: __, ...record } = this.book.get(key);
         this.book.set(key, record);
       }
     }
@@ -92,27 +101,23 @@ export class Deliveries {
 
   /** Delivers, where needed, to every mount of every daemon. */
   all(): void {
-    for (const id of this.#daemons.keys()) this.#mark(id);
+    for (const id of this.#mounts.daemons.keys()) this.#queue.mark(id);
   }
 
-  /** Delivers, where needed, to the daemons that serve an image. */
-  image(image: string): void {
-    for (const daemon of this.#daemons.values()) {
-      if (daemon.instances.some((instance) => instance.image?.text === image)) {
-        this.#mark(daemon.id);
-      }
-    }
+  /** Delivers, where needed, to the mounts of this key of the store. */
+  subject(key: string): void {
+    const ids = new Set(this.#mounts.of(key).map(({ daemon }) => daemon.id));
+    for (const id of ids) this.#queue.mark(id, key);
   }
 
   /** Resolves when nothing is being delivered. */
-  async idle(): Promise<void> {
-    while (this.#running.size > 0) await Promise.all(this.#running.values());
+  idle(): Promise<void> {
+    return this.#queue.idle();
   }
 
   /** Lets what is under way end, and starts nothing more. */
-  async stop(): Promise<void> {
-    this.#stop.abort(new DOMException("deliveries stopped", "AbortError"));
-    await this.idle();
+  stop(): Promise<void> {
+    return this.#queue.stop();
   }
 
   /** A record's state, with the time that has passed since it was stored taken into account. */
@@ -129,79 +134,102 @@ export class Deliveries {
    * the mount was using the credential that it should: then that credential is in doubt.
    */
   judge({ daemon, instance, verdict, sinceMs }: ReadFinding): boolean {
-    const key = instanceKey(daemon.id, instance.snapshotId);
+    const key = this.book.keyOf(instance);
     const record = this.book.get(key);
     const delayMs = this.#options.inUseDelayMs(daemon.version ?? "") ?? 0;
-    const inUse = record.state === "stored" && record.storedAtMs !== undefined &&
-      record.storedAtMs + delayMs <= sinceMs;
+    const inUse = record.state === "adopted" ||
+      (record.state === "stored" && (record.storedAtMs ?? Infinity) + delayMs <= sinceMs);
     if (inUse || verdict === "failed") {
       this.book.set(key, { ...record, proven: verdict === "succeeded" });
     }
     return inUse && verdict === "failed";
   }
 
-  #mark(daemonId: string): void {
-    this.#dirty.add(daemonId);
-    if (this.#running.has(daemonId) || this.#stop.signal.aborted) return;
-    const work = this.#gate.run(() => this.#work(daemonId))
-      .finally(() => {
-        this.#running.delete(daemonId);
-        if (this.#dirty.has(daemonId)) this.#mark(daemonId);
-        else this.#options.settled();
-      });
-    this.#running.set(daemonId, work);
+  async #work(daemonId: string, wanted: Wanted): Promise<void> {
+    const daemon = this.#mounts.daemons.get(daemonId);
+    if (daemon === undefined) return;
+    for (const instance of daemon.instances) {
+      if (wanted !== "all" && !wanted.has(storeKeyOf(instance) ?? "")) continue;
+      if (this.#isSettled(daemon, instance)) continue;
+      if (this.#turns.isDue) await this.#turns.give();
+      if (this.#queue.stopped) return;
+      const outcome = await this.#one(daemon, instance);
+      if (outcome?.kind === "unreachable" && daemon.state === "running") return;
+    }
   }
 
-  async #work(daemonId: string): Promise<void> {
-    while (this.#dirty.delete(daemonId) && !this.#stop.signal.aborted) {
-      const daemon = this.#daemons.get(daemonId);
-      if (daemon === undefined) return;
-      for (const instance of daemon.instances) {
-        if (this.#stop.signal.aborted) return;
-        const outcome = await this.#one(daemon, instance);
-        if (outcome?.kind === "unreachable" && daemon.state === "running") break;
-      }
-    }
+  /** Whether nothing has changed since this mount was compared and found right. */
+  #isSettled({ held }: Daemon, instance: RafsInstance): boolean {
+    const key = storeKeyOf(instance);
+    if (key === undefined || instance.mountId === undefined) return false;
+    const entry = this.#options.store.get(key);
+    const record = this.book.get(this.book.keyOf(instance));
+    return isSettledWith(record, entry, held?.get(instance.mountId));
   }
 
   async #one(daemon: Daemon, instance: RafsInstance): Promise<DeliveryOutcome | undefined> {
     const { store, clock, observer, isAsking } = this.#options;
-    const key = instanceKey(daemon.id, instance.snapshotId);
+    const key = this.book.keyOf(instance);
     const record = this.book.get(key);
-    const image = instance.image?.text;
-    const entry = image === undefined ? undefined : store.get(image);
+    const subject = subjectOf(instance);
+    const subjectName = subject && subjectKey(subject);
+    const entry = subjectName === undefined ? undefined : store.get(subjectName);
     const plan = planInstance({
       daemon,
       instance,
       record,
       entry,
-      resolving: image !== undefined && entry?.stored === undefined && isAsking(image),
+      resolving: subjectName !== undefined && entry?.stored === undefined && isAsking(subjectName),
+      unknownHosts: this.#options.unknownHosts(),
       nowMs: clock.wallMs(),
     });
+    this.#tellUnnamed(daemon, instance, plan);
     switch (plan.kind) {
       case "settled":
-        this.#settle(daemon, instance, plan.state, plan.detail);
+        this.#settle(daemon, instance, plan, entry);
         return undefined;
       case "adopt":
-        if (instance.image && store.adopt(instance.image, plan.candidate, clock.wallMs())) {
+        if (subject && store.adopt(subject, plan.candidate, clock.wallMs())) {
           const fingerprint = credentialFingerprint(plan.candidate.credential);
-          observer.notify({ kind: "credential-adopted", image: instance.image.text, fingerprint });
+          const endpoint = subject.endpoint?.text;
+          const names = { image: subject.text, ...(endpoint !== undefined && { endpoint }) };
+          observer.notify({ kind: "credential-adopted", ...names, fingerprint });
         }
-        this.#settle(daemon, instance, "adopted", "no provider has a credential for this image");
+        this.#settle(daemon, instance, {
+          state: "adopted",
+          detail: "no provider has a credential for this image",
+        });
         return undefined;
       case "deliver":
         if ((record.retryAtMs ?? 0) > clock.monotonicMs()) return undefined;
-        return await this.#deliver(daemon, instance, plan.credential);
+        return await this.#deliver(daemon, instance, plan.credential, entry);
     }
+  }
+
+  /** Once for each mount, and again when hosts or decision change. */
+  #tellUnnamed(daemon: Daemon, instance: RafsInstance, { unnamed }: InstancePlan): void {
+    const key = this.book.keyOf(instance);
+    const { unnamed: before, ...record } = this.book.get(key);
+    if (before?.action === unnamed?.action && `${before?.hosts}` === `${unnamed?.hosts}`) return;
+    this.book.set(key, { ...record, ...(unnamed && { unnamed }) });
+    if (unnamed === undefined) return;
+    this.#options.observer.notify({
+      kind: "unnamed-host",
+      daemonId: daemon.id,
+      snapshotId: instance.snapshotId,
+      image: instance.image?.text ?? "",
+      ...unnamed,
+    });
   }
 
   async #deliver(
     daemon: Daemon,
     instance: RafsInstance,
     credential: Credential,
+    entry: StoreEntry | undefined,
   ): Promise<DeliveryOutcome> {
     const { clock, observer, deliverer } = this.#options;
-    const key = instanceKey(daemon.id, instance.snapshotId);
+    const key = this.book.keyOf(instance);
     const startedMs = clock.monotonicMs();
     let outcome: DeliveryOutcome;
     try {
@@ -219,17 +247,22 @@ export class Deliveries {
       durationMs: clock.monotonicMs() - startedMs,
     });
     const before = this.book.get(key);
-    const after = recordAfter(before, outcome, {
-      fingerprint: credentialFingerprint(credential),
-      ...(credential.kind === "basic" && { auth: encodeRegistryAuth(credential) }),
-    }, { wallMs: clock.wallMs(), monotonicMs: clock.monotonicMs() });
+    const after = recordAfter(before, outcome, givenBy(credential, entry), {
+      wallMs: clock.wallMs(),
+      monotonicMs: clock.monotonicMs(),
+    });
     this.#record(daemon, instance, before, after);
     return outcome;
   }
 
-  #settle(daemon: Daemon, instance: RafsInstance, state: DeliveryState, detail?: string): void {
-    const before = this.book.get(instanceKey(daemon.id, instance.snapshotId));
-    const { detail: _, retryAtMs: __, storedAtMs, ...rest } = before;
+  #settle(
+    daemon: Daemon,
+    instance: RafsInstance,
+    { state, detail }: { readonly state: DeliveryState; readonly detail?: string },
+    entry?: StoreEntry,
+  ): void {
+    const before = this.book.get(this.book.keyOf(instance));
+    const { detail: _, retryAtMs: __, settledWith: ___, storedAtMs, ...rest } = before;
     const since = state === "stored" ? storedAtMs ?? this.#options.clock.wallMs() : undefined;
     this.#record(daemon, instance, before, {
       ...rest,
@@ -237,6 +270,10 @@ export class Deliveries {
       failures: 0,
       ...(detail !== undefined && { detail }),
       ...(since !== undefined && { storedAtMs: since }),
+      // Anything else depends on more than the two: on time, on the daemon's state, on who names
+      // the hosts that it reads from.
+      ...(state === "stored" && detail === undefined && instance.endpoint === undefined &&
+        entry && { settledWith: entry }),
     });
   }
 
@@ -247,7 +284,7 @@ export class Deliveries {
     after: InstanceRecord,
   ): void {
     const { snapshotId } = instance;
-    this.book.set(instanceKey(daemon.id, snapshotId), after);
+    this.book.set(this.book.keyOf(instance), after);
     if (before.state === after.state) return;
     this.#options.observer.notify({
       kind: "delivery-state-changed",
@@ -259,21 +296,4 @@ export class Deliveries {
       ...(after.detail !== undefined && { detail: after.detail }),
     });
   }
-}
-
-function observed(
-  record: InstanceRecord,
-  daemon: Daemon,
-  instance: RafsInstance,
-  replaced: boolean,
-): InstanceRecord {
-  const { held: _, fileFingerprint, retryAtMs, ...rest } = record;
-  const held = instance.mountId === undefined ? undefined : daemon.held?.get(instance.mountId);
-  const reset = replaced || daemon.state !== "running";
-  return {
-    ...rest,
-    ...(held !== undefined && { held }),
-    ...(fileFingerprint !== undefined && !replaced && { fileFingerprint }),
-    ...(retryAtMs !== undefined && !reset && { retryAtMs }),
-  };
 }

@@ -1,10 +1,22 @@
-import type {
-  DeliveryOutcome,
-  DeliveryState,
-  FileOutcome,
-  InstanceKey,
-  Secret,
+import {
+  type Credential,
+  credentialFingerprint,
+  type DeliveryOutcome,
+  type DeliveryState,
+  encodeRegistryAuth,
+  type FileOutcome,
+  type InstanceKey,
+  instanceKey,
+  type RafsInstance,
+  type Secret,
 } from "../model/mod.ts";
+import type { StoreEntry } from "../store/mod.ts";
+
+/** Hosts that would see a credential and that nobody named. */
+export interface UnnamedHosts {
+  readonly hosts: readonly string[];
+  readonly action: "delivered" | "withheld";
+}
 
 /** What the agent remembers of one mount: how its delivery stands, and when to try again. */
 export interface InstanceRecord {
@@ -20,7 +32,11 @@ export interface InstanceRecord {
   readonly deliveredAtMs?: number;
   /** Reads have succeeded with the value that it holds, and none has failed since. */
   readonly proven?: boolean;
+  /** Hosts that see its credential and that nobody named, and what was decided about them. */
+  readonly unnamed?: UnnamedHosts;
   readonly failures: number;
+  /** With this entry, and what it holds, it was compared and found right: nothing is to be done. */
+  readonly settledWith?: StoreEntry;
   /** Monotonic time before which delivery is not tried again. */
   readonly retryAtMs?: number;
 }
@@ -31,6 +47,17 @@ const RETRY_MAX_MS = 10_000;
 /** The records of all mounts, by key. Every mount is a delivery of its own. */
 export class InstanceBook {
   readonly #records = new Map<InstanceKey, InstanceRecord>();
+  /** A text that was put together anew would be hashed anew, for every mount at every look. */
+  readonly #keys = new WeakMap<RafsInstance, InstanceKey>();
+
+  /** The key of a mount; put together once as long as a look finds the same mount. */
+  keyOf(instance: RafsInstance): InstanceKey {
+    const known = this.#keys.get(instance);
+    if (known !== undefined) return known;
+    const key = instanceKey(instance.daemonId, instance.snapshotId);
+    this.#keys.set(instance, key);
+    return key;
+  }
 
   get(key: InstanceKey): InstanceRecord {
     return this.#records.get(key) ?? { state: "pending", failures: 0 };
@@ -55,6 +82,27 @@ export class InstanceBook {
     }
     return earliest;
   }
+}
+
+/** Whether a mount that now holds `held` was found right with this very entry. */
+export function isSettledWith(
+  record: InstanceRecord,
+  entry: StoreEntry | undefined,
+  held: Secret | undefined,
+): boolean {
+  return entry !== undefined && record.settledWith === entry && held !== undefined &&
+    record.held === held;
+}
+
+/** What a delivery leaves behind: encoded and named where it is stored, once a credential. */
+export function givenBy(credential: Credential, entry: StoreEntry | undefined) {
+  const stored = entry?.stored?.candidate.credential === credential ? entry.stored : undefined;
+  const auth = stored?.registryAuth ??
+    (credential.kind === "basic" ? encodeRegistryAuth(credential) : undefined);
+  return {
+    fingerprint: stored?.fingerprint ?? credentialFingerprint(credential),
+    ...(auth !== undefined && { auth }),
+  };
 }
 
 /** The pause after so many failures in a row, in milliseconds. */
@@ -93,6 +141,7 @@ export function recordAfter(
     ...(landed
       ? { deliveredAtMs: now.wallMs }
       : before.deliveredAtMs !== undefined && { deliveredAtMs: before.deliveredAtMs }),
+    ...(before.unnamed && { unnamed: before.unnamed }),
     ...(failed && { retryAtMs: now.monotonicMs + retryPauseMs(failures) }),
   };
 }

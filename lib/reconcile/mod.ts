@@ -7,8 +7,9 @@
 export { type InstancePlan, type PlanInput, planInstance } from "./plan.ts";
 export { InstanceBook, type InstanceRecord, recordAfter, retryPauseMs } from "./instance_book.ts";
 export { type Discoverer, Reconciler, type ReconcilerOptions, type Stages } from "./reconciler.ts";
+export { type Decision, Elections, type ElectionsOptions, type ElectorPort } from "./elections.ts";
 export type { Deliverer } from "./deliveries.ts";
-export type { Resolver } from "./renewals.ts";
+export { Renewals, type RenewalsOptions, type Resolver } from "./renewals.ts";
 export { type TriggerReason, Triggers } from "./triggers.ts";
 export { type ReadCounter, type ReadFinding, ReadWatch } from "./read_watch.ts";
 export { Refusals } from "./refusals.ts";

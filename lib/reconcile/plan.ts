@@ -8,12 +8,15 @@ import {
   hardExpiryOf,
   type RafsInstance,
   type Secret,
+  unnamedHosts,
 } from "../model/mod.ts";
 import type { StoreEntry } from "../store/mod.ts";
-import type { InstanceRecord } from "./instance_book.ts";
+import type { InstanceRecord, UnnamedHosts } from "./instance_book.ts";
 
 /** What to do about one mount. */
-export type InstancePlan =
+export type InstancePlan = PlannedStep & { readonly unnamed?: UnnamedHosts };
+
+type PlannedStep =
   | { readonly kind: "deliver"; readonly credential: Credential }
   | { readonly kind: "adopt"; readonly candidate: Candidate }
   | { readonly kind: "settled"; readonly state: DeliveryState; readonly detail?: string };
@@ -26,6 +29,8 @@ export interface PlanInput {
   readonly entry: StoreEntry | undefined;
   /** A provider is being asked for this image right now, for the first time. */
   readonly resolving: boolean;
+  /** What to do where a credential would be shown to hosts that nobody named. */
+  readonly unknownHosts: "warn" | "refuse";
   readonly nowMs: number;
 }
 
@@ -34,6 +39,24 @@ export interface PlanInput {
  * rule of delivery is here.
  */
 export function planInstance(input: PlanInput): InstancePlan {
+  const { instance, entry, unknownHosts } = input;
+  if (entry?.stored === undefined) return planStep(input);
+  const { candidate, provider } = entry.stored;
+  const hosts = unnamedHosts(instance.endpoint, candidate);
+  if (hosts.length === 0) return planStep(input);
+  if (unknownHosts === "warn") {
+    return { ...planStep(input), unnamed: { hosts, action: "delivered" } };
+  }
+  const unnamed: UnnamedHosts = { hosts, action: "withheld" };
+  // What nydusd holds already is not ours to take away, and not to be given to another either.
+  const kept = provider === "adopted" ? planStep(input) : undefined;
+  if (kept !== undefined && kept.kind !== "deliver") return { ...kept, unnamed };
+  const detail = `nydusd would show it to ${hosts.join(", ")}, which nothing names as a place ` +
+    `for credentials of ${instance.image?.registry}: see delivery.allowed_hosts`;
+  return { kind: "settled", state: "withheld", detail, unnamed };
+}
+
+function planStep(input: PlanInput): PlannedStep {
   const { instance, entry, record, resolving } = input;
   if (instance.image === undefined) {
     const detail = instance.imageProblem ?? "the image of this mount is not known";
@@ -61,7 +84,9 @@ export function planInstance(input: PlanInput): InstancePlan {
   }
   // What is got in someone's name takes the place of another's, however long that would live.
   const isNamed = stored.candidate.account !== undefined;
-  if (held !== undefined && !isNamed && outlives(held, credential, input.nowMs)) {
+  // What was found for another host than the image's registry takes the place of the registry's.
+  const isOther = stored.candidate.forEndpoint === true;
+  if (held !== undefined && !isNamed && !isOther && outlives(held, credential, input.nowMs)) {
     const detail = "nydusd holds a credential of the same user that lives longer than ours";
     return { kind: "settled", state: "stored", detail };
   }
@@ -73,7 +98,7 @@ export function planInstance(input: PlanInput): InstancePlan {
   return { kind: "deliver", credential };
 }
 
-function planWithoutSource(input: PlanInput): InstancePlan {
+function planWithoutSource(input: PlanInput): PlannedStep {
   const down = daemonDown(input.daemon);
   if (down !== undefined) return down;
   const held = heldBy(input);
@@ -83,7 +108,7 @@ function planWithoutSource(input: PlanInput): InstancePlan {
   return { kind: "settled", state: "none", detail };
 }
 
-function planAdopted(input: PlanInput, credential: Credential): InstancePlan {
+function planAdopted(input: PlanInput, credential: Credential): PlannedStep {
   const down = daemonDown(input.daemon);
   if (down !== undefined) return down;
   const held = heldBy(input);
@@ -95,7 +120,7 @@ function planAdopted(input: PlanInput, credential: Credential): InstancePlan {
   return { kind: "settled", state: "adopted", detail };
 }
 
-function daemonDown(daemon: Daemon): InstancePlan | undefined {
+function daemonDown(daemon: Daemon): PlannedStep | undefined {
   if (daemon.state === "running") return undefined;
   const detail = `nydusd is ${daemon.state}${daemon.stateDetail ? `: ${daemon.stateDetail}` : ""}`;
   return { kind: "settled", state: "unreachable", detail };

@@ -1,8 +1,17 @@
-import type { CallOptions, Clock, Daemon, Observer } from "../model/mod.ts";
+import {
+  type CallOptions,
+  type Clock,
+  type Daemon,
+  type InstanceKey,
+  instanceKey,
+  type Observer,
+  type Secret,
+} from "../model/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
 import type { Deliveries } from "./deliveries.ts";
 import { type ReadCounter, type ReadFinding, ReadWatch } from "./read_watch.ts";
 import { Refusals } from "./refusals.ts";
+import { storeKeyOf } from "./mounts.ts";
 import type { Renewals } from "./renewals.ts";
 
 /** What the guard works with. */
@@ -22,14 +31,38 @@ export interface ReadGuardOptions {
 /** How often reads are counted: well within the ten seconds in which a refusal is to be mended. */
 const COUNT_EVERY_MS = 3_000;
 
+/** A failure without a read after it says little about now. */
+const FAILURE_COUNTS_MS = 10 * 60_000;
+
+/** Reads of a mount that failed in a row, and what it held meanwhile. */
+interface FailingReads {
+  readonly sinceMs: number;
+  readonly lastMs: number;
+  readonly held: Secret | undefined;
+}
+
 /** Closes the loop from the consumer back to the source: what is refused renews itself. */
 export class ReadGuard {
   readonly #options: ReadGuardOptions;
   readonly #watch = new ReadWatch();
   readonly #refusals = new Refusals();
+  readonly #failing = new Map<InstanceKey, FailingReads>();
 
   constructor(options: ReadGuardOptions) {
     this.#options = options;
+  }
+
+  /**
+   * Since when (wall time) the reads of a mount fail although it uses what it should; undefined
+   * while they do not, and from when it was given something else.
+   */
+  failingSinceMs(key: InstanceKey): number | undefined {
+    const { clock, deliveries } = this.#options;
+    const failing = this.#failing.get(key);
+    if (failing === undefined || clock.wallMs() - failing.lastMs > FAILURE_COUNTS_MS) {
+      return undefined;
+    }
+    return isSame(deliveries.book.get(key).held, failing.held) ? failing.sinceMs : undefined;
   }
 
   /** Runs until aborted; rejects with the signal's reason. */
@@ -44,36 +77,57 @@ export class ReadGuard {
     const { clock, counter, daemons, store, deliveries } = this.#options;
     const source = counter();
     if (source === undefined) return;
+    for (const key of this.#failing.keys()) {
+      if (this.failingSinceMs(key) === undefined) this.#failing.delete(key);
+    }
     const findings = await this.#watch.turn(daemons(), source, clock.wallMs(), options);
-    this.#refusals.keepOnly({ has: (image) => store.get(image) !== undefined });
+    this.#refusals.keepOnly({ has: (key) => store.get(key) !== undefined });
     const doubted = new Set<string>();
     let failed = false;
     for (const finding of findings) {
-      const image = finding.instance.image?.text;
+      const key = storeKeyOf(finding.instance);
       const doubtful = deliveries.judge(finding);
+      this.#remember(finding, doubtful);
       failed ||= finding.verdict === "failed";
-      if (image === undefined) continue;
-      if (doubtful) doubted.add(image);
-      else if (finding.verdict === "succeeded") this.#refusals.forget(image);
+      if (key === undefined) continue;
+      if (doubtful) doubted.add(key);
+      else if (finding.verdict === "succeeded") this.#refusals.forget(key);
     }
     if (failed) this.#options.lookSoon();
-    for (const image of doubted) this.#force(image, findings);
+    for (const key of doubted) this.#force(key, findings);
+  }
+
+  /** What fails with the credential that it should have, or because nobody has one. */
+  #remember({ daemon, instance, verdict }: ReadFinding, doubtful: boolean): void {
+    const { clock, deliveries } = this.#options;
+    const key = instanceKey(daemon.id, instance.snapshotId);
+    const { held, state } = deliveries.book.get(key);
+    if (verdict === "succeeded") this.#failing.delete(key);
+    else if (doubtful || state === "none") {
+      const before = this.#failing.get(key);
+      const lastMs = clock.wallMs();
+      const sinceMs = before !== undefined && isSame(before.held, held) ? before.sinceMs : lastMs;
+      this.#failing.set(key, { sinceMs, lastMs, held });
+    }
   }
 
   /** Fetches past cache and backoff, if this image's turn has come again. */
-  #force(image: string, findings: readonly ReadFinding[]): void {
+  #force(key: string, findings: readonly ReadFinding[]): void {
     const { clock, store, renewals, observer } = this.#options;
-    const entry = store.get(image);
-    if (entry?.stored === undefined || entry.stored.provider === "adopted") return;
-    if (!this.#refusals.mayForce(image, clock.monotonicMs())) return;
+    const entry = store.get(key);
+    if (entry?.stored === undefined) return;
+    if (!this.#refusals.mayForce(key, clock.monotonicMs())) return;
     const mounts =
-      findings.filter(({ instance, verdict }) =>
-        verdict === "failed" && instance.image?.text === image
-      ).length;
-    const text =
-      `reads of ${image} fail in ${mounts} mounts although they hold the credential of ` +
-      `${entry.stored.provider}: its source is asked for a newer one`;
+      findings.filter((one) => one.verdict === "failed" && storeKeyOf(one.instance) === key).length;
+    const { provider } = entry.stored;
+    const whose = provider === "adopted" ? "they had before" : `of ${provider}`;
+    const text = `reads of ${key} fail in ${mounts} mounts although they hold the credential ` +
+      `${whose}: its source is asked for a newer one`;
     observer.notify({ kind: "warning", code: "reads-failing", text });
     renewals.start([entry], { refused: true });
   }
+}
+
+function isSame(a: Secret | undefined, b: Secret | undefined): boolean {
+  return a === undefined || b === undefined ? a === b : a.equals(b);
 }

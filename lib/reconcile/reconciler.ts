@@ -6,10 +6,17 @@ import {
   messageOf,
   type NodeView,
   type Observer,
+  type OutageForecast,
 } from "../model/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
+import { adoptMounts } from "./adopt_mounts.ts";
 import { daemonStatus } from "./daemon_status.ts";
 import { type Deliverer, Deliveries } from "./deliveries.ts";
+import { InstanceBook } from "./instance_book.ts";
+import { Elections, type ElectorPort } from "./elections.ts";
+import { LookPace } from "./look_pace.ts";
+import { forecastOutage } from "./outlook.ts";
+import { Mounts } from "./mounts.ts";
 import { Renewals, type Resolver } from "./renewals.ts";
 import { ReadGuard } from "./read_guard.ts";
 import type { ReadCounter } from "./read_watch.ts";
@@ -31,6 +38,8 @@ export interface Stages {
   readonly checkIntervalMs: number;
   /** False: look and report, renew and deliver nothing. */
   readonly renewalEnabled: boolean;
+  /** Whether an image's credential may be shown to hosts that nobody named; default `warn`. */
+  readonly unknownHosts?: "warn" | "refuse";
 }
 
 /** What the reconciler needs for its whole life. */
@@ -39,15 +48,14 @@ export interface ReconcilerOptions {
   readonly observer: Observer;
   readonly clock: Clock;
   readonly inUseDelayMs: (version: string) => number | undefined;
+  /** Chooses between credentials; without it the first that is found is taken. */
+  readonly elector?: ElectorPort;
 }
 
 /** Looks caused by events keep at least this distance. */
 const LOOK_GAP_MS = 200;
 /** Looks for the sake of failed deliveries keep at least this one. */
 const RETRY_GAP_MS = 500;
-/** A daemon that does not run is looked at again this soon, then less and less often. */
-const ABSENT_FIRST_MS = 1_000;
-const ABSENT_MAX_MS = 10_000;
 /** How long the first reconcile waits for slow providers before the agent calls itself ready. */
 const FIRST_RENEWALS_MS = 30_000;
 
@@ -59,14 +67,16 @@ export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly #triggers: Triggers;
   readonly #changes = new ViewChanges();
+  readonly #pace = new LookPace();
   readonly #renewals: Renewals;
   readonly #deliveries: Deliveries;
   readonly #reads: ReadGuard;
   #stages: Stages;
   #view: NodeView = { daemons: [], problems: [] };
+  readonly #book = new InstanceBook();
+  readonly #mounts = new Mounts();
   #nextLookAtMs = 0;
   #lookedAtMs = 0;
-  #absentLooks = 0;
   #first: { readonly atMs: number } | undefined;
   #last:
     | { readonly atMs: number; readonly monotonicMs: number; readonly durationMs: number }
@@ -79,16 +89,25 @@ export class Reconciler {
     this.#renewals = new Renewals({
       ...options,
       resolver: () => this.#stages.resolver,
-      settled: (image) => {
-        this.#deliveries.image(image);
-        this.#triggers.nudge();
+      elections: new Elections({
+        ...options,
+        elector: options.elector,
+        mounts: this.#mounts,
+        book: this.#book,
+      }),
+      settled: (key) => {
+        this.#deliveries.subject(key);
+        this.#triggers.nudgeSoon();
       },
     });
     this.#deliveries = new Deliveries({
       ...options,
+      book: this.#book,
+      mounts: this.#mounts,
       deliverer: () => this.#stages.deliverer,
-      isAsking: (image) => this.#renewals.isAsking(image),
-      settled: () => this.#triggers.nudge(),
+      isAsking: (key) => this.#renewals.isAsking(key),
+      unknownHosts: () => this.#stages.unknownHosts ?? "warn",
+      settled: () => this.#triggers.nudgeSoon(),
     });
     this.#reads = new ReadGuard({
       ...options,
@@ -114,6 +133,7 @@ export class Reconciler {
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {
+      this.#triggers.end();
       await Promise.all([this.#renewals.stop(), this.#deliveries.stop()]);
     }
   }
@@ -136,11 +156,7 @@ export class Reconciler {
   /** A source changed: ask for every image, or one alone, without waiting for any to be due. */
   recheck(only?: ImageReference): void {
     if (!this.#stages.renewalEnabled) return;
-    const entries = [...this.#options.store.entries()];
-    const meant = only === undefined
-      ? entries
-      : entries.filter(({ image }) => concerns(image, only));
-    this.#renewals.start(meant, { recheck: true });
+    this.#renewals.recheck(only);
   }
 
   /** A configuration file of a daemon was touched by someone. */
@@ -170,9 +186,23 @@ export class Reconciler {
         loopAgeMs: clock.monotonicMs() - this.#last.monotonicMs,
       }),
       images: [...store.entries()].map((entry) => store.status(entry, nowMs)),
-      daemons: this.#view.daemons.map((daemon) => daemonStatus(daemon, this.#deliveries)),
+      daemons: this.#view.daemons.map((daemon) =>
+        daemonStatus(
+          daemon,
+          this.#deliveries,
+          store,
+          nowMs,
+          (key) => this.#reads.failingSinceMs(key),
+        )
+      ),
       problems: this.#view.problems,
     };
+  }
+
+  /** What an outage of every source would bring that begins now and lasts `downMs`. */
+  forecast(downMs: number): Promise<OutageForecast> {
+    const parts = { ...this.#options, mounts: this.#mounts, deliveries: this.#deliveries };
+    return forecastOutage(parts, downMs);
   }
 
   async #look(trigger: TriggerReason, signal: AbortSignal): Promise<void> {
@@ -186,7 +216,7 @@ export class Reconciler {
     }
     this.#changes.tell(this.#view, observer);
     this.#deliveries.observe(this.#view.daemons);
-    const images = this.#adoptView();
+    const images = adoptMounts(this.#mounts, this.#options);
     if (this.#stages.renewalEnabled) {
       this.#renewDue();
       this.#deliveries.all();
@@ -194,7 +224,8 @@ export class Reconciler {
     const durationMs = clock.monotonicMs() - startedMs;
     this.#last = { atMs: clock.wallMs(), monotonicMs: clock.monotonicMs(), durationMs };
     this.#lookedAtMs = startedMs;
-    this.#nextLookAtMs = startedMs + this.#pauseMs();
+    this.#nextLookAtMs = startedMs +
+      this.#pace.pauseMs(this.#view, this.#stages.checkIntervalMs);
     observer.notify({
       kind: "reconcile-finished",
       trigger,
@@ -203,27 +234,6 @@ export class Reconciler {
       instances: this.#view.daemons.reduce((sum, { instances }) => sum + instances.length, 0),
       images,
     });
-  }
-
-  /** Gives every live image its entry, and drops the others. Returns how many live. */
-  #adoptView(): number {
-    const { store, clock, observer } = this.#options;
-    const nowMs = clock.wallMs();
-    const live = new Map<string, ImageReference>();
-    for (const { instances } of this.#view.daemons) {
-      for (const { image } of instances) if (image) live.set(image.text, image);
-    }
-    for (const image of live.values()) {
-      if (!store.ensure(image, nowMs)) {
-        const text = `the store is full: ${image.text} is not kept fresh`;
-        observer.notify({ kind: "warning", code: "store-full", text });
-      }
-    }
-    const minAgeMs = store.settings.refreshIntervalMs / 2;
-    for (const image of store.evict(new Set(live.keys()), nowMs, minAgeMs)) {
-      observer.notify({ kind: "credential-evicted", image: image.text });
-    }
-    return live.size;
   }
 
   #renewDue(): void {
@@ -253,46 +263,18 @@ export class Reconciler {
     if (restMs > 0) await clock.sleep(restMs, { signal });
   }
 
-  /** Until the next look by the clock; sooner while a daemon does not run. */
-  #pauseMs(): number {
-    const { checkIntervalMs } = this.#stages;
-    const absent = this.#view.daemons.some(({ state }) => state !== "running") ||
-      this.#view.problems.length > 0;
-    this.#absentLooks = absent ? this.#absentLooks + 1 : 0;
-    if (!absent) return checkIntervalMs;
-    const soonMs = ABSENT_FIRST_MS * 2 ** Math.min(this.#absentLooks - 1, 10);
-    return Math.min(soonMs, ABSENT_MAX_MS, checkIntervalMs);
-  }
-
   /** How long the loop may sleep: until a look, a renewal or a retry is due. */
   #waitMs(): number {
     const { clock, store } = this.#options;
     const monotonicMs = clock.monotonicMs();
-    const retryAtMs = this.#deliveries.book.nextRetryAtMs();
+    const retryAtMs = this.#book.nextRetryAtMs();
     if (retryAtMs !== undefined) {
       const soonest = Math.max(retryAtMs, this.#lookedAtMs + RETRY_GAP_MS);
       this.#nextLookAtMs = Math.min(this.#nextLookAtMs, soonest);
     }
     const lookMs = this.#nextLookAtMs - monotonicMs;
-    const dueAtMs = this.#stages.renewalEnabled ? this.#soonestIdleDue() : undefined;
+    const dueAtMs = this.#stages.renewalEnabled ? this.#renewals.nextDueAtMs() : undefined;
     const renewMs = dueAtMs === undefined ? Infinity : dueAtMs - clock.wallMs();
     return Math.max(0, Math.min(lookMs, renewMs, store.settings.refreshIntervalMs));
   }
-
-  /** What is being asked for already is not due again before it has answered. */
-  #soonestIdleDue(): number | undefined {
-    let soonest: number | undefined;
-    for (const { image, nextAttemptAtMs: next } of this.#options.store.entries()) {
-      if (next === undefined || (soonest !== undefined && next >= soonest)) continue;
-      if (!this.#renewals.isAsking(image.text)) soonest = next;
-    }
-    return soonest;
-  }
-}
-
-/** Whether news of one image are news of another: a mount may know no more than the repository. */
-function concerns(image: ImageReference, news: ImageReference): boolean {
-  return image.text === news.text ||
-    image.tag === undefined && image.digest === undefined &&
-      image.registry === news.registry && image.repository === news.repository;
 }

@@ -3,19 +3,23 @@ import {
   type Clock,
   type CredentialRequest,
   Gate,
+  type ImageReference,
   messageOf,
   type Observer,
   type ProviderAttempt,
   type Resolution,
   standingName,
+  subjectKey,
+  Turns,
 } from "../model/mod.ts";
 import type { CredentialStore, StoreEntry } from "../store/mod.ts";
+import type { Decision, Elections } from "./elections.ts";
 
 /** Asks the renewable providers for an image (the chain, seen from here). */
 export interface Resolver {
   resolve(
     request: CredentialRequest,
-    options?: CallOptions & { readonly renewal?: boolean },
+    options?: CallOptions & { readonly renewal?: boolean; readonly all?: boolean },
   ): Promise<Resolution>;
 }
 
@@ -23,10 +27,11 @@ export interface Resolver {
 export interface RenewalsOptions {
   readonly store: CredentialStore;
   readonly resolver: () => Resolver;
+  readonly elections: Elections;
   readonly observer: Observer;
   readonly clock: Clock;
-  /** Called when an image's answer, good or bad, is in the store. */
-  readonly settled: (image: string) => void;
+  /** Called when the answer for a store's key, good or bad, is in the store. */
+  readonly settled: (key: string) => void;
 }
 
 /** Images asked for side by side; what runs plugins has a tighter bound of its own. */
@@ -39,15 +44,17 @@ export class Renewals {
   /** Images whose source changed while it was being asked. */
   readonly #again = new Set<string>();
   readonly #gate = new Gate(MAX_PARALLEL);
+  readonly #turns: Turns;
   readonly #stop = new AbortController();
 
   constructor(options: RenewalsOptions) {
     this.#options = options;
+    this.#turns = new Turns(options.clock);
   }
 
-  /** Whether an answer for this image is awaited. */
-  isAsking(image: string): boolean {
-    return this.#inFlight.has(image);
+  /** Whether an answer for this key of the store is awaited. */
+  isAsking(key: string): boolean {
+    return this.#inFlight.has(key);
   }
 
   /**
@@ -56,21 +63,38 @@ export class Renewals {
    */
   start(entries: Iterable<StoreEntry>, { recheck = false, refused = false } = {}): void {
     for (const entry of entries) {
-      const { image } = entry;
+      const key = subjectKey(entry.image);
       if (this.#stop.signal.aborted) return;
-      if (this.#inFlight.has(image.text)) {
-        if (recheck) this.#again.add(image.text);
+      if (this.#inFlight.has(key)) {
+        if (recheck) this.#again.add(key);
         continue;
       }
-      const work = this.#gate.run(() => this.#ask(image.text, recheck, refused))
+      const work = this.#gate.run(() => this.#ask(key, recheck, refused))
         .catch(() => {}) // only an abort comes this far
         .finally(() => {
-          this.#inFlight.delete(image.text);
-          if (this.#again.delete(image.text)) this.start([entry], { recheck: true });
-          if (!this.#stop.signal.aborted) this.#options.settled(image.text);
+          this.#inFlight.delete(key);
+          if (this.#again.delete(key)) this.start([entry], { recheck: true });
+          if (!this.#stop.signal.aborted) this.#options.settled(key);
         });
-      this.#inFlight.set(image.text, work);
+      this.#inFlight.set(key, work);
     }
+  }
+
+  /** A source has changed, for one image or for all: what it says now counts. */
+  recheck(only?: ImageReference): void {
+    const entries = [...this.#options.store.entries()];
+    const meant = only ? entries.filter(({ image }) => concerns(image, only)) : entries;
+    this.start(meant, { recheck: true });
+  }
+
+  /** When the next question is due (wall); what is being asked already is not due again. */
+  nextDueAtMs(): number | undefined {
+    let soonest: number | undefined;
+    for (const { image, nextAttemptAtMs: next } of this.#options.store.entries()) {
+      if (next === undefined || (soonest !== undefined && next >= soonest)) continue;
+      if (!this.isAsking(subjectKey(image))) soonest = next;
+    }
+    return soonest;
   }
 
   /** Resolves when no question is open. */
@@ -84,22 +108,32 @@ export class Renewals {
     await this.idle();
   }
 
-  async #ask(image: string, recheck: boolean, refused: boolean): Promise<void> {
-    const { store, clock, resolver } = this.#options;
-    const entry = store.get(image);
+  async #ask(key: string, recheck: boolean, refused: boolean): Promise<void> {
+    const { store, resolver } = this.#options;
+    if (this.#turns.isDue) await this.#turns.give();
+    const entry = store.get(key);
     if (entry === undefined || this.#stop.signal.aborted) return;
     const request = this.#request(entry, recheck, refused);
+    const { signal } = this.#stop;
+    const resolve = (all: boolean) => resolver().resolve(request, { renewal: true, all, signal });
     let resolution: Resolution;
+    let decision: Decision | undefined;
     try {
-      resolution = await resolver().resolve(request, { renewal: true, signal: this.#stop.signal });
+      resolution = await resolve(refused);
+      decision = await this.#options.elections.decide(entry, resolution, {
+        readsRefused: refused,
+        signal,
+        ...(!refused && { askAll: () => resolve(true) }),
+      });
     } catch (error) {
       if (this.#stop.signal.aborted) throw error;
-      const failure = { reason: "internal-error", detail: messageOf(error) } as const;
-      store.recordFailure(entry.image, failure, clock.wallMs());
+      const detail = messageOf(error);
+      this.#failed(entry, { failed: true, provider: undefined, reason: "internal-error", detail });
       return;
     }
-    if (resolution.winner === undefined) this.#noAnswer(entry, resolution);
-    else this.#answer(entry, resolution.winner);
+    if (decision === undefined) this.#noAnswer(entry, resolution);
+    else if (decision.kind === "keep") this.#kept(entry, decision.detail);
+    else if (resolution.winner?.renewable !== false) this.#answer(entry, decision);
   }
 
   /** By the clock, only something newer than what we have helps; after a change, anything does. */
@@ -110,26 +144,28 @@ export class Renewals {
     const window = store.window(entry, nowMs);
     const dueByClock = stored !== undefined && stored.provider !== "adopted" &&
       !(recheck && (entry.nextAttemptAtMs ?? Infinity) > nowMs);
+    const { endpoint, ...image } = entry.image;
     return {
-      image: entry.image,
+      image,
+      ...(endpoint && { endpoint, endpointInUse: stored?.candidate.forEndpoint === true }),
       labels: {},
       ...(dueByClock && { newerThanMs: stored.candidate.fetchedAtMs }),
       ...((refused || window === "mandatory" || window === "expired") && { urgent: true }),
+      ...((stored === undefined || stored.provider === "adopted") && { waiting: true }),
       ...(refused && { refused }),
     };
   }
 
-  #answer(entry: StoreEntry, winner: NonNullable<Resolution["winner"]>): void {
+  #answer(entry: StoreEntry, winner: Extract<Decision, { readonly kind: "take" }>): void {
     const { store, clock, observer } = this.#options;
-    if (!winner.renewable) return;
     const nowMs = clock.wallMs();
     const outcome = store.put(entry.image, winner, nowMs);
-    const after = store.get(entry.image.text);
+    const after = store.get(subjectKey(entry.image));
     if (outcome === "same" || after?.stored === undefined) return;
     if (store.window(after, nowMs) === "expired") {
       observer.notify({
         kind: "renewal-failed",
-        image: entry.image.text,
+        ...namesOf(entry),
         provider: winner.provider,
         reason: "found",
         detail: "the source gave the expired credential again",
@@ -141,7 +177,7 @@ export class Renewals {
     const [candidate] = winner.candidates;
     observer.notify({
       kind: "credential-renewed",
-      image: entry.image.text,
+      ...namesOf(entry),
       provider: winner.provider,
       changed: outcome === "new",
       fingerprint: after.stored.fingerprint,
@@ -153,32 +189,59 @@ export class Renewals {
     });
   }
 
-  #noAnswer(entry: StoreEntry, resolution: Resolution): void {
+  /** The source has something, and the registry refuses it: what is in use stays. */
+  #kept(entry: StoreEntry, detail: string): void {
     const { store, clock, observer } = this.#options;
     const nowMs = clock.wallMs();
-    if (isWithdrawn(entry, resolution.attempts)) store.withdraw(entry.image);
-    const failure = failureOf(resolution.attempts);
-    store.recordFailure(entry.image, failure, nowMs);
-    const stored = store.get(entry.image.text)?.stored;
+    const reason = "registry-refused";
+    store.recordFailure(entry.image, { reason, detail }, nowMs);
+    const after = store.get(entry.image.text);
+    observer.notify({
+      kind: "renewal-failed",
+      image: entry.image.text,
+      reason,
+      detail,
+      expired: after !== undefined && store.window(after, nowMs) === "expired",
+      nextAttemptAtMs: after?.nextAttemptAtMs ?? nowMs,
+    });
+  }
+
+  #noAnswer(entry: StoreEntry, resolution: Resolution): void {
+    if (isWithdrawn(entry, resolution.attempts)) this.#options.store.withdraw(entry.image);
+    this.#failed(entry, failureOf(resolution.attempts));
+  }
+
+  #failed(entry: StoreEntry, failure: ReturnType<typeof failureOf>): void {
+    const { store, clock, observer } = this.#options;
+    const nowMs = clock.wallMs();
+    store.recordFailure(entry.image, { ...failure, isNone: !failure.failed }, nowMs);
+    const stored = store.get(subjectKey(entry.image))?.stored;
     // An image that nobody has a credential for is public, not failing.
     const failing = failure.failed || (stored !== undefined && stored.provider !== "adopted");
     if (!failing) return;
     observer.notify({
       kind: "renewal-failed",
-      image: entry.image.text,
+      ...namesOf(entry),
       ...(failure.provider && { provider: failure.provider }),
       reason: failure.reason,
       detail: failure.detail,
       expired: stored !== undefined && store.window(entry, nowMs) === "expired",
-      nextAttemptAtMs: store.get(entry.image.text)?.nextAttemptAtMs ?? nowMs,
+      nextAttemptAtMs: store.get(subjectKey(entry.image))?.nextAttemptAtMs ?? nowMs,
     });
   }
+}
+
+/** How events name an entry. */
+function namesOf({ image: { text, endpoint } }: StoreEntry) {
+  return { image: text, ...(endpoint && { endpoint: endpoint.text }) };
 }
 
 /** Whether its source says that what it gave before, in someone's name, counts no more. */
 function isWithdrawn({ stored }: StoreEntry, attempts: readonly ProviderAttempt[]): boolean {
   const name = stored && standingName(stored.candidate);
-  const attempt = attempts.find(({ provider }) => provider === stored?.provider);
+  const attempt = attempts.find(({ provider, forEndpoint }) =>
+    provider === stored?.provider && forEndpoint === stored.candidate.forEndpoint
+  );
   if (name === undefined || attempt === undefined || attempt.outcome.kind === "found") return false;
   return attempt.outcome.standing?.includes(name) === false;
 }
@@ -203,4 +266,11 @@ function failureOf(attempts: readonly ProviderAttempt[]) {
     reason,
     detail: "no provider has a credential for this image",
   };
+}
+
+/** Whether news of one image are news of another: a mount may know no more than the repository. */
+function concerns(image: ImageReference, news: ImageReference): boolean {
+  return image.text === news.text ||
+    image.tag === undefined && image.digest === undefined &&
+      image.registry === news.registry && image.repository === news.repository;
 }

@@ -1,23 +1,37 @@
 import { type Context, Hono } from "hono";
-import type { AgentStatus } from "../model/mod.ts";
+import {
+  type AgentStatus,
+  type OutageForecast,
+  parseDurationMs,
+  parseImageReference,
+} from "../model/mod.ts";
 import type { HealthView } from "./health.ts";
 import { isAllowedHost } from "./host_check.ts";
+import type { ImagePast } from "./image_history.ts";
 import type { MetricsPage } from "./metrics.ts";
 import { printable } from "./printable.ts";
-import { PAGE_STYLE_HASH, statusPage } from "./status_page.ts";
+import { imagePage, unknownImagePage } from "./page/image_page.ts";
+import { icon, PAGE_POLICY } from "./page/layout.ts";
+import { nodePage } from "./page/node_page.ts";
 
 /** What {@linkcode createApp} is given. */
 export interface AppOptions {
   readonly metrics: { page(accept?: string): Promise<MetricsPage> };
   readonly status: () => AgentStatus;
   readonly health: () => HealthView;
+  /** What happened to an image lately; without it the pages have no history. */
+  readonly history?: (image: string) => ImagePast | undefined;
+  /** What an outage of every source would bring that begins now and lasts so many ms. */
+  readonly forecast?: (downMs: number) => Promise<OutageForecast>;
   /** The configured address, and further names under which we are asked. */
   readonly allowedHosts: readonly string[];
 }
 
+const MAX_OUTAGE_MS = 7 * 24 * 3_600_000;
+const OUTAGE_BOUNDS = "source_down is a duration from 1s to 168h, such as 6h";
+
 const HEADERS: Readonly<Record<string, string>> = {
-  "content-security-policy": `default-src 'none'; style-src '${PAGE_STYLE_HASH}'; ` +
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  "content-security-policy": PAGE_POLICY,
   "x-content-type-options": "nosniff",
   "cache-control": "no-store",
   "referrer-policy": "no-referrer",
@@ -25,7 +39,8 @@ const HEADERS: Readonly<Record<string, string>> = {
 };
 
 /** Metrics, health and status over HTTP. Read-only, without secrets, and for no other web page. */
-export function createApp({ metrics, status, health, allowedHosts }: AppOptions): Hono {
+export function createApp(options: AppOptions): Hono {
+  const { metrics, status, health, allowedHosts } = options;
   const app = new Hono();
 
   app.use(async function guard(c, next) {
@@ -63,12 +78,49 @@ export function createApp({ metrics, status, health, allowedHosts }: AppOptions)
     const view = health();
     return c.json(view, view.live ? 200 : 503);
   });
-  app.get("/v1/status", (c) => c.json(status()));
-  app.get("/", (c) => c.html(statusPage(status(), health())));
+  app.get("/v1/status", (c) => c.json({ ...status(), health: health() }));
+  app.get("/v1/forecast", async (c) => {
+    const downMs = outageMs(c.req.query("source_down") ?? "");
+    if (downMs === undefined) return c.json({ error: OUTAGE_BOUNDS }, 400);
+    return options.forecast ? c.json(await options.forecast(downMs)) : c.notFound();
+  });
+  addPages(app, options);
 
   app.notFound((c) => c.json({ error: "there is nothing here" }, 404));
   app.onError((_error, c) => c.json({ error: "internal error" }, 500));
   return app;
+}
+
+/** What people look at. */
+function addPages(app: Hono, { status, health, history = () => undefined }: AppOptions): void {
+  app.get("/", (c) => c.html(nodePage(status(), health())));
+  app.get("/images", (c) => {
+    const ref = normalized(c.req.query("ref") ?? "");
+    const page = imagePage(status(), ref, history(ref));
+    return page === undefined ? c.html(unknownImagePage(ref), 404) : c.html(page);
+  });
+  app.get("/icon.svg", (c) => {
+    const text = icon(c.req.query("level") ?? "ok");
+    return c.body(text, 200, { "content-type": "image/svg+xml" });
+  });
+}
+
+/** As the agent writes references; what is none stays as it is, and is found nowhere. */
+function normalized(ref: string): string {
+  try {
+    return parseImageReference(ref).text;
+  } catch {
+    return ref;
+  }
+}
+
+function outageMs(text: string): number | undefined {
+  try {
+    const ms = parseDurationMs(text);
+    return ms >= 1_000 && ms <= MAX_OUTAGE_MS ? ms : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function gateText({ checks }: HealthView): string {
@@ -76,10 +128,13 @@ function gateText({ checks }: HealthView): string {
   return failed.map(({ name, text }) => `${name}: ${printable(text)}\n`).join("");
 }
 
-/** `[+]` holds, `[-]` does not, `[!]` does not and readiness does not depend on it. */
-function verboseText({ checks, ready }: HealthView): string {
+/**
+ * `[+]` holds, `[-]` does not, `[!]` does not and readiness does not depend on it; then the one
+ * sentence, and whether we are ready.
+ */
+function verboseText({ checks, ready, level, sentence }: HealthView): string {
   const lines = checks.map(({ name, ok, text, gate }) =>
     `[${ok ? "+" : gate ? "-" : "!"}] ${name}: ${printable(text)}\n`
   );
-  return `${lines.join("")}${ready ? "ready" : "not ready"}\n`;
+  return `${lines.join("")}${level}: ${sentence}\n${ready ? "ready" : "not ready"}\n`;
 }

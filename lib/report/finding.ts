@@ -1,9 +1,22 @@
 /** Something that is wrong outside the agent's own loop. */
 export interface Finding {
-  readonly area: "credentials" | "deliveries" | "daemons" | "discovery" | "tap";
+  readonly area:
+    | "credentials"
+    | "deliveries"
+    | "reads"
+    | "daemons"
+    | "sources"
+    | "discovery"
+    | "tap";
   readonly level: "warning" | "critical";
-  /** What, since when, until when. */
+  /** What it is about, the same for as long as the trouble lasts. */
+  readonly key: string;
+  /** The image that it harms, where it is known. */
+  readonly image?: string;
+  /** What, until when, and since when where the state itself tells. */
   readonly text: string;
+  /** Whether `text` says since when. */
+  readonly tellsSince?: true;
   /** What to do. */
   readonly mend: string;
 }

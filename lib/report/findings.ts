@@ -6,6 +6,8 @@ import {
   type InstanceStatus,
 } from "../model/mod.ts";
 import type { Finding } from "./finding.ts";
+import { placeOf } from "./place.ts";
+import { readFinding } from "./read_findings.ts";
 import { isNone } from "./reasons.ts";
 import { tapFindings } from "./tap_findings.ts";
 
@@ -17,12 +19,27 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
   return [
     ...byEnd.flatMap((image) => imageFinding(image, nowMs) ?? []),
     ...status.daemons.flatMap((daemon) =>
-      daemon.instances.flatMap((instance) => mountFinding(daemon, instance) ?? [])
+      daemon.instances.flatMap((mount) =>
+        [mountFinding(daemon, mount), hostFinding(daemon, mount)].filter((one) => !!one)
+      )
+    ),
+    ...status.daemons.flatMap((daemon) =>
+      daemon.instances.flatMap((instance) => readFinding(daemon, instance, nowMs) ?? [])
     ),
     ...status.daemons.flatMap((daemon) => daemonFinding(daemon) ?? []),
+    ...(status.staleWatches ?? []).map(({ subject, reason, detail }): Finding => ({
+      area: "sources",
+      level: "warning",
+      key: `watch ${subject}`,
+      text:
+        `the Kubernetes API is not followed (${subject}; ${reason}: ${detail}): what was read ` +
+        "last is used, a change is not seen",
+      mend: "it is tried again by itself; see docs/kubernetes.md for the rights that it takes",
+    })),
     ...status.problems.map(({ source, subject, detail }): Finding => ({
       area: "discovery",
       level: "warning",
+      key: `discovery ${source} ${subject}`,
       text: `the ${source} ${subject} does not tell which mounts there are: ${detail}`,
       mend: "what was found before and otherwise stays in force; see the log",
     })),
@@ -37,31 +54,34 @@ function compare(a: number, b: number): number {
 function imageFinding(image: ImageStatus, nowMs: number): Finding | undefined {
   const { hardExpiresAtMs: endMs, failures, lastFailure } = image;
   const mend = `run: nydus-auth-agent explain ${image.image}`;
-  const area = "credentials";
+  const name = placeOf(image);
+  const about = { area: "credentials", image: image.image, key: `credential ${name}` } as const;
   const why = lastFailure === undefined ? "" : ` (${lastFailure.reason}: ${lastFailure.detail})`;
   if (image.window === "expired" || (endMs !== undefined && endMs <= nowMs)) {
     const since = endMs === undefined ? "" : ` ${formatDuration(nowMs - endMs)} ago`;
-    const text = `the credential of ${image.image} expired${since}, and reads that nydusd has ` +
+    const text = `the credential of ${name} expired${since}, and reads that nydusd has ` +
       `not cached fail${why}`;
-    return { area, level: "critical", text, mend };
+    const told = endMs === undefined ? {} : { tellsSince: true } as const;
+    return { ...about, level: "critical", text, ...told, mend };
   }
   if (image.provider === "adopted") {
-    const text = `no source has a credential for ${image.image}: its mounts keep the one that ` +
+    const text = `no source has a credential for ${name}: its mounts keep the one that ` +
       `they hold${until(endMs, nowMs)}, and nobody renews it`;
-    return { area, level: "warning", text, mend };
+    return { ...about, level: "warning", text, mend };
   }
   if (failures === 0) return undefined;
   if (image.provider === undefined) {
     if (lastFailure === undefined || isNone(lastFailure.reason)) return undefined;
-    const text = `no credential for ${image.image} could be had in ${tries(failures)}${why}`;
-    return { area, level: "warning", text, mend };
+    const text = `no credential for ${name} could be had in ${tries(failures)}${why}`;
+    return { ...about, level: "warning", text, mend };
   }
   const since = image.renewedAtMs === undefined
     ? ""
     : `, last renewed ${formatDuration(Math.max(0, nowMs - image.renewedAtMs))} ago`;
-  const text = `renewing the credential of ${image.image} failed in ${tries(failures)}${why}` +
+  const text = `renewing the credential of ${name} failed in ${tries(failures)}${why}` +
     `${since}; it is good${until(endMs, nowMs) || " for a time that nobody tells"}`;
-  return { area, level: image.window === "mandatory" ? "critical" : "warning", text, mend };
+  const level = image.window === "mandatory" ? "critical" : "warning";
+  return { ...about, level, text, ...(since !== "" && { tellsSince: true }), mend };
 }
 
 function tries(count: number): string {
@@ -75,18 +95,22 @@ function until(endMs: number | undefined, nowMs: number): string {
 function mountFinding({ id }: DaemonStatus, instance: InstanceStatus): Finding | undefined {
   const { snapshotId, delivery, deliveryDetail, image, imageProblem } = instance;
   const mount = `mount ${snapshotId} of nydusd ${id}${image === undefined ? "" : ` (${image})`}`;
-  const area = "deliveries";
-  const level = "warning";
+  const about = {
+    area: "deliveries",
+    level: "warning",
+    key: `mount ${id}/${snapshotId}`,
+    ...(image !== undefined && { image }),
+  } as const;
   const why = deliveryDetail === undefined ? "" : `: ${deliveryDetail}`;
   switch (delivery) {
     case "refused":
     case "unreachable": {
       const text = `${mount} cannot be given its credential, it is ${delivery}${why}`;
-      return { area, level, text, mend: "it is tried again by itself; look at that nydusd's log" };
+      return { ...about, text, mend: "it is tried again by itself; look at that nydusd's log" };
     }
     case "unsupported": {
       const text = `the credential of ${mount} has a form that nydusd cannot use${why}`;
-      return { area, level, text, mend: "give its registry a user name and a password" };
+      return { ...about, text, mend: "give its registry a user name and a password" };
     }
     case "pending":
     case "stored":
@@ -94,6 +118,7 @@ function mountFinding({ id }: DaemonStatus, instance: InstanceStatus): Finding |
     case "proven":
     case "file-only":
     case "adopted":
+    case "withheld": // told by its hosts
     case "none":
       break;
     default:
@@ -101,7 +126,30 @@ function mountFinding({ id }: DaemonStatus, instance: InstanceStatus): Finding |
   }
   if (image !== undefined || imageProblem === undefined) return undefined;
   const text = `it is not known which image ${mount} serves: ${imageProblem}`;
-  return { area, level, text, mend: "list that daemon with its image in the configuration" };
+  return { ...about, text, mend: "list that daemon with its image in the configuration" };
+}
+
+function hostFinding({ id }: DaemonStatus, mount: InstanceStatus): Finding | undefined {
+  const { snapshotId, image = "an unknown image", unnamedHosts = [], delivery } = mount;
+  if (unnamedHosts.length === 0) return undefined;
+  const done = delivery === "withheld"
+    ? "it is withheld"
+    : delivery === "adopted"
+    ? "it keeps the one that it held before"
+    : "it is delivered all the same";
+  const hosts = unnamedHosts.join(", ");
+  const text = `mount ${snapshotId} of nydusd ${id} (${image}) shows its credential to ${hosts}, ` +
+    `which nothing names as a place for it: ${done}`;
+  const mend = "name each such host in delivery.allowed_hosts, or mend that nydusd's configuration";
+  const key = `hosts ${id}/${snapshotId}`;
+  return {
+    area: "deliveries",
+    level: "warning",
+    key,
+    ...(mount.image !== undefined && { image: mount.image }),
+    text,
+    mend,
+  };
 }
 
 function daemonFinding({ id, state, stateDetail }: DaemonStatus): Finding | undefined {
@@ -111,6 +159,7 @@ function daemonFinding({ id, state, stateDetail }: DaemonStatus): Finding | unde
   return {
     area: "daemons",
     level: "warning",
+    key: `daemon ${id}`,
     text: `nydusd ${id} ${what}${why}`,
     mend: "it is asked again at every look; see whether its process is stopped",
   };

@@ -21,7 +21,19 @@ export interface HealthView {
   readonly checks: readonly HealthCheck[];
   /** The one thing to know: what, since when, until when, what to do. */
   readonly sentence: string;
-  readonly level: "ok" | "warning" | "critical";
+  readonly level: HealthLevel;
+  /** What the sentence is about, for telling one trouble from the next; `calm` when all is well. */
+  readonly about: "loop" | "calm" | "starting" | Finding["area"];
+}
+
+/** How things stand, in one word: `critical` when reads fail now or are about to. */
+export type HealthLevel = "ok" | "warning" | "critical";
+
+/** What {@linkcode healthOf} is told beside the state. */
+export interface HealthOptions {
+  readonly checkIntervalMs: number;
+  /** Since when (wall time, ms) the trouble of this key has lasted, where that is known. */
+  readonly since?: (key: string) => number | undefined;
 }
 
 /** How long the first round may take before the loop counts as stuck. */
@@ -33,7 +45,7 @@ const STUCK_INTERVALS = 3;
 export function healthOf(
   status: AgentStatus,
   nowMs: number,
-  { checkIntervalMs }: { readonly checkIntervalMs: number },
+  { checkIntervalMs, since = () => undefined }: HealthOptions,
 ): HealthView {
   const started = status.firstReconcileAtMs !== undefined;
   const sinceMs = status.loopAgeMs ?? nowMs - (status.lastReconcileAtMs ?? status.startedAtMs);
@@ -41,7 +53,7 @@ export function healthOf(
     ? Math.max(STUCK_INTERVALS * checkIntervalMs, STUCK_MIN_MS)
     : FIRST_ROUND_LIMIT_MS;
   const live = sinceMs <= limitMs;
-  const findings = findingsOf(status, nowMs);
+  const findings = findingsOf(status, nowMs).map((finding) => withSince(finding, since, nowMs));
   const checks = [
     loopCheck(live, started, sinceMs),
     firstRoundCheck(started, nowMs - status.startedAtMs),
@@ -53,17 +65,30 @@ export function healthOf(
       ? `nothing has been compared for ${formatDuration(sinceMs)}`
       : `the first look at the node is not done after ${formatDuration(sinceMs)}`;
     const sentence = `${what}: restart nydus-auth-agent, and please report it`;
-    return { ...view, sentence, level: "critical" };
+    return { ...view, sentence, level: "critical", about: "loop" };
   }
   const critical = findings.filter(({ level }) => level === "critical");
   const worst = critical.length > 0 ? critical : findings;
   if (worst[0] !== undefined) {
-    return { ...view, sentence: sentenceOf(worst[0], findings.length), level: worst[0].level };
+    const { level, area: about } = worst[0];
+    return { ...view, sentence: sentenceOf(worst[0], findings.length), level, about };
   }
   if (!started) {
-    return { ...view, sentence: "starting: the first look at the node is not done", level: "ok" };
+    const sentence = "starting: the first look at the node is not done";
+    return { ...view, sentence, level: "ok", about: "starting" };
   }
-  return { ...view, sentence: calmSentence(status, nowMs), level: "ok" };
+  return { ...view, sentence: calmSentence(status, nowMs), level: "ok", about: "calm" };
+}
+
+/** Says since when, of a trouble whose own words do not. */
+function withSince(
+  finding: Finding,
+  since: (key: string) => number | undefined,
+  nowMs: number,
+): Finding {
+  const sinceMs = finding.tellsSince ? undefined : since(finding.key);
+  if (sinceMs === undefined || sinceMs >= nowMs) return finding;
+  return { ...finding, text: `${finding.text}; so for ${formatDuration(nowMs - sinceMs)}` };
 }
 
 function loopCheck(ok: boolean, started: boolean, sinceMs: number): HealthCheck {
@@ -77,7 +102,7 @@ function firstRoundCheck(ok: boolean, upMs: number): HealthCheck {
   return { name: "first-reconcile", ok, text, gate: true };
 }
 
-const OUTSIDE = ["credentials", "deliveries", "daemons", "discovery"] as const;
+const OUTSIDE = ["credentials", "deliveries", "reads", "daemons", "sources", "discovery"] as const;
 
 function outsideChecks(
   findings: readonly Finding[],

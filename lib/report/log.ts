@@ -70,7 +70,9 @@ export function createLog(options: LogOptions): Log {
     const { event, message, fields, problem, recovery, ends = [], quiet } = line;
     for (const subject of ends) repetition.forget(subject);
     if (problem !== undefined) {
-      const count = repetition.met(problem.subject, problem.signature);
+      // What is not written is not counted either: a lower level later begins with a first time.
+      if (compareLogLevel(LOG_EVENTS[event].level, threshold) < 0) return;
+      const count = repetition.met(problem.subject, problem.signature, problem.continues);
       if (count === undefined) return;
       if (count === 1) return emit(event, message, fields);
       return emit(event, `${message} (${count} times in a row)`, { ...fields, count });

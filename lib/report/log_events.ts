@@ -30,6 +30,14 @@ export const LOG_EVENTS = {
     meaning: "a renewal failed and the credential in use is dead: reads of its mounts fail",
   },
   "renewal-recovered": { level: "info", meaning: "a renewal that had failed succeeded" },
+  "registry-probed": {
+    level: "info",
+    meaning: "a registry was asked what it thinks of a credential",
+  },
+  "credential-elected": {
+    level: "info",
+    meaning: "of several credentials one was chosen that does not come first",
+  },
   "credential-evicted": {
     level: "info",
     meaning: "an image backs no mount any more, and its credential was dropped",
@@ -41,6 +49,10 @@ export const LOG_EVENTS = {
   "credential-delivered": { level: "info", meaning: "a mount was given its credential" },
   "delivery-unchanged": { level: "debug", meaning: "a mount holds what it should" },
   "delivery-failed": { level: "warning", meaning: "a mount could not be given its credential" },
+  "unnamed-host": {
+    level: "warning",
+    meaning: "a nydusd shows its credential to a host that nobody named",
+  },
   "delivery-recovered": { level: "info", meaning: "a delivery that had failed succeeded" },
   "config-file-failed": {
     level: "warning",
@@ -53,7 +65,7 @@ export const LOG_EVENTS = {
   "delivery-state-changed": { level: "info", meaning: "a mount's delivery moved on" },
   "mount-unserved": {
     level: "warning",
-    meaning: "a mount's delivery came to refused, unreachable or unsupported",
+    meaning: "a mount's delivery came to refused, unreachable, unsupported or withheld",
   },
   "daemon-state-changed": { level: "info", meaning: "a nydusd came, went, or changed its state" },
   "daemon-troubled": { level: "warning", meaning: "a nydusd does not answer, or not as one" },
@@ -65,6 +77,15 @@ export const LOG_EVENTS = {
   "config-refused": {
     level: "error",
     meaning: "a new configuration cannot be used, the old one stays in force",
+  },
+  "health-ok": { level: "info", meaning: "the node as a whole is well, in one sentence" },
+  "health-warning": {
+    level: "warning",
+    meaning: "something on the node wants a look; every read works as yet",
+  },
+  "health-critical": {
+    level: "error",
+    meaning: "reads fail on the node or are about to, or the agent's loop is stuck",
   },
   "warning": { level: "warning", meaning: "anything else worth knowing; `code` says what" },
 } as const satisfies Readonly<Record<string, LogEventDefinition>>;

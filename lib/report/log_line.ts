@@ -6,7 +6,12 @@ export interface LogLine {
   readonly message: string;
   readonly fields: Readonly<Record<string, unknown>>;
   /** A problem that may come again: counted by subject, and said again only when it must be. */
-  readonly problem?: { readonly subject: string; readonly signature: string };
+  readonly problem?: {
+    readonly subject: string;
+    readonly signature: string;
+    /** Not another problem where there is one: the one that there is lasts. */
+    readonly continues?: boolean;
+  };
   /** All is well with this subject: said as `event` where there was a problem. */
   readonly recovery?: { readonly subject: string; readonly event: LogEventName };
   /** Subjects whose troubles end unsaid: what comes again later is new. See `Repetition.forget`. */
@@ -33,6 +38,12 @@ export function suffix(detail: string | undefined): string {
 export function time(name: string, ms: number | undefined): Readonly<Record<string, string>> {
   if (ms === undefined || Number.isNaN(new Date(ms).getTime())) return {};
   return { [name]: new Date(ms).toISOString() };
+}
+
+/** A moment as words: `at 2026-01-01T12:00:00Z`; undefined for one that is not known. */
+export function at(ms: number | undefined): string | undefined {
+  if (ms === undefined || Number.isNaN(new Date(ms).getTime())) return undefined;
+  return `at ${new Date(ms).toISOString().replace(/\.\d+Z$/, "Z")}`;
 }
 
 /** Fields as the log names them. */

@@ -1,11 +1,3 @@
-import {
-  type DaemonState,
-  type DeliveryOutcome,
-  type DeliveryState,
-  type DiscoverySource,
-  PROVIDER_NAMES,
-} from "../model/mod.ts";
-
 /** One metric: its name is a contract with every dashboard that was ever built on it. */
 export interface MetricDefinition {
   readonly name: string;
@@ -53,7 +45,7 @@ export const METRICS = {
   outageTolerance: {
     name: `${OWN}outage_tolerance_seconds`,
     type: "gauge",
-    help: "How long every source may stay away before the first credential is dead.",
+    help: "How long every source may stay silent before the first mount's reads would fail.",
     labels: [],
   },
   providerRequests: {
@@ -92,6 +84,12 @@ export const METRICS = {
     help: "How long a credential plugin or helper ran.",
     labels: ["plugin"],
   },
+  probes: {
+    name: `${OWN}registry_probes_total`,
+    type: "counter",
+    help: "Times that a registry was asked what it thinks of a credential, by its verdict.",
+    labels: ["verdict"],
+  },
   deliveries: {
     name: `${OWN}deliveries_total`,
     type: "counter",
@@ -103,6 +101,12 @@ export const METRICS = {
     type: "counter",
     help: "Attempts after which the mount or its configuration file lacks the credential.",
     labels: [],
+  },
+  unnamedHosts: {
+    name: `${OWN}unnamed_hosts_total`,
+    type: "counter",
+    help: "Mounts whose nydusd shows its credential to a host that nobody named, by what was done.",
+    labels: ["action"],
   },
   instances: {
     name: `${OWN}instances`,
@@ -132,6 +136,18 @@ export const METRICS = {
     name: `${OWN}reconcile_last_timestamp_seconds`,
     type: "gauge",
     help: "When the last round ended; absent before the first.",
+    labels: [],
+  },
+  checkInterval: {
+    name: `${OWN}check_interval_seconds`,
+    type: "gauge",
+    help: "How often the node is looked at and compared, as configured.",
+    labels: [],
+  },
+  staleWatches: {
+    name: `${OWN}stale_watches`,
+    type: "gauge",
+    help: "Parts of the Kubernetes API that are not followed now: what was read last is used.",
     labels: [],
   },
   discoveryProblems: {
@@ -241,52 +257,3 @@ export const DURATION_BUCKETS: readonly number[] = [
   30,
   60,
 ];
-
-// A record rather than a list: the compiler asks for the state that somebody adds to the union.
-const DELIVERY_STATE_SET: Readonly<Record<DeliveryState, true>> = {
-  "pending": true,
-  "stored": true,
-  "in-use": true,
-  "proven": true,
-  "file-only": true,
-  "adopted": true,
-  "refused": true,
-  "unreachable": true,
-  "unsupported": true,
-  "none": true,
-};
-const DAEMON_STATE_SET: Readonly<Record<DaemonState, true>> = {
-  "running": true,
-  "starting": true,
-  "dying": true,
-  "stopped": true,
-  "unresponsive": true,
-  "no-listener": true,
-  "no-socket": true,
-  "broken": true,
-};
-const DELIVERY_RESULT_SET: Readonly<Record<DeliveryOutcome["kind"], true>> = {
-  "delivered": true,
-  "unchanged": true,
-  "file-only": true,
-  "rejected": true,
-  "unreachable": true,
-  "unsupported": true,
-};
-const DISCOVERY_SOURCE_SET: Readonly<Record<DiscoverySource | "other", true>> = {
-  "system-api": true,
-  "root": true,
-  "configured": true,
-  "other": true,
-};
-
-/** The values of labels whose sets are closed; their series exist from the start. */
-export const LABEL_VALUES = {
-  deliveryStates: Object.keys(DELIVERY_STATE_SET),
-  daemonStates: Object.keys(DAEMON_STATE_SET),
-  deliveryResults: Object.keys(DELIVERY_RESULT_SET),
-  discoverySources: Object.keys(DISCOVERY_SOURCE_SET),
-  providers: PROVIDER_NAMES,
-  renewalResults: ["success", "failure"],
-  tapDirections: ["runtime", "clients"],
-} as const;

@@ -1,6 +1,9 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { AgentEvent, AgentStatus, DeliveryOutcome, Observer } from "../model/mod.ts";
-import { DURATION_BUCKETS, LABEL_VALUES, type MetricDefinition, METRICS } from "./metric_names.ts";
+import { preferredForm } from "./accept.ts";
+import { timesByImage } from "./image_times.ts";
+import { LABEL_VALUES } from "./label_values.ts";
+import { DURATION_BUCKETS, type MetricDefinition, METRICS } from "./metric_names.ts";
 import { failureReasons } from "./reasons.ts";
 import { TapMetrics } from "./tap_metrics.ts";
 
@@ -48,13 +51,17 @@ export class AgentMetrics implements Observer {
   readonly #pluginExecutions = this.#counter(METRICS.pluginExecutions);
   readonly #pluginFailures = this.#counter(METRICS.pluginFailures);
   readonly #pluginDuration = this.#histogram(METRICS.pluginDuration);
+  readonly #probes = this.#counter(METRICS.probes);
   readonly #deliveries = this.#counter(METRICS.deliveries);
   readonly #deliveryFailures = this.#counter(METRICS.deliveryFailures);
+  readonly #unnamedHosts = this.#counter(METRICS.unnamedHosts);
   readonly #instances = this.#gauge(METRICS.instances);
   readonly #daemons = this.#gauge(METRICS.daemons);
   readonly #reconciles = this.#counter(METRICS.reconciles);
   readonly #reconcileDuration = this.#histogram(METRICS.reconcileDuration);
   readonly #reconcileLast = this.#gauge(METRICS.reconcileLast);
+  readonly #checkInterval = this.#gauge(METRICS.checkInterval);
+  readonly #staleWatches = this.#gauge(METRICS.staleWatches);
   readonly #discoveryProblems = this.#counter(METRICS.discoveryProblems);
   readonly #configInfo = this.#gauge(METRICS.configInfo);
   readonly #configLastReload = this.#gauge(METRICS.configLastReload);
@@ -74,7 +81,9 @@ export class AgentMetrics implements Observer {
       }
       this.#providerDuration.zero({ provider });
     }
+    for (const verdict of LABEL_VALUES.verdicts) this.#probes.inc({ verdict }, 0);
     for (const result of LABEL_VALUES.deliveryResults) this.#deliveries.inc({ result }, 0);
+    for (const action of LABEL_VALUES.unnamedHostActions) this.#unnamedHosts.inc({ action }, 0);
     for (const source of LABEL_VALUES.discoverySources) this.#discoveryProblems.inc({ source }, 0);
     // A time stamp of 0 would be fifty years ago: absent until there is one.
     this.#configLastReload.remove();
@@ -100,8 +109,15 @@ export class AgentMetrics implements Observer {
         this.#ensureImage(event.image);
         this.#renewals.inc({ image_ref: event.image, result: "failure" });
         break;
+      case "registry-probed":
+        this.#probes.inc({ verdict: event.verdict });
+        break;
       case "credential-evicted":
-        this.#forgetImage(event.image);
+        // It may still be read from elsewhere: each way has a credential of its own.
+        if (!this.#isLive(event.image)) this.#forgetImage(event.image);
+        break;
+      case "unnamed-host":
+        this.#unnamedHosts.inc({ action: event.action });
         break;
       case "delivery-attempted":
         this.#deliveries.inc({ result: event.outcome.kind });
@@ -125,10 +141,12 @@ export class AgentMetrics implements Observer {
         this.#configReloadFailures.inc();
         break;
       case "credential-adopted":
+      case "credential-elected":
       case "delivery-state-changed":
       case "daemon-state-changed":
       case "discovery-recovered":
       case "source-changed":
+      case "health-changed":
       case "warning":
         break; // told by the gauges, or by the log alone
       default:
@@ -136,11 +154,11 @@ export class AgentMetrics implements Observer {
     }
   }
 
-  /** The page, in OpenMetrics where the scraper's `Accept` header names it. */
+  /** The page, in OpenMetrics where the scraper's `Accept` header likes that best. */
   async page(accept = ""): Promise<MetricsPage> {
     this.#lookAtStatus();
     const text = await this.#registry.metrics();
-    return /\bapplication\/openmetrics-text\b/i.test(accept)
+    return preferredForm(accept) === "application/openmetrics-text"
       ? { contentType: Registry.OPENMETRICS_CONTENT_TYPE, body: toOpenMetrics(text) }
       : { contentType: Registry.PROMETHEUS_CONTENT_TYPE, body: text };
   }
@@ -150,6 +168,10 @@ export class AgentMetrics implements Observer {
     this.#pluginExecutions.inc({ plugin });
     this.#pluginFailures.inc({ plugin }, result === "failure" || result === "timeout" ? 1 : 0);
     this.#pluginDuration.observe({ plugin }, durationMs / 1000);
+  }
+
+  #isLive(name: string): boolean {
+    return this.#options.status().images.some(({ image }) => image === name);
   }
 
   #ensureImage(image: string): void {
@@ -170,9 +192,13 @@ export class AgentMetrics implements Observer {
   #lookAtStatus(): void {
     const status = this.#options.status();
     this.#residentMemory.set(this.#options.process.residentMemoryBytes());
+    this.#staleWatches.set(status.staleWatches?.length ?? 0);
+    if (status.checkIntervalMs === undefined) this.#checkInterval.remove();
+    else this.#checkInterval.set(status.checkIntervalMs / 1000);
     this.#tap.look(status.tap);
     this.#countStates(status);
     this.#lookAtImages(status);
+    this.#lookAtOutlook(status);
     if (status.lastReconcileAtMs === undefined) this.#reconcileLast.remove();
     else this.#reconcileLast.set(status.lastReconcileAtMs / 1000);
   }
@@ -187,24 +213,29 @@ export class AgentMetrics implements Observer {
   }
 
   /** Set anew from what lives, so no image keeps series of its own, and none has them twice. */
-  #lookAtImages({ images, nowMs }: AgentStatus): void {
+  #lookAtImages({ images }: AgentStatus): void {
     const live = new Set(images.map(({ image }) => image));
     for (const image of this.#images) if (!live.has(image)) this.#forgetImage(image);
     for (const gauge of [this.#storeEntries, this.#expiry, this.#renewalDue, this.#lastSuccess]) {
       gauge.reset();
     }
-    let firstEndMs = Infinity;
-    for (const status of images) {
-      const { image: image_ref, hardExpiresAtMs, softExpiresAtMs } = status;
+    for (const [image_ref, status] of timesByImage(images)) {
+      const { hardExpiresAtMs, softExpiresAtMs } = status;
       this.#ensureImage(image_ref);
-      if (status.provider !== undefined && status.provider !== "adopted") {
-        this.#storeEntries.set({ image_ref }, 1);
-        setSeconds(this.#lastSuccess, { image_ref }, status.renewedAtMs);
-      }
+      if (status.isStored) this.#storeEntries.set({ image_ref }, 1);
+      setSeconds(this.#lastSuccess, { image_ref }, status.renewedAtMs);
       setSeconds(this.#expiry, { image_ref, clock: "hard" }, hardExpiresAtMs);
       setSeconds(this.#expiry, { image_ref, clock: "soft" }, softExpiresAtMs);
       setSeconds(this.#renewalDue, { image_ref }, status.nextAttemptAtMs);
-      firstEndMs = Math.min(firstEndMs, hardExpiresAtMs ?? Infinity);
+    }
+  }
+
+  #lookAtOutlook({ daemons, nowMs }: AgentStatus): void {
+    let firstEndMs = Infinity;
+    for (const { instances } of daemons) {
+      for (const { readsEndAtMs = Infinity } of instances) {
+        firstEndMs = Math.min(firstEndMs, readsEndAtMs);
+      }
     }
     if (firstEndMs === Infinity) this.#outageTolerance.remove();
     else this.#outageTolerance.set(Math.max(0, firstEndMs - nowMs) / 1000);

@@ -4,9 +4,11 @@
  *
  * @module
  */
-export { type AppOptions, createApp } from "./app.ts";
+export { type AppOptions, openApp } from "./open_app.ts";
 export { fanOut } from "./fan_out.ts";
-export { type HealthCheck, healthOf, type HealthView } from "./health.ts";
+export { type HealthCheck, type HealthLevel, healthOf, type HealthView } from "./health.ts";
+export { HealthMemory } from "./health_memory.ts";
+export { type HistoryEntry, ImageHistory, type ImagePast } from "./image_history.ts";
 export { createLog, type Log, type LogOptions } from "./log.ts";
 export { LOG_EVENTS, type LogEventName, type LogThreshold } from "./log_events.ts";
 export { type MetricDefinition, METRICS } from "./metric_names.ts";
@@ -16,3 +18,6 @@ export {
   type BuildLabels,
   type MetricsPage,
 } from "./metrics.ts";
+export { HEALTH_WORDS, type HealthWord, imageViews } from "./page/image_view.ts";
+export { placeOf } from "./place.ts";
+export { SourceBook } from "./source_book.ts";

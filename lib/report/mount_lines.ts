@@ -15,7 +15,7 @@ export function deliveryLines(event: DeliveryAttempted): readonly LogLine[] {
     result: outcome.kind,
     file: outcome.file.kind,
     ...(detail !== undefined && { detail }),
-    duration_ms: durationMs,
+    duration_ms: Math.round(durationMs),
   };
   const subject = `delivery ${mount}`;
   const file = fileLine(event);
@@ -23,7 +23,8 @@ export function deliveryLines(event: DeliveryAttempted): readonly LogLine[] {
     case "rejected":
     case "unreachable":
     case "unsupported": {
-      const message = `mount ${mount} (${image}): ${outcome.kind}${suffix(detail)}`;
+      const next = outcome.kind === "unsupported" ? "another form is awaited" : "it is tried again";
+      const message = `mount ${mount} (${image}): ${outcome.kind}${suffix(detail)}; ${next}`;
       const problem = { subject, signature: `${outcome.kind} ${detail ?? ""}` };
       return [{ ...line("delivery-failed", message, fields), problem }, ...file];
     }
@@ -54,7 +55,9 @@ function fileLine(event: DeliveryAttempted): readonly LogLine[] {
   const subject = `file ${mount}`;
   const fields = { daemon_id: daemonId, snapshot_id: snapshotId, image };
   if (file.kind === "failed") {
-    const message = `configuration file of mount ${mount}: ${file.detail}`;
+    const message =
+      `configuration file of mount ${mount} (${image}): ${file.detail}; it is tried ` +
+      "again, and nydusd itself is told all the same";
     const problem = { subject, signature: file.detail };
     const failed = line("config-file-failed", message, { ...fields, detail: file.detail });
     return [{ ...failed, problem }];
@@ -71,12 +74,14 @@ export function mountStateLine(
 ): LogLine {
   const { kind: _, ...fields } = event;
   const mount = mountOf(event);
-  const message = `mount ${mount}: ${event.from} to ${event.to}${suffix(event.detail)}`;
+  const { image, from, to, detail } = event;
+  const message = `mount ${mount} (${image}): ${from} to ${to}${suffix(detail)}`;
   const subject = `state ${mount}`;
   switch (event.to) {
     case "refused":
     case "unreachable":
-    case "unsupported": {
+    case "unsupported":
+    case "withheld": {
       const problem = { subject, signature: event.to };
       return { ...line("mount-unserved", message, snakeCase(fields)), problem };
     }
@@ -94,14 +99,26 @@ export function mountStateLine(
   }
 }
 
+/** A credential goes where nobody said that it may, or is withheld for that. */
+export function unnamedHostLine(event: Extract<AgentEvent, { kind: "unnamed-host" }>): LogLine {
+  const { daemonId, snapshotId, image, hosts, action } = event;
+  const mount = mountOf(event);
+  const fields = { daemon_id: daemonId, snapshot_id: snapshotId, image, hosts, action };
+  const message = `mount ${mount} (${image}) shows its credential to ${hosts.join(", ")}, which ` +
+    `nothing names as a place for it: it was ${action}`;
+  const problem = { subject: `hosts ${mount}`, signature: `${action} ${hosts.join(" ")}` };
+  return { ...line("unnamed-host", message, fields), problem };
+}
+
 /** A daemon came, went, or changed its state; the troubles of its mounts end with it. */
 export function daemonLine(event: Extract<AgentEvent, { kind: "daemon-state-changed" }>): LogLine {
   const { kind: _, ...fields } = event;
   const { daemonId, to, detail } = event;
   const troubled = to === "unresponsive" || to === "broken";
   const name = troubled ? "daemon-troubled" : "daemon-state-changed";
-  const message = `nydusd ${daemonId} is ${to}${suffix(detail)}`;
-  const subjects = ["delivery", "file", "state"].map((what) => `${what} ${daemonId}/`);
+  const next = troubled ? "; it is asked again at every look" : "";
+  const message = `nydusd ${daemonId} is ${to}${suffix(detail)}${next}`;
+  const subjects = ["delivery", "file", "state", "hosts"].map((what) => `${what} ${daemonId}/`);
   return { ...line(name, message, snakeCase(fields)), ends: to === "gone" ? subjects : [] };
 }
 

@@ -39,6 +39,7 @@ const OUTCOME_OF: Readonly<Record<ReasonCode, ProviderOutcome["kind"]>> = {
   "source-refused": "failed",
   "token-unavailable": "failed",
   "forbidden-by-rbac": "failed",
+  "registry-refused": "failed",
   "internal-error": "failed",
 };
 
@@ -61,7 +62,7 @@ export function isNone(reason: ReasonCode): boolean {
 export function failureReasons(provider: ProviderName): readonly string[] {
   return Object.entries(OUTCOME_OF)
     .filter(([reason, kind]) =>
-      kind === "failed" &&
+      kind === "failed" && reason !== "registry-refused" && // no provider's, but the registry's
       (!reason.startsWith("plugin-") || provider === "kubelet") &&
       (!reason.startsWith("helper-") || provider === "docker") &&
       (!KUBE_REASONS.includes(reason) || provider === "kubesecret" || provider === "kubelet")

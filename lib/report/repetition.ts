@@ -14,11 +14,11 @@ export class Repetition {
   readonly #troubles = new Map<string, Trouble>();
 
   /** How often in a row it has been met, when that is worth a line; undefined when it is not. */
-  met(subject: string, detail: string): number | undefined {
+  met(subject: string, detail: string, continues = false): number | undefined {
     // Numbers in a text (an exit code, a port, a duration) do not make it another problem.
     const signature = detail.replace(/\d+/g, "0");
     const known = this.#troubles.get(subject);
-    if (known?.signature === signature) {
+    if (known !== undefined && (continues || known.signature === signature)) {
       known.count++;
       return isPowerOfTen(known.count) ? known.count : undefined;
     }

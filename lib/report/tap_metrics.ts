@@ -1,6 +1,7 @@
 import { Counter, Gauge, type Registry } from "prom-client";
 import type { TapStatus } from "../model/mod.ts";
-import { LABEL_VALUES, type MetricDefinition, METRICS } from "./metric_names.ts";
+import { LABEL_VALUES } from "./label_values.ts";
+import { type MetricDefinition, METRICS } from "./metric_names.ts";
 
 /** The series of the CRI tap; all of them 0 while it is not enabled. */
 export class TapMetrics {

@@ -86,12 +86,16 @@ export class AccountPlugin {
     const { accounts: open } = this.#environment;
     if (open === undefined) return this.#failed("there is no way to the Kubernetes API");
     const accounts = await (this.#accounts ??= open());
-    const answer = await accounts.podsOf(request.image);
+    const answer = await accounts.podsOf(request.podImage ?? request.image);
     if (answer.kind === "failed") return this.#failed(answer.detail, answer.reason);
     const bearers = await this.#bearers(answer.pods, accounts);
     const contributed = await this.#contributeAs(bearers, accounts, request, target);
     if (contributed.candidates.length > 0) return contributed;
-    return { ...contributed, inNames: true, ...await this.#standing(request.image, accounts) };
+    return {
+      ...contributed,
+      inNames: true,
+      ...await this.#standing(request.podImage ?? request.image, accounts),
+    };
   }
 
   /** Who may have a credential now: while the plugin ran, that may have changed. */

@@ -1,4 +1,4 @@
-import type { Clock, Random } from "../model/mod.ts";
+import { type Clock, type Random, waitingCeilingMs } from "../model/mod.ts";
 
 const FIRST_MS = 1_000;
 const MAX_MS = 5 * 60_000;
@@ -20,7 +20,8 @@ export class Backoff {
   readonly #options: BackoffOptions;
   #failures = 0;
   #failedAtMs = -Infinity;
-  #delayMs = 0;
+  #ceilingMs = 0;
+  #draw = 0;
 
   constructor(options: BackoffOptions) {
     this.#options = options;
@@ -31,9 +32,17 @@ export class Backoff {
     return this.#failures;
   }
 
-  /** How long to wait yet (ms); 0 = go ahead. Urgency cuts the pause to five seconds. */
-  remainingMs(urgent: boolean): number {
-    const delayMs = urgent ? Math.min(this.#delayMs, URGENT_MAX_MS) : this.#delayMs;
+  /**
+   * How long to wait yet (ms); 0 = go ahead. Urgency cuts the pause to five seconds; who has no
+   * credential at all waits up to twenty seconds for the first minutes.
+   */
+  remainingMs(urgent: boolean, waiting = false): number {
+    if (this.#failures === 0) return 0;
+    const ceilingMs = waiting
+      ? Math.min(this.#ceilingMs, waitingCeilingMs(this.#failures))
+      : this.#ceilingMs;
+    const drawnMs = FIRST_MS + this.#draw * Math.max(0, ceilingMs - FIRST_MS);
+    const delayMs = urgent ? Math.min(drawnMs, URGENT_MAX_MS) : drawnMs;
     return Math.max(0, this.#failedAtMs + delayMs - this.#options.clock.monotonicMs());
   }
 
@@ -46,14 +55,14 @@ export class Backoff {
     const { clock, random } = this.#options;
     const together = this.#failures > 0 && startedAtMs < this.#failedAtMs;
     if (!together) this.#failures++;
-    const ceilingMs = Math.min(FIRST_MS * 2 ** Math.min(this.#failures, 20), MAX_MS, maxMs);
-    this.#delayMs = FIRST_MS + (random?.next() ?? 1) * Math.max(0, ceilingMs - FIRST_MS);
+    this.#ceilingMs = Math.min(FIRST_MS * 2 ** Math.min(this.#failures, 20), MAX_MS, maxMs);
+    this.#draw = random?.next() ?? 1;
     this.#failedAtMs = clock.monotonicMs();
   }
 
   succeeded(): void {
     this.#failures = 0;
     this.#failedAtMs = -Infinity;
-    this.#delayMs = 0;
+    this.#ceilingMs = 0;
   }
 }

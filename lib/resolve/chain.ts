@@ -44,10 +44,16 @@ export class CredentialChain {
   ): Promise<Resolution> {
     const attempts: ProviderAttempt[] = [];
     let winner: Resolution["winner"];
+    // Where one provider ends the next begins: a clock is no free question.
+    let sinceMs = this.#options.clock.monotonicMs();
     for (const provider of this.#options.providers) {
       if (renewal && !provider.renewable) continue;
       signal?.throwIfAborted();
-      const attempt = await this.#ask(provider, request, signal ? { signal } : {});
+      const outcome = await this.#ask(provider, request, signal ? { signal } : {});
+      const nowMs = this.#options.clock.monotonicMs();
+      const attempt = { provider: provider.name, outcome, durationMs: nowMs - sinceMs };
+      sinceMs = nowMs;
+      this.#tell(attempt, request);
       attempts.push(attempt);
       if (attempt.outcome.kind !== "found" || winner !== undefined) continue;
       const { candidates } = attempt.outcome;
@@ -68,10 +74,14 @@ export class CredentialChain {
   ): Promise<Resolution["winner"]> {
     const { lastResort: provider } = this.#options;
     if (provider === undefined) return undefined;
-    const attempt = await this.#ask(provider, request, options);
-    if (attempt.outcome.kind !== "found") return undefined;
+    const startedMs = this.#options.clock.monotonicMs();
+    const outcome = await this.#ask(provider, request, options);
+    const durationMs = this.#options.clock.monotonicMs() - startedMs;
+    const attempt = { provider: provider.name, outcome, durationMs };
+    this.#tell(attempt, request);
+    if (outcome.kind !== "found") return undefined;
     attempts.push(attempt);
-    const { candidates } = attempt.outcome;
+    const { candidates } = outcome;
     return { provider: provider.name, renewable: provider.renewable, candidates };
   }
 
@@ -79,27 +89,26 @@ export class CredentialChain {
     provider: CredentialProvider,
     request: CredentialRequest,
     options: CallOptions,
-  ): Promise<ProviderAttempt> {
-    const { clock, observer } = this.#options;
-    const startedMs = clock.monotonicMs();
-    let outcome: ProviderOutcome;
+  ): Promise<ProviderOutcome> {
     try {
-      outcome = await provider.provide(request, options);
+      return await provider.provide(request, options);
     } catch (error) {
       options.signal?.throwIfAborted();
-      outcome = { kind: "failed", reason: "internal-error", detail: wordsOf(error), notes: [] };
+      return { kind: "failed", reason: "internal-error", detail: wordsOf(error), notes: [] };
     }
-    const durationMs = clock.monotonicMs() - startedMs;
-    observer.notify({
+  }
+
+  #tell({ provider, outcome, durationMs }: ProviderAttempt, request: CredentialRequest): void {
+    this.#options.observer.notify({
       kind: "provider-asked",
-      provider: provider.name,
+      provider,
       image: request.image.text,
       outcome: outcome.kind,
       reason: outcome.reason,
       durationMs,
       ...(outcome.kind === "failed" && { detail: outcome.detail }),
+      ...(outcome.notes.length > 0 && { notes: outcome.notes }),
     });
-    return { provider: provider.name, outcome, durationMs };
   }
 }
 

@@ -8,6 +8,7 @@ import {
   type FileSystem,
   formatProblem,
   Gate,
+  type ImageReference,
   type ImageTarget,
   parseImageTarget,
   type ProviderNote,
@@ -18,7 +19,7 @@ import { AccountPlugin } from "./account_plugin.ts";
 import { Plugin, type PluginEnvironment } from "./plugin.ts";
 import { type Contribution, contribution, notMatched } from "./plugin_contribution.ts";
 import type { PodAccounts } from "./pod_accounts.ts";
-import { type PluginDefinition, readProviderConfig } from "./provider_config.ts";
+import { openProviderConfig, type PluginDefinition } from "./provider_config_file.ts";
 import { abortable } from "./abortable.ts";
 
 /** What the kubelet provider reads and runs. */
@@ -144,7 +145,7 @@ export class KubeletProvider implements CredentialProvider {
       const missing = problem(configPath, "there is no such file", "write it, or mend its path");
       return this.#refuse("no-config-file", [missing]);
     }
-    const { problems, plugins, warnings } = readProviderConfig(text, configPath);
+    const { problems, plugins, warnings } = await openProviderConfig(text, configPath);
     if (problems.length > 0) return this.#refuse("invalid-config", problems);
     this.#trouble = undefined;
     this.#plugins = plugins.map((definition) => this.#plugin(definition));
@@ -157,9 +158,16 @@ export class KubeletProvider implements CredentialProvider {
   }
 }
 
+/** Taken apart once for each image, as patterns are once for each configuration. */
+const targets = new WeakMap<ImageReference, ImageTarget>();
+
 function targetOf({ image }: CredentialRequest): ImageTarget | undefined {
+  const known = targets.get(image);
+  if (known !== undefined) return known;
   try {
-    return parseImageTarget(image.text);
+    const target = parseImageTarget(image.text);
+    targets.set(image, target);
+    return target;
   } catch {
     return undefined; // what does not parse matches no pattern
   }

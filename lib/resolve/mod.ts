@@ -4,10 +4,19 @@
  *
  * @module
  */
+export { Backoff, type BackoffOptions } from "./backoff.ts";
 export { CredentialChain, type CredentialChainOptions, type ResolveOptions } from "./chain.ts";
+export {
+  CLOUD_HABITS,
+  type CloudHabits,
+  habitsOfHost,
+  habitsOfPlugin,
+  type PluginMend,
+} from "./cloud_habits.ts";
 export { CredentialHelpers, type CredentialHelpersOptions } from "./credential_helper.ts";
 export { credentialsOf, type DockerConfig, findAuth, parseDockerConfig } from "./docker_config.ts";
 export { DockerProvider, type DockerProviderOptions } from "./docker_provider.ts";
+export { EndpointChain } from "./endpoint_chain.ts";
 export {
   KubeletProvider,
   type KubeletProviderOptions,
@@ -16,7 +25,21 @@ export {
 export { type Kube, type KubeOptions, openKube } from "./kube.ts";
 export { type PluginReading, readPluginResponse } from "./plugin_response.ts";
 export type { PodAccounts } from "./pod_accounts.ts";
-export { type PluginDefinition, readProviderConfig } from "./provider_config.ts";
+export {
+  openProviderConfig,
+  type PluginDefinition,
+  type ProviderConfigReading,
+} from "./provider_config_file.ts";
+export type { ElectionReason, Verify } from "./registry/election.ts";
+export {
+  type Contender,
+  type Election,
+  type ElectionRequest,
+  Elector,
+  type ElectorOptions,
+} from "./registry/elector.ts";
+export { RegistryProbe, type RegistryProbeOptions } from "./registry/probe.ts";
+export { defaultProbeTarget } from "./registry/target.ts";
 export {
   criProvider,
   type CriPulls,
@@ -24,3 +47,11 @@ export {
   labelsProvider,
   pulledProvider,
 } from "./simple_providers.ts";
+export {
+  KUBELET_WORDS,
+  kubeletOf,
+  pluginDifferences,
+  type PluginMatch,
+  pluginMatches,
+  type RunningKubelet,
+} from "./running_kubelet.ts";

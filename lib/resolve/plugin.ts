@@ -192,10 +192,13 @@ export class Plugin {
     return await answer;
   }
 
-  #backingOff(scope: string, { urgent = false }: CredentialRequest): PluginAnswer | undefined {
+  #backingOff(
+    scope: string,
+    { urgent = false, waiting }: CredentialRequest,
+  ): PluginAnswer | undefined {
     const remainingMs = Math.max(
-      this.#backoff.remainingMs(urgent),
-      this.#backoffs.get(scope)?.remainingMs(urgent) ?? 0,
+      this.#backoff.remainingMs(urgent, waiting),
+      this.#backoffs.get(scope)?.remainingMs(urgent, waiting) ?? 0,
     );
     if (remainingMs === 0) return undefined;
     const failures = Math.max(this.#backoff.failures, this.#backoffs.get(scope)?.failures ?? 0);
@@ -214,7 +217,7 @@ export class Plugin {
       readonly execution: number;
       readonly trial: boolean;
     },
-    { image, validUntilMs }: CredentialRequest,
+    { image, validUntilMs, waiting }: CredentialRequest,
   ): Promise<PluginAnswer> {
     const { clock } = this.#environment;
     const { name } = this.definition;
@@ -224,7 +227,7 @@ export class Plugin {
     if (outcome.kind === "failed") {
       const { reason, detail } = outcome;
       this.#failed(scope, fetchedAtMonotonicMs, reason);
-      const retryAtMs = clock.wallMs() + this.#backoff.remainingMs(false);
+      const retryAtMs = clock.wallMs() + this.#backoff.remainingMs(false, waiting);
       return { kind: "failed", reason, detail: `plugin ${name}: ${detail}`, retryAtMs };
     }
     const { cacheKeyType } = outcome.response;

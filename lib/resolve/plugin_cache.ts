@@ -49,7 +49,8 @@ export interface PluginMatch {
 
 /** A soft life below this means "do not cache": it is no hint when to ask again. */
 const SOFT_LIFE_FLOOR_MS = 1_000;
-const MAX_ENTRIES = 4_096;
+/** As many as there are images at the most; a plugin that says `Image` has one for each. */
+const MAX_ENTRIES = 100_000;
 
 /** The key of the scope that an answer of this type holds for; they cannot collide. */
 export function scopeKey(type: CacheKeyType, image: ImageReference): string {
@@ -70,13 +71,18 @@ export function scopeKey(type: CacheKeyType, image: ImageReference): string {
  */
 export class PluginCache {
   readonly #entries = new Map<string, PluginEntry>();
+  readonly #maxEntries: number;
+
+  constructor(maxEntries = MAX_ENTRIES) {
+    this.#maxEntries = maxEntries;
+  }
 
   /** Stores an answer. Beyond the limit the oldest makes room. */
   put(key: string, entry: PluginEntry): void {
     this.#entries.delete(key);
     this.#entries.set(key, entry);
     const [oldest] = this.#entries.keys();
-    if (this.#entries.size > MAX_ENTRIES && oldest !== undefined) this.#entries.delete(oldest);
+    if (this.#entries.size > this.#maxEntries && oldest !== undefined) this.#entries.delete(oldest);
   }
 
   /** Forgets what was stored under a key. */

@@ -10,7 +10,8 @@ import {
   type Secret,
 } from "../model/mod.ts";
 import { type PluginResponse, readPluginResponse } from "./plugin_response.ts";
-import { PLUGIN_API_VERSION, type PluginDefinition } from "./provider_config.ts";
+import { PLUGIN_API_VERSION } from "./plugin_api.ts";
+import type { PluginDefinition } from "./provider_config.ts";
 
 /** What running plugins takes. */
 export interface PluginExecutorOptions {

@@ -1,6 +1,6 @@
 import { type Credential, credentialFromPair, parseDurationMs } from "../model/mod.ts";
 import { goField, isFields } from "./go_json.ts";
-import { PLUGIN_API_VERSION } from "./provider_config.ts";
+import { PLUGIN_API_VERSION } from "./plugin_api.ts";
 
 /** What a plugin's answer holds for; closed, as the protocol has it. */
 export type CacheKeyType = "Image" | "Registry" | "Global";

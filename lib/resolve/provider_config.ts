@@ -1,6 +1,7 @@
 import { type ConfigProblem, ImagePattern, messageOf, parseDurationMs } from "../model/mod.ts";
 import { type Fields, goField, isFields, unknownFields } from "./go_json.ts";
 import { goString, readGoYaml } from "./go_yaml.ts";
+import { PLUGIN_API_VERSION } from "./plugin_api.ts";
 import { readTokenAttributes, type TokenAttributes } from "./token_attributes.ts";
 
 /** One exec plugin, as the `CredentialProviderConfig` defines it. */
@@ -21,8 +22,6 @@ export interface ProviderConfigReading {
   readonly warnings: readonly ConfigProblem[];
 }
 
-/** The only version of the plugin protocol that upstream and we speak. */
-export const PLUGIN_API_VERSION = "credentialprovider.kubelet.k8s.io/v1";
 const CONFIG_API_VERSION = "kubelet.config.k8s.io/v1";
 const CONFIG_KIND = "CredentialProviderConfig";
 const PROVIDER_FIELDS = [

@@ -22,8 +22,21 @@ export async function runSimDaemon(args: readonly string[]): Promise<number> {
   Deno.exit(0);
 }
 
+/**
+ * A nydusd's API on a socket, in this process: for a hundred of them, which are too many processes.
+ *
+ * @param handle What answers; by default the nydusd itself.
+ */
+export function serveSimNydusd(path: string, { handle }: Pick<SimNydusd, "handle">): Disposable {
+  return serveApi(path, { handle }, new FaultSwitch());
+}
+
 /** All connections are served, one request after another, as by the one thread of the real one. */
-function serveApi(path: string, nydusd: SimNydusd, faults: FaultSwitch): void {
+function serveApi(
+  path: string,
+  nydusd: Pick<SimNydusd, "handle">,
+  faults: FaultSwitch,
+): Disposable {
   const listener = listen(path);
   let last: Promise<unknown> = Promise.resolve();
   const turn = <T>(work: () => Promise<T>): Promise<T> => {
@@ -32,9 +45,19 @@ function serveApi(path: string, nydusd: SimNydusd, faults: FaultSwitch): void {
     return mine;
   };
   const served = { handle: nydusd.handle.bind(nydusd), faults, turn };
+  const open = new Set<Deno.Conn>();
   void (async () => {
-    for await (const connection of listener) void serveConnection(connection, served);
+    for await (const connection of listener) {
+      open.add(connection);
+      void serveConnection(connection, served).finally(() => open.delete(connection));
+    }
   })();
+  return {
+    [Symbol.dispose]() {
+      listener.close();
+      for (const connection of open) connection.close();
+    },
+  };
 }
 
 function listen(path: string): Deno.UnixListener {
@@ -57,6 +80,8 @@ function serveControl(path: string, nydusd: SimNydusd, faults: FaultSwitch): voi
     switch (new URL(request.url).pathname) {
       case "/read":
         return Response.json(await nydusd.readAll());
+      case "/puts":
+        return Response.json(nydusd.puts());
       case "/fault": {
         const fault: Fault = await request.json();
         faults.set(fault);

@@ -4,11 +4,12 @@
  *
  * @module
  */
-export { runSimDaemon } from "./daemon_process.ts";
+export { runSimDaemon, serveSimNydusd } from "./daemon_process.ts";
 export type { SimPluginSettings } from "./plugin.ts";
 export type { Fault } from "./raw_http.ts";
-export { SimRegistry } from "./registry.ts";
-export { SimDaemon, type SimInstance } from "./sim_daemon.ts";
+export type { SimDialect } from "./refusals.ts";
+export { SimRegistry, type SimRegistryCall, type SimRegistrySettings } from "./registry.ts";
+export { type SimBackend, SimDaemon, type SimInstance } from "./sim_daemon.ts";
 export { type NewDaemon, type NodeRead, SimNode, type SimNodeOptions } from "./sim_node.ts";
-export type { SimMountSpec, SimNydusdSpec, SimRead } from "./sim_nydusd.ts";
+export { type SimMountSpec, SimNydusd, type SimNydusdSpec, type SimRead } from "./sim_nydusd.ts";
 export { SimSnapshotter, type SnapshotterFault } from "./snapshotter.ts";

@@ -60,6 +60,7 @@ now=$(/bin/date +%s%3N)
 end=$((now + LIFE_MS))
 token=tok-$(/bin/date +%s%N)-$$
 if [ "$SHAPE" = ecr ]; then
+  end=$((end / 1000 * 1000))
   token='{"payload":"'$token'","version":"2","type":"DATA_KEY","expiration":'$((end / 1000))'}'
   token=$(printf %s "$token" | /usr/bin/base64 -w0)
 fi

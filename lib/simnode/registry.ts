@@ -1,19 +1,47 @@
+import { refusalResponse, type SimDialect } from "./refusals.ts";
+
 /** What the registry thinks of a credential. */
-type Verdict = "accepted" | "refused";
+type Verdict = "accepted" | "refused" | "forbidden";
+
+/** What was asked, and what was brought: for assertions. Holds credentials. */
+export interface SimRegistryCall {
+  readonly what: "root" | "blob" | "manifest" | "token";
+  readonly repository: string;
+  /** What stood behind `Basic` or `Bearer`; of a POST to the token service its refresh token. */
+  readonly auth: string;
+  readonly verdict: Verdict;
+}
+
+/** How a registry wants to be spoken to. */
+export interface SimRegistrySettings {
+  /** `bearer`: tokens of its own token service, by GET and by POST; `basic`: pairs. */
+  login: "basic" | "bearer";
+  dialect: SimDialect;
+}
+
+interface Token {
+  readonly pair: string;
+  readonly repository: string;
+}
+
+const MAX_SEEN = 100_000;
+const RESOURCE = /^\/v2\/(.+)\/(blobs\/[a-z0-9]+:[a-f0-9]+|manifests\/[A-Za-z0-9._:-]+)$/;
 
 /**
- * A small registry on loopback: it serves blobs to those who bring a valid user name and password,
- * and refuses what is expired, revoked or unknown.
+ * A small registry on loopback: it serves blobs and manifests to those who bring a valid user name
+ * and password, or a token got for one, and refuses what is expired, revoked or unknown.
  */
 export class SimRegistry implements AsyncDisposable {
+  /** May be changed at any time. */
+  readonly settings: SimRegistrySettings = { login: "basic", dialect: "plain" };
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
   readonly #passwords = new Map<string, number>();
+  readonly #identityTokens = new Map<string, string>();
+  readonly #tokens = new Map<string, Token>();
+  /** Repositories, each with the users that are not let in. */
+  readonly #forbidden = new Map<string, Set<string>>();
   readonly #issuedPath: string | undefined;
-  readonly #seen: {
-    readonly repository: string;
-    readonly auth: string;
-    readonly verdict: Verdict;
-  }[] = [];
+  readonly #seen: SimRegistryCall[] = [];
 
   /**
    * @param issuedPath File in which a plugin notes its tokens: lines of expiry (Unix ms) and token.
@@ -29,12 +57,8 @@ export class SimRegistry implements AsyncDisposable {
     return `127.0.0.1:${this.#server.addr.port}`;
   }
 
-  /** What was brought, by whom for what: for assertions. Holds credentials. */
-  get seen(): readonly {
-    readonly repository: string;
-    readonly auth: string;
-    readonly verdict: Verdict;
-  }[] {
+  /** What was asked and brought so far. */
+  get seen(): readonly SimRegistryCall[] {
     return this.#seen;
   }
 
@@ -43,9 +67,20 @@ export class SimRegistry implements AsyncDisposable {
     this.#passwords.set(`${username}:${password}`, untilMs);
   }
 
+  /** Accepts an identity token of a user, at the token service alone. */
+  acceptIdentity(token: string, username: string): void {
+    this.#identityTokens.set(token, `${username}:`);
+  }
+
   /** Refuses a user's password from now on. */
   revoke(username: string, password: string): void {
     this.#passwords.set(`${username}:${password}`, 0);
+  }
+
+  /** Does not let a user pull from a repository from now on. */
+  forbid(username: string, repository: string): void {
+    const users = this.#forbidden.get(repository) ?? new Set();
+    this.#forbidden.set(repository, users.add(username));
   }
 
   /** The token issued last, as `user:password`; undefined before the first. */
@@ -57,32 +92,77 @@ export class SimRegistry implements AsyncDisposable {
     await this.#server.shutdown();
   }
 
-  #answer(request: Request): Response {
-    const { pathname } = new URL(request.url);
-    const blob = /^\/v2\/(.+)\/blobs\/[a-z0-9]+:[a-f0-9]+$/.exec(pathname);
-    if (pathname !== "/v2/" && blob === null) return new Response("not found", { status: 404 });
-    const auth = (request.headers.get("authorization") ?? "").replace(/^Basic /, "");
-    const verdict = this.#judge(auth);
-    if (this.#seen.length < 100_000) {
-      this.#seen.push({ repository: blob?.[1] ?? "", auth, verdict });
+  async #answer(request: Request): Promise<Response> {
+    const url = new URL(request.url);
+    if (url.pathname === "/token") return await this.#tokenService(request, url);
+    const [, repository = "", rest] = RESOURCE.exec(url.pathname) ?? [];
+    if (url.pathname !== "/v2/" && rest === undefined) {
+      return new Response("not found", { status: 404 });
     }
-    if (verdict === "refused") {
-      const headers = { "www-authenticate": 'Basic realm="simulated"' };
-      return new Response("unauthorized", { status: 401, headers });
-    }
-    return new Response("blob");
+    const header = request.headers.get("authorization") ?? "";
+    const auth = header.replace(/^(?:Basic|Bearer) /, "");
+    const verdict = this.#judge(header, repository);
+    const what = rest === undefined ? "root" : rest.startsWith("blobs/") ? "blob" : "manifest";
+    this.#note({ what, repository, auth, verdict });
+    if (verdict === "accepted") return new Response(what === "manifest" ? "{}" : "blob");
+    // Whoever brings nothing is challenged; the clouds' own words are for what was brought.
+    const dialect = header === "" ? "plain" : this.settings.dialect;
+    return refusalResponse(dialect, verdict, this.#challenge());
   }
 
-  #judge(auth: string): Verdict {
-    let pair: string;
-    try {
-      pair = new TextDecoder().decode(Uint8Array.fromBase64(auth));
-    } catch {
-      return "refused";
+  #challenge(): string {
+    return this.settings.login === "bearer"
+      ? `Bearer realm="http://${this.host}/token",service="${this.host}"`
+      : 'Basic realm="simulated"';
+  }
+
+  #judge(header: string, repository: string): Verdict {
+    const [scheme, value = ""] = header.split(" ");
+    if (this.settings.login === "basic") {
+      return scheme === "Basic" ? this.#judgePair(decoded(value), repository) : "refused";
     }
+    const token = scheme === "Bearer" ? this.#tokens.get(value) : undefined;
+    if (token === undefined || token.repository !== repository) return "refused";
+    return this.#isForbidden(token.pair, repository) ? "forbidden" : "accepted";
+  }
+
+  #judgePair(pair: string, repository: string): Verdict {
     const untilMs = this.#passwords.get(pair) ??
       this.#issued().findLast((token) => token.pair === pair)?.untilMs ?? 0;
-    return Date.now() < untilMs ? "accepted" : "refused";
+    if (Date.now() >= untilMs) return "refused";
+    return this.#isForbidden(pair, repository) ? "forbidden" : "accepted";
+  }
+
+  #isForbidden(pair: string, repository: string): boolean {
+    const users = this.#forbidden.get(repository);
+    return users?.has(pair.slice(0, pair.indexOf(":"))) === true;
+  }
+
+  /** Gives a token to everyone whom it knows; what the token may do is judged when it is used. */
+  async #tokenService(request: Request, { searchParams }: URL): Promise<Response> {
+    const form = request.method === "POST"
+      ? new URLSearchParams(await request.text())
+      : searchParams;
+    const auth = request.method === "POST"
+      ? form.get("refresh_token") ?? ""
+      : (request.headers.get("authorization") ?? "").replace(/^Basic /, "");
+    const [, repository = ""] = /^repository:(.+):pull$/.exec(form.get("scope") ?? "") ?? [];
+    const pair = request.method === "POST" ? this.#identityTokens.get(auth) : decoded(auth);
+    const known = pair !== undefined &&
+      (request.method === "POST" || this.#judgePair(pair, "") === "accepted");
+    this.#note({ what: "token", repository, auth, verdict: known ? "accepted" : "refused" });
+    if (!known) {
+      return request.method === "POST"
+        ? Response.json({ error: "invalid_grant" }, { status: 400 })
+        : refusalResponse(this.settings.dialect, "refused", this.#challenge());
+    }
+    const token = crypto.randomUUID();
+    this.#tokens.set(token, { pair, repository });
+    return Response.json({ [request.method === "POST" ? "access_token" : "token"]: token });
+  }
+
+  #note(call: SimRegistryCall): void {
+    if (this.#seen.length < MAX_SEEN) this.#seen.push(call);
   }
 
   #issued(): readonly { readonly pair: string; readonly untilMs: number }[] {
@@ -97,5 +177,13 @@ export class SimRegistry implements AsyncDisposable {
       const [untilMs = "", token = ""] = line.split(" ");
       return { pair: `token:${token}`, untilMs: Number(untilMs) };
     });
+  }
+}
+
+function decoded(auth: string): string {
+  try {
+    return new TextDecoder().decode(Uint8Array.fromBase64(auth));
+  } catch {
+    return "";
   }
 }

@@ -1,6 +1,6 @@
 import { dirname, join } from "@std/path";
 import type { Fault } from "./raw_http.ts";
-import type { SimMountSpec, SimNydusdSpec, SimRead } from "./sim_nydusd.ts";
+import type { SimMountSpec, SimNydusdSpec, SimPut, SimRead } from "./sim_nydusd.ts";
 import type { ListedSimDaemon } from "./snapshotter.ts";
 import { fetchUnix } from "./unix_fetch.ts";
 
@@ -13,6 +13,15 @@ export interface SimInstance {
   readonly mountpoint: string;
 }
 
+/** Where a mount reads from, where that is not the image's own registry and repository. */
+export interface SimBackend {
+  readonly host?: string;
+  readonly repo?: string;
+  /** URLs of mirrors, as older nydusd know them. */
+  readonly mirrors?: readonly string[];
+  readonly proxyUrl?: string;
+}
+
 /** How a daemon is made. */
 export interface SimDaemonOptions {
   readonly id: string;
@@ -22,6 +31,8 @@ export interface SimDaemonOptions {
   readonly root: string;
   readonly runDir: string;
   readonly selfCommand: readonly string[];
+  /** Where hosts are that are not on loopback: name → host with port. */
+  readonly hosts?: Readonly<Record<string, string>>;
 }
 
 const BLOB = `sha256:${"0".repeat(64)}`;
@@ -52,7 +63,12 @@ export class SimDaemon {
    *
    * @param auth base64 of `user:password`; empty leaves the file without a credential.
    */
-  addInstance(snapshotId: string, image: string, auth: string): SimInstance {
+  addInstance(
+    snapshotId: string,
+    image: string,
+    auth: string,
+    backend: SimBackend = {},
+  ): SimInstance {
     const { root, mode } = this.#options;
     const folder = join(root, "config", this.id);
     const shared = mode === "shared";
@@ -66,17 +82,18 @@ export class SimDaemon {
         : join(root, "snapshots", snapshotId, "mnt"),
     };
     Deno.mkdirSync(dirname(instance.configPath), { recursive: true });
-    if (shared) writePrivate(join(folder, "config.json"), configText("", "", "", ""));
+    if (shared) writePrivate(join(folder, "config.json"), configText("", {}, ""));
     const [host = "", ...rest] = image.split("/");
     const repo = rest.join("/").replace(/[:@].*$/, "");
-    writePrivate(instance.configPath, configText(`/${snapshotId}`, host, repo, auth));
+    const own = { host, repo };
+    writePrivate(instance.configPath, configText(`/${snapshotId}`, { ...own, ...backend }, auth));
     this.instances.push(instance);
     return instance;
   }
 
   /** Starts the process; resolves when its sockets listen. */
   async start(): Promise<void> {
-    const { version, pollMs, runDir, selfCommand } = this.#options;
+    const { version, pollMs, runDir, selfCommand, hosts } = this.#options;
     Deno.mkdirSync(dirname(this.apiSocket), { recursive: true });
     const spec: SimNydusdSpec = {
       id: this.id,
@@ -85,6 +102,7 @@ export class SimDaemon {
       apiSocket: this.apiSocket,
       controlSocket: this.#controlSocket,
       mounts: this.instances.map(mountSpec),
+      ...(hosts && { hosts }),
     };
     const specPath = join(runDir, `${this.id}.json`);
     Deno.writeTextFileSync(specPath, JSON.stringify(spec));
@@ -123,6 +141,11 @@ export class SimDaemon {
   /** Reads a blob through every mount, with the credential that each has in use. */
   async readAll(): Promise<readonly SimRead[]> {
     return await (await this.#control("/read", null)).json();
+  }
+
+  /** Every credential that the running process was told. */
+  async puts(): Promise<readonly SimPut[]> {
+    return await (await this.#control("/puts", null)).json();
   }
 
   async setFault(fault: Fault): Promise<void> {
@@ -223,11 +246,14 @@ function writePrivate(path: string, text: string): void {
 }
 
 /** As the snapshotter writes it, with values that a careless rewrite would drop or change. */
-function configText(id: string, host: string, repo: string, auth: string): string {
+function configText(id: string, where: SimBackend, auth: string): string {
+  const { host = "", repo = "", mirrors, proxyUrl } = where;
   const backend = {
     scheme: "http",
     host,
     repo,
+    ...(mirrors && { mirrors: mirrors.map((url) => ({ host: url })) }),
+    ...(proxyUrl !== undefined && { proxy: { url: proxyUrl, fallback: true } }),
     ...(auth !== "" && { auth }),
     timeout: 5,
     connect_timeout: 5,

@@ -1,7 +1,8 @@
 import { join } from "@std/path";
+import { providerConfigText, snapshotterConfigText } from "./node_files.ts";
 import { PLUGIN_SCRIPT, pluginSettingsText, type SimPluginSettings } from "./plugin.ts";
 import { SimRegistry } from "./registry.ts";
-import { SimDaemon, type SimInstance } from "./sim_daemon.ts";
+import { type SimBackend, SimDaemon, type SimInstance } from "./sim_daemon.ts";
 import type { SimRead } from "./sim_nydusd.ts";
 import { SimSnapshotter } from "./snapshotter.ts";
 
@@ -12,6 +13,8 @@ export interface SimNodeOptions {
   readonly plugin?: Partial<SimPluginSettings>;
   /** How often its nydusd look for a new credential; the real ones every 5 s. */
   readonly pollMs?: number;
+  /** Where hosts are that its nydusd know by other names: name → host with port. */
+  readonly hosts?: Readonly<Record<string, string>>;
 }
 
 /** A daemon to add. */
@@ -22,6 +25,8 @@ export interface NewDaemon {
   readonly version?: string;
   /** What its mounts hold at first, `user:password`; default: what the source of each gives. */
   readonly pair?: string;
+  /** Where its mounts read from; default: each from its image's own registry. */
+  readonly backend?: SimBackend;
 }
 
 /** A read through one mount, and when it was done. */
@@ -48,12 +53,13 @@ export class SimNode implements AsyncDisposable {
   #snapshotter: SimSnapshotter | undefined;
   #plugin: SimPluginSettings;
   #password = "";
+  readonly #dockerAuths = new Map<string, string>();
   #snapshots = 0;
 
   private constructor(dir: string, options: SimNodeOptions) {
     this.dir = dir;
     this.#options = options;
-    for (const folder of ["root/socket", "root/config", "run", "docker", "bin"]) {
+    for (const folder of ["root/socket", "root/config", "run", "docker", "bin", "certs.d"]) {
       Deno.mkdirSync(join(dir, folder), { recursive: true });
     }
     this.tokenRegistry = new SimRegistry(join(dir, "bin", "issued"));
@@ -72,8 +78,9 @@ export class SimNode implements AsyncDisposable {
   static start(options: SimNodeOptions): SimNode {
     const node = new SimNode(Deno.makeTempDirSync({ prefix: "nydus-sim-" }), options);
     Deno.writeTextFileSync(join(node.dir, "bin", PLUGIN), PLUGIN_SCRIPT, { mode: 0o755 });
-    Deno.writeTextFileSync(node.providerConfigPath, node.#providerConfig());
-    Deno.writeTextFileSync(node.snapshotterConfigPath, node.#snapshotterConfig());
+    const providers = providerConfigText(PLUGIN, node.tokenRegistry.host);
+    Deno.writeTextFileSync(node.providerConfigPath, providers);
+    Deno.writeTextFileSync(node.snapshotterConfigPath, snapshotterConfigText(node));
     node.setPlugin({});
     node.rotatePassword("first");
     node.startSnapshotter();
@@ -94,6 +101,20 @@ export class SimNode implements AsyncDisposable {
 
   get dockerConfigPath(): string {
     return join(this.dir, "docker", "config.json");
+  }
+
+  get mirrorsDir(): string {
+    return join(this.dir, "certs.d");
+  }
+
+  /** The snapshotter's template of a daemon's configuration; not there at first. */
+  get daemonTemplatePath(): string {
+    return join(this.dir, "nydusd-config.json");
+  }
+
+  /** The folder of the kubelet's plugins. */
+  get pluginDir(): string {
+    return join(this.dir, "bin");
   }
 
   get systemSocket(): string {
@@ -148,10 +169,26 @@ export class SimNode implements AsyncDisposable {
     }
     this.#password = password;
     this.passwordRegistry.accept("robot", password);
-    const auths = { [this.passwordRegistry.host]: { auth: btoa(`robot:${password}`) } };
+    this.setDockerAuth(this.passwordRegistry.host, `robot:${password}`);
+  }
+
+  /** Sets the entry of one key in the docker configuration, `user:password`. */
+  setDockerAuth(key: string, pair: string): void {
+    this.#dockerAuths.set(key, btoa(pair));
+    const auths = Object.fromEntries(
+      [...this.#dockerAuths].map(([host, auth]) => [host, { auth }]),
+    );
     const path = this.dockerConfigPath;
     Deno.writeTextFileSync(`${path}.new`, JSON.stringify({ auths }), { mode: 0o600 });
     Deno.renameSync(`${path}.new`, path);
+  }
+
+  /** Names the mirrors of a registry (or of `_default`) in the snapshotter's mirrors folder. */
+  setMirrors(registry: string, urls: readonly string[]): void {
+    const folder = join(this.mirrorsDir, registry.replace(/:(\d+)$/, "_$1_"));
+    Deno.mkdirSync(folder, { recursive: true });
+    const tables = urls.map((url) => `[host."${url}"]\ncapabilities = ["pull"]\n`);
+    Deno.writeTextFileSync(join(folder, "hosts.toml"), tables.join(""));
   }
 
   /** The credential that a mount of this image should hold by now, as `user:password`. */
@@ -162,7 +199,10 @@ export class SimNode implements AsyncDisposable {
   }
 
   /** Starts a daemon with its mounts, which begin with a credential as a pull would give it. */
-  async addDaemon({ id, mode, images, version = "2.4.4", pair }: NewDaemon): Promise<SimDaemon> {
+  async addDaemon(
+    { id, mode, images, version = "2.4.4", pair, backend }: NewDaemon,
+  ): Promise<SimDaemon> {
+    const { hosts } = this.#options;
     const daemon = new SimDaemon({
       id,
       mode,
@@ -171,9 +211,11 @@ export class SimNode implements AsyncDisposable {
       root: this.root,
       runDir: join(this.dir, "run"),
       selfCommand: this.#options.selfCommand,
+      ...(hosts && { hosts }),
     });
     for (const image of images) {
-      daemon.addInstance(String(++this.#snapshots), image, btoa(pair ?? await this.pull(image)));
+      const auth = btoa(pair ?? await this.pull(image));
+      daemon.addInstance(String(++this.#snapshots), image, auth, backend);
     }
     await daemon.start();
     this.daemons.set(id, daemon);
@@ -239,34 +281,5 @@ export class SimNode implements AsyncDisposable {
     await this.tokenRegistry[Symbol.asyncDispose]();
     await this.passwordRegistry[Symbol.asyncDispose]();
     await Deno.remove(this.dir, { recursive: true }).catch(() => {});
-  }
-
-  #snapshotterConfig(): string {
-    return [
-      "version = 1",
-      `root = "${this.root}"`,
-      'daemon_mode = "dedicated"',
-      "[system]",
-      "enable = true",
-      `address = "${this.systemSocket}"`,
-      "[remote.auth]",
-      "enable_kubelet_credential_providers = true",
-      `credential_provider_config = "${this.providerConfigPath}"`,
-      `credential_provider_bin_dir = "${join(this.dir, "bin")}"`,
-      "",
-    ].join("\n");
-  }
-
-  #providerConfig(): string {
-    return [
-      "apiVersion: kubelet.config.k8s.io/v1",
-      "kind: CredentialProviderConfig",
-      "providers:",
-      `- name: ${PLUGIN}`,
-      "  apiVersion: credentialprovider.kubelet.k8s.io/v1",
-      `  matchImages: ["${this.tokenRegistry.host}"]`,
-      '  defaultCacheDuration: "12h"',
-      "",
-    ].join("\n");
   }
 }

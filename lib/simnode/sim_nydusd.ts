@@ -14,6 +14,8 @@ export interface SimNydusdSpec {
   readonly apiSocket: string;
   readonly controlSocket: string;
   readonly mounts: readonly SimMountSpec[];
+  /** Where hosts are that are not on loopback, as in `/etc/hosts`: name → host with port. */
+  readonly hosts?: Readonly<Record<string, string>>;
 }
 
 /** One mount of a simulated nydusd. */
@@ -35,10 +37,25 @@ export interface SimRead {
   readonly status: number;
 }
 
-interface Mount {
-  readonly spec: SimMountSpec;
+/** A credential that it was told, in the order of time. */
+export interface SimPut {
+  readonly mountId: string;
+  /** As it came: base64 of `user:password`. */
+  readonly value: string;
+}
+
+/** What of a configuration file says where a mount reads from. */
+interface Backend {
+  readonly scheme?: string;
   readonly host: string;
   readonly repo: string;
+  readonly mirrors?: readonly { readonly host: string }[];
+  readonly proxy?: { readonly url: string };
+}
+
+interface Mount {
+  readonly spec: SimMountSpec;
+  readonly backend: Backend;
   /** What the backend really uses, which lags behind what is stored. */
   inUse: string;
   reads: number;
@@ -54,6 +71,7 @@ export class SimNydusd {
   /** By `<mount>:<key>`, whether or not there is such a mount. */
   readonly #stored = new Map<string, string>();
   readonly #mounts = new Map<string, Mount>();
+  readonly #puts: SimPut[] = [];
 
   constructor(spec: SimNydusdSpec) {
     this.#spec = spec;
@@ -66,8 +84,8 @@ export class SimNydusd {
 
   /** Mounts an image: what its configuration file holds is what is used at first. */
   mount(spec: SimMountSpec, configText: string): void {
-    const { host, repo, auth = "" } = JSON.parse(configText).device.backend.config;
-    this.#mounts.set(spec.mountId, { spec, host, repo, inUse: auth, reads: 0, errors: 0 });
+    const { auth = "", ...backend } = JSON.parse(configText).device.backend.config;
+    this.#mounts.set(spec.mountId, { spec, backend, inUse: auth, reads: 0, errors: 0 });
     if (auth !== "") this.#stored.set(`${spec.mountId}:registry_auth`, auth);
   }
 
@@ -86,7 +104,13 @@ export class SimNydusd {
   /** Reads a blob through every mount, with the credential that is in use. */
   async readAll(): Promise<readonly SimRead[]> {
     if (this.#spec.version === "2.4.1") this.poll();
-    return await Promise.all([...this.#mounts.values()].map(readThrough));
+    const hosts = this.#spec.hosts ?? {};
+    return await Promise.all([...this.#mounts.values()].map((mount) => readThrough(mount, hosts)));
+  }
+
+  /** Every credential that it was told since it started. */
+  puts(): readonly SimPut[] {
+    return this.#puts;
   }
 
   handle(request: RawRequest): RawAnswer {
@@ -116,6 +140,7 @@ export class SimNydusd {
     if (values === undefined) return notParsed();
     let unknown = false;
     for (const [key, value] of Object.entries(values)) {
+      if (key === "registry_auth") this.#puts.push({ mountId: id ?? "", value });
       if (KEYS.includes(key)) this.#stored.set(`${id ?? ""}:${key}`, value);
       else unknown = true;
     }
@@ -148,7 +173,7 @@ export class SimNydusd {
   }
 
   #describe() {
-    const mounts = [...this.#mounts].map(([mountId, { spec, host, repo }]) => [mountId, {
+    const mounts = [...this.#mounts].map(([mountId, { spec, backend }]) => [mountId, {
       backend_type: "Rafs",
       mountpoint: mountId,
       mounted_time: "2026-01-01 00:00:00.000000000 +00:00:00",
@@ -158,7 +183,7 @@ export class SimNydusd {
         backend: {
           type: "registry",
           localdisk: null,
-          registry: { scheme: "http", host, repo, auth: null, registry_token: null },
+          registry: { ...described(backend), auth: null, registry_token: null },
         },
       },
     }]);
@@ -172,22 +197,61 @@ export class SimNydusd {
   }
 }
 
-async function readThrough(mount: Mount): Promise<SimRead> {
-  const { spec: { mountId, snapshotId, blob }, host, repo, inUse } = mount;
+interface GetAnswer {
+  readonly ok: boolean;
+  readonly status: number;
+  readonly headers: Headers;
+  readonly body: string;
+}
+
+async function get(url: string, authorization: string | undefined): Promise<GetAnswer> {
+  const response = await fetch(url, {
+    headers: authorization === undefined ? {} : { authorization },
+    signal: AbortSignal.timeout(READ_TIMEOUT_MS),
+  });
+  const { ok, status, headers } = response;
+  return { ok, status, headers, body: await response.text() };
+}
+
+/** The fields of a backend that nydusd repeats, with its own defaults. */
+function described({ scheme = "https", host, repo, mirrors, proxy }: Backend) {
+  return { scheme, host, repo, ...(mirrors && { mirrors }), ...(proxy && { proxy }) };
+}
+
+/** Asks what stands before the registry first: mirrors (older versions), or a proxy. */
+async function readThrough(
+  mount: Mount,
+  hosts: Readonly<Record<string, string>>,
+): Promise<SimRead> {
+  const { spec: { mountId, snapshotId, blob }, backend: { host, repo, mirrors = [], proxy } } =
+    mount;
+  const bare = (url: string) => url.replace(/^[a-z]+:\/\//, "").replace(/\/$/, "");
+  const asked = [...mirrors.map((mirror) => bare(mirror.host)), proxy ? bare(proxy.url) : host];
   let status = 0;
-  try {
-    const response = await fetch(`http://${host}/v2/${repo}/blobs/${blob}`, {
-      headers: inUse === "" ? {} : { authorization: `Basic ${inUse}` },
-      signal: AbortSignal.timeout(READ_TIMEOUT_MS),
-    });
-    await response.body?.cancel();
-    status = response.status;
-  } catch {
-    // Not reached: an error like any other.
+  for (const one of asked) {
+    status = await readFrom(hosts[one] ?? one, repo, blob, mount.inUse);
+    if (status === 200) break;
   }
   mount.reads++;
   if (status !== 200) mount.errors++;
   return { mountId, snapshotId, status, ok: status === 200 };
+}
+
+/** The status; 0 when the host is not reached, which is an error like any other. */
+async function readFrom(host: string, repo: string, blob: string, auth: string): Promise<number> {
+  try {
+    const url = `http://${host}/v2/${repo}/blobs/${blob}`;
+    const basic = auth === "" ? undefined : `Basic ${auth}`;
+    const answer = await get(url, basic);
+    const realm = /^Bearer realm="([^"]+)"/.exec(answer.headers.get("www-authenticate") ?? "");
+    if (answer.status !== 401 || realm === null) return answer.status;
+    const scope = encodeURIComponent(`repository:${repo}:pull`);
+    const token = await get(`${realm[1]}?scope=${scope}`, basic);
+    if (!token.ok) return token.status;
+    return (await get(url, `Bearer ${JSON.parse(token.body).token}`)).status;
+  } catch {
+    return 0;
+  }
 }
 
 /** A JSON object whose values are all texts; undefined for anything else. */

@@ -2,29 +2,44 @@ import {
   type Candidate,
   credentialFingerprint,
   credentialsEqual,
-  type ImageReference,
+  type CredentialSubject,
   type ImageStatus,
   type LifeWindow,
+  subjectKey,
 } from "../model/mod.ts";
-import { type Attempts, lifeWindow, nextAttemptAtMs, phaseOf } from "./renewal_policy.ts";
-import type { RenewalSettings } from "./renewal_policy.ts";
-import { type CredentialStoreOptions, hardEnd, pick, registryAuthOf } from "./store_entry.ts";
+import { LearnedLives } from "./learned_lives.ts";
 import {
+  type Attempts,
+  lifeWindow,
+  nextAttemptAtMs,
+  phaseOf,
+  type RenewalSettings,
+} from "./renewal_policy.ts";
+import {
+  type CredentialStoreOptions,
+  hardEnd,
+  nextTurn,
+  pick,
+  registryAuthOf,
   type Renewal,
   type RenewalFailure,
+  sourceOf,
   statusOf,
   type StoredCredential,
+  type StoreEntry,
+  type StoreOutcome,
 } from "./store_entry.ts";
-import type { StoreEntry, StoreOutcome } from "./store_entry.ts";
 
 const MAX_ENTRIES = 100_000;
 
 /**
- * The credentials of the images that live on this node, by normalized reference. Nothing in it
- * dies of age: the last good credential stays until another replaces it or its image is gone.
+ * The credentials of the images that live on this node, by normalized reference and by where they
+ * are read from. Nothing in it dies of age: the last good credential stays until another replaces
+ * it or its image is gone.
  */
 export class CredentialStore {
   readonly #entries = new Map<string, StoreEntry>();
+  readonly #learned = new LearnedLives();
   #options: CredentialStoreOptions;
 
   constructor(options: CredentialStoreOptions) {
@@ -48,8 +63,9 @@ export class CredentialStore {
     }
   }
 
-  get(image: string): StoreEntry | undefined {
-    return this.#entries.get(image);
+  /** By {@linkcode subjectKey}: an image's text, where it is read from its own registry. */
+  get(key: string): StoreEntry | undefined {
+    return this.#entries.get(key);
   }
 
   entries(): Iterable<StoreEntry> {
@@ -57,10 +73,10 @@ export class CredentialStore {
   }
 
   /** Makes sure that an image has an entry. False when the store is full. */
-  ensure(image: ImageReference, nowMs: number): boolean {
-    if (this.#entries.has(image.text)) return true;
+  ensure(image: CredentialSubject, nowMs: number): boolean {
+    if (this.#entries.has(subjectKey(image))) return true;
     if (this.#entries.size >= (this.#options.maxEntries ?? MAX_ENTRIES)) return false;
-    this.#entries.set(image.text, {
+    this.#entries.set(subjectKey(image), {
       image,
       attempts: { unproductive: 0, draw: 0 },
       nextAttemptAtMs: nowMs,
@@ -71,9 +87,9 @@ export class CredentialStore {
   }
 
   /** Stores what a renewable provider gave. */
-  put(image: ImageReference, renewal: Renewal, nowMs: number): StoreOutcome {
+  put(image: CredentialSubject, renewal: Renewal, nowMs: number): StoreOutcome {
     this.ensure(image, nowMs);
-    const entry = this.#entries.get(image.text);
+    const entry = this.#entries.get(subjectKey(image));
     if (entry === undefined) return "same";
     const [candidate, ...others] = renewal.candidates;
     const before = entry.stored;
@@ -84,7 +100,13 @@ export class CredentialStore {
       : candidate.fetchedAtMs > before.candidate.fetchedAtMs
       ? "renewed"
       : "same";
-    const stored = this.#stored(renewal.provider, candidate, others, equal ? before : undefined);
+    const birthSeen = this.#learned.watch(before, sourceOf(renewal.provider, candidate), equal);
+    const known = equal ? before : undefined;
+    const stored = {
+      ...this.#stored(renewal.provider, candidate, others, known, nextTurn(before)),
+      birthSeen,
+      ...pick(renewal, "elected"),
+    };
     // The same dead token once more is no success, whatever its source says.
     const dead = lifeWindow(stored.life, nowMs, this.#options.settings) === "expired";
     this.#set(entry, {
@@ -97,9 +119,9 @@ export class CredentialStore {
   }
 
   /** Keeps what a nydusd holds, where no source gives a credential. Says whether that is new. */
-  adopt(image: ImageReference, candidate: Candidate, nowMs: number): boolean {
+  adopt(image: CredentialSubject, candidate: Candidate, nowMs: number): boolean {
     this.ensure(image, nowMs);
-    const entry = this.#entries.get(image.text);
+    const entry = this.#entries.get(subjectKey(image));
     if (entry === undefined) return false;
     const before = entry.stored;
     if (before !== undefined && before.provider !== "adopted") return false;
@@ -108,20 +130,20 @@ export class CredentialStore {
     if (withdrawn && credentialsEqual(withdrawn, candidate.credential)) return false;
     // The attempts go on as they were: an adopted credential is nobody's success.
     const stored = this.#stored("adopted", candidate, [], undefined);
-    this.#entries.set(image.text, { ...entry, stored });
+    this.#entries.set(subjectKey(image), { ...entry, stored });
     return true;
   }
 
   /** Records an attempt that brought nothing. The last good credential stays. */
-  recordFailure(image: ImageReference, failure: RenewalFailure, nowMs: number): void {
-    const entry = this.#entries.get(image.text);
+  recordFailure(image: CredentialSubject, failure: RenewalFailure, nowMs: number): void {
+    const entry = this.#entries.get(subjectKey(image));
     if (entry === undefined) return;
     this.#set(entry, {
       attempts: {
         unproductive: entry.attempts.unproductive + 1,
         lastAtMs: nowMs,
         draw: this.#options.random.next(),
-        ...(failure.retryAtMs === undefined ? {} : { retryAtMs: failure.retryAtMs }),
+        ...pick(failure, "retryAtMs", "isNone"),
       },
       lastFailure: { reason: failure.reason, detail: failure.detail, atMs: nowMs },
       failure: 1,
@@ -132,11 +154,11 @@ export class CredentialStore {
    * Forgets a credential that its source has taken back: nobody is given it any more. What a mount
    * holds it keeps, because nydusd cannot be told to forget without its reads failing.
    */
-  withdraw(image: ImageReference): void {
-    const entry = this.#entries.get(image.text);
+  withdraw(image: CredentialSubject): void {
+    const entry = this.#entries.get(subjectKey(image));
     if (entry?.stored === undefined) return;
     const { stored, ...rest } = entry;
-    this.#entries.set(image.text, { ...rest, withdrawn: stored.candidate.credential });
+    this.#entries.set(subjectKey(image), { ...rest, withdrawn: stored.candidate.credential });
   }
 
   /** Entries to ask for now, the most urgent first. */
@@ -164,8 +186,12 @@ export class CredentialStore {
    * Forgets images that back no live RAFS instance and were last touched at least `minAgeMs` ago
    * (a pull stores a credential before its mount exists). Returns what was forgotten.
    */
-  evict(live: ReadonlySet<string>, nowMs: number, minAgeMs: number): ImageReference[] {
-    const evicted: ImageReference[] = [];
+  evict(
+    live: { has(key: string): boolean },
+    nowMs: number,
+    minAgeMs: number,
+  ): CredentialSubject[] {
+    const evicted: CredentialSubject[] = [];
     for (const [key, entry] of this.#entries) {
       if (live.has(key) || nowMs - entry.touchedAtMs < minAgeMs) continue;
       this.#entries.delete(key);
@@ -190,9 +216,11 @@ export class CredentialStore {
     candidate: Candidate,
     others: readonly Candidate[],
     before: StoredCredential | undefined,
+    turn = 0,
   ): StoredCredential {
     const { credential } = candidate;
-    const subject = `${provider}\0${candidate.plugin ?? ""}\0${candidate.pattern ?? ""}`;
+    const source = sourceOf(provider, candidate);
+    const learnedLifeMs = this.#learned.lifeMs(source);
     return {
       provider,
       candidate,
@@ -201,9 +229,12 @@ export class CredentialStore {
         bornAtMs: before?.life.bornAtMs ?? candidate.fetchedAtMs,
         fetchedAtMs: candidate.fetchedAtMs,
         watched: candidate.watched,
-        phase: before?.life.phase ?? phaseOf(this.#options.seed, subject),
+        phase: before?.life.phase ?? phaseOf(this.#options.seed, source),
+        turn: before?.life.turn ?? turn,
         ...pick(candidate, "softExpiresAtMs", "hardExpiresAtMs"),
+        ...(learnedLifeMs !== undefined && { learnedLifeMs }),
       },
+      birthSeen: false,
       fingerprint: before?.fingerprint ?? credentialFingerprint(credential),
       ...registryAuthOf(credential, before),
     };
@@ -239,7 +270,7 @@ export class CredentialStore {
     const renewable = stored?.provider === "adopted" ? undefined : stored?.life;
     const next = nextAttemptAtMs(renewable, change.attempts, nowMs, this.#options.settings);
     const lastFailure = change.lastFailure;
-    this.#entries.set(entry.image.text, {
+    this.#entries.set(subjectKey(entry.image), {
       image: entry.image,
       attempts: change.attempts,
       renewals: {

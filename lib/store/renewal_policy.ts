@@ -1,4 +1,4 @@
-import type { LifeWindow } from "../model/mod.ts";
+import { type LifeWindow, waitingCeilingMs } from "../model/mod.ts";
 
 /** The operator's wishes, in milliseconds. */
 export interface RenewalSettings {
@@ -16,10 +16,14 @@ export interface Life {
   readonly fetchedAtMs: number;
   readonly softExpiresAtMs?: number;
   readonly hardExpiresAtMs?: number;
+  /** How long its source's tokens have lived so far, where nothing says how long they live. */
+  readonly learnedLifeMs?: number;
   /** The source tells us when it changes, so it is not asked by the clock. */
   readonly watched: boolean;
   /** In [0, 1): this credential's place in the spread, drawn once when it is stored. */
   readonly phase: number;
+  /** How many credentials came before it since the agent began: every other one is spread wide. */
+  readonly turn?: number;
 }
 
 /** Attempts since the last one that brought something newer. */
@@ -31,12 +35,17 @@ export interface Attempts {
   readonly draw: number;
   /** What the source asked us to wait for (Retry-After, a plugin's backoff). */
   readonly retryAtMs?: number;
+  /** The last one failed in nothing: the sources have no credential. */
+  readonly isNone?: boolean;
 }
 
 /** A soft life below this says "do not cache", not when to ask again. */
 const SOFT_LIFE_FLOOR_MS = 1_000;
+const LEARNED_REFRESH_MIN_MS = 60_000;
 const BACKOFF_FIRST_MS = 1_000;
 const BACKOFF_MAX_MS = 5 * 60_000;
+/** With time left: after an outage of an hour a whole fleet asks, and must not ask too fast. */
+const ADVISORY_MAX_MS = 15 * 60_000;
 const MANDATORY_SPAN_MS = 5 * 60_000;
 const MANDATORY_RETRY_MAX_MS = 10_000;
 const MANDATORY_RETRY_MIN_MS = 250;
@@ -51,6 +60,19 @@ function hardLifeMs(life: Life): number | undefined {
 function leadMs(hardMs: number, settings: RenewalSettings): number {
   const wanted = settings.leadTimeMs === "auto" ? hardMs / 3 : settings.leadTimeMs;
   return Math.min(Math.max(wanted, mandatorySpanMs(hardMs)), hardMs * 0.45);
+}
+
+/**
+ * How much earlier than `lead` before the end a credential may be renewed.
+ *
+ * A fleet that booted together must not renew together. Two renewals in a row take at least a life,
+ * so that no life sees more than two executions; the spread between nodes is widest when every
+ * other one is early by up to a third of the life, and those between keep to the lead.
+ */
+function earlyMs(hardMs: number, lead: number, { phase, turn }: Life): number {
+  if (turn === undefined) return phase * (hardMs / 2 - lead);
+  if (turn % 2 === 1) return 0;
+  return phase * (hardMs - lead - Math.max(lead, hardMs / 3));
 }
 
 /** The last max(5 min, 10 %) of the hard life, at most a third of it. */
@@ -70,30 +92,45 @@ export function mandatoryAtMs(life: Life): number | undefined {
  * Undefined when the source is watched and has no clock.
  */
 export function dueAtMs(life: Life, settings: RenewalSettings): number | undefined {
-  const hard = hardDueAtMs(life, settings);
   const soft = softDueAtMs(life);
+  const hard = hardDueAtMs(life, settings, soft);
   if (hard !== undefined && soft !== undefined) return Math.min(hard, soft);
   if (hard !== undefined || soft !== undefined) return hard ?? soft;
   if (life.watched) return undefined;
-  return life.fetchedAtMs + settings.refreshIntervalMs * (1 + 0.1 * life.phase);
+  // A fleet that booted together is spread by its first turn; from then on nobody asks too often.
+  const first = (life.turn ?? 0) === 0 && life.fetchedAtMs === life.bornAtMs;
+  const spread = first ? 1 - 0.45 * life.phase : 1 + 0.2 * life.phase;
+  return life.fetchedAtMs + refreshMs(life, settings) * spread;
 }
 
-function hardDueAtMs(life: Life, settings: RenewalSettings): number | undefined {
+/** A learned life can only make it sooner, and never more often than once a minute. */
+function refreshMs({ learnedLifeMs }: Life, { refreshIntervalMs }: RenewalSettings): number {
+  if (learnedLifeMs === undefined) return refreshIntervalMs;
+  return Math.min(refreshIntervalMs, Math.max(learnedLifeMs / 3, LEARNED_REFRESH_MIN_MS));
+}
+
+/** @param softDueAtMs Comes first in some turns: the others are early by what it leaves at most. */
+function hardDueAtMs(
+  life: Life,
+  settings: RenewalSettings,
+  softDueAtMs = Infinity,
+): number | undefined {
   const hardMs = hardLifeMs(life);
   if (hardMs === undefined || life.hardExpiresAtMs === undefined) return undefined;
   const lead = leadMs(hardMs, settings);
-  return life.hardExpiresAtMs - lead - life.phase * (hardMs / 2 - lead);
+  const mostMs = Math.max(0, softDueAtMs - life.bornAtMs - lead - 1);
+  return life.hardExpiresAtMs - lead - Math.min(earlyMs(hardMs, lead, life), mostMs);
 }
 
 function softDueAtMs(life: Life): number | undefined {
   if (life.softExpiresAtMs === undefined) return undefined;
   const softMs = life.softExpiresAtMs - life.fetchedAtMs;
   if (softMs < SOFT_LIFE_FLOOR_MS) return undefined;
-  // With the hard end known, the hint may be overrun a little. Without it the hint is all that is
-  // known of the token's life, so be early.
+  // Without a hard end the hint is all that is known of the token's life, so be early. Nodes that
+  // booted together are spread over half the hint: two executions in it, at the most.
   return life.hardExpiresAtMs === undefined
-    ? life.softExpiresAtMs - softMs * (0.1 + 0.15 * life.phase)
-    : life.softExpiresAtMs + softMs * 0.1 * life.phase;
+    ? life.softExpiresAtMs - softMs * (0.1 + 0.4 * life.phase)
+    : life.softExpiresAtMs - softMs * 0.5 * life.phase;
 }
 
 /** Where a credential is in its life at `nowMs`. Only the hard clock makes it `expired`. */
@@ -132,10 +169,16 @@ export function nextAttemptAtMs(
   return retryAtMs(life, attempts, last, settings);
 }
 
-/** No credential is known at all: a growing pause, which never exceeds the refresh interval. */
+/**
+ * No credential is known at all: a growing pause, which never exceeds the refresh interval. It is
+ * short at first where a source failed, and may do better soon.
+ */
 function emptyRetryAtMs(attempts: Attempts, nowMs: number, settings: RenewalSettings): number {
   if (attempts.lastAtMs === undefined) return nowMs;
-  const pause = Math.min(backoffMs(attempts, BACKOFF_FIRST_MS * 5), settings.refreshIntervalMs);
+  const wanted = attempts.isNone === true
+    ? backoffMs(attempts, BACKOFF_FIRST_MS * 5)
+    : Math.max(waitingCeilingMs(attempts.unproductive) * attempts.draw, BACKOFF_FIRST_MS / 2);
+  const pause = Math.min(wanted, settings.refreshIntervalMs);
   return Math.max(
     attempts.lastAtMs + pause,
     Math.min(attempts.retryAtMs ?? 0, nowMs + BACKOFF_MAX_MS),
@@ -152,8 +195,11 @@ function retryAtMs(
   const mandatory = mandatoryAtMs(life);
   const asked = Math.max(0, (attempts.retryAtMs ?? 0) - lastMs);
   if (hard === undefined || mandatory === undefined) {
-    const most = Math.max(settings.refreshIntervalMs, SOFT_LIFE_FLOOR_MS);
-    return lastMs + Math.min(Math.max(backoffMs(attempts, BACKOFF_FIRST_MS), asked), most);
+    const most = life.softExpiresAtMs === undefined
+      ? Math.max(settings.refreshIntervalMs, SOFT_LIFE_FLOOR_MS)
+      : ADVISORY_MAX_MS;
+    const pause = backoffMs(attempts, BACKOFF_FIRST_MS, ADVISORY_MAX_MS);
+    return lastMs + Math.min(Math.max(pause, asked), most);
   }
   if (lastMs >= hard) {
     const pause = Math.min(backoffMs(attempts, BACKOFF_FIRST_MS), EXPIRED_RETRY_MAX_MS);
@@ -164,16 +210,16 @@ function retryAtMs(
     return lastMs +
       Math.min(backoffMs(attempts, BACKOFF_FIRST_MS), MANDATORY_RETRY_MAX_MS, quarterMs);
   }
-  const pause = Math.min(backoffMs(attempts, BACKOFF_FIRST_MS), quarterMs);
+  const pause = Math.min(backoffMs(attempts, BACKOFF_FIRST_MS, ADVISORY_MAX_MS), quarterMs);
   // The mandatory window begins with an attempt, but not right on the heels of the last one.
   const latest = Math.max(mandatory, lastMs + Math.min(BACKOFF_FIRST_MS / 2, quarterMs));
   return Math.min(lastMs + Math.max(pause, asked), latest);
 }
 
 /** Exponential with full jitter, but never so short that it spins: at least half the first step. */
-function backoffMs(attempts: Attempts, firstMs: number): number {
+function backoffMs(attempts: Attempts, firstMs: number, maxMs = BACKOFF_MAX_MS): number {
   const steps = Math.min(Math.max(attempts.unproductive - 1, 0), 20);
-  const most = Math.min(firstMs * 2 ** steps, BACKOFF_MAX_MS);
+  const most = Math.min(firstMs * 2 ** steps, maxMs);
   return Math.max(most * attempts.draw, firstMs / 2);
 }
 

@@ -1,8 +1,8 @@
 import {
   type Candidate,
   type Credential,
+  type CredentialSubject,
   encodeRegistryAuth,
-  type ImageReference,
   type ImageStatus,
   type LifeWindow,
   type ProviderName,
@@ -18,15 +18,19 @@ export interface StoredCredential {
   readonly candidate: Candidate;
   /** The others that would fit, best first. */
   readonly others: readonly Candidate[];
+  /** Why it was chosen among several, for people. */
+  readonly elected?: string;
   readonly life: Life;
+  /** Its source gave another one before: its age is known, not only how long we know it. */
+  readonly birthSeen: boolean;
   readonly fingerprint: string;
   /** What nydusd should hold; undefined for a form that it cannot be told while it runs. */
   readonly registryAuth?: Secret;
 }
 
-/** Everything known of one image. Replaced as a whole at every change. */
+/** Everything known of one image and where it is read from. Replaced whole at every change. */
 export interface StoreEntry {
-  readonly image: ImageReference;
+  readonly image: CredentialSubject;
   readonly stored?: StoredCredential;
   /** A credential that counts no more, but that a mount may still hold: never adopted. */
   readonly withdrawn?: Credential;
@@ -47,6 +51,8 @@ export interface StoreEntry {
 export interface Renewal {
   readonly provider: ProviderName;
   readonly candidates: readonly [Candidate, ...Candidate[]];
+  /** Why the first of them was chosen, for people. */
+  readonly elected?: string;
 }
 
 /** What storing it meant. */
@@ -60,6 +66,8 @@ export interface RenewalFailure {
   readonly reason: ReasonCode;
   readonly detail: string;
   readonly retryAtMs?: number;
+  /** Nothing failed: there is no credential. */
+  readonly isNone?: boolean;
 }
 
 /** How the store is made. */
@@ -75,14 +83,23 @@ export interface CredentialStoreOptions {
 /** What `status` shows of an entry, without its secret. */
 export function statusOf(entry: StoreEntry, window: LifeWindow | undefined): ImageStatus {
   const { stored } = entry;
+  const { text, endpoint } = entry.image;
   return {
-    image: entry.image.text,
+    image: text,
+    ...(endpoint && {
+      endpoint: endpoint.text,
+      ...(stored && stored.provider !== "adopted" && {
+        foundFor: stored.candidate.forEndpoint ? "endpoint" as const : "registry" as const,
+      }),
+    }),
     ...(stored && {
       provider: stored.provider,
       origin: stored.candidate.origin,
       fingerprint: stored.fingerprint,
       renewedAtMs: stored.life.fetchedAtMs,
+      ...pick(stored, "elected"),
       ...pick(stored.candidate, "pattern", "plugin", "softExpiresAtMs", "hardExpiresAtMs"),
+      ...pick(stored.life, "learnedLifeMs"),
     }),
     ...(window !== undefined && { window }),
     ...pick(entry, "nextAttemptAtMs", "lastFailure"),
@@ -103,6 +120,19 @@ export function registryAuthOf(
 ): { readonly registryAuth?: Secret } {
   if (before?.registryAuth !== undefined) return { registryAuth: before.registryAuth };
   return credential.kind === "basic" ? { registryAuth: encodeRegistryAuth(credential) } : {};
+}
+
+/** Names who gave a credential: credentials of one source live and end alike. */
+export function sourceOf(
+  provider: StoredCredential["provider"],
+  { plugin, pattern }: Candidate,
+): string {
+  return `${provider}\0${plugin ?? ""}\0${pattern ?? ""}`;
+}
+
+/** How many credentials of sources came before; one that was adopted tells nothing of its age. */
+export function nextTurn(before: StoredCredential | undefined): number {
+  return before === undefined || before.provider === "adopted" ? 0 : (before.life.turn ?? 0) + 1;
 }
 
 /** The named properties that are set: optional properties must not be undefined. */

@@ -33,8 +33,9 @@ export const GRANTS: readonly Grant[] = [
     why: "a cloud's metadata service is for plugins, never for the agent itself",
   },
   {
-    flag: "--allow-sys=osUptime,statfs",
-    why: "the machine's uptime, for systemd's reload protocol; whether a folder is in memory",
+    flag: "--allow-sys=osUptime,statfs,uid",
+    why: "the machine's uptime, for systemd's reload protocol; whether a folder is in memory; " +
+      "our own user, for `check`",
   },
 ];
 

@@ -231,7 +231,14 @@ Deno.test("no secret shows in the log, the status, the metrics, the page or the 
   await agent.until("the delivery", () => node.allNewest());
   const token = node.newestPair(tokenImage(node)).split(":")[1] ?? "";
   const pages = await Promise.all(
-    ["/v1/status", "/metrics", "/", "/healthz"].map((p) => agent.get(p)),
+    [
+      "/v1/status",
+      "/metrics",
+      "/",
+      "/healthz",
+      `/images?ref=${encodeURIComponent(passwordImage(node))}`,
+      `/images?ref=${encodeURIComponent(tokenImage(node))}`,
+    ].map((p) => agent.get(p)),
   );
   const shown = [
     agent.log,

@@ -54,7 +54,7 @@ export function putSecret(
   put(api, "secrets", {
     metadata: { name, namespace },
     type: "kubernetes.io/dockerconfigjson",
-    data: { ".dockerconfigjson": btoa(JSON.stringify({ auths })) },
+    data: { ".dockerconfigjson": base64(JSON.stringify({ auths })) },
   });
 }
 
@@ -119,4 +119,8 @@ export function manifestRules({ tokens = false } = {}): Set<string> {
 /** A call in the same words. */
 export function ruleOf({ verb, resource, subresource }: KubeCall): string {
   return `${verb} ${subresource === "" ? resource : `${resource}/${subresource}`}`;
+}
+
+function base64(text: string): string {
+  return new TextEncoder().encode(text).toBase64();
 }

@@ -1,6 +1,7 @@
 import { join } from "@std/path";
 import type { AgentStatus } from "../../lib/model/mod.ts";
 import { SimNode, type SimNodeOptions } from "../../lib/simnode/mod.ts";
+import { holdsWhole } from "../canary/detector.ts";
 
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
 /** The compiled binary, when the tests are to run against it. */
@@ -40,7 +41,7 @@ function cleanEnv(): Record<string, string> {
   return {
     PATH,
     HOME,
-    ...(DENO_DIR !== undefined && { DENO_DIR }),
+    DENO_DIR: DENO_DIR ?? join(HOME, ".cache", "deno"), // also for a test with a HOME of its own
     ...(DENO_TLS_CA_STORE !== undefined && { DENO_TLS_CA_STORE }),
   };
 }
@@ -55,6 +56,8 @@ export interface AgentOptions {
   readonly renewal?: string;
   readonly more?: string;
   readonly snapshotter?: string;
+  /** Added to its environment, which is otherwise as good as empty. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** The agent as a process. */
@@ -62,10 +65,12 @@ export class AgentProcess implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
   readonly #base: string;
   readonly #copied: Promise<void>;
+  readonly #node: SimNode;
   #log = "";
 
-  private constructor(child: Deno.ChildProcess, port: number) {
+  private constructor(child: Deno.ChildProcess, port: number, node: SimNode) {
     this.#child = child;
+    this.#node = node;
     this.#base = `http://127.0.0.1:${port}`;
     this.#copied = this.#copy();
   }
@@ -86,9 +91,9 @@ export class AgentProcess implements AsyncDisposable {
       stdout: "null",
       stderr: "piped",
       clearEnv: true,
-      env: cleanEnv(),
+      env: { ...cleanEnv(), ...options.env },
     }).spawn();
-    const agent = new AgentProcess(child, port);
+    const agent = new AgentProcess(child, port, node);
     if (waitReady) {
       await agent.until("ready", async () => (await agent.get("/readyz")).status === 200);
     }
@@ -97,6 +102,11 @@ export class AgentProcess implements AsyncDisposable {
 
   get pid(): number {
     return this.#child.pid;
+  }
+
+  /** Where it serves HTTP. */
+  get base(): string {
+    return this.#base;
   }
 
   /** Everything that it wrote to its standard error. */
@@ -143,12 +153,23 @@ export class AgentProcess implements AsyncDisposable {
     }
     await this.#child.status;
     await this.#copied;
+    if (holdsWhole(this.#log, issuedTokens(this.#node))) throw new Error("a token is in the log");
   }
 
   async #copy(): Promise<void> {
     for await (const text of this.#child.stderr.pipeThrough(new TextDecoderStream())) {
       this.#log += text;
     }
+  }
+}
+
+/** Every token that the node's plugin has issued: each test is a canary test, too. */
+function issuedTokens({ dir }: SimNode): readonly string[] {
+  try {
+    const lines = Deno.readTextFileSync(join(dir, "bin", "issued")).trimEnd().split("\n");
+    return lines.map((line) => line.split(" ")[1] ?? "").filter((token) => token.length > 8);
+  } catch {
+    return [];
   }
 }
 

@@ -30,6 +30,7 @@ export class FakeClock implements Clock {
   sleep(ms: number, { signal }: CallOptions = {}): Promise<void> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason);
+      if (ms <= 0) return resolve(); // a turn of the event loop takes no time
       const sleeper: Sleeper = {
         wakeAtMs: this.#monotonicMs + ms,
         wake: () => {

@@ -1,4 +1,9 @@
-import { type NydusdApi, type PeerResult, Secret } from "../../lib/model/mod.ts";
+import {
+  type NydusdApi,
+  type PeerResult,
+  type RegistryBackend,
+  Secret,
+} from "../../lib/model/mod.ts";
 
 /** A nydusd in memory, which notes what it was asked. */
 export class FakeNydusdApi implements NydusdApi {
@@ -7,6 +12,13 @@ export class FakeNydusdApi implements NydusdApi {
   version = "v2.4.4";
   state = "RUNNING";
   mounts: string[] = ["/"];
+  backend: RegistryBackend = {
+    host: "registry.example.com",
+    repo: "app",
+    skipVerify: false,
+    caFiles: [],
+    mirrors: [],
+  };
   /** What a call answers instead; undefined = as it should. */
   fault: (call: string, socket: string) => Exclude<PeerResult<never>, { kind: "ok" }> | undefined =
     () => undefined;
@@ -20,8 +32,7 @@ export class FakeNydusdApi implements NydusdApi {
       mounts: this.mounts.map((mountId) => ({
         mountId,
         backendType: "registry",
-        host: "registry.example.com",
-        repo: "app",
+        backend: this.backend,
       })),
     }));
   }

@@ -57,6 +57,11 @@ export class KubeSecretProvider implements CredentialProvider {
     return await abortable(this.#provide(request), signal);
   }
 
+  /** What of the API server is not followed now, though it should be. */
+  stale(): readonly KubeTrouble[] {
+    return this.#source.troubles().filter(({ stale }) => stale);
+  }
+
   /** Ends every call under way. */
   stop(): void {
     this.#stop.abort();

@@ -19,6 +19,8 @@ export interface KubeTrouble {
   readonly failure: KubeFailure;
   /** Nothing was ever read: what it would say is unknown, rather than old. */
   readonly unknown: boolean;
+  /** The server is not followed now: what is known may be old. */
+  readonly stale: boolean;
 }
 
 /** What is kept of objects, and how. */
@@ -116,12 +118,13 @@ export class FollowedObjects<T> {
     const troubles = [...this.#followed].flatMap(([key, { watch, unwantedSinceMs }]) => {
       const failure = watch.failure ?? watch.unwatchable;
       if (failure === undefined || unwantedSinceMs !== undefined) return [];
-      return [{ subject: `${kind} ${key}`, failure, unknown: !watch.synced }];
+      const stale = watch.failure !== undefined;
+      return [{ subject: `${kind} ${key}`, failure, unknown: !watch.synced, stale }];
     });
     if (this.#left === 0) return troubles;
     const detail = `${this.#left} are left out: no more than ${MAX_FOLLOWED} are followed`;
     const failure = { reason: "source-unreachable", detail } as const;
-    return [...troubles, { subject: this.#resource, failure, unknown: true }];
+    return [...troubles, { subject: this.#resource, failure, unknown: true, stale: false }];
   }
 
   #start(key: string): void {

@@ -115,7 +115,8 @@ export class NodePods {
     const failure = this.#watch.failure ?? this.#watch.unwatchable;
     if (failure === undefined) return [];
     const subject = `pods of node ${this.#nodeName}`;
-    return [{ subject, failure, unknown: !this.#watch.synced }];
+    const { synced, failure: stale } = this.#watch;
+    return [{ subject, failure, unknown: !synced, stale: stale !== undefined }];
   }
 
   stop(): void {

@@ -5,6 +5,7 @@ import {
   type KubeHttp,
   type ProviderOutcome,
   type Random,
+  type StaleWatch,
 } from "../../model/mod.ts";
 import type { PodAccounts } from "../pod_accounts.ts";
 import { KubeAccess, type KubeAccessOptions } from "./kube_access.ts";
@@ -35,6 +36,8 @@ export interface Kube {
   secrets(): CredentialProvider;
   /** Pods, their service accounts and tokens, for plugins. */
   accounts(): PodAccounts;
+  /** What of the API server is not followed now, though it should be. */
+  stale(): readonly StaleWatch[];
   /** Everything that is wrong with the configuration, without a call. */
   check(): Promise<readonly ConfigProblem[]>;
   stop(): void;
@@ -42,6 +45,7 @@ export interface Kube {
 
 const POLL_MS = 60_000;
 const TELL_AFTER_MS = 50;
+const MAX_STALE = 100;
 const NAMELESS =
   "the name of this node is unknown: set providers.kubesecret.node_name or $NODE_NAME";
 
@@ -93,6 +97,15 @@ class FollowedKube implements Kube {
       clock,
       ...(pulledBy && { pulledBy }),
     });
+  }
+
+  stale(): readonly StaleWatch[] {
+    const node = this.#node?.troubles().filter(({ stale }) => stale) ?? [];
+    const all = [...node, ...this.#secrets?.stale() ?? []];
+    const bySubject = new Map(
+      all.map(({ subject, failure: { reason, detail } }) => [subject, { subject, reason, detail }]),
+    );
+    return [...bySubject.values()].slice(0, MAX_STALE);
   }
 
   async check(): Promise<readonly ConfigProblem[]> {

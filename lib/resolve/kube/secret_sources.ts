@@ -79,7 +79,8 @@ export class ListedSecrets implements SecretSource {
   troubles(): readonly KubeTrouble[] {
     return this.#lists.flatMap(({ subject, watch }) => {
       const failure = watch.failure ?? watch.unwatchable;
-      return failure === undefined ? [] : [{ subject, failure, unknown: !watch.synced }];
+      const stale = watch.failure !== undefined;
+      return failure === undefined ? [] : [{ subject, failure, unknown: !watch.synced, stale }];
     });
   }
 
@@ -130,6 +131,7 @@ export class ReferencedSecrets implements SecretSource {
         subject: `secret ${key}`,
         failure: { reason: "no-secret-matched", detail: "it is named by a pod and not there" },
         unknown: false,
+        stale: false,
       } as const)),
     ];
   }

@@ -1,12 +1,17 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { parse as parseYaml } from "yaml";
 import { asset } from "../../../lib/assets/mod.ts";
-import { LABEL_VALUES, METRICS } from "../../../lib/report/metric_names.ts";
+import { LABEL_VALUES } from "../../../lib/report/label_values.ts";
+import { METRICS } from "../../../lib/report/metric_names.ts";
 
 interface Rule {
   readonly alert: string;
   readonly expr: string;
-  readonly annotations: { readonly summary: string; readonly action: string };
+  readonly annotations: {
+    readonly summary: string;
+    readonly action: string;
+    readonly runbook_url: string;
+  };
 }
 
 interface Panel {
@@ -25,18 +30,31 @@ function panels(): Panel[] {
   return JSON.parse(asset("grafana-dashboard.json")).panels;
 }
 
-Deno.test("asset prometheus-rules.yaml has the six alerts, each with what to do", () => {
+Deno.test("asset prometheus-rules.yaml has the seven alerts, each with what to do and a runbook", async () => {
   deepEqual(rules().map((rule) => rule.alert), [
     "NydusCredentialAboutToExpire",
     "NydusCredentialExpired",
     "NydusCredentialDeliveryFailing",
     "NydusAuthAgentAbsent",
     "NydusCredentialPluginFailing",
+    "NydusKubernetesWatchStale",
     "NydusAuthAgentReconcileStuck",
   ]);
+  const runbooks = await Deno.readTextFile(new URL("../../../docs/runbooks.md", import.meta.url));
+  const sections = runbooks.split(/^## /m).slice(1);
+  deepEqual(sections.map((text) => text.split("\n")[0]), rules().map(({ alert }) => alert));
+  const tested = await Deno.readTextFile(
+    new URL("../../alerts/rules.test.yaml", import.meta.url),
+  );
   for (const { alert, annotations } of rules()) {
     ok(annotations.summary.length > 0, alert);
     ok(annotations.action.length > 0, alert);
+    equal(annotations.runbook_url, `runbooks.md#${alert.toLowerCase()}`);
+    const text = sections.find((section) => section.startsWith(alert)) ?? "";
+    ok(/\*\*(?:Look|Mend)/.test(text) && text.length > 400, `${alert} has a runbook`);
+    const fires = new RegExp(`alertname: ${alert}\\n +exp_alerts:\\n +- exp_labels`);
+    ok(fires.test(tested), `${alert} is made to fire`);
+    ok(tested.includes(`alertname: ${alert}, exp_alerts: []`), `${alert} is seen silent`);
   }
 });
 

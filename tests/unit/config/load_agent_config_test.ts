@@ -14,6 +14,8 @@ Deno.test("loadAgentConfig fills in every default when no file is there", async 
       systemSocket: "/run/containerd-nydus/system.sock",
       fsDriver: "fusedev",
       daemonMode: "dedicated",
+      daemonTemplate: "/etc/nydus/nydusd-config.json",
+      vpcRegistry: false,
       daemons: [],
     },
     renewal: {
@@ -35,7 +37,7 @@ Deno.test("loadAgentConfig fills in every default when no file is there", async 
       kubelet: { enabled: false, configPath: "", binDir: "", timeoutMs: 60_000, maxParallel: 4 },
       kubesecret: { enabled: false, mode: "referenced" },
     },
-    delivery: { configFiles: "auto" },
+    delivery: { configFiles: "auto", allowedHosts: [], unknownHosts: "warn", verify: "on-doubt" },
     server: { hostname: "127.0.0.1", port: 9111 },
     log: { level: "info", format: "text" },
   });

@@ -12,9 +12,12 @@ enable = true
 address = "/run/nydus/system.sock"
 [daemon]
 fs_driver = "fscache"
+nydusd_config = "/etc/nydus/template.json"
 threads_number = 4
 [metrics]
 address = ":9110"
+[remote]
+convert_vpc_registry = true
 [remote.mirrors_config]
 dir = "/etc/nydus/certs.d"
 [remote.auth]
@@ -42,6 +45,8 @@ Deno.test("readSnapshotterTables takes what concerns us and ignores the rest", a
     daemonMode: "shared",
     daemons: [],
     mirrorsDir: "/etc/nydus/certs.d",
+    daemonTemplate: "/etc/nydus/template.json",
+    vpcRegistry: true,
   });
   deepEqual(providers.kubesecret, {
     enabled: true,
@@ -129,9 +134,12 @@ Deno.test("readSnapshotterTables refuses wrong types of the keys that we take", 
       daemon_mode = "many"
       [daemon]
       fs_driver = true
+      nydusd_config = 1
       [system]
       enable = "yes"
       address = "system.sock"
+      [remote]
+      convert_vpc_registry = "yes"
       [remote.auth]
       enable_kubeconfig_keychain = 1
       kubeconfig_path = []
@@ -146,7 +154,7 @@ Deno.test("readSnapshotterTables refuses wrong types of the keys that we take", 
       [experimental]
       enable_backend_source = 1`,
   });
-  equal(problems.length, 15);
+  equal(problems.length, 17);
   for (const { file, problem, mend } of problems) {
     equal(file, THEIRS);
     match(problem, /^found /);

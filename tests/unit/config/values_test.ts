@@ -132,3 +132,28 @@ Deno.test("readValue takes a name as Kubernetes has them", () => {
     equal(readValue(type, raw).kind, "problem", String(raw));
   }
 });
+
+Deno.test("readValue takes patterns of hosts, with ports and without paths", () => {
+  const type = { kind: "host-patterns", max: 9 } as const;
+  const good = ["mirror", "*.example.com:5000", "cache-*.example.com", "127.0.0.1:65001"];
+  deepEqual(readValue(type, good), { kind: "value", value: good });
+  for (
+    const raw of [
+      [],
+      [""],
+      ["a", "a"],
+      ["https://mirror"],
+      ["mirror/path"],
+      ["user@mirror"],
+      ["mirror:port"],
+      ["a..b"],
+      ["a b"],
+      ["*.example.com?x"],
+      [5],
+      "mirror",
+    ]
+  ) {
+    equal(readValue(type, raw).kind, "problem", JSON.stringify(raw));
+  }
+  deepEqual(rawFromText(type, "a, b:5000"), ["a", "b:5000"]);
+});

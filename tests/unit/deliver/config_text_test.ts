@@ -84,3 +84,12 @@ Deno.test("rewriteConfigText changes nothing but the credential in any document"
     deepStrictEqual(after, wanted);
   }));
 });
+
+Deno.test("rewriteConfigText does not touch a file that names another host", () => {
+  const text = fuse(`{"host":"mirror:5000","auth":"${OLD}"}`);
+  for (const host of ["mirror:5000", undefined]) {
+    strictEqual(rewriteConfigText(text, "fusedev", BASIC, false, host).kind, "changed");
+  }
+  const other = rewriteConfigText(text, "fusedev", BASIC, false, "registry.example.com");
+  ok(other.kind === "invalid" && other.detail.includes("mirror:5000"), other.kind);
+});

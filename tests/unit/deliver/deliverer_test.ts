@@ -6,6 +6,7 @@ import {
   type Daemon,
   type DeliveryOrder,
   type FileSystem,
+  parseImageReference,
   Secret,
 } from "../../../lib/model/mod.ts";
 import { FakeNydusdApi, registryAuth } from "../../fakes/nydusd_api.ts";
@@ -172,4 +173,26 @@ Deno.test("inUseDelayMs follows the versions", () => {
     ["", 5_000],
   ];
   for (const [version, delay] of table) strictEqual(inUseDelayMs(version), delay, version);
+});
+
+Deno.test("without knowing where a mount reads from, a file of another registry is left alone", async () => {
+  const image = parseImageReference("registry.example.com/app:1");
+  const fileOf = (host: string) =>
+    JSON.stringify({ device: { backend: { config: { host, auth: btoa("u:old") } } } });
+  for (const [host, kind] of [["mirror:5000", "skipped"], [image.registry, "written"]] as const) {
+    const { file, deliverer } = stage();
+    file.text = fileOf(host);
+    const given = order();
+    const instance = { ...given.instance, image };
+    strictEqual((await deliverer.deliver({ ...given, instance })).file.kind, kind);
+    strictEqual(file.text.includes(btoa("u:new")), kind === "written");
+  }
+  // Where it is known, a file that says otherwise is a trouble that is told.
+  const { file, deliverer } = stage();
+  file.text = fileOf("mirror:5000");
+  const given = order();
+  const backend = { host: "registry.example.com", skipVerify: false, caFiles: [], mirrors: [] };
+  const instance = { ...given.instance, image, backend };
+  strictEqual((await deliverer.deliver({ ...given, instance })).file.kind, "failed");
+  strictEqual(file.text, fileOf("mirror:5000"));
 });

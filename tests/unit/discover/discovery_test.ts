@@ -50,7 +50,10 @@ const listed = (
   })),
 });
 
-function stage(change: Partial<DiscoveryOptions["config"]> = {}) {
+function stage(
+  change: Partial<DiscoveryOptions["config"]> = {},
+  hosts?: NonNullable<DiscoveryOptions["hosts"]>,
+) {
   const files = new FewFiles();
   const nydusd = new FakeNydusdApi();
   let list: PeerResult<readonly SnapshotterDaemon[]> = { kind: "ok", value: [] };
@@ -59,6 +62,7 @@ function stage(change: Partial<DiscoveryOptions["config"]> = {}) {
     snapshotterApi: { daemons: () => Promise.resolve(list) },
     nydusdApi: nydusd,
     files,
+    ...(hosts && { hosts }),
   });
   return {
     files,
@@ -82,7 +86,7 @@ Deno.test("look takes refs from the system API and mount ids from nydusd itself"
   const [instance] = daemon?.instances ?? [];
   strictEqual(instance?.image?.text, "docker.io/library/nginx:latest");
   strictEqual(instance?.mountId, "/");
-  strictEqual(instance?.registryHost, "registry.example.com");
+  strictEqual(instance?.backend?.host, "registry.example.com");
   strictEqual(instance?.configPath, "/data/config/d1/config.json");
   ok(daemon?.held?.get("/")?.equals(registryAuth("u:p")));
 });
@@ -247,6 +251,43 @@ Deno.test("flaw 19: a daemon that hangs does not keep the others from being aske
   strictEqual(asked.length, 3);
   release();
   strictEqual((await look).daemons.length, 3);
+});
+
+Deno.test("an instance tells where it is read from, and who names that host", async () => {
+  const hosts = { mirrorsDir: "/certs.d", vpcRegistry: false, allowedHosts: [] };
+  const { discovery, lists, nydusd, files } = stage({}, hosts);
+  ok(discovery.watchPaths().includes("/certs.d"));
+  lists({ kind: "ok", value: [listed("d1", [["7", "registry.example.com/app:1"]])] });
+  nydusd.held.set("/", registryAuth("u:p"));
+  const instance = async () => (await discovery.look()).daemons[0]?.instances[0];
+  strictEqual((await instance())?.endpoint, undefined, "its own registry is no other place");
+  nydusd.backend = { ...nydusd.backend, host: "mirror:5000", repo: "cache/app" };
+  files.texts[`${ROOT}/socket/d1/api.sock`] = "another process";
+  const foreign = await instance();
+  strictEqual(foreign?.image?.text, "registry.example.com/app:1");
+  strictEqual(foreign?.endpoint?.target?.text, "mirror:5000/cache/app:1");
+  deepStrictEqual(foreign?.endpoint?.hosts.map(({ namedBy }) => namedBy), [undefined]);
+  files.texts["/certs.d/_default/hosts.toml"] = '[host."http://mirror:5000"]';
+  const path = "/certs.d/_default/hosts.toml";
+  deepStrictEqual((await instance())?.endpoint?.hosts.map(({ namedBy }) => namedBy), [path]);
+});
+
+Deno.test("of a daemon that never answered its file tells where it reads from", async () => {
+  const { discovery, lists, nydusd, files } = stage();
+  lists({ kind: "ok", value: [listed("d1", [["7", "registry.example.com/app:1"]])] });
+  nydusd.fault = () => ({ kind: "no-listener" });
+  const instance = async () => (await discovery.look()).daemons[0]?.instances[0];
+  strictEqual((await instance())?.backend, undefined);
+  const path = `${ROOT}/config/d1/config.json`;
+  files.texts[path] = fuseConfig("mirror:5000", "app", "/7");
+  strictEqual((await instance())?.endpoint?.target?.text, "mirror:5000/app:1");
+  const { reads } = files;
+  await discovery.look();
+  strictEqual(files.reads, reads, "it is parsed when it changes");
+  files.texts[path] = fuseConfig("registry.example.com", "app", "/7");
+  strictEqual((await instance())?.endpoint, undefined);
+  files.texts[path] = "{ half";
+  strictEqual((await instance())?.backend, undefined);
 });
 
 function fuseConfig(host: string, repo: string, id: string): string {

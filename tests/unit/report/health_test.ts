@@ -73,7 +73,9 @@ Deno.test("healthOf: an outage outside never makes it dead or unready", () => {
       ["first-reconcile", true, true],
       ["credentials", false, false],
       ["deliveries", false, false],
+      ["reads", true, false],
       ["daemons", false, false],
+      ["sources", true, false],
       ["discovery", false, false],
     ],
   );
@@ -124,8 +126,46 @@ Deno.test("healthOf: before the first round it is live for two minutes, and not 
   deepEqual([old.live, old.ready, old.level], [false, false, "critical"]);
 });
 
+Deno.test("healthOf: reads that fail warn at once, and are critical when that lasts", () => {
+  const reading = (seconds: number) =>
+    health({
+      daemons: [daemonOf("d", [mountOf("1", { readsFailingSinceMs: NOW_MS - seconds * 1_000 })])],
+    });
+  deepEqual([reading(3).level, reading(3).about], ["warning", "reads"]);
+  equal(reading(30).level, "critical");
+  match(
+    reading(90).sentence,
+    /^reads of mount 1 of nydusd d \(registry.*\) fail for 1m30s, although /,
+  );
+});
+
 Deno.test("healthOf: the sentence cannot steer a terminal", () => {
   const problems = [{ source: "root", subject: "/a\u001b[2J", detail: "b\nc" } as const];
   const { sentence } = health({ problems });
   equal(/\p{Cc}/u.test(sentence), false);
+});
+
+Deno.test("healthOf: a host that nobody named is told with what was done, and how to name it", () => {
+  const mount = (delivery: "stored" | "withheld" | "adopted") =>
+    mountOf("7", { delivery, host: "mirror:5000", unnamedHosts: ["mirror:5000", "proxy:1"] });
+  const cases = [
+    ["stored", /delivered all the same/],
+    ["withheld", /it is withheld/],
+    ["adopted", /keeps the one/],
+  ] as const;
+  for (const [delivery, words] of cases) {
+    const view = health({ images: [imageOf(IMAGE)], daemons: [daemonOf("d", [mount(delivery)])] });
+    equal(view.level, "warning");
+    match(view.sentence, words);
+    match(view.sentence, /mirror:5000, proxy:1/);
+    match(view.sentence, /delivery\.allowed_hosts/);
+  }
+  const named = daemonOf("d", [mountOf("7", { host: "mirror:5000", hostNamedBy: "a file" })]);
+  equal(health({ images: [imageOf(IMAGE)], daemons: [named] }).level, "ok");
+});
+
+Deno.test("healthOf: trouble of one place names that place", () => {
+  const lastFailure = { reason: "plugin-failed", detail: "no", atMs: NOW_MS } as const;
+  const troubled = imageOf(IMAGE, { endpoint: "mirror:5000/app:1", failures: 1, lastFailure });
+  match(health({ images: [imageOf(IMAGE), troubled] }).sentence, /read from mirror:5000\/app:1/);
 });

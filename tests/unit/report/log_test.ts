@@ -42,6 +42,8 @@ Deno.test("linesOf: every event has lines, and every name can be met", () => {
     { ...ATTEMPTED, outcome: { kind: "unchanged", file: unchanged } },
     { ...EVENTS["delivery-state-changed"], to: "stored" },
     { ...EVENTS["daemon-state-changed"], to: "gone" },
+    { ...EVENTS["health-changed"], level: "ok" },
+    { ...EVENTS["health-changed"], level: "warning" },
   ];
   const met = new Set(
     [...Object.values(EVENTS), ...more].flatMap(linesOf).flatMap((line) =>
@@ -106,6 +108,28 @@ Deno.test("createLog: what repeats is said at powers of ten, and its end is said
   equal(lines.length, 7);
 });
 
+Deno.test("createLog: that a plugin rests is no other problem than that it failed", () => {
+  const { log, lines } = logOf();
+  const failed = { ...EVENTS["renewal-failed"], reason: "plugin-failed" } as const;
+  const resting = { ...failed, reason: "plugin-backing-off", detail: "it rests" } as const;
+  for (let i = 0; i < 4; i++) {
+    log.notify(failed);
+    log.notify(resting);
+  }
+  equal(lines.length, 1);
+  log.notify({ ...resting, expired: true });
+  match(lines[1] ?? "", /credential-expired/);
+});
+
+Deno.test("createLog: a round is said again when the node is another one", () => {
+  const { log, lines } = logOf({ level: "debug" });
+  const round = EVENTS["reconcile-finished"];
+  for (let i = 0; i < 9; i++) log.notify({ ...round, durationMs: i });
+  equal(lines.length, 1);
+  log.notify({ ...round, instances: 2 });
+  equal(lines.length, 2);
+});
+
 Deno.test("createLog: another problem, or another subject's, is said at once", () => {
   const { log, lines } = logOf();
   log.notify(FAILED);
@@ -139,7 +163,7 @@ const DRESSED = `Bearer ${CANARY}, Basic ${btoa(`u:${CANARY}`)}, ${btoa(`name:${
   `eyJhbGciOiJub25lIn0.${btoa(CANARY)}.c2ln, https://u:${CANARY}@registry.example/v2, ` +
   `\u001b[2J\r\n\u202e${new Secret(CANARY)}`;
 /** Words out of closed sets; everything else may come from outside. */
-const CLOSED = new Set(["kind", "outcome", "result", "reason", "provider", "from", "to"]);
+const CLOSED = new Set(["kind", "outcome", "result", "reason", "provider", "from", "to", "level"]);
 
 function dressed(value: unknown, name = ""): unknown {
   if (typeof value === "string") return CLOSED.has(name) ? value : `${value} ${DRESSED}`;
@@ -291,4 +315,16 @@ Deno.test("fanOut: an observer that throws does not hide the event from the othe
   const good = { notify: (event: AgentEvent) => void heard.push(event.kind) };
   fanOut([bad, good, bad, good]).notify(FAILED);
   deepEqual(heard, ["renewal-failed", "renewal-failed"]);
+});
+
+Deno.test("a place's troubles are not ended by another place of the same image", () => {
+  const { log, names } = logOf({ level: "info" });
+  const failed = { ...EVENTS["renewal-failed"], endpoint: "mirror:5000/app:1" };
+  const { endpoint: _, ...renewed } = { ...EVENTS["credential-renewed"], endpoint: "" };
+  log.notify(failed);
+  log.notify({ ...renewed, image: failed.image });
+  log.notify(failed);
+  log.notify({ ...renewed, image: failed.image, endpoint: "mirror:5000/app:1" });
+  equal(names().filter((name) => name.includes("renewal-failed")).length, 1);
+  equal(names().filter((name) => name.includes("renewal-recovered")).length, 1);
 });

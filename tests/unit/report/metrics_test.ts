@@ -76,7 +76,10 @@ Deno.test("AgentMetrics.page: a time that has not come has no series", async () 
 Deno.test("AgentMetrics.page: two mounts of one image give no series twice (flaw 17)", async () => {
   const status = statusOf({
     images: [imageOf(IMAGE, { hardExpiresAtMs: NOW_MS + 60_000, softExpiresAtMs: NOW_MS + 1_000 })],
-    daemons: [daemonOf("d1", [mountOf("1"), mountOf("2")]), daemonOf("d2", [mountOf("1")])],
+    daemons: [
+      daemonOf("d1", [mountOf("1"), { ...mountOf("2"), readsEndAtMs: NOW_MS + 60_000 }]),
+      daemonOf("d2", [mountOf("1")]),
+    ],
   });
   const metrics = metricsOf(() => status);
   for (const provider of ["kubelet", "docker"] as const) {
@@ -177,4 +180,49 @@ Deno.test("AgentMetrics.page: OpenMetrics where accepted, plain text as before",
   ok(open.body.includes("\nnydus_auth_agent_reconciles_total 0\n"));
   ok(!open.body.includes("\n\n"));
   equal((await metrics.page()).body, plain.body);
+});
+
+Deno.test("AgentMetrics: an image that is read from two places is one series, the worse off", async () => {
+  const images = [
+    imageOf(IMAGE, { hardExpiresAtMs: NOW_MS + 9_000, renewedAtMs: NOW_MS - 1_000 }),
+    imageOf(IMAGE, {
+      endpoint: "mirror:5000/app:1",
+      hardExpiresAtMs: NOW_MS + 5_000,
+      renewedAtMs: NOW_MS - 2_000,
+      nextAttemptAtMs: NOW_MS + 3_000,
+    }),
+  ];
+  let live = images;
+  const metrics = metricsOf(() => statusOf({ images: live }));
+  const renewal = { kind: "credential-renewed", image: IMAGE, provider: "docker" } as const;
+  metrics.notify({ ...renewal, changed: true, fingerprint: "a" });
+  metrics.notify({ ...renewal, endpoint: "mirror:5000/app:1", changed: true, fingerprint: "b" });
+  const valueOf = async (series: string) =>
+    (await linesOf(metrics)).filter((line) => line.startsWith(series))
+      .map((line) => Number(line.split(" ").at(-1)));
+  const label = `{image_ref="${IMAGE}"}`;
+  const own = "nydus_auth_agent_credential_";
+  deepEqual(await valueOf(`snapshotter_credential_store_entries${label}`), [1]);
+  deepEqual(await valueOf(`${own}expiry_timestamp_seconds`), [(NOW_MS + 5_000) / 1000]);
+  deepEqual(await valueOf(`${own}last_success_timestamp_seconds`), [(NOW_MS - 2_000) / 1000]);
+  deepEqual(await valueOf(`${own}renewal_due_timestamp_seconds`), [(NOW_MS + 3_000) / 1000]);
+  const renewals = `snapshotter_credential_renewals_total{image_ref="${IMAGE}",result="success"}`;
+  deepEqual(await valueOf(renewals), [2]);
+  // One place is gone, the image is not: its counts go on.
+  live = images.slice(0, 1);
+  metrics.notify({ kind: "credential-evicted", image: IMAGE, endpoint: "mirror:5000/app:1" });
+  deepEqual(await valueOf(renewals), [2]);
+  live = [];
+  metrics.notify({ kind: "credential-evicted", image: IMAGE });
+  deepEqual(await valueOf(renewals), []);
+});
+
+Deno.test("AgentMetrics: hosts that nobody named are counted by what was done", async () => {
+  const metrics = metricsOf();
+  const event = { daemonId: "d", snapshotId: "7", image: IMAGE, hosts: ["a", "b"] } as const;
+  metrics.notify({ kind: "unnamed-host", ...event, action: "withheld" });
+  const lines = await linesOf(metrics);
+  ok(lines.includes('nydus_auth_agent_unnamed_hosts_total{action="withheld"} 1'));
+  ok(lines.includes('nydus_auth_agent_unnamed_hosts_total{action="delivered"} 0'));
+  ok(!lines.some((line) => line.includes('"a"')), "hosts are no labels");
 });

@@ -1,11 +1,8 @@
 import { doesNotMatch, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { AgentError } from "../../../lib/model/mod.ts";
-import {
-  parseDockerConfig,
-  readPluginResponse,
-  readProviderConfig,
-} from "../../../lib/resolve/mod.ts";
+import { parseDockerConfig, readPluginResponse } from "../../../lib/resolve/mod.ts";
+import { readProviderConfig } from "../../../lib/resolve/provider_config.ts";
 import { readHelperAnswer } from "../../../lib/resolve/credential_helper_answer.ts";
 import { firstJsonValue } from "../../../lib/resolve/go_json.ts";
 import { exited } from "../../fakes/process.ts";

@@ -34,3 +34,10 @@ Deno.test("scopeKey of an image and of a registry never collide", () => {
   const keys = (["Image", "Registry", "Global"] as const).map((type) => scopeKey(type, IMAGE));
   equal(new Set(keys).size, 3);
 });
+
+Deno.test("PluginCache is bounded: beyond its limit the oldest answer makes room", () => {
+  const cache = new PluginCache(2);
+  const images = ["a", "b", "c"].map((name) => parseImageReference(`reg.example.com/${name}:v1`));
+  for (const [i, image] of images.entries()) cache.put(scopeKey("Image", image), entry(i));
+  deepEqual(images.map((image) => cache.find(image, () => true)?.execution), [undefined, 1, 2]);
+});

@@ -224,13 +224,3 @@ Deno.test("Plugin that is missing is looked for again within ten seconds", async
   }
   equal(runner.requests.length, 8);
 });
-
-Deno.test("Plugin bounds its cache: beyond 4,096 answers the oldest makes room", async () => {
-  const { provider, runner } = counting("1h", "Image");
-  for (let i = 0; i <= 4_096; i++) await provider.provide(ask(`reg.example.com/app${i}`));
-  equal(runner.requests.length, 4_097);
-  await provider.provide(ask("reg.example.com/app4096"));
-  equal(runner.requests.length, 4_097);
-  await provider.provide(ask("reg.example.com/app0"));
-  equal(runner.requests.length, 4_098);
-});

@@ -1,5 +1,5 @@
 import { deepEqual, doesNotMatch, equal, ok } from "node:assert/strict";
-import { readProviderConfig } from "../../../lib/resolve/mod.ts";
+import { readProviderConfig } from "../../../lib/resolve/provider_config.ts";
 
 const HEAD = "apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\nproviders:\n";
 const GOOD = `- name: ecr

@@ -1,6 +1,12 @@
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { join } from "node:path";
-import { type SimDaemon, SimNode, type SimNodeOptions } from "../../../lib/simnode/mod.ts";
+import {
+  type SimBackend,
+  type SimDaemon,
+  SimNode,
+  type SimNodeOptions,
+  SimRegistry,
+} from "../../../lib/simnode/mod.ts";
 import { fetchUnix } from "../../../lib/simnode/unix_fetch.ts";
 
 const MAIN = new URL("../../../lib/simnode/daemon_main.ts", import.meta.url).pathname;
@@ -286,4 +292,27 @@ Deno.test("SimNode: disposing ends paused processes too, and removes the folder"
     gone = true;
   }
   equal(gone, true);
+});
+
+Deno.test("SimNode: a mount reads from where its backend says, with what it holds", async () => {
+  await using mirror = new SimRegistry();
+  await using proxy = new SimRegistry();
+  mirror.accept("u", "p");
+  proxy.accept("u", "p");
+  const hosts = { "index.docker.io": mirror.host };
+  await using node = start({ hosts });
+  const image = "docker.io/library/nginx:1";
+  const add = (id: string, backend: SimBackend) =>
+    node.addDaemon({ id, mode: "dedicated", images: [image], pair: "u:p", backend });
+  await add("hub", { host: "index.docker.io" });
+  await add("cache", { host: mirror.host, repo: "hub/library/nginx" });
+  await add("old", { host: "unreachable.invalid", mirrors: [`http://${mirror.host}`] });
+  await add("proxied", { host: "unreachable.invalid", proxyUrl: `http://${proxy.host}` });
+  equal((await node.readAll()).every(({ ok }) => ok), true);
+  deepEqual(mirror.seen.map(({ repository }) => repository).sort(), [
+    "hub/library/nginx",
+    "library/nginx",
+    "library/nginx",
+  ]);
+  equal(proxy.seen.length, 1);
 });

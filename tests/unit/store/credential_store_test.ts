@@ -153,3 +153,25 @@ Deno.test("withdraw forgets a credential, and it is not adopted again from a mou
   strictEqual(store.adopt(IMAGE, candidate("another"), T0 + 3), true);
   strictEqual(put(store, candidate("a"), T0 + 4), "new"); // its source may give it again
 });
+
+Deno.test("an image that is read from two places has two entries, each with its own life", () => {
+  const store = newStore();
+  const there = { ...IMAGE, endpoint: parseImageReference("mirror.example.com/team/app:v1") };
+  put(store, candidate("own"), T0);
+  store.put(there, {
+    provider: "docker",
+    candidates: [candidate("its", { forEndpoint: true })],
+  }, T0);
+  strictEqual(store.size, 2);
+  store.recordFailure(there, { reason: "plugin-failed", detail: "x" }, T0 + 1);
+  store.withdraw(there);
+  const own = store.get(IMAGE.text);
+  strictEqual(own?.attempts.unproductive, 0);
+  ok(own.stored);
+  const its = [...store.entries()].find(({ image }) => image.endpoint !== undefined);
+  strictEqual(its?.stored, undefined);
+  deepStrictEqual(its && store.status(its, T0).endpoint, there.endpoint.text);
+  strictEqual(store.status(own, T0).endpoint, undefined);
+  deepStrictEqual(store.evict(new Set([IMAGE.text]), T0 + 60 * MINUTE, MINUTE), [there]);
+  ok(store.get(IMAGE.text)?.stored);
+});

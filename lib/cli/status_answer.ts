@@ -1,0 +1,66 @@
+import { AgentError, type AgentStatus, messageOf } from "../model/mod.ts";
+import { healthOf, type HealthView } from "../report/mod.ts";
+import type { AgentConfig } from "../config/mod.ts";
+import type { Context } from "./context.ts";
+import { sentenceText, statusText } from "./status_text.ts";
+
+/** What the running agent answered. */
+export interface Told {
+  readonly status: AgentStatus;
+  readonly health: HealthView;
+}
+
+const TIMEOUT_MS = 5_000;
+
+/** The answer for programs. */
+export function answerOf({ status, health }: Told) {
+  return { sentence: health.sentence, level: health.level, ...status, health };
+}
+
+/** The sentence, and the tables below it. */
+export function wholeText(context: Context, { status, health }: Told): string {
+  const { host, clock } = context;
+  const style = { colour: host.stdoutIsTerminal && (host.env["NO_COLOR"] ?? "") === "" };
+  return `${sentenceText(health, style)}\n\n${statusText(status, clock.wallMs(), style)}`;
+}
+
+/**
+ * Asks the agent that runs with this configuration.
+ *
+ * @throws {AgentError} `unreachable` when there is none, or none that answers.
+ */
+export async function askAgent({ clock }: Context, config: AgentConfig): Promise<Told> {
+  type Answer = AgentStatus & { readonly health?: HealthView };
+  const { health, ...status } = await getFromAgent<Answer>(config, "/v1/status");
+  const { checkIntervalMs } = config.renewal;
+  // An older agent does not say the sentence itself.
+  return { status, health: health ?? healthOf(status, clock.wallMs(), { checkIntervalMs }) };
+}
+
+/**
+ * Gets a path of the agent that runs with this configuration.
+ *
+ * @throws {AgentError} `unreachable` when there is none, or none that answers.
+ */
+export async function getFromAgent<T>(config: AgentConfig, path: string): Promise<T> {
+  if (config.server === undefined) {
+    const text = "ask the agent: its server is off (server.address), so there is nowhere to ask";
+    throw new AgentError("unreachable", text);
+  }
+  const url = `http://${addressOf(config.server)}${path}`;
+  try {
+    const signal = AbortSignal.timeout(TIMEOUT_MS);
+    const response = await fetch(url, { redirect: "error", signal });
+    if (!response.ok) throw new Error(`it answered ${response.status}`);
+    return await response.json();
+  } catch (error) {
+    const text = `ask the agent at ${url}: ${messageOf(error)}; is it running`;
+    throw new AgentError("unreachable", text, { cause: error });
+  }
+}
+
+function addressOf({ hostname, port }: { readonly hostname: string; readonly port: number }) {
+  if (hostname === "0.0.0.0") return `127.0.0.1:${port}`;
+  if (hostname === "::") return `[::1]:${port}`;
+  return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
+}

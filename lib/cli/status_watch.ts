@@ -1,0 +1,97 @@
+import { messageOf } from "../model/mod.ts";
+import { type Context, EXIT } from "./context.ts";
+import { answerOf, type Told, wholeText } from "./status_answer.ts";
+import { printable } from "./table.ts";
+
+const EVERY_MS = 2_000;
+/** Another screen without a cursor, and back: what was there before is there again. */
+const ENTER = "\x1b[?1049h\x1b[?25l";
+const LEAVE = "\x1b[?25h\x1b[?1049l";
+const HOME = "\x1b[H\x1b[J";
+
+/**
+ * Shows the answer again and again until a signal ends it: in a terminal as a table that stays in
+ * its place; in a pipe as a line whenever the sentence is another one but for its numbers; as JSON
+ * one line each time.
+ */
+export async function watchStatus(
+  context: Context,
+  ask: () => Promise<Told>,
+  output: string,
+): Promise<number> {
+  const { host, clock } = context;
+  const stop = new AbortController();
+  const listening = host.onSignal(["SIGTERM", "SIGINT"], () => stop.abort());
+  const live = output !== "json" && host.stdoutIsTerminal;
+  const show = live ? onScreen(context) : output === "json" ? asLines(context) : asWords(context);
+  if (live) host.out(ENTER);
+  try {
+    while (!stop.signal.aborted) {
+      show(await ask().catch((error) => printable(messageOf(error))));
+      await clock.sleep(EVERY_MS, { signal: stop.signal });
+    }
+  } catch (error) {
+    if (!stop.signal.aborted) throw error;
+  } finally {
+    if (live) host.out(LEAVE);
+    listening[Symbol.dispose]();
+  }
+  return EXIT.ok;
+}
+
+/** Takes an answer, or why there is none. */
+type Show = (told: Told | string) => void;
+
+function onScreen(context: Context): Show {
+  const { host, clock } = context;
+  let lastAtMs: number | undefined;
+  return (told) => {
+    const time = new Date(clock.wallMs()).toISOString().slice(11, 19);
+    if (typeof told === "string") {
+      const old = lastAtMs === undefined ? "" : `; it did until ${isoTime(lastAtMs)}`;
+      return host.out(`${HOME}${time}  ${told}${old}\n`);
+    }
+    lastAtMs = clock.wallMs();
+    const { columns, rows } = host.terminalSize();
+    const lines = `${time}  ${wholeText(context, told)}`.trimEnd().split("\n");
+    const room = Math.max(1, rows - 1);
+    const cut = lines.length > room ? lines.slice(0, room - 1) : lines;
+    const more = lines.length > room ? [`… ${lines.length - cut.length} more lines`] : [];
+    host.out(HOME + [...cut, ...more].map((line) => clipped(line, columns)).join("\n"));
+  };
+}
+
+/** As many characters as fit; what paints takes no room, and is never cut in the middle. */
+export function clipped(line: string, columns: number): string {
+  let width = 0;
+  let shown = "";
+  // deno-lint-ignore no-control-regex
+  for (const [part] of line.matchAll(/\x1b\[\d*m|[^]/gu)) {
+    if (part.startsWith("\x1b")) shown += part;
+    else if (++width <= columns) shown += part;
+  }
+  return shown;
+}
+
+function asWords({ host, clock }: Context): Show {
+  let before = "";
+  return (told) => {
+    const text = typeof told === "string"
+      ? `no answer: ${told}`
+      : `${told.health.level}: ${printable(told.health.sentence)}`;
+    const shape = text.replace(/\d+(?:\.\d+)?(?:ms|[dhms])?/g, "0").replace(/(?:0)+/g, "0");
+    if (shape !== before) host.out(`${new Date(clock.wallMs()).toISOString()} ${text}\n`);
+    before = shape;
+  };
+}
+
+function asLines({ host }: Context): Show {
+  return (told) => {
+    const answer = typeof told === "string" ? { error: told } : answerOf(told);
+    host.out(`${JSON.stringify(answer)}\n`);
+  };
+}
+
+function isoTime(ms: number): string {
+  return new Date(ms).toISOString().slice(11, 19);
+}

@@ -1,0 +1,254 @@
+import { html } from "hono/html";
+import {
+  type AgentStatus,
+  type DaemonStatus,
+  formatDuration,
+  type PluginStatus,
+  type ProviderStatus,
+  REASON_CODES,
+} from "../../model/mod.ts";
+import { findingsOf } from "../findings.ts";
+import type { HealthView } from "../health.ts";
+import { placeOf } from "../place.ts";
+import { printable } from "../printable.ts";
+import { HEALTH_WORDS, type ImageView, imageViews, type MountView } from "./image_view.ts";
+import { layout, sentenceBlock } from "./layout.ts";
+import { type Cell, imageHref, lifeBar, type Markup, moment, table, word } from "./parts.ts";
+
+/** Rows of a table at most; what is in trouble comes first, and JSON has all. */
+const MAX_ROWS = 1_000;
+const MAX_FINDINGS = 8;
+
+/** The state of the node for people. Everything that comes from outside is escaped. */
+export function nodePage(status: AgentStatus, health: HealthView): Markup {
+  const views = imageViews(status, status.nowMs);
+  return layout({
+    title: `nydus-auth-agent: ${health.level}`,
+    heading: "nydus-auth-agent",
+    level: health.level,
+    sentence: sentenceBlock(health),
+    body: html`${tiles(status, views)}
+${troubles(status)}
+<h2>Images</h2>
+${
+      table(
+        "Images",
+        IMAGE_COLUMNS,
+        views.slice(0, MAX_ROWS).map((view) => imageRow(view, status.nowMs)),
+      )
+    }
+${leftOut(views.length)}
+${oddMounts(status)}
+<h2>nydusd</h2>
+${table("Daemons", DAEMON_COLUMNS, sorted(status.daemons).slice(0, MAX_ROWS).map(daemonRow))}
+${leftOut(status.daemons.length)}
+${providerTable(status)}
+${pluginTable(status)}
+${colophon(status)}`,
+  });
+}
+
+function tiles(status: AgentStatus, views: readonly ImageView[]): Markup {
+  const { daemons, nowMs } = status;
+  const mounts = daemons.reduce((sum, { instances }) => sum + instances.length, 0);
+  const troubled = views.filter(({ level }) => level !== "ok").length;
+  const soonest = (pick: (view: ImageView) => number | undefined) =>
+    views.reduce((first, view) => Math.min(first, pick(view) ?? Infinity), Infinity);
+  const dueMs = soonest(({ image }) => image.nextAttemptAtMs);
+  const endMs = soonest(({ image }) => image.hardExpiresAtMs);
+  const inTime = (ms: number) => ms === Infinity ? "not known" : moment(ms, nowMs);
+  return html`
+    <ul class="tiles">
+      <li><b>${views.length}</b> ${views.length === 1
+        ? "image"
+        : "images"}, ${troubled} in trouble</li>
+      <li><b>${mounts}</b> ${mounts === 1 ? "mount" : "mounts"} in ${daemons.length} nydusd</li>
+      <li><b>${inTime(dueMs)}</b> the next renewal</li>
+      <li><b>${inTime(endMs)}</b> the first credential ${endMs < nowMs ? "ended" : "ends"}</li>
+    </ul>
+  `;
+}
+
+/** Everything that is wrong, when it is more than the one sentence says. */
+function troubles(status: AgentStatus): Markup | "" {
+  const findings = findingsOf(status, status.nowMs);
+  if (findings.length < 2) return "";
+  const critical = findings.filter(({ level }) => level === "critical");
+  const others = findings.filter(({ level }) => level === "warning");
+  const shown = [...critical, ...others].slice(0, MAX_FINDINGS);
+  const more = findings.length - shown.length;
+  return html`<h2>What is wrong</h2>
+<ul class="plain">${
+    shown.map(({ level, text, mend }) =>
+      html`
+        <li>${word(level, level)}: ${printable(text)}. <em>${printable(mend)}</em></li>
+      `
+    )
+  }</ul>
+${more > 0 ? html`<p class="muted">And ${more} more.</p>` : ""}`;
+}
+
+const IMAGE_COLUMNS = [
+  "Image",
+  "Health",
+  "Provider",
+  "Credential ends",
+  "Renewed next",
+  "Mounts",
+  "Last delivery",
+];
+
+function imageRow({ image, mounts, word: name, level }: ImageView, nowMs: number): Cell[] {
+  const { provider, plugin, pattern, nextAttemptAtMs } = image;
+  const origin = [plugin, pattern].filter((part) => part !== undefined).join(", ");
+  const delivered = Math.max(...mounts.map(({ mount }) => mount.deliveredAtMs ?? -Infinity));
+  return [
+    html`<a href="${imageHref(image.image)}">${printable(placeOf(image))}</a>`,
+    word(level, name, HEALTH_WORDS[name]),
+    provider === undefined ? "" : html`${provider}${
+      origin === "" ? "" : html`
+        <span class="small">${printable(origin)}</span>
+      `
+    }`,
+    lifeBar(image, nowMs),
+    provider === undefined || provider === "adopted"
+      ? ""
+      : nextAttemptAtMs === undefined
+      ? html`<span class="muted">when its source changes</span>`
+      : moment(nextAttemptAtMs, nowMs),
+    mountsText(mounts),
+    delivered === -Infinity ? "" : moment(delivered, nowMs),
+  ];
+}
+
+/** Such as `2 in-use, 1 refused; nydusd a, b`. */
+function mountsText(mounts: readonly MountView[]): string {
+  if (mounts.length === 0) return "none any more";
+  const counts = new Map<string, number>();
+  for (const { mount: { delivery } } of mounts) {
+    counts.set(delivery, (counts.get(delivery) ?? 0) + 1);
+  }
+  const states = [...counts].map(([state, count]) => `${count} ${state}`).join(", ");
+  const daemons = [...new Set(mounts.map(({ daemon }) => daemon.id))];
+  const names = daemons.length > 3 ? `${daemons.length} nydusd` : `nydusd ${daemons.join(", ")}`;
+  return `${states}; ${names}`;
+}
+
+/** Mounts of which nobody knows the image: no row of the images has them. */
+function oddMounts({ daemons }: AgentStatus): Markup | "" {
+  const rows = daemons.flatMap(({ id, instances }) =>
+    instances.filter(({ image }) => image === undefined)
+      .map(({ snapshotId, delivery, imageProblem }) => [
+        snapshotId,
+        id,
+        delivery,
+        imageProblem ?? "",
+      ])
+  );
+  if (rows.length === 0) return "";
+  return html`<h2>Mounts of unknown images</h2>
+${
+    table(
+      "Mounts of unknown images",
+      ["Snapshot", "nydusd", "Delivery", "Why"],
+      rows.slice(0, MAX_ROWS),
+    )
+  }`;
+}
+
+const DAEMON_COLUMNS = ["nydusd", "State", "Version", "Mode", "Mounts", "Found by", "Detail"];
+
+function sorted(daemons: readonly DaemonStatus[]): readonly DaemonStatus[] {
+  return daemons.toSorted((a, b) =>
+    Number(a.state === "running") - Number(b.state === "running") || (a.id < b.id ? -1 : 1)
+  );
+}
+
+function daemonRow(daemon: DaemonStatus): Cell[] {
+  const { id, state, version = "", mode = "", instances, source, stateDetail = "" } = daemon;
+  const level = state === "running"
+    ? "ok"
+    : state === "unresponsive" || state === "broken"
+    ? "warning"
+    : "ok";
+  return [id, word(level, state), version, mode, String(instances.length), source, stateDetail];
+}
+
+function providerTable({ providers, nowMs }: AgentStatus): Markup | "" {
+  if (providers === undefined) return "";
+  const columns = ["Provider", "Health", "Asked", "Failed", "Last answer", "Last failure"];
+  return html`<h2>Providers</h2>
+${table("Providers", columns, providers.map((provider) => providerRow(provider, nowMs)))}`;
+}
+
+function providerRow(provider: ProviderStatus, nowMs: number): Cell[] {
+  const { name, requests, failures, last, lastFailure } = provider;
+  const health = last === undefined
+    ? html`<span class="muted">not asked yet</span>`
+    : last.reason === "not-enabled"
+    ? html`<span class="muted">off</span>`
+    : last.outcome === "failed"
+    ? word("warning", "failing")
+    : word("ok", "answers");
+  return [
+    name,
+    health,
+    String(requests),
+    String(failures),
+    last === undefined
+      ? ""
+      : html`<span title="${REASON_CODES[last.reason]}">${last.reason}</span>, ${
+        moment(last.atMs, nowMs)
+      }`,
+    lastFailure === undefined
+      ? ""
+      : html`${lastFailure.reason}: ${printable(lastFailure.detail)}, ${
+        moment(lastFailure.atMs, nowMs)
+      }`,
+  ];
+}
+
+function pluginTable({ plugins = [], nowMs }: AgentStatus): Markup | "" {
+  if (plugins.length === 0) return "";
+  const columns = ["Plugin", "Health", "Executed", "Failed", "Took", "Last run", "Last failure"];
+  return html`<h2>Plugins and credential helpers</h2>
+${table("Plugins", columns, plugins.map((plugin) => pluginRow(plugin, nowMs)))}`;
+}
+
+function pluginRow(plugin: PluginStatus, nowMs: number): Cell[] {
+  const { name, executions, failures, lastResult, lastFailure } = plugin;
+  const failing = lastResult === "failure" || lastResult === "timeout";
+  const took = `${formatDuration(plugin.lastDurationMs)}, longest ${
+    formatDuration(plugin.longestDurationMs)
+  }`;
+  return [
+    name,
+    word(failing ? "warning" : "ok", failing ? "failing" : "answers"),
+    String(executions),
+    String(failures),
+    took,
+    moment(plugin.lastAtMs, nowMs),
+    lastFailure === undefined
+      ? ""
+      : html`${printable(lastFailure.detail)}, ${moment(lastFailure.atMs, nowMs)}`,
+  ];
+}
+
+function leftOut(count: number): Markup | "" {
+  if (count <= MAX_ROWS) return "";
+  return html`<p class="muted">And ${
+    count - MAX_ROWS
+  } more, which <a href="/v1/status">JSON</a> has.</p>`;
+}
+
+function colophon({ nowMs, startedAtMs, version, configHash, lastReconcileAtMs }: AgentStatus) {
+  const compared = lastReconcileAtMs === undefined
+    ? "nothing compared yet"
+    : html`compared ${moment(lastReconcileAtMs, nowMs)}`;
+  return html`<p class="small">Version ${printable(version)}, up ${
+    formatDuration(nowMs - startedAtMs)
+  }, ${compared},
+configuration <code>${configHash.slice(0, 12)}</code>. The same as JSON:
+<a href="/v1/status">/v1/status</a>; for Prometheus: <a href="/metrics">/metrics</a>; for probes:
+<a href="/readyz?verbose">/readyz?verbose</a>.</p>`;
+}

@@ -1,0 +1,103 @@
+import { html, raw } from "hono/html";
+import { formatDuration, type ImageStatus } from "../../model/mod.ts";
+import type { HealthLevel } from "../health.ts";
+import { printable } from "../printable.ts";
+
+/** Markup that `hono/html` has made, in which everything from outside is escaped. */
+export type Markup = ReturnType<typeof html>;
+/** What may stand in a cell: text is escaped, and made unable to steer a reader's eye. */
+export type Cell = string | Markup;
+
+/** A table that narrow screens show as a list of cards. */
+export function table(
+  caption: string,
+  header: readonly string[],
+  rows: readonly (readonly Cell[])[],
+): Markup {
+  if (rows.length === 0) return html`<p class="muted">None.</p>`;
+  // A display other than "table" takes the meaning away from the elements: the roles keep it.
+  const head = header.map((name) => html`<th scope="col" role="columnheader">${name}</th>`);
+  const body = rows.map((row) =>
+    html`
+      <tr role="row">${row.map((cell, i) => tableCell(header[i] ?? "", cell))}</tr>
+    `
+  );
+  return html`
+    <table role="table" aria-label="${caption}">
+      <thead role="rowgroup">
+        <tr role="row">${head}</tr>
+      </thead>
+      <tbody role="rowgroup">
+    ${body}</tbody>
+    </table>
+  `;
+}
+
+function tableCell(label: string, cell: Cell): Markup {
+  if (cell === "") return html`<td role="cell" data-label="${label}"></td>`;
+  const content = typeof cell === "string" ? printable(cell) : cell;
+  // One element inside, so that a card has two columns: the label and this.
+  return html`
+    <td role="cell" data-label="${label}">
+      <div>${content}</div>
+    </td>
+  `;
+}
+
+/** A word whose colour says again what it says itself. */
+export function word(level: HealthLevel, text: string, meaning = ""): Markup {
+  return html`<span class="word ${level}" title="${meaning}">${text}</span>`;
+}
+
+/** A moment, as seen from now. */
+export function fromNow(ms: number): string {
+  return ms < 0 ? `${formatDuration(-ms)} ago` : `in ${formatDuration(ms)}`;
+}
+
+/** A moment as a machine-readable element that says how far away it is. */
+export function moment(atMs: number, nowMs: number): Markup {
+  const date = new Date(atMs);
+  if (Number.isNaN(date.getTime())) return html`${fromNow(atMs - nowMs)}`;
+  const iso = date.toISOString();
+  return html`<time datetime="${iso}" title="${iso}">${fromNow(atMs - nowMs)}</time>`;
+}
+
+/** What is left of a credential's life, in parts of it; undefined where that cannot be told. */
+export function lifeLeft(image: ImageStatus, nowMs: number): number | undefined {
+  const { renewedAtMs, hardExpiresAtMs } = image;
+  if (hardExpiresAtMs === undefined) return undefined;
+  if (hardExpiresAtMs <= nowMs) return 0;
+  if (renewedAtMs === undefined || renewedAtMs >= hardExpiresAtMs) return undefined;
+  return Math.min(1, (hardExpiresAtMs - nowMs) / (hardExpiresAtMs - renewedAtMs));
+}
+
+/** Life left as a bar that runs out to the left, with a mark at which it is renewed. */
+export function lifeBar(image: ImageStatus, nowMs: number): Cell {
+  const { hardExpiresAtMs, renewedAtMs, nextAttemptAtMs } = image;
+  if (image.provider === undefined) return "";
+  if (hardExpiresAtMs === undefined) return html`<span class="muted">no end is known</span>`;
+  const text = html`${moment(hardExpiresAtMs, nowMs)}`;
+  const left = lifeLeft(image, nowMs);
+  if (left === undefined) return text;
+  const percent = Math.round(left * 100);
+  const level: HealthLevel = percent === 0 || image.window === "expired"
+    ? "critical"
+    : image.window === "mandatory"
+    ? "warning"
+    : "ok";
+  const lifeMs = hardExpiresAtMs - (renewedAtMs ?? hardExpiresAtMs);
+  const due = nextAttemptAtMs === undefined ? -1 : (hardExpiresAtMs - nextAttemptAtMs) / lifeMs;
+  const mark = due > 0 && due < 1
+    ? html`<rect class="due" x="${(due * 100).toFixed(1)}" width="1.5" height="6"></rect>`
+    : "";
+  const label = `${percent} % of its life is left`;
+  const bar = html`<rect class="left ${level}" width="${percent}" height="6"></rect>`;
+  const track = html`<rect class="track" width="100" height="6"></rect>`;
+  const box = raw('class="life" viewBox="0 0 100 6" preserveAspectRatio="none" role="img"');
+  return html`<svg ${box} aria-label="${label}">${track}${bar}${mark}</svg>${text}`;
+}
+
+/** The address of an image's own page. */
+export function imageHref(image: string): string {
+  return `/images?ref=${encodeURIComponent(image)}`;
+}

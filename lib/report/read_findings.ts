@@ -1,0 +1,32 @@
+import { type DaemonStatus, formatDuration, type InstanceStatus } from "../model/mod.ts";
+import type { Finding } from "./finding.ts";
+
+/** A rotation makes reads fail for seconds: what lasts longer does not mend itself. */
+const READS_LAST_MS = 30_000;
+
+/** Reads of a mount that fail although it has what there is. */
+export function readFinding(
+  { id }: DaemonStatus,
+  { snapshotId, image, delivery, readsFailingSinceMs: sinceMs }: InstanceStatus,
+  nowMs: number,
+): Finding | undefined {
+  if (sinceMs === undefined) return undefined;
+  const lastMs = Math.max(0, nowMs - sinceMs);
+  const although = delivery === "none"
+    ? "and nobody has a credential for it"
+    : "although it has been given its credential";
+  const text = `reads of mount ${snapshotId} of nydusd ${id}` +
+    `${image === undefined ? "" : ` (${image})`} fail for ${
+      formatDuration(lastMs)
+    }, ${although}: ` +
+    "its registry refuses them, or cannot be reached";
+  return {
+    area: "reads",
+    level: lastMs >= READS_LAST_MS ? "critical" : "warning",
+    key: `reads ${id}/${snapshotId}`,
+    ...(image !== undefined && { image }),
+    text,
+    tellsSince: true,
+    mend: "look for 401, 403 or a network error in that nydusd's log; see docs/troubleshooting.md",
+  };
+}

@@ -1,0 +1,81 @@
+import {
+  type AgentEvent,
+  type Observer,
+  type PluginStatus,
+  PROVIDER_NAMES,
+  type ProviderName,
+  type ProviderStatus,
+} from "../model/mod.ts";
+import { printable } from "./printable.ts";
+import { redactText } from "./redact.ts";
+
+/** Plugins come from files that people write: their number is bounded only here. */
+const MAX_PLUGINS = 200;
+
+/** Keeps count of how the questions to providers, plugins and helpers went. */
+export class SourceBook implements Observer {
+  readonly #now: () => number;
+  readonly #providers = new Map<ProviderName, ProviderStatus>(
+    PROVIDER_NAMES.map((name) => [name, { name, requests: 0, failures: 0 }]),
+  );
+  readonly #plugins = new Map<string, PluginStatus>();
+
+  /** `now` tells the wall time in ms. */
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  notify(event: AgentEvent): void {
+    if (event.kind === "provider-asked") this.#asked(event);
+    if (event.kind === "plugin-executed") this.#executed(event);
+  }
+
+  /** All providers in the order of the chain, and the plugins that have run, by name. */
+  status(): {
+    readonly providers: readonly ProviderStatus[];
+    readonly plugins: readonly PluginStatus[];
+  } {
+    const plugins = [...this.#plugins.values()].sort((a, b) => a.name < b.name ? -1 : 1);
+    return { providers: [...this.#providers.values()], plugins };
+  }
+
+  #asked(event: Extract<AgentEvent, { kind: "provider-asked" }>): void {
+    const { provider: name, outcome, reason, detail = "" } = event;
+    const before = this.#providers.get(name);
+    if (before === undefined) return;
+    const atMs = this.#now();
+    const failed = outcome === "failed";
+    this.#providers.set(name, {
+      ...before,
+      requests: before.requests + 1,
+      failures: before.failures + (failed ? 1 : 0),
+      last: { outcome, reason, atMs },
+      ...(failed && { lastFailure: { reason, detail: safe(detail), atMs } }),
+    });
+  }
+
+  #executed(event: Extract<AgentEvent, { kind: "plugin-executed" }>): void {
+    const { plugin: name, provider, result, durationMs, detail = "" } = event;
+    const key = `${provider} ${name}`;
+    const before = this.#plugins.get(key);
+    if (before === undefined && this.#plugins.size >= MAX_PLUGINS) return;
+    const lastAtMs = this.#now();
+    const failed = result === "failure" || result === "timeout";
+    this.#plugins.set(key, {
+      name,
+      provider,
+      executions: (before?.executions ?? 0) + 1,
+      failures: (before?.failures ?? 0) + (failed ? 1 : 0),
+      lastAtMs,
+      lastResult: result,
+      lastDurationMs: durationMs,
+      longestDurationMs: Math.max(before?.longestDurationMs ?? 0, durationMs),
+      ...(before?.lastFailure !== undefined && { lastFailure: before.lastFailure }),
+      ...(failed && { lastFailure: { detail: `${result}: ${safe(detail)}`, atMs: lastAtMs } }),
+    });
+  }
+}
+
+function safe(text: string): string {
+  return printable(redactText(text)).slice(0, 500);
+}

@@ -1,0 +1,105 @@
+import { systemRandom } from "../../lib/edge/mod.ts";
+import type { Observer } from "../../lib/model/mod.ts";
+import { type ImageReference, parseImageReference } from "../../lib/model/mod.ts";
+import type { CredentialChain } from "../../lib/resolve/mod.ts";
+import { CredentialStore } from "../../lib/store/mod.ts";
+import { median } from "../lib/bench.ts";
+import { chainOf } from "./agent_in_memory.ts";
+import { CountedPlugin, kubeletWith } from "./plugin.ts";
+import { atMost, duration, type Row, told } from "./rows.ts";
+
+const FEW = 10;
+const MANY = 100_000;
+const LIMIT = 1.5;
+const ROUNDS = 9;
+const LOOKUPS = 5_000;
+const SILENT: Observer = { notify() {} };
+
+interface Filled {
+  readonly images: readonly ImageReference[];
+  readonly chain: CredentialChain;
+  readonly store: CredentialStore;
+}
+
+/** A cache with an answer for every image, and a store with an entry for every image. */
+async function filled(count: number): Promise<Filled> {
+  const plugin = new CountedPlugin();
+  Object.assign(plugin.manner, { cacheKeyType: "Image", isPerImage: true });
+  const kubelet = kubeletWith(plugin, { observer: SILENT, maxParallel: 64 });
+  const chain = chainOf(kubelet, SILENT);
+  const settings = { leadTimeMs: "auto", refreshIntervalMs: 240_000 } as const;
+  const store = new CredentialStore({ settings, seed: "bench", random: systemRandom });
+  const images = Array.from(
+    { length: count },
+    (_, i) => parseImageReference(`registry-${i % 64}.example.com/team/app-${i}:v1`),
+  );
+  let next = 0;
+  const worker = async () => {
+    for (let image = images[next++]; image !== undefined; image = images[next++]) {
+      const { winner } = await chain.resolve({ image, labels: {} });
+      if (winner !== undefined) store.put(image, winner, Date.now());
+    }
+  };
+  await Promise.all(Array.from({ length: 64 }, worker));
+  return { images, chain, store };
+}
+
+/** Ten images that lie far apart: what is measured is the size of the cache, not the processor's. */
+function asked(images: readonly ImageReference[]): readonly ImageReference[] {
+  return images.filter((_, i) => i % Math.ceil(images.length / FEW) === 0);
+}
+
+async function chainMs({ images, chain }: Filled, isFromText: boolean): Promise<number> {
+  const some = asked(images);
+  const startedMs = performance.now();
+  for (let i = 0; i < LOOKUPS; i++) {
+    const known = some[i % some.length] ?? images[0];
+    if (known === undefined) break;
+    const image = isFromText ? parseImageReference(known.text) : known;
+    await chain.resolve({ image, labels: {} });
+  }
+  return (performance.now() - startedMs) / LOOKUPS;
+}
+
+function storeMs({ images, store }: Filled): Promise<number> {
+  const some = asked(images);
+  let found = 0;
+  const startedMs = performance.now();
+  for (let i = 0; i < LOOKUPS * 20; i++) {
+    if (store.get(some[i % some.length]?.text ?? "") !== undefined) found++;
+  }
+  if (found !== LOOKUPS * 20) throw new Error("look up in the store: an entry is missing");
+  return Promise.resolve((performance.now() - startedMs) / (LOOKUPS * 20));
+}
+
+/** Turn by turn, so that whatever else the machine does weighs on both. */
+async function compare(
+  what: string,
+  few: Filled,
+  many: Filled,
+  measure: (of: Filled) => Promise<number>,
+): Promise<readonly Row[]> {
+  const times = { few: [] as number[], many: [] as number[] };
+  await measure(few);
+  await measure(many);
+  for (let i = 0; i < ROUNDS; i++) {
+    times.few.push(await measure(few));
+    times.many.push(await measure(many));
+  }
+  const [fewMs, manyMs] = [median(times.few), median(times.many)];
+  return [
+    told(`${what}, ${FEW} entries`, duration(fewMs)),
+    told(`${what}, ${MANY} entries`, duration(manyMs)),
+    atMost(`${what}: ${MANY} to ${FEW} entries`, manyMs / fewMs, LIMIT, "times"),
+  ];
+}
+
+/** The section of the benchmark about look-ups. */
+export async function benchLookups(): Promise<readonly Row[]> {
+  const [few, many] = [await filled(FEW), await filled(MANY)];
+  return [
+    ...await compare("look-up through the chain", few, many, (of) => chainMs(of, false)),
+    ...await compare("the same from a text", few, many, (of) => chainMs(of, true)),
+    ...await compare("look-up in the store", few, many, storeMs),
+  ];
+}

@@ -1,0 +1,93 @@
+import { join } from "@std/path";
+import { serveSimNydusd, SimDaemon, type SimNode, SimNydusd } from "../../lib/simnode/mod.ts";
+
+/** When a mount was told something new, and when its nydusd took it into use. */
+export interface Arrival {
+  readonly storedAtMs: number;
+  readonly inUseAtMs?: number;
+}
+
+const POLL_MS = 5_000;
+
+/**
+ * Simulated nydusd, all in this process and on one thread, behind sockets of their own. Each looks
+ * for a new value every five seconds, at a time of its own, as versions from 2.4.2 on do.
+ */
+export class ManyDaemons implements Disposable {
+  readonly #arrivals = new Map<string, Arrival>();
+  readonly #held = new Map<string, string>();
+  readonly #disposables: Disposable[] = [];
+  readonly #timers: ReturnType<typeof setInterval>[] = [];
+
+  /** Puts them on a node, each with one mount of an image that holds a stale credential. */
+  constructor(node: SimNode, count: number, image: (i: number) => string) {
+    for (let i = 0; i < count; i++) this.#add(node, `many-${i}`, image(i), i / count);
+  }
+
+  /** Forgets what has arrived so far. */
+  begin(): void {
+    this.#arrivals.clear();
+  }
+
+  get arrivals(): readonly Arrival[] {
+    return [...this.#arrivals.values()];
+  }
+
+  /** How many took what was stored into use. */
+  get inUse(): number {
+    return this.arrivals.filter(({ inUseAtMs }) => inUseAtMs !== undefined).length;
+  }
+
+  [Symbol.dispose](): void {
+    for (const timer of this.#timers) clearInterval(timer);
+    for (const disposable of this.#disposables) disposable[Symbol.dispose]();
+  }
+
+  #add(node: SimNode, id: string, image: string, phase: number): void {
+    const daemon = new SimDaemon({
+      id,
+      mode: "dedicated",
+      version: "2.4.4",
+      pollMs: POLL_MS,
+      root: node.root,
+      runDir: join(node.dir, "run"),
+      selfCommand: [],
+    });
+    const instance = daemon.addInstance(`s-${id}`, image, btoa("robot:stale"));
+    const nydusd = new SimNydusd({
+      id,
+      version: "2.4.4",
+      pollMs: POLL_MS,
+      apiSocket: daemon.apiSocket,
+      controlSocket: "",
+      mounts: [],
+    });
+    nydusd.mount({ ...instance, blob: "" }, Deno.readTextFileSync(instance.configPath));
+    Deno.mkdirSync(join(node.root, "socket", id), { recursive: true });
+    const handle: SimNydusd["handle"] = (request) => {
+      if (request.method === "PUT") this.#told(id, request.body);
+      return nydusd.handle(request);
+    };
+    this.#disposables.push(serveSimNydusd(daemon.apiSocket, { handle }));
+    node.daemons.set(id, daemon);
+    const poll = () => this.#poll(id);
+    const first = setTimeout(() => {
+      poll();
+      this.#timers.push(setInterval(poll, POLL_MS));
+    }, phase * POLL_MS);
+    this.#timers.push(first);
+  }
+
+  #told(id: string, body: string): void {
+    const atMs = Date.now();
+    if (this.#held.get(id) === body || this.#arrivals.has(id)) return;
+    this.#held.set(id, body);
+    this.#arrivals.set(id, { storedAtMs: atMs });
+  }
+
+  #poll(id: string): void {
+    const arrival = this.#arrivals.get(id);
+    if (arrival === undefined || arrival.inUseAtMs !== undefined) return;
+    this.#arrivals.set(id, { ...arrival, inUseAtMs: Date.now() });
+  }
+}

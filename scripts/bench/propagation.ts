@@ -1,0 +1,116 @@
+import { join } from "@std/path";
+import { HAS_OPENSSL } from "../../tests/fakes/certificates.ts";
+import { kubeApi, NODE, putPod, putSecret, writeKubeconfig } from "../../tests/e2e/kube_stage.ts";
+import { AgentProcess, pause, simNode } from "../../tests/e2e/stage.ts";
+import type { SimNode } from "../../lib/simnode/mod.ts";
+import { ManyDaemons } from "./many_daemons.ts";
+import { atMost, percentile, type Row, told } from "./rows.ts";
+
+const DAEMONS = 100;
+const ROUNDS = 3;
+const STORED_LIMIT_S = 1;
+const IN_USE_LIMIT_S = 6;
+/** Nothing but the source's own word may make the agent look. */
+const LONG = 'check_interval = "1h"\nrefresh_interval = "1h"';
+const LIFE_MS = 60_000;
+
+/** A source, and a rotation of it. */
+interface Rotated {
+  readonly name: string;
+  readonly image: (node: SimNode, i: number) => string;
+  /** What the agent's configuration says beyond the node. */
+  readonly more?: (node: SimNode) => Promise<string>;
+  /** Rotates; resolves with the moment (Unix ms) from which the new credential was there. */
+  readonly rotate: (node: SimNode, round: number) => Promise<number>;
+}
+
+/** Times (s) from the rotation on. */
+interface Samples {
+  readonly storedS: number[];
+  readonly inUseS: number[];
+}
+
+async function measure(source: Rotated): Promise<Samples> {
+  const samples: Samples = { storedS: [], inUseS: [] };
+  await using node = simNode({ plugin: { lifeMs: LIFE_MS, cacheDuration: "8s" } });
+  using daemons = new ManyDaemons(node, DAEMONS, (i) => source.image(node, i));
+  const more = await source.more?.(node);
+  const options = { renewal: LONG, ...(more !== undefined && { more }) };
+  await using agent = await AgentProcess.start(node, options);
+  await agent.until("the first delivery", () => daemons.arrivals.length === DAEMONS);
+  for (let round = 1; round <= ROUNDS; round++) {
+    await pause(300);
+    daemons.begin();
+    const startedMs = await source.rotate(node, round);
+    await agent.until("the mounts' use of it", () => daemons.inUse === DAEMONS);
+    for (const { storedAtMs, inUseAtMs = NaN } of daemons.arrivals) {
+      samples.storedS.push((storedAtMs - startedMs) / 1_000);
+      samples.inUseS.push((inUseAtMs - startedMs) / 1_000);
+    }
+  }
+  return samples;
+}
+
+const DOCKER: Rotated = {
+  name: "docker config.json",
+  image: (node, i) => `${node.passwordRegistry.host}/team/app-${i}:v1`,
+  rotate: (node, round) => {
+    const startedMs = Date.now();
+    node.rotatePassword(`rotated-${round}`);
+    return Promise.resolve(startedMs);
+  },
+};
+
+/** The token ends by its plugin's own word; what counts is from its issue on. */
+const PLUGIN: Rotated = {
+  name: "exec plugin, expiry",
+  image: (node, i) => `${node.tokenRegistry.host}/team/app-${i}:v1`,
+  rotate: async (node) => {
+    const before = node.pluginExecutions();
+    while (node.pluginExecutions() === before) await pause(5);
+    await pause(100);
+    const issued = (await Deno.readTextFile(join(node.dir, "bin", "issued"))).trimEnd();
+    return Number(issued.split("\n").at(-1)?.split(" ")[0]) - LIFE_MS;
+  },
+};
+
+async function kubeSecret(): Promise<Samples> {
+  const registry = "registry.example.com";
+  await using api = await kubeApi();
+  putSecret(api, "pull", registry, "first");
+  putPod(api, "pod", { secrets: ["pull"] });
+  return await measure({
+    name: "kube secret",
+    image: (_node, i) => `${registry}/team/app-${i}:v1`,
+    more: async (node) => {
+      const kubeconfig = await writeKubeconfig(node.dir, api);
+      return `[providers.kubesecret]\nenabled = true\nkubeconfig = "${kubeconfig}"\n` +
+        `node_name = "${NODE}"`;
+    },
+    rotate: (_node, round) => {
+      const startedMs = Date.now();
+      putSecret(api, "pull", registry, `rotated-${round}`);
+      return Promise.resolve(startedMs);
+    },
+  });
+}
+
+function rowsOf(name: string, { storedS, inUseS }: Samples): readonly Row[] {
+  const spread = (values: readonly number[]) =>
+    [0.5, 0.9, 1].map((p) => `${percentile(values, p).toFixed(2)} s`).join(", ");
+  const to = `${name} to ${DAEMONS} nydusd`;
+  return [
+    told(`${to}: stored (median, 90 %, last)`, spread(storedS)),
+    atMost(`${to}: stored, 99 % (s)`, percentile(storedS, 0.99), STORED_LIMIT_S),
+    told(`${to}: in use (median, 90 %, last)`, spread(inUseS)),
+    atMost(`${to}: in use, 99 % (s)`, percentile(inUseS, 0.99), IN_USE_LIMIT_S),
+  ];
+}
+
+/** The section of the benchmark about the way from a rotated source to the last nydusd. */
+export async function benchPropagation(): Promise<readonly Row[]> {
+  const rows: Row[] = [];
+  for (const source of [DOCKER, PLUGIN]) rows.push(...rowsOf(source.name, await measure(source)));
+  if (HAS_OPENSSL) rows.push(...rowsOf("kube secret", await kubeSecret()));
+  return rows;
+}

@@ -1,0 +1,108 @@
+import { median } from "../lib/bench.ts";
+import { AgentInMemory } from "./agent_in_memory.ts";
+import { LoopDelay } from "./loop_delay.ts";
+import { NodeInMemory, type NodeSize } from "./node_in_memory.ts";
+import { CountedPlugin } from "./plugin.ts";
+import { atMost, duration, type Row, told } from "./rows.ts";
+
+const REFS = [10, 100, 1_000, 10_000];
+const MAX_DAEMONS = 200;
+const LOOP_LIMIT_MS = 50;
+
+/** What ticks cost on a node of one size. */
+export interface TickCost {
+  readonly refs: number;
+  readonly daemons: number;
+  readonly medianMs: number;
+  readonly slowestMs: number;
+  readonly requests: number;
+  /** The longest time in which the event loop did not turn: median over the ticks. */
+  readonly loopMs: number;
+}
+
+/** Ticks with nothing to do, on nodes of growing size. */
+export async function tickCosts(ticks = 15): Promise<readonly TickCost[]> {
+  const costs: TickCost[] = [];
+  for (const refs of REFS) {
+    costs.push(await tickCost({ refs, daemons: Math.min(MAX_DAEMONS, refs) }, ticks));
+  }
+  costs.push(await tickCost({ refs: 10_000, daemons: 1 }, ticks));
+  return costs;
+}
+
+async function tickCost({ refs, daemons }: NodeSize, ticks: number): Promise<TickCost> {
+  const plugin = new CountedPlugin();
+  const node = new NodeInMemory({ daemons, refs }, btoa(`token:${plugin.password}`));
+  const agent = new AgentInMemory(node, plugin);
+  await agent.start();
+  await rest(250); // looks keep a distance of 200 ms
+  await agent.tick(); // once to warm up
+  const before = requestsOf(node);
+  const times: number[] = [];
+  const delays: number[] = [];
+  using delay = new LoopDelay();
+  for (let i = 0; i < ticks; i++) {
+    await rest(250);
+    delay.take();
+    const startedMs = performance.now();
+    await agent.tick();
+    times.push(performance.now() - startedMs);
+    delays.push(delay.take());
+  }
+  const requests = Math.round((requestsOf(node) - before) / ticks);
+  await agent.stop();
+  const [medianMs, loopMs] = [median(times), median(delays)];
+  return { refs, daemons, medianMs, slowestMs: Math.max(...times), requests, loopMs };
+}
+
+/** The whole of a rotation: one execution, and every mount told. */
+async function rotation({ refs, daemons }: NodeSize): Promise<readonly Row[]> {
+  const plugin = new CountedPlugin();
+  plugin.manner.cacheDuration = "8s";
+  const node = new NodeInMemory({ daemons, refs }, btoa(`token:${plugin.password}`));
+  const agent = new AgentInMemory(node, plugin);
+  await agent.start();
+  await rest(250);
+  plugin.password = "second";
+  const wanted = btoa("token:second");
+  using delay = new LoopDelay();
+  const executions = plugin.executions;
+  while (plugin.executions === executions) await rest(1);
+  plugin.manner.cacheDuration = "1h";
+  delay.take();
+  const startedMs = performance.now();
+  while (node.holding(wanted) < node.images.length) await rest(5);
+  const tookMs = performance.now() - startedMs;
+  const loopMs = delay.take();
+  await agent.stop();
+  const perMount = node.calls.put / node.images.length;
+  const name = `rotation, ${refs} refs on ${daemons} nydusd`;
+  return [
+    told(`${name}: until the last mount holds it`, duration(tookMs)),
+    atMost(`${name}: PUTs a mount`, perMount, 1),
+    atMost(`${name}: event loop not turning (ms)`, loopMs, LOOP_LIMIT_MS),
+  ];
+}
+
+function requestsOf({ calls }: NodeInMemory): number {
+  return calls.list + calls.held + calls.info + calls.put;
+}
+
+function rest(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** The section of the benchmark about ticks. */
+export async function benchReconcile(): Promise<readonly Row[]> {
+  const costs = await tickCosts();
+  const rows: Row[] = [];
+  for (const { refs, daemons, medianMs, slowestMs, requests, loopMs } of costs) {
+    const name = `tick, ${refs} refs on ${daemons} nydusd`;
+    rows.push(told(name, `${duration(medianMs)} (slowest ${duration(slowestMs)})`));
+    rows.push(atMost(`${name}: requests`, requests, Math.ceil(daemons * 1.11) + 1));
+    rows.push(atMost(`${name}: event loop not turning (ms)`, loopMs, LOOP_LIMIT_MS));
+  }
+  rows.push(...await rotation({ refs: 1_000, daemons: MAX_DAEMONS }));
+  rows.push(...await rotation({ refs: 10_000, daemons: MAX_DAEMONS }));
+  return [...rows, ...await rotation({ refs: 10_000, daemons: 1 })];
+}

@@ -1,0 +1,261 @@
+// deno-lint-ignore-file no-sync-fn-in-async-fn
+/**
+ * Canary secrecy: marked secrets go through every source, and nothing that the agent prints, serves,
+ * writes or hands to its children may hold one of them, in any form.
+ */
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import { join } from "@std/path";
+import type { SimKubeApi } from "../../lib/simnode/kube_api.ts";
+import type { SimNode } from "../../lib/simnode/mod.ts";
+import { CanaryDetector, newCanary, newTokenCanary } from "../canary/detector.ts";
+import { filesBelow, OpenFileWatch, pages, ProcessWatch, type Sunk } from "../canary/sinks.ts";
+import {
+  canaryDocker,
+  canaryPlugins,
+  canaryPullSecret,
+  pullThroughTap,
+  writeCanaryKubeconfig,
+} from "../canary/sources.ts";
+import { HAS_OPENSSL } from "../fakes/certificates.ts";
+import { kubeApi, NODE } from "./kube_stage.ts";
+import { AgentProcess, command, pause, simNode } from "./stage.ts";
+
+/** One secret a source. */
+function plant() {
+  return {
+    docker: newCanary(),
+    "docker-second": newCanary(),
+    identity: newTokenCanary(),
+    registryToken: newTokenCanary(),
+    huge: newTokenCanary(),
+    helper: newCanary(),
+    plugin: newCanary(),
+    jwt: newTokenCanary(),
+    "plugin-env": newTokenCanary(),
+    "plugin-stderr": newCanary(),
+    "plugin-stdout": newCanary(),
+    kubeSecret: newCanary(),
+    kubeToken: newTokenCanary(),
+    cri: newCanary(),
+    adopted: newTokenCanary(),
+  };
+}
+type Planted = ReturnType<typeof plant>;
+
+const RENEWAL = 'check_interval = "300ms"\nrefresh_interval = "2s"';
+
+Deno.test({
+  name: "canary: no secret of any source comes out of the agent",
+  ignore: !HAS_OPENSSL, // no API server without certificates
+  async fn(t) {
+    const planted = plant();
+    await using api = await kubeApi();
+    for (const format of ["text", "json"]) {
+      await t.step(`log format ${format}`, () => runPlanted(planted, api, format));
+    }
+  },
+});
+
+async function runPlanted(planted: Planted, api: SimKubeApi, format: string): Promise<void> {
+  const shm = await Deno.makeTempDir({ dir: "/dev/shm", prefix: "canary-" });
+  await using node = simNode();
+  try {
+    const own = join(node.dir, "own");
+    for (const folder of ["tmp", "home", "secrets"]) {
+      await Deno.mkdir(join(own, folder), { recursive: true });
+    }
+    await sources(node, api, planted);
+    await mounts(node, planted);
+    await using open = new OpenFileWatch([join(node.root, "config"), shm]);
+    const more = [
+      `format = "${format}"`,
+      "[providers.kubelet]",
+      'timeout = "1s"',
+      "[providers.cri]",
+      "enabled = true",
+      `socket = "${shm}/cri.sock"`,
+      `link = "${shm}/image.sock"`,
+      `image_service = "${shm}/containerd.sock"`,
+      "[providers.kubesecret]",
+      "enabled = true",
+      `kubeconfig = "${join(node.dir, "own", "secrets", "kubeconfig")}"`,
+      `node_name = "${NODE}"`,
+    ].join("\n");
+    const env = { PATH: join(node.dir, "bin"), TMPDIR: join(own, "tmp"), HOME: join(own, "home") };
+    const agent = await AgentProcess.start(node, { renewal: RENEWAL, more, env });
+    const sunk: Sunk[] = [];
+    try {
+      using watch = new ProcessWatch(agent.pid);
+      await liveThrough(agent, node, planted, shm, sunk);
+      watch.look();
+      ok(watch.children.size > 0, "no child was seen");
+      sunk.push(...watch.sunk);
+      agent.signal("SIGTERM");
+      strictEqual(await agent.ended(), 0);
+    } finally {
+      await agent[Symbol.asyncDispose]();
+    }
+    sunk.push({ where: "log", text: agent.log });
+    sunk.push(...await commands(node, more, env));
+    await judge(planted, sunk, node, shm);
+    deepStrictEqual([...open.found].filter((file) => !file.includes("containerd.sock")), []);
+  } finally {
+    await Deno.remove(shm, { recursive: true });
+  }
+}
+
+async function sources(node: SimNode, api: SimKubeApi, planted: Planted): Promise<void> {
+  canaryDocker(node, planted);
+  canaryPlugins(node, planted);
+  canaryPullSecret(api, planted.kubeSecret);
+  await writeCanaryKubeconfig(join(node.dir, "own", "secrets"), api, planted.kubeToken);
+}
+
+/** An image of each source; each begins with what is found nowhere but in its nydusd. */
+async function mounts(node: SimNode, planted: Planted): Promise<void> {
+  const pair = `u:${planted.adopted}`;
+  const images = [
+    `${node.passwordRegistry.host}/base/os:1`,
+    "identity.example.com/a:1",
+    "bearer.example.com/a:1",
+    "huge.example.com/a:1",
+    "helper.example.com/a:1",
+    "plugin.example.com/a:1",
+    "jwt.example.com/a:1",
+    "failing.example.com/a:1",
+    "babbling.example.com/a:1",
+    "account.example.com/a:1",
+    "kube.example.com/team/a:1",
+    "cri.example.com/a:1",
+    "adopted.example.com/a:1",
+  ];
+  await node.addDaemon({ id: "s1", mode: "shared", images, pair });
+  await node.addDaemon({ id: "d1", mode: "dedicated", images: images.slice(0, 1), pair });
+  await node.addDaemon({
+    id: "d2",
+    mode: "dedicated",
+    images: images.slice(5, 6),
+    pair,
+    version: "2.4.0",
+  });
+}
+
+/** Everything that makes the agent speak: deliveries, refusals, broken files, broken peers. */
+async function liveThrough(
+  agent: AgentProcess,
+  node: SimNode,
+  planted: Planted,
+  shm: string,
+  sunk: Sunk[],
+): Promise<void> {
+  const shared = node.daemons.get("s1");
+  const dedicated = node.daemons.get("d1");
+  ok(shared && dedicated);
+  const holds = (i: number, pair: string) => async () =>
+    await shared.held(shared.instances[i]?.mountId ?? "") === pair;
+  await agent.until("docker's", holds(0, `robot:${planted.docker}`));
+  await agent.until("the helper's", holds(4, `u:${planted.helper}`));
+  await agent.until("the plugin's", holds(5, `u:${planted.plugin}`));
+  await agent.until("the pull secret's", holds(10, `robot:${planted.kubeSecret}`));
+  await pullThroughTap(shm, "cri.example.com/a:1", planted.cri);
+  await agent.until("the tap's state", () => fileHolds(join(shm, "cri-pulls.json"), "cri.example"));
+  const detected = new CanaryDetector({ control: planted.docker });
+  const file = Deno.readTextFileSync(dedicated.instances[0]?.configPath ?? "");
+  ok(detected.find(file).length > 0, "the secret is where it belongs: the run means something");
+  sunk.push(...await pages(agent.base));
+
+  await dedicated.setFault("error-500");
+  await shared.setFault("half");
+  canaryDocker(node, { ...planted, docker: planted["docker-second"] });
+  await node.readAll();
+  await pause(1_500);
+  sunk.push(...await pages(agent.base));
+  await dedicated.setFault("none");
+  await shared.setFault("none");
+  await agent.until("docker's second", holds(0, `robot:${planted["docker-second"]}`));
+  for (const path of [node.dockerConfigPath, node.providerConfigPath]) {
+    const text = Deno.readTextFileSync(path);
+    for (const broken of [text.slice(0, -20), `${text}}]`, text.replace(":", ";")]) {
+      const written = agent.log.length;
+      Deno.writeTextFileSync(path, broken);
+      agent.signal("SIGHUP");
+      await agent.until("a look at it", () => agent.log.length > written);
+      await pause(300);
+    }
+    sunk.push(...await pages(agent.base));
+    Deno.writeTextFileSync(path, text);
+  }
+  agent.signal("SIGHUP");
+  await pause(500);
+  sunk.push(...await pages(agent.base));
+}
+
+function fileHolds(path: string, text: string): boolean {
+  try {
+    return Deno.readTextFileSync(path).includes(text);
+  } catch {
+    return false;
+  }
+}
+
+/** What the commands print that are no question for a credential. */
+async function commands(
+  node: SimNode,
+  more: string,
+  env: Readonly<Record<string, string>>,
+): Promise<readonly Sunk[]> {
+  const config = join(node.dir, "agent.toml");
+  ok(Deno.readTextFileSync(config).includes(more));
+  const args = ["--config", config];
+  const images = ["plugin", "jwt", "failing", "babbling", "helper", "identity", "kube", "account"];
+  const asked = [
+    ["check", ...args],
+    ["check", ...args, "--output", "json"],
+    ...images.map((name) => ["explain", `${name}.example.com/a:1`, ...args]),
+    ["explain", "plugin.example.com/a:1", "--output", "json", ...args],
+    ["get", "failing.example.com/a:1", ...args],
+    ["get", "nowhere.example.com/a:1", ...args],
+  ];
+  const sunk: Sunk[] = [];
+  for (const words of asked) {
+    const { out, err } = await command(words, env);
+    ok(out + err !== "", `${words.join(" ")} printed nothing`);
+    sunk.push({ where: `command ${words[0]} ${words[1]}`, text: out + err });
+  }
+  return sunk;
+}
+
+/** What the provider configuration puts into its plugins' environment is there on purpose. */
+const MEANT = /^plugin-env \(\w+\) in environ of a child$/;
+
+async function judge(
+  planted: Planted,
+  sunk: readonly Sunk[],
+  node: SimNode,
+  shm: string,
+): Promise<void> {
+  const request = await Deno.readTextFile(join(node.dir, "own", "secrets", "request"));
+  const { serviceAccountToken } = JSON.parse(request);
+  const signed = String(serviceAccountToken).split(".")[1] ?? "";
+  const detector = new CanaryDetector({ ...planted, accountToken: signed });
+  const finds = sunk.flatMap(({ where, text }) =>
+    detector.find(text).map(({ source, form }) => `${source} (${form}) in ${where}`)
+  ).filter((find) => !MEANT.test(find));
+  deepStrictEqual([...new Set(finds)], []);
+  const mayHold = [
+    node.dockerConfigPath,
+    node.providerConfigPath,
+    join(node.dir, "own", "secrets"),
+    join(node.root, "config"),
+    join(shm, "cri-pulls.json"),
+  ];
+  const written = filesBelow([node.dir, shm]);
+  for (const { path, mode, text } of written) {
+    if (detector.find(text).length === 0) continue;
+    ok(mayHold.some((place) => path.startsWith(place)), `a secret in ${path}`);
+    const ours = path.startsWith(node.root) || path.startsWith(shm);
+    if (ours) strictEqual(mode, 0o600, `${path} is ${mode.toString(8)}`);
+  }
+  const left = written.filter(({ path }) => path.includes(".tmp"));
+  deepStrictEqual(left.map(({ path }) => path), [], "temporary files were left");
+}

@@ -1,0 +1,104 @@
+/** `check` as a doctor: each thing that it looks for, broken on the simulated node. */
+import { doesNotMatch, equal, match } from "node:assert/strict";
+import { join } from "@std/path";
+import type { SimNode } from "../../lib/simnode/mod.ts";
+import { command, simNode } from "./stage.ts";
+
+/** Runs `check` beside a node, with these lines in its configuration, for these images. */
+async function check(node: SimNode, toml: string, refs: readonly string[] = []) {
+  const config = join(node.dir, "check.toml");
+  const head = `[snapshotter]\nconfig = "${node.snapshotterConfigPath}"\n[providers.docker]\n` +
+    `config = "${node.dockerConfigPath}"\n`;
+  await Deno.writeTextFile(config, `${head}${toml}\n`, { mode: 0o600 });
+  return await command(["check", ...refs, "--config", config]);
+}
+
+Deno.test("check: a node that is well, and a dry run that delivers nothing", async () => {
+  await using node = simNode({ plugin: { shape: "ecr", lifeMs: 3_600_000 } });
+  const image = `${node.tokenRegistry.host}/shop/app:1`;
+  await node.addDaemon({ id: "d1", mode: "dedicated", images: [image], pair: "token:at-first" });
+  await Deno.chmod(node.dockerConfigPath, 0o600);
+  const { code, out } = await check(node, "", [image]);
+  equal(code, 0, out);
+  match(out, /^fine: clock: 20\d\d-/m);
+  match(out, /^fine: sockets: 1 of 1 nydusd answer, with 1 mounts$/m);
+  match(out, /^fine: permissions: daemons' folders can be written$/m);
+  match(out, /^fine: .*\/shop\/app:1: kubelet has a credential \(plugin sim-/m);
+  match(out, /^fine: .*\/shop\/app:1: the credential lives another (?:1h|59m\d+s)$/m);
+  doesNotMatch(out, /^warning: (?!.*of them run on this node)/m);
+  equal(await node.daemons.get("d1")?.held("/"), "token:at-first");
+  equal(node.pluginExecutions(), 1);
+});
+
+Deno.test("check: tokens that live shorter than the lead time", async () => {
+  await using node = simNode({ plugin: { shape: "ecr", lifeMs: 3_600_000 } });
+  const image = `${node.tokenRegistry.host}/shop/app:1`;
+  const { code, out } = await check(node, '[renewal]\nlead_time = "2h"', [image]);
+  equal(code, 0);
+  match(
+    out,
+    /^warning: .*tokens live (?:1h|59m\d+s) and renewal\.lead_time is 2h: it would renew /m,
+  );
+});
+
+Deno.test("check: a token that arrives dead, a plugin that fails, none that knows the image", async () => {
+  await using node = simNode({ plugin: { shape: "ecr", lifeMs: -60_000 } });
+  const image = `${node.tokenRegistry.host}/shop/app:1`;
+  const dead = await check(node, "", [image, "quay.io/a/b"]);
+  match(dead.out, /^warning: quay\.io\/a\/b:latest: no source has a credential for it /m);
+  node.setPlugin({ mode: "fail", lifeMs: 60_000 });
+  const failed = await check(node, "", [image]);
+  match(
+    failed.out,
+    /^warning: provider kubelet: the plugin exited with an error: .*code 1 \(run: /m,
+  );
+});
+
+Deno.test("check: an old nydusd, a stopped one, and a snapshotter that is away", async () => {
+  await using node = simNode();
+  const images = [`${node.passwordRegistry.host}/a:1`];
+  await node.addDaemon({ id: "old", mode: "dedicated", images, version: "2.4.0" });
+  const stopped = await node.addDaemon({ id: "stopped", mode: "dedicated", images });
+  stopped.signal("SIGSTOP");
+  await node.stopSnapshotter();
+  const { code, out } = await check(node, "");
+  stopped.signal("SIGCONT");
+  equal(code, 0);
+  match(
+    out,
+    /^warning: .*nydusd old \(v2\.4\.0\) has no configuration API: .*\(use nydusd 2\.4\.1 /m,
+  );
+  match(out, /^warning: .*nydusd stopped is unresponsive: /m);
+  match(out, /^warning: .*system\.sock: it does not exist \(start nydus-snapshotter, /m);
+  match(out, /^fine: sockets: 1 of 2 nydusd answer, /m);
+});
+
+Deno.test("check: double renewal, passwords for all to read, a folder of plugins for all to write", async () => {
+  await using node = simNode();
+  const text = await Deno.readTextFile(node.snapshotterConfigPath);
+  const knob = 'credential_renewal_interval = "1h"\n';
+  const auth = text.includes("[remote.auth]")
+    ? text.replace("[remote.auth]\n", `[remote.auth]\n${knob}`)
+    : `${text}\n[remote.auth]\n${knob}`;
+  await Deno.writeTextFile(node.snapshotterConfigPath, auth);
+  await Deno.chmod(node.dockerConfigPath, 0o644);
+  await Deno.chmod(join(node.dir, "bin"), 0o777);
+  const { code, out } = await check(node, "");
+  equal(code, 0);
+  match(out, /^warning: .*the snapshotter renews credentials too, so both would/m);
+  match(out, /^warning: .*config\.json: others than its owner can read the passwords in it /m);
+  match(out, /^warning: .*\/bin: everybody can write it, and so decide what the agent executes /m);
+});
+
+Deno.test("check: a plugin that is not there, and one that cannot be executed, are problems", async () => {
+  await using node = simNode();
+  const plugin = join(node.dir, "bin", "sim-credential-provider");
+  await Deno.chmod(plugin, 0o644);
+  const closed = await check(node, "");
+  equal(closed.code, 2);
+  match(closed.err, /sim-credential-provider: it cannot be executed \(chmod \+x /);
+  await Deno.remove(plugin);
+  const gone = await check(node, "");
+  equal(gone.code, 2);
+  match(gone.err, /sim-credential-provider: it does not exist \(install the plugin there\)/);
+});

@@ -1,0 +1,59 @@
+/** The log of a node on which everything is wrong: said once, then counted. */
+import { equal, match, ok } from "node:assert/strict";
+import { AgentProcess, pause, simNode } from "./stage.ts";
+
+Deno.test("no line repeats every tick while nothing changes, whatever is wrong", async () => {
+  await using node = simNode({ plugin: { mode: "fail" } });
+  const broken = await node.addDaemon({
+    id: "stopped",
+    mode: "dedicated",
+    images: [`${node.passwordRegistry.host}/a:1`],
+  });
+  const images = ["x", "y"].map((name) => `${node.tokenRegistry.host}/${name}:1`);
+  await node.addDaemon({ id: "d1", mode: "shared", images, pair: "token:at-first" });
+  await using agent = await AgentProcess.start(node, {
+    renewal: 'check_interval = "100ms"\nrefresh_interval = "1s"',
+  });
+  const [{ configPath = "" } = {}] = broken.instances;
+  await Deno.remove(configPath);
+  await Deno.mkdir(configPath); // a folder in its place stops root too
+  await node.stopSnapshotter();
+  node.rotatePassword("second");
+  const rounds = async () => {
+    const { body } = await agent.get("/metrics");
+    return Number(/^nydus_auth_agent_reconciles_total (\d+)/m.exec(body)?.[1] ?? 0);
+  };
+  await agent.until("the trouble", async () => (await rounds()) > 3);
+  await pause(2_500);
+  const before = await rounds();
+  const from = agent.log.length;
+  await agent.until("thirty more rounds", async () => (await rounds()) >= before + 30);
+  const lines = agent.log.slice(from).trimEnd().split("\n").filter((line) => line !== "");
+  const counts = new Map<string, number>();
+  for (const line of lines) {
+    const shape = line.slice(25).replace(/\d+/g, "0");
+    counts.set(shape, (counts.get(shape) ?? 0) + 1);
+  }
+  // Debug is on: answers of sources are told when they are asked, which no round does.
+  for (const [shape, count] of counts) {
+    const isRenewal = /^debug (?:provider|plugin)-/.test(shape);
+    ok(count <= (isRenewal ? 20 : 3), `${count} times in ${30} rounds: ${shape}`);
+  }
+  broken.signal("SIGSTOP");
+  await agent.until("the stopped nydusd", () => /daemon-troubled.*\n/.test(agent.log));
+  for (
+    const words of [
+      /warning config-file-failed: .*\/a:1\): .*; it is tried again, and nydusd itself /,
+      /warning daemon-troubled: nydusd stopped is unresponsive: .*; it is asked again /,
+      /warning discovery-problem: .*; the last known list stays in force, /,
+      /warning plugin-failed: .*; it is not run again before a pause, which grows /,
+    ]
+  ) match(agent.log, words);
+});
+
+Deno.test("lines carry their priority only where the journal reads them", async () => {
+  await using node = simNode();
+  await using agent = await AgentProcess.start(node);
+  await agent.until("a line", () => agent.log.includes("config-loaded"));
+  equal(/^<\d>/m.test(agent.log), false);
+});

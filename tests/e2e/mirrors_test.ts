@@ -1,0 +1,218 @@
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import { type SimBackend, SimNode, SimRegistry } from "../../lib/simnode/mod.ts";
+import { type AgentOptions, AgentProcess, command, pause, simNode } from "./stage.ts";
+
+const HUB = "index.docker.io";
+const NGINX = "docker.io/library/nginx:1";
+const QUICK = 'check_interval = "300ms"\nrefresh_interval = "5s"';
+
+/** Registries that note every credential that they are shown, beside the node's own two. */
+class Registries implements AsyncDisposable {
+  /** An image's own registry. */
+  readonly origin = new SimRegistry();
+  /** A mirror that has an entry of its own. */
+  readonly keyed = new SimRegistry();
+  /** A mirror that has none: it takes the origin's credential. */
+  readonly keyless = new SimRegistry();
+  /** Nobody names it. */
+  readonly foreign = new SimRegistry();
+  /** Docker Hub. */
+  readonly hub = new SimRegistry();
+  /** An old daemon's proxy, named by the snapshotter's template. */
+  readonly proxy = new SimRegistry();
+
+  get all(): readonly SimRegistry[] {
+    return [this.origin, this.keyed, this.keyless, this.foreign, this.hub, this.proxy];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const registry of this.all) await registry[Symbol.asyncDispose]();
+  }
+}
+
+interface Row {
+  readonly id: string;
+  readonly image: string;
+  readonly backend: SimBackend;
+  /** Where the credential should be seen. */
+  readonly registry: SimRegistry;
+  /** What should be seen there in this generation; undefined: nothing at all. */
+  readonly pair: (generation: string) => string | undefined;
+}
+
+/** Sets what every source gives, and what every registry takes. */
+function setGeneration(node: SimNode, registries: Registries, generation: string): void {
+  const { origin, keyed, keyless, hub, proxy, foreign } = registries;
+  node.setDockerAuth(origin.host, `origin:${generation}`);
+  node.setDockerAuth(keyed.host, `keyed:${generation}`);
+  node.setDockerAuth(`https://${HUB}/v1/`, `hub:${generation}`);
+  for (const registry of [origin, keyless, proxy, foreign]) {
+    registry.accept("origin", generation);
+  }
+  keyed.accept("keyed", generation);
+  hub.accept("hub", generation);
+}
+
+function rows(node: SimNode, registries: Registries): readonly Row[] {
+  const { origin, keyed, keyless, foreign, hub, proxy } = registries;
+  const image = `${origin.host}/shop/app:1`;
+  const own = (generation: string) => `origin:${generation}`;
+  const row = (
+    id: string,
+    registry: SimRegistry,
+    pair: Row["pair"],
+    backend: SimBackend,
+    other = image,
+  ): Row => ({ id, image: other, backend, registry, pair });
+  return [
+    row("direct", origin, own, {}),
+    row("keyed", keyed, (generation) => `keyed:${generation}`, { host: keyed.host }),
+    row("keyless", keyless, own, { host: keyless.host }),
+    row("foreign", foreign, () => undefined, { host: foreign.host }),
+    row("hub", hub, (generation) => `hub:${generation}`, { host: HUB }, NGINX),
+    row("old", keyless, own, { mirrors: [`http://${keyless.host}`] }),
+    row("proxied", proxy, own, { proxyUrl: `http://${proxy.host}` }),
+    row("cached", node.tokenRegistry, () => node.tokenRegistry.newestToken(), {
+      host: node.tokenRegistry.host,
+      repo: "hub/library/nginx",
+    }, NGINX),
+  ];
+}
+
+interface Stage extends AsyncDisposable {
+  readonly node: SimNode;
+  readonly registries: Registries;
+  readonly matrix: readonly Row[];
+}
+
+/** A node with one daemon for each row, none of which holds anything yet. */
+async function stage(): Promise<Stage> {
+  const registries = new Registries();
+  const hosts = { [HUB]: registries.hub.host };
+  const node = simNode({ hosts, plugin: { cacheDuration: "1h", lifeMs: 3_600_000 } });
+  const { origin, keyed, keyless, proxy } = registries;
+  node.setPlugin({ pattern: `${node.tokenRegistry.host}/hub` });
+  node.setMirrors(origin.host, [`http://${keyed.host}`, `http://${keyless.host}`]);
+  const config = { proxy: { url: `http://${proxy.host}` } };
+  const template = { device: { backend: { type: "registry", config } } };
+  await Deno.writeTextFile(node.daemonTemplatePath, JSON.stringify(template));
+  setGeneration(node, registries, "one");
+  const matrix = rows(node, registries);
+  for (const { id, image, backend } of matrix) {
+    // 2.4.1 takes a new value at the next read.
+    const version = "2.4.1";
+    await node.addDaemon({ id, mode: "dedicated", images: [image], pair: "", backend, version });
+  }
+  return {
+    node,
+    registries,
+    matrix,
+    async [Symbol.asyncDispose]() {
+      await node[Symbol.asyncDispose]();
+      await registries[Symbol.asyncDispose]();
+    },
+  };
+}
+
+async function start(node: SimNode, options: AgentOptions): Promise<AgentProcess> {
+  return await AgentProcess.start(node, { renewal: QUICK, ...options });
+}
+
+/** Waits until every mount holds what its row says, and reads with it. */
+async function settle({ node, matrix }: Stage, agent: AgentProcess, generation: string) {
+  for (const { id, pair } of matrix) {
+    const held = () => node.daemons.get(id)?.held("/");
+    await agent.until(
+      `${id} to hold its own`,
+      async () => await held() === (pair(generation) ?? ""),
+    );
+  }
+  await node.readAll();
+}
+
+/** Every credential that a registry was shown, decoded. */
+function shown(registry: SimRegistry): ReadonlySet<string> {
+  return new Set(registry.seen.map(({ auth }) => auth).filter((auth) => auth !== "").map(atob));
+}
+
+Deno.test("no registry is shown a credential that is not for it, through a rotation", async () => {
+  await using it = await stage();
+  const { node, registries, matrix } = it;
+  const more = '[delivery]\nunknown_hosts = "refuse"';
+  await using agent = await start(node, { more });
+  await settle(it, agent, "one");
+  setGeneration(node, registries, "two");
+  await settle(it, agent, "two");
+  for (const { id, registry, pair } of matrix) {
+    const allowed = matrix.filter((row) => row.registry === registry)
+      .flatMap((row) => [row.pair("one"), row.pair("two")]).filter((one) => one !== undefined);
+    const seen = [...shown(registry)];
+    deepStrictEqual(seen.filter((one) => !allowed.includes(one)), [], `crossings at ${id}`);
+    strictEqual(seen.length > 0, pair("two") !== undefined, `${id} was shown its own, or nothing`);
+  }
+  const reads = await node.readAll();
+  deepStrictEqual(reads.filter(({ ok }) => !ok).map(({ daemonId }) => daemonId), ["foreign"]);
+  ok(
+    node.pluginImages().every((image) =>
+      image === `${node.tokenRegistry.host}/hub/library/nginx:1`
+    ),
+    "the plugin is asked for the repository that nydusd calls",
+  );
+});
+
+Deno.test("a host that nobody named is refused, said, counted, and let in when it is named", async () => {
+  await using it = await stage();
+  const { node, registries: { foreign } } = it;
+  const more = '[delivery]\nunknown_hosts = "refuse"';
+  await using agent = await start(node, { more });
+  await settle(it, agent, "one");
+  const mount = async () =>
+    (await agent.status()).daemons.find(({ id }) => id === "foreign")?.instances[0];
+  await agent.until("it to be withheld", async () => (await mount())?.delivery === "withheld");
+  deepStrictEqual((await mount())?.unnamedHosts, [foreign.host]);
+  const metrics = (await agent.get("/metrics")).body;
+  ok(metrics.includes('nydus_auth_agent_unnamed_hosts_total{action="withheld"} 1'), metrics);
+  ok(metrics.includes('nydus_auth_agent_unnamed_hosts_total{action="delivered"} 0'), metrics);
+  ok((await agent.get("/readyz?verbose")).body.includes(foreign.host));
+  strictEqual(agent.log.split("shows its credential to").length - 1, 1, "it is said once");
+  strictEqual(shown(foreign).size, 0);
+  // The operator names it, in the folder that the snapshotter reads.
+  node.setMirrors("_default", [`http://${foreign.host}`]);
+  await agent.until("it to be stored", async () => (await mount())?.delivery !== "withheld");
+  await agent.until(
+    "it to hold it",
+    async () => await node.daemons.get("foreign")?.held("/") === "origin:one",
+  );
+  strictEqual((await mount())?.unnamedHosts, undefined);
+  ok((await mount())?.hostNamedBy?.includes("_default"));
+});
+
+Deno.test("by default a host that nobody named is warned about once, and counted", async () => {
+  await using it = await stage();
+  const { node, registries: { foreign } } = it;
+  await using agent = await start(node, {});
+  const held = () => node.daemons.get("foreign")?.held("/");
+  await agent.until("it to be delivered", async () => await held() === "origin:one");
+  await pause(1_000); // several looks
+  strictEqual(agent.log.split("shows its credential to").length - 1, 1);
+  const metrics = (await agent.get("/metrics")).body;
+  ok(metrics.includes('nydus_auth_agent_unnamed_hosts_total{action="delivered"} 1'), metrics);
+  ok((await agent.get("/readyz?verbose")).body.includes(foreign.host));
+});
+
+Deno.test("allowed_hosts names a host, and explain says which hosts are asked for", async () => {
+  await using it = await stage();
+  const { node, registries: { foreign, keyed, origin } } = it;
+  const more = `[delivery]\nunknown_hosts = "refuse"\nallowed_hosts = ["${foreign.host}"]`;
+  await using agent = await start(node, { more });
+  const held = () => node.daemons.get("foreign")?.held("/");
+  await agent.until("it to be delivered", async () => await held() === "origin:one");
+  ok((await agent.get("/metrics")).body.includes('unnamed_hosts_total{action="delivered"} 0'));
+  const args = ["explain", "--config", `${node.dir}/agent.toml`, `${origin.host}/shop/app:1`];
+  const { out, err, code } = await command(args);
+  strictEqual(code, 0, err);
+  ok(out.includes(`${keyed.host}/shop/app:1`), out);
+  ok(out.includes("hosts.toml"), out);
+  ok(out.includes("delivery.allowed_hosts"), out);
+  ok(!out.includes("keyed:one") && !out.includes(btoa("keyed:one")), "explain shows no secret");
+});

@@ -1,0 +1,59 @@
+import type { Host, HostSignal } from "../../lib/edge/mod.ts";
+
+/** A host that keeps what it is told, and sends signals when a test says so. */
+export class FakeHost implements Host {
+  readonly args: readonly string[] = [];
+  readonly env: Record<string, string> = {};
+  readonly cwd = "/";
+  readonly pid = 1;
+  user = 0;
+  readonly execPath = "/bin/nydus-auth-agent";
+  readonly calledAs = "nydus-auth-agent";
+  readonly standalone = true;
+  readonly denoVersion = "0";
+  stdoutIsTerminal = false;
+  stderrIsJournal = false;
+  size = { columns: 80, rows: 24 };
+  written = "";
+  complained = "";
+  readonly #listeners = new Set<(name: HostSignal) => void>();
+
+  uid(): number {
+    return this.user;
+  }
+
+  terminalSize(): { readonly columns: number; readonly rows: number } {
+    return this.size;
+  }
+
+  out(text: string): void {
+    this.written += text;
+  }
+
+  err(text: string): void {
+    this.complained += text;
+  }
+
+  onSignal(_names: readonly HostSignal[], received: (name: HostSignal) => void): Disposable {
+    this.#listeners.add(received);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(received) };
+  }
+
+  /** Sends a signal to whoever listens; returns how many do. */
+  signal(name: HostSignal): number {
+    for (const received of this.#listeners) received(name);
+    return this.#listeners.size;
+  }
+
+  readInput(): Promise<string> {
+    return Promise.resolve("");
+  }
+
+  residentBytes(): number {
+    return 0;
+  }
+
+  selfCommand(): readonly string[] {
+    return [this.execPath];
+  }
+}

@@ -1,0 +1,105 @@
+import { deepEqual, equal, match } from "node:assert/strict";
+import type { CheckFindings } from "../../../lib/cli/check_findings.ts";
+import { checkHost, isAgent } from "../../../lib/cli/check_host.ts";
+import { checkLife } from "../../../lib/cli/check_image.ts";
+import { mayWrite } from "../../../lib/cli/check_node.ts";
+import type { Context } from "../../../lib/cli/mod.ts";
+import type { AgentConfig } from "../../../lib/config/mod.ts";
+import type { Candidate, FileStat } from "../../../lib/model/mod.ts";
+import { FakeClock } from "../../fakes/clock.ts";
+import { FakeFiles } from "../../fakes/files.ts";
+import { FakeHost } from "../../fakes/host.ts";
+import { FakeProcessRunner } from "../../fakes/process.ts";
+
+const HOUR_MS = 3_600_000;
+
+function findings(): CheckFindings {
+  return { problems: [], warnings: [], fine: [] };
+}
+
+function words({ problems, warnings }: CheckFindings): string[] {
+  return [...problems, ...warnings].map(({ file, problem }) => `${file}: ${problem}`);
+}
+
+const CONFIG = {
+  files: [],
+  providers: { kubelet: { enabled: false }, docker: { enabled: false } },
+} as unknown as AgentConfig;
+
+/** What is said of a host with these processes (one a line, arguments after the pid). */
+async function hostWith(
+  { processes = [], files = new FakeFiles(), wallMs = Date.UTC(2026, 0, 1) }: {
+    readonly processes?: readonly (readonly string[])[];
+    readonly files?: FakeFiles;
+    readonly wallMs?: number;
+  },
+): Promise<CheckFindings> {
+  const lines = processes.map((argv, i) => `${i + 100}\u0001${argv.join("\u0001")}\u0001\n`);
+  const found = findings();
+  const context = {
+    host: new FakeHost(),
+    clock: new FakeClock(wallMs),
+    files,
+    processRunner: new FakeProcessRunner(() => lines.join("")),
+  } as unknown as Context;
+  await checkHost(context, CONFIG, found);
+  return found;
+}
+
+Deno.test("checkHost: two agents on one node, and what is none", async () => {
+  const agent = ["/usr/local/bin/nydus-auth-agent", "run", "--config", "/a"];
+  const other = ["nydus-auth-agent", "status", "--watch"];
+  const shell = ["/bin/sh", "-c", "nydus-auth-agent run"];
+  deepEqual(words(await hostWith({ processes: [agent, other, shell] })), []);
+  match(
+    words(await hostWith({ processes: [agent, other, agent] }))[0] ?? "",
+    /^nydus-auth-agent: 2 of them run on this node \(processes 100, 102\): both renew/,
+  );
+  equal(isAgent({ pid: 1, argv: ["/opt/nydus-auth-agent", "--x", "run"] }), true);
+  equal(isAgent({ pid: 1, argv: ["/opt/nydus-auth-agent-other", "run"] }), false);
+});
+
+Deno.test("checkHost: a clock that lost its time, and one that nobody has set yet", async () => {
+  const lost = await hostWith({ wallMs: 1_000 });
+  match(words(lost)[0] ?? "", /^the clock: it says 1970-01-01T00:00:01\.000Z, which is long ago/);
+  equal(lost.problems.length, 1);
+  const files = new FakeFiles();
+  files.set("/run/systemd/timesync", "", "directory");
+  match(words(await hostWith({ files }))[0] ?? "", /systemd-timesyncd has not set it yet/);
+  files.set("/run/systemd/timesync/synchronized");
+  deepEqual(words(await hostWith({ files })), []);
+});
+
+Deno.test("checkLife: tokens against the lead time, dead on arrival, without an end", () => {
+  const clock = new FakeClock();
+  const said = (leadTimeMs: number | "auto", lifeMs: number | undefined) => {
+    const found = findings();
+    const candidate = {
+      fetchedAtMs: clock.wallMs(),
+      watched: false,
+      ...(lifeMs !== undefined && { hardExpiresAtMs: clock.wallMs() + lifeMs }),
+    } as unknown as Candidate;
+    const renewal = { leadTimeMs, refreshIntervalMs: 240_000 } as AgentConfig["renewal"];
+    checkLife({ clock }, { renewal }, "i", candidate, found);
+    return found;
+  };
+  deepEqual(words(said("auto", HOUR_MS)), []);
+  deepEqual(words(said(HOUR_MS - 1, HOUR_MS)), []);
+  deepEqual(words(said(2 * HOUR_MS, HOUR_MS)), [
+    "i: tokens live 1h and renewal.lead_time is 2h: it would renew all the time",
+  ]);
+  equal(words(said(HOUR_MS, HOUR_MS)).length, 1);
+  deepEqual(words(said("auto", -60_000)), ["i: the source gave a credential that ended 1m ago"]);
+  deepEqual(said("auto", undefined).fine, [
+    "i: the credential tells no end; it is asked for every 4m",
+  ]);
+});
+
+Deno.test("mayWrite: root may, an owner by his bits, others by theirs", () => {
+  const stat = (mode: number, uid = 7) => ({ mode, uid }) as FileStat;
+  equal(mayWrite(stat(0o500), 0), true);
+  equal(mayWrite(stat(0o700), 7), true);
+  equal(mayWrite(stat(0o577), 7), false);
+  equal(mayWrite(stat(0o755), 8), false);
+  equal(mayWrite(stat(0o775), 8), true);
+});

@@ -1,0 +1,138 @@
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { type Context, EXIT } from "../../../lib/cli/mod.ts";
+import { LEVEL_EXIT } from "../../../lib/cli/status.ts";
+import type { Told } from "../../../lib/cli/status_answer.ts";
+import { clipped, watchStatus } from "../../../lib/cli/status_watch.ts";
+import { statusText } from "../../../lib/cli/status_text.ts";
+import type { AgentStatus } from "../../../lib/model/mod.ts";
+import { HEALTH_WORDS, healthOf } from "../../../lib/report/mod.ts";
+import { FakeClock } from "../../fakes/clock.ts";
+import { FakeHost } from "../../fakes/host.ts";
+import { crowdedNode, HOSTILE, hostileNode, oneImage } from "../report/page/nodes.ts";
+import { NOW_MS } from "../report/status_of.ts";
+
+// deno-lint-ignore no-control-regex
+const CONTROL = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/;
+
+function toldOf(status: AgentStatus): Told {
+  return { status, health: healthOf(status, NOW_MS, { checkIntervalMs: 60_000 }) };
+}
+
+/** Watches through these answers (undefined: nobody answers); then a signal ends it. */
+async function watch(
+  answers: readonly (Told | undefined)[],
+  options: { terminal?: boolean; output?: string; noColour?: boolean; rows?: number } = {},
+): Promise<{ readonly code: number; readonly written: string; readonly listeners: number }> {
+  const host = new FakeHost();
+  host.stdoutIsTerminal = options.terminal ?? false;
+  host.size = { columns: 60, rows: options.rows ?? 24 };
+  if (options.noColour) host.env["NO_COLOR"] = "1";
+  const clock = new FakeClock();
+  let turn = 0;
+  const ask = () => {
+    const told = answers[turn++];
+    return told === undefined
+      ? Promise.reject(new Error("ask: no \u001bone"))
+      : Promise.resolve(told);
+  };
+  const context = { host, clock } as unknown as Context;
+  const ended = watchStatus(context, ask, options.output ?? "text");
+  await clock.waiting();
+  for (let i = 1; i < answers.length; i++) {
+    await clock.advance(2_000);
+    await clock.waiting();
+  }
+  host.signal("SIGINT");
+  return { code: await ended, written: host.written, listeners: host.signal("SIGINT") };
+}
+
+Deno.test("statusText: trouble first, every table, and no control character of anybody's", () => {
+  const text = statusText(crowdedNode(7).status, NOW_MS, { colour: false });
+  const lines = text.split("\n");
+  match(lines[1] ?? "", / expired +kubelet +1m ago /);
+  for (const head of ["IMAGE", "DAEMON", "PROVIDER", "PLUGIN"]) {
+    ok(lines.some((line) => line.startsWith(head)), head);
+  }
+  const hostile = statusText(hostileNode().status, NOW_MS, { colour: false });
+  ok(hostile.includes(HOSTILE.slice(0, 20)));
+  ok(!CONTROL.test(hostile));
+});
+
+Deno.test("statusText: colours change no column", () => {
+  const { status } = crowdedNode(7);
+  const plain = statusText(status, NOW_MS, { colour: false });
+  const painted = statusText(status, NOW_MS, { colour: true });
+  ok(painted.includes("\x1b[31mexpired\x1b[0m"));
+  // deno-lint-ignore no-control-regex
+  equal(painted.replace(/\x1b\[\d+m/g, ""), plain);
+});
+
+Deno.test("watchStatus: in a terminal it takes the screen, stays in it, and gives it back", async () => {
+  const crowd = toldOf(crowdedNode(300).status);
+  const { code, written, listeners } = await watch([crowd, undefined, crowd], {
+    terminal: true,
+    rows: 12,
+  });
+  deepEqual([code, listeners], [0, 0]);
+  ok(written.startsWith("\x1b[?1049h\x1b[?25l"));
+  ok(written.endsWith("\x1b[?25h\x1b[?1049l"));
+  const screens = written.split("\x1b[H\x1b[J").slice(1);
+  equal(screens.length, 3);
+  equal((screens[0] ?? "").split("\n").length, 11);
+  match(screens[0] ?? "", /… \d+ more lines$/);
+  match(screens[1] ?? "", /no .one; it did until \d\d:\d\d:\d\d/);
+  // deno-lint-ignore no-control-regex
+  const widths = (screens[0] ?? "").replace(/\x1b\[\d*m/g, "").split("\n").map((l) =>
+    [...l].length
+  );
+  ok(Math.max(...widths) <= 60);
+});
+
+Deno.test("watchStatus: NO_COLOR leaves nothing but the moves of the screen", async () => {
+  const told = toldOf(crowdedNode(7).status);
+  const { written } = await watch([told], { terminal: true, noColour: true });
+  // deno-lint-ignore no-control-regex
+  ok(!/\x1b\[\d*m/.test(written));
+  ok((await watch([told], { terminal: true })).written.includes("\x1b[31m"));
+});
+
+Deno.test("watchStatus: in a pipe a plain line, and only when something else is said", async () => {
+  const one = oneImage().status;
+  const later = toldOf({ ...one, nowMs: NOW_MS });
+  const soon = { ...later, health: healthOf(one, NOW_MS + 60_000, { checkIntervalMs: 6e7 }) };
+  const { written } = await watch([later, soon, undefined, undefined, later]);
+  ok(!CONTROL.test(written));
+  const words = written.trimEnd().split("\n").map((line) => line.slice(25));
+  deepEqual(words, [
+    "ok: the one mount holds a valid credential; the next renewal is in 3h",
+    "no answer: ask: no \u{fffd}one",
+    "ok: the one mount holds a valid credential; the next renewal is in 3h",
+  ]);
+  const json = await watch([later, undefined], { output: "json", terminal: true });
+  const lines = json.written.trimEnd().split("\n").map((line) => JSON.parse(line));
+  deepEqual([lines[0]?.level, typeof lines[1]?.error], ["ok", "string"]);
+});
+
+Deno.test("docs/operating.md tells every word and every exit code of status", async () => {
+  const docs = await Deno.readTextFile(new URL("../../../docs/operating.md", import.meta.url));
+  const rows = docs.split("\n").map((row) => row.split("|").map((cell) => cell.trim()));
+  const table = (keep: (key: string) => boolean) =>
+    rows.filter((cells) => keep(cells[1] ?? "")).map((cells) => [cells[1], cells[2]]);
+  const words = Object.entries(HEALTH_WORDS).map(([word, meaning]) => [`\`${word}\``, meaning]);
+  deepEqual(table((key) => words.some(([word]) => word === key)), words);
+  deepEqual(
+    table((key) => /^\d$/.test(key)).map(([code, level]) => [Number(code), level]),
+    [
+      [LEVEL_EXIT.ok, "`ok`"],
+      [EXIT.failed, "no agent answers"],
+      [EXIT.badConfig, "bad configuration or usage"],
+      [LEVEL_EXIT.warning, "`warning`"],
+      [LEVEL_EXIT.critical, "`critical`"],
+    ],
+  );
+});
+
+Deno.test("clipped: what paints takes no room and survives", () => {
+  equal(clipped("ab\x1b[31mcd\x1b[0mef", 3), "ab\x1b[31mc\x1b[0m");
+  equal(clipped("äöü€x", 4), "äöü€");
+});

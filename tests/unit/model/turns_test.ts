@@ -1,0 +1,41 @@
+import { equal } from "node:assert/strict";
+import { Turns } from "../../../lib/model/mod.ts";
+import type { Clock } from "../../../lib/model/mod.ts";
+
+/** A clock that counts how often somebody sleeps, and never lets anyone wake by itself. */
+class SleepCounter implements Clock {
+  nowMs = 0;
+  sleeps = 0;
+  #wake: (() => void)[] = [];
+  wallMs = () => this.nowMs;
+  monotonicMs = () => this.nowMs;
+  sleep(): Promise<void> {
+    this.sleeps++;
+    return new Promise((resolve) => this.#wake.push(resolve));
+  }
+  wake(): void {
+    for (const resolve of this.#wake.splice(0)) resolve();
+  }
+}
+
+Deno.test("Turns asks for a turn only when the loop has been kept for long", () => {
+  const clock = new SleepCounter();
+  const turns = new Turns(clock);
+  equal(turns.isDue, false);
+  clock.nowMs += 7;
+  equal(turns.isDue, false);
+  clock.nowMs += 1;
+  equal(turns.isDue, true);
+});
+
+Deno.test("Turns has all who ask wait for one turn, and counts anew after it", async () => {
+  const clock = new SleepCounter();
+  const turns = new Turns(clock);
+  clock.nowMs += 100;
+  const waiting = [turns.give(), turns.give()];
+  equal(clock.sleeps, 1);
+  equal(turns.isDue, true); // whoever comes now waits with them
+  clock.wake();
+  await Promise.all(waiting);
+  equal(turns.isDue, false);
+});

@@ -1,0 +1,70 @@
+import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import { type Daemon, parseImageReference, Secret } from "../../../lib/model/mod.ts";
+import { Mounts, observed } from "../../../lib/reconcile/mounts.ts";
+import { InstanceBook, isSettledWith } from "../../../lib/reconcile/instance_book.ts";
+import type { StoreEntry } from "../../../lib/store/mod.ts";
+
+const IMAGE = parseImageReference("reg.example.com/app:v1");
+
+function daemon(id: string, snapshots: readonly string[], held?: Secret): Daemon {
+  return {
+    id,
+    pid: 1,
+    apiSocket: `/${id}.sock`,
+    source: "system-api",
+    state: "running",
+    configApi: "supported",
+    ...(held && { held: new Map(snapshots.map((snapshot) => [`/${snapshot}`, held])) }),
+    instances: snapshots.map((snapshotId) => ({
+      daemonId: id,
+      snapshotId,
+      mountId: `/${snapshotId}`,
+      image: IMAGE,
+    })),
+  };
+}
+
+Deno.test("Mounts says who serves an image, and whether there are other mounts than before", () => {
+  const mounts = new Mounts();
+  const servedBy = (key: string) => mounts.of(key).map((mount) => mount.daemon.id);
+  const [a, b] = [daemon("a", ["1", "2"]), daemon("b", ["3"])];
+  strictEqual(mounts.take([a, b]), true);
+  deepStrictEqual(servedBy(IMAGE.text), ["a", "a", "b"]);
+  strictEqual(mounts.take([b, { ...a }]), false); // only its order and another copy of a daemon
+  strictEqual(mounts.take([a]), true);
+  deepStrictEqual(servedBy(IMAGE.text), ["a", "a"]);
+  deepStrictEqual([...mounts.live], ["a/1", "a/2"]);
+  deepStrictEqual(servedBy("other"), []);
+});
+
+Deno.test("observed changes nothing while the very same value is held, and else forgets", () => {
+  const held = new Secret("v");
+  const entry = { image: IMAGE } as StoreEntry;
+  const record = { state: "stored", failures: 0, held, settledWith: entry } as const;
+  const same = daemon("a", ["1"], held);
+  const [instance] = same.instances;
+  if (instance === undefined) throw new Error("there is one");
+  strictEqual(observed(record, same, instance, false), record);
+  strictEqual(isSettledWith(record, entry, held), true);
+  const other = daemon("a", ["1"], new Secret("w"));
+  for (
+    const after of [
+      observed(record, other, instance, false),
+      observed(record, same, instance, true),
+      observed(record, { ...same, state: "unresponsive" }, instance, false),
+      observed(record, daemon("a", ["1"]), instance, false),
+    ]
+  ) {
+    strictEqual(isSettledWith(after, entry, after.held), false);
+  }
+  strictEqual(isSettledWith(record, { ...entry }, held), false);
+  strictEqual(isSettledWith(record, undefined, held), false);
+});
+
+Deno.test("InstanceBook puts the key of a mount together once", () => {
+  const book = new InstanceBook();
+  const [instance] = daemon("a", ["1"]).instances;
+  if (instance === undefined) throw new Error("there is one");
+  strictEqual(book.keyOf(instance), "a/1");
+  strictEqual(book.keyOf({ ...instance, snapshotId: "2" }), "a/2");
+});

@@ -1,0 +1,115 @@
+/** The one sentence: whatever else is true, the worst state wins. */
+import { equal, ok } from "node:assert/strict";
+import fc from "fast-check";
+import type {
+  AgentStatus,
+  DaemonState,
+  DeliveryState,
+  ImageStatus,
+} from "../../../lib/model/mod.ts";
+import { findingsOf } from "../../../lib/report/findings.ts";
+import { createApp } from "../../../lib/report/app.ts";
+import { type HealthLevel, healthOf, type HealthView } from "../../../lib/report/mod.ts";
+import { LABEL_VALUES } from "../../../lib/report/label_values.ts";
+import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "./status_of.ts";
+
+const OPTIONS = { checkIntervalMs: 60_000 };
+const RANK: Readonly<Record<HealthLevel, number>> = { ok: 0, warning: 1, critical: 2 };
+const lastFailure = { reason: "plugin-failed", detail: "it failed", atMs: NOW_MS } as const;
+
+const image: fc.Arbitrary<ImageStatus> = fc.record({
+  name: fc.integer({ min: 0, max: 20 }),
+  window: fc.constantFrom("fresh", "advisory", "mandatory", "expired", "unknown-life"),
+  provider: fc.constantFrom("kubelet", "docker", "adopted", undefined),
+  failures: fc.nat(3),
+  lifeMs: fc.option(fc.integer({ min: -100_000, max: 10_000_000 }), { nil: undefined }),
+}).map(({ name, window, provider, failures, lifeMs }) => {
+  const { provider: _, ...bare } = imageOf(`registry.example/app:${name}`, { window, failures });
+  return {
+    ...bare,
+    ...(provider !== undefined && { provider }),
+    ...(failures > 0 && { lastFailure }),
+    ...(lifeMs !== undefined && { hardExpiresAtMs: NOW_MS + lifeMs }),
+  };
+});
+
+const daemon = fc.record({
+  name: fc.integer({ min: 0, max: 20 }),
+  state: fc.constantFrom(...LABEL_VALUES.daemonStates as DaemonState[]),
+  deliveries: fc.array(fc.constantFrom(...LABEL_VALUES.deliveryStates as DeliveryState[]), {
+    maxLength: 4,
+  }),
+}).map(({ name, state, deliveries }) =>
+  daemonOf(`d${name}`, deliveries.map((delivery, i) => mountOf(String(i), { delivery })), { state })
+);
+
+const problem = fc.constantFrom("/a", "/b").map((subject) =>
+  ({ source: "root", subject, detail: "not there" }) as const
+);
+
+const state: fc.Arbitrary<AgentStatus> = fc.record({
+  images: fc.array(image, { maxLength: 6 }),
+  daemons: fc.array(daemon, { maxLength: 6 }),
+  problems: fc.array(problem, { maxLength: 2 }),
+  loopAgeMs: fc.constantFrom(0, 10_000, 10_000_000),
+}).map((parts) => statusOf(parts));
+
+Deno.test("healthOf: the worst state always wins, in any order of what is there", () => {
+  fc.assert(
+    fc.property(state, (status) => {
+      const view = healthOf(status, NOW_MS, OPTIONS);
+      const findings = findingsOf(status, NOW_MS);
+      const levels = findings.map(({ level }) => RANK[level]);
+      const worst = Math.max(0, view.live ? 0 : 2, ...levels);
+      equal(RANK[view.level], worst);
+      if (!view.live) return equal(view.about, "loop");
+      if (findings.length === 0) return equal(view.about, "calm");
+      const told = findings.filter(({ text }) => view.sentence.startsWith(text));
+      ok(told.some(({ level, mend }) => RANK[level] === worst && view.sentence.endsWith(mend)));
+      // What is in the wrong order is told the same, as far as the worst goes.
+      const reversed = {
+        ...status,
+        images: status.images.toReversed(),
+        daemons: status.daemons.toReversed(),
+      };
+      equal(healthOf(reversed, NOW_MS, OPTIONS).level, view.level);
+    }),
+    { numRuns: 500 },
+  );
+});
+
+Deno.test("healthOf: one more trouble never makes a node look better", () => {
+  fc.assert(
+    fc.property(state, image, daemon, (status, oneImage, oneDaemon) => {
+      const more = {
+        ...status,
+        images: [...status.images, oneImage],
+        daemons: [...status.daemons, oneDaemon],
+      };
+      const before = healthOf(status, NOW_MS, OPTIONS);
+      const after = healthOf(more, NOW_MS, OPTIONS);
+      ok(RANK[after.level] >= RANK[before.level], `${before.sentence}\n${after.sentence}`);
+    }),
+    { numRuns: 500 },
+  );
+});
+
+Deno.test("createApp: page, JSON and /readyz?verbose tell the same sentence", async () => {
+  await fc.assert(
+    fc.asyncProperty(state, async (status) => {
+      const health: HealthView = healthOf(status, NOW_MS, OPTIONS);
+      const app = createApp({
+        metrics: { page: () => Promise.resolve({ contentType: "text/plain", body: "" }) },
+        status: () => status,
+        health: () => health,
+        allowedHosts: ["127.0.0.1"],
+      });
+      const text = async (path: string) => await (await app.request(path)).text();
+      const page = (await text("/")).replaceAll("&#39;", "'");
+      ok(page.includes(`${health.level}</strong>: ${health.sentence}</p>`));
+      equal(JSON.parse(await text("/v1/status")).health.sentence, health.sentence);
+      ok((await text("/readyz?verbose")).includes(`\n${health.level}: ${health.sentence}\n`));
+    }),
+    { numRuns: 50 },
+  );
+});
