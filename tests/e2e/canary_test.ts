@@ -19,6 +19,7 @@ import {
 import { HAS_OPENSSL } from "../fakes/certificates.ts";
 import { kubeApi, NODE } from "./kube_stage.ts";
 import { AgentProcess, command, pause, simNode } from "./stage.ts";
+import { type MemoryFolder, memoryFolder } from "./tap_stage.ts";
 
 /** One secret a source. */
 function plant() {
@@ -57,51 +58,48 @@ Deno.test({
 });
 
 async function runPlanted(planted: Planted, api: SimKubeApi, format: string): Promise<void> {
-  const shm = await Deno.makeTempDir({ dir: "/dev/shm", prefix: "canary-" });
+  await using tapped = await memoryFolder();
+  const { dir } = tapped;
   await using node = simNode();
-  try {
-    const own = join(node.dir, "own");
-    for (const folder of ["tmp", "home", "secrets"]) {
-      await Deno.mkdir(join(own, folder), { recursive: true });
-    }
-    await sources(node, api, planted);
-    await mounts(node, planted);
-    await using open = new OpenFileWatch([join(node.root, "config"), shm]);
-    const more = [
-      `format = "${format}"`,
-      "[providers.kubelet]",
-      'timeout = "1s"',
-      "[providers.cri]",
-      "enabled = true",
-      `socket = "${shm}/cri.sock"`,
-      `link = "${shm}/image.sock"`,
-      `image_service = "${shm}/containerd.sock"`,
-      "[providers.kubesecret]",
-      "enabled = true",
-      `kubeconfig = "${join(node.dir, "own", "secrets", "kubeconfig")}"`,
-      `node_name = "${NODE}"`,
-    ].join("\n");
-    const env = { PATH: join(node.dir, "bin"), TMPDIR: join(own, "tmp"), HOME: join(own, "home") };
-    const agent = await AgentProcess.start(node, { renewal: RENEWAL, more, env });
-    const sunk: Sunk[] = [];
-    try {
-      using watch = new ProcessWatch(agent.pid);
-      await liveThrough(agent, node, planted, shm, sunk);
-      watch.look();
-      ok(watch.children.size > 0, "no child was seen");
-      sunk.push(...watch.sunk);
-      agent.signal("SIGTERM");
-      strictEqual(await agent.ended(), 0);
-    } finally {
-      await agent[Symbol.asyncDispose]();
-    }
-    sunk.push({ where: "log", text: agent.log });
-    sunk.push(...await commands(node, more, env));
-    await judge(planted, sunk, node, shm);
-    deepStrictEqual([...open.found].filter((file) => !file.includes("containerd.sock")), []);
-  } finally {
-    await Deno.remove(shm, { recursive: true });
+  const own = join(node.dir, "own");
+  for (const folder of ["tmp", "home", "secrets"]) {
+    await Deno.mkdir(join(own, folder), { recursive: true });
   }
+  await sources(node, api, planted);
+  await mounts(node, planted);
+  await using open = new OpenFileWatch([join(node.root, "config"), dir]);
+  const more = [
+    `format = "${format}"`,
+    "[providers.kubelet]",
+    'timeout = "1s"',
+    "[providers.cri]",
+    "enabled = true",
+    `socket = "${dir}/cri.sock"`,
+    `link = "${dir}/image.sock"`,
+    `image_service = "${dir}/containerd.sock"`,
+    "[providers.kubesecret]",
+    "enabled = true",
+    `kubeconfig = "${join(node.dir, "own", "secrets", "kubeconfig")}"`,
+    `node_name = "${NODE}"`,
+  ].join("\n");
+  const env = { PATH: join(node.dir, "bin"), TMPDIR: join(own, "tmp"), HOME: join(own, "home") };
+  const agent = await AgentProcess.start(node, { renewal: RENEWAL, more, env });
+  const sunk: Sunk[] = [];
+  try {
+    using watch = new ProcessWatch(agent.pid);
+    await liveThrough(agent, node, planted, tapped, sunk);
+    watch.look();
+    ok(watch.children.size > 0, "no child was seen");
+    sunk.push(...watch.sunk);
+    agent.signal("SIGTERM");
+    strictEqual(await agent.ended(), 0);
+  } finally {
+    await agent[Symbol.asyncDispose]();
+  }
+  sunk.push({ where: "log", text: agent.log });
+  sunk.push(...await commands(node, more, env));
+  await judge(planted, sunk, node, tapped);
+  deepStrictEqual([...open.found].filter((file) => !file.includes("containerd.sock")), []);
 }
 
 async function sources(node: SimNode, api: SimKubeApi, planted: Planted): Promise<void> {
@@ -145,7 +143,7 @@ async function liveThrough(
   agent: AgentProcess,
   node: SimNode,
   planted: Planted,
-  shm: string,
+  tapped: MemoryFolder,
   sunk: Sunk[],
 ): Promise<void> {
   const shared = node.daemons.get("s1");
@@ -157,8 +155,11 @@ async function liveThrough(
   await agent.until("the helper's", holds(4, `u:${planted.helper}`));
   await agent.until("the plugin's", holds(5, `u:${planted.plugin}`));
   await agent.until("the pull secret's", holds(10, `robot:${planted.kubeSecret}`));
-  await pullThroughTap(shm, "cri.example.com/a:1", planted.cri);
-  await agent.until("the tap's state", () => fileHolds(join(shm, "cri-pulls.json"), "cri.example"));
+  await pullThroughTap(tapped.dir, "cri.example.com/a:1", planted.cri);
+  if (tapped.inMemory) {
+    const state = join(tapped.dir, "cri-pulls.json");
+    await agent.until("the tap's state", () => fileHolds(state, "cri.example"));
+  }
   const detected = new CanaryDetector({ control: planted.docker });
   const file = Deno.readTextFileSync(dedicated.instances[0]?.configPath ?? "");
   ok(detected.find(file).length > 0, "the secret is where it belongs: the run means something");
@@ -232,7 +233,7 @@ async function judge(
   planted: Planted,
   sunk: readonly Sunk[],
   node: SimNode,
-  shm: string,
+  tapped: MemoryFolder,
 ): Promise<void> {
   const request = await Deno.readTextFile(join(node.dir, "own", "secrets", "request"));
   const { serviceAccountToken } = JSON.parse(request);
@@ -247,13 +248,13 @@ async function judge(
     node.providerConfigPath,
     join(node.dir, "own", "secrets"),
     join(node.root, "config"),
-    join(shm, "cri-pulls.json"),
+    join(tapped.dir, "cri-pulls.json"),
   ];
-  const written = filesBelow([node.dir, shm]);
+  const written = filesBelow([node.dir, tapped.dir]);
   for (const { path, mode, text } of written) {
     if (detector.find(text).length === 0) continue;
     ok(mayHold.some((place) => path.startsWith(place)), `a secret in ${path}`);
-    const ours = path.startsWith(node.root) || path.startsWith(shm);
+    const ours = path.startsWith(node.root) || path.startsWith(tapped.dir);
     if (ours) strictEqual(mode, 0o600, `${path} is ${mode.toString(8)}`);
   }
   const left = written.filter(({ path }) => path.includes(".tmp"));

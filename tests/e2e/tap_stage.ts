@@ -11,10 +11,7 @@ const UNIT_UPSTREAM = "/run/containerd/containerd.sock";
 const UNIT_LINK = "/run/nydus-auth-agent-cri/image.sock";
 
 /** A node with a folder for the tap's sockets, and an agent that taps. */
-export interface TapStage {
-  readonly dir: string;
-  /** Whether the folder is on a tmpfs: who may not mount one tests the other way. */
-  readonly inMemory: boolean;
+export interface TapStage extends Omit<MemoryFolder, keyof AsyncDisposable> {
   readonly node: SimNode;
   /** The path for clients. */
   readonly link: string;
@@ -36,8 +33,8 @@ export async function tapStage(
   run: (stage: TapStage) => Promise<void>,
   { upstream: given }: { readonly upstream?: string } = {},
 ): Promise<void> {
-  const dir = await Deno.makeTempDir({ prefix: "tap-" });
-  const inMemory = (await command("mount", "-t", "tmpfs", "-o", "size=64m", "none", dir)) === 0;
+  await using folder = await memoryFolder();
+  const { dir, inMemory } = folder;
   const node = simNode();
   const link = join(dir, "image.sock");
   const upstream = given ?? join(dir, "containerd.sock");
@@ -77,9 +74,31 @@ export async function tapStage(
     });
   } finally {
     await node[Symbol.asyncDispose]();
-    if (inMemory) await command("umount", "-l", dir);
-    await Deno.remove(dir, { recursive: true });
   }
+}
+
+/** A folder for the tap's sockets. */
+export interface MemoryFolder extends AsyncDisposable {
+  readonly dir: string;
+  /** Whether it is on a tmpfs: who may not mount one tests the other way. */
+  readonly inMemory: boolean;
+}
+
+/**
+ * A folder on a tmpfs of its own, where one may be mounted. `/dev/shm` is no place for it: the
+ * binary may write nothing below `/dev`.
+ */
+export async function memoryFolder(): Promise<MemoryFolder> {
+  const dir = await Deno.makeTempDir({ prefix: "tap-" });
+  const inMemory = (await command("mount", "-t", "tmpfs", "-o", "size=64m", "none", dir)) === 0;
+  return {
+    dir,
+    inMemory,
+    async [Symbol.asyncDispose]() {
+      if (inMemory) await command("umount", "-l", dir);
+      await Deno.remove(dir, { recursive: true });
+    },
+  };
 }
 
 /** The exit code of a command that ends by itself. */
