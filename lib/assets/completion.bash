@@ -6,13 +6,13 @@ _nydus_auth_agent() {
   local config="--config --snapshotter-config --root --system-address --fs-driver --daemon-mode
     --check-interval --lead-time --refresh-interval --credential-renewal-interval --config-files
     --verify --docker-config --credential-provider-config --credential-provider-bin-dir --kubeconfig
-    --address --log-level --log-format"
+    --address --api-socket --log-level --log-format"
   COMPREPLY=()
   for ((i = 1; i < COMP_CWORD; i++)); do
     [[ ${COMP_WORDS[i]} == -* ]] || { command=${COMP_WORDS[i]}; break; }
   done
   case $before in
-    --config | --snapshotter-config | --system-address | --docker-config | \
+    --config | --snapshotter-config | --system-address | --docker-config | --api-socket | \
       --credential-provider-config | --kubeconfig)
       mapfile -t COMPREPLY < <(compgen -f -- "$word")
       return
@@ -33,8 +33,8 @@ _nydus_auth_agent() {
     --log-format) words="text json" ;;
     *)
       case $command in
-        "") words="run get explain check status tap demo docker-credential show install uninstall"
-          words="$words version help --help" ;;
+        "") words="run get explain check status renew log-level tap demo docker-credential"
+          words="$words show install uninstall version help --help" ;;
         run) words="$config --help" ;;
         check) words="$config --probe --help" ;;
         get) words="$config --valid-for --label --output --help" ;;
@@ -44,6 +44,8 @@ _nydus_auth_agent() {
             ;;
         status) words="$config --output --watch --help" ;;
         demo | version) words="--output --help" ;;
+        renew) words="$config --all --output --help" ;;
+        log-level) words="$config get set debug info warning error --help" ;;
         tap) words="$config on off status --help" ;;
         docker-credential) words="get list store erase --help" ;;
         install) words="--prefix --root --dry-run --docker-credential-helper --now --help" ;;

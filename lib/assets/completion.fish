@@ -3,8 +3,8 @@
 #   nydus-auth-agent show completion.fish > ~/.config/fish/completions/nydus-auth-agent.fish
 
 set -l c complete -c nydus-auth-agent
-set -l none "not __fish_seen_subcommand_from run get explain check status tap demo docker-credential show install uninstall version help"
-set -l configured "__fish_seen_subcommand_from run get explain check status tap"
+set -l none "not __fish_seen_subcommand_from run get explain check status renew log-level tap demo docker-credential show install uninstall version help"
+set -l configured "__fish_seen_subcommand_from run get explain check status renew log-level tap"
 set -l asking "__fish_seen_subcommand_from get explain"
 set -l placing "__fish_seen_subcommand_from install uninstall"
 
@@ -15,6 +15,8 @@ $c -n $none -a get -d "print the credential for an image"
 $c -n $none -a explain -d "tell what every provider answers for an image, and why"
 $c -n $none -a check -d "read everything that run would, and say what is wrong"
 $c -n $none -a status -d "ask the running agent how it stands"
+$c -n $none -a renew -d "ask the sources of an image, or of all, now"
+$c -n $none -a log-level -d "tell or change what the running agent writes"
 $c -n $none -a tap -d "put the CRI tap into the path of pulls, or take it out"
 $c -n $none -a demo -d "show the main job on a simulated node"
 $c -n $none -a docker-credential -d "answer as a docker credential helper"
@@ -42,6 +44,7 @@ $c -n $configured -l credential-provider-config -r -F -d "configuration of the k
 $c -n $configured -l credential-provider-bin-dir -r -F -d "folder of the kubelet plugins"
 $c -n $configured -l kubeconfig -r -F -d "kubeconfig"
 $c -n $configured -l address -x -d "where metrics and health are served"
+$c -n $configured -l api-socket -r -F -d "socket of the local API"
 $c -n $configured -l log-level -x -a "debug info warning error" -d "level"
 $c -n $configured -l log-format -x -a "text json" -d "form"
 $c -n $asking -l valid-for -x -d "how long it must live"
@@ -50,7 +53,9 @@ $c -n "__fish_seen_subcommand_from explain" -l as-kubelet -d "also as the kubele
 $c -n "__fish_seen_subcommand_from explain" -l kubelet-config -r -F -d "the kubelet's plugin configuration"
 $c -n "__fish_seen_subcommand_from explain" -l kubelet-bin-dir -r -F -d "the kubelet's plugin folder"
 $c -n "__fish_seen_subcommand_from status" -l watch -d "show it again every 2 seconds"
-$c -n "__fish_seen_subcommand_from get explain status demo version" -l output -x -a "text json" -d "form of the answer"
+$c -n "__fish_seen_subcommand_from get explain status renew demo version" -l output -x -a "text json" -d "form of the answer"
+$c -n "__fish_seen_subcommand_from renew" -l all -d "every image that is mounted"
+$c -n "__fish_seen_subcommand_from log-level" -a "get set debug info warning error"
 $c -n "__fish_seen_subcommand_from tap" -a "on off status"
 $c -n $placing -l prefix -r -F -d "folder above bin"
 $c -n $placing -l root -r -F -d "folder that stands for /"

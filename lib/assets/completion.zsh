@@ -12,6 +12,8 @@ _nydus_auth_agent() {
     'explain:tell what every provider answers for an image, and why'
     'check:read everything that run would, and say what is wrong'
     'status:ask the running agent how it stands'
+    'renew:ask the sources of an image, or of all, now'
+    'log-level:tell or change what the running agent writes'
     'tap:put the CRI tap into the path of pulls, or take it out'
     'demo:show the main job on a simulated node'
     'docker-credential:answer as a docker credential helper'
@@ -42,6 +44,7 @@ _nydus_auth_agent() {
     '--credential-provider-bin-dir[folder of the kubelet plugins]:folder:_files -/'
     '--kubeconfig[kubeconfig]:file:_files'
     '--address[where metrics and health are served]:address:'
+    '--api-socket[socket of the local API]:socket:_files'
     '--log-level[level]:level:(debug info warning error)'
     '--log-format[form]:form:(text json)'
   )
@@ -66,6 +69,14 @@ _nydus_auth_agent() {
           ;;
         get) _arguments $asking $config '--help[tell about it]' ;;
         status) _arguments '--output[form]:form:(text json)' '--watch[show it again]' $config '--help[tell about it]' ;;
+        renew)
+          _arguments '1:image reference:' '--all[every image that is mounted]' \
+            '--output[form]:form:(text json)' $config '--help[tell about it]'
+          ;;
+        log-level)
+          _arguments '1:action:(get set)' '2:level:(debug info warning error)' $config \
+            '--help[tell about it]'
+          ;;
         tap) _arguments '1:action:(on off status)' $config '--help[tell about it]' ;;
         demo | version) _arguments '--output[form]:form:(text json)' '--help[tell about it]' ;;
         install)

@@ -15,8 +15,16 @@ import {
   type OutageForecast,
 } from "../model/mod.ts";
 import { Reconciler, type Stages } from "../reconcile/mod.ts";
-import { Elector, EndpointChain, RegistryProbe, type ReloadOutcome } from "../resolve/mod.ts";
+import {
+  Elector,
+  EndpointChain,
+  PutCredentials,
+  type PutTarget,
+  RegistryProbe,
+  type ReloadOutcome,
+} from "../resolve/mod.ts";
 import { CredentialStore } from "../store/mod.ts";
+import type { ApiParts } from "./api_agent.ts";
 import { type OpenChain, openChain } from "./chain.ts";
 import type { Context } from "./context.ts";
 import { LazyTap } from "./lazy_tap.ts";
@@ -29,6 +37,8 @@ export interface Agent extends AsyncDisposable {
   /** Goes on with another configuration. What is known stays. Returns what is different. */
   reconfigure(config: AgentConfig): Promise<readonly string[]>;
   status(): AgentStatus;
+  /** What the local API asks. */
+  readonly api: Pick<ApiParts, "config" | "chain" | "onRequest" | "puts" | "look">;
   /** What an outage of every source would bring that begins now and lasts `downMs`. */
   forecast(downMs: number): Promise<OutageForecast>;
 }
@@ -54,18 +64,18 @@ export async function createAgent(
   const seed = await files.readText(MACHINE_ID).catch(() => undefined) ?? "";
   const http = createUnixHttp();
   const registryHttp = createRegistryHttp();
+  const probe = new RegistryProbe({ http: registryHttp, clock });
   const tap = new LazyTap(context, observer);
-  const build = partsBuilder(context, observer, http, tap);
+  const changed = (target: PutTarget) =>
+    reconciler.recheck(target.kind === "image" ? target.image : undefined);
+  const puts = new PutCredentials({ clock, changed });
+  const build = partsBuilder(context, observer, { http, tap, puts });
   await tap.apply(first.providers.cri);
   let config = first;
   let parts = await build(config);
   const store = new CredentialStore({ settings: config.renewal, seed: seed.trim(), random });
-  const elector = new Elector({
-    probe: new RegistryProbe({ http: registryHttp, clock }),
-    clock,
-    observer,
-    verify: () => config.delivery.verify,
-  });
+  const verify = () => config.delivery.verify;
+  const elector = new Elector({ probe, clock, observer, verify });
   const common = { store, observer, clock, inUseDelayMs, elector };
   const reconciler = new Reconciler(common, parts.stages);
   tap.onPull((image) => reconciler.recheck(image));
@@ -95,8 +105,16 @@ export async function createAgent(
       staleWatches: parts.chain.staleWatches(),
     }),
     forecast: (downMs) => reconciler.forecast(downMs),
+    api: {
+      config: () => config,
+      chain: () => parts.chain.chain,
+      onRequest: reconciler.onRequest,
+      puts,
+      look: () => reconciler.trigger("requested"),
+    },
     async [Symbol.asyncDispose]() {
       watches[Symbol.dispose]();
+      puts[Symbol.dispose]();
       await tap[Symbol.asyncDispose]();
       await parts[Symbol.asyncDispose]();
       http[Symbol.dispose]();
@@ -108,14 +126,17 @@ export async function createAgent(
 function partsBuilder(
   context: Context,
   observer: Observer,
-  http: ReturnType<typeof createUnixHttp>,
-  tap: LazyTap,
+  { http, tap, puts }: {
+    readonly http: ReturnType<typeof createUnixHttp>;
+    readonly tap: LazyTap;
+    readonly puts: PutCredentials;
+  },
 ): (config: AgentConfig) => Promise<Parts> {
   const nydusdApi = createNydusdApi(http);
   const snapshotterApi = createSnapshotterApi(http);
   const { files } = context;
   return async (config) => {
-    const chain = await openChain(context, config, observer, tap);
+    const chain = await openChain(context, config, observer, { pulls: tap, puts });
     const hosts = namingOf(config);
     const node = config.node;
     const discovery = new Discovery({ config: node, hosts, snapshotterApi, nydusdApi, files });

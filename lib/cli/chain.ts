@@ -11,6 +11,7 @@ import {
   KubeletProvider,
   labelsProvider,
   pulledProvider,
+  type PutCredentials,
   type ReloadOutcome,
 } from "../resolve/mod.ts";
 import type { Context } from "./context.ts";
@@ -37,13 +38,13 @@ const SILENT: Observer = { notify: () => {} };
  * The kubelet provider's own configuration is read here; where it cannot be used, the provider says
  * so at every question and the others work.
  *
- * @param pulls What the CRI tap of a running agent has seen; without it that provider is off.
+ * @param live What a running agent has seen and was given: without pulls that provider is off.
  */
 export async function openChain(
   context: Context,
   config: AgentConfig,
   observer: Observer = SILENT,
-  pulls?: CriPulls,
+  { pulls, puts }: { readonly pulls?: CriPulls; readonly puts?: PutCredentials } = {},
 ): Promise<OpenChain> {
   const { clock, files, processRunner, random, host } = context;
   const { providers, renewal } = config;
@@ -84,7 +85,7 @@ export async function openChain(
   return {
     chain: new CredentialChain({
       providers: [
-        providers.labels.enabled ? labelsProvider(clock) : disabledProvider("labels", false),
+        providers.labels.enabled ? labelsProvider(clock, puts) : disabledProvider("labels", false),
         criProvider(providers.cri.enabled ? pulls : undefined),
         docker ?? disabledProvider("docker", true),
         kubelet ?? disabledProvider("kubelet", true),

@@ -196,6 +196,8 @@ function agentConfig(node: SimNode, port: number): string {
     `config = "${node.dockerConfigPath}"`,
     "[server]",
     `address = "127.0.0.1:${port}"`,
+    "[api]",
+    'socket = "off"',
     "",
   ].join("\n");
 }

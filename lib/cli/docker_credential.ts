@@ -1,3 +1,4 @@
+import type { AgentConfig } from "../config/mod.ts";
 import {
   AgentError,
   credentialSecret,
@@ -6,18 +7,28 @@ import {
   messageOf,
   repositoryReference,
 } from "../model/mod.ts";
+import { askApi, demandApi } from "./api_client.ts";
 import { openChain } from "./chain.ts";
 import { type Context, EXIT, loadConfig } from "./context.ts";
+import type { GivenCredential } from "./get.ts";
 
 /** The words by which docker's tools know that there is nothing (docker-credential-helpers). */
 const NOT_FOUND = "credentials not found in native keychain";
+const NO_SERVER = "no credentials server URL";
+const NO_USERNAME = "no credentials username";
+/** In the protocol, the user name of an identity token. */
+const TOKEN_USERNAME = "<token>";
 /** A helper is asked for a registry, a provider for an image: this repository stands for all. */
 const ANY_REPOSITORY = "library/any";
 
 /**
- * The docker credential helper protocol: `get` with a server on the standard input. What is wrong
- * goes to the standard output, as the protocol has it. `list` knows no names beforehand and answers
- * none; `store` and `erase` are refused, since the agent's sources are not ours to write.
+ * The docker credential helper protocol. What is wrong goes to the standard output, as the protocol
+ * has it.
+ *
+ * - `get`: what the running agent would use, or what the chain finds where none runs.
+ * - `store`: puts a credential for a registry into the running agent.
+ * - `erase`: forgets what was stored; else says that the registry refused what `get` gives.
+ * - `list`: what was stored.
  */
 export async function dockerCredential(context: Context, action: string): Promise<number> {
   const { host } = context;
@@ -26,12 +37,11 @@ export async function dockerCredential(context: Context, action: string): Promis
       case "get":
         return await get(context, (await host.readInput()).trim());
       case "list":
-        host.out("{}\n");
-        return EXIT.ok;
+        return await list(context);
       case "store":
+        return await store(context, await host.readInput());
       case "erase":
-        host.out(`${action}: credentials come from the agent's providers and cannot be written\n`);
-        return EXIT.failed;
+        return await erase(context, (await host.readInput()).trim());
       default:
         host.out("unknown credential action: use get, list, store or erase\n");
         return EXIT.failed;
@@ -44,24 +54,126 @@ export async function dockerCredential(context: Context, action: string): Promis
 
 async function get(context: Context, server: string): Promise<number> {
   const { host } = context;
-  if (server === "") {
-    host.out("no credentials server URL\n");
-    return EXIT.failed;
-  }
-  const image = imageOf(server);
+  if (server === "") return failed(context, NO_SERVER);
+  const { registry } = imageOf(server);
   const config = await loadConfig(context, {});
-  await using chain = await openChain(context, config);
-  const { winner } = await chain.chain.resolve({ image, labels: {} });
-  const credential = winner?.candidates[0].credential;
-  // The protocol has no form for a bearer token of the registry itself.
-  if (credential === undefined || credential.kind === "registry-token") {
-    host.out(`${NOT_FOUND}\n`);
-    return EXIT.failed;
-  }
-  const username = credential.kind === "basic" ? credentialUsername(credential) : "<token>";
-  const secret = credentialSecret(credential).reveal();
-  host.out(`${JSON.stringify({ ServerURL: server, Username: username, Secret: secret })}\n`);
+  const given = await ask(config, registry);
+  const pair = given === "no-agent"
+    ? await askChain(context, config, server)
+    : given && pairOf(given);
+  if (pair === undefined) return failed(context, NOT_FOUND);
+  host.out(`${JSON.stringify({ ServerURL: server, ...pair })}\n`);
   return EXIT.ok;
+}
+
+interface Pair {
+  readonly Username: string;
+  readonly Secret: string;
+}
+
+/** Undefined: the agent has none. */
+async function ask(
+  config: AgentConfig,
+  registry: string,
+): Promise<GivenCredential | "no-agent" | undefined> {
+  const asked = await askApi<GivenCredential>(config, {
+    method: "POST",
+    path: "/v1/credentials/get",
+    body: { registry },
+  });
+  if (asked.kind === "answered") return asked.body;
+  if (asked.kind === "no-agent") return "no-agent";
+  if (asked.code === "no-credential") return undefined;
+  throw new AgentError("refused", `the agent refuses: ${asked.message}`);
+}
+
+/** The protocol has no form for a bearer token of the registry itself. */
+function pairOf({ credential }: GivenCredential): Pair | undefined {
+  switch (credential.form) {
+    case "basic":
+      return { Username: credential.username, Secret: credential.password };
+    case "identity-token":
+      return { Username: TOKEN_USERNAME, Secret: credential.token };
+    case "registry-token":
+      return undefined;
+  }
+}
+
+async function askChain(
+  context: Context,
+  config: AgentConfig,
+  server: string,
+): Promise<Pair | undefined> {
+  await using chain = await openChain(context, config);
+  const { winner } = await chain.chain.resolve({ image: imageOf(server), labels: {} });
+  const credential = winner?.candidates[0].credential;
+  if (credential === undefined || credential.kind === "registry-token") return undefined;
+  const username = credential.kind === "basic" ? credentialUsername(credential) : TOKEN_USERNAME;
+  return { Username: username, Secret: credentialSecret(credential).reveal() };
+}
+
+async function store(context: Context, input: string): Promise<number> {
+  let given: Readonly<Record<string, unknown>>;
+  try {
+    given = JSON.parse(input);
+  } catch {
+    return failed(context, "read the credential: it is not JSON");
+  }
+  const text = (name: string) => typeof given[name] === "string" ? given[name].trim() : "";
+  const [server, username] = [text("ServerURL"), text("Username")];
+  const secret = given["Secret"];
+  if (server === "") return failed(context, NO_SERVER);
+  if (username === "") return failed(context, NO_USERNAME);
+  if (typeof secret !== "string" || secret === "") {
+    return failed(context, "read the credential: it has no secret");
+  }
+  const { registry } = imageOf(server);
+  const credential = username === TOKEN_USERNAME
+    ? { form: "identity-token", token: secret }
+    : { form: "basic", username, password: secret };
+  const config = await loadConfig(context, {});
+  await demandApi(config, {
+    method: "PUT",
+    path: "/v1/credentials",
+    body: { registry, credential },
+  });
+  return EXIT.ok;
+}
+
+async function erase(context: Context, server: string): Promise<number> {
+  if (server === "") return failed(context, NO_SERVER);
+  const { registry } = imageOf(server);
+  const config = await loadConfig(context, {});
+  const { forgotten } = await demandApi<{ readonly forgotten: boolean }>(config, {
+    method: "DELETE",
+    path: "/v1/credentials",
+    body: { registry },
+  });
+  if (forgotten) return EXIT.ok;
+  const given = await ask(config, registry);
+  if (given === undefined || given === "no-agent") return failed(context, NOT_FOUND);
+  const { fingerprint } = given;
+  await demandApi(config, { method: "POST", path: "/v1/refused", body: { registry, fingerprint } });
+  return EXIT.ok;
+}
+
+async function list(context: Context): Promise<number> {
+  const config = await loadConfig(context, {});
+  interface Puts {
+    readonly credentials: readonly { readonly registry?: string; readonly username?: string }[];
+  }
+  const asked = await askApi<Puts>(config, { method: "GET", path: "/v1/credentials" });
+  const stored = asked.kind === "answered" ? asked.body.credentials : [];
+  const names = stored.flatMap(({ registry, username = TOKEN_USERNAME }) =>
+    registry === undefined ? [] : [[registry, username]]
+  );
+  context.host.out(`${JSON.stringify(Object.fromEntries(names))}\n`);
+  return EXIT.ok;
+}
+
+function failed({ host }: Context, words: string): number {
+  host.out(`${words}\n`);
+  return EXIT.failed;
 }
 
 /** A registry as docker's tools name it: with or without scheme and path. */

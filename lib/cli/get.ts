@@ -1,12 +1,15 @@
+import type { AgentConfig } from "../config/mod.ts";
 import {
   AgentError,
   type Candidate,
   credentialSecret,
   credentialUsername,
+  type ImageReference,
   parseDurationMs,
   parseImageReference,
   REASON_CODES,
 } from "../model/mod.ts";
+import { askApi } from "./api_client.ts";
 import { openChain } from "./chain.ts";
 import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
 import { printable } from "./table.ts";
@@ -19,42 +22,92 @@ export interface GetOptions {
   readonly output: string;
 }
 
+/** A credential as the local API gives it. */
+export interface GivenCredential {
+  readonly provider: string;
+  readonly credential:
+    | { readonly form: "basic"; readonly username: string; readonly password: string }
+    | { readonly form: "registry-token"; readonly token: string }
+    | { readonly form: "identity-token"; readonly username: string; readonly token: string };
+  readonly origin: string;
+  readonly fingerprint?: string;
+  readonly fetchedAt: string;
+  readonly softExpiresAt?: string;
+  readonly hardExpiresAt?: string;
+}
+
+/** An answer of the running agent, or of the chain where none runs. */
+type Got =
+  | { readonly kind: "found"; readonly given: GivenCredential }
+  | { readonly kind: "none"; readonly why: readonly string[] };
+
 /**
- * `get REF`: prints the credential that the chain finds. Exit code 1, and nothing on stdout, when
- * there is none.
+ * `get REF`: prints the credential that the running agent would use, or that the chain finds where
+ * none runs. Exit code 1, and nothing on stdout, when there is none.
+ *
+ * @throws {AgentError} `refused` when the agent does not answer the question.
  */
 export async function get(context: Context, flags: Flags, options: GetOptions): Promise<number> {
   const image = parseImageReference(options.ref);
-  const labels = labelsOf(options.labels);
+  labelsOf(options.labels);
   const validForMs = options.validFor === undefined ? undefined : parseDurationMs(options.validFor);
   const config = await loadConfig(context, flags);
-  await using chain = await openChain(context, config);
-  const validUntilMs = validForMs === undefined ? undefined : context.clock.wallMs() + validForMs;
-  const { winner, attempts } = await chain.chain.resolve({
-    image,
-    labels,
-    ...(validUntilMs !== undefined && { validUntilMs }),
-  });
-  if (winner === undefined) {
-    const why = attempts.map(({ provider, outcome }) => {
-      const detail = outcome.kind === "failed" ? outcome.detail : REASON_CODES[outcome.reason];
-      return `  ${provider}: ${outcome.reason}: ${printable(detail)}\n`;
-    });
+  const got = await ask(context, config, image, options);
+  if (got.kind === "none") {
+    const why = got.why.map((line) => `  ${printable(line)}\n`);
     context.host.err(`no credential for ${image.text}\n${why.join("")}`);
     return EXIT.failed;
   }
-  const [candidate] = winner.candidates;
-  if (validUntilMs !== undefined && shorterThan(candidate, validUntilMs)) {
+  const { given } = got;
+  const endsAt = given.hardExpiresAt ?? given.softExpiresAt;
+  if (
+    validForMs !== undefined && endsAt !== undefined &&
+    Date.parse(endsAt) < context.clock.wallMs() + validForMs
+  ) {
     context.host.err(
       "warning: the credential is the freshest there is, but lives shorter than asked\n",
     );
   }
   context.host.out(
     options.output === "json"
-      ? JSON.stringify(asJson(image.text, winner.provider, candidate), null, 2) + "\n"
-      : asText(candidate),
+      ? JSON.stringify(asJson(image.text, given), null, 2) + "\n"
+      : asText(given),
   );
   return EXIT.ok;
+}
+
+async function ask(
+  context: Context,
+  config: AgentConfig,
+  image: ImageReference,
+  { labels: pairs, validFor }: GetOptions,
+): Promise<Got> {
+  const labels = labelsOf(pairs);
+  const asked = await askApi<GivenCredential>(config, {
+    method: "POST",
+    path: "/v1/credentials/get",
+    body: { ref: image.text, labels, ...(validFor !== undefined && { validFor }) },
+  });
+  if (asked.kind === "answered") return { kind: "found", given: asked.body };
+  if (asked.kind === "refused") {
+    if (asked.code === "no-credential") return { kind: "none", why: asked.details };
+    throw new AgentError("refused", `the agent refuses: ${asked.message}`);
+  }
+  await using chain = await openChain(context, config);
+  const validForMs = validFor === undefined ? undefined : parseDurationMs(validFor);
+  const { winner, attempts } = await chain.chain.resolve({
+    image,
+    labels,
+    ...(validForMs !== undefined && { validUntilMs: context.clock.wallMs() + validForMs }),
+  });
+  if (winner !== undefined) {
+    return { kind: "found", given: givenOf(winner.provider, winner.candidates[0]) };
+  }
+  const why = attempts.map(({ provider, outcome }) => {
+    const detail = outcome.kind === "failed" ? outcome.detail : REASON_CODES[outcome.reason];
+    return `${provider}: ${outcome.reason}: ${detail}`;
+  });
+  return { kind: "none", why };
 }
 
 /**
@@ -71,36 +124,49 @@ export function labelsOf(pairs: readonly string[]): Record<string, string> {
   }));
 }
 
-function shorterThan({ hardExpiresAtMs, softExpiresAtMs }: Candidate, untilMs: number): boolean {
-  const endsAtMs = hardExpiresAtMs ?? softExpiresAtMs;
-  return endsAtMs !== undefined && endsAtMs < untilMs;
-}
-
-function asJson(image: string, provider: string, candidate: Candidate) {
-  const { credential, hardExpiresAtMs, softExpiresAtMs } = candidate;
+function givenOf(provider: string, candidate: Candidate): GivenCredential {
+  const { credential, origin, fetchedAtMs, softExpiresAtMs, hardExpiresAtMs } = candidate;
+  const secret = credentialSecret(credential).reveal();
+  const username = credentialUsername(credential);
   return {
-    image,
     provider,
-    form: credential.kind,
-    username: credentialUsername(credential),
-    [credential.kind === "basic" ? "password" : "token"]: credentialSecret(credential).reveal(),
-    origin: candidate.origin,
-    fetchedAt: new Date(candidate.fetchedAtMs).toISOString(),
-    ...(softExpiresAtMs !== undefined &&
-      { softExpiresAt: new Date(softExpiresAtMs).toISOString() }),
-    ...(hardExpiresAtMs !== undefined &&
-      { hardExpiresAt: new Date(hardExpiresAtMs).toISOString() }),
+    credential: credential.kind === "basic"
+      ? { form: "basic", username, password: secret }
+      : credential.kind === "registry-token"
+      ? { form: "registry-token", token: secret }
+      : { form: "identity-token", username, token: secret },
+    origin,
+    fetchedAt: iso(fetchedAtMs),
+    ...(softExpiresAtMs !== undefined && { softExpiresAt: iso(softExpiresAtMs) }),
+    ...(hardExpiresAtMs !== undefined && { hardExpiresAt: iso(hardExpiresAtMs) }),
   };
 }
 
-function asText({ credential }: Candidate): string {
-  const secret = credentialSecret(credential).reveal();
-  switch (credential.kind) {
+function asJson(image: string, given: GivenCredential) {
+  const { provider, credential, origin, fetchedAt, softExpiresAt, hardExpiresAt } = given;
+  return {
+    image,
+    provider,
+    username: "",
+    ...credential,
+    origin,
+    fetchedAt,
+    ...(softExpiresAt !== undefined && { softExpiresAt }),
+    ...(hardExpiresAt !== undefined && { hardExpiresAt }),
+  };
+}
+
+function asText({ credential }: GivenCredential): string {
+  switch (credential.form) {
     case "basic":
-      return `username: ${credential.username}\npassword: ${secret}\n`;
+      return `username: ${credential.username}\npassword: ${credential.password}\n`;
     case "registry-token":
-      return `registry token: ${secret}\n`;
+      return `registry token: ${credential.token}\n`;
     case "identity-token":
-      return `username: ${credential.username}\nidentity token: ${secret}\n`;
+      return `username: ${credential.username}\nidentity token: ${credential.token}\n`;
   }
+}
+
+function iso(ms: number): string {
+  return new Date(ms).toISOString();
 }

@@ -110,6 +110,7 @@ function commands(context: Context, done: (code: number) => void): Command {
       done(await run(context, configFlags(options)));
     });
   addAsking(context, add, done);
+  addTelling(context, add, done);
   addTap(context, add, done);
   addServing(context, add, done);
   addInstalling(context, add, done);
@@ -161,6 +162,26 @@ function addAsking(context: Context, add: Add, done: (code: number) => void): vo
       const { output, watch, ifSourceDown: ifSourceDownMs } = options;
       const outage = ifSourceDownMs !== undefined && { ifSourceDownMs };
       done(await status(context, configFlags(options), { output, watch, ...outage }));
+    });
+}
+
+/** Commands that tell the running agent what to do. */
+function addTelling(context: Context, add: Add, done: (code: number) => void): void {
+  withConfig(add("renew")).argument("[ref]", "image reference")
+    .description("Ask the sources of an image, or of all, now: past caches and backoffs.")
+    .option("--all", "every image that is mounted", false).addOption(OUTPUT())
+    .action(async (ref, options) => {
+      const { renew } = await import("./renew.ts");
+      const { all, output } = options;
+      const only = ref !== undefined && { ref };
+      done(await renew(context, configFlags(options), { all, output, ...only }));
+    });
+  withConfig(add("log-level")).argument("<action>", "get or set")
+    .argument("[level]", "debug, info, warning or error")
+    .description("Tell or change the least severe level that the running agent writes.")
+    .action(async (action, level, options) => {
+      const { logLevel } = await import("./log_level.ts");
+      done(await logLevel(context, configFlags(options), action, level));
     });
 }
 

@@ -21,6 +21,8 @@ import {
 } from "../report/mod.ts";
 import { type Agent, createAgent } from "./agent.ts";
 import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
+import { apiAgent } from "./api_agent.ts";
+import { ServedApi } from "./served_api.ts";
 import { tellHealth } from "./health_teller.ts";
 
 /**
@@ -54,8 +56,21 @@ export async function run(context: Context, flags: Flags): Promise<number> {
   stack.use(served);
   await served.listen(config);
 
+  const status = () => served.status();
+  const api = stack.use(
+    new ServedApi(context, observer, apiAgent(context, { ...agent.api, status, log })),
+  );
+  await api.apply(config);
+
   const stop = new AbortController();
-  const reload = new Reloads(context, flags, { agent, log, served, observer, notifier });
+  const reload = new Reloads(context, flags, {
+    agent,
+    log,
+    served,
+    api,
+    observer,
+    notifier,
+  });
   stack.use(host.onSignal(["SIGTERM", "SIGINT", "SIGHUP"], (name) => {
     if (name === "SIGHUP") void reload.again();
     else stop.abort(new DOMException(`received ${name}`, "AbortError"));
@@ -122,6 +137,12 @@ class Served implements AsyncDisposable {
     return this.#memory.view(this.#told.agent.status(), nowMs, { checkIntervalMs });
   }
 
+  /** What the local API answers: the same as `/v1/status`. */
+  status(): object {
+    const { agent, sources } = this.#told;
+    return { ...agent.status(), ...sources.status(), health: this.health() };
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#listening?.[Symbol.asyncDispose]();
   }
@@ -144,6 +165,7 @@ interface Reloadable {
   readonly agent: Agent;
   readonly log: Log;
   readonly served: Served;
+  readonly api: ServedApi;
   readonly observer: Observer;
   readonly notifier: Notifier;
 }
@@ -167,12 +189,13 @@ class Reloads {
   }
 
   async #reload(): Promise<void> {
-    const { agent, log, served, observer, notifier } = this.#parts;
+    const { agent, log, served, api, observer, notifier } = this.#parts;
     await notifier.reloading();
     try {
       const config = await loadConfig(this.#context, this.#flags);
       await served.listen(config);
       const differences = await agent.reconfigure(config);
+      await api.apply(config);
       log.setLevel(config.log.level);
       tellConfig(config, observer);
       const { hash, files } = config;

@@ -1,6 +1,7 @@
 import { AgentError, type AgentStatus, messageOf } from "../model/mod.ts";
 import { healthOf, type HealthView } from "../report/mod.ts";
 import type { AgentConfig } from "../config/mod.ts";
+import { askApi } from "./api_client.ts";
 import type { Context } from "./context.ts";
 import { sentenceText, statusText } from "./status_text.ts";
 
@@ -31,7 +32,15 @@ export function wholeText(context: Context, { status, health }: Told): string {
  */
 export async function askAgent({ clock }: Context, config: AgentConfig): Promise<Told> {
   type Answer = AgentStatus & { readonly health?: HealthView };
-  const { health, ...status } = await getFromAgent<Answer>(config, "/v1/status");
+  const asked = await askApi<Answer>(config, {
+    method: "GET",
+    path: "/v1/status",
+    timeoutMs: TIMEOUT_MS,
+  });
+  // Whoever may not use the local API may still ask the server for metrics.
+  const { health, ...status } = asked.kind === "answered"
+    ? asked.body
+    : await getFromAgent<Answer>(config, "/v1/status");
   const { checkIntervalMs } = config.renewal;
   // An older agent does not say the sentence itself.
   return { status, health: health ?? healthOf(status, clock.wallMs(), { checkIntervalMs }) };

@@ -14,6 +14,7 @@ export interface AgentConfig {
   readonly delivery: DeliveryConfig;
   /** Where metrics, health and status are served; undefined = nowhere. */
   readonly server?: { readonly hostname: string; readonly port: number };
+  readonly api: ApiConfig;
   readonly log: LogConfig;
 }
 
@@ -107,6 +108,14 @@ export interface DeliveryConfig {
   readonly unknownHosts: "warn" | "refuse";
   /** When the registry itself is asked whether it accepts a credential. */
   readonly verify: "never" | "on-doubt" | "on-change";
+}
+
+/** Where other programs of this node ask. */
+export interface ApiConfig {
+  /** Undefined: nowhere. */
+  readonly socket?: string;
+  /** Name or number of a group that may ask too. */
+  readonly group?: string;
 }
 
 /** How to log. */

@@ -20,6 +20,8 @@ export type KeyType =
   | { readonly kind: "address" }
   | { readonly kind: "reference" }
   | { readonly kind: "daemon-id" }
+  /** A group of the machine, by name or number. */
+  | { readonly kind: "group" }
   /** A name as Kubernetes gives objects: a DNS name in lower case. */
   | { readonly kind: "kube-name" }
   /** From one to `max` of them, none twice; in a flag or variable with commas between. */
@@ -92,6 +94,8 @@ export function describeType(type: KeyType): string {
       return "an image reference";
     case "daemon-id":
       return "a name of letters, digits, dots, dashes and underscores";
+    case "group":
+      return "the name or number of a group";
     case "kube-name":
       return "a name as Kubernetes has them";
     case "kube-names":

@@ -129,6 +129,21 @@ const OUTPUT_KEYS = [
     description: `Where metrics, health and status are served. "off" serves nothing; port 0 is ` +
       "any free port.",
   }),
+  key("api.socket", { kind: "path", off: true }, {
+    default: "/run/nydus-auth-agent/api.sock",
+    flag: "apiSocket",
+    field: "api.socket",
+    description:
+      "Unix socket of the local API, through which other programs of this node get and " +
+      `put credentials; mode 0600. "off" serves none.`,
+  }),
+  key("api.group", { kind: "group" }, {
+    defaultNote: "nobody but the agent's own user",
+    example: "nydus-auth",
+    field: "api.group",
+    description: "A group whose members may use that socket too, and so have every credential; " +
+      "its mode is 0660 then.",
+  }),
   key("log.level", { kind: "choice", choices: ["debug", "info", "warning", "error"] }, {
     default: "info",
     flag: "logLevel",

@@ -1,5 +1,6 @@
 import type {
   AgentConfig,
+  ApiConfig,
   DeliveryConfig,
   LogConfig,
   NodeConfig,
@@ -30,6 +31,7 @@ export function normalize(said: Said, findings: Findings): ConfigMeaning {
     providers: normalizeProviders(said, findings),
     delivery: normalizeDelivery(said, findings),
     ...(address === undefined ? {} : { server: address }),
+    api: normalizeApi(said.settings, findings),
     log: normalizeLog(said.settings),
   };
 }
@@ -153,6 +155,22 @@ function listenAddress(settings: Settings, { warnings }: Findings): ListenAddres
 function isLoopback(hostname: string): boolean {
   return hostname === "localhost" || /^127(\.\d{1,3}){3}$/.test(hostname) ||
     URL.parse(`http://[${hostname}]/`)?.hostname === "[::1]";
+}
+
+function normalizeApi(settings: Settings, { warnings }: Findings): ApiConfig {
+  const socket = valueOr(settings, "api.socket");
+  const group = settings["api.group"];
+  if (group !== undefined && socket === "off") {
+    warnings.push({
+      ...group.origin,
+      problem: "it has no effect, because the local API is off",
+      mend: "remove it, or set api.socket",
+    });
+  }
+  return {
+    ...(socket !== "off" && { socket }),
+    ...(group !== undefined && { group: group.value }),
+  };
 }
 
 function normalizeLog(settings: Settings): LogConfig {

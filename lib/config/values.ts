@@ -61,6 +61,10 @@ export function readValue(type: KeyType, raw: unknown): ReadResult {
       return typeof raw === "string" && DAEMON_ID.test(raw)
         ? { kind: "value", value: raw }
         : unwanted(type, raw);
+    case "group":
+      return typeof raw === "string" && GROUP.test(raw)
+        ? { kind: "value", value: raw }
+        : unwanted(type, raw, typeof raw === "number" ? String(raw) : undefined);
     case "kube-name":
       return isKubeName(raw) ? { kind: "value", value: raw } : unwanted(type, raw);
     case "kube-names":
@@ -74,6 +78,9 @@ export function readValue(type: KeyType, raw: unknown): ReadResult {
 
 /** What a daemon may be called: it becomes part of keys and labels, so it holds no slash. */
 export const DAEMON_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+
+/** What `useradd(8)` allows as a name, or a number. */
+const GROUP = /^(?:[A-Za-z_][A-Za-z0-9_.-]{0,31}|[0-9]{1,10})$/;
 
 function unwanted(type: KeyType, raw: unknown, instead?: RawValue): ReadResult {
   return {

@@ -124,6 +124,14 @@ function addressError(address: string, error: unknown): AgentError {
   return new AgentError("io", `listen on ${address}: ${why}`, { cause: error });
 }
 
+/** How a unix socket is served. */
+export interface UnixListenOptions extends CallOptions {
+  /** Not more than 0600, which is the default; with `gid` 0660 always. */
+  readonly mode?: number;
+  /** A group that may connect too. */
+  readonly gid?: number;
+}
+
 /**
  * Serves HTTP on a unix socket. The socket is made in a folder that only we can enter, given its
  * mode, and then renamed to its path: at no moment can anybody else connect. (A umask would do too,
@@ -132,14 +140,13 @@ function addressError(address: string, error: unknown): AgentError {
  *
  * The limits and `signal` are those of {@linkcode listenTcp}.
  *
- * @param options.mode Not more than 0600, which is the default.
  * @throws {AgentError} `io` when the path cannot be had, or when another process serves there.
  * @throws {RangeError} When `mode` lets others in.
  */
 export async function listenUnix(
   path: string,
   handler: Handler,
-  { mode = PRIVATE, signal }: CallOptions & { readonly mode?: number } = {},
+  { mode = PRIVATE, gid, signal }: UnixListenOptions = {},
 ): Promise<UnixListener> {
   if ((mode & ~PRIVATE) !== 0) {
     throw new RangeError(`mode 0${mode.toString(8)} of a socket is more open than 0600`);
@@ -157,7 +164,8 @@ export async function listenUnix(
     );
     let own: Deno.FileInfo;
     try {
-      await Deno.chmod(made, mode);
+      if (gid !== undefined) await Deno.chown(made, null, gid);
+      await Deno.chmod(made, gid === undefined ? mode : PRIVATE | 0o060);
       signal?.throwIfAborted();
       await Deno.rename(made, path);
       own = await Deno.lstat(path);

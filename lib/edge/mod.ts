@@ -13,7 +13,7 @@ export { createNotifier, type Notifier } from "./notify.ts";
 export { systemInstallFiles } from "./install_files.ts";
 export { createKubeHttp } from "./kube_http.ts";
 export { listensOn, pointLink, readLink, removeFile } from "./links.ts";
-export { listenTcp } from "./listeners.ts";
+export { type Handler, listenTcp, listenUnix } from "./listeners.ts";
 export { isMemoryBacked } from "./memory_backed.ts";
 export { createNydusdApi } from "./nydusd_api.ts";
 export { systemProcessRunner } from "./process.ts";

@@ -81,6 +81,8 @@ export interface CredentialRequest {
   readonly waiting?: boolean;
   /** The registry refuses the credential in use, or so its reader says. */
   readonly refused?: boolean;
+  /** Monotonic time (ms) at which a person asked: a failure before it is no reason to wait. */
+  readonly forcedAtMs?: number;
 }
 
 /** One credential that would fit, with what is known of its life and where it came from. */

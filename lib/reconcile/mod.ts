@@ -12,4 +12,12 @@ export type { Deliverer } from "./deliveries.ts";
 export { Renewals, type RenewalsOptions, type Resolver } from "./renewals.ts";
 export { type TriggerReason, Triggers } from "./triggers.ts";
 export { type ReadCounter, type ReadFinding, ReadWatch } from "./read_watch.ts";
+export {
+  type CredentialAnswer,
+  OnRequest,
+  type OnRequestOptions,
+  type Question,
+  type Renewed,
+  type Reported,
+} from "./on_request.ts";
 export { Refusals } from "./refusals.ts";

@@ -17,6 +17,7 @@ import { Elections, type ElectorPort } from "./elections.ts";
 import { LookPace } from "./look_pace.ts";
 import { forecastOutage } from "./outlook.ts";
 import { Mounts } from "./mounts.ts";
+import { OnRequest } from "./on_request.ts";
 import { Renewals, type Resolver } from "./renewals.ts";
 import { ReadGuard } from "./read_guard.ts";
 import type { ReadCounter } from "./read_watch.ts";
@@ -71,6 +72,8 @@ export class Reconciler {
   readonly #renewals: Renewals;
   readonly #deliveries: Deliveries;
   readonly #reads: ReadGuard;
+  /** Answers programs and people on this node. */
+  readonly onRequest: OnRequest;
   #stages: Stages;
   #view: NodeView = { daemons: [], problems: [] };
   readonly #book = new InstanceBook();
@@ -99,6 +102,11 @@ export class Reconciler {
         this.#deliveries.subject(key);
         this.#triggers.nudgeSoon();
       },
+    });
+    this.onRequest = new OnRequest({
+      ...options,
+      renewals: this.#renewals,
+      resolver: () => this.#stages.resolver,
     });
     this.#deliveries = new Deliveries({
       ...options,

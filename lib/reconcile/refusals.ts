@@ -21,6 +21,7 @@ export class Refusals {
       const pauseMs = Math.min(FIRST_MS * 2 ** Math.min(before.forced - 1, 20), MAX_MS);
       if (nowMs - before.lastMs < pauseMs) return false;
     }
+    this.#byKey.delete(key);
     this.#byKey.set(key, { forced: (before?.forced ?? 0) + 1, lastMs: nowMs });
     return true;
   }
@@ -28,6 +29,14 @@ export class Refusals {
   /** Reads succeed again. */
   forget(key: string): void {
     this.#byKey.delete(key);
+  }
+
+  /** Forgets those that were forced longest ago, beyond so many. */
+  keepNewest(count: number): void {
+    for (const key of this.#byKey.keys()) {
+      if (this.#byKey.size <= count) return;
+      this.#byKey.delete(key);
+    }
   }
 
   /** Forgets the images that are gone. */

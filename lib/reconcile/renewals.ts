@@ -2,17 +2,17 @@ import {
   type CallOptions,
   type Clock,
   type CredentialRequest,
+  type CredentialSubject,
   Gate,
   type ImageReference,
   messageOf,
   type Observer,
-  type ProviderAttempt,
   type Resolution,
-  standingName,
   subjectKey,
   Turns,
 } from "../model/mod.ts";
 import type { CredentialStore, StoreEntry } from "../store/mod.ts";
+import { failureOf, isWithdrawn } from "./attempt_failure.ts";
 import type { Decision, Elections } from "./elections.ts";
 
 /** Asks the renewable providers for an image (the chain, seen from here). */
@@ -32,6 +32,16 @@ export interface RenewalsOptions {
   readonly clock: Clock;
   /** Called when the answer for a store's key, good or bad, is in the store. */
   readonly settled: (key: string) => void;
+}
+
+/** Why an entry is asked for, when not because it is due. */
+interface Why {
+  /** A source has changed: whatever it says counts. */
+  readonly recheck?: boolean;
+  /** The credential in use is refused: hurry. */
+  readonly refused?: boolean;
+  /** A person wants it, since this moment (monotonic and wall). */
+  readonly forced?: { readonly atMs: number; readonly wallMs: number };
 }
 
 /** Images asked for side by side; what runs plugins has a tighter bound of its own. */
@@ -57,19 +67,16 @@ export class Renewals {
     return this.#inFlight.has(key);
   }
 
-  /**
-   * Starts a question for every entry that is not being asked for already. `recheck`: a source has
-   * changed, whatever it says counts; `refused`: the credential in use is refused, hurry.
-   */
-  start(entries: Iterable<StoreEntry>, { recheck = false, refused = false } = {}): void {
+  /** Starts a question for every entry that is not being asked for already. */
+  start(entries: Iterable<StoreEntry>, why: Why = {}): void {
     for (const entry of entries) {
       const key = subjectKey(entry.image);
       if (this.#stop.signal.aborted) return;
       if (this.#inFlight.has(key)) {
-        if (recheck) this.#again.add(key);
+        if (why.recheck === true) this.#again.add(key);
         continue;
       }
-      const work = this.#gate.run(() => this.#ask(key, recheck, refused))
+      const work = this.#gate.run(() => this.#ask(key, why))
         .catch(() => {}) // only an abort comes this far
         .finally(() => {
           this.#inFlight.delete(key);
@@ -85,6 +92,21 @@ export class Renewals {
     const entries = [...this.#options.store.entries()];
     const meant = only ? entries.filter(({ image }) => concerns(image, only)) : entries;
     this.start(meant, { recheck: true });
+  }
+
+  /**
+   * Asks for an entry past caches and backoffs, because a person wants it. Resolves when that is
+   * answered, or given up.
+   */
+  async force(image: CredentialSubject): Promise<void> {
+    const { store, clock } = this.#options;
+    const key = subjectKey(image);
+    const forced = { atMs: clock.monotonicMs(), wallMs: clock.wallMs() };
+    await this.#inFlight.get(key);
+    const entry = store.get(key);
+    if (entry === undefined) return;
+    this.start([entry], { forced });
+    await this.#inFlight.get(key);
   }
 
   /** When the next question is due (wall); what is being asked already is not due again. */
@@ -108,12 +130,13 @@ export class Renewals {
     await this.idle();
   }
 
-  async #ask(key: string, recheck: boolean, refused: boolean): Promise<void> {
+  async #ask(key: string, why: Why): Promise<void> {
+    const { refused = false } = why;
     const { store, resolver } = this.#options;
     if (this.#turns.isDue) await this.#turns.give();
     const entry = store.get(key);
     if (entry === undefined || this.#stop.signal.aborted) return;
-    const request = this.#request(entry, recheck, refused);
+    const request = this.#request(entry, why);
     const { signal } = this.#stop;
     const resolve = (all: boolean) => resolver().resolve(request, { renewal: true, all, signal });
     let resolution: Resolution;
@@ -137,7 +160,10 @@ export class Renewals {
   }
 
   /** By the clock, only something newer than what we have helps; after a change, anything does. */
-  #request(entry: StoreEntry, recheck: boolean, refused: boolean): CredentialRequest {
+  #request(
+    entry: StoreEntry,
+    { recheck = false, refused = false, forced }: Why,
+  ): CredentialRequest {
     const { store, clock } = this.#options;
     const nowMs = clock.wallMs();
     const { stored } = entry;
@@ -150,6 +176,8 @@ export class Renewals {
       ...(endpoint && { endpoint, endpointInUse: stored?.candidate.forEndpoint === true }),
       labels: {},
       ...(dueByClock && { newerThanMs: stored.candidate.fetchedAtMs }),
+      // What another image of the same wish brought in this very millisecond is new enough.
+      ...(forced && { newerThanMs: forced.wallMs - 1, forcedAtMs: forced.atMs }),
       ...((refused || window === "mandatory" || window === "expired") && { urgent: true }),
       ...((stored === undefined || stored.provider === "adopted") && { waiting: true }),
       ...(refused && { refused }),
@@ -234,38 +262,6 @@ export class Renewals {
 /** How events name an entry. */
 function namesOf({ image: { text, endpoint } }: StoreEntry) {
   return { image: text, ...(endpoint && { endpoint: endpoint.text }) };
-}
-
-/** Whether its source says that what it gave before, in someone's name, counts no more. */
-function isWithdrawn({ stored }: StoreEntry, attempts: readonly ProviderAttempt[]): boolean {
-  const name = stored && standingName(stored.candidate);
-  const attempt = attempts.find(({ provider, forEndpoint }) =>
-    provider === stored?.provider && forEndpoint === stored.candidate.forEndpoint
-  );
-  if (name === undefined || attempt === undefined || attempt.outcome.kind === "found") return false;
-  return attempt.outcome.standing?.includes(name) === false;
-}
-
-/** What explains most: the first provider that failed, else the last that had nothing. */
-function failureOf(attempts: readonly ProviderAttempt[]) {
-  const failed = attempts.find(({ outcome }) => outcome.kind === "failed");
-  if (failed?.outcome.kind === "failed") {
-    const { reason, detail, retryAtMs } = failed.outcome;
-    return {
-      failed: true,
-      provider: failed.provider,
-      reason,
-      detail,
-      ...(retryAtMs !== undefined && { retryAtMs }),
-    };
-  }
-  const reason = attempts.at(-1)?.outcome.reason ?? "not-enabled";
-  return {
-    failed: false,
-    provider: undefined,
-    reason,
-    detail: "no provider has a credential for this image",
-  };
 }
 
 /** Whether news of one image are news of another: a mount may know no more than the repository. */

@@ -29,6 +29,8 @@ export interface LogOptions {
 export interface Log extends Observer {
   /** What is less important than this is not written from now on. */
   setLevel(level: LogThreshold): void;
+  /** The least severe level that is written. */
+  level(): LogThreshold;
 }
 
 const CATEGORY: readonly string[] = ["nydus-auth-agent"];
@@ -93,6 +95,7 @@ export function createLog(options: LogOptions): Log {
     setLevel(next: LogThreshold): void {
       threshold = next;
     },
+    level: () => threshold,
   };
 }
 

@@ -1,4 +1,4 @@
-import { type Clock, type Random, waitingCeilingMs } from "../model/mod.ts";
+import { type Clock, type CredentialRequest, type Random, waitingCeilingMs } from "../model/mod.ts";
 
 const FIRST_MS = 1_000;
 const MAX_MS = 5 * 60_000;
@@ -34,10 +34,16 @@ export class Backoff {
 
   /**
    * How long to wait yet (ms); 0 = go ahead. Urgency cuts the pause to five seconds; who has no
-   * credential at all waits up to twenty seconds for the first minutes.
+   * credential at all waits up to twenty seconds for the first minutes; what a person asked for
+   * waits for no failure from before.
    */
-  remainingMs(urgent: boolean, waiting = false): number {
-    if (this.#failures === 0) return 0;
+  remainingMs(
+    { urgent = false, waiting = false, forcedAtMs = -Infinity }: Pick<
+      CredentialRequest,
+      "urgent" | "waiting" | "forcedAtMs"
+    > = {},
+  ): number {
+    if (this.#failures === 0 || this.#failedAtMs < forcedAtMs) return 0;
     const ceilingMs = waiting
       ? Math.min(this.#ceilingMs, waitingCeilingMs(this.#failures))
       : this.#ceilingMs;

@@ -142,7 +142,7 @@ export class CredentialHelpers {
     const { clock, refreshIntervalMs } = this.#options;
     if (kept === undefined) return undefined;
     if (kept.kind === "failed") {
-      const remainingMs = backoff.remainingMs(request.urgent ?? false);
+      const remainingMs = backoff.remainingMs(request);
       if (remainingMs === 0) return undefined;
       return { ...kept, retryAtMs: clock.wallMs() + remainingMs };
     }
@@ -182,7 +182,7 @@ export class CredentialHelpers {
       source: "executed",
       ...(life.expiresAtMs !== undefined && { hardExpiresAtMs: life.expiresAtMs }),
       ...(life.warning !== undefined && { warning: life.warning }),
-      ...(answer.kind === "failed" && { retryAtMs: clock.wallMs() + backoff.remainingMs(false) }),
+      ...(answer.kind === "failed" && { retryAtMs: clock.wallMs() + backoff.remainingMs() }),
     };
     subject.kept = { ...timed, atMonotonicMs: clock.monotonicMs() };
     return timed;

@@ -38,12 +38,14 @@ export {
   Elector,
   type ElectorOptions,
 } from "./registry/elector.ts";
+export { type PutCredential, PutCredentials, type PutTarget } from "./put_credentials.ts";
 export { RegistryProbe, type RegistryProbeOptions } from "./registry/probe.ts";
 export { defaultProbeTarget } from "./registry/target.ts";
 export {
   criProvider,
   type CriPulls,
   disabledProvider,
+  labelsCredential,
   labelsProvider,
   pulledProvider,
 } from "./simple_providers.ts";

@@ -192,13 +192,10 @@ export class Plugin {
     return await answer;
   }
 
-  #backingOff(
-    scope: string,
-    { urgent = false, waiting }: CredentialRequest,
-  ): PluginAnswer | undefined {
+  #backingOff(scope: string, request: CredentialRequest): PluginAnswer | undefined {
     const remainingMs = Math.max(
-      this.#backoff.remainingMs(urgent, waiting),
-      this.#backoffs.get(scope)?.remainingMs(urgent, waiting) ?? 0,
+      this.#backoff.remainingMs(request),
+      this.#backoffs.get(scope)?.remainingMs(request) ?? 0,
     );
     if (remainingMs === 0) return undefined;
     const failures = Math.max(this.#backoff.failures, this.#backoffs.get(scope)?.failures ?? 0);
@@ -227,7 +224,7 @@ export class Plugin {
     if (outcome.kind === "failed") {
       const { reason, detail } = outcome;
       this.#failed(scope, fetchedAtMonotonicMs, reason);
-      const retryAtMs = clock.wallMs() + this.#backoff.remainingMs(false, waiting);
+      const retryAtMs = clock.wallMs() + this.#backoff.remainingMs(waiting ? { waiting } : {});
       return { kind: "failed", reason, detail: `plugin ${name}: ${detail}`, retryAtMs };
     }
     const { cacheKeyType } = outcome.response;

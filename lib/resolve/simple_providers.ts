@@ -7,26 +7,55 @@ import {
   type ImageReference,
   type ProviderName,
 } from "../model/mod.ts";
+import type { PutCredentials } from "./put_credentials.ts";
 
 const USERNAME_LABEL = "containerd.io/snapshot/pullusername";
 const SECRET_LABEL = "containerd.io/snapshot/pullsecret";
 
-/** Pull labels of the snapshot: known when an image is pulled, and never again. */
-export function labelsProvider(clock: Clock): CredentialProvider {
+/** The credential in a snapshot's pull labels, or why there is none. */
+export function labelsCredential(
+  labels: Readonly<Record<string, string>>,
+): Credential | "no-labels" | "incomplete-labels" {
+  const username = labels[USERNAME_LABEL] ?? "";
+  const secret = labels[SECRET_LABEL] ?? "";
+  if (username === "" && secret === "") return "no-labels";
+  if (username === "") return "incomplete-labels";
+  return credentialFromPair(username, secret) ?? "incomplete-labels";
+}
+
+/**
+ * Pull labels of the snapshot, which are known when an image is pulled and never again; and, after
+ * them, what was put into the agent. While something is, it can be asked again.
+ */
+export function labelsProvider(
+  clock: Clock,
+  puts?: Pick<PutCredentials, "lookup" | "size">,
+): CredentialProvider {
   return {
     name: "labels",
-    renewable: false,
-    provide({ labels }) {
-      const username = labels[USERNAME_LABEL] ?? "";
-      const secret = labels[SECRET_LABEL] ?? "";
-      if (username === "" && secret === "") {
-        return Promise.resolve({ kind: "none", reason: "no-labels", notes: [] });
+    get renewable() {
+      return puts !== undefined && puts.size > 0;
+    },
+    provide({ image, labels }) {
+      const credential = labelsCredential(labels);
+      if (typeof credential !== "string") {
+        return Promise.resolve(found(credential, "the pull labels", clock.wallMs()));
       }
-      const credential = credentialFromPair(username, secret);
-      if (username === "" || credential === undefined) {
-        return Promise.resolve({ kind: "none", reason: "incomplete-labels", notes: [] });
+      const put = credential === "no-labels" ? puts?.lookup(image) : undefined;
+      if (put === undefined) {
+        return Promise.resolve({ kind: "none", reason: credential, notes: [] });
       }
-      return Promise.resolve(found(credential, "the pull labels", clock.wallMs()));
+      const outcome = found(put.credential, "the local API", put.putAtMs);
+      const { validUntilMs } = put;
+      const [candidate] = outcome.candidates;
+      return Promise.resolve({
+        ...outcome,
+        candidates: [{
+          ...candidate,
+          watched: true,
+          ...(validUntilMs !== undefined && { hardExpiresAtMs: validUntilMs }),
+        }],
+      });
     },
   };
 }

@@ -9,3 +9,13 @@ export { CRI_NOTES, type CriNote, type LostReason, type SkipReason } from "./cri
 export type { PodIdentity, PullOutcome, PullTicket, SeenPull } from "./cri/pull.ts";
 export { PullBook, type PullBookOptions, type PullChange } from "./cri/pull_book.ts";
 export { createCriReader, type CriConnectionReader, type CriReaderOptions } from "./cri/reader.ts";
+export type { ApiOptions } from "./api/app.ts";
+export { openApi } from "./api/open_api.ts";
+export type {
+  ApiAgent,
+  ApiCredential,
+  ApiLogLevel,
+  ApiPut,
+  ApiRenewed,
+  ApiTarget,
+} from "./api/port.ts";

@@ -111,14 +111,17 @@ export class FleetNode {
   /** As a plugin does: its backoff first, then one execution. */
   #ask({ urgent = false, waiting }: CredentialRequest): ProviderOutcome {
     const { clock } = this.#options;
-    const restMs = this.#backoff.remainingMs(urgent, waiting);
+    const restMs = this.#backoff.remainingMs({ urgent, waiting: waiting === true });
     if (restMs > 0) return failed("plugin-backing-off", clock.wallMs() + restMs);
     this.noteExpiry(clock.nowMs);
     this.askedAtMs.push(clock.nowMs);
     const answer = this.#options.place === "local" ? this.#askLocal() : this.#askService();
     if (!("candidate" in answer)) {
       this.#backoff.failed(clock.monotonicMs());
-      const pauseMs = Math.max(this.#backoff.remainingMs(false, waiting), answer.retryAfterMs);
+      const pauseMs = Math.max(
+        this.#backoff.remainingMs({ waiting: waiting === true }),
+        answer.retryAfterMs,
+      );
       return failed("plugin-failed", clock.wallMs() + pauseMs);
     }
     this.#backoff.succeeded();

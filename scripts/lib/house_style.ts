@@ -39,7 +39,8 @@ function longFunctions(code: string): { readonly line: number; readonly length: 
     const indent = FUNCTION_START.exec(line)?.[1];
     if (indent === undefined || line.trimEnd().endsWith(";")) return [];
     const end = new RegExp(`^${indent}(?:\\}|\\S.*;$)`);
-    const isEnd = (l: string) => end.test(l.trimEnd()) && !/[{(,]$/.test(l.trimEnd());
+    const isEnd = (l: string) =>
+      l === `${indent}},` || end.test(l.trimEnd()) && !/[{(,]$/.test(l.trimEnd());
     const length = lines.slice(i + 1).findIndex(isEnd) + 2;
     return length > MAX_FUNCTION_LINES ? [{ line: i + 1, length }] : [];
   });

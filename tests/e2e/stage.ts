@@ -56,6 +56,7 @@ export interface AgentOptions {
   readonly renewal?: string;
   readonly more?: string;
   readonly snapshotter?: string;
+  readonly api?: string;
   /** Added to its environment, which is otherwise as good as empty. */
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -184,6 +185,9 @@ function agentConfig(node: SimNode, port: number, options: AgentOptions): string
     `config = "${node.dockerConfigPath}"`,
     "[server]",
     `address = "127.0.0.1:${port}"`,
+    "[api]",
+    `socket = "${join(node.dir, "api.sock")}"`,
+    options.api ?? "",
     "[log]",
     'level = "debug"',
     options.more ?? "",

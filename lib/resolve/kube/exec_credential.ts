@@ -71,7 +71,7 @@ export class ExecCredentials {
 
   async #run(cluster: Fields): Promise<ExecCredential> {
     const { clock } = this.#environment;
-    const restMs = this.#backoff.remainingMs(false);
+    const restMs = this.#backoff.remainingMs();
     if (restMs > 0) throw this.#failure(`it failed lately, and rests ${formatDuration(restMs)}`);
     const startedMs = clock.monotonicMs();
     try {

@@ -139,7 +139,7 @@ export class ListWatch<T> {
     const maxMs = failure.status === 403 ? MAX_FORBIDDEN_REST_MS : MAX_REST_MS;
     this.#backoff.failed(startedMs, maxMs);
     const wishedMs = Math.min(failure.retryAfterMs ?? 0, MAX_RETRY_AFTER_MS);
-    const restMs = Math.max(this.#backoff.remainingMs(false), wishedMs);
+    const restMs = Math.max(this.#backoff.remainingMs(), wishedMs);
     await this.#options.clock.sleep(restMs, { signal });
   }
 

@@ -9,16 +9,16 @@ Deno.test("Backoff waits from one second up to a ceiling that doubles", async ()
   const backoff = new Backoff({ clock, random: always(1) });
   for (const ceilingMs of [2_000, 4_000, 8_000, 16_000]) {
     backoff.failed(clock.monotonicMs());
-    equal(backoff.remainingMs(false), ceilingMs);
+    equal(backoff.remainingMs(), ceilingMs);
     await clock.advance(ceilingMs);
-    equal(backoff.remainingMs(false), 0);
+    equal(backoff.remainingMs(), 0);
   }
   for (let i = 0; i < 60; i++) backoff.failed(clock.monotonicMs());
-  equal(backoff.remainingMs(false), 300_000);
-  equal(backoff.remainingMs(true), 5_000);
+  equal(backoff.remainingMs(), 300_000);
+  equal(backoff.remainingMs({ urgent: true }), 5_000);
   const least = new Backoff({ clock, random: always(0) });
   for (let i = 0; i < 60; i++) least.failed(clock.monotonicMs());
-  equal(least.remainingMs(false), 1_000);
+  equal(least.remainingMs(), 1_000);
 });
 
 Deno.test("Backoff counts failures that ran side by side as one step", async () => {
@@ -35,9 +35,9 @@ Deno.test("Backoff is not moved by a step of the wall clock", () => {
   const backoff = new Backoff({ clock, random: always(1) });
   backoff.failed(clock.monotonicMs());
   clock.stepWall(86_400_000);
-  ok(backoff.remainingMs(false) > 0);
+  ok(backoff.remainingMs() > 0);
   clock.stepWall(-2 * 86_400_000);
-  equal(backoff.remainingMs(false), 2_000);
+  equal(backoff.remainingMs(), 2_000);
   backoff.succeeded();
-  equal(backoff.remainingMs(false), 0);
+  equal(backoff.remainingMs(), 0);
 });
