@@ -11,6 +11,11 @@ export interface ApiOptions {
   readonly version: string;
 }
 
+/** Names that the schemas have. */
+const NAMES: ReadonlySet<string> = new Set([
+  ...["ref", "registry", "labels", "validFor", "validUntil", "fingerprint", "level", "all"],
+  ...["credential", "form", "username", "password", "token"],
+]);
 /** How long an answer may take; a plugin that is slower answers the next question. */
 const TIMEOUT_MS = 30_000;
 const HEADERS: Readonly<Record<string, string>> = {
@@ -82,11 +87,16 @@ async function read(c: Context, name: keyof typeof REQUESTS): Promise<unknown> {
   const { success, output, issues } = safeParse(REQUESTS[name], given, { abortPipeEarly: true });
   if (success) return output;
   const [issue] = issues;
-  // A path of names that we know, and the schema's words without what was received.
-  const place = issue.path?.map(({ key }) => String(key)).slice(0, 3).join(".") ?? "";
-  const known = /^[a-zA-Z.]{0,64}$/.test(place) ? place : "";
-  const problem = issue.type === "check" ? issue.message : `it is not what the schema says`;
-  throw new ApiError(400, "invalid-body", `read ${known === "" ? "the body" : known}: ${problem}`);
+  // Names that are ours, and our own words: everything else is the caller's, and may be a secret.
+  const path = issue.path?.map(({ key }) => String(key)) ?? [];
+  const unknown = path.findIndex((name) => !NAMES.has(name));
+  const place = path.slice(0, unknown < 0 ? path.length : unknown).join(".");
+  const problem = issue.type === "check"
+    ? issue.message
+    : unknown < 0
+    ? "it is not what the schema says"
+    : "it holds a name that the schema does not know";
+  throw new ApiError(400, "invalid-body", `read ${place === "" ? "the body" : place}: ${problem}`);
 }
 
 function told(
