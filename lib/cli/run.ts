@@ -23,6 +23,7 @@ import { type Agent, createAgent } from "./agent.ts";
 import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
 import { apiAgent } from "./api_agent.ts";
 import { ServedApi } from "./served_api.ts";
+import { ServedOverlaybd } from "./served_overlaybd.ts";
 import { tellHealth } from "./health_teller.ts";
 
 /**
@@ -60,14 +61,19 @@ export async function run(context: Context, flags: Flags): Promise<number> {
   const api = stack.use(
     new ServedApi(context, observer, apiAgent(context, { ...agent.api, status, log })),
   );
-  await api.apply(config);
+  const overlaybd = stack.use(new ServedOverlaybd(observer, agent.api.onRequest));
+  const apply = async (next: AgentConfig) => {
+    await api.apply(next);
+    await overlaybd.apply(next);
+  };
+  await apply(config);
 
   const stop = new AbortController();
   const reload = new Reloads(context, flags, {
     agent,
     log,
     served,
-    api,
+    apply,
     observer,
     notifier,
   });
@@ -165,7 +171,8 @@ interface Reloadable {
   readonly agent: Agent;
   readonly log: Log;
   readonly served: Served;
-  readonly api: ServedApi;
+  /** Moves what else is served. */
+  readonly apply: (config: AgentConfig) => Promise<void>;
   readonly observer: Observer;
   readonly notifier: Notifier;
 }
@@ -189,13 +196,13 @@ class Reloads {
   }
 
   async #reload(): Promise<void> {
-    const { agent, log, served, api, observer, notifier } = this.#parts;
+    const { agent, log, served, apply, observer, notifier } = this.#parts;
     await notifier.reloading();
     try {
       const config = await loadConfig(this.#context, this.#flags);
       await served.listen(config);
       const differences = await agent.reconfigure(config);
-      await api.apply(config);
+      await apply(config);
       log.setLevel(config.log.level);
       tellConfig(config, observer);
       const { hash, files } = config;

@@ -14,7 +14,9 @@ export function configDifferences(a: AgentConfig, b: AgentConfig): string[] {
   return [...new Set(fields.map(keyPathOf))].sort();
 }
 
-function leavesOf({ node, renewal, providers, delivery, server, api, log }: AgentConfig) {
+function leavesOf(
+  { node, renewal, providers, delivery, server, api, overlaybd, log }: AgentConfig,
+) {
   const leaves = new Map<string, unknown>();
   const visit = (value: unknown, path: string) => {
     if (typeof value !== "object" || value === null) return void leaves.set(path, value);
@@ -22,7 +24,16 @@ function leavesOf({ node, renewal, providers, delivery, server, api, log }: Agen
       visit(part, Array.isArray(value) ? `${path}[${name}]` : `${path}.${name}`);
     }
   };
-  const parts = { node, renewal, providers, delivery, server: server ?? "off", api, log };
+  const parts = {
+    node,
+    renewal,
+    providers,
+    delivery,
+    server: server ?? "off",
+    api,
+    overlaybd,
+    log,
+  };
   for (const [name, part] of Object.entries(parts)) visit(part, name);
   return leaves;
 }

@@ -10,6 +10,7 @@ export * from "./endpoint.ts";
 export * from "./errors.ts";
 export * from "./events.ts";
 export * from "./gate.ts";
+export { isAllowedHost } from "./host_check.ts";
 export * from "./image_reference.ts";
 export * from "./install_files.ts";
 export * from "./instance.ts";

@@ -1,12 +1,12 @@
 import { type Context, Hono } from "hono";
 import {
   type AgentStatus,
+  isAllowedHost,
   type OutageForecast,
   parseDurationMs,
   parseImageReference,
 } from "../model/mod.ts";
 import type { HealthView } from "./health.ts";
-import { isAllowedHost } from "./host_check.ts";
 import type { ImagePast } from "./image_history.ts";
 import type { MetricsPage } from "./metrics.ts";
 import { printable } from "./printable.ts";
