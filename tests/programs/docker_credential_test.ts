@@ -1,0 +1,223 @@
+/**
+ * The docker credential helper protocol with programs that are not ours: Debian's skopeo asks us,
+ * and we ask Debian's docker-credential-pass.
+ */
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { join } from "node:path";
+import { AgentProcess, PROGRAM, simNode } from "../e2e/stage.ts";
+import { PASSWORD, pushImage, startRegistry, USER } from "./containerd_stage.ts";
+
+const PATH = Deno.env.get("PATH") ?? "";
+
+function isInstalled(...programs: readonly string[]): boolean {
+  return programs.every((name) =>
+    PATH.split(":").some((folder) => {
+      try {
+        return Deno.statSync(join(folder, name)).isFile;
+      } catch {
+        return false;
+      }
+    })
+  );
+}
+
+interface Ran {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+async function run(
+  [path = "", ...args]: readonly string[],
+  env: Readonly<Record<string, string>>,
+  input = "",
+): Promise<Ran> {
+  const child = new Deno.Command(path, {
+    args,
+    env,
+    clearEnv: true,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(input)).catch(() => {});
+  await writer.close().catch(() => {});
+  const { code, stdout, stderr } = await child.output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code, out: text(stdout), err: text(stderr) };
+}
+
+/** A docker-registry, a plugin that issues what it takes, and the helper by its own name. */
+async function helperStage(dir: string, host: string) {
+  const bin = join(dir, "bin");
+  await Deno.mkdir(bin);
+  const [program = "", ...words] = PROGRAM;
+  const helper = join(bin, "docker-credential-nydus-auth");
+  // The binary is called by that name, as a link to it is.
+  if (words.length === 0) await Deno.symlink(program, helper);
+  else {
+    const quoted = [program, ...words].map((word) => `'${word}'`).join(" ");
+    await Deno.writeTextFile(helper, `#!/bin/sh\nexec ${quoted} docker-credential "$@"\n`);
+    await Deno.chmod(helper, 0o755);
+  }
+  const issue = async (password: string) => {
+    const auth = { [host]: { username: USER, password } };
+    const kind = "CredentialProviderResponse";
+    const apiVersion = "credentialprovider.kubelet.k8s.io/v1";
+    const answer = { kind, apiVersion, cacheKeyType: "Registry", cacheDuration: "1h", auth };
+    const text = `#!/bin/sh\ncat >/dev/null\ncat <<'END'\n${JSON.stringify(answer)}\nEND\n`;
+    await Deno.writeTextFile(join(bin, "issuer"), text);
+    await Deno.chmod(join(bin, "issuer"), 0o755);
+  };
+  const providers = join(dir, "providers.yaml");
+  await Deno.writeTextFile(
+    providers,
+    JSON.stringify({
+      apiVersion: "kubelet.config.k8s.io/v1",
+      kind: "CredentialProviderConfig",
+      providers: [{
+        name: "issuer",
+        matchImages: [host],
+        defaultCacheDuration: "1h",
+        apiVersion: "credentialprovider.kubelet.k8s.io/v1",
+      }],
+    }),
+  );
+  const authFile = join(dir, "auth.json");
+  await Deno.writeTextFile(authFile, JSON.stringify({ credHelpers: { [host]: "nydus-auth" } }));
+  const { HOME = "/root", DENO_DIR = join(HOME, ".cache", "deno") } = Deno.env.toObject();
+  const env = {
+    PATH: `${bin}:${PATH}`,
+    HOME,
+    DENO_DIR,
+    NYDUS_AUTH_AGENT_API_SOCKET: join(dir, "api.sock"),
+    NYDUS_AUTH_AGENT_PROVIDERS_KUBELET_CONFIG: providers,
+    NYDUS_AUTH_AGENT_PROVIDERS_KUBELET_BIN_DIR: bin,
+    NYDUS_AUTH_AGENT_PROVIDERS_KUBELET_ENABLED: "true",
+  };
+  const skopeo = (...words: readonly string[]) =>
+    run(["skopeo", "--insecure-policy", ...words, "--authfile", authFile], env);
+  return { env, issue, skopeo, helper };
+}
+
+Deno.test({
+  name: "skopeo inspects and copies with a token that a plugin issues, through our helper",
+  ignore: !isInstalled("skopeo", "docker-registry", "htpasswd"),
+  async fn() {
+    const dir = await Deno.makeTempDir({ prefix: "skopeo-" });
+    await using stack = new AsyncDisposableStack();
+    stack.defer(() => Deno.remove(dir, { recursive: true }));
+    const { host, service } = await startRegistry(dir);
+    stack.use(service);
+    const image = await pushImage(host, "team/app");
+    const { issue, skopeo, env, helper } = await helperStage(dir, host);
+    const inspect = () => skopeo("inspect", "--tls-verify=false", `docker://${image}`);
+
+    await issue("wrong");
+    const refused = await inspect();
+    ok(refused.code !== 0);
+    match(refused.err, /unauthorized|authentication required/);
+
+    await issue(PASSWORD);
+    const inspected = await inspect();
+    equal(inspected.code, 0, inspected.err);
+    equal(JSON.parse(inspected.out).Name, `${host}/team/app`);
+    const copied = await skopeo(
+      "copy",
+      "--src-tls-verify=false",
+      `docker://${image}`,
+      `dir:${dir}/out`,
+    );
+    equal(copied.code, 0, copied.err);
+    ok((await Deno.stat(join(dir, "out", "manifest.json"))).isFile);
+
+    const known = await run([helper, "get"], env, `${host}\n`);
+    deepEqual(JSON.parse(known.out), { ServerURL: host, Username: USER, Secret: PASSWORD });
+    const unknown = await run([helper, "get"], env, "nobody.example.com\n");
+    deepEqual([unknown.code, unknown.out], [1, "credentials not found in native keychain\n"]);
+  },
+});
+
+Deno.test({
+  name: "skopeo gets through our helper what only the running agent has",
+  ignore: !isInstalled("skopeo", "docker-registry", "htpasswd"),
+  async fn() {
+    const dir = await Deno.makeTempDir({ prefix: "skopeo-" });
+    await using stack = new AsyncDisposableStack();
+    stack.defer(() => Deno.remove(dir, { recursive: true }));
+    const { host, service } = await startRegistry(dir);
+    stack.use(service);
+    const image = await pushImage(host, "team/app");
+    const { issue, skopeo, env, helper } = await helperStage(dir, host);
+    await issue("wrong");
+    await using node = simNode();
+    await using agent = await AgentProcess.start(node);
+    const ours = { ...env, NYDUS_AUTH_AGENT_API_SOCKET: join(node.dir, "api.sock") };
+    const stored = JSON.stringify({ ServerURL: host, Username: USER, Secret: PASSWORD });
+    const store = await run([helper, "store"], ours, stored);
+    deepEqual([store.code, store.out], [0, ""]);
+    const list = await run([helper, "list"], ours);
+    deepEqual(JSON.parse(list.out), { [host]: USER });
+    await Deno.symlink(join(node.dir, "api.sock"), join(dir, "api.sock"));
+    const inspected = await skopeo("inspect", "--tls-verify=false", `docker://${image}`);
+    equal(inspected.code, 0, inspected.err);
+    const erase = await run([helper, "erase"], ours, host);
+    deepEqual([erase.code, erase.out], [0, ""]);
+    deepEqual(JSON.parse((await run([helper, "list"], ours)).out), {});
+    for (const [wrong, words] of [["{}", "no credentials server URL"], ["no json", "not JSON"]]) {
+      const answer = await run([helper, "store"], ours, wrong);
+      equal(answer.code, 1);
+      match(answer.out, new RegExp(words ?? ""));
+    }
+    ok(!agent.log.includes(PASSWORD));
+  },
+});
+
+Deno.test({
+  name: "docker-credential-pass is a source: what it keeps reaches a mount",
+  ignore: !isInstalled("docker-credential-pass", "pass", "gpg"),
+  async fn() {
+    const dir = await Deno.makeTempDir({ prefix: "pass-" });
+    const env = {
+      PATH,
+      HOME: dir,
+      GNUPGHOME: join(dir, "gnupg"),
+      PASSWORD_STORE_DIR: join(dir, "store"),
+    };
+    await Deno.mkdir(env.GNUPGHOME, { mode: 0o700 });
+    await using stack = new AsyncDisposableStack();
+    stack.defer(async () => {
+      await run(["gpgconf", "--kill", "all"], env);
+      await Deno.remove(dir, { recursive: true });
+    });
+    const done = async (words: readonly string[], input = "") => {
+      const { code, out, err } = await run(words, env, input);
+      equal(code, 0, `${words.join(" ")}: ${out}${err}`);
+    };
+    const batch = ["gpg", "--batch", "--passphrase", "", "--quick-generate-key"];
+    await done([...batch, "agent@example.com", "default", "default", "never"]);
+    await done(["pass", "init", "agent@example.com"]);
+    await using node = simNode();
+    const { host } = node.passwordRegistry;
+    const keep = (password: string) =>
+      done(
+        ["docker-credential-pass", "store"],
+        JSON.stringify({ ServerURL: host, Username: "robot", Secret: password }),
+      );
+    await keep("kept:by-pass");
+    node.passwordRegistry.accept("robot", "kept:by-pass");
+    await Deno.writeTextFile(node.dockerConfigPath, JSON.stringify({ credsStore: "pass" }));
+    const image = `${host}/shop/app:1`;
+    const daemon = await node.addDaemon({ id: "d1", mode: "dedicated", images: [image] });
+    await using agent = await AgentProcess.start(node, {
+      env,
+      renewal: 'check_interval = "500ms"\nrefresh_interval = "1s"',
+    });
+    const held = () => daemon.held(daemon.instances[0]?.mountId ?? "");
+    await agent.until("what pass keeps", async () => await held() === "robot:kept:by-pass");
+    node.passwordRegistry.accept("robot", "changed");
+    await keep("changed");
+    await agent.until("what pass keeps now", async () => await held() === "robot:changed");
+  },
+});
