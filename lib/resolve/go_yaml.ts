@@ -1,4 +1,4 @@
-import { parseAllDocuments, type ScalarTag } from "yaml";
+import { LineCounter, parseAllDocuments, type ScalarTag } from "yaml";
 
 /** The first document of a text as plain values, or where and why it is none. */
 export type GoYamlReading =
@@ -59,18 +59,22 @@ function goDecimal(text: string): number | string {
  */
 export function readGoYaml(text: string): GoYamlReading {
   try {
+    const lineCounter = new LineCounter();
     const [document] = parseAllDocuments(text, {
       schema: "failsafe",
       customTags: [...SCALAR_TAGS],
       merge: true,
       uniqueKeys: false,
       logLevel: "silent",
+      lineCounter,
+      // Each of them would cost a look at the whole text, and there may be as many as characters.
+      prettyErrors: false,
     });
     if (document === undefined || !("errors" in document)) return { kind: "ok", value: undefined };
     const [error] = document.errors;
     if (error === undefined) return { kind: "ok", value: document.toJS({ maxAliasCount: 100 }) };
-    const at = error.linePos?.[0];
-    const place = at === undefined ? "" : `line ${at.line}, column ${at.col}`;
+    const { line, col } = lineCounter.linePos(error.pos[0]);
+    const place = `line ${line}, column ${col}`;
     return { kind: "invalid", place, detail: error.code, mend: "check the indentation there" };
   } catch (error) {
     const detail = error instanceof Error ? error.name : "unknown error";

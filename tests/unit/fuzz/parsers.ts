@@ -1,0 +1,196 @@
+/**
+ * Every parser of the product: what takes a text or bytes from outside. A new one belongs here.
+ *
+ * @module
+ */
+import { loadAgentConfig } from "../../../lib/config/mod.ts";
+import { redactText } from "../../../lib/report/redact.ts";
+import { printable } from "../../../lib/report/printable.ts";
+import { createNydusdApi, createSnapshotterApi } from "../../../lib/edge/mod.ts";
+import { inUseDelayMs, rewriteConfigText } from "../../../lib/deliver/mod.ts";
+import { RootFolder } from "../../../lib/discover/root_folder.ts";
+import { expandSocket } from "../../../lib/discover/sockets.ts";
+import { listedBySystemApi } from "../../../lib/discover/listed.ts";
+import {
+  decodeRegistryAuth,
+  hardExpiryOf,
+  ImagePattern,
+  isAllowedHost,
+  matchImage,
+  parseDurationMs,
+  parseImageReference,
+  repositoryReference,
+  Secret,
+  type UnixHttp,
+} from "../../../lib/model/mod.ts";
+import { parseImageTarget } from "../../../lib/model/image_target.ts";
+import {
+  credentialsOf,
+  findAuth,
+  parseDockerConfig,
+  readPluginResponse,
+} from "../../../lib/resolve/mod.ts";
+import { readProviderConfig } from "../../../lib/resolve/provider_config.ts";
+import { readHelperAnswer } from "../../../lib/resolve/credential_helper_answer.ts";
+import { readGoYaml } from "../../../lib/resolve/go_yaml.ts";
+import { ExecCredentials } from "../../../lib/resolve/kube/exec_credential.ts";
+import { readKubeconfigs } from "../../../lib/resolve/kube/kubeconfig.ts";
+import { readPod } from "../../../lib/resolve/kube/node_pods.ts";
+import { readPullSecret } from "../../../lib/resolve/kube/secret_reader.ts";
+import { registryOfKey } from "../../../lib/resolve/kube/secret_keyring.ts";
+import { pullCredential, registryOf } from "../../../lib/serve/cri/auth_config.ts";
+import { decodeBook } from "../../../lib/serve/cri/book_text.ts";
+import { outcomeOf } from "../../../lib/serve/cri/pull_outcome.ts";
+import { FakeClock } from "../../fakes/clock.ts";
+import { FakeFiles } from "../../fakes/files.ts";
+import { exited, FakeProcessRunner } from "../../fakes/process.ts";
+
+/** A parser of texts, and whether it may refuse by an `AgentError`; otherwise it may not throw. */
+export interface TextParser {
+  readonly name: string;
+  readonly refuses: boolean;
+  readonly parse: (text: string) => unknown;
+}
+
+const NGINX = parseImageReference("docker.io/library/nginx:1");
+const BASIC = { kind: "basic", username: "u", password: new Secret("p") } as const;
+
+function json(text: string): Record<string, unknown> {
+  try {
+    const value = JSON.parse(text);
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? value : {};
+  } catch {
+    return { metadata: { name: text }, data: { ".dockerconfigjson": btoa("{}") } };
+  }
+}
+
+/** HTTP over a socket whose peer always answers the same. */
+function answering(text: string, status = 200): UnixHttp {
+  const body = new Secret(text);
+  return {
+    request: () => Promise.resolve({ kind: "answered", status, body }),
+    [Symbol.dispose]: () => {},
+  };
+}
+
+async function rootFolder(text: string): Promise<unknown> {
+  const files = new FakeFiles();
+  files.set("/root/socket/d1/api.sock", "", "socket");
+  files.set("/root/config/d1/config.json", text);
+  return await new RootFolder("/root", files).list();
+}
+
+async function execCredential(text: string): Promise<unknown> {
+  const files = new FakeFiles();
+  files.set("/bin/exec", "");
+  const environment = {
+    files: { ...bound(files), stat: () => Promise.resolve(EXECUTABLE) },
+    processRunner: new FakeProcessRunner(() => text),
+    clock: new FakeClock(),
+    env: {},
+  };
+  return await new ExecCredentials({
+    command: "/bin/exec",
+    args: [],
+    env: {},
+    apiVersion: "client.authentication.k8s.io/v1",
+    provideClusterInfo: false,
+    installHint: "",
+  } as never, environment as never).get({});
+}
+const EXECUTABLE = { kind: "file", stamp: "", size: 1, mode: 0o755, uid: 0, gid: 0 } as const;
+
+function bound(files: FakeFiles) {
+  return { readText: files.readText.bind(files), list: files.list.bind(files) };
+}
+
+const never = (name: string, parse: TextParser["parse"]) => ({ name, refuses: false, parse });
+const refuses = (name: string, parse: TextParser["parse"]) => ({ name, refuses: true, parse });
+
+export const TEXT_PARSERS: readonly TextParser[] = [
+  refuses("parseImageReference", parseImageReference),
+  refuses("repositoryReference", (text) => repositoryReference(text, text)),
+  refuses("parseImageTarget", parseImageTarget),
+  refuses("ImagePattern.parse", (text) => ImagePattern.parse(text)),
+  refuses("matchImage", (text) => matchImage(`${text}/x`, text)),
+  refuses("matchImage, stars", (text) => matchImage(`*${text}*`, "aaaaaaaaaaaaaaaaaaaaaaaaaaa.io")),
+  refuses("parseDurationMs", parseDurationMs),
+  refuses("decodeRegistryAuth", decodeRegistryAuth),
+  never("hardExpiryOf", (text) => hardExpiryOf({ ...BASIC, password: new Secret(text) }, 0)),
+  never("hardExpiryOf, a JWT", (text) => {
+    const part = new TextEncoder().encode(text).toBase64({ alphabet: "base64url" });
+    return hardExpiryOf({ ...BASIC, password: new Secret(`eyJ9.${part}.x`) }, 0);
+  }),
+  never("hardExpiryOf, ECR's", (text) => {
+    const password = new Secret(new TextEncoder().encode(text).toBase64());
+    return hardExpiryOf({ ...BASIC, password }, 0);
+  }),
+  refuses("loadAgentConfig, our file", (text) => agentConfig(text, "")),
+  refuses("loadAgentConfig, the snapshotter's file", (text) => agentConfig("", text)),
+  refuses("loadAgentConfig, environment", (text) =>
+    loadAgentConfig({
+      flags: {},
+      env: {
+        NYDUS_AUTH_AGENT_RENEWAL_CHECK_INTERVAL: text,
+        NYDUS_AUTH_AGENT_SERVER_ADDRESS: text,
+      },
+      readText: () => Promise.resolve(undefined),
+    })),
+  never("readGoYaml", readGoYaml),
+  never("readProviderConfig", (text) => readProviderConfig(text, "f")),
+  never("readKubeconfigs", (text) => readKubeconfigs([{ path: "/f", text }])),
+  never("readPluginResponse", (text) => readPluginResponse(text, 0)),
+  never("readHelperAnswer", (text) => readHelperAnswer(exited(text))),
+  never("readHelperAnswer of a failure", (text) => readHelperAnswer(exited(text, 1))),
+  refuses("parseDockerConfig", (text) => {
+    const config = parseDockerConfig(text);
+    return [...config.auths.values()].map(credentialsOf).concat(
+      [findAuth(config, "a.io")] as never,
+    );
+  }),
+  refuses("ExecCredentials", execCredential),
+  never("readPod", (text) => readPod(json(text))),
+  never("readPullSecret", (text) => readPullSecret(json(text))),
+  never("readPullSecret, its data", (text) => {
+    const data = { ".dockerconfigjson": new TextEncoder().encode(text).toBase64() };
+    return readPullSecret({ metadata: { name: "a", namespace: "b" }, data });
+  }),
+  never("registryOfKey", registryOfKey),
+  never("rewriteConfigText", (text) => rewriteConfigText(text, "fusedev", BASIC, true)),
+  never("RootFolder", rootFolder),
+  never("expandSocket", (text) => expandSocket(`/run/*${text}*/api.sock`, new FakeFiles())),
+  never("isAllowedHost", (text) => isAllowedHost(text, [text, "127.0.0.1"])),
+  never("redactText", redactText),
+  never("printable", printable),
+  never("inUseDelayMs", inUseDelayMs),
+  never("decodeBook", (text) => decodeBook(new Secret(text))),
+  never("pullCredential", (text) =>
+    pullCredential({
+      username: "",
+      password: "",
+      auth: text,
+      serverAddress: text,
+      identityToken: "",
+      registryToken: "",
+    }, NGINX)),
+  never("registryOf", registryOf),
+  never("outcomeOf", (text) => outcomeOf(text, text)),
+  never("nydusd's answers", async (text) => {
+    const api = createNydusdApi(answering(text));
+    return [await api.info("/s"), await api.heldAuths("/s"), await api.backendReads("/s")];
+  }),
+  never("nydusd's refusals", (text) => createNydusdApi(answering(text, 500)).info("/s")),
+  never("the snapshotter's answers", async (text) => {
+    const answer = await createSnapshotterApi(answering(text)).daemons("/s");
+    return answer.kind === "ok" ? listedBySystemApi(answer.value) : answer;
+  }),
+];
+
+async function agentConfig(ours: string, theirs: string): Promise<unknown> {
+  const texts: Record<string, string> = { "/a.toml": ours, "/etc/nydus/config.toml": theirs };
+  return await loadAgentConfig({
+    flags: { config: "/a.toml" },
+    env: {},
+    readText: (path) => Promise.resolve(texts[path]),
+  });
+}

@@ -1,0 +1,64 @@
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import fc from "fast-check";
+import { AgentError } from "../../../lib/model/mod.ts";
+import { readGoYaml } from "../../../lib/resolve/go_yaml.ts";
+import { growthOf } from "./growth.ts";
+import { growing, hostileText } from "./hostile_texts.ts";
+import { TEXT_PARSERS, type TextParser } from "./parsers.ts";
+
+async function judge({ name, refuses, parse }: TextParser, text: string): Promise<void> {
+  try {
+    await parse(text);
+  } catch (error) {
+    ok(refuses && error instanceof AgentError, `${name} threw ${Deno.inspect(error)}`);
+  }
+}
+
+for (const parser of TEXT_PARSERS) {
+  Deno.test(`${parser.name} throws nothing but its own typed error`, async () => {
+    await fc.assert(fc.asyncProperty(hostileText, (text) => judge(parser, text)), {
+      numRuns: 200,
+    });
+    for (const { of } of growing()) await judge(parser, of(5_000));
+  });
+}
+
+const BUILT_ON_YAML = ["readProviderConfig", "readKubeconfigs"];
+
+Deno.test("every parser takes time in proportion to its input", async () => {
+  const slow: string[] = [];
+  for (const { name, parse } of TEXT_PARSERS) {
+    for (const shape of growing()) {
+      // The YAML below these is a parser of its own here; what they add is about many things.
+      if (BUILT_ON_YAML.includes(name) && !shape.name.startsWith("many")) continue;
+      let growth = await growthOf(parse, shape.of);
+      // A neighbour's work looks like growth once, but not three times.
+      for (let again = 0; again < 2 && !growth.isLinear; again++) {
+        growth = await growthOf(parse, shape.of);
+      }
+      if (!growth.isLinear) slow.push(`${name} of ${shape.name}: ${growth.told}`);
+    }
+  }
+  deepStrictEqual(slow, []);
+});
+
+// Every one of as many errors as words was explained with a look at the whole text.
+Deno.test("readGoYaml takes no time to explain errors that nobody hears of", async () => {
+  const { isLinear, told } = await growthOf(readGoYaml, (n) => "!!str ".repeat(n / 6), 131_072);
+  ok(isLinear, told);
+});
+
+Deno.test("growthOf tells linear from quadratic work", async () => {
+  let sum = 0;
+  const linear = await growthOf((text) => {
+    for (let i = 0; i < text.length * 200; i++) sum += text.charCodeAt(i % text.length);
+  }, (n) => "a".repeat(n));
+  strictEqual(linear.isLinear, true, linear.told);
+  const quadratic = await growthOf((text) => {
+    for (let i = 0; i < text.length; i++) {
+      for (let j = i; j < text.length; j++) sum += text.charCodeAt(j);
+    }
+  }, (n) => "a".repeat(n));
+  strictEqual(quadratic.isLinear, false, quadratic.told);
+  ok(sum > 0, "work whose result nobody wants is not done");
+});

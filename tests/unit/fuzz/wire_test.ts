@@ -1,0 +1,130 @@
+/** What reads along on a wire that anybody may write to. */
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import fc from "fast-check";
+import { createCriReader, type CriNote, PullBook } from "../../../lib/serve/mod.ts";
+import { readPullImageRequest } from "../../../lib/serve/cri/cri_messages.ts";
+import { HpackDecoder } from "../../../lib/serve/cri/hpack.ts";
+import { decodeHuffman } from "../../../lib/serve/cri/hpack_huffman.ts";
+import { readFields } from "../../../lib/serve/cri/protobuf.ts";
+import { WireError } from "../../../lib/serve/cri/wire_error.ts";
+import { Conversation, PULL, pulled } from "../../fakes/cri_conversation.ts";
+import { pullImageRequest } from "../../fakes/cri_messages.ts";
+import { joined } from "../../fakes/http2_peer.ts";
+import { growthOf } from "./growth.ts";
+
+const PARSERS: Readonly<Record<string, (bytes: Uint8Array) => unknown>> = {
+  readFields,
+  decodeHuffman,
+  readPullImageRequest,
+  HpackDecoder: (bytes) => new HpackDecoder().decode(bytes, () => {}),
+  "the reader, client's side": (bytes) => reader().fromClient(bytes),
+  "the reader, server's side": (bytes) => reader().fromServer(bytes),
+};
+
+function reader(note: (note: CriNote) => void = () => {}) {
+  return createCriReader({ book: new PullBook({ now: () => 0, note }), note });
+}
+
+/** A whole conversation, both sides, as its bytes. */
+function conversation(): { readonly client: Uint8Array; readonly server: Uint8Array } {
+  const talk = new Conversation();
+  const auth = { username: "u", password: "a-fuzzed-password" };
+  const message = pullImageRequest({ image: "quay.io/a/b:1", auth });
+  const sent = [
+    ...talk.opening(),
+    ...talk.call({ path: PULL, message, answer: pulled("sha256:aa") }),
+    ...talk.call({ path: PULL, message, answer: { kind: "status", status: "2", text: "401" } }),
+  ];
+  const of = (from: string) =>
+    joined(...sent.filter((one) => one.from === from).map((one) => one.bytes));
+  return { client: of("client"), server: of("server") };
+}
+
+const { client, server } = conversation();
+
+/** Valid bytes with a few of them changed, cut, doubled or dropped. */
+function mutated(bytes: Uint8Array): fc.Arbitrary<Uint8Array> {
+  const change = fc.record({
+    at: fc.nat({ max: bytes.length - 1 }),
+    kind: fc.constantFrom("set", "drop", "insert", "double", "cut"),
+    value: fc.nat({ max: 255 }),
+  });
+  return fc.array(change, { minLength: 1, maxLength: 6 }).map((changes) => {
+    let all = [...bytes];
+    for (const { at, kind, value } of changes) {
+      if (kind === "set") all[at] = value;
+      if (kind === "drop") all.splice(at, 1);
+      if (kind === "insert") all.splice(at, 0, value);
+      if (kind === "double") all.splice(at, 0, ...all.slice(at, at + value));
+      if (kind === "cut") all = all.slice(0, Math.max(1, all.length - value));
+    }
+    return new Uint8Array(all);
+  });
+}
+
+const hostile = fc.oneof(fc.uint8Array({ maxLength: 300 }), mutated(client), mutated(server));
+
+for (const [name, parse] of Object.entries(PARSERS)) {
+  Deno.test(`${name} of any bytes throws nothing but WireError`, () => {
+    fc.assert(
+      fc.property(hostile, (bytes) => {
+        try {
+          parse(bytes);
+        } catch (error) {
+          ok(error instanceof WireError, Deno.inspect(error));
+        }
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+}
+
+Deno.test("a reader of a spoilt conversation neither throws nor quotes it, however it is cut", () => {
+  const cuts = fc.array(fc.nat({ max: 400 }), { maxLength: 8 });
+  fc.assert(
+    fc.property(mutated(client), mutated(server), cuts, (asked, answered, at) => {
+      const notes: CriNote[] = [];
+      const one = reader((note) => notes.push(note));
+      let from = 0;
+      for (const to of [...at.sort((a, b) => a - b), 1_000]) {
+        one.fromClient(asked.subarray(from, to));
+        one.fromServer(answered.subarray(from, to));
+        from = to;
+      }
+      one.closed();
+      ok(!JSON.stringify(notes).includes("fuzzed"));
+    }),
+    { numRuns: 1_000 },
+  );
+});
+
+Deno.test("what reads bytes takes time in proportion to them", async () => {
+  const slow: string[] = [];
+  const units = [[0], [255], [0x40], [0x80], [0x3f, 0xe1, 0x1f], [10, 0], [10, 127], [8, 128], [
+    0,
+    0,
+    1,
+    0,
+    0,
+  ]];
+  const preface = client.subarray(0, 24);
+  const shapes = units.flatMap((unit) => [new Uint8Array(unit), joined(preface, unit)]);
+  for (const [name, parse] of Object.entries(PARSERS)) {
+    for (const unit of [...shapes, client, server]) {
+      const of = (n: number) => String.fromCharCode(...unit).repeat(Math.ceil(n / unit.length));
+      const work = (text: string) => parse(Uint8Array.from(text, (char) => char.charCodeAt(0)));
+      let growth = await growthOf(work, of, 65_536);
+      if (!growth.isLinear) growth = await growthOf(work, of, 65_536);
+      if (!growth.isLinear) slow.push(`${name} of ${unit.toHex().slice(0, 20)}: ${growth.told}`);
+    }
+  }
+  deepStrictEqual(slow, []);
+});
+
+Deno.test("a reader that has lost its thread costs nothing, byte by byte", () => {
+  const notes: CriNote[] = [];
+  const one = reader((note) => notes.push(note));
+  one.fromClient(new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"));
+  for (let i = 0; i < 100_000; i++) one.fromClient(new Uint8Array([i % 256]));
+  strictEqual(notes.length, 1, "said more than once");
+});
