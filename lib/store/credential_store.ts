@@ -39,6 +39,8 @@ const MAX_ENTRIES = 100_000;
  */
 export class CredentialStore {
   readonly #entries = new Map<string, StoreEntry>();
+  /** Images without a mount, and since when (wall); renewals do not make them younger. */
+  readonly #goneSinceMs = new Map<string, number>();
   readonly #learned = new LearnedLives();
   #options: CredentialStoreOptions;
 
@@ -72,8 +74,13 @@ export class CredentialStore {
     return this.#entries.values();
   }
 
-  /** Makes sure that an image has an entry. False when the store is full. */
+  /** Makes sure that an image with a mount has an entry. False when the store is full. */
   ensure(image: CredentialSubject, nowMs: number): boolean {
+    if (this.#goneSinceMs.size > 0) this.#goneSinceMs.delete(subjectKey(image));
+    return this.#ensure(image, nowMs);
+  }
+
+  #ensure(image: CredentialSubject, nowMs: number): boolean {
     if (this.#entries.has(subjectKey(image))) return true;
     if (this.#entries.size >= (this.#options.maxEntries ?? MAX_ENTRIES)) return false;
     this.#entries.set(subjectKey(image), {
@@ -81,14 +88,13 @@ export class CredentialStore {
       attempts: { unproductive: 0, draw: 0 },
       nextAttemptAtMs: nowMs,
       renewals: { success: 0, failure: 0 },
-      touchedAtMs: nowMs,
     });
     return true;
   }
 
   /** Stores what a renewable provider gave. */
   put(image: CredentialSubject, renewal: Renewal, nowMs: number): StoreOutcome {
-    this.ensure(image, nowMs);
+    this.#ensure(image, nowMs);
     const entry = this.#entries.get(subjectKey(image));
     if (entry === undefined) return "same";
     const [candidate, ...others] = renewal.candidates;
@@ -120,7 +126,7 @@ export class CredentialStore {
 
   /** Keeps what a nydusd holds, where no source gives a credential. Says whether that is new. */
   adopt(image: CredentialSubject, candidate: Candidate, nowMs: number): boolean {
-    this.ensure(image, nowMs);
+    this.#ensure(image, nowMs);
     const entry = this.#entries.get(subjectKey(image));
     if (entry === undefined) return false;
     const before = entry.stored;
@@ -183,8 +189,9 @@ export class CredentialStore {
   }
 
   /**
-   * Forgets images that back no live RAFS instance and were last touched at least `minAgeMs` ago
-   * (a pull stores a credential before its mount exists). Returns what was forgotten.
+   * Forgets images that have backed no live RAFS instance for at least `minAgeMs`, counted from when
+   * that was first seen here (a pull stores a credential before its mount exists, and a pod that
+   * starts anew mounts the same image). Returns what was forgotten.
    */
   evict(
     live: { has(key: string): boolean },
@@ -193,8 +200,12 @@ export class CredentialStore {
   ): CredentialSubject[] {
     const evicted: CredentialSubject[] = [];
     for (const [key, entry] of this.#entries) {
-      if (live.has(key) || nowMs - entry.touchedAtMs < minAgeMs) continue;
+      if (live.has(key)) continue;
+      const sinceMs = this.#goneSinceMs.get(key) ?? nowMs;
+      this.#goneSinceMs.set(key, Math.min(sinceMs, nowMs)); // a clock that stepped back
+      if (nowMs - sinceMs < minAgeMs) continue;
       this.#entries.delete(key);
+      this.#goneSinceMs.delete(key);
       evicted.push(entry.image);
     }
     return evicted;
@@ -277,7 +288,6 @@ export class CredentialStore {
         success: entry.renewals.success + (change.success ?? 0),
         failure: entry.renewals.failure + (change.failure ?? 0),
       },
-      touchedAtMs: nowMs,
       ...pick(entry, "withdrawn"),
       ...(stored && { stored }),
       ...(next !== undefined && { nextAttemptAtMs: next }),

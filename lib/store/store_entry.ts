@@ -43,8 +43,6 @@ export interface StoreEntry {
     readonly atMs: number;
   };
   readonly renewals: { readonly success: number; readonly failure: number };
-  /** When it was last looked up, renewed or tried: what eviction goes by. */
-  readonly touchedAtMs: number;
 }
 
 /** What a successful resolution brought. */

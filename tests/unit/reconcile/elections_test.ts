@@ -21,7 +21,6 @@ const ENTRY: StoreEntry = {
   image: IMAGE,
   attempts: { unproductive: 0, draw: 0 },
   renewals: { success: 0, failure: 0 },
-  touchedAtMs: 0,
 };
 
 function basic(password: string): Credential {

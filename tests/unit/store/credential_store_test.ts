@@ -99,8 +99,11 @@ Deno.test("evict forgets only what is not live and was left alone for a while", 
   const store = newStore();
   put(store, candidate("a"), T0);
   deepStrictEqual(store.evict(new Set(), T0 + MINUTE, 2 * MINUTE), []);
-  deepStrictEqual(store.evict(new Set([IMAGE.text]), T0 + 9 * MINUTE, 2 * MINUTE), []);
-  deepStrictEqual(store.evict(new Set(), T0 + 9 * MINUTE, 2 * MINUTE), [IMAGE]);
+  store.ensure(IMAGE, T0 + 8 * MINUTE); // it has a mount again
+  deepStrictEqual(store.evict(new Set(), T0 + 9 * MINUTE, 2 * MINUTE), []);
+  put(store, candidate("b"), T0 + 10 * MINUTE);
+  deepStrictEqual(store.evict(new Set([IMAGE.text]), T0 + 11 * MINUTE, 2 * MINUTE), []);
+  deepStrictEqual(store.evict(new Set(), T0 + 11 * MINUTE, 2 * MINUTE), [IMAGE]);
   strictEqual(store.size, 0);
 });
 
@@ -172,6 +175,7 @@ Deno.test("an image that is read from two places has two entries, each with its 
   strictEqual(its?.stored, undefined);
   deepStrictEqual(its && store.status(its, T0).endpoint, there.endpoint.text);
   strictEqual(store.status(own, T0).endpoint, undefined);
+  deepStrictEqual(store.evict(new Set([IMAGE.text]), T0 + 59 * MINUTE, MINUTE), []);
   deepStrictEqual(store.evict(new Set([IMAGE.text]), T0 + 60 * MINUTE, MINUTE), [there]);
   ok(store.get(IMAGE.text)?.stored);
 });
