@@ -86,6 +86,8 @@ export class Plugin {
   readonly #backoff: Backoff;
   readonly #told = new Set<string>();
   readonly #groups: AnswerGroups;
+  /** What the last failure was, as the end of a sentence. */
+  #lastFailure = "";
   #type: CacheKeyType | undefined;
   #executions = 0;
 
@@ -203,7 +205,8 @@ export class Plugin {
     return {
       kind: "failed",
       reason: "plugin-backing-off",
-      detail: `plugin ${this.definition.name}: it failed ${times} and is not run again yet`,
+      detail: `plugin ${this.definition.name}: it failed ${times} and is not run again yet` +
+        this.#lastFailure,
       retryAtMs: this.#environment.clock.wallMs() + remainingMs,
     };
   }
@@ -224,6 +227,7 @@ export class Plugin {
     if (outcome.kind === "failed") {
       const { reason, detail } = outcome;
       this.#failed(scope, fetchedAtMonotonicMs, reason);
+      this.#lastFailure = `; the last time: ${reason}: ${detail}`;
       const retryAtMs = clock.wallMs() + this.#backoff.remainingMs(waiting ? { waiting } : {});
       return { kind: "failed", reason, detail: `plugin ${name}: ${detail}`, retryAtMs };
     }

@@ -189,9 +189,9 @@ export class CredentialStore {
   }
 
   /**
-   * Forgets images that have backed no live RAFS instance for at least `minAgeMs`, counted from when
-   * that was first seen here (a pull stores a credential before its mount exists, and a pod that
-   * starts anew mounts the same image). Returns what was forgotten.
+   * Forgets images that have backed no live RAFS instance for at least `minAgeMs`, counted from
+   * when that was first seen here (a pull stores a credential before its mount exists, and a pod
+   * that starts anew mounts the same image). Returns what was forgotten.
    */
   evict(
     live: { has(key: string): boolean },

@@ -41,7 +41,7 @@ Deno.test("overlaybd asks over its socket and over loopback, and gets what mount
 Deno.test("overlaybd's server is not let beyond loopback", async () => {
   await using node = simNode();
   const config = join(node.dir, "agent.toml");
-  Deno.writeTextFileSync(config, '[overlaybd]\naddress = "0.0.0.0:9112"\n');
+  await Deno.writeTextFile(config, '[overlaybd]\naddress = "0.0.0.0:9112"\n');
   const { code, err } = await command(["check", "--config", config]);
   strictEqual(code, 2, err);
   match(err, /overlaybd\.address.*whoever asks there is given credentials/);
