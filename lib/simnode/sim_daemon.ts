@@ -42,15 +42,20 @@ const HELD_TIMEOUT_MS = 2_000;
 /** A simulated nydusd from outside: its process, its sockets, its mounts. */
 export class SimDaemon {
   readonly id: string;
-  readonly apiSocket: string;
   readonly instances: SimInstance[] = [];
   readonly #options: SimDaemonOptions;
   #process: Deno.ChildProcess | undefined;
+  #failovers = 0;
 
   constructor(options: SimDaemonOptions) {
     this.#options = options;
     this.id = options.id;
-    this.apiSocket = join(options.root, "socket", options.id, "api.sock");
+  }
+
+  /** `api.sock`, and after a failover `api1.sock` and so on, as the snapshotter names them. */
+  get apiSocket(): string {
+    const number = this.#failovers === 0 ? "" : String(this.#failovers);
+    return join(this.#options.root, "socket", this.id, `api${number}.sock`);
   }
 
   get pid(): number {
@@ -171,6 +176,15 @@ export class SimDaemon {
   async restart(): Promise<void> {
     await this.kill();
     await this.start();
+  }
+
+  /** A new process that takes the mounts over, on a socket of its own. */
+  async failOver(): Promise<void> {
+    const before = this.apiSocket;
+    await this.kill();
+    this.#failovers++;
+    await this.start();
+    await Deno.remove(before);
   }
 
   /** Ends the process at once, and leaves its socket file as a crash does. */

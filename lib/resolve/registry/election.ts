@@ -10,6 +10,8 @@ export interface ElectionOption {
   readonly inUse: boolean;
   /** People change it (a file, a secret); a minted one is new each time, and none is suspect. */
   readonly byHand: boolean;
+  /** What it says of its own end cannot be believed: a minted one as well may be dead. */
+  readonly isOdd?: boolean;
   /** Its reads succeed. */
   readonly proven: boolean;
   /** The registry's word, where it was asked and nothing has spoken against it since. */
@@ -89,7 +91,7 @@ function isWorthAsking({ options, verify, readsRefused }: ElectionInput): boolea
   if (options.length < 2) return false;
   const offered = options.filter((option) => option.offered);
   return readsRefused || offered.length > 1 ||
-    offered.some((option) => option.byHand && !option.inUse);
+    offered.some((option) => (option.byHand || option.isOdd) && !option.inUse);
 }
 
 /** 0 offered and good, 1 offered and unknown, 2 not offered any more but good enough, 3 refused. */

@@ -4,6 +4,7 @@ import {
   type Clock,
   credentialFingerprint,
   Gate,
+  hardExpiryOf,
   type ImageReference,
   type Observer,
   type ProbeTarget,
@@ -102,7 +103,9 @@ export class Elector {
   async elect(request: ElectionRequest, options: CallOptions = {}): Promise<Election> {
     const { clock } = this.#options;
     const { target, inUse, readsRefused } = request;
-    const perToken = this.#options.verify() === "on-change";
+    // Of an odd token nothing follows for the others of its source.
+    const perToken = this.#options.verify() === "on-change" ||
+      request.offered.some(({ candidate }) => isOdd(candidate));
     if (inUse !== undefined && readsRefused) {
       this.#evidence.readsRefused(target, inUse.candidate, clock.wallMs(), perToken);
     } else if (inUse?.proven) {
@@ -174,6 +177,7 @@ export class Elector {
       offered,
       inUse,
       byHand: contender.candidate.watched,
+      isOdd: isOdd(contender.candidate),
       proven: proven && !(inUse && readsRefused),
       ...known,
     };
@@ -264,4 +268,9 @@ function refusals(entries: readonly Entry[], known: readonly KnownOption[]): rea
     return [`${contender.candidate.origin}: ${verdict ?? "refused"}, ${words ?? "by reads"}`];
   });
   return said.slice(0, MAX_SHOWN);
+}
+
+/** Whether a token tells an end that makes no sense, such as one in the past. */
+function isOdd({ credential, fetchedAtMs }: Candidate): boolean {
+  return hardExpiryOf(credential, fetchedAtMs).warning !== undefined;
 }

@@ -189,3 +189,11 @@ Deno.test("ranking names every option once, refused ones last", () => {
     deepEqual(refused, [...refused].sort((a, b) => Number(a) - Number(b)));
   }));
 });
+
+Deno.test("a minted token whose own end makes no sense is asked about before it replaces a good one", () => {
+  const old: Partial<ElectionOption> = { offered: false, inUse: true, proven: true };
+  deepEqual(electionStep(input([{ isOdd: true }, old])), { kind: "probe", index: 0 });
+  const refused: Partial<ElectionOption> = { isOdd: true, verdict: "refused", refusedAtMs: 5 };
+  deepEqual(electionStep(input([refused, old])), { kind: "elect", index: 1, reason: "kept" });
+  deepEqual(electionStep(input([{}, old])), { kind: "elect", index: 0, reason: "first" });
+});
