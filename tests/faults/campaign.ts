@@ -91,6 +91,7 @@ async function runFault(stage: FaultStage, fault: Fault): Promise<Row> {
     breaches.push(`${failed.length} reads failed, one of ${one?.image} in ${one?.daemonId}`);
   }
   // A fault that may spoil reads may do so until it is mended, and no longer.
+  const temporaries = files.temporaries();
   await pause(300);
   reader.takeFailed();
   await pause(500);
@@ -98,6 +99,8 @@ async function runFault(stage: FaultStage, fault: Fault): Promise<Row> {
   if (later.length > 0) breaches.push(`${later.length} reads failed after it was mended`);
   if ((await stage.agent.get("/livez")).status !== 200) breaches.push("the agent does not live");
   breaches.push(...files.breaches());
+  const left = files.temporaries().filter((name) => temporaries.includes(name));
+  if (left.length > 0) breaches.push(`temporary files were left: ${left.join(", ")}`);
   const { length: readsFailed } = failed;
   return {
     name,

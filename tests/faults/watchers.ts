@@ -50,7 +50,7 @@ export class ConfigFiles {
     for (const path of configPaths(node)) this.#before.set(path, withoutAuth(path));
   }
 
-  /** What is wrong with them now: gone, unparsable, a field lost, left-overs beside them. */
+  /** What is wrong with them now: gone, unparsable, a field lost, open to others. */
   breaches(): readonly string[] {
     const breaches: string[] = [];
     for (const [path, before] of this.#before) {
@@ -62,11 +62,16 @@ export class ConfigFiles {
       } catch (error) {
         breaches.push(`${path}: ${error instanceof Error ? error.message : "unknown"}`);
       }
-      for (const { name } of Deno.readDirSync(dirname(path))) {
-        if (name.endsWith(".tmp")) breaches.push(`${name} was left beside ${path}`);
-      }
     }
     return breaches;
+  }
+
+  /** Temporary files beside them; one is there for a moment whenever a file is rewritten. */
+  temporaries(): readonly string[] {
+    return [...this.#before.keys()].flatMap((path) =>
+      [...Deno.readDirSync(dirname(path))].map(({ name }) => name)
+        .filter((name) => name.endsWith(".tmp"))
+    );
   }
 }
 
