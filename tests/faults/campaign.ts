@@ -47,11 +47,20 @@ export function shuffled<T>(items: readonly T[], random: () => number): T[] {
 
 /** Runs faults one after another against one agent, and judges after each. */
 export async function runCampaign(
-  faults: readonly Fault[],
+  faults: Iterable<Fault>,
   told: (row: Row) => void = () => {},
 ): Promise<readonly Row[]> {
-  const rows: Row[] = [];
   await using stage = await FaultStage.start();
+  return await campaignOn(stage, faults, told);
+}
+
+/** The same on a stage of the caller's. */
+export async function campaignOn(
+  stage: FaultStage,
+  faults: Iterable<Fault>,
+  told: (row: Row) => void,
+): Promise<readonly Row[]> {
+  const rows: Row[] = [];
   let first: Holdings | undefined;
   for (const fault of faults) {
     const row = await runFault(stage, fault);

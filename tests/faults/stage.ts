@@ -1,6 +1,6 @@
 import { join } from "@std/path";
 import { AgentProcess, command, simNode } from "../e2e/stage.ts";
-import type { SimDaemon, SimNode } from "../../lib/simnode/mod.ts";
+import type { SimDaemon, SimNode, SimPluginSettings } from "../../lib/simnode/mod.ts";
 import { ConfigFiles, Reader } from "./watchers.ts";
 
 /** How long the plugin's tokens live; a fault of the source that lasts longer spoils reads. */
@@ -23,8 +23,11 @@ export class FaultStage implements AsyncDisposable {
     this.files = new ConfigFiles(node);
   }
 
-  static async start(): Promise<FaultStage> {
-    const node = simNode({ plugin: { cacheDuration: "3s", lifeMs: TOKEN_LIFE_MS } });
+  /** @param plugin How the plugin behaves while nothing is broken. */
+  static async start(
+    plugin: Partial<SimPluginSettings> = { cacheDuration: "3s", lifeMs: TOKEN_LIFE_MS },
+  ): Promise<FaultStage> {
+    const node = simNode({ plugin });
     const isSmallDisk = await mountSmall(join(node.root, "config"));
     const token = node.tokenRegistry.host;
     const password = node.passwordRegistry.host;
@@ -50,6 +53,13 @@ export class FaultStage implements AsyncDisposable {
     const daemon = this.node.daemons.get(id);
     if (daemon === undefined) throw new Error(`there is no daemon ${id}`);
     return daemon;
+  }
+
+  /** Tokens that were issued, and have ended. */
+  async expiries(): Promise<number> {
+    const text = await Deno.readTextFile(join(this.node.pluginDir, "issued")).catch(() => "");
+    return text.split("\n").filter((line) => line !== "" && Number(line.split(" ")[0]) < Date.now())
+      .length;
   }
 
   /** Has the agent ask every source, past what they said of caches. */

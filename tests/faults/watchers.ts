@@ -47,6 +47,11 @@ export class ConfigFiles {
   readonly #before = new Map<string, string>();
 
   constructor(node: SimNode) {
+    this.watchAlso(node);
+  }
+
+  /** Those of mounts that came later, too. */
+  watchAlso(node: SimNode): void {
     for (const path of configPaths(node)) this.#before.set(path, withoutAuth(path));
   }
 
