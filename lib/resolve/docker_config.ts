@@ -14,6 +14,8 @@ export interface DockerAuth {
 /** A docker configuration, as far as credentials go. */
 export interface DockerConfig {
   readonly auths: ReadonlyMap<string, DockerAuth>;
+  /** The host in a key of `auths` → that key; of several the first in byte order. */
+  readonly keysByHost: ReadonlyMap<string, string>;
   readonly credHelpers: ReadonlyMap<string, string>;
   readonly credsStore: string;
 }
@@ -52,7 +54,17 @@ export function parseDockerConfig(text: string): DockerConfig {
     }
     credHelpers.set(key, name ?? "");
   }
-  return { auths, credHelpers, credsStore: stringField(file, "credsStore", "credsStore") };
+  const credsStore = stringField(file, "credsStore", "credsStore");
+  return { auths, keysByHost: keysByHost(auths.keys()), credHelpers, credsStore };
+}
+
+function keysByHost(keys: Iterable<string>): ReadonlyMap<string, string> {
+  const byHost = new Map<string, string>();
+  for (const key of [...keys].sort()) {
+    const host = hostOf(key);
+    if (!byHost.has(host)) byHost.set(host, key);
+  }
+  return byHost;
 }
 
 function objectField(file: Fields, name: string): Fields {
@@ -119,17 +131,13 @@ export function dockerServer(registry: string): string {
  * is the registry's (`credentials.ConvertToHostname`).
  */
 export function findAuth(
-  { auths }: DockerConfig,
+  { auths, keysByHost }: DockerConfig,
   registry: string,
 ): { readonly key: string; readonly auth: DockerAuth } | undefined {
   const server = dockerServer(registry);
-  const exact = auths.get(server);
-  if (exact !== undefined) return { key: server, auth: exact };
-  for (const key of [...auths.keys()].sort()) {
-    const auth = auths.get(key);
-    if (auth !== undefined && hostOf(key) === server) return { key, auth };
-  }
-  return undefined;
+  const key = auths.has(server) ? server : keysByHost.get(server);
+  const auth = key === undefined ? undefined : auths.get(key);
+  return key === undefined || auth === undefined ? undefined : { key, auth };
 }
 
 /** The keys that look like Docker Hub's and are none that docker reads. */

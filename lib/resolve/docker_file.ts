@@ -1,6 +1,9 @@
 import { AgentError, type Clock, type FileSystem, type ReasonCode } from "../model/mod.ts";
 import { type DockerConfig, parseDockerConfig } from "./docker_config.ts";
 
+/** A look counts for so long: look-ups that come one after another do not pay for one each. */
+const LOOK_COUNTS_MS = 25;
+
 /** What following the file takes. */
 export interface DockerFileOptions {
   readonly path: string;
@@ -30,6 +33,7 @@ export class DockerFile {
   #stamp: string | undefined;
   #text: string | undefined;
   #doubted = false;
+  #lookedMs = -Infinity;
   #looking: Promise<unknown> = Promise.resolve();
   #next: Promise<DockerFileView> | undefined;
 
@@ -37,8 +41,16 @@ export class DockerFile {
     this.#options = options;
   }
 
-  /** The file as it is now. Whoever asks while a look is under way shares the one after it. */
-  look(): Promise<DockerFileView> {
+  /**
+   * The file as it is, or was a moment ago. Whoever asks while a look is under way shares the one
+   * after it.
+   *
+   * @param isDoubted What was read before does not count, however short ago.
+   */
+  look(isDoubted = false): Promise<DockerFileView> {
+    const isNews = isDoubted || this.#doubted;
+    const ageMs = this.#options.clock.monotonicMs() - this.#lookedMs;
+    if (!isNews && ageMs < LOOK_COUNTS_MS) return Promise.resolve(this.#view);
     this.#next ??= this.#looking.then(() => {
       this.#next = undefined;
       const look = this.#look();
@@ -54,6 +66,13 @@ export class DockerFile {
   }
 
   async #look(): Promise<DockerFileView> {
+    const startedMs = this.#options.clock.monotonicMs();
+    const view = await this.#read();
+    this.#lookedMs = startedMs;
+    return view;
+  }
+
+  async #read(): Promise<DockerFileView> {
     const { path, files } = this.#options;
     const doubted = this.#doubted;
     this.#doubted = false;

@@ -69,7 +69,7 @@ export class DockerProvider implements CredentialProvider {
 
   async #provide(request: CredentialRequest): Promise<ProviderOutcome> {
     const { configPath: path } = this.#options;
-    const { good, trouble } = await this.#file.look();
+    const { good, trouble } = await this.#file.look(request.newerThanMs !== undefined);
     const notes: ProviderNote[] = [];
     if (trouble !== undefined) {
       const { reason, detail } = trouble;

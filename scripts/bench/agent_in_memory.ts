@@ -8,38 +8,14 @@ import { Deliverer, inUseDelayMs } from "../../lib/deliver/mod.ts";
 import { Discovery } from "../../lib/discover/mod.ts";
 import type { AgentEvent, Clock, Observer } from "../../lib/model/mod.ts";
 import { Reconciler } from "../../lib/reconcile/mod.ts";
-import { AgentMetrics, createLog, fanOut } from "../../lib/report/mod.ts";
-import {
-  CredentialChain,
-  criProvider,
-  disabledProvider,
-  type KubeletProvider,
-  labelsProvider,
-} from "../../lib/resolve/mod.ts";
+import { type AgentMetrics, fanOut } from "../../lib/report/mod.ts";
 import { CredentialStore } from "../../lib/store/mod.ts";
 import { type NodeInMemory, SYSTEM_SOCKET } from "./node_in_memory.ts";
 import { type CountedPlugin, kubeletWith } from "./plugin.ts";
+import { openReporting } from "./reporting.ts";
+import { wholeChain } from "./whole_chain.ts";
 
 const SETTINGS = { leadTimeMs: "auto", refreshIntervalMs: 240_000 } as const;
-
-/** A chain as an agent has it, with the kubelet provider at work and the others idle. */
-export function chainOf(
-  kubelet: KubeletProvider,
-  observer: Observer,
-  clock: Clock = systemClock,
-): CredentialChain {
-  return new CredentialChain({
-    providers: [
-      labelsProvider(clock),
-      criProvider({ lookup: () => undefined }),
-      disabledProvider("docker", true),
-      kubelet,
-      disabledProvider("kubesecret", true),
-    ],
-    clock,
-    observer,
-  });
-}
 
 /** What is not as by default. */
 export interface AgentInMemoryOptions {
@@ -61,7 +37,6 @@ export class AgentInMemory {
   readonly #stop = new AbortController();
   #finished: (() => void) | undefined;
   #running: Promise<void> | undefined;
-  logBytes = 0;
   /** Entries renewed so far. */
   renewed = 0;
 
@@ -71,14 +46,10 @@ export class AgentInMemory {
     { also = { notify() {} }, clock = systemClock, checkIntervalMs = 3_600_000 }:
       AgentInMemoryOptions = {},
   ) {
-    const log = createLog({
-      write: (line) => void (this.logBytes += line.length),
-      level: "info",
-      format: "json",
-      now: () => clock.wallMs(),
-    });
-    const observers: Observer[] = [log, also, { notify: (event) => this.#heard(event) }];
-    const observer = fanOut(observers);
+    const reporting = openReporting(() => this.reconciler.status(), clock);
+    this.metrics = reporting.metrics;
+    const own = { notify: (event: AgentEvent) => this.#heard(event) };
+    const observer = fanOut([reporting.observer, also, own]);
     const nydusdApi = createNydusdApi(node);
     const snapshotterApi = createSnapshotterApi(node);
     const files = node.files();
@@ -94,23 +65,13 @@ export class AgentInMemory {
       { store, observer, clock, inUseDelayMs },
       {
         discoverer,
-        resolver: chainOf(kubeletWith(plugin, { observer, clock }), observer, clock),
+        resolver: wholeChain(kubeletWith(plugin, { observer, clock }), observer, clock),
         deliverer: new Deliverer({ nydusdApi, files, fsDriver: "fusedev", configFiles: "never" }),
         readCounter: nydusdApi,
         checkIntervalMs,
         renewalEnabled: true,
       },
     );
-    const status = () => ({
-      ...this.reconciler.status(),
-      version: "bench",
-      startedAtMs: 0,
-      configHash: "bench",
-    });
-    const process = { residentMemoryBytes: () => 0, startedAtMs: 0 };
-    const build = { version: "bench", commit: "", deno: Deno.version.deno };
-    this.metrics = new AgentMetrics({ status, build, now: () => clock.wallMs(), process });
-    observers.push(this.metrics);
   }
 
   /** Starts it; resolves when the first reconcile is done. */

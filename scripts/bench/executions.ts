@@ -1,8 +1,9 @@
 import { type Observer, parseImageReference } from "../../lib/model/mod.ts";
-import { AgentInMemory, chainOf } from "./agent_in_memory.ts";
+import { AgentInMemory } from "./agent_in_memory.ts";
 import { NodeInMemory } from "./node_in_memory.ts";
 import { CountedPlugin, kubeletWith } from "./plugin.ts";
 import { atMost, duration, type Row, told } from "./rows.ts";
+import { wholeChain } from "./whole_chain.ts";
 
 const REFS = 1_000;
 const CALLERS = 20;
@@ -19,7 +20,7 @@ function imagesOf(count: number) {
 async function callers(): Promise<Row> {
   const plugin = new CountedPlugin();
   plugin.manner.takesMs = SLOW_MS;
-  const chain = chainOf(kubeletWith(plugin, { observer: SILENT }), SILENT);
+  const chain = wholeChain(kubeletWith(plugin, { observer: SILENT }), SILENT);
   const [image] = imagesOf(1);
   if (image === undefined) throw new Error("make an image: there is none");
   await Promise.all(
@@ -32,7 +33,7 @@ async function callers(): Promise<Row> {
 async function slowPlugin(maxParallel: number): Promise<readonly Row[]> {
   const plugin = new CountedPlugin();
   Object.assign(plugin.manner, { takesMs: SLOW_MS, cacheKeyType: "Image", isPerImage: true });
-  const chain = chainOf(kubeletWith(plugin, { observer: SILENT, maxParallel }), SILENT);
+  const chain = wholeChain(kubeletWith(plugin, { observer: SILENT, maxParallel }), SILENT);
   const images = imagesOf(CALLERS);
   const [first] = images;
   // What the scope of its answers is, only an answer tells.

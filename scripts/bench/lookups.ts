@@ -1,22 +1,22 @@
-import { systemRandom } from "../../lib/edge/mod.ts";
-import type { Observer } from "../../lib/model/mod.ts";
+import { systemClock, systemRandom } from "../../lib/edge/mod.ts";
 import { type ImageReference, parseImageReference } from "../../lib/model/mod.ts";
-import type { CredentialChain } from "../../lib/resolve/mod.ts";
+import type { CredentialChain, KubeletProvider } from "../../lib/resolve/mod.ts";
 import { CredentialStore } from "../../lib/store/mod.ts";
 import { median } from "../lib/bench.ts";
-import { chainOf } from "./agent_in_memory.ts";
 import { CountedPlugin, kubeletWith } from "./plugin.ts";
+import { openReporting } from "./reporting.ts";
 import { atMost, duration, type Row, told } from "./rows.ts";
+import { wholeChain } from "./whole_chain.ts";
 
 const FEW = 10;
 const MANY = 100_000;
 const LIMIT = 1.5;
 const ROUNDS = 9;
 const LOOKUPS = 5_000;
-const SILENT: Observer = { notify() {} };
 
 interface Filled {
   readonly images: readonly ImageReference[];
+  readonly kubelet: KubeletProvider;
   readonly chain: CredentialChain;
   readonly store: CredentialStore;
 }
@@ -25,8 +25,10 @@ interface Filled {
 async function filled(count: number): Promise<Filled> {
   const plugin = new CountedPlugin();
   Object.assign(plugin.manner, { cacheKeyType: "Image", isPerImage: true });
-  const kubelet = kubeletWith(plugin, { observer: SILENT, maxParallel: 64 });
-  const chain = chainOf(kubelet, SILENT);
+  const nothing = { nowMs: 0, images: [], daemons: [], problems: [] };
+  const { observer } = openReporting(() => nothing, systemClock);
+  const kubelet = kubeletWith(plugin, { observer, maxParallel: 64 });
+  const chain = wholeChain(kubelet, observer);
   const settings = { leadTimeMs: "auto", refreshIntervalMs: 240_000 } as const;
   const store = new CredentialStore({ settings, seed: "bench", random: systemRandom });
   const images = Array.from(
@@ -41,12 +43,22 @@ async function filled(count: number): Promise<Filled> {
     }
   };
   await Promise.all(Array.from({ length: 64 }, worker));
-  return { images, chain, store };
+  return { images, kubelet, chain, store };
 }
 
 /** Ten images that lie far apart: what is measured is the size of the cache, not the processor's. */
 function asked(images: readonly ImageReference[]): readonly ImageReference[] {
   return images.filter((_, i) => i % Math.ceil(images.length / FEW) === 0);
+}
+
+async function kubeletMs({ images, kubelet }: Filled): Promise<number> {
+  const some = asked(images);
+  const startedMs = performance.now();
+  for (let i = 0; i < LOOKUPS; i++) {
+    const image = some[i % some.length];
+    if (image !== undefined) await kubelet.provide({ image, labels: {} });
+  }
+  return (performance.now() - startedMs) / LOOKUPS;
 }
 
 async function chainMs({ images, chain }: Filled, isFromText: boolean): Promise<number> {
@@ -98,6 +110,7 @@ async function compare(
 export async function benchLookups(): Promise<readonly Row[]> {
   const [few, many] = [await filled(FEW), await filled(MANY)];
   return [
+    ...await compare("look-up in the kubelet provider alone", few, many, kubeletMs),
     ...await compare("look-up through the chain", few, many, (of) => chainMs(of, false)),
     ...await compare("the same from a text", few, many, (of) => chainMs(of, true)),
     ...await compare("look-up in the store", few, many, storeMs),

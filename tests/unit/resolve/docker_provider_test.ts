@@ -87,13 +87,24 @@ Deno.test("DockerProvider fails for a password that is not UTF-8, and for that r
 });
 
 Deno.test("flaw 19: DockerProvider parses the file once until it changes, then sees it at once", async () => {
-  const { provider, files } = docker({ auths: { "quay.io": basic("u:1") } });
+  const { provider, files, clock } = docker({ auths: { "quay.io": basic("u:1") } });
   await Promise.all(Array.from({ length: 50 }, () => provider.provide(ask("quay.io/a/b"))));
   for (let i = 0; i < 50; i++) await provider.provide(ask("quay.io/a/b"));
   equal(files.reads, 1);
   files.write(PATH, JSON.stringify({ auths: { "quay.io": basic("u:2") } }));
+  await clock.advance(25);
   deepEqual(pairs(await provider.provide(ask("quay.io/a/b"))), ["u:2"]);
   equal(files.reads, 2);
+});
+
+Deno.test("DockerProvider: look-ups that come one after another pay for one look at the file", async () => {
+  const { provider, files, clock } = docker({ auths: { "quay.io": basic("u:1") } });
+  await provider.provide(ask("quay.io/a/b"));
+  files.write(PATH, JSON.stringify({ auths: { "quay.io": basic("u:2") } }));
+  await clock.advance(24);
+  deepEqual(pairs(await provider.provide(ask("quay.io/a/b"))), ["u:1"]);
+  const doubting = { ...ask("quay.io/a/b"), newerThanMs: clock.wallMs() };
+  deepEqual(pairs(await provider.provide(doubting)), ["u:2"], "who doubts does not get the old one");
 });
 
 Deno.test("DockerProvider.doubt reads a file whose stamp is the same", async () => {
@@ -109,10 +120,11 @@ Deno.test("DockerProvider.doubt reads a file whose stamp is the same", async () 
 });
 
 Deno.test("DockerProvider keeps the last good file while it is half-written, empty or unreadable", async () => {
-  const { provider, files } = docker({ auths: { "quay.io": basic("u:1") } });
+  const { provider, files, clock } = docker({ auths: { "quay.io": basic("u:1") } });
   await provider.provide(ask("quay.io/a/b"));
   for (const text of ['{"auths": {"quay.io": {"auth": "dTpz', "", "[]"]) {
     files.write(PATH, text);
+    await clock.advance(25);
     const outcome = await provider.provide(ask("quay.io/a/b"));
     deepEqual(pairs(outcome), ["u:1"]);
     equal(outcome.notes[0]?.reason, "invalid-config");
@@ -120,9 +132,11 @@ Deno.test("DockerProvider keeps the last good file while it is half-written, emp
   }
   files.denied.add(PATH);
   files.write(PATH, "{}");
+  provider.doubt();
   equal((await provider.provide(ask("quay.io/a/b"))).notes[0]?.reason, "unreadable");
   files.denied.delete(PATH);
   files.write(PATH, "{}");
+  provider.doubt();
   equal((await provider.provide(ask("quay.io/a/b"))).kind, "none");
 });
 

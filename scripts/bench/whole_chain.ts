@@ -1,0 +1,93 @@
+import { join } from "@std/path";
+import { systemClock, systemFiles } from "../../lib/edge/mod.ts";
+import {
+  type Clock,
+  credentialFromPair,
+  type Observer,
+  parseImageReference,
+} from "../../lib/model/mod.ts";
+import {
+  CredentialChain,
+  CredentialHelpers,
+  criProvider,
+  disabledProvider,
+  DockerProvider,
+  type KubeletProvider,
+  labelsProvider,
+  PutCredentials,
+} from "../../lib/resolve/mod.ts";
+import { PullBook } from "../../lib/serve/mod.ts";
+import { CountedPlugin } from "./plugin.ts";
+
+/** What each source knows of images that nobody asks for. */
+const OTHERS = 100;
+
+/**
+ * A chain in which every provider before the kubelet's has something to look through, and nothing
+ * for the images of a benchmark. Pull secrets come after it, and so are never asked.
+ */
+export function wholeChain(
+  kubelet: KubeletProvider,
+  observer: Observer,
+  clock: Clock = systemClock,
+): CredentialChain {
+  return new CredentialChain({
+    providers: [
+      labelsProvider(clock, puts(clock)),
+      criProvider(pulls(clock)),
+      docker(observer, clock),
+      kubelet,
+      disabledProvider("kubesecret", true),
+    ],
+    clock,
+    observer,
+  });
+}
+
+function puts(clock: Clock): PutCredentials {
+  const puts = new PutCredentials({ clock });
+  for (const { image, credential } of others()) puts.put({ kind: "image", image }, credential);
+  return puts;
+}
+
+function pulls(clock: Clock): PullBook {
+  const book = new PullBook({ now: () => clock.wallMs() });
+  for (const seen of others()) book.record(seen);
+  return book;
+}
+
+/** Docker's file is a real one: looking at it is part of what an answer costs. */
+function docker(observer: Observer, clock: Clock): DockerProvider {
+  const helpers = new CredentialHelpers({
+    processRunner: new CountedPlugin(),
+    files: systemFiles,
+    clock,
+    observer,
+    random: { next: () => 0.5 },
+    searchPath: "",
+    timeoutMs: 1_000,
+    refreshIntervalMs: 240_000,
+  });
+  return new DockerProvider({ configPath: dockerConfig(), files: systemFiles, clock, helpers });
+}
+
+function* others() {
+  for (let i = 0; i < OTHERS; i++) {
+    const image = parseImageReference(`other-${i}.example.org/team/app:v1`);
+    const credential = credentialFromPair("user", `password-${i}`);
+    if (credential !== undefined) yield { image, credential };
+  }
+}
+
+let configPath: string | undefined;
+
+function dockerConfig(): string {
+  if (configPath !== undefined) return configPath;
+  const folder = Deno.makeTempDirSync({ prefix: "nydus-bench-" });
+  globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
+  const auth = btoa("user:password");
+  const auths = [...others()].map(({ image }) => [image.registry, { auth }]);
+  const path = join(folder, "config.json");
+  Deno.writeTextFileSync(path, JSON.stringify({ auths: Object.fromEntries(auths) }));
+  return configPath = path;
+}
