@@ -1,27 +1,42 @@
 // deno-lint-ignore-file no-console -- a benchmark talks to a person
 /**
- * `deno task bench`: what look-ups, ticks and renewals cost, as one table. Ratios and counts are
- * held against limits; absolute times are told, and vary with the machine.
+ * `deno task bench [SECTION ...] [--plots FOLDER]`: what look-ups, ticks and renewals cost, as one
+ * table. Ratios and counts are held against limits; absolute times are told, and vary with the
+ * machine.
  *
  * @module
  */
+import { parseArgs } from "node:util";
 import { benchExecutions } from "./bench/executions.ts";
 import { benchLookups } from "./bench/lookups.ts";
 import { benchPropagation } from "./bench/propagation.ts";
 import { benchReconcile } from "./bench/reconcile.ts";
 import { formatRows, type Row } from "./bench/rows.ts";
 
-const SECTIONS: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
+/** @param plots The folder for plots; none are drawn without it. */
+type Section = (plots?: string) => Promise<readonly Row[]>;
+
+const SECTIONS: Readonly<Record<string, Section>> = {
   lookups: benchLookups,
   executions: benchExecutions,
   reconcile: benchReconcile,
   propagation: benchPropagation,
 };
 
-async function main(names: readonly string[]): Promise<number> {
+async function main(args: readonly string[]): Promise<number> {
+  const { positionals: names, values } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: { plots: { type: "string" } },
+  });
+  const unknown = names.filter((name) => !(name in SECTIONS));
+  if (unknown.length > 0) {
+    console.error(`bench: no section ${unknown.join(", ")}; ${Object.keys(SECTIONS).join(", ")}`);
+    return 2;
+  }
   const rows: Row[] = [];
   for (const [name, section] of Object.entries(SECTIONS)) {
-    if (names.length === 0 || names.includes(name)) rows.push(...await section());
+    if (names.length === 0 || names.includes(name)) rows.push(...await section(values.plots));
   }
   console.log(formatRows(rows));
   return rows.some(({ isWithin }) => isWithin === false) ? 1 : 0;
