@@ -1,4 +1,6 @@
+import { systemClock, systemProcessRunner } from "../../lib/edge/mod.ts";
 import { type Observer, parseImageReference } from "../../lib/model/mod.ts";
+import { median } from "../lib/bench.ts";
 import { AgentInMemory } from "./agent_in_memory.ts";
 import { NodeInMemory } from "./node_in_memory.ts";
 import { CountedPlugin, kubeletWith } from "./plugin.ts";
@@ -89,6 +91,37 @@ async function failing(): Promise<Row> {
   return atMost(name, most, 1, `${startedMs.length} in 8 s`);
 }
 
+/** A child of the agent's beside a bare one, and a bare leader of a group, in turns. */
+async function children(): Promise<readonly Row[]> {
+  const runner = systemProcessRunner(systemClock);
+  const path = "/bin/cat";
+  const ours = { path, args: [], env: {}, stdin: "{}", timeoutMs: 60_000, maxStdoutBytes: 1024 };
+  const piped = { stdin: "null", stdout: "piped", stderr: "piped" } as const;
+  // A variable, because the types of older versions do not know `detached`.
+  const leading = { ...piped, detached: true };
+  const run = {
+    ours: () => runner.run(ours),
+    leading: () => new Deno.Command(path, leading).spawn().output(),
+    bare: () => new Deno.Command(path, piped).spawn().output(),
+  };
+  const times = { ours: [] as number[], leading: [] as number[], bare: [] as number[] };
+  for (let i = 0; i < 100; i++) {
+    for (const name of ["ours", "leading", "bare"] as const) {
+      const startedMs = performance.now();
+      await run[name]();
+      times[name].push(performance.now() - startedMs);
+    }
+  }
+  const [oursMs, leadingMs, bareMs] = [times.ours, times.leading, times.bare].map(median);
+  if (oursMs === undefined || leadingMs === undefined || bareMs === undefined) return [];
+  return [
+    told("a plugin that does nothing", duration(oursMs)),
+    told("a bare child", duration(bareMs)),
+    told("a bare child that leads a process group", duration(leadingMs)),
+    atMost("a plugin to a bare child that leads a group", oursMs / leadingMs, 1.5, "times"),
+  ];
+}
+
 function oneRegistry(): NodeInMemory {
   return new NodeInMemory({ daemons: 50, refs: REFS, registries: 1 }, btoa("token:first"));
 }
@@ -107,5 +140,11 @@ function rest(ms: number): Promise<void> {
 
 /** The section of the benchmark about executions of plugins. */
 export async function benchExecutions(): Promise<readonly Row[]> {
-  return [await callers(), ...await slowPlugin(4), ...await renewals(), await failing()];
+  return [
+    await callers(),
+    ...await slowPlugin(4),
+    ...await renewals(),
+    await failing(),
+    ...await children(),
+  ];
 }

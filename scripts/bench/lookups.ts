@@ -84,6 +84,28 @@ function storeMs({ images, store }: Filled): Promise<number> {
   return Promise.resolve((performance.now() - startedMs) / (LOOKUPS * 20));
 }
 
+/** The store beside a bare map of as many entries. */
+async function besideMap(many: Filled): Promise<readonly Row[]> {
+  const map = new Map(many.images.map(({ text }) => [text, { text }]));
+  const mapMs = () => {
+    const some = asked(many.images);
+    let found = 0;
+    const startedMs = performance.now();
+    for (let i = 0; i < LOOKUPS * 20; i++) {
+      if (map.get(some[i % some.length]?.text ?? "") !== undefined) found++;
+    }
+    if (found !== LOOKUPS * 20) throw new Error("look up in the map: an entry is missing");
+    return (performance.now() - startedMs) / (LOOKUPS * 20);
+  };
+  const times = { store: [] as number[], map: [] as number[] };
+  for (let i = 0; i < ROUNDS; i++) {
+    times.map.push(mapMs());
+    times.store.push(await storeMs(many));
+  }
+  const ratio = median(times.store) / median(times.map);
+  return [told("look-up in the store to one in a bare map", `${ratio.toFixed(2)} times`)];
+}
+
 /** Turn by turn, so that whatever else the machine does weighs on both. */
 async function compare(
   what: string,
@@ -114,5 +136,6 @@ export async function benchLookups(): Promise<readonly Row[]> {
     ...await compare("look-up through the chain", few, many, (of) => chainMs(of, false)),
     ...await compare("the same from a text", few, many, (of) => chainMs(of, true)),
     ...await compare("look-up in the store", few, many, storeMs),
+    ...await besideMap(many),
   ];
 }
