@@ -97,9 +97,10 @@ export function dueAtMs(life: Life, settings: RenewalSettings): number | undefin
   if (hard !== undefined && soft !== undefined) return Math.min(hard, soft);
   if (hard !== undefined || soft !== undefined) return hard ?? soft;
   if (life.watched) return undefined;
-  // A fleet that booted together is spread by its first turn; from then on nobody asks too often.
+  // A fleet that booted together is spread by its first turn; from then on nobody asks too often,
+  // and who was early stays ahead, or the next turn would bring the fleet together again.
   const first = (life.turn ?? 0) === 0 && life.fetchedAtMs === life.bornAtMs;
-  const spread = first ? 1 - 0.45 * life.phase : 1 + 0.2 * life.phase;
+  const spread = first ? 1 - 0.45 * life.phase : 1.2 - 0.2 * life.phase;
   return life.fetchedAtMs + refreshMs(life, settings) * spread;
 }
 

@@ -104,7 +104,11 @@ Deno.test("DockerProvider: look-ups that come one after another pay for one look
   await clock.advance(24);
   deepEqual(pairs(await provider.provide(ask("quay.io/a/b"))), ["u:1"]);
   const doubting = { ...ask("quay.io/a/b"), newerThanMs: clock.wallMs() };
-  deepEqual(pairs(await provider.provide(doubting)), ["u:2"], "who doubts does not get the old one");
+  deepEqual(
+    pairs(await provider.provide(doubting)),
+    ["u:2"],
+    "who doubts does not get the old one",
+  );
 });
 
 Deno.test("DockerProvider.doubt reads a file whose stamp is the same", async () => {

@@ -40,18 +40,22 @@ for (const { name } of SOURCES.filter(({ place }) => place === "shared")) {
     allKept(withoutPeak(dayClaims(await runFleet(fleetOf(name, { limits, spanMs: HOUR_MS })))));
   });
 
-  Deno.test(`fleet of ${NODES}, ${name}: an hour's outage loses nothing and ends calmly`, async () => {
+  // More nodes: what a minute brings is chance where it brings but a few dozen calls.
+  Deno.test(`fleet of 600, ${name}: an hour's outage loses nothing and ends calmly`, async () => {
     const outage = { fromMs: 13 * HOUR_MS, untilMs: 14 * HOUR_MS };
-    allKept(outageClaims(await runFleet(fleetOf(name, { outage, spanMs: 16 * HOUR_MS }))));
+    const spanMs = 16 * HOUR_MS;
+    const limits = { callsPerSecond: 1.2, burst: 12 };
+    allKept(outageClaims(await runFleet(fleetOf(name, { nodes: 600, limits, outage, spanMs }))));
   });
 }
 
-Deno.test("fleet of 1,000, 3h-1h: the steady peak is at most twice the mean", async () => {
-  const limits = { callsPerSecond: 2, burst: 20 };
-  allKept(
-    dayClaims(await runFleet(fleetOf("3h-1h", { nodes: 1_000, limits, spanMs: 12 * HOUR_MS }))),
-  );
-});
+for (const name of ["3h-1h", "hidden-1h-shared"]) {
+  Deno.test(`fleet of 1,000, ${name}: the steady peak is at most twice the mean`, async () => {
+    const limits = { callsPerSecond: 2, burst: 20 };
+    const spanMs = 12 * HOUR_MS;
+    allKept(dayClaims(await runFleet(fleetOf(name, { nodes: 1_000, limits, spanMs }))));
+  });
+}
 
 Deno.test("fleet: a token that hides its end is swapped in time by a metadata server", async () => {
   const run = await runFleet(fleetOf("hidden-1h", { nodes: 20, spanMs: 8 * HOUR_MS }));
