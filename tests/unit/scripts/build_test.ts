@@ -39,6 +39,15 @@ Deno.test("compileFlags never grant everything, and never ask", () => {
   ok(flags.includes("--no-prompt"));
 });
 
+Deno.test("the benchmark runs with the binary's flags of V8", async () => {
+  const { tasks } = JSON.parse(
+    await Deno.readTextFile(new URL("../../../deno.json", import.meta.url)),
+  );
+  const flags = compileFlags().filter((flag) => flag.startsWith("--v8-flags="));
+  equal(flags.length, 1);
+  ok(tasks.bench.command.split(" ").includes(flags[0]), "deno.json, task bench");
+});
+
 Deno.test("permissions in the docs are those that the binary is compiled with", async () => {
   const docs = await Deno.readTextFile(new URL("../../../docs/permissions.md", import.meta.url));
   const rows = [...docs.matchAll(/^\| `(--[^`]+)` +\|/gm)].map((row) => row[1]);
