@@ -7,6 +7,7 @@ import {
   type ImageReference,
   messageOf,
   type Observer,
+  type RefusedCredential,
   type Resolution,
   subjectKey,
   Turns,
@@ -38,8 +39,8 @@ export interface RenewalsOptions {
 interface Why {
   /** A source has changed: whatever it says counts. */
   readonly recheck?: boolean;
-  /** The credential in use is refused: hurry. */
-  readonly refused?: boolean;
+  /** A credential is refused: hurry, if it still is the current one. */
+  readonly refused?: RefusedCredential;
   /** A person wants it, since this moment (monotonic and wall). */
   readonly forced?: { readonly atMs: number; readonly wallMs: number };
 }
@@ -51,8 +52,8 @@ const MAX_PARALLEL = 32;
 export class Renewals {
   readonly #options: RenewalsOptions;
   readonly #inFlight = new Map<string, Promise<void>>();
-  /** Images whose source changed while it was being asked. */
-  readonly #again = new Set<string>();
+  /** What has happened to an image while its source was being asked. */
+  readonly #again = new Map<string, Why>();
   readonly #gate = new Gate(MAX_PARALLEL);
   readonly #turns: Turns;
   readonly #stop = new AbortController();
@@ -73,14 +74,15 @@ export class Renewals {
       const key = subjectKey(entry.image);
       if (this.#stop.signal.aborted) return;
       if (this.#inFlight.has(key)) {
-        if (why.recheck === true) this.#again.add(key);
+        if (why.recheck || why.refused) this.#again.set(key, { ...this.#again.get(key), ...why });
         continue;
       }
       const work = this.#gate.run(() => this.#ask(key, why))
         .catch(() => {}) // only an abort comes this far
         .finally(() => {
           this.#inFlight.delete(key);
-          if (this.#again.delete(key)) this.start([entry], { recheck: true });
+          const again = this.#again.get(key);
+          if (this.#again.delete(key) && again !== undefined) this.start([entry], again);
           if (!this.#stop.signal.aborted) this.#options.settled(key);
         });
       this.#inFlight.set(key, work);
@@ -130,12 +132,14 @@ export class Renewals {
     await this.idle();
   }
 
-  async #ask(key: string, why: Why): Promise<void> {
-    const { refused = false } = why;
+  async #ask(key: string, asked: Why): Promise<void> {
     const { store, resolver } = this.#options;
     if (this.#turns.isDue) await this.#turns.give();
     const entry = store.get(key);
     if (entry === undefined || this.#stop.signal.aborted) return;
+    const why = stillTrue(asked, entry);
+    if (why === undefined) return;
+    const refused = why.refused !== undefined;
     const request = this.#request(entry, why);
     const { signal } = this.#stop;
     const resolve = (all: boolean) => resolver().resolve(request, { renewal: true, all, signal });
@@ -162,14 +166,14 @@ export class Renewals {
   /** By the clock, only something newer than what we have helps; after a change, anything does. */
   #request(
     entry: StoreEntry,
-    { recheck = false, refused = false, forced }: Why,
+    { recheck = false, refused, forced }: Why,
   ): CredentialRequest {
     const { store, clock } = this.#options;
     const nowMs = clock.wallMs();
     const { stored } = entry;
     const window = store.window(entry, nowMs);
     const dueByClock = stored !== undefined && stored.provider !== "adopted" &&
-      !(recheck && (entry.nextAttemptAtMs ?? Infinity) > nowMs);
+      !(recheck && refused === undefined && (entry.nextAttemptAtMs ?? Infinity) > nowMs);
     const { endpoint, ...image } = entry.image;
     return {
       image,
@@ -178,7 +182,8 @@ export class Renewals {
       ...(dueByClock && { newerThanMs: stored.candidate.fetchedAtMs }),
       // What another image of the same wish brought in this very millisecond is new enough.
       ...(forced && { newerThanMs: forced.wallMs - 1, forcedAtMs: forced.atMs }),
-      ...((refused || window === "mandatory" || window === "expired") && { urgent: true }),
+      ...((refused !== undefined || window === "mandatory" || window === "expired") &&
+        { urgent: true }),
       ...((stored === undefined || stored.provider === "adopted") && { waiting: true }),
       ...(refused && { refused }),
     };
@@ -257,6 +262,13 @@ export class Renewals {
       nextAttemptAtMs: store.get(subjectKey(entry.image))?.nextAttemptAtMs ?? nowMs,
     });
   }
+}
+
+/** What of a reason still holds: a credential that was replaced meanwhile is not refused again. */
+function stillTrue({ refused, ...others }: Why, { stored }: StoreEntry): Why | undefined {
+  if (refused === undefined) return others;
+  if (refused.fingerprint === stored?.fingerprint) return { ...others, refused };
+  return others.recheck === true ? others : undefined;
 }
 
 /** How events name an entry. */
