@@ -7,13 +7,13 @@ import {
   type ImageReference,
   messageOf,
   type Observer,
-  type RefusedCredential,
   type Resolution,
   subjectKey,
   Turns,
 } from "../model/mod.ts";
 import type { CredentialStore, StoreEntry } from "../store/mod.ts";
 import { failureOf, isWithdrawn } from "./attempt_failure.ts";
+import { concerns, namesOf, newerThan, requestFor, stillTrue, type Why } from "./asking.ts";
 import type { Decision, Elections } from "./elections.ts";
 
 /** Asks the renewable providers for an image (the chain, seen from here). */
@@ -33,16 +33,6 @@ export interface RenewalsOptions {
   readonly clock: Clock;
   /** Called when the answer for a store's key, good or bad, is in the store. */
   readonly settled: (key: string) => void;
-}
-
-/** Why an entry is asked for, when not because it is due. */
-interface Why {
-  /** A source has changed: whatever it says counts. */
-  readonly recheck?: boolean;
-  /** A credential is refused: hurry, if it still is the current one. */
-  readonly refused?: RefusedCredential;
-  /** A person wants it, since this moment (monotonic and wall). */
-  readonly forced?: { readonly atMs: number; readonly wallMs: number };
 }
 
 /** Images asked for side by side; what runs plugins has a tighter bound of its own. */
@@ -140,16 +130,25 @@ export class Renewals {
     const why = stillTrue(asked, entry);
     if (why === undefined) return;
     const refused = why.refused !== undefined;
-    const request = this.#request(entry, why);
     const { signal } = this.#stop;
-    const resolve = (all: boolean) => resolver().resolve(request, { renewal: true, all, signal });
+    const askedAtMs = this.#options.clock.wallMs();
+    const request = requestFor(entry, why, store, askedAtMs);
+    const resolve = (all: boolean, more: Partial<CredentialRequest> = {}) =>
+      resolver().resolve({ ...request, ...more }, { renewal: true, all, signal });
+    const refusedOnes = new Set(why.refused === undefined ? [] : [why.refused.fingerprint]);
     let resolution: Resolution;
     let decision: Decision | undefined;
     try {
       resolution = await resolve(refused);
       decision = await this.#options.elections.decide(entry, resolution, {
         readsRefused: refused,
+        askedAtMs,
         signal,
+        askNewer: (than) => {
+          const newer = newerThan(than);
+          refusedOnes.add(newer.refused.fingerprint);
+          return resolve(true, newer);
+        },
         ...(!refused && { askAll: () => resolve(true) }),
       });
     } catch (error) {
@@ -161,32 +160,18 @@ export class Renewals {
     if (decision === undefined) this.#noAnswer(entry, resolution);
     else if (decision.kind === "keep") this.#kept(entry, decision.detail);
     else if (resolution.winner?.renewable !== false) this.#answer(entry, decision);
+    const after = store.get(key)?.stored?.fingerprint;
+    if (after === undefined || refusedOnes.has(after)) return;
+    for (const fingerprint of refusedOnes) this.#spread(fingerprint);
   }
 
-  /** By the clock, only something newer than what we have helps; after a change, anything does. */
-  #request(
-    entry: StoreEntry,
-    { recheck = false, refused, forced }: Why,
-  ): CredentialRequest {
-    const { store, clock } = this.#options;
-    const nowMs = clock.wallMs();
-    const { stored } = entry;
-    const window = store.window(entry, nowMs);
-    const dueByClock = stored !== undefined && stored.provider !== "adopted" &&
-      !(recheck && refused === undefined && (entry.nextAttemptAtMs ?? Infinity) > nowMs);
-    const { endpoint, ...image } = entry.image;
-    return {
-      image,
-      ...(endpoint && { endpoint, endpointInUse: stored?.candidate.forEndpoint === true }),
-      labels: {},
-      ...(dueByClock && { newerThanMs: stored.candidate.fetchedAtMs }),
-      // What another image of the same wish brought in this very millisecond is new enough.
-      ...(forced && { newerThanMs: forced.wallMs - 1, forcedAtMs: forced.atMs }),
-      ...((refused !== undefined || window === "mandatory" || window === "expired") &&
-        { urgent: true }),
-      ...((stored === undefined || stored.provider === "adopted") && { waiting: true }),
-      ...(refused && { refused }),
-    };
+  /** What was refused for one image is looked up again for the others that have it: in the cache. */
+  #spread(fingerprint: string): void {
+    const { store } = this.#options;
+    const others = [...store.entries()].filter(({ image, stored }) =>
+      stored?.fingerprint === fingerprint && !this.#inFlight.has(subjectKey(image))
+    );
+    this.start(others, { recheck: true });
   }
 
   #answer(entry: StoreEntry, winner: Extract<Decision, { readonly kind: "take" }>): void {
@@ -262,23 +247,4 @@ export class Renewals {
       nextAttemptAtMs: store.get(subjectKey(entry.image))?.nextAttemptAtMs ?? nowMs,
     });
   }
-}
-
-/** What of a reason still holds: a credential that was replaced meanwhile is not refused again. */
-function stillTrue({ refused, ...others }: Why, { stored }: StoreEntry): Why | undefined {
-  if (refused === undefined) return others;
-  if (refused.fingerprint === stored?.fingerprint) return { ...others, refused };
-  return others.recheck === true ? others : undefined;
-}
-
-/** How events name an entry. */
-function namesOf({ image: { text, endpoint } }: StoreEntry) {
-  return { image: text, ...(endpoint && { endpoint: endpoint.text }) };
-}
-
-/** Whether news of one image are news of another: a mount may know no more than the repository. */
-function concerns(image: ImageReference, news: ImageReference): boolean {
-  return image.text === news.text ||
-    image.tag === undefined && image.digest === undefined &&
-      image.registry === news.registry && image.repository === news.repository;
 }

@@ -3,9 +3,16 @@
  * `deno task measure:refused` measures the same on the simulated node.
  */
 import { equal, ok } from "node:assert/strict";
-import { credentialFingerprint, parseImageReference } from "../../../lib/model/mod.ts";
+import {
+  type Candidate,
+  credentialFingerprint,
+  type CredentialProvider,
+  parseImageReference,
+  type ProviderName,
+  Secret,
+} from "../../../lib/model/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
-import { VirtualNode } from "../../fakes/virtual_node.ts";
+import { VirtualNode, type VirtualNodeOptions } from "../../fakes/virtual_node.ts";
 import { kubelet, response } from "../resolve/plugins.ts";
 
 const SECOND = 1_000;
@@ -13,11 +20,37 @@ const MINUTE = 60_000;
 const PLUGIN = { name: "p", matchImages: ["registry.example.com"] };
 const image = (i: number) => `registry.example.com/team/app${i}:1`;
 
+/** A provider that has these, `user:password` each. */
+function provider(name: ProviderName, pairs: readonly string[]): CredentialProvider {
+  return {
+    name,
+    renewable: true,
+    provide: () => {
+      const [first, ...rest] = pairs.map((pair): Candidate => {
+        const [username = "", password = ""] = pair.split(":");
+        const credential = { kind: "basic", username, password: new Secret(password) } as const;
+        return { credential, origin: `${name} ${username}`, fetchedAtMs: 0, watched: true };
+      });
+      return Promise.resolve(
+        first === undefined
+          ? { kind: "none", reason: "no-entry-for-registry", notes: [] }
+          : { kind: "found", reason: "found", candidates: [first, ...rest], notes: [] },
+      );
+    },
+  };
+}
+
 /** A node whose plugin gives one token to everyone; each execution mints another if told so. */
-function stage({ mints = false, pollPhaseMs = 0 } = {}) {
+function stage(
+  { mints = false, before = [], readEveryMs = 500, ...more }: Partial<VirtualNodeOptions> & {
+    readonly mints?: boolean;
+    /** Providers that are asked before the plugin. */
+    readonly before?: readonly CredentialProvider[];
+  } = {},
+) {
   const clock = new FakeClock();
-  const { provider, runner } = kubelet([PLUGIN], { clock });
-  const node = new VirtualNode({ clock, providers: [provider], readEveryMs: 500, pollPhaseMs });
+  const { provider: plugin, runner } = kubelet([PLUGIN], { clock });
+  const node = new VirtualNode({ clock, providers: [...before, plugin], readEveryMs, ...more });
   const token = { text: "t0", number: 0 };
   const executedMs: number[] = [];
   runner.answer = () => {
@@ -51,6 +84,26 @@ Deno.test("refused → renewed: whole again within 10 s of the first refusal, wh
     }
   }
   ok(worstMs > 5 * SECOND, `the worst was ${worstMs} ms: the daemons' delay is not in it`);
+});
+
+Deno.test("refused → renewed: the first refusal mends every mount that has that credential", async () => {
+  const { clock, node, token, executedMs } = stage({ readEveryMs: 1e9 });
+  for (let m = 0; m < 600; m++) node.mount(image(m % 300), "u:t0", "2.4.1");
+  await node.run(async () => {
+    await clock.advance(30 * SECOND);
+    const before = executedMs.length;
+    token.text = "t1";
+    const [reader] = node.mounts;
+    ok(reader);
+    reader.reads++;
+    reader.errors++;
+    // More mounts than are counted in one turn, and only one of them reads.
+    await node.until(
+      () => node.mounts.every((mount) => node.heldBy(mount) === "u:t1"),
+      12 * SECOND,
+    );
+    equal(executedMs.length - before, 1);
+  });
 });
 
 Deno.test("refused → renewed: one execution a step, whoever reports and however often", async () => {
@@ -138,3 +191,25 @@ Deno.test("refused → renewed: only the credential that is still the current on
     equal(node.heldBy(node.mounts[0]!), "u:t1");
   });
 });
+
+for (const verify of ["on-change", "on-doubt"] as const) {
+  Deno.test(`refused → renewed: what a probe refuses is fetched anew, without a read (${verify})`, async () => {
+    const docker = provider("docker", verify === "on-doubt" ? ["u:wrong", "v:wrong"] : []);
+    const { clock, node, token, executedMs } = stage({
+      verify,
+      before: [docker],
+      readEveryMs: 1e9,
+    });
+    node.mount(image(0), "u:t0");
+    await node.run(async () => {
+      await clock.advance(MINUTE);
+      const before = executedMs.length;
+      token.text = "t1"; // what the plugin's answer in the cache says is refused
+      for (const i of [1, 2, 3]) node.mount(image(i));
+      node.reconciler.trigger("node-changed");
+      await clock.advance(2 * SECOND);
+      for (const mount of node.mounts) equal(node.heldBy(mount), "u:t1", "also who had it already");
+      equal(executedMs.length - before, 1);
+    });
+  });
+}
