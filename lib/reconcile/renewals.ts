@@ -165,7 +165,7 @@ export class Renewals {
     for (const fingerprint of refusedOnes) this.#spread(fingerprint);
   }
 
-  /** What was refused for one image is looked up again for the others that have it: in the cache. */
+  /** What was refused for one image is looked up again, in the cache, for the others with it. */
   #spread(fingerprint: string): void {
     const { store } = this.#options;
     const others = [...store.entries()].filter(({ image, stored }) =>
@@ -213,10 +213,10 @@ export class Renewals {
     const nowMs = clock.wallMs();
     const reason = "registry-refused";
     store.recordFailure(entry.image, { reason, detail }, nowMs);
-    const after = store.get(entry.image.text);
+    const after = store.get(subjectKey(entry.image));
     observer.notify({
       kind: "renewal-failed",
-      image: entry.image.text,
+      ...namesOf(entry),
       reason,
       detail,
       expired: after !== undefined && store.window(after, nowMs) === "expired",
