@@ -18,7 +18,10 @@ Deno.test("Google's plugin on a node of 1,000 images runs once in 4 minutes, and
   runner.answer = () => {
     executedMs.push(clock.monotonicMs());
     const token = tokenAt(clock.monotonicMs());
-    return response({ "*.pkg.dev": ["oauth2accesstoken", token] }, { type: "Image", duration: "0" });
+    return response({ "*.pkg.dev": ["oauth2accesstoken", token] }, {
+      type: "Image",
+      duration: "0",
+    });
   };
   for (let i = 0; i < IMAGES; i++) node.mount(`eu-docker.pkg.dev/p/team/app${i}:1`);
   await node.run(async () => {
