@@ -225,18 +225,12 @@ Deno.test("RegistryProbe: a redirect of anything else is no yes", async () => {
 
 Deno.test("RegistryProbe: where a mirror or proxy leads nowhere, the registry itself is asked", async () => {
   const asked = async (mirror: FakeAnswer | "down", otherwise?: ProbeTarget) => {
-    const http = new FakeRegistryHttp((request) =>
-      !request.url.includes("//mirror.") || mirror !== "down"
-        ? request.url.includes("//mirror.") && mirror !== "down"
-          ? mirror
-          : basicRegistry({ status: 401 })(request)
-        : { kind: "unreachable", detail: "it is down" }
-    );
-    return (await probed(http, GOOD, {
-      host: "mirror.example.com",
-      ...(otherwise && { otherwise }),
-    }))
-      .kind;
+    const http = new FakeRegistryHttp((request) => {
+      if (!request.url.includes("//mirror.")) return basicRegistry({ status: 401 })(request);
+      return mirror === "down" ? { kind: "unreachable", detail: "it is down" } : mirror;
+    });
+    const more = { host: "mirror.example.com", ...(otherwise && { otherwise }) };
+    return (await probed(http, GOOD, more)).kind;
   };
   equal(await asked("down", TARGET), "accepted");
   equal(await asked({ status: 302 }, TARGET), "accepted");
