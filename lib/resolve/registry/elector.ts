@@ -76,7 +76,8 @@ interface Entry {
 type KnownOption = ElectionOption & Pick<Known, "words">;
 
 const MAX_SHOWN = 3;
-const MAX_CONTENDERS = 16;
+/** As many as a kubelet would try: a pod names a hundred pull secrets at the most here. */
+const MAX_CONTENDERS = 256;
 const MAX_PARALLEL = 8;
 /** A registry that did not answer is left alone for this long. */
 const UNREACHABLE_MS = 30_000;

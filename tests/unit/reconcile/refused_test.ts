@@ -4,14 +4,12 @@
  */
 import { equal, ok } from "node:assert/strict";
 import {
-  type Candidate,
   credentialFingerprint,
   type CredentialProvider,
   parseImageReference,
-  type ProviderName,
-  Secret,
 } from "../../../lib/model/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
+import { givenProvider } from "../../fakes/given_provider.ts";
 import { VirtualNode, type VirtualNodeOptions } from "../../fakes/virtual_node.ts";
 import { kubelet, response } from "../resolve/plugins.ts";
 
@@ -19,26 +17,6 @@ const SECOND = 1_000;
 const MINUTE = 60_000;
 const PLUGIN = { name: "p", matchImages: ["registry.example.com"] };
 const image = (i: number) => `registry.example.com/team/app${i}:1`;
-
-/** A provider that has these, `user:password` each. */
-function provider(name: ProviderName, pairs: readonly string[]): CredentialProvider {
-  return {
-    name,
-    renewable: true,
-    provide: () => {
-      const [first, ...rest] = pairs.map((pair): Candidate => {
-        const [username = "", password = ""] = pair.split(":");
-        const credential = { kind: "basic", username, password: new Secret(password) } as const;
-        return { credential, origin: `${name} ${username}`, fetchedAtMs: 0, watched: true };
-      });
-      return Promise.resolve(
-        first === undefined
-          ? { kind: "none", reason: "no-entry-for-registry", notes: [] }
-          : { kind: "found", reason: "found", candidates: [first, ...rest], notes: [] },
-      );
-    },
-  };
-}
 
 /** A node whose plugin gives one token to everyone; each execution mints another if told so. */
 function stage(
@@ -194,7 +172,7 @@ Deno.test("refused → renewed: only the credential that is still the current on
 
 for (const verify of ["on-change", "on-doubt"] as const) {
   Deno.test(`refused → renewed: what a probe refuses is fetched anew, without a read (${verify})`, async () => {
-    const docker = provider("docker", verify === "on-doubt" ? ["u:wrong", "v:wrong"] : []);
+    const docker = givenProvider("docker", verify === "on-doubt" ? ["u:wrong", "v:wrong"] : []);
     const { clock, node, token, executedMs } = stage({
       verify,
       before: [docker],
