@@ -33,7 +33,7 @@ export function sentenceText(
 export function statusText(status: AgentStatus, nowMs: number, style: ScreenStyle): string {
   const sections = [
     imageTable(status, nowMs, style),
-    mountTable(status.daemons),
+    mountTable(status.daemons, status.nowMs),
     ...providerTables(status, nowMs),
   ];
   if (status.problems.length > 0) {
@@ -78,18 +78,37 @@ function nextText({ provider, nextAttemptAtMs }: ImageStatus, nowMs: number): st
   return nextAttemptAtMs === undefined ? "when it changes" : span(nextAttemptAtMs - nowMs);
 }
 
-function mountTable(daemons: readonly DaemonStatus[]): string {
+/** Reads end when every source is silent from now on: for each mount, and for the node. */
+function mountTable(daemons: readonly DaemonStatus[], nowMs: number): string {
   const rows = daemons.flatMap((daemon) =>
     daemon.instances.map((instance) => [
       printable(daemon.id),
       daemon.state,
       printable(instance.snapshotId),
       instance.delivery,
+      endText(instance, nowMs),
       printable(`${instance.image ?? "-"}${instance.host ? ` (from ${instance.host})` : ""}`),
       printable(instance.deliveryDetail ?? instance.imageProblem ?? ""),
     ])
   );
-  return alignColumns([["DAEMON", "STATE", "SNAPSHOT", "DELIVERY", "IMAGE", "DETAIL"], ...rows]);
+  const header = ["DAEMON", "STATE", "SNAPSHOT", "DELIVERY", "READS END", "IMAGE", "DETAIL"];
+  return alignColumns([header, ...rows]) + toleranceText(daemons, nowMs);
+}
+
+type ReadsEnd = Pick<DaemonStatus["instances"][number], "readsEndAtMs" | "readsEndLearned">;
+
+function endText({ readsEndAtMs, readsEndLearned }: ReadsEnd, nowMs: number): string {
+  if (readsEndAtMs === undefined) return "-";
+  return `${span(readsEndAtMs - nowMs)}${readsEndLearned ? " (learned)" : ""}`;
+}
+
+function toleranceText(daemons: readonly DaemonStatus[], nowMs: number): string {
+  const ends = daemons.flatMap(({ instances }) => instances)
+    .filter(({ readsEndAtMs }) => readsEndAtMs !== undefined)
+    .sort((a, b) => (a.readsEndAtMs ?? 0) - (b.readsEndAtMs ?? 0));
+  const [first] = ends;
+  if (first === undefined) return "";
+  return `if every source is silent from now on, the first read fails: ${endText(first, nowMs)}\n`;
 }
 
 function providerTables({ providers = [], plugins = [] }: AgentStatus, nowMs: number): string[] {

@@ -7,4 +7,4 @@
  */
 export { rewriteConfigText, type RewriteOutcome } from "./config_text.ts";
 export { Deliverer, type DelivererOptions } from "./deliverer.ts";
-export { inUseDelayMs } from "./versions.ts";
+export { IN_USE_DELAYS, type InUseDelay, inUseDelayMs } from "./versions.ts";

@@ -1,22 +1,53 @@
+/** What nydusd from one version on, up to the next, does with a value that was stored. */
+export interface InUseDelay {
+  readonly since: readonly [major: number, minor: number, patch: number];
+  /** In milliseconds; undefined: there is no configuration API. */
+  readonly delayMs: number | undefined;
+  readonly words: string;
+  /** Where it was read, in `dragonflyoss/nydus` at the tag of this version. */
+  readonly source: string;
+}
+
+/** By version, the oldest first. */
+export const IN_USE_DELAYS: readonly InUseDelay[] = [
+  {
+    since: [0, 0, 0],
+    delayMs: undefined,
+    words: "has no configuration API",
+    source: "v2.4.0: api/src/http_handler.rs has no route /config",
+  },
+  {
+    since: [2, 4, 1],
+    delayMs: 0,
+    words: "looks at the value before every read",
+    source:
+      "v2.4.1: storage/src/backend/registry.rs, refresh_cached_auth_from_config in its reader",
+  },
+  {
+    since: [2, 4, 2],
+    delayMs: 5_000,
+    words: "has a thread that looks every 5 s",
+    source: "v2.4.2 to v2.4.4: storage/src/backend/registry.rs, REGISTRY_CONFIG_POLL_INTERVAL = 5",
+  },
+];
+
 /**
- * How long after a value is stored a nydusd of this version uses it, in milliseconds. Undefined for
- * versions without the configuration API.
- *
- * | nydusd | what it does |
- * | --- | --- |
- * | 2.4.0 and before | has no such API |
- * | 2.4.1 | reads the value at its next request |
- * | 2.4.2 and later | a thread looks every 5 s (`storage/src/backend/registry.rs`) |
- *
- * A version that does not parse is taken for a new one.
+ * How long after a value is stored a nydusd of this version uses it, in milliseconds
+ * ({@linkcode IN_USE_DELAYS}). Undefined for versions without the configuration API. A version that
+ * does not parse is taken for a new one.
  */
 export function inUseDelayMs(version: string): number | undefined {
   const parts = /^v?(\d+)\.(\d+)\.(\d+)/.exec(version);
-  if (parts === null) return POLL_MS;
-  const [major = 0, minor = 0, patch = 0] = parts.slice(1).map(Number);
-  const order = major * 1_000_000 + minor * 1_000 + patch;
-  if (order <= 2_004_000) return undefined;
-  return order === 2_004_001 ? 0 : POLL_MS;
+  const found = parts === null
+    ? IN_USE_DELAYS.at(-1)
+    : IN_USE_DELAYS.findLast(({ since }) => isSince(parts.slice(1).map(Number), since));
+  return found?.delayMs;
 }
 
-const POLL_MS = 5_000;
+function isSince(version: readonly number[], since: InUseDelay["since"]): boolean {
+  for (const [i, part] of since.entries()) {
+    const own = version[i] ?? 0;
+    if (own !== part) return own > part;
+  }
+  return true;
+}

@@ -1,10 +1,13 @@
 import type { Buffer } from "node:buffer";
+import type { Socket } from "node:net";
 import { connect, type TLSSocket } from "node:tls";
 import type { KubeConnection, Secret } from "../model/mod.ts";
 
 /** One request, and how to reach whom it is for. */
 export interface OwnTlsRequest {
   readonly connection: Omit<KubeConnection, "proxyUrl">;
+  /** A connection that leads there already, through a proxy. */
+  readonly through?: Socket;
   readonly method: "GET" | "HEAD" | "POST";
   readonly path: string;
   readonly headers: readonly (readonly [name: string, value: Secret])[];
@@ -54,7 +57,7 @@ export async function openByOwnTls(
 }
 
 function handshake(
-  { connection }: OwnTlsRequest,
+  { connection, through }: OwnTlsRequest,
   url: URL,
   signal: AbortSignal,
 ): Promise<TLSSocket> {
@@ -66,6 +69,7 @@ function handshake(
     port: Number(url.port === "" ? 443 : url.port),
     servername: serverName ?? (/[a-z]/i.test(host) && !host.includes(":") ? host : ""),
     rejectUnauthorized: !skipVerify,
+    ...(through && { socket: through }),
     ...(caPem !== undefined && { ca: caPem }),
     ...(certPem !== undefined && keyPem && { cert: certPem, key: keyPem.reveal() }),
   });

@@ -18,6 +18,7 @@ export * from "./kube.ts";
 export * from "./match_images.ts";
 export * from "./ports.ts";
 export * from "./provider.ts";
+export { Refusals, type RefusedUse } from "./refusals.ts";
 export * from "./registry_backend.ts";
 export * from "./registry.ts";
 export * from "./secret.ts";

@@ -1,6 +1,7 @@
 import type { Credential } from "./credential.ts";
 import type { ImageReference } from "./image_reference.ts";
 import type { CallOptions } from "./ports.ts";
+import type { RefusedUse } from "./refusals.ts";
 
 /** The providers of the chain, in its order. */
 export const PROVIDER_NAMES = ["labels", "cri", "docker", "kubelet", "kubesecret"] as const;
@@ -79,10 +80,15 @@ export interface CredentialRequest {
   readonly urgent?: boolean;
   /** No source has given a credential yet: a backoff stays short for the first minutes. */
   readonly waiting?: boolean;
-  /** The registry refuses the credential in use, or so its reader says. */
-  readonly refused?: boolean;
+  /** The registry refuses this credential, or so its reader says: it is no answer. */
+  readonly refused?: RefusedCredential;
   /** Monotonic time (ms) at which a person asked: a failure before it is no reason to wait. */
   readonly forcedAtMs?: number;
+}
+
+/** A credential that was refused, and what is known of it. */
+export interface RefusedCredential extends RefusedUse {
+  readonly fingerprint: string;
 }
 
 /** One credential that would fit, with what is known of its life and where it came from. */

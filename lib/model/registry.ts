@@ -17,6 +17,8 @@ export interface ProbeTarget {
   readonly caFiles: readonly string[];
   /** The proxy to go through; may hold a password. */
   readonly proxyUrl?: Secret;
+  /** Where nydusd goes when this way leads nowhere. */
+  readonly otherwise?: ProbeTarget;
 }
 
 /**

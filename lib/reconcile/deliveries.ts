@@ -25,7 +25,7 @@ import {
 import { DeliveryQueue, type Wanted } from "./delivery_queue.ts";
 import { type Mounts, observed, storeKeyOf } from "./mounts.ts";
 import { type InstancePlan, planInstance } from "./plan.ts";
-import type { ReadFinding } from "./read_watch.ts";
+import type { ReadFinding, ReadJudgement } from "./read_watch.ts";
 
 /** Brings one credential to one mount (the deliver room, seen from here). */
 export interface Deliverer {
@@ -130,10 +130,10 @@ export class Deliveries {
   }
 
   /**
-   * Takes in what a mount's reads since `sinceMs` say. True when they failed although all that time
-   * the mount was using the credential that it should: then that credential is in doubt.
+   * Takes in what a mount's reads since `sinceMs` say. They speak against the credential that the
+   * mount should use only where it was using it all that time.
    */
-  judge({ daemon, instance, verdict, sinceMs }: ReadFinding): boolean {
+  judge({ daemon, instance, verdict, sinceMs }: ReadFinding): ReadJudgement {
     const key = this.book.keyOf(instance);
     const record = this.book.get(key);
     const delayMs = this.#options.inUseDelayMs(daemon.version ?? "") ?? 0;
@@ -142,7 +142,8 @@ export class Deliveries {
     if (inUse || verdict === "failed") {
       this.book.set(key, { ...record, proven: verdict === "succeeded" });
     }
-    return inUse && verdict === "failed";
+    if (!inUse || verdict !== "failed") return "no-doubt";
+    return record.proven === true ? "worked" : "doubt";
   }
 
   async #work(daemonId: string, wanted: Wanted): Promise<void> {

@@ -42,12 +42,16 @@ export type Decision =
   }
   | { readonly kind: "keep"; readonly detail: string };
 
-/** How a question was asked. */
+/** How a question was asked, and how to ask on. */
 export interface DecisionOptions extends CallOptions {
   /** Reads with the credential in use are refused. */
   readonly readsRefused: boolean;
+  /** Wall time of the question: what was fetched before it was kept since. */
+  readonly askedAtMs: number;
   /** Asks every provider, not only the first that has something; undefined: that was done. */
   readonly askAll?: () => Promise<Resolution>;
+  /** Asks every provider for something newer than a kept candidate that the registry refuses. */
+  readonly askNewer?: (than: Candidate) => Promise<Resolution>;
 }
 
 /** Between the chain and the store: which of the credentials that were found is to be used. */
@@ -62,30 +66,49 @@ export class Elections {
   async decide(
     entry: StoreEntry,
     resolution: Resolution,
-    { readsRefused, askAll, signal }: DecisionOptions,
+    options: DecisionOptions,
   ): Promise<Decision | undefined> {
-    const { elector } = this.#options;
     const { winner } = resolution;
     if (winner === undefined) return undefined;
-    if (elector === undefined) return { kind: "take", ...winner };
+    if (this.#options.elector === undefined) return { kind: "take", ...winner };
     const mounts = this.#options.mounts.of(subjectKey(entry.image));
     // To ask a host is to show it the credential.
     if (mayNotSee(mounts, offeredBy(resolution))) return { kind: "take", ...winner };
     const inUse = this.#inUse(entry, mounts);
-    const elect = (offered: readonly Contender[], readsRefused: boolean) =>
-      elector.elect({
-        image: entry.image,
-        target: probeTargetOf(entry.image, mounts),
-        offered,
-        readsRefused,
-        ...(inUse && { inUse }),
-      }, signal ? { signal } : {});
-    let election = await elect(offeredBy(resolution), readsRefused);
+    const question = {
+      image: entry.image,
+      target: probeTargetOf(entry.image, mounts),
+      readsRefused: options.readsRefused,
+      offered: offeredBy(resolution),
+      ...(inUse && { inUse }),
+    };
+    return this.#decision(entry, await this.#elect(this.#options.elector, question, options));
+  }
+
+  /** Where all that is offered is refused, further sources are asked, and those again. */
+  async #elect(
+    elector: ElectorPort,
+    question: ElectionRequest,
+    { askAll, askNewer, askedAtMs, signal }: DecisionOptions,
+  ): Promise<Election> {
+    const how = signal ? { signal } : {};
+    let { offered } = question;
+    let election = await elector.elect(question, how);
     if (election.exhausted && askAll !== undefined) {
       const all = offeredBy(await askAll());
-      if (all.length > 0) election = await elect(all, false);
+      if (all.length > 0) {
+        offered = all;
+        election = await elector.elect({ ...question, offered, readsRefused: false }, how);
+      }
     }
-    return this.#decision(entry, election);
+    const kept = offered.map(({ candidate }) => candidate).find(({ watched, fetchedAtMs }) =>
+      !watched && fetchedAtMs < askedAtMs
+    );
+    if (!election.exhausted || kept === undefined || askNewer === undefined) return election;
+    const newer = offeredBy(await askNewer(kept));
+    const fetched = newer.filter((one) => !offered.some((other) => isSame(one, other)));
+    if (fetched.length === 0) return election;
+    return await elector.elect({ ...question, offered: newer, fetched, readsRefused: false }, how);
   }
 
   #inUse({ stored }: StoreEntry, mounts: readonly Mount[]): ElectionRequest["inUse"] {
@@ -127,6 +150,10 @@ export class Elections {
     const said = reason === "in-use" ? stored?.elected : isPlain ? undefined : detail;
     return { kind: "take", provider, candidates, ...(said !== undefined && { elected: said }) };
   }
+}
+
+function isSame({ candidate: a }: Contender, { candidate: b }: Contender): boolean {
+  return credentialFingerprint(a.credential) === credentialFingerprint(b.credential);
 }
 
 /** Whether one of these would be shown to a host that nobody named as a place for it. */

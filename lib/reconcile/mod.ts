@@ -20,4 +20,3 @@ export {
   type Renewed,
   type Reported,
 } from "./on_request.ts";
-export { Refusals } from "./refusals.ts";

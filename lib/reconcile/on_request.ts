@@ -7,10 +7,10 @@ import {
   type ImageReference,
   type ProviderAttempt,
   type ProviderName,
+  Refusals,
   subjectKey,
 } from "../model/mod.ts";
 import type { CredentialStore, StoreEntry } from "../store/mod.ts";
-import { Refusals } from "./refusals.ts";
 import type { Renewals, Resolver } from "./renewals.ts";
 
 /** What is asked for an image. */
@@ -103,11 +103,11 @@ export class OnRequest {
     if (entries.length === 0 && answer?.fingerprint !== fingerprint) return "not-current";
     const key = `${image.text}\0${fingerprint}`;
     if (!this.#refusals.mayForce(key, clock.monotonicMs())) return "resting";
-    this.#refusals.keepNewest(MAX_REPORTS);
-    if (entries.length > 0) renewals.start(entries, { refused: true });
+    if (entries.length > 0) renewals.start(entries, { refused: { fingerprint } });
     else if (answer !== undefined) {
       const newerThanMs = answer.candidate.fetchedAtMs;
-      await resolver().resolve({ ...question, newerThanMs, urgent: true, refused: true }, options);
+      const refused = { fingerprint };
+      await resolver().resolve({ ...question, newerThanMs, urgent: true, refused }, options);
     }
     return "asked";
   }
@@ -159,8 +159,6 @@ export class OnRequest {
     return { provider, candidate, fingerprint, expired };
   }
 }
-
-const MAX_REPORTS = 1_000;
 
 /** An image's entries, wherever it is read from. */
 function entriesOf(store: CredentialStore, image: ImageReference): StoreEntry[] {

@@ -5,12 +5,12 @@ import {
   type InstanceKey,
   instanceKey,
   type Observer,
+  Refusals,
   type Secret,
 } from "../model/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
 import type { Deliveries } from "./deliveries.ts";
 import { type ReadCounter, type ReadFinding, ReadWatch } from "./read_watch.ts";
-import { Refusals } from "./refusals.ts";
 import { storeKeyOf } from "./mounts.ts";
 import type { Renewals } from "./renewals.ts";
 
@@ -82,19 +82,19 @@ export class ReadGuard {
     }
     const findings = await this.#watch.turn(daemons(), source, clock.wallMs(), options);
     this.#refusals.keepOnly({ has: (key) => store.get(key) !== undefined });
-    const doubted = new Set<string>();
+    /** By key of the store: whether what is doubted had worked. */
+    const doubted = new Map<string, boolean>();
     let failed = false;
     for (const finding of findings) {
       const key = storeKeyOf(finding.instance);
-      const doubtful = deliveries.judge(finding);
-      this.#remember(finding, doubtful);
+      const judgement = deliveries.judge(finding);
+      this.#remember(finding, judgement !== "no-doubt");
       failed ||= finding.verdict === "failed";
-      if (key === undefined) continue;
-      if (doubtful) doubted.add(key);
-      else if (finding.verdict === "succeeded") this.#refusals.forget(key);
+      if (key === undefined || judgement === "no-doubt") continue;
+      doubted.set(key, doubted.get(key) === true || judgement === "worked");
     }
     if (failed) this.#options.lookSoon();
-    for (const key of doubted) this.#force(key, findings);
+    for (const [key, worked] of doubted) this.#force(key, worked, findings);
   }
 
   /** What fails with the credential that it should have, or because nobody has one. */
@@ -112,19 +112,19 @@ export class ReadGuard {
   }
 
   /** Fetches past cache and backoff, if this image's turn has come again. */
-  #force(key: string, findings: readonly ReadFinding[]): void {
+  #force(key: string, worked: boolean, findings: readonly ReadFinding[]): void {
     const { clock, store, renewals, observer } = this.#options;
     const entry = store.get(key);
     if (entry?.stored === undefined) return;
-    if (!this.#refusals.mayForce(key, clock.monotonicMs())) return;
+    if (!this.#refusals.mayForce(key, clock.monotonicMs(), { worked })) return;
     const mounts =
       findings.filter((one) => one.verdict === "failed" && storeKeyOf(one.instance) === key).length;
-    const { provider } = entry.stored;
+    const { provider, fingerprint } = entry.stored;
     const whose = provider === "adopted" ? "they had before" : `of ${provider}`;
     const text = `reads of ${key} fail in ${mounts} mounts although they hold the credential ` +
       `${whose}: its source is asked for a newer one`;
     observer.notify({ kind: "warning", code: "reads-failing", text });
-    renewals.start([entry], { refused: true });
+    renewals.start([entry], { refused: { fingerprint, worked } });
   }
 }
 

@@ -18,6 +18,9 @@ export interface ReadCounter {
 /** What a mount's reads since the last count say. */
 export type ReadVerdict = "failed" | "succeeded";
 
+/** What failed reads say of a credential; `worked`: reads with it had succeeded before. */
+export type ReadJudgement = "no-doubt" | "doubt" | "worked";
+
 /** A verdict, the mount it is about, and since when its reads were counted. */
 export interface ReadFinding {
   readonly daemon: Daemon;

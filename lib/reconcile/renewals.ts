@@ -13,6 +13,7 @@ import {
 } from "../model/mod.ts";
 import type { CredentialStore, StoreEntry } from "../store/mod.ts";
 import { failureOf, isWithdrawn } from "./attempt_failure.ts";
+import { concerns, namesOf, newerThan, requestFor, stillTrue, type Why } from "./asking.ts";
 import type { Decision, Elections } from "./elections.ts";
 
 /** Asks the renewable providers for an image (the chain, seen from here). */
@@ -34,16 +35,6 @@ export interface RenewalsOptions {
   readonly settled: (key: string) => void;
 }
 
-/** Why an entry is asked for, when not because it is due. */
-interface Why {
-  /** A source has changed: whatever it says counts. */
-  readonly recheck?: boolean;
-  /** The credential in use is refused: hurry. */
-  readonly refused?: boolean;
-  /** A person wants it, since this moment (monotonic and wall). */
-  readonly forced?: { readonly atMs: number; readonly wallMs: number };
-}
-
 /** Images asked for side by side; what runs plugins has a tighter bound of its own. */
 const MAX_PARALLEL = 32;
 
@@ -51,8 +42,8 @@ const MAX_PARALLEL = 32;
 export class Renewals {
   readonly #options: RenewalsOptions;
   readonly #inFlight = new Map<string, Promise<void>>();
-  /** Images whose source changed while it was being asked. */
-  readonly #again = new Set<string>();
+  /** What has happened to an image while its source was being asked. */
+  readonly #again = new Map<string, Why>();
   readonly #gate = new Gate(MAX_PARALLEL);
   readonly #turns: Turns;
   readonly #stop = new AbortController();
@@ -73,14 +64,15 @@ export class Renewals {
       const key = subjectKey(entry.image);
       if (this.#stop.signal.aborted) return;
       if (this.#inFlight.has(key)) {
-        if (why.recheck === true) this.#again.add(key);
+        if (why.recheck || why.refused) this.#again.set(key, { ...this.#again.get(key), ...why });
         continue;
       }
       const work = this.#gate.run(() => this.#ask(key, why))
         .catch(() => {}) // only an abort comes this far
         .finally(() => {
           this.#inFlight.delete(key);
-          if (this.#again.delete(key)) this.start([entry], { recheck: true });
+          const again = this.#again.get(key);
+          if (this.#again.delete(key) && again !== undefined) this.start([entry], again);
           if (!this.#stop.signal.aborted) this.#options.settled(key);
         });
       this.#inFlight.set(key, work);
@@ -130,22 +122,33 @@ export class Renewals {
     await this.idle();
   }
 
-  async #ask(key: string, why: Why): Promise<void> {
-    const { refused = false } = why;
+  async #ask(key: string, asked: Why): Promise<void> {
     const { store, resolver } = this.#options;
     if (this.#turns.isDue) await this.#turns.give();
     const entry = store.get(key);
     if (entry === undefined || this.#stop.signal.aborted) return;
-    const request = this.#request(entry, why);
+    const why = stillTrue(asked, entry);
+    if (why === undefined) return;
+    const refused = why.refused !== undefined;
     const { signal } = this.#stop;
-    const resolve = (all: boolean) => resolver().resolve(request, { renewal: true, all, signal });
+    const askedAtMs = this.#options.clock.wallMs();
+    const request = requestFor(entry, why, store, askedAtMs);
+    const resolve = (all: boolean, more: Partial<CredentialRequest> = {}) =>
+      resolver().resolve({ ...request, ...more }, { renewal: true, all, signal });
+    const refusedOnes = new Set(why.refused === undefined ? [] : [why.refused.fingerprint]);
     let resolution: Resolution;
     let decision: Decision | undefined;
     try {
       resolution = await resolve(refused);
       decision = await this.#options.elections.decide(entry, resolution, {
         readsRefused: refused,
+        askedAtMs,
         signal,
+        askNewer: (than) => {
+          const newer = newerThan(than);
+          refusedOnes.add(newer.refused.fingerprint);
+          return resolve(true, newer);
+        },
         ...(!refused && { askAll: () => resolve(true) }),
       });
     } catch (error) {
@@ -157,31 +160,18 @@ export class Renewals {
     if (decision === undefined) this.#noAnswer(entry, resolution);
     else if (decision.kind === "keep") this.#kept(entry, decision.detail);
     else if (resolution.winner?.renewable !== false) this.#answer(entry, decision);
+    const after = store.get(key)?.stored?.fingerprint;
+    if (after === undefined || refusedOnes.has(after)) return;
+    for (const fingerprint of refusedOnes) this.#spread(fingerprint);
   }
 
-  /** By the clock, only something newer than what we have helps; after a change, anything does. */
-  #request(
-    entry: StoreEntry,
-    { recheck = false, refused = false, forced }: Why,
-  ): CredentialRequest {
-    const { store, clock } = this.#options;
-    const nowMs = clock.wallMs();
-    const { stored } = entry;
-    const window = store.window(entry, nowMs);
-    const dueByClock = stored !== undefined && stored.provider !== "adopted" &&
-      !(recheck && (entry.nextAttemptAtMs ?? Infinity) > nowMs);
-    const { endpoint, ...image } = entry.image;
-    return {
-      image,
-      ...(endpoint && { endpoint, endpointInUse: stored?.candidate.forEndpoint === true }),
-      labels: {},
-      ...(dueByClock && { newerThanMs: stored.candidate.fetchedAtMs }),
-      // What another image of the same wish brought in this very millisecond is new enough.
-      ...(forced && { newerThanMs: forced.wallMs - 1, forcedAtMs: forced.atMs }),
-      ...((refused || window === "mandatory" || window === "expired") && { urgent: true }),
-      ...((stored === undefined || stored.provider === "adopted") && { waiting: true }),
-      ...(refused && { refused }),
-    };
+  /** What was refused for one image is looked up again, in the cache, for the others with it. */
+  #spread(fingerprint: string): void {
+    const { store } = this.#options;
+    const others = [...store.entries()].filter(({ image, stored }) =>
+      stored?.fingerprint === fingerprint && !this.#inFlight.has(subjectKey(image))
+    );
+    this.start(others, { recheck: true });
   }
 
   #answer(entry: StoreEntry, winner: Extract<Decision, { readonly kind: "take" }>): void {
@@ -223,10 +213,10 @@ export class Renewals {
     const nowMs = clock.wallMs();
     const reason = "registry-refused";
     store.recordFailure(entry.image, { reason, detail }, nowMs);
-    const after = store.get(entry.image.text);
+    const after = store.get(subjectKey(entry.image));
     observer.notify({
       kind: "renewal-failed",
-      image: entry.image.text,
+      ...namesOf(entry),
       reason,
       detail,
       expired: after !== undefined && store.window(after, nowMs) === "expired",
@@ -257,16 +247,4 @@ export class Renewals {
       nextAttemptAtMs: store.get(subjectKey(entry.image))?.nextAttemptAtMs ?? nowMs,
     });
   }
-}
-
-/** How events name an entry. */
-function namesOf({ image: { text, endpoint } }: StoreEntry) {
-  return { image: text, ...(endpoint && { endpoint: endpoint.text }) };
-}
-
-/** Whether news of one image are news of another: a mount may know no more than the repository. */
-function concerns(image: ImageReference, news: ImageReference): boolean {
-  return image.text === news.text ||
-    image.tag === undefined && image.digest === undefined &&
-      image.registry === news.registry && image.repository === news.repository;
 }

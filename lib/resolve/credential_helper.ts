@@ -9,10 +9,11 @@ import {
   type Observer,
   type ProcessRunner,
   type Random,
+  Refusals,
 } from "../model/mod.ts";
 import { Backoff } from "./backoff.ts";
 import { type HelperAnswer, readHelperAnswer } from "./credential_helper_answer.ts";
-import { isNewEnough, ROUND_MS } from "./freshness.ts";
+import { isNewEnough, isRefused, ROUND_MS } from "./freshness.ts";
 
 /** An answer with the time of its question, and what is known of its life. */
 export type TimedAnswer = HelperAnswer & {
@@ -55,6 +56,8 @@ interface Subject {
   readonly command: string;
   readonly server: string;
   readonly backoff: Backoff;
+  /** When refusals caused executions. */
+  readonly refusals: Refusals;
   /** How many have been started. */
   executions: number;
   kept?: TimedAnswer & { readonly atMonotonicMs: number };
@@ -105,7 +108,9 @@ export class CredentialHelpers {
     while (true) {
       const kept = this.#usable(subject, request);
       if (kept !== undefined) return { ...kept, source: "kept" };
-      if (subject.running === undefined) return await this.#start(subject);
+      if (subject.running === undefined) {
+        return this.#atHand(subject, request) ?? await this.#start(subject);
+      }
       // One that began after the question is as new as an answer can be; an older one may not be.
       const fresh = subject.executions > arrivedAfter;
       const answer = await subject.running;
@@ -113,6 +118,14 @@ export class CredentialHelpers {
         return { ...answer, source: "shared" };
       }
     }
+  }
+
+  /** What is kept, however old, where refusals have caused an execution too lately. */
+  #atHand({ command, kept, refusals }: Subject, request: CredentialRequest) {
+    const nowMs = this.#options.clock.monotonicMs();
+    if (request.refused === undefined) return undefined;
+    if (refusals.mayForce(command, nowMs, request.refused)) return undefined;
+    return kept?.kind === "found" ? { ...kept, source: "kept" as const } : undefined;
   }
 
   #start(subject: Subject): Promise<TimedAnswer> {
@@ -132,6 +145,7 @@ export class CredentialHelpers {
       command,
       server,
       backoff: new Backoff(this.#options),
+      refusals: new Refusals(),
       executions: 0,
     };
     this.#subjects.set(key, subject);
@@ -150,6 +164,7 @@ export class CredentialHelpers {
     const ageMs = Math.max(clock.monotonicMs() - kept.atMonotonicMs, nowMs - kept.fetchedAtMs);
     if (!isNewEnough(kept.fetchedAtMs, request, clock)) return undefined;
     if (kept.kind === "none") return ageMs < ROUND_MS ? kept : undefined;
+    if (isRefused(kept, request)) return undefined;
     const { hardExpiresAtMs = Infinity } = kept;
     const outlives = hardExpiresAtMs > Math.max(nowMs, request.validUntilMs ?? nowMs);
     return ageMs < refreshIntervalMs && outlives ? kept : undefined;

@@ -23,6 +23,7 @@ import {
   mistakenHubKeys,
 } from "./docker_config.ts";
 import { DockerFile } from "./docker_file.ts";
+import { otherAuths } from "./docker_keyring.ts";
 
 /** What the docker provider reads and asks. */
 export interface DockerProviderOptions {
@@ -166,16 +167,22 @@ function fromAuths(
     return { kind: "failed", reason, detail, notes: [...before, { subject, reason, detail }] };
   }
   const notes = [...before];
-  const [first, ...rest] = credentialsOf(auth).map((credential) => {
-    const life = hardExpiryOf(credential, readAtMs);
-    if (life.warning !== undefined) notes.push({ subject, reason: "found", detail: life.warning });
-    return authCandidate(credential, { path, key, readAtMs }, life.expiresAtMs);
-  });
+  const candidate = (key: string) => (credential: Credential) => {
+    const { expiresAtMs, warning } = hardExpiryOf(credential, readAtMs);
+    const subject = `auths.${key}`;
+    if (warning !== undefined) notes.push({ subject, reason: "found", detail: warning });
+    return authCandidate(credential, { path, key, readAtMs }, expiresAtMs);
+  };
+  const [first, ...rest] = credentialsOf(auth).map(candidate(key));
   if (first === undefined) {
     const reason = auth.username === "" ? "anonymous-entry" : "incomplete-entry";
     return { kind: "none", reason, notes: [...notes, { subject, reason }] };
   }
-  return { kind: "found", reason: "found", candidates: [first, ...rest], notes };
+  // Docker looks no further; the kubelet would try these as well.
+  const others = otherAuths(config, image, key).flatMap(({ key, credentials }) =>
+    credentials.map(candidate(key))
+  );
+  return { kind: "found", reason: "found", candidates: [first, ...rest, ...others], notes };
 }
 
 function authCandidate(

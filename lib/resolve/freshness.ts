@@ -1,4 +1,9 @@
-import type { Clock, CredentialRequest } from "../model/mod.ts";
+import {
+  type Candidate,
+  type Clock,
+  credentialFingerprint,
+  type CredentialRequest,
+} from "../model/mod.ts";
 
 /**
  * One round of questions. So long serves an answer that says "do not cache" (or next to it), or
@@ -16,4 +21,12 @@ export function isNewEnough(
   const nowMs = clock.wallMs();
   // A time to come means that the wall clock was set back: nothing could ever be newer.
   return fetchedAtMs > (newerThanMs > nowMs ? nowMs - ROUND_MS : newerThanMs);
+}
+
+/** Whether a kept credential is the very one that was refused: then it is no answer. */
+export function isRefused(
+  { credential }: Pick<Candidate, "credential">,
+  { refused }: CredentialRequest,
+): boolean {
+  return refused !== undefined && credentialFingerprint(credential) === refused.fingerprint;
 }

@@ -5,11 +5,10 @@ import {
   type ImageReference,
   type ImageTarget,
   type Random,
-  type ReasonCode,
+  Refusals,
 } from "../model/mod.ts";
 import { AnswerGroups } from "./answer_groups.ts";
-import { Backoff } from "./backoff.ts";
-import { isNewEnough, ROUND_MS } from "./freshness.ts";
+import { isNewEnough, isRefused, ROUND_MS } from "./freshness.ts";
 import {
   contentOf,
   entryOf,
@@ -18,6 +17,7 @@ import {
   type PluginEntry,
   scopeKey,
 } from "./plugin_cache.ts";
+import { PluginBackoffs, type PluginFailed } from "./plugin_backoffs.ts";
 import { executePlugin, type PluginExecutorOptions } from "./plugin_executor.ts";
 import type { CacheKeyType } from "./plugin_response.ts";
 import type { PluginDefinition } from "./provider_config.ts";
@@ -40,13 +40,7 @@ export type PluginAnswer =
     /** What is odd about a fresh answer. */
     readonly warnings: readonly string[];
   }
-  | {
-    readonly kind: "failed";
-    readonly reason: ReasonCode;
-    readonly detail: string;
-    /** Wall time before which the plugin is not run again. */
-    readonly retryAtMs?: number;
-  };
+  | PluginFailed;
 
 /** An execution under way, or waiting for its place. */
 interface Running {
@@ -62,9 +56,6 @@ interface Asking {
   readonly fromCache: () => PluginAnswer | undefined;
 }
 
-const MAX_BACKOFFS = 4_096;
-/** Looking whether a plugin has been installed is cheap. */
-const NOT_STARTED_MAX_MS = 10_000;
 /** Names the one execution that runs while the plugin's scope is unknown, or in doubt. */
 const EXCLUSIVE = "*";
 
@@ -81,20 +72,18 @@ export class Plugin {
   readonly #environment: PluginEnvironment;
   readonly #cache = new PluginCache();
   readonly #running = new Map<string, Running>();
-  readonly #backoffs = new Map<string, Backoff>();
-  /** Failures over all scopes, without a success in between. */
-  readonly #backoff: Backoff;
+  readonly #backoffs: PluginBackoffs;
   readonly #told = new Set<string>();
   readonly #groups: AnswerGroups;
-  /** What the last failure was, as the end of a sentence. */
-  #lastFailure = "";
+  /** By scope: when refusals caused executions. */
+  readonly #refusals = new Refusals();
   #type: CacheKeyType | undefined;
   #executions = 0;
 
   constructor(definition: PluginDefinition, environment: PluginEnvironment) {
     this.definition = definition;
     this.#environment = environment;
-    this.#backoff = new Backoff(environment);
+    this.#backoffs = new PluginBackoffs(definition.name, environment);
     this.#groups = new AnswerGroups(environment.clock);
     this.#patterns = definition.matchImages.flatMap((pattern) => {
       try {
@@ -114,8 +103,6 @@ export class Plugin {
   async ask(request: CredentialRequest, target: ImageTarget): Promise<PluginAnswer> {
     const { image } = request;
     const before = this.#executions;
-    const trial = request.refused === true && this.#groups.shares(image) &&
-      this.#groups.mayTry(image);
     const fromCache = (): PluginAnswer | undefined => {
       const cached = this.#cache.find(image, (entry) =>
         // Begun after the question: nothing could be fresher, however short it lives.
@@ -124,12 +111,14 @@ export class Plugin {
       const reason = cached.execution > before ? "shared-execution" : "found-in-cache";
       return { kind: "entry", entry: cached, reason, warnings: [] };
     };
-    if (trial) return await this.#start(request, { trial, fromCache: () => undefined });
     while (true) {
       const cached = fromCache();
       if (cached !== undefined) return cached;
       const running = this.#runningFor(image);
-      if (running === undefined) return await this.#start(request, { trial, fromCache });
+      if (running === undefined) {
+        return this.#atHand(request) ??
+          await this.#start(request, { trial: this.#isTrial(request), fromCache });
+      }
       const answer = await running.answer;
       if (answer.kind === "failed") return answer;
       const holdsForUs = this.#cache.find(image, (entry) => entry === answer.entry) !== undefined;
@@ -137,6 +126,24 @@ export class Plugin {
         return { ...answer, reason: "shared-execution", warnings: [] };
       }
     }
+  }
+
+  /**
+   * The answer that there is, however old, where refusals have caused an execution for this scope
+   * too lately: one for each step, whatever the number of images, mounts and callers.
+   */
+  #atHand(request: CredentialRequest): PluginAnswer | undefined {
+    const { image, refused } = request;
+    const nowMs = this.#environment.clock.monotonicMs();
+    if (refused === undefined) return undefined;
+    if (this.#refusals.mayForce(this.#scopeOf(image), nowMs, refused)) return undefined;
+    const entry = this.#cache.find(image, ({ auths }) => auths !== undefined);
+    return entry && { kind: "entry", entry, reason: "found-in-cache", warnings: [] };
+  }
+
+  /** Whether a refused image is asked for itself, to see whether it really shares its answer. */
+  #isTrial({ image, refused }: CredentialRequest): boolean {
+    return refused !== undefined && this.#groups.shares(image) && this.#groups.mayTry(image);
   }
 
   /** Whether an entry answers a request without another execution. */
@@ -148,6 +155,7 @@ export class Plugin {
     if (!isNewEnough(entry.fetchedAtMs, request, clock)) return false;
     const [best] = matchEntry(entry, target).candidates;
     if (best === undefined) return ageMs < ROUND_MS;
+    if (isRefused(best, request)) return false;
     const { softExpiresAtMs, hardExpiresAtMs } = best;
     if (ageMs >= entry.servesMs || (hardExpiresAtMs ?? Infinity) <= nowMs) return false;
     const { validUntilMs } = request;
@@ -173,14 +181,14 @@ export class Plugin {
   async #start(request: CredentialRequest, { trial, fromCache }: Asking): Promise<PluginAnswer> {
     const { gate } = this.#environment;
     const scope = trial ? scopeKey("Image", request.image) : this.#scopeOf(request.image);
-    const waiting = this.#backingOff(scope, request);
+    const waiting = this.#backoffs.backingOff(scope, request);
     if (waiting !== undefined) return waiting;
-    const keys = this.#backoff.failures > 0 ? [EXCLUSIVE, scope] : [scope];
+    const keys = this.#backoffs.isFailing ? [EXCLUSIVE, scope] : [scope];
     const execution = ++this.#executions;
     const answer = gate.run(async () => {
       // While it stood in line, another scope's failure may have told us to leave the plugin alone,
       // or its answer that it serves us too.
-      return this.#backingOff(scope, request) ?? fromCache() ??
+      return this.#backoffs.backingOff(scope, request) ?? (trial ? undefined : fromCache()) ??
         await this.#execute({ scope, execution, trial }, request);
     })
       // A fault of our own in one plugin must not hide what the others answer.
@@ -192,23 +200,6 @@ export class Plugin {
       .finally(() => keys.forEach((key) => this.#running.delete(key)));
     for (const key of keys) this.#running.set(key, { execution, answer });
     return await answer;
-  }
-
-  #backingOff(scope: string, request: CredentialRequest): PluginAnswer | undefined {
-    const remainingMs = Math.max(
-      this.#backoff.remainingMs(request),
-      this.#backoffs.get(scope)?.remainingMs(request) ?? 0,
-    );
-    if (remainingMs === 0) return undefined;
-    const failures = Math.max(this.#backoff.failures, this.#backoffs.get(scope)?.failures ?? 0);
-    const times = failures === 1 ? "once" : `${failures} times in a row`;
-    return {
-      kind: "failed",
-      reason: "plugin-backing-off",
-      detail: `plugin ${this.definition.name}: it failed ${times} and is not run again yet` +
-        this.#lastFailure,
-      retryAtMs: this.#environment.clock.wallMs() + remainingMs,
-    };
   }
 
   async #execute(
@@ -226,14 +217,13 @@ export class Plugin {
     const outcome = await executePlugin(this.definition, image, this.#environment);
     if (outcome.kind === "failed") {
       const { reason, detail } = outcome;
-      this.#failed(scope, fetchedAtMonotonicMs, reason);
-      this.#lastFailure = `; the last time: ${reason}: ${detail}`;
-      const retryAtMs = clock.wallMs() + this.#backoff.remainingMs(waiting ? { waiting } : {});
+      const failure = { startedAtMs: fetchedAtMonotonicMs, reason, detail };
+      this.#backoffs.failed(scope === EXCLUSIVE ? undefined : scope, failure);
+      const retryAtMs = clock.wallMs() + this.#backoffs.remainingMs(waiting ? { waiting } : {});
       return { kind: "failed", reason, detail: `plugin ${name}: ${detail}`, retryAtMs };
     }
     const { cacheKeyType } = outcome.response;
-    this.#backoff.succeeded();
-    this.#backoffs.delete(scope);
+    this.#backoffs.succeeded(scope);
     this.#type = cacheKeyType;
     const asking = {
       execution,
@@ -255,20 +245,6 @@ export class Plugin {
     if (!this.#groups.shares(image)) return this.#cache.drop(scopeKey("Registry", image));
     const servesMs = Math.max(entry.servesMs, this.#environment.refreshIntervalMs);
     this.#cache.put(scopeKey("Registry", image), { ...entry, servesMs });
-  }
-
-  #failed(scope: string, startedAtMs: number, reason: ReasonCode): void {
-    const notStarted = reason === "plugin-missing" || reason === "plugin-not-executable";
-    const maxMs = notStarted ? NOT_STARTED_MAX_MS : undefined;
-    this.#backoff.failed(startedAtMs, maxMs);
-    // Of a scope that is not known the plugin's own backoff tells all.
-    if (scope === EXCLUSIVE) return;
-    const backoff = this.#backoffs.get(scope) ?? new Backoff(this.#environment);
-    backoff.failed(startedAtMs, maxMs);
-    this.#backoffs.delete(scope);
-    this.#backoffs.set(scope, backoff);
-    const [oldest] = this.#backoffs.keys();
-    if (this.#backoffs.size > MAX_BACKOFFS && oldest !== undefined) this.#backoffs.delete(oldest);
   }
 
   /** A plugin is as it is: each oddity is told once. */

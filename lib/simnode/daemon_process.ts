@@ -11,7 +11,11 @@ export async function runSimDaemon(args: readonly string[]): Promise<number> {
   const [specPath] = args;
   if (specPath === undefined) return 2;
   const spec: SimNydusdSpec = JSON.parse(await Deno.readTextFile(specPath));
-  const nydusd = new SimNydusd(spec);
+  const nydusd = new SimNydusd(spec, (put) => {
+    const line = `${JSON.stringify(put)}\n`;
+    if (spec.putsPath === undefined) return;
+    Deno.writeTextFileSync(spec.putsPath, line, { append: true, mode: 0o600 });
+  });
   for (const mount of spec.mounts) nydusd.mount(mount, await Deno.readTextFile(mount.configPath));
   if (nydusd.polls) setInterval(() => nydusd.poll(), spec.pollMs);
   const faults = new FaultSwitch();
@@ -80,8 +84,6 @@ function serveControl(path: string, nydusd: SimNydusd, faults: FaultSwitch): voi
     switch (new URL(request.url).pathname) {
       case "/read":
         return Response.json(await nydusd.readAll());
-      case "/puts":
-        return Response.json(nydusd.puts());
       case "/fault": {
         const fault: Fault = await request.json();
         faults.set(fault);

@@ -105,8 +105,9 @@ export class SimRegistry implements AsyncDisposable {
     const what = rest === undefined ? "root" : rest.startsWith("blobs/") ? "blob" : "manifest";
     this.#note({ what, repository, auth, verdict });
     if (verdict === "accepted") return new Response(what === "manifest" ? "{}" : "blob");
-    // Whoever brings nothing is challenged; the clouds' own words are for what was brought.
-    const dialect = header === "" ? "plain" : this.settings.dialect;
+    // Whoever brings nothing of use is challenged; the clouds' own words are for what was brought.
+    const wanted = this.settings.login === "bearer" ? "Bearer " : "Basic ";
+    const dialect = header.startsWith(wanted) ? this.settings.dialect : "plain";
     return refusalResponse(dialect, verdict, this.#challenge());
   }
 

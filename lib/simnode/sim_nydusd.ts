@@ -14,6 +14,8 @@ export interface SimNydusdSpec {
   readonly apiSocket: string;
   readonly controlSocket: string;
   readonly mounts: readonly SimMountSpec[];
+  /** Where it notes every credential that it is told; those of its predecessors are there too. */
+  readonly putsPath?: string;
   /** Where hosts are that are not on loopback, as in `/etc/hosts`: name → host with port. */
   readonly hosts?: Readonly<Record<string, string>>;
 }
@@ -71,10 +73,12 @@ export class SimNydusd {
   /** By `<mount>:<key>`, whether or not there is such a mount. */
   readonly #stored = new Map<string, string>();
   readonly #mounts = new Map<string, Mount>();
-  readonly #puts: SimPut[] = [];
+  readonly #told: (put: SimPut) => void;
 
-  constructor(spec: SimNydusdSpec) {
+  /** @param told Hears of every credential that it is told. */
+  constructor(spec: SimNydusdSpec, told: (put: SimPut) => void = () => {}) {
     this.#spec = spec;
+    this.#told = told;
   }
 
   /** Whether a thread of it looks for new values now and then. */
@@ -108,11 +112,6 @@ export class SimNydusd {
     return await Promise.all([...this.#mounts.values()].map((mount) => readThrough(mount, hosts)));
   }
 
-  /** Every credential that it was told since it started. */
-  puts(): readonly SimPut[] {
-    return this.#puts;
-  }
-
   handle(request: RawRequest): RawAnswer {
     switch (request.path) {
       case "/api/v1/daemon":
@@ -140,7 +139,7 @@ export class SimNydusd {
     if (values === undefined) return notParsed();
     let unknown = false;
     for (const [key, value] of Object.entries(values)) {
-      if (key === "registry_auth") this.#puts.push({ mountId: id ?? "", value });
+      if (key === "registry_auth") this.#told({ mountId: id ?? "", value });
       if (KEYS.includes(key)) this.#stored.set(`${id ?? ""}:${key}`, value);
       else unknown = true;
     }

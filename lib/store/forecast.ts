@@ -20,10 +20,13 @@ export interface LifeForecast {
 
 /** Attempts of one credential that are followed, at the most. */
 const MAX_ATTEMPTS = 100_000;
+/** So many failures in a row that no pause grows any more. */
+const MANY = 64;
 
 /**
  * Runs the schedule ahead through an outage: every attempt in it fails, the first one after it
- * succeeds. Backoffs are taken at their longest, so that reality is not later than this.
+ * succeeds. Backoffs are taken at their longest, and the last of them to begin as the outage ends,
+ * so that reality is not later than this.
  */
 export function forecastLife(
   life: Life | undefined,
@@ -37,7 +40,12 @@ export function forecastLife(
     const next = nextAttemptAtMs(life, state, nowMs, settings);
     if (next === undefined) return { failures };
     nowMs = Math.max(next, nowMs);
-    if (nowMs >= untilMs) return { failures, renewedByMs: nowMs };
+    if (nowMs >= untilMs) {
+      if (failures === 0) return { failures, renewedByMs: nowMs };
+      const last = { unproductive: MANY, lastAtMs: untilMs - 1, draw: 1 };
+      const latest = nextAttemptAtMs(life, last, untilMs - 1, settings) ?? nowMs;
+      return { failures, renewedByMs: Math.max(nowMs, latest) };
+    }
     state = { unproductive: state.unproductive + 1, lastAtMs: nowMs, draw: 1 };
   }
   return { failures: MAX_ATTEMPTS };

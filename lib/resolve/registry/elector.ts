@@ -40,6 +40,8 @@ export interface ElectionRequest {
   readonly inUse?: Contender & { readonly proven: boolean };
   /** Reads with it are refused. */
   readonly readsRefused: boolean;
+  /** Of what is offered: what was fetched because the registry refused what their sources kept. */
+  readonly fetched?: readonly Contender[];
 }
 
 /** The outcome: one that the sources offer or that worked before, or the one in use stays. */
@@ -74,7 +76,8 @@ interface Entry {
 type KnownOption = ElectionOption & Pick<Known, "words">;
 
 const MAX_SHOWN = 3;
-const MAX_CONTENDERS = 16;
+/** As many as a kubelet would try: a pod names a hundred pull secrets at the most here. */
+const MAX_CONTENDERS = 256;
 const MAX_PARALLEL = 8;
 /** A registry that did not answer is left alone for this long. */
 const UNREACHABLE_MS = 30_000;
@@ -102,7 +105,7 @@ export class Elector {
   /** Rejects for nothing but `signal`. */
   async elect(request: ElectionRequest, options: CallOptions = {}): Promise<Election> {
     const { clock } = this.#options;
-    const { target, inUse, readsRefused } = request;
+    const { target, inUse, readsRefused, fetched = [] } = request;
     // Of an odd token nothing follows for the others of its source.
     const perToken = this.#options.verify() === "on-change" ||
       request.offered.some(({ candidate }) => isOdd(candidate));
@@ -111,6 +114,7 @@ export class Elector {
     } else if (inUse?.proven) {
       this.#evidence.readsSucceed(target, inUse.candidate, perToken);
     }
+    for (const { candidate } of fetched) this.#evidence.reopen(target, candidate, perToken);
     const entries = this.#entries(request);
     if (readsRefused) {
       for (const { contender, inUse } of entries) {

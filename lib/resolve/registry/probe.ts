@@ -55,9 +55,18 @@ export class RegistryProbe {
     credential: Credential | undefined,
     { signal }: CallOptions = {},
   ): Promise<ProbeVerdict> {
-    const { http, clock, timeoutMs = TIMEOUT_MS } = this.#options;
+    const { clock, timeoutMs = TIMEOUT_MS } = this.#options;
     const endMs = clock.monotonicMs() + timeoutMs;
-    const run = new ProbeRun(target, clock, (request) => {
+    const verdict = await this.#run(target, endMs, signal).verdict(credential);
+    const { otherwise } = target;
+    const isDeadEnd = verdict.kind === "unreachable" || verdict.kind === "unknown";
+    if (!isDeadEnd || otherwise === undefined) return verdict;
+    return await this.#run(otherwise, endMs, signal).verdict(credential);
+  }
+
+  #run(target: ProbeTarget, endMs: number, signal: AbortSignal | undefined): ProbeRun {
+    const { http, clock } = this.#options;
+    return new ProbeRun(target, clock, (request) => {
       const restMs = endMs - clock.monotonicMs();
       if (restMs <= 0) return Promise.resolve({ kind: "timed-out" });
       const { skipVerify, caFiles, proxyUrl } = target;
@@ -65,7 +74,6 @@ export class RegistryProbe {
       const bounds = { timeoutMs: restMs, maxBytes: MAX_BODY_BYTES };
       return http.request({ ...request, ...how, ...bounds }, signal ? { signal } : {});
     });
-    return await run.verdict(credential);
   }
 }
 
@@ -196,9 +204,12 @@ class ProbeRun {
     byToken: boolean,
   ): Promise<ProbeVerdict> {
     const { status } = head;
-    if (status >= 200 && status < 400) {
-      const detail = status >= 300 ? "the registry sends on to where it is kept" : "it is served";
-      return { kind: success, detail };
+    if (status >= 200 && status < 300) return { kind: success, detail: "it is served" };
+    if (status >= 300 && status < 400) {
+      // Blobs are kept elsewhere; for anything else it may be a page to log in to.
+      return this.#target.blob === undefined
+        ? { kind: "unknown", detail: "the registry sends on, and a credential follows no redirect" }
+        : { kind: success, detail: "the registry sends on to where it is kept" };
     }
     if (status === 404) return { kind: "not-found", detail: "the registry has no such image" };
     if (status !== 401 && status !== 403) {

@@ -58,6 +58,28 @@ Deno.test("statusText: trouble first, every table, and no control character of a
   ok(!CONTROL.test(hostile));
 });
 
+Deno.test("statusText: when reads end if every source is silent, for each mount and for the node", () => {
+  const { status } = oneImage();
+  const [daemon] = status.daemons;
+  const [instance] = daemon?.instances ?? [];
+  if (daemon === undefined || instance === undefined) throw new Error("there is a mount");
+  const at = (minutes: number) => NOW_MS + minutes * 60_000;
+  const instances = [
+    { ...instance, readsEndAtMs: at(90) },
+    { ...instance, readsEndAtMs: at(12), readsEndLearned: true as const },
+  ];
+  const text = statusText(
+    { ...status, nowMs: NOW_MS, daemons: [{ ...daemon, instances }] },
+    NOW_MS,
+    { colour: false },
+  );
+  match(text, / 1h30m +/);
+  match(text, / 12m \(learned\) +/);
+  match(text, /^if every source is silent from now on, the first read fails: 12m \(learned\)$/m);
+  const unknown = { ...status, daemons: [{ ...daemon, instances: [instance] }] };
+  ok(!statusText(unknown, NOW_MS, { colour: false }).includes("if every source"));
+});
+
 Deno.test("statusText: colours change no column", () => {
   const { status } = crowdedNode(7);
   const plain = statusText(status, NOW_MS, { colour: false });

@@ -1,5 +1,5 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
-import { Deliverer, inUseDelayMs } from "../../../lib/deliver/mod.ts";
+import { Deliverer, IN_USE_DELAYS, inUseDelayMs } from "../../../lib/deliver/mod.ts";
 import {
   AgentError,
   type Credential,
@@ -173,6 +173,9 @@ Deno.test("inUseDelayMs follows the versions", () => {
     ["", 5_000],
   ];
   for (const [version, delay] of table) strictEqual(inUseDelayMs(version), delay, version);
+  for (const { since, source } of IN_USE_DELAYS) {
+    ok(/^v2\.4\.\d.*: [a-z_/]+\.rs/.test(source), `${since.join(".")} names its source`);
+  }
 });
 
 Deno.test("without knowing where a mount reads from, a file of another registry is left alone", async () => {

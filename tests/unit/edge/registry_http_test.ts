@@ -130,8 +130,66 @@ Deno.test({
     equal(await detail({ caFiles: [file] }), "answered");
     match(await detail({}), /not trusted/);
     match(await detail({ caFiles: [join(folder, "none.pem")] }), /none\.pem cannot be read/);
-    const proxyUrl = new Secret("http://127.0.0.1:1");
-    match(await detail({ skipVerify: true, proxyUrl }), /do not go together/);
+    const proxyUrl = new Secret("socks5://127.0.0.1:1");
+    ok(await detail({ skipVerify: true, proxyUrl }) !== "answered");
     await Deno.remove(folder, { recursive: true });
+  },
+});
+
+/** A proxy that tunnels, and remembers the heads of what it was asked. */
+function tunnelling(answer = "HTTP/1.1 200 OK\r\n\r\n") {
+  const heads: string[] = [];
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const open: Deno.Conn[] = [];
+  void (async () => {
+    for await (const client of listener) {
+      open.push(client);
+      const bytes = new Uint8Array(4_096);
+      const size = await client.read(bytes) ?? 0;
+      const head = new TextDecoder().decode(bytes.subarray(0, size));
+      heads.push(head);
+      await client.write(new TextEncoder().encode(answer));
+      const port = Number(/^CONNECT 127\.0\.0\.1:(\d+) /.exec(head)?.[1] ?? 0);
+      if (!answer.startsWith("HTTP/1.1 200")) continue;
+      const server = await Deno.connect({ hostname: "127.0.0.1", port });
+      open.push(server);
+      void client.readable.pipeTo(server.writable).catch(() => {});
+      void server.readable.pipeTo(client.writable).catch(() => {});
+    }
+  })();
+  return {
+    heads,
+    url: (login = "") => new Secret(`http://${login}127.0.0.1:${listener.addr.port}`),
+    [Symbol.dispose]() {
+      listener.close();
+      for (const connection of open) {
+        try {
+          connection.close();
+        } catch {
+          // It was closed from the other side.
+        }
+      }
+    },
+  };
+}
+
+Deno.test({
+  name: "RegistryHttp: believing any certificate, through a proxy, as Dragonfly wants it",
+  ignore: !HAS_OPENSSL,
+  sanitizeResources: false,
+  sanitizeOps: false,
+  async fn() {
+    await using served = await server(true);
+    using proxy = tunnelling();
+    const headers = [["authorization", new Secret("Basic c2VjcmV0")]] as const;
+    const proxied = { skipVerify: true, proxyUrl: proxy.url("me:p%40ss@"), headers };
+    const answer = await asked(requestTo(`${served.url}/echo`, proxied));
+    equal(answer.kind === "answered" && answer.body.reveal(), "Basic c2VjcmV0 ");
+    match(proxy.heads[0] ?? "", /^CONNECT 127\.0\.0\.1:\d+ HTTP\/1\.1\r\n/);
+    ok(proxy.heads[0]?.includes(`Proxy-Authorization: Basic ${btoa("me:p@ss")}\r\n`));
+    ok(!proxy.heads[0]?.includes("c2VjcmV0"), "the proxy sees no credential of the registry");
+    using closed = tunnelling("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
+    const refused = requestTo(`${served.url}/`, { skipVerify: true, proxyUrl: closed.url() });
+    equal((await asked(refused)).kind, "unreachable");
   },
 });

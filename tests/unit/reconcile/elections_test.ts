@@ -112,9 +112,12 @@ Deno.test("Elections: without an elector the chain's first is taken", async () =
     mounts: { of: () => [] },
     book: new InstanceBook(),
   });
-  const decision = await bare.decide(ENTRY, found, { readsRefused: false });
+  const decision = await bare.decide(ENTRY, found, { readsRefused: false, askedAtMs: 0 });
   equal(decision?.kind === "take" && decision.provider, "docker");
-  equal(await elections.decide(ENTRY, resolution([]), { readsRefused: false }), undefined);
+  equal(
+    await elections.decide(ENTRY, resolution([]), { readsRefused: false, askedAtMs: 0 }),
+    undefined,
+  );
 });
 
 Deno.test("Elections: where all that was offered is refused every provider is asked, once", async () => {
@@ -122,6 +125,7 @@ Deno.test("Elections: where all that was offered is refused every provider is as
   let askedAll = 0;
   const decision = await stage.elections().decide(ENTRY, resolution([["docker", "a"]]), {
     readsRefused: true,
+    askedAtMs: 0,
     askAll: () => {
       askedAll++;
       return Promise.resolve(resolution([["docker", "a"], ["kubelet", "b"]]));
@@ -146,6 +150,7 @@ Deno.test("Elections: what a mount holds counts as in use where the store knows 
   stage.book.set("d1/1", { state: "pending", failures: 0, held: auth("held") });
   const decision = await stage.elections().decide(ENTRY, resolution([["docker", "a"]]), {
     readsRefused: false,
+    askedAtMs: 0,
   });
   deepEqual(decision, { kind: "keep", detail: "because" });
   equal(stage.requests[0]?.inUse?.provider, "adopted");
@@ -166,11 +171,11 @@ Deno.test("Elections: a credential is not shown to a host that nobody named, not
   });
   const found = resolution([["docker", "a"], ["kubelet", "b"]]);
   stage.mounts = [at()];
-  const unseen = await stage.elections().decide(ENTRY, found, { readsRefused: true });
+  const unseen = await stage.elections().decide(ENTRY, found, { readsRefused: true, askedAtMs: 0 });
   equal(unseen?.kind === "take" && unseen.provider, "docker", "the chain's first, unseen");
   equal(stage.requests.length, 0);
   stage.mounts = [at("delivery.allowed_hosts")];
-  await stage.elections().decide(ENTRY, found, { readsRefused: true });
+  await stage.elections().decide(ENTRY, found, { readsRefused: true, askedAtMs: 0 });
   const { host: asked, caFiles } = stage.requests[0]?.target ?? {};
   deepEqual([asked, caFiles], ["stranger.example", ["/ca.pem"]], "as nydusd reaches it");
 });

@@ -61,6 +61,17 @@ Deno.test("observed changes nothing while the very same value is held, and else 
   strictEqual(isSettledWith(record, undefined, held), false);
 });
 
+Deno.test("observed: what was proven of one value is not proven of another", () => {
+  const held = new Secret("v");
+  const record = { state: "stored", failures: 0, held, storedAtMs: 1, proven: true } as const;
+  const [instance] = daemon("a", ["1"]).instances;
+  if (instance === undefined) throw new Error("there is one");
+  const after = (value: Secret) => observed(record, daemon("a", ["1"], value), instance, false);
+  deepStrictEqual([after(new Secret("v")).proven, after(new Secret("v")).storedAtMs], [true, 1]);
+  const { proven, storedAtMs } = after(new Secret("w"));
+  deepStrictEqual([proven, storedAtMs], [undefined, undefined], "somebody else gave it");
+});
+
 Deno.test("InstanceBook puts the key of a mount together once", () => {
   const book = new InstanceBook();
   const [instance] = daemon("a", ["1"]).instances;

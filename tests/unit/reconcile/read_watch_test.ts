@@ -1,6 +1,6 @@
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import type { Daemon } from "../../../lib/model/mod.ts";
-import { ReadWatch, Refusals } from "../../../lib/reconcile/mod.ts";
+import { ReadWatch } from "../../../lib/reconcile/mod.ts";
 
 function daemon(snapshotIds: readonly string[], pid = 1): Daemon {
   return {
@@ -56,15 +56,4 @@ Deno.test("ReadWatch asks a bounded number of mounts in a turn, and all of them 
   await watch.turn([d], source, 0, {});
   await watch.turn([d], source, 0, {});
   strictEqual(source.asked, 768);
-});
-
-Deno.test("Refusals lets the first through, then less and less often, until reads succeed", () => {
-  const refusals = new Refusals();
-  const forced: number[] = [];
-  for (let ms = 0; ms <= 60_000; ms += 1_000) if (refusals.mayForce("i", ms)) forced.push(ms);
-  deepStrictEqual(forced, [0, 5_000, 15_000, 35_000]);
-  refusals.forget("i");
-  strictEqual(refusals.mayForce("i", 60_001), true);
-  refusals.keepOnly(new Set());
-  strictEqual(refusals.mayForce("i", 60_002), true);
 });

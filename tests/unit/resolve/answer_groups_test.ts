@@ -1,4 +1,5 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
+import { credentialFingerprint, Secret } from "../../../lib/model/mod.ts";
 import { settle } from "../../fakes/clock.ts";
 import { ask, askedImage, kubelet, pairs, response } from "./plugins.ts";
 
@@ -15,6 +16,12 @@ function google(own: Readonly<Record<string, string>> = {}) {
     return response({ "*.pkg.dev": ["oauth2", password] }, { type: "Image", duration: "0s" });
   };
   return { ...fakes, token };
+}
+
+/** The credential with this password, as the one that was refused. */
+function fingerprintOf(password: string) {
+  const credential = { kind: "basic", username: "oauth2", password: new Secret(password) } as const;
+  return { fingerprint: credentialFingerprint(credential) };
 }
 
 Deno.test("AnswerGroups: 1,000 images of one token cost one execution a round", async () => {
@@ -51,7 +58,11 @@ Deno.test("AnswerGroups: an image that differs gets its own answer when it is re
   const refs = ["eu.pkg.dev/other/app", ...IMAGES.slice(0, 10)];
   deepEqual(pairs(await provider.provide(ask("eu.pkg.dev/other/app"))), ["oauth2:t1"]);
   const refused = () =>
-    ask("eu.pkg.dev/other/app", { refused: true, urgent: true, newerThanMs: clock.wallMs() - 1 });
+    ask("eu.pkg.dev/other/app", {
+      refused: fingerprintOf("t1"),
+      urgent: true,
+      newerThanMs: clock.wallMs() - 1,
+    });
   await clock.advance(MINUTE);
   await provider.provide(ask(IMAGES[0] ?? "", { newerThanMs: clock.wallMs() - 1 }));
   await clock.advance(1_000);
@@ -71,13 +82,15 @@ Deno.test("AnswerGroups: a token refused everywhere is asked for once, and tried
   await clock.advance(MINUTE);
   const before = runner.requests.length;
   const outcomes = await Promise.all(
-    IMAGES.map((ref) => provider.provide(ask(ref, { newerThanMs, refused: true, urgent: true }))),
+    IMAGES.map((ref) =>
+      provider.provide(ask(ref, { newerThanMs, refused: fingerprintOf("t1"), urgent: true }))
+    ),
   );
   await settle();
   ok(outcomes.every((outcome) => pairs(outcome)[0] === "oauth2:t2"));
   equal(runner.requests.length, before + 1);
   await clock.advance(5_000);
-  const again = { newerThanMs: clock.wallMs() - 1, refused: true, urgent: true };
+  const again = { newerThanMs: clock.wallMs() - 1, refused: fingerprintOf("t2"), urgent: true };
   await Promise.all(IMAGES.map((ref) => provider.provide(ask(ref, again))));
   ok(runner.requests.length <= before + 3, `${runner.requests.length - before} executions`);
 });

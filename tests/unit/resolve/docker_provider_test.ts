@@ -57,6 +57,28 @@ Deno.test("DockerProvider does not read a key docker.io, and says under which na
   }
 });
 
+Deno.test("DockerProvider: docker's entry first, then those that the kubelet would try as well", async () => {
+  const { provider } = docker({
+    auths: {
+      "quay.io": basic("u:host"),
+      "https://quay.io/v1/": basic("u:old"),
+      "quay.io/team": basic("u:team"),
+      "quay.io/team/app": basic("u:app"),
+      "quay.io/other": basic("u:other"),
+      "*.io": basic("u:wild"),
+    },
+  });
+  deepEqual(pairs(await provider.provide(ask("quay.io/team/app:1"))), [
+    "u:host",
+    "u:app",
+    "u:team",
+    "u:old",
+    "u:wild",
+  ]);
+  deepEqual(pairs(await provider.provide(ask("quay.io/else"))), ["u:host", "u:old", "u:wild"]);
+  equal((await provider.provide(ask("ghcr.io/else"))).kind, "none", "docker finds nothing");
+});
+
 Deno.test("flaw 4: DockerProvider keeps the colons of a password", async () => {
   const { provider } = docker({ auths: { "quay.io": basic("u:p:q:r") } });
   deepEqual(pairs(await provider.provide(ask("quay.io/a/b"))), ["u:p:q:r"]);

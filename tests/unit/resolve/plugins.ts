@@ -69,8 +69,11 @@ export function pairs(outcome: ProviderOutcome): readonly string[] {
 }
 
 /** A kubelet provider on fakes. */
-export function kubelet(plugins: readonly PluginText[], options: { maxParallel?: number } = {}) {
-  const clock = new FakeClock();
+export function kubelet(
+  plugins: readonly PluginText[],
+  options: { maxParallel?: number; clock?: FakeClock } = {},
+) {
+  const { clock = new FakeClock() } = options;
   const observer = new FakeObserver();
   const files = new MemoryFiles();
   const runner = new FakeProcessRunner(() => response(null));

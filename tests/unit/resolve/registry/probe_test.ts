@@ -207,6 +207,37 @@ Deno.test("RegistryProbe: a redirect of a blob is a yes, and is not followed", a
   match(sent[1] ?? "", /\/blobs\/sha256:0+ Basic/);
 });
 
+Deno.test("RegistryProbe: a redirect of anything else is no yes", async () => {
+  const page = { status: 302, headers: { location: "https://login.example.com/" } };
+  const everything = await probed(() => page);
+  equal(everything.kind, "unknown", "a page to log in to is not the image");
+  ok(everything.sent.every((line) => !line.includes("Basic") && !line.includes("login")));
+  const manifest = await probed((request) =>
+    authorizationOf(request) === undefined ? { status: 401, headers: BASIC } : page
+  );
+  equal(manifest.kind, "unknown");
+  const service = await probed((request) =>
+    request.url.startsWith("https://auth.") ? page : { status: 401, headers: BEARER }
+  );
+  equal(service.kind, "unknown");
+  ok(!service.sent.join().includes("login"));
+});
+
+Deno.test("RegistryProbe: where a mirror or proxy leads nowhere, the registry itself is asked", async () => {
+  const asked = async (mirror: FakeAnswer | "down", otherwise?: ProbeTarget) => {
+    const http = new FakeRegistryHttp((request) => {
+      if (!request.url.includes("//mirror.")) return basicRegistry({ status: 401 })(request);
+      return mirror === "down" ? { kind: "unreachable", detail: "it is down" } : mirror;
+    });
+    const more = { host: "mirror.example.com", ...(otherwise && { otherwise }) };
+    return (await probed(http, GOOD, more)).kind;
+  };
+  equal(await asked("down", TARGET), "accepted");
+  equal(await asked({ status: 302 }, TARGET), "accepted");
+  equal(await asked("down"), "unreachable");
+  equal(await asked({ status: 403 }, { ...TARGET }), "accepted", "who names no login says nothing");
+});
+
 Deno.test("RegistryProbe: without tag and digest the tags are asked for", async () => {
   const { reference: _, ...bare } = TARGET;
   const http = new FakeRegistryHttp(basicRegistry({ status: 401 }));

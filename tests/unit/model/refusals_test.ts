@@ -1,0 +1,51 @@
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import { Refusals } from "../../../lib/model/mod.ts";
+
+const SECOND = 1_000;
+const MINUTE = 60_000;
+
+/** When, of a refusal every second, a fetch is forced (seconds). */
+function forcedSeconds(refusals: Refusals, seconds: number, worked?: (second: number) => boolean) {
+  const forced: number[] = [];
+  for (let s = 0; s <= seconds; s++) {
+    const may = refusals.mayForce("i", s * SECOND, { worked: worked?.(s) === true });
+    if (may) forced.push(s);
+  }
+  return forced;
+}
+
+Deno.test("Refusals lets the first through, then less and less often, up to five minutes", () => {
+  const forced = forcedSeconds(new Refusals(), 3_600);
+  deepStrictEqual(forced.slice(0, 8), [0, 5, 15, 35, 75, 155, 315, 615]);
+  ok(forced.slice(7).every((s, i, all) => i === 0 || s - (all[i - 1] ?? 0) === 300), `${forced}`);
+});
+
+Deno.test("Refusals begins anew after ten quiet minutes, and not while refusals go on", () => {
+  const refusals = new Refusals();
+  forcedSeconds(refusals, 16);
+  strictEqual(refusals.mayForce("i", 16 * SECOND + 10 * MINUTE - 1), true);
+  strictEqual(refusals.mayForce("i", 26 * SECOND + 10 * MINUTE), false, "the fourth in a row");
+  strictEqual(refusals.mayForce("i", 26 * SECOND + 20 * MINUTE), true);
+  strictEqual(refusals.mayForce("i", 31 * SECOND + 20 * MINUTE), true, "the second in a row");
+});
+
+Deno.test("Refusals begins anew with a credential that had worked, once a minute at the most", () => {
+  const refusals = new Refusals();
+  deepStrictEqual(forcedSeconds(refusals, 100), [0, 5, 15, 35, 75]);
+  strictEqual(refusals.mayForce("i", 134 * SECOND, { worked: true }), false);
+  strictEqual(refusals.mayForce("i", 135 * SECOND, { worked: true }), true);
+  strictEqual(refusals.mayForce("i", 140 * SECOND), true, "the second in a row");
+  // A registry that refuses every other read.
+  const restless = forcedSeconds(new Refusals(), 3_600, (second) => second % 2 === 0);
+  ok(restless.length <= 5 * 60, `${restless.length} in an hour`);
+});
+
+Deno.test("Refusals forgets the subjects that are gone, and the oldest beyond its bound", () => {
+  const refusals = new Refusals();
+  strictEqual(refusals.mayForce("i", 0), true);
+  strictEqual(refusals.mayForce("i", 1), false);
+  refusals.keepOnly(new Set());
+  strictEqual(refusals.mayForce("i", 2), true);
+  for (let i = 0; i < 10_000; i++) refusals.mayForce(`other ${i}`, 3);
+  strictEqual(refusals.mayForce("i", 4), true);
+});
