@@ -1,5 +1,5 @@
-import { dirname, join } from "@std/path";
-import { type ByteTap, isMemoryBacked, readLink, serveByteTap } from "../edge/mod.ts";
+import { dirname } from "@std/path";
+import { type ByteTap, isMemoryBacked, readLink, removeFile, serveByteTap } from "../edge/mod.ts";
 import {
   type ImageReference,
   messageOf,
@@ -9,9 +9,8 @@ import {
 } from "../model/mod.ts";
 import { createCriReader, CRI_NOTES, type CriNote, PullBook } from "../serve/mod.ts";
 import type { Context } from "./context.ts";
-import { type CriConfig, isOut } from "./tap_switch.ts";
+import { type CriConfig, isOut, keptPulls } from "./tap_switch.ts";
 
-const STATE_FILE = "cri-pulls.json";
 const MAX_STATE_BYTES = 64 * 1024 * 1024;
 /** Changes so close together are written once. */
 const SAVE_AFTER_MS = 200;
@@ -74,8 +73,9 @@ export class CriTap implements AsyncDisposable {
     if (JSON.stringify(config) === JSON.stringify(this.#config)) return;
     this.#config = config;
     await this.#stop();
+    if (config.enabled && config.remember) await this.#restore(config);
+    else await this.#forgetKept(config);
     if (!config.enabled) return;
-    if (config.remember) await this.#restore(config);
     try {
       this.#serving = await this.#serve(config);
       void this.#watchLink(config, this.#serving);
@@ -175,7 +175,7 @@ export class CriTap implements AsyncDisposable {
 
   async #restore({ socket }: CriConfig): Promise<void> {
     const { files } = this.#context;
-    const path = join(dirname(socket), STATE_FILE);
+    const path = keptPulls(socket);
     try {
       if (!await isMemoryBacked(dirname(path))) {
         this.#warn(`${path} would be on a disk: what CRI pulls show is not kept over a restart`);
@@ -187,6 +187,11 @@ export class CriTap implements AsyncDisposable {
     } catch (error) {
       this.#warn(`what CRI pulls showed before is lost: ${messageOf(error)}`);
     }
+  }
+
+  /** What was kept while it was wanted is wanted no more. */
+  async #forgetKept({ socket }: CriConfig): Promise<void> {
+    await removeFile(keptPulls(socket)).catch((error) => this.#warn(messageOf(error)));
   }
 
   #save(): void {
