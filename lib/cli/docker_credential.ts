@@ -11,7 +11,7 @@ import {
 import { ASKED_BY_AGENT, dockerServer } from "../resolve/mod.ts";
 import { askApi, demandApi } from "./api_client.ts";
 import { openChain } from "./chain.ts";
-import { type Context, EXIT, loadConfig } from "./context.ts";
+import { type Context, EXIT, loadConfig, loadConfigToAsk } from "./context.ts";
 import type { GivenCredential } from "./get.ts";
 import { CREDENTIAL_HELPER } from "./installation.ts";
 import { printable } from "./table.ts";
@@ -77,11 +77,9 @@ async function get(context: Context, server: string): Promise<number> {
   const { registry } = imageOf(server);
   // The agent asks a helper that asks us: whatever we said would be its own words.
   if (ASKED_BY_AGENT in host.env) return failed(context, NOT_FOUND);
-  const config = await loadConfig(context, {});
+  const config = await loadConfigToAsk(context, {});
   const given = await ask(config, registry);
-  const pair = given === "no-agent"
-    ? await askChain(context, config, server)
-    : given && pairOf(given);
+  const pair = given === "no-agent" ? await askChain(context, server) : given && pairOf(given);
   if (pair === undefined) return failed(context, NOT_FOUND);
   host.out(`${JSON.stringify({ ServerURL: server, ...pair })}\n`);
   return EXIT.ok;
@@ -120,12 +118,8 @@ function pairOf({ credential }: GivenCredential): Pair | undefined {
   }
 }
 
-async function askChain(
-  context: Context,
-  config: AgentConfig,
-  server: string,
-): Promise<Pair | undefined> {
-  await using chain = await openChain(context, config);
+async function askChain(context: Context, server: string): Promise<Pair | undefined> {
+  await using chain = await openChain(context, await loadConfig(context, {}));
   const { winner } = await chain.chain.resolve({ image: imageOf(server), labels: {} });
   const credential = winner?.candidates[0].credential;
   if (credential === undefined || credential.kind === "registry-token") return undefined;
@@ -152,7 +146,7 @@ async function store(context: Context, input: string): Promise<number> {
   const credential = username === TOKEN_USERNAME
     ? { form: "identity-token", token: secret }
     : { form: "basic", username, password: secret };
-  const config = await loadConfig(context, {});
+  const config = await loadConfigToAsk(context, {});
   await demandApi(config, {
     method: "PUT",
     path: "/v1/credentials",
@@ -164,7 +158,7 @@ async function store(context: Context, input: string): Promise<number> {
 async function erase(context: Context, server: string): Promise<number> {
   if (server === "") return failed(context, NO_SERVER);
   const { registry } = imageOf(server);
-  const config = await loadConfig(context, {});
+  const config = await loadConfigToAsk(context, {});
   const { forgotten } = await demandApi<{ readonly forgotten: boolean }>(config, {
     method: "DELETE",
     path: "/v1/credentials",
@@ -179,7 +173,7 @@ async function erase(context: Context, server: string): Promise<number> {
 }
 
 async function list(context: Context): Promise<number> {
-  const config = await loadConfig(context, {});
+  const config = await loadConfigToAsk(context, {});
   interface Puts {
     readonly credentials: readonly { readonly registry?: string; readonly username?: string }[];
   }
