@@ -232,6 +232,28 @@ Deno.test("CRI tap: a link that leads elsewhere is a finding, and what passes is
   });
 });
 
+Deno.test("CRI tap: a socket that is removed is made again, and one that cannot be had is tried for", async () => {
+  await tapStage(async ({ dir, link, upstream, tap, start, kill }) => {
+    const listener = echoOn(upstream);
+    const socket = `${dir}/cri.sock`;
+    const agent = await start();
+    await Deno.remove(socket);
+    await agent.until("the socket", () => Deno.stat(socket).then(() => true, () => false));
+    await agent.until("the link", async () => await Deno.readLink(link) === socket);
+    await callOnce(link);
+    match(agent.log, /cri\.sock was removed: it is made again/);
+    await kill(agent);
+    const late = await start({ more: tap.replace(socket, `${dir}/later/cri.sock`) });
+    equal((await late.status()).tap?.state, "not-serving");
+    await callOnce(link);
+    await Deno.mkdir(`${dir}/later`);
+    await late.until("the tap", async () => (await late.status()).tap?.state === "in-path");
+    await callOnce(link);
+    await kill(late);
+    listener.close();
+  });
+});
+
 Deno.test("CRI tap: a disabled one leaves no link to a socket where nobody listens", async () => {
   await tapStage(async ({ dir, link, upstream, start, kill }) => {
     const listener = echoOn(upstream);
