@@ -214,7 +214,7 @@ Deno.test("api: get, status and explain ask the agent, and do without one", asyn
   const image = `${node.passwordRegistry.host}/shop/app:1`;
   const { dir } = node;
   {
-    await using _agent = await AgentProcess.start(node);
+    await using agent = await AgentProcess.start(node);
     const mode = (await Deno.lstat(join(dir, "api.sock"))).mode ?? 0;
     strictEqual(mode & 0o777, 0o600);
     const credential = { form: "basic", username: "ada", password: "only-the-agent-knows" };
@@ -225,6 +225,7 @@ Deno.test("api: get, status and explain ask the agent, and do without one", asyn
     match(explained.out, /winner {4}labels: the local API/);
     ok(!explained.out.includes("only-the-agent-knows"));
     strictEqual((await command(["status", ...config(node)])).code, 0);
+    for (const line of agent.log.trimEnd().split("\n")) match(line, /^\d{4}-\d\d-\d\dT/);
   }
   match((await command(["get", image, ...config(node)])).out, /password: first/);
   match((await command(["explain", image, ...config(node)])).out, /winner {4}docker/);
