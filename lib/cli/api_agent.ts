@@ -3,14 +3,21 @@ import {
   AgentError,
   type Credential,
   credentialUsername,
-  type ImageReference,
   type ProviderAttempt,
   REASON_CODES,
 } from "../model/mod.ts";
 import type { CredentialAnswer, OnRequest } from "../reconcile/mod.ts";
 import { type CredentialChain, labelsCredential, type PutCredentials } from "../resolve/mod.ts";
 import type { PutCredential } from "../resolve/mod.ts";
-import type { ApiAgent, ApiCredential, ApiLogLevel, ApiPut, ApiTarget } from "../serve/mod.ts";
+import type {
+  ApiAgent,
+  ApiCredential,
+  ApiLife,
+  ApiLogLevel,
+  ApiPut,
+  ApiQuestion,
+  ApiTarget,
+} from "../serve/mod.ts";
 import type { Context } from "./context.ts";
 import { explainImage } from "./explanation.ts";
 
@@ -28,34 +35,29 @@ export interface ApiParts {
 /** The running agent as the local API sees it. */
 export function apiAgent(context: Context, parts: ApiParts): ApiAgent {
   const { config, chain, onRequest, puts, look, status, log } = parts;
-  const question = (
-    { image, labels, validForMs }: {
-      readonly image: ImageReference;
-      readonly labels: Readonly<Record<string, string>>;
-      readonly validForMs?: number;
-    },
-  ) => ({
-    image,
-    labels,
-    ...(validForMs !== undefined && { validUntilMs: context.clock.wallMs() + validForMs }),
-  });
+  const endOf = ({ validForMs, validUntilMs }: ApiLife) =>
+    validForMs === undefined ? validUntilMs : context.clock.wallMs() + validForMs;
+  const question = ({ image, labels, ...life }: ApiQuestion) => {
+    const validUntilMs = endOf(life);
+    return { image, labels, ...(validUntilMs !== undefined && { validUntilMs }) };
+  };
   return {
     async credential(asked, options) {
       const { answer, attempts } = await onRequest.credential(question(asked), options);
       return { why: attempts.map(reasonOf), ...(answer && { found: credentialOf(answer) }) };
     },
-    put(target, given, { validForMs, validUntilMs }) {
+    put(target, given, life) {
       if (!config().providers.labels.enabled) {
         const text = "put a credential: providers.labels.enabled is false, which would take it";
         throw new AgentError("usage", text);
       }
       const nowMs = context.clock.wallMs();
-      const untilMs = validForMs === undefined ? validUntilMs : nowMs + validForMs;
+      const untilMs = endOf(life);
       if (untilMs !== undefined && untilMs <= nowMs) {
         throw new AgentError("usage", "put a credential: its life is over already");
       }
-      const life = untilMs === undefined ? {} : { validUntilMs: untilMs };
-      return putOf(puts.put(putTarget(target), givenCredential(given), life));
+      const until = untilMs === undefined ? {} : { validUntilMs: untilMs };
+      return putOf(puts.put(putTarget(target), givenCredential(given), until));
     },
     puts: () => puts.list().map(putOf),
     forget: (target) => puts.forget(putTarget(target)),

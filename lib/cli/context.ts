@@ -1,4 +1,9 @@
-import { type AgentConfig, CONFIG_KEYS, loadAgentConfig } from "../config/mod.ts";
+import {
+  type AgentConfig,
+  CONFIG_ENVIRONMENT_NAME,
+  CONFIG_KEYS,
+  loadAgentConfig,
+} from "../config/mod.ts";
 import type { Host } from "../edge/mod.ts";
 import type { Clock, FileSystem, ProcessRunner, Random } from "../model/mod.ts";
 
@@ -31,6 +36,22 @@ export function loadConfig({ host, files }: Context, flags: Flags): Promise<Agen
     cwd: host.cwd,
     readText: (path) => files.readText(path),
   });
+}
+
+/**
+ * The configuration for asking the running agent, which takes no more than its socket. A file that
+ * this user may not read counts as none, unless it was named: members of `api.group` are let in by
+ * the socket, and the files are root's.
+ *
+ * @throws {ConfigError} As {@linkcode loadConfig}.
+ */
+export function loadConfigToAsk(context: Context, flags: Flags): Promise<AgentConfig> {
+  const { host, files } = context;
+  const { env, cwd } = host;
+  const isNamed = (flags["config"] ?? env[CONFIG_ENVIRONMENT_NAME] ?? "") !== "";
+  if (isNamed) return loadConfig(context, flags);
+  const readText = (path: string) => files.readText(path).catch(() => undefined);
+  return loadAgentConfig({ flags, env, cwd, readText });
 }
 
 /** The options that a command shares with `run`, out of the table of configuration keys. */

@@ -1,5 +1,5 @@
-import { dirname, join } from "@std/path";
-import { type ByteTap, isMemoryBacked, readLink, serveByteTap } from "../edge/mod.ts";
+import { dirname } from "@std/path";
+import { type ByteTap, isMemoryBacked, readLink, removeFile, serveByteTap } from "../edge/mod.ts";
 import {
   type ImageReference,
   messageOf,
@@ -9,13 +9,12 @@ import {
 } from "../model/mod.ts";
 import { createCriReader, CRI_NOTES, type CriNote, PullBook } from "../serve/mod.ts";
 import type { Context } from "./context.ts";
-import { type CriConfig, isOut } from "./tap_switch.ts";
+import { type CriConfig, isOut, keptPulls } from "./tap_switch.ts";
 
-const STATE_FILE = "cri-pulls.json";
 const MAX_STATE_BYTES = 64 * 1024 * 1024;
 /** Changes so close together are written once. */
 const SAVE_AFTER_MS = 200;
-/** How often it is looked where the clients' link leads. */
+/** How often it is looked where the clients' link leads, and whether we can be reached. */
 const LOOK_EVERY_MS = 2_000;
 
 type Counts = ReturnType<ByteTap["counts"]>;
@@ -32,7 +31,6 @@ const NOTHING: Counts = {
 interface Serving {
   readonly tap: ByteTap;
   readonly sinceMs: number;
-  readonly ended: AbortController;
   leadsTo: string | undefined;
   isOut: boolean;
 }
@@ -48,6 +46,8 @@ export class CriTap implements AsyncDisposable {
   #config: CriConfig | undefined;
   #serving: Serving | undefined;
   #failure: string | undefined;
+  #ended = new AbortController();
+  #looking: Promise<void> = Promise.resolve();
   /** What passed before the configuration changed. */
   #before: Counts = NOTHING;
   #notes = { lost: 0, skipped: 0 };
@@ -74,15 +74,11 @@ export class CriTap implements AsyncDisposable {
     if (JSON.stringify(config) === JSON.stringify(this.#config)) return;
     this.#config = config;
     await this.#stop();
+    if (!config.enabled || !config.remember) await this.#forgetKept(config);
     if (!config.enabled) return;
-    if (config.remember) await this.#restore(config);
-    try {
-      this.#serving = await this.#serve(config);
-      void this.#watchLink(config, this.#serving);
-    } catch (error) {
-      this.#failure = messageOf(error);
-      this.#warn(`CRI pulls are not seen: ${this.#failure}`);
-    }
+    await this.#tryServing(config);
+    this.#ended = new AbortController();
+    this.#looking = this.#look(config, this.#ended.signal);
   }
 
   status(): TapStatus | undefined {
@@ -120,6 +116,17 @@ export class CriTap implements AsyncDisposable {
     return { state: isOut ? "stepped-out" : "bypassed" };
   }
 
+  async #tryServing(config: CriConfig): Promise<void> {
+    if (config.remember && this.#statePath === undefined) await this.#restore(config);
+    try {
+      this.#serving = await this.#serve(config);
+      this.#failure = undefined;
+    } catch (error) {
+      this.#failure = messageOf(error);
+      this.#warn(`CRI pulls are not seen: ${this.#failure}`);
+    }
+  }
+
   async #serve(config: CriConfig): Promise<Serving> {
     const { socket: path, link, imageServiceSocket: upstream } = config;
     const out = await isOut(this.#context.files, link);
@@ -132,33 +139,55 @@ export class CriTap implements AsyncDisposable {
     });
     const leadsTo = link && await readLink(link);
     const sinceMs = this.#context.clock.wallMs();
-    return { tap, sinceMs, ended: new AbortController(), leadsTo, isOut: out };
+    return { tap, sinceMs, leadsTo, isOut: out };
   }
 
-  /** Where the link leads is others' to say as well: it is looked at, and left. */
-  async #watchLink({ link }: CriConfig, serving: Serving): Promise<void> {
-    const { clock, files } = this.#context;
-    const { signal } = serving.ended;
-    while (link !== undefined && !signal.aborted) {
+  async #look(config: CriConfig, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
       try {
-        await clock.sleep(LOOK_EVERY_MS, { signal });
-        serving.isOut = await isOut(files, link);
-        serving.leadsTo = await readLink(link);
+        await this.#context.clock.sleep(LOOK_EVERY_MS, { signal });
+        await this.#lookOnce(config, signal);
       } catch {
         // Aborted, or a folder that may not be read now: what is known stays.
       }
     }
   }
 
+  /**
+   * Where the link leads is others' to say as well: it is looked at, and left. But a link to a
+   * socket that is gone would be the end of pulls.
+   */
+  async #lookOnce(config: CriConfig, signal: AbortSignal): Promise<void> {
+    const { files } = this.#context;
+    const { link, socket } = config;
+    const serving = this.#serving;
+    if (serving !== undefined && await files.stat(socket) !== undefined) {
+      if (link === undefined) return;
+      serving.isOut = await isOut(files, link);
+      serving.leadsTo = await readLink(link);
+      return;
+    }
+    if (serving !== undefined) {
+      this.#warn(`${socket} was removed: it is made again`);
+      await this.#leave();
+    }
+    if (!signal.aborted) await this.#tryServing(config);
+  }
+
   async #stop(): Promise<void> {
+    this.#ended.abort();
+    await this.#looking;
+    await this.#leave();
+    this.#failure = undefined;
+    await this.#saving;
+    this.#statePath = undefined;
+  }
+
+  async #leave(): Promise<void> {
     const serving = this.#serving;
     this.#before = { ...this.#counts(), openConnections: 0 };
     this.#serving = undefined;
-    this.#failure = undefined;
-    serving?.ended.abort();
     await serving?.tap[Symbol.asyncDispose]();
-    await this.#saving;
-    this.#statePath = undefined;
   }
 
   #counts(): Counts {
@@ -175,7 +204,7 @@ export class CriTap implements AsyncDisposable {
 
   async #restore({ socket }: CriConfig): Promise<void> {
     const { files } = this.#context;
-    const path = join(dirname(socket), STATE_FILE);
+    const path = keptPulls(socket);
     try {
       if (!await isMemoryBacked(dirname(path))) {
         this.#warn(`${path} would be on a disk: what CRI pulls show is not kept over a restart`);
@@ -187,6 +216,11 @@ export class CriTap implements AsyncDisposable {
     } catch (error) {
       this.#warn(`what CRI pulls showed before is lost: ${messageOf(error)}`);
     }
+  }
+
+  /** What was kept while it was wanted is wanted no more. */
+  async #forgetKept({ socket }: CriConfig): Promise<void> {
+    await removeFile(keptPulls(socket)).catch((error) => this.#warn(messageOf(error)));
   }
 
   #save(): void {

@@ -1,3 +1,4 @@
+import { BUILD_INFO } from "../assets/mod.ts";
 import type { AgentConfig } from "../config/mod.ts";
 import {
   AgentError,
@@ -7,11 +8,15 @@ import {
   messageOf,
   repositoryReference,
 } from "../model/mod.ts";
+import { ASKED_BY_AGENT, dockerServer } from "../resolve/mod.ts";
 import { askApi, demandApi } from "./api_client.ts";
 import { openChain } from "./chain.ts";
-import { type Context, EXIT, loadConfig } from "./context.ts";
+import { type Context, EXIT, loadConfig, loadConfigToAsk } from "./context.ts";
 import type { GivenCredential } from "./get.ts";
+import { CREDENTIAL_HELPER } from "./installation.ts";
+import { printable } from "./table.ts";
 
+const USAGE = `Usage: ${CREDENTIAL_HELPER} <store|get|erase|list|version>`;
 /** The words by which docker's tools know that there is nothing (docker-credential-helpers). */
 const NOT_FOUND = "credentials not found in native keychain";
 const NO_SERVER = "no credentials server URL";
@@ -29,11 +34,26 @@ const ANY_REPOSITORY = "library/any";
  * - `store`: puts a credential for a registry into the running agent.
  * - `erase`: forgets what was stored; else says that the registry refused what `get` gives.
  * - `list`: what was stored.
+ * - `version`: which program this is.
  */
-export async function dockerCredential(context: Context, action: string): Promise<number> {
+export async function dockerCredential(
+  context: Context,
+  args: readonly string[],
+): Promise<number> {
   const { host } = context;
+  const [action = ""] = args;
   try {
+    if (args.length !== 1) return failed(context, USAGE);
     switch (action) {
+      case "--help":
+      case "-h":
+        host.out(`${USAGE}\n`);
+        return EXIT.ok;
+      case "version":
+      case "--version":
+      case "-v":
+        host.out(`${CREDENTIAL_HELPER} (nydus-auth-agent) ${BUILD_INFO.version}\n`);
+        return EXIT.ok;
       case "get":
         return await get(context, (await host.readInput()).trim());
       case "list":
@@ -43,8 +63,7 @@ export async function dockerCredential(context: Context, action: string): Promis
       case "erase":
         return await erase(context, (await host.readInput()).trim());
       default:
-        host.out("unknown credential action: use get, list, store or erase\n");
-        return EXIT.failed;
+        return failed(context, printable(`${CREDENTIAL_HELPER}: unknown action: ${action}`));
     }
   } catch (error) {
     host.out(`${messageOf(error)}\n`);
@@ -56,11 +75,11 @@ async function get(context: Context, server: string): Promise<number> {
   const { host } = context;
   if (server === "") return failed(context, NO_SERVER);
   const { registry } = imageOf(server);
-  const config = await loadConfig(context, {});
+  // The agent asks a helper that asks us: whatever we said would be its own words.
+  if (ASKED_BY_AGENT in host.env) return failed(context, NOT_FOUND);
+  const config = await loadConfigToAsk(context, {});
   const given = await ask(config, registry);
-  const pair = given === "no-agent"
-    ? await askChain(context, config, server)
-    : given && pairOf(given);
+  const pair = given === "no-agent" ? await askChain(context, server) : given && pairOf(given);
   if (pair === undefined) return failed(context, NOT_FOUND);
   host.out(`${JSON.stringify({ ServerURL: server, ...pair })}\n`);
   return EXIT.ok;
@@ -99,12 +118,8 @@ function pairOf({ credential }: GivenCredential): Pair | undefined {
   }
 }
 
-async function askChain(
-  context: Context,
-  config: AgentConfig,
-  server: string,
-): Promise<Pair | undefined> {
-  await using chain = await openChain(context, config);
+async function askChain(context: Context, server: string): Promise<Pair | undefined> {
+  await using chain = await openChain(context, await loadConfig(context, {}));
   const { winner } = await chain.chain.resolve({ image: imageOf(server), labels: {} });
   const credential = winner?.candidates[0].credential;
   if (credential === undefined || credential.kind === "registry-token") return undefined;
@@ -131,7 +146,7 @@ async function store(context: Context, input: string): Promise<number> {
   const credential = username === TOKEN_USERNAME
     ? { form: "identity-token", token: secret }
     : { form: "basic", username, password: secret };
-  const config = await loadConfig(context, {});
+  const config = await loadConfigToAsk(context, {});
   await demandApi(config, {
     method: "PUT",
     path: "/v1/credentials",
@@ -143,7 +158,7 @@ async function store(context: Context, input: string): Promise<number> {
 async function erase(context: Context, server: string): Promise<number> {
   if (server === "") return failed(context, NO_SERVER);
   const { registry } = imageOf(server);
-  const config = await loadConfig(context, {});
+  const config = await loadConfigToAsk(context, {});
   const { forgotten } = await demandApi<{ readonly forgotten: boolean }>(config, {
     method: "DELETE",
     path: "/v1/credentials",
@@ -158,14 +173,14 @@ async function erase(context: Context, server: string): Promise<number> {
 }
 
 async function list(context: Context): Promise<number> {
-  const config = await loadConfig(context, {});
+  const config = await loadConfigToAsk(context, {});
   interface Puts {
     readonly credentials: readonly { readonly registry?: string; readonly username?: string }[];
   }
   const asked = await askApi<Puts>(config, { method: "GET", path: "/v1/credentials" });
   const stored = asked.kind === "answered" ? asked.body.credentials : [];
   const names = stored.flatMap(({ registry, username = TOKEN_USERNAME }) =>
-    registry === undefined ? [] : [[registry, username]]
+    registry === undefined ? [] : [[dockerServer(registry), username]]
   );
   context.host.out(`${JSON.stringify(Object.fromEntries(names))}\n`);
   return EXIT.ok;

@@ -10,7 +10,7 @@ import { imageViews } from "../report/mod.ts";
 import { askApi } from "./api_client.ts";
 import { asKubelet, kubeletJson, kubeletText, type KubeletView } from "./as_kubelet.ts";
 import { openChain } from "./chain.ts";
-import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
+import { type Context, EXIT, type Flags, loadConfig, loadConfigToAsk } from "./context.ts";
 import {
   type ExplainedCandidate,
   type ExplainedPlace,
@@ -46,9 +46,9 @@ export async function explain(
   options: ExplainOptions,
 ): Promise<number> {
   const image = parseImageReference(options.ref);
-  const config = await loadConfig(context, flags);
+  const config = await loadConfigToAsk(context, flags);
   const nowMs = context.clock.wallMs();
-  const explanation = await explained(context, config, image, options);
+  const explanation = await explained(context, flags, config, image, options);
   const view = await kubeletView(context, config, options);
   const told = await askAgent(context, config).catch(() => undefined);
   const node = nodeWords(told, image.text, nowMs);
@@ -70,6 +70,7 @@ export async function explain(
 
 async function explained(
   context: Context,
+  flags: Flags,
   config: AgentConfig,
   image: ImageReference,
   { labels: pairs, validFor }: ExplainOptions,
@@ -82,11 +83,12 @@ async function explained(
     body: { ref: image.text, labels, ...(validFor !== undefined && { validFor }) },
   });
   if (asked.kind === "answered") return asked.body;
-  await using chain = await openChain(context, config);
+  const own = await loadConfig(context, flags);
+  await using chain = await openChain(context, own);
   const validUntilMs = validForMs === undefined ? {} : {
     validUntilMs: context.clock.wallMs() + validForMs,
   };
-  return await explainImage(context, config, chain.chain, { image, labels, ...validUntilMs });
+  return await explainImage(context, own, chain.chain, { image, labels, ...validUntilMs });
 }
 
 function placeText(place: ExplainedPlace, nowMs: number): string {

@@ -11,7 +11,7 @@ import {
 } from "../model/mod.ts";
 import { askApi } from "./api_client.ts";
 import { openChain } from "./chain.ts";
-import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
+import { type Context, EXIT, type Flags, loadConfig, loadConfigToAsk } from "./context.ts";
 import { printable } from "./table.ts";
 
 /** Options of `get`. */
@@ -51,8 +51,8 @@ export async function get(context: Context, flags: Flags, options: GetOptions): 
   const image = parseImageReference(options.ref);
   labelsOf(options.labels);
   const validForMs = options.validFor === undefined ? undefined : parseDurationMs(options.validFor);
-  const config = await loadConfig(context, flags);
-  const got = await ask(context, config, image, options);
+  const config = await loadConfigToAsk(context, flags);
+  const got = await ask(context, flags, config, image, options);
   if (got.kind === "none") {
     const why = got.why.map((line) => `  ${printable(line)}\n`);
     context.host.err(`no credential for ${image.text}\n${why.join("")}`);
@@ -78,6 +78,7 @@ export async function get(context: Context, flags: Flags, options: GetOptions): 
 
 async function ask(
   context: Context,
+  flags: Flags,
   config: AgentConfig,
   image: ImageReference,
   { labels: pairs, validFor }: GetOptions,
@@ -93,7 +94,7 @@ async function ask(
     if (asked.code === "no-credential") return { kind: "none", why: asked.details };
     throw new AgentError("refused", `the agent refuses: ${asked.message}`);
   }
-  await using chain = await openChain(context, config);
+  await using chain = await openChain(context, await loadConfig(context, flags));
   const validForMs = validFor === undefined ? undefined : parseDurationMs(validFor);
   const { winner, attempts } = await chain.chain.resolve({
     image,

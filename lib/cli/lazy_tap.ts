@@ -1,9 +1,9 @@
-import { pointLink, readLink } from "../edge/mod.ts";
+import { listensOn, pointLink, readLink, removeFile } from "../edge/mod.ts";
 import { type ImageReference, messageOf, type Observer, type TapStatus } from "../model/mod.ts";
 import type { CriPulls } from "../resolve/mod.ts";
 import type { Context } from "./context.ts";
 import type { CriTap } from "./cri_tap.ts";
-import type { CriConfig } from "./tap_switch.ts";
+import { type CriConfig, keptPulls } from "./tap_switch.ts";
 
 /** The CRI tap of a running agent. Nothing of it is loaded before a configuration enables it. */
 export class LazyTap implements AsyncDisposable, CriPulls {
@@ -30,8 +30,9 @@ export class LazyTap implements AsyncDisposable, CriPulls {
       const { CriTap } = await import("./cri_tap.ts");
       this.#tap = new CriTap(this.#context, this.#observer, (image) => this.#pulled(image));
     }
-    if (this.#tap !== undefined) await this.#tap.apply(config);
-    else await this.#leaveThePath(config);
+    if (this.#tap !== undefined) return await this.#tap.apply(config);
+    await this.#forgetKept(config);
+    await this.#leaveThePath(config);
   }
 
   lookup(image: ImageReference): ReturnType<CriPulls["lookup"]> {
@@ -53,6 +54,11 @@ export class LazyTap implements AsyncDisposable, CriPulls {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#tap?.[Symbol.asyncDispose]();
+  }
+
+  /** What a life before this one kept is wanted no more, unless it is another agent's. */
+  async #forgetKept({ socket }: CriConfig): Promise<void> {
+    if (!await listensOn(socket)) await removeFile(keptPulls(socket)).catch(() => {});
   }
 
   /** A life before this one may have left the link where nobody listens any more. */

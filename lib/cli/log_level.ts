@@ -1,6 +1,6 @@
 import { AgentError } from "../model/mod.ts";
 import { demandApi } from "./api_client.ts";
-import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
+import { type Context, EXIT, type Flags, loadConfigToAsk } from "./context.ts";
 
 const LEVELS: readonly string[] = ["debug", "info", "warning", "error"];
 
@@ -22,7 +22,7 @@ export async function logLevel(
   if (action === "set" && !LEVELS.includes(level ?? "")) {
     throw new AgentError("usage", `log-level set: the level is one of ${LEVELS.join(", ")}`);
   }
-  const config = await loadConfig(context, flags);
+  const config = await loadConfigToAsk(context, flags);
   const answer = await demandApi<{ readonly level: string }>(config, {
     method: action === "get" ? "GET" : "PUT",
     path: "/v1/log-level",

@@ -7,12 +7,10 @@ import {
   parseDurationMs,
 } from "../model/mod.ts";
 import { CONFIG_FLAGS, type Context, EXIT, type Flags } from "./context.ts";
+import { CREDENTIAL_HELPER } from "./installation.ts";
 import { versionLine } from "./version.ts";
 
 const DESCRIPTION = "Keeps the registry credentials of lazily pulled (nydus) images fresh.";
-
-/** Called by this name, as docker's tools do, the program speaks their protocol. */
-const CREDENTIAL_HELPER = "docker-credential-nydus-auth";
 
 const MAX_OUTAGE_MS = 7 * 24 * 3_600_000;
 
@@ -67,9 +65,10 @@ function configFlags(options: Readonly<Record<string, unknown>>): Flags {
  */
 export async function runProgram(context: Context): Promise<number> {
   const { host } = context;
+  // Called by that name, as docker's tools do, the program speaks their protocol.
   if (host.calledAs === CREDENTIAL_HELPER) {
     const { dockerCredential } = await import("./docker_credential.ts");
-    return await dockerCredential(context, host.args[0] ?? "");
+    return await dockerCredential(context, host.args);
   }
   let exitCode: number = EXIT.ok;
   const program = commands(context, (code) => exitCode = code);
@@ -197,11 +196,11 @@ function addTap(context: Context, add: Add, done: (code: number) => void): void 
 
 /** Commands about the program itself, and the simulated node. */
 function addServing(context: Context, add: Add, done: (code: number) => void): void {
-  add("docker-credential").argument("<action>", "get, list, store or erase")
+  add("docker-credential").argument("<action>", "get, list, store, erase or version")
     .description("Answer as a docker credential helper: the registry comes on the standard input.")
     .action(async (action) => {
       const { dockerCredential } = await import("./docker_credential.ts");
-      done(await dockerCredential(context, action));
+      done(await dockerCredential(context, [action]));
     });
   add("version").description("Print the version, and what it was built from.")
     .addOption(OUTPUT())

@@ -1,6 +1,6 @@
 import { AgentError, parseImageReference } from "../model/mod.ts";
 import { demandApi } from "./api_client.ts";
-import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
+import { type Context, EXIT, type Flags, loadConfigToAsk } from "./context.ts";
 import { alignColumns, printable } from "./table.ts";
 
 /** Options of `renew`. */
@@ -42,7 +42,7 @@ export async function renew(
   if ((ref === undefined) === !all) {
     throw new AgentError("usage", "renew: name one image, or say --all");
   }
-  const config = await loadConfig(context, flags);
+  const config = await loadConfigToAsk(context, flags);
   const { images } = await demandApi<Renewed>(config, {
     method: "POST",
     path: "/v1/renew",

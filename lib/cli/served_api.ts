@@ -1,4 +1,5 @@
 import { BUILD_INFO } from "../assets/mod.ts";
+import { dirname } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
 import { type Handler, listenUnix } from "../edge/mod.ts";
 import { AgentError, type Observer } from "../model/mod.ts";
@@ -12,12 +13,14 @@ const GROUPS = "/etc/group";
 /** The local API, wherever the configuration in force puts it. */
 export class ServedApi implements AsyncDisposable {
   readonly #context: Context;
+  readonly #observer: Observer;
   readonly #agent: ApiAgent;
   readonly #listening: Listening;
   #app: Promise<{ fetch: Handler }> | undefined;
 
   constructor(context: Context, observer: Observer, agent: ApiAgent) {
     this.#context = context;
+    this.#observer = observer;
     this.#agent = agent;
     this.#listening = new Listening(observer, {
       code: "api",
@@ -32,7 +35,9 @@ export class ServedApi implements AsyncDisposable {
     await this.#listening.apply(at, async () => {
       const gid = group === undefined ? undefined : await this.#gid(group);
       const handler: Handler = async (request) => await (await this.#open()).fetch(request);
-      return await listenUnix(socket ?? "", handler, gid === undefined ? {} : { gid });
+      const listener = await listenUnix(socket ?? "", handler, gid === undefined ? {} : { gid });
+      if (gid !== undefined) await this.#tellWhoIsLockedOut(listener.path, gid);
+      return listener;
     });
   }
 
@@ -43,6 +48,19 @@ export class ServedApi implements AsyncDisposable {
   /** Its code is loaded when somebody asks. */
   #open(): Promise<{ fetch: Handler }> {
     return this.#app ??= openApi({ agent: this.#agent, version: BUILD_INFO.version });
+  }
+
+  /** A socket is of no use to those who may not pass the folders above it. */
+  async #tellWhoIsLockedOut(socket: string, gid: number): Promise<void> {
+    for (let folder = dirname(socket);; folder = dirname(folder)) {
+      const { mode = 0, gid: owner } = await this.#context.files.stat(folder) ?? {};
+      if ((mode & (owner === gid ? 0o010 : 0o001)) === 0) {
+        const text = `members of the group of api.group cannot enter ${folder}; let others pass ` +
+          "it: of the unit's own folder, by RuntimeDirectoryMode=0711 (docs/api.md)";
+        this.#observer.notify({ kind: "warning", code: "api", text });
+      }
+      if (folder === dirname(folder)) return;
+    }
   }
 
   /** @throws {AgentError} `invalid-config` when there is no such group. */

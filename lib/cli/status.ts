@@ -1,6 +1,6 @@
 import { messageOf } from "../model/mod.ts";
 import type { HealthLevel } from "../report/mod.ts";
-import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
+import { type Context, EXIT, type Flags, loadConfigToAsk } from "./context.ts";
 import { tellOutage } from "./outage.ts";
 import { answerOf, askAgent, type Told, wholeText } from "./status_answer.ts";
 import { watchStatus } from "./status_watch.ts";
@@ -32,7 +32,7 @@ export async function status(
   flags: Flags,
   options: StatusOptions,
 ): Promise<number> {
-  const config = await loadConfig(context, flags);
+  const config = await loadConfigToAsk(context, flags);
   if (options.ifSourceDownMs !== undefined) {
     return await tellOutage(context, config, options.ifSourceDownMs, options.output);
   }

@@ -25,6 +25,11 @@ export function outMark(link: string): string {
   return join(dirname(link), "tap-off");
 }
 
+/** Where the tap keeps what pulls showed over a restart. */
+export function keptPulls(socket: string): string {
+  return join(dirname(socket), "cri-pulls.json");
+}
+
 /** Whether someone has stepped out of the path. */
 export async function isOut(files: FileSystem, link: string | undefined): Promise<boolean> {
   return link !== undefined && await files.stat(outMark(link)) !== undefined;

@@ -24,6 +24,8 @@ export interface ByteTapOptions {
   readonly link?: string;
   /** Leave the link where it is: someone has stepped out of the path. */
   readonly isOut?: boolean;
+  /** Connections side by side; one more is closed at once. Default 1,024. */
+  readonly maxConnections?: number;
   /** A reader for a new connection. */
   readonly reader: () => ByteReader;
 }
@@ -53,7 +55,6 @@ interface Traffic {
 }
 
 const CHUNK_BYTES = 64 * 1024;
-/** Connections side by side; one more is closed at once. */
 const MAX_CONNECTIONS = 1_024;
 
 /**
@@ -112,6 +113,7 @@ async function acceptAll(
   traffic: Traffic,
   options: ByteTapOptions,
 ): Promise<void> {
+  const { maxConnections = MAX_CONNECTIONS } = options;
   const pairs = new Set<Promise<void>>();
   while (true) {
     let client: Deno.UnixConn;
@@ -125,7 +127,7 @@ async function acceptAll(
       continue;
     }
     traffic.connections++;
-    if (traffic.live.size >= 2 * MAX_CONNECTIONS) {
+    if (pairs.size >= maxConnections) {
       traffic.refused++;
       close(client);
       continue;

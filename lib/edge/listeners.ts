@@ -164,7 +164,7 @@ export async function listenUnix(
     );
     let own: Deno.FileInfo;
     try {
-      if (gid !== undefined) await Deno.chown(made, null, gid);
+      if (gid !== undefined) await giveToGroup(made, gid);
       await Deno.chmod(made, gid === undefined ? mode : PRIVATE | 0o060);
       signal?.throwIfAborted();
       await Deno.rename(made, path);
@@ -186,6 +186,17 @@ export async function listenUnix(
     throw new AgentError("io", `listen on ${path}: ${messageOf(error)}`, { cause: error });
   } finally {
     if (folder !== undefined) await Deno.remove(folder, { recursive: true }).catch(() => {});
+  }
+}
+
+/** Whoever is in a group may give it what is his own; else that takes a capability. */
+async function giveToGroup(path: string, gid: number): Promise<void> {
+  try {
+    await Deno.chown(path, null, gid);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
+    const why = `it cannot be given to group ${gid}, which this process is not in`;
+    throw new Error(`${why}; add it to SupplementaryGroups= of the unit`, { cause: error });
   }
 }
 

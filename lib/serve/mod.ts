@@ -14,8 +14,10 @@ export { openApi } from "./api/open_api.ts";
 export type {
   ApiAgent,
   ApiCredential,
+  ApiLife,
   ApiLogLevel,
   ApiPut,
+  ApiQuestion,
   ApiRenewed,
   ApiTarget,
 } from "./api/port.ts";

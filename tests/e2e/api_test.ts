@@ -214,7 +214,7 @@ Deno.test("api: get, status and explain ask the agent, and do without one", asyn
   const image = `${node.passwordRegistry.host}/shop/app:1`;
   const { dir } = node;
   {
-    await using _agent = await AgentProcess.start(node);
+    await using agent = await AgentProcess.start(node);
     const mode = (await Deno.lstat(join(dir, "api.sock"))).mode ?? 0;
     strictEqual(mode & 0o777, 0o600);
     const credential = { form: "basic", username: "ada", password: "only-the-agent-knows" };
@@ -225,6 +225,7 @@ Deno.test("api: get, status and explain ask the agent, and do without one", asyn
     match(explained.out, /winner {4}labels: the local API/);
     ok(!explained.out.includes("only-the-agent-knows"));
     strictEqual((await command(["status", ...config(node)])).code, 0);
+    for (const line of agent.log.trimEnd().split("\n")) match(line, /^\d{4}-\d\d-\d\dT/);
   }
   match((await command(["get", image, ...config(node)])).out, /password: first/);
   match((await command(["explain", image, ...config(node)])).out, /winner {4}docker/);
@@ -246,6 +247,50 @@ Deno.test("api: a group may be let in, and off means off", async () => {
   await agent.until("the warning", () => agent.log.includes("no-such-group"));
   match(agent.log, /the local API is not served/);
 });
+
+/** As the unit runs it: root without capabilities, in this group beside its own. */
+const asTheUnit = (group: string) => [
+  ...["/usr/bin/setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"],
+  ...["--groups", group],
+];
+const FOREIGN = 54_321;
+
+Deno.test({
+  name: "api: a member of the group asks an agent that has no capability and is in the group",
+  ignore: Deno.uid() !== 0 || !await exists("/usr/bin/setpriv") || !await exists("/usr/bin/curl"),
+  async fn() {
+    await using node = simNode();
+    const socket = join(node.dir, "api.sock");
+    const byMember = async (gid: number) => {
+      const args = ["-sS", "--unix-socket", socket, "http://localhost/v1/log-level"];
+      const options = { args, uid: 65_534, gid, clearEnv: true } as const;
+      const { stdout } = await new Deno.Command("/usr/bin/curl", options).output();
+      return new TextDecoder().decode(stdout);
+    };
+    const options = { api: `group = "${FOREIGN}"` };
+    {
+      await using agent = await AgentProcess.start(node, { ...options, by: asTheUnit("1") });
+      await agent.until("the warning", () => agent.log.includes("the local API is not served"));
+      match(agent.log, /given to group 54321, .* add it to SupplementaryGroups= of the unit/);
+    }
+    const by = asTheUnit(String(FOREIGN));
+    {
+      await using agent = await AgentProcess.start(node, { ...options, by });
+      await agent.until("the warning", () => agent.log.includes("cannot enter"));
+      ok(agent.log.includes(`cannot enter ${node.dir}; `), agent.log);
+      strictEqual(await byMember(FOREIGN), "", "the folder is in the way");
+    }
+    await Deno.chmod(node.dir, 0o711);
+    await using agent = await AgentProcess.start(node, { ...options, by });
+    ok(!agent.log.includes("cannot enter"), agent.log);
+    deepStrictEqual(JSON.parse(await byMember(FOREIGN)), { level: "debug" });
+    strictEqual(await byMember(FOREIGN + 1), "", "who is no member may not ask");
+  },
+});
+
+async function exists(path: string): Promise<boolean> {
+  return await Deno.stat(path).then(() => true, () => false);
+}
 
 Deno.test("api: the document is of every route, and is served", async () => {
   await using node = simNode();

@@ -1,7 +1,7 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { readRecording } from "../fakes/cri_conversation.ts";
 import { type AgentProcess, pause } from "./stage.ts";
-import { readExactly, tapStage, writeAll } from "./tap_stage.ts";
+import { pullThrough, readExactly, tapStage, writeAll } from "./tap_stage.ts";
 
 const RECORDING = new URL("../unit/serve/cri/recordings/grpc-go.txt", import.meta.url);
 /** How often the agent is killed while calls go on; the binary starts faster, so CI asks for more. */
@@ -35,6 +35,45 @@ Deno.test("CRI tap: a kubelet's conversation passes unchanged, and what it shows
     ok(!agent.log.includes("fake-password"), "no password in the log");
     listener.close();
     await agent[Symbol.asyncDispose]();
+  });
+});
+
+Deno.test("CRI tap: what a pull brought is found after a restart, until that is turned off", async () => {
+  await tapStage(async ({ inMemory, link, upstream, state, tap, start, run, kill }) => {
+    const listener = Deno.listen({ transport: "unix", path: upstream });
+    const image = "registry.example/team/app:v1";
+    const pulled = async () => {
+      const { code, out, err } = await run("get", image, "--output", "json");
+      return code === 0 ? JSON.parse(out) : err;
+    };
+    const kept = () => Deno.stat(state).then(() => true, () => false);
+    const first = await start();
+    await pullThrough(link, listener, {
+      image,
+      auth: { username: "robot", password: "seen-once" },
+    });
+    await first.until("the credential", async () => (await pulled()).provider === "cri");
+    if (inMemory) await first.until("the state file", kept);
+    await kill(first);
+    const second = await start();
+    if (inMemory) {
+      const { provider, password } = await pulled();
+      deepEqual([provider, password], ["cri", "seen-once"]);
+    } else ok((await pulled()).startsWith("no credential"));
+    await kill(second);
+    const forgetful = await start({ more: `${tap}\nremember = false` });
+    equal(await kept(), false, "what was kept before is gone");
+    ok((await pulled()).startsWith("no credential"));
+    await pullThrough(link, listener, { image, auth: { username: "robot", password: "again" } });
+    await forgetful.until("the credential", async () => (await pulled()).password === "again");
+    await pause(500); // longer than a change waits to be written
+    equal(await kept(), false);
+    await kill(forgetful);
+    await Deno.writeTextFile(state, "{}");
+    const disabled = await start({ more: tap.replace("true", "false") });
+    equal(await kept(), false, "nor is it kept where the tap is disabled");
+    await kill(disabled);
+    listener.close();
   });
 });
 
@@ -193,11 +232,34 @@ Deno.test("CRI tap: a link that leads elsewhere is a finding, and what passes is
   });
 });
 
+Deno.test("CRI tap: a socket that is removed is made again, and one that cannot be had is tried for", async () => {
+  await tapStage(async ({ dir, link, upstream, tap, start, kill }) => {
+    const listener = echoOn(upstream);
+    const socket = `${dir}/cri.sock`;
+    const agent = await start();
+    await Deno.remove(socket);
+    await agent.until("the socket", () => Deno.stat(socket).then(() => true, () => false));
+    await agent.until("the link", async () => await Deno.readLink(link) === socket);
+    await callOnce(link);
+    match(agent.log, /cri\.sock was removed: it is made again/);
+    await kill(agent);
+    const late = await start({ more: tap.replace(socket, `${dir}/later/cri.sock`) });
+    equal((await late.status()).tap?.state, "not-serving");
+    await callOnce(link);
+    await Deno.mkdir(`${dir}/later`);
+    await late.until("the tap", async () => (await late.status()).tap?.state === "in-path");
+    await callOnce(link);
+    await kill(late);
+    listener.close();
+  });
+});
+
 Deno.test("CRI tap: a disabled one leaves no link to a socket where nobody listens", async () => {
   await tapStage(async ({ dir, link, upstream, start, kill }) => {
     const listener = echoOn(upstream);
     await Deno.symlink(`${dir}/cri.sock`, link); // of an agent that was killed without its unit
     const agent = await start({
+      bare: true,
       more: `[providers.cri]\nenabled = false\nsocket = "${dir}/cri.sock"\nlink = "${link}"\n` +
         `image_service = "${upstream}"`,
     });

@@ -1,13 +1,20 @@
 // deno-lint-ignore-file no-sync-fn-in-async-fn
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
-import { PROGRAM, simNode } from "./stage.ts";
+import { join } from "@std/path";
+import type { SimNode } from "../../lib/simnode/mod.ts";
+import { AgentProcess, PROGRAM, simNode } from "./stage.ts";
 
 /** Runs the helper with a server on its standard input. */
-async function helper(action: string, server: string, dockerConfig: string) {
+async function helper(
+  action: string,
+  server: string,
+  dockerConfig: string,
+  more: Readonly<Record<string, string>> = {},
+) {
   const [path = "", ...rest] = PROGRAM;
   const child = new Deno.Command(path, {
     args: [...rest, "docker-credential", action],
-    env: { NYDUS_AUTH_AGENT_PROVIDERS_DOCKER_CONFIG: dockerConfig },
+    env: { NYDUS_AUTH_AGENT_PROVIDERS_DOCKER_CONFIG: dockerConfig, ...more },
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",
@@ -38,6 +45,61 @@ Deno.test("docker-credential get does not ask itself when the docker configurati
   Deno.writeTextFileSync(node.dockerConfigPath, JSON.stringify({ credsStore: "nydus-auth" }));
   const answer = await helper("get", node.passwordRegistry.host, node.dockerConfigPath);
   deepStrictEqual(answer, { code: 1, out: "credentials not found in native keychain\n" });
+});
+
+/** A helper of another name that asks us; returns its environment, and how often it ran. */
+function roundabout(node: SimNode) {
+  const bin = join(node.dir, "roundabout");
+  const ran = join(bin, "ran");
+  const quoted = PROGRAM.map((word) => `'${word}'`).join(" ");
+  Deno.mkdirSync(bin);
+  Deno.writeTextFileSync(
+    join(bin, "docker-credential-round"),
+    `#!/bin/sh\necho ran >>'${ran}'\nexec ${quoted} docker-credential "$@"\n`,
+    { mode: 0o755 },
+  );
+  Deno.writeTextFileSync(node.dockerConfigPath, JSON.stringify({ credsStore: "round" }));
+  const env = {
+    PATH: `${bin}:${Deno.env.get("PATH")}`,
+    NYDUS_AUTH_AGENT_API_SOCKET: join(node.dir, "api.sock"),
+    NYDUS_AUTH_AGENT_PROVIDERS_DOCKER_CONFIG: node.dockerConfigPath,
+  };
+  return { env, times: () => Deno.readTextFileSync(ran).split("\n").length - 1 };
+}
+
+Deno.test("docker-credential get: no loop through a helper of another name either", async () => {
+  const none = { code: 1, out: "credentials not found in native keychain\n" };
+  await using node = simNode();
+  const { env, times } = roundabout(node);
+  const { host } = node.passwordRegistry;
+  deepStrictEqual(await helper("get", host, node.dockerConfigPath, env), none);
+  strictEqual(times(), 1, "without an agent");
+  await using _agent = await AgentProcess.start(node, { env });
+  deepStrictEqual(await helper("get", host, node.dockerConfigPath, env), none);
+  strictEqual(times(), 2, "and beside one");
+});
+
+Deno.test("docker-credential list names Docker Hub as docker does", async () => {
+  await using node = simNode();
+  await using _agent = await AgentProcess.start(node);
+  const env = { NYDUS_AUTH_AGENT_API_SOCKET: join(node.dir, "api.sock") };
+  const ask = async (action: string, input: string) => {
+    const { code, out } = await helper(action, input, node.dockerConfigPath, env);
+    strictEqual(code, 0, out);
+    return out === "" ? undefined : JSON.parse(out);
+  };
+  const servers = ["https://index.docker.io/v1/", "https://registry.example.com:5000"];
+  for (const ServerURL of servers) {
+    await ask("store", JSON.stringify({ ServerURL, Username: "ada", Secret: "s:1" }));
+    deepStrictEqual(await ask("get", ServerURL), { ServerURL, Username: "ada", Secret: "s:1" });
+  }
+  const listed = await ask("list", "unused");
+  deepStrictEqual(listed, {
+    "https://index.docker.io/v1/": "ada",
+    "registry.example.com:5000": "ada",
+  });
+  for (const server of Object.keys(listed)) await ask("erase", server);
+  deepStrictEqual(await ask("list", "unused"), {});
 });
 
 Deno.test("docker-credential refuses what it cannot do", async () => {

@@ -59,6 +59,8 @@ export interface AgentOptions {
   readonly api?: string;
   /** Added to its environment, which is otherwise as good as empty. */
   readonly env?: Readonly<Record<string, string>>;
+  /** A command that goes on as the agent, with other rights than ours. */
+  readonly by?: readonly string[];
 }
 
 /** The agent as a process. */
@@ -85,7 +87,7 @@ export class AgentProcess implements AsyncDisposable {
     const port = freePort();
     const config = join(node.dir, "agent.toml");
     Deno.writeTextFileSync(config, agentConfig(node, port, options), { mode: 0o600 });
-    const [path = "", ...rest] = PROGRAM;
+    const [path = "", ...rest] = [...options.by ?? [], ...PROGRAM];
     const child = new Deno.Command(path, {
       args: [...rest, "run", "--config", config],
       stdin: "null",

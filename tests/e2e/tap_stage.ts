@@ -17,9 +17,17 @@ export interface TapStage extends Omit<MemoryFolder, keyof AsyncDisposable> {
   readonly link: string;
   /** The runtime's socket; a test puts something there. */
   readonly upstream: string;
+  /** What the agent's configuration says of the tap; more keys may follow. */
+  readonly tap: string;
   /** Where the agent keeps what it has seen. */
   readonly state: string;
-  start(options?: { readonly waitReady?: boolean; readonly more?: string }): Promise<AgentProcess>;
+  /** Runs what the unit says for before a start, and starts the agent. */
+  start(options?: {
+    readonly waitReady?: boolean;
+    readonly more?: string;
+    /** Without the unit's commands, as by hand. */
+    readonly bare?: boolean;
+  }): Promise<AgentProcess>;
   /** Runs a command of the program with the agent's configuration. */
   run(...args: readonly string[]): Promise<Ended>;
   /** Ends the agent as systemd would see it end, and runs what the unit says for then. */
@@ -45,17 +53,17 @@ export async function tapStage(
     `link = "${link}"`,
     `image_service = "${upstream}"`,
   ].join("\n");
-  const commands = (await Deno.readTextFile(UNIT)).split("\n")
-    .filter((line) => line.startsWith("ExecStopPost="))
-    .map((line) =>
-      line.replace(/^ExecStopPost=-?/, "")
-        .replace(UNIT_UPSTREAM, upstream)
-        .replace(UNIT_LINK, link).split(" ")
-    );
-  equal(commands.length, 1);
-  const afterEnd = async () => {
-    for (const [name = "", ...args] of commands) equal(await command(name, ...args), 0);
+  const unit = await Deno.readTextFile(UNIT);
+  const runAll = async (directive: string) => {
+    const commands = unit.split("\n").filter((line) => line.startsWith(`${directive}=`));
+    equal(commands.length, 1);
+    for (const line of commands) {
+      const text = line.replace(/^\w+=-?/, "").replace(UNIT_UPSTREAM, upstream);
+      const [name = "", ...args] = text.replace(UNIT_LINK, link).split(" ");
+      equal(await command(name, ...args), 0, line);
+    }
   };
+  const afterEnd = () => runAll("ExecStopPost");
   try {
     await run({
       dir,
@@ -64,7 +72,11 @@ export async function tapStage(
       link,
       upstream,
       state: join(dir, "cri-pulls.json"),
-      start: ({ more = tap, ...options } = {}) => AgentProcess.start(node, { more }, options),
+      async start({ more = tap, bare = false, ...options } = {}) {
+        if (!bare) await runAll("ExecStartPre");
+        return await AgentProcess.start(node, { more }, options);
+      },
+      tap,
       run: (...args) => program([...args, "--config", join(node.dir, "agent.toml")]),
       async kill(agent) {
         await agent[Symbol.asyncDispose]();

@@ -87,18 +87,32 @@ async function helperStage(dir: string, host: string) {
   const authFile = join(dir, "auth.json");
   await Deno.writeTextFile(authFile, JSON.stringify({ credHelpers: { [host]: "nydus-auth" } }));
   const { HOME = "/root", DENO_DIR = join(HOME, ".cache", "deno") } = Deno.env.toObject();
-  const env = {
-    PATH: `${bin}:${PATH}`,
-    HOME,
-    DENO_DIR,
-    NYDUS_AUTH_AGENT_API_SOCKET: join(dir, "api.sock"),
+  const plugins = {
     NYDUS_AUTH_AGENT_PROVIDERS_KUBELET_CONFIG: providers,
     NYDUS_AUTH_AGENT_PROVIDERS_KUBELET_BIN_DIR: bin,
     NYDUS_AUTH_AGENT_PROVIDERS_KUBELET_ENABLED: "true",
   };
-  const skopeo = (...words: readonly string[]) =>
+  const socket = { NYDUS_AUTH_AGENT_API_SOCKET: join(dir, "api.sock") };
+  const alone = { PATH: `${bin}:${PATH}`, HOME, DENO_DIR, ...socket };
+  const env = { ...alone, ...plugins };
+  const skopeoWith = (env: Readonly<Record<string, string>>) => (...words: readonly string[]) =>
     run(["skopeo", "--insecure-policy", ...words, "--authfile", authFile], env);
-  return { env, issue, skopeo, helper };
+  return { env, issue, skopeo: skopeoWith(env), skopeoAlone: skopeoWith(alone), plugins, helper };
+}
+
+/** Inspects an image and copies it into a folder; returns the first that fails, or the last. */
+async function inspectAndCopy(
+  skopeo: (...words: readonly string[]) => Promise<Ran>,
+  image: string,
+  folder: string,
+): Promise<Ran> {
+  const inspected = await skopeo("inspect", "--tls-verify=false", `docker://${image}`);
+  if (inspected.code !== 0) return inspected;
+  equal(JSON.parse(inspected.out).Name, image.replace(/:[^:/]+$/, ""));
+  const source = ["--src-tls-verify=false", `docker://${image}`];
+  const copied = await skopeo("copy", ...source, `dir:${folder}`);
+  if (copied.code === 0) ok((await Deno.stat(join(folder, "manifest.json"))).isFile);
+  return copied;
 }
 
 Deno.test({
@@ -112,30 +126,43 @@ Deno.test({
     stack.use(service);
     const image = await pushImage(host, "team/app");
     const { issue, skopeo, env, helper } = await helperStage(dir, host);
-    const inspect = () => skopeo("inspect", "--tls-verify=false", `docker://${image}`);
 
     await issue("wrong");
-    const refused = await inspect();
+    const refused = await inspectAndCopy(skopeo, image, `${dir}/out`);
     ok(refused.code !== 0);
     match(refused.err, /unauthorized|authentication required/);
 
     await issue(PASSWORD);
-    const inspected = await inspect();
-    equal(inspected.code, 0, inspected.err);
-    equal(JSON.parse(inspected.out).Name, `${host}/team/app`);
-    const copied = await skopeo(
-      "copy",
-      "--src-tls-verify=false",
-      `docker://${image}`,
-      `dir:${dir}/out`,
-    );
-    equal(copied.code, 0, copied.err);
-    ok((await Deno.stat(join(dir, "out", "manifest.json"))).isFile);
+    const done = await inspectAndCopy(skopeo, image, `${dir}/out`);
+    equal(done.code, 0, done.err);
 
     const known = await run([helper, "get"], env, `${host}\n`);
     deepEqual(JSON.parse(known.out), { ServerURL: host, Username: USER, Secret: PASSWORD });
     const unknown = await run([helper, "get"], env, "nobody.example.com\n");
     deepEqual([unknown.code, unknown.out], [1, "credentials not found in native keychain\n"]);
+  },
+});
+
+Deno.test({
+  name: "skopeo inspects and copies with a token that the running agent's plugin issues",
+  ignore: !isInstalled("skopeo", "docker-registry", "htpasswd"),
+  async fn() {
+    const dir = await Deno.makeTempDir({ prefix: "skopeo-" });
+    await using stack = new AsyncDisposableStack();
+    stack.defer(() => Deno.remove(dir, { recursive: true }));
+    const { host, service } = await startRegistry(dir);
+    stack.use(service);
+    const image = await pushImage(host, "team/app");
+    const { issue, skopeoAlone, plugins } = await helperStage(dir, host);
+    await issue(PASSWORD);
+    const without = await inspectAndCopy(skopeoAlone, image, `${dir}/out`);
+    ok(without.code !== 0, "the helper itself knows no plugin");
+    await using node = simNode();
+    await using agent = await AgentProcess.start(node, { env: { ...plugins, PATH } });
+    await Deno.symlink(join(node.dir, "api.sock"), join(dir, "api.sock"));
+    const done = await inspectAndCopy(skopeoAlone, image, `${dir}/out`);
+    equal(done.code, 0, done.err);
+    ok(!agent.log.includes(PASSWORD));
   },
 });
 

@@ -39,22 +39,31 @@ export interface ApiRenewed {
 /** The levels that lines are written from. */
 export type ApiLogLevel = "debug" | "info" | "warning" | "error";
 
+/** How long a credential must live, or lives: for a time or until one, or nothing is known. */
+export interface ApiLife {
+  readonly validForMs?: number;
+  /** Wall time. */
+  readonly validUntilMs?: number;
+}
+
+/** A question for an image's credential. */
+export interface ApiQuestion extends ApiLife {
+  readonly image: ImageReference;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
 /** The running agent, as the local API sees it. */
 export interface ApiAgent {
   /** Undefined: nobody has one. `why` then says what each provider answered. */
   credential(
-    question: {
-      readonly image: ImageReference;
-      readonly labels: Readonly<Record<string, string>>;
-      readonly validForMs?: number;
-    },
+    question: ApiQuestion,
     options: CallOptions,
   ): Promise<{ readonly found?: ApiCredential; readonly why: readonly string[] }>;
   /** @throws {AgentError} `usage` when nothing can be put, because of the configuration. */
   put(
     target: ApiTarget,
     given: Credential | Readonly<Record<string, string>>,
-    life: { readonly validForMs?: number; readonly validUntilMs?: number },
+    life: ApiLife,
   ): ApiPut;
   puts(): readonly ApiPut[];
   /** False: there was nothing. */
@@ -65,14 +74,7 @@ export interface ApiAgent {
     options: CallOptions,
   ): Promise<"asked" | "resting" | "not-current">;
   /** What every provider answers for an image, without a secret; see `explain --output json`. */
-  explain(
-    question: {
-      readonly image: ImageReference;
-      readonly labels: Readonly<Record<string, string>>;
-      readonly validForMs?: number;
-    },
-    options: CallOptions,
-  ): Promise<object>;
+  explain(question: ApiQuestion, options: CallOptions): Promise<object>;
   /** What `status --output json` prints. */
   status(): object;
   reconcile(): void;

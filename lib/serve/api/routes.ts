@@ -10,7 +10,7 @@ import {
   repositoryReference,
   Secret,
 } from "../../model/mod.ts";
-import type { ApiAgent, ApiCredential, ApiPut, ApiTarget } from "./port.ts";
+import type { ApiAgent, ApiCredential, ApiLife, ApiPut, ApiTarget } from "./port.ts";
 import type { AnswerBody, ANSWERS, RequestBody, REQUESTS } from "./schemas.ts";
 
 /** One question that can be put to the agent. */
@@ -43,10 +43,9 @@ const getCredential = route({
   summary: "The credential for an image: the one that its mounts use, else the chain's.",
   body: "get",
   answer: "credential",
-  async answerTo(agent, { labels, validFor, ...body }, options) {
+  async answerTo(agent, { labels, ...body }, options) {
     const { image } = targetOf(body);
-    const validForMs = durationOf(validFor);
-    const question = { image, labels, ...(validForMs !== undefined && { validForMs }) };
+    const question = { image, labels, ...lifeOf(body) };
     const { found, why } = await agent.credential(question, options);
     if (found !== undefined) return credentialBody(image.text, found);
     throw new ApiError(404, "no-credential", `no credential for ${image.text}`, why);
@@ -68,13 +67,9 @@ const putCredential = route({
     "every other provider has, and to the image's mounts, until it ends or is forgotten.",
   body: "put",
   answer: "put",
-  answerTo(agent, { credential, labels, validFor, validUntil, ...body }) {
-    const validForMs = durationOf(validFor);
+  answerTo(agent, { credential, labels, ...body }) {
     const given = credential === undefined ? labels ?? {} : credentialOf(credential);
-    return putBody(agent.put(targetOf(body), given, {
-      ...(validForMs !== undefined && { validForMs }),
-      ...(validUntil !== undefined && { validUntilMs: Date.parse(validUntil) }),
-    }));
+    return putBody(agent.put(targetOf(body), given, lifeOf(body)));
   },
 });
 
@@ -105,11 +100,9 @@ const explainImage = route({
   summary: "What every provider answers for an image, and why.",
   body: "explain",
   answer: "free",
-  answerTo(agent, { ref, labels, validFor }, options) {
-    const validForMs = durationOf(validFor);
+  answerTo(agent, { ref, labels, ...life }, options) {
     const image = parseImageReference(ref);
-    const question = { image, labels, ...(validForMs !== undefined && { validForMs }) };
-    return agent.explain(question, options);
+    return agent.explain({ image, labels, ...lifeOf(life) }, options);
   },
 });
 
@@ -213,8 +206,14 @@ function targetOf(body: {
   }
 }
 
-function durationOf(text: string | undefined): number | undefined {
-  return text === undefined ? undefined : parseDurationMs(text);
+function lifeOf({ validFor, validUntil }: {
+  readonly validFor?: string | undefined;
+  readonly validUntil?: string | undefined;
+}): ApiLife {
+  return {
+    ...(validFor !== undefined && { validForMs: parseDurationMs(validFor) }),
+    ...(validUntil !== undefined && { validUntilMs: Date.parse(validUntil) }),
+  };
 }
 
 function credentialOf(given: NonNullable<RequestBody<"put">["credential"]>): Credential {

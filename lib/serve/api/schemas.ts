@@ -56,37 +56,41 @@ const oneTarget = <T extends { ref?: string | undefined; registry?: string | und
     "give either ref or registry",
   );
 
+const life = { validFor: v.optional(duration), validUntil: v.optional(time) };
+const oneLife = <T extends { validFor?: string | undefined; validUntil?: string | undefined }>() =>
+  v.check<T, string>(
+    (body) => body.validFor === undefined || body.validUntil === undefined,
+    "give either validFor or validUntil",
+  );
+
 /** Bodies of requests. */
 export const REQUESTS = {
   get: v.pipe(
     v.strictObject({
       ...target,
       labels: v.optional(labels, {}),
-      validFor: v.optional(duration),
+      ...life,
     }),
     oneTarget(),
+    oneLife(),
   ),
   put: v.pipe(
     v.strictObject({
       ...target,
       credential: v.optional(credential),
       labels: v.optional(labels),
-      validFor: v.optional(duration),
-      validUntil: v.optional(time),
+      ...life,
     }),
     oneTarget(),
     v.check(
       (body) => (body.credential === undefined) !== (body.labels === undefined),
       "give either credential or labels",
     ),
-    v.check(
-      (body) => body.validFor === undefined || body.validUntil === undefined,
-      "give either validFor or validUntil",
-    ),
+    oneLife(),
   ),
   forget: v.pipe(v.strictObject(target), oneTarget()),
   refused: v.pipe(v.strictObject({ ...target, fingerprint }), oneTarget()),
-  explain: v.strictObject({ ref, labels: v.optional(labels, {}), validFor: v.optional(duration) }),
+  explain: v.pipe(v.strictObject({ ref, labels: v.optional(labels, {}), ...life }), oneLife()),
   renew: v.pipe(
     v.strictObject({ ref: v.optional(ref), all: v.optional(v.literal(true)) }),
     v.check((body) => (body.ref === undefined) !== (body.all === undefined), "give ref or all"),

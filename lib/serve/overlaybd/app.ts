@@ -43,7 +43,7 @@ export function createOverlaybdApp({ credential }: OverlaybdOptions): Hono {
     const asked = readBlobUrl(remoteUrl(c.req.raw.url));
     if (asked === undefined) return failed(c, 400);
     const { host, image } = asked;
-    const signal = AbortSignal.any([c.req.raw.signal, AbortSignal.timeout(ANSWER_WITHIN_MS)]);
+    const signal = AbortSignal.timeout(ANSWER_WITHIN_MS);
     const found = await within(credential(image, { signal }), signal);
     // It knows user names and passwords only.
     if (found !== undefined && found.kind !== "basic") return failed(c, 200);

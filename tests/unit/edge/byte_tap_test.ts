@@ -93,6 +93,28 @@ Deno.test("serveByteTap serves many connections side by side", async () => {
   });
 });
 
+Deno.test("serveByteTap closes a connection too many at once, and serves again when one has ended", async () => {
+  await stage(async (dir, upstream) => {
+    const path = join(dir, "tap");
+    await using tap = await serveByteTap({
+      path,
+      upstream,
+      maxConnections: 2,
+      reader: () => SILENT,
+    });
+    const held = await Promise.all([1, 2].map(() => Deno.connect({ transport: "unix", path })));
+    while (tap.counts().openConnections < 2) await new Promise((done) => setTimeout(done, 5));
+    const third = await Deno.connect({ transport: "unix", path });
+    equal(await third.read(new Uint8Array(1)), null);
+    third.close();
+    deepEqual([tap.counts().connections, tap.counts().refusedConnections], [3, 1]);
+    held[0]?.close();
+    while (tap.counts().openConnections > 1) await new Promise((done) => setTimeout(done, 5));
+    deepEqual(await ask(path, new Uint8Array(1)), Uint8Array.from([0, ...BYE]));
+    held[1]?.close();
+  });
+});
+
 Deno.test("serveByteTap closes the client's connection while nobody is behind it", async () => {
   await stage(async (dir, upstream) => {
     const path = join(dir, "tap");

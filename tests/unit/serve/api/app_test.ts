@@ -96,6 +96,29 @@ Deno.test("a registry is asked for by an image that stands for all of its images
   equal((question as { image: { registry: string } }).image.registry, "registry.example.com");
 });
 
+Deno.test("how long it must live is asked for as a duration or as a time, not both", async () => {
+  const { agent, asked } = fakeAgent();
+  const labels = { a: "b" };
+  const validUntil = "2030-01-02T03:04:05Z";
+  for (const path of ["/v1/credentials/get", "/v1/explain"]) {
+    const ask = (life: object) => request(agent, "POST", path, { ref: "nginx", labels, ...life });
+    for (
+      const [life, expected] of [
+        [{}, {}],
+        [{ validFor: "4h" }, { validForMs: 4 * 3_600_000 }],
+        [{ validUntil }, { validUntilMs: Date.parse(validUntil) }],
+      ] as const
+    ) {
+      equal((await ask(life)).status, 200);
+      const { image: _, ...question } = asked.at(-1)?.[1] as { image: unknown };
+      deepEqual(question, { labels, ...expected });
+    }
+    const both = await ask({ validFor: "4h", validUntil });
+    equal(both.body.error.message, "read the body: give either validFor or validUntil");
+    equal((await ask({ validUntil: "tomorrow" })).status, 400);
+  }
+});
+
 Deno.test("whatever the body: one shape of refusal, and nothing of the body in it", async () => {
   const { agent, asked } = fakeAgent();
   const marked = fc.string({ minLength: 1, maxLength: 20 }).map((text) => `marked${text}marked`);

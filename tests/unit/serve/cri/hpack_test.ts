@@ -212,12 +212,22 @@ Deno.test("HpackDecoder refuses what breaks the format", () => {
   refuses("ff ff ff ff ff ff ff 7f", "malformed-headers"); // an absurd index
   refuses(`00 01 61 7f ${"80".repeat(200)} 00 82`, "malformed-headers"); // a number without end
   refuses("40 05 61", "malformed-headers"); // a string beyond the block
+  refuses("00 01 61 05 62", "malformed-headers"); // a value beyond the block
   refuses("40", "malformed-headers"); // no name
   refuses("00 81 ff 00", "malformed-headers"); // padding of a whole byte
   refuses("00 84 ffff fffc 00", "malformed-headers"); // the end mark
   refuses("82 20", "malformed-headers"); // a resize after a field
   refuses("3f e2 ff 03 82", "headers-too-large"); // a table of 65,537 bytes
   assert.deepEqual(decode(new HpackDecoder(), hex("3f e1 ff 03 82")), [[":method", "GET"]]);
+});
+
+Deno.test("HpackDecoder: a table that is made smaller forgets the oldest at once", () => {
+  const decoder = new HpackDecoder();
+  decode(decoder, hex("40 01 61 01 62 40 01 63 01 64")); // a: b, and then c: d
+  assert.equal(decoder.table().bytes, 68);
+  decode(decoder, hex("3f 03")); // 34 bytes
+  assert.deepEqual(decoder.table(), { fields: [{ name: "c", value: "d" }], bytes: 34 });
+  assert.throws(() => decode(decoder, hex("bf")), WireError);
 });
 
 Deno.test("HpackDecoder: any bytes are decoded or refused, nothing else", () => {

@@ -78,6 +78,7 @@ Deno.test("malformed messages are refused", () => {
     ["a group's end without a group", [0x0c]],
     ["a group that another one ends", [0x0b, 0x14]],
     ["groups without end", new Array(200).fill(0x0b)],
+    ["101 groups in each other", [...new Array(101).fill(0x0b), ...new Array(101).fill(0x0c)]],
     ["a length beyond the message", [0x0a, 5, 1]],
     ["an absurd length", [0x0a, ...new Array(9).fill(255), 1]],
     ["too many fields", new Array(2 * 70_000).fill(0).map((_, i) => i % 2 === 0 ? 0x0a : 0)],
@@ -85,6 +86,8 @@ Deno.test("malformed messages are refused", () => {
   for (const [name, bytes] of refused) {
     assert.equal(readFields(Uint8Array.from(bytes)), undefined, name);
   }
+  const nested = Uint8Array.from([...new Array(100).fill(0x0b), ...new Array(100).fill(0x0c)]);
+  assert.deepEqual(readFields(nested), [], "100 of them are passed over");
   assert.equal(readPullImageRequest(field(2, Uint8Array.of(0x0f))), undefined);
   assert.equal(readPullImageRequest(field(3, field(1, Uint8Array.of(0x0a, 9)))), undefined);
 });

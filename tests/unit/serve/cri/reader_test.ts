@@ -263,6 +263,20 @@ Deno.test("the call that waited longest is given up beyond 256", () => {
   assert.equal(password("nginx"), undefined);
 });
 
+Deno.test("an answer that ends with its data, without trailers, ends its call", () => {
+  const { reader, hear, password } = desk();
+  const talk = new Conversation();
+  hear(talk.opening());
+  const waiting = talk.call(pull("redis", "waits", REFUSED));
+  hear([waiting.next().value, waiting.next().value] as Sent[]);
+  for (let i = 0; i < 300; i++) {
+    hear(talk.call(pull(`app-${i}`, "pw", { kind: "none" })));
+    reader.fromServer(dataFrame(2 * i + 3, Uint8Array.of(0), { endStream: true }));
+  }
+  hear(waiting);
+  assert.equal(password("redis"), undefined, "300 others did not push it out");
+});
+
 Deno.test("only the first message of a stream is read, wherever the next one begins", () => {
   const { reader, hear, password, notes } = desk();
   const talk = new Conversation();

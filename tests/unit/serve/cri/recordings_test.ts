@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { parseImageReference } from "../../../../lib/model/mod.ts";
 import { createCriReader, type CriNote, PullBook } from "../../../../lib/serve/mod.ts";
 import { readRecording, type Sent } from "../../../fakes/cri_conversation.ts";
+import { corrupted } from "../../../fakes/cri_corruption.ts";
 import { cut } from "../../../fakes/http2_peer.ts";
 
 const NOW_MS = 1_750_000_000_000;
@@ -148,21 +149,8 @@ for (const name of ["grpc-go", "grpc-js"]) {
   });
 
   Deno.test(`any corruption of the ${name} recording loses at most, and changes no byte`, () => {
-    const damage = fc.record({
-      chunk: fc.nat({ max: original.length - 1 }),
-      place: fc.double({ min: 0, max: 1, noNaN: true }),
-      kind: fc.constantFrom("flip", "insert", "delete", "truncate", "repeat"),
-      bytes: fc.uint8Array({ minLength: 1, maxLength: 40 }),
-    });
     fc.assert(
-      fc.property(fc.array(damage, { minLength: 1, maxLength: 4 }), (damages) => {
-        const chunks: { from: Sent["from"]; bytes: Uint8Array }[] = original.map((sent) => ({
-          ...sent,
-        }));
-        for (const { chunk, place, kind, bytes } of damages) {
-          const target = chunks[chunk];
-          if (target !== undefined) target.bytes = damaged(target.bytes, place, kind, bytes);
-        }
+      fc.property(corrupted(original), (chunks) => {
         const before = chunks.map(({ bytes }) => bytes.toHex());
         const { book, notes } = hear(chunks);
         assert.deepEqual(chunks.map(({ bytes }) => bytes.toHex()), before);
@@ -173,26 +161,6 @@ for (const name of ["grpc-go", "grpc-js"]) {
       { numRuns: 300 },
     );
   });
-}
-
-function damaged(bytes: Uint8Array, place: number, kind: string, extra: Uint8Array): Uint8Array {
-  const at = Math.floor(place * bytes.length);
-  const before = bytes.subarray(0, at);
-  switch (kind) {
-    case "flip": {
-      const flipped = Uint8Array.from(bytes);
-      flipped[at] = (flipped[at] ?? 0) ^ 1 << ((extra[0] ?? 0) & 7);
-      return flipped;
-    }
-    case "insert":
-      return Uint8Array.of(...before, ...extra, ...bytes.subarray(at));
-    case "delete":
-      return Uint8Array.of(...before, ...bytes.subarray(at + extra.length));
-    case "repeat":
-      return Uint8Array.of(...before, ...before, ...bytes.subarray(at));
-    default:
-      return before;
-  }
 }
 
 Deno.test("random bytes on both sides never throw, and never make a pull", () => {
