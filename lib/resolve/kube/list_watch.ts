@@ -1,34 +1,12 @@
-import type { CallOptions, Clock, Random } from "../../model/mod.ts";
+import type { CallOptions } from "../../model/mod.ts";
 import { Backoff } from "../backoff.ts";
 import { type Fields, isFields } from "../go_json.ts";
 import { isOlder, keyOf, versionOf } from "./kube_object.ts";
-import type { KubeCallSpec, KubeClient, KubeFailure } from "./kube_client.ts";
+import type { KubeCallSpec, KubeFailure } from "./kube_client.ts";
 import { KubePages, MAX_OBJECTS } from "./kube_pages.ts";
+import type { ListWatchOptions } from "./list_watch_options.ts";
 
-/** What following objects takes. */
-export interface ListWatchOptions<T> {
-  readonly client: KubeClient;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly resource: KubeCallSpec["resource"];
-  /** Undefined: all namespaces. */
-  readonly namespace?: string;
-  /** One object alone: it is got, never listed. */
-  readonly name?: string;
-  readonly fieldSelector?: string;
-  /** The first list may come from the server's cache: for what it would else search all data. */
-  readonly cached?: true;
-  /** Between two looks where RBAC does not allow watching. */
-  readonly pollMs: number;
-  /** Never watched, looked at from time to time. */
-  readonly polled?: true;
-  /** Takes from an object what is kept of it. */
-  readonly read: (object: Fields) => T;
-  /** Whether two readings mean the same. */
-  readonly same: (a: T, b: T) => boolean;
-  /** Something is different now, or known for the first time. */
-  readonly changed: () => void;
-}
+export type { ListWatchOptions };
 
 /** A watch ends by itself after this long, or up to twice as long. */
 const WATCH_SECONDS = 300;
@@ -36,6 +14,8 @@ const WATCH_SECONDS = 300;
 const SHORT_MS = 1_000;
 /** Spreads those who lost their watches together. */
 const RECONNECT_SPREAD_MS = 250;
+/** A watch that begins with the object as it is has told it by then. */
+const FIRST_EVENT_MS = 2_000;
 const MAX_REST_MS = 30_000;
 const MAX_FORBIDDEN_REST_MS = 60_000;
 const MAX_RETRY_AFTER_MS = 5 * 60_000;
@@ -59,6 +39,8 @@ export class ListWatch<T> {
   #synced = false;
   #failure: KubeFailure | undefined;
   #unwatchable: KubeFailure | undefined;
+  /** Whether a watch began without the object that we hold; asked about once. */
+  #doubted = false;
 
   constructor(options: ListWatchOptions<T>) {
     this.#options = options;
@@ -187,19 +169,22 @@ export class ListWatch<T> {
       resourceVersion: this.#version ?? "0",
       timeoutSeconds: String(seconds),
     });
+    const isFromNow = spec.query?.["resourceVersion"] === "0";
     let heard = 0;
     let refusal: KubeFailure | undefined;
+    const over = new AbortController();
     const hears = {
       begun: () => {
         this.#failure = undefined;
         this.#unwatchable = undefined;
+        if (isFromNow) void this.#expectFirst(() => heard > 0, over);
       },
       event: (event: Fields) => {
         heard++;
         refusal ??= this.#hear(event);
       },
     };
-    const end = await client.watch(spec, hears, { signal });
+    const end = await client.watch(spec, hears, { signal }).finally(() => over.abort());
     const failure = refusal ?? (end.kind === "failed" ? end.failure : undefined);
     const isShort = heard === 0 && clock.monotonicMs() - startedMs < SHORT_MS;
     if (failure?.status === 403) {
@@ -216,6 +201,21 @@ export class ListWatch<T> {
     } else {
       await this.#spread(signal);
     }
+  }
+
+  /**
+   * An object that went between our getting it and the watch's beginning is in no event: where the
+   * watch does not begin with it, it is got once more.
+   */
+  async #expectFirst(isHeard: () => boolean, over: AbortController): Promise<void> {
+    const isOver = await this.#options.clock.sleep(FIRST_EVENT_MS, over).then(
+      () => false,
+      () => true,
+    );
+    if (isOver || isHeard() || this.#items.size === 0 || this.#doubted) return;
+    this.#doubted = true;
+    this.#version = undefined;
+    this.#cycle.abort();
   }
 
   async #pollLater(signal: AbortSignal): Promise<void> {
@@ -238,6 +238,7 @@ export class ListWatch<T> {
       return { reason: "source-unreachable", detail, status: code };
     }
     this.#succeeded();
+    this.#doubted = false;
     const version = versionOf(object);
     if (type === "ADDED" || type === "MODIFIED") {
       if (this.#options.name !== undefined && isOlder(version, this.#seen)) return undefined;

@@ -232,6 +232,26 @@ Deno.test("ListWatch follows a single object that is not there yet", async () =>
   deepEqual(stage.known, ["n/a here"]);
 });
 
+Deno.test("ListWatch notices an object that went before its watch began", async () => {
+  using stage = new Stage({ namespace: "n", name: "a" });
+  stage.http.answer = () => answered(thing("a", 9, "here"));
+  await stage.start();
+  deepEqual(stage.known, ["n/a here"]);
+  stage.http.answer = () => status(404);
+  await stage.clock.advance(2_000); // the watch says nothing: there is nothing to begin with
+  deepEqual([stage.known, stage.watch.synced], [[], true]);
+});
+
+Deno.test("ListWatch asks once about an object that its watch does not begin with", async () => {
+  using stage = new Stage({ namespace: "n", name: "a" });
+  stage.http.answer = () => answered(thing("a", 9, "here"));
+  await stage.start();
+  await stage.clock.advance(60_000);
+  deepEqual([stage.known, stage.http.requests.length], [["n/a here"], 4]);
+  stage.stream.send({ type: "MODIFIED", object: thing("a", 10, "changed") });
+  deepEqual(stage.known, ["n/a changed"]);
+});
+
 Deno.test("ListWatch refresh asks at once, whatever is going on", async () => {
   using stage = new Stage({ namespace: "n", name: "a" });
   stage.http.answer = () => answered(thing("a", 1, "old"));
