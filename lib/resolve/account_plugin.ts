@@ -96,27 +96,19 @@ export class AccountPlugin {
     const unnamed = await this.#contributeUnnamed(answer.pods, request, target);
     if (unnamed?.candidates.length) return unnamed;
     const contributed = inNames ?? unnamed ?? this.#none("no-service-account");
-    return {
-      ...contributed,
-      inNames: true,
-      ...await this.#standing(request.podImage ?? request.image, accounts),
-    };
+    const standing = await this.#standing(request.podImage ?? request.image, accounts);
+    return { ...contributed, standing };
   }
 
   /** Who may have a credential now: while the plugin ran, that may have changed. */
-  async #standing(
-    image: ImageReference,
-    accounts: PodAccounts,
-  ): Promise<{ readonly standing?: Standing }> {
+  async #standing(image: ImageReference, accounts: PodAccounts): Promise<Standing> {
     const answer = await accounts.podsOf(image);
-    if (answer.kind === "failed") return {};
+    if (answer.kind === "failed") return "unknown";
     const bearers = await this.#bearers(answer.pods, accounts);
-    if (bearers.some(({ kind }) => kind === "failed")) return {};
-    return {
-      standing: bearers.flatMap((one) =>
-        one.kind === "bearer" ? [`${this.definition.name} ${one.name}`] : []
-      ),
-    };
+    if (bearers.some(({ kind }) => kind === "failed")) return "unknown";
+    return bearers.flatMap((one) =>
+      one.kind === "bearer" ? [`${this.definition.name} ${one.name}`] : []
+    );
   }
 
   /** Undefined where nobody is there, or all have gone. */
@@ -266,7 +258,7 @@ export class AccountPlugin {
       note: { subject, reason, detail: words },
       candidates: [],
       failed: { detail: words },
-      inNames: true,
+      standing: "unknown",
     };
   }
 

@@ -228,7 +228,7 @@ Deno.test("AccountPlugin names who still stands, unless that is unknown", async 
   deepEqual(none.kind !== "found" && none.standing, []);
   cluster.down = true;
   const unknown = await outcome();
-  equal(unknown.kind !== "found" && unknown.standing, undefined);
+  equal(unknown.kind !== "found" && unknown.standing, "unknown");
 });
 
 type Step =
@@ -334,6 +334,8 @@ function check(
 ): void {
   const standing = outcome.kind === "found"
     ? outcome.candidates.flatMap((one) => standingName(one) ?? [])
+    : outcome.standing === "unknown"
+    ? []
     : outcome.standing ?? [];
   const users = [...cluster.pods.values()].filter((one) => one.image === asked);
   for (const name of standing) {
