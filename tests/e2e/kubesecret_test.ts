@@ -108,6 +108,24 @@ kubeTest("in mode referenced no secret is listed, and none got that no pod names
   await holds(agent, node, "of-new");
 });
 
+kubeTest("more secrets than one connection can watch are all followed at once", async () => {
+  await using api = await kubeApi();
+  await using node = await nodeWithMount();
+  const names = Array.from({ length: 130 }, (_, i) => `a${i}`);
+  for (const name of names) putSecret(api, name, `${name}.example.com`, "other");
+  putPod(api, "one", { secrets: names.slice(0, 70) });
+  putPod(api, "two", { secrets: [...names.slice(70), "z-last"] });
+  putSecret(api, "z-last", REGISTRY, "first");
+  await using agent = await agentWith(node, api);
+  await holds(agent, node, "first");
+  await agent.until("every watch", () => api.watchCount >= names.length + 2);
+  putSecret(api, "z-last", REGISTRY, "second");
+  await holds(agent, node, "second");
+  const gets = api.calls.filter(({ verb, name }) => verb === "get" && name === "z-last");
+  strictEqual(gets.length, 1);
+  ok(api.peers.size >= 4, `${api.peers.size} connections`);
+});
+
 kubeTest(
   "an API server that is down at the start hurts nobody else, and is waited for",
   async () => {

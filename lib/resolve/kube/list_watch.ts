@@ -184,7 +184,8 @@ export class ListWatch<T> {
         refusal ??= this.#hear(event);
       },
     };
-    const end = await client.watch(spec, hears, { signal }).finally(() => over.abort());
+    const { lane = 0 } = this.#options;
+    const end = await client.watch(spec, hears, { signal, lane }).finally(() => over.abort());
     const failure = refusal ?? (end.kind === "failed" ? end.failure : undefined);
     const isShort = heard === 0 && clock.monotonicMs() - startedMs < SHORT_MS;
     if (failure?.status === 403) {

@@ -19,6 +19,8 @@ export interface ListWatchOptions<T> {
   readonly pollMs: number;
   /** Never watched, looked at from time to time. */
   readonly polled?: true;
+  /** Over which of several connections it is watched. */
+  readonly lane?: number;
   /** Takes from an object what is kept of it. */
   readonly read: (object: Fields) => T;
   /** Whether two readings mean the same. */

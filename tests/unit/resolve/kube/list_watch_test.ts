@@ -200,6 +200,20 @@ Deno.test("ListWatch looks from time to time where it may not watch", async () =
   equal(stage.watch.unwatchable, undefined);
 });
 
+Deno.test("ListWatch begins its list anew when the pages under way are gone", async () => {
+  using stage = new Stage();
+  let isGone = true;
+  stage.http.answer = (path) => {
+    if (!path.includes("continue=")) return list(10, [thing("a", 3)], "two");
+    return isGone ? status(410) : list(10, [thing("b", 4)]);
+  };
+  await stage.start();
+  deepEqual([stage.known, stage.watch.synced], [[], false], "half a list is none");
+  isGone = false;
+  await stage.clock.advance(2_000);
+  deepEqual(stage.known, ["n/a ", "n/b "]);
+});
+
 Deno.test("ListWatch takes smaller pages where one was too large", async () => {
   using stage = new Stage();
   stage.http.answer = (path) =>
