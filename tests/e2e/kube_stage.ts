@@ -103,6 +103,16 @@ export function putSecret(
   });
 }
 
+/** The same, of the older type. */
+export function putOldSecret(api: SimKubeApi, name: string, registry: string, password: string) {
+  const auths = { [registry]: { username: "robot", password } };
+  put(api, "secrets", {
+    metadata: { name, namespace: "default" },
+    type: "kubernetes.io/dockercfg",
+    data: { ".dockercfg": base64(JSON.stringify(auths)) },
+  });
+}
+
 /** A running pod on our node. */
 export function putPod(
   api: SimKubeApi,

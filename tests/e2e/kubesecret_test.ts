@@ -21,6 +21,7 @@ import {
   manifestRules,
   NODE,
   putAccount,
+  putOldSecret,
   putPod,
   putSecret,
   REGISTRY,
@@ -76,6 +77,29 @@ for (const mode of ["referenced", "list"]) {
     await holds(agent, node, "fifth");
     doesNotMatch(agent.log, /robot:|first|second|third|fourth|fifth/);
   });
+}
+
+for (const mode of ["referenced", "list"]) {
+  kubeTest(
+    `both types of secrets count, and of namespaces those that are named, mode ${mode}`,
+    async () => {
+      await using api = await kubeApi();
+      await using node = await nodeWithMount();
+      putOldSecret(api, "old", "https://registry.example.com/v1/team", "first");
+      putSecret(api, "elsewhere", "registry.example.com/team/app", "of-another", "other");
+      putPod(api, "app", { secrets: ["old", "elsewhere"] });
+      const more = mode === "list" ? 'mode = "list"\nnamespaces = ["default", "empty"]' : undefined;
+      await using agent = await agentWith(node, api, more);
+      await holds(agent, node, "first");
+      putOldSecret(api, "old", "https://registry.example.com/v1/team", "second");
+      await holds(agent, node, "second");
+      putSecret(api, "new", "registry.example.com/team/app", "third"); // more specific
+      putPod(api, "app", { secrets: ["old", "new"] });
+      await holds(agent, node, "third");
+      const secrets = api.calls.filter(({ resource }) => resource === "secrets");
+      ok(secrets.every(({ namespace }) => namespace === "default" || namespace === "empty"));
+    },
+  );
 }
 
 kubeTest("in mode referenced no secret is listed, and none got that no pod names", async () => {
