@@ -20,6 +20,7 @@ const MAX_REST_MS = 30_000;
 const MAX_FORBIDDEN_REST_MS = 60_000;
 const MAX_RETRY_AFTER_MS = 5 * 60_000;
 const GONE = 410;
+const MAX_REFUSALS = 3;
 
 /**
  * Follows objects of the API server: lists them, page by page, then watches from where the list
@@ -41,6 +42,8 @@ export class ListWatch<T> {
   #unwatchable: KubeFailure | undefined;
   /** Whether a watch began without the object that we hold; asked about once. */
   #doubted = false;
+  /** Watches in a row that brought nothing: from the third on, lists take their place. */
+  #refusals = 0;
 
   constructor(options: ListWatchOptions<T>) {
     this.#options = options;
@@ -127,7 +130,8 @@ export class ListWatch<T> {
 
   #succeeded(): void {
     this.#failure = undefined;
-    this.#backoff.succeeded();
+    // While its watches are refused, a list that succeeds every time is no reason to hurry.
+    if (this.#refusals === 0) this.#backoff.succeeded();
   }
 
   async #list(signal: AbortSignal): Promise<KubeFailure | undefined> {
@@ -171,16 +175,18 @@ export class ListWatch<T> {
     });
     const isFromNow = spec.query?.["resourceVersion"] === "0";
     let heard = 0;
+    let isTold = false;
     let refusal: KubeFailure | undefined;
     const over = new AbortController();
     const hears = {
       begun: () => {
         this.#failure = undefined;
         this.#unwatchable = undefined;
-        if (isFromNow) void this.#expectFirst(() => heard > 0, over);
+        if (isFromNow) void this.#expectFirst(() => isTold, over);
       },
       event: (event: Fields) => {
         heard++;
+        isTold ||= event["type"] !== "BOOKMARK";
         refusal ??= this.#hear(event);
       },
     };
@@ -192,11 +198,13 @@ export class ListWatch<T> {
       this.#unwatchable = failure;
       await this.#pollLater(signal);
     } else if (failure !== undefined) {
-      if (failure.status === GONE || failure.tooLarge) this.#version = undefined;
+      const isRefused = failure.status !== undefined && ++this.#refusals >= MAX_REFUSALS;
+      if (failure.status === GONE || failure.tooLarge || isRefused) this.#version = undefined;
       // The first of several events tells that there was more than a refusal.
       if (heard > 1) await this.#spread(signal);
       else await this.#rest(failure, startedMs, signal);
     } else if (isShort) {
+      if (++this.#refusals >= MAX_REFUSALS) this.#version = undefined;
       const detail = "watches end as soon as they begin";
       await this.#rest({ reason: "source-unreachable", detail }, startedMs, signal);
     } else {
@@ -208,12 +216,10 @@ export class ListWatch<T> {
    * An object that went between our getting it and the watch's beginning is in no event: where the
    * watch does not begin with it, it is got once more.
    */
-  async #expectFirst(isHeard: () => boolean, over: AbortController): Promise<void> {
-    const isOver = await this.#options.clock.sleep(FIRST_EVENT_MS, over).then(
-      () => false,
-      () => true,
-    );
-    if (isOver || isHeard() || this.#items.size === 0 || this.#doubted) return;
+  async #expectFirst(isTold: () => boolean, over: AbortController): Promise<void> {
+    const { clock } = this.#options;
+    const isOver = await clock.sleep(FIRST_EVENT_MS, over).then(() => false, () => true);
+    if (isOver || isTold() || this.#items.size === 0 || this.#doubted) return;
     this.#doubted = true;
     this.#version = undefined;
     this.#cycle.abort();
@@ -238,9 +244,10 @@ export class ListWatch<T> {
       const detail = `the watch was ended with status ${code}`;
       return { reason: "source-unreachable", detail, status: code };
     }
+    this.#refusals = 0;
     this.#succeeded();
-    this.#doubted = false;
     const version = versionOf(object);
+    if (type !== "BOOKMARK") this.#doubted = false;
     if (type === "ADDED" || type === "MODIFIED") {
       if (this.#options.name !== undefined && isOlder(version, this.#seen)) return undefined;
       this.#seen = version;
