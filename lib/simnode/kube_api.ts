@@ -196,6 +196,7 @@ export class SimKubeApi implements AsyncDisposable {
         ? this.objects.select(selection).map(([, object]) => ({ type: "ADDED", object }))
         : [...this.objects.since(from, selection)];
       for (const { type, object } of first) watch.send({ type, object });
+      if (from === undefined) watch.endInitialEvents();
       watch.owns(
         this.objects.follow(selection, ({ type, object }) => watch.send({ type, object })),
       );
