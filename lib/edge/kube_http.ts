@@ -12,8 +12,8 @@ import {
 import type { OpenedAnswer } from "./kube_own_tls.ts";
 import { connectionTrouble } from "./kube_trouble.ts";
 
-/** Connections kept, each with its certificates; one is the rule, two while they are replaced. */
-const MAX_CLIENTS = 4;
+/** Kept side by side, each with its certificates; one is the rule, two while they are replaced. */
+const MAX_CONNECTIONS = 4;
 const MAX_RETRY_AFTER_MS = 3_600_000;
 /** An answer that is no stream: a refusal, of which the first words count. */
 const MAX_REFUSAL_BYTES = 64 * 1024;
@@ -27,7 +27,7 @@ export function createKubeHttp(): KubeHttp {
 }
 
 class PooledKubeHttp implements KubeHttp {
-  readonly #clients = new Map<KubeConnection, Deno.HttpClient>();
+  readonly #lanes = new Map<KubeConnection, Map<number, Deno.HttpClient>>();
 
   async request(
     request: KubeHttpRequest,
@@ -73,7 +73,7 @@ class PooledKubeHttp implements KubeHttp {
           next = await chunks.next();
         } catch {
           signal?.throwIfAborted();
-          this.#drop(request.connection);
+          this.#drop(request);
           return { kind: "cut" };
         }
         if (next.done) return { kind: "ended" };
@@ -87,7 +87,7 @@ class PooledKubeHttp implements KubeHttp {
   }
 
   [Symbol.dispose](): void {
-    for (const connection of [...this.#clients.keys()]) this.#drop(connection);
+    for (const connection of [...this.#lanes.keys()]) this.#dropAll(connection);
   }
 
   async #open(request: KubeHttpRequest, signal: AbortSignal): Promise<OpenedAnswer> {
@@ -97,7 +97,7 @@ class PooledKubeHttp implements KubeHttp {
       return await openByOwnTls(request, signal);
     }
     const response = await fetch(`${connection.server}${path}`, {
-      client: this.#client(connection),
+      client: this.#client(request),
       method,
       headers: headers.map(([name, value]) => [name, value.reveal()]),
       redirect: "manual",
@@ -112,34 +112,45 @@ class PooledKubeHttp implements KubeHttp {
   }
 
   /** A connection that failed may stay half-open for ever: the next request gets a new one. */
-  #failed({ connection }: KubeHttpRequest, error: unknown, deadline: Deadline): KubeHttpFailure {
-    this.#drop(connection);
+  #failed(request: KubeHttpRequest, error: unknown, deadline: Deadline): KubeHttpFailure {
+    this.#drop(request);
     if (deadline.passed) return { kind: "timed-out" };
     return { kind: "unreachable", detail: connectionTrouble(error) };
   }
 
-  #client(connection: KubeConnection): Deno.HttpClient {
-    const known = this.#clients.get(connection);
+  #client({ connection, lane = 0 }: KubeHttpRequest): Deno.HttpClient {
+    const known = this.#lanes.get(connection)?.get(lane);
     if (known !== undefined) return known;
-    const [oldest] = this.#clients.keys();
-    if (this.#clients.size >= MAX_CLIENTS && oldest !== undefined) this.#drop(oldest);
+    const [oldest] = this.#lanes.keys();
+    if (!this.#lanes.has(connection) && this.#lanes.size >= MAX_CONNECTIONS && oldest) {
+      this.#dropAll(oldest);
+    }
     const { caPem, certPem, keyPem } = connection;
     const client = Deno.createHttpClient({
       ...(caPem !== undefined && { caCerts: [caPem] }),
       ...(certPem !== undefined && keyPem && { cert: certPem, key: keyPem.reveal() }),
       ...proxyOf(connection),
     });
-    this.#clients.set(connection, client);
+    const lanes = this.#lanes.get(connection) ?? new Map<number, Deno.HttpClient>();
+    this.#lanes.set(connection, lanes.set(lane, client));
     return client;
   }
 
-  #drop(connection: KubeConnection): void {
-    const client = this.#clients.get(connection);
-    this.#clients.delete(connection);
+  #drop({ connection, lane = 0 }: Pick<KubeHttpRequest, "connection" | "lane">): void {
+    const lanes = this.#lanes.get(connection);
+    const client = lanes?.get(lane);
+    lanes?.delete(lane);
+    if (lanes?.size === 0) this.#lanes.delete(connection);
     try {
       client?.close();
     } catch {
       // Closed already.
+    }
+  }
+
+  #dropAll(connection: KubeConnection): void {
+    for (const lane of [...this.#lanes.get(connection)?.keys() ?? []]) {
+      this.#drop({ connection, lane });
     }
   }
 }

@@ -27,6 +27,8 @@ export interface KubeHttpRequest {
   /** Names and values; a value may be a credential. */
   readonly headers: readonly (readonly [name: string, value: Secret])[];
   readonly body?: string;
+  /** Servers bound the open calls of one connection: those of another lane go over another one. */
+  readonly lane?: number;
   /** Until the answer is whole; of a stream, until it begins. */
   readonly timeoutMs: number;
   readonly maxBytes: number;

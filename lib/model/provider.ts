@@ -149,9 +149,9 @@ export type ProviderOutcome =
 
 /**
  * Names of all whose credentials for the image, got in their name before, still count
- * ({@linkcode standingName}): no other's does. Not set where that is not known.
+ * ({@linkcode standingName}): no other's does. Not set where nothing is got in anyone's name.
  */
-export type Standing = readonly string[];
+export type Standing = readonly string[] | "unknown";
 
 /** The name under which a candidate stands; undefined for one that is nobody's. */
 export function standingName({ plugin, account }: Candidate): string | undefined {

@@ -8,7 +8,13 @@ export function isWithdrawn({ stored }: StoreEntry, attempts: readonly ProviderA
     provider === stored?.provider && forEndpoint === stored.candidate.forEndpoint
   );
   if (name === undefined || attempt === undefined || attempt.outcome.kind === "found") return false;
-  return attempt.outcome.standing?.includes(name) === false;
+  const { standing = "unknown" } = attempt.outcome;
+  return standing !== "unknown" && !standing.includes(name);
+}
+
+/** Whether a source goes by accounts, so that what a mount holds may be one's that is gone. */
+export function isInNames(attempts: readonly ProviderAttempt[]): boolean {
+  return attempts.some(({ outcome }) => outcome.kind !== "found" && outcome.standing !== undefined);
 }
 
 /** What explains most: the first provider that failed, else the last that had nothing. */

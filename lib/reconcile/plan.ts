@@ -102,6 +102,7 @@ function planWithoutSource(input: PlanInput): PlannedStep {
   const down = daemonDown(input.daemon);
   if (down !== undefined) return down;
   const held = heldBy(input);
+  if (input.entry?.attempts.inNames) return keptForItself(held);
   const candidate = held && adoptable(held, input.daemon, input.nowMs);
   if (candidate !== undefined) return { kind: "adopt", candidate };
   const detail = "no provider has a credential for this image, and nydusd holds none";
@@ -112,11 +113,25 @@ function planAdopted(input: PlanInput, credential: Credential): PlannedStep {
   const down = daemonDown(input.daemon);
   if (down !== undefined) return down;
   const held = heldBy(input);
+  if (input.entry?.attempts.inNames) return keptForItself(held);
   if (held !== undefined && held.isEmpty && input.record.deliveredAtMs === undefined) {
     // Another mount of this image, or this one before its nydusd restarted, held one: give it back.
     return { kind: "deliver", credential };
   }
   const detail = "no provider has a credential; the one that nydusd holds is kept";
+  return { kind: "settled", state: "adopted", detail };
+}
+
+/**
+ * Where sources go by pods' accounts, what a mount holds may be what one got that is gone by now,
+ * or has no pod here: it stays where it is, and is given to no other mount.
+ */
+function keptForItself(held: Secret | undefined): PlannedStep {
+  if (held === undefined || held.isEmpty) {
+    const detail = "no pod's account has a credential for this image, and nydusd holds none";
+    return { kind: "settled", state: "none", detail };
+  }
+  const detail = "no pod's account has a credential; what nydusd holds stays with this mount";
   return { kind: "settled", state: "adopted", detail };
 }
 

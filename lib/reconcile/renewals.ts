@@ -12,7 +12,7 @@ import {
   Turns,
 } from "../model/mod.ts";
 import type { CredentialStore, StoreEntry } from "../store/mod.ts";
-import { failureOf, isWithdrawn } from "./attempt_failure.ts";
+import { failureOf, isInNames, isWithdrawn } from "./attempt_failure.ts";
 import { concerns, namesOf, newerThan, requestFor, stillTrue, type Why } from "./asking.ts";
 import type { Decision, Elections } from "./elections.ts";
 
@@ -226,13 +226,13 @@ export class Renewals {
 
   #noAnswer(entry: StoreEntry, resolution: Resolution): void {
     if (isWithdrawn(entry, resolution.attempts)) this.#options.store.withdraw(entry.image);
-    this.#failed(entry, failureOf(resolution.attempts));
+    this.#failed(entry, failureOf(resolution.attempts), isInNames(resolution.attempts));
   }
 
-  #failed(entry: StoreEntry, failure: ReturnType<typeof failureOf>): void {
+  #failed(entry: StoreEntry, failure: ReturnType<typeof failureOf>, inNames = false): void {
     const { store, clock, observer } = this.#options;
     const nowMs = clock.wallMs();
-    store.recordFailure(entry.image, { ...failure, isNone: !failure.failed }, nowMs);
+    store.recordFailure(entry.image, { ...failure, isNone: !failure.failed, inNames }, nowMs);
     const stored = store.get(subjectKey(entry.image))?.stored;
     // An image that nobody has a credential for is public, not failing.
     const failing = failure.failed || (stored !== undefined && stored.provider !== "adopted");

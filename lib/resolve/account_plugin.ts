@@ -29,6 +29,7 @@ interface Bearer {
   readonly key: string;
   /** The same for people. */
   readonly name: string;
+  readonly accountUid: string;
   readonly annotations: Readonly<Record<string, string>>;
 }
 
@@ -80,7 +81,8 @@ export class AccountPlugin {
 
   /**
    * What the first account gives that has something. Accounts are tried in the order of namespace
-   * and name: a mount serves all pods of its image, and knows one credential.
+   * and name, and pods without one come last: a mount serves all pods of its image, and knows one
+   * credential.
    */
   async contribute(request: CredentialRequest, target: ImageTarget): Promise<Contribution> {
     const { accounts: open } = this.#environment;
@@ -89,41 +91,33 @@ export class AccountPlugin {
     const answer = await accounts.podsOf(request.podImage ?? request.image);
     if (answer.kind === "failed") return this.#failed(answer.detail, answer.reason);
     const bearers = await this.#bearers(answer.pods, accounts);
-    const contributed = await this.#contributeAs(bearers, accounts, request, target);
-    if (contributed.candidates.length > 0) return contributed;
-    return {
-      ...contributed,
-      inNames: true,
-      ...await this.#standing(request.podImage ?? request.image, accounts),
-    };
+    const inNames = await this.#contributeAs(bearers, accounts, request, target);
+    if (inNames?.candidates.length) return inNames;
+    const unnamed = await this.#contributeUnnamed(answer.pods, request, target);
+    if (unnamed?.candidates.length) return unnamed;
+    const contributed = inNames ?? unnamed ?? this.#none("no-service-account");
+    const standing = await this.#standing(request.podImage ?? request.image, accounts);
+    return { ...contributed, standing };
   }
 
   /** Who may have a credential now: while the plugin ran, that may have changed. */
-  async #standing(
-    image: ImageReference,
-    accounts: PodAccounts,
-  ): Promise<{ readonly standing?: Standing }> {
+  async #standing(image: ImageReference, accounts: PodAccounts): Promise<Standing> {
     const answer = await accounts.podsOf(image);
-    if (answer.kind === "failed") return {};
+    if (answer.kind === "failed") return "unknown";
     const bearers = await this.#bearers(answer.pods, accounts);
-    if (bearers.some(({ kind }) => kind === "failed")) return {};
-    return {
-      standing: bearers.flatMap((one) =>
-        one.kind === "bearer" ? [`${this.definition.name} ${one.name}`] : []
-      ),
-    };
+    if (bearers.some(({ kind }) => kind === "failed")) return "unknown";
+    return bearers.flatMap((one) =>
+      one.kind === "bearer" ? [`${this.definition.name} ${one.name}`] : []
+    );
   }
 
+  /** Undefined where nobody is there, or all have gone. */
   async #contributeAs(
     bearers: readonly BearerAnswer[],
     accounts: PodAccounts,
     request: CredentialRequest,
     target: ImageTarget,
-  ): Promise<Contribution> {
-    if (bearers.length === 0 && !this.#attributes.requireServiceAccount) {
-      const plugin = this.#keptPlugin("", this.#environment);
-      return contribution(plugin, await plugin.ask(request, target), target);
-    }
+  ): Promise<Contribution | undefined> {
     let telling: Contribution | undefined;
     let tried = 0;
     for (const bearer of bearers) {
@@ -132,7 +126,19 @@ export class AccountPlugin {
       if (one !== undefined && !telling?.failed) telling = one;
       if (bearer.kind === "bearer" && ++tried >= MAX_TRIED) break;
     }
-    return telling ?? this.#none("no-service-account");
+    return telling;
+  }
+
+  /** For pods without an account, or where no pod is known; undefined if that is not to be. */
+  async #contributeUnnamed(
+    pods: readonly PodIdentity[],
+    request: CredentialRequest,
+    target: ImageTarget,
+  ): Promise<Contribution | undefined> {
+    const isAsked = pods.length === 0 || pods.some(({ serviceAccount }) => serviceAccount === "");
+    if (!isAsked || this.#attributes.requireServiceAccount) return undefined;
+    const plugin = this.#keptPlugin("", this.#environment);
+    return contribution(plugin, await plugin.ask(request, target), target);
   }
 
   /** In whose names the plugin may be run, and who they lack; those that are gone are left out. */
@@ -159,7 +165,8 @@ export class AccountPlugin {
     const whose = isForPod ? pod.uid : "";
     const parts = [pod.namespace, pod.serviceAccount, account.uid, whose, annotations];
     const name = `${accountOf(pod)} (${account.uid}${isForPod ? `, pod ${pod.uid}` : ""})`;
-    return { kind: "bearer", pod, key: JSON.stringify(parts), name, annotations };
+    const accountUid = account.uid;
+    return { kind: "bearer", pod, key: JSON.stringify(parts), name, accountUid, annotations };
   }
 
   /** Undefined: while the plugin ran, the account or pod has gone, or become another. */
@@ -189,6 +196,7 @@ export class AccountPlugin {
   #distinct(pods: readonly PodIdentity[]): readonly PodIdentity[] {
     const byKey = new Map<string, PodIdentity>();
     for (const pod of [...pods].sort(comparePods)) {
+      if (pod.serviceAccount === "") continue;
       const key = this.#attributes.cacheType === "Token" ? pod.uid : accountOf(pod);
       if (!byKey.has(key)) byKey.set(key, pod);
     }
@@ -206,11 +214,11 @@ export class AccountPlugin {
   }
 
   async #identity(
-    { pod, annotations }: Bearer,
+    { pod, annotations, accountUid }: Bearer,
     accounts: PodAccounts,
   ): Promise<PluginIdentity> {
     const { audience, cacheType } = this.#attributes;
-    const answer = await accounts.token(pod, audience);
+    const answer = await accounts.token(pod, audience, accountUid);
     const reason = "token-unavailable";
     switch (answer.kind) {
       case "token": {
@@ -220,6 +228,7 @@ export class AccountPlugin {
           kind: "identity",
           token,
           annotations,
+          mayEcho: cacheType === "Token",
           ...(isBound && { keptUntilMs: expiresAtMs }),
         };
       }
@@ -249,7 +258,7 @@ export class AccountPlugin {
       note: { subject, reason, detail: words },
       candidates: [],
       failed: { detail: words },
-      inNames: true,
+      standing: "unknown",
     };
   }
 

@@ -7,7 +7,6 @@ import {
   type Observer,
   type ProviderAttempt,
   type ProviderOutcome,
-  type ReasonCode,
   type Resolution,
 } from "../model/mod.ts";
 
@@ -112,20 +111,12 @@ export class CredentialChain {
   }
 }
 
-/** Why a plugin that is run in the names of accounts has nothing for an image. */
-const IN_NAMES: readonly ReasonCode[] = [
-  "no-service-account",
-  "annotation-missing",
-  "token-unavailable",
-];
-
 /**
  * Whether nothing stands behind an answer of `none`. Where a plugin goes by service accounts, what
  * one of them was given before must not come back another way.
  */
 function saysNothing({ outcome }: ProviderAttempt): boolean {
-  return outcome.kind === "none" && outcome.standing === undefined &&
-    !outcome.notes.some(({ reason }) => IN_NAMES.includes(reason));
+  return outcome.kind === "none" && outcome.standing === undefined;
 }
 
 /** Our own errors never quote a secret; anyone else's text may, so only its name is told. */

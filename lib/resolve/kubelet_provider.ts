@@ -210,7 +210,8 @@ function combine(
 
 /** Known only when every plugin that is run in the name of accounts knows its own. */
 function standingOf(asked: readonly Contribution[]): { readonly standing?: Standing } {
-  const inNames = asked.filter(({ inNames }) => inNames);
-  if (inNames.length === 0 || inNames.some(({ standing }) => standing === undefined)) return {};
-  return { standing: inNames.flatMap(({ standing = [] }) => standing) };
+  const all = asked.flatMap(({ standing }) => standing === undefined ? [] : [standing]);
+  if (all.length === 0) return {};
+  const known = all.filter((one) => one !== "unknown");
+  return { standing: known.length < all.length ? "unknown" : known.flat() };
 }

@@ -8,9 +8,7 @@ export interface Contribution {
   readonly note: ProviderNote;
   readonly candidates: readonly Candidate[];
   readonly failed?: { readonly detail: string; readonly retryAtMs?: number };
-  /** It comes from a plugin that is run in the name of service accounts. */
-  readonly inNames?: true;
-  /** Whose credentials of that plugin still count, where that is known. */
+  /** Of a plugin that is run in the name of service accounts: whose credentials still count. */
   readonly standing?: Standing;
 }
 

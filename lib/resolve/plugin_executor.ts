@@ -1,6 +1,7 @@
 import { join } from "@std/path";
 import {
   type Clock,
+  credentialSecret,
   type ExecutionResult,
   type ImageReference,
   type Observer,
@@ -32,6 +33,8 @@ export type PluginIdentity =
     readonly kind: "identity";
     readonly token: Secret;
     readonly annotations: Readonly<Record<string, string>>;
+    /** Whether the token itself may come back as a password. */
+    readonly mayEcho: boolean;
     /** Wall time beyond which an answer must not be kept. */
     readonly keptUntilMs?: number;
   }
@@ -61,7 +64,8 @@ export async function executePlugin(
   let execution: PluginExecution;
   try {
     const ended = await processRunner.run(request, { signal });
-    execution = bounded(readExecution(ended, definition, options), identity, clock.wallMs());
+    const answered = readExecution(ended, definition, options);
+    execution = bounded(withoutEcho(answered, identity), identity, clock.wallMs());
   } catch {
     const detail = signal.aborted ? "the agent is stopping" : "it could not be run";
     execution = { kind: "failed", reason: "plugin-failed", detail };
@@ -88,6 +92,21 @@ function requestText(image: ImageReference, identity: Identity | undefined): str
     ...(token && { serviceAccountToken: token.reveal() }),
     ...(Object.keys(annotations).length > 0 && { serviceAccountAnnotations: annotations }),
   });
+}
+
+/**
+ * A token that comes back as a password counts for its pod alone, so it must not be shared with the
+ * account's other pods (Kubernetes `pkg/credentialprovider/plugin/plugin.go`, `provide`).
+ */
+function withoutEcho(execution: PluginExecution, identity: Identity | undefined): PluginExecution {
+  if (execution.kind !== "answered" || identity === undefined || identity.mayEcho) return execution;
+  const { auth = [] } = execution.response;
+  const echoes = auth.some(({ credential }) =>
+    credential !== undefined && credentialSecret(credential).equals(identity.token)
+  );
+  if (!echoes) return execution;
+  const detail = "its answer's password is the service account's token: that takes cacheType Token";
+  return { kind: "failed", reason: "plugin-invalid-response", detail };
 }
 
 /** An answer for one token is not kept longer than the token lives. */

@@ -5,6 +5,7 @@ export interface PodIdentity {
   readonly namespace: string;
   readonly name: string;
   readonly uid: string;
+  /** Empty where it runs in nobody's name, as a static pod does. */
   readonly serviceAccount: string;
 }
 
@@ -41,5 +42,6 @@ export interface PodAccounts {
   podsOf(image: ImageReference): Promise<PodsAnswer>;
   /** Of a pod that {@linkcode PodAccounts.podsOf} told. */
   account(pod: PodIdentity): Promise<AccountAnswer>;
-  token(pod: PodIdentity, audience: string): Promise<TokenAnswer>;
+  /** @param accountUid The account must still be this one. */
+  token(pod: PodIdentity, audience: string, accountUid: string): Promise<TokenAnswer>;
 }

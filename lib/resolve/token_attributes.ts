@@ -66,13 +66,16 @@ export function readTokenAttributes(
       "set requireServiceAccount: true",
     );
   }
-  const both = requiredAnnotations.filter((key) => optionalAnnotations.includes(key));
+  const both = requiredAnnotations.filter((key) => key !== "" && optionalAnnotations.includes(key));
   if (both.length > 0) {
     refuse(place, `${both.join(", ")}: both required and optional`, "keep one of them");
   }
-  const cacheType = CACHE_TYPES.find((type) => type === goField(value, "cacheType"));
+  const saidType = goField(value, "cacheType");
+  const cacheType = CACHE_TYPES.find((type) => type === saidType);
   if (cacheType === undefined) {
-    refuse(`${place}.cacheType`, "it is required", `write ${CACHE_TYPES.join(" or ")}`);
+    const isMissing = saidType === undefined || saidType === "";
+    const what = isMissing ? "it is required" : "this type is not supported";
+    refuse(`${place}.cacheType`, what, `write ${CACHE_TYPES.join(" or ")}`);
   }
   if (!isGood || cacheType === undefined) return undefined;
   return {

@@ -49,6 +49,8 @@ export class SimKubeApi implements AsyncDisposable {
   allows: (call: KubeCall) => boolean = () => true;
   /** Every call that was authenticated, in order. */
   readonly calls: KubeCall[] = [];
+  /** The ports that calls came from: one for each connection. */
+  readonly peers = new Set<number>();
   /** How many were sent away because nobody knows them. */
   refusals = 0;
   bookmarkMs = 1_000;
@@ -103,7 +105,8 @@ export class SimKubeApi implements AsyncDisposable {
     await this.down();
   }
 
-  #answer = async (request: Request, commonName: string): Promise<Response> => {
+  #answer = async (request: Request, commonName: string, peerPort: number): Promise<Response> => {
+    this.peers.add(peerPort);
     const url = new URL(request.url);
     const bearer = /^Bearer (.+)$/.exec(request.headers.get("authorization") ?? "")?.[1] ?? "";
     const user = this.tokens.get(bearer) ?? commonName;
@@ -193,6 +196,7 @@ export class SimKubeApi implements AsyncDisposable {
         ? this.objects.select(selection).map(([, object]) => ({ type: "ADDED", object }))
         : [...this.objects.since(from, selection)];
       for (const { type, object } of first) watch.send({ type, object });
+      if (from === undefined) watch.endInitialEvents();
       watch.owns(
         this.objects.follow(selection, ({ type, object }) => watch.send({ type, object })),
       );

@@ -19,7 +19,7 @@ export interface SimKubeCertificates {
 
 const CLOSING_MS = 300;
 
-type Answer = (request: Request, commonName: string) => Promise<Response>;
+type Answer = (request: Request, commonName: string, peerPort: number) => Promise<Response>;
 
 /** HTTP/2 and HTTP/1.1. */
 export function serveHttp2(
@@ -30,7 +30,10 @@ export function serveHttp2(
   const stop = new AbortController();
   const onListen = () => {};
   const options = { hostname: "127.0.0.1", port, cert, key, signal: stop.signal, onListen };
-  const server = Deno.serve(options, (request) => answer(request, ""));
+  const server = Deno.serve(
+    options,
+    (request, { remoteAddr }) => answer(request, "", remoteAddr.port),
+  );
   return {
     port: server.addr.port,
     async close() {
@@ -63,7 +66,7 @@ export async function serveHttps(
       headers: pairs.map(([name, value]) => [name, value]),
       ...(text !== "" && { body: text }),
     });
-    const response = await answer(request, String(commonName ?? ""));
+    const response = await answer(request, String(commonName ?? ""), socket.remotePort ?? 0);
     outgoing.writeHead(response.status, Object.fromEntries(response.headers));
     try {
       for await (const chunk of response.body ?? []) outgoing.write(chunk);

@@ -13,13 +13,22 @@ export function answerTokenRequest(
   if (call.resource !== "serviceaccounts" || call.subresource !== "token") return notFound(call);
   const account = objects.get("serviceaccounts", namespace, name);
   if (account === undefined) return notFound(call);
-  const { spec } = JSON.parse(body) as {
+  const { spec, metadata } = JSON.parse(body) as {
+    metadata?: { uid?: string };
     spec: {
       audiences: string[];
       expirationSeconds?: number;
       boundObjectRef?: { kind: string; name: string; uid: string };
     };
   };
+  const asked = metadata?.uid ?? "";
+  if (asked !== "" && asked !== account.metadata.uid) {
+    return statusAnswer(
+      409,
+      "Conflict",
+      "the UID in the token request does not match the account's",
+    );
+  }
   const bound = spec.boundObjectRef;
   const pod = bound && objects.get("pods", namespace, bound.name);
   if (bound && pod === undefined) {

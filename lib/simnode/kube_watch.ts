@@ -9,6 +9,8 @@ export class SimWatch {
   #bookmarks: ReturnType<typeof setInterval> | undefined;
   #limit: ReturnType<typeof setTimeout> | undefined;
   #follows: Disposable | undefined;
+  readonly #bookmark: (more: Readonly<Record<string, unknown>>) => void;
+  readonly #wantsBookmarks: boolean;
 
   constructor(
     { query, resource }: KubeCall,
@@ -26,11 +28,19 @@ export class SimWatch {
     });
     const seconds = Number(query.get("timeoutSeconds") ?? 1_800);
     this.#limit = setTimeout(() => this.end(), seconds * 1_000);
-    if (bookmarkMs === undefined || query.get("allowWatchBookmarks") !== "true") return;
-    this.#bookmarks = setInterval(() => {
-      const metadata = { resourceVersion: String(version()) };
+    this.#bookmark = (more) => {
+      const metadata = { resourceVersion: String(version()), ...more };
       this.send({ type: "BOOKMARK", object: { kind: KUBE_KINDS[resource], metadata } });
-    }, bookmarkMs);
+    };
+    this.#wantsBookmarks = query.get("allowWatchBookmarks") === "true";
+    if (bookmarkMs === undefined || !this.#wantsBookmarks) return;
+    this.#bookmarks = setInterval(() => this.#bookmark({}), bookmarkMs);
+  }
+
+  /** Everything that was there at the beginning has been told: newer servers say so. */
+  endInitialEvents(): void {
+    if (!this.#wantsBookmarks) return;
+    this.#bookmark({ annotations: { "k8s.io/initial-events-end": "true" } });
   }
 
   owns(follows: Disposable): void {

@@ -149,7 +149,7 @@ export class CredentialStore {
         unproductive: entry.attempts.unproductive + 1,
         lastAtMs: nowMs,
         draw: this.#options.random.next(),
-        ...pick(failure, "retryAtMs", "isNone"),
+        ...pick(failure, "retryAtMs", "isNone", "inNames"),
       },
       lastFailure: { reason: failure.reason, detail: failure.detail, atMs: nowMs },
       failure: 1,

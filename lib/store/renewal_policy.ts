@@ -37,6 +37,8 @@ export interface Attempts {
   readonly retryAtMs?: number;
   /** The last one failed in nothing: the sources have no credential. */
   readonly isNone?: boolean;
+  /** A source goes by pods' accounts: what a mount holds may be what one got that is gone. */
+  readonly inNames?: boolean;
 }
 
 /** A soft life below this says "do not cache", not when to ask again. */

@@ -66,6 +66,8 @@ export interface RenewalFailure {
   readonly retryAtMs?: number;
   /** Nothing failed: there is no credential. */
   readonly isNone?: boolean;
+  /** A source goes by pods' accounts. */
+  readonly inNames?: boolean;
 }
 
 /** How the store is made. */

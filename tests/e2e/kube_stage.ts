@@ -4,12 +4,25 @@ import { asset } from "../../lib/assets/mod.ts";
 import type { KubeCall } from "../../lib/simnode/kube_calls.ts";
 import type { KubeObject, KubeResource } from "../../lib/simnode/kube_objects.ts";
 import { SimKubeApi } from "../../lib/simnode/kube_api.ts";
-import { certificates } from "../fakes/certificates.ts";
+import { certificates, HAS_OPENSSL } from "../fakes/certificates.ts";
+import { command, type Ended } from "./stage.ts";
 
 /** Whose token it is that {@linkcode writeKubeconfig} writes. */
 export const USER = "system:serviceaccount:nydus-auth-agent:nydus-auth-agent";
 export const NODE = "node-1";
 export const TOKEN = "agents-token";
+export const IMAGE = "registry.example.com/team/app:1";
+export const REGISTRY = "registry.example.com/team";
+
+/** A test that needs certificates: it is ignored where there is no openssl to make them. */
+export function kubeTest(name: string, fn: () => Promise<void>): void {
+  Deno.test({ name: `kubesecret: ${name}`, ignore: !HAS_OPENSSL, fn });
+}
+
+/** The provider's part of a configuration. */
+export function kubesecret(kubeconfig: string, more = `node_name = "${NODE}"`): string {
+  return `[providers.kubesecret]\nenabled = true\nkubeconfig = "${kubeconfig}"\n${more}`;
+}
 
 /** An API server with a pod on our node that names a secret. */
 export async function kubeApi(): Promise<SimKubeApi> {
@@ -42,6 +55,38 @@ users: [{name: u, user: {${user ?? "tokenFile: token"}}}]
   return path;
 }
 
+/** `explain` of our image with a kubeconfig, and what it says of kubesecret. */
+export async function explain(
+  kubeconfig: string,
+  more = `node_name = "${NODE}"`,
+  env: Readonly<Record<string, string>> = {},
+): Promise<Ended> {
+  const folder = await Deno.makeTempDir();
+  try {
+    const config = join(folder, "agent.toml");
+    await Deno.writeTextFile(config, kubesecret(kubeconfig, more));
+    const args = ["explain", IMAGE, "--config", config, "--snapshotter-config", "off"];
+    return await command(args, env);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** In a temporary folder, with the secret that a pod on our node names. */
+export async function withFolder(
+  work: (api: SimKubeApi, folder: string) => Promise<void>,
+): Promise<void> {
+  await using api = await kubeApi();
+  const folder = await Deno.makeTempDir();
+  try {
+    putSecret(api, "pull", REGISTRY, "first");
+    putPod(api, "app", { secrets: ["pull"] });
+    await work(api, folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
 /** A pull secret with one entry. */
 export function putSecret(
   api: SimKubeApi,
@@ -55,6 +100,16 @@ export function putSecret(
     metadata: { name, namespace },
     type: "kubernetes.io/dockerconfigjson",
     data: { ".dockerconfigjson": base64(JSON.stringify({ auths })) },
+  });
+}
+
+/** The same, of the older type. */
+export function putOldSecret(api: SimKubeApi, name: string, registry: string, password: string) {
+  const auths = { [registry]: { username: "robot", password } };
+  put(api, "secrets", {
+    metadata: { name, namespace: "default" },
+    type: "kubernetes.io/dockercfg",
+    data: { ".dockercfg": base64(JSON.stringify(auths)) },
   });
 }
 

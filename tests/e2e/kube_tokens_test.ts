@@ -24,8 +24,9 @@ const IMAGE = "registry.example.com/team/app:1";
 const OTHER = "registry.example.com/other/app:1";
 
 /**
- * Answers with the token that it is given as a password, and the annotation as a user name. By the
- * shell alone: the compiled binary is tested with an empty PATH.
+ * Answers with a password that holds the token that it is given (the bare token would be refused),
+ * and the annotation as a user name. By the shell alone: the compiled binary is tested with an empty
+ * PATH.
  */
 const PLUGIN = `#!/bin/sh
 read -r request || :
@@ -34,7 +35,7 @@ token=\${request#*'"serviceAccountToken":"'}
 role=\${request#*'"example.com/role":"'}
 echo '{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1",' \
   '"cacheKeyType":"Registry","cacheDuration":"1h",' \
-  '"auth":{"registry.example.com":{"username":"'"\${role%%'"'*}"'","password":"'"\${token%%'"'*}"'"}}}'
+  '"auth":{"registry.example.com":{"username":"'"\${role%%'"'*}"'","password":"for-'"\${token%%'"'*}"'"}}}'
 `;
 
 function tokenTest(name: string, fn: (api: SimKubeApi, node: SimNode) => Promise<void>): void {

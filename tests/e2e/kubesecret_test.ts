@@ -13,31 +13,26 @@ import {
   renewedClient,
 } from "../fakes/certificates.ts";
 import {
+  explain,
+  IMAGE,
   kubeApi,
+  kubesecret,
+  kubeTest,
   manifestRules,
   NODE,
   putAccount,
+  putOldSecret,
   putPod,
   putSecret,
+  REGISTRY,
   ruleOf,
-  TOKEN,
   USER,
+  withFolder,
   writeKubeconfig,
 } from "./kube_stage.ts";
-import { AgentProcess, command, type Ended, pause, simNode } from "./stage.ts";
+import { AgentProcess, command, pause, simNode } from "./stage.ts";
 
 const LONG = 'check_interval = "1h"\nrefresh_interval = "1h"';
-const IMAGE = "registry.example.com/team/app:1";
-const REGISTRY = "registry.example.com/team";
-
-/** A test that needs certificates: it is ignored where there is no openssl to make them. */
-function kubeTest(name: string, fn: () => Promise<void>): void {
-  Deno.test({ name: `kubesecret: ${name}`, ignore: !HAS_OPENSSL, fn });
-}
-
-function kubesecret(kubeconfig: string, more = `node_name = "${NODE}"`): string {
-  return `[providers.kubesecret]\nenabled = true\nkubeconfig = "${kubeconfig}"\n${more}`;
-}
 
 /** A node with one mount, which holds a credential that nobody else knows. */
 async function nodeWithMount(): Promise<SimNode> {
@@ -56,38 +51,6 @@ async function holds(agent: AgentProcess, node: SimNode, password: string): Prom
     `the password ${password} in the mount`,
     async () => await node.daemons.get("d1")?.held("/") === `robot:${password}`,
   );
-}
-
-/** `explain` of our image with a kubeconfig, and what it says of kubesecret. */
-async function explain(
-  kubeconfig: string,
-  more = `node_name = "${NODE}"`,
-  env: Readonly<Record<string, string>> = {},
-): Promise<Ended> {
-  const folder = await Deno.makeTempDir();
-  try {
-    const config = join(folder, "agent.toml");
-    await Deno.writeTextFile(config, kubesecret(kubeconfig, more));
-    const args = ["explain", IMAGE, "--config", config, "--snapshotter-config", "off"];
-    return await command(args, env);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
-
-/** In a temporary folder, with the secret that a pod on our node names. */
-async function withFolder(
-  work: (api: SimKubeApi, folder: string) => Promise<void>,
-): Promise<void> {
-  await using api = await kubeApi();
-  const folder = await Deno.makeTempDir();
-  try {
-    putSecret(api, "pull", REGISTRY, "first");
-    putPod(api, "app", { secrets: ["pull"] });
-    await work(api, folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
 }
 
 for (const mode of ["referenced", "list"]) {
@@ -114,6 +77,29 @@ for (const mode of ["referenced", "list"]) {
     await holds(agent, node, "fifth");
     doesNotMatch(agent.log, /robot:|first|second|third|fourth|fifth/);
   });
+}
+
+for (const mode of ["referenced", "list"]) {
+  kubeTest(
+    `both types of secrets count, and of namespaces those that are named, mode ${mode}`,
+    async () => {
+      await using api = await kubeApi();
+      await using node = await nodeWithMount();
+      putOldSecret(api, "old", "https://registry.example.com/v1/team", "first");
+      putSecret(api, "elsewhere", "registry.example.com/team/app", "of-another", "other");
+      putPod(api, "app", { secrets: ["old", "elsewhere"] });
+      const more = mode === "list" ? 'mode = "list"\nnamespaces = ["default", "empty"]' : undefined;
+      await using agent = await agentWith(node, api, more);
+      await holds(agent, node, "first");
+      putOldSecret(api, "old", "https://registry.example.com/v1/team", "second");
+      await holds(agent, node, "second");
+      putSecret(api, "new", "registry.example.com/team/app", "third"); // more specific
+      putPod(api, "app", { secrets: ["old", "new"] });
+      await holds(agent, node, "third");
+      const secrets = api.calls.filter(({ resource }) => resource === "secrets");
+      ok(secrets.every(({ namespace }) => namespace === "default" || namespace === "empty"));
+    },
+  );
 }
 
 kubeTest("in mode referenced no secret is listed, and none got that no pod names", async () => {
@@ -144,6 +130,24 @@ kubeTest("in mode referenced no secret is listed, and none got that no pod names
   putSecret(api, "new", REGISTRY, "of-new");
   putPod(api, "later", { secrets: ["new"] });
   await holds(agent, node, "of-new");
+});
+
+kubeTest("more secrets than one connection can watch are all followed at once", async () => {
+  await using api = await kubeApi();
+  await using node = await nodeWithMount();
+  const names = Array.from({ length: 130 }, (_, i) => `a${i}`);
+  for (const name of names) putSecret(api, name, `${name}.example.com`, "other");
+  putPod(api, "one", { secrets: names.slice(0, 70) });
+  putPod(api, "two", { secrets: [...names.slice(70), "z-last"] });
+  putSecret(api, "z-last", REGISTRY, "first");
+  await using agent = await agentWith(node, api);
+  await holds(agent, node, "first");
+  await agent.until("every watch", () => api.watchCount >= names.length + 2);
+  putSecret(api, "z-last", REGISTRY, "second");
+  await holds(agent, node, "second");
+  const gets = api.calls.filter(({ verb, name }) => verb === "get" && name === "z-last");
+  strictEqual(gets.length, 1);
+  ok(api.peers.size >= 4, `${api.peers.size} connections`);
 });
 
 kubeTest(
@@ -336,50 +340,6 @@ kubeTest("a credential that is not accepted is told as such", async () => {
     doesNotMatch(out, /another/);
   });
 });
-
-kubeTest("each way to the API server works: files, exec, no verification, pod", async () => {
-  await withFolder(async (api, folder) => {
-    const { ca } = await certificates();
-    await Deno.writeTextFile(join(folder, "ca.crt"), ca);
-    const plugin = join(folder, "login");
-    await Deno.writeTextFile(plugin, execPlugin(), { mode: 0o755 });
-    const exec = `exec: {apiVersion: client.authentication.k8s.io/v1, command: ./login, ` +
-      `env: [{name: HAND_OUT, value: ${TOKEN}}], provideClusterInfo: true, interactiveMode: Never}`;
-    const ways: Parameters<typeof writeKubeconfig>[2][] = [
-      { cluster: "certificate-authority: ca.crt" },
-      { user: `token: ${TOKEN}` },
-      { user: exec },
-      { cluster: "insecure-skip-tls-verify: true" },
-      {
-        cluster: `certificate-authority: ca.crt, tls-server-name: kubernetes.default.svc`,
-      },
-    ];
-    for (const way of ways) {
-      const { out, code } = await explain(await writeKubeconfig(folder, api, way));
-      strictEqual(code, 0, `${JSON.stringify(way)}\n${out}`);
-      match(out, /winner +kubesecret: secret default\/pull, entry registry\.example\.com\/team/);
-    }
-    const wrongName = "certificate-authority: ca.crt, tls-server-name: other.example.com";
-    strictEqual(
-      (await explain(await writeKubeconfig(folder, api, { cluster: wrongName }))).code,
-      1,
-    );
-    const unknown = await explain(await writeKubeconfig(folder, api, { cluster: "a: b" }));
-    match(unknown.out, /signed by an authority that is not trusted/);
-  });
-});
-
-/** Gives out a token if it is told what the protocol promises. */
-function execPlugin(): string {
-  return `#!/bin/sh
-case "$KUBERNETES_EXEC_INFO" in
-  *'"kind":"ExecCredential"'*'"interactive":false'*'"server":"https://127.0.0.1'*) ;;
-  *) exit 1 ;;
-esac
-echo '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential",' \\
-  '"status":{"token":"'"$HAND_OUT"'","expirationTimestamp":"2999-01-01T00:00:00Z"}}'
-`;
-}
 
 kubeTest("5,000 secrets, some broken, are read in pages beside each other", async () => {
   await withFolder(async (api, folder) => {

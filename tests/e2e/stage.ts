@@ -18,12 +18,16 @@ export interface Ended {
   readonly err: string;
 }
 
-/** Runs a command of the program to its end, with nothing of our own environment but what it needs. */
+/**
+ * Runs a command of the program to its end, with nothing of our own environment but what it needs.
+ * What is named before it runs it.
+ */
 export async function command(
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
+  before: readonly string[] = [],
 ): Promise<Ended> {
-  const [path = "", ...rest] = PROGRAM;
+  const [path = "", ...rest] = [...before, ...PROGRAM];
   const { code, stdout, stderr } = await new Deno.Command(path, {
     args: [...rest, ...args],
     stdin: "null",

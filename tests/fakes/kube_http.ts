@@ -26,6 +26,9 @@ export class FakeKubeHttp implements KubeHttp {
   /** What a watch gets instead of beginning. */
   refuse: ((path: string) => KubeStreamEnd | undefined) | undefined;
 
+  /** Called when a watch has begun. */
+  onStream: () => void = () => {};
+
   constructor(answer: (path: string, request: KubeHttpRequest) => Answer) {
     this.answer = answer;
   }
@@ -55,6 +58,7 @@ export class FakeKubeHttp implements KubeHttp {
       send: (event) => hears.line(JSON.stringify(event)),
       end: (how = { kind: "ended" }) => resolve(how),
     });
+    this.onStream();
     const abort = () => reject(signal?.reason);
     signal?.addEventListener("abort", abort, { once: true });
     try {

@@ -88,7 +88,8 @@ export class KubeAccess {
         return [{ file, place: "", problem: what, mend: "set providers.kubesecret.kubeconfig" }];
       }
       const { ca, cert, key, user } = target;
-      const needed = [ca, cert, key, user.kind === "token-file" ? user.path : undefined]
+      const isTokenNeeded = user.kind === "token-file" && user.token === undefined;
+      const needed = [ca, cert, key, isTokenNeeded ? user.path : undefined]
         .flatMap((one) => typeof one === "string" ? one : one?.kind === "file" ? one.path : []);
       const read = needed.map((path) =>
         this.#needed(path).then(() => [], (error) => [problem(error)])
@@ -146,9 +147,12 @@ export class KubeAccess {
       case "token":
         bearer(user.token.reveal());
         return { connection: base, headers };
-      case "token-file":
-        bearer(await this.#needed(user.path));
+      case "token-file": {
+        const { path, token } = user;
+        const read = this.#needed(path);
+        bearer(token === undefined ? await read : await read.catch(() => token.reveal()));
         return { connection: base, headers };
+      }
       case "basic": {
         const pair = new TextEncoder().encode(`${user.username}:${user.password.reveal()}`);
         headers.push(["Authorization", new Secret(`Basic ${pair.toBase64()}`)]);

@@ -80,7 +80,7 @@ export class KubeClient {
   async watch(
     spec: KubeCallSpec,
     hears: { begun(): void; event(event: Fields): void },
-    options: CallOptions = {},
+    { lane = 0, ...options }: CallOptions & { readonly lane?: number } = {},
   ): Promise<KubeWatchEnd> {
     const lines = {
       begun: () => hears.begun(),
@@ -91,7 +91,7 @@ export class KubeClient {
     };
     const end = await this.#authenticated(spec, (identity) => {
       const request = { ...requestOf(spec, identity), maxBytes: MAX_EVENT_BYTES, idleMs: IDLE_MS };
-      return this.#http.stream(request, lines, options);
+      return this.#http.stream({ ...request, lane }, lines, options);
     });
     if (end.kind === "ended" || end.kind === "cut") return { kind: end.kind };
     return end.kind === "failed" ? end : failed(spec, end);

@@ -34,7 +34,8 @@ export class KubeNode {
   }
 
   #look(): void {
-    this.accounts.want(new Set(this.pods.active().map(accountKey)));
+    const named = this.pods.active().filter(({ serviceAccount }) => serviceAccount !== "");
+    this.accounts.want(new Set(named.map(accountKey)));
     for (const listener of this.#listeners) listener();
   }
 }

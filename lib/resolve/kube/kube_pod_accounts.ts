@@ -24,7 +24,7 @@ export interface KubePodAccountsOptions {
 /** How long the first question waits for what the API server says. */
 const FIRST_ANSWER_MS = 10_000;
 const NOT_FOUND = 404;
-/** The pod of this name is another by now. */
+/** The pod or the account of this name is another by now. */
 const CONFLICT = 409;
 
 /** Pods of this node, their accounts and their tokens, by the Kubernetes API. */
@@ -63,7 +63,7 @@ export class KubePodAccounts implements PodAccounts {
   }
 
   /** As the kubelet asks for it: bound to the pod, for as long as the server thinks right. */
-  async token(pod: PodIdentity, audience: string): Promise<TokenAnswer> {
+  async token(pod: PodIdentity, audience: string, accountUid: string): Promise<TokenAnswer> {
     const { namespace, name, uid, serviceAccount } = pod;
     const boundObjectRef = { apiVersion: "v1", kind: "Pod", name, uid };
     const answer = await this.#options.client.call({
@@ -75,6 +75,7 @@ export class KubePodAccounts implements PodAccounts {
       body: {
         apiVersion: "authentication.k8s.io/v1",
         kind: "TokenRequest",
+        metadata: { uid: accountUid },
         spec: { audiences: [audience], boundObjectRef },
       },
     });

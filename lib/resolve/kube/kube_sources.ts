@@ -30,10 +30,11 @@ export interface Projection<T> {
 }
 
 /**
- * Watches of one kind; what goes beyond is polled. Servers allow about 100 open requests over one
- * connection, and what goes beyond that would wait for ever.
+ * Watches of one kind over one connection, and how many connections. Servers allow 100 open
+ * requests over each, of all kinds, and what goes beyond that would wait for ever: it is polled.
  */
-const MAX_WATCHED = 40;
+const WATCHED_IN_LANE = 40;
+const LANES = 6;
 const MAX_FOLLOWED = 1_000;
 /** Objects that nobody wants any more are kept for as long: pods are often replaced. */
 const LINGER_MS = 5 * 60_000;
@@ -41,7 +42,8 @@ const LINGER_MS = 5 * 60_000;
 interface Followed<T> {
   readonly watch: ListWatch<T>;
   readonly stop: AbortController;
-  readonly polled: boolean;
+  /** Undefined: polled. */
+  readonly lane: number | undefined;
   unwantedSinceMs?: number;
 }
 
@@ -129,20 +131,28 @@ export class FollowedObjects<T> {
 
   #start(key: string): void {
     const slash = key.indexOf("/");
-    const watching = [...this.#followed.values()].filter(({ polled }) => !polled).length;
-    const polled = watching >= MAX_WATCHED;
+    const lane = this.#freeLane();
     const watch = new ListWatch<T>({
       ...this.#following,
       ...this.#projection,
       resource: this.#resource,
       namespace: key.slice(0, slash),
       name: key.slice(slash + 1),
-      ...(polled && { polled }),
+      ...(lane === undefined ? { polled: true } : { lane }),
       changed: this.#changed,
     });
     const stop = new AbortController();
-    this.#followed.set(key, { watch, stop, polled });
+    this.#followed.set(key, { watch, stop, lane });
     void watch.run(stop);
+  }
+
+  #freeLane(): number | undefined {
+    const taken = new Array<number>(LANES).fill(0);
+    for (const { lane } of this.#followed.values()) {
+      if (lane !== undefined) taken[lane] = (taken[lane] ?? 0) + 1;
+    }
+    const free = taken.findIndex((count) => count < WATCHED_IN_LANE);
+    return free < 0 ? undefined : free;
   }
 
   stop(): void {

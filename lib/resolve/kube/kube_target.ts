@@ -21,7 +21,8 @@ export interface ExecSettings {
 export type KubeUser =
   | { readonly kind: "anonymous" }
   | { readonly kind: "token"; readonly token: Secret }
-  | { readonly kind: "token-file"; readonly path: string }
+  /** `token` counts while the file cannot be read. */
+  | { readonly kind: "token-file"; readonly path: string; readonly token?: Secret }
   | { readonly kind: "basic"; readonly username: string; readonly password: Secret }
   | { readonly kind: "exec"; readonly exec: ExecSettings };
 

@@ -2,6 +2,7 @@ import { dirname, isAbsolute, join } from "@std/path";
 import { type ConfigProblem, Secret } from "../../model/mod.ts";
 import { type Fields, goField, isFields } from "../go_json.ts";
 import { goString, readGoYaml } from "../go_yaml.ts";
+import { impersonationOf } from "./kube_impersonation.ts";
 import type { ExecSettings, KubeTarget, KubeUser, PemSource } from "./kube_target.ts";
 
 /** One kubeconfig file as text. */
@@ -146,8 +147,8 @@ class Reader {
       skipVerify,
       ...(serverName !== "" && { serverName }),
       ...(proxyUrl && { proxyUrl }),
-      user: user === undefined ? { kind: "anonymous" } : this.#user(user),
-      impersonation: user === undefined ? [] : this.#impersonation(user),
+      user: user === undefined ? { kind: "anonymous" } : this.#user(user, cert !== undefined),
+      impersonation: user === undefined ? [] : impersonationOf(user.fields),
       ...execConfigOf(cluster),
     };
   }
@@ -191,8 +192,11 @@ class Reader {
     return undefined;
   }
 
-  /** A token wins over the rest, as in client-go; the exec plugin stands alone. */
-  #user(entry: Entry): KubeUser {
+  /**
+   * As in client-go: the token's file before the token beside it, and an exec plugin only where
+   * nothing else says who we are.
+   */
+  #user(entry: Entry, hasCertificate: boolean): KubeUser {
     if (goField(entry.fields, "auth-provider") !== undefined) {
       const what = "this older way to log in is gone from Kubernetes";
       this.#problem(place(entry, "auth-provider"), what, "use exec with a credential plugin");
@@ -201,11 +205,16 @@ class Reader {
     const token = this.#text(entry, "token");
     const tokenFile = this.#text(entry, "tokenFile");
     const username = this.#text(entry, "username");
-    if (isFields(exec)) return { kind: "exec", exec: this.#exec(entry, exec) };
+    if (tokenFile !== "") {
+      const path = besides(entry.file, tokenFile);
+      return { kind: "token-file", path, ...(token !== "" && { token: new Secret(token) }) };
+    }
     if (token !== "") return { kind: "token", token: new Secret(token) };
-    if (tokenFile !== "") return { kind: "token-file", path: besides(entry.file, tokenFile) };
-    if (username === "") return { kind: "anonymous" };
-    return { kind: "basic", username, password: new Secret(this.#text(entry, "password")) };
+    if (username !== "") {
+      return { kind: "basic", username, password: new Secret(this.#text(entry, "password")) };
+    }
+    if (hasCertificate || !isFields(exec)) return { kind: "anonymous" };
+    return { kind: "exec", exec: this.#exec(entry, exec) };
   }
 
   #exec(user: Entry, fields: Fields): ExecSettings {
@@ -231,24 +240,6 @@ class Reader {
       provideClusterInfo: goField(fields, "provideClusterInfo") === true,
       installHint: this.#text(entry, "installHint"),
     };
-  }
-
-  #impersonation(entry: Entry): [string, Secret][] {
-    const headers: [string, Secret][] = [];
-    const add = (name: string, value: unknown) => {
-      const text = goString(value) ?? "";
-      if (text !== "") headers.push([name, new Secret(text)]);
-    };
-    add("Impersonate-User", goField(entry.fields, "as"));
-    add("Impersonate-Uid", goField(entry.fields, "as-uid"));
-    const groups = goField(entry.fields, "as-groups");
-    for (const group of Array.isArray(groups) ? groups : []) add("Impersonate-Group", group);
-    const extra = goField(entry.fields, "as-user-extra");
-    for (const [name, values] of Object.entries(isFields(extra) ? extra : {})) {
-      const header = `Impersonate-Extra-${encodeURIComponent(name.toLowerCase())}`;
-      for (const value of Array.isArray(values) ? values : []) add(header, value);
-    }
-    return headers;
   }
 
   #text(entry: Entry, name: string): string {

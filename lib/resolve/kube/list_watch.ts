@@ -1,34 +1,12 @@
-import type { CallOptions, Clock, Random } from "../../model/mod.ts";
+import type { CallOptions } from "../../model/mod.ts";
 import { Backoff } from "../backoff.ts";
 import { type Fields, isFields } from "../go_json.ts";
 import { isOlder, keyOf, versionOf } from "./kube_object.ts";
-import type { KubeCallSpec, KubeClient, KubeFailure } from "./kube_client.ts";
+import type { KubeCallSpec, KubeFailure } from "./kube_client.ts";
 import { KubePages, MAX_OBJECTS } from "./kube_pages.ts";
+import type { ListWatchOptions } from "./list_watch_options.ts";
 
-/** What following objects takes. */
-export interface ListWatchOptions<T> {
-  readonly client: KubeClient;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly resource: KubeCallSpec["resource"];
-  /** Undefined: all namespaces. */
-  readonly namespace?: string;
-  /** One object alone: it is got, never listed. */
-  readonly name?: string;
-  readonly fieldSelector?: string;
-  /** The first list may come from the server's cache: for what it would else search all data. */
-  readonly cached?: true;
-  /** Between two looks where RBAC does not allow watching. */
-  readonly pollMs: number;
-  /** Never watched, looked at from time to time. */
-  readonly polled?: true;
-  /** Takes from an object what is kept of it. */
-  readonly read: (object: Fields) => T;
-  /** Whether two readings mean the same. */
-  readonly same: (a: T, b: T) => boolean;
-  /** Something is different now, or known for the first time. */
-  readonly changed: () => void;
-}
+export type { ListWatchOptions };
 
 /** A watch ends by itself after this long, or up to twice as long. */
 const WATCH_SECONDS = 300;
@@ -36,10 +14,13 @@ const WATCH_SECONDS = 300;
 const SHORT_MS = 1_000;
 /** Spreads those who lost their watches together. */
 const RECONNECT_SPREAD_MS = 250;
+/** A watch that begins with the object as it is has told it by then. */
+const FIRST_EVENT_MS = 2_000;
 const MAX_REST_MS = 30_000;
 const MAX_FORBIDDEN_REST_MS = 60_000;
 const MAX_RETRY_AFTER_MS = 5 * 60_000;
 const GONE = 410;
+const MAX_REFUSALS = 3;
 
 /**
  * Follows objects of the API server: lists them, page by page, then watches from where the list
@@ -59,6 +40,10 @@ export class ListWatch<T> {
   #synced = false;
   #failure: KubeFailure | undefined;
   #unwatchable: KubeFailure | undefined;
+  /** Whether a watch began without the object that we hold; asked about once. */
+  #doubted = false;
+  /** Watches in a row that brought nothing: from the third on, lists take their place. */
+  #refusals = 0;
 
   constructor(options: ListWatchOptions<T>) {
     this.#options = options;
@@ -145,7 +130,8 @@ export class ListWatch<T> {
 
   #succeeded(): void {
     this.#failure = undefined;
-    this.#backoff.succeeded();
+    // While its watches are refused, a list that succeeds every time is no reason to hurry.
+    if (this.#refusals === 0) this.#backoff.succeeded();
   }
 
   async #list(signal: AbortSignal): Promise<KubeFailure | undefined> {
@@ -187,35 +173,56 @@ export class ListWatch<T> {
       resourceVersion: this.#version ?? "0",
       timeoutSeconds: String(seconds),
     });
+    const isFromNow = spec.query?.["resourceVersion"] === "0";
     let heard = 0;
+    let isTold = false;
     let refusal: KubeFailure | undefined;
+    const over = new AbortController();
     const hears = {
       begun: () => {
         this.#failure = undefined;
         this.#unwatchable = undefined;
+        if (isFromNow) void this.#expectFirst(() => isTold, over);
       },
       event: (event: Fields) => {
         heard++;
+        isTold ||= event["type"] !== "BOOKMARK";
         refusal ??= this.#hear(event);
       },
     };
-    const end = await client.watch(spec, hears, { signal });
+    const { lane = 0 } = this.#options;
+    const end = await client.watch(spec, hears, { signal, lane }).finally(() => over.abort());
     const failure = refusal ?? (end.kind === "failed" ? end.failure : undefined);
     const isShort = heard === 0 && clock.monotonicMs() - startedMs < SHORT_MS;
     if (failure?.status === 403) {
       this.#unwatchable = failure;
       await this.#pollLater(signal);
     } else if (failure !== undefined) {
-      if (failure.status === GONE || failure.tooLarge) this.#version = undefined;
+      const isRefused = failure.status !== undefined && ++this.#refusals >= MAX_REFUSALS;
+      if (failure.status === GONE || failure.tooLarge || isRefused) this.#version = undefined;
       // The first of several events tells that there was more than a refusal.
       if (heard > 1) await this.#spread(signal);
       else await this.#rest(failure, startedMs, signal);
     } else if (isShort) {
+      if (++this.#refusals >= MAX_REFUSALS) this.#version = undefined;
       const detail = "watches end as soon as they begin";
       await this.#rest({ reason: "source-unreachable", detail }, startedMs, signal);
     } else {
       await this.#spread(signal);
     }
+  }
+
+  /**
+   * An object that went between our getting it and the watch's beginning is in no event: where the
+   * watch does not begin with it, it is got once more.
+   */
+  async #expectFirst(isTold: () => boolean, over: AbortController): Promise<void> {
+    const { clock } = this.#options;
+    const isOver = await clock.sleep(FIRST_EVENT_MS, over).then(() => false, () => true);
+    if (isOver || isTold() || this.#items.size === 0 || this.#doubted) return;
+    this.#doubted = true;
+    this.#version = undefined;
+    this.#cycle.abort();
   }
 
   async #pollLater(signal: AbortSignal): Promise<void> {
@@ -237,8 +244,10 @@ export class ListWatch<T> {
       const detail = `the watch was ended with status ${code}`;
       return { reason: "source-unreachable", detail, status: code };
     }
+    this.#refusals = 0;
     this.#succeeded();
     const version = versionOf(object);
+    if (type !== "BOOKMARK") this.#doubted = false;
     if (type === "ADDED" || type === "MODIFIED") {
       if (this.#options.name !== undefined && isOlder(version, this.#seen)) return undefined;
       this.#seen = version;

@@ -9,6 +9,7 @@ export interface NodePod {
   readonly namespace: string;
   readonly name: string;
   readonly uid: string;
+  /** Empty for a static pod: it runs in nobody's name. */
   readonly serviceAccount: string;
   /** Names of secrets in its namespace. */
   readonly pullSecrets: readonly string[];
@@ -44,7 +45,7 @@ export function readPod(object: Fields): NodePod {
     namespace: text(metadata["namespace"]),
     name: text(metadata["name"]),
     uid: text(metadata["uid"]),
-    serviceAccount: text(spec["serviceAccountName"]) || "default",
+    serviceAccount: text(spec["serviceAccountName"]),
     pullSecrets: names.filter((name) => typeof name === "string" && name !== "")
       .slice(0, MAX_NAMES) as string[],
     images: [...new Set(images.flatMap(normalized))].slice(0, MAX_NAMES),

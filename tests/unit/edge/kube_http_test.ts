@@ -153,6 +153,15 @@ for (const own of [false, true]) {
   });
 }
 
+test("calls of one lane share a connection, those of another have their own", async (stage) => {
+  const { api, request } = stage;
+  using http = createKubeHttp();
+  const { connection, ...call } = request("/api/v1/secrets");
+  for (const lane of [0, 0, 1, 0, 1, 2]) await http.request({ ...call, connection, lane });
+  equal(api.peers.size, 3);
+  equal(api.calls.length, 6);
+});
+
 test("a header that would break the request is refused, and nothing of it told", async (stage) => {
   using http = createKubeHttp();
   for (const connection of [{}, { serverName: "localhost" }]) {

@@ -27,7 +27,7 @@ export function basic(password: string): Credential {
 
 /** A node, its providers and its daemons, all in memory. */
 export class Stage {
-  readonly clock = new FakeClock();
+  readonly clock: FakeClock;
   readonly observer = new FakeObserver();
   readonly store = new CredentialStore({
     settings: { leadTimeMs: "auto", refreshIntervalMs: 240 * SECOND },
@@ -45,36 +45,41 @@ export class Stage {
     this.store_(order);
   looks = 0;
   ready = false;
-  readonly reconciler = new Reconciler({
-    store: this.store,
-    observer: this.observer,
-    clock: this.clock,
-    inUseDelayMs: () => 5 * SECOND,
-  }, {
-    discoverer: { look: () => Promise.resolve(this.view()) },
-    resolver: {
-      resolve: async (request) => {
-        this.requests.push(request);
-        const outcome = await this.answer(request);
-        const attempts = [{ provider: "kubelet" as const, outcome, durationMs: 1 }];
-        return {
-          image: request.image,
-          attempts,
-          ...(outcome.kind === "found" && {
-            winner: { provider: "kubelet", renewable: true, candidates: outcome.candidates },
-          }),
-        };
+  readonly reconciler: Reconciler;
+
+  constructor(clock: FakeClock = new FakeClock()) {
+    this.clock = clock;
+    this.reconciler = this.#makeReconciler();
+  }
+
+  #makeReconciler(): Reconciler {
+    const { store, observer, clock } = this;
+    return new Reconciler({ store, observer, clock, inUseDelayMs: () => 5 * SECOND }, {
+      discoverer: { look: () => Promise.resolve(this.view()) },
+      resolver: {
+        resolve: async (request) => {
+          this.requests.push(request);
+          const outcome = await this.answer(request);
+          const attempts = [{ provider: "kubelet" as const, outcome, durationMs: 1 }];
+          return {
+            image: request.image,
+            attempts,
+            ...(outcome.kind === "found" && {
+              winner: { provider: "kubelet", renewable: true, candidates: outcome.candidates },
+            }),
+          };
+        },
       },
-    },
-    deliverer: {
-      deliver: async (order) => {
-        this.orders.push(order);
-        return await this.deliver(order);
+      deliverer: {
+        deliver: async (order) => {
+          this.orders.push(order);
+          return await this.deliver(order);
+        },
       },
-    },
-    checkIntervalMs: 60 * SECOND,
-    renewalEnabled: true,
-  });
+      checkIntervalMs: 60 * SECOND,
+      renewalEnabled: true,
+    });
+  }
 
   daemon(
     id: string,

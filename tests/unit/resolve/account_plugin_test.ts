@@ -1,73 +1,15 @@
-import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import fc from "fast-check";
-import { type ProviderOutcome, Secret, standingName } from "../../../lib/model/mod.ts";
-import { KubeletProvider, type PodAccounts } from "../../../lib/resolve/mod.ts";
+import { type ProviderOutcome, standingName } from "../../../lib/model/mod.ts";
+import { KubeletProvider } from "../../../lib/resolve/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
+import { Cluster } from "../../fakes/cluster.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 import { FakeProcessRunner } from "../../fakes/process.ts";
 import { FakeRandom } from "../../fakes/random.ts";
 import { MemoryFiles } from "./memory_files.ts";
 import { ask, CONFIG_PATH, pairs, response } from "./plugins.ts";
 
-type Pods = Awaited<ReturnType<PodAccounts["podsOf"]>>;
-type Pod = (Pods & { kind: "pods" })["pods"][number];
-
-/** A cluster in memory: pods by image, accounts by name. */
-class Cluster implements PodAccounts {
-  readonly pods = new Map<string, { readonly image: string; readonly pod: Pod }>();
-  readonly accounts = new Map<string, { uid: string; annotations: Record<string, string> }>();
-  readonly tokens: string[] = [];
-  down = false;
-  /** Called while a token is being made. */
-  meanwhile = () => {};
-  lifeMs = 3_600_000;
-  readonly clock: FakeClock;
-  #next = 0;
-
-  constructor(clock: FakeClock) {
-    this.clock = clock;
-  }
-
-  addAccount(name: string, annotations: Record<string, string> = {}): void {
-    this.accounts.set(name, { uid: `u${this.#next++}`, annotations });
-  }
-
-  addPod(serviceAccount: string, image: string): string {
-    const uid = `p${this.#next++}`;
-    const pod = { namespace: "n", name: `pod-${uid}`, uid, serviceAccount };
-    this.pods.set(uid, { image: ask(image).image.text, pod });
-    return uid;
-  }
-
-  podsOf(image: { readonly text: string }) {
-    if (this.down) return Promise.resolve(DOWN);
-    const found = [...this.pods.values()].filter((one) => one.image === image.text);
-    return Promise.resolve({ kind: "pods", pods: found.map(({ pod }) => pod) } as const);
-  }
-
-  account({ uid, serviceAccount }: Pod) {
-    if (this.down) return Promise.resolve(DOWN);
-    const account = this.accounts.get(serviceAccount);
-    return Promise.resolve(
-      account === undefined || !this.pods.has(uid)
-        ? { kind: "gone" } as const
-        : { kind: "account", ...account } as const,
-    );
-  }
-
-  token(pod: Pod, audience: string) {
-    const account = this.accounts.get(pod.serviceAccount);
-    if (this.down) return Promise.resolve(DOWN);
-    if (account === undefined) return Promise.resolve({ kind: "gone" } as const);
-    const text = [audience, pod.serviceAccount, account.uid, pod.uid, this.tokens.length].join(" ");
-    this.tokens.push(text);
-    this.meanwhile();
-    const expiresAtMs = this.clock.wallMs() + this.lifeMs;
-    return Promise.resolve({ kind: "token", token: new Secret(text), expiresAtMs } as const);
-  }
-}
-
-const DOWN = { kind: "failed", reason: "source-unreachable", detail: "away" } as const;
 const IMAGE = "reg.io/app:1";
 
 interface Attributes {
@@ -216,6 +158,55 @@ Deno.test("AccountPlugin runs a plugin that can do without where there is no acc
   equal(runner.requests.length, 2);
 });
 
+Deno.test("AccountPlugin runs no plugin for a static pod that wants an account, or after others", async () => {
+  const wanting = stage();
+  wanting.cluster.addPod("", IMAGE);
+  equal(reasonAndDetail(await wanting.outcome()), "none no-service-account ");
+  equal(wanting.runner.requests.length, 0);
+  const { outcome, cluster } = stage({ require: false, required: [] });
+  cluster.addPod("", IMAGE);
+  cluster.addAccount("a");
+  const ofAccount = cluster.addPod("a", IMAGE);
+  match(pairs(await outcome())[0] ?? "", /aud a /);
+  cluster.pods.delete(ofAccount);
+  match(pairs(await outcome())[0] ?? "", /^u:none \{\}/);
+});
+
+Deno.test("AccountPlugin does not do without an account that a pod names and that is gone", async () => {
+  const { outcome, cluster, runner } = stage({ require: false });
+  cluster.addPod("a", IMAGE);
+  equal(reasonAndDetail(await outcome()), "none no-service-account ");
+  equal(runner.requests.length, 0);
+});
+
+Deno.test("AccountPlugin takes a token back as a password only where nobody shares it", async () => {
+  for (const cacheType of ["ServiceAccount", "Token"] as const) {
+    const { outcome, cluster, runner } = stage({ cacheType });
+    runner.answer = ({ stdin }) =>
+      response({ "*.io": ["u", JSON.parse(stdin).serviceAccountToken] }, { type: "Registry" });
+    cluster.addAccount("a");
+    cluster.addPod("a", IMAGE);
+    const found = await outcome();
+    equal(found.kind, cacheType === "Token" ? "found" : "failed");
+    if (found.kind === "found") continue;
+    match(reasonAndDetail(found), /plugin-invalid-response .*that takes cacheType Token/);
+    doesNotMatch(JSON.stringify(found), /aud a/);
+  }
+});
+
+Deno.test("AccountPlugin asks for a token of the very account that it read", async () => {
+  const { outcome, cluster, runner } = stage();
+  cluster.addAccount("a", { version: "old" });
+  cluster.addPod("a", IMAGE);
+  const before = { ...cluster.accounts.get("a") ?? { uid: "", annotations: {} } };
+  cluster.addAccount("a", { version: "new" });
+  const real = cluster.account.bind(cluster);
+  cluster.account = () => Promise.resolve({ kind: "account", ...before } as const);
+  match(reasonAndDetail(await outcome()), /token-unavailable .*is gone/);
+  equal(runner.requests.length, 0);
+  cluster.account = real;
+});
+
 Deno.test("AccountPlugin gives out nothing of an account that went while the plugin ran", async () => {
   const { cluster, outcome } = stage();
   cluster.addAccount("a");
@@ -237,7 +228,7 @@ Deno.test("AccountPlugin names who still stands, unless that is unknown", async 
   deepEqual(none.kind !== "found" && none.standing, []);
   cluster.down = true;
   const unknown = await outcome();
-  equal(unknown.kind !== "found" && unknown.standing, undefined);
+  equal(unknown.kind !== "found" && unknown.standing, "unknown");
 });
 
 type Step =
@@ -255,7 +246,14 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { arbitrary: fc.record({ kind: fc.constantFrom("account", "annotate"), account }), weight: 2 },
   fc.record({ kind: fc.constant("delete"), account }),
   fc.record({ kind: fc.constant("race"), account, deletes: fc.boolean() }),
-  { arbitrary: fc.record({ kind: fc.constant("pod"), account, image }), weight: 2 },
+  {
+    arbitrary: fc.record({
+      kind: fc.constant("pod"),
+      account: fc.constantFrom("a", "b", "a", "b", ""),
+      image,
+    }),
+    weight: 2,
+  },
   fc.record({ kind: fc.constant("end"), nth: fc.nat(4) }),
   { arbitrary: fc.record({ kind: fc.constant("ask"), image }), weight: 8 },
   fc.record({ kind: fc.constant("wait"), ms: fc.constantFrom(1_000, 11_000, 4_000_000) }),
@@ -268,8 +266,10 @@ Deno.test("AccountPlugin: whatever happens, nobody is given what another account
       fc.array(step, { minLength: 20, maxLength: 60 }),
       fc.constantFrom("ServiceAccount", "Token"),
       fc.constantFrom("Image", "Registry", "Global"),
-      async (steps, cacheType, cacheKeyType) => {
+      fc.boolean(),
+      async (steps, cacheType, cacheKeyType, require) => {
         const { cluster, clock, outcome } = stage({
+          require,
           cacheType,
           cacheKeyType,
           optional: ["version"],
@@ -313,7 +313,10 @@ Deno.test("AccountPlugin: whatever happens, nobody is given what another account
               cluster.down = one.down;
               break;
             case "ask":
-              check(await outcome(one.image), one.image, cluster, cacheType === "Token");
+              check(await outcome(one.image), one.image, cluster, {
+                perPod: cacheType === "Token",
+                require,
+              });
           }
         }
       },
@@ -323,9 +326,16 @@ Deno.test("AccountPlugin: whatever happens, nobody is given what another account
 });
 
 /** What is given belongs to an account that is there, as it is, and has a pod with the image. */
-function check(outcome: ProviderOutcome, asked: string, cluster: Cluster, perPod: boolean): void {
+function check(
+  outcome: ProviderOutcome,
+  asked: string,
+  cluster: Cluster,
+  { perPod, require }: { readonly perPod: boolean; readonly require: boolean },
+): void {
   const standing = outcome.kind === "found"
-    ? outcome.candidates.map(standingName)
+    ? outcome.candidates.flatMap((one) => standingName(one) ?? [])
+    : outcome.standing === "unknown"
+    ? []
     : outcome.standing ?? [];
   const users = [...cluster.pods.values()].filter((one) => one.image === asked);
   for (const name of standing) {
@@ -334,6 +344,11 @@ function check(outcome: ProviderOutcome, asked: string, cluster: Cluster, perPod
     ok(users.some(({ pod }) => pod.serviceAccount === owner), `${name} does not use ${asked}`);
   }
   for (const pair of pairs(outcome)) {
+    if (pair === "u:none {}") {
+      const isUnnamed = users.length === 0 || users.some(({ pod }) => pod.serviceAccount === "");
+      ok(!require && isUnnamed, "without a token only where there is no account");
+      continue;
+    }
     const [, audience, owner = "", uid, pod, , annotations] =
       /^u:(\w+) (\w+) (\w+) (\w+) (\d+) (.*)$/.exec(pair) ?? [];
     const known = cluster.accounts.get(owner);

@@ -144,8 +144,7 @@ Deno.test("CredentialChain falls back on a pull only where nobody has, or may ha
 
 Deno.test("CredentialChain does not bring back by a pull what an account may have no more", async () => {
   equal((await renewal(NONE, { ...NONE, standing: [] })).winner, undefined);
-  const notes = [{ subject: "p", reason: "no-service-account" }] as const;
-  equal((await renewal(NONE, { ...NONE, notes })).winner, undefined);
+  equal((await renewal(NONE, { ...NONE, standing: "unknown" })).winner, undefined);
 });
 
 Deno.test("CredentialChain asks for pulls that succeeded in a renewal alone", async () => {

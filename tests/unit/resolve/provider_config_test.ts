@@ -122,8 +122,16 @@ Deno.test("readProviderConfig checks tokenAttributes as the kubelet does", () =>
     deepEqual(problems.map(({ place }) => place), [`providers[0].tokenAttributes${place}`], text);
     deepEqual(plugins, []);
   }
-  const { problems } = read(`${GOOD}  tokenAttributes: ${JSON.stringify(good)}\n`);
-  deepEqual(problems, []);
+  const wordsOf = (more: Record<string, unknown>) =>
+    read(`${GOOD}  tokenAttributes: ${JSON.stringify({ ...good, ...more })}\n`).problems
+      .map(({ problem }) => problem);
+  deepEqual(wordsOf({}), []);
+  deepEqual(wordsOf({ cacheType: "" }), ["it is required"]);
+  deepEqual(wordsOf({ cacheType: "Pod" }), ["this type is not supported"]);
+  deepEqual(wordsOf({ [required]: ["/"], [optional]: ["/"] }), [
+    "it can be no key of an annotation",
+    "it can be no key of an annotation",
+  ]);
 });
 
 Deno.test("readProviderConfig reads JSON, tabs in it included, and understands anchors", () => {

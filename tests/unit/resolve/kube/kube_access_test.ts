@@ -97,6 +97,15 @@ Deno.test("KubeAccess reads what was rotated, and keeps the last good where that
   equal(await stage.bearer(), "Bearer third");
 });
 
+Deno.test("KubeAccess takes the token's file before the token beside it, while it can be read", async () => {
+  const stage = new Stage({}, "/k/config");
+  stage.files.set("/k/config", kubeconfig("token: inline, tokenFile: token"));
+  equal(await stage.bearer(), "Bearer inline");
+  deepEqual(await stage.access.check(), []);
+  stage.files.set("/k/token", "from-file");
+  equal(await stage.bearer(), "Bearer from-file");
+});
+
 Deno.test("KubeAccess tells what is wrong, and quotes nothing", async () => {
   const stage = new Stage({}, "/k/config");
   stage.files.set("/k/config", "hunter2: [");

@@ -50,9 +50,11 @@ Deno.test("readKubeconfigs reads certificates inline and as files beside it", ()
 
 Deno.test("readKubeconfigs reads each way of saying who we are", () => {
   const user = (text: string) => target(kubeconfig("", text)).user;
-  const { user: token } = target(kubeconfig("", "token: t1, tokenFile: /t"));
+  const token = user("token: t1");
   equal(token.kind === "token" && token.token.reveal(), "t1");
   deepEqual(user("tokenFile: t"), { kind: "token-file", path: "/etc/k/t" });
+  const both = user("token: t1, tokenFile: /t");
+  deepEqual(both.kind === "token-file" && [both.path, both.token?.reveal()], ["/t", "t1"]);
   deepEqual(user(""), { kind: "anonymous" });
   const basic = user("username: me, password: pw");
   equal(basic.kind === "basic" && `${basic.username}:${basic.password.reveal()}`, "me:pw");
@@ -72,6 +74,16 @@ Deno.test("readKubeconfigs reads each way of saying who we are", () => {
       installHint: "get it",
     },
   });
+});
+
+Deno.test("readKubeconfigs runs an exec plugin only where nothing else says who we are", () => {
+  const exec = "exec: {apiVersion: client.authentication.k8s.io/v1, command: /bin/login}";
+  const kind = (more: string) => target(kubeconfig("", `${exec}, ${more}`)).user.kind;
+  deepEqual(
+    ["token: t", "tokenFile: /t", "username: u", "client-certificate: /c, client-key: /k", "a: b"]
+      .map(kind),
+    ["token", "token-file", "basic", "anonymous", "exec"],
+  );
 });
 
 Deno.test("readKubeconfigs reads what else concerns the connection", () => {

@@ -3,6 +3,7 @@ import { FakeClock, settle } from "../../../fakes/clock.ts";
 import { FakeFiles } from "../../../fakes/files.ts";
 import { answered, FakeKubeHttp } from "../../../fakes/kube_http.ts";
 import { FakeProcessRunner } from "../../../fakes/process.ts";
+import type { KubeStreamEnd } from "../../../../lib/model/mod.ts";
 import { KubeAccess } from "../../../../lib/resolve/kube/kube_access.ts";
 import { KubeClient } from "../../../../lib/resolve/kube/kube_client.ts";
 import { ListWatch, type ListWatchOptions } from "../../../../lib/resolve/kube/list_watch.ts";
@@ -200,6 +201,20 @@ Deno.test("ListWatch looks from time to time where it may not watch", async () =
   equal(stage.watch.unwatchable, undefined);
 });
 
+Deno.test("ListWatch begins its list anew when the pages under way are gone", async () => {
+  using stage = new Stage();
+  let isGone = true;
+  stage.http.answer = (path) => {
+    if (!path.includes("continue=")) return list(10, [thing("a", 3)], "two");
+    return isGone ? status(410) : list(10, [thing("b", 4)]);
+  };
+  await stage.start();
+  deepEqual([stage.known, stage.watch.synced], [[], false], "half a list is none");
+  isGone = false;
+  await stage.clock.advance(2_000);
+  deepEqual(stage.known, ["n/a ", "n/b "]);
+});
+
 Deno.test("ListWatch takes smaller pages where one was too large", async () => {
   using stage = new Stage();
   stage.http.answer = (path) =>
@@ -230,6 +245,67 @@ Deno.test("ListWatch follows a single object that is not there yet", async () =>
   deepEqual([stage.watch.synced, stage.known], [true, []]);
   stage.stream.send({ type: "ADDED", object: thing("a", 9, "here") });
   deepEqual(stage.known, ["n/a here"]);
+});
+
+Deno.test("ListWatch notices an object that went before its watch began", async () => {
+  using stage = new Stage({ namespace: "n", name: "a" });
+  stage.http.answer = () => answered(thing("a", 9, "here"));
+  await stage.start();
+  deepEqual(stage.known, ["n/a here"]);
+  stage.http.answer = () => status(404);
+  await stage.clock.advance(2_000); // the watch says nothing: there is nothing to begin with
+  deepEqual([stage.known, stage.watch.synced], [[], true]);
+});
+
+Deno.test("ListWatch notices the same where the watch begins with a bookmark, as newer servers do", async () => {
+  using stage = new Stage({ namespace: "n", name: "a" });
+  stage.http.answer = () => answered(thing("a", 9, "here"));
+  await stage.start();
+  const metadata = { resourceVersion: "20", annotations: { "k8s.io/initial-events-end": "true" } };
+  stage.stream.send({ type: "BOOKMARK", object: { metadata } });
+  stage.http.answer = () => status(404);
+  await stage.clock.advance(2_000);
+  deepEqual([stage.known, stage.watch.synced], [[], true]);
+});
+
+Deno.test("ListWatch lists where every watch is refused, without haste, and goes on when one is not", async () => {
+  const refusals: [string, KubeStreamEnd | undefined][] = [
+    ["with a status", status(500)],
+    ["in its first event", undefined],
+    ["by its end", { kind: "ended" }],
+    ["as gone", status(410)],
+  ];
+  for (const [how, end] of refusals) {
+    using stage = new Stage();
+    stage.http.refuse = () => end;
+    stage.http.onStream = () => {
+      if (end !== undefined || stage.http.refuse === undefined) return;
+      stage.stream.send({ type: "ERROR", object: { kind: "Status", code: 500 } });
+      stage.stream.end();
+    };
+    await stage.start();
+    stage.http.answer = () => list(20, [thing("a", 15, "new")]);
+    await stage.clock.advance(60_000);
+    deepEqual(stage.known, ["n/a new"], how);
+    await stage.clock.advance(60 * 60_000);
+    ok(
+      stage.http.requests.length < 500,
+      `${how}: ${stage.http.requests.length} requests in an hour`,
+    );
+    stage.http.refuse = undefined;
+    await stage.clock.advance(60_000);
+    deepEqual([stage.watch.failure, stage.http.streams.length > 0], [undefined, true], how);
+  }
+});
+
+Deno.test("ListWatch asks once about an object that its watch does not begin with", async () => {
+  using stage = new Stage({ namespace: "n", name: "a" });
+  stage.http.answer = () => answered(thing("a", 9, "here"));
+  await stage.start();
+  await stage.clock.advance(60_000);
+  deepEqual([stage.known, stage.http.requests.length], [["n/a here"], 4]);
+  stage.stream.send({ type: "MODIFIED", object: thing("a", 10, "changed") });
+  deepEqual(stage.known, ["n/a changed"]);
 });
 
 Deno.test("ListWatch refresh asks at once, whatever is going on", async () => {

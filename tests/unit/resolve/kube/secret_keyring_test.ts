@@ -54,6 +54,7 @@ Deno.test("SecretKeyring finds Docker Hub under each of its names", () => {
       "docker.io",
       "https://registry-1.docker.io/v2/",
       "http://docker.io/",
+      "registry.hub.docker.com",
     ]
   ) {
     equal(registryOfKey(key), "docker.io", key);
