@@ -20,4 +20,5 @@ export {
 } from "./metrics.ts";
 export { HEALTH_WORDS, type HealthWord, imageViews } from "./page/image_view.ts";
 export { placeOf } from "./place.ts";
+export { outcomeOf } from "./reasons.ts";
 export { SourceBook } from "./source_book.ts";
