@@ -105,9 +105,10 @@ export function observed(
   const held = instance.mountId === undefined ? undefined : daemon.held?.get(instance.mountId);
   const reset = replaced || daemon.state !== "running";
   if (!reset && held !== undefined && record.held === held) return record;
-  const { held: _, settledWith: __, fileFingerprint, retryAtMs, ...rest } = record;
+  const { held: _, settledWith: __, fileFingerprint, retryAtMs, behindSinceMs, ...rest } = record;
   return {
     ...rest,
+    ...(behindSinceMs !== undefined && !replaced && { behindSinceMs }),
     ...(held !== undefined && { held }),
     ...(fileFingerprint !== undefined && !replaced && { fileFingerprint }),
     ...(retryAtMs !== undefined && !reset && { retryAtMs }),

@@ -20,7 +20,12 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
     ...byEnd.flatMap((image) => imageFinding(image, nowMs) ?? []),
     ...status.daemons.flatMap((daemon) =>
       daemon.instances.flatMap((mount) =>
-        [mountFinding(daemon, mount), hostFinding(daemon, mount)].filter((one) => !!one)
+        [
+          mountFinding(daemon, mount),
+          behindFinding(daemon, mount, nowMs),
+          fileFinding(daemon, mount),
+          hostFinding(daemon, mount),
+        ].filter((one) => !!one)
       )
     ),
     ...status.daemons.flatMap((daemon) =>
@@ -116,7 +121,7 @@ function mountFinding({ id }: DaemonStatus, instance: InstanceStatus): Finding |
     case "stored":
     case "in-use":
     case "proven":
-    case "file-only":
+    case "file-only": // told where it goes on with an older one
     case "adopted":
     case "withheld": // told by its hosts
     case "none":
@@ -127,6 +132,54 @@ function mountFinding({ id }: DaemonStatus, instance: InstanceStatus): Finding |
   if (image !== undefined || imageProblem === undefined) return undefined;
   const text = `it is not known which image ${mount} serves: ${imageProblem}`;
   return { ...about, text, mend: "list that daemon with its image in the configuration" };
+}
+
+/** A credential is there, and its nydusd goes on with an older one. */
+function behindFinding(
+  { id }: DaemonStatus,
+  { snapshotId, image, delivery, deliveryDetail = "", behindSinceMs, file }: InstanceStatus,
+  nowMs: number,
+): Finding | undefined {
+  if (delivery !== "file-only") return undefined;
+  const mount = `mount ${snapshotId} of nydusd ${id}${image === undefined ? "" : ` (${image})`}`;
+  const about = {
+    area: "deliveries",
+    level: "warning",
+    key: `behind ${id}/${snapshotId}`,
+    ...(image !== undefined && { image }),
+  } as const;
+  if (file === "skipped" || file === "absent" || file === "secret-free") {
+    const text = `${mount} cannot be given a credential at all: ${deliveryDetail}, and there is ` +
+      `no configuration file to write it into (${file})`;
+    return {
+      ...about,
+      text,
+      mend: 'use nydusd 2.4.1 or later, or delivery.config_files = "always"',
+    };
+  }
+  if (behindSinceMs === undefined) return undefined;
+  const forText = formatDuration(Math.max(0, nowMs - behindSinceMs));
+  const text = `${mount} has gone on for ${forText} with an older credential than there is, and ` +
+    `reads fail when that ends: ${deliveryDetail}`;
+  const mend = "its file has the new one: restart that nydusd, and use 2.4.1 or later";
+  return { ...about, text, tellsSince: true, mend };
+}
+
+/** It holds what it should, and would not after a restart. */
+function fileFinding({ id }: DaemonStatus, mount: InstanceStatus): Finding | undefined {
+  const { snapshotId, image, delivery, file, deliveryDetail = "" } = mount;
+  const isTold = delivery === "stored" || delivery === "in-use" || delivery === "proven";
+  if (file !== "failed" || (!isTold && delivery !== "file-only")) return undefined;
+  const what = `mount ${snapshotId} of nydusd ${id}${image === undefined ? "" : ` (${image})`}`;
+  return {
+    area: "deliveries",
+    level: "warning",
+    key: `file ${id}/${snapshotId}`,
+    ...(image !== undefined && { image }),
+    text: `${what} holds its credential, but would begin with an old one after a restart: ` +
+      deliveryDetail,
+    mend: 'make that folder writable for the agent, or set delivery.config_files = "never"',
+  };
 }
 
 function hostFinding({ id }: DaemonStatus, mount: InstanceStatus): Finding | undefined {

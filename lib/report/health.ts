@@ -126,12 +126,18 @@ function calmSentence(status: AgentStatus, nowMs: number): string {
   if (mounts.length === 0) return "no nydus mount is on this node: there is nothing to renew";
   const bare = mounts.filter(({ delivery }) => delivery === "none").length;
   const waiting = mounts.filter(({ delivery }) => delivery === "pending").length;
-  const held = mounts.length - bare - waiting;
+  const late = mounts.filter(({ delivery }) => delivery === "file-only").length;
+  const held = mounts.length - bare - waiting - late;
   const parts = held === mounts.length
     ? [mounts.length === 1 ? "the one mount holds a valid credential" : allHold(held)]
     : [`${held} of ${mounts.length} mounts hold valid credentials`];
-  if (bare > 0) parts.push(`${bare} need none`);
-  if (waiting > 0) parts.push(`${waiting} wait for the first delivery`);
+  const say = (count: number, one: string, several: string) => {
+    if (count > 0) parts.push(`${count} ${count === 1 ? one : several}`);
+  };
+  say(bare, "needs none", "need none");
+  const atStart = "told only when nydusd starts again";
+  say(late, `is ${atStart}`, `are ${atStart}`);
+  say(waiting, "waits for the first delivery", "wait for the first delivery");
   return `${parts.join(", ")}; ${nextRenewal(status, nowMs)}`;
 }
 
