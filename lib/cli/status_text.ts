@@ -3,6 +3,7 @@ import {
   type DaemonStatus,
   formatDuration,
   type ImageStatus,
+  type InstanceStatus,
 } from "../model/mod.ts";
 import { type HealthLevel, type HealthView, imageViews, placeOf } from "../report/mod.ts";
 import { alignColumns, printable } from "./table.ts";
@@ -33,7 +34,7 @@ export function sentenceText(
 export function statusText(status: AgentStatus, nowMs: number, style: ScreenStyle): string {
   const sections = [
     imageTable(status, nowMs, style),
-    mountTable(status.daemons),
+    mountTable(status.daemons, style),
     ...providerTables(status, nowMs),
   ];
   if (status.problems.length > 0) {
@@ -78,19 +79,41 @@ function nextText({ provider, nextAttemptAtMs }: ImageStatus, nowMs: number): st
   return nextAttemptAtMs === undefined ? "when it changes" : span(nextAttemptAtMs - nowMs);
 }
 
-function mountTable(daemons: readonly DaemonStatus[]): string {
-  const rows = daemons.flatMap((daemon) =>
-    daemon.instances.map((instance) => [
-      printable(daemon.id),
-      daemon.state,
-      printable(instance.snapshotId),
-      instance.delivery,
-      printable(`${instance.image ?? "-"}${instance.host ? ` (from ${instance.host})` : ""}`),
-      printable(instance.deliveryDetail ?? instance.imageProblem ?? ""),
-    ])
+/** Mounts in trouble first: a screen may not have room for more. */
+function mountTable(daemons: readonly DaemonStatus[], style: ScreenStyle): string {
+  const mounts = daemons.flatMap((daemon) =>
+    daemon.instances.map((instance) => ({ daemon, instance, level: mountLevel(instance) }))
   );
-  return alignColumns([["DAEMON", "STATE", "SNAPSHOT", "DELIVERY", "IMAGE", "DETAIL"], ...rows]);
+  const sorted = mounts.toSorted((a, b) => Number(a.level === "ok") - Number(b.level === "ok"));
+  const rows = sorted.map(({ daemon, instance }) => [
+    printable(daemon.id),
+    daemon.state,
+    printable(instance.snapshotId),
+    instance.delivery,
+    printable(`${instance.image ?? "-"}${instance.host ? ` (from ${instance.host})` : ""}`),
+    printable(instance.deliveryDetail ?? instance.imageProblem ?? ""),
+  ]);
+  const header = ["DAEMON", "STATE", "SNAPSHOT", "DELIVERY", "IMAGE", "DETAIL"];
+  return alignColumns([header, ...rows]).split("\n").map((line, i) => {
+    const mount = sorted[i - 1];
+    return mount === undefined ? line : paint(line, mount.instance.delivery, mount.level, style);
+  }).join("\n");
 }
+
+function mountLevel(
+  { delivery, readsFailingSinceMs, behindSinceMs }: InstanceStatus,
+): HealthLevel {
+  const troubled = UNSERVED.includes(delivery) || readsFailingSinceMs !== undefined ||
+    behindSinceMs !== undefined;
+  return troubled ? "warning" : "ok";
+}
+
+const UNSERVED: readonly InstanceStatus["delivery"][] = [
+  "refused",
+  "unreachable",
+  "unsupported",
+  "withheld",
+];
 
 function providerTables({ providers = [], plugins = [] }: AgentStatus, nowMs: number): string[] {
   const tables: string[] = [];

@@ -53,12 +53,49 @@ function onScreen(context: Context): Show {
     }
     lastAtMs = clock.wallMs();
     const { columns, rows } = host.terminalSize();
-    const lines = `${time}  ${wholeText(context, told)}`.trimEnd().split("\n");
+    const [sentence = "", ...rest] = wholeText(context, told).trimEnd().split("\n");
+    const lines = [...wrapped(`${time}  ${sentence}`, columns), ...rest];
     const room = Math.max(1, rows - 1);
     const cut = lines.length > room ? lines.slice(0, room - 1) : lines;
     const more = lines.length > room ? [`… ${lines.length - cut.length} more lines`] : [];
     host.out(HOME + [...cut, ...more].map((line) => clipped(line, columns)).join("\n"));
   };
+}
+
+/** Lines that the one sentence may take, so that what to do is not cut off. */
+const SENTENCE_LINES = 8;
+const INDENT = " ".repeat("00:00:00  ".length);
+
+/** A sentence on as many lines as it needs, between words; what paints takes no room. */
+export function wrapped(text: string, columns: number): readonly string[] {
+  const room = Math.max(10, columns - INDENT.length);
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ").flatMap((word) => pieces(word, room))) {
+    const longer = line === "" ? word : `${line} ${word}`;
+    if (line.trim() === "" || widthOf(longer) <= columns) line = longer;
+    else {
+      lines.push(line);
+      line = INDENT + word;
+    }
+  }
+  lines.push(line);
+  return lines.length <= SENTENCE_LINES
+    ? lines
+    : [...lines.slice(0, SENTENCE_LINES - 1), `${INDENT}…`];
+}
+
+/** A word that no line has room for, such as a long reference, in pieces that fit. */
+function pieces(word: string, room: number): readonly string[] {
+  if (widthOf(word) <= room) return [word];
+  const chars = [...word];
+  const count = Math.ceil(chars.length / room);
+  return Array.from({ length: count }, (_, i) => chars.slice(i * room, (i + 1) * room).join(""));
+}
+
+function widthOf(text: string): number {
+  // deno-lint-ignore no-control-regex
+  return [...text.replace(/\x1b\[\d*m/g, "")].length;
 }
 
 /** As many characters as fit; what paints takes no room, and is never cut in the middle. */

@@ -97,7 +97,10 @@ function until(endMs: number | undefined, nowMs: number): string {
   return endMs === undefined ? "" : ` for ${formatDuration(endMs - nowMs)} more`;
 }
 
-function mountFinding({ id }: DaemonStatus, instance: InstanceStatus): Finding | undefined {
+function mountFinding(
+  { id, pid }: DaemonStatus,
+  instance: InstanceStatus,
+): Finding | undefined {
   const { snapshotId, delivery, deliveryDetail, image, imageProblem } = instance;
   const mount = `mount ${snapshotId} of nydusd ${id}${image === undefined ? "" : ` (${image})`}`;
   const about = {
@@ -111,7 +114,8 @@ function mountFinding({ id }: DaemonStatus, instance: InstanceStatus): Finding |
     case "refused":
     case "unreachable": {
       const text = `${mount} cannot be given its credential, it is ${delivery}${why}`;
-      return { ...about, text, mend: "it is tried again by itself; look at that nydusd's log" };
+      const look = delivery === "refused" ? "look at that nydusd's log" : processMend(pid);
+      return { ...about, text, mend: `it is tried again by itself; ${look}` };
     }
     case "unsupported": {
       const text = `the credential of ${mount} has a form that nydusd cannot use${why}`;
@@ -132,6 +136,13 @@ function mountFinding({ id }: DaemonStatus, instance: InstanceStatus): Finding |
   if (image !== undefined || imageProblem === undefined) return undefined;
   const text = `it is not known which image ${mount} serves: ${imageProblem}`;
   return { ...about, text, mend: "list that daemon with its image in the configuration" };
+}
+
+/** How to see why a process does not answer. */
+function processMend(pid: number | undefined): string {
+  return pid === undefined
+    ? "see whether its process is stopped"
+    : `see whether its process is stopped (T) or waits (D): ps -o stat= -p ${pid}`;
 }
 
 /** A credential is there, and its nydusd goes on with an older one. */
@@ -205,7 +216,7 @@ function hostFinding({ id }: DaemonStatus, mount: InstanceStatus): Finding | und
   };
 }
 
-function daemonFinding({ id, state, stateDetail }: DaemonStatus): Finding | undefined {
+function daemonFinding({ id, pid, state, stateDetail }: DaemonStatus): Finding | undefined {
   if (state !== "unresponsive" && state !== "broken") return undefined;
   const what = state === "unresponsive" ? "does not answer" : "does not answer as a nydusd";
   const why = stateDetail === undefined ? "" : ` (${stateDetail})`;
@@ -214,6 +225,6 @@ function daemonFinding({ id, state, stateDetail }: DaemonStatus): Finding | unde
     level: "warning",
     key: `daemon ${id}`,
     text: `nydusd ${id} ${what}${why}`,
-    mend: "it is asked again at every look; see whether its process is stopped",
+    mend: `it is asked again at every look; ${processMend(pid)}`,
   };
 }
