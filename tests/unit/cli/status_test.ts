@@ -132,6 +132,15 @@ Deno.test("docs/operating.md tells every word and every exit code of status", as
   );
 });
 
+Deno.test("watchStatus: ends when whoever read has gone", async () => {
+  const host = new FakeHost();
+  host.isRead = false;
+  const context = { host, clock: new FakeClock() } as unknown as Context;
+  const told = toldOf(oneImage().status);
+  equal(await watchStatus(context, () => Promise.resolve(told), "json"), 0);
+  equal(host.signal("SIGINT"), 0, "nobody listens any more");
+});
+
 Deno.test("watchStatus: the sentence keeps its end, what to do, on a narrow screen", async () => {
   const { written } = await watch([toldOf(crowdedNode(300).status)], { terminal: true, rows: 24 });
   const screen = written.split("\x1b[H\x1b[J")[1] ?? "";
