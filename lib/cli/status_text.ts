@@ -3,9 +3,14 @@ import {
   type DaemonStatus,
   formatDuration,
   type ImageStatus,
-  type InstanceStatus,
 } from "../model/mod.ts";
-import { type HealthLevel, type HealthView, imageViews, placeOf } from "../report/mod.ts";
+import {
+  type HealthLevel,
+  type HealthView,
+  imageViews,
+  mountLevel,
+  placeOf,
+} from "../report/mod.ts";
 import { alignColumns, printable } from "./table.ts";
 
 /** How a text is put on a screen. */
@@ -99,21 +104,6 @@ function mountTable(daemons: readonly DaemonStatus[], style: ScreenStyle): strin
     return mount === undefined ? line : paint(line, mount.instance.delivery, mount.level, style);
   }).join("\n");
 }
-
-function mountLevel(
-  { delivery, readsFailingSinceMs, behindSinceMs }: InstanceStatus,
-): HealthLevel {
-  const troubled = UNSERVED.includes(delivery) || readsFailingSinceMs !== undefined ||
-    behindSinceMs !== undefined;
-  return troubled ? "warning" : "ok";
-}
-
-const UNSERVED: readonly InstanceStatus["delivery"][] = [
-  "refused",
-  "unreachable",
-  "unsupported",
-  "withheld",
-];
 
 function providerTables({ providers = [], plugins = [] }: AgentStatus, nowMs: number): string[] {
   const tables: string[] = [];
