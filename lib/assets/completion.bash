@@ -13,11 +13,11 @@ _nydus_auth_agent() {
   done
   case $before in
     --config | --snapshotter-config | --system-address | --docker-config | --api-socket | \
-      --credential-provider-config | --kubeconfig)
+      --credential-provider-config | --kubeconfig | --kubelet-config)
       mapfile -t COMPREPLY < <(compgen -f -- "$word")
       return
       ;;
-    --root | --prefix | --credential-provider-bin-dir)
+    --root | --prefix | --credential-provider-bin-dir | --kubelet-bin-dir)
       mapfile -t COMPREPLY < <(compgen -d -- "$word")
       return
       ;;
@@ -34,7 +34,7 @@ _nydus_auth_agent() {
     *)
       case $command in
         "") words="run get explain check status renew log-level tap demo docker-credential"
-          words="$words show install uninstall version help --help" ;;
+          words="$words show install uninstall version help --help --version" ;;
         run) words="$config --help" ;;
         check) words="$config --probe --help" ;;
         get) words="$config --valid-for --label --output --help" ;;
@@ -42,7 +42,7 @@ _nydus_auth_agent() {
             words="$config --valid-for --label --output --as-kubelet --kubelet-config"
             words="$words --kubelet-bin-dir --help"
             ;;
-        status) words="$config --output --watch --help" ;;
+        status) words="$config --output --watch --if-source-down --help" ;;
         demo | version) words="--output --help" ;;
         renew) words="$config --all --output --help" ;;
         log-level) words="$config get set debug info warning error --help" ;;

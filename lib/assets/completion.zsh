@@ -54,7 +54,7 @@ _nydus_auth_agent() {
     '*--label[label of the snapshot]:key=value:'
     '--output[form of the answer]:form:(text json)'
   )
-  _arguments -C '--help[tell what there is]' '1:command:->command' '*::argument:->argument'
+  _arguments -C '--help[tell what there is]' '--version[print the version]' '1:command:->command' '*::argument:->argument'
   case $state in
     command) _describe command commands ;;
     argument)
@@ -68,7 +68,11 @@ _nydus_auth_agent() {
             $asking $config '--help[tell about it]'
           ;;
         get) _arguments $asking $config '--help[tell about it]' ;;
-        status) _arguments '--output[form]:form:(text json)' '--watch[show it again]' $config '--help[tell about it]' ;;
+        status)
+          _arguments '--output[form]:form:(text json)' '--watch[show it again]' \
+            '--if-source-down[what if no source answers, so long]:duration:' $config \
+            '--help[tell about it]'
+          ;;
         renew)
           _arguments '1:image reference:' '--all[every image that is mounted]' \
             '--output[form]:form:(text json)' $config '--help[tell about it]'

@@ -29,7 +29,8 @@ export interface CheckOptions {
  * `check`: reads everything that `run` would, looks at the node and the host, tries every source
  * for the images that are named, and says what is wrong. Exit code 0 or 2; a snapshotter or a
  * docker configuration that is not there yet is no problem. With an image to probe its registry is
- * asked as well, and the exit code is 1 where it accepts none of the credentials.
+ * asked as well, whatever else is wrong, and the exit code is 1 where it accepts none of the
+ * credentials.
  */
 export async function check(
   context: Context,
@@ -52,11 +53,12 @@ export async function check(
   for (const warning of findings.warnings) host.out(`warning: ${said(warning)}\n`);
   for (const problem of findings.problems) host.err(`${said(problem)}\n`);
   const files = config.files.length === 0 ? "defaults only" : config.files.join(", ");
-  if (findings.problems.length > 0) return EXIT.badConfig;
-  host.out(`ok: ${files} (configuration ${config.hash.slice(0, 12)})\n`);
-  if (probe === undefined) return EXIT.ok;
+  const isUsable = findings.problems.length === 0;
+  if (isUsable) host.out(`ok: ${files} (configuration ${config.hash.slice(0, 12)})\n`);
+  if (probe === undefined) return isUsable ? EXIT.ok : EXIT.badConfig;
   const { checkProbe } = await import("./check_probe.ts");
-  return await checkProbe(context, config, probe);
+  const code = await checkProbe(context, config, probe);
+  return isUsable ? code : EXIT.badConfig;
 }
 
 function said(problem: ConfigProblem): string {

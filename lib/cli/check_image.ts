@@ -1,11 +1,13 @@
 import type { AgentConfig } from "../config/mod.ts";
 import {
+  type AgentEvent,
   type Candidate,
   formatDuration,
   parseImageReference,
   type ProviderAttempt,
   REASON_CODES,
 } from "../model/mod.ts";
+import { outcomeOf } from "../report/mod.ts";
 import { openChain } from "./chain.ts";
 import { about, type CheckFindings } from "./check_findings.ts";
 import type { Context } from "./context.ts";
@@ -13,9 +15,13 @@ import type { Context } from "./context.ts";
 /** A plugin that takes this part of its time limit is near to being stopped by it. */
 const SLOW_PART = 0.5;
 
+/** A run of a plugin or a helper. */
+export type Execution = Extract<AgentEvent, { kind: "plugin-executed" }>;
+
 /**
  * A dry run for one image: every source is asked, as at a renewal, and nothing is delivered. Says
- * what fails, what is slow, and whether what was got fits the times that are configured.
+ * of each plugin and helper that matches how it went, what fails and what is slow, and whether what
+ * was got fits the times that are configured.
  */
 export async function checkImage(
   context: Context,
@@ -24,11 +30,16 @@ export async function checkImage(
   findings: CheckFindings,
 ): Promise<void> {
   const image = parseImageReference(ref);
-  const chain = await openChain(context, config);
+  const executions: Execution[] = [];
+  const notify = (event: AgentEvent) => {
+    if (event.kind === "plugin-executed") executions.push(event);
+  };
+  const chain = await openChain(context, config, { notify });
   try {
     const request = { image, labels: {} };
     const { attempts, winner } = await chain.chain.resolve(request, { all: true, renewal: true });
-    for (const attempt of attempts) checkAttempt(image.text, attempt, config, findings);
+    for (const attempt of attempts) checkAttempt(image.text, attempt, findings);
+    for (const execution of executions) checkExecution(image.text, execution, config, findings);
     if (winner === undefined) {
       const mend = `run: nydus-auth-agent explain ${image.text}`;
       findings.warnings.push(about(image.text, "no source has a credential for it", mend));
@@ -42,23 +53,41 @@ export async function checkImage(
   }
 }
 
+/** What fails is told also where another plugin of the provider has what is wanted. */
 function checkAttempt(
   image: string,
-  { provider, outcome, durationMs }: ProviderAttempt,
-  { providers: { kubelet } }: AgentConfig,
+  { provider, outcome }: ProviderAttempt,
   { warnings }: CheckFindings,
 ): void {
-  if (outcome.kind === "failed") {
-    const problem = `${REASON_CODES[outcome.reason]}: ${outcome.detail}`;
-    const mend = `run: nydus-auth-agent explain ${image}`;
-    warnings.push(about(`provider ${provider}`, problem, mend));
+  const failed = outcome.notes.filter(({ reason }) => outcomeOf(reason) === "failed");
+  if (failed.length === 0 && outcome.kind === "failed") {
+    failed.push({ subject: "", reason: outcome.reason, detail: outcome.detail });
   }
-  if (provider === "kubelet" && durationMs > kubelet.timeoutMs * SLOW_PART) {
-    const problem = `it took ${formatDuration(durationMs)} of the ` +
-      `${formatDuration(kubelet.timeoutMs)} that it may take`;
-    const mend = "see what the plugin waits for, or raise providers.kubelet.timeout";
-    warnings.push(about(`provider ${provider}`, problem, mend));
+  for (const { subject, reason, detail } of failed) {
+    const who = subject === "" ? `provider ${provider}` : `provider ${provider}, ${subject}`;
+    const problem = [REASON_CODES[reason], ...(detail === undefined ? [] : [detail])].join(": ");
+    warnings.push(about(who, problem, `run: nydus-auth-agent explain ${image}`));
   }
+}
+
+/** How one plugin or helper did, against the time that it may take. */
+export function checkExecution(
+  image: string,
+  { provider, plugin, result, durationMs }: Execution,
+  { providers }: Pick<AgentConfig, "providers">,
+  { warnings, fine }: CheckFindings,
+): void {
+  const name = provider === "docker" ? `helper ${plugin}` : `plugin ${plugin}`;
+  const took = formatDuration(durationMs);
+  if (result === "success") fine.push(`${image}: ${name} answered in ${took}`);
+  if (result === "none") fine.push(`${image}: ${name} answered in ${took} that it has none`);
+  const [limitMs, setting] = provider === "docker"
+    ? [providers.docker.helperTimeoutMs, "providers.docker.helper_timeout"]
+    : [providers.kubelet.timeoutMs, "providers.kubelet.timeout"];
+  if (result === "timeout" || durationMs <= limitMs * SLOW_PART) return;
+  const problem = `it took ${took} of the ${formatDuration(limitMs)} that it may take`;
+  const mend = `see what it waits for, or raise ${setting}`;
+  warnings.push(about(name, problem, mend));
 }
 
 /** Whether a credential of such a life can be renewed as is configured. */

@@ -18,7 +18,7 @@ const OUTPUT = () =>
   new Option("--output <format>", "form of the answer").choices(["text", "json"]).default("text");
 
 /** Collects a repeatable option. */
-function append(value: string, before: string[]): string[] {
+function append(value: string, before: string[] = []): string[] {
   return [...before, value];
 }
 
@@ -38,14 +38,30 @@ function dashed(flag: string): string {
   return flag.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
-/** Adds the options that stand for configuration keys. */
-function withConfig(command: Command): Command {
-  command.option(
-    "--config <file>",
-    "our configuration file (default /etc/nydus-auth-agent/config.toml)",
-  );
-  for (const { name, help } of CONFIG_FLAGS) command.option(`--${dashed(name)} <value>`, help);
-  return command;
+/** Commands that read the configuration. */
+const CONFIGURED = ["run", "get", "explain", "check", "status", "renew", "log-level", "tap"];
+const SETTINGS = "Settings, each of them also a key of the configuration file:";
+/** What stands below the options, of commands whose exit code says more than done or failed. */
+const EXIT_CODES: Readonly<Record<string, string>> = {
+  get: "0 printed, 1 nobody has a credential, 2 bad configuration or usage",
+  explain: "0 a credential was found, 1 none was, 2 bad configuration or usage",
+  check: "0 nothing stops the agent, 2 something does; with --probe 1 when the registry would " +
+    "serve the image for none of the credentials",
+  status: "0 all is well, 3 something wants a look, 4 reads fail or are about to, 1 no agent " +
+    "answers, 2 bad configuration or usage",
+  renew: "0 every image got an answer, 1 one did not or no agent answers, 2 bad usage",
+};
+
+/** Adds the options that stand for configuration keys, below those of the command itself. */
+function addSettings(command: Command): void {
+  const file = "our configuration file (default /etc/nydus-auth-agent/config.toml)";
+  const options = [
+    new Option("--config <file>", file),
+    ...CONFIG_FLAGS.map(({ name, value, help }) =>
+      new Option(`--${dashed(name)} <${value}>`, help).helpGroup(SETTINGS)
+    ),
+  ];
+  for (const option of options) command.addOption(option);
 }
 
 /** The values of those options, out of everything that commander parsed. */
@@ -92,7 +108,8 @@ function report({ host }: Context, error: unknown): number {
   return misuse.includes(error.code) ? EXIT.badConfig : EXIT.failed;
 }
 
-function commands(context: Context, done: (code: number) => void): Command {
+/** Every command, its arguments and its options. */
+export function commands(context: Context, done: (code: number) => void): Command {
   const { host } = context;
   const program = new Command("nydus-auth-agent")
     .description(DESCRIPTION)
@@ -103,7 +120,7 @@ function commands(context: Context, done: (code: number) => void): Command {
   const add: Add = (text, options = {}) =>
     program.command(text, options).exitOverride().copyInheritedSettings(program);
 
-  withConfig(add("run")).description("Run the agent until it is told to stop.")
+  add("run").description("Run the agent until it is told to stop.")
     .action(async (options) => {
       const { run } = await import("./run.ts");
       done(await run(context, configFlags(options)));
@@ -113,6 +130,11 @@ function commands(context: Context, done: (code: number) => void): Command {
   addTap(context, add, done);
   addServing(context, add, done);
   addInstalling(context, add, done);
+  for (const command of program.commands) {
+    if (CONFIGURED.includes(command.name())) addSettings(command);
+    const codes = EXIT_CODES[command.name()];
+    if (codes !== undefined) command.addHelpText("after", `\nExit code: ${codes}.`);
+  }
   return program;
 }
 
@@ -121,21 +143,21 @@ type Add = (text: string, options?: { readonly hidden?: boolean }) => Command;
 /** Commands that ask for a credential or for how things stand. */
 function addAsking(context: Context, add: Add, done: (code: number) => void): void {
   const asking = (text: string) =>
-    withConfig(add(text)).argument("<ref>", "image reference")
+    add(text).argument("<ref>", "image reference")
       .option("--valid-for <duration>", "how long it must live, such as 4h")
-      .option("--label <key=value>", "a label of the snapshot; repeatable", append, [])
+      .option("--label <key=value>", "a label of the snapshot; repeatable", append)
       .addOption(OUTPUT());
   asking("get").description("Print the credential for an image.")
     .action(async (ref, options) => {
       const { get } = await import("./get.ts");
-      const { label: labels, validFor, output } = options;
+      const { label: labels = [], validFor, output } = options;
       done(await get(context, configFlags(options), { ref, labels, validFor, output }));
     });
   asking("explain").description("Tell what every provider answers for an image, and why.")
-    .option("--as-kubelet", "also look at it as the kubelet of this node would", false)
+    .option("--as-kubelet", "also look at it as the kubelet of this node would")
     .option("--kubelet-config <file>", "the kubelet's plugin configuration, instead of its flag")
     .option("--kubelet-bin-dir <dir>", "the kubelet's plugin folder, instead of its flag")
-    .action(async (ref, { label: labels, ...options }) => {
+    .action(async (ref, { label: labels = [], ...options }) => {
       const { explain } = await import("./explain.ts");
       const { validFor, output, asKubelet, kubeletConfig, kubeletBinDir } = options;
       const kubelet = { asKubelet, kubeletConfig, kubeletBinDir };
@@ -143,22 +165,22 @@ function addAsking(context: Context, add: Add, done: (code: number) => void): vo
         await explain(context, configFlags(options), { ref, labels, validFor, output, ...kubelet }),
       );
     });
-  withConfig(add("check")).argument("[refs...]", "images to try every source for")
+  add("check").argument("[refs...]", "images to try every source for")
     .description("Read everything that `run` would, and say what is wrong.")
     .option("--probe <ref>", "ask the registry of this image about each credential for it")
     .action(async (refs, options) => {
       const { check } = await import("./check.ts");
       done(await check(context, configFlags(options), { refs, probe: options.probe }));
     });
-  withConfig(add("status")).addOption(OUTPUT()).description("Ask the running agent how it stands.")
-    .option("--watch", "show it again every 2 seconds", false)
+  add("status").addOption(OUTPUT()).description("Ask the running agent how it stands.")
+    .option("--watch", "show it again every 2 seconds")
     .addOption(
       new Option("--if-source-down <duration>", "what if no source answers from now on, so long")
         .argParser(outageArgument).conflicts("watch"),
     )
     .action(async (options) => {
       const { status } = await import("./status.ts");
-      const { output, watch, ifSourceDown: ifSourceDownMs } = options;
+      const { output, watch = false, ifSourceDown: ifSourceDownMs } = options;
       const outage = ifSourceDownMs !== undefined && { ifSourceDownMs };
       done(await status(context, configFlags(options), { output, watch, ...outage }));
     });
@@ -166,16 +188,16 @@ function addAsking(context: Context, add: Add, done: (code: number) => void): vo
 
 /** Commands that tell the running agent what to do. */
 function addTelling(context: Context, add: Add, done: (code: number) => void): void {
-  withConfig(add("renew")).argument("[ref]", "image reference")
+  add("renew").argument("[ref]", "image reference")
     .description("Ask the sources of an image, or of all, now: past caches and backoffs.")
-    .option("--all", "every image that is mounted", false).addOption(OUTPUT())
+    .option("--all", "every image that is mounted").addOption(OUTPUT())
     .action(async (ref, options) => {
       const { renew } = await import("./renew.ts");
-      const { all, output } = options;
+      const { all = false, output } = options;
       const only = ref !== undefined && { ref };
       done(await renew(context, configFlags(options), { all, output, ...only }));
     });
-  withConfig(add("log-level")).argument("<action>", "get or set")
+  add("log-level").argument("<action>", "get or set")
     .argument("[level]", "debug, info, warning or error")
     .description("Tell or change the least severe level that the running agent writes.")
     .action(async (action, level, options) => {
@@ -186,7 +208,7 @@ function addTelling(context: Context, add: Add, done: (code: number) => void): v
 
 /** The one command that changes where pulls go. */
 function addTap(context: Context, add: Add, done: (code: number) => void): void {
-  withConfig(add("tap")).argument("<action>", "on, off or status")
+  add("tap").argument("<action>", "on, off or status")
     .description("Put the CRI tap into the path of pulls, take it out, or tell where it stands.")
     .action(async (action, options) => {
       const { tap } = await import("./tap.ts");
@@ -229,19 +251,21 @@ function addInstalling(context: Context, add: Add, done: (code: number) => void)
     add(text)
       .option("--prefix <folder>", "folder above bin", "/usr/local")
       .option("--root <folder>", "folder that stands for /, for building images", "")
-      .option("--dry-run", "only say what would be done", false);
+      .option("--dry-run", "only say what would be done");
   placed("install").description("Install the binary, its unit and a configuration on this host.")
-    .option("--docker-credential-helper", "also be found by docker's tools as a helper", false)
-    .option("--now", "enable and start the service too", false)
+    .option("--docker-credential-helper", "also be found by docker's tools as a helper")
+    .option("--now", "enable and start the service too")
     .action(async (options) => {
       const { installCommand } = await import("./install_command.ts");
-      done(await installCommand(context, options));
+      const off = { dryRun: false, dockerCredentialHelper: false, now: false };
+      done(await installCommand(context, { ...off, ...options }));
     });
   placed("uninstall").description("Stop the service and remove what `install` put there.")
-    .option("--purge", "remove the configuration too", false)
+    .option("--purge", "remove the configuration too")
     .action(async (options) => {
       const { uninstallCommand } = await import("./install_command.ts");
-      done(await uninstallCommand(context, options));
+      const off = { dryRun: false, purge: false };
+      done(await uninstallCommand(context, { ...off, ...options }));
     });
   add("show").argument("[name]", "which text; without it, the list")
     .description("Print a text that the program carries: units, samples, rules, the manual.")

@@ -4,7 +4,13 @@ import {
   formatDuration,
   type ImageStatus,
 } from "../model/mod.ts";
-import { type HealthLevel, type HealthView, imageViews, placeOf } from "../report/mod.ts";
+import {
+  type HealthLevel,
+  type HealthView,
+  imageViews,
+  mountLevel,
+  placeOf,
+} from "../report/mod.ts";
 import { alignColumns, printable } from "./table.ts";
 
 /** How a text is put on a screen. */
@@ -33,7 +39,7 @@ export function sentenceText(
 export function statusText(status: AgentStatus, nowMs: number, style: ScreenStyle): string {
   const sections = [
     imageTable(status, nowMs, style),
-    mountTable(status.daemons, status.nowMs),
+    mountTable(status, style),
     ...providerTables(status, nowMs),
   ];
   if (status.problems.length > 0) {
@@ -78,23 +84,30 @@ function nextText({ provider, nextAttemptAtMs }: ImageStatus, nowMs: number): st
   return nextAttemptAtMs === undefined ? "when it changes" : span(nextAttemptAtMs - nowMs);
 }
 
-/** Reads end when every source is silent from now on: for each mount, and for the node. */
-function mountTable(daemons: readonly DaemonStatus[], nowMs: number): string {
-  const rows = daemons.flatMap((daemon) =>
-    daemon.instances.map((instance) => [
-      printable(daemon.id),
-      daemon.state,
-      printable(instance.snapshotId),
-      instance.delivery,
-      endText(instance, nowMs),
-      printable(`${instance.image ?? "-"}${instance.host ? ` (from ${instance.host})` : ""}`),
-      printable(instance.deliveryDetail ?? instance.imageProblem ?? ""),
-    ])
+/** Mounts in trouble first: a screen may not have room for more. */
+function mountTable({ daemons, nowMs }: AgentStatus, style: ScreenStyle): string {
+  const mounts = daemons.flatMap((daemon) =>
+    daemon.instances.map((instance) => ({ daemon, instance, level: mountLevel(instance) }))
   );
+  const sorted = mounts.toSorted((a, b) => Number(a.level === "ok") - Number(b.level === "ok"));
+  const rows = sorted.map(({ daemon, instance }) => [
+    printable(daemon.id),
+    daemon.state,
+    printable(instance.snapshotId),
+    instance.delivery,
+    endText(instance, nowMs),
+    printable(`${instance.image ?? "-"}${instance.host ? ` (from ${instance.host})` : ""}`),
+    printable(instance.deliveryDetail ?? instance.imageProblem ?? ""),
+  ]);
   const header = ["DAEMON", "STATE", "SNAPSHOT", "DELIVERY", "READS END", "IMAGE", "DETAIL"];
-  return alignColumns([header, ...rows]) + toleranceText(daemons, nowMs);
+  const table = alignColumns([header, ...rows]).split("\n").map((line, i) => {
+    const mount = sorted[i - 1];
+    return mount === undefined ? line : paint(line, mount.instance.delivery, mount.level, style);
+  }).join("\n");
+  return table + toleranceText(daemons, nowMs);
 }
 
+/** Reads end when every source is silent from now on: for each mount, and for the node. */
 type ReadsEnd = Pick<DaemonStatus["instances"][number], "readsEndAtMs" | "readsEndLearned">;
 
 function endText({ readsEndAtMs, readsEndLearned }: ReadsEnd, nowMs: number): string {

@@ -10,7 +10,7 @@ const LEAVE = "\x1b[?25h\x1b[?1049l";
 const HOME = "\x1b[H\x1b[J";
 
 /**
- * Shows the answer again and again until a signal ends it: in a terminal as a table that stays in
+ * Shows the answer again and again until a signal ends it, or nobody reads any more: in a terminal as a table that stays in
  * its place; in a pipe as a line whenever the sentence is another one but for its numbers; as JSON
  * one line each time.
  */
@@ -27,7 +27,8 @@ export async function watchStatus(
   if (live) host.out(ENTER);
   try {
     while (!stop.signal.aborted) {
-      show(await ask().catch((error) => printable(messageOf(error))));
+      const isRead = show(await ask().catch((error) => printable(messageOf(error))));
+      if (!isRead) break;
       await clock.sleep(EVERY_MS, { signal: stop.signal });
     }
   } catch (error) {
@@ -39,8 +40,8 @@ export async function watchStatus(
   return EXIT.ok;
 }
 
-/** Takes an answer, or why there is none. */
-type Show = (told: Told | string) => void;
+/** Takes an answer, or why there is none; false when nobody reads any more. */
+type Show = (told: Told | string) => boolean;
 
 function onScreen(context: Context): Show {
   const { host, clock } = context;
@@ -53,12 +54,49 @@ function onScreen(context: Context): Show {
     }
     lastAtMs = clock.wallMs();
     const { columns, rows } = host.terminalSize();
-    const lines = `${time}  ${wholeText(context, told)}`.trimEnd().split("\n");
+    const [sentence = "", ...rest] = wholeText(context, told).trimEnd().split("\n");
+    const lines = [...wrapped(`${time}  ${sentence}`, columns), ...rest];
     const room = Math.max(1, rows - 1);
     const cut = lines.length > room ? lines.slice(0, room - 1) : lines;
     const more = lines.length > room ? [`… ${lines.length - cut.length} more lines`] : [];
-    host.out(HOME + [...cut, ...more].map((line) => clipped(line, columns)).join("\n"));
+    return host.out(HOME + [...cut, ...more].map((line) => clipped(line, columns)).join("\n"));
   };
+}
+
+/** Lines that the one sentence may take, so that what to do is not cut off. */
+const SENTENCE_LINES = 8;
+const INDENT = " ".repeat("00:00:00  ".length);
+
+/** A sentence on as many lines as it needs, between words; what paints takes no room. */
+export function wrapped(text: string, columns: number): readonly string[] {
+  const room = Math.max(10, columns - INDENT.length);
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ").flatMap((word) => pieces(word, room))) {
+    const longer = line === "" ? word : `${line} ${word}`;
+    if (line.trim() === "" || widthOf(longer) <= columns) line = longer;
+    else {
+      lines.push(line);
+      line = INDENT + word;
+    }
+  }
+  lines.push(line);
+  return lines.length <= SENTENCE_LINES
+    ? lines
+    : [...lines.slice(0, SENTENCE_LINES - 1), `${INDENT}…`];
+}
+
+/** A word that no line has room for, such as a long reference, in pieces that fit. */
+function pieces(word: string, room: number): readonly string[] {
+  if (widthOf(word) <= room) return [word];
+  const chars = [...word];
+  const count = Math.ceil(chars.length / room);
+  return Array.from({ length: count }, (_, i) => chars.slice(i * room, (i + 1) * room).join(""));
+}
+
+function widthOf(text: string): number {
+  // deno-lint-ignore no-control-regex
+  return [...text.replace(/\x1b\[\d*m/g, "")].length;
 }
 
 /** As many characters as fit; what paints takes no room, and is never cut in the middle. */
@@ -80,15 +118,17 @@ function asWords({ host, clock }: Context): Show {
       ? `no answer: ${told}`
       : `${told.health.level}: ${printable(told.health.sentence)}`;
     const shape = text.replace(/\d+(?:\.\d+)?(?:ms|[dhms])?/g, "0").replace(/(?:0)+/g, "0");
-    if (shape !== before) host.out(`${new Date(clock.wallMs()).toISOString()} ${text}\n`);
+    const isNews = shape !== before;
     before = shape;
+    // An empty write would not notice that nobody reads.
+    return !isNews || host.out(`${new Date(clock.wallMs()).toISOString()} ${text}\n`);
   };
 }
 
 function asLines({ host }: Context): Show {
   return (told) => {
     const answer = typeof told === "string" ? { error: told } : answerOf(told);
-    host.out(`${JSON.stringify(answer)}\n`);
+    return host.out(`${JSON.stringify(answer)}\n`);
   };
 }
 

@@ -22,7 +22,8 @@ export interface Host {
   readonly stderrIsJournal: boolean;
   /** Size of the terminal in characters; 80 by 24 where there is none to ask. */
   terminalSize(): { readonly columns: number; readonly rows: number };
-  out(text: string): void;
+  /** Whether anybody still reads; nobody is no error. */
+  out(text: string): boolean;
   err(text: string): void;
   /** Calls back at each of these signals, until disposed. */
   onSignal(names: readonly HostSignal[], received: (name: HostSignal) => void): Disposable;
@@ -39,13 +40,15 @@ export type HostSignal = "SIGTERM" | "SIGINT" | "SIGHUP";
 const MAX_INPUT = 64 * 1024;
 const encoder = new TextEncoder();
 
-function writeAll(stream: { writeSync(data: Uint8Array): number }, text: string): void {
+function writeAll(stream: { writeSync(data: Uint8Array): number }, text: string): boolean {
   let rest = encoder.encode(text);
   try {
     while (rest.length > 0) rest = rest.subarray(stream.writeSync(rest));
+    return true;
   } catch (error) {
     // Whoever read us has gone: there is nobody to tell.
     if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+    return false;
   }
 }
 
@@ -91,7 +94,7 @@ export function systemHost(): Host {
       }
     },
     out: (text) => writeAll(Deno.stdout, text),
-    err: (text) => writeAll(Deno.stderr, text),
+    err: (text) => void writeAll(Deno.stderr, text),
     onSignal(names, received) {
       const listeners = names.map((name) => {
         const listener = () => received(name);

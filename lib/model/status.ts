@@ -135,6 +135,8 @@ export interface InstanceStatus {
   readonly delivery: DeliveryState;
   readonly deliveryDetail?: string;
   readonly deliveredAtMs?: number;
+  /** Since when (wall time, ms) its nydusd goes on with an older credential than its file holds. */
+  readonly behindSinceMs?: number;
   readonly file?: string;
   /** When reads would begin to fail if every source went silent now; undefined: no end is known. */
   readonly readsEndAtMs?: number;

@@ -41,6 +41,7 @@ export function daemonStatus(
         ...(failing !== undefined && { readsFailingSinceMs: failing }),
         ...(record.detail !== undefined && { deliveryDetail: record.detail }),
         ...(record.deliveredAtMs !== undefined && { deliveredAtMs: record.deliveredAtMs }),
+        ...(record.behindSinceMs !== undefined && { behindSinceMs: record.behindSinceMs }),
         ...(record.file && { file: record.file.kind }),
         ...(end && { readsEndAtMs: end.atMs }),
         ...(end?.learned && { readsEndLearned: true }),

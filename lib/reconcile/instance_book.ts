@@ -30,6 +30,11 @@ export interface InstanceRecord {
   /** Wall time since when nydusd holds the right value. */
   readonly storedAtMs?: number;
   readonly deliveredAtMs?: number;
+  /**
+   * Wall time since when its file holds another credential than the one that its nydusd goes on
+   * with, which cannot be told.
+   */
+  readonly behindSinceMs?: number;
   /** Reads have succeeded with the value that it holds, and none has failed since. */
   readonly proven?: boolean;
   /** Hosts that see its credential and that nobody named, and what was decided about them. */
@@ -130,10 +135,14 @@ export function recordAfter(
     : outcome.kind === "unchanged"
     ? before.storedAtMs ?? now.wallMs
     : now.wallMs;
+  const behindSinceMs = outcome.kind !== "file-only"
+    ? undefined
+    : before.behindSinceMs ?? (outcome.file.kind === "written" ? now.wallMs : undefined);
   return {
     state,
     failures,
     file: outcome.file,
+    ...(behindSinceMs !== undefined && { behindSinceMs }),
     ...(detail !== undefined && { detail }),
     ...(held !== undefined && { held }),
     ...(fileFingerprint !== undefined && { fileFingerprint }),

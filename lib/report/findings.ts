@@ -20,7 +20,12 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
     ...byEnd.flatMap((image) => imageFinding(image, nowMs) ?? []),
     ...status.daemons.flatMap((daemon) =>
       daemon.instances.flatMap((mount) =>
-        [mountFinding(daemon, mount), hostFinding(daemon, mount)].filter((one) => !!one)
+        [
+          mountFinding(daemon, mount),
+          behindFinding(daemon, mount, nowMs),
+          fileFinding(daemon, mount),
+          hostFinding(daemon, mount),
+        ].filter((one) => !!one)
       )
     ),
     ...status.daemons.flatMap((daemon) =>
@@ -92,7 +97,10 @@ function until(endMs: number | undefined, nowMs: number): string {
   return endMs === undefined ? "" : ` for ${formatDuration(endMs - nowMs)} more`;
 }
 
-function mountFinding({ id }: DaemonStatus, instance: InstanceStatus): Finding | undefined {
+function mountFinding(
+  { id, pid }: DaemonStatus,
+  instance: InstanceStatus,
+): Finding | undefined {
   const { snapshotId, delivery, deliveryDetail, image, imageProblem } = instance;
   const mount = `mount ${snapshotId} of nydusd ${id}${image === undefined ? "" : ` (${image})`}`;
   const about = {
@@ -106,7 +114,8 @@ function mountFinding({ id }: DaemonStatus, instance: InstanceStatus): Finding |
     case "refused":
     case "unreachable": {
       const text = `${mount} cannot be given its credential, it is ${delivery}${why}`;
-      return { ...about, text, mend: "it is tried again by itself; look at that nydusd's log" };
+      const look = delivery === "refused" ? "look at that nydusd's log" : processMend(pid);
+      return { ...about, text, mend: `it is tried again by itself; ${look}` };
     }
     case "unsupported": {
       const text = `the credential of ${mount} has a form that nydusd cannot use${why}`;
@@ -116,7 +125,7 @@ function mountFinding({ id }: DaemonStatus, instance: InstanceStatus): Finding |
     case "stored":
     case "in-use":
     case "proven":
-    case "file-only":
+    case "file-only": // told where it goes on with an older one
     case "adopted":
     case "withheld": // told by its hosts
     case "none":
@@ -127,6 +136,61 @@ function mountFinding({ id }: DaemonStatus, instance: InstanceStatus): Finding |
   if (image !== undefined || imageProblem === undefined) return undefined;
   const text = `it is not known which image ${mount} serves: ${imageProblem}`;
   return { ...about, text, mend: "list that daemon with its image in the configuration" };
+}
+
+/** How to see why a process does not answer. */
+function processMend(pid: number | undefined): string {
+  return pid === undefined
+    ? "see whether its process is stopped"
+    : `see whether its process is stopped (T) or waits (D): ps -o stat= -p ${pid}`;
+}
+
+/** A credential is there, and its nydusd goes on with an older one. */
+function behindFinding(
+  { id }: DaemonStatus,
+  { snapshotId, image, delivery, deliveryDetail = "", behindSinceMs, file }: InstanceStatus,
+  nowMs: number,
+): Finding | undefined {
+  if (delivery !== "file-only") return undefined;
+  const mount = `mount ${snapshotId} of nydusd ${id}${image === undefined ? "" : ` (${image})`}`;
+  const about = {
+    area: "deliveries",
+    level: "warning",
+    key: `behind ${id}/${snapshotId}`,
+    ...(image !== undefined && { image }),
+  } as const;
+  if (file === "skipped" || file === "absent" || file === "secret-free") {
+    const text = `${mount} cannot be given a credential at all: ${deliveryDetail}, and there is ` +
+      `no configuration file to write it into (${file})`;
+    return {
+      ...about,
+      text,
+      mend: 'use nydusd 2.4.1 or later, or delivery.config_files = "always"',
+    };
+  }
+  if (behindSinceMs === undefined) return undefined;
+  const forText = formatDuration(Math.max(0, nowMs - behindSinceMs));
+  const text = `${mount} has gone on for ${forText} with an older credential than there is, and ` +
+    `reads fail when that ends: ${deliveryDetail}`;
+  const mend = "its file has the new one: restart that nydusd, and use 2.4.1 or later";
+  return { ...about, text, tellsSince: true, mend };
+}
+
+/** It holds what it should, and would not after a restart. */
+function fileFinding({ id }: DaemonStatus, mount: InstanceStatus): Finding | undefined {
+  const { snapshotId, image, delivery, file, deliveryDetail = "" } = mount;
+  const isTold = delivery === "stored" || delivery === "in-use" || delivery === "proven";
+  if (file !== "failed" || (!isTold && delivery !== "file-only")) return undefined;
+  const what = `mount ${snapshotId} of nydusd ${id}${image === undefined ? "" : ` (${image})`}`;
+  return {
+    area: "deliveries",
+    level: "warning",
+    key: `file ${id}/${snapshotId}`,
+    ...(image !== undefined && { image }),
+    text: `${what} holds its credential, but would begin with an old one after a restart: ` +
+      deliveryDetail,
+    mend: 'make that folder writable for the agent, or set delivery.config_files = "never"',
+  };
 }
 
 function hostFinding({ id }: DaemonStatus, mount: InstanceStatus): Finding | undefined {
@@ -152,7 +216,7 @@ function hostFinding({ id }: DaemonStatus, mount: InstanceStatus): Finding | und
   };
 }
 
-function daemonFinding({ id, state, stateDetail }: DaemonStatus): Finding | undefined {
+function daemonFinding({ id, pid, state, stateDetail }: DaemonStatus): Finding | undefined {
   if (state !== "unresponsive" && state !== "broken") return undefined;
   const what = state === "unresponsive" ? "does not answer" : "does not answer as a nydusd";
   const why = stateDetail === undefined ? "" : ` (${stateDetail})`;
@@ -161,6 +225,6 @@ function daemonFinding({ id, state, stateDetail }: DaemonStatus): Finding | unde
     level: "warning",
     key: `daemon ${id}`,
     text: `nydusd ${id} ${what}${why}`,
-    mend: "it is asked again at every look; see whether its process is stopped",
+    mend: `it is asked again at every look; ${processMend(pid)}`,
   };
 }

@@ -21,6 +21,8 @@ export interface HealthView {
   readonly checks: readonly HealthCheck[];
   /** The one thing to know: what, since when, until when, what to do. */
   readonly sentence: string;
+  /** The end of the sentence: what to do, where there is something to do. */
+  readonly mend?: string;
   readonly level: HealthLevel;
   /** What the sentence is about, for telling one trouble from the next; `calm` when all is well. */
   readonly about: "loop" | "calm" | "starting" | Finding["area"];
@@ -64,14 +66,15 @@ export function healthOf(
     const what = started
       ? `nothing has been compared for ${formatDuration(sinceMs)}`
       : `the first look at the node is not done after ${formatDuration(sinceMs)}`;
-    const sentence = `${what}: restart nydus-auth-agent, and please report it`;
-    return { ...view, sentence, level: "critical", about: "loop" };
+    const mend = "restart nydus-auth-agent, and please report it";
+    return { ...view, sentence: `${what}: ${mend}`, mend, level: "critical", about: "loop" };
   }
   const critical = findings.filter(({ level }) => level === "critical");
   const worst = critical.length > 0 ? critical : findings;
   if (worst[0] !== undefined) {
     const { level, area: about } = worst[0];
-    return { ...view, sentence: sentenceOf(worst[0], findings.length), level, about };
+    const mend = printable(worst[0].mend);
+    return { ...view, sentence: sentenceOf(worst[0], findings.length), mend, level, about };
   }
   if (!started) {
     const sentence = "starting: the first look at the node is not done";
@@ -126,12 +129,18 @@ function calmSentence(status: AgentStatus, nowMs: number): string {
   if (mounts.length === 0) return "no nydus mount is on this node: there is nothing to renew";
   const bare = mounts.filter(({ delivery }) => delivery === "none").length;
   const waiting = mounts.filter(({ delivery }) => delivery === "pending").length;
-  const held = mounts.length - bare - waiting;
+  const late = mounts.filter(({ delivery }) => delivery === "file-only").length;
+  const held = mounts.length - bare - waiting - late;
   const parts = held === mounts.length
     ? [mounts.length === 1 ? "the one mount holds a valid credential" : allHold(held)]
     : [`${held} of ${mounts.length} mounts hold valid credentials`];
-  if (bare > 0) parts.push(`${bare} need none`);
-  if (waiting > 0) parts.push(`${waiting} wait for the first delivery`);
+  const say = (count: number, one: string, several: string) => {
+    if (count > 0) parts.push(`${count} ${count === 1 ? one : several}`);
+  };
+  say(bare, "needs none", "need none");
+  const atStart = "told only when nydusd starts again";
+  say(late, `is ${atStart}`, `are ${atStart}`);
+  say(waiting, "waits for the first delivery", "wait for the first delivery");
   return `${parts.join(", ")}; ${nextRenewal(status, nowMs)}`;
 }
 

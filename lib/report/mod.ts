@@ -18,6 +18,7 @@ export {
   type BuildLabels,
   type MetricsPage,
 } from "./metrics.ts";
-export { HEALTH_WORDS, type HealthWord, imageViews } from "./page/image_view.ts";
+export { HEALTH_WORDS, type HealthWord, imageViews, mountLevel } from "./page/image_view.ts";
 export { placeOf } from "./place.ts";
+export { outcomeOf } from "./reasons.ts";
 export { SourceBook } from "./source_book.ts";

@@ -50,6 +50,11 @@ const KUBE_REASONS: readonly string[] = [
   "token-unavailable",
 ];
 
+/** What a provider's answer is that has this reason. */
+export function outcomeOf(reason: ReasonCode): ProviderOutcome["kind"] {
+  return OUTCOME_OF[reason];
+}
+
 /** Whether the reason says that there is no credential: with it an image is public, not failing. */
 export function isNone(reason: ReasonCode): boolean {
   return OUTCOME_OF[reason] === "none";

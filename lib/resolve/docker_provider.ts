@@ -12,6 +12,7 @@ import {
   type ReasonCode,
 } from "../model/mod.ts";
 import { abortable } from "./abortable.ts";
+import { few } from "./few.ts";
 import type { CredentialHelpers, TimedAnswer } from "./credential_helper.ts";
 import {
   credentialsOf,
@@ -77,7 +78,10 @@ export class DockerProvider implements CredentialProvider {
       if (good === undefined) return { kind: "failed", reason, detail, notes };
       notes.push({ subject: path, reason, detail: `${detail}; the last good one is used` });
     }
-    if (good === undefined) return { kind: "none", reason: "no-config-file", notes };
+    if (good === undefined) {
+      const reason = "no-config-file";
+      return { kind: "none", reason, notes: [...notes, { subject: path, reason }] };
+    }
     const source = { path, ...good };
     const helper = helperFor(source.config, request.image.registry);
     if (helper === "") return fromAuths(source, request, notes);
@@ -155,6 +159,11 @@ function fromAuths(
   if (entry === undefined) {
     const reason = "no-entry-for-registry";
     const mistaken = image.registry === "docker.io" ? mistakenHubKeys(config) : [];
+    if (mistaken.length === 0) {
+      const names = [...config.auths.keys(), ...config.credHelpers.keys()];
+      const detail = names.length === 0 ? "it has no entry at all" : `it has ${few(names)}`;
+      return { kind: "none", reason, notes: [...before, { subject: path, reason, detail }] };
+    }
     const detail = `docker keeps Docker Hub under ${DOCKER_HUB_KEY} and reads no other key`;
     const notes = mistaken.map((key) => ({ subject: `auths.${key}`, reason, detail }) as const);
     return { kind: "none", reason, notes: [...before, ...notes] };

@@ -1,4 +1,5 @@
 import type { Candidate, ImageTarget, ProviderNote, ReasonCode, Standing } from "../model/mod.ts";
+import { few } from "./few.ts";
 import type { Plugin, PluginAnswer } from "./plugin.ts";
 import { matchEntry } from "./plugin_cache.ts";
 import type { PluginDefinition } from "./provider_config.ts";
@@ -16,7 +17,9 @@ export interface Contribution {
 export function notMatched(
   { definition }: { readonly definition: PluginDefinition },
 ): Contribution {
-  return { note: { subject: definition.name, reason: "plugin-not-matched" }, candidates: [] };
+  const { name: subject, matchImages } = definition;
+  const detail = `no matchImages pattern matches: ${few(matchImages)}`;
+  return { note: { subject, reason: "plugin-not-matched", detail }, candidates: [] };
 }
 
 /** What a plugin's answer comes to for one image. */

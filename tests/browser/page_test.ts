@@ -4,9 +4,6 @@
  */
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { join } from "node:path";
-import { createApp } from "../../lib/report/app.ts";
-import { healthOf } from "../../lib/report/mod.ts";
-import { NOW_MS } from "../unit/report/status_of.ts";
 import {
   crowdedNode,
   emptyNode,
@@ -16,6 +13,7 @@ import {
   type Stage,
 } from "../unit/report/page/nodes.ts";
 import { CHROMIUM, Tab } from "./chromium.ts";
+import { serve } from "./served.ts";
 
 const PICTURES = Deno.env.get("PICTURES");
 const STAGES: Readonly<Record<string, () => Stage>> = {
@@ -25,25 +23,8 @@ const STAGES: Readonly<Record<string, () => Stage>> = {
   "crowd": crowdedNode,
   "hostile": hostileNode,
 };
-const WIDTHS = { phone: 360, desk: 1280 } as const;
-
-/** A server whose state the test may change, and which it may stop. */
-function serve(stage: Stage): { url: string; stage: Stage } & AsyncDisposable {
-  const shown = { stage };
-  const app = createApp({
-    metrics: { page: () => Promise.resolve({ contentType: "text/plain", body: "" }) },
-    status: () => shown.stage.status,
-    health: () => healthOf(shown.stage.status, NOW_MS, { checkIntervalMs: 60_000 }),
-    history: (image) => shown.stage.history.of(image),
-    allowedHosts: ["127.0.0.1"],
-  });
-  const options = { hostname: "127.0.0.1", port: 0, onListen: () => {} };
-  const server = Deno.serve(options, (request) => app.fetch(request));
-  return Object.assign(shown, {
-    url: `http://127.0.0.1:${server.addr.port}`,
-    [Symbol.asyncDispose]: () => server.shutdown(),
-  });
-}
+/** The narrowest is that of WCAG 1.4.10: a desk at 400 %. */
+const WIDTHS = { narrow: 320, phone: 390, desk: 1280 } as const;
 
 async function picture(tab: Tab, name: string): Promise<void> {
   if (PICTURES !== undefined) await tab.picture(join(PICTURES, `${name}.png`));
@@ -72,11 +53,11 @@ for (const [name, stageOf] of Object.entries(STAGES)) {
             await tab.go(`${server.url}${path}`);
             equal(await tab.eval<number>(overflow), 0, `${page} ${size} is too wide`);
             ok(
-              (await tab.eval<string>("document.querySelector('.sentence[role=status]').innerText"))
+              (await tab.eval<string>("document.querySelector('main > .sentence').innerText"))
                 .length > 10,
             );
             equal(await tab.eval<boolean>("document.getElementById('stale').hidden"), true);
-            await picture(tab, `${name}-${page}-${size}-${scheme}`);
+            if (size !== "narrow") await picture(tab, `${name}-${page}-${size}-${scheme}`);
           }
         }
       }
@@ -97,10 +78,21 @@ Deno.test({
       "new Promise((done) => setTimeout(done, 700))";
     const title = () => tab.eval<string>("document.title");
     equal(await title(), "nydus-auth-agent: ok");
-    await tab.eval("document.querySelector('main a').focus()");
+    const focused = () => tab.eval<string>("document.activeElement.outerHTML");
+    const news = () => tab.eval<string>("document.getElementById('news').textContent");
+    await tab.eval("document.querySelector('details').open = true");
+    for (const what of ["main a", "main summary"]) {
+      await tab.eval(`document.querySelector('${what}').focus()`);
+      const before = await focused();
+      await tab.eval(turn);
+      equal(await focused(), before, "the focus stays");
+      equal(await tab.eval<boolean>("document.querySelector('details').open"), true);
+    }
+    equal(await news(), "", "nothing else is said: whoever listens is left alone");
     server.stage = crowdedNode(5);
     await tab.eval(turn);
     equal(await title(), "nydus-auth-agent: critical");
+    ok((await news()).startsWith("critical: the credential of "), await news());
     equal(await tab.eval<boolean>("document.getElementById('stale').hidden"), true);
     deepEqual(tab.complaints, []);
     await tab.scripts(false);

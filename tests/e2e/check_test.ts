@@ -1,6 +1,7 @@
 /** `check` as a doctor: each thing that it looks for, broken on the simulated node. */
 import { doesNotMatch, equal, match } from "node:assert/strict";
 import { join } from "@std/path";
+import { parse as parseYaml } from "yaml";
 import type { SimNode } from "../../lib/simnode/mod.ts";
 import { command, simNode } from "./stage.ts";
 
@@ -50,8 +51,34 @@ Deno.test("check: a token that arrives dead, a plugin that fails, none that know
   const failed = await check(node, "", [image]);
   match(
     failed.out,
-    /^warning: provider kubelet: the plugin exited with an error: .*code 1 \(run: /m,
+    /^warning: provider kubelet, sim-\S+: the plugin exited with an error: .*code 1 \(run: /m,
   );
+});
+
+Deno.test("check: of each plugin how its dry run went, also of one that fails beside another", async () => {
+  await using node = simNode({ plugin: { shape: "ecr", lifeMs: 3_600_000 } });
+  const image = `${node.tokenRegistry.host}/shop/app:1`;
+  const config = parseYaml(await Deno.readTextFile(node.providerConfigPath));
+  const [working] = config.providers;
+  const others = ["broken", "absent", "empty"].map((name) => ({ ...working, name }));
+  config.providers.push(...others);
+  await Deno.writeTextFile(node.providerConfigPath, JSON.stringify(config));
+  const plugin = (name: string, script: string) =>
+    Deno.writeTextFile(join(node.dir, "bin", name), script, { mode: 0o755 });
+  await plugin("broken", "#!/bin/sh\nexit 3\n");
+  await plugin(
+    "empty",
+    `#!/bin/sh\necho '{"kind":"CredentialProviderResponse","apiVersion":"${working.apiVersion}",` +
+      `"cacheKeyType":"Image","auth":null}'\n`,
+  );
+  const { code, out, err } = await check(node, "", [image]);
+  equal(code, 2);
+  match(err, /\/absent: it does not exist \(install the plugin there\)/);
+  match(out, /^fine: .*: plugin sim-credential-provider answered in \d+m?s$/m);
+  match(out, /^fine: .*: plugin empty answered in \S+ that it has none$/m);
+  match(out, /^warning: provider kubelet, broken: the plugin exited with an error: .*code 3/m);
+  match(out, /^warning: provider kubelet, absent: the plugin is not in the plugin directory/m);
+  match(out, /^fine: .*: kubelet has a credential /m);
 });
 
 Deno.test("check: an old nydusd, a stopped one, and a snapshotter that is away", async () => {

@@ -1,6 +1,8 @@
 /** The log of a node on which everything is wrong: said once, then counted. */
 import { equal, match, ok } from "node:assert/strict";
-import { AgentProcess, pause, simNode } from "./stage.ts";
+import { join } from "@std/path";
+import { LOG_EVENTS, type LogEventName } from "../../lib/report/mod.ts";
+import { AgentProcess, command, pause, simNode } from "./stage.ts";
 
 Deno.test("no line repeats every tick while nothing changes, whatever is wrong", async () => {
   await using node = simNode({ plugin: { mode: "fail" } });
@@ -49,6 +51,33 @@ Deno.test("no line repeats every tick while nothing changes, whatever is wrong",
       /warning plugin-failed: .*; it is not run again before a pause, which grows /,
     ]
   ) match(agent.log, words);
+});
+
+Deno.test("every line of the log is an event of the table, whatever is asked of the agent", async () => {
+  await using node = simNode();
+  const image = `${node.tokenRegistry.host}/x:1`;
+  await node.addDaemon({ id: "d1", mode: "dedicated", images: [image] });
+  await using agent = await AgentProcess.start(node);
+  const config = ["--config", join(node.dir, "agent.toml")];
+  for (
+    const words of [
+      ["status"],
+      ["renew", "--all"],
+      ["renew", "quay.io/no/where"],
+      ["explain", image],
+      ["get", image],
+      ["log-level", "set", "info"],
+    ]
+  ) await command([...words, ...config]);
+  for (const path of ["/", "/metrics", "/v1/status", "/images?ref=x", "/nowhere"]) {
+    await agent.get(path);
+  }
+  agent.signal("SIGHUP");
+  await agent.until("a reload", () => (agent.log.match(/ config-loaded: /g) ?? []).length === 2);
+  for (const line of agent.log.trimEnd().split("\n")) {
+    const [, level = "none", event = ""] = /^\S+Z (\w+) ([a-z-]+): /.exec(line) ?? [];
+    equal(LOG_EVENTS[event as LogEventName]?.level, level, line);
+  }
 });
 
 Deno.test("lines carry their priority only where the journal reads them", async () => {

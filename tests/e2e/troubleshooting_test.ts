@@ -116,7 +116,10 @@ Deno.test("guide: an old nydusd", async () => {
   await node.addDaemon({ id: "d1", mode: "dedicated", images, version: "2.4.0" });
   await using agent = await AgentProcess.start(node);
   node.rotatePassword("second");
-  await agent.until("its file", async () => (await ask(node, "status")).out.includes("file-only"));
+  await agent.until("trouble", async () => (await health(agent)).about === "deliveries");
+  const { out, code } = await ask(node, "status");
+  ok(out.includes(" file-only ") && code === 3, out);
+  says(out, "with an older credential than there is, and reads fail when that ends");
   says((await ask(node, "check")).out, "has no configuration API");
 });
 

@@ -26,8 +26,12 @@ export class FakeHost implements Host {
     return this.size;
   }
 
-  out(text: string): void {
-    this.written += text;
+  /** Set to false when whoever read has gone. */
+  isRead = true;
+
+  out(text: string): boolean {
+    if (this.isRead) this.written += text;
+    return this.isRead;
   }
 
   err(text: string): void {

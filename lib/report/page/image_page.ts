@@ -9,7 +9,13 @@ import {
 import type { HealthLevel } from "../health.ts";
 import type { HistoryEntry, ImagePast, ProviderAnswer } from "../image_history.ts";
 import { printable } from "../printable.ts";
-import { HEALTH_WORDS, type ImageView, imageViews, type MountView } from "./image_view.ts";
+import {
+  HEALTH_WORDS,
+  type ImageView,
+  imageViews,
+  mountLevel,
+  type MountView,
+} from "./image_view.ts";
 import { layout, sentenceBlock } from "./layout.ts";
 import { type Cell, lifeBar, type Markup, moment, table, word } from "./parts.ts";
 
@@ -32,7 +38,7 @@ export function imagePage(
     heading: ref,
     title: `${ref}: ${view?.word ?? "not mounted"}`,
     level,
-    sentence: sentenceBlock({ level, sentence: imageSentence(view, ref) }),
+    sentence: sentenceBlock({ level, ...imageSentence(view, ref) }),
     body: html`<p><a href="/">All images</a></p>
 ${views.map((each) => html`${facts(each, nowMs)}${mountTable(each.mounts, nowMs)}`)}
 <h2>Why this credential</h2>
@@ -40,7 +46,7 @@ ${explanation(view, past ?? NO_PAST, nowMs)}
 <p class="small">To ask every source now, past what the agent remembers, run on the node:
 <code>nydus-auth-agent explain ${shellWord(ref)}</code></p>
 <h2>History</h2>
-${historyTable(past ?? NO_PAST, nowMs)}`,
+${historyTable(past ?? NO_PAST, ref, nowMs)}`,
   });
 }
 
@@ -68,11 +74,16 @@ function shellWord(text: string): string {
   return /^[\w./:@%+=,-]+$/.test(shown) ? shown : `'${shown.replaceAll("'", `'\\''`)}'`;
 }
 
-function imageSentence(view: ImageView | undefined, ref: string): string {
-  if (view === undefined) return `${ref} backs no mount any more; what follows is its past`;
+function imageSentence(
+  view: ImageView | undefined,
+  ref: string,
+): { readonly sentence: string; readonly mend?: string } {
+  if (view === undefined) {
+    return { sentence: `${ref} backs no mount any more; what follows is its past` };
+  }
   const [first] = view.findings;
-  if (first !== undefined) return `${first.text}: ${first.mend}`;
-  return `${view.word}: ${HEALTH_WORDS[view.word]}`;
+  if (first !== undefined) return { sentence: `${first.text}: ${first.mend}`, mend: first.mend };
+  return { sentence: `${view.word}: ${HEALTH_WORDS[view.word]}` };
 }
 
 function facts({ image, word: name, level }: ImageView, nowMs: number): Markup {
@@ -109,7 +120,7 @@ function mountTable(mounts: readonly MountView[], nowMs: number): Markup {
   const rows = mounts.slice(0, MAX_MOUNTS).map(({ daemon, mount }): Cell[] => [
     mount.snapshotId,
     `${daemon.id} (${[daemon.state, daemon.mode, daemon.version].filter(Boolean).join(", ")})`,
-    word(deliveryLevel(mount.delivery), mount.delivery),
+    word(mountLevel(mount), mount.delivery),
     mount.deliveredAtMs === undefined ? "" : moment(mount.deliveredAtMs, nowMs),
     mountDetail(daemon, mount, nowMs),
   ]);
@@ -126,12 +137,6 @@ function mountDetail(
     ? []
     : [`reads fail for ${formatDuration(Math.max(0, nowMs - readsFailingSinceMs))}`];
   return [...reads, deliveryDetail ?? stateDetail ?? ""].filter((part) => part !== "").join("; ");
-}
-
-function deliveryLevel(delivery: MountView["mount"]["delivery"]): HealthLevel {
-  return delivery === "refused" || delivery === "unreachable" || delivery === "unsupported"
-    ? "warning"
-    : "ok";
 }
 
 /** What each provider said when it was asked last, and why the others were not. */
@@ -187,19 +192,23 @@ function outcomeCell(outcome: ProviderAnswer["outcome"], wins: boolean): Cell {
   }
 }
 
-const LEVELS: Readonly<Record<HistoryEntry["level"], HealthLevel>> = {
-  debug: "ok",
-  info: "ok",
-  warning: "warning",
-  error: "critical",
-};
-
-function historyTable({ entries }: ImagePast, nowMs: number): Markup {
+function historyTable({ entries }: ImagePast, ref: string, nowMs: number): Markup {
   const rows = entries.map(({ atMs, firstAtMs, count, event, level, text }): Cell[] => [
     moment(atMs, nowMs),
-    word(LEVELS[level], event),
-    text,
+    level === "warning" || level === "error" ? word(LEVELS[level], event) : event,
+    ofItself(text, ref),
     count === 1 ? "" : `${count} times in ${formatDuration(atMs - firstAtMs)}`,
   ]);
   return table("History", ["When", "Event", "What", "How often"], rows);
+}
+
+const LEVELS = { warning: "warning", error: "critical" } as const satisfies Partial<
+  Record<HistoryEntry["level"], HealthLevel>
+>;
+
+/** A line of the log on the page of the image that it names, which needs not be named again. */
+function ofItself(text: string, ref: string): string {
+  const name = printable(ref);
+  const bare = text.startsWith(`${name}: `) ? text.slice(name.length + 2) : text;
+  return bare.replaceAll(` (${name})`, "").replaceAll(name, "it");
 }

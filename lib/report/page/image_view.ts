@@ -57,6 +57,16 @@ export function imageViews(status: AgentStatus, nowMs: number): readonly ImageVi
   return views.sort(byUrgency);
 }
 
+/** How one mount stands. */
+export function mountLevel(
+  { delivery, readsFailingSinceMs, behindSinceMs }: InstanceStatus,
+): HealthLevel {
+  const isUnserved = delivery === "refused" || delivery === "unreachable" ||
+    delivery === "unsupported" || delivery === "withheld";
+  const isTroubled = isUnserved || readsFailingSinceMs !== undefined || behindSinceMs !== undefined;
+  return isTroubled ? "warning" : "ok";
+}
+
 function placeKey(image: string, endpoint: string | undefined): string {
   return endpoint === undefined ? image : `${image} ${endpoint}`;
 }

@@ -31,28 +31,37 @@ export function layout(
         <style>${raw(STYLE)}</style>
       </head>
       <body>
-        <p id="stale" class="sentence" role="alert"
+        <header>
+          <h1>${printable(heading)}</h1>
+          <label class="small" hidden><input type="checkbox" id="live" checked> refresh every
+    10 s</label>
+        </header>
+        <p id="news" class="unseen" role="status"></p>
+        <p id="stale" class="sentence critical" role="alert"
           hidden>The agent does not answer: what stands below is
     old. Credentials go on to work until they expire.</p>
         <main>
-    <h1>${printable(heading)}</h1>
     ${sentence}
     ${body}
         </main>
-        <footer class="small">
-          <p><label hidden><input type="checkbox" id="live" checked> refresh every
-    10 s</label></p>
-        </footer>
         <script>${raw(REFRESH)}</script>
       </body>
     </html>
   `;
 }
 
-/** The one sentence, as every page has it on top. */
-export function sentenceBlock({ level, sentence }: Pick<HealthView, "level" | "sentence">): Markup {
+/** The one sentence, as every page has it on top; what to do stands on a line of its own. */
+export function sentenceBlock(
+  { level, sentence, mend }: Pick<HealthView, "level" | "sentence" | "mend">,
+): Markup {
   const name = html`<strong class="word ${level}">${level}</strong>`;
-  return html`<p class="sentence ${level}" role="status">${name}: ${printable(sentence)}</p>`;
+  const text = printable(sentence);
+  const end = mend === undefined ? "" : printable(mend);
+  if (end === "" || !text.endsWith(`: ${end}`)) {
+    return html`<p class="sentence ${level}">${name}: ${text}</p>`;
+  }
+  const what = text.slice(0, -end.length);
+  return html`<p class="sentence ${level}">${name}: ${what}<span class="mend">${end}</span></p>`;
 }
 
 /** A dot in the colour of a level, for the browser's tab. */

@@ -1,23 +1,20 @@
 import { html } from "hono/html";
-import {
-  type AgentStatus,
-  type DaemonStatus,
-  formatDuration,
-  type PluginStatus,
-  type ProviderStatus,
-  REASON_CODES,
-} from "../../model/mod.ts";
+import { type AgentStatus, type DaemonStatus, formatDuration } from "../../model/mod.ts";
+import type { Finding } from "../finding.ts";
 import { findingsOf } from "../findings.ts";
 import type { HealthView } from "../health.ts";
 import { placeOf } from "../place.ts";
 import { printable } from "../printable.ts";
 import { HEALTH_WORDS, type ImageView, imageViews, type MountView } from "./image_view.ts";
 import { layout, sentenceBlock } from "./layout.ts";
+import { pluginTable, providerTable } from "./source_tables.ts";
 import { type Cell, imageHref, lifeBar, type Markup, moment, table, word } from "./parts.ts";
 
 /** Rows of a table at most; what is in trouble comes first, and JSON has all. */
 const MAX_ROWS = 1_000;
 const MAX_FINDINGS = 8;
+/** So many rows are more than a screen. */
+const LONG = 12;
 
 /** The state of the node for people. Everything that comes from outside is escaped. */
 export function nodePage(status: AgentStatus, health: HealthView): Markup {
@@ -28,8 +25,9 @@ export function nodePage(status: AgentStatus, health: HealthView): Markup {
     level: health.level,
     sentence: sentenceBlock(health),
     body: html`${tiles(status, views)}
-${troubles(status)}
-<h2>Images</h2>
+${contents(status)}
+${troubles(status, health)}
+<h2 id="images">Images</h2>
 ${
       table(
         "Images",
@@ -38,8 +36,9 @@ ${
       )
     }
 ${leftOut(views.length)}
+${views.length > 0 ? wordsMean() : ""}
 ${oddMounts(status)}
-<h2>nydusd</h2>
+<h2 id="nydusd">nydusd</h2>
 ${table("Daemons", DAEMON_COLUMNS, sorted(status.daemons).slice(0, MAX_ROWS).map(daemonRow))}
 ${leftOut(status.daemons.length)}
 ${providerTable(status)}
@@ -56,36 +55,80 @@ function tiles(status: AgentStatus, views: readonly ImageView[]): Markup {
     views.reduce((first, view) => Math.min(first, pick(view) ?? Infinity), Infinity);
   const dueMs = soonest(({ image }) => image.nextAttemptAtMs);
   const endMs = soonest(({ image }) => image.hardExpiresAtMs);
-  const inTime = (ms: number) => ms === Infinity ? "not known" : moment(ms, nowMs);
+  const none = views.length === 0 ? "none" : undefined;
+  const inTime = (ms: number, otherwise: string) =>
+    ms === Infinity ? none ?? otherwise : moment(ms, nowMs);
+  const inTrouble = troubled === 0
+    ? "none in trouble"
+    : html`<span class="word ${worstOf(views)}">${troubled} in trouble</span>`;
   return html`
     <ul class="tiles">
-      <li><b>${views.length}</b> ${views.length === 1
-        ? "image"
-        : "images"}, ${troubled} in trouble</li>
+      <li><b>${views.length}</b> ${views.length === 1 ? "image" : "images"}, ${inTrouble}</li>
       <li><b>${mounts}</b> ${mounts === 1 ? "mount" : "mounts"} in ${daemons.length} nydusd</li>
-      <li><b>${inTime(dueMs)}</b> the next renewal</li>
-      <li><b>${inTime(endMs)}</b> the first credential ${endMs < nowMs ? "ended" : "ends"}</li>
+      <li><b>${inTime(dueMs, "when a source changes")}</b> the next renewal</li>
+      <li><b>${inTime(endMs, "no end is known")}</b> the first credential ${endMs < nowMs
+        ? "ended"
+        : "ends"}</li>
     </ul>
   `;
 }
 
-/** Everything that is wrong, when it is more than the one sentence says. */
-function troubles(status: AgentStatus): Markup | "" {
+function worstOf(views: readonly ImageView[]): HealthView["level"] {
+  return views.some(({ level }) => level === "critical") ? "critical" : "warning";
+}
+
+/** Where to go on a page that is long. */
+function contents({ images, daemons, providers, plugins = [] }: AgentStatus): Markup | "" {
+  if (images.length + daemons.length < LONG) return "";
+  const links = [
+    ["images", "Images"],
+    ["nydusd", "nydusd"],
+    ...(providers === undefined ? [] : [["providers", "Providers"]]),
+    ...(plugins.length === 0 ? [] : [["plugins", "Plugins"]]),
+  ];
+  return html`
+    <nav aria-label="On this page">
+      <ul>${links.map(([id, name]) => html`<li><a href="#${id}">${name}</a></li>`)}</ul>
+    </nav>
+  `;
+}
+
+/** The words of the column Health, also for those who have no mouse to hold above them. */
+function wordsMean(): Markup {
+  const words = Object.entries(HEALTH_WORDS);
+  return html`
+    <details id="words">
+      <summary class="small">What the words mean</summary>
+      <dl>${words.map(([name, meaning]) =>
+        html`
+          <dt>${name}</dt>
+          <dd>${meaning}</dd>
+        `
+      )}</dl>
+    </details>
+  `;
+}
+
+/** What is wrong besides the worst, which the one sentence tells. */
+function troubles(status: AgentStatus, { about }: HealthView): Markup | "" {
   const findings = findingsOf(status, status.nowMs);
-  if (findings.length < 2) return "";
   const critical = findings.filter(({ level }) => level === "critical");
   const others = findings.filter(({ level }) => level === "warning");
-  const shown = [...critical, ...others].slice(0, MAX_FINDINGS);
-  const more = findings.length - shown.length;
-  return html`<h2>What is wrong</h2>
-<ul class="plain">${
-    shown.map(({ level, text, mend }) =>
-      html`
-        <li>${word(level, level)}: ${printable(text)}. <em>${printable(mend)}</em></li>
-      `
-    )
-  }</ul>
+  const rest = [...critical, ...others].slice(about === "loop" ? 0 : 1);
+  if (rest.length === 0) return "";
+  const shown = rest.slice(0, MAX_FINDINGS);
+  const more = rest.length - shown.length;
+  return html`<h2>What else is wrong</h2>
+<ul class="plain">${shown.map(trouble)}</ul>
 ${more > 0 ? html`<p class="muted">And ${more} more.</p>` : ""}`;
+}
+
+function trouble({ level, text, mend, image }: Finding): Markup {
+  const link = image === undefined ? "" : html`
+    <a href="${imageHref(image)}">its image</a>
+  `;
+  return html`<li>${word(level, level)}: ${printable(text)}
+<span class="mend">${printable(mend)}${link}</span></li>`;
 }
 
 const IMAGE_COLUMNS = [
@@ -128,7 +171,9 @@ function mountsText(mounts: readonly MountView[]): string {
   for (const { mount: { delivery } } of mounts) {
     counts.set(delivery, (counts.get(delivery) ?? 0) + 1);
   }
-  const states = [...counts].map(([state, count]) => `${count} ${state}`).join(", ");
+  const states = [...counts].map(([state, count]) =>
+    `${count} ${state === "none" ? "without a credential" : state}`
+  ).join(", ");
   const daemons = [...new Set(mounts.map(({ daemon }) => daemon.id))];
   const names = daemons.length > 3 ? `${daemons.length} nydusd` : `nydusd ${daemons.join(", ")}`;
   return `${states}; ${names}`;
@@ -172,66 +217,6 @@ function daemonRow(daemon: DaemonStatus): Cell[] {
     ? "warning"
     : "ok";
   return [id, word(level, state), version, mode, String(instances.length), source, stateDetail];
-}
-
-function providerTable({ providers, nowMs }: AgentStatus): Markup | "" {
-  if (providers === undefined) return "";
-  const columns = ["Provider", "Health", "Asked", "Failed", "Last answer", "Last failure"];
-  return html`<h2>Providers</h2>
-${table("Providers", columns, providers.map((provider) => providerRow(provider, nowMs)))}`;
-}
-
-function providerRow(provider: ProviderStatus, nowMs: number): Cell[] {
-  const { name, requests, failures, last, lastFailure } = provider;
-  const health = last === undefined
-    ? html`<span class="muted">not asked yet</span>`
-    : last.reason === "not-enabled"
-    ? html`<span class="muted">off</span>`
-    : last.outcome === "failed"
-    ? word("warning", "failing")
-    : word("ok", "answers");
-  return [
-    name,
-    health,
-    String(requests),
-    String(failures),
-    last === undefined
-      ? ""
-      : html`<span title="${REASON_CODES[last.reason]}">${last.reason}</span>, ${
-        moment(last.atMs, nowMs)
-      }`,
-    lastFailure === undefined
-      ? ""
-      : html`${lastFailure.reason}: ${printable(lastFailure.detail)}, ${
-        moment(lastFailure.atMs, nowMs)
-      }`,
-  ];
-}
-
-function pluginTable({ plugins = [], nowMs }: AgentStatus): Markup | "" {
-  if (plugins.length === 0) return "";
-  const columns = ["Plugin", "Health", "Executed", "Failed", "Took", "Last run", "Last failure"];
-  return html`<h2>Plugins and credential helpers</h2>
-${table("Plugins", columns, plugins.map((plugin) => pluginRow(plugin, nowMs)))}`;
-}
-
-function pluginRow(plugin: PluginStatus, nowMs: number): Cell[] {
-  const { name, executions, failures, lastResult, lastFailure } = plugin;
-  const failing = lastResult === "failure" || lastResult === "timeout";
-  const took = `${formatDuration(plugin.lastDurationMs)}, longest ${
-    formatDuration(plugin.longestDurationMs)
-  }`;
-  return [
-    name,
-    word(failing ? "warning" : "ok", failing ? "failing" : "answers"),
-    String(executions),
-    String(failures),
-    took,
-    moment(plugin.lastAtMs, nowMs),
-    lastFailure === undefined
-      ? ""
-      : html`${printable(lastFailure.detail)}, ${moment(lastFailure.atMs, nowMs)}`,
-  ];
 }
 
 function leftOut(count: number): Markup | "" {

@@ -19,7 +19,7 @@ export function table(
   const head = header.map((name) => html`<th scope="col" role="columnheader">${name}</th>`);
   const body = rows.map((row) =>
     html`
-      <tr role="row">${row.map((cell, i) => tableCell(header[i] ?? "", cell))}</tr>
+      <tr role="row">${row.map((cell, i) => tableCell(header[i] ?? "", cell, i === 0))}</tr>
     `
   );
   return html`
@@ -33,20 +33,29 @@ export function table(
   `;
 }
 
-function tableCell(label: string, cell: Cell): Markup {
+/** The first cell of a row names it: for those who hear the others. */
+function tableCell(label: string, cell: Cell, isName: boolean): Markup {
   if (cell === "") return html`<td role="cell" data-label="${label}"></td>`;
   const content = typeof cell === "string" ? printable(cell) : cell;
   // One element inside, so that a card has two columns: the label and this.
-  return html`
-    <td role="cell" data-label="${label}">
-      <div>${content}</div>
-    </td>
-  `;
+  return isName
+    ? html`
+      <th scope="row" role="rowheader" data-label="${label}">
+        <div>${content}</div>
+      </th>
+    `
+    : html`
+      <td role="cell" data-label="${label}">
+        <div>${content}</div>
+      </td>
+    `;
 }
 
 /** A word whose colour says again what it says itself. */
 export function word(level: HealthLevel, text: string, meaning = ""): Markup {
-  return html`<span class="word ${level}" title="${meaning}">${text}</span>`;
+  return meaning === ""
+    ? html`<span class="word ${level}">${text}</span>`
+    : html`<span class="word ${level}" title="${meaning}">${text}</span>`;
 }
 
 /** A moment, as seen from now. */
@@ -76,7 +85,9 @@ export function lifeBar(image: ImageStatus, nowMs: number): Cell {
   const { hardExpiresAtMs, renewedAtMs, nextAttemptAtMs } = image;
   if (image.provider === undefined) return "";
   if (hardExpiresAtMs === undefined) return html`<span class="muted">no end is known</span>`;
-  const text = html`${moment(hardExpiresAtMs, nowMs)}`;
+  const text = hardExpiresAtMs <= nowMs
+    ? html`<span class="word critical">ended ${moment(hardExpiresAtMs, nowMs)}</span>`
+    : html`${moment(hardExpiresAtMs, nowMs)}`;
   const left = lifeLeft(image, nowMs);
   if (left === undefined) return text;
   const percent = Math.round(left * 100);
@@ -88,12 +99,15 @@ export function lifeBar(image: ImageStatus, nowMs: number): Cell {
   const lifeMs = hardExpiresAtMs - (renewedAtMs ?? hardExpiresAtMs);
   const due = nextAttemptAtMs === undefined ? -1 : (hardExpiresAtMs - nextAttemptAtMs) / lifeMs;
   const mark = due > 0 && due < 1
-    ? html`<rect class="due" x="${(due * 100).toFixed(1)}" width="1.5" height="6"></rect>`
+    ? html`<rect class="due" x="${(due * 100 - 1).toFixed(1)}" width="2" height="10"></rect>`
     : "";
-  const label = `${percent} % of its life is left`;
-  const bar = html`<rect class="left ${level}" width="${percent}" height="6"></rect>`;
-  const track = html`<rect class="track" width="100" height="6"></rect>`;
-  const box = raw('class="life" viewBox="0 0 100 6" preserveAspectRatio="none" role="img"');
+  const renewed = mark === "" ? "" : `, it is renewed at ${Math.round(due * 100)} %`;
+  const label = `${percent} % of its life is left${renewed}`;
+  const bar = html`<rect class="left ${level}" y="2" width="${percent}" height="6"></rect>`;
+  const track = html`<rect class="track ${
+    percent === 0 ? "gone" : ""
+  }" y="2" width="100" height="6"></rect>`;
+  const box = raw('class="life" viewBox="0 0 100 10" preserveAspectRatio="none" role="img"');
   return html`<svg ${box} aria-label="${label}">${track}${bar}${mark}</svg>${text}`;
 }
 

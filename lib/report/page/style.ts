@@ -42,8 +42,14 @@ body { margin: 0 auto; max-width: 90rem; padding: 1rem; background: var(--ground
 h1 { font-size: 1.3rem; margin: 0; }
 h2 { font-size: 1.05rem; margin: 1.6rem 0 .5rem; }
 p { margin: .5rem 0; }
+header label { white-space: nowrap; }
+nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.2rem; margin: .6rem 0; padding: 0;
+  list-style: none; }
+summary { cursor: pointer; width: fit-content; }
+.unseen { position: absolute; width: 1px; height: 1px; margin: 0; overflow: hidden;
+  clip-path: inset(50%); }
 a { color: var(--link); }
-a:focus-visible, input:focus-visible { outline: .15rem solid var(--link); outline-offset: .15rem; }
+a:focus-visible, input:focus-visible, summary:focus-visible { outline: .15rem solid var(--link); outline-offset: .15rem; }
 code { font-family: ui-monospace, monospace; font-size: .9em; }
 header { display: flex; flex-wrap: wrap; gap: .25rem 1.5rem; align-items: baseline;
   justify-content: space-between; }
@@ -53,7 +59,10 @@ header { display: flex; flex-wrap: wrap; gap: .25rem 1.5rem; align-items: baseli
   background: var(--raised); font-size: 1.1rem; }
 .sentence.ok { border-color: var(--ok); }
 .sentence.warning { border-color: var(--warning); }
-.sentence.critical, #stale { border-color: var(--critical); }
+.sentence.critical { border-color: var(--critical); }
+.mend { display: block; }
+li .mend { color: var(--muted); }
+ul.plain li { margin: .4rem 0; }
 .word { font-weight: 600; white-space: nowrap; }
 .word.ok { color: var(--ok); }
 .word.warning { color: var(--warning); }
@@ -65,29 +74,34 @@ header { display: flex; flex-wrap: wrap; gap: .25rem 1.5rem; align-items: baseli
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .9rem .35rem 0;
   border-bottom: 1px solid var(--line); }
-th { color: var(--muted); font-size: .85rem; font-weight: 600; white-space: nowrap; }
-th:first-child { width: 28%; min-width: 12rem; }
-svg.life { display: block; width: 8rem; max-width: 100%; height: .6rem; margin: .3rem 0; }
+thead th { color: var(--muted); font-size: .85rem; font-weight: 600; white-space: nowrap; }
+#images + table thead th:first-child { width: 28%; min-width: 12rem; }
+tbody th .small, tbody td .small { display: block; }
+td time { white-space: nowrap; }
+tbody th { font-weight: inherit; }
+svg.life { display: block; width: 8rem; max-width: 100%; height: .9rem; margin: .2rem 0; }
 .track { fill: var(--track); }
+.track.gone { fill: var(--critical); }
 .left.ok { fill: var(--ok); }
 .left.warning { fill: var(--warning); }
 .left.critical { fill: var(--critical); }
 .due { fill: var(--text); }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.2rem; margin: .5rem 0; }
+dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .25rem 1.2rem; margin: .5rem 0; }
 dt { color: var(--muted); }
 dd { margin: 0; min-width: 0; }
 ul.plain { margin: .5rem 0; padding-left: 1.2rem; }
 [hidden] { display: none; }
 @media (max-width: 50rem) {
   thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-  table, tbody, tr, td { display: block; }
+  table, tbody, tr, td, tbody th { display: block; }
   tr { padding: .5rem 0; border-bottom: 1px solid var(--line); }
-  td { border: 0; padding: .1rem 0; display: grid; grid-template-columns: 7.5rem 1fr; gap: .6rem; }
+  td { border: 0; padding: .1rem 0; display: grid; grid-template-columns: 7.5rem minmax(0, 1fr);
+    gap: .6rem; }
   td:empty { display: none; }
   td::before { content: attr(data-label); color: var(--muted); font-size: .85rem; }
-  td:first-child { display: block; font-weight: 600; }
-  td:first-child::before { content: none; }
-  dl { grid-template-columns: 1fr; gap: 0; }
+  tbody th { border: 0; padding: .1rem 0; font-weight: 600; }
+  td .word, td time { white-space: normal; }
+  dl { grid-template-columns: minmax(0, 1fr); gap: 0; }
   dd { margin-bottom: .4rem; }
 }
 @media print { #live, label { display: none; } }

@@ -1,4 +1,6 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { join } from "@std/path";
 import { parse as parseYaml } from "yaml";
 import { asset } from "../../../lib/assets/mod.ts";
 import { LABEL_VALUES } from "../../../lib/report/label_values.ts";
@@ -101,6 +103,68 @@ Deno.test("asset queries ask for metrics and labels that are served", () => {
     const known = ["instance", "job", ...served.labels];
     deepEqual(labels.filter((label) => !known.includes(label)), [], metric);
   }
+});
+
+/** All that PromQL itself may say in a query of ours. */
+const WORDS = new Set(
+  ("absent and bool by count histogram_quantile group_left group_right ignoring increase label_values " +
+    "max max_over_time min offset on or rate sum time timestamp topk unless vector without").split(
+      " ",
+    ),
+);
+/** Metrics of everybody: those of our process, and Prometheus' own. */
+const COMMON = ["up", "process_start_time_seconds", "process_resident_memory_bytes"];
+
+/** Every word of a query that is not in quotes: metrics, labels, and PromQL's own. */
+function wordsOf(query: string): string[] {
+  const bare = query.replace(/"[^"]*"/g, "").replace(/\[[^\]]*\]/g, "").replace(/\$\w+/g, "");
+  return (bare.match(/[a-zA-Z_:][a-zA-Z0-9_:]*/g) ?? []).filter((word) => !WORDS.has(word));
+}
+
+Deno.test("asset queries say nothing but PromQL, metrics that are served, and their labels", () => {
+  const labels = new Set([
+    "instance",
+    "job",
+    "le",
+    ...Object.values(METRICS).flatMap((m) => [...m.labels]),
+  ]);
+  const served = new Set([...METRICS_BY_NAME.keys(), ...COMMON]);
+  for (const query of queries()) {
+    const unknown = wordsOf(query).filter((word) =>
+      !served.has(word.replace(/_bucket$/, "")) && !labels.has(word)
+    );
+    deepEqual(unknown, [], query);
+    ok(wordsOf(query).some((word) => served.has(word.replace(/_bucket$/, ""))), query);
+  }
+  // What it is for: a name that is nearly right.
+  deepEqual(wordsOf('sum by (instance) (nydusd_auth_agent_instances{state="x"})'), [
+    "instance",
+    "nydusd_auth_agent_instances",
+    "state",
+  ]);
+});
+
+const PROMTOOL = (Deno.env.get("PATH") ?? "").split(":").map((dir) => join(dir, "promtool"))
+  .find((path) => existsSync(path));
+
+Deno.test({
+  name: "asset queries are read by Prometheus' own parser",
+  ignore: PROMTOOL === undefined,
+  async fn() {
+    // Grafana puts in its variables before Prometheus reads them.
+    const exprs = queries().filter((query) => !query.startsWith("label_values("))
+      .map((query) => query.replaceAll("$instance", ".*"));
+    const rules = exprs.map((expr, i) => ({ record: `query:${i}`, expr }));
+    const file = await Deno.makeTempFile({ suffix: ".yaml" });
+    try {
+      await Deno.writeTextFile(file, JSON.stringify({ groups: [{ name: "g", rules }] }));
+      const promtool = new Deno.Command(PROMTOOL ?? "", { args: ["check", "rules", file] });
+      const { code, stderr } = await promtool.output();
+      equal(code, 0, new TextDecoder().decode(stderr));
+    } finally {
+      await Deno.remove(file);
+    }
+  },
 });
 
 Deno.test("asset queries take rates of counters and histograms only", () => {

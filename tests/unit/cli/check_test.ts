@@ -1,7 +1,7 @@
 import { deepEqual, equal, match } from "node:assert/strict";
 import type { CheckFindings } from "../../../lib/cli/check_findings.ts";
 import { checkHost, isAgent } from "../../../lib/cli/check_host.ts";
-import { checkLife } from "../../../lib/cli/check_image.ts";
+import { checkExecution, checkLife, type Execution } from "../../../lib/cli/check_image.ts";
 import { mayWrite } from "../../../lib/cli/check_node.ts";
 import type { Context } from "../../../lib/cli/mod.ts";
 import type { AgentConfig } from "../../../lib/config/mod.ts";
@@ -93,6 +93,32 @@ Deno.test("checkLife: tokens against the lead time, dead on arrival, without an 
   deepEqual(said("auto", undefined).fine, [
     "i: the credential tells no end; it is asked for every 4m",
   ]);
+});
+
+Deno.test("checkExecution: how long each took, and which is near its own limit", () => {
+  const kubelet = { timeoutMs: 60_000 };
+  const docker = { helperTimeoutMs: 10_000 };
+  const config = { providers: { kubelet, docker } } as unknown as AgentConfig;
+  const ran = (parts: Partial<Execution>) => {
+    const found = findings();
+    const kind = "plugin-executed";
+    const execution = { kind, provider: "kubelet", plugin: "p", result: "success" } as const;
+    checkExecution("i", { ...execution, durationMs: 6_000, ...parts }, config, found);
+    return [...found.fine, ...words(found)];
+  };
+  deepEqual(ran({}), ["i: plugin p answered in 6s"]);
+  deepEqual(ran({ result: "none" }), ["i: plugin p answered in 6s that it has none"]);
+  deepEqual(ran({ durationMs: 31_000 }), [
+    "i: plugin p answered in 31s",
+    "plugin p: it took 31s of the 1m that it may take",
+  ]);
+  deepEqual(ran({ provider: "docker", plugin: "ecr-login" }), [
+    "i: helper ecr-login answered in 6s",
+    "helper ecr-login: it took 6s of the 10s that it may take",
+  ]);
+  // The provider's own words tell what failed.
+  deepEqual(ran({ result: "timeout", durationMs: 60_000 }), []);
+  deepEqual(ran({ result: "failure" }), []);
 });
 
 Deno.test("mayWrite: root may, an owner by his bits, others by theirs", () => {

@@ -2,7 +2,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { type Context, EXIT } from "../../../lib/cli/mod.ts";
 import { LEVEL_EXIT } from "../../../lib/cli/status.ts";
 import type { Told } from "../../../lib/cli/status_answer.ts";
-import { clipped, watchStatus } from "../../../lib/cli/status_watch.ts";
+import { clipped, watchStatus, wrapped } from "../../../lib/cli/status_watch.ts";
 import { statusText } from "../../../lib/cli/status_text.ts";
 import type { AgentStatus } from "../../../lib/model/mod.ts";
 import { HEALTH_WORDS, healthOf } from "../../../lib/report/mod.ts";
@@ -152,6 +152,50 @@ Deno.test("docs/operating.md tells every word and every exit code of status", as
       [LEVEL_EXIT.critical, "`critical`"],
     ],
   );
+});
+
+Deno.test("watchStatus: ends when whoever read has gone", async () => {
+  const host = new FakeHost();
+  host.isRead = false;
+  const context = { host, clock: new FakeClock() } as unknown as Context;
+  const told = toldOf(oneImage().status);
+  equal(await watchStatus(context, () => Promise.resolve(told), "json"), 0);
+  equal(host.signal("SIGINT"), 0, "nobody listens any more");
+});
+
+Deno.test("watchStatus: the sentence keeps its end, what to do, on a narrow screen", async () => {
+  const { written } = await watch([toldOf(crowdedNode(300).status)], { terminal: true, rows: 24 });
+  const screen = written.split("\x1b[H\x1b[J")[1] ?? "";
+  // deno-lint-ignore no-control-regex
+  const lines = screen.replace(/\x1b\[\d*m/g, "").split("\n");
+  const head = lines.slice(0, lines.indexOf("")).map((line) => line.trim()).join("");
+  ok(lines.indexOf("") > 1 && head.endsWith("/team-0/service-0:v1.0"), head);
+  ok(lines.every((line) => [...line].length <= 60));
+});
+
+Deno.test("wrapped: between words, what paints takes no room, and not for ever", () => {
+  deepEqual(wrapped("00:00:00  \x1b[31mcritical\x1b[0m: one two", 20), [
+    "00:00:00  \x1b[31mcritical\x1b[0m:",
+    "          one two",
+  ]);
+  deepEqual(wrapped("00:00:00  longer-than-the-screen is", 22), [
+    "00:00:00  longer-than-",
+    "          the-screen",
+    "          is",
+  ]);
+  const long = wrapped("word ".repeat(200).trim(), 40);
+  deepEqual([long.length, long.at(-1)?.trim()], [8, "…"]);
+});
+
+Deno.test("statusText: mounts in trouble come first", () => {
+  const lines = statusText(crowdedNode(300).status, NOW_MS, { colour: true }).split("\n");
+  const from = lines.findIndex((line) => line.startsWith("DAEMON"));
+  const states = lines.slice(from + 1, from + 301)
+    // deno-lint-ignore no-control-regex
+    .map((line) => line.replace(/\x1b\[\d+m/g, "").split(/ {2,}/)[3] ?? "");
+  const last = states.lastIndexOf("refused");
+  ok(last >= 0 && states.slice(0, last + 1).every((state) => state === "refused"), String(last));
+  ok(lines[from + 1]?.includes("\x1b[33mrefused\x1b[0m"));
 });
 
 Deno.test("clipped: what paints takes no room and survives", () => {

@@ -1,7 +1,12 @@
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { type Daemon, parseImageReference, Secret } from "../../../lib/model/mod.ts";
 import { Mounts, observed } from "../../../lib/reconcile/mounts.ts";
-import { InstanceBook, isSettledWith } from "../../../lib/reconcile/instance_book.ts";
+import {
+  InstanceBook,
+  type InstanceRecord,
+  isSettledWith,
+  recordAfter,
+} from "../../../lib/reconcile/instance_book.ts";
 import type { StoreEntry } from "../../../lib/store/mod.ts";
 
 const IMAGE = parseImageReference("reg.example.com/app:v1");
@@ -70,6 +75,26 @@ Deno.test("observed: what was proven of one value is not proven of another", () 
   deepStrictEqual([after(new Secret("v")).proven, after(new Secret("v")).storedAtMs], [true, 1]);
   const { proven, storedAtMs } = after(new Secret("w"));
   deepStrictEqual([proven, storedAtMs], [undefined, undefined], "somebody else gave it");
+});
+
+Deno.test("a mount is behind from the first new file on, until its nydusd is another process", () => {
+  const old = daemon("a", ["1"]);
+  const [instance] = old.instances;
+  if (instance === undefined) throw new Error("there is one");
+  const after = (before: InstanceRecord, wallMs: number, kind: "written" | "unchanged") => {
+    const outcome = { kind: "file-only", detail: "it is old", file: { kind } } as const;
+    return recordAfter(before, outcome, { fingerprint: kind }, { wallMs, monotonicMs: 0 });
+  };
+  const first = after({ state: "pending", failures: 0 }, 1, "unchanged");
+  strictEqual(first.behindSinceMs, undefined); // it started with what there is
+  const behind = after(after(first, 2, "written"), 3, "unchanged");
+  strictEqual(behind.behindSinceMs, 2);
+  strictEqual(after(behind, 4, "written").behindSinceMs, 2);
+  strictEqual(observed(behind, old, instance, false).behindSinceMs, 2);
+  strictEqual(observed(behind, old, instance, true).behindSinceMs, undefined);
+  const told = { kind: "delivered", file: { kind: "unchanged" } } as const;
+  const now = { wallMs: 5, monotonicMs: 0 };
+  strictEqual(recordAfter(behind, told, { fingerprint: "x" }, now).behindSinceMs, undefined);
 });
 
 Deno.test("InstanceBook puts the key of a mount together once", () => {

@@ -36,7 +36,7 @@ Deno.test("healthOf: public images need no credential, and are nothing wrong", (
   equal(view.level, "ok");
   equal(
     view.sentence,
-    "1 of 2 mounts hold valid credentials, 1 need none; their sources are watched",
+    "1 of 2 mounts hold valid credentials, 1 needs none; their sources are watched",
   );
   equal(health().sentence, "no nydus mount is on this node: there is nothing to renew");
 });
@@ -143,6 +143,46 @@ Deno.test("healthOf: the sentence cannot steer a terminal", () => {
   const problems = [{ source: "root", subject: "/a\u001b[2J", detail: "b\nc" } as const];
   const { sentence } = health({ problems });
   equal(/\p{Cc}/u.test(sentence), false);
+});
+
+Deno.test("healthOf: a nydusd that cannot be told is none that holds, and is trouble once it is behind", () => {
+  const deliveryDetail = "nydusd v2.4.0 cannot be told while it runs";
+  const late = (parts: Parameters<typeof mountOf>[1]) =>
+    health({
+      images: [imageOf(IMAGE)],
+      daemons: [
+        daemonOf("d", [
+          mountOf("1"),
+          mountOf("2", { delivery: "file-only", deliveryDetail, ...parts }),
+        ]),
+      ],
+    });
+  const calm = late({ file: "unchanged" });
+  equal(calm.level, "ok");
+  match(calm.sentence, /^1 of 2 mounts hold valid credentials, 1 is told only when nydusd starts/);
+  const behind = late({ file: "unchanged", behindSinceMs: NOW_MS - HOUR_MS });
+  deepEqual([behind.level, behind.about], ["warning", "deliveries"]);
+  match(
+    behind.sentence,
+    /^mount 2 of nydusd d \(reg.*\) has gone on for 1h with an older credential /,
+  );
+  match(behind.sentence, /cannot be told while it runs: its file has the new one: restart that /);
+  match(
+    late({ file: "skipped" }).sentence,
+    /cannot be given a credential at all: .* no configuration file .*skipped/,
+  );
+});
+
+Deno.test("healthOf: a configuration file that is not written is told while the mount itself is well", () => {
+  const deliveryDetail = "its configuration file was not written: read-only file system";
+  const mount = (file: string) => mountOf("1", { file, deliveryDetail });
+  const failed = health({ images: [imageOf(IMAGE)], daemons: [daemonOf("d", [mount("failed")])] });
+  deepEqual([failed.level, failed.about], ["warning", "deliveries"]);
+  match(failed.sentence, /would begin with an old one after a restart: its configuration file /);
+  equal(
+    health({ images: [imageOf(IMAGE)], daemons: [daemonOf("d", [mount("skipped")])] }).level,
+    "ok",
+  );
 });
 
 Deno.test("healthOf: a host that nobody named is told with what was done, and how to name it", () => {

@@ -53,7 +53,7 @@ Deno.test("DockerProvider does not read a key docker.io, and says under which na
     equal(outcome.notes[0]?.subject, `auths.${key}`);
     ok(outcome.notes[0]?.detail?.includes(HUB));
     const other = await provider.provide(ask("quay.io/a/b"));
-    deepEqual(other.notes, []);
+    deepEqual(other.notes.map(({ detail }) => detail), [`it has ${key}`]);
   }
 });
 
@@ -77,6 +77,18 @@ Deno.test("DockerProvider: docker's entry first, then those that the kubelet wou
   ]);
   deepEqual(pairs(await provider.provide(ask("quay.io/else"))), ["u:host", "u:old", "u:wild"]);
   equal((await provider.provide(ask("ghcr.io/else"))).kind, "none", "docker finds nothing");
+});
+
+Deno.test("DockerProvider says which file was read, and what it has instead", async () => {
+  const none = docker({});
+  const [note] = (await none.provider.provide(ask("quay.io/a"))).notes;
+  equal(note?.subject, PATH);
+  equal(note?.detail, "it has no entry at all");
+  const names = ["a.io", "b.io", "https://me:pw@c.io/", "d.io", "e.io", "f.io"];
+  const auths = Object.fromEntries(names.map((name) => [name, basic("u:p")]));
+  const { provider } = docker({ auths, credHelpers: { "g.io": "pass" } });
+  const [told] = (await provider.provide(ask("quay.io/a"))).notes;
+  equal(told?.detail, "it has a.io, b.io, [hidden]@c.io/, d.io, e.io and 2 more");
 });
 
 Deno.test("flaw 4: DockerProvider keeps the colons of a password", async () => {

@@ -39,7 +39,7 @@ Deno.test("nodePage: none, one and a thousand images", async () => {
   match(imageRows(one), /ecr-credential-provider, \*\.example\.com/);
   const many = await pageOf(crowdedNode());
   equal(imageRows(many).match(/data-label="Image"/g)?.length, 1_000);
-  match(many, /1000<\/b> images, 1[0-9] in trouble/);
+  match(many, /1000<\/b> images, <span class="word critical">1[0-9] in trouble</);
   const more = await pageOf(crowdedNode(1_200));
   equal(imageRows(more).match(/data-label="Image"/g)?.length, 1_000);
   match(more, /And 200\s+more, which <a href="\/v1\/status">JSON<\/a> has/);
