@@ -47,6 +47,7 @@ export interface Agent extends AsyncDisposable {
 interface Parts extends AsyncDisposable {
   readonly stages: Stages;
   readonly chain: OpenChain;
+  readonly discovery: Discovery;
   readonly nodePaths: readonly string[];
 }
 
@@ -85,7 +86,7 @@ export async function createAgent(
     async reconfigure(next) {
       const differences = configDifferences(config, next);
       const before = parts;
-      parts = await build(next);
+      parts = await build(next, before);
       await tap.apply(next.providers.cri);
       config = next;
       watches[Symbol.dispose]();
@@ -131,19 +132,22 @@ function partsBuilder(
     readonly tap: LazyTap;
     readonly puts: PutCredentials;
   },
-): (config: AgentConfig) => Promise<Parts> {
+): (config: AgentConfig, before?: Parts) => Promise<Parts> {
   const nydusdApi = createNydusdApi(http);
   const snapshotterApi = createSnapshotterApi(http);
   const { files } = context;
-  return async (config) => {
-    const chain = await openChain(context, config, observer, { pulls: tap, puts });
+  return async (config, before) => {
+    const live = { pulls: tap, puts, ...(before && { before: before.chain }) };
+    const chain = await openChain(context, config, observer, live);
     const hosts = namingOf(config);
     const node = config.node;
     const discovery = new Discovery({ config: node, hosts, snapshotterApi, nydusdApi, files });
+    if (before !== undefined) discovery.inherit(before.discovery);
     const { configFiles, unknownHosts } = config.delivery;
     const { fsDriver } = config.node;
     return {
       chain,
+      discovery,
       nodePaths: discovery.watchPaths(),
       stages: {
         discoverer: discovery,
