@@ -55,19 +55,10 @@ export async function openChain(
   observer: Observer = SILENT,
   { pulls, puts, before }: LiveSources = {},
 ): Promise<OpenChain> {
-  const { clock, files, processRunner, random, host } = context;
+  const { clock, files, processRunner, random } = context;
   const { providers, renewal } = config;
   const dockerPath = dockerConfigPath(context, config);
-  const helpers = new CredentialHelpers({
-    processRunner,
-    files,
-    clock,
-    observer,
-    random,
-    searchPath: host.env["PATH"] ?? "",
-    timeoutMs: providers.docker.helperTimeoutMs,
-    refreshIntervalMs: renewal.refreshIntervalMs,
-  });
+  const helpers = credentialHelpers(context, config, observer);
   const docker = providers.docker.enabled && dockerPath !== undefined
     ? new DockerProvider({
       configPath: dockerPath,
@@ -126,6 +117,23 @@ export async function openChain(
       return Promise.resolve();
     },
   };
+}
+
+function credentialHelpers(
+  { clock, files, processRunner, random, host }: Context,
+  { providers, renewal }: AgentConfig,
+  observer: Observer,
+): CredentialHelpers {
+  return new CredentialHelpers({
+    processRunner,
+    files,
+    clock,
+    observer,
+    random,
+    searchPath: host.env["PATH"] ?? "",
+    timeoutMs: providers.docker.helperTimeoutMs,
+    refreshIntervalMs: renewal.refreshIntervalMs,
+  });
 }
 
 /** Docker's own rule: `$DOCKER_CONFIG`, else the home folder; undefined where there is neither. */
