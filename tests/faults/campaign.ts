@@ -130,7 +130,7 @@ async function runFault(
     const mend = await fault.begin(stage);
     if (mend === undefined) return leftOut(name);
     // The sources go on while something is broken: that is when it counts.
-    stage.rotatePassword();
+    if (!fault.keepsPassword) stage.rotatePassword();
     await pause(fault.lastsMs);
     await mend();
   } catch (error) {
