@@ -44,7 +44,7 @@ async function main(args: readonly string[]): Promise<number> {
   };
   const host = await denoVersion(tools.deno);
   const target = parseTarget(options.target ?? host.target);
-  // Asked once, before anything is written: bundling may bring deno.lock up to date.
+  // Asked once: both builds of a comparison are to carry the same.
   const info = await buildInfo(tools, host.version);
   const binary = await build(tools, info, target, join(tools.root, "dist"));
   if (target === host.target) await tryBinary(binary);

@@ -47,6 +47,7 @@ export interface Agent extends AsyncDisposable {
 interface Parts extends AsyncDisposable {
   readonly stages: Stages;
   readonly chain: OpenChain;
+  readonly discovery: Discovery;
   readonly nodePaths: readonly string[];
 }
 
@@ -79,17 +80,17 @@ export async function createAgent(
   const common = { store, observer, clock, inUseDelayMs, elector };
   const reconciler = new Reconciler(common, parts.stages);
   tap.onPull((image) => reconciler.recheck(image));
-  let watches = watch(context, parts, reconciler, observer);
+  const watches = new Watches(context, () => parts, reconciler, observer);
+  watches.follow();
   return {
     run: (options) => reconciler.run(options),
     async reconfigure(next) {
       const differences = configDifferences(config, next);
       const before = parts;
-      parts = await build(next);
+      parts = await build(next, before);
       await tap.apply(next.providers.cri);
       config = next;
-      watches[Symbol.dispose]();
-      watches = watch(context, parts, reconciler, observer);
+      watches.follow();
       store.reconfigure(config.renewal, clock.wallMs());
       reconciler.replace(parts.stages);
       await before[Symbol.asyncDispose]();
@@ -131,19 +132,22 @@ function partsBuilder(
     readonly tap: LazyTap;
     readonly puts: PutCredentials;
   },
-): (config: AgentConfig) => Promise<Parts> {
+): (config: AgentConfig, before?: Parts) => Promise<Parts> {
   const nydusdApi = createNydusdApi(http);
   const snapshotterApi = createSnapshotterApi(http);
   const { files } = context;
-  return async (config) => {
-    const chain = await openChain(context, config, observer, { pulls: tap, puts });
+  return async (config, before) => {
+    const live = { pulls: tap, puts, ...(before && { before: before.chain }) };
+    const chain = await openChain(context, config, observer, live);
     const hosts = namingOf(config);
     const node = config.node;
     const discovery = new Discovery({ config: node, hosts, snapshotterApi, nydusdApi, files });
+    if (before !== undefined) discovery.inherit(before.discovery);
     const { configFiles, unknownHosts } = config.delivery;
     const { fsDriver } = config.node;
     return {
       chain,
+      discovery,
       nodePaths: discovery.watchPaths(),
       stages: {
         discoverer: discovery,
@@ -160,31 +164,54 @@ function partsBuilder(
 }
 
 /** Events make the agent look sooner; none of them is needed for it to be right. */
-function watch(
-  { files }: Context,
-  { chain, nodePaths }: Parts,
-  reconciler: Reconciler,
-  observer: Observer,
-): Disposable {
-  const sources = files.watch(chain.watchPaths, (path) => {
-    observer.notify({ kind: "source-changed", source: "providers", path });
-    chain.refresh().then((outcome) => {
-      tellReload(outcome, observer);
+class Watches implements Disposable {
+  readonly #context: Context;
+  readonly #parts: () => Parts;
+  readonly #reconciler: Reconciler;
+  readonly #observer: Observer;
+  #paths = "";
+  #open: readonly Disposable[] = [];
+
+  constructor(context: Context, parts: () => Parts, reconciler: Reconciler, observer: Observer) {
+    this.#context = context;
+    this.#parts = parts;
+    this.#reconciler = reconciler;
+    this.#observer = observer;
+  }
+
+  /** Follows the parts in force; what is watched already goes on being watched. */
+  follow(): void {
+    const { files } = this.#context;
+    const { chain, nodePaths } = this.#parts();
+    const reconciler = this.#reconciler;
+    chain.onChange(() => {
+      this.#tell("the Kubernetes API");
       reconciler.recheck();
     });
-  });
-  const node = files.watch(nodePaths, (path) => reconciler.fileTouched(path));
-  chain.onChange(() => {
-    observer.notify({ kind: "source-changed", source: "providers", path: "the Kubernetes API" });
-    reconciler.recheck();
-  });
-  return {
-    [Symbol.dispose]() {
-      chain.onChange(() => {});
-      sources[Symbol.dispose]();
-      node[Symbol.dispose]();
-    },
-  };
+    const paths = JSON.stringify([chain.watchPaths, nodePaths]);
+    if (paths === this.#paths) return;
+    for (const watch of this.#open) watch[Symbol.dispose]();
+    this.#paths = paths;
+    this.#open = [
+      files.watch(chain.watchPaths, (path) => void this.#sourceChanged(path)),
+      files.watch(nodePaths, (path) => reconciler.fileTouched(path)),
+    ];
+  }
+
+  [Symbol.dispose](): void {
+    this.#parts().chain.onChange(() => {});
+    for (const watch of this.#open) watch[Symbol.dispose]();
+  }
+
+  async #sourceChanged(path: string): Promise<void> {
+    this.#tell(path);
+    tellReload(await this.#parts().chain.refresh(), this.#observer);
+    this.#reconciler.recheck();
+  }
+
+  #tell(path: string): void {
+    this.#observer.notify({ kind: "source-changed", source: "providers", path });
+  }
 }
 
 /** A provider configuration that was refused is told; the plugins before it go on. */

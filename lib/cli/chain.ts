@@ -17,9 +17,19 @@ import {
 import type { Context } from "./context.ts";
 import { kubeParts } from "./kube_parts.ts";
 
+/** What a running agent has seen and was given: without pulls that provider is off. */
+export interface LiveSources {
+  readonly pulls?: CriPulls;
+  readonly puts?: PutCredentials;
+  /** The chain of the configuration before. */
+  readonly before?: OpenChain;
+}
+
 /** The chain with everything that it owns. Disposing it ends the plugins that still run. */
 export interface OpenChain extends AsyncDisposable {
   readonly chain: CredentialChain;
+  /** What a chain that follows this one goes on with. */
+  readonly sources: { readonly docker?: DockerProvider; readonly kubelet?: KubeletProvider };
   /** Files whose change means that other credentials may be found. */
   readonly watchPaths: readonly string[];
   /** Reads again what is said to have changed, before anyone asks. */
@@ -36,31 +46,27 @@ const SILENT: Observer = { notify: () => {} };
  * Builds the chain that a configuration describes, with every provider ready to be asked.
  *
  * The kubelet provider's own configuration is read here; where it cannot be used, the provider says
- * so at every question and the others work.
- *
- * @param live What a running agent has seen and was given: without pulls that provider is off.
+ * so at every question and the others work. What a chain before it read last stays where its files
+ * cannot be used now: a reload in the moment of a half-written file drops nothing.
  */
 export async function openChain(
   context: Context,
   config: AgentConfig,
   observer: Observer = SILENT,
-  { pulls, puts }: { readonly pulls?: CriPulls; readonly puts?: PutCredentials } = {},
+  { pulls, puts, before }: LiveSources = {},
 ): Promise<OpenChain> {
-  const { clock, files, processRunner, random, host } = context;
+  const { clock, files, processRunner, random } = context;
   const { providers, renewal } = config;
   const dockerPath = dockerConfigPath(context, config);
-  const helpers = new CredentialHelpers({
-    processRunner,
-    files,
-    clock,
-    observer,
-    random,
-    searchPath: host.env["PATH"] ?? "",
-    timeoutMs: providers.docker.helperTimeoutMs,
-    refreshIntervalMs: renewal.refreshIntervalMs,
-  });
+  const helpers = credentialHelpers(context, config, observer);
   const docker = providers.docker.enabled && dockerPath !== undefined
-    ? new DockerProvider({ configPath: dockerPath, files, clock, helpers })
+    ? new DockerProvider({
+      configPath: dockerPath,
+      files,
+      clock,
+      helpers,
+      ...(before?.sources.docker && { before: before.sources.docker }),
+    })
     : undefined;
   let changed = () => {};
   const kube = kubeParts(context, config, () => changed(), pulls);
@@ -75,6 +81,7 @@ export async function openChain(
       observer,
       refreshIntervalMs: renewal.refreshIntervalMs,
       accounts: async () => (await kube.open()).accounts(),
+      ...(before?.sources.kubelet && { before: before.sources.kubelet }),
     })
     : undefined;
   const refresh = async (): Promise<ReloadOutcome> => {
@@ -95,6 +102,7 @@ export async function openChain(
       clock,
       observer,
     }),
+    sources: { ...(docker && { docker }), ...(kubelet && { kubelet }) },
     watchPaths: [
       ...(docker === undefined || dockerPath === undefined ? [] : [dockerPath]),
       ...(kubelet === undefined ? [] : [providers.kubelet.configPath]),
@@ -109,6 +117,23 @@ export async function openChain(
       return Promise.resolve();
     },
   };
+}
+
+function credentialHelpers(
+  { clock, files, processRunner, random, host }: Context,
+  { providers, renewal }: AgentConfig,
+  observer: Observer,
+): CredentialHelpers {
+  return new CredentialHelpers({
+    processRunner,
+    files,
+    clock,
+    observer,
+    random,
+    searchPath: host.env["PATH"] ?? "",
+    timeoutMs: providers.docker.helperTimeoutMs,
+    refreshIntervalMs: renewal.refreshIntervalMs,
+  });
 }
 
 /** Docker's own rule: `$DOCKER_CONFIG`, else the home folder; undefined where there is neither. */

@@ -69,7 +69,7 @@ export async function run(context: Context, flags: Flags): Promise<number> {
   await apply(config);
 
   const stop = new AbortController();
-  const reload = new Reloads(context, flags, {
+  const reload = new Reloads(context, flags, config, {
     agent,
     log,
     served,
@@ -177,33 +177,38 @@ interface Reloadable {
   readonly notifier: Notifier;
 }
 
-/** Reloads, one after another, however fast the signals come. */
+/** Reloads, one after another. However fast the signals come, no more than one waits. */
 class Reloads {
   readonly #context: Context;
   readonly #flags: Flags;
   readonly #parts: Reloadable;
+  #inForce: AgentConfig;
   #running: Promise<void> = Promise.resolve();
+  #waiting: Promise<void> | undefined;
 
-  constructor(context: Context, flags: Flags, parts: Reloadable) {
+  constructor(context: Context, flags: Flags, first: AgentConfig, parts: Reloadable) {
     this.#context = context;
     this.#flags = flags;
     this.#parts = parts;
+    this.#inForce = first;
   }
 
   again(): Promise<void> {
-    this.#running = this.#running.then(() => this.#reload());
-    return this.#running;
+    this.#waiting ??= this.#running.then(() => {
+      this.#waiting = undefined; // files may change from here on without being seen
+      this.#running = this.#reload();
+      return this.#running;
+    });
+    return this.#waiting;
   }
 
   async #reload(): Promise<void> {
-    const { agent, log, served, apply, observer, notifier } = this.#parts;
+    const { observer, notifier } = this.#parts;
     await notifier.reloading();
     try {
       const config = await loadConfig(this.#context, this.#flags);
-      await served.listen(config);
-      const differences = await agent.reconfigure(config);
-      await apply(config);
-      log.setLevel(config.log.level);
+      const differences = await this.#apply(config);
+      this.#inForce = config;
       tellConfig(config, observer);
       const { hash, files } = config;
       observer.notify({ kind: "config-loaded", hash, files, differences });
@@ -211,6 +216,22 @@ class Reloads {
       observer.notify({ kind: "config-refused", problems: problemsOf(error) });
     }
     await notifier.ready();
+  }
+
+  /** All of it or nothing. */
+  async #apply(config: AgentConfig): Promise<readonly string[]> {
+    const { agent, log, served, apply } = this.#parts;
+    await served.listen(config);
+    let differences: readonly string[];
+    try {
+      differences = await agent.reconfigure(config);
+    } catch (error) {
+      await served.listen(this.#inForce);
+      throw error;
+    }
+    await apply(config);
+    log.setLevel(config.log.level);
+    return differences;
   }
 }
 

@@ -59,6 +59,16 @@ export class Discovery {
     this.#probe = new DaemonProbe(parts);
   }
 
+  /** Goes on with what the one before a reload knew of the same node. */
+  inherit(before: Discovery): void {
+    const { root, systemSocket } = this.#options.config;
+    const known = before.#options.config;
+    this.#namedHosts.inherit(before.#namedHosts);
+    if (known.root === root && known.systemSocket === systemSocket) {
+      this.#lastList = before.#lastList;
+    }
+  }
+
   /** Looks once. What cannot be read is a problem in the view; rejects for nothing but `signal`. */
   async look(options: CallOptions = {}): Promise<NodeView> {
     const problems: DiscoveryProblem[] = [];

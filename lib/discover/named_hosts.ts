@@ -51,6 +51,11 @@ export class NamedHosts {
     this.#patterns = options.allowedHosts.map((text) => ImagePattern.parse(text));
   }
 
+  /** Remembers what the one before a reload has read: it is asked about no other file again. */
+  inherit(before: NamedHosts): void {
+    for (const [path, read] of before.#read) this.#read.set(path, { ...read, stamp: "" });
+  }
+
   /** Looks at the files again from now on: once a look is enough. */
   refresh(): void {
     this.#answers = new Map();

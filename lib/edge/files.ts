@@ -1,8 +1,10 @@
-import { dirname, join } from "@std/path";
+import { basename, dirname, join } from "@std/path";
 import { AgentError, type FileStat, type FileSystem } from "../model/mod.ts";
 import { watchPaths } from "./watch.ts";
 
 const MAX_BYTES = 4 * 1024 * 1024;
+/** No write takes so long: a temporary file of this age is one of a process that was killed. */
+const ABANDONED_MS = 30_000;
 
 /** The name of an error of the system, without its text: that may quote what it should not. */
 function reasonOf(error: unknown): string {
@@ -102,7 +104,7 @@ async function writeAtomic(
   if (before !== undefined && before.kind !== "file") {
     throw new AgentError("io", `write ${path}: it is a ${before.kind}, not a file`);
   }
-  const temporary = join(dirname(path), `.${crypto.randomUUID()}.tmp`);
+  const temporary = join(dirname(path), `.${basename(path)}.${crypto.randomUUID()}.tmp`);
   try {
     // Private from the first moment; opened up, if at all, only once it is whole.
     using file = await Deno.open(temporary, { write: true, createNew: true, mode: 0o600 });
@@ -119,6 +121,24 @@ async function writeAtomic(
     throw failed("write", path, error);
   }
   await syncDirectory(dirname(path));
+  await removeAbandoned(path);
+}
+
+/** What a killed process left while it wrote this file: it may hold a credential. */
+async function removeAbandoned(path: string): Promise<void> {
+  const folder = dirname(path);
+  const rest = (name: string) =>
+    name.startsWith(`.${basename(path)}.`) ? name.slice(basename(path).length + 2) : "";
+  try {
+    const names = (await list(folder)).filter((name) => /^[0-9a-f-]{36}\.tmp$/.test(rest(name)));
+    for (const name of names) {
+      const { mtime, isFile } = await Deno.lstat(join(folder, name));
+      const ageMs = Math.abs(Date.now() - (mtime?.getTime() ?? Date.now()));
+      if (isFile && ageMs > ABANDONED_MS) await Deno.remove(join(folder, name));
+    }
+  } catch {
+    // The file itself is written; the next write tries again.
+  }
 }
 
 /** So that the new name survives a power cut; the content does in any case. */

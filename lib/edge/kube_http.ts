@@ -9,7 +9,7 @@ import {
   type KubeStreamHears,
   Secret,
 } from "../model/mod.ts";
-import type { OpenedAnswer } from "./kube_own_tls.ts";
+import type { OpenedAnswer } from "./http_answer.ts";
 import { connectionTrouble } from "./kube_trouble.ts";
 
 /** Kept side by side, each with its certificates; one is the rule, two while they are replaced. */

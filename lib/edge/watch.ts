@@ -1,19 +1,24 @@
-import { dirname } from "@std/path";
 import type { FileStat } from "../model/mod.ts";
 
 /** Bursts of events within this time are one change. */
 const MERGE_MS = 50;
-/** How often paths are looked at beside the events: links, late folders, exhausted inotify. */
-const POLL_MS = 1_000;
+/** How often files are looked at. */
+const POLL_MS = 250;
+/** Folders are watched by inotify, and looked at beside that every so many times. */
+const FOLDER_POLLS = 4;
 /** Paths told of one burst; a look notices the rest. */
 const MAX_PENDING = 1_000;
 
 type Stat = (path: string) => Promise<FileStat | undefined>;
 
 /**
- * Watches paths by inotify and, beside it, by looking at their stamps once a second: a path may not
- * exist yet, may be replaced or reached through links (as Kubernetes mounts secrets), and inotify
- * may be exhausted. Each is told once however it was noticed.
+ * Watches paths: files by their stamps, a few times a second; folders by inotify, and by their
+ * stamps beside it, since a path may not exist yet, may be replaced or reached through links (as
+ * Kubernetes mounts secrets), and inotify may be exhausted. Each change is told once.
+ *
+ * No inotify for files: it would be one for the folder, where others may write, and Deno opens
+ * every file that an event is about. A pipe that somebody makes there would then hold up the thread
+ * of all watches, and with it, sooner or later, the whole process.
  */
 export function watchPaths(
   paths: readonly string[],
@@ -21,19 +26,26 @@ export function watchPaths(
   stat: Stat,
 ): Disposable {
   const watches = [...new Set(paths)].map((path) => new PathWatch(path, changed, stat));
-  return { [Symbol.dispose]: () => watches.forEach((watch) => watch[Symbol.dispose]()) };
+  const timer = setInterval(() => watches.forEach((watch) => watch.tick()), POLL_MS);
+  Deno.unrefTimer(timer);
+  return {
+    [Symbol.dispose]() {
+      clearInterval(timer);
+      watches.forEach((watch) => watch[Symbol.dispose]());
+    },
+  };
 }
 
 class PathWatch implements Disposable {
   readonly #path: string;
   readonly #changed: (path: string) => void;
   readonly #stat: Stat;
-  readonly #timer: ReturnType<typeof setInterval>;
   #stamp: string | undefined;
   #watcher: Deno.FsWatcher | undefined;
-  #watched: string | undefined;
   /** Which folder it is: another may stand at the same path, and inotify follows the old one. */
   #identity: string | undefined;
+  #isFolder = false;
+  #ticks = 0;
   #merge: ReturnType<typeof setTimeout> | undefined;
   readonly #pending = new Set<string>();
   #toldSincePoll = false;
@@ -44,14 +56,16 @@ class PathWatch implements Disposable {
     this.#path = path;
     this.#changed = changed;
     this.#stat = stat;
-    this.#timer = setInterval(() => void this.#poll(), POLL_MS);
-    Deno.unrefTimer(this.#timer);
     void this.#poll(true);
+  }
+
+  tick(): void {
+    this.#ticks++;
+    if (!this.#isFolder || this.#ticks % FOLDER_POLLS === 0) void this.#poll();
   }
 
   [Symbol.dispose](): void {
     this.#disposed = true;
-    clearInterval(this.#timer);
     clearTimeout(this.#merge);
     this.#close();
   }
@@ -74,27 +88,25 @@ class PathWatch implements Disposable {
     if (!first && stamp !== this.#stamp && !this.#toldSincePoll) this.#tell(this.#path);
     this.#toldSincePoll = false;
     this.#stamp = stamp;
-    // A folder is watched itself; a file through its folder, where a rename replaces it.
-    const wanted = found?.kind === "directory" ? this.#path : dirname(this.#path);
-    const identity = await identityOf(wanted);
+    this.#isFolder = found?.kind === "directory";
+    const identity = this.#isFolder ? await identityOf(this.#path) : undefined;
     if (this.#disposed) return;
-    const same = this.#watched === wanted && this.#identity === identity;
-    if (this.#watcher !== undefined && same) return;
-    this.#open(wanted, identity);
+    if (this.#identity === identity && (this.#watcher !== undefined || !this.#isFolder)) return;
+    this.#open(identity);
     // Nobody watched until now: whatever happened below is not known.
     if (!first && this.#watcher !== undefined) this.#tell(this.#path);
   }
 
-  #open(folder: string, identity: string | undefined): void {
+  #open(identity: string | undefined): void {
     this.#close();
+    if (identity === undefined) return;
     try {
-      const watcher = Deno.watchFs(folder, { recursive: folder === this.#path });
+      const watcher = Deno.watchFs(this.#path, { recursive: true });
       this.#watcher = watcher;
-      this.#watched = folder;
       this.#identity = identity;
       void this.#follow(watcher);
     } catch {
-      this.#watched = undefined; // not there yet, or no inotify to be had: the poll goes on
+      // It is gone again, or no inotify is to be had: the poll goes on.
     }
   }
 
@@ -102,17 +114,10 @@ class PathWatch implements Disposable {
     try {
       for await (const { kind, paths } of watcher) {
         if (kind === "access") continue;
-        const ours = this.#watched === this.#path
-          ? paths
-          : paths.filter((path) =>
-            path === this.#path || path.startsWith(dirname(this.#path) + "/..")
-          );
-        for (const path of ours) this.#tell(path);
-        this.#toldSincePoll ||= ours.includes(this.#path);
+        for (const path of paths) this.#tell(path);
+        this.#toldSincePoll ||= paths.includes(this.#path);
         // A watch on a folder that is gone stays silent for ever.
-        if (kind === "remove" && this.#watched !== undefined && paths.includes(this.#watched)) {
-          break;
-        }
+        if (kind === "remove" && paths.includes(this.#path)) break;
       }
     } catch {
       // The folder went away: the poll opens it again.
@@ -137,7 +142,6 @@ class PathWatch implements Disposable {
   #close(): void {
     const watcher = this.#watcher;
     this.#watcher = undefined;
-    this.#watched = undefined;
     this.#identity = undefined;
     try {
       watcher?.close();

@@ -37,8 +37,12 @@ export class DockerFile {
   #looking: Promise<unknown> = Promise.resolve();
   #next: Promise<DockerFileView> | undefined;
 
-  constructor(options: DockerFileOptions) {
+  /** @param before Follows the same file until now: what it read last is not forgotten. */
+  constructor(options: DockerFileOptions, before?: DockerFile) {
     this.#options = options;
+    if (before === undefined || before.#options.path !== options.path) return;
+    this.#view = before.#view;
+    this.#text = before.#text;
   }
 
   /**

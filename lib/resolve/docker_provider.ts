@@ -32,6 +32,8 @@ export interface DockerProviderOptions {
   readonly files: FileSystem;
   readonly clock: Clock;
   readonly helpers: CredentialHelpers;
+  /** The one before a reload: the last good reading of the same file stays. */
+  readonly before?: DockerProvider;
 }
 
 /** A configuration that was read, and where and when. */
@@ -52,9 +54,9 @@ export class DockerProvider implements CredentialProvider {
   readonly #file: DockerFile;
 
   constructor(options: DockerProviderOptions) {
-    const { configPath: path, files, clock } = options;
+    const { configPath: path, files, clock, before } = options;
     this.#options = options;
-    this.#file = new DockerFile({ path, files, clock });
+    this.#file = new DockerFile({ path, files, clock }, before && before.#file);
   }
 
   /** Reads the file at the next question, even if it looks the same. */

@@ -30,6 +30,8 @@ export interface KubeletProviderOptions extends Omit<PluginEnvironment, "gate" |
   readonly maxParallel: number;
   /** For plugins that want tokens of service accounts; asked for when the first of them is. */
   readonly accounts?: () => Promise<PodAccounts>;
+  /** The one before a reload: its plugins stay while the same file cannot be used. */
+  readonly before?: KubeletProvider;
 }
 
 /** A plugin, run in its own name or in those of service accounts. */
@@ -59,10 +61,12 @@ export class KubeletProvider implements CredentialProvider {
   #trouble: Trouble | undefined;
   #reloading: Promise<unknown> | undefined;
 
-  constructor(options: KubeletProviderOptions) {
+  constructor({ before, ...options }: KubeletProviderOptions) {
     this.#options = options;
     const gate = new Gate(options.maxParallel);
     this.#environment = { ...options, gate, signal: this.#stop.signal };
+    if (before === undefined || before.#options.configPath !== options.configPath) return;
+    this.#plugins = before.#plugins.map(({ definition }) => this.#plugin(definition));
   }
 
   /**

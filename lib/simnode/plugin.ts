@@ -13,6 +13,10 @@ export interface SimPluginSettings {
   readonly cacheKeyType: "Image" | "Registry" | "Global";
   /** `opaque` hides the end of a token's life; `ecr` tells it as ECR's passwords do. */
   readonly shape: "opaque" | "ecr";
+  /** The life that it tells where it tells one; its tokens' own when left out. */
+  readonly saidLifeMs?: number;
+  /** A part of every token, by which one is found wherever it should not be. */
+  readonly mark?: string;
   /** The pattern that its credentials are for. */
   readonly pattern: string;
 }
@@ -22,6 +26,8 @@ export function pluginSettingsText(settings: SimPluginSettings): string {
   return [
     `MODE=${settings.mode}`,
     `LIFE_MS=${settings.lifeMs}`,
+    `SAID_MS=${settings.saidLifeMs ?? settings.lifeMs}`,
+    `MARK=${settings.mark ?? ""}`,
     `CACHE='${settings.cacheDuration}'`,
     `TYPE=${settings.cacheKeyType}`,
     `SHAPE=${settings.shape}`,
@@ -58,14 +64,17 @@ none) echo "$head,\\"auth\\":null}"; exit 0 ;;
 esac
 now=$(/bin/date +%s%3N)
 end=$((now + LIFE_MS))
-token=tok-$(/bin/date +%s%N)-$$
+token=tok-$MARK$(/bin/date +%s%N)-$$
 if [ "$SHAPE" = ecr ]; then
   end=$((end / 1000 * 1000))
-  token='{"payload":"'$token'","version":"2","type":"DATA_KEY","expiration":'$((end / 1000))'}'
+  said=$(((now + SAID_MS) / 1000))
+  token='{"payload":"'$token'","version":"2","type":"DATA_KEY","expiration":'$said'}'
   token=$(printf %s "$token" | /usr/bin/base64 -w0)
 fi
 umask 077
-echo "$end $token" >> "$here/issued"
+for=-
+[ "$TYPE" = Image ] && for=$image
+echo "$end $token $for" >> "$here/issued"
 cache=
 [ -n "$CACHE" ] && cache=',"cacheDuration":"'$CACHE'"'
 user='"username":"token","password":"'$token'"'

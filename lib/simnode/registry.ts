@@ -44,7 +44,8 @@ export class SimRegistry implements AsyncDisposable {
   readonly #seen: SimRegistryCall[] = [];
 
   /**
-   * @param issuedPath File in which a plugin notes its tokens: lines of expiry (Unix ms) and token.
+   * @param issuedPath File in which a plugin notes its tokens: lines of expiry (Unix ms), token and
+   * image (`-` for any).
    */
   constructor(issuedPath?: string) {
     this.#issuedPath = issuedPath;
@@ -83,9 +84,15 @@ export class SimRegistry implements AsyncDisposable {
     this.#forbidden.set(repository, users.add(username));
   }
 
-  /** The token issued last, as `user:password`; undefined before the first. */
-  newestToken(): string | undefined {
-    return this.#issued().at(-1)?.pair;
+  /**
+   * The token issued last, as `user:password`; undefined before the first. With an image: the last
+   * that serves it, where a token is for one image alone.
+   */
+  newestToken(image?: string): string | undefined {
+    const issued = this.#issued();
+    const serves = (token: { readonly image: string }) =>
+      image === undefined || token.image === "-" || token.image === image;
+    return (issued.findLast(serves) ?? issued.at(-1))?.pair;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -166,7 +173,7 @@ export class SimRegistry implements AsyncDisposable {
     if (this.#seen.length < MAX_SEEN) this.#seen.push(call);
   }
 
-  #issued(): readonly { readonly pair: string; readonly untilMs: number }[] {
+  #issued(): readonly IssuedToken[] {
     if (this.#issuedPath === undefined) return [];
     let text: string;
     try {
@@ -175,10 +182,16 @@ export class SimRegistry implements AsyncDisposable {
       return [];
     }
     return text.trimEnd().split("\n").map((line) => {
-      const [untilMs = "", token = ""] = line.split(" ");
-      return { pair: `token:${token}`, untilMs: Number(untilMs) };
+      const [untilMs = "", token = "", image = "-"] = line.split(" ");
+      return { pair: `token:${token}`, untilMs: Number(untilMs), image };
     });
   }
+}
+
+interface IssuedToken {
+  readonly pair: string;
+  readonly untilMs: number;
+  readonly image: string;
 }
 
 function decoded(auth: string): string {

@@ -33,9 +33,11 @@ export interface SimDaemonOptions {
   readonly selfCommand: readonly string[];
   /** Where hosts are that are not on loopback: name → host with port. */
   readonly hosts?: Readonly<Record<string, string>>;
+  /** What its mounts read; the simulated registries have any. */
+  readonly blob?: string;
 }
 
-const BLOB = `sha256:${"0".repeat(64)}`;
+const ANY_BLOB = `sha256:${"0".repeat(64)}`;
 const CONTROL_TIMEOUT_MS = 10_000;
 const HELD_TIMEOUT_MS = 2_000;
 
@@ -107,7 +109,7 @@ export class SimDaemon {
       apiSocket: this.apiSocket,
       controlSocket: this.#controlSocket,
       putsPath: this.#putsPath,
-      mounts: this.instances.map(mountSpec),
+      mounts: this.instances.map((instance) => this.#mountSpec(instance)),
       ...(hosts && { hosts }),
     };
     const specPath = join(runDir, `${this.id}.json`);
@@ -131,7 +133,7 @@ export class SimDaemon {
 
   /** Mounts one more image in the running process. */
   async mount(instance: SimInstance): Promise<void> {
-    await this.#control("/mount", mountSpec(instance));
+    await this.#control("/mount", this.#mountSpec(instance));
   }
 
   /** Unmounts an image, and removes its configuration as the snapshotter does. */
@@ -244,6 +246,10 @@ export class SimDaemon {
     return join(this.#options.runDir, `${this.id}.puts`);
   }
 
+  #mountSpec({ mountId, snapshotId, configPath }: SimInstance): SimMountSpec {
+    return { mountId, snapshotId, configPath, blob: this.#options.blob ?? ANY_BLOB };
+  }
+
   get #controlSocket(): string {
     return join(this.#options.runDir, `${this.id}.ctl`);
   }
@@ -259,10 +265,6 @@ export class SimDaemon {
 
 async function drain(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {
   while (!(await reader.read()).done);
-}
-
-function mountSpec({ mountId, snapshotId, configPath }: SimInstance): SimMountSpec {
-  return { mountId, snapshotId, configPath, blob: BLOB };
 }
 
 function writePrivate(path: string, text: string): void {

@@ -15,6 +15,8 @@ export interface SimNodeOptions {
   readonly pollMs?: number;
   /** Where hosts are that its nydusd know by other names: name → host with port. */
   readonly hosts?: Readonly<Record<string, string>>;
+  /** The digest of what its mounts read; the simulated registries have any. */
+  readonly blob?: string;
 }
 
 /** A daemon to add. */
@@ -194,7 +196,7 @@ export class SimNode implements AsyncDisposable {
   /** The credential that a mount of this image should hold by now, as `user:password`. */
   newestPair(image: string): string {
     return image.startsWith(this.tokenRegistry.host)
-      ? this.tokenRegistry.newestToken() ?? ""
+      ? this.tokenRegistry.newestToken(image) ?? ""
       : `robot:${this.#password}`;
   }
 
@@ -202,7 +204,7 @@ export class SimNode implements AsyncDisposable {
   async addDaemon(
     { id, mode, images, version = "2.4.4", pair, backend }: NewDaemon,
   ): Promise<SimDaemon> {
-    const { hosts } = this.#options;
+    const { hosts, blob } = this.#options;
     const daemon = new SimDaemon({
       id,
       mode,
@@ -212,6 +214,7 @@ export class SimNode implements AsyncDisposable {
       runDir: join(this.dir, "run"),
       selfCommand: this.#options.selfCommand,
       ...(hosts && { hosts }),
+      ...(blob !== undefined && { blob }),
     });
     for (const image of images) {
       const auth = btoa(pair ?? await this.pull(image));

@@ -13,8 +13,8 @@ export interface ListedSimDaemon {
   }[];
 }
 
-/** How the system API misbehaves. */
-export type SnapshotterFault = "none" | "garbage" | "silent";
+/** How the system API misbehaves; `flapping` leaves out other daemons each time. */
+export type SnapshotterFault = "none" | "garbage" | "silent" | "flapping";
 
 const METRICS_TIMEOUT_MS = 30_000;
 
@@ -67,7 +67,8 @@ export class SimSnapshotter implements AsyncDisposable {
     if (pathname !== "/api/v1/daemons") return new Response("not found", { status: 404 });
     if (this.fault === "silent") await aborted(this.#stop.signal);
     if (this.fault === "garbage") return new Response('[{"id": 7, "api_so');
-    const daemons = [...this.#daemons()].sort(() => Math.random() - 0.5);
+    const shown = this.#daemons().filter(() => this.fault !== "flapping" || Math.random() < 0.5);
+    const daemons = [...shown].sort(() => Math.random() - 0.5);
     for (const { apiSocket } of daemons) await askMetrics(apiSocket, this.#stop.signal);
     return textPlain(daemons.map(listed));
   }

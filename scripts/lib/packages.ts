@@ -1,26 +1,59 @@
 import { join } from "@std/path";
 import type { BuildTools } from "./compile.ts";
 import type { PackageFacts } from "./sbom.ts";
+import type { Manifest } from "./supply_chain.ts";
 import { BuildError, complaint, runTool } from "./toolchain.ts";
 
+/** The same, and the manifests of the cached packages. */
+export interface CachedPackages extends PackageFacts {
+  manifestOf(name: string, version: string): Manifest | undefined;
+}
+
 /** Which packages the program's modules reach, and the licences that the cached packages name. */
-export async function packageFacts(tools: BuildTools, entry: string): Promise<PackageFacts> {
+export async function packageFacts(tools: BuildTools, entry: string): Promise<CachedPackages> {
   const { success, stdout, stderr } = await runTool(tools.deno, ["info", "--json", entry], {
     cwd: tools.root,
   });
   if (!success) throw new BuildError(`read the modules of ${entry}: ${complaint(stderr)}`);
-  const graph = JSON.parse(stdout);
-  const shipped = new Set<string>();
-  for (const { name, version } of Object.values<PackageName>(graph.npmPackages ?? {})) {
-    shipped.add(`${name}@${version}`);
-  }
+  const shipped = reachedPackages(JSON.parse(stdout));
   const caches = await cacheFolders(tools);
-  return { shipped, licenceOf: (name, version) => licence(caches, name, version) };
+  const manifestOf = (name: string, version: string) => manifest(caches, name, version);
+  const licenceOf = (name: string, version: string) => {
+    const licence = manifestOf(name, version)?.license;
+    return typeof licence === "string" ? licence : undefined;
+  };
+  return { shipped, licenceOf, manifestOf };
 }
 
-interface PackageName {
+/** What `deno info --json` tells of a module graph. */
+export interface ModuleGraph {
+  readonly modules?: readonly { readonly npmPackage?: string }[];
+  /** All that the lock names, whether the modules reach it or not. */
+  readonly npmPackages?: Readonly<Record<string, GraphPackage>>;
+}
+
+interface GraphPackage {
   readonly name: string;
   readonly version: string;
+  readonly dependencies?: readonly string[];
+}
+
+/** The packages (`name@version`) that modules import, and all that those depend on. */
+export function reachedPackages(
+  { modules = [], npmPackages = {} }: ModuleGraph,
+): ReadonlySet<string> {
+  const reached = new Set<string>();
+  const open = modules.map(({ npmPackage }) => npmPackage).filter((key) => key !== undefined);
+  const seen = new Set(open);
+  for (let key = open.pop(); key !== undefined; key = open.pop()) {
+    const known = npmPackages[key];
+    if (known === undefined) throw new BuildError(`read the modules: ${key} is no known package`);
+    reached.add(`${known.name}@${known.version}`);
+    const more = (known.dependencies ?? []).filter((dependency) => !seen.has(dependency));
+    for (const dependency of more) seen.add(dependency);
+    open.push(...more);
+  }
+  return reached;
 }
 
 // The cache has one folder for each registry.
@@ -35,16 +68,28 @@ async function cacheFolders({ root, deno }: BuildTools): Promise<string[]> {
   }
 }
 
-function licence(caches: readonly string[], name: string, version: string): string | undefined {
+function manifest(
+  caches: readonly string[],
+  name: string,
+  version: string,
+): Manifest | undefined {
   for (const cache of caches) {
+    const folder = join(cache, name, version);
     try {
-      const manifest = JSON.parse(
-        Deno.readTextFileSync(join(cache, name, version, "package.json")),
-      );
-      return typeof manifest.license === "string" ? manifest.license : undefined;
+      const read = JSON.parse(Deno.readTextFileSync(join(folder, "package.json")));
+      return { ...read, hasNativeBuild: exists(join(folder, "binding.gyp")) };
     } catch {
       continue;
     }
   }
   return undefined;
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -2,12 +2,23 @@
 export interface LockFile {
   readonly version: string;
   readonly npm?: Readonly<Record<string, LockedPackage>>;
+  readonly workspace?: { readonly dependencies?: readonly string[] };
 }
 
 interface LockedPackage {
   readonly integrity?: string;
   readonly dependencies?: readonly string[];
   readonly optionalDependencies?: readonly string[];
+  /** Whether it has install scripts. */
+  readonly scripts?: boolean;
+}
+
+/** A package of the lock, with its key taken apart. */
+export interface LockedEntry {
+  readonly key: string;
+  readonly locked: LockedPackage;
+  readonly name: string;
+  readonly version: string;
 }
 
 /** What the bill of materials is about. */
@@ -36,9 +47,7 @@ type Json = string | number | boolean | null | readonly Json[] | { readonly [key
 
 /** A CycloneDX 1.6 document, as a value ready for `JSON.stringify`. Equal input, equal output. */
 export function sbomFromLock(lock: LockFile, subject: SbomSubject, facts: PackageFacts): Json {
-  const packages = Object.entries(lock.npm ?? {})
-    .map(([key, locked]) => ({ key, locked, ...splitKey(key) }))
-    .sort((a, b) => a.key < b.key ? -1 : 1);
+  const packages = lockedPackages(lock);
   const refs = new Map(packages.map((entry) => [entry.key, npmPurl(entry.name, entry.version)]));
   const main = `pkg:generic/${subject.name}@${subject.version}`;
   const runtime = `pkg:github/denoland/deno@v${subject.denoVersion}`;
@@ -85,6 +94,13 @@ export function sbomFromLock(lock: LockFile, subject: SbomSubject, facts: Packag
   };
 }
 
+/** The packages of a lock, sorted by their keys. */
+export function lockedPackages(lock: LockFile): readonly LockedEntry[] {
+  return Object.entries(lock.npm ?? {})
+    .map(([key, locked]) => ({ key, locked, ...splitKey(key) }))
+    .sort((a, b) => a.key < b.key ? -1 : 1);
+}
+
 function npmComponent(
   { locked, name, version }: {
     readonly locked: LockedPackage;
@@ -108,8 +124,8 @@ function npmComponent(
   };
 }
 
-// One version of a package may be locked several times, with different peers.
-function firstOfEach<T extends { readonly name: string; readonly version: string }>(
+/** One version of a package may be locked several times, with different peers. */
+export function firstOfEach<T extends { readonly name: string; readonly version: string }>(
   packages: readonly T[],
 ): T[] {
   const byPurl = new Map<string, T>();

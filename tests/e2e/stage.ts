@@ -86,9 +86,11 @@ export class AgentProcess implements AsyncDisposable {
   static async start(
     node: SimNode,
     options: AgentOptions = {},
-    { waitReady = true }: { readonly waitReady?: boolean } = {},
+    { waitReady = true, port = freePort() }: {
+      readonly waitReady?: boolean;
+      readonly port?: number;
+    } = {},
   ): Promise<AgentProcess> {
-    const port = freePort();
     const config = join(node.dir, "agent.toml");
     Deno.writeTextFileSync(config, agentConfig(node, port, options), { mode: 0o600 });
     const [path = "", ...rest] = [...options.by ?? [], ...PROGRAM];

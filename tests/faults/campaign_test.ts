@@ -1,34 +1,175 @@
-import { deepEqual, equal, ok } from "node:assert/strict";
-import { runCampaign, seeded, shuffled } from "./campaign.ts";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { join } from "@std/path";
+import { campaignOn, runCampaign, seeded, shuffled } from "./campaign.ts";
+import { type Fault, fault, NOTHING } from "./fault.ts";
 import { FAULTS } from "./faults.ts";
+import { grown, tooMuch } from "./holdings.ts";
+import { FaultStage } from "./stage.ts";
+import { type Holdings, holdingsOf } from "./watchers.ts";
+
+const BOUNDS = { mendedMs: 2_000, settledMs: 500 };
+
+function fileOf(stage: FaultStage): string {
+  return stage.daemon("d2").instances[0]?.configPath ?? "";
+}
+
+/** Undoes at the next fault what one must not undo itself, or it would go unseen. */
+const undo: (() => void)[] = [];
+
+function breach(name: string, lastsMs: number, begin: Fault["begin"]): Fault {
+  return fault(name, lastsMs, async (stage) => {
+    for (const back of undo.splice(0)) back();
+    return await begin(stage);
+  });
+}
+
+/** Each breaks one invariant and nothing else; what is said of it. */
+const BREACHES: readonly (readonly [Fault, RegExp])[] = [
+  [breach("nothing is broken", 500, () => Promise.resolve(NOTHING)), /^$/],
+  [
+    breach("a file is not parsable for a moment", 0, async (stage) => {
+      const path = fileOf(stage);
+      const whole = await Deno.readTextFile(path);
+      await Deno.writeTextFile(path, whole.slice(0, 20));
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      await Deno.writeTextFile(path, whole);
+      return NOTHING;
+    }),
+    /SyntaxError/,
+  ],
+  [
+    breach("a file may be read by others", 0, (stage) => {
+      stage.files.takeSeen();
+      Deno.chmodSync(fileOf(stage), 0o644);
+      undo.push(() => Deno.chmodSync(fileOf(stage), 0o600));
+      return Promise.resolve(() => new Promise((resolve) => setTimeout(resolve, 60)));
+    }),
+    /is 644/,
+  ],
+  [
+    breach("a temporary file stays", 0, (stage) => {
+      const path = join(fileOf(stage), "..", ".config.json.x.tmp");
+      Deno.writeTextFileSync(path, "");
+      undo.push(() => Deno.removeSync(path));
+      return Promise.resolve(NOTHING);
+    }),
+    /temporary files/,
+  ],
+  [
+    breach("a secret is in the log", 0, (stage) => {
+      Object.defineProperty(stage, "takeLog", {
+        configurable: true,
+        value: () => btoa(stage.node.newestPair(`${stage.node.passwordRegistry.host}/c:1`)),
+      });
+      undo.push(() => void Reflect.deleteProperty(stage, "takeLog"));
+      return Promise.resolve(NOTHING);
+    }),
+    /a password \(base64\) in the log/,
+  ],
+  [
+    breach("the snapshotter is asked for a secret", 0, ({ node }) => {
+      if (node.snapshotter !== undefined) node.snapshotter.backendCalls++;
+      undo.push(() => {
+        if (node.snapshotter !== undefined) node.snapshotter.backendCalls = 0;
+      });
+      return Promise.resolve(NOTHING);
+    }),
+    /asked the snapshotter for a secret/,
+  ],
+  [
+    breach("nobody reads", 0, (stage) => {
+      const { reads: value } = stage.reader;
+      Object.defineProperty(stage.reader, "reads", { configurable: true, value });
+      undo.push(() => void Reflect.deleteProperty(stage.reader, "reads"));
+      return Promise.resolve(NOTHING);
+    }),
+    /nothing was read/,
+  ],
+  [
+    breach("a mount does not get the newest credential", 0, async ({ node }) => {
+      node.setPlugin({ mode: "fail" });
+      await node.pull(`${node.tokenRegistry.host}/shop/app:1`); // nobody tells the agent
+      undo.push(() => node.setPlugin({ mode: "issue" }));
+      return NOTHING;
+    }),
+    /not every mount/,
+  ],
+  [
+    breach("a read fails that could have succeeded", 1_500, async (stage) => {
+      const [user = "", token = ""] = (await stage.daemon("d1").held("/") ?? "").split(":");
+      stage.node.tokenRegistry.revoke(user, token);
+      return NOTHING;
+    }),
+    /reads failed/,
+  ],
+  [
+    breach("a field is lost", 0, (stage) => {
+      const path = fileOf(stage);
+      const config = JSON.parse(Deno.readTextFileSync(path));
+      delete config.device.backend.config.a_field_of_tomorrow;
+      Deno.writeTextFileSync(path, JSON.stringify(config));
+      return Promise.resolve(NOTHING);
+    }),
+    /has changed beyond its credential/,
+  ],
+  [
+    breach("the agent dies", 0, (stage) => {
+      stage.agent.signal("SIGKILL");
+      return Promise.resolve(NOTHING);
+    }),
+    /the agent does not live/,
+  ],
+];
 
 Deno.test("a campaign notices each of its invariants being broken", async () => {
-  const rows = await runCampaign([
-    {
-      name: "a field is lost",
-      lastsMs: 0,
-      begin: (stage) =>
-        Promise.resolve(() => {
-          const path = stage.daemon("d2").instances[0]?.configPath ?? "";
-          const config = JSON.parse(Deno.readTextFileSync(path));
-          delete config.device.backend.config.a_field_of_tomorrow;
-          Deno.writeTextFileSync(path, JSON.stringify(config));
-        }),
-    },
-    {
-      name: "a read fails that could have succeeded",
-      lastsMs: 2_000,
-      begin: ({ node }) => {
-        const [user = "", token = ""] = (node.tokenRegistry.newestToken() ?? "").split(":");
-        node.tokenRegistry.revoke(user, token);
-        return Promise.resolve(() => {});
-      },
-    },
-  ]);
-  const broken = rows.filter(({ result }) => result === "broken").map(({ name }) => name);
-  ok(broken.includes("a field is lost"), JSON.stringify(rows));
-  ok(broken.includes("a read fails that could have succeeded"), JSON.stringify(rows));
+  await using stage = await FaultStage.start();
+  const rows = await campaignOn(stage, BREACHES.map(([fault]) => fault), () => {}, BOUNDS);
+  for (const [i, [{ name }, said]] of BREACHES.entries()) {
+    match(rows[i]?.breaches.join("; ") ?? "no row", said, name);
+    equal(rows[i]?.result, said.source === "^$" ? "held" : "broken", name);
+  }
 });
+
+Deno.test("a campaign leaves out what cannot be made here, and tells an error as a breach", async () => {
+  const rows = await runCampaign([
+    fault("cannot be made", 0, () => Promise.resolve(undefined)),
+    fault("ends with an error", 0, () => Promise.reject(new Error("no such thing"))),
+  ]);
+  deepEqual(rows.map(({ result }) => result), ["left out", "broken", "held"]);
+  deepEqual(rows[1]?.breaches, ["no such thing"]);
+});
+
+const FIRST: Holdings = { pid: 1, descriptors: 20, children: 0, residentKb: 50_000, sleeps: 0 };
+
+Deno.test("tooMuch and grown tell descriptors, children, memory and timers that are left", () => {
+  deepEqual(tooMuch({ ...FIRST, descriptors: 25 }, FIRST), []);
+  match(tooMuch({ ...FIRST, descriptors: 60 }, FIRST)[0] ?? "", /60 descriptors/);
+  match(tooMuch({ ...FIRST, children: 1 }, FIRST)[0] ?? "", /children/);
+  deepEqual(grown({ residentKb: 60_000 }, FIRST, { first: 100, now: 120 }), []);
+  match(grown({ residentKb: 80_000 }, FIRST, { first: 1, now: 1 })[0] ?? "", /memory grew/);
+  match(grown(FIRST, FIRST, { first: 100, now: 400 })[0] ?? "", /timers are left/);
+});
+
+Deno.test("holdingsOf sees children, open files, and a process that is gone", async () => {
+  const child = new Deno.Command("/bin/sh", { args: ["-c", "sleep 60; :"], stdin: "null" }).spawn();
+  try {
+    while ((holdingsOf(child.pid)?.children ?? 0) === 0) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    const held = holdingsOf(child.pid);
+    ok(held !== undefined && held.descriptors >= 3 && held.residentKb > 0);
+    for (const pid of childrenOf(child.pid)) Deno.kill(pid, "SIGKILL");
+  } finally {
+    child.kill("SIGKILL");
+    await child.status;
+  }
+  equal(holdingsOf(child.pid), undefined);
+});
+
+function childrenOf(pid: number): readonly number[] {
+  const text = Deno.readTextFileSync(`/proc/${pid}/task/${pid}/children`);
+  return text.split(" ").filter((word) => word !== "").map(Number);
+}
 
 Deno.test("a seed decides the order of the faults", () => {
   const names = FAULTS.map(({ name }) => name);

@@ -41,7 +41,7 @@ function tell({ name, result, mendedMs, readsFailed, breaches }: Row): void {
   for (const breach of breaches) say(`         ${breach}`);
 }
 
-const rows = await runCampaign(faults, tell);
+const rows = await runCampaign(faults, tell, { random });
 const count = (result: Row["result"]) => rows.filter((row) => row.result === result).length;
 const state = count("broken") === 0 ? "ok" : "FAILED";
 const ignored = count("left out") === 0 ? "" : ` | ${count("left out")} ignored`;

@@ -1,10 +1,38 @@
 import { join } from "@std/path";
-import { AgentProcess, command, simNode } from "../e2e/stage.ts";
+import { type AgentOptions, AgentProcess, command, pause, simNode } from "../e2e/stage.ts";
 import type { SimDaemon, SimNode, SimPluginSettings } from "../../lib/simnode/mod.ts";
+import { CanaryDetector, newTokenCanary } from "../canary/detector.ts";
 import { ConfigFiles, Reader } from "./watchers.ts";
 
 /** How long the plugin's tokens live; a fault of the source that lasts longer spoils reads. */
 export const TOKEN_LIFE_MS = 20_000;
+
+/** Debian's `libfaketime`: another wall clock for one process, to be stepped while it runs. */
+const FAKE_CLOCK = `/usr/lib/${Deno.build.arch}-linux-gnu/faketime/libfaketimeMT.so.1`;
+
+/** How a stage is set up. */
+export interface StageOptions {
+  /** How the plugin behaves while nothing is broken. */
+  readonly plugin?: Partial<SimPluginSettings>;
+  /** Whether the agent's clock can be stepped. */
+  readonly stepsClock?: boolean;
+  /** Decides what is left to chance. */
+  readonly random?: () => number;
+  /** The agent's `refresh_interval`. */
+  readonly refreshInterval?: string;
+  readonly readEveryMs?: number;
+  /** What the mounts of the plugin's images read from, in the place of the simulated registry. */
+  readonly backend?: {
+    readonly hosts: Readonly<Record<string, string>>;
+    readonly blob: string;
+    open(node: SimNode): Promise<void>;
+  };
+}
+
+/** Whether the clock of an agent can be stepped here. */
+export async function canStepClock(): Promise<boolean> {
+  return await Deno.stat(FAKE_CLOCK).then(() => true, () => false);
+}
 
 /** A node with an agent, readers that never stop, and what the faults need of them. */
 export class FaultStage implements AsyncDisposable {
@@ -13,24 +41,45 @@ export class FaultStage implements AsyncDisposable {
   readonly files: ConfigFiles;
   /** Whether the daemons' configuration files are on a small tmpfs of their own. */
   readonly isSmallDisk: boolean;
-  #agent: AgentProcess;
+  readonly random: () => number;
+  /** How long the agent took until it was ready. */
+  startMs = 0;
+  /** Finds any secret of the node. */
+  readonly detector: CanaryDetector;
+  readonly #passwordMark = newTokenCanary();
+  readonly #options: StageOptions;
+  #agent: AgentProcess | undefined;
+  /** What agents that are gone wrote and nobody has looked at, and how much of this one's log was. */
+  #unread = "";
+  #read = 0;
 
-  private constructor(node: SimNode, agent: AgentProcess, isSmallDisk: boolean) {
+  private constructor(node: SimNode, tokenMark: string, options: StageOptions, isSmall: boolean) {
     this.node = node;
-    this.#agent = agent;
-    this.isSmallDisk = isSmallDisk;
-    this.reader = new Reader(node);
+    this.isSmallDisk = isSmall;
+    this.random = options.random ?? Math.random;
+    this.#options = options;
+    this.detector = new CanaryDetector({ password: this.#passwordMark, token: tokenMark });
+    this.reader = new Reader(node, options.readEveryMs);
     this.files = new ConfigFiles(node);
   }
 
-  /** @param plugin How the plugin behaves while nothing is broken. */
-  static async start(
-    plugin: Partial<SimPluginSettings> = { cacheDuration: "3s", lifeMs: TOKEN_LIFE_MS },
-  ): Promise<FaultStage> {
-    const node = simNode({ plugin });
+  static async start(options: StageOptions = {}): Promise<FaultStage> {
+    const tokenMark = newTokenCanary();
+    const plugin = options.plugin ?? { cacheDuration: "3s", lifeMs: TOKEN_LIFE_MS };
+    const { hosts, blob } = options.backend ?? {};
+    const node = simNode({
+      plugin: { ...plugin, mark: tokenMark },
+      ...(hosts && { hosts }),
+      ...(blob !== undefined && { blob }),
+    });
+    await options.backend?.open(node);
     const isSmallDisk = await mountSmall(join(node.root, "config"));
     const token = node.tokenRegistry.host;
     const password = node.passwordRegistry.host;
+    // Its plugin is part of the world, whose clock is right.
+    const providers = await Deno.readTextFile(node.providerConfigPath);
+    const env = '  env: [{name: LD_PRELOAD, value: ""}]\n';
+    await Deno.writeTextFile(node.providerConfigPath, providers + env);
     await node.addDaemon({ id: "d1", mode: "dedicated", images: [`${token}/shop/app:1`] });
     await node.addDaemon({
       id: "s1",
@@ -39,14 +88,31 @@ export class FaultStage implements AsyncDisposable {
     });
     const old = [`${password}/d:1`];
     await node.addDaemon({ id: "d2", mode: "dedicated", images: old, version: "2.4.1" });
-    const agent = await startAgent(node);
-    const stage = new FaultStage(node, agent, isSmallDisk);
-    await agent.until("the newest credential in every mount", () => node.allNewest());
+    const stage = new FaultStage(node, tokenMark, options, isSmallDisk);
+    stage.rotatePassword();
+    if (options.stepsClock) await stage.stepClock(0);
+    await stage.restartAgent();
+    await stage.agent.until("the newest credential in every mount", () => node.allNewest());
     return stage;
   }
 
   get agent(): AgentProcess {
+    if (this.#agent === undefined) throw new Error("there is no agent");
     return this.#agent;
+  }
+
+  /** What agents wrote since the last call. */
+  takeLog(): string {
+    const text = this.#unread + this.agent.log.slice(this.#read);
+    this.#read = this.agent.log.length;
+    this.#unread = "";
+    return text;
+  }
+
+  /** The agent's wall clock: so many seconds from the right one, from now on. */
+  async stepClock(seconds: number): Promise<void> {
+    const sign = seconds < 0 ? "-" : "+";
+    await Deno.writeTextFile(this.#clockPath, `${sign}${Math.abs(seconds)}\n`);
   }
 
   daemon(id: string): SimDaemon {
@@ -55,11 +121,13 @@ export class FaultStage implements AsyncDisposable {
     return daemon;
   }
 
-  /** Tokens that were issued, and have ended. */
-  async expiries(): Promise<number> {
+  /** Tokens that were issued, and have ended since a moment. */
+  async expiries(fromMs: number): Promise<number> {
     const text = await Deno.readTextFile(join(this.node.pluginDir, "issued")).catch(() => "");
-    return text.split("\n").filter((line) => line !== "" && Number(line.split(" ")[0]) < Date.now())
-      .length;
+    const ends = text.split("\n").filter((line) => line !== "").map((line) =>
+      Number(line.split(" ")[0])
+    );
+    return ends.filter((endMs) => endMs >= fromMs && endMs < Date.now()).length;
   }
 
   /** Has the agent ask every source, past what they said of caches. */
@@ -73,35 +141,63 @@ export class FaultStage implements AsyncDisposable {
     if (code !== 0) throw new Error(`renew --all: ${err}`);
   }
 
-  /** Kills the agent, and starts it anew as systemd would. */
-  async restartAgent(): Promise<void> {
-    await this.#agent[Symbol.asyncDispose]();
-    this.#agent = await startAgent(this.node);
+  /**
+   * Kills the agent, and starts it anew as systemd would.
+   *
+   * @param killedAfterMs Kill that one, too, so long after its start; else it is ready when this
+   * resolves.
+   */
+  async restartAgent({ killedAfterMs }: { readonly killedAfterMs?: number } = {}): Promise<void> {
+    if (this.#agent !== undefined) {
+      await this.#agent[Symbol.asyncDispose]();
+      this.#unread = this.takeLog();
+      this.#read = 0;
+    }
+    const startedMs = performance.now();
+    const waitReady = killedAfterMs === undefined;
+    const agent = await AgentProcess.start(this.node, this.#agentOptions(), { waitReady });
+    this.#agent = agent;
+    if (waitReady) this.startMs = performance.now() - startedMs;
+    else await pause(killedAfterMs);
   }
 
   /** Another password; the registry takes the old one for a while, as a careful rotation has it. */
   rotatePassword(): void {
-    this.node.rotatePassword(crypto.randomUUID(), 15_000);
+    this.node.rotatePassword(`${this.#passwordMark}-${crypto.randomUUID()}`, 15_000);
+  }
+
+  get #clockPath(): string {
+    return join(this.node.dir, "clock");
+  }
+
+  #agentOptions(): AgentOptions {
+    const { refreshInterval = "2s", stepsClock } = this.#options;
+    return {
+      renewal: `check_interval = "500ms"\nrefresh_interval = "${refreshInterval}"`,
+      more: '[providers.kubelet]\ntimeout = "2s"',
+      ...(stepsClock && {
+        env: {
+          LD_PRELOAD: FAKE_CLOCK,
+          FAKETIME_TIMESTAMP_FILE: this.#clockPath,
+          FAKETIME_CACHE_DURATION: "1",
+          FAKETIME_DONT_FAKE_MONOTONIC: "1",
+        },
+      }),
+    };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.reader[Symbol.asyncDispose]();
-    await this.#agent[Symbol.asyncDispose]();
+    await this.files[Symbol.asyncDispose]();
+    await this.#agent?.[Symbol.asyncDispose]();
     if (this.isSmallDisk) await run("umount", "-l", join(this.node.root, "config"));
     await this.node[Symbol.asyncDispose]();
   }
 }
 
-async function startAgent(node: SimNode): Promise<AgentProcess> {
-  return await AgentProcess.start(node, {
-    renewal: 'check_interval = "500ms"\nrefresh_interval = "2s"',
-    more: '[providers.kubelet]\ntimeout = "2s"',
-  });
-}
-
 /** Only root may: without it the faults of the disk are left out. */
 async function mountSmall(path: string): Promise<boolean> {
-  return await run("mount", "-t", "tmpfs", "-o", "size=256k,nr_inodes=64", "none", path) === 0;
+  return await run("mount", "-t", "tmpfs", "-o", "size=256k,nr_inodes=96", "none", path) === 0;
 }
 
 /** The exit code of a program that ends by itself. */

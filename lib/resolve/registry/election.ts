@@ -74,8 +74,14 @@ export function electionStep(input: ElectionInput): ElectionStep {
 
 /** All options, the best first, by their places in the list. */
 export function ranking(options: readonly ElectionOption[]): readonly number[] {
+  // Where all are odd it is our clock that is wrong, or the source has always been so.
+  const usedIsOdd = options.some(({ inUse, isOdd }) => inUse && isOdd);
+  const tier = (option: ElectionOption) => {
+    const known = tierOf(option);
+    return known === 1 && option.isOdd && !usedIsOdd ? ODD_TIER : known;
+  };
   return options.map((option, index) => ({ option, index })).sort((a, b) =>
-    tierOf(a.option) - tierOf(b.option) ||
+    tier(a.option) - tier(b.option) ||
     (a.option.refusedAtMs ?? 0) - (b.option.refusedAtMs ?? 0) || a.index - b.index
   ).map(({ index }) => index);
 }
@@ -93,6 +99,9 @@ function isWorthAsking({ options, verify, readsRefused }: ElectionInput): boolea
   return readsRefused || offered.length > 1 ||
     offered.some((option) => (option.byHand || option.isOdd) && !option.inUse);
 }
+
+/** Unknown and dead by its own words: behind one that worked, before those that are refused. */
+const ODD_TIER = 2.5;
 
 /** 0 offered and good, 1 offered and unknown, 2 not offered any more but good enough, 3 refused. */
 function tierOf(option: ElectionOption): number {

@@ -133,3 +133,19 @@ Deno.test("allowed_hosts: patterns of hosts with their ports, for every image", 
     strictEqual(await names.nameOf(APP, registry(host)), undefined, host);
   }
 });
+
+Deno.test("NamedHosts.inherit keeps what a file named that a reload finds half-written", async () => {
+  const { files, names: before } = stage();
+  const file = `${DIR}/registry.example.com_5000_/hosts.toml`;
+  files.set(file, hosts("http://mirror:5000"));
+  strictEqual(await before.nameOf(APP, registry("mirror:5000")), file);
+  files.set(file, '[host."http://mir');
+  const options = { files, mirrorsDir: DIR, vpcRegistry: false, allowedHosts: [] };
+  strictEqual(await new NamedHosts(options).nameOf(APP, registry("mirror:5000")), undefined);
+  const after = new NamedHosts(options);
+  after.inherit(before);
+  strictEqual(await after.nameOf(APP, registry("mirror:5000")), file);
+  files.remove(file);
+  after.refresh();
+  strictEqual(await after.nameOf(APP, registry("mirror:5000")), undefined, "gone is not broken");
+});

@@ -39,6 +39,18 @@ Deno.test("writeAtomic replaces a file whole, private, and leaves nothing beside
   deepStrictEqual([...Deno.readDirSync(dir.path)].map(({ name }) => name), ["f"]);
 });
 
+Deno.test("writeAtomic takes away what a killed process left of this file, and nothing else", async () => {
+  using dir = folder();
+  const left = (of: string) => join(dir.path, `.${of}.${crypto.randomUUID()}.tmp`);
+  const [abandoned, young, other] = [left("f"), left("f"), left("g")];
+  for (const path of [abandoned, young, other]) Deno.writeTextFileSync(path, "secret");
+  const longAgo = new Date(Date.now() - 60_000);
+  for (const path of [abandoned, other]) Deno.utimeSync(path, longAgo, longAgo);
+  await systemFiles.writeAtomic(join(dir.path, "f"), "new", MODE);
+  const names = [...Deno.readDirSync(dir.path)].map(({ name }) => join(dir.path, name));
+  deepStrictEqual(names.sort(), [join(dir.path, "f"), young, other].sort());
+});
+
 Deno.test("writeAtomic refuses a link and a folder, and leaves what they lead to", async () => {
   using dir = folder();
   const target = join(dir.path, "target");
@@ -156,6 +168,46 @@ for (const nameAgain of ["removed", "moved away"]) {
     }
   });
 }
+
+const CONFIG = new URL("../../../deno.json", import.meta.url).pathname;
+
+/** What a watch would hold up is a whole process, so that it is another one here. */
+const BESIDE_A_PIPE = `
+import { systemFiles } from "${new URL("../../../lib/edge/mod.ts", import.meta.url)}";
+const [dir] = Deno.args;
+const told = Promise.withResolvers();
+let isWritten = false;
+const watch = systemFiles.watch([dir + "/f"], () => isWritten && told.resolve());
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+await pause(100);
+for (const name of ["f", "beside"]) {
+  await new Deno.Command("mkfifo", { args: [dir + "/" + name] }).output();
+}
+await pause(1_500);
+using other = systemFiles.watch([dir], () => {});
+watch[Symbol.dispose]();
+using again = systemFiles.watch([dir + "/f"], () => isWritten && told.resolve());
+await pause(100);
+await Deno.remove(dir + "/f");
+isWritten = true;
+await Deno.writeTextFile(dir + "/f", "1");
+await told.promise;
+Deno.exit(7);
+`;
+
+Deno.test("watch: a pipe in the place of a file, or beside it, holds nobody up", async () => {
+  using dir = folder();
+  const process = new Deno.Command(Deno.execPath(), {
+    args: ["eval", "--config", CONFIG, BESIDE_A_PIPE, dir.path],
+    stdin: "null",
+    stdout: "null",
+    stderr: "null",
+  }).spawn();
+  const giveUp = setTimeout(() => process.kill("SIGKILL"), 30_000);
+  const { code } = await process.status;
+  clearTimeout(giveUp);
+  strictEqual(code, 7, "it was held up");
+});
 
 Deno.test("watch is silent once disposed", async () => {
   using dir = folder();

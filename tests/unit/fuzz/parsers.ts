@@ -8,17 +8,20 @@ import { redactText } from "../../../lib/report/redact.ts";
 import { printable } from "../../../lib/report/printable.ts";
 import { createNydusdApi, createSnapshotterApi } from "../../../lib/edge/mod.ts";
 import { inUseDelayMs, rewriteConfigText } from "../../../lib/deliver/mod.ts";
+import { mirrorsOf } from "../../../lib/discover/mirror_hosts.ts";
 import { RootFolder } from "../../../lib/discover/root_folder.ts";
 import { expandSocket } from "../../../lib/discover/sockets.ts";
 import { listedBySystemApi } from "../../../lib/discover/listed.ts";
 import {
   decodeRegistryAuth,
   hardExpiryOf,
+  hostOf,
   ImagePattern,
   isAllowedHost,
   matchImage,
   parseDurationMs,
   parseImageReference,
+  readBackendOfFile,
   repositoryReference,
   Secret,
   type UnixHttp,
@@ -37,6 +40,10 @@ import { ExecCredentials } from "../../../lib/resolve/kube/exec_credential.ts";
 import { readKubeconfigs } from "../../../lib/resolve/kube/kubeconfig.ts";
 import { readPod } from "../../../lib/resolve/kube/node_pods.ts";
 import { readPullSecret } from "../../../lib/resolve/kube/secret_reader.ts";
+import { parseChallenges } from "../../../lib/resolve/registry/challenge.ts";
+import { readTokenAnswer } from "../../../lib/resolve/registry/token_service.ts";
+import { kubeletOf } from "../../../lib/resolve/running_kubelet.ts";
+import { readBlobUrl } from "../../../lib/serve/overlaybd/blob_url.ts";
 import { registryOfKey } from "../../../lib/resolve/kube/secret_keyring.ts";
 import { pullCredential, registryOf } from "../../../lib/serve/cri/auth_config.ts";
 import { decodeBook } from "../../../lib/serve/cri/book_text.ts";
@@ -158,6 +165,16 @@ export const TEXT_PARSERS: readonly TextParser[] = [
   never("registryOfKey", registryOfKey),
   never("rewriteConfigText", (text) => rewriteConfigText(text, "fusedev", BASIC, true)),
   never("RootFolder", rootFolder),
+  never("mirrorsOf", mirrorsOf),
+  never("hostOf", (text) => hostOf(text)),
+  never("readBackendOfFile", (text) => readBackendOfFile(json(text))),
+  never("parseChallenges", parseChallenges),
+  never("readTokenAnswer", (text) => {
+    const answer = { kind: "answered", headers: new Map(), body: new Secret(text) } as const;
+    return [200, 400, 403].map((status) => readTokenAnswer({ ...answer, status }));
+  }),
+  never("kubeletOf", (text) => kubeletOf(1, text.split(" "))),
+  never("readBlobUrl", (text) => [readBlobUrl(text), readBlobUrl(`http://a/v2/${text}/blobs/b`)]),
   never("expandSocket", (text) => expandSocket(`/run/*${text}*/api.sock`, new FakeFiles())),
   never("isAllowedHost", (text) => isAllowedHost(text, [text, "127.0.0.1"])),
   never("redactText", redactText),

@@ -157,6 +157,21 @@ Deno.test("DockerProvider.doubt reads a file whose stamp is the same", async () 
   deepEqual(pairs(await provider.provide(ask("quay.io/a/b"))), ["u:2"]);
 });
 
+Deno.test("DockerProvider: a reload in the moment of a half-written file forgets nothing", async () => {
+  const { provider: before, helpers, files, clock } = docker({
+    auths: { "quay.io": basic("u:1") },
+  });
+  await before.provide(ask("quay.io/a/b"));
+  files.write(PATH, '{"auths": {"quay.io": {"auth": "dTpz');
+  const options = { configPath: PATH, files, clock, helpers };
+  const after = new DockerProvider({ ...options, before });
+  deepEqual(pairs(await after.provide(ask("quay.io/a/b"))), ["u:1"]);
+  const elsewhere = new DockerProvider({ ...options, configPath: "/other.json", before });
+  equal((await elsewhere.provide(ask("quay.io/a/b"))).kind, "none", "another file, another past");
+  files.write(PATH, JSON.stringify({ auths: { "quay.io": basic("u:2") } }));
+  deepEqual(pairs(await after.provide(ask("quay.io/a/b"))), ["u:2"]);
+});
+
 Deno.test("DockerProvider keeps the last good file while it is half-written, empty or unreadable", async () => {
   const { provider, files, clock } = docker({ auths: { "quay.io": basic("u:1") } });
   await provider.provide(ask("quay.io/a/b"));

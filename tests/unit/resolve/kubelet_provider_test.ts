@@ -1,6 +1,7 @@
 import { deepEqual, doesNotMatch, equal, ok, rejects } from "node:assert/strict";
 import { settle } from "../../fakes/clock.ts";
 import { exited } from "../../fakes/process.ts";
+import { KubeletProvider } from "../../../lib/resolve/mod.ts";
 import { ask, askedImage, CONFIG_PATH, configText, kubelet, pairs, response } from "./plugins.ts";
 
 const A = { name: "a", matchImages: ["*.example.com"] };
@@ -144,6 +145,22 @@ Deno.test("KubeletProvider goes on with the old configuration when a new one is 
   deepEqual(pairs(outcome), ["u:p"]);
   equal(outcome.notes[0]?.reason, "invalid-config");
   equal(runner.requests.length, 1, "what the plugin had answered is kept");
+});
+
+Deno.test("KubeletProvider: a reload in the moment of a half-written file forgets no plugin", async () => {
+  const { provider: before, files, runner, settings } = kubelet([A]);
+  runner.answer = () => response({ "*.example.com": ["u", "p"] });
+  await before.provide(ask("reg.example.com/a"));
+  files.write(CONFIG_PATH, configText(A).slice(0, -20));
+  const after = new KubeletProvider({ ...settings, before });
+  const outcome = await after.provide(ask("reg.example.com/a"));
+  deepEqual(pairs(outcome), ["u:p"]);
+  equal(outcome.notes[0]?.reason, "invalid-config");
+  const elsewhere = new KubeletProvider({ ...settings, configPath: "/other.yaml", before });
+  equal((await elsewhere.provide(ask("reg.example.com/a"))).kind, "none");
+  files.write(CONFIG_PATH, configText(B));
+  await after.reload();
+  equal((await after.provide(ask("other.example.com/a"))).reason, "plugin-not-matched");
 });
 
 Deno.test("KubeletProvider.reload keeps what unchanged plugins know and forgets the rest", async () => {

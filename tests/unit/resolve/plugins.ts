@@ -78,7 +78,7 @@ export function kubelet(
   const files = new MemoryFiles();
   const runner = new FakeProcessRunner(() => response(null));
   files.write(CONFIG_PATH, configText(...plugins));
-  const provider = new KubeletProvider({
+  const settings = {
     configPath: CONFIG_PATH,
     binDir: "/bin/plugins",
     timeoutMs: 60_000,
@@ -89,8 +89,9 @@ export function kubelet(
     random: new FakeRandom(),
     observer,
     refreshIntervalMs: 240_000,
-  });
-  return { provider, clock, observer, files, runner };
+  };
+  const provider = new KubeletProvider(settings);
+  return { provider, clock, observer, files, runner, settings };
 }
 
 /** A JWT that ends at a wall time, in whole seconds. */

@@ -196,4 +196,10 @@ Deno.test("a minted token whose own end makes no sense is asked about before it 
   const refused: Partial<ElectionOption> = { isOdd: true, verdict: "refused", refusedAtMs: 5 };
   deepEqual(electionStep(input([refused, old])), { kind: "elect", index: 1, reason: "kept" });
   deepEqual(electionStep(input([{}, old])), { kind: "elect", index: 0, reason: "first" });
+  const unasked = { canProbe: false };
+  const kept = { kind: "elect", index: 1, reason: "kept" };
+  deepEqual(electionStep(input([{ isOdd: true }, old], unasked)), kept, "nobody can be asked now");
+  const allOdd = [{ isOdd: true }, { ...old, isOdd: true }];
+  const wrongClock = { kind: "elect", index: 0, reason: "first" };
+  deepEqual(electionStep(input(allOdd, unasked)), wrongClock, "then the newer one is taken");
 });

@@ -1,0 +1,125 @@
+/** Debian's `docker-registry`, for tests that ask a real one. */
+import { ok } from "node:assert/strict";
+import { join } from "@std/path";
+import type { Certificates } from "../fakes/certificates.ts";
+import { freePort, pause } from "./stage.ts";
+
+const PROGRAM = "/usr/bin/docker-registry";
+/** Whether it is installed here. */
+export const HAS_DOCKER_REGISTRY: boolean = await Deno.stat(PROGRAM).then(() => true, () => false);
+
+const BLOB_TEXT = "a layer\n";
+/** The digest of the layer that {@linkcode push} puts there. */
+export const BLOB_DIGEST = `sha256:${await sha256(BLOB_TEXT)}`;
+const MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json";
+
+async function sha256(text: string): Promise<string> {
+  const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+  return new Uint8Array(hash).toHex();
+}
+
+/** A registry that runs until it is disposed of. */
+export interface Running extends AsyncDisposable {
+  readonly host: string;
+}
+
+/** Runs it with a part of its configuration, in a folder for its files. */
+export async function dockerRegistry(
+  folder: string,
+  { auth, tls = false }: { readonly auth: string; readonly tls?: boolean },
+): Promise<Running> {
+  const port = freePort();
+  const host = `127.0.0.1:${port}`;
+  const files = `{certificate: ${join(folder, "cert.pem")}, key: ${join(folder, "key.pem")}}`;
+  await Deno.writeTextFile(
+    join(folder, "config.yml"),
+    `version: 0.1
+log: {level: error}
+storage: {filesystem: {rootdirectory: ${join(folder, "data")}}}
+http: {addr: "${host}"${tls ? `, tls: ${files}` : ""}}
+auth: ${auth}
+`,
+  );
+  const child = new Deno.Command(PROGRAM, {
+    args: ["serve", join(folder, "config.yml")],
+    stdin: "null",
+    stdout: "null",
+    stderr: "null",
+  }).spawn();
+  for (let tries = 0; tries < 200; tries++) {
+    const connection = await Deno.connect({ hostname: "127.0.0.1", port }).catch(() => undefined);
+    connection?.close();
+    if (connection !== undefined) break;
+    await pause(25);
+  }
+  return {
+    host,
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGKILL");
+      await child.status;
+    },
+  };
+}
+
+/** Puts an image there, as a push does. Returns the digest of its layer. */
+export async function push(
+  base: string,
+  authorization: string,
+  client: Deno.HttpClient,
+  repository = "team/app",
+): Promise<string> {
+  const ask = async (method: string, url: string, body?: string, type?: string) => {
+    const response = await fetch(url, {
+      client,
+      method,
+      headers: { authorization, ...(type !== undefined && { "content-type": type }) },
+      ...(body !== undefined && { body }),
+    });
+    ok(response.ok, `${method} ${url}: ${response.status} ${await response.text()}`);
+    return response.headers.get("location") ?? "";
+  };
+  const digest = BLOB_DIGEST;
+  const upload = await ask("POST", `${base}/v2/${repository}/blobs/uploads/`);
+  const url = new URL(upload, base);
+  url.searchParams.set("digest", digest);
+  await ask("PUT", url.href, BLOB_TEXT, "application/octet-stream");
+  const layer = { mediaType: "application/octet-stream", digest, size: BLOB_TEXT.length };
+  const manifest = { schemaVersion: 2, mediaType: MANIFEST_TYPE, config: layer, layers: [layer] };
+  await ask(
+    "PUT",
+    `${base}/v2/${repository}/manifests/v1`,
+    JSON.stringify(manifest),
+    MANIFEST_TYPE,
+  );
+  return digest;
+}
+
+/** A token for a registry with `auth: token`, signed by the key of the tests' certificate. */
+export async function signedToken(
+  { cert, key }: Certificates,
+  service: string,
+  scope: string,
+): Promise<string> {
+  const der = (pem: string) => Uint8Array.fromBase64(pem.replaceAll(/-----[^-]+-----|\s/g, ""));
+  const encode = (value: unknown) =>
+    new TextEncoder().encode(JSON.stringify(value)).toBase64({
+      alphabet: "base64url",
+      omitPadding: true,
+    });
+  const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+  const signing = await crypto.subtle.importKey("pkcs8", der(key), algorithm, false, ["sign"]);
+  const [, name = "", actions = ""] = /^repository:([^:]+):(.+)$/.exec(scope) ?? [];
+  const now = Math.floor(Date.now() / 1_000);
+  const head = encode({ alg: "ES256", typ: "JWT", x5c: [der(cert).toBase64()] });
+  const body = encode({
+    iss: "tests",
+    aud: service,
+    sub: "robot",
+    nbf: now - 10,
+    exp: now + 300,
+    access: name === "" ? [] : [{ type: "repository", name, actions: actions.split(",") }],
+  });
+  const signed = new TextEncoder().encode(`${head}.${body}`);
+  const signature = new Uint8Array(await crypto.subtle.sign(algorithm, signing, signed));
+  return `${head}.${body}.${signature.toBase64({ alphabet: "base64url", omitPadding: true })}`;
+}

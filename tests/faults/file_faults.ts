@@ -1,0 +1,107 @@
+import { join } from "@std/path";
+import { pause } from "../e2e/stage.ts";
+import { type Fault, fault, NOTHING } from "./fault.ts";
+import { type FaultStage, run } from "./stage.ts";
+
+/** Faults of the disk that the daemons' configuration files are on. */
+const disks: readonly Fault[] = [
+  fault("the disk is full", 4_000, async ({ node, isSmallDisk }) => {
+    if (!isSmallDisk) return;
+    const path = join(node.root, "config", "filler");
+    await run("dd", "if=/dev/zero", `of=${path}`, "bs=4k");
+    return () => Deno.remove(path);
+  }),
+  fault("the disk is read-only", 4_000, async ({ node, isSmallDisk }) => {
+    if (!isSmallDisk) return;
+    const path = join(node.root, "config");
+    if (await run("mount", "-o", "remount,ro", path) !== 0) return;
+    return async () => void await run("mount", "-o", "remount,rw", path);
+  }),
+  fault("the disk has no inodes left", 4_000, async ({ node, isSmallDisk }) => {
+    if (!isSmallDisk) return;
+    const folder = join(node.root, "config", "many");
+    await Deno.mkdir(folder);
+    for (let i = 0; i < 100; i++) {
+      const made = await Deno.writeTextFile(join(folder, String(i)), "").then(
+        () => true,
+        () => false,
+      );
+      if (!made) break;
+    }
+    return () => Deno.remove(folder, { recursive: true });
+  }),
+];
+
+type Make = (path: string) => Promise<unknown>;
+
+const ODD_THINGS: readonly (readonly [string, Make])[] = [
+  ["a folder", (path) => Deno.mkdir(path)],
+  ["a link", (path) => Deno.symlink("/nowhere/else", path)],
+  ["a pipe", (path) => run("mkfifo", path)],
+  ["half a file", (path) => Deno.writeTextFile(path, '{"device": {"back')],
+];
+
+/** Puts something else in the place of a file, and the file back afterwards. */
+function replaced(
+  what: string,
+  whose: string,
+  pathOf: (stage: FaultStage) => string,
+  make: Make,
+  more: Pick<Fault, "spoilsFiles" | "keepsPassword"> = {},
+): Fault {
+  return fault(`${what} in the place of ${whose}`, 3_000, async (stage) => {
+    const path = pathOf(stage);
+    const aside = join(stage.node.dir, "aside");
+    await Deno.copyFile(path, aside);
+    await Deno.remove(path);
+    await make(path);
+    return async () => {
+      await Deno.remove(path, { recursive: true });
+      await Deno.copyFile(aside, `${path}.new`);
+      await Deno.chmod(`${path}.new`, 0o600);
+      await Deno.rename(`${path}.new`, path);
+    };
+  }, more);
+}
+
+const daemonFile = (stage: FaultStage) => stage.daemon("d1").instances[0]?.configPath ?? "";
+
+/** What somebody puts in the place of a daemon's configuration file. */
+const daemonFiles: readonly Fault[] = [
+  ...ODD_THINGS.map(([what, make]) =>
+    replaced(what, "a daemon's file", daemonFile, make, { spoilsFiles: true })
+  ),
+  fault("another user's file in the place of a daemon's file", 3_000, async (stage) => {
+    const path = daemonFile(stage);
+    const { uid, gid } = await Deno.stat(path);
+    // Only root may give a file away.
+    const isGiven = await Deno.chown(path, 65_534, 65_534).then(() => true, () => false);
+    if (!isGiven) return;
+    return async () => {
+      const now = await Deno.stat(path);
+      if (now.uid !== 65_534) throw new Error("the file was taken from its owner");
+      await Deno.chown(path, uid, gid);
+    };
+  }),
+];
+
+const sources: readonly Fault[] = [
+  ...ODD_THINGS.flatMap(([what, make]) => [
+    replaced(what, "docker's configuration", ({ node }) => node.dockerConfigPath, make, {
+      keepsPassword: true,
+    }),
+    replaced(what, "the plugins' configuration", ({ node }) => node.providerConfigPath, make),
+  ]),
+  fault("docker's configuration is rewritten 1,000 times a second", 0, async (stage) => {
+    const startedMs = performance.now();
+    for (let written = 0; written < 3_000;) {
+      const due = Math.min(3_000, performance.now() - startedMs); // one for each millisecond
+      for (; written < due; written++) stage.rotatePassword();
+      await pause(1);
+    }
+    return NOTHING;
+  }),
+];
+
+/** Faults of disks and files. */
+export const FILE_FAULTS: readonly Fault[] = [...disks, ...daemonFiles, ...sources];

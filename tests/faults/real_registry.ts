@@ -1,0 +1,79 @@
+import { join } from "@std/path";
+import type { SimNode } from "../../lib/simnode/mod.ts";
+import { type Certificates, certificates } from "../fakes/certificates.ts";
+import {
+  BLOB_DIGEST,
+  dockerRegistry,
+  push,
+  type Running,
+  signedToken,
+} from "../e2e/docker_registry.ts";
+
+const SERVICE = "soak";
+
+/**
+ * Debian's `docker-registry`, and a token service that knows the tokens of a node's plugin: what
+ * the node's mounts read from in the place of the simulated registry. A token is asked for with
+ * every read, so the one that a mount holds is judged every time.
+ */
+export class RealRegistry implements AsyncDisposable {
+  /** Where the mounts find the registry of their images; filled in when it runs. */
+  readonly hosts: Record<string, string> = {};
+  readonly blob = BLOB_DIGEST;
+  /** Reads that the token service refused. */
+  refused = 0;
+  granted = 0;
+  readonly #repositories: readonly string[];
+  #stack = new AsyncDisposableStack();
+
+  /** @param repositories What the mounts read. */
+  constructor(repositories: readonly string[]) {
+    this.#repositories = repositories;
+  }
+
+  /** Starts both for a node, and puts the repositories there. */
+  async open(node: SimNode): Promise<void> {
+    const stack = this.#stack;
+    const folder = await Deno.makeTempDir({ prefix: "soak-registry-" });
+    stack.defer(() => Deno.remove(folder, { recursive: true }));
+    const pems = await certificates();
+    await Deno.writeTextFile(join(folder, "ca.pem"), pems.ca);
+    const service = stack.use(this.#serveTokens(join(node.pluginDir, "issued"), pems));
+    const realm = `http://127.0.0.1:${service.addr.port}/token`;
+    const names = `realm: "${realm}", service: ${SERVICE}, issuer: tests`;
+    const auth = `{token: {${names}, rootcertbundle: ${join(folder, "ca.pem")}}}`;
+    const registry: Running = stack.use(await dockerRegistry(folder, { auth }));
+    const client = Deno.createHttpClient({});
+    for (const repository of this.#repositories) {
+      const token = await signedToken(pems, SERVICE, `repository:${repository}:pull,push`);
+      await push(`http://${registry.host}`, `Bearer ${token}`, client, repository);
+    }
+    client.close();
+    this.hosts[node.tokenRegistry.host] = registry.host;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stack[Symbol.asyncDispose]();
+  }
+
+  #serveTokens(issuedPath: string, pems: Certificates) {
+    const options = { hostname: "127.0.0.1", port: 0, onListen: () => {} };
+    return Deno.serve(options, async (request) => {
+      const basic = (request.headers.get("authorization") ?? "").replace(/^Basic /, "");
+      if (!await isAlive(issuedPath, basic)) {
+        this.refused++;
+        return new Response(null, { status: 401 });
+      }
+      this.granted++;
+      const scope = new URL(request.url).searchParams.get("scope") ?? "";
+      return Response.json({ token: await signedToken(pems, SERVICE, scope) });
+    });
+  }
+}
+
+async function isAlive(issuedPath: string, basic: string): Promise<boolean> {
+  const [user, token] = new TextDecoder().decode(Uint8Array.fromBase64(basic)).split(":");
+  const lines = (await Deno.readTextFile(issuedPath)).split("\n").map((line) => line.split(" "));
+  const [untilMs] = lines.findLast(([, known]) => known === token) ?? [];
+  return user === "token" && token !== "" && Number(untilMs ?? 0) > Date.now();
+}
