@@ -270,3 +270,28 @@ Deno.test("CRI tap: a disabled one leaves no link to a socket where nobody liste
     listener.close();
   });
 });
+
+const TMPFILES = "/usr/bin/systemd-tmpfiles";
+
+Deno.test({
+  name: "CRI tap: at boot the link is laid to the runtime, and one that is there is left",
+  ignore: Deno.uid() !== 0 || !await Deno.stat(TMPFILES).then(() => true, () => false),
+  async fn() {
+    const root = await Deno.makeTempDir({ prefix: "boot-" });
+    const conf = new URL("../../lib/assets/nydus-auth-agent.tmpfiles.conf", import.meta.url);
+    const boot = () =>
+      new Deno.Command(TMPFILES, { args: ["--create", `--root=${root}`, conf.pathname] }).output();
+    await Deno.mkdir(`${root}/etc`);
+    await Deno.writeTextFile(`${root}/etc/passwd`, "root:x:0:0::/root:/bin/sh\n");
+    await Deno.writeTextFile(`${root}/etc/group`, "root:x:0:\n");
+    const folder = `${root}/run/nydus-auth-agent-cri`;
+    equal((await boot()).code, 0);
+    equal(await Deno.readLink(`${folder}/image.sock`), "/run/containerd/containerd.sock");
+    equal(((await Deno.stat(folder)).mode ?? 0) & 0o777, 0o700);
+    await Deno.remove(`${folder}/image.sock`);
+    await Deno.symlink("/of/a/running/agent", `${folder}/image.sock`);
+    equal((await boot()).code, 0);
+    equal(await Deno.readLink(`${folder}/image.sock`), "/of/a/running/agent");
+    await Deno.remove(root, { recursive: true });
+  },
+});
