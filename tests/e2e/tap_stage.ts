@@ -58,7 +58,7 @@ export async function tapStage(
     const commands = unit.split("\n").filter((line) => line.startsWith(`${directive}=`));
     equal(commands.length, 1);
     for (const line of commands) {
-      const text = line.replace(/^\w+=-?/, "").replace(UNIT_UPSTREAM, upstream);
+      const text = line.replace(/^\w+=[-+]*/, "").replace(UNIT_UPSTREAM, upstream);
       const [name = "", ...args] = text.replace(UNIT_LINK, link).split(" ");
       equal(await command(name, ...args), 0, line);
     }
