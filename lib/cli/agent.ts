@@ -32,7 +32,10 @@ import { namingOf } from "./places.ts";
 
 /** The agent itself, without its server: what `run` owns, and a reload changes. */
 export interface Agent extends AsyncDisposable {
-  /** Runs until aborted; `ready` is called when the first reconcile is done. */
+  /**
+   * Steps into the path of pulls and runs until aborted; `ready` is called when the first reconcile
+   * is done. Not before: an agent that cannot start would step in and out again and again.
+   */
   run(options: { readonly signal: AbortSignal; readonly ready: () => void }): Promise<void>;
   /** Goes on with another configuration. What is known stays. Returns what is different. */
   reconfigure(config: AgentConfig): Promise<readonly string[]>;
@@ -71,7 +74,6 @@ export async function createAgent(
     reconciler.recheck(target.kind === "image" ? target.image : undefined);
   const puts = new PutCredentials({ clock, changed });
   const build = partsBuilder(context, observer, { http, tap, puts });
-  await tap.apply(first.providers.cri);
   let config = first;
   let parts = await build(config);
   const store = new CredentialStore({ settings: config.renewal, seed: seed.trim(), random });
@@ -83,7 +85,10 @@ export async function createAgent(
   const watches = new Watches(context, () => parts, reconciler, observer);
   watches.follow();
   return {
-    run: (options) => reconciler.run(options),
+    async run(options) {
+      await tap.apply(config.providers.cri);
+      await reconciler.run(options);
+    },
     async reconfigure(next) {
       const differences = configDifferences(config, next);
       const before = parts;

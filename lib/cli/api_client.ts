@@ -1,6 +1,8 @@
 import type { AgentConfig } from "../config/mod.ts";
 import { createUnixHttp } from "../edge/mod.ts";
-import { AgentError, Secret } from "../model/mod.ts";
+import { AgentError, Secret, type UnixHttpResult } from "../model/mod.ts";
+import type { Context } from "./context.ts";
+import { printable } from "./table.ts";
 
 /** A question to the running agent. */
 export interface ApiRequest {
@@ -15,7 +17,12 @@ export interface ApiRequest {
 export type ApiAnswer<Body> =
   | { readonly kind: "answered"; readonly body: Body }
   /** No agent runs with this configuration, or it may not be asked by this user. */
-  | { readonly kind: "no-agent"; readonly detail: string }
+  | {
+    readonly kind: "no-agent";
+    readonly detail: string;
+    /** Something is there, which does not answer us. */
+    readonly isThere: boolean;
+  }
   | {
     readonly kind: "refused";
     readonly status: number;
@@ -32,7 +39,9 @@ export async function askApi<Body>(
   { api: { socket } }: AgentConfig,
   { method, path, body, timeoutMs = TIMEOUT_MS }: ApiRequest,
 ): Promise<ApiAnswer<Body>> {
-  if (socket === undefined) return { kind: "no-agent", detail: "api.socket is off" };
+  if (socket === undefined) {
+    return { kind: "no-agent", detail: "api.socket is off", isThere: false };
+  }
   const http = createUnixHttp();
   try {
     const result = await http.request({
@@ -44,8 +53,8 @@ export async function askApi<Body>(
       ...(body && { body: new Secret(JSON.stringify(body)) }),
     });
     if (result.kind !== "answered") {
-      const detail = "detail" in result ? result.detail : result.kind;
-      return { kind: "no-agent", detail: `${socket}: ${detail}` };
+      const isThere = result.kind !== "no-socket" && result.kind !== "no-listener";
+      return { kind: "no-agent", detail: `${socket}: ${reasonOf(result)}`, isThere };
     }
     const answer = JSON.parse(result.body.reveal());
     if (result.status < 300) return { kind: "answered", body: answer };
@@ -54,10 +63,31 @@ export async function askApi<Body>(
       {};
     return { kind: "refused", status, code, message, details };
   } catch {
-    return { kind: "no-agent", detail: `${socket}: its answer cannot be read` };
+    const detail = `${socket}: its answer cannot be read`;
+    return { kind: "no-agent", detail, isThere: true };
   } finally {
     http[Symbol.dispose]();
   }
+}
+
+function reasonOf(result: Exclude<UnixHttpResult, { readonly kind: "answered" }>): string {
+  switch (result.kind) {
+    case "no-socket":
+      return "there is no such socket";
+    case "no-listener":
+      return "nobody listens there";
+    case "timed-out":
+      return "it does not answer in time";
+    case "broken":
+      return result.detail;
+  }
+}
+
+/** Tells people that what they read is not the agent's answer, although one is there. */
+export function warnOfAgent({ host }: Context, asked: ApiAnswer<unknown>): void {
+  if (asked.kind !== "no-agent" || !asked.isThere) return;
+  const text = `warning: the agent was not asked (${asked.detail}); this is what its sources say`;
+  host.err(`${printable(text)}\n`);
 }
 
 /**

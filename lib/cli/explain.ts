@@ -7,7 +7,7 @@ import {
 } from "../model/mod.ts";
 import type { AgentConfig } from "../config/mod.ts";
 import { imageViews } from "../report/mod.ts";
-import { askApi } from "./api_client.ts";
+import { askApi, warnOfAgent } from "./api_client.ts";
 import { asKubelet, kubeletJson, kubeletText, type KubeletView } from "./as_kubelet.ts";
 import { openChain } from "./chain.ts";
 import { type Context, EXIT, type Flags, loadConfig, loadConfigToAsk } from "./context.ts";
@@ -83,6 +83,7 @@ async function explained(
     body: { ref: image.text, labels, ...(validFor !== undefined && { validFor }) },
   });
   if (asked.kind === "answered") return asked.body;
+  warnOfAgent(context, asked);
   const own = await loadConfig(context, flags);
   await using chain = await openChain(context, own);
   const validUntilMs = validForMs === undefined ? {} : {

@@ -9,7 +9,7 @@ import {
   parseImageReference,
   REASON_CODES,
 } from "../model/mod.ts";
-import { askApi } from "./api_client.ts";
+import { askApi, warnOfAgent } from "./api_client.ts";
 import { openChain } from "./chain.ts";
 import { type Context, EXIT, type Flags, loadConfig, loadConfigToAsk } from "./context.ts";
 import { printable } from "./table.ts";
@@ -94,6 +94,7 @@ async function ask(
     if (asked.code === "no-credential") return { kind: "none", why: asked.details };
     throw new AgentError("refused", `the agent refuses: ${asked.message}`);
   }
+  warnOfAgent(context, asked);
   await using chain = await openChain(context, await loadConfig(context, flags));
   const validForMs = validFor === undefined ? undefined : parseDurationMs(validFor);
   const { winner, attempts } = await chain.chain.resolve({

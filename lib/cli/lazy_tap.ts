@@ -11,6 +11,7 @@ export class LazyTap implements AsyncDisposable, CriPulls {
   readonly #observer: Observer;
   #tap: CriTap | undefined;
   #isEnabled = false;
+  #applying: Promise<void> = Promise.resolve();
   #pulled: (image: ImageReference) => void = () => {};
 
   constructor(context: Context, observer: Observer) {
@@ -23,8 +24,12 @@ export class LazyTap implements AsyncDisposable, CriPulls {
     this.#pulled = listener;
   }
 
-  /** Serves as a configuration says. Never rejects. */
-  async apply(config: CriConfig): Promise<void> {
+  /** Serves as a configuration says, after those before it. Never rejects. */
+  apply(config: CriConfig): Promise<void> {
+    return this.#applying = this.#applying.then(() => this.#apply(config));
+  }
+
+  async #apply(config: CriConfig): Promise<void> {
     this.#isEnabled = config.enabled;
     if (config.enabled && this.#tap === undefined) {
       const { CriTap } = await import("./cri_tap.ts");
@@ -53,6 +58,7 @@ export class LazyTap implements AsyncDisposable, CriPulls {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#applying;
     await this.#tap?.[Symbol.asyncDispose]();
   }
 

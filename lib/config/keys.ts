@@ -142,7 +142,7 @@ const OUTPUT_KEYS = [
     example: "nydus-auth",
     field: "api.group",
     description: "A group whose members may use that socket too, and so have every credential; " +
-      "its mode is 0660 then.",
+      "its mode is 0660 then. The systemd unit needs a drop-in for it (docs/api.md).",
   }),
   key("overlaybd.socket", { kind: "path", off: true }, {
     default: "off",

@@ -10,6 +10,7 @@ import {
   type ReasonCode,
   type Secret,
 } from "../model/mod.ts";
+import { ASKED_BY_AGENT } from "./credential_helper.ts";
 import { type PluginResponse, readPluginResponse } from "./plugin_response.ts";
 import { PLUGIN_API_VERSION } from "./plugin_api.ts";
 import type { PluginDefinition } from "./provider_config.ts";
@@ -60,7 +61,9 @@ export async function executePlugin(
   const startedMs = clock.monotonicMs();
   const stdin = requestText(image, identity);
   const path = join(binDir, name);
-  const request = { path, args, env, stdin, timeoutMs, maxStdoutBytes: MAX_STDOUT_BYTES };
+  // A plugin that goes by docker's configuration may find our helper there, too.
+  const marked = { ...env, [ASKED_BY_AGENT]: "1" };
+  const request = { path, args, env: marked, stdin, timeoutMs, maxStdoutBytes: MAX_STDOUT_BYTES };
   let execution: PluginExecution;
   try {
     const ended = await processRunner.run(request, { signal });

@@ -1,7 +1,7 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { readRecording } from "../fakes/cri_conversation.ts";
 import { type AgentProcess, pause } from "./stage.ts";
-import { pullThrough, readExactly, tapStage, writeAll } from "./tap_stage.ts";
+import { callOnce, echoOn, pullThrough, readExactly, tapStage, writeAll } from "./tap_stage.ts";
 
 const RECORDING = new URL("../unit/serve/cri/recordings/grpc-go.txt", import.meta.url);
 /** How often the agent is killed while calls go on; the binary starts faster, so CI asks for more. */
@@ -140,25 +140,6 @@ Deno.test("CRI tap: calls fail only in flight while the agent is killed, late, o
   });
 });
 
-/** A server on a socket that says back what it is told. */
-function echoOn(path: string): Deno.UnixListener {
-  const listener = Deno.listen({ transport: "unix", path });
-  void (async () => {
-    for await (const connection of listener) {
-      void connection.readable.pipeTo(connection.writable).catch(() => {});
-    }
-  })();
-  return listener;
-}
-
-async function callOnce(path: string): Promise<void> {
-  const connection = await Deno.connect({ transport: "unix", path });
-  const question = crypto.getRandomValues(new Uint8Array(1_000));
-  await writeAll(connection, question);
-  deepEqual(await readExactly(connection, question.length), question);
-  connection.close();
-}
-
 Deno.test("CRI tap: one command steps out of the path, over restarts, and in again", async () => {
   await tapStage(async ({ link, upstream, dir, start, run, kill }) => {
     const listener = echoOn(upstream);
@@ -227,45 +208,6 @@ Deno.test("CRI tap: a link that leads elsewhere is a finding, and what passes is
     await agent.until("its end", async () => {
       return (await agent.get("/readyz?verbose")).body.includes("[+] tap: nothing is wrong");
     });
-    await kill(agent);
-    listener.close();
-  });
-});
-
-Deno.test("CRI tap: a socket that is removed is made again, and one that cannot be had is tried for", async () => {
-  await tapStage(async ({ dir, link, upstream, tap, start, kill }) => {
-    const listener = echoOn(upstream);
-    const socket = `${dir}/cri.sock`;
-    const agent = await start();
-    await Deno.remove(socket);
-    await agent.until("the socket", () => Deno.stat(socket).then(() => true, () => false));
-    await agent.until("the link", async () => await Deno.readLink(link) === socket);
-    await callOnce(link);
-    match(agent.log, /cri\.sock was removed: it is made again/);
-    await kill(agent);
-    const late = await start({ more: tap.replace(socket, `${dir}/later/cri.sock`) });
-    equal((await late.status()).tap?.state, "not-serving");
-    await callOnce(link);
-    await Deno.mkdir(`${dir}/later`);
-    await late.until("the tap", async () => (await late.status()).tap?.state === "in-path");
-    await callOnce(link);
-    await kill(late);
-    listener.close();
-  });
-});
-
-Deno.test("CRI tap: a disabled one leaves no link to a socket where nobody listens", async () => {
-  await tapStage(async ({ dir, link, upstream, start, kill }) => {
-    const listener = echoOn(upstream);
-    await Deno.symlink(`${dir}/cri.sock`, link); // of an agent that was killed without its unit
-    const agent = await start({
-      bare: true,
-      more: `[providers.cri]\nenabled = false\nsocket = "${dir}/cri.sock"\nlink = "${link}"\n` +
-        `image_service = "${upstream}"`,
-    });
-    equal(await Deno.readLink(link), upstream);
-    equal((await agent.status()).tap, undefined);
-    await callOnce(link);
     await kill(agent);
     listener.close();
   });

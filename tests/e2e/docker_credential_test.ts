@@ -79,6 +79,35 @@ Deno.test("docker-credential get: no loop through a helper of another name eithe
   strictEqual(times(), 2, "and beside one");
 });
 
+Deno.test("docker-credential get: a plugin of the agent that asks us is told that there is nothing", async () => {
+  await using node = simNode();
+  const host = "registry.example.com";
+  const [told, providers] = [join(node.dir, "told"), join(node.dir, "providers.json")];
+  const quoted = PROGRAM.map((word) => `'${word}'`).join(" ");
+  const bin = join(node.dir, "plugins");
+  Deno.mkdirSync(bin);
+  Deno.writeTextFileSync(
+    join(bin, "asks-back"),
+    `#!/bin/sh\necho ${host} | ${quoted} docker-credential get >>'${told}'\nexit 1\n`,
+    { mode: 0o755 },
+  );
+  const plugin = {
+    name: "asks-back",
+    matchImages: [host],
+    defaultCacheDuration: "1h",
+    apiVersion: "credentialprovider.kubelet.k8s.io/v1",
+  };
+  const kind = "CredentialProviderConfig";
+  const apiVersion = "kubelet.config.k8s.io/v1";
+  Deno.writeTextFileSync(providers, JSON.stringify({ kind, apiVersion, providers: [plugin] }));
+  const answer = await helper("get", host, node.dockerConfigPath, {
+    NYDUS_AUTH_AGENT_PROVIDERS_KUBELET_CONFIG: providers,
+    NYDUS_AUTH_AGENT_PROVIDERS_KUBELET_BIN_DIR: bin,
+  });
+  deepStrictEqual(answer, { code: 1, out: "credentials not found in native keychain\n" });
+  strictEqual(Deno.readTextFileSync(told), "credentials not found in native keychain\n");
+});
+
 Deno.test("docker-credential list names Docker Hub as docker does", async () => {
   await using node = simNode();
   await using _agent = await AgentProcess.start(node);

@@ -58,7 +58,7 @@ export async function tapStage(
     const commands = unit.split("\n").filter((line) => line.startsWith(`${directive}=`));
     equal(commands.length, 1);
     for (const line of commands) {
-      const text = line.replace(/^\w+=-?/, "").replace(UNIT_UPSTREAM, upstream);
+      const text = line.replace(/^\w+=[-+]*/, "").replace(UNIT_UPSTREAM, upstream);
       const [name = "", ...args] = text.replace(UNIT_LINK, link).split(" ");
       equal(await command(name, ...args), 0, line);
     }
@@ -156,4 +156,24 @@ export async function readExactly(connection: Deno.UnixConn, count: number): Pro
 
 export async function writeAll(connection: Deno.UnixConn, bytes: Uint8Array): Promise<void> {
   for (let done = 0; done < bytes.length;) done += await connection.write(bytes.subarray(done));
+}
+
+/** A server on a socket that says back what it is told. */
+export function echoOn(path: string): Deno.UnixListener {
+  const listener = Deno.listen({ transport: "unix", path });
+  void (async () => {
+    for await (const connection of listener) {
+      void connection.readable.pipeTo(connection.writable).catch(() => {});
+    }
+  })();
+  return listener;
+}
+
+/** A question through a path, and its answer. */
+export async function callOnce(path: string): Promise<void> {
+  const connection = await Deno.connect({ transport: "unix", path });
+  const question = crypto.getRandomValues(new Uint8Array(1_000));
+  await writeAll(connection, question);
+  deepEqual(await readExactly(connection, question.length), question);
+  connection.close();
 }

@@ -65,6 +65,11 @@ Deno.test("who may use the socket need not read the agent's configuration", asyn
       ]);
       equal(named.code, 2, "a file that was named must be readable");
     }
+    {
+      await using _other = await listenUnix(socket, () => new Response("not the agent"));
+      const { err } = await ran("nydus-auth-agent", ["get", "registry.example.com/a"]);
+      match(err, /^warning: the agent was not asked \(.*its answer cannot be read\); this is what/);
+    }
     const alone = await ran("docker-credential-nydus-auth", ["get"]);
     equal(alone.code, 1, "without an agent the configuration is needed");
     match(alone.out, /let the user that runs the agent read it/);

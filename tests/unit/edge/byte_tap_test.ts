@@ -15,14 +15,16 @@ async function stage(run: (dir: string, upstream: string) => Promise<void>): Pro
   const dir = await Deno.makeTempDir({ prefix: "tap-" });
   const upstream = join(dir, "up");
   const listener = Deno.listen({ transport: "unix", path: upstream });
+  const echoes: Promise<void>[] = [];
   const serving = (async () => {
-    for await (const connection of listener) void echo(connection);
+    for await (const connection of listener) echoes.push(echo(connection));
   })();
   try {
     await run(dir, upstream);
   } finally {
     listener.close();
     await serving;
+    await Promise.all(echoes);
     await Deno.remove(dir, { recursive: true });
   }
 }
@@ -34,9 +36,10 @@ async function echo(connection: Deno.UnixConn): Promise<void> {
       for (let done = 0; done < n;) done += await connection.write(buffer.subarray(done, n));
     }
     await connection.write(new TextEncoder().encode("bye"));
-    connection.close();
   } catch {
     // The client is gone.
+  } finally {
+    connection.close();
   }
 }
 

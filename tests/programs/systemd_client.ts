@@ -1,0 +1,111 @@
+/**
+ * Runs inside of what `systemd_stage.sh` makes: a runtime that says back what it is told, a client
+ * of the link that calls without end, and a service manager that is told to do its worst. Prints
+ * what it saw as JSON.
+ */
+const UPSTREAM = "/run/containerd/containerd.sock";
+const LINK = "/run/nydus-auth-agent-cri/image.sock";
+const CONFIG = "/run/agent/config.toml";
+const KILLS = 5;
+
+const seen = { calls: 0, corrupted: 0, broken: 0, refusedMs: [] as number[] };
+const stop = new AbortController();
+
+const listener = Deno.listen({ transport: "unix", path: UPSTREAM });
+const serving = (async () => {
+  for await (const connection of listener) {
+    void connection.readable.pipeTo(connection.writable).catch(() => {});
+  }
+})();
+
+/** Ten calls over each connection, so that the link is followed again and again. */
+async function call(): Promise<void> {
+  const connection = await Deno.connect({ transport: "unix", path: LINK });
+  try {
+    for (let i = 0; i < 10; i++) {
+      const question = crypto.getRandomValues(new Uint8Array(256));
+      await connection.write(question);
+      const answer = new Uint8Array(question.length);
+      for (let done = 0; done < answer.length;) {
+        const count = await connection.read(answer.subarray(done));
+        if (count === null) throw new Error("it ended");
+        done += count;
+      }
+      seen.calls++;
+      if (answer.some((byte, i) => byte !== question[i])) seen.corrupted++;
+    }
+  } finally {
+    connection.close();
+  }
+}
+
+const calling = (async () => {
+  let refusedAtMs: number | undefined;
+  while (!stop.signal.aborted) {
+    const before = seen.calls;
+    try {
+      await call();
+    } catch (error) {
+      if (error instanceof Deno.errors.ConnectionRefused) refusedAtMs ??= performance.now();
+      else seen.broken++;
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    if (seen.calls === before || refusedAtMs === undefined) continue;
+    seen.refusedMs.push(Math.round(performance.now() - refusedAtMs));
+    refusedAtMs = undefined;
+  }
+})();
+
+async function systemctl(...args: readonly string[]): Promise<string> {
+  const { stdout } = await new Deno.Command("systemctl", { args: [...args] }).output();
+  return new TextDecoder().decode(stdout).trim();
+}
+
+async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
+  for (const untilMs = Date.now() + 20_000; !await holds();) {
+    if (Date.now() > untilMs) throw new Error(`waited for ${what} in vain`);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}
+
+const leadsTo = async (path: string) => await Deno.readLink(LINK) === path;
+const inThePath = () => until("the tap", async () => !await leadsTo(UPSTREAM));
+const outOfIt = () => until("the link to the runtime", () => leadsTo(UPSTREAM));
+async function moreCalls(): Promise<void> {
+  const before = seen.calls;
+  await until("calls", () => Promise.resolve(seen.calls > before + 20));
+}
+
+await inThePath();
+for (let i = 0; i < KILLS; i++) {
+  await moreCalls();
+  await systemctl("kill", "--signal=KILL", "nydus-auth-agent");
+  await outOfIt();
+  await moreCalls();
+  await inThePath();
+}
+const { broken: brokenByKills } = seen;
+await until("its start", async () => await systemctl("is-active", "nydus-auth-agent") === "active");
+await systemctl("stop", "nydus-auth-agent");
+await outOfIt();
+await moreCalls();
+const config = await Deno.readTextFile(CONFIG);
+await Deno.writeTextFile(CONFIG, "nonsense");
+await systemctl("start", "--no-block", "nydus-auth-agent");
+await until("two crashes", async () => {
+  return Number(await systemctl("show", "-p", "NRestarts", "--value", "nydus-auth-agent")) >= 2;
+});
+const crashing = await Deno.readLink(LINK);
+await moreCalls();
+await Deno.writeTextFile(CONFIG, config);
+await inThePath();
+await moreCalls();
+stop.abort();
+await calling;
+listener.close();
+await serving;
+const [laid = "", kubelet = ""] = await Promise.all(
+  ["laid", "seen"].map(async (name) => (await Deno.readTextFile(`/run/agent/${name}`)).trim()),
+);
+// deno-lint-ignore no-console -- it is what the test reads
+console.log(JSON.stringify({ ...seen, kills: KILLS, brokenByKills, crashing, laid, kubelet }));
