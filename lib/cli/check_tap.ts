@@ -1,4 +1,4 @@
-import { join } from "@std/path";
+import { dirname, join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
 import type { FileSystem } from "../model/mod.ts";
 import { about, type CheckFindings } from "./check_findings.ts";
@@ -44,6 +44,11 @@ export async function checkTap(
     .filter((line) => /^L\S*\s/.test(line) && line.split(/\s+/)[1] === link)
     .map((line) => line.trim().split(/\s+/).at(-1) ?? "");
   if (unit !== undefined) told(TMPFILES, laid, "at boot", `put a line there; ${DOCS}`);
+  // The unit makes it when it starts.
+  const folder = dirname(link);
+  if (unit === undefined && await files.stat(folder).catch(() => undefined) === undefined) {
+    findings.warnings.push(about(link, "its folder does not exist", `make ${folder}; ${DOCS}`));
+  }
   if (findings.problems.length + findings.warnings.length > before) return;
   findings.fine.push(`tap: ${link} leads to ${imageServiceSocket} while no agent serves`);
 }

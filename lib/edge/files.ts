@@ -1,21 +1,15 @@
 import { basename, dirname, join } from "@std/path";
 import { AgentError, type FileStat, type FileSystem } from "../model/mod.ts";
+import { systemReason } from "./system_reason.ts";
 import { watchPaths } from "./watch.ts";
 
 const MAX_BYTES = 4 * 1024 * 1024;
 /** No write takes so long: a temporary file of this age is one of a process that was killed. */
 const ABANDONED_MS = 30_000;
 
-/** The name of an error of the system, without its text: that may quote what it should not. */
-function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return "unknown error";
-  const code = (error as Error & { code?: unknown }).code;
-  return typeof code === "string" ? code : error.name;
-}
-
 function failed(action: string, path: string, error: unknown): AgentError {
   if (error instanceof AgentError) return error;
-  return new AgentError("io", `${action} ${path}: ${reasonOf(error)}`);
+  return new AgentError("io", `${action} ${path}: ${systemReason(error)}`);
 }
 
 async function readText(
@@ -72,7 +66,9 @@ async function stat(
       gid: info.gid ?? 0,
     };
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound || reasonOf(error) === "ENOTDIR") return undefined;
+    if (error instanceof Deno.errors.NotFound || systemReason(error) === "ENOTDIR") {
+      return undefined;
+    }
     throw failed("look at", path, error);
   }
 }
@@ -89,7 +85,7 @@ async function list(path: string): Promise<readonly string[]> {
   try {
     for await (const { name } of Deno.readDir(path)) names.push(name);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound || reasonOf(error) === "ENOTDIR") return [];
+    if (error instanceof Deno.errors.NotFound || systemReason(error) === "ENOTDIR") return [];
     throw failed("list", path, error);
   }
   return names.sort();

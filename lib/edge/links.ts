@@ -1,5 +1,6 @@
 import { basename, dirname, join } from "@std/path";
-import { AgentError, messageOf } from "../model/mod.ts";
+import { AgentError } from "../model/mod.ts";
+import { systemReason } from "./system_reason.ts";
 
 /**
  * Makes a symbolic link point elsewhere in one step: at no moment is it missing.
@@ -17,7 +18,8 @@ export async function pointLink(link: string, target: string): Promise<void> {
     await Deno.rename(next, link);
   } catch (error) {
     if (error instanceof AgentError) throw error;
-    throw new AgentError("io", `point ${link} at ${target}: ${messageOf(error)}`, { cause: error });
+    // The system's own text names the temporary link: another one each time, so a new problem.
+    throw new AgentError("io", `point ${link} at ${target}: ${systemReason(error)}`);
   }
 }
 
@@ -36,7 +38,7 @@ export async function removeFile(path: string): Promise<void> {
     await Deno.remove(path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return;
-    throw new AgentError("io", `remove ${path}: ${messageOf(error)}`, { cause: error });
+    throw new AgentError("io", `remove ${path}: ${systemReason(error)}`);
   }
 }
 

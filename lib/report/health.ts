@@ -141,17 +141,19 @@ function calmSentence(status: AgentStatus, nowMs: number): string {
   const atStart = "told only when nydusd starts again";
   say(late, `is ${atStart}`, `are ${atStart}`);
   say(waiting, "waits for the first delivery", "wait for the first delivery");
-  return `${parts.join(", ")}; ${nextRenewal(status, nowMs)}`;
+  const watched = mounts.length === 1 ? "its source is watched" : "their sources are watched";
+  return `${parts.join(", ")}; ${nextRenewal(status, nowMs) ?? watched}`;
 }
 
 function allHold(count: number): string {
   return `all ${count} mounts hold valid credentials`;
 }
 
-function nextRenewal({ images }: AgentStatus, nowMs: number): string {
+/** Undefined where nothing is asked by the clock. */
+function nextRenewal({ images }: AgentStatus, nowMs: number): string | undefined {
   const due = images.filter(({ provider }) => provider !== undefined && provider !== "adopted")
     .map(({ nextAttemptAtMs }) => nextAttemptAtMs ?? Infinity);
   const nextMs = due.reduce((first, each) => Math.min(first, each), Infinity) - nowMs;
-  if (nextMs === Infinity) return "their sources are watched";
+  if (nextMs === Infinity) return undefined;
   return nextMs <= 0 ? "a renewal is due now" : `the next renewal is in ${formatDuration(nextMs)}`;
 }

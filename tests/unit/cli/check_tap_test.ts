@@ -82,6 +82,14 @@ Deno.test("checkTap: a unit of one's own that does not move the link is warned o
   });
   equal(problems.length, 0);
   deepEqual(warnings.map(({ file }) => file), [UNIT, UNIT, "/etc/tmpfiles.d"]);
-  const byHand = await hostWith({ [UNIT]: undefined, [TMPFILES]: undefined });
-  deepEqual([byHand.problems, byHand.warnings], [[], []], "no service: a person runs it");
+});
+
+Deno.test("checkTap: where a person runs it, the folder of the link is theirs to make", async () => {
+  const bare = { [UNIT]: undefined, [TMPFILES]: undefined };
+  const { warnings } = await hostWith(bare);
+  deepEqual(warnings.map(({ file, problem }) => [file, problem]), [
+    [LINK, "its folder does not exist"],
+  ]);
+  const byHand = await hostWith({ ...bare, "/run/nydus-auth-agent-cri": "" });
+  deepEqual([byHand.problems, byHand.warnings], [[], []]);
 });

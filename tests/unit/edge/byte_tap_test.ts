@@ -173,3 +173,18 @@ Deno.test("pointLink replaces no file that is no link", async () => {
     equal(await Deno.readTextFile(file), "mine");
   });
 });
+
+Deno.test("pointLink: a failure is told alike however often it is tried", async () => {
+  const dir = await Deno.makeTempDir({ prefix: "link-" });
+  try {
+    const told = await Promise.all(
+      [1, 2].map(() =>
+        pointLink(join(dir, "none", "link"), "/target").then(() => "", (error) => error.message)
+      ),
+    );
+    equal(told[0], told[1]);
+    equal(told[0], `point ${dir}/none/link at /target: ENOENT`);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
