@@ -1,6 +1,13 @@
 import type { RawAnswer } from "./raw_http.ts";
 import type { RawRequest } from "./request_reader.ts";
-import { type Backend, isOlder, type Mount, readThrough, type SimRead } from "./sim_read.ts";
+import {
+  type Backend,
+  isOlder,
+  type Mount,
+  readThrough,
+  type SimMountSpec,
+  type SimRead,
+} from "./sim_read.ts";
 
 /** What a simulated nydusd is told when it starts; never a credential. */
 export interface SimNydusdSpec {
@@ -17,16 +24,6 @@ export interface SimNydusdSpec {
   readonly mounts: readonly SimMountSpec[];
   /** Where hosts are that are not on loopback, as in `/etc/hosts`: name → host with port. */
   readonly hosts?: Readonly<Record<string, string>>;
-}
-
-/** One mount of a simulated nydusd. */
-export interface SimMountSpec {
-  /** `/` or `/<snapshotID>`. */
-  readonly mountId: string;
-  readonly snapshotId: string;
-  readonly configPath: string;
-  /** Digest of the blob that its reads ask for. */
-  readonly blob: string;
 }
 
 /** A credential that it was told, in the order of time. */

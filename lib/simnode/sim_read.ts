@@ -1,4 +1,12 @@
-import type { SimMountSpec } from "./sim_nydusd.ts";
+/** One mount of a simulated nydusd. */
+export interface SimMountSpec {
+  /** `/` or `/<snapshotID>`. */
+  readonly mountId: string;
+  readonly snapshotId: string;
+  readonly configPath: string;
+  /** Digest of the blob that its reads ask for. */
+  readonly blob: string;
+}
 
 /** What one read through a mount came to. */
 export interface SimRead {
