@@ -25,6 +25,11 @@ export type ApiAnswer<Body> =
   };
 
 const TIMEOUT_MS = 35_000;
+const WHY_NOT = {
+  "no-socket": "there is no such socket",
+  "no-listener": "nobody listens there",
+  "timed-out": "no answer in time",
+} as const;
 const MAX_BYTES = 64 * 1_024 * 1_024;
 
 /** Asks the agent that runs with this configuration, over its local API. Never rejects. */
@@ -44,7 +49,7 @@ export async function askApi<Body>(
       ...(body && { body: new Secret(JSON.stringify(body)) }),
     });
     if (result.kind !== "answered") {
-      const detail = "detail" in result ? result.detail : result.kind;
+      const detail = "detail" in result ? result.detail : WHY_NOT[result.kind];
       return { kind: "no-agent", detail: `${socket}: ${detail}` };
     }
     const answer = JSON.parse(result.body.reveal());

@@ -14,7 +14,13 @@ export {
   type PluginMend,
 } from "./cloud_habits.ts";
 export { CredentialHelpers, type CredentialHelpersOptions } from "./credential_helper.ts";
-export { credentialsOf, type DockerConfig, findAuth, parseDockerConfig } from "./docker_config.ts";
+export {
+  credentialsOf,
+  type DockerConfig,
+  findAuth,
+  knowsRegistry,
+  parseDockerConfig,
+} from "./docker_config.ts";
 export { DockerProvider, type DockerProviderOptions } from "./docker_provider.ts";
 export { EndpointChain } from "./endpoint_chain.ts";
 export {
