@@ -226,3 +226,16 @@ Deno.test("AgentMetrics: hosts that nobody named are counted by what was done", 
   ok(lines.includes('nydus_auth_agent_unnamed_hosts_total{action="delivered"} 0'));
   ok(!lines.some((line) => line.includes('"a"')), "hosts are no labels");
 });
+
+Deno.test("AgentMetrics.page: mounts that go on with an older credential are counted", async () => {
+  const late = { delivery: "file-only", behindSinceMs: NOW_MS } as const;
+  const status = statusOf({
+    images: [imageOf(IMAGE)],
+    daemons: [
+      daemonOf("a", [mountOf("1"), mountOf("2", late)]),
+      daemonOf("b", [mountOf("1", late)]),
+    ],
+  });
+  ok((await linesOf(metricsOf(() => status))).includes("nydus_auth_agent_instances_behind 2"));
+  ok((await linesOf(metricsOf())).includes("nydus_auth_agent_instances_behind 0"));
+});
