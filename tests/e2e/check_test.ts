@@ -117,6 +117,28 @@ Deno.test("check: double renewal, passwords for all to read, a folder of plugins
   match(out, /^warning: .*\/bin: everybody can write it, and so decide what the agent executes /m);
 });
 
+Deno.test("check: two agents on one node, whatever they were started by", async () => {
+  await using node = simNode();
+  const program = join(node.dir, "nydus-auth-agent");
+  await Deno.copyFile("/bin/sh", program);
+  await Deno.chmod(program, 0o755);
+  const agents = [1, 2].map(() =>
+    new Deno.Command(program, { args: ["-c", "read line", "run"], stdin: "piped" }).spawn()
+  );
+  const { code, out } = await check(node, "");
+  for (const agent of agents) {
+    await agent.stdin.close();
+    await agent.status;
+  }
+  equal(code, 0);
+  const [, count = "", pids = ""] =
+    /^warning: nydus-auth-agent: (\d+) of them run on this node \(processes ([\d, ]+)\): both renew/m
+      .exec(out) ?? [];
+  // Others may run here meanwhile, of other tests.
+  equal(Number(count) >= 2, true, out);
+  for (const { pid } of agents) equal(pids.split(", ").includes(String(pid)), true, pids);
+});
+
 Deno.test("check: a plugin that is not there, and one that cannot be executed, are problems", async () => {
   await using node = simNode();
   const plugin = join(node.dir, "bin", "sim-credential-provider");
