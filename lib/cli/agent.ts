@@ -13,6 +13,7 @@ import {
   formatProblem,
   type Observer,
   type OutageForecast,
+  PROVIDER_NAMES,
 } from "../model/mod.ts";
 import { Reconciler, type Stages } from "../reconcile/mod.ts";
 import {
@@ -103,6 +104,7 @@ export async function createAgent(
       configHash: config.hash,
       checkIntervalMs: config.renewal.checkIntervalMs,
       staleWatches: parts.chain.staleWatches(),
+      enabledProviders: PROVIDER_NAMES.filter((name) => config.providers[name].enabled),
     }),
     forecast: (downMs) => reconciler.forecast(downMs),
     api: {

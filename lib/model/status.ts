@@ -20,6 +20,8 @@ export interface AgentStatus {
   readonly images: readonly ImageStatus[];
   readonly daemons: readonly DaemonStatus[];
   readonly problems: readonly DiscoveryProblem[];
+  /** The providers that the configuration switches on; undefined where nobody knows. */
+  readonly enabledProviders?: readonly ProviderName[];
   /** Every provider of the chain, as its questions went; undefined where nobody keeps count. */
   readonly providers?: readonly ProviderStatus[];
   /** What of the Kubernetes API is not followed now, though it should be. */

@@ -57,6 +57,22 @@ Deno.test("nodePage: trouble comes first, and all of it is told", async () => {
   match(page, /no answer in 2s/);
 });
 
+Deno.test("nodePage: a provider that is off says so, also before it was asked", async () => {
+  const { history, status } = oneImage();
+  const off = { ...status, enabledProviders: ["labels", "docker", "kubelet"] as const };
+  const page = await pageOf({ history, status: off });
+  const rows = (page.split('aria-label="Providers"')[1]?.split("</table>")[0] ?? "")
+    .split('<tr role="row">').slice(2)
+    .map((row) => row.replace(/<[^>]+>/g, " ").trim().split(/\s+/).slice(0, 2).join(" "));
+  deepEqual(rows, [
+    "labels only",
+    "cri off",
+    "docker answers",
+    "kubelet failing",
+    "kubesecret off",
+  ]);
+});
+
 Deno.test("the pages: what comes from outside is escaped wherever it stands", async () => {
   for (const path of ["/", imagePath(HOSTILE), "/images?ref=%3Cscript%3Ealert(1)%3C/script%3E"]) {
     const page = await pageOf(hostileNode(), path);
