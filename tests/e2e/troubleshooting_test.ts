@@ -166,7 +166,9 @@ Deno.test("guide: a plugin that times out", async () => {
     more: '[providers.kubelet]\ntimeout = "500ms"',
   });
   await agent.until("the time limit", () => /plugin-failed.*result=timeout/.test(agent.log));
-  says((await ask(node, "explain", image)).out, "plugin-timeout");
+  const explained = (await ask(node, "explain", image)).out;
+  says(explained, "plugin-timeout");
+  says(explained, "winner none: kubelet failed, and no other has one");
   ok(DOCS.includes("`result=timeout`"));
   const page = (await agent.get("/")).body;
   ok(page.includes("sim-credential-provider") && page.includes("timeout"), page);
