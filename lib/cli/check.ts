@@ -12,6 +12,7 @@ import { type CheckFindings, missing } from "./check_findings.ts";
 import { checkHost } from "./check_host.ts";
 import { checkImage } from "./check_image.ts";
 import { checkNode } from "./check_node.ts";
+import { checkServer } from "./check_server.ts";
 import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
 import { kubeParts } from "./kube_parts.ts";
 import { printable } from "./table.ts";
@@ -45,6 +46,7 @@ export async function check(
     await checkKube(context, config, findings);
   }
   await checkHost(context, config, findings);
+  await checkServer(config, findings);
   await checkNode(context, config, findings);
   for (const ref of refs) await checkImage(context, config, ref, findings);
   for (const text of findings.fine) host.out(`fine: ${printable(text)}\n`);
