@@ -53,6 +53,7 @@ interface Parts extends AsyncDisposable {
 
 /** Differs between nodes, stays over restarts: spreads a fleet's renewals. */
 const MACHINE_ID = "/etc/machine-id";
+const HOSTNAME = "/proc/sys/kernel/hostname";
 
 /** Builds the agent that a configuration describes. */
 export async function createAgent(
@@ -63,6 +64,7 @@ export async function createAgent(
   const { clock, files, random } = context;
   const startedAtMs = clock.wallMs();
   const seed = await files.readText(MACHINE_ID).catch(() => undefined) ?? "";
+  const named = await nameOf(context);
   const http = createUnixHttp();
   const registryHttp = createRegistryHttp();
   const probe = new RegistryProbe({ http: registryHttp, clock });
@@ -100,6 +102,7 @@ export async function createAgent(
       ...reconciler.status(),
       ...tapStatus(tap),
       version: BUILD_INFO.version,
+      ...named,
       startedAtMs,
       configHash: config.hash,
       checkIntervalMs: config.renewal.checkIntervalMs,
@@ -123,6 +126,12 @@ export async function createAgent(
       registryHttp[Symbol.dispose]();
     },
   };
+}
+
+/** What the machine is called; nothing where it does not say. */
+async function nameOf({ files }: Context): Promise<Pick<AgentStatus, "hostname">> {
+  const hostname = (await files.readText(HOSTNAME).catch(() => undefined))?.trim() ?? "";
+  return hostname === "" ? {} : { hostname };
 }
 
 function partsBuilder(

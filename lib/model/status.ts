@@ -8,6 +8,8 @@ export type LifeWindow = "fresh" | "advisory" | "mandatory" | "expired" | "unkno
 /** The whole agent at one moment, without a secret: what `status` and the page show. */
 export interface AgentStatus {
   readonly nowMs: number;
+  /** The machine's own name, where it has one: whoever looks at several nodes needs it. */
+  readonly hostname?: string;
   readonly version: string;
   readonly startedAtMs: number;
   readonly configHash: string;
