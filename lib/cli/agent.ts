@@ -101,7 +101,6 @@ export async function createAgent(
     status: () => ({
       ...reconciler.status(),
       ...tapStatus(tap),
-      version: BUILD_INFO.version,
       ...named,
       startedAtMs,
       configHash: config.hash,
@@ -128,10 +127,11 @@ export async function createAgent(
   };
 }
 
-/** What the machine is called; nothing where it does not say. */
-async function nameOf({ files }: Context): Promise<Pick<AgentStatus, "hostname">> {
+/** Which build this is, and what the machine is called, where it says so. */
+async function nameOf({ files }: Context): Promise<Pick<AgentStatus, "version" | "hostname">> {
+  const { version } = BUILD_INFO;
   const hostname = (await files.readText(HOSTNAME).catch(() => undefined))?.trim() ?? "";
-  return hostname === "" ? {} : { hostname };
+  return hostname === "" ? { version } : { version, hostname };
 }
 
 function partsBuilder(
