@@ -13,6 +13,7 @@ import {
   formatProblem,
   type Observer,
   type OutageForecast,
+  PROVIDER_NAMES,
 } from "../model/mod.ts";
 import { Reconciler, type Stages } from "../reconcile/mod.ts";
 import {
@@ -56,6 +57,7 @@ interface Parts extends AsyncDisposable {
 
 /** Differs between nodes, stays over restarts: spreads a fleet's renewals. */
 const MACHINE_ID = "/etc/machine-id";
+const HOSTNAME = "/proc/sys/kernel/hostname";
 
 /** Builds the agent that a configuration describes. */
 export async function createAgent(
@@ -66,6 +68,7 @@ export async function createAgent(
   const { clock, files, random } = context;
   const startedAtMs = clock.wallMs();
   const seed = await files.readText(MACHINE_ID).catch(() => undefined) ?? "";
+  const named = await nameOf(context);
   const http = createUnixHttp();
   const registryHttp = createRegistryHttp();
   const probe = new RegistryProbe({ http: registryHttp, clock });
@@ -104,11 +107,12 @@ export async function createAgent(
     status: () => ({
       ...reconciler.status(),
       ...tapStatus(tap),
-      version: BUILD_INFO.version,
+      ...named,
       startedAtMs,
       configHash: config.hash,
       checkIntervalMs: config.renewal.checkIntervalMs,
       staleWatches: parts.chain.staleWatches(),
+      enabledProviders: PROVIDER_NAMES.filter((name) => config.providers[name].enabled),
     }),
     forecast: (downMs) => reconciler.forecast(downMs),
     api: {
@@ -127,6 +131,13 @@ export async function createAgent(
       registryHttp[Symbol.dispose]();
     },
   };
+}
+
+/** Which build this is, and what the machine is called, where it says so. */
+async function nameOf({ files }: Context): Promise<Pick<AgentStatus, "version" | "hostname">> {
+  const { version } = BUILD_INFO;
+  const hostname = (await files.readText(HOSTNAME).catch(() => undefined))?.trim() ?? "";
+  return hostname === "" ? { version } : { version, hostname };
 }
 
 function partsBuilder(

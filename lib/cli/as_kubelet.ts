@@ -20,6 +20,7 @@ import {
 import { environmentNames, findProcesses } from "../discover/mod.ts";
 import { openChain } from "./chain.ts";
 import type { Context } from "./context.ts";
+import { dockerDifferences } from "./kubelet_docker.ts";
 import { alignColumns, printable } from "./table.ts";
 
 /** Where the kubelet's things are, when its command line cannot be seen. */
@@ -64,11 +65,12 @@ export async function asKubelet(
     ...(configPath !== undefined && { configPath }),
     ...(binDir !== undefined && { binDir }),
   };
+  const docker = await dockerDifferences(context, config, kubelet, image);
   if (configPath === undefined || binDir === undefined) {
     if (kubelet !== undefined) {
       problems.push("the kubelet has no flags for credential plugins: it runs none");
     }
-    return { ...base, matches: [], differences: [], problems };
+    return { ...base, matches: [], differences: docker, problems };
   }
   const files = await configFiles(context, configPath);
   const theirs = (await Promise.all(files.map((file) => readPlugins(context, file, problems))))
@@ -85,6 +87,7 @@ export async function asKubelet(
     differences: [
       ...pathDifferences(own, configPath, binDir),
       ...pluginDifferences(theirs, ours),
+      ...docker,
       ...await envDifferences(context, kubelet),
       ...(single === undefined
         ? ["the kubelet reads a folder of files; the agent reads one file"]

@@ -12,6 +12,7 @@ import { type CheckFindings, missing } from "./check_findings.ts";
 import { checkHost } from "./check_host.ts";
 import { checkImage } from "./check_image.ts";
 import { checkNode } from "./check_node.ts";
+import { checkServer } from "./check_server.ts";
 import { checkTap } from "./check_tap.ts";
 import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
 import { kubeParts } from "./kube_parts.ts";
@@ -46,6 +47,7 @@ export async function check(
     await checkKube(context, config, findings);
   }
   await checkHost(context, config, findings);
+  await checkServer(config, findings);
   await checkTap(context, config, findings);
   await checkNode(context, config, findings);
   for (const ref of refs) await checkImage(context, config, ref, findings);

@@ -147,8 +147,12 @@ function explanationText(explanation: Explanation, nowMs: number, node: string):
   const { image, registry, winner, providers } = explanation;
   const rows = providers.flatMap((one, i) => providerRows(one, i + 1, winner?.provider));
   const head = `image     ${image}\nregistry  ${registry}\n`;
+  const failed = providers.filter(({ outcome }) => outcome === "failed");
+  const none = failed.length === 0
+    ? "the image is public, or no provider knows its registry"
+    : `${failed.map(({ provider }) => provider).join(" and ")} failed, and no other has one`;
   const tail = winner === undefined
-    ? "winner    none: the image is public, or no provider knows its registry\n"
+    ? `winner    none: ${none}\n`
     : `winner    ${winner.provider}: ${describeText(winner, nowMs)}\n`;
   return `${head}node      ${node}\n${tail}\n${alignColumns(rows)}`;
 }

@@ -68,7 +68,10 @@ export async function getFromAgent<T>(config: AgentConfig, path: string): Promis
   }
 }
 
-function addressOf({ hostname, port }: { readonly hostname: string; readonly port: number }) {
+/** Where to ask for what is served at an address: one that stands for all becomes loopback. */
+export function addressOf(
+  { hostname, port }: { readonly hostname: string; readonly port: number },
+) {
   if (hostname === "0.0.0.0") return `127.0.0.1:${port}`;
   if (hostname === "::") return `[::1]:${port}`;
   return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;

@@ -10,9 +10,9 @@ const LEAVE = "\x1b[?25h\x1b[?1049l";
 const HOME = "\x1b[H\x1b[J";
 
 /**
- * Shows the answer again and again until a signal ends it, or nobody reads any more: in a terminal as a table that stays in
- * its place; in a pipe as a line whenever the sentence is another one but for its numbers; as JSON
- * one line each time.
+ * Shows the answer again and again until a signal ends it, or nobody reads any more: in a terminal
+ * as a table that stays in its place; in a pipe as a line whenever the sentence is another one but
+ * for its numbers; as JSON one line each time.
  */
 export async function watchStatus(
   context: Context,

@@ -8,6 +8,8 @@ export type LifeWindow = "fresh" | "advisory" | "mandatory" | "expired" | "unkno
 /** The whole agent at one moment, without a secret: what `status` and the page show. */
 export interface AgentStatus {
   readonly nowMs: number;
+  /** The machine's own name, where it has one: whoever looks at several nodes needs it. */
+  readonly hostname?: string;
   readonly version: string;
   readonly startedAtMs: number;
   readonly configHash: string;
@@ -20,6 +22,8 @@ export interface AgentStatus {
   readonly images: readonly ImageStatus[];
   readonly daemons: readonly DaemonStatus[];
   readonly problems: readonly DiscoveryProblem[];
+  /** The providers that the configuration switches on; undefined where nobody knows. */
+  readonly enabledProviders?: readonly ProviderName[];
   /** Every provider of the chain, as its questions went; undefined where nobody keeps count. */
   readonly providers?: readonly ProviderStatus[];
   /** What of the Kubernetes API is not followed now, though it should be. */

@@ -147,7 +147,7 @@ export function recordAfter(
     ...(held !== undefined && { held }),
     ...(fileFingerprint !== undefined && { fileFingerprint }),
     ...(storedAtMs !== undefined && { storedAtMs }),
-    ...(landed
+    ...(landed || outcome.file.kind === "written"
       ? { deliveredAtMs: now.wallMs }
       : before.deliveredAtMs !== undefined && { deliveredAtMs: before.deliveredAtMs }),
     ...(before.unnamed && { unnamed: before.unnamed }),

@@ -46,7 +46,7 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
       level: "warning",
       key: `discovery ${source} ${subject}`,
       text: `the ${source} ${subject} does not tell which mounts there are: ${detail}`,
-      mend: "what was found before and otherwise stays in force; see the log",
+      mend: "see whether nydus-snapshotter runs; renewal and delivery go on meanwhile",
     })),
     ...tapFindings(status.tap, nowMs),
   ];

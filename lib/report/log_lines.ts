@@ -39,7 +39,7 @@ export function linesOf(event: AgentEvent): readonly LogLine[] {
     case "discovery-problem": {
       const { source, subject, detail } = event;
       const problem = { subject: `discovery ${source} ${subject}`, signature: detail };
-      const message = `${source}, ${subject}: ${detail}`;
+      const message = `${source}, ${subject}: ${detail}; it is asked again at every look`;
       return [{ ...line("discovery-problem", message, { source, subject, detail }), problem }];
     }
     case "discovery-recovered": {
@@ -179,7 +179,7 @@ function adoptedLine(event: Extract<AgentEvent, { kind: "credential-adopted" }>)
   const { fingerprint } = event;
   const name = placeOf(event);
   const message = `no source has a credential for ${name}: the one nydusd holds stays, and ` +
-    "nobody renews it";
+    "nobody renews it; a source that gives one is taken at once";
   const problem = { subject: `adopted ${name}`, signature: fingerprint };
   const fields = { ...imageFields(event), fingerprint };
   return { ...line("credential-adopted", message, fields), problem };

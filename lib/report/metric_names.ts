@@ -114,6 +114,12 @@ export const METRICS = {
     help: "RAFS instances (mounts) on this node, by state of delivery.",
     labels: ["state"],
   },
+  instancesBehind: {
+    name: `${OWN}instances_behind`,
+    type: "gauge",
+    help: "Mounts that go on with an older credential than there is: their nydusd cannot be told.",
+    labels: [],
+  },
   daemons: {
     name: `${OWN}daemons`,
     type: "gauge",

@@ -56,6 +56,7 @@ export class AgentMetrics implements Observer {
   readonly #deliveryFailures = this.#counter(METRICS.deliveryFailures);
   readonly #unnamedHosts = this.#counter(METRICS.unnamedHosts);
   readonly #instances = this.#gauge(METRICS.instances);
+  readonly #instancesBehind = this.#gauge(METRICS.instancesBehind);
   readonly #daemons = this.#gauge(METRICS.daemons);
   readonly #reconciles = this.#counter(METRICS.reconciles);
   readonly #reconcileDuration = this.#histogram(METRICS.reconcileDuration);
@@ -206,10 +207,15 @@ export class AgentMetrics implements Observer {
   #countStates({ daemons }: AgentStatus): void {
     for (const state of LABEL_VALUES.deliveryStates) this.#instances.set({ state }, 0);
     for (const state of LABEL_VALUES.daemonStates) this.#daemons.set({ state }, 0);
+    let behind = 0;
     for (const daemon of daemons) {
       this.#daemons.inc({ state: daemon.state });
-      for (const { delivery } of daemon.instances) this.#instances.inc({ state: delivery });
+      for (const { delivery, behindSinceMs } of daemon.instances) {
+        this.#instances.inc({ state: delivery });
+        if (behindSinceMs !== undefined) behind++;
+      }
     }
+    this.#instancesBehind.set(behind);
   }
 
   /** Set anew from what lives, so no image keeps series of its own, and none has them twice. */

@@ -68,6 +68,14 @@ function fileLine(event: DeliveryAttempted): readonly LogLine[] {
   return [{ ...line("config-file-recovered", message, fields), recovery, quiet: true }];
 }
 
+/** What comes next for a mount that is not served. */
+const NEXT = {
+  refused: "it is tried again, after a pause that grows to 10s",
+  unreachable: "it is tried again at every look, and given the newest then",
+  unsupported: "its source has to give a user name and a password",
+  withheld: "it is delivered once its hosts are named (delivery.allowed_hosts)",
+} as const;
+
 /** A mount's delivery moved on. */
 export function mountStateLine(
   event: Extract<AgentEvent, { kind: "delivery-state-changed" }>,
@@ -83,7 +91,8 @@ export function mountStateLine(
     case "unsupported":
     case "withheld": {
       const problem = { subject, signature: event.to };
-      return { ...line("mount-unserved", message, snakeCase(fields)), problem };
+      const whole = `${message}; ${NEXT[event.to]}`;
+      return { ...line("mount-unserved", whole, snakeCase(fields)), problem };
     }
     case "pending": // nothing is known yet: a trouble that there was is not over
       return line("delivery-state-changed", message, snakeCase(fields));
@@ -105,7 +114,8 @@ export function unnamedHostLine(event: Extract<AgentEvent, { kind: "unnamed-host
   const mount = mountOf(event);
   const fields = { daemon_id: daemonId, snapshot_id: snapshotId, image, hosts, action };
   const message = `mount ${mount} (${image}) shows its credential to ${hosts.join(", ")}, which ` +
-    `nothing names as a place for it: it was ${action}`;
+    `nothing names as a place for it: it was ${action}; name each in delivery.allowed_hosts, or ` +
+    "mend that nydusd's configuration";
   const problem = { subject: `hosts ${mount}`, signature: `${action} ${hosts.join(" ")}` };
   return { ...line("unnamed-host", message, fields), problem };
 }

@@ -173,3 +173,8 @@ export function credentialsOf(auth: DockerAuth): readonly Credential[] {
   }
   return credentials;
 }
+
+/** Whether something in it is for a registry: an entry, or a helper that would be asked. */
+export function knowsRegistry(config: DockerConfig, registry: string): boolean {
+  return findAuth(config, registry) !== undefined || helperFor(config, registry) !== "";
+}

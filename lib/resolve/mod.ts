@@ -20,6 +20,7 @@ export {
   type DockerConfig,
   dockerServer,
   findAuth,
+  knowsRegistry,
   parseDockerConfig,
 } from "./docker_config.ts";
 export { DockerProvider, type DockerProviderOptions } from "./docker_provider.ts";

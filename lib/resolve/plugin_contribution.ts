@@ -13,12 +13,17 @@ export interface Contribution {
   readonly standing?: Standing;
 }
 
+/** Put together once for each plugin: it is kept for every image that it does not match. */
+const NOT_MATCHED = new WeakMap<PluginDefinition, string>();
+
 /** Of a plugin that is not asked. */
 export function notMatched(
   { definition }: { readonly definition: PluginDefinition },
 ): Contribution {
   const { name: subject, matchImages } = definition;
-  const detail = `no matchImages pattern matches: ${few(matchImages)}`;
+  const detail = NOT_MATCHED.get(definition) ??
+    `no matchImages pattern matches: ${few(matchImages)}`;
+  NOT_MATCHED.set(definition, detail);
   return { note: { subject, reason: "plugin-not-matched", detail }, candidates: [] };
 }
 

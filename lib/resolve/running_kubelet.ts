@@ -10,10 +10,13 @@ export interface RunningKubelet {
   readonly configPath?: string;
   /** `--image-credential-provider-bin-dir`. */
   readonly binDir?: string;
+  /** `--root-dir`: the kubelet reads a docker configuration there, too. */
+  readonly rootDir: string;
 }
 
 const CONFIG_FLAG = "image-credential-provider-config";
 const BIN_DIR_FLAG = "image-credential-provider-bin-dir";
+const ROOT_DIR = "/var/lib/kubelet";
 /** What the command line of a kubelet has in it, as an extended regular expression. */
 export const KUBELET_WORDS = `kubelet|hyperkube|${CONFIG_FLAG}`;
 
@@ -31,6 +34,7 @@ export function kubeletOf(pid: number, argv: readonly string[]): RunningKubelet 
   return {
     pid,
     program,
+    rootDir: flag(args, "root-dir") ?? ROOT_DIR,
     ...(configPath !== undefined && { configPath }),
     ...(binDir !== undefined && { binDir }),
   };

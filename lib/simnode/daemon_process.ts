@@ -1,5 +1,6 @@
 import { type Fault, FaultSwitch, serveConnection } from "./raw_http.ts";
-import { type SimMountSpec, SimNydusd, type SimNydusdSpec } from "./sim_nydusd.ts";
+import { SimNydusd, type SimNydusdSpec } from "./sim_nydusd.ts";
+import type { SimMountSpec } from "./sim_read.ts";
 
 /**
  * The process of one simulated nydusd: its API on one socket, and on another the switches that a

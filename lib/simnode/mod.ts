@@ -11,5 +11,6 @@ export type { SimDialect } from "./refusals.ts";
 export { SimRegistry, type SimRegistryCall, type SimRegistrySettings } from "./registry.ts";
 export { type SimBackend, SimDaemon, type SimInstance } from "./sim_daemon.ts";
 export { type NewDaemon, type NodeRead, SimNode, type SimNodeOptions } from "./sim_node.ts";
-export { type SimMountSpec, SimNydusd, type SimNydusdSpec, type SimRead } from "./sim_nydusd.ts";
+export { SimNydusd, type SimNydusdSpec } from "./sim_nydusd.ts";
+export type { SimMountSpec, SimRead } from "./sim_read.ts";
 export { SimSnapshotter, type SnapshotterFault } from "./snapshotter.ts";

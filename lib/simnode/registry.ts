@@ -162,6 +162,10 @@ export class SimRegistry implements AsyncDisposable {
     if (!known) {
       return request.method === "POST"
         ? Response.json({ error: "invalid_grant" }, { status: 400 })
+        : auth === "" && this.settings.dialect === "plain"
+        ? Response.json({ errors: [{ code: "UNAUTHORIZED", message: "authReq is empty" }] }, {
+          status: 401,
+        })
         : refusalResponse(this.settings.dialect, "refused", this.#challenge());
     }
     const token = crypto.randomUUID();

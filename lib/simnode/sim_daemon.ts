@@ -1,6 +1,7 @@
 import { dirname, join } from "@std/path";
 import type { Fault } from "./raw_http.ts";
-import type { SimMountSpec, SimNydusdSpec, SimPut, SimRead } from "./sim_nydusd.ts";
+import type { SimNydusdSpec, SimPut } from "./sim_nydusd.ts";
+import type { SimMountSpec, SimRead } from "./sim_read.ts";
 import type { ListedSimDaemon } from "./snapshotter.ts";
 import { fetchUnix } from "./unix_fetch.ts";
 

@@ -3,7 +3,7 @@ import { providerConfigText, snapshotterConfigText } from "./node_files.ts";
 import { PLUGIN_SCRIPT, pluginSettingsText, type SimPluginSettings } from "./plugin.ts";
 import { SimRegistry } from "./registry.ts";
 import { type SimBackend, SimDaemon, type SimInstance } from "./sim_daemon.ts";
-import type { SimRead } from "./sim_nydusd.ts";
+import type { SimRead } from "./sim_read.ts";
 import { SimSnapshotter } from "./snapshotter.ts";
 
 /** How a simulated node is made. */

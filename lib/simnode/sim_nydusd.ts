@@ -1,5 +1,13 @@
 import type { RawAnswer } from "./raw_http.ts";
 import type { RawRequest } from "./request_reader.ts";
+import {
+  type Backend,
+  isOlder,
+  type Mount,
+  readThrough,
+  type SimMountSpec,
+  type SimRead,
+} from "./sim_read.ts";
 
 /** What a simulated nydusd is told when it starts; never a credential. */
 export interface SimNydusdSpec {
@@ -20,25 +28,6 @@ export interface SimNydusdSpec {
   readonly hosts?: Readonly<Record<string, string>>;
 }
 
-/** One mount of a simulated nydusd. */
-export interface SimMountSpec {
-  /** `/` or `/<snapshotID>`. */
-  readonly mountId: string;
-  readonly snapshotId: string;
-  readonly configPath: string;
-  /** Digest of the blob that its reads ask for. */
-  readonly blob: string;
-}
-
-/** What one read through a mount came to. */
-export interface SimRead {
-  readonly mountId: string;
-  readonly snapshotId: string;
-  readonly ok: boolean;
-  /** The registry's status; 0 when it was not reached. */
-  readonly status: number;
-}
-
 /** A credential that it was told, in the order of time. */
 export interface SimPut {
   readonly mountId: string;
@@ -46,26 +35,7 @@ export interface SimPut {
   readonly value: string;
 }
 
-/** What of a configuration file says where a mount reads from. */
-interface Backend {
-  readonly scheme?: string;
-  readonly host: string;
-  readonly repo: string;
-  readonly mirrors?: readonly { readonly host: string }[];
-  readonly proxy?: { readonly url: string };
-}
-
-interface Mount {
-  readonly spec: SimMountSpec;
-  readonly backend: Backend;
-  /** What the backend really uses, which lags behind what is stored. */
-  inUse: string;
-  reads: number;
-  errors: number;
-}
-
 const KEYS = ["registry_auth", "proxy_url", "dragonfly_scheduler_endpoint"];
-const READ_TIMEOUT_MS = 5_000;
 
 /** The state of one nydusd, and its API's answers (as seen on nydusd 2.4.4). */
 export class SimNydusd {
@@ -83,7 +53,11 @@ export class SimNydusd {
 
   /** Whether a thread of it looks for new values now and then. */
   get polls(): boolean {
-    return this.#spec.version !== "2.4.0" && this.#spec.version !== "2.4.1";
+    return this.#hasConfigApi && this.#spec.version !== "2.4.1";
+  }
+
+  get #hasConfigApi(): boolean {
+    return this.#spec.version !== "2.4.0" && !isOlder(this.#spec.version);
   }
 
   /** Mounts an image: what its configuration file holds is what is used at first. */
@@ -108,8 +82,10 @@ export class SimNydusd {
   /** Reads a blob through every mount, with the credential that is in use. */
   async readAll(): Promise<readonly SimRead[]> {
     if (this.#spec.version === "2.4.1") this.poll();
-    const hosts = this.#spec.hosts ?? {};
-    return await Promise.all([...this.#mounts.values()].map((mount) => readThrough(mount, hosts)));
+    const { hosts = {}, version } = this.#spec;
+    return await Promise.all(
+      [...this.#mounts.values()].map((mount) => readThrough(mount, { hosts, version })),
+    );
   }
 
   handle(request: RawRequest): RawAnswer {
@@ -117,7 +93,7 @@ export class SimNydusd {
       case "/api/v1/daemon":
         return this.#daemon(request);
       case "/api/v1/config":
-        return this.#spec.version === "2.4.0" ? NO_ROUTE : this.#config(request);
+        return this.#hasConfigApi ? this.#config(request) : NO_ROUTE;
       case "/api/v1/metrics/backend":
         return this.#metrics(request);
       default:
@@ -196,61 +172,9 @@ export class SimNydusd {
   }
 }
 
-interface GetAnswer {
-  readonly ok: boolean;
-  readonly status: number;
-  readonly headers: Headers;
-  readonly body: string;
-}
-
-async function get(url: string, authorization: string | undefined): Promise<GetAnswer> {
-  const response = await fetch(url, {
-    headers: authorization === undefined ? {} : { authorization },
-    signal: AbortSignal.timeout(READ_TIMEOUT_MS),
-  });
-  const { ok, status, headers } = response;
-  return { ok, status, headers, body: await response.text() };
-}
-
 /** The fields of a backend that nydusd repeats, with its own defaults. */
 function described({ scheme = "https", host, repo, mirrors, proxy }: Backend) {
   return { scheme, host, repo, ...(mirrors && { mirrors }), ...(proxy && { proxy }) };
-}
-
-/** Asks what stands before the registry first: mirrors (older versions), or a proxy. */
-async function readThrough(
-  mount: Mount,
-  hosts: Readonly<Record<string, string>>,
-): Promise<SimRead> {
-  const { spec: { mountId, snapshotId, blob }, backend: { host, repo, mirrors = [], proxy } } =
-    mount;
-  const bare = (url: string) => url.replace(/^[a-z]+:\/\//, "").replace(/\/$/, "");
-  const asked = [...mirrors.map((mirror) => bare(mirror.host)), proxy ? bare(proxy.url) : host];
-  let status = 0;
-  for (const one of asked) {
-    status = await readFrom(hosts[one] ?? one, repo, blob, mount.inUse);
-    if (status === 200) break;
-  }
-  mount.reads++;
-  if (status !== 200) mount.errors++;
-  return { mountId, snapshotId, status, ok: status === 200 };
-}
-
-/** The status; 0 when the host is not reached, which is an error like any other. */
-async function readFrom(host: string, repo: string, blob: string, auth: string): Promise<number> {
-  try {
-    const url = `http://${host}/v2/${repo}/blobs/${blob}`;
-    const basic = auth === "" ? undefined : `Basic ${auth}`;
-    const answer = await get(url, basic);
-    const realm = /^Bearer realm="([^"]+)"/.exec(answer.headers.get("www-authenticate") ?? "");
-    if (answer.status !== 401 || realm === null) return answer.status;
-    const scope = encodeURIComponent(`repository:${repo}:pull`);
-    const token = await get(`${realm[1]}?scope=${scope}`, basic);
-    if (!token.ok) return token.status;
-    return (await get(url, `Bearer ${JSON.parse(token.body).token}`)).status;
-  } catch {
-    return 0;
-  }
 }
 
 /** A JSON object whose values are all texts; undefined for anything else. */

@@ -154,6 +154,16 @@ Deno.test("api: renew asks past caches, and past a backoff", async () => {
   const again = await command(["renew", images[0] ?? "", ...config(node)]);
   strictEqual(again.code, 0, again.out);
   match(again.out, /another credential/);
+
+  // "Nothing for this image" is an answer that is remembered, for seconds: renew drops it.
+  const other = `${host}/shop/other:1`;
+  node.setPlugin({ mode: "none", cacheDuration: "1h" });
+  const none = await command(["renew", other, ...config(node)]);
+  strictEqual(none.code, 0);
+  match(none.out, /no source has one/);
+  node.setPlugin({ mode: "issue" });
+  match((await command(["renew", other, ...config(node)])).out, /another credential/);
+  strictEqual((await command(["get", other, ...config(node)])).code, 0);
   strictEqual((await command(["renew", ...config(node)])).code, 2, "neither an image nor --all");
   strictEqual((await command(["renew", "UPPER//", ...config(node)])).code, 2);
 });

@@ -3,7 +3,7 @@ import { doesNotMatch, equal, match } from "node:assert/strict";
 import { join } from "@std/path";
 import { parse as parseYaml } from "yaml";
 import type { SimNode } from "../../lib/simnode/mod.ts";
-import { command, simNode } from "./stage.ts";
+import { AgentProcess, command, simNode } from "./stage.ts";
 
 /** Runs `check` beside a node, with these lines in its configuration, for these images. */
 async function check(node: SimNode, toml: string, refs: readonly string[] = []) {
@@ -115,6 +115,48 @@ Deno.test("check: double renewal, passwords for all to read, a folder of plugins
   match(out, /^warning: .*the snapshotter renews credentials too, so both would/m);
   match(out, /^warning: .*config\.json: others than its owner can read the passwords in it /m);
   match(out, /^warning: .*\/bin: everybody can write it, and so decide what the agent executes /m);
+});
+
+Deno.test("check: who listens where the agent wants to serve", async () => {
+  await using node = simNode();
+  const options = { hostname: "127.0.0.1", port: 0, onListen: () => {} };
+  const other = Deno.serve(options, () => new Response("hello"));
+  const at = (port: number) => `[server]\naddress = "127.0.0.1:${port}"`;
+  const taken = await check(node, at(other.addr.port));
+  equal(taken.code, 2);
+  match(
+    taken.err,
+    /^127\.0\.0\.1:\d+: another program listens there, so that the agent cannot start /m,
+  );
+  await other.shutdown();
+  const free = await check(node, at(other.addr.port));
+  equal(free.code, 0, free.err);
+  await using agent = await AgentProcess.start(node);
+  const runs = await check(node, at(Number(new URL(agent.base).port)));
+  equal(runs.code, 0, runs.err);
+  match(runs.out, /^fine: server: an agent answers at 127\.0\.0\.1:\d+$/m);
+});
+
+Deno.test("check: two agents on one node, whatever they were started by", async () => {
+  await using node = simNode();
+  const program = join(node.dir, "nydus-auth-agent");
+  await Deno.copyFile("/bin/sh", program);
+  await Deno.chmod(program, 0o755);
+  const agents = [1, 2].map(() =>
+    new Deno.Command(program, { args: ["-c", "read line", "run"], stdin: "piped" }).spawn()
+  );
+  const { code, out } = await check(node, "");
+  for (const agent of agents) {
+    await agent.stdin.close();
+    await agent.status;
+  }
+  equal(code, 0);
+  const [, count = "", pids = ""] =
+    /^warning: nydus-auth-agent: (\d+) of them run on this node \(processes ([\d, ]+)\): both renew/m
+      .exec(out) ?? [];
+  // Others may run here meanwhile, of other tests.
+  equal(Number(count) >= 2, true, out);
+  for (const { pid } of agents) equal(pids.split(", ").includes(String(pid)), true, pids);
 });
 
 Deno.test("check: a plugin that is not there, and one that cannot be executed, are problems", async () => {

@@ -55,8 +55,18 @@ Deno.test("explain --as-kubelet: its plugins and answers, and in what the agent 
   await Deno.copyFile("/bin/sh", program);
   await Deno.chmod(program, 0o755);
   const flags = ["config", "bin-dir"].map((what) => `--image-credential-provider-${what}`);
+  const rootDir = join(node.dir, "kubelet-root");
+  await Deno.mkdir(rootDir);
+  const auths = { [node.tokenRegistry.host]: { auth: btoa("u:hunter2") } };
+  await Deno.writeTextFile(join(rootDir, "config.json"), JSON.stringify({ auths }));
   const kubelet = new Deno.Command(program, {
-    args: ["-c", "read line", `${flags[0]}=${node.providerConfigPath}`, `${flags[1]}=/none`],
+    args: [
+      "-c",
+      "read line",
+      `${flags[0]}=${node.providerConfigPath}`,
+      `${flags[1]}=/none`,
+      `--root-dir=${rootDir}`,
+    ],
     clearEnv: true,
     env: { AWS_PROFILE: "hunter2" },
     stdin: "piped",
@@ -68,6 +78,10 @@ Deno.test("explain --as-kubelet: its plugins and answers, and in what the agent 
   match(seen.out, new RegExp(`^config +${node.providerConfigPath}$`, "m"));
   match(seen.out, /^sim-credential-provider .* plugin-missing /m);
   match(seen.out, /^differs: the kubelet has AWS_PROFILE in its environment, and this command /m);
+  match(
+    seen.out,
+    /^differs: the kubelet reads .*kubelet-root\/config\.json too, which has an entry /m,
+  );
   equal(seen.out.includes("hunter2"), false);
 
   const json = await command([

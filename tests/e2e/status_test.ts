@@ -1,7 +1,8 @@
 /** The one sentence: the same wherever the agent says it, and an exit code for each level. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { join } from "@std/path";
-import { AgentProcess, command, simNode } from "./stage.ts";
+import { existsSync } from "node:fs";
+import { AgentProcess, command, PROGRAM, simNode } from "./stage.ts";
 
 Deno.test("the sentence is one on the page, in status and /readyz; exit codes 0, 3, 4, 1", async () => {
   await using node = simNode({ plugin: { shape: "ecr", lifeMs: 600_000, cacheDuration: "2s" } });
@@ -108,6 +109,47 @@ Deno.test("the sentence is the same text in all six places, whatever the worst s
   await agent.until("a warning in all places", () => isTold("warning", "credentials"));
   node.setPlugin({ mode: "issue" });
   await agent.until("calm again in all places", () => isTold("ok", "calm"));
+});
+
+const SCRIPT = ["/usr/bin/script", "/bin/script"].find((path) => existsSync(path));
+
+Deno.test({
+  name: "status --watch in a real terminal: the whole screen, redrawn, and given back at Ctrl-C",
+  ignore: SCRIPT === undefined,
+  async fn() {
+    await using node = simNode();
+    const image = `${node.tokenRegistry.host}/shop/app:1`;
+    await node.addDaemon({ id: "d1", mode: "dedicated", images: [image] });
+    await using agent = await AgentProcess.start(node);
+    const words = [...PROGRAM, "status", "--watch", "--config", join(node.dir, "agent.toml")];
+    const line = `stty cols 70 rows 12; exec ${words.map((word) => `'${word}'`).join(" ")}`;
+    const terminal = new Deno.Command(SCRIPT ?? "", {
+      args: ["-qec", line, "/dev/null"],
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "null",
+    }).spawn();
+    let seen = "";
+    const read = (async () => {
+      for await (const text of terminal.stdout.pipeThrough(new TextDecoderStream())) seen += text;
+    })();
+    const home = "\x1b[H\x1b[J";
+    await agent.until("two screens", () => seen.split(home).length >= 3);
+    const keys = terminal.stdin.getWriter();
+    await keys.write(new TextEncoder().encode("\x03"));
+    equal((await terminal.status).code, 0);
+    await keys.close().catch(() => {});
+    await read;
+    ok(seen.includes("\x1b[?1049h\x1b[?25l") && seen.endsWith("\x1b[?25h\x1b[?1049l"), seen);
+    // deno-lint-ignore no-control-regex
+    const screen = (seen.split(home)[1] ?? "").replace(/\x1b\[[?\d]*[a-z]/g, "").split("\r\n");
+    match(
+      screen[0] ?? "",
+      /^\d\d:\d\d:\d\d {2}ok: the one mount holds a valid credential; the next/,
+    );
+    ok(screen.length <= 12 && screen.every((each) => [...each].length <= 70), seen);
+    ok(screen.some((each) => each.startsWith(image) && / fresh /.test(each)), seen);
+  },
 });
 
 Deno.test("status: a credential that is dead is exit code 4", async () => {

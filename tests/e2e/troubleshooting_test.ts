@@ -27,6 +27,12 @@ async function health(agent: AgentProcess): Promise<{ sentence: string; about: s
   return JSON.parse((await agent.get("/v1/status")).body).health;
 }
 
+/** What nydusd says of its reads, which the guide quotes piece by piece. */
+async function nydusdSays(node: SimNode, ...pieces: readonly string[]): Promise<void> {
+  const log = (await node.readAll()).map(({ said }) => said).join("\n");
+  for (const piece of pieces) says(log, piece);
+}
+
 /** Reads through every mount until it comes to this. */
 async function readUntil(node: SimNode, status: number): Promise<void> {
   for (let i = 0; i < 200; i++) {
@@ -43,6 +49,7 @@ Deno.test("guide: nydusd has no credential at all", async () => {
   await Deno.writeTextFile(node.dockerConfigPath, '{"auths":{}}');
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [image], pair: "" });
   await readUntil(node, 401);
+  await nydusdSays(node, "failed to issue request, network error,", "UNAUTHORIZED");
   await using _agent = await AgentProcess.start(node);
   const explained = await ask(node, "explain", image);
   says(explained.out, "winner none: the image is public, or no provider knows its registry");
@@ -52,6 +59,17 @@ Deno.test("guide: nydusd has no credential at all", async () => {
   ok(/ public | unread /.test(out) && / none /.test(out), out);
   node.rotatePassword("mended"); // as `docker login` does
   await readUntil(node, 200);
+});
+
+Deno.test("guide: nydusd's own words without a credential, by its version and the registry's login", async () => {
+  await using node = simNode();
+  const images = [`${node.passwordRegistry.host}/a:1`];
+  await node.addDaemon({ id: "old", mode: "dedicated", images, pair: "", version: "2.3.0" });
+  await nydusdSays(node, "invalid auth config");
+  node.passwordRegistry.settings.login = "bearer";
+  await nydusdSays(node, "authorized error, status 401");
+  await node.addDaemon({ id: "new", mode: "dedicated", images, pair: "" });
+  await nydusdSays(node, "failed to request registry auth server", "authReq is empty");
 });
 
 for (const refusal of [401, 403] as const) {
@@ -68,6 +86,11 @@ for (const refusal of [401, 403] as const) {
     await readUntil(node, 200);
     node.passwordRegistry.revoke("robot", "first");
     await readUntil(node, refusal);
+    await nydusdSays(
+      node,
+      "failed to issue request, network error,",
+      ...(refusal === 401 ? ["UNAUTHORIZED"] : ["DENIED", "Your authorization token has expired"]),
+    );
     await agent.until("the sentence", async () => {
       await node.readAll();
       return (await health(agent)).about === "reads";
@@ -80,6 +103,18 @@ for (const refusal of [401, 403] as const) {
     node.rotatePassword("second");
     await readUntil(node, 200);
     await agent.until("calm", async () => (await health(agent)).about === "calm");
+  });
+}
+
+for (const refusal of [401, 403] as const) {
+  Deno.test(`guide: ${refusal} in the words of a nydusd before 2.4`, async () => {
+    await using node = simNode();
+    node.passwordRegistry.settings.dialect = refusal === 403 ? "ecr" : "plain";
+    const images = [`${node.passwordRegistry.host}/a:1`];
+    await node.addDaemon({ id: "d1", mode: "dedicated", images, version: "2.3.0" });
+    node.passwordRegistry.revoke("robot", "first");
+    await nydusdSays(node, "The redirected link has expired", `status ${refusal}`);
+    if (refusal === 401) await nydusdSays(node, "no more retry, status 401");
   });
 }
 
@@ -131,7 +166,9 @@ Deno.test("guide: a plugin that times out", async () => {
     more: '[providers.kubelet]\ntimeout = "500ms"',
   });
   await agent.until("the time limit", () => /plugin-failed.*result=timeout/.test(agent.log));
-  says((await ask(node, "explain", image)).out, "plugin-timeout");
+  const explained = (await ask(node, "explain", image)).out;
+  says(explained, "plugin-timeout");
+  says(explained, "winner none: kubelet failed, and no other has one");
   ok(DOCS.includes("`result=timeout`"));
   const page = (await agent.get("/")).body;
   ok(page.includes("sim-credential-provider") && page.includes("timeout"), page);

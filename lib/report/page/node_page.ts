@@ -19,9 +19,10 @@ const LONG = 12;
 /** The state of the node for people. Everything that comes from outside is escaped. */
 export function nodePage(status: AgentStatus, health: HealthView): Markup {
   const views = imageViews(status, status.nowMs);
+  const { hostname } = status;
   return layout({
-    title: `nydus-auth-agent: ${health.level}`,
-    heading: "nydus-auth-agent",
+    title: `${hostname ?? "nydus-auth-agent"}: ${health.level}`,
+    heading: `nydus-auth-agent${hostname === undefined ? "" : ` on ${hostname}`}`,
     level: health.level,
     sentence: sentenceBlock(health),
     body: html`${tiles(status, views)}

@@ -3,8 +3,9 @@ import { hashOf } from "./style.ts";
 /**
  * Replaces the page's main part by a newer one every ten seconds, as long as somebody looks, and
  * says so when the agent does not answer: an old page must not pass for a new one. It keeps the
- * focus and what is unfolded, waits while text is selected, and leaves every decision to the server.
- * Those who hear the page are told when the sentence says something else, not at every new number.
+ * focus and what is unfolded, waits while text is selected, and leaves every decision to the
+ * server. Those who hear the page are told when the sentence says something else, not at every new
+ * number.
  */
 export const REFRESH = `
 (() => {

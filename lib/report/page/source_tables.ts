@@ -10,24 +10,32 @@ import { printable } from "../printable.ts";
 import { type Cell, type Markup, moment, table, word } from "./parts.ts";
 
 /** The providers of the chain with their health. */
-export function providerTable({ providers, nowMs }: AgentStatus): Markup | "" {
+export function providerTable({ providers, enabledProviders, nowMs }: AgentStatus): Markup | "" {
   if (providers === undefined) return "";
   const columns = ["Provider", "Health", "Asked", "Failed", "Last answer", "Last failure"];
   return html`<h2 id="providers">Providers</h2>
-${table("Providers", columns, providers.map((provider) => providerRow(provider, nowMs)))}`;
+${
+    table(
+      "Providers",
+      columns,
+      providers.map((provider) =>
+        providerRow(provider, enabledProviders?.includes(provider.name) ?? true, nowMs)
+      ),
+    )
+  }`;
 }
 
 /** They know a credential only while an image is pulled: no renewal asks them. */
 const NOT_RENEWING: readonly ProviderStatus["name"][] = ["labels", "cri"];
 
-function providerRow(provider: ProviderStatus, nowMs: number): Cell[] {
+function providerRow(provider: ProviderStatus, isEnabled: boolean, nowMs: number): Cell[] {
   const { name, requests, failures, last, lastFailure } = provider;
-  const health = last === undefined
+  const health = !isEnabled || last?.reason === "not-enabled"
+    ? html`<span class="muted">off</span>`
+    : last === undefined
     ? html`<span class="muted">${
       NOT_RENEWING.includes(name) ? "only at pulls" : "not asked yet"
     }</span>`
-    : last.reason === "not-enabled"
-    ? html`<span class="muted">off</span>`
     : last.outcome === "failed"
     ? word("warning", "failing")
     : word("ok", "answers");

@@ -49,7 +49,8 @@ summary { cursor: pointer; width: fit-content; }
 .unseen { position: absolute; width: 1px; height: 1px; margin: 0; overflow: hidden;
   clip-path: inset(50%); }
 a { color: var(--link); }
-a:focus-visible, input:focus-visible, summary:focus-visible { outline: .15rem solid var(--link); outline-offset: .15rem; }
+a:focus-visible, input:focus-visible, summary:focus-visible {
+  outline: .15rem solid var(--link); outline-offset: .15rem; }
 code { font-family: ui-monospace, monospace; font-size: .9em; }
 header { display: flex; flex-wrap: wrap; gap: .25rem 1.5rem; align-items: baseline;
   justify-content: space-between; }
@@ -86,7 +87,8 @@ svg.life { display: block; width: 8rem; max-width: 100%; height: .9rem; margin: 
 .left.warning { fill: var(--warning); }
 .left.critical { fill: var(--critical); }
 .due { fill: var(--text); }
-dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .25rem 1.2rem; margin: .5rem 0; }
+dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .25rem 1.2rem;
+  margin: .5rem 0; }
 dt { color: var(--muted); }
 dd { margin: 0; min-width: 0; }
 ul.plain { margin: .5rem 0; padding-left: 1.2rem; }

@@ -89,6 +89,8 @@ Deno.test("a mount is behind from the first new file on, until its nydusd is ano
   strictEqual(first.behindSinceMs, undefined); // it started with what there is
   const behind = after(after(first, 2, "written"), 3, "unchanged");
   strictEqual(behind.behindSinceMs, 2);
+  strictEqual(behind.deliveredAtMs, 2); // into its file, which counts as well
+  strictEqual(first.deliveredAtMs, undefined);
   strictEqual(after(behind, 4, "written").behindSinceMs, 2);
   strictEqual(observed(behind, old, instance, false).behindSinceMs, 2);
   strictEqual(observed(behind, old, instance, true).behindSinceMs, undefined);

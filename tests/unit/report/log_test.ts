@@ -53,6 +53,34 @@ Deno.test("linesOf: every event has lines, and every name can be met", () => {
   deepEqual([...met].sort(), Object.keys(LOG_EVENTS).sort());
 });
 
+Deno.test("linesOf: what is wrong names its image, mount or source, and says what comes next", () => {
+  const moved = EVENTS["delivery-state-changed"];
+  const troubles: AgentEvent[] = [
+    ...Object.values(EVENTS),
+    { ...EVENTS["renewal-failed"], expired: true },
+    ...(["refused", "unreachable", "unsupported", "withheld"] as const).map((to) => ({
+      ...moved,
+      to,
+    })),
+  ];
+  const met = new Set<string>();
+  for (const event of troubles) {
+    for (const { event: name, message, fields } of linesOf(event)) {
+      const { level } = LOG_EVENTS[name];
+      const isWords = name === "warning" || name.startsWith("health-"); // others' words
+      if ((level !== "warning" && level !== "error") || isWords) continue;
+      met.add(name);
+      match(message, /; \S.*|stays in force: /, name);
+      const about = ["image", "daemon_id", "plugin", "source", "problems"];
+      ok(about.some((field) => field in fields), name);
+    }
+  }
+  const wrong = Object.entries(LOG_EVENTS).filter(([name, { level }]) =>
+    (level === "warning" || level === "error") && name !== "warning" && !name.startsWith("health-")
+  );
+  deepEqual([...met].sort(), wrong.map(([name]) => name).sort());
+});
+
 Deno.test("createLog: one line an event, with its level and name, in both formats", () => {
   for (const format of ["text", "json"] as const) {
     const { log, lines } = logOf({ format });

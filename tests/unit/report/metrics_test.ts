@@ -1,5 +1,6 @@
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import type { AgentStatus } from "../../../lib/model/mod.ts";
+import { LABEL_VALUES } from "../../../lib/report/label_values.ts";
 import { METRICS } from "../../../lib/report/metric_names.ts";
 import { AgentMetrics } from "../../../lib/report/mod.ts";
 import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "./status_of.ts";
@@ -34,6 +35,40 @@ Deno.test("METRICS: unique names, counters end in _total, the same in docs", asy
   equal(new Set(table.map(({ name }) => name)).size, table.length);
   for (const { name, type } of Object.values(METRICS)) {
     equal(name.endsWith("_total"), type === "counter");
+  }
+});
+
+Deno.test("docs/metrics.md tells the values of every label whose values are closed", async () => {
+  const docs = await Deno.readTextFile(new URL("../../../docs/metrics.md", import.meta.url));
+  const section = docs.split("## Values of labels")[1]?.split("\n## ")[0] ?? "";
+  const told = new Map(
+    section.split("\n").map((row) => row.split("|").map((cell) => cell.trim()))
+      .filter((cells) => cells[1]?.startsWith("`"))
+      .map(([, label = "", values = ""]) => [
+        label,
+        [...values.matchAll(/`([a-z-]+)`(?=[,:]|$)/g)].map(([, value]) => value).sort(),
+      ]),
+  );
+  const expected: Readonly<Record<string, readonly string[]>> = {
+    "`result` of `snapshotter_credential_renewals_total`": LABEL_VALUES.renewalResults,
+    "`clock`": ["hard", "soft"],
+    "`provider`": LABEL_VALUES.providers,
+    "`result` of `nydus_auth_agent_deliveries_total`": LABEL_VALUES.deliveryResults,
+    "`action`": LABEL_VALUES.unnamedHostActions,
+    "`state` of `nydus_auth_agent_instances`": LABEL_VALUES.deliveryStates,
+    "`state` of `nydus_auth_agent_daemons`": LABEL_VALUES.daemonStates,
+    "`verdict`": LABEL_VALUES.verdicts,
+    "`to`": LABEL_VALUES.tapDirections,
+    "`source`": LABEL_VALUES.discoverySources,
+  };
+  for (const [label, values] of Object.entries(expected)) {
+    deepEqual(told.get(label), [...values].sort(), label);
+  }
+  // Open ones: bounded by what lives, or by the build.
+  const open = ["image_ref", "plugin", "version", "commit", "deno", "hash"];
+  const named = new Set([...told.keys()].map((label) => /^`([a-z_]+)`/.exec(label)?.[1] ?? ""));
+  for (const { labels } of Object.values(METRICS)) {
+    for (const label of labels) ok(named.has(label) || open.includes(label), label);
   }
 });
 
@@ -225,4 +260,17 @@ Deno.test("AgentMetrics: hosts that nobody named are counted by what was done", 
   ok(lines.includes('nydus_auth_agent_unnamed_hosts_total{action="withheld"} 1'));
   ok(lines.includes('nydus_auth_agent_unnamed_hosts_total{action="delivered"} 0'));
   ok(!lines.some((line) => line.includes('"a"')), "hosts are no labels");
+});
+
+Deno.test("AgentMetrics.page: mounts that go on with an older credential are counted", async () => {
+  const late = { delivery: "file-only", behindSinceMs: NOW_MS } as const;
+  const status = statusOf({
+    images: [imageOf(IMAGE)],
+    daemons: [
+      daemonOf("a", [mountOf("1"), mountOf("2", late)]),
+      daemonOf("b", [mountOf("1", late)]),
+    ],
+  });
+  ok((await linesOf(metricsOf(() => status))).includes("nydus_auth_agent_instances_behind 2"));
+  ok((await linesOf(metricsOf())).includes("nydus_auth_agent_instances_behind 0"));
 });

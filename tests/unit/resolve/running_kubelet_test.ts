@@ -4,6 +4,7 @@ import { readProviderConfig } from "../../../lib/resolve/provider_config.ts";
 import { configText, type PluginText } from "./plugins.ts";
 
 const CONFIG = "--image-credential-provider-config";
+const ROOT = "/var/lib/kubelet";
 const BIN = "--image-credential-provider-bin-dir";
 
 Deno.test("kubeletOf: flags in every form, the last one counts", () => {
@@ -17,8 +18,9 @@ Deno.test("kubeletOf: flags in every form, the last one counts", () => {
       ["/bin/k3s", "agent", `${CONFIG}=/c`, `${BIN}=/b`],
       ["k3s", `--kubelet-arg=${CONFIG.slice(2)}=/c`, `--kubelet-arg=${BIN.slice(2)}=/b`],
     ]
-  ) deepEqual(kubeletOf(7, argv), { pid: 7, program: argv[0], ...paths });
-  deepEqual(kubeletOf(7, ["kubelet", "--v=2"]), { pid: 7, program: "kubelet" });
+  ) deepEqual(kubeletOf(7, argv), { pid: 7, program: argv[0], rootDir: ROOT, ...paths });
+  deepEqual(kubeletOf(7, ["kubelet", "--v=2"]), { pid: 7, program: "kubelet", rootDir: ROOT });
+  equal(kubeletOf(7, ["kubelet", "--root-dir=/data"])?.rootDir, "/data");
   equal(kubeletOf(7, ["/bin/sh", "-c", "kubelet"]), undefined);
   equal(kubeletOf(7, ["grep", CONFIG, "/x"]), undefined);
   equal(kubeletOf(7, ["kubelet-exporter"]), undefined);

@@ -57,6 +57,30 @@ Deno.test("nodePage: trouble comes first, and all of it is told", async () => {
   match(page, /no answer in 2s/);
 });
 
+Deno.test("nodePage: the node's name stands in the heading and first in the browser's tab", async () => {
+  const { history, status } = oneImage();
+  const page = await pageOf({ history, status: { ...status, hostname: "node-7<b>" } });
+  match(page, /<h1>nydus-auth-agent on node-7&lt;b&gt;<\/h1>/);
+  match(page, /<title>node-7&lt;b&gt;: ok<\/title>/);
+  match(await pageOf(oneImage()), /<title>nydus-auth-agent: ok<\/title>/);
+});
+
+Deno.test("nodePage: a provider that is off says so, also before it was asked", async () => {
+  const { history, status } = oneImage();
+  const off = { ...status, enabledProviders: ["labels", "docker", "kubelet"] as const };
+  const page = await pageOf({ history, status: off });
+  const rows = (page.split('aria-label="Providers"')[1]?.split("</table>")[0] ?? "")
+    .split('<tr role="row">').slice(2)
+    .map((row) => row.replace(/<[^>]+>/g, " ").trim().split(/\s+/).slice(0, 2).join(" "));
+  deepEqual(rows, [
+    "labels only",
+    "cri off",
+    "docker answers",
+    "kubelet failing",
+    "kubesecret off",
+  ]);
+});
+
 Deno.test("the pages: what comes from outside is escaped wherever it stands", async () => {
   for (const path of ["/", imagePath(HOSTILE), "/images?ref=%3Cscript%3Ealert(1)%3C/script%3E"]) {
     const page = await pageOf(hostileNode(), path);

@@ -1,0 +1,27 @@
+import type { AgentConfig } from "../config/mod.ts";
+import { about, type CheckFindings } from "./check_findings.ts";
+import { addressOf } from "./status_answer.ts";
+
+const TIMEOUT_MS = 2_000;
+
+/** Looks who listens where the agent wants to serve: an agent, nobody, or somebody else. */
+export async function checkServer(
+  { server }: Pick<AgentConfig, "server">,
+  { problems, fine }: CheckFindings,
+): Promise<void> {
+  if (server === undefined || server.port === 0) return;
+  const address = addressOf(server);
+  const taken = "another program listens there, so that the agent cannot start";
+  const mend = "stop that program, or name another server.address";
+  try {
+    const signal = AbortSignal.timeout(TIMEOUT_MS);
+    const response = await fetch(`http://${address}/healthz`, { redirect: "manual", signal });
+    const answer = await response.json().catch(() => undefined);
+    if (typeof answer?.sentence === "string") fine.push(`server: an agent answers at ${address}`);
+    else problems.push(about(address, taken, mend));
+  } catch (error) {
+    // Nobody listens, as it should be before the agent runs; or somebody who speaks no HTTP.
+    const isSilent = error instanceof DOMException && error.name === "TimeoutError";
+    if (isSilent) problems.push(about(address, taken, mend));
+  }
+}
