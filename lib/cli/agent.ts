@@ -80,18 +80,14 @@ export async function createAgent(
   let config = first;
   let parts = await build(config);
   const store = new CredentialStore({ settings: config.renewal, seed: seed.trim(), random });
-  const verify = () => config.delivery.verify;
-  const elector = new Elector({ probe, clock, observer, verify });
+  const elector = new Elector({ probe, clock, observer, verify: () => config.delivery.verify });
   const common = { store, observer, clock, inUseDelayMs, elector };
   const reconciler = new Reconciler(common, parts.stages);
   tap.onPull((image) => reconciler.recheck(image));
   const watches = new Watches(context, () => parts, reconciler, observer);
   watches.follow();
   return {
-    async run(options) {
-      await tap.apply(config.providers.cri);
-      await reconciler.run(options);
-    },
+    run: (options) => tap.apply(config.providers.cri).then(() => reconciler.run(options)),
     async reconfigure(next) {
       const differences = configDifferences(config, next);
       const before = parts;

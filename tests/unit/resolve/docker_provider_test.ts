@@ -168,6 +168,7 @@ Deno.test("DockerProvider: a reload in the moment of a half-written file forgets
   deepEqual(pairs(await after.provide(ask("quay.io/a/b"))), ["u:1"]);
   const elsewhere = new DockerProvider({ ...options, configPath: "/other.json", before });
   equal((await elsewhere.provide(ask("quay.io/a/b"))).kind, "none", "another file, another past");
+  await clock.advance(25);
   files.write(PATH, JSON.stringify({ auths: { "quay.io": basic("u:2") } }));
   deepEqual(pairs(await after.provide(ask("quay.io/a/b"))), ["u:2"]);
 });
