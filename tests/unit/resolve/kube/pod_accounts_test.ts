@@ -99,5 +99,8 @@ Deno.test("KubePodAccounts binds a token to its pod, for the audience, of the ac
   kube.http.answer = () => answered({}, 403);
   const refused = await kube.accounts.token(web, "registry", "u1");
   ok(refused.kind === "failed");
-  match(refused.detail, /we may not create serviceaccounts\/token \(web\) in namespace n/);
+  match(
+    refused.detail,
+    /we may not create serviceaccounts\/token \(web\) in namespace n: .*request-serviceaccounts-token/,
+  );
 });
