@@ -14,7 +14,11 @@ export function isWithdrawn({ stored }: StoreEntry, attempts: readonly ProviderA
 
 /** Whether a source goes by accounts, so that what a mount holds may be one's that is gone. */
 export function isInNames(attempts: readonly ProviderAttempt[]): boolean {
-  return attempts.some(({ outcome }) => outcome.kind !== "found" && outcome.standing !== undefined);
+  return attempts.some(({ outcome }) =>
+    outcome.kind === "found"
+      ? outcome.candidates.some(({ account }) => account !== undefined)
+      : outcome.standing !== undefined
+  );
 }
 
 /** What explains most: the first provider that failed, else the last that had nothing. */

@@ -154,11 +154,17 @@ export class Renewals {
     } catch (error) {
       if (this.#stop.signal.aborted) throw error;
       const detail = messageOf(error);
-      this.#failed(entry, { failed: true, provider: undefined, reason: "internal-error", detail });
+      const failure = {
+        failed: true,
+        provider: undefined,
+        reason: "internal-error",
+        detail,
+      } as const;
+      this.#failed(entry, failure, entry.attempts.inNames);
       return;
     }
     if (decision === undefined) this.#noAnswer(entry, resolution);
-    else if (decision.kind === "keep") this.#kept(entry, decision.detail);
+    else if (decision.kind === "keep") this.#kept(entry, decision.detail, resolution);
     else if (resolution.winner?.renewable !== false) this.#answer(entry, decision);
     const after = store.get(key)?.stored?.fingerprint;
     if (after === undefined || refusedOnes.has(after)) return;
@@ -208,11 +214,11 @@ export class Renewals {
   }
 
   /** The source has something, and the registry refuses it: what is in use stays. */
-  #kept(entry: StoreEntry, detail: string): void {
+  #kept(entry: StoreEntry, detail: string, { attempts }: Resolution): void {
     const { store, clock, observer } = this.#options;
     const nowMs = clock.wallMs();
     const reason = "registry-refused";
-    store.recordFailure(entry.image, { reason, detail }, nowMs);
+    store.recordFailure(entry.image, { reason, detail, inNames: isInNames(attempts) }, nowMs);
     const after = store.get(subjectKey(entry.image));
     observer.notify({
       kind: "renewal-failed",

@@ -16,12 +16,15 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
   const byEnd = status.images.toSorted((a, b) =>
     compare(a.hardExpiresAtMs ?? Infinity, b.hardExpiresAtMs ?? Infinity)
   );
+  const sourceless = new Set(
+    status.images.flatMap(({ image, provider }) => provider === undefined ? [image] : []),
+  );
   return [
     ...byEnd.flatMap((image) => imageFinding(image, nowMs) ?? []),
     ...status.daemons.flatMap((daemon) =>
       daemon.instances.flatMap((mount) =>
         [
-          mountFinding(daemon, mount),
+          mountFinding(daemon, mount, sourceless),
           behindFinding(daemon, mount, nowMs),
           fileFinding(daemon, mount),
           hostFinding(daemon, mount),
@@ -97,9 +100,11 @@ function until(endMs: number | undefined, nowMs: number): string {
   return endMs === undefined ? "" : ` for ${formatDuration(endMs - nowMs)} more`;
 }
 
+/** @param sourceless Images that nobody has a credential for, nor a mount one to share. */
 function mountFinding(
   { id, pid }: DaemonStatus,
   instance: InstanceStatus,
+  sourceless: ReadonlySet<string>,
 ): Finding | undefined {
   const { snapshotId, delivery, deliveryDetail, image, imageProblem } = instance;
   const mount = `mount ${snapshotId} of nydusd ${id}${image === undefined ? "" : ` (${image})`}`;
@@ -121,12 +126,16 @@ function mountFinding(
       const text = `the credential of ${mount} has a form that nydusd cannot use${why}`;
       return { ...about, text, mend: "give its registry a user name and a password" };
     }
+    case "adopted": {
+      if (image === undefined || !sourceless.has(image)) break; // told by its image
+      const text = `${mount} keeps the credential that it holds, and nobody renews it${why}`;
+      return { ...about, text, mend: `run: nydus-auth-agent explain ${image}` };
+    }
     case "pending":
     case "stored":
     case "in-use":
     case "proven":
     case "file-only": // told where it goes on with an older one
-    case "adopted":
     case "withheld": // told by its hosts
     case "none":
       break;

@@ -95,7 +95,7 @@ export class AccountPlugin {
     if (inNames?.candidates.length) return inNames;
     const unnamed = await this.#contributeUnnamed(answer.pods, request, target);
     if (unnamed?.candidates.length) return unnamed;
-    const contributed = inNames ?? unnamed ?? this.#none("no-service-account");
+    const contributed = inNames ?? unnamed ?? this.#none("no-service-account", answer.detail);
     const standing = await this.#standing(request.podImage ?? request.image, accounts);
     return { ...contributed, standing };
   }

@@ -18,7 +18,12 @@ export interface AccountTrouble {
 
 /** The pods of this node that use an image now. */
 export type PodsAnswer =
-  | { readonly kind: "pods"; readonly pods: readonly PodIdentity[] }
+  | {
+    readonly kind: "pods";
+    readonly pods: readonly PodIdentity[];
+    /** What may be the reason that there is none. */
+    readonly detail?: string;
+  }
   | AccountTrouble;
 
 /** A service account as it is now. */

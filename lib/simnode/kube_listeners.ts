@@ -1,3 +1,4 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer, type Server } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { TLSSocket } from "node:tls";
@@ -54,26 +55,10 @@ export async function serveHttps(
   answer: Answer,
 ): Promise<Listening> {
   const tls = { cert, key, ca: clientCa, requestCert: true, rejectUnauthorized: false };
-  const server: Server = createServer(tls, async (incoming, outgoing) => {
-    const socket = incoming.socket as TLSSocket;
-    const commonName = socket.authorized ? socket.getPeerCertificate().subject.CN : "";
-    let text = "";
-    for await (const part of incoming) text += new TextDecoder().decode(part);
-    const { method = "GET", url = "/", headers } = incoming;
-    const pairs = Object.entries(headers).map(([name, value]) => [name, String(value)] as const);
-    const request = new Request(`https://127.0.0.1${url}`, {
-      method,
-      headers: pairs.map(([name, value]) => [name, value]),
-      ...(text !== "" && { body: text }),
-    });
-    const response = await answer(request, String(commonName ?? ""), socket.remotePort ?? 0);
-    outgoing.writeHead(response.status, Object.fromEntries(response.headers));
-    try {
-      for await (const chunk of response.body ?? []) outgoing.write(chunk);
-      outgoing.end();
-    } catch {
-      outgoing.destroy();
-    }
+  const server: Server = createServer(tls, (incoming, outgoing) => {
+    // A client may go at any moment: nobody is there then to be told.
+    outgoing.on("error", () => {});
+    serveOne(incoming, outgoing, answer).catch(() => void outgoing.destroy());
   });
   await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
   return {
@@ -83,4 +68,26 @@ export async function serveHttps(
       return new Promise<void>((resolve) => void server.close(() => resolve()));
     },
   };
+}
+
+async function serveOne(
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+  answer: Answer,
+): Promise<void> {
+  const socket = incoming.socket as TLSSocket;
+  const commonName = socket.authorized ? socket.getPeerCertificate().subject.CN : "";
+  let text = "";
+  for await (const part of incoming) text += new TextDecoder().decode(part);
+  const { method = "GET", url = "/", headers } = incoming;
+  const pairs = Object.entries(headers).map(([name, value]) => [name, String(value)] as const);
+  const request = new Request(`https://127.0.0.1${url}`, {
+    method,
+    headers: pairs.map(([name, value]) => [name, value]),
+    ...(text !== "" && { body: text }),
+  });
+  const response = await answer(request, String(commonName ?? ""), socket.remotePort ?? 0);
+  outgoing.writeHead(response.status, Object.fromEntries(response.headers));
+  for await (const chunk of response.body ?? []) outgoing.write(chunk);
+  outgoing.end();
 }

@@ -157,6 +157,41 @@ tokenTest("what an account got counts no more when it is deleted", async (api, n
   ok((agent.log.match(/plugin-executed/g)?.length ?? 0) > (executions ?? 0));
 });
 
+tokenTest("with cacheType Token a mount has a living pod's own token", async (api, node) => {
+  const echo = PLUGIN.replace("for-", "");
+  await Deno.writeTextFile(join(node.dir, "bin", "federated"), echo, { mode: 0o755 });
+  await Deno.writeTextFile(
+    node.providerConfigPath,
+    PROVIDERS.replace("cacheType: ServiceAccount", "cacheType: Token"),
+  );
+  await mount(node, "d1", IMAGE);
+  annotated(api, "web", "reader");
+  putPod(api, "web-1", { account: "web", images: [IMAGE] });
+  await using agent = await start(node, api);
+  const holdsTokenOf = (pod: string) =>
+    agent.until(`the token of ${pod}`, async () => (await held(node, "d1")).pod === pod);
+  await holdsTokenOf("web-1");
+  putPod(api, "web-2", { account: "web", images: [IMAGE] });
+  api.objects.remove("pods", "default", "web-1");
+  await holdsTokenOf("web-2");
+  doesNotMatch(agent.log, /eyJ/);
+});
+
+tokenTest(
+  "a plugin that gives back a token that others would share has failed",
+  async (api, node) => {
+    const echo = PLUGIN.replace("for-", "");
+    await Deno.writeTextFile(join(node.dir, "bin", "federated"), echo, { mode: 0o755 });
+    await mount(node, "d1", IMAGE);
+    annotated(api, "web", "reader");
+    putPod(api, "web-1", { account: "web", images: [IMAGE] });
+    await using agent = await start(node, api);
+    match(agent.log, /plugin-invalid-response.*that takes cacheType Token/);
+    strictEqual((await held(node, "d1")).role, "robot");
+    doesNotMatch(agent.log, /eyJ/);
+  },
+);
+
 tokenTest(
   "the pod that pulled an image is known by the tap, whatever its spec says",
   async (api, node) => {

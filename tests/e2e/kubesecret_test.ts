@@ -331,6 +331,20 @@ kubeTest("who may not watch secrets still follows them, by getting them", async 
   });
 });
 
+kubeTest("a node's name that the API server does not know is told", async () => {
+  await withFolder(async (api, folder) => {
+    const path = await writeKubeconfig(folder, api);
+    const { out, code } = await explain(path, 'node_name = "node-2"');
+    strictEqual(code, 1);
+    match(out, /kubesecret +none +no-secret-matched/);
+    match(
+      out,
+      /pods of node node-2: the API server knows none there: is this the name of the node/,
+    );
+    doesNotMatch((await explain(path)).out, /knows none there/);
+  });
+});
+
 kubeTest("a credential that is not accepted is told as such", async () => {
   await withFolder(async (api, folder) => {
     const path = await writeKubeconfig(folder, api, { user: "token: another" });

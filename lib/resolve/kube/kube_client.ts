@@ -189,9 +189,13 @@ function refused(spec: KubeCallSpec, { status, retryAfterMs }: KubeHttpAnswer) {
   if (status !== 403) {
     return failure("source-unreachable", `the API server answered with status ${status}`, more);
   }
+  // Who asks as a node is allowed single audiences, by a verb that this call does not show.
+  const audience = spec.subresource === "token"
+    ? ` (who asks as a node needs request-serviceaccounts-token-audience for the audience too)`
+    : "";
   return failure(
     "forbidden-by-rbac",
-    `we may not ${describeRule(spec)}: RBAC has no rule for it`,
+    `we may not ${describeRule(spec)}: RBAC has no rule for it${audience}`,
     more,
   );
 }

@@ -45,7 +45,9 @@ export class KubePodAccounts implements PodAccounts {
     const found = pods.active().filter(({ uid, images }) =>
       pulled.has(uid) || images.includes(image.text)
     );
-    return { kind: "pods", pods: found };
+    const [trouble] = found.length === 0 ? pods.troubles() : [];
+    const detail = trouble && `${trouble.subject}: ${trouble.failure.detail}`;
+    return { kind: "pods", pods: found, ...(detail !== undefined && { detail }) };
   }
 
   async account(pod: PodIdentity): Promise<AccountAnswer> {

@@ -1,5 +1,6 @@
 import { parseImageReference } from "../../model/mod.ts";
 import { type Fields, isFields } from "../go_json.ts";
+import type { KubeFailure } from "./kube_client.ts";
 import type { KubeFollowing, KubeTrouble, Projection } from "./kube_sources.ts";
 import { metadataOf } from "./kube_object.ts";
 import { ListWatch } from "./list_watch.ts";
@@ -113,11 +114,18 @@ export class NodePods {
   }
 
   troubles(): readonly KubeTrouble[] {
-    const failure = this.#watch.failure ?? this.#watch.unwatchable;
+    const failure = this.#watch.failure ?? this.#watch.unwatchable ?? this.#emptiness();
     if (failure === undefined) return [];
     const subject = `pods of node ${this.#nodeName}`;
     const { synced, failure: stale } = this.#watch;
     return [{ subject, failure, unknown: !synced, stale: stale !== undefined }];
+  }
+
+  /** A node without any pod is rare; one whose name is another is not. */
+  #emptiness(): KubeFailure | undefined {
+    if (!this.#watch.synced || this.#watch.items.size > 0) return undefined;
+    const detail = "the API server knows none there: is this the name of the node?";
+    return { reason: "no-secret-matched", detail };
   }
 
   stop(): void {

@@ -227,7 +227,7 @@ async function play(steps: readonly Step[]): Promise<void> {
 Deno.test("whatever happens: no mount is given what an account got that is gone or not its own", async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 15, maxLength: 40 }), play),
-    { numRuns: 25 },
+    { numRuns: 15 },
   );
 });
 

@@ -12,7 +12,7 @@ import {
   type ProviderOutcome,
   Secret,
 } from "../../../lib/model/mod.ts";
-import { Reconciler } from "../../../lib/reconcile/mod.ts";
+import { type ElectorPort, Reconciler } from "../../../lib/reconcile/mod.ts";
 import { CredentialStore } from "../../../lib/store/mod.ts";
 import { FakeClock, settle } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
@@ -47,14 +47,15 @@ export class Stage {
   ready = false;
   readonly reconciler: Reconciler;
 
-  constructor(clock: FakeClock = new FakeClock()) {
+  constructor(clock: FakeClock = new FakeClock(), elector?: ElectorPort) {
     this.clock = clock;
-    this.reconciler = this.#makeReconciler();
+    this.reconciler = this.#makeReconciler(elector);
   }
 
-  #makeReconciler(): Reconciler {
+  #makeReconciler(elector: ElectorPort | undefined): Reconciler {
     const { store, observer, clock } = this;
-    return new Reconciler({ store, observer, clock, inUseDelayMs: () => 5 * SECOND }, {
+    const options = { store, observer, clock, inUseDelayMs: () => 5 * SECOND };
+    return new Reconciler({ ...options, ...(elector && { elector }) }, {
       discoverer: { look: () => Promise.resolve(this.view()) },
       resolver: {
         resolve: async (request) => {

@@ -1,6 +1,6 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { Secret } from "../../../lib/model/mod.ts";
-import { settle } from "../../fakes/clock.ts";
+import { FakeClock, settle } from "../../fakes/clock.ts";
 import { found, IMAGE, none, SECOND, Stage } from "./reconciler_stage.ts";
 
 const auth = (password: string) => btoa(`u:${password}`);
@@ -269,6 +269,37 @@ Deno.test("what was got in the name of an account that is gone reaches no other 
     stage.reconciler.recheck();
     await settle();
     deepStrictEqual([stage.holds("d1", "1"), stage.holds("d2", "2")], [auth("of-b"), auth("of-b")]);
+  });
+});
+
+Deno.test("what a mount holds is given to no other while the registry refuses what accounts got", async () => {
+  const stage = new Stage(new FakeClock(), {
+    elect: ({ inUse, offered }) => {
+      const [first] = offered;
+      ok(first);
+      const kind = inUse === undefined ? "elected" : "kept";
+      const winner = inUse ?? first;
+      return Promise.resolve({
+        kind,
+        winner,
+        losers: [],
+        reason: "in-use",
+        detail: "refused",
+        exhausted: false,
+      });
+    },
+  });
+  stage.answer = () => ({ ...none(), standing: [] });
+  stage.daemon("d1", [{ snapshotId: "1" }], auth("of-a-that-is-gone"));
+  await stage.run(async () => {
+    await stage.clock.advance(60 * SECOND);
+    strictEqual(stage.state("d1", "1"), "adopted");
+    stage.answer = () => found(stage.clock, "of-b", { plugin: "p", account: "n/b (2)" });
+    stage.reconciler.recheck();
+    stage.daemon("d2", [{ snapshotId: "2" }]);
+    await stage.clock.advance(120 * SECOND);
+    strictEqual(stage.holds("d1", "1"), auth("of-a-that-is-gone"));
+    strictEqual(stage.holds("d2", "2"), "");
   });
 });
 

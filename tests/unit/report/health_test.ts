@@ -107,6 +107,16 @@ Deno.test("healthOf: the worst wins over what comes first", () => {
   match(view.sentence, /^the credential of registry\.example\/b:1 expired/);
 });
 
+Deno.test("healthOf: a mount that keeps for itself what nobody renews is told once", () => {
+  const daemons = [daemonOf("d", [mountOf("7", { delivery: "adopted" })])];
+  const { provider: _provider, ...sourceless } = imageOf(IMAGE);
+  const alone = health({ images: [sourceless], daemons });
+  equal(alone.level, "warning");
+  match(alone.sentence, /^mount 7 of nydusd d .* keeps the credential that it holds, and nobody/);
+  const shared = health({ images: [imageOf(IMAGE, { provider: "adopted" })], daemons });
+  match(shared.sentence, /^no source has a credential for .*: its mounts keep the one/);
+});
+
 Deno.test("healthOf: the loop is stuck after three intervals, and after a minute at least", () => {
   const at = (agoMs: number, checkIntervalMs: number) =>
     healthOf(statusOf({ lastReconcileAtMs: NOW_MS - agoMs }), NOW_MS, { checkIntervalMs });

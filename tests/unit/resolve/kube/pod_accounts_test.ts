@@ -26,7 +26,7 @@ function pod(name: string, account?: string) {
   };
 }
 
-async function stage() {
+async function stage(pods = [pod("static"), pod("web-1", "web")]) {
   const files = new FakeFiles();
   files.set("/kubeconfig", KUBECONFIG);
   const status = { token: "a.b.c", expirationTimestamp: "2999-01-01T00:00:00Z" };
@@ -35,8 +35,7 @@ async function stage() {
     if (path.includes("/serviceaccounts/")) {
       return answered({ metadata: { name: "web", namespace: "n", uid: "u1" } });
     }
-    const items = [pod("static"), pod("web-1", "web")];
-    return answered({ metadata: { resourceVersion: "1" }, items });
+    return answered({ metadata: { resourceVersion: "1" }, items: pods });
   });
   const kube = await openKube({
     http,
@@ -99,5 +98,17 @@ Deno.test("KubePodAccounts binds a token to its pod, for the audience, of the ac
   kube.http.answer = () => answered({}, 403);
   const refused = await kube.accounts.token(web, "registry", "u1");
   ok(refused.kind === "failed");
-  match(refused.detail, /we may not create serviceaccounts\/token \(web\) in namespace n/);
+  match(
+    refused.detail,
+    /we may not create serviceaccounts\/token \(web\) in namespace n: .*request-serviceaccounts-token/,
+  );
+});
+
+Deno.test("KubePodAccounts asks whether the node's name is right where the server knows no pod of it", async () => {
+  using none = await stage([]);
+  const answer = await none.accounts.podsOf(IMAGE);
+  match(answer.kind === "pods" ? answer.detail ?? "" : "", /node node-1: .*is this the name/);
+  using others = await stage();
+  const fine = await others.accounts.podsOf(parseImageReference("reg.io/other:1"));
+  deepEqual(fine, { kind: "pods", pods: [] });
 });

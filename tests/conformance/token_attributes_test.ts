@@ -1,0 +1,32 @@
+import { equal } from "node:assert/strict";
+import { readProviderConfig } from "../../lib/resolve/provider_config.ts";
+import { runVectors } from "./vectors.ts";
+
+interface TokenAttributesVector {
+  readonly tokenAttributes: unknown;
+  readonly error?: string;
+}
+
+// Source: Kubernetes 1.36 `pkg/credentialprovider/plugin`, `RegisterCredentialProviderPlugins`.
+// Numbers as audiences are left out: the snapshotter's loader makes strings of them, and so do we.
+Deno.test("readProviderConfig answers every vector of token-attributes.json", () => {
+  runVectors<TokenAttributesVector>("token-attributes", ({ tokenAttributes, error }) => {
+    const { problems, plugins } = readProviderConfig(
+      JSON.stringify({
+        apiVersion: "kubelet.config.k8s.io/v1",
+        kind: "CredentialProviderConfig",
+        providers: [{
+          name: "p",
+          matchImages: ["a.io"],
+          defaultCacheDuration: "1h",
+          apiVersion: "credentialprovider.kubelet.k8s.io/v1",
+          tokenAttributes,
+        }],
+      }),
+      "config.yaml",
+    );
+    equal(problems.length > 0, error !== undefined, problems.map(({ problem }) => problem).join());
+    const isWanted = error === undefined && tokenAttributes !== null;
+    equal(plugins[0]?.tokenAttributes !== undefined, isWanted);
+  });
+});
