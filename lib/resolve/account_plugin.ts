@@ -79,8 +79,9 @@ export class AccountPlugin {
   }
 
   /**
-   * What the first account gives that has something. Accounts are tried in the order of namespace
-   * and name: a mount serves all pods of its image, and knows one credential.
+   * What the first account gives that has something; what all of them give where that is refused.
+   * Accounts are tried in the order of namespace and name: a mount serves all pods of its image,
+   * and knows one credential.
    */
   async contribute(request: CredentialRequest, target: ImageTarget): Promise<Contribution> {
     const { accounts: open } = this.#environment;
@@ -125,14 +126,19 @@ export class AccountPlugin {
       return contribution(plugin, await plugin.ask(request, target), target);
     }
     let telling: Contribution | undefined;
+    const given: Contribution[] = [];
     let tried = 0;
     for (const bearer of bearers) {
       const one = await this.#ask(bearer, accounts, request, target);
-      if (one?.candidates.length) return one;
+      if (one?.candidates.length) given.push(one);
+      // Where one is refused, another account may be the one that may pull.
+      if (given.length > 0 && request.refused === undefined && !request.everyAccount) break;
       if (one !== undefined && !telling?.failed) telling = one;
       if (bearer.kind === "bearer" && ++tried >= MAX_TRIED) break;
     }
-    return telling ?? this.#none("no-service-account");
+    const [first] = given;
+    if (first === undefined) return telling ?? this.#none("no-service-account");
+    return { ...first, candidates: given.flatMap(({ candidates }) => candidates) };
   }
 
   /** In whose names the plugin may be run, and who they lack; those that are gone are left out. */
