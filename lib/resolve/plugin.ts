@@ -116,8 +116,15 @@ export class Plugin {
       if (cached !== undefined) return cached;
       const running = this.#runningFor(image);
       if (running === undefined) {
-        return this.#atHand(request) ??
-          await this.#start(request, { trial: this.#isTrial(request), fromCache });
+        const isForced = this.#isForced(request);
+        const atHand = request.refused && !isForced ? this.#atHand(image) : undefined;
+        if (atHand !== undefined) return atHand;
+        // What failed before the refusal is no reason to wait.
+        const forcedAtMs = this.#environment.clock.monotonicMs();
+        return await this.#start(isForced ? { ...request, forcedAtMs } : request, {
+          trial: this.#isTrial(request),
+          fromCache,
+        });
       }
       const answer = await running.answer;
       if (answer.kind === "failed") return answer;
@@ -129,14 +136,16 @@ export class Plugin {
   }
 
   /**
-   * The answer that there is, however old, where refusals have caused an execution for this scope
-   * too lately: one for each step, whatever the number of images, mounts and callers.
+   * Whether a refusal may cause an execution for its scope now, past cache and backoff: one for
+   * each step, whatever the number of images, mounts and callers. Remembers that it did.
    */
-  #atHand(request: CredentialRequest): PluginAnswer | undefined {
-    const { image, refused } = request;
+  #isForced({ image, refused }: CredentialRequest): boolean {
     const nowMs = this.#environment.clock.monotonicMs();
-    if (refused === undefined) return undefined;
-    if (this.#refusals.mayForce(this.#scopeOf(image), nowMs, refused)) return undefined;
+    return refused !== undefined && this.#refusals.mayForce(this.#scopeOf(image), nowMs, refused);
+  }
+
+  /** The last answer, however old. */
+  #atHand(image: ImageReference): PluginAnswer | undefined {
     const entry = this.#cache.find(image, ({ auths }) => auths !== undefined);
     return entry && { kind: "entry", entry, reason: "found-in-cache", warnings: [] };
   }
