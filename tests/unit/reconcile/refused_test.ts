@@ -170,6 +170,24 @@ Deno.test("refused → renewed: only the credential that is still the current on
   });
 });
 
+Deno.test("refused → renewed: a report about a registry mends the mounts that have that credential", async () => {
+  const { clock, node, token, executedMs } = stage({ readEveryMs: 1e9 });
+  for (let m = 0; m < 6; m++) node.mount(image(m % 3), "u:t0");
+  await node.run(async () => {
+    await clock.advance(MINUTE);
+    const before = executedMs.length;
+    token.text = "t1";
+    // As a docker credential helper is asked, and told: for no image, but for a registry.
+    const any = parseImageReference("registry.example.com/library/any");
+    const { answer } = await node.reconciler.onRequest.credential({ image: any, labels: {} });
+    ok(answer);
+    equal(await node.reconciler.onRequest.refused(any, answer.fingerprint), "asked");
+    await clock.advance(2 * SECOND);
+    for (const mount of node.mounts) equal(node.heldBy(mount), "u:t1");
+    equal(executedMs.length - before, 1);
+  });
+});
+
 for (const verify of ["on-change", "on-doubt"] as const) {
   Deno.test(`refused → renewed: what a probe refuses is fetched anew, without a read (${verify})`, async () => {
     const docker = givenProvider("docker", verify === "on-doubt" ? ["u:wrong", "v:wrong"] : []);
