@@ -85,7 +85,7 @@ function mountTable(daemons: readonly DaemonStatus[], nowMs: number): string {
       printable(daemon.id),
       daemon.state,
       printable(instance.snapshotId),
-      instance.delivery,
+      deliveryText(instance),
       endText(instance, nowMs),
       printable(`${instance.image ?? "-"}${instance.host ? ` (from ${instance.host})` : ""}`),
       printable(instance.deliveryDetail ?? instance.imageProblem ?? ""),
@@ -93,6 +93,12 @@ function mountTable(daemons: readonly DaemonStatus[], nowMs: number): string {
   );
   const header = ["DAEMON", "STATE", "SNAPSHOT", "DELIVERY", "READS END", "IMAGE", "DETAIL"];
   return alignColumns([header, ...rows]) + toleranceText(daemons, nowMs);
+}
+
+function deliveryText({ delivery, provenReads }: DaemonStatus["instances"][number]): string {
+  return delivery === "proven" && provenReads !== undefined
+    ? `proven (${provenReads} reads)`
+    : delivery;
 }
 
 type ReadsEnd = Pick<DaemonStatus["instances"][number], "readsEndAtMs" | "readsEndLearned">;

@@ -133,6 +133,8 @@ export interface InstanceStatus {
   /** Set while its reads fail: wall time (ms) of the first failure in a row. */
   readonly readsFailingSinceMs?: number;
   readonly delivery: DeliveryState;
+  /** Reads that succeeded since the credential came into use; set while none has failed. */
+  readonly provenReads?: number;
   readonly deliveryDetail?: string;
   readonly deliveredAtMs?: number;
   readonly file?: string;

@@ -105,14 +105,12 @@ export function observed(
   const held = instance.mountId === undefined ? undefined : daemon.held?.get(instance.mountId);
   const reset = replaced || daemon.state !== "running";
   if (!reset && held !== undefined && record.held === held) return record;
-  const { held: before, settledWith: _, fileFingerprint, retryAtMs, storedAtMs, proven, ...rest } =
-    record;
+  const { held: before, settledWith: _, fileFingerprint, retryAtMs, ...others } = record;
+  const { storedAtMs: __, proven: ___, provenReads: ____, ...rest } = others;
   // Somebody else gave it another value: when that came, and what it is worth, nobody knows.
   const isOther = held !== undefined && before !== undefined && !held.equals(before);
   return {
-    ...rest,
-    ...(storedAtMs !== undefined && !isOther && { storedAtMs }),
-    ...(proven !== undefined && !isOther && { proven }),
+    ...(isOther ? rest : others),
     ...(held !== undefined && { held }),
     ...(fileFingerprint !== undefined && !replaced && { fileFingerprint }),
     ...(retryAtMs !== undefined && !reset && { retryAtMs }),

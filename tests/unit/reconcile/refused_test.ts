@@ -64,6 +64,26 @@ Deno.test("refused → renewed: whole again within 10 s of the first refusal, wh
   ok(worstMs > 5 * SECOND, `the worst was ${worstMs} ms: the daemons' delay is not in it`);
 });
 
+Deno.test("proven: reads are counted from when the credential came into use, until one fails", async () => {
+  const { clock, node, token } = stage();
+  const mount = node.mount(image(0), "u:t0", "2.4.4");
+  const shown = () => node.reconciler.status().daemons[0]?.instances[0];
+  await node.run(async () => {
+    await clock.advance(4 * SECOND);
+    equal(shown()?.provenReads, undefined, "it is not in use for five seconds yet");
+    await clock.advance(26 * SECOND);
+    const { delivery, provenReads = 0 } = shown() ?? {};
+    equal(delivery, "proven");
+    ok(provenReads > 20 && provenReads < mount.reads - 10, `${provenReads} of ${mount.reads}`);
+    token.text = "t1";
+    await clock.advance(4 * SECOND);
+    equal(shown()?.provenReads, undefined, "reads are refused");
+    await clock.advance(30 * SECOND);
+    const again = shown()?.provenReads ?? 0;
+    ok(again > 10 && again < provenReads + 20, `${again} after it was renewed`);
+  });
+});
+
 Deno.test("refused → renewed: the first refusal mends every mount that has that credential", async () => {
   const { clock, node, token, executedMs } = stage({ readEveryMs: 1e9 });
   for (let m = 0; m < 600; m++) node.mount(image(m % 300), "u:t0", "2.4.1");
