@@ -6,6 +6,7 @@ import { equal, ok } from "node:assert/strict";
 import {
   credentialFingerprint,
   type CredentialProvider,
+  type CredentialRequest,
   parseImageReference,
 } from "../../../lib/model/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
@@ -187,6 +188,37 @@ Deno.test("refused → renewed: only the credential that is still the current on
     await clock.advance(SECOND);
     equal(executedMs.length, before);
     equal(node.heldBy(node.mounts[0]!), "u:t1");
+  });
+});
+
+Deno.test("refused → renewed: a refusal is not lost while its source is being asked anyway", async () => {
+  const docker = givenProvider("docker", ["u:t0"]);
+  const requests: CredentialRequest[] = [];
+  let held = Promise.resolve();
+  const slow: CredentialProvider = {
+    ...docker,
+    async provide(request) {
+      requests.push(request);
+      await held;
+      return await docker.provide(request);
+    },
+  };
+  const node = new VirtualNode({ providers: [slow] });
+  node.mount(image(0), "u:t0");
+  await node.run(async () => {
+    await node.clock.advance(SECOND);
+    const named = parseImageReference(image(0));
+    const { answer } = await node.reconciler.onRequest.credential({ image: named, labels: {} });
+    ok(answer);
+    const answered = Promise.withResolvers<void>();
+    held = answered.promise;
+    node.reconciler.recheck();
+    await node.clock.advance(SECOND);
+    equal(await node.reconciler.onRequest.refused(named, answer.fingerprint), "asked");
+    equal(requests.at(-1)?.refused, undefined);
+    answered.resolve();
+    await node.clock.advance(SECOND);
+    equal(requests.at(-1)?.refused?.fingerprint, answer.fingerprint);
   });
 });
 
