@@ -114,8 +114,11 @@ async function stage(): Promise<Stage> {
   };
 }
 
+/** Docker Hub is on loopback for the daemons alone: the agent's probes of it must not leave. */
+const LOOPBACK_ONLY = { HTTP_PROXY: "http://127.0.0.1:9", NO_PROXY: "127.0.0.1,localhost" };
+
 async function start(node: SimNode, options: AgentOptions): Promise<AgentProcess> {
-  return await AgentProcess.start(node, { renewal: QUICK, ...options });
+  return await AgentProcess.start(node, { renewal: QUICK, env: LOOPBACK_ONLY, ...options });
 }
 
 /** Waits until every mount holds what its row says, and reads with it. */
