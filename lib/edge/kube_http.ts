@@ -11,6 +11,7 @@ import {
 } from "../model/mod.ts";
 import type { OpenedAnswer } from "./kube_own_tls.ts";
 import { connectionTrouble } from "./kube_trouble.ts";
+import { createProxiedClient } from "./proxied_client.ts";
 
 /** Connections kept, each with its certificates; one is the rule, two while they are replaced. */
 const MAX_CLIENTS = 4;
@@ -124,11 +125,14 @@ class PooledKubeHttp implements KubeHttp {
     const [oldest] = this.#clients.keys();
     if (this.#clients.size >= MAX_CLIENTS && oldest !== undefined) this.#drop(oldest);
     const { caPem, certPem, keyPem } = connection;
-    const client = Deno.createHttpClient({
+    const options = {
       ...(caPem !== undefined && { caCerts: [caPem] }),
       ...(certPem !== undefined && keyPem && { cert: certPem, key: keyPem.reveal() }),
-      ...proxyOf(connection),
-    });
+    };
+    const { proxy } = proxyOf(connection);
+    const client = proxy === undefined
+      ? Deno.createHttpClient(options)
+      : createProxiedClient({ ...options, proxy });
     this.#clients.set(connection, client);
     return client;
   }

@@ -1,6 +1,6 @@
 import { type CallOptions, Secret, type UnixHttp } from "../model/mod.ts";
 import type { UnixHttpRequest, UnixHttpResult } from "../model/mod.ts";
-import { createUnixClient } from "./unix_client.ts";
+import { createProxiedClient } from "./proxied_client.ts";
 
 /**
  * Stands in the URL for "a unix socket of ours": nothing connects there. An address, because newer
@@ -81,7 +81,7 @@ class PooledUnixHttp implements UnixHttp {
     }
     const [oldest] = this.#clients.keys();
     if (this.#clients.size >= MAX_CLIENTS && oldest !== undefined) this.#drop(oldest);
-    const client = createUnixClient(path);
+    const client = createProxiedClient({ proxy: { transport: "unix", path } });
     this.#clients.set(path, client);
     return client;
   }
