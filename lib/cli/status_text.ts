@@ -94,7 +94,7 @@ function mountTable({ daemons, nowMs }: AgentStatus, style: ScreenStyle): string
     printable(daemon.id),
     daemon.state,
     printable(instance.snapshotId),
-    instance.delivery,
+    deliveryText(instance),
     endText(instance, nowMs),
     printable(`${instance.image ?? "-"}${instance.host ? ` (from ${instance.host})` : ""}`),
     printable(instance.deliveryDetail ?? instance.imageProblem ?? ""),
@@ -105,6 +105,12 @@ function mountTable({ daemons, nowMs }: AgentStatus, style: ScreenStyle): string
     return mount === undefined ? line : paint(line, mount.instance.delivery, mount.level, style);
   }).join("\n");
   return table + toleranceText(daemons, nowMs);
+}
+
+function deliveryText({ delivery, provenReads }: DaemonStatus["instances"][number]): string {
+  return delivery === "proven" && provenReads !== undefined
+    ? `proven (${provenReads} reads)`
+    : delivery;
 }
 
 /** Reads end when every source is silent from now on: for each mount, and for the node. */

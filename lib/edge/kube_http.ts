@@ -11,6 +11,7 @@ import {
 } from "../model/mod.ts";
 import type { OpenedAnswer } from "./http_answer.ts";
 import { connectionTrouble } from "./kube_trouble.ts";
+import { createProxiedClient } from "./proxied_client.ts";
 
 /** Kept side by side, each with its certificates; one is the rule, two while they are replaced. */
 const MAX_CONNECTIONS = 4;
@@ -126,11 +127,14 @@ class PooledKubeHttp implements KubeHttp {
       this.#dropAll(oldest);
     }
     const { caPem, certPem, keyPem } = connection;
-    const client = Deno.createHttpClient({
+    const options = {
       ...(caPem !== undefined && { caCerts: [caPem] }),
       ...(certPem !== undefined && keyPem && { cert: certPem, key: keyPem.reveal() }),
-      ...proxyOf(connection),
-    });
+    };
+    const { proxy } = proxyOf(connection);
+    const client = proxy === undefined
+      ? Deno.createHttpClient(options)
+      : createProxiedClient({ ...options, proxy });
     const lanes = this.#lanes.get(connection) ?? new Map<number, Deno.HttpClient>();
     this.#lanes.set(connection, lanes.set(lane, client));
     return client;

@@ -6,6 +6,7 @@ import {
   Secret,
 } from "../model/mod.ts";
 import { connectionTrouble } from "./kube_trouble.ts";
+import { createProxiedClient } from "./proxied_client.ts";
 
 /** What an answer's head and body are made of, whoever made the connection. */
 interface Opened {
@@ -61,11 +62,11 @@ async function answerOf(
   if (wanted.skipVerify && wanted.url.startsWith("https:")) {
     return await whole(await openUnverified(wanted, signal), wanted.maxBytes);
   }
-  const client = Deno.createHttpClient({
-    caCerts,
-    poolMaxIdlePerHost: 0,
-    ...proxyOf(wanted),
-  });
+  const proxy = proxyOf(wanted);
+  const options = { caCerts, poolMaxIdlePerHost: 0 };
+  const client = proxy === undefined
+    ? Deno.createHttpClient(options)
+    : createProxiedClient({ ...options, proxy });
   try {
     const response = await fetch(wanted.url, {
       client,
@@ -115,18 +116,18 @@ async function readAuthority(path: string): Promise<string> {
   return text;
 }
 
-function proxyOf({ proxyUrl }: RegistryHttpRequest): { readonly proxy?: Deno.Proxy } {
-  if (proxyUrl === undefined) return {};
+function proxyOf({ proxyUrl }: RegistryHttpRequest): Deno.Proxy | undefined {
+  if (proxyUrl === undefined) return undefined;
   if (!URL.canParse(proxyUrl.reveal())) throw new Obstacle("the proxy's URL cannot be used");
   const url = new URL(proxyUrl.reveal());
   const { username, password } = url;
   url.username = url.password = "";
-  if (username === "") return { proxy: { url: url.href } };
+  if (username === "") return { url: url.href };
   const decoded = {
     username: decodeURIComponent(username),
     password: decodeURIComponent(password),
   };
-  return { proxy: { url: url.href, basicAuth: decoded } };
+  return { url: url.href, basicAuth: decoded };
 }
 
 async function* bytesOf({ body }: Response): AsyncGenerator<Uint8Array> {

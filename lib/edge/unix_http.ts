@@ -1,5 +1,6 @@
 import { type CallOptions, Secret, type UnixHttp } from "../model/mod.ts";
 import type { UnixHttpRequest, UnixHttpResult } from "../model/mod.ts";
+import { createProxiedClient } from "./proxied_client.ts";
 
 /**
  * Stands in the URL for "a unix socket of ours": nothing connects there. An address, because newer
@@ -80,7 +81,7 @@ class PooledUnixHttp implements UnixHttp {
     }
     const [oldest] = this.#clients.keys();
     if (this.#clients.size >= MAX_CLIENTS && oldest !== undefined) this.#drop(oldest);
-    const client = Deno.createHttpClient({ proxy: { transport: "unix", path } });
+    const client = createProxiedClient({ proxy: { transport: "unix", path } });
     this.#clients.set(path, client);
     return client;
   }

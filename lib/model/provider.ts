@@ -82,6 +82,8 @@ export interface CredentialRequest {
   readonly waiting?: boolean;
   /** The registry refuses this credential, or so its reader says: it is no answer. */
   readonly refused?: RefusedCredential;
+  /** All that other sources offer is refused: what every service account has may be of use. */
+  readonly everyAccount?: boolean;
   /** Monotonic time (ms) at which a person asked: a failure before it is no reason to wait. */
   readonly forcedAtMs?: number;
 }

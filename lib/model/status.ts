@@ -137,6 +137,8 @@ export interface InstanceStatus {
   /** Set while its reads fail: wall time (ms) of the first failure in a row. */
   readonly readsFailingSinceMs?: number;
   readonly delivery: DeliveryState;
+  /** Reads that succeeded since the credential came into use; set while none has failed. */
+  readonly provenReads?: number;
   readonly deliveryDetail?: string;
   readonly deliveredAtMs?: number;
   /** Since when (wall time, ms) its nydusd goes on with an older credential than its file holds. */

@@ -31,6 +31,7 @@ export function daemonStatus(
       return {
         snapshotId,
         delivery: deliveries.stateOf(daemon, record),
+        ...(record.provenReads !== undefined && { provenReads: record.provenReads }),
         ...(image && { image: image.text }),
         ...(imageProblem !== undefined && { imageProblem }),
         ...(mountId !== undefined && { mountId }),

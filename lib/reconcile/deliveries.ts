@@ -21,6 +21,7 @@ import {
   type InstanceRecord,
   isSettledWith,
   recordAfter,
+  recordAfterReads,
 } from "./instance_book.ts";
 import { DeliveryQueue, type Wanted } from "./delivery_queue.ts";
 import { type Mounts, observed, storeKeyOf } from "./mounts.ts";
@@ -133,15 +134,14 @@ export class Deliveries {
    * Takes in what a mount's reads since `sinceMs` say. They speak against the credential that the
    * mount should use only where it was using it all that time.
    */
-  judge({ daemon, instance, verdict, sinceMs }: ReadFinding): ReadJudgement {
+  judge(finding: ReadFinding): ReadJudgement {
+    const { daemon, instance, verdict, sinceMs } = finding;
     const key = this.book.keyOf(instance);
     const record = this.book.get(key);
     const delayMs = this.#options.inUseDelayMs(daemon.version ?? "") ?? 0;
     const inUse = record.state === "adopted" ||
       (record.state === "stored" && (record.storedAtMs ?? Infinity) + delayMs <= sinceMs);
-    if (inUse || verdict === "failed") {
-      this.book.set(key, { ...record, proven: verdict === "succeeded" });
-    }
+    if (inUse || verdict === "failed") this.book.set(key, recordAfterReads(record, finding));
     if (!inUse || verdict !== "failed") return "no-doubt";
     return record.proven === true ? "worked" : "doubt";
   }

@@ -37,6 +37,8 @@ export interface InstanceRecord {
   readonly behindSinceMs?: number;
   /** Reads have succeeded with the value that it holds, and none has failed since. */
   readonly proven?: boolean;
+  /** So many. */
+  readonly provenReads?: number;
   /** Hosts that see its credential and that nobody named, and what was decided about them. */
   readonly unnamed?: UnnamedHosts;
   readonly failures: number;
@@ -153,6 +155,15 @@ export function recordAfter(
     ...(before.unnamed && { unnamed: before.unnamed }),
     ...(failed && { retryAtMs: now.monotonicMs + retryPauseMs(failures) }),
   };
+}
+
+/** What reads with the value that a mount holds have proven so far. */
+export function recordAfterReads(
+  { provenReads = 0, ...record }: InstanceRecord,
+  { verdict, reads }: { readonly verdict: "failed" | "succeeded"; readonly reads: number },
+): InstanceRecord {
+  if (verdict === "failed") return { ...record, proven: false };
+  return { ...record, proven: true, provenReads: provenReads + reads };
 }
 
 function stateAfter(outcome: DeliveryOutcome): DeliveryState {

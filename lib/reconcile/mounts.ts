@@ -106,13 +106,12 @@ export function observed(
   const reset = replaced || daemon.state !== "running";
   if (!reset && held !== undefined && record.held === held) return record;
   const { held: before, settledWith: _, fileFingerprint, retryAtMs, ...others } = record;
-  const { storedAtMs, proven, behindSinceMs, ...rest } = others;
+  const { behindSinceMs, ...same } = others;
+  const { storedAtMs: __, proven: ___, provenReads: ____, ...rest } = same;
   // Somebody else gave it another value: when that came, and what it is worth, nobody knows.
   const isOther = held !== undefined && before !== undefined && !held.equals(before);
   return {
-    ...rest,
-    ...(storedAtMs !== undefined && !isOther && { storedAtMs }),
-    ...(proven !== undefined && !isOther && { proven }),
+    ...(isOther ? rest : same),
     ...(behindSinceMs !== undefined && !replaced && { behindSinceMs }),
     ...(held !== undefined && { held }),
     ...(fileFingerprint !== undefined && !replaced && { fileFingerprint }),

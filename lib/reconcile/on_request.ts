@@ -96,9 +96,7 @@ export class OnRequest {
   > {
     const { store, renewals, clock, resolver } = this.#options;
     const question = { image, labels: {} };
-    const entries = entriesOf(store, image).filter(({ stored }) =>
-      stored?.fingerprint === fingerprint
-    );
+    const entries = entriesWith(store, image, fingerprint);
     const { answer } = entries.length > 0 ? {} : await this.credential(question, options);
     if (entries.length === 0 && answer?.fingerprint !== fingerprint) return "not-current";
     const key = `${image.text}\0${fingerprint}`;
@@ -158,6 +156,22 @@ export class OnRequest {
     const expired = store.window(entry, clock.wallMs()) === "expired";
     return { provider, candidate, fingerprint, expired };
   }
+}
+
+/**
+ * The entries with this credential to ask for: the image's, or one of its registry's, where the
+ * report is of no image that is mounted. Others that have it follow when there is another one.
+ */
+function entriesWith(
+  store: CredentialStore,
+  image: ImageReference,
+  fingerprint: string,
+): readonly StoreEntry[] {
+  const all = [...store.entries()].filter(({ stored, image: { registry } }) =>
+    stored?.fingerprint === fingerprint && registry === image.registry
+  );
+  const own = all.filter((entry) => entry.image.text === image.text);
+  return own.length > 0 ? own : all.slice(0, 1);
 }
 
 /** An image's entries, wherever it is read from. */

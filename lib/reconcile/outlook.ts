@@ -26,7 +26,12 @@ import type { Mount, Mounts } from "./mounts.ts";
 export type ReadsEnd = { readonly atMs: number; readonly learned: boolean };
 
 /** Delivery to these has been tried, and what they hold is what they go on with. */
-const NOT_TOLD: readonly InstanceRecord["state"][] = ["refused", "unsupported", "file-only"];
+const NOT_TOLD: readonly InstanceRecord["state"][] = [
+  "refused",
+  "unsupported",
+  "file-only",
+  "withheld",
+];
 
 /**
  * Until when one mount can read if every source is silent from now on. What the store has counts
@@ -42,10 +47,11 @@ export function readsEnd(
   if (stored === undefined) return undefined;
   const ours = endOf(stored.life);
   const { held } = record;
-  if (held === undefined || held.isEmpty) return daemon.state === "running" ? ours : undefined;
+  const canTell = daemon.state === "running" && !NOT_TOLD.includes(record.state);
+  // One without a configuration API goes on with what it began with, and does not say what.
+  if (held === undefined || held.isEmpty) return canTell ? ours : undefined;
   if (stored.registryAuth?.equals(held)) return ours;
   const theirs = endOfHeld(held, nowMs);
-  const canTell = daemon.state === "running" && !NOT_TOLD.includes(record.state);
   if (!canTell) return theirs;
   if (ours === undefined || theirs === undefined) return ours;
   return theirs.atMs > ours.atMs ? theirs : ours; // the younger of the two stays

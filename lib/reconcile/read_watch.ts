@@ -26,6 +26,8 @@ export interface ReadFinding {
   readonly daemon: Daemon;
   readonly instance: RafsInstance;
   readonly verdict: ReadVerdict;
+  /** Reads since the count before. */
+  readonly reads: number;
   /** Wall time of the count before: older reads are not in it. */
   readonly sinceMs: number;
 }
@@ -93,7 +95,7 @@ export class ReadWatch {
     if (before === undefined || before.pid !== daemon.pid || reads < before.reads) return undefined;
     if (reads === before.reads && errors === before.errors) return undefined;
     const verdict = errors > before.errors ? "failed" : "succeeded";
-    return { daemon, instance, verdict, sinceMs: before.atMs };
+    return { daemon, instance, verdict, reads: reads - before.reads, sinceMs: before.atMs };
   }
 
   #forget(

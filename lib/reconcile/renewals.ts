@@ -149,7 +149,7 @@ export class Renewals {
           refusedOnes.add(newer.refused.fingerprint);
           return resolve(true, newer);
         },
-        ...(!refused && { askAll: () => resolve(true) }),
+        ...(!refused && { askAll: () => resolve(true, { everyAccount: true }) }),
       });
     } catch (error) {
       if (this.#stop.signal.aborted) throw error;

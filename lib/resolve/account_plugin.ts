@@ -80,9 +80,9 @@ export class AccountPlugin {
   }
 
   /**
-   * What the first account gives that has something. Accounts are tried in the order of namespace
-   * and name, and pods without one come last: a mount serves all pods of its image, and knows one
-   * credential.
+   * What the first account gives that has something; what all of them give where that is refused.
+   * Accounts are tried in the order of namespace and name, and pods without one come last: a mount
+   * serves all pods of its image, and knows one credential.
    */
   async contribute(request: CredentialRequest, target: ImageTarget): Promise<Contribution> {
     const { accounts: open } = this.#environment;
@@ -119,14 +119,19 @@ export class AccountPlugin {
     target: ImageTarget,
   ): Promise<Contribution | undefined> {
     let telling: Contribution | undefined;
+    const given: Contribution[] = [];
     let tried = 0;
     for (const bearer of bearers) {
       const one = await this.#ask(bearer, accounts, request, target);
-      if (one?.candidates.length) return one;
+      if (one?.candidates.length) given.push(one);
+      // Where one is refused, another account may be the one that may pull.
+      if (given.length > 0 && request.refused === undefined && !request.everyAccount) break;
       if (one !== undefined && !telling?.failed) telling = one;
       if (bearer.kind === "bearer" && ++tried >= MAX_TRIED) break;
     }
-    return telling;
+    const [first] = given;
+    if (first === undefined) return telling;
+    return { ...first, candidates: given.flatMap(({ candidates }) => candidates) };
   }
 
   /** For pods without an account, or where no pod is known; undefined if that is not to be. */

@@ -108,10 +108,13 @@ export class CredentialHelpers {
     const { clock } = this.#options;
     const arrivedAfter = subject.executions;
     while (true) {
-      const kept = this.#usable(subject, request);
-      if (kept !== undefined) return { ...kept, source: "kept" };
+      const usable = this.#usable(subject, request);
+      if (usable !== undefined && usable.kind !== "failed") return { ...usable, source: "kept" };
       if (subject.running === undefined) {
-        return this.#atHand(subject, request) ?? await this.#start(subject);
+        const isForced = this.#isForced(subject, request);
+        const kept = usable ?? (request.refused && subject.kept);
+        if (kept === undefined || isForced) return await this.#start(subject);
+        return { ...kept, source: "kept" };
       }
       // One that began after the question is as new as an answer can be; an older one may not be.
       const fresh = subject.executions > arrivedAfter;
@@ -122,12 +125,13 @@ export class CredentialHelpers {
     }
   }
 
-  /** What is kept, however old, where refusals have caused an execution too lately. */
-  #atHand({ command, kept, refusals }: Subject, request: CredentialRequest) {
+  /**
+   * Whether a refusal may cause an execution now, past what is kept and past the backoff: one for
+   * each step. Otherwise what is kept is the answer, however old. Remembers that it did.
+   */
+  #isForced({ command, refusals }: Subject, { refused }: CredentialRequest): boolean {
     const nowMs = this.#options.clock.monotonicMs();
-    if (request.refused === undefined) return undefined;
-    if (refusals.mayForce(command, nowMs, request.refused)) return undefined;
-    return kept?.kind === "found" ? { ...kept, source: "kept" as const } : undefined;
+    return refused !== undefined && refusals.mayForce(command, nowMs, refused);
   }
 
   #start(subject: Subject): Promise<TimedAnswer> {

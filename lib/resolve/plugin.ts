@@ -7,7 +7,7 @@ import {
   type Random,
   Refusals,
 } from "../model/mod.ts";
-import { AnswerGroups } from "./answer_groups.ts";
+import { AnswerGroups, WITHIN_REGISTRY, WITHIN_REPOSITORY } from "./answer_groups.ts";
 import { isNewEnough, isRefused, ROUND_MS } from "./freshness.ts";
 import {
   contentOf,
@@ -74,7 +74,8 @@ export class Plugin {
   readonly #running = new Map<string, Running>();
   readonly #backoffs: PluginBackoffs;
   readonly #told = new Set<string>();
-  readonly #groups: AnswerGroups;
+  /** By what of an image answers that are said to hold for it alone may be shared. */
+  readonly #groups: ReadonlyMap<"Registry" | "Repository", AnswerGroups>;
   /** By scope: when refusals caused executions. */
   readonly #refusals = new Refusals();
   #type: CacheKeyType | undefined;
@@ -84,7 +85,10 @@ export class Plugin {
     this.definition = definition;
     this.#environment = environment;
     this.#backoffs = new PluginBackoffs(definition.name, environment);
-    this.#groups = new AnswerGroups(environment.clock);
+    this.#groups = new Map([
+      ["Registry", new AnswerGroups(environment.clock, WITHIN_REGISTRY)],
+      ["Repository", new AnswerGroups(environment.clock, WITHIN_REPOSITORY)],
+    ]);
     this.#patterns = definition.matchImages.flatMap((pattern) => {
       try {
         return [ImagePattern.parse(pattern)];
@@ -116,8 +120,15 @@ export class Plugin {
       if (cached !== undefined) return cached;
       const running = this.#runningFor(image);
       if (running === undefined) {
-        return this.#atHand(request) ??
-          await this.#start(request, { trial: this.#isTrial(request), fromCache });
+        const isForced = this.#isForced(request);
+        const atHand = request.refused && !isForced ? this.#atHand(image) : undefined;
+        if (atHand !== undefined) return atHand;
+        // What failed before the refusal is no reason to wait.
+        const forcedAtMs = this.#environment.clock.monotonicMs();
+        return await this.#start(isForced ? { ...request, forcedAtMs } : request, {
+          trial: this.#isTrial(request),
+          fromCache,
+        });
       }
       const answer = await running.answer;
       if (answer.kind === "failed") return answer;
@@ -129,21 +140,25 @@ export class Plugin {
   }
 
   /**
-   * The answer that there is, however old, where refusals have caused an execution for this scope
-   * too lately: one for each step, whatever the number of images, mounts and callers.
+   * Whether a refusal may cause an execution for its scope now, past cache and backoff: one for
+   * each step, whatever the number of images, mounts and callers. Remembers that it did.
    */
-  #atHand(request: CredentialRequest): PluginAnswer | undefined {
-    const { image, refused } = request;
+  #isForced({ image, refused }: CredentialRequest): boolean {
     const nowMs = this.#environment.clock.monotonicMs();
-    if (refused === undefined) return undefined;
-    if (this.#refusals.mayForce(this.#scopeOf(image), nowMs, refused)) return undefined;
+    return refused !== undefined && this.#refusals.mayForce(this.#scopeOf(image), nowMs, refused);
+  }
+
+  /** The last answer, however old. */
+  #atHand(image: ImageReference): PluginAnswer | undefined {
     const entry = this.#cache.find(image, ({ auths }) => auths !== undefined);
     return entry && { kind: "entry", entry, reason: "found-in-cache", warnings: [] };
   }
 
   /** Whether a refused image is asked for itself, to see whether it really shares its answer. */
   #isTrial({ image, refused }: CredentialRequest): boolean {
-    return refused !== undefined && this.#groups.shares(image) && this.#groups.mayTry(image);
+    const shared = this.#sharedBy(image);
+    return refused !== undefined && shared !== undefined &&
+      this.#groups.get(shared)?.mayTry(image) === true;
   }
 
   /** Whether an entry answers a request without another execution. */
@@ -174,8 +189,13 @@ export class Plugin {
   /** Which callers an execution for this image serves, as far as is known. */
   #scopeOf(image: ImageReference): string {
     if (this.#type === undefined) return EXCLUSIVE;
-    const shared = this.#type === "Image" && this.#groups.shares(image);
-    return scopeKey(shared ? "Registry" : this.#type, image);
+    return scopeKey(this.#type === "Image" ? this.#sharedBy(image) ?? "Image" : this.#type, image);
+  }
+
+  /** Between whom the answers for an image are seen to be the same. */
+  #sharedBy(image: ImageReference): "Registry" | "Repository" | undefined {
+    for (const [type, groups] of this.#groups) if (groups.shares(image)) return type;
+    return undefined;
   }
 
   async #start(request: CredentialRequest, { trial, fromCache }: Asking): Promise<PluginAnswer> {
@@ -241,10 +261,13 @@ export class Plugin {
   #share(image: ImageReference, entry: PluginEntry, trial: boolean): void {
     const content = contentOf(entry);
     if (content === undefined) return;
-    this.#groups.learn(image, content, trial);
-    if (!this.#groups.shares(image)) return this.#cache.drop(scopeKey("Registry", image));
-    const servesMs = Math.max(entry.servesMs, this.#environment.refreshIntervalMs);
-    this.#cache.put(scopeKey("Registry", image), { ...entry, servesMs });
+    for (const [type, groups] of this.#groups) {
+      groups.learn(image, content, trial);
+      const key = scopeKey(type, image);
+      const servesMs = Math.max(entry.servesMs, this.#environment.refreshIntervalMs);
+      if (groups.shares(image)) this.#cache.put(key, { ...entry, servesMs });
+      else this.#cache.drop(key);
+    }
   }
 
   /** A plugin is as it is: each oddity is told once. */

@@ -52,11 +52,16 @@ const SOFT_LIFE_FLOOR_MS = 1_000;
 /** As many as there are images at the most; a plugin that says `Image` has one for each. */
 const MAX_ENTRIES = 100_000;
 
+/** What an answer holds for; `Repository` is no word of plugins, but seen by ourselves. */
+export type ScopeType = CacheKeyType | "Repository";
+
 /** The key of the scope that an answer of this type holds for; they cannot collide. */
-export function scopeKey(type: CacheKeyType, image: ImageReference): string {
+export function scopeKey(type: ScopeType, image: ImageReference): string {
   switch (type) {
     case "Image":
       return `i\0${image.text}`;
+    case "Repository":
+      return `p\0${image.registry}/${image.repository}`;
     case "Registry":
       return `r\0${image.registry}`;
     case "Global":
@@ -66,7 +71,7 @@ export function scopeKey(type: CacheKeyType, image: ImageReference): string {
 
 /**
  * One plugin's answers, by scope: no other plugin's answer can take their place. A look-up costs
- * three reads of a map, whatever the number of entries; what has expired is replaced, or makes room
+ * four reads of a map, whatever the number of entries; what has expired is replaced, or makes room
  * when there are too many.
  */
 export class PluginCache {
@@ -90,13 +95,18 @@ export class PluginCache {
     this.#entries.delete(key);
   }
 
-  /** The first entry that fits, asked for by image, then registry, then for everything. */
+  /**
+   * The first entry that fits, asked for by image, registry, then for everything. What is seen to
+   * hold for a repository stands with what holds for its registry: the later one counts.
+   */
   find(image: ImageReference, fits: (entry: PluginEntry) => boolean): PluginEntry | undefined {
-    for (const type of ["Image", "Registry", "Global"] as const) {
+    const fitting = (type: ScopeType) => {
       const entry = this.#entries.get(scopeKey(type, image));
-      if (entry !== undefined && fits(entry)) return entry;
-    }
-    return undefined;
+      return entry !== undefined && fits(entry) ? entry : undefined;
+    };
+    const [own, shared] = [fitting("Repository"), fitting("Registry")];
+    const later = (own?.execution ?? -1) > (shared?.execution ?? -1) ? own : shared;
+    return fitting("Image") ?? later ?? fitting("Global");
   }
 }
 

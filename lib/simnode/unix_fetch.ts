@@ -9,8 +9,20 @@ export async function fetchUnix(
   target: string,
   init: RequestInit = {},
 ): Promise<Response> {
-  using client = Deno.createHttpClient({ proxy: { transport: "unix", path: socketPath } });
+  using client = clientOf(socketPath);
   const response = await fetch(`http://127.0.0.1${target}`, { ...init, client });
   const { status, headers } = response;
   return new Response(response.body && await response.text(), { status, headers });
+}
+
+/** Where `NO_PROXY` names the URL's host, the socket would be passed over. */
+function clientOf(path: string): Deno.HttpClient {
+  const said = ["NO_PROXY", "no_proxy"].map((name) => [name, Deno.env.get(name)] as const)
+    .filter(([, value]) => value !== undefined);
+  for (const [name] of said) Deno.env.delete(name);
+  try {
+    return Deno.createHttpClient({ proxy: { transport: "unix", path } });
+  } finally {
+    for (const [name, value] of said) Deno.env.set(name, value ?? "");
+  }
 }

@@ -250,7 +250,8 @@ async function judge(
     join(node.root, "config"),
     join(tapped.dir, "cri-pulls.json"),
   ];
-  const written = filesBelow([node.dir, tapped.dir]);
+  // What the simulated nydusd were given they write down, for the tests.
+  const written = filesBelow([node.dir, tapped.dir]).filter(({ path }) => !path.endsWith(".puts"));
   for (const { path, mode, text } of written) {
     if (detector.find(text).length === 0) continue;
     ok(mayHold.some((place) => path.startsWith(place)), `a secret in ${path}`);

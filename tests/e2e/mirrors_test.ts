@@ -114,8 +114,11 @@ async function stage(): Promise<Stage> {
   };
 }
 
+/** Docker Hub is on loopback for the daemons alone: the agent's probes of it must not leave. */
+const LOOPBACK_ONLY = { HTTP_PROXY: "http://127.0.0.1:9", NO_PROXY: "127.0.0.1,localhost" };
+
 async function start(node: SimNode, options: AgentOptions): Promise<AgentProcess> {
-  return await AgentProcess.start(node, { renewal: QUICK, ...options });
+  return await AgentProcess.start(node, { renewal: QUICK, env: LOOPBACK_ONLY, ...options });
 }
 
 /** Waits until every mount holds what its row says, and reads with it. */
@@ -130,14 +133,26 @@ async function settle({ node, matrix }: Stage, agent: AgentProcess, generation: 
   await node.readAll();
 }
 
-/** Every credential that a registry was shown, decoded. */
+/** A token that a registry's own service has made: no credential of anybody's. */
+const OWN_TOKEN = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** Every credential that a registry or its token service was shown, decoded. */
 function shown(registry: SimRegistry): ReadonlySet<string> {
-  return new Set(registry.seen.map(({ auth }) => auth).filter((auth) => auth !== "").map(atob));
+  const auths = registry.seen.map(({ auth }) => auth);
+  return new Set(auths.filter((auth) => auth !== "" && !OWN_TOKEN.test(auth)).map(atob));
 }
 
-Deno.test("no registry is shown a credential that is not for it, through a rotation", async () => {
+for (const login of ["basic", "bearer"] as const) {
+  Deno.test(`no registry is shown a credential that is not for it, through a rotation (${login})`, async () => {
+    await showsNoCrossing(login);
+  });
+}
+
+/** Probes are shown credentials too: each changed password is asked about. */
+async function showsNoCrossing(login: "basic" | "bearer"): Promise<void> {
   await using it = await stage();
   const { node, registries, matrix } = it;
+  for (const registry of [...registries.all, node.tokenRegistry]) registry.settings.login = login;
   const more = '[delivery]\nunknown_hosts = "refuse"';
   await using agent = await start(node, { more });
   await settle(it, agent, "one");
@@ -158,7 +173,9 @@ Deno.test("no registry is shown a credential that is not for it, through a rotat
     ),
     "the plugin is asked for the repository that nydusd calls",
   );
-});
+  const probed = registries.all.filter(({ seen }) => seen.some(({ what }) => what === "manifest"));
+  ok(probed.includes(registries.keyed) && probed.includes(registries.origin), "probes are in it");
+}
 
 Deno.test("a host that nobody named is refused, said, counted, and let in when it is named", async () => {
   await using it = await stage();

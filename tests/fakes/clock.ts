@@ -92,5 +92,6 @@ export class FakeClock implements Clock {
 /** Lets everything that can run without time run. */
 export async function settle(): Promise<void> {
   for (let i = 0; i < 20; i++) await Promise.resolve();
-  await new Promise((resolve) => setTimeout(resolve, 0));
+  // A turn of the event loop; a timer of nothing takes four milliseconds.
+  await new Promise<void>((resolve) => setImmediate(resolve));
 }

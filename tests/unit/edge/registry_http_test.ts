@@ -193,3 +193,18 @@ Deno.test({
     equal((await asked(refused)).kind, "unreachable");
   },
 });
+
+Deno.test("RegistryHttp: through the proxy that it is told, whatever NO_PROXY says", async () => {
+  const before = Deno.env.get("NO_PROXY");
+  Deno.env.set("NO_PROXY", "127.0.0.1");
+  try {
+    await using served = await server(false);
+    using proxy = tunnelling("HTTP/1.1 204 No Content\r\n\r\n");
+    const answer = await asked(requestTo(`${served.url}/`, { proxyUrl: proxy.url() }));
+    equal(answer.kind === "answered" && answer.status, 204);
+    match(proxy.heads[0] ?? "", /^GET http:\/\/127\.0\.0\.1:\d+\//);
+  } finally {
+    if (before === undefined) Deno.env.delete("NO_PROXY");
+    else Deno.env.set("NO_PROXY", before);
+  }
+});

@@ -196,3 +196,28 @@ Deno.test("the system API's answers are checked: null is empty, wrong types are 
     strictEqual(await kindOf(bad), "broken", bad);
   }
 });
+
+for (const name of ["NO_PROXY", "no_proxy"]) {
+  Deno.test(`UnixHttp: what is for a socket goes nowhere else, whatever ${name} says`, async () => {
+    const before = Deno.env.get(name);
+    Deno.env.set(name, "localhost,127.0.0.1,10.0.0.0/8");
+    try {
+      using there = server(always(reply("200", "here")));
+      const http = createUnixHttp();
+      const result = await http.request({
+        socketPath: there.path,
+        method: "PUT",
+        path: "/",
+        body: new Secret("{}"),
+        timeoutMs: 2_000,
+      });
+      http[Symbol.dispose]();
+      ok(result.kind === "answered", result.kind);
+      strictEqual(result.body.reveal(), "here");
+      strictEqual(Deno.env.get(name), "localhost,127.0.0.1,10.0.0.0/8", "plugins still get it");
+    } finally {
+      if (before === undefined) Deno.env.delete(name);
+      else Deno.env.set(name, before);
+    }
+  });
+}

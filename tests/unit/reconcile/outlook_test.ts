@@ -58,9 +58,12 @@ Deno.test("readsEnd: what is held counts, or what can still be delivered", () =>
   strictEqual(end("running", holding(SOON), LATE), LATE, "it is about to be delivered");
   strictEqual(end("unresponsive", holding(SOON), LATE), SOON, "it cannot be told");
   strictEqual(end("running", holding(SOON, "refused"), LATE), SOON, "it does not take it");
+  strictEqual(end("running", holding(SOON, "withheld"), LATE), SOON, "it is not given it");
   strictEqual(end("running", holding(LATE), SOON), LATE, "what it holds lives longer");
   strictEqual(end("no-listener", { state: "unreachable", failures: 1 }, LATE), undefined);
   strictEqual(end("running", { state: "pending", failures: 0 }, LATE), LATE);
+  const old = { state: "file-only", failures: 0 } as const;
+  strictEqual(end("running", old, LATE), undefined, "what nydusd 2.4.0 reads with nobody knows");
 });
 
 Deno.test("readsEnd: no end is known where nothing tells it", () => {

@@ -6,6 +6,7 @@ import { equal, ok } from "node:assert/strict";
 import {
   credentialFingerprint,
   type CredentialProvider,
+  type CredentialRequest,
   parseImageReference,
 } from "../../../lib/model/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
@@ -62,6 +63,26 @@ Deno.test("refused → renewed: whole again within 10 s of the first refusal, wh
     }
   }
   ok(worstMs > 5 * SECOND, `the worst was ${worstMs} ms: the daemons' delay is not in it`);
+});
+
+Deno.test("proven: reads are counted from when the credential came into use, until one fails", async () => {
+  const { clock, node, token } = stage();
+  const mount = node.mount(image(0), "u:t0", "2.4.4");
+  const shown = () => node.reconciler.status().daemons[0]?.instances[0];
+  await node.run(async () => {
+    await clock.advance(4 * SECOND);
+    equal(shown()?.provenReads, undefined, "it is not in use for five seconds yet");
+    await clock.advance(26 * SECOND);
+    const { delivery, provenReads = 0 } = shown() ?? {};
+    equal(delivery, "proven");
+    ok(provenReads > 20 && provenReads < mount.reads - 10, `${provenReads} of ${mount.reads}`);
+    token.text = "t1";
+    await clock.advance(4 * SECOND);
+    equal(shown()?.provenReads, undefined, "reads are refused");
+    await clock.advance(30 * SECOND);
+    const again = shown()?.provenReads ?? 0;
+    ok(again > 10 && again < provenReads + 20, `${again} after it was renewed`);
+  });
 });
 
 Deno.test("refused → renewed: the first refusal mends every mount that has that credential", async () => {
@@ -167,6 +188,55 @@ Deno.test("refused → renewed: only the credential that is still the current on
     await clock.advance(SECOND);
     equal(executedMs.length, before);
     equal(node.heldBy(node.mounts[0]!), "u:t1");
+  });
+});
+
+Deno.test("refused → renewed: a refusal is not lost while its source is being asked anyway", async () => {
+  const docker = givenProvider("docker", ["u:t0"]);
+  const requests: CredentialRequest[] = [];
+  let held = Promise.resolve();
+  const slow: CredentialProvider = {
+    ...docker,
+    async provide(request) {
+      requests.push(request);
+      await held;
+      return await docker.provide(request);
+    },
+  };
+  const node = new VirtualNode({ providers: [slow] });
+  node.mount(image(0), "u:t0");
+  await node.run(async () => {
+    await node.clock.advance(SECOND);
+    const named = parseImageReference(image(0));
+    const { answer } = await node.reconciler.onRequest.credential({ image: named, labels: {} });
+    ok(answer);
+    const answered = Promise.withResolvers<void>();
+    held = answered.promise;
+    node.reconciler.recheck();
+    await node.clock.advance(SECOND);
+    equal(await node.reconciler.onRequest.refused(named, answer.fingerprint), "asked");
+    equal(requests.at(-1)?.refused, undefined);
+    answered.resolve();
+    await node.clock.advance(SECOND);
+    equal(requests.at(-1)?.refused?.fingerprint, answer.fingerprint);
+  });
+});
+
+Deno.test("refused → renewed: a report about a registry mends the mounts that have that credential", async () => {
+  const { clock, node, token, executedMs } = stage({ readEveryMs: 1e9 });
+  for (let m = 0; m < 6; m++) node.mount(image(m % 3), "u:t0");
+  await node.run(async () => {
+    await clock.advance(MINUTE);
+    const before = executedMs.length;
+    token.text = "t1";
+    // As a docker credential helper is asked, and told: for no image, but for a registry.
+    const any = parseImageReference("registry.example.com/library/any");
+    const { answer } = await node.reconciler.onRequest.credential({ image: any, labels: {} });
+    ok(answer);
+    equal(await node.reconciler.onRequest.refused(any, answer.fingerprint), "asked");
+    await clock.advance(2 * SECOND);
+    for (const mount of node.mounts) equal(node.heldBy(mount), "u:t1");
+    equal(executedMs.length - before, 1);
   });
 });
 

@@ -133,6 +133,22 @@ Deno.test("AccountPlugin takes the first account in order that has something", a
   equal(runner.requests.length, 1);
 });
 
+Deno.test("AccountPlugin offers what every account has where the first one's is refused", async () => {
+  const { provider, cluster } = stage();
+  for (const name of ["a", "b", "c"]) {
+    cluster.addAccount(name);
+    cluster.addPod(name, IMAGE);
+  }
+  const first = await provider.provide(ask(IMAGE));
+  equal(pairs(first).length, 1);
+  for (const more of [{ refused: { fingerprint: "other" } }, { everyAccount: true }]) {
+    const all = await provider.provide(ask(IMAGE, more));
+    ok(all.kind === "found");
+    const whose = all.candidates.map(({ account = "" }) => account.split(" ")[0]);
+    deepEqual(whose, ["n/a", "n/b", "n/c"]);
+  }
+});
+
 Deno.test("AccountPlugin says why there is no credential", async () => {
   const none = stage();
   equal(reasonAndDetail(await none.outcome()), "none no-service-account ");

@@ -1,5 +1,5 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { credentialFingerprint, Secret } from "../../../lib/model/mod.ts";
+import { credentialFingerprint, type CredentialRequest, Secret } from "../../../lib/model/mod.ts";
 import { settle } from "../../fakes/clock.ts";
 import { ask, askedImage, kubelet, pairs, response } from "./plugins.ts";
 
@@ -105,4 +105,28 @@ Deno.test("AnswerGroups: images with tokens of their own never share", async () 
     outcomes.map((outcome) => pairs(outcome)[0]),
     Object.values(own).map((t) => `oauth2:${t}`),
   );
+});
+
+Deno.test("AnswerGroups: a token of one repository serves all its images, and no other repository's", async () => {
+  const { provider, runner, clock } = google({
+    "eu.pkg.dev/team/a": "token of a",
+    "eu.pkg.dev/team/b": "token of b",
+    "eu.pkg.dev/team/c": "token of c",
+  });
+  const refs = ["a", "b", "c"].flatMap((repository) =>
+    Array.from({ length: 40 }, (_, i) => `eu.pkg.dev/team/${repository}:v${i}`)
+  );
+  const tokens = async (more: Partial<CredentialRequest> = {}) =>
+    (await Promise.all(refs.map((ref) => provider.provide(ask(ref, more)))))
+      .map((outcome) => pairs(outcome)[0]);
+  const expected = refs.map((ref) => `oauth2:token of ${ref.split(/[/:]/)[2]}`);
+  deepEqual(await tokens(), expected);
+  ok(runner.requests.length <= 30, `${runner.requests.length} executions to see it`);
+  for (let round = 0; round < 3; round++) {
+    const before = runner.requests.length;
+    const newerThanMs = clock.wallMs();
+    await clock.advance(4 * MINUTE);
+    deepEqual(await tokens({ newerThanMs }), expected);
+    equal(runner.requests.length, before + 3, "one for each repository");
+  }
 });

@@ -1,4 +1,10 @@
 import { deepEqual, doesNotMatch, equal, ok } from "node:assert/strict";
+import {
+  credentialFingerprint,
+  type CredentialRequest,
+  credentialSecret,
+  Secret,
+} from "../../../lib/model/mod.ts";
 import { CredentialHelpers } from "../../../lib/resolve/mod.ts";
 import { FakeClock, settle } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
@@ -148,4 +154,30 @@ Deno.test("CredentialHelpers does not run what cannot be executed, and finds it 
   await clock.advance(10_000);
   equal((await asked.get("plain", "quay.io", ask(IMAGE))).kind, "found");
   equal(runner.requests[0]?.path, "/usr/bin/docker-credential-plain");
+});
+
+/** The credential with this password, as the one that was refused. */
+function refusal(password: string) {
+  const credential = { kind: "basic", username: "u", password: new Secret(password) } as const;
+  return { refused: { fingerprint: credentialFingerprint(credential) }, urgent: true };
+}
+
+Deno.test("CredentialHelpers: a refused credential is no answer, and costs one execution a step", async () => {
+  const { asked, clock, runner } = helpers();
+  const get = async (more: Partial<CredentialRequest> = {}) => {
+    const found = await asked.get("pass", "quay.io", ask(IMAGE, more));
+    return found.kind === "found" ? credentialSecret(found.credential).reveal() : found.kind;
+  };
+  equal(await get(), "1");
+  equal(await get(refusal("1")), "2", "past what is kept");
+  equal(await get(refusal("1")), "2", "there is a newer one");
+  equal(await get(refusal("2")), "2", "asked too lately");
+  equal(runner.requests.length, 2);
+  await clock.advance(5_000);
+  runner.answer = () => exited("", 1);
+  equal(await get(refusal("2")), "failed");
+  runner.answer = () => answer("u", "new");
+  equal(await get(refusal("2")), "failed", "both the step and the backoff say so");
+  await clock.advance(10_000);
+  equal(await get(refusal("2")), "new");
 });

@@ -1,4 +1,5 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
+import { credentialFingerprint, type CredentialRequest, Secret } from "../../../lib/model/mod.ts";
 import { settle } from "../../fakes/clock.ts";
 import { exited } from "../../fakes/process.ts";
 import { ask, jwt, kubelet, pairs, response } from "./plugins.ts";
@@ -223,4 +224,34 @@ Deno.test("Plugin that is missing is looked for again within ten seconds", async
     await clock.advance(10_000);
   }
   equal(runner.requests.length, 8);
+});
+
+Deno.test("Plugin: a refusal is past cache and backoff, once a step", async () => {
+  const { provider, runner, clock } = kubelet([{ name: "p", matchImages: ["reg.io"] }]);
+  const refused = (password: string) => {
+    const credential = { kind: "basic", username: "u", password: new Secret(password) } as const;
+    return { refused: { fingerprint: credentialFingerprint(credential) }, urgent: true };
+  };
+  const executions = async (more: Partial<CredentialRequest> = {}) => {
+    const before = runner.requests.length;
+    await provider.provide(ask("reg.io/app", more));
+    return runner.requests.length - before;
+  };
+  runner.answer = () => response({ "reg.io": ["u", "old"] });
+  await executions();
+  runner.answer = () => exited("", 1);
+  const newer = () => ({ newerThanMs: clock.wallMs() });
+  for (let i = 0; i < 6; i++) {
+    await clock.advance(300_000);
+    equal(await executions(newer()), 1);
+  }
+  runner.answer = () => response({ "reg.io": ["u", "new"] });
+  await clock.advance(500);
+  equal(await executions(newer()), 0, "it is left alone after its failures");
+  equal(await executions(refused("old")), 1, "the refusal does not wait for that");
+  equal(await executions(refused("new")), 0, "a step has not passed");
+  await clock.advance(5_000);
+  equal(await executions(refused("new")), 1);
+  await clock.advance(5_000);
+  equal(await executions(refused("new")), 0);
 });
