@@ -263,7 +263,8 @@ Deno.test("restore never throws, whatever the text", () => {
   fc.assert(fc.property(fc.oneof(fc.string(), fc.json(), cutText), (text) => {
     const { book, notes } = shelf();
     assert.equal(book.restore(new Secret(text)) ? 0 : 1, notes.length);
-    assert.ok(book.size <= 2);
+    // A cut may tell an image twice, in two spellings.
+    assert.ok(book.size <= text.split('"image":').length - 1);
   }));
 });
 
