@@ -10,6 +10,13 @@ export const TOKEN_LIFE_MS = 20_000;
 /** Debian's `libfaketime`: another wall clock for one process, to be stepped while it runs. */
 const FAKE_CLOCK = `/usr/lib/${Deno.build.arch}-linux-gnu/faketime/libfaketimeMT.so.1`;
 
+const PLUGIN = {
+  cacheDuration: "3s",
+  cacheKeyType: "Registry",
+  lifeMs: TOKEN_LIFE_MS,
+  shape: "opaque",
+} as const;
+
 /** How a stage is set up. */
 export interface StageOptions {
   /** How the plugin behaves while nothing is broken. */
@@ -65,7 +72,7 @@ export class FaultStage implements AsyncDisposable {
 
   static async start(options: StageOptions = {}): Promise<FaultStage> {
     const tokenMark = newTokenCanary();
-    const plugin = options.plugin ?? { cacheDuration: "3s", lifeMs: TOKEN_LIFE_MS };
+    const plugin = options.plugin ?? PLUGIN;
     const { hosts, blob } = options.backend ?? {};
     const node = simNode({
       plugin: { ...plugin, mark: tokenMark },
@@ -159,6 +166,13 @@ export class FaultStage implements AsyncDisposable {
     this.#agent = agent;
     if (waitReady) this.startMs = performance.now() - startedMs;
     else await pause(killedAfterMs);
+  }
+
+  /** Has the plugin behave as it did when nothing was broken. */
+  mendPlugin(): void {
+    const plugin: Partial<SimPluginSettings> = { ...PLUGIN, ...this.#options.plugin };
+    const { lifeMs = TOKEN_LIFE_MS } = plugin;
+    this.node.setPlugin({ mode: "issue", saidLifeMs: lifeMs, ...plugin });
   }
 
   /** Another password; the registry takes the old one for a while, as a careful rotation has it. */
