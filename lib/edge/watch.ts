@@ -5,7 +5,7 @@ import type { FileStat } from "../model/mod.ts";
 const FILE_POLL_MS = 250;
 /** How often folders are looked at, where that is little work. */
 const FOLDER_POLL_MS = 500;
-/** A look rests for so many times as long as it took: a big folder costs 1 % of a core at most. */
+/** A look rests for so many times as long as it took: a big folder costs 1 % of a core. */
 const REST = 100;
 const MAX_REST_MS = 10_000;
 /** `<folder>/<daemon>/<snapshot>/config.json` is the deepest that counts. */
@@ -23,8 +23,8 @@ type Stat = (
 
 /**
  * Watches files and folders by looking at their stamps a few times a second: a path may not exist
- * yet, may be replaced or reached through links (as Kubernetes mounts secrets). Of a folder, what is
- * below counts as well.
+ * yet, may be replaced or reached through links (as Kubernetes mounts secrets). What is below a
+ * folder counts as well.
  *
  * No inotify: Deno opens every file that an event is about, while it holds the lock of all watches.
  * A pipe that somebody makes in a watched folder then holds up, sooner or later, the whole process.
