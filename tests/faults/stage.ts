@@ -5,7 +5,7 @@ import { CanaryDetector, newTokenCanary } from "../canary/detector.ts";
 import { ConfigFiles, Reader } from "./watchers.ts";
 
 /** How long the plugin's tokens live; a fault of the source that lasts longer spoils reads. */
-export const TOKEN_LIFE_MS = 20_000;
+export const TOKEN_LIFE_MS = 30_000;
 
 /** Debian's `libfaketime`: another wall clock for one process, to be stepped while it runs. */
 const FAKE_CLOCK = `/usr/lib/${Deno.build.arch}-linux-gnu/faketime/libfaketimeMT.so.1`;
@@ -188,7 +188,7 @@ export class FaultStage implements AsyncDisposable {
     const { refreshInterval = "2s", stepsClock } = this.#options;
     return {
       renewal: `check_interval = "500ms"\nrefresh_interval = "${refreshInterval}"`,
-      more: '[providers.kubelet]\ntimeout = "2s"',
+      more: '[providers.kubelet]\ntimeout = "4s"',
       ...(stepsClock && {
         env: {
           LD_PRELOAD: FAKE_CLOCK,
