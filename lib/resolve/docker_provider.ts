@@ -53,9 +53,9 @@ export class DockerProvider implements CredentialProvider {
   readonly #options: DockerProviderOptions;
   readonly #file: DockerFile;
 
-  constructor(options: DockerProviderOptions) {
-    const { configPath: path, files, clock, before } = options;
-    this.#options = options;
+  constructor({ before, ...options }: DockerProviderOptions) {
+    const { configPath: path, files, clock } = options;
+    this.#options = options; // without the one before, which would keep all before it
     this.#file = new DockerFile({ path, files, clock }, before && before.#file);
   }
 

@@ -29,7 +29,7 @@ export async function pages(base: string): Promise<readonly Sunk[]> {
     ["/api/v1/config"],
   ];
   return await Promise.all(asked.map(async ([path, init]) => {
-    const response = await fetch(base + path, init);
+    const response = await fetch(base + path, { ...init, signal: AbortSignal.timeout(20_000) });
     const headers = JSON.stringify([...response.headers]);
     return {
       where: `page ${init?.method ?? "GET"} ${path}`,

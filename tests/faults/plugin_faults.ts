@@ -3,61 +3,56 @@ import { type Fault, fault, NOTHING } from "./fault.ts";
 import { TOKEN_LIFE_MS } from "./stage.ts";
 
 const HOUR_MS = 3_600_000;
-const AS_IT_WAS = { mode: "issue", shape: "opaque", cacheDuration: "3s" } as const;
-
 /** A plugin that does something else, and then what it did before. */
 const modes = (["fail", "hang", "spawn", "stubborn", "flood", "garbage", "none"] as const).map(
   (mode) =>
-    fault(`the plugin: ${mode}`, 5_000, ({ node }) => {
-      node.setPlugin({ mode });
-      return Promise.resolve(() => node.setPlugin(AS_IT_WAS));
+    fault(`the plugin: ${mode}`, 5_000, (stage) => {
+      stage.node.setPlugin({ mode });
+      return Promise.resolve(() => stage.mendPlugin());
     }),
 );
 
 /** What a plugin says of the life of its tokens, and is not so. */
 const lies: readonly Fault[] = [
   ...["0s", "-5s"].map((cacheDuration) =>
-    fault(`the plugin says: cache for ${cacheDuration}`, 5_000, ({ node }) => {
-      node.setPlugin({ cacheDuration });
-      return Promise.resolve(() => node.setPlugin(AS_IT_WAS));
+    fault(`the plugin says: cache for ${cacheDuration}`, 5_000, (stage) => {
+      stage.node.setPlugin({ cacheDuration });
+      return Promise.resolve(() => stage.mendPlugin());
     })
   ),
   // Longer than its tokens live: that it lies shows when reads are refused.
   fault("the plugin says: cache for 87600h", TOKEN_LIFE_MS + 5_000, (stage) => {
-    const { node } = stage;
-    node.setPlugin({ cacheDuration: "87600h" });
+    stage.node.setPlugin({ cacheDuration: "87600h" });
     return Promise.resolve(async () => {
-      node.setPlugin(AS_IT_WAS);
+      stage.mendPlugin();
       await stage.renewAll(); // as a person does who has mended a plugin
     });
   }, { spoilsReads: true }),
   ...([["ended an hour ago", -HOUR_MS], ["end in 100 years", 876_000 * HOUR_MS]] as const).map(
     ([what, saidLifeMs]) =>
-      fault(`the plugin's tokens say: ${what}`, TOKEN_LIFE_MS + 2_000, ({ node }) => {
-        node.setPlugin({ shape: "ecr", saidLifeMs });
-        return Promise.resolve(() => node.setPlugin({ ...AS_IT_WAS, saidLifeMs: TOKEN_LIFE_MS }));
+      fault(`the plugin's tokens say: ${what}`, TOKEN_LIFE_MS + 2_000, (stage) => {
+        stage.node.setPlugin({ shape: "ecr", saidLifeMs });
+        return Promise.resolve(() => stage.mendPlugin());
       }),
   ),
-  fault("the plugin's tokens are dead when they come", 4_000, ({ node }) => {
-    node.setPlugin({ lifeMs: -60_000, saidLifeMs: -60_000, shape: "ecr" });
-    return Promise.resolve(() =>
-      node.setPlugin({ ...AS_IT_WAS, lifeMs: TOKEN_LIFE_MS, saidLifeMs: TOKEN_LIFE_MS })
-    );
+  fault("the plugin's tokens are dead when they come", 4_000, (stage) => {
+    stage.node.setPlugin({ lifeMs: -60_000, saidLifeMs: -60_000, shape: "ecr" });
+    return Promise.resolve(() => stage.mendPlugin());
   }),
 ];
 
 const sources: readonly Fault[] = [
-  fault("the plugin changes its cacheKeyType", 0, async ({ node }) => {
+  fault("the plugin changes its cacheKeyType", 0, async (stage) => {
     for (const cacheKeyType of ["Image", "Global", "Image", "Registry"] as const) {
-      node.setPlugin({ cacheKeyType });
+      stage.node.setPlugin({ cacheKeyType });
       await pause(2_000);
     }
-    return NOTHING;
+    return () => stage.mendPlugin();
   }),
   // Nothing tells them from good ones until they are used.
-  fault("the registry refuses what the plugin gives", 5_000, ({ node }) => {
-    node.setPlugin({ lifeMs: -60_000 });
-    return Promise.resolve(() => node.setPlugin({ lifeMs: TOKEN_LIFE_MS }));
+  fault("the registry refuses what the plugin gives", 5_000, (stage) => {
+    stage.node.setPlugin({ lifeMs: -60_000 });
+    return Promise.resolve(() => stage.mendPlugin());
   }, { spoilsReads: true }),
   fault("the registry revokes the credential in use", 0, ({ node }) => {
     const [user = "", token = ""] = (node.tokenRegistry.newestToken() ?? "").split(":");
@@ -67,9 +62,9 @@ const sources: readonly Fault[] = [
   fault(
     "the token service is down for longer than a token lives",
     TOKEN_LIFE_MS + 4_000,
-    ({ node }) => {
-      node.setPlugin({ mode: "fail" });
-      return Promise.resolve(() => node.setPlugin(AS_IT_WAS));
+    (stage) => {
+      stage.node.setPlugin({ mode: "fail" });
+      return Promise.resolve(() => stage.mendPlugin());
     },
     { spoilsReads: true },
   ),

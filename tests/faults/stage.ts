@@ -5,10 +5,17 @@ import { CanaryDetector, newTokenCanary } from "../canary/detector.ts";
 import { ConfigFiles, Reader } from "./watchers.ts";
 
 /** How long the plugin's tokens live; a fault of the source that lasts longer spoils reads. */
-export const TOKEN_LIFE_MS = 20_000;
+export const TOKEN_LIFE_MS = 30_000;
 
 /** Debian's `libfaketime`: another wall clock for one process, to be stepped while it runs. */
 const FAKE_CLOCK = `/usr/lib/${Deno.build.arch}-linux-gnu/faketime/libfaketimeMT.so.1`;
+
+const PLUGIN = {
+  cacheDuration: "3s",
+  cacheKeyType: "Registry",
+  lifeMs: TOKEN_LIFE_MS,
+  shape: "opaque",
+} as const;
 
 /** How a stage is set up. */
 export interface StageOptions {
@@ -65,7 +72,7 @@ export class FaultStage implements AsyncDisposable {
 
   static async start(options: StageOptions = {}): Promise<FaultStage> {
     const tokenMark = newTokenCanary();
-    const plugin = options.plugin ?? { cacheDuration: "3s", lifeMs: TOKEN_LIFE_MS };
+    const plugin = options.plugin ?? PLUGIN;
     const { hosts, blob } = options.backend ?? {};
     const node = simNode({
       plugin: { ...plugin, mark: tokenMark },
@@ -161,6 +168,13 @@ export class FaultStage implements AsyncDisposable {
     else await pause(killedAfterMs);
   }
 
+  /** Has the plugin behave as it did when nothing was broken. */
+  mendPlugin(): void {
+    const plugin: Partial<SimPluginSettings> = { ...PLUGIN, ...this.#options.plugin };
+    const { lifeMs = TOKEN_LIFE_MS } = plugin;
+    this.node.setPlugin({ mode: "issue", saidLifeMs: lifeMs, ...plugin });
+  }
+
   /** Another password; the registry takes the old one for a while, as a careful rotation has it. */
   rotatePassword(): void {
     this.node.rotatePassword(`${this.#passwordMark}-${crypto.randomUUID()}`, 15_000);
@@ -174,7 +188,7 @@ export class FaultStage implements AsyncDisposable {
     const { refreshInterval = "2s", stepsClock } = this.#options;
     return {
       renewal: `check_interval = "500ms"\nrefresh_interval = "${refreshInterval}"`,
-      more: '[providers.kubelet]\ntimeout = "2s"',
+      more: '[providers.kubelet]\ntimeout = "4s"',
       ...(stepsClock && {
         env: {
           LD_PRELOAD: FAKE_CLOCK,

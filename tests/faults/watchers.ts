@@ -103,6 +103,13 @@ export class ConfigFiles implements AsyncDisposable {
     }
   }
 
+  /** Temporary files that are there for a reason; they have to go in the end all the same. */
+  readonly excused = new Set<string>();
+
+  excuse(names: readonly string[]): void {
+    for (const name of names) this.excused.add(name);
+  }
+
   /** Temporary files beside them; one is there for a moment whenever a file is rewritten. */
   temporaries(): readonly string[] {
     return [...this.#before.keys()].flatMap((path) =>

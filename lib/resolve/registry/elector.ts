@@ -80,7 +80,7 @@ const MAX_SHOWN = 3;
 const MAX_CONTENDERS = 256;
 const MAX_PARALLEL = 8;
 /** A registry that did not answer is left alone for this long. */
-const UNREACHABLE_MS = 30_000;
+const UNREACHABLE_MS = 10_000;
 const MAX_PREVIOUS = 10_000;
 
 /**
