@@ -4,7 +4,7 @@ import type { CredentialChain, KubeletProvider } from "../../lib/resolve/mod.ts"
 import { CredentialStore } from "../../lib/store/mod.ts";
 import { median } from "../lib/bench.ts";
 import { CountedPlugin, kubeletWith } from "./plugin.ts";
-import { openReporting } from "./reporting.ts";
+import { openReporting, type Reporting } from "./reporting.ts";
 import { atMost, duration, type Row, told } from "./rows.ts";
 import { wholeChain } from "./whole_chain.ts";
 
@@ -21,12 +21,18 @@ interface Filled {
   readonly store: CredentialStore;
 }
 
+function reporting(): Reporting {
+  const nothing = { nowMs: 0, images: [], daemons: [], problems: [] };
+  return openReporting(() => nothing, systemClock);
+}
+
 /** A cache with an answer for every image, and a store with an entry for every image. */
-async function filled(count: number): Promise<Filled> {
+async function filled(
+  count: number,
+  { observer }: Pick<Reporting, "observer"> = reporting(),
+): Promise<Filled> {
   const plugin = new CountedPlugin();
   Object.assign(plugin.manner, { cacheKeyType: "Image", isPerImage: true });
-  const nothing = { nowMs: 0, images: [], daemons: [], problems: [] };
-  const { observer } = openReporting(() => nothing, systemClock);
   const kubelet = kubeletWith(plugin, { observer, maxParallel: 64 });
   const chain = wholeChain(kubelet, observer);
   const settings = { leadTimeMs: "auto", refreshIntervalMs: 240_000 } as const;
@@ -128,13 +134,34 @@ async function compare(
   ];
 }
 
+/** What those who listen to look-ups cost, in turns. */
+async function listeners(): Promise<readonly Row[]> {
+  const { log, metrics } = reporting();
+  const chains = {
+    "nobody listening": await filled(FEW, { observer: { notify() {} } }),
+    "the log listening": await filled(FEW, { observer: log }),
+    "the metrics listening": await filled(FEW, { observer: metrics }),
+  };
+  const times = new Map<string, number[]>();
+  for (let i = 0; i <= ROUNDS; i++) {
+    for (const [name, chain] of Object.entries(chains)) {
+      const ms = await chainMs(chain, false);
+      if (i > 0) times.set(name, [...times.get(name) ?? [], ms]); // the first is to warm up
+    }
+  }
+  return [...times].map(([name, ms]) =>
+    told(`look-up through the chain, ${FEW} entries, ${name}`, duration(median(ms)))
+  );
+}
+
 /** The section of the benchmark about look-ups. */
 export async function benchLookups(): Promise<readonly Row[]> {
   const [few, many] = [await filled(FEW), await filled(MANY)];
   return [
     ...await compare("look-up in the kubelet provider alone", few, many, kubeletMs),
     ...await compare("look-up through the chain", few, many, (of) => chainMs(of, false)),
-    ...await compare("the same from a text", few, many, (of) => chainMs(of, true)),
+    ...await listeners(),
+    ...await compare("from a text through the chain", few, many, (of) => chainMs(of, true)),
     ...await compare("look-up in the store", few, many, storeMs),
     ...await besideMap(many),
   ];

@@ -6,6 +6,7 @@ export type NodeStatus = Omit<AgentStatus, "version" | "startedAtMs" | "configHa
 
 /** A log and metrics as an agent has them; what is written goes nowhere. */
 export interface Reporting {
+  readonly log: Observer;
   readonly metrics: AgentMetrics;
   /** Hears of everything for both. */
   readonly observer: Observer;
@@ -28,5 +29,5 @@ export function openReporting(nodeStatus: () => NodeStatus, clock: Clock): Repor
     configHash: "bench",
   });
   const metrics = new AgentMetrics({ status, build, now: () => clock.wallMs(), process });
-  return { metrics, observer: fanOut([log, metrics]) };
+  return { log, metrics, observer: fanOut([log, metrics]) };
 }
