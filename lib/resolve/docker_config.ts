@@ -1,4 +1,5 @@
 import { AgentError, type Credential, credentialFromPair, Secret } from "../model/mod.ts";
+import { few } from "./few.ts";
 import { type Fields, firstJsonValue, goField, isFields } from "./go_json.ts";
 
 /** One entry of `auths`, decoded. */
@@ -18,6 +19,8 @@ export interface DockerConfig {
   readonly keysByHost: ReadonlyMap<string, string>;
   readonly credHelpers: ReadonlyMap<string, string>;
   readonly credsStore: string;
+  /** The names of its entries, few of them; empty when it has none. */
+  readonly entriesInWords: string;
 }
 
 /** Where `docker login` keeps Docker Hub, whatever the image says. */
@@ -55,7 +58,14 @@ export function parseDockerConfig(text: string): DockerConfig {
     credHelpers.set(key, name ?? "");
   }
   const credsStore = stringField(file, "credsStore", "credsStore");
-  return { auths, keysByHost: keysByHost(auths.keys()), credHelpers, credsStore };
+  const names = [...auths.keys(), ...credHelpers.keys()];
+  return {
+    auths,
+    keysByHost: keysByHost(auths.keys()),
+    credHelpers,
+    credsStore,
+    entriesInWords: names.length === 0 ? "" : few(names),
+  };
 }
 
 function keysByHost(keys: Iterable<string>): ReadonlyMap<string, string> {

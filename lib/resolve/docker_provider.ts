@@ -12,7 +12,6 @@ import {
   type ReasonCode,
 } from "../model/mod.ts";
 import { abortable } from "./abortable.ts";
-import { few } from "./few.ts";
 import type { CredentialHelpers, TimedAnswer } from "./credential_helper.ts";
 import {
   credentialsOf,
@@ -162,8 +161,8 @@ function fromAuths(
     const reason = "no-entry-for-registry";
     const mistaken = image.registry === "docker.io" ? mistakenHubKeys(config) : [];
     if (mistaken.length === 0) {
-      const names = [...config.auths.keys(), ...config.credHelpers.keys()];
-      const detail = names.length === 0 ? "it has no entry at all" : `it has ${few(names)}`;
+      const { entriesInWords: entries } = config;
+      const detail = entries === "" ? "it has no entry at all" : `it has ${entries}`;
       return { kind: "none", reason, notes: [...before, { subject: path, reason, detail }] };
     }
     const detail = `docker keeps Docker Hub under ${DOCKER_HUB_KEY} and reads no other key`;
