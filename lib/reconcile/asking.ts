@@ -53,7 +53,7 @@ export function newerThan({ credential, fetchedAtMs }: Candidate) {
 export function stillTrue({ refused, ...others }: Why, { stored }: StoreEntry): Why | undefined {
   if (refused === undefined) return others;
   if (refused.fingerprint === stored?.fingerprint) return { ...others, refused };
-  return others.recheck === true ? others : undefined;
+  return others.recheck === true || others.forced !== undefined ? others : undefined;
 }
 
 /** How events name an entry. */

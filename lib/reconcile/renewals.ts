@@ -64,7 +64,8 @@ export class Renewals {
       const key = subjectKey(entry.image);
       if (this.#stop.signal.aborted) return;
       if (this.#inFlight.has(key)) {
-        if (why.recheck || why.refused) this.#again.set(key, { ...this.#again.get(key), ...why });
+        const mustCome = why.recheck || why.refused || why.forced;
+        if (mustCome) this.#again.set(key, { ...this.#again.get(key), ...why });
         continue;
       }
       const work = this.#gate.run(() => this.#ask(key, why))
@@ -94,10 +95,11 @@ export class Renewals {
     const { store, clock } = this.#options;
     const key = subjectKey(image);
     const forced = { atMs: clock.monotonicMs(), wallMs: clock.wallMs() };
-    await this.#inFlight.get(key);
     const entry = store.get(key);
     if (entry === undefined) return;
-    this.start([entry], { forced });
+    const open = this.#inFlight.get(key);
+    this.start([entry], { forced }); // after the open one, where there is one
+    await open;
     await this.#inFlight.get(key);
   }
 

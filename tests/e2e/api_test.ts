@@ -276,7 +276,8 @@ Deno.test({
     const socket = join(node.dir, "api.sock");
     const byMember = async (gid: number) => {
       const args = ["-sS", "--unix-socket", socket, "http://localhost/v1/log-level"];
-      const options = { args, uid: 65_534, gid, clearEnv: true } as const;
+      // Nobody else may enter the folder that the tests are run from.
+      const options = { args, uid: 65_534, gid, clearEnv: true, cwd: "/" } as const;
       const { stdout } = await new Deno.Command("/usr/bin/curl", options).output();
       return new TextDecoder().decode(stdout);
     };

@@ -219,7 +219,13 @@ Deno.test("flaw 15: a steady round asks no provider and delivers nothing, howeve
   await node.addDaemon({ id: "s1", mode: "shared", images, pair: "token:at-first" });
   await using agent = await AgentProcess.start(node, { renewal: 'check_interval = "100ms"' });
   await allNewest(agent, node);
-  await pause(1_000); // what the last deliveries set in motion has come to rest
+  // What the last deliveries set in motion has come to rest then.
+  const inUse = /^nydus_auth_agent_instances\{state="in-use"\} 60$/m;
+  await agent.until(
+    "every mount's use of it",
+    async () => inUse.test((await agent.get("/metrics")).body),
+  );
+  await pause(1_000);
   const count = (what: RegExp) => agent.log.match(what)?.length ?? 0;
   const work = () => [count(/provider-/g), count(/credential-|delivery-/g)];
   const rounds = async () => {

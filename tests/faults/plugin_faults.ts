@@ -17,7 +17,11 @@ const lies: readonly Fault[] = [
   ...["0s", "-5s"].map((cacheDuration) =>
     fault(`the plugin says: cache for ${cacheDuration}`, 5_000, (stage) => {
       stage.node.setPlugin({ cacheDuration });
-      return Promise.resolve(() => stage.mendPlugin());
+      // Below zero is the default of 12 hours, which its tokens do not live.
+      return Promise.resolve(async () => {
+        stage.mendPlugin();
+        await stage.renewAll();
+      });
     })
   ),
   // Longer than its tokens live: that it lies shows when reads are refused.
