@@ -66,9 +66,10 @@ export class ImagePattern {
     const isCandidate = port === this.#port && labels.length === this.#labels.length &&
       path.startsWith(this.#path);
     if (!isCandidate) return "different";
-    const failing = this.#labels.find((label, i) => !label.matches(labels[i] ?? ""));
-    if (failing === undefined) return "equal";
-    return failing.isMalformed ? "malformed" : "different";
+    for (const [i, label] of this.#labels.entries()) {
+      if (!label.matches(labels[i] ?? "")) return label.isMalformed ? "malformed" : "different";
+    }
+    return "equal";
   }
 }
 

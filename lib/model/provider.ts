@@ -2,6 +2,7 @@ import type { Credential } from "./credential.ts";
 import type { ImageReference } from "./image_reference.ts";
 import type { CallOptions } from "./ports.ts";
 import type { RefusedUse } from "./refusals.ts";
+import type { Soon } from "./soon.ts";
 
 /** The providers of the chain, in its order. */
 export const PROVIDER_NAMES = ["labels", "cri", "docker", "kubelet", "kubesecret"] as const;
@@ -160,18 +161,19 @@ export function standingName({ plugin, account }: Candidate): string | undefined
   return account === undefined ? undefined : `${plugin ?? ""} ${account}`;
 }
 
-/** A source of credentials. `provide` never rejects but for `signal`. */
+/** A source of credentials. `provide` never fails but for `signal`. */
 export interface CredentialProvider {
   readonly name: ProviderName;
   /** Whether it can be asked again long after the pull. */
   readonly renewable: boolean;
-  provide(request: CredentialRequest, options?: CallOptions): Promise<ProviderOutcome>;
+  provide(request: CredentialRequest, options?: CallOptions): Soon<ProviderOutcome>;
 }
 
 /** One provider's part in a resolution. */
 export interface ProviderAttempt {
   readonly provider: ProviderName;
   readonly outcome: ProviderOutcome;
+  /** How long the answer was waited for; 0 for one that was at hand. */
   readonly durationMs: number;
   /** It was asked for the registry that nydusd calls, not for the image's. */
   readonly forEndpoint?: true;

@@ -8,7 +8,7 @@ import {
 import type { AgentEvent, Observer } from "../model/mod.ts";
 import { LOG_EVENTS, type LogEventName, type LogThreshold } from "./log_events.ts";
 import type { LogLine } from "./log_line.ts";
-import { linesOf } from "./log_lines.ts";
+import { linesOf, providerSubject } from "./log_lines.ts";
 import { printable } from "./printable.ts";
 import { redact } from "./redact.ts";
 import { Repetition } from "./repetition.ts";
@@ -51,9 +51,19 @@ export function createLog(options: LogOptions): Log {
   const formatRecord = format === "json" ? jsonFormatter() : textFormatter();
   let threshold = level;
 
+  const isWritten = (event: LogEventName) =>
+    compareLogLevel(LOG_EVENTS[event].level, threshold) >= 0;
+
+  /** A look-up tells of every provider: no words are made of what nobody would read. */
+  function isUnheard(event: AgentEvent): boolean {
+    if (event.kind !== "provider-asked" || event.outcome === "failed") return false;
+    if (isWritten(event.outcome === "found" ? "provider-found" : "provider-none")) return false;
+    return !repetition.lastsAny || !repetition.lasts(providerSubject(event));
+  }
+
   function emit(event: LogEventName, message: string, fields: Readonly<Record<string, unknown>>) {
+    if (!isWritten(event)) return;
     const { level } = LOG_EVENTS[event];
-    if (compareLogLevel(level, threshold) < 0) return;
     const { message: safe, ...properties } = clean({ message, event, ...fields });
     const text = String(safe);
     const record: LogRecord = {
@@ -73,7 +83,7 @@ export function createLog(options: LogOptions): Log {
     for (const subject of ends) repetition.forget(subject);
     if (problem !== undefined) {
       // What is not written is not counted either: a lower level later begins with a first time.
-      if (compareLogLevel(LOG_EVENTS[event].level, threshold) < 0) return;
+      if (!isWritten(event)) return;
       const count = repetition.met(problem.subject, problem.signature, problem.continues);
       if (count === undefined) return;
       if (count === 1) return emit(event, message, fields);
@@ -90,6 +100,7 @@ export function createLog(options: LogOptions): Log {
 
   return {
     notify(event: AgentEvent): void {
+      if (isUnheard(event)) return;
       for (const line of linesOf(event)) tell(line);
     },
     setLevel(next: LogThreshold): void {

@@ -9,6 +9,8 @@ import { at, line, type LogLine, suffix, time } from "./log_line.ts";
 import { daemonLine, deliveryLines, mountStateLine, unnamedHostLine } from "./mount_lines.ts";
 import { placeOf } from "./place.ts";
 
+type ProviderAsked = Extract<AgentEvent, { kind: "provider-asked" }>;
+
 /** The lines of an event; which of them are written is the log's affair. */
 export function linesOf(event: AgentEvent): readonly LogLine[] {
   switch (event.kind) {
@@ -98,7 +100,12 @@ function roundLine(event: Extract<AgentEvent, { kind: "reconcile-finished" }>): 
   return { ...line("reconcile-finished", message, rounded), problem };
 }
 
-function providerLine(event: Extract<AgentEvent, { kind: "provider-asked" }>): LogLine {
+/** Under what a provider's troubles with an image are counted. */
+export function providerSubject({ provider, image }: ProviderAsked): string {
+  return `provider ${provider} ${image}`;
+}
+
+function providerLine(event: ProviderAsked): LogLine {
   const { provider, image, outcome, reason, detail, durationMs } = event;
   const fields = {
     provider,
@@ -108,7 +115,7 @@ function providerLine(event: Extract<AgentEvent, { kind: "provider-asked" }>): L
     duration_ms: Math.round(durationMs),
   };
   const message = `${image}: ${provider}: ${REASON_CODES[reason]}${suffix(detail)}`;
-  const subject = `provider ${provider} ${image}`;
+  const subject = providerSubject(event);
   if (outcome === "failed") {
     const continues = reason === "plugin-backing-off";
     const problem = { subject, signature: `${reason} ${detail ?? ""}`, continues };

@@ -1,9 +1,10 @@
-import { Counter, Gauge, Histogram, Registry } from "./prometheus.ts";
 import type { AgentEvent, AgentStatus, DeliveryOutcome, Observer } from "../model/mod.ts";
 import { preferredForm } from "./accept.ts";
 import { timesByImage } from "./image_times.ts";
 import { LABEL_VALUES } from "./label_values.ts";
 import { DURATION_BUCKETS, type MetricDefinition, METRICS } from "./metric_names.ts";
+import { Counter, Gauge, Histogram, registerOwn, Registry } from "./prometheus.ts";
+import { ProviderTally } from "./provider_tally.ts";
 import { failureReasons } from "./reasons.ts";
 import { TapMetrics } from "./tap_metrics.ts";
 
@@ -45,9 +46,8 @@ export class AgentMetrics implements Observer {
   readonly #renewalDue = this.#gauge(METRICS.renewalDue);
   readonly #lastSuccess = this.#gauge(METRICS.lastSuccess);
   readonly #outageTolerance = this.#gauge(METRICS.outageTolerance);
-  readonly #providerRequests = this.#counter(METRICS.providerRequests);
+  readonly #providers = new ProviderTally(LABEL_VALUES.providers);
   readonly #providerFailures = this.#counter(METRICS.providerFailures);
-  readonly #providerDuration = this.#histogram(METRICS.providerDuration);
   readonly #pluginExecutions = this.#counter(METRICS.pluginExecutions);
   readonly #pluginFailures = this.#counter(METRICS.pluginFailures);
   readonly #pluginDuration = this.#histogram(METRICS.pluginDuration);
@@ -75,12 +75,11 @@ export class AgentMetrics implements Observer {
     const { version, commit, deno } = options.build;
     this.#gauge(METRICS.buildInfo).set({ version, commit, deno }, 1);
     this.#gauge(METRICS.processStart).set(options.process.startedAtMs / 1000);
+    for (const metric of this.#providers.metrics()) registerOwn(this.#registry, metric);
     for (const provider of LABEL_VALUES.providers) {
-      this.#providerRequests.inc({ provider }, 0);
       for (const reason of failureReasons(provider)) {
         this.#providerFailures.inc({ provider, reason }, 0);
       }
-      this.#providerDuration.zero({ provider });
     }
     for (const verdict of LABEL_VALUES.verdicts) this.#probes.inc({ verdict }, 0);
     for (const result of LABEL_VALUES.deliveryResults) this.#deliveries.inc({ result }, 0);
@@ -93,10 +92,9 @@ export class AgentMetrics implements Observer {
   notify(event: AgentEvent): void {
     switch (event.kind) {
       case "provider-asked": {
-        const { provider, outcome, reason, durationMs } = event;
-        this.#providerRequests.inc({ provider });
+        const { provider, outcome, reason } = event;
+        this.#providers.count(event);
         if (outcome === "failed") this.#providerFailures.inc({ provider, reason });
-        this.#providerDuration.observe({ provider }, durationMs / 1000);
         break;
       }
       case "plugin-executed":

@@ -12,6 +12,26 @@ export const Counter: typeof prometheus.Counter = counter;
 export const Gauge: typeof prometheus.Gauge = gauge;
 export const Histogram: typeof prometheus.Histogram = histogram;
 export const Registry: typeof prometheus.Registry = registry;
+/** Numbers that are counted elsewhere, and read when a page is made. */
+export interface OwnMetric {
+  readonly name: string;
+  get(): Promise<{
+    readonly name: string;
+    readonly help: string;
+    readonly type: "counter" | "gauge" | "histogram";
+    readonly values: readonly {
+      readonly metricName?: string;
+      readonly labels: Readonly<Record<string, string | number>>;
+      readonly value: number;
+    }[];
+  }>;
+}
+
+/** A registry asks no more of a metric than its name and what `get` gives. */
+export function registerOwn(registry: prometheus.Registry, metric: OwnMetric): void {
+  registry.registerMetric(metric as unknown as prometheus.Counter);
+}
+
 export type Counter = prometheus.Counter;
 export type Gauge = prometheus.Gauge;
 export type Histogram = prometheus.Histogram;

@@ -35,6 +35,16 @@ export class Repetition {
     return count;
   }
 
+  /** Whether it has been met and is not over. */
+  lasts(subject: string): boolean {
+    return this.#troubles.has(subject);
+  }
+
+  /** Whether anything is not over. */
+  get lastsAny(): boolean {
+    return this.#troubles.size > 0;
+  }
+
   /** Says nothing and starts anew: of one subject, or of all below one that ends in a slash. */
   forget(ended: string): void {
     if (!ended.endsWith("/")) {

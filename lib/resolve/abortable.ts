@@ -1,6 +1,11 @@
+import type { Soon } from "../model/mod.ts";
+
 /** Waits for work that others share: an abort ends the waiting, never the work. */
-export async function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return await work;
+export function abortable<T>(work: Soon<T>, signal: AbortSignal | undefined): Soon<T> {
+  return signal === undefined || !(work instanceof Promise) ? work : awaitOrAbort(work, signal);
+}
+
+async function awaitOrAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   signal.throwIfAborted();
   const { promise, reject } = Promise.withResolvers<never>();
   const abort = () => reject(signal.reason);

@@ -8,6 +8,7 @@ import {
   type ProviderAttempt,
   type ProviderOutcome,
   type Resolution,
+  type Soon,
 } from "../model/mod.ts";
 
 /** What the chain is made of. */
@@ -41,17 +42,24 @@ export class CredentialChain {
     request: CredentialRequest,
     { renewal = false, all = false, signal }: ResolveOptions = {},
   ): Promise<Resolution> {
+    const { providers, clock } = this.#options;
     const attempts: ProviderAttempt[] = [];
     let winner: Resolution["winner"];
-    // Where one provider ends the next begins: a clock is no free question.
-    let sinceMs = this.#options.clock.monotonicMs();
-    for (const provider of this.#options.providers) {
+    // Where one wait ends the next begins: a clock is no free question.
+    let sinceMs = clock.monotonicMs();
+    for (const provider of providers) {
       if (renewal && !provider.renewable) continue;
       signal?.throwIfAborted();
-      const outcome = await this.#ask(provider, request, signal ? { signal } : {});
-      const nowMs = this.#options.clock.monotonicMs();
-      const attempt = { provider: provider.name, outcome, durationMs: nowMs - sinceMs };
-      sinceMs = nowMs;
+      const answer = this.#ask(provider, request, signal ? { signal } : {});
+      let outcome: ProviderOutcome;
+      let durationMs = 0;
+      if (answer instanceof Promise) {
+        outcome = await answer;
+        const nowMs = clock.monotonicMs();
+        durationMs = nowMs - sinceMs;
+        sinceMs = nowMs;
+      } else outcome = answer;
+      const attempt = { provider: provider.name, outcome, durationMs };
       this.#tell(attempt, request);
       attempts.push(attempt);
       if (attempt.outcome.kind !== "found" || winner !== undefined) continue;
@@ -84,16 +92,20 @@ export class CredentialChain {
     return { provider: provider.name, renewable: provider.renewable, candidates };
   }
 
-  async #ask(
+  #ask(
     provider: CredentialProvider,
     request: CredentialRequest,
     options: CallOptions,
-  ): Promise<ProviderOutcome> {
-    try {
-      return await provider.provide(request, options);
-    } catch (error) {
+  ): Soon<ProviderOutcome> {
+    const failed = (error: unknown): ProviderOutcome => {
       options.signal?.throwIfAborted();
       return { kind: "failed", reason: "internal-error", detail: wordsOf(error), notes: [] };
+    };
+    try {
+      const answer = provider.provide(request, options);
+      return answer instanceof Promise ? answer.catch(failed) : answer;
+    } catch (error) {
+      return failed(error);
     }
   }
 

@@ -1,4 +1,10 @@
-import { AgentError, type Clock, type FileSystem, type ReasonCode } from "../model/mod.ts";
+import {
+  AgentError,
+  type Clock,
+  type FileSystem,
+  type ReasonCode,
+  type Soon,
+} from "../model/mod.ts";
 import { type DockerConfig, parseDockerConfig } from "./docker_config.ts";
 
 /** A look counts for so long: look-ups that come one after another do not pay for one each. */
@@ -51,10 +57,10 @@ export class DockerFile {
    *
    * @param isDoubted What was read before does not count, however short ago.
    */
-  look(isDoubted = false): Promise<DockerFileView> {
+  look(isDoubted = false): Soon<DockerFileView> {
     const isNews = isDoubted || this.#doubted;
     const ageMs = this.#options.clock.monotonicMs() - this.#lookedMs;
-    if (!isNews && ageMs < LOOK_COUNTS_MS) return Promise.resolve(this.#view);
+    if (!isNews && ageMs < LOOK_COUNTS_MS) return this.#view;
     this.#next ??= this.#looking.then(() => {
       this.#next = undefined;
       const look = this.#look();

@@ -10,6 +10,8 @@ import {
   type ProviderNote,
   type ProviderOutcome,
   type ReasonCode,
+  type Soon,
+  whenKnown,
 } from "../model/mod.ts";
 import { abortable } from "./abortable.ts";
 import type { CredentialHelpers, TimedAnswer } from "./credential_helper.ts";
@@ -22,7 +24,7 @@ import {
   helperFor,
   mistakenHubKeys,
 } from "./docker_config.ts";
-import { DockerFile } from "./docker_file.ts";
+import { DockerFile, type DockerFileView } from "./docker_file.ts";
 import { otherAuths } from "./docker_keyring.ts";
 
 /** What the docker provider reads and asks. */
@@ -63,16 +65,16 @@ export class DockerProvider implements CredentialProvider {
     this.#file.doubt();
   }
 
-  async provide(
-    request: CredentialRequest,
-    { signal }: CallOptions = {},
-  ): Promise<ProviderOutcome> {
-    return await abortable(this.#provide(request), signal);
+  provide(request: CredentialRequest, { signal }: CallOptions = {}): Soon<ProviderOutcome> {
+    const view = this.#file.look(request.newerThanMs !== undefined);
+    return abortable(whenKnown(view, (view) => this.#answer(request, view)), signal);
   }
 
-  async #provide(request: CredentialRequest): Promise<ProviderOutcome> {
+  #answer(
+    request: CredentialRequest,
+    { good, trouble }: DockerFileView,
+  ): Soon<ProviderOutcome> {
     const { configPath: path } = this.#options;
-    const { good, trouble } = await this.#file.look(request.newerThanMs !== undefined);
     const notes: ProviderNote[] = [];
     if (trouble !== undefined) {
       const { reason, detail } = trouble;
@@ -86,7 +88,16 @@ export class DockerProvider implements CredentialProvider {
     const source = { path, ...good };
     const helper = helperFor(source.config, request.image.registry);
     if (helper === "") return fromAuths(source, request, notes);
-    const asked = await this.#askHelper(helper, request, notes);
+    return this.#fromHelper(helper, source, request, notes);
+  }
+
+  async #fromHelper(
+    name: string,
+    source: Source,
+    request: CredentialRequest,
+    notes: readonly ProviderNote[],
+  ): Promise<ProviderOutcome> {
+    const asked = await this.#askHelper(name, request, notes);
     if (asked.kind !== "none") return asked;
     // Someone who logged in before there was a helper still has an entry in the file.
     const fallback = fromAuths(source, request, asked.notes);

@@ -1,6 +1,8 @@
 import {
   AgentError,
+  allKnown,
   type CallOptions,
+  type Candidate,
   comparePatterns,
   type ConfigProblem,
   type CredentialProvider,
@@ -13,7 +15,9 @@ import {
   parseImageTarget,
   type ProviderNote,
   type ProviderOutcome,
+  type Soon,
   type Standing,
+  whenKnown,
 } from "../model/mod.ts";
 import { AccountPlugin } from "./account_plugin.ts";
 import { Plugin, type PluginEnvironment } from "./plugin.ts";
@@ -59,6 +63,7 @@ export class KubeletProvider implements CredentialProvider {
   #plugins: readonly AnyPlugin[] = [];
   #stamp: string | undefined;
   #trouble: Trouble | undefined;
+  #isLoaded = false;
   #reloading: Promise<unknown> | undefined;
 
   constructor({ before, ...options }: KubeletProviderOptions) {
@@ -76,18 +81,21 @@ export class KubeletProvider implements CredentialProvider {
   async reload(): Promise<ReloadOutcome> {
     const reload = (this.#reloading ?? Promise.resolve()).then(() => this.#reload());
     this.#reloading = reload;
-    return await reload;
+    try {
+      return await reload;
+    } finally {
+      this.#isLoaded = true;
+      if (this.#reloading === reload) this.#reloading = undefined;
+    }
   }
 
-  async provide(
-    request: CredentialRequest,
-    { signal }: CallOptions = {},
-  ): Promise<ProviderOutcome> {
-    return await abortable(this.#provide(request), signal);
+  provide(request: CredentialRequest, { signal }: CallOptions = {}): Soon<ProviderOutcome> {
+    const reloading = this.#reloading ?? (this.#isLoaded ? undefined : this.reload());
+    const answer = reloading?.then(() => this.#provide(request)) ?? this.#provide(request);
+    return abortable(answer, signal);
   }
 
-  async #provide(request: CredentialRequest): Promise<ProviderOutcome> {
-    await (this.#reloading ?? this.reload());
+  #provide(request: CredentialRequest): Soon<ProviderOutcome> {
     const notes: ProviderNote[] = [];
     if (this.#trouble !== undefined) {
       const { reason, detail } = this.#trouble;
@@ -100,17 +108,14 @@ export class KubeletProvider implements CredentialProvider {
       notes.push({ subject, reason, detail: `${detail}; the last good one is used` });
     }
     const target = targetOf(request);
-    const plugins = this.#plugins;
-    const asked = await Promise.all(
-      plugins.map(async (plugin) =>
-        target === undefined || !plugin.matches(target)
-          ? notMatched(plugin)
-          : plugin instanceof AccountPlugin
-          ? await plugin.contribute(request, target)
-          : contribution(plugin, await plugin.ask(request, target), target)
-      ),
-    );
-    return combine(asked, notes);
+    const asked = this.#plugins.map((plugin): Soon<Contribution> => {
+      if (target === undefined || !plugin.matches(target)) return notMatched(plugin);
+      if (plugin instanceof AccountPlugin) return plugin.contribute(request, target);
+      return whenKnown(plugin.ask(request, target), (answer) => {
+        return contribution(plugin, answer, target);
+      });
+    });
+    return whenKnown(allKnown(asked), (asked) => combine(asked, notes));
   }
 
   /** Ends every plugin that still runs. */
@@ -186,9 +191,16 @@ function combine(
   asked: readonly Contribution[],
   before: readonly ProviderNote[],
 ): ProviderOutcome {
-  const notes = [...before, ...asked.map(({ note }) => note)];
-  const [best, ...rest] = asked.flatMap(({ candidates }) => candidates)
-    .sort((a, b) => comparePatterns(a.pattern ?? "", b.pattern ?? ""));
+  const notes = [...before];
+  const candidates: Candidate[] = [];
+  for (const one of asked) {
+    notes.push(one.note);
+    candidates.push(...one.candidates);
+  }
+  if (candidates.length > 1) {
+    candidates.sort((a, b) => comparePatterns(a.pattern ?? "", b.pattern ?? ""));
+  }
+  const [best, ...rest] = candidates;
   if (best !== undefined) {
     const reason = asked.find(({ note }) => note.subject === best.plugin)?.note.reason ?? "found";
     return { kind: "found", reason, candidates: [best, ...rest], notes };

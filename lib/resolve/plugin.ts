@@ -6,6 +6,7 @@ import {
   type ImageTarget,
   type Random,
   Refusals,
+  type Soon,
 } from "../model/mod.ts";
 import { AnswerGroups, WITHIN_REGISTRY, WITHIN_REPOSITORY } from "./answer_groups.ts";
 import { isNewEnough, isRefused, ROUND_MS } from "./freshness.ts";
@@ -104,17 +105,28 @@ export class Plugin {
   }
 
   /** Asks for an image; never rejects. */
-  async ask(request: CredentialRequest, target: ImageTarget): Promise<PluginAnswer> {
+  ask(request: CredentialRequest, target: ImageTarget): Soon<PluginAnswer> {
+    return this.#cached(request, target, this.#executions) ?? this.#ask(request, target);
+  }
+
+  /** @param before The last execution before the question. */
+  #cached(
+    request: CredentialRequest,
+    target: ImageTarget,
+    before: number,
+  ): PluginAnswer | undefined {
+    const entry = this.#cache.find(request.image, (entry) =>
+      // Begun after the question: nothing could be fresher, however short it lives.
+      entry.execution > before || this.#serves(entry, request, target));
+    if (entry === undefined) return undefined;
+    const reason = entry.execution > before ? "shared-execution" : "found-in-cache";
+    return { kind: "entry", entry, reason, warnings: [] };
+  }
+
+  async #ask(request: CredentialRequest, target: ImageTarget): Promise<PluginAnswer> {
     const { image } = request;
     const before = this.#executions;
-    const fromCache = (): PluginAnswer | undefined => {
-      const cached = this.#cache.find(image, (entry) =>
-        // Begun after the question: nothing could be fresher, however short it lives.
-        entry.execution > before || this.#serves(entry, request, target));
-      if (cached === undefined) return undefined;
-      const reason = cached.execution > before ? "shared-execution" : "found-in-cache";
-      return { kind: "entry", entry: cached, reason, warnings: [] };
-    };
+    const fromCache = () => this.#cached(request, target, before);
     while (true) {
       const cached = fromCache();
       if (cached !== undefined) return cached;
@@ -252,7 +264,7 @@ export class Plugin {
       ...(validUntilMs !== undefined && { wantedUntilMs: validUntilMs }),
     };
     const { entry, warnings } = entryOf(name, outcome.response, asking);
-    this.#cache.put(scopeKey(cacheKeyType, image), entry);
+    this.#cache.put(cacheKeyType, image, entry);
     if (cacheKeyType === "Image") this.#share(image, entry, trial);
     return { kind: "entry", entry, reason: "found", warnings: this.#tellOnce(warnings) };
   }
@@ -263,10 +275,9 @@ export class Plugin {
     if (content === undefined) return;
     for (const [type, groups] of this.#groups) {
       groups.learn(image, content, trial);
-      const key = scopeKey(type, image);
       const servesMs = Math.max(entry.servesMs, this.#environment.refreshIntervalMs);
-      if (groups.shares(image)) this.#cache.put(key, { ...entry, servesMs });
-      else this.#cache.drop(key);
+      if (groups.shares(image)) this.#cache.put(type, image, { ...entry, servesMs });
+      else this.#cache.drop(type, image);
     }
   }
 

@@ -69,30 +69,47 @@ export function scopeKey(type: ScopeType, image: ImageReference): string {
   }
 }
 
+/** How an image is named within a scope type. */
+const NAMES: Readonly<Record<ScopeType, (image: ImageReference) => string>> = {
+  Image: ({ text }) => text,
+  Repository: ({ registry, repository }) => `${registry}/${repository}`,
+  Registry: ({ registry }) => registry,
+  Global: () => "",
+};
+
 /**
  * One plugin's answers, by scope: no other plugin's answer can take their place. A look-up costs
  * four reads of a map, whatever the number of entries; what has expired is replaced, or makes room
  * when there are too many.
  */
 export class PluginCache {
-  readonly #entries = new Map<string, PluginEntry>();
+  /** By names that an image carries: a text that is put together has to be hashed each time. */
+  readonly #entries: Readonly<Record<ScopeType, Map<string, PluginEntry>>> = {
+    Image: new Map(),
+    Repository: new Map(),
+    Registry: new Map(),
+    Global: new Map(),
+  };
   readonly #maxEntries: number;
 
+  /** @param maxEntries Of each scope type. */
   constructor(maxEntries = MAX_ENTRIES) {
     this.#maxEntries = maxEntries;
   }
 
-  /** Stores an answer. Beyond the limit the oldest makes room. */
-  put(key: string, entry: PluginEntry): void {
-    this.#entries.delete(key);
-    this.#entries.set(key, entry);
-    const [oldest] = this.#entries.keys();
-    if (this.#entries.size > this.#maxEntries && oldest !== undefined) this.#entries.delete(oldest);
+  /** Stores an answer. Beyond the limit the oldest of its scope type makes room. */
+  put(type: ScopeType, image: ImageReference, entry: PluginEntry): void {
+    const entries = this.#entries[type];
+    const name = NAMES[type](image);
+    entries.delete(name);
+    entries.set(name, entry);
+    const [oldest] = entries.keys();
+    if (entries.size > this.#maxEntries && oldest !== undefined) entries.delete(oldest);
   }
 
-  /** Forgets what was stored under a key. */
-  drop(key: string): void {
-    this.#entries.delete(key);
+  /** Forgets what was stored for an image's scope. */
+  drop(type: ScopeType, image: ImageReference): void {
+    this.#entries[type].delete(NAMES[type](image));
   }
 
   /**
@@ -100,13 +117,22 @@ export class PluginCache {
    * hold for a repository stands with what holds for its registry: the later one counts.
    */
   find(image: ImageReference, fits: (entry: PluginEntry) => boolean): PluginEntry | undefined {
-    const fitting = (type: ScopeType) => {
-      const entry = this.#entries.get(scopeKey(type, image));
-      return entry !== undefined && fits(entry) ? entry : undefined;
-    };
-    const [own, shared] = [fitting("Repository"), fitting("Registry")];
+    const forImage = this.#fitting("Image", image, fits);
+    if (forImage !== undefined) return forImage;
+    const own = this.#fitting("Repository", image, fits);
+    const shared = this.#fitting("Registry", image, fits);
     const later = (own?.execution ?? -1) > (shared?.execution ?? -1) ? own : shared;
-    return fitting("Image") ?? later ?? fitting("Global");
+    return later ?? this.#fitting("Global", image, fits);
+  }
+
+  #fitting(
+    type: ScopeType,
+    image: ImageReference,
+    fits: (entry: PluginEntry) => boolean,
+  ): PluginEntry | undefined {
+    const entries = this.#entries[type];
+    const entry = entries.size === 0 ? undefined : entries.get(NAMES[type](image));
+    return entry !== undefined && fits(entry) ? entry : undefined;
   }
 }
 
@@ -170,10 +196,12 @@ function compiled(pattern: string): ImagePattern | undefined {
 
 /** What an entry gives for an image. */
 export function matchEntry({ auths = [] }: PluginEntry, target: ImageTarget): PluginMatch {
-  const matching = auths.filter(({ pattern }) => pattern.matches(target));
-  const empty = matching.find(({ candidate }) => candidate === undefined);
-  return {
-    candidates: matching.flatMap(({ candidate }) => candidate ?? []),
-    anonymous: empty && (empty.username === "" ? "anonymous-entry" : "incomplete-entry"),
-  };
+  const candidates: Candidate[] = [];
+  let anonymous: PluginMatch["anonymous"];
+  for (const { pattern, candidate, username } of auths) {
+    if (!pattern.matches(target)) continue;
+    if (candidate !== undefined) candidates.push(candidate);
+    else anonymous ??= username === "" ? "anonymous-entry" : "incomplete-entry";
+  }
+  return { candidates, anonymous };
 }

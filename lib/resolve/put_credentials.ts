@@ -96,7 +96,7 @@ export class PutCredentials implements Disposable {
         target.image.repository === image.repository
       );
     if (sameRepository !== undefined) return sameRepository;
-    const all = this.#byKey.get(keyOf({ kind: "registry", registry: image.registry }));
+    const all = this.#byKey.get(image.registry);
     return all !== undefined && this.#counts(all) ? all : undefined;
   }
 
@@ -125,6 +125,7 @@ export class PutCredentials implements Disposable {
   }
 }
 
+/** They never collide: an image's text has a slash, and a registry none. */
 function keyOf(target: PutTarget): string {
-  return target.kind === "image" ? target.image.text : `registry\0${target.registry}`;
+  return target.kind === "image" ? target.image.text : target.registry;
 }

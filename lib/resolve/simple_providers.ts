@@ -39,23 +39,21 @@ export function labelsProvider(
     provide({ image, labels }) {
       const credential = labelsCredential(labels);
       if (typeof credential !== "string") {
-        return Promise.resolve(found(credential, "the pull labels", clock.wallMs()));
+        return found(credential, "the pull labels", clock.wallMs());
       }
       const put = credential === "no-labels" ? puts?.lookup(image) : undefined;
-      if (put === undefined) {
-        return Promise.resolve({ kind: "none", reason: credential, notes: [] });
-      }
+      if (put === undefined) return { kind: "none", reason: credential, notes: [] };
       const outcome = found(put.credential, "the local API", put.putAtMs);
       const { validUntilMs } = put;
       const [candidate] = outcome.candidates;
-      return Promise.resolve({
+      return {
         ...outcome,
         candidates: [{
           ...candidate,
           watched: true,
           ...(validUntilMs !== undefined && { hardExpiresAtMs: validUntilMs }),
         }],
-      });
+      };
     },
   };
 }
@@ -79,15 +77,11 @@ export function criProvider(pulls: CriPulls | undefined): CredentialProvider {
     name: "cri",
     renewable: false,
     provide({ image }) {
-      if (pulls === undefined) {
-        return Promise.resolve({ kind: "none", reason: "not-enabled", notes: [] });
-      }
+      if (pulls === undefined) return { kind: "none", reason: "not-enabled", notes: [] };
       const seen = pulls.lookup(image);
-      return Promise.resolve(
-        seen === undefined
-          ? { kind: "none", reason: "not-seen", notes: [] }
-          : found(seen.credential, "a pull over CRI", seen.seenAtMs),
-      );
+      return seen === undefined
+        ? { kind: "none", reason: "not-seen", notes: [] }
+        : found(seen.credential, "a pull over CRI", seen.seenAtMs);
     },
   };
 }
@@ -103,12 +97,10 @@ export function pulledProvider(pulls: CriPulls): CredentialProvider {
     renewable: true,
     provide({ image }) {
       const seen = pulls.confirmed?.(image);
-      if (seen === undefined) {
-        return Promise.resolve({ kind: "none", reason: "not-seen", notes: [] });
-      }
+      if (seen === undefined) return { kind: "none", reason: "not-seen", notes: [] };
       const outcome = found(seen.credential, "a pull over CRI", seen.seenAtMs);
       const [candidate] = outcome.candidates;
-      return Promise.resolve({ ...outcome, candidates: [{ ...candidate, watched: true }] });
+      return { ...outcome, candidates: [{ ...candidate, watched: true }] };
     },
   };
 }
@@ -118,7 +110,7 @@ export function disabledProvider(name: ProviderName, renewable: boolean): Creden
   return {
     name,
     renewable,
-    provide: () => Promise.resolve({ kind: "none", reason: "not-enabled", notes: [] }),
+    provide: () => ({ kind: "none", reason: "not-enabled", notes: [] }),
   };
 }
 

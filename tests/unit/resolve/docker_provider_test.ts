@@ -263,7 +263,7 @@ Deno.test("DockerProvider: an abort ends the caller's waiting", async () => {
   const asked = provider.provide(ask("quay.io/a/b"), { signal: gone.signal });
   await settle();
   gone.abort(new Error("gone"));
-  await rejects(asked, /gone/);
+  await rejects(async () => await asked, /gone/);
   runner.release();
   helpers.stop();
 });

@@ -203,7 +203,7 @@ Deno.test("KubeletProvider: a caller that gives up ends its waiting, not the sha
   const stayer = provider.provide(ask("reg.example.com/x"));
   await settle();
   gone.abort(new Error("gone"));
-  await rejects(leaver, /gone/);
+  await rejects(async () => await leaver, /gone/);
   runner.release();
   deepEqual(pairs(await stayer), ["u:p"]);
   equal(runner.requests.length, 1);

@@ -10,9 +10,11 @@ function entry(execution: number): PluginEntry {
 
 Deno.test("flaw 11: PluginCache looks at three entries at most, however many there are", () => {
   const cache = new PluginCache();
-  for (let i = 0; i < 4_000; i++) cache.put(`i\0reg.example.com/other${i}:v1`, entry(i));
+  for (let i = 0; i < 4_000; i++) {
+    cache.put("Image", parseImageReference(`reg.example.com/other${i}:v1`), entry(i));
+  }
   for (const type of ["Image", "Registry", "Global"] as const) {
-    cache.put(scopeKey(type, IMAGE), entry(9_000));
+    cache.put(type, IMAGE, entry(9_000));
   }
   let looks = 0;
   equal(cache.find(IMAGE, () => ++looks < 0), undefined);
@@ -21,9 +23,9 @@ Deno.test("flaw 11: PluginCache looks at three entries at most, however many the
 
 Deno.test("PluginCache finds the image's answer before the registry's before the one for all", () => {
   const cache = new PluginCache();
-  cache.put(scopeKey("Global", IMAGE), entry(3));
-  cache.put(scopeKey("Registry", IMAGE), entry(2));
-  cache.put(scopeKey("Image", IMAGE), entry(1));
+  cache.put("Global", IMAGE, entry(3));
+  cache.put("Registry", IMAGE, entry(2));
+  cache.put("Image", IMAGE, entry(1));
   const found = [1, 2, 3].map((least) =>
     cache.find(IMAGE, ({ execution }) => execution >= least)?.execution
   );
@@ -35,9 +37,22 @@ Deno.test("scopeKey of an image and of a registry never collide", () => {
   equal(new Set(keys).size, 3);
 });
 
+Deno.test("PluginCache: of a repository and its registry the later answer counts, and can be dropped", () => {
+  const cache = new PluginCache();
+  const other = parseImageReference("reg.example.com/a/c:v1");
+  cache.put("Registry", IMAGE, entry(2));
+  cache.put("Repository", IMAGE, entry(3));
+  const found = (image = IMAGE) => cache.find(image, () => true)?.execution;
+  deepEqual([found(), found(other)], [3, 2]);
+  cache.put("Registry", other, entry(4));
+  equal(found(), 4);
+  cache.drop("Registry", other);
+  deepEqual([found(), found(other)], [3, undefined]);
+});
+
 Deno.test("PluginCache is bounded: beyond its limit the oldest answer makes room", () => {
   const cache = new PluginCache(2);
   const images = ["a", "b", "c"].map((name) => parseImageReference(`reg.example.com/${name}:v1`));
-  for (const [i, image] of images.entries()) cache.put(scopeKey("Image", image), entry(i));
+  for (const [i, image] of images.entries()) cache.put("Image", image, entry(i));
   deepEqual(images.map((image) => cache.find(image, () => true)?.execution), [undefined, 1, 2]);
 });
