@@ -198,10 +198,12 @@ function retryAtMs(
   const mandatory = mandatoryAtMs(life);
   const asked = Math.max(0, (attempts.retryAtMs ?? 0) - lastMs);
   if (hard === undefined || mandatory === undefined) {
-    const most = life.softExpiresAtMs === undefined
-      ? Math.max(settings.refreshIntervalMs, SOFT_LIFE_FLOOR_MS)
-      : ADVISORY_MAX_MS;
-    const pause = backoffMs(attempts, BACKOFF_FIRST_MS, ADVISORY_MAX_MS);
+    const refreshMs = Math.max(settings.refreshIntervalMs, SOFT_LIFE_FLOOR_MS);
+    const most = life.softExpiresAtMs === undefined ? refreshMs : ADVISORY_MAX_MS;
+    // When it dies nobody knows: of ourselves we ask no slower than while all went well.
+    const hintMs = (life.softExpiresAtMs ?? life.fetchedAtMs) - life.fetchedAtMs;
+    const paceMs = hintMs < SOFT_LIFE_FLOOR_MS ? refreshMs : hintMs;
+    const pause = Math.min(backoffMs(attempts, BACKOFF_FIRST_MS, ADVISORY_MAX_MS), paceMs);
     return lastMs + Math.min(Math.max(pause, asked), most);
   }
   if (lastMs >= hard) {

@@ -213,6 +213,20 @@ Deno.test("lifeWindow passes through its windows in order, and the hard clock al
   strictEqual(lifeWindow(soft, T0 + 100 * HOUR, AUTO), "advisory");
 });
 
+Deno.test("nextAttemptAtMs: without a hard end a source is asked no slower than while all went well", () => {
+  const failing = (unproductive: number) => ({ unproductive, lastAtMs: T0 + HOUR, draw: 0.999 });
+  const pauseMs = (l: Life, unproductive: number) =>
+    (nextAttemptAtMs(l, failing(unproductive), T0 + HOUR, AUTO) ?? 0) - T0 - HOUR;
+  const short = life({ softExpiresAtMs: T0 + 3 * SECOND });
+  strictEqual(pauseMs(short, 2) < 2 * SECOND, true, "it begins short");
+  strictEqual(pauseMs(short, 10), 3 * SECOND);
+  ok(pauseMs(life({ softExpiresAtMs: T0 + 6 * HOUR }), 20) > 14 * MINUTE);
+  ok(pauseMs(life({ softExpiresAtMs: T0 + 6 * HOUR }), 20) <= 15 * MINUTE);
+  strictEqual(pauseMs(life({}), 20), 4 * MINUTE);
+  const asked = { ...failing(1), retryAtMs: T0 + HOUR + MINUTE };
+  strictEqual(nextAttemptAtMs(short, asked, T0 + HOUR, AUTO), T0 + HOUR + MINUTE, "as it asks");
+});
+
 Deno.test("mandatoryAtMs is the last max(5 min, 10 %), at most a third", () => {
   const span = (hardMs: number) =>
     T0 + hardMs - (mandatoryAtMs(life({ hardExpiresAtMs: T0 + hardMs })) ?? 0);
