@@ -26,6 +26,10 @@ interface Known {
   readonly mounts: Mounts;
   readonly sign: Sign;
   readonly looks: number;
+  /** Its last answer about what the mounts hold. */
+  readonly answer: ReadonlyMap<string, Secret> | undefined;
+  /** Whether every mount that is listed was found in it. */
+  readonly isComplete: boolean;
   /** What the last look found: what is the same again is the same object again. */
   readonly daemon: Daemon;
 }
@@ -80,7 +84,11 @@ export class DaemonProbe {
       return await this.#down(listed, known, { kind: "broken", detail: messageOf(error) });
     }
     if (stat === undefined) return await this.#down(listed, known, { kind: "no-socket" });
-    const held = await nydusdApi.heldAuths(apiSocket, options);
+    const held = await nydusdApi.heldAuths(apiSocket, {
+      ...options,
+      ...(known?.answer && { before: known.answer }),
+    });
+    const again = held.kind === "ok" && held.value === known?.answer ? known : undefined;
     const unsupported = held.kind === "refused" && held.status === 404;
     if (held.kind !== "ok" && !unsupported) return await this.#down(listed, known, held);
     const sign: Sign = { stamp: stat.stamp, listed };
@@ -89,12 +97,12 @@ export class DaemonProbe {
     let { info, mounts, looks } = known ?? nobody;
     const stale = !sameSign(known?.sign, sign) || info?.state !== "RUNNING" ||
       looks % INFO_EVERY === 0 || unsupported ||
-      (held.kind === "ok" && isMissing(listed, mounts, held.value));
+      (held.kind === "ok" && !again?.isComplete && isMissing(listed, mounts, held.value));
     if (stale) {
-      const answer = await nydusdApi.info(apiSocket, options);
+      const answer = await nydusdApi.info(apiSocket, { ...options, ...(info && { before: info }) });
       if (answer.kind !== "ok") return await this.#down(listed, known, answer);
+      if (answer.value !== info) mounts = sameOr(mounts, answer.value.mounts);
       info = answer.value;
-      mounts = sameOr(mounts, info.mounts);
     }
     if (info === undefined) return await this.#down(listed, known, { kind: "timed-out" });
     const before = known?.daemon;
@@ -105,9 +113,22 @@ export class DaemonProbe {
       state,
       ...(state !== "running" && { stateDetail: `nydusd says ${info.state}` }),
       configApi: unsupported ? "unsupported" : "supported",
-      ...(held.kind === "ok" && { held: unchanged(before?.held, held.value) }),
+      ...(held.kind === "ok" && {
+        held: again?.daemon.held ?? unchanged(before?.held, held.value),
+      }),
     };
-    this.#known.set(apiSocket, { info, mounts, sign, looks: looks + 1, daemon });
+    const answer = held.kind === "ok" ? held.value : undefined;
+    const isComplete = (isSame && again?.isComplete) ||
+      (answer !== undefined && !isMissing(listed, mounts, answer));
+    this.#known.set(apiSocket, {
+      info,
+      mounts,
+      sign,
+      looks: looks + 1,
+      answer,
+      isComplete,
+      daemon,
+    });
     return daemon;
   }
 

@@ -86,6 +86,11 @@ function isSame(
   now: SnapshotterDaemon["instances"],
 ): boolean {
   if (before.length !== now.length) return false;
+  // A snapshotter names them in the order of their keys.
+  const isAsBefore = now.every(({ snapshotId, imageId }, i) =>
+    before[i]?.snapshotId === snapshotId && before[i]?.imageId === imageId
+  );
+  if (isAsBefore) return true;
   const listedAs = new Map(before.map(({ snapshotId, imageId }) => [snapshotId, imageId]));
   return now.every(({ snapshotId, imageId }) => listedAs.get(snapshotId) === imageId);
 }

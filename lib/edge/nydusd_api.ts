@@ -6,7 +6,7 @@ import {
   Secret,
   type UnixHttp,
 } from "../model/mod.ts";
-import { peerResult, record, string } from "./peer.ts";
+import { peerResult, ReadBefore, record, string } from "./peer.ts";
 
 const KEY = ":registry_auth";
 
@@ -20,13 +20,15 @@ export function createNydusdApi(
 ): NydusdApi {
   const get = (socketPath: string, path: string, options: { readonly signal?: AbortSignal }) =>
     http.request({ socketPath, method: "GET", path, timeoutMs }, options);
+  const infos = new ReadBefore<NydusdInfo>();
+  const held = new ReadBefore<ReadonlyMap<string, Secret>>();
   return {
-    async info(socketPath, options = {}) {
-      return peerResult(await get(socketPath, "/api/v1/daemon", options), readInfo);
+    async info(socketPath, { before, ...options } = {}) {
+      return infos.read(await get(socketPath, "/api/v1/daemon", options), readInfo, before);
     },
-    async heldAuths(socketPath, { mountId, ...options } = {}) {
+    async heldAuths(socketPath, { mountId, before, ...options } = {}) {
       if (mountId === undefined) {
-        return peerResult(await get(socketPath, "/api/v1/config", options), readAuths);
+        return held.read(await get(socketPath, "/api/v1/config", options), readAuths, before);
       }
       const path = `/api/v1/config?id=${encodeURIComponent(mountId)}`;
       return peerResult(await get(socketPath, path, options), (body) => readAuth(mountId, body));

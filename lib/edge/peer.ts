@@ -1,4 +1,4 @@
-import type { PeerResult, UnixHttpResult } from "../model/mod.ts";
+import type { PeerResult, Secret, UnixHttpResult } from "../model/mod.ts";
 
 /** Turns an answer into a value by `read`, which returns undefined for what breaks the protocol. */
 export function peerResult<T>(
@@ -22,6 +22,27 @@ export function peerResult<T>(
   return value === undefined
     ? { kind: "broken", detail: "the answer has not the form of this API" }
     : { kind: "ok", value };
+}
+
+/** What answers were read from, so that one that is the same again need not be read again. */
+export class ReadBefore<T extends object> {
+  readonly #texts = new WeakMap<T, Secret>();
+
+  /** As {@linkcode peerResult}, but `before` itself where its text has come again. */
+  read(
+    result: UnixHttpResult,
+    read: (body: unknown) => T | undefined,
+    before: T | undefined,
+  ): PeerResult<T> {
+    if (result.kind === "answered" && result.status === 200 && before !== undefined) {
+      if (this.#texts.get(before)?.equals(result.body)) return { kind: "ok", value: before };
+    }
+    const answer = peerResult(result, read);
+    if (answer.kind === "ok" && result.kind === "answered" && result.status === 200) {
+      this.#texts.set(answer.value, result.body);
+    }
+    return answer;
+  }
 }
 
 /** A JSON object; anything else is undefined. */

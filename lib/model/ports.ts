@@ -135,14 +135,23 @@ export interface NydusdInfo {
 
 /** nydusd's HTTP API. Calls of one daemon are its own affair; deadlines are short. */
 export interface NydusdApi {
-  info(socketPath: string, options?: CallOptions): Promise<PeerResult<NydusdInfo>>;
+  /** @param options `before`: its answer before, which is given again where it says the same. */
+  info(
+    socketPath: string,
+    options?: CallOptions & { readonly before?: NydusdInfo },
+  ): Promise<PeerResult<NydusdInfo>>;
   /**
    * Every mount's `registry_auth` by mount id, or that of one mount alone. `refused` 404: the
    * daemon has no such API.
+   *
+   * @param options `before`: its answer about every mount before, as in `info`.
    */
   heldAuths(
     socketPath: string,
-    options?: CallOptions & { readonly mountId?: string },
+    options?: CallOptions & {
+      readonly mountId?: string;
+      readonly before?: ReadonlyMap<string, Secret>;
+    },
   ): Promise<PeerResult<ReadonlyMap<string, Secret>>>;
   /** Stores a value. An empty one is refused here, before it can clear what nydusd holds. */
   putAuth(

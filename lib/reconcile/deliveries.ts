@@ -71,10 +71,14 @@ export class Deliveries {
     this.#turns = new Turns(options.clock);
   }
 
-  /** Takes in a new look: what the daemons hold replaces what we believed. */
-  observe(daemons: readonly Daemon[]): void {
+  /**
+   * Takes in a new look: what the daemons hold replaces what we believed. Says whether there are
+   * other mounts than before.
+   */
+  observe(daemons: readonly Daemon[]): boolean {
     const before = new Map(this.#mounts.daemons);
-    if (this.#mounts.take(daemons)) this.book.keepOnly(this.#mounts.live);
+    const isOther = this.#mounts.take(daemons);
+    if (isOther) this.book.keepOnly(this.#mounts.live);
     for (const daemon of daemons) {
       const known = before.get(daemon.id);
       // A successor on the same socket may have started from a file that someone else wrote.
@@ -86,6 +90,7 @@ export class Deliveries {
         if (next !== record) this.book.set(key, next);
       }
     }
+    return isOther;
   }
 
   /** Forgets that a configuration file was right, after something touched it. */

@@ -110,6 +110,26 @@ Deno.test("look costs a steady daemon one request", async () => {
   strictEqual(nydusd.calls.filter((call) => call === "info").length, 1);
 });
 
+Deno.test("look asks again and again about a mount that holds nothing, also in the same words", async () => {
+  const { discovery, lists, nydusd } = stage();
+  lists({ kind: "ok", value: [listed("d1", [["7", "a:1"]])] });
+  const nothing = new Map();
+  nydusd.heldAuths = () => Promise.resolve({ kind: "ok", value: nothing });
+  for (let i = 0; i < 5; i++) await discovery.look();
+  strictEqual(nydusd.calls.filter((call) => call === "info").length, 5);
+});
+
+Deno.test("look finds the same again where nydusd gives its answer of before", async () => {
+  const { discovery, lists, nydusd } = stage();
+  lists({ kind: "ok", value: [listed("d1", [["7", "a:1"]])] });
+  const auths = new Map([["/", registryAuth("u:p")]]);
+  nydusd.heldAuths = () => Promise.resolve({ kind: "ok", value: auths });
+  const looks = [];
+  for (let i = 0; i < 3; i++) looks.push((await discovery.look()).daemons[0]);
+  strictEqual(looks[2]?.held, looks[1]?.held);
+  ok(looks[2]?.held?.get("/")?.equals(registryAuth("u:p")));
+});
+
 Deno.test("look asks again for the mounts when the list of instances or the socket changes", async () => {
   const { discovery, lists, nydusd, files } = stage();
   nydusd.held.set("/", registryAuth("u:p"));
