@@ -24,6 +24,9 @@ export interface Context {
 /** Exit codes, as the manual lists them. */
 export const EXIT = { ok: 0, failed: 1, badConfig: 2, warning: 3, critical: 4 } as const;
 
+/** In the worst case TOML takes some hundred times its length in memory. */
+const MAX_CONFIG_BYTES = 512 * 1024;
+
 /**
  * The configuration for a command.
  *
@@ -34,7 +37,7 @@ export function loadConfig({ host, files }: Context, flags: Flags): Promise<Agen
     flags,
     env: host.env,
     cwd: host.cwd,
-    readText: (path) => files.readText(path),
+    readText: (path) => files.readText(path, { maxBytes: MAX_CONFIG_BYTES }),
   });
 }
 
@@ -50,7 +53,8 @@ export function loadConfigToAsk(context: Context, flags: Flags): Promise<AgentCo
   const { env, cwd } = host;
   const isNamed = (flags["config"] ?? env[CONFIG_ENVIRONMENT_NAME] ?? "") !== "";
   if (isNamed) return loadConfig(context, flags);
-  const readText = (path: string) => files.readText(path).catch(() => undefined);
+  const readText = (path: string) =>
+    files.readText(path, { maxBytes: MAX_CONFIG_BYTES }).catch(() => undefined);
   return loadAgentConfig({ flags, env, cwd, readText });
 }
 

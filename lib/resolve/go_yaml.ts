@@ -1,4 +1,4 @@
-import { LineCounter, parseAllDocuments, type ScalarTag } from "yaml";
+import { Composer, type CST, Lexer, LineCounter, Parser, type ScalarTag } from "yaml";
 
 /** The first document of a text as plain values, or where and why it is none. */
 export type GoYamlReading =
@@ -53,33 +53,68 @@ function goDecimal(text: string): number | string {
 }
 
 /**
+ * Words, marks, spaces and line ends of a text, at the most. The library spends a few KiB on each
+ * in hostile texts; the longest configurations that are of use have some thousands.
+ */
+const MAX_LEXEMES = 40_000;
+
+class TooLong extends Error {}
+
+/**
  * Reads YAML or JSON as Kubernetes' configuration loader does (`sigs.k8s.io/yaml`): YAML 1.1
  * scalars, the last of several equal keys, the first document alone. Never throws, and never quotes
- * the text, which may hold a secret.
+ * the text, which may hold a secret. What follows the first mistake, or the first document, is not
+ * looked at, so that neither costs memory.
  */
 export function readGoYaml(text: string): GoYamlReading {
   try {
     const lineCounter = new LineCounter();
-    const [document] = parseAllDocuments(text, {
-      schema: "failsafe",
-      customTags: [...SCALAR_TAGS],
-      merge: true,
-      uniqueKeys: false,
-      logLevel: "silent",
-      lineCounter,
-      // Each of them would cost a look at the whole text, and there may be as many as characters.
-      prettyErrors: false,
-    });
-    if (document === undefined || !("errors" in document)) return { kind: "ok", value: undefined };
+    const document = firstDocument(text, lineCounter);
+    if (document === undefined) return { kind: "ok", value: undefined };
     const [error] = document.errors;
     if (error === undefined) return { kind: "ok", value: document.toJS({ maxAliasCount: 100 }) };
     const { line, col } = lineCounter.linePos(error.pos[0]);
     const place = `line ${line}, column ${col}`;
     return { kind: "invalid", place, detail: error.code, mend: "check the indentation there" };
   } catch (error) {
+    if (error instanceof TooLong) {
+      const mend = "split it, or take out what is not needed";
+      return { kind: "invalid", place: "", detail: "it has too many parts", mend };
+    }
     const detail = error instanceof Error ? error.name : "unknown error";
     return { kind: "invalid", place: "", detail, mend: "check it with a YAML linter" };
   }
+}
+
+function firstDocument(text: string, lineCounter: LineCounter) {
+  const composer = new Composer({
+    schema: "failsafe",
+    customTags: [...SCALAR_TAGS],
+    merge: true,
+    uniqueKeys: false,
+    logLevel: "silent",
+    // Each of them would cost a look at the whole text, and there may be as many as characters.
+    prettyErrors: false,
+  });
+  let isWrong = false;
+  for (const token of tokensOf(text, lineCounter)) {
+    for (const document of composer.next(token)) return document;
+    isWrong = token.type === "error";
+    if (isWrong) break;
+  }
+  for (const document of composer.end(isWrong, text.length)) return document;
+  return undefined;
+}
+
+function* tokensOf(text: string, lineCounter: LineCounter): Generator<CST.Token, void> {
+  const parser = new Parser(lineCounter.addNewLine);
+  lineCounter.addNewLine(0);
+  let count = 0;
+  for (const lexeme of new Lexer().lex(text)) {
+    if (++count > MAX_LEXEMES) throw new TooLong();
+    yield* parser.next(lexeme);
+  }
+  yield* parser.end();
 }
 
 /**

@@ -1,4 +1,4 @@
-import { deepEqual } from "node:assert/strict";
+import { deepEqual, match, ok, strictEqual } from "node:assert/strict";
 import { goString, readGoYaml } from "../../../lib/resolve/go_yaml.ts";
 
 // What sigs.k8s.io/yaml v1.6.0 gives for a field of type string (run); undefined = refused.
@@ -50,4 +50,21 @@ Deno.test("goString of readGoYaml gives what the kubelet's loader gives for a st
 
 Deno.test("goString makes no string of a list or an object", () => {
   deepEqual([[], {}, undefined].map(goString), [undefined, undefined, undefined]);
+});
+
+Deno.test("readGoYaml looks no further than the first document and the first mistake", () => {
+  deepEqual(readGoYaml("a: 1\n---\nb: 2\n---\n}}}"), { kind: "ok", value: { a: 1n } });
+  const first = readGoYaml(`a: 1\n]\n${"]".repeat(100_000)}`);
+  ok(first.kind === "invalid");
+  strictEqual(first.place, "line 2, column 1");
+});
+
+Deno.test("readGoYaml refuses what has too many parts, however short they are", () => {
+  const most = readGoYaml("- a\n".repeat(6_000));
+  strictEqual(most.kind, "ok");
+  const more = readGoYaml("- a\n".repeat(20_000));
+  ok(more.kind === "invalid");
+  match(more.detail, /too many parts/);
+  const long = readGoYaml(`a: ${"b".repeat(1_000_000)}`);
+  strictEqual(long.kind, "ok", "a long text is one part");
 });
