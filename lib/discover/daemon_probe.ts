@@ -3,7 +3,6 @@ import { isDeepStrictEqual } from "node:util";
 import {
   type CallOptions,
   type Daemon,
-  type DaemonState,
   endpointOf,
   type FileStat,
   type FileSystem,
@@ -17,6 +16,7 @@ import {
   type Secret,
 } from "../model/mod.ts";
 import type { BackendFiles } from "./backend_files.ts";
+import { stateOf, whyDown } from "./daemon_words.ts";
 import type { ListedDaemon, ListedInstance } from "./listed.ts";
 import type { NamedHosts } from "./named_hosts.ts";
 
@@ -279,40 +279,4 @@ function mountIdOf(
   const [only] = mounts.keys();
   if (mounts.size !== 1 || only === undefined || instances.length !== 1) return undefined;
   return only === "/" || source === "configured" ? only : undefined;
-}
-
-function stateOf(word: string): DaemonState {
-  switch (word.toUpperCase()) {
-    case "RUNNING":
-      return "running";
-    case "INIT":
-    case "READY":
-      return "starting";
-    case "STOPPED":
-      return "stopped";
-    case "DYING":
-    case "DIE":
-    case "DESTROYED":
-      return "dying";
-    default:
-      return "broken";
-  }
-}
-
-function whyDown(
-  why: PeerResult<unknown>,
-): { readonly state: DaemonState; readonly detail?: string } {
-  switch (why.kind) {
-    case "no-socket":
-      return { state: "no-socket" };
-    case "no-listener":
-      return { state: "no-listener", detail: "its socket file is left, and nobody listens" };
-    case "timed-out":
-      return { state: "unresponsive", detail: "it takes connections and does not answer in time" };
-    case "refused":
-    case "broken":
-      return { state: "broken", detail: why.detail };
-    case "ok":
-      return { state: "broken", detail: "it answers, and says nothing of itself" };
-  }
 }
