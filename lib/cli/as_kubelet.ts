@@ -1,4 +1,3 @@
-import { join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
 import {
   formatProblem,
@@ -8,6 +7,7 @@ import {
   type Resolution,
 } from "../model/mod.ts";
 import {
+  findProviderConfig,
   KUBELET_WORDS,
   kubeletOf,
   openProviderConfig,
@@ -72,26 +72,18 @@ export async function asKubelet(
     }
     return { ...base, matches: [], differences: docker, problems };
   }
-  const files = await configFiles(context, configPath);
-  const theirs = (await Promise.all(files.map((file) => readPlugins(context, file, problems))))
-    .flat();
+  const theirs = await readPlugins(context, configPath, problems);
   const { kubelet: own } = config.providers;
   const ours = own.enabled ? await readPlugins(context, own.configPath, problems) : [];
-  const single = files[0] === configPath
-    ? await askPlugins(context, config, image, base)
-    : undefined;
   return {
     ...base,
     matches: pluginMatches(theirs, image.text),
-    ...(single && { resolution: single }),
+    resolution: await askPlugins(context, config, image, base),
     differences: [
       ...pathDifferences(own, configPath, binDir),
       ...pluginDifferences(theirs, ours),
       ...docker,
       ...await envDifferences(context, kubelet),
-      ...(single === undefined
-        ? ["the kubelet reads a folder of files; the agent reads one file"]
-        : []),
     ],
     problems,
   };
@@ -117,26 +109,18 @@ async function seenKubelet(
   return first;
 }
 
-/** One file, or those of a folder in the order in which newer kubelets merge them. */
-async function configFiles({ files }: Context, path: string): Promise<readonly string[]> {
-  const stat = await files.stat(path).catch(() => undefined);
-  if (stat?.kind !== "directory") return [path];
-  const names = await files.list(path);
-  return names.filter((name) => /\.(?:json|ya?ml)$/.test(name)).map((name) => join(path, name));
-}
-
 async function readPlugins(
   { files }: Context,
-  file: string,
+  path: string,
   problems: string[],
 ): Promise<readonly PluginDefinition[]> {
   try {
-    const text = await files.readText(file);
-    if (text === undefined) {
-      problems.push(`${file}: it does not exist`);
+    const found = await findProviderConfig(path, files);
+    const reading = found && await openProviderConfig(path, found.paths, files);
+    if (reading === undefined) {
+      problems.push(`${path}: it does not exist`);
       return [];
     }
-    const reading = await openProviderConfig(text, file);
     problems.push(...reading.problems.map(formatProblem));
     return reading.plugins;
   } catch (error) {

@@ -2,10 +2,12 @@ import { join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
 import { type ConfigProblem, formatProblem, messageOf } from "../model/mod.ts";
 import {
+  findProviderConfig,
   habitsOfPlugin,
   openProviderConfig,
   parseDockerConfig,
   type PluginDefinition,
+  type ProviderConfigReading,
 } from "../resolve/mod.ts";
 import { dockerConfigPath } from "./chain.ts";
 import { type CheckFindings, missing } from "./check_findings.ts";
@@ -100,19 +102,20 @@ async function checkKubelet(
 ): Promise<boolean> {
   const { enabled, configPath: file, binDir } = config.providers.kubelet;
   if (!enabled) return false;
-  let text: string | undefined;
+  let reading: ProviderConfigReading | undefined;
   try {
-    text = await files.readText(file);
+    const found = await findProviderConfig(file, files);
+    reading = found && await openProviderConfig(file, found.paths, files);
   } catch (error) {
     const mend = "make it readable for the agent";
     findings.problems.push({ file, place: "", problem: messageOf(error), mend });
     return false;
   }
-  if (text === undefined) {
+  if (reading === undefined) {
     findings.problems.push(missing(file, "write it, or mend providers.kubelet.config"));
     return false;
   }
-  const { plugins, problems, warnings } = await openProviderConfig(text, file);
+  const { plugins, problems, warnings } = reading;
   findings.problems.push(...problems);
   findings.warnings.push(...warnings);
   findings.warnings.push(...pluginHabits(plugins, host.env, file));

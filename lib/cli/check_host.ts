@@ -1,6 +1,7 @@
 import { basename, join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
 import { findProcesses, type FoundProcess } from "../discover/mod.ts";
+import { findProviderConfig } from "../resolve/mod.ts";
 import { dockerConfigPath } from "./chain.ts";
 import { about, type CheckFindings } from "./check_findings.ts";
 import type { Context } from "./context.ts";
@@ -47,7 +48,14 @@ async function checkModes(
   const { kubelet, docker } = config.providers;
   const dockerFile = docker.enabled ? dockerConfigPath(context, config) : undefined;
   const secret = dockerFile === undefined ? [] : [dockerFile];
-  const deciding = [...config.files, ...(kubelet.enabled ? [kubelet.configPath] : [])];
+  const plugins = kubelet.enabled
+    ? await findProviderConfig(kubelet.configPath, files).catch(() => undefined)
+    : undefined;
+  const deciding = [
+    ...config.files,
+    ...(kubelet.enabled ? [kubelet.configPath] : []),
+    ...(plugins?.paths ?? []).filter((path) => path !== kubelet.configPath),
+  ];
   const folders = kubelet.enabled ? [kubelet.binDir] : [];
   const programs = kubelet.enabled
     ? (await files.list(kubelet.binDir).catch(() => [])).map((name) => join(kubelet.binDir, name))

@@ -69,7 +69,7 @@ export const PROVIDER_KEYS = [
     example: "/etc/nydus/credential-provider-config.yaml",
     flag: "credentialProviderConfig",
     field: "providers.kubelet.configPath",
-    description: "The `CredentialProviderConfig` file, YAML or JSON.",
+    description: "The `CredentialProviderConfig`, YAML or JSON: a file, or a folder of them.",
   }),
   key("providers.kubelet.bin_dir", { kind: "path" }, {
     defaultNote: "the snapshotter's `credential_provider_bin_dir`",

@@ -23,11 +23,17 @@ import { AccountPlugin } from "./account_plugin.ts";
 import { Plugin, type PluginEnvironment } from "./plugin.ts";
 import { type Contribution, contribution, notMatched } from "./plugin_contribution.ts";
 import type { PodAccounts } from "./pod_accounts.ts";
-import { openProviderConfig, type PluginDefinition } from "./provider_config_file.ts";
+import {
+  findProviderConfig,
+  openProviderConfig,
+  type PluginDefinition,
+  type ProviderConfigReading,
+} from "./provider_config_file.ts";
 import { abortable } from "./abortable.ts";
 
 /** What the kubelet provider reads and runs. */
 export interface KubeletProviderOptions extends Omit<PluginEnvironment, "gate" | "signal"> {
+  /** The `CredentialProviderConfig`, or a folder of them. */
   readonly configPath: string;
   readonly files: FileSystem;
   /** Executions side by side, over all plugins. */
@@ -138,23 +144,23 @@ export class KubeletProvider implements CredentialProvider {
 
   async #reload(): Promise<ReloadOutcome> {
     const { configPath, files } = this.#options;
-    let text: string | undefined;
+    let reading: ProviderConfigReading | undefined;
     try {
-      const stat = await files.stat(configPath);
-      if (stat !== undefined && stat.stamp === this.#stamp) return { kind: "unchanged" };
-      text = await files.readText(configPath);
-      this.#stamp = stat?.stamp;
+      const found = await findProviderConfig(configPath, files);
+      if (found !== undefined && found.stamp === this.#stamp) return { kind: "unchanged" };
+      reading = found && await openProviderConfig(configPath, found.paths, files);
+      this.#stamp = found?.stamp;
     } catch (error) {
       this.#stamp = undefined;
       const what = error instanceof AgentError ? error.message : "it cannot be read";
       return this.#refuse("unreadable", [problem(configPath, what, "make it readable")]);
     }
-    if (text === undefined) {
+    if (reading === undefined) {
       this.#stamp = undefined;
       const missing = problem(configPath, "there is no such file", "write it, or mend its path");
       return this.#refuse("no-config-file", [missing]);
     }
-    const { problems, plugins, warnings } = await openProviderConfig(text, configPath);
+    const { problems, plugins, warnings } = reading;
     if (problems.length > 0) return this.#refuse("invalid-config", problems);
     this.#trouble = undefined;
     this.#plugins = plugins.map((definition) => this.#plugin(definition));

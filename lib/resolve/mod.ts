@@ -34,6 +34,7 @@ export { type Kube, type KubeOptions, openKube } from "./kube.ts";
 export { type PluginReading, readPluginResponse } from "./plugin_response.ts";
 export type { PodAccounts } from "./pod_accounts.ts";
 export {
+  findProviderConfig,
   openProviderConfig,
   type PluginDefinition,
   type ProviderConfigReading,

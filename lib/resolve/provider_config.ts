@@ -38,9 +38,15 @@ const PROVIDER_FIELDS = [
  * Reads a kubelet `CredentialProviderConfig` (YAML or JSON) and checks it as the kubelet does
  * (Kubernetes `pkg/credentialprovider/plugin/config.go`, `validateCredentialProviderConfig`), with
  * every problem at once.
+ *
+ * @param options `mayBeEmpty`: one of several files needs no provider of its own.
  */
-export function readProviderConfig(text: string, file: string): ProviderConfigReading {
-  const reader = new Reader(file);
+export function readProviderConfig(
+  text: string,
+  file: string,
+  { mayBeEmpty = false }: { readonly mayBeEmpty?: boolean } = {},
+): ProviderConfigReading {
+  const reader = new Reader(file, mayBeEmpty);
   const plugins = reader.read(text);
   return { plugins, problems: reader.problems, warnings: reader.warnings };
 }
@@ -49,9 +55,11 @@ class Reader {
   readonly problems: ConfigProblem[] = [];
   readonly warnings: ConfigProblem[] = [];
   readonly #file: string;
+  readonly #mayBeEmpty: boolean;
 
-  constructor(file: string) {
+  constructor(file: string, mayBeEmpty: boolean) {
     this.#file = file;
+    this.#mayBeEmpty = mayBeEmpty;
   }
 
   read(text: string): readonly PluginDefinition[] {
@@ -68,6 +76,7 @@ class Reader {
       return [];
     }
     if (providers === undefined || providers.length === 0) {
+      if (this.#mayBeEmpty) return [];
       this.#problem("providers", "at least one provider is required", "add a plugin");
       return [];
     }

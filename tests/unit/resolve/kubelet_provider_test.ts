@@ -1,8 +1,19 @@
-import { deepEqual, doesNotMatch, equal, ok, rejects } from "node:assert/strict";
+import { join } from "@std/path";
+import { deepEqual, doesNotMatch, equal, match, ok, rejects } from "node:assert/strict";
+import { systemFiles } from "../../../lib/edge/mod.ts";
 import { settle } from "../../fakes/clock.ts";
 import { exited } from "../../fakes/process.ts";
 import { KubeletProvider } from "../../../lib/resolve/mod.ts";
-import { ask, askedImage, CONFIG_PATH, configText, kubelet, pairs, response } from "./plugins.ts";
+import {
+  ask,
+  askedImage,
+  CONFIG_PATH,
+  configText,
+  kubelet,
+  pairs,
+  type PluginText,
+  response,
+} from "./plugins.ts";
 
 const A = { name: "a", matchImages: ["*.example.com"] };
 const B = { name: "b", matchImages: ["reg.example.com"] };
@@ -231,4 +242,38 @@ Deno.test("KubeletProvider asks for each image by its own name", async () => {
   deepEqual(pairs(await provider.provide(ask("reg.example.com/y"))), [
     "reg.example.com/y:latest:p",
   ]);
+});
+
+Deno.test("KubeletProvider merges the files of a folder in the order of their names", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const { settings, runner } = kubelet([]);
+    const write = (name: string, ...plugins: readonly PluginText[]) =>
+      Deno.writeTextFile(join(folder, name), configText(...plugins));
+    runner.answer = ({ path }) => response({ "reg.example.com": [path.slice(-1), "p"] });
+    const provider = new KubeletProvider({ ...settings, configPath: folder, files: systemFiles });
+    const asked = async () => await provider.provide(ask("reg.example.com/x"));
+
+    const empty = await asked();
+    deepEqual([empty.kind, empty.reason], ["failed", "invalid-config"]);
+    await write("20.yaml", A);
+    await write("10.json", B);
+    await write("30.txt", { ...A, name: "c" });
+    await Deno.mkdir(join(folder, "40.yml"));
+    equal((await provider.reload()).kind, "loaded");
+    deepEqual(pairs(await asked()), ["b:p", "a:p"], "the file before comes first");
+    equal((await provider.reload()).kind, "unchanged");
+
+    await write("50.yml", { ...A, name: "b" });
+    const refused = await provider.reload();
+    match(refused.kind === "refused" ? refused.problems[0]?.problem ?? "" : "", /10\.json too/);
+    deepEqual(pairs(await asked()), ["b:p", "a:p"], "the last good one is used");
+    await write("50.yml");
+    equal((await provider.reload()).kind, "loaded", "one of several files may have none");
+    await Deno.remove(join(folder, "10.json"));
+    equal((await provider.reload()).kind, "loaded");
+    deepEqual(pairs(await asked()), ["a:p"]);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });
