@@ -66,8 +66,9 @@ export class ImagePattern {
     const isCandidate = port === this.#port && labels.length === this.#labels.length &&
       path.startsWith(this.#path);
     if (!isCandidate) return "different";
-    for (const [i, label] of this.#labels.entries()) {
-      if (!label.matches(labels[i] ?? "")) return label.isMalformed ? "malformed" : "different";
+    let i = 0;
+    for (const label of this.#labels) {
+      if (!label.matches(labels[i++] ?? "")) return label.isMalformed ? "malformed" : "different";
     }
     return "equal";
   }

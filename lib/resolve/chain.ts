@@ -45,8 +45,6 @@ export class CredentialChain {
     const { providers, clock } = this.#options;
     const attempts: ProviderAttempt[] = [];
     let winner: Resolution["winner"];
-    // Where one wait ends the next begins: a clock is no free question.
-    let sinceMs = clock.monotonicMs();
     for (const provider of providers) {
       if (renewal && !provider.renewable) continue;
       signal?.throwIfAborted();
@@ -54,10 +52,10 @@ export class CredentialChain {
       let outcome: ProviderOutcome;
       let durationMs = 0;
       if (answer instanceof Promise) {
+        // A clock is no free question: what is at hand is not timed.
+        const startedMs = clock.monotonicMs();
         outcome = await answer;
-        const nowMs = clock.monotonicMs();
-        durationMs = nowMs - sinceMs;
-        sinceMs = nowMs;
+        durationMs = clock.monotonicMs() - startedMs;
       } else outcome = answer;
       const attempt = { provider: provider.name, outcome, durationMs };
       this.#tell(attempt, request);

@@ -1,7 +1,6 @@
 import type { Candidate, ImageTarget, ProviderNote, ReasonCode, Standing } from "../model/mod.ts";
 import { few } from "./few.ts";
 import type { Plugin, PluginAnswer } from "./plugin.ts";
-import { matchEntry } from "./plugin_cache.ts";
 import type { PluginDefinition } from "./provider_config.ts";
 
 /** What one plugin contributes to an outcome. */
@@ -42,7 +41,7 @@ export function contribution(
       failed: { detail, ...(retryAtMs !== undefined && { retryAtMs }) },
     };
   }
-  const { candidates, anonymous } = matchEntry(answer.entry, target);
+  const { candidates, anonymous } = plugin.match(answer.entry, target);
   const reason = reasonOf(answer, candidates, anonymous);
   const detail = answer.warnings.join("; ");
   return { note: { subject, reason, ...(detail !== "" && { detail }) }, candidates };
