@@ -35,8 +35,6 @@ function readDaemon(body: unknown): SnapshotterDaemon | undefined {
     const instance = record(value);
     return {
       snapshotId: string(instance?.["snapshot_id"]) ?? key,
-      snapshotDir: string(instance?.["snapshot_dir"]) ?? "",
-      mountpoint: string(instance?.["mountpoint"]) ?? "",
       imageId: string(instance?.["image_id"]) ?? "",
     };
   });

@@ -174,8 +174,6 @@ export interface SnapshotterDaemon {
   readonly apiSocket: string;
   readonly instances: readonly {
     readonly snapshotId: string;
-    readonly snapshotDir: string;
-    readonly mountpoint: string;
     readonly imageId: string;
   }[];
 }

@@ -13,10 +13,9 @@ import { isNewEnough, isRefused, ROUND_MS } from "./freshness.ts";
 import {
   contentOf,
   entryOf,
-  matchEntry,
+  LastMatch,
   PluginCache,
   type PluginEntry,
-  type PluginMatch,
   scopeKey,
 } from "./plugin_cache.ts";
 import { PluginBackoffs, type PluginFailed } from "./plugin_backoffs.ts";
@@ -72,6 +71,7 @@ export class Plugin {
   readonly definition: PluginDefinition;
   readonly #patterns: readonly ImagePattern[];
   readonly #environment: PluginEnvironment;
+  readonly answers = new LastMatch();
   readonly #cache = new PluginCache();
   readonly #running = new Map<string, Running>();
   readonly #backoffs: PluginBackoffs;
@@ -80,11 +80,6 @@ export class Plugin {
   readonly #groups: ReadonlyMap<"Registry" | "Repository", AnswerGroups>;
   /** By scope: when refusals caused executions. */
   readonly #refusals = new Refusals();
-  #lastMatch: {
-    readonly entry: PluginEntry;
-    readonly target: ImageTarget;
-    readonly match: PluginMatch;
-  } | undefined;
   #type: CacheKeyType | undefined;
   #executions = 0;
 
@@ -108,15 +103,6 @@ export class Plugin {
   /** Whether the plugin is to be asked for an image. */
   matches(target: ImageTarget): boolean {
     return this.#patterns.some((pattern) => pattern.matches(target));
-  }
-
-  /** What an answer gives for an image; the last one is at hand, because it is wanted twice. */
-  match(entry: PluginEntry, target: ImageTarget): PluginMatch {
-    const last = this.#lastMatch;
-    if (last?.entry === entry && last.target === target) return last.match;
-    const match = matchEntry(entry, target);
-    this.#lastMatch = { entry, target, match };
-    return match;
   }
 
   /** Asks for an image; never rejects. */
@@ -195,7 +181,7 @@ export class Plugin {
     const monotonicAgeMs = clock.monotonicMs() - entry.fetchedAtMonotonicMs;
     const ageMs = Math.max(monotonicAgeMs, nowMs - entry.fetchedAtMs);
     if (!isNewEnough(entry.fetchedAtMs, request, clock)) return false;
-    const [best] = this.match(entry, target).candidates;
+    const [best] = this.answers.match(entry, target).candidates;
     if (best === undefined) return ageMs < ROUND_MS;
     if (isRefused(best, request)) return false;
     const { softExpiresAtMs, hardExpiresAtMs } = best;

@@ -194,8 +194,21 @@ function compiled(pattern: string): ImagePattern | undefined {
   }
 }
 
-/** What an entry gives for an image. */
-export function matchEntry({ auths = [] }: PluginEntry, target: ImageTarget): PluginMatch {
+/** What entries give for images; the last is at hand, because every look-up wants it twice. */
+export class LastMatch {
+  #entry: PluginEntry | undefined;
+  #target: ImageTarget | undefined;
+  #match: PluginMatch = { candidates: [], anonymous: undefined };
+
+  match(entry: PluginEntry, target: ImageTarget): PluginMatch {
+    if (this.#entry === entry && this.#target === target) return this.#match;
+    this.#entry = entry;
+    this.#target = target;
+    return this.#match = matchEntry(entry, target);
+  }
+}
+
+function matchEntry({ auths = [] }: PluginEntry, target: ImageTarget): PluginMatch {
   const candidates: Candidate[] = [];
   let anonymous: PluginMatch["anonymous"];
   for (const { pattern, candidate, username } of auths) {

@@ -18,8 +18,6 @@ export class FakeSnapshotterApi implements SnapshotterApi {
       apiSocket,
       instances: Object.entries(instances).map(([snapshotId, imageId]) => ({
         snapshotId,
-        snapshotDir: "",
-        mountpoint: "",
         imageId,
       })),
     };

@@ -45,8 +45,6 @@ const listed = (
   instances: instances.map(([snapshotId, imageId]) => ({
     snapshotId,
     imageId,
-    snapshotDir: "",
-    mountpoint: "",
   })),
 });
 
