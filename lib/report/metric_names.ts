@@ -63,7 +63,7 @@ export const METRICS = {
   providerDuration: {
     name: `${OWN}provider_request_duration_seconds`,
     type: "histogram",
-    help: "How long a provider took to answer.",
+    help: "How long a provider was waited for; 0 for an answer at hand.",
     labels: ["provider"],
   },
   pluginExecutions: {

@@ -12,6 +12,10 @@ export const Counter: typeof prometheus.Counter = counter;
 export const Gauge: typeof prometheus.Gauge = gauge;
 export const Histogram: typeof prometheus.Histogram = histogram;
 export const Registry: typeof prometheus.Registry = registry;
+export type Counter = prometheus.Counter;
+export type Gauge = prometheus.Gauge;
+export type Histogram = prometheus.Histogram;
+
 /** Numbers that are counted elsewhere, and read when a page is made. */
 export interface OwnMetric {
   readonly name: string;
@@ -31,7 +35,3 @@ export interface OwnMetric {
 export function registerOwn(registry: prometheus.Registry, metric: OwnMetric): void {
   registry.registerMetric(metric as unknown as prometheus.Counter);
 }
-
-export type Counter = prometheus.Counter;
-export type Gauge = prometheus.Gauge;
-export type Histogram = prometheus.Histogram;
