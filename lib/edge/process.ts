@@ -3,6 +3,7 @@ import type { Clock, ProcessRequest, ProcessResult, ProcessRunner } from "../mod
 /** From TERM to KILL, and from KILL to giving up on a child that not even KILL ends. */
 const GRACE_MS = 1_000;
 const MAX_STDERR_BYTES = 4 * 1024;
+const READ_BYTES = 16 * 1024;
 
 /** Why a child was stopped before its own end. */
 type StopReason = "timed-out" | "too-much-output" | "aborted";
@@ -133,25 +134,28 @@ class Run {
     maxBytes: number,
     beyond: "bounded" | "kept-in-part",
   ): Promise<string> {
-    const reader = stream.getReader();
+    // Into one buffer again and again: each read would bring one of its own, full or not.
+    const reader = stream.getReader({ mode: "byob" });
+    let buffer = new ArrayBuffer(READ_BYTES);
     const letGo = () => void reader.cancel().catch(() => {});
     this.#letGo.push(letGo);
-    const chunks: Uint8Array<ArrayBuffer>[] = [];
-    let size = 0;
+    const kept = new ArrayBuffer(0, { maxByteLength: maxBytes });
     try {
       while (true) {
-        const { done, value } = await reader.read();
+        const { done, value } = await reader.read(new Uint8Array(buffer));
         if (done) break;
-        if (size < maxBytes) chunks.push(value.slice(0, maxBytes - size));
-        size += value.length;
-        if (size <= maxBytes || beyond === "kept-in-part") continue;
+        buffer = value.buffer;
+        const at = kept.byteLength;
+        const part = value.subarray(0, maxBytes - at);
+        kept.resize(at + part.length);
+        new Uint8Array(kept, at).set(part);
+        if (part.length === value.length || beyond === "kept-in-part") continue;
         this.#stop("too-much-output");
         letGo();
       }
     } catch {
       // The pipe broke: what came before is all there is.
     }
-    const bytes = await new Blob(chunks).arrayBuffer();
-    return new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
+    return new TextDecoder("utf-8", { ignoreBOM: true }).decode(kept.slice(0));
   }
 }
