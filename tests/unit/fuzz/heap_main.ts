@@ -6,6 +6,7 @@
  */
 import { growing } from "./hostile_texts.ts";
 import { TEXT_PARSERS, type TextParser } from "./parsers.ts";
+import { growingBytes, WIRE_PARSERS } from "./wire_parsers.ts";
 
 const [size = "", wanted = ""] = Deno.args;
 /** What keeps every beginning of a text: the test of the test. */
@@ -15,13 +16,18 @@ const GREEDY: TextParser = {
   parse: (text) => Array.from(text, (_, i) => [...text.slice(0, i)]),
 };
 
-const parsers = wanted === GREEDY.name ? [GREEDY] : TEXT_PARSERS;
-for (const { parse } of parsers) {
-  for (const { of } of growing()) {
-    try {
-      await parse(of(Number(size)));
-    } catch {
-      // Refused: what it took until then counts just the same.
-    }
+async function read(parse: () => unknown): Promise<void> {
+  try {
+    await parse();
+  } catch {
+    // Refused: what it took until then counts just the same.
   }
+}
+
+const length = Number(size);
+for (const { parse } of wanted === GREEDY.name ? [GREEDY] : TEXT_PARSERS) {
+  for (const { of } of growing()) await read(() => parse(of(length)));
+}
+for (const parse of Object.values(WIRE_PARSERS)) {
+  for (const of of growingBytes()) await read(() => parse(of(length)));
 }

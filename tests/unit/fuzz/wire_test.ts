@@ -1,29 +1,13 @@
 /** What reads along on a wire that anybody may write to. */
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import fc from "fast-check";
-import { createCriReader, type CriNote, PullBook } from "../../../lib/serve/mod.ts";
-import { readPullImageRequest } from "../../../lib/serve/cri/cri_messages.ts";
-import { HpackDecoder } from "../../../lib/serve/cri/hpack.ts";
-import { decodeHuffman } from "../../../lib/serve/cri/hpack_huffman.ts";
-import { readFields } from "../../../lib/serve/cri/protobuf.ts";
+import type { CriNote } from "../../../lib/serve/mod.ts";
 import { WireError } from "../../../lib/serve/cri/wire_error.ts";
 import { Conversation, PULL, pulled } from "../../fakes/cri_conversation.ts";
 import { pullImageRequest } from "../../fakes/cri_messages.ts";
 import { joined } from "../../fakes/http2_peer.ts";
 import { growthOf } from "./growth.ts";
-
-const PARSERS: Readonly<Record<string, (bytes: Uint8Array) => unknown>> = {
-  readFields,
-  decodeHuffman,
-  readPullImageRequest,
-  HpackDecoder: (bytes) => new HpackDecoder().decode(bytes, () => {}),
-  "the reader, client's side": (bytes) => reader().fromClient(bytes),
-  "the reader, server's side": (bytes) => reader().fromServer(bytes),
-};
-
-function reader(note: (note: CriNote) => void = () => {}) {
-  return createCriReader({ book: new PullBook({ now: () => 0, note }), note });
-}
+import { reader, WIRE_PARSERS, WIRE_UNITS } from "./wire_parsers.ts";
 
 /** A whole conversation, both sides, as its bytes. */
 function conversation(): { readonly client: Uint8Array; readonly server: Uint8Array } {
@@ -64,7 +48,7 @@ function mutated(bytes: Uint8Array): fc.Arbitrary<Uint8Array> {
 
 const hostile = fc.oneof(fc.uint8Array({ maxLength: 300 }), mutated(client), mutated(server));
 
-for (const [name, parse] of Object.entries(PARSERS)) {
+for (const [name, parse] of Object.entries(WIRE_PARSERS)) {
   Deno.test(`${name} of any bytes throws nothing but WireError`, () => {
     fc.assert(
       fc.property(hostile, (bytes) => {
@@ -100,16 +84,9 @@ Deno.test("a reader of a spoilt conversation neither throws nor quotes it, howev
 
 Deno.test("what reads bytes takes time in proportion to them", async () => {
   const slow: string[] = [];
-  const units = [[0], [255], [0x40], [0x80], [0x3f, 0xe1, 0x1f], [10, 0], [10, 127], [8, 128], [
-    0,
-    0,
-    1,
-    0,
-    0,
-  ]];
   const preface = client.subarray(0, 24);
-  const shapes = units.flatMap((unit) => [new Uint8Array(unit), joined(preface, unit)]);
-  for (const [name, parse] of Object.entries(PARSERS)) {
+  const shapes = WIRE_UNITS.flatMap((unit) => [new Uint8Array(unit), joined(preface, unit)]);
+  for (const [name, parse] of Object.entries(WIRE_PARSERS)) {
     for (const unit of [...shapes, client, server]) {
       const of = (n: number) => String.fromCharCode(...unit).repeat(Math.ceil(n / unit.length));
       const work = (text: string) => parse(Uint8Array.from(text, (char) => char.charCodeAt(0)));

@@ -1,0 +1,54 @@
+/**
+ * Every parser of bytes that anybody may write to a wire which we read along.
+ *
+ * @module
+ */
+import { createCriReader, type CriNote, PullBook } from "../../../lib/serve/mod.ts";
+import { readPullImageRequest } from "../../../lib/serve/cri/cri_messages.ts";
+import { HpackDecoder } from "../../../lib/serve/cri/hpack.ts";
+import { decodeHuffman } from "../../../lib/serve/cri/hpack_huffman.ts";
+import { readFields } from "../../../lib/serve/cri/protobuf.ts";
+
+export const WIRE_PARSERS: Readonly<Record<string, (bytes: Uint8Array) => unknown>> = {
+  readFields,
+  decodeHuffman,
+  readPullImageRequest,
+  HpackDecoder: (bytes) => new HpackDecoder().decode(bytes, () => {}),
+  "the reader, client's side": (bytes) => reader().fromClient(bytes),
+  "the reader, server's side": (bytes) => reader().fromServer(bytes),
+};
+
+/** What hurts when it is repeated. */
+export const WIRE_UNITS: readonly (readonly number[])[] = [
+  [0],
+  [255],
+  [0x40],
+  [0x80],
+  [0xbe], // HPACK: the newest entry once more
+  [0x3f, 0xe1, 0x1f],
+  [10, 0],
+  [10, 127],
+  [8, 128],
+  [0, 0, 1, 0, 0],
+];
+
+/** A reader of a conversation between kubelet and containerd. */
+export function reader(note: (note: CriNote) => void = () => {}) {
+  return createCriReader({ book: new PullBook({ now: () => 0, note }), note });
+}
+
+/** Bytes of about a length: one unit repeated, after others that give it something to refer to. */
+export function* growingBytes(): Generator<(n: number) => Uint8Array> {
+  // HPACK: a name and a value of 3,000 bytes that are kept, for one byte to bring back.
+  const kept = [0x40, 0x01, 0x61, 0x7f, 0xb9, 0x16, ...new Array(3_000).fill(0x62)];
+  for (const unit of WIRE_UNITS) {
+    for (const before of [[], kept]) {
+      yield (n) => {
+        const bytes = new Uint8Array(Math.max(n, before.length));
+        for (let i = 0; i < bytes.length; i++) bytes[i] = unit[i % unit.length] ?? 0;
+        bytes.set(before);
+        return bytes;
+      };
+    }
+  }
+}
