@@ -7,7 +7,7 @@ import { grown, tooMuch } from "./holdings.ts";
 import { FaultStage } from "./stage.ts";
 import { type Holdings, holdingsOf } from "./watchers.ts";
 
-const BOUNDS = { mendedMs: 5_000, settledMs: 500 };
+const BOUNDS = { mendedMs: 2_000, settledMs: 500 };
 
 function fileOf(stage: FaultStage): string {
   return stage.daemon("d2").instances[0]?.configPath ?? "";
