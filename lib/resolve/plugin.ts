@@ -163,7 +163,7 @@ export class Plugin {
 
   /** The last answer, however old. */
   #atHand(image: ImageReference): PluginAnswer | undefined {
-    const entry = this.#cache.find(image, ({ auths }) => auths !== undefined);
+    const entry = this.#cache.last(image);
     return entry && { kind: "entry", entry, reason: "found-in-cache", warnings: [] };
   }
 

@@ -69,6 +69,8 @@ export function scopeKey(type: ScopeType, image: ImageReference): string {
   }
 }
 
+const SCOPE_TYPES: readonly ScopeType[] = ["Image", "Repository", "Registry", "Global"];
+
 /** How an image is named within a scope type. */
 const NAMES: Readonly<Record<ScopeType, (image: ImageReference) => string>> = {
   Image: ({ text }) => text,
@@ -123,6 +125,18 @@ export class PluginCache {
     const shared = this.#fitting("Registry", image, fits);
     const later = (own?.execution ?? -1) > (shared?.execution ?? -1) ? own : shared;
     return later ?? this.#fitting("Global", image, fits);
+  }
+
+  /**
+   * The last answer that gives an image something, however old. A plugin may have changed its mind
+   * about its scope: what it said before of a narrower one is not the last.
+   */
+  last(image: ImageReference): PluginEntry | undefined {
+    let last: PluginEntry | undefined;
+    const later = (entry: PluginEntry) =>
+      entry.auths !== undefined && entry.execution > (last?.execution ?? -1);
+    for (const type of SCOPE_TYPES) last = this.#fitting(type, image, later) ?? last;
+    return last;
   }
 
   #fitting(

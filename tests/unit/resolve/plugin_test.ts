@@ -255,3 +255,21 @@ Deno.test("Plugin: a refusal is past cache and backoff, once a step", async () =
   await clock.advance(5_000);
   equal(await executions(refused("new")), 0);
 });
+
+Deno.test("Plugin: what it said last is at hand where it may not be run, also after another scope", async () => {
+  const { provider, runner, clock } = kubelet([{ name: "p", matchImages: ["reg.io"] }]);
+  const refused = (password: string) => {
+    const credential = { kind: "basic", username: "u", password: new Secret(password) } as const;
+    return { refused: { fingerprint: credentialFingerprint(credential) } };
+  };
+  for (const [type, password] of [["Image", "first"], ["Registry", "last"]] as const) {
+    runner.answer = () => response({ "reg.io": ["u", password] }, { type, duration: "2s" });
+    deepEqual(pairs(await provider.provide(ask("reg.io/app"))), [`u:${password}`]);
+    await clock.advance(3_000);
+  }
+  const asked = async () => pairs(await provider.provide(ask("reg.io/app", refused("last"))));
+  deepEqual(await asked(), ["u:last"], "run once more");
+  const before = runner.requests.length;
+  deepEqual(await asked(), ["u:last"]);
+  equal(runner.requests.length, before, "a step has not passed");
+});
