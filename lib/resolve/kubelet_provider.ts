@@ -10,7 +10,6 @@ import {
   type FileSystem,
   formatProblem,
   Gate,
-  type ImageReference,
   type ImageTarget,
   parseImageTarget,
   type ProviderNote,
@@ -173,15 +172,17 @@ export class KubeletProvider implements CredentialProvider {
   }
 }
 
-/** Taken apart once for each image, as patterns are once for each configuration. */
-const targets = new WeakMap<ImageReference, ImageTarget>();
+/** Taken apart once for each image, as patterns are once for each configuration; by its text. */
+const targets = new Map<string, ImageTarget>();
+const MAX_TARGETS = 10_000;
 
-function targetOf({ image }: CredentialRequest): ImageTarget | undefined {
-  const known = targets.get(image);
+function targetOf({ image: { text } }: CredentialRequest): ImageTarget | undefined {
+  const known = targets.get(text);
   if (known !== undefined) return known;
   try {
-    const target = parseImageTarget(image.text);
-    targets.set(image, target);
+    const target = parseImageTarget(text);
+    if (targets.size >= MAX_TARGETS) targets.clear();
+    targets.set(text, target);
     return target;
   } catch {
     return undefined; // what does not parse matches no pattern

@@ -23,7 +23,7 @@ export interface TickCost {
 }
 
 /** Ticks with nothing to do, on nodes of growing size. */
-export async function tickCosts(ticks = 15): Promise<readonly TickCost[]> {
+export async function tickCosts(ticks = 40): Promise<readonly TickCost[]> {
   const costs: TickCost[] = [];
   for (const refs of REFS) {
     costs.push(await tickCost({ refs, daemons: Math.min(MAX_DAEMONS, refs) }, ticks));
