@@ -21,11 +21,10 @@ export interface Bounds {
   readonly mendedMs: number;
   /** From then on until nothing is held that was not before. */
   readonly settledMs: number;
-  /** Whether a plugin must have issued a token since: not where they are renewed once in a while. */
+  /** Whether a plugin must have issued a token since. */
   readonly newToken?: boolean;
 }
 
-/** For tokens that are renewed every few seconds. */
 const BOUNDS: Bounds = { mendedMs: 60_000, settledMs: 15_000, newToken: true };
 
 /** Numbers in [0, 1) that a seed decides (mulberry32). */

@@ -84,8 +84,7 @@ async function soak(real: RealRegistry | undefined): Promise<boolean> {
   const first = holdingsOf(stage.agent.pid);
   const startedMs = Date.now();
   const endMs = performance.now() + minutes * 60_000;
-  const bounds = { mendedMs: 60_000, settledMs: 15_000 };
-  const rows = await campaignOn(stage, until(endMs, random), told, bounds);
+  const rows = await campaignOn(stage, until(endMs, random), told);
   const last = holdingsOf(stage.agent.pid);
   const [expiries, anHour] = await expiriesAnHour(stage, startedMs);
   const broken = rows.filter(({ result }) => result === "broken").length;
