@@ -10,6 +10,7 @@ import {
   type FileSystem,
   formatProblem,
   Gate,
+  type ImageReference,
   type ImageTarget,
   parseImageTarget,
   type ProviderNote,
@@ -172,17 +173,15 @@ export class KubeletProvider implements CredentialProvider {
   }
 }
 
-/** Taken apart once for each image, as patterns are once for each configuration; by its text. */
-const targets = new Map<string, ImageTarget>();
-const MAX_TARGETS = 10_000;
+/** Taken apart once for each image, as patterns are once for each configuration. */
+const targets = new WeakMap<ImageReference, ImageTarget>();
 
-function targetOf({ image: { text } }: CredentialRequest): ImageTarget | undefined {
-  const known = targets.get(text);
+function targetOf({ image }: CredentialRequest): ImageTarget | undefined {
+  const known = targets.get(image);
   if (known !== undefined) return known;
   try {
-    const target = parseImageTarget(text);
-    if (targets.size >= MAX_TARGETS) targets.clear();
-    targets.set(text, target);
+    const target = parseImageTarget(image.text);
+    targets.set(image, target);
     return target;
   } catch {
     return undefined; // what does not parse matches no pattern
