@@ -7,7 +7,6 @@ import {
   type Resolution,
 } from "../model/mod.ts";
 import {
-  findProviderConfig,
   KUBELET_WORDS,
   kubeletOf,
   openProviderConfig,
@@ -115,8 +114,7 @@ async function readPlugins(
   problems: string[],
 ): Promise<readonly PluginDefinition[]> {
   try {
-    const found = await findProviderConfig(path, files);
-    const reading = found && await openProviderConfig(path, found.paths, files);
+    const reading = await openProviderConfig(path, files);
     if (reading === undefined) {
       problems.push(`${path}: it does not exist`);
       return [];

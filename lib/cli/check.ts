@@ -2,7 +2,6 @@ import { join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
 import { type ConfigProblem, formatProblem, messageOf } from "../model/mod.ts";
 import {
-  findProviderConfig,
   habitsOfPlugin,
   openProviderConfig,
   parseDockerConfig,
@@ -104,8 +103,7 @@ async function checkKubelet(
   if (!enabled) return false;
   let reading: ProviderConfigReading | undefined;
   try {
-    const found = await findProviderConfig(file, files);
-    reading = found && await openProviderConfig(file, found.paths, files);
+    reading = await openProviderConfig(file, files);
   } catch (error) {
     const mend = "make it readable for the agent";
     findings.problems.push({ file, place: "", problem: messageOf(error), mend });

@@ -88,7 +88,8 @@ export class DaemonProbe {
       ...options,
       ...(known?.answer && { before: known.answer }),
     });
-    const again = held.kind === "ok" && held.value === known?.answer ? known : undefined;
+    const answer = held.kind === "ok" ? held.value : undefined;
+    const again = answer !== undefined && answer === known?.answer ? known : undefined;
     const unsupported = held.kind === "refused" && held.status === 404;
     if (held.kind !== "ok" && !unsupported) return await this.#down(listed, known, held);
     const sign: Sign = { stamp: stat.stamp, listed };
@@ -97,12 +98,12 @@ export class DaemonProbe {
     let { info, mounts, looks } = known ?? nobody;
     const stale = !sameSign(known?.sign, sign) || info?.state !== "RUNNING" ||
       looks % INFO_EVERY === 0 || unsupported ||
-      (held.kind === "ok" && !again?.isComplete && isMissing(listed, mounts, held.value));
+      (answer !== undefined && !again?.isComplete && isMissing(listed, mounts, answer));
     if (stale) {
-      const answer = await nydusdApi.info(apiSocket, { ...options, ...(info && { before: info }) });
-      if (answer.kind !== "ok") return await this.#down(listed, known, answer);
-      if (answer.value !== info) mounts = sameOr(mounts, answer.value.mounts);
-      info = answer.value;
+      const told = await nydusdApi.info(apiSocket, { ...options, ...(info && { before: info }) });
+      if (told.kind !== "ok") return await this.#down(listed, known, told);
+      if (told.value !== info) mounts = sameOr(mounts, told.value.mounts);
+      info = told.value;
     }
     if (info === undefined) return await this.#down(listed, known, { kind: "timed-out" });
     const before = known?.daemon;
@@ -113,11 +114,10 @@ export class DaemonProbe {
       state,
       ...(state !== "running" && { stateDetail: `nydusd says ${info.state}` }),
       configApi: unsupported ? "unsupported" : "supported",
-      ...(held.kind === "ok" && {
-        held: again?.daemon.held ?? unchanged(before?.held, held.value),
+      ...(answer !== undefined && {
+        held: again?.daemon.held ?? unchanged(before?.held, answer),
       }),
     };
-    const answer = held.kind === "ok" ? held.value : undefined;
     const isComplete = (isSame && again?.isComplete) ||
       (answer !== undefined && !isMissing(listed, mounts, answer));
     this.#known.set(apiSocket, {

@@ -85,14 +85,11 @@ function isSame(
   before: readonly ListedInstance[],
   now: SnapshotterDaemon["instances"],
 ): boolean {
-  if (before.length !== now.length) return false;
   // A snapshotter names them in the order of their keys.
-  const isAsBefore = now.every(({ snapshotId, imageId }, i) =>
-    before[i]?.snapshotId === snapshotId && before[i]?.imageId === imageId
-  );
-  if (isAsBefore) return true;
-  const listedAs = new Map(before.map(({ snapshotId, imageId }) => [snapshotId, imageId]));
-  return now.every(({ snapshotId, imageId }) => listedAs.get(snapshotId) === imageId);
+  return before.length === now.length &&
+    now.every(({ snapshotId, imageId }, i) =>
+      before[i]?.snapshotId === snapshotId && before[i]?.imageId === imageId
+    );
 }
 
 /** The daemon that an entry of `[[daemons]]` stands for at one socket. */

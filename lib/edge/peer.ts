@@ -34,13 +34,12 @@ export class ReadBefore<T extends object> {
     read: (body: unknown) => T | undefined,
     before: T | undefined,
   ): PeerResult<T> {
-    if (result.kind === "answered" && result.status === 200 && before !== undefined) {
-      if (this.#texts.get(before)?.equals(result.body)) return { kind: "ok", value: before };
+    const text = result.kind === "answered" && result.status === 200 ? result.body : undefined;
+    if (before !== undefined && text !== undefined && this.#texts.get(before)?.equals(text)) {
+      return { kind: "ok", value: before };
     }
     const answer = peerResult(result, read);
-    if (answer.kind === "ok" && result.kind === "answered" && result.status === 200) {
-      this.#texts.set(answer.value, result.body);
-    }
+    if (answer.kind === "ok" && text !== undefined) this.#texts.set(answer.value, text);
     return answer;
   }
 }

@@ -2,14 +2,9 @@ import type { Clock, Observer } from "../model/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
 import type { Mounts } from "./mounts.ts";
 
-/**
- * Gives every live image its entry, and drops the others. Returns how many live.
- *
- * @param isSame The mounts are those of the last time: then each has its entry.
- */
+/** Gives every live image its entry, and drops the others. Returns how many live. */
 export function adoptMounts(
   mounts: Pick<Mounts, "subjects">,
-  isSame: boolean,
   { store, clock, observer }: {
     readonly store: CredentialStore;
     readonly clock: Clock;
@@ -18,7 +13,6 @@ export function adoptMounts(
 ): number {
   const nowMs = clock.wallMs();
   const live = mounts.subjects;
-  if (isSame && store.size === live.size) return live.size;
   let isFull = false;
   for (const [key, { subject }] of live) {
     if (store.ensure(subject, nowMs)) continue;

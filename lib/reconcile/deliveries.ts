@@ -71,14 +71,14 @@ export class Deliveries {
     this.#turns = new Turns(options.clock);
   }
 
-  /** What daemons hold replaces what we believed; whether there are other mounts than before. */
-  observe(daemons: readonly Daemon[]): boolean {
+  /** Takes in a new look: what the daemons hold replaces what we believed. */
+  observe(daemons: readonly Daemon[]): void {
     const before = new Map(this.#mounts.daemons);
-    const isOther = this.#mounts.take(daemons);
-    if (isOther) this.book.keepOnly(this.#mounts.live);
+    if (this.#mounts.take(daemons)) this.book.keepOnly(this.#mounts.live);
     for (const daemon of daemons) {
+      const known = before.get(daemon.id);
       // A successor on the same socket may have started from a file that someone else wrote.
-      const replaced = before.has(daemon.id) && before.get(daemon.id)?.pid !== daemon.pid;
+      const replaced = known !== undefined && known.pid !== daemon.pid;
       for (const instance of daemon.instances) {
         const key = this.book.keyOf(instance);
         const record = this.book.get(key);
@@ -86,13 +86,13 @@ export class Deliveries {
         if (next !== record) this.book.set(key, next);
       }
     }
-    return isOther;
   }
 
   /** Forgets that a configuration file was right, after something touched it. */
   doubtFile(path: string): void {
-    for (const { instances } of this.#mounts.daemons.values()) {
-      for (const instance of instances.filter(({ configPath }) => configPath === path)) {
+    for (const daemon of this.#mounts.daemons.values()) {
+      for (const instance of daemon.instances) {
+        if (instance.configPath !== path) continue;
         const key = this.book.keyOf(instance);
         const { fileFingerprint: _, settledWith: __, ...record } = this.book.get(key);
         this.book.set(key, record);

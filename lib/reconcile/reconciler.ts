@@ -223,8 +223,8 @@ export class Reconciler {
       observer.notify({ kind: "warning", code: "look-failed", text: messageOf(error) });
     }
     this.#changes.tell(this.#view, observer);
-    const isOther = this.#deliveries.observe(this.#view.daemons);
-    const images = adoptMounts(this.#mounts, !isOther, this.#options);
+    this.#deliveries.observe(this.#view.daemons);
+    const images = adoptMounts(this.#mounts, this.#options);
     if (this.#stages.renewalEnabled) {
       this.#renewDue();
       this.#deliveries.all();

@@ -42,23 +42,13 @@ export class CredentialChain {
     request: CredentialRequest,
     { renewal = false, all = false, signal }: ResolveOptions = {},
   ): Promise<Resolution> {
-    const { providers, clock } = this.#options;
     const attempts: ProviderAttempt[] = [];
     let winner: Resolution["winner"];
-    for (const provider of providers) {
+    for (const provider of this.#options.providers) {
       if (renewal && !provider.renewable) continue;
       signal?.throwIfAborted();
-      const answer = this.#ask(provider, request, signal ? { signal } : {});
-      let outcome: ProviderOutcome;
-      let durationMs = 0;
-      if (answer instanceof Promise) {
-        // A clock is no free question: what is at hand is not timed.
-        const startedMs = clock.monotonicMs();
-        outcome = await answer;
-        durationMs = clock.monotonicMs() - startedMs;
-      } else outcome = answer;
-      const attempt = { provider: provider.name, outcome, durationMs };
-      this.#tell(attempt, request);
+      const asked = this.#attempt(provider, request, signal ? { signal } : {});
+      const attempt = asked instanceof Promise ? await asked : asked;
       attempts.push(attempt);
       if (attempt.outcome.kind !== "found" || winner !== undefined) continue;
       const { candidates } = attempt.outcome;
@@ -79,15 +69,30 @@ export class CredentialChain {
   ): Promise<Resolution["winner"]> {
     const { lastResort: provider } = this.#options;
     if (provider === undefined) return undefined;
-    const startedMs = this.#options.clock.monotonicMs();
-    const outcome = await this.#ask(provider, request, options);
-    const durationMs = this.#options.clock.monotonicMs() - startedMs;
-    const attempt = { provider: provider.name, outcome, durationMs };
-    this.#tell(attempt, request);
-    if (outcome.kind !== "found") return undefined;
+    const attempt = await this.#attempt(provider, request, options);
+    if (attempt.outcome.kind !== "found") return undefined;
     attempts.push(attempt);
-    const { candidates } = outcome;
+    const { candidates } = attempt.outcome;
     return { provider: provider.name, renewable: provider.renewable, candidates };
+  }
+
+  /** Asks one provider, and tells what came of it. */
+  #attempt(
+    provider: CredentialProvider,
+    request: CredentialRequest,
+    options: CallOptions,
+  ): Soon<ProviderAttempt> {
+    const { clock } = this.#options;
+    const told = (outcome: ProviderOutcome, durationMs: number) => {
+      const attempt = { provider: provider.name, outcome, durationMs };
+      this.#tell(attempt, request);
+      return attempt;
+    };
+    const answer = this.#ask(provider, request, options);
+    // A clock is no free question: what is at hand is not timed.
+    if (!(answer instanceof Promise)) return told(answer, 0);
+    const startedMs = clock.monotonicMs();
+    return answer.then((outcome) => told(outcome, clock.monotonicMs() - startedMs));
   }
 
   #ask(

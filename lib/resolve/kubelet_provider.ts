@@ -148,7 +148,7 @@ export class KubeletProvider implements CredentialProvider {
     try {
       const found = await findProviderConfig(configPath, files);
       if (found !== undefined && found.stamp === this.#stamp) return { kind: "unchanged" };
-      reading = found && await openProviderConfig(configPath, found.paths, files);
+      reading = found && await openProviderConfig(configPath, files, found);
       this.#stamp = found?.stamp;
     } catch (error) {
       this.#stamp = undefined;

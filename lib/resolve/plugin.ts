@@ -69,9 +69,10 @@ const EXCLUSIVE = "*";
  */
 export class Plugin {
   readonly definition: PluginDefinition;
+  /** What its answers give for images. */
+  readonly lastMatch = new LastMatch();
   readonly #patterns: readonly ImagePattern[];
   readonly #environment: PluginEnvironment;
-  readonly answers = new LastMatch();
   readonly #cache = new PluginCache();
   readonly #running = new Map<string, Running>();
   readonly #backoffs: PluginBackoffs;
@@ -124,13 +125,12 @@ export class Plugin {
     return { kind: "entry", entry, reason, warnings: [] };
   }
 
+  /** Where the cache has nothing that serves. */
   async #ask(request: CredentialRequest, target: ImageTarget): Promise<PluginAnswer> {
     const { image } = request;
     const before = this.#executions;
     const fromCache = () => this.#cached(request, target, before);
     while (true) {
-      const cached = fromCache();
-      if (cached !== undefined) return cached;
       const running = this.#runningFor(image);
       if (running === undefined) {
         const isForced = this.#isForced(request);
@@ -149,6 +149,8 @@ export class Plugin {
       if (holdsForUs && isNewEnough(answer.entry.fetchedAtMs, request, this.#environment.clock)) {
         return { ...answer, reason: "shared-execution", warnings: [] };
       }
+      const cached = fromCache();
+      if (cached !== undefined) return cached;
     }
   }
 
@@ -181,7 +183,7 @@ export class Plugin {
     const monotonicAgeMs = clock.monotonicMs() - entry.fetchedAtMonotonicMs;
     const ageMs = Math.max(monotonicAgeMs, nowMs - entry.fetchedAtMs);
     if (!isNewEnough(entry.fetchedAtMs, request, clock)) return false;
-    const [best] = this.answers.match(entry, target).candidates;
+    const [best] = this.lastMatch.of(entry, target).candidates;
     if (best === undefined) return ageMs < ROUND_MS;
     if (isRefused(best, request)) return false;
     const { softExpiresAtMs, hardExpiresAtMs } = best;

@@ -55,20 +55,6 @@ const MAX_ENTRIES = 100_000;
 /** What an answer holds for; `Repository` is no word of plugins, but seen by ourselves. */
 export type ScopeType = CacheKeyType | "Repository";
 
-/** The key of the scope that an answer of this type holds for; they cannot collide. */
-export function scopeKey(type: ScopeType, image: ImageReference): string {
-  switch (type) {
-    case "Image":
-      return `i\0${image.text}`;
-    case "Repository":
-      return `p\0${image.registry}/${image.repository}`;
-    case "Registry":
-      return `r\0${image.registry}`;
-    case "Global":
-      return "g";
-  }
-}
-
 const SCOPE_TYPES: readonly ScopeType[] = ["Image", "Repository", "Registry", "Global"];
 
 /** How an image is named within a scope type. */
@@ -78,6 +64,11 @@ const NAMES: Readonly<Record<ScopeType, (image: ImageReference) => string>> = {
   Registry: ({ registry }) => registry,
   Global: () => "",
 };
+
+/** The key of the scope that an answer of this type holds for; they cannot collide. */
+export function scopeKey(type: ScopeType, image: ImageReference): string {
+  return `${type}\0${NAMES[type](image)}`;
+}
 
 /**
  * One plugin's answers, by scope: no other plugin's answer can take their place. A look-up costs
@@ -214,7 +205,8 @@ export class LastMatch {
   #target: ImageTarget | undefined;
   #match: PluginMatch = { candidates: [], anonymous: undefined };
 
-  match(entry: PluginEntry, target: ImageTarget): PluginMatch {
+  /** What an entry gives for an image. */
+  of(entry: PluginEntry, target: ImageTarget): PluginMatch {
     if (this.#entry === entry && this.#target === target) return this.#match;
     this.#entry = entry;
     this.#target = target;

@@ -41,7 +41,7 @@ export function contribution(
       failed: { detail, ...(retryAtMs !== undefined && { retryAtMs }) },
     };
   }
-  const { candidates, anonymous } = plugin.answers.match(answer.entry, target);
+  const { candidates, anonymous } = plugin.lastMatch.of(answer.entry, target);
   const reason = reasonOf(answer, candidates, anonymous);
   const detail = answer.warnings.join("; ");
   return { note: { subject, reason, ...(detail !== "" && { detail }) }, candidates };

@@ -33,16 +33,19 @@ export async function findProviderConfig(
 }
 
 /**
- * Reads what was found. The YAML reader is loaded only where one is wanted. Undefined: a file went
- * away meanwhile.
+ * Reads what is at a path. The YAML reader is loaded only where one is wanted. Undefined: there is
+ * nothing, or a file went away meanwhile.
  *
+ * @param found What {@linkcode findProviderConfig} found there, where that is known.
  * @throws {AgentError} `io`.
  */
 export async function openProviderConfig(
   path: string,
-  paths: readonly string[],
-  files: Pick<FileSystem, "readText">,
+  files: Pick<FileSystem, "stat" | "list" | "readText">,
+  found?: ProviderConfigFiles,
 ): Promise<ProviderConfigReading | undefined> {
+  const { paths } = found ?? await findProviderConfig(path, files) ?? {};
+  if (paths === undefined) return undefined;
   const { readProviderConfig } = await import("./provider_config.ts");
   const isFolder = paths[0] !== path;
   const readings: (readonly [string, ProviderConfigReading])[] = [];
