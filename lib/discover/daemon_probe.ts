@@ -30,6 +30,8 @@ interface Known {
   readonly answer: ReadonlyMap<string, Secret> | undefined;
   /** Whether every mount that is listed was found in it. */
   readonly isComplete: boolean;
+  /** Whether its mounts are the same as long as nydusd and the sources say the same. */
+  readonly isLasting: boolean;
   /** What the last look found: what is the same again is the same object again. */
   readonly daemon: Daemon;
 }
@@ -109,8 +111,9 @@ export class DaemonProbe {
     const before = known?.daemon;
     const isSame = sameSign(known?.sign, sign) && known?.mounts === mounts;
     const state = stateOf(info.state);
+    const same = isSame && known?.isLasting ? before?.instances : undefined;
     const daemon: Daemon = {
-      ...await this.#described(listed, { info, mounts }, isSame ? before : undefined),
+      ...await this.#described(listed, { info, mounts }, same),
       state,
       ...(state !== "running" && { stateDetail: `nydusd says ${info.state}` }),
       configApi: unsupported ? "unsupported" : "supported",
@@ -127,6 +130,7 @@ export class DaemonProbe {
       looks: looks + 1,
       answer,
       isComplete,
+      isLasting: same !== undefined || daemon.instances.every(dependsOnNothingElse),
       daemon,
     });
     return daemon;
@@ -148,11 +152,11 @@ export class DaemonProbe {
     };
   }
 
-  /** @param before Nothing has changed since it was described. */
+  /** @param same Its mounts, where nothing has changed since they were described. */
   async #described(
     listed: ListedDaemon,
     known: Pick<Known, "info" | "mounts"> | undefined,
-    before?: Daemon,
+    same?: Daemon["instances"],
   ): Promise<Omit<Daemon, "state" | "configApi" | "held">> {
     const { id, pid, apiSocket, source, instances } = listed;
     const { info, mounts = NO_MOUNTS } = known ?? {};
@@ -165,11 +169,9 @@ export class DaemonProbe {
       ...(pid !== undefined && { pid }),
       ...(info !== undefined && { version: info.version }),
       mode: shared ? "shared" : "dedicated",
-      instances: before?.instances.every(dependsOnNothingElse)
-        ? before.instances
-        : await Promise.all(
-          instances.map((instance) => this.#instanceOf(listed, instance, mounts, place)),
-        ),
+      instances: same ?? await Promise.all(
+        instances.map((instance) => this.#instanceOf(listed, instance, mounts, place)),
+      ),
     };
   }
 

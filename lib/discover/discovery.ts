@@ -9,6 +9,7 @@ import {
   type NydusdApi,
   type PeerResult,
   type SnapshotterApi,
+  type SnapshotterDaemon,
 } from "../model/mod.ts";
 import { BackendFiles } from "./backend_files.ts";
 import { DaemonProbe } from "./daemon_probe.ts";
@@ -44,6 +45,8 @@ export class Discovery {
   readonly #backendFiles: BackendFiles;
   /** The system API's last good answer stays in force while it does not answer. */
   #lastList: readonly ListedDaemon[] | undefined;
+  /** The same in its own words. */
+  #lastAnswer: readonly SnapshotterDaemon[] | undefined;
 
   constructor(options: DiscoveryOptions) {
     this.#options = options;
@@ -122,7 +125,10 @@ export class Discovery {
     problems: DiscoveryProblem[],
     options: CallOptions,
   ): Promise<boolean> {
-    const answer = await this.#options.snapshotterApi.daemons(socket, options);
+    const answer = await this.#options.snapshotterApi.daemons(socket, {
+      ...options,
+      ...(this.#lastAnswer && { before: this.#lastAnswer }),
+    });
     if (answer.kind !== "ok") {
       problems.push({ source: "system-api", subject: socket, detail: whyNot(answer) });
       return false;
@@ -130,6 +136,7 @@ export class Discovery {
     const { daemons, refused } = listedBySystemApi(answer.value, this.#lastList);
     for (const detail of refused) problems.push({ source: "system-api", subject: socket, detail });
     this.#lastList = daemons;
+    this.#lastAnswer = answer.value;
     return true;
   }
 

@@ -31,6 +31,8 @@ export interface ListedDaemon {
   /** It serves one mount, whose snapshot ID its file may not tell. */
   readonly dedicated?: boolean;
   readonly instances: readonly ListedInstance[];
+  /** What the system API said of its mounts: the same again is the same object again. */
+  readonly told?: SnapshotterDaemon["instances"];
 }
 
 /** Whether an id from outside may stand as one segment of a path. */
@@ -58,7 +60,8 @@ export function listedBySystemApi(
     }
     const last = known.get(id);
     if (last !== undefined && last.apiSocket === apiSocket && (last.pid ?? 0) === pid) {
-      if (isSame(last.instances, instances)) return [last];
+      if (last.told === instances) return [last];
+      if (isSame(last.instances, instances)) return [{ ...last, told: instances }];
     }
     const named = instances.filter(({ snapshotId }) => {
       if (isSegment(snapshotId)) return true;
@@ -70,6 +73,7 @@ export function listedBySystemApi(
       apiSocket,
       source: "system-api",
       ...(pid > 0 && { pid }),
+      ...(named.length === instances.length && { told: instances }),
       instances: named.map(({ snapshotId, imageId }) => ({
         snapshotId,
         imageId,

@@ -1,5 +1,5 @@
-import type { SnapshotterApi, SnapshotterDaemon, UnixHttp } from "../model/mod.ts";
-import { peerResult, record, string } from "./peer.ts";
+import type { SnapshotterApi, UnixHttp } from "../model/mod.ts";
+import { DaemonListReader } from "./daemon_list.ts";
 
 /**
  * The snapshotter's system API (nydus-snapshotter `pkg/system/system.go`). While it answers, the
@@ -10,33 +10,11 @@ export function createSnapshotterApi(
   http: UnixHttp,
   { timeoutMs = 2_000 }: { readonly timeoutMs?: number } = {},
 ): SnapshotterApi {
+  const lists = new DaemonListReader();
   return {
-    async daemons(socketPath, options = {}) {
+    async daemons(socketPath, { before, ...options } = {}) {
       const request = { socketPath, method: "GET" as const, path: "/api/v1/daemons", timeoutMs };
-      return peerResult(await http.request(request, options), readDaemons);
+      return lists.read(await http.request(request, options), before);
     },
   };
-}
-
-function readDaemons(body: unknown): readonly SnapshotterDaemon[] | undefined {
-  if (body === null) return []; // Go's empty list
-  if (!Array.isArray(body)) return undefined;
-  const daemons = body.map(readDaemon);
-  return daemons.every((daemon) => daemon !== undefined) ? daemons : undefined;
-}
-
-function readDaemon(body: unknown): SnapshotterDaemon | undefined {
-  const daemon = record(body);
-  const id = string(daemon?.["id"]);
-  const apiSocket = string(daemon?.["api_socket"]);
-  if (daemon === undefined || id === undefined || apiSocket === undefined) return undefined;
-  const pid = daemon["pid"];
-  const instances = Object.entries(record(daemon["instances"]) ?? {}).map(([key, value]) => {
-    const instance = record(value);
-    return {
-      snapshotId: string(instance?.["snapshot_id"]) ?? key,
-      imageId: string(instance?.["image_id"]) ?? "",
-    };
-  });
-  return { id, apiSocket, pid: typeof pid === "number" ? pid : 0, instances };
 }

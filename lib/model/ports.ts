@@ -180,8 +180,12 @@ export interface SnapshotterDaemon {
 
 /** The snapshotter's system API: its list of daemons, and nothing else (its backend call leaks). */
 export interface SnapshotterApi {
+  /**
+   * @param options `before`: its list before; `instances` of it are given again where they are the
+   *   same.
+   */
   daemons(
     socketPath: string,
-    options?: CallOptions,
+    options?: CallOptions & { readonly before?: readonly SnapshotterDaemon[] },
   ): Promise<PeerResult<readonly SnapshotterDaemon[]>>;
 }

@@ -19,7 +19,6 @@ import {
   givenBy,
   type InstanceBook,
   type InstanceRecord,
-  isSettledWith,
   recordAfter,
   recordAfterReads,
 } from "./instance_book.ts";
@@ -27,6 +26,7 @@ import { DeliveryQueue, type Wanted } from "./delivery_queue.ts";
 import { type Mounts, observed, storeKeyOf } from "./mounts.ts";
 import { type InstancePlan, planInstance } from "./plan.ts";
 import type { ReadFinding, ReadJudgement } from "./read_watch.ts";
+import { SettledDaemons } from "./settled_daemons.ts";
 
 /** Brings one credential to one mount (the deliver room, seen from here). */
 export interface Deliverer {
@@ -62,6 +62,7 @@ export class Deliveries {
   readonly #turns: Turns;
   readonly #mounts: Mounts;
   readonly #queue: DeliveryQueue;
+  readonly #settled: SettledDaemons;
 
   constructor(options: DeliveriesOptions) {
     this.#options = options;
@@ -69,6 +70,7 @@ export class Deliveries {
     this.#mounts = options.mounts;
     this.#queue = new DeliveryQueue((id, wanted) => this.#work(id, wanted), options.settled);
     this.#turns = new Turns(options.clock);
+    this.#settled = new SettledDaemons(options.book, options.store);
   }
 
   /** Takes in a new look: what the daemons hold replaces what we believed. */
@@ -76,6 +78,7 @@ export class Deliveries {
     const before = new Map(this.#mounts.daemons);
     if (this.#mounts.take(daemons)) this.book.keepOnly(this.#mounts.live);
     for (const daemon of daemons) {
+      if (this.#settled.has(daemon)) continue;
       const known = before.get(daemon.id);
       // A successor on the same socket may have started from a file that someone else wrote.
       const replaced = known !== undefined && known.pid !== daemon.pid;
@@ -102,7 +105,9 @@ export class Deliveries {
 
   /** Delivers, where needed, to every mount of every daemon. */
   all(): void {
-    for (const id of this.#mounts.daemons.keys()) this.#queue.mark(id);
+    for (const [id, daemon] of this.#mounts.daemons) {
+      if (!this.#settled.has(daemon)) this.#queue.mark(id);
+    }
   }
 
   /** Delivers, where needed, to the mounts of this key of the store. */
@@ -149,23 +154,17 @@ export class Deliveries {
   async #work(daemonId: string, wanted: Wanted): Promise<void> {
     const daemon = this.#mounts.daemons.get(daemonId);
     if (daemon === undefined) return;
+    let isSettled = wanted === "all";
     for (const instance of daemon.instances) {
       if (wanted !== "all" && !wanted.has(storeKeyOf(instance) ?? "")) continue;
-      if (this.#isSettled(daemon, instance)) continue;
+      if (this.#settled.isMountSettled(daemon, instance)) continue;
+      isSettled = false;
       if (this.#turns.isDue) await this.#turns.give();
       if (this.#queue.stopped) return;
       const outcome = await this.#one(daemon, instance);
       if (outcome?.kind === "unreachable" && daemon.state === "running") return;
     }
-  }
-
-  /** Whether nothing has changed since this mount was compared and found right. */
-  #isSettled({ held }: Daemon, instance: RafsInstance): boolean {
-    const key = storeKeyOf(instance);
-    if (key === undefined || instance.mountId === undefined) return false;
-    const entry = this.#options.store.get(key);
-    const record = this.book.get(this.book.keyOf(instance));
-    return isSettledWith(record, entry, held?.get(instance.mountId));
+    if (isSettled) this.#settled.add(daemon);
   }
 
   async #one(daemon: Daemon, instance: RafsInstance): Promise<DeliveryOutcome | undefined> {

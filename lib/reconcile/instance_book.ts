@@ -54,6 +54,9 @@ const RETRY_MAX_MS = 10_000;
 /** The records of all mounts, by key. Every mount is a delivery of its own. */
 export class InstanceBook {
   readonly #records = new Map<InstanceKey, InstanceRecord>();
+  /** Those that are to be tried again: few, and asked for at every turn of the loop. */
+  readonly #retries = new Map<InstanceKey, number>();
+  #changes = 0;
   /** A text that was put together anew would be hashed anew, for every mount at every look. */
   readonly #keys = new WeakMap<RafsInstance, InstanceKey>();
 
@@ -70,22 +73,33 @@ export class InstanceBook {
     return this.#records.get(key) ?? { state: "pending", failures: 0 };
   }
 
+  /** A count that is another one after every change of what a mount holds or is settled with. */
+  get changes(): number {
+    return this.#changes;
+  }
+
   set(key: InstanceKey, record: InstanceRecord): void {
+    const { held, settledWith } = this.get(key);
+    if (held !== record.held || settledWith !== record.settledWith) this.#changes++;
+    if (record.retryAtMs === undefined) this.#retries.delete(key);
+    else this.#retries.set(key, record.retryAtMs);
     this.#records.set(key, record);
   }
 
   /** Forgets the mounts that no longer exist. */
   keepOnly(live: ReadonlySet<InstanceKey>): void {
-    for (const key of this.#records.keys()) if (!live.has(key)) this.#records.delete(key);
+    for (const key of this.#records.keys()) {
+      if (live.has(key)) continue;
+      this.#records.delete(key);
+      this.#retries.delete(key);
+    }
   }
 
   /** The earliest monotonic time at which a failed delivery may be tried again. */
   nextRetryAtMs(): number | undefined {
     let earliest: number | undefined;
-    for (const { retryAtMs } of this.#records.values()) {
-      if (retryAtMs !== undefined && (earliest === undefined || retryAtMs < earliest)) {
-        earliest = retryAtMs;
-      }
+    for (const retryAtMs of this.#retries.values()) {
+      if (earliest === undefined || retryAtMs < earliest) earliest = retryAtMs;
     }
     return earliest;
   }

@@ -24,7 +24,7 @@ interface Served {
 /** The mounts of the last look: which there are, and what their credentials are for. */
 export class Mounts {
   readonly #daemons = new Map<string, Daemon>();
-  readonly #served = new Map<string, Served>();
+  #served: ReadonlyMap<string, Served> = new Map();
   readonly #live = new Set<InstanceKey>();
 
   get daemons(): ReadonlyMap<string, Daemon> {
@@ -36,7 +36,10 @@ export class Mounts {
     return this.#live;
   }
 
-  /** What credentials are for, by {@linkcode subjectKey}; mounts of unknown images are left out. */
+  /**
+   * What credentials are for, by {@linkcode subjectKey}; mounts of unknown images are left out. The
+   * same map as long as there are the same mounts.
+   */
   get subjects(): ReadonlyMap<string, { readonly subject: CredentialSubject }> {
     return this.#served;
   }
@@ -56,18 +59,19 @@ export class Mounts {
     for (const daemon of daemons) this.#daemons.set(daemon.id, daemon);
     if (hasSameMounts(before, this.#daemons)) return false;
     this.#live.clear();
-    this.#served.clear();
+    const all = new Map<string, Served>();
     for (const { id, instances } of daemons) {
       for (const instance of instances) {
         this.#live.add(instanceKey(id, instance.snapshotId));
         const subject = subjectOf(instance);
         if (subject === undefined) continue;
         const key = subjectKey(subject);
-        const served = this.#served.get(key) ?? { subject, mounts: [] };
+        const served = all.get(key) ?? { subject, mounts: [] };
         served.mounts.push({ daemonId: id, instance });
-        this.#served.set(key, served);
+        all.set(key, served);
       }
     }
+    this.#served = all;
     return true;
   }
 }

@@ -9,7 +9,7 @@ import {
   type OutageForecast,
 } from "../model/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
-import { adoptMounts } from "./adopt_mounts.ts";
+import { Adoption } from "./adoption.ts";
 import { daemonStatus } from "./daemon_status.ts";
 import { type Deliverer, Deliveries } from "./deliveries.ts";
 import { InstanceBook } from "./instance_book.ts";
@@ -69,6 +69,7 @@ export class Reconciler {
   readonly #triggers: Triggers;
   readonly #changes = new ViewChanges();
   readonly #pace = new LookPace();
+  readonly #adoption: Adoption;
   readonly #renewals: Renewals;
   readonly #deliveries: Deliveries;
   readonly #reads: ReadGuard;
@@ -89,6 +90,7 @@ export class Reconciler {
     this.#options = options;
     this.#stages = stages;
     this.#triggers = new Triggers(options.clock);
+    this.#adoption = new Adoption(options);
     this.#renewals = new Renewals({
       ...options,
       resolver: () => this.#stages.resolver,
@@ -224,7 +226,7 @@ export class Reconciler {
     }
     this.#changes.tell(this.#view, observer);
     this.#deliveries.observe(this.#view.daemons);
-    const images = adoptMounts(this.#mounts, this.#options);
+    const images = this.#adoption.take(this.#mounts);
     if (this.#stages.renewalEnabled) {
       this.#renewDue();
       this.#deliveries.all();

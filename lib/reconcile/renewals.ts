@@ -105,8 +105,10 @@ export class Renewals {
 
   /** When the next question is due (wall); what is being asked already is not due again. */
   nextDueAtMs(): number | undefined {
+    const { store } = this.#options;
+    if (this.#inFlight.size === 0) return store.nextDueAtMs();
     let soonest: number | undefined;
-    for (const { image, nextAttemptAtMs: next } of this.#options.store.entries()) {
+    for (const { image, nextAttemptAtMs: next } of store.entries()) {
       if (next === undefined || (soonest !== undefined && next >= soonest)) continue;
       if (!this.isAsking(subjectKey(image))) soonest = next;
     }

@@ -7,6 +7,7 @@ import {
   type LifeWindow,
   subjectKey,
 } from "../model/mod.ts";
+import { EntryTable } from "./entry_table.ts";
 import { LearnedLives } from "./learned_lives.ts";
 import {
   type Attempts,
@@ -17,7 +18,6 @@ import {
 } from "./renewal_policy.ts";
 import {
   type CredentialStoreOptions,
-  hardEnd,
   nextTurn,
   pick,
   registryAuthOf,
@@ -38,7 +38,7 @@ const MAX_ENTRIES = 100_000;
  * it or its image is gone.
  */
 export class CredentialStore {
-  readonly #entries = new Map<string, StoreEntry>();
+  readonly #entries = new EntryTable();
   /** Images without a mount, and since when (wall); renewals do not make them younger. */
   readonly #goneSinceMs = new Map<string, number>();
   readonly #learned = new LearnedLives();
@@ -50,6 +50,11 @@ export class CredentialStore {
 
   get size(): number {
     return this.#entries.size;
+  }
+
+  /** A count that is another one after every change of an entry. */
+  get changes(): number {
+    return this.#entries.changes;
   }
 
   /** The settings that its schedule follows. */
@@ -81,7 +86,7 @@ export class CredentialStore {
   }
 
   #ensure(image: CredentialSubject, nowMs: number): boolean {
-    if (this.#entries.has(subjectKey(image))) return true;
+    if (this.#entries.get(subjectKey(image)) !== undefined) return true;
     if (this.#entries.size >= (this.#options.maxEntries ?? MAX_ENTRIES)) return false;
     this.#entries.set(subjectKey(image), {
       image,
@@ -169,23 +174,12 @@ export class CredentialStore {
 
   /** Entries to ask for now, the most urgent first. */
   due(nowMs: number): StoreEntry[] {
-    const due: StoreEntry[] = [];
-    for (const entry of this.#entries.values()) {
-      const next = entry.nextAttemptAtMs;
-      if (next === undefined) continue;
-      // A wall clock that stepped back leaves times of the future behind.
-      if (next <= nowMs || (entry.attempts.lastAtMs ?? 0) > nowMs) due.push(entry);
-    }
-    return due.sort((a, b) => hardEnd(a) - hardEnd(b));
+    return this.#entries.due(nowMs);
   }
 
   /** The earliest time at which something is due; undefined when nothing ever is. */
   nextDueAtMs(): number | undefined {
-    let earliest: number | undefined;
-    for (const { nextAttemptAtMs: next } of this.#entries.values()) {
-      if (next !== undefined && (earliest === undefined || next < earliest)) earliest = next;
-    }
-    return earliest;
+    return this.#entries.nextDueAtMs();
   }
 
   /**

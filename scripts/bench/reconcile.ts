@@ -116,6 +116,14 @@ async function plotTicks(costs: readonly TickCost[], folder: string): Promise<vo
   await Deno.writeTextFile(join(folder, "tick.svg"), plot);
 }
 
+/** Ten times the mounts on as many daemons: a tick's work is in proportion to the daemons. */
+function growthBetween(costs: readonly TickCost[], few: number, many: number): Row {
+  const cost = (size: number) =>
+    costs.find(({ refs, daemons }) => refs === size && daemons === MAX_DAEMONS)?.medianMs ?? NaN;
+  const name = `tick, ${many} to ${few} refs on ${MAX_DAEMONS} nydusd (times)`;
+  return atMost(name, cost(many) / cost(few), 2);
+}
+
 /** The section of the benchmark about ticks. */
 export async function benchReconcile(plots?: string): Promise<readonly Row[]> {
   const costs = await tickCosts();
@@ -127,6 +135,7 @@ export async function benchReconcile(plots?: string): Promise<readonly Row[]> {
     rows.push(atMost(`${name}: requests`, requests, Math.ceil(daemons * 1.11) + 1));
     rows.push(atMost(`${name}: event loop not turning (ms)`, loopMs, LOOP_LIMIT_MS));
   }
+  rows.push(growthBetween(costs, 1_000, 10_000));
   rows.push(...await rotation({ refs: 1_000, daemons: MAX_DAEMONS }));
   rows.push(...await rotation({ refs: 10_000, daemons: MAX_DAEMONS }));
   return [...rows, ...await rotation({ refs: 10_000, daemons: 1 })];

@@ -67,6 +67,7 @@ export class VirtualNode {
   firstFailureMs: number | undefined;
   lastFailureMs: number | undefined;
   readonly #options: VirtualNodeOptions;
+  readonly #told = new WeakMap<Secret, ReadonlyMap<string, Secret>>();
   #daemons: readonly Daemon[] | undefined;
 
   constructor(options: VirtualNodeOptions) {
@@ -189,7 +190,10 @@ export class VirtualNode {
     this.#daemons ??= this.mounts.map((mount) => daemonOf(mount));
     const daemons = this.#daemons.map((daemon, i) => {
       const held = this.mounts[i]?.held ?? new Secret("");
-      return { ...daemon, held: new Map([["/", held]]) };
+      // As a real look: the very same again, where nothing has changed.
+      const told = this.#told.get(held) ?? new Map([["/", held]]);
+      this.#told.set(held, told);
+      return { ...daemon, held: told };
     });
     return { daemons, problems: [] };
   }

@@ -99,6 +99,20 @@ Deno.test("a mount is behind from the first new file on, until its nydusd is ano
   strictEqual(recordAfter(behind, told, { fingerprint: "x" }, now).behindSinceMs, undefined);
 });
 
+Deno.test("InstanceBook knows the earliest of the mounts that are to be tried again", () => {
+  const book = new InstanceBook();
+  const failed = (retryAtMs: number) => ({ state: "refused", failures: 1, retryAtMs }) as const;
+  strictEqual(book.nextRetryAtMs(), undefined);
+  book.set("a/1", failed(7));
+  book.set("a/2", failed(5));
+  book.set("a/3", failed(6));
+  strictEqual(book.nextRetryAtMs(), 5);
+  book.set("a/2", { state: "stored", failures: 0 });
+  strictEqual(book.nextRetryAtMs(), 6);
+  book.keepOnly(new Set(["a/1", "a/2"]));
+  strictEqual(book.nextRetryAtMs(), 7);
+});
+
 Deno.test("InstanceBook puts the key of a mount together once", () => {
   const book = new InstanceBook();
   const [instance] = daemon("a", ["1"]).instances;
