@@ -47,12 +47,14 @@ function matchPieces(pieces: readonly string[], label: string): boolean {
   if (pieces.length === 1) return label === head;
   if (!label.startsWith(head)) return false;
   let at = head.length;
-  for (const piece of pieces.slice(1, -1)) {
+  const last = pieces.length - 1;
+  for (let i = 1; i < last; i++) {
+    const piece = pieces[i] ?? "";
     const found = label.indexOf(piece, at);
     if (found < 0) return false;
     at = found + piece.length;
   }
-  const tail = pieces[pieces.length - 1] ?? "";
+  const tail = pieces[last] ?? "";
   return label.length - tail.length >= at && label.endsWith(tail);
 }
 

@@ -50,19 +50,17 @@ export function createLog(options: LogOptions): Log {
   const repetition = new Repetition();
   const formatRecord = format === "json" ? jsonFormatter() : textFormatter();
   let threshold = level;
-
-  const isWritten = (event: LogEventName) =>
-    compareLogLevel(LOG_EVENTS[event].level, threshold) >= 0;
+  let written = writtenFrom(level);
 
   /** A look-up tells of every provider: no words are made of what nobody would read. */
   function isUnheard(event: AgentEvent): boolean {
     if (event.kind !== "provider-asked" || event.outcome === "failed") return false;
-    if (isWritten(event.outcome === "found" ? "provider-found" : "provider-none")) return false;
+    if (written[event.outcome === "found" ? "provider-found" : "provider-none"]) return false;
     return !repetition.lastsAny || !repetition.lasts(providerSubject(event));
   }
 
   function emit(event: LogEventName, message: string, fields: Readonly<Record<string, unknown>>) {
-    if (!isWritten(event)) return;
+    if (!written[event]) return;
     const { level } = LOG_EVENTS[event];
     const { message: safe, ...properties } = clean({ message, event, ...fields });
     const text = String(safe);
@@ -83,7 +81,7 @@ export function createLog(options: LogOptions): Log {
     for (const subject of ends) repetition.forget(subject);
     if (problem !== undefined) {
       // What is not written is not counted either: a lower level later begins with a first time.
-      if (!isWritten(event)) return;
+      if (!written[event]) return;
       const count = repetition.met(problem.subject, problem.signature, problem.continues);
       if (count === undefined) return;
       if (count === 1) return emit(event, message, fields);
@@ -105,9 +103,18 @@ export function createLog(options: LogOptions): Log {
     },
     setLevel(next: LogThreshold): void {
       threshold = next;
+      written = writtenFrom(next);
     },
     level: () => threshold,
   };
+}
+
+/** Whether each event is written from this level on. */
+function writtenFrom(threshold: LogThreshold): Readonly<Record<LogEventName, boolean>> {
+  const written = Object.entries(LOG_EVENTS).map(([event, { level }]) =>
+    [event, compareLogLevel(level, threshold) >= 0] as const
+  );
+  return Object.fromEntries(written) as Record<LogEventName, boolean>;
 }
 
 function times(count: number): string {

@@ -42,12 +42,13 @@ export class CredentialChain {
     request: CredentialRequest,
     { renewal = false, all = false, signal }: ResolveOptions = {},
   ): Promise<Resolution> {
+    const options = signal ? { signal } : {};
     const attempts: ProviderAttempt[] = [];
     let winner: Resolution["winner"];
     for (const provider of this.#options.providers) {
       if (renewal && !provider.renewable) continue;
       signal?.throwIfAborted();
-      const asked = this.#attempt(provider, request, signal ? { signal } : {});
+      const asked = this.#attempt(provider, request, options);
       const attempt = asked instanceof Promise ? await asked : asked;
       attempts.push(attempt);
       if (attempt.outcome.kind !== "found" || winner !== undefined) continue;
@@ -56,7 +57,7 @@ export class CredentialChain {
       if (!all) break;
     }
     if (renewal && winner === undefined && attempts.every(saysNothing)) {
-      winner = await this.#lastly(request, attempts, signal ? { signal } : {});
+      winner = await this.#lastly(request, attempts, options);
     }
     return { image: request.image, attempts, ...(winner && { winner }) };
   }
@@ -83,47 +84,52 @@ export class CredentialChain {
     options: CallOptions,
   ): Soon<ProviderAttempt> {
     const { clock } = this.#options;
-    const told = (outcome: ProviderOutcome, durationMs: number) => {
-      const attempt = { provider: provider.name, outcome, durationMs };
-      this.#tell(attempt, request);
-      return attempt;
-    };
-    const answer = this.#ask(provider, request, options);
+    const answer = ask(provider, request, options);
     // A clock is no free question: what is at hand is not timed.
-    if (!(answer instanceof Promise)) return told(answer, 0);
+    if (!(answer instanceof Promise)) return this.#told(provider, answer, 0, request);
     const startedMs = clock.monotonicMs();
-    return answer.then((outcome) => told(outcome, clock.monotonicMs() - startedMs));
+    return answer.then((outcome) =>
+      this.#told(provider, outcome, clock.monotonicMs() - startedMs, request)
+    );
   }
 
-  #ask(
-    provider: CredentialProvider,
-    request: CredentialRequest,
-    options: CallOptions,
-  ): Soon<ProviderOutcome> {
-    const failed = (error: unknown): ProviderOutcome => {
-      options.signal?.throwIfAborted();
-      return { kind: "failed", reason: "internal-error", detail: wordsOf(error), notes: [] };
-    };
-    try {
-      const answer = provider.provide(request, options);
-      return answer instanceof Promise ? answer.catch(failed) : answer;
-    } catch (error) {
-      return failed(error);
-    }
-  }
-
-  #tell({ provider, outcome, durationMs }: ProviderAttempt, request: CredentialRequest): void {
+  #told(
+    { name: provider }: CredentialProvider,
+    outcome: ProviderOutcome,
+    durationMs: number,
+    { image }: CredentialRequest,
+  ): ProviderAttempt {
+    const { kind, reason, notes } = outcome;
     this.#options.observer.notify({
       kind: "provider-asked",
       provider,
-      image: request.image.text,
-      outcome: outcome.kind,
-      reason: outcome.reason,
+      image: image.text,
+      outcome: kind,
+      reason,
       durationMs,
-      ...(outcome.kind === "failed" && { detail: outcome.detail }),
-      ...(outcome.notes.length > 0 && { notes: outcome.notes }),
+      notes,
+      ...(kind === "failed" && { detail: outcome.detail }),
     });
+    return { provider, outcome, durationMs };
   }
+}
+
+function ask(
+  provider: CredentialProvider,
+  request: CredentialRequest,
+  options: CallOptions,
+): Soon<ProviderOutcome> {
+  try {
+    const answer = provider.provide(request, options);
+    return answer instanceof Promise ? answer.catch((error) => failed(error, options)) : answer;
+  } catch (error) {
+    return failed(error, options);
+  }
+}
+
+function failed(error: unknown, { signal }: CallOptions): ProviderOutcome {
+  signal?.throwIfAborted();
+  return { kind: "failed", reason: "internal-error", detail: wordsOf(error), notes: [] };
 }
 
 /**

@@ -206,10 +206,10 @@ function combine(
   if (candidates.length > 1) {
     candidates.sort((a, b) => comparePatterns(a.pattern ?? "", b.pattern ?? ""));
   }
-  const [best, ...rest] = candidates;
-  if (best !== undefined) {
+  if (isAny(candidates)) {
+    const [best] = candidates;
     const reason = asked.find(({ note }) => note.subject === best.plugin)?.note.reason ?? "found";
-    return { kind: "found", reason, candidates: [best, ...rest], notes };
+    return { kind: "found", reason, candidates, notes };
   }
   const standing = standingOf(asked);
   const failures = asked.flatMap(({ failed, note }) => failed ? [{ ...failed, note }] : []);
@@ -228,6 +228,10 @@ function combine(
   const answered = asked.find(({ note }) => note.reason !== "plugin-not-matched");
   const reason = answered?.note.reason ?? "plugin-not-matched";
   return { kind: "none", reason, notes, ...standing };
+}
+
+function isAny(candidates: Candidate[]): candidates is [Candidate, ...Candidate[]] {
+  return candidates.length > 0;
 }
 
 /** Known only when every plugin that is run in the name of accounts knows its own. */
