@@ -2,7 +2,7 @@ import { join } from "@std/path";
 import { HAS_OPENSSL } from "../../tests/fakes/certificates.ts";
 import { kubeApi, NODE, putPod, putSecret, writeKubeconfig } from "../../tests/e2e/kube_stage.ts";
 import { AgentProcess, pause, simNode } from "../../tests/e2e/stage.ts";
-import type { SimNode } from "../../lib/simnode/mod.ts";
+import { type SimNode, SimRegistry } from "../../lib/simnode/mod.ts";
 import { ManyDaemons } from "./many_daemons.ts";
 import { atMost, percentile, type Row, told } from "./rows.ts";
 
@@ -75,13 +75,14 @@ const PLUGIN: Rotated = {
 };
 
 async function kubeSecret(): Promise<Samples> {
-  const registry = "registry.example.com";
+  await using registry = new SimRegistry(); // it may be asked whether it takes a new one
+  registry.accept("robot", "first");
   await using api = await kubeApi();
-  putSecret(api, "pull", registry, "first");
+  putSecret(api, "pull", registry.host, "first");
   putPod(api, "pod", { secrets: ["pull"] });
   return await measure({
     name: "kube secret",
-    image: (_node, i) => `${registry}/team/app-${i}:v1`,
+    image: (_node, i) => `${registry.host}/team/app-${i}:v1`,
     more: async (node) => {
       const kubeconfig = await writeKubeconfig(node.dir, api);
       return `[providers.kubesecret]\nenabled = true\nkubeconfig = "${kubeconfig}"\n` +
@@ -89,7 +90,8 @@ async function kubeSecret(): Promise<Samples> {
     },
     rotate: (_node, round) => {
       const startedMs = Date.now();
-      putSecret(api, "pull", registry, `rotated-${round}`);
+      registry.accept("robot", `rotated-${round}`);
+      putSecret(api, "pull", registry.host, `rotated-${round}`);
       return Promise.resolve(startedMs);
     },
   });

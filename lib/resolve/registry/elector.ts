@@ -82,6 +82,7 @@ const MAX_PARALLEL = 8;
 /** A registry that did not answer is left alone for this long. */
 const UNREACHABLE_MS = 10_000;
 const MAX_PREVIOUS = 10_000;
+const SILENT: ProbeVerdict = { kind: "unreachable", detail: "it did not answer just now" };
 
 /**
  * Decides between credentials that would all fit, by what the registry and the reads have said.
@@ -197,6 +198,8 @@ export class Elector {
     const shared = this.#asking.get(key);
     if (shared !== undefined) return await shared;
     const asking = this.#gate.run(async () => {
+      // Another one may have found it silent while this one waited for its turn.
+      if (!this.#canAsk(target)) return SILENT;
       const startedMs = clock.monotonicMs();
       const { credential } = contender.candidate;
       const verdict = await probe.probe(target, credential, signal ? { signal } : {});
@@ -211,6 +214,7 @@ export class Elector {
         detail: verdict.detail,
         durationMs: clock.monotonicMs() - startedMs,
       });
+      this.#noteSilence(target, verdict);
       return verdict;
     }).finally(() => this.#asking.delete(key));
     this.#asking.set(key, asking);
@@ -218,11 +222,14 @@ export class Elector {
   }
 
   #take(target: ProbeTarget, candidate: Candidate, verdict: ProbeVerdict, perToken: boolean): void {
-    const nowMs = this.#options.clock.wallMs();
-    if (verdict.kind === "unreachable" || verdict.kind === "throttled") {
-      const untilMs = verdict.kind === "throttled" ? verdict.retryAtMs : nowMs + UNREACHABLE_MS;
-      this.#silentUntilMs.set(target.host, untilMs);
-    } else this.#evidence.heard(target, candidate, verdict, nowMs, perToken);
+    if (verdict.kind === "unreachable" || verdict.kind === "throttled") return;
+    this.#evidence.heard(target, candidate, verdict, this.#options.clock.wallMs(), perToken);
+  }
+
+  #noteSilence({ host }: ProbeTarget, verdict: ProbeVerdict): void {
+    if (verdict.kind === "throttled") this.#silentUntilMs.set(host, verdict.retryAtMs);
+    if (verdict.kind !== "unreachable") return;
+    this.#silentUntilMs.set(host, this.#options.clock.wallMs() + UNREACHABLE_MS);
   }
 
   #canAsk({ host }: ProbeTarget): boolean {

@@ -110,6 +110,19 @@ Deno.test("Elector: a registry that does not answer is left alone for a while, a
   }
 });
 
+Deno.test("Elector: a registry that does not answer holds up a few images, not one after another", async () => {
+  const stage = new Stage();
+  stage.verdicts = { a: "unreachable" };
+  const offered = [contender("a"), contender("b")];
+  const images = Array.from(
+    { length: 40 },
+    (_, i) => parseImageReference(`registry.example.com/team/app-${i}:1`),
+  );
+  const elections = await Promise.all(images.map((image) => stage.elect(offered, { image })));
+  deepEqual(new Set(elections.map(({ name }) => name)), new Set(["a"]));
+  equal(stage.asked.length, 8); // side by side, before any was answered
+});
+
 Deno.test("Elector: a renewal of what a plugin mints is no reason to ask", async () => {
   const stage = new Stage();
   stage.verdicts = { t1: "accepted" };
