@@ -5,7 +5,7 @@ import type { FileStat } from "../model/mod.ts";
 const FILE_POLL_MS = 250;
 /** How often folders are looked at, where that is little work. */
 const FOLDER_POLL_MS = 500;
-/** A look rests for so many times as long as it took: a big folder costs 1 % of a core. */
+/** A look at a folder rests for so many times as long as it took: a big one costs 1 % of a core. */
 const REST = 100;
 const MAX_REST_MS = 10_000;
 /** `<folder>/<daemon>/<snapshot>/config.json` is the deepest that counts. */
@@ -84,8 +84,9 @@ class PathWatch implements Disposable {
       if (found !== undefined) stamps.set(this.#path, isFolder ? "folder" : found.stamp);
       if (isFolder) await this.#below(this.#path, stamps, MAX_DEPTH);
       const tookMs = performance.now() - startedMs;
-      const restMs = Math.min(tookMs * REST, MAX_REST_MS);
-      this.#nextAtMs = startedMs + Math.max(isFolder ? FOLDER_POLL_MS : 0, restMs);
+      // A file is one call, which may have waited for everything else that the agent does.
+      const restMs = Math.max(FOLDER_POLL_MS, Math.min(tookMs * REST, MAX_REST_MS));
+      this.#nextAtMs = isFolder ? startedMs + restMs : 0;
       this.#compare(stamps);
     } finally {
       this.#looking = false;
