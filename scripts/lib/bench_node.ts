@@ -11,6 +11,8 @@ export interface BenchNode extends AsyncDisposable {
   fresh(): number;
 }
 
+/** Nobody listens there, which no name server has to be asked about. */
+const HOST = "127.0.0.1:1";
 const OLD = btoa("user:old");
 const NEW = btoa("user:new");
 
@@ -22,7 +24,7 @@ export async function serveBenchNode(count: number): Promise<BenchNode> {
   const servers: Deno.HttpServer<Deno.UnixAddr>[] = [];
   for (let i = 0; i < count; i++) servers.push(await serveDaemon(root, `daemon-${i}`, held));
   await Deno.mkdir(join(folder, "docker"));
-  const auths = { "registry.example.com": { auth: NEW } };
+  const auths = { [HOST]: { auth: NEW } };
   await Deno.writeTextFile(join(folder, "docker/config.json"), JSON.stringify({ auths }));
   const notified = Deno.listenDatagram({ transport: "unixpacket", path: join(folder, "notify") });
   const off = ["--snapshotter-config", "off", "--system-address", "off", "--address", "off"];
@@ -50,7 +52,7 @@ async function serveDaemon(
   held: Map<string, string>,
 ): Promise<Deno.HttpServer<Deno.UnixAddr>> {
   held.set(id, OLD);
-  const registry = { scheme: "https", host: "registry.example.com", repo: `app/${id}` };
+  const registry = { scheme: "https", host: HOST, repo: `app/${id}` };
   const config = { device: { backend: { type: "registry", config: { ...registry, auth: OLD } } } };
   await Deno.mkdir(join(root, "config", id), { recursive: true });
   await Deno.writeTextFile(join(root, "config", id, "config.json"), JSON.stringify(config));
