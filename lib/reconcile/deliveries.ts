@@ -75,7 +75,7 @@ export class Deliveries {
 
   /** Takes in a new look: what the daemons hold replaces what we believed. */
   observe(daemons: readonly Daemon[]): void {
-    const before = new Map(this.#mounts.daemons);
+    const before = this.#mounts.daemons;
     if (this.#mounts.take(daemons)) this.book.keepOnly(this.#mounts.live);
     for (const daemon of daemons) {
       if (this.#settled.has(daemon)) continue;

@@ -23,7 +23,7 @@ interface Served {
 
 /** The mounts of the last look: which there are, and what their credentials are for. */
 export class Mounts {
-  readonly #daemons = new Map<string, Daemon>();
+  #daemons: ReadonlyMap<string, Daemon> = new Map();
   #served: ReadonlyMap<string, Served> = new Map();
   readonly #live = new Set<InstanceKey>();
 
@@ -54,9 +54,8 @@ export class Mounts {
 
   /** Takes in a look; whether there are other mounts than before. */
   take(daemons: readonly Daemon[]): boolean {
-    const before = new Map(this.#daemons);
-    this.#daemons.clear();
-    for (const daemon of daemons) this.#daemons.set(daemon.id, daemon);
+    const before = this.#daemons;
+    this.#daemons = new Map(daemons.map((daemon) => [daemon.id, daemon]));
     if (hasSameMounts(before, this.#daemons)) return false;
     this.#live.clear();
     const all = new Map<string, Served>();
