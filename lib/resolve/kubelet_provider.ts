@@ -10,9 +10,6 @@ import {
   type FileSystem,
   formatProblem,
   Gate,
-  type ImageReference,
-  type ImageTarget,
-  parseImageTarget,
   type ProviderNote,
   type ProviderOutcome,
   type Soon,
@@ -30,6 +27,7 @@ import {
   type ProviderConfigReading,
 } from "./provider_config_file.ts";
 import { abortable } from "./abortable.ts";
+import { targetOf } from "./target_of.ts";
 
 /** What the kubelet provider reads and runs. */
 export interface KubeletProviderOptions extends Omit<PluginEnvironment, "gate" | "signal"> {
@@ -170,21 +168,6 @@ export class KubeletProvider implements CredentialProvider {
   #refuse(reason: Trouble["reason"], problems: readonly ConfigProblem[]): ReloadOutcome {
     this.#trouble = { reason, detail: problems.map(formatProblem).join("; ") };
     return { kind: "refused", problems };
-  }
-}
-
-/** Taken apart once for each image, as patterns are once for each configuration. */
-const targets = new WeakMap<ImageReference, ImageTarget>();
-
-function targetOf({ image }: CredentialRequest): ImageTarget | undefined {
-  const known = targets.get(image);
-  if (known !== undefined) return known;
-  try {
-    const target = parseImageTarget(image.text);
-    targets.set(image, target);
-    return target;
-  } catch {
-    return undefined; // what does not parse matches no pattern
   }
 }
 

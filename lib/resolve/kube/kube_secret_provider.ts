@@ -6,11 +6,11 @@ import {
   type CredentialRequest,
   hardExpiryOf,
   type ImageTarget,
-  parseImageTarget,
   type ProviderNote,
   type ProviderOutcome,
 } from "../../model/mod.ts";
 import { abortable } from "../abortable.ts";
+import { targetOf } from "../target_of.ts";
 import type { KubeTrouble } from "./kube_sources.ts";
 import { type KeyringMatch, SecretKeyring } from "./secret_keyring.ts";
 import type { HeldSecret, SecretSource } from "./secret_sources.ts";
@@ -165,14 +165,6 @@ export class KubeSecretProvider implements CredentialProvider {
       this.#telling = false;
       changed();
     }, () => {});
-  }
-}
-
-function targetOf({ image }: CredentialRequest): ImageTarget | undefined {
-  try {
-    return parseImageTarget(image.text);
-  } catch {
-    return undefined; // what does not parse matches no key
   }
 }
 
