@@ -47,7 +47,7 @@ export const PROVIDER_KEYS = [
   }),
   key("providers.docker.config", { kind: "path" }, {
     defaultNote: "`$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`",
-    example: "/root/.docker/config.json",
+    example: "/var/lib/kubelet/config.json",
     flag: "dockerConfig",
     field: "providers.docker.configPath",
     description: "Docker's configuration file.",

@@ -35,7 +35,7 @@ Deno.test("readEnvironment refuses relative paths and names the variable", async
     file: "NYDUS_AUTH_AGENT_PROVIDERS_DOCKER_CONFIG",
     place: "providers.docker.config",
     problem: `found the relative path "config.json", wanted an absolute path`,
-    mend: "for example NYDUS_AUTH_AGENT_PROVIDERS_DOCKER_CONFIG=/root/.docker/config.json",
+    mend: "for example NYDUS_AUTH_AGENT_PROVIDERS_DOCKER_CONFIG=/var/lib/kubelet/config.json",
   });
 });
 
