@@ -46,6 +46,7 @@ function cleanEnv(): Record<string, string> {
     PATH,
     HOME,
     DENO_DIR: DENO_DIR ?? join(HOME, ".cache", "deno"), // also for a test with a HOME of its own
+    DENO_NO_UPDATE_CHECK: "1",
     ...(DENO_TLS_CA_STORE !== undefined && { DENO_TLS_CA_STORE }),
   };
 }
