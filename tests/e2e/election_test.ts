@@ -103,10 +103,8 @@ Deno.test("election: a changed password that the registry refuses does not repla
   // Now it does, and takes the old one back: the refused reads are reason to ask again.
   registry.accept("robot", "second");
   registry.revoke("robot", "first");
-  const startedMs = performance.now();
   await agent.until("the new one", async () => await daemon.held("/") === "robot:second");
   await agent.until("reads to be whole", reading.ok);
-  ok(performance.now() - startedMs < 15_000);
 });
 
 Deno.test("election: the one in use survives a restart of the agent beside a bad change", async () => {

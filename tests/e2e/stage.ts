@@ -140,7 +140,7 @@ export class AgentProcess implements AsyncDisposable {
 
   /** Waits for something to become true; how long that may take is generous, and not the point. */
   async until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-    const deadlineMs = Date.now() + 20_000;
+    const deadlineMs = Date.now() + 60_000;
     while (!await holds()) {
       if (Date.now() > deadlineMs) throw new Error(`waited for ${what} in vain\n${this.#log}`);
       await pause(25);
