@@ -1,4 +1,4 @@
-import ts from "typescript";
+import { ts } from "@ts-morph/common";
 
 /** One change of one place in a file. */
 export interface Mutant {
