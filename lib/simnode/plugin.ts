@@ -11,8 +11,8 @@ export interface SimPluginSettings {
   /** The `cacheDuration` that it answers, such as `3s`; empty leaves it out. */
   readonly cacheDuration: string;
   readonly cacheKeyType: "Image" | "Registry" | "Global";
-  /** `opaque` hides the end of a token's life; `ecr` tells it as ECR's passwords do. */
-  readonly shape: "opaque" | "ecr";
+  /** `opaque` hides a token's expiry; `ecr` and `jwt` carry it, as ECR's passwords and JWTs do. */
+  readonly shape: "opaque" | "ecr" | "jwt";
   /** The life that it tells where it tells one; its tokens' own when left out. */
   readonly saidLifeMs?: number;
   /** A part of every token, by which one is found wherever it should not be. */
@@ -70,6 +70,11 @@ if [ "$SHAPE" = ecr ]; then
   said=$(((now + SAID_MS) / 1000))
   token='{"payload":"'$token'","version":"2","type":"DATA_KEY","expiration":'$said'}'
   token=$(printf %s "$token" | /usr/bin/base64 -w0)
+elif [ "$SHAPE" = jwt ]; then
+  end=$((end / 1000 * 1000))
+  token='{"jti":"'$token'","exp":'$(((now + SAID_MS) / 1000))'}'
+  token=$(printf %s "$token" | /usr/bin/base64 -w0 | /usr/bin/tr '+/' '-_')
+  token=eyJhbGciOiJub25lIn0.\${token%%=*}.c2lnbmF0dXJl
 fi
 umask 077
 for=-

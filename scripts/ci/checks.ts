@@ -13,7 +13,7 @@ export interface Check {
   /** Names of checks that must have ended first, whatever their result. */
   readonly afterEnd?: readonly string[];
   /**
-   * A bash script. Exit code 77 means skipped, for the reason in its last line. `$DENO` is this
+   * A bash script. Exit code 77 means skipped, for the reason in its last line. `$DENO_BIN` is this
    * Deno, `$WORK` a folder that is removed in the end, `$BINARY` the compiled binary.
    */
   readonly run: string;
@@ -77,10 +77,10 @@ export DENO_TLS_CA_STORE=system RUST_MIN_STACK=33554432 DENORT_BIN="$kit/denort"
 /** Tests and campaigns use the binary where there is one. */
 const WITH_BINARY = `[[ ! -x $BINARY ]] || export NYDUS_AUTH_AGENT_BINARY="$BINARY"`;
 
-const task = (...words: readonly string[]) => `"$DENO" task --quiet ${words.join(" ")}`;
+const task = (...words: readonly string[]) => `"$DENO_BIN" task --quiet ${words.join(" ")}`;
 
 const METRICS = `${needs("promtool", "curl")}
-"$DENO" run -A --quiet main.ts run --snapshotter-config off --system-address off \\
+"$DENO_BIN" run -A --quiet main.ts run --snapshotter-config off --system-address off \\
   --root "$WORK/none" --address 127.0.0.1:29111 &
 for try in $(seq 100); do
   curl -fsS http://127.0.0.1:29111/metrics -o "$WORK/metrics" 2>/dev/null && break
@@ -105,15 +105,15 @@ unshare --mount --net --pid --fork sh -c 'ip link set lo up && mount -t proc pro
   "$(dirname "$BINARY")" "$(basename "$BINARY")"`;
 
 const CONTAINER_TREE = `${NEEDS_NAMESPACES}
-"$DENO" run -A scripts/image_tree.ts "$BINARY" && mkdir -p dist/image/proc &&
+"$DENO_BIN" run -A scripts/image_tree.ts "$BINARY" && mkdir -p dist/image/proc &&
   unshare --mount --pid --fork sh -c \\
     "mount -t proc proc dist/image/proc && chroot dist/image /usr/bin/nydus-auth-agent version"`;
 
 // The end-to-end tests need no network but loopback: here is no other.
 const BINARY_E2E = `${NEEDS_NAMESPACES}
 ${needs("ip")}
-"$DENO" cache --quiet tests/e2e/*_test.ts
-unshare --net sh -c 'ip link set lo up && exec "$DENO" task --quiet test:binary'`;
+"$DENO_BIN" cache --quiet tests/e2e/*_test.ts
+unshare --net sh -c 'ip link set lo up && exec "$DENO_BIN" task --quiet test:binary'`;
 
 const UNITS = `${needs("systemd-analyze")}
 mkdir "$WORK/units"
@@ -176,7 +176,14 @@ export const CHECKS: readonly Check[] = [
     4,
     `${KIT}\n"$kit/deno" test -A --quiet --no-check tests/conformance tests/unit/edge`,
   ),
-  check("fault campaign", "wait-1", 12, `${WITH_BINARY}\n${task("test:faults --seed 1")}`, beside),
+  check(
+    "fault campaign",
+    "wait-1",
+    12,
+    `${WITH_BINARY}
+export NYDUS_AUTH_AGENT_KILLS=20\n${task("test:faults --seed 1")}`,
+    beside,
+  ),
   check("programs of others", "wait-2", 8, PROGRAMS, beside),
   check("soak", "wait-2", 5, `${WITH_BINARY}\n${task("soak --minutes 2 --seed 1")}`, beside),
   check(
@@ -184,7 +191,7 @@ export const CHECKS: readonly Check[] = [
     "wait-2",
     6,
     `${WITH_BINARY}\nexport NYDUS_AUTH_AGENT_KILLS=20\n` +
-      `"$DENO" test -A --quiet --no-check tests/e2e/amnesia_test.ts`,
+      `"$DENO_BIN" test -A --quiet --no-check tests/e2e/amnesia_test.ts`,
     beside,
   ),
   check("refused is renewed", "wait-2", 5, task("measure:refused"), beside),
@@ -192,7 +199,7 @@ export const CHECKS: readonly Check[] = [
     "the campaign notices broken agents",
     "wait-2",
     8,
-    `"$DENO" test -A --quiet --no-check tests/faults`,
+    `"$DENO_BIN" test -A --quiet --no-check tests/faults`,
     beside,
   ),
   check("pages in Chromium", "wait-2", 5, `${needs("chromium")}\n${task("test:browser")}`, beside),
@@ -254,7 +261,7 @@ export const NIGHTLY: readonly Check[] = [
     "wait-2",
     60,
     `${WITH_BINARY}\nexport NYDUS_AUTH_AGENT_KILLS=200
-"$DENO" test -A --quiet --no-check tests/e2e/amnesia_test.ts`,
+"$DENO_BIN" test -A --quiet --no-check tests/e2e/amnesia_test.ts`,
     beside,
   ),
   check(

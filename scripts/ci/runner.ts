@@ -134,7 +134,8 @@ export function environment(root: string, work: string): Readonly<Record<string,
   return {
     NO_COLOR: "1",
     DENO_NO_UPDATE_CHECK: "1",
-    DENO: Deno.execPath(),
+    // Not DENO: that is the one that compiles.
+    DENO_BIN: Deno.execPath(),
     WORK: work,
     BINARY: join(root, "dist", `nydus-auth-agent-${Deno.build.target}`),
   };

@@ -66,6 +66,8 @@ export interface AgentOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** A command that goes on as the agent, with other rights than ours. */
   readonly by?: readonly string[];
+  /** The agent's program, in the place of the real one. */
+  readonly program?: readonly string[];
 }
 
 /** The agent as a process. */
@@ -94,7 +96,7 @@ export class AgentProcess implements AsyncDisposable {
   ): Promise<AgentProcess> {
     const config = join(node.dir, "agent.toml");
     Deno.writeTextFileSync(config, agentConfig(node, port, options), { mode: 0o600 });
-    const [path = "", ...rest] = [...options.by ?? [], ...PROGRAM];
+    const [path = "", ...rest] = [...options.by ?? [], ...options.program ?? PROGRAM];
     const child = new Deno.Command(path, {
       args: [...rest, "run", "--config", config],
       stdin: "null",

@@ -4,7 +4,7 @@ import { DAEMONS, type Fault, fault, NOTHING } from "./fault.ts";
 import { type FaultStage, run } from "./stage.ts";
 import { holdingsOf } from "./watchers.ts";
 
-const KILLS = 200;
+const KILLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_KILLS") ?? 200);
 /** So many kills between two rotations of the password. */
 const KILLS_A_ROTATION = 20;
 const HOUR_S = 3_600;

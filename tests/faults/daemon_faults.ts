@@ -1,6 +1,9 @@
 import { pause } from "../e2e/stage.ts";
 import { DAEMONS, type Fault, fault, NOTHING } from "./fault.ts";
 
+/** Generous: only the number of timeouts in between counts. */
+const OTHERS_WITHIN_MS = 20_000;
+
 /** Faults of nydusd. */
 export const DAEMON_FAULTS: readonly Fault[] = [
   fault("every nydusd is killed, and started anew", 1_000, async (stage) => {
@@ -11,6 +14,20 @@ export const DAEMON_FAULTS: readonly Fault[] = [
     for (const id of DAEMONS) stage.daemon(id).pause();
     return Promise.resolve(() => DAEMONS.forEach((id) => stage.daemon(id).resume()));
   }),
+  fault("one nydusd is stopped, and the others get a new credential", 0, async (stage) => {
+    stage.daemon("d1").pause();
+    stage.rotatePassword();
+    const password = stage.node.newestPair(stage.daemon("d2").instances[0]?.image ?? "");
+    for (const untilMs = performance.now() + OTHERS_WITHIN_MS;;) {
+      if (await stage.daemon("d2").held("/") === password) break;
+      if (performance.now() > untilMs) {
+        stage.daemon("d1").resume();
+        throw new Error("a stopped nydusd holds up the others");
+      }
+      await pause(100);
+    }
+    return () => stage.daemon("d1").resume();
+  }, { keepsPassword: true }),
   fault("nydusd is restarted on the same socket", 500, async (stage) => {
     for (const id of DAEMONS) await stage.daemon(id).restart();
     return NOTHING;

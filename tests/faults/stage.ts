@@ -28,6 +28,8 @@ export interface StageOptions {
   /** The agent's `refresh_interval`. */
   readonly refreshInterval?: string;
   readonly readEveryMs?: number;
+  /** The agent's program and environment, in the place of the real one's. */
+  readonly agent?: Pick<AgentOptions, "program" | "env">;
   /** What the mounts of the plugin's images read from, in the place of the simulated registry. */
   readonly backend?: {
     readonly hosts: Readonly<Record<string, string>>;
@@ -87,11 +89,12 @@ export class FaultStage implements AsyncDisposable {
     const providers = await Deno.readTextFile(node.providerConfigPath);
     const env = '  env: [{name: LD_PRELOAD, value: ""}]\n';
     await Deno.writeTextFile(node.providerConfigPath, providers + env);
+    // The same image is mounted in the shared daemon, too.
     await node.addDaemon({ id: "d1", mode: "dedicated", images: [`${token}/shop/app:1`] });
     await node.addDaemon({
       id: "s1",
       mode: "shared",
-      images: [`${token}/a:1`, `${token}/b:1`, `${password}/c:1`],
+      images: [`${token}/a:1`, `${token}/b:1`, `${password}/c:1`, `${token}/shop/app:1`],
     });
     const old = [`${password}/d:1`];
     await node.addDaemon({ id: "d2", mode: "dedicated", images: old, version: "2.4.1" });
@@ -185,8 +188,9 @@ export class FaultStage implements AsyncDisposable {
   }
 
   #agentOptions(): AgentOptions {
-    const { refreshInterval = "2s", stepsClock } = this.#options;
+    const { refreshInterval = "2s", stepsClock, agent } = this.#options;
     return {
+      ...agent,
       renewal: `check_interval = "500ms"\nrefresh_interval = "${refreshInterval}"`,
       more: '[providers.kubelet]\ntimeout = "4s"',
       ...(stepsClock && {
