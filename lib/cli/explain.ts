@@ -6,7 +6,7 @@ import {
   REASON_CODES,
 } from "../model/mod.ts";
 import type { AgentConfig } from "../config/mod.ts";
-import { imageViews } from "../report/mod.ts";
+import { imageViews, tapFindings } from "../report/mod.ts";
 import { askApi, warnOfAgent } from "./api_client.ts";
 import { asKubelet, kubeletJson, kubeletText, type KubeletView } from "./as_kubelet.ts";
 import { openChain } from "./chain.ts";
@@ -52,15 +52,22 @@ export async function explain(
   const view = await kubeletView(context, config, options);
   const told = await askAgent(context, config).catch(() => undefined);
   const node = nodeWords(told, image.text, nowMs);
+  const [unseenPulls] = tapFindings(told?.status.tap, nowMs);
+  const warning = unseenPulls && `${unseenPulls.text}: ${unseenPulls.mend}`;
   const { places } = explanation;
   context.host.out(
     options.output === "json"
       ? JSON.stringify(
-        { ...explanation, node, ...(view && { asKubelet: kubeletJson(view) }) },
+        {
+          ...explanation,
+          node,
+          ...(warning && { warning }),
+          ...(view && { asKubelet: kubeletJson(view) }),
+        },
         null,
         2,
       ) + "\n"
-      : explanationText(explanation, nowMs, node) +
+      : explanationText(explanation, nowMs, { node, ...(warning && { warning }) }) +
         places.map((place) => placeText(place, nowMs)).join("") +
         (view === undefined ? "" : kubeletText(view)),
   );
@@ -143,7 +150,11 @@ function nodeWords(told: Told | undefined, image: string, nowMs: number): string
   return `${mounts.length} ${mounts.length === 1 ? "mount" : "mounts"}, ${word}: ${source}`;
 }
 
-function explanationText(explanation: Explanation, nowMs: number, node: string): string {
+function explanationText(
+  explanation: Explanation,
+  nowMs: number,
+  { node, warning }: { readonly node: string; readonly warning?: string },
+): string {
   const { image, registry, winner, providers } = explanation;
   const rows = providers.flatMap((one, i) => providerRows(one, i + 1, winner?.provider));
   const head = `image     ${image}\nregistry  ${registry}\n`;
@@ -154,7 +165,8 @@ function explanationText(explanation: Explanation, nowMs: number, node: string):
   const tail = winner === undefined
     ? `winner    none: ${none}\n`
     : `winner    ${winner.provider}: ${describeText(winner, nowMs)}\n`;
-  return `${head}node      ${node}\n${tail}\n${alignColumns(rows)}`;
+  const warned = warning === undefined ? "" : `warning   ${printable(warning)}\n`;
+  return `${head}node      ${node}\n${warned}${tail}\n${alignColumns(rows)}`;
 }
 
 function providerRows(

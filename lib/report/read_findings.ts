@@ -4,11 +4,16 @@ import type { Finding } from "./finding.ts";
 /** A rotation makes reads fail for seconds: what lasts longer does not mend itself. */
 const READS_LAST_MS = 30_000;
 
-/** Reads of a mount that fail although it has what there is. */
+/**
+ * Reads of a mount that fail although it has what there is.
+ *
+ * @param unseenPulls Why the credential that the mount needs may be in a pull that was not seen.
+ */
 export function readFinding(
   { id }: DaemonStatus,
   { snapshotId, image, delivery, readsFailingSinceMs: sinceMs }: InstanceStatus,
   nowMs: number,
+  unseenPulls?: Finding,
 ): Finding | undefined {
   if (sinceMs === undefined) return undefined;
   const lastMs = Math.max(0, nowMs - sinceMs);
@@ -27,6 +32,7 @@ export function readFinding(
     ...(image !== undefined && { image }),
     text,
     tellsSince: true,
-    mend: "look for 401, 403 or a network error in that nydusd's log; see docs/troubleshooting.md",
+    mend: "look for 401, 403 or a network error in that nydusd's log; see docs/troubleshooting.md" +
+      (unseenPulls === undefined ? "" : `. CRI pulls are not seen: ${unseenPulls.mend}`),
   };
 }

@@ -211,7 +211,7 @@ program("calls fail only in flight while the agent is killed again and again", a
 program(
   "pulls work with an agent that is late, crashes at start, or is disabled",
   async (stage) => {
-    const { small, host, link, upstream, start, kill, afterEnd } = stage;
+    const { small, host, link, upstream, start, kill, fallBack } = stage;
     const other = await pushImage(host, "team/other");
     await stage.client().answer(pull(small)); // nobody has started yet
     const agent = await start();
@@ -221,7 +221,7 @@ program(
     const broken = await start({ waitReady: false, more: "[providers.cri]\nenabled = 7" });
     equal(await broken.ended(), 2);
     await broken[Symbol.asyncDispose]();
-    await afterEnd();
+    await fallBack();
     await stage.client().answer(pull(small));
     const disabled = await start({ more: "[providers.cri]\nenabled = false" });
     equal(await Deno.readLink(link), upstream);
