@@ -6,8 +6,6 @@ import type { Context } from "./context.ts";
 
 const UNIT = "/etc/systemd/system/nydus-auth-agent.service";
 const TMPFILES = "/etc/tmpfiles.d";
-/** What moves the link away from us, when it runs. */
-const DIRECTIVES = ["ExecStartPre", "ExecStopPost"] as const;
 const DOCS = "docs/cri-tap.md tells how";
 
 /**
@@ -35,10 +33,14 @@ export async function checkTap(
     findings.problems.push(about(file, problem, mend));
   };
   const unit = await linesOf(files, UNIT, `${UNIT}.d`);
-  for (const directive of unit === undefined ? [] : DIRECTIVES) {
-    const what = directive === "ExecStopPost" ? "when the agent has ended" : "before it serves";
-    const mend = `set ${directive}= in a drop-in of the unit; ${DOCS}`;
-    told(UNIT, targetsOf(assigned(unit ?? [], directive), link), what, mend);
+  if (unit !== undefined) {
+    const mend = `set ExecStopPost= in a drop-in of the unit; ${DOCS}`;
+    told(UNIT, targetsOf(assigned(unit, "ExecStopPost"), link), "when the agent has ended", mend);
+    if (targetsOf(assigned(unit, "ExecStartPre"), link).length > 0) {
+      const problem = `ExecStartPre= moves ${link} at every start: a client that connects then ` +
+        "keeps its connection to the container runtime, and its pulls are not seen";
+      findings.warnings.push(about(UNIT, problem, "remove that line from the unit's drop-ins"));
+    }
   }
   const laid = (await linesOf(files, undefined, TMPFILES) ?? [])
     .filter((line) => /^L\S*\s/.test(line) && line.split(/\s+/)[1] === link)

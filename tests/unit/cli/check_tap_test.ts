@@ -50,18 +50,17 @@ Deno.test("checkTap: what is installed leads past the agent, to the runtime", as
 
 Deno.test("checkTap: another runtime, and nobody told those who move the link", async () => {
   const { problems } = await hostWith({}, { imageServiceSocket: K3S });
-  deepEqual(problems.map(({ file }) => file), [UNIT, UNIT, "/etc/tmpfiles.d"]);
+  deepEqual(problems.map(({ file }) => file), [UNIT, "/etc/tmpfiles.d"]);
   match(
-    problems[1]?.problem ?? "",
+    problems[0]?.problem ?? "",
     /^it leads .* to \/run\/containerd\/.* when the agent has ended/,
   );
-  match(problems[1]?.mend ?? "", /^set ExecStopPost= in a drop-in/);
+  match(problems[0]?.mend ?? "", /^set ExecStopPost= in a drop-in/);
 });
 
 Deno.test("checkTap: a drop-in and a line for boot mend it", async () => {
   const ln = `-/bin/ln -sfn ${K3S} ${LINK}`;
-  const dropIn =
-    `[Service]\nExecStartPre=\nExecStartPre=${ln}\nExecStopPost=\nExecStopPost=${ln}\n`;
+  const dropIn = `[Service]\nExecStopPost=\nExecStopPost=${ln}\n`;
   const mended = await hostWith({
     [`${UNIT}.d/runtime.conf`]: dropIn,
     [TMPFILES]: `L ${LINK} - - - - ${K3S}\n`,
@@ -75,13 +74,21 @@ Deno.test("checkTap: a drop-in and a line for boot mend it", async () => {
   deepEqual([added.problems, added.warnings], [[], []]);
 });
 
+Deno.test("checkTap: warns of a drop-in that moves the link at every start", async () => {
+  const dropIn = `[Service]\nExecStartPre=-/bin/ln -sfn /run/containerd/containerd.sock ${LINK}\n`;
+  const { problems, warnings } = await hostWith({ [`${UNIT}.d/old.conf`]: dropIn });
+  equal(problems.length, 0);
+  deepEqual(warnings.map(({ file }) => file), [UNIT]);
+  match(warnings[0]?.problem ?? "", /^ExecStartPre= moves .*image\.sock at every start: /);
+});
+
 Deno.test("checkTap: a unit of one's own that does not move the link is warned of", async () => {
   const { problems, warnings } = await hostWith({
     [UNIT]: "[Service]\nExecStart=/usr/local/bin/nydus-auth-agent run\n",
     [TMPFILES]: undefined,
   });
   equal(problems.length, 0);
-  deepEqual(warnings.map(({ file }) => file), [UNIT, UNIT, "/etc/tmpfiles.d"]);
+  deepEqual(warnings.map(({ file }) => file), [UNIT, "/etc/tmpfiles.d"]);
 });
 
 Deno.test("checkTap: where a person runs it, the folder of the link is theirs to make", async () => {
