@@ -22,6 +22,7 @@ const AUTH = { username: USER, password: PASSWORD };
 /** What the endurance test does; docs/cri-tap.md tells how to ask for more. */
 const CALLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_TAP_CALLS") ?? "10000");
 const KILL_EVERY_MS = 2_000;
+const RESTARTS = Number(Deno.env.get("NYDUS_AUTH_AGENT_TAP_RESTARTS") ?? "3");
 
 interface Stage extends TapStage {
   readonly host: string;
@@ -206,6 +207,49 @@ program("calls fail only in flight while the agent is killed again and again", a
   equal(wrong, 0, told);
   ok(failed <= workers * kills, told);
   ok(inRow <= 1, told);
+});
+
+program(
+  "a client that keeps its connection is back on the proxy after restarts and kills",
+  async (stage) => {
+    const { small, direct, start } = stage;
+    await direct.answer(pull(small));
+    let agent = await start();
+    const client = stage.client();
+    await client.answer(status(small));
+    let longestMs = 0;
+    for (let i = 0; i < 2 * RESTARTS; i++) {
+      const sinceMs = Date.now();
+      agent.signal(i % 2 === 0 ? "SIGTERM" : "SIGKILL");
+      await agent.ended();
+      await agent[Symbol.asyncDispose]();
+      await client.ask(status(small)); // fails, and lets the client connect again
+      agent = await start({ waitReady: false });
+      await agent.until("an answer", async () => {
+        const [called] = await client.ask(status(small));
+        return called?.answer !== undefined;
+      });
+      longestMs = Math.max(longestMs, Date.now() - sinceMs);
+      await agent.until("the client", async () => {
+        return ((await agent.status()).tap?.openConnections ?? 0) > 0;
+      });
+    }
+    // deno-lint-ignore no-console -- the figures are the point
+    console.log(`${RESTARTS} restarts and ${RESTARTS} kills, an answer within ${longestMs} ms`);
+    await agent[Symbol.asyncDispose]();
+  },
+);
+
+program("SIGTERM lets a pull complete that is in flight", async (stage) => {
+  const { large, start } = stage;
+  const agent = await start();
+  const client = stage.client();
+  const pulling = client.answer(pull(large));
+  await agent.until("the pull", async () => ((await agent.status()).tap?.pulls ?? 0) > 0);
+  agent.signal("SIGTERM");
+  equal(await agent.ended(), 0);
+  match(JSON.stringify(await pulling), /sha256:/);
+  await agent[Symbol.asyncDispose]();
 });
 
 program(
