@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { pause } from "../e2e/stage.ts";
 
 const BINARY = Deno.env.get("NYDUS_AUTH_AGENT_BINARY");
+const SOCKET = "/run/nydus-auth-agent/cri.sock";
 const UPSTREAM = "/run/containerd/containerd.sock";
 const HERE = new URL(".", import.meta.url).pathname;
 const TOOLS = [
@@ -68,6 +69,7 @@ Deno.test({
       "ExecStart=",
       "ExecStart=/usr/local/bin/nydus-auth-agent run",
       "RestartSec=200ms",
+      "Environment=NYDUS_AUTH_AGENT_PROVIDERS_CRI_FALLBACK_DELAY=4s",
     ];
     await Deno.writeTextFile(join(dir, "drop-in.conf"), dropIn.join("\n"));
     const assets = new URL("../../lib/assets", import.meta.url).pathname;
@@ -88,10 +90,14 @@ Deno.test({
       console.log(out);
       const seen = JSON.parse(out);
       equal(seen.laid, UPSTREAM, "laid at boot");
-      equal(seen.kubelet, "/run/nydus-auth-agent/cri.sock", "the kubelet found us in the path");
+      equal(seen.kubelet, SOCKET, "the kubelet found us in the path");
+      equal(seen.leftPath, 0, "the link stays while the agent comes back");
+      equal(seen.timer, "inactive", "nothing moves the link once the agent is back");
+      equal(seen.after, SOCKET);
+      equal(seen.stopped, SOCKET, "for as long as the fallback delay");
       equal(seen.crashing, UPSTREAM, "an agent that crashes at every start is not in the path");
       equal(seen.corrupted, 0);
-      ok(seen.brokenByKills <= seen.kills, "one client, one call in flight for each kill");
+      ok(seen.brokenByKills <= seen.ends, "one client, one call in flight for each end");
     } finally {
       await end(dir);
       await stage.status;
