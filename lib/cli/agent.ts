@@ -83,7 +83,10 @@ export async function createAgent(
   const elector = new Elector({ probe, clock, observer, verify: () => config.delivery.verify });
   const common = { store, observer, clock, inUseDelayMs, elector };
   const reconciler = new Reconciler(common, parts.stages);
-  tap.onPull((image) => reconciler.recheck(image));
+  tap.onPull((image) => {
+    reconciler.recheck(image);
+    reconciler.trigger("node-changed"); // its mount is new, and its first reads are near
+  });
   const watches = new Watches(context, () => parts, reconciler, observer);
   watches.follow();
   return {

@@ -1,6 +1,6 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { readRecording } from "../fakes/cri_conversation.ts";
-import { type AgentProcess, pause } from "./stage.ts";
+import { AgentProcess, pause } from "./stage.ts";
 import { callOnce, echoOn, pullThrough, readExactly, tapStage, writeAll } from "./tap_stage.ts";
 
 const RECORDING = new URL("../unit/serve/cri/recordings/grpc-go.txt", import.meta.url);
@@ -35,6 +35,21 @@ Deno.test("CRI tap: a kubelet's conversation passes unchanged, and what it shows
     ok(!agent.log.includes("fake-password"), "no password in the log");
     listener.close();
     await agent[Symbol.asyncDispose]();
+  });
+});
+
+Deno.test("CRI proxy: a pull that succeeds triggers a reconcile, so that its mount is found at once", async () => {
+  await tapStage(async ({ node, link, upstream, tap }) => {
+    const listener = Deno.listen({ transport: "unix", path: upstream });
+    const renewal = 'check_interval = "1h"\nrefresh_interval = "1h"';
+    await using agent = await AgentProcess.start(node, { more: tap, renewal });
+    const before = (await agent.status()).lastReconcileAtMs;
+    const auth = { username: "robot", password: "seen-once" };
+    await pullThrough(link, listener, { image: "registry.example/team/app:v1", auth });
+    await agent.until("a reconcile", async () => {
+      return (await agent.status()).lastReconcileAtMs !== before;
+    });
+    listener.close();
   });
 });
 
