@@ -11,6 +11,7 @@ import {
 import {
   type AgentStatus,
   formatProblem,
+  type ImageReference,
   type Observer,
   type OutageForecast,
   PROVIDER_NAMES,
@@ -83,10 +84,7 @@ export async function createAgent(
   const elector = new Elector({ probe, clock, observer, verify: () => config.delivery.verify });
   const common = { store, observer, clock, inUseDelayMs, elector };
   const reconciler = new Reconciler(common, parts.stages);
-  tap.onPull((image) => {
-    reconciler.recheck(image);
-    reconciler.trigger("node-changed"); // its mount is new, and its first reads are near
-  });
+  tap.onPull((image) => pullSucceeded(reconciler, image));
   const watches = new Watches(context, () => parts, reconciler, observer);
   watches.follow();
   return {
@@ -130,6 +128,12 @@ export async function createAgent(
       registryHttp[Symbol.dispose]();
     },
   };
+}
+
+/** The image's mount is new, and its first reads are near: finds it now. */
+function pullSucceeded(reconciler: Reconciler, image: ImageReference): void {
+  reconciler.recheck(image);
+  reconciler.trigger("node-changed");
 }
 
 /** Which build this is, and what the machine is called, where it says so. */

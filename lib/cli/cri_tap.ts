@@ -23,7 +23,7 @@ import { type CriConfig, isOut, keptPulls } from "./tap_switch.ts";
 const MAX_STATE_BYTES = 64 * 1024 * 1024;
 /** How often the link and the socket are checked. */
 const CHECK_EVERY_MS = 2_000;
-/** How long calls in flight may take to complete at the end; below `TimeoutStopSec=` of the unit. */
+/** How long calls in flight may take to complete; below `TimeoutStopSec=` of the unit. */
 const DRAIN_MS = 10_000;
 const DRAIN_POLL_MS = 20;
 

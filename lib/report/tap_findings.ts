@@ -26,8 +26,8 @@ export function tapFindings(tap: TapStatus | undefined, nowMs: number): readonly
       if (idleMs < IDLE_MS) return [];
       const restored = tap.restoredImages === 0
         ? ""
-        : `; there were pulls of ${tap.restoredImages} images before the agent's last restart, so ` +
-          "the kubelet is probably connected to the container runtime itself";
+        : `; ${tap.restoredImages} images were pulled through it before the agent's last ` +
+          "restart, so the kubelet is probably connected to the container runtime itself";
       const text = "CRI pulls are not seen: no client has been connected to the CRI proxy for " +
         `${formatDuration(idleMs)}${restored}`;
       const mend = "restart the kubelet; if that does not help, check that its image service " +

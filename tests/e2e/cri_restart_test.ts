@@ -178,5 +178,8 @@ Deno.test("explain: says that CRI pulls are not seen when no client uses the pro
   );
   const { out, err } = await command(["explain", "quay.io/some/thing", "--config", config]);
   ok(out !== "", err);
-  match(out, /^warning +CRI pulls are not seen: no client .* pulls of 2 images .*: restart the/m);
+  match(
+    out,
+    /^warning +CRI pulls are not seen: no client .* 2 images were pulled .*: restart the/m,
+  );
 });

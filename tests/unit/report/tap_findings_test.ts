@@ -55,7 +55,7 @@ Deno.test("tapFindings: warns when no client has been connected for two minutes,
   );
   match(
     found({ ...idle, restoredImages: 7 }) ?? "",
-    /pulls of 7 images before the agent's last restart, so the kubelet is probably connected to/,
+    /7 images were pulled through it before the agent's last restart, so the kubelet is probably/,
   );
 });
 

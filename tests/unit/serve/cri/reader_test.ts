@@ -80,7 +80,7 @@ Deno.test("CriConnectionReader: counts calls of any method from their first fram
       : end === "none"
       ? { kind: "none" }
       : { kind: "reset", by: end };
-    const steps = [
+    const steps: Sent[] = [
       ...conversation.call({ path: "/any/Method", message: new Uint8Array(9), answer }),
     ];
     for (const [i, step] of steps.entries()) {
