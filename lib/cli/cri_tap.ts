@@ -73,7 +73,7 @@ export class CriTap implements AsyncDisposable {
     this.#context = context;
     this.#observer = observer;
     this.book = new PullBook({
-      now: context.clock.wallMs,
+      now: () => context.clock.wallMs(),
       note: (note) => this.#note(note),
       changed: ({ kind, image }) => {
         this.#file?.changed();

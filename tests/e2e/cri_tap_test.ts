@@ -71,6 +71,9 @@ Deno.test("CRI tap: what a pull brought is found after a restart, until that is 
     if (inMemory) await first.until("the state file", kept);
     await kill(first);
     const second = await start();
+    const { idleSinceMs, restoredImages } = (await second.status()).tap ?? {};
+    ok(idleSinceMs !== undefined, "no client is connected");
+    equal(restoredImages, inMemory ? 1 : 0);
     if (inMemory) {
       const { provider, password } = await pulled();
       deepEqual([provider, password], ["cri", "seen-once"]);
@@ -169,6 +172,7 @@ Deno.test("CRI tap: one command steps out of the path, over restarts, and in aga
     await callOnce(link);
     await writeAll(held, Uint8Array.of(7));
     deepEqual(await readExactly(held, 1), Uint8Array.of(7), "what is open goes on");
+    equal((await first.status()).tap?.idleSinceMs, undefined, "a client is connected");
     held.close();
     await first.until(
       "the status",

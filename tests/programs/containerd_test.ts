@@ -240,6 +240,19 @@ program(
   },
 );
 
+program("an image that is removed by a short ID takes its credential along", async (stage) => {
+  const { small, start, run } = stage;
+  const agent = await start();
+  const client = stage.client();
+  const { image_ref: id } = await client.answer(pull(small));
+  const isKnown = async () => (await run("get", small)).code === 0;
+  equal(await isKnown(), true);
+  const shortId = String(id).slice("sha256:".length, "sha256:".length + 13);
+  await client.answer({ method: "RemoveImage", request: { image: { image: shortId } } });
+  await agent.until("the end of the credential", async () => !await isKnown());
+  await agent[Symbol.asyncDispose]();
+});
+
 program("SIGTERM lets a pull complete that is in flight", async (stage) => {
   const { large, start } = stage;
   const agent = await start();
