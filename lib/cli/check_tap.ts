@@ -36,10 +36,13 @@ export async function checkTap(
   if (unit !== undefined) {
     const mend = `set ExecStopPost= in a drop-in of the unit; ${DOCS}`;
     told(UNIT, targetsOf(assigned(unit, "ExecStopPost"), link), "when the agent has ended", mend);
-    if (targetsOf(assigned(unit, "ExecStartPre"), link).length > 0) {
-      const problem = `ExecStartPre= moves ${link} at every start: a client that connects then ` +
-        "keeps its connection to the container runtime, and its pulls are not seen";
-      findings.warnings.push(about(UNIT, problem, "remove that line from the unit's drop-ins"));
+    const immediate = ["ExecStartPre", "ExecStopPost"].filter((directive) =>
+      assigned(unit, directive).some((command) => movesNow(command, link))
+    );
+    for (const directive of immediate) {
+      const problem = `${directive}= moves ${link} immediately: a client that connects while the ` +
+        "agent restarts keeps its connection to the container runtime, and its pulls are not seen";
+      findings.warnings.push(about(UNIT, problem, `change that line of a drop-in; ${DOCS}`));
     }
   }
   const laid = (await linesOf(files, undefined, TMPFILES) ?? [])
@@ -74,6 +77,11 @@ function assigned(lines: readonly string[], directive: string): readonly string[
   const values = lines.filter((line) => line.startsWith(`${directive}=`))
     .map((line) => line.slice(directive.length + 1).trim());
   return values.slice(values.lastIndexOf("") + 1);
+}
+
+/** Whether a command moves a link, and not after a delay. */
+function movesNow(command: string, link: string): boolean {
+  return command.split(/\s+/).at(-1) === link && !command.includes("--on-active=");
 }
 
 /** Where commands of the form `ln … TARGET LINK` lead a link, the last one first. */

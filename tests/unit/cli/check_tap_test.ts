@@ -1,4 +1,4 @@
-import { deepEqual, equal, match } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import type { CheckFindings } from "../../../lib/cli/check_findings.ts";
 import { checkTap } from "../../../lib/cli/check_tap.ts";
 import type { AgentConfig } from "../../../lib/config/mod.ts";
@@ -59,7 +59,7 @@ Deno.test("checkTap: another runtime, and nobody told those who move the link", 
 });
 
 Deno.test("checkTap: a drop-in and a line for boot mend it", async () => {
-  const ln = `-/bin/ln -sfn ${K3S} ${LINK}`;
+  const ln = `-+/usr/bin/systemd-run --on-active=10s /bin/ln -sfn ${K3S} ${LINK}`;
   const dropIn = `[Service]\nExecStopPost=\nExecStopPost=${ln}\n`;
   const mended = await hostWith({
     [`${UNIT}.d/runtime.conf`]: dropIn,
@@ -74,12 +74,15 @@ Deno.test("checkTap: a drop-in and a line for boot mend it", async () => {
   deepEqual([added.problems, added.warnings], [[], []]);
 });
 
-Deno.test("checkTap: warns of a drop-in that moves the link at every start", async () => {
-  const dropIn = `[Service]\nExecStartPre=-/bin/ln -sfn /run/containerd/containerd.sock ${LINK}\n`;
-  const { problems, warnings } = await hostWith({ [`${UNIT}.d/old.conf`]: dropIn });
-  equal(problems.length, 0);
-  deepEqual(warnings.map(({ file }) => file), [UNIT]);
-  match(warnings[0]?.problem ?? "", /^ExecStartPre= moves .*image\.sock at every start: /);
+Deno.test("checkTap: warns of a drop-in that moves the link without a delay", async () => {
+  for (const directive of ["ExecStartPre", "ExecStopPost"]) {
+    const dropIn =
+      `[Service]\n${directive}=-/bin/ln -sfn /run/containerd/containerd.sock ${LINK}\n`;
+    const { problems, warnings } = await hostWith({ [`${UNIT}.d/old.conf`]: dropIn });
+    equal(problems.length, 0);
+    deepEqual(warnings.map(({ file }) => file), [UNIT]);
+    ok(warnings[0]?.problem.startsWith(`${directive}= moves ${LINK} immediately: `));
+  }
 });
 
 Deno.test("checkTap: a unit of one's own that does not move the link is warned of", async () => {
