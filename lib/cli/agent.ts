@@ -161,7 +161,7 @@ async function removeLeftovers(
   for (const [folder, fileName, depth] of places) {
     try {
       const count = await removeTemporaryFiles(folder, fileName, depth);
-      if (count > 0) tell(`removed ${count} temporary files of a killed agent below ${folder}`);
+      if (count > 0) tell(`removed ${count} temporary file(s) of a killed agent below ${folder}`);
     } catch (error) {
       tell(messageOf(error));
     }
