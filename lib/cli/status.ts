@@ -70,7 +70,11 @@ async function loadConfigForStatus(context: Context, flags: Flags): Promise<Agen
     if (!(error instanceof ConfigError)) throw error;
     const { [CONFIG_ENVIRONMENT_NAME]: _, ...env } = context.host.env;
     const { config: __, ...rest } = flags;
-    const config = await loadAgentConfig({ flags: rest, env, readText: async () => undefined });
+    const config = await loadAgentConfig({
+      flags: rest,
+      env,
+      readText: () => Promise.resolve(undefined),
+    });
     for (const problem of error.problems) {
       context.host.err(`warning: ${printable(formatProblem(problem))}\n`);
     }

@@ -1,6 +1,6 @@
 import { basename, dirname, join } from "@std/path";
 import { AgentError, type FileStat, type FileSystem } from "../model/mod.ts";
-import { createPrivateFile, writeAll } from "./private_file.ts";
+import { createFile, writeAll } from "./create_file.ts";
 import { systemReason } from "./system_reason.ts";
 import { watchPaths } from "./watch.ts";
 
@@ -104,11 +104,9 @@ async function writeAtomic(
   }
   const temporary = join(dirname(path), `.${basename(path)}.${crypto.randomUUID()}.tmp`);
   try {
-    await createPrivateFile(temporary, async (file) => {
+    await createFile(temporary, mode, async (file) => {
       await writeAll(file, new TextEncoder().encode(text));
       if (uid !== undefined || gid !== undefined) await file.chown(uid ?? KEEP, gid ?? KEEP);
-      // Last: the file is opened up, if at all, only once it is complete.
-      await file.chmod(mode);
     });
     await Deno.rename(temporary, path);
   } catch (error) {

@@ -1,7 +1,7 @@
 import { basename, dirname, join } from "@std/path";
 import type { FileHandle } from "node:fs/promises";
 import { AgentError, type InstalledFile, type InstallFiles } from "../model/mod.ts";
-import { createFolder, createPrivateFile, writeAll } from "./private_file.ts";
+import { createFile, createFolder, writeAll } from "./create_file.ts";
 import { systemReason } from "./system_reason.ts";
 
 /** File operations of an installation, on the real file system. */
@@ -100,11 +100,7 @@ function replaceFile(
   fill: (file: FileHandle) => Promise<void>,
 ): Promise<void> {
   const temporary = temporaryName(path);
-  return replaceBy(temporary, path, () =>
-    createPrivateFile(temporary, async (file) => {
-      await fill(file);
-      await file.chmod(mode);
-    }));
+  return replaceBy(temporary, path, () => createFile(temporary, mode, fill));
 }
 
 // Nothing half made stays behind: the temporary file becomes `path`, or goes.

@@ -13,7 +13,7 @@ export interface AgentStatus {
   readonly version: string;
   readonly startedAtMs: number;
   readonly configHash: string;
-  /** What is wrong with the configuration that the last reload refused; the previous one is in force. */
+  /** Problems of the configuration that the last reload refused; the previous one is in force. */
   readonly refusedConfig?: readonly string[];
   /** Undefined until the first reconcile is done. */
   readonly firstReconcileAtMs?: number;

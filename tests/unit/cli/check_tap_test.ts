@@ -1,4 +1,4 @@
-import { deepEqual, equal, match } from "node:assert/strict";
+import { deepEqual, match } from "node:assert/strict";
 import type { CheckFindings } from "../../../lib/cli/check_findings.ts";
 import { checkTap } from "../../../lib/cli/check_tap.ts";
 import type { AgentConfig } from "../../../lib/config/mod.ts";
