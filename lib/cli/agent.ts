@@ -15,7 +15,6 @@ import {
   formatProblem,
   messageOf,
   type Observer,
-  type OutageForecast,
   PROVIDER_NAMES,
 } from "../model/mod.ts";
 import { Reconciler, type Stages } from "../reconcile/mod.ts";
@@ -47,8 +46,6 @@ export interface Agent extends AsyncDisposable {
   status(): AgentStatus;
   /** What the local API asks. */
   readonly api: Pick<ApiParts, "config" | "chain" | "onRequest" | "puts" | "look">;
-  /** What an outage of every source would bring that begins now and lasts `downMs`. */
-  forecast(downMs: number): Promise<OutageForecast>;
 }
 
 /** What one configuration builds; replaced as a whole by a reload. */
@@ -115,7 +112,6 @@ export async function createAgent(
       staleWatches: parts.chain.staleWatches(),
       enabledProviders: PROVIDER_NAMES.filter((name) => config.providers[name].enabled),
     }),
-    forecast: (downMs) => reconciler.forecast(downMs),
     api: {
       config: () => config,
       chain: () => parts.chain.chain,

@@ -2,7 +2,6 @@ import { type AgentConfig, CONFIG_ENVIRONMENT_NAME, loadAgentConfig } from "../c
 import { ConfigError, formatProblem, messageOf } from "../model/mod.ts";
 import type { HealthLevel } from "../report/mod.ts";
 import { type Context, EXIT, type Flags, loadConfigToAsk } from "./context.ts";
-import { tellOutage } from "./outage.ts";
 import { answerOf, askAgent, type Told, wholeText } from "./status_answer.ts";
 import { watchStatus } from "./status_watch.ts";
 import { printable } from "./table.ts";
@@ -12,8 +11,6 @@ export interface StatusOptions {
   readonly output: string;
   /** Show it again and again, until told to stop. */
   readonly watch: boolean;
-  /** Instead: what would happen if every source were silent from now on, for this many ms. */
-  readonly ifSourceDownMs?: number;
 }
 
 /** The exit code for a level, so that a script can tell them apart. */
@@ -36,9 +33,6 @@ export async function status(
   const config = await loadConfigForStatus(context, flags);
   // An address on the command line names the agent to ask; the API socket may be another's.
   const ask = () => askAgent(context, config, { atAddress: flags["address"] !== undefined });
-  if (options.ifSourceDownMs !== undefined) {
-    return await tellOutage(context, config, options.ifSourceDownMs, options.output);
-  }
   if (options.watch) {
     return await watchStatus(context, ask, options.output);
   }
