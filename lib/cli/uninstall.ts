@@ -142,12 +142,22 @@ async function fileSteps(
 /** Credentials that were kept for the next start, and the folder that they are in. */
 async function runtimeSteps({ files, out }: InstallationPorts): Promise<Step[]> {
   if ((await files.look(RUNTIME_FOLDER))?.kind !== "directory") return [];
-  const names = await files.list(RUNTIME_FOLDER);
-  const ours = names.filter((name) => RUNTIME_FILE.test(name));
-  const steps = ours.map((name) => removeStep(files, `${RUNTIME_FOLDER}/${name}`));
-  if (ours.length === names.length) steps.push(removeFolderStep(files, RUNTIME_FOLDER));
-  else out(`left: ${RUNTIME_FOLDER} (it holds files of others)`);
-  return steps;
+  // At the end: a service that stops removes its sockets itself.
+  const settle = async () => {
+    for (const name of await files.list(RUNTIME_FOLDER)) {
+      if (RUNTIME_FILE.test(name)) await files.remove(`${RUNTIME_FOLDER}/${name}`);
+    }
+    const others = await files.list(RUNTIME_FOLDER);
+    if (others.length === 0) await files.remove(RUNTIME_FOLDER);
+    else out(`left: ${RUNTIME_FOLDER} (it holds files of others)`);
+  };
+  return [{
+    what: `remove the folder ${RUNTIME_FOLDER}`,
+    apply(undoable) {
+      undoable({ undo: () => Promise.resolve(), settle });
+      return Promise.resolve();
+    },
+  }];
 }
 
 // Moved aside first and removed at the end, so that it can be brought back.

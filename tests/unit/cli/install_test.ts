@@ -458,9 +458,19 @@ Deno.test("uninstall --purge: removes the credentials that were kept for the nex
   await using machine = await Machine.make();
   await machine.install();
   const folder = `${machine.root}/run/nydus-auth-agent`;
-  const purge = () =>
-    uninstall({ prefix: "/usr/local", root: "", dryRun: false, purge: true }, onSystemd(machine));
-  const names = ["cri-pulls.json", `.cri-pulls.json.${crypto.randomUUID()}.tmp`, "theirs"];
+  const options = { prefix: "/usr/local", root: "", dryRun: false, purge: true };
+  const purge = () => uninstall(options, onSystemd(machine));
+  // A service that is stopped removes its sockets itself.
+  machine.answer = (call) => {
+    if (call.startsWith("stop")) Deno.removeSync(`${folder}/api.sock`);
+    return DONE;
+  };
+  const names = [
+    "api.sock",
+    "cri-pulls.json",
+    `.cri-pulls.json.${crypto.randomUUID()}.tmp`,
+    "theirs",
+  ];
   await Deno.mkdir(folder, { recursive: true });
   for (const name of names) await Deno.writeTextFile(`${folder}/${name}`, "");
   equal(await purge(), 0);
