@@ -142,26 +142,23 @@ async function nameOf(
 
 /** Removes what a killed agent left while it wrote a file: temporary files with credentials. */
 async function removeLeftovers(
-  { node, providers }: AgentConfig,
+  { node, delivery, providers }: AgentConfig,
   observer: Observer,
 ): Promise<void> {
   const pulls = keptPulls(providers.cri.socket);
   const tell = (text: string) =>
     observer.notify({ kind: "warning", code: "temporary-files", text });
-  // `config/<daemonID>[/<snapshotID>]/config.json`
-  const places = [[join(node.root, "config"), "config.json", 2], [
-    dirname(pulls),
-    basename(pulls),
-    0,
-  ]] as const;
-  for (const [folder, fileName, depth] of places) {
+  const sweep = async (folder: string, fileName: string, depth: number) => {
     try {
       const count = await removeTemporaryFiles(folder, fileName, depth);
       if (count > 0) tell(`removed ${count} temporary file(s) of a killed agent below ${folder}`);
     } catch (error) {
       tell(messageOf(error));
     }
-  }
+  };
+  // `config/<daemonID>[/<snapshotID>]/config.json`
+  if (delivery.configFiles !== "never") await sweep(join(node.root, "config"), "config.json", 2);
+  await sweep(dirname(pulls), basename(pulls), 0);
 }
 
 function partsBuilder(

@@ -15,7 +15,8 @@ export async function checkRunningAgent(
   { warnings, fine }: CheckFindings,
 ): Promise<boolean> {
   const answer = await askAgent(context, config).catch(() => undefined);
-  if (answer === undefined) return false;
+  // Another program may listen at the configured address, and answer JSON of its own.
+  if (answer === undefined || !Array.isArray(answer.health.checks)) return false;
   const wrong = answer.health.checks.filter(({ ok }) => !ok);
   for (const { name, text } of wrong) {
     const problem = `its check "${name}" fails: ${text}`;
