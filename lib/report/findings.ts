@@ -28,6 +28,7 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
     ),
   );
   return [
+    ...configurationFindings(status),
     ...byEnd.flatMap((image) => imageFinding(image, nowMs) ?? []),
     ...status.daemons.flatMap((daemon) =>
       daemon.instances.flatMap((mount) =>
@@ -64,6 +65,19 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
     })),
     ...tap,
   ];
+}
+
+function configurationFindings({ refusedConfig = [] }: AgentStatus): readonly Finding[] {
+  const [first] = refusedConfig;
+  if (first === undefined) return [];
+  const more = refusedConfig.length > 1 ? ` (and ${refusedConfig.length - 1} more)` : "";
+  return [{
+    area: "configuration",
+    level: "warning",
+    key: "configuration",
+    text: `the new configuration was refused and the previous one is in force: ${first}${more}`,
+    mend: "fix it (nydus-auth-agent check) and reload",
+  }];
 }
 
 function compare(a: number, b: number): number {
