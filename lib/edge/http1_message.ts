@@ -183,7 +183,7 @@ export class MessageReader {
     if (this.#start === this.#end) this.#start = this.#end = 0;
     const held = this.#end - this.#start;
     const isFull = this.#end === this.#buffer.length;
-    const least = isFull ? held : 0; // doubles, so that each byte is copied a bounded number of times
+    const least = isFull ? held : 0; // doubles: each byte is copied a bounded number of times
     const wanted = held + Math.min(Math.max(room, least, MIN_BUFFER_BYTES - held), MAX_READ_BYTES);
     if (wanted > this.#buffer.length || isFull) {
       const buffer = wanted > this.#buffer.length ? new Uint8Array(wanted) : this.#buffer;

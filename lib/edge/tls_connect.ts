@@ -1,3 +1,4 @@
+import type { TLSSocket } from "node:tls";
 import type { Secret } from "../model/mod.ts";
 import type { ByteStream } from "./http1_client.ts";
 import { literalAddress } from "./tcp_connect.ts";
@@ -30,7 +31,7 @@ export async function connectTls(
   options: TlsOptions,
   signal: AbortSignal,
 ): Promise<ByteStream> {
-  const bridge = new Bridge(peer);
+  const bridge = Bridge.to(peer);
   const abort = () => bridge.close();
   signal.addEventListener("abort", abort);
   try {
@@ -84,30 +85,7 @@ async function nodeTls(bridge: Bridge, options: TlsOptions): Promise<ByteStream>
       key: clientCertificate.keyPem.reveal(),
     }),
   });
-  const queue: Uint8Array[] = [];
-  let isCompleted = false;
-  let end: { readonly error?: unknown } | undefined;
-  let wake = () => {};
-  const ended = (error?: unknown) => {
-    end ??= error === undefined ? {} : { error };
-    wake();
-  };
-  socket.on("data", (chunk: Uint8Array) => {
-    isCompleted = true;
-    queue.push(chunk);
-    bridge.queuedBytes += chunk.length;
-    wake();
-  });
-  socket.on("error", ended);
-  socket.on("end", () => ended());
-  socket.on("close", () => ended());
-  const close = () => {
-    bridge.close();
-    // A socket that is destroyed in the middle of its handshake is never closed by some versions
-    // of the runtime; it closes itself as the bridge is gone.
-    if (isCompleted) socket.destroy();
-    ended(new Error("connect: the connection was closed"));
-  };
+  const stream = new NodeTlsStream(socket, bridge);
   await new Promise<void>((resolve, reject) => {
     socket.once("error", reject);
     socket.once("close", () => reject(new Error("connect: the connection was cut")));
@@ -116,41 +94,92 @@ async function nodeTls(bridge: Bridge, options: TlsOptions): Promise<ByteStream>
     });
     socket.once("secureConnect", resolve);
   });
-  return {
-    async read(into) {
-      while (queue[0] === undefined) {
-        if (end !== undefined) {
-          if ("error" in end) throw end.error;
-          return null;
-        }
-        await new Promise<void>((resolve) => wake = resolve);
+  return stream;
+}
+
+/**
+ * A TLS socket of Node as a stream. It always flows, since some versions of the runtime do not
+ * resume one that was paused: the bridge stops reading from the peer instead.
+ */
+class NodeTlsStream implements ByteStream {
+  readonly #socket: TLSSocket;
+  readonly #bridge: Bridge;
+  readonly #queue: Uint8Array[] = [];
+  #isEstablished = false;
+  #end: { readonly error?: unknown } | undefined;
+  #wake = () => {};
+
+  constructor(socket: TLSSocket, bridge: Bridge) {
+    this.#socket = socket;
+    this.#bridge = bridge;
+    socket.on("data", (chunk: Uint8Array) => {
+      this.#isEstablished = true;
+      this.#queue.push(chunk);
+      bridge.queuedBytes += chunk.length;
+      this.#wake();
+    });
+    socket.on("error", (error) => this.#ended({ error }));
+    socket.on("end", () => this.#ended({}));
+    socket.on("close", () => this.#ended({}));
+  }
+
+  async read(into: Uint8Array): Promise<number | null> {
+    while (this.#queue[0] === undefined) {
+      if (this.#end !== undefined) {
+        if ("error" in this.#end) throw this.#end.error;
+        return null;
       }
-      const part = queue[0].subarray(0, into.length);
-      into.set(part);
-      if (part.length === queue[0].length) queue.shift();
-      else queue[0] = queue[0].subarray(part.length);
-      bridge.queuedBytes -= part.length;
-      return part.length;
-    },
-    write(bytes) {
-      socket.write(bytes); // errors are reported by the next read
-      return Promise.resolve(bytes.length);
-    },
-    close,
-  };
+      await new Promise<void>((resolve) => this.#wake = resolve);
+    }
+    const [chunk] = this.#queue;
+    const part = chunk.subarray(0, into.length);
+    into.set(part);
+    if (part.length === chunk.length) this.#queue.shift();
+    else this.#queue[0] = chunk.subarray(part.length);
+    this.#bridge.queuedBytes -= part.length;
+    return part.length;
+  }
+
+  write(bytes: Uint8Array): Promise<number> {
+    this.#socket.write(bytes); // errors are reported by the next read
+    return Promise.resolve(bytes.length);
+  }
+
+  close(): void {
+    this.#bridge.close();
+    // Some versions of the runtime never close a socket that is destroyed in the middle of its
+    // handshake. It closes itself, as the bridge is gone.
+    if (this.#isEstablished) this.#socket.destroy();
+    this.#ended({ error: new Error("connect: the connection was closed") });
+  }
+
+  #ended(end: { readonly error?: unknown }): void {
+    this.#end ??= end;
+    this.#wake();
+  }
 }
 
 /** A loopback connection of ours to a TLS client, whose bytes are copied to the peer and back. */
 class Bridge {
   readonly #peer: Deno.TcpConn;
-  readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  readonly #listener: Deno.TcpListener;
   #local: Deno.TcpConn | undefined;
   #queuedBytes = 0;
   #drained: (() => void) | undefined;
   #isClosed = false;
 
-  constructor(peer: Deno.TcpConn) {
+  constructor(peer: Deno.TcpConn, listener: Deno.TcpListener) {
     this.#peer = peer;
+    this.#listener = listener;
+  }
+
+  static to(peer: Deno.TcpConn): Bridge {
+    try {
+      return new Bridge(peer, Deno.listen({ hostname: "127.0.0.1", port: 0 }));
+    } catch (error) {
+      peer.close();
+      throw error;
+    }
   }
 
   get hostname(): string {

@@ -2,6 +2,7 @@ import { type Context, Hono } from "hono";
 import {
   type CallOptions,
   type Credential,
+  Deadline,
   type ImageReference,
   isAllowedHost,
 } from "../../model/mod.ts";
@@ -43,8 +44,8 @@ export function createOverlaybdApp({ credential }: OverlaybdOptions): Hono {
     const asked = readBlobUrl(remoteUrl(c.req.raw.url));
     if (asked === undefined) return failed(c, 400);
     const { host, image } = asked;
-    const signal = AbortSignal.timeout(ANSWER_WITHIN_MS);
-    const found = await within(credential(image, { signal }), signal);
+    using deadline = new Deadline(ANSWER_WITHIN_MS);
+    const found = await deadline.race(credential(image, { signal: deadline.signal }));
     // It knows user names and passwords only.
     if (found !== undefined && found.kind !== "basic") return failed(c, 200);
     const { username, password } = found ?? {};
@@ -72,11 +73,4 @@ function remoteUrl(requested: string): string {
   } catch {
     return "";
   }
-}
-
-async function within<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const late = new Promise<never>((_, reject) =>
-    signal.addEventListener("abort", () => reject(signal.reason), { once: true })
-  );
-  return await Promise.race([work, late]);
 }

@@ -1,0 +1,85 @@
+import { equal } from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+
+const EDGE = new URL("../../../lib/edge/mod.ts", import.meta.url).href;
+const CONFIG = fileURLToPath(new URL("../../../deno.json", import.meta.url));
+const APP = new URL("../../../lib/serve/api/app.ts", import.meta.url).href;
+const MODEL = new URL("../../../lib/model/mod.ts", import.meta.url).href;
+
+/** Long enough for a slow machine, and short of the deadlines. */
+const KILL_AFTER_MS = 60_000;
+
+/** Runs a module whose requests have deadlines of an hour; its exit code, once it exits by itself. */
+async function exitCode(body: string): Promise<number> {
+  const text = `
+    import { createKubeHttp, createRegistryHttp, createUnixHttp } from ${JSON.stringify(EDGE)};
+    import { createApi } from ${JSON.stringify(APP)};
+    import { Deadline, Secret } from ${JSON.stringify(MODEL)};
+    const timeoutMs = 3_600_000;
+    ${body}`;
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--quiet", "--no-check", "--config", CONFIG, "-"],
+    stdin: "piped",
+    stdout: "null",
+    stderr: "inherit",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(text));
+  await writer.close();
+  const timer = setTimeout(() => child.kill("SIGKILL"), KILL_AFTER_MS);
+  const { code } = await child.status;
+  clearTimeout(timer);
+  return code;
+}
+
+Deno.test("a program exits after its requests, long before their deadlines", async () => {
+  equal(
+    await exitCode(`
+      const dir = await Deno.makeTempDir();
+      const path = dir + "/s";
+      const unix = Deno.serve({ path, onListen() {} }, () => new Response("ok"));
+      const tcp = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, () => new Response("ok"));
+      const origin = "http://127.0.0.1:" + tcp.addr.port;
+      const outer = new AbortController();
+      const common = { method: "GET", headers: [], timeoutMs, maxBytes: 100 };
+      const results = [
+        await createUnixHttp().request({ ...common, socketPath: path, path: "/" }, outer),
+        await createRegistryHttp().request({ ...common, url: origin, skipVerify: false, caFiles: [] }, outer),
+        await createKubeHttp().request({ ...common, connection: { server: origin, skipVerify: false }, path: "/" }, outer),
+      ];
+      if (results.some(({ kind }) => kind !== "answered")) Deno.exit(3);
+      await unix.shutdown();
+      await tcp.shutdown();
+      await Deno.remove(dir, { recursive: true });
+    `),
+    0,
+  );
+});
+
+Deno.test("a program exits while a connection to a peer that still runs is idle", async () => {
+  const dir = await Deno.makeTempDir();
+  const path = `${dir}/s`;
+  await using _server = Deno.serve({ path, onListen: () => {} }, () => new Response("ok"));
+  equal(
+    await exitCode(`
+      const request = { socketPath: ${JSON.stringify(path)}, method: "GET", path: "/", timeoutMs };
+      const { kind } = await createUnixHttp().request(request);
+      if (kind !== "answered") Deno.exit(3);
+    `),
+    0,
+  );
+  await Deno.remove(dir, { recursive: true });
+});
+
+Deno.test("a program exits after a request to the local API", async () => {
+  equal(
+    await exitCode(`
+      const status = () => ({ status: {}, health: {} });
+      const api = createApi({ agent: new Proxy({}, { get: () => status }), version: "0" });
+      const response = await api.request("/v1/status");
+      await response.text();
+      if (response.status !== 200) Deno.exit(3);
+    `),
+    0,
+  );
+});

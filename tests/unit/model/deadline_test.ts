@@ -1,0 +1,39 @@
+import { equal, ok, rejects } from "node:assert/strict";
+import { Deadline } from "../../../lib/model/mod.ts";
+
+Deno.test("Deadline: aborts after its time, with a TimeoutError", async () => {
+  using deadline = new Deadline(1);
+  await rejects(deadline.race(new Promise(() => {})), { name: "TimeoutError" });
+  equal(deadline.passed, true);
+});
+
+Deno.test("Deadline: aborts with the caller's reason, without having passed", async () => {
+  const caller = new AbortController();
+  using deadline = new Deadline(3_600_000, caller.signal);
+  const work = deadline.race(new Promise(() => {}));
+  caller.abort(new Error("stop"));
+  await rejects(work, /stop/);
+  equal(deadline.passed, false);
+  using late = new Deadline(undefined, caller.signal);
+  await rejects(late.race(1), /stop/);
+});
+
+Deno.test("Deadline: returns what completes in time, and leaves no timer and no listener", async () => {
+  const listeners = new Set<unknown>();
+  const { signal } = new AbortController();
+  const { addEventListener, removeEventListener } = signal;
+  signal.addEventListener = (type: string, listener: unknown) => {
+    listeners.add(listener);
+    addEventListener.call(signal, type, listener as EventListener);
+  };
+  signal.removeEventListener = (type: string, listener: unknown) => {
+    listeners.delete(listener);
+    removeEventListener.call(signal, type, listener as EventListener);
+  };
+  {
+    using deadline = new Deadline(3_600_000, signal); // the test's sanitizer reports a timer
+    equal(await deadline.race(Promise.resolve(7)), 7);
+    ok(listeners.size > 0);
+  }
+  equal(listeners.size, 0);
+});
