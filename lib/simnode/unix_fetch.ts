@@ -13,9 +13,9 @@ export async function fetchUnix(
   timeoutMs?: number,
   stop?: AbortSignal,
 ): Promise<Response> {
-  using client = clientOf(socketPath);
   using deadline = new Deadline(timeoutMs, stop);
   const { signal } = deadline;
+  using client = clientOf(socketPath);
   const response = await fetch(`http://127.0.0.1${target}`, { ...init, client, signal });
   const { status, headers } = response;
   return new Response(response.body && await response.text(), { status, headers });
