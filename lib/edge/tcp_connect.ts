@@ -18,8 +18,14 @@ export class ForbiddenAddressError extends Error {
 export type Resolve = (hostname: string) => Promise<readonly string[]>;
 
 const systemResolve: Resolve = async (hostname) => {
-  const { lookup } = await import("node:dns/promises");
-  return (await lookup(hostname, { all: true })).map(({ address }) => address);
+  // Its variant with promises writes a deprecation warning into our log in Deno 2.6.
+  const { lookup } = await import("node:dns");
+  const found = Promise.withResolvers<readonly string[]>();
+  lookup(hostname, { all: true }, (error, addresses) => {
+    if (error) found.reject(error);
+    else found.resolve(addresses.map(({ address }) => address));
+  });
+  return await found.promise;
 };
 
 /** Options of {@linkcode connectTcp}. */

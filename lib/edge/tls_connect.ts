@@ -23,8 +23,8 @@ const BUFFER_BYTES = 16 * 1024;
  * this fails; when `signal` aborts, both are closed.
  *
  * Both TLS clients of the runtime keep a connection open whose handshake never completes, even
- * after they are closed, until the peer ends it. The client is therefore connected to a {@linkcode
- * Bridge}, a loopback connection that we can end in the place of the peer.
+ * after they are closed, until the peer ends it. The client is therefore connected to a loopback
+ * connection of ours, which we can end in the place of the peer.
  */
 export async function connectTls(
   peer: Deno.TcpConn,
