@@ -3,8 +3,6 @@ import { fileURLToPath } from "node:url";
 
 const EDGE = new URL("../../../lib/edge/mod.ts", import.meta.url).href;
 const CONFIG = fileURLToPath(new URL("../../../deno.json", import.meta.url));
-const APP = new URL("../../../lib/serve/api/app.ts", import.meta.url).href;
-const MODEL = new URL("../../../lib/model/mod.ts", import.meta.url).href;
 
 /** Long enough for a slow machine, and short of the deadlines. */
 const KILL_AFTER_MS = 60_000;
@@ -13,8 +11,6 @@ const KILL_AFTER_MS = 60_000;
 async function exitCode(body: string): Promise<number> {
   const text = `
     import { createKubeHttp, createRegistryHttp, createUnixHttp } from ${JSON.stringify(EDGE)};
-    import { createApi } from ${JSON.stringify(APP)};
-    import { Deadline, Secret } from ${JSON.stringify(MODEL)};
     const timeoutMs = 3_600_000;
     ${body}`;
   const child = new Deno.Command(Deno.execPath(), {
@@ -70,17 +66,4 @@ Deno.test("a program exits while a connection to a peer that still runs is idle"
     0,
   );
   await Deno.remove(dir, { recursive: true });
-});
-
-Deno.test("a program exits after a request to the local API", async () => {
-  equal(
-    await exitCode(`
-      const status = () => ({ status: {}, health: {} });
-      const api = createApi({ agent: new Proxy({}, { get: () => status }), version: "0" });
-      const response = await api.request("/v1/status");
-      await response.text();
-      if (response.status !== 200) Deno.exit(3);
-    `),
-    0,
-  );
 });

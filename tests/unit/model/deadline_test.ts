@@ -1,4 +1,4 @@
-import { equal, ok, rejects } from "node:assert/strict";
+import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { Deadline } from "../../../lib/model/mod.ts";
 
 Deno.test("Deadline: aborts after its time, with a TimeoutError", async () => {
@@ -36,4 +36,22 @@ Deno.test("Deadline: returns what completes in time, and leaves no timer and no 
     ok(listeners.size > 0);
   }
   equal(listeners.size, 0);
+});
+
+Deno.test("Deadline: is used everywhere, instead of signals that outlast their work", async () => {
+  const lib = new URL("../../../lib/", import.meta.url);
+  // In the browser's script the page goes away with its signal.
+  const except = ["model/deadline.ts", "report/page/refresh.ts"];
+  const found: string[] = [];
+  const search = async (folder: URL, path: string): Promise<void> => {
+    for await (const { name, isDirectory } of Deno.readDir(folder)) {
+      if (isDirectory) await search(new URL(`${name}/`, folder), `${path}${name}/`);
+      else if (name.endsWith(".ts") && !except.includes(path + name)) {
+        const text = await Deno.readTextFile(new URL(name, folder));
+        if (/AbortSignal\.(?:timeout|any)\(/.test(text)) found.push(path + name);
+      }
+    }
+  };
+  await search(lib, "");
+  deepEqual(found, []);
 });
