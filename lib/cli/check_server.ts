@@ -1,8 +1,31 @@
 import type { AgentConfig } from "../config/mod.ts";
+import { Deadline } from "../model/mod.ts";
 import { about, type CheckFindings } from "./check_findings.ts";
-import { addressOf } from "./status_answer.ts";
+import type { Context } from "./context.ts";
+import { addressOf, askAgent } from "./status_answer.ts";
 
 const TIMEOUT_MS = 2_000;
+
+/**
+ * Reports what the running agent finds wrong: it runs in the unit's sandbox or a container, where
+ * other paths are writable than for this command. Returns whether an agent answered.
+ */
+export async function checkRunningAgent(
+  context: Context,
+  config: AgentConfig,
+  { warnings, fine }: CheckFindings,
+): Promise<boolean> {
+  const answer = await askAgent(context, config).catch(() => undefined);
+  // Another program may listen at the configured address, and answer JSON of its own.
+  if (answer === undefined || !Array.isArray(answer.health.checks)) return false;
+  const wrong = answer.health.checks.filter(({ ok }) => !ok);
+  for (const { name, text } of wrong) {
+    const problem = `its check "${name}" fails: ${text}`;
+    warnings.push(about("the running agent", problem, "run: nydus-auth-agent status"));
+  }
+  if (wrong.length === 0) fine.push("the running agent: nothing is wrong");
+  return true;
+}
 
 /** Looks who listens where the agent wants to serve: an agent, nobody, or somebody else. */
 export async function checkServer(
@@ -13,15 +36,15 @@ export async function checkServer(
   const address = addressOf(server);
   const taken = "another program listens there, so that the agent cannot start";
   const mend = "stop that program, or name another server.address";
+  using deadline = new Deadline(TIMEOUT_MS);
   try {
-    const signal = AbortSignal.timeout(TIMEOUT_MS);
+    const { signal } = deadline;
     const response = await fetch(`http://${address}/healthz`, { redirect: "manual", signal });
     const answer = await response.json().catch(() => undefined);
     if (typeof answer?.sentence === "string") fine.push(`server: an agent answers at ${address}`);
     else problems.push(about(address, taken, mend));
-  } catch (error) {
+  } catch {
     // Nobody listens, as it should be before the agent runs; or somebody who speaks no HTTP.
-    const isSilent = error instanceof DOMException && error.name === "TimeoutError";
-    if (isSilent) problems.push(about(address, taken, mend));
+    if (deadline.passed) problems.push(about(address, taken, mend));
   }
 }

@@ -6,9 +6,8 @@ import {
   REASON_CODES,
 } from "../model/mod.ts";
 import type { AgentConfig } from "../config/mod.ts";
-import { imageViews } from "../report/mod.ts";
+import { imageViews, tapFindings } from "../report/mod.ts";
 import { askApi, warnOfAgent } from "./api_client.ts";
-import { asKubelet, kubeletJson, kubeletText, type KubeletView } from "./as_kubelet.ts";
 import { openChain } from "./chain.ts";
 import { type Context, EXIT, type Flags, loadConfig, loadConfigToAsk } from "./context.ts";
 import {
@@ -28,10 +27,6 @@ export interface ExplainOptions {
   readonly labels: readonly string[];
   readonly validFor?: string;
   readonly output: string;
-  /** Look at it as the kubelet would, too. */
-  readonly asKubelet?: boolean;
-  readonly kubeletConfig?: string;
-  readonly kubeletBinDir?: string;
 }
 
 /**
@@ -49,20 +44,16 @@ export async function explain(
   const config = await loadConfigToAsk(context, flags);
   const nowMs = context.clock.wallMs();
   const explanation = await explained(context, flags, config, image, options);
-  const view = await kubeletView(context, config, options);
   const told = await askAgent(context, config).catch(() => undefined);
   const node = nodeWords(told, image.text, nowMs);
+  const [unseenPulls] = tapFindings(told?.status.tap, nowMs);
+  const warning = unseenPulls && `${unseenPulls.text}: ${unseenPulls.mend}`;
   const { places } = explanation;
   context.host.out(
     options.output === "json"
-      ? JSON.stringify(
-        { ...explanation, node, ...(view && { asKubelet: kubeletJson(view) }) },
-        null,
-        2,
-      ) + "\n"
-      : explanationText(explanation, nowMs, node) +
-        places.map((place) => placeText(place, nowMs)).join("") +
-        (view === undefined ? "" : kubeletText(view)),
+      ? JSON.stringify({ ...explanation, node, ...(warning && { warning }) }, null, 2) + "\n"
+      : explanationText(explanation, nowMs, { node, ...(warning && { warning }) }) +
+        places.map((place) => placeText(place, nowMs)).join(""),
   );
   const found = [explanation, ...places].some(({ winner }) => winner !== undefined);
   return found ? EXIT.ok : EXIT.failed;
@@ -116,18 +107,6 @@ function placeWinner(winner: ExplainedPlace["winner"], nowMs: number): string {
   return `${winner.provider} (${of}): ${describeText(winner, nowMs)}`;
 }
 
-async function kubeletView(
-  context: Context,
-  config: AgentConfig,
-  { ref, asKubelet: wanted = false, kubeletConfig, kubeletBinDir }: ExplainOptions,
-): Promise<KubeletView | undefined> {
-  if (!wanted && kubeletConfig === undefined && kubeletBinDir === undefined) return undefined;
-  return await asKubelet(context, config, parseImageReference(ref), {
-    ...(kubeletConfig !== undefined && { config: kubeletConfig }),
-    ...(kubeletBinDir !== undefined && { binDir: kubeletBinDir }),
-  });
-}
-
 /** Whether the image is mounted here, and what the running agent uses for it. */
 function nodeWords(told: Told | undefined, image: string, nowMs: number): string {
   if (told === undefined) return "no agent answers here: whether it is mounted is not known";
@@ -143,7 +122,11 @@ function nodeWords(told: Told | undefined, image: string, nowMs: number): string
   return `${mounts.length} ${mounts.length === 1 ? "mount" : "mounts"}, ${word}: ${source}`;
 }
 
-function explanationText(explanation: Explanation, nowMs: number, node: string): string {
+function explanationText(
+  explanation: Explanation,
+  nowMs: number,
+  { node, warning }: { readonly node: string; readonly warning?: string },
+): string {
   const { image, registry, winner, providers } = explanation;
   const rows = providers.flatMap((one, i) => providerRows(one, i + 1, winner?.provider));
   const head = `image     ${image}\nregistry  ${registry}\n`;
@@ -154,7 +137,8 @@ function explanationText(explanation: Explanation, nowMs: number, node: string):
   const tail = winner === undefined
     ? `winner    none: ${none}\n`
     : `winner    ${winner.provider}: ${describeText(winner, nowMs)}\n`;
-  return `${head}node      ${node}\n${tail}\n${alignColumns(rows)}`;
+  const warned = warning === undefined ? "" : `warning   ${printable(warning)}\n`;
+  return `${head}node      ${node}\n${warned}${tail}\n${alignColumns(rows)}`;
 }
 
 function providerRows(

@@ -1,4 +1,4 @@
-import { AgentError, type AgentStatus, messageOf } from "../model/mod.ts";
+import { AgentError, type AgentStatus, Deadline, messageOf } from "../model/mod.ts";
 import { healthOf, type HealthView } from "../report/mod.ts";
 import type { AgentConfig } from "../config/mod.ts";
 import { askApi } from "./api_client.ts";
@@ -26,19 +26,23 @@ export function wholeText(context: Context, { status, health }: Told): string {
 }
 
 /**
- * Asks the agent that runs with this configuration.
+ * Asks the agent that runs with this configuration: over its local API, else at its address.
  *
  * @throws {AgentError} `unreachable` when there is none, or none that answers.
  */
-export async function askAgent({ clock }: Context, config: AgentConfig): Promise<Told> {
+export async function askAgent(
+  { clock }: Context,
+  config: AgentConfig,
+  { atAddress = false }: { readonly atAddress?: boolean } = {},
+): Promise<Told> {
   type Answer = AgentStatus & { readonly health?: HealthView };
-  const asked = await askApi<Answer>(config, {
+  const asked = atAddress ? undefined : await askApi<Answer>(config, {
     method: "GET",
     path: "/v1/status",
     timeoutMs: TIMEOUT_MS,
   });
   // Whoever may not use the local API may still ask the server for metrics.
-  const { health, ...status } = asked.kind === "answered"
+  const { health, ...status } = asked?.kind === "answered"
     ? asked.body
     : await getFromAgent<Answer>(config, "/v1/status");
   const { checkIntervalMs } = config.renewal;
@@ -57,9 +61,9 @@ export async function getFromAgent<T>(config: AgentConfig, path: string): Promis
     throw new AgentError("unreachable", text);
   }
   const url = `http://${addressOf(config.server)}${path}`;
+  using deadline = new Deadline(TIMEOUT_MS);
   try {
-    const signal = AbortSignal.timeout(TIMEOUT_MS);
-    const response = await fetch(url, { redirect: "error", signal });
+    const response = await fetch(url, { redirect: "error", signal: deadline.signal });
     if (!response.ok) throw new Error(`it answered ${response.status}`);
     return await response.json();
   } catch (error) {

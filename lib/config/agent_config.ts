@@ -15,7 +15,6 @@ export interface AgentConfig {
   /** Where metrics, health and status are served; undefined = nowhere. */
   readonly server?: { readonly hostname: string; readonly port: number };
   readonly api: ApiConfig;
-  readonly overlaybd: OverlaybdConfig;
   readonly log: LogConfig;
 }
 
@@ -69,6 +68,8 @@ export interface ProvidersConfig {
     readonly link?: string;
     /** Socket of the image service that they are passed on to. */
     readonly imageServiceSocket: string;
+    /** How long the link keeps leading to the agent after its end; 0: it moves with the end. */
+    readonly fallbackDelayMs: number;
     /** Keep what was seen over a restart of the agent, in memory-backed storage. */
     readonly remember: boolean;
   };
@@ -117,13 +118,6 @@ export interface ApiConfig {
   readonly socket?: string;
   /** Name or number of a group that may ask too. */
   readonly group?: string;
-}
-
-/** Where overlaybd asks for credentials. */
-export interface OverlaybdConfig {
-  readonly socket?: string;
-  /** Of loopback. */
-  readonly address?: { readonly hostname: string; readonly port: number };
 }
 
 /** How to log. */

@@ -2,11 +2,11 @@ import {
   type AgentStatus,
   type CallOptions,
   type Clock,
+  Deadline,
   type ImageReference,
   messageOf,
   type NodeView,
   type Observer,
-  type OutageForecast,
 } from "../model/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
 import { Adoption } from "./adoption.ts";
@@ -15,7 +15,6 @@ import { type Deliverer, Deliveries } from "./deliveries.ts";
 import { InstanceBook } from "./instance_book.ts";
 import { Elections, type ElectorPort } from "./elections.ts";
 import { LookPace } from "./look_pace.ts";
-import { forecastOutage } from "./outlook.ts";
 import { Mounts } from "./mounts.ts";
 import { OnRequest } from "./on_request.ts";
 import { Renewals, type Resolver } from "./renewals.ts";
@@ -209,12 +208,6 @@ export class Reconciler {
     };
   }
 
-  /** What an outage of every source would bring that begins now and lasts `downMs`. */
-  forecast(downMs: number): Promise<OutageForecast> {
-    const parts = { ...this.#options, mounts: this.#mounts, deliveries: this.#deliveries };
-    return forecastOutage(parts, downMs);
-  }
-
   async #look(trigger: TriggerReason, signal: AbortSignal): Promise<void> {
     const { clock, observer } = this.#options;
     const startedMs = clock.monotonicMs();
@@ -253,9 +246,8 @@ export class Reconciler {
   }
 
   async #firstRenewals(signal: AbortSignal): Promise<void> {
-    const late = new AbortController();
-    const both = AbortSignal.any([signal, late.signal]);
-    const sleep = this.#options.clock.sleep(FIRST_RENEWALS_MS, { signal: both });
+    using late = new Deadline(undefined, signal);
+    const sleep = this.#options.clock.sleep(FIRST_RENEWALS_MS, late);
     try {
       await Promise.race([sleep, this.#renewals.idle()]);
       await Promise.race([sleep, this.#deliveries.idle()]);

@@ -19,7 +19,16 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
   const sourceless = new Set(
     status.images.flatMap(({ image, provider }) => provider === undefined ? [image] : []),
   );
+  const tap = tapFindings(status.tap, nowMs);
+  const [unseenPulls] = tap;
+  // Images that some source other than pulls has a credential for.
+  const sourced = new Set(
+    status.images.flatMap(({ image, provider }) =>
+      provider === undefined || provider === "adopted" || provider === "cri" ? [] : [image]
+    ),
+  );
   return [
+    ...configurationFindings(status),
     ...byEnd.flatMap((image) => imageFinding(image, nowMs) ?? []),
     ...status.daemons.flatMap((daemon) =>
       daemon.instances.flatMap((mount) =>
@@ -32,7 +41,10 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
       )
     ),
     ...status.daemons.flatMap((daemon) =>
-      daemon.instances.flatMap((instance) => readFinding(daemon, instance, nowMs) ?? [])
+      daemon.instances.flatMap((mount) => {
+        const isSourced = mount.image !== undefined && sourced.has(mount.image);
+        return readFinding(daemon, mount, nowMs, isSourced ? undefined : unseenPulls) ?? [];
+      })
     ),
     ...status.daemons.flatMap((daemon) => daemonFinding(daemon) ?? []),
     ...(status.staleWatches ?? []).map(({ subject, reason, detail }): Finding => ({
@@ -51,8 +63,21 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
       text: `the ${source} ${subject} does not tell which mounts there are: ${detail}`,
       mend: "see whether nydus-snapshotter runs; renewal and delivery go on meanwhile",
     })),
-    ...tapFindings(status.tap, nowMs),
+    ...tap,
   ];
+}
+
+function configurationFindings({ refusedConfig = [] }: AgentStatus): readonly Finding[] {
+  const [first] = refusedConfig;
+  if (first === undefined) return [];
+  const more = refusedConfig.length > 1 ? ` (and ${refusedConfig.length - 1} more)` : "";
+  return [{
+    area: "configuration",
+    level: "warning",
+    key: "configuration",
+    text: `the new configuration was refused and the previous one is in force: ${first}${more}`,
+    mend: "fix it (nydus-auth-agent check) and reload",
+  }];
 }
 
 function compare(a: number, b: number): number {

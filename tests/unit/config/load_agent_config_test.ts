@@ -31,6 +31,7 @@ Deno.test("loadAgentConfig fills in every default when no file is there", async 
         socket: "/run/nydus-auth-agent/cri.sock",
         link: "/run/nydus-auth-agent-cri/image.sock",
         imageServiceSocket: "/run/containerd/containerd.sock",
+        fallbackDelayMs: 0,
         remember: true,
       },
       docker: { enabled: true, helperTimeoutMs: 30_000 },
@@ -40,7 +41,6 @@ Deno.test("loadAgentConfig fills in every default when no file is there", async 
     delivery: { configFiles: "auto", allowedHosts: [], unknownHosts: "warn", verify: "on-doubt" },
     server: { hostname: "127.0.0.1", port: 9111 },
     api: { socket: "/run/nydus-auth-agent/api.sock" },
-    overlaybd: {},
     log: { level: "info", format: "text" },
   });
 });

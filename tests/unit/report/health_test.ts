@@ -1,6 +1,7 @@
 import { deepEqual, equal, match } from "node:assert/strict";
 import type { AgentStatus } from "../../../lib/model/mod.ts";
 import { healthOf } from "../../../lib/report/mod.ts";
+import { findingsOf } from "../../../lib/report/findings.ts";
 import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "./status_of.ts";
 
 const IMAGE = "registry.example/app:1";
@@ -50,6 +51,17 @@ Deno.test("healthOf: no credential because a provider fails is a warning", () =>
   match(view.sentence, /plugin-timeout: 60s\): run: nydus-auth-agent explain registry/);
 });
 
+Deno.test("healthOf: a refused configuration is a warning that says what is in force", () => {
+  const problems = ["config.toml: line 3: broken TOML", "config.toml: line 9: unknown key"];
+  const view = health({ refusedConfig: problems });
+  deepEqual([view.level, view.about], ["warning", "configuration"]);
+  equal(
+    view.sentence,
+    "the new configuration was refused and the previous one is in force: config.toml: line 3: " +
+      "broken TOML (and 1 more): fix it (nydus-auth-agent check) and reload",
+  );
+});
+
 Deno.test("healthOf: an outage outside never makes it dead or unready", () => {
   const lastFailure = { reason: "source-unreachable", detail: "no answer", atMs: NOW_MS } as const;
   const view = health({
@@ -71,6 +83,7 @@ Deno.test("healthOf: an outage outside never makes it dead or unready", () => {
     [
       ["loop", true, true],
       ["first-reconcile", true, true],
+      ["configuration", true, false],
       ["credentials", false, false],
       ["deliveries", false, false],
       ["reads", true, false],
@@ -147,6 +160,22 @@ Deno.test("healthOf: reads that fail warn at once, and are critical when that la
     reading(90).sentence,
     /^reads of mount 1 of nydusd d \(registry.*\) fail for 1m30s, although /,
   );
+});
+
+Deno.test("healthOf: reads that fail are explained by what the mount has", () => {
+  for (
+    const [delivery, reason] of [
+      ["stored", "although it has been given its credential"],
+      ["adopted", "although it keeps the credential that it held"],
+      ["none", "and no provider has a credential for it"],
+      ["unreachable", "and it has not been given its credential yet"],
+    ] as const
+  ) {
+    const failing = mountOf("1", { delivery, readsFailingSinceMs: NOW_MS - 90_000 });
+    const findings = findingsOf(statusOf({ daemons: [daemonOf("d", [failing])] }), NOW_MS);
+    const [text = ""] = findings.filter(({ area }) => area === "reads").map(({ text }) => text);
+    equal(text.includes(`fail for 1m30s, ${reason}: `), true, text);
+  }
 });
 
 Deno.test("healthOf: the sentence cannot steer a terminal", () => {
