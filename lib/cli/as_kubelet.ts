@@ -137,6 +137,7 @@ async function askPlugins(
   const chain = await openChain(context, {
     ...config,
     providers: {
+      ...providers,
       labels: { enabled: false },
       cri: { ...providers.cri, enabled: false },
       docker: { ...providers.docker, enabled: false },

@@ -4,6 +4,12 @@ const PROVIDER_LIMIT = { kind: "duration", minMs: 100, maxMs: 600_000 } as const
 
 /** The keys of `[providers.…]`. */
 export const PROVIDER_KEYS = [
+  key("providers.timeout", PROVIDER_LIMIT, {
+    default: "5s",
+    field: "providers.timeoutMs",
+    description: "How long the running agent waits for a provider, a plugin or a credential " +
+      "helper before it goes on to the next one. What answers later is used when it arrives.",
+  }),
   key("providers.labels.enabled", { kind: "boolean" }, {
     default: true,
     field: "providers.labels.enabled",
