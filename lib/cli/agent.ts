@@ -1,3 +1,4 @@
+import { basename, dirname, join } from "@std/path";
 import { BUILD_INFO } from "../assets/mod.ts";
 import { type AgentConfig, configDifferences } from "../config/mod.ts";
 import { Deliverer, inUseDelayMs } from "../deliver/mod.ts";
@@ -7,13 +8,14 @@ import {
   createRegistryHttp,
   createSnapshotterApi,
   createUnixHttp,
+  removeTemporaryFiles,
 } from "../edge/mod.ts";
 import {
   type AgentStatus,
   formatProblem,
   type ImageReference,
+  messageOf,
   type Observer,
-  type OutageForecast,
   PROVIDER_NAMES,
 } from "../model/mod.ts";
 import { Reconciler, type Stages } from "../reconcile/mod.ts";
@@ -31,6 +33,7 @@ import { type LiveSources, type OpenChain, openChain } from "./chain.ts";
 import type { Context } from "./context.ts";
 import { LazyTap } from "./lazy_tap.ts";
 import { namingOf } from "./places.ts";
+import { keptPulls } from "./tap_switch.ts";
 
 /** The agent itself, without its server: what `run` owns, and a reload changes. */
 export interface Agent extends AsyncDisposable {
@@ -49,8 +52,6 @@ export interface Agent extends AsyncDisposable {
   status(): AgentStatus;
   /** What the local API asks. */
   readonly api: Pick<ApiParts, "config" | "chain" | "onRequest" | "puts" | "look">;
-  /** What an outage of every source would bring that begins now and lasts `downMs`. */
-  forecast(downMs: number): Promise<OutageForecast>;
 }
 
 /** What one configuration builds; replaced as a whole by a reload. */
@@ -69,7 +70,7 @@ interface InForce {
 
 /** Differs between nodes, stays over restarts: spreads a fleet's renewals. */
 const MACHINE_ID = "/etc/machine-id";
-const HOSTNAME = "/proc/sys/kernel/hostname";
+const HOSTNAME = "/etc/hostname";
 
 /** Builds the agent that a configuration describes. */
 export async function createAgent(
@@ -80,6 +81,7 @@ export async function createAgent(
   const { clock, files, random } = context;
   const seed = await files.readText(MACHINE_ID).catch(() => undefined) ?? "";
   const process = { ...await nameOf(context), startedAtMs: clock.wallMs() };
+  await removeLeftovers(first, observer);
   const http = createUnixHttp();
   const registryHttp = createRegistryHttp();
   const probe = new RegistryProbe({ http: registryHttp, clock });
@@ -123,7 +125,6 @@ export async function createAgent(
       ...process,
       ...statusOf(inForce),
     }),
-    forecast: (downMs) => reconciler.forecast(downMs),
     api: {
       config: () => inForce.config,
       chain: () => inForce.parts.chain.chain,
@@ -169,11 +170,35 @@ async function replace(
   await from.parts[Symbol.asyncDispose]();
 }
 
-/** Which build this is, and what the machine is called, where it says so. */
-async function nameOf({ files }: Context): Promise<Pick<AgentStatus, "version" | "hostname">> {
+/** The build and the node's name: in a pod `$NODE_NAME`; a compiled binary cannot read `/proc`. */
+async function nameOf(
+  { host, files }: Context,
+): Promise<Pick<AgentStatus, "version" | "hostname">> {
   const { version } = BUILD_INFO;
-  const hostname = (await files.readText(HOSTNAME).catch(() => undefined))?.trim() ?? "";
+  const hostname = host.env["NODE_NAME"] ||
+    (await files.readText(HOSTNAME).catch(() => undefined))?.trim() || "";
   return hostname === "" ? { version } : { version, hostname };
+}
+
+/** Removes what a killed agent left while it wrote a file: temporary files with credentials. */
+async function removeLeftovers(
+  { node, delivery, providers }: AgentConfig,
+  observer: Observer,
+): Promise<void> {
+  const pulls = keptPulls(providers.cri.socket);
+  const tell = (text: string) =>
+    observer.notify({ kind: "warning", code: "temporary-files", text });
+  const sweep = async (folder: string, fileName: string, depth: number) => {
+    try {
+      const count = await removeTemporaryFiles(folder, fileName, depth);
+      if (count > 0) tell(`removed ${count} temporary file(s) of a killed agent below ${folder}`);
+    } catch (error) {
+      tell(messageOf(error));
+    }
+  };
+  // `config/<daemonID>[/<snapshotID>]/config.json`
+  if (delivery.configFiles !== "never") await sweep(join(node.root, "config"), "config.json", 2);
+  await sweep(dirname(pulls), basename(pulls), 0);
 }
 
 function partsBuilder(

@@ -5,6 +5,7 @@ import { kubeParts } from "../../../lib/cli/kube_parts.ts";
 import type { Context } from "../../../lib/cli/mod.ts";
 import { Reloads } from "../../../lib/cli/run.ts";
 import { type AgentConfig, loadAgentConfig } from "../../../lib/config/mod.ts";
+import type { HealthView } from "../../../lib/report/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 import { FakeHost } from "../../fakes/host.ts";
@@ -53,7 +54,11 @@ function parts(fails: (step: string, level: string) => boolean) {
     steps,
     observer,
     agent: { reconfigure: (config: AgentConfig) => step("agent")(config).then(() => []) },
-    served: { listen: step("server") },
+    served: {
+      listen: step("server"),
+      health: () => ({ sentence: "" }) as HealthView,
+      setRefusedConfig: () => {},
+    },
     apply: step("api"),
     log: { setLevel: (level: string) => void steps.push(`log ${level}`) },
     notifier: { reloading: () => Promise.resolve(), ready: () => Promise.resolve() },
