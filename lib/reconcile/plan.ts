@@ -114,10 +114,8 @@ function planAdopted(input: PlanInput, credential: Credential): PlannedStep {
   if (down !== undefined) return down;
   const held = heldBy(input);
   if (input.entry?.attempts.inNames) return keptForItself(held);
-  if (held !== undefined && held.isEmpty && input.record.deliveredAtMs === undefined) {
-    // Another mount of this image, or this one before its nydusd restarted, held one: give it back.
-    return { kind: "deliver", credential };
-  }
+  // Another mount of this image, or this one before its nydusd restarted, held the credential.
+  if (holdsNothing(input)) return { kind: "deliver", credential };
   const detail = "no provider has a credential; the one that nydusd holds is kept";
   return { kind: "settled", state: "adopted", detail };
 }
@@ -144,6 +142,17 @@ function daemonDown(daemon: Daemon): PlannedStep | undefined {
 /** What the mount holds, as far as the last look or delivery knows. */
 function heldBy({ daemon, record }: PlanInput): Secret | undefined {
   return daemon.state === "running" ? record.held : undefined;
+}
+
+/**
+ * Whether nydusd reads without a credential. One that started without a credential lists no key for
+ * the mount, not an empty value.
+ */
+function holdsNothing(input: PlanInput): boolean {
+  const { daemon, instance } = input;
+  if (daemon.state !== "running" || daemon.configApi !== "supported") return false;
+  if (instance.mountId === undefined) return false;
+  return heldBy(input)?.isEmpty ?? true;
 }
 
 function adoptable(held: Secret, daemon: Daemon, nowMs: number): Candidate | undefined {

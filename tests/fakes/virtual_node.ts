@@ -190,8 +190,8 @@ export class VirtualNode {
     this.#daemons ??= this.mounts.map((mount) => daemonOf(mount));
     const daemons = this.#daemons.map((daemon, i) => {
       const held = this.mounts[i]?.held ?? new Secret("");
-      // As a real look: the very same again, where nothing has changed.
-      const told = this.#told.get(held) ?? new Map([["/", held]]);
+      // As the real nydusd: no key for a mount that started without a credential.
+      const told = this.#told.get(held) ?? new Map(held.isEmpty ? [] : [["/", held]]);
       this.#told.set(held, told);
       return { ...daemon, held: told };
     });

@@ -103,7 +103,9 @@ export class Stage {
         image: parseImageReference(image),
       })),
     };
-    this.held.set(id, new Map(instances.map((i) => [`/${i.snapshotId}`, new Secret(held)])));
+    // As the real nydusd: no key for a mount that started without a credential.
+    const mounts = held === "" ? [] : instances;
+    this.held.set(id, new Map(mounts.map((i) => [`/${i.snapshotId}`, new Secret(held)])));
     this.daemons.push(daemon);
     return daemon;
   }

@@ -120,7 +120,22 @@ Deno.test("what nydusd holds is adopted where no source answers, and never overw
   });
 });
 
-Deno.test("an adopted credential goes back into a nydusd that restarted without it", async () => {
+Deno.test("Reconciler: returns the stored credential to a nydusd that restarts empty, every time", async () => {
+  for (const isAdopted of [true, false]) {
+    const stage = new Stage();
+    stage.daemon("d1", [{ snapshotId: "1" }], auth("held"));
+    if (!isAdopted) stage.answer = () => found(stage.clock, "held", { watched: true });
+    await stage.run(async () => {
+      for (let restart = 0; restart < 3; restart++) {
+        stage.held.get("d1")?.delete("/1");
+        await stage.clock.advance(61 * SECOND);
+        strictEqual(stage.holds("d1", "1"), auth("held"));
+      }
+    });
+  }
+});
+
+Deno.test("Reconciler: returns the stored credential to a nydusd that was told to clear it", async () => {
   const stage = new Stage();
   stage.daemon("d1", [{ snapshotId: "1" }], auth("held"));
   await stage.run(async () => {
