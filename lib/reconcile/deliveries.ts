@@ -1,5 +1,6 @@
 import {
   type CallOptions,
+  type Candidate,
   type Clock,
   type Credential,
   credentialFingerprint,
@@ -7,6 +8,7 @@ import {
   type DeliveryOrder,
   type DeliveryOutcome,
   type DeliveryState,
+  type ImageReference,
   messageOf,
   type Observer,
   type RafsInstance,
@@ -44,6 +46,8 @@ export interface DeliveriesOptions {
   readonly clock: Clock;
   /** Whether the providers are being asked for a key of the store. */
   readonly isAsking: (key: string) => boolean;
+  /** A credential for a mount that has none, when no provider has one either. */
+  readonly remembered: (image: ImageReference) => Candidate | undefined;
   /** What to do where a credential would be shown to hosts that nobody named. */
   readonly unknownHosts: () => "warn" | "refuse";
   /** How long after `stored` a nydusd of this version uses it; undefined = not known. */
@@ -179,6 +183,7 @@ export class Deliveries {
       instance,
       record,
       entry,
+      remembered: instance.image && this.#options.remembered(instance.image),
       resolving: subjectName !== undefined && entry?.stored === undefined && isAsking(subjectName),
       unknownHosts: this.#options.unknownHosts(),
       nowMs: clock.wallMs(),
@@ -190,13 +195,17 @@ export class Deliveries {
         return undefined;
       case "adopt":
         if (subject && store.adopt(subject, plan.candidate, clock.wallMs())) {
-          const fingerprint = credentialFingerprint(plan.candidate.credential);
+          const { credential, origin } = plan.candidate;
+          const fingerprint = credentialFingerprint(credential);
           const endpoint = subject.endpoint?.text;
           const names = { image: subject.text, ...(endpoint !== undefined && { endpoint }) };
-          observer.notify({ kind: "credential-adopted", ...names, fingerprint });
+          observer.notify({ kind: "credential-adopted", ...names, fingerprint, origin });
+          // This mount may not hold it yet.
+          return await this.#one(daemon, instance);
         }
+        // Its provider has withdrawn it.
         this.#settle(daemon, instance, {
-          state: "adopted",
+          state: record.held === undefined ? "none" : "adopted",
           detail: "no provider has a credential for this image",
         });
         return undefined;

@@ -29,6 +29,8 @@ export interface PlanInput {
   readonly entry: StoreEntry | undefined;
   /** A provider is being asked for this image right now, for the first time. */
   readonly resolving: boolean;
+  /** For a mount that has no credential when no provider has one either. */
+  readonly remembered: Candidate | undefined;
   /** What to do where a credential would be shown to hosts that nobody named. */
   readonly unknownHosts: "warn" | "refuse";
   readonly nowMs: number;
@@ -103,7 +105,9 @@ function planWithoutSource(input: PlanInput): PlannedStep {
   if (down !== undefined) return down;
   const held = heldBy(input);
   if (input.entry?.attempts.inNames) return keptForItself(held);
-  const candidate = held && adoptable(held, input.daemon, input.nowMs);
+  const candidate = holdsNothing(input)
+    ? input.remembered
+    : held && adoptable(held, input.daemon, input.nowMs);
   if (candidate !== undefined) return { kind: "adopt", candidate };
   const detail = "no provider has a credential for this image, and nydusd holds none";
   return { kind: "settled", state: "none", detail };

@@ -1,6 +1,7 @@
 import {
   type AgentStatus,
   type CallOptions,
+  type Candidate,
   type Clock,
   type ImageReference,
   messageOf,
@@ -34,6 +35,8 @@ export interface Stages {
   readonly discoverer: Discoverer;
   readonly resolver: Resolver;
   readonly deliverer: Deliverer;
+  /** A credential for a mount that has none, when no provider has one either. */
+  readonly remembered?: (image: ImageReference) => Candidate | undefined;
   /** Tells whether reads fail; without it nobody watches them. */
   readonly readCounter?: ReadCounter;
   readonly checkIntervalMs: number;
@@ -116,6 +119,7 @@ export class Reconciler {
       mounts: this.#mounts,
       deliverer: () => this.#stages.deliverer,
       isAsking: (key) => this.#renewals.isAsking(key),
+      remembered: (image) => this.#stages.remembered?.(image),
       unknownHosts: () => this.#stages.unknownHosts ?? "warn",
       settled: () => this.#triggers.nudgeSoon(),
     });

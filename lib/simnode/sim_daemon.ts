@@ -99,8 +99,12 @@ export class SimDaemon {
     return instance;
   }
 
-  /** Starts the process; resolves when its sockets listen. */
-  async start(): Promise<void> {
+  /**
+   * Starts the process; resolves when its sockets listen.
+   *
+   * @param isEmpty Whether it starts as if no configuration file held a credential.
+   */
+  async start({ isEmpty = false }: { readonly isEmpty?: boolean } = {}): Promise<void> {
     const { version, pollMs, runDir, selfCommand, hosts } = this.#options;
     Deno.mkdirSync(dirname(this.apiSocket), { recursive: true });
     const spec: SimNydusdSpec = {
@@ -112,6 +116,7 @@ export class SimDaemon {
       putsPath: this.#putsPath,
       mounts: this.instances.map((instance) => this.#mountSpec(instance)),
       ...(hosts && { hosts }),
+      ...(isEmpty && { startsEmpty: true }),
     };
     const specPath = join(runDir, `${this.id}.json`);
     Deno.writeTextFileSync(specPath, JSON.stringify(spec));
@@ -181,10 +186,10 @@ export class SimDaemon {
     this.signal("SIGCONT");
   }
 
-  /** A new process on the same socket, which holds what its configuration files say now. */
-  async restart(): Promise<void> {
+  /** A new process on the same socket, with the credentials of its configuration files or none. */
+  async restart(options: { readonly isEmpty?: boolean } = {}): Promise<void> {
     await this.kill();
-    await this.start();
+    await this.start(options);
   }
 
   /** A new process that takes the mounts over, on a socket of its own. */

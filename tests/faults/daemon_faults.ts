@@ -15,6 +15,10 @@ export const DAEMON_FAULTS: readonly Fault[] = [
     for (const id of DAEMONS) await stage.daemon(id).restart();
     return NOTHING;
   }),
+  fault("nydusd restarts without a credential", 500, async (stage) => {
+    for (const id of DAEMONS) await stage.daemon(id).restart({ isEmpty: true });
+    return NOTHING;
+  }, { spoilsReads: true }),
   fault("nydusd fails over to another socket", 500, async (stage) => {
     for (const id of ["d1", "s1"]) await stage.daemon(id).failOver();
     return NOTHING;

@@ -44,6 +44,8 @@ export class Stage {
   answer: (request: CredentialRequest) => ProviderOutcome | Promise<ProviderOutcome> = () => none();
   deliver: (order: DeliveryOrder) => DeliveryOutcome | Promise<DeliveryOutcome> = (order) =>
     this.store_(order);
+  /** What pulls that were seen brought. */
+  remembered: Candidate | undefined;
   looks = 0;
   ready = false;
   readonly reconciler: Reconciler;
@@ -78,6 +80,7 @@ export class Stage {
           return await this.deliver(order);
         },
       },
+      remembered: () => this.remembered,
       checkIntervalMs: 60 * SECOND,
       renewalEnabled: true,
     });

@@ -1,7 +1,7 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { Secret } from "../../../lib/model/mod.ts";
 import { FakeClock, settle } from "../../fakes/clock.ts";
-import { found, IMAGE, none, SECOND, Stage } from "./reconciler_stage.ts";
+import { basic, found, IMAGE, none, SECOND, Stage } from "./reconciler_stage.ts";
 
 const auth = (password: string) => btoa(`u:${password}`);
 
@@ -142,6 +142,27 @@ Deno.test("Reconciler: returns the stored credential to a nydusd that was told t
     stage.held.get("d1")?.set("/1", new Secret(""));
     await stage.clock.advance(61 * SECOND);
     strictEqual(stage.holds("d1", "1"), auth("held"));
+  });
+});
+
+Deno.test("Reconciler: gives a remembered credential to mounts that hold none, and to no other", async () => {
+  const stage = new Stage();
+  stage.remembered = {
+    credential: basic("pulled"),
+    origin: "from a remembered pull over CRI",
+    fetchedAtMs: stage.clock.wallMs(),
+    watched: true,
+  };
+  stage.daemon("d1", [{ snapshotId: "1" }]);
+  stage.daemon("d2", [{ snapshotId: "2" }], auth("newer"));
+  await stage.run(async () => {
+    await stage.clock.advance(SECOND);
+    strictEqual(stage.holds("d1", "1"), auth("pulled"));
+    strictEqual(stage.holds("d2", "2"), auth("newer"));
+    stage.answer = () => found(stage.clock, "a", { watched: true });
+    stage.reconciler.recheck();
+    await stage.clock.advance(SECOND);
+    deepStrictEqual([stage.holds("d1", "1"), stage.holds("d2", "2")], [auth("a"), auth("a")]);
   });
 });
 
