@@ -17,7 +17,7 @@ import {
 } from "../model/mod.ts";
 import type { BackendFiles } from "./backend_files.ts";
 import { stateOf, whyDown } from "./daemon_words.ts";
-import type { ListedDaemon, ListedInstance } from "./listed.ts";
+import { type ListedDaemon, type ListedInstance, socketsOf } from "./listed.ts";
 import type { NamedHosts } from "./named_hosts.ts";
 
 /** What a probe remembers of a daemon, so that a steady one costs one request a look. */
@@ -74,7 +74,18 @@ export class DaemonProbe {
     for (const socket of this.#known.keys()) if (!sockets.has(socket)) this.#known.delete(socket);
   }
 
+  /** Probes the newest socket of a daemon that answers; the newest of all if none does. */
   async look(listed: ListedDaemon, options: CallOptions): Promise<Daemon> {
+    let newest: Daemon | undefined;
+    for (const apiSocket of socketsOf(listed)) {
+      const daemon = await this.#probe({ ...listed, apiSocket }, options);
+      if (isAnswer(daemon)) return daemon;
+      newest ??= daemon;
+    }
+    return newest ?? await this.#probe(listed, options);
+  }
+
+  async #probe(listed: ListedDaemon, options: CallOptions): Promise<Daemon> {
     const { nydusdApi, files } = this.#options;
     const { apiSocket } = listed;
     const known = this.#known.get(apiSocket);
@@ -210,6 +221,11 @@ export class DaemonProbe {
       await endpointOf(image, backend, (host) => namedHosts.nameOf(image, host));
     return endpoint === undefined ? {} : { endpoint };
   }
+}
+
+/** Whether a nydusd answers on the socket, also if it is not (yet) ready to serve. */
+function isAnswer({ state }: Daemon): boolean {
+  return state === "running" || state === "starting" || state === "dying" || state === "stopped";
 }
 
 /** Who names a mirror, and what a file says, may change while nydusd tells the same. */

@@ -14,7 +14,7 @@ import {
 import { BackendFiles } from "./backend_files.ts";
 import { DaemonProbe } from "./daemon_probe.ts";
 import { type ConfiguredSocket, listedByHand, type ListedDaemon } from "./listed.ts";
-import { listedBySystemApi, mergeListed } from "./listed.ts";
+import { listedBySystemApi, mergeListed, socketsOf } from "./listed.ts";
 import { NamedHosts, type NamedHostsOptions } from "./named_hosts.ts";
 import { RootFolder } from "./root_folder.ts";
 import { expandSocket, watchedPath } from "./sockets.ts";
@@ -77,7 +77,7 @@ export class Discovery {
     const problems: DiscoveryProblem[] = [];
     this.#namedHosts.refresh();
     const listed = await this.#list(problems, options);
-    this.#probe.keepOnly(new Set(listed.map(({ apiSocket }) => apiSocket)));
+    this.#probe.keepOnly(new Set(listed.flatMap(socketsOf)));
     const daemons: Daemon[] = new Array(listed.length);
     let next = 0;
     const worker = async () => {

@@ -27,6 +27,8 @@ export interface ListedDaemon {
   readonly id: string;
   readonly pid?: number;
   readonly apiSocket: string;
+  /** Sockets of the same daemon before its upgrades, newest first: used if `apiSocket` is dead. */
+  readonly olderSockets?: readonly string[];
   readonly source: DiscoverySource;
   /** It serves one mount, whose snapshot ID its file may not tell. */
   readonly dedicated?: boolean;
@@ -117,24 +119,58 @@ export function imageOf(ref: string): Pick<ListedInstance, "image" | "imageProbl
 }
 
 /**
- * One list out of several, by socket: the first that names a daemon wins, and takes in instances
- * that only a later one knows.
+ * Merges the lists of several sources. A daemon is the same if it has the same id (the operator's
+ * ids are names of their own) or a socket in common. The first source that lists a daemon wins, and
+ * takes over sockets and instances that only a later one knows.
  */
 export function mergeListed(lists: readonly (readonly ListedDaemon[])[]): readonly ListedDaemon[] {
-  const merged = new Map<string, ListedDaemon>();
+  const merged: ListedDaemon[] = [];
   for (const daemon of lists.flat()) {
-    const known = merged.get(daemon.apiSocket);
-    if (known === undefined) {
-      merged.set(daemon.apiSocket, daemon);
-      continue;
-    }
-    if (daemon.source === "configured") continue;
-    // A dedicated daemon's one mount is known already, perhaps by another name.
-    if (daemon.dedicated === true && known.instances.length > 0) continue;
-    const ids = new Set(known.instances.map(({ snapshotId }) => snapshotId));
-    const more = daemon.instances.filter(({ snapshotId }) => !ids.has(snapshotId));
-    if (more.length === 0) continue;
-    merged.set(daemon.apiSocket, { ...known, instances: [...known.instances, ...more] });
+    const i = merged.findIndex((known) => isSameDaemon(known, daemon));
+    const known = merged[i];
+    if (known === undefined) merged.push(daemon);
+    else if (daemon.source !== "configured") merged[i] = mergeDaemon(known, daemon);
   }
-  return [...merged.values()].sort((a, b) => a.id < b.id ? -1 : a.id > b.id ? 1 : 0);
+  return merged.sort((a, b) => a.id < b.id ? -1 : a.id > b.id ? 1 : 0);
+}
+
+function isSameDaemon(a: ListedDaemon, b: ListedDaemon): boolean {
+  const sockets = socketsOf(a);
+  if (socketsOf(b).some((socket) => sockets.includes(socket))) return true;
+  return a.id === b.id && a.source !== "configured" && b.source !== "configured";
+}
+
+function mergeDaemon(known: ListedDaemon, other: ListedDaemon): ListedDaemon {
+  const [apiSocket = known.apiSocket, ...olderSockets] = newestFirst([
+    ...new Set([...socketsOf(known), ...socketsOf(other)]),
+  ]);
+  // A dedicated daemon's one mount is known already, perhaps under another id.
+  const isKnown = other.dedicated === true && known.instances.length > 0;
+  const ids = new Set(known.instances.map(({ snapshotId }) => snapshotId));
+  const more = isKnown ? [] : other.instances.filter(({ snapshotId }) => !ids.has(snapshotId));
+  return {
+    ...known,
+    apiSocket,
+    ...(olderSockets.length > 0 && { olderSockets }),
+    instances: [...known.instances, ...more],
+  };
+}
+
+/** All sockets on which a daemon may answer, in the order in which to try them. */
+export function socketsOf({ apiSocket, olderSockets = [] }: ListedDaemon): readonly string[] {
+  return [apiSocket, ...olderSockets];
+}
+
+/**
+ * Sockets by the number of the upgrade in their names: `api.sock`, then `api1.sock`, `api2.sock`, …
+ * (nydus-snapshotter `pkg/manager`, `buildNextAPISocket`). Other names come last.
+ */
+export function newestFirst(sockets: readonly string[]): readonly string[] {
+  return sockets.toSorted((a, b) => upgradeOf(b) - upgradeOf(a));
+}
+
+/** How often a daemon was upgraded before it had this socket; -1 for a name of another kind. */
+export function upgradeOf(socket: string): number {
+  const match = /(?:^|\/)api(\d{0,9})\.sock$/.exec(socket);
+  return match === null ? -1 : Number(match[1]);
 }

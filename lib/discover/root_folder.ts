@@ -1,6 +1,9 @@
 import { join } from "@std/path";
 import { type FileSystem, messageOf, repositoryReference } from "../model/mod.ts";
-import { isSegment, type ListedDaemon, type ListedInstance } from "./listed.ts";
+import { isSegment, type ListedDaemon, type ListedInstance, newestFirst, upgradeOf } from "./listed.ts";
+
+/** Sockets of one daemon that are tried: each upgrade removes the one before it. */
+const MAX_SOCKETS = 4;
 
 /** What a daemon's configuration file tells of its mount. */
 interface FileFacts {
@@ -11,8 +14,8 @@ interface FileFacts {
 }
 
 /**
- * Reads which daemons there are from the snapshotter's root folder: `socket/<daemonID>/api.sock`,
- * and `config/<daemonID>[/<snapshotID>]/config.json` for what they serve. A file is parsed again
+ * Reads which daemons there are from the snapshotter's root folder: `socket/<daemonID>/api.sock`
+ * (after upgrades `api1.sock`, `api2.sock`, …), and `config/<daemonID>[/<snapshotID>]/config.json` for what they serve. A file is parsed again
  * only when it has changed.
  */
 export class RootFolder {
@@ -35,13 +38,22 @@ export class RootFolder {
     for (const id of ids) {
       daemons.push({
         id,
-        apiSocket: join(this.#root, "socket", id, "api.sock"),
+        ...await this.#sockets(join(this.#root, "socket", id)),
         source: "root",
         ...await this.#instances(id, seen),
       });
     }
     for (const path of this.#facts.keys()) if (!seen.has(path)) this.#facts.delete(path);
     return daemons;
+  }
+
+  async #sockets(
+    folder: string,
+  ): Promise<Pick<ListedDaemon, "apiSocket" | "olderSockets">> {
+    const names = (await this.#files.list(folder)).filter((name) => upgradeOf(name) >= 0);
+    const newest = newestFirst(names.map((name) => join(folder, name))).slice(0, MAX_SOCKETS);
+    const [apiSocket = join(folder, "api.sock"), ...olderSockets] = newest;
+    return { apiSocket, ...(olderSockets.length > 0 && { olderSockets }) };
   }
 
   async #instances(
