@@ -77,8 +77,12 @@ export class Deliveries {
     this.#settled = new SettledDaemons(options.book, options.store);
   }
 
-  /** Takes in a new look: what the daemons hold replaces what we believed. */
-  observe(daemons: readonly Daemon[]): void {
+  /**
+   * Takes in what discovery found: what the daemons hold replaces what we believed.
+   *
+   * @param startedMs Monotonic time at which discovery started.
+   */
+  observe(daemons: readonly Daemon[], startedMs: number): void {
     const before = this.#mounts.daemons;
     if (this.#mounts.take(daemons)) this.book.keepOnly(this.#mounts.live);
     for (const daemon of daemons) {
@@ -89,7 +93,7 @@ export class Deliveries {
       for (const instance of daemon.instances) {
         const key = this.book.keyOf(instance);
         const record = this.book.get(key);
-        const next = observed(record, daemon, instance, replaced);
+        const next = observed(record, daemon, instance, startedMs, replaced);
         if (next !== record) this.book.set(key, next);
       }
     }

@@ -30,6 +30,8 @@ export interface InstanceRecord {
   /** Wall time since when nydusd holds the right value. */
   readonly storedAtMs?: number;
   readonly deliveredAtMs?: number;
+  /** Monotonic time at which nydusd confirmed the last delivery: older observations do not count. */
+  readonly confirmedAtMs?: number;
   /**
    * Wall time since when its file holds another credential than the one that its nydusd goes on
    * with, which cannot be told.
@@ -151,6 +153,7 @@ export function recordAfter(
     : outcome.kind === "unchanged"
     ? before.storedAtMs ?? now.wallMs
     : now.wallMs;
+  const confirmedAtMs = landed ? now.monotonicMs : before.confirmedAtMs;
   const behindSinceMs = outcome.kind !== "file-only"
     ? undefined
     : before.behindSinceMs ?? (outcome.file.kind === "written" ? now.wallMs : undefined);
@@ -163,6 +166,7 @@ export function recordAfter(
     ...(held !== undefined && { held }),
     ...(fileFingerprint !== undefined && { fileFingerprint }),
     ...(storedAtMs !== undefined && { storedAtMs }),
+    ...(confirmedAtMs !== undefined && { confirmedAtMs }),
     ...(landed || outcome.file.kind === "written"
       ? { deliveredAtMs: now.wallMs }
       : before.deliveredAtMs !== undefined && { deliveredAtMs: before.deliveredAtMs }),

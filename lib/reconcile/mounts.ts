@@ -97,17 +97,21 @@ function hasSameMounts(
  * A record after a look: what nydusd holds now replaces what was believed; itself when that changes
  * nothing.
  *
+ * @param startedMs Monotonic time at which discovery started: what it read of a mount may be older
+ * than a delivery that ended since.
  * @param replaced Whether another process answers: its file may be somebody else's.
  */
 export function observed(
   record: InstanceRecord,
   daemon: Daemon,
   instance: RafsInstance,
+  startedMs: number,
   replaced: boolean,
 ): InstanceRecord {
   const held = instance.mountId === undefined ? undefined : daemon.held?.get(instance.mountId);
   const reset = replaced || daemon.state !== "running";
   if (!reset && held !== undefined && record.held === held) return record;
+  if (!reset && (record.confirmedAtMs ?? -Infinity) >= startedMs) return record;
   const { held: before, settledWith: _, fileFingerprint, retryAtMs, ...others } = record;
   const { behindSinceMs, ...same } = others;
   const { storedAtMs: __, proven: ___, provenReads: ____, ...rest } = same;

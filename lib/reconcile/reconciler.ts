@@ -229,7 +229,7 @@ export class Reconciler {
       observer.notify({ kind: "warning", code: "look-failed", text: messageOf(error) });
     }
     this.#changes.tell(this.#view, observer);
-    this.#deliveries.observe(this.#view.daemons);
+    this.#deliveries.observe(this.#view.daemons, startedMs);
     const images = this.#adoption.take(this.#mounts);
     if (this.#stages.renewalEnabled) {
       this.#renewDue();

@@ -49,15 +49,15 @@ Deno.test("observed changes nothing while the very same value is held, and else 
   const same = daemon("a", ["1"], held);
   const [instance] = same.instances;
   if (instance === undefined) throw new Error("there is one");
-  strictEqual(observed(record, same, instance, false), record);
+  strictEqual(observed(record, same, instance, 0, false), record);
   strictEqual(isSettledWith(record, entry, held), true);
   const other = daemon("a", ["1"], new Secret("w"));
   for (
     const after of [
-      observed(record, other, instance, false),
-      observed(record, same, instance, true),
-      observed(record, { ...same, state: "unresponsive" }, instance, false),
-      observed(record, daemon("a", ["1"]), instance, false),
+      observed(record, other, instance, 0, false),
+      observed(record, same, instance, 0, true),
+      observed(record, { ...same, state: "unresponsive" }, instance, 0, false),
+      observed(record, daemon("a", ["1"]), instance, 0, false),
     ]
   ) {
     strictEqual(isSettledWith(after, entry, after.held), false);
@@ -71,7 +71,7 @@ Deno.test("observed: what was proven of one value is not proven of another", () 
   const record = { state: "stored", failures: 0, held, storedAtMs: 1, proven: true } as const;
   const [instance] = daemon("a", ["1"]).instances;
   if (instance === undefined) throw new Error("there is one");
-  const after = (value: Secret) => observed(record, daemon("a", ["1"], value), instance, false);
+  const after = (value: Secret) => observed(record, daemon("a", ["1"], value), instance, 0, false);
   deepStrictEqual([after(new Secret("v")).proven, after(new Secret("v")).storedAtMs], [true, 1]);
   const { proven, storedAtMs } = after(new Secret("w"));
   deepStrictEqual([proven, storedAtMs], [undefined, undefined], "somebody else gave it");
@@ -92,8 +92,8 @@ Deno.test("a mount is behind from the first new file on, until its nydusd is ano
   strictEqual(behind.deliveredAtMs, 2); // into its file, which counts as well
   strictEqual(first.deliveredAtMs, undefined);
   strictEqual(after(behind, 4, "written").behindSinceMs, 2);
-  strictEqual(observed(behind, old, instance, false).behindSinceMs, 2);
-  strictEqual(observed(behind, old, instance, true).behindSinceMs, undefined);
+  strictEqual(observed(behind, old, instance, 0, false).behindSinceMs, 2);
+  strictEqual(observed(behind, old, instance, 0, true).behindSinceMs, undefined);
   const told = { kind: "delivered", file: { kind: "unchanged" } } as const;
   const now = { wallMs: 5, monotonicMs: 0 };
   strictEqual(recordAfter(behind, told, { fingerprint: "x" }, now).behindSinceMs, undefined);

@@ -46,6 +46,8 @@ export class Stage {
     this.store_(order);
   /** What pulls that were seen brought. */
   remembered: Candidate | undefined;
+  /** Awaited between reading the daemons and returning what they hold. */
+  discoveryEnds: () => Promise<void> = () => Promise.resolve();
   looks = 0;
   ready = false;
   readonly reconciler: Reconciler;
@@ -59,7 +61,13 @@ export class Stage {
     const { store, observer, clock } = this;
     const options = { store, observer, clock, inUseDelayMs: () => 5 * SECOND };
     return new Reconciler({ ...options, ...(elector && { elector }) }, {
-      discoverer: { look: () => Promise.resolve(this.view()) },
+      discoverer: {
+        look: async () => {
+          const view = this.view();
+          await this.discoveryEnds();
+          return view;
+        },
+      },
       resolver: {
         resolve: async (request) => {
           this.requests.push(request);
@@ -157,9 +165,14 @@ export class Stage {
     }
   }
 
-  state(id: string, snapshotId: string): string | undefined {
+  /** What `status` shows of a mount. */
+  mount(id: string, snapshotId: string) {
     return this.reconciler.status().daemons.find((d) => d.id === id)
-      ?.instances.find((i) => i.snapshotId === snapshotId)?.delivery;
+      ?.instances.find((i) => i.snapshotId === snapshotId);
+  }
+
+  state(id: string, snapshotId: string): string | undefined {
+    return this.mount(id, snapshotId)?.delivery;
   }
 }
 

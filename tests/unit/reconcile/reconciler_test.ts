@@ -61,6 +61,34 @@ Deno.test("a nydusd that lost its credential gets it back at the next look", asy
   });
 });
 
+Deno.test("Reconciler: does not take an older observation for the result of a delivery", async () => {
+  const stage = new Stage();
+  stage.daemon("d1", [{ snapshotId: "1" }]);
+  stage.answer = () => found(stage.clock, "a", { watched: true });
+  await stage.run(async () => {
+    await stage.clock.advance(SECOND);
+    const discovery = Promise.withResolvers<void>();
+    stage.discoveryEnds = () => discovery.promise;
+    stage.reconciler.trigger("requested");
+    await settle(); // it has read what the daemons hold
+    stage.answer = () => found(stage.clock, "b", { watched: true });
+    stage.reconciler.recheck();
+    await stage.clock.advance(SECOND);
+    strictEqual(stage.holds("d1", "1"), auth("b"));
+    const orders = stage.orders.length;
+    const deliveredAtMs = stage.mount("d1", "1")?.deliveredAtMs;
+    discovery.resolve();
+    await stage.clock.advance(SECOND);
+    strictEqual(stage.orders.length, orders, "no redundant PUT");
+    strictEqual(stage.mount("d1", "1")?.deliveredAtMs, deliveredAtMs);
+    await stage.clock.advance(4 * SECOND);
+    strictEqual(stage.state("d1", "1"), "in-use", "counted from the delivery");
+    stage.held.get("d1")?.set("/1", new Secret(auth("stale")));
+    await stage.clock.advance(61 * SECOND);
+    strictEqual(stage.holds("d1", "1"), auth("b"), "a later observation counts");
+  });
+});
+
 Deno.test("a steady node is looked at and nothing is delivered or asked", async () => {
   const stage = new Stage();
   stage.daemon("d1", [{ snapshotId: "1" }]);
