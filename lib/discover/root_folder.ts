@@ -1,6 +1,12 @@
 import { join } from "@std/path";
 import { type FileSystem, messageOf, repositoryReference } from "../model/mod.ts";
-import { isSegment, type ListedDaemon, type ListedInstance, newestFirst, upgradeOf } from "./listed.ts";
+import {
+  isSegment,
+  type ListedDaemon,
+  type ListedInstance,
+  newestFirst,
+  upgradeOf,
+} from "./listed.ts";
 
 /** Sockets of one daemon that are tried: each upgrade removes the one before it. */
 const MAX_SOCKETS = 4;

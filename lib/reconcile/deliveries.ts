@@ -72,7 +72,11 @@ export class Deliveries {
     this.#options = options;
     this.book = options.book;
     this.#mounts = options.mounts;
-    this.#queue = new DeliveryQueue((id, wanted) => this.#work(id, wanted), options.settled);
+    this.#queue = new DeliveryQueue({
+      work: (id, wanted) => this.#work(id, wanted),
+      failed: (id, error) => this.#reportDefect(`daemon ${id}`, error),
+      settled: options.settled,
+    });
     this.#turns = new Turns(options.clock);
     this.#settled = new SettledDaemons(options.book, options.store);
   }
@@ -169,10 +173,20 @@ export class Deliveries {
       isSettled = false;
       if (this.#turns.isDue) await this.#turns.give();
       if (this.#queue.stopped) return;
-      const outcome = await this.#one(daemon, instance);
+      const outcome = await this.#one(daemon, instance).catch((error: unknown) => {
+        const { snapshotId } = instance;
+        this.#reportDefect(`mount ${snapshotId} of daemon ${daemon.id}`, error);
+        return undefined;
+      });
       if (outcome?.kind === "unreachable" && daemon.state === "running") return;
     }
     if (isSettled) this.#settled.add(daemon);
+  }
+
+  #reportDefect(target: string, error: unknown): void {
+    const text = `failed to deliver to ${target}: ${messageOf(error)}; ` +
+      "retrying on the next reconcile; please report this defect";
+    this.#options.observer.notify({ kind: "warning", code: "delivery-defect", text });
   }
 
   async #one(daemon: Daemon, instance: RafsInstance): Promise<DeliveryOutcome | undefined> {

@@ -12,7 +12,7 @@ import {
   type ProviderOutcome,
   Secret,
 } from "../../../lib/model/mod.ts";
-import { type ElectorPort, Reconciler } from "../../../lib/reconcile/mod.ts";
+import { type ElectorPort, Reconciler, type Stages } from "../../../lib/reconcile/mod.ts";
 import { CredentialStore } from "../../../lib/store/mod.ts";
 import { FakeClock, settle } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
@@ -60,7 +60,16 @@ export class Stage {
   #makeReconciler(elector: ElectorPort | undefined): Reconciler {
     const { store, observer, clock } = this;
     const options = { store, observer, clock, inUseDelayMs: () => 5 * SECOND };
-    return new Reconciler({ ...options, ...(elector && { elector }) }, {
+    return new Reconciler({ ...options, ...(elector && { elector }) }, this.#stages());
+  }
+
+  /** Goes on with new stages, as after a reload of the configuration. */
+  reload(): void {
+    this.reconciler.replace(this.#stages());
+  }
+
+  #stages(): Stages {
+    return {
       discoverer: {
         look: async () => {
           const view = this.view();
@@ -91,7 +100,7 @@ export class Stage {
       remembered: () => this.remembered,
       checkIntervalMs: 60 * SECOND,
       renewalEnabled: true,
-    });
+    };
   }
 
   daemon(

@@ -3,6 +3,7 @@ import { Secret } from "../../../lib/model/mod.ts";
 import { FakeClock, settle } from "../../fakes/clock.ts";
 import { basic, found, IMAGE, none, SECOND, Stage } from "./reconciler_stage.ts";
 
+const OTHER = "registry.example.com/other:v1";
 const auth = (password: string) => btoa(`u:${password}`);
 
 Deno.test("run delivers at start, is ready afterwards, and reaches in-use by its version's delay", async () => {
@@ -86,6 +87,54 @@ Deno.test("Reconciler: does not take an older observation for the result of a de
     stage.held.get("d1")?.set("/1", new Secret(auth("stale")));
     await stage.clock.advance(61 * SECOND);
     strictEqual(stage.holds("d1", "1"), auth("b"), "a later observation counts");
+  });
+});
+
+Deno.test("Reconciler: goes on after a defect in a delivery, which it reports", async () => {
+  const stage = new Stage();
+  stage.daemon("d1", [{ snapshotId: "1" }, { snapshotId: "2" }]);
+  stage.answer = () => found(stage.clock, "a", { watched: true });
+  const { notify } = stage.observer;
+  stage.observer.notify = (event) => {
+    notify.call(stage.observer, event);
+    const isPoison = event.kind === "delivery-attempted" && event.snapshotId === "1";
+    if (isPoison && stage.clock.monotonicMs() < 30 * SECOND) throw new Error("a defect");
+  };
+  await stage.run(async () => {
+    ok(stage.ready);
+    strictEqual(stage.state("d1", "2"), "stored", "the other mount is served");
+    ok(stage.observer.of("warning").some(({ code }) => code === "delivery-defect"));
+    await stage.clock.advance(120 * SECOND);
+    strictEqual(stage.state("d1", "1"), "in-use");
+  });
+});
+
+Deno.test("Reconciler: never overlaps deliveries to one daemon, also across a reload", async () => {
+  const stage = new Stage();
+  const open = new Map<string, number>();
+  let most = 0;
+  let daemons = 0;
+  stage.daemon("d1", [{ snapshotId: "1" }, { snapshotId: "2", image: OTHER }]);
+  stage.daemon("d2", [{ snapshotId: "3" }]);
+  stage.deliver = async (order) => {
+    const { id } = order.daemon;
+    open.set(id, (open.get(id) ?? 0) + 1);
+    most = Math.max(most, open.get(id) ?? 0);
+    daemons = Math.max(daemons, [...open.values()].filter((count) => count > 0).length);
+    await stage.clock.sleep(SECOND);
+    open.set(id, (open.get(id) ?? 0) - 1);
+    return stage.store_(order);
+  };
+  let issued = 0;
+  stage.answer = () => found(stage.clock, `t${++issued}`, { watched: true });
+  await stage.run(async () => {
+    for (let i = 0; i < 10; i++) {
+      stage.reload();
+      await stage.clock.advance(300);
+    }
+    await stage.clock.advance(10 * SECOND);
+    ok(stage.orders.length >= 3);
+    deepStrictEqual([most, daemons], [1, 2]);
   });
 });
 
