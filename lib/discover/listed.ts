@@ -18,8 +18,6 @@ export interface ListedInstance {
   readonly snapshotId: string;
   readonly image?: ImageReference;
   readonly imageProblem?: string;
-  /** The image in the source's own words. */
-  readonly imageId?: string;
 }
 
 /** A daemon as a source names it, before it was asked. */
@@ -33,8 +31,6 @@ export interface ListedDaemon {
   /** It serves one mount, whose snapshot ID its file may not tell. */
   readonly dedicated?: boolean;
   readonly instances: readonly ListedInstance[];
-  /** What the system API said of its mounts: the same again is the same object again. */
-  readonly told?: SnapshotterDaemon["instances"];
 }
 
 /** Whether an id from outside may stand as one segment of a path. */
@@ -42,17 +38,11 @@ export function isSegment(id: string): boolean {
   return id !== "" && id !== "." && id !== ".." && id.length <= 255 && !/[/\0]/.test(id);
 }
 
-/**
- * What the system API lists; ids that are no single path segment are left out and told.
- *
- * @param before The last list: a daemon that is the same again is the same object again.
- */
+/** What the system API lists, without the ids that are no single path segment, and those. */
 export function listedBySystemApi(
   daemons: readonly SnapshotterDaemon[],
-  before: readonly ListedDaemon[] = [],
 ): { readonly daemons: readonly ListedDaemon[]; readonly refused: readonly string[] } {
   const refused: string[] = [];
-  const known = new Map(before.map((daemon) => [daemon.id, daemon]));
   const listed = daemons.flatMap(({ id, pid, apiSocket, instances }): ListedDaemon[] => {
     if (!isSegment(id) || !apiSocket.startsWith("/")) {
       refused.push(
@@ -60,42 +50,19 @@ export function listedBySystemApi(
       );
       return [];
     }
-    const last = known.get(id);
-    if (last !== undefined && last.apiSocket === apiSocket && (last.pid ?? 0) === pid) {
-      if (last.told === instances) return [last];
-      if (isSame(last.instances, instances)) return [{ ...last, told: instances }];
-    }
-    const named = instances.filter(({ snapshotId }) => {
-      if (isSegment(snapshotId)) return true;
+    const valid = instances.filter(({ snapshotId }) => isSegment(snapshotId));
+    for (let i = valid.length; i < instances.length; i++) {
       refused.push(`daemon ${id} lists a snapshot whose id is no name`);
-      return false;
-    });
+    }
     return [{
       id,
       apiSocket,
       source: "system-api",
       ...(pid > 0 && { pid }),
-      ...(named.length === instances.length && { told: instances }),
-      instances: named.map(({ snapshotId, imageId }) => ({
-        snapshotId,
-        imageId,
-        ...imageOf(imageId),
-      })),
+      instances: valid.map(({ snapshotId, imageId }) => ({ snapshotId, ...imageOf(imageId) })),
     }];
   });
   return { daemons: listed, refused };
-}
-
-/** Whether a daemon lists the same mounts as before; a list that had faults is read anew. */
-function isSame(
-  before: readonly ListedInstance[],
-  now: SnapshotterDaemon["instances"],
-): boolean {
-  // A snapshotter names them in the order of their keys.
-  return before.length === now.length &&
-    now.every(({ snapshotId, imageId }, i) =>
-      before[i]?.snapshotId === snapshotId && before[i]?.imageId === imageId
-    );
 }
 
 /** The daemon that an entry of `[[daemons]]` stands for at one socket. */

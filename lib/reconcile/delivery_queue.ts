@@ -20,8 +20,8 @@ export interface DeliveryQueueOptions {
  * Daemons that have something to compare or to deliver.
  *
  * Invariants: at most one `work` per daemon is in flight, so that the PUTs of one daemon never
- * overlap (this is the only place that serializes them); a daemon that is marked meanwhile is worked
- * on again; what `work` throws ends neither the queue nor the agent.
+ * overlap (this is the only place that serializes them); a daemon that is marked meanwhile is
+ * worked on again; what `work` throws ends neither the queue nor the agent.
  */
 export class DeliveryQueue {
   readonly #options: DeliveryQueueOptions;

@@ -30,7 +30,7 @@ export interface InstanceRecord {
   /** Wall time since when nydusd holds the right value. */
   readonly storedAtMs?: number;
   readonly deliveredAtMs?: number;
-  /** Monotonic time at which nydusd confirmed the last delivery: older observations do not count. */
+  /** Monotonic time at which nydusd confirmed a delivery: older observations do not count. */
   readonly confirmedAtMs?: number;
   /**
    * Wall time since when its file holds another credential than the one that its nydusd goes on

@@ -202,8 +202,8 @@ export class SimDaemon {
   }
 
   /**
-   * A live upgrade (`PUT /api/v1/daemons/upgrade`): the new process serves on the next socket before
-   * the old one ends, which leaves its socket file for a while.
+   * A live upgrade (`PUT /api/v1/daemons/upgrade`): the new process serves on the next socket
+   * before the old one ends, which leaves its socket file for a while.
    *
    * @param version The version of the new process; the same if left out.
    */

@@ -1,6 +1,6 @@
 import { lineAt, type SourceText } from "./source_text.ts";
 
-const MAX_FILE_LINES = 300;
+const MAX_FILE_LINES = 500;
 const MAX_FUNCTION_LINES = 70;
 const MAX_COLUMNS = 100;
 
