@@ -14,13 +14,13 @@ import {
   type RafsInstance,
   subjectKey,
   subjectOf,
-  Turns,
 } from "../model/mod.ts";
 import type { CredentialStore, StoreEntry } from "../store/mod.ts";
 import {
   givenBy,
   type InstanceBook,
   type InstanceRecord,
+  keyOf,
   recordAfter,
   recordAfterReads,
 } from "./instance_book.ts";
@@ -28,7 +28,6 @@ import { DeliveryQueue, type Wanted } from "./delivery_queue.ts";
 import { type Mounts, observed, storeKeyOf } from "./mounts.ts";
 import { type InstancePlan, planInstance } from "./plan.ts";
 import type { ReadFinding, ReadJudgement } from "./read_watch.ts";
-import { SettledDaemons } from "./settled_daemons.ts";
 
 /** Brings one credential to one mount (the deliver room, seen from here). */
 export interface Deliverer {
@@ -63,10 +62,8 @@ export interface DeliveriesOptions {
 export class Deliveries {
   readonly book: InstanceBook;
   readonly #options: DeliveriesOptions;
-  readonly #turns: Turns;
   readonly #mounts: Mounts;
   readonly #queue: DeliveryQueue;
-  readonly #settled: SettledDaemons;
 
   constructor(options: DeliveriesOptions) {
     this.#options = options;
@@ -77,8 +74,6 @@ export class Deliveries {
       failed: (id, error) => this.#reportDefect(`daemon ${id}`, error),
       settled: options.settled,
     });
-    this.#turns = new Turns(options.clock);
-    this.#settled = new SettledDaemons(options.book, options.store);
   }
 
   /**
@@ -88,17 +83,16 @@ export class Deliveries {
    */
   observe(daemons: readonly Daemon[], startedMs: number): void {
     const before = this.#mounts.daemons;
-    if (this.#mounts.take(daemons)) this.book.keepOnly(this.#mounts.live);
+    this.#mounts.take(daemons);
+    this.book.keepOnly(new Set(daemons.flatMap(({ instances }) => instances.map(keyOf))));
     for (const daemon of daemons) {
-      if (this.#settled.has(daemon)) continue;
       const known = before.get(daemon.id);
       // A successor on the same socket may have started from a file that someone else wrote.
       const replaced = known !== undefined && known.pid !== daemon.pid;
       for (const instance of daemon.instances) {
-        const key = this.book.keyOf(instance);
+        const key = keyOf(instance);
         const record = this.book.get(key);
-        const next = observed(record, daemon, instance, startedMs, replaced);
-        if (next !== record) this.book.set(key, next);
+        this.book.set(key, observed(record, daemon, instance, startedMs, replaced));
       }
     }
   }
@@ -108,8 +102,8 @@ export class Deliveries {
     for (const daemon of this.#mounts.daemons.values()) {
       for (const instance of daemon.instances) {
         if (instance.configPath !== path) continue;
-        const key = this.book.keyOf(instance);
-        const { fileFingerprint: _, settledWith: __, ...record } = this.book.get(key);
+        const key = keyOf(instance);
+        const { fileFingerprint: _, ...record } = this.book.get(key);
         this.book.set(key, record);
       }
     }
@@ -117,9 +111,7 @@ export class Deliveries {
 
   /** Delivers, where needed, to every mount of every daemon. */
   all(): void {
-    for (const [id, daemon] of this.#mounts.daemons) {
-      if (!this.#settled.has(daemon)) this.#queue.mark(id);
-    }
+    for (const id of this.#mounts.daemons.keys()) this.#queue.mark(id);
   }
 
   /** Delivers, where needed, to the mounts of this key of the store. */
@@ -153,7 +145,7 @@ export class Deliveries {
    */
   judge(finding: ReadFinding): ReadJudgement {
     const { daemon, instance, verdict, sinceMs } = finding;
-    const key = this.book.keyOf(instance);
+    const key = keyOf(instance);
     const record = this.book.get(key);
     const delayMs = this.#options.inUseDelayMs(daemon.version ?? "") ?? 0;
     const inUse = record.state === "adopted" ||
@@ -166,12 +158,8 @@ export class Deliveries {
   async #work(daemonId: string, wanted: Wanted): Promise<void> {
     const daemon = this.#mounts.daemons.get(daemonId);
     if (daemon === undefined) return;
-    let isSettled = wanted === "all";
     for (const instance of daemon.instances) {
       if (wanted !== "all" && !wanted.has(storeKeyOf(instance) ?? "")) continue;
-      if (this.#settled.isMountSettled(daemon, instance)) continue;
-      isSettled = false;
-      if (this.#turns.isDue) await this.#turns.give();
       if (this.#queue.stopped) return;
       const outcome = await this.#one(daemon, instance).catch((error: unknown) => {
         const { snapshotId } = instance;
@@ -180,7 +168,6 @@ export class Deliveries {
       });
       if (outcome?.kind === "unreachable" && daemon.state === "running") return;
     }
-    if (isSettled) this.#settled.add(daemon);
   }
 
   #reportDefect(target: string, error: unknown): void {
@@ -191,7 +178,7 @@ export class Deliveries {
 
   async #one(daemon: Daemon, instance: RafsInstance): Promise<DeliveryOutcome | undefined> {
     const { store, clock, observer, isAsking } = this.#options;
-    const key = this.book.keyOf(instance);
+    const key = keyOf(instance);
     const record = this.book.get(key);
     const subject = subjectOf(instance);
     const subjectName = subject && subjectKey(subject);
@@ -209,7 +196,7 @@ export class Deliveries {
     this.#tellUnnamed(daemon, instance, plan);
     switch (plan.kind) {
       case "settled":
-        this.#settle(daemon, instance, plan, entry);
+        this.#settle(daemon, instance, plan);
         return undefined;
       case "adopt":
         if (subject && store.adopt(subject, plan.candidate, clock.wallMs())) {
@@ -235,7 +222,7 @@ export class Deliveries {
 
   /** Once for each mount, and again when hosts or decision change. */
   #tellUnnamed(daemon: Daemon, instance: RafsInstance, { unnamed }: InstancePlan): void {
-    const key = this.book.keyOf(instance);
+    const key = keyOf(instance);
     const { unnamed: before, ...record } = this.book.get(key);
     if (before?.action === unnamed?.action && `${before?.hosts}` === `${unnamed?.hosts}`) return;
     this.book.set(key, { ...record, ...(unnamed && { unnamed }) });
@@ -256,7 +243,7 @@ export class Deliveries {
     entry: StoreEntry | undefined,
   ): Promise<DeliveryOutcome> {
     const { clock, observer, deliverer } = this.#options;
-    const key = this.book.keyOf(instance);
+    const key = keyOf(instance);
     const startedMs = clock.monotonicMs();
     let outcome: DeliveryOutcome;
     try {
@@ -286,10 +273,9 @@ export class Deliveries {
     daemon: Daemon,
     instance: RafsInstance,
     { state, detail }: { readonly state: DeliveryState; readonly detail?: string },
-    entry?: StoreEntry,
   ): void {
-    const before = this.book.get(this.book.keyOf(instance));
-    const { detail: _, retryAtMs: __, settledWith: ___, storedAtMs, ...rest } = before;
+    const before = this.book.get(keyOf(instance));
+    const { detail: _, retryAtMs: __, storedAtMs, ...rest } = before;
     const since = state === "stored" ? storedAtMs ?? this.#options.clock.wallMs() : undefined;
     this.#record(daemon, instance, before, {
       ...rest,
@@ -297,10 +283,6 @@ export class Deliveries {
       failures: 0,
       ...(detail !== undefined && { detail }),
       ...(since !== undefined && { storedAtMs: since }),
-      // Anything else depends on more than the two: on time, on the daemon's state, on who names
-      // the hosts that it reads from.
-      ...(state === "stored" && detail === undefined && instance.endpoint === undefined &&
-        entry && { settledWith: entry }),
     });
   }
 
@@ -311,7 +293,7 @@ export class Deliveries {
     after: InstanceRecord,
   ): void {
     const { snapshotId } = instance;
-    this.book.set(this.book.keyOf(instance), after);
+    this.book.set(keyOf(instance), after);
     if (before.state === after.state) return;
     this.#options.observer.notify({
       kind: "delivery-state-changed",

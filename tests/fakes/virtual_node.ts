@@ -67,7 +67,6 @@ export class VirtualNode {
   firstFailureMs: number | undefined;
   lastFailureMs: number | undefined;
   readonly #options: VirtualNodeOptions;
-  readonly #told = new WeakMap<Secret, ReadonlyMap<string, Secret>>();
   #daemons: readonly Daemon[] | undefined;
 
   constructor(options: VirtualNodeOptions) {
@@ -191,9 +190,7 @@ export class VirtualNode {
     const daemons = this.#daemons.map((daemon, i) => {
       const held = this.mounts[i]?.held ?? new Secret("");
       // As the real nydusd: no key for a mount that started without a credential.
-      const told = this.#told.get(held) ?? new Map(held.isEmpty ? [] : [["/", held]]);
-      this.#told.set(held, told);
-      return { ...daemon, held: told };
+      return { ...daemon, held: new Map(held.isEmpty ? [] : [["/", held]]) };
     });
     return { daemons, problems: [] };
   }

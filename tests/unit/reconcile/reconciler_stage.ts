@@ -38,7 +38,6 @@ export class Stage {
   daemons: Daemon[] = [];
   /** What each daemon holds, by daemon id and mount id. */
   readonly held = new Map<string, Map<string, Secret>>();
-  readonly #told = new Map<string, ReadonlyMap<string, Secret>>();
   readonly requests: CredentialRequest[] = [];
   readonly orders: DeliveryOrder[] = [];
   answer: (request: CredentialRequest) => ProviderOutcome | Promise<ProviderOutcome> = () => none();
@@ -133,20 +132,11 @@ export class Stage {
   view(): NodeView {
     this.looks++;
     return {
-      daemons: this.daemons.map((d) => d.state === "running" ? { ...d, held: this.#heldBy(d) } : d),
+      daemons: this.daemons.map((d) =>
+        d.state === "running" ? { ...d, held: new Map(this.held.get(d.id)) } : d
+      ),
       problems: [],
     };
-  }
-
-  /** As a real look: the very same again, where nothing has changed. */
-  #heldBy({ id }: Daemon): ReadonlyMap<string, Secret> {
-    const now = new Map(this.held.get(id));
-    const before = this.#told.get(id);
-    const isSame = before?.size === now.size &&
-      [...now].every(([mount, secret]) => before.get(mount) === secret);
-    if (before !== undefined && isSame) return before;
-    this.#told.set(id, now);
-    return now;
   }
 
   store_({ daemon, instance, credential }: DeliveryOrder): DeliveryOutcome {

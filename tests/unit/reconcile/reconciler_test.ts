@@ -1,6 +1,9 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
-import { Secret } from "../../../lib/model/mod.ts";
+import { type Daemon, type DaemonState, type NodeView, Secret } from "../../../lib/model/mod.ts";
+import { pauseMs } from "../../../lib/reconcile/reconciler.ts";
+import { reportViewChanges } from "../../../lib/reconcile/view_changes.ts";
 import { FakeClock, settle } from "../../fakes/clock.ts";
+import { FakeObserver } from "../../fakes/observer.ts";
 import { basic, found, IMAGE, none, SECOND, Stage } from "./reconciler_stage.ts";
 
 const OTHER = "registry.example.com/other:v1";
@@ -136,6 +139,69 @@ Deno.test("Reconciler: never overlaps deliveries to one daemon, also across a re
     ok(stage.orders.length >= 3);
     deepStrictEqual([most, daemons], [1, 2]);
   });
+});
+
+Deno.test("Reconciler: delivers again, pass after pass, what nydusd accepts and does not keep", async () => {
+  const stage = new Stage();
+  stage.answer = () => found(stage.clock, "a", { watched: true });
+  stage.daemon("d1", [{ snapshotId: "1" }]);
+  stage.deliver = () => ({ kind: "delivered", file: { kind: "written" } });
+  await stage.run(async () => {
+    await stage.clock.advance(181 * SECOND);
+    strictEqual(stage.orders.length, 4);
+  });
+});
+
+Deno.test("pauseMs: grows while something is down, and less for a hung daemon", () => {
+  const view = (...states: DaemonState[]): NodeView => ({
+    daemons: states.map((state) => ({ state }) as Daemon),
+    problems: [],
+  });
+  const problem = { source: "root", subject: "/", detail: "EIO" } as const;
+  const table: readonly (readonly [NodeView, number, number])[] = [
+    [view("running"), 0, 60 * SECOND],
+    [view("running", "no-socket"), 1, SECOND],
+    [view("no-socket"), 3, 4 * SECOND],
+    [view("no-socket"), 9, 10 * SECOND],
+    [view("unresponsive"), 9, 30 * SECOND],
+    [view("unresponsive", "no-listener"), 9, 10 * SECOND],
+    [{ ...view("unresponsive"), problems: [problem] }, 9, 10 * SECOND],
+    [{ ...view(), problems: [problem] }, 100, 10 * SECOND],
+  ];
+  for (const [found, passes, wantedMs] of table) {
+    strictEqual(pauseMs(found, passes, 60 * SECOND), wantedMs);
+    strictEqual(pauseMs(found, passes, 500), 500);
+  }
+});
+
+Deno.test("reportViewChanges: reports what differs, once", () => {
+  const observer = new FakeObserver();
+  const of = (id: string, state: DaemonState) => ({ id, state }) as Daemon;
+  const problem = (detail: string) => ({ source: "root", subject: "/", detail }) as const;
+  const views: readonly NodeView[] = [
+    { daemons: [of("a", "running"), of("b", "running")], problems: [] },
+    { daemons: [of("a", "dying"), of("b", "running")], problems: [problem("EIO")] },
+    { daemons: [of("a", "dying"), of("b", "running")], problems: [problem("EIO")] },
+    { daemons: [of("b", "running"), of("c", "starting")], problems: [problem("EACCES")] },
+    { daemons: [of("b", "running"), of("c", "starting")], problems: [] },
+  ];
+  let before: NodeView = { daemons: [], problems: [] };
+  for (const after of views) {
+    reportViewChanges(before, after, observer);
+    before = after;
+  }
+  deepStrictEqual(
+    observer.of("daemon-state-changed").map(({ daemonId, from, to }) => [daemonId, from, to]),
+    [
+      ["a", undefined, "running"],
+      ["b", undefined, "running"],
+      ["a", "running", "dying"],
+      ["c", undefined, "starting"],
+      ["a", "dying", "gone"],
+    ],
+  );
+  deepStrictEqual(observer.of("discovery-problem").map(({ detail }) => detail), ["EIO", "EACCES"]);
+  strictEqual(observer.of("discovery-recovered").length, 1);
 });
 
 Deno.test("a steady node is looked at and nothing is delivered or asked", async () => {
