@@ -170,10 +170,12 @@ export class Reconciler {
   async #reconcile(trigger: TriggerReason, signal: AbortSignal): Promise<void> {
     const { clock, observer } = this.#options;
     const startedMs = clock.monotonicMs();
-    const before = this.#view;
-    this.#view = await this.#discover(signal);
-    reportViewChanges(before, this.#view, observer);
-    this.#deliveries.observe(this.#view.daemons, startedMs);
+    const found = await this.#discover(signal);
+    if (found !== undefined) {
+      reportViewChanges(this.#view, found, observer);
+      this.#view = found;
+      this.#deliveries.observe(found.daemons, startedMs);
+    }
     this.#syncStore();
     if (this.#stages.renewalEnabled) {
       this.#renewDue();
@@ -195,15 +197,15 @@ export class Reconciler {
     });
   }
 
-  /** What discovery finds; what it found before when it fails. */
-  async #discover(signal: AbortSignal): Promise<NodeView> {
+  /** Undefined when discovery fails, which is a defect: what it found before stays in force. */
+  async #discover(signal: AbortSignal): Promise<NodeView | undefined> {
     try {
       return await this.#stages.discoverer.look({ signal });
     } catch (error) {
       if (signal.aborted) throw error;
       const text = messageOf(error);
       this.#options.observer.notify({ kind: "warning", code: "look-failed", text });
-      return this.#view;
+      return undefined;
     }
   }
 

@@ -8,7 +8,7 @@ import { redactText } from "../../../lib/report/redact.ts";
 import { printable } from "../../../lib/report/printable.ts";
 import { createNydusdApi, createSnapshotterApi } from "../../../lib/edge/mod.ts";
 import { inUseDelayMs, rewriteConfigText } from "../../../lib/deliver/mod.ts";
-import { mirrorsOf } from "../../../lib/discover/mirror_hosts.ts";
+import { mirrorsOf } from "../../../lib/discover/named_hosts.ts";
 import { listRootFolder } from "../../../lib/discover/root_folder.ts";
 import { expandSocket } from "../../../lib/discover/sockets.ts";
 import { listedBySystemApi } from "../../../lib/discover/listed.ts";

@@ -141,6 +141,21 @@ Deno.test("Reconciler: never overlaps deliveries to one daemon, also across a re
   });
 });
 
+Deno.test("Reconciler: keeps what it knows, and goes on, while discovery fails", async () => {
+  const stage = new Stage();
+  stage.daemon("d1", [{ snapshotId: "1" }]);
+  stage.answer = () => found(stage.clock, "a", { watched: true });
+  await stage.run(async () => {
+    stage.discoveryEnds = () => Promise.reject(new Error("a defect"));
+    stage.answer = () => found(stage.clock, "b", { watched: true });
+    stage.reconciler.recheck();
+    await stage.clock.advance(121 * SECOND);
+    strictEqual(stage.holds("d1", "1"), auth("b"));
+    strictEqual(stage.orders.length, 2, "an old observation does not undo the delivery");
+    ok(stage.observer.of("warning").some(({ code }) => code === "look-failed"));
+  });
+});
+
 Deno.test("Reconciler: delivers again, pass after pass, what nydusd accepts and does not keep", async () => {
   const stage = new Stage();
   stage.answer = () => found(stage.clock, "a", { watched: true });
