@@ -108,7 +108,7 @@ export class Reconciler {
       }),
       settled: (key) => {
         this.#deliveries.subject(key);
-        this.#triggers.nudgeSoon();
+        this.#triggers.nudge();
       },
     });
     this.onRequest = new OnRequest({
@@ -124,7 +124,7 @@ export class Reconciler {
       isAsking: (key) => this.#renewals.isAsking(key),
       remembered: (image) => this.#stages.remembered?.(image),
       unknownHosts: () => this.#stages.unknownHosts ?? "warn",
-      settled: () => this.#triggers.nudgeSoon(),
+      settled: () => this.#triggers.nudge(),
     });
     this.#reads = new ReadGuard({
       ...options,
@@ -150,7 +150,6 @@ export class Reconciler {
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {
-      this.#triggers.end();
       await Promise.all([this.#renewals.stop(), this.#deliveries.stop()]);
     }
   }
