@@ -105,8 +105,10 @@ function planWithoutSource(input: PlanInput): PlannedStep {
   if (down !== undefined) return down;
   const held = heldBy(input);
   if (input.entry?.attempts.inNames) return keptForItself(held);
+  // A running nydusd accepts no other kind.
+  const remembered = input.remembered?.credential.kind === "basic" ? input.remembered : undefined;
   const candidate = holdsNothing(input)
-    ? input.remembered
+    ? remembered
     : held && adoptable(held, input.daemon, input.nowMs);
   if (candidate !== undefined) return { kind: "adopt", candidate };
   const detail = "no provider has a credential for this image, and nydusd holds none";
@@ -119,7 +121,7 @@ function planAdopted(input: PlanInput, credential: Credential): PlannedStep {
   const held = heldBy(input);
   if (input.entry?.attempts.inNames) return keptForItself(held);
   // Another mount of this image, or this one before its nydusd restarted, held the credential.
-  if (holdsNothing(input)) return { kind: "deliver", credential };
+  if (credential.kind === "basic" && holdsNothing(input)) return { kind: "deliver", credential };
   const detail = "no provider has a credential; the one that nydusd holds is kept";
   return { kind: "settled", state: "adopted", detail };
 }

@@ -187,6 +187,14 @@ const CASES: readonly (readonly [name: string, given: Case, wanted: string])[] =
     "adopt theirs",
   ],
   [
+    "a pull with a registry token is remembered",
+    {
+      entry: entry("nothing"),
+      remembered: candidate({ kind: "registry-token", token: new Secret("t") }),
+    },
+    "none",
+  ],
+  [
     "a pull is remembered and nydusd is down",
     { ...DOWN, entry: entry("nothing"), remembered: OURS },
     "unreachable",
