@@ -23,7 +23,6 @@ import { type Agent, createAgent } from "./agent.ts";
 import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
 import { apiAgent } from "./api_agent.ts";
 import { ServedApi } from "./served_api.ts";
-import { ServedOverlaybd } from "./served_overlaybd.ts";
 import { tellHealth } from "./health_teller.ts";
 
 /**
@@ -61,19 +60,14 @@ export async function run(context: Context, flags: Flags): Promise<number> {
   const api = stack.use(
     new ServedApi(context, observer, apiAgent(context, { ...agent.api, status, log })),
   );
-  const overlaybd = stack.use(new ServedOverlaybd(observer, agent.api.onRequest));
-  const apply = async (next: AgentConfig) => {
-    await api.apply(next);
-    await overlaybd.apply(next);
-  };
-  await apply(config);
+  await api.apply(config);
 
   const stop = new AbortController();
   const reload = new Reloads(context, flags, config, {
     agent,
     log,
     served,
-    apply,
+    apply: (next) => api.apply(next),
     observer,
     notifier,
   });
@@ -160,7 +154,6 @@ class Served implements AsyncDisposable {
       status: () => ({ ...agent.status(), ...sources.status() }),
       health: () => this.health(),
       history: (image) => history.of(image),
-      forecast: (downMs) => agent.forecast(downMs),
       allowedHosts: [hostname],
     });
   }

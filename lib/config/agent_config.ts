@@ -15,7 +15,6 @@ export interface AgentConfig {
   /** Where metrics, health and status are served; undefined = nowhere. */
   readonly server?: { readonly hostname: string; readonly port: number };
   readonly api: ApiConfig;
-  readonly overlaybd: OverlaybdConfig;
   readonly log: LogConfig;
 }
 
@@ -117,13 +116,6 @@ export interface ApiConfig {
   readonly socket?: string;
   /** Name or number of a group that may ask too. */
   readonly group?: string;
-}
-
-/** Where overlaybd asks for credentials. */
-export interface OverlaybdConfig {
-  readonly socket?: string;
-  /** Of loopback. */
-  readonly address?: { readonly hostname: string; readonly port: number };
 }
 
 /** How to log. */

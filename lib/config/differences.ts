@@ -15,7 +15,7 @@ export function configDifferences(a: AgentConfig, b: AgentConfig): string[] {
 }
 
 function leavesOf(
-  { node, renewal, providers, delivery, server, api, overlaybd, log }: AgentConfig,
+  { node, renewal, providers, delivery, server, api, log }: AgentConfig,
 ) {
   const leaves = new Map<string, unknown>();
   const visit = (value: unknown, path: string) => {
@@ -31,7 +31,6 @@ function leavesOf(
     delivery,
     server: server ?? "off",
     api,
-    overlaybd,
     log,
   };
   for (const [name, part] of Object.entries(parts)) visit(part, name);

@@ -7,14 +7,12 @@ import {
   messageOf,
   type NodeView,
   type Observer,
-  type OutageForecast,
 } from "../model/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
 import { daemonStatus } from "./daemon_status.ts";
 import { type Deliverer, Deliveries } from "./deliveries.ts";
 import { InstanceBook } from "./instance_book.ts";
 import { Elections, type ElectorPort } from "./elections.ts";
-import { forecastOutage } from "./outlook.ts";
 import { Mounts } from "./mounts.ts";
 import { OnRequest } from "./on_request.ts";
 import { Renewals, type Resolver } from "./renewals.ts";
@@ -274,12 +272,6 @@ export class Reconciler {
       ),
       problems: this.#view.problems,
     };
-  }
-
-  /** What an outage of every source would bring that begins now and lasts `downMs`. */
-  forecast(downMs: number): Promise<OutageForecast> {
-    const parts = { ...this.#options, mounts: this.#mounts, deliveries: this.#deliveries };
-    return forecastOutage(parts, downMs);
   }
 
   #renewDue(): void {

@@ -1,11 +1,5 @@
 import { type Context, Hono } from "hono";
-import {
-  type AgentStatus,
-  isAllowedHost,
-  type OutageForecast,
-  parseDurationMs,
-  parseImageReference,
-} from "../model/mod.ts";
+import { type AgentStatus, isAllowedHost, parseImageReference } from "../model/mod.ts";
 import type { HealthView } from "./health.ts";
 import type { ImagePast } from "./image_history.ts";
 import type { MetricsPage } from "./metrics.ts";
@@ -21,14 +15,9 @@ export interface AppOptions {
   readonly health: () => HealthView;
   /** What happened to an image lately; without it the pages have no history. */
   readonly history?: (image: string) => ImagePast | undefined;
-  /** What an outage of every source would bring that begins now and lasts so many ms. */
-  readonly forecast?: (downMs: number) => Promise<OutageForecast>;
   /** The configured address, and further names under which we are asked. */
   readonly allowedHosts: readonly string[];
 }
-
-const MAX_OUTAGE_MS = 7 * 24 * 3_600_000;
-const OUTAGE_BOUNDS = "source_down is a duration from 1s to 168h, such as 6h";
 
 const HEADERS: Readonly<Record<string, string>> = {
   "content-security-policy": PAGE_POLICY,
@@ -79,11 +68,6 @@ export function createApp(options: AppOptions): Hono {
     return c.json(view, view.live ? 200 : 503);
   });
   app.get("/v1/status", (c) => c.json({ ...status(), health: health() }));
-  app.get("/v1/forecast", async (c) => {
-    const downMs = outageMs(c.req.query("source_down") ?? "");
-    if (downMs === undefined) return c.json({ error: OUTAGE_BOUNDS }, 400);
-    return options.forecast ? c.json(await options.forecast(downMs)) : c.notFound();
-  });
   addPages(app, options);
 
   app.notFound((c) => c.json({ error: "there is nothing here" }, 404));
@@ -111,15 +95,6 @@ function normalized(ref: string): string {
     return parseImageReference(ref).text;
   } catch {
     return ref;
-  }
-}
-
-function outageMs(text: string): number | undefined {
-  try {
-    const ms = parseDurationMs(text);
-    return ms >= 1_000 && ms <= MAX_OUTAGE_MS ? ms : undefined;
-  } catch {
-    return undefined;
   }
 }
 
