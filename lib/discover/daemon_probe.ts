@@ -14,7 +14,7 @@ import {
   readBackendOfFile,
   type RegistryBackend,
 } from "../model/mod.ts";
-import { type ListedDaemon, type ListedInstance, socketsOf } from "./listed.ts";
+import type { ListedDaemon, ListedInstance } from "./listed.ts";
 import type { NamedHosts } from "./named_hosts.ts";
 
 /** What a probe needs. */
@@ -45,15 +45,19 @@ export class DaemonProbe {
     for (const id of this.#lastInfo.keys()) if (!ids.has(id)) this.#lastInfo.delete(id);
   }
 
-  /** Probes the newest socket of a daemon that answers; the newest of all if none does. */
+  /**
+   * Probes the sockets of a daemon, newest first: the first behind which a nydusd is running counts,
+   * else the first that answers, else the newest. While an upgrade is under way, or after one that
+   * failed, the older nydusd serves.
+   */
   async probe(listed: ListedDaemon, options: CallOptions): Promise<Daemon> {
-    let newest: Daemon | undefined;
-    for (const apiSocket of socketsOf(listed)) {
-      const daemon = await this.#probeSocket({ ...listed, apiSocket }, options);
-      if (isAnswer(daemon)) return daemon;
-      newest ??= daemon;
+    let best = await this.#probeSocket(listed, options);
+    for (const apiSocket of listed.olderSockets ?? []) {
+      if (best.state === "running") break;
+      const older = await this.#probeSocket({ ...listed, apiSocket }, options);
+      if (older.state === "running" || !isAnswer(best) && isAnswer(older)) best = older;
     }
-    return newest ?? await this.#probeSocket(listed, options);
+    return best;
   }
 
   async #probeSocket(listed: ListedDaemon, options: CallOptions): Promise<Daemon> {

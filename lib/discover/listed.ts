@@ -123,14 +123,13 @@ function mergeDaemon(known: ListedDaemon, other: ListedDaemon): ListedDaemon {
   };
 }
 
-/** All sockets on which a daemon may answer, in the order in which to try them. */
-export function socketsOf({ apiSocket, olderSockets = [] }: ListedDaemon): readonly string[] {
+function socketsOf({ apiSocket, olderSockets = [] }: ListedDaemon): readonly string[] {
   return [apiSocket, ...olderSockets];
 }
 
 /**
  * Sockets by the number of the upgrade in their names: `api.sock`, then `api1.sock`, `api2.sock`, …
- * (nydus-snapshotter `pkg/manager`, `buildNextAPISocket`). Other names come last.
+ * (nydus-snapshotter's `buildNextAPISocket`). Other names come last.
  */
 export function newestFirst(sockets: readonly string[]): readonly string[] {
   return sockets.toSorted((a, b) => upgradeOf(b) - upgradeOf(a));

@@ -87,8 +87,9 @@ export class Deliveries {
     this.book.keepOnly(new Set(daemons.flatMap(({ instances }) => instances.map(keyOf))));
     for (const daemon of daemons) {
       const known = before.get(daemon.id);
-      // A successor on the same socket may have started from a file that someone else wrote.
-      const replaced = known !== undefined && known.pid !== daemon.pid;
+      // A successor may have started from a file that someone else wrote.
+      const replaced = known !== undefined &&
+        (known.pid !== daemon.pid || known.apiSocket !== daemon.apiSocket);
       for (const instance of daemon.instances) {
         const key = keyOf(instance);
         const record = this.book.get(key);

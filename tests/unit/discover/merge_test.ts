@@ -82,6 +82,16 @@ Deno.test("Discovery: finds the newest socket that answers, by the root folder a
     files.set(socket(name), "", "socket");
     deepEqual(await found(), [socket(name), "running", 1]);
   }
+  const info = nydusd.info.bind(nydusd);
+  nydusd.info = async (path) => {
+    const answer = await info(path);
+    if (answer.kind !== "ok" || path !== socket("api10")) return answer;
+    return { kind: "ok", value: { ...answer.value, state: "INIT", mounts: [] } };
+  };
+  deepEqual(await found(), [socket("api2"), "running", 1], "the upgrade is under way");
+  for (const name of ["api", "api1", "api2"]) dead.add(socket(name));
+  deepEqual(await found(), [socket("api10"), "starting", 1]);
+  dead.clear();
   dead.add(socket("api10"));
   deepEqual(await found(), [socket("api2"), "running", 1]);
   for (const name of ["api", "api1", "api2"]) dead.add(socket(name));
