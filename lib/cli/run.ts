@@ -2,6 +2,7 @@ import { BUILD_INFO } from "../assets/mod.ts";
 import type { AgentConfig } from "../config/mod.ts";
 import { createNotifier, listenTcp, type Notifier } from "../edge/mod.ts";
 import {
+  type AgentStatus,
   ConfigError,
   type ConfigProblem,
   formatProblem,
@@ -113,6 +114,7 @@ class Served implements AsyncDisposable {
   readonly #memory = new HealthMemory();
   #listening: AsyncDisposable | undefined;
   #address: string | undefined;
+  #refusedConfig: readonly string[] = [];
   #checkIntervalMs = 0;
 
   constructor(context: Context, told: Told) {
@@ -134,13 +136,27 @@ class Served implements AsyncDisposable {
   health(): HealthView {
     const checkIntervalMs = this.#checkIntervalMs;
     const nowMs = this.#context.clock.wallMs();
-    return this.#memory.view(this.#told.agent.status(), nowMs, { checkIntervalMs });
+    return this.#memory.view(this.#agentStatus(), nowMs, { checkIntervalMs });
   }
 
   /** What the local API answers: the same as `/v1/status`. */
   status(): object {
+    return { ...this.#agentStatus(), health: this.health() };
+  }
+
+  /** What the last reload refused; nothing once one has succeeded. */
+  setRefusedConfig(problems: readonly ConfigProblem[]): void {
+    this.#refusedConfig = problems.map(formatProblem);
+  }
+
+  #agentStatus(): AgentStatus {
     const { agent, sources } = this.#told;
-    return { ...agent.status(), ...sources.status(), health: this.health() };
+    const refusedConfig = this.#refusedConfig;
+    return {
+      ...agent.status(),
+      ...sources.status(),
+      ...(refusedConfig.length > 0 && { refusedConfig }),
+    };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -148,10 +164,10 @@ class Served implements AsyncDisposable {
   }
 
   #app(hostname: string) {
-    const { agent, metrics, history, sources } = this.#told;
+    const { agent, metrics, history } = this.#told;
     return openApp({
       metrics,
-      status: () => ({ ...agent.status(), ...sources.status() }),
+      status: () => this.#agentStatus(),
       health: () => this.health(),
       history: (image) => history.of(image),
       allowedHosts: [hostname],
@@ -196,19 +212,22 @@ class Reloads {
   }
 
   async #reload(): Promise<void> {
-    const { observer, notifier } = this.#parts;
+    const { observer, notifier, served } = this.#parts;
     await notifier.reloading();
     try {
       const config = await loadConfig(this.#context, this.#flags);
       const differences = await this.#apply(config);
       this.#inForce = config;
       tellConfig(config, observer);
+      served.setRefusedConfig([]);
       const { hash, files } = config;
       observer.notify({ kind: "config-loaded", hash, files, differences });
     } catch (error) {
-      observer.notify({ kind: "config-refused", problems: problemsOf(error) });
+      const problems = problemsOf(error);
+      served.setRefusedConfig(problems);
+      observer.notify({ kind: "config-refused", problems });
     }
-    await notifier.ready();
+    await notifier.ready(served.health().sentence);
   }
 
   /** All of it or nothing. */
