@@ -55,7 +55,9 @@ export async function tapStage(
   ].join("\n");
   const unit = await Deno.readTextFile(UNIT);
   const runAll = async (directive: string) => {
-    const commands = unit.split("\n").filter((line) => line.startsWith(`${directive}=`));
+    const commands = unit.split("\n").filter((line) =>
+      line.startsWith(`${directive}=`) && line.includes(UNIT_LINK)
+    );
     equal(commands.length, 1);
     for (const line of commands) {
       const text = line.replace(/^\w+=[-+]*/, "").replace(UNIT_UPSTREAM, upstream);
