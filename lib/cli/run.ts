@@ -164,7 +164,7 @@ class Served implements AsyncDisposable {
   }
 
   #app(hostname: string) {
-    const { agent, metrics, history } = this.#told;
+    const { metrics, history } = this.#told;
     return openApp({
       metrics,
       status: () => this.#agentStatus(),
