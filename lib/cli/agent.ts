@@ -235,6 +235,7 @@ function partsBuilder(
         discoverer: discovery,
         resolver: new EndpointChain(chain.chain),
         readCounter: nydusdApi,
+        remembered: (image) => tap.remembered(image),
         deliverer: new Deliverer({ nydusdApi, files, fsDriver, configFiles }),
         checkIntervalMs: config.renewal.checkIntervalMs,
         renewalEnabled: config.renewal.enabled,

@@ -70,7 +70,6 @@ export class VirtualNode {
   firstFailureMs: number | undefined;
   lastFailureMs: number | undefined;
   readonly #options: VirtualNodeOptions;
-  readonly #told = new WeakMap<Secret, ReadonlyMap<string, Secret>>();
   #daemons: readonly Daemon[] | undefined;
 
   constructor(options: VirtualNodeOptions) {
@@ -203,10 +202,8 @@ export class VirtualNode {
     this.#daemons ??= this.mounts.map((mount) => daemonOf(mount));
     const daemons = this.#daemons.map((daemon, i) => {
       const held = this.mounts[i]?.held ?? new Secret("");
-      // As a real look: the very same again, where nothing has changed.
-      const told = this.#told.get(held) ?? new Map([["/", held]]);
-      this.#told.set(held, told);
-      return { ...daemon, held: told };
+      // As the real nydusd: no key for a mount that started without a credential.
+      return { ...daemon, held: new Map(held.isEmpty ? [] : [["/", held]]) };
     });
     return { daemons, problems: [] };
   }
