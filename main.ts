@@ -1,7 +1,7 @@
 import { runProgram } from "./lib/cli/mod.ts";
 import * as edge from "./lib/edge/mod.ts";
 
-Deno.exitCode = await runProgram({
+const exitCode = await runProgram({
   host: edge.systemHost(),
   clock: edge.systemClock,
   random: edge.systemRandom,
@@ -9,3 +9,5 @@ Deno.exitCode = await runProgram({
   processRunner: edge.systemProcessRunner(edge.systemClock),
   mainUrl: import.meta.url,
 });
+// Not by an empty event loop: a write to a peer that does not read would keep the process running.
+Deno.exit(exitCode);

@@ -9,6 +9,7 @@ import {
 } from "../model/mod.ts";
 import { createCriReader, CRI_NOTES, type CriNote, PullBook } from "../serve/mod.ts";
 import type { Context } from "./context.ts";
+import { divideDescriptors, MAX_CRI_CONNECTIONS } from "./descriptor_budget.ts";
 import { type CriConfig, isOut, keptPulls } from "./tap_switch.ts";
 
 const MAX_STATE_BYTES = 64 * 1024 * 1024;
@@ -130,11 +131,20 @@ export class CriTap implements AsyncDisposable {
   async #serve(config: CriConfig): Promise<Serving> {
     const { socket: path, link, imageServiceSocket: upstream } = config;
     const out = await isOut(this.#context.files, link);
+    const limit = await this.#context.host.descriptorLimit();
+    const { criConnections: maxConnections } = divideDescriptors(limit);
+    if (maxConnections < MAX_CRI_CONNECTIONS) {
+      this.#warn(
+        `the limit of open files is ${limit}, so the CRI proxy accepts ${maxConnections} ` +
+          "connections; set LimitNOFILE=8192 in the unit",
+      );
+    }
     const tap = await serveByteTap({
       path,
       upstream,
       reader: () => createCriReader({ book: this.book, note: (note) => this.#note(note) }),
       isOut: out,
+      maxConnections,
       ...(link !== undefined && { link }),
     });
     const leadsTo = link && await readLink(link);

@@ -8,28 +8,34 @@ import { Listening } from "./listening.ts";
 /** The credential server for overlaybd, wherever the configuration in force puts it. */
 export class ServedOverlaybd implements AsyncDisposable {
   readonly #onRequest: OnRequest;
-  readonly #unix: Listening;
-  readonly #tcp: Listening;
+  readonly #observer: Observer;
+  readonly #unix = new Listening();
+  readonly #tcp = new Listening();
   #app: Promise<{ fetch: Handler }> | undefined;
 
   constructor(observer: Observer, onRequest: OnRequest) {
     this.#onRequest = onRequest;
-    const told = (key: string) => ({
-      code: "overlaybd",
-      text: `the credential server for overlaybd (${key})`,
-      mend: `set ${key} to another place, or to "off"`,
-    });
-    this.#unix = new Listening(observer, told("overlaybd.socket"));
-    this.#tcp = new Listening(observer, told("overlaybd.address"));
+    this.#observer = observer;
   }
 
   /** Serves as `config` says. Never rejects. */
   async apply({ overlaybd: { socket = "", address } }: AgentConfig): Promise<void> {
     const handler: Handler = async (request) => await (await this.#open()).fetch(request);
-    await this.#unix.apply(socket || undefined, () => listenUnix(socket, handler));
-    await this.#tcp.apply(
-      address && JSON.stringify(address),
+    const failure = (key: string) => ({
+      observer: this.#observer,
+      code: "overlaybd",
+      text: `the credential server for overlaybd (${key})`,
+      mend: `set ${key} to another place, or to "off"`,
+    });
+    await this.#unix.tryMove(
+      socket === "" ? undefined : { place: socket },
+      () => listenUnix(socket, handler),
+      failure("overlaybd.socket"),
+    );
+    await this.#tcp.tryMove(
+      address && { place: JSON.stringify(address) },
       () => listenTcp(address ?? { hostname: "127.0.0.1", port: 0 }, handler),
+      failure("overlaybd.address"),
     );
   }
 
