@@ -25,6 +25,7 @@ export function reportUnhandledErrors(
 function traceOf(error: unknown): string {
   if (error instanceof AgentError) return error.message;
   if (!(error instanceof Error)) return "no error object";
-  const frames = (error.stack ?? "").split("\n").filter((line) => /^\s+at /.test(line));
+  const stack = (error.stack ?? "").replace(error.message, "");
+  const frames = stack.split("\n").filter((line) => /^\s+at /.test(line));
   return [error.name, ...frames.slice(0, 8).map((line) => line.trim())].join(" ");
 }

@@ -1,0 +1,107 @@
+/**
+ * Clients that hold as much of an agent's listeners as they can.
+ *
+ * @module
+ */
+
+/** Runs a command with the soft limit of open files that most systems set. */
+export const LIMITED: readonly string[] = ["/bin/sh", "-c", 'ulimit -Sn 1024; exec "$@"', "sh"];
+
+/** How a client misbehaves. */
+export type Attack = "idle" | "slow-header" | "slow-reader";
+
+const REQUESTS: Readonly<Record<Attack, string>> = {
+  idle: "",
+  "slow-header": "GET / HTTP/1.1\r\nhost: localhost\r\n",
+  // A pipeline of pages, none of which is read.
+  "slow-reader":
+    "GET / HTTP/1.1\r\nhost: localhost\r\n\r\nGET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n"
+      .repeat(200),
+};
+
+/** Clients connect at most so many at once: the queue of a listener is short. */
+const AT_ONCE = 50;
+
+/** Keeps so many connections open, each made again whenever it is closed, until disposed. */
+export async function attack(
+  { hostname, port }: { readonly hostname: string; readonly port: number | string },
+  kind: Attack,
+  connections: number,
+): Promise<AsyncDisposable> {
+  const live = new Set<Deno.TcpConn>();
+  let ended = false;
+  const client = async (first: () => void) => {
+    while (!ended) {
+      try {
+        const connection = await Deno.connect({ hostname, port: Number(port) });
+        live.add(connection);
+        first();
+        await hold(connection, kind);
+        live.delete(connection);
+        connection.close();
+      } catch {
+        first();
+      }
+      // A reader that never reads does not notice its end either.
+      await new Promise((resolve) => setTimeout(resolve, 500));
+    }
+  };
+  const clients: Promise<void>[] = [];
+  for (let i = 0; i < connections; i += AT_ONCE) {
+    await Promise.all(
+      Array.from(
+        { length: AT_ONCE },
+        () => new Promise<void>((resolve) => clients.push(client(resolve))),
+      ),
+    );
+  }
+  return {
+    async [Symbol.asyncDispose]() {
+      ended = true;
+      for (const connection of live) close(connection);
+      await Promise.all(clients);
+    },
+  };
+}
+
+async function hold(connection: Deno.TcpConn, kind: Attack): Promise<void> {
+  const request = new TextEncoder().encode(REQUESTS[kind]);
+  for (let sent = 0; sent < request.length;) sent += await connection.write(request.subarray(sent));
+  if (kind === "slow-reader") {
+    // The connection is held without reading for a while, longer than the agent lets it.
+    await new Promise((resolve) => setTimeout(resolve, 8_000));
+    return;
+  }
+  const buffer = new Uint8Array(1_024);
+  while (await connection.read(buffer) !== null);
+}
+
+/** Connects so many clients to a CRI socket, each of which makes one call and stays. */
+export async function holdCriClients(
+  path: string,
+  count: number,
+): Promise<Disposable & { readonly served: () => number }> {
+  const connections: Deno.UnixConn[] = [];
+  let served = 0;
+  const client = async () => {
+    const connection = await Deno.connect({ transport: "unix", path });
+    connections.push(connection);
+    await connection.write(new Uint8Array([1, 2, 3]));
+    if (await connection.read(new Uint8Array(3)) === 3) served++;
+  };
+  for (let i = 0; i < count; i += AT_ONCE) {
+    await Promise.all(Array.from({ length: AT_ONCE }, () => client().catch(() => {})));
+  }
+  return {
+    served: () => served,
+    [Symbol.dispose]: () => connections.forEach(close),
+  };
+}
+
+function close(connection: { close(): void }): void {
+  try {
+    connection.close();
+  } catch {
+    // It is closed.
+  }
+}
