@@ -1,13 +1,12 @@
 /**
  * Checks the house rules that a type checker does not know: which room may import which, that it
- * does so through the door, that no files import each other in a circle, who may speak to the
- * system, and how long and how named things are. `deno run -R scripts/arrows.ts` prints the arrows.
+ * does so through the door, that no files import each other in a circle, and who may speak to the
+ * system. `deno run -R scripts/arrows.ts` prints the arrows.
  *
  * @module
  */
 import { dirname, extname, join, normalize } from "@std/path";
 import { fileURLToPath } from "node:url";
-import { checkSize, checkWords } from "./lib/house_style.ts";
 import { readSource, type SourceText } from "./lib/source_text.ts";
 
 interface Room {
@@ -67,14 +66,6 @@ export function findBreaches(files: ReadonlyMap<string, string>): string[] {
     ...modules.flatMap((module) => [...checkImports(module), ...checkSystem(module)]),
     ...findCycles(modules),
   ].sort();
-}
-
-/** Every breach of the rules of lengths and names in the given files, a line each. */
-export function findStyleBreaches(files: ReadonlyMap<string, string>): string[] {
-  return readModules(files).flatMap(({ path, text, source }) => [
-    ...checkSize(path, text, source),
-    ...checkWords(path, text, source),
-  ]).sort();
 }
 
 /** The arrows between rooms as they are: room → rooms that it imports, both in order. */
@@ -198,7 +189,7 @@ export const ROOT: string = fileURLToPath(new URL("..", import.meta.url));
 
 if (import.meta.main) {
   const files = readProduct(ROOT);
-  const breaches = [...findBreaches(files), ...findStyleBreaches(files)];
+  const breaches = findBreaches(files);
   const lines = breaches.length > 0
     ? breaches
     : [...roomArrows(files)].map(([room, targets]) =>

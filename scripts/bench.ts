@@ -1,6 +1,6 @@
 // deno-lint-ignore-file no-console -- a benchmark talks to a person
 /**
- * `deno task bench [SECTION ...] [--plots FOLDER]`: what look-ups, ticks and renewals cost, as one
+ * `deno task bench [SECTION ...]`: what look-ups, ticks and renewals cost, as one
  * table. Ratios and counts are held against limits; absolute times are told, and vary with the
  * machine.
  *
@@ -13,8 +13,7 @@ import { benchPropagation } from "./bench/propagation.ts";
 import { benchReconcile } from "./bench/reconcile.ts";
 import { formatRows, type Row } from "./bench/rows.ts";
 
-/** @param plots The folder for plots; none are drawn without it. */
-type Section = (plots?: string) => Promise<readonly Row[]>;
+type Section = () => Promise<readonly Row[]>;
 
 const SECTIONS: Readonly<Record<string, Section>> = {
   lookups: benchLookups,
@@ -24,11 +23,7 @@ const SECTIONS: Readonly<Record<string, Section>> = {
 };
 
 async function main(args: readonly string[]): Promise<number> {
-  const { positionals: names, values } = parseArgs({
-    args: [...args],
-    allowPositionals: true,
-    options: { plots: { type: "string" } },
-  });
+  const { positionals: names } = parseArgs({ args: [...args], allowPositionals: true });
   const unknown = names.filter((name) => !(name in SECTIONS));
   if (unknown.length > 0) {
     console.error(`bench: no section ${unknown.join(", ")}; ${Object.keys(SECTIONS).join(", ")}`);
@@ -36,7 +31,7 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const rows: Row[] = [];
   for (const [name, section] of Object.entries(SECTIONS)) {
-    if (names.length === 0 || names.includes(name)) rows.push(...await section(values.plots));
+    if (names.length === 0 || names.includes(name)) rows.push(...await section());
   }
   console.log(formatRows(rows));
   return rows.some(({ isWithin }) => isWithin === false) ? 1 : 0;

@@ -2,14 +2,13 @@
 /**
  * `deno task fleet`: the agent's own store, schedule, retries and backoff on 10,000 nodes, in
  * virtual time over a day, against a token service with a bucket. Prints what the policy promises
- * and how it kept it, writes plots into docs/plots, and exits with 1 when a promise was broken.
+ * and how it kept it, and exits with 1 when a promise was broken.
  *
  * @module
  */
 import { parseArgs } from "node:util";
 import { type Claim, dayClaims, outageClaims } from "./fleet/claims.ts";
 import { type FleetRun, runFleet } from "./fleet/fleet.ts";
-import { writePlots } from "./fleet/plots.ts";
 import { SOURCES, type SourceShape } from "./fleet/shapes.ts";
 
 const HOUR_MS = 3_600_000;
@@ -25,25 +24,21 @@ async function main(args: readonly string[]): Promise<number> {
     options: {
       nodes: { type: "string", default: "10000" },
       shape: { type: "string" },
-      plots: { type: "string" },
     },
   });
   const nodes = Number(values.nodes);
   const scale = nodes / 10_000;
   const sources = SOURCES.filter(({ name }) => values.shape === undefined || name === values.shape);
   let broken = 0;
-  const runs: FleetRun[] = [];
   for (const source of sources) {
     console.log(`\n${source.name}: ${source.words}`);
     for await (const { run, words, claims } of scenarios(source, nodes, scale)) {
-      runs.push(run);
       const calls = run.asked.reduce((sum, count) => sum + count, 0);
       console.log(`  ${words} (${calls} executions)`);
       for (const claim of claims) console.log(`    ${lineOf(claim)}`);
       broken += claims.filter(({ isKept }) => !isKept).length;
     }
   }
-  if (values.plots !== undefined) await writePlots(runs, values.plots);
   console.log(`\n${broken === 0 ? "every promise was kept" : `${broken} promises were broken`}`);
   return broken === 0 ? 0 : 1;
 }

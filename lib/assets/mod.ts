@@ -5,9 +5,6 @@
  *
  * @module
  */
-import bashCompletion from "./completion.bash" with { type: "text" };
-import fishCompletion from "./completion.fish" with { type: "text" };
-import zshCompletion from "./completion.zsh" with { type: "text" };
 import sampleConfig from "./config.toml" with { type: "text" };
 import credentialProviderConfig from "./credential-provider-config.yaml" with { type: "text" };
 import daemonSet from "./daemonset.yaml" with { type: "text" };
@@ -17,7 +14,6 @@ import ownUserUnit from "./nydus-auth-agent-own-user.service" with { type: "text
 import unit from "./nydus-auth-agent.service" with { type: "text" };
 import tmpfiles from "./nydus-auth-agent.tmpfiles.conf" with { type: "text" };
 import alertRules from "./prometheus-rules.yaml" with { type: "text" };
-import { manualText } from "./manual_text.ts";
 
 export { BUILD_INFO, type BuildInfo } from "./build_info.ts";
 
@@ -44,11 +40,6 @@ const ASSETS = {
   "daemonset.yaml": { description: "Kubernetes manifest", text: () => daemonSet },
   "prometheus-rules.yaml": { description: "Prometheus alerts", text: () => alertRules },
   "grafana-dashboard.json": { description: "Grafana dashboard", text: () => dashboard },
-  "manual": { description: "the manual, as text", text: () => manualText(manualPage) },
-  "nydus-auth-agent.1": { description: "the manual, as a man page", text: () => manualPage },
-  "completion.bash": { description: "completions for bash", text: () => bashCompletion },
-  "completion.zsh": { description: "completions for zsh", text: () => zshCompletion },
-  "completion.fish": { description: "completions for fish", text: () => fishCompletion },
 } as const satisfies Record<string, Asset>;
 
 /** The name of a text that the program carries. */
@@ -67,4 +58,9 @@ export function asset(name: AssetName): string {
 /** What the text of this name is, in a few words. */
 export function describeAsset(name: AssetName): string {
   return ASSETS[name].description;
+}
+
+/** The manual page, in which the line `@COMMANDS@` stands for the generated part. */
+export function manualTemplate(): string {
+  return manualPage;
 }

@@ -8,13 +8,7 @@ import {
   createSnapshotterApi,
   createUnixHttp,
 } from "../edge/mod.ts";
-import {
-  type AgentStatus,
-  formatProblem,
-  type Observer,
-  type OutageForecast,
-  PROVIDER_NAMES,
-} from "../model/mod.ts";
+import { type AgentStatus, formatProblem, type Observer, PROVIDER_NAMES } from "../model/mod.ts";
 import { Reconciler, type Stages } from "../reconcile/mod.ts";
 import {
   Elector,
@@ -43,8 +37,6 @@ export interface Agent extends AsyncDisposable {
   status(): AgentStatus;
   /** What the local API asks. */
   readonly api: Pick<ApiParts, "config" | "chain" | "onRequest" | "puts" | "look">;
-  /** What an outage of every source would bring that begins now and lasts `downMs`. */
-  forecast(downMs: number): Promise<OutageForecast>;
 }
 
 /** What one configuration builds; replaced as a whole by a reload. */
@@ -110,7 +102,6 @@ export async function createAgent(
       staleWatches: parts.chain.staleWatches(),
       enabledProviders: PROVIDER_NAMES.filter((name) => config.providers[name].enabled),
     }),
-    forecast: (downMs) => reconciler.forecast(downMs),
     api: {
       config: () => config,
       chain: () => parts.chain.chain,

@@ -8,7 +8,6 @@ import {
 import type { AgentConfig } from "../config/mod.ts";
 import { imageViews } from "../report/mod.ts";
 import { askApi, warnOfAgent } from "./api_client.ts";
-import { asKubelet, kubeletJson, kubeletText, type KubeletView } from "./as_kubelet.ts";
 import { openChain } from "./chain.ts";
 import { type Context, EXIT, type Flags, loadConfig, loadConfigToAsk } from "./context.ts";
 import {
@@ -28,10 +27,6 @@ export interface ExplainOptions {
   readonly labels: readonly string[];
   readonly validFor?: string;
   readonly output: string;
-  /** Look at it as the kubelet would, too. */
-  readonly asKubelet?: boolean;
-  readonly kubeletConfig?: string;
-  readonly kubeletBinDir?: string;
 }
 
 /**
@@ -49,20 +44,14 @@ export async function explain(
   const config = await loadConfigToAsk(context, flags);
   const nowMs = context.clock.wallMs();
   const explanation = await explained(context, flags, config, image, options);
-  const view = await kubeletView(context, config, options);
   const told = await askAgent(context, config).catch(() => undefined);
   const node = nodeWords(told, image.text, nowMs);
   const { places } = explanation;
   context.host.out(
     options.output === "json"
-      ? JSON.stringify(
-        { ...explanation, node, ...(view && { asKubelet: kubeletJson(view) }) },
-        null,
-        2,
-      ) + "\n"
+      ? JSON.stringify({ ...explanation, node }, null, 2) + "\n"
       : explanationText(explanation, nowMs, node) +
-        places.map((place) => placeText(place, nowMs)).join("") +
-        (view === undefined ? "" : kubeletText(view)),
+        places.map((place) => placeText(place, nowMs)).join(""),
   );
   const found = [explanation, ...places].some(({ winner }) => winner !== undefined);
   return found ? EXIT.ok : EXIT.failed;
@@ -114,18 +103,6 @@ function placeWinner(winner: ExplainedPlace["winner"], nowMs: number): string {
   if (winner === undefined) return "none";
   const of = winner.foundFor === "endpoint" ? "has an entry for it" : "of the image's own registry";
   return `${winner.provider} (${of}): ${describeText(winner, nowMs)}`;
-}
-
-async function kubeletView(
-  context: Context,
-  config: AgentConfig,
-  { ref, asKubelet: wanted = false, kubeletConfig, kubeletBinDir }: ExplainOptions,
-): Promise<KubeletView | undefined> {
-  if (!wanted && kubeletConfig === undefined && kubeletBinDir === undefined) return undefined;
-  return await asKubelet(context, config, parseImageReference(ref), {
-    ...(kubeletConfig !== undefined && { config: kubeletConfig }),
-    ...(kubeletBinDir !== undefined && { binDir: kubeletBinDir }),
-  });
 }
 
 /** Whether the image is mounted here, and what the running agent uses for it. */

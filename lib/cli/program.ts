@@ -1,18 +1,10 @@
-import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
-import {
-  AgentError,
-  ConfigError,
-  formatProblem,
-  messageOf,
-  parseDurationMs,
-} from "../model/mod.ts";
+import { Argument, Command, CommanderError, Option } from "commander";
+import { AgentError, ConfigError, formatProblem, messageOf } from "../model/mod.ts";
 import { CONFIG_FLAGS, type Context, EXIT, type Flags } from "./context.ts";
 import { CREDENTIAL_HELPER } from "./installation.ts";
 import { versionLine } from "./version.ts";
 
 const DESCRIPTION = "Keeps the registry credentials of lazily pulled (nydus) images fresh.";
-
-const MAX_OUTAGE_MS = 7 * 24 * 3_600_000;
 
 const OUTPUT = () =>
   new Option("--output <format>", "form of the answer").choices(["text", "json"]).default("text");
@@ -22,17 +14,6 @@ function append(value: string, before: string[] = []): string[] {
   return [...before, value];
 }
 
-/** @throws {InvalidArgumentError} For what is no duration, or out of bounds. */
-function outageArgument(text: string): number {
-  try {
-    const ms = parseDurationMs(text);
-    if (ms >= 1_000 && ms <= MAX_OUTAGE_MS) return ms;
-  } catch {
-    // The same words for both.
-  }
-  throw new InvalidArgumentError("it is a duration from 1s to 168h, such as 6h");
-}
-
 /** Commander's `--snapshotter-config <value>` for the flag `snapshotterConfig`. */
 function dashed(flag: string): string {
   return flag.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
@@ -40,6 +21,7 @@ function dashed(flag: string): string {
 
 /** Commands that read the configuration. */
 const CONFIGURED = ["run", "get", "explain", "check", "status", "renew", "log-level", "tap"];
+const LOG_LEVELS = ["debug", "info", "warning", "error"];
 const SETTINGS = "Settings, each of them also a key of the configuration file:";
 /** What stands below the options, of commands whose exit code says more than done or failed. */
 const EXIT_CODES: Readonly<Record<string, string>> = {
@@ -154,16 +136,10 @@ function addAsking(context: Context, add: Add, done: (code: number) => void): vo
       done(await get(context, configFlags(options), { ref, labels, validFor, output }));
     });
   asking("explain").description("Tell what every provider answers for an image, and why.")
-    .option("--as-kubelet", "also look at it as the kubelet of this node would")
-    .option("--kubelet-config <file>", "the kubelet's plugin configuration, instead of its flag")
-    .option("--kubelet-bin-dir <dir>", "the kubelet's plugin folder, instead of its flag")
     .action(async (ref, { label: labels = [], ...options }) => {
       const { explain } = await import("./explain.ts");
-      const { validFor, output, asKubelet, kubeletConfig, kubeletBinDir } = options;
-      const kubelet = { asKubelet, kubeletConfig, kubeletBinDir };
-      done(
-        await explain(context, configFlags(options), { ref, labels, validFor, output, ...kubelet }),
-      );
+      const { validFor, output } = options;
+      done(await explain(context, configFlags(options), { ref, labels, validFor, output }));
     });
   add("check").argument("[refs...]", "images to try every source for")
     .description("Read everything that `run` would, and say what is wrong.")
@@ -174,15 +150,10 @@ function addAsking(context: Context, add: Add, done: (code: number) => void): vo
     });
   add("status").addOption(OUTPUT()).description("Ask the running agent how it stands.")
     .option("--watch", "show it again every 2 seconds")
-    .addOption(
-      new Option("--if-source-down <duration>", "what if no source answers from now on, so long")
-        .argParser(outageArgument).conflicts("watch"),
-    )
     .action(async (options) => {
       const { status } = await import("./status.ts");
-      const { output, watch = false, ifSourceDown: ifSourceDownMs } = options;
-      const outage = ifSourceDownMs !== undefined && { ifSourceDownMs };
-      done(await status(context, configFlags(options), { output, watch, ...outage }));
+      const { output, watch = false } = options;
+      done(await status(context, configFlags(options), { output, watch }));
     });
 }
 
@@ -197,8 +168,8 @@ function addTelling(context: Context, add: Add, done: (code: number) => void): v
       const only = ref !== undefined && { ref };
       done(await renew(context, configFlags(options), { all, output, ...only }));
     });
-  add("log-level").argument("<action>", "get or set")
-    .argument("[level]", "debug, info, warning or error")
+  add("log-level").addArgument(new Argument("<action>", "get or set").choices(["get", "set"]))
+    .addArgument(new Argument("[level]", "the level").choices(LOG_LEVELS))
     .description("Tell or change the least severe level that the running agent writes.")
     .action(async (action, level, options) => {
       const { logLevel } = await import("./log_level.ts");
@@ -208,7 +179,7 @@ function addTelling(context: Context, add: Add, done: (code: number) => void): v
 
 /** The one command that changes where pulls go. */
 function addTap(context: Context, add: Add, done: (code: number) => void): void {
-  add("tap").argument("<action>", "on, off or status")
+  add("tap").addArgument(new Argument("<action>", "").choices(["on", "off", "status"]))
     .description("Put the CRI tap into the path of pulls, take it out, or tell where it stands.")
     .action(async (action, options) => {
       const { tap } = await import("./tap.ts");
@@ -218,7 +189,8 @@ function addTap(context: Context, add: Add, done: (code: number) => void): void 
 
 /** Commands about the program itself, and the simulated node. */
 function addServing(context: Context, add: Add, done: (code: number) => void): void {
-  add("docker-credential").argument("<action>", "get, list, store, erase or version")
+  const action = new Argument("<action>", "").choices(["get", "list", "store", "erase", "version"]);
+  add("docker-credential").addArgument(action)
     .description("Answer as a docker credential helper: the registry comes on the standard input.")
     .action(async (action) => {
       const { dockerCredential } = await import("./docker_credential.ts");
@@ -269,8 +241,9 @@ function addInstalling(context: Context, add: Add, done: (code: number) => void)
     });
   add("show").argument("[name]", "which text; without it, the list")
     .description("Print a text that the program carries: units, samples, rules, the manual.")
-    .action(async (name) => {
+    .action(async (name, _options, command: Command) => {
       const { show } = await import("./show.ts");
-      done(show(name, { out: context.host.out, err: context.host.err }));
+      const program = command.parent ?? command;
+      done(show(name, program, { out: context.host.out, err: context.host.err }));
     });
 }

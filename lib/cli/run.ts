@@ -20,7 +20,6 @@ import { type Agent, createAgent } from "./agent.ts";
 import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
 import { apiAgent } from "./api_agent.ts";
 import { ServedApi } from "./served_api.ts";
-import { ServedOverlaybd } from "./served_overlaybd.ts";
 import { StatusServers } from "./status_servers.ts";
 import { reportUnhandledErrors } from "./unhandled_errors.ts";
 import { tellHealth } from "./health_teller.ts";
@@ -73,19 +72,14 @@ export async function run(context: Context, flags: Flags): Promise<number> {
   const api = stack.use(
     new ServedApi(context, observer, apiAgent(context, { ...agent.api, status, log })),
   );
-  const overlaybd = stack.use(new ServedOverlaybd(observer, agent.api.onRequest));
-  const apply = async (next: AgentConfig) => {
-    await api.apply(next);
-    await overlaybd.apply(next);
-  };
-  await apply(config);
+  await api.apply(config);
   if (stop.signal.aborted) return exitCode;
 
   const reloads = new Reloads(context, flags, config, {
     agent,
     log,
     served,
-    apply,
+    apply: (next) => api.apply(next),
     observer,
     notifier,
   });

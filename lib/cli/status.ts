@@ -1,7 +1,6 @@
 import { messageOf } from "../model/mod.ts";
 import type { HealthLevel } from "../report/mod.ts";
 import { type Context, EXIT, type Flags, loadConfigToAsk } from "./context.ts";
-import { tellOutage } from "./outage.ts";
 import { answerOf, askAgent, type Told, wholeText } from "./status_answer.ts";
 import { watchStatus } from "./status_watch.ts";
 import { printable } from "./table.ts";
@@ -11,8 +10,6 @@ export interface StatusOptions {
   readonly output: string;
   /** Show it again and again, until told to stop. */
   readonly watch: boolean;
-  /** Instead: what would happen if every source were silent from now on, for this many ms. */
-  readonly ifSourceDownMs?: number;
 }
 
 /** The exit code for a level, so that a script can tell them apart. */
@@ -33,9 +30,6 @@ export async function status(
   options: StatusOptions,
 ): Promise<number> {
   const config = await loadConfigToAsk(context, flags);
-  if (options.ifSourceDownMs !== undefined) {
-    return await tellOutage(context, config, options.ifSourceDownMs, options.output);
-  }
   if (options.watch) {
     return await watchStatus(context, () => askAgent(context, config), options.output);
   }

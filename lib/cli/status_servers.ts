@@ -87,13 +87,12 @@ export class StatusServers implements AsyncDisposable {
     metricsOnly: boolean,
   ): Promise<AsyncDisposable> {
     const { host, clock } = this.#context;
-    const { agent, metrics, history, observer } = this.#sources;
+    const { metrics, history, observer } = this.#sources;
     const app = await openApp({
       metrics,
       status: () => this.#current().status,
       health: () => this.#current().health,
       history: (image) => history.of(image),
-      forecast: (downMs) => agent.forecast(downMs),
       allowedHosts: [address.hostname],
       now: clock.monotonicMs,
       metricsOnly,

@@ -114,11 +114,10 @@ function deliveryText({ delivery, provenReads }: DaemonStatus["instances"][numbe
 }
 
 /** Reads end when every source is silent from now on: for each mount, and for the node. */
-type ReadsEnd = Pick<DaemonStatus["instances"][number], "readsEndAtMs" | "readsEndLearned">;
+type ReadsEnd = Pick<DaemonStatus["instances"][number], "readsEndAtMs">;
 
-function endText({ readsEndAtMs, readsEndLearned }: ReadsEnd, nowMs: number): string {
-  if (readsEndAtMs === undefined) return "-";
-  return `${span(readsEndAtMs - nowMs)}${readsEndLearned ? " (learned)" : ""}`;
+function endText({ readsEndAtMs }: ReadsEnd, nowMs: number): string {
+  return readsEndAtMs === undefined ? "-" : span(readsEndAtMs - nowMs);
 }
 
 function toleranceText(daemons: readonly DaemonStatus[], nowMs: number): string {

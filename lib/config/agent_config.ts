@@ -17,7 +17,6 @@ export interface AgentConfig {
   /** Where only metrics and health are served; undefined = nowhere. */
   readonly metricsServer?: { readonly hostname: string; readonly port: number };
   readonly api: ApiConfig;
-  readonly overlaybd: OverlaybdConfig;
   readonly log: LogConfig;
 }
 
@@ -119,13 +118,6 @@ export interface ApiConfig {
   readonly socket?: string;
   /** Name or number of a group that may ask too. */
   readonly group?: string;
-}
-
-/** Where overlaybd asks for credentials. */
-export interface OverlaybdConfig {
-  readonly socket?: string;
-  /** Of loopback. */
-  readonly address?: { readonly hostname: string; readonly port: number };
 }
 
 /** How to log. */

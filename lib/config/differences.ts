@@ -15,7 +15,7 @@ export function configDifferences(a: AgentConfig, b: AgentConfig): string[] {
 }
 
 function leavesOf(
-  { node, renewal, providers, delivery, server, metricsServer, api, overlaybd, log }: AgentConfig,
+  { node, renewal, providers, delivery, server, metricsServer, api, log }: AgentConfig,
 ) {
   const leaves = new Map<string, unknown>();
   const visit = (value: unknown, path: string) => {
@@ -32,7 +32,6 @@ function leavesOf(
     server: server ?? "off",
     metricsServer: metricsServer ?? "off",
     api,
-    overlaybd,
     log,
   };
   for (const [name, part] of Object.entries(parts)) visit(part, name);

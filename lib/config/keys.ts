@@ -151,19 +151,6 @@ const OUTPUT_KEYS = [
     description: "A group whose members may use that socket too, and so have every credential; " +
       "its mode is 0660 then. The systemd unit needs a drop-in for it (docs/api.md).",
   }),
-  key("overlaybd.socket", { kind: "path", off: true }, {
-    default: "off",
-    field: "overlaybd.socket",
-    description: "Unix socket of a credential server as overlaybd asks one " +
-      "(`credentialConfig.mode` `uds`); mode 0600.",
-  }),
-  key("overlaybd.address", { kind: "address" }, {
-    default: "off",
-    example: "127.0.0.1:9112",
-    field: "overlaybd.address",
-    description: "Address of the same server for the mode `http`. Loopback only, and every user " +
-      "of the node can ask there: prefer the socket.",
-  }),
   key("log.level", { kind: "choice", choices: ["debug", "info", "warning", "error"] }, {
     default: "info",
     flag: "logLevel",

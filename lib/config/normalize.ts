@@ -4,7 +4,6 @@ import type {
   DeliveryConfig,
   LogConfig,
   NodeConfig,
-  OverlaybdConfig,
   RenewalConfig,
 } from "./agent_config.ts";
 import { resolveDaemons } from "./daemons.ts";
@@ -35,7 +34,6 @@ export function normalize(said: Said, findings: Findings): ConfigMeaning {
     ...(address === undefined ? {} : { server: address }),
     ...(metrics === undefined ? {} : { metricsServer: metrics }),
     api: normalizeApi(said.settings, findings),
-    overlaybd: normalizeOverlaybd(said.settings, findings),
     log: normalizeLog(said.settings),
   };
 }
@@ -195,22 +193,6 @@ function normalizeApi(settings: Settings, { warnings }: Findings): ApiConfig {
     ...(socket !== "off" && { socket }),
     ...(group !== undefined && { group: group.value }),
   };
-}
-
-/** Without a password of its own, that server must not be within reach of other machines. */
-function normalizeOverlaybd(settings: Settings, { problems }: Findings): OverlaybdConfig {
-  const socket = valueOr(settings, "overlaybd.socket");
-  const setting = settings["overlaybd.address"];
-  const address = setting?.value ?? "off";
-  if (setting !== undefined && address !== "off" && !isLoopback(address.hostname)) {
-    problems.push({
-      ...setting.origin,
-      problem: `${address.hostname} may be reached from other machines, and whoever asks there ` +
-        "is given credentials",
-      mend: "use 127.0.0.1, or overlaybd.socket",
-    });
-  }
-  return { ...(socket !== "off" && { socket }), ...(address !== "off" && { address }) };
 }
 
 function normalizeLog(settings: Settings): LogConfig {

@@ -97,8 +97,6 @@ export interface ImageStatus {
   readonly renewedAtMs?: number;
   readonly softExpiresAtMs?: number;
   readonly hardExpiresAtMs?: number;
-  /** How long this source's tokens have lived so far, where nothing says how long they live. */
-  readonly learnedLifeMs?: number;
   /** When the source is asked next; undefined when it is watched instead. */
   readonly nextAttemptAtMs?: number;
   /** Attempts that failed since the last success. */
@@ -146,30 +144,4 @@ export interface InstanceStatus {
   readonly file?: string;
   /** When reads would begin to fail if every source went silent now; undefined: no end is known. */
   readonly readsEndAtMs?: number;
-  /** That end is a guess out of how long earlier tokens lived. */
-  readonly readsEndLearned?: true;
-}
-
-/** What a node would see if every source went silent now, and came back after a while. */
-export interface OutageForecast {
-  readonly nowMs: number;
-  readonly downMs: number;
-  readonly images: readonly ImageForecast[];
-}
-
-/** One image in such an outage. */
-export interface ImageForecast {
-  readonly image: string;
-  /** {@linkcode ImageStatus.endpoint}. */
-  readonly endpoint?: string;
-  readonly mounts: number;
-  /** When the reads of the first of its mounts would begin to fail; undefined: no end is known. */
-  readonly readsEndAtMs?: number;
-  readonly readsEndLearned?: true;
-  /** When its source has been asked again at the latest; undefined: it is watched instead. */
-  readonly renewedByMs?: number;
-  /** For how long reads would fail, at the most; undefined when none would. */
-  readonly failingMs?: number;
-  /** Attempts at renewal that would fail. */
-  readonly failures: number;
 }

@@ -44,8 +44,7 @@ export function daemonStatus(
         ...(record.deliveredAtMs !== undefined && { deliveredAtMs: record.deliveredAtMs }),
         ...(record.behindSinceMs !== undefined && { behindSinceMs: record.behindSinceMs }),
         ...(record.file && { file: record.file.kind }),
-        ...(end && { readsEndAtMs: end.atMs }),
-        ...(end?.learned && { readsEndLearned: true }),
+        ...(end !== undefined && { readsEndAtMs: end }),
       };
     }),
   };

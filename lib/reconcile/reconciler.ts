@@ -6,7 +6,6 @@ import {
   messageOf,
   type NodeView,
   type Observer,
-  type OutageForecast,
 } from "../model/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
 import { Adoption } from "./adoption.ts";
@@ -15,7 +14,6 @@ import { type Deliverer, Deliveries } from "./deliveries.ts";
 import { InstanceBook } from "./instance_book.ts";
 import { Elections, type ElectorPort } from "./elections.ts";
 import { LookPace } from "./look_pace.ts";
-import { forecastOutage } from "./outlook.ts";
 import { Mounts } from "./mounts.ts";
 import { OnRequest } from "./on_request.ts";
 import { Renewals, type Resolver } from "./renewals.ts";
@@ -207,12 +205,6 @@ export class Reconciler {
       ),
       problems: this.#view.problems,
     };
-  }
-
-  /** What an outage of every source would bring that begins now and lasts `downMs`. */
-  forecast(downMs: number): Promise<OutageForecast> {
-    const parts = { ...this.#options, mounts: this.#mounts, deliveries: this.#deliveries };
-    return forecastOutage(parts, downMs);
   }
 
   async #look(trigger: TriggerReason, signal: AbortSignal): Promise<void> {

@@ -1,11 +1,5 @@
 import { type Context, Hono } from "hono";
-import {
-  type AgentStatus,
-  isAllowedHost,
-  type OutageForecast,
-  parseDurationMs,
-  parseImageReference,
-} from "../model/mod.ts";
+import { type AgentStatus, isAllowedHost, parseImageReference } from "../model/mod.ts";
 import { preferredForm } from "./accept.ts";
 import type { HealthView } from "./health.ts";
 import type { ImagePast } from "./image_history.ts";
@@ -23,8 +17,6 @@ export interface AppOptions {
   readonly health: () => HealthView;
   /** What happened to an image lately; without it the pages have no history. */
   readonly history?: (image: string) => ImagePast | undefined;
-  /** What an outage of every source would bring that begins now and lasts so many ms. */
-  readonly forecast?: (downMs: number) => Promise<OutageForecast>;
   /** The configured address, and further names under which we are asked. */
   readonly allowedHosts: readonly string[];
   /** Monotonic time in ms. */
@@ -32,9 +24,6 @@ export interface AppOptions {
   /** Only metrics, `/livez` and `/readyz`, without details. Default false. */
   readonly metricsOnly?: boolean;
 }
-
-const MAX_OUTAGE_MS = 7 * 24 * 3_600_000;
-const OUTAGE_BOUNDS = "source_down is a duration from 1s to 168h, such as 6h";
 
 const HEADERS: Readonly<Record<string, string>> = {
   "content-security-policy": PAGE_POLICY,
@@ -95,24 +84,18 @@ export function createApp(options: AppOptions): Hono {
 
 /** Adds the status as JSON and the status page. */
 function addDetails(app: Hono, options: AppOptions, pages: RenderedPages): void {
-  const { status, health, now, history = () => undefined, forecast } = options;
-  const variants = new RenderedPages(now);
+  const { status, health, now, history = () => undefined } = options;
+  const imagePages = new RenderedPages(now);
   app.get("/healthz", (c) => {
     const view = health();
     return c.json(view, view.live ? 200 : 503);
   });
   const json = (c: Context) => c.json({ ...status(), health: health() });
   app.get("/v1/status", (c) => pages.respond("/v1/status", () => json(c)));
-  app.get("/v1/forecast", (c) => {
-    const downMs = outageMs(c.req.query("source_down") ?? "");
-    if (downMs === undefined) return c.json({ error: OUTAGE_BOUNDS }, 400);
-    if (forecast === undefined) return c.notFound();
-    return variants.respond(`forecast ${downMs}`, async () => c.json(await forecast(downMs)));
-  });
   app.get("/", (c) => pages.respond("/", () => c.html(nodePage(status(), health()))));
   app.get("/images", (c) => {
     const ref = normalized(c.req.query("ref") ?? "");
-    return variants.respond(`image ${ref}`, () => {
+    return imagePages.respond(ref, () => {
       const page = imagePage(status(), ref, history(ref));
       return page === undefined ? c.html(unknownImagePage(ref), 404) : c.html(page);
     });
@@ -129,15 +112,6 @@ function normalized(ref: string): string {
     return parseImageReference(ref).text;
   } catch {
     return ref;
-  }
-}
-
-function outageMs(text: string): number | undefined {
-  try {
-    const ms = parseDurationMs(text);
-    return ms >= 1_000 && ms <= MAX_OUTAGE_MS ? ms : undefined;
-  } catch {
-    return undefined;
   }
 }
 

@@ -58,11 +58,3 @@ export {
   labelsProvider,
   pulledProvider,
 } from "./simple_providers.ts";
-export {
-  KUBELET_WORDS,
-  kubeletOf,
-  pluginDifferences,
-  type PluginMatch,
-  pluginMatches,
-  type RunningKubelet,
-} from "./running_kubelet.ts";

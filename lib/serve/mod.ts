@@ -21,5 +21,3 @@ export type {
   ApiRenewed,
   ApiTarget,
 } from "./api/port.ts";
-export type { OverlaybdOptions } from "./overlaybd/app.ts";
-export { openOverlaybd } from "./overlaybd/open_overlaybd.ts";

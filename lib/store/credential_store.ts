@@ -8,7 +8,6 @@ import {
   subjectKey,
 } from "../model/mod.ts";
 import { EntryTable } from "./entry_table.ts";
-import { LearnedLives } from "./learned_lives.ts";
 import {
   type Attempts,
   lifeWindow,
@@ -41,7 +40,6 @@ export class CredentialStore {
   readonly #entries = new EntryTable();
   /** Images without a mount, and since when (wall); renewals do not make them younger. */
   readonly #goneSinceMs = new Map<string, number>();
-  readonly #learned = new LearnedLives();
   #options: CredentialStoreOptions;
 
   constructor(options: CredentialStoreOptions) {
@@ -111,11 +109,9 @@ export class CredentialStore {
       : candidate.fetchedAtMs > before.candidate.fetchedAtMs
       ? "renewed"
       : "same";
-    const birthSeen = this.#learned.watch(before, sourceOf(renewal.provider, candidate), equal);
     const known = equal ? before : undefined;
     const stored = {
       ...this.#stored(renewal.provider, candidate, others, known, nextTurn(before)),
-      birthSeen,
       ...pick(renewal, "elected"),
     };
     // The same dead token once more is no success, whatever its source says.
@@ -225,7 +221,6 @@ export class CredentialStore {
   ): StoredCredential {
     const { credential } = candidate;
     const source = sourceOf(provider, candidate);
-    const learnedLifeMs = this.#learned.lifeMs(source);
     return {
       provider,
       candidate,
@@ -237,9 +232,7 @@ export class CredentialStore {
         phase: before?.life.phase ?? phaseOf(this.#options.seed, source),
         turn: before?.life.turn ?? turn,
         ...pick(candidate, "softExpiresAtMs", "hardExpiresAtMs"),
-        ...(learnedLifeMs !== undefined && { learnedLifeMs }),
       },
-      birthSeen: false,
       fingerprint: before?.fingerprint ?? credentialFingerprint(credential),
       ...registryAuthOf(credential, before),
     };

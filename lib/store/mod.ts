@@ -5,7 +5,6 @@
  * @module
  */
 export { CredentialStore } from "./credential_store.ts";
-export { endOf, forecastLife, type LifeForecast, type SourceOutage } from "./forecast.ts";
 export type * from "./store_entry.ts";
 export {
   type Attempts,

@@ -16,8 +16,6 @@ export interface Life {
   readonly fetchedAtMs: number;
   readonly softExpiresAtMs?: number;
   readonly hardExpiresAtMs?: number;
-  /** How long its source's tokens have lived so far, where nothing says how long they live. */
-  readonly learnedLifeMs?: number;
   /** The source tells us when it changes, so it is not asked by the clock. */
   readonly watched: boolean;
   /** In [0, 1): this credential's place in the spread, drawn once when it is stored. */
@@ -43,7 +41,6 @@ export interface Attempts {
 
 /** A soft life below this says "do not cache", not when to ask again. */
 const SOFT_LIFE_FLOOR_MS = 1_000;
-const LEARNED_REFRESH_MIN_MS = 60_000;
 const BACKOFF_FIRST_MS = 1_000;
 const BACKOFF_MAX_MS = 5 * 60_000;
 /** With time left: after an outage of an hour a whole fleet asks, and must not ask too fast. */
@@ -103,13 +100,7 @@ export function dueAtMs(life: Life, settings: RenewalSettings): number | undefin
   // and who was early stays ahead, or the next turn would bring the fleet together again.
   const first = (life.turn ?? 0) === 0 && life.fetchedAtMs === life.bornAtMs;
   const spread = first ? 1 - 0.45 * life.phase : 1.2 - 0.2 * life.phase;
-  return life.fetchedAtMs + refreshMs(life, settings) * spread;
-}
-
-/** A learned life can only make it sooner, and never more often than once a minute. */
-function refreshMs({ learnedLifeMs }: Life, { refreshIntervalMs }: RenewalSettings): number {
-  if (learnedLifeMs === undefined) return refreshIntervalMs;
-  return Math.min(refreshIntervalMs, Math.max(learnedLifeMs / 3, LEARNED_REFRESH_MIN_MS));
+  return life.fetchedAtMs + settings.refreshIntervalMs * spread;
 }
 
 /** @param softDueAtMs Comes first in some turns: the others are early by what it leaves at most. */

@@ -21,8 +21,6 @@ export interface StoredCredential {
   /** Why it was chosen among several, for people. */
   readonly elected?: string;
   readonly life: Life;
-  /** Its source gave another one before: its age is known, not only how long we know it. */
-  readonly birthSeen: boolean;
   readonly fingerprint: string;
   /** What nydusd should hold; undefined for a form that it cannot be told while it runs. */
   readonly registryAuth?: Secret;
@@ -99,7 +97,6 @@ export function statusOf(entry: StoreEntry, window: LifeWindow | undefined): Ima
       renewedAtMs: stored.life.fetchedAtMs,
       ...pick(stored, "elected"),
       ...pick(stored.candidate, "pattern", "plugin", "softExpiresAtMs", "hardExpiresAtMs"),
-      ...pick(stored.life, "learnedLifeMs"),
     }),
     ...(window !== undefined && { window }),
     ...pick(entry, "nextAttemptAtMs", "lastFailure"),

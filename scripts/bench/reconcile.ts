@@ -1,6 +1,4 @@
-import { join } from "@std/path";
 import { median } from "../lib/bench.ts";
-import { svgOf } from "../lib/svg_plot.ts";
 import { AgentInMemory } from "./agent_in_memory.ts";
 import { LoopDelay } from "./loop_delay.ts";
 import { NodeInMemory, type NodeSize } from "./node_in_memory.ts";
@@ -94,28 +92,6 @@ function rest(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-/** How a tick grows with the node. */
-async function plotTicks(costs: readonly TickCost[], folder: string): Promise<void> {
-  const spread = costs.filter(({ refs, daemons }) => daemons === Math.min(MAX_DAEMONS, refs));
-  const plot = svgOf({
-    title: "A tick with nothing to do: cost by the number of refs, on up to 200 nydusd",
-    xLabel: "refs",
-    yLabel: "ms",
-    logarithmic: true,
-    series: [
-      { name: "a tick", points: spread.map(({ refs, medianMs }) => [refs, medianMs]) },
-      {
-        name: "loop not turning",
-        // A logarithmic axis has no zero.
-        points: spread.map(({ refs, loopMs }) => [refs, Math.max(0.1, loopMs)]),
-      },
-    ],
-    levels: [{ y: LOOP_LIMIT_MS, name: "the loop may stand for 50 ms" }],
-  });
-  await Deno.mkdir(folder, { recursive: true });
-  await Deno.writeTextFile(join(folder, "tick.svg"), plot);
-}
-
 /** Ten times the mounts on as many daemons: a tick's work is in proportion to the daemons. */
 function growthBetween(costs: readonly TickCost[], few: number, many: number): Row {
   const cost = (size: number) =>
@@ -125,9 +101,8 @@ function growthBetween(costs: readonly TickCost[], few: number, many: number): R
 }
 
 /** The section of the benchmark about ticks. */
-export async function benchReconcile(plots?: string): Promise<readonly Row[]> {
+export async function benchReconcile(): Promise<readonly Row[]> {
   const costs = await tickCosts();
-  if (plots !== undefined) await plotTicks(costs, plots);
   const rows: Row[] = [];
   for (const { refs, daemons, medianMs, slowestMs, requests, loopMs } of costs) {
     const name = `tick, ${refs} refs on ${daemons} nydusd`;

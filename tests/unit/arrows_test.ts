@@ -1,21 +1,11 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import {
-  findBreaches,
-  findStyleBreaches,
-  readProduct,
-  roomArrows,
-  ROOT,
-} from "../../scripts/arrows.ts";
+import { findBreaches, readProduct, roomArrows, ROOT } from "../../scripts/arrows.ts";
 import { readSource } from "../../scripts/lib/source_text.ts";
 
 const PRODUCT = readProduct(ROOT);
 
 function breaches(files: Record<string, string>): string[] {
   return findBreaches(new Map(Object.entries(files)));
-}
-
-function styleBreaches(files: Record<string, string>): string[] {
-  return findStyleBreaches(new Map(Object.entries(files)));
 }
 
 /** What the checks say of one import in one file. */
@@ -26,10 +16,6 @@ function breachOfImport(path: string, specifier: string): string[] {
 Deno.test("findBreaches has nothing to say of the product", () => {
   ok(PRODUCT.size > 50, "the product's files are found");
   equal(findBreaches(PRODUCT).join("\n"), "");
-});
-
-Deno.test("findStyleBreaches has nothing to say of the product", () => {
-  equal(findStyleBreaches(PRODUCT).join("\n"), "");
 });
 
 Deno.test("roomArrows shows the arrows of the product, and none out of the model", () => {
@@ -161,54 +147,6 @@ Deno.test("findBreaches leaves the system to the edge", () => {
   deepEqual(breaches({ "lib/store/a.ts": '// as Deno.cwd() does\nconst a = "Deno.cwd()";\n' }), []);
   equal(breaches({ "lib/store/a.ts": "const a = `${Deno.cwd()}`;\n" }).length, 1);
   equal(breaches({ "lib/store/a.ts": "const { env } = globalThis.Deno;\n" }).length, 1);
-});
-
-Deno.test("findStyleBreaches measures files, lines and functions", () => {
-  const lines = (count: number) => "const a = 1;\n".repeat(count);
-  deepEqual(styleBreaches({ "lib/store/a.ts": lines(300) }), []);
-  match(styleBreaches({ "lib/store/a.ts": lines(301) })[0] ?? "", /301 lines/);
-  deepEqual(styleBreaches({ "lib/store/a.ts": `// ${"é".repeat(97)}\n` }), []);
-  match(
-    styleBreaches({ "lib/store/a.ts": `\n// ${"é".repeat(98)}\n` })[0] ?? "",
-    /:2: 101 columns/,
-  );
-  const functions: [string, string][] = [
-    ["export async function f(\n  a: number,\n): Promise<void> {", "}"],
-    ["function f({ a }: {\n  a: number;\n}): void {", "}"],
-    ["const f = (a: number) => {", "};"],
-    ["class A {\n  async #f(a: number): Promise<void> {", "  }\n}"],
-    ["class A {\n  constructor(a: number) {", "  }\n}"],
-  ];
-  for (const [head, end] of functions) {
-    const body = (count: number) => `${head}\n${"    call(a);\n".repeat(count)}${end}\n`;
-    const headLines = head.split("\n").length - (head.startsWith("class") ? 1 : 0);
-    deepEqual(styleBreaches({ "lib/store/a.ts": body(69 - headLines) }), [], head);
-    match(styleBreaches({ "lib/store/a.ts": body(70 - headLines) })[0] ?? "", /of 71 lines/, head);
-  }
-});
-
-Deno.test("findStyleBreaches refuses names that say nothing", () => {
-  const bad = [
-    "class CredentialManager {}",
-    "const stringUtils = 1;",
-    "function helper() {}",
-    "const MAX_HELPERS = 1;",
-    "const a = { utils };",
-  ];
-  for (const code of bad) {
-    match(styleBreaches({ "lib/store/a.ts": `${code}\n` })[0] ?? "", /says nothing/, code);
-  }
-  match(styleBreaches({ "lib/store/utils.ts": "" })[0] ?? "", /"utils" says nothing/);
-  match(styleBreaches({ "lib/store/string_helpers.ts": "" })[0] ?? "", /says nothing/);
-  const good = [
-    "const utilization = 1;",
-    "const managed = 1;",
-    "const { credHelpers, credentialHelper, helperTimeoutMs } = config;",
-    "const helper = new CredentialHelper();",
-    '// a helper\nconst a = "helper";',
-  ];
-  for (const code of good) deepEqual(styleBreaches({ "lib/store/a.ts": `${code}\n` }), [], code);
-  deepEqual(styleBreaches({ "lib/resolve/credential_helper.ts": "const askHelper = 1;\n" }), []);
 });
 
 Deno.test("readSource keeps code and lines, and blanks what only looks like code", () => {

@@ -1,29 +1,7 @@
-import { deepEqual, equal, match, ok, throws } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { parse as parseToml } from "@std/toml";
 import { parse as parseYaml, parseAllDocuments } from "yaml";
 import { asset, type AssetName, assetNames, describeAsset } from "../../../lib/assets/mod.ts";
-import { manualText } from "../../../lib/assets/manual_text.ts";
-import { CONFIG_KEYS } from "../../../lib/config/mod.ts";
-
-/** `--some-flag` for the key `someFlag`. */
-function dashed(flag: string): string {
-  return `--${flag.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
-}
-
-const FLAGS = CONFIG_KEYS.flatMap(({ flag }) => flag === undefined ? [] : [dashed(flag)]);
-const COMMANDS = [
-  "run",
-  "get",
-  "explain",
-  "check",
-  "status",
-  "demo",
-  "show",
-  "install",
-  "uninstall",
-  "version",
-];
-const COMPLETIONS: readonly AssetName[] = ["completion.bash", "completion.zsh", "completion.fish"];
 
 Deno.test("asset gives every name a text of its own, which ends in one line feed", () => {
   const texts = assetNames().map((name) => asset(name));
@@ -166,28 +144,6 @@ Deno.test("asset daemonset.yaml has every part, no right it does not need, and l
   const volumes = pod.volumes.map((volume: { name: string }) => volume.name).sort();
   const mounts = agent.volumeMounts.map((mount: { name: string }) => mount.name).sort();
   deepEqual(mounts, volumes);
-});
-
-for (const name of COMPLETIONS) {
-  Deno.test(`asset ${name} knows every command, configuration flag and text`, () => {
-    for (const word of [...COMMANDS, ...assetNames()]) ok(asset(name).includes(word), word);
-    for (const flag of FLAGS) {
-      const spelled = name === "completion.fish" ? `-l ${flag.slice(2)} ` : flag;
-      ok(asset(name).includes(spelled), flag);
-    }
-  });
-}
-
-Deno.test("asset manual tells every command and configuration flag", () => {
-  const text = asset("manual");
-  for (const command of COMMANDS) match(text, new RegExp(`^ {7}${command}\\b`, "m"), command);
-  for (const flag of FLAGS) match(text, new RegExp(`^ {7}${flag} `, "m"), flag);
-  equal(/\\f|\\-/.test(text), false);
-  for (const line of text.split("\n")) ok(line.length <= 80, line);
-});
-
-Deno.test("manualText refuses a request that it does not know", () => {
-  throws(() => manualText(".XX hello\n"), /unknown request "\.XX hello"/);
 });
 
 Deno.test("every systemd unit sets a limit of open files", () => {

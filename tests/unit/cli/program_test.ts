@@ -1,75 +1,68 @@
 /** The commands as the program has them, against all that tells of them. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { asset } from "../../../lib/assets/mod.ts";
 import type { Context } from "../../../lib/cli/mod.ts";
 import { commands } from "../../../lib/cli/program.ts";
+import { texts } from "../../../lib/cli/show.ts";
 import { FakeHost } from "../../fakes/host.ts";
 
 /** Every command that people see, with its options. */
+const PROGRAM = commands({ host: new FakeHost() } as unknown as Context, () => {});
 const COMMANDS: ReadonlyMap<string, readonly string[]> = new Map(
-  commands({ host: new FakeHost() } as unknown as Context, () => {}).commands
+  PROGRAM.commands
     .filter((command) => command.name() !== "simnode-daemon")
     .map((command) => [command.name(), command.options.flatMap(({ long }) => long ?? []).sort()]),
 );
 
-/** What the manual says of each command: the options below headings that name it. */
-function manualOptions(): Map<string, string[]> {
-  const found = new Map<string, string[]>([...COMMANDS.keys()].map((name) => [name, []]));
-  let names: string[] = [];
-  for (const line of asset("nydus-auth-agent.1").replaceAll("\\-", "-").split("\n")) {
-    if (/^\.S[HS] /.test(line)) names = line.slice(4).split(", ");
-    if (!/^\.B[IR]? "?--/.test(line)) continue;
-    // "(install)" before its text is the narrower heading.
-    const flags = line.match(/--[a-z-]+/g) ?? [];
-    for (const name of names) found.get(name)?.push(...flags);
+Deno.test("man page: lists every command and option, without a line that is a stray request", () => {
+  const page = textOf("nydus-auth-agent.1");
+  ok(!page.includes("@COMMANDS@"));
+  const plain = page.replaceAll("\\-", "-");
+  for (const [name, options] of COMMANDS) {
+    match(plain, new RegExp(`^\\.SS ${name}\\b`, "m"));
+    for (const option of options) match(plain, new RegExp(`^\\.B ${option}\\b`, "m"));
   }
-  return found;
-}
-
-Deno.test("the manual tells every command, and every option below the commands that take it", () => {
-  const text = asset("manual");
-  for (const name of COMMANDS.keys()) match(text, new RegExp(`^ {7}${name}\\b`, "m"));
-  for (const [name, told] of manualOptions()) {
-    deepEqual(told.sort(), COMMANDS.get(name), name);
-  }
+  const requests = new Set(page.match(/^\.\S+/gm));
+  const known = [".TH", ".SH", ".SS", ".PP", ".TP", ".B", ".BI", ".BR", ".I", ".nf", ".fi"];
+  deepEqual([...requests].filter((request) => !known.includes(request)), []);
 });
 
-/** What bash offers after `nydus-auth-agent COMMAND --`. */
-async function bashOffers(): Promise<Map<string, string[]>> {
-  const names = ["", ...COMMANDS.keys()];
-  const script = [
-    asset("completion.bash"),
-    ...names.map((name) => {
-      const words = name === "" ? ["nydus-auth-agent", ""] : ["nydus-auth-agent", name, "--"];
-      return `COMP_WORDS=(${words.map((word) => `"${word}"`).join(" ")}); ` +
-        `COMP_CWORD=${words.length - 1}; _nydus_auth_agent; echo "${name}: \${COMPREPLY[*]}"`;
-    }),
-  ].join("\n");
-  const bash = await new Deno.Command("bash", { args: ["--norc", "-c", script] }).output();
+const textOf = (name: string) => texts(PROGRAM).get(name)?.text() ?? "";
+
+/** What bash offers for a line, of which the last word is being typed. */
+async function bashOffers(words: readonly string[]): Promise<string[]> {
+  const lines = `${textOf("completion.bash")}
+COMP_WORDS=(${words.map((word) => `"${word}"`).join(" ")}); COMP_CWORD=${words.length - 1}
+_nydus_auth_agent; echo "\${COMPREPLY[*]}"`;
+  const bash = await new Deno.Command("bash", { args: ["--norc", "-c", lines] }).output();
   equal(bash.code, 0, new TextDecoder().decode(bash.stderr));
-  return new Map(
-    new TextDecoder().decode(bash.stdout).trimEnd().split("\n").map((line) => {
-      const [name = "", words = ""] = line.split(": ");
-      return [name, words.split(" ").filter((word) => word !== "").sort()];
-    }),
-  );
+  return new TextDecoder().decode(bash.stdout).trim().split(" ").filter((word) => word !== "")
+    .sort();
 }
 
+const PROGRAM_NAME = "nydus-auth-agent";
+const hasBash = ["/bin/bash", "/usr/bin/bash"].some((path) => existsSync(path));
+
 Deno.test({
-  name: "completions of bash offer exactly the commands and options that there are",
-  ignore: !["/bin/bash", "/usr/bin/bash"].some((path) => existsSync(path)),
+  name: "completions of bash: offer exactly the commands, options and values that exist",
+  ignore: !hasBash,
   async fn() {
-    const offers = await bashOffers();
-    deepEqual(offers.get(""), [...COMMANDS.keys(), "help", "--help", "--version"].sort());
+    const commandNames = [...COMMANDS.keys(), "help", "--help", "--version"].sort();
+    deepEqual(await bashOffers([PROGRAM_NAME, ""]), commandNames);
     for (const [name, options] of COMMANDS) {
-      deepEqual(offers.get(name), [...options, "--help"].sort(), name);
+      const offered = await bashOffers([PROGRAM_NAME, name, "--"]);
+      deepEqual(offered, [...options, "--help"].sort(), name);
     }
+    const levels = ["debug", "error", "info", "warning"];
+    deepEqual(await bashOffers([PROGRAM_NAME, "run", "--log-level", ""]), levels);
+    deepEqual(await bashOffers([PROGRAM_NAME, "run", "--log-level", "=", "e"]), ["error"]);
+    deepEqual(await bashOffers([PROGRAM_NAME, "run", "--log-level", "="]), levels);
+    deepEqual(await bashOffers([PROGRAM_NAME, "show", "completion.b"]), ["completion.bash"]);
   },
 });
 
-Deno.test("completions of zsh and fish know every command and option", () => {
-  const [zsh, fish] = [asset("completion.zsh"), asset("completion.fish")];
+Deno.test("completions of zsh and fish: contain every command and option", () => {
+  const [zsh, fish] = [textOf("completion.zsh"), textOf("completion.fish")];
   for (const [name, options] of COMMANDS) {
     ok(zsh.includes(`'${name}:`), name);
     ok(fish.includes(` -a ${name} -d `), name);
@@ -78,9 +71,6 @@ Deno.test("completions of zsh and fish know every command and option", () => {
       ok(fish.includes(` -l ${option.slice(2)} `), `fish: ${name} ${option}`);
     }
   }
-  const known = new Set([...COMMANDS.values()].flat().concat("--help", "--version"));
-  for (const [, option = ""] of zsh.matchAll(/'\*?(--[a-z-]+)\[/g)) ok(known.has(option), option);
-  for (const [, name] of fish.matchAll(/(?<!set) -l ([a-z-]+) /g)) ok(known.has(`--${name}`), name);
 });
 
 Deno.test("--help: a command's own options come before the settings, nothing says [] or false", async () => {

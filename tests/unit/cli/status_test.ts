@@ -66,7 +66,7 @@ Deno.test("statusText: when reads end if every source is silent, for each mount 
   const at = (minutes: number) => NOW_MS + minutes * 60_000;
   const instances = [
     { ...instance, readsEndAtMs: at(90) },
-    { ...instance, readsEndAtMs: at(12), readsEndLearned: true as const },
+    { ...instance, readsEndAtMs: at(12) },
   ];
   const text = statusText(
     { ...status, nowMs: NOW_MS, daemons: [{ ...daemon, instances }] },
@@ -74,8 +74,8 @@ Deno.test("statusText: when reads end if every source is silent, for each mount 
     { colour: false },
   );
   match(text, / 1h30m +/);
-  match(text, / 12m \(learned\) +/);
-  match(text, /^if every source is silent from now on, the first read fails: 12m \(learned\)$/m);
+  match(text, / 12m +/);
+  match(text, /^if every source is silent from now on, the first read fails: 12m$/m);
   const unknown = { ...status, daemons: [{ ...daemon, instances: [instance] }] };
   ok(!statusText(unknown, NOW_MS, { colour: false }).includes("if every source"));
 });

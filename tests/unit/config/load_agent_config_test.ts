@@ -40,7 +40,6 @@ Deno.test("loadAgentConfig fills in every default when no file is there", async 
     delivery: { configFiles: "auto", allowedHosts: [], unknownHosts: "warn", verify: "on-doubt" },
     server: { hostname: "127.0.0.1", port: 9111 },
     api: { socket: "/run/nydus-auth-agent/api.sock" },
-    overlaybd: {},
     log: { level: "info", format: "text" },
   });
 });

@@ -42,8 +42,6 @@ import { readPod } from "../../../lib/resolve/kube/node_pods.ts";
 import { readPullSecret } from "../../../lib/resolve/kube/secret_reader.ts";
 import { parseChallenges } from "../../../lib/resolve/registry/challenge.ts";
 import { readTokenAnswer } from "../../../lib/resolve/registry/token_service.ts";
-import { kubeletOf } from "../../../lib/resolve/running_kubelet.ts";
-import { readBlobUrl } from "../../../lib/serve/overlaybd/blob_url.ts";
 import { registryOfKey } from "../../../lib/resolve/kube/secret_keyring.ts";
 import { pullCredential, registryOf } from "../../../lib/serve/cri/auth_config.ts";
 import { decodeBook } from "../../../lib/serve/cri/book_text.ts";
@@ -173,8 +171,6 @@ export const TEXT_PARSERS: readonly TextParser[] = [
     const answer = { kind: "answered", headers: new Map(), body: new Secret(text) } as const;
     return [200, 400, 403].map((status) => readTokenAnswer({ ...answer, status }));
   }),
-  never("kubeletOf", (text) => kubeletOf(1, text.split(" "))),
-  never("readBlobUrl", (text) => [readBlobUrl(text), readBlobUrl(`http://a/v2/${text}/blobs/b`)]),
   never("expandSocket", (text) => expandSocket(`/run/*${text}*/api.sock`, new FakeFiles())),
   never("isAllowedHost", (text) => isAllowedHost(text, [text, "127.0.0.1"])),
   never("redactText", redactText),

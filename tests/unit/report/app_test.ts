@@ -196,7 +196,7 @@ Deno.test("createApp: a rendering that failed is not kept", async () => {
 Deno.test("createApp: the metrics server serves metrics and health, without details", async () => {
   const app = appOf(statusOf({ lastReconcileAtMs: NOW_MS - 600_000 }), { metricsOnly: true });
   for (
-    const path of ["/", "/images?ref=x", "/v1/status", "/healthz", "/v1/forecast?source_down=6h"]
+    const path of ["/", "/images?ref=x", "/v1/status", "/healthz"]
   ) {
     equal((await app.request(path)).status, 404, path);
   }

@@ -1,4 +1,4 @@
-import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import {
   bootBoundMs,
   type Claim,
@@ -10,7 +10,6 @@ import { type FleetOptions, type FleetRun, runFleet } from "../../../scripts/fle
 import { SOURCES } from "../../../scripts/fleet/shapes.ts";
 import { TokenService } from "../../../scripts/fleet/token_service.ts";
 import { Agenda, SeededRandom } from "../../../scripts/fleet/virtual_time.ts";
-import { svgOf } from "../../../scripts/lib/svg_plot.ts";
 
 const HOUR_MS = 3_600_000;
 const NODES = 200;
@@ -125,20 +124,4 @@ Deno.test("Agenda gives what is earliest, whatever the order of adding", () => {
   const taken = times.map(() => agenda.take()?.atMs);
   deepStrictEqual(taken, [...times].sort((a, b) => a - b));
   strictEqual(agenda.take(), undefined);
-});
-
-Deno.test("svgOf draws every series, escapes words, and knows logarithmic axes", () => {
-  const points = [[10, 1], [100, 2], [10_000, 30]] as const;
-  const svg = svgOf({
-    title: "a < b",
-    xLabel: "x",
-    yLabel: "y",
-    series: [{ name: "one", points }, { name: "two", points: [[10, 5], [100, 5]] }],
-    levels: [{ y: 50, name: "limit" }],
-    logarithmic: true,
-  });
-  match(svg, /<title>a &lt; b<\/title>/);
-  match(svg, />10000<\/text>/);
-  strictEqual(svg.match(/stroke-width="1.6"/g)?.length, 4);
-  ok(!svg.includes("NaN"));
 });
