@@ -37,7 +37,7 @@ export type Connection = Deno.TcpConn | Deno.UnixConn;
 /** The client of a connection. */
 export interface Client {
   readonly connection: Connection;
-  /** Undefined on a unix socket. */
+  /** Undefined on a unix socket, and for loopback. */
   readonly address: string | undefined;
   phase: "idle" | "head" | "body" | "handler" | "queued" | "response" | "linger";
   /** Monotonic times. */

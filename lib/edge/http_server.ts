@@ -39,8 +39,8 @@ type Listener = Deno.TcpListener | Deno.UnixListener;
 
 /**
  * Serves HTTP/1.0 and HTTP/1.1 without any way for a client to hold more than its share: each phase
- * of a connection has a deadline, and connections are limited in total and, on TCP, to half of that
- * per remote address. A new connection beyond a limit takes the place of the one that has been
+ * of a connection has a deadline, and connections are limited in total, and to half of that per
+ * address of another machine. A new connection beyond a limit takes the place of the one that has been
  * waiting for its client the longest; where all of them are being served it gets 503.
  *
  * Invariants:
@@ -131,7 +131,9 @@ export class HttpServer implements AsyncDisposable {
 
   #admit(connection: Connection): void {
     const { remoteAddr } = connection;
-    const address = remoteAddr.transport === "tcp" ? remoteAddr.hostname : undefined;
+    // All users of this machine have the same addresses, so that a share of each protects nobody.
+    const isRemote = remoteAddr.transport === "tcp" && !/^(?:127\.|::1$)/.test(remoteAddr.hostname);
+    const address = isRemote ? remoteAddr.hostname : undefined;
     const open = [...this.#clients.keys()].filter(({ closed }) => !closed);
     const own = open.filter((client) => client.address === address);
     const isFull = open.length >= this.#maxConnections;

@@ -4,8 +4,11 @@
  * @module
  */
 
-/** Runs a command with the soft limit of open files that most systems set. */
-export const LIMITED: readonly string[] = ["/bin/sh", "-c", 'ulimit -Sn 1024; exec "$@"', "sh"];
+/**
+ * Runs a command with the limit of open files that most systems set. The hard limit too: from source
+ * Deno would raise the soft one.
+ */
+export const LIMITED: readonly string[] = ["/bin/sh", "-c", 'ulimit -n 1024; exec "$@"', "sh"];
 
 /** How a client misbehaves. */
 export type Attack = "idle" | "slow-header" | "slow-reader";
@@ -19,10 +22,11 @@ const REQUESTS: Readonly<Record<Attack, string>> = {
       .repeat(200),
 };
 
+const RECONNECT_MS = 3_000;
 /** Clients connect at most so many at once: the queue of a listener is short. */
 const AT_ONCE = 50;
 
-/** Keeps so many connections open, each made again whenever it is closed, until disposed. */
+/** Keeps so many connections open, each made again after it was closed, until disposed. */
 export async function attack(
   { hostname, port }: { readonly hostname: string; readonly port: number | string },
   kind: Attack,
@@ -42,8 +46,7 @@ export async function attack(
       } catch {
         first();
       }
-      // A reader that never reads does not notice its end either.
-      await new Promise((resolve) => setTimeout(resolve, 500));
+      await new Promise((resolve) => setTimeout(resolve, RECONNECT_MS));
     }
   };
   const clients: Promise<void>[] = [];
