@@ -58,9 +58,8 @@ await agent.until("the proxy", async () => await Deno.readLink(link!) === cri);
 await pause(5_000);
 const rows = [await measure("idle", agent, link!)];
 for (const kind of ["idle", "slow-header", "slow-reader"] as const satisfies readonly Attack[]) {
-  const attacker = await attack(new URL(agent.base), kind, 1_100);
+  using _attacker = await attack(new URL(agent.base), kind, 1_100);
   rows.push(await measure(`1,100 connections, ${kind}`, agent, link!));
-  await attacker[Symbol.asyncDispose]();
 }
 {
   using clients = await holdCriClients(link!, 1_100);

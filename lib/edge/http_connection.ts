@@ -21,6 +21,8 @@ export const MAX_CONNECTIONS = 64;
 export const MAX_LARGE_RESPONSES = 8;
 /** The kernel takes so much for a new connection, whatever the client does: it never stalls. */
 export const SMALL_BYTES = 4_096;
+/** The head of any response of ours is shorter. */
+export const MAX_HEAD_BYTES = 1_024;
 /** A large response that has not progressed for so long gives way to another. */
 export const GIVES_WAY_MS = 500;
 export const WRITE_BYTES = 65_536;

@@ -12,6 +12,7 @@ import {
   isStalled,
   isWaiting,
   MAX_CONNECTIONS,
+  MAX_HEAD_BYTES,
   MAX_LARGE_RESPONSES,
   MAX_LINGER_BYTES,
   REOPEN_AFTER,
@@ -214,8 +215,8 @@ export class HttpServer implements AsyncDisposable {
         if (request === undefined) return;
         this.#enter(client, "handler");
         const response = await this.#respond(request);
-        goesOn = request.keepAlive && !this.#stopping.signal.aborted;
-        await this.#send(client, response, goesOn, request.method === "HEAD");
+        const keepAlive = request.keepAlive && !this.#stopping.signal.aborted;
+        goesOn = await this.#send(client, response, keepAlive, request.method === "HEAD");
       }
     } catch (error) {
       if (!(error instanceof RequestError) || client.closed) return;
@@ -233,7 +234,13 @@ export class HttpServer implements AsyncDisposable {
     }
   }
 
-  async #send(client: Client, response: Response, goesOn: boolean, isHead: boolean): Promise<void> {
+  /** Returns whether the connection can be used for another request. */
+  async #send(
+    client: Client,
+    response: Response,
+    keepAlive: boolean,
+    isHead: boolean,
+  ): Promise<boolean> {
     const { status, headers } = response;
     const hasNoBody = isHead || status === 204 || status === 304;
     let chunks: AsyncIterable<Uint8Array> | Uint8Array[] = [];
@@ -244,15 +251,17 @@ export class HttpServer implements AsyncDisposable {
       headers.set("content-length", String(body.length));
       chunks = [body];
     }
-    const head = headOf(status, headers, goesOn);
-    const bytes = head.length + (hasNoBody ? 0 : Number(headers.get("content-length")));
-    const isLarge = client.writtenBytes + bytes > SMALL_BYTES;
-    client.writtenBytes += bytes;
+    const bodyBytes = hasNoBody ? 0 : Number(headers.get("content-length"));
+    const sentBytes = client.writtenBytes;
+    client.writtenBytes += MAX_HEAD_BYTES + bodyBytes;
+    const isLarge = client.writtenBytes > SMALL_BYTES;
     if (isLarge && !await this.#takeLargeSlot(client)) {
-      if (client.writtenBytes === bytes) await this.#write(client, busyResponse());
-      this.#close(client);
-      return;
+      if (sentBytes === 0) await this.#write(client, busyResponse());
+      return false;
     }
+    // So that what may stay unread on a connection never exceeds what the kernel takes.
+    const goesOn = keepAlive && client.writtenBytes + MAX_HEAD_BYTES <= SMALL_BYTES;
+    const head = headOf(status, headers, goesOn);
     try {
       this.#enter(client, "response");
       await this.#write(client, head);
@@ -260,6 +269,7 @@ export class HttpServer implements AsyncDisposable {
     } finally {
       if (this.#large.delete(client)) this.#waitingForLarge.shift()?.();
     }
+    return goesOn;
   }
 
   /** Waits for one of the few places; false when none becomes free in time. */

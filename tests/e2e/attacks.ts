@@ -26,45 +26,57 @@ const RECONNECT_MS = 3_000;
 /** Clients connect at most so many at once: the queue of a listener is short. */
 const AT_ONCE = 50;
 
-/** Keeps so many connections open, each made again after it was closed, until disposed. */
-export async function attack(
-  { hostname, port }: { readonly hostname: string; readonly port: number | string },
-  kind: Attack,
-  connections: number,
-): Promise<AsyncDisposable> {
-  const live = new Set<Deno.TcpConn>();
-  let ended = false;
-  const client = async (first: () => void) => {
-    while (!ended) {
-      try {
-        const connection = await Deno.connect({ hostname, port: Number(port) });
-        live.add(connection);
-        first();
-        await hold(connection, kind);
-        live.delete(connection);
-        connection.close();
-      } catch {
-        first();
-      }
-      await new Promise((resolve) => setTimeout(resolve, RECONNECT_MS));
+interface Order {
+  readonly hostname: string;
+  readonly port: number;
+  readonly kind: Attack;
+  readonly connections: number;
+}
+
+/**
+ * Keeps so many connections open, each made again after it was closed, until disposed. In a thread
+ * of its own, so that whoever measures meanwhile is not slowed down by it.
+ */
+export async function attack(url: URL, kind: Attack, connections: number): Promise<Disposable> {
+  const worker = new Worker(import.meta.url, { type: "module", name: WORKER });
+  const order: Order = { hostname: url.hostname, port: Number(url.port), kind, connections };
+  const ready = new Promise((resolve) => worker.onmessage = resolve);
+  worker.postMessage(order);
+  await ready;
+  return { [Symbol.dispose]: () => worker.terminate() };
+}
+
+const WORKER = "attack";
+const scope = globalThis as unknown as {
+  readonly name?: string;
+  onmessage: ((event: MessageEvent<Order>) => void) | null;
+  postMessage(message: string): void;
+};
+if (scope.name === WORKER) {
+  scope.onmessage = async ({ data }) => {
+    for (let i = 0; i < data.connections; i += AT_ONCE) {
+      await Promise.all(
+        Array.from(
+          { length: AT_ONCE },
+          () => new Promise<void>((resolve) => void runClient(data, resolve)),
+        ),
+      );
     }
+    scope.postMessage("ready");
   };
-  const clients: Promise<void>[] = [];
-  for (let i = 0; i < connections; i += AT_ONCE) {
-    await Promise.all(
-      Array.from(
-        { length: AT_ONCE },
-        () => new Promise<void>((resolve) => clients.push(client(resolve))),
-      ),
-    );
+}
+
+async function runClient({ hostname, port, kind }: Order, connected: () => void): Promise<void> {
+  while (true) {
+    try {
+      using connection = await Deno.connect({ hostname, port });
+      connected();
+      await hold(connection, kind);
+    } catch {
+      connected(); // refused, or closed by the agent
+    }
+    await new Promise((resolve) => setTimeout(resolve, RECONNECT_MS));
   }
-  return {
-    async [Symbol.asyncDispose]() {
-      ended = true;
-      for (const connection of live) close(connection);
-      await Promise.all(clients);
-    },
-  };
 }
 
 async function hold(connection: Deno.TcpConn, kind: Attack): Promise<void> {

@@ -94,11 +94,11 @@ function attackFault(kind: Attack): Fault {
     calling.catch(() => {}); // awaited below
     return async () => {
       ended = true;
-      const { status } = await stage.agent.get("/livez");
-      await attacker[Symbol.asyncDispose]();
+      const { agent } = stage;
+      await agent.until("/livez", async () => (await agent.get("/livez")).status === 200);
+      attacker[Symbol.dispose]();
       await calling;
       if (calls < 10) throw new Error(`only ${calls} CRI calls were made`);
-      if (status !== 200) throw new Error(`/livez: ${status}`);
     };
   });
 }
