@@ -24,7 +24,7 @@ import { BuildError, parseTarget, runTool, type Target } from "./lib/toolchain.t
 const USAGE = `Usage: deno task compile [--target TARGET] [--compare]
 
   --target TARGET  x86_64-unknown-linux-gnu or aarch64-unknown-linux-gnu (default: this machine's)
-  --compare        build twice, and say whether the two binaries are equal
+  --compare        build again in another folder, and say whether the two binaries are equal
 
 Environment:
   DENO        the deno that bundles and compiles (default: the one that runs this)
@@ -50,12 +50,28 @@ async function main(args: readonly string[]): Promise<number> {
   if (target === host.target) await tryBinary(binary);
   await describe(tools, info, target, binary);
   if (!options.compare) return 0;
-  const folder = join(tools.root, "dist", ".compare");
-  const second = await build(tools, info, target, folder);
-  const equal = await sha256(binary) === await sha256(second);
-  await Deno.remove(folder, { recursive: true });
-  console.log(equal ? "two builds: equal byte for byte" : "two builds: they differ");
+  const equal = await sha256(binary) === await hashOfBuildElsewhere(tools, info, target);
+  console.log(
+    equal ? "builds in two folders: equal byte for byte" : "builds in two folders: differ",
+  );
   return equal ? 0 : 1;
+}
+
+/** What a build from a copy of the sources in another folder gives. */
+async function hashOfBuildElsewhere(
+  tools: BuildTools,
+  info: BuildInfo,
+  target: Target,
+): Promise<string> {
+  const root = await Deno.makeTempDir({ prefix: "nydus-auth-agent-compare-" });
+  try {
+    const copied = ["main.ts", "lib", "deno.json", "deno.lock"];
+    const { success, stderr } = await runTool("cp", ["-R", ...copied, root], { cwd: tools.root });
+    if (!success) throw new BuildError(`copy the sources: ${stderr.trim()}`);
+    return await sha256(await build({ ...tools, root }, info, target, join(root, "dist")));
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
 }
 
 function parseArguments(

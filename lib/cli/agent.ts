@@ -1,3 +1,4 @@
+import { basename, dirname, join } from "@std/path";
 import { BUILD_INFO } from "../assets/mod.ts";
 import { type AgentConfig, configDifferences } from "../config/mod.ts";
 import { Deliverer, inUseDelayMs } from "../deliver/mod.ts";
@@ -7,8 +8,15 @@ import {
   createRegistryHttp,
   createSnapshotterApi,
   createUnixHttp,
+  removeTemporaryFiles,
 } from "../edge/mod.ts";
-import { type AgentStatus, formatProblem, type Observer, PROVIDER_NAMES } from "../model/mod.ts";
+import {
+  type AgentStatus,
+  formatProblem,
+  messageOf,
+  type Observer,
+  PROVIDER_NAMES,
+} from "../model/mod.ts";
 import { Reconciler, type Stages } from "../reconcile/mod.ts";
 import {
   Elector,
@@ -24,6 +32,7 @@ import { type OpenChain, openChain } from "./chain.ts";
 import type { Context } from "./context.ts";
 import { LazyTap } from "./lazy_tap.ts";
 import { namingOf } from "./places.ts";
+import { keptPulls } from "./tap_switch.ts";
 
 /** The agent itself, without its server: what `run` owns, and a reload changes. */
 export interface Agent extends AsyncDisposable {
@@ -49,7 +58,7 @@ interface Parts extends AsyncDisposable {
 
 /** Differs between nodes, stays over restarts: spreads a fleet's renewals. */
 const MACHINE_ID = "/etc/machine-id";
-const HOSTNAME = "/proc/sys/kernel/hostname";
+const HOSTNAME = "/etc/hostname";
 
 /** Builds the agent that a configuration describes. */
 export async function createAgent(
@@ -61,6 +70,7 @@ export async function createAgent(
   const startedAtMs = clock.wallMs();
   const seed = await files.readText(MACHINE_ID).catch(() => undefined) ?? "";
   const named = await nameOf(context);
+  await removeLeftovers(first, observer);
   const http = createUnixHttp();
   const registryHttp = createRegistryHttp();
   const probe = new RegistryProbe({ http: registryHttp, clock });
@@ -120,11 +130,35 @@ export async function createAgent(
   };
 }
 
-/** Which build this is, and what the machine is called, where it says so. */
-async function nameOf({ files }: Context): Promise<Pick<AgentStatus, "version" | "hostname">> {
+/** The build and the node's name: in a pod `$NODE_NAME`; a compiled binary cannot read `/proc`. */
+async function nameOf(
+  { host, files }: Context,
+): Promise<Pick<AgentStatus, "version" | "hostname">> {
   const { version } = BUILD_INFO;
-  const hostname = (await files.readText(HOSTNAME).catch(() => undefined))?.trim() ?? "";
+  const hostname = host.env["NODE_NAME"] ||
+    (await files.readText(HOSTNAME).catch(() => undefined))?.trim() || "";
   return hostname === "" ? { version } : { version, hostname };
+}
+
+/** Removes what a killed agent left while it wrote a file: temporary files with credentials. */
+async function removeLeftovers(
+  { node, delivery, providers }: AgentConfig,
+  observer: Observer,
+): Promise<void> {
+  const pulls = keptPulls(providers.cri.socket);
+  const tell = (text: string) =>
+    observer.notify({ kind: "warning", code: "temporary-files", text });
+  const sweep = async (folder: string, fileName: string, depth: number) => {
+    try {
+      const count = await removeTemporaryFiles(folder, fileName, depth);
+      if (count > 0) tell(`removed ${count} temporary file(s) of a killed agent below ${folder}`);
+    } catch (error) {
+      tell(messageOf(error));
+    }
+  };
+  // `config/<daemonID>[/<snapshotID>]/config.json`
+  if (delivery.configFiles !== "never") await sweep(join(node.root, "config"), "config.json", 2);
+  await sweep(dirname(pulls), basename(pulls), 0);
 }
 
 function partsBuilder(

@@ -13,10 +13,11 @@ import { type CheckFindings, missing } from "./check_findings.ts";
 import { checkHost } from "./check_host.ts";
 import { checkImage } from "./check_image.ts";
 import { checkNode } from "./check_node.ts";
-import { checkServer } from "./check_server.ts";
+import { checkRunningAgent, checkServer } from "./check_server.ts";
 import { checkTap } from "./check_tap.ts";
 import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
 import { kubeParts } from "./kube_parts.ts";
+import { groupId } from "./served_api.ts";
 import { printable } from "./table.ts";
 
 /** Options of `check`. */
@@ -47,8 +48,10 @@ export async function check(
   if (wantsTokens || config.providers.kubesecret.enabled) {
     await checkKube(context, config, findings);
   }
-  await checkHost(context, config, findings);
+  const agentAnswers = await checkRunningAgent(context, config, findings);
+  await checkHost(context, config, findings, { agentAnswers });
   await checkServer(config, findings);
+  await checkGroup(context, config, findings);
   await checkTap(context, config, findings);
   await checkNode(context, config, findings);
   for (const ref of refs) await checkImage(context, config, ref, findings);
@@ -80,6 +83,21 @@ async function checkDocker(context: Context, config: AgentConfig, findings: Chec
     }
   } catch (error) {
     findings.problems.push({ file, place: "", problem: messageOf(error), mend: "mend the file" });
+  }
+}
+
+/** Without its group the local API is not served at all. */
+async function checkGroup(
+  { files }: Context,
+  { api: { socket, group } }: AgentConfig,
+  { problems }: CheckFindings,
+): Promise<void> {
+  if (socket === undefined || group === undefined) return;
+  try {
+    await groupId(files, group);
+  } catch (error) {
+    const mend = `groupadd --system ${group}, or fix api.group`;
+    problems.push({ file: "/etc/group", place: "api.group", problem: messageOf(error), mend });
   }
 }
 

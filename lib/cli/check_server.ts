@@ -1,8 +1,30 @@
 import type { AgentConfig } from "../config/mod.ts";
 import { about, type CheckFindings } from "./check_findings.ts";
-import { addressOf } from "./status_answer.ts";
+import type { Context } from "./context.ts";
+import { addressOf, askAgent } from "./status_answer.ts";
 
 const TIMEOUT_MS = 2_000;
+
+/**
+ * Reports what the running agent finds wrong: it runs in the unit's sandbox or a container, where
+ * other paths are writable than for this command. Returns whether an agent answered.
+ */
+export async function checkRunningAgent(
+  context: Context,
+  config: AgentConfig,
+  { warnings, fine }: CheckFindings,
+): Promise<boolean> {
+  const answer = await askAgent(context, config).catch(() => undefined);
+  // Another program may listen at the configured address, and answer JSON of its own.
+  if (answer === undefined || !Array.isArray(answer.health.checks)) return false;
+  const wrong = answer.health.checks.filter(({ ok }) => !ok);
+  for (const { name, text } of wrong) {
+    const problem = `its check "${name}" fails: ${text}`;
+    warnings.push(about("the running agent", problem, "run: nydus-auth-agent status"));
+  }
+  if (wrong.length === 0) fine.push("the running agent: nothing is wrong");
+  return true;
+}
 
 /** Checks who listens where the agent wants to serve: an agent, nobody, or another program. */
 export async function checkServer(

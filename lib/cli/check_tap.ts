@@ -43,7 +43,13 @@ export async function checkTap(
   const laid = (await linesOf(files, undefined, TMPFILES) ?? [])
     .filter((line) => /^L\S*\s/.test(line) && line.split(/\s+/)[1] === link)
     .map((line) => line.trim().split(/\s+/).at(-1) ?? "");
-  if (unit !== undefined) told(TMPFILES, laid, "at boot", `put a line there; ${DOCS}`);
+  if (unit !== undefined && laid.length === 0) {
+    const problem = `no line creates ${link} at boot: a kubelet that starts before the agent ` +
+      "exits at once";
+    const remedy = `run: nydus-auth-agent show nydus-auth-agent.tmpfiles.conf > ${TMPFILES}/` +
+      `nydus-auth-agent.conf; ${DOCS}`;
+    findings.problems.push(about(TMPFILES, problem, remedy));
+  } else if (unit !== undefined) told(TMPFILES, laid, "at boot", `fix that line; ${DOCS}`);
   // The unit makes it when it starts.
   const folder = dirname(link);
   if (unit === undefined && await files.stat(folder).catch(() => undefined) === undefined) {

@@ -3,16 +3,19 @@ import { asset } from "../assets/mod.ts";
 import { AgentError, messageOf } from "../model/mod.ts";
 import {
   CREDENTIAL_HELPER,
+  executes,
   findSystemctl,
   type InstallationPorts,
   type InstallPaths,
   installPaths,
   PROGRAM,
+  refuseSharedFolders,
   replaceStep,
   runSteps,
   type Step,
   systemctlSays,
   systemctlStep,
+  unitState,
 } from "./installation.ts";
 
 /** What to install, and where. */
@@ -32,7 +35,7 @@ export interface InstallOptions {
 /** What `install` works with. */
 export interface InstallPorts extends InstallationPorts {
   /** The program that runs, and whether it is the compiled binary. */
-  readonly self: { readonly path: string; readonly standalone: boolean };
+  readonly self: { readonly path: string; readonly standalone: boolean; readonly uid: number };
   /** What is wrong with an existing configuration file, one line each. */
   readonly checkConfiguration: (path: string) => Promise<readonly string[]>;
 }
@@ -58,6 +61,9 @@ export async function install(options: InstallOptions, ports: InstallPorts): Pro
     }
     if (options.now && options.root !== "") {
       throw new AgentError("usage", "--now: what is below --root cannot be started");
+    }
+    for (const folder of [paths.binFolder, paths.configFolder, paths.unitFolder, paths.tmpfiles]) {
+      await refuseSharedFolders(ports.files, ports.self.uid, folder);
     }
     const plan = await makePlan(options, ports, paths);
     plan.notes.forEach(ports.out);
@@ -102,7 +108,7 @@ async function makePlan(
   await file(await configStep(ports, paths), paths.config);
   await file(await unitStep(ports, paths), paths.unit);
   await file(await tmpfilesStep(ports, paths), paths.tmpfiles);
-  if (options.now) steps.push(...await startSteps(ports, steps.length > 0));
+  if (options.now) steps.push(...await startSteps(ports, paths, steps.length > 0));
   return { steps, notes };
 }
 
@@ -181,8 +187,13 @@ async function warnAboutConfiguration(
   for (const problem of await checkConfiguration(config)) err(`warning: ${problem}`);
 }
 
-// A service that runs the old binary is started anew; one that is up to date is left alone.
-async function startSteps(ports: InstallPorts, changed: boolean): Promise<Step[]> {
+// A service that is up to date is left alone; one that runs an older binary is restarted, also when
+// an earlier `install` has replaced the file.
+async function startSteps(
+  ports: InstallPorts,
+  { binary }: InstallPaths,
+  changed: boolean,
+): Promise<Step[]> {
   const systemctl = await findSystemctl(ports.files);
   if (systemctl === undefined) {
     throw new AgentError("io", "--now: systemd does not run this machine (leave out --now)");
@@ -190,18 +201,21 @@ async function startSteps(ports: InstallPorts, changed: boolean): Promise<Step[]
   const unit = `${PROGRAM}.service`;
   const enabled = await systemctlSays(ports, systemctl, "is-enabled");
   const active = await systemctlSays(ports, systemctl, "is-active");
+  const { pid, needsReload } = await unitState(ports, systemctl);
+  const isOutdated = changed || needsReload ||
+    (pid !== undefined && !await executes(ports, pid, binary));
   const steps: Step[] = [];
-  if (changed) steps.push(systemctlStep(ports, systemctl, ["daemon-reload"]));
+  if (changed || needsReload) steps.push(systemctlStep(ports, systemctl, ["daemon-reload"]));
   if (!enabled) {
     steps.push(systemctlStep(ports, systemctl, ["enable", unit], ["disable", unit]));
   }
   if (!active) steps.push(systemctlStep(ports, systemctl, ["start", unit], ["stop", unit]));
-  else if (changed) steps.push(systemctlStep(ports, systemctl, ["restart", unit]));
+  else if (isOutdated) steps.push(systemctlStep(ports, systemctl, ["restart", unit]));
   return steps;
 }
 
 function sayWhatIsNext({ out }: InstallPorts): void {
-  out("nothing was started; to do so:");
-  out(`  systemctl daemon-reload && systemctl enable --now ${PROGRAM}`);
+  out("nothing was started or restarted; to do so:");
+  out(`  systemctl daemon-reload && systemctl enable ${PROGRAM} && systemctl restart ${PROGRAM}`);
   out(`(${CREDENTIAL_HELPER} comes with --docker-credential-helper)`);
 }

@@ -10,7 +10,7 @@ export function installCommand(context: Context, options: InstallOptions): Promi
   const { host } = context;
   return install(options, {
     ...ports(context),
-    self: { path: host.execPath, standalone: host.standalone },
+    self: { path: host.execPath, standalone: host.standalone, uid: host.uid() },
     checkConfiguration: (path) => configurationProblems(context, path),
   });
 }

@@ -1,4 +1,4 @@
-import { join } from "@std/path";
+import { dirname, join, resolve } from "@std/path";
 import {
   AgentError,
   type InstallFiles,
@@ -63,6 +63,39 @@ export function installPaths({ prefix, root }: { prefix: string; root: string })
     config: at("etc", PROGRAM, "config.toml"),
     binaryInUnit: join("/", prefix, "bin", PROGRAM),
   };
+}
+
+/**
+ * Refuses a path that users other than root and ourselves can redirect: who may write to a folder
+ * above it can replace what is installed there, and root would run it. Symbolic links are followed
+ * one by one. Folders that do not exist yet are left out.
+ *
+ * @throws {AgentError} `usage` with the folder's name and the remedy.
+ */
+export async function refuseSharedFolders(
+  files: InstallFiles,
+  ourUid: number,
+  path: string,
+): Promise<void> {
+  const found = await files.look(path);
+  if (found !== undefined) {
+    const { kind, uid, gid, mode, linkTarget = "" } = found;
+    const refuse = (problem: string, remedy: string) => {
+      throw new AgentError("usage", `${path}: ${problem} (${remedy}, or choose another folder)`);
+    };
+    if (uid !== 0 && uid !== ourUid) refuse(`it belongs to user ${uid}`, `chown root ${path}`);
+    if (kind === "symlink") {
+      await refuseSharedFolders(files, ourUid, resolve(dirname(path), linkTarget));
+    } else {
+      // In a sticky folder, such as /tmp, nobody can replace the entries of others.
+      const isSticky = (mode & 0o1000) !== 0;
+      const isOpenToGroup = (mode & 0o020) !== 0 && gid !== 0 && ourUid === 0;
+      if (!isSticky && ((mode & 0o002) !== 0 || isOpenToGroup)) {
+        refuse("other users can write to it", `chmod go-w ${path}`);
+      }
+    }
+  }
+  if (path !== "/") await refuseSharedFolders(files, ourUid, dirname(path));
 }
 
 /** How to take back what a step did, and what to tidy once everything is done. */
@@ -185,6 +218,43 @@ export async function systemctlSays(
 ): Promise<boolean> {
   const args = [question, "--quiet", `${PROGRAM}.service`];
   const result = await processRunner.run(systemctlRequest(systemctl, args));
+  return result.kind === "exited" && result.code === 0;
+}
+
+/** What systemd knows about our unit. */
+export interface UnitState {
+  /** Main process; undefined while the unit does not run. */
+  readonly pid?: number;
+  /** The unit file has changed since systemd read it. */
+  readonly needsReload: boolean;
+}
+
+/** Asks systemd about our unit. */
+export async function unitState(
+  { processRunner }: Pick<InstallationPorts, "processRunner">,
+  systemctl: string,
+): Promise<UnitState> {
+  const args = ["show", "--property=MainPID,NeedDaemonReload", `${PROGRAM}.service`];
+  const result = await processRunner.run(systemctlRequest(systemctl, args));
+  const lines = result.kind === "exited" ? result.stdout.split("\n") : [];
+  const pid = Number(lines.find((line) => line.startsWith("MainPID="))?.slice("MainPID=".length));
+  return { ...(pid > 0 && { pid }), needsReload: lines.includes("NeedDaemonReload=yes") };
+}
+
+/** Whether a process executes this very file, not an older one that it has replaced. */
+export async function executes(
+  { processRunner }: Pick<InstallationPorts, "processRunner">,
+  pid: number,
+  binary: string,
+): Promise<boolean> {
+  const result = await processRunner.run({
+    path: "/bin/sh", // a compiled binary of Deno may not read /proc itself
+    args: ["-c", '[ "$1" -ef "$2" ]', "sh", `/proc/${pid}/exe`, binary],
+    env: {},
+    stdin: "",
+    timeoutMs: 10_000,
+    maxStdoutBytes: 1_024,
+  });
   return result.kind === "exited" && result.code === 0;
 }
 

@@ -145,19 +145,22 @@ class Reloads {
   }
 
   async #reload(): Promise<void> {
-    const { observer, notifier } = this.#parts;
+    const { observer, notifier, served } = this.#parts;
     await notifier.reloading();
     try {
       const config = await loadConfig(this.#context, this.#flags);
       const differences = await this.#apply(config);
       this.#inForce = config;
       tellConfig(config, observer);
+      served.setRefusedConfig([]);
       const { hash, files } = config;
       observer.notify({ kind: "config-loaded", hash, files, differences });
     } catch (error) {
-      observer.notify({ kind: "config-refused", problems: problemsOf(error) });
+      const problems = problemsOf(error);
+      served.setRefusedConfig(problems);
+      observer.notify({ kind: "config-refused", problems });
     }
-    await notifier.ready();
+    await notifier.ready(served.health().sentence);
   }
 
   /** All of it or nothing. */

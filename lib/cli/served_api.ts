@@ -2,7 +2,7 @@ import { BUILD_INFO } from "../assets/mod.ts";
 import { dirname } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
 import { type Handler, listenUnix } from "../edge/mod.ts";
-import { AgentError, type Observer } from "../model/mod.ts";
+import { AgentError, type FileSystem, type Observer } from "../model/mod.ts";
 import { type ApiAgent, openApi } from "../serve/mod.ts";
 import type { Context } from "./context.ts";
 import { divideDescriptors } from "./descriptor_budget.ts";
@@ -29,7 +29,7 @@ export class ServedApi implements AsyncDisposable {
   async apply({ api: { socket, group } }: AgentConfig): Promise<void> {
     const endpoint = socket === undefined ? undefined : { place: socket, settings: group };
     const open = async () => {
-      const gid = group === undefined ? undefined : await this.#gid(group);
+      const gid = group === undefined ? undefined : await groupId(this.#context.files, group);
       const handler: Handler = async (request) => await (await this.#open()).fetch(request);
       const { httpConnections: maxConnections } = divideDescriptors(
         await this.#context.host.descriptorLimit(),
@@ -70,17 +70,18 @@ export class ServedApi implements AsyncDisposable {
       if (folder === dirname(folder)) return;
     }
   }
+}
 
-  /** @throws {AgentError} `invalid-config` when there is no such group. */
-  async #gid(group: string): Promise<number> {
-    if (/^[0-9]+$/.test(group)) return Number(group);
-    const text = await this.#context.files.readText(GROUPS) ?? "";
-    const line = text.split("\n").find((line) => line.startsWith(`${group}:`));
-    const gid = line?.split(":")[2] ?? "";
-    if (/^[0-9]+$/.test(gid)) return Number(gid);
-    throw new AgentError(
-      "invalid-config",
-      `find the group of api.group: ${GROUPS} has no ${group}`,
-    );
-  }
+/**
+ * The number of a local group that is given by name or number.
+ *
+ * @throws {AgentError} `invalid-config` when there is no such group.
+ */
+export async function groupId(files: FileSystem, group: string): Promise<number> {
+  if (/^[0-9]+$/.test(group)) return Number(group);
+  const text = await files.readText(GROUPS) ?? "";
+  const line = text.split("\n").find((line) => line.startsWith(`${group}:`));
+  const gid = line?.split(":")[2] ?? "";
+  if (/^[0-9]+$/.test(gid)) return Number(gid);
+  throw new AgentError("invalid-config", `find the group of api.group: ${GROUPS} has no ${group}`);
 }

@@ -1,4 +1,5 @@
-import { messageOf } from "../model/mod.ts";
+import { type AgentConfig, CONFIG_ENVIRONMENT_NAME, loadAgentConfig } from "../config/mod.ts";
+import { ConfigError, formatProblem, messageOf } from "../model/mod.ts";
 import type { HealthLevel } from "../report/mod.ts";
 import { type Context, EXIT, type Flags, loadConfigToAsk } from "./context.ts";
 import { answerOf, askAgent, type Told, wholeText } from "./status_answer.ts";
@@ -29,13 +30,15 @@ export async function status(
   flags: Flags,
   options: StatusOptions,
 ): Promise<number> {
-  const config = await loadConfigToAsk(context, flags);
+  const config = await loadConfigForStatus(context, flags);
+  // An address on the command line names the agent to ask; the API socket may be another's.
+  const ask = () => askAgent(context, config, { atAddress: flags["address"] !== undefined });
   if (options.watch) {
-    return await watchStatus(context, () => askAgent(context, config), options.output);
+    return await watchStatus(context, ask, options.output);
   }
   let told: Told;
   try {
-    told = await askAgent(context, config);
+    told = await ask();
   } catch (error) {
     context.host.err(`${printable(messageOf(error))}\n`);
     return EXIT.failed;
@@ -46,4 +49,30 @@ export async function status(
       : wholeText(context, told),
   );
   return LEVEL_EXIT[told.health.level];
+}
+
+/**
+ * The configuration for asking the running agent. A broken file hides no agent: the built-in
+ * settings are used then, with a warning.
+ *
+ * @throws {ConfigError} When the options or the environment are wrong themselves.
+ */
+async function loadConfigForStatus(context: Context, flags: Flags): Promise<AgentConfig> {
+  try {
+    return await loadConfigToAsk(context, flags);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    const { [CONFIG_ENVIRONMENT_NAME]: _, ...env } = context.host.env;
+    const { config: __, ...rest } = flags;
+    const config = await loadAgentConfig({
+      flags: rest,
+      env,
+      readText: () => Promise.resolve(undefined),
+    });
+    for (const problem of error.problems) {
+      context.host.err(`warning: ${printable(formatProblem(problem))}\n`);
+    }
+    context.host.err("warning: the configuration is not used, asking at the default places\n");
+    return config;
+  }
 }

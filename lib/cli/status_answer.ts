@@ -26,19 +26,23 @@ export function wholeText(context: Context, { status, health }: Told): string {
 }
 
 /**
- * Asks the agent that runs with this configuration.
+ * Asks the agent that runs with this configuration: over its local API, else at its address.
  *
  * @throws {AgentError} `unreachable` when there is none, or none that answers.
  */
-export async function askAgent({ clock }: Context, config: AgentConfig): Promise<Told> {
+export async function askAgent(
+  { clock }: Context,
+  config: AgentConfig,
+  { atAddress = false }: { readonly atAddress?: boolean } = {},
+): Promise<Told> {
   type Answer = AgentStatus & { readonly health?: HealthView };
-  const asked = await askApi<Answer>(config, {
+  const asked = atAddress ? undefined : await askApi<Answer>(config, {
     method: "GET",
     path: "/v1/status",
     timeoutMs: TIMEOUT_MS,
   });
   // Whoever may not use the local API may still ask the server for metrics.
-  const { health, ...status } = asked.kind === "answered"
+  const { health, ...status } = asked?.kind === "answered"
     ? asked.body
     : await getFromAgent<Answer>(config, "/v1/status");
   const { checkIntervalMs } = config.renewal;

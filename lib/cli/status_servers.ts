@@ -1,6 +1,11 @@
 import type { AgentConfig } from "../config/mod.ts";
 import { listenTcp } from "../edge/mod.ts";
-import type { AgentStatus, Observer } from "../model/mod.ts";
+import {
+  type AgentStatus,
+  type ConfigProblem,
+  formatProblem,
+  type Observer,
+} from "../model/mod.ts";
 import {
   type AgentMetrics,
   HealthMemory,
@@ -39,6 +44,7 @@ export class StatusServers implements AsyncDisposable {
   readonly #memory = new HealthMemory();
   readonly #page = new Listening();
   readonly #metrics = new Listening();
+  #refusedConfig: readonly string[] = [];
   #checkIntervalMs = 0;
   #snapshot: Snapshot | undefined;
 
@@ -68,13 +74,27 @@ export class StatusServers implements AsyncDisposable {
   health(): HealthView {
     const checkIntervalMs = this.#checkIntervalMs;
     const nowMs = this.#context.clock.wallMs();
-    return this.#memory.view(this.#sources.agent.status(), nowMs, { checkIntervalMs });
+    return this.#memory.view(this.#agentStatus(), nowMs, { checkIntervalMs });
   }
 
   /** What the local API answers: the same as `/v1/status`. */
   status(): object {
+    return { ...this.#agentStatus(), health: this.health() };
+  }
+
+  /** What the last reload refused; nothing once one has succeeded. */
+  setRefusedConfig(problems: readonly ConfigProblem[]): void {
+    this.#refusedConfig = problems.map(formatProblem);
+  }
+
+  #agentStatus(): AgentStatus {
     const { agent, sources } = this.#sources;
-    return { ...agent.status(), ...sources.status(), health: this.health() };
+    const refusedConfig = this.#refusedConfig;
+    return {
+      ...agent.status(),
+      ...sources.status(),
+      ...(refusedConfig.length > 0 && { refusedConfig }),
+    };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -108,9 +128,7 @@ export class StatusServers implements AsyncDisposable {
   #current(): Snapshot {
     const atMs = this.#context.clock.monotonicMs();
     if (this.#snapshot === undefined || atMs - this.#snapshot.atMs >= SNAPSHOT_MS) {
-      const { agent, sources } = this.#sources;
-      const status = { ...agent.status(), ...sources.status() };
-      this.#snapshot = { atMs, status, health: this.health() };
+      this.#snapshot = { atMs, status: this.#agentStatus(), health: this.health() };
     }
     return this.#snapshot;
   }

@@ -25,6 +25,10 @@ export interface UninstallOptions {
 
 /** What the kubelet may have been given, as the tmpfiles line lays it. */
 const TAP_LINK = "/run/nydus-auth-agent-cri/image.sock";
+/** The unit's RuntimeDirectory=, which outlives the service. */
+const RUNTIME_FOLDER = `/run/${PROGRAM}`;
+/** Sockets, and the credentials of CRI pulls (also a temporary file that a kill has left). */
+const RUNTIME_FILE = /^(?:\w+\.sock|cri-pulls\.json|\.cri-pulls\.json\..+\.tmp)$/;
 
 /**
  * Stops and disables the service, and removes what `install` put there; the configuration stays
@@ -38,10 +42,12 @@ export async function uninstall(
   ports: InstallationPorts,
 ): Promise<number> {
   try {
-    const paths = installPaths(options);
+    const given = installPaths(options);
+    const paths = await pathsInUnit(options, ports, given);
     const steps = [
       ...await stopSteps(options, ports, paths),
       ...await fileSteps(options, ports, paths),
+      ...(options.purge && options.root === "" ? await runtimeSteps(ports) : []),
       ...await reloadSteps(options, ports, paths),
     ];
     if (steps.length === 0) ports.out("nothing is installed here");
@@ -50,6 +56,9 @@ export async function uninstall(
       return 0;
     }
     await runSteps(steps, ports);
+    if (paths.binary !== given.binary && await ports.files.look(given.binary) !== undefined) {
+      ports.out(`left: ${given.binary} (the unit ran ${paths.binary})`);
+    }
     if (options.root === "" && await ports.files.look(TAP_LINK) !== undefined) {
       ports.out(`note: ${TAP_LINK} goes with the next boot; a kubelet that was given it`);
       ports.out("as image service endpoint must be given the runtime's own socket again");
@@ -62,6 +71,18 @@ export async function uninstall(
     ports.err(`nydus-auth-agent: ${messageOf(error)}`);
     return error instanceof AgentError && error.code === "usage" ? 2 : 1;
   }
+}
+
+/** The unit says where `install --prefix` put the binary; without a unit, the option does. */
+async function pathsInUnit(
+  { root }: UninstallOptions,
+  { files }: InstallationPorts,
+  given: InstallPaths,
+): Promise<InstallPaths> {
+  if ((await files.look(given.unit))?.kind !== "file") return given;
+  const text = await files.readText(given.unit);
+  const prefix = /^ExecStart=(\/[\w.+@/-]*)\/bin\/nydus-auth-agent run\b/m.exec(text)?.[1];
+  return prefix === undefined ? given : installPaths({ prefix, root });
 }
 
 async function stopSteps(
@@ -116,6 +137,27 @@ async function fileSteps(
   if (others?.length === 0) steps.push(removeFolderStep(files, paths.configFolder));
   else if (others !== undefined) out(`left: ${paths.configFolder} (it holds files of others)`);
   return steps;
+}
+
+/** Credentials that were kept for the next start, and the folder that they are in. */
+async function runtimeSteps({ files, out }: InstallationPorts): Promise<Step[]> {
+  if ((await files.look(RUNTIME_FOLDER))?.kind !== "directory") return [];
+  // At the end: a service that stops removes its sockets itself.
+  const settle = async () => {
+    for (const name of await files.list(RUNTIME_FOLDER)) {
+      if (RUNTIME_FILE.test(name)) await files.remove(`${RUNTIME_FOLDER}/${name}`);
+    }
+    const others = await files.list(RUNTIME_FOLDER);
+    if (others.length === 0) await files.remove(RUNTIME_FOLDER);
+    else out(`left: ${RUNTIME_FOLDER} (it holds files of others)`);
+  };
+  return [{
+    what: `remove the folder ${RUNTIME_FOLDER}`,
+    apply(undoable) {
+      undoable({ undo: () => Promise.resolve(), settle });
+      return Promise.resolve();
+    },
+  }];
 }
 
 // Moved aside first and removed at the end, so that it can be brought back.

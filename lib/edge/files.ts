@@ -1,11 +1,13 @@
 import { basename, dirname, join } from "@std/path";
 import { AgentError, type FileStat, type FileSystem } from "../model/mod.ts";
+import { createFile, writeAll } from "./create_file.ts";
 import { systemReason } from "./system_reason.ts";
 import { watchPaths } from "./watch.ts";
 
 const MAX_BYTES = 4 * 1024 * 1024;
-/** No write takes so long: a temporary file of this age is one of a process that was killed. */
-const ABANDONED_MS = 30_000;
+/** `chown(2)`: leave it as it is. */
+const KEEP = 2 ** 32 - 1;
+const UUID_TMP = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tmp$/;
 
 function failed(action: string, path: string, error: unknown): AgentError {
   if (error instanceof AgentError) return error;
@@ -102,39 +104,52 @@ async function writeAtomic(
   }
   const temporary = join(dirname(path), `.${basename(path)}.${crypto.randomUUID()}.tmp`);
   try {
-    // Private from the first moment; opened up, if at all, only once it is whole.
-    using file = await Deno.open(temporary, { write: true, createNew: true, mode: 0o600 });
-    const bytes = new TextEncoder().encode(text);
-    for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
-    if (uid !== undefined || gid !== undefined) {
-      await Deno.chown(temporary, uid ?? null, gid ?? null);
-    }
-    await Deno.chmod(temporary, mode);
-    await file.sync();
+    await createFile(temporary, mode, async (file) => {
+      await writeAll(file, new TextEncoder().encode(text));
+      if (uid !== undefined || gid !== undefined) await file.chown(uid ?? KEEP, gid ?? KEEP);
+    });
     await Deno.rename(temporary, path);
   } catch (error) {
     await Deno.remove(temporary).catch(() => {});
     throw failed("write", path, error);
   }
   await syncDirectory(dirname(path));
-  await removeAbandoned(path);
 }
 
-/** What a killed process left while it wrote this file: it may hold a credential. */
-async function removeAbandoned(path: string): Promise<void> {
-  const folder = dirname(path);
-  const rest = (name: string) =>
-    name.startsWith(`.${basename(path)}.`) ? name.slice(basename(path).length + 2) : "";
-  try {
-    const names = (await list(folder)).filter((name) => /^[0-9a-f-]{36}\.tmp$/.test(rest(name)));
-    for (const name of names) {
-      const { mtime, isFile } = await Deno.lstat(join(folder, name));
-      const ageMs = Math.abs(Date.now() - (mtime?.getTime() ?? Date.now()));
-      if (isFile && ageMs > ABANDONED_MS) await Deno.remove(join(folder, name));
+/**
+ * Removes the temporary files that a killed process left of `fileName` in a folder and in the
+ * folders below it, down to `depth`: they may contain credentials. Symbolic links are not followed.
+ * To be called before anything is written.
+ *
+ * @returns How many files were removed.
+ * @throws {AgentError} `io` when one stays, after the others are removed.
+ */
+export async function removeTemporaryFiles(
+  folder: string,
+  fileName: string,
+  depth = 0,
+): Promise<number> {
+  const isOurs = (name: string) =>
+    name.startsWith(`.${fileName}.`) && UUID_TMP.test(name.slice(fileName.length + 2));
+  let removed = 0;
+  let failure: AgentError | undefined;
+  const visit = async (path: string, below: number): Promise<void> => {
+    try {
+      for await (const { name, isFile, isDirectory } of Deno.readDir(path)) {
+        const entry = join(path, name);
+        if (isDirectory && below > 0) await visit(entry, below - 1);
+        if (!isFile || !isOurs(name)) continue;
+        await Deno.remove(entry);
+        removed++;
+      }
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return;
+      failure ??= failed("remove temporary files in", path, error);
     }
-  } catch {
-    // The file itself is written; the next write tries again.
-  }
+  };
+  await visit(folder, depth);
+  if (failure !== undefined) throw failure;
+  return removed;
 }
 
 /** So that the new name survives a power cut; the content does in any case. */

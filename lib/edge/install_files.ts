@@ -1,5 +1,8 @@
 import { basename, dirname, join } from "@std/path";
+import type { FileHandle } from "node:fs/promises";
 import { AgentError, type InstalledFile, type InstallFiles } from "../model/mod.ts";
+import { createFile, createFolder, writeAll } from "./create_file.ts";
+import { systemReason } from "./system_reason.ts";
 
 /** File operations of an installation, on the real file system. */
 export function systemInstallFiles(): InstallFiles {
@@ -7,12 +10,7 @@ export function systemInstallFiles(): InstallFiles {
     look: (path) => guarded("look at", path, () => look(path)),
     readText: (path) => guarded("read", path, () => Deno.readTextFile(path)),
     sameBytes: (a, b) => guarded("compare", b, () => sameBytes(a, b)),
-    makeDirectory: (path, mode) =>
-      guarded("make the folder", path, async () => {
-        await Deno.mkdir(path, { mode });
-        // The mask of the process counts for mkdir, and would take away what is meant.
-        await Deno.chmod(path, mode);
-      }),
+    makeDirectory: (path, mode) => guarded("make the folder", path, () => createFolder(path, mode)),
     copyFile: (from, to, mode) =>
       guarded("write", to, () => replaceFile(to, mode, (file) => copyBytes(from, file))),
     writeText: (path, text, mode) =>
@@ -52,8 +50,10 @@ async function look(path: string): Promise<InstalledFile | undefined> {
     if (error instanceof Deno.errors.NotFound) return undefined;
     throw error;
   }
-  if (info.isSymlink) return { kind: "symlink", linkTarget: await Deno.readLink(path) };
-  return { kind: info.isFile ? "file" : info.isDirectory ? "directory" : "other" };
+  const { mode, uid, gid } = info;
+  const owned = { mode: mode ?? 0, uid: uid ?? 0, gid: gid ?? 0 };
+  if (info.isSymlink) return { ...owned, kind: "symlink", linkTarget: await Deno.readLink(path) };
+  return { ...owned, kind: info.isFile ? "file" : info.isDirectory ? "directory" : "other" };
 }
 
 async function sameBytes(a: string, b: string): Promise<boolean> {
@@ -84,7 +84,7 @@ async function fill(file: Deno.FsFile, buffer: Uint8Array): Promise<number> {
   return count;
 }
 
-async function copyBytes(from: string, to: Deno.FsFile): Promise<void> {
+async function copyBytes(from: string, to: FileHandle): Promise<void> {
   using source = await Deno.open(from);
   const buffer = new Uint8Array(1 << 20);
   while (true) {
@@ -94,23 +94,13 @@ async function copyBytes(from: string, to: Deno.FsFile): Promise<void> {
   }
 }
 
-async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
-  let rest = bytes;
-  while (rest.length > 0) rest = rest.subarray(await file.write(rest));
-}
-
 function replaceFile(
   path: string,
   mode: number,
-  fill: (file: Deno.FsFile) => Promise<void>,
+  fill: (file: FileHandle) => Promise<void>,
 ): Promise<void> {
   const temporary = temporaryName(path);
-  return replaceBy(temporary, path, async () => {
-    using file = await Deno.open(temporary, { write: true, createNew: true, mode: 0o600 });
-    await fill(file);
-    await file.sync();
-    await Deno.chmod(temporary, mode);
-  });
+  return replaceBy(temporary, path, () => createFile(temporary, mode, fill));
 }
 
 // Nothing half made stays behind: the temporary file becomes `path`, or goes.
@@ -140,18 +130,20 @@ async function guarded<T>(action: string, path: string, run: () => Promise<T>): 
   }
 }
 
-// The system's reason in a few words, with what a person can do about it.
+/** What went wrong, and what the user can do about it, by the system's error code. */
+const EXPLANATIONS: Readonly<Record<string, string>> = {
+  EROFS: "the file system is read-only (choose another --prefix, or remount it read-write)",
+  ENOSPC: "no space left (free some and run this again)",
+  EDQUOT: "no space left (free some and run this again)",
+  EPERM: "no permission (run this as root)",
+  EACCES: "no permission (run this as root)",
+  ENOTDIR: "something else is in the way (move it aside and run this again)",
+  EISDIR: "something else is in the way (move it aside and run this again)",
+  ENOTEMPTY: "the folder is not empty",
+  ENOENT: "there is no such file or folder",
+};
+
 function explain(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
-  if (/os error 30\b/.test(text)) {
-    return "the file system is read-only (choose another --prefix, or mount it for writing)";
-  }
-  if (/os error (?:28|122)\b/.test(text)) return "no space left (free some and run this again)";
-  if (/os error (?:1|13)\b/.test(text)) return "no permission (run this as root)";
-  if (/os error (?:20|21)\b/.test(text)) {
-    return "something else is in the way (move it aside and run this again)";
-  }
-  if (/os error 39\b/.test(text)) return "the folder is not empty";
-  if (/os error 2\b/.test(text)) return "there is no such file or folder";
-  return text;
+  return EXPLANATIONS[systemReason(error)] ?? text;
 }

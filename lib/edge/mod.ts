@@ -7,7 +7,7 @@
 export { type ByteTap, serveByteTap } from "./byte_tap.ts";
 export { systemClock } from "./clock.ts";
 export { freePort, startCompanion, writePrivateText } from "./companion.ts";
-export { systemFiles } from "./files.ts";
+export { removeTemporaryFiles, systemFiles } from "./files.ts";
 export { type Host, type HostSignal, systemHost } from "./host.ts";
 export { createNotifier, type Notifier } from "./notify.ts";
 export { systemInstallFiles } from "./install_files.ts";

@@ -3,6 +3,9 @@ export interface InstalledFile {
   readonly kind: "file" | "directory" | "symlink" | "other";
   /** Where a link points to, as it is written in it. */
   readonly linkTarget?: string;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
 }
 
 /**

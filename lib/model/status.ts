@@ -13,6 +13,8 @@ export interface AgentStatus {
   readonly version: string;
   readonly startedAtMs: number;
   readonly configHash: string;
+  /** Problems of the configuration that the last reload refused; the previous one is in force. */
+  readonly refusedConfig?: readonly string[];
   /** Undefined until the first reconcile is done. */
   readonly firstReconcileAtMs?: number;
   readonly lastReconcileAtMs?: number;

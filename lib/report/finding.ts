@@ -1,6 +1,7 @@
 /** Something that is wrong outside the agent's own loop. */
 export interface Finding {
   readonly area:
+    | "configuration"
     | "credentials"
     | "deliveries"
     | "reads"

@@ -20,6 +20,7 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
     status.images.flatMap(({ image, provider }) => provider === undefined ? [image] : []),
   );
   return [
+    ...configurationFindings(status),
     ...byEnd.flatMap((image) => imageFinding(image, nowMs) ?? []),
     ...status.daemons.flatMap((daemon) =>
       daemon.instances.flatMap((mount) =>
@@ -53,6 +54,19 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
     })),
     ...tapFindings(status.tap, nowMs),
   ];
+}
+
+function configurationFindings({ refusedConfig = [] }: AgentStatus): readonly Finding[] {
+  const [first] = refusedConfig;
+  if (first === undefined) return [];
+  const more = refusedConfig.length > 1 ? ` (and ${refusedConfig.length - 1} more)` : "";
+  return [{
+    area: "configuration",
+    level: "warning",
+    key: "configuration",
+    text: `the new configuration was refused and the previous one is in force: ${first}${more}`,
+    mend: "fix it (nydus-auth-agent check) and reload",
+  }];
 }
 
 function compare(a: number, b: number): number {

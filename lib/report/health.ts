@@ -105,7 +105,15 @@ function firstRoundCheck(ok: boolean, upMs: number): HealthCheck {
   return { name: "first-reconcile", ok, text, gate: true };
 }
 
-const OUTSIDE = ["credentials", "deliveries", "reads", "daemons", "sources", "discovery"] as const;
+const OUTSIDE = [
+  "configuration",
+  "credentials",
+  "deliveries",
+  "reads",
+  "daemons",
+  "sources",
+  "discovery",
+] as const;
 
 function outsideChecks(
   findings: readonly Finding[],

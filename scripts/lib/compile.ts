@@ -1,4 +1,4 @@
-import { dirname, join } from "@std/path";
+import { basename, dirname, join } from "@std/path";
 import type { BuildInfo } from "../../lib/assets/build_info.ts";
 import { DEVELOPMENT_STAMP, stampBundle } from "./build_stamp.ts";
 import { compileFlags } from "./permissions.ts";
@@ -106,6 +106,7 @@ export async function bundleAgent(
   } finally {
     await Deno.remove(plain, { recursive: true }).catch(() => {});
   }
+  await numberModules(folder);
   let stamped = 0;
   for (const path of await modulesIn(folder)) {
     const text = await Deno.readTextFile(path);
@@ -115,6 +116,34 @@ export async function bundleAgent(
   }
   if (stamped !== 1) throw new BuildError(`stamp the bundle: ${stamped} modules hold the stamp`);
   return join(folder, "main.js");
+}
+
+/**
+ * Numbers the modules of a bundle in the order in which they are imported. The bundler names them by
+ * a hash of where the sources are, the only thing in a bundle that depends on the folder.
+ */
+export async function numberModules(folder: string): Promise<void> {
+  const hashed = /[\w-]+-[A-Z0-9]{8}\.js/g;
+  const found = new Set((await modulesIn(folder)).map((path) => basename(path)));
+  const texts = new Map<string, string>();
+  const visit = async (name: string): Promise<void> => {
+    const text = await Deno.readTextFile(join(folder, name));
+    texts.set(name, text);
+    for (const [other] of text.matchAll(hashed)) {
+      if (found.has(other) && !texts.has(other)) await visit(other);
+    }
+  };
+  await visit("main.js");
+  if (texts.size !== found.size) throw new BuildError("bundle main.ts: a module is not imported");
+  const names = [...texts.keys()];
+  const numbered = (name: string) => {
+    const i = names.indexOf(name);
+    return i < 1 ? name : name.replace(/-[A-Z0-9]{8}\.js$/, `-${i}.js`);
+  };
+  for (const name of names) await Deno.remove(join(folder, name));
+  for (const [name, text] of texts) {
+    await Deno.writeTextFile(join(folder, numbered(name)), text.replaceAll(hashed, numbered));
+  }
 }
 
 async function usingCount(folder: string): Promise<number> {

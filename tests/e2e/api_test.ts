@@ -235,9 +235,10 @@ Deno.test("api: get, status and explain ask the agent, and do without one", asyn
     match(explained.out, /winner {4}labels: the local API/);
     ok(!explained.out.includes("only-the-agent-knows"));
     // Nobody is at that address: the socket has answered.
-    const bySocket = ["status", "--address", "127.0.0.1:1", ...config(node)];
-    strictEqual((await command(bySocket)).code, 0);
-    strictEqual((await command([...bySocket, "--api-socket", "off"])).code, 1);
+    const status = ["status", ...config(node)];
+    const elsewhere = { NYDUS_AUTH_AGENT_SERVER_ADDRESS: "127.0.0.1:1" };
+    strictEqual((await command(status, elsewhere)).code, 0);
+    strictEqual((await command([...status, "--api-socket", "off"], elsewhere)).code, 1);
     for (const line of agent.log.trimEnd().split("\n")) match(line, /^\d{4}-\d\d-\d\dT/);
   }
   match((await command(["get", image, ...config(node)])).out, /password: first/);

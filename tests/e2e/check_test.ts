@@ -171,3 +171,13 @@ Deno.test("check: a plugin that is not there, and one that cannot be executed, a
   equal(gone.code, 2);
   match(gone.err, /sim-credential-provider: it does not exist \(install the plugin there\)/);
 });
+
+Deno.test("check: a group of the local API that does not exist", async () => {
+  await using node = simNode();
+  const { code, err } = await check(node, '[api]\ngroup = "no-such-group"');
+  equal(code, 2);
+  match(
+    err,
+    /^\/etc\/group: api\.group: .*has no no-such-group \(groupadd --system no-such-group/m,
+  );
+});

@@ -170,3 +170,55 @@ Deno.test("status: a credential that is dead is exit code 4", async () => {
   );
   await agent.until("a line in the log", () => /error health-critical: the cred/.test(agent.log));
 });
+
+Deno.test("status: --address names the agent to query, whatever answers at the API socket", async () => {
+  await using node = simNode();
+  await using other = await AgentProcess.start(node, { env: { NODE_NAME: "node-7" } });
+  const config = join(node.dir, "agent.toml");
+  const ask = (...more: readonly string[]) => command(["status", "--config", config, ...more]);
+  equal((await ask("--address", other.base.slice("http://".length))).code, 0);
+  const gone = await ask("--address", "127.0.0.1:9");
+  equal(gone.code, 1);
+  match(gone.err, /^ask the agent at http:\/\/127\.0\.0\.1:9\//);
+});
+
+Deno.test("status: queries the agent although the configuration file is broken", async () => {
+  await using node = simNode();
+  await using agent = await AgentProcess.start(node, { env: { NODE_NAME: "node-7" } });
+  const config = join(node.dir, "agent.toml");
+  const address = agent.base.slice("http://".length);
+  await Deno.writeTextFile(config, "nonsense");
+  const { code, out, err } = await command(
+    ["status", "--config", config, "--address", address, "--output", "json"],
+  );
+  equal(code, 0, err);
+  equal(JSON.parse(out).hostname, "node-7");
+  match(err, /^warning: .*agent\.toml/);
+  Deno.kill(agent.pid, "SIGHUP");
+  await agent.until("the refusal", async () => {
+    const { refusedConfig = [] } = JSON.parse((await agent.get("/v1/status")).body);
+    return refusedConfig[0]?.includes("agent.toml");
+  });
+  const refused = await command(["status", "--config", config, "--address", address]);
+  equal(refused.code, 3);
+  match(refused.out, /^warning: the new configuration was refused and the previous one is in /);
+});
+
+Deno.test("the agent's name without NODE_NAME is what /etc/hostname says", async () => {
+  await using node = simNode();
+  await using agent = await AgentProcess.start(node);
+  const name = (await Deno.readTextFile("/etc/hostname").catch(() => "")).trim();
+  equal(JSON.parse((await agent.get("/v1/status")).body).hostname ?? "", name);
+});
+
+Deno.test("a start removes the temporary files of a killed agent, and logs it", async () => {
+  await using node = simNode();
+  const image = `${node.tokenRegistry.host}/shop/app:1`;
+  await node.addDaemon({ id: "d1", mode: "dedicated", images: [image] });
+  const folder = join(node.root, "config", "d1");
+  const left = join(folder, `.config.json.${crypto.randomUUID()}.tmp`);
+  await Deno.writeTextFile(left, "secret", { mode: 0o600 });
+  await using agent = await AgentProcess.start(node);
+  await agent.until("the log line", () => /removed 1 temporary file/.test(agent.log));
+  ok(!existsSync(left));
+});

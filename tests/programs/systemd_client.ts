@@ -1,5 +1,5 @@
 /**
- * Runs inside of what `systemd_stage.sh` makes: a runtime that says back what it is told, a client
+ * Runs inside of a `systemd_machine.ts`: a runtime that says back what it is told, a client
  * of the link that calls without end, and a service manager that is told to do its worst. Prints
  * what it saw as JSON.
  */

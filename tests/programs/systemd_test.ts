@@ -1,101 +1,228 @@
 /**
- * The unit as systemd itself runs it, in namespaces of its own: what happens to those who use the
- * link while the agent is killed, stopped, and crashes at every start. Takes root, the compiled
- * binary and a kernel that lets systemd be; without them it is skipped.
+ * The service under a real systemd: installation, sandbox, reload, the link for CRI clients. Each
+ * test boots a machine of its own; where none can be booted the tests are ignored.
  */
-import { equal, ok } from "node:assert/strict";
-import { join } from "node:path";
-import { pause } from "../e2e/stage.ts";
+import { deepEqual, doesNotMatch, equal, match, notEqual, ok } from "node:assert/strict";
+import { missing, SystemdMachine } from "./systemd_machine.ts";
 
-const BINARY = Deno.env.get("NYDUS_AUTH_AGENT_BINARY");
 const UPSTREAM = "/run/containerd/containerd.sock";
-const HERE = new URL(".", import.meta.url).pathname;
-const TOOLS = [
-  "/lib/systemd/systemd",
-  "/usr/bin/systemctl",
-  "/usr/bin/systemd-tmpfiles",
-  "/usr/bin/nsenter",
-  "/usr/bin/unshare",
-  "/usr/bin/pgrep",
-];
+const AGENT = "/usr/local/bin/nydus-auth-agent";
+const CONFIG = "/etc/nydus-auth-agent/config.toml";
+const ROOT = "/var/lib/containerd/io.containerd.snapshotter.v1.nydus";
+const DOCKER_CONFIG =
+  '[providers.docker]\nconfig = "/etc/nydus-auth-agent/docker.json"\n[renewal]\ncheck_interval = "1s"\n';
 
-const canTry = BINARY !== undefined && Deno.uid() === 0 &&
-  (await Promise.all(TOOLS.map((path) => Deno.stat(path).then(() => true, () => false))))
-    .every((isThere) => isThere);
+function test(name: string, fn: (machine: SystemdMachine) => Promise<void>): void {
+  Deno.test({
+    name: `systemd: ${name}${missing === undefined ? "" : ` (ignored: it takes ${missing})`}`,
+    ignore: missing !== undefined,
+    async fn() {
+      await using machine = await SystemdMachine.boot();
+      await fn(machine);
+    },
+  });
+}
 
-/** The process to enter, once systemd is up in there; undefined where it does not come up. */
-async function systemdIn(dir: string): Promise<string | undefined> {
-  for (let tries = 0; tries < 400; tries++) {
-    const init = (await Deno.readTextFile(join(dir, "init")).catch(() => "")).trim();
-    if (init !== "" && (await entered(init, "systemctl", "is-system-running")).out !== "offline") {
-      if ((await entered(init, "test", "-S", "/run/systemd/private")).code === 0) return init;
-    }
-    await pause(25);
+/** What the file of the one mount holds, decoded; empty while there is none. */
+async function fileCredential(machine: SystemdMachine, root = ROOT): Promise<string> {
+  const { out } = await machine.run("cat", `${root}/config/d1/config.json`);
+  return out === "" ? "" : atob(JSON.parse(out).device.backend.config.auth);
+}
+
+test("install --now replaces what an earlier install left running", async (machine) => {
+  // Another program of the same meaning: a byte of padding in the ELF header differs.
+  await machine.sh(`mkdir /opt/old && cp /opt/new/nydus-auth-agent /opt/old/
+    printf '\\001' | dd of=/opt/old/nydus-auth-agent bs=1 seek=15 conv=notrunc status=none`);
+  await machine.must("/opt/old/nydus-auth-agent", "install", "--now");
+  const oldPid = await machine.property("MainPID");
+  await machine.must("/opt/new/nydus-auth-agent", "install");
+  equal(await machine.property("MainPID"), oldPid);
+  await machine.must("/opt/new/nydus-auth-agent", "install", "--now");
+  const pid = await machine.property("MainPID");
+  notEqual(pid, oldPid);
+  await machine.must("cmp", `/proc/${pid}/exe`, "/opt/new/nydus-auth-agent");
+
+  const again = await machine.must("/opt/new/nydus-auth-agent", "install", "--now");
+  doesNotMatch(again, /systemctl/);
+  equal(await machine.property("MainPID"), pid);
+
+  await machine.must("touch", "/etc/systemd/system/nydus-auth-agent.service");
+  equal(await machine.property("NeedDaemonReload"), "yes");
+  await machine.must("/opt/new/nydus-auth-agent", "install", "--now");
+  equal(await machine.property("NeedDaemonReload"), "no");
+  notEqual(await machine.property("MainPID"), pid);
+});
+
+test("uninstall --purge leaves nothing of an installation with a prefix", async (machine) => {
+  await machine.write(CONFIG, "[providers.cri]\nenabled = true\nremember = true\n");
+  await machine.must("/opt/new/nydus-auth-agent", "install", "--now", "--prefix", "/opt/agent");
+  await machine.write("/run/nydus-auth-agent/cri-pulls.json", "{}");
+  await machine.must("/opt/new/nydus-auth-agent", "uninstall", "--purge");
+  const left = await machine.sh(
+    "find / -xdev -path /src -prune -o -path /opt/new -prune -o -path /proc -prune -o " +
+      "-path /var/log -prune -o -name '*nydus-auth*' -print; find /run -name '*nydus-auth*' -print",
+  );
+  // The link for the kubelet stays until the next boot: without it pulls would fail.
+  deepEqual(left.split("\n").filter((path) => !/^\/run\/(?:host|systemd)\//.test(path)), [
+    "/run/nydus-auth-agent-cri",
+  ]);
+  equal(await machine.must("readlink", "/run/nydus-auth-agent-cri/image.sock"), UPSTREAM);
+});
+
+test("a snapshotter root that is created after the start can be written", async (machine) => {
+  await machine.addSnapshotter();
+  await machine.write(CONFIG, DOCKER_CONFIG);
+  await machine.setPassword("fresh");
+  await machine.must("/opt/new/nydus-auth-agent", "install", "--now");
+  equal(await machine.must("stat", "-c", "%a", ROOT), "700");
+  equal(await machine.must("stat", "-c", "%a", "/var/lib/containerd"), "711");
+  await machine.startSnapshotter();
+  await machine.until("the rewritten file", async () => {
+    return await fileCredential(machine) === "robot:fresh";
+  });
+  match(await machine.must(AGENT, "check"), /^fine: the running agent: nothing is wrong$/m);
+});
+
+test("check reports what only the running agent sees: a root that its sandbox denies", async (machine) => {
+  await machine.addSnapshotter("/data/nydus");
+  await machine.write(CONFIG, DOCKER_CONFIG);
+  await machine.setPassword("fresh");
+  await machine.must("/opt/new/nydus-auth-agent", "install", "--now");
+  await machine.startSnapshotter();
+  const check = async () => (await machine.run(AGENT, "check")).out;
+  await machine.until("the finding", async () => {
+    return /the running agent: its check "deliveries" fails: .*EROFS/.test(await check());
+  });
+  equal(await fileCredential(machine, "/data/nydus"), "robot:old");
+
+  // The drop-in of docs/systemd.md; the folder may be missing.
+  await machine.sh("systemctl stop nydus-snapshotter && rm -r /data");
+  await machine.write(
+    "/etc/systemd/system/nydus-auth-agent.service.d/root.conf",
+    "[Service]\nExecStartPre=-+/bin/mkdir -p -m 0700 /data/nydus\nReadWritePaths=-/data/nydus\n",
+  );
+  await machine.sh("systemctl daemon-reload && systemctl restart nydus-auth-agent");
+  await machine.startSnapshotter();
+  await machine.until("the rewritten file", async () => {
+    return await fileCredential(machine, "/data/nydus") === "robot:fresh";
+  });
+});
+
+test("the sandbox is read-only but for the agent's own folders", async (machine) => {
+  await machine.must("/opt/new/nydus-auth-agent", "install", "--now");
+  const pid = await machine.property("MainPID");
+  const canWrite = async (folder: string) => {
+    const { code } = await machine.run("nsenter", "-t", pid, "-m", "touch", `${folder}/probe`);
+    return code === 0;
+  };
+  for (const folder of ["/run", "/run/lock", "/dev/shm", "/etc", "/usr", "/var/lib", "/root"]) {
+    equal(await canWrite(folder), false, folder);
   }
-  return undefined;
-}
-
-/** Ends whatever has come up, and with it the script that started it. */
-async function end(dir: string): Promise<void> {
-  const init = (await Deno.readTextFile(join(dir, "init")).catch(() => "")).trim();
-  if (init === "") return;
-  // A service that is stopped takes its PrivateTmp= along.
-  await entered(init, "systemctl", "stop", "nydus-auth-agent");
-  try {
-    Deno.kill(Number(init), "SIGKILL");
-  } catch {
-    // It has ended.
+  for (const folder of ["/run/nydus-auth-agent", "/run/nydus-auth-agent-cri", "/tmp", ROOT]) {
+    ok(await canWrite(folder), folder);
   }
-}
+});
 
-async function entered(init: string, ...words: readonly string[]) {
-  const args = ["-t", init, "-m", "-p", "-i", "-u", "-C", ...words];
-  const { code, stdout, stderr } = await new Deno.Command("nsenter", { args }).output();
-  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes).trim();
-  return { code, out: text(stdout), err: text(stderr) };
-}
+test("a refused reload is in STATUS and in status, also while the file is broken", async (machine) => {
+  await machine.must("/opt/new/nydus-auth-agent", "install", "--now");
+  const good = await machine.read(CONFIG);
+  const reload = () => machine.must("systemctl", "reload", "nydus-auth-agent");
+  await machine.write(CONFIG, `${good}\nnonsense`);
+  await reload();
+  await machine.until("STATUS", async () => {
+    return (await machine.property("StatusText")).startsWith("the new configuration was refused");
+  });
+  const { code, out, err } = await machine.run(AGENT, "status");
+  equal(code, 3);
+  match(
+    out,
+    /^warning: the new configuration was refused and the previous one is in force: .*config\.toml/m,
+  );
+  match(err, /^warning: .*config\.toml/m);
+  await machine.write(CONFIG, good);
+  await reload();
+  await machine.until("STATUS", async () => {
+    return !(await machine.property("StatusText")).includes("refused");
+  });
+  doesNotMatch((await machine.run(AGENT, "status")).out, /refused/);
+});
 
-Deno.test({
-  name: "systemd: whoever uses the link reaches the tap or the runtime, whatever becomes of us",
-  ignore: !canTry,
-  async fn() {
-    const dir = await Deno.makeTempDir({ prefix: "systemd-" });
-    const config = '[snapshotter]\nconfig = "off"\n[providers.cri]\nenabled = true\n';
-    await Deno.writeTextFile(join(dir, "agent.toml"), config);
-    const dropIn = [
-      "[Service]",
-      "Environment=NYDUS_AUTH_AGENT_CONFIG=/run/agent/config.toml",
-      "ExecStart=",
-      "ExecStart=/usr/local/bin/nydus-auth-agent run",
-      "RestartSec=200ms",
-    ];
-    await Deno.writeTextFile(join(dir, "drop-in.conf"), dropIn.join("\n"));
-    const assets = new URL("../../lib/assets", import.meta.url).pathname;
-    const stage = new Deno.Command("sh", {
-      args: [join(HERE, "systemd_stage.sh"), dir, BINARY ?? "", assets],
-      stdin: "null",
-      stdout: "null",
-      stderr: "null",
-    }).spawn();
-    const init = await systemdIn(dir);
-    try {
-      // deno-lint-ignore no-console -- a machine may not let it
-      if (init === undefined) return console.log("skipped: systemd does not come up here");
-      const client = [Deno.execPath(), "run", "-A", "--no-check", join(HERE, "systemd_client.ts")];
-      const { code, out, err } = await entered(init, "env", "NO_COLOR=1", ...client);
-      equal(code, 0, err);
-      // deno-lint-ignore no-console -- the figures are the point
-      console.log(out);
-      const seen = JSON.parse(out);
-      equal(seen.laid, UPSTREAM, "laid at boot");
-      equal(seen.kubelet, "/run/nydus-auth-agent/cri.sock", "the kubelet found us in the path");
-      equal(seen.crashing, UPSTREAM, "an agent that crashes at every start is not in the path");
-      equal(seen.corrupted, 0);
-      ok(seen.brokenByKills <= seen.kills, "one client, one call in flight for each kill");
-    } finally {
-      await end(dir);
-      await stage.status;
-      await Deno.remove(dir, { recursive: true });
-    }
-  },
+test("status shows the machine's name", async (machine) => {
+  await machine.must("/opt/new/nydus-auth-agent", "install", "--now");
+  const name = await machine.sh("tr -d '\\n' </etc/hostname");
+  equal((await machine.status()).hostname, name);
+});
+
+test("a user of its own, by the steps of docs/systemd.md", async (machine) => {
+  const docs = await Deno.readTextFile(new URL("../../docs/systemd.md", import.meta.url));
+  const section = docs.slice(docs.indexOf("## A user of its own"));
+  const steps = [...section.matchAll(/^ {3}```sh\n([^]*?)^ {3}```$/gm)]
+    .map(([, script = ""]) => script.replaceAll(/^ {3}/gm, ""));
+  const [shareSockets, startAgent, check] = steps;
+  if (shareSockets === undefined || startAgent === undefined || check === undefined) {
+    throw new Error("docs/systemd.md has three scripts");
+  }
+  await machine.addSnapshotter();
+  await machine.sh("mkdir -m 0700 /var/lib/containerd"); // as some hosts have it
+  await machine.startSnapshotter();
+  await machine.sh(shareSockets);
+  await machine.sh(`install -m 0755 /opt/new/nydus-auth-agent ${AGENT}`);
+  await machine.sh(startAgent);
+  // Credentials for its user alone, added by a reload.
+  await machine.sh(`printf '${DOCKER_CONFIG.replaceAll("\n", "\\n")}' >>${CONFIG}`);
+  await machine.setPassword("fresh");
+  await machine.sh("chown nydus-auth-agent: /etc/nydus-auth-agent/docker.json");
+  await machine.must("systemctl", "reload", "nydus-auth-agent");
+  await machine.until("the delivery", async () => {
+    const { daemons = [] } = await machine.status();
+    const [mount] = daemons[0]?.instances ?? [];
+    return ["stored", "in-use", "proven"].includes(mount?.delivery) && mount?.file === "skipped";
+  });
+  const pid = await machine.property("MainPID");
+  equal(await machine.sh(`ps -o user= -p ${pid} | cut -c1-8`), "nydus-au");
+  const said = await machine.sh(check);
+  match(said, /^fine: sockets: 1 of 1 nydusd answer, with 1 mounts$/m);
+  equal(await fileCredential(machine), "robot:old");
+});
+
+test("clients of the CRI link reach the proxy or the runtime, whatever the agent does", async (machine) => {
+  await machine.write(
+    "/run/agent/config.toml",
+    '[snapshotter]\nconfig = "off"\n[providers.cri]\nenabled = true\n',
+  );
+  await machine.must("/opt/new/nydus-auth-agent", "install");
+  await machine.write(
+    "/etc/systemd/system/nydus-auth-agent.service.d/test.conf",
+    `[Service]
+Environment=NYDUS_AUTH_AGENT_CONFIG=/run/agent/config.toml
+ExecStart=
+ExecStart=${AGENT} run
+RestartSec=200ms
+`,
+  );
+  await machine.write(
+    "/etc/systemd/system/kubelet.service",
+    "[Service]\nExecStart=/bin/sh -c 'readlink /run/nydus-auth-agent-cri/image.sock " +
+      ">/run/agent/seen; exec sleep infinity'\n",
+  );
+  // Both in one transaction, as at boot: the order between them is up to the units.
+  await machine.write(
+    "/etc/systemd/system/test.target",
+    "[Unit]\nWants=kubelet.service nydus-auth-agent.service\n",
+  );
+  await machine.sh(`mkdir -p /run/containerd && systemd-tmpfiles --create
+    readlink /run/nydus-auth-agent-cri/image.sock >/run/agent/laid
+    systemctl daemon-reload
+    systemctl start --no-block test.target`);
+  const out = await machine.sh(
+    "DENO_DIR=/var/tmp/deno NO_COLOR=1 /opt/deno run -A --no-check --no-config /src/tests/programs/systemd_client.ts",
+  );
+  // deno-lint-ignore no-console -- the figures are the point
+  console.log(out);
+  const seen = JSON.parse(out);
+  equal(seen.laid, UPSTREAM, "created at boot");
+  equal(seen.kubelet, "/run/nydus-auth-agent/cri.sock", "the kubelet found the proxy");
+  equal(seen.crashing, UPSTREAM, "an agent that crashes at every start is not in the path");
+  equal(seen.corrupted, 0);
+  ok(seen.brokenByKills <= seen.kills, "one client, one call in flight for each kill");
 });

@@ -1,4 +1,4 @@
-import { deepEqual, equal, match } from "node:assert/strict";
+import { deepEqual, match } from "node:assert/strict";
 import type { CheckFindings } from "../../../lib/cli/check_findings.ts";
 import { checkTap } from "../../../lib/cli/check_tap.ts";
 import type { AgentConfig } from "../../../lib/config/mod.ts";
@@ -80,8 +80,15 @@ Deno.test("checkTap: a unit of one's own that does not move the link is warned o
     [UNIT]: "[Service]\nExecStart=/usr/local/bin/nydus-auth-agent run\n",
     [TMPFILES]: undefined,
   });
-  equal(problems.length, 0);
-  deepEqual(warnings.map(({ file }) => file), [UNIT, UNIT, "/etc/tmpfiles.d"]);
+  deepEqual(problems.map(({ file }) => file), ["/etc/tmpfiles.d"]);
+  deepEqual(warnings.map(({ file }) => file), [UNIT, UNIT]);
+});
+
+Deno.test("checkTap: a missing line for boot is a problem, with the command that writes it", async () => {
+  const { problems, warnings } = await hostWith({ [TMPFILES]: undefined });
+  deepEqual(warnings, []);
+  match(problems[0]?.problem ?? "", /a kubelet that starts before the agent exits at once$/);
+  match(problems[0]?.mend ?? "", /^run: nydus-auth-agent show \S+ > \/etc\/tmpfiles\.d\/nydus-/);
 });
 
 Deno.test("checkTap: where a person runs it, the folder of the link is theirs to make", async () => {

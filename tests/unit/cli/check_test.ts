@@ -28,11 +28,13 @@ const CONFIG = {
 
 /** What is said of a host with these processes (one a line, arguments after the pid). */
 async function hostWith(
-  { processes = [], files = new FakeFiles(), wallMs = Date.UTC(2026, 0, 1) }: {
-    readonly processes?: readonly (readonly string[])[];
-    readonly files?: FakeFiles;
-    readonly wallMs?: number;
-  },
+  { processes = [], files = new FakeFiles(), wallMs = Date.UTC(2026, 0, 1), agentAnswers = false }:
+    {
+      readonly processes?: readonly (readonly string[])[];
+      readonly files?: FakeFiles;
+      readonly wallMs?: number;
+      readonly agentAnswers?: boolean;
+    },
 ): Promise<CheckFindings> {
   const lines = processes.map((argv, i) => `${i + 100}\u0001${argv.join("\u0001")}\u0001\n`);
   const found = findings();
@@ -42,7 +44,7 @@ async function hostWith(
     files,
     processRunner: new FakeProcessRunner(() => lines.join("")),
   } as unknown as Context;
-  await checkHost(context, CONFIG, found);
+  await checkHost(context, CONFIG, found, { agentAnswers });
   return found;
 }
 
@@ -57,6 +59,13 @@ Deno.test("checkHost: two agents on one node, and what is none", async () => {
   );
   equal(isAgent({ pid: 1, argv: ["/opt/nydus-auth-agent", "--x", "run"] }), true);
   equal(isAgent({ pid: 1, argv: ["/opt/nydus-auth-agent-other", "run"] }), false);
+});
+
+Deno.test("checkHost: an agent that answers is not said to be absent", async () => {
+  const said = async (agentAnswers: boolean) =>
+    (await hostWith({ agentAnswers })).fine.find((text) => text.startsWith("agents: "));
+  equal(await said(false), "agents: none runs here");
+  equal(await said(true), "agents: one answers, its process is not visible here");
 });
 
 Deno.test("checkHost: a clock that lost its time, and one that nobody has set yet", async () => {

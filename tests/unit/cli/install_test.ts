@@ -49,7 +49,7 @@ class Machine implements AsyncDisposable {
       },
       out: (line) => this.lines.push(line.replaceAll(this.root, "")),
       err: (line) => this.errors.push(line.replaceAll(this.root, "")),
-      self: { path: this.source, standalone: true },
+      self: { path: this.source, standalone: true, uid: Deno.uid() ?? 0 },
       checkConfiguration: () => Promise.resolve(this.problems),
     };
   }
@@ -187,7 +187,7 @@ Deno.test("install replaces a binary that runs, and leaves the running one its f
 
 Deno.test("install refuses when it is not the compiled binary", async () => {
   await using machine = await Machine.make();
-  const ports = { ...machine.ports(), self: { path: machine.source, standalone: false } };
+  const ports = { ...machine.ports(), self: { path: machine.source, standalone: false, uid: 0 } };
   equal(await install(machine.options(), ports), 2);
   match(machine.errors[0] ?? "", /not the compiled binary/);
   deepEqual(await machine.tree(), []);
@@ -294,9 +294,9 @@ function onSystemd(machine: Machine): InstallPorts {
   const files: InstallFiles = {
     look: (path) =>
       path === "/run/systemd/system"
-        ? Promise.resolve({ kind: "directory" })
+        ? Promise.resolve({ kind: "directory", mode: 0o755, uid: 0, gid: 0 })
         : path === "/usr/bin/systemctl"
-        ? Promise.resolve({ kind: "file" })
+        ? Promise.resolve({ kind: "file", mode: 0o755, uid: 0, gid: 0 })
         : real.look(at(path)),
     readText: (path) => real.readText(at(path)),
     sameBytes: (a, b) => real.sameBytes(at(a), at(b)),
@@ -315,6 +315,20 @@ function onSystemd(machine: Machine): InstallPorts {
 const ASKS = ["is-enabled --quiet", "is-active --quiet"].map((q) =>
   `${q} nydus-auth-agent.service`
 );
+const SHOW = "show --property=MainPID,NeedDaemonReload nydus-auth-agent.service";
+
+/** A service that runs: `runsOld` for one whose binary has been replaced since. */
+function running(
+  { runsOld = false, needsReload = false }: { runsOld?: boolean; needsReload?: boolean },
+): (call: string) => ProcessResult {
+  return (call) => {
+    if (call === SHOW) {
+      const stdout = `MainPID=77\nNeedDaemonReload=${needsReload ? "yes" : "no"}\n`;
+      return { kind: "exited", code: 0, stdout, stderr: "" };
+    }
+    return call.includes("-ef") && runsOld ? NO : DONE;
+  };
+}
 
 Deno.test("install --now enables and starts, and leaves a service that is up to date", async () => {
   await using machine = await Machine.make();
@@ -322,14 +336,66 @@ Deno.test("install --now enables and starts, and leaves a service that is up to 
   equal(await install(machine.options({ root: "", now: true }), onSystemd(machine)), 0);
   deepEqual(machine.calls, [
     ...ASKS,
+    SHOW,
     "daemon-reload",
     "enable nydus-auth-agent.service",
     "start nydus-auth-agent.service",
   ]);
   machine.calls.length = 0;
-  machine.answer = () => DONE;
+  machine.answer = running({});
   equal(await install(machine.options({ root: "", now: true }), onSystemd(machine)), 0);
-  deepEqual(machine.calls, ASKS);
+  deepEqual(machine.calls.filter((call) => !call.includes("-ef")), [...ASKS, SHOW]);
+});
+
+Deno.test("install --now: restarts a service whose binary an earlier install has replaced", async () => {
+  await using machine = await Machine.make();
+  equal(await install(machine.options({ root: "" }), onSystemd(machine)), 0);
+  machine.answer = running({ runsOld: true });
+  equal(await install(machine.options({ root: "", now: true }), onSystemd(machine)), 0);
+  deepEqual(machine.calls.at(-1), "restart nydus-auth-agent.service");
+  ok(machine.calls.some((call) => call.endsWith(` /proc/77/exe ${BINARY}`)));
+});
+
+Deno.test("install --now: reloads and restarts when systemd has not read the unit file", async () => {
+  await using machine = await Machine.make();
+  equal(await install(machine.options({ root: "" }), onSystemd(machine)), 0);
+  machine.answer = running({ needsReload: true });
+  equal(await install(machine.options({ root: "", now: true }), onSystemd(machine)), 0);
+  deepEqual(machine.calls.slice(-2), ["daemon-reload", "restart nydus-auth-agent.service"]);
+});
+
+Deno.test("install: refuses folders that other users can change", async () => {
+  const cases: readonly (readonly [string, (root: string) => Promise<void>])[] = [
+    ["world-writable", (root) => Deno.chmod(`${root}/usr/local/bin`, 0o777)],
+    ["above it", (root) => Deno.chmod(`${root}/usr`, 0o777)],
+    ["through a link", async (root) => {
+      await Deno.mkdir(`${root}/shared`);
+      await Deno.chmod(`${root}/shared`, 0o777);
+      await Deno.remove(`${root}/usr/local/bin`);
+      await Deno.symlink("../../shared", `${root}/usr/local/bin`);
+    }],
+  ];
+  for (const [name, share] of cases) {
+    await using machine = await Machine.make();
+    await Deno.mkdir(`${machine.root}/usr/local/bin`, { recursive: true });
+    await share(machine.root);
+    const before = await machine.tree();
+    equal(await machine.install(), 2, name);
+    match(machine.errors[0] ?? "", /other users can write to it \(chmod go-w \//, name);
+    deepEqual(await machine.tree(), before, name);
+  }
+});
+
+Deno.test({
+  name: "install: refuses a folder that belongs to another user (needs root)",
+  ignore: Deno.uid() !== 0,
+  async fn() {
+    await using machine = await Machine.make();
+    await Deno.mkdir(`${machine.root}/usr/local`, { recursive: true });
+    await Deno.chown(`${machine.root}/usr/local`, 4711, 4711);
+    equal(await machine.install(), 2);
+    match(machine.errors[0] ?? "", /\/usr\/local: it belongs to user 4711 \(chown root /);
+  },
 });
 
 Deno.test("install --now restarts a service that runs an older binary", async () => {
@@ -337,7 +403,7 @@ Deno.test("install --now restarts a service that runs an older binary", async ()
   await install(machine.options({ root: "" }), onSystemd(machine));
   await Deno.writeTextFile(machine.source, "newer");
   equal(await install(machine.options({ root: "", now: true }), onSystemd(machine)), 0);
-  deepEqual(machine.calls, [...ASKS, "daemon-reload", "restart nydus-auth-agent.service"]);
+  deepEqual(machine.calls, [...ASKS, SHOW, "daemon-reload", "restart nydus-auth-agent.service"]);
 });
 
 Deno.test("install --now takes everything back when the service does not start", async () => {
@@ -378,6 +444,41 @@ Deno.test("uninstall --purge removes the configuration, but not files of others"
   equal(await machine.uninstall(true), 0);
   equal(await machine.read("/etc/nydus-auth-agent/token"), "theirs");
   equal((await machine.tree()).includes(CONFIG), false);
+});
+
+Deno.test("uninstall: removes the binary from the prefix that the unit names", async () => {
+  await using machine = await Machine.make();
+  await machine.install({ prefix: "/opt/agent", dockerCredentialHelper: true });
+  equal(await machine.uninstall(), 0);
+  const files = (await machine.tree()).filter((path) => !path.endsWith("/"));
+  deepEqual(files, [CONFIG]);
+});
+
+Deno.test("uninstall --purge: removes the credentials that were kept for the next start", async () => {
+  await using machine = await Machine.make();
+  await machine.install();
+  const folder = `${machine.root}/run/nydus-auth-agent`;
+  const options = { prefix: "/usr/local", root: "", dryRun: false, purge: true };
+  const purge = () => uninstall(options, onSystemd(machine));
+  // A service that is stopped removes its sockets itself.
+  machine.answer = (call) => {
+    if (call.startsWith("stop")) Deno.removeSync(`${folder}/api.sock`);
+    return DONE;
+  };
+  const names = [
+    "api.sock",
+    "cri-pulls.json",
+    `.cri-pulls.json.${crypto.randomUUID()}.tmp`,
+    "theirs",
+  ];
+  await Deno.mkdir(folder, { recursive: true });
+  for (const name of names) await Deno.writeTextFile(`${folder}/${name}`, "");
+  equal(await purge(), 0);
+  deepEqual((await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name), ["theirs"]);
+  ok(machine.lines.includes("left: /run/nydus-auth-agent (it holds files of others)"));
+  await Deno.remove(`${folder}/theirs`);
+  equal(await purge(), 0);
+  equal((await machine.tree()).includes("/run/nydus-auth-agent/"), false);
 });
 
 Deno.test("uninstall leaves a credential helper of somebody else", async () => {

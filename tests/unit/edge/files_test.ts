@@ -1,7 +1,7 @@
 // deno-lint-ignore-file no-sync-fn-in-async-fn
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { join } from "@std/path";
-import { systemClock, systemFiles } from "../../../lib/edge/mod.ts";
+import { removeTemporaryFiles, systemClock, systemFiles } from "../../../lib/edge/mod.ts";
 
 function folder(): { readonly path: string } & Disposable {
   const path = Deno.makeTempDirSync();
@@ -39,16 +39,73 @@ Deno.test("writeAtomic replaces a file whole, private, and leaves nothing beside
   deepStrictEqual([...Deno.readDirSync(dir.path)].map(({ name }) => name), ["f"]);
 });
 
-Deno.test("writeAtomic takes away what a killed process left of this file, and nothing else", async () => {
+Deno.test("removeTemporaryFiles: removes ours at once, follows no link, leaves others", async () => {
   using dir = folder();
-  const left = (of: string) => join(dir.path, `.${of}.${crypto.randomUUID()}.tmp`);
-  const [abandoned, young, other] = [left("f"), left("f"), left("g")];
-  for (const path of [abandoned, young, other]) Deno.writeTextFileSync(path, "secret");
-  const longAgo = new Date(Date.now() - 60_000);
-  for (const path of [abandoned, other]) Deno.utimeSync(path, longAgo, longAgo);
-  await systemFiles.writeAtomic(join(dir.path, "f"), "new", MODE);
-  const names = [...Deno.readDirSync(dir.path)].map(({ name }) => join(dir.path, name));
-  deepStrictEqual(names.sort(), [join(dir.path, "f"), young, other].sort());
+  const left = (of: string) => `.${of}.${crypto.randomUUID()}.tmp`;
+  const below = join(dir.path, "d1", "s1");
+  Deno.mkdirSync(join(below, "deep"), { recursive: true });
+  const ours = [join(dir.path, "d1", left("f")), join(below, left("f"))];
+  const others = [
+    join(below, left("g")),
+    join(below, ".f.1234.tmp"),
+    join(below, "f"),
+    join(below, "deep", left("f")),
+  ];
+  for (const path of [...ours, ...others]) Deno.writeTextFileSync(path, "secret");
+  using outside = folder();
+  const outsider = join(outside.path, left("f"));
+  Deno.writeTextFileSync(outsider, "kept");
+  Deno.symlinkSync(outside.path, join(dir.path, "link"));
+  Deno.symlinkSync(outsider, join(below, left("f")));
+  strictEqual(await removeTemporaryFiles(dir.path, "f", 2), 2);
+  for (const path of ours) await rejects(Deno.lstat(path), Deno.errors.NotFound);
+  for (const path of [...others, outsider]) ok(Deno.lstatSync(path).isFile, path);
+  strictEqual(await removeTemporaryFiles(join(dir.path, "none"), "f"), 0);
+});
+
+Deno.test("writeAtomic: a symbolic link swapped in keeps its target's mode and owner", async () => {
+  using dir = folder();
+  const target = join(dir.path, "target");
+  Deno.writeTextFileSync(target, "kept", { mode: 0o600 });
+  const written = join(dir.path, "written");
+  Deno.mkdirSync(written);
+  // Another thread, as the other process of an attack: it replaces each temporary file by a link.
+  const attack = `
+    self.onmessage = ({ data: { folder, target } }) => {
+      self.postMessage(0);
+      while (true) {
+        for (const { name } of Deno.readDirSync(folder)) {
+          if (!name.endsWith(".tmp")) continue;
+          try {
+            Deno.removeSync(folder + "/" + name);
+            Deno.symlinkSync(target, folder + "/" + name);
+            self.postMessage(1);
+          } catch { /* too late */ }
+        }
+      }
+    };`;
+  const worker = new Worker(`data:text/javascript,${encodeURIComponent(attack)}`, {
+    type: "module",
+  });
+  let swaps = -1;
+  const started = Promise.withResolvers<void>();
+  worker.onmessage = () => ++swaps === 0 && started.resolve();
+  worker.postMessage({ folder: written, target });
+  await started.promise;
+  const us = Deno.statSync(target);
+  const owner = Deno.uid() === 0 ? { uid: 4711, gid: 4711 } : {};
+  try {
+    for (let i = 0; i < 20_000 && swaps < 50; i++) {
+      const path = join(written, `f${i % 10}`);
+      await systemFiles.writeAtomic(path, "new", { mode: 0o644, ...owner }).catch(() => {});
+      await Deno.remove(path).catch(() => {});
+    }
+  } finally {
+    worker.terminate();
+  }
+  ok(swaps > 0, "no temporary file was replaced in time");
+  const { mode, uid, gid } = Deno.statSync(target);
+  deepStrictEqual([(mode ?? 0) & 0o777, uid, gid], [0o600, us.uid, us.gid]);
 });
 
 Deno.test("writeAtomic refuses a link and a folder, and leaves what they lead to", async () => {

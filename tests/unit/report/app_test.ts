@@ -48,6 +48,7 @@ Deno.test("createApp: /readyz?verbose says one line a check, gate or not", async
   deepEqual(lines.map((line) => line.split(":")[0]), [
     "[+] loop",
     "[+] first-reconcile",
+    "[+] configuration",
     "[+] credentials",
     "[+] deliveries",
     "[+] reads",

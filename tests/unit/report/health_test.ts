@@ -50,6 +50,17 @@ Deno.test("healthOf: no credential because a provider fails is a warning", () =>
   match(view.sentence, /plugin-timeout: 60s\): run: nydus-auth-agent explain registry/);
 });
 
+Deno.test("healthOf: a refused configuration is a warning that says what is in force", () => {
+  const problems = ["config.toml: line 3: broken TOML", "config.toml: line 9: unknown key"];
+  const view = health({ refusedConfig: problems });
+  deepEqual([view.level, view.about], ["warning", "configuration"]);
+  equal(
+    view.sentence,
+    "the new configuration was refused and the previous one is in force: config.toml: line 3: " +
+      "broken TOML (and 1 more): fix it (nydus-auth-agent check) and reload",
+  );
+});
+
 Deno.test("healthOf: an outage outside never makes it dead or unready", () => {
   const lastFailure = { reason: "source-unreachable", detail: "no answer", atMs: NOW_MS } as const;
   const view = health({
@@ -71,6 +82,7 @@ Deno.test("healthOf: an outage outside never makes it dead or unready", () => {
     [
       ["loop", true, true],
       ["first-reconcile", true, true],
+      ["configuration", true, false],
       ["credentials", false, false],
       ["deliveries", false, false],
       ["reads", true, false],

@@ -1,6 +1,7 @@
 import { deepEqual, equal, ok, rejects, throws } from "node:assert/strict";
 import { BUILD_INFO } from "../../../lib/assets/mod.ts";
 import { DEVELOPMENT_STAMP, stampBundle } from "../../../scripts/lib/build_stamp.ts";
+import { numberModules } from "../../../scripts/lib/compile.ts";
 import { linkedLibraries } from "../../../scripts/lib/linked_libraries.ts";
 import { compileFlags, GRANTS } from "../../../scripts/lib/permissions.ts";
 import {
@@ -97,4 +98,32 @@ Deno.test("linkedLibraries takes paths and refuses what is missing", () => {
     "\t/lib64/ld-linux-x86-64.so.2 (0x7f)\n";
   deepEqual(linkedLibraries(text), ["/lib/libc.so.6", "/lib64/ld-linux-x86-64.so.2"]);
   throws(() => linkedLibraries("\tlibx.so => not found\n"), /libx\.so => not found/);
+});
+
+Deno.test("numberModules: bundles of two folders get the same names and contents", async () => {
+  const bundle = async (hashes: readonly string[]): Promise<Record<string, string>> => {
+    const [app = "", chunk = ""] = hashes;
+    const folder = await Deno.makeTempDir();
+    try {
+      const texts: Record<string, string> = {
+        "main.js":
+          `import{a}from"./chunk-${chunk}.js";import("./app-${app}.js");"left-ABCDEFGH.js"`,
+        [`app-${app}.js`]: `import{a}from"./chunk-${chunk}.js";`,
+        [`chunk-${chunk}.js`]: "export{a};",
+      };
+      for (const [name, text] of Object.entries(texts)) {
+        await Deno.writeTextFile(`${folder}/${name}`, text);
+      }
+      await numberModules(folder);
+      const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name).sort();
+      const read = async (name: string) => [name, await Deno.readTextFile(`${folder}/${name}`)];
+      return Object.fromEntries(await Promise.all(names.map(read)));
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  };
+  const one = await bundle(["DZ2TSH2N", "4H4IEB3L"]);
+  deepEqual(Object.keys(one), ["app-2.js", "chunk-1.js", "main.js"]);
+  ok(one["main.js"]?.includes('import("./app-2.js");"left-ABCDEFGH.js"'));
+  deepEqual(await bundle(["QZFS27PN", "3KAFM4BA"]), one);
 });
