@@ -75,7 +75,8 @@ async function runClient({ hostname, port, kind }: Order, connected: () => void)
     } catch {
       connected(); // refused, or closed by the agent
     }
-    await new Promise((resolve) => setTimeout(resolve, RECONNECT_MS));
+    // Spread, so that they do not come back as one burst.
+    await new Promise((resolve) => setTimeout(resolve, RECONNECT_MS * (0.5 + Math.random())));
   }
 }
 
