@@ -9,5 +9,6 @@ const exitCode = await runProgram({
   processRunner: edge.systemProcessRunner(edge.systemClock),
   mainUrl: import.meta.url,
 });
-// Not by an empty event loop: a write to a peer that does not read would keep the process running.
+// Everything is closed. What still runs (a lookup of a name, a write to a peer that does not read)
+// must not delay a stop.
 Deno.exit(exitCode);

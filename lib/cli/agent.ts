@@ -13,6 +13,7 @@ import {
 import {
   type AgentStatus,
   formatProblem,
+  type ImageReference,
   messageOf,
   type Observer,
   PROVIDER_NAMES,
@@ -85,7 +86,7 @@ export async function createAgent(
   const elector = new Elector({ probe, clock, observer, verify: () => config.delivery.verify });
   const common = { store, observer, clock, inUseDelayMs, elector };
   const reconciler = new Reconciler(common, parts.stages);
-  tap.onPull((image) => reconciler.recheck(image));
+  tap.onPull((image) => pullSucceeded(reconciler, image));
   const watches = new Watches(context, () => parts, reconciler, observer);
   watches.follow();
   return {
@@ -128,6 +129,12 @@ export async function createAgent(
       registryHttp[Symbol.dispose]();
     },
   };
+}
+
+/** The image's mount is new, and its first reads are near: finds it now. */
+function pullSucceeded(reconciler: Reconciler, image: ImageReference): void {
+  reconciler.recheck(image);
+  reconciler.trigger("node-changed");
 }
 
 /** The build and the node's name: in a pod `$NODE_NAME`; a compiled binary cannot read `/proc`. */

@@ -6,8 +6,6 @@ import type { Context } from "./context.ts";
 
 const UNIT = "/etc/systemd/system/nydus-auth-agent.service";
 const TMPFILES = "/etc/tmpfiles.d";
-/** What moves the link away from us, when it runs. */
-const DIRECTIVES = ["ExecStartPre", "ExecStopPost"] as const;
 const DOCS = "docs/cri-tap.md tells how";
 
 /**
@@ -35,10 +33,17 @@ export async function checkTap(
     findings.problems.push(about(file, problem, mend));
   };
   const unit = await linesOf(files, UNIT, `${UNIT}.d`);
-  for (const directive of unit === undefined ? [] : DIRECTIVES) {
-    const what = directive === "ExecStopPost" ? "when the agent has ended" : "before it serves";
-    const mend = `set ${directive}= in a drop-in of the unit; ${DOCS}`;
-    told(UNIT, targetsOf(assigned(unit ?? [], directive), link), what, mend);
+  if (unit !== undefined) {
+    const mend = `set ExecStopPost= in a drop-in of the unit; ${DOCS}`;
+    told(UNIT, targetsOf(assigned(unit, "ExecStopPost"), link), "when the agent has ended", mend);
+    const immediate = ["ExecStartPre", "ExecStopPost"].filter((directive) =>
+      assigned(unit, directive).some((command) => movesNow(command, link))
+    );
+    for (const directive of immediate) {
+      const problem = `${directive}= moves ${link} immediately: a client that connects while the ` +
+        "agent restarts keeps its connection to the container runtime, and its pulls are not seen";
+      findings.warnings.push(about(UNIT, problem, `change that line of a drop-in; ${DOCS}`));
+    }
   }
   const laid = (await linesOf(files, undefined, TMPFILES) ?? [])
     .filter((line) => /^L\S*\s/.test(line) && line.split(/\s+/)[1] === link)
@@ -78,6 +83,11 @@ function assigned(lines: readonly string[], directive: string): readonly string[
   const values = lines.filter((line) => line.startsWith(`${directive}=`))
     .map((line) => line.slice(directive.length + 1).trim());
   return values.slice(values.lastIndexOf("") + 1);
+}
+
+/** Whether a command moves a link, and not after a delay. */
+function movesNow(command: string, link: string): boolean {
+  return command.split(/\s+/).at(-1) === link && !command.includes("--on-active=");
 }
 
 /** Where commands of the form `ln … TARGET LINK` lead a link, the last one first. */

@@ -1,5 +1,13 @@
 import { dirname } from "@std/path";
-import { type ByteTap, isMemoryBacked, readLink, removeFile, serveByteTap } from "../edge/mod.ts";
+import {
+  type ByteTap,
+  isMemoryBacked,
+  listensOn,
+  pointLink,
+  readLink,
+  removeFile,
+  serveByteTap,
+} from "../edge/mod.ts";
 import {
   type ImageReference,
   messageOf,
@@ -10,13 +18,15 @@ import {
 import { createCriReader, CRI_NOTES, type CriNote, PullBook } from "../serve/mod.ts";
 import type { Context } from "./context.ts";
 import { divideDescriptors, MAX_CRI_CONNECTIONS } from "./descriptor_budget.ts";
+import { PullCacheFile } from "./pull_cache_file.ts";
 import { type CriConfig, isOut, keptPulls } from "./tap_switch.ts";
 
 const MAX_STATE_BYTES = 64 * 1024 * 1024;
-/** Changes so close together are written once. */
-const SAVE_AFTER_MS = 200;
-/** How often it is looked where the clients' link leads, and whether we can be reached. */
-const LOOK_EVERY_MS = 2_000;
+/** How often the link and the socket are checked. */
+const CHECK_EVERY_MS = 2_000;
+/** How long calls in flight may take to complete; below `TimeoutStopSec=` of the unit. */
+const DRAIN_MS = 10_000;
+const DRAIN_POLL_MS = 20;
 
 type Counts = ReturnType<ByteTap["counts"]>;
 
@@ -31,9 +41,12 @@ const NOTHING: Counts = {
 /** A tap that serves. */
 interface Serving {
   readonly tap: ByteTap;
-  readonly sinceMs: number;
   leadsTo: string | undefined;
   isOut: boolean;
+  /** When a client was last seen connected, at first when it began to serve. */
+  clientAtMs: number;
+  /** Connections counted then. */
+  connections: number;
 }
 
 /**
@@ -52,8 +65,8 @@ export class CriTap implements AsyncDisposable {
   /** What passed before the configuration changed. */
   #before: Counts = NOTHING;
   #notes = { lost: 0, skipped: 0 };
-  #statePath: string | undefined;
-  #saving: Promise<void> | undefined;
+  #file: PullCacheFile | undefined;
+  #restoredImages = 0;
   #told = new Set<string>();
 
   /** @param pulled Called when a pull has succeeded. */
@@ -61,10 +74,10 @@ export class CriTap implements AsyncDisposable {
     this.#context = context;
     this.#observer = observer;
     this.book = new PullBook({
-      now: context.clock.wallMs,
+      now: () => context.clock.wallMs(),
       note: (note) => this.#note(note),
       changed: ({ kind, image }) => {
-        this.#save();
+        this.#file?.changed();
         if (kind === "confirmed" || kind === "pods") pulled(image);
       },
     });
@@ -73,25 +86,28 @@ export class CriTap implements AsyncDisposable {
   /** Serves as a configuration says. Never rejects. */
   async apply(config: CriConfig): Promise<void> {
     if (JSON.stringify(config) === JSON.stringify(this.#config)) return;
+    const keepsLink = config.enabled && config.link === this.#config?.link;
+    await this.#stop(keepsLink);
     this.#config = config;
-    await this.#stop();
     if (!config.enabled || !config.remember) await this.#forgetKept(config);
     if (!config.enabled) return;
     await this.#tryServing(config);
     this.#ended = new AbortController();
-    this.#looking = this.#look(config, this.#ended.signal);
+    this.#looking = this.#checkRepeatedly(config, this.#ended.signal);
   }
 
   status(): TapStatus | undefined {
     const { link, socket = "" } = this.#config ?? {};
     const counts = this.#counts();
-    const leadsTo = this.#serving?.leadsTo;
+    const { leadsTo, clientAtMs } = this.#serving ?? {};
+    const isIdle = counts.openConnections === 0 && clientAtMs !== undefined;
     return {
       ...this.#state(),
       socket,
       ...(link !== undefined && { link }),
       ...(leadsTo !== undefined && { leadsTo }),
-      ...(this.#serving && { servingSinceMs: this.#serving.sinceMs }),
+      ...(isIdle && { idleSinceMs: clientAtMs }),
+      restoredImages: this.#restoredImages,
       openConnections: counts.openConnections,
       connections: counts.connections,
       refusedConnections: counts.refusedConnections,
@@ -104,7 +120,8 @@ export class CriTap implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#stop();
+    const { fallbackDelayMs = 0 } = this.#config ?? {};
+    await this.#stop(fallbackDelayMs > 0); // the unit moves the link later, unless we are back
   }
 
   #state(): Pick<TapStatus, "state" | "detail"> {
@@ -118,19 +135,19 @@ export class CriTap implements AsyncDisposable {
   }
 
   async #tryServing(config: CriConfig): Promise<void> {
-    if (config.remember && this.#statePath === undefined) await this.#restore(config);
+    if (config.remember && this.#file === undefined) await this.#restore(config);
     try {
       this.#serving = await this.#serve(config);
       this.#failure = undefined;
     } catch (error) {
       this.#failure = messageOf(error);
       this.#warn(`CRI pulls are not seen: ${this.#failure}`);
+      await this.#repairLink(config);
     }
   }
 
-  async #serve(config: CriConfig): Promise<Serving> {
-    const { socket: path, link, imageServiceSocket: upstream } = config;
-    const out = await isOut(this.#context.files, link);
+  async #serve({ socket, link, imageServiceSocket: upstream }: CriConfig): Promise<Serving> {
+    const { files, clock } = this.#context;
     const limit = await this.#context.host.descriptorLimit();
     const { criConnections: maxConnections } = divideDescriptors(limit);
     if (maxConnections < MAX_CRI_CONNECTIONS) {
@@ -140,64 +157,100 @@ export class CriTap implements AsyncDisposable {
       );
     }
     const tap = await serveByteTap({
-      path,
+      path: socket,
       upstream,
       reader: () => createCriReader({ book: this.book, note: (note) => this.#note(note) }),
-      isOut: out,
       maxConnections,
-      ...(link !== undefined && { link }),
     });
+    const out = await isOut(files, link);
+    try {
+      if (link !== undefined && !out) await pointLink(link, socket);
+    } catch (error) {
+      await tap[Symbol.asyncDispose]();
+      throw error;
+    }
     const leadsTo = link && await readLink(link);
-    const sinceMs = this.#context.clock.wallMs();
-    return { tap, sinceMs, leadsTo, isOut: out };
+    return { tap, leadsTo, isOut: out, clientAtMs: clock.wallMs(), connections: 0 };
   }
 
-  async #look(config: CriConfig, signal: AbortSignal): Promise<void> {
+  async #checkRepeatedly(config: CriConfig, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       try {
-        await this.#context.clock.sleep(LOOK_EVERY_MS, { signal });
-        await this.#lookOnce(config, signal);
+        await this.#context.clock.sleep(CHECK_EVERY_MS, { signal });
+        await this.#check(config, signal);
       } catch {
-        // Aborted, or a folder that may not be read now: what is known stays.
+        // Aborted, or a folder that cannot be read now: the next check tries again.
       }
     }
   }
 
-  /**
-   * Where the link leads is others' to say as well: it is looked at, and left. But a link to a
-   * socket that is gone would be the end of pulls.
-   */
-  async #lookOnce(config: CriConfig, signal: AbortSignal): Promise<void> {
-    const { files } = this.#context;
+  async #check(config: CriConfig, signal: AbortSignal): Promise<void> {
+    const { files, clock } = this.#context;
     const { link, socket } = config;
     const serving = this.#serving;
-    if (serving !== undefined && await files.stat(socket) !== undefined) {
-      if (link === undefined) return;
-      serving.isOut = await isOut(files, link);
-      serving.leadsTo = await readLink(link);
+    if (serving === undefined) return await this.#tryServing(config);
+    if (await files.stat(socket) === undefined) {
+      this.#warn(`${socket} was removed: it is made again`);
+      await this.#close(serving);
+      if (!signal.aborted) await this.#tryServing(config);
       return;
     }
-    if (serving !== undefined) {
-      this.#warn(`${socket} was removed: it is made again`);
-      await this.#leave();
+    const { openConnections, connections } = serving.tap.counts();
+    if (openConnections > 0 || connections !== serving.connections) {
+      serving.clientAtMs = clock.wallMs();
+      serving.connections = connections;
     }
-    if (!signal.aborted) await this.#tryServing(config);
+    if (link !== undefined) await this.#checkLink(serving, config, link);
   }
 
-  async #stop(): Promise<void> {
+  /**
+   * A link to the runtime is taken back unless `tap off` put it there: after a slow start, the unit
+   * may have moved it. A link that leads anywhere else is reported and left alone.
+   */
+  async #checkLink(
+    serving: Serving,
+    { socket, imageServiceSocket }: CriConfig,
+    link: string,
+  ): Promise<void> {
+    serving.leadsTo = await readLink(link);
+    serving.isOut = await isOut(this.#context.files, link); // `tap off` moves the link afterwards
+    if (serving.leadsTo !== imageServiceSocket || serving.isOut) return;
+    await pointLink(link, socket);
+    serving.leadsTo = socket;
+  }
+
+  /** Leads the link to the runtime where nothing listens behind it. */
+  async #repairLink({ link, imageServiceSocket }: CriConfig): Promise<void> {
+    if (link === undefined || await readLink(link) === imageServiceSocket) return;
+    if (!await listensOn(link)) await pointLink(link, imageServiceSocket).catch(() => {});
+  }
+
+  async #stop(keepsLink: boolean): Promise<void> {
     this.#ended.abort();
     await this.#looking;
-    await this.#leave();
+    const { link, socket, imageServiceSocket } = this.#config ?? {};
+    if (this.#serving !== undefined) {
+      const isOurs = link !== undefined && await readLink(link) === socket;
+      if (isOurs && !keepsLink) await pointLink(link, imageServiceSocket ?? "").catch(() => {});
+      await this.#drain(this.#serving.tap);
+      await this.#close(this.#serving);
+    }
     this.#failure = undefined;
-    await this.#saving;
-    this.#statePath = undefined;
+    await this.#file?.close();
+    this.#file = undefined;
   }
 
-  async #leave(): Promise<void> {
-    const serving = this.#serving;
+  /** Waits for calls in flight. New ones are served meanwhile: clients have nowhere else to go. */
+  async #drain(tap: ByteTap): Promise<void> {
+    const { clock } = this.#context;
+    const untilMs = clock.monotonicMs() + DRAIN_MS;
+    while (!tap.isIdle() && clock.monotonicMs() < untilMs) await clock.sleep(DRAIN_POLL_MS);
+  }
+
+  async #close({ tap }: Serving): Promise<void> {
     this.#before = { ...this.#counts(), openConnections: 0 };
     this.#serving = undefined;
-    await serving?.tap[Symbol.asyncDispose]();
+    await tap[Symbol.asyncDispose]();
   }
 
   #counts(): Counts {
@@ -213,16 +266,23 @@ export class CriTap implements AsyncDisposable {
   }
 
   async #restore({ socket }: CriConfig): Promise<void> {
-    const { files } = this.#context;
+    const { files, clock } = this.#context;
     const path = keptPulls(socket);
     try {
       if (!await isMemoryBacked(dirname(path))) {
         this.#warn(`${path} would be on a disk: what CRI pulls show is not kept over a restart`);
         return;
       }
-      this.#statePath = path;
+      this.#file = new PullCacheFile({
+        path,
+        files,
+        clock,
+        serialize: () => this.book.serialize(),
+        warn: (text) => this.#warn(text),
+      });
       const text = await files.readText(path, { maxBytes: MAX_STATE_BYTES });
-      if (text !== undefined) this.book.restore(new Secret(text));
+      if (text === undefined || !this.book.restore(new Secret(text))) return;
+      this.#restoredImages = this.book.size;
     } catch (error) {
       this.#warn(`what CRI pulls showed before is lost: ${messageOf(error)}`);
     }
@@ -231,18 +291,6 @@ export class CriTap implements AsyncDisposable {
   /** What was kept while it was wanted is wanted no more. */
   async #forgetKept({ socket }: CriConfig): Promise<void> {
     await removeFile(keptPulls(socket)).catch((error) => this.#warn(messageOf(error)));
-  }
-
-  #save(): void {
-    const path = this.#statePath;
-    if (path === undefined || this.#saving !== undefined) return;
-    const { clock, files } = this.#context;
-    this.#saving = clock.sleep(SAVE_AFTER_MS)
-      .then(() => {
-        this.#saving = undefined; // what changes from here on is written once more
-        return files.writeAtomic(path, this.book.serialize().reveal(), { mode: 0o600 });
-      })
-      .catch((error) => this.#warn(`what CRI pulls show cannot be kept: ${messageOf(error)}`));
   }
 
   #note(note: CriNote): void {

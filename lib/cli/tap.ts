@@ -67,7 +67,11 @@ function pathText(
   if (leadsTo === socket) {
     return serves
       ? { text: `in the path: ${link} leads to the agent`, isRight: !isOut && enabled }
-      : { text: `${link} leads to ${socket}, where nobody listens: run tap off`, isRight: false };
+      : {
+        text: `${link} leads to ${socket}, where nobody listens: the agent is restarting; if it ` +
+          "does not come back, run tap off",
+        isRight: false,
+      };
   }
   const straight = `out of the path: ${link} leads to ${leadsTo}`;
   if (leadsTo !== imageServiceSocket) {

@@ -70,6 +70,8 @@ export interface ProvidersConfig {
     readonly link?: string;
     /** Socket of the image service that they are passed on to. */
     readonly imageServiceSocket: string;
+    /** How long the link keeps leading to the agent after its end; 0: it moves with the end. */
+    readonly fallbackDelayMs: number;
     /** Keep what was seen over a restart of the agent, in memory-backed storage. */
     readonly remember: boolean;
   };

@@ -19,6 +19,7 @@ export function normalizeProviders(said: Said, findings: Findings): ProvidersCon
       socket: valueOr(settings, "providers.cri.socket"),
       ...(link === "off" ? {} : { link }),
       imageServiceSocket: imageService,
+      fallbackDelayMs: valueOr(settings, "providers.cri.fallback_delay"),
       remember: valueOr(settings, "providers.cri.remember"),
     },
     docker: {

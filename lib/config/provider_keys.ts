@@ -1,6 +1,7 @@
 import { key } from "./key.ts";
 
 const PROVIDER_LIMIT = { kind: "duration", minMs: 100, maxMs: 600_000 } as const;
+const FALLBACK_DELAY = { kind: "duration", minMs: 1_000, maxMs: 60_000, zero: true } as const;
 
 /** The keys of `[providers.…]`. */
 export const PROVIDER_KEYS = [
@@ -33,6 +34,14 @@ export const PROVIDER_KEYS = [
     example: "/run/containerd/containerd.sock",
     field: "providers.cri.imageServiceSocket",
     description: "Socket of the image service that CRI requests are passed on to.",
+  }),
+  key("providers.cri.fallback_delay", FALLBACK_DELAY, {
+    default: "0s",
+    field: "providers.cri.fallbackDelayMs",
+    description:
+      "How long `providers.cri.link` keeps leading to the agent after its end. With 0s " +
+      "the agent points it at the image service as it ends; otherwise the service unit does so " +
+      "later. See docs/cri-tap.md.",
   }),
   key("providers.cri.remember", { kind: "boolean" }, {
     default: true,

@@ -1,10 +1,11 @@
 import { join } from "@std/path";
 import { AgentError, messageOf } from "../model/mod.ts";
-import { pointLink } from "./links.ts";
 import { claimUnixPath } from "./listeners.ts";
 
 /** Reads along with one connection. It must not throw, keep a chunk or change it. */
 export interface ByteReader {
+  /** Calls that have begun and not ended. */
+  readonly callsInFlight: number;
   fromClient(chunk: Uint8Array): void;
   fromServer(chunk: Uint8Array): void;
   clientEnded(): void;
@@ -17,13 +18,6 @@ export interface ByteTapOptions {
   readonly path: string;
   /** The socket that every byte goes on to. */
   readonly upstream: string;
-  /**
-   * A symbolic link for clients: to our socket while we serve, to `upstream` when we do not, so
-   * that a client which connects again reaches one of the two at any time.
-   */
-  readonly link?: string;
-  /** Leave the link where it is: someone has stepped out of the path. */
-  readonly isOut?: boolean;
   /** Connections side by side; one more is closed at once. Default 1,024. */
   readonly maxConnections?: number;
   /** A reader for a new connection. */
@@ -40,9 +34,11 @@ export interface ByteTapCounts {
   readonly bytesFromServer: number;
 }
 
-/** A tap that serves until it is disposed of. */
+/** A proxy that serves until it is disposed of. */
 export interface ByteTap extends AsyncDisposable {
   counts(): ByteTapCounts;
+  /** Whether no call is in flight, and nothing is left to write. */
+  isIdle(): boolean;
 }
 
 /** The same while it grows, with the two ends of every connection. */
@@ -51,7 +47,10 @@ interface Traffic {
   refused: number;
   fromClients: number;
   fromServer: number;
+  /** Chunks that are being written. */
+  writes: number;
   readonly live: Set<Deno.UnixConn>;
+  readonly readers: Set<ByteReader>;
 }
 
 const CHUNK_BYTES = 64 * 1024;
@@ -62,10 +61,10 @@ const MAX_CONNECTIONS = 1_024;
  * before the next one is read, and each half closes by itself. Where the other socket cannot be
  * reached, the client's connection is closed, as it would be there.
  *
- * @throws {AgentError} `io` when the socket or the link cannot be had.
+ * @throws {AgentError} `io` when the socket cannot be had.
  */
 export async function serveByteTap(options: ByteTapOptions): Promise<ByteTap> {
-  const { path, upstream, link, isOut = false } = options;
+  const { path } = options;
   const claimed = await claimUnixPath(path);
   const made = join(claimed.folder, "s");
   let listener: Deno.UnixListener;
@@ -79,16 +78,17 @@ export async function serveByteTap(options: ByteTapOptions): Promise<ByteTap> {
     await claimed.release();
   }
   const live = new Set<Deno.UnixConn>();
-  const traffic: Traffic = { connections: 0, refused: 0, fromClients: 0, fromServer: 0, live };
+  const readers = new Set<ByteReader>();
+  const traffic: Traffic = {
+    connections: 0,
+    refused: 0,
+    fromClients: 0,
+    fromServer: 0,
+    writes: 0,
+    live,
+    readers,
+  };
   const accepting = acceptAll(listener, traffic, options);
-  if (link !== undefined && !isOut) {
-    try {
-      await pointLink(link, path);
-    } catch (error) {
-      listener.close();
-      throw error;
-    }
-  }
   return {
     counts: () => ({
       openConnections: Math.ceil(live.size / 2),
@@ -97,12 +97,13 @@ export async function serveByteTap(options: ByteTapOptions): Promise<ByteTap> {
       bytesFromClients: traffic.fromClients,
       bytesFromServer: traffic.fromServer,
     }),
+    isIdle: () => {
+      return traffic.writes === 0 && readers.values().every((one) => one.callsInFlight === 0);
+    },
     async [Symbol.asyncDispose]() {
-      // First out of the way, then deaf: whoever connects in between is still served.
-      if (link !== undefined) await pointLink(link, upstream).catch(() => {});
       listener.close();
-      await Deno.remove(path).catch(() => {});
       for (const connection of live) close(connection);
+      await Deno.remove(path).catch(() => {});
       await accepting;
     },
   };
@@ -144,23 +145,25 @@ async function joinPair(
   traffic: Traffic,
   { upstream, reader }: ByteTapOptions,
 ): Promise<void> {
-  const { live } = traffic;
+  const { live, readers } = traffic;
   live.add(client);
   let server: Deno.UnixConn | undefined;
   try {
     server = await Deno.connect({ transport: "unix", path: upstream });
     live.add(server);
     const along = reader();
-    const up = copy(client, server, (chunk) => {
+    readers.add(along);
+    const up = copy(client, server, traffic, (chunk) => {
       traffic.fromClients += chunk.length;
       along.fromClient(chunk);
     }, () => along.clientEnded());
-    const down = copy(server, client, (chunk) => {
+    const down = copy(server, client, traffic, (chunk) => {
       traffic.fromServer += chunk.length;
       along.fromServer(chunk);
     }, () => {});
     await Promise.all([up, down]);
     along.closed();
+    readers.delete(along);
   } catch {
     // The other side is not there: the client sees its connection end, as it would without us.
     if (server === undefined) traffic.refused++;
@@ -176,6 +179,7 @@ async function joinPair(
 async function copy(
   from: Deno.UnixConn,
   to: Deno.UnixConn,
+  traffic: Traffic,
   read: (chunk: Uint8Array) => void,
   ended: () => void,
 ): Promise<void> {
@@ -185,11 +189,16 @@ async function copy(
       const count = await from.read(buffer);
       if (count === null) break;
       const chunk = buffer.subarray(0, count);
-      const writing = to.write(chunk);
-      // It is on its way, and read in the meantime: nothing else of us runs before this has, so
-      // that no answer is read before its question.
-      read(chunk);
-      for (let done = await writing; done < count;) done += await to.write(chunk.subarray(done));
+      traffic.writes++;
+      try {
+        const writing = to.write(chunk);
+        // It is on its way, and read in the meantime: nothing else of us runs before this has, so
+        // that no answer is read before its question.
+        read(chunk);
+        for (let done = await writing; done < count;) done += await to.write(chunk.subarray(done));
+      } finally {
+        traffic.writes--;
+      }
     }
     ended();
     await to.closeWrite();

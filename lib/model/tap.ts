@@ -15,8 +15,10 @@ export interface TapStatus {
   readonly link?: string;
   /** Where that link leads. */
   readonly leadsTo?: string;
-  /** Wall time since when it serves. */
-  readonly servingSinceMs?: number;
+  /** Wall time since when no client has been connected; undefined while one is. */
+  readonly idleSinceMs?: number;
+  /** Images with a pull credential that was restored after the agent's last restart. */
+  readonly restoredImages: number;
   readonly openConnections: number;
   readonly connections: number;
   readonly refusedConnections: number;

@@ -19,6 +19,14 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
   const sourceless = new Set(
     status.images.flatMap(({ image, provider }) => provider === undefined ? [image] : []),
   );
+  const tap = tapFindings(status.tap, nowMs);
+  const [unseenPulls] = tap;
+  // Images that some source other than pulls has a credential for.
+  const sourced = new Set(
+    status.images.flatMap(({ image, provider }) =>
+      provider === undefined || provider === "adopted" || provider === "cri" ? [] : [image]
+    ),
+  );
   return [
     ...configurationFindings(status),
     ...byEnd.flatMap((image) => imageFinding(image, nowMs) ?? []),
@@ -33,7 +41,10 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
       )
     ),
     ...status.daemons.flatMap((daemon) =>
-      daemon.instances.flatMap((instance) => readFinding(daemon, instance, nowMs) ?? [])
+      daemon.instances.flatMap((mount) => {
+        const isSourced = mount.image !== undefined && sourced.has(mount.image);
+        return readFinding(daemon, mount, nowMs, isSourced ? undefined : unseenPulls) ?? [];
+      })
     ),
     ...status.daemons.flatMap((daemon) => daemonFinding(daemon) ?? []),
     ...(status.staleWatches ?? []).map(({ subject, reason, detail }): Finding => ({
@@ -52,7 +63,7 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
       text: `the ${source} ${subject} does not tell which mounts there are: ${detail}`,
       mend: "see whether nydus-snapshotter runs; renewal and delivery go on meanwhile",
     })),
-    ...tapFindings(status.tap, nowMs),
+    ...tap,
   ];
 }
 

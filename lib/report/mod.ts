@@ -22,3 +22,4 @@ export { HEALTH_WORDS, type HealthWord, imageViews, mountLevel } from "./page/im
 export { placeOf } from "./place.ts";
 export { outcomeOf } from "./reasons.ts";
 export { SourceBook } from "./source_book.ts";
+export { tapFindings } from "./tap_findings.ts";

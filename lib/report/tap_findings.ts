@@ -1,8 +1,8 @@
 import { formatDuration, type TapStatus } from "../model/mod.ts";
 import type { Finding } from "./finding.ts";
 
-/** So long nobody needs to have pulled anything; a kubelet asks its runtime far more often. */
-const NOBODY_CAME_MS = 15 * 60_000;
+/** A kubelet keeps its connection, and lists images about every 20 seconds. */
+const IDLE_MS = 2 * 60_000;
 
 /** What is wrong with the CRI tap. */
 export function tapFindings(tap: TapStatus | undefined, nowMs: number): readonly Finding[] {
@@ -22,11 +22,16 @@ export function tapFindings(tap: TapStatus | undefined, nowMs: number): readonly
       return [{ ...about, text, mend: "run: nydus-auth-agent tap on" }];
     }
     case "in-path": {
-      const forMs = nowMs - (tap.servingSinceMs ?? nowMs);
-      if (tap.connections > 0 || forMs < NOBODY_CAME_MS) return [];
-      const text = `CRI pulls are not seen: nobody has connected for ${formatDuration(forMs)}`;
-      const mend = `give ${tap.link ?? tap.socket} to the kubelet as image service endpoint; one ` +
-        "that has it connected while the agent was away: restart the kubelet";
+      const idleMs = nowMs - (tap.idleSinceMs ?? nowMs);
+      if (idleMs < IDLE_MS) return [];
+      const restored = tap.restoredImages === 0
+        ? ""
+        : `; ${tap.restoredImages} images were pulled through it before the agent's last ` +
+          "restart, so the kubelet is probably connected to the container runtime itself";
+      const text = "CRI pulls are not seen: no client has been connected to the CRI proxy for " +
+        `${formatDuration(idleMs)}${restored}`;
+      const mend = "restart the kubelet; if that does not help, check that its image service " +
+        `endpoint is unix://${tap.link ?? tap.socket}`;
       return [{ ...about, text, tellsSince: true, mend }];
     }
     default:

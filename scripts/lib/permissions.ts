@@ -29,8 +29,10 @@ export const GRANTS: readonly Grant[] = [
       "what operators choose: sockets' paths, the address for metrics, the Kubernetes API server",
   },
   {
-    flag: "--deny-net=169.254.169.254,[fd00:ec2::254]",
-    why: "a cloud's metadata service is for plugins, never for the agent itself",
+    flag: "--deny-net=169.254.169.254,169.254.170.2,169.254.170.23,100.100.100.200," +
+      "168.63.129.16,[fd00:ec2::23],[fd00:ec2::254],[fd20:ce::254]",
+    why: "a cloud's metadata service is for plugins, never for the agent itself; Deno before 2.9 " +
+      "does not apply this to names, so registries' addresses are checked in lib/edge as well",
   },
   {
     flag: "--allow-sys=osUptime,statfs,uid",
@@ -56,7 +58,7 @@ const V8_FLAGS = "--v8-flags=" + [
 
 /** Features of Deno that are not settled yet, and that the agent uses. */
 export const UNSTABLE: readonly string[] = [
-  "--unstable-http", // HTTP clients over unix sockets
+  "--unstable-http", // HTTP clients with authorities, client certificates and proxies of their own
   "--unstable-net", // datagrams over unix sockets, for systemd
 ];
 

@@ -1,6 +1,6 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { readRecording } from "../fakes/cri_conversation.ts";
-import { type AgentProcess, pause } from "./stage.ts";
+import { AgentProcess, pause } from "./stage.ts";
 import { callOnce, echoOn, pullThrough, readExactly, tapStage, writeAll } from "./tap_stage.ts";
 
 const RECORDING = new URL("../unit/serve/cri/recordings/grpc-go.txt", import.meta.url);
@@ -38,6 +38,21 @@ Deno.test("CRI tap: a kubelet's conversation passes unchanged, and what it shows
   });
 });
 
+Deno.test("CRI proxy: a pull that succeeds triggers a reconcile, so that its mount is found at once", async () => {
+  await tapStage(async ({ node, link, upstream, tap }) => {
+    const listener = Deno.listen({ transport: "unix", path: upstream });
+    const renewal = 'check_interval = "1h"\nrefresh_interval = "1h"';
+    await using agent = await AgentProcess.start(node, { more: tap, renewal });
+    const before = (await agent.status()).lastReconcileAtMs;
+    const auth = { username: "robot", password: "seen-once" };
+    await pullThrough(link, listener, { image: "registry.example/team/app:v1", auth });
+    await agent.until("a reconcile", async () => {
+      return (await agent.status()).lastReconcileAtMs !== before;
+    });
+    listener.close();
+  });
+});
+
 Deno.test("CRI tap: what a pull brought is found after a restart, until that is turned off", async () => {
   await tapStage(async ({ inMemory, link, upstream, state, tap, start, run, kill }) => {
     const listener = Deno.listen({ transport: "unix", path: upstream });
@@ -56,6 +71,9 @@ Deno.test("CRI tap: what a pull brought is found after a restart, until that is 
     if (inMemory) await first.until("the state file", kept);
     await kill(first);
     const second = await start();
+    const { idleSinceMs, restoredImages } = (await second.status()).tap ?? {};
+    ok(idleSinceMs !== undefined, "no client is connected");
+    equal(restoredImages, inMemory ? 1 : 0);
     if (inMemory) {
       const { provider, password } = await pulled();
       deepEqual([provider, password], ["cri", "seen-once"]);
@@ -125,10 +143,10 @@ Deno.test("CRI tap: calls fail only in flight while the agent is killed, late, o
       await kill(agent);
       await moreCalls(undefined, "calls after its end");
     }
-    const agent = await start();
+    const agent = await start({ bare: true });
     agent.signal("SIGTERM");
     equal(await agent.ended(), 0);
-    equal(await Deno.readLink(link), upstream, "an orderly end needs no unit");
+    equal(await Deno.readLink(link), upstream, "without the unit the agent moves the link");
     await moreCalls(undefined, "calls after an orderly end");
     await agent[Symbol.asyncDispose]();
     stop.abort();
@@ -141,7 +159,7 @@ Deno.test("CRI tap: calls fail only in flight while the agent is killed, late, o
 });
 
 Deno.test("CRI tap: one command steps out of the path, over restarts, and in again", async () => {
-  await tapStage(async ({ link, upstream, dir, start, run, kill }) => {
+  await tapStage(async ({ link, upstream, dir, start, run, kill, fallBack }) => {
     const listener = echoOn(upstream);
     const socket = `${dir}/cri.sock`;
     const first = await start();
@@ -154,6 +172,7 @@ Deno.test("CRI tap: one command steps out of the path, over restarts, and in aga
     await callOnce(link);
     await writeAll(held, Uint8Array.of(7));
     deepEqual(await readExactly(held, 1), Uint8Array.of(7), "what is open goes on");
+    equal((await first.status()).tap?.idleSinceMs, undefined, "a client is connected");
     held.close();
     await first.until(
       "the status",
@@ -176,7 +195,8 @@ Deno.test("CRI tap: one command steps out of the path, over restarts, and in aga
     second.signal("SIGTERM");
     equal(await second.ended(), 0);
     await second[Symbol.asyncDispose]();
-    equal(await Deno.readLink(link), upstream);
+    equal(await Deno.readLink(link), socket, "for as long as the fallback delay");
+    await fallBack();
     const idle = await run("tap", "status");
     match(idle.out, /no agent serves/);
     equal(idle.code, 1);
@@ -199,7 +219,7 @@ Deno.test("CRI tap: a link that leads elsewhere is a finding, and what passes is
     match(metrics, /^nydus_auth_agent_tap_bytes_total\{to="runtime"\} 1000$/m);
     match(metrics, /^nydus_auth_agent_tap_bytes_total\{to="clients"\} 1000$/m);
     await Deno.remove(link);
-    await Deno.symlink(upstream, link);
+    await Deno.symlink("containerd.sock", link);
     await agent.until("the finding", async () => {
       return (await agent.get("/readyz?verbose")).body.includes("[!] tap: CRI pulls are not seen");
     });

@@ -21,19 +21,19 @@ export interface TapStage extends Omit<MemoryFolder, keyof AsyncDisposable> {
   readonly tap: string;
   /** Where the agent keeps what it has seen. */
   readonly state: string;
-  /** Runs what the unit says for before a start, and starts the agent. */
+  /** Starts the agent with the unit's environment. */
   start(options?: {
     readonly waitReady?: boolean;
     readonly more?: string;
-    /** Without the unit's commands, as by hand. */
+    /** Without the unit's environment, as by hand. */
     readonly bare?: boolean;
   }): Promise<AgentProcess>;
   /** Runs a command of the program with the agent's configuration. */
   run(...args: readonly string[]): Promise<Ended>;
-  /** Ends the agent as systemd would see it end, and runs what the unit says for then. */
+  /** Kills the agent, and lets the unit's fallback delay pass. */
   kill(agent: AgentProcess): Promise<void>;
-  /** What the unit runs when its service has ended, however it did. */
-  afterEnd(): Promise<void>;
+  /** What the unit runs when the agent has not come back within the fallback delay. */
+  fallBack(): Promise<void>;
 }
 
 /** Runs a test on such a stage; its folder is on a tmpfs where that can be had. */
@@ -54,16 +54,15 @@ export async function tapStage(
     `image_service = "${upstream}"`,
   ].join("\n");
   const unit = await Deno.readTextFile(UNIT);
-  const runAll = async (directive: string) => {
-    const commands = unit.split("\n").filter((line) => line.startsWith(`${directive}=`));
-    equal(commands.length, 1);
-    for (const line of commands) {
-      const text = line.replace(/^\w+=[-+]*/, "").replace(UNIT_UPSTREAM, upstream);
-      const [name = "", ...args] = text.replace(UNIT_LINK, link).split(" ");
-      equal(await command(name, ...args), 0, line);
-    }
+  const unitEnv = Object.fromEntries(
+    [...unit.matchAll(/^Environment=(NYDUS_AUTH_AGENT_\w+)=(.*)$/gm)]
+      .map(([, name = "", value = ""]) => [name, value]),
+  );
+  const fallBack = async () => {
+    const [, text = ""] = /^ExecStopPost=.* (\/bin\/ln .*)$/m.exec(unit) ?? [];
+    const words = text.replace(UNIT_UPSTREAM, upstream).replace(UNIT_LINK, link).split(" ");
+    equal(await command(words[0] ?? "", ...words.slice(1)), 0, text);
   };
-  const afterEnd = () => runAll("ExecStopPost");
   try {
     await run({
       dir,
@@ -73,16 +72,15 @@ export async function tapStage(
       upstream,
       state: join(dir, "cri-pulls.json"),
       async start({ more = tap, bare = false, ...options } = {}) {
-        if (!bare) await runAll("ExecStartPre");
-        return await AgentProcess.start(node, { more }, options);
+        return await AgentProcess.start(node, { more, env: bare ? {} : unitEnv }, options);
       },
       tap,
       run: (...args) => program([...args, "--config", join(node.dir, "agent.toml")]),
       async kill(agent) {
         await agent[Symbol.asyncDispose]();
-        await afterEnd();
+        await fallBack();
       },
-      afterEnd,
+      fallBack,
     });
   } finally {
     await node[Symbol.asyncDispose]();

@@ -161,18 +161,17 @@ export class PullBook {
   }
 
   /**
-   * An image was removed: by reference, or by the ID that its pull was answered with (kubelet's
-   * garbage collection names images by ID). A runtime removes all references of an image at once,
-   * so all with that ID go. An ID that no pull was answered with forgets nothing: what stays is
-   * bounded, and of no use to anyone.
+   * Forgets a removed image, given by reference, ID or ID prefix. The kubelet's garbage collection
+   * sends IDs and `crictl rmi` what its user typed; the runtime resolves a prefix only if it is
+   * unique, and removes all references of the image. IDs are known from the answers to pulls.
    */
   forget(image: string): void {
     const text = normalized(image);
     const named = text === undefined ? undefined : this.#entries.get(text);
-    // `sha256:…` reads as a reference too, to a repository of that name.
-    const imageId = named === undefined ? withAlgorithm(image) : named.imageId;
+    // An ID or a prefix parses as a reference too, but nothing was pulled by that name.
+    const id = named === undefined ? image : named.imageId;
     const gone = [...this.#entries.values()].filter((entry) =>
-      entry.image.text === text || imageId !== undefined && entry.imageId === imageId
+      entry.image.text === text || id !== undefined && hasId(entry, id)
     );
     for (const entry of gone) {
       this.#take(entry.image.text);
@@ -294,7 +293,8 @@ function normalized(image: string): string | undefined {
   }
 }
 
-/** An image ID as containerd answers a pull with: 64 hex digits, the algorithm before them. */
-function withAlgorithm(imageId: string): string {
-  return /^[a-f0-9]{64}$/.test(imageId) ? `sha256:${imageId}` : imageId;
+/** Whether `id` is the image's ID or, as far as it is hexadecimal, a prefix of it. */
+function hasId({ imageId }: Entry, id: string): boolean {
+  const prefix = /^(?:sha256:)?([a-f0-9]{1,64})$/.exec(id)?.[1];
+  return prefix === undefined ? imageId === id : imageId?.startsWith(`sha256:${prefix}`) === true;
 }

@@ -22,12 +22,42 @@ export interface CriReaderOptions {
  * more is read.
  */
 export interface CriConnectionReader {
+  /** Calls of any method that have begun and not ended; 0 where the connection cannot be read. */
+  readonly callsInFlight: number;
   fromClient(chunk: Uint8Array): void;
   fromServer(chunk: Uint8Array): void;
   /** The client closed its half; answers may still come. */
   clientEnded(): void;
   /** Both halves are gone. What had no answer stays as it was asked, unconfirmed. */
   closed(): void;
+}
+
+/** Streams beyond this many side by side are not tracked; gRPC servers allow far fewer. */
+const MAX_STREAMS = 10_000;
+
+/** Streams that the client has opened and the server has not ended yet. */
+class OpenStreams {
+  readonly #ids = new Set<number>();
+  #newest = 0;
+
+  get size(): number {
+    return this.#ids.size;
+  }
+
+  /** The client's trailers of a stream that has ended do not open it again. */
+  open(id: number): void {
+    if (id <= this.#newest) return;
+    this.#newest = id;
+    if (this.#ids.size < MAX_STREAMS) this.#ids.add(id);
+  }
+
+  end(id: number): void {
+    this.#ids.delete(id);
+  }
+
+  clear(): void {
+    this.#ids.clear();
+  }
 }
 
 /** A reader for one connection, at its very first byte. */
@@ -38,14 +68,19 @@ export function createCriReader(options: CriReaderOptions): CriConnectionReader 
 class ConnectionReader implements CriConnectionReader {
   readonly #note: (note: CriNote) => void;
   readonly #calls: Calls;
+  readonly #streams = new OpenStreams();
   #client: FrameReader | undefined;
   #server: FrameReader | undefined;
 
   constructor({ book, note }: CriReaderOptions) {
     this.#note = note ?? (() => {});
     this.#calls = new Calls(book, this.#note);
-    this.#client = new FrameReader(requests(this.#calls), { preface: true });
-    this.#server = new FrameReader(answers(this.#calls), { preface: false });
+    this.#client = new FrameReader(requests(this.#calls, this.#streams), { preface: true });
+    this.#server = new FrameReader(answers(this.#calls, this.#streams), { preface: false });
+  }
+
+  get callsInFlight(): number {
+    return this.#streams.size;
   }
 
   fromClient(chunk: Uint8Array): void {
@@ -62,6 +97,7 @@ class ConnectionReader implements CriConnectionReader {
       this.#server?.read(chunk);
     } catch (error) {
       this.#server = undefined;
+      this.#streams.clear();
       this.#guard(() => this.#calls.endAnswers());
       this.#lose("server", error);
     }
@@ -75,6 +111,7 @@ class ConnectionReader implements CriConnectionReader {
   closed(): void {
     this.#client = undefined;
     this.#server = undefined;
+    this.#streams.clear();
     this.#calls.dropAll();
   }
 
@@ -94,10 +131,11 @@ class ConnectionReader implements CriConnectionReader {
 }
 
 /** The client's direction: which calls are made, and what they ask. */
-function requests(calls: Calls): FrameSink {
+function requests(calls: Calls, streams: OpenStreams): FrameSink {
   const headers = new HpackDecoder();
   return {
     headers(streamId, block, endStream) {
+      streams.open(streamId);
       let path = "";
       headers.decode(block, (name, value) => {
         if (name === ":path") path = value;
@@ -108,12 +146,15 @@ function requests(calls: Calls): FrameSink {
     wantsData: (streamId) => calls.wantsRequest(streamId),
     data: (streamId, piece) => calls.requestData(streamId, piece),
     dataEnded: () => {},
-    reset: (streamId) => calls.drop(streamId),
+    reset(streamId) {
+      streams.end(streamId);
+      calls.drop(streamId);
+    },
   };
 }
 
 /** The server's direction: how the calls end. */
-function answers(calls: Calls): FrameSink {
+function answers(calls: Calls, streams: OpenStreams): FrameSink {
   const headers = new HpackDecoder();
   return {
     headers(streamId, block, endStream) {
@@ -123,12 +164,20 @@ function answers(calls: Calls): FrameSink {
         if (name === "grpc-status") status = value;
         else if (name === "grpc-message") message = value;
       });
-      if (endStream) calls.answer(streamId, status, message);
+      if (!endStream) return;
+      streams.end(streamId);
+      calls.answer(streamId, status, message);
     },
     promised: (block) => headers.decode(block, () => {}),
     wantsData: (streamId) => calls.wantsResponse(streamId),
     data: (streamId, piece) => calls.responseData(streamId, piece),
-    dataEnded: (streamId) => calls.drop(streamId),
-    reset: (streamId) => calls.drop(streamId),
+    dataEnded(streamId) {
+      streams.end(streamId);
+      calls.drop(streamId);
+    },
+    reset(streamId) {
+      streams.end(streamId);
+      calls.drop(streamId);
+    },
   };
 }

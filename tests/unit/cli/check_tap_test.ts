@@ -1,4 +1,4 @@
-import { deepEqual, match } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import type { CheckFindings } from "../../../lib/cli/check_findings.ts";
 import { checkTap } from "../../../lib/cli/check_tap.ts";
 import type { AgentConfig } from "../../../lib/config/mod.ts";
@@ -50,18 +50,17 @@ Deno.test("checkTap: what is installed leads past the agent, to the runtime", as
 
 Deno.test("checkTap: another runtime, and nobody told those who move the link", async () => {
   const { problems } = await hostWith({}, { imageServiceSocket: K3S });
-  deepEqual(problems.map(({ file }) => file), [UNIT, UNIT, "/etc/tmpfiles.d"]);
+  deepEqual(problems.map(({ file }) => file), [UNIT, "/etc/tmpfiles.d"]);
   match(
-    problems[1]?.problem ?? "",
+    problems[0]?.problem ?? "",
     /^it leads .* to \/run\/containerd\/.* when the agent has ended/,
   );
-  match(problems[1]?.mend ?? "", /^set ExecStopPost= in a drop-in/);
+  match(problems[0]?.mend ?? "", /^set ExecStopPost= in a drop-in/);
 });
 
 Deno.test("checkTap: a drop-in and a line for boot mend it", async () => {
-  const ln = `-/bin/ln -sfn ${K3S} ${LINK}`;
-  const dropIn =
-    `[Service]\nExecStartPre=\nExecStartPre=${ln}\nExecStopPost=\nExecStopPost=${ln}\n`;
+  const ln = `-+/usr/bin/systemd-run --on-active=10s /bin/ln -sfn ${K3S} ${LINK}`;
+  const dropIn = `[Service]\nExecStopPost=\nExecStopPost=${ln}\n`;
   const mended = await hostWith({
     [`${UNIT}.d/runtime.conf`]: dropIn,
     [TMPFILES]: `L ${LINK} - - - - ${K3S}\n`,
@@ -75,13 +74,24 @@ Deno.test("checkTap: a drop-in and a line for boot mend it", async () => {
   deepEqual([added.problems, added.warnings], [[], []]);
 });
 
+Deno.test("checkTap: warns of a drop-in that moves the link without a delay", async () => {
+  for (const directive of ["ExecStartPre", "ExecStopPost"]) {
+    const dropIn =
+      `[Service]\n${directive}=-/bin/ln -sfn /run/containerd/containerd.sock ${LINK}\n`;
+    const { problems, warnings } = await hostWith({ [`${UNIT}.d/old.conf`]: dropIn });
+    equal(problems.length, 0);
+    deepEqual(warnings.map(({ file }) => file), [UNIT]);
+    ok(warnings[0]?.problem.startsWith(`${directive}= moves ${LINK} immediately: `));
+  }
+});
+
 Deno.test("checkTap: a unit of one's own that does not move the link is warned of", async () => {
   const { problems, warnings } = await hostWith({
     [UNIT]: "[Service]\nExecStart=/usr/local/bin/nydus-auth-agent run\n",
     [TMPFILES]: undefined,
   });
   deepEqual(problems.map(({ file }) => file), ["/etc/tmpfiles.d"]);
-  deepEqual(warnings.map(({ file }) => file), [UNIT, UNIT]);
+  deepEqual(warnings.map(({ file }) => file), [UNIT]);
 });
 
 Deno.test("checkTap: a missing line for boot is a problem, with the command that writes it", async () => {

@@ -31,6 +31,7 @@ Deno.test("loadAgentConfig fills in every default when no file is there", async 
         socket: "/run/nydus-auth-agent/cri.sock",
         link: "/run/nydus-auth-agent-cri/image.sock",
         imageServiceSocket: "/run/containerd/containerd.sock",
+        fallbackDelayMs: 0,
         remember: true,
       },
       docker: { enabled: true, helperTimeoutMs: 30_000 },

@@ -1,5 +1,6 @@
-import { deepEqual, equal, match } from "node:assert/strict";
-import type { TapStatus } from "../../../lib/model/mod.ts";
+import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
+import type { AgentStatus, TapStatus } from "../../../lib/model/mod.ts";
+import { findingsOf } from "../../../lib/report/findings.ts";
 import { tapFindings } from "../../../lib/report/tap_findings.ts";
 
 const NOW_MS = 1_750_000_000_000;
@@ -8,7 +9,8 @@ const TAP: TapStatus = {
   socket: "/run/a/cri.sock",
   link: "/run/b/image.sock",
   leadsTo: "/run/a/cri.sock",
-  servingSinceMs: NOW_MS - 60_000,
+  idleSinceMs: NOW_MS - 60_000,
+  restoredImages: 0,
   openConnections: 0,
   connections: 0,
   refusedConnections: 0,
@@ -29,7 +31,8 @@ Deno.test("tapFindings says nothing of a tap that is off, in the path, or taken 
   deepEqual(tapFindings(undefined, NOW_MS), []);
   equal(found({}), undefined);
   equal(found({ state: "stepped-out", leadsTo: "/run/c.sock" }), undefined);
-  equal(found({ connections: 1, servingSinceMs: NOW_MS - 3_600_000 }), undefined);
+  const { idleSinceMs: _, ...connected } = TAP;
+  deepEqual(tapFindings({ ...connected, openConnections: 1, connections: 1 }, NOW_MS), []);
 });
 
 Deno.test("tapFindings says why pulls are not seen, and what to do", () => {
@@ -41,8 +44,40 @@ Deno.test("tapFindings says why pulls are not seen, and what to do", () => {
   const [missing] = tapFindings({ ...nowhere, state: "bypassed" }, NOW_MS);
   match(missing?.text ?? "", /image.sock is not there/);
   match(found({ state: "not-serving", detail: "taken" }) ?? "", /does not serve: taken; mend/);
+});
+
+Deno.test("tapFindings: warns when no client has been connected for two minutes, and says what to do", () => {
+  equal(found({ idleSinceMs: NOW_MS - 119_000 }), undefined);
+  const idle = { idleSinceMs: NOW_MS - 120_000, connections: 3 };
   match(
-    found({ servingSinceMs: NOW_MS - 3_600_000 }) ?? "",
-    /nobody has connected for 1h; give .*image.sock to the kubelet/,
+    found(idle) ?? "",
+    /^warning: .* no client has been connected to the CRI proxy for 2m; restart the kubelet; .* endpoint is unix:\/\/\/run\/b\/image.sock$/,
   );
+  match(
+    found({ ...idle, restoredImages: 7 }) ?? "",
+    /7 images were pulled through it before the agent's last restart, so the kubelet is probably/,
+  );
+});
+
+Deno.test("findingsOf: a read failure mentions unseen pulls, unless another source has a credential", () => {
+  const image = "registry.example/team/app:v1";
+  const mends = (provider: string | undefined) => {
+    const status = {
+      images: [{ image, failures: 0, ...(provider && { provider }) }],
+      daemons: [{
+        id: "d1",
+        state: "running",
+        instances: [{ snapshotId: "1", image, delivery: "none", readsFailingSinceMs: NOW_MS }],
+      }],
+      problems: [],
+      tap: { ...TAP, idleSinceMs: NOW_MS - 3_600_000 },
+    } as unknown as AgentStatus;
+    return findingsOf(status, NOW_MS).filter(({ area }) => area === "reads").map(({ mend }) =>
+      mend
+    );
+  };
+  for (const provider of [undefined, "cri", "adopted"]) {
+    match(mends(provider)[0] ?? "", /CRI pulls are not seen: restart the kubelet/);
+  }
+  doesNotMatch(mends("docker")[0] ?? "kubelet", /kubelet/);
 });

@@ -70,7 +70,8 @@ const tap: fc.Arbitrary<AgentStatus["tap"]> = maybe(
     socket: "/run/tap.sock",
     link: "/run/link.sock",
     connections: 0,
-    servingSinceMs: NOW_MS - 3_600_000,
+    idleSinceMs: NOW_MS - 3_600_000,
+    restoredImages: 0,
   } as unknown as NonNullable<AgentStatus["tap"]>)),
 );
 

@@ -130,6 +130,29 @@ Deno.test("forget goes by reference, and by the ID that a pull was answered with
   assert.equal(book.size, 0);
 });
 
+Deno.test("PullBook: forgets an image that is removed by a prefix of its ID", () => {
+  for (const prefix of ["b".repeat(13), "b", `sha256:${"b".repeat(13)}`]) {
+    const { book, pull } = shelf();
+    book.settle(pull("one", "pw"), { kind: "succeeded", imageId: ID });
+    book.settle(pull("two", "pw"), { kind: "succeeded", imageId: `sha256:${"b".repeat(64)}` });
+    book.settle(pull("other", "pw"), { kind: "succeeded", imageId: "s.example/b@sha256:b" });
+    for (const absent of ["s", "sha256:", "sha256", "bbbba", "b".repeat(65)]) book.forget(absent);
+    assert.equal(book.size, 3);
+    book.forget(prefix);
+    assert.equal(book.size, 2, prefix);
+    assert.equal(book.lookup(parseImageReference("two")), undefined);
+  }
+});
+
+Deno.test("PullBook: a name that reads as a prefix forgets the image of that name", () => {
+  const { book, pull } = shelf();
+  book.settle(pull("one", "pw"), { kind: "succeeded", imageId: ID });
+  book.settle(pull("aaaa", "pw"), { kind: "succeeded", imageId: `sha256:${"b".repeat(64)}` });
+  book.forget("aaaa");
+  assert.equal(book.size, 1);
+  assert.equal(book.lookup(parseImageReference("aaaa")), undefined);
+});
+
 Deno.test("the image that was pulled longest ago goes beyond the limit", () => {
   const { pull, password, changes, book } = shelf({ maxImages: 3 });
   for (const name of ["one", "two", "three", "one", "four"]) pull(name, "pw");

@@ -67,6 +67,47 @@ const NO_SPACE: WireCall["answer"] = {
   text: "failed to extract layer: no space left on device",
 };
 
+Deno.test("CriConnectionReader: counts calls of any method from their first frame to their last", () => {
+  for (const end of ["message", "status", "server", "client", "none"] as const) {
+    const { reader, hear } = desk();
+    const conversation = new Conversation();
+    hear(conversation.opening());
+    assert.equal(reader.callsInFlight, 0);
+    const answer: WireCall["answer"] = end === "message"
+      ? OK
+      : end === "status"
+      ? REFUSED
+      : end === "none"
+      ? { kind: "none" }
+      : { kind: "reset", by: end };
+    const steps: Sent[] = [
+      ...conversation.call({ path: "/any/Method", message: new Uint8Array(9), answer }),
+    ];
+    for (const [i, step] of steps.entries()) {
+      hear([step]);
+      assert.equal(reader.callsInFlight, end !== "none" && i === steps.length - 1 ? 0 : 1, end);
+    }
+    const other = [...conversation.call(pull("nginx", "pw", { kind: "none" }))];
+    hear(other);
+    assert.equal(reader.callsInFlight, end === "none" ? 2 : 1);
+    reader.closed();
+    assert.equal(reader.callsInFlight, 0);
+  }
+});
+
+Deno.test("CriConnectionReader: has no calls in flight once a direction cannot be read", () => {
+  for (const side of ["fromClient", "fromServer"] as const) {
+    const { reader, hear } = desk();
+    const conversation = new Conversation();
+    hear(conversation.opening());
+    hear(conversation.call(pull("nginx", "pw", { kind: "none" })));
+    assert.equal(reader.callsInFlight, 1);
+    reader[side](new Uint8Array(64).fill(255));
+    reader[side](new Uint8Array(20_000_000).fill(1));
+    assert.equal(reader.callsInFlight, 0, side);
+  }
+});
+
 Deno.test("a pull counts when its request is complete, not before, and is confirmed by its answer", () => {
   const { book, hear, changes, password } = desk();
   const talk = new Conversation();
