@@ -189,8 +189,8 @@ function addTap(context: Context, add: Add, done: (code: number) => void): void 
 
 /** Commands about the program itself, and the simulated node. */
 function addServing(context: Context, add: Add, done: (code: number) => void): void {
-  const action = new Argument("<action>", "").choices(["get", "list", "store", "erase", "version"]);
-  add("docker-credential").addArgument(action)
+  // Any action is passed on: the protocol has its own answer to one that it does not know.
+  add("docker-credential").argument("<action>", "get, list, store, erase or version")
     .description("Answer as a docker credential helper: the registry comes on the standard input.")
     .action(async (action) => {
       const { dockerCredential } = await import("./docker_credential.ts");

@@ -109,18 +109,18 @@ function tellConfig({ warnings }: AgentConfig, observer: Observer): void {
 }
 
 /** What a reload changes. */
-interface Reloadable {
-  readonly agent: Agent;
-  readonly log: Log;
-  readonly served: StatusServers;
+export interface Reloadable {
+  readonly agent: Pick<Agent, "reconfigure">;
+  readonly log: Pick<Log, "setLevel">;
+  readonly served: Pick<StatusServers, "listen" | "health" | "setRefusedConfig">;
   /** Moves what else is served. */
   readonly apply: (config: AgentConfig) => Promise<void>;
   readonly observer: Observer;
-  readonly notifier: Notifier;
+  readonly notifier: Pick<Notifier, "reloading" | "ready">;
 }
 
 /** Reloads, one after another. However fast the signals come, no more than one waits. */
-class Reloads {
+export class Reloads {
   readonly #context: Context;
   readonly #flags: Flags;
   readonly #parts: Reloadable;
@@ -163,19 +163,19 @@ class Reloads {
     await notifier.ready(served.health().sentence);
   }
 
-  /** All of it or nothing. */
+  /** All of it or nothing: what was applied when a step fails is undone. */
   async #apply(config: AgentConfig): Promise<readonly string[]> {
     const { agent, log, served, apply } = this.#parts;
-    let differences: readonly string[];
-    try {
-      await served.listen(config);
-      differences = await agent.reconfigure(config);
-    } catch (error) {
-      await served.listen(this.#inForce);
-      throw error;
-    }
+    const inForce = this.#inForce;
+    await using undo = new AsyncDisposableStack();
+    undo.defer(() => served.listen(inForce));
+    await served.listen(config);
+    const differences = await agent.reconfigure(config);
+    undo.defer(async () => void await agent.reconfigure(inForce));
+    undo.defer(() => apply(inForce));
     await apply(config);
     log.setLevel(config.log.level);
+    undo.move();
     return differences;
   }
 }

@@ -61,6 +61,8 @@ export interface RenewalConfig {
 
 /** Which providers there are and what they read. */
 export interface ProvidersConfig {
+  /** How long a running agent waits for each provider before it goes on without it. */
+  readonly timeoutMs: number;
   readonly labels: { readonly enabled: boolean };
   readonly cri: {
     readonly enabled: boolean;
