@@ -12,8 +12,10 @@ export interface AgentConfig {
   readonly renewal: RenewalConfig;
   readonly providers: ProvidersConfig;
   readonly delivery: DeliveryConfig;
-  /** Where metrics, health and status are served; undefined = nowhere. */
+  /** Where the status page, metrics and health are served; undefined = nowhere. */
   readonly server?: { readonly hostname: string; readonly port: number };
+  /** Where only metrics and health are served; undefined = nowhere. */
+  readonly metricsServer?: { readonly hostname: string; readonly port: number };
   readonly api: ApiConfig;
   readonly log: LogConfig;
 }
