@@ -29,7 +29,7 @@ import {
 } from "../resolve/mod.ts";
 import { CredentialStore } from "../store/mod.ts";
 import type { ApiParts } from "./api_agent.ts";
-import { type OpenChain, openChain } from "./chain.ts";
+import { type LiveSources, type OpenChain, openChain } from "./chain.ts";
 import type { Context } from "./context.ts";
 import { LazyTap } from "./lazy_tap.ts";
 import { namingOf } from "./places.ts";
@@ -42,7 +42,12 @@ export interface Agent extends AsyncDisposable {
    * is done. Not before: an agent that cannot start would step in and out again and again.
    */
   run(options: { readonly signal: AbortSignal; readonly ready: () => void }): Promise<void>;
-  /** Goes on with another configuration. What is known stays. Returns what is different. */
+  /**
+   * Goes on with another configuration. What is known stays. Returns what is different.
+   *
+   * Everything new is built before anything changes; when a later step fails, the configuration in
+   * force goes on as it was.
+   */
   reconfigure(config: AgentConfig): Promise<readonly string[]>;
   status(): AgentStatus;
   /** What the local API asks. */
@@ -57,6 +62,12 @@ interface Parts extends AsyncDisposable {
   readonly nodePaths: readonly string[];
 }
 
+/** The configuration that the agent works with, and what was built from it. */
+interface InForce {
+  readonly config: AgentConfig;
+  readonly parts: Parts;
+}
+
 /** Differs between nodes, stays over restarts: spreads a fleet's renewals. */
 const MACHINE_ID = "/etc/machine-id";
 const HOSTNAME = "/etc/hostname";
@@ -68,9 +79,8 @@ export async function createAgent(
   observer: Observer,
 ): Promise<Agent> {
   const { clock, files, random } = context;
-  const startedAtMs = clock.wallMs();
   const seed = await files.readText(MACHINE_ID).catch(() => undefined) ?? "";
-  const named = await nameOf(context);
+  const process = { ...await nameOf(context), startedAtMs: clock.wallMs() };
   await removeLeftovers(first, observer);
   const http = createUnixHttp();
   const registryHttp = createRegistryHttp();
@@ -79,52 +89,55 @@ export async function createAgent(
   const changed = (target: PutTarget) =>
     reconciler.recheck(target.kind === "image" ? target.image : undefined);
   const puts = new PutCredentials({ clock, changed });
-  const build = partsBuilder(context, observer, { http, tap, puts });
-  let config = first;
-  let parts = await build(config);
-  const store = new CredentialStore({ settings: config.renewal, seed: seed.trim(), random });
-  const elector = new Elector({ probe, clock, observer, verify: () => config.delivery.verify });
+  const stop = new AbortController();
+  const late = (image: ImageReference) => reconciler.recheck(image);
+  const build = partsBuilder(context, observer, { http, tap, puts, late, signal: stop.signal });
+  let inForce: InForce = { config: first, parts: await build(first) };
+  const store = new CredentialStore({ settings: first.renewal, seed: seed.trim(), random });
+  const elector = new Elector({
+    probe,
+    clock,
+    observer,
+    verify: () => inForce.config.delivery.verify,
+  });
   const common = { store, observer, clock, inUseDelayMs, elector };
-  const reconciler = new Reconciler(common, parts.stages);
+  const reconciler = new Reconciler(common, inForce.parts.stages);
   tap.onPull((image) => pullSucceeded(reconciler, image));
-  const watches = new Watches(context, () => parts, reconciler, observer);
+  const watches = new Watches(context, () => inForce.parts, reconciler, observer);
   watches.follow();
+  const use = (next: InForce) => {
+    inForce = next;
+    watches.follow();
+    store.reconfigure(next.config.renewal, clock.wallMs());
+    reconciler.replace(next.parts.stages);
+  };
   return {
-    run: (options) => tap.apply(config.providers.cri).then(() => reconciler.run(options)),
-    async reconfigure(next) {
-      const differences = configDifferences(config, next);
-      const before = parts;
-      parts = await build(next, before);
-      await tap.apply(next.providers.cri);
-      config = next;
-      watches.follow();
-      store.reconfigure(config.renewal, clock.wallMs());
-      reconciler.replace(parts.stages);
-      await before[Symbol.asyncDispose]();
+    run: (options) => tap.apply(inForce.config.providers.cri).then(() => reconciler.run(options)),
+    async reconfigure(config) {
+      const differences = configDifferences(inForce.config, config);
+      const next = { config, parts: await build(config, inForce.parts) };
+      await replace(inForce, next, { tap, use });
       return differences;
     },
     status: () => ({
       ...reconciler.status(),
       ...tapStatus(tap),
-      ...named,
-      startedAtMs,
-      configHash: config.hash,
-      checkIntervalMs: config.renewal.checkIntervalMs,
-      staleWatches: parts.chain.staleWatches(),
-      enabledProviders: PROVIDER_NAMES.filter((name) => config.providers[name].enabled),
+      ...process,
+      ...statusOf(inForce),
     }),
     api: {
-      config: () => config,
-      chain: () => parts.chain.chain,
+      config: () => inForce.config,
+      chain: () => inForce.parts.chain.chain,
       onRequest: reconciler.onRequest,
       puts,
       look: () => reconciler.trigger("requested"),
     },
     async [Symbol.asyncDispose]() {
+      stop.abort(new DOMException("the agent is stopping", "AbortError"));
       watches[Symbol.dispose]();
       puts[Symbol.dispose]();
       await tap[Symbol.asyncDispose]();
-      await parts[Symbol.asyncDispose]();
+      await inForce.parts[Symbol.asyncDispose]();
       http[Symbol.dispose]();
       registryHttp[Symbol.dispose]();
     },
@@ -135,6 +148,32 @@ export async function createAgent(
 function pullSucceeded(reconciler: Reconciler, image: ImageReference): void {
   reconciler.recheck(image);
   reconciler.trigger("node-changed");
+}
+
+/** What the status says of the configuration in force. */
+function statusOf({ config, parts }: InForce) {
+  return {
+    configHash: config.hash,
+    checkIntervalMs: config.renewal.checkIntervalMs,
+    staleWatches: parts.chain.staleWatches(),
+    enabledProviders: PROVIDER_NAMES.filter((name) => config.providers[name].enabled),
+  };
+}
+
+/** Goes from one configuration to another, or, when a step fails, stays with the one in force. */
+async function replace(
+  from: InForce,
+  to: InForce,
+  { tap, use }: { readonly tap: LazyTap; readonly use: (inForce: InForce) => void },
+): Promise<void> {
+  await using undo = new AsyncDisposableStack();
+  undo.use(to.parts);
+  undo.defer(() => tap.apply(from.config.providers.cri));
+  await tap.apply(to.config.providers.cri);
+  undo.defer(() => use(from));
+  use(to);
+  undo.move(); // nothing fails from here on
+  await from.parts[Symbol.asyncDispose]();
 }
 
 /** The build and the node's name: in a pod `$NODE_NAME`; a compiled binary cannot read `/proc`. */
@@ -171,22 +210,21 @@ async function removeLeftovers(
 function partsBuilder(
   context: Context,
   observer: Observer,
-  { http, tap, puts }: {
+  { http, tap, ...shared }: Pick<LiveSources, "puts" | "late" | "signal"> & {
     readonly http: ReturnType<typeof createUnixHttp>;
     readonly tap: LazyTap;
-    readonly puts: PutCredentials;
   },
 ): (config: AgentConfig, before?: Parts) => Promise<Parts> {
   const nydusdApi = createNydusdApi(http);
   const snapshotterApi = createSnapshotterApi(http);
   const { files } = context;
   return async (config, before) => {
-    const live = { pulls: tap, puts, ...(before && { before: before.chain }) };
-    const chain = await openChain(context, config, observer, live);
     const hosts = namingOf(config);
     const node = config.node;
     const discovery = new Discovery({ config: node, hosts, snapshotterApi, nydusdApi, files });
     if (before !== undefined) discovery.inherit(before.discovery);
+    const live = { ...shared, pulls: tap, ...(before && { before: before.chain }) };
+    const chain = await openChain(context, config, observer, live);
     const { configFiles, unknownHosts } = config.delivery;
     const { fsDriver } = config.node;
     return {
@@ -197,6 +235,7 @@ function partsBuilder(
         discoverer: discovery,
         resolver: new EndpointChain(chain.chain),
         readCounter: nydusdApi,
+        remembered: (image) => tap.remembered(image),
         deliverer: new Deliverer({ nydusdApi, files, fsDriver, configFiles }),
         checkIntervalMs: config.renewal.checkIntervalMs,
         renewalEnabled: config.renewal.enabled,
@@ -214,7 +253,7 @@ class Watches implements Disposable {
   readonly #reconciler: Reconciler;
   readonly #observer: Observer;
   #paths = "";
-  #open: readonly Disposable[] = [];
+  #open = new DisposableStack();
 
   constructor(context: Context, parts: () => Parts, reconciler: Reconciler, observer: Observer) {
     this.#context = context;
@@ -234,17 +273,17 @@ class Watches implements Disposable {
     });
     const paths = JSON.stringify([chain.watchPaths, nodePaths]);
     if (paths === this.#paths) return;
-    for (const watch of this.#open) watch[Symbol.dispose]();
+    using opened = new DisposableStack();
+    opened.use(files.watch(chain.watchPaths, (path) => void this.#sourceChanged(path)));
+    opened.use(files.watch(nodePaths, (path) => reconciler.fileTouched(path)));
+    this.#open.dispose();
+    this.#open = opened.move();
     this.#paths = paths;
-    this.#open = [
-      files.watch(chain.watchPaths, (path) => void this.#sourceChanged(path)),
-      files.watch(nodePaths, (path) => reconciler.fileTouched(path)),
-    ];
   }
 
   [Symbol.dispose](): void {
     this.#parts().chain.onChange(() => {});
-    for (const watch of this.#open) watch[Symbol.dispose]();
+    this.#open.dispose();
   }
 
   async #sourceChanged(path: string): Promise<void> {

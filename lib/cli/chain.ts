@@ -1,9 +1,11 @@
 import { join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
-import type { Observer, StaleWatch } from "../model/mod.ts";
+import type { ImageReference, Observer, StaleWatch } from "../model/mod.ts";
 import {
+  AnswerDeadline,
   CredentialChain,
   CredentialHelpers,
+  type CredentialHelpersOptions,
   criProvider,
   type CriPulls,
   disabledProvider,
@@ -23,13 +25,24 @@ export interface LiveSources {
   readonly puts?: PutCredentials;
   /** The chain of the configuration before. */
   readonly before?: OpenChain;
+  /**
+   * Called when a provider has answered after `providers.timeout`. Without it, as in a command that
+   * runs once, every provider is waited for.
+   */
+  readonly late?: (image: ImageReference) => void;
+  /** Ends plugins and helpers, which outlive a reload; without it they end with the chain. */
+  readonly signal?: AbortSignal;
 }
 
-/** The chain with everything that it owns. Disposing it ends the plugins that still run. */
+/** The chain with everything that it owns. */
 export interface OpenChain extends AsyncDisposable {
   readonly chain: CredentialChain;
   /** What a chain that follows this one goes on with. */
-  readonly sources: { readonly docker?: DockerProvider; readonly kubelet?: KubeletProvider };
+  readonly sources: {
+    readonly helpers: CredentialHelpers;
+    readonly docker?: DockerProvider;
+    readonly kubelet?: KubeletProvider;
+  };
   /** Files whose change means that other credentials may be found. */
   readonly watchPaths: readonly string[];
   /** Reads again what is said to have changed, before anyone asks. */
@@ -47,39 +60,44 @@ const SILENT: Observer = { notify: () => {} };
  *
  * The kubelet provider's own configuration is read here; where it cannot be used, the provider says
  * so at every question and the others work. What a chain before it read last stays where its files
- * cannot be used now: a reload in the moment of a half-written file drops nothing.
+ * cannot be used now, and what its plugins and helpers answered stays where they are the same: a
+ * reload drops nothing, and causes no execution.
  */
 export async function openChain(
   context: Context,
   config: AgentConfig,
   observer: Observer = SILENT,
-  { pulls, puts, before }: LiveSources = {},
+  { pulls, puts, before, late, signal }: LiveSources = {},
 ): Promise<OpenChain> {
   const { clock, files, processRunner, random } = context;
-  const { providers, renewal } = config;
-  const dockerPath = dockerConfigPath(context, config);
-  const helpers = credentialHelpers(context, config, observer);
-  const docker = providers.docker.enabled && dockerPath !== undefined
-    ? new DockerProvider({
-      configPath: dockerPath,
-      files,
-      clock,
-      helpers,
-      ...(before?.sources.docker && { before: before.sources.docker }),
-    })
-    : undefined;
+  const { providers } = config;
+  const stop = new AbortController();
+  const running = { signal: signal ?? stop.signal, observer };
+  const deadline = late && new AnswerDeadline({ clock, timeoutMs: providers.timeoutMs, late });
+  const dockerPath = providers.docker.enabled ? dockerConfigPath(context, config) : undefined;
+  const helpers = credentialHelpers(context, config, {
+    ...running,
+    ...(before && { before: before.sources.helpers }),
+  });
+  const common = { files, clock, ...(deadline && { deadline }) };
+  const docker = dockerPath === undefined ? undefined : new DockerProvider({
+    ...common,
+    configPath: dockerPath,
+    helpers,
+    ...(before?.sources.docker && { before: before.sources.docker }),
+  });
   let changed = () => {};
-  const kube = kubeParts(context, config, () => changed(), pulls);
+  using owned = new DisposableStack();
+  owned.defer(() => stop.abort(new DOMException("the chain is closed", "AbortError")));
+  const kube = owned.use(kubeParts(context, config, () => changed(), pulls));
   const kubesecret = providers.kubesecret.enabled ? (await kube.open()).secrets() : undefined;
   const kubelet = providers.kubelet.enabled
     ? new KubeletProvider({
       ...providers.kubelet,
-      files,
-      clock,
+      ...running,
+      ...common,
       processRunner,
       random,
-      observer,
-      refreshIntervalMs: renewal.refreshIntervalMs,
       accounts: async () => (await kube.open()).accounts(),
       ...(before?.sources.kubelet && { before: before.sources.kubelet }),
     })
@@ -89,50 +107,45 @@ export async function openChain(
     return await kubelet?.reload() ?? { kind: "unchanged" };
   };
   await refresh();
-  return {
-    chain: new CredentialChain({
-      providers: [
-        providers.labels.enabled ? labelsProvider(clock, puts) : disabledProvider("labels", false),
-        criProvider(providers.cri.enabled ? pulls : undefined),
-        docker ?? disabledProvider("docker", true),
-        kubelet ?? disabledProvider("kubelet", true),
-        kubesecret ?? disabledProvider("kubesecret", true),
-      ],
-      ...(providers.cri.enabled && pulls && { lastResort: pulledProvider(pulls) }),
-      clock,
-      observer,
-    }),
-    sources: { ...(docker && { docker }), ...(kubelet && { kubelet }) },
-    watchPaths: [
-      ...(docker === undefined || dockerPath === undefined ? [] : [dockerPath]),
-      ...(kubelet === undefined ? [] : [providers.kubelet.configPath]),
+  const chain = new CredentialChain({
+    ...common,
+    providers: [
+      providers.labels.enabled ? labelsProvider(clock, puts) : disabledProvider("labels", false),
+      criProvider(providers.cri.enabled ? pulls : undefined),
+      docker ?? disabledProvider("docker", true),
+      kubelet ?? disabledProvider("kubelet", true),
+      kubesecret ?? disabledProvider("kubesecret", true),
     ],
+    ...(providers.cri.enabled && pulls && { lastResort: pulledProvider(pulls) }),
+    observer,
+  });
+  const toDispose = owned.move();
+  return {
+    chain,
+    sources: { helpers, ...(docker && { docker }), ...(kubelet && { kubelet }) },
+    watchPaths: [dockerPath, kubelet && providers.kubelet.configPath]
+      .filter((path) => path !== undefined),
     refresh,
     onChange: (listener) => void (changed = listener),
     staleWatches: () => kube.stale(),
-    [Symbol.asyncDispose]: () => {
-      helpers.stop();
-      kubelet?.stop();
-      kube[Symbol.dispose]();
-      return Promise.resolve();
-    },
+    [Symbol.asyncDispose]: () => Promise.resolve(toDispose.dispose()),
   };
 }
 
 function credentialHelpers(
   { clock, files, processRunner, random, host }: Context,
   { providers, renewal }: AgentConfig,
-  observer: Observer,
+  more: Pick<CredentialHelpersOptions, "observer" | "signal" | "before">,
 ): CredentialHelpers {
   return new CredentialHelpers({
     processRunner,
     files,
     clock,
-    observer,
     random,
     searchPath: host.env["PATH"] ?? "",
     timeoutMs: providers.docker.helperTimeoutMs,
     refreshIntervalMs: renewal.refreshIntervalMs,
+    ...more,
   });
 }
 

@@ -17,6 +17,7 @@ import {
 } from "../model/mod.ts";
 import { createCriReader, CRI_NOTES, type CriNote, PullBook } from "../serve/mod.ts";
 import type { Context } from "./context.ts";
+import { divideDescriptors, MAX_CRI_CONNECTIONS } from "./descriptor_budget.ts";
 import { PullCacheFile } from "./pull_cache_file.ts";
 import { type CriConfig, isOut, keptPulls } from "./tap_switch.ts";
 
@@ -147,10 +148,19 @@ export class CriTap implements AsyncDisposable {
 
   async #serve({ socket, link, imageServiceSocket: upstream }: CriConfig): Promise<Serving> {
     const { files, clock } = this.#context;
+    const limit = await this.#context.host.descriptorLimit();
+    const { criConnections: maxConnections } = divideDescriptors(limit);
+    if (maxConnections < MAX_CRI_CONNECTIONS) {
+      this.#warn(
+        `the limit of open files is ${limit}, so the CRI proxy accepts ${maxConnections} ` +
+          "connections; set LimitNOFILE=8192 in the unit",
+      );
+    }
     const tap = await serveByteTap({
       path: socket,
       upstream,
       reader: () => createCriReader({ book: this.book, note: (note) => this.#note(note) }),
+      maxConnections,
     });
     const out = await isOut(files, link);
     try {

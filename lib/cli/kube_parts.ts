@@ -43,7 +43,13 @@ export function kubeParts(
     return kube;
   };
   return {
-    open: () => opened ??= open().then((kube) => following = kube),
+    open: () =>
+      opened ??= open().then((kube) => following = kube, (error) => {
+        opened = undefined; // tried again when it is wanted next
+        http?.[Symbol.dispose]();
+        http = undefined;
+        throw error;
+      }),
     stale: () => following?.stale() ?? [],
     [Symbol.dispose]() {
       isOver = true;

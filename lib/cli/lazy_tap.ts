@@ -1,5 +1,11 @@
 import { listensOn, pointLink, readLink, removeFile } from "../edge/mod.ts";
-import { type ImageReference, messageOf, type Observer, type TapStatus } from "../model/mod.ts";
+import {
+  type Candidate,
+  type ImageReference,
+  messageOf,
+  type Observer,
+  type TapStatus,
+} from "../model/mod.ts";
 import type { CriPulls } from "../resolve/mod.ts";
 import type { Context } from "./context.ts";
 import type { CriTap } from "./cri_tap.ts";
@@ -46,6 +52,17 @@ export class LazyTap implements AsyncDisposable, CriPulls {
 
   confirmed(image: ImageReference): ReturnType<CriPulls["lookup"]> {
     return this.#tap?.book.confirmed(image);
+  }
+
+  /** What a mount without a credential gets when no provider has one. */
+  remembered(image: ImageReference): Candidate | undefined {
+    const pull = this.#isEnabled ? this.#tap?.book.remembered(image) : undefined;
+    return pull && {
+      credential: pull.credential,
+      origin: "from a remembered pull over CRI",
+      fetchedAtMs: pull.seenAtMs,
+      watched: true,
+    };
   }
 
   pods(image: ImageReference): readonly { readonly uid: string }[] {

@@ -1,46 +1,64 @@
 import { messageOf, type Observer } from "../model/mod.ts";
 
-/**
- * One listener, wherever the configuration in force puts it. Where it cannot listen that is told,
- * and tried again with the next configuration: nothing else depends on it.
- */
-export class Listening implements AsyncDisposable {
-  readonly #observer: Observer;
-  readonly #what: { readonly code: string; readonly text: string; readonly mend: string };
-  #listener: AsyncDisposable | undefined;
-  #at: string | undefined;
+/** Where a listener is to be. */
+export interface Endpoint {
+  /** An address or a path: no two listeners can have the same. */
+  readonly place: string;
+  /** Whatever else requires another listener when it changes. */
+  readonly settings?: unknown;
+}
 
-  /** @param what How trouble is told: a code, what is not served, and what helps. */
-  constructor(
-    observer: Observer,
-    what: { readonly code: string; readonly text: string; readonly mend: string },
-  ) {
-    this.#observer = observer;
-    this.#what = what;
-  }
+/** A listener that moves with the configuration. */
+export class Listening implements AsyncDisposable {
+  #listener: AsyncDisposable | undefined;
+  #endpoint: Endpoint | undefined;
 
   /**
-   * Listens by `open`, unless it listens there already. Never rejects.
+   * Listens at an endpoint, or nowhere. The listener before it is closed once `open` has succeeded,
+   * or before where both have the same place.
    *
-   * @param at Equal for equal places and rights; undefined: nowhere.
+   * @throws What `open` throws; the listener before it then goes on, unless it had to be closed.
    */
-  async apply(at: string | undefined, open: () => Promise<AsyncDisposable>): Promise<void> {
-    if (at === this.#at && (at === undefined || this.#listener !== undefined)) return;
-    this.#at = at;
-    try {
-      // Ours would be in the way of another mode for the same path.
+  async move(
+    endpoint: Endpoint | undefined,
+    open: () => Promise<AsyncDisposable>,
+  ): Promise<void> {
+    const isOpen = endpoint === undefined || this.#listener !== undefined;
+    if (isOpen && JSON.stringify(endpoint) === JSON.stringify(this.#endpoint)) return;
+    if (endpoint === undefined || endpoint.place === this.#endpoint?.place) {
       await this[Symbol.asyncDispose]();
-      if (at !== undefined) this.#listener = await open();
+    }
+    const next = endpoint && await open();
+    await this[Symbol.asyncDispose]();
+    this.#listener = next;
+    this.#endpoint = endpoint;
+  }
+
+  /** As {@linkcode move}, for what the agent can do without: a failure only is a warning. */
+  async tryMove(
+    endpoint: Endpoint | undefined,
+    open: () => Promise<AsyncDisposable>,
+    { observer, code, text, mend }: {
+      readonly observer: Observer;
+      readonly code: string;
+      /** What is not served then. */
+      readonly text: string;
+      readonly mend: string;
+    },
+  ): Promise<void> {
+    try {
+      await this.move(endpoint, open);
     } catch (error) {
-      const { code, text, mend } = this.#what;
-      const whole = `${text} is not served: ${messageOf(error)}; ${mend}`;
-      this.#observer.notify({ kind: "warning", code, text: whole });
+      await this[Symbol.asyncDispose]();
+      const warning = `${text} is not served: ${messageOf(error)}; ${mend}`;
+      observer.notify({ kind: "warning", code, text: warning });
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     const listener = this.#listener;
     this.#listener = undefined;
+    this.#endpoint = undefined;
     await listener?.[Symbol.asyncDispose]();
   }
 }

@@ -1,8 +1,7 @@
 import { BUILD_INFO } from "../assets/mod.ts";
 import type { AgentConfig } from "../config/mod.ts";
-import { createNotifier, listenTcp, type Notifier } from "../edge/mod.ts";
+import { createNotifier, type Notifier } from "../edge/mod.ts";
 import {
-  type AgentStatus,
   ConfigError,
   type ConfigProblem,
   formatProblem,
@@ -13,17 +12,16 @@ import {
   AgentMetrics,
   createLog,
   fanOut,
-  HealthMemory,
-  type HealthView,
   ImageHistory,
   type Log,
-  openApp,
   SourceBook,
 } from "../report/mod.ts";
 import { type Agent, createAgent } from "./agent.ts";
 import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
 import { apiAgent } from "./api_agent.ts";
 import { ServedApi } from "./served_api.ts";
+import { StatusServers } from "./status_servers.ts";
+import { reportUnhandledErrors } from "./unhandled_errors.ts";
 import { tellHealth } from "./health_teller.ts";
 
 /**
@@ -46,6 +44,19 @@ export async function run(context: Context, flags: Flags): Promise<number> {
   const observer = fanOut(observers);
   tellConfig(config, observer);
   await using stack = new AsyncDisposableStack();
+  // Before anything that takes time: a signal must never end the process without cleanup.
+  const stop = new AbortController();
+  let reloadIsDue = false;
+  let reload = () => void (reloadIsDue = true);
+  stack.use(host.onSignal(["SIGTERM", "SIGINT", "SIGHUP"], (name) => {
+    if (name === "SIGHUP") reload();
+    else stop.abort(new DOMException(`received ${name}`, "AbortError"));
+  }));
+  let exitCode: number = EXIT.ok;
+  stack.use(reportUnhandledErrors(host, observer, () => {
+    exitCode = EXIT.failed;
+    stop.abort(new DOMException("an error was not handled", "AbortError"));
+  }));
   const warn = (text: string) => observer.notify({ kind: "warning", code: "notify", text });
   const notifier = stack.use(createNotifier(host.env, { warn, pid: host.pid }));
   const agent = stack.use(await createAgent(context, config, observer));
@@ -53,7 +64,7 @@ export async function run(context: Context, flags: Flags): Promise<number> {
   observers.push(metrics);
   observer.notify({ kind: "config-loaded", hash: config.hash, files: config.files });
 
-  const served = new Served(context, { agent, metrics, history, sources });
+  const served = new StatusServers(context, { agent, metrics, history, sources, observer });
   stack.use(served);
   await served.listen(config);
 
@@ -62,9 +73,9 @@ export async function run(context: Context, flags: Flags): Promise<number> {
     new ServedApi(context, observer, apiAgent(context, { ...agent.api, status, log })),
   );
   await api.apply(config);
+  if (stop.signal.aborted) return exitCode;
 
-  const stop = new AbortController();
-  const reload = new Reloads(context, flags, config, {
+  const reloads = new Reloads(context, flags, config, {
     agent,
     log,
     served,
@@ -72,15 +83,13 @@ export async function run(context: Context, flags: Flags): Promise<number> {
     observer,
     notifier,
   });
-  stack.use(host.onSignal(["SIGTERM", "SIGINT", "SIGHUP"], (name) => {
-    if (name === "SIGHUP") void reload.again();
-    else stop.abort(new DOMException(`received ${name}`, "AbortError"));
-  }));
+  reload = () => void reloads.again();
+  if (reloadIsDue) reload();
   const health = () => served.health();
   stack.use(tellHealth({ clock, notifier, observer, health, signal: stop.signal }));
   await agent.run({ signal: stop.signal, ready: () => void notifier.ready(health().sentence) });
   await notifier.stopping();
-  return EXIT.ok;
+  return exitCode;
 }
 
 function newMetrics({ host, clock }: Context, agent: Agent): AgentMetrics {
@@ -99,95 +108,19 @@ function tellConfig({ warnings }: AgentConfig, observer: Observer): void {
   }
 }
 
-/** What the HTTP server tells of. */
-interface Told {
-  readonly agent: Agent;
-  readonly metrics: AgentMetrics;
-  readonly history: ImageHistory;
-  readonly sources: SourceBook;
-}
-
-/** The HTTP server, wherever the configuration in force puts it. */
-class Served implements AsyncDisposable {
-  readonly #context: Context;
-  readonly #told: Told;
-  readonly #memory = new HealthMemory();
-  #listening: AsyncDisposable | undefined;
-  #address: string | undefined;
-  #refusedConfig: readonly string[] = [];
-  #checkIntervalMs = 0;
-
-  constructor(context: Context, told: Told) {
-    this.#context = context;
-    this.#told = told;
-  }
-
-  /** Listens where `config` says; what listened elsewhere ends only after that has worked. */
-  async listen({ server, renewal }: AgentConfig): Promise<void> {
-    this.#checkIntervalMs = renewal.checkIntervalMs;
-    const address = server && `${server.hostname} ${server.port}`;
-    if (address === this.#address) return;
-    const next = server && await listenTcp(server, (await this.#app(server.hostname)).fetch);
-    await this.#listening?.[Symbol.asyncDispose]();
-    this.#listening = next;
-    this.#address = address;
-  }
-
-  health(): HealthView {
-    const checkIntervalMs = this.#checkIntervalMs;
-    const nowMs = this.#context.clock.wallMs();
-    return this.#memory.view(this.#agentStatus(), nowMs, { checkIntervalMs });
-  }
-
-  /** What the local API answers: the same as `/v1/status`. */
-  status(): object {
-    return { ...this.#agentStatus(), health: this.health() };
-  }
-
-  /** What the last reload refused; nothing once one has succeeded. */
-  setRefusedConfig(problems: readonly ConfigProblem[]): void {
-    this.#refusedConfig = problems.map(formatProblem);
-  }
-
-  #agentStatus(): AgentStatus {
-    const { agent, sources } = this.#told;
-    const refusedConfig = this.#refusedConfig;
-    return {
-      ...agent.status(),
-      ...sources.status(),
-      ...(refusedConfig.length > 0 && { refusedConfig }),
-    };
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#listening?.[Symbol.asyncDispose]();
-  }
-
-  #app(hostname: string) {
-    const { metrics, history } = this.#told;
-    return openApp({
-      metrics,
-      status: () => this.#agentStatus(),
-      health: () => this.health(),
-      history: (image) => history.of(image),
-      allowedHosts: [hostname],
-    });
-  }
-}
-
 /** What a reload changes. */
-interface Reloadable {
-  readonly agent: Agent;
-  readonly log: Log;
-  readonly served: Served;
+export interface Reloadable {
+  readonly agent: Pick<Agent, "reconfigure">;
+  readonly log: Pick<Log, "setLevel">;
+  readonly served: Pick<StatusServers, "listen" | "health" | "setRefusedConfig">;
   /** Moves what else is served. */
   readonly apply: (config: AgentConfig) => Promise<void>;
   readonly observer: Observer;
-  readonly notifier: Notifier;
+  readonly notifier: Pick<Notifier, "reloading" | "ready">;
 }
 
 /** Reloads, one after another. However fast the signals come, no more than one waits. */
-class Reloads {
+export class Reloads {
   readonly #context: Context;
   readonly #flags: Flags;
   readonly #parts: Reloadable;
@@ -230,19 +163,19 @@ class Reloads {
     await notifier.ready(served.health().sentence);
   }
 
-  /** All of it or nothing. */
+  /** All of it or nothing: what was applied when a step fails is undone. */
   async #apply(config: AgentConfig): Promise<readonly string[]> {
     const { agent, log, served, apply } = this.#parts;
+    const inForce = this.#inForce;
+    await using undo = new AsyncDisposableStack();
+    undo.defer(() => served.listen(inForce));
     await served.listen(config);
-    let differences: readonly string[];
-    try {
-      differences = await agent.reconfigure(config);
-    } catch (error) {
-      await served.listen(this.#inForce);
-      throw error;
-    }
+    const differences = await agent.reconfigure(config);
+    undo.defer(async () => void await agent.reconfigure(inForce));
+    undo.defer(() => apply(inForce));
     await apply(config);
     log.setLevel(config.log.level);
+    undo.move();
     return differences;
   }
 }

@@ -5,6 +5,7 @@ import { type Handler, listenUnix } from "../edge/mod.ts";
 import { AgentError, type FileSystem, type Observer } from "../model/mod.ts";
 import { type ApiAgent, openApi } from "../serve/mod.ts";
 import type { Context } from "./context.ts";
+import { divideDescriptors } from "./descriptor_budget.ts";
 import { Listening } from "./listening.ts";
 
 /** Where local groups are listed. */
@@ -15,29 +16,36 @@ export class ServedApi implements AsyncDisposable {
   readonly #context: Context;
   readonly #observer: Observer;
   readonly #agent: ApiAgent;
-  readonly #listening: Listening;
+  readonly #listening = new Listening();
   #app: Promise<{ fetch: Handler }> | undefined;
 
   constructor(context: Context, observer: Observer, agent: ApiAgent) {
     this.#context = context;
     this.#observer = observer;
     this.#agent = agent;
-    this.#listening = new Listening(observer, {
-      code: "api",
-      text: "the local API",
-      mend: `make the folder of api.socket, choose another, or set it to "off"`,
-    });
   }
 
   /** Serves as `config` says. Never rejects. */
   async apply({ api: { socket, group } }: AgentConfig): Promise<void> {
-    const at = socket && JSON.stringify([socket, group]);
-    await this.#listening.apply(at, async () => {
+    const endpoint = socket === undefined ? undefined : { place: socket, settings: group };
+    const open = async () => {
       const gid = group === undefined ? undefined : await groupId(this.#context.files, group);
       const handler: Handler = async (request) => await (await this.#open()).fetch(request);
-      const listener = await listenUnix(socket ?? "", handler, gid === undefined ? {} : { gid });
+      const { httpConnections: maxConnections } = divideDescriptors(
+        await this.#context.host.descriptorLimit(),
+      );
+      const warn = (text: string) =>
+        this.#observer.notify({ kind: "warning", code: "api", text: `${socket}: ${text}` });
+      const options = { maxConnections, warn, ...(gid !== undefined && { gid }) };
+      const listener = await listenUnix(socket ?? "", handler, options);
       if (gid !== undefined) await this.#tellWhoIsLockedOut(listener.path, gid);
       return listener;
+    };
+    await this.#listening.tryMove(endpoint, open, {
+      observer: this.#observer,
+      code: "api",
+      text: "the local API",
+      mend: `make the folder of api.socket, choose another, or set it to "off"`,
     });
   }
 

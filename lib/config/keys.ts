@@ -126,8 +126,15 @@ const OUTPUT_KEYS = [
     default: "127.0.0.1:9111",
     flag: "address",
     field: "server",
-    description: `Where metrics, health and status are served. "off" serves nothing; port 0 is ` +
-      "any free port.",
+    description: "Where the status page, JSON, metrics and health are served; keep it on " +
+      `loopback. "off" serves nothing; port 0 is any free port.`,
+  }),
+  key("server.metrics_address", { kind: "address" }, {
+    default: "off",
+    example: "0.0.0.0:9112",
+    field: "metricsServer",
+    description: "A second address, for metrics and health probes alone, that other machines may " +
+      "reach. Metrics name images.",
   }),
   key("api.socket", { kind: "path", off: true }, {
     default: "/run/nydus-auth-agent/api.sock",

@@ -12,6 +12,7 @@ export function normalizeProviders(said: Said, findings: Findings): ProvidersCon
   const link = valueOr(settings, "providers.cri.link");
   const dockerConfig = settings["providers.docker.config"]?.value;
   return {
+    timeoutMs: valueOr(settings, "providers.timeout"),
     labels: { enabled: valueOr(settings, "providers.labels.enabled") },
     cri: {
       enabled: settings["providers.cri.enabled"]?.value ??

@@ -5,6 +5,12 @@ const FALLBACK_DELAY = { kind: "duration", minMs: 1_000, maxMs: 60_000, zero: tr
 
 /** The keys of `[providers.…]`. */
 export const PROVIDER_KEYS = [
+  key("providers.timeout", PROVIDER_LIMIT, {
+    default: "5s",
+    field: "providers.timeoutMs",
+    description: "How long the running agent waits for a provider, a plugin or a credential " +
+      "helper before it goes on to the next one. What answers later is used when it arrives.",
+  }),
   key("providers.labels.enabled", { kind: "boolean" }, {
     default: true,
     field: "providers.labels.enabled",

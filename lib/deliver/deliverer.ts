@@ -38,13 +38,11 @@ type Reload =
 const FILE_MODE = 0o600;
 
 /**
- * Brings one credential to one mount: into nydusd's memory and into its configuration file. The two
- * do not depend on each other; `PUT`s of one daemon never overlap.
+ * Delivers one credential to one mount: into nydusd's memory and into its configuration file. The
+ * two do not depend on each other. The caller sees to it that calls for one daemon do not overlap.
  */
 export class Deliverer {
   readonly #options: DelivererOptions;
-  /** The last piece of work of each daemon, by socket. */
-  readonly #queues = new Map<string, Promise<unknown>>();
 
   constructor(options: DelivererOptions) {
     this.#options = options;
@@ -61,21 +59,10 @@ export class Deliverer {
       return { kind: "unsupported", detail, file: { kind: "skipped" } };
     }
     const [reload, file] = await Promise.all([
-      this.#queued(order.daemon.apiSocket, () => this.#reload(order, options)),
+      this.#reload(order, options),
       this.#rewrite(order),
     ]);
     return { ...reload, file };
-  }
-
-  async #queued<T>(socket: string, work: () => Promise<T>): Promise<T> {
-    const before = this.#queues.get(socket) ?? Promise.resolve();
-    const mine = before.then(work, work);
-    this.#queues.set(socket, mine);
-    try {
-      return await mine;
-    } finally {
-      if (this.#queues.get(socket) === mine) this.#queues.delete(socket);
-    }
   }
 
   async #reload(

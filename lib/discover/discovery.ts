@@ -1,22 +1,25 @@
 import { join } from "@std/path";
 import {
   type CallOptions,
-  type Daemon,
   type DiscoveryProblem,
   type FileSystem,
+  Gate,
   messageOf,
   type NodeView,
   type NydusdApi,
   type PeerResult,
   type SnapshotterApi,
-  type SnapshotterDaemon,
 } from "../model/mod.ts";
-import { BackendFiles } from "./backend_files.ts";
 import { DaemonProbe } from "./daemon_probe.ts";
-import { type ConfiguredSocket, listedByHand, type ListedDaemon } from "./listed.ts";
-import { listedBySystemApi, mergeListed } from "./listed.ts";
+import {
+  type ConfiguredSocket,
+  listedByHand,
+  listedBySystemApi,
+  type ListedDaemon,
+  mergeListed,
+} from "./listed.ts";
 import { NamedHosts, type NamedHostsOptions } from "./named_hosts.ts";
-import { RootFolder } from "./root_folder.ts";
+import { listRootFolder } from "./root_folder.ts";
 import { expandSocket, watchedPath } from "./sockets.ts";
 
 /** Where to look, and by what. */
@@ -36,30 +39,24 @@ export interface DiscoveryOptions {
   readonly maxParallel?: number;
 }
 
+const MAX_PARALLEL = 16;
+
 /** Finds the live RAFS instances, by the system API, the root folder and the operator's list. */
 export class Discovery {
   readonly #options: DiscoveryOptions;
-  readonly #root: RootFolder;
   readonly #probe: DaemonProbe;
   readonly #namedHosts: NamedHosts;
-  readonly #backendFiles: BackendFiles;
   /** The system API's last good answer stays in force while it does not answer. */
   #lastList: readonly ListedDaemon[] | undefined;
-  /** The same in its own words. */
-  #lastAnswer: readonly SnapshotterDaemon[] | undefined;
 
   constructor(options: DiscoveryOptions) {
     this.#options = options;
     const { config: { root, daemonMode }, files, nydusdApi } = options;
-    this.#root = new RootFolder(root, files);
     const sharedByDefault = daemonMode === "shared";
     const hosts = options.hosts ?? { vpcRegistry: false, allowedHosts: [] };
     const namedHosts = new NamedHosts({ ...hosts, files });
-    const backendFiles = new BackendFiles(files);
     this.#namedHosts = namedHosts;
-    this.#backendFiles = backendFiles;
-    const parts = { nydusdApi, files, root, sharedByDefault, namedHosts, backendFiles };
-    this.#probe = new DaemonProbe(parts);
+    this.#probe = new DaemonProbe({ nydusdApi, files, root, sharedByDefault, namedHosts });
   }
 
   /** Goes on with what the one before a reload knew of the same node. */
@@ -77,19 +74,11 @@ export class Discovery {
     const problems: DiscoveryProblem[] = [];
     this.#namedHosts.refresh();
     const listed = await this.#list(problems, options);
-    this.#probe.keepOnly(new Set(listed.map(({ apiSocket }) => apiSocket)));
-    const daemons: Daemon[] = new Array(listed.length);
-    let next = 0;
-    const worker = async () => {
-      while (next < listed.length) {
-        const i = next++;
-        const daemon = listed[i];
-        if (daemon !== undefined) daemons[i] = await this.#probe.look(daemon, options);
-      }
-    };
-    const workers = Math.min(this.#options.maxParallel ?? 16, listed.length);
-    await Promise.all(Array.from({ length: workers }, worker));
-    this.#backendFiles.forgetUnread();
+    this.#probe.keepOnly(new Set(listed.map(({ id }) => id)));
+    const gate = new Gate(this.#options.maxParallel ?? MAX_PARALLEL);
+    const daemons = await Promise.all(
+      listed.map((daemon) => gate.run(() => this.#probe.probe(daemon, options))),
+    );
     options.signal?.throwIfAborted();
     return { daemons, problems };
   }
@@ -125,27 +114,23 @@ export class Discovery {
     problems: DiscoveryProblem[],
     options: CallOptions,
   ): Promise<boolean> {
-    const answer = await this.#options.snapshotterApi.daemons(socket, {
-      ...options,
-      ...(this.#lastAnswer && { before: this.#lastAnswer }),
-    });
+    const answer = await this.#options.snapshotterApi.daemons(socket, options);
     if (answer.kind !== "ok") {
       problems.push({ source: "system-api", subject: socket, detail: whyNot(answer) });
       return false;
     }
-    const { daemons, refused } = listedBySystemApi(answer.value, this.#lastList);
+    const { daemons, refused } = listedBySystemApi(answer.value);
     for (const detail of refused) problems.push({ source: "system-api", subject: socket, detail });
     this.#lastList = daemons;
-    this.#lastAnswer = answer.value;
     return true;
   }
 
   async #readRoot(problems: DiscoveryProblem[]): Promise<readonly ListedDaemon[]> {
+    const { config: { root }, files } = this.#options;
     try {
-      return await this.#root.list();
+      return await listRootFolder(root, files);
     } catch (error) {
-      const subject = this.#options.config.root;
-      problems.push({ source: "root", subject, detail: messageOf(error) });
+      problems.push({ source: "root", subject: root, detail: messageOf(error) });
       return [];
     }
   }

@@ -18,8 +18,6 @@ export interface ListedInstance {
   readonly snapshotId: string;
   readonly image?: ImageReference;
   readonly imageProblem?: string;
-  /** The image in the source's own words. */
-  readonly imageId?: string;
 }
 
 /** A daemon as a source names it, before it was asked. */
@@ -27,12 +25,12 @@ export interface ListedDaemon {
   readonly id: string;
   readonly pid?: number;
   readonly apiSocket: string;
+  /** Sockets of the same daemon before its upgrades, newest first: used if `apiSocket` is dead. */
+  readonly olderSockets?: readonly string[];
   readonly source: DiscoverySource;
   /** It serves one mount, whose snapshot ID its file may not tell. */
   readonly dedicated?: boolean;
   readonly instances: readonly ListedInstance[];
-  /** What the system API said of its mounts: the same again is the same object again. */
-  readonly told?: SnapshotterDaemon["instances"];
 }
 
 /** Whether an id from outside may stand as one segment of a path. */
@@ -40,17 +38,11 @@ export function isSegment(id: string): boolean {
   return id !== "" && id !== "." && id !== ".." && id.length <= 255 && !/[/\0]/.test(id);
 }
 
-/**
- * What the system API lists; ids that are no single path segment are left out and told.
- *
- * @param before The last list: a daemon that is the same again is the same object again.
- */
+/** What the system API lists, without the ids that are no single path segment, and those. */
 export function listedBySystemApi(
   daemons: readonly SnapshotterDaemon[],
-  before: readonly ListedDaemon[] = [],
 ): { readonly daemons: readonly ListedDaemon[]; readonly refused: readonly string[] } {
   const refused: string[] = [];
-  const known = new Map(before.map((daemon) => [daemon.id, daemon]));
   const listed = daemons.flatMap(({ id, pid, apiSocket, instances }): ListedDaemon[] => {
     if (!isSegment(id) || !apiSocket.startsWith("/")) {
       refused.push(
@@ -58,42 +50,19 @@ export function listedBySystemApi(
       );
       return [];
     }
-    const last = known.get(id);
-    if (last !== undefined && last.apiSocket === apiSocket && (last.pid ?? 0) === pid) {
-      if (last.told === instances) return [last];
-      if (isSame(last.instances, instances)) return [{ ...last, told: instances }];
-    }
-    const named = instances.filter(({ snapshotId }) => {
-      if (isSegment(snapshotId)) return true;
+    const valid = instances.filter(({ snapshotId }) => isSegment(snapshotId));
+    for (let i = valid.length; i < instances.length; i++) {
       refused.push(`daemon ${id} lists a snapshot whose id is no name`);
-      return false;
-    });
+    }
     return [{
       id,
       apiSocket,
       source: "system-api",
       ...(pid > 0 && { pid }),
-      ...(named.length === instances.length && { told: instances }),
-      instances: named.map(({ snapshotId, imageId }) => ({
-        snapshotId,
-        imageId,
-        ...imageOf(imageId),
-      })),
+      instances: valid.map(({ snapshotId, imageId }) => ({ snapshotId, ...imageOf(imageId) })),
     }];
   });
   return { daemons: listed, refused };
-}
-
-/** Whether a daemon lists the same mounts as before; a list that had faults is read anew. */
-function isSame(
-  before: readonly ListedInstance[],
-  now: SnapshotterDaemon["instances"],
-): boolean {
-  // A snapshotter names them in the order of their keys.
-  return before.length === now.length &&
-    now.every(({ snapshotId, imageId }, i) =>
-      before[i]?.snapshotId === snapshotId && before[i]?.imageId === imageId
-    );
 }
 
 /** The daemon that an entry of `[[daemons]]` stands for at one socket. */
@@ -117,24 +86,57 @@ export function imageOf(ref: string): Pick<ListedInstance, "image" | "imageProbl
 }
 
 /**
- * One list out of several, by socket: the first that names a daemon wins, and takes in instances
- * that only a later one knows.
+ * Merges the lists of several sources. A daemon is the same if it has the same id (the operator's
+ * ids are names of their own) or a socket in common. The first source that lists a daemon wins, and
+ * takes over sockets and instances that only a later one knows.
  */
 export function mergeListed(lists: readonly (readonly ListedDaemon[])[]): readonly ListedDaemon[] {
-  const merged = new Map<string, ListedDaemon>();
+  const merged: ListedDaemon[] = [];
   for (const daemon of lists.flat()) {
-    const known = merged.get(daemon.apiSocket);
-    if (known === undefined) {
-      merged.set(daemon.apiSocket, daemon);
-      continue;
-    }
-    if (daemon.source === "configured") continue;
-    // A dedicated daemon's one mount is known already, perhaps by another name.
-    if (daemon.dedicated === true && known.instances.length > 0) continue;
-    const ids = new Set(known.instances.map(({ snapshotId }) => snapshotId));
-    const more = daemon.instances.filter(({ snapshotId }) => !ids.has(snapshotId));
-    if (more.length === 0) continue;
-    merged.set(daemon.apiSocket, { ...known, instances: [...known.instances, ...more] });
+    const i = merged.findIndex((known) => isSameDaemon(known, daemon));
+    const known = merged[i];
+    if (known === undefined) merged.push(daemon);
+    else if (daemon.source !== "configured") merged[i] = mergeDaemon(known, daemon);
   }
-  return [...merged.values()].sort((a, b) => a.id < b.id ? -1 : a.id > b.id ? 1 : 0);
+  return merged.sort((a, b) => a.id < b.id ? -1 : a.id > b.id ? 1 : 0);
+}
+
+function isSameDaemon(a: ListedDaemon, b: ListedDaemon): boolean {
+  const sockets = socketsOf(a);
+  if (socketsOf(b).some((socket) => sockets.includes(socket))) return true;
+  return a.id === b.id && a.source !== "configured" && b.source !== "configured";
+}
+
+function mergeDaemon(known: ListedDaemon, other: ListedDaemon): ListedDaemon {
+  const [apiSocket = known.apiSocket, ...olderSockets] = newestFirst([
+    ...new Set([...socketsOf(known), ...socketsOf(other)]),
+  ]);
+  // A dedicated daemon's one mount is known already, perhaps under another id.
+  const isKnown = other.dedicated === true && known.instances.length > 0;
+  const ids = new Set(known.instances.map(({ snapshotId }) => snapshotId));
+  const more = isKnown ? [] : other.instances.filter(({ snapshotId }) => !ids.has(snapshotId));
+  return {
+    ...known,
+    apiSocket,
+    ...(olderSockets.length > 0 && { olderSockets }),
+    instances: [...known.instances, ...more],
+  };
+}
+
+function socketsOf({ apiSocket, olderSockets = [] }: ListedDaemon): readonly string[] {
+  return [apiSocket, ...olderSockets];
+}
+
+/**
+ * Sockets by the number of the upgrade in their names: `api.sock`, then `api1.sock`, `api2.sock`, …
+ * (nydus-snapshotter's `buildNextAPISocket`). Other names come last.
+ */
+export function newestFirst(sockets: readonly string[]): readonly string[] {
+  return sockets.toSorted((a, b) => upgradeOf(b) - upgradeOf(a));
+}
+
+/** How often a daemon was upgraded before it had this socket; -1 for a name of another kind. */
+export function upgradeOf(socket: string): number {
+  const match = /(?:^|\/)api(\d{0,9})\.sock$/.exec(socket);
+  return match === null ? -1 : Number(match[1]);
 }

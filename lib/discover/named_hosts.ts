@@ -1,7 +1,10 @@
+import { join } from "@std/path";
+import { parse } from "@std/toml";
 import {
   type CredentialHost,
   credentialHosts,
   type FileSystem,
+  hostOf,
   ImagePattern,
   type ImageReference,
   type ImageTarget,
@@ -9,7 +12,6 @@ import {
   parseImageTarget,
   readBackendOfFile,
 } from "../model/mod.ts";
-import { mirrorFiles, mirrorsOf } from "./mirror_hosts.ts";
 
 /** What the operator's configuration says of hosts. */
 export interface NamedHostsOptions {
@@ -32,6 +34,8 @@ interface Read {
 const MAX_FILE_BYTES = 256 * 1024;
 /** Files remembered at most; each registry of the node's images has up to three. */
 const MAX_FILES = 3_000;
+/** Hosts in one hosts.toml at most. */
+const MAX_HOSTS = 64;
 const HUB_NAMES = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 
 /**
@@ -111,18 +115,18 @@ export class NamedHosts {
 
   #hostsIn(
     path: string,
-    parse: (text: string) => readonly string[] | undefined,
+    read: (text: string) => readonly string[] | undefined,
   ): Promise<readonly string[]> {
     const known = this.#answers.get(path);
     if (known !== undefined) return known;
-    const answer = this.#look(path, parse);
+    const answer = this.#look(path, read);
     this.#answers.set(path, answer);
     return answer;
   }
 
   async #look(
     path: string,
-    parse: (text: string) => readonly string[] | undefined,
+    read: (text: string) => readonly string[] | undefined,
   ): Promise<readonly string[]> {
     const { files } = this.#options;
     const before = this.#read.get(path);
@@ -134,7 +138,7 @@ export class NamedHosts {
       }
       if (before?.stamp === stat.stamp) return before.hosts;
       const text = await files.readText(path, { maxBytes: MAX_FILE_BYTES });
-      const hosts = text === undefined ? [] : parse(text) ?? before?.hosts ?? [];
+      const hosts = text === undefined ? [] : read(text) ?? before?.hosts ?? [];
       if (this.#read.size >= MAX_FILES) this.#read.clear();
       this.#read.set(path, { stamp: stat.stamp, hosts });
       return hosts;
@@ -165,4 +169,34 @@ function templateHosts(text: string): readonly string[] | undefined {
   return credentialHosts({ ...backend, scheme: "http" })
     .filter(({ role }) => role !== "registry") // the snapshotter puts the image's own in its place
     .map(({ role, host }) => `${role} ${host}`);
+}
+
+/**
+ * Where the snapshotter looks for a registry's mirrors below its mirrors folder, most specific
+ * first (nydus-snapshotter `config/daemonconfig/mirrors.go`, `hostPaths`).
+ */
+export function mirrorFiles(folder: string, registry: string): readonly string[] {
+  const colon = registry.lastIndexOf(":");
+  const names = [
+    ...(colon > 0 ? [`${registry.slice(0, colon)}_${registry.slice(colon + 1)}_`] : []),
+    registry,
+    "_default",
+  ];
+  return names.map((name) => join(folder, name, "hosts.toml"));
+}
+
+/**
+ * The hosts that a hosts.toml names as mirrors; of a URL only the host counts, as for the
+ * snapshotter. Undefined when the text cannot be used.
+ */
+export function mirrorsOf(text: string): readonly string[] | undefined {
+  let hosts: unknown;
+  try {
+    hosts = parse(text.replace(/^\uFEFF/, ""))["host"];
+  } catch {
+    return undefined; // half-written, perhaps
+  }
+  if (hosts === undefined) return [];
+  if (typeof hosts !== "object" || hosts === null || Array.isArray(hosts)) return undefined;
+  return Object.keys(hosts).slice(0, MAX_HOSTS).flatMap((url) => hostOf(url) ?? []);
 }

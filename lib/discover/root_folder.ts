@@ -1,6 +1,15 @@
 import { join } from "@std/path";
 import { type FileSystem, messageOf, repositoryReference } from "../model/mod.ts";
-import { isSegment, type ListedDaemon, type ListedInstance } from "./listed.ts";
+import {
+  isSegment,
+  type ListedDaemon,
+  type ListedInstance,
+  newestFirst,
+  upgradeOf,
+} from "./listed.ts";
+
+/** Sockets of one daemon that are tried: each upgrade removes the one before it. */
+const MAX_SOCKETS = 4;
 
 /** What a daemon's configuration file tells of its mount. */
 interface FileFacts {
@@ -11,69 +20,61 @@ interface FileFacts {
 }
 
 /**
- * Reads which daemons there are from the snapshotter's root folder: `socket/<daemonID>/api.sock`,
- * and `config/<daemonID>[/<snapshotID>]/config.json` for what they serve. A file is parsed again
- * only when it has changed.
+ * Lists the daemons of the snapshotter's root folder: `socket/<daemonID>/api.sock` (after upgrades
+ * `api1.sock`, `api2.sock`, …), and `config/<daemonID>[/<snapshotID>]/config.json` for what they
+ * serve.
+ *
+ * @throws {AgentError} `io` when a folder exists and cannot be read.
  */
-export class RootFolder {
-  readonly #root: string;
-  readonly #files: FileSystem;
-  #facts = new Map<string, { readonly stamp: string; readonly facts: FileFacts }>();
-
-  constructor(root: string, files: FileSystem) {
-    this.#root = root;
-    this.#files = files;
+export async function listRootFolder(
+  root: string,
+  files: FileSystem,
+): Promise<readonly ListedDaemon[]> {
+  const daemons: ListedDaemon[] = [];
+  for (const id of (await files.list(join(root, "socket"))).filter(isSegment)) {
+    daemons.push({
+      id,
+      ...await socketsIn(join(root, "socket", id), files),
+      source: "root",
+      ...await instancesIn(join(root, "config", id), id, files),
+    });
   }
+  return daemons;
+}
 
-  /**
-   * @throws {AgentError} `io` when a folder is there and cannot be read.
-   */
-  async list(): Promise<readonly ListedDaemon[]> {
-    const ids = (await this.#files.list(join(this.#root, "socket"))).filter(isSegment);
-    const seen = new Set<string>();
-    const daemons: ListedDaemon[] = [];
-    for (const id of ids) {
-      daemons.push({
-        id,
-        apiSocket: join(this.#root, "socket", id, "api.sock"),
-        source: "root",
-        ...await this.#instances(id, seen),
-      });
-    }
-    for (const path of this.#facts.keys()) if (!seen.has(path)) this.#facts.delete(path);
-    return daemons;
-  }
+async function socketsIn(
+  folder: string,
+  files: FileSystem,
+): Promise<Pick<ListedDaemon, "apiSocket" | "olderSockets">> {
+  const names = (await files.list(folder)).filter((name) => upgradeOf(name) >= 0);
+  const newest = newestFirst(names.map((name) => join(folder, name))).slice(0, MAX_SOCKETS);
+  const [apiSocket = join(folder, "api.sock"), ...olderSockets] = newest;
+  return { apiSocket, ...(olderSockets.length > 0 && { olderSockets }) };
+}
 
-  async #instances(
-    id: string,
-    seen: Set<string>,
-  ): Promise<Pick<ListedDaemon, "instances" | "dedicated">> {
-    const folder = join(this.#root, "config", id);
-    const names = (await this.#files.list(folder)).filter(isSegment);
-    const instances: ListedInstance[] = [];
-    for (const name of names) {
-      const facts = await this.#read(join(folder, name, "config.json"), seen);
-      if (facts !== undefined) instances.push({ snapshotId: name, ...imageOf(facts) });
-    }
-    // Shared: the file one level up is a template.
-    if (instances.length > 0) return { instances };
-    const facts = await this.#read(join(folder, "config.json"), seen);
-    if (facts?.host === undefined) return { instances: [] };
-    const instance = { snapshotId: facts.snapshotId ?? id, ...imageOf(facts) };
-    return { instances: [instance], dedicated: true };
+async function instancesIn(
+  folder: string,
+  daemonId: string,
+  files: FileSystem,
+): Promise<Pick<ListedDaemon, "instances" | "dedicated">> {
+  const instances: ListedInstance[] = [];
+  for (const name of (await files.list(folder)).filter(isSegment)) {
+    const facts = await factsOf(join(folder, name, "config.json"), files);
+    if (facts !== undefined) instances.push({ snapshotId: name, ...imageOf(facts) });
   }
+  // Shared: the file one level up is a template.
+  if (instances.length > 0) return { instances };
+  const facts = await factsOf(join(folder, "config.json"), files);
+  if (facts?.host === undefined) return { instances: [] };
+  const instance = { snapshotId: facts.snapshotId ?? daemonId, ...imageOf(facts) };
+  return { instances: [instance], dedicated: true };
+}
 
-  async #read(path: string, seen: Set<string>): Promise<FileFacts | undefined> {
-    const found = await this.#files.stat(path).catch(() => undefined);
-    if (found?.kind !== "file") return undefined;
-    seen.add(path);
-    const known = this.#facts.get(path);
-    if (known?.stamp === found.stamp) return known.facts;
-    const text = await this.#files.readText(path).catch(() => undefined);
-    const facts = text === undefined ? {} : readFacts(text);
-    this.#facts.set(path, { stamp: found.stamp, facts });
-    return facts;
-  }
+async function factsOf(path: string, files: FileSystem): Promise<FileFacts | undefined> {
+  const stat = await files.stat(path).catch(() => undefined);
+  if (stat?.kind !== "file") return undefined;
+  const text = await files.readText(path).catch(() => undefined);
+  return text === undefined ? {} : readFacts(text);
 }
 
 function imageOf({ host, repo }: FileFacts): Pick<ListedInstance, "image" | "imageProblem"> {

@@ -30,6 +30,13 @@ export interface Host {
   /** The whole standard input, of at most 64 KiB. */
   readInput(): Promise<string>;
   residentBytes(): number;
+  /** The limit of open file descriptors that is in force (the soft limit). */
+  descriptorLimit(): Promise<number>;
+  /**
+   * Calls back for an error that no code handled, until disposed; without it such an error ends the
+   * process. `isFatal`: it was thrown outside of any promise, so that work was left half done.
+   */
+  onUnhandledError(report: (error: unknown, isFatal: boolean) => void): Disposable;
   /** The command that runs this very program again. */
   selfCommand(mainUrl: string): readonly string[];
 }
@@ -38,6 +45,8 @@ export interface Host {
 export type HostSignal = "SIGTERM" | "SIGINT" | "SIGHUP";
 
 const MAX_INPUT = 64 * 1024;
+/** Assumed where the limit cannot be read: the kernel's default. */
+const DEFAULT_DESCRIPTOR_LIMIT = 1_024;
 const encoder = new TextEncoder();
 
 function writeAll(stream: { writeSync(data: Uint8Array): number }, text: string): boolean {
@@ -69,8 +78,45 @@ export function isJournal(
   }
 }
 
+/**
+ * The compiled binary may not read `/proc`, and Deno has no call for limits, but a child inherits
+ * them. An image without a shell gets the default.
+ */
+async function readDescriptorLimit(): Promise<number> {
+  try {
+    const args = ["-c", "ulimit -Sn"];
+    const shell = new Deno.Command("/bin/sh", { args, clearEnv: true, stdin: "null" });
+    const { stdout } = await shell.output();
+    const text = new TextDecoder().decode(stdout).trim();
+    if (text === "unlimited") return Infinity;
+    return /^[0-9]+$/.test(text) ? Number(text) : DEFAULT_DESCRIPTOR_LIMIT;
+  } catch {
+    return DEFAULT_DESCRIPTOR_LIMIT;
+  }
+}
+
+function onUnhandledError(report: (error: unknown, isFatal: boolean) => void): Disposable {
+  const rejected = (event: PromiseRejectionEvent) => {
+    event.preventDefault();
+    report(event.reason, false);
+  };
+  const thrown = (event: ErrorEvent) => {
+    event.preventDefault();
+    report(event.error, true);
+  };
+  globalThis.addEventListener("unhandledrejection", rejected);
+  globalThis.addEventListener("error", thrown);
+  return {
+    [Symbol.dispose]() {
+      globalThis.removeEventListener("unhandledrejection", rejected);
+      globalThis.removeEventListener("error", thrown);
+    },
+  };
+}
+
 /** The real host. */
 export function systemHost(): Host {
+  let descriptorLimit: Promise<number> | undefined;
   return {
     args: Deno.args,
     env: Deno.env.toObject(),
@@ -112,6 +158,8 @@ export function systemHost(): Host {
       return text;
     },
     residentBytes: () => Deno.memoryUsage().rss,
+    descriptorLimit: () => descriptorLimit ??= readDescriptorLimit(),
+    onUnhandledError,
     selfCommand: (mainUrl) =>
       Deno.build.standalone
         ? [Deno.execPath()]

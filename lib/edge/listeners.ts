@@ -1,8 +1,6 @@
 import { basename, dirname, join } from "@std/path";
 import { AgentError, type CallOptions, messageOf } from "../model/mod.ts";
-
-/** Answers one request. */
-export type Handler = (request: Request) => Response | Promise<Response>;
+import { type Handler, HttpServer, type HttpServerOptions } from "./http_server.ts";
 
 /** A TCP server that runs until it is disposed of. */
 export interface TcpListener extends AsyncDisposable {
@@ -18,41 +16,34 @@ export interface UnixListener extends AsyncDisposable {
   readonly path: string;
 }
 
-/** How long requests in flight may take once the server stops. */
-const DRAIN_MS = 2_000;
 const PRIVATE = 0o600;
-/** Requests answered side by side; more are told to come again. */
-const MAX_IN_FLIGHT = 64;
-const MAX_URL_LENGTH = 8_192;
-const MAX_BODY_BYTES = 65_536;
+
+/** How an address is served. */
+export type ListenOptions = CallOptions & HttpServerOptions;
 
 /**
- * Serves HTTP on an address. Resolves once it listens. Aborting `signal` stops it as disposing
- * does: what is in flight may end, nothing new is taken.
- *
- * Too many requests at once get 503, too long a URL 414, a body over 64 KiB 413, and one that does
- * not tell its length 411: the handler hears of none of them.
+ * Serves HTTP on an address, within the limits of {@linkcode HttpServer}. Resolves once it listens.
+ * Aborting `signal` stops it as disposing does.
  *
  * @throws {AgentError} `io` when the address cannot be had.
  */
 export function listenTcp(
   { hostname, port }: { readonly hostname: string; readonly port: number },
   handler: Handler,
-  { signal }: CallOptions = {},
+  { signal, ...options }: ListenOptions = {},
 ): Promise<TcpListener> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(signal.reason);
     try {
-      const server = Deno.serve(
-        { hostname, port, onListen: () => {}, onError: failed },
-        limited(handler),
-      );
-      const { addr } = server;
+      const listener = Deno.listen({ hostname, port });
+      const { addr } = listener;
+      const reopen = () => Promise.resolve(Deno.listen({ hostname, port: addr.port }));
+      const server = new HttpServer(listener, reopen, handler, options);
       resolve({
         hostname: addr.hostname,
         port: addr.port,
         address: addressOf(addr.hostname, addr.port),
-        [Symbol.asyncDispose]: stopOnce(() => drain(server), signal),
+        [Symbol.asyncDispose]: stopOnce(() => server[Symbol.asyncDispose](), signal),
       });
     } catch (error) {
       reject(addressError(addressOf(hostname, port), error));
@@ -62,41 +53,6 @@ export function listenTcp(
 
 function addressOf(hostname: string, port: number): string {
   return `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
-}
-
-/** Keeps from the handler what would cost us more than an answer is worth. */
-function limited(handler: Handler): Handler {
-  let inFlight = 0;
-  return async (request) => {
-    const refusal = refusalOf(request);
-    if (refusal !== undefined) return new Response(null, { status: refusal });
-    if (inFlight >= MAX_IN_FLIGHT) {
-      return new Response(null, { status: 503, headers: { "retry-after": "1" } });
-    }
-    inFlight++;
-    try {
-      return await handler(withoutUntoldBody(request));
-    } finally {
-      inFlight--;
-    }
-  };
-}
-
-function refusalOf({ url, body, headers }: Request): number | undefined {
-  if (url.length > MAX_URL_LENGTH) return 414;
-  if (body === null) return undefined;
-  if (headers.has("transfer-encoding")) return 411;
-  return Number(headers.get("content-length") ?? 0) <= MAX_BODY_BYTES ? undefined : 413;
-}
-
-/**
- * Without a length there is no body in HTTP/1.1 (RFC 9112, section 6.3). In HTTP/2 there may be
- * one, of any length: the handler does not see it.
- */
-function withoutUntoldBody(request: Request): Request {
-  const { url, method, headers, body } = request;
-  if (body === null || headers.has("content-length")) return request;
-  return new Request(url, { method, headers });
 }
 
 /** Ends once, by whichever comes first: the disposer or the signal. */
@@ -124,7 +80,7 @@ function addressError(address: string, error: unknown): AgentError {
 }
 
 /** How a unix socket is served. */
-export interface UnixListenOptions extends CallOptions {
+export interface UnixListenOptions extends ListenOptions {
   /** Not more than 0600, which is the default; with `gid` 0660 always. */
   readonly mode?: number;
   /** A group that may connect too. */
@@ -145,45 +101,44 @@ export interface UnixListenOptions extends CallOptions {
 export async function listenUnix(
   path: string,
   handler: Handler,
-  { mode = PRIVATE, gid, signal }: UnixListenOptions = {},
+  { mode = PRIVATE, gid, signal, ...options }: UnixListenOptions = {},
 ): Promise<UnixListener> {
   if ((mode & ~PRIVATE) !== 0) {
     throw new RangeError(`mode 0${mode.toString(8)} of a socket is more open than 0600`);
   }
   signal?.throwIfAborted();
-  await makeSureItIsFree(path);
-  let folder: string | undefined;
+  const bind = () => bindUnix(path, gid === undefined ? mode : PRIVATE | 0o060, gid);
+  let bound = await bind();
+  const reopen = async () => (bound = await bind()).listener;
+  const server = new HttpServer(bound.listener, reopen, handler, options);
+  const stopped = stopOnce(async () => {
+    await removeIfOurs(path, bound.own);
+    await server[Symbol.asyncDispose]();
+  }, signal);
+  if (signal?.aborted) await stopped();
+  signal?.throwIfAborted();
+  return { path, [Symbol.asyncDispose]: stopped };
+}
+
+async function bindUnix(
+  path: string,
+  mode: number,
+  gid: number | undefined,
+): Promise<{ readonly listener: Deno.UnixListener; readonly own: Deno.FileInfo }> {
+  const { folder, release } = await claimUnixPath(path);
+  const made = join(folder, "s");
+  let listener: Deno.UnixListener | undefined;
   try {
-    folder = await Deno.makeTempDir({ dir: dirname(path), prefix: "." });
-    const made = join(folder, "s");
-    const server = Deno.serve(
-      { path: made, onListen: () => {}, onError: failed },
-      limited(handler),
-    );
-    let own: Deno.FileInfo;
-    try {
-      if (gid !== undefined) await giveToGroup(made, gid);
-      await Deno.chmod(made, gid === undefined ? mode : PRIVATE | 0o060);
-      signal?.throwIfAborted();
-      await Deno.rename(made, path);
-      own = await Deno.lstat(path);
-    } catch (error) {
-      await drain(server);
-      throw error;
-    }
-    const end = async () => {
-      await removeIfOurs(path, own);
-      await drain(server);
-    };
-    const stopped = stopOnce(end, signal);
-    if (signal?.aborted) await stopped();
-    signal?.throwIfAborted();
-    return { path, [Symbol.asyncDispose]: stopped };
+    listener = Deno.listen({ transport: "unix", path: made });
+    if (gid !== undefined) await giveToGroup(made, gid);
+    await Deno.chmod(made, mode);
+    await Deno.rename(made, path);
+    return { listener, own: await Deno.lstat(path) };
   } catch (error) {
-    signal?.throwIfAborted();
+    listener?.close();
     throw new AgentError("io", `listen on ${path}: ${messageOf(error)}`, { cause: error });
   } finally {
-    if (folder !== undefined) await Deno.remove(folder, { recursive: true }).catch(() => {});
+    await release();
   }
 }
 
@@ -241,20 +196,4 @@ async function makeSureItIsFree(path: string): Promise<void> {
 async function removeIfOurs(path: string, own: Deno.FileInfo): Promise<void> {
   const now = await Deno.lstat(path).catch(() => undefined);
   if (now?.ino === own.ino && now.dev === own.dev) await Deno.remove(path).catch(() => {});
-}
-
-/**
- * Lets requests in flight end, within a time. They are not aborted after it: some versions of the
- * runtime throw where nothing catches it when a server that was shut down is aborted.
- */
-async function drain(server: Deno.HttpServer<Deno.Addr>): Promise<void> {
-  const late = Promise.withResolvers<void>();
-  const timer = setTimeout(late.resolve, DRAIN_MS);
-  await Promise.race([server.shutdown().then(() => server.finished), late.promise]);
-  clearTimeout(timer);
-}
-
-/** Handlers answer for their own errors; what escapes them is told to nobody outside. */
-function failed(): Response {
-  return new Response(null, { status: 500 });
 }

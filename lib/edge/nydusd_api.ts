@@ -6,7 +6,7 @@ import {
   Secret,
   type UnixHttp,
 } from "../model/mod.ts";
-import { peerResult, ReadBefore, record, string } from "./peer.ts";
+import { peerResult, record, string } from "./peer.ts";
 
 const KEY = ":registry_auth";
 
@@ -20,15 +20,13 @@ export function createNydusdApi(
 ): NydusdApi {
   const get = (socketPath: string, path: string, options: { readonly signal?: AbortSignal }) =>
     http.request({ socketPath, method: "GET", path, timeoutMs }, options);
-  const infos = new ReadBefore<NydusdInfo>();
-  const held = new ReadBefore<ReadonlyMap<string, Secret>>();
   return {
-    async info(socketPath, { before, ...options } = {}) {
-      return infos.read(await get(socketPath, "/api/v1/daemon", options), readInfo, before);
+    async info(socketPath, options = {}) {
+      return peerResult(await get(socketPath, "/api/v1/daemon", options), readInfo);
     },
-    async heldAuths(socketPath, { mountId, before, ...options } = {}) {
+    async heldAuths(socketPath, { mountId, ...options } = {}) {
       if (mountId === undefined) {
-        return held.read(await get(socketPath, "/api/v1/config", options), readAuths, before);
+        return peerResult(await get(socketPath, "/api/v1/config", options), readAuths);
       }
       const path = `/api/v1/config?id=${encodeURIComponent(mountId)}`;
       return peerResult(await get(socketPath, path, options), (body) => readAuth(mountId, body));
@@ -73,13 +71,10 @@ function readAuths(body: unknown): ReadonlyMap<string, Secret> | undefined {
   const keys = record(body);
   if (keys === undefined) return undefined;
   const held = new Map<string, Secret>();
-  let last: Secret | undefined;
   for (const [key, value] of Object.entries(keys)) {
     if (!key.endsWith(KEY)) continue;
     if (typeof value !== "string") return undefined;
-    // Mounts of one daemon mostly hold the same value, which is long: it is kept once.
-    if (last === undefined || last.reveal() !== value) last = new Secret(value);
-    held.set(key.slice(0, -KEY.length), last);
+    held.set(key.slice(0, -KEY.length), new Secret(value));
   }
   return held;
 }

@@ -1,4 +1,4 @@
-import type { PeerResult, Secret, UnixHttpResult } from "../model/mod.ts";
+import type { PeerResult, UnixHttpResult } from "../model/mod.ts";
 
 /** Turns an answer into a value by `read`, which returns undefined for what breaks the protocol. */
 export function peerResult<T>(
@@ -22,26 +22,6 @@ export function peerResult<T>(
   return value === undefined
     ? { kind: "broken", detail: "the answer has not the form of this API" }
     : { kind: "ok", value };
-}
-
-/** What answers were read from, so that one that is the same again need not be read again. */
-export class ReadBefore<T extends object> {
-  readonly #texts = new WeakMap<T, Secret>();
-
-  /** As {@linkcode peerResult}, but `before` itself where its text has come again. */
-  read(
-    result: UnixHttpResult,
-    read: (body: unknown) => T | undefined,
-    before: T | undefined,
-  ): PeerResult<T> {
-    const text = result.kind === "answered" && result.status === 200 ? result.body : undefined;
-    if (before !== undefined && text !== undefined && this.#texts.get(before)?.equals(text)) {
-      return { kind: "ok", value: before };
-    }
-    const answer = peerResult(result, read);
-    if (answer.kind === "ok" && text !== undefined) this.#texts.set(answer.value, text);
-    return answer;
-  }
 }
 
 /** A JSON object; anything else is undefined. */

@@ -11,7 +11,8 @@ type StopReason = "timed-out" | "too-much-output" | "aborted";
 /**
  * Runs children as leaders of process groups of their own, so that the limit covers their children
  * too: at the limit the group gets TERM, after a grace KILL, and pipes that a survivor holds are
- * let go. A child that ends and leaves a pipe open behind it is waited for until the limit.
+ * let go. A child that ends and leaves a pipe open behind it is waited for until the limit. What is
+ * left of the group when a run is over is killed.
  */
 export function systemProcessRunner(clock: Clock): ProcessRunner {
   return {
@@ -80,7 +81,8 @@ class Run {
       this.#read(this.#child.stderr, MAX_STDERR_BYTES, "kept-in-part"),
     ]);
     await Promise.race([Promise.all([ended, outputs]), this.#graceOver.promise]);
-    if (this.#stopped !== undefined) this.#signalGroup("SIGKILL");
+    // Also after an orderly exit: what the child left in its group would stay for good.
+    this.#signalGroup("SIGKILL");
     for (const letGo of this.#letGo) letGo();
     const given = this.#clock.sleep(GRACE_MS, { signal: this.#ended.signal }).catch(() => {});
     await Promise.race([ended, given]);

@@ -1,5 +1,5 @@
-import type { SnapshotterApi, UnixHttp } from "../model/mod.ts";
-import { DaemonListReader } from "./daemon_list.ts";
+import type { SnapshotterApi, SnapshotterDaemon, UnixHttp } from "../model/mod.ts";
+import { peerResult, record, string } from "./peer.ts";
 
 /**
  * The snapshotter's system API (nydus-snapshotter `pkg/system/system.go`). While it answers, the
@@ -10,11 +10,37 @@ export function createSnapshotterApi(
   http: UnixHttp,
   { timeoutMs = 2_000 }: { readonly timeoutMs?: number } = {},
 ): SnapshotterApi {
-  const lists = new DaemonListReader();
   return {
-    async daemons(socketPath, { before, ...options } = {}) {
+    async daemons(socketPath, options = {}) {
       const request = { socketPath, method: "GET" as const, path: "/api/v1/daemons", timeoutMs };
-      return lists.read(await http.request(request, options), before);
+      return peerResult(await http.request(request, options), readDaemons);
     },
+  };
+}
+
+function readDaemons(body: unknown): readonly SnapshotterDaemon[] | undefined {
+  if (body === null) return []; // Go's empty list
+  if (!Array.isArray(body)) return undefined;
+  const daemons = body.map(readDaemon);
+  return daemons.every((daemon) => daemon !== undefined) ? daemons : undefined;
+}
+
+function readDaemon(body: unknown): SnapshotterDaemon | undefined {
+  const daemon = record(body);
+  const id = string(daemon?.["id"]);
+  const apiSocket = string(daemon?.["api_socket"]);
+  if (daemon === undefined || id === undefined || apiSocket === undefined) return undefined;
+  const { pid, instances } = daemon;
+  return {
+    id,
+    apiSocket,
+    pid: typeof pid === "number" ? pid : 0,
+    instances: Object.entries(record(instances) ?? {}).map(([key, value]) => {
+      const instance = record(value);
+      return {
+        snapshotId: string(instance?.["snapshot_id"]) ?? key,
+        imageId: string(instance?.["image_id"]) ?? "",
+      };
+    }),
   };
 }

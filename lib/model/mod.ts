@@ -24,7 +24,6 @@ export { Refusals, type RefusedUse } from "./refusals.ts";
 export * from "./registry_backend.ts";
 export * from "./registry.ts";
 export * from "./secret.ts";
-export * from "./soon.ts";
 export * from "./status.ts";
 export * from "./tap.ts";
 export * from "./token_expiry.ts";

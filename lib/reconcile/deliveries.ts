@@ -1,5 +1,6 @@
 import {
   type CallOptions,
+  type Candidate,
   type Clock,
   type Credential,
   credentialFingerprint,
@@ -7,12 +8,12 @@ import {
   type DeliveryOrder,
   type DeliveryOutcome,
   type DeliveryState,
+  type ImageReference,
   messageOf,
   type Observer,
   type RafsInstance,
   subjectKey,
   subjectOf,
-  Turns,
 } from "../model/mod.ts";
 import type { CredentialStore, StoreEntry } from "../store/mod.ts";
 import {
@@ -21,6 +22,7 @@ import {
   type InstanceRecord,
   isPaused,
   isUsedSince,
+  keyOf,
   recordAfter,
   recordAfterReads,
 } from "./instance_book.ts";
@@ -28,7 +30,6 @@ import { DeliveryQueue, type Wanted } from "./delivery_queue.ts";
 import { type Mounts, observed, storeKeyOf } from "./mounts.ts";
 import { type InstancePlan, planInstance } from "./plan.ts";
 import type { ReadFinding, ReadJudgement } from "./read_watch.ts";
-import { SettledDaemons } from "./settled_daemons.ts";
 
 /** Brings one credential to one mount (the deliver room, seen from here). */
 export interface Deliverer {
@@ -46,6 +47,8 @@ export interface DeliveriesOptions {
   readonly clock: Clock;
   /** Whether the providers are being asked for a key of the store. */
   readonly isAsking: (key: string) => boolean;
+  /** A credential for a mount that has none, when no provider has one either. */
+  readonly remembered: (image: ImageReference) => Candidate | undefined;
   /** What to do where a credential would be shown to hosts that nobody named. */
   readonly unknownHosts: () => "warn" | "refuse";
   /** How long after `stored` a nydusd of this version uses it; undefined = not known. */
@@ -61,34 +64,38 @@ export interface DeliveriesOptions {
 export class Deliveries {
   readonly book: InstanceBook;
   readonly #options: DeliveriesOptions;
-  readonly #turns: Turns;
   readonly #mounts: Mounts;
   readonly #queue: DeliveryQueue;
-  readonly #settled: SettledDaemons;
 
   constructor(options: DeliveriesOptions) {
     this.#options = options;
     this.book = options.book;
     this.#mounts = options.mounts;
-    this.#queue = new DeliveryQueue((id, wanted) => this.#work(id, wanted), options.settled);
-    this.#turns = new Turns(options.clock);
-    this.#settled = new SettledDaemons(options.book, options.store);
+    this.#queue = new DeliveryQueue({
+      work: (id, wanted) => this.#work(id, wanted),
+      failed: (id, error) => this.#reportDefect(`daemon ${id}`, error),
+      settled: options.settled,
+    });
   }
 
-  /** Takes in a new look: what the daemons hold replaces what we believed. */
-  observe(daemons: readonly Daemon[]): void {
+  /**
+   * Takes in what discovery found: what the daemons hold replaces what we believed.
+   *
+   * @param startedMs Monotonic time at which discovery started.
+   */
+  observe(daemons: readonly Daemon[], startedMs: number): void {
     const before = this.#mounts.daemons;
-    if (this.#mounts.take(daemons)) this.book.keepOnly(this.#mounts.live);
+    this.#mounts.take(daemons);
+    this.book.keepOnly(new Set(daemons.flatMap(({ instances }) => instances.map(keyOf))));
     for (const daemon of daemons) {
-      if (this.#settled.has(daemon)) continue;
       const known = before.get(daemon.id);
-      // A successor on the same socket may have started from a file that someone else wrote.
-      const replaced = known !== undefined && known.pid !== daemon.pid;
+      // A successor may have started from a file that someone else wrote.
+      const replaced = known !== undefined &&
+        (known.pid !== daemon.pid || known.apiSocket !== daemon.apiSocket);
       for (const instance of daemon.instances) {
-        const key = this.book.keyOf(instance);
+        const key = keyOf(instance);
         const record = this.book.get(key);
-        const next = observed(record, daemon, instance, replaced);
-        if (next !== record) this.book.set(key, next);
+        this.book.set(key, observed(record, daemon, instance, startedMs, replaced));
       }
     }
   }
@@ -98,8 +105,8 @@ export class Deliveries {
     for (const daemon of this.#mounts.daemons.values()) {
       for (const instance of daemon.instances) {
         if (instance.configPath !== path) continue;
-        const key = this.book.keyOf(instance);
-        const { fileFingerprint: _, settledWith: __, ...record } = this.book.get(key);
+        const key = keyOf(instance);
+        const { fileFingerprint: _, ...record } = this.book.get(key);
         this.book.set(key, record);
       }
     }
@@ -107,9 +114,7 @@ export class Deliveries {
 
   /** Delivers, where needed, to every mount of every daemon. */
   all(): void {
-    for (const [id, daemon] of this.#mounts.daemons) {
-      if (!this.#settled.has(daemon)) this.#queue.mark(id);
-    }
+    for (const id of this.#mounts.daemons.keys()) this.#queue.mark(id);
   }
 
   /** Delivers, where needed, to the mounts of this key of the store. */
@@ -143,7 +148,7 @@ export class Deliveries {
    */
   judge(finding: ReadFinding): ReadJudgement {
     const { daemon, instance, verdict, sinceMs } = finding;
-    const key = this.book.keyOf(instance);
+    const key = keyOf(instance);
     const record = this.book.get(key);
     const delayMs = this.#options.inUseDelayMs(daemon.version ?? "") ?? 0;
     const inUse = isUsedSince(record, sinceMs - delayMs);
@@ -155,22 +160,27 @@ export class Deliveries {
   async #work(daemonId: string, wanted: Wanted): Promise<void> {
     const daemon = this.#mounts.daemons.get(daemonId);
     if (daemon === undefined) return;
-    let isSettled = wanted === "all";
     for (const instance of daemon.instances) {
       if (wanted !== "all" && !wanted.has(storeKeyOf(instance) ?? "")) continue;
-      if (this.#settled.isMountSettled(daemon, instance)) continue;
-      isSettled = false;
-      if (this.#turns.isDue) await this.#turns.give();
       if (this.#queue.stopped) return;
-      const outcome = await this.#one(daemon, instance);
+      const outcome = await this.#one(daemon, instance).catch((error: unknown) => {
+        const { snapshotId } = instance;
+        this.#reportDefect(`mount ${snapshotId} of daemon ${daemon.id}`, error);
+        return undefined;
+      });
       if (outcome?.kind === "unreachable" && daemon.state === "running") return;
     }
-    if (isSettled) this.#settled.add(daemon);
+  }
+
+  #reportDefect(target: string, error: unknown): void {
+    const text = `failed to deliver to ${target}: ${messageOf(error)}; ` +
+      "retrying on the next reconcile; please report this defect";
+    this.#options.observer.notify({ kind: "warning", code: "delivery-defect", text });
   }
 
   async #one(daemon: Daemon, instance: RafsInstance): Promise<DeliveryOutcome | undefined> {
     const { store, clock, observer, isAsking } = this.#options;
-    const key = this.book.keyOf(instance);
+    const key = keyOf(instance);
     const record = this.book.get(key);
     const subject = subjectOf(instance);
     const subjectName = subject && subjectKey(subject);
@@ -180,6 +190,7 @@ export class Deliveries {
       instance,
       record,
       entry,
+      remembered: instance.image && this.#options.remembered(instance.image),
       resolving: subjectName !== undefined && entry?.stored === undefined && isAsking(subjectName),
       unknownHosts: this.#options.unknownHosts(),
       nowMs: clock.wallMs(),
@@ -187,17 +198,21 @@ export class Deliveries {
     this.#tellUnnamed(daemon, instance, plan);
     switch (plan.kind) {
       case "settled":
-        this.#settle(daemon, instance, plan, entry);
+        this.#settle(daemon, instance, plan);
         return undefined;
       case "adopt":
         if (subject && store.adopt(subject, plan.candidate, clock.wallMs())) {
-          const fingerprint = credentialFingerprint(plan.candidate.credential);
+          const { credential, origin } = plan.candidate;
+          const fingerprint = credentialFingerprint(credential);
           const endpoint = subject.endpoint?.text;
           const names = { image: subject.text, ...(endpoint !== undefined && { endpoint }) };
-          observer.notify({ kind: "credential-adopted", ...names, fingerprint });
+          observer.notify({ kind: "credential-adopted", ...names, fingerprint, origin });
+          // This mount may not hold it yet.
+          return await this.#one(daemon, instance);
         }
+        // Its provider has withdrawn it.
         this.#settle(daemon, instance, {
-          state: "adopted",
+          state: record.held === undefined ? "none" : "adopted",
           detail: "no provider has a credential for this image",
         });
         return undefined;
@@ -209,7 +224,7 @@ export class Deliveries {
 
   /** Once for each mount, and again when hosts or decision change. */
   #tellUnnamed(daemon: Daemon, instance: RafsInstance, { unnamed }: InstancePlan): void {
-    const key = this.book.keyOf(instance);
+    const key = keyOf(instance);
     const { unnamed: before, ...record } = this.book.get(key);
     if (before?.action === unnamed?.action && `${before?.hosts}` === `${unnamed?.hosts}`) return;
     this.book.set(key, { ...record, ...(unnamed && { unnamed }) });
@@ -230,7 +245,7 @@ export class Deliveries {
     entry: StoreEntry | undefined,
   ): Promise<DeliveryOutcome> {
     const { clock, observer, deliverer } = this.#options;
-    const key = this.book.keyOf(instance);
+    const key = keyOf(instance);
     const startedMs = clock.monotonicMs();
     let outcome: DeliveryOutcome;
     try {
@@ -260,10 +275,9 @@ export class Deliveries {
     daemon: Daemon,
     instance: RafsInstance,
     { state, detail }: { readonly state: DeliveryState; readonly detail?: string },
-    entry?: StoreEntry,
   ): void {
-    const before = this.book.get(this.book.keyOf(instance));
-    const { detail: _, retryAtMs: __, settledWith: ___, storedAtMs, ...rest } = before;
+    const before = this.book.get(keyOf(instance));
+    const { detail: _, retryAtMs: __, storedAtMs, ...rest } = before;
     const since = state === "stored" ? storedAtMs ?? this.#options.clock.wallMs() : undefined;
     this.#record(daemon, instance, before, {
       ...rest,
@@ -271,10 +285,6 @@ export class Deliveries {
       failures: 0,
       ...(detail !== undefined && { detail }),
       ...(since !== undefined && { storedAtMs: since }),
-      // Anything else depends on more than the two: on time, on the daemon's state, on who names
-      // the hosts that it reads from.
-      ...(state === "stored" && detail === undefined && instance.endpoint === undefined &&
-        entry && { settledWith: entry }),
     });
   }
 
@@ -285,7 +295,7 @@ export class Deliveries {
     after: InstanceRecord,
   ): void {
     const { snapshotId } = instance;
-    this.book.set(this.book.keyOf(instance), after);
+    this.book.set(keyOf(instance), after);
     if (before.state === after.state) return;
     this.#options.observer.notify({
       kind: "delivery-state-changed",

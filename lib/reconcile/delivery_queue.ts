@@ -6,19 +6,32 @@ export type Wanted = ReadonlySet<string> | "all";
 /** Daemons delivered to side by side. */
 const MAX_PARALLEL = 16;
 
-/** Daemons that wait for their turn: each one is worked on once at a time. */
+/** What a delivery queue needs. */
+export interface DeliveryQueueOptions {
+  /** Compares and delivers to the mounts of one daemon. */
+  readonly work: (daemonId: string, wanted: Wanted) => Promise<void>;
+  /** Called with what `work` threw, which is a defect of ours. */
+  readonly failed: (daemonId: string, error: unknown) => void;
+  /** Called when the work of a daemon has ended. */
+  readonly settled: () => void;
+}
+
+/**
+ * Daemons that have something to compare or to deliver.
+ *
+ * Invariants: at most one `work` per daemon is in flight, so that the PUTs of one daemon never
+ * overlap (this is the only place that serializes them); a daemon that is marked meanwhile is
+ * worked on again; what `work` throws ends neither the queue nor the agent.
+ */
 export class DeliveryQueue {
-  readonly #work: (daemonId: string, wanted: Wanted) => Promise<void>;
-  readonly #settled: () => void;
+  readonly #options: DeliveryQueueOptions;
   readonly #gate = new Gate(MAX_PARALLEL);
   readonly #dirty = new Map<string, Set<string> | "all">();
   readonly #running = new Map<string, Promise<void>>();
   readonly #stop = new AbortController();
 
-  /** @param settled Called when a daemon has had its turn. */
-  constructor(work: (daemonId: string, wanted: Wanted) => Promise<void>, settled: () => void) {
-    this.#work = work;
-    this.#settled = settled;
+  constructor(options: DeliveryQueueOptions) {
+    this.#options = options;
   }
 
   get stopped(): boolean {
@@ -48,10 +61,11 @@ export class DeliveryQueue {
   #start(daemonId: string): void {
     if (this.#running.has(daemonId) || this.stopped) return;
     const work = this.#gate.run(() => this.#turn(daemonId))
-      .finally(() => {
+      .catch((error: unknown) => this.#options.failed(daemonId, error))
+      .then(() => {
         this.#running.delete(daemonId);
         if (this.#dirty.has(daemonId)) this.#start(daemonId);
-        else this.#settled();
+        else this.#options.settled();
       });
     this.#running.set(daemonId, work);
   }
@@ -61,7 +75,7 @@ export class DeliveryQueue {
       const wanted = this.#dirty.get(daemonId);
       this.#dirty.delete(daemonId);
       if (wanted === undefined) return;
-      await this.#work(daemonId, wanted);
+      await this.#options.work(daemonId, wanted);
     }
   }
 }

@@ -30,6 +30,8 @@ export interface InstanceRecord {
   /** Wall time since when nydusd holds the right value. */
   readonly storedAtMs?: number;
   readonly deliveredAtMs?: number;
+  /** Monotonic time at which nydusd confirmed a delivery: older observations do not count. */
+  readonly confirmedAtMs?: number;
   /**
    * Wall time since when its file holds another credential than the one that its nydusd goes on
    * with, which cannot be told.
@@ -44,8 +46,6 @@ export interface InstanceRecord {
   readonly failures: number;
   /** Fingerprint of the credential that could not be delivered. */
   readonly failedFingerprint?: string;
-  /** With this entry, and what it holds, it was compared and found right: nothing is to be done. */
-  readonly settledWith?: StoreEntry;
   /** Monotonic time before which delivery is not tried again. */
   readonly retryAtMs?: number;
 }
@@ -56,65 +56,30 @@ const RETRY_MAX_MS = 10_000;
 /** The records of all mounts, by key. Every mount is a delivery of its own. */
 export class InstanceBook {
   readonly #records = new Map<InstanceKey, InstanceRecord>();
-  /** Those that are to be tried again: few, and asked for at every turn of the loop. */
-  readonly #retries = new Map<InstanceKey, number>();
-  #changes = 0;
-  /** A text that was put together anew would be hashed anew, for every mount at every look. */
-  readonly #keys = new WeakMap<RafsInstance, InstanceKey>();
-
-  /** The key of a mount; put together once as long as a look finds the same mount. */
-  keyOf(instance: RafsInstance): InstanceKey {
-    const known = this.#keys.get(instance);
-    if (known !== undefined) return known;
-    const key = instanceKey(instance.daemonId, instance.snapshotId);
-    this.#keys.set(instance, key);
-    return key;
-  }
 
   get(key: InstanceKey): InstanceRecord {
     return this.#records.get(key) ?? { state: "pending", failures: 0 };
   }
 
-  /** A count that is another one after every change of what a mount holds or is settled with. */
-  get changes(): number {
-    return this.#changes;
-  }
-
   set(key: InstanceKey, record: InstanceRecord): void {
-    const { held, settledWith } = this.get(key);
-    if (held !== record.held || settledWith !== record.settledWith) this.#changes++;
-    if (record.retryAtMs === undefined) this.#retries.delete(key);
-    else this.#retries.set(key, record.retryAtMs);
     this.#records.set(key, record);
   }
 
   /** Forgets the mounts that no longer exist. */
   keepOnly(live: ReadonlySet<InstanceKey>): void {
-    for (const key of this.#records.keys()) {
-      if (live.has(key)) continue;
-      this.#records.delete(key);
-      this.#retries.delete(key);
-    }
+    for (const key of this.#records.keys()) if (!live.has(key)) this.#records.delete(key);
   }
 
   /** The earliest monotonic time at which a failed delivery may be tried again. */
   nextRetryAtMs(): number | undefined {
-    let earliest: number | undefined;
-    for (const retryAtMs of this.#retries.values()) {
-      if (earliest === undefined || retryAtMs < earliest) earliest = retryAtMs;
-    }
-    return earliest;
+    const times = [...this.#records.values()].flatMap(({ retryAtMs }) => retryAtMs ?? []);
+    return times.length === 0 ? undefined : Math.min(...times);
   }
 }
 
-/** Whether a mount that now holds `held` was found right with this very entry. */
-export function isSettledWith(
-  record: InstanceRecord,
-  entry: StoreEntry | undefined,
-  held: Secret | undefined,
-): boolean {
-  return entry !== undefined && record.settledWith === entry && held !== undefined &&
-    record.held === held;
+/** The key of a mount's record. */
+export function keyOf({ daemonId, snapshotId }: RafsInstance): InstanceKey {
+  return instanceKey(daemonId, snapshotId);
 }
 
 /** Whether a credential must wait after a failure; another one does not wait for its pause. */
@@ -172,6 +137,7 @@ export function recordAfter(
     : outcome.kind === "unchanged"
     ? before.storedAtMs ?? now.wallMs
     : now.wallMs;
+  const confirmedAtMs = landed ? now.monotonicMs : before.confirmedAtMs;
   const behindSinceMs = outcome.kind !== "file-only"
     ? undefined
     : before.behindSinceMs ?? (outcome.file.kind === "written" ? now.wallMs : undefined);
@@ -184,6 +150,7 @@ export function recordAfter(
     ...(held !== undefined && { held }),
     ...(fileFingerprint !== undefined && { fileFingerprint }),
     ...(storedAtMs !== undefined && { storedAtMs }),
+    ...(confirmedAtMs !== undefined && { confirmedAtMs }),
     ...(landed || outcome.file.kind === "written"
       ? { deliveredAtMs: now.wallMs }
       : before.deliveredAtMs !== undefined && { deliveredAtMs: before.deliveredAtMs }),

@@ -29,6 +29,8 @@ export interface PlanInput {
   readonly entry: StoreEntry | undefined;
   /** A provider is being asked for this image right now, for the first time. */
   readonly resolving: boolean;
+  /** For a mount that has no credential when no provider has one either. */
+  readonly remembered: Candidate | undefined;
   /** What to do where a credential would be shown to hosts that nobody named. */
   readonly unknownHosts: "warn" | "refuse";
   readonly nowMs: number;
@@ -103,7 +105,11 @@ function planWithoutSource(input: PlanInput): PlannedStep {
   if (down !== undefined) return down;
   const held = heldBy(input);
   if (input.entry?.attempts.inNames) return keptForItself(held);
-  const candidate = held && adoptable(held, input.daemon, input.nowMs);
+  // A running nydusd accepts no other kind.
+  const remembered = input.remembered?.credential.kind === "basic" ? input.remembered : undefined;
+  const candidate = holdsNothing(input)
+    ? remembered
+    : held && adoptable(held, input.daemon, input.nowMs);
   if (candidate !== undefined) return { kind: "adopt", candidate };
   const detail = "no provider has a credential for this image, and nydusd holds none";
   return { kind: "settled", state: "none", detail };
@@ -114,10 +120,8 @@ function planAdopted(input: PlanInput, credential: Credential): PlannedStep {
   if (down !== undefined) return down;
   const held = heldBy(input);
   if (input.entry?.attempts.inNames) return keptForItself(held);
-  if (held !== undefined && held.isEmpty && input.record.deliveredAtMs === undefined) {
-    // Another mount of this image, or this one before its nydusd restarted, held one: give it back.
-    return { kind: "deliver", credential };
-  }
+  // Another mount of this image, or this one before its nydusd restarted, held the credential.
+  if (credential.kind === "basic" && holdsNothing(input)) return { kind: "deliver", credential };
   const detail = "no provider has a credential; the one that nydusd holds is kept";
   return { kind: "settled", state: "adopted", detail };
 }
@@ -144,6 +148,17 @@ function daemonDown(daemon: Daemon): PlannedStep | undefined {
 /** What the mount holds, as far as the last look or delivery knows. */
 function heldBy({ daemon, record }: PlanInput): Secret | undefined {
   return daemon.state === "running" ? record.held : undefined;
+}
+
+/**
+ * Whether nydusd reads without a credential. One that started without a credential lists no key for
+ * the mount, not an empty value.
+ */
+function holdsNothing(input: PlanInput): boolean {
+  const { daemon, instance } = input;
+  if (daemon.state !== "running" || daemon.configApi !== "supported") return false;
+  if (instance.mountId === undefined) return false;
+  return heldBy(input)?.isEmpty ?? true;
 }
 
 function adoptable(held: Secret, daemon: Daemon, nowMs: number): Candidate | undefined {

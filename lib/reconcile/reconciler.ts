@@ -1,6 +1,7 @@
 import {
   type AgentStatus,
   type CallOptions,
+  type Candidate,
   type Clock,
   Deadline,
   type ImageReference,
@@ -9,19 +10,17 @@ import {
   type Observer,
 } from "../model/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
-import { Adoption } from "./adoption.ts";
 import { daemonStatus } from "./daemon_status.ts";
 import { type Deliverer, Deliveries } from "./deliveries.ts";
 import { InstanceBook } from "./instance_book.ts";
 import { Elections, type ElectorPort } from "./elections.ts";
-import { LookPace } from "./look_pace.ts";
 import { Mounts } from "./mounts.ts";
 import { OnRequest } from "./on_request.ts";
 import { Renewals, type Resolver } from "./renewals.ts";
 import { ReadGuard } from "./read_guard.ts";
 import type { ReadCounter } from "./read_watch.ts";
 import { type TriggerReason, Triggers } from "./triggers.ts";
-import { ViewChanges } from "./view_changes.ts";
+import { reportViewChanges } from "./view_changes.ts";
 
 /** Finds the live RAFS instances (the discover room, seen from here). */
 export interface Discoverer {
@@ -33,6 +32,8 @@ export interface Stages {
   readonly discoverer: Discoverer;
   readonly resolver: Resolver;
   readonly deliverer: Deliverer;
+  /** A credential for a mount that has none, when no provider has one either. */
+  readonly remembered?: (image: ImageReference) => Candidate | undefined;
   /** Tells whether reads fail; without it nobody watches them. */
   readonly readCounter?: ReadCounter;
   readonly checkIntervalMs: number;
@@ -52,23 +53,26 @@ export interface ReconcilerOptions {
   readonly elector?: ElectorPort;
 }
 
-/** Looks caused by events keep at least this distance. */
-const LOOK_GAP_MS = 200;
-/** Looks for the sake of failed deliveries keep at least this one. */
+/** Passes that events trigger keep at least this distance. */
+const EVENT_GAP_MS = 200;
+/** Passes that retry failed deliveries keep at least this one. */
 const RETRY_GAP_MS = 500;
+/** While something is down the next pass comes this soon, then less and less often. */
+const TROUBLED_FIRST_MS = 1_000;
+const TROUBLED_MAX_MS = 10_000;
+/** Every request to a daemon that does not answer leaves a connection in its queue. */
+const HUNG_MAX_MS = 30_000;
 /** How long the first reconcile waits for slow providers before the agent calls itself ready. */
 const FIRST_RENEWALS_MS = 30_000;
 
 /**
- * Turns the wheel: look at the node, compare, renew what is due, deliver what differs. Level
- * triggered: every look repairs whatever went wrong before it; events only make it look sooner.
+ * Reconcile loop: discover instances, diff desired against observed credentials, renew entries that
+ * are due, deliver changes. Level-triggered: every pass repairs what went wrong before it; events
+ * only trigger an earlier pass.
  */
 export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly #triggers: Triggers;
-  readonly #changes = new ViewChanges();
-  readonly #pace = new LookPace();
-  readonly #adoption: Adoption;
   readonly #renewals: Renewals;
   readonly #deliveries: Deliveries;
   readonly #reads: ReadGuard;
@@ -78,8 +82,11 @@ export class Reconciler {
   #view: NodeView = { daemons: [], problems: [] };
   readonly #book = new InstanceBook();
   readonly #mounts = new Mounts();
-  #nextLookAtMs = 0;
-  #lookedAtMs = 0;
+  /** Monotonic times at which the last pass started and the next one is due. */
+  #startedAtMs = 0;
+  #nextAtMs = 0;
+  /** Passes in a row that found a daemon down or a source of discovery failing. */
+  #troubledPasses = 0;
   #first: { readonly atMs: number } | undefined;
   #last:
     | { readonly atMs: number; readonly monotonicMs: number; readonly durationMs: number }
@@ -89,7 +96,6 @@ export class Reconciler {
     this.#options = options;
     this.#stages = stages;
     this.#triggers = new Triggers(options.clock);
-    this.#adoption = new Adoption(options);
     this.#renewals = new Renewals({
       ...options,
       resolver: () => this.#stages.resolver,
@@ -101,7 +107,7 @@ export class Reconciler {
       }),
       settled: (key) => {
         this.#deliveries.subject(key);
-        this.#triggers.nudgeSoon();
+        this.#triggers.nudge();
       },
     });
     this.onRequest = new OnRequest({
@@ -115,8 +121,9 @@ export class Reconciler {
       mounts: this.#mounts,
       deliverer: () => this.#stages.deliverer,
       isAsking: (key) => this.#renewals.isAsking(key),
+      remembered: (image) => this.#stages.remembered?.(image),
       unknownHosts: () => this.#stages.unknownHosts ?? "warn",
-      settled: () => this.#triggers.nudgeSoon(),
+      settled: () => this.#triggers.nudge(),
     });
     this.#reads = new ReadGuard({
       ...options,
@@ -134,26 +141,86 @@ export class Reconciler {
    */
   async run({ signal, ready }: { signal: AbortSignal; ready?: () => void }): Promise<void> {
     try {
-      await this.#look("start", signal);
+      await this.#reconcile("start", signal);
       await this.#firstRenewals(signal);
       this.#first = { atMs: this.#options.clock.wallMs() };
       ready?.();
-      await Promise.all([this.#turn(signal), this.#reads.run({ signal })]);
+      await Promise.all([this.#loop(signal), this.#reads.run({ signal })]);
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {
-      this.#triggers.end();
       await Promise.all([this.#renewals.stop(), this.#deliveries.stop()]);
     }
   }
 
-  async #turn(signal: AbortSignal): Promise<void> {
+  /** Reconciles when a trigger fires or the next pass is due; renews what is due in between. */
+  async #loop(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      const fired = await this.#triggers.wait(this.#waitMs(), { signal });
-      if (fired !== undefined) await this.#keepDistance(signal);
-      const overdue = this.#options.clock.monotonicMs() >= this.#nextLookAtMs;
-      if (fired !== undefined || overdue) await this.#look(fired ?? "interval", signal);
+      const trigger = await this.#triggers.wait(this.#waitMs(), { signal });
+      if (trigger !== undefined) await this.#keepDistance(signal);
+      const isDue = this.#options.clock.monotonicMs() >= this.#nextAtMs;
+      if (trigger !== undefined || isDue) await this.#reconcile(trigger ?? "interval", signal);
       this.#renewDue();
+    }
+  }
+
+  /** One pass. */
+  async #reconcile(trigger: TriggerReason, signal: AbortSignal): Promise<void> {
+    const { clock, observer } = this.#options;
+    const startedMs = clock.monotonicMs();
+    const found = await this.#discover(signal);
+    if (found !== undefined) {
+      reportViewChanges(this.#view, found, observer);
+      this.#view = found;
+      this.#deliveries.observe(found.daemons, startedMs);
+    }
+    this.#syncStore();
+    if (this.#stages.renewalEnabled) {
+      this.#renewDue();
+      this.#deliveries.all();
+    }
+    const durationMs = clock.monotonicMs() - startedMs;
+    this.#last = { atMs: clock.wallMs(), monotonicMs: clock.monotonicMs(), durationMs };
+    this.#troubledPasses = isTroubled(this.#view) ? this.#troubledPasses + 1 : 0;
+    this.#startedAtMs = startedMs;
+    this.#nextAtMs = startedMs +
+      pauseMs(this.#view, this.#troubledPasses, this.#stages.checkIntervalMs);
+    observer.notify({
+      kind: "reconcile-finished",
+      trigger,
+      durationMs,
+      daemons: this.#view.daemons.length,
+      instances: this.#view.daemons.reduce((sum, { instances }) => sum + instances.length, 0),
+      images: this.#mounts.subjects.size,
+    });
+  }
+
+  /** Undefined when discovery fails, which is a defect: what it found before stays in force. */
+  async #discover(signal: AbortSignal): Promise<NodeView | undefined> {
+    try {
+      return await this.#stages.discoverer.look({ signal });
+    } catch (error) {
+      if (signal.aborted) throw error;
+      const text = messageOf(error);
+      this.#options.observer.notify({ kind: "warning", code: "look-failed", text });
+      return undefined;
+    }
+  }
+
+  /** Gives every image with a mount an entry in the store, and drops the others. */
+  #syncStore(): void {
+    const { store, clock, observer } = this.#options;
+    const { subjects } = this.#mounts;
+    const nowMs = clock.wallMs();
+    for (const [key, { subject }] of subjects) {
+      if (store.ensure(subject, nowMs)) continue;
+      const text = `the store is full: ${key} is not kept fresh`;
+      observer.notify({ kind: "warning", code: "store-full", text });
+    }
+    const minAgeMs = store.settings.refreshIntervalMs / 2;
+    for (const { text: image, endpoint } of store.evict(subjects, nowMs, minAgeMs)) {
+      const place = endpoint && { endpoint: endpoint.text };
+      observer.notify({ kind: "credential-evicted", image, ...place });
     }
   }
 
@@ -177,7 +244,7 @@ export class Reconciler {
   /** Goes on with other stages, after a reload. What is known stays. */
   replace(stages: Stages): void {
     this.#stages = stages;
-    this.#nextLookAtMs = 0;
+    this.#nextAtMs = 0;
     this.recheck();
     this.#triggers.fire("requested");
   }
@@ -208,37 +275,6 @@ export class Reconciler {
     };
   }
 
-  async #look(trigger: TriggerReason, signal: AbortSignal): Promise<void> {
-    const { clock, observer } = this.#options;
-    const startedMs = clock.monotonicMs();
-    try {
-      this.#view = await this.#stages.discoverer.look({ signal });
-    } catch (error) {
-      if (signal.aborted) throw error;
-      observer.notify({ kind: "warning", code: "look-failed", text: messageOf(error) });
-    }
-    this.#changes.tell(this.#view, observer);
-    this.#deliveries.observe(this.#view.daemons);
-    const images = this.#adoption.take(this.#mounts);
-    if (this.#stages.renewalEnabled) {
-      this.#renewDue();
-      this.#deliveries.all();
-    }
-    const durationMs = clock.monotonicMs() - startedMs;
-    this.#last = { atMs: clock.wallMs(), monotonicMs: clock.monotonicMs(), durationMs };
-    this.#lookedAtMs = startedMs;
-    this.#nextLookAtMs = startedMs +
-      this.#pace.pauseMs(this.#view, this.#stages.checkIntervalMs);
-    observer.notify({
-      kind: "reconcile-finished",
-      trigger,
-      durationMs,
-      daemons: this.#view.daemons.length,
-      instances: this.#view.daemons.reduce((sum, { instances }) => sum + instances.length, 0),
-      images,
-    });
-  }
-
   #renewDue(): void {
     if (!this.#stages.renewalEnabled) return;
     const { store, clock } = this.#options;
@@ -258,25 +294,43 @@ export class Reconciler {
     signal.throwIfAborted();
   }
 
-  /** A storm of events causes a few looks a second, not one each. */
+  /** A storm of events causes a few passes per second, not one each. */
   async #keepDistance(signal: AbortSignal): Promise<void> {
     const { clock } = this.#options;
-    const restMs = this.#lookedAtMs + LOOK_GAP_MS - clock.monotonicMs();
+    const restMs = this.#startedAtMs + EVENT_GAP_MS - clock.monotonicMs();
     if (restMs > 0) await clock.sleep(restMs, { signal });
   }
 
-  /** How long the loop may sleep: until a look, a renewal or a retry is due. */
+  /** How long the loop may sleep: until a pass, a renewal or a retry is due. */
   #waitMs(): number {
     const { clock, store } = this.#options;
     const monotonicMs = clock.monotonicMs();
     const retryAtMs = this.#book.nextRetryAtMs();
     if (retryAtMs !== undefined) {
-      const soonest = Math.max(retryAtMs, this.#lookedAtMs + RETRY_GAP_MS);
-      this.#nextLookAtMs = Math.min(this.#nextLookAtMs, soonest);
+      const soonest = Math.max(retryAtMs, this.#startedAtMs + RETRY_GAP_MS);
+      this.#nextAtMs = Math.min(this.#nextAtMs, soonest);
     }
-    const lookMs = this.#nextLookAtMs - monotonicMs;
+    const passMs = this.#nextAtMs - monotonicMs;
     const dueAtMs = this.#stages.renewalEnabled ? this.#renewals.nextDueAtMs() : undefined;
     const renewMs = dueAtMs === undefined ? Infinity : dueAtMs - clock.wallMs();
-    return Math.max(0, Math.min(lookMs, renewMs, store.settings.refreshIntervalMs));
+    return Math.max(0, Math.min(passMs, renewMs, store.settings.refreshIntervalMs));
   }
+}
+
+/** Whether a daemon is down or a source of discovery fails. */
+function isTroubled({ daemons, problems }: NodeView): boolean {
+  return problems.length > 0 || daemons.some(({ state }) => state !== "running");
+}
+
+/** The pause after the last of so many troubled passes in a row, in milliseconds. */
+export function pauseMs(
+  { daemons, problems }: NodeView,
+  troubledPasses: number,
+  checkIntervalMs: number,
+): number {
+  if (troubledPasses === 0) return checkIntervalMs;
+  const down = daemons.filter(({ state }) => state !== "running");
+  const isOnlyHung = problems.length === 0 && down.every(({ state }) => state === "unresponsive");
+  const backoffMs = TROUBLED_FIRST_MS * 2 ** Math.min(troubledPasses - 1, 10);
+  return Math.min(backoffMs, isOnlyHung ? HUNG_MAX_MS : TROUBLED_MAX_MS, checkIntervalMs);
 }

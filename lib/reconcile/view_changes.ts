@@ -1,49 +1,40 @@
-import type { DaemonState, NodeView, Observer } from "../model/mod.ts";
+import type { NodeView, Observer } from "../model/mod.ts";
 
-/** Tells the observer what is different from the last look, and nothing else. */
-export class ViewChanges {
-  #states = new Map<string, DaemonState>();
-  #problems = new Map<string, string>();
+/** Reports which daemons and which discovery problems differ between two discoveries. */
+export function reportViewChanges(before: NodeView, after: NodeView, observer: Observer): void {
+  reportDaemons(before, after, observer);
+  reportProblems(before, after, observer);
+}
 
-  tell(view: NodeView, observer: Observer): void {
-    this.#tellDaemons(view, observer);
-    this.#tellProblems(view, observer);
+function reportDaemons(before: NodeView, after: NodeView, observer: Observer): void {
+  const known = new Map(before.daemons.map(({ id, state }) => [id, state]));
+  for (const { id, state, stateDetail } of after.daemons) {
+    const from = known.get(id);
+    known.delete(id);
+    if (from === state) continue;
+    observer.notify({
+      kind: "daemon-state-changed",
+      daemonId: id,
+      to: state,
+      ...(from !== undefined && { from }),
+      ...(stateDetail !== undefined && { detail: stateDetail }),
+    });
   }
-
-  #tellDaemons(view: NodeView, observer: Observer): void {
-    const states = new Map(view.daemons.map(({ id, state }) => [id, state]));
-    for (const { id, state, stateDetail } of view.daemons) {
-      const from = this.#states.get(id);
-      if (from === state) continue;
-      observer.notify({
-        kind: "daemon-state-changed",
-        daemonId: id,
-        to: state,
-        ...(from !== undefined && { from }),
-        ...(stateDetail !== undefined && { detail: stateDetail }),
-      });
-    }
-    for (const [id, from] of this.#states) {
-      if (!states.has(id)) {
-        observer.notify({ kind: "daemon-state-changed", daemonId: id, from, to: "gone" });
-      }
-    }
-    this.#states = states;
+  for (const [id, from] of known) {
+    observer.notify({ kind: "daemon-state-changed", daemonId: id, from, to: "gone" });
   }
+}
 
-  #tellProblems(view: NodeView, observer: Observer): void {
-    const problems = new Map<string, string>();
-    for (const { source, subject, detail } of view.problems) {
-      const key = `${source}\0${subject}`;
-      problems.set(key, detail);
-      if (this.#problems.get(key) === detail) continue;
-      observer.notify({ kind: "discovery-problem", source, subject, detail });
-    }
-    for (const key of this.#problems.keys()) {
-      if (problems.has(key)) continue;
-      const [source = "", subject = ""] = key.split("\0");
-      observer.notify({ kind: "discovery-recovered", source, subject });
-    }
-    this.#problems = problems;
+function reportProblems(before: NodeView, after: NodeView, observer: Observer): void {
+  for (const problem of after.problems) {
+    const { source, subject, detail } = problem;
+    const isKnown = before.problems.some((known) =>
+      known.source === source && known.subject === subject && known.detail === detail
+    );
+    if (!isKnown) observer.notify({ kind: "discovery-problem", source, subject, detail });
+  }
+  for (const { source, subject } of before.problems) {
+    const persists = after.problems.some((one) => one.source === source && one.subject === subject);
+    if (!persists) observer.notify({ kind: "discovery-recovered", source, subject });
   }
 }

@@ -44,7 +44,7 @@ export const LOG_EVENTS = {
   },
   "credential-adopted": {
     level: "warning",
-    meaning: "no source has a credential, the one that nydusd holds stays; nobody renews it",
+    meaning: "no provider has a credential: one of nydusd or a pull is used, not renewed",
   },
   "credential-delivered": { level: "info", meaning: "a mount was given its credential" },
   "delivery-unchanged": { level: "debug", meaning: "a mount holds what it should" },

@@ -183,12 +183,12 @@ function electedLine(event: Extract<AgentEvent, { kind: "credential-elected" }>)
 }
 
 function adoptedLine(event: Extract<AgentEvent, { kind: "credential-adopted" }>): LogLine {
-  const { fingerprint } = event;
+  const { fingerprint, origin } = event;
   const name = placeOf(event);
-  const message = `no source has a credential for ${name}: the one nydusd holds stays, and ` +
-    "nobody renews it; a source that gives one is taken at once";
+  const message = `no provider has a credential for ${name}: using the one ${origin}, which is ` +
+    "not renewed; a credential from a provider replaces it at once";
   const problem = { subject: `adopted ${name}`, signature: fingerprint };
-  const fields = { ...imageFields(event), fingerprint };
+  const fields = { ...imageFields(event), fingerprint, origin };
   return { ...line("credential-adopted", message, fields), problem };
 }
 

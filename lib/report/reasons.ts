@@ -35,6 +35,7 @@ const OUTCOME_OF: Readonly<Record<ReasonCode, ProviderOutcome["kind"]>> = {
   "plugin-too-much-output": "failed",
   "plugin-invalid-response": "failed",
   "plugin-backing-off": "failed",
+  "deadline-exceeded": "failed",
   "source-unreachable": "failed",
   "source-refused": "failed",
   "token-unavailable": "failed",

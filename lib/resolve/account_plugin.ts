@@ -1,14 +1,13 @@
-import {
-  type CredentialRequest,
-  ImagePattern,
-  type ImageReference,
-  type ImageTarget,
-  type ReasonCode,
-  type Standing,
+import type {
+  CredentialRequest,
+  ImageReference,
+  ImageTarget,
+  ReasonCode,
+  Standing,
 } from "../model/mod.ts";
+import { type Contribution, ExecPlugin } from "./exec_plugin.ts";
 import type { AccountAnswer, AccountTrouble, PodAccounts, PodIdentity } from "./pod_accounts.ts";
 import { Plugin, type PluginEnvironment } from "./plugin.ts";
-import { type Contribution, contribution } from "./plugin_contribution.ts";
 import type { PluginIdentity } from "./plugin_executor.ts";
 import type { PluginDefinition } from "./provider_config.ts";
 import type { TokenAttributes } from "./token_attributes.ts";
@@ -49,34 +48,26 @@ const MAX_KEPT = 256;
  * Each account has answers, executions and backoffs of its own: a plugin of its own, found by a key
  * that holds all that makes the account what it is. So no account is ever given what another got.
  */
-export class AccountPlugin {
-  readonly definition: PluginDefinition;
+export class AccountPlugin extends ExecPlugin {
   readonly #attributes: TokenAttributes;
   readonly #environment: AccountPluginEnvironment;
-  readonly #patterns: readonly ImagePattern[];
-  readonly #plugins = new Map<string, Plugin>();
-  #accounts: Promise<PodAccounts> | undefined;
+  readonly #plugins: Map<string, Plugin>;
 
+  /** @param before The same plugin before a reload: what is known of it stays. */
   constructor(
     definition: PluginDefinition,
     attributes: TokenAttributes,
     environment: AccountPluginEnvironment,
+    before?: AccountPlugin,
   ) {
-    this.definition = definition;
+    super(definition);
     this.#attributes = attributes;
     this.#environment = environment;
-    this.#patterns = definition.matchImages.flatMap((pattern) => {
-      try {
-        return [ImagePattern.parse(pattern)];
-      } catch {
-        return []; // told when the configuration was read
-      }
-    });
-  }
-
-  /** Whether the plugin is to be asked for an image. */
-  matches(target: ImageTarget): boolean {
-    return this.#patterns.some((pattern) => pattern.matches(target));
+    this.#plugins = new Map(
+      [...(before === undefined ? [] : before.#plugins)].map(([key, plugin]) =>
+        [key, new Plugin(definition, environment, plugin)] as const
+      ),
+    );
   }
 
   /**
@@ -84,18 +75,23 @@ export class AccountPlugin {
    * Accounts are tried in the order of namespace and name, and pods without one come last: a mount
    * serves all pods of its image, and knows one credential.
    */
-  async contribute(request: CredentialRequest, target: ImageTarget): Promise<Contribution> {
+  override async contribute(
+    request: CredentialRequest,
+    target: ImageTarget,
+  ): Promise<Contribution> {
     const { accounts: open } = this.#environment;
-    if (open === undefined) return this.#failed("there is no way to the Kubernetes API");
-    const accounts = await (this.#accounts ??= open());
+    if (open === undefined) {
+      return this.failed("token-unavailable", "there is no way to the Kubernetes API");
+    }
+    const accounts = await open();
     const answer = await accounts.podsOf(request.podImage ?? request.image);
-    if (answer.kind === "failed") return this.#failed(answer.detail, answer.reason);
+    if (answer.kind === "failed") return this.failed(answer.reason, answer.detail);
     const bearers = await this.#bearers(answer.pods, accounts);
     const inNames = await this.#contributeAs(bearers, accounts, request, target);
     if (inNames?.candidates.length) return inNames;
     const unnamed = await this.#contributeUnnamed(answer.pods, request, target);
     if (unnamed?.candidates.length) return unnamed;
-    const contributed = inNames ?? unnamed ?? this.#none("no-service-account", answer.detail);
+    const contributed = inNames ?? unnamed ?? this.none("no-service-account", answer.detail);
     const standing = await this.#standing(request.podImage ?? request.image, accounts);
     return { ...contributed, standing };
   }
@@ -142,8 +138,7 @@ export class AccountPlugin {
   ): Promise<Contribution | undefined> {
     const isAsked = pods.length === 0 || pods.some(({ serviceAccount }) => serviceAccount === "");
     if (!isAsked || this.#attributes.requireServiceAccount) return undefined;
-    const plugin = this.#keptPlugin("", this.#environment);
-    return contribution(plugin, await plugin.ask(request, target), target);
+    return await this.#pluginFor("").contribute(request, target);
   }
 
   /** In whose names the plugin may be run, and who they lack; those that are gone are left out. */
@@ -181,12 +176,11 @@ export class AccountPlugin {
     request: CredentialRequest,
     target: ImageTarget,
   ): Promise<Contribution | undefined> {
-    if (bearer.kind === "failed") return this.#failed(bearer.detail, bearer.reason);
-    if (bearer.kind === "unfit") return this.#none("annotation-missing", bearer.detail);
+    if (bearer.kind === "failed") return this.failed(bearer.reason, bearer.detail);
+    if (bearer.kind === "unfit") return this.none("annotation-missing", bearer.detail);
     const { pod, key, name: account } = bearer;
     const identity = () => this.#identity(bearer, accounts);
-    const plugin = this.#keptPlugin(key, { ...this.#environment, identity });
-    const given = contribution(plugin, await plugin.ask(request, target), target);
+    const given = await this.#pluginFor(key).contribute(request, target, identity);
     const after = await this.#bearer(pod, accounts);
     if (after?.kind !== "bearer" || after.key !== key) return undefined;
     const candidates = given.candidates.map((candidate) => ({
@@ -246,9 +240,8 @@ export class AccountPlugin {
     }
   }
 
-  #keptPlugin(key: string, environment: PluginEnvironment): Plugin {
-    const known = this.#plugins.get(key);
-    const plugin = known ?? new Plugin(this.definition, environment);
+  #pluginFor(key: string): Plugin {
+    const plugin = this.#plugins.get(key) ?? new Plugin(this.definition, this.#environment);
     this.#plugins.delete(key);
     this.#plugins.set(key, plugin);
     const [oldest] = this.#plugins.keys();
@@ -256,23 +249,9 @@ export class AccountPlugin {
     return plugin;
   }
 
-  #failed(detail: string, reason: ReasonCode = "token-unavailable"): Contribution {
-    const subject = this.definition.name;
-    const words = `plugin ${subject}: ${detail}`;
-    return {
-      note: { subject, reason, detail: words },
-      candidates: [],
-      failed: { detail: words },
-      standing: "unknown",
-    };
-  }
-
-  #none(reason: ReasonCode, detail?: string): Contribution {
-    const subject = this.definition.name;
-    return {
-      note: { subject, reason, ...(detail !== undefined && { detail }) },
-      candidates: [],
-    };
+  /** Whose credentials still count is then unknown, too. */
+  override failed(reason: ReasonCode, what: string): Contribution {
+    return { ...super.failed(reason, what), standing: "unknown" };
   }
 }
 

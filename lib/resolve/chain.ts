@@ -1,5 +1,4 @@
 import {
-  AgentError,
   type CallOptions,
   type Clock,
   type CredentialProvider,
@@ -8,8 +7,9 @@ import {
   type ProviderAttempt,
   type ProviderOutcome,
   type Resolution,
-  type Soon,
+  safeMessageOf,
 } from "../model/mod.ts";
+import type { AnswerDeadline } from "./answer_deadline.ts";
 
 /** What the chain is made of. */
 export interface CredentialChainOptions {
@@ -19,7 +19,15 @@ export interface CredentialChainOptions {
   readonly lastResort?: CredentialProvider;
   readonly clock: Clock;
   readonly observer: Observer;
+  /** Bounds each provider; without it every provider is waited for. */
+  readonly deadline?: AnswerDeadline;
 }
+
+/**
+ * What a provider with several sources, each under the deadline, has longer than they: it answers
+ * by itself what the others gave.
+ */
+const PROVIDER_EXTRA_MS = 250;
 
 /** How far a question goes. */
 export interface ResolveOptions extends CallOptions {
@@ -48,8 +56,7 @@ export class CredentialChain {
     for (const provider of this.#options.providers) {
       if (renewal && !provider.renewable) continue;
       signal?.throwIfAborted();
-      const asked = this.#attempt(provider, request, options);
-      const attempt = asked instanceof Promise ? await asked : asked;
+      const attempt = await this.#attempt(provider, request, options);
       attempts.push(attempt);
       if (attempt.outcome.kind !== "found" || winner !== undefined) continue;
       const { candidates } = attempt.outcome;
@@ -77,30 +84,29 @@ export class CredentialChain {
     return { provider: provider.name, renewable: provider.renewable, candidates };
   }
 
-  /** Asks one provider, and tells what came of it. */
-  #attempt(
-    provider: CredentialProvider,
+  /** Requests a credential of one provider, and reports what came of it. */
+  async #attempt(
+    source: CredentialProvider,
     request: CredentialRequest,
     options: CallOptions,
-  ): Soon<ProviderAttempt> {
-    const { clock } = this.#options;
-    const answer = ask(provider, request, options);
-    // A clock is no free question: what is at hand is not timed.
-    if (!(answer instanceof Promise)) return this.#told(provider, answer, 0, request);
+  ): Promise<ProviderAttempt> {
+    const { clock, observer, deadline } = this.#options;
+    const { name: provider } = source;
+    const { image, podImage = image } = request;
     const startedMs = clock.monotonicMs();
-    return answer.then((outcome) =>
-      this.#told(provider, outcome, clock.monotonicMs() - startedMs, request)
-    );
-  }
-
-  #told(
-    { name: provider }: CredentialProvider,
-    outcome: ProviderOutcome,
-    durationMs: number,
-    { image }: CredentialRequest,
-  ): ProviderAttempt {
+    const answer = provided(source, request, options);
+    const outcome = await deadline?.wait(answer, {
+      source: provider,
+      image: podImage,
+      extraMs: PROVIDER_EXTRA_MS,
+      isFailure: ({ kind }) => kind === "failed",
+      otherwise: (detail): ProviderOutcome => {
+        return { kind: "failed", reason: "deadline-exceeded", detail, notes: [] };
+      },
+    }) ?? await answer;
+    const durationMs = clock.monotonicMs() - startedMs;
     const { kind, reason, notes } = outcome;
-    this.#options.observer.notify({
+    observer.notify({
       kind: "provider-asked",
       provider,
       image: image.text,
@@ -114,14 +120,13 @@ export class CredentialChain {
   }
 }
 
-function ask(
+async function provided(
   provider: CredentialProvider,
   request: CredentialRequest,
   options: CallOptions,
-): Soon<ProviderOutcome> {
+): Promise<ProviderOutcome> {
   try {
-    const answer = provider.provide(request, options);
-    return answer instanceof Promise ? answer.catch((error) => failed(error, options)) : answer;
+    return await provider.provide(request, options);
   } catch (error) {
     return failed(error, options);
   }
@@ -129,7 +134,7 @@ function ask(
 
 function failed(error: unknown, { signal }: CallOptions): ProviderOutcome {
   signal?.throwIfAborted();
-  return { kind: "failed", reason: "internal-error", detail: wordsOf(error), notes: [] };
+  return { kind: "failed", reason: "internal-error", detail: safeMessageOf(error), notes: [] };
 }
 
 /**
@@ -138,10 +143,4 @@ function failed(error: unknown, { signal }: CallOptions): ProviderOutcome {
  */
 function saysNothing({ outcome }: ProviderAttempt): boolean {
   return outcome.kind === "none" && outcome.standing === undefined;
-}
-
-/** Our own errors never quote a secret; anyone else's text may, so only its name is told. */
-function wordsOf(error: unknown): string {
-  if (error instanceof AgentError) return error.message;
-  return error instanceof Error ? error.name : "something that is no error was thrown";
 }

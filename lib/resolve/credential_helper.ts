@@ -11,9 +11,9 @@ import {
   type Random,
   Refusals,
 } from "../model/mod.ts";
-import { Backoff } from "./backoff.ts";
 import { type HelperAnswer, readHelperAnswer } from "./credential_helper_answer.ts";
 import { isNewEnough, isRefused, ROUND_MS } from "./freshness.ts";
+import { ScopedBackoff } from "./scoped_backoff.ts";
 
 /** An answer with the time of its question, and what is known of its life. */
 export type TimedAnswer = HelperAnswer & {
@@ -40,6 +40,10 @@ export interface CredentialHelpersOptions {
   readonly timeoutMs: number;
   /** How long a found credential is kept before its helper is asked again. */
   readonly refreshIntervalMs: number;
+  /** Ends the helpers that still run. */
+  readonly signal: AbortSignal;
+  /** Those before a reload: their answers and pauses stay. */
+  readonly before?: CredentialHelpers;
 }
 
 /** Our own name as a helper: asking it would be asking ourselves. */
@@ -47,22 +51,31 @@ const OURSELVES = "nydus-auth";
 /** Set for helpers that we run: one that comes back to us by another name learns it by this. */
 export const ASKED_BY_AGENT = "DOCKER_CREDENTIAL_NYDUS_AUTH_ASKED";
 const MAX_STDOUT_BYTES = 1024 * 1024;
-const MAX_PARALLEL = 8;
+const MAX_PARALLEL_PER_HELPER = 4;
 /** Helpers and servers that are remembered. */
 const MAX_SUBJECTS = 1_024;
 /** Looking whether a helper has been installed is cheap. */
 const MISSING_MAX_MS = 10_000;
 
+/** One helper: its pauses after failures cover all servers. */
+interface Helper {
+  readonly command: string;
+  readonly backoff: ScopedBackoff;
+  /** Executions of one helper side by side: one that hangs takes no other's place. */
+  readonly gate: Gate;
+  lastFailure?: HelperAnswer & { readonly kind: "failed" };
+}
+
 /** One helper asked about one server. */
 interface Subject {
-  readonly command: string;
+  readonly helper: Helper;
   readonly server: string;
-  readonly backoff: Backoff;
   /** When refusals caused executions. */
   readonly refusals: Refusals;
   /** How many have been started. */
   executions: number;
-  kept?: TimedAnswer & { readonly atMonotonicMs: number };
+  /** The last answer that was no failure, and when it came (wall and monotonic). */
+  kept?: TimedAnswer & { readonly answeredAtMs: number; readonly answeredAtMonotonicMs: number };
   running?: Promise<TimedAnswer>;
 }
 
@@ -72,12 +85,13 @@ interface Subject {
  */
 export class CredentialHelpers {
   readonly #options: CredentialHelpersOptions;
-  readonly #subjects = new Map<string, Subject>();
-  readonly #gate = new Gate(MAX_PARALLEL);
-  readonly #stop = new AbortController();
+  readonly #helpers: Map<string, Helper>;
+  readonly #subjects: Map<string, Subject>;
 
-  constructor(options: CredentialHelpersOptions) {
-    this.#options = options;
+  constructor({ before, ...options }: CredentialHelpersOptions) {
+    this.#options = options; // without the one before, which would keep all before it
+    this.#helpers = before === undefined ? new Map() : before.#helpers;
+    this.#subjects = before === undefined ? new Map() : before.#subjects;
   }
 
   /** What the helper `docker-credential-<name>` has for a server. Never rejects. */
@@ -99,22 +113,18 @@ export class CredentialHelpers {
     return await this.#ask(this.#subject(`docker-credential-${name}`, server), request);
   }
 
-  /** Ends every helper that still runs. */
-  stop(): void {
-    this.#stop.abort(new DOMException("helpers stopped", "AbortError"));
-  }
-
   async #ask(subject: Subject, request: CredentialRequest): Promise<TimedAnswer> {
     const { clock } = this.#options;
     const arrivedAfter = subject.executions;
     while (true) {
       const usable = this.#usable(subject, request);
-      if (usable !== undefined && usable.kind !== "failed") return { ...usable, source: "kept" };
+      if (usable !== undefined) return { ...usable, source: "kept" };
       if (subject.running === undefined) {
-        const isForced = this.#isForced(subject, request);
-        const kept = usable ?? (request.refused && subject.kept);
-        if (kept === undefined || isForced) return await this.#start(subject);
-        return { ...kept, source: "kept" };
+        if (this.#isForced(subject, request)) return await this.#start(subject);
+        const failure = this.#backingOff(subject, request);
+        if (failure !== undefined) return failure;
+        if (request.refused && subject.kept) return { ...subject.kept, source: "kept" };
+        return await this.#start(subject, request);
       }
       // One that began after the question is as new as an answer can be; an older one may not be.
       const fresh = subject.executions > arrivedAfter;
@@ -129,47 +139,51 @@ export class CredentialHelpers {
    * Whether a refusal may cause an execution now, past what is kept and past the backoff: one for
    * each step. Otherwise what is kept is the answer, however old. Remembers that it did.
    */
-  #isForced({ command, refusals }: Subject, { refused }: CredentialRequest): boolean {
+  #isForced({ helper, refusals }: Subject, { refused }: CredentialRequest): boolean {
     const nowMs = this.#options.clock.monotonicMs();
-    return refused !== undefined && refusals.mayForce(command, nowMs, refused);
+    return refused !== undefined && refusals.mayForce(helper.command, nowMs, refused);
   }
 
-  #start(subject: Subject): Promise<TimedAnswer> {
+  /** @param request Given where a backoff that began while it was queued is an answer. */
+  #start(subject: Subject, request?: CredentialRequest): Promise<TimedAnswer> {
     subject.executions++;
-    subject.running = this.#gate.run(() => this.#run(subject))
-      .finally(() => delete subject.running);
+    subject.running = subject.helper.gate.run(async () => {
+      const failure = request && this.#backingOff(subject, request);
+      return failure ?? await this.#run(subject);
+    }).finally(() => delete subject.running);
     return subject.running;
   }
 
   #subject(command: string, server: string): Subject {
-    const key = `${command}\0${server}`;
-    const known = this.#subjects.get(key);
-    if (known !== undefined) return known;
-    const [oldest] = this.#subjects.keys();
-    if (this.#subjects.size >= MAX_SUBJECTS && oldest !== undefined) this.#subjects.delete(oldest);
-    const subject: Subject = {
+    const helper = valueAt(this.#helpers, command, () => ({
       command,
+      backoff: new ScopedBackoff(this.#options),
+      gate: new Gate(MAX_PARALLEL_PER_HELPER),
+    }));
+    return valueAt(this.#subjects, `${command}\0${server}`, () => ({
+      helper,
       server,
-      backoff: new Backoff(this.#options),
       refusals: new Refusals(),
       executions: 0,
-    };
-    this.#subjects.set(key, subject);
-    return subject;
+    }));
   }
 
-  #usable({ kept, backoff }: Subject, request: CredentialRequest): TimedAnswer | undefined {
+  /** The answer while a helper is not run; undefined when it may be. */
+  #backingOff({ helper, server }: Subject, request: CredentialRequest): TimedAnswer | undefined {
+    const { backoff, lastFailure } = helper;
+    const remainingMs = backoff.remainingMs(server, request);
+    if (remainingMs === 0 || lastFailure === undefined) return undefined;
+    const nowMs = this.#options.clock.wallMs();
+    return { ...lastFailure, fetchedAtMs: nowMs, retryAtMs: nowMs + remainingMs, source: "kept" };
+  }
+
+  #usable({ kept }: Subject, request: CredentialRequest): TimedAnswer | undefined {
     const { clock, refreshIntervalMs } = this.#options;
-    if (kept === undefined) return undefined;
-    if (kept.kind === "failed") {
-      const remainingMs = backoff.remainingMs(request);
-      if (remainingMs === 0) return undefined;
-      return { ...kept, retryAtMs: clock.wallMs() + remainingMs };
-    }
+    if (kept === undefined || !isNewEnough(kept.fetchedAtMs, request, clock)) return undefined;
     const nowMs = clock.wallMs();
-    const ageMs = Math.max(clock.monotonicMs() - kept.atMonotonicMs, nowMs - kept.fetchedAtMs);
-    if (!isNewEnough(kept.fetchedAtMs, request, clock)) return undefined;
-    if (kept.kind === "none") return ageMs < ROUND_MS ? kept : undefined;
+    const monotonicAgeMs = clock.monotonicMs() - kept.answeredAtMonotonicMs;
+    const ageMs = Math.max(monotonicAgeMs, nowMs - kept.answeredAtMs);
+    if (kept.kind !== "found") return ageMs < ROUND_MS ? kept : undefined;
     if (isRefused(kept, request)) return undefined;
     const { hardExpiresAtMs = Infinity } = kept;
     const outlives = hardExpiresAtMs > Math.max(nowMs, request.validUntilMs ?? nowMs);
@@ -177,12 +191,13 @@ export class CredentialHelpers {
   }
 
   async #run(subject: Subject): Promise<TimedAnswer> {
-    const { clock, observer } = this.#options;
-    const { command, backoff } = subject;
+    const { clock, observer, signal } = this.#options;
+    const { helper, server } = subject;
+    const { command, backoff } = helper;
     const fetchedAtMs = clock.wallMs();
     const startedMs = clock.monotonicMs();
     const answer = await this.#execute(subject).catch((): HelperAnswer => {
-      const detail = this.#stop.signal.aborted ? "the agent is stopping" : "it could not be run";
+      const detail = signal.aborted ? "the agent is stopping" : "it could not be run";
       return { kind: "failed", reason: "helper-failed", detail };
     });
     observer.notify({
@@ -193,9 +208,17 @@ export class CredentialHelpers {
       durationMs: clock.monotonicMs() - startedMs,
       ...(answer.kind === "failed" && { detail: answer.detail }),
     });
-    if (answer.kind !== "failed") backoff.succeeded();
-    else if (answer.reason === "helper-missing") backoff.failed(startedMs, MISSING_MAX_MS);
-    else backoff.failed(startedMs);
+    if (answer.kind === "failed") {
+      helper.lastFailure = answer;
+      backoff.failed(
+        server,
+        startedMs,
+        answer.reason === "helper-missing" ? MISSING_MAX_MS : undefined,
+      );
+      const retryAtMs = clock.wallMs() + backoff.remainingMs(server, {});
+      return { ...answer, fetchedAtMs, source: "executed", retryAtMs };
+    }
+    backoff.succeeded(server);
     const life = answer.kind === "found" ? hardExpiryOf(answer.credential, fetchedAtMs) : {};
     const timed: TimedAnswer = {
       ...answer,
@@ -203,14 +226,17 @@ export class CredentialHelpers {
       source: "executed",
       ...(life.expiresAtMs !== undefined && { hardExpiresAtMs: life.expiresAtMs }),
       ...(life.warning !== undefined && { warning: life.warning }),
-      ...(answer.kind === "failed" && { retryAtMs: clock.wallMs() + backoff.remainingMs() }),
     };
-    subject.kept = { ...timed, atMonotonicMs: clock.monotonicMs() };
+    const answeredAt = {
+      answeredAtMs: clock.wallMs(),
+      answeredAtMonotonicMs: clock.monotonicMs(),
+    };
+    subject.kept = { ...timed, ...answeredAt };
     return timed;
   }
 
-  async #execute({ command, server }: Subject): Promise<HelperAnswer> {
-    const path = await this.#find(command);
+  async #execute({ helper, server }: Subject): Promise<HelperAnswer> {
+    const path = await this.#find(helper.command);
     if (path === undefined) {
       return { kind: "failed", reason: "helper-missing", detail: "it is not on the PATH" };
     }
@@ -222,7 +248,7 @@ export class CredentialHelpers {
         stdin: server,
         timeoutMs: this.#options.timeoutMs,
         maxStdoutBytes: MAX_STDOUT_BYTES,
-      }, { signal: this.#stop.signal }),
+      }, { signal: this.#options.signal }),
     );
   }
 
@@ -235,6 +261,17 @@ export class CredentialHelpers {
     }
     return undefined;
   }
+}
+
+/** The value of a key, made where there is none; beyond the limit the oldest is dropped. */
+function valueAt<T>(map: Map<string, T>, key: string, make: () => T): T {
+  const known = map.get(key);
+  if (known !== undefined) return known;
+  const [oldest] = map.keys();
+  if (map.size >= MAX_SUBJECTS && oldest !== undefined) map.delete(oldest);
+  const value = make();
+  map.set(key, value);
+  return value;
 }
 
 function executionResult(answer: HelperAnswer): ExecutionResult {

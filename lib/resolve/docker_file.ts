@@ -1,14 +1,5 @@
-import {
-  AgentError,
-  type Clock,
-  type FileSystem,
-  type ReasonCode,
-  type Soon,
-} from "../model/mod.ts";
+import { AgentError, type Clock, type FileSystem, type ReasonCode } from "../model/mod.ts";
 import { type DockerConfig, parseDockerConfig } from "./docker_config.ts";
-
-/** A look counts for so long: look-ups that come one after another do not pay for one each. */
-const LOOK_COUNTS_MS = 25;
 
 /** What following the file takes. */
 export interface DockerFileOptions {
@@ -17,7 +8,7 @@ export interface DockerFileOptions {
   readonly clock: Clock;
 }
 
-/** What the last look at the file gave. */
+/** What the last read of the file gave. */
 export interface DockerFileView {
   /** The last configuration that was read whole; undefined when there is none. */
   readonly good?: {
@@ -39,8 +30,7 @@ export class DockerFile {
   #stamp: string | undefined;
   #text: string | undefined;
   #doubted = false;
-  #lookedMs = -Infinity;
-  #looking: Promise<unknown> = Promise.resolve();
+  #reading: Promise<unknown> = Promise.resolve();
   #next: Promise<DockerFileView> | undefined;
 
   /** @param before Follows the same file until now: what it read last is not forgotten. */
@@ -51,35 +41,20 @@ export class DockerFile {
     this.#text = before.#text;
   }
 
-  /**
-   * The file as it is, or was a moment ago. Whoever asks while a look is under way shares the one
-   * after it.
-   *
-   * @param isDoubted What was read before does not count, however short ago.
-   */
-  look(isDoubted = false): Soon<DockerFileView> {
-    const isNews = isDoubted || this.#doubted;
-    const ageMs = this.#options.clock.monotonicMs() - this.#lookedMs;
-    if (!isNews && ageMs < LOOK_COUNTS_MS) return this.#view;
-    this.#next ??= this.#looking.then(() => {
+  /** Returns the file as it is now. Callers that arrive during a read share the one after it. */
+  read(): Promise<DockerFileView> {
+    this.#next ??= this.#reading.then(() => {
       this.#next = undefined;
-      const look = this.#look();
-      this.#looking = look;
-      return look;
+      const reading = this.#read();
+      this.#reading = reading;
+      return reading;
     });
     return this.#next;
   }
 
-  /** The next look reads the file even if its stamp is the same: two writes can share one. */
+  /** The next read reads the file even if its stamp is the same: two writes can share one. */
   doubt(): void {
     this.#doubted = true;
-  }
-
-  async #look(): Promise<DockerFileView> {
-    const startedMs = this.#options.clock.monotonicMs();
-    const view = await this.#read();
-    this.#lookedMs = startedMs;
-    return view;
   }
 
   async #read(): Promise<DockerFileView> {

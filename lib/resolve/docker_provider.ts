@@ -10,10 +10,9 @@ import {
   type ProviderNote,
   type ProviderOutcome,
   type ReasonCode,
-  type Soon,
-  whenKnown,
 } from "../model/mod.ts";
 import { abortable } from "./abortable.ts";
+import type { AnswerDeadline } from "./answer_deadline.ts";
 import type { CredentialHelpers, TimedAnswer } from "./credential_helper.ts";
 import {
   credentialsOf,
@@ -24,7 +23,7 @@ import {
   helperFor,
   mistakenHubKeys,
 } from "./docker_config.ts";
-import { DockerFile, type DockerFileView } from "./docker_file.ts";
+import { DockerFile } from "./docker_file.ts";
 import { otherAuths } from "./docker_keyring.ts";
 
 /** What the docker provider reads and asks. */
@@ -33,6 +32,8 @@ export interface DockerProviderOptions {
   readonly files: FileSystem;
   readonly clock: Clock;
   readonly helpers: CredentialHelpers;
+  /** Bounds each helper; without it a helper is waited for until it ends. */
+  readonly deadline?: AnswerDeadline;
   /** The one before a reload: the last good reading of the same file stays. */
   readonly before?: DockerProvider;
 }
@@ -60,20 +61,20 @@ export class DockerProvider implements CredentialProvider {
     this.#file = new DockerFile({ path, files, clock }, before && before.#file);
   }
 
-  /** Reads the file at the next question, even if it looks the same. */
+  /** The next request reads the file, even if its stamp is the same. */
   doubt(): void {
     this.#file.doubt();
   }
 
-  provide(request: CredentialRequest, { signal }: CallOptions = {}): Soon<ProviderOutcome> {
-    const view = this.#file.look(request.newerThanMs !== undefined);
-    return abortable(whenKnown(view, (view) => this.#answer(request, view)), signal);
+  async provide(
+    request: CredentialRequest,
+    { signal }: CallOptions = {},
+  ): Promise<ProviderOutcome> {
+    return await abortable(this.#provide(request), signal);
   }
 
-  #answer(
-    request: CredentialRequest,
-    { good, trouble }: DockerFileView,
-  ): Soon<ProviderOutcome> {
+  async #provide(request: CredentialRequest): Promise<ProviderOutcome> {
+    const { good, trouble } = await this.#file.read();
     const { configPath: path } = this.#options;
     const notes: ProviderNote[] = [];
     if (trouble !== undefined) {
@@ -88,7 +89,7 @@ export class DockerProvider implements CredentialProvider {
     const source = { path, ...good };
     const helper = helperFor(source.config, request.image.registry);
     if (helper === "") return fromAuths(source, request, notes);
-    return this.#fromHelper(helper, source, request, notes);
+    return await this.#fromHelper(helper, source, request, notes);
   }
 
   async #fromHelper(
@@ -110,8 +111,8 @@ export class DockerProvider implements CredentialProvider {
     notes: readonly ProviderNote[],
   ): Promise<ProviderOutcome> {
     const server = dockerServer(request.image.registry);
-    const answer = await this.#options.helpers.get(name, server, request);
     const subject = `docker-credential-${name}`;
+    const answer = await this.#answerOf(name, server, request);
     switch (answer.kind) {
       case "none": {
         const { kind, reason } = answer;
@@ -132,6 +133,28 @@ export class DockerProvider implements CredentialProvider {
       default:
         return answer satisfies never;
     }
+  }
+
+  async #answerOf(
+    name: string,
+    server: string,
+    request: CredentialRequest,
+  ): Promise<TimedAnswer> {
+    const { helpers, deadline, clock } = this.#options;
+    const answer = helpers.get(name, server, request);
+    const { image, podImage = image } = request;
+    return await deadline?.wait(answer, {
+      source: `docker-credential-${name}`,
+      image: podImage,
+      isFailure: ({ kind }) => kind === "failed",
+      otherwise: (detail) => ({
+        kind: "failed",
+        reason: "deadline-exceeded",
+        detail,
+        fetchedAtMs: clock.wallMs(),
+        source: "executed",
+      }),
+    }) ?? await answer;
   }
 }
 

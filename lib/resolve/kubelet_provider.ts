@@ -1,6 +1,5 @@
 import {
   AgentError,
-  allKnown,
   type CallOptions,
   type Candidate,
   comparePatterns,
@@ -10,15 +9,16 @@ import {
   type FileSystem,
   formatProblem,
   Gate,
+  type ImageTarget,
   type ProviderNote,
   type ProviderOutcome,
-  type Soon,
+  safeMessageOf,
   type Standing,
-  whenKnown,
 } from "../model/mod.ts";
 import { AccountPlugin } from "./account_plugin.ts";
+import type { AnswerDeadline } from "./answer_deadline.ts";
+import type { Contribution, ExecPlugin } from "./exec_plugin.ts";
 import { Plugin, type PluginEnvironment } from "./plugin.ts";
-import { type Contribution, contribution, notMatched } from "./plugin_contribution.ts";
 import type { PodAccounts } from "./pod_accounts.ts";
 import {
   findProviderConfig,
@@ -30,7 +30,7 @@ import { abortable } from "./abortable.ts";
 import { targetOf } from "./target_of.ts";
 
 /** What the kubelet provider reads and runs. */
-export interface KubeletProviderOptions extends Omit<PluginEnvironment, "gate" | "signal"> {
+export interface KubeletProviderOptions extends Omit<PluginEnvironment, "gate"> {
   /** The `CredentialProviderConfig`, or a folder of them. */
   readonly configPath: string;
   readonly files: FileSystem;
@@ -38,12 +38,14 @@ export interface KubeletProviderOptions extends Omit<PluginEnvironment, "gate" |
   readonly maxParallel: number;
   /** For plugins that want tokens of service accounts; asked for when the first of them is. */
   readonly accounts?: () => Promise<PodAccounts>;
-  /** The one before a reload: its plugins stay while the same file cannot be used. */
+  /** Bounds each plugin; without it a plugin is waited for until it ends. */
+  readonly deadline?: AnswerDeadline;
+  /**
+   * The one before a reload. Its plugins stay while the same file cannot be used, and what is known
+   * of a plugin whose definition and folder stay is kept.
+   */
   readonly before?: KubeletProvider;
 }
-
-/** A plugin, run in its own name or in those of service accounts. */
-type AnyPlugin = Plugin | AccountPlugin;
 
 /** How a look at the configuration went. */
 export type ReloadOutcome =
@@ -63,8 +65,9 @@ export class KubeletProvider implements CredentialProvider {
   readonly renewable = true;
   readonly #options: KubeletProviderOptions;
   readonly #environment: PluginEnvironment;
-  readonly #stop = new AbortController();
-  #plugins: readonly AnyPlugin[] = [];
+  #plugins: readonly ExecPlugin[] = [];
+  /** Of the provider before this one, until the configuration was read. */
+  #before: readonly ExecPlugin[] = [];
   #stamp: string | undefined;
   #trouble: Trouble | undefined;
   #isLoaded = false;
@@ -73,8 +76,11 @@ export class KubeletProvider implements CredentialProvider {
   constructor({ before, ...options }: KubeletProviderOptions) {
     this.#options = options;
     const gate = new Gate(options.maxParallel);
-    this.#environment = { ...options, gate, signal: this.#stop.signal };
-    if (before === undefined || before.#options.configPath !== options.configPath) return;
+    this.#environment = { ...options, gate };
+    if (before === undefined) return;
+    const { configPath, binDir } = before.#options;
+    if (binDir === options.binDir) this.#before = before.#plugins;
+    if (configPath !== options.configPath) return;
     this.#plugins = before.#plugins.map(({ definition }) => this.#plugin(definition));
   }
 
@@ -93,13 +99,15 @@ export class KubeletProvider implements CredentialProvider {
     }
   }
 
-  provide(request: CredentialRequest, { signal }: CallOptions = {}): Soon<ProviderOutcome> {
-    const reloading = this.#reloading ?? (this.#isLoaded ? undefined : this.reload());
-    const answer = reloading?.then(() => this.#provide(request)) ?? this.#provide(request);
-    return abortable(answer, signal);
+  async provide(
+    request: CredentialRequest,
+    { signal }: CallOptions = {},
+  ): Promise<ProviderOutcome> {
+    return await abortable(this.#provide(request), signal);
   }
 
-  #provide(request: CredentialRequest): Soon<ProviderOutcome> {
+  async #provide(request: CredentialRequest): Promise<ProviderOutcome> {
+    await (this.#reloading ?? (this.#isLoaded ? undefined : this.reload()));
     const notes: ProviderNote[] = [];
     if (this.#trouble !== undefined) {
       const { reason, detail } = this.#trouble;
@@ -112,32 +120,53 @@ export class KubeletProvider implements CredentialProvider {
       notes.push({ subject, reason, detail: `${detail}; the last good one is used` });
     }
     const target = targetOf(request);
-    const asked = this.#plugins.map((plugin): Soon<Contribution> => {
-      if (target === undefined || !plugin.matches(target)) return notMatched(plugin);
-      if (plugin instanceof AccountPlugin) return plugin.contribute(request, target);
-      return whenKnown(plugin.ask(request, target), (answer) => {
-        return contribution(plugin, answer, target);
-      });
-    });
-    return whenKnown(allKnown(asked), (asked) => combine(asked, notes));
+    const contributions = this.#plugins.map((plugin) =>
+      target === undefined || !plugin.matches(target)
+        ? plugin.notMatched()
+        : this.#contribution(plugin, request, target)
+    );
+    return combine(await Promise.all(contributions), notes);
   }
 
-  /** Ends every plugin that still runs. */
-  stop(): void {
-    this.#stop.abort(new DOMException("plugins stopped", "AbortError"));
+  /** Never rejects, and ends in time: one plugin must not hide what the others have. */
+  async #contribution(
+    plugin: ExecPlugin,
+    request: CredentialRequest,
+    target: ImageTarget,
+  ): Promise<Contribution> {
+    const { image, podImage = image } = request;
+    const contribution = plugin.contribute(request, target).catch((error) =>
+      plugin.failed("internal-error", `it could not be used (${safeMessageOf(error)})`)
+    );
+    return await this.#options.deadline?.wait(contribution, {
+      source: plugin.definition.name,
+      image: podImage,
+      isFailure: ({ failed }) => failed !== undefined,
+      otherwise: (detail) => plugin.failed("deadline-exceeded", detail),
+    }) ?? await contribution;
   }
 
-  #plugin(definition: PluginDefinition): AnyPlugin {
-    const said = JSON.stringify(definition);
-    const known = this.#plugins.find((plugin) => JSON.stringify(plugin.definition) === said);
+  #plugin(definition: PluginDefinition): ExecPlugin {
+    const text = JSON.stringify(definition);
+    const isSame = ({ definition }: ExecPlugin) => JSON.stringify(definition) === text;
+    const known = this.#plugins.find(isSame);
     if (known !== undefined) return known;
+    const before = this.#before.find(isSame);
     const { tokenAttributes } = definition;
-    return tokenAttributes === undefined
-      ? new Plugin(definition, this.#environment)
-      : new AccountPlugin(definition, tokenAttributes, {
-        ...this.#environment,
-        accounts: this.#options.accounts,
-      });
+    if (tokenAttributes === undefined) {
+      return new Plugin(
+        definition,
+        this.#environment,
+        before instanceof Plugin ? before : undefined,
+      );
+    }
+    const { accounts } = this.#options;
+    return new AccountPlugin(
+      definition,
+      tokenAttributes,
+      { ...this.#environment, accounts },
+      before instanceof AccountPlugin ? before : undefined,
+    );
   }
 
   async #reload(): Promise<ReloadOutcome> {
@@ -162,6 +191,7 @@ export class KubeletProvider implements CredentialProvider {
     if (problems.length > 0) return this.#refuse("invalid-config", problems);
     this.#trouble = undefined;
     this.#plugins = plugins.map((definition) => this.#plugin(definition));
+    this.#before = [];
     return { kind: "loaded", warnings };
   }
 
@@ -177,12 +207,12 @@ function problem(file: string, what: string, mend: string): ConfigProblem {
 
 /** The most specific pattern first; among equals the plugin that is configured earlier. */
 function combine(
-  asked: readonly Contribution[],
+  contributions: readonly Contribution[],
   before: readonly ProviderNote[],
 ): ProviderOutcome {
   const notes = [...before];
   const candidates: Candidate[] = [];
-  for (const one of asked) {
+  for (const one of contributions) {
     notes.push(one.note);
     candidates.push(...one.candidates);
   }
@@ -191,11 +221,12 @@ function combine(
   }
   if (isAny(candidates)) {
     const [best] = candidates;
-    const reason = asked.find(({ note }) => note.subject === best.plugin)?.note.reason ?? "found";
+    const reason = contributions.find(({ note }) => note.subject === best.plugin)?.note.reason ??
+      "found";
     return { kind: "found", reason, candidates, notes };
   }
-  const standing = standingOf(asked);
-  const failures = asked.flatMap(({ failed, note }) => failed ? [{ ...failed, note }] : []);
+  const standing = standingOf(contributions);
+  const failures = contributions.flatMap(({ failed, note }) => failed ? [{ ...failed, note }] : []);
   const [first] = failures;
   if (first !== undefined) {
     const retries = failures.flatMap(({ retryAtMs }) => retryAtMs ?? []);
@@ -208,7 +239,7 @@ function combine(
       ...standing,
     };
   }
-  const answered = asked.find(({ note }) => note.reason !== "plugin-not-matched");
+  const answered = contributions.find(({ note }) => note.reason !== "plugin-not-matched");
   const reason = answered?.note.reason ?? "plugin-not-matched";
   return { kind: "none", reason, notes, ...standing };
 }
@@ -218,8 +249,8 @@ function isAny(candidates: Candidate[]): candidates is [Candidate, ...Candidate[
 }
 
 /** Known only when every plugin that is run in the name of accounts knows its own. */
-function standingOf(asked: readonly Contribution[]): { readonly standing?: Standing } {
-  const all = asked.flatMap(({ standing }) => standing === undefined ? [] : [standing]);
+function standingOf(contributions: readonly Contribution[]): { readonly standing?: Standing } {
+  const all = contributions.flatMap(({ standing }) => standing === undefined ? [] : [standing]);
   if (all.length === 0) return {};
   const known = all.filter((one) => one !== "unknown");
   return { standing: known.length < all.length ? "unknown" : known.flat() };

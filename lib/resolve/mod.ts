@@ -4,6 +4,7 @@
  *
  * @module
  */
+export { AnswerDeadline, type AnswerDeadlineOptions } from "./answer_deadline.ts";
 export { Backoff, type BackoffOptions } from "./backoff.ts";
 export { CredentialChain, type CredentialChainOptions, type ResolveOptions } from "./chain.ts";
 export {

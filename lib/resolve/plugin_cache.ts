@@ -1,7 +1,6 @@
 import {
   type Candidate,
   comparePatterns,
-  credentialFingerprint,
   hardExpiryOf,
   ImagePattern,
   type ImageReference,
@@ -22,10 +21,12 @@ interface CachedAuth {
 export interface PluginEntry {
   /** The execution that gave it: later ones have higher numbers. */
   readonly execution: number;
-  /** Wall and monotonic time at which the plugin was asked. */
+  /** Wall time at which the plugin was executed. */
   readonly fetchedAtMs: number;
-  readonly fetchedAtMonotonicMs: number;
-  /** How long it is handed out without asking again. */
+  /** Wall and monotonic time at which it answered. */
+  readonly answeredAtMs: number;
+  readonly answeredAtMonotonicMs: number;
+  /** How long it is served from then on without another execution. */
   readonly servesMs: number;
   /** What the request wanted that caused the execution. */
   readonly wantedUntilMs?: number;
@@ -36,7 +37,7 @@ export interface PluginEntry {
 /** When an answer was asked for, and why. */
 export type PluginAsking = Pick<
   PluginEntry,
-  "execution" | "fetchedAtMs" | "fetchedAtMonotonicMs" | "wantedUntilMs"
+  "execution" | "fetchedAtMs" | "answeredAtMs" | "answeredAtMonotonicMs" | "wantedUntilMs"
 >;
 
 /** What an entry gives for an image. */
@@ -49,37 +50,31 @@ export interface PluginMatch {
 
 /** A soft life below this means "do not cache": it is no hint when to ask again. */
 const SOFT_LIFE_FLOOR_MS = 1_000;
-/** As many as there are images at the most; a plugin that says `Image` has one for each. */
-const MAX_ENTRIES = 100_000;
+/** Of each scope type; a plugin whose answers hold for one image has one for each. */
+const MAX_ENTRIES = 4_096;
 
-/** What an answer holds for; `Repository` is no word of plugins, but seen by ourselves. */
-export type ScopeType = CacheKeyType | "Repository";
-
-const SCOPE_TYPES: readonly ScopeType[] = ["Image", "Repository", "Registry", "Global"];
+/** From the narrowest to the widest. */
+const SCOPE_TYPES: readonly CacheKeyType[] = ["Image", "Registry", "Global"];
 
 /** How an image is named within a scope type. */
-const NAMES: Readonly<Record<ScopeType, (image: ImageReference) => string>> = {
+const NAMES: Readonly<Record<CacheKeyType, (image: ImageReference) => string>> = {
   Image: ({ text }) => text,
-  Repository: ({ registry, repository }) => `${registry}/${repository}`,
   Registry: ({ registry }) => registry,
   Global: () => "",
 };
 
 /** The key of the scope that an answer of this type holds for; they cannot collide. */
-export function scopeKey(type: ScopeType, image: ImageReference): string {
+export function scopeKey(type: CacheKeyType, image: ImageReference): string {
   return `${type}\0${NAMES[type](image)}`;
 }
 
 /**
- * One plugin's answers, by scope: no other plugin's answer can take their place. A look-up costs
- * four reads of a map, whatever the number of entries; what has expired is replaced, or makes room
- * when there are too many.
+ * One plugin's answers, by scope. What has expired is replaced, or evicted when there are too many
+ * entries.
  */
 export class PluginCache {
-  /** By names that an image carries: a text that is put together has to be hashed each time. */
-  readonly #entries: Readonly<Record<ScopeType, Map<string, PluginEntry>>> = {
+  readonly #entries: Readonly<Record<CacheKeyType, Map<string, PluginEntry>>> = {
     Image: new Map(),
-    Repository: new Map(),
     Registry: new Map(),
     Global: new Map(),
   };
@@ -91,7 +86,7 @@ export class PluginCache {
   }
 
   /** Stores an answer. Beyond the limit the oldest of its scope type makes room. */
-  put(type: ScopeType, image: ImageReference, entry: PluginEntry): void {
+  put(type: CacheKeyType, image: ImageReference, entry: PluginEntry): void {
     const entries = this.#entries[type];
     const name = NAMES[type](image);
     entries.delete(name);
@@ -100,22 +95,13 @@ export class PluginCache {
     if (entries.size > this.#maxEntries && oldest !== undefined) entries.delete(oldest);
   }
 
-  /** Forgets what was stored for an image's scope. */
-  drop(type: ScopeType, image: ImageReference): void {
-    this.#entries[type].delete(NAMES[type](image));
-  }
-
-  /**
-   * The first entry that fits, asked for by image, registry, then for everything. What is seen to
-   * hold for a repository stands with what holds for its registry: the later one counts.
-   */
+  /** The first entry that fits: of the image, then of its registry, then of everything. */
   find(image: ImageReference, fits: (entry: PluginEntry) => boolean): PluginEntry | undefined {
-    const forImage = this.#fitting("Image", image, fits);
-    if (forImage !== undefined) return forImage;
-    const own = this.#fitting("Repository", image, fits);
-    const shared = this.#fitting("Registry", image, fits);
-    const later = (own?.execution ?? -1) > (shared?.execution ?? -1) ? own : shared;
-    return later ?? this.#fitting("Global", image, fits);
+    for (const type of SCOPE_TYPES) {
+      const entry = this.#fitting(type, image, fits);
+      if (entry !== undefined) return entry;
+    }
+    return undefined;
   }
 
   /**
@@ -131,12 +117,11 @@ export class PluginCache {
   }
 
   #fitting(
-    type: ScopeType,
+    type: CacheKeyType,
     image: ImageReference,
     fits: (entry: PluginEntry) => boolean,
   ): PluginEntry | undefined {
-    const entries = this.#entries[type];
-    const entry = entries.size === 0 ? undefined : entries.get(NAMES[type](image));
+    const entry = this.#entries[type].get(NAMES[type](image));
     return entry !== undefined && fits(entry) ? entry : undefined;
   }
 }
@@ -183,14 +168,6 @@ export function entryOf(
   return { entry: { ...asking, servesMs, auths }, warnings: [...warnings] };
 }
 
-/** Equal for equal answers that give credentials; undefined for one that gives none. */
-export function contentOf({ auths = [] }: PluginEntry): string | undefined {
-  const parts = auths.flatMap(({ pattern, candidate }) =>
-    candidate === undefined ? [] : [[pattern.text, credentialFingerprint(candidate.credential)]]
-  );
-  return parts.length === 0 ? undefined : JSON.stringify(parts);
-}
-
 function compiled(pattern: string): ImagePattern | undefined {
   try {
     return ImagePattern.parse(pattern);
@@ -199,22 +176,8 @@ function compiled(pattern: string): ImagePattern | undefined {
   }
 }
 
-/** What entries give for images; the last is at hand, because every look-up wants it twice. */
-export class LastMatch {
-  #entry: PluginEntry | undefined;
-  #target: ImageTarget | undefined;
-  #match: PluginMatch = { candidates: [], anonymous: undefined };
-
-  /** What an entry gives for an image. */
-  of(entry: PluginEntry, target: ImageTarget): PluginMatch {
-    if (this.#entry === entry && this.#target === target) return this.#match;
-    this.#entry = entry;
-    this.#target = target;
-    return this.#match = matchEntry(entry, target);
-  }
-}
-
-function matchEntry({ auths = [] }: PluginEntry, target: ImageTarget): PluginMatch {
+/** What an entry gives for an image. */
+export function matchEntry({ auths = [] }: PluginEntry, target: ImageTarget): PluginMatch {
   const candidates: Candidate[] = [];
   let anonymous: PluginMatch["anonymous"];
   for (const { pattern, candidate, username } of auths) {

@@ -24,8 +24,6 @@ export interface PluginExecutorOptions {
   readonly observer: Observer;
   /** Ends the plugins that still run. */
   readonly signal: AbortSignal;
-  /** In whose name the plugin is run; asked before each execution. */
-  readonly identity?: () => Promise<PluginIdentity>;
 }
 
 /** Whose token a plugin gets, or why it gets none. */
@@ -41,6 +39,9 @@ export type PluginIdentity =
   }
   | { readonly kind: "failed"; readonly reason: ReasonCode; readonly detail: string };
 
+/** Returns in whose name a plugin is run; called before each execution. */
+export type IdentitySource = () => Promise<PluginIdentity>;
+
 /** What one execution came to. */
 export type PluginExecution =
   | { readonly kind: "answered"; readonly response: PluginResponse }
@@ -53,10 +54,11 @@ export async function executePlugin(
   definition: PluginDefinition,
   image: ImageReference,
   options: PluginExecutorOptions,
+  identitySource?: IdentitySource,
 ): Promise<PluginExecution> {
   const { binDir, timeoutMs, processRunner, clock, observer, signal } = options;
   const { name, args, env } = definition;
-  const identity = await options.identity?.();
+  const identity = await identitySource?.();
   if (identity?.kind === "failed") return identity;
   const startedMs = clock.monotonicMs();
   const stdin = requestText(image, identity);

@@ -3,9 +3,11 @@ import {
   type Credential,
   credentialFromPair,
   type CredentialProvider,
+  type CredentialRequest,
   hardExpiryOf,
   type ImageReference,
   type ProviderName,
+  type ProviderOutcome,
 } from "../model/mod.ts";
 import type { PutCredentials } from "./put_credentials.ts";
 
@@ -36,7 +38,7 @@ export function labelsProvider(
     get renewable() {
       return puts !== undefined && puts.size > 0;
     },
-    provide({ image, labels }) {
+    provide: provides(({ image, labels }) => {
       const credential = labelsCredential(labels);
       if (typeof credential !== "string") {
         return found(credential, "the pull labels", clock.wallMs());
@@ -54,7 +56,7 @@ export function labelsProvider(
           ...(validUntilMs !== undefined && { hardExpiresAtMs: validUntilMs }),
         }],
       };
-    },
+    }),
   };
 }
 
@@ -76,13 +78,13 @@ export function criProvider(pulls: CriPulls | undefined): CredentialProvider {
   return {
     name: "cri",
     renewable: false,
-    provide({ image }) {
+    provide: provides(({ image }) => {
       if (pulls === undefined) return { kind: "none", reason: "not-enabled", notes: [] };
       const seen = pulls.lookup(image);
       return seen === undefined
         ? { kind: "none", reason: "not-seen", notes: [] }
         : found(seen.credential, "a pull over CRI", seen.seenAtMs);
-    },
+    }),
   };
 }
 
@@ -95,13 +97,13 @@ export function pulledProvider(pulls: CriPulls): CredentialProvider {
   return {
     name: "cri",
     renewable: true,
-    provide({ image }) {
+    provide: provides(({ image }) => {
       const seen = pulls.confirmed?.(image);
       if (seen === undefined) return { kind: "none", reason: "not-seen", notes: [] };
       const outcome = found(seen.credential, "a pull over CRI", seen.seenAtMs);
       const [candidate] = outcome.candidates;
       return { ...outcome, candidates: [{ ...candidate, watched: true }] };
-    },
+    }),
   };
 }
 
@@ -110,8 +112,15 @@ export function disabledProvider(name: ProviderName, renewable: boolean): Creden
   return {
     name,
     renewable,
-    provide: () => ({ kind: "none", reason: "not-enabled", notes: [] }),
+    provide: provides(() => ({ kind: "none", reason: "not-enabled", notes: [] })),
   };
+}
+
+/** For providers that have their answer at once. */
+function provides(
+  answer: (request: CredentialRequest) => ProviderOutcome,
+): CredentialProvider["provide"] {
+  return (request) => Promise.resolve(answer(request));
 }
 
 function found(credential: Credential, origin: string, fetchedAtMs: number) {

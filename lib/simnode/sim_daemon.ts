@@ -46,7 +46,7 @@ const HELD_TIMEOUT_MS = 2_000;
 export class SimDaemon {
   readonly id: string;
   readonly instances: SimInstance[] = [];
-  readonly #options: SimDaemonOptions;
+  #options: SimDaemonOptions;
   #process: Deno.ChildProcess | undefined;
   #failovers = 0;
 
@@ -99,8 +99,12 @@ export class SimDaemon {
     return instance;
   }
 
-  /** Starts the process; resolves when its sockets listen. */
-  async start(): Promise<void> {
+  /**
+   * Starts the process; resolves when its sockets listen.
+   *
+   * @param isEmpty Whether it starts as if no configuration file held a credential.
+   */
+  async start({ isEmpty = false }: { readonly isEmpty?: boolean } = {}): Promise<void> {
     const { version, pollMs, runDir, selfCommand, hosts } = this.#options;
     Deno.mkdirSync(dirname(this.apiSocket), { recursive: true });
     const spec: SimNydusdSpec = {
@@ -112,6 +116,7 @@ export class SimDaemon {
       putsPath: this.#putsPath,
       mounts: this.instances.map((instance) => this.#mountSpec(instance)),
       ...(hosts && { hosts }),
+      ...(isEmpty && { startsEmpty: true }),
     };
     const specPath = join(runDir, `${this.id}.json`);
     Deno.writeTextFileSync(specPath, JSON.stringify(spec));
@@ -181,13 +186,13 @@ export class SimDaemon {
     this.signal("SIGCONT");
   }
 
-  /** A new process on the same socket, which holds what its configuration files say now. */
-  async restart(): Promise<void> {
+  /** A new process on the same socket, with the credentials of its configuration files or none. */
+  async restart(options: { readonly isEmpty?: boolean } = {}): Promise<void> {
     await this.kill();
-    await this.start();
+    await this.start(options);
   }
 
-  /** A new process that takes the mounts over, on a socket of its own. */
+  /** A new process that takes the mounts over, on a socket of its own; so does an upgrade. */
   async failOver(): Promise<void> {
     const before = this.apiSocket;
     await this.kill();
@@ -196,18 +201,28 @@ export class SimDaemon {
     await Deno.remove(before);
   }
 
+  /**
+   * A live upgrade (`PUT /api/v1/daemons/upgrade`): the new process serves on the next socket
+   * before the old one ends, which leaves its socket file for a while.
+   *
+   * @param version The version of the new process; the same if left out.
+   */
+  async upgrade(version?: string): Promise<void> {
+    const old = this.#process;
+    const before = this.apiSocket;
+    this.#process = undefined;
+    this.#failovers++;
+    if (version !== undefined) this.#options = { ...this.#options, version };
+    await this.start();
+    await endProcess(old);
+    await Deno.remove(before);
+  }
+
   /** Ends the process at once, and leaves its socket file as a crash does. */
   async kill(): Promise<void> {
     const process = this.#process;
     this.#process = undefined;
-    if (process === undefined) return;
-    try {
-      Deno.kill(process.pid, "SIGKILL");
-    } catch {
-      // It was gone already.
-    }
-    await process.status;
-    await process.stdin.close().catch(() => {});
+    await endProcess(process);
   }
 
   /** What its API says that a mount holds (`user:password`); undefined when it does not answer. */
@@ -258,6 +273,17 @@ export class SimDaemon {
     const init = { method: "POST", body: JSON.stringify(body) };
     return await fetchUnix(this.#controlSocket, path, init, CONTROL_TIMEOUT_MS);
   }
+}
+
+async function endProcess(process: Deno.ChildProcess | undefined): Promise<void> {
+  if (process === undefined) return;
+  try {
+    Deno.kill(process.pid, "SIGKILL");
+  } catch {
+    // It has ended.
+  }
+  await process.status;
+  await process.stdin.close().catch(() => {});
 }
 
 async function drain(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {

@@ -22,6 +22,8 @@ export interface SimNydusdSpec {
   readonly apiSocket: string;
   readonly controlSocket: string;
   readonly mounts: readonly SimMountSpec[];
+  /** It starts as if no configuration file held a credential. */
+  readonly startsEmpty?: boolean;
   /** Where it notes every credential that it is told; those of its predecessors are there too. */
   readonly putsPath?: string;
   /** Where hosts are that are not on loopback, as in `/etc/hosts`: name → host with port. */
@@ -60,11 +62,15 @@ export class SimNydusd {
     return this.#spec.version !== "2.4.0" && !isOlder(this.#spec.version);
   }
 
-  /** Mounts an image: what its configuration file holds is what is used at first. */
+  /**
+   * Mounts an image with the credential of its configuration file. Without one the API has no key
+   * for the mount.
+   */
   mount(spec: SimMountSpec, configText: string): void {
     const { auth = "", ...backend } = JSON.parse(configText).device.backend.config;
-    this.#mounts.set(spec.mountId, { spec, backend, inUse: auth, reads: 0, errors: 0 });
-    if (auth !== "") this.#stored.set(`${spec.mountId}:registry_auth`, auth);
+    const inUse = this.#spec.startsEmpty ? "" : auth;
+    this.#mounts.set(spec.mountId, { spec, backend, inUse, reads: 0, errors: 0 });
+    if (inUse !== "") this.#stored.set(`${spec.mountId}:registry_auth`, inUse);
   }
 
   /** Unmounts; what was stored for the mount stays, as in the real one. */

@@ -50,11 +50,6 @@ export class CredentialStore {
     return this.#entries.size;
   }
 
-  /** A count that is another one after every change of an entry. */
-  get changes(): number {
-    return this.#entries.changes;
-  }
-
   /** The settings that its schedule follows. */
   get settings(): RenewalSettings {
     return this.#options.settings;

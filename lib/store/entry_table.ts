@@ -9,17 +9,11 @@ interface Bounds {
 /** The entries of a store by key, and when something is to be done about any of them. */
 export class EntryTable {
   readonly #entries = new Map<string, StoreEntry>();
-  #changes = 0;
   /** Asked at every turn of the loop: worked out once after a change. */
   #bounds: Bounds | undefined;
 
   get size(): number {
     return this.#entries.size;
-  }
-
-  /** A count that is another one after every change. */
-  get changes(): number {
-    return this.#changes;
   }
 
   get(key: string): StoreEntry | undefined {
@@ -28,12 +22,12 @@ export class EntryTable {
 
   set(key: string, entry: StoreEntry): void {
     this.#entries.set(key, entry);
-    this.#changed();
+    this.#bounds = undefined;
   }
 
   delete(key: string): void {
     this.#entries.delete(key);
-    this.#changed();
+    this.#bounds = undefined;
   }
 
   values(): Iterable<StoreEntry> {
@@ -62,11 +56,6 @@ export class EntryTable {
   nextDueAtMs(): number | undefined {
     const { nextAtMs } = this.#bounds ??= this.#boundsNow();
     return nextAtMs === Infinity ? undefined : nextAtMs;
-  }
-
-  #changed(): void {
-    this.#changes++;
-    this.#bounds = undefined;
   }
 
   #boundsNow(): Bounds {

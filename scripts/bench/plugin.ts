@@ -82,7 +82,7 @@ export function kubeletWith(
     clock,
     random: systemRandom,
     observer,
-    refreshIntervalMs: 240_000,
+    signal: new AbortController().signal,
   });
 }
 

@@ -67,6 +67,7 @@ function docker(observer: Observer, clock: Clock): DockerProvider {
     searchPath: "",
     timeoutMs: 1_000,
     refreshIntervalMs: 240_000,
+    signal: new AbortController().signal,
   });
   return new DockerProvider({ configPath: dockerConfig(), files: systemFiles, clock, helpers });
 }

@@ -57,6 +57,14 @@ export class FakeHost implements Host {
     return 0;
   }
 
+  descriptorLimit(): Promise<number> {
+    return Promise.resolve(1_024);
+  }
+
+  onUnhandledError(): Disposable {
+    return { [Symbol.dispose]: () => {} };
+  }
+
   selfCommand(): readonly string[] {
     return [this.execPath];
   }

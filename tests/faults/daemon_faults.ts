@@ -32,9 +32,22 @@ export const DAEMON_FAULTS: readonly Fault[] = [
     for (const id of DAEMONS) await stage.daemon(id).restart();
     return NOTHING;
   }),
+  fault("nydusd restarts without a credential", 500, async (stage) => {
+    for (const id of DAEMONS) await stage.daemon(id).restart({ isEmpty: true });
+    return NOTHING;
+  }, { spoilsReads: true }),
+  fault("nydusd is upgraded", 500, async (stage) => {
+    for (const id of DAEMONS) await stage.daemon(id).upgrade();
+    return NOTHING;
+  }),
   fault("nydusd fails over to another socket", 500, async (stage) => {
     for (const id of ["d1", "s1"]) await stage.daemon(id).failOver();
     return NOTHING;
+  }),
+  fault("nydusd is upgraded while the snapshotter is gone", 3_000, async (stage) => {
+    await stage.node.stopSnapshotter();
+    for (const id of DAEMONS) await stage.daemon(id).upgrade();
+    return () => stage.node.startSnapshotter();
   }),
   ...(["error-500", "half", "slow", "silent"] as const).map((how) =>
     fault(`nydusd answers: ${how}`, 3_000, async (stage) => {

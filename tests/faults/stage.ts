@@ -1,4 +1,6 @@
 import { join } from "@std/path";
+import { LIMITED } from "../e2e/attacks.ts";
+import { echoOn } from "../e2e/tap_stage.ts";
 import { type AgentOptions, AgentProcess, command, pause, simNode } from "../e2e/stage.ts";
 import type { SimDaemon, SimNode, SimPluginSettings } from "../../lib/simnode/mod.ts";
 import { CanaryDetector, newTokenCanary } from "../canary/detector.ts";
@@ -57,6 +59,7 @@ export class FaultStage implements AsyncDisposable {
   readonly detector: CanaryDetector;
   readonly #passwordMark = newTokenCanary();
   readonly #options: StageOptions;
+  readonly #runtime: Deno.UnixListener;
   #agent: AgentProcess | undefined;
   /** What agents that are gone wrote and nobody has looked at, and how much of this one's log was. */
   #unread = "";
@@ -70,6 +73,7 @@ export class FaultStage implements AsyncDisposable {
     this.detector = new CanaryDetector({ password: this.#passwordMark, token: tokenMark });
     this.reader = new Reader(node, options.readEveryMs);
     this.files = new ConfigFiles(node);
+    this.#runtime = echoOn(join(node.dir, "containerd.sock"));
   }
 
   static async start(options: StageOptions = {}): Promise<FaultStage> {
@@ -183,16 +187,28 @@ export class FaultStage implements AsyncDisposable {
     this.node.rotatePassword(`${this.#passwordMark}-${crypto.randomUUID()}`, 15_000);
   }
 
+  /** Where CRI clients connect. */
+  get criPath(): string {
+    return join(this.node.dir, "image.sock");
+  }
+
   get #clockPath(): string {
     return join(this.node.dir, "clock");
   }
 
   #agentOptions(): AgentOptions {
     const { refreshInterval = "2s", stepsClock, agent } = this.#options;
+    const { dir } = this.node;
     return {
       ...agent,
+      by: LIMITED,
       renewal: `check_interval = "500ms"\nrefresh_interval = "${refreshInterval}"`,
-      more: '[providers.kubelet]\ntimeout = "4s"',
+      more: [
+        ...["[providers.kubelet]", 'timeout = "4s"', "[providers.cri]", "enabled = true"],
+        `socket = "${join(dir, "cri.sock")}"`,
+        `link = "${this.criPath}"`,
+        `image_service = "${join(dir, "containerd.sock")}"`,
+      ].join("\n"),
       ...(stepsClock && {
         env: {
           LD_PRELOAD: FAKE_CLOCK,
@@ -208,6 +224,7 @@ export class FaultStage implements AsyncDisposable {
     await this.reader[Symbol.asyncDispose]();
     await this.files[Symbol.asyncDispose]();
     await this.#agent?.[Symbol.asyncDispose]();
+    this.#runtime.close();
     if (this.isSmallDisk) await run("umount", "-l", join(this.node.root, "config"));
     await this.node[Symbol.asyncDispose]();
   }

@@ -6,8 +6,6 @@ import type { KubeCallSpec, KubeFailure } from "./kube_client.ts";
 import { KubePages, MAX_OBJECTS } from "./kube_pages.ts";
 import type { ListWatchOptions } from "./list_watch_options.ts";
 
-export type { ListWatchOptions };
-
 /** A watch ends by itself after this long, or up to twice as long. */
 const WATCH_SECONDS = 300;
 /** Watches that end sooner, with nothing to tell, are a sign of trouble. */
@@ -38,6 +36,7 @@ export class ListWatch<T> {
   #cycle = new AbortController();
   #attempt = Promise.withResolvers<void>();
   #synced = false;
+  #isOver = false;
   #failure: KubeFailure | undefined;
   #unwatchable: KubeFailure | undefined;
   /** Whether a watch began without the object that we hold; asked about once. */
@@ -51,7 +50,7 @@ export class ListWatch<T> {
     this.#pages = new KubePages(options.client);
   }
 
-  /** What is known, by `namespace/name`. */
+  /** By `namespace/name`. */
   get items(): ReadonlyMap<string, T> {
     return this.#items;
   }
@@ -76,9 +75,11 @@ export class ListWatch<T> {
     return this.#attempt.promise;
   }
 
-  /** Lists anew at once, whatever is going on. */
+  /** Lists again at once. Who waits for a list under way goes on with what is known. */
   refresh(): Promise<void> {
+    if (this.#isOver) return Promise.resolve();
     this.#version = undefined;
+    this.#attempt.resolve();
     this.#attempt = Promise.withResolvers();
     this.#cycle.abort();
     return this.#attempt.promise;
@@ -99,13 +100,13 @@ export class ListWatch<T> {
         signal.removeEventListener("abort", abort);
       }
     }
+    this.#isOver = true;
     this.#attempt.resolve();
   }
 
   async #follow(signal: AbortSignal): Promise<void> {
-    const { clock } = this.#options;
     while (true) {
-      const startedMs = clock.monotonicMs();
+      const startedMs = this.#options.clock.monotonicMs();
       if (this.#version === undefined) {
         const failure = await this.#list(signal);
         this.#attempt.resolve();
@@ -240,9 +241,9 @@ export class ListWatch<T> {
   #hear({ type, object }: Fields): KubeFailure | undefined {
     if (!isFields(object)) return undefined;
     if (type === "ERROR") {
-      const code = typeof object["code"] === "number" ? object["code"] : 500;
-      const detail = `the watch was ended with status ${code}`;
-      return { reason: "source-unreachable", detail, status: code };
+      const status = typeof object["code"] === "number" ? object["code"] : 500;
+      const detail = `the watch was ended with status ${status}`;
+      return { reason: "source-unreachable", detail, status };
     }
     this.#refusals = 0;
     this.#succeeded();
@@ -280,8 +281,7 @@ export class ListWatch<T> {
   #replace(found: Map<string, T>): boolean {
     const before = this.#items;
     this.#items = found;
-    return before.size !== found.size ||
-      [...found].some(([key, item]) => before.get(key) !== item);
+    return before.size !== found.size || [...found].some(([key, item]) => before.get(key) !== item);
   }
 
   #spec(verb: "get" | "list" | "watch", query: Readonly<Record<string, string>>): KubeCallSpec {

@@ -104,6 +104,17 @@ export class PullBook {
     return sightings.findLast(({ confirmed, isRestored }) => confirmed && isRestored !== true);
   }
 
+  /**
+   * The newest credential that an image was pulled with, by this process or one before it; else the
+   * newest that was not refused. Good enough for a mount that has none.
+   */
+  remembered(
+    image: ImageReference,
+  ): { readonly credential: Credential; readonly seenAtMs: number } | undefined {
+    const { sightings = [] } = this.#find(image) ?? {};
+    return sightings.findLast(({ confirmed }) => confirmed) ?? sightings.at(-1);
+  }
+
   /** The pods for which an image was pulled lately, newest first. */
   pods(image: ImageReference): readonly PodIdentity[] {
     return this.#find(image)?.pods ?? [];

@@ -25,6 +25,7 @@ Deno.test("loadAgentConfig fills in every default when no file is there", async 
       refreshIntervalMs: 240_000,
     },
     providers: {
+      timeoutMs: 5_000,
       labels: { enabled: true },
       cri: {
         enabled: false,

@@ -134,33 +134,6 @@ Deno.test("deliver leaves files alone when told so, and when they are not there"
   strictEqual((await gone.deliverer.deliver(order())).file.kind, "absent");
 });
 
-Deno.test("deliver never overlaps PUTs of one daemon, and never queues one behind another", async () => {
-  const { nydusd, deliverer } = stage();
-  const open = new Map<string, number>();
-  let most = 0;
-  let daemons = 0;
-  const watched = (socket: string) => async () => {
-    const count = (open.get(socket) ?? 0) + 1;
-    open.set(socket, count);
-    most = Math.max(most, count);
-    daemons = Math.max(daemons, [...open.values()].filter((n) => n > 0).length);
-    await new Promise((resolve) => setTimeout(resolve, 0));
-    open.set(socket, (open.get(socket) ?? 1) - 1);
-  };
-  const put = nydusd.putAuth.bind(nydusd);
-  nydusd.putAuth = async (socket, mountId, auth) => {
-    await watched(socket)();
-    return await put(socket, mountId, auth);
-  };
-  nydusd.mounts = ["/1", "/2", "/3"];
-  const orders = ["/1", "/2", "/3"].flatMap((mountId) =>
-    ["/run/a.sock", "/run/b.sock"].map((apiSocket) => order({ apiSocket }, BASIC, mountId))
-  );
-  await Promise.all(orders.map((each) => deliverer.deliver(each)));
-  strictEqual(most, 1, "PUTs of one daemon overlapped");
-  strictEqual(daemons, 2, "one daemon waited for the other");
-});
-
 Deno.test("inUseDelayMs follows the versions", () => {
   const table: readonly (readonly [string, number | undefined])[] = [
     ["v2.3.0", undefined],

@@ -1,4 +1,4 @@
-import { deepEqual, equal, rejects } from "node:assert/strict";
+import { deepEqual, equal } from "node:assert/strict";
 import { Deliverer, rewriteConfigText } from "../../../lib/deliver/mod.ts";
 import { type Credential, type DeliveryOrder, Secret } from "../../../lib/model/mod.ts";
 import { FakeFiles } from "../../fakes/files.ts";
@@ -76,22 +76,6 @@ Deno.test("deliver writes through no link", async () => {
   files.set(PATH, "/etc/passwd", "symlink");
   equal((await deliverer.deliver(order(BASIC))).file.kind, "failed");
   deepEqual(files.writes, []);
-});
-
-Deno.test("deliver goes on with a daemon's next order when one was aborted", async () => {
-  const { nydusd, deliverer } = stage();
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const held = nydusd.heldAuths.bind(nydusd);
-  nydusd.heldAuths = async () => {
-    await promise;
-    nydusd.heldAuths = held;
-    throw new Error("stop");
-  };
-  const first = rejects(deliverer.deliver(order(BASIC)), /stop/);
-  const second = deliverer.deliver(order(BASIC));
-  resolve();
-  await first;
-  equal((await second).kind, "delivered");
 });
 
 Deno.test("rewriteConfigText leaves a backend that is no registry alone, also when filling", () => {

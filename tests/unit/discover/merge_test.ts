@@ -66,6 +66,52 @@ Deno.test("look takes in a shared daemon's mounts that only the root folder know
   ]);
 });
 
+Deno.test("Discovery: finds the newest socket that answers, by the root folder alone", async () => {
+  const { files, snapshotter, nydusd, discovery } = stage();
+  const socket = (name: string) => `/data/socket/d1/${name}.sock`;
+  const found = async () => {
+    const { daemons } = await discovery.look();
+    equal(daemons.length, 1);
+    return [daemons[0]?.apiSocket, daemons[0]?.state, daemons[0]?.instances.length];
+  };
+  const dead = new Set<string>();
+  nydusd.fault = (_call, path) => dead.has(path) ? { kind: "no-listener" } : undefined;
+  files.set("/data/config/d1/config.json", config("/7"));
+  snapshotter.answer = { kind: "timed-out" };
+  for (const name of ["api", "api1", "api2", "api10"]) {
+    files.set(socket(name), "", "socket");
+    deepEqual(await found(), [socket(name), "running", 1]);
+  }
+  const info = nydusd.info.bind(nydusd);
+  nydusd.info = async (path) => {
+    const answer = await info(path);
+    if (answer.kind !== "ok" || path !== socket("api10")) return answer;
+    return { kind: "ok", value: { ...answer.value, state: "INIT", mounts: [] } };
+  };
+  deepEqual(await found(), [socket("api2"), "running", 1], "the upgrade is under way");
+  for (const name of ["api", "api1", "api2"]) dead.add(socket(name));
+  deepEqual(await found(), [socket("api10"), "starting", 1]);
+  dead.clear();
+  dead.add(socket("api10"));
+  deepEqual(await found(), [socket("api2"), "running", 1]);
+  for (const name of ["api", "api1", "api2"]) dead.add(socket(name));
+  deepEqual(await found(), [socket("api10"), "no-listener", 1]);
+});
+
+Deno.test("Discovery: follows an upgrade while the system API does not answer", async () => {
+  const { files, snapshotter, discovery } = stage();
+  files.set(SOCKET, "", "socket");
+  snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
+  await discovery.look();
+  snapshotter.answer = { kind: "timed-out" };
+  files.set("/data/socket/d1/api1.sock", "", "socket");
+  const { daemons } = await discovery.look();
+  deepEqual(daemons.map(({ id, apiSocket }) => [id, apiSocket]), [
+    ["d1", "/data/socket/d1/api1.sock"],
+  ]);
+  deepEqual(snapshots(daemons[0]), [["7", "/", "h.io/a:1"]]);
+});
+
 Deno.test("look lets a daemon go that the answering system API no longer lists", async () => {
   const { files, snapshotter, discovery } = stage();
   files.set(SOCKET, "", "socket");

@@ -1,6 +1,6 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { NamedHosts, type NamedHostsOptions } from "../../../lib/discover/mod.ts";
-import { mirrorFiles, mirrorsOf } from "../../../lib/discover/mirror_hosts.ts";
+import { mirrorFiles, mirrorsOf } from "../../../lib/discover/named_hosts.ts";
 import { type CredentialHost, parseImageReference } from "../../../lib/model/mod.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 

@@ -102,62 +102,6 @@ Deno.test("listenTcp: a signal stops it as disposing does, also one that came be
   await rejects(late, /^Error: enough$/);
 });
 
-Deno.test("listenTcp: refuses what is too long or of unknown length, unseen by the handler", async () => {
-  let asked = 0;
-  const count = () => new Response(String(++asked));
-  await using listener = await listenTcp({ hostname: "127.0.0.1", port: 0 }, count);
-  const url = `http://127.0.0.1:${listener.port}/`;
-  const status = async (path: string, body?: BodyInit) => {
-    const response = await fetch(url + path, body === undefined ? {} : { method: "PUT", body });
-    await response.body?.cancel();
-    return response.status;
-  };
-  equal(await status("a".repeat(9_000)), 414);
-  equal(await status("", "x".repeat(65_537)), 413);
-  equal(await status("", ReadableStream.from([new Uint8Array(3)])), 411);
-  equal(asked, 0);
-  equal(await status("", "x".repeat(65_536)), 200);
-  equal(await status("a".repeat(8_000)), 200);
-  equal(asked, 2);
-});
-
-Deno.test("listenTcp: a request that tells no length has no body, and is answered", async () => {
-  const describe = async (request: Request) =>
-    new Response(`${request.method} ${new URL(request.url).pathname} "${await request.text()}"`);
-  await using listener = await listenTcp({ hostname: "127.0.0.1", port: 0 }, describe);
-  const ask = async (head: string, body: string) => {
-    using connection = await Deno.connect({ hostname: "127.0.0.1", port: listener.port });
-    const request =
-      `POST /a HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n${head}\r\n${body}`;
-    await connection.write(new TextEncoder().encode(request));
-    return await new Response(connection.readable).text();
-  };
-  match(await ask("", ""), /^HTTP\/1\.1 200 [^]*POST \/a ""$/);
-  match(await ask("content-length: 3\r\n", "abc"), /^HTTP\/1\.1 200 [^]*POST \/a "abc"$/);
-  match(await ask("transfer-encoding: chunked\r\n", "0\r\n\r\n"), /^HTTP\/1\.1 411 /);
-});
-
-Deno.test("listenTcp: more than 64 requests at once are told to come again", async () => {
-  let inside = 0;
-  const full = Promise.withResolvers<void>();
-  const release = Promise.withResolvers<void>();
-  await using listener = await listenTcp({ hostname: "127.0.0.1", port: 0 }, async () => {
-    if (++inside === 64) full.resolve();
-    await release.promise;
-    if (inside === 64) throw new Error("a failure gives its place back too");
-    return new Response("late");
-  });
-  const url = `http://127.0.0.1:${listener.port}/`;
-  const waiting = Array.from({ length: 64 }, async () => await (await fetch(url)).text());
-  await full.promise;
-  const response = await fetch(url);
-  deepEqual([response.status, response.headers.get("retry-after")], [503, "1"]);
-  await response.body?.cancel();
-  release.resolve();
-  await Promise.all(waiting);
-  equal(await (await fetch(url)).text(), "late");
-});
-
 Deno.test("listenUnix: a signal takes the socket away, also one that came before", () =>
   inFolder(async (folder) => {
     const stop = new AbortController();

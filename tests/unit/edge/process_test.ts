@@ -141,10 +141,24 @@ Deno.test("systemProcessRunner waits for what a child left writing, and stops it
   });
 });
 
-Deno.test("systemProcessRunner leaves alone what a child left running without its pipes", async () => {
+Deno.test("systemProcessRunner: kills what a child that exited left in its process group", async () => {
   await withPidFile(async (path, pid) => {
     const { run } = runner();
-    await run.run(shell(`sleep 600 >/dev/null 2>&1 </dev/null & echo $! > ${path}`));
+    const result = await run.run(
+      shell(`sleep 600 >/dev/null 2>&1 </dev/null & echo $! > ${path}; printf out`),
+    );
+    deepEqual(result, { kind: "exited", code: 0, stdout: "out", stderr: "" });
+    ok(await gone(await pid()));
+  });
+});
+
+Deno.test("systemProcessRunner: leaves alone what a child started in a session of its own", async () => {
+  await withPidFile(async (path, pid) => {
+    const { run } = runner();
+    await run.run(shell(
+      `setsid sh -c 'echo $$ > ${path}; exec sleep 600' >/dev/null 2>&1 </dev/null &
+      while [ ! -s ${path} ]; do sleep 0.01; done`,
+    ));
     const left = await pid();
     ok(await lives(left));
     Deno.kill(Number(left), "SIGKILL");

@@ -264,31 +264,6 @@ Deno.test("heldAuths reads every mount's key, and ignores other keys", async () 
   deepStrictEqual([...answer.value].map(([id, auth]) => [id, auth.reveal()]), [["/3", "YTpi"]]);
 });
 
-Deno.test("heldAuths and info give the answer before again where nydusd says the same", async () => {
-  let held = { "/:registry_auth": "YTpi" };
-  const api = createNydusdApi({
-    request({ path }) {
-      const body = new Secret(
-        JSON.stringify(path.includes("config") ? held : { state: "RUNNING" }),
-      );
-      return Promise.resolve({ kind: "answered", status: 200, body });
-    },
-    [Symbol.dispose]() {},
-  });
-  const first = await api.heldAuths("/s");
-  ok(first.kind === "ok");
-  const before = first.value;
-  const again = await api.heldAuths("/s", { before });
-  strictEqual(again.kind === "ok" && again.value, before);
-  held = { "/:registry_auth": "YTpj" };
-  const other = await api.heldAuths("/s", { before });
-  strictEqual(other.kind === "ok" && other.value.get("/")?.reveal(), "YTpj");
-  const info = await api.info("/s");
-  ok(info.kind === "ok");
-  const sameInfo = await api.info("/s", { before: info.value });
-  strictEqual(sameInfo.kind === "ok" && sameInfo.value, info.value);
-});
-
 Deno.test("the system API's answers are checked: null is empty, wrong types are broken", async () => {
   using http = createUnixHttp();
   const kindOf = async (body: string) => {

@@ -8,8 +8,8 @@ import { redactText } from "../../../lib/report/redact.ts";
 import { printable } from "../../../lib/report/printable.ts";
 import { createNydusdApi, createSnapshotterApi } from "../../../lib/edge/mod.ts";
 import { inUseDelayMs, rewriteConfigText } from "../../../lib/deliver/mod.ts";
-import { mirrorsOf } from "../../../lib/discover/mirror_hosts.ts";
-import { RootFolder } from "../../../lib/discover/root_folder.ts";
+import { mirrorsOf } from "../../../lib/discover/named_hosts.ts";
+import { listRootFolder } from "../../../lib/discover/root_folder.ts";
 import { expandSocket } from "../../../lib/discover/sockets.ts";
 import { listedBySystemApi } from "../../../lib/discover/listed.ts";
 import {
@@ -82,7 +82,7 @@ async function rootFolder(text: string): Promise<unknown> {
   const files = new FakeFiles();
   files.set("/root/socket/d1/api.sock", "", "socket");
   files.set("/root/config/d1/config.json", text);
-  return await new RootFolder("/root", files).list();
+  return await listRootFolder("/root", files);
 }
 
 async function execCredential(text: string): Promise<unknown> {
@@ -162,7 +162,7 @@ export const TEXT_PARSERS: readonly TextParser[] = [
   }),
   never("registryOfKey", registryOfKey),
   never("rewriteConfigText", (text) => rewriteConfigText(text, "fusedev", BASIC, true)),
-  never("RootFolder", rootFolder),
+  never("listRootFolder", rootFolder),
   never("mirrorsOf", mirrorsOf),
   never("hostOf", (text) => hostOf(text)),
   never("readBackendOfFile", (text) => readBackendOfFile(json(text))),

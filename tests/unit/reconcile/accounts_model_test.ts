@@ -182,7 +182,7 @@ class Model {
     const files = new MemoryFiles();
     files.write(CONFIG_PATH, JSON.stringify(CONFIG));
     return new KubeletProvider({
-      refreshIntervalMs: 240 * SECOND,
+      signal: new AbortController().signal,
       configPath: CONFIG_PATH,
       binDir: "/bin/plugins",
       timeoutMs: 60 * SECOND,

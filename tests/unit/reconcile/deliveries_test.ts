@@ -40,6 +40,7 @@ Deno.test("Deliveries: failed reads speak against no credential where nydusd hol
     observer: new FakeObserver(),
     clock: new FakeClock(),
     isAsking: () => false,
+    remembered: () => undefined,
     unknownHosts: () => "warn",
     inUseDelayMs: () => 5_000,
     settled: () => {},

@@ -4,10 +4,8 @@ import { Mounts, observed } from "../../../lib/reconcile/mounts.ts";
 import {
   InstanceBook,
   type InstanceRecord,
-  isSettledWith,
   recordAfter,
 } from "../../../lib/reconcile/instance_book.ts";
-import type { StoreEntry } from "../../../lib/store/mod.ts";
 
 const IMAGE = parseImageReference("reg.example.com/app:v1");
 
@@ -29,41 +27,47 @@ function daemon(id: string, snapshots: readonly string[], held?: Secret): Daemon
   };
 }
 
-Deno.test("Mounts says who serves an image, and whether there are other mounts than before", () => {
+Deno.test("Mounts: lists the mounts of an image by its key in the store", () => {
   const mounts = new Mounts();
   const servedBy = (key: string) => mounts.of(key).map((mount) => mount.daemon.id);
   const [a, b] = [daemon("a", ["1", "2"]), daemon("b", ["3"])];
-  strictEqual(mounts.take([a, b]), true);
+  mounts.take([a, b]);
   deepStrictEqual(servedBy(IMAGE.text), ["a", "a", "b"]);
-  strictEqual(mounts.take([b, { ...a }]), false); // only its order and another copy of a daemon
-  strictEqual(mounts.take([a]), true);
+  deepStrictEqual([...mounts.subjects.keys()], [IMAGE.text]);
+  mounts.take([a]);
   deepStrictEqual(servedBy(IMAGE.text), ["a", "a"]);
-  deepStrictEqual([...mounts.live], ["a/1", "a/2"]);
   deepStrictEqual(servedBy("other"), []);
 });
 
-Deno.test("observed changes nothing while the very same value is held, and else forgets", () => {
+Deno.test("observed: replaces what was known with what nydusd holds", () => {
   const held = new Secret("v");
-  const entry = { image: IMAGE } as StoreEntry;
-  const record = { state: "stored", failures: 0, held, settledWith: entry } as const;
-  const same = daemon("a", ["1"], held);
-  const [instance] = same.instances;
+  const record: InstanceRecord = {
+    state: "stored",
+    failures: 1,
+    held,
+    fileFingerprint: "f",
+    retryAtMs: 9,
+    confirmedAtMs: 5,
+  };
+  const found = daemon("a", ["1"], new Secret("w"));
+  const [instance] = found.instances;
   if (instance === undefined) throw new Error("there is one");
-  strictEqual(observed(record, same, instance, false), record);
-  strictEqual(isSettledWith(record, entry, held), true);
-  const other = daemon("a", ["1"], new Secret("w"));
-  for (
-    const after of [
-      observed(record, other, instance, false),
-      observed(record, same, instance, true),
-      observed(record, { ...same, state: "unresponsive" }, instance, false),
-      observed(record, daemon("a", ["1"]), instance, false),
-    ]
-  ) {
-    strictEqual(isSettledWith(after, entry, after.held), false);
-  }
-  strictEqual(isSettledWith(record, { ...entry }, held), false);
-  strictEqual(isSettledWith(record, undefined, held), false);
+  const keptBy = (
+    now: Daemon,
+    { startedMs = 6, replaced = false }: { startedMs?: number; replaced?: boolean } = {},
+  ) => {
+    const after = observed(record, now, instance, startedMs, replaced);
+    return [after.held?.reveal(), after.fileFingerprint, after.retryAtMs];
+  };
+  deepStrictEqual(keptBy(found), ["w", "f", 9]);
+  deepStrictEqual(keptBy(daemon("a", ["1"])), [undefined, "f", 9]);
+  deepStrictEqual(keptBy(found, { startedMs: 5 }), ["v", "f", 9], "older than the delivery");
+  deepStrictEqual(keptBy(found, { startedMs: 5, replaced: true }), ["w", undefined, undefined]);
+  deepStrictEqual(keptBy({ ...daemon("a", ["1"]), state: "unresponsive" }), [
+    undefined,
+    "f",
+    undefined,
+  ]);
 });
 
 Deno.test("observed: what was proven of one value is not proven of another", () => {
@@ -71,7 +75,7 @@ Deno.test("observed: what was proven of one value is not proven of another", () 
   const record = { state: "stored", failures: 0, held, storedAtMs: 1, proven: true } as const;
   const [instance] = daemon("a", ["1"]).instances;
   if (instance === undefined) throw new Error("there is one");
-  const after = (value: Secret) => observed(record, daemon("a", ["1"], value), instance, false);
+  const after = (value: Secret) => observed(record, daemon("a", ["1"], value), instance, 0, false);
   deepStrictEqual([after(new Secret("v")).proven, after(new Secret("v")).storedAtMs], [true, 1]);
   const { proven, storedAtMs } = after(new Secret("w"));
   deepStrictEqual([proven, storedAtMs], [undefined, undefined], "somebody else gave it");
@@ -92,8 +96,8 @@ Deno.test("a mount is behind from the first new file on, until its nydusd is ano
   strictEqual(behind.deliveredAtMs, 2); // into its file, which counts as well
   strictEqual(first.deliveredAtMs, undefined);
   strictEqual(after(behind, 4, "written").behindSinceMs, 2);
-  strictEqual(observed(behind, old, instance, false).behindSinceMs, 2);
-  strictEqual(observed(behind, old, instance, true).behindSinceMs, undefined);
+  strictEqual(observed(behind, old, instance, 0, false).behindSinceMs, 2);
+  strictEqual(observed(behind, old, instance, 0, true).behindSinceMs, undefined);
   const told = { kind: "delivered", file: { kind: "unchanged" } } as const;
   const now = { wallMs: 5, monotonicMs: 0 };
   strictEqual(recordAfter(behind, told, { fingerprint: "x" }, now).behindSinceMs, undefined);
@@ -111,12 +115,4 @@ Deno.test("InstanceBook knows the earliest of the mounts that are to be tried ag
   strictEqual(book.nextRetryAtMs(), 6);
   book.keepOnly(new Set(["a/1", "a/2"]));
   strictEqual(book.nextRetryAtMs(), 7);
-});
-
-Deno.test("InstanceBook puts the key of a mount together once", () => {
-  const book = new InstanceBook();
-  const [instance] = daemon("a", ["1"]).instances;
-  if (instance === undefined) throw new Error("there is one");
-  strictEqual(book.keyOf(instance), "a/1");
-  strictEqual(book.keyOf({ ...instance, snapshotId: "2" }), "a/2");
 });

@@ -12,7 +12,7 @@ import {
   type ProviderOutcome,
   Secret,
 } from "../../../lib/model/mod.ts";
-import { type ElectorPort, Reconciler } from "../../../lib/reconcile/mod.ts";
+import { type ElectorPort, Reconciler, type Stages } from "../../../lib/reconcile/mod.ts";
 import { CredentialStore } from "../../../lib/store/mod.ts";
 import { FakeClock, settle } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
@@ -38,12 +38,15 @@ export class Stage {
   daemons: Daemon[] = [];
   /** What each daemon holds, by daemon id and mount id. */
   readonly held = new Map<string, Map<string, Secret>>();
-  readonly #told = new Map<string, ReadonlyMap<string, Secret>>();
   readonly requests: CredentialRequest[] = [];
   readonly orders: DeliveryOrder[] = [];
   answer: (request: CredentialRequest) => ProviderOutcome | Promise<ProviderOutcome> = () => none();
   deliver: (order: DeliveryOrder) => DeliveryOutcome | Promise<DeliveryOutcome> = (order) =>
     this.store_(order);
+  /** What pulls that were seen brought. */
+  remembered: Candidate | undefined;
+  /** Awaited between reading the daemons and returning what they hold. */
+  discoveryEnds: () => Promise<void> = () => Promise.resolve();
   looks = 0;
   ready = false;
   readonly reconciler: Reconciler;
@@ -56,8 +59,23 @@ export class Stage {
   #makeReconciler(elector: ElectorPort | undefined): Reconciler {
     const { store, observer, clock } = this;
     const options = { store, observer, clock, inUseDelayMs: () => 5 * SECOND };
-    return new Reconciler({ ...options, ...(elector && { elector }) }, {
-      discoverer: { look: () => Promise.resolve(this.view()) },
+    return new Reconciler({ ...options, ...(elector && { elector }) }, this.#stages());
+  }
+
+  /** Goes on with new stages, as after a reload of the configuration. */
+  reload(): void {
+    this.reconciler.replace(this.#stages());
+  }
+
+  #stages(): Stages {
+    return {
+      discoverer: {
+        look: async () => {
+          const view = this.view();
+          await this.discoveryEnds();
+          return view;
+        },
+      },
       resolver: {
         resolve: async (request) => {
           this.requests.push(request);
@@ -78,9 +96,10 @@ export class Stage {
           return await this.deliver(order);
         },
       },
+      remembered: () => this.remembered,
       checkIntervalMs: 60 * SECOND,
       renewalEnabled: true,
-    });
+    };
   }
 
   daemon(
@@ -103,7 +122,9 @@ export class Stage {
         image: parseImageReference(image),
       })),
     };
-    this.held.set(id, new Map(instances.map((i) => [`/${i.snapshotId}`, new Secret(held)])));
+    // As the real nydusd: no key for a mount that started without a credential.
+    const mounts = held === "" ? [] : instances;
+    this.held.set(id, new Map(mounts.map((i) => [`/${i.snapshotId}`, new Secret(held)])));
     this.daemons.push(daemon);
     return daemon;
   }
@@ -111,20 +132,11 @@ export class Stage {
   view(): NodeView {
     this.looks++;
     return {
-      daemons: this.daemons.map((d) => d.state === "running" ? { ...d, held: this.#heldBy(d) } : d),
+      daemons: this.daemons.map((d) =>
+        d.state === "running" ? { ...d, held: new Map(this.held.get(d.id)) } : d
+      ),
       problems: [],
     };
-  }
-
-  /** As a real look: the very same again, where nothing has changed. */
-  #heldBy({ id }: Daemon): ReadonlyMap<string, Secret> {
-    const now = new Map(this.held.get(id));
-    const before = this.#told.get(id);
-    const isSame = before?.size === now.size &&
-      [...now].every(([mount, secret]) => before.get(mount) === secret);
-    if (before !== undefined && isSame) return before;
-    this.#told.set(id, now);
-    return now;
   }
 
   store_({ daemon, instance, credential }: DeliveryOrder): DeliveryOutcome {
@@ -152,9 +164,14 @@ export class Stage {
     }
   }
 
-  state(id: string, snapshotId: string): string | undefined {
+  /** What `status` shows of a mount. */
+  mount(id: string, snapshotId: string) {
     return this.reconciler.status().daemons.find((d) => d.id === id)
-      ?.instances.find((i) => i.snapshotId === snapshotId)?.delivery;
+      ?.instances.find((i) => i.snapshotId === snapshotId);
+  }
+
+  state(id: string, snapshotId: string): string | undefined {
+    return this.mount(id, snapshotId)?.delivery;
   }
 }
 

@@ -1,8 +1,12 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
-import { Secret } from "../../../lib/model/mod.ts";
+import { type Daemon, type DaemonState, type NodeView, Secret } from "../../../lib/model/mod.ts";
+import { pauseMs } from "../../../lib/reconcile/reconciler.ts";
+import { reportViewChanges } from "../../../lib/reconcile/view_changes.ts";
 import { FakeClock, settle } from "../../fakes/clock.ts";
-import { found, IMAGE, none, SECOND, Stage } from "./reconciler_stage.ts";
+import { FakeObserver } from "../../fakes/observer.ts";
+import { basic, found, IMAGE, none, SECOND, Stage } from "./reconciler_stage.ts";
 
+const OTHER = "registry.example.com/other:v1";
 const auth = (password: string) => btoa(`u:${password}`);
 
 Deno.test("run delivers at start, is ready afterwards, and reaches in-use by its version's delay", async () => {
@@ -80,6 +84,160 @@ Deno.test("a nydusd that lost its credential gets it back at the next look", asy
   });
 });
 
+Deno.test("Reconciler: does not take an older observation for the result of a delivery", async () => {
+  const stage = new Stage();
+  stage.daemon("d1", [{ snapshotId: "1" }]);
+  stage.answer = () => found(stage.clock, "a", { watched: true });
+  await stage.run(async () => {
+    await stage.clock.advance(SECOND);
+    const discovery = Promise.withResolvers<void>();
+    stage.discoveryEnds = () => discovery.promise;
+    stage.reconciler.trigger("requested");
+    await settle(); // it has read what the daemons hold
+    stage.answer = () => found(stage.clock, "b", { watched: true });
+    stage.reconciler.recheck();
+    await stage.clock.advance(SECOND);
+    strictEqual(stage.holds("d1", "1"), auth("b"));
+    const orders = stage.orders.length;
+    const deliveredAtMs = stage.mount("d1", "1")?.deliveredAtMs;
+    discovery.resolve();
+    await stage.clock.advance(SECOND);
+    strictEqual(stage.orders.length, orders, "no redundant PUT");
+    strictEqual(stage.mount("d1", "1")?.deliveredAtMs, deliveredAtMs);
+    await stage.clock.advance(4 * SECOND);
+    strictEqual(stage.state("d1", "1"), "in-use", "counted from the delivery");
+    stage.held.get("d1")?.set("/1", new Secret(auth("stale")));
+    await stage.clock.advance(61 * SECOND);
+    strictEqual(stage.holds("d1", "1"), auth("b"), "a later observation counts");
+  });
+});
+
+Deno.test("Reconciler: goes on after a defect in a delivery, which it reports", async () => {
+  const stage = new Stage();
+  stage.daemon("d1", [{ snapshotId: "1" }, { snapshotId: "2" }]);
+  stage.answer = () => found(stage.clock, "a", { watched: true });
+  const { notify } = stage.observer;
+  stage.observer.notify = (event) => {
+    notify.call(stage.observer, event);
+    const isPoison = event.kind === "delivery-attempted" && event.snapshotId === "1";
+    if (isPoison && stage.clock.monotonicMs() < 30 * SECOND) throw new Error("a defect");
+  };
+  await stage.run(async () => {
+    ok(stage.ready);
+    strictEqual(stage.state("d1", "2"), "stored", "the other mount is served");
+    ok(stage.observer.of("warning").some(({ code }) => code === "delivery-defect"));
+    await stage.clock.advance(120 * SECOND);
+    strictEqual(stage.state("d1", "1"), "in-use");
+  });
+});
+
+Deno.test("Reconciler: never overlaps deliveries to one daemon, also across a reload", async () => {
+  const stage = new Stage();
+  const open = new Map<string, number>();
+  let most = 0;
+  let daemons = 0;
+  stage.daemon("d1", [{ snapshotId: "1" }, { snapshotId: "2", image: OTHER }]);
+  stage.daemon("d2", [{ snapshotId: "3" }]);
+  stage.deliver = async (order) => {
+    const { id } = order.daemon;
+    open.set(id, (open.get(id) ?? 0) + 1);
+    most = Math.max(most, open.get(id) ?? 0);
+    daemons = Math.max(daemons, [...open.values()].filter((count) => count > 0).length);
+    await stage.clock.sleep(SECOND);
+    open.set(id, (open.get(id) ?? 0) - 1);
+    return stage.store_(order);
+  };
+  let issued = 0;
+  stage.answer = () => found(stage.clock, `t${++issued}`, { watched: true });
+  await stage.run(async () => {
+    for (let i = 0; i < 10; i++) {
+      stage.reload();
+      await stage.clock.advance(300);
+    }
+    await stage.clock.advance(10 * SECOND);
+    ok(stage.orders.length >= 3);
+    deepStrictEqual([most, daemons], [1, 2]);
+  });
+});
+
+Deno.test("Reconciler: keeps what it knows, and goes on, while discovery fails", async () => {
+  const stage = new Stage();
+  stage.daemon("d1", [{ snapshotId: "1" }]);
+  stage.answer = () => found(stage.clock, "a", { watched: true });
+  await stage.run(async () => {
+    stage.discoveryEnds = () => Promise.reject(new Error("a defect"));
+    stage.answer = () => found(stage.clock, "b", { watched: true });
+    stage.reconciler.recheck();
+    await stage.clock.advance(121 * SECOND);
+    strictEqual(stage.holds("d1", "1"), auth("b"));
+    strictEqual(stage.orders.length, 2, "an old observation does not undo the delivery");
+    ok(stage.observer.of("warning").some(({ code }) => code === "look-failed"));
+  });
+});
+
+Deno.test("Reconciler: delivers again, pass after pass, what nydusd accepts and does not keep", async () => {
+  const stage = new Stage();
+  stage.answer = () => found(stage.clock, "a", { watched: true });
+  stage.daemon("d1", [{ snapshotId: "1" }]);
+  stage.deliver = () => ({ kind: "delivered", file: { kind: "written" } });
+  await stage.run(async () => {
+    await stage.clock.advance(181 * SECOND);
+    strictEqual(stage.orders.length, 4);
+  });
+});
+
+Deno.test("pauseMs: grows while something is down, and less for a hung daemon", () => {
+  const view = (...states: DaemonState[]): NodeView => ({
+    daemons: states.map((state) => ({ state }) as Daemon),
+    problems: [],
+  });
+  const problem = { source: "root", subject: "/", detail: "EIO" } as const;
+  const table: readonly (readonly [NodeView, number, number])[] = [
+    [view("running"), 0, 60 * SECOND],
+    [view("running", "no-socket"), 1, SECOND],
+    [view("no-socket"), 3, 4 * SECOND],
+    [view("no-socket"), 9, 10 * SECOND],
+    [view("unresponsive"), 9, 30 * SECOND],
+    [view("unresponsive", "no-listener"), 9, 10 * SECOND],
+    [{ ...view("unresponsive"), problems: [problem] }, 9, 10 * SECOND],
+    [{ ...view(), problems: [problem] }, 100, 10 * SECOND],
+  ];
+  for (const [found, passes, wantedMs] of table) {
+    strictEqual(pauseMs(found, passes, 60 * SECOND), wantedMs);
+    strictEqual(pauseMs(found, passes, 500), 500);
+  }
+});
+
+Deno.test("reportViewChanges: reports what differs, once", () => {
+  const observer = new FakeObserver();
+  const of = (id: string, state: DaemonState) => ({ id, state }) as Daemon;
+  const problem = (detail: string) => ({ source: "root", subject: "/", detail }) as const;
+  const views: readonly NodeView[] = [
+    { daemons: [of("a", "running"), of("b", "running")], problems: [] },
+    { daemons: [of("a", "dying"), of("b", "running")], problems: [problem("EIO")] },
+    { daemons: [of("a", "dying"), of("b", "running")], problems: [problem("EIO")] },
+    { daemons: [of("b", "running"), of("c", "starting")], problems: [problem("EACCES")] },
+    { daemons: [of("b", "running"), of("c", "starting")], problems: [] },
+  ];
+  let before: NodeView = { daemons: [], problems: [] };
+  for (const after of views) {
+    reportViewChanges(before, after, observer);
+    before = after;
+  }
+  deepStrictEqual(
+    observer.of("daemon-state-changed").map(({ daemonId, from, to }) => [daemonId, from, to]),
+    [
+      ["a", undefined, "running"],
+      ["b", undefined, "running"],
+      ["a", "running", "dying"],
+      ["c", undefined, "starting"],
+      ["a", "dying", "gone"],
+    ],
+  );
+  deepStrictEqual(observer.of("discovery-problem").map(({ detail }) => detail), ["EIO", "EACCES"]);
+  strictEqual(observer.of("discovery-recovered").length, 1);
+});
+
 Deno.test("a steady node is looked at and nothing is delivered or asked", async () => {
   const stage = new Stage();
   stage.daemon("d1", [{ snapshotId: "1" }]);
@@ -139,13 +297,49 @@ Deno.test("what nydusd holds is adopted where no source answers, and never overw
   });
 });
 
-Deno.test("an adopted credential goes back into a nydusd that restarted without it", async () => {
+Deno.test("Reconciler: returns the stored credential to a nydusd that restarts empty, every time", async () => {
+  for (const isAdopted of [true, false]) {
+    const stage = new Stage();
+    stage.daemon("d1", [{ snapshotId: "1" }], auth("held"));
+    if (!isAdopted) stage.answer = () => found(stage.clock, "held", { watched: true });
+    await stage.run(async () => {
+      for (let restart = 0; restart < 3; restart++) {
+        stage.held.get("d1")?.delete("/1");
+        await stage.clock.advance(61 * SECOND);
+        strictEqual(stage.holds("d1", "1"), auth("held"));
+      }
+    });
+  }
+});
+
+Deno.test("Reconciler: returns the stored credential to a nydusd that was told to clear it", async () => {
   const stage = new Stage();
   stage.daemon("d1", [{ snapshotId: "1" }], auth("held"));
   await stage.run(async () => {
     stage.held.get("d1")?.set("/1", new Secret(""));
     await stage.clock.advance(61 * SECOND);
     strictEqual(stage.holds("d1", "1"), auth("held"));
+  });
+});
+
+Deno.test("Reconciler: gives a remembered credential to mounts that hold none, and to no other", async () => {
+  const stage = new Stage();
+  stage.remembered = {
+    credential: basic("pulled"),
+    origin: "from a remembered pull over CRI",
+    fetchedAtMs: stage.clock.wallMs(),
+    watched: true,
+  };
+  stage.daemon("d1", [{ snapshotId: "1" }]);
+  stage.daemon("d2", [{ snapshotId: "2" }], auth("newer"));
+  await stage.run(async () => {
+    await stage.clock.advance(SECOND);
+    strictEqual(stage.holds("d1", "1"), auth("pulled"));
+    strictEqual(stage.holds("d2", "2"), auth("newer"));
+    stage.answer = () => found(stage.clock, "a", { watched: true });
+    stage.reconciler.recheck();
+    await stage.clock.advance(SECOND);
+    deepStrictEqual([stage.holds("d1", "1"), stage.holds("d2", "2")], [auth("a"), auth("a")]);
   });
 });
 

@@ -11,6 +11,7 @@ function appOf(status: AgentStatus = statusOf(), options: Partial<AppOptions> = 
     status: () => status,
     health: () => healthOf(status, NOW_MS, { checkIntervalMs: 60_000 }),
     allowedHosts: ["127.0.0.1"],
+    now: () => 0,
     ...options,
   });
 }
@@ -22,9 +23,10 @@ function unstarted(): AgentStatus {
 
 Deno.test("createApp: metrics on both paths, with their content type", async () => {
   for (const path of ["/metrics", "/v1/metrics"]) {
-    const response = await appOf().request(path, { headers: { accept: "a/b" } });
+    const accept = "application/openmetrics-text, text/plain;q=0.5";
+    const response = await appOf().request(path, { headers: { accept } });
     equal(response.headers.get("content-type"), "text/x");
-    equal(await response.text(), "m a/b");
+    equal(await response.text(), "m application/openmetrics-text");
   }
 });
 
@@ -141,4 +143,66 @@ Deno.test("isAllowedHost: loopback, the configured, and addresses where we are o
   }
   ok(isAllowedHost("node1.example:9111", ["node1.example"]));
   ok(isAllowedHost("[fd00::1]:80", ["fd00::1"]));
+});
+
+Deno.test("createApp: renders pages and metrics at most once a second, and shares them", async () => {
+  let nowMs = 0;
+  let rendered = 0;
+  const metrics = {
+    page: () => Promise.resolve({ contentType: "text/x", body: String(++rendered) }),
+  };
+  let states = 0;
+  const status = () => {
+    states++;
+    return statusOf();
+  };
+  const app = appOf(statusOf(), { metrics, status, now: () => nowMs });
+  const text = async (path: string) => await (await app.request(path)).text();
+  deepEqual(
+    await Promise.all(Array.from({ length: 50 }, () => text("/metrics"))),
+    Array(50).fill("1"),
+  );
+  nowMs = 999;
+  equal(await text("/metrics"), "1");
+  nowMs = 1_000;
+  equal(await text("/v1/metrics"), "2");
+  for (const path of ["/", "/v1/status", "/images?ref=registry.example/app:1"]) {
+    states = 0;
+    const responses = await Promise.all(Array.from({ length: 50 }, () => app.request(path)));
+    const lengths = new Set(responses.map(({ headers }) => headers.get("content-length")));
+    const [body = "", ...others] = await Promise.all(responses.map((response) => response.text()));
+    equal(states, 1, path);
+    ok(others.every((other) => other === body));
+    deepEqual([...lengths], [String(new TextEncoder().encode(body).length)]);
+  }
+  const images = Array.from(
+    { length: 40 },
+    async (_, i) => (await app.request(`/images?ref=a${i}`)).status,
+  );
+  equal((await Promise.all(images)).filter((status) => status === 503).length, 9, "32 a second");
+});
+
+Deno.test("createApp: a rendering that failed is not kept", async () => {
+  let fails = true;
+  const page = () => {
+    if (fails) throw new Error("canary");
+    return Promise.resolve({ contentType: "text/x", body: "m" });
+  };
+  const app = appOf(statusOf(), { metrics: { page } });
+  equal((await app.request("/metrics")).status, 500);
+  fails = false;
+  equal((await app.request("/metrics")).status, 200);
+});
+
+Deno.test("createApp: the metrics server serves metrics and health, without details", async () => {
+  const app = appOf(statusOf({ lastReconcileAtMs: NOW_MS - 600_000 }), { metricsOnly: true });
+  for (
+    const path of ["/", "/images?ref=x", "/v1/status", "/healthz"]
+  ) {
+    equal((await app.request(path)).status, 404, path);
+  }
+  equal((await app.request("/metrics")).status, 200);
+  for (const path of ["/livez", "/readyz?verbose"]) {
+    match(await (await app.request(path)).text(), /^not (?:live|ready)\n$/);
+  }
 });

@@ -73,7 +73,12 @@ export const EVENTS: { readonly [K in AgentEvent["kind"]]: Extract<AgentEvent, {
     losers: 1,
   },
   "credential-evicted": { kind: "credential-evicted", image: IMAGE },
-  "credential-adopted": { kind: "credential-adopted", image: IMAGE, fingerprint: "00000000" },
+  "credential-adopted": {
+    kind: "credential-adopted",
+    image: IMAGE,
+    fingerprint: "00000000",
+    origin: "held by nydusd d1",
+  },
   "unnamed-host": {
     kind: "unnamed-host",
     daemonId: "d1",

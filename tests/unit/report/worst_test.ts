@@ -183,6 +183,7 @@ Deno.test("createApp: page, JSON and /readyz?verbose tell the same sentence", as
         status: () => status,
         health: () => health,
         allowedHosts: ["127.0.0.1"],
+        now: () => 0,
       });
       const text = async (path: string) => await (await app.request(path)).text();
       // As a reader has it: markup inside the sentence is none of its text.

@@ -53,8 +53,8 @@ function stage(attributes: Attributes = {}) {
     const password = `${serviceAccountToken} ${JSON.stringify(serviceAccountAnnotations)}`;
     return response({ "*.io": ["u", password] }, { type, duration });
   });
-  const provider = new KubeletProvider({
-    refreshIntervalMs: 240_000,
+  const settings = {
+    signal: new AbortController().signal,
     configPath: CONFIG_PATH,
     binDir: "/bin/plugins",
     timeoutMs: 60_000,
@@ -65,9 +65,10 @@ function stage(attributes: Attributes = {}) {
     random: new FakeRandom(),
     observer: new FakeObserver(),
     accounts: () => Promise.resolve(cluster),
-  });
+  };
+  const provider = new KubeletProvider(settings);
   const outcome = (image = IMAGE) => provider.provide(ask(image));
-  return { provider, cluster, clock, runner, outcome };
+  return { provider, cluster, clock, runner, outcome, settings, files };
 }
 
 function reasonAndDetail(outcome: ProviderOutcome): string {
@@ -245,6 +246,63 @@ Deno.test("AccountPlugin names who still stands, unless that is unknown", async 
   cluster.down = true;
   const unknown = await outcome();
   equal(unknown.kind !== "found" && unknown.standing, "unknown");
+});
+
+Deno.test("AccountPlugin: one that throws hides no other plugin, and is tried again", async () => {
+  const { cluster, outcome, runner, provider, settings, files } = stage();
+  cluster.addAccount("a");
+  cluster.addPod("a", IMAGE);
+  const config = JSON.parse(await files.readText(CONFIG_PATH) ?? "");
+  const { tokenAttributes: _, ...plain } = config.providers[0];
+  config.providers.push({ ...plain, name: "plain" });
+  files.write(CONFIG_PATH, JSON.stringify(config));
+  await provider.reload();
+  const { podsOf } = cluster;
+  cluster.podsOf = () => {
+    throw new TypeError("hunter2");
+  };
+  const first = await outcome();
+  deepEqual(pairs(first), ["u:none {}"]);
+  deepEqual(first.notes.map(({ reason }) => reason), ["internal-error", "found"]);
+  doesNotMatch(JSON.stringify(first.notes), /hunter2/);
+  runner.answer = () => response(null);
+  const only = new KubeletProvider({ ...settings, accounts: () => Promise.reject(new Error("x")) });
+  const failed = await only.provide(ask("other.io/app:1"));
+  equal(failed.kind !== "found" && failed.standing, "unknown", "what is in use stays");
+  cluster.podsOf = podsOf;
+  deepEqual((await outcome()).notes.map(({ reason }) => reason), [
+    "plugin-no-credential",
+    "found-in-cache",
+  ]);
+});
+
+Deno.test("AccountPlugin: a way to the API server that could not be opened is tried again", async () => {
+  const { cluster, settings } = stage();
+  cluster.addAccount("a");
+  cluster.addPod("a", IMAGE);
+  let opened = 0;
+  const accounts = () => ++opened === 1 ? Promise.reject(new Error("x")) : Promise.resolve(cluster);
+  const provider = new KubeletProvider({ ...settings, accounts });
+  equal((await provider.provide(ask(IMAGE))).reason, "internal-error");
+  equal((await provider.provide(ask(IMAGE))).kind, "found");
+});
+
+Deno.test("AccountPlugin: a reload keeps each account's answers, and uses the new way to the API server", async () => {
+  const { cluster, clock, provider: before, outcome, runner, settings } = stage();
+  cluster.addAccount("a");
+  cluster.addPod("a", IMAGE);
+  await outcome();
+  const others = new Cluster(clock);
+  others.addAccount("a");
+  others.addPod("a", IMAGE);
+  const accounts = () => Promise.resolve(others);
+  const after = new KubeletProvider({ ...settings, accounts, before });
+  equal((await after.provide(ask(IMAGE))).reason, "found-in-cache");
+  equal(runner.requests.length, 1);
+  const newerThanMs = clock.wallMs();
+  await clock.advance(1_000);
+  await after.provide(ask(IMAGE, { newerThanMs }));
+  deepEqual([cluster.tokens.length, others.tokens.length], [1, 1]);
 });
 
 type Step =

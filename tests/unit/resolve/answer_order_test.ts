@@ -47,7 +47,6 @@ Deno.test("who wins among plugins does not depend on which of them answers first
       await settle();
     }
     const found = pairs(await asked);
-    provider.stop();
     return found;
   }
 });

@@ -6,8 +6,13 @@ import {
   type ProviderOutcome,
   Secret,
 } from "../../../lib/model/mod.ts";
-import { CredentialChain, type CriPulls, pulledProvider } from "../../../lib/resolve/mod.ts";
-import { FakeClock } from "../../fakes/clock.ts";
+import {
+  AnswerDeadline,
+  CredentialChain,
+  type CriPulls,
+  pulledProvider,
+} from "../../../lib/resolve/mod.ts";
+import { FakeClock, settle } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 import { ask } from "./plugins.ts";
 
@@ -157,4 +162,60 @@ Deno.test("CredentialChain asks for pulls that succeeded in a renewal alone", as
   equal((await chain.resolve(ask("nginx"))).winner, undefined);
   const empty = pulledProvider({ lookup: () => undefined, confirmed: () => undefined });
   equal((await empty.provide(ask("nginx"))).kind, "none");
+});
+
+Deno.test("CredentialChain: goes on after the deadline, and reports the answer that comes late", async () => {
+  const clock = new FakeClock();
+  const slow = Promise.withResolvers<ProviderOutcome>();
+  const late: string[] = [];
+  const chain = new CredentialChain({
+    providers: [
+      { name: "docker", renewable: true, provide: () => slow.promise },
+      { name: "kubelet", renewable: true, provide: () => Promise.resolve(found("kubelet")) },
+    ],
+    clock,
+    observer: new FakeObserver(),
+    deadline: new AnswerDeadline({
+      clock,
+      timeoutMs: 5_000,
+      late: ({ text }) => void late.push(text),
+    }),
+  });
+  const first = chain.resolve(ask("quay.io/a/b:1"));
+  await clock.waiting();
+  await clock.advance(5_250);
+  const { attempts, winner } = await first;
+  equal(winner?.provider, "kubelet");
+  deepEqual(attempts.map(({ outcome: { reason }, durationMs }) => [reason, durationMs]), [
+    ["deadline-exceeded", 5_250],
+    ["found", 0],
+  ]);
+  const second = chain.resolve({ ...ask("mirror.io/a/b:1"), podImage: ask("quay.io/a/b:1").image });
+  await clock.waiting();
+  await clock.advance(350);
+  equal((await second).winner?.provider, "kubelet", "it is not waited for as long again");
+  deepEqual(late, []);
+  slow.resolve(found("docker"));
+  await settle();
+  deepEqual(late, ["quay.io/a/b:1", "quay.io/a/b:1"]);
+  equal((await chain.resolve(ask("quay.io/a/b:1"))).winner?.provider, "docker");
+});
+
+Deno.test("CredentialChain: a late failure is not reported, nor waited for", async () => {
+  const clock = new FakeClock();
+  const slow = Promise.withResolvers<ProviderOutcome>();
+  let late = 0;
+  const chain = new CredentialChain({
+    providers: [{ name: "docker", renewable: true, provide: () => slow.promise }],
+    clock,
+    observer: new FakeObserver(),
+    deadline: new AnswerDeadline({ clock, timeoutMs: 5_000, late: () => void late++ }),
+  });
+  const resolution = chain.resolve(ask("quay.io/a/b"));
+  await clock.waiting();
+  await clock.advance(5_250);
+  await resolution;
+  slow.reject(new Error("broken"));
+  await settle();
+  equal(late, 0);
 });

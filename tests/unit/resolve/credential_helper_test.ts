@@ -23,7 +23,8 @@ function helpers() {
   files.write("/usr/bin/docker-credential-plain", "", { mode: 0o644 });
   let count = 0;
   const runner = new FakeProcessRunner(() => answer("u", String(++count)));
-  const asked = new CredentialHelpers({
+  files.write("/usr/bin/docker-credential-other", "", { mode: 0o755 });
+  const settings = {
     processRunner: runner,
     files,
     clock,
@@ -32,8 +33,10 @@ function helpers() {
     searchPath: "/usr/bin",
     timeoutMs: 10_000,
     refreshIntervalMs: 240_000,
-  });
-  return { asked, clock, observer, files, runner };
+    signal: new AbortController().signal,
+  };
+  const asked = new CredentialHelpers(settings);
+  return { settings, asked, clock, observer, files, runner };
 }
 
 function answer(Username: string, Secret: string): string {
@@ -180,4 +183,54 @@ Deno.test("CredentialHelpers: a refused credential is no answer, and costs one e
   equal(await get(refusal("2")), "failed", "both the step and the backoff say so");
   await clock.advance(10_000);
   equal(await get(refusal("2")), "new");
+});
+
+Deno.test("CredentialHelpers: a helper that fails rests for every registry, and for no longer than it must", async () => {
+  const { asked, clock, runner } = helpers();
+  runner.answer = ({ stdin }) =>
+    stdin === "hangs.io" ? { kind: "timed-out", stderr: "" } : answer("u", stdin);
+  equal((await asked.get("pass", "hangs.io", ask("hangs.io/a"))).kind, "failed");
+  const resting = await asked.get("pass", "quay.io", ask(IMAGE));
+  equal(resting.kind === "failed" && resting.reason, "helper-timeout");
+  ok((resting.retryAtMs ?? 0) > clock.wallMs());
+  equal(runner.requests.length, 1);
+  equal((await asked.get("other", "quay.io", ask(IMAGE))).kind, "found", "another helper is run");
+  await clock.advance(2_000);
+  equal((await asked.get("pass", "quay.io", ask(IMAGE))).kind, "found");
+  equal((await asked.get("pass", "hangs.io", ask("hangs.io/a"))).kind, "failed");
+  equal((await asked.get("pass", "ghcr.io", ask("ghcr.io/a"))).kind, "failed");
+  await clock.advance(2_000);
+  equal((await asked.get("pass", "ghcr.io", ask("ghcr.io/a"))).kind, "found");
+  const before = runner.requests.length;
+  await asked.get("pass", "hangs.io", ask("hangs.io/a"));
+  equal(runner.requests.length, before, "the registry's own pause has grown");
+});
+
+Deno.test("CredentialHelpers: a helper that hangs for many registries takes no other's place", async () => {
+  const { asked, runner } = helpers();
+  const hanging = new Promise<string>(() => {});
+  runner.answer = ({ path }) => path.endsWith("-pass") ? hanging : answer("u", "p");
+  for (let i = 0; i < 20; i++) void asked.get("pass", `r${i}.io`, ask(`r${i}.io/a`));
+  await settle();
+  equal((await asked.get("other", "quay.io", ask(IMAGE))).kind, "found");
+  equal(runner.mostRunning, 5, "four of the one, one of the other");
+});
+
+Deno.test("CredentialHelpers: a reload keeps answers, pauses and executions under way", async () => {
+  const { asked: before, runner, settings } = helpers();
+  equal((await before.get("pass", "quay.io", ask(IMAGE))).kind, "found");
+  runner.answer = () => exited("", 1);
+  equal((await before.get("other", "quay.io", ask(IMAGE))).kind, "failed");
+  runner.answer = () => answer("u", "p");
+  runner.hold();
+  const early = before.get("pass", "ghcr.io", ask("ghcr.io/a"));
+  await settle();
+  const after = new CredentialHelpers({ ...settings, timeoutMs: 1_000, before });
+  equal((await after.get("pass", "quay.io", ask(IMAGE))).source, "kept");
+  equal((await after.get("other", "quay.io", ask(IMAGE))).kind, "failed");
+  const late = after.get("pass", "ghcr.io", ask("ghcr.io/a"));
+  await settle();
+  runner.release();
+  deepEqual([(await early).kind, (await late).source], ["found", "shared"]);
+  equal(runner.requests.length, 3);
 });

@@ -3,7 +3,7 @@ import { deepEqual, doesNotMatch, equal, match, ok, rejects } from "node:assert/
 import { systemFiles } from "../../../lib/edge/mod.ts";
 import { settle } from "../../fakes/clock.ts";
 import { exited } from "../../fakes/process.ts";
-import { KubeletProvider } from "../../../lib/resolve/mod.ts";
+import { AnswerDeadline, KubeletProvider } from "../../../lib/resolve/mod.ts";
 import {
   ask,
   askedImage,
@@ -276,4 +276,94 @@ Deno.test("KubeletProvider merges the files of a folder in the order of their na
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+Deno.test("KubeletProvider: an answer for an image serves no other image, however many answers are equal", async () => {
+  const { provider, runner } = kubelet([A]);
+  runner.answer = () => response({ "*.example.com": ["u", "same"] }, { type: "Image" });
+  const images = ["a:1", "a:2", "b", "c", "d/e"].map((name) => `reg.example.com/${name}`);
+  for (const image of images) await provider.provide(ask(image));
+  deepEqual(runner.requests.map((request) => askedImage(request).replace(/:latest$/, "")), images);
+});
+
+Deno.test("KubeletProvider: a reload keeps what is known of plugins whose definition stays", async () => {
+  const { provider: before, runner, files, settings } = kubelet([A, B]);
+  runner.answer = ({ path }) =>
+    path.endsWith("/a") ? response({ "*.example.com": ["u", "p"] }) : exited("", 1);
+  await before.provide(ask("reg.example.com/x"));
+  equal(runner.requests.length, 2);
+  files.write(CONFIG_PATH, configText(A, B, { name: "c", matchImages: ["other.io"] }));
+  const after = new KubeletProvider({ ...settings, timeoutMs: 1_000, before });
+  const outcome = await after.provide(ask("reg.example.com/x"));
+  deepEqual(pairs(outcome), ["u:p"]);
+  deepEqual(outcome.notes.map(({ reason }) => reason), [
+    "found-in-cache",
+    "plugin-backing-off",
+    "plugin-not-matched",
+  ]);
+  equal(runner.requests.length, 2);
+  const elsewhere = new KubeletProvider({ ...settings, binDir: "/other", before: after });
+  await elsewhere.provide(ask("reg.example.com/x"));
+  equal(runner.requests.length, 4, "in another folder they are other plugins");
+});
+
+Deno.test("KubeletProvider: a reload keeps the executions under way", async () => {
+  const { provider: before, runner, settings } = kubelet([A]);
+  runner.answer = () => response({ "*.example.com": ["u", "p"] });
+  runner.hold();
+  const early = before.provide(ask("reg.example.com/x"));
+  await settle();
+  const after = new KubeletProvider({ ...settings, before });
+  const late = after.provide(ask("reg.example.com/x"));
+  await settle();
+  runner.release();
+  deepEqual([pairs(await early), pairs(await late)], [["u:p"], ["u:p"]]);
+  equal(runner.requests.length, 1);
+});
+
+Deno.test("KubeletProvider: a plugin that hangs does not hide what the others have", async () => {
+  const { clock, runner, settings } = kubelet([A, B]);
+  const late: string[] = [];
+  const deadline = new AnswerDeadline({
+    clock,
+    timeoutMs: 5_000,
+    late: ({ text }) => void late.push(text),
+  });
+  const provider = new KubeletProvider({ ...settings, deadline });
+  const hanging = Promise.withResolvers<string>();
+  runner.answer = ({ path }) =>
+    path.endsWith("/b") ? hanging.promise : response({ "*.example.com": ["a", "1"] });
+  const request = ask("reg.example.com/x:1");
+  const first = provider.provide(request);
+  await settle();
+  await clock.advance(5_000);
+  const outcome = await first;
+  deepEqual(pairs(outcome), ["a:1"]);
+  equal(outcome.notes[1]?.reason, "deadline-exceeded");
+  match(outcome.notes[1]?.detail ?? "", /no answer within 5 s/);
+  const second = provider.provide(request);
+  await settle();
+  await clock.advance(100);
+  deepEqual(pairs(await second), ["a:1"], "what is overdue is not waited for as long again");
+  hanging.resolve(response({ "reg.example.com": ["b", "2"] }, { duration: "0s" }));
+  await settle();
+  deepEqual(late, ["reg.example.com/x:1", "reg.example.com/x:1"]);
+  deepEqual(pairs(await provider.provide(request)), ["b:2", "a:1"]);
+  equal(runner.requests.length, 2);
+});
+
+Deno.test("KubeletProvider: a late answer that is not to be cached serves those who come for it", async () => {
+  const { clock, runner, settings } = kubelet([A]);
+  const deadline = new AnswerDeadline({ clock, timeoutMs: 5_000, late: () => {} });
+  const provider = new KubeletProvider({ ...settings, deadline });
+  const slow = Promise.withResolvers<string>();
+  runner.answer = () => slow.promise;
+  const first = provider.provide(ask("reg.example.com/x"));
+  await clock.waiting();
+  await clock.advance(30_000);
+  equal((await first).reason, "deadline-exceeded");
+  slow.resolve(response({ "*.example.com": ["u", "p"] }, { duration: "0s" }));
+  await settle();
+  deepEqual(pairs(await provider.provide(ask("reg.example.com/x"))), ["u:p"]);
+  equal(runner.requests.length, 1);
 });

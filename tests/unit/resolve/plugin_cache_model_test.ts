@@ -107,7 +107,6 @@ async function judge(steps: readonly Step[], spoil = (found: readonly string[]) 
     else if (one.kind === "step-clock") clock.stepWall(one.seconds * 1_000);
     else mood = one;
   }
-  provider.stop();
 }
 
 Deno.test("a plugin's answers serve whom they are for, as long as they say, and nobody else", async () => {

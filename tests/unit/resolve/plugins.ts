@@ -88,7 +88,7 @@ export function kubelet(
     clock,
     random: new FakeRandom(),
     observer,
-    refreshIntervalMs: 240_000,
+    signal: new AbortController().signal,
   };
   const provider = new KubeletProvider(settings);
   return { provider, clock, observer, files, runner, settings };

@@ -15,6 +15,7 @@ import {
   Secret,
 } from "../../../lib/model/mod.ts";
 import {
+  AnswerDeadline,
   CredentialChain,
   CredentialHelpers,
   criProvider,
@@ -71,6 +72,7 @@ function docker(text: string | undefined, answer: ProcessResult = exited("", 1))
     searchPath: "/bin",
     timeoutMs: 10_000,
     refreshIntervalMs: 240_000,
+    signal: new AbortController().signal,
   });
   return { provider: new DockerProvider({ configPath: DOCKER, files, clock, helpers }), files };
 }
@@ -152,7 +154,7 @@ function fromAccount(
   };
   return reasonsOf(
     new KubeletProvider({
-      refreshIntervalMs: 240_000,
+      signal: new AbortController().signal,
       configPath: CONFIG_PATH,
       binDir: "/bin",
       timeoutMs: 60_000,
@@ -231,6 +233,19 @@ const PROVOKED: Readonly<Record<Provoked, () => Promise<readonly ReasonCode[]>>>
     runner.answer = () => exited("", 1);
     deepEqual((await reasonsOf(provider))[0], "plugin-failed");
     return await reasonsOf(provider);
+  },
+  async "deadline-exceeded"() {
+    const clock = new FakeClock();
+    const chain = new CredentialChain({
+      providers: [{ name: "docker", renewable: true, provide: () => new Promise(() => {}) }],
+      clock,
+      observer: new FakeObserver(),
+      deadline: new AnswerDeadline({ clock, timeoutMs: 5_000, late: () => {} }),
+    });
+    const resolution = chain.resolve(ask(IMAGE));
+    await clock.waiting();
+    await clock.advance(6_000);
+    return (await resolution).attempts.map(({ outcome }) => outcome.reason);
   },
   "source-unreachable": () => fromKube({ kind: "unreachable", detail: "no route" }),
   "source-refused": () => fromKube(answered({}, 401)),

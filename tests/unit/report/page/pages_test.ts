@@ -14,6 +14,7 @@ function appOf({ status, history }: Stage) {
     health: () => healthOf(status, NOW_MS, { checkIntervalMs: 60_000 }),
     history: (image) => history.of(image),
     allowedHosts: ["127.0.0.1"],
+    now: () => 0,
   });
 }
 

@@ -6,7 +6,8 @@ import { FakeProcessRunner } from "../../../fakes/process.ts";
 import type { KubeStreamEnd } from "../../../../lib/model/mod.ts";
 import { KubeAccess } from "../../../../lib/resolve/kube/kube_access.ts";
 import { KubeClient } from "../../../../lib/resolve/kube/kube_client.ts";
-import { ListWatch, type ListWatchOptions } from "../../../../lib/resolve/kube/list_watch.ts";
+import { ListWatch } from "../../../../lib/resolve/kube/list_watch.ts";
+import type { ListWatchOptions } from "../../../../lib/resolve/kube/list_watch_options.ts";
 
 const KUBECONFIG = `
 current-context: c
@@ -318,6 +319,22 @@ Deno.test("ListWatch refresh asks at once, whatever is going on", async () => {
   await refreshed;
   deepEqual(stage.known, ["n/a new"]);
   equal(stage.http.streams.length, 2);
+});
+
+Deno.test("ListWatch.refresh: settles the promise of the refresh that it replaces", async () => {
+  using stage = new Stage({ namespace: "n", name: "a" });
+  await stage.start();
+  stage.http.request = (_, { signal } = {}) =>
+    // a server that hangs
+    new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
+  const first = stage.watch.refresh();
+  await settle();
+  const second = stage.watch.refresh();
+  await first;
+  await settle();
+  stage.stop.abort();
+  await second;
+  await stage.watch.refresh();
 });
 
 Deno.test("ListWatch asks nothing once it is stopped", async () => {

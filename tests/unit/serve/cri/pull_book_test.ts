@@ -304,6 +304,7 @@ Deno.test("confirmed is the newest that pulled while this book was open, not one
   assert.equal(found(), "first");
   const second = pull("reg.io/app:1", "second");
   assert.equal(found(), "first");
+  assert.deepEqual(book.remembered(image), book.confirmed(image), "the second may be refused");
   book.settle(second, { kind: "refused" });
   assert.equal(found(), "first");
   assert.equal(book.pulls, 2);
@@ -311,6 +312,7 @@ Deno.test("confirmed is the newest that pulled while this book was open, not one
   assert.ok(later.book.restore(book.serialize()));
   assert.equal(later.password("reg.io/app:1"), "first");
   assert.equal(later.book.confirmed(image), undefined);
+  assert.deepEqual(later.book.remembered(image), later.book.lookup(image));
   assert.equal(later.book.pulls, 0);
   later.book.settle(later.pull("reg.io/app:1", "third"), { kind: "succeeded" });
   assert.ok(later.book.confirmed(image));

@@ -6,7 +6,7 @@ import {
   Secret,
 } from "../../../lib/model/mod.ts";
 import type { InstanceRecord } from "../../../lib/reconcile/mod.ts";
-import { readsEnd } from "../../../lib/reconcile/outlook.ts";
+import { readsEnd } from "../../../lib/reconcile/daemon_status.ts";
 import { CredentialStore } from "../../../lib/store/mod.ts";
 import { FakeRandom } from "../../fakes/random.ts";
 
