@@ -1,5 +1,5 @@
 import { runProgram } from "./lib/cli/mod.ts";
-import * as edge from "./lib/edge/mod.ts";
+import * as edge from "./lib/platform/mod.ts";
 
 const exitCode = await runProgram({
   host: edge.systemHost(),

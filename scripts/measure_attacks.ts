@@ -9,7 +9,7 @@
 import { join } from "@std/path";
 import { type Attack, attack, holdCriClients, LIMITED } from "../tests/e2e/attacks.ts";
 import { AgentProcess, pause, simNode } from "../tests/e2e/stage.ts";
-import { callOnce, echoOn } from "../tests/e2e/tap_stage.ts";
+import { callOnce, echoOn } from "../tests/e2e/cri_proxy_stage.ts";
 
 const MOUNTS = 20;
 const LASTS_MS = 10_000;

@@ -1,8 +1,8 @@
 import type { AgentConfig } from "../config/mod.ts";
 import { Deadline } from "../model/mod.ts";
 import { about, type CheckFindings } from "./check_findings.ts";
-import type { Context } from "./context.ts";
-import { addressOf, askAgent } from "./status_answer.ts";
+import type { Context } from "../platform/mod.ts";
+import { addressOf, askAgent } from "./agent_client.ts";
 
 const TIMEOUT_MS = 2_000;
 

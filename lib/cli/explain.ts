@@ -6,19 +6,21 @@ import {
   REASON_CODES,
 } from "../model/mod.ts";
 import type { AgentConfig } from "../config/mod.ts";
-import { imageViews, tapFindings } from "../report/mod.ts";
+import { imageViews, tapFindings } from "../observability/mod.ts";
 import { askApi, warnOfAgent } from "./api_client.ts";
-import { openChain } from "./chain.ts";
-import { type Context, EXIT, type Flags, loadConfig, loadConfigToAsk } from "./context.ts";
+import { openChain } from "../agent/mod.ts";
+import type { Context } from "../platform/mod.ts";
+import { EXIT } from "../model/mod.ts";
+import { type Flags, loadConfig, loadConfigToAsk } from "../config/mod.ts";
 import {
   type ExplainedCandidate,
   type ExplainedPlace,
   type ExplainedProvider,
   explainImage,
   type Explanation,
-} from "./explanation.ts";
+} from "../agent/mod.ts";
 import { labelsOf } from "./get.ts";
-import { askAgent, type Told } from "./status_answer.ts";
+import { askAgent, type Told } from "./agent_client.ts";
 import { alignColumns, printable } from "./table.ts";
 
 /** Options of `explain`. */

@@ -9,7 +9,7 @@ import type {
 import { resolveDaemons } from "./daemons.ts";
 import type { ListenAddress } from "./key_types.ts";
 import { normalizeProviders } from "./normalize_providers.ts";
-import type { Said } from "./said.ts";
+import type { Said } from "./config_input.ts";
 import { defaultOf, type Findings, type Settings, valueOr } from "./settings.ts";
 import type { SnapshotterSettings } from "./snapshotter.ts";
 

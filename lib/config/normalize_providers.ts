@@ -1,5 +1,5 @@
 import type { ProvidersConfig } from "./agent_config.ts";
-import type { Said } from "./said.ts";
+import type { Said } from "./config_input.ts";
 import { type Findings, valueOr } from "./settings.ts";
 
 const CONTAINERD_SOCKET = "/run/containerd/containerd.sock";

@@ -1,7 +1,8 @@
-import { systemClock, systemRandom } from "../../lib/edge/mod.ts";
+import { systemClock, systemRandom } from "../../lib/platform/mod.ts";
 import { type ImageReference, parseImageReference } from "../../lib/model/mod.ts";
-import type { CredentialChain, KubeletProvider } from "../../lib/resolve/mod.ts";
-import { CredentialStore } from "../../lib/store/mod.ts";
+import type { CredentialChain } from "../../lib/providers/mod.ts";
+import type { KubeletProvider } from "../../lib/providers/exec_plugin/mod.ts";
+import { CredentialStore } from "../../lib/credentials/mod.ts";
 import { median } from "../lib/bench.ts";
 import { CountedPlugin, kubeletWith } from "./plugin.ts";
 import { openReporting, type Reporting } from "./reporting.ts";

@@ -180,7 +180,7 @@ export const CHECKS: readonly Check[] = [
     "second Deno version: conformance and platform",
     "cpu",
     4,
-    `${KIT}\n"$kit/deno" test -A --quiet --no-check tests/conformance tests/unit/edge`,
+    `${KIT}\n"$kit/deno" test -A --quiet --no-check tests/conformance tests/unit/platform`,
   ),
   check(
     "fault campaign",

@@ -32,7 +32,7 @@ export const GRANTS: readonly Grant[] = [
     flag: "--deny-net=169.254.169.254,169.254.170.2,169.254.170.23,100.100.100.200," +
       "168.63.129.16,[fd00:ec2::23],[fd00:ec2::254],[fd20:ce::254]",
     why: "a cloud's metadata service is for plugins, never for the agent itself; Deno before 2.9 " +
-      "does not apply this to names, so registries' addresses are checked in lib/edge as well",
+      "does not apply this to names, so registries' addresses are checked in lib/platform as well",
   },
   {
     flag: "--allow-sys=osUptime,statfs,uid",

@@ -1,7 +1,7 @@
-import { createApp } from "../../lib/report/app.ts";
-import { healthOf } from "../../lib/report/mod.ts";
-import type { Stage } from "../unit/report/page/nodes.ts";
-import { NOW_MS } from "../unit/report/status_of.ts";
+import { createApp } from "../../lib/observability/app.ts";
+import { healthOf } from "../../lib/observability/mod.ts";
+import type { Stage } from "../unit/observability/page/nodes.ts";
+import { NOW_MS } from "../unit/observability/status_of.ts";
 
 /** A server whose state the test may change, and which it may stop. */
 export function serve(stage: Stage): { url: string; stage: Stage } & AsyncDisposable {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { Conversation, PULL, pulled, type Sent } from "../fakes/cri_conversation.ts";
 import { pullImageRequest } from "../fakes/cri_messages.ts";
 import { type AgentProcess, command, freePort, pause, simNode } from "./stage.ts";
-import { callOnce, echoOn, readExactly, tapStage, writeAll } from "./tap_stage.ts";
+import { callOnce, echoOn, readExactly, tapStage, writeAll } from "./cri_proxy_stage.ts";
 
 /** How often the agent is restarted in good order, and how often it is killed. */
 const RESTARTS = Number(Deno.env.get("NYDUS_AUTH_AGENT_TAP_RESTARTS") ?? "20");

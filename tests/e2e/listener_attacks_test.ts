@@ -2,7 +2,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { join } from "node:path";
 import { attack, holdCriClients, LIMITED } from "./attacks.ts";
 import { AgentProcess, freePort, pause, simNode } from "./stage.ts";
-import { callOnce, echoOn, tapStage } from "./tap_stage.ts";
+import { callOnce, echoOn, tapStage } from "./cri_proxy_stage.ts";
 
 Deno.test(
   "listeners: 1,100 idle TCP connections and slow readers leave the agent and CRI clients alone",

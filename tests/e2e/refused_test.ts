@@ -1,5 +1,5 @@
 import { ok, strictEqual } from "node:assert/strict";
-import type { SimNode } from "../../lib/simnode/mod.ts";
+import type { SimNode } from "../../lib/simulator/mod.ts";
 import { AgentProcess, pause, simNode } from "./stage.ts";
 
 const NEVER = 'check_interval = "1h"\nrefresh_interval = "1h"';

@@ -1,8 +1,8 @@
 /** A nydusd that starts without a credential gets the one that the agent has. */
 import { equal, ok, strictEqual } from "node:assert/strict";
-import { type SimDaemon, SimRegistry } from "../../lib/simnode/mod.ts";
+import { type SimDaemon, SimRegistry } from "../../lib/simulator/mod.ts";
 import { AgentProcess, simNode } from "./stage.ts";
-import { memoryFolder, pullThrough, tapStage } from "./tap_stage.ts";
+import { memoryFolder, pullThrough, tapStage } from "./cri_proxy_stage.ts";
 
 const PAIR = "robot:pulled-once";
 

@@ -1,6 +1,6 @@
 import { join } from "@std/path";
 import type { AgentStatus } from "../../lib/model/mod.ts";
-import { SimNode, type SimNodeOptions } from "../../lib/simnode/mod.ts";
+import { SimNode, type SimNodeOptions } from "../../lib/simulator/mod.ts";
 import { holdsWhole } from "../canary/detector.ts";
 
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;

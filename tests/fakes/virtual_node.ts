@@ -12,10 +12,12 @@ import {
   type ProbeVerdict,
   Secret,
 } from "../../lib/model/mod.ts";
-import { inUseDelayMs } from "../../lib/deliver/mod.ts";
-import { Reconciler } from "../../lib/reconcile/mod.ts";
-import { AnswerDeadline, CredentialChain, Elector, type Verify } from "../../lib/resolve/mod.ts";
-import { CredentialStore } from "../../lib/store/mod.ts";
+import { inUseDelayMs } from "../../lib/delivery/mod.ts";
+import { Reconciler } from "../../lib/reconciler/mod.ts";
+import { AnswerDeadline } from "../../lib/model/mod.ts";
+import { CredentialChain } from "../../lib/providers/mod.ts";
+import { Elector, type Verify } from "../../lib/verification/mod.ts";
+import { CredentialStore } from "../../lib/credentials/mod.ts";
 import { FakeClock, settle } from "./clock.ts";
 import { FakeObserver } from "./observer.ts";
 import { FakeRandom } from "./random.ts";

@@ -1,7 +1,7 @@
 import { join } from "@std/path";
 import { type Attack, attack } from "../e2e/attacks.ts";
 import { pause } from "../e2e/stage.ts";
-import { callOnce } from "../e2e/tap_stage.ts";
+import { callOnce } from "../e2e/cri_proxy_stage.ts";
 import { DAEMONS, type Fault, fault, NOTHING } from "./fault.ts";
 import { type FaultStage, run } from "./stage.ts";
 import { holdingsOf } from "./watchers.ts";

@@ -5,16 +5,16 @@
  * @module
  */
 import { runProgram } from "../../lib/cli/mod.ts";
-import { Deliverer } from "../../lib/deliver/mod.ts";
-import { Discovery } from "../../lib/discover/mod.ts";
-import * as edge from "../../lib/edge/mod.ts";
+import { Deliverer } from "../../lib/delivery/mod.ts";
+import { Discovery } from "../../lib/discovery/mod.ts";
+import * as edge from "../../lib/platform/mod.ts";
 import {
   credentialSecret,
   type DeliveryOrder,
   type DeliveryOutcome,
   type FileSystem,
 } from "../../lib/model/mod.ts";
-import { CredentialStore } from "../../lib/store/mod.ts";
+import { CredentialStore } from "../../lib/credentials/mod.ts";
 
 const STUCK_POLL_MS = 200;
 

@@ -1,8 +1,8 @@
 import { join } from "@std/path";
 import { LIMITED } from "../e2e/attacks.ts";
-import { echoOn } from "../e2e/tap_stage.ts";
+import { echoOn } from "../e2e/cri_proxy_stage.ts";
 import { type AgentOptions, AgentProcess, command, pause, simNode } from "../e2e/stage.ts";
-import type { SimDaemon, SimNode, SimPluginSettings } from "../../lib/simnode/mod.ts";
+import type { SimDaemon, SimNode, SimPluginSettings } from "../../lib/simulator/mod.ts";
 import { CanaryDetector, newTokenCanary } from "../canary/detector.ts";
 import { ConfigFiles, Reader } from "./watchers.ts";
 

@@ -4,7 +4,7 @@
  */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { pause } from "../e2e/stage.ts";
-import { type TapStage, tapStage } from "../e2e/tap_stage.ts";
+import { type TapStage, tapStage } from "../e2e/cri_proxy_stage.ts";
 import {
   type Called,
   CriClient,
