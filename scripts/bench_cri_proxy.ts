@@ -7,8 +7,8 @@
  */
 import { join } from "@std/path";
 import { fileURLToPath } from "node:url";
-import { serveByteTap } from "../lib/platform/mod.ts";
-import { createCriReader, PullBook } from "../lib/cri/mod.ts";
+import { serveByteProxy } from "../lib/platform/mod.ts";
+import { createCriReader, PullCredentialCache } from "../lib/cri/mod.ts";
 import { median } from "./lib/bench.ts";
 import { answerCalls, callOnce, openConversation, passMessages } from "./lib/bench_cri.ts";
 
@@ -18,24 +18,24 @@ const MESSAGES = 8;
 const CALLS = 3_000;
 /** The tap's throughput must be at least this share of the plain proxy's. */
 const LEAST_SHARE = 0.6;
-const KINDS = ["direct", "plain", "tap"] as const;
+const KINDS = ["direct", "plain", "cri-proxy"] as const;
 type Kind = typeof KINDS[number];
 
 async function main(args: readonly string[]): Promise<number> {
   const [role, path = "", upstream = ""] = args;
   if (role === "server") return await answerCalls(path);
   if (role === "plain") return await copyPlainly(path, upstream);
-  if (role === "tap") return await serveTap(path, upstream);
+  if (role === "cri-proxy") return await serveCriProxy(path, upstream);
   const folder = await Deno.makeTempDir({ prefix: "bench-tap-" });
   const sockets: Record<Kind, string> = {
     direct: join(folder, "direct"),
     plain: join(folder, "plain"),
-    tap: join(folder, "tap"),
+    "cri-proxy": join(folder, "cri-proxy"),
   };
   const children = [
     start("server", sockets.direct),
     start("plain", sockets.plain, sockets.direct),
-    start("tap", sockets.tap, sockets.direct),
+    start("cri-proxy", sockets["cri-proxy"], sockets.direct),
   ];
   try {
     for (const kind of KINDS) await connectable(sockets[kind]);
@@ -55,7 +55,7 @@ interface Figures {
 }
 
 async function measure(sockets: Record<Kind, string>): Promise<Figures> {
-  const empty = () => ({ direct: [], plain: [], tap: [] });
+  const empty = () => ({ direct: [], plain: [], "cri-proxy": [] });
   const figures: Figures = { throughput: empty(), latencyMs: empty() };
   // The kinds take turns, so that what else the machine does meets all of them.
   for (let round = -1; round < ROUNDS; round++) {
@@ -79,10 +79,10 @@ async function measure(sockets: Record<Kind, string>): Promise<Figures> {
 }
 
 function report({ throughput, latencyMs }: Figures): number {
-  const shares = throughput.tap.map((value, i) => value / (throughput.plain[i] ?? NaN));
+  const shares = throughput["cri-proxy"].map((value, i) => value / (throughput.plain[i] ?? NaN));
   const share = median(shares);
   const micros = (kind: Kind) => median(latencyMs[kind]) * 1_000;
-  const added = median(latencyMs.tap.map((value, i) => value - (latencyMs.plain[i] ?? NaN)));
+  const added = median(latencyMs["cri-proxy"].map((value, i) => value - (latencyMs.plain[i] ?? NaN)));
   const row = (name: string, of: (kind: Kind) => string) =>
     console.log(`| ${name} | ${KINDS.map(of).join(" | ")} |`);
   row("", (kind) => kind);
@@ -117,9 +117,9 @@ async function connectable(path: string): Promise<void> {
   throw new Error(`nobody listens on ${path}`);
 }
 
-async function serveTap(path: string, upstream: string): Promise<number> {
-  const book = new PullBook({ now: Date.now });
-  await serveByteTap({ path, upstream, reader: () => createCriReader({ book }) });
+async function serveCriProxy(path: string, upstream: string): Promise<number> {
+  const book = new PullCredentialCache({ now: Date.now });
+  await serveByteProxy({ path, upstream, reader: () => createCriReader({ book }) });
   return await new Promise(() => {});
 }
 

@@ -4,17 +4,23 @@ import type { Context } from "../platform/mod.ts";
 import { EXIT } from "../model/mod.ts";
 import { type Flags, loadConfig } from "../config/mod.ts";
 import { printable } from "./table.ts";
-import { type LinkedTap, lookAtPath, stepIn, stepOut, type TapPath } from "../agent/mod.ts";
+import {
+  type CriProxyPath,
+  type LinkedCriProxy,
+  readPathState,
+  stepIn,
+  stepOut,
+} from "../agent/mod.ts";
 
 /** What `tap` can be told. */
-export const TAP_ACTIONS = ["on", "off", "status"] as const;
+export const CRI_PROXY_ACTIONS = ["on", "off", "status"] as const;
 
 /**
  * `tap on|off|status`: puts the CRI tap into the path of pulls, takes it out, or tells where it
  * stands. Exit code 1 when the tap is not where it was meant to be.
  */
-export async function tap(context: Context, flags: Flags, action: string): Promise<number> {
-  const linked = linkedTap(await loadConfig(context, flags), action);
+export async function criProxy(context: Context, flags: Flags, action: string): Promise<number> {
+  const linked = linkedCriProxy(await loadConfig(context, flags), action);
   switch (action) {
     case "on": {
       const serves = await stepIn(linked);
@@ -34,18 +40,21 @@ export async function tap(context: Context, flags: Flags, action: string): Promi
       );
       return EXIT.ok;
     case "status": {
-      const path = await lookAtPath(context.files, linked);
+      const path = await readPathState(context.files, linked);
       const { text, isRight } = pathText(linked, path);
       context.host.out(`${printable(text)}\n`);
       return isRight ? EXIT.ok : EXIT.failed;
     }
     default:
-      throw new AgentError("usage", `tap ${action}: one of ${TAP_ACTIONS.join(", ")} is wanted`);
+      throw new AgentError(
+        "usage",
+        `tap ${action}: one of ${CRI_PROXY_ACTIONS.join(", ")} is wanted`,
+      );
   }
 }
 
 /** The tap that the configuration describes, where it can be switched. */
-function linkedTap({ providers: { cri } }: AgentConfig, action: string): LinkedTap {
+function linkedCriProxy({ providers: { cri } }: AgentConfig, action: string): LinkedCriProxy {
   const { link, enabled } = cri;
   if (link === undefined) {
     const why = "providers.cri.link is off, so nothing is switched";
@@ -60,8 +69,8 @@ function linkedTap({ providers: { cri } }: AgentConfig, action: string): LinkedT
 
 /** Where pulls go, and whether that is as it was meant. */
 function pathText(
-  { link, socket, enabled, imageServiceSocket }: LinkedTap,
-  { isOut, leadsTo, serves }: TapPath,
+  { link, socket, enabled, imageServiceSocket }: LinkedCriProxy,
+  { isOut, leadsTo, serves }: CriProxyPath,
 ): { readonly text: string; readonly isRight: boolean } {
   if (leadsTo === undefined) {
     return { text: `${link} is not there: its clients reach nobody`, isRight: false };

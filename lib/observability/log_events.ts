@@ -34,7 +34,7 @@ export const LOG_EVENTS = {
     level: "info",
     meaning: "a registry was asked what it thinks of a credential",
   },
-  "credential-elected": {
+  "candidate-selected": {
     level: "info",
     meaning: "of several credentials one was chosen that does not come first",
   },
@@ -49,7 +49,7 @@ export const LOG_EVENTS = {
   "credential-delivered": { level: "info", meaning: "a mount was given its credential" },
   "delivery-unchanged": { level: "debug", meaning: "a mount holds what it should" },
   "delivery-failed": { level: "warning", meaning: "a mount could not be given its credential" },
-  "unnamed-host": {
+  "unapproved-host": {
     level: "warning",
     meaning: "a nydusd shows its credential to a host that nobody named",
   },
@@ -63,12 +63,12 @@ export const LOG_EVENTS = {
     meaning: "a daemon's configuration file could be rewritten again",
   },
   "delivery-state-changed": { level: "info", meaning: "a mount's delivery moved on" },
-  "mount-unserved": {
+  "mount-without-credential": {
     level: "warning",
     meaning: "a mount's delivery came to refused, unreachable, unsupported or withheld",
   },
   "daemon-state-changed": { level: "info", meaning: "a nydusd came, went, or changed its state" },
-  "daemon-troubled": { level: "warning", meaning: "a nydusd does not answer, or not as one" },
+  "daemon-failing": { level: "warning", meaning: "a nydusd does not answer, or not as one" },
   "discovery-problem": { level: "warning", meaning: "a source of discovery does not answer" },
   "discovery-recovered": { level: "info", meaning: "a source of discovery answers again" },
   "reconcile-finished": { level: "debug", meaning: "a round of looking and comparing ended" },

@@ -102,7 +102,7 @@ export const METRICS = {
     help: "Attempts after which the mount or its configuration file lacks the credential.",
     labels: [],
   },
-  unnamedHosts: {
+  unapprovedHosts: {
     name: `${OWN}unnamed_hosts_total`,
     type: "counter",
     help: "Mounts whose nydusd shows its credential to a host that nobody named, by what was done.",
@@ -192,43 +192,43 @@ export const METRICS = {
     help: "1 while what CRI clients are given leads to the tap.",
     labels: [],
   },
-  tapOpenConnections: {
+  criProxyOpenConnections: {
     name: `${OWN}tap_open_connections`,
     type: "gauge",
     help: "Connections that pass the CRI tap now.",
     labels: [],
   },
-  tapConnections: {
+  criProxyConnections: {
     name: `${OWN}tap_connections_total`,
     type: "counter",
     help: "Connections that the CRI tap has taken.",
     labels: [],
   },
-  tapConnectionFailures: {
+  criProxyConnectionFailures: {
     name: `${OWN}tap_connection_failures_total`,
     type: "counter",
     help: "Connections closed at once: too many, or the runtime was not there.",
     labels: [],
   },
-  tapBytes: {
+  criProxyBytes: {
     name: `${OWN}tap_bytes_total`,
     type: "counter",
     help: "Bytes that the CRI tap has passed on.",
     labels: ["to"],
   },
-  tapPulls: {
+  criProxyPulls: {
     name: `${OWN}tap_pulls_total`,
     type: "counter",
     help: "PullImage requests that the CRI tap has read.",
     labels: [],
   },
-  tapLostReadings: {
+  criProxyLostReadings: {
     name: `${OWN}tap_lost_readings_total`,
     type: "counter",
     help: "Directions of connections that the CRI tap could not read any further.",
     labels: [],
   },
-  tapSkippedMessages: {
+  criProxySkippedMessages: {
     name: `${OWN}tap_skipped_messages_total`,
     type: "counter",
     help: "Messages, or credentials in them, that the CRI tap left out.",

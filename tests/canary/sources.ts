@@ -116,7 +116,7 @@ export async function writeCanaryKubeconfig(
 }
 
 /** A pull as the kubelet sends it, through the tap in a folder, to a runtime that is played here. */
-export async function pullThroughTap(
+export async function pullThroughCriProxy(
   folder: string,
   image: string,
   password: string,
