@@ -1,6 +1,6 @@
 // deno-lint-ignore-file no-console -- a benchmark talks to a person
 /**
- * `deno task bench:tap`: what the CRI tap costs, relative to a proxy of the same runtime that only
+ * `deno task bench:cri-proxy`: what the CRI proxy costs, relative to a proxy of the same runtime that only
  * copies bytes, in the same run. Each of the four ends is a process of its own.
  *
  * @module
@@ -16,7 +16,7 @@ const ROUNDS = 9;
 const MESSAGE_BYTES = 16 * 1024 * 1024;
 const MESSAGES = 8;
 const CALLS = 3_000;
-/** The tap's throughput must be at least this share of the plain proxy's. */
+/** The CRI proxy's throughput must be at least this share of the plain proxy's. */
 const LEAST_SHARE = 0.6;
 const KINDS = ["direct", "plain", "cri-proxy"] as const;
 type Kind = typeof KINDS[number];
@@ -82,14 +82,16 @@ function report({ throughput, latencyMs }: Figures): number {
   const shares = throughput["cri-proxy"].map((value, i) => value / (throughput.plain[i] ?? NaN));
   const share = median(shares);
   const micros = (kind: Kind) => median(latencyMs[kind]) * 1_000;
-  const added = median(latencyMs["cri-proxy"].map((value, i) => value - (latencyMs.plain[i] ?? NaN)));
+  const added = median(
+    latencyMs["cri-proxy"].map((value, i) => value - (latencyMs.plain[i] ?? NaN)),
+  );
   const row = (name: string, of: (kind: Kind) => string) =>
     console.log(`| ${name} | ${KINDS.map(of).join(" | ")} |`);
   row("", (kind) => kind);
   row("---", () => "---");
   row("throughput, 16 MiB messages (MiB/s)", (kind) => median(throughput[kind]).toFixed(0));
   row("a pull's request and answer (µs)", (kind) => micros(kind).toFixed(0));
-  console.log(`throughput of the tap: ${share.toFixed(2)} of the plain proxy's`);
+  console.log(`throughput of the CRI proxy: ${share.toFixed(2)} of the plain proxy's`);
   console.log(`a call takes ${(added * 1_000).toFixed(0)} µs more than through the plain one`);
   if (share >= LEAST_SHARE) return 0;
   console.error(`less than ${LEAST_SHARE}`);
@@ -123,7 +125,7 @@ async function serveCriProxy(path: string, upstream: string): Promise<number> {
   return await new Promise(() => {});
 }
 
-/** The simplest proxy that this runtime can be: the tap's measure. */
+/** The simplest proxy that this runtime can be: the CRI proxy's measure. */
 async function copyPlainly(path: string, upstream: string): Promise<number> {
   for await (const client of Deno.listen({ transport: "unix", path })) {
     const server = await Deno.connect({ transport: "unix", path: upstream });

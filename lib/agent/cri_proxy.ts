@@ -38,7 +38,7 @@ const NOTHING: Counts = {
   bytesFromServer: 0,
 };
 
-/** A tap that serves. */
+/** A CRI proxy that serves. */
 interface Serving {
   readonly criProxy: ByteProxy;
   leadsTo: string | undefined;
@@ -50,7 +50,7 @@ interface Serving {
 }
 
 /**
- * The CRI tap of a running agent: what it sees outlives reloads, and restarts where that is wanted.
+ * The CRI proxy of a running agent: what it sees outlives reloads, and restarts where that is wanted.
  * Trouble with it is told and stops nothing: it only means that pulls are not seen.
  */
 export class CriProxy implements AsyncDisposable {
@@ -204,7 +204,7 @@ export class CriProxy implements AsyncDisposable {
   }
 
   /**
-   * A link to the runtime is taken back unless `tap off` put it there: after a slow start, the unit
+   * A link to the runtime is taken back unless `cri-proxy off` put it there: after a slow start, the unit
    * may have moved it. A link that leads anywhere else is reported and left alone.
    */
   async #checkLink(
@@ -213,7 +213,7 @@ export class CriProxy implements AsyncDisposable {
     link: string,
   ): Promise<void> {
     serving.leadsTo = await readLink(link);
-    serving.isOut = await isOut(this.#context.files, link); // `tap off` moves the link afterwards
+    serving.isOut = await isOut(this.#context.files, link); // `cri-proxy off` moves the link afterwards
     if (serving.leadsTo !== imageServiceSocket || serving.isOut) return;
     await pointLink(link, socket);
     serving.leadsTo = socket;
@@ -305,6 +305,6 @@ export class CriProxy implements AsyncDisposable {
   #warn(text: string): void {
     if (this.#told.has(text) || this.#told.size >= 1_000) return;
     this.#told.add(text);
-    this.#observer.notify({ kind: "warning", code: "cri-tap", text });
+    this.#observer.notify({ kind: "warning", code: "cri-proxy", text });
   }
 }

@@ -3,10 +3,10 @@ import type { AgentConfig } from "../config/mod.ts";
 import { listensOn, pointLink, readLink, removeFile } from "../platform/mod.ts";
 import type { FileSystem } from "../model/mod.ts";
 
-/** What the tap is configured with. */
+/** What the CRI proxy is configured with. */
 export type CriConfig = AgentConfig["providers"]["cri"];
 
-/** A tap whose link can be switched. */
+/** A CRI proxy whose link can be switched. */
 export type LinkedCriProxy = CriConfig & { readonly link: string };
 
 /** How things stand with the link. */
@@ -22,10 +22,10 @@ export interface CriProxyPath {
  * as the link does, and is gone with a reboot.
  */
 export function disabledMarker(link: string): string {
-  return join(dirname(link), "tap-off");
+  return join(dirname(link), "cri-proxy-off");
 }
 
-/** Where the tap keeps what pulls showed over a restart. */
+/** Where the CRI proxy keeps what pulls showed over a restart. */
 export function pullCachePath(socket: string): string {
   return join(dirname(socket), "cri-pulls.json");
 }
@@ -35,7 +35,7 @@ export async function isOut(files: FileSystem, link: string | undefined): Promis
   return link !== undefined && await files.stat(disabledMarker(link)) !== undefined;
 }
 
-/** Looks at the link, the mark and the tap's socket. */
+/** Looks at the link, the mark and the CRI proxy's socket. */
 export async function readPathState(
   files: FileSystem,
   criProxy: LinkedCriProxy,
@@ -48,20 +48,20 @@ export async function readPathState(
 }
 
 /**
- * Takes the tap out of the path: from the next connection on, clients reach the runtime itself.
+ * Takes the CRI proxy out of the path: from the next connection on, clients reach the runtime itself.
  *
  * @throws {AgentError} `io` when the mark or the link cannot be set.
  */
 export async function stepOut(files: FileSystem, criProxy: LinkedCriProxy): Promise<void> {
   // The mark first: an agent that starts in between must not step in again.
-  await files.writeAtomic(disabledMarker(criProxy.link), "nydus-auth-agent tap off\n", {
+  await files.writeAtomic(disabledMarker(criProxy.link), "nydus-auth-agent cri-proxy off\n", {
     mode: 0o600,
   });
   await pointLink(criProxy.link, criProxy.imageServiceSocket);
 }
 
 /**
- * Puts the tap into the path again. Returns whether it is there: an agent that does not serve steps
+ * Puts the CRI proxy into the path again. Returns whether it is there: an agent that does not serve steps
  * in when it does.
  *
  * @throws {AgentError} `io` when the mark or the link cannot be set.

@@ -11,7 +11,7 @@ import type { Context } from "../platform/mod.ts";
 import type { CriProxy } from "./cri_proxy.ts";
 import { type CriConfig, pullCachePath } from "./cri_proxy_link.ts";
 
-/** The CRI tap of a running agent. Nothing of it is loaded before a configuration enables it. */
+/** The CRI proxy of a running agent. Nothing of it is loaded before a configuration enables it. */
 export class LazyCriProxy implements AsyncDisposable, CriPulls {
   readonly #context: Context;
   readonly #observer: Observer;
@@ -91,7 +91,7 @@ export class LazyCriProxy implements AsyncDisposable, CriPulls {
       await pointLink(link, imageServiceSocket);
     } catch (error) {
       const text = `CRI pulls of those who use ${link} fail: ${messageOf(error)}`;
-      this.#observer.notify({ kind: "warning", code: "cri-tap", text });
+      this.#observer.notify({ kind: "warning", code: "cri-proxy", text });
     }
   }
 }

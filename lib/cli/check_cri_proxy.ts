@@ -6,11 +6,11 @@ import type { Context } from "../platform/mod.ts";
 
 const UNIT = "/etc/systemd/system/nydus-auth-agent.service";
 const TMPFILES = "/etc/tmpfiles.d";
-const DOCS = "docs/cri-tap.md tells how";
+const DOCS = "docs/cri-proxy.md tells how";
 
 /**
  * Whether those who move the clients' link while the agent is down move it to the runtime that the
- * tap stands before. Where they do not, pulls fail as soon as the agent ends.
+ * CRI proxy stands before. Where they do not, pulls fail as soon as the agent ends.
  */
 export async function checkCriProxy(
   { files }: Pick<Context, "files">,
@@ -61,7 +61,7 @@ export async function checkCriProxy(
     findings.warnings.push(about(link, "its folder does not exist", `make ${folder}; ${DOCS}`));
   }
   if (findings.problems.length + findings.warnings.length > before) return;
-  findings.fine.push(`tap: ${link} leads to ${imageServiceSocket} while no agent serves`);
+  findings.fine.push(`CRI proxy: ${link} leads to ${imageServiceSocket} while no agent serves`);
 }
 
 /** The lines of a file and of the drop-ins in a folder; undefined when there is no such file. */

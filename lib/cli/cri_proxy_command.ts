@@ -12,12 +12,12 @@ import {
   stepOut,
 } from "../agent/mod.ts";
 
-/** What `tap` can be told. */
+/** What `cri-proxy` can be told. */
 export const CRI_PROXY_ACTIONS = ["on", "off", "status"] as const;
 
 /**
- * `tap on|off|status`: puts the CRI tap into the path of pulls, takes it out, or tells where it
- * stands. Exit code 1 when the tap is not where it was meant to be.
+ * `cri-proxy on|off|status`: puts the CRI proxy into the path of pulls, takes it out, or tells where it
+ * stands. Exit code 1 when the CRI proxy is not where it was meant to be.
  */
 export async function criProxy(context: Context, flags: Flags, action: string): Promise<number> {
   const linked = linkedCriProxy(await loadConfig(context, flags), action);
@@ -36,7 +36,7 @@ export async function criProxy(context: Context, flags: Flags, action: string): 
       await stepOut(context.files, linked);
       context.host.out(
         `${linked.link} leads to ${linked.imageServiceSocket}, from the next connection on, ` +
-          'until "tap on" or a reboot; those that pass the agent now do so until they end\n',
+          'until "cri-proxy on" or a reboot; those that pass the agent now do so until they end\n',
       );
       return EXIT.ok;
     case "status": {
@@ -48,21 +48,21 @@ export async function criProxy(context: Context, flags: Flags, action: string): 
     default:
       throw new AgentError(
         "usage",
-        `tap ${action}: one of ${CRI_PROXY_ACTIONS.join(", ")} is wanted`,
+        `CRI proxy ${action}: one of ${CRI_PROXY_ACTIONS.join(", ")} is wanted`,
       );
   }
 }
 
-/** The tap that the configuration describes, where it can be switched. */
+/** The CRI proxy that the configuration describes, where it can be switched. */
 function linkedCriProxy({ providers: { cri } }: AgentConfig, action: string): LinkedCriProxy {
   const { link, enabled } = cri;
   if (link === undefined) {
     const why = "providers.cri.link is off, so nothing is switched";
-    throw new AgentError("usage", `tap ${action}: ${why}`);
+    throw new AgentError("usage", `CRI proxy ${action}: ${why}`);
   }
   if (!enabled && action === "on") {
     const why = "the configuration does not enable it; set providers.cri.enabled, and reload";
-    throw new AgentError("usage", `tap on: ${why}`);
+    throw new AgentError("usage", `cri-proxy on: ${why}`);
   }
   return { ...cri, link };
 }
@@ -80,7 +80,7 @@ function pathText(
       ? { text: `in the path: ${link} leads to the agent`, isRight: !isOut && enabled }
       : {
         text: `${link} leads to ${socket}, where nobody listens: the agent is restarting; if it ` +
-          "does not come back, run tap off",
+          "does not come back, run cri-proxy off",
         isRight: false,
       };
   }
@@ -88,8 +88,8 @@ function pathText(
   if (leadsTo !== imageServiceSocket) {
     return { text: `${straight}, not to ${imageServiceSocket}`, isRight: false };
   }
-  if (isOut) return { text: `${straight}, by "tap off"`, isRight: true };
-  if (!enabled) return { text: `${straight}, the tap is not enabled`, isRight: true };
+  if (isOut) return { text: `${straight}, by "cri-proxy off"`, isRight: true };
+  if (!enabled) return { text: `${straight}, the CRI proxy is not enabled`, isRight: true };
   if (!serves) return { text: `${straight}, no agent serves`, isRight: false };
-  return { text: `${straight} although the agent serves: run tap on`, isRight: false };
+  return { text: `${straight} although the agent serves: run cri-proxy on`, isRight: false };
 }

@@ -183,7 +183,7 @@ function addControlCommands(context: Context, add: Add, done: (code: number) => 
 /** The one command that changes where pulls go. */
 function addCriProxyCommand(context: Context, add: Add, done: (code: number) => void): void {
   add("cri-proxy").addArgument(new Argument("<action>", "").choices(["on", "off", "status"]))
-    .description("Put the CRI tap into the path of pulls, take it out, or tell where it stands.")
+    .description("Put the CRI proxy into the path of pulls, take it out, or tell where it stands.")
     .action(async (action, options) => {
       const { criProxy } = await import("./cri_proxy_command.ts");
       done(await criProxy(context, configFlags(options), action));

@@ -47,7 +47,7 @@ export const PROVIDER_KEYS = [
     description:
       "How long `providers.cri.link` keeps leading to the agent after its end. With 0s " +
       "the agent points it at the image service as it ends; otherwise the service unit does so " +
-      "later. See docs/cri-tap.md.",
+      "later. See docs/cri-proxy.md.",
   }),
   key("providers.cri.remember", { kind: "boolean" }, {
     default: true,

@@ -34,7 +34,7 @@ export interface AgentStatus {
   readonly checkIntervalMs?: number;
   /** Every plugin and credential helper that has run. */
   readonly plugins?: readonly PluginStatus[];
-  /** Undefined while the CRI tap is not enabled. */
+  /** Undefined while the CRI proxy is not enabled. */
   readonly criProxy?: CriProxyStatus;
 }
 

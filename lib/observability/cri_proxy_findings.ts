@@ -4,7 +4,7 @@ import type { Finding } from "./finding.ts";
 /** A kubelet keeps its connection, and lists images about every 20 seconds. */
 const IDLE_MS = 2 * 60_000;
 
-/** What is wrong with the CRI tap. */
+/** What is wrong with the CRI proxy. */
 export function criProxyFindings(
   criProxy: CriProxyStatus | undefined,
   nowMs: number,
@@ -16,7 +16,7 @@ export function criProxyFindings(
       return [];
     case "not-serving": {
       const why = criProxy.detail === undefined ? "" : `: ${criProxy.detail}`;
-      const text = `CRI pulls are not seen, the tap does not serve${why}`;
+      const text = `CRI pulls are not seen, the CRI proxy does not serve${why}`;
       return [{ ...about, text, remedy: "mend that and reload the agent" }];
     }
     case "bypassed": {
@@ -24,7 +24,7 @@ export function criProxyFindings(
         ? "is not there"
         : `leads to ${criProxy.leadsTo}`;
       const text = `CRI pulls are not seen: ${criProxy.link} ${where}, not to ${criProxy.socket}`;
-      return [{ ...about, text, remedy: "run: nydus-auth-agent tap on" }];
+      return [{ ...about, text, remedy: "run: nydus-auth-agent cri-proxy on" }];
     }
     case "in-path": {
       const idleMs = nowMs - (criProxy.idleSinceMs ?? nowMs);

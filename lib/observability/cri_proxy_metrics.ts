@@ -3,7 +3,7 @@ import type { CriProxyStatus } from "../model/mod.ts";
 import { LABEL_VALUES } from "./label_values.ts";
 import { type MetricDefinition, METRICS } from "./metric_names.ts";
 
-/** The series of the CRI tap; all of them 0 while it is not enabled. */
+/** The series of the CRI proxy; all of them 0 while it is not enabled. */
 export class CriProxyMetrics {
   readonly #registry: Registry;
   readonly #inPath: Gauge;
@@ -29,7 +29,7 @@ export class CriProxyMetrics {
     for (const to of LABEL_VALUES.criProxyDirections) this.#bytes.inc({ to }, 0);
   }
 
-  /** Sets everything to how it stands; a tap that is switched off keeps its totals. */
+  /** Sets everything to how it stands; a CRI proxy that is switched off keeps its totals. */
   look(criProxy: CriProxyStatus | undefined): void {
     this.#inPath.set(criProxy?.state === "in-path" ? 1 : 0);
     this.#open.set(criProxy?.openConnections ?? 0);

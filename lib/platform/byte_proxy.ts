@@ -12,7 +12,7 @@ export interface ByteReader {
   closed(): void;
 }
 
-/** Where a tap listens, and what stands behind it. */
+/** Where a CRI proxy listens, and what stands behind it. */
 export interface ByteProxyOptions {
   /** Our own socket, mode 0600. */
   readonly path: string;
@@ -24,7 +24,7 @@ export interface ByteProxyOptions {
   readonly reader: () => ByteReader;
 }
 
-/** What has passed since the tap began to serve. */
+/** What has passed since the CRI proxy began to serve. */
 export interface ByteProxyCounts {
   readonly openConnections: number;
   readonly connections: number;

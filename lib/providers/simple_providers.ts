@@ -73,7 +73,7 @@ export interface CriPulls {
   pods?(image: ImageReference): readonly { readonly uid: string }[];
 }
 
-/** What the CRI tap saw in `PullImage` requests; without a tap it is not enabled. */
+/** What the CRI proxy saw in `PullImage` requests; without a CRI proxy it is not enabled. */
 export function criProvider(pulls: CriPulls | undefined): CredentialProvider {
   return {
     name: "cri",

@@ -115,7 +115,7 @@ export async function writeCanaryKubeconfig(
   await writeKubeconfig(folder, api, { user: `token: "${token}"` });
 }
 
-/** A pull as the kubelet sends it, through the tap in a folder, to a runtime that is played here. */
+/** A pull as the kubelet sends it, through the CRI proxy in a folder, to a runtime that is played here. */
 export async function pullThroughCriProxy(
   folder: string,
   image: string,

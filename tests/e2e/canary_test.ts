@@ -158,7 +158,7 @@ async function liveThrough(
   await pullThroughCriProxy(tapped.dir, "cri.example.com/a:1", planted.cri);
   if (tapped.inMemory) {
     const state = join(tapped.dir, "cri-pulls.json");
-    await agent.until("the tap's state", () => fileHolds(state, "cri.example"));
+    await agent.until("the CRI proxy's state", () => fileHolds(state, "cri.example"));
   }
   const detected = new CanaryDetector({ control: planted.docker });
   const file = Deno.readTextFileSync(dedicated.instances[0]?.configPath ?? "");

@@ -1,9 +1,9 @@
-/** Where the clients' link leads while the tap cannot be had, is not wanted, or has yet to come. */
+/** Where the clients' link leads while the CRI proxy cannot be had, is not wanted, or has yet to come. */
 import { equal, match } from "node:assert/strict";
 import { AgentProcess } from "./stage.ts";
 import { callOnce, criProxyStage, echoOn } from "./cri_proxy_stage.ts";
 
-Deno.test("CRI tap: a socket that is removed is made again, and one that cannot be had is tried for", async () => {
+Deno.test("CRI proxy: a socket that is removed is made again, and one that cannot be had is tried for", async () => {
   await criProxyStage(async ({ dir, link, upstream, criProxy, start, kill }) => {
     const listener = echoOn(upstream);
     const socket = `${dir}/cri.sock`;
@@ -18,14 +18,17 @@ Deno.test("CRI tap: a socket that is removed is made again, and one that cannot 
     equal((await late.status()).criProxy?.state, "not-serving");
     await callOnce(link);
     await Deno.mkdir(`${dir}/later`);
-    await late.until("the tap", async () => (await late.status()).criProxy?.state === "in-path");
+    await late.until(
+      "the CRI proxy",
+      async () => (await late.status()).criProxy?.state === "in-path",
+    );
     await callOnce(link);
     await kill(late);
     listener.close();
   });
 });
 
-Deno.test("CRI tap: an agent that cannot start does not touch the path", async () => {
+Deno.test("CRI proxy: an agent that cannot start does not touch the path", async () => {
   await criProxyStage(async ({ node, link, upstream, criProxy }) => {
     await Deno.symlink(upstream, link);
     const { ino } = await Deno.lstat(link);
@@ -40,7 +43,7 @@ Deno.test("CRI tap: an agent that cannot start does not touch the path", async (
   });
 });
 
-Deno.test("CRI tap: a disabled one leaves no link to a socket where nobody listens", async () => {
+Deno.test("CRI proxy: a disabled one leaves no link to a socket where nobody listens", async () => {
   await criProxyStage(async ({ dir, link, upstream, start, kill }) => {
     const listener = echoOn(upstream);
     await Deno.symlink(`${dir}/cri.sock`, link); // of an agent that was killed without its unit
@@ -60,7 +63,7 @@ Deno.test("CRI tap: a disabled one leaves no link to a socket where nobody liste
 const TMPFILES = "/usr/bin/systemd-tmpfiles";
 
 Deno.test({
-  name: "CRI tap: at boot the link is laid to the runtime, and one that is there is left",
+  name: "CRI proxy: at boot the link is laid to the runtime, and one that is there is left",
   ignore: Deno.uid() !== 0 || !await Deno.stat(TMPFILES).then(() => true, () => false),
   async fn() {
     const root = await Deno.makeTempDir({ prefix: "boot-" });

@@ -10,14 +10,14 @@ const UNIT = new URL("../../lib/assets/nydus-auth-agent.service", import.meta.ur
 const UNIT_UPSTREAM = "/run/containerd/containerd.sock";
 const UNIT_LINK = "/run/nydus-auth-agent-cri/image.sock";
 
-/** A node with a folder for the tap's sockets, and an agent that taps. */
+/** A node with a folder for the CRI proxy's sockets, and an agent that taps. */
 export interface CriProxyStage extends Omit<MemoryFolder, keyof AsyncDisposable> {
   readonly node: SimNode;
   /** The path for clients. */
   readonly link: string;
   /** The runtime's socket; a test puts something there. */
   readonly upstream: string;
-  /** What the agent's configuration says of the tap; more keys may follow. */
+  /** What the agent's configuration says of the CRI proxy; more keys may follow. */
   readonly criProxy: string;
   /** Where the agent keeps what it has seen. */
   readonly state: string;
@@ -87,7 +87,7 @@ export async function criProxyStage(
   }
 }
 
-/** A folder for the tap's sockets. */
+/** A folder for the CRI proxy's sockets. */
 export interface MemoryFolder extends AsyncDisposable {
   readonly dir: string;
   /** Whether it is on a tmpfs: who may not mount one tests the other way. */

@@ -12,11 +12,11 @@ import {
 
 const RECORDING = new URL("../unit/cri/recordings/grpc-go.txt", import.meta.url);
 /** How often the agent is killed while calls go on; the binary starts faster, so CI asks for more. */
-const KILLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_TAP_KILLS") ?? "3");
+const KILLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_CRI_PROXY_KILLS") ?? "3");
 /** How many calls at least go on beside every agent, and after its end. */
-const CALLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_TAP_CALLS") ?? "20");
+const CALLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_CRI_PROXY_CALLS") ?? "20");
 
-Deno.test("CRI tap: a kubelet's conversation passes unchanged, and what it shows is kept in memory", async () => {
+Deno.test("CRI proxy: a kubelet's conversation passes unchanged, and what it shows is kept in memory", async () => {
   await criProxyStage(async ({ inMemory, link, upstream, state, start }) => {
     const listener = Deno.listen({ transport: "unix", path: upstream });
     const agent = await start();
@@ -60,7 +60,7 @@ Deno.test("CRI proxy: a pull that succeeds triggers a reconcile, so that its mou
   });
 });
 
-Deno.test("CRI tap: what a pull brought is found after a restart, until that is turned off", async () => {
+Deno.test("CRI proxy: what a pull brought is found after a restart, until that is turned off", async () => {
   await criProxyStage(async ({ inMemory, link, upstream, state, criProxy, start, run, kill }) => {
     const listener = Deno.listen({ transport: "unix", path: upstream });
     const image = "registry.example/team/app:v1";
@@ -96,13 +96,13 @@ Deno.test("CRI tap: what a pull brought is found after a restart, until that is 
     await kill(forgetful);
     await Deno.writeTextFile(state, "{}");
     const disabled = await start({ more: criProxy.replace("true", "false") });
-    equal(await kept(), false, "nor is it kept where the tap is disabled");
+    equal(await kept(), false, "nor is it kept where the CRI proxy is disabled");
     await kill(disabled);
     listener.close();
   });
 });
 
-Deno.test("CRI tap: calls fail only in flight while the agent is killed, late, or not there", async () => {
+Deno.test("CRI proxy: calls fail only in flight while the agent is killed, late, or not there", async () => {
   await criProxyStage(async ({ link, upstream, start, kill }) => {
     const listener = Deno.listen({ transport: "unix", path: upstream });
     const serving = (async () => {
@@ -165,7 +165,7 @@ Deno.test("CRI tap: calls fail only in flight while the agent is killed, late, o
   });
 });
 
-Deno.test("CRI tap: one command steps out of the path, over restarts, and in again", async () => {
+Deno.test("CRI proxy: one command steps out of the path, over restarts, and in again", async () => {
   await criProxyStage(async ({ link, upstream, dir, start, run, kill, fallBack }) => {
     const listener = echoOn(upstream);
     const socket = `${dir}/cri.sock`;
@@ -185,11 +185,15 @@ Deno.test("CRI tap: one command steps out of the path, over restarts, and in aga
       "the status",
       async () => (await first.status()).criProxy?.state === "stepped-out",
     );
-    equal((await first.status()).criProxy?.connections, 1, "the second call did not pass the tap");
+    equal(
+      (await first.status()).criProxy?.connections,
+      1,
+      "the second call did not pass the CRI proxy",
+    );
     await kill(first);
     const second = await start();
     equal(await Deno.readLink(link), upstream, "an agent that starts stays out");
-    match((await run("cri-proxy", "status")).out, /^out of the path: .*, by "tap off"$/m);
+    match((await run("cri-proxy", "status")).out, /^out of the path: .*, by "cri-proxy off"$/m);
     const on = await run("cri-proxy", "on");
     equal(on.code, 0, on.err);
     equal(await Deno.readLink(link), socket);
@@ -215,25 +219,27 @@ Deno.test("CRI tap: one command steps out of the path, over restarts, and in aga
   });
 });
 
-Deno.test("CRI tap: a link that leads elsewhere is a finding, and what passes is counted", async () => {
+Deno.test("CRI proxy: a link that leads elsewhere is a finding, and what passes is counted", async () => {
   await criProxyStage(async ({ link, upstream, start, run, kill }) => {
     const listener = echoOn(upstream);
     const agent = await start();
     await callOnce(link);
     const metrics = (await agent.get("/metrics")).body;
-    match(metrics, /^nydus_auth_agent_tap_in_path 1$/m);
-    match(metrics, /^nydus_auth_agent_tap_connections_total 1$/m);
-    match(metrics, /^nydus_auth_agent_tap_bytes_total\{to="runtime"\} 1000$/m);
-    match(metrics, /^nydus_auth_agent_tap_bytes_total\{to="clients"\} 1000$/m);
+    match(metrics, /^nydus_auth_agent_cri_proxy_in_path 1$/m);
+    match(metrics, /^nydus_auth_agent_cri_proxy_connections_total 1$/m);
+    match(metrics, /^nydus_auth_agent_cri_proxy_bytes_total\{to="runtime"\} 1000$/m);
+    match(metrics, /^nydus_auth_agent_cri_proxy_bytes_total\{to="clients"\} 1000$/m);
     await Deno.remove(link);
     await Deno.symlink("containerd.sock", link);
     await agent.until("the finding", async () => {
-      return (await agent.get("/readyz?verbose")).body.includes("[!] tap: CRI pulls are not seen");
+      return (await agent.get("/readyz?verbose")).body.includes(
+        "[!] CRI proxy: CRI pulls are not seen",
+      );
     });
-    match((await agent.get("/metrics")).body, /^nydus_auth_agent_tap_in_path 0$/m);
+    match((await agent.get("/metrics")).body, /^nydus_auth_agent_cri_proxy_in_path 0$/m);
     equal((await run("cri-proxy", "on")).code, 0);
     await agent.until("its end", async () => {
-      return (await agent.get("/readyz?verbose")).body.includes("[+] tap: nothing is wrong");
+      return (await agent.get("/readyz?verbose")).body.includes("[+] CRI proxy: nothing is wrong");
     });
     await kill(agent);
     listener.close();

@@ -7,7 +7,7 @@ import { type AgentProcess, command, freePort, pause, simNode } from "./stage.ts
 import { callOnce, criProxyStage, echoOn, readExactly, writeAll } from "./cri_proxy_stage.ts";
 
 /** How often the agent is restarted in good order, and how often it is killed. */
-const RESTARTS = Number(Deno.env.get("NYDUS_AUTH_AGENT_TAP_RESTARTS") ?? "20");
+const RESTARTS = Number(Deno.env.get("NYDUS_AUTH_AGENT_CRI_PROXY_RESTARTS") ?? "20");
 /** A kubelet calls every 20 seconds. */
 const CALL_EVERY_MS = 50;
 
@@ -98,7 +98,7 @@ Deno.test("CRI proxy: takes the link back that the unit moved while the agent st
       "the status",
       async () => (await agent.status()).criProxy?.state === "stepped-out",
     );
-    equal(await Deno.readLink(link), upstream, "not after tap off");
+    equal(await Deno.readLink(link), upstream, "not after cri-proxy off");
     listener.close();
   });
 });

@@ -205,7 +205,7 @@ tokenTest(
 );
 
 tokenTest(
-  "the pod that pulled an image is known by the tap, whatever its spec says",
+  "the pod that pulled an image is known by the CRI proxy, whatever its spec says",
   async (api, node) => {
     await mount(node, "d1", IMAGE);
     annotated(api, "web", "reader");

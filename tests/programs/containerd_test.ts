@@ -1,5 +1,5 @@
 /**
- * Debian's containerd and docker-registry, and a gRPC client on Node, through the tap of a running
+ * Debian's containerd and docker-registry, and a gRPC client on Node, through the CRI proxy of a running
  * agent. `.ci/run` installs what it takes; without it the tests are skipped.
  */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
@@ -19,10 +19,10 @@ import {
 
 const MIB = 1024 * 1024;
 const AUTH = { username: USER, password: PASSWORD };
-/** What the endurance test does; docs/cri-tap.md tells how to ask for more. */
-const CALLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_TAP_CALLS") ?? "10000");
+/** What the endurance test does; docs/cri-proxy.md tells how to ask for more. */
+const CALLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_CRI_PROXY_CALLS") ?? "10000");
 const KILL_EVERY_MS = 2_000;
-const RESTARTS = Number(Deno.env.get("NYDUS_AUTH_AGENT_TAP_RESTARTS") ?? "3");
+const RESTARTS = Number(Deno.env.get("NYDUS_AUTH_AGENT_CRI_PROXY_RESTARTS") ?? "3");
 
 interface Stage extends CriProxyStage {
   readonly host: string;
@@ -86,7 +86,7 @@ function ordered(called: Called | undefined): Called | undefined {
 }
 
 program(
-  "the answers are those without the tap, alone, 50 at once, and of 16 MiB",
+  "the answers are those without the CRI proxy, alone, 50 at once, and of 16 MiB",
   async (stage) => {
     const { small, large, host, direct, link, upstream } = stage;
     const questions: readonly RenewalRequest[] = [
@@ -106,7 +106,7 @@ program(
     ];
     for (const image of [small, large]) await direct.answer(pull(image));
     const agent = await stage.start();
-    ok(await Deno.readLink(link) !== upstream, "the link leads to the tap");
+    ok(await Deno.readLink(link) !== upstream, "the link leads to the CRI proxy");
     const client = stage.client();
     for (const question of questions) {
       const expected = await direct.ask(question);
@@ -199,7 +199,7 @@ program("calls fail only in flight while the agent is killed again and again", a
   }
   const { calls, failed, inRow, wrong, codes } = await enduring;
   const told =
-    `${calls} calls, ${kills} kills (${tapped} of a tap in the path), ${failed} failed, ` +
+    `${calls} calls, ${kills} kills (${tapped} of a CRI proxy in the path), ${failed} failed, ` +
     `at most ${inRow} in a row: ${JSON.stringify(codes)}`;
   // deno-lint-ignore no-console -- the figures are the point
   console.log(told);
@@ -288,26 +288,29 @@ program(
   },
 );
 
-program("a runtime that is away is away through the tap too, and comes back", async (stage) => {
-  const { small, restart, link, upstream, state, start } = stage;
-  const agent = await start();
-  const client = stage.client();
-  await client.answer(pull(small));
-  const UNAVAILABLE = 14;
-  const fails = async () => {
-    const [called] = await client.ask(pull(small));
-    equal(called?.code, UNAVAILABLE, JSON.stringify(called));
-  };
-  await restart(async () => {
-    for (let i = 0; i < 3; i++) await fails();
-    ok(await Deno.readLink(link) !== upstream, "the tap stays where it is");
-  });
-  await agent.until("an answer", async () => {
-    const [called] = await client.ask(status(small));
-    return called?.answer !== undefined;
-  });
-  await client.answer(pull(small));
-  equal((await agent.status()).criProxy?.lostReadings, 0);
-  await agent.until("what was seen", () => Deno.stat(state).then(() => true, () => false));
-  await agent[Symbol.asyncDispose]();
-});
+program(
+  "a runtime that is away is away through the CRI proxy too, and comes back",
+  async (stage) => {
+    const { small, restart, link, upstream, state, start } = stage;
+    const agent = await start();
+    const client = stage.client();
+    await client.answer(pull(small));
+    const UNAVAILABLE = 14;
+    const fails = async () => {
+      const [called] = await client.ask(pull(small));
+      equal(called?.code, UNAVAILABLE, JSON.stringify(called));
+    };
+    await restart(async () => {
+      for (let i = 0; i < 3; i++) await fails();
+      ok(await Deno.readLink(link) !== upstream, "the CRI proxy stays where it is");
+    });
+    await agent.until("an answer", async () => {
+      const [called] = await client.ask(status(small));
+      return called?.answer !== undefined;
+    });
+    await client.answer(pull(small));
+    equal((await agent.status()).criProxy?.lostReadings, 0);
+    await agent.until("what was seen", () => Deno.stat(state).then(() => true, () => false));
+    await agent[Symbol.asyncDispose]();
+  },
+);

@@ -13,7 +13,7 @@ const RECORDING = readRecording(
 
 interface Stage {
   readonly criProxy: ByteProxy;
-  /** A connection through the tap, and its other end. */
+  /** A connection through the CRI proxy, and its other end. */
   connect(): Promise<{ readonly client: Deno.UnixConn; readonly server: Deno.UnixConn }>;
 }
 
@@ -66,7 +66,7 @@ function joined(pieces: readonly Uint8Array[]): Uint8Array {
   return all;
 }
 
-Deno.test("any corruption of a conversation passes the tap byte for byte, both ways", async () => {
+Deno.test("any corruption of a conversation passes the CRI proxy byte for byte, both ways", async () => {
   await stage(async ({ connect }) => {
     const sides = ["client", "server"] as const;
     const of = (chunks: readonly Sent[], side: Sent["from"]) =>
@@ -86,7 +86,7 @@ Deno.test("any corruption of a conversation passes the tap byte for byte, both w
   });
 });
 
-Deno.test("who does not read is not read ahead of: the tap keeps one chunk, and the sender waits", async () => {
+Deno.test("who does not read is not read ahead of: the CRI proxy keeps one chunk, and the sender waits", async () => {
   await stage(async ({ criProxy, connect }) => {
     const sent = Uint8Array.from({ length: 16 * 1024 * 1024 }, (_, i) => (i * 31) % 251);
     const { client, server } = await connect();

@@ -27,7 +27,7 @@ function found(parts: Partial<CriProxyStatus>) {
   return finding && `${finding.level}: ${finding.text}; ${finding.remedy}`;
 }
 
-Deno.test("tapFindings says nothing of a tap that is off, in the path, or taken out of it", () => {
+Deno.test("tapFindings says nothing of a CRI proxy that is off, in the path, or taken out of it", () => {
   deepEqual(criProxyFindings(undefined, NOW_MS), []);
   equal(found({}), undefined);
   equal(found({ state: "stepped-out", leadsTo: "/run/c.sock" }), undefined);
@@ -38,7 +38,7 @@ Deno.test("tapFindings says nothing of a tap that is off, in the path, or taken 
 Deno.test("tapFindings says why pulls are not seen, and what to do", () => {
   match(
     found({ state: "bypassed", leadsTo: "/run/c.sock" }) ?? "",
-    /image.sock leads to \/run\/c.sock, not to .*cri.sock; run: nydus-auth-agent tap on$/,
+    /image.sock leads to \/run\/c.sock, not to .*cri.sock; run: nydus-auth-agent cri-proxy on$/,
   );
   const { leadsTo: _, ...nowhere } = TAP;
   const [missing] = criProxyFindings({ ...nowhere, state: "bypassed" }, NOW_MS);

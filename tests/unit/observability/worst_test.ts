@@ -67,7 +67,7 @@ const watch = fc.constantFrom("secrets", "pods").map((subject) =>
 const criProxy: fc.Arbitrary<AgentStatus["criProxy"]> = maybe(
   fc.constantFrom("in-path", "bypassed", "not-serving", "stepped-out").map((state) => ({
     state,
-    socket: "/run/tap.sock",
+    socket: "/run/criProxy.sock",
     link: "/run/link.sock",
     connections: 0,
     idleSinceMs: NOW_MS - 3_600_000,

@@ -18,7 +18,7 @@ Deno.test("labelsProvider takes both labels or none", async () => {
   equal((await provide({ [SECRET]: "p" })).reason, "incomplete-labels");
 });
 
-Deno.test("criProvider answers what was seen, and is not enabled without a tap", async () => {
+Deno.test("criProvider answers what was seen, and is not enabled without a CRI proxy", async () => {
   equal((await criProvider(undefined).provide(ask("nginx"))).reason, "not-enabled");
   const credential = { kind: "basic", username: "u", password: new Secret("p") } as const;
   const provider = criProvider({
