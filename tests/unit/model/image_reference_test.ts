@@ -71,7 +71,7 @@ Deno.test("parseImageReference: rejects an invalid reference with the reason", (
   match(messageOfRefusal("https://reg.io/app"), /invalid registry host/);
   match(messageOfRefusal("reg.io/app:"), /tag/);
   match(messageOfRefusal("my_reg.io/app"), /host/);
-  match(messageOfRefusal(""), /invalid registry host/);
+  match(messageOfRefusal(""), /invalid repository/);
   match(messageOfRefusal(`reg.io/${"a".repeat(100_000)}`), /too long/);
   for (const tail of ["\n", " ", "\u0000", "/", ":", "@"]) messageOfRefusal(`reg.io/app${tail}`);
 });
