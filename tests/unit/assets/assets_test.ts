@@ -72,7 +72,7 @@ for (const name of UNITS) {
   });
 
   Deno.test(`${name}: explains each directive that is not restricted`, () => {
-    const open = asset(name).slice(asset(name).indexOf("# What stays open, and why:"));
+    const open = asset(name).slice(asset(name).indexOf("# Not restricted, and why:"));
     for (
       const directive of [
         "MemoryDenyWriteExecute=",

@@ -161,7 +161,7 @@ Deno.test("readSnapshotterTables: rejects wrong types of known keys", async () =
     match(problem, /^found /);
     match(remedy, /^the snapshotter expects /);
   }
-  equal(problems[0]?.remedy, "the snapshotter wants an absolute path");
+  equal(problems[0]?.remedy, "the snapshotter expects an absolute path");
 });
 
 Deno.test("readSnapshotterTables: reports a value in place of a table once", async () => {
