@@ -2,7 +2,7 @@ import { deepEqual } from "node:assert/strict";
 import fc from "fast-check";
 import type { CredentialProvider, ProviderName } from "../../../lib/model/mod.ts";
 import { CredentialChain } from "../../../lib/providers/mod.ts";
-import { FakeClock, settle } from "../../fakes/clock.ts";
+import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 import { ask, kubelet, pairs, response } from "./exec_plugin/plugins.ts";
 
@@ -44,7 +44,7 @@ Deno.test("who wins among plugins does not depend on which of them answers first
     const asked = provider.provide(ask(IMAGE));
     for (const i of order) {
       doors[i]?.resolve();
-      await settle();
+      await flushTasks();
     }
     const found = pairs(await asked);
     return found;
@@ -83,7 +83,7 @@ Deno.test("who wins in the chain does not depend on how long each provider takes
           const chain = new CredentialChain({ providers, clock, observer: new FakeObserver() });
           const asked = chain.resolve(ask(IMAGE), { all: true });
           for (let i = 0; i <= names.length; i++) {
-            await settle();
+            await flushTasks();
             await clock.advance(10_000);
           }
           return (await asked).winner?.provider;

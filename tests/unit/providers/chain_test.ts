@@ -8,7 +8,7 @@ import {
 } from "../../../lib/model/mod.ts";
 import { AnswerDeadline } from "../../../lib/model/mod.ts";
 import { CredentialChain, type CriPulls, pulledProvider } from "../../../lib/providers/mod.ts";
-import { FakeClock, settle } from "../../fakes/clock.ts";
+import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 import { ask } from "./exec_plugin/plugins.ts";
 
@@ -192,7 +192,7 @@ Deno.test("CredentialChain: goes on after the deadline, and reports the answer t
   equal((await second).winner?.provider, "kubelet", "it is not waited for as long again");
   deepEqual(late, []);
   slow.resolve(found("docker"));
-  await settle();
+  await flushTasks();
   deepEqual(late, ["quay.io/a/b:1", "quay.io/a/b:1"]);
   equal((await chain.resolve(ask("quay.io/a/b:1"))).winner?.provider, "docker");
 });
@@ -212,6 +212,6 @@ Deno.test("CredentialChain: a late failure is not reported, nor waited for", asy
   await clock.advance(5_250);
   await resolution;
   slow.reject(new Error("broken"));
-  await settle();
+  await flushTasks();
   equal(late, 0);
 });

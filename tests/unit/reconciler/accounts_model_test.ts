@@ -2,7 +2,7 @@ import { deepEqual, ok } from "node:assert/strict";
 import fc from "fast-check";
 import type { DeliveryOutcome, DeliveryRequest } from "../../../lib/model/mod.ts";
 import { KubeletProvider } from "../../../lib/providers/exec_plugin/mod.ts";
-import { settle } from "../../fakes/clock.ts";
+import { flushTasks } from "../../fakes/clock.ts";
 import { Cluster } from "../../fakes/cluster.ts";
 import { FakeProcessRunner } from "../../fakes/process.ts";
 import { FakeRandom } from "../../fakes/random.ts";
@@ -213,9 +213,9 @@ async function play(steps: readonly Step[]): Promise<void> {
     await model.stage.run(async () => {
       for (const one of part) {
         await model.apply(one);
-        await settle(); // what is asked for now is answered before the clock goes on
+        await flushTasks(); // what is asked for now is answered before the clock goes on
         await model.stage.clock.advance(2 * SECOND); // changes that come together wait for each other
-        await settle();
+        await flushTasks();
         model.check();
       }
     });

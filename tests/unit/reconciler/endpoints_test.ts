@@ -12,7 +12,7 @@ import {
 } from "../../../lib/model/mod.ts";
 import { Reconciler } from "../../../lib/reconciler/mod.ts";
 import { CredentialStore } from "../../../lib/credentials/mod.ts";
-import { FakeClock, settle } from "../../fakes/clock.ts";
+import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 import { FakeRandom } from "../../fakes/random.ts";
 
@@ -142,7 +142,7 @@ class Stage {
     const stop = new AbortController();
     const running = this.reconciler.run({ signal: stop.signal });
     try {
-      for (let i = 0; i < 4; i++) await settle();
+      for (let i = 0; i < 4; i++) await flushTasks();
       await work();
     } finally {
       stop.abort();
@@ -164,8 +164,8 @@ Deno.test("mounts of one image that read from different places hold different cr
     strictEqual(stage.requests.length, 3, "one question a place");
     stage.passwords = { "registry.example.com": "own2", "keyed:5000": "mirror2" };
     stage.reconciler.recheck();
-    await settle();
-    await settle();
+    await flushTasks();
+    await flushTasks();
     deepStrictEqual(currentAuth(), ["own2", "mirror2", "own2", "mirror2"]);
     const { images } = stage.reconciler.status();
     deepStrictEqual(images.map(({ image }) => image), [IMAGE.text, IMAGE.text, IMAGE.text]);
@@ -234,8 +234,8 @@ Deno.test("refuse: an entry for the host itself names it", async () => {
     // The entry is taken away: the image's does not take its place.
     stage.passwords = { "registry.example.com": "own" };
     stage.reconciler.recheck();
-    await settle();
-    await settle();
+    await flushTasks();
+    await flushTasks();
     strictEqual(stage.holds("foreign"), "its");
     strictEqual(stage.statusOf("foreign")?.delivery, "withheld");
   });
@@ -265,8 +265,8 @@ Deno.test("warn: it is given, and said once for each mount", async () => {
     await stage.clock.advance(600 * SECOND);
     stage.passwords = { "registry.example.com": "own2" };
     stage.reconciler.recheck();
-    await settle();
-    await settle();
+    await flushTasks();
+    await flushTasks();
     strictEqual(stage.holds("foreign"), "own2");
     deepStrictEqual(stage.statusOf("foreign")?.unapprovedHosts, ["foreign:5000"]);
   });

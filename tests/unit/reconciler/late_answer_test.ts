@@ -1,7 +1,7 @@
 /** Providers that answer after their deadline, on a node in virtual time. */
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { type CredentialProvider, type ProviderOutcome, Secret } from "../../../lib/model/mod.ts";
-import { FakeClock, settle } from "../../fakes/clock.ts";
+import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 import { VirtualNode } from "../../fakes/virtual_node.ts";
 
 const NONE: ProviderOutcome = { kind: "none", reason: "no-entry-for-registry", notes: [] };
@@ -38,13 +38,13 @@ Deno.test("a provider that hangs delays neither the mounts nor local requests, a
     const request = { image: node.store.get("b.io/app:1")?.image ?? fail(), labels: {} };
     const answer = node.reconciler.onRequest.credential(request)
       .finally(() => answeredMs = clock.monotonicMs());
-    await settle();
+    await flushTasks();
     await clock.advance(1_000);
     equal((await answer).answer, undefined);
     ok(answeredMs - startedMs <= 500, "known to be overdue, it is not waited for again");
     hasAnswered = true;
     hanging.resolve(found(clock, "docker"));
-    await settle();
+    await flushTasks();
     await clock.advance(1_000);
     deepEqual(heldByAll(), ["u:docker", "u:docker"]);
   });

@@ -1,7 +1,7 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import fc from "fast-check";
 import type { DeliveryOutcome, DeliveryRequest } from "../../../lib/model/mod.ts";
-import { settle } from "../../fakes/clock.ts";
+import { flushTasks } from "../../fakes/clock.ts";
 import { basic, found, SECOND, Stage } from "./reconciler_stage.ts";
 
 /** What may happen to a node, in any order. */
@@ -123,14 +123,14 @@ Deno.test("whatever happens: only what the source gave, never an older one, and 
       await stage.run(async () => {
         for (const one of steps) {
           await model.apply(one);
-          await settle();
+          await flushTasks();
         }
         // The faults end; then every mount has the newest within a few minutes.
         model.isDown = false;
         model.deaf.clear();
         stage.reconciler.recheck();
         await stage.clock.advance(300 * SECOND);
-        await settle();
+        await flushTasks();
         for (const { id, instances } of stage.daemons) {
           for (const { snapshotId } of instances) {
             strictEqual(atob(stage.holds(id, snapshotId)), `u:v${model.version}`);
@@ -140,7 +140,7 @@ Deno.test("whatever happens: only what the source gave, never an older one, and 
           stage.daemons.flatMap(({ instances }) => instances.map(({ image }) => image?.text)),
         );
         await stage.clock.advance(400 * SECOND);
-        await settle();
+        await flushTasks();
         const known = [...stage.store.entries()].map(({ image }) => image.text);
         deepStrictEqual(known.filter((text) => !live.has(text)), [], "what is gone is forgotten");
       });

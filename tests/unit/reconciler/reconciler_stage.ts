@@ -14,7 +14,7 @@ import {
 } from "../../../lib/model/mod.ts";
 import { Reconciler, type ReconcileStages, type Selector } from "../../../lib/reconciler/mod.ts";
 import { CredentialStore } from "../../../lib/credentials/mod.ts";
-import { FakeClock, settle } from "../../fakes/clock.ts";
+import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 import { FakeRandom } from "../../fakes/random.ts";
 
@@ -158,8 +158,8 @@ export class Stage {
       ready: () => this.ready = true,
     });
     try {
-      await settle();
-      await settle();
+      await flushTasks();
+      await flushTasks();
       await work();
     } finally {
       this.stop.abort();

@@ -2,7 +2,7 @@ import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { type Daemon, type DaemonState, type NodeView, Secret } from "../../../lib/model/mod.ts";
 import { pauseMs } from "../../../lib/reconciler/reconciler.ts";
 import { reportViewChanges } from "../../../lib/reconciler/view_changes.ts";
-import { FakeClock, settle } from "../../fakes/clock.ts";
+import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 import { basic, found, IMAGE, none, SECOND, Stage } from "./reconciler_stage.ts";
 
@@ -28,7 +28,7 @@ Deno.test("flaw 1: two RAFS instances of one ref are two deliveries", async () =
   stage.daemon("d2", [{ snapshotId: "2" }, { snapshotId: "3" }]);
   stage.answer = () => found(stage.clock, "a");
   await stage.run(async () => {
-    await settle();
+    await flushTasks();
     for (const [id, s] of [["d1", "1"], ["d2", "2"], ["d2", "3"]] as const) {
       strictEqual(stage.holds(id, s), auth("a"));
     }
@@ -68,7 +68,7 @@ Deno.test("Deliveries: a different credential does not wait for the pause of one
     ok(tries >= 3 && tries <= 9, `${tries} tries of the same credential in 40 s`);
     stage.answer = () => found(stage.clock, "b", { watched: true });
     stage.reconciler.recheck();
-    for (let i = 0; i < 6; i++) await settle();
+    for (let i = 0; i < 6; i++) await flushTasks();
     strictEqual(stage.holds("d1", "1"), auth("b"), "without waiting");
   });
 });
@@ -93,7 +93,7 @@ Deno.test("Reconciler: does not take an older observation for the result of a de
     const discovery = Promise.withResolvers<void>();
     stage.discoveryEnds = () => discovery.promise;
     stage.reconciler.trigger("requested");
-    await settle(); // it has read what the daemons hold
+    await flushTasks(); // it has read what the daemons hold
     stage.answer = () => found(stage.clock, "b", { watched: true });
     stage.reconciler.recheck();
     await stage.clock.advance(SECOND);
@@ -382,8 +382,8 @@ Deno.test("flaw 12: a changed source is asked and delivered without waiting for 
   await stage.run(async () => {
     stage.answer = () => found(stage.clock, "b", { watched: true });
     stage.reconciler.recheck();
-    await settle();
-    await settle();
+    await flushTasks();
+    await flushTasks();
     strictEqual(stage.holds("d1", "1"), auth("b"));
   });
 });
@@ -402,8 +402,8 @@ Deno.test("recheck during a question asks again, so that no change is lost", asy
     stage.answer = () => found(stage.clock, "new", { watched: true });
     stage.reconciler.recheck();
     release();
-    await settle();
-    await settle();
+    await flushTasks();
+    await flushTasks();
     strictEqual(stage.holds("d1", "1"), auth("new"));
   });
 });
@@ -462,15 +462,15 @@ Deno.test("what was got in the name of an account that is gone reaches no other 
       ({ kind: "none", reason: "no-service-account", notes: [], validAccounts }) as const;
     stage.answer = gone("p n/a (1)");
     stage.reconciler.recheck();
-    await settle();
+    await flushTasks();
     ok(stage.store.get(IMAGE.text)?.stored, "it stands, so it stays");
     stage.answer = none;
     stage.reconciler.recheck();
-    await settle();
+    await flushTasks();
     ok(stage.store.get(IMAGE.text)?.stored, "nobody knows, so it stays");
     stage.answer = gone();
     stage.reconciler.recheck();
-    await settle();
+    await flushTasks();
     strictEqual(stage.store.get(IMAGE.text)?.stored, undefined);
     stage.daemon("d2", [{ snapshotId: "2" }]);
     stage.reconciler.trigger("requested");
@@ -480,7 +480,7 @@ Deno.test("what was got in the name of an account that is gone reaches no other 
     strictEqual(stage.store.get(IMAGE.text)?.stored, undefined, "nor adopted from there");
     stage.answer = () => found(stage.clock, "of-b", { plugin: "p", account: "n/b (2)" });
     stage.reconciler.recheck();
-    await settle();
+    await flushTasks();
     deepStrictEqual([stage.holds("d1", "1"), stage.holds("d2", "2")], [auth("of-b"), auth("of-b")]);
   });
 });
@@ -525,7 +525,7 @@ Deno.test("an account's credential takes the place of one that would live longer
   stage.daemon("d1", [{ snapshotId: "1" }], btoa(`u:${jwt(later)}`));
   stage.answer = () => found(stage.clock, jwt(sooner), { plugin: "p", account: "n/a (1)" });
   await stage.run(async () => {
-    await settle();
+    await flushTasks();
     strictEqual(stage.holds("d1", "1"), auth(jwt(sooner)));
   });
 });

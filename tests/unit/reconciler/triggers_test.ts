@@ -1,6 +1,6 @@
 import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
 import { Triggers } from "../../../lib/reconciler/mod.ts";
-import { FakeClock, settle } from "../../fakes/clock.ts";
+import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 
 Deno.test("Triggers: a wait ends after its time, when nudged, or with the first reason", async () => {
   const clock = new FakeClock();
@@ -14,12 +14,12 @@ Deno.test("Triggers: a wait ends after its time, when nudged, or with the first 
   deepStrictEqual(ended, [undefined]);
   wait(1_000);
   triggers.nudge();
-  await settle();
+  await flushTasks();
   deepStrictEqual(ended, [undefined, undefined]);
   wait(1_000);
   triggers.fire("requested");
   triggers.fire("node-changed");
-  await settle();
+  await flushTasks();
   deepStrictEqual(ended.at(-1), "requested");
 });
 
@@ -31,7 +31,7 @@ Deno.test("Triggers: a reason that fires while nobody waits is kept, a nudge is 
   strictEqual(await triggers.wait(1_000), "node-changed");
   let isOver = false;
   const waiting = triggers.wait(1_000).then(() => isOver = true);
-  await settle();
+  await flushTasks();
   strictEqual(isOver, false);
   await clock.advance(1_000);
   await waiting;

@@ -6,7 +6,7 @@ import {
   Secret,
 } from "../../../../lib/model/mod.ts";
 import { CredentialHelpers } from "../../../../lib/providers/docker/mod.ts";
-import { FakeClock, settle } from "../../../fakes/clock.ts";
+import { FakeClock, flushTasks } from "../../../fakes/clock.ts";
 import { FakeObserver } from "../../../fakes/observer.ts";
 import { exited, FakeProcessRunner } from "../../../fakes/process.ts";
 import { FakeRandom } from "../../../fakes/random.ts";
@@ -101,7 +101,7 @@ Deno.test("CredentialHelpers: an execution begun before the wished time is not j
   const { asked, clock, runner } = helpers();
   runner.hold();
   const early = asked.get("pass", "quay.io", ask(IMAGE));
-  await settle();
+  await flushTasks();
   await clock.advance(1_000);
   const changed = { newerThanMs: clock.wallMs() };
   await clock.advance(1_000);
@@ -211,7 +211,7 @@ Deno.test("CredentialHelpers: a helper that hangs for many registries takes no o
   const hanging = new Promise<string>(() => {});
   runner.answer = ({ path }) => path.endsWith("-pass") ? hanging : answer("u", "p");
   for (let i = 0; i < 20; i++) void asked.get("pass", `r${i}.io`, ask(`r${i}.io/a`));
-  await settle();
+  await flushTasks();
   equal((await asked.get("other", "quay.io", ask(IMAGE))).kind, "found");
   equal(runner.mostRunning, 5, "four of the one, one of the other");
 });
@@ -224,12 +224,12 @@ Deno.test("CredentialHelpers: a reload keeps answers, pauses and executions unde
   runner.answer = () => answer("u", "p");
   runner.hold();
   const early = before.get("pass", "ghcr.io", ask("ghcr.io/a"));
-  await settle();
+  await flushTasks();
   const after = new CredentialHelpers({ ...settings, timeoutMs: 1_000, before });
   equal((await after.get("pass", "quay.io", ask(IMAGE))).source, "kept");
   equal((await after.get("other", "quay.io", ask(IMAGE))).kind, "failed");
   const late = after.get("pass", "ghcr.io", ask("ghcr.io/a"));
-  await settle();
+  await flushTasks();
   runner.release();
   deepEqual([(await early).kind, (await late).source], ["found", "shared"]);
   equal(runner.requests.length, 3);

@@ -4,7 +4,7 @@ import {
   type CredentialRequest,
   Secret,
 } from "../../../../lib/model/mod.ts";
-import { settle } from "../../../fakes/clock.ts";
+import { flushTasks } from "../../../fakes/clock.ts";
 import { exited } from "../../../fakes/process.ts";
 import { ask, jwt, kubelet, pairs, response } from "./plugins.ts";
 
@@ -139,7 +139,7 @@ Deno.test("Plugin: an execution begun before the wished time is not new enough t
   await clock.advance(1_000);
   runner.hold();
   const early = provider.provide(ask("reg.example.com/x", { newerThanMs: clock.wallMs() - 500 }));
-  await settle();
+  await flushTasks();
   await clock.advance(1_000);
   const changedAtMs = clock.wallMs();
   await clock.advance(1_000);

@@ -1,5 +1,5 @@
 import { deepEqual, equal } from "node:assert/strict";
-import { FakeClock, settle } from "../../../fakes/clock.ts";
+import { FakeClock, flushTasks } from "../../../fakes/clock.ts";
 import { FakeFiles } from "../../../fakes/files.ts";
 import { answered, FakeKubeHttp } from "../../../fakes/kube_http.ts";
 import { FakeProcessRunner } from "../../../fakes/process.ts";
@@ -55,14 +55,14 @@ function lanes(http: FakeKubeHttp): number[] {
 Deno.test("FollowedObjects spreads its watches over connections, and polls what goes beyond", async () => {
   const { objects, http, clock } = stage();
   objects.want(keys(90));
-  await settle();
+  await flushTasks();
   await objects.attempted();
-  await settle();
+  await flushTasks();
   deepEqual(lanes(http), [40, 40, 10]);
   objects.want(keys(250));
-  await settle();
+  await flushTasks();
   await objects.attempted();
-  await settle();
+  await flushTasks();
   deepEqual(lanes(http), [40, 40, 40, 40, 40, 40]);
   equal([...objects.items()].length, 250);
   const asked = http.requests.length;
@@ -75,12 +75,12 @@ Deno.test("FollowedObjects spreads its watches over connections, and polls what 
 Deno.test("FollowedObjects gives the place of what was let go to what comes", async () => {
   const { objects, http, clock } = stage();
   objects.want(keys(240));
-  await settle();
+  await flushTasks();
   objects.want(new Set());
   await clock.advance(6 * 60_000);
   objects.want(new Set());
   objects.want(new Set(["n/new"]));
-  await settle();
+  await flushTasks();
   const { lane } = http.streams.at(-1)?.request ?? {};
   deepEqual([http.paths.at(-1)?.includes("metadata.name=new"), lane], [true, 0]);
   objects.stop();

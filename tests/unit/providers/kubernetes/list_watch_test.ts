@@ -1,5 +1,5 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { FakeClock, settle } from "../../../fakes/clock.ts";
+import { FakeClock, flushTasks } from "../../../fakes/clock.ts";
 import { FakeFiles } from "../../../fakes/files.ts";
 import { answered, FakeKubeHttp } from "../../../fakes/kube_http.ts";
 import { FakeProcessRunner } from "../../../fakes/process.ts";
@@ -65,7 +65,7 @@ class Stage implements Disposable {
 
   start(): Promise<void> {
     void this.watch.run(this.stop);
-    return settle();
+    return flushTasks();
   }
 
   /** Names and texts of what is known. */
@@ -129,7 +129,7 @@ Deno.test("ListWatch goes on from the last event or bookmark after a cut", async
   stage.stream.send({ type: "ADDED", object: thing("a", 11) });
   stage.stream.send({ type: "BOOKMARK", object: { metadata: { resourceVersion: "40" } } });
   stage.stream.end({ kind: "cut" });
-  await settle();
+  await flushTasks();
   await stage.clock.advance(250);
   equal(stage.query.get("resourceVersion"), "40");
   equal(stage.http.streams.length, 2);
@@ -143,7 +143,7 @@ Deno.test("ListWatch lists anew when its version is gone", async () => {
   stage.http.answer = () => list(90, [thing("b", 80)]);
   stage.stream.send({ type: "ERROR", object: { kind: "Status", code: 410 } });
   stage.stream.end();
-  await settle();
+  await flushTasks();
   await stage.clock.advance(250);
   deepEqual(stage.known, ["n/b "]);
   equal(stage.query.get("resourceVersion"), "90");
@@ -156,7 +156,7 @@ Deno.test("ListWatch keeps what it knows while lists fail for an hour, and rests
   stage.http.answer = () => status(500);
   stage.stream.send({ type: "ERROR", object: { kind: "Status", code: 410 } });
   stage.stream.end();
-  await settle();
+  await flushTasks();
   await stage.clock.advance(60 * 60_000);
   deepEqual(stage.known, ["n/a "]);
   equal(stage.watch.failure?.detail, "the API server answered with status 500");
@@ -315,7 +315,7 @@ Deno.test("ListWatch refresh asks at once, whatever is going on", async () => {
   await stage.start();
   stage.http.answer = () => answered(thing("a", 2, "new"));
   const refreshed = stage.watch.refresh();
-  await settle();
+  await flushTasks();
   await refreshed;
   deepEqual(stage.known, ["n/a new"]);
   equal(stage.http.streams.length, 2);
@@ -328,10 +328,10 @@ Deno.test("ListWatch.refresh: settles the promise of the refresh that it replace
     // a server that hangs
     new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
   const first = stage.watch.refresh();
-  await settle();
+  await flushTasks();
   const second = stage.watch.refresh();
   await first;
-  await settle();
+  await flushTasks();
   stage.stop.abort();
   await second;
   await stage.watch.refresh();
@@ -341,7 +341,7 @@ Deno.test("ListWatch asks nothing once it is stopped", async () => {
   using stage = new Stage();
   await stage.start();
   stage.stop.abort();
-  await settle();
+  await flushTasks();
   const asked = stage.http.requests.length;
   await stage.clock.advance(3_600_000);
   equal(stage.http.requests.length, asked);
