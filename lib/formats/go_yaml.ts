@@ -92,7 +92,7 @@ function firstDocument(text: string, lineCounter: LineCounter) {
     customTags: [...SCALAR_TAGS],
     merge: true,
     uniqueKeys: false,
-    logLevel: "silent",
+    logLevel: "error",
     // Each pretty error scans the whole text, and there can be one per character.
     prettyErrors: false,
   });

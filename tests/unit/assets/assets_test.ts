@@ -58,7 +58,7 @@ for (const name of UNITS) {
     match(asset(name), /^RuntimeDirectoryPreserve=(restart|yes)$/m);
     match(asset(name), /^After=.*nydus-snapshotter\.service containerd\.service$/m);
     match(asset(name), /^ExecStart=\/usr\/local\/bin\/nydus-auth-agent run --config \/etc\//m);
-    // It would keep the engine from starting.
+    // The JavaScript engine would not start.
     equal(lines.some((line) => line.startsWith("MemoryDenyWriteExecute=")), false);
   });
 

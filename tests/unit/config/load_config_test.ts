@@ -60,7 +60,7 @@ Deno.test("loadAgentConfig: follows flag > environment > file > snapshotter > de
     ["/theirs", { theirs: `root = "/theirs"` }],
     ["/var/lib/containerd/io.containerd.snapshotter.v1.nydus", {}],
   ];
-  // Every subset of layers: the strongest one in it wins.
+  // In every subset of the layers, the one with the highest precedence applies.
   for (let subset = 0; subset < 1 << layers.length; subset++) {
     const chosen = layers.filter((_, index) => subset & (1 << index));
     const sources = Object.assign({}, ...chosen.map(([, source]) => source));
@@ -97,7 +97,7 @@ Deno.test("loadAgentConfig: reports the problems of all sources", async () => {
   const problems = await problemsOf({
     ours: `[renewal]\ncheck_intervall = "1m"\nlead_time = 60\n[log]\nlevel = "loud"`,
     theirs: `root = 5`,
-    env: { NYDUS_AUTH_AGENT_RENEWAL_REFRESH_INTERVAL: "soon" },
+    env: { NYDUS_AUTH_AGENT_RENEWAL_REFRESH_INTERVAL: "daily" },
     flags: { address: "nowhere" },
   });
   deepEqual(problems.map(({ file, place }) => [file, place]), [

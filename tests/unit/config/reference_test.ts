@@ -13,7 +13,7 @@ function read(path: string): Promise<string> {
   return Deno.readTextFile(new URL(`../../../${path}`, import.meta.url));
 }
 
-/** The row of a key in the reference. */
+/** Returns the row of a key in the reference. */
 function referenceRow({ path, type, flag, description, ...key }: ConfigKey): string {
   const literal = key.default === undefined ? "" : `\`${tomlLiteral(key.default)}\``;
   const byDefault = [literal, key.defaultNote ?? ""].filter((text) => text !== "").join(", ");
@@ -38,7 +38,7 @@ Deno.test("docs/configuration.md: lists every key that is read from the snapshot
   for (const path of SNAPSHOTTER_KEY_PATHS) ok(section.includes(`\`${path}\``), path);
 });
 
-/** The sample's lines, with the commented keys among them told apart from words. */
+/** Returns the lines of the sample, with the path of each commented key. */
 async function sampleLines(): Promise<{ line: string; path?: string; bare: string }[]> {
   let section = "";
   return (await read("lib/assets/config.toml")).split("\n").map((line) => {

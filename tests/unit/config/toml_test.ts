@@ -39,7 +39,7 @@ Deno.test("loadToml: requires a file that was set explicitly, but no default fil
     [{ env }, "NYDUS_AUTH_AGENT_CONFIG"],
     [{ flags: { snapshotterConfig: "/gone.toml" } }, "--snapshotter-config"],
     [{ ours: `snapshotter.config = "/gone.toml"` }, `snapshotter.config in ${OURS}`],
-    // Named is named, also when it is the default's name.
+    // An explicit path is required to exist, also if it equals the default.
     [{ flags: { config: OURS } }, "--config"],
   ] as const;
   for (const [sources, setBy] of cases) {

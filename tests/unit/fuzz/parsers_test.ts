@@ -15,7 +15,7 @@ async function judge({ name, refuses, parse }: TextParser, text: string): Promis
 }
 
 for (const parser of TEXT_PARSERS) {
-  Deno.test(`${parser.name} throws nothing but its own typed error`, async () => {
+  Deno.test(`${parser.name}: throws only AgentError`, async () => {
     await fc.assert(fc.asyncProperty(hostileText, (text) => judge(parser, text)), {
       numRuns: 200,
     });
@@ -29,23 +29,23 @@ Deno.test("parsers: run in linear time", async () => {
   const slow: string[] = [];
   for (const { name, parse } of TEXT_PARSERS) {
     for (const shape of growing()) {
-      // The YAML below these is a parser of its own here; what they add is about many things.
+      // readGoYaml is tested separately; these parsers only add work per element.
       if (BUILT_ON_YAML.includes(name) && !shape.name.startsWith("many")) continue;
       let growth = await growthOf(parse, shape.of);
-      // A neighbour's work looks like growth once, but not three times.
+      // Other processes can disturb one measurement, but not three.
       for (let again = 0; again < 2 && !growth.isLinear; again++) {
         growth = await growthOf(parse, shape.of);
       }
-      if (!growth.isLinear) slow.push(`${name} of ${shape.name}: ${growth.told}`);
+      if (!growth.isLinear) slow.push(`${name} of ${shape.name}: ${growth.summary}`);
     }
   }
   deepStrictEqual(slow, []);
 });
 
-// Every one of as many errors as words was explained with a look at the whole text.
+// Formatting each error scans the whole text.
 Deno.test("readGoYaml: spends no time on unused error texts", async () => {
-  const { isLinear, told } = await growthOf(readGoYaml, (n) => "!!str ".repeat(n / 6), 131_072);
-  ok(isLinear, told);
+  const { isLinear, summary } = await growthOf(readGoYaml, (n) => "!!str ".repeat(n / 6), 131_072);
+  ok(isLinear, summary);
 });
 
 Deno.test("growthOf: distinguishes linear from quadratic work", async () => {
@@ -53,12 +53,12 @@ Deno.test("growthOf: distinguishes linear from quadratic work", async () => {
   const linear = await growthOf((text) => {
     for (let i = 0; i < text.length * 200; i++) sum += text.charCodeAt(i % text.length);
   }, (n) => "a".repeat(n));
-  strictEqual(linear.isLinear, true, linear.told);
+  strictEqual(linear.isLinear, true, linear.summary);
   const quadratic = await growthOf((text) => {
     for (let i = 0; i < text.length; i++) {
       for (let j = i; j < text.length; j++) sum += text.charCodeAt(j);
     }
   }, (n) => "a".repeat(n));
-  strictEqual(quadratic.isLinear, false, quadratic.told);
-  ok(sum > 0, "work whose result nobody wants is not done");
+  strictEqual(quadratic.isLinear, false, quadratic.summary);
+  ok(sum > 0, "prevents the compiler from removing the work");
 });

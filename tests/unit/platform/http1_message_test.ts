@@ -167,6 +167,6 @@ Deno.test("MessageReader: takes time proportional to the bytes, also in pieces o
     };
     let growth = await growthOf(work, of, 60_000);
     if (!growth.isLinear) growth = await growthOf(work, of, 60_000);
-    ok(growth.isLinear, `${name}: ${growth.told}`);
+    ok(growth.isLinear, `${name}: ${growth.summary}`);
   }
 });
