@@ -24,7 +24,7 @@ export interface DaemonProbeOptions {
   /** The snapshotter's root folder, for the paths of configuration files. */
   readonly root: string;
   readonly sharedByDefault: boolean;
-  readonly namedHosts: ApprovedHosts;
+  readonly approvedHosts: ApprovedHosts;
 }
 
 /** What nydusd serves, by mount id. */
@@ -159,9 +159,9 @@ export class DaemonProbe {
     { image }: ListedInstance,
     backend: RegistryBackend,
   ): Promise<Pick<RafsInstance, "endpoint">> {
-    const { namedHosts } = this.#options;
+    const { approvedHosts } = this.#options;
     const endpoint = image &&
-      await endpointOf(image, backend, (host) => namedHosts.nameOf(image, host));
+      await endpointOf(image, backend, (host) => approvedHosts.nameOf(image, host));
     return endpoint === undefined ? {} : { endpoint };
   }
 }

@@ -45,7 +45,7 @@ const MAX_PARALLEL = 16;
 export class Discovery {
   readonly #options: DiscoveryOptions;
   readonly #probe: DaemonProbe;
-  readonly #namedHosts: ApprovedHosts;
+  readonly #approvedHosts: ApprovedHosts;
   /** The system API's last good answer stays in force while it does not answer. */
   #lastList: readonly ListedDaemon[] | undefined;
 
@@ -54,16 +54,16 @@ export class Discovery {
     const { config: { root, daemonMode }, files, nydusdApi } = options;
     const sharedByDefault = daemonMode === "shared";
     const hosts = options.hosts ?? { vpcRegistry: false, allowedHosts: [] };
-    const namedHosts = new ApprovedHosts({ ...hosts, files });
-    this.#namedHosts = namedHosts;
-    this.#probe = new DaemonProbe({ nydusdApi, files, root, sharedByDefault, namedHosts });
+    const approvedHosts = new ApprovedHosts({ ...hosts, files });
+    this.#approvedHosts = approvedHosts;
+    this.#probe = new DaemonProbe({ nydusdApi, files, root, sharedByDefault, approvedHosts });
   }
 
   /** Goes on with what the one before a reload knew of the same node. */
   inherit(before: Discovery): void {
     const { root, systemSocket } = this.#options.config;
     const known = before.#options.config;
-    this.#namedHosts.inherit(before.#namedHosts);
+    this.#approvedHosts.inherit(before.#approvedHosts);
     if (known.root === root && known.systemSocket === systemSocket) {
       this.#lastList = before.#lastList;
     }
@@ -72,7 +72,7 @@ export class Discovery {
   /** Looks once. What cannot be read is a problem in the view; rejects for nothing but `signal`. */
   async look(options: CallOptions = {}): Promise<NodeView> {
     const problems: DiscoveryProblem[] = [];
-    this.#namedHosts.refresh();
+    this.#approvedHosts.refresh();
     const listed = await this.#list(problems, options);
     this.#probe.keepOnly(new Set(listed.map(({ id }) => id)));
     const gate = new Semaphore(this.#options.maxParallel ?? MAX_PARALLEL);

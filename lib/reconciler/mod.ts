@@ -14,12 +14,12 @@ export type { Deliverer } from "./deliveries.ts";
 export { type InstanceRecord, MountRecords, recordAfter, retryDelayMs } from "./mount_records.ts";
 export {
   type CredentialAnswer,
-  OnRequest,
-  type OnRequestOptions,
+  OnDemandRequests,
+  type OnDemandRequestsOptions,
   type RenewalRequest,
   type Renewed,
   type Reported,
-} from "./on_request.ts";
+} from "./on_demand.ts";
 export { type InstancePlan, type PlanInput, planInstance } from "./plan.ts";
 export { type ReadCounter, type ReadFinding, ReadWatch } from "./read_watch.ts";
 export {

@@ -15,7 +15,7 @@ import { type Deliverer, Deliveries } from "./deliveries.ts";
 import { MountRecords } from "./mount_records.ts";
 import { Selections, type Selector } from "./candidate_selection.ts";
 import { Mounts } from "./mounts.ts";
-import { OnRequest } from "./on_request.ts";
+import { OnDemandRequests } from "./on_demand.ts";
 import { Renewals, type Resolver } from "./renewals.ts";
 import { ReadGuard } from "./read_guard.ts";
 import type { ReadCounter } from "./read_watch.ts";
@@ -77,7 +77,7 @@ export class Reconciler {
   readonly #deliveries: Deliveries;
   readonly #reads: ReadGuard;
   /** Answers programs and people on this node. */
-  readonly onRequest: OnRequest;
+  readonly onDemand: OnDemandRequests;
   #stages: ReconcileStages;
   #view: NodeView = { daemons: [], problems: [] };
   readonly #book = new MountRecords();
@@ -110,7 +110,7 @@ export class Reconciler {
         this.#triggers.nudge();
       },
     });
-    this.onRequest = new OnRequest({
+    this.onDemand = new OnDemandRequests({
       ...options,
       renewals: this.#renewals,
       resolver: () => this.#stages.resolver,

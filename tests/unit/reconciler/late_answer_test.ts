@@ -36,7 +36,7 @@ Deno.test("a provider that hangs delays neither the mounts nor local requests, a
     const startedMs = clock.monotonicMs();
     let answeredMs = Infinity;
     const request = { image: node.store.get("b.io/app:1")?.image ?? fail(), labels: {} };
-    const answer = node.reconciler.onRequest.credential(request)
+    const answer = node.reconciler.onDemand.credential(request)
       .finally(() => answeredMs = clock.monotonicMs());
     await settle();
     await clock.advance(1_000);

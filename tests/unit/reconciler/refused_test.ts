@@ -138,9 +138,9 @@ Deno.test("refused → renewed: one execution a step, whoever reports and howeve
     for (let s = 0; s < 150; s++) {
       for (const ref of [image(s % 40), "registry.example.com/library/any"]) {
         const named = parseImageReference(ref);
-        const { answer } = await node.reconciler.onRequest.credential({ image: named, labels: {} });
+        const { answer } = await node.reconciler.onDemand.credential({ image: named, labels: {} });
         ok(answer);
-        await node.reconciler.onRequest.refused(
+        await node.reconciler.onDemand.refused(
           named,
           credentialFingerprint(
             answer.candidate.credential,
@@ -197,18 +197,18 @@ Deno.test("refused → renewed: a registry that refuses now and then costs an ex
 
 Deno.test("refused → renewed: only the credential that is still the current one", async () => {
   const { clock, node, token, executedMs } = stage();
-  const { onRequest } = node.reconciler;
+  const { onDemand } = node.reconciler;
   node.mount(image(0), "u:t0", "2.4.1");
   await node.run(async () => {
     await clock.advance(10 * SECOND);
     const named = parseImageReference(image(0));
-    const { answer } = await onRequest.credential({ image: named, labels: {} });
+    const { answer } = await onDemand.credential({ image: named, labels: {} });
     ok(answer);
     token.text = "t1";
-    equal(await onRequest.refused(named, answer.fingerprint), "asked");
+    equal(await onDemand.refused(named, answer.fingerprint), "asked");
     await clock.advance(SECOND);
     const before = executedMs.length;
-    equal(await onRequest.refused(named, answer.fingerprint), "not-current");
+    equal(await onDemand.refused(named, answer.fingerprint), "not-current");
     await clock.advance(SECOND);
     equal(executedMs.length, before);
     equal(node.currentAuthOf(node.mounts[0]!), "u:t1");
@@ -232,13 +232,13 @@ Deno.test("refused → renewed: a refusal is not lost while its source is being 
   await node.run(async () => {
     await node.clock.advance(SECOND);
     const named = parseImageReference(image(0));
-    const { answer } = await node.reconciler.onRequest.credential({ image: named, labels: {} });
+    const { answer } = await node.reconciler.onDemand.credential({ image: named, labels: {} });
     ok(answer);
     const answered = Promise.withResolvers<void>();
     currentAuth = answered.promise;
     node.reconciler.recheck();
     await node.clock.advance(SECOND);
-    equal(await node.reconciler.onRequest.refused(named, answer.fingerprint), "asked");
+    equal(await node.reconciler.onDemand.refused(named, answer.fingerprint), "asked");
     equal(requests.at(-1)?.refused, undefined);
     answered.resolve();
     await node.clock.advance(SECOND);
@@ -255,9 +255,9 @@ Deno.test("refused → renewed: a report about a registry mends the mounts that 
     token.text = "t1";
     // As a docker credential helper is asked, and told: for no image, but for a registry.
     const any = parseImageReference("registry.example.com/library/any");
-    const { answer } = await node.reconciler.onRequest.credential({ image: any, labels: {} });
+    const { answer } = await node.reconciler.onDemand.credential({ image: any, labels: {} });
     ok(answer);
-    equal(await node.reconciler.onRequest.refused(any, answer.fingerprint), "asked");
+    equal(await node.reconciler.onDemand.refused(any, answer.fingerprint), "asked");
     await clock.advance(2 * SECOND);
     for (const mount of node.mounts) equal(node.currentAuthOf(mount), "u:t1");
     equal(executedMs.length - before, 1);

@@ -47,7 +47,7 @@ export type Reported =
   | "not-current";
 
 /** What answers need. */
-export interface OnRequestOptions {
+export interface OnDemandRequestsOptions {
   readonly store: CredentialStore;
   readonly clock: Clock;
   readonly renewals: Renewals;
@@ -55,11 +55,11 @@ export interface OnRequestOptions {
 }
 
 /** Answers to programs and people on this node, out of the same state that the loop works with. */
-export class OnRequest {
-  readonly #options: OnRequestOptions;
+export class OnDemandRequests {
+  readonly #options: OnDemandRequestsOptions;
   readonly #refusals = new Refusals();
 
-  constructor(options: OnRequestOptions) {
+  constructor(options: OnDemandRequestsOptions) {
     this.#options = options;
   }
 
