@@ -4,6 +4,7 @@ import {
   type Clock,
   credentialFingerprint,
   type CredentialRequest,
+  defined,
   type ImageReference,
   type ProviderAttempt,
   type ProviderName,
@@ -11,42 +12,42 @@ import {
   subjectKey,
 } from "../model/mod.ts";
 import type { CredentialStore, StoreEntry } from "../credentials/mod.ts";
-import type { Renewals, Resolver } from "./renewals.ts";
+import { type Renewals, type Resolver, subjectFields } from "./renewals.ts";
 
-/** What is asked for an image. */
-export type RenewalRequest = Pick<CredentialRequest, "image" | "labels" | "validUntilMs">;
+/** The credential that a client looks up. */
+export type CredentialLookup = Pick<CredentialRequest, "image" | "labels" | "validUntilMs">;
 
-/** The credential for an image, as others on the node may have it. */
+/** The credential of an image. */
 export interface CredentialAnswer {
   readonly provider: ProviderName | "adopted";
   readonly candidate: Candidate;
   readonly fingerprint: string;
-  /** It is past its end: nobody has another. */
+  /** Whether it has expired and no source has another. */
   readonly expired: boolean;
 }
 
-/** What asking an image's sources by hand brought. */
-export interface Renewed {
+/** The result of a renewal on user request. */
+export interface RenewalResult {
   readonly image: string;
-  /** Where it is read from, when not from its own registry. */
+  /** The image at the registry that it is read from, if that is not its own registry. */
   readonly endpoint?: string;
-  /** `changed`: another credential; `same`: the source gave the one that we have. */
+  /** `changed`: another credential; `same`: the source returned the stored one. */
   readonly result: "changed" | "same" | "none" | "failed";
   readonly provider?: ProviderName | "adopted";
-  /** Why there is none, or why it failed. Never a secret. */
+  /** Why the renewal failed. Never a secret. */
   readonly detail?: string;
 }
 
-/** What became of a report that a credential was refused. */
-export type Reported =
-  /** Its source is asked for a newer one. */
+/** The result of a report that a registry refused a credential. */
+export type RefusalResult =
+  /** Its source is requested for a newer one. */
   | "asked"
-  /** It was asked lately: it rests a while. */
+  /** Its source was requested recently. */
   | "resting"
-  /** It is not, or no more, the credential that we would give. */
+  /** The agent no longer serves this credential. */
   | "not-current";
 
-/** What answers need. */
+/** Dependencies of {@linkcode OnDemandRequests}. */
 export interface OnDemandRequestsOptions {
   readonly store: CredentialStore;
   readonly clock: Clock;
@@ -54,7 +55,7 @@ export interface OnDemandRequestsOptions {
   readonly resolver: () => Resolver;
 }
 
-/** Answers to programs and people on this node, out of the same state that the loop works with. */
+/** Serves on-demand requests from the local API and the CLI. */
 export class OnDemandRequests {
   readonly #options: OnDemandRequestsOptions;
   readonly #refusals = new Refusals();
@@ -64,103 +65,111 @@ export class OnDemandRequests {
   }
 
   /**
-   * The credential for an image: what its mounts use, else what the chain has, else the last one
-   * that was good. With the chain's attempts where it was asked. Rejects for `signal` only.
+   * Returns the stored credential of an image, else the one of the chain, else the last good one;
+   * and the attempts of the chain if it was called. Rejects only when `signal` aborts.
    */
-  async credential(question: RenewalRequest, options: CallOptions = {}): Promise<
+  async credential(lookup: CredentialLookup, options: CallOptions = {}): Promise<
     { readonly answer?: CredentialAnswer; readonly attempts: readonly ProviderAttempt[] }
   > {
-    const { resolver, store } = this.#options;
-    const entry = store.get(question.image.text);
-    if (entry !== undefined && this.#serves(entry, question)) {
-      const answer = this.#stored(entry);
-      if (answer !== undefined) return { answer, attempts: [] };
+    const { resolver, store, clock } = this.#options;
+    const entry = store.get(lookup.image.text);
+    const stored = entry && this.#storedAnswer(entry);
+    if (stored !== undefined && this.#satisfies(stored, lookup)) {
+      return { answer: stored, attempts: [] };
     }
-    const { winner, attempts } = await resolver().resolve(question, options);
-    if (winner === undefined) {
-      const answer = entry && this.#stored(entry);
-      return { attempts, ...(answer && { answer }) };
-    }
-    const [candidate] = winner.candidates;
+    const { winner, attempts } = await resolver().resolve(lookup, options);
+    if (winner === undefined) return defined({ answer: stored, attempts });
+    const { provider, candidates: [candidate] } = winner;
     const fingerprint = credentialFingerprint(candidate.credential);
-    const expired = (candidate.expiresAtMs ?? Infinity) <= this.#options.clock.wallMs();
-    return { attempts, answer: { provider: winner.provider, candidate, fingerprint, expired } };
+    const expired = (candidate.expiresAtMs ?? Infinity) <= clock.wallMs();
+    return { answer: { provider, candidate, fingerprint, expired }, attempts };
   }
 
   /**
-   * A caller says that a registry refused the credential with this fingerprint: only if it still is
-   * the current one, its source is asked past caches, at most once a backoff step.
+   * Handles the report that a registry refused the credential with this fingerprint: if it is the
+   * current one, its source is requested past caches, at most once per backoff step.
    */
-  async refused(image: ImageReference, fingerprint: string, options: CallOptions = {}): Promise<
-    Reported
-  > {
+  async refused(
+    image: ImageReference,
+    fingerprint: string,
+    options: CallOptions = {},
+  ): Promise<RefusalResult> {
     const { store, renewals, clock, resolver } = this.#options;
-    const question = { image, labels: {} };
+    const lookup = { image, labels: {} };
     const entries = entriesWith(store, image, fingerprint);
-    const { answer } = entries.length > 0 ? {} : await this.credential(question, options);
+    const { answer } = entries.length > 0 ? {} : await this.credential(lookup, options);
     if (entries.length === 0 && answer?.fingerprint !== fingerprint) return "not-current";
     const key = `${image.text}\0${fingerprint}`;
     if (!this.#refusals.mayForce(key, clock.monotonicMs())) return "resting";
-    if (entries.length > 0) renewals.start(entries, { refused: { fingerprint } });
-    else if (answer !== undefined) {
+    const refused = { fingerprint };
+    if (answer === undefined) renewals.start(entries, { refused });
+    else {
       const newerThanMs = answer.candidate.fetchedAtMs;
-      const refused = { fingerprint };
-      await resolver().resolve({ ...question, newerThanMs, urgent: true, refused }, options);
+      await resolver().resolve({ ...lookup, newerThanMs, urgent: true, refused }, options);
     }
     return "asked";
   }
 
   /**
-   * Asks the sources past caches and backoffs: of every image that is mounted, or of one, mounted
-   * or not. Resolves when they have answered.
+   * Renews past caches and backoff: all entries, or one image, mounted or not. Resolves when the
+   * renewals have completed.
    */
-  async renew(only?: ImageReference, options: CallOptions = {}): Promise<readonly Renewed[]> {
+  async renew(
+    only?: ImageReference,
+    options: CallOptions = {},
+  ): Promise<readonly RenewalResult[]> {
     const { store, renewals } = this.#options;
-    const entries = only === undefined ? [...store.entries()] : entriesOf(store, only);
+    const entries = [...store.entries()]
+      .filter(({ image }) => only === undefined || image.text === only.text);
     if (only !== undefined && entries.length === 0) {
       return [await this.#renewUnmounted(only, options)];
     }
     return await Promise.all(entries.map(async (before) => {
       await renewals.force(before.image);
-      return renewedOf(before, store.get(subjectKey(before.image)) ?? before);
+      return resultOf(before, store.get(subjectKey(before.image)) ?? before);
     }));
   }
 
-  async #renewUnmounted(image: ImageReference, options: CallOptions): Promise<Renewed> {
+  async #renewUnmounted(image: ImageReference, options: CallOptions): Promise<RenewalResult> {
     const { resolver, clock } = this.#options;
-    const question = { image, labels: {} };
-    const wish = { newerThanMs: clock.wallMs() - 1, forcedAtMs: clock.monotonicMs() };
-    const { winner, attempts } = await resolver().resolve({ ...question, ...wish }, options);
+    const { winner, attempts } = await resolver().resolve({
+      image,
+      labels: {},
+      newerThanMs: clock.wallMs() - 1,
+      forcedAtMs: clock.monotonicMs(),
+    }, options);
     if (winner !== undefined) {
       return { image: image.text, result: "changed", provider: winner.provider };
     }
-    const failed = attempts.find(({ outcome }) => outcome.kind === "failed");
-    if (failed?.outcome.kind !== "failed") return { image: image.text, result: "none" };
-    const { provider, outcome: { detail } } = failed;
-    return { image: image.text, result: "failed", provider, detail };
+    for (const { provider, outcome } of attempts) {
+      if (outcome.kind !== "failed") continue;
+      return { image: image.text, result: "failed", provider, detail: outcome.detail };
+    }
+    return { image: image.text, result: "none" };
   }
 
-  #serves({ stored }: StoreEntry, { labels, validUntilMs = -Infinity }: RenewalRequest): boolean {
-    if (stored === undefined || stored.provider === "adopted") return false;
-    if (Object.keys(labels).length > 0) return false;
-    const { expiresAtMs, refreshAtMs } = stored.candidate;
+  /** Whether the chain need not be called. */
+  #satisfies(
+    { provider, candidate: { expiresAtMs, refreshAtMs } }: CredentialAnswer,
+    { labels, validUntilMs = -Infinity }: CredentialLookup,
+  ): boolean {
+    if (provider === "adopted" || Object.keys(labels).length > 0) return false;
     if ((expiresAtMs ?? Infinity) <= this.#options.clock.wallMs()) return false;
     return (expiresAtMs ?? refreshAtMs ?? Infinity) > validUntilMs;
   }
 
-  #stored(entry: StoreEntry): CredentialAnswer | undefined {
+  #storedAnswer(entry: StoreEntry): CredentialAnswer | undefined {
     const { store, clock } = this.#options;
-    const { stored } = entry;
-    if (stored === undefined) return undefined;
-    const { provider, candidate, fingerprint } = stored;
+    if (entry.stored === undefined) return undefined;
+    const { provider, candidate, fingerprint } = entry.stored;
     const expired = store.window(entry, clock.wallMs()) === "expired";
     return { provider, candidate, fingerprint, expired };
   }
 }
 
 /**
- * The entries with this credential to ask for: the image's, or one of its registry's, where the
- * report is of no image that is mounted. Others that have it follow when there is another one.
+ * Returns the entries of the image that have this credential, else one of the same registry. When
+ * that one is renewed, the others with the credential follow.
  */
 function entriesWith(
   store: CredentialStore,
@@ -174,22 +183,12 @@ function entriesWith(
   return own.length > 0 ? own : all.slice(0, 1);
 }
 
-/** An image's entries, wherever it is read from. */
-function entriesOf(store: CredentialStore, image: ImageReference): StoreEntry[] {
-  return [...store.entries()].filter((entry) => entry.image.text === image.text);
-}
-
-function renewedOf(before: StoreEntry, after: StoreEntry): Renewed {
-  const { image: { text, endpoint }, stored, lastFailure } = after;
-  const names = {
-    image: text,
-    ...(endpoint && { endpoint: endpoint.text }),
-    ...(stored && { provider: stored.provider }),
-  };
+function resultOf(before: StoreEntry, { image, stored, lastFailure }: StoreEntry): RenewalResult {
+  const fields = defined({ ...subjectFields(image), provider: stored?.provider });
   if (lastFailure !== undefined && lastFailure !== before.lastFailure) {
-    return { ...names, result: "failed", detail: lastFailure.detail };
+    return { ...fields, result: "failed", detail: lastFailure.detail };
   }
-  if (stored === undefined) return { ...names, result: "none" };
-  const same = stored.fingerprint === before.stored?.fingerprint;
-  return { ...names, result: same ? "same" : "changed" };
+  if (stored === undefined) return { ...fields, result: "none" };
+  const isSame = stored.fingerprint === before.stored?.fingerprint;
+  return { ...fields, result: isSame ? "same" : "changed" };
 }

@@ -9,7 +9,7 @@ import {
   nextAttemptAtMs,
   type RenewalSettings,
   renewalWindow,
-} from "../../../lib/credentials/mod.ts";
+} from "../../../lib/credentials/renewal_policy.ts";
 import { FakeRandom } from "../../fakes/random.ts";
 
 const SECOND = 1_000;
@@ -22,7 +22,7 @@ function lifetime(change: Partial<Lifetime> = {}): Lifetime {
   return { firstSeenAtMs: T0, fetchedAtMs: T0, watched: false, jitter: 0, ...change };
 }
 
-const NONE: Attempts = { unproductive: 0, draw: 0 };
+const NONE: Attempts = { unproductive: 0, jitter: 0 };
 
 /** How a source of tokens behaves in a simulation. */
 interface Source {
@@ -38,10 +38,10 @@ interface Source {
 function simulate(source: Source, settings: RenewalSettings, untilMs: number, seed: number) {
   const random = new FakeRandom(seed);
   const asked: { readonly atMs: number; readonly given: boolean; readonly endMs?: number }[] = [];
-  let turn = 0;
+  let generation = 0;
   const give = (atMs: number): Lifetime =>
     lifetime({
-      ...(source.counted && { turn: turn++ }),
+      ...(source.counted && { generation: generation++ }),
       firstSeenAtMs: atMs,
       fetchedAtMs: atMs,
       jitter: source.jitter,
@@ -62,7 +62,7 @@ function simulate(source: Source, settings: RenewalSettings, untilMs: number, se
       attempts = {
         unproductive: attempts.unproductive + 1,
         lastAtMs: now,
-        draw: random.next(),
+        jitter: random.next(),
       };
       asked.push({ atMs: now, given: false, ...(endMs !== undefined && { endMs }) });
     } else {
@@ -169,18 +169,23 @@ Deno.test("nextAttemptAtMs keeps attempts apart while a source stays down", () =
 Deno.test("nextAttemptAtMs in the advisory window never waits beyond a quarter of what is left", () => {
   const l = lifetime({ expiresAtMs: T0 + 12 * HOUR });
   const at = T0 + 9 * HOUR;
-  const attempts: Attempts = { unproductive: 15, lastAtMs: at, draw: 0.999 };
+  const attempts: Attempts = { unproductive: 15, lastAtMs: at, jitter: 0.999 };
   const next = nextAttemptAtMs(l, attempts, at, AUTO) ?? Infinity;
   ok(next - at <= 45 * MINUTE && next - at <= 15 * MINUTE);
   const short = lifetime({ expiresAtMs: T0 + 60 * SECOND });
-  const late: Attempts = { unproductive: 15, lastAtMs: T0 + 38 * SECOND, draw: 0.999 };
+  const late: Attempts = { unproductive: 15, lastAtMs: T0 + 38 * SECOND, jitter: 0.999 };
   ok((nextAttemptAtMs(short, late, T0 + 38 * SECOND, AUTO) ?? Infinity) <= T0 + 43.5 * SECOND);
 });
 
 Deno.test("nextAttemptAtMs honours Retry-After until the mandatory window begins", () => {
   const l = lifetime({ expiresAtMs: T0 + 12 * HOUR });
   const at = T0 + 9 * HOUR;
-  const asked: Attempts = { unproductive: 1, lastAtMs: at, draw: 0.5, retryAtMs: at + 30 * MINUTE };
+  const asked: Attempts = {
+    unproductive: 1,
+    lastAtMs: at,
+    jitter: 0.5,
+    retryAtMs: at + 30 * MINUTE,
+  };
   strictEqual(nextAttemptAtMs(l, asked, at, AUTO), at + 30 * MINUTE);
   const tooLong: Attempts = { ...asked, retryAtMs: at + 10 * HOUR };
   strictEqual(nextAttemptAtMs(l, tooLong, at, AUTO), mandatoryAtMs(l));
@@ -229,7 +234,7 @@ Deno.test("lifeWindow passes through its windows in order, and the hard clock al
 });
 
 Deno.test("nextAttemptAtMs: without a hard end a source is asked no slower than while all went well", () => {
-  const failing = (unproductive: number) => ({ unproductive, lastAtMs: T0 + HOUR, draw: 0.999 });
+  const failing = (unproductive: number) => ({ unproductive, lastAtMs: T0 + HOUR, jitter: 0.999 });
   const pauseMs = (l: Lifetime, unproductive: number) =>
     (nextAttemptAtMs(l, failing(unproductive), T0 + HOUR, AUTO) ?? 0) - T0 - HOUR;
   const short = lifetime({ refreshAtMs: T0 + 3 * SECOND });

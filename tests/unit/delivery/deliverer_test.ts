@@ -1,5 +1,6 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
-import { Deliverer, IN_USE_DELAYS, inUseDelayMs } from "../../../lib/delivery/mod.ts";
+import { Deliverer } from "../../../lib/delivery/mod.ts";
+import { IN_USE_DELAYS, inUseDelayMs } from "../../../lib/delivery/versions.ts";
 import {
   AgentError,
   type Credential,

@@ -43,9 +43,9 @@ for (const id of [undefined, "", "/another", "../7"]) {
     files.set(SOCKET, "", "socket");
     files.set("/data/config/d1/config.json", config(id));
     snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
-    await discovery.look();
+    await discovery.discover();
     snapshotter.answer = { kind: "timed-out" };
-    const { daemons } = await discovery.look();
+    const { daemons } = await discovery.discover();
     deepEqual(snapshots(daemons[0]), [["7", "/", "h.io/a:1"]]);
   });
 }
@@ -56,10 +56,10 @@ Deno.test("look takes in a shared daemon's mounts that only the root folder know
   files.set(SOCKET, "", "socket");
   files.set("/data/config/d1/7/config.json", config("/7"));
   snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
-  await discovery.look();
+  await discovery.discover();
   files.set("/data/config/d1/8/config.json", config("/8", "b"));
   snapshotter.answer = { kind: "no-listener" };
-  const { daemons, problems } = await discovery.look();
+  const { daemons, problems } = await discovery.discover();
   deepEqual(snapshots(daemons[0]), [["7", "/7", "h.io/a:1"], ["8", "/8", "h.io/b"]]);
   deepEqual(problems.map(({ source, subject }) => [source, subject]), [
     ["system-api", "/run/system.sock"],
@@ -70,7 +70,7 @@ Deno.test("Discovery: finds the newest socket that answers, by the root folder a
   const { files, snapshotter, nydusd, discovery } = stage();
   const socket = (name: string) => `/data/socket/d1/${name}.sock`;
   const found = async () => {
-    const { daemons } = await discovery.look();
+    const { daemons } = await discovery.discover();
     equal(daemons.length, 1);
     return [daemons[0]?.apiSocket, daemons[0]?.state, daemons[0]?.instances.length];
   };
@@ -102,10 +102,10 @@ Deno.test("Discovery: follows an upgrade while the system API does not answer", 
   const { files, snapshotter, discovery } = stage();
   files.set(SOCKET, "", "socket");
   snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
-  await discovery.look();
+  await discovery.discover();
   snapshotter.answer = { kind: "timed-out" };
   files.set("/data/socket/d1/api1.sock", "", "socket");
-  const { daemons } = await discovery.look();
+  const { daemons } = await discovery.discover();
   deepEqual(daemons.map(({ id, apiSocket }) => [id, apiSocket]), [
     ["d1", "/data/socket/d1/api1.sock"],
   ]);
@@ -116,9 +116,9 @@ Deno.test("look lets a daemon go that the answering system API no longer lists",
   const { files, snapshotter, discovery } = stage();
   files.set(SOCKET, "", "socket");
   snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
-  equal((await discovery.look()).daemons.length, 1);
+  equal((await discovery.discover()).daemons.length, 1);
   snapshotter.answer = { kind: "ok", value: [] };
-  equal((await discovery.look()).daemons.length, 0);
+  equal((await discovery.discover()).daemons.length, 0);
 });
 
 Deno.test("look merges one socket that is named twice, the system API's word first", async () => {
@@ -127,7 +127,7 @@ Deno.test("look merges one socket that is named twice, the system API's word fir
   });
   files.set(SOCKET, "", "socket");
   snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
-  const { daemons } = await discovery.look();
+  const { daemons } = await discovery.discover();
   deepEqual(daemons.map(({ id, source }) => [id, source]), [["d1", "system-api"]]);
   deepEqual(snapshots(daemons[0]), [["7", "/", "h.io/a:1"]]);
 });
@@ -136,10 +136,10 @@ Deno.test("look tells of a root folder that cannot be read, and goes on", async 
   const { files, snapshotter, discovery } = stage();
   files.set(SOCKET, "", "socket");
   snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
-  await discovery.look();
+  await discovery.discover();
   snapshotter.answer = { kind: "broken", detail: "the answer is not JSON" };
   files.refuseReading("/data/socket");
-  const { daemons, problems } = await discovery.look();
+  const { daemons, problems } = await discovery.discover();
   equal(daemons.length, 1);
   deepEqual(problems.map(({ source }) => source), ["system-api", "root"]);
 });
@@ -149,9 +149,9 @@ Deno.test("look never takes an instance for the mount of another", async () => {
   files.set(SOCKET, "", "socket");
   snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
   nydusd.mounts = ["/9"];
-  deepEqual(snapshots((await discovery.look()).daemons[0]), [["7", undefined, "h.io/a:1"]]);
+  deepEqual(snapshots((await discovery.discover()).daemons[0]), [["7", undefined, "h.io/a:1"]]);
   nydusd.mounts = ["/", "/9"];
-  deepEqual(snapshots((await discovery.look()).daemons[0]), [["7", undefined, "h.io/a:1"]]);
+  deepEqual(snapshots((await discovery.discover()).daemons[0]), [["7", undefined, "h.io/a:1"]]);
 });
 
 for (
@@ -171,14 +171,14 @@ for (
     files.set(SOCKET, "", "socket");
     snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
     nydusd.state = word;
-    equal((await discovery.look()).daemons[0]?.state, state);
+    equal((await discovery.discover()).daemons[0]?.state, state);
   });
 }
 
 Deno.test("look rejects with the reason of its signal", async () => {
   const { discovery } = stage();
   const stop = AbortSignal.abort(new Error("stop"));
-  const error = await discovery.look({ signal: stop }).catch((reason) => reason);
+  const error = await discovery.discover({ signal: stop }).catch((reason) => reason);
   equal(error.message, "stop");
 });
 
@@ -187,7 +187,7 @@ Deno.test("look tells a socket that it may not look at from one that is not ther
   files.set(SOCKET, "", "socket");
   files.refuseReading(SOCKET);
   snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
-  const [daemon] = (await discovery.look()).daemons;
+  const [daemon] = (await discovery.discover()).daemons;
   deepEqual([daemon?.state, daemon?.stateDetail], ["broken", `look at ${SOCKET}: EACCES`]);
   deepEqual(nydusd.calls, []);
 });

@@ -1,5 +1,5 @@
 import { deepEqual } from "node:assert/strict";
-import { expandSocket, watchedPath } from "../../../lib/discovery/sockets.ts";
+import { expandSocket, watchedPath } from "../../../lib/discovery/listed.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 
 function sockets(...paths: readonly string[]): FakeFiles {

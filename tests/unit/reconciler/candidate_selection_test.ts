@@ -9,8 +9,8 @@ import {
   type Resolution,
   Secret,
 } from "../../../lib/model/mod.ts";
-import { MountRecords, Selections, type Selector } from "../../../lib/reconciler/mod.ts";
-import type { Mount } from "../../../lib/reconciler/mounts.ts";
+import { Selections, type Selector } from "../../../lib/reconciler/candidate_selection.ts";
+import { type Mount, MountRecords } from "../../../lib/reconciler/mounts.ts";
 import type { SelectionRequest } from "../../../lib/verification/mod.ts";
 import type { StoreEntry } from "../../../lib/credentials/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
@@ -19,7 +19,7 @@ import { FakeObserver } from "../../fakes/observer.ts";
 const IMAGE = parseImageReference("registry.example.com/app:1");
 const ENTRY: StoreEntry = {
   image: IMAGE,
-  attempts: { unproductive: 0, draw: 0 },
+  attempts: { unproductive: 0, jitter: 0 },
   renewals: { success: 0, failure: 0 },
 };
 
@@ -70,7 +70,7 @@ const auth = (password: string) =>
 class Stage {
   readonly observer = new FakeObserver();
   readonly requests: SelectionRequest[] = [];
-  readonly book = new MountRecords();
+  readonly records = new MountRecords();
   mounts: readonly Mount[] = [];
   keep = false;
 
@@ -80,7 +80,7 @@ class Stage {
       observer: this.observer,
       clock: new FakeClock(),
       mounts: { of: () => this.mounts },
-      book: this.book,
+      records: this.records,
     });
   }
 
@@ -110,32 +110,32 @@ Deno.test("Elections: without an elector the chain's first is taken", async () =
     observer: new FakeObserver(),
     clock: new FakeClock(),
     mounts: { of: () => [] },
-    book: new MountRecords(),
+    records: new MountRecords(),
   });
-  const decision = await bare.decide(ENTRY, found, { readsRefused: false, queriedAtMs: 0 });
-  equal(decision?.kind === "take" && decision.provider, "docker");
+  const decision = await bare.decide(ENTRY, found, { readsRefused: false, requestedAtMs: 0 });
+  equal(decision?.kind === "use" && decision.provider, "docker");
   equal(
-    await selections.decide(ENTRY, resolution([]), { readsRefused: false, queriedAtMs: 0 }),
+    await selections.decide(ENTRY, resolution([]), { readsRefused: false, requestedAtMs: 0 }),
     undefined,
   );
 });
 
 Deno.test("Elections: where all that was offered is refused every provider is asked, once", async () => {
   const stage = new Stage();
-  let askedAll = 0;
+  let calls = 0;
   const decision = await stage.selections().decide(ENTRY, resolution([["docker", "a"]]), {
     readsRefused: true,
-    queriedAtMs: 0,
-    queryAll: () => {
-      askedAll++;
+    requestedAtMs: 0,
+    resolveAll: () => {
+      calls++;
       return Promise.resolve(resolution([["docker", "a"], ["kubelet", "b"]]));
     },
   });
   deepEqual(stage.requests.map(({ offered }) => offered.length), [1, 2]);
   deepEqual(stage.requests.map(({ readsRefused }) => readsRefused), [true, false]);
-  equal(askedAll, 1);
+  equal(calls, 1);
   deepEqual(decision, {
-    kind: "take",
+    kind: "use",
     provider: "kubelet",
     candidates: [candidate("b"), candidate("a")],
     selectionReason: "because",
@@ -147,10 +147,10 @@ Deno.test("Elections: what a mount holds counts as in use where the store knows 
   const stage = new Stage();
   stage.keep = true;
   stage.mounts = [MOUNT];
-  stage.book.set("d1/1", { state: "pending", failures: 0, currentAuth: auth("held") });
+  stage.records.set("d1/1", { state: "pending", failures: 0, currentAuth: auth("held") });
   const decision = await stage.selections().decide(ENTRY, resolution([["docker", "a"]]), {
     readsRefused: false,
-    queriedAtMs: 0,
+    requestedAtMs: 0,
   });
   deepEqual(decision, { kind: "keep", detail: "because" });
   equal(stage.requests[0]?.inUse?.provider, "adopted");
@@ -173,19 +173,19 @@ Deno.test("Elections: a credential is not shown to a host that nobody named, not
   stage.mounts = [at()];
   const unseen = await stage.selections().decide(ENTRY, found, {
     readsRefused: true,
-    queriedAtMs: 0,
+    requestedAtMs: 0,
   });
-  equal(unseen?.kind === "take" && unseen.provider, "docker", "the chain's first, unseen");
+  equal(unseen?.kind === "use" && unseen.provider, "docker", "the chain's first, unseen");
   equal(stage.requests.length, 0);
-  stage.book.set("d1/1", { state: "stored", failures: 0, currentAuth: auth("b") });
+  stage.records.set("d1/1", { state: "stored", failures: 0, currentAuth: auth("b") });
   for (const readsRefused of [false, true]) {
-    const kept = await stage.selections().decide(ENTRY, found, { readsRefused, queriedAtMs: 0 });
+    const kept = await stage.selections().decide(ENTRY, found, { readsRefused, requestedAtMs: 0 });
     const expected = readsRefused ? "docker" : "kubelet";
-    equal(kept?.kind === "take" && kept.provider, expected, "the one in use, until it is refused");
+    equal(kept?.kind === "use" && kept.provider, expected, "the one in use, until it is refused");
   }
   equal(stage.requests.length, 0);
   stage.mounts = [at("delivery.allowed_hosts")];
-  await stage.selections().decide(ENTRY, found, { readsRefused: true, queriedAtMs: 0 });
+  await stage.selections().decide(ENTRY, found, { readsRefused: true, requestedAtMs: 0 });
   const { host: asked, caFiles } = stage.requests[0]?.target ?? {};
   deepEqual([asked, caFiles], ["stranger.example", ["/ca.pem"]], "as nydusd reaches it");
 });

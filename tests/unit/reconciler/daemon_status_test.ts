@@ -5,7 +5,7 @@ import {
   parseImageReference,
   Secret,
 } from "../../../lib/model/mod.ts";
-import type { InstanceRecord } from "../../../lib/reconciler/mod.ts";
+import type { InstanceRecord } from "../../../lib/reconciler/mounts.ts";
 import { readsFailAtMs } from "../../../lib/reconciler/daemon_status.ts";
 import { CredentialStore } from "../../../lib/credentials/mod.ts";
 import { FakeRandom } from "../../fakes/random.ts";

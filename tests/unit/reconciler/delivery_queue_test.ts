@@ -1,5 +1,5 @@
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
-import { DeliveryQueue, type Wanted } from "../../../lib/reconciler/delivery_queue.ts";
+import { DeliveryQueue, type StoreKeys } from "../../../lib/reconciler/deliveries.ts";
 import { settle } from "../../fakes/clock.ts";
 
 /** A queue whose work ends when the test says so. */
@@ -9,14 +9,14 @@ function stage() {
   const open: { readonly id: string; readonly end: (error?: Error) => void }[] = [];
   let ended = 0;
   const queue = new DeliveryQueue({
-    work: (id: string, wanted: Wanted) => {
-      started.push(`${id} ${wanted === "all" ? "all" : [...wanted].join("+")}`);
+    work: (id: string, keys: StoreKeys) => {
+      started.push(`${id} ${keys === "all" ? "all" : [...keys].join("+")}`);
       const { promise, resolve, reject } = Promise.withResolvers<void>();
       open.push({ id, end: (error) => error === undefined ? resolve() : reject(error) });
       return promise;
     },
-    failed: (id, error) => failures.push(`${id}: ${error}`),
-    inSync: () => ended++,
+    onError: (id, error) => failures.push(`${id}: ${error}`),
+    onCompleted: () => ended++,
   });
   return {
     queue,

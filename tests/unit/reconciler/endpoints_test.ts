@@ -48,7 +48,7 @@ class Stage {
   /** Failed and tried reads of each daemon. */
   readonly reads = new Map<string, { reads: number; errors: number }>();
   readonly #stages = (unknownHosts: "warn" | "refuse") => ({
-    discoverer: { look: () => Promise.resolve({ daemons: this.view(), problems: [] }) },
+    discoverer: { discover: () => Promise.resolve({ daemons: this.view(), problems: [] }) },
     resolver: { resolve: (request: CredentialRequest) => Promise.resolve(this.resolve(request)) },
     deliverer: {
       deliver: (

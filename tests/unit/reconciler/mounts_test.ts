@@ -1,11 +1,12 @@
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { type Daemon, parseImageReference, Secret } from "../../../lib/model/mod.ts";
-import { Mounts, observed } from "../../../lib/reconciler/mounts.ts";
 import {
   type InstanceRecord,
   MountRecords,
-  recordAfter,
-} from "../../../lib/reconciler/mount_records.ts";
+  Mounts,
+  recordAfterDelivery,
+  recordAfterDiscovery,
+} from "../../../lib/reconciler/mounts.ts";
 
 const IMAGE = parseImageReference("reg.example.com/app:v1");
 
@@ -32,10 +33,10 @@ Deno.test("Mounts: lists the mounts of an image by its key in the store", () => 
   const mounts = new Mounts();
   const servedBy = (key: string) => mounts.of(key).map((mount) => mount.daemon.id);
   const [a, b] = [daemon("a", ["1", "2"]), daemon("b", ["3"])];
-  mounts.take([a, b]);
+  mounts.replace([a, b]);
   deepStrictEqual(servedBy(IMAGE.text), ["a", "a", "b"]);
   deepStrictEqual([...mounts.subjects.keys()], [IMAGE.text]);
-  mounts.take([a]);
+  mounts.replace([a]);
   deepStrictEqual(servedBy(IMAGE.text), ["a", "a"]);
   deepStrictEqual(servedBy("other"), []);
 });
@@ -57,7 +58,7 @@ Deno.test("observed: replaces what was known with what nydusd holds", () => {
     now: Daemon,
     { startedMs = 6, replaced = false }: { startedMs?: number; replaced?: boolean } = {},
   ) => {
-    const after = observed(record, now, instance, startedMs, replaced);
+    const after = recordAfterDiscovery(record, now, instance, startedMs, replaced);
     return [after.currentAuth?.reveal(), after.fileFingerprint, after.retryAtMs];
   };
   deepStrictEqual(keptBy(found), ["w", "f", 9]);
@@ -82,7 +83,8 @@ Deno.test("observed: what was proven of one value is not proven of another", () 
   } as const;
   const [instance] = daemon("a", ["1"]).instances;
   if (instance === undefined) throw new Error("there is one");
-  const after = (value: Secret) => observed(record, daemon("a", ["1"], value), instance, 0, false);
+  const after = (value: Secret) =>
+    recordAfterDiscovery(record, daemon("a", ["1"], value), instance, 0, false);
   deepStrictEqual([after(new Secret("v")).proven, after(new Secret("v")).storedAtMs], [true, 1]);
   const { proven, storedAtMs } = after(new Secret("w"));
   deepStrictEqual([proven, storedAtMs], [undefined, undefined], "somebody else gave it");
@@ -94,7 +96,7 @@ Deno.test("a mount is behind from the first new file on, until its nydusd is ano
   if (instance === undefined) throw new Error("there is one");
   const after = (before: InstanceRecord, wallMs: number, kind: "written" | "unchanged") => {
     const outcome = { kind: "file-only", detail: "it is old", file: { kind } } as const;
-    return recordAfter(before, outcome, { fingerprint: kind }, { wallMs, monotonicMs: 0 });
+    return recordAfterDelivery(before, outcome, { fingerprint: kind }, { wallMs, monotonicMs: 0 });
   };
   const first = after({ state: "pending", failures: 0 }, 1, "unchanged");
   strictEqual(first.behindSinceMs, undefined); // it started with what there is
@@ -103,23 +105,26 @@ Deno.test("a mount is behind from the first new file on, until its nydusd is ano
   strictEqual(behind.deliveredAtMs, 2); // into its file, which counts as well
   strictEqual(first.deliveredAtMs, undefined);
   strictEqual(after(behind, 4, "written").behindSinceMs, 2);
-  strictEqual(observed(behind, old, instance, 0, false).behindSinceMs, 2);
-  strictEqual(observed(behind, old, instance, 0, true).behindSinceMs, undefined);
+  strictEqual(recordAfterDiscovery(behind, old, instance, 0, false).behindSinceMs, 2);
+  strictEqual(recordAfterDiscovery(behind, old, instance, 0, true).behindSinceMs, undefined);
   const told = { kind: "delivered", file: { kind: "unchanged" } } as const;
   const now = { wallMs: 5, monotonicMs: 0 };
-  strictEqual(recordAfter(behind, told, { fingerprint: "x" }, now).behindSinceMs, undefined);
+  strictEqual(
+    recordAfterDelivery(behind, told, { fingerprint: "x" }, now).behindSinceMs,
+    undefined,
+  );
 });
 
 Deno.test("InstanceBook knows the earliest of the mounts that are to be tried again", () => {
-  const book = new MountRecords();
+  const records = new MountRecords();
   const failed = (retryAtMs: number) => ({ state: "refused", failures: 1, retryAtMs }) as const;
-  strictEqual(book.nextRetryAtMs(), undefined);
-  book.set("a/1", failed(7));
-  book.set("a/2", failed(5));
-  book.set("a/3", failed(6));
-  strictEqual(book.nextRetryAtMs(), 5);
-  book.set("a/2", { state: "stored", failures: 0 });
-  strictEqual(book.nextRetryAtMs(), 6);
-  book.keepOnly(new Set(["a/1", "a/2"]));
-  strictEqual(book.nextRetryAtMs(), 7);
+  strictEqual(records.nextRetryAtMs(), undefined);
+  records.set("a/1", failed(7));
+  records.set("a/2", failed(5));
+  records.set("a/3", failed(6));
+  strictEqual(records.nextRetryAtMs(), 5);
+  records.set("a/2", { state: "stored", failures: 0 });
+  strictEqual(records.nextRetryAtMs(), 6);
+  records.keepOnly(new Set(["a/1", "a/2"]));
+  strictEqual(records.nextRetryAtMs(), 7);
 });

@@ -8,7 +8,8 @@ import {
   type RafsInstance,
   Secret,
 } from "../../../lib/model/mod.ts";
-import { type InstanceRecord, type PlanInput, planInstance } from "../../../lib/reconciler/mod.ts";
+import type { InstanceRecord } from "../../../lib/reconciler/mounts.ts";
+import { type PlanInput, planInstance } from "../../../lib/reconciler/plan.ts";
 import { CredentialStore, type StoreEntry } from "../../../lib/credentials/mod.ts";
 import { FakeRandom } from "../../fakes/random.ts";
 
@@ -103,7 +104,7 @@ function plan(given: Case) {
 function summary(given: Case): string {
   const step = plan(given);
   switch (step.kind) {
-    case "in-sync":
+    case "no-op":
       return step.state;
     case "deliver":
       return `deliver ${passwordOf(step.credential)}`;
@@ -267,7 +268,7 @@ Deno.test("planInstance: keeps a token of the same user that expires later than 
   const stateOf = (theirs: Credential, change: Partial<Candidate> = {}) =>
     plan({ entry: entry(candidate(ours, change)), record: { currentAuth: currentAuth(theirs) } })
       .kind;
-  strictEqual(stateOf(token(later)), "in-sync");
+  strictEqual(stateOf(token(later)), "no-op");
   strictEqual(stateOf(token(NOW_MS + HOUR_MS / 2)), "deliver");
   strictEqual(stateOf(token(later, "other")), "deliver");
   strictEqual(stateOf(basic("no expiry")), "deliver");

@@ -1,7 +1,7 @@
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { parseImageReference, type RegistryBackend } from "../../../lib/model/mod.ts";
 import type { Mount } from "../../../lib/reconciler/mounts.ts";
-import { probeTargetOf } from "../../../lib/reconciler/probe_target.ts";
+import { probeTargetOf } from "../../../lib/reconciler/candidate_selection.ts";
 
 const IMAGE = parseImageReference("registry.example.com/team/app:1");
 const PROXY = { url: "http://127.0.0.1:65001", useHttp: false, fallback: true };

@@ -1,6 +1,6 @@
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import type { Daemon } from "../../../lib/model/mod.ts";
-import { ReadWatch } from "../../../lib/reconciler/mod.ts";
+import { ReadTracker } from "../../../lib/reconciler/reads.ts";
 
 function daemon(snapshotIds: readonly string[], pid = 1): Daemon {
   return {
@@ -26,34 +26,34 @@ function counter(counts: Readonly<Record<string, readonly [reads: number, errors
   };
 }
 
-async function verdicts(watch: ReadWatch, d: Daemon, counts: Parameters<typeof counter>[0]) {
-  const findings = await watch.turn([d], counter(counts), 1_000, {});
+async function verdicts(tracker: ReadTracker, d: Daemon, counts: Parameters<typeof counter>[0]) {
+  const findings = await tracker.poll([d], counter(counts), 1_000, {});
   return findings.map(({ instance, verdict }) => `${instance.snapshotId} ${verdict}`).sort();
 }
 
-Deno.test("ReadWatch tells reads that failed from reads that succeeded, mount by mount", async () => {
-  const watch = new ReadWatch();
+Deno.test("ReadTracker tells reads that failed from reads that succeeded, mount by mount", async () => {
+  const tracker = new ReadTracker();
   const d = daemon(["1", "2", "3"]);
-  deepStrictEqual(await verdicts(watch, d, { "/1": [5, 0], "/2": [5, 5], "/3": [1, 0] }), []);
+  deepStrictEqual(await verdicts(tracker, d, { "/1": [5, 0], "/2": [5, 5], "/3": [1, 0] }), []);
   const next = { "/1": [6, 1], "/2": [9, 5], "/3": [1, 0] } as const;
-  deepStrictEqual(await verdicts(watch, d, next), ["1 failed", "2 succeeded"]);
-  deepStrictEqual(await verdicts(watch, d, next), []);
+  deepStrictEqual(await verdicts(tracker, d, next), ["1 failed", "2 succeeded"]);
+  deepStrictEqual(await verdicts(tracker, d, next), []);
 });
 
-Deno.test("ReadWatch does not take a new process's counters for a change", async () => {
-  const watch = new ReadWatch();
-  await verdicts(watch, daemon(["1"]), { "/1": [5, 0] });
-  deepStrictEqual(await verdicts(watch, daemon(["1"], 2), { "/1": [9, 9] }), []);
-  deepStrictEqual(await verdicts(watch, daemon(["1"], 2), { "/1": [3, 0] }), []);
+Deno.test("ReadTracker does not take a new process's counters for a change", async () => {
+  const tracker = new ReadTracker();
+  await verdicts(tracker, daemon(["1"]), { "/1": [5, 0] });
+  deepStrictEqual(await verdicts(tracker, daemon(["1"], 2), { "/1": [9, 9] }), []);
+  deepStrictEqual(await verdicts(tracker, daemon(["1"], 2), { "/1": [3, 0] }), []);
 });
 
-Deno.test("ReadWatch asks a bounded number of mounts in a turn, and all of them in time", async () => {
-  const watch = new ReadWatch();
+Deno.test("ReadTracker asks a bounded number of mounts in a turn, and all of them in time", async () => {
+  const tracker = new ReadTracker();
   const d = daemon(Array.from({ length: 600 }, (_, i) => String(i)));
   const source = counter({});
-  await watch.turn([d], source, 0, {});
+  await tracker.poll([d], source, 0, {});
   strictEqual(source.asked, 256);
-  await watch.turn([d], source, 0, {});
-  await watch.turn([d], source, 0, {});
+  await tracker.poll([d], source, 0, {});
+  await tracker.poll([d], source, 0, {});
   strictEqual(source.asked, 768);
 });

@@ -12,7 +12,8 @@ import {
   type ProviderOutcome,
   Secret,
 } from "../../../lib/model/mod.ts";
-import { Reconciler, type ReconcileStages, type Selector } from "../../../lib/reconciler/mod.ts";
+import type { Selector } from "../../../lib/reconciler/candidate_selection.ts";
+import { Reconciler, type ReconcileStages } from "../../../lib/reconciler/mod.ts";
 import { CredentialStore } from "../../../lib/credentials/mod.ts";
 import { FakeClock, settle } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
@@ -47,7 +48,7 @@ export class Stage {
   remembered: Candidate | undefined;
   /** Awaited between reading the daemons and returning what they hold. */
   discoveryEnds: () => Promise<void> = () => Promise.resolve();
-  looks = 0;
+  discoveries = 0;
   ready = false;
   readonly reconciler: Reconciler;
 
@@ -70,7 +71,7 @@ export class Stage {
   #stages(): ReconcileStages {
     return {
       discoverer: {
-        look: async () => {
+        discover: async () => {
           const view = this.view();
           await this.discoveryEnds();
           return view;
@@ -133,7 +134,7 @@ export class Stage {
   }
 
   view(): NodeView {
-    this.looks++;
+    this.discoveries++;
     return {
       daemons: this.daemons.map((d) =>
         d.state === "running" ? { ...d, currentAuth: new Map(this.currentAuth.get(d.id)) } : d

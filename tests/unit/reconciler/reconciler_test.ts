@@ -1,7 +1,6 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { type Daemon, type DaemonState, type NodeView, Secret } from "../../../lib/model/mod.ts";
-import { pauseMs } from "../../../lib/reconciler/reconciler.ts";
-import { reportViewChanges } from "../../../lib/reconciler/view_changes.ts";
+import { passDelayMs, reportViewChanges } from "../../../lib/reconciler/reconciler.ts";
 import { FakeClock, settle } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 import { basic, found, IMAGE, none, SECOND, Stage } from "./reconciler_stage.ts";
@@ -171,7 +170,7 @@ Deno.test("Reconciler: keeps what it knows, and goes on, while discovery fails",
     await stage.clock.advance(121 * SECOND);
     strictEqual(stage.holds("d1", "1"), auth("b"));
     strictEqual(stage.orders.length, 2, "an old observation does not undo the delivery");
-    ok(stage.observer.of("warning").some(({ code }) => code === "look-failed"));
+    ok(stage.observer.of("warning").some(({ code }) => code === "discovery-failed"));
   });
 });
 
@@ -186,7 +185,7 @@ Deno.test("Reconciler: delivers again, pass after pass, what nydusd accepts and 
   });
 });
 
-Deno.test("pauseMs: grows while something is down, and less for a hung daemon", () => {
+Deno.test("passDelayMs: grows while something is down, and less for a hung daemon", () => {
   const view = (...states: DaemonState[]): NodeView => ({
     daemons: states.map((state) => ({ state }) as Daemon),
     problems: [],
@@ -203,8 +202,8 @@ Deno.test("pauseMs: grows while something is down, and less for a hung daemon", 
     [{ ...view(), problems: [problem] }, 100, 10 * SECOND],
   ];
   for (const [found, passes, wantedMs] of table) {
-    strictEqual(pauseMs(found, passes, 60 * SECOND), wantedMs);
-    strictEqual(pauseMs(found, passes, 500), 500);
+    strictEqual(passDelayMs(found, passes, 60 * SECOND), wantedMs);
+    strictEqual(passDelayMs(found, passes, 500), 500);
   }
 });
 
@@ -245,10 +244,13 @@ Deno.test("a steady node is looked at and nothing is delivered or asked", async 
   await stage.run(async () => {
     const { orders, requests } = stage;
     const before = [orders.length, requests.length];
-    const looks = stage.looks;
+    const looks = stage.discoveries;
     await stage.clock.advance(600 * SECOND);
     deepStrictEqual([orders.length, requests.length], before);
-    ok(stage.looks - looks >= 9 && stage.looks - looks <= 11, `${stage.looks - looks} looks`);
+    ok(
+      stage.discoveries - looks >= 9 && stage.discoveries - looks <= 11,
+      `${stage.discoveries - looks} looks`,
+    );
   });
 });
 

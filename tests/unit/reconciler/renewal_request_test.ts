@@ -6,12 +6,14 @@ import {
   type ProviderOutcome,
   Secret,
 } from "../../../lib/model/mod.ts";
-import { concerns, requestFor, stillTrue } from "../../../lib/reconciler/renewal_request.ts";
 import {
+  causeFor,
   failureOf,
+  isAffected,
   isPerServiceAccount,
   isWithdrawn,
-} from "../../../lib/reconciler/renewal_failure.ts";
+  requestFor,
+} from "../../../lib/reconciler/renewals.ts";
 import { CredentialStore, type StoreEntry } from "../../../lib/credentials/mod.ts";
 import { FakeRandom } from "../../fakes/random.ts";
 
@@ -75,26 +77,26 @@ Deno.test("requestFor: a request is as pressing as its reason", () => {
   deepStrictEqual(request({ forced: { atMs: 7, wallMs: NOW_MS + 9 } }), [NOW_MS + 8, undefined]);
 });
 
-Deno.test("stillTrue: a credential that was replaced is not refused any more", () => {
+Deno.test("causeFor: a credential that was replaced is not refused any more", () => {
   const { entry } = stage(candidate());
   const current = { fingerprint: entry.stored?.fingerprint ?? "" };
   const replaced = { fingerprint: "another" };
-  deepStrictEqual(stillTrue({ refused: current }, entry), { refused: current });
-  strictEqual(stillTrue({ refused: replaced }, entry), undefined);
-  deepStrictEqual(stillTrue({ refused: replaced, recheck: true }, entry), { recheck: true });
-  deepStrictEqual(stillTrue({}, entry), {});
+  deepStrictEqual(causeFor({ refused: current }, entry), { refused: current });
+  strictEqual(causeFor({ refused: replaced }, entry), undefined);
+  deepStrictEqual(causeFor({ refused: replaced, recheck: true }, entry), { recheck: true });
+  deepStrictEqual(causeFor({}, entry), {});
 });
 
-Deno.test("concerns: an image without tag and digest stands for its repository", () => {
+Deno.test("isAffected: an image without tag and digest stands for its repository", () => {
   const of = (text: string) => parseImageReference(text);
   const whole = { ...IMAGE };
-  strictEqual(concerns(whole, of("registry.example.com/app:v1")), true);
-  strictEqual(concerns(whole, of("registry.example.com/app:v2")), false);
+  strictEqual(isAffected(whole, of("registry.example.com/app:v1")), true);
+  strictEqual(isAffected(whole, of("registry.example.com/app:v2")), false);
   const { tag: _, ...repository } = IMAGE;
   const bare = { ...repository, text: "registry.example.com/app" };
-  strictEqual(concerns(bare, of("registry.example.com/app:v2")), true);
-  strictEqual(concerns(bare, of("registry.example.com/other:v2")), false);
-  strictEqual(concerns(bare, of("other.example.com/app:v2")), false);
+  strictEqual(isAffected(bare, of("registry.example.com/app:v2")), true);
+  strictEqual(isAffected(bare, of("registry.example.com/other:v2")), false);
+  strictEqual(isAffected(bare, of("other.example.com/app:v2")), false);
 });
 
 const NONE: ProviderOutcome = { kind: "none", reason: "no-entry-for-registry", notes: [] };

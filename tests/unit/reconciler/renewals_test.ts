@@ -17,7 +17,7 @@ Deno.test("Renewals: a person's wish is not lost while a source is asked and has
   const observer = { notify() {} };
   const requests: CredentialRequest[] = [];
   const answers: (() => void)[] = [];
-  const none = { selector: undefined, mounts: { of: () => [] }, book: new MountRecords() };
+  const none = { selector: undefined, mounts: { of: () => [] }, records: new MountRecords() };
   const renewals = new Renewals({
     store,
     selections: new Selections({ ...none, observer, clock }),
@@ -31,7 +31,7 @@ Deno.test("Renewals: a person's wish is not lost while a source is asked and has
     }),
     observer,
     clock,
-    inSync: () => {},
+    onCompleted: () => {},
   });
   store.ensure(IMAGE, clock.wallMs());
   const entries = [...store.entries()];

@@ -1,5 +1,5 @@
 import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
-import { Triggers } from "../../../lib/reconciler/mod.ts";
+import { Triggers } from "../../../lib/reconciler/triggers.ts";
 import { FakeClock, settle } from "../../fakes/clock.ts";
 
 Deno.test("Triggers: a wait ends after its time, when nudged, or with the first reason", async () => {
