@@ -15,7 +15,7 @@
  * ```
  *
  * Renewal starts in the advisory window, with exponential backoff between attempts. In the
- * mandatory window attempts follow every few seconds, whatever the source asked to wait. A
+ * mandatory window attempts follow every few seconds, regardless of a Retry-After. A
  * credential without an expiry is renewed by its refresh-after, or by the refresh interval.
  *
  * @module
@@ -61,7 +61,7 @@ export interface Attempts {
   readonly perServiceAccount?: boolean;
 }
 
-/** A shorter refresh-after means "do not cache"; it does not say when to renew. */
+/** A shorter refresh-after means "do not cache" and is no time to renew at. */
 const MIN_REFRESH_AFTER_MS = 1_000;
 const BACKOFF_FIRST_MS = 1_000;
 const BACKOFF_MAX_MS = 5 * 60_000;

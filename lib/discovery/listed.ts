@@ -134,7 +134,7 @@ function socketsOf({ apiSocket, olderSockets = [] }: ListedDaemon): readonly str
 }
 
 /**
- * Sorts sockets by the number of the upgrade in their names: `api.sock`, `api1.sock`, `api2.sock`,
+ * Sorts sockets by the upgrade number in the file name: `api.sock`, `api1.sock`, `api2.sock`,
  * … (nydus-snapshotter `buildNextAPISocket`). Other names come last.
  */
 export function newestFirst(sockets: readonly string[]): readonly string[] {

@@ -53,7 +53,7 @@ const POLL_INTERVAL_MS = 3_000;
 /** Revocations often come in series: after a forced renewal reads are polled more often. */
 const FAST_POLL_INTERVAL_MS = 500;
 const FAST_POLL_MS = 30_000;
-/** A failure without another read since then says little about the current state. */
+/** A failure without another read since then does not describe the current state. */
 const FAILURE_EXPIRES_MS = 10 * 60_000;
 
 /** Consecutive failed reads of a mount, and its `registry_auth` at the time. */
