@@ -2,8 +2,8 @@ import {
   type CallOptions,
   type Credential,
   credentialSecret,
-  type DeliveryOrder,
   type DeliveryOutcome,
+  type DeliveryRequest,
   encodeRegistryAuth,
   type FileOutcome,
   type FileSystem,
@@ -52,24 +52,24 @@ export class Deliverer {
   }
 
   /** Rejects only on `signal`. */
-  async deliver(order: DeliveryOrder, options: CallOptions = {}): Promise<DeliveryOutcome> {
-    if (order.credential.kind === "identity-token") {
+  async deliver(request: DeliveryRequest, options: CallOptions = {}): Promise<DeliveryOutcome> {
+    if (request.credential.kind === "identity-token") {
       const detail = "nydusd cannot use an identity token; use a provider that exchanges it";
       return { kind: "unsupported", detail, file: { kind: "skipped" } };
     }
-    if (credentialSecret(order.credential).isEmpty) {
+    if (credentialSecret(request.credential).isEmpty) {
       const detail = "the credential is empty, which would remove the one in nydusd";
       return { kind: "unsupported", detail, file: { kind: "skipped" } };
     }
     const [reload, file] = await Promise.all([
-      this.#reload(order, options),
-      this.#rewrite(order),
+      this.#reload(request, options),
+      this.#rewrite(request),
     ]);
     return { ...reload, file };
   }
 
   async #reload(
-    { daemon, instance, credential }: DeliveryOrder,
+    { daemon, instance, credential }: DeliveryRequest,
     options: CallOptions,
   ): Promise<Reload> {
     if (credential.kind !== "basic") {
@@ -107,7 +107,7 @@ export class Deliverer {
       : { kind: "rejected", detail: "nydusd confirmed the credential but has another" };
   }
 
-  async #rewrite({ instance, credential }: DeliveryOrder): Promise<FileOutcome> {
+  async #rewrite({ instance, credential }: DeliveryRequest): Promise<FileOutcome> {
     const { files, configFiles } = this.#options;
     const { configPath } = instance;
     if (configFiles === "never" || configPath === undefined) return { kind: "skipped" };

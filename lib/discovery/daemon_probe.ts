@@ -178,7 +178,8 @@ function mountIdOf(
 
 /** Whether a nydusd answers on the socket, even if it is not ready to serve. */
 function answers({ state }: Daemon): boolean {
-  return state === "running" || state === "starting" || state === "dying" || state === "stopped";
+  return state === "running" || state === "starting" || state === "terminating" ||
+    state === "stopped";
 }
 
 /** Maps the state that nydusd reports. */
@@ -194,7 +195,7 @@ function stateOf(reported: string): DaemonState {
     case "DYING":
     case "DIE":
     case "DESTROYED":
-      return "dying";
+      return "terminating";
     default:
       return "broken";
   }

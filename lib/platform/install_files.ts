@@ -7,7 +7,7 @@ import { systemReason } from "./system_reason.ts";
 /** File operations of an installation, on the real file system. */
 export function systemInstallFiles(): InstallFiles {
   return {
-    look: (path) => guarded("look at", path, () => look(path)),
+    stat: (path) => guarded("stat", path, () => stat(path)),
     readText: (path) => guarded("read", path, () => Deno.readTextFile(path)),
     sameBytes: (a, b) => guarded("compare", b, () => sameBytes(a, b)),
     makeDirectory: (path, mode) => guarded("make the folder", path, () => createFolder(path, mode)),
@@ -19,15 +19,15 @@ export function systemInstallFiles(): InstallFiles {
         path,
         () => replaceFile(path, mode, (file) => writeAll(file, new TextEncoder().encode(text))),
       ),
-    makeLink: (path, target) =>
+    symlink: (path, target) =>
       guarded("link", path, () => {
         const temporary = temporaryName(path);
         return replaceBy(temporary, path, () => Deno.symlink(target, temporary));
       }),
-    keepAside: (path) =>
+    backUp: (path) =>
       guarded("keep a copy of", path, async () => {
         const aside = temporaryName(path);
-        const found = await look(path);
+        const found = await stat(path);
         if (found?.kind === "symlink") await Deno.symlink(found.linkTarget ?? "", aside);
         else await Deno.link(path, aside);
         return aside;
@@ -42,7 +42,7 @@ export function systemInstallFiles(): InstallFiles {
   };
 }
 
-async function look(path: string): Promise<InstalledFile | undefined> {
+async function stat(path: string): Promise<InstalledFile | undefined> {
   let info: Deno.FileInfo;
   try {
     info = await Deno.lstat(path);

@@ -226,13 +226,13 @@ export function probeTargetOf(subject: CredentialSubject, mounts: readonly Mount
   const mirrorUrl = mirror === undefined ? undefined : URL.parse(mirror);
   if (mirrorUrl) {
     const { protocol, host } = mirrorUrl;
-    return { ...direct, scheme: protocol === "http:" ? "http" : "https", host, otherwise: direct };
+    return { ...direct, scheme: protocol === "http:" ? "http" : "https", host, fallback: direct };
   }
   if (proxy === undefined) return direct;
   return defined({
     ...direct,
     scheme: proxy.useHttp ? "http" : direct.scheme,
     proxyUrl: new Secret(proxy.url),
-    otherwise: proxy.fallback ? direct : undefined,
+    fallback: proxy.fallback ? direct : undefined,
   });
 }

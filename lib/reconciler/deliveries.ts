@@ -6,8 +6,8 @@ import {
   credentialFingerprint,
   type Daemon,
   defined,
-  type DeliveryOrder,
   type DeliveryOutcome,
+  type DeliveryRequest,
   type DeliveryState,
   encodeRegistryAuth,
   type ImageReference,
@@ -37,7 +37,7 @@ import { subjectFields } from "./renewals.ts";
 
 /** Delivers one credential to one mount; see `Deliverer` of the delivery package. */
 export interface Deliverer {
-  deliver(order: DeliveryOrder, options?: CallOptions): Promise<DeliveryOutcome>;
+  deliver(request: DeliveryRequest, options?: CallOptions): Promise<DeliveryOutcome>;
 }
 
 /** Dependencies of {@linkcode Deliveries}. */
@@ -52,7 +52,7 @@ export interface DeliveriesOptions {
   readonly isRenewing: (key: string) => boolean;
   /** Returns the credential of an earlier pull, for a mount without one. */
   readonly remembered: (image: ImageReference) => Candidate | undefined;
-  readonly unknownHosts: () => "warn" | "refuse";
+  readonly unapprovedHostPolicy: () => "warn" | "refuse";
   /** Delay after which a nydusd version uses a stored credential; undefined if unknown. */
   readonly inUseDelayMs: (version: string) => number | undefined;
   /** Called when the work for a daemon has completed. */
@@ -178,12 +178,12 @@ export class Deliveries {
   #reportDefect(target: string, error: unknown): void {
     const text = `failed to deliver to ${target}: ${messageOf(error)}; ` +
       "retrying on the next reconcile; please report this defect";
-    this.#options.observer.notify({ kind: "warning", code: "delivery-defect", text });
+    this.#options.observer.notify({ kind: "warning", code: "delivery-error", text });
   }
 
   /** Plans one mount and executes the plan. */
   async #reconcile(daemon: Daemon, instance: RafsInstance): Promise<DeliveryOutcome | undefined> {
-    const { store, clock, observer, isRenewing, remembered, unknownHosts } = this.#options;
+    const { store, clock, observer, isRenewing, remembered, unapprovedHostPolicy } = this.#options;
     const record = this.records.get(recordKeyOf(instance));
     const { image } = instance;
     const subject = subjectOf(instance);
@@ -196,7 +196,7 @@ export class Deliveries {
       entry,
       remembered: image && remembered(image),
       resolving: key !== undefined && entry?.stored === undefined && isRenewing(key),
-      unknownHosts: unknownHosts(),
+      unapprovedHostPolicy: unapprovedHostPolicy(),
       nowMs: clock.wallMs(),
     });
     this.#reportUnapproved(daemon, instance, plan);

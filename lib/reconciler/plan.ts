@@ -48,18 +48,20 @@ export interface PlanInput {
   /** The credential of an earlier pull of the image. */
   readonly remembered: Candidate | undefined;
   /** What to do when nydusd would send a credential to unapproved hosts. */
-  readonly unknownHosts: "warn" | "refuse";
+  readonly unapprovedHostPolicy: "warn" | "refuse";
   readonly nowMs: number;
 }
 
 /** Plans one mount. Checks first that nydusd sends the credential to approved hosts only. */
 export function planInstance(input: PlanInput): InstancePlan {
-  const { instance, entry, unknownHosts } = input;
+  const { instance, entry, unapprovedHostPolicy } = input;
   const stored = entry?.stored;
   const hosts = stored ? unapprovedHosts(instance.endpoint, stored.candidate) : [];
   const action = planAction(input);
   if (hosts.length === 0) return action;
-  if (unknownHosts === "warn") return { ...action, unapproved: { hosts, action: "delivered" } };
+  if (unapprovedHostPolicy === "warn") {
+    return { ...action, unapproved: { hosts, action: "delivered" } };
+  }
   const unapproved: UnapprovedHosts = { hosts, action: "withheld" };
   // A credential that nydusd has already stays there, but is not delivered to other mounts.
   if (stored?.provider === "adopted" && action.kind !== "deliver") return { ...action, unapproved };

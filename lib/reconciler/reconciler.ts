@@ -38,7 +38,7 @@ export interface ReconcileStages {
   /** False: discover and report, but renew and deliver nothing. */
   readonly renewalEnabled: boolean;
   /** Whether a credential may be sent to unapproved hosts. Default: `warn`. */
-  readonly unknownHosts?: "warn" | "refuse";
+  readonly unapprovedHostPolicy?: "warn" | "refuse";
 }
 
 /** Dependencies of a {@linkcode Reconciler} that a reload does not replace. */
@@ -114,7 +114,7 @@ export class Reconciler {
       deliverer: () => this.#stages.deliverer,
       isRenewing: (key) => this.#renewals.isInFlight(key),
       remembered: (image) => this.#stages.remembered?.(image),
-      unknownHosts: () => this.#stages.unknownHosts ?? "warn",
+      unapprovedHostPolicy: () => this.#stages.unapprovedHostPolicy ?? "warn",
       onCompleted: () => this.#triggers.nudge(),
     });
     this.#reads = new ReadMonitor({
@@ -197,7 +197,7 @@ export class Reconciler {
       if (signal.aborted) throw error;
       const text = `failed to discover instances: ${messageOf(error)}; ` +
         "retrying on the next reconcile; please report this defect";
-      this.#options.observer.notify({ kind: "warning", code: "discovery-failed", text });
+      this.#options.observer.notify({ kind: "warning", code: "reconcile-failed", text });
       return undefined;
     }
   }

@@ -165,7 +165,7 @@ export class Renewals {
           refused.add(newer.refused.fingerprint);
           return resolve(true, newer);
         },
-        ...(!readsRefused && { resolveAll: () => resolve(true, { everyAccount: true }) }),
+        ...(!readsRefused && { resolveAll: () => resolve(true, { allAccounts: true }) }),
       });
       this.#store(entry, resolution, decision);
     } catch (error) {

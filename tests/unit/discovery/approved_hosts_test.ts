@@ -147,5 +147,9 @@ Deno.test("NamedHosts.inherit keeps what a file named that a reload finds half-w
   strictEqual(await after.approvalOf(APP, registry("mirror:5000")), file);
   files.remove(file);
   after.refresh();
-  strictEqual(await after.approvalOf(APP, registry("mirror:5000")), undefined, "gone is not broken");
+  strictEqual(
+    await after.approvalOf(APP, registry("mirror:5000")),
+    undefined,
+    "gone is not broken",
+  );
 });

@@ -225,8 +225,8 @@ Deno.test("DockerProvider takes the file's entry when the helper has nothing, no
   });
   const outcome = await provider.provide(ask("quay.io/a/b"));
   deepEqual(pairs(outcome), ["u:file"]);
-  equal(outcome.notes[0]?.reason, "helper-not-found");
-  equal((await provider.provide(ask("ghcr.io/a/b"))).reason, "helper-not-found");
+  equal(outcome.notes[0]?.reason, "helper-no-credential");
+  equal((await provider.provide(ask("ghcr.io/a/b"))).reason, "helper-no-credential");
   const failing = docker({ credsStore: "pass", auths: { "quay.io": basic("u:file") } });
   failing.runner.answer = () => exited("boom", 2);
   equal((await failing.provider.provide(ask("quay.io/a/b"))).reason, "helper-failed");
