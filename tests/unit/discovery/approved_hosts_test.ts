@@ -26,7 +26,7 @@ function stage(change: Partial<ApprovedHostsOptions> = {}) {
 const hosts = (...urls: readonly string[]) =>
   urls.map((url) => `[host."${url}"]\ncapabilities = ["pull"]\n`).join("");
 
-Deno.test("mirrorFiles looks where the snapshotter does", () => {
+Deno.test("mirrorFiles: returns the files of the snapshotter", () => {
   deepStrictEqual(mirrorFiles("/d", "r.io:5000"), [
     "/d/r.io_5000_/hosts.toml",
     "/d/r.io:5000/hosts.toml",
@@ -35,17 +35,17 @@ Deno.test("mirrorFiles looks where the snapshotter does", () => {
   deepStrictEqual(mirrorFiles("/d", "r.io"), ["/d/r.io/hosts.toml", "/d/_default/hosts.toml"]);
 });
 
-Deno.test("mirrorsOf takes hosts of URLs and of bare approved; what is broken is undefined", () => {
+Deno.test("mirrorsOf: accepts URLs and bare hosts, and is undefined for an invalid file", () => {
   deepStrictEqual(mirrorsOf(hosts("https://m1:5000/v2/x", "http://m2", "m3:80")), [
     "m1:5000",
     "m2",
     "m3:80",
   ]);
-  deepStrictEqual(mirrorsOf('server = "https://s"'), [], "the server is no mirror");
+  deepStrictEqual(mirrorsOf('server = "https://s"'), [], "`server` is not a mirror");
   for (const text of ["[host", 'host = "m"', "host = []"]) strictEqual(mirrorsOf(text), undefined);
 });
 
-Deno.test("a mirror is named for its registry, and for no other", async () => {
+Deno.test("ApprovedHosts: a mirror is approved only for its registry", async () => {
   const { files, approved } = stage();
   files.set(`${DIR}/registry.example.com_5000_/hosts.toml`, hosts("http://mirror:5000"));
   const file = `${DIR}/registry.example.com_5000_/hosts.toml`;
@@ -57,7 +57,7 @@ Deno.test("a mirror is named for its registry, and for no other", async () => {
   deepStrictEqual(await approved.mirrorsFor(APP), [{ host: "mirror:5000", path: file }]);
 });
 
-Deno.test("_default approved for every registry, and Docker Hub's folder is index.docker.io", async () => {
+Deno.test("ApprovedHosts: `_default` is for every registry, and `index.docker.io` for Docker Hub", async () => {
   const { files, approved } = stage();
   files.set(`${DIR}/_default/hosts.toml`, hosts("https://all.example.com"));
   files.set(`${DIR}/index.docker.io/hosts.toml`, hosts("https://hub.example.com"));
@@ -68,30 +68,30 @@ Deno.test("_default approved for every registry, and Docker Hub's folder is inde
   strictEqual(await approved.approvalOf(OTHER, registry("hub.example.com")), undefined);
 });
 
-Deno.test("the file is parsed when it changes, and a broken one approved what it named", async () => {
+Deno.test("ApprovedHosts: parses a file when it changes, and keeps its hosts while it is invalid", async () => {
   const { files, approved } = stage();
   const path = `${DIR}/other.example.com/hosts.toml`;
-  const named = async () => {
+  const isApproved = async () => {
     approved.refresh();
     return await approved.approvalOf(OTHER, registry("mirror")) !== undefined;
   };
-  strictEqual(await named(), false);
+  strictEqual(await isApproved(), false);
   files.set(path, hosts("http://mirror"));
-  strictEqual(await named(), true);
+  strictEqual(await isApproved(), true);
   const reads = files.reads.length;
-  strictEqual(await named(), true);
-  strictEqual(files.reads.length, reads, "it is not read again");
+  strictEqual(await isApproved(), true);
+  strictEqual(files.reads.length, reads, "not read again");
   files.set(path, '[host."http://mir');
-  strictEqual(await named(), true);
+  strictEqual(await isApproved(), true);
   files.set(path, hosts("http://another"));
-  strictEqual(await named(), false);
+  strictEqual(await isApproved(), false);
   files.set(path, hosts("http://mirror"));
-  strictEqual(await named(), true);
+  strictEqual(await isApproved(), true);
   files.remove(path);
-  strictEqual(await named(), false);
+  strictEqual(await isApproved(), false);
 });
 
-Deno.test("the template approved its mirrors and its proxy, and no registry", async () => {
+Deno.test("ApprovedHosts: the template approves its mirrors and its proxy, but no registry", async () => {
   const { files, approved } = stage({ templatePath: "/etc/nydus/t.json" });
   const config = {
     host: "template.example.com",
@@ -107,7 +107,7 @@ Deno.test("the template approved its mirrors and its proxy, and no registry", as
   strictEqual(await approved.approvalOf(APP, { ...proxy, host: "127.0.0.1:65002" }), undefined);
 });
 
-Deno.test("convert_vpc_registry approved the -vpc host of the image's own registry", async () => {
+Deno.test("ApprovedHosts: convert_vpc_registry approves the -vpc host of the image's registry", async () => {
   const vpc = "registry-vpc.cn-hangzhou.example.com";
   const image = parseImageReference("registry.cn-hangzhou.example.com/a:1");
   strictEqual(await stage().approved.approvalOf(image, registry(vpc)), undefined);
@@ -116,7 +116,7 @@ Deno.test("convert_vpc_registry approved the -vpc host of the image's own regist
   strictEqual(await approved.approvalOf(OTHER, registry(vpc)), undefined);
 });
 
-Deno.test("allowed_hosts: patterns of hosts with their ports, for every image", async () => {
+Deno.test("ApprovedHosts: allowed_hosts are patterns with ports, for every image", async () => {
   const { approved } = stage({ allowedHosts: ["*.cache.example.com:5000", "proxy"] });
   ok(await approved.approvalOf(APP, registry("a.cache.example.com:5000")));
   ok(await approved.approvalOf(HUB, { role: "proxy", scheme: "http", host: "proxy" }));
@@ -134,7 +134,7 @@ Deno.test("allowed_hosts: patterns of hosts with their ports, for every image", 
   }
 });
 
-Deno.test("NamedHosts.inherit keeps what a file named that a reload finds half-written", async () => {
+Deno.test("ApprovedHosts: inherit keeps the hosts of a file that is half-written during a reload", async () => {
   const { files, approved: before } = stage();
   const file = `${DIR}/registry.example.com_5000_/hosts.toml`;
   files.set(file, hosts("http://mirror:5000"));
@@ -150,6 +150,6 @@ Deno.test("NamedHosts.inherit keeps what a file named that a reload finds half-w
   strictEqual(
     await after.approvalOf(APP, registry("mirror:5000")),
     undefined,
-    "gone is not broken",
+    "a removed file approves nothing",
   );
 });

@@ -11,7 +11,7 @@ import { FakeNydusdApi, registryAuth } from "../../fakes/nydusd_api.ts";
 const ROOT = "/data";
 const SYSTEM = "/run/system.sock";
 
-/** A file system of a few texts; a path that ends in `.sock` is a socket. */
+/** A file system in memory; paths that end in `.sock` are sockets. */
 class FewFiles implements FileSystem {
   readonly texts: Record<string, string> = {};
   reads = 0;
@@ -74,7 +74,7 @@ function stage(
   };
 }
 
-Deno.test("look takes refs from the system API and mount ids from nydusd itself", async () => {
+Deno.test("Discovery: takes references from the system API and mount IDs from nydusd", async () => {
   const { discovery, lists, nydusd } = stage();
   lists({ kind: "ok", value: [listed("d1", [["7", "nginx"]])] });
   nydusd.currentAuth.set("/", registryAuth("u:p"));
@@ -89,7 +89,7 @@ Deno.test("look takes refs from the system API and mount ids from nydusd itself"
   ok(daemon?.currentAuth?.get("/")?.equals(registryAuth("u:p")));
 });
 
-Deno.test("look tells the mounts of a shared daemon apart", async () => {
+Deno.test("Discovery: distinguishes the mounts of a shared daemon", async () => {
   const { discovery, lists, nydusd } = stage();
   lists({ kind: "ok", value: [listed("s1", [["3", "a:1"], ["5", "a:1"], ["9", "b:1"]])] });
   nydusd.mounts = ["/3", "/5"];
@@ -116,7 +116,7 @@ Deno.test("Discovery: knows the mounts of a daemon while it is down", async () =
   deepStrictEqual(down.instances, running?.instances);
 });
 
-Deno.test("flaw 18: a system API that does not answer leaves the last list in force", async () => {
+Deno.test("Discovery: uses the last list while the system API does not answer", async () => {
   const { discovery, lists, files } = stage();
   lists({ kind: "ok", value: [listed("d1", [["7", "a:1"]])] });
   await discovery.discover();
@@ -133,7 +133,7 @@ Deno.test("flaw 18: a system API that does not answer leaves the last list in fo
   ok(problems[0]?.detail.includes("no answer in time"));
 });
 
-Deno.test("the root folder alone tells hosts, repositories and snapshots", async () => {
+Deno.test("Discovery: finds hosts, repositories and snapshots in the root folder alone", async () => {
   const { discovery, files, nydusd } = stage({ daemonMode: "shared" });
   const { systemSocket: _, ...config } = {
     root: ROOT,
@@ -142,7 +142,7 @@ Deno.test("the root folder alone tells hosts, repositories and snapshots", async
   };
   const alone = new Discovery({
     config: { ...config, daemons: [] },
-    snapshotterApi: { daemons: () => Promise.reject(new Error("must not be asked")) },
+    snapshotterApi: { daemons: () => Promise.reject(new Error("must not be called")) },
     nydusdApi: nydusd,
     files,
   });
@@ -162,17 +162,20 @@ Deno.test("the root folder alone tells hosts, repositories and snapshots", async
   ok(discovery.watchPaths().includes(`${ROOT}/socket`));
 });
 
-Deno.test("ids from outside that are no path segment are refused and told", async () => {
+Deno.test("Discovery: reports and leaves out IDs that are no path segment", async () => {
   const { discovery, lists } = stage();
-  const evil = [listed("../../etc", [["7", "a:1"]]), listed("d1", [["../x", "a:1"], ["7", "a:1"]])];
-  lists({ kind: "ok", value: evil });
+  const hostile = [
+    listed("../../etc", [["7", "a:1"]]),
+    listed("d1", [["../x", "a:1"], ["7", "a:1"]]),
+  ];
+  lists({ kind: "ok", value: hostile });
   const { daemons, problems } = await discovery.discover();
   deepStrictEqual(daemons.map(({ id }) => id), ["d1"]);
   deepStrictEqual(daemons[0]?.instances.map(({ snapshotId }) => snapshotId), ["7"]);
   strictEqual(problems.length, 2);
 });
 
-Deno.test("an image that does not parse is a problem of its mount alone", async () => {
+Deno.test("Discovery: an invalid image reference affects only its mount", async () => {
   const { discovery, lists } = stage();
   lists({ kind: "ok", value: [listed("d1", [["7", "foo/Bar"]]), listed("d2", [["8", "a:1"]])] });
   const { daemons } = await discovery.discover();
@@ -180,7 +183,7 @@ Deno.test("an image that does not parse is a problem of its mount alone", async 
   ok(daemons[1]?.instances[0]?.image);
 });
 
-Deno.test("daemons listed by hand are found by path and by glob", async () => {
+Deno.test("Discovery: finds configured daemons by path and by glob", async () => {
   const { discovery, files } = stage({
     daemons: [
       { id: "one", socket: "/run/one.sock", ref: "a:1" },
@@ -200,12 +203,12 @@ Deno.test("daemons listed by hand are found by path and by glob", async () => {
   ok(daemons.every(({ instances: [i] }) => i?.mountId === "/" && i.configPath === undefined));
 });
 
-Deno.test("each state of a daemon has its name, and none is a crash", async () => {
+Deno.test("Discovery: returns the state of a daemon for each failure", async () => {
   const { discovery, lists, nydusd, files } = stage();
   lists({ kind: "ok", value: [listed("d1", [["7", "a:1"]])] });
   const state = async () => (await discovery.discover()).daemons[0]?.state;
-  for (const [said, name] of [["INIT", "starting"], ["STOPPED", "stopped"], ["?", "broken"]]) {
-    nydusd.state = said ?? "";
+  for (const [reported, name] of [["INIT", "starting"], ["STOPPED", "stopped"], ["?", "broken"]]) {
+    nydusd.state = reported ?? "";
     strictEqual(await state(), name);
   }
   nydusd.state = "RUNNING";
@@ -223,33 +226,33 @@ Deno.test("each state of a daemon has its name, and none is a crash", async () =
   strictEqual(await state(), "no-socket");
 });
 
-Deno.test("flaw 19: a daemon that hangs does not keep the others from being asked", async () => {
+Deno.test("Discovery: a hanging daemon does not delay the requests to the others", async () => {
   const { discovery, lists, nydusd } = stage();
   lists({ kind: "ok", value: ["a", "b", "c"].map((id) => listed(id, [["7", "a:1"]])) });
-  const asked: string[] = [];
+  const requested: string[] = [];
   let release = () => {};
   const hung = new Promise<void>((resolve) => release = resolve);
   const currentAuth = nydusd.readAuths.bind(nydusd);
   nydusd.readAuths = async (socket) => {
-    asked.push(socket);
+    requested.push(socket);
     if (socket.includes("/a/")) await hung;
     return await currentAuth(socket);
   };
   const discovering = discovery.discover();
   await new Promise((resolve) => setTimeout(resolve, 0));
-  strictEqual(asked.length, 3);
+  strictEqual(requested.length, 3);
   release();
   strictEqual((await discovering).daemons.length, 3);
 });
 
-Deno.test("an instance tells where it is read from, and who names that host", async () => {
+Deno.test("Discovery: returns the endpoint of a mount and what approves its host", async () => {
   const hosts = { mirrorsDir: "/certs.d", vpcRegistry: false, allowedHosts: [] };
   const { discovery, lists, nydusd, files } = stage({}, hosts);
   ok(discovery.watchPaths().includes("/certs.d"));
   lists({ kind: "ok", value: [listed("d1", [["7", "registry.example.com/app:1"]])] });
   nydusd.currentAuth.set("/", registryAuth("u:p"));
   const instance = async () => (await discovery.discover()).daemons[0]?.instances[0];
-  strictEqual((await instance())?.endpoint, undefined, "its own registry is no other place");
+  strictEqual((await instance())?.endpoint, undefined, "its own registry is no endpoint");
   nydusd.backend = { ...nydusd.backend, host: "mirror:5000", repo: "cache/app" };
   files.texts[`${ROOT}/socket/d1/api.sock`] = "another process";
   const foreign = await instance();
@@ -261,7 +264,7 @@ Deno.test("an instance tells where it is read from, and who names that host", as
   deepStrictEqual((await instance())?.endpoint?.hosts.map(({ approvedBy }) => approvedBy), [path]);
 });
 
-Deno.test("of a daemon that never answered its file tells where it reads from", async () => {
+Deno.test("Discovery: reads the endpoint from the configuration file before a daemon answers", async () => {
   const { discovery, lists, nydusd, files } = stage();
   lists({ kind: "ok", value: [listed("d1", [["7", "registry.example.com/app:1"]])] });
   nydusd.fault = () => ({ kind: "no-listener" });

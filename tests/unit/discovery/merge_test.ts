@@ -38,7 +38,7 @@ function snapshots(daemon: Daemon | undefined): (readonly (string | undefined)[]
 }
 
 for (const id of [undefined, "", "/another", "../7"]) {
-  Deno.test(`look does not take a dedicated mount twice, its file's id being ${id}`, async () => {
+  Deno.test(`Discovery: lists a dedicated mount once when the ID in its file is ${id}`, async () => {
     const { files, snapshotter, discovery } = stage();
     files.set(SOCKET, "", "socket");
     files.set("/data/config/d1/config.json", config(id));
@@ -50,7 +50,7 @@ for (const id of [undefined, "", "/another", "../7"]) {
   });
 }
 
-Deno.test("look takes in a shared daemon's mounts that only the root folder knows", async () => {
+Deno.test("Discovery: adds mounts of a shared daemon that only the root folder lists", async () => {
   const { files, snapshotter, nydusd, discovery } = stage();
   nydusd.mounts = ["/7", "/8"];
   files.set(SOCKET, "", "socket");
@@ -66,7 +66,7 @@ Deno.test("look takes in a shared daemon's mounts that only the root folder know
   ]);
 });
 
-Deno.test("Discovery: finds the newest socket that answers, by the root folder alone", async () => {
+Deno.test("Discovery: uses the newest socket that answers, by the root folder alone", async () => {
   const { files, snapshotter, nydusd, discovery } = stage();
   const socket = (name: string) => `/data/socket/d1/${name}.sock`;
   const found = async () => {
@@ -74,8 +74,8 @@ Deno.test("Discovery: finds the newest socket that answers, by the root folder a
     equal(daemons.length, 1);
     return [daemons[0]?.apiSocket, daemons[0]?.state, daemons[0]?.instances.length];
   };
-  const isExpired = new Set<string>();
-  nydusd.fault = (_call, path) => isExpired.has(path) ? { kind: "no-listener" } : undefined;
+  const unavailable = new Set<string>();
+  nydusd.fault = (_call, path) => unavailable.has(path) ? { kind: "no-listener" } : undefined;
   files.set("/data/config/d1/config.json", config("/7"));
   snapshotter.answer = { kind: "timed-out" };
   for (const name of ["api", "api1", "api2", "api10"]) {
@@ -88,13 +88,13 @@ Deno.test("Discovery: finds the newest socket that answers, by the root folder a
     if (answer.kind !== "ok" || path !== socket("api10")) return answer;
     return { kind: "ok", value: { ...answer.value, state: "INIT", mounts: [] } };
   };
-  deepEqual(await found(), [socket("api2"), "running", 1], "the upgrade is under way");
-  for (const name of ["api", "api1", "api2"]) isExpired.add(socket(name));
+  deepEqual(await found(), [socket("api2"), "running", 1], "during the upgrade");
+  for (const name of ["api", "api1", "api2"]) unavailable.add(socket(name));
   deepEqual(await found(), [socket("api10"), "starting", 1]);
-  isExpired.clear();
-  isExpired.add(socket("api10"));
+  unavailable.clear();
+  unavailable.add(socket("api10"));
   deepEqual(await found(), [socket("api2"), "running", 1]);
-  for (const name of ["api", "api1", "api2"]) isExpired.add(socket(name));
+  for (const name of ["api", "api1", "api2"]) unavailable.add(socket(name));
   deepEqual(await found(), [socket("api10"), "no-listener", 1]);
 });
 
@@ -112,7 +112,7 @@ Deno.test("Discovery: follows an upgrade while the system API does not answer", 
   deepEqual(snapshots(daemons[0]), [["7", "/", "h.io/a:1"]]);
 });
 
-Deno.test("look lets a daemon go that the answering system API no longer lists", async () => {
+Deno.test("Discovery: removes a daemon that the system API no longer lists", async () => {
   const { files, snapshotter, discovery } = stage();
   files.set(SOCKET, "", "socket");
   snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
@@ -121,9 +121,9 @@ Deno.test("look lets a daemon go that the answering system API no longer lists",
   equal((await discovery.discover()).daemons.length, 0);
 });
 
-Deno.test("look merges one socket that is named twice, the system API's word first", async () => {
+Deno.test("Discovery: merges daemons with the same socket, the system API takes precedence", async () => {
   const { files, snapshotter, discovery } = stage({
-    daemons: [{ id: "by-hand", socket: SOCKET, ref: "h.io/other:1" }],
+    daemons: [{ id: "configured", socket: SOCKET, ref: "h.io/other:1" }],
   });
   files.set(SOCKET, "", "socket");
   snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
@@ -132,7 +132,7 @@ Deno.test("look merges one socket that is named twice, the system API's word fir
   deepEqual(snapshots(daemons[0]), [["7", "/", "h.io/a:1"]]);
 });
 
-Deno.test("look tells of a root folder that cannot be read, and goes on", async () => {
+Deno.test("Discovery: reports an unreadable root folder and continues", async () => {
   const { files, snapshotter, discovery } = stage();
   files.set(SOCKET, "", "socket");
   snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
@@ -144,7 +144,7 @@ Deno.test("look tells of a root folder that cannot be read, and goes on", async 
   deepEqual(problems.map(({ source }) => source), ["system-api", "root"]);
 });
 
-Deno.test("look never takes an instance for the mount of another", async () => {
+Deno.test("Discovery: never assigns the mount of another instance", async () => {
   const { files, snapshotter, nydusd, discovery } = stage();
   files.set(SOCKET, "", "socket");
   snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
@@ -166,7 +166,7 @@ for (
     ["", "broken"],
   ] as const
 ) {
-  Deno.test(`look calls a nydusd that says "${word}" ${state}`, async () => {
+  Deno.test(`Discovery: maps the nydusd state "${word}" to ${state}`, async () => {
     const { files, snapshotter, nydusd, discovery } = stage();
     files.set(SOCKET, "", "socket");
     snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
@@ -175,14 +175,14 @@ for (
   });
 }
 
-Deno.test("look rejects with the reason of its signal", async () => {
+Deno.test("Discovery: rejects with the reason of the signal", async () => {
   const { discovery } = stage();
   const stop = AbortSignal.abort(new Error("stop"));
   const error = await discovery.discover({ signal: stop }).catch((reason) => reason);
   equal(error.message, "stop");
 });
 
-Deno.test("look tells a socket that it may not look at from one that is not there", async () => {
+Deno.test("Discovery: distinguishes an inaccessible socket from a missing one", async () => {
   const { files, snapshotter, nydusd, discovery } = stage();
   files.set(SOCKET, "", "socket");
   files.refuseReading(SOCKET);
@@ -192,7 +192,7 @@ Deno.test("look tells a socket that it may not look at from one that is not ther
   deepEqual(nydusd.calls, []);
 });
 
-Deno.test("watchPaths names no wildcard, which is no path", () => {
+Deno.test("Discovery: watchPaths contains no wildcards", () => {
   const { discovery } = stage({
     daemons: [
       { id: "a", socket: "/run/nydus/*/api.sock", ref: "h.io/a:1" },

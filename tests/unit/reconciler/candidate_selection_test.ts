@@ -66,7 +66,7 @@ const MOUNT: Mount = {
 const auth = (password: string) =>
   encodeRegistryAuth({ kind: "basic", username: "u", password: new Secret(password) });
 
-/** Elections before an elector that takes the last offer and calls single ones refused. */
+/** A selector that selects the last candidate, and reports a single one as exhausted. */
 class Stage {
   readonly observer = new FakeObserver();
   readonly requests: SelectionRequest[] = [];
@@ -102,7 +102,7 @@ class Stage {
   }
 }
 
-Deno.test("Elections: without an elector the chain's first is taken", async () => {
+Deno.test("Selections: uses the first candidate of the chain without a selector", async () => {
   const selections = new Stage().selections();
   const found = resolution([["docker", "a"], ["kubelet", "b"]]);
   const bare = new Selections({
@@ -120,7 +120,7 @@ Deno.test("Elections: without an elector the chain's first is taken", async () =
   );
 });
 
-Deno.test("Elections: where all that was offered is refused every provider is asked, once", async () => {
+Deno.test("Selections: requests every provider once when all candidates are refused", async () => {
   const stage = new Stage();
   let calls = 0;
   const decision = await stage.selections().decide(ENTRY, resolution([["docker", "a"]]), {
@@ -143,11 +143,11 @@ Deno.test("Elections: where all that was offered is refused every provider is as
   equal(stage.observer.of("candidate-selected")[0]?.otherCandidates, 1);
 });
 
-Deno.test("Elections: what a mount holds counts as in use where the store knows nothing", async () => {
+Deno.test("Selections: the credential in nydusd is in use when the store has none", async () => {
   const stage = new Stage();
   stage.keep = true;
   stage.mounts = [MOUNT];
-  stage.records.set("d1/1", { state: "pending", failures: 0, currentAuth: auth("held") });
+  stage.records.set("d1/1", { state: "pending", failures: 0, currentAuth: auth("current") });
   const decision = await stage.selections().decide(ENTRY, resolution([["docker", "a"]]), {
     readsRefused: false,
     requestedAtMs: 0,
@@ -157,9 +157,9 @@ Deno.test("Elections: what a mount holds counts as in use where the store knows 
   equal(stage.observer.events.length, 0);
 });
 
-Deno.test("Elections: a credential is not shown to a host that nobody named, not even to ask it", async () => {
+Deno.test("Selections: does not probe a credential at an unapproved host", async () => {
   const stage = new Stage();
-  const host = { role: "registry", scheme: "https", host: "stranger.example" } as const;
+  const host = { role: "registry", scheme: "https", host: "unapproved.example" } as const;
   const backend = { host: host.host, skipVerify: false, caFiles: ["/ca.pem"], mirrors: [] };
   const at = (approvedBy?: string): Mount => ({
     ...MOUNT,
@@ -171,21 +171,25 @@ Deno.test("Elections: a credential is not shown to a host that nobody named, not
   });
   const found = resolution([["docker", "a"], ["kubelet", "b"]]);
   stage.mounts = [at()];
-  const unseen = await stage.selections().decide(ENTRY, found, {
+  const unverified = await stage.selections().decide(ENTRY, found, {
     readsRefused: true,
     requestedAtMs: 0,
   });
-  equal(unseen?.kind === "use" && unseen.provider, "docker", "the chain's first, unseen");
+  equal(
+    unverified?.kind === "use" && unverified.provider,
+    "docker",
+    "the first of the chain, without a probe",
+  );
   equal(stage.requests.length, 0);
   stage.records.set("d1/1", { state: "stored", failures: 0, currentAuth: auth("b") });
   for (const readsRefused of [false, true]) {
     const kept = await stage.selections().decide(ENTRY, found, { readsRefused, requestedAtMs: 0 });
     const expected = readsRefused ? "docker" : "kubelet";
-    equal(kept?.kind === "use" && kept.provider, expected, "the one in use, until it is refused");
+    equal(kept?.kind === "use" && kept.provider, expected, "the one in use until it is refused");
   }
   equal(stage.requests.length, 0);
   stage.mounts = [at("delivery.allowed_hosts")];
   await stage.selections().decide(ENTRY, found, { readsRefused: true, requestedAtMs: 0 });
-  const { host: asked, caFiles } = stage.requests[0]?.target ?? {};
-  deepEqual([asked, caFiles], ["stranger.example", ["/ca.pem"]], "as nydusd reaches it");
+  const { host: probed, caFiles } = stage.requests[0]?.target ?? {};
+  deepEqual([probed, caFiles], ["unapproved.example", ["/ca.pem"]], "the way nydusd reads");
 });

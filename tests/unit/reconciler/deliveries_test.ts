@@ -28,7 +28,7 @@ const daemon: Daemon = {
   instances: [instance],
 };
 
-Deno.test("Deliveries: failed reads speak against no credential where nydusd holds none", () => {
+Deno.test("Deliveries: failed reads make no credential suspect when nydusd has none", () => {
   const records = new MountRecords();
   const settings = { leadTimeMs: "auto", refreshIntervalMs: 240_000 } as const;
   const deliveries = new Deliveries({

@@ -30,7 +30,7 @@ const WRITTEN: FileOutcome = { kind: "written" };
 const FAILED: FileOutcome = { kind: "failed", detail: "EROFS" };
 const detail = "a reason";
 
-Deno.test("recordAfterDelivery: an outcome decides the state, what is held, and whether to retry", () => {
+Deno.test("recordAfterDelivery: an outcome determines the state, the current credential and the retry", () => {
   type Row = readonly [
     DeliveryOutcome,
     state: string,
@@ -62,7 +62,7 @@ Deno.test("recordAfterDelivery: an outcome decides the state, what is held, and 
   }
 });
 
-Deno.test("recordAfterDelivery: tells since when nydusd holds the credential", () => {
+Deno.test("recordAfterDelivery: records since when nydusd has the credential", () => {
   const timesOf = ({ storedAtMs, deliveredAtMs, confirmedAtMs, proven }: InstanceRecord) => [
     storedAtMs,
     deliveredAtMs,
@@ -86,13 +86,13 @@ Deno.test("recordAfterDelivery: tells since when nydusd holds the credential", (
   deepStrictEqual(timesOf(after(unreachable)), [undefined, 1, 1, undefined]);
 });
 
-Deno.test("recordAfterDelivery: explains a failure, and most of all that of the file", () => {
+Deno.test("recordAfterDelivery: details of a file failure take precedence", () => {
   strictEqual(after({ kind: "rejected", file: WRITTEN, detail }).detail, detail);
   ok(after({ kind: "rejected", file: FAILED, detail }).detail?.includes("EROFS"));
   strictEqual(after({ kind: "delivered", file: WRITTEN }).detail, undefined);
 });
 
-Deno.test("retryPauseMs: doubles from half a second to ten", () => {
+Deno.test("retryDelayMs: doubles from 0.5 s to 10 s", () => {
   deepStrictEqual([1, 2, 3, 4, 5, 6, 7, 100].map(retryDelayMs), [
     500,
     1_000,
@@ -105,7 +105,7 @@ Deno.test("retryPauseMs: doubles from half a second to ten", () => {
   ]);
 });
 
-Deno.test("recordAfterReads: counts reads that succeed until one fails", () => {
+Deno.test("recordAfterReads: counts successful reads until one fails", () => {
   const succeeded = recordAfterReads(BEFORE, { verdict: "succeeded", reads: 3 });
   deepStrictEqual([succeeded.proven, succeeded.provenReads], [true, 10]);
   const failed = recordAfterReads(succeeded, { verdict: "failed", reads: 1 });

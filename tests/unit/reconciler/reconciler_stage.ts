@@ -37,16 +37,16 @@ export class Stage {
   });
   readonly stop = new AbortController();
   daemons: Daemon[] = [];
-  /** What each daemon holds, by daemon id and mount id. */
+  /** The credentials in nydusd, by daemon ID and mount ID. */
   readonly currentAuth = new Map<string, Map<string, Secret>>();
   readonly requests: CredentialRequest[] = [];
   readonly orders: DeliveryRequest[] = [];
   answer: (request: CredentialRequest) => ProviderOutcome | Promise<ProviderOutcome> = () => none();
   deliver: (order: DeliveryRequest) => DeliveryOutcome | Promise<DeliveryOutcome> = (order) =>
     this.store_(order);
-  /** What pulls that were seen brought. */
+  /** The credential of an earlier pull. */
   remembered: Candidate | undefined;
-  /** Awaited between reading the daemons and returning what they hold. */
+  /** Awaited between reading the daemons and returning the view. */
   discoveryEnds: () => Promise<void> = () => Promise.resolve();
   discoveries = 0;
   ready = false;
@@ -63,7 +63,7 @@ export class Stage {
     return new Reconciler({ ...options, ...(selector && { selector }) }, this.#stages());
   }
 
-  /** Goes on with new stages, as after a reload of the configuration. */
+  /** Replaces the stages, as a reload of the configuration does. */
   reload(): void {
     this.reconciler.replace(this.#stages());
   }
@@ -123,7 +123,7 @@ export class Stage {
         image: parseImageReference(image),
       })),
     };
-    // As the real nydusd: no key for a mount that started without a credential.
+    // Like nydusd: no key for a mount that started without a credential.
     const mounts = currentAuth === "" ? [] : instances;
     this.currentAuth.set(
       id,
@@ -149,7 +149,7 @@ export class Stage {
     return { kind: "delivered", file: { kind: "written" } };
   }
 
-  holds(id: string, snapshotId: string): string {
+  authOf(id: string, snapshotId: string): string {
     return this.currentAuth.get(id)?.get(`/${snapshotId}`)?.reveal() ?? "";
   }
 
@@ -168,7 +168,7 @@ export class Stage {
     }
   }
 
-  /** What `status` shows of a mount. */
+  /** The status of a mount. */
   mount(id: string, snapshotId: string) {
     return this.reconciler.status().daemons.find((d) => d.id === id)
       ?.instances.find((i) => i.snapshotId === snapshotId);

@@ -14,12 +14,12 @@ function daemon(snapshotIds: readonly string[], pid = 1): Daemon {
   };
 }
 
-/** Answers with the counters of each mount. */
+/** Returns the given counters of each mount. */
 function counter(counts: Readonly<Record<string, readonly [reads: number, errors: number]>>) {
   return {
-    asked: 0,
+    requests: 0,
     backendReads(_socket: string, { mountId = "" } = {}) {
-      this.asked++;
+      this.requests++;
       const [reads, errors] = counts[mountId] ?? [0, 0];
       return Promise.resolve({ kind: "ok" as const, value: { reads, errors } });
     },
@@ -31,7 +31,7 @@ async function verdicts(tracker: ReadTracker, d: Daemon, counts: Parameters<type
   return findings.map(({ instance, verdict }) => `${instance.snapshotId} ${verdict}`).sort();
 }
 
-Deno.test("ReadTracker tells reads that failed from reads that succeeded, mount by mount", async () => {
+Deno.test("ReadTracker: returns per mount whether reads failed or succeeded", async () => {
   const tracker = new ReadTracker();
   const d = daemon(["1", "2", "3"]);
   deepStrictEqual(await verdicts(tracker, d, { "/1": [5, 0], "/2": [5, 5], "/3": [1, 0] }), []);
@@ -40,20 +40,20 @@ Deno.test("ReadTracker tells reads that failed from reads that succeeded, mount 
   deepStrictEqual(await verdicts(tracker, d, next), []);
 });
 
-Deno.test("ReadTracker does not take a new process's counters for a change", async () => {
+Deno.test("ReadTracker: ignores the first counters of a new process", async () => {
   const tracker = new ReadTracker();
   await verdicts(tracker, daemon(["1"]), { "/1": [5, 0] });
   deepStrictEqual(await verdicts(tracker, daemon(["1"], 2), { "/1": [9, 9] }), []);
   deepStrictEqual(await verdicts(tracker, daemon(["1"], 2), { "/1": [3, 0] }), []);
 });
 
-Deno.test("ReadTracker asks a bounded number of mounts in a turn, and all of them in time", async () => {
+Deno.test("ReadTracker: polls at most 256 mounts at a time, and all of them over several polls", async () => {
   const tracker = new ReadTracker();
   const d = daemon(Array.from({ length: 600 }, (_, i) => String(i)));
   const source = counter({});
   await tracker.poll([d], source, 0, {});
-  strictEqual(source.asked, 256);
+  strictEqual(source.requests, 256);
   await tracker.poll([d], source, 0, {});
   await tracker.poll([d], source, 0, {});
-  strictEqual(source.asked, 768);
+  strictEqual(source.requests, 768);
 });
