@@ -6,12 +6,12 @@
  */
 export { CredentialChain, type CredentialChainOptions, type ResolveOptions } from "./chain.ts";
 export { EndpointChain } from "./endpoint_chain.ts";
-export { type PutCredential, PutCredentials, type PutTarget } from "./pushed_credentials.ts";
+export { type PushedCredential, PushedCredentials, type PushTarget } from "./pushed_credentials.ts";
 export {
+  confirmedPullProvider,
   criProvider,
   type CriPulls,
   disabledProvider,
   labelsCredential,
   labelsProvider,
-  pulledProvider,
 } from "./simple_providers.ts";

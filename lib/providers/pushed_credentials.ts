@@ -1,13 +1,13 @@
 import { type Clock, type Credential, type ImageReference, tokenExpiryOf } from "../model/mod.ts";
 
 /** What a credential was put for: one image, or every image of a registry. */
-export type PutTarget =
+export type PushTarget =
   | { readonly kind: "image"; readonly image: ImageReference }
   | { readonly kind: "registry"; readonly registry: string };
 
 /** A credential that somebody handed over. */
-export interface PutCredential {
-  readonly target: PutTarget;
+export interface PushedCredential {
+  readonly target: PushTarget;
   readonly credential: Credential;
   /** Wall time. */
   readonly putAtMs: number;
@@ -16,10 +16,10 @@ export interface PutCredential {
 }
 
 /** What credentials are put in and looked up by. */
-export interface PutCredentialsOptions {
+export interface PushedCredentialsOptions {
   readonly clock: Clock;
   /** Called after each change, and when one has ended. Must not throw. */
-  readonly changed?: (target: PutTarget) => void;
+  readonly changed?: (target: PushTarget) => void;
 }
 
 const MAX_PUT = 1_000;
@@ -30,12 +30,12 @@ const RECHECK_AFTER_MS = 60_000;
  * Credentials that other programs of the node put into the agent, in memory alone. Beyond the limit
  * the one put longest ago makes room.
  */
-export class PutCredentials implements Disposable {
-  readonly #options: PutCredentialsOptions;
-  readonly #byKey = new Map<string, PutCredential>();
+export class PushedCredentials implements Disposable {
+  readonly #options: PushedCredentialsOptions;
+  readonly #byKey = new Map<string, PushedCredential>();
   readonly #stop = new AbortController();
 
-  constructor(options: PutCredentialsOptions) {
+  constructor(options: PushedCredentialsOptions) {
     this.#options = options;
   }
 
@@ -44,7 +44,7 @@ export class PutCredentials implements Disposable {
   }
 
   /** All of them, the newest last. */
-  list(): readonly PutCredential[] {
+  list(): readonly PushedCredential[] {
     return [...this.#byKey.values()].filter((put) => this.#counts(put));
   }
 
@@ -53,14 +53,14 @@ export class PutCredentials implements Disposable {
    * earlier of the given lifetime and what the token itself says.
    */
   put(
-    target: PutTarget,
+    target: PushTarget,
     credential: Credential,
     { validUntilMs }: { readonly validUntilMs?: number } = {},
-  ): PutCredential {
+  ): PushedCredential {
     const putAtMs = this.#options.clock.wallMs();
     const { expiresAtMs } = tokenExpiryOf(credential, putAtMs);
     const ends = [validUntilMs, expiresAtMs].filter((ms) => ms !== undefined);
-    const put: PutCredential = {
+    const put: PushedCredential = {
       target,
       credential,
       putAtMs,
@@ -77,14 +77,14 @@ export class PutCredentials implements Disposable {
   }
 
   /** Forgets what was put for a target. False when there was nothing. */
-  forget(target: PutTarget): boolean {
+  forget(target: PushTarget): boolean {
     if (!this.#byKey.delete(keyOf(target))) return false;
     this.#options.changed?.(target);
     return true;
   }
 
   /** What counts for an image: its own, its repository's, its registry's. */
-  lookup(image: ImageReference): PutCredential | undefined {
+  lookup(image: ImageReference): PushedCredential | undefined {
     if (this.#byKey.size === 0) return undefined;
     const own = this.#byKey.get(image.text);
     if (own !== undefined && this.#counts(own)) return own;
@@ -105,11 +105,11 @@ export class PutCredentials implements Disposable {
     this.#byKey.clear();
   }
 
-  #counts({ validUntilMs = Infinity }: PutCredential): boolean {
+  #counts({ validUntilMs = Infinity }: PushedCredential): boolean {
     return validUntilMs > this.#options.clock.wallMs();
   }
 
-  async #end(key: string, put: PutCredential, untilMs: number): Promise<void> {
+  async #end(key: string, put: PushedCredential, untilMs: number): Promise<void> {
     const { clock, changed } = this.#options;
     try {
       while (this.#byKey.get(key) === put && this.#counts(put)) {
@@ -126,6 +126,6 @@ export class PutCredentials implements Disposable {
 }
 
 /** They never collide: an image's text has a slash, and a registry none. */
-function keyOf(target: PutTarget): string {
+function keyOf(target: PushTarget): string {
   return target.kind === "image" ? target.image.text : target.registry;
 }

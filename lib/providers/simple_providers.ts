@@ -9,7 +9,7 @@ import {
   type ProviderOutcome,
   tokenExpiryOf,
 } from "../model/mod.ts";
-import type { PutCredentials } from "./pushed_credentials.ts";
+import type { PushedCredentials } from "./pushed_credentials.ts";
 
 const USERNAME_LABEL = "containerd.io/snapshot/pullusername";
 const SECRET_LABEL = "containerd.io/snapshot/pullsecret";
@@ -31,7 +31,7 @@ export function labelsCredential(
  */
 export function labelsProvider(
   clock: Clock,
-  puts?: Pick<PutCredentials, "lookup" | "size">,
+  puts?: Pick<PushedCredentials, "lookup" | "size">,
 ): CredentialProvider {
   return {
     name: "labels",
@@ -93,7 +93,7 @@ export function criProvider(pulls: CriPulls | undefined): CredentialProvider {
  * pulls that succeeded count: what nobody has proven must not take the place of what a mount holds.
  * There is nothing to ask again, but the next pull may bring another.
  */
-export function pulledProvider(pulls: CriPulls): CredentialProvider {
+export function confirmedPullProvider(pulls: CriPulls): CredentialProvider {
   return {
     name: "cri",
     renewable: true,

@@ -15,7 +15,7 @@ import {
   Semaphore,
   type ValidAccounts,
 } from "../../model/mod.ts";
-import { AccountPlugin } from "./service_account_plugin.ts";
+import { ServiceAccountPlugin } from "./service_account_plugin.ts";
 import type { AnswerDeadline } from "../../model/mod.ts";
 import type { Contribution, ExecPlugin } from "./exec_plugin.ts";
 import { Plugin, type PluginEnvironment } from "./plugin.ts";
@@ -161,11 +161,11 @@ export class KubeletProvider implements CredentialProvider {
       );
     }
     const { accounts } = this.#options;
-    return new AccountPlugin(
+    return new ServiceAccountPlugin(
       definition,
       tokenAttributes,
       { ...this.#environment, accounts },
-      before instanceof AccountPlugin ? before : undefined,
+      before instanceof ServiceAccountPlugin ? before : undefined,
     );
   }
 

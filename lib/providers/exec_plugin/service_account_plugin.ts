@@ -13,7 +13,7 @@ import type { PluginDefinition } from "./provider_config.ts";
 import type { TokenAttributes } from "./token_attributes.ts";
 
 /** What plugins of service accounts are run with. */
-export interface AccountPluginEnvironment extends PluginEnvironment {
+export interface ServiceAccountPluginEnvironment extends PluginEnvironment {
   /** Undefined: there is no way to Kubernetes here. */
   readonly accounts: (() => Promise<PodAccounts>) | undefined;
 }
@@ -48,17 +48,17 @@ const MAX_KEPT = 256;
  * Each account has answers, executions and backoffs of its own: a plugin of its own, found by a key
  * that holds all that makes the account what it is. So no account is ever given what another got.
  */
-export class AccountPlugin extends ExecPlugin {
+export class ServiceAccountPlugin extends ExecPlugin {
   readonly #attributes: TokenAttributes;
-  readonly #environment: AccountPluginEnvironment;
+  readonly #environment: ServiceAccountPluginEnvironment;
   readonly #plugins: Map<string, Plugin>;
 
   /** @param before The same plugin before a reload: what is known of it stays. */
   constructor(
     definition: PluginDefinition,
     attributes: TokenAttributes,
-    environment: AccountPluginEnvironment,
-    before?: AccountPlugin,
+    environment: ServiceAccountPluginEnvironment,
+    before?: ServiceAccountPlugin,
   ) {
     super(definition);
     this.#attributes = attributes;

@@ -7,7 +7,11 @@ import {
   Secret,
 } from "../../../lib/model/mod.ts";
 import { AnswerDeadline } from "../../../lib/model/mod.ts";
-import { CredentialChain, type CriPulls, pulledProvider } from "../../../lib/providers/mod.ts";
+import {
+  confirmedPullProvider,
+  CredentialChain,
+  type CriPulls,
+} from "../../../lib/providers/mod.ts";
 import { FakeClock, settle } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 import { ask } from "./exec_plugin/plugins.ts";
@@ -128,7 +132,7 @@ async function renewal(...answers: readonly ProviderOutcome[]) {
     provide: () => Promise.resolve(answer),
   }));
   const observer = new FakeObserver();
-  const lastResort = pulledProvider(PULLS);
+  const lastResort = confirmedPullProvider(PULLS);
   const chain = new CredentialChain({ providers, lastResort, clock: new FakeClock(), observer });
   return await chain.resolve(ask("nginx"), { renewal: true });
 }
@@ -151,12 +155,12 @@ Deno.test("CredentialChain does not bring back by a pull what an account may hav
 Deno.test("CredentialChain asks for pulls that succeeded in a renewal alone", async () => {
   const chain = new CredentialChain({
     providers: [],
-    lastResort: pulledProvider(PULLS),
+    lastResort: confirmedPullProvider(PULLS),
     clock: new FakeClock(),
     observer: new FakeObserver(),
   });
   equal((await chain.resolve(ask("nginx"))).winner, undefined);
-  const empty = pulledProvider({ lookup: () => undefined, confirmed: () => undefined });
+  const empty = confirmedPullProvider({ lookup: () => undefined, confirmed: () => undefined });
   equal((await empty.provide(ask("nginx"))).kind, "none");
 });
 

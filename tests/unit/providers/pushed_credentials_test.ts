@@ -1,7 +1,7 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { type Credential, parseImageReference, Secret } from "../../../lib/model/mod.ts";
-import { labelsProvider, PutCredentials, type PutTarget } from "../../../lib/providers/mod.ts";
+import { labelsProvider, PushedCredentials, type PushTarget } from "../../../lib/providers/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { ask, pairs } from "./exec_plugin/plugins.ts";
 
@@ -9,12 +9,12 @@ function basic(password: string): Credential {
   return { kind: "basic", username: "u", password: new Secret(password) };
 }
 
-function image(ref: string): PutTarget {
+function image(ref: string): PushTarget {
   return { kind: "image", image: parseImageReference(ref) };
 }
 
 Deno.test("PutCredentials: an image's own goes before its registry's, and both before none", () => {
-  using puts = new PutCredentials({ clock: new FakeClock() });
+  using puts = new PushedCredentials({ clock: new FakeClock() });
   const found = (ref: string) => {
     const credential = puts.lookup(parseImageReference(ref))?.credential;
     return credential?.kind === "basic" ? credential.password.reveal() : undefined;
@@ -34,8 +34,8 @@ Deno.test("PutCredentials: an image's own goes before its registry's, and both b
 
 Deno.test("PutCredentials: what has ended counts no more, and its end is told", async () => {
   const clock = new FakeClock();
-  const changes: PutTarget[] = [];
-  using puts = new PutCredentials({ clock, changed: (target) => changes.push(target) });
+  const changes: PushTarget[] = [];
+  using puts = new PushedCredentials({ clock, changed: (target) => changes.push(target) });
   const target = image("registry.example.com/a:1");
   puts.put(target, basic("short"), { validUntilMs: clock.wallMs() + 3_600_000 });
   await clock.waiting();
@@ -48,7 +48,7 @@ Deno.test("PutCredentials: what has ended counts no more, and its end is told", 
 
 Deno.test("PutCredentials: another in its place lives its own life", async () => {
   const clock = new FakeClock();
-  using puts = new PutCredentials({ clock });
+  using puts = new PushedCredentials({ clock });
   const target = image("registry.example.com/a:1");
   puts.put(target, basic("short"), { validUntilMs: clock.wallMs() + 1_000 });
   puts.put(target, basic("long"));
@@ -59,7 +59,7 @@ Deno.test("PutCredentials: another in its place lives its own life", async () =>
 Deno.test("PutCredentials: however many are put, it stays bounded, and keeps the newest", () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 1_200 }), (count) => {
-      using puts = new PutCredentials({ clock: new FakeClock() });
+      using puts = new PushedCredentials({ clock: new FakeClock() });
       for (let i = 0; i < count; i++) puts.put(image(`registry.example.com/a:${i}`), basic("p"));
       equal(puts.size, Math.min(count, 1_000));
       ok(puts.lookup(parseImageReference(`registry.example.com/a:${count - 1}`)));
@@ -70,7 +70,7 @@ Deno.test("PutCredentials: however many are put, it stays bounded, and keeps the
 
 Deno.test("labelsProvider can be asked again exactly while something is put", async () => {
   const clock = new FakeClock();
-  using puts = new PutCredentials({ clock });
+  using puts = new PushedCredentials({ clock });
   const provider = labelsProvider(clock, puts);
   equal(provider.renewable, false);
   puts.put(image("nginx"), basic("put"), { validUntilMs: clock.wallMs() + 1_000 });
