@@ -4,7 +4,7 @@ import type { CredentialProvider, ProviderName } from "../../../lib/model/mod.ts
 import { CredentialChain } from "../../../lib/providers/mod.ts";
 import { FakeClock, settle } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
-import { ask, kubelet, pairs, response } from "./exec_plugin/plugins.ts";
+import { kubelet, pairs, requestFor, response } from "./exec_plugin/plugins.ts";
 
 const IMAGE = "registry.example.com/team/app:1";
 /** Of differing width, so that the order of what they give is not the order of their names. */
@@ -41,7 +41,7 @@ Deno.test("who wins among plugins does not depend on which of them answers first
       return response({ [PATTERNS[i] ?? ""]: ["u", `of-p${i}`] });
     };
     await provider.reload();
-    const asked = provider.provide(ask(IMAGE));
+    const asked = provider.provide(requestFor(IMAGE));
     for (const i of order) {
       doors[i]?.resolve();
       await settle();
@@ -81,7 +81,7 @@ Deno.test("who wins in the chain does not depend on how long each provider takes
             },
           }));
           const chain = new CredentialChain({ providers, clock, observer: new FakeObserver() });
-          const asked = chain.resolve(ask(IMAGE), { all: true });
+          const asked = chain.resolve(requestFor(IMAGE), { all: true });
           for (let i = 0; i <= names.length; i++) {
             await settle();
             await clock.advance(10_000);

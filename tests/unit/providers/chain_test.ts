@@ -14,7 +14,7 @@ import {
 } from "../../../lib/providers/mod.ts";
 import { FakeClock, settle } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
-import { ask } from "./exec_plugin/plugins.ts";
+import { requestFor } from "./exec_plugin/plugins.ts";
 
 const NONE: ProviderOutcome = { kind: "none", reason: "no-pull-observed", notes: [] };
 
@@ -45,7 +45,7 @@ Deno.test("CredentialChain stops at the first that has a credential", async () =
     ["docker", true, () => found("docker")],
     ["kubelet", true, () => found("kubelet")],
   );
-  const { winner, attempts } = await chain.resolve(ask("nginx"));
+  const { winner, attempts } = await chain.resolve(requestFor("nginx"));
   equal(winner?.provider, "docker");
   equal(winner?.renewable, true);
   deepEqual(asked, ["labels", "docker"]);
@@ -62,7 +62,7 @@ Deno.test("CredentialChain asks only renewable providers for a renewal", async (
     ["cri", false, () => found("cri")],
     ["kubelet", true, () => found("kubelet")],
   );
-  equal((await chain.resolve(ask("nginx"), { renewal: true })).winner?.provider, "kubelet");
+  equal((await chain.resolve(requestFor("nginx"), { renewal: true })).winner?.provider, "kubelet");
   deepEqual(asked, ["kubelet"]);
 });
 
@@ -72,7 +72,7 @@ Deno.test("CredentialChain asks everyone to explain, and the first still wins", 
     ["kubelet", true, () => found("kubelet")],
     ["kubesecret", true, () => NONE],
   );
-  const { winner, attempts } = await chain.resolve(ask("nginx"), { all: true });
+  const { winner, attempts } = await chain.resolve(requestFor("nginx"), { all: true });
   equal(winner?.provider, "docker");
   deepEqual(asked, ["docker", "kubelet", "kubesecret"]);
   equal(attempts.length, 3);
@@ -86,7 +86,7 @@ Deno.test("CredentialChain goes on after a provider that throws, and quotes no f
     }],
     ["kubesecret", true, () => found("kubesecret")],
   );
-  const { winner, attempts } = await chain.resolve(ask("nginx"));
+  const { winner, attempts } = await chain.resolve(requestFor("nginx"));
   equal(winner?.provider, "kubesecret");
   deepEqual(attempts.slice(0, 2).map(({ outcome }) => outcome.reason), [
     "internal-error",
@@ -99,7 +99,7 @@ Deno.test("CredentialChain goes on after a provider that throws, and quotes no f
 
 Deno.test("CredentialChain has no winner when nobody has a credential", async () => {
   const { chain } = chainOf(["docker", true, () => NONE]);
-  equal((await chain.resolve(ask("nginx"))).winner, undefined);
+  equal((await chain.resolve(requestFor("nginx"))).winner, undefined);
 });
 
 Deno.test("CredentialChain rejects when it is aborted", async () => {
@@ -111,7 +111,7 @@ Deno.test("CredentialChain rejects when it is aborted", async () => {
     }],
     ["kubelet", true, () => found("kubelet")],
   );
-  await rejects(chain.resolve(ask("nginx"), { signal: stop.signal }), /stop/);
+  await rejects(chain.resolve(requestFor("nginx"), { signal: stop.signal }), /stop/);
   deepEqual(asked, ["docker"]);
 });
 
@@ -134,7 +134,7 @@ async function renewal(...answers: readonly ProviderOutcome[]) {
   const observer = new FakeObserver();
   const lastResort = confirmedPullProvider(PULLS);
   const chain = new CredentialChain({ providers, lastResort, clock: new FakeClock(), observer });
-  return await chain.resolve(ask("nginx"), { renewal: true });
+  return await chain.resolve(requestFor("nginx"), { renewal: true });
 }
 
 Deno.test("CredentialChain falls back on a pull only where nobody has, or may have, anything", async () => {
@@ -159,9 +159,9 @@ Deno.test("CredentialChain asks for pulls that succeeded in a renewal alone", as
     clock: new FakeClock(),
     observer: new FakeObserver(),
   });
-  equal((await chain.resolve(ask("nginx"))).winner, undefined);
+  equal((await chain.resolve(requestFor("nginx"))).winner, undefined);
   const empty = confirmedPullProvider({ lookup: () => undefined, confirmed: () => undefined });
-  equal((await empty.provide(ask("nginx"))).kind, "none");
+  equal((await empty.provide(requestFor("nginx"))).kind, "none");
 });
 
 Deno.test("CredentialChain: goes on after the deadline, and reports the answer that comes late", async () => {
@@ -181,7 +181,7 @@ Deno.test("CredentialChain: goes on after the deadline, and reports the answer t
       late: ({ text }) => void late.push(text),
     }),
   });
-  const first = chain.resolve(ask("quay.io/a/b:1"));
+  const first = chain.resolve(requestFor("quay.io/a/b:1"));
   await clock.waiting();
   await clock.advance(5_250);
   const { attempts, winner } = await first;
@@ -190,7 +190,10 @@ Deno.test("CredentialChain: goes on after the deadline, and reports the answer t
     ["deadline-exceeded", 5_250],
     ["found", 0],
   ]);
-  const second = chain.resolve({ ...ask("mirror.io/a/b:1"), podImage: ask("quay.io/a/b:1").image });
+  const second = chain.resolve({
+    ...requestFor("mirror.io/a/b:1"),
+    podImage: requestFor("quay.io/a/b:1").image,
+  });
   await clock.waiting();
   await clock.advance(350);
   equal((await second).winner?.provider, "kubelet", "it is not waited for as long again");
@@ -198,7 +201,7 @@ Deno.test("CredentialChain: goes on after the deadline, and reports the answer t
   slow.resolve(found("docker"));
   await settle();
   deepEqual(late, ["quay.io/a/b:1", "quay.io/a/b:1"]);
-  equal((await chain.resolve(ask("quay.io/a/b:1"))).winner?.provider, "docker");
+  equal((await chain.resolve(requestFor("quay.io/a/b:1"))).winner?.provider, "docker");
 });
 
 Deno.test("CredentialChain: a late failure is not reported, nor waited for", async () => {
@@ -211,7 +214,7 @@ Deno.test("CredentialChain: a late failure is not reported, nor waited for", asy
     observer: new FakeObserver(),
     deadline: new AnswerDeadline({ clock, timeoutMs: 5_000, late: () => void late++ }),
   });
-  const resolution = chain.resolve(ask("quay.io/a/b"));
+  const resolution = chain.resolve(requestFor("quay.io/a/b"));
   await clock.waiting();
   await clock.advance(5_250);
   await resolution;

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { type Credential, parseImageReference, Secret } from "../../../lib/model/mod.ts";
 import { labelsProvider, PushedCredentials, type PushTarget } from "../../../lib/providers/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
-import { ask, pairs } from "./exec_plugin/plugins.ts";
+import { pairs, requestFor } from "./exec_plugin/plugins.ts";
 
 function basic(password: string): Credential {
   return { kind: "basic", username: "u", password: new Secret(password) };
@@ -75,7 +75,7 @@ Deno.test("labelsProvider can be asked again exactly while something is put", as
   equal(provider.renewable, false);
   puts.put(image("nginx"), basic("put"), { validUntilMs: clock.wallMs() + 1_000 });
   equal(provider.renewable, true);
-  const outcome = await provider.provide(ask("nginx"));
+  const outcome = await provider.provide(requestFor("nginx"));
   deepEqual(pairs(outcome), ["u:put"]);
   equal(
     outcome.kind === "found" && outcome.candidates[0].expiresAtMs,
@@ -85,6 +85,6 @@ Deno.test("labelsProvider can be asked again exactly while something is put", as
     "containerd.io/snapshot/pullusername": "l",
     "containerd.io/snapshot/pullsecret": "label",
   };
-  deepEqual(pairs(await provider.provide(ask("nginx", { labels }))), ["l:label"]);
-  equal((await provider.provide(ask("redis"))).reason, "no-labels");
+  deepEqual(pairs(await provider.provide(requestFor("nginx", { labels }))), ["l:label"]);
+  equal((await provider.provide(requestFor("redis"))).reason, "no-labels");
 });

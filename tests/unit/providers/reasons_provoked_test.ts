@@ -31,7 +31,7 @@ import { FakeObserver } from "../../fakes/observer.ts";
 import { exited, FakeProcessRunner } from "../../fakes/process.ts";
 import { FakeRandom } from "../../fakes/random.ts";
 import { MemoryFiles } from "./memory_files.ts";
-import { ask, CONFIG_PATH, configText, kubelet, response } from "./exec_plugin/plugins.ts";
+import { CONFIG_PATH, configText, kubelet, requestFor, response } from "./exec_plugin/plugins.ts";
 import { secretObject } from "./kubernetes/secrets.ts";
 
 const IMAGE = "reg.io/app:1";
@@ -40,7 +40,7 @@ const DOCKER = "/root/.docker/config.json";
 /** Everything that the answer says: of the provider, and of its parts. */
 async function reasonsOf(
   provider: CredentialProvider,
-  request: CredentialRequest = ask(IMAGE),
+  request: CredentialRequest = requestFor(IMAGE),
 ): Promise<readonly ReasonCode[]> {
   const chain = new CredentialChain({
     providers: [provider],
@@ -192,7 +192,7 @@ const PROVOKED: Readonly<Record<Provoked, () => Promise<readonly ReasonCode[]>>>
   },
   "no-labels": () => reasonsOf(labelsProvider(new FakeClock())),
   "incomplete-labels": () =>
-    reasonsOf(labelsProvider(new FakeClock()), ask(IMAGE, { labels: { [NAME]: "u" } })),
+    reasonsOf(labelsProvider(new FakeClock()), requestFor(IMAGE, { labels: { [NAME]: "u" } })),
   "not-enabled": () => reasonsOf(disabledProvider("kubesecret", true)),
   "no-pull-observed": () => reasonsOf(criProvider({ lookup: () => undefined })),
   "no-config-file": () => fromDocker(undefined),
@@ -240,7 +240,7 @@ const PROVOKED: Readonly<Record<Provoked, () => Promise<readonly ReasonCode[]>>>
       observer: new FakeObserver(),
       deadline: new AnswerDeadline({ clock, timeoutMs: 5_000, late: () => {} }),
     });
-    const resolution = chain.resolve(ask(IMAGE));
+    const resolution = chain.resolve(requestFor(IMAGE));
     await clock.waiting();
     await clock.advance(6_000);
     return (await resolution).attempts.map(({ outcome }) => outcome.reason);

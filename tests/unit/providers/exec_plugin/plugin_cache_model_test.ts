@@ -1,7 +1,7 @@
 /** The answers of a plugin against a few lines of model, under random questions and virtual time. */
 import { deepEqual, equal, ok, throws } from "node:assert/strict";
 import fc from "fast-check";
-import { ask, kubelet, pairs, response } from "./plugins.ts";
+import { kubelet, pairs, requestFor, response } from "./plugins.ts";
 
 const IMAGES = ["a.example.com/x:1", "a.example.com/y:1", "b.example.com/x:1"] as const;
 const SHARED_EXECUTION_MS = 10_000;
@@ -76,7 +76,7 @@ async function judge(steps: readonly Step[], spoil = (found: readonly string[]) 
     const [wallMs, monotonicMs] = [clock.wallMs(), clock.monotonicMs()];
     const expected = model.find(image, wallMs, monotonicMs);
     const before = executions;
-    const outcome = await provider.provide(ask(image));
+    const outcome = await provider.provide(requestFor(image));
     const found = spoil(pairs(outcome));
     if (expected !== undefined) {
       equal(executions, before, "it was asked although an answer serves");

@@ -49,12 +49,12 @@ export function response(
   });
 }
 
-export function ask(ref: string, more: Partial<CredentialRequest> = {}): CredentialRequest {
+export function requestFor(ref: string, more: Partial<CredentialRequest> = {}): CredentialRequest {
   return { image: parseImageReference(ref), labels: {}, ...more };
 }
 
 /** The image that a plugin was asked for. */
-export function askedImage({ stdin }: ProcessRequest): string {
+export function requestedImage({ stdin }: ProcessRequest): string {
   return (JSON.parse(stdin) as { readonly image: string }).image;
 }
 

@@ -8,7 +8,7 @@ import { FakeObserver } from "../../../fakes/observer.ts";
 import { FakeProcessRunner } from "../../../fakes/process.ts";
 import { FakeRandom } from "../../../fakes/random.ts";
 import { MemoryFiles } from "../memory_files.ts";
-import { ask, CONFIG_PATH, pairs, response } from "./plugins.ts";
+import { CONFIG_PATH, pairs, requestFor, response } from "./plugins.ts";
 
 const IMAGE = "reg.io/app:1";
 
@@ -67,7 +67,7 @@ function stage(attributes: Attributes = {}) {
     accounts: () => Promise.resolve(cluster),
   };
   const provider = new KubeletProvider(settings);
-  const outcome = (image = IMAGE) => provider.provide(ask(image));
+  const outcome = (image = IMAGE) => provider.provide(requestFor(image));
   return { provider, cluster, clock, runner, outcome, settings, files };
 }
 
@@ -140,10 +140,10 @@ Deno.test("AccountPlugin offers what every account has where the first one's is 
     cluster.addAccount(name);
     cluster.addPod(name, IMAGE);
   }
-  const first = await provider.provide(ask(IMAGE));
+  const first = await provider.provide(requestFor(IMAGE));
   equal(pairs(first).length, 1);
   for (const more of [{ refused: { fingerprint: "other" } }, { everyAccount: true }]) {
-    const all = await provider.provide(ask(IMAGE, more));
+    const all = await provider.provide(requestFor(IMAGE, more));
     ok(all.kind === "found");
     const whose = all.candidates.map(({ account = "" }) => account.split(" ")[0]);
     deepEqual(whose, ["n/a", "n/b", "n/c"]);
@@ -267,7 +267,7 @@ Deno.test("AccountPlugin: one that throws hides no other plugin, and is tried ag
   doesNotMatch(JSON.stringify(first.notes), /hunter2/);
   runner.answer = () => response(null);
   const only = new KubeletProvider({ ...settings, accounts: () => Promise.reject(new Error("x")) });
-  const failed = await only.provide(ask("other.io/app:1"));
+  const failed = await only.provide(requestFor("other.io/app:1"));
   equal(failed.kind !== "found" && failed.validAccounts, "unknown", "what is in use stays");
   cluster.podsOf = podsOf;
   deepEqual((await outcome()).notes.map(({ reason }) => reason), [
@@ -283,8 +283,8 @@ Deno.test("AccountPlugin: a way to the API server that could not be opened is tr
   let opened = 0;
   const accounts = () => ++opened === 1 ? Promise.reject(new Error("x")) : Promise.resolve(cluster);
   const provider = new KubeletProvider({ ...settings, accounts });
-  equal((await provider.provide(ask(IMAGE))).reason, "internal-error");
-  equal((await provider.provide(ask(IMAGE))).kind, "found");
+  equal((await provider.provide(requestFor(IMAGE))).reason, "internal-error");
+  equal((await provider.provide(requestFor(IMAGE))).kind, "found");
 });
 
 Deno.test("AccountPlugin: a reload keeps each account's answers, and uses the new way to the API server", async () => {
@@ -297,11 +297,11 @@ Deno.test("AccountPlugin: a reload keeps each account's answers, and uses the ne
   others.addPod("a", IMAGE);
   const accounts = () => Promise.resolve(others);
   const after = new KubeletProvider({ ...settings, accounts, before });
-  equal((await after.provide(ask(IMAGE))).reason, "found-in-cache");
+  equal((await after.provide(requestFor(IMAGE))).reason, "found-in-cache");
   equal(runner.requests.length, 1);
   const newerThanMs = clock.wallMs();
   await clock.advance(1_000);
-  await after.provide(ask(IMAGE, { newerThanMs }));
+  await after.provide(requestFor(IMAGE, { newerThanMs }));
   deepEqual([cluster.tokens.length, others.tokens.length], [1, 1]);
 });
 
