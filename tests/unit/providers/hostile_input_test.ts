@@ -4,7 +4,7 @@ import { AgentError } from "../../../lib/model/mod.ts";
 import { parseDockerConfig } from "../../../lib/providers/docker/mod.ts";
 import { readPluginResponse } from "../../../lib/providers/exec_plugin/mod.ts";
 import { readProviderConfig } from "../../../lib/providers/exec_plugin/provider_config.ts";
-import { readHelperAnswer } from "../../../lib/providers/docker/credential_helper_answer.ts";
+import { readHelperResult } from "../../../lib/providers/docker/credential_helper.ts";
 import { firstJsonValue } from "../../../lib/formats/go_json.ts";
 import { exited } from "../../fakes/process.ts";
 
@@ -29,7 +29,7 @@ Deno.test("the readers of the resolve room never throw anything but AgentError",
     fc.property(hostile, (text) => {
       readProviderConfig(text, "config.yaml");
       readPluginResponse(text, 0);
-      readHelperAnswer(exited(text));
+      readHelperResult(exited(text));
       try {
         parseDockerConfig(text);
       } catch (error) {
@@ -49,10 +49,10 @@ Deno.test("firstJsonValue finds the end of the first value, quotes and brackets 
 });
 
 // With a second look from every quote, this would take a quarter of an hour.
-Deno.test("readHelperAnswer takes one look at a text of 1 MiB that is never closed", () => {
-  const answer = readHelperAnswer(exited(`{"${'\\"'.repeat(500_000)}`));
+Deno.test("readHelperResult takes one look at a text of 1 MiB that is never closed", () => {
+  const answer = readHelperResult(exited(`{"${'\\"'.repeat(500_000)}`));
   equal(answer.kind === "failed" && answer.reason, "helper-invalid-response");
-  equal(readHelperAnswer(exited("{".repeat(1_000_000))).kind, "failed");
+  equal(readHelperResult(exited("{".repeat(1_000_000))).kind, "failed");
 });
 
 Deno.test("the readers quote nothing of what they refuse", () => {
@@ -60,8 +60,8 @@ Deno.test("the readers quote nothing of what they refuse", () => {
   for (const text of texts) {
     const answers = [
       readPluginResponse(text, 0),
-      readHelperAnswer(exited(text)),
-      readHelperAnswer(exited(text, 1)),
+      readHelperResult(exited(text)),
+      readHelperResult(exited(text, 1)),
     ];
     for (const answer of answers) doesNotMatch(Deno.inspect(answer, { depth: 9 }), /hunter2/);
   }

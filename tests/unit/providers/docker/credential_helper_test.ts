@@ -78,7 +78,7 @@ Deno.test("CredentialHelpers runs once for callers side by side, and keeps the a
   );
   equal(runner.requests.length, 1);
   deepEqual([answers[0]?.source, answers[99]?.source], ["executed", "shared"]);
-  equal((await asked.get("pass", "quay.io", requestFor(IMAGE))).source, "kept");
+  equal((await asked.get("pass", "quay.io", requestFor(IMAGE))).source, "cached");
   await asked.get("pass", "ghcr.io", requestFor("ghcr.io/a/b"));
   equal(runner.requests.length, 2, "another server is another question");
   await clock.advance(240_000);
@@ -237,7 +237,7 @@ Deno.test("CredentialHelpers: a reload keeps answers, pauses and executions unde
   const early = before.get("pass", "ghcr.io", requestFor("ghcr.io/a"));
   await settle();
   const after = new CredentialHelpers({ ...settings, timeoutMs: 1_000, before });
-  equal((await after.get("pass", "quay.io", requestFor(IMAGE))).source, "kept");
+  equal((await after.get("pass", "quay.io", requestFor(IMAGE))).source, "cached");
   equal((await after.get("other", "quay.io", requestFor(IMAGE))).kind, "failed");
   const late = after.get("pass", "ghcr.io", requestFor("ghcr.io/a"));
   await settle();

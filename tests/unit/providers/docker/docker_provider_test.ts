@@ -54,7 +54,7 @@ Deno.test("DockerProvider does not read a key docker.io, and says under which na
     equal(outcome.notes[0]?.subject, `auths.${key}`);
     ok(outcome.notes[0]?.detail?.includes(HUB));
     const other = await provider.provide(requestFor("quay.io/a/b"));
-    deepEqual(other.notes.map(({ detail }) => detail), [`it has ${key}`]);
+    deepEqual(other.notes.map(({ detail }) => detail), [`it has entries for ${key}`]);
   }
 });
 
@@ -88,12 +88,12 @@ Deno.test("DockerProvider says which file was read, and what it has instead", as
   const none = docker({});
   const [note] = (await none.provider.provide(requestFor("quay.io/a"))).notes;
   equal(note?.subject, PATH);
-  equal(note?.detail, "it has no entry at all");
+  equal(note?.detail, "it has no entries");
   const names = ["a.io", "b.io", "https://me:pw@c.io/", "d.io", "e.io", "f.io"];
   const auths = Object.fromEntries(names.map((name) => [name, basic("u:p")]));
   const { provider } = docker({ auths, credHelpers: { "g.io": "pass" } });
   const [told] = (await provider.provide(requestFor("quay.io/a"))).notes;
-  equal(told?.detail, "it has a.io, b.io, [hidden]@c.io/, d.io, e.io and 2 more");
+  equal(told?.detail, "it has entries for a.io, b.io, [hidden]@c.io/, d.io, e.io and 2 more");
 });
 
 Deno.test("flaw 4: DockerProvider keeps the colons of a password", async () => {
