@@ -1,20 +1,20 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { parseImageReference } from "../../../../lib/model/mod.ts";
 import {
+  type CacheEntry,
+  cacheKey,
   PluginCache,
-  type PluginEntry,
-  scopeKey,
 } from "../../../../lib/providers/exec_plugin/plugin_cache.ts";
 
 const IMAGE = parseImageReference("reg.example.com/a/b:v1");
 
-function entry(execution: number): PluginEntry {
+function entry(execution: number): CacheEntry {
   return {
     execution,
     fetchedAtMs: 0,
-    answeredAtMs: 0,
-    answeredAtMonotonicMs: 0,
-    servesMs: 1,
+    respondedAtMs: 0,
+    respondedAtMonotonicMs: 0,
+    cacheMs: 1,
   };
 }
 
@@ -42,8 +42,8 @@ Deno.test("PluginCache finds the image's answer before the registry's before the
   deepEqual(found, [1, 2, 3]);
 });
 
-Deno.test("scopeKey of an image and of a registry never collide", () => {
-  const keys = (["Image", "Registry", "Global"] as const).map((type) => scopeKey(type, IMAGE));
+Deno.test("cacheKey of an image and of a registry never collide", () => {
+  const keys = (["Image", "Registry", "Global"] as const).map((type) => cacheKey(type, IMAGE));
   equal(new Set(keys).size, 3);
 });
 

@@ -129,8 +129,8 @@ Deno.test("readProviderConfig checks tokenAttributes as the kubelet does", () =>
   deepEqual(wordsOf({ cacheType: "" }), ["it is required"]);
   deepEqual(wordsOf({ cacheType: "Pod" }), ["this type is not supported"]);
   deepEqual(wordsOf({ [required]: ["/"], [optional]: ["/"] }), [
-    "it can be no key of an annotation",
-    "it can be no key of an annotation",
+    "it is not a valid annotation key",
+    "it is not a valid annotation key",
   ]);
 });
 

@@ -89,7 +89,7 @@ Deno.test("AccountPlugin gives a plugin the token and annotations of the pod's a
     serviceAccountAnnotations: { role: "r", team: "t" },
   });
   ok(found.kind === "found");
-  match(found.candidates[0].origin, /plugin p, in the name of n\/web/);
+  match(found.candidates[0].origin, /plugin p for service account n\/web/);
   equal(found.candidates[0].account, "n/web (u0)");
 });
 
@@ -158,7 +158,7 @@ Deno.test("AccountPlugin says why there is no credential", async () => {
   lacking.cluster.addPod("a", IMAGE);
   equal(
     reasonAndDetail(await lacking.outcome()),
-    "none annotation-missing account n/a has no annotation role",
+    "none annotation-missing service account n/a has no annotation role",
   );
   const down = stage();
   down.cluster.down = true;
@@ -206,7 +206,7 @@ Deno.test("AccountPlugin takes a token back as a password only where nobody shar
     const found = await outcome();
     equal(found.kind, cacheType === "Token" ? "found" : "failed");
     if (found.kind === "found") continue;
-    match(reasonAndDetail(found), /plugin-invalid-response .*that takes cacheType Token/);
+    match(reasonAndDetail(found), /plugin-invalid-response .*requires cacheType Token/);
     doesNotMatch(JSON.stringify(found), /aud a/);
   }
 });
