@@ -130,7 +130,7 @@ function winnerOf(
 }
 
 /**
- * Whether an outcome of `none` leaves room for another source. Where a plugin runs per service
+ * Whether another source may be used after an outcome of `none`. Where a plugin runs per service
  * account, a credential that an account lost must not come back from another source.
  */
 function isInconclusive({ outcome }: ProviderAttempt): boolean {

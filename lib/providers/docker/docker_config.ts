@@ -1,4 +1,4 @@
-import { AgentError, type Credential, credentialFromPair, few, Secret } from "../../model/mod.ts";
+import { AgentError, type Credential, credentialFromPair, Secret } from "../../model/mod.ts";
 import { type Fields, firstJsonValue, goField, isFields } from "../../formats/mod.ts";
 
 /** Decoded entry of `auths`. */
@@ -14,12 +14,8 @@ export interface DockerAuth {
 /** Credential-related part of a docker configuration file. */
 export interface DockerConfig {
   readonly auths: ReadonlyMap<string, DockerAuth>;
-  /** Maps the host of each `auths` key to the key; of several keys, the first in byte order. */
-  readonly keysByHost: ReadonlyMap<string, string>;
   readonly credHelpers: ReadonlyMap<string, string>;
   readonly credsStore: string;
-  /** Summary of the entries' names for messages; empty if there is no entry. */
-  readonly entriesInWords: string;
 }
 
 /** The key under which `docker login` stores Docker Hub credentials. */
@@ -56,24 +52,7 @@ export function parseDockerConfig(text: string): DockerConfig {
     }
     credHelpers.set(key, name ?? "");
   }
-  const credsStore = stringField(file, "credsStore", "credsStore");
-  const names = [...auths.keys(), ...credHelpers.keys()];
-  return {
-    auths,
-    keysByHost: keysByHost(auths.keys()),
-    credHelpers,
-    credsStore,
-    entriesInWords: names.length === 0 ? "" : few(names),
-  };
-}
-
-function keysByHost(keys: Iterable<string>): ReadonlyMap<string, string> {
-  const byHost = new Map<string, string>();
-  for (const key of [...keys].sort()) {
-    const host = hostOf(key);
-    if (!byHost.has(host)) byHost.set(host, key);
-  }
-  return byHost;
+  return { auths, credHelpers, credsStore: stringField(file, "credsStore", "credsStore") };
 }
 
 function objectField(file: Fields, name: string): Fields {
@@ -137,16 +116,18 @@ export function dockerServer(registry: string): string {
 
 /**
  * Finds the entry for a registry as docker's file store does: by the exact key, otherwise by a key
- * with the registry's host (`credentials.ConvertToHostname`).
+ * with the registry's host (`credentials.ConvertToHostname`), of several the first in byte order.
  */
 export function findAuth(
-  { auths, keysByHost }: DockerConfig,
+  { auths }: DockerConfig,
   registry: string,
 ): { readonly key: string; readonly auth: DockerAuth } | undefined {
   const server = dockerServer(registry);
-  const key = auths.has(server) ? server : keysByHost.get(server);
-  const auth = auths.get(key ?? "");
-  return key === undefined || auth === undefined ? undefined : { key, auth };
+  const [key = server] = auths.has(server)
+    ? []
+    : [...auths.keys()].sort().filter((key) => hostOf(key) === server);
+  const auth = auths.get(key);
+  return auth && { key, auth };
 }
 
 /** Returns the keys that seem to mean Docker Hub but that docker does not read. */

@@ -8,6 +8,7 @@ import {
   type CredentialProvider,
   type CredentialRequest,
   defined,
+  few,
   type FileSystem,
   type ImageReference,
   parseImageTarget,
@@ -237,8 +238,8 @@ function noEntryNotes(
   const reason = "no-entry-for-registry";
   const mistaken = registry === "docker.io" ? mistakenHubKeys(config) : [];
   if (mistaken.length === 0) {
-    const { entriesInWords: entries } = config;
-    const detail = entries === "" ? "it has no entries" : `it has entries for ${entries}`;
+    const names = [...config.auths.keys(), ...config.credHelpers.keys()];
+    const detail = names.length === 0 ? "it has no entries" : `it has entries for ${few(names)}`;
     return [{ subject: path, reason, detail }];
   }
   const detail = `docker stores Docker Hub credentials under ${DOCKER_HUB_KEY} only`;
