@@ -16,7 +16,7 @@ const PATTERNS = [
   "registry.example.com/team/app",
 ];
 
-Deno.test("who wins among plugins does not depend on which of them answers first", async () => {
+Deno.test("KubeletProvider: ranks candidates independently of the order in which plugins respond", async () => {
   const plugins = PATTERNS.map((_, i) => ({
     name: `p${i}`,
     matchImages: ["*.example.com"],
@@ -51,7 +51,7 @@ Deno.test("who wins among plugins does not depend on which of them answers first
   }
 });
 
-Deno.test("who wins in the chain does not depend on how long each provider takes", async () => {
+Deno.test("CredentialChain: selects the winner independently of how long each provider takes", async () => {
   const names: readonly ProviderName[] = ["labels", "cri", "docker", "kubelet", "kubesecret"];
   await fc.assert(
     fc.asyncProperty(

@@ -39,7 +39,7 @@ function chainOf(...answers: readonly (readonly [ProviderName, boolean, () => Pr
   return { chain, asked, observer };
 }
 
-Deno.test("CredentialChain stops at the first that has a credential", async () => {
+Deno.test("CredentialChain: stops at the first provider that finds a credential", async () => {
   const { chain, asked, observer } = chainOf(
     ["labels", false, () => NONE],
     ["docker", true, () => found("docker")],
@@ -56,7 +56,7 @@ Deno.test("CredentialChain stops at the first that has a credential", async () =
   ]);
 });
 
-Deno.test("CredentialChain asks only renewable providers for a renewal", async () => {
+Deno.test("CredentialChain: queries only renewable providers for a renewal", async () => {
   const { chain, asked } = chainOf(
     ["labels", false, () => found("labels")],
     ["cri", false, () => found("cri")],
@@ -66,7 +66,7 @@ Deno.test("CredentialChain asks only renewable providers for a renewal", async (
   deepEqual(asked, ["kubelet"]);
 });
 
-Deno.test("CredentialChain asks everyone to explain, and the first still wins", async () => {
+Deno.test("CredentialChain: queries every provider with `all`, and the first one still wins", async () => {
   const { chain, asked } = chainOf(
     ["docker", true, () => found("docker")],
     ["kubelet", true, () => found("kubelet")],
@@ -78,7 +78,7 @@ Deno.test("CredentialChain asks everyone to explain, and the first still wins", 
   equal(attempts.length, 3);
 });
 
-Deno.test("CredentialChain goes on after a provider that throws, and quotes no foreign error", async () => {
+Deno.test("CredentialChain: continues after a provider that throws, without quoting a foreign error", async () => {
   const { chain } = chainOf(
     ["docker", true, () => JSON.parse("hunter2") as ProviderOutcome],
     ["kubelet", true, () => {
@@ -97,12 +97,12 @@ Deno.test("CredentialChain goes on after a provider that throws, and quotes no f
   equal(outcome?.kind === "failed" && outcome.detail, "read /etc/x: EACCES");
 });
 
-Deno.test("CredentialChain has no winner when nobody has a credential", async () => {
+Deno.test("CredentialChain: has no winner when no provider finds a credential", async () => {
   const { chain } = chainOf(["docker", true, () => NONE]);
   equal((await chain.resolve(requestFor("nginx"))).winner, undefined);
 });
 
-Deno.test("CredentialChain rejects when it is aborted", async () => {
+Deno.test("CredentialChain: rejects when aborted", async () => {
   const stop = new AbortController();
   const { chain, asked } = chainOf(
     ["docker", true, () => {
@@ -137,7 +137,7 @@ async function renewal(...answers: readonly ProviderOutcome[]) {
   return await chain.resolve(requestFor("nginx"), { renewal: true });
 }
 
-Deno.test("CredentialChain falls back on a pull only where nobody has, or may have, anything", async () => {
+Deno.test("CredentialChain: falls back to a confirmed pull only when no provider has or may have a credential", async () => {
   const { winner, attempts } = await renewal(NONE, NONE);
   equal(winner?.provider, "cri");
   equal(winner?.candidates[0].fetchedAtMs, 7);
@@ -147,12 +147,12 @@ Deno.test("CredentialChain falls back on a pull only where nobody has, or may ha
   equal((await renewal(failed, NONE)).winner, undefined, "the source may have one");
 });
 
-Deno.test("CredentialChain does not bring back by a pull what an account may have no more", async () => {
+Deno.test("CredentialChain: does not fall back to a pull when a plugin runs per service account", async () => {
   equal((await renewal(NONE, { ...NONE, validAccounts: [] })).winner, undefined);
   equal((await renewal(NONE, { ...NONE, validAccounts: "unknown" })).winner, undefined);
 });
 
-Deno.test("CredentialChain asks for pulls that succeeded in a renewal alone", async () => {
+Deno.test("CredentialChain: uses confirmed pulls only in a renewal", async () => {
   const chain = new CredentialChain({
     providers: [],
     lastResort: confirmedPullProvider(PULLS),
@@ -164,7 +164,7 @@ Deno.test("CredentialChain asks for pulls that succeeded in a renewal alone", as
   equal((await empty.provide(requestFor("nginx"))).kind, "none");
 });
 
-Deno.test("CredentialChain: goes on after the deadline, and reports the answer that comes late", async () => {
+Deno.test("CredentialChain: continues after the deadline and reports a late outcome", async () => {
   const clock = new FakeClock();
   const slow = Promise.withResolvers<ProviderOutcome>();
   const late: string[] = [];
@@ -204,7 +204,7 @@ Deno.test("CredentialChain: goes on after the deadline, and reports the answer t
   equal((await chain.resolve(requestFor("quay.io/a/b:1"))).winner?.provider, "docker");
 });
 
-Deno.test("CredentialChain: a late failure is not reported, nor waited for", async () => {
+Deno.test("CredentialChain: does not report a late failure", async () => {
   const clock = new FakeClock();
   const slow = Promise.withResolvers<ProviderOutcome>();
   let late = 0;

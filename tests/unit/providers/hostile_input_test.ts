@@ -24,7 +24,7 @@ const shaped = fc.object({ key: fc.constantFrom(...NAMES), maxDepth: 3 }).map((v
 );
 const hostile = fc.oneof(shaped, shaped.map((text) => text.slice(0, -3)), fc.json(), fc.string());
 
-Deno.test("the readers of the resolve room never throw anything but AgentError", () => {
+Deno.test("provider input readers: throw nothing but AgentError", () => {
   fc.assert(
     fc.property(hostile, (text) => {
       readProviderConfig(text, "config.yaml");
@@ -40,7 +40,7 @@ Deno.test("the readers of the resolve room never throw anything but AgentError",
   );
 });
 
-Deno.test("firstJsonValue finds the end of the first value, quotes and brackets in texts included", () => {
+Deno.test("firstJsonValue: finds the end of the first value, also with quotes and brackets in strings", () => {
   const value = fc.oneof(fc.array(fc.json()), fc.dictionary(fc.string(), fc.json()));
   fc.assert(fc.property(value, fc.string(), (first, rest) => {
     const text = JSON.stringify(first);
@@ -49,13 +49,13 @@ Deno.test("firstJsonValue finds the end of the first value, quotes and brackets 
 });
 
 // With a second look from every quote, this would take a quarter of an hour.
-Deno.test("readHelperResult takes one look at a text of 1 MiB that is never closed", () => {
+Deno.test("readHelperResult: reads an unterminated text of 1 MiB in linear time", () => {
   const answer = readHelperResult(exited(`{"${'\\"'.repeat(500_000)}`));
   equal(answer.kind === "failed" && answer.reason, "helper-invalid-response");
   equal(readHelperResult(exited("{".repeat(1_000_000))).kind, "failed");
 });
 
-Deno.test("the readers quote nothing of what they refuse", () => {
+Deno.test("provider input readers: do not quote rejected input", () => {
   const texts = ['{"hunter2', '{"auth":{"a":"hunter2"}}', '"hunter2"', '{"Secret":["hunter2"]}'];
   for (const text of texts) {
     const answers = [

@@ -13,7 +13,7 @@ function image(ref: string): PushTarget {
   return { kind: "image", image: parseImageReference(ref) };
 }
 
-Deno.test("PutCredentials: an image's own goes before its registry's, and both before none", () => {
+Deno.test("PushedCredentials: prefers the image's credential to its registry's", () => {
   using puts = new PushedCredentials({ clock: new FakeClock() });
   const found = (ref: string) => {
     const credential = puts.lookup(parseImageReference(ref))?.credential;
@@ -32,7 +32,7 @@ Deno.test("PutCredentials: an image's own goes before its registry's, and both b
   equal(puts.forget(image("registry.example.com/a:1")), false);
 });
 
-Deno.test("PutCredentials: what has ended counts no more, and its end is told", async () => {
+Deno.test("PushedCredentials: removes an expired credential and reports the change", async () => {
   const clock = new FakeClock();
   const changes: PushTarget[] = [];
   using puts = new PushedCredentials({ clock, changed: (target) => changes.push(target) });
@@ -46,7 +46,7 @@ Deno.test("PutCredentials: what has ended counts no more, and its end is told", 
   deepEqual([puts.size, puts.list(), changes], [0, [], [target, target]]);
 });
 
-Deno.test("PutCredentials: another in its place lives its own life", async () => {
+Deno.test("PushedCredentials: keeps a replacement when the previous credential expires", async () => {
   const clock = new FakeClock();
   using puts = new PushedCredentials({ clock });
   const target = image("registry.example.com/a:1");
@@ -56,7 +56,7 @@ Deno.test("PutCredentials: another in its place lives its own life", async () =>
   equal(puts.size, 1);
 });
 
-Deno.test("PutCredentials: however many are put, it stays bounded, and keeps the newest", () => {
+Deno.test("PushedCredentials: evicts the oldest credential at the limit", () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 1_200 }), (count) => {
       using puts = new PushedCredentials({ clock: new FakeClock() });
@@ -68,7 +68,7 @@ Deno.test("PutCredentials: however many are put, it stays bounded, and keeps the
   );
 });
 
-Deno.test("labelsProvider can be asked again exactly while something is put", async () => {
+Deno.test("labelsProvider: is renewable only while a credential is pushed", async () => {
   const clock = new FakeClock();
   using puts = new PushedCredentials({ clock });
   const provider = labelsProvider(clock, puts);

@@ -256,13 +256,13 @@ const PROVOKED: Readonly<Record<Provoked, () => Promise<readonly ReasonCode[]>>>
 };
 
 for (const [code, provoke] of Object.entries(PROVOKED)) {
-  Deno.test(`the reason "${code}" comes of what it says`, async () => {
+  Deno.test(`reason "${code}": is returned for its cause`, async () => {
     const said = await provoke();
     deepEqual(said.filter((reason) => reason === code).slice(0, 1), [code], said.join());
   });
 }
 
-Deno.test("a credential that was seen over CRI is found", async () => {
+Deno.test("criProvider: finds a credential of an observed pull", async () => {
   const credential = { kind: "basic", username: "u", password: new Secret("p") } as const;
   const provider = criProvider({ lookup: () => ({ credential, seenAtMs: 1 }) });
   deepEqual(await reasonsOf(provider), ["found"]);

@@ -7,7 +7,7 @@ import { pairs, requestFor } from "./exec_plugin/plugins.ts";
 const NAME = "containerd.io/snapshot/pullusername";
 const SECRET = "containerd.io/snapshot/pullsecret";
 
-Deno.test("labelsProvider takes both labels or none", async () => {
+Deno.test("labelsProvider: requires both labels", async () => {
   const provider = labelsProvider(new FakeClock());
   equal(provider.renewable, false);
   const provide = (labels: Record<string, string>) =>
@@ -19,7 +19,7 @@ Deno.test("labelsProvider takes both labels or none", async () => {
   equal((await provide({ [SECRET]: "p" })).reason, "incomplete-labels");
 });
 
-Deno.test("criProvider answers what was seen, and is not enabled without a CRI proxy", async () => {
+Deno.test("criProvider: returns observed credentials, and is not enabled without a CRI proxy", async () => {
   equal((await criProvider(undefined).provide(requestFor("nginx"))).reason, "not-enabled");
   const credential = { kind: "basic", username: "u", password: new Secret("p") } as const;
   const provider = criProvider({
@@ -33,7 +33,7 @@ Deno.test("criProvider answers what was seen, and is not enabled without a CRI p
   equal((await provider.provide(requestFor("redis"))).reason, "no-pull-observed");
 });
 
-Deno.test("disabledProvider keeps its place in the chain", async () => {
+Deno.test("disabledProvider: reports not-enabled", async () => {
   const provider = disabledProvider("kubesecret", true);
   deepEqual([provider.name, provider.renewable], ["kubesecret", true]);
   equal((await provider.provide(requestFor("nginx"))).reason, "not-enabled");

@@ -43,7 +43,7 @@ function answer(Username: string, Secret: string): string {
   return JSON.stringify({ ServerURL: "quay.io", Username, Secret });
 }
 
-Deno.test("CredentialHelpers reads each kind of answer, and quotes none", async () => {
+Deno.test("CredentialHelpers: decodes each kind of output without quoting it", async () => {
   const cases = [
     [exited(answer("u", "hunter2")), "found", "basic"],
     [exited(answer("<token>", "hunter2")), "found", "identity-token"],
@@ -71,7 +71,7 @@ Deno.test("CredentialHelpers reads each kind of answer, and quotes none", async 
   }
 });
 
-Deno.test("CredentialHelpers runs once for callers side by side, and keeps the answer", async () => {
+Deno.test("CredentialHelpers: executes once for concurrent callers and caches the result", async () => {
   const { asked, clock, runner } = helpers();
   const answers = await Promise.all(
     Array.from({ length: 100 }, () => asked.get("pass", "quay.io", requestFor(IMAGE))),
@@ -86,7 +86,7 @@ Deno.test("CredentialHelpers runs once for callers side by side, and keeps the a
   equal(runner.requests.length, 3);
 });
 
-Deno.test("CredentialHelpers asks again for something newer, once for all who want it", async () => {
+Deno.test("CredentialHelpers: executes once for concurrent callers that require a newer result", async () => {
   const { asked, clock, runner } = helpers();
   await asked.get("pass", "quay.io", requestFor(IMAGE));
   const newerThanMs = clock.wallMs();
@@ -100,7 +100,7 @@ Deno.test("CredentialHelpers asks again for something newer, once for all who wa
   equal(runner.requests.length, 2);
 });
 
-Deno.test("CredentialHelpers: an execution begun before the wished time is not joined for good", async () => {
+Deno.test("CredentialHelpers: executes again when the running execution is not new enough", async () => {
   const { asked, clock, runner } = helpers();
   runner.hold();
   const early = asked.get("pass", "quay.io", requestFor(IMAGE));
@@ -115,7 +115,7 @@ Deno.test("CredentialHelpers: an execution begun before the wished time is not j
   equal(runner.requests.length, 2);
 });
 
-Deno.test("CredentialHelpers asks again when the token at hand ends before the wished time", async () => {
+Deno.test("CredentialHelpers: executes again when the cached token expires before the requested time", async () => {
   const { asked, clock, runner } = helpers();
   runner.answer = () => answer("u", jwt(clock.wallMs() + 60_000));
   await asked.get("pass", "quay.io", requestFor(IMAGE));
@@ -132,7 +132,7 @@ Deno.test("CredentialHelpers asks again when the token at hand ends before the w
   equal(runner.requests.length, 3, "a dead one is not kept");
 });
 
-Deno.test("CredentialHelpers keeps that there is nothing for ten seconds", async () => {
+Deno.test("CredentialHelpers: caches the absence of a credential for ten seconds", async () => {
   const { asked, clock, runner } = helpers();
   runner.answer = () => exited("credentials not found in native keychain", 1);
   await asked.get("pass", "quay.io", requestFor(IMAGE));
@@ -144,7 +144,7 @@ Deno.test("CredentialHelpers keeps that there is nothing for ten seconds", async
   equal(runner.requests.length, 2);
 });
 
-Deno.test("CredentialHelpers backs off after failures and says until when", async () => {
+Deno.test("CredentialHelpers: backs off after failures and returns the time of the next execution", async () => {
   const { asked, clock, runner } = helpers();
   runner.answer = () => exited("", 1);
   for (let i = 0; i < 100; i++) await asked.get("pass", "quay.io", requestFor(IMAGE));
@@ -156,7 +156,7 @@ Deno.test("CredentialHelpers backs off after failures and says until when", asyn
   equal(runner.requests.length, 2);
 });
 
-Deno.test("CredentialHelpers does not run what cannot be executed, and finds it soon after it can", async () => {
+Deno.test("CredentialHelpers: skips a file that is not executable, and checks again within ten seconds", async () => {
   const { asked, clock, files, runner } = helpers();
   const missing = await asked.get("plain", "quay.io", requestFor(IMAGE));
   equal(missing.kind === "failed" && missing.reason, "helper-missing");
@@ -172,7 +172,7 @@ function refusal(password: string) {
   return { refused: { fingerprint: credentialFingerprint(credential) }, urgent: true };
 }
 
-Deno.test("CredentialHelpers: a refused credential is no answer, and costs one execution a step", async () => {
+Deno.test("CredentialHelpers: executes once per backoff step for a refused credential", async () => {
   const { asked, clock, runner } = helpers();
   const get = async (more: Partial<CredentialRequest> = {}) => {
     const found = await asked.get("pass", "quay.io", requestFor(IMAGE, more));
@@ -192,7 +192,7 @@ Deno.test("CredentialHelpers: a refused credential is no answer, and costs one e
   equal(await get(refusal("2")), "new");
 });
 
-Deno.test("CredentialHelpers: a helper that fails rests for every registry, and for no longer than it must", async () => {
+Deno.test("CredentialHelpers: backs off a failing helper for every registry", async () => {
   const { asked, clock, runner } = helpers();
   runner.answer = ({ stdin }) =>
     stdin === "hangs.io" ? { kind: "timed-out", stderr: "" } : answer("u", stdin);
@@ -217,7 +217,7 @@ Deno.test("CredentialHelpers: a helper that fails rests for every registry, and 
   equal(runner.requests.length, before, "the registry's own pause has grown");
 });
 
-Deno.test("CredentialHelpers: a helper that hangs for many registries takes no other's place", async () => {
+Deno.test("CredentialHelpers: executes other helpers while one hangs for many registries", async () => {
   const { asked, runner } = helpers();
   const hanging = new Promise<string>(() => {});
   runner.answer = ({ path }) => path.endsWith("-pass") ? hanging : answer("u", "p");
@@ -227,7 +227,7 @@ Deno.test("CredentialHelpers: a helper that hangs for many registries takes no o
   equal(runner.mostRunning, 5, "four of the one, one of the other");
 });
 
-Deno.test("CredentialHelpers: a reload keeps answers, pauses and executions under way", async () => {
+Deno.test("CredentialHelpers: keeps cache, backoff and running executions across a reload", async () => {
   const { asked: before, runner, settings } = helpers();
   equal((await before.get("pass", "quay.io", requestFor(IMAGE))).kind, "found");
   runner.answer = () => exited("", 1);

@@ -39,14 +39,14 @@ function docker(config: unknown) {
 const answer = (Username: string, Secret: string) =>
   JSON.stringify({ ServerURL: "x", Username, Secret });
 
-Deno.test("flaw 9: DockerProvider finds what docker login stored for Docker Hub", async () => {
+Deno.test("DockerProvider: finds what docker login stored for Docker Hub (flaw 9)", async () => {
   const { provider } = docker({ auths: { [HUB]: basic("hub:pw") } });
   for (const ref of ["nginx", "docker.io/library/nginx", "index.docker.io/a/b"]) {
     deepEqual(pairs(await provider.provide(requestFor(ref))), ["hub:pw"]);
   }
 });
 
-Deno.test("DockerProvider does not read a key docker.io, and says under which name docker keeps it", async () => {
+Deno.test("DockerProvider: ignores the key docker.io and reports the one that docker uses", async () => {
   for (const key of ["docker.io", "index.docker.io", "https://registry-1.docker.io/v2/"]) {
     const { provider } = docker({ auths: { [key]: basic("hub:pw") } });
     const outcome = await provider.provide(requestFor("nginx"));
@@ -58,7 +58,7 @@ Deno.test("DockerProvider does not read a key docker.io, and says under which na
   }
 });
 
-Deno.test("DockerProvider: docker's entry first, then those that the kubelet would try as well", async () => {
+Deno.test("DockerProvider: returns docker's entry first, then those that match by the kubelet's rules", async () => {
   const { provider } = docker({
     auths: {
       "quay.io": basic("u:host"),
@@ -84,7 +84,7 @@ Deno.test("DockerProvider: docker's entry first, then those that the kubelet wou
   equal((await provider.provide(requestFor("ghcr.io/else"))).kind, "none", "docker finds nothing");
 });
 
-Deno.test("DockerProvider says which file was read, and what it has instead", async () => {
+Deno.test("DockerProvider: reports the file and its entries when none matches", async () => {
   const none = docker({});
   const [note] = (await none.provider.provide(requestFor("quay.io/a"))).notes;
   equal(note?.subject, PATH);
@@ -96,12 +96,12 @@ Deno.test("DockerProvider says which file was read, and what it has instead", as
   equal(told?.detail, "it has entries for a.io, b.io, [hidden]@c.io/, d.io, e.io and 2 more");
 });
 
-Deno.test("flaw 4: DockerProvider keeps the colons of a password", async () => {
+Deno.test("DockerProvider: keeps colons in a password (flaw 4)", async () => {
   const { provider } = docker({ auths: { "quay.io": basic("u:p:q:r") } });
   deepEqual(pairs(await provider.provide(requestFor("quay.io/a/b"))), ["u:p:q:r"]);
 });
 
-Deno.test("DockerProvider keeps identity and registry tokens as what they are", async () => {
+Deno.test("DockerProvider: distinguishes identity and registry tokens", async () => {
   const { provider } = docker({
     auths: { "quay.io": { identitytoken: "i" }, "ghcr.io": { registrytoken: "r" } },
   });
@@ -109,7 +109,7 @@ Deno.test("DockerProvider keeps identity and registry tokens as what they are", 
   deepEqual(pairs(await provider.provide(requestFor("ghcr.io/a/b"))), ["registry-token"]);
 });
 
-Deno.test("DockerProvider tells each kind of nothing apart", async () => {
+Deno.test("DockerProvider: returns a distinct reason for each absence of a credential", async () => {
   const { provider } = docker({ auths: { "quay.io": {}, "ghcr.io": { username: "u" } } });
   equal((await provider.provide(requestFor("quay.io/a/b"))).reason, "anonymous-entry");
   equal((await provider.provide(requestFor("ghcr.io/a/b"))).reason, "incomplete-entry");
@@ -120,7 +120,7 @@ Deno.test("DockerProvider tells each kind of nothing apart", async () => {
   );
 });
 
-Deno.test("DockerProvider fails for a password that is not UTF-8, and for that registry alone", async () => {
+Deno.test("DockerProvider: fails only for the registry whose password is not UTF-8", async () => {
   const auth = new Uint8Array([0x75, 0x3a, 0xff, 0xfe]).toBase64();
   const { provider } = docker({ auths: { "quay.io": { auth }, "ghcr.io": basic("u:p") } });
   const outcome = await provider.provide(requestFor("quay.io/a/b"));
@@ -128,7 +128,7 @@ Deno.test("DockerProvider fails for a password that is not UTF-8, and for that r
   deepEqual(pairs(await provider.provide(requestFor("ghcr.io/a/b"))), ["u:p"]);
 });
 
-Deno.test("flaw 19: DockerProvider parses the file once until it changes, then sees it at once", async () => {
+Deno.test("DockerProvider: reads the file only when it changes (flaw 19)", async () => {
   const { provider, files, clock } = docker({ auths: { "quay.io": basic("u:1") } });
   await Promise.all(Array.from({ length: 50 }, () => provider.provide(requestFor("quay.io/a/b"))));
   for (let i = 0; i < 50; i++) await provider.provide(requestFor("quay.io/a/b"));
@@ -139,7 +139,7 @@ Deno.test("flaw 19: DockerProvider parses the file once until it changes, then s
   equal(files.reads, 2);
 });
 
-Deno.test("DockerProvider.doubt reads a file whose stamp is the same", async () => {
+Deno.test("DockerProvider.suspect: reads a file with an unchanged stamp", async () => {
   const { provider, files, clock } = docker(undefined);
   files.write(PATH, JSON.stringify({ auths: { "quay.io": basic("u:1") } }), { stamp: "same" });
   const first = await provider.provide(requestFor("quay.io/a/b"));
@@ -151,7 +151,7 @@ Deno.test("DockerProvider.doubt reads a file whose stamp is the same", async () 
   deepEqual(pairs(await provider.provide(requestFor("quay.io/a/b"))), ["u:2"]);
 });
 
-Deno.test("DockerProvider: a reload in the moment of a half-written file forgets nothing", async () => {
+Deno.test("DockerProvider: keeps the last valid file when a reload meets a half-written one", async () => {
   const { provider: before, helpers, files, clock } = docker({
     auths: { "quay.io": basic("u:1") },
   });
@@ -171,7 +171,7 @@ Deno.test("DockerProvider: a reload in the moment of a half-written file forgets
   deepEqual(pairs(await after.provide(requestFor("quay.io/a/b"))), ["u:2"]);
 });
 
-Deno.test("DockerProvider keeps the last good file while it is half-written, empty or unreadable", async () => {
+Deno.test("DockerProvider: keeps the last valid file while it is half-written, empty or unreadable", async () => {
   const { provider, files, clock } = docker({ auths: { "quay.io": basic("u:1") } });
   await provider.provide(requestFor("quay.io/a/b"));
   for (const text of ['{"auths": {"quay.io": {"auth": "dTpz', "", "[]"]) {
@@ -192,7 +192,7 @@ Deno.test("DockerProvider keeps the last good file while it is half-written, emp
   equal((await provider.provide(requestFor("quay.io/a/b"))).kind, "none");
 });
 
-Deno.test("DockerProvider fails where no file was ever good, and treats an empty one as docker does", async () => {
+Deno.test("DockerProvider: fails when the first file is invalid, and accepts an empty one", async () => {
   const broken = docker(undefined);
   broken.files.write(PATH, "{");
   equal((await broken.provider.provide(requestFor("quay.io/a/b"))).reason, "invalid-config");
@@ -201,7 +201,7 @@ Deno.test("DockerProvider fails where no file was ever good, and treats an empty
   equal((await empty.provider.provide(requestFor("quay.io/a/b"))).reason, "no-entry-for-registry");
 });
 
-Deno.test("DockerProvider gives an entry's token its hard end, as of the time of reading", async () => {
+Deno.test("DockerProvider: returns the expiry of a token as of the time of reading", async () => {
   const { provider, clock, files } = docker(undefined);
   const endsAtMs = clock.wallMs() + 60_000;
   files.write(PATH, JSON.stringify({ auths: { "quay.io": basic(`u:${jwt(endsAtMs)}`) } }));
@@ -213,7 +213,7 @@ Deno.test("DockerProvider gives an entry's token its hard end, as of the time of
   equal(outcome.candidates[0].watched, true);
 });
 
-Deno.test("DockerProvider asks the registry's helper, else the store, with the server on stdin", async () => {
+Deno.test("DockerProvider: executes the registry's helper, otherwise the store, with the server on stdin", async () => {
   const { provider, runner } = docker({
     credsStore: "pass",
     credHelpers: { "x.dkr.ecr.eu.amazonaws.com": "ecr" },
@@ -231,7 +231,7 @@ Deno.test("DockerProvider asks the registry's helper, else the store, with the s
   ]);
 });
 
-Deno.test("DockerProvider takes the file's entry when the helper has nothing, not when it fails", async () => {
+Deno.test("DockerProvider: falls back to auths when the helper has no credential, not when it fails", async () => {
   const { provider, runner } = docker({
     credsStore: "pass",
     auths: { "quay.io": basic("u:file") },
@@ -246,7 +246,7 @@ Deno.test("DockerProvider takes the file's entry when the helper has nothing, no
   equal(runner.requests.length, 2);
 });
 
-Deno.test("DockerProvider never runs itself or a helper whose name is a path", async () => {
+Deno.test("DockerProvider: never executes the agent or a helper whose name is a path", async () => {
   const { provider, runner } = docker({
     credHelpers: { "a.io": "nydus-auth", "b.io": "../sh", "c.io": "none" },
   });
@@ -256,7 +256,7 @@ Deno.test("DockerProvider never runs itself or a helper whose name is a path", a
   equal(runner.requests.length, 0);
 });
 
-Deno.test("DockerProvider: an abort ends the caller's waiting", async () => {
+Deno.test("DockerProvider: rejects when the caller aborts", async () => {
   const { provider, runner } = docker({ credsStore: "pass" });
   runner.hold();
   const gone = new AbortController();

@@ -19,7 +19,7 @@ import {
 const A = { name: "a", matchImages: ["*.example.com"] };
 const B = { name: "b", matchImages: ["reg.example.com"] };
 
-Deno.test("KubeletProvider runs a plugin with the request on stdin and nothing secret in args", async () => {
+Deno.test("KubeletProvider: executes a plugin with the request on stdin", async () => {
   const { provider, runner } = kubelet([A]);
   runner.answer = () => response({ "*.example.com": ["u", "p"] });
   deepEqual(pairs(await provider.provide(requestFor("reg.example.com/a/b:v1"))), ["u:p"]);
@@ -33,7 +33,7 @@ Deno.test("KubeletProvider runs a plugin with the request on stdin and nothing s
   });
 });
 
-Deno.test("KubeletProvider does not run a plugin that does not match", async () => {
+Deno.test("KubeletProvider: does not execute a plugin that does not match", async () => {
   const { provider, runner } = kubelet([A]);
   const outcome = await provider.provide(requestFor("nginx"));
   equal(outcome.kind, "none");
@@ -41,7 +41,7 @@ Deno.test("KubeletProvider does not run a plugin that does not match", async () 
   equal(runner.requests.length, 0);
 });
 
-Deno.test("flaw 3: two plugins with equal cache keys keep their own answers", async () => {
+Deno.test("KubeletProvider: keeps the responses of plugins with equal cache keys apart (flaw 3)", async () => {
   const { provider, runner } = kubelet([A, B]);
   runner.answer = ({ path }) =>
     path.endsWith("/a")
@@ -53,14 +53,14 @@ Deno.test("flaw 3: two plugins with equal cache keys keep their own answers", as
   equal(runner.requests.length, 2);
 });
 
-Deno.test("KubeletProvider takes the earlier plugin where patterns are equal", async () => {
+Deno.test("KubeletProvider: prefers the first configured plugin when patterns are equal", async () => {
   const { provider, runner } = kubelet([A, B]);
   runner.answer = ({ path }) => response({ "reg.example.com": [path.slice(-1), "p"] });
   const outcome = await provider.provide(requestFor("reg.example.com/x"));
   deepEqual(pairs(outcome), ["a:p", "b:p"]);
 });
 
-Deno.test("KubeletProvider prefers the longer path within one answer", async () => {
+Deno.test("KubeletProvider: prefers the longer path within a response", async () => {
   const { provider, runner } = kubelet([A]);
   runner.answer = () =>
     response({ "reg.example.com": ["host", "p"], "reg.example.com/team": ["team", "p"] });
@@ -71,13 +71,13 @@ Deno.test("KubeletProvider prefers the longer path within one answer", async () 
   deepEqual(pairs(await provider.provide(requestFor("reg.example.com/other/x"))), ["host:p"]);
 });
 
-Deno.test("flaw 4: a password that holds colons stays whole", async () => {
+Deno.test("KubeletProvider: keeps colons in a password (flaw 4)", async () => {
   const { provider, runner } = kubelet([A]);
   runner.answer = () => response({ "*.example.com": ["u", "p:q:r"] });
   deepEqual(pairs(await provider.provide(requestFor("reg.example.com/x"))), ["u:p:q:r"]);
 });
 
-Deno.test("KubeletProvider runs matching plugins side by side, and one failing hides no other", async () => {
+Deno.test("KubeletProvider: executes matching plugins concurrently, and one failure does not affect the others", async () => {
   const { provider, runner } = kubelet([A, B]);
   runner.answer = ({ path }) =>
     path.endsWith("/a")
@@ -97,7 +97,7 @@ Deno.test("KubeletProvider runs matching plugins side by side, and one failing h
   doesNotMatch(JSON.stringify(outcome), /secret-in-output/);
 });
 
-Deno.test("KubeletProvider bounds the executions side by side over all plugins", async () => {
+Deno.test("KubeletProvider: limits concurrent executions over all plugins", async () => {
   const plugins = ["a", "b", "c", "d", "e"].map((name) => ({ ...A, name }));
   const { provider, runner } = kubelet(plugins, { maxParallel: 2 });
   runner.hold();
@@ -110,7 +110,7 @@ Deno.test("KubeletProvider bounds the executions side by side over all plugins",
   equal(runner.requests.length, 5);
 });
 
-Deno.test("KubeletProvider tells none with the reason for each kind of nothing", async () => {
+Deno.test("KubeletProvider: returns the reason for each absence of a credential", async () => {
   const cases = [
     [response(null), "plugin-no-credential"],
     [response({ "*.other.com": ["u", "p"] }), "no-pattern-matched"],
@@ -126,7 +126,7 @@ Deno.test("KubeletProvider tells none with the reason for each kind of nothing",
   }
 });
 
-Deno.test("KubeletProvider tells failed with the reason for each kind of failure", async () => {
+Deno.test("KubeletProvider: returns the reason for each kind of failure", async () => {
   const cases = [
     [{ kind: "not-started", reason: "missing" }, "plugin-missing"],
     [{ kind: "not-started", reason: "not-executable" }, "plugin-not-executable"],
@@ -150,7 +150,7 @@ Deno.test("KubeletProvider tells failed with the reason for each kind of failure
   }
 });
 
-Deno.test("KubeletProvider goes on with the old configuration when a new one is broken", async () => {
+Deno.test("KubeletProvider: keeps the last valid configuration when a new one is invalid", async () => {
   const { provider, runner, files } = kubelet([A]);
   runner.answer = () => response({ "*.example.com": ["u", "p"] });
   await provider.provide(requestFor("reg.example.com/x"));
@@ -162,7 +162,7 @@ Deno.test("KubeletProvider goes on with the old configuration when a new one is 
   equal(runner.requests.length, 1, "what the plugin had answered is kept");
 });
 
-Deno.test("KubeletProvider: a reload in the moment of a half-written file forgets no plugin", async () => {
+Deno.test("KubeletProvider: keeps its plugins when an agent reload meets a half-written file", async () => {
   const { provider: before, files, runner, settings } = kubelet([A]);
   runner.answer = () => response({ "*.example.com": ["u", "p"] });
   await before.provide(requestFor("reg.example.com/a"));
@@ -178,7 +178,7 @@ Deno.test("KubeletProvider: a reload in the moment of a half-written file forget
   equal((await after.provide(requestFor("other.example.com/a"))).reason, "plugin-not-matched");
 });
 
-Deno.test("KubeletProvider.reload keeps what unchanged plugins know and forgets the rest", async () => {
+Deno.test("KubeletProvider.reload: keeps the state of unchanged plugins only", async () => {
   const { provider, runner, files } = kubelet([A, B]);
   runner.answer = ({ path }) => response({ "reg.example.com": [path.slice(-1), "p"] });
   await provider.provide(requestFor("reg.example.com/x"));
@@ -189,7 +189,7 @@ Deno.test("KubeletProvider.reload keeps what unchanged plugins know and forgets 
   deepEqual(runner.requests.map(({ path }) => path.slice(-1)), ["a", "b", "b"]);
 });
 
-Deno.test("flaw 16: KubeletProvider reads its configuration before the first answer", async () => {
+Deno.test("KubeletProvider: reads its configuration before the first outcome (flaw 16)", async () => {
   const { provider, runner } = kubelet([A]);
   runner.answer = () => response({ "*.example.com": ["u", "p"] });
   const outcomes = await Promise.all(
@@ -198,7 +198,7 @@ Deno.test("flaw 16: KubeletProvider reads its configuration before the first ans
   deepEqual(outcomes.map(pairs), [["u:p"], ["u:p"]]);
 });
 
-Deno.test("KubeletProvider tells a missing, a broken and an unreadable configuration apart", async () => {
+Deno.test("KubeletProvider: distinguishes a missing, an invalid and an unreadable configuration", async () => {
   const missing = kubelet([A]);
   missing.files.remove(CONFIG_PATH);
   deepEqual(
@@ -216,7 +216,7 @@ Deno.test("KubeletProvider tells a missing, a broken and an unreadable configura
   );
 });
 
-Deno.test("KubeletProvider: a caller that gives up ends its waiting, not the shared execution", async () => {
+Deno.test("KubeletProvider: continues a shared execution when one caller aborts", async () => {
   const { provider, runner } = kubelet([A]);
   runner.answer = () => response({ "*.example.com": ["u", "p"] });
   await provider.reload();
@@ -232,7 +232,7 @@ Deno.test("KubeletProvider: a caller that gives up ends its waiting, not the sha
   equal(runner.requests.length, 1);
 });
 
-Deno.test("KubeletProvider tells each oddity of a plugin's answers once", async () => {
+Deno.test("KubeletProvider: reports each warning about a plugin's responses once", async () => {
   const { provider, runner, observer, clock } = kubelet([A]);
   runner.answer = () => response({ "*.example.com": ["u", "p"] }, { duration: "0s" });
   const first = await provider.provide(requestFor("reg.example.com/x"));
@@ -244,7 +244,7 @@ Deno.test("KubeletProvider tells each oddity of a plugin's answers once", async 
   equal(observer.of("warning").length, 1);
 });
 
-Deno.test("KubeletProvider asks for each image by its own name", async () => {
+Deno.test("KubeletProvider: requests each image by its own reference", async () => {
   const { provider, runner } = kubelet([A]);
   runner.answer = (request) =>
     response({ "*.example.com": [requestedImage(request), "p"] }, { type: "Image" });
@@ -256,7 +256,7 @@ Deno.test("KubeletProvider asks for each image by its own name", async () => {
   ]);
 });
 
-Deno.test("KubeletProvider merges the files of a folder in the order of their names", async () => {
+Deno.test("KubeletProvider: merges the files of a folder in the order of their names", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const { settings, runner } = kubelet([]);
@@ -290,7 +290,7 @@ Deno.test("KubeletProvider merges the files of a folder in the order of their na
   }
 });
 
-Deno.test("KubeletProvider: an answer for an image serves no other image, however many answers are equal", async () => {
+Deno.test("KubeletProvider: serves a response of type Image to no other image", async () => {
   const { provider, runner } = kubelet([A]);
   runner.answer = () => response({ "*.example.com": ["u", "same"] }, { type: "Image" });
   const images = ["a:1", "a:2", "b", "c", "d/e"].map((name) => `reg.example.com/${name}`);
@@ -301,7 +301,7 @@ Deno.test("KubeletProvider: an answer for an image serves no other image, howeve
   );
 });
 
-Deno.test("KubeletProvider: a reload keeps what is known of plugins whose definition stays", async () => {
+Deno.test("KubeletProvider: keeps the state of plugins with an unchanged definition across an agent reload", async () => {
   const { provider: before, runner, files, settings } = kubelet([A, B]);
   runner.answer = ({ path }) =>
     path.endsWith("/a") ? response({ "*.example.com": ["u", "p"] }) : exited("", 1);
@@ -322,7 +322,7 @@ Deno.test("KubeletProvider: a reload keeps what is known of plugins whose defini
   equal(runner.requests.length, 4, "in another folder they are other plugins");
 });
 
-Deno.test("KubeletProvider: a reload keeps the executions under way", async () => {
+Deno.test("KubeletProvider: keeps running executions across an agent reload", async () => {
   const { provider: before, runner, settings } = kubelet([A]);
   runner.answer = () => response({ "*.example.com": ["u", "p"] });
   runner.hold();
@@ -336,7 +336,7 @@ Deno.test("KubeletProvider: a reload keeps the executions under way", async () =
   equal(runner.requests.length, 1);
 });
 
-Deno.test("KubeletProvider: a plugin that hangs does not hide what the others have", async () => {
+Deno.test("KubeletProvider: returns the other plugins' credentials when one hangs", async () => {
   const { clock, runner, settings } = kubelet([A, B]);
   const late: string[] = [];
   const deadline = new AnswerDeadline({
@@ -367,7 +367,7 @@ Deno.test("KubeletProvider: a plugin that hangs does not hide what the others ha
   equal(runner.requests.length, 2);
 });
 
-Deno.test("KubeletProvider: a late answer that is not to be cached serves those who come for it", async () => {
+Deno.test("KubeletProvider: serves a late response with cacheDuration 0 to the next request", async () => {
   const { clock, runner, settings } = kubelet([A]);
   const deadline = new AnswerDeadline({ clock, timeoutMs: 5_000, late: () => {} });
   const provider = new KubeletProvider({ ...settings, deadline });

@@ -109,13 +109,13 @@ async function judge(steps: readonly Step[], spoil = (found: readonly string[]) 
   }
 }
 
-Deno.test("a plugin's answers serve whom they are for, as long as they say, and nobody else", async () => {
+Deno.test("Plugin: serves a response only to its cache key and within its cache duration", async () => {
   await fc.assert(fc.asyncProperty(fc.array(step, { maxLength: 40 }), (steps) => judge(steps)), {
     numRuns: 150,
   });
 });
 
-Deno.test("the model of the answers notices one that is older than it may be", async () => {
+Deno.test("Plugin model: detects a response older than its cache duration", async () => {
   const asked: Step = { kind: "ask", image: 0 };
   const steps: readonly Step[] = [asked, { kind: "wait", seconds: 40 }, asked];
   await judge(steps);

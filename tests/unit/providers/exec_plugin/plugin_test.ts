@@ -24,7 +24,7 @@ function counting(duration: string | undefined, type = "Registry") {
 }
 
 for (const type of ["Registry", "Global"]) {
-  Deno.test(`Plugin runs once for 1,000 callers of one scope (${type})`, async () => {
+  Deno.test(`Plugin: is executed once for 1,000 concurrent requests of one cache key (${type})`, async () => {
     const { provider, runner } = counting("1h", type);
     const outcomes = await Promise.all(IMAGES.map((ref) => provider.provide(requestFor(ref))));
     ok(outcomes.every((outcome) => pairs(outcome)[0] === "u:1"));
@@ -36,7 +36,7 @@ for (const type of ["Registry", "Global"]) {
   });
 }
 
-Deno.test("Plugin runs once an image where answers hold for images", async () => {
+Deno.test("Plugin: is executed once per image when responses are cached per image", async () => {
   const { provider, runner } = counting("1h", "Image");
   const refs = IMAGES.slice(0, 20);
   await Promise.all([...refs, ...refs].map((ref) => provider.provide(requestFor(ref))));
@@ -45,7 +45,7 @@ Deno.test("Plugin runs once an image where answers hold for images", async () =>
 });
 
 for (const duration of ["0s", "1us", "999ms"]) {
-  Deno.test(`flaw 14: with cacheDuration ${duration} one execution serves a round`, async () => {
+  Deno.test(`Plugin: shares one execution within a reconcile with cacheDuration ${duration} (flaw 14)`, async () => {
     const { provider, runner, clock } = counting(duration);
     for (const ref of IMAGES.slice(0, 100)) await provider.provide(requestFor(ref));
     equal(runner.requests.length, 1);
@@ -58,7 +58,7 @@ for (const duration of ["0s", "1us", "999ms"]) {
   });
 }
 
-Deno.test("flaw 14: answers shorter than the wish serve the callers of one round", async () => {
+Deno.test("Plugin: shares a response within a reconcile even if it expires earlier than requested (flaw 14)", async () => {
   const { provider, runner, clock } = counting("5s");
   for (const ref of IMAGES.slice(0, 100)) {
     await provider.provide(requestFor(ref, { validUntilMs: clock.wallMs() + 3_600_000 }));
@@ -67,7 +67,7 @@ Deno.test("flaw 14: answers shorter than the wish serve the callers of one round
   equal(runner.requests.length, 1);
 });
 
-Deno.test("Plugin fetches anew when the answer at hand does not live as long as wanted", async () => {
+Deno.test("Plugin: is executed again when the cached response expires before the requested time", async () => {
   const { provider, runner, clock } = counting("10m");
   await provider.provide(requestFor("reg.example.com/x"));
   const near = requestFor("reg.example.com/x", { validUntilMs: clock.wallMs() + 60_000 });
@@ -77,7 +77,7 @@ Deno.test("Plugin fetches anew when the answer at hand does not live as long as 
   equal(runner.requests.length, 2);
 });
 
-Deno.test("Plugin goes by the hard clock where it is known", async () => {
+Deno.test("Plugin: prefers the token's expiry to the cache duration", async () => {
   const { provider, runner, clock } = kubelet([A]);
   runner.answer = () =>
     response({ "*.example.com": ["u", jwt(clock.wallMs() + 7_200_000)] }, { duration: "1m" });
@@ -91,7 +91,7 @@ Deno.test("Plugin goes by the hard clock where it is known", async () => {
   equal(runner.requests.length, 1);
 });
 
-Deno.test("Plugin does not hand out a dead token, however long it may be cached", async () => {
+Deno.test("Plugin: does not serve an expired token, regardless of its cache duration", async () => {
   const { provider, runner, clock } = kubelet([A]);
   runner.answer = () =>
     response({ "*.example.com": ["u", jwt(clock.wallMs() + 60_000)] }, { duration: "12h" });
@@ -101,7 +101,7 @@ Deno.test("Plugin does not hand out a dead token, however long it may be cached"
   equal(runner.requests.length, 2);
 });
 
-Deno.test("Plugin asks again at the soft end and not before", async () => {
+Deno.test("Plugin: is executed again when the cache duration has passed, and not earlier", async () => {
   const { provider, runner, clock } = counting("5m");
   await provider.provide(requestFor("reg.example.com/x"));
   await clock.advance(299_000);
@@ -112,14 +112,14 @@ Deno.test("Plugin asks again at the soft end and not before", async () => {
   equal(runner.requests.length, 2);
 });
 
-Deno.test("Plugin has no soft clock for an answer that is not to be cached", async () => {
+Deno.test("Plugin: sets no refresh time for a response that must not be cached", async () => {
   const { provider } = counting("0s");
   const outcome = await provider.provide(requestFor("reg.example.com/x"));
   if (outcome.kind !== "found") throw new Error(outcome.reason);
   equal(outcome.candidates[0].refreshAtMs, undefined);
 });
 
-Deno.test("Plugin keeps that there is nothing for ten seconds, whatever the cacheDuration", async () => {
+Deno.test("Plugin: caches the absence of a credential for ten seconds, regardless of cacheDuration", async () => {
   for (
     const auth of [null, { "*.other.com": ["u", "p"] }, { "*.example.com": ["", ""] }] as const
   ) {
@@ -135,7 +135,7 @@ Deno.test("Plugin keeps that there is nothing for ten seconds, whatever the cach
   }
 });
 
-Deno.test("Plugin: an execution begun before the wished time is not new enough to join", async () => {
+Deno.test("Plugin: is executed again when the running execution is not new enough", async () => {
   const { provider, runner, clock } = counting("1h");
   await provider.provide(requestFor("reg.example.com/x"));
   await clock.advance(1_000);
@@ -156,7 +156,7 @@ Deno.test("Plugin: an execution begun before the wished time is not new enough t
   equal(runner.requests.length, 3);
 });
 
-Deno.test("Plugin: a wall clock that was set back does not make every caller execute", async () => {
+Deno.test("Plugin: is not executed for every request after the wall clock was set back", async () => {
   const { provider, runner, clock } = counting("1h");
   await provider.provide(requestFor("reg.example.com/x"));
   const newerThanMs = clock.wallMs();
@@ -165,7 +165,7 @@ Deno.test("Plugin: a wall clock that was set back does not make every caller exe
   ok(runner.requests.length <= 2, `${runner.requests.length} executions`);
 });
 
-Deno.test("flaw 5: a failing plugin is run once a backoff step, whatever the number of images", async () => {
+Deno.test("Plugin: is executed once per backoff step while it fails, regardless of the number of images (flaw 5)", async () => {
   const { provider, runner, clock } = kubelet([A]);
   runner.answer = () => exited("", 1);
   const reasons = new Set<string>();
@@ -177,7 +177,7 @@ Deno.test("flaw 5: a failing plugin is run once a backoff step, whatever the num
   equal(runner.requests.length, 2, "side by side it is one step as well");
 });
 
-Deno.test("flaw 5: also a plugin that had answered by image is probed by one execution", async () => {
+Deno.test("Plugin: is executed once per backoff step while it fails, also with responses per image (flaw 5)", async () => {
   const { provider, runner, clock } = counting("1m", "Image");
   await provider.provide(requestFor("reg.example.com/x"));
   await clock.advance(61_000);
@@ -190,7 +190,7 @@ Deno.test("flaw 5: also a plugin that had answered by image is probed by one exe
   equal(runner.requests.length, before + 1);
 });
 
-Deno.test("Plugin's pauses grow to five minutes, and an urgent caller waits five seconds at most", async () => {
+Deno.test("Plugin: backs off for at most five minutes, and at most five seconds for an urgent request", async () => {
   const { provider, runner, clock } = kubelet([A]);
   runner.answer = () => exited("", 1);
   let longestMs = 0;
@@ -213,7 +213,7 @@ Deno.test("Plugin's pauses grow to five minutes, and an urgent caller waits five
   equal(runner.requests.length, 31);
 });
 
-Deno.test("Plugin forgets its failures at the first success", async () => {
+Deno.test("Plugin: resets its backoff on the first success", async () => {
   const { provider, runner, clock } = kubelet([A]);
   runner.answer = () => exited("", 1);
   await provider.provide(requestFor("reg.example.com/x"));
@@ -224,7 +224,7 @@ Deno.test("Plugin forgets its failures at the first success", async () => {
   deepEqual(pairs(await provider.provide(requestFor("reg.example.com/y", later))), ["u:p"]);
 });
 
-Deno.test("Plugin that is missing is looked for again within ten seconds", async () => {
+Deno.test("Plugin: is tried again within ten seconds when it is not installed", async () => {
   const { provider, runner, clock } = kubelet([A]);
   runner.answer = () => ({ kind: "not-started", reason: "missing" });
   for (let i = 0; i < 8; i++) {
@@ -234,7 +234,7 @@ Deno.test("Plugin that is missing is looked for again within ten seconds", async
   equal(runner.requests.length, 8);
 });
 
-Deno.test("Plugin: a refusal is past cache and backoff, once a step", async () => {
+Deno.test("Plugin: bypasses cache and backoff once per step when a credential is refused", async () => {
   const { provider, runner, clock } = kubelet([{ name: "p", matchImages: ["reg.io"] }]);
   const refused = (password: string) => {
     const credential = { kind: "basic", username: "u", password: new Secret(password) } as const;
@@ -264,7 +264,7 @@ Deno.test("Plugin: a refusal is past cache and backoff, once a step", async () =
   equal(await executions(refused("new")), 0);
 });
 
-Deno.test("Plugin: what it said last is at hand where it may not be run, also after another scope", async () => {
+Deno.test("Plugin: returns the newest response when a refusal may not force an execution", async () => {
   const { provider, runner, clock } = kubelet([{ name: "p", matchImages: ["reg.io"] }]);
   const refused = (password: string) => {
     const credential = { kind: "basic", username: "u", password: new Secret(password) } as const;

@@ -76,7 +76,7 @@ function reasonAndDetail(outcome: ProviderOutcome): string {
   return `${outcome.kind} ${outcome.reason} ${note?.detail ?? ""}`;
 }
 
-Deno.test("AccountPlugin gives a plugin the token and annotations of the pod's account", async () => {
+Deno.test("ServiceAccountPlugin: passes the token and annotations of the pod's account", async () => {
   const { cluster, runner, outcome } = stage({ required: ["role"], optional: ["team", "none"] });
   cluster.addAccount("web", { role: "r", team: "t", secret: "hunter2" });
   cluster.addPod("web", IMAGE);
@@ -93,7 +93,7 @@ Deno.test("AccountPlugin gives a plugin the token and annotations of the pod's a
   equal(found.candidates[0].account, "n/web (u0)");
 });
 
-Deno.test("AccountPlugin shares an answer among an account's pods, and with no other account", async () => {
+Deno.test("ServiceAccountPlugin: shares a response among an account's pods only", async () => {
   const { cluster, runner, outcome } = stage();
   for (const name of ["a", "b"]) {
     cluster.addAccount(name);
@@ -108,7 +108,7 @@ Deno.test("AccountPlugin shares an answer among an account's pods, and with no o
   deepEqual(accounts, ["a", "a", "b", "b"]);
 });
 
-Deno.test("AccountPlugin with cacheType Token shares nothing among pods, nor beyond a token's life", async () => {
+Deno.test("ServiceAccountPlugin: caches per pod and until the token expires with cacheType Token", async () => {
   const { cluster, clock, runner, outcome } = stage({ cacheType: "Token" });
   cluster.lifetimeMs = 600_000;
   cluster.addAccount("a");
@@ -124,7 +124,7 @@ Deno.test("AccountPlugin with cacheType Token shares nothing among pods, nor bey
   equal(runner.requests.length, 3);
 });
 
-Deno.test("AccountPlugin takes the first account in order that has something", async () => {
+Deno.test("ServiceAccountPlugin: returns the credential of the first account that has one", async () => {
   const { cluster, outcome, runner } = stage({ required: ["role"] });
   cluster.addAccount("c", { role: "c" });
   cluster.addAccount("b", { role: "b" });
@@ -134,7 +134,7 @@ Deno.test("AccountPlugin takes the first account in order that has something", a
   equal(runner.requests.length, 1);
 });
 
-Deno.test("AccountPlugin offers what every account has where the first one's is refused", async () => {
+Deno.test("ServiceAccountPlugin: returns the credentials of all accounts when the first is refused", async () => {
   const { provider, cluster } = stage();
   for (const name of ["a", "b", "c"]) {
     cluster.addAccount(name);
@@ -150,7 +150,7 @@ Deno.test("AccountPlugin offers what every account has where the first one's is 
   }
 });
 
-Deno.test("AccountPlugin says why there is no credential", async () => {
+Deno.test("ServiceAccountPlugin: returns the reason when there is no credential", async () => {
   const none = stage();
   equal(reasonAndDetail(await none.outcome()), "none no-service-account ");
   const lacking = stage({ required: ["role"] });
@@ -166,7 +166,7 @@ Deno.test("AccountPlugin says why there is no credential", async () => {
   equal(down.runner.requests.length, 0);
 });
 
-Deno.test("AccountPlugin runs a plugin that can do without where there is no account", async () => {
+Deno.test("ServiceAccountPlugin: executes a plugin without an account when none is required", async () => {
   const { outcome, cluster, runner } = stage({ require: false });
   match(pairs(await outcome())[0] ?? "", /^u:none \{\}/);
   cluster.addAccount("a");
@@ -175,7 +175,7 @@ Deno.test("AccountPlugin runs a plugin that can do without where there is no acc
   equal(runner.requests.length, 2);
 });
 
-Deno.test("AccountPlugin runs no plugin for a static pod that wants an account, or after others", async () => {
+Deno.test("ServiceAccountPlugin: executes a plugin for a static pod only when no account is required", async () => {
   const wanting = stage();
   wanting.cluster.addPod("", IMAGE);
   equal(reasonAndDetail(await wanting.outcome()), "none no-service-account ");
@@ -189,14 +189,14 @@ Deno.test("AccountPlugin runs no plugin for a static pod that wants an account, 
   match(pairs(await outcome())[0] ?? "", /^u:none \{\}/);
 });
 
-Deno.test("AccountPlugin does not do without an account that a pod names and that is gone", async () => {
+Deno.test("ServiceAccountPlugin: does not execute a plugin without an account when a pod's account is gone", async () => {
   const { outcome, cluster, runner } = stage({ require: false });
   cluster.addPod("a", IMAGE);
   equal(reasonAndDetail(await outcome()), "none no-service-account ");
   equal(runner.requests.length, 0);
 });
 
-Deno.test("AccountPlugin takes a token back as a password only where nobody shares it", async () => {
+Deno.test("ServiceAccountPlugin: accepts the token as a password only with cacheType Token", async () => {
   for (const cacheType of ["ServiceAccount", "Token"] as const) {
     const { outcome, cluster, runner } = stage({ cacheType });
     runner.answer = ({ stdin }) =>
@@ -211,7 +211,7 @@ Deno.test("AccountPlugin takes a token back as a password only where nobody shar
   }
 });
 
-Deno.test("AccountPlugin asks for a token of the very account that it read", async () => {
+Deno.test("ServiceAccountPlugin: requests a token only for the account that it has read", async () => {
   const { outcome, cluster, runner } = stage();
   cluster.addAccount("a", { version: "old" });
   cluster.addPod("a", IMAGE);
@@ -224,7 +224,7 @@ Deno.test("AccountPlugin asks for a token of the very account that it read", asy
   cluster.account = real;
 });
 
-Deno.test("AccountPlugin gives out nothing of an account that went while the plugin ran", async () => {
+Deno.test("ServiceAccountPlugin: returns no credential of an account deleted during the execution", async () => {
   const { cluster, outcome } = stage();
   cluster.addAccount("a");
   cluster.addPod("a", IMAGE);
@@ -233,7 +233,7 @@ Deno.test("AccountPlugin gives out nothing of an account that went while the plu
   equal(reasonAndDetail(after), "none no-service-account ");
 });
 
-Deno.test("AccountPlugin names who still stands, unless that is unknown", async () => {
+Deno.test("ServiceAccountPlugin: returns the valid accounts, or unknown when the API server is unreachable", async () => {
   const { cluster, outcome, runner } = stage();
   runner.answer = () => response(null);
   cluster.addAccount("a");
@@ -248,7 +248,7 @@ Deno.test("AccountPlugin names who still stands, unless that is unknown", async 
   equal(unknown.kind !== "found" && unknown.validAccounts, "unknown");
 });
 
-Deno.test("AccountPlugin: one that throws hides no other plugin, and is tried again", async () => {
+Deno.test("ServiceAccountPlugin: does not affect other plugins when it throws, and is tried again", async () => {
   const { cluster, outcome, runner, provider, settings, files } = stage();
   cluster.addAccount("a");
   cluster.addPod("a", IMAGE);
@@ -276,7 +276,7 @@ Deno.test("AccountPlugin: one that throws hides no other plugin, and is tried ag
   ]);
 });
 
-Deno.test("AccountPlugin: a way to the API server that could not be opened is tried again", async () => {
+Deno.test("ServiceAccountPlugin: opens the API server again after a failure", async () => {
   const { cluster, settings } = stage();
   cluster.addAccount("a");
   cluster.addPod("a", IMAGE);
@@ -287,7 +287,7 @@ Deno.test("AccountPlugin: a way to the API server that could not be opened is tr
   equal((await provider.provide(requestFor(IMAGE))).kind, "found");
 });
 
-Deno.test("AccountPlugin: a reload keeps each account's answers, and uses the new way to the API server", async () => {
+Deno.test("ServiceAccountPlugin: keeps each account's cache across a reload, and uses the new API server client", async () => {
   const { cluster, clock, provider: before, outcome, runner, settings } = stage();
   cluster.addAccount("a");
   cluster.addPod("a", IMAGE);
@@ -334,7 +334,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   fc.record({ kind: fc.constant("outage"), down: fc.constantFrom(false, false, true) }),
 ) as fc.Arbitrary<Step>;
 
-Deno.test("AccountPlugin: whatever happens, nobody is given what another account got", async () => {
+Deno.test("ServiceAccountPlugin: never returns one account's credential for another account", async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(step, { minLength: 20, maxLength: 60 }),
