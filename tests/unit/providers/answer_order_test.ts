@@ -7,7 +7,7 @@ import { FakeObserver } from "../../fakes/observer.ts";
 import { kubelet, pairs, requestFor, response } from "./exec_plugin/plugins.ts";
 
 const IMAGE = "registry.example.com/team/app:1";
-/** Of differing width, so that the order of what they give is not the order of their names. */
+/** Not sorted by specificity, so that the order of candidates differs from the order of plugins. */
 const PATTERNS = [
   "registry.example.com",
   "*.example.com",
@@ -31,23 +31,22 @@ Deno.test("KubeletProvider: ranks candidates independently of the order in which
     { numRuns: 60 },
   );
 
-  /** What is found when the plugins answer in this order, each when the one before has ended. */
+  /** Returns the credentials when the plugins respond one after the other in this order. */
   async function winners(order: readonly number[]): Promise<readonly string[]> {
     const { provider, runner } = kubelet(plugins, { maxParallel: plugins.length });
-    const doors = plugins.map(() => Promise.withResolvers<void>());
+    const responses = plugins.map(() => Promise.withResolvers<void>());
     runner.answer = async ({ path }) => {
       const i = Number(/p(\d+)$/.exec(path)?.[1]);
-      await doors[i]?.promise;
+      await responses[i]?.promise;
       return response({ [PATTERNS[i] ?? ""]: ["u", `of-p${i}`] });
     };
     await provider.reload();
-    const asked = provider.provide(requestFor(IMAGE));
+    const pending = provider.provide(requestFor(IMAGE));
     for (const i of order) {
-      doors[i]?.resolve();
+      responses[i]?.resolve();
       await settle();
     }
-    const found = pairs(await asked);
-    return found;
+    return pairs(await pending);
   }
 });
 
@@ -81,12 +80,12 @@ Deno.test("CredentialChain: selects the winner independently of how long each pr
             },
           }));
           const chain = new CredentialChain({ providers, clock, observer: new FakeObserver() });
-          const asked = chain.resolve(requestFor(IMAGE), { all: true });
+          const pending = chain.resolve(requestFor(IMAGE), { all: true });
           for (let i = 0; i <= names.length; i++) {
             await settle();
             await clock.advance(10_000);
           }
-          return (await asked).winner?.provider;
+          return (await pending).winner?.provider;
         };
         const slow = await winner(answers.map(({ takesMs }) => takesMs));
         deepEqual(slow, await winner(answers.map(() => 0)));

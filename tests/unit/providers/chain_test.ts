@@ -25,22 +25,22 @@ function found(origin: string): ProviderOutcome {
 }
 
 function chainOf(...answers: readonly (readonly [ProviderName, boolean, () => ProviderOutcome])[]) {
-  const asked: ProviderName[] = [];
+  const queried: ProviderName[] = [];
   const observer = new FakeObserver();
   const providers = answers.map(([name, renewable, answer]): CredentialProvider => ({
     name,
     renewable,
     provide: () => {
-      asked.push(name);
+      queried.push(name);
       return Promise.resolve(answer());
     },
   }));
   const chain = new CredentialChain({ providers, clock: new FakeClock(), observer });
-  return { chain, asked, observer };
+  return { chain, queried, observer };
 }
 
 Deno.test("CredentialChain: stops at the first provider that finds a credential", async () => {
-  const { chain, asked, observer } = chainOf(
+  const { chain, queried, observer } = chainOf(
     ["labels", false, () => NONE],
     ["docker", true, () => found("docker")],
     ["kubelet", true, () => found("kubelet")],
@@ -48,7 +48,7 @@ Deno.test("CredentialChain: stops at the first provider that finds a credential"
   const { winner, attempts } = await chain.resolve(requestFor("nginx"));
   equal(winner?.provider, "docker");
   equal(winner?.renewable, true);
-  deepEqual(asked, ["labels", "docker"]);
+  deepEqual(queried, ["labels", "docker"]);
   equal(attempts.length, 2);
   deepEqual(observer.of("provider-queried").map(({ provider, outcome }) => [provider, outcome]), [
     ["labels", "none"],
@@ -57,24 +57,24 @@ Deno.test("CredentialChain: stops at the first provider that finds a credential"
 });
 
 Deno.test("CredentialChain: queries only renewable providers for a renewal", async () => {
-  const { chain, asked } = chainOf(
+  const { chain, queried } = chainOf(
     ["labels", false, () => found("labels")],
     ["cri", false, () => found("cri")],
     ["kubelet", true, () => found("kubelet")],
   );
   equal((await chain.resolve(requestFor("nginx"), { renewal: true })).winner?.provider, "kubelet");
-  deepEqual(asked, ["kubelet"]);
+  deepEqual(queried, ["kubelet"]);
 });
 
 Deno.test("CredentialChain: queries every provider with `all`, and the first one still wins", async () => {
-  const { chain, asked } = chainOf(
+  const { chain, queried } = chainOf(
     ["docker", true, () => found("docker")],
     ["kubelet", true, () => found("kubelet")],
     ["kubesecret", true, () => NONE],
   );
   const { winner, attempts } = await chain.resolve(requestFor("nginx"), { all: true });
   equal(winner?.provider, "docker");
-  deepEqual(asked, ["docker", "kubelet", "kubesecret"]);
+  deepEqual(queried, ["docker", "kubelet", "kubesecret"]);
   equal(attempts.length, 3);
 });
 
@@ -104,7 +104,7 @@ Deno.test("CredentialChain: has no winner when no provider finds a credential", 
 
 Deno.test("CredentialChain: rejects when aborted", async () => {
   const stop = new AbortController();
-  const { chain, asked } = chainOf(
+  const { chain, queried } = chainOf(
     ["docker", true, () => {
       stop.abort(new Error("stop"));
       throw new Error("interrupted");
@@ -112,10 +112,10 @@ Deno.test("CredentialChain: rejects when aborted", async () => {
     ["kubelet", true, () => found("kubelet")],
   );
   await rejects(chain.resolve(requestFor("nginx"), { signal: stop.signal }), /stop/);
-  deepEqual(asked, ["docker"]);
+  deepEqual(queried, ["docker"]);
 });
 
-/** Pulls of which one succeeded. */
+/** Observed pulls, one of them confirmed. */
 const PULLS: CriPulls = {
   lookup: () => undefined,
   confirmed: () => ({
@@ -124,7 +124,7 @@ const PULLS: CriPulls = {
   }),
 };
 
-/** What a renewal comes to that may fall back on what a pull brought. */
+/** Resolves a renewal with a confirmed pull as the last resort. */
 async function renewal(...answers: readonly ProviderOutcome[]) {
   const providers = answers.map((answer, i): CredentialProvider => ({
     name: i === 0 ? "docker" : "kubelet",
@@ -144,7 +144,7 @@ Deno.test("CredentialChain: falls back to a confirmed pull only when no provider
   deepEqual(attempts.map(({ provider }) => provider), ["docker", "kubelet", "cri"]);
   equal((await renewal(NONE, found("kubelet"))).winner?.provider, "kubelet");
   const failed = { kind: "failed", reason: "plugin-timeout", detail: "60s", notes: [] } as const;
-  equal((await renewal(failed, NONE)).winner, undefined, "the source may have one");
+  equal((await renewal(failed, NONE)).winner, undefined, "the source may have a credential");
 });
 
 Deno.test("CredentialChain: does not fall back to a pull when a plugin runs per service account", async () => {
@@ -196,7 +196,7 @@ Deno.test("CredentialChain: continues after the deadline and reports a late outc
   });
   await clock.waiting();
   await clock.advance(350);
-  equal((await second).winner?.provider, "kubelet", "it is not waited for as long again");
+  equal((await second).winner?.provider, "kubelet", "an overdue provider gets less time");
   deepEqual(late, []);
   slow.resolve(found("docker"));
   await settle();

@@ -18,7 +18,7 @@ const ENDPOINT = parseImageReference("mirror.example.com/app:v1");
 
 type Answer = "found" | "none" | ReasonCode;
 
-/** What a provider answers for the mirror, and for the image's registry. */
+/** A provider's outcome for the endpoint and for the image's registry. */
 type Answers = readonly [ProviderName, Answer, Answer];
 
 function outcome(answer: Answer, origin: string): ProviderOutcome {
@@ -68,7 +68,7 @@ Deno.test("EndpointChain: resolves only the endpoint when a provider has an entr
   const { chain, requests } = chainOf(["docker", "none", "found"], ["kubelet", "found", "found"]);
   const { image, winner, attempts } = await chain.resolve(request());
   strictEqual(image, IMAGE);
-  strictEqual(winner?.provider, "kubelet", "a later provider's entry for it goes first");
+  strictEqual(winner?.provider, "kubelet", "an entry of a later provider takes precedence");
   deepStrictEqual(winner?.candidates.map(({ forEndpoint }) => forEndpoint), [true, true]);
   deepStrictEqual(attempts.map(({ forEndpoint }) => forEndpoint), [true, true]);
   deepStrictEqual(requests.map(({ image }) => image.registry), [
@@ -76,8 +76,8 @@ Deno.test("EndpointChain: resolves only the endpoint when a provider has an entr
     ENDPOINT.registry,
   ]);
   const [first] = requests;
-  strictEqual(first?.podImage, IMAGE, "pods name the image");
-  deepStrictEqual(first?.labels, {}, "the labels of a pull are for the image's registry");
+  strictEqual(first?.podImage, IMAGE, "pods use the image");
+  deepStrictEqual(first?.labels, {}, "pull labels are for the image's registry");
   strictEqual(first?.endpoint, undefined);
 });
 
@@ -111,7 +111,7 @@ Deno.test("EndpointChain: falls back when a provider fails for every registry", 
     const { chain } = chainOf(hit, ["kubesecret", reason, reason]);
     deepStrictEqual(originOf((await chain.resolve(request())).winner), [IMAGE.registry, false]);
   }
-  // One helper for every registry, which is not installed.
+  // A helper for every registry that is not installed.
   const { chain } = chainOf(["docker", "helper-missing", "helper-missing"], [
     "kubelet",
     "none",
@@ -129,8 +129,8 @@ Deno.test("EndpointChain: keeps the endpoint's credential in use during an outag
   const { chain, requests } = chainOf(...answers);
   const { winner } = await chain.resolve(request({ endpointInUse: true }));
   strictEqual(winner, undefined);
-  strictEqual(requests.length, 2, "the image's is not even asked for");
-  // An entry that is gone, and no failure: then the image's serves again.
+  strictEqual(requests.length, 2, "the image itself is not resolved");
+  // The entry is gone and no provider failed: the image's credential is used again.
   const gone = await chainOf(["docker", "none", "found"]).chain
     .resolve(request({ endpointInUse: true }));
   deepStrictEqual(originOf(gone.winner), [IMAGE.registry, false]);

@@ -8,7 +8,7 @@ import { readHelperResult } from "../../../lib/providers/docker/credential_helpe
 import { firstJsonValue } from "../../../lib/formats/go_json.ts";
 import { exited } from "../../fakes/process.ts";
 
-/** Texts that are JSON of the right names and the wrong shapes, or nearly JSON, or anything. */
+/** Field names for generated JSON with unexpected shapes. */
 const NAMES = [
   "auths",
   "auth",
@@ -48,21 +48,21 @@ Deno.test("firstJsonValue: finds the end of the first value, also with quotes an
   }));
 });
 
-// With a second look from every quote, this would take a quarter of an hour.
+// In quadratic time, this would take a quarter of an hour.
 Deno.test("readHelperResult: reads an unterminated text of 1 MiB in linear time", () => {
-  const answer = readHelperResult(exited(`{"${'\\"'.repeat(500_000)}`));
-  equal(answer.kind === "failed" && answer.reason, "helper-invalid-response");
+  const result = readHelperResult(exited(`{"${'\\"'.repeat(500_000)}`));
+  equal(result.kind === "failed" && result.reason, "helper-invalid-response");
   equal(readHelperResult(exited("{".repeat(1_000_000))).kind, "failed");
 });
 
 Deno.test("provider input readers: do not quote rejected input", () => {
   const texts = ['{"hunter2', '{"auth":{"a":"hunter2"}}', '"hunter2"', '{"Secret":["hunter2"]}'];
   for (const text of texts) {
-    const answers = [
+    const results = [
       readPluginResponse(text, 0),
       readHelperResult(exited(text)),
       readHelperResult(exited(text, 1)),
     ];
-    for (const answer of answers) doesNotMatch(Deno.inspect(answer, { depth: 9 }), /hunter2/);
+    for (const result of results) doesNotMatch(Deno.inspect(result, { depth: 9 }), /hunter2/);
   }
 });

@@ -9,7 +9,7 @@ Deno.test("parseDockerConfig: accepts empty files and trailing data, as docker d
   for (const text of ["", " \n", "null", "{}", '{"auths":null,"credHelpers":null}', "{} }{"]) {
     equal(parseDockerConfig(text).auths.size, 0, JSON.stringify(text));
   }
-  const text = `{"a":"}\\"{","auths":{"quay.io":{"auth":"${base64("u:p")}"}}} left over`;
+  const text = `{"a":"}\\"{","auths":{"quay.io":{"auth":"${base64("u:p")}"}}} trailing`;
   equal(parseDockerConfig(text).auths.get("quay.io")?.username, "u");
 });
 
@@ -26,7 +26,7 @@ Deno.test("parseDockerConfig: rejects what docker rejects, without quoting it", 
     withAuth(1),
     withAuth("aHVudGVyMg"), // no padding
     withAuth(base64("hunter2")), // no colon
-    withAuth(base64(":hunter2")), // no user name
+    withAuth(base64(":hunter2")), // no username
     withAuth("aHVu dGVyMjo="), // a space
   ];
   for (const text of refused) {
@@ -42,7 +42,7 @@ Deno.test("parseDockerConfig: decodes base64 as Go does", () => {
     parseDockerConfig(withAuth(auth)).auths.get("quay.io")?.password.reveal();
   equal(password(base64("u:\0p\0\0")), "p");
   equal(password("dTpw\r\n"), "p");
-  equal(password("dTpwcR=="), "pq", "spare bits are not looked at");
+  equal(password("dTpwcR=="), "pq", "trailing bits are not checked");
 });
 
 Deno.test("parseDockerConfig: prefers auth to username and password, in any letter case", () => {

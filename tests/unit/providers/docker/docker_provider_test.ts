@@ -81,7 +81,7 @@ Deno.test("DockerProvider: returns docker's entry first, then those that match b
     "u:old",
     "u:wild",
   ]);
-  equal((await provider.provide(requestFor("ghcr.io/else"))).kind, "none", "docker finds nothing");
+  equal((await provider.provide(requestFor("ghcr.io/else"))).kind, "none", "docker finds no entry");
 });
 
 Deno.test("DockerProvider: reports the file and its entries when none matches", async () => {
@@ -92,8 +92,8 @@ Deno.test("DockerProvider: reports the file and its entries when none matches", 
   const names = ["a.io", "b.io", "https://me:pw@c.io/", "d.io", "e.io", "f.io"];
   const auths = Object.fromEntries(names.map((name) => [name, basic("u:p")]));
   const { provider } = docker({ auths, credHelpers: { "g.io": "pass" } });
-  const [told] = (await provider.provide(requestFor("quay.io/a"))).notes;
-  equal(told?.detail, "it has entries for a.io, b.io, [hidden]@c.io/, d.io, e.io and 2 more");
+  const [others] = (await provider.provide(requestFor("quay.io/a"))).notes;
+  equal(others?.detail, "it has entries for a.io, b.io, [hidden]@c.io/, d.io, e.io and 2 more");
 });
 
 Deno.test("DockerProvider: keeps colons in a password (flaw 4)", async () => {
@@ -145,7 +145,11 @@ Deno.test("DockerProvider.suspect: reads a file with an unchanged stamp", async 
   const first = await provider.provide(requestFor("quay.io/a/b"));
   await clock.advance(1_000);
   provider.suspect();
-  deepEqual(await provider.provide(requestFor("quay.io/a/b")), first, "the same text is no news");
+  deepEqual(
+    await provider.provide(requestFor("quay.io/a/b")),
+    first,
+    "an unchanged text keeps its time",
+  );
   files.write(PATH, JSON.stringify({ auths: { "quay.io": basic("u:2") } }), { stamp: "same" });
   provider.suspect();
   deepEqual(pairs(await provider.provide(requestFor("quay.io/a/b"))), ["u:2"]);
@@ -164,7 +168,7 @@ Deno.test("DockerProvider: keeps the last valid file when a reload meets a half-
   equal(
     (await elsewhere.provide(requestFor("quay.io/a/b"))).kind,
     "none",
-    "another file, another past",
+    "another file has no earlier state",
   );
   await clock.advance(25);
   files.write(PATH, JSON.stringify({ auths: { "quay.io": basic("u:2") } }));
@@ -203,13 +207,13 @@ Deno.test("DockerProvider: fails when the first file is invalid, and accepts an 
 
 Deno.test("DockerProvider: returns the expiry of a token as of the time of reading", async () => {
   const { provider, clock, files } = docker(undefined);
-  const endsAtMs = clock.wallMs() + 60_000;
-  files.write(PATH, JSON.stringify({ auths: { "quay.io": basic(`u:${jwt(endsAtMs)}`) } }));
+  const expiresAtMs = clock.wallMs() + 60_000;
+  files.write(PATH, JSON.stringify({ auths: { "quay.io": basic(`u:${jwt(expiresAtMs)}`) } }));
   await provider.provide(requestFor("quay.io/a/b"));
   await clock.advance(120_000);
   const outcome = await provider.provide(requestFor("quay.io/a/b"));
   if (outcome.kind !== "found") throw new Error(outcome.reason);
-  equal(outcome.candidates[0].expiresAtMs, endsAtMs, "an expired token is known to be expired");
+  equal(outcome.candidates[0].expiresAtMs, expiresAtMs, "the expiry of an expired token is kept");
   equal(outcome.candidates[0].watched, true);
 });
 
@@ -260,9 +264,9 @@ Deno.test("DockerProvider: rejects when the caller aborts", async () => {
   const { provider, runner } = docker({ credsStore: "pass" });
   runner.hold();
   const gone = new AbortController();
-  const asked = provider.provide(requestFor("quay.io/a/b"), { signal: gone.signal });
+  const pending = provider.provide(requestFor("quay.io/a/b"), { signal: gone.signal });
   await settle();
   gone.abort(new Error("gone"));
-  await rejects(async () => await asked, /gone/);
+  await rejects(async () => await pending, /gone/);
   runner.release();
 });

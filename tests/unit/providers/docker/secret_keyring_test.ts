@@ -9,7 +9,7 @@ function secret(at: string, ...keys: string[]): PullSecret {
   return { namespace, name, entries: keys.map((key) => ({ key, credentials: [] })), problems: [] };
 }
 
-/** `namespace/name key` of everything that matches, best first. */
+/** Returns `namespace/name key` of the matching entries, best first. */
 function found(secrets: readonly PullSecret[], image: string): string[] {
   const target = parseImageTarget(parseImageReference(image).text);
   return new SecretKeyring(secrets).find(target)

@@ -47,7 +47,7 @@ Deno.test("KubeletProvider: keeps the responses of plugins with equal cache keys
     path.endsWith("/a")
       ? response({ "*.example.com": ["a", "1"] }, { type: "Global" })
       : response({ "reg.example.com": ["b", "2"] }, { type: "Global" });
-  for (let round = 0; round < 3; round++) {
+  for (let i = 0; i < 3; i++) {
     deepEqual(pairs(await provider.provide(requestFor("reg.example.com/x"))), ["b:2", "a:1"]);
   }
   equal(runner.requests.length, 2);
@@ -84,11 +84,11 @@ Deno.test("KubeletProvider: executes matching plugins concurrently, and one fail
       ? exited("secret-in-output", 1)
       : response({ "reg.example.com": ["b", "2"] });
   runner.hold();
-  const asked = provider.provide(requestFor("reg.example.com/x"));
+  const pending = provider.provide(requestFor("reg.example.com/x"));
   await settle();
   equal(runner.running, 2);
   runner.release();
-  const outcome = await asked;
+  const outcome = await pending;
   deepEqual(pairs(outcome), ["b:2"]);
   deepEqual(outcome.notes.map(({ subject, reason }) => [subject, reason]), [
     ["a", "plugin-failed"],
@@ -101,11 +101,11 @@ Deno.test("KubeletProvider: limits concurrent executions over all plugins", asyn
   const plugins = ["a", "b", "c", "d", "e"].map((name) => ({ ...A, name }));
   const { provider, runner } = kubelet(plugins, { maxParallel: 2 });
   runner.hold();
-  const asked = provider.provide(requestFor("reg.example.com/x"));
+  const pending = provider.provide(requestFor("reg.example.com/x"));
   await settle();
   equal(runner.running, 2);
   runner.release();
-  await asked;
+  await pending;
   equal(runner.mostRunning, 2);
   equal(runner.requests.length, 5);
 });
@@ -159,7 +159,7 @@ Deno.test("KubeletProvider: keeps the last valid configuration when a new one is
   const outcome = await provider.provide(requestFor("reg.example.com/x"));
   deepEqual(pairs(outcome), ["u:p"]);
   equal(outcome.notes[0]?.reason, "invalid-config");
-  equal(runner.requests.length, 1, "what the plugin had answered is kept");
+  equal(runner.requests.length, 1, "the cached response is kept");
 });
 
 Deno.test("KubeletProvider: keeps its plugins when an agent reload meets a half-written file", async () => {
@@ -222,13 +222,13 @@ Deno.test("KubeletProvider: continues a shared execution when one caller aborts"
   await provider.reload();
   runner.hold();
   const gone = new AbortController();
-  const leaver = provider.provide(requestFor("reg.example.com/x"), { signal: gone.signal });
-  const stayer = provider.provide(requestFor("reg.example.com/x"));
+  const aborted = provider.provide(requestFor("reg.example.com/x"), { signal: gone.signal });
+  const other = provider.provide(requestFor("reg.example.com/x"));
   await settle();
   gone.abort(new Error("gone"));
-  await rejects(async () => await leaver, /gone/);
+  await rejects(async () => await aborted, /gone/);
   runner.release();
-  deepEqual(pairs(await stayer), ["u:p"]);
+  deepEqual(pairs(await other), ["u:p"]);
   equal(runner.requests.length, 1);
 });
 
@@ -264,27 +264,27 @@ Deno.test("KubeletProvider: merges the files of a folder in the order of their n
       Deno.writeTextFile(join(folder, name), configText(...plugins));
     runner.answer = ({ path }) => response({ "reg.example.com": [path.slice(-1), "p"] });
     const provider = new KubeletProvider({ ...settings, configPath: folder, files: systemFiles });
-    const asked = async () => await provider.provide(requestFor("reg.example.com/x"));
+    const provide = async () => await provider.provide(requestFor("reg.example.com/x"));
 
-    const empty = await asked();
+    const empty = await provide();
     deepEqual([empty.kind, empty.reason], ["failed", "invalid-config"]);
     await write("20.yaml", A);
     await write("10.json", B);
     await write("30.txt", { ...A, name: "c" });
     await Deno.mkdir(join(folder, "40.yml"));
     equal((await provider.reload()).kind, "loaded");
-    deepEqual(pairs(await asked()), ["b:p", "a:p"], "the file before comes first");
+    deepEqual(pairs(await provide()), ["b:p", "a:p"], "files are read in the order of their names");
     equal((await provider.reload()).kind, "unchanged");
 
     await write("50.yml", { ...A, name: "b" });
     const refused = await provider.reload();
     match(refused.kind === "refused" ? refused.problems[0]?.problem ?? "" : "", /10\.json too/);
-    deepEqual(pairs(await asked()), ["b:p", "a:p"], "the last good one is used");
+    deepEqual(pairs(await provide()), ["b:p", "a:p"], "the last valid one is used");
     await write("50.yml");
-    equal((await provider.reload()).kind, "loaded", "one of several files may have none");
+    equal((await provider.reload()).kind, "loaded", "one of several files may be empty");
     await Deno.remove(join(folder, "10.json"));
     equal((await provider.reload()).kind, "loaded");
-    deepEqual(pairs(await asked()), ["a:p"]);
+    deepEqual(pairs(await provide()), ["a:p"]);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
@@ -319,7 +319,7 @@ Deno.test("KubeletProvider: keeps the state of plugins with an unchanged definit
   equal(runner.requests.length, 2);
   const elsewhere = new KubeletProvider({ ...settings, binDir: "/other", before: after });
   await elsewhere.provide(requestFor("reg.example.com/x"));
-  equal(runner.requests.length, 4, "in another folder they are other plugins");
+  equal(runner.requests.length, 4, "plugins in another folder are different plugins");
 });
 
 Deno.test("KubeletProvider: keeps running executions across an agent reload", async () => {
@@ -359,7 +359,7 @@ Deno.test("KubeletProvider: returns the other plugins' credentials when one hang
   const second = provider.provide(request);
   await settle();
   await clock.advance(100);
-  deepEqual(pairs(await second), ["a:1"], "what is overdue is not waited for as long again");
+  deepEqual(pairs(await second), ["a:1"], "an overdue plugin gets less time");
   hanging.resolve(response({ "reg.example.com": ["b", "2"] }, { duration: "0s" }));
   await settle();
   deepEqual(late, ["reg.example.com/x:1", "reg.example.com/x:1"]);

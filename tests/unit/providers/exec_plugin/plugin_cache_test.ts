@@ -26,9 +26,9 @@ Deno.test("PluginCache: checks at most three entries, regardless of its size (fl
   for (const type of ["Image", "Registry", "Global"] as const) {
     cache.put(type, IMAGE, entry(9_000));
   }
-  let looks = 0;
-  equal(cache.find(IMAGE, () => ++looks < 0), undefined);
-  equal(looks, 3);
+  let checks = 0;
+  equal(cache.find(IMAGE, () => ++checks < 0), undefined);
+  equal(checks, 3);
 });
 
 Deno.test("PluginCache: finds entries by image, then by registry, then the global one", () => {

@@ -11,7 +11,7 @@ import { jwt, kubelet, pairs, requestFor, response } from "./plugins.ts";
 const A = { name: "a", matchImages: ["*.example.com"] };
 const IMAGES = Array.from({ length: 1_000 }, (_, i) => `reg.example.com/app${i}`);
 
-/** A provider whose plugin counts up: `u:1`, `u:2`, … */
+/** Creates a provider whose plugin counts executions: `u:1`, `u:2`, … */
 function counting(duration: string | undefined, type = "Registry") {
   const fakes = kubelet([A]);
   let count = 0;
@@ -73,7 +73,11 @@ Deno.test("Plugin: is executed again when the cached response expires before the
   const near = requestFor("reg.example.com/x", { validUntilMs: clock.wallMs() + 60_000 });
   deepEqual(pairs(await provider.provide(near)), ["u:1"]);
   const far = requestFor("reg.example.com/x", { validUntilMs: clock.wallMs() + 3_600_000 });
-  deepEqual(pairs(await provider.provide(far)), ["u:2"], "a fresh one is taken as it is");
+  deepEqual(
+    pairs(await provider.provide(far)),
+    ["u:2"],
+    "a new response is used regardless of its lifetime",
+  );
   equal(runner.requests.length, 2);
 });
 
@@ -174,7 +178,7 @@ Deno.test("Plugin: is executed once per backoff step while it fails, regardless 
   deepEqual([...reasons], ["plugin-failed", "plugin-backing-off"]);
   await clock.advance(2_000);
   await Promise.all(IMAGES.map((ref) => provider.provide(requestFor(ref))));
-  equal(runner.requests.length, 2, "side by side it is one step as well");
+  equal(runner.requests.length, 2, "concurrent requests share one step");
 });
 
 Deno.test("Plugin: is executed once per backoff step while it fails, also with responses per image (flaw 5)", async () => {
@@ -183,7 +187,7 @@ Deno.test("Plugin: is executed once per backoff step while it fails, also with r
   await clock.advance(61_000);
   runner.answer = () => exited("", 1);
   await Promise.all(IMAGES.map((ref) => provider.provide(requestFor(ref))));
-  ok(runner.requests.length <= 1 + 4, "no more than run side by side");
+  ok(runner.requests.length <= 1 + 4, "at most the limit of concurrent executions");
   const before = runner.requests.length;
   await clock.advance(600_000);
   await Promise.all(IMAGES.map((ref) => provider.provide(requestFor(ref))));
@@ -255,9 +259,9 @@ Deno.test("Plugin: bypasses cache and backoff once per step when a credential is
   }
   runner.answer = () => response({ "reg.io": ["u", "new"] });
   await clock.advance(500);
-  equal(await executions(newer()), 0, "it is left alone after its failures");
-  equal(await executions(refused("old")), 1, "the refusal does not wait for that");
-  equal(await executions(refused("new")), 0, "a step has not passed");
+  equal(await executions(newer()), 0, "it is in backoff after its failures");
+  equal(await executions(refused("old")), 1, "the refusal bypasses the backoff");
+  equal(await executions(refused("new")), 0, "the step has not passed");
   await clock.advance(5_000);
   equal(await executions(refused("new")), 1);
   await clock.advance(5_000);
@@ -275,10 +279,10 @@ Deno.test("Plugin: returns the newest response when a refusal may not force an e
     deepEqual(pairs(await provider.provide(requestFor("reg.io/app"))), [`u:${password}`]);
     await clock.advance(3_000);
   }
-  const asked = async () =>
+  const provide = async () =>
     pairs(await provider.provide(requestFor("reg.io/app", refused("last"))));
-  deepEqual(await asked(), ["u:last"], "run once more");
+  deepEqual(await provide(), ["u:last"], "executed once more");
   const before = runner.requests.length;
-  deepEqual(await asked(), ["u:last"]);
-  equal(runner.requests.length, before, "a step has not passed");
+  deepEqual(await provide(), ["u:last"]);
+  equal(runner.requests.length, before, "the step has not passed");
 });

@@ -21,8 +21,8 @@ interface Attributes {
   readonly duration?: string;
 }
 
-/** A provider with one plugin, whose answer's password is the token that it was given. */
-function stage(attributes: Attributes = {}) {
+/** Creates a provider with one plugin, which returns its token and annotations as the password. */
+function setUp(attributes: Attributes = {}) {
   const { require = true, required = [], optional = [], cacheType = "ServiceAccount" } = attributes;
   const { cacheKeyType: type = "Registry", duration = "1h" } = attributes;
   const clock = new FakeClock();
@@ -77,7 +77,7 @@ function reasonAndDetail(outcome: ProviderOutcome): string {
 }
 
 Deno.test("ServiceAccountPlugin: passes the token and annotations of the pod's account", async () => {
-  const { cluster, runner, outcome } = stage({ required: ["role"], optional: ["team", "none"] });
+  const { cluster, runner, outcome } = setUp({ required: ["role"], optional: ["team", "none"] });
   cluster.addAccount("web", { role: "r", team: "t", secret: "hunter2" });
   cluster.addPod("web", IMAGE);
   const found = await outcome();
@@ -94,7 +94,7 @@ Deno.test("ServiceAccountPlugin: passes the token and annotations of the pod's a
 });
 
 Deno.test("ServiceAccountPlugin: shares a response among an account's pods only", async () => {
-  const { cluster, runner, outcome } = stage();
+  const { cluster, runner, outcome } = setUp();
   for (const name of ["a", "b"]) {
     cluster.addAccount(name);
     cluster.addPod(name, `reg.io/${name}:1`);
@@ -109,7 +109,7 @@ Deno.test("ServiceAccountPlugin: shares a response among an account's pods only"
 });
 
 Deno.test("ServiceAccountPlugin: caches per pod and until the token expires with cacheType Token", async () => {
-  const { cluster, clock, runner, outcome } = stage({ cacheType: "Token" });
+  const { cluster, clock, runner, outcome } = setUp({ cacheType: "Token" });
   cluster.lifetimeMs = 600_000;
   cluster.addAccount("a");
   const first = cluster.addPod("a", IMAGE);
@@ -125,7 +125,7 @@ Deno.test("ServiceAccountPlugin: caches per pod and until the token expires with
 });
 
 Deno.test("ServiceAccountPlugin: returns the credential of the first account that has one", async () => {
-  const { cluster, outcome, runner } = stage({ required: ["role"] });
+  const { cluster, outcome, runner } = setUp({ required: ["role"] });
   cluster.addAccount("c", { role: "c" });
   cluster.addAccount("b", { role: "b" });
   cluster.addAccount("a");
@@ -135,7 +135,7 @@ Deno.test("ServiceAccountPlugin: returns the credential of the first account tha
 });
 
 Deno.test("ServiceAccountPlugin: returns the credentials of all accounts when the first is refused", async () => {
-  const { provider, cluster } = stage();
+  const { provider, cluster } = setUp();
   for (const name of ["a", "b", "c"]) {
     cluster.addAccount(name);
     cluster.addPod(name, IMAGE);
@@ -151,23 +151,23 @@ Deno.test("ServiceAccountPlugin: returns the credentials of all accounts when th
 });
 
 Deno.test("ServiceAccountPlugin: returns the reason when there is no credential", async () => {
-  const none = stage();
+  const none = setUp();
   equal(reasonAndDetail(await none.outcome()), "none no-service-account ");
-  const lacking = stage({ required: ["role"] });
+  const lacking = setUp({ required: ["role"] });
   lacking.cluster.addAccount("a");
   lacking.cluster.addPod("a", IMAGE);
   equal(
     reasonAndDetail(await lacking.outcome()),
     "none annotation-missing service account n/a has no annotation role",
   );
-  const down = stage();
+  const down = setUp();
   down.cluster.down = true;
   match(reasonAndDetail(await down.outcome()), /^failed source-unreachable plugin p: away/);
   equal(down.runner.requests.length, 0);
 });
 
 Deno.test("ServiceAccountPlugin: executes a plugin without an account when none is required", async () => {
-  const { outcome, cluster, runner } = stage({ require: false });
+  const { outcome, cluster, runner } = setUp({ require: false });
   match(pairs(await outcome())[0] ?? "", /^u:none \{\}/);
   cluster.addAccount("a");
   cluster.addPod("a", IMAGE);
@@ -176,11 +176,11 @@ Deno.test("ServiceAccountPlugin: executes a plugin without an account when none 
 });
 
 Deno.test("ServiceAccountPlugin: executes a plugin for a static pod only when no account is required", async () => {
-  const wanting = stage();
+  const wanting = setUp();
   wanting.cluster.addPod("", IMAGE);
   equal(reasonAndDetail(await wanting.outcome()), "none no-service-account ");
   equal(wanting.runner.requests.length, 0);
-  const { outcome, cluster } = stage({ require: false, required: [] });
+  const { outcome, cluster } = setUp({ require: false, required: [] });
   cluster.addPod("", IMAGE);
   cluster.addAccount("a");
   const ofAccount = cluster.addPod("a", IMAGE);
@@ -190,7 +190,7 @@ Deno.test("ServiceAccountPlugin: executes a plugin for a static pod only when no
 });
 
 Deno.test("ServiceAccountPlugin: does not execute a plugin without an account when a pod's account is gone", async () => {
-  const { outcome, cluster, runner } = stage({ require: false });
+  const { outcome, cluster, runner } = setUp({ require: false });
   cluster.addPod("a", IMAGE);
   equal(reasonAndDetail(await outcome()), "none no-service-account ");
   equal(runner.requests.length, 0);
@@ -198,7 +198,7 @@ Deno.test("ServiceAccountPlugin: does not execute a plugin without an account wh
 
 Deno.test("ServiceAccountPlugin: accepts the token as a password only with cacheType Token", async () => {
   for (const cacheType of ["ServiceAccount", "Token"] as const) {
-    const { outcome, cluster, runner } = stage({ cacheType });
+    const { outcome, cluster, runner } = setUp({ cacheType });
     runner.answer = ({ stdin }) =>
       response({ "*.io": ["u", JSON.parse(stdin).serviceAccountToken] }, { type: "Registry" });
     cluster.addAccount("a");
@@ -212,7 +212,7 @@ Deno.test("ServiceAccountPlugin: accepts the token as a password only with cache
 });
 
 Deno.test("ServiceAccountPlugin: requests a token only for the account that it has read", async () => {
-  const { outcome, cluster, runner } = stage();
+  const { outcome, cluster, runner } = setUp();
   cluster.addAccount("a", { version: "old" });
   cluster.addPod("a", IMAGE);
   const before = { ...cluster.accounts.get("a") ?? { uid: "", annotations: {} } };
@@ -225,7 +225,7 @@ Deno.test("ServiceAccountPlugin: requests a token only for the account that it h
 });
 
 Deno.test("ServiceAccountPlugin: returns no credential of an account deleted during the execution", async () => {
-  const { cluster, outcome } = stage();
+  const { cluster, outcome } = setUp();
   cluster.addAccount("a");
   cluster.addPod("a", IMAGE);
   cluster.meanwhile = () => cluster.accounts.delete("a");
@@ -234,7 +234,7 @@ Deno.test("ServiceAccountPlugin: returns no credential of an account deleted dur
 });
 
 Deno.test("ServiceAccountPlugin: returns the valid accounts, or unknown when the API server is unreachable", async () => {
-  const { cluster, outcome, runner } = stage();
+  const { cluster, outcome, runner } = setUp();
   runner.answer = () => response(null);
   cluster.addAccount("a");
   cluster.addPod("a", IMAGE);
@@ -249,7 +249,7 @@ Deno.test("ServiceAccountPlugin: returns the valid accounts, or unknown when the
 });
 
 Deno.test("ServiceAccountPlugin: does not affect other plugins when it throws, and is tried again", async () => {
-  const { cluster, outcome, runner, provider, settings, files } = stage();
+  const { cluster, outcome, runner, provider, settings, files } = setUp();
   cluster.addAccount("a");
   cluster.addPod("a", IMAGE);
   const config = JSON.parse(await files.readText(CONFIG_PATH) ?? "");
@@ -268,7 +268,7 @@ Deno.test("ServiceAccountPlugin: does not affect other plugins when it throws, a
   runner.answer = () => response(null);
   const only = new KubeletProvider({ ...settings, accounts: () => Promise.reject(new Error("x")) });
   const failed = await only.provide(requestFor("other.io/app:1"));
-  equal(failed.kind !== "found" && failed.validAccounts, "unknown", "what is in use stays");
+  equal(failed.kind !== "found" && failed.validAccounts, "unknown", "the credential in use stays");
   cluster.podsOf = podsOf;
   deepEqual((await outcome()).notes.map(({ reason }) => reason), [
     "plugin-no-credential",
@@ -277,7 +277,7 @@ Deno.test("ServiceAccountPlugin: does not affect other plugins when it throws, a
 });
 
 Deno.test("ServiceAccountPlugin: opens the API server again after a failure", async () => {
-  const { cluster, settings } = stage();
+  const { cluster, settings } = setUp();
   cluster.addAccount("a");
   cluster.addPod("a", IMAGE);
   let opened = 0;
@@ -288,7 +288,7 @@ Deno.test("ServiceAccountPlugin: opens the API server again after a failure", as
 });
 
 Deno.test("ServiceAccountPlugin: keeps each account's cache across a reload, and uses the new API server client", async () => {
-  const { cluster, clock, provider: before, outcome, runner, settings } = stage();
+  const { cluster, clock, provider: before, outcome, runner, settings } = setUp();
   cluster.addAccount("a");
   cluster.addPod("a", IMAGE);
   await outcome();
@@ -310,7 +310,7 @@ type Step =
   | { readonly kind: "race"; readonly account: string; readonly deletes: boolean }
   | { readonly kind: "pod"; readonly account: string; readonly image: string }
   | { readonly kind: "end"; readonly nth: number }
-  | { readonly kind: "ask"; readonly image: string }
+  | { readonly kind: "request"; readonly image: string }
   | { readonly kind: "wait"; readonly ms: number }
   | { readonly kind: "outage"; readonly down: boolean };
 
@@ -329,7 +329,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 2,
   },
   fc.record({ kind: fc.constant("end"), nth: fc.nat(4) }),
-  { arbitrary: fc.record({ kind: fc.constant("ask"), image }), weight: 8 },
+  { arbitrary: fc.record({ kind: fc.constant("request"), image }), weight: 8 },
   fc.record({ kind: fc.constant("wait"), ms: fc.constantFrom(1_000, 11_000, 4_000_000) }),
   fc.record({ kind: fc.constant("outage"), down: fc.constantFrom(false, false, true) }),
 ) as fc.Arbitrary<Step>;
@@ -342,7 +342,7 @@ Deno.test("ServiceAccountPlugin: never returns one account's credential for anot
       fc.constantFrom("Image", "Registry", "Global"),
       fc.boolean(),
       async (steps, cacheType, cacheKeyType, require) => {
-        const { cluster, clock, outcome } = stage({
+        const { cluster, clock, outcome } = setUp({
           require,
           cacheType,
           cacheKeyType,
@@ -386,7 +386,7 @@ Deno.test("ServiceAccountPlugin: never returns one account's credential for anot
             case "outage":
               cluster.down = one.down;
               break;
-            case "ask":
+            case "request":
               check(await outcome(one.image), one.image, cluster, {
                 perPod: cacheType === "Token",
                 require,
@@ -399,10 +399,10 @@ Deno.test("ServiceAccountPlugin: never returns one account's credential for anot
   );
 });
 
-/** What is given belongs to an account that is there, as it is, and has a pod with the image. */
+/** Checks that each credential belongs to an existing, unchanged account with a pod of the image. */
 function check(
   outcome: ProviderOutcome,
-  asked: string,
+  requested: string,
   cluster: Cluster,
   { perPod, require }: { readonly perPod: boolean; readonly require: boolean },
 ): void {
@@ -411,16 +411,16 @@ function check(
     : outcome.validAccounts === "unknown"
     ? []
     : outcome.validAccounts ?? [];
-  const users = [...cluster.pods.values()].filter((one) => one.image === asked);
+  const users = [...cluster.pods.values()].filter((one) => one.image === requested);
   for (const name of validAccounts) {
     const [, owner = "", uid = ""] = /^p n\/(\w+) \((\w+)/.exec(name ?? "") ?? [];
     equal(cluster.accounts.get(owner)?.uid, uid, `${name} is gone`);
-    ok(users.some(({ pod }) => pod.serviceAccount === owner), `${name} does not use ${asked}`);
+    ok(users.some(({ pod }) => pod.serviceAccount === owner), `${name} does not use ${requested}`);
   }
   for (const pair of pairs(outcome)) {
     if (pair === "u:none {}") {
-      const isUnnamed = users.length === 0 || users.some(({ pod }) => pod.serviceAccount === "");
-      ok(!require && isUnnamed, "without a token only where there is no account");
+      const hasNoAccount = users.length === 0 || users.some(({ pod }) => pod.serviceAccount === "");
+      ok(!require && hasNoAccount, "without a token only where there is no account");
       continue;
     }
     const [, audience, owner = "", uid, pod, , annotations] =
