@@ -11,8 +11,8 @@ import {
   Secret,
 } from "../model/mod.ts";
 import { type OpenedResponse, openResponse } from "./http1_client.ts";
-import { connectionProblem } from "./kube_trouble.ts";
-import { createProxiedClient } from "./proxied_client.ts";
+import { connectionProblem } from "./tcp_connect.ts";
+import { createProxiedClient } from "./proxy.ts";
 import { connectTcp } from "./tcp_connect.ts";
 import { connectTls } from "./tls_connect.ts";
 

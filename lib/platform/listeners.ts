@@ -197,3 +197,23 @@ async function removeIfOurs(path: string, own: Deno.FileInfo): Promise<void> {
   const now = await Deno.lstat(path).catch(() => undefined);
   if (now?.ino === own.ino && now.dev === own.dev) await Deno.remove(path).catch(() => {});
 }
+
+/** Whether a process listens on a unix socket. */
+export async function listensOn(path: string): Promise<boolean> {
+  try {
+    (await Deno.connect({ transport: "unix", path })).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A port of loopback that nobody listens on at this moment. */
+export function freePort(): number {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  try {
+    return listener.addr.port;
+  } finally {
+    listener.close();
+  }
+}

@@ -8,9 +8,9 @@ import {
   Secret,
 } from "../model/mod.ts";
 import { type OpenedResponse, openResponse } from "./http1_client.ts";
-import { connectionProblem } from "./kube_trouble.ts";
-import { createProxiedClient, environmentProxy } from "./proxied_client.ts";
-import { openTunnel } from "./proxy_tunnel.ts";
+import { connectionProblem } from "./tcp_connect.ts";
+import { createProxiedClient, environmentProxy } from "./proxy.ts";
+import { openTunnel } from "./proxy.ts";
 import { connectTcp, ForbiddenAddressError, literalAddress } from "./tcp_connect.ts";
 import { connectTls } from "./tls_connect.ts";
 

@@ -106,16 +106,19 @@ class PooledUnixHttp implements UnixHttp {
       const response = await connection.send({ method, target: path, headers, body });
       isUnanswered = false;
       const bytes = await connection.reader.wholeBody(response.framing, maxBytes);
-      if (bytes === undefined) return { result: broken(`the answer is over ${maxBytes} bytes`) };
-      // After an error the peer may be in the middle of what it makes of our request.
+      // After an error status the peer may still be processing the request.
       isReusable = response.keepAlive && response.status < 300 &&
         !connection.reader.hasBufferedBytes && !signal.aborted;
       const text = new TextDecoder().decode(bytes);
       return { result: { kind: "answered", status: response.status, body: new Secret(text) } };
     } catch (error) {
       signal.throwIfAborted();
-      const isCut = !(error instanceof HttpMessageError) || error.reason === "incomplete";
-      const detail = isCut ? "the connection was cut" : "the answer was not HTTP";
+      const reason = error instanceof HttpMessageError ? error.reason : "incomplete";
+      const detail = reason === "incomplete"
+        ? "the connection was cut"
+        : reason === "too-large"
+        ? `the response is larger than ${maxBytes} bytes`
+        : "the response is not HTTP";
       return { result: broken(detail), isUnanswered };
     } finally {
       signal.removeEventListener("abort", abort);

@@ -2,11 +2,14 @@ import {
   type NydusdApi,
   type NydusdInfo,
   type NydusdMount,
+  type PeerResult,
   readRegistryBackend,
   Secret,
+  type SnapshotterApi,
+  type SnapshotterDaemon,
   type UnixHttp,
+  type UnixHttpResult,
 } from "../model/mod.ts";
-import { peerResult, record, string } from "./peer.ts";
 
 const KEY = ":registry_auth";
 
@@ -93,4 +96,84 @@ function readReads(body: unknown): { readonly reads: number; readonly errors: nu
   const reads = counters?.["read_count"];
   const errors = counters?.["read_errors"];
   return typeof reads === "number" && typeof errors === "number" ? { reads, errors } : undefined;
+}
+
+/**
+ * The snapshotter's system API (nydus-snapshotter `pkg/system/system.go`). While it answers, the
+ * snapshotter asks every nydusd, and one that is stopped blocks it: the deadline is short. Its
+ * `/daemons/<id>/backend` answers with the credential and is never called.
+ */
+export function createSnapshotterApi(
+  http: UnixHttp,
+  { timeoutMs = 2_000 }: { readonly timeoutMs?: number } = {},
+): SnapshotterApi {
+  return {
+    async daemons(socketPath, options = {}) {
+      const request = { socketPath, method: "GET" as const, path: "/api/v1/daemons", timeoutMs };
+      return peerResult(await http.request(request, options), readDaemons);
+    },
+  };
+}
+
+function readDaemons(body: unknown): readonly SnapshotterDaemon[] | undefined {
+  if (body === null) return []; // Go's empty list
+  if (!Array.isArray(body)) return undefined;
+  const daemons = body.map(readDaemon);
+  return daemons.every((daemon) => daemon !== undefined) ? daemons : undefined;
+}
+
+function readDaemon(body: unknown): SnapshotterDaemon | undefined {
+  const daemon = record(body);
+  const id = string(daemon?.["id"]);
+  const apiSocket = string(daemon?.["api_socket"]);
+  if (daemon === undefined || id === undefined || apiSocket === undefined) return undefined;
+  const { pid, instances } = daemon;
+  return {
+    id,
+    apiSocket,
+    pid: typeof pid === "number" ? pid : 0,
+    instances: Object.entries(record(instances) ?? {}).map(([key, value]) => {
+      const instance = record(value);
+      return {
+        snapshotId: string(instance?.["snapshot_id"]) ?? key,
+        imageId: string(instance?.["image_id"]) ?? "",
+      };
+    }),
+  };
+}
+
+/** Turns an answer into a value by `read`, which returns undefined for what breaks the protocol. */
+function peerResult<T>(
+  result: UnixHttpResult,
+  read: (body: unknown) => T | undefined,
+): PeerResult<T> {
+  if (result.kind !== "answered") return result;
+  if (result.status < 200 || result.status > 299) {
+    // Never its body: nydusd echoes what it was sent.
+    const detail = `it answered with status ${result.status}`;
+    return { kind: "refused", status: result.status, detail };
+  }
+  let body: unknown;
+  try {
+    const text = result.body.reveal();
+    body = text === "" ? undefined : JSON.parse(text);
+  } catch {
+    return { kind: "broken", detail: "the answer is not JSON" };
+  }
+  const value = read(body);
+  return value === undefined
+    ? { kind: "broken", detail: "the answer has not the form of this API" }
+    : { kind: "ok", value };
+}
+
+/** A JSON object; anything else is undefined. */
+function record(value: unknown): Readonly<Record<string, unknown>> | undefined {
+  return typeof value === "object" && value !== null && !Array.isArray(value)
+    ? value as Record<string, unknown>
+    : undefined;
+}
+
+/** A string; anything else is undefined. */
+function string(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined;
 }
