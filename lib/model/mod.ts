@@ -10,13 +10,14 @@ export { Backoff, type BackoffOptions } from "./backoff.ts";
 export * from "./credential.ts";
 export * from "./cri_proxy_status.ts";
 export { Deadline } from "./deadline.ts";
+export { defined } from "./defined.ts";
 export * from "./duration.ts";
 export * from "./endpoint.ts";
 export * from "./errors.ts";
 export * from "./event_loop_yielder.ts";
 export * from "./events.ts";
 export * from "./exit_codes.ts";
-export { few } from "./few.ts";
+export { joinNames } from "./few.ts";
 export { isNewEnough, isRefused, SHARED_EXECUTION_MS } from "./freshness.ts";
 export { isAllowedHost } from "./host_check.ts";
 export * from "./image_reference.ts";
@@ -43,12 +44,12 @@ export { ScopedBackoff } from "./scoped_backoff.ts";
 export * from "./secret.ts";
 export * from "./semaphore.ts";
 export type {
-  AccountAnswer,
   AccountProblem,
+  AccountResult,
   PodAccounts,
   PodIdentity,
-  PodsAnswer,
-  TokenAnswer,
+  PodsResult,
+  TokenResult,
 } from "./service_accounts.ts";
 export * from "./status.ts";
 export { targetOf } from "./target_of.ts";

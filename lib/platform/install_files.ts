@@ -6,7 +6,7 @@ import { createFile, createFolder, systemReason, writeAll } from "./file_operati
 /** File operations of an installation, on the real file system. */
 export function systemInstallFiles(): InstallFiles {
   return {
-    look: (path) => guarded("look at", path, () => look(path)),
+    stat: (path) => guarded("stat", path, () => stat(path)),
     readText: (path) => guarded("read", path, () => Deno.readTextFile(path)),
     sameBytes: (a, b) => guarded("compare", b, () => sameBytes(a, b)),
     makeDirectory: (path, mode) => guarded("create folder", path, () => createFolder(path, mode)),
@@ -18,18 +18,18 @@ export function systemInstallFiles(): InstallFiles {
         path,
         () => replaceFile(path, mode, (file) => writeAll(file, new TextEncoder().encode(text))),
       ),
-    makeLink: (path, target) =>
+    symlink: (path, target) =>
       guarded("create link", path, () => {
         const temporary = temporaryName(path);
         return replaceBy(temporary, path, () => Deno.symlink(target, temporary));
       }),
-    keepAside: (path) =>
+    backUp: (path) =>
       guarded("back up", path, async () => {
-        const aside = temporaryName(path);
-        const found = await look(path);
-        if (found?.kind === "symlink") await Deno.symlink(found.linkTarget ?? "", aside);
-        else await Deno.link(path, aside);
-        return aside;
+        const backup = temporaryName(path);
+        const found = await stat(path);
+        if (found?.kind === "symlink") await Deno.symlink(found.linkTarget ?? "", backup);
+        else await Deno.link(path, backup);
+        return backup;
       }),
     move: (from, to) => guarded("replace", to, () => Deno.rename(from, to)),
     remove: (path) => guarded("remove", path, () => Deno.remove(path)),
@@ -41,7 +41,7 @@ export function systemInstallFiles(): InstallFiles {
   };
 }
 
-async function look(path: string): Promise<InstalledFile | undefined> {
+async function stat(path: string): Promise<InstalledFile | undefined> {
   let info: Deno.FileInfo;
   try {
     info = await Deno.lstat(path);

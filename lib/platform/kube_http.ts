@@ -3,11 +3,11 @@ import {
   Deadline,
   type KubeConnection,
   type KubeHttp,
-  type KubeHttpAnswer,
   type KubeHttpFailure,
   type KubeHttpRequest,
+  type KubeHttpResponse,
   type KubeStreamEnd,
-  type KubeStreamHears,
+  type KubeStreamHandlers,
   Secret,
 } from "../model/mod.ts";
 import { type OpenedResponse, openResponse } from "./http1_client.ts";
@@ -36,7 +36,7 @@ class PooledKubeHttp implements KubeHttp {
   async request(
     request: KubeHttpRequest,
     { signal }: CallOptions = {},
-  ): Promise<KubeHttpAnswer | KubeHttpFailure> {
+  ): Promise<KubeHttpResponse | KubeHttpFailure> {
     signal?.throwIfAborted();
     using deadline = new Deadline(request.timeoutMs, signal);
     try {
@@ -51,7 +51,7 @@ class PooledKubeHttp implements KubeHttp {
 
   async stream(
     request: KubeHttpRequest & { readonly idleMs: number },
-    hears: KubeStreamHears,
+    handlers: KubeStreamHandlers,
     { signal }: CallOptions = {},
   ): Promise<KubeStreamEnd> {
     signal?.throwIfAborted();
@@ -69,7 +69,7 @@ class PooledKubeHttp implements KubeHttp {
     const lines = new Lines(request.maxBytes);
     const chunks = answer.body[Symbol.asyncIterator]();
     try {
-      hears.begun();
+      handlers.started();
       while (true) {
         deadline.restart(request.idleMs);
         let next: IteratorResult<Uint8Array>;
@@ -83,7 +83,7 @@ class PooledKubeHttp implements KubeHttp {
         if (next.done) return { kind: "ended" };
         const whole = lines.add(next.value);
         if (whole === undefined) return { kind: "too-large" };
-        for (const line of whole) hears.line(line);
+        for (const line of whole) handlers.line(line);
       }
     } finally {
       deadline.abort();
@@ -262,7 +262,7 @@ async function readText(
   return parts.join("") + decoder.decode();
 }
 
-function answered({ status, headers }: OpenedResponse, body: string): KubeHttpAnswer {
+function answered({ status, headers }: OpenedResponse, body: string): KubeHttpResponse {
   const retryAfterMs = parseRetryAfter(headers.get("retry-after"));
   const kind = "answered";
   return {

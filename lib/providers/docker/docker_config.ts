@@ -1,5 +1,5 @@
 import { AgentError, type Credential, credentialFromPair, Secret } from "../../model/mod.ts";
-import { few } from "../../model/mod.ts";
+import { joinNames } from "../../model/mod.ts";
 import { type Fields, firstJsonValue, goField, isFields } from "../../formats/mod.ts";
 
 /** One entry of `auths`, decoded. */
@@ -64,7 +64,7 @@ export function parseDockerConfig(text: string): DockerConfig {
     keysByHost: keysByHost(auths.keys()),
     credHelpers,
     credsStore,
-    entriesInWords: names.length === 0 ? "" : few(names),
+    entriesInWords: names.length === 0 ? "" : joinNames(names),
   };
 }
 

@@ -147,7 +147,7 @@ export class DockerProvider implements CredentialProvider {
       source: `docker-credential-${name}`,
       image: podImage,
       isFailure: ({ kind }) => kind === "failed",
-      otherwise: (detail) => ({
+      onTimeout: (detail) => ({
         kind: "failed",
         reason: "deadline-exceeded",
         detail,

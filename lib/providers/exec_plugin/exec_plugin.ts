@@ -7,7 +7,7 @@ import {
   type ReasonCode,
   type ValidAccounts,
 } from "../../model/mod.ts";
-import { few } from "../../model/mod.ts";
+import { joinNames } from "../../model/mod.ts";
 import type { PluginDefinition } from "./provider_config.ts";
 
 /** What one plugin contributes to an outcome. */
@@ -45,7 +45,7 @@ export abstract class ExecPlugin {
 
   /** The contribution for an image that no pattern matches. */
   notMatched(): Contribution {
-    const detail = `no matchImages pattern matches: ${few(this.definition.matchImages)}`;
+    const detail = `no matchImages pattern matches: ${joinNames(this.definition.matchImages)}`;
     return this.none("plugin-not-matched", detail);
   }
 

@@ -142,7 +142,7 @@ export class KubeletProvider implements CredentialProvider {
       source: plugin.definition.name,
       image: podImage,
       isFailure: ({ failed }) => failed !== undefined,
-      otherwise: (detail) => plugin.failed("deadline-exceeded", detail),
+      onTimeout: (detail) => plugin.failed("deadline-exceeded", detail),
     }) ?? await contribution;
   }
 

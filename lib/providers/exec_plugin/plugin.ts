@@ -293,7 +293,7 @@ export class Plugin extends ExecPlugin {
     for (const warning of news) {
       reportedWarnings.add(warning);
       const text = `plugin ${this.definition.name}: ${warning}`;
-      this.#environment.observer.notify({ kind: "warning", code: "plugin-answer", text });
+      this.#environment.observer.notify({ kind: "warning", code: "plugin-response", text });
     }
     return news;
   }

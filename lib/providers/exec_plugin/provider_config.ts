@@ -181,7 +181,7 @@ class Reader {
         return;
       }
       try {
-        if (!ImagePattern.parse(pattern).missesItself) return;
+        if (!ImagePattern.parse(pattern).isBracketedIpv6) return;
         const problem = "the kubelet's rules match no IPv6 address without a port";
         this.#warn(at, problem, "add the port, if the images name one");
       } catch (error) {

@@ -6,7 +6,7 @@ import type {
   ValidAccounts,
 } from "../../model/mod.ts";
 import { type Contribution, ExecPlugin } from "./exec_plugin.ts";
-import type { AccountAnswer, AccountProblem, PodAccounts, PodIdentity } from "../../model/mod.ts";
+import type { AccountProblem, AccountResult, PodAccounts, PodIdentity } from "../../model/mod.ts";
 import { Plugin, type PluginEnvironment } from "./plugin.ts";
 import type { PluginIdentity } from "./plugin_executor.ts";
 import type { PluginDefinition } from "./provider_config.ts";
@@ -18,7 +18,7 @@ export interface AccountPluginEnvironment extends PluginEnvironment {
   readonly accounts: (() => Promise<PodAccounts>) | undefined;
 }
 
-type Account = AccountAnswer & { readonly kind: "account" };
+type Account = AccountResult & { readonly kind: "account" };
 
 /** An account, or a single pod of it, in whose name the plugin may be run. */
 interface Bearer {
@@ -122,7 +122,7 @@ export class AccountPlugin extends ExecPlugin {
       const one = await this.#ask(bearer, accounts, request, target);
       if (one?.candidates.length) given.push(one);
       // Where one is refused, another account may be the one that may pull.
-      if (given.length > 0 && request.refused === undefined && !request.everyAccount) break;
+      if (given.length > 0 && request.refused === undefined && !request.allAccounts) break;
       if (one !== undefined && !telling?.failed) telling = one;
       if (bearer.kind === "bearer" && ++tried >= MAX_TRIED) break;
     }

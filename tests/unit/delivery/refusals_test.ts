@@ -1,6 +1,6 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { Deliverer, rewriteConfigText } from "../../../lib/delivery/mod.ts";
-import { type Credential, type DeliveryOrder, Secret } from "../../../lib/model/mod.ts";
+import { type Credential, type DeliveryRequest, Secret } from "../../../lib/model/mod.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 import { FakeNydusdApi, registryAuth } from "../../fakes/nydusd_api.ts";
 
@@ -17,7 +17,7 @@ function stage() {
   return { nydusd, files, deliverer: new Deliverer(options) };
 }
 
-function order(credential: Credential): DeliveryOrder {
+function order(credential: Credential): DeliveryRequest {
   const instance = { daemonId: "d1", snapshotId: "1", mountId: "/", configPath: PATH };
   const daemon = {
     id: "d1",

@@ -158,9 +158,9 @@ for (
   const [word, state] of [
     ["INIT", "starting"],
     ["READY", "starting"],
-    ["DIE", "dying"],
-    ["DYING", "dying"],
-    ["DESTROYED", "dying"],
+    ["DIE", "terminating"],
+    ["DYING", "terminating"],
+    ["DESTROYED", "terminating"],
     ["STOPPED", "stopped"],
     ["running", "running"],
     ["", "broken"],

@@ -95,7 +95,7 @@ for (const own of [false, true]) {
     const end = http.stream(
       { ...request("/api/v1/secrets?watch=true", more), idleMs: 60_000 },
       {
-        begun: begun.resolve,
+        started: begun.resolve,
         line(text) {
           heard.push(JSON.parse(text).object.metadata.name);
           awaited.resolve();
@@ -122,7 +122,7 @@ for (const own of [false, true]) {
     const stream = (idleMs: number, maxBytes = 100_000) =>
       http.stream(
         { ...request("/api/v1/secrets?watch=true", more), idleMs, maxBytes },
-        { begun: () => begun.resolve(), line: (text) => void lines.push(text) },
+        { started: () => begun.resolve(), line: (text) => void lines.push(text) },
       );
     deepEqual(await stream(50), { kind: "cut" });
     begun = Promise.withResolvers();

@@ -174,7 +174,7 @@ Deno.test("CredentialChain: goes on after the deadline, and reports the answer t
     deadline: new AnswerDeadline({
       clock,
       timeoutMs: 5_000,
-      late: ({ text }) => void late.push(text),
+      onLateAnswer: ({ text }) => void late.push(text),
     }),
   });
   const first = chain.resolve(ask("quay.io/a/b:1"));
@@ -205,7 +205,7 @@ Deno.test("CredentialChain: a late failure is not reported, nor waited for", asy
     providers: [{ name: "docker", renewable: true, provide: () => slow.promise }],
     clock,
     observer: new FakeObserver(),
-    deadline: new AnswerDeadline({ clock, timeoutMs: 5_000, late: () => void late++ }),
+    deadline: new AnswerDeadline({ clock, timeoutMs: 5_000, onLateAnswer: () => void late++ }),
   });
   const resolution = chain.resolve(ask("quay.io/a/b"));
   await clock.waiting();

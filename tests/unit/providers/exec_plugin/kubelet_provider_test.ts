@@ -328,7 +328,7 @@ Deno.test("KubeletProvider: a plugin that hangs does not hide what the others ha
   const deadline = new AnswerDeadline({
     clock,
     timeoutMs: 5_000,
-    late: ({ text }) => void late.push(text),
+    onLateAnswer: ({ text }) => void late.push(text),
   });
   const provider = new KubeletProvider({ ...settings, deadline });
   const hanging = Promise.withResolvers<string>();
@@ -355,7 +355,7 @@ Deno.test("KubeletProvider: a plugin that hangs does not hide what the others ha
 
 Deno.test("KubeletProvider: a late answer that is not to be cached serves those who come for it", async () => {
   const { clock, runner, settings } = kubelet([A]);
-  const deadline = new AnswerDeadline({ clock, timeoutMs: 5_000, late: () => {} });
+  const deadline = new AnswerDeadline({ clock, timeoutMs: 5_000, onLateAnswer: () => {} });
   const provider = new KubeletProvider({ ...settings, deadline });
   const slow = Promise.withResolvers<string>();
   runner.answer = () => slow.promise;

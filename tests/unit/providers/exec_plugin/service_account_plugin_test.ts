@@ -142,7 +142,7 @@ Deno.test("AccountPlugin offers what every account has where the first one's is 
   }
   const first = await provider.provide(ask(IMAGE));
   equal(pairs(first).length, 1);
-  for (const more of [{ refused: { fingerprint: "other" } }, { everyAccount: true }]) {
+  for (const more of [{ refused: { fingerprint: "other" } }, { allAccounts: true }]) {
     const all = await provider.provide(ask(IMAGE, more));
     ok(all.kind === "found");
     const whose = all.candidates.map(({ account = "" }) => account.split(" ")[0]);
