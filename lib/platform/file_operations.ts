@@ -108,3 +108,12 @@ export function systemReason(error: unknown): string {
   const code = (error as Error & { code?: unknown }).code;
   return typeof code === "string" ? code : error.name;
 }
+
+/** Closes a file or a connection that may be closed already. */
+export function tryClose(closable: { close(): void } | undefined): void {
+  try {
+    closable?.close();
+  } catch {
+    // Already closed.
+  }
+}

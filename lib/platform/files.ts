@@ -4,7 +4,7 @@ import { createFile, systemReason, writeAll } from "./file_operations.ts";
 import { watchPaths } from "./watch.ts";
 
 const MAX_BYTES = 4 * 1024 * 1024;
-/** Tells `chown(2)` to keep the current value. */
+/** Value of `chown(2)` for an unchanged owner or group. */
 const KEEP = 2 ** 32 - 1;
 const UUID_TMP = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tmp$/;
 

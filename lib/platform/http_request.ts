@@ -117,7 +117,9 @@ export function requestOf({ method, target, headers, body }: HttpRequest): Reque
 
 /** Returns the head of a response; the body has to match `content-length`. */
 export function headOf(status: number, headers: Headers, keepAlive: boolean): Uint8Array {
-  const own = [...headers].filter(([name]) => name !== "connection" && name !== "transfer-encoding");
+  const own = [...headers].filter(([name]) =>
+    name !== "connection" && name !== "transfer-encoding"
+  );
   return new TextEncoder().encode(writeHead(`HTTP/1.1 ${status} `, [
     ["date", new Date().toUTCString()],
     ...own,

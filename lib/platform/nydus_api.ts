@@ -14,8 +14,8 @@ import {
 const KEY = ":registry_auth";
 
 /**
- * nydusd's HTTP API (dragonflyoss/nydus `docs/nydusd.md`, `api/src/http_endpoint_v1.rs`; what it
- * really answers was seen on 2.4.4).
+ * Creates a client for the HTTP API of nydusd (dragonflyoss/nydus `docs/nydusd.md`,
+ * `api/src/http_endpoint_v1.rs`). Undocumented behavior was observed on version 2.4.4.
  */
 export function createNydusdApi(
   http: UnixHttp,
@@ -35,9 +35,9 @@ export function createNydusdApi(
       return peerResult(await get(socketPath, path, options), (body) => readAuth(mountId, body));
     },
     async putAuth(socketPath, mountId, auth, options = {}) {
-      if (auth.isEmpty) throw new TypeError("put registry_auth: an empty value would clear it");
+      if (auth.isEmpty) throw new TypeError("an empty registry_auth would clear the credential");
       const path = `/api/v1/config?id=${encodeURIComponent(mountId)}`;
-      // Alone: beside an unknown key nydusd answers 500, and may have stored it all the same.
+      // No other keys: for an unknown one nydusd responds with 500 although it stores the rest.
       const body = new Secret(JSON.stringify({ registry_auth: auth.reveal() }));
       const request = { socketPath, method: "PUT" as const, path, body, timeoutMs };
       const result = peerResult(await http.request(request, options), () => true);
@@ -65,7 +65,7 @@ function readMount(mountId: string, body: unknown): NydusdMount {
   const mount = record(body);
   const backend = record(record(mount?.["config"])?.["backend"]);
   const backendType = string(backend?.["type"]) ?? string(mount?.["backend_type"]) ?? "";
-  // Version 2 of the configuration names its section after the type; version 1 calls it config.
+  // Version 2 of the configuration names the section after the type, version 1 `config`.
   const registry = readRegistryBackend(backend?.["registry"] ?? backend?.["config"]);
   return { mountId, backendType, ...(registry !== undefined && { backend: registry }) };
 }
@@ -73,16 +73,16 @@ function readMount(mountId: string, body: unknown): NydusdMount {
 function readAuths(body: unknown): ReadonlyMap<string, Secret> | undefined {
   const keys = record(body);
   if (keys === undefined) return undefined;
-  const currentAuth = new Map<string, Secret>();
+  const auths = new Map<string, Secret>();
   for (const [key, value] of Object.entries(keys)) {
     if (!key.endsWith(KEY)) continue;
     if (typeof value !== "string") return undefined;
-    currentAuth.set(key.slice(0, -KEY.length), new Secret(value));
+    auths.set(key.slice(0, -KEY.length), new Secret(value));
   }
-  return currentAuth;
+  return auths;
 }
 
-/** One mount's keys; nothing for a mount that nothing was stored for, or that is not there. */
+/** Reads the keys of one mount. An unknown mount has none. */
 function readAuth(mountId: string, body: unknown): ReadonlyMap<string, Secret> | undefined {
   const keys = record(body);
   if (keys === undefined) return undefined;
@@ -99,9 +99,9 @@ function readReads(body: unknown): { readonly reads: number; readonly errors: nu
 }
 
 /**
- * The snapshotter's system API (nydus-snapshotter `pkg/system/system.go`). While it answers, the
- * snapshotter asks every nydusd, and one that is stopped blocks it: the deadline is short. Its
- * `/daemons/<id>/backend` answers with the credential and is never called.
+ * Creates a client for the system API of nydus-snapshotter (`pkg/system/system.go`). The snapshotter
+ * queries every nydusd for each response and a stopped nydusd blocks it, so the deadline is short.
+ * The agent never calls `/daemons/<id>/backend`, which returns the credential.
  */
 export function createSnapshotterApi(
   http: UnixHttp,
@@ -116,7 +116,7 @@ export function createSnapshotterApi(
 }
 
 function readDaemons(body: unknown): readonly SnapshotterDaemon[] | undefined {
-  if (body === null) return []; // Go's empty list
+  if (body === null) return []; // an empty slice of Go
   if (!Array.isArray(body)) return undefined;
   const daemons = body.map(readDaemon);
   return daemons.every((daemon) => daemon !== undefined) ? daemons : undefined;
@@ -142,15 +142,15 @@ function readDaemon(body: unknown): SnapshotterDaemon | undefined {
   };
 }
 
-/** Turns an answer into a value by `read`, which returns undefined for what breaks the protocol. */
+/** Parses a response with `read`, which returns undefined for unexpected content. */
 function peerResult<T>(
   result: UnixHttpResult,
   read: (body: unknown) => T | undefined,
 ): PeerResult<T> {
   if (result.kind !== "answered") return result;
   if (result.status < 200 || result.status > 299) {
-    // Never its body: nydusd echoes what it was sent.
-    const detail = `it answered with status ${result.status}`;
+    // Without the body: nydusd echoes the request in errors.
+    const detail = `it responded with status ${result.status}`;
     return { kind: "refused", status: result.status, detail };
   }
   let body: unknown;
@@ -158,22 +158,22 @@ function peerResult<T>(
     const text = result.body.reveal();
     body = text === "" ? undefined : JSON.parse(text);
   } catch {
-    return { kind: "broken", detail: "the answer is not JSON" };
+    return { kind: "broken", detail: "the response is not JSON" };
   }
   const value = read(body);
   return value === undefined
-    ? { kind: "broken", detail: "the answer has not the form of this API" }
+    ? { kind: "broken", detail: "the response does not match this API" }
     : { kind: "ok", value };
 }
 
-/** A JSON object; anything else is undefined. */
+/** Returns a JSON object, or undefined for other values. */
 function record(value: unknown): Readonly<Record<string, unknown>> | undefined {
   return typeof value === "object" && value !== null && !Array.isArray(value)
     ? value as Record<string, unknown>
     : undefined;
 }
 
-/** A string; anything else is undefined. */
+/** Returns a string, or undefined for other values. */
 function string(value: unknown): string | undefined {
   return typeof value === "string" ? value : undefined;
 }

@@ -1,30 +1,41 @@
 import { Secret } from "../model/mod.ts";
 import { ClientConnection } from "./http1_client.ts";
-import { connectTcp } from "./tcp_connect.ts";
+import { ConnectError, connectTcp } from "./tcp_connect.ts";
 
-/** What takes hosts out of the environment's proxies, in both spellings. */
 const NO_PROXY = ["NO_PROXY", "no_proxy"] as const;
 
 /**
- * A client that goes the way that it is told, by a proxy or a unix socket, which the runtime takes
- * for one. It would go past it to the URL's own host where `NO_PROXY` names that: with `127.0.0.1`
- * in it, as is usual, whoever listens on port 80 would be told what is for nydusd. What the
- * environment says is read when a client is made, so it says nothing for that moment.
+ * Creates a client that always uses the given proxy. Deno would bypass the proxy for hosts in
+ * `NO_PROXY`, which it reads when a client is created, so the variable is hidden meanwhile.
  */
 export function createProxiedClient(
   options: Deno.CreateHttpClientOptions & { readonly proxy: Deno.Proxy },
 ): Deno.HttpClient {
-  const said = NO_PROXY.map((name) => [name, Deno.env.get(name)] as const)
+  const hidden = NO_PROXY.map((name) => [name, Deno.env.get(name)] as const)
     .filter(([, value]) => value !== undefined);
-  for (const [name] of said) Deno.env.delete(name);
+  for (const [name] of hidden) Deno.env.delete(name);
   try {
     return Deno.createHttpClient(options);
   } finally {
-    for (const [name, value] of said) Deno.env.set(name, value ?? "");
+    for (const [name, value] of hidden) Deno.env.set(name, value ?? "");
   }
 }
 
-/** The proxy that the environment names for a URL, as curl and the runtime's client read it. */
+/** Converts the URL of a proxy, with or without credentials. */
+export function proxyOf(proxyUrl: Secret): Deno.Proxy {
+  const url = URL.parse(proxyUrl.reveal());
+  if (url === null) throw new ConnectError("the proxy's URL is invalid");
+  const { username, password } = url;
+  url.username = url.password = "";
+  if (username === "") return { url: url.href };
+  const basicAuth = {
+    username: decodeURIComponent(username),
+    password: decodeURIComponent(password),
+  };
+  return { url: url.href, basicAuth };
+}
+
+/** Returns the proxy of a URL from the environment, like curl and Deno's own client. */
 export function environmentProxy({ protocol, hostname }: URL): Secret | undefined {
   const read = (name: string) => Deno.env.get(name) || Deno.env.get(name.toUpperCase());
   const proxy = read(protocol === "https:" ? "https_proxy" : "http_proxy") || read("all_proxy");
@@ -32,7 +43,7 @@ export function environmentProxy({ protocol, hostname }: URL): Secret | undefine
   return new Secret(proxy.includes("://") ? proxy : `http://${proxy}`);
 }
 
-/** Whether `NO_PROXY` names a host: by itself, a domain above it, or an IPv4 network around it. */
+/** Whether `NO_PROXY` contains a host: its name, a parent domain, or an IPv4 network. */
 function isExempt(hostname: string, noProxy: string): boolean {
   const host = hostname.replace(/^\[|\]$/g, "");
   return noProxy.split(",").map((entry) => entry.trim().toLowerCase()).some((entry) => {
@@ -55,17 +66,17 @@ function isInNetwork(address: string, network: string, bits: number): boolean {
 }
 
 /**
- * Opens a connection through an HTTP proxy to a host, by CONNECT.
+ * Opens a connection to a host through an HTTP proxy, with CONNECT.
  *
- * @param to Host and port.
+ * @param authority Host and port.
  */
 export async function openTunnel(
   proxyUrl: Secret,
-  to: string,
+  authority: string,
   signal: AbortSignal,
 ): Promise<Deno.TcpConn> {
   const url = URL.parse(proxyUrl.reveal());
-  if (url?.protocol !== "http:") throw new Error("connect: the proxy's URL cannot be used");
+  if (url?.protocol !== "http:") throw new ConnectError("the proxy's URL is not an http URL");
   const port = Number(url.port === "" ? 80 : url.port);
   const stream = await connectTcp(url.hostname, port, signal);
   const connection = new ClientConnection(stream);
@@ -73,9 +84,9 @@ export async function openTunnel(
   signal.addEventListener("abort", abort);
   try {
     signal.throwIfAborted();
-    const headers = [["Host", to] as const, ...login(url)];
-    const { status } = await connection.send({ method: "CONNECT", target: to, headers });
-    if (status !== 200) throw new Error(`connect: the proxy answered ${status}`);
+    const headers = [["Host", authority] as const, ...login(url)];
+    const { status } = await connection.send({ method: "CONNECT", target: authority, headers });
+    if (status !== 200) throw new ConnectError(`the proxy responded with status ${status}`);
     return stream;
   } catch (error) {
     connection.close();

@@ -56,7 +56,7 @@ Deno.test("deliver brings a registry token to the file alone", async () => {
 
 Deno.test("deliver calls a nydusd whose API answers 404 file-only", async () => {
   const { nydusd, deliverer } = stage();
-  nydusd.fault = () => ({ kind: "refused", status: 404, detail: "it answered with status 404" });
+  nydusd.fault = () => ({ kind: "refused", status: 404, detail: "it responded with status 404" });
   const { kind, file } = await deliverer.deliver(order(BASIC));
   deepEqual([kind, file.kind], ["file-only", "written"]);
 });
