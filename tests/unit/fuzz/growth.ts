@@ -1,5 +1,5 @@
 /**
- * Whether work grows with its input and no faster, details by ratios within one run, never by times.
+ * Whether work grows with its input and no faster, judged by ratios within one run, never by times.
  *
  * @module
  */

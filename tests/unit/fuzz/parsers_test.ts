@@ -44,8 +44,8 @@ Deno.test("every parser takes time in proportion to its input", async () => {
 
 // Every one of as many errors as words was explained with a look at the whole text.
 Deno.test("readGoYaml takes no time to explain errors that nobody hears of", async () => {
-  const { isLinear, told } = await growthOf(readGoYaml, (n) => "!!str ".repeat(n / 6), 131_072);
-  ok(isLinear, told);
+  const { isLinear, details } = await growthOf(readGoYaml, (n) => "!!str ".repeat(n / 6), 131_072);
+  ok(isLinear, details);
 });
 
 Deno.test("growthOf tells linear from quadratic work", async () => {
