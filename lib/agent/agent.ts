@@ -227,7 +227,7 @@ function partsBuilder(
     if (before !== undefined) discovery.inherit(before.discovery);
     const live = { ...shared, pulls: criProxy, ...(before && { before: before.chain }) };
     const chain = await openChain(context, config, observer, live);
-    const { configFiles, unknownHosts } = config.delivery;
+    const { configFiles, unapprovedHostPolicy } = config.delivery;
     const { fsDriver } = config.node;
     return {
       chain,
@@ -241,7 +241,7 @@ function partsBuilder(
         deliverer: new Deliverer({ nydusdApi, files, fsDriver, configFiles }),
         checkIntervalMs: config.renewal.checkIntervalMs,
         renewalEnabled: config.renewal.enabled,
-        unknownHosts,
+        unapprovedHostPolicy,
       },
       [Symbol.asyncDispose]: () => chain[Symbol.asyncDispose](),
     };

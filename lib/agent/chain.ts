@@ -74,7 +74,8 @@ export async function openChain(
   const { providers } = config;
   const stop = new AbortController();
   const running = { signal: signal ?? stop.signal, observer };
-  const deadline = late && new AnswerDeadline({ clock, timeoutMs: providers.timeoutMs, late });
+  const deadline = late &&
+    new AnswerDeadline({ clock, timeoutMs: providers.timeoutMs, onLateAnswer: late });
   const dockerPath = providers.docker.enabled ? dockerConfigPath(context, config) : undefined;
   const helpers = credentialHelpers(context, config, {
     ...running,

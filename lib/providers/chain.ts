@@ -88,7 +88,7 @@ export class CredentialChain {
       image: podImage,
       extraMs: PROVIDER_EXTRA_MS,
       isFailure: ({ kind }) => kind === "failed",
-      otherwise: (detail): ProviderOutcome => {
+      onTimeout: (detail): ProviderOutcome => {
         return { kind: "failed", reason: "deadline-exceeded", detail, notes: [] };
       },
     }) ?? await pending;

@@ -8,9 +8,9 @@ import {
   type CredentialProvider,
   type CredentialRequest,
   defined,
-  few,
   type FileSystem,
   type ImageReference,
+  joinNames,
   parseImageTarget,
   type ProviderNote,
   type ProviderOutcome,
@@ -109,7 +109,7 @@ export class DockerProvider implements CredentialProvider {
       source: subject,
       image: podImage,
       isFailure: ({ kind }) => kind === "failed",
-      otherwise: (detail): HelperOutcome => ({
+      onTimeout: (detail): HelperOutcome => ({
         kind: "failed",
         reason: "deadline-exceeded",
         detail,
@@ -239,7 +239,9 @@ function noEntryNotes(
   const mistaken = registry === "docker.io" ? mistakenHubKeys(config) : [];
   if (mistaken.length === 0) {
     const names = [...config.auths.keys(), ...config.credHelpers.keys()];
-    const detail = names.length === 0 ? "it has no entries" : `it has entries for ${few(names)}`;
+    const detail = names.length === 0
+      ? "it has no entries"
+      : `it has entries for ${joinNames(names)}`;
     return [{ subject: path, reason, detail }];
   }
   const detail = `docker stores Docker Hub credentials under ${DOCKER_HUB_KEY} only`;

@@ -2,9 +2,9 @@ import {
   type Candidate,
   type CredentialRequest,
   defined,
-  few,
   ImagePattern,
   type ImageTarget,
+  joinNames,
   type ProviderNote,
   type ReasonCode,
   type ValidAccounts,
@@ -47,7 +47,7 @@ export abstract class ExecPlugin {
 
   /** The outcome for an image that no pattern matches. */
   notMatched(): PluginOutcome {
-    const detail = `no matchImages pattern matches: ${few(this.definition.matchImages)}`;
+    const detail = `no matchImages pattern matches: ${joinNames(this.definition.matchImages)}`;
     return this.none("plugin-not-matched", detail);
   }
 

@@ -149,7 +149,7 @@ export class KubeletProvider implements CredentialProvider {
       source: plugin.definition.name,
       image: podImage,
       isFailure: ({ failure }) => failure !== undefined,
-      otherwise: (detail) => plugin.failed("deadline-exceeded", detail),
+      onTimeout: (detail) => plugin.failed("deadline-exceeded", detail),
     }) ?? await pending;
   }
 

@@ -266,7 +266,7 @@ class ConfigReader {
         return;
       }
       try {
-        if (!ImagePattern.parse(pattern).missesItself) return;
+        if (!ImagePattern.parse(pattern).isBracketedIpv6) return;
         const problem = "the kubelet never matches an IPv6 address without a port";
         this.#warn(at, problem, "add the port, if the images have one");
       } catch (error) {

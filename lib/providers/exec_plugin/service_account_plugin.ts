@@ -1,6 +1,6 @@
 import {
-  type AccountAnswer,
   type AccountProblem,
+  type AccountResult,
   type CredentialRequest,
   defined,
   type ImageReference,
@@ -22,7 +22,7 @@ export interface ServiceAccountPluginEnvironment extends PluginEnvironment {
   readonly accounts: (() => Promise<PodAccounts>) | undefined;
 }
 
-type Account = AccountAnswer & { readonly kind: "account" };
+type Account = AccountResult & { readonly kind: "account" };
 
 /** A service account, or a single pod of it, for which the plugin may be executed. */
 interface Principal {
@@ -128,7 +128,7 @@ export class ServiceAccountPlugin extends ExecPlugin {
       const outcome = await this.#provideFor(principal, accounts, request, target);
       if (outcome?.candidates.length) found.push(outcome);
       // If the registry refuses one account's credential, it may accept another's.
-      if (found.length > 0 && request.refused === undefined && !request.everyAccount) break;
+      if (found.length > 0 && request.refused === undefined && !request.allAccounts) break;
       // A failure takes precedence over the absence of a credential.
       if (outcome !== undefined && !unsuccessful?.failure) unsuccessful = outcome;
       if (principal.kind === "principal" && ++tried >= MAX_TRIED) break;

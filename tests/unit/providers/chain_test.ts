@@ -178,7 +178,7 @@ Deno.test("CredentialChain: continues after the deadline and reports a late outc
     deadline: new AnswerDeadline({
       clock,
       timeoutMs: 5_000,
-      late: ({ text }) => void late.push(text),
+      onLateAnswer: ({ text }) => void late.push(text),
     }),
   });
   const first = chain.resolve(requestFor("quay.io/a/b:1"));
@@ -212,7 +212,7 @@ Deno.test("CredentialChain: does not report a late failure", async () => {
     providers: [{ name: "docker", renewable: true, provide: () => slow.promise }],
     clock,
     observer: new FakeObserver(),
-    deadline: new AnswerDeadline({ clock, timeoutMs: 5_000, late: () => void late++ }),
+    deadline: new AnswerDeadline({ clock, timeoutMs: 5_000, onLateAnswer: () => void late++ }),
   });
   const resolution = chain.resolve(requestFor("quay.io/a/b"));
   await clock.waiting();

@@ -3,8 +3,8 @@ import { deepEqual, equal, notEqual } from "node:assert/strict";
 import {
   type CredentialProvider,
   type CredentialRequest,
-  type KubeHttpAnswer,
   type KubeHttpFailure,
+  type KubeHttpResponse,
   type ProcessResult,
   type ProviderOutcome,
   REASON_CODES,
@@ -92,7 +92,9 @@ clusters: [{name: c, cluster: {server: "https://api:6443"}}]
 users: [{name: u, user: {token: t}}]
 `;
 
-async function fromKube(answer: KubeHttpAnswer | KubeHttpFailure): Promise<readonly ReasonCode[]> {
+async function fromKube(
+  answer: KubeHttpResponse | KubeHttpFailure,
+): Promise<readonly ReasonCode[]> {
   const files = new FakeFiles();
   files.set("/kubeconfig", KUBECONFIG);
   const kube = await openKube({
@@ -235,7 +237,7 @@ const PROVOKED: Readonly<Record<Provoked, () => Promise<readonly ReasonCode[]>>>
       providers: [{ name: "docker", renewable: true, provide: () => new Promise(() => {}) }],
       clock,
       observer: new FakeObserver(),
-      deadline: new AnswerDeadline({ clock, timeoutMs: 5_000, late: () => {} }),
+      deadline: new AnswerDeadline({ clock, timeoutMs: 5_000, onLateAnswer: () => {} }),
     });
     const resolution = chain.resolve(requestFor(IMAGE));
     await clock.waiting();

@@ -342,7 +342,7 @@ Deno.test("KubeletProvider: returns the other plugins' credentials when one hang
   const deadline = new AnswerDeadline({
     clock,
     timeoutMs: 5_000,
-    late: ({ text }) => void late.push(text),
+    onLateAnswer: ({ text }) => void late.push(text),
   });
   const provider = new KubeletProvider({ ...settings, deadline });
   const hanging = Promise.withResolvers<string>();
@@ -369,7 +369,7 @@ Deno.test("KubeletProvider: returns the other plugins' credentials when one hang
 
 Deno.test("KubeletProvider: serves a late response with cacheDuration 0 to the next request", async () => {
   const { clock, runner, settings } = kubelet([A]);
-  const deadline = new AnswerDeadline({ clock, timeoutMs: 5_000, late: () => {} });
+  const deadline = new AnswerDeadline({ clock, timeoutMs: 5_000, onLateAnswer: () => {} });
   const provider = new KubeletProvider({ ...settings, deadline });
   const slow = Promise.withResolvers<string>();
   runner.answer = () => slow.promise;

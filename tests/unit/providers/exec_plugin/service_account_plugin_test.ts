@@ -142,7 +142,7 @@ Deno.test("ServiceAccountPlugin: returns the credentials of all accounts when th
   }
   const first = await provider.provide(requestFor(IMAGE));
   equal(pairs(first).length, 1);
-  for (const more of [{ refused: { fingerprint: "other" } }, { everyAccount: true }]) {
+  for (const more of [{ refused: { fingerprint: "other" } }, { allAccounts: true }]) {
     const all = await provider.provide(requestFor(IMAGE, more));
     ok(all.kind === "found");
     const whose = all.candidates.map(({ account = "" }) => account.split(" ")[0]);

@@ -1,5 +1,5 @@
 import { deepEqual, equal } from "node:assert/strict";
-import type { KubeHttpAnswer, KubeHttpFailure } from "../../../../lib/model/mod.ts";
+import type { KubeHttpFailure, KubeHttpResponse } from "../../../../lib/model/mod.ts";
 import { openKube } from "../../../../lib/providers/kubernetes/mod.ts";
 import { FakeClock } from "../../../fakes/clock.ts";
 import { FakeFiles } from "../../../fakes/files.ts";
@@ -17,7 +17,7 @@ users: [{name: u, user: {token: t}}]
 `;
 const AWAY = { kind: "unreachable", detail: "no route" } as const;
 
-async function kubeOf(answer: KubeHttpAnswer | KubeHttpFailure) {
+async function kubeOf(answer: KubeHttpResponse | KubeHttpFailure) {
   const files = new FakeFiles();
   files.set("/kubeconfig", KUBECONFIG);
   const clock = new FakeClock();
