@@ -136,7 +136,7 @@ export class Renewals {
 
   async #ask(key: string, asked: Why): Promise<void> {
     const { store, resolver } = this.#options;
-    if (this.#turns.isDue) await this.#turns.give();
+    if (this.#turns.isDue) await this.#turns.yield();
     const entry = store.get(key);
     if (entry === undefined || this.#stop.signal.aborted) return;
     const why = stillTrue(asked, entry);
