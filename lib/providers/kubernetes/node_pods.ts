@@ -41,7 +41,7 @@ export function readPod(object: Fields): NodePod {
     ...volumes.map((image) => image["reference"]),
   ].filter((image): image is string => typeof image === "string" && image !== "");
   const names = objects(spec["imagePullSecrets"]).map((reference) => reference["name"]);
-  const jitter = status["jitter"];
+  const phase = status["phase"];
   return {
     namespace: text(metadata["namespace"]),
     name: text(metadata["name"]),
@@ -50,7 +50,7 @@ export function readPod(object: Fields): NodePod {
     pullSecrets: names.filter((name) => typeof name === "string" && name !== "")
       .slice(0, MAX_NAMES) as string[],
     images: [...new Set(images.flatMap(normalized))].slice(0, MAX_NAMES),
-    ended: jitter === "Succeeded" || jitter === "Failed",
+    ended: phase === "Succeeded" || phase === "Failed",
   };
 }
 

@@ -15,14 +15,14 @@ clusters: [{name: c, cluster: {server: "https://api:6443"}}]
 `;
 const IMAGE = parseImageReference("reg.io/app:1");
 
-function pod(name: string, account?: string) {
+function pod(name: string, account?: string, phase = "Running") {
   return {
     metadata: { name, namespace: "n", uid: `uid-of-${name}` },
     spec: {
       ...(account !== undefined && { serviceAccountName: account }),
       containers: [{ name: "main", image: IMAGE.text }],
     },
-    status: { jitter: "Running" },
+    status: { phase },
   };
 }
 
@@ -55,6 +55,12 @@ async function stage(pods = [pod("static"), pod("web-1", "web")]) {
 Deno.test("readPod: a static pod has no service account, not the default one", () => {
   equal(readPod(pod("static")).serviceAccount, "");
   equal(readPod(pod("web-1", "web")).serviceAccount, "web");
+});
+
+Deno.test("readPod: a pod has ended when its phase is Succeeded or Failed", () => {
+  const phases = ["Pending", "Running", "Succeeded", "Failed", "Unknown"];
+  const ended = phases.filter((phase) => readPod(pod("web-1", "web", phase)).ended);
+  deepEqual(ended, ["Succeeded", "Failed"]);
 });
 
 Deno.test("KubePodAccounts asks nothing of the account of a pod that has none", async () => {
