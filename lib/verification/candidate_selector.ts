@@ -46,7 +46,7 @@ export interface SelectionRequest {
 
 /** The outcome: one that the sources offer or that worked before, or the one in use stays. */
 export interface Selection {
-  readonly kind: "elected" | "kept";
+  readonly kind: "selected" | "kept";
   readonly winner: ScoredCandidate;
   /** The others, best first. */
   readonly otherCandidates: readonly ScoredCandidate[];
@@ -104,7 +104,7 @@ export class CandidateSelector {
   }
 
   /** Rejects for nothing but `signal`. */
-  async elect(request: SelectionRequest, options: CallOptions = {}): Promise<Selection> {
+  async select(request: SelectionRequest, options: CallOptions = {}): Promise<Selection> {
     const { clock } = this.#options;
     const { target, inUse, readsRefused, fetched = [] } = request;
     // Of an odd token nothing follows for the others of its source.
@@ -133,7 +133,7 @@ export class CandidateSelector {
       });
       const entry = entries[step.index];
       if (entry === undefined) break;
-      if (step.kind === "elect") return this.#selectionReason(request, entries, known, step);
+      if (step.kind === "select") return this.#selectionReason(request, entries, known, step);
       const { candidate } = entry.scored;
       const verdict = await this.#ask(request, entry, options);
       this.#take(target, candidate, verdict, perToken);
@@ -184,7 +184,7 @@ export class CandidateSelector {
     return {
       offered,
       inUse,
-      byHand: scored.candidate.watched,
+      userManaged: scored.candidate.watched,
       isImplausible: isImplausible(scored.candidate),
       proven: proven && !(inUse && readsRefused),
       ...known,
@@ -257,7 +257,7 @@ export class CandidateSelector {
     const leaves = inUse?.proven === true && !winner.inUse && inUse.provider !== "adopted";
     if (leaves && this.#mayStay(inUse)) this.#remember(image, inUse);
     return {
-      kind: winner.inUse && !winner.offered ? "kept" : "elected",
+      kind: winner.inUse && !winner.offered ? "kept" : "selected",
       winner: winner.scored,
       otherCandidates: otherCandidates.map(({ scored }) => scored),
       reason,

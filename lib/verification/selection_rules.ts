@@ -9,7 +9,7 @@ export interface SelectionOption {
   readonly offered: boolean;
   readonly inUse: boolean;
   /** People change it (a file, a secret); a minted one is new each time, and none is suspect. */
-  readonly byHand: boolean;
+  readonly userManaged: boolean;
   /** What it says of its own end cannot be believed: a minted one as well may be dead. */
   readonly isImplausible?: boolean;
   /** Its reads succeed. */
@@ -49,7 +49,7 @@ export type SelectionReason = keyof typeof SELECTION_REASONS;
 /** What to do next: ask the registry about one, or take one. */
 export type SelectionStep =
   | { readonly kind: "probe"; readonly index: number }
-  | { readonly kind: "elect"; readonly index: number; readonly reason: SelectionReason };
+  | { readonly kind: "select"; readonly index: number; readonly reason: SelectionReason };
 
 /**
  * The next step of an election. Pure. Nothing is asked that cannot change the outcome: not about
@@ -61,7 +61,7 @@ export function selectionStep(input: SelectionInput): SelectionStep {
     option.offered && option.inUse && isGood(option) && option.refusedAtMs === undefined
   );
   if (working >= 0 && !(input.verify === "on-change" && isUnasked(options[working]))) {
-    return { kind: "elect", index: working, reason: options.length === 1 ? "only" : "in-use" };
+    return { kind: "select", index: working, reason: options.length === 1 ? "only" : "in-use" };
   }
   if (input.canProbe && isWorthQuerying(input)) {
     // Those that the registry refused before come last: they must not delay one that is new.
@@ -71,11 +71,11 @@ export function selectionStep(input: SelectionInput): SelectionStep {
     for (const [index, option] of order) {
       if (!option.offered) continue;
       if (option.verdict === undefined) return { kind: "probe", index };
-      if (rankOf(option, options) === "good") return { kind: "elect", index, reason: "accepted" };
+      if (rankOf(option, options) === "good") return { kind: "select", index, reason: "accepted" };
     }
   }
   const [index = 0] = ranking(options);
-  return { kind: "elect", index, reason: reasonOf(options, index) };
+  return { kind: "select", index, reason: reasonOf(options, index) };
 }
 
 /** What an option is worth, best first. This and {@linkcode selectionStep} are all the rules. */
@@ -135,7 +135,7 @@ function isWorthQuerying({ options, verify, readsRefused }: SelectionInput): boo
   if (options.length < 2) return false;
   const offered = options.filter((option) => option.offered);
   return readsRefused || offered.length > 1 ||
-    offered.some((option) => (option.byHand || option.isImplausible) && !option.inUse);
+    offered.some((option) => (option.userManaged || option.isImplausible) && !option.inUse);
 }
 
 function isGood({ verdict, proven }: SelectionOption): boolean {

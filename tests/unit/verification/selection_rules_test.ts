@@ -10,7 +10,7 @@ import {
   type Verify,
 } from "../../../lib/verification/selection_rules.ts";
 
-const PLAIN: SelectionOption = { offered: true, inUse: false, byHand: false, proven: false };
+const PLAIN: SelectionOption = { offered: true, inUse: false, userManaged: false, proven: false };
 
 function input(
   options: readonly Partial<SelectionOption>[],
@@ -26,9 +26,9 @@ function input(
 }
 
 Deno.test("electionStep asks about nothing where there is no choice", () => {
-  deepEqual(selectionStep(input([{}])), { kind: "elect", index: 0, reason: "only" });
+  deepEqual(selectionStep(input([{}])), { kind: "select", index: 0, reason: "only" });
   deepEqual(selectionStep(input([{ inUse: true }], { readsRefused: true })), {
-    kind: "elect",
+    kind: "select",
     index: 0,
     reason: "only",
   });
@@ -37,9 +37,9 @@ Deno.test("electionStep asks about nothing where there is no choice", () => {
 
 Deno.test("electionStep leaves alone what works", () => {
   const works = { inUse: true, proven: true };
-  deepEqual(selectionStep(input([{}, works])), { kind: "elect", index: 1, reason: "in-use" });
+  deepEqual(selectionStep(input([{}, works])), { kind: "select", index: 1, reason: "in-use" });
   deepEqual(selectionStep(input([{}, { inUse: true, verdict: "accepted" }])), {
-    kind: "elect",
+    kind: "select",
     index: 1,
     reason: "in-use",
   });
@@ -48,19 +48,27 @@ Deno.test("electionStep leaves alone what works", () => {
 
 Deno.test("electionStep takes a minted credential without asking, one set by hand only if good", () => {
   const old: Partial<SelectionOption> = { offered: false, inUse: true, proven: true };
-  deepEqual(selectionStep(input([{}, old])), { kind: "elect", index: 0, reason: "first" });
-  deepEqual(selectionStep(input([{ byHand: true }, old])), { kind: "probe", index: 0 });
-  const refused: Partial<SelectionOption> = { byHand: true, verdict: "refused", refusedAtMs: 5 };
-  deepEqual(selectionStep(input([refused, old])), { kind: "elect", index: 1, reason: "kept" });
-  const accepted: Partial<SelectionOption> = { byHand: true, verdict: "accepted" };
-  deepEqual(selectionStep(input([accepted, old])), { kind: "elect", index: 0, reason: "accepted" });
+  deepEqual(selectionStep(input([{}, old])), { kind: "select", index: 0, reason: "first" });
+  deepEqual(selectionStep(input([{ userManaged: true }, old])), { kind: "probe", index: 0 });
+  const refused: Partial<SelectionOption> = {
+    userManaged: true,
+    verdict: "refused",
+    refusedAtMs: 5,
+  };
+  deepEqual(selectionStep(input([refused, old])), { kind: "select", index: 1, reason: "kept" });
+  const accepted: Partial<SelectionOption> = { userManaged: true, verdict: "accepted" };
+  deepEqual(selectionStep(input([accepted, old])), {
+    kind: "select",
+    index: 0,
+    reason: "accepted",
+  });
 });
 
 Deno.test("electionStep: what cannot be asked about is taken on trust", () => {
   const old: Partial<SelectionOption> = { offered: false, inUse: true, proven: true };
   for (const more of [{ verify: "never" as const }, { canProbe: false }]) {
-    deepEqual(selectionStep(input([{ byHand: true }, old], more)), {
-      kind: "elect",
+    deepEqual(selectionStep(input([{ userManaged: true }, old], more)), {
+      kind: "select",
       index: 0,
       reason: "first",
     });
@@ -70,13 +78,13 @@ Deno.test("electionStep: what cannot be asked about is taken on trust", () => {
 Deno.test("electionStep with `never` goes on to the next when reads are refused", () => {
   const more = { verify: "never", readsRefused: true } as const;
   deepEqual(selectionStep(input([{ inUse: true, refusedAtMs: 9 }, {}], more)), {
-    kind: "elect",
+    kind: "select",
     index: 1,
     reason: "not-refused",
   });
   // All refused: it is the turn of the one that was refused the longest ago.
   const all = [{ refusedAtMs: 7 }, { refusedAtMs: 3 }, { inUse: true, refusedAtMs: 9 }];
-  deepEqual(selectionStep(input(all, more)), { kind: "elect", index: 1, reason: "least-refused" });
+  deepEqual(selectionStep(input(all, more)), { kind: "select", index: 1, reason: "least-refused" });
 });
 
 Deno.test("isExhausted looks at what is offered alone", () => {
@@ -89,7 +97,7 @@ const verdicts: readonly VerdictKind[] = ["accepted", "refused", "forbidden", "u
 const anyOption: fc.Arbitrary<SelectionOption> = fc.record({
   offered: fc.boolean(),
   inUse: fc.boolean(),
-  byHand: fc.boolean(),
+  userManaged: fc.boolean(),
   proven: fc.boolean(),
 }).chain((bare) =>
   fc.constantFrom(undefined, ...verdicts).chain((verdict) => {
@@ -115,7 +123,7 @@ function play(start: SelectionInput, truth: readonly VerdictKind[]) {
   const probed: number[] = [];
   while (true) {
     const step = selectionStep({ ...start, options });
-    if (step.kind === "elect") {
+    if (step.kind === "select") {
       return { selectionReason: step.index, reason: step.reason, probed, options };
     }
     probed.push(step.index);
@@ -179,7 +187,7 @@ Deno.test("electionStep: a change by hand that the registry refuses never replac
     fc.boolean(),
     fc.constantFrom<Verify>("on-doubt", "on-change"),
     (truth, proven, verify) => {
-      const offered = truth.map(() => ({ byHand: true }));
+      const offered = truth.map(() => ({ userManaged: true }));
       const old: Partial<SelectionOption> = { offered: false, inUse: true, proven };
       const { selectionReason, reason } = play(input([...offered, old], { verify }), truth);
       deepEqual([selectionReason, reason], [offered.length, "kept"]);
@@ -219,16 +227,16 @@ Deno.test("a minted token whose own end makes no sense is asked about before it 
     verdict: "refused",
     refusedAtMs: 5,
   };
-  deepEqual(selectionStep(input([refused, old])), { kind: "elect", index: 1, reason: "kept" });
-  deepEqual(selectionStep(input([{}, old])), { kind: "elect", index: 0, reason: "first" });
+  deepEqual(selectionStep(input([refused, old])), { kind: "select", index: 1, reason: "kept" });
+  deepEqual(selectionStep(input([{}, old])), { kind: "select", index: 0, reason: "first" });
   const unasked = { canProbe: false };
-  const kept = { kind: "elect", index: 1, reason: "kept" };
+  const kept = { kind: "select", index: 1, reason: "kept" };
   deepEqual(
     selectionStep(input([{ isImplausible: true }, old], unasked)),
     kept,
     "nobody can be asked now",
   );
   const allOdd = [{ isImplausible: true }, { ...old, isImplausible: true }];
-  const wrongClock = { kind: "elect", index: 0, reason: "first" };
+  const wrongClock = { kind: "select", index: 0, reason: "first" };
   deepEqual(selectionStep(input(allOdd, unasked)), wrongClock, "then the newer one is taken");
 });
