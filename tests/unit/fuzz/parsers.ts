@@ -32,9 +32,9 @@ import { readPluginResponse } from "../../../lib/providers/exec_plugin/mod.ts";
 import { readProviderConfig } from "../../../lib/providers/exec_plugin/provider_config.ts";
 import { readHelperAnswer } from "../../../lib/providers/docker/credential_helper_answer.ts";
 import { readGoYaml } from "../../../lib/formats/go_yaml.ts";
-import { ExecCredentials } from "../../../lib/providers/kubernetes/exec_credential.ts";
+import { ExecAuthenticator } from "../../../lib/providers/kubernetes/exec_credential.ts";
 import { readKubeconfigs } from "../../../lib/providers/kubernetes/kubeconfig.ts";
-import { readPod } from "../../../lib/providers/kubernetes/node_pods.ts";
+import { readPod } from "../../../lib/providers/kubernetes/node_informers.ts";
 import { readPullSecret } from "../../../lib/providers/kubernetes/secret_reader.ts";
 import { parseChallenges } from "../../../lib/verification/challenge.ts";
 import { readTokenAnswer } from "../../../lib/verification/token_service.ts";
@@ -90,7 +90,7 @@ async function execCredential(text: string): Promise<unknown> {
     clock: new FakeClock(),
     env: {},
   };
-  return await new ExecCredentials({
+  return await new ExecAuthenticator({
     command: "/bin/exec",
     args: [],
     env: {},
@@ -149,7 +149,7 @@ export const TEXT_PARSERS: readonly TextParser[] = [
       [findAuth(config, "a.io")] as never,
     );
   }),
-  refuses("ExecCredentials", execCredential),
+  refuses("ExecAuthenticator", execCredential),
   never("readPod", (text) => readPod(json(text))),
   never("readPullSecret", (text) => readPullSecret(json(text))),
   never("readPullSecret, its data", (text) => {

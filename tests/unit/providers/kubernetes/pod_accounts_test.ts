@@ -1,7 +1,7 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { parseImageReference } from "../../../../lib/model/mod.ts";
 import { openKube } from "../../../../lib/providers/kubernetes/mod.ts";
-import { readPod } from "../../../../lib/providers/kubernetes/node_pods.ts";
+import { readPod } from "../../../../lib/providers/kubernetes/node_informers.ts";
 import { FakeClock } from "../../../fakes/clock.ts";
 import { FakeFiles } from "../../../fakes/files.ts";
 import { answered, FakeKubeHttp } from "../../../fakes/kube_http.ts";
@@ -52,7 +52,7 @@ async function stage(pods = [pod("static"), pod("web-1", "web")]) {
   return { http, accounts: kube.accounts(), [Symbol.dispose]: () => kube.stop() };
 }
 
-Deno.test("readPod: a static pod has no service account, not the default one", () => {
+Deno.test("readPod: returns no service account for a static pod", () => {
   equal(readPod(pod("static")).serviceAccount, "");
   equal(readPod(pod("web-1", "web")).serviceAccount, "web");
 });
@@ -63,19 +63,19 @@ Deno.test("readPod: a pod has ended when its phase is Succeeded or Failed", () =
   deepEqual(ended, ["Succeeded", "Failed"]);
 });
 
-Deno.test("KubePodAccounts asks nothing of the account of a pod that has none", async () => {
+Deno.test("KubePodAccounts: reads no service account for a pod without one", async () => {
   using kube = await stage();
   const answer = await kube.accounts.podsOf(IMAGE);
   ok(answer.kind === "pods");
   deepEqual(answer.pods.map(({ name }) => name), ["static", "web-1"]);
-  const asked = kube.http.paths.filter((path) => path.includes("/serviceaccounts"));
+  const paths = kube.http.paths.filter((path) => path.includes("/serviceaccounts"));
   ok(
-    asked.length > 0 && asked.every((path) => /serviceaccounts(\/web$|\?)/.test(path)),
-    `${asked}`,
+    paths.length > 0 && paths.every((path) => /serviceaccounts(\/web$|\?)/.test(path)),
+    `${paths}`,
   );
 });
 
-Deno.test("KubePodAccounts binds a token to its pod, for the audience, of the account that it read", async () => {
+Deno.test("KubePodAccounts: requests a token bound to the pod, the audience and the service account", async () => {
   using kube = await stage();
   const answer = await kube.accounts.podsOf(IMAGE);
   const web = answer.kind === "pods" ? answer.pods[1] : undefined;
@@ -106,14 +106,14 @@ Deno.test("KubePodAccounts binds a token to its pod, for the audience, of the ac
   ok(refused.kind === "failed");
   match(
     refused.detail,
-    /we may not create serviceaccounts\/token \(web\) in namespace n: .*request-serviceaccounts-token/,
+    /RBAC does not allow the agent to create serviceaccounts\/token \(web\) in namespace n; .*request-serviceaccounts-token/,
   );
 });
 
-Deno.test("KubePodAccounts asks whether the node's name is right where the server knows no pod of it", async () => {
+Deno.test("KubePodAccounts: suggests to check the node name when the API server returns no pods", async () => {
   using none = await stage([]);
   const answer = await none.accounts.podsOf(IMAGE);
-  match(answer.kind === "pods" ? answer.detail ?? "" : "", /node node-1: .*is this the name/);
+  match(answer.kind === "pods" ? answer.detail ?? "" : "", /node node-1: .*check the node name/);
   using others = await stage();
   const fine = await others.accounts.podsOf(parseImageReference("reg.io/other:1"));
   deepEqual(fine, { kind: "pods", pods: [] });
