@@ -26,7 +26,7 @@ const EXEC_VERSIONS = [
  * values.
  */
 export function readKubeconfigs(files: readonly KubeconfigFile[]): KubeconfigResult {
-  return new Reader().read(files);
+  return new KubeconfigReader().read(files);
 }
 
 /** An entry of one of the three lists and its location. */
@@ -43,7 +43,7 @@ const CONTENT: Readonly<Record<List, string>> = {
   contexts: "context",
 };
 
-class Reader {
+class KubeconfigReader {
   readonly #problems: ConfigProblem[] = [];
   readonly #lists: Readonly<Record<List, Map<string, Entry>>> = {
     clusters: new Map(),
@@ -91,20 +91,13 @@ class Reader {
   }
 
   #currentContext(files: readonly KubeconfigFile[]): ClientConfig | undefined {
-    const named = this.#current;
-    const file = named?.file ?? files[0]?.path ?? "";
-    if (named === undefined) {
-      const remedy = "set it to the name of a context";
-      return this.#none({ file, place: "current-context" }, "it is not set", remedy);
-    }
-    const context = this.#lists.contexts.get(named.name);
+    const current = this.#current;
+    const at = { file: current?.file ?? files[0]?.path ?? "", place: "current-context" };
+    const remedy = "set it to the name of a context";
+    if (current === undefined) return this.#problem(at, "it is not set", remedy);
+    const context = this.#lists.contexts.get(current.name);
     if (context === undefined) {
-      const what = `there is no context ${JSON.stringify(named.name)}`;
-      return this.#none(
-        { file, place: "current-context" },
-        what,
-        "set it to the name of a context",
-      );
+      return this.#problem(at, `there is no context ${JSON.stringify(current.name)}`, remedy);
     }
     const cluster = this.#named(context, "cluster", "clusters");
     const userName = this.#text(context, "user");
@@ -118,7 +111,7 @@ class Reader {
     const found = this.#lists[list].get(name);
     if (found !== undefined) return found;
     const at = { file: context.file, place: `${context.place}.${field}` };
-    return this.#none(at, `there is no ${field} ${JSON.stringify(name)}`, `add it to ${list}`);
+    return this.#problem(at, `there is no ${field} ${JSON.stringify(name)}`, `add it to ${list}`);
   }
 
   #join(cluster: Entry, user: Entry | undefined): ClientConfig {
@@ -169,8 +162,7 @@ class Reader {
     if (text === "") return undefined;
     if (/^(?:https?|socks5):$/.test(URL.parse(text)?.protocol ?? "")) return new Secret(text);
     const at = place(cluster, "proxy-url");
-    this.#problem(at, "it is not the URL of a proxy", "use http://, https:// or socks5://");
-    return undefined;
+    return this.#problem(at, "it is not the URL of a proxy", "use http://, https:// or socks5://");
   }
 
   /** Inline data takes precedence over a file. */
@@ -187,12 +179,8 @@ class Reader {
     } catch {
       // Reported below.
     }
-    this.#problem(
-      place(entry, `${name}-data`),
-      "it is not a PEM text in base64",
-      "encode it again",
-    );
-    return undefined;
+    const at = place(entry, `${name}-data`);
+    return this.#problem(at, "it is not a PEM text in base64", "encode it again");
   }
 
   /**
@@ -233,11 +221,8 @@ class Reader {
     }
     if (this.#text(entry, "interactiveMode") === "Always") {
       const what = "the plugin requires a terminal, and the agent has none";
-      this.#problem(
-        place(entry, "interactiveMode"),
-        what,
-        "use a plugin that works without a terminal",
-      );
+      const remedy = "use a plugin that works without a terminal";
+      this.#problem(place(entry, "interactiveMode"), what, remedy);
     }
     const args = goField(fields, "args") ?? [];
     const env = goField(fields, "env") ?? [];
@@ -259,12 +244,7 @@ class Reader {
     return "";
   }
 
-  #none(at: ProblemLocation, problem: string, remedy: string): undefined {
-    this.#problem(at, problem, remedy);
-    return undefined;
-  }
-
-  #problem(at: ProblemLocation, problem: string, remedy: string): void {
+  #problem(at: ProblemLocation, problem: string, remedy: string): undefined {
     this.#problems.push({ ...at, problem, remedy });
   }
 }
