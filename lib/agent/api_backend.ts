@@ -91,7 +91,7 @@ function credentialOf({ candidate, ...rest }: CredentialAnswer): ApiCredential {
   };
 }
 
-function putTarget(target: ApiTarget): PutCredential["target"] {
+function putTarget(target: ApiTarget): PushedCredential["target"] {
   return target.kind === "image" ? target : { kind: target.kind, registry: target.registry };
 }
 
@@ -107,7 +107,7 @@ function isCredential(given: Parameters<ApiAgent["put"]>[1]): given is Credentia
   return Object.values(given).some((value) => typeof value !== "string");
 }
 
-function putOf({ target, credential, putAtMs, validUntilMs }: PutCredential): ApiPut {
+function putOf({ target, credential, putAtMs, validUntilMs }: PushedCredential): ApiPut {
   const username = credentialUsername(credential);
   return {
     ...(target.kind === "image" ? { ref: target.image.text } : { registry: target.registry }),

@@ -31,7 +31,7 @@ import {
 
 /** Selects one of several candidates; see `CandidateSelector` of the verification package. */
 export interface Selector {
-  elect(request: SelectionRequest, options?: CallOptions): Promise<Selection>;
+  select(request: SelectionRequest, options?: CallOptions): Promise<Selection>;
 }
 
 /** Dependencies of {@linkcode Selections}. */

@@ -56,7 +56,7 @@ Deno.test("Deliverer: writes a registry token only to the file", async () => {
 
 Deno.test("Deliverer: returns file-only when the API answers 404", async () => {
   const { nydusd, deliverer } = stage();
-  nydusd.fault = () => ({ kind: "refused", status: 404, detail: "it answered with status 404" });
+  nydusd.fault = () => ({ kind: "refused", status: 404, detail: "it responded with status 404" });
   const { kind, file } = await deliverer.deliver(order(BASIC));
   deepEqual([kind, file.kind], ["file-only", "written"]);
 });

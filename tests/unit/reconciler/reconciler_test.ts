@@ -490,10 +490,10 @@ Deno.test("Reconciler: does not deliver the credential of a deleted account to a
 
 Deno.test("Reconciler: does not share an adopted credential while the registry refuses those of accounts", async () => {
   const stage = new Stage(new FakeClock(), {
-    elect: ({ inUse, offered }) => {
+    select: ({ inUse, offered }) => {
       const [first] = offered;
       ok(first);
-      const kind = inUse === undefined ? "elected" : "kept";
+      const kind = inUse === undefined ? "selected" : "kept";
       const winner = inUse ?? first;
       return Promise.resolve({
         kind,
