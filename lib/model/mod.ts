@@ -10,6 +10,7 @@ export { Backoff, type BackoffOptions } from "./backoff.ts";
 export * from "./credential.ts";
 export * from "./cri_proxy_status.ts";
 export { Deadline } from "./deadline.ts";
+export { defined } from "./defined.ts";
 export * from "./duration.ts";
 export * from "./endpoint.ts";
 export * from "./errors.ts";
