@@ -9,7 +9,7 @@ const MAX_REMEMBERED = 10_000;
  * Knows since when each trouble has lasted, as far as it was asked meanwhile. What comes to an end
  * is forgotten, so that the same trouble later is a new one.
  */
-export class HealthMemory {
+export class HealthTracker {
   #since = new Map<string, number>();
 
   /** What the state comes to at `nowMs` (wall time), with since when. */

@@ -7,7 +7,7 @@
 export { criProxyFindings } from "./cri_proxy_findings.ts";
 export { fanOut } from "./fan_out.ts";
 export { type HealthCheck, type HealthLevel, healthOf, type HealthView } from "./health.ts";
-export { HealthMemory } from "./health_memory.ts";
+export { HealthTracker } from "./health_memory.ts";
 export { type HistoryEntry, ImageHistory, type ImagePast } from "./image_history.ts";
 export { imageLabel } from "./image_label.ts";
 export { createLog, type Log, type LogOptions } from "./log.ts";

@@ -1,5 +1,5 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { HealthMemory, ImageHistory, ProviderStats } from "../../../lib/observability/mod.ts";
+import { HealthTracker, ImageHistory, ProviderStats } from "../../../lib/observability/mod.ts";
 import { ASKED, EVENTS, FAILED, IMAGE, RENEWED } from "./events.ts";
 import { daemonOf, mountOf, NOW_MS, statusOf } from "./status_of.ts";
 
@@ -88,7 +88,7 @@ Deno.test("SourceBook: counts, the last answer, the last failure, a bounded numb
 });
 
 Deno.test("HealthMemory: says since when, forgets what ended, survives a clock set back", () => {
-  const memory = new HealthMemory();
+  const memory = new HealthTracker();
   const refused = statusOf({ daemons: [daemonOf("d", [mountOf("1", { delivery: "refused" })])] });
   const at = (minutes: number, status = refused) =>
     memory.view({ ...status, loopAgeMs: 0 }, NOW_MS + minutes * 60_000, { checkIntervalMs: 60_000 })
