@@ -53,7 +53,7 @@ for (const [name, stageOf] of Object.entries(STAGES)) {
             await tab.go(`${server.url}${path}`);
             equal(await tab.eval<number>(overflow), 0, `${page} ${size} is too wide`);
             ok(
-              (await tab.eval<string>("document.querySelector('main > .sentence').innerText"))
+              (await tab.eval<string>("document.querySelector('main > .summary').innerText"))
                 .length > 10,
             );
             equal(await tab.eval<boolean>("document.getElementById('stale').hidden"), true);
@@ -79,7 +79,7 @@ Deno.test({
     const title = () => tab.eval<string>("document.title");
     equal(await title(), "nydus-auth-agent: ok");
     const focused = () => tab.eval<string>("document.activeElement.outerHTML");
-    const news = () => tab.eval<string>("document.getElementById('news').textContent");
+    const news = () => tab.eval<string>("document.getElementById('announcement').textContent");
     await tab.eval("document.querySelector('details').open = true");
     for (const what of ["main a", "main summary"]) {
       await tab.eval(`document.querySelector('${what}').focus()`);
