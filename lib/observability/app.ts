@@ -6,12 +6,12 @@ import type { MetricsPage } from "./metrics.ts";
 import { imagePage, unknownImagePage } from "./page/image_page.ts";
 import { icon, PAGE_POLICY } from "./page/layout.ts";
 import { nodePage } from "./page/node_page.ts";
-import { preferredFormat } from "./prometheus.ts";
+import { type ExpositionFormat, preferredFormat } from "./prometheus.ts";
 import { printable } from "./redact.ts";
 
 /** Options of {@linkcode createApp}. */
 export interface AppOptions {
-  readonly metrics: { page(accept?: string): Promise<MetricsPage> };
+  readonly metrics: { page(format: ExpositionFormat): Promise<MetricsPage> };
   readonly status: () => AgentStatus;
   readonly health: () => HealthView;
   /** Returns the recent history of an image. @default No history */

@@ -320,8 +320,8 @@ function unapprovedHostFinding(
     : "the credential is delivered anyway";
   return {
     ...deliveryBase("hosts", daemon, instance),
-    text: `${mountLabel(daemon, instance)} sends its credential to unapproved hosts: ` +
-      `${unapprovedHosts.join(", ")} (${action})`,
+    text: `${mountLabel(daemon, instance)} is configured to send its credential to ` +
+      `unapproved hosts: ${unapprovedHosts.join(", ")} (${action})`,
     remedy: "add them to delivery.allowed_hosts, or fix the configuration of that nydusd",
   };
 }

@@ -60,7 +60,7 @@ export const LOG_EVENTS = {
   },
   "unapproved-host": {
     level: "warning",
-    meaning: "a nydusd sends its credential to an unapproved host",
+    meaning: "a nydusd is configured to send its credential to an unapproved host",
   },
   "delivery-recovered": { level: "info", meaning: "a delivery succeeded after failures" },
   "config-file-failed": {

@@ -121,15 +121,16 @@ function pluginLine(event: EventOf<"plugin-executed">): LogLine {
     ...(detail && { detail }),
     duration_ms: Math.round(durationMs),
   };
+  const name = `${provider === "docker" ? "credential helper" : "plugin"} ${plugin}`;
   const subject = `plugin ${provider} ${plugin}`;
   if (result === "failure" || result === "timeout") {
-    const message = `failed to execute ${plugin}: ${result}${suffix(detail)}; ` +
+    const message = `failed to execute ${name}: ${result}${suffix(detail)}; ` +
       "retrying after a backoff";
     const problem = { subject, signature: `${result} ${detail ?? ""}` };
     return { ...line("plugin-failed", message, fields), problem };
   }
   const recovery = { subject, event: "plugin-recovered" } as const;
-  const message = `executed ${plugin}: ${result}${suffix(detail)}`;
+  const message = `executed ${name}: ${result}${suffix(detail)}`;
   return { ...line("plugin-executed", message, fields), recovery };
 }
 
@@ -321,9 +322,9 @@ function unapprovedHostLine(event: EventOf<"unapproved-host">): LogLine {
   const { daemonId, snapshotId, image, hosts, action } = event;
   const mount = `${daemonId}/${snapshotId}`;
   const fields = { daemon_id: daemonId, snapshot_id: snapshotId, image, hosts, action };
-  const message = `mount ${mount} (${image}) sends its credential to unapproved hosts: ` +
-    `${hosts.join(", ")} (${action}); add them to delivery.allowed_hosts, or fix the ` +
-    "configuration of that nydusd";
+  const message = `mount ${mount} (${image}) is configured to send its credential to ` +
+    `unapproved hosts: ${hosts.join(", ")} (${action}); add them to delivery.allowed_hosts, or ` +
+    "fix the configuration of that nydusd";
   const problem = { subject: `hosts ${mount}`, signature: `${action} ${hosts.join(" ")}` };
   return { ...line("unapproved-host", message, fields), problem };
 }
@@ -361,7 +362,7 @@ function discoveryLine(
 function reconcileLine(event: EventOf<"reconcile-finished">): LogLine {
   const { kind: _, durationMs, ...fields } = event;
   const { images, instances, daemons } = event;
-  const message = `reconciled ${daemons} daemons, ${instances} mounts, ${images} images`;
+  const message = `reconciled (daemons: ${daemons}, mounts: ${instances}, images: ${images})`;
   // As letters, because a different number does not make a different signature.
   const signature = `${daemons} ${instances} ${images}`
     .replace(/\d/g, (digit) => "abcdefghij".charAt(Number(digit)));

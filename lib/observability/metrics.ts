@@ -13,9 +13,9 @@ import {
 } from "./metric_definitions.ts";
 import {
   Counter,
+  type ExpositionFormat,
   Gauge,
   Histogram,
-  preferredFormat,
   Registry,
   toOpenMetrics,
 } from "./prometheus.ts";
@@ -182,11 +182,11 @@ export class AgentMetrics implements Observer {
     }
   }
 
-  /** Returns the metrics in the format that an `Accept` header prefers. */
-  async page(accept = ""): Promise<MetricsPage> {
+  /** Returns the metrics. */
+  async page(format: ExpositionFormat = "text/plain"): Promise<MetricsPage> {
     this.#updateFromStatus(this.#options.status());
     const text = await this.#registry.metrics();
-    return preferredFormat(accept) === "application/openmetrics-text"
+    return format === "application/openmetrics-text"
       ? { contentType: Registry.OPENMETRICS_CONTENT_TYPE, body: toOpenMetrics(text) }
       : { contentType: Registry.PROMETHEUS_CONTENT_TYPE, body: text };
   }

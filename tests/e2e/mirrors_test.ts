@@ -191,7 +191,7 @@ Deno.test("a host that nobody named is refused, said, counted, and let in when i
   ok(metrics.includes('nydus_auth_agent_unapproved_hosts_total{action="withheld"} 1'), metrics);
   ok(metrics.includes('nydus_auth_agent_unapproved_hosts_total{action="delivered"} 0'), metrics);
   ok((await agent.get("/readyz?verbose")).body.includes(foreign.host));
-  strictEqual(agent.log.split("sends its credential to").length - 1, 1, "it is said once");
+  strictEqual(agent.log.split("send its credential to").length - 1, 1, "it is said once");
   strictEqual(shown(foreign).size, 0);
   // The operator names it, in the folder that the snapshotter reads.
   node.setMirrors("_default", [`http://${foreign.host}`]);
@@ -211,7 +211,7 @@ Deno.test("by default a host that nobody named is warned about once, and counted
   const currentAuth = () => node.daemons.get("foreign")?.currentAuth("/");
   await agent.until("it to be delivered", async () => await currentAuth() === "origin:one");
   await pause(1_000); // several looks
-  strictEqual(agent.log.split("sends its credential to").length - 1, 1);
+  strictEqual(agent.log.split("send its credential to").length - 1, 1);
   const metrics = (await agent.get("/metrics")).body;
   ok(metrics.includes('nydus_auth_agent_unapproved_hosts_total{action="delivered"} 1'), metrics);
   ok((await agent.get("/readyz?verbose")).body.includes(foreign.host));

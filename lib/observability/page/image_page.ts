@@ -211,5 +211,5 @@ const LEVELS = { warning: "warning", error: "critical" } as const satisfies Part
 /** Shortens a log message on the page of the image that it names. */
 function withoutName(text: string, ref: string): string {
   const name = printable(ref);
-  return text.replace(`${name}: `, "").replaceAll(` (${name})`, "").replaceAll(name, "this image");
+  return text.replaceAll(` (${name})`, "").replaceAll(name, "this image");
 }

@@ -6,7 +6,8 @@ import { EVENTS, IMAGE } from "./events.ts";
 import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "./status_of.ts";
 
 const CANARY = "hunter2-canary";
-const OPEN = "application/openmetrics-text; version=1.0.0";
+const PLAIN = "text/plain";
+const OPENMETRICS = "application/openmetrics-text";
 /** An image whose name contains syntax of the exposition format. */
 const HOSTILE_IMAGE = 'registry.example/hostile"} 1\nfake_total 7\\';
 
@@ -69,8 +70,8 @@ function parsePage(body: string): Map<string, Family> {
 
 Deno.test("AgentMetrics.page: both formats pass the rules of a linter", async () => {
   const metrics = busyMetrics();
-  for (const accept of ["text/plain", OPEN]) {
-    const families = parsePage((await metrics.page(accept)).body);
+  for (const format of [PLAIN, OPENMETRICS] as const) {
+    const families = parsePage((await metrics.page(format)).body);
     const series = [...families.values()].flatMap(({ samples }) => samples.map((s) => s.series));
     equal(new Set(series).size, series.length, "no duplicate series");
     for (const [name, { type, samples }] of families) {
@@ -97,16 +98,13 @@ function checkHistogram(name: string, samples: Family["samples"]): void {
 }
 
 Deno.test("AgentMetrics.page: escapes label values and exports no free text", async () => {
-  for (const accept of ["text/plain", OPEN]) {
-    const { body } = await busyMetrics().page(accept);
+  for (const format of [PLAIN, OPENMETRICS] as const) {
+    const { body } = await busyMetrics().page(format);
     ok(!body.split("\n").some((line) => line.startsWith("fake_total")));
     ok(body.includes('image_ref="registry.example/hostile\\"} 1\\nfake_total 7\\\\"'));
     ok(!body.includes(CANARY));
   }
 });
-
-const PLAIN = "text/plain";
-const OPENMETRICS = "application/openmetrics-text";
 
 Deno.test("preferredFormat: follows RFC 9110 for the headers of scrapers", () => {
   const cases: readonly (readonly [string, string])[] = [

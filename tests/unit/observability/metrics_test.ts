@@ -15,8 +15,8 @@ function metricsOf(status: () => AgentStatus = () => statusOf()): AgentMetrics {
   });
 }
 
-async function linesOf(metrics: AgentMetrics, accept?: string): Promise<string[]> {
-  return (await metrics.page(accept)).body.split("\n");
+async function linesOf(metrics: AgentMetrics): Promise<string[]> {
+  return (await metrics.page()).body.split("\n");
 }
 
 Deno.test("METRICS: has unique names and matches the table in docs/metrics.md", async () => {
@@ -204,10 +204,10 @@ Deno.test("AgentMetrics.notify: counts totals and failures separately", async ()
   ok(!lines.some((line) => line.includes('hash="old"')));
 });
 
-Deno.test("AgentMetrics.page: returns OpenMetrics or the text format as accepted", async () => {
+Deno.test("AgentMetrics.page: returns OpenMetrics or the text format", async () => {
   const metrics = metricsOf();
   const plain = await metrics.page("text/plain");
-  const open = await metrics.page("application/openmetrics-text;version=1.0.0,text/plain;q=0.5");
+  const open = await metrics.page("application/openmetrics-text");
   match(open.contentType, /^application\/openmetrics-text; version=1\.0\.0/);
   match(plain.contentType, /^text\/plain; version=0\.0\.4/);
   ok(open.body.endsWith("\n# EOF\n"));

@@ -56,7 +56,7 @@ export function crowdedNode(count = 1_000): Stage {
     state: "unresponsive",
     stateDetail: "no response in 2s",
   });
-  const unknown = daemonOf("unknown", [{
+  const unknown = daemonOf("delta", [{
     snapshotId: "9",
     delivery: "pending",
     imageProblem: "its configuration file does not exist",
