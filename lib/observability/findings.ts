@@ -100,7 +100,7 @@ export function criProxyFindings(
   const base = { area: "cri-proxy", level: "warning", key: "cri-proxy" } as const;
   const effect = "credentials of CRI pulls are not observed";
   switch (criProxy.state) {
-    case "stepped-out":
+    case "switched-off":
       return [];
     case "not-serving": {
       const why = criProxy.detail === undefined ? "" : `: ${criProxy.detail}`;
@@ -108,10 +108,10 @@ export function criProxyFindings(
       return [{ ...base, text, remedy: "fix the cause and reload the agent" }];
     }
     case "bypassed": {
-      const { link, leadsTo, socket } = criProxy;
-      const text = leadsTo === undefined
+      const { link, linkTarget, socket } = criProxy;
+      const text = linkTarget === undefined
         ? `${effect}: ${link} does not exist and should point to ${socket}`
-        : `${effect}: ${link} points to ${leadsTo} instead of ${socket}`;
+        : `${effect}: ${link} points to ${linkTarget} instead of ${socket}`;
       return [{ ...base, text, remedy: "run: nydus-auth-agent cri-proxy on" }];
     }
     case "in-path": {

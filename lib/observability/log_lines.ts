@@ -194,7 +194,7 @@ function selectionLine(event: EventOf<"candidate-selected">): LogLine {
 function adoptedLine(event: EventOf<"credential-adopted">): LogLine {
   const { fingerprint, origin } = event;
   const name = imageLabel(event);
-  const message = `no provider has a credential for ${name}; using the one ${origin} until a ` +
+  const message = `no provider has a credential for ${name}; using the one from ${origin} until a ` +
     "provider returns one; it is not renewed";
   const problem = { subject: `adopted ${name}`, signature: fingerprint };
   const fields = { ...imageFields(event), fingerprint, origin };

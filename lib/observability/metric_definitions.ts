@@ -249,7 +249,7 @@ const DELIVERY_STATES: Readonly<Record<DeliveryState, true>> = {
 const DAEMON_STATES: Readonly<Record<DaemonState, true>> = {
   "running": true,
   "starting": true,
-  "dying": true,
+  "terminating": true,
   "stopped": true,
   "unresponsive": true,
   "no-listener": true,

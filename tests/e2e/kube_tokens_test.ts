@@ -220,7 +220,7 @@ tokenTest(
     await using agent = await start(
       node,
       api,
-      `[providers.cri]\nenabled = true\nremember = false\nsocket = "${node.dir}/cri.sock"\n` +
+      `[providers.cri]\nenabled = true\npersist = false\nsocket = "${node.dir}/cri.sock"\n` +
         `link = "${link}"\nimage_service = "${upstream}"`,
     );
     strictEqual((await currentAuth(node, "d1")).sub, "");
@@ -279,5 +279,8 @@ tokenTest("without the right to make tokens it says which rule is missing", asyn
   api.allows = ({ verb }) => verb !== "create";
   await using agent = await start(node, api);
   match(agent.log, /forbidden-by-rbac/);
-  match(agent.log, /we may not create serviceaccounts\/token \(web\) in namespace default/);
+  match(
+    agent.log,
+    /RBAC does not allow the agent to create serviceaccounts\/token \(web\) in namespace default/,
+  );
 });

@@ -47,7 +47,7 @@ Deno.test("no line repeats every tick while nothing changes, whatever is wrong",
     const words of [
       /warning config-file-failed: failed to write .*\/a:1\): .*; retrying /,
       /warning daemon-failing: nydusd stopped is unresponsive: .*; retrying on every reconcile /,
-      /warning discovery-problem: .*; the last known list stays in force, /,
+      /warning discovery-problem: .*; using the last known list and the root folder/,
       /warning plugin-failed: failed to execute .*; retrying after a backoff /,
     ]
   ) match(agent.log, words);

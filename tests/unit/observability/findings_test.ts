@@ -7,7 +7,7 @@ const CRI_PROXY: CriProxyStatus = {
   state: "in-path",
   socket: "/run/a/cri.sock",
   link: "/run/b/image.sock",
-  leadsTo: "/run/a/cri.sock",
+  linkTarget: "/run/a/cri.sock",
   idleSinceMs: NOW_MS - 60_000,
   restoredImages: 0,
   openConnections: 0,
@@ -29,17 +29,17 @@ function found(parts: Partial<CriProxyStatus>) {
 Deno.test("criProxyFindings: returns nothing for a proxy that is disabled, in the path, or switched off", () => {
   deepEqual(criProxyFindings(undefined, NOW_MS), []);
   equal(found({}), undefined);
-  equal(found({ state: "stepped-out", leadsTo: "/run/c.sock" }), undefined);
+  equal(found({ state: "switched-off", linkTarget: "/run/c.sock" }), undefined);
   const { idleSinceMs: _, ...connected } = CRI_PROXY;
   deepEqual(criProxyFindings({ ...connected, openConnections: 1, connections: 1 }, NOW_MS), []);
 });
 
 Deno.test("criProxyFindings: explains why pulls are not observed, with the remedy", () => {
   match(
-    found({ state: "bypassed", leadsTo: "/run/c.sock" }) ?? "",
+    found({ state: "bypassed", linkTarget: "/run/c.sock" }) ?? "",
     /image.sock points to \/run\/c.sock instead of .*cri.sock; run: nydus-auth-agent cri-proxy on$/,
   );
-  const { leadsTo: _, ...nowhere } = CRI_PROXY;
+  const { linkTarget: _, ...nowhere } = CRI_PROXY;
   const [missing] = criProxyFindings({ ...nowhere, state: "bypassed" }, NOW_MS);
   match(missing?.text ?? "", /image.sock does not exist/);
   match(found({ state: "not-serving", detail: "taken" }) ?? "", /is not serving: taken; fix/);
