@@ -1,7 +1,7 @@
 import { type Context, Hono } from "hono";
 import { type AgentStatus, isAllowedHost, parseImageReference } from "../model/mod.ts";
 import type { HealthView } from "./health.ts";
-import type { ImagePast } from "./image_history.ts";
+import type { ImageRecord } from "./image_history.ts";
 import type { MetricsPage } from "./metrics.ts";
 import { imagePage, unknownImagePage } from "./page/image_page.ts";
 import { icon, PAGE_POLICY } from "./page/layout.ts";
@@ -15,7 +15,7 @@ export interface AppOptions {
   readonly status: () => AgentStatus;
   readonly health: () => HealthView;
   /** Returns the recent history of an image. @default No history */
-  readonly history?: (image: string) => ImagePast | undefined;
+  readonly history?: (image: string) => ImageRecord | undefined;
   /** The configured address and other allowed values of the `Host` header. */
   readonly allowedHosts: readonly string[];
   /** Returns the monotonic time in ms. */

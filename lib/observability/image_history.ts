@@ -32,7 +32,7 @@ export interface ProviderResult {
 }
 
 /** The recent history of an image, newest first, and the last result of each provider. */
-export interface ImagePast {
+export interface ImageRecord {
   readonly entries: readonly HistoryEntry[];
   readonly results: readonly ProviderResult[];
 }
@@ -51,7 +51,7 @@ const EXCLUDED: readonly LogEventName[] = [
   "delivery-unchanged",
 ];
 
-interface Past {
+interface StoredRecord {
   readonly entries: (HistoryEntry & { readonly signature: string })[];
   readonly results: Map<ProviderName, ProviderResult>;
 }
@@ -60,7 +60,7 @@ interface Past {
 export class ImageHistory implements Observer {
   readonly #now: () => number;
   /** Ordered by last event, so that the first one is evicted. */
-  readonly #pasts = new Map<string, Past>();
+  readonly #records = new Map<string, StoredRecord>();
 
   /** @param now Returns the wall time in ms. */
   constructor(now: () => number) {
@@ -69,11 +69,11 @@ export class ImageHistory implements Observer {
 
   notify(event: AgentEvent): void {
     if (!("image" in event)) return;
-    const past = this.#past(event.image);
+    const record = this.#record(event.image);
     const atMs = this.#now();
     if (event.kind === "provider-queried") {
       const { provider, outcome, reason, detail, notes = [] } = event;
-      past.results.set(provider, {
+      record.results.set(provider, {
         provider,
         outcome,
         reason,
@@ -84,33 +84,38 @@ export class ImageHistory implements Observer {
     }
     for (const { event: name, message, isRecoveryOnly } of logLinesOf(event)) {
       if (isRecoveryOnly || EXCLUDED.includes(name)) continue;
-      addEntry(past, name, safeText(message, MAX_TEXT), atMs);
+      addEntry(record, name, safeText(message, MAX_TEXT), atMs);
     }
   }
 
   /** Returns the history of an image, or undefined if there is none. */
-  of(image: string): ImagePast | undefined {
-    const past = this.#pasts.get(image);
-    if (past === undefined) return undefined;
+  of(image: string): ImageRecord | undefined {
+    const record = this.#records.get(image);
+    if (record === undefined) return undefined;
     return {
-      entries: past.entries.toReversed().map(({ signature: _, ...entry }) => entry),
-      results: [...past.results.values()],
+      entries: record.entries.toReversed().map(({ signature: _, ...entry }) => entry),
+      results: [...record.results.values()],
     };
   }
 
-  #past(image: string): Past {
-    const past = this.#pasts.get(image) ?? { entries: [], results: new Map() };
-    this.#pasts.delete(image);
-    this.#pasts.set(image, past);
-    if (this.#pasts.size > MAX_IMAGES) {
-      const [oldest = ""] = this.#pasts.keys();
-      this.#pasts.delete(oldest);
+  #record(image: string): StoredRecord {
+    const record = this.#records.get(image) ?? { entries: [], results: new Map() };
+    this.#records.delete(image);
+    this.#records.set(image, record);
+    if (this.#records.size > MAX_IMAGES) {
+      const [oldest = ""] = this.#records.keys();
+      this.#records.delete(oldest);
     }
-    return past;
+    return record;
   }
 }
 
-function addEntry({ entries }: Past, event: LogEventName, text: string, atMs: number): void {
+function addEntry(
+  { entries }: StoredRecord,
+  event: LogEventName,
+  text: string,
+  atMs: number,
+): void {
   const signature = `${event} ${text.replace(/\d+/g, "0")}`;
   const from = Math.max(0, entries.length - REPEAT_SPAN);
   const same = entries.findIndex((entry, i) => i >= from && entry.signature === signature);

@@ -194,14 +194,15 @@ function selectionLine(event: EventOf<"candidate-selected">): LogLine {
 function adoptedLine(event: EventOf<"credential-adopted">): LogLine {
   const { fingerprint, origin } = event;
   const name = imageLabel(event);
-  const message = `no provider has a credential for ${name}; using the one from ${origin} until a ` +
+  const message =
+    `no provider has a credential for ${name}; using the one from ${origin} until a ` +
     "provider returns one; it is not renewed";
   const problem = { subject: `adopted ${name}`, signature: fingerprint };
   const fields = { ...imageFields(event), fingerprint, origin };
   return { ...line("credential-adopted", message, fields), problem };
 }
 
-/** Ends the problems of the image: if it is mounted again, they are logged at once. */
+/** Ends the problems of the image: if it is mounted again, they are logged again immediately. */
 function evictedLine(event: EventOf<"credential-evicted">): LogLine {
   const image = imageLabel(event);
   const providers = PROVIDER_NAMES.map((provider) =>

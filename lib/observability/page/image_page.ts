@@ -7,7 +7,7 @@ import {
   REASON_CODES,
 } from "../../model/mod.ts";
 import type { HealthLevel } from "../health.ts";
-import type { HistoryEntry, ImagePast, ProviderResult } from "../image_history.ts";
+import type { HistoryEntry, ImageRecord, ProviderResult } from "../image_history.ts";
 import {
   HEALTH_STATES,
   type ImageView,
@@ -20,19 +20,19 @@ import { type Cell, lifetimeBar, type Markup, moment, table, word } from "./comp
 import { layout, summaryBlock } from "./layout.ts";
 
 const MAX_MOUNTS = 1_000;
-const NO_PAST: ImagePast = { entries: [], results: [] };
+const NO_RECORD: ImageRecord = { entries: [], results: [] };
 
 /** Renders the page of an image, or returns undefined for an unknown image. */
 export function imagePage(
   status: AgentStatus,
   ref: string,
-  past: ImagePast | undefined,
+  record: ImageRecord | undefined,
 ): Markup | undefined {
   const { nowMs } = status;
   // One for each endpoint, the worst first.
   const views = imageViews(status, nowMs).filter(({ image }) => image.image === ref);
   const [view] = views;
-  if (view === undefined && past === undefined) return undefined;
+  if (view === undefined && record === undefined) return undefined;
   const level = view?.level ?? "ok";
   return layout({
     heading: ref,
@@ -42,11 +42,11 @@ export function imagePage(
     body: html`<p><a href="/">All images</a></p>
 ${views.map((each) => html`${facts(each, nowMs)}${mountTable(each.mounts, nowMs)}`)}
 <h2>Provider results</h2>
-${resultTable(view, past ?? NO_PAST, nowMs)}
+${resultTable(view, record ?? NO_RECORD, nowMs)}
 <p class="small">To query all providers now, without cached results, run on the node:
 <code>nydus-auth-agent explain ${shellQuote(ref)}</code></p>
 <h2>History</h2>
-${historyTable(past ?? NO_PAST, ref, nowMs)}`,
+${historyTable(record ?? NO_RECORD, ref, nowMs)}`,
   });
 }
 
@@ -143,7 +143,7 @@ function mountDetail(
   return detail === "" ? reads : `${reads}; ${detail}`;
 }
 
-function resultTable(view: ImageView | undefined, { results }: ImagePast, nowMs: number): Markup {
+function resultTable(view: ImageView | undefined, { results }: ImageRecord, nowMs: number): Markup {
   const rows = PROVIDER_NAMES.flatMap((name): Cell[][] => {
     const result = results.find(({ provider }) => provider === name);
     if (result === undefined) return [[name, "not queried", "", notQueriedText(name, view), ""]];
@@ -194,7 +194,7 @@ function outcomeCell(outcome: ProviderResult["outcome"], isInUse: boolean): Cell
   }
 }
 
-function historyTable({ entries }: ImagePast, ref: string, nowMs: number): Markup {
+function historyTable({ entries }: ImageRecord, ref: string, nowMs: number): Markup {
   const rows = entries.map(({ atMs, firstAtMs, count, event, level, text }): Cell[] => [
     moment(atMs, nowMs),
     level === "warning" || level === "error" ? word(LEVELS[level], event) : event,

@@ -12,9 +12,9 @@ Deno.test("ImageHistory: returns the newest first and counts repetitions, also o
     history.notify(FAILED);
   }
   history.notify(RENEWED);
-  const past = history.of(IMAGE);
+  const record = history.of(IMAGE);
   deepEqual(
-    past?.entries.map((
+    record?.entries.map((
       { event, count, firstAtMs, atMs },
     ) => [event, count, firstAtMs - NOW_MS, atMs - NOW_MS]),
     [
@@ -23,7 +23,7 @@ Deno.test("ImageHistory: returns the newest first and counts repetitions, also o
       ["provider-failed", 5, 1_000, 5_000],
     ],
   );
-  deepEqual(past?.results.map(({ provider, reason }) => [provider, reason]), [
+  deepEqual(record?.results.map(({ provider, reason }) => [provider, reason]), [
     ["docker", "unreadable"],
   ]);
 });

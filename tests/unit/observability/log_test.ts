@@ -64,13 +64,13 @@ Deno.test("logLinesOf: a problem has its image, mount or source and the next ste
       to,
     })),
   ];
-  const met = new Set<string>();
+  const found = new Set<string>();
   for (const event of problems) {
     for (const { event: name, message, fields } of logLinesOf(event)) {
       const { level } = LOG_EVENTS[name];
       const isForwarded = name === "warning" || name.startsWith("health-");
       if ((level !== "warning" && level !== "error") || isForwarded) continue;
-      met.add(name);
+      found.add(name);
       match(message, /; \S/, name);
       const about = ["image", "daemon_id", "plugin", "source", "problems"];
       ok(about.some((field) => field in fields), name);
@@ -79,7 +79,7 @@ Deno.test("logLinesOf: a problem has its image, mount or source and the next ste
   const problemNames = Object.entries(LOG_EVENTS).filter(([name, { level }]) =>
     (level === "warning" || level === "error") && name !== "warning" && !name.startsWith("health-")
   );
-  deepEqual([...met].sort(), problemNames.map(([name]) => name).sort());
+  deepEqual([...found].sort(), problemNames.map(([name]) => name).sort());
 });
 
 Deno.test("createLog: writes one line per event with its level and name in both formats", () => {

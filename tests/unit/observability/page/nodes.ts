@@ -22,7 +22,7 @@ export function emptyNode(): Stage {
 /** Returns a healthy node with one image and one mount. */
 export function oneImage(): Stage {
   const image = "registry.example.com/team/app:v1";
-  const history = pastOf(image);
+  const history = historyOf(image);
   return {
     history,
     status: statusOf({
@@ -62,7 +62,7 @@ export function crowdedNode(count = 1_000): Stage {
     imageProblem: "its configuration file does not exist",
   }]);
   return {
-    history: pastOf(images[0]?.image ?? ""),
+    history: historyOf(images[0]?.image ?? ""),
     status: statusOf({ ...sourceStats(), images, daemons: [...daemons, stopped, unknown] }),
   };
 }
@@ -71,7 +71,7 @@ export function crowdedNode(count = 1_000): Stage {
 export function hostileNode(): Stage {
   const image = HOSTILE;
   const lastFailure = { reason: "plugin-failed", detail: HOSTILE, atMs: NOW_MS } as const;
-  const history = pastOf(image);
+  const history = historyOf(image);
   return {
     history,
     status: statusOf({
@@ -164,7 +164,7 @@ function sourceStats(text = "it exited with code 1"): Partial<AgentStatus> {
   return stats.status();
 }
 
-function pastOf(image: string): ImageHistory {
+function historyOf(image: string): ImageHistory {
   let nowMs = NOW_MS - HOUR_MS;
   const history = new ImageHistory(() => nowMs);
   const text = image === HOSTILE ? HOSTILE : "it exited with code 1";

@@ -152,9 +152,9 @@ Deno.test("imagePage: shows every endpoint of an image", async () => {
 Deno.test("imagePage: shows the history of an image that is no longer mounted, and 404 for an unknown one", async () => {
   const { history } = oneImage();
   const gone = { history, status: statusOf() };
-  const past = await appOf(gone).request(imagePath("registry.example.com/team/app:v1"));
-  equal(past.status, 200);
-  match(await past.text(), /is no longer mounted; its history is below/);
+  const known = await appOf(gone).request(imagePath("registry.example.com/team/app:v1"));
+  equal(known.status, 200);
+  match(await known.text(), /is no longer mounted; its history is below/);
   const unknown = await appOf(gone).request(imagePath("nginx"));
   equal(unknown.status, 404);
   match(await unknown.text(), /docker\.io\/library\/nginx:latest is not mounted on this node/);
