@@ -159,7 +159,7 @@ export class CriProxy implements AsyncDisposable {
     const criProxy = await serveByteProxy({
       path: socket,
       upstream,
-      reader: () => createCriReader({ book: this.book, note: (note) => this.#note(note) }),
+      reader: () => createCriReader({ cache: this.book, note: (note) => this.#note(note) }),
       maxConnections,
     });
     const out = await isOut(files, link);

@@ -17,7 +17,7 @@ const TOO_FAST = 3;
 export interface Growth {
   readonly isLinear: boolean;
   /** Times by size, for display. */
-  readonly summary: string;
+  readonly details: string;
 }
 
 /** Measures work for inputs that halve in size, until it is too short to measure. */
@@ -32,12 +32,12 @@ export async function growthOf(
     times.push(ms);
     if (ms < NOISE_MS / 16) break;
   }
-  const summary = times.map((ms, i) => `${largest / 2 ** i}: ${ms.toFixed(2)} ms`).join(", ");
+  const details = times.map((ms, i) => `${largest / 2 ** i}: ${ms.toFixed(2)} ms`).join(", ");
   const [largestMs = 0] = times;
   const smallestMs = Math.max(times.at(-1) ?? 0, NOISE_MS / 32);
   const isLinear = largestMs < NOISE_MS ||
     largestMs <= smallestMs * TOO_FAST ** (times.length - 1);
-  return { isLinear, summary };
+  return { isLinear, details };
 }
 
 async function timeOf(work: (text: string) => unknown, text: string): Promise<number> {

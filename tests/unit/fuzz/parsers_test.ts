@@ -36,7 +36,7 @@ Deno.test("parsers: run in linear time", async () => {
       for (let again = 0; again < 2 && !growth.isLinear; again++) {
         growth = await growthOf(parse, shape.of);
       }
-      if (!growth.isLinear) slow.push(`${name} of ${shape.name}: ${growth.summary}`);
+      if (!growth.isLinear) slow.push(`${name} of ${shape.name}: ${growth.details}`);
     }
   }
   deepStrictEqual(slow, []);
@@ -44,8 +44,8 @@ Deno.test("parsers: run in linear time", async () => {
 
 // Formatting each error scans the whole text.
 Deno.test("readGoYaml: spends no time on unused error texts", async () => {
-  const { isLinear, summary } = await growthOf(readGoYaml, (n) => "!!str ".repeat(n / 6), 131_072);
-  ok(isLinear, summary);
+  const { isLinear, details } = await growthOf(readGoYaml, (n) => "!!str ".repeat(n / 6), 131_072);
+  ok(isLinear, details);
 });
 
 Deno.test("growthOf: distinguishes linear from quadratic work", async () => {
@@ -53,12 +53,12 @@ Deno.test("growthOf: distinguishes linear from quadratic work", async () => {
   const linear = await growthOf((text) => {
     for (let i = 0; i < text.length * 200; i++) sum += text.charCodeAt(i % text.length);
   }, (n) => "a".repeat(n));
-  strictEqual(linear.isLinear, true, linear.summary);
+  strictEqual(linear.isLinear, true, linear.details);
   const quadratic = await growthOf((text) => {
     for (let i = 0; i < text.length; i++) {
       for (let j = i; j < text.length; j++) sum += text.charCodeAt(j);
     }
   }, (n) => "a".repeat(n));
-  strictEqual(quadratic.isLinear, false, quadratic.summary);
+  strictEqual(quadratic.isLinear, false, quadratic.details);
   ok(sum > 0, "prevents the compiler from removing the work");
 });
