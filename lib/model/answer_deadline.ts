@@ -7,7 +7,7 @@ export interface AnswerDeadlineOptions {
   /** How long an answer is waited for. */
   readonly timeoutMs: number;
   /** Called when an answer that was no longer waited for has arrived. */
-  readonly late: (image: ImageReference) => void;
+  readonly onLateAnswer: (image: ImageReference) => void;
 }
 
 /** How one answer is waited for. */
@@ -16,7 +16,7 @@ export interface Wait<T> {
   readonly source: string;
   readonly image: ImageReference;
   /** What takes the answer's place; called with the reason in words. */
-  readonly otherwise: (detail: string) => T;
+  readonly onTimeout: (detail: string) => T;
   /** Whether an answer brings nothing: then it is of no interest when it is late. */
   readonly isFailure: (answer: T) => boolean;
   /** Time beyond the deadline for an answer that is composed of others under the same deadline. */
@@ -41,7 +41,7 @@ export class AnswerDeadline {
 
   /** Returns the answer if it arrives in time. Rejects as the answer does. */
   async wait<T>(answer: Promise<T>, wait: Wait<T>): Promise<T> {
-    const { source, otherwise, extraMs = 0 } = wait;
+    const { source, onTimeout, extraMs = 0 } = wait;
     const { clock, timeoutMs } = this.#options;
     const isOverdue = this.#overdue.has(source);
     const waitMs = isOverdue ? Math.min(OVERDUE_TIMEOUT_MS, timeoutMs) : timeoutMs;
@@ -56,7 +56,7 @@ export class AnswerDeadline {
       inSync.abort();
     }
     this.#follow(answer, wait);
-    return otherwise(
+    return onTimeout(
       `no answer within ${timeoutMs / 1000} s${isOverdue ? ", as before" : ""}; ` +
         "it is used when it arrives",
     );
@@ -68,7 +68,7 @@ export class AnswerDeadline {
       const others = (this.#overdue.get(source) ?? 1) - 1;
       if (others === 0) this.#overdue.delete(source);
       else this.#overdue.set(source, others);
-      if (isOfUse) this.#options.late(image);
+      if (isOfUse) this.#options.onLateAnswer(image);
     });
   }
 }

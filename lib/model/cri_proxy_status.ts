@@ -1,7 +1,7 @@
 /** Where the CRI proxy stands, in the path of the pulls or out of it. */
 export type CriProxyState =
   | "in-path" // what clients are given leads to us
-  | "stepped-out" // a person took it out of the path, and has not put it back
+  | "switched-off" // a person took it out of the path, and has not put it back
   | "bypassed" // we serve, but the clients' link leads elsewhere
   | "not-serving"; // it could not be started
 
@@ -14,7 +14,7 @@ export interface CriProxyStatus {
   /** What clients are given; undefined when they are given the socket itself. */
   readonly link?: string;
   /** Where that link leads. */
-  readonly leadsTo?: string;
+  readonly linkTarget?: string;
   /** Wall time since when no client has been connected; undefined while one is. */
   readonly idleSinceMs?: number;
   /** Images with a pull credential that was restored after the agent's last restart. */

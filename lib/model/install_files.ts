@@ -13,7 +13,7 @@ export interface InstalledFile {
  * message names the path and how to mend it.
  */
 export interface InstallFiles {
-  look(path: string): Promise<InstalledFile | undefined>;
+  stat(path: string): Promise<InstalledFile | undefined>;
   readText(path: string): Promise<string>;
   /** Whether two files hold the same bytes. */
   sameBytes(a: string, b: string): Promise<boolean>;
@@ -24,9 +24,9 @@ export interface InstallFiles {
   /** Replaces a file whole: temporary file in the same folder, fsync, rename. */
   writeText(path: string, text: string, mode: number): Promise<void>;
   /** Replaces whatever is at `path`, but a folder, by a symbolic link. */
-  makeLink(path: string, target: string): Promise<void>;
+  symlink(path: string, target: string): Promise<void>;
   /** Gives a file a second name in the same folder, from which it can be brought back. */
-  keepAside(path: string): Promise<string>;
+  backUp(path: string): Promise<string>;
   /** Moves a file or link over whatever is at `to`. */
   move(from: string, to: string): Promise<void>;
   /** Removes a file, a link, or an empty folder. */

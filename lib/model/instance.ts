@@ -20,7 +20,7 @@ export type DiscoverySource = "system-api" | "root" | "configured";
 export type DaemonState =
   | "running"
   | "starting"
-  | "dying"
+  | "terminating"
   | "stopped"
   | "unresponsive"
   | "no-listener"
@@ -129,7 +129,7 @@ export type FileOutcome =
   | { readonly kind: "failed"; readonly detail: string };
 
 /** What to deliver, and where to. */
-export interface DeliveryOrder {
+export interface DeliveryRequest {
   readonly daemon: Daemon;
   readonly instance: RafsInstance;
   readonly credential: Credential;

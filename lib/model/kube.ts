@@ -35,7 +35,7 @@ export interface KubeHttpRequest {
 }
 
 /** A whole answer. It may hold a secret: it is one. */
-export interface KubeHttpAnswer {
+export interface KubeHttpResponse {
   readonly kind: "answered";
   readonly status: number;
   readonly body: Secret;
@@ -54,7 +54,7 @@ export type KubeHttpFailure =
  * began, or a line was too large; `cut`: it began, and then the connection was lost.
  */
 export type KubeStreamEnd =
-  | KubeHttpAnswer
+  | KubeHttpResponse
   | KubeHttpFailure
   | { readonly kind: "ended" }
   | { readonly kind: "cut" };
@@ -64,20 +64,20 @@ export interface KubeHttp extends Disposable {
   request(
     request: KubeHttpRequest,
     options?: CallOptions,
-  ): Promise<KubeHttpAnswer | KubeHttpFailure>;
+  ): Promise<KubeHttpResponse | KubeHttpFailure>;
   /**
    * Calls back when an answer that goes on begins, and for every whole line of it; what is left of
    * a line that was cut is dropped. When nothing comes for `idleMs` it is cut.
    */
   stream(
     request: KubeHttpRequest & { readonly idleMs: number },
-    hears: KubeStreamHears,
+    handlers: KubeStreamHandlers,
     options?: CallOptions,
   ): Promise<KubeStreamEnd>;
 }
 
 /** Who listens to a stream. */
-export interface KubeStreamHears {
-  begun(): void;
+export interface KubeStreamHandlers {
+  started(): void;
   line(text: string): void;
 }

@@ -44,7 +44,7 @@ export class ImagePattern {
    * Whether its host is an IPv6 address without a port: the kubelet's rules take the brackets for a
    * wildcard, so that it misses the very address that it names.
    */
-  get missesItself(): boolean {
+  get isBracketedIpv6(): boolean {
     return this.#labels.some((label) => label.isBracketed);
   }
 

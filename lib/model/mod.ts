@@ -17,7 +17,7 @@ export * from "./errors.ts";
 export * from "./event_loop_yielder.ts";
 export * from "./events.ts";
 export * from "./exit_codes.ts";
-export { few } from "./few.ts";
+export { joinNames } from "./few.ts";
 export { isNewEnough, isRefused, SHARED_EXECUTION_MS } from "./freshness.ts";
 export { isAllowedHost } from "./host_check.ts";
 export * from "./image_reference.ts";
@@ -44,12 +44,12 @@ export { ScopedBackoff } from "./scoped_backoff.ts";
 export * from "./secret.ts";
 export * from "./semaphore.ts";
 export type {
-  AccountAnswer,
   AccountProblem,
+  AccountResult,
   PodAccounts,
   PodIdentity,
-  PodsAnswer,
-  TokenAnswer,
+  PodsResult,
+  TokenResult,
 } from "./service_accounts.ts";
 export * from "./status.ts";
 export { targetOf } from "./target_of.ts";

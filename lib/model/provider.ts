@@ -86,7 +86,7 @@ export interface CredentialRequest {
   /** Fingerprint of the credential in use: no limit on the number of candidates drops it. */
   readonly inUse?: string;
   /** All that other sources offer is refused: what every service account has may be of use. */
-  readonly everyAccount?: boolean;
+  readonly allAccounts?: boolean;
   /** Monotonic time (ms) at which a person asked: a failure before it is no reason to wait. */
   readonly forcedAtMs?: number;
 }

@@ -18,7 +18,7 @@ export interface ProbeTarget {
   /** The proxy to go through; may hold a password. */
   readonly proxyUrl?: Secret;
   /** Where nydusd goes when this way leads nowhere. */
-  readonly otherwise?: ProbeTarget;
+  readonly fallback?: ProbeTarget;
 }
 
 /**

@@ -19,7 +19,7 @@ export interface AccountProblem {
 }
 
 /** The pods of this node that use an image now. */
-export type PodsAnswer =
+export type PodsResult =
   | {
     readonly kind: "pods";
     readonly pods: readonly PodIdentity[];
@@ -29,7 +29,7 @@ export type PodsAnswer =
   | AccountProblem;
 
 /** A service account as it is now. */
-export type AccountAnswer =
+export type AccountResult =
   | {
     readonly kind: "account";
     readonly uid: string;
@@ -39,16 +39,16 @@ export type AccountAnswer =
   | AccountProblem;
 
 /** A token bound to a pod. */
-export type TokenAnswer =
+export type TokenResult =
   | { readonly kind: "token"; readonly token: Secret; readonly expiresAtMs?: number }
   | { readonly kind: "gone" }
   | AccountProblem;
 
 /** Pods and service accounts, seen from plugins that want tokens. Never rejects. */
 export interface PodAccounts {
-  podsOf(image: ImageReference): Promise<PodsAnswer>;
+  podsOf(image: ImageReference): Promise<PodsResult>;
   /** Of a pod that {@linkcode PodAccounts.podsOf} told. */
-  account(pod: PodIdentity): Promise<AccountAnswer>;
+  account(pod: PodIdentity): Promise<AccountResult>;
   /** @param accountUid The account must still be this one. */
-  token(pod: PodIdentity, audience: string, accountUid: string): Promise<TokenAnswer>;
+  token(pod: PodIdentity, audience: string, accountUid: string): Promise<TokenResult>;
 }

@@ -165,7 +165,7 @@ export class Renewals {
           refusedOnes.add(newer.refused.fingerprint);
           return resolve(true, newer);
         },
-        ...(!refused && { queryAll: () => resolve(true, { everyAccount: true }) }),
+        ...(!refused && { queryAll: () => resolve(true, { allAccounts: true }) }),
       });
     } catch (error) {
       if (this.#stop.signal.aborted) throw error;

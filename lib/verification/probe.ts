@@ -86,10 +86,10 @@ export class RegistryProbe {
     const { clock, timeoutMs = TIMEOUT_MS } = this.#options;
     const deadlineMs = clock.monotonicMs() + timeoutMs;
     const verdict = await this.#run(target, deadlineMs, options).verdict(credential);
-    const { otherwise } = target;
+    const { fallback } = target;
     const isConclusive = verdict.kind !== "unreachable" && verdict.kind !== "unknown";
-    if (isConclusive || otherwise === undefined) return verdict;
-    return await this.#run(otherwise, deadlineMs, options).verdict(credential);
+    if (isConclusive || fallback === undefined) return verdict;
+    return await this.#run(fallback, deadlineMs, options).verdict(credential);
   }
 
   #run(target: ProbeTarget, deadlineMs: number, options: CallOptions): ProbeRun {

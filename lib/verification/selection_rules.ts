@@ -1,7 +1,7 @@
 import type { VerdictKind } from "../model/mod.ts";
 
-/** When the registry is probed; `on-doubt`: when candidates differ or reads are refused. */
-export type Verify = "never" | "on-doubt" | "on-change";
+/** When the registry is probed; `as-needed`: when candidates differ or reads are refused. */
+export type Verify = "never" | "as-needed" | "on-change";
 
 /** A candidate as the rules see it. */
 export interface SelectionOption {

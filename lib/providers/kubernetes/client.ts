@@ -3,9 +3,9 @@ import {
   defined,
   formatDuration,
   type KubeHttp,
-  type KubeHttpAnswer,
   type KubeHttpFailure,
   type KubeHttpRequest,
+  type KubeHttpResponse,
   type KubeStreamEnd,
   type ReasonCode,
   Secret,
@@ -50,7 +50,7 @@ export type KubeWatchEnd =
 /** Callbacks of a watch. */
 export interface KubeWatchHandler {
   /** Called when the watch starts. */
-  begun(): void;
+  started(): void;
   event(event: Fields): void;
 }
 
@@ -91,7 +91,7 @@ export class KubeClient {
     { lane = 0, ...options }: CallOptions & { readonly lane?: number } = {},
   ): Promise<KubeWatchEnd> {
     const lines = {
-      begun: () => handler.begun(),
+      started: () => handler.started(),
       line(text: string) {
         const value = parse(new Secret(text));
         if (value !== undefined) handler.event(value);
@@ -172,7 +172,7 @@ function failure(
   return { kind: "failed", failure: { reason, detail, ...more } };
 }
 
-function failed(spec: KubeCallSpec, response: KubeHttpAnswer | KubeHttpFailure): Failed {
+function failed(spec: KubeCallSpec, response: KubeHttpResponse | KubeHttpFailure): Failed {
   switch (response.kind) {
     case "answered":
       return rejected(spec, response);
@@ -191,7 +191,7 @@ function failed(spec: KubeCallSpec, response: KubeHttpAnswer | KubeHttpFailure):
   }
 }
 
-function rejected(spec: KubeCallSpec, { status, retryAfterMs }: KubeHttpAnswer): Failed {
+function rejected(spec: KubeCallSpec, { status, retryAfterMs }: KubeHttpResponse): Failed {
   const more = defined({ status, retryAfterMs });
   if (status === 401) {
     return failure("source-refused", "the API server rejected the agent's credential (401)", more);

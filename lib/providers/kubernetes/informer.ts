@@ -239,7 +239,7 @@ export class Informer<T> {
     let error: KubeFailure | undefined;
     const ended = new AbortController();
     const handler = {
-      begun: () => {
+      started: () => {
         this.#failure = undefined;
         this.#watchDenied = undefined;
         if (resourceVersion === "0") void this.#expectObject(() => hasObject, ended);

@@ -1,14 +1,14 @@
 import {
-  type AccountAnswer,
   type AccountProblem,
+  type AccountResult,
   type Clock,
   defined,
   type ImageReference,
   type PodAccounts,
   type PodIdentity,
-  type PodsAnswer,
+  type PodsResult,
   Secret,
-  type TokenAnswer,
+  type TokenResult,
 } from "../../model/mod.ts";
 import { type Fields, isFields } from "../../formats/mod.ts";
 import type { KubeClient } from "./client.ts";
@@ -38,7 +38,7 @@ export class KubePodAccounts implements PodAccounts {
     this.#startedMs = options.clock.monotonicMs();
   }
 
-  async podsOf(image: ImageReference): Promise<PodsAnswer> {
+  async podsOf(image: ImageReference): Promise<PodsResult> {
     await this.#waitForFirstList();
     const { pods } = this.#options.node;
     if (!pods.hasSynced) return failureOf(pods.problems());
@@ -51,7 +51,7 @@ export class KubePodAccounts implements PodAccounts {
     return { kind: "pods", pods: found, ...defined({ detail }) };
   }
 
-  async account(pod: PodIdentity): Promise<AccountAnswer> {
+  async account(pod: PodIdentity): Promise<AccountResult> {
     await this.#waitForFirstList();
     const { pods, serviceAccounts } = this.#options.node;
     const isActive = pods.active().some(({ uid, serviceAccount }) =>
@@ -66,7 +66,7 @@ export class KubePodAccounts implements PodAccounts {
   }
 
   /** Requests a token like the kubelet: bound to the pod, with the default lifetime. */
-  async token(pod: PodIdentity, audience: string, accountUid: string): Promise<TokenAnswer> {
+  async token(pod: PodIdentity, audience: string, accountUid: string): Promise<TokenResult> {
     const { namespace, name, uid, serviceAccount } = pod;
     const boundObjectRef = { apiVersion: "v1", kind: "Pod", name, uid };
     const result = await this.#options.client.call({
@@ -95,7 +95,7 @@ export class KubePodAccounts implements PodAccounts {
   }
 }
 
-function readToken({ status }: Fields): TokenAnswer {
+function readToken({ status }: Fields): TokenResult {
   const { token, expirationTimestamp } = isFields(status) ? status : {};
   if (typeof token !== "string" || token === "") {
     const detail = "the response to a TokenRequest contains no token";

@@ -59,7 +59,7 @@ Deno.test("readSnapshotterTables takes what concerns us and ignores the rest", a
     link: "/run/nydus-auth-agent-cri/image.sock",
     imageServiceSocket: "/run/containerd/containerd.sock",
     fallbackDelayMs: 0,
-    remember: true,
+    persist: true,
   });
   deepEqual(providers.kubelet, {
     enabled: true,

@@ -2,7 +2,7 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import fc from "fast-check";
 import type { CriNote } from "../../../lib/cri/mod.ts";
-import { WireError } from "../../../lib/cri/wire_error.ts";
+import { WireError } from "../../../lib/cri/notes.ts";
 import { Conversation, PULL, pulled } from "../../fakes/cri_conversation.ts";
 import { pullImageRequest } from "../../fakes/cri_messages.ts";
 import { joined } from "../../fakes/http2_peer.ts";
@@ -92,7 +92,7 @@ Deno.test("what reads bytes takes time in proportion to them", async () => {
       const work = (text: string) => parse(Uint8Array.from(text, (char) => char.charCodeAt(0)));
       let growth = await growthOf(work, of, 65_536);
       if (!growth.isLinear) growth = await growthOf(work, of, 65_536);
-      if (!growth.isLinear) slow.push(`${name} of ${unit.toHex().slice(0, 20)}: ${growth.told}`);
+      if (!growth.isLinear) slow.push(`${name} of ${unit.toHex().slice(0, 20)}: ${growth.details}`);
     }
   }
   deepStrictEqual(slow, []);

@@ -18,7 +18,7 @@ function input(
 ): SelectionInput {
   return {
     options: options.map((option) => ({ ...PLAIN, ...option })),
-    verify: "on-doubt",
+    verify: "as-needed",
     readsRefused: false,
     canProbe: true,
     ...more,
@@ -112,7 +112,7 @@ const anyOption: fc.Arbitrary<SelectionOption> = fc.record({
 );
 const anyInput: fc.Arbitrary<SelectionInput> = fc.record({
   options: fc.array(anyOption, { minLength: 1, maxLength: 6 }),
-  verify: fc.constantFrom<Verify>("never", "on-doubt", "on-change"),
+  verify: fc.constantFrom<Verify>("never", "as-needed", "on-change"),
   readsRefused: fc.boolean(),
   canProbe: fc.boolean(),
 });
@@ -185,7 +185,7 @@ Deno.test("selectionStep: a user's change that the registry refuses never replac
   fc.assert(fc.property(
     fc.array(fc.constantFrom<VerdictKind>("refused", "forbidden"), { minLength: 1, maxLength: 5 }),
     fc.boolean(),
-    fc.constantFrom<Verify>("on-doubt", "on-change"),
+    fc.constantFrom<Verify>("as-needed", "on-change"),
     (truth, proven, verify) => {
       const offered = truth.map(() => ({ userManaged: true }));
       const old: Partial<SelectionOption> = { offered: false, inUse: true, proven };
