@@ -324,7 +324,7 @@ export function readHelperResult(result: ProcessResult): HelperResult {
   }
   if (result.code !== 0) {
     return result.stdout.trim() === NOT_FOUND
-      ? { kind: "none", reason: "helper-not-found" }
+      ? { kind: "none", reason: "helper-no-credential" }
       : failed("helper-failed", `it exited with code ${result.code}`);
   }
   let body: unknown;

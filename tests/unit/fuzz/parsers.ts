@@ -10,7 +10,7 @@ import { createNydusdApi, createSnapshotterApi } from "../../../lib/platform/mod
 import { inUseDelayMs, rewriteConfigText } from "../../../lib/delivery/mod.ts";
 import { mirrorsOf } from "../../../lib/discovery/approved_hosts.ts";
 import { listRootFolder } from "../../../lib/discovery/root_folder.ts";
-import { expandSocket } from "../../../lib/discovery/sockets.ts";
+import { expandSocket } from "../../../lib/discovery/listed.ts";
 import { listedBySystemApi } from "../../../lib/discovery/listed.ts";
 import {
   decodeRegistryAuth,

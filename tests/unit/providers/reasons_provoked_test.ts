@@ -198,7 +198,7 @@ const PROVOKED: Readonly<Record<Provoked, () => Promise<readonly ReasonCode[]>>>
   "no-entry-for-registry": () => fromDocker(auths({ username: "u", password: "p" }, "other.io")),
   "anonymous-entry": () => fromDocker(auths({})),
   "incomplete-entry": () => fromDocker(auths({ username: "u" })),
-  "helper-not-found": () => fromHelper(exited("credentials not found in native keychain\n", 1)),
+  "helper-no-credential": () => fromHelper(exited("credentials not found in native keychain\n", 1)),
   "helper-is-agent": () => fromHelper(exited(""), "nydus-auth"),
   async "plugin-not-matched"() {
     return await reasonsOf(kubelet([{ name: "p", matchImages: ["other.io"] }]).provider);

@@ -48,7 +48,7 @@ Deno.test("CredentialHelpers: decodes each kind of output without quoting it", a
     [exited(answer("u", "hunter2")), "found", "basic"],
     [exited(answer("<token>", "hunter2")), "found", "identity-token"],
     [exited('{"username":"u","SECRET":"hunter2"} trailing'), "found", "basic"],
-    [exited(" credentials not found in native keychain\n", 1), "none", "helper-not-found"],
+    [exited(" credentials not found in native keychain\n", 1), "none", "helper-no-credential"],
     [exited(answer("", "")), "none", "anonymous-entry"],
     [exited(answer("u", "")), "none", "incomplete-entry"],
     [exited("hunter2", 1), "failed", "helper-failed"],

@@ -242,8 +242,8 @@ Deno.test("DockerProvider: falls back to auths when the helper has no credential
   });
   const outcome = await provider.provide(requestFor("quay.io/a/b"));
   deepEqual(pairs(outcome), ["u:file"]);
-  equal(outcome.notes[0]?.reason, "helper-not-found");
-  equal((await provider.provide(requestFor("ghcr.io/a/b"))).reason, "helper-not-found");
+  equal(outcome.notes[0]?.reason, "helper-no-credential");
+  equal((await provider.provide(requestFor("ghcr.io/a/b"))).reason, "helper-no-credential");
   const failing = docker({ credsStore: "pass", auths: { "quay.io": basic("u:file") } });
   failing.runner.answer = () => exited("boom", 2);
   equal((await failing.provider.provide(requestFor("quay.io/a/b"))).reason, "helper-failed");
