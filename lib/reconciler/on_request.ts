@@ -40,9 +40,9 @@ export interface Renewed {
 /** What became of a report that a credential was refused. */
 export type Reported =
   /** Its source is asked for a newer one. */
-  | "asked"
+  | "requested"
   /** It was asked lately: it rests a while. */
-  | "resting"
+  | "backing-off"
   /** It is not, or no more, the credential that we would give. */
   | "not-current";
 
@@ -100,14 +100,14 @@ export class OnRequest {
     const { answer } = entries.length > 0 ? {} : await this.credential(question, options);
     if (entries.length === 0 && answer?.fingerprint !== fingerprint) return "not-current";
     const key = `${image.text}\0${fingerprint}`;
-    if (!this.#refusals.mayForce(key, clock.monotonicMs())) return "resting";
+    if (!this.#refusals.mayForce(key, clock.monotonicMs())) return "backing-off";
     if (entries.length > 0) renewals.start(entries, { refused: { fingerprint } });
     else if (answer !== undefined) {
       const newerThanMs = answer.candidate.fetchedAtMs;
       const refused = { fingerprint };
       await resolver().resolve({ ...question, newerThanMs, urgent: true, refused }, options);
     }
-    return "asked";
+    return "requested";
   }
 
   /**
