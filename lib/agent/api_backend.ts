@@ -7,8 +7,12 @@ import {
   REASON_CODES,
 } from "../model/mod.ts";
 import type { CredentialAnswer, OnDemandRequests } from "../reconciler/mod.ts";
-import { type CredentialChain, labelsCredential, type PutCredentials } from "../providers/mod.ts";
-import type { PutCredential } from "../providers/mod.ts";
+import {
+  type CredentialChain,
+  labelsCredential,
+  type PushedCredentials,
+} from "../providers/mod.ts";
+import type { PushedCredential } from "../providers/mod.ts";
 import type {
   ApiAgent,
   ApiCredential,
@@ -26,7 +30,7 @@ export interface ApiParts {
   readonly config: () => AgentConfig;
   readonly chain: () => CredentialChain;
   readonly onDemand: OnDemandRequests;
-  readonly puts: PutCredentials;
+  readonly puts: PushedCredentials;
   readonly look: () => void;
   readonly status: () => object;
   readonly log: { level(): ApiLogLevel; setLevel(level: ApiLogLevel): void };

@@ -46,7 +46,7 @@ Deno.test("no line repeats every tick while nothing changes, whatever is wrong",
   for (
     const words of [
       /warning config-file-failed: .*\/a:1\): .*; it is tried again, and nydusd itself /,
-      /warning daemon-troubled: nydusd stopped is unresponsive: .*; it is asked again /,
+      /warning daemon-failing: nydusd stopped is unresponsive: .*; it is asked again /,
       /warning discovery-problem: .*; using the last known list and the root folder/,
       /warning plugin-failed: .*; it is not run again before a pause, which grows /,
     ]
