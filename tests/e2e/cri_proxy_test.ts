@@ -183,7 +183,7 @@ Deno.test("CRI proxy: one command steps out of the path, over restarts, and in a
     currentAuth.close();
     await first.until(
       "the status",
-      async () => (await first.status()).criProxy?.state === "disabled",
+      async () => (await first.status()).criProxy?.state === "switched-off",
     );
     equal(
       (await first.status()).criProxy?.connections,
