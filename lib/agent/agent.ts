@@ -20,7 +20,7 @@ import {
 } from "../model/mod.ts";
 import { Reconciler, type ReconcileStages } from "../reconciler/mod.ts";
 import { CandidateSelector, RegistryProbe } from "../verification/mod.ts";
-import { EndpointChain, PutCredentials, type PutTarget } from "../providers/mod.ts";
+import { EndpointChain, PushedCredentials, type PushTarget } from "../providers/mod.ts";
 import { type ReloadOutcome } from "../providers/exec_plugin/mod.ts";
 import { CredentialStore } from "../credentials/mod.ts";
 import type { ApiParts } from "./api_backend.ts";
@@ -46,7 +46,7 @@ export interface Agent extends AsyncDisposable {
   reconfigure(config: AgentConfig): Promise<readonly string[]>;
   status(): AgentStatus;
   /** What the local API asks. */
-  readonly api: Pick<ApiParts, "config" | "chain" | "onRequest" | "puts" | "look">;
+  readonly api: Pick<ApiParts, "config" | "chain" | "onDemand" | "puts" | "look">;
 }
 
 /** What one configuration builds; replaced as a whole by a reload. */
@@ -81,9 +81,9 @@ export async function createAgent(
   const registryHttp = createRegistryHttp();
   const probe = new RegistryProbe({ http: registryHttp, clock });
   const criProxy = new LazyCriProxy(context, observer);
-  const changed = (target: PutTarget) =>
+  const changed = (target: PushTarget) =>
     reconciler.recheck(target.kind === "image" ? target.image : undefined);
-  const puts = new PutCredentials({ clock, changed });
+  const puts = new PushedCredentials({ clock, changed });
   const stop = new AbortController();
   const late = (image: ImageReference) => reconciler.recheck(image);
   const build = partsBuilder(context, observer, {
@@ -130,7 +130,7 @@ export async function createAgent(
     api: {
       config: () => inForce.config,
       chain: () => inForce.parts.chain.chain,
-      onRequest: reconciler.onRequest,
+      onDemand: reconciler.onDemand,
       puts,
       look: () => reconciler.trigger("requested"),
     },

@@ -6,7 +6,7 @@ import {
   type ProviderAttempt,
   REASON_CODES,
 } from "../model/mod.ts";
-import type { CredentialAnswer, OnRequest } from "../reconciler/mod.ts";
+import type { CredentialAnswer, OnDemandRequests } from "../reconciler/mod.ts";
 import { type CredentialChain, labelsCredential, type PutCredentials } from "../providers/mod.ts";
 import type { PutCredential } from "../providers/mod.ts";
 import type {
@@ -25,7 +25,7 @@ import { explainImage } from "./explanation.ts";
 export interface ApiParts {
   readonly config: () => AgentConfig;
   readonly chain: () => CredentialChain;
-  readonly onRequest: OnRequest;
+  readonly onDemand: OnDemandRequests;
   readonly puts: PutCredentials;
   readonly look: () => void;
   readonly status: () => object;
@@ -34,7 +34,7 @@ export interface ApiParts {
 
 /** The running agent as the local API sees it. */
 export function apiAgent(context: Context, parts: ApiParts): ApiAgent {
-  const { config, chain, onRequest, puts, look, status, log } = parts;
+  const { config, chain, onDemand, puts, look, status, log } = parts;
   const endOf = ({ validForMs, validUntilMs }: ApiLifetime) =>
     validForMs === undefined ? validUntilMs : context.clock.wallMs() + validForMs;
   const question = ({ image, labels, ...lifetime }: ApiLookup) => {
@@ -43,7 +43,7 @@ export function apiAgent(context: Context, parts: ApiParts): ApiAgent {
   };
   return {
     async credential(asked, options) {
-      const { answer, attempts } = await onRequest.credential(question(asked), options);
+      const { answer, attempts } = await onDemand.credential(question(asked), options);
       return { why: attempts.map(reasonOf), ...(answer && { found: credentialOf(answer) }) };
     },
     put(target, given, lifetime) {
@@ -61,12 +61,12 @@ export function apiAgent(context: Context, parts: ApiParts): ApiAgent {
     },
     puts: () => puts.list().map(putOf),
     forget: (target) => puts.forget(putTarget(target)),
-    refused: ({ image }, fingerprint, options) => onRequest.refused(image, fingerprint, options),
+    refused: ({ image }, fingerprint, options) => onDemand.refused(image, fingerprint, options),
     explain: (asked) => explainImage(context, config(), chain(), question(asked)),
     status,
     reconcile: look,
     async renew(only, options) {
-      if (config().renewal.enabled) return await onRequest.renew(only, options);
+      if (config().renewal.enabled) return await onDemand.renew(only, options);
       throw new AgentError("usage", "renew: renewal is off (credential_renewal_interval)");
     },
     logLevel: () => log.level(),
@@ -91,7 +91,7 @@ function credentialOf({ candidate, ...rest }: CredentialAnswer): ApiCredential {
   };
 }
 
-function putTarget(target: ApiTarget): PutCredential["target"] {
+function putTarget(target: ApiTarget): PushedCredential["target"] {
   return target.kind === "image" ? target : { kind: target.kind, registry: target.registry };
 }
 
@@ -107,7 +107,7 @@ function isCredential(given: Parameters<ApiAgent["put"]>[1]): given is Credentia
   return Object.values(given).some((value) => typeof value !== "string");
 }
 
-function putOf({ target, credential, putAtMs, validUntilMs }: PutCredential): ApiPut {
+function putOf({ target, credential, putAtMs, validUntilMs }: PushedCredential): ApiPut {
   const username = credentialUsername(credential);
   return {
     ...(target.kind === "image" ? { ref: target.image.text } : { registry: target.registry }),

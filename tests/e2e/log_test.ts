@@ -42,12 +42,12 @@ Deno.test("no line repeats every tick while nothing changes, whatever is wrong",
     ok(count <= (isRenewal ? 20 : 3), `${count} times in ${30} rounds: ${shape}`);
   }
   broken.signal("SIGSTOP");
-  await agent.until("the stopped nydusd", () => /daemon-troubled.*\n/.test(agent.log));
+  await agent.until("the stopped nydusd", () => /daemon-failing.*\n/.test(agent.log));
   for (
     const words of [
       /warning config-file-failed: .*\/a:1\): .*; it is tried again, and nydusd itself /,
       /warning daemon-troubled: nydusd stopped is unresponsive: .*; it is asked again /,
-      /warning discovery-problem: .*; the last known list stays in force, /,
+      /warning discovery-problem: .*; using the last known list and the root folder/,
       /warning plugin-failed: .*; it is not run again before a pause, which grows /,
     ]
   ) match(agent.log, words);

@@ -191,11 +191,11 @@ Deno.test("guide: a stopped nydusd, and a snapshotter that is away", async () =>
   await using agent = await AgentProcess.start(node);
   daemon.signal("SIGSTOP");
   await agent.until("trouble", () => /daemon-troubled.*\n/.test(agent.log));
-  says(agent.log, "it takes connections and does not answer in time");
+  says(agent.log, "it accepts connections but does not answer in time");
   daemon.signal("SIGCONT");
   await agent.until("healthy", async () => (await health(agent)).about === "healthy");
   await node.stopSnapshotter();
   await agent.until("the sentence", async () => (await health(agent)).about === "discovery");
   says((await health(agent)).summary, "does not tell which mounts there are");
-  says(agent.log, "the last known list stays in force");
+  says(agent.log, "using the last known list and the root folder");
 });

@@ -25,7 +25,7 @@ for (const parser of TEXT_PARSERS) {
 
 const BUILT_ON_YAML = ["readProviderConfig", "readKubeconfigs"];
 
-Deno.test("every parser takes time in proportion to its input", async () => {
+Deno.test("parsers: run in linear time", async () => {
   const slow: string[] = [];
   for (const { name, parse } of TEXT_PARSERS) {
     for (const shape of growing()) {
@@ -43,12 +43,12 @@ Deno.test("every parser takes time in proportion to its input", async () => {
 });
 
 // Every one of as many errors as words was explained with a look at the whole text.
-Deno.test("readGoYaml takes no time to explain errors that nobody hears of", async () => {
+Deno.test("readGoYaml: spends no time on unused error texts", async () => {
   const { isLinear, details } = await growthOf(readGoYaml, (n) => "!!str ".repeat(n / 6), 131_072);
   ok(isLinear, details);
 });
 
-Deno.test("growthOf tells linear from quadratic work", async () => {
+Deno.test("growthOf: distinguishes linear from quadratic work", async () => {
   let sum = 0;
   const linear = await growthOf((text) => {
     for (let i = 0; i < text.length * 200; i++) sum += text.charCodeAt(i % text.length);

@@ -63,7 +63,7 @@ for (const [name, parse] of Object.entries(WIRE_PARSERS)) {
   });
 }
 
-Deno.test("a reader of a spoilt conversation neither throws nor quotes it, however it is cut", () => {
+Deno.test("ConnectionReader: neither throws nor quotes a corrupted conversation in any split", () => {
   const cuts = fc.array(fc.nat({ max: 400 }), { maxLength: 8 });
   fc.assert(
     fc.property(mutated(client), mutated(server), cuts, (asked, answered, at) => {
@@ -82,7 +82,7 @@ Deno.test("a reader of a spoilt conversation neither throws nor quotes it, howev
   );
 });
 
-Deno.test("what reads bytes takes time in proportion to them", async () => {
+Deno.test("wire parsers: run in linear time", async () => {
   const slow: string[] = [];
   const preface = client.subarray(0, 24);
   const shapes = WIRE_UNITS.flatMap((unit) => [new Uint8Array(unit), joined(preface, unit)]);
@@ -98,7 +98,7 @@ Deno.test("what reads bytes takes time in proportion to them", async () => {
   deepStrictEqual(slow, []);
 });
 
-Deno.test("a reader that has lost its thread costs nothing, byte by byte", () => {
+Deno.test("ConnectionReader: ignores further bytes after an error at no cost", () => {
   const notes: CriNote[] = [];
   const one = reader((note) => notes.push(note));
   one.fromClient(new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"));

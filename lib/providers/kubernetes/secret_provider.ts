@@ -1,0 +1,221 @@
+import {
+  abortable,
+  type CallOptions,
+  type Candidate,
+  type Clock,
+  credentialFingerprint,
+  type CredentialProvider,
+  type CredentialRequest,
+  defined,
+  type ImageTarget,
+  type ProviderNote,
+  type ProviderOutcome,
+  targetOf,
+  tokenExpiryOf,
+} from "../../model/mod.ts";
+import { type KeyringMatch, SecretKeyring } from "../docker/mod.ts";
+import { debounced, type InformerProblem, withinStartup } from "./informer.ts";
+import type { CachedSecret, SecretSource } from "./secret_sources.ts";
+
+/** Dependencies of {@linkcode KubeSecretProvider}. */
+export interface KubeSecretProviderOptions {
+  /** Creates the source, which calls `changed` when its secrets change. */
+  readonly source: (changed: () => void) => SecretSource;
+  readonly clock: Clock;
+  /** Called when the provider may return other credentials. */
+  readonly changed: () => void;
+}
+
+/** Minimum interval between two reads of a suspect secret (ms). */
+const REFRESH_INTERVAL_MS = 5_000;
+const MAX_NOTES = 20;
+/**
+ * Limits on the candidates for one image, so that the secrets of one tenant cannot displace those
+ * of another. The total is below the limit of candidate selection, which other providers share.
+ */
+const MAX_PER_SECRET = 16;
+const MAX_PER_NAMESPACE = 64;
+const MAX_CANDIDATES = 192;
+
+/** Provides the credentials of pull secrets in the Kubernetes API, the most specific key first. */
+export class KubeSecretProvider implements CredentialProvider {
+  readonly name = "kubesecret";
+  readonly renewable = true;
+  readonly #options: KubeSecretProviderOptions;
+  readonly #source: SecretSource;
+  readonly #startedMs: number;
+  readonly #stop = new AbortController();
+  readonly #refreshedMs = new Map<string, number>();
+  #keyring: SecretKeyring<CachedSecret> | undefined;
+
+  constructor(options: KubeSecretProviderOptions) {
+    this.#options = options;
+    this.#startedMs = options.clock.monotonicMs();
+    const notify = debounced(options.clock, this.#stop, options.changed);
+    this.#source = options.source(() => {
+      this.#keyring = undefined;
+      notify();
+    });
+  }
+
+  async provide(
+    request: CredentialRequest,
+    { signal }: CallOptions = {},
+  ): Promise<ProviderOutcome> {
+    return await abortable(this.#provide(request), signal);
+  }
+
+  /** Returns the problems of secrets whose cache may be stale. */
+  stale(): readonly InformerProblem[] {
+    return this.#source.problems().filter(({ stale }) => stale);
+  }
+
+  stop(): void {
+    this.#stop.abort();
+    this.#source.stop();
+  }
+
+  async #provide(request: CredentialRequest): Promise<ProviderOutcome> {
+    await withinStartup(this.#options.clock, this.#startedMs, this.#source.waitForList());
+    const target = targetOf(request);
+    if (target !== undefined && request.newerThanMs !== undefined) await this.#refresh(target);
+    const keyring = this.#currentKeyring();
+    const matches = target === undefined ? [] : keyring.find(target);
+    const notes: ProviderNote[] = [];
+    const found = distinct(matches.flatMap((match) => this.#candidates(match, notes)));
+    const candidates = withinLimits(found, request.inUse).map(({ candidate }) => candidate);
+    const omitted = found.length - candidates.length;
+    if (omitted > 0) {
+      const detail =
+        `${omitted} more credentials match, beyond the limits per secret and namespace`;
+      notes.unshift({ subject: "secrets", reason: "found", detail });
+    }
+    const problems = this.#source.problems();
+    notes.push(...problems.map(noteOf), ...this.#invalid(keyring));
+    const bounded = notes.slice(0, MAX_NOTES);
+    const [first, ...rest] = candidates;
+    if (first !== undefined) {
+      return { kind: "found", reason: "found", candidates: [first, ...rest], notes: bounded };
+    }
+    const unsynced = problems.find((problem) => problem.unsynced);
+    if (unsynced !== undefined) return failed(unsynced, bounded);
+    const reason = matches.length === 0 ? "no-secret-matched" : "anonymous-entry";
+    return { kind: "none", reason, notes: bounded };
+  }
+
+  #currentKeyring(): SecretKeyring<CachedSecret> {
+    return this.#keyring ??= new SecretKeyring(this.#source.secrets());
+  }
+
+  /** Reads the matching secrets again, in case their watch lags behind or has stopped. */
+  async #refresh(target: ImageTarget): Promise<void> {
+    const nowMs = this.#options.clock.monotonicMs();
+    const matches = this.#currentKeyring().find(target);
+    const keys = new Set(matches.map(({ secret }) => `${secret.namespace}/${secret.name}`));
+    const due = [...keys].filter((key) =>
+      nowMs - (this.#refreshedMs.get(key) ?? -Infinity) >= REFRESH_INTERVAL_MS
+    );
+    if (this.#refreshedMs.size > 1_000) this.#refreshedMs.clear();
+    for (const key of due) this.#refreshedMs.set(key, nowMs);
+    await this.#source.refresh(due);
+  }
+
+  #candidates(
+    { secret, entry }: KeyringMatch<CachedSecret>,
+    notes: ProviderNote[],
+  ): readonly SecretCandidate[] {
+    const { namespace, name, readAtMs } = secret;
+    const subject = `secret ${namespace}/${name}`;
+    if (entry.credentials.length === 0) {
+      notes.push({ subject, reason: "anonymous-entry", detail: `entry ${entry.key}` });
+    }
+    return entry.credentials.map((credential) => {
+      const { expiresAtMs, warning } = tokenExpiryOf(credential, readAtMs);
+      if (warning !== undefined) notes.push({ subject, reason: "found", detail: warning });
+      const candidate = {
+        credential,
+        origin: `${subject}, entry ${entry.key}`,
+        pattern: entry.key,
+        fetchedAtMs: readAtMs,
+        watched: true,
+        ...defined({ expiresAtMs }),
+      };
+      return { namespace, name, candidate };
+    });
+  }
+
+  #invalid(keyring: SecretKeyring<CachedSecret>): ProviderNote[] {
+    const notes: ProviderNote[] = [];
+    const reason = "invalid-entry";
+    for (const { namespace, name, problems } of this.#source.secrets()) {
+      const subject = `secret ${namespace}/${name}`;
+      for (const detail of problems) notes.push({ subject, reason, detail });
+      if (notes.length > MAX_NOTES) return notes;
+    }
+    for (const { secret, key } of keyring.unusable) {
+      const detail = `the key ${JSON.stringify(key.slice(0, 200))} is not a registry`;
+      notes.push({ subject: `secret ${secret.namespace}/${secret.name}`, reason, detail });
+    }
+    return notes;
+  }
+}
+
+function noteOf({ subject, failure, unsynced }: InformerProblem): ProviderNote {
+  const { reason, detail } = failure;
+  const isCached = !unsynced && reason !== "no-secret-matched";
+  return { subject, reason, detail: isCached ? `${detail}; using cached data` : detail };
+}
+
+function failed(
+  { subject, failure }: InformerProblem,
+  notes: readonly ProviderNote[],
+): ProviderOutcome {
+  const { reason, detail } = failure;
+  if (reason === "no-config-file") return { kind: "none", reason, notes };
+  return { kind: "failed", reason, detail: `${subject}: ${detail}`, notes };
+}
+
+interface SecretCandidate {
+  readonly namespace: string;
+  readonly name: string;
+  readonly candidate: Candidate;
+}
+
+/** Returns each credential once, under its most specific key. */
+function distinct(found: readonly SecretCandidate[]): readonly SecretCandidate[] {
+  const byFingerprint = new Map<string, SecretCandidate>();
+  for (const one of found) {
+    const fingerprint = credentialFingerprint(one.candidate.credential);
+    if (!byFingerprint.has(fingerprint)) byFingerprint.set(fingerprint, one);
+  }
+  return [...byFingerprint.values()];
+}
+
+/**
+ * Returns the candidates within the limits, best first. Each namespace gets an equal share of the
+ * total, and the credential in use counts against no limit.
+ */
+function withinLimits(
+  found: readonly SecretCandidate[],
+  inUse: string | undefined,
+): readonly SecretCandidate[] {
+  const counts = new Map<string, number>();
+  const next = (key: string): number => {
+    const count = (counts.get(key) ?? 0) + 1;
+    counts.set(key, count);
+    return count;
+  };
+  const ranks = new Map<SecretCandidate, number>();
+  for (const one of found) {
+    if (credentialFingerprint(one.candidate.credential) === inUse) {
+      ranks.set(one, 0);
+      continue;
+    }
+    if (next(`${one.namespace}/${one.name}`) > MAX_PER_SECRET) continue;
+    const rank = next(one.namespace);
+    if (rank <= MAX_PER_NAMESPACE) ranks.set(one, rank);
+  }
+  const byRank = [...ranks].sort(([, a], [, b]) => a - b).slice(0, MAX_CANDIDATES);
+  const kept = new Set(byRank.map(([one]) => one));
+  return found.filter((one) => kept.has(one));
+}

@@ -1,0 +1,356 @@
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { FakeClock, settle } from "../../../fakes/clock.ts";
+import { FakeFiles } from "../../../fakes/files.ts";
+import { answered, FakeKubeHttp } from "../../../fakes/kube_http.ts";
+import { FakeProcessRunner } from "../../../fakes/process.ts";
+import type { KubeStreamEnd } from "../../../../lib/model/mod.ts";
+import { KubeClient } from "../../../../lib/providers/kubernetes/client.ts";
+import { ConnectionResolver } from "../../../../lib/providers/kubernetes/connection.ts";
+import { Informer, type InformerOptions } from "../../../../lib/providers/kubernetes/informer.ts";
+
+const KUBECONFIG = `
+current-context: c
+contexts: [{name: c, context: {cluster: c}}]
+clusters: [{name: c, cluster: {server: "https://api"}}]
+`;
+
+interface Thing {
+  readonly text: string;
+}
+
+function thing(name: string, version: number, text = "") {
+  return { metadata: { name, namespace: "n", resourceVersion: String(version) }, text };
+}
+
+function list(version: number, items: unknown[] = [], more?: string) {
+  return answered({ metadata: { resourceVersion: String(version), continue: more }, items });
+}
+
+function status(code: number) {
+  return answered({ kind: "Status", code }, code);
+}
+
+/** An informer with a fake API server. */
+class Stage implements Disposable {
+  readonly clock = new FakeClock();
+  readonly http = new FakeKubeHttp(() => list(10));
+  readonly stop = new AbortController();
+  readonly informer: Informer<Thing>;
+  changes = 0;
+
+  constructor(options: Partial<InformerOptions<Thing>> = {}) {
+    const files = new FakeFiles();
+    files.set("/kubeconfig", KUBECONFIG);
+    const processRunner = new FakeProcessRunner(() => "");
+    const { clock } = this;
+    const connections = new ConnectionResolver({
+      kubeconfigPath: "/kubeconfig",
+      files,
+      processRunner,
+      clock,
+      env: {},
+    });
+    this.informer = new Informer({
+      client: new KubeClient(this.http, connections),
+      clock,
+      random: { next: () => 0.5 },
+      resource: "secrets",
+      pollMs: 60_000,
+      transform: ({ text }) => ({ text: String(text) }),
+      isEqual: (a, b) => a.text === b.text,
+      changed: () => void this.changes++,
+      ...options,
+    });
+  }
+
+  start(): Promise<void> {
+    void this.informer.run(this.stop);
+    return settle();
+  }
+
+  /** Keys and texts of the cached objects. */
+  get cached(): string[] {
+    return [...this.informer.items].map(([key, { text }]) => `${key} ${text}`);
+  }
+
+  /** The last stream. */
+  get stream() {
+    const stream = this.http.streams.at(-1);
+    if (stream === undefined) throw new Error("there is no watch");
+    return stream;
+  }
+
+  /** The query of the last request. */
+  get query(): URLSearchParams {
+    return new URL(this.http.requests.at(-1)?.path ?? "", "https://x").searchParams;
+  }
+
+  [Symbol.dispose](): void {
+    this.stop.abort();
+  }
+}
+
+Deno.test("Informer: reads every page, then watches from the resource version of the list", async () => {
+  using stage = new Stage({ fieldSelector: "type=x" });
+  stage.http.answer = (path) =>
+    path.includes("continue=two")
+      ? list(10, [thing("b", 4, "B")])
+      : list(10, [thing("a", 3, "A")], "two");
+  await stage.start();
+  deepEqual(stage.http.paths.slice(0, 2), [
+    "/api/v1/secrets?fieldSelector=type=x&limit=500",
+    "/api/v1/secrets?fieldSelector=type=x&limit=500&continue=two",
+  ]);
+  deepEqual(stage.cached, ["n/a A", "n/b B"]);
+  equal(stage.query.get("resourceVersion"), "10");
+  equal(stage.query.get("allowWatchBookmarks"), "true");
+  deepEqual([stage.informer.hasSynced, stage.informer.failure, stage.changes], [
+    true,
+    undefined,
+    1,
+  ]);
+});
+
+Deno.test("Informer: applies events, and notifies only when an object changes", async () => {
+  using stage = new Stage();
+  await stage.start();
+  const before = stage.changes;
+  stage.stream.send({ type: "ADDED", object: thing("a", 11, "A") });
+  stage.stream.send({ type: "MODIFIED", object: thing("a", 12, "A") });
+  equal(stage.changes, before + 1);
+  stage.stream.send({ type: "MODIFIED", object: thing("a", 13, "B") });
+  deepEqual(stage.cached, ["n/a B"]);
+  stage.stream.send({ type: "DELETED", object: thing("a", 14) });
+  stage.stream.send({ type: "DELETED", object: thing("never", 15) });
+  stage.stream.send({ type: "NONSENSE", object: thing("x", 15) });
+  stage.stream.send(["not an event"]);
+  deepEqual([stage.cached, stage.changes], [[], before + 3]);
+});
+
+Deno.test("Informer: resumes from the last event or bookmark when the connection is lost", async () => {
+  using stage = new Stage();
+  await stage.start();
+  stage.stream.send({ type: "ADDED", object: thing("a", 11) });
+  stage.stream.send({ type: "BOOKMARK", object: { metadata: { resourceVersion: "40" } } });
+  stage.stream.end({ kind: "cut" });
+  await settle();
+  await stage.clock.advance(250);
+  equal(stage.query.get("resourceVersion"), "40");
+  equal(stage.http.streams.length, 2);
+  equal(stage.http.paths.filter((path) => !path.includes("watch=true")).length, 1);
+});
+
+Deno.test("Informer: lists again when its resource version is gone", async () => {
+  using stage = new Stage();
+  await stage.start();
+  stage.stream.send({ type: "ADDED", object: thing("a", 11) });
+  stage.http.answer = () => list(90, [thing("b", 80)]);
+  stage.stream.send({ type: "ERROR", object: { kind: "Status", code: 410 } });
+  stage.stream.end();
+  await settle();
+  await stage.clock.advance(250);
+  deepEqual(stage.cached, ["n/b "]);
+  equal(stage.query.get("resourceVersion"), "90");
+});
+
+Deno.test("Informer: keeps its cache and backs off while lists fail for an hour", async () => {
+  using stage = new Stage();
+  stage.http.answer = () => list(10, [thing("a", 3)]);
+  await stage.start();
+  stage.http.answer = () => status(500);
+  stage.stream.send({ type: "ERROR", object: { kind: "Status", code: 410 } });
+  stage.stream.end();
+  await settle();
+  await stage.clock.advance(60 * 60_000);
+  deepEqual(stage.cached, ["n/a "]);
+  equal(stage.informer.failure?.detail, "the API server responded with status 500");
+  const count = stage.http.requests.length;
+  ok(count > 60 && count < 300, `${count} requests in an hour`);
+  stage.http.answer = () => list(20, [thing("b", 15)]);
+  await stage.clock.advance(30_000);
+  deepEqual([stage.cached, stage.informer.failure], [["n/b "], undefined]);
+});
+
+Deno.test("Informer: waits for Retry-After", async () => {
+  using stage = new Stage();
+  stage.http.answer = () => answered({}, 429, 20_000);
+  await stage.start();
+  await stage.clock.advance(19_000);
+  equal(stage.http.requests.length, 1);
+  await stage.clock.advance(1_001);
+  equal(stage.http.requests.length, 2);
+});
+
+Deno.test("Informer: backs off when watches end immediately", async () => {
+  using stage = new Stage();
+  stage.http.refuse = () => ({ kind: "ended" });
+  await stage.start();
+  await stage.clock.advance(60_000);
+  ok(stage.http.requests.length < 20, `${stage.http.requests.length} requests in a minute`);
+  match(stage.informer.failure?.detail ?? "", /watches end immediately after they start/);
+  stage.http.refuse = undefined;
+  await stage.clock.advance(30_000);
+  equal(stage.informer.failure, undefined);
+});
+
+Deno.test("Informer: polls while RBAC forbids watches", async () => {
+  using stage = new Stage();
+  stage.http.refuse = () => status(403);
+  await stage.start();
+  equal(stage.informer.watchDenied?.reason, "forbidden-by-rbac");
+  stage.http.answer = () => list(20, [thing("a", 15, "new")]);
+  await stage.clock.advance(60_000);
+  deepEqual([stage.cached, stage.informer.failure], [["n/a new"], undefined]);
+  stage.http.refuse = undefined;
+  await stage.clock.advance(60_000);
+  equal(stage.informer.watchDenied, undefined);
+});
+
+Deno.test("Informer: lists again from the first page when the continue token is gone", async () => {
+  using stage = new Stage();
+  let isGone = true;
+  stage.http.answer = (path) => {
+    if (!path.includes("continue=")) return list(10, [thing("a", 3)], "two");
+    return isGone ? status(410) : list(10, [thing("b", 4)]);
+  };
+  await stage.start();
+  deepEqual(
+    [stage.cached, stage.informer.hasSynced],
+    [[], false],
+    "an incomplete list is discarded",
+  );
+  isGone = false;
+  await stage.clock.advance(2_000);
+  deepEqual(stage.cached, ["n/a ", "n/b "]);
+});
+
+Deno.test("Informer: requests smaller pages when one is too large", async () => {
+  using stage = new Stage();
+  stage.http.answer = (path) =>
+    Number(/limit=(\d+)/.exec(path)?.[1]) > 100 ? { kind: "too-large" } : list(10, [thing("a", 3)]);
+  await stage.start();
+  await stage.clock.advance(60_000);
+  deepEqual(stage.cached, ["n/a "]);
+  ok(stage.http.paths.some((path) => path.includes("limit=31")));
+});
+
+Deno.test("Informer: reads a single object, and ignores older versions of it", async () => {
+  using stage = new Stage({ namespace: "n", name: "a" });
+  stage.http.answer = () => answered(thing("a", 100, "new"));
+  await stage.start();
+  equal(stage.http.paths[0], "/api/v1/namespaces/n/secrets/a");
+  equal(stage.query.get("fieldSelector"), "metadata.name=a");
+  equal(stage.query.get("resourceVersion"), "0");
+  stage.stream.send({ type: "ADDED", object: thing("a", 99, "old") });
+  deepEqual(stage.cached, ["n/a new"]);
+  stage.stream.send({ type: "MODIFIED", object: thing("a", 101, "newer") });
+  deepEqual(stage.cached, ["n/a newer"]);
+});
+
+Deno.test("Informer: watches a single object that does not exist yet", async () => {
+  using stage = new Stage({ namespace: "n", name: "a" });
+  stage.http.answer = () => status(404);
+  await stage.start();
+  deepEqual([stage.informer.hasSynced, stage.cached], [true, []]);
+  stage.stream.send({ type: "ADDED", object: thing("a", 9, "here") });
+  deepEqual(stage.cached, ["n/a here"]);
+});
+
+Deno.test("Informer: detects that an object was deleted before its watch started", async () => {
+  using stage = new Stage({ namespace: "n", name: "a" });
+  stage.http.answer = () => answered(thing("a", 9, "here"));
+  await stage.start();
+  deepEqual(stage.cached, ["n/a here"]);
+  stage.http.answer = () => status(404);
+  await stage.clock.advance(2_000); // no event: there is no object to start with
+  deepEqual([stage.cached, stage.informer.hasSynced], [[], true]);
+});
+
+Deno.test("Informer: detects the same when the watch starts with a bookmark, as on newer servers", async () => {
+  using stage = new Stage({ namespace: "n", name: "a" });
+  stage.http.answer = () => answered(thing("a", 9, "here"));
+  await stage.start();
+  const metadata = { resourceVersion: "20", annotations: { "k8s.io/initial-events-end": "true" } };
+  stage.stream.send({ type: "BOOKMARK", object: { metadata } });
+  stage.http.answer = () => status(404);
+  await stage.clock.advance(2_000);
+  deepEqual([stage.cached, stage.informer.hasSynced], [[], true]);
+});
+
+Deno.test("Informer: lists with backoff while every watch is refused, and watches when one succeeds", async () => {
+  const refusals: [string, KubeStreamEnd | undefined][] = [
+    ["with a status", status(500)],
+    ["in its first event", undefined],
+    ["by its end", { kind: "ended" }],
+    ["as gone", status(410)],
+  ];
+  for (const [how, end] of refusals) {
+    using stage = new Stage();
+    stage.http.refuse = () => end;
+    stage.http.onStream = () => {
+      if (end !== undefined || stage.http.refuse === undefined) return;
+      stage.stream.send({ type: "ERROR", object: { kind: "Status", code: 500 } });
+      stage.stream.end();
+    };
+    await stage.start();
+    stage.http.answer = () => list(20, [thing("a", 15, "new")]);
+    await stage.clock.advance(60_000);
+    deepEqual(stage.cached, ["n/a new"], how);
+    await stage.clock.advance(60 * 60_000);
+    ok(
+      stage.http.requests.length < 500,
+      `${how}: ${stage.http.requests.length} requests in an hour`,
+    );
+    stage.http.refuse = undefined;
+    await stage.clock.advance(60_000);
+    deepEqual([stage.informer.failure, stage.http.streams.length > 0], [undefined, true], how);
+  }
+});
+
+Deno.test("Informer: reads an object once more when its watch does not start with it", async () => {
+  using stage = new Stage({ namespace: "n", name: "a" });
+  stage.http.answer = () => answered(thing("a", 9, "here"));
+  await stage.start();
+  await stage.clock.advance(60_000);
+  deepEqual([stage.cached, stage.http.requests.length], [["n/a here"], 4]);
+  stage.stream.send({ type: "MODIFIED", object: thing("a", 10, "changed") });
+  deepEqual(stage.cached, ["n/a changed"]);
+});
+
+Deno.test("Informer.refresh: lists immediately during a watch", async () => {
+  using stage = new Stage({ namespace: "n", name: "a" });
+  stage.http.answer = () => answered(thing("a", 1, "old"));
+  await stage.start();
+  stage.http.answer = () => answered(thing("a", 2, "new"));
+  const refreshed = stage.informer.refresh();
+  await settle();
+  await refreshed;
+  deepEqual(stage.cached, ["n/a new"]);
+  equal(stage.http.streams.length, 2);
+});
+
+Deno.test("Informer.refresh: resolves the promise of the refresh that it replaces", async () => {
+  using stage = new Stage({ namespace: "n", name: "a" });
+  await stage.start();
+  stage.http.request = (_, { signal } = {}) =>
+    // the server does not respond
+    new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
+  const first = stage.informer.refresh();
+  await settle();
+  const second = stage.informer.refresh();
+  await first;
+  await settle();
+  stage.stop.abort();
+  await second;
+  await stage.informer.refresh();
+});
+
+Deno.test("Informer: sends no request after it is stopped", async () => {
+  using stage = new Stage();
+  await stage.start();
+  stage.stop.abort();
+  await settle();
+  const count = stage.http.requests.length;
+  await stage.clock.advance(3_600_000);
+  equal(stage.http.requests.length, count);
+});
