@@ -1,5 +1,5 @@
 /**
- * The process of one simulated nydusd. Also a program of its own, for tests without the agent's CLI.
+ * The process of one simulated nydusd. Also a main module, for tests without the agent's CLI.
  *
  * @module
  */

@@ -13,7 +13,7 @@ const RECORDING = readRecording(
 
 interface Stage {
   readonly criProxy: ByteProxy;
-  /** A connection through the CRI proxy, and its other end. */
+  /** A connection through the CRI proxy, and its upstream end. */
   connect(): Promise<{ readonly client: Deno.UnixConn; readonly server: Deno.UnixConn }>;
 }
 

@@ -90,7 +90,7 @@ Deno.test("SimRegistry: issues tokens for one repository, by GET and by POST", a
     equal(await read(BLOB), 200);
     equal(await read("v2/other/blobs/sha256:00"), 401);
   }
-  equal(await status(registry, "robot:right"), 401); // pairs go to the token service alone
+  equal(await status(registry, "robot:right"), 401); // pairs are only accepted by the token service
 });
 
 Deno.test("SimRegistry: forbids a repository to a known user, with the text of a cloud", async () => {
