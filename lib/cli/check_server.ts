@@ -1,4 +1,5 @@
 import type { AgentConfig } from "../config/mod.ts";
+import { Deadline } from "../model/mod.ts";
 import { about, type CheckFindings } from "./check_findings.ts";
 import type { Context } from "./context.ts";
 import { addressOf, askAgent } from "./status_answer.ts";
@@ -35,15 +36,15 @@ export async function checkServer(
   const address = addressOf(server);
   const taken = "another program listens there, so that the agent cannot start";
   const mend = "stop that program, or name another server.address";
+  using deadline = new Deadline(TIMEOUT_MS);
   try {
-    const signal = AbortSignal.timeout(TIMEOUT_MS);
+    const { signal } = deadline;
     const response = await fetch(`http://${address}/healthz`, { redirect: "manual", signal });
     const answer = await response.json().catch(() => undefined);
     if (typeof answer?.sentence === "string") fine.push(`server: an agent answers at ${address}`);
     else problems.push(about(address, taken, mend));
-  } catch (error) {
+  } catch {
     // Nobody listens, as it should be before the agent runs; or somebody who speaks no HTTP.
-    const isSilent = error instanceof DOMException && error.name === "TimeoutError";
-    if (isSilent) problems.push(about(address, taken, mend));
+    if (deadline.passed) problems.push(about(address, taken, mend));
   }
 }

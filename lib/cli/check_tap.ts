@@ -8,7 +8,7 @@ const UNIT = "/etc/systemd/system/nydus-auth-agent.service";
 const TMPFILES = "/etc/tmpfiles.d";
 /** What moves the link away from us, when it runs. */
 const DIRECTIVES = ["ExecStartPre", "ExecStopPost"] as const;
-const DOCS = "docs/cri-tap.md tells how";
+const DOCS = "docs/cri-proxy.md tells how";
 
 /**
  * Whether those who move the clients' link while the agent is down move it to the runtime that the

@@ -1,4 +1,5 @@
 import { join } from "@std/path";
+import { Deadline } from "../model/mod.ts";
 import { type NodeRead, SimNode } from "../simnode/mod.ts";
 import { alignColumns } from "./table.ts";
 
@@ -205,21 +206,24 @@ function agentConfig(node: SimNode, port: number): string {
 async function untilReady(port: number, { ports, signal }: DemoOptions): Promise<void> {
   const deadlineMs = ports.nowMs() + READY_WITHIN_MS;
   while (ports.nowMs() < deadlineMs) {
-    const answer = await get(port, "/readyz");
-    await answer?.body?.cancel();
-    if (answer?.ok) return;
+    if ((await get(port, "/readyz"))?.ok) return;
     await ports.sleep(50, { signal });
   }
 }
 
-function get(port: number, path: string): Promise<Response | undefined> {
-  const signal = AbortSignal.timeout(ANSWER_WITHIN_MS);
-  return fetch(`http://127.0.0.1:${port}${path}`, { signal }).catch(() => undefined);
+async function get(port: number, path: string): Promise<Response | undefined> {
+  using deadline = new Deadline(ANSWER_WITHIN_MS);
+  try {
+    const { signal } = deadline;
+    const response = await fetch(`http://127.0.0.1:${port}${path}`, { signal });
+    return new Response(await response.text(), response);
+  } catch {
+    return undefined;
+  }
 }
 
 async function renewals(port: number): Promise<number> {
-  const answer = await get(port, "/metrics");
-  const text = await answer?.text() ?? "";
+  const text = await (await get(port, "/metrics"))?.text() ?? "";
   return [...text.matchAll(/^snapshotter_credential_renewals_total\{[^}]*success[^}]*\} (\d+)/gm)]
     .reduce((sum, [, count]) => sum + Number(count), 0);
 }

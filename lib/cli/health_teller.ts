@@ -1,5 +1,5 @@
 import type { Notifier } from "../edge/mod.ts";
-import type { Clock, Observer } from "../model/mod.ts";
+import { type Clock, Deadline, type Observer } from "../model/mod.ts";
 import type { HealthView } from "../report/mod.ts";
 
 /** What {@linkcode tellHealth} is given. */
@@ -20,8 +20,8 @@ const TELL_EVERY_MS = 5_000;
  */
 export function tellHealth(options: HealthTellerOptions): Disposable {
   const { clock, notifier, observer, health } = options;
-  const ended = new AbortController();
-  const signal = AbortSignal.any([options.signal, ended.signal]);
+  const ended = new Deadline(undefined, options.signal);
+  const { signal } = ended;
   const everyMs = Math.min(notifier.watchdogIntervalMs ?? TELL_EVERY_MS, TELL_EVERY_MS);
   const turn = async () => {
     let told = "";
@@ -38,6 +38,6 @@ export function tellHealth(options: HealthTellerOptions): Disposable {
       told = sentence;
     }
   };
-  turn().catch(() => {}); // it ends by being aborted
+  turn().catch(() => {}).finally(() => ended[Symbol.dispose]()); // it ends by being aborted
   return { [Symbol.dispose]: () => ended.abort() };
 }

@@ -1,4 +1,4 @@
-import { AgentError, type AgentStatus, messageOf } from "../model/mod.ts";
+import { AgentError, type AgentStatus, Deadline, messageOf } from "../model/mod.ts";
 import { healthOf, type HealthView } from "../report/mod.ts";
 import type { AgentConfig } from "../config/mod.ts";
 import { askApi } from "./api_client.ts";
@@ -61,9 +61,9 @@ export async function getFromAgent<T>(config: AgentConfig, path: string): Promis
     throw new AgentError("unreachable", text);
   }
   const url = `http://${addressOf(config.server)}${path}`;
+  using deadline = new Deadline(TIMEOUT_MS);
   try {
-    const signal = AbortSignal.timeout(TIMEOUT_MS);
-    const response = await fetch(url, { redirect: "error", signal });
+    const response = await fetch(url, { redirect: "error", signal: deadline.signal });
     if (!response.ok) throw new Error(`it answered ${response.status}`);
     return await response.json();
   } catch (error) {

@@ -1,5 +1,6 @@
 import {
   type CallOptions,
+  Deadline,
   type KubeConnection,
   type KubeHttp,
   type KubeHttpAnswer,
@@ -9,9 +10,11 @@ import {
   type KubeStreamHears,
   Secret,
 } from "../model/mod.ts";
-import type { OpenedAnswer } from "./http_answer.ts";
+import { type OpenedResponse, openResponse } from "./http1_client.ts";
 import { connectionTrouble } from "./kube_trouble.ts";
 import { createProxiedClient } from "./proxied_client.ts";
+import { connectTcp } from "./tcp_connect.ts";
+import { connectTls } from "./tls_connect.ts";
 
 /** Kept side by side, each with its certificates; one is the rule, two while they are replaced. */
 const MAX_CONNECTIONS = 4;
@@ -53,7 +56,7 @@ class PooledKubeHttp implements KubeHttp {
   ): Promise<KubeStreamEnd> {
     signal?.throwIfAborted();
     using deadline = new Deadline(request.timeoutMs, signal);
-    let answer: OpenedAnswer;
+    let answer: OpenedResponse;
     try {
       answer = await this.#open(request, deadline.signal);
       if (answer.status !== 200) {
@@ -91,10 +94,9 @@ class PooledKubeHttp implements KubeHttp {
     for (const connection of [...this.#lanes.keys()]) this.#dropAll(connection);
   }
 
-  async #open(request: KubeHttpRequest, signal: AbortSignal): Promise<OpenedAnswer> {
+  async #open(request: KubeHttpRequest, signal: AbortSignal): Promise<OpenedResponse> {
     const { connection, method, path, headers, body } = request;
     if (connection.skipVerify || connection.serverName !== undefined) {
-      const { openByOwnTls } = await import("./kube_own_tls.ts");
       return await openByOwnTls(request, signal);
     }
     const response = await fetch(`${connection.server}${path}`, {
@@ -172,46 +174,30 @@ function proxyOf({ proxyUrl }: KubeConnection): { proxy?: Deno.Proxy } {
   return { proxy: { url: url.href, basicAuth } };
 }
 
-/**
- * Ends waiting after a time, or when the caller says so. It listens to the caller by itself: what
- * `AbortSignal.any` makes may be collected as garbage while a fetch still counts on it.
- */
-class Deadline {
-  readonly #own = new AbortController();
-  readonly #outer: AbortSignal | undefined;
-  #timer: ReturnType<typeof setTimeout>;
-  passed = false;
-
-  constructor(ms: number, outer: AbortSignal | undefined) {
-    this.#outer = outer;
-    outer?.addEventListener("abort", this.abort);
-    if (outer?.aborted) this.abort();
-    this.#timer = this.#start(ms);
-  }
-
-  get signal(): AbortSignal {
-    return this.#own.signal;
-  }
-
-  restart(ms: number): void {
-    clearTimeout(this.#timer);
-    this.#timer = this.#start(ms);
-  }
-
-  /** Lets go of what is still open. */
-  abort = (): void => this.#own.abort();
-
-  [Symbol.dispose](): void {
-    clearTimeout(this.#timer);
-    this.#outer?.removeEventListener("abort", this.abort);
-  }
-
-  #start(ms: number): ReturnType<typeof setTimeout> {
-    return setTimeout(() => {
-      this.passed = true;
-      this.#own.abort();
-    }, ms);
-  }
+/** For a certificate of any kind, or for another name than the host's. */
+async function openByOwnTls(
+  { connection, method, path, headers, body }: KubeHttpRequest,
+  signal: AbortSignal,
+): Promise<OpenedResponse> {
+  const { server, serverName, skipVerify, caPem, certPem, keyPem } = connection;
+  const url = new URL(server);
+  if (url.protocol !== "https:") throw new Error("connect: this address has no TLS");
+  const peer = await connectTcp(url.hostname, Number(url.port === "" ? 443 : url.port), signal);
+  const stream = await connectTls(peer, {
+    host: serverName ?? url.hostname,
+    caCerts: caPem === undefined ? [] : [caPem],
+    skipVerify,
+    ...(certPem !== undefined && keyPem && { clientCertificate: { certPem, keyPem } }),
+  }, signal);
+  return await openResponse(stream, {
+    method,
+    target: `${url.pathname === "/" ? "" : url.pathname}${path}`,
+    headers: [
+      ["Host", url.host],
+      ...headers.map(([name, value]) => [name, value.reveal()] as const),
+    ],
+    ...(body !== undefined && { body: new Secret(body) }),
+  }, signal);
 }
 
 /**
@@ -276,7 +262,7 @@ async function readText(
   return parts.join("") + decoder.decode();
 }
 
-function answered({ status, headers }: OpenedAnswer, body: string): KubeHttpAnswer {
+function answered({ status, headers }: OpenedResponse, body: string): KubeHttpAnswer {
   const retryAfterMs = parseRetryAfter(headers.get("retry-after"));
   const kind = "answered";
   return {
@@ -287,8 +273,8 @@ function answered({ status, headers }: OpenedAnswer, body: string): KubeHttpAnsw
   };
 }
 
-function parseRetryAfter(text: string | null): number | undefined {
-  if (text === null) return undefined;
+function parseRetryAfter(text: string | null | undefined): number | undefined {
+  if (text === null || text === undefined) return undefined;
   const ms = /^\d+$/.test(text) ? Number(text) * 1_000 : Date.parse(text) - Date.now();
   return ms >= 0 ? Math.min(ms, MAX_RETRY_AFTER_MS) : undefined;
 }

@@ -9,9 +9,9 @@ const REASONS: readonly (readonly [RegExp, string])[] = [
   [/no pem|PEM|private key|InvalidCertificate/i, "a certificate or key cannot be used"],
   [/InvalidContentType|corrupt message/, "the server does not speak TLS there"],
   [/Connection refused|ECONNREFUSED/, "the connection was refused"],
-  [/dns error|failed to lookup|ENOTFOUND/i, "the host name cannot be resolved"],
+  [/dns error|failed to lookup|ENOTFOUND|EAI_AGAIN/i, "the host name cannot be resolved"],
   [/unreachable/i, "the network is unreachable"],
-  [/NotCapable|Requires net access/, "this address is forbidden to the agent"],
+  [/NotCapable|Requires net access|ForbiddenAddress/, "this address is forbidden to the agent"],
   [/proxy|tunnel/i, "the proxy does not let us through"],
 ];
 

@@ -42,10 +42,9 @@ export function listenTcp(
 ): Promise<TcpListener> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(signal.reason);
-    const stop = new AbortController();
     try {
       const server = Deno.serve(
-        { hostname, port, signal: stop.signal, onListen: () => {}, onError: failed },
+        { hostname, port, onListen: () => {}, onError: failed },
         limited(handler),
       );
       const { addr } = server;
@@ -53,7 +52,7 @@ export function listenTcp(
         hostname: addr.hostname,
         port: addr.port,
         address: addressOf(addr.hostname, addr.port),
-        [Symbol.asyncDispose]: stopOnce(() => drain(server, stop), signal),
+        [Symbol.asyncDispose]: stopOnce(() => drain(server), signal),
       });
     } catch (error) {
       reject(addressError(addressOf(hostname, port), error));
@@ -154,12 +153,11 @@ export async function listenUnix(
   signal?.throwIfAborted();
   await makeSureItIsFree(path);
   let folder: string | undefined;
-  const stop = new AbortController();
   try {
     folder = await Deno.makeTempDir({ dir: dirname(path), prefix: "." });
     const made = join(folder, "s");
     const server = Deno.serve(
-      { path: made, signal: stop.signal, onListen: () => {}, onError: failed },
+      { path: made, onListen: () => {}, onError: failed },
       limited(handler),
     );
     let own: Deno.FileInfo;
@@ -170,12 +168,12 @@ export async function listenUnix(
       await Deno.rename(made, path);
       own = await Deno.lstat(path);
     } catch (error) {
-      await drain(server, stop);
+      await drain(server);
       throw error;
     }
     const end = async () => {
       await removeIfOurs(path, own);
-      await drain(server, stop);
+      await drain(server);
     };
     const stopped = stopOnce(end, signal);
     if (signal?.aborted) await stopped();
@@ -245,15 +243,15 @@ async function removeIfOurs(path: string, own: Deno.FileInfo): Promise<void> {
   if (now?.ino === own.ino && now.dev === own.dev) await Deno.remove(path).catch(() => {});
 }
 
-/** Lets requests in flight end, but not for ever. */
-async function drain(server: Deno.HttpServer<Deno.Addr>, stop: AbortController): Promise<void> {
-  const timer = setTimeout(() => stop.abort(), DRAIN_MS);
-  try {
-    await server.shutdown();
-    await server.finished;
-  } finally {
-    clearTimeout(timer);
-  }
+/**
+ * Lets requests in flight end, within a time. They are not aborted after it: some versions of the
+ * runtime throw where nothing catches it when a server that was shut down is aborted.
+ */
+async function drain(server: Deno.HttpServer<Deno.Addr>): Promise<void> {
+  const late = Promise.withResolvers<void>();
+  const timer = setTimeout(late.resolve, DRAIN_MS);
+  await Promise.race([server.shutdown().then(() => server.finished), late.promise]);
+  clearTimeout(timer);
 }
 
 /** Handlers answer for their own errors; what escapes them is told to nobody outside. */

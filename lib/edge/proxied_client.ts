@@ -1,3 +1,5 @@
+import { Secret } from "../model/mod.ts";
+
 /** What takes hosts out of the environment's proxies, in both spellings. */
 const NO_PROXY = ["NO_PROXY", "no_proxy"] as const;
 
@@ -18,4 +20,34 @@ export function createProxiedClient(
   } finally {
     for (const [name, value] of said) Deno.env.set(name, value ?? "");
   }
+}
+
+/** The proxy that the environment names for a URL, as curl and the runtime's client read it. */
+export function environmentProxy({ protocol, hostname }: URL): Secret | undefined {
+  const read = (name: string) => Deno.env.get(name) || Deno.env.get(name.toUpperCase());
+  const proxy = read(protocol === "https:" ? "https_proxy" : "http_proxy") || read("all_proxy");
+  if (!proxy || isExempt(hostname, read("no_proxy") ?? "")) return undefined;
+  return new Secret(proxy.includes("://") ? proxy : `http://${proxy}`);
+}
+
+/** Whether `NO_PROXY` names a host: by itself, a domain above it, or an IPv4 network around it. */
+function isExempt(hostname: string, noProxy: string): boolean {
+  const host = hostname.replace(/^\[|\]$/g, "");
+  return noProxy.split(",").map((entry) => entry.trim().toLowerCase()).some((entry) => {
+    if (entry === "*" || entry === host) return true;
+    const [network = "", bits] = entry.split("/");
+    if (bits !== undefined) return isInNetwork(host, network, Number(bits));
+    const domain = entry.replace(/^\*?\./, "");
+    return domain !== "" && (host === domain || host.endsWith(`.${domain}`));
+  });
+}
+
+function isInNetwork(address: string, network: string, bits: number): boolean {
+  const [a, b] = [address, network].map((text) =>
+    /^\d{1,3}(?:\.\d{1,3}){3}$/.test(text)
+      ? text.split(".").reduce((value, byte) => value * 256 + Number(byte), 0)
+      : undefined
+  );
+  const size = 2 ** (32 - bits);
+  return a !== undefined && b !== undefined && Math.floor(a / size) === Math.floor(b / size);
 }

@@ -1,25 +1,25 @@
 import {
   type CallOptions,
+  Deadline,
+  isMetadataAddress,
   type RegistryHttp,
   type RegistryHttpRequest,
   type RegistryHttpResult,
   Secret,
 } from "../model/mod.ts";
+import { type OpenedResponse, openResponse } from "./http1_client.ts";
 import { connectionTrouble } from "./kube_trouble.ts";
-import { createProxiedClient } from "./proxied_client.ts";
-
-/** What an answer's head and body are made of, whoever made the connection. */
-interface Opened {
-  readonly status: number;
-  readonly headers: Headers;
-  readonly body: AsyncIterable<Uint8Array>;
-}
+import { createProxiedClient, environmentProxy } from "./proxied_client.ts";
+import { openTunnel } from "./proxy_tunnel.ts";
+import { connectTcp, ForbiddenAddressError, literalAddress } from "./tcp_connect.ts";
+import { connectTls } from "./tls_connect.ts";
 
 const MAX_CA_BYTES = 4 * 1024 * 1024;
 
 /**
- * HTTP to registries: by the runtime's client, each request on a connection of its own (they are
- * few, and go to many hosts), or by a TLS connection of our own where any certificate may do.
+ * HTTP to registries and token services, each request on a connection of its own: they are few, and
+ * go to many hosts. The runtime's client is used through a proxy only: it cannot be told to connect
+ * to an address that was checked.
  */
 export function createRegistryHttp(): RegistryHttp {
   return { request, [Symbol.dispose]: () => {} };
@@ -30,20 +30,15 @@ async function request(
   { signal }: CallOptions = {},
 ): Promise<RegistryHttpResult> {
   signal?.throwIfAborted();
-  const deadline = new AbortController();
-  const end = () => deadline.abort();
-  signal?.addEventListener("abort", end);
-  const timer = setTimeout(end, wanted.timeoutMs);
+  using deadline = new Deadline(wanted.timeoutMs, signal);
   try {
     return await answerOf(wanted, deadline.signal);
   } catch (error) {
     signal?.throwIfAborted();
-    if (deadline.signal.aborted) return { kind: "timed-out" };
+    if (deadline.passed) return { kind: "timed-out" };
     return { kind: "unreachable", detail: troubleOf(error) };
   } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener("abort", end);
-    deadline.abort(); // lets go of what was not read
+    deadline.abort(); // releases what was not read
   }
 }
 
@@ -58,54 +53,65 @@ async function answerOf(
   wanted: RegistryHttpRequest,
   signal: AbortSignal,
 ): Promise<RegistryHttpResult> {
+  const url = new URL(wanted.url);
   const caCerts = await Promise.all(wanted.caFiles.map(readAuthority));
-  if (wanted.skipVerify && wanted.url.startsWith("https:")) {
-    return await whole(await openUnverified(wanted, signal), wanted.maxBytes);
+  const skipVerify = wanted.skipVerify && url.protocol === "https:";
+  const proxyUrl = wanted.proxyUrl ?? (skipVerify ? undefined : environmentProxy(url));
+  if (proxyUrl === undefined || skipVerify) {
+    const opened = await openDirectly({ ...wanted, skipVerify }, url, caCerts, signal);
+    return await whole(opened, wanted.maxBytes);
   }
-  const proxy = proxyOf(wanted);
-  const options = { caCerts, poolMaxIdlePerHost: 0 };
-  const client = proxy === undefined
-    ? Deno.createHttpClient(options)
-    : createProxiedClient({ ...options, proxy });
-  try {
-    const response = await fetch(wanted.url, {
-      client,
-      method: wanted.method,
-      headers: wanted.headers.map(([name, value]) => [name, value.reveal()]),
-      redirect: "manual",
-      signal,
-      ...(wanted.body && { body: wanted.body.reveal() }),
-    });
-    const { status, headers } = response;
-    const result = await whole({ status, headers, body: bytesOf(response) }, wanted.maxBytes);
-    await response.body?.cancel().catch(() => {});
-    return result;
-  } finally {
-    client.close();
-  }
+  refuseMetadataLiteral(url.hostname);
+  using client = createProxiedClient({
+    caCerts,
+    poolMaxIdlePerHost: 0,
+    proxy: proxyOf(proxyUrl),
+  });
+  const response = await fetch(url, {
+    client,
+    method: wanted.method,
+    headers: wanted.headers.map(([name, value]) => [name, value.reveal()]),
+    redirect: "manual",
+    signal,
+    ...(wanted.body && { body: wanted.body.reveal() }),
+  });
+  const { status, headers } = response;
+  const result = await whole({ status, headers, body: bytesOf(response) }, wanted.maxBytes);
+  await response.body?.cancel().catch(() => {});
+  return result;
 }
 
-/** The runtime's client judges certificates and cannot be told not to. */
-async function openUnverified(
-  { url, method, headers, body, proxyUrl }: RegistryHttpRequest,
+/** Without a proxy, or through the tunnel of one. */
+async function openDirectly(
+  { method, headers, body, skipVerify, proxyUrl }: RegistryHttpRequest,
+  url: URL,
+  caCerts: readonly string[],
   signal: AbortSignal,
-): Promise<Opened> {
-  const { openByOwnTls } = await import("./kube_own_tls.ts");
-  const { origin, pathname, search, hostname, port } = new URL(url);
-  const through = proxyUrl && await tunnelOf(proxyUrl, `${hostname}:${port || 443}`, signal);
-  return await openByOwnTls({
-    ...(through && { through }),
-    connection: { server: origin, skipVerify: true },
+): Promise<OpenedResponse> {
+  const { hostname } = url;
+  const isTls = url.protocol === "https:";
+  const port = Number(url.port === "" ? (isTls ? 443 : 80) : url.port);
+  if (proxyUrl !== undefined) refuseMetadataLiteral(hostname);
+  const connection = proxyUrl === undefined
+    ? await connectTcp(hostname, port, signal, { refuseMetadata: true })
+    : await openTunnel(proxyUrl, `${hostname}:${port}`, signal);
+  const options = { host: hostname, caCerts, skipVerify };
+  const stream = isTls ? await connectTls(connection, options, signal) : connection;
+  return await openResponse(stream, {
     method,
-    path: `${pathname}${search}`,
-    headers,
-    ...(body && { body: body.reveal() }),
+    target: `${url.pathname}${url.search}`,
+    headers: [
+      ["Host", url.host],
+      ...headers.map(([name, value]) => [name, value.reveal()] as const),
+    ],
+    body,
   }, signal);
 }
 
-async function tunnelOf(proxyUrl: Secret, to: string, signal: AbortSignal) {
-  const { openTunnel } = await import("./proxy_tunnel.ts");
-  return await openTunnel(proxyUrl, to, signal);
+/** A proxy resolves names itself: of what it is given, only addresses can be checked here. */
+function refuseMetadataLiteral(hostname: string): void {
+  const literal = literalAddress(hostname);
+  if (literal !== undefined && isMetadataAddress(literal)) throw new ForbiddenAddressError();
 }
 
 async function readAuthority(path: string): Promise<string> {
@@ -116,10 +122,9 @@ async function readAuthority(path: string): Promise<string> {
   return text;
 }
 
-function proxyOf({ proxyUrl }: RegistryHttpRequest): Deno.Proxy | undefined {
-  if (proxyUrl === undefined) return undefined;
-  if (!URL.canParse(proxyUrl.reveal())) throw new Obstacle("the proxy's URL cannot be used");
-  const url = new URL(proxyUrl.reveal());
+function proxyOf(proxyUrl: Secret): Deno.Proxy {
+  const url = URL.parse(proxyUrl.reveal());
+  if (url === null) throw new Obstacle("the proxy's URL cannot be used");
   const { username, password } = url;
   url.username = url.password = "";
   if (username === "") return { url: url.href };
@@ -136,7 +141,7 @@ async function* bytesOf({ body }: Response): AsyncGenerator<Uint8Array> {
 
 /** The head, and as much of the body as is wanted. */
 async function whole(
-  { status, headers, body }: Opened,
+  { status, headers, body }: OpenedResponse,
   maxBytes: number,
 ): Promise<RegistryHttpResult> {
   const decoder = new TextDecoder();

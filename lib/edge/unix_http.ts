@@ -1,128 +1,166 @@
-import { type CallOptions, Secret, type UnixHttp } from "../model/mod.ts";
-import type { UnixHttpRequest, UnixHttpResult } from "../model/mod.ts";
-import { createProxiedClient } from "./proxied_client.ts";
+import {
+  type CallOptions,
+  Deadline,
+  Gate,
+  Secret,
+  type UnixHttp,
+  type UnixHttpRequest,
+  type UnixHttpResult,
+} from "../model/mod.ts";
+import { ClientConnection } from "./http1_client.ts";
+import { HttpMessageError } from "./http1_message.ts";
 
-/**
- * Stands in the URL for "a unix socket of ours": nothing connects there. An address, because newer
- * versions of the runtime look a name up although the socket is given.
- */
-const STAND_IN_HOST = "127.0.0.1";
 const MAX_BYTES = 16 * 1024 * 1024;
-/** Connections kept; the one unused for longest makes room. */
-const MAX_CLIENTS = 512;
+/** Connections per socket: a slow response does not hold up the next request. */
+const MAX_CONNECTIONS = 2;
+/** Idle connections to all sockets; beyond that those unused for longest are closed. */
+const MAX_IDLE = 256;
 
-/** HTTP over unix sockets by the runtime's own client, one kept-alive connection pool a socket. */
+/** HTTP over unix sockets, with at most two kept-alive connections per socket. */
 export function createUnixHttp(): UnixHttp {
   return new PooledUnixHttp();
 }
 
+/** What is open to one socket. */
+class Peer {
+  readonly gate = new Gate(MAX_CONNECTIONS);
+  readonly idle: ClientConnection[] = [];
+  /** Requests that run, or wait for a connection. */
+  pending = 0;
+
+  closeIdle(): void {
+    for (const connection of this.idle.splice(0)) connection.close();
+  }
+}
+
+/** A result, and whether the connection failed before a response arrived. */
+interface Attempt {
+  readonly result: UnixHttpResult;
+  readonly isUnanswered?: boolean;
+}
+
+/**
+ * Invariants: a connection is idle or belongs to exactly one request; one that failed, or delivered
+ * an error status, is closed and never idle; at most `MAX_CONNECTIONS` requests of a socket run.
+ */
 class PooledUnixHttp implements UnixHttp {
-  readonly #clients = new Map<string, Deno.HttpClient>();
+  readonly #peers = new Map<string, Peer>();
 
   async request(request: UnixHttpRequest, { signal }: CallOptions = {}): Promise<UnixHttpResult> {
     signal?.throwIfAborted();
-    const reused = this.#clients.has(request.socketPath);
-    const startedMs = performance.now();
-    const result = await this.#once(request, request.timeoutMs, signal);
-    // A connection that was kept may belong to a process that is gone: once more on a new one.
-    // Every request of ours means the same when it is sent twice.
-    if (result.kind !== "broken" || !reused) return result;
-    const restMs = request.timeoutMs - (performance.now() - startedMs);
-    return restMs > 0 ? await this.#once(request, restMs, signal) : result;
+    using deadline = new Deadline(request.timeoutMs, signal);
+    const { socketPath } = request;
+    const peer = this.#peers.get(socketPath) ?? new Peer();
+    this.#peers.delete(socketPath);
+    this.#peers.set(socketPath, peer); // at the end: the first is the one unused for longest
+    peer.pending++;
+    try {
+      return await deadline.race(peer.gate.run(() => this.#run(peer, request, deadline.signal)));
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (deadline.passed) return { kind: "timed-out" };
+      throw error;
+    } finally {
+      peer.pending--;
+      this.#tidy(socketPath, peer);
+    }
   }
 
   [Symbol.dispose](): void {
-    for (const path of [...this.#clients.keys()]) this.#drop(path);
+    for (const peer of this.#peers.values()) peer.closeIdle();
+    this.#peers.clear();
   }
 
-  async #once(
+  async #run(
+    peer: Peer,
     request: UnixHttpRequest,
-    timeoutMs: number,
-    signal: AbortSignal | undefined,
+    signal: AbortSignal,
   ): Promise<UnixHttpResult> {
-    const deadline = new AbortController();
-    const timer = setTimeout(() => deadline.abort(), timeoutMs);
-    const both = signal ? AbortSignal.any([signal, deadline.signal]) : deadline.signal;
+    signal.throwIfAborted();
+    const idle = peer.idle.pop();
+    if (idle !== undefined) {
+      const { result, isUnanswered } = await this.#exchange(peer, idle, request, signal);
+      // The peer may have closed the idle connection; a request that means the same when it is
+      // sent twice is repeated on a new one.
+      if (!isUnanswered || request.method === "POST") return result;
+    }
+    const opened = await connect(request.socketPath);
+    if (!(opened instanceof ClientConnection)) return opened;
+    return (await this.#exchange(peer, opened, request, signal)).result;
+  }
+
+  async #exchange(
+    peer: Peer,
+    connection: ClientConnection,
+    { socketPath, method, path, body, maxBytes = MAX_BYTES }: UnixHttpRequest,
+    signal: AbortSignal,
+  ): Promise<Attempt> {
+    const abort = () => connection.close();
+    signal.addEventListener("abort", abort);
+    let isUnanswered = true;
+    let isReusable = false;
     try {
-      const result = await this.#fetch(request, both);
-      if (result.kind !== "answered" || result.status >= 300) this.#drop(request.socketPath);
-      return result;
-    } catch {
-      this.#drop(request.socketPath);
-      signal?.throwIfAborted();
-      return deadline.signal.aborted ? { kind: "timed-out" } : await whyNot(request.socketPath);
+      signal.throwIfAborted();
+      const type = body === undefined ? [] : [["Content-Type", "application/json"] as const];
+      const headers = [["Host", "localhost"] as const, ...type];
+      const response = await connection.send({ method, target: path, headers, body });
+      isUnanswered = false;
+      const bytes = await connection.reader.wholeBody(response.framing, maxBytes);
+      if (bytes === undefined) return { result: broken(`the answer is over ${maxBytes} bytes`) };
+      // After an error the peer may be in the middle of what it makes of our request.
+      isReusable = response.keepAlive && response.status < 300 &&
+        !connection.reader.hasBufferedBytes && !signal.aborted;
+      const text = new TextDecoder().decode(bytes);
+      return { result: { kind: "answered", status: response.status, body: new Secret(text) } };
+    } catch (error) {
+      signal.throwIfAborted();
+      const isCut = !(error instanceof HttpMessageError) || error.reason === "incomplete";
+      const detail = isCut ? "the connection was cut" : "the answer was not HTTP";
+      return { result: broken(detail), isUnanswered };
     } finally {
-      clearTimeout(timer);
+      signal.removeEventListener("abort", abort);
+      if (isReusable) this.#keep(socketPath, peer, connection);
+      else connection.close();
     }
   }
 
-  async #fetch(request: UnixHttpRequest, signal: AbortSignal): Promise<UnixHttpResult> {
-    const { socketPath, method, path, body, maxBytes = MAX_BYTES } = request;
-    const response = await fetch(`http://${STAND_IN_HOST}${path}`, {
-      client: this.#client(socketPath),
-      method,
-      redirect: "manual",
-      signal,
-      ...(body && { body: body.reveal(), headers: { "content-type": "application/json" } }),
+  #keep(socketPath: string, peer: Peer, connection: ClientConnection): void {
+    peer.idle.push(connection);
+    connection.idle(() => {
+      const at = peer.idle.indexOf(connection);
+      if (at < 0) return; // in use again
+      peer.idle.splice(at, 1);
+      connection.close();
+      this.#tidy(socketPath, peer);
     });
-    const text = await readBounded(response, maxBytes);
-    if (text === undefined) {
-      return { kind: "broken", detail: `the answer is over ${maxBytes} bytes` };
-    }
-    return { kind: "answered", status: response.status, body: new Secret(text) };
   }
 
-  #client(path: string): Deno.HttpClient {
-    const known = this.#clients.get(path);
-    if (known !== undefined) {
-      this.#clients.delete(path); // and behind the others again: a Map keeps the order of insertion
-      this.#clients.set(path, known);
-      return known;
-    }
-    const [oldest] = this.#clients.keys();
-    if (this.#clients.size >= MAX_CLIENTS && oldest !== undefined) this.#drop(oldest);
-    const client = createProxiedClient({ proxy: { transport: "unix", path } });
-    this.#clients.set(path, client);
-    return client;
-  }
-
-  #drop(path: string): void {
-    const client = this.#clients.get(path);
-    this.#clients.delete(path);
-    try {
-      client?.close();
-    } catch {
-      // Closed already.
+  #tidy(socketPath: string, peer: Peer): void {
+    if (this.#peers.get(socketPath) !== peer) return peer.closeIdle(); // disposed meanwhile
+    if (peer.pending + peer.idle.length === 0) this.#peers.delete(socketPath);
+    let idle = this.#peers.values().reduce((sum, each) => sum + each.idle.length, 0);
+    for (const [path, each] of this.#peers) {
+      if (idle <= MAX_IDLE) break;
+      idle -= each.idle.length;
+      each.closeIdle();
+      if (each.pending === 0) this.#peers.delete(path);
     }
   }
 }
 
-/** The body as text, or undefined when it is longer than allowed; the rest is not read then. */
-async function readBounded(response: Response, maxBytes: number): Promise<string | undefined> {
-  if (response.body === null) return "";
-  const decoder = new TextDecoder();
-  let text = "";
-  let size = 0;
-  for await (const chunk of response.body) {
-    size += chunk.length;
-    if (size > maxBytes) return undefined;
-    text += decoder.decode(chunk, { stream: true });
-  }
-  return text + decoder.decode();
-}
-
-/** Finds out why a request failed, since fetch's own words vary and may quote what was sent. */
-async function whyNot(path: string): Promise<UnixHttpResult> {
+async function connect(path: string): Promise<ClientConnection | UnixHttpResult> {
   try {
-    const connection = await Deno.connect({ transport: "unix", path });
-    connection.close();
-    return { kind: "broken", detail: "the connection was cut, or the answer was not HTTP" };
+    return new ClientConnection(await Deno.connect({ transport: "unix", path }));
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return { kind: "no-socket" };
     if (error instanceof Deno.errors.ConnectionRefused) return { kind: "no-listener" };
-    // A listener that accepts nobody any more, its queue full: it hangs, as one that keeps silent.
+    // Its queue is full: it hangs, as one that accepts and does not answer.
     if (error instanceof Deno.errors.WouldBlock) return { kind: "timed-out" };
     const name = error instanceof Error ? error.name : "unknown error";
-    return { kind: "broken", detail: `the socket cannot be used: ${name}` };
+    return broken(`the socket cannot be used: ${name}`);
   }
+}
+
+function broken(detail: string): UnixHttpResult {
+  return { kind: "broken", detail };
 }

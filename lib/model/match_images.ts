@@ -19,12 +19,15 @@ export { type ImageTarget, parseImageTarget };
  */
 export class ImagePattern {
   readonly text: string;
+  /** Host, port and unescaped path, as the kubelet compares keys: equal patterns have one form. */
+  readonly canonical: string;
   readonly #labels: readonly LabelPattern[];
   readonly #port: string;
   readonly #path: string;
 
   private constructor(text: string, { labels, port, path }: ImageTarget) {
     this.text = text;
+    this.canonical = `${labels.join(".")}${port === "" ? "" : `:${port}`}${path}`;
     this.#labels = labels.map((label) => new LabelPattern(label));
     this.#port = port;
     this.#path = path;

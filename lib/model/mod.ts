@@ -5,6 +5,7 @@
  * @module
  */
 export * from "./credential.ts";
+export { Deadline } from "./deadline.ts";
 export * from "./duration.ts";
 export * from "./endpoint.ts";
 export * from "./errors.ts";
@@ -16,6 +17,7 @@ export * from "./install_files.ts";
 export * from "./instance.ts";
 export * from "./kube.ts";
 export * from "./match_images.ts";
+export { isMetadataAddress } from "./metadata_address.ts";
 export * from "./ports.ts";
 export * from "./provider.ts";
 export { Refusals, type RefusedUse } from "./refusals.ts";

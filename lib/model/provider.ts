@@ -83,6 +83,8 @@ export interface CredentialRequest {
   readonly waiting?: boolean;
   /** The registry refuses this credential, or so its reader says: it is no answer. */
   readonly refused?: RefusedCredential;
+  /** Fingerprint of the credential in use: no limit on the number of candidates drops it. */
+  readonly inUse?: string;
   /** All that other sources offer is refused: what every service account has may be of use. */
   readonly everyAccount?: boolean;
   /** Monotonic time (ms) at which a person asked: a failure before it is no reason to wait. */

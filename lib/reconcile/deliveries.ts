@@ -19,6 +19,8 @@ import {
   givenBy,
   type InstanceBook,
   type InstanceRecord,
+  isPaused,
+  isUsedSince,
   recordAfter,
   recordAfterReads,
 } from "./instance_book.ts";
@@ -144,8 +146,7 @@ export class Deliveries {
     const key = this.book.keyOf(instance);
     const record = this.book.get(key);
     const delayMs = this.#options.inUseDelayMs(daemon.version ?? "") ?? 0;
-    const inUse = record.state === "adopted" ||
-      (record.state === "stored" && (record.storedAtMs ?? Infinity) + delayMs <= sinceMs);
+    const inUse = isUsedSince(record, sinceMs - delayMs);
     if (inUse || verdict === "failed") this.book.set(key, recordAfterReads(record, finding));
     if (!inUse || verdict !== "failed") return "no-doubt";
     return record.proven === true ? "worked" : "doubt";
@@ -201,7 +202,7 @@ export class Deliveries {
         });
         return undefined;
       case "deliver":
-        if ((record.retryAtMs ?? 0) > clock.monotonicMs()) return undefined;
+        if (isPaused(record, plan.credential, clock.monotonicMs())) return undefined;
         return await this.#deliver(daemon, instance, plan.credential, entry);
     }
   }

@@ -72,14 +72,21 @@ export class Elections {
     if (winner === undefined) return undefined;
     if (this.#options.elector === undefined) return { kind: "take", ...winner };
     const mounts = this.#options.mounts.of(subjectKey(entry.image));
-    // To ask a host is to show it the credential.
-    if (mayNotSee(mounts, offeredBy(resolution))) return { kind: "take", ...winner };
-    const inUse = this.#inUse(entry, mounts);
+    const inUse = this.inUse(entry);
+    const offered = offeredBy(resolution);
+    // To ask a host is to show it the credential: the one in use stays as long as it is offered.
+    if (mayNotSee(mounts, offered)) {
+      const used = offered.find((one) => inUse !== undefined && isSame(one, inUse));
+      if (used === undefined || used.provider === "adopted" || options.readsRefused) {
+        return { kind: "take", ...winner };
+      }
+      return { kind: "take", provider: used.provider, candidates: [used.candidate] };
+    }
     const question = {
       image: entry.image,
       target: probeTargetOf(entry.image, mounts),
       readsRefused: options.readsRefused,
-      offered: offeredBy(resolution),
+      offered,
       ...(inUse && { inUse }),
     };
     return this.#decision(entry, await this.#elect(this.#options.elector, question, options));
@@ -111,7 +118,9 @@ export class Elections {
     return await elector.elect({ ...question, offered: newer, fetched, readsRefused: false }, how);
   }
 
-  #inUse({ stored }: StoreEntry, mounts: readonly Mount[]): ElectionRequest["inUse"] {
+  /** Returns what the mounts of an image use: what is stored for them, else what they hold. */
+  inUse({ image, stored }: StoreEntry): ElectionRequest["inUse"] {
+    const mounts = this.#options.mounts.of(subjectKey(image));
     const { held, proven } = mountsInUse(mounts, this.#options.book);
     if (stored !== undefined) {
       return { provider: stored.provider, candidate: stored.candidate, proven };

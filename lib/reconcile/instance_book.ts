@@ -42,6 +42,8 @@ export interface InstanceRecord {
   /** Hosts that see its credential and that nobody named, and what was decided about them. */
   readonly unnamed?: UnnamedHosts;
   readonly failures: number;
+  /** Fingerprint of the credential that could not be delivered. */
+  readonly failedFingerprint?: string;
   /** With this entry, and what it holds, it was compared and found right: nothing is to be done. */
   readonly settledWith?: StoreEntry;
   /** Monotonic time before which delivery is not tried again. */
@@ -115,6 +117,24 @@ export function isSettledWith(
     record.held === held;
 }
 
+/** Whether a credential must wait after a failure; another one does not wait for its pause. */
+export function isPaused(
+  { failedFingerprint, retryAtMs = 0 }: InstanceRecord,
+  credential: Credential,
+  nowMs: number,
+): boolean {
+  return retryAtMs > nowMs && failedFingerprint === credentialFingerprint(credential);
+}
+
+/** Whether nydusd holds the credential that it should, and has since a moment (wall time). */
+export function isUsedSince(
+  { held, state, storedAtMs = Infinity }: InstanceRecord,
+  sinceMs: number,
+): boolean {
+  if (held === undefined || held.isEmpty) return false;
+  return state === "adopted" || (state === "stored" && storedAtMs <= sinceMs);
+}
+
 /** What a delivery leaves behind: encoded and named where it is stored, once a credential. */
 export function givenBy(credential: Credential, entry: StoreEntry | undefined) {
   const stored = entry?.stored?.candidate.credential === credential ? entry.stored : undefined;
@@ -142,7 +162,8 @@ export function recordAfter(
   const state = stateAfter(outcome);
   const landed = outcome.kind === "delivered" || outcome.kind === "unchanged";
   const failed = !fileDone || outcome.kind === "rejected" || outcome.kind === "unreachable";
-  const failures = failed ? before.failures + 1 : 0;
+  const isRetry = before.failedFingerprint === given.fingerprint;
+  const failures = failed ? (isRetry ? before.failures : 0) + 1 : 0;
   const detail = detailAfter(outcome);
   const held = landed ? given.auth : before.held;
   const fileFingerprint = fileDone ? given.fingerprint : before.fileFingerprint;
@@ -167,7 +188,10 @@ export function recordAfter(
       ? { deliveredAtMs: now.wallMs }
       : before.deliveredAtMs !== undefined && { deliveredAtMs: before.deliveredAtMs }),
     ...(before.unnamed && { unnamed: before.unnamed }),
-    ...(failed && { retryAtMs: now.monotonicMs + retryPauseMs(failures) }),
+    ...(failed && {
+      failedFingerprint: given.fingerprint,
+      retryAtMs: now.monotonicMs + retryPauseMs(failures),
+    }),
   };
 }
 

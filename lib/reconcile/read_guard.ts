@@ -10,6 +10,7 @@ import {
 } from "../model/mod.ts";
 import type { CredentialStore } from "../store/mod.ts";
 import type { Deliveries } from "./deliveries.ts";
+import { isUsedSince } from "./instance_book.ts";
 import { type ReadCounter, type ReadFinding, ReadWatch } from "./read_watch.ts";
 import { storeKeyOf } from "./mounts.ts";
 import type { Renewals } from "./renewals.ts";
@@ -30,6 +31,9 @@ export interface ReadGuardOptions {
 
 /** How often reads are counted: well within the ten seconds in which a refusal is to be mended. */
 const COUNT_EVERY_MS = 3_000;
+/** How often after a forced fetch, and for how long: revocations often come in series. */
+const COUNT_AFTER_REFUSAL_MS = 500;
+const AFTER_REFUSAL_MS = 30_000;
 
 /** A failure without a read after it says little about now. */
 const FAILURE_COUNTS_MS = 10 * 60_000;
@@ -47,6 +51,9 @@ export class ReadGuard {
   readonly #watch = new ReadWatch();
   readonly #refusals = new Refusals();
   readonly #failing = new Map<InstanceKey, FailingReads>();
+  /** By key of the store: fingerprint of the credential with which reads succeeded last. */
+  readonly #worked = new Map<string, string>();
+  #lastForcedMs = -Infinity;
 
   constructor(options: ReadGuardOptions) {
     this.#options = options;
@@ -68,7 +75,9 @@ export class ReadGuard {
   /** Runs until aborted; rejects with the signal's reason. */
   async run({ signal }: { readonly signal: AbortSignal }): Promise<void> {
     while (!signal.aborted) {
-      await this.#options.clock.sleep(COUNT_EVERY_MS, { signal });
+      const { clock } = this.#options;
+      const isAfterRefusal = clock.monotonicMs() - this.#lastForcedMs < AFTER_REFUSAL_MS;
+      await clock.sleep(isAfterRefusal ? COUNT_AFTER_REFUSAL_MS : COUNT_EVERY_MS, { signal });
       await this.#turn({ signal });
     }
   }
@@ -82,19 +91,36 @@ export class ReadGuard {
     }
     const findings = await this.#watch.turn(daemons(), source, clock.wallMs(), options);
     this.#refusals.keepOnly({ has: (key) => store.get(key) !== undefined });
-    /** By key of the store: whether what is doubted had worked. */
-    const doubted = new Map<string, boolean>();
+    for (const key of this.#worked.keys()) if (!store.get(key)) this.#worked.delete(key);
+    /** By key of the store: whether what is doubted had worked, and in how many mounts it fails. */
+    const doubted = new Map<string, { readonly worked: boolean; readonly mounts: number }>();
     let failed = false;
     for (const finding of findings) {
       const key = storeKeyOf(finding.instance);
       const judgement = deliveries.judge(finding);
       this.#remember(finding, judgement !== "no-doubt");
       failed ||= finding.verdict === "failed";
+      if (finding.verdict === "succeeded") this.#noteSuccess(finding);
       if (key === undefined || judgement === "no-doubt") continue;
-      doubted.set(key, doubted.get(key) === true || judgement === "worked");
+      const { worked = false, mounts = 0 } = doubted.get(key) ?? {};
+      doubted.set(key, { worked: worked || judgement === "worked", mounts: mounts + 1 });
     }
     if (failed) this.#options.lookSoon();
-    for (const [key, worked] of doubted) this.#force(key, worked, findings);
+    for (const [key, { worked, mounts }] of doubted) this.#force(key, worked, mounts);
+  }
+
+  /**
+   * Records that reads succeed since a mount was given its credential. That is less than the proof
+   * of {@linkcode Deliveries.judge}, which waits until nydusd is known to use it: where reads with
+   * the one before were refused, success is enough.
+   */
+  #noteSuccess({ daemon, instance, sinceMs }: ReadFinding): void {
+    const { deliveries, store } = this.#options;
+    const key = storeKeyOf(instance);
+    const stored = key === undefined ? undefined : store.get(key)?.stored;
+    const record = deliveries.book.get(instanceKey(daemon.id, instance.snapshotId));
+    if (key === undefined || stored === undefined || !isUsedSince(record, sinceMs)) return;
+    this.#worked.set(key, stored.fingerprint);
   }
 
   /** What fails with the credential that it should have, or because nobody has one. */
@@ -103,7 +129,7 @@ export class ReadGuard {
     const key = instanceKey(daemon.id, instance.snapshotId);
     const { held, state } = deliveries.book.get(key);
     if (verdict === "succeeded") this.#failing.delete(key);
-    else if (doubtful || state === "none") {
+    else if (doubtful || state === "none" || held?.isEmpty !== false) {
       const before = this.#failing.get(key);
       const lastMs = clock.wallMs();
       const sinceMs = before !== undefined && isSame(before.held, held) ? before.sinceMs : lastMs;
@@ -112,19 +138,19 @@ export class ReadGuard {
   }
 
   /** Fetches past cache and backoff, if this image's turn has come again. */
-  #force(key: string, worked: boolean, findings: readonly ReadFinding[]): void {
+  #force(key: string, worked: boolean, mounts: number): void {
     const { clock, store, renewals, observer } = this.#options;
     const entry = store.get(key);
     if (entry?.stored === undefined) return;
-    if (!this.#refusals.mayForce(key, clock.monotonicMs(), { worked })) return;
-    const mounts =
-      findings.filter((one) => one.verdict === "failed" && storeKeyOf(one.instance) === key).length;
     const { provider, fingerprint } = entry.stored;
+    const refused = { fingerprint, worked: worked || this.#worked.get(key) === fingerprint };
+    if (!this.#refusals.mayForce(key, clock.monotonicMs(), refused)) return;
+    this.#lastForcedMs = clock.monotonicMs();
     const whose = provider === "adopted" ? "they had before" : `of ${provider}`;
     const text = `reads of ${key} fail in ${mounts} mounts although they hold the credential ` +
       `${whose}: its source is asked for a newer one`;
     observer.notify({ kind: "warning", code: "reads-failing", text });
-    renewals.start([entry], { refused: { fingerprint, worked } });
+    renewals.start([entry], { refused });
   }
 }
 

@@ -2,6 +2,7 @@ import {
   type AgentStatus,
   type CallOptions,
   type Clock,
+  Deadline,
   type ImageReference,
   messageOf,
   type NodeView,
@@ -245,9 +246,8 @@ export class Reconciler {
   }
 
   async #firstRenewals(signal: AbortSignal): Promise<void> {
-    const late = new AbortController();
-    const both = AbortSignal.any([signal, late.signal]);
-    const sleep = this.#options.clock.sleep(FIRST_RENEWALS_MS, { signal: both });
+    using late = new Deadline(undefined, signal);
+    const sleep = this.#options.clock.sleep(FIRST_RENEWALS_MS, late);
     try {
       await Promise.race([sleep, this.#renewals.idle()]);
       await Promise.race([sleep, this.#deliveries.idle()]);

@@ -1,6 +1,7 @@
 import {
   type CallOptions,
   type Clock,
+  credentialFingerprint,
   type CredentialRequest,
   type CredentialSubject,
   Gate,
@@ -136,7 +137,11 @@ export class Renewals {
     const refused = why.refused !== undefined;
     const { signal } = this.#stop;
     const askedAtMs = this.#options.clock.wallMs();
-    const request = requestFor(entry, why, store, askedAtMs);
+    const inUse = this.#options.elections.inUse(entry);
+    const request = {
+      ...requestFor(entry, why, store, askedAtMs),
+      ...(inUse && { inUse: credentialFingerprint(inUse.candidate.credential) }),
+    };
     const resolve = (all: boolean, more: Partial<CredentialRequest> = {}) =>
       resolver().resolve({ ...request, ...more }, { renewal: true, all, signal });
     const refusedOnes = new Set(why.refused === undefined ? [] : [why.refused.fingerprint]);

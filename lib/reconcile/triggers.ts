@@ -1,4 +1,4 @@
-import type { CallOptions, Clock } from "../model/mod.ts";
+import { type CallOptions, type Clock, Deadline } from "../model/mod.ts";
 
 /** Why the loop looks: the clock, or something that happened. */
 export type TriggerReason = "start" | "interval" | "node-changed" | "reads-failing" | "requested";
@@ -50,12 +50,12 @@ export class Triggers {
   async wait(ms: number, { signal }: CallOptions = {}): Promise<TriggerReason | undefined> {
     signal?.throwIfAborted();
     if (this.#pending === undefined && ms > 0) {
-      const woken = new AbortController();
+      using woken = new Deadline(undefined, signal);
       this.#wake = () => woken.abort();
-      const both = signal ? AbortSignal.any([signal, woken.signal]) : woken.signal;
       try {
-        await this.#clock.sleep(ms, { signal: both });
+        await this.#clock.sleep(ms, woken);
       } catch (error) {
+        signal?.throwIfAborted();
         if (!woken.signal.aborted) throw error;
       } finally {
         this.#wake = undefined;

@@ -4,6 +4,15 @@ import type { Finding } from "./finding.ts";
 /** A rotation makes reads fail for seconds: what lasts longer does not mend itself. */
 const READS_LAST_MS = 30_000;
 
+/** What a mount whose reads fail has, by the state of its delivery. */
+const REASONS: Partial<Record<InstanceStatus["delivery"], string>> = {
+  "none": "and no provider has a credential for it",
+  "adopted": "although it keeps the credential that it held",
+  "stored": "although it has been given its credential",
+  "in-use": "although it has been given its credential",
+  "proven": "although it has been given its credential",
+};
+
 /** Reads of a mount that fail although it has what there is. */
 export function readFinding(
   { id }: DaemonStatus,
@@ -12,9 +21,7 @@ export function readFinding(
 ): Finding | undefined {
   if (sinceMs === undefined) return undefined;
   const lastMs = Math.max(0, nowMs - sinceMs);
-  const although = delivery === "none"
-    ? "and nobody has a credential for it"
-    : "although it has been given its credential";
+  const although = REASONS[delivery] ?? "and it has not been given its credential yet";
   const text = `reads of mount ${snapshotId} of nydusd ${id}` +
     `${image === undefined ? "" : ` (${image})`} fail for ${
       formatDuration(lastMs)

@@ -213,8 +213,7 @@ export class SimDaemon {
   /** What its API says that a mount holds (`user:password`); undefined when it does not answer. */
   async held(mountId: string): Promise<string | undefined> {
     try {
-      const signal = AbortSignal.timeout(HELD_TIMEOUT_MS);
-      const response = await fetchUnix(this.apiSocket, "/api/v1/config", { signal });
+      const response = await fetchUnix(this.apiSocket, "/api/v1/config", {}, HELD_TIMEOUT_MS);
       const auth: string | undefined = (await response.json())[`${mountId}:registry_auth`];
       return auth === undefined ? "" : new TextDecoder().decode(Uint8Array.fromBase64(auth));
     } catch {
@@ -256,11 +255,8 @@ export class SimDaemon {
   }
 
   async #control(path: string, body: unknown): Promise<Response> {
-    return await fetchUnix(this.#controlSocket, path, {
-      method: "POST",
-      body: JSON.stringify(body),
-      signal: AbortSignal.timeout(CONTROL_TIMEOUT_MS),
-    });
+    const init = { method: "POST", body: JSON.stringify(body) };
+    return await fetchUnix(this.#controlSocket, path, init, CONTROL_TIMEOUT_MS);
   }
 }
 

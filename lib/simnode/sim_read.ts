@@ -1,3 +1,5 @@
+import { Deadline } from "../model/mod.ts";
+
 /** One mount of a simulated nydusd. */
 export interface SimMountSpec {
   /** `/` or `/<snapshotID>`. */
@@ -123,9 +125,10 @@ interface GetAnswer {
 }
 
 async function get(url: string, authorization: string | undefined): Promise<GetAnswer> {
+  using deadline = new Deadline(READ_TIMEOUT_MS);
   const response = await fetch(url, {
     headers: authorization === undefined ? {} : { authorization },
-    signal: AbortSignal.timeout(READ_TIMEOUT_MS),
+    signal: deadline.signal,
   });
   const { ok, status, headers } = response;
   return { ok, status, headers, body: await response.text() };

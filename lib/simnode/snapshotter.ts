@@ -85,10 +85,8 @@ function aborted(signal: AbortSignal): Promise<void> {
 }
 
 async function askMetrics(path: string, stop: AbortSignal): Promise<void> {
-  using deadline = cancelAfter(METRICS_TIMEOUT_MS, stop);
   try {
-    const { signal } = deadline;
-    await fetchUnix(path, "/api/v1/metrics/backend", { signal });
+    await fetchUnix(path, "/api/v1/metrics/backend", {}, METRICS_TIMEOUT_MS, stop);
   } catch {
     // A daemon without metrics is listed all the same.
   }
@@ -113,15 +111,5 @@ function listed({ id, pid, apiSocket, instances }: ListedSimDaemon) {
         image_id: image,
       }]),
     ),
-  };
-}
-
-/** Like `AbortSignal.timeout`, but leaves no timer behind. */
-function cancelAfter(ms: number, stop: AbortSignal): Disposable & { readonly signal: AbortSignal } {
-  const deadline = new AbortController();
-  const timer = setTimeout(() => deadline.abort(), ms);
-  return {
-    signal: AbortSignal.any([deadline.signal, stop]),
-    [Symbol.dispose]: () => clearTimeout(timer),
   };
 }

@@ -1,3 +1,5 @@
+import { Deadline } from "../model/mod.ts";
+
 /**
  * A request over a unix socket, on a connection of its own; the answer is read whole.
  *
@@ -7,10 +9,14 @@
 export async function fetchUnix(
   socketPath: string,
   target: string,
-  init: RequestInit = {},
+  init: Omit<RequestInit, "signal"> = {},
+  timeoutMs?: number,
+  stop?: AbortSignal,
 ): Promise<Response> {
+  using deadline = new Deadline(timeoutMs, stop);
+  const { signal } = deadline;
   using client = clientOf(socketPath);
-  const response = await fetch(`http://127.0.0.1${target}`, { ...init, client });
+  const response = await fetch(`http://127.0.0.1${target}`, { ...init, client, signal });
   const { status, headers } = response;
   return new Response(response.body && await response.text(), { status, headers });
 }

@@ -95,7 +95,19 @@ export function putSecret(
   password: string,
   namespace = "default",
 ): void {
-  const auths = { [registry]: { username: "robot", password } };
+  putSecretEntries(api, name, [[registry, password]], namespace);
+}
+
+/** A pull secret with a password for each of its keys. */
+export function putSecretEntries(
+  api: SimKubeApi,
+  name: string,
+  entries: readonly (readonly [key: string, password: string])[],
+  namespace: string,
+): void {
+  const auths = Object.fromEntries(
+    entries.map(([key, password]) => [key, { username: "robot", password }]),
+  );
   put(api, "secrets", {
     metadata: { name, namespace },
     type: "kubernetes.io/dockerconfigjson",

@@ -3,12 +3,14 @@ import { DAEMON_FAULTS, SNAPSHOTTER_FAULTS } from "./daemon_faults.ts";
 import type { Fault } from "./fault.ts";
 import { FILE_FAULTS } from "./file_faults.ts";
 import { PLUGIN_FAULTS } from "./plugin_faults.ts";
+import { SECRET_FAULTS } from "./secret_faults.ts";
 
 /** Everything that the campaign knows to break. */
 export const FAULTS: readonly Fault[] = [
   ...DAEMON_FAULTS,
   ...SNAPSHOTTER_FAULTS,
   ...PLUGIN_FAULTS,
+  ...SECRET_FAULTS,
   ...AGENT_FAULTS,
   ...FILE_FAULTS,
 ];

@@ -64,6 +64,14 @@ const sources: readonly Fault[] = [
     node.tokenRegistry.revoke(user, token);
     return Promise.resolve(NOTHING);
   }, { spoilsReads: true }),
+  fault("the registry revokes six credentials, 10 s apart", 0, async ({ node }) => {
+    for (let i = 0; i < 6; i++) {
+      const [user = "", token = ""] = (node.tokenRegistry.newestToken() ?? "").split(":");
+      node.tokenRegistry.revoke(user, token);
+      await pause(10_000);
+    }
+    return NOTHING;
+  }, { spoilsReads: true }),
   fault(
     "the token service is down for longer than a token lives",
     TOKEN_LIFE_MS + 4_000,

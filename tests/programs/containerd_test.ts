@@ -19,7 +19,7 @@ import {
 
 const MIB = 1024 * 1024;
 const AUTH = { username: USER, password: PASSWORD };
-/** What the endurance test does; docs/cri-tap.md tells how to ask for more. */
+/** What the endurance test does; docs/cri-proxy.md tells how to ask for more. */
 const CALLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_TAP_CALLS") ?? "10000");
 const KILL_EVERY_MS = 2_000;
 

@@ -2,6 +2,7 @@ import {
   type CallOptions,
   type Candidate,
   type Clock,
+  credentialFingerprint,
   type CredentialProvider,
   type CredentialRequest,
   hardExpiryOf,
@@ -31,6 +32,14 @@ const REFRESH_GAP_MS = 5_000;
 /** Changes that come together are told together. */
 const TELL_AFTER_MS = 50;
 const MAX_NOTES = 20;
+/**
+ * Limits on the candidates for one image, so that one tenant's secrets cannot crowd out another's.
+ * All namespaces together stay below what candidate selection compares, so that other providers
+ * have a place as well.
+ */
+const MAX_PER_SECRET = 16;
+const MAX_PER_NAMESPACE = 64;
+const MAX_CANDIDATES = 192;
 
 /** Pull secrets of the Kubernetes API, the most specific key first. */
 export class KubeSecretProvider implements CredentialProvider {
@@ -75,7 +84,14 @@ export class KubeSecretProvider implements CredentialProvider {
     const keyring = this.#keyring ??= new SecretKeyring(this.#source.secrets());
     const matches = target === undefined ? [] : keyring.find(target);
     const notes: ProviderNote[] = [];
-    const candidates = matches.flatMap((match) => this.#candidates(match, notes));
+    const found = distinct(matches.flatMap((match) => this.#candidates(match, notes)));
+    const candidates = withinLimits(found, request.inUse).map(({ candidate }) => candidate);
+    const omitted = found.length - candidates.length;
+    if (omitted > 0) {
+      const detail =
+        `${omitted} more credentials match, beyond the limits per secret and namespace`;
+      notes.unshift({ subject: "secrets", reason: "found", detail });
+    }
     const troubles = this.#source.troubles();
     notes.push(...troubles.map(noteOf), ...this.#broken(keyring));
     const bounded = notes.slice(0, MAX_NOTES);
@@ -121,7 +137,7 @@ export class KubeSecretProvider implements CredentialProvider {
   #candidates(
     { secret, entry }: KeyringMatch<HeldSecret>,
     notes: ProviderNote[],
-  ): readonly Candidate[] {
+  ): readonly SecretCandidate[] {
     const { namespace, name, readAtMs } = secret;
     const subject = `secret ${namespace}/${name}`;
     if (entry.credentials.length === 0) {
@@ -130,7 +146,7 @@ export class KubeSecretProvider implements CredentialProvider {
     return entry.credentials.map((credential) => {
       const { expiresAtMs, warning } = hardExpiryOf(credential, readAtMs);
       if (warning !== undefined) notes.push({ subject, reason: "found", detail: warning });
-      return {
+      const candidate = {
         credential,
         origin: `${subject}, entry ${entry.key}`,
         pattern: entry.key,
@@ -138,6 +154,7 @@ export class KubeSecretProvider implements CredentialProvider {
         watched: true,
         ...(expiresAtMs !== undefined && { hardExpiresAtMs: expiresAtMs }),
       };
+      return { namespace, name, candidate };
     });
   }
 
@@ -181,4 +198,49 @@ function failed(
   const { reason, detail } = failure;
   if (reason === "no-config-file") return { kind: "none", reason, notes };
   return { kind: "failed", reason, detail: `${subject}: ${detail}`, notes };
+}
+
+interface SecretCandidate {
+  readonly namespace: string;
+  readonly name: string;
+  readonly candidate: Candidate;
+}
+
+/** Returns each credential once, under its most specific key. */
+function distinct(found: readonly SecretCandidate[]): readonly SecretCandidate[] {
+  const byFingerprint = new Map<string, SecretCandidate>();
+  for (const one of found) {
+    const fingerprint = credentialFingerprint(one.candidate.credential);
+    if (!byFingerprint.has(fingerprint)) byFingerprint.set(fingerprint, one);
+  }
+  return [...byFingerprint.values()];
+}
+
+/**
+ * Returns the candidates within the limits, best first. Each namespace gets an equal share of the
+ * total, and the credential in use counts against no limit.
+ */
+function withinLimits(
+  found: readonly SecretCandidate[],
+  inUse: string | undefined,
+): readonly SecretCandidate[] {
+  const counts = new Map<string, number>();
+  const next = (key: string): number => {
+    const count = (counts.get(key) ?? 0) + 1;
+    counts.set(key, count);
+    return count;
+  };
+  const ranks = new Map<SecretCandidate, number>();
+  for (const one of found) {
+    if (credentialFingerprint(one.candidate.credential) === inUse) {
+      ranks.set(one, 0);
+      continue;
+    }
+    if (next(`${one.namespace}/${one.name}`) > MAX_PER_SECRET) continue;
+    const rank = next(one.namespace);
+    if (rank <= MAX_PER_NAMESPACE) ranks.set(one, rank);
+  }
+  const byRank = [...ranks].sort(([, a], [, b]) => a - b).slice(0, MAX_CANDIDATES);
+  const kept = new Set(byRank.map(([one]) => one));
+  return found.filter((one) => kept.has(one));
 }

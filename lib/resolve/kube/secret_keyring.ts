@@ -59,7 +59,7 @@ function hostOf({ labels, port }: ImageTarget): string {
 }
 
 function compare<S extends PullSecret>(a: Indexed<S>, b: Indexed<S>): number {
-  return comparePatterns(a.pattern.text, b.pattern.text) ||
+  return comparePatterns(a.pattern.canonical, b.pattern.canonical) ||
     order(a.secret.namespace, b.secret.namespace) || order(a.secret.name, b.secret.name) ||
     order(a.entry.key, b.entry.key);
 }

@@ -18,6 +18,8 @@ export interface ElectionOption {
   readonly verdict?: VerdictKind;
   /** Wall time of the last refusal that counts, by the registry or by reads. */
   readonly refusedAtMs?: number;
+  /** It was the registry that refused this very credential, when it was last asked. */
+  readonly refusedByRegistry?: boolean;
 }
 
 /** Everything that an election depends on. */
@@ -34,12 +36,12 @@ export interface ElectionInput {
 /** Why one was elected. */
 export const ELECTION_REASONS = {
   "only": "there is no other",
-  "in-use": "it is in use, and works",
+  "in-use": "it is in use, and not refused",
   "accepted": "the registry accepts it",
   "first": "it comes first",
   "not-refused": "those before it are refused",
   "kept": "what the sources offer is refused, and it is not",
-  "least-refused": "all are refused, it the longest ago",
+  "least-refused": "all are refused, and it ranks first",
 } as const;
 /** One of {@linkcode ELECTION_REASONS}. */
 export type ElectionReason = keyof typeof ELECTION_REASONS;
@@ -62,28 +64,63 @@ export function electionStep(input: ElectionInput): ElectionStep {
     return { kind: "elect", index: working, reason: options.length === 1 ? "only" : "in-use" };
   }
   if (input.canProbe && isWorthAsking(input)) {
-    for (const [index, option] of options.entries()) {
+    // Those that the registry refused before come last: they must not delay one that is new.
+    const order = [...options.entries()].sort(([, a], [, b]) =>
+      Number(a.refusedByRegistry ?? false) - Number(b.refusedByRegistry ?? false)
+    );
+    for (const [index, option] of order) {
       if (!option.offered) continue;
       if (option.verdict === undefined) return { kind: "probe", index };
-      if (tierOf(option) === 0) return { kind: "elect", index, reason: "accepted" };
+      if (rankOf(option, options) === "good") return { kind: "elect", index, reason: "accepted" };
     }
   }
   const [index = 0] = ranking(options);
   return { kind: "elect", index, reason: reasonOf(options, index) };
 }
 
-/** All options, the best first, by their places in the list. */
+/** What an option is worth, best first. This and {@linkcode electionStep} are all the rules. */
+const RANKS = [
+  /** Offered, and accepted by the registry or proven by reads. */
+  "good",
+  /** Offered and in use: nothing speaks for another one that is unknown as well. */
+  "in-use",
+  /** Offered, and nothing is known of it. */
+  "unknown",
+  /** No longer offered: the one in use, or one that worked before. */
+  "earlier",
+  /** Offered and unknown, with an implausible expiry; the one in use has a plausible one. */
+  "implausible",
+  /** Refused by reads; and the one in use, whoever refused it. */
+  "refused",
+  /** Refused by the registry: it never replaces the one in use. */
+  "refused-by-registry",
+] as const;
+type Rank = typeof RANKS[number];
+
+/**
+ * Returns the indexes of all options by rank, best first. Within a rank the one that was refused
+ * the longest ago comes first, then the sources' order.
+ */
 export function ranking(options: readonly ElectionOption[]): readonly number[] {
-  // Where all are odd it is our clock that is wrong, or the source has always been so.
-  const usedIsOdd = options.some(({ inUse, isOdd }) => inUse && isOdd);
-  const tier = (option: ElectionOption) => {
-    const known = tierOf(option);
-    return known === 1 && option.isOdd && !usedIsOdd ? ODD_TIER : known;
-  };
-  return options.map((option, index) => ({ option, index })).sort((a, b) =>
-    tier(a.option) - tier(b.option) ||
-    (a.option.refusedAtMs ?? 0) - (b.option.refusedAtMs ?? 0) || a.index - b.index
-  ).map(({ index }) => index);
+  const ranked = options.map((option, index) => {
+    const rank = RANKS.indexOf(rankOf(option, options));
+    return { index, rank, refusedAtMs: option.refusedAtMs ?? 0 };
+  });
+  ranked.sort((a, b) => a.rank - b.rank || a.refusedAtMs - b.refusedAtMs);
+  return ranked.map(({ index }) => index);
+}
+
+function rankOf(option: ElectionOption, options: readonly ElectionOption[]): Rank {
+  const { offered, inUse, refusedAtMs, refusedByRegistry = false } = option;
+  if (refusedAtMs !== undefined) {
+    return refusedByRegistry && !inUse ? "refused-by-registry" : "refused";
+  }
+  if (!offered) return "earlier";
+  if (isGood(option)) return "good";
+  if (inUse) return "in-use";
+  // Where that of the one in use is implausible too, our clock is wrong, or its source always is.
+  const isDoubtful = option.isOdd && !options.some(({ inUse, isOdd }) => inUse && isOdd);
+  return isDoubtful ? "implausible" : "unknown";
 }
 
 /** Whether every source's offer is refused: then others may be asked for theirs. */
@@ -100,16 +137,6 @@ function isWorthAsking({ options, verify, readsRefused }: ElectionInput): boolea
     offered.some((option) => (option.byHand || option.isOdd) && !option.inUse);
 }
 
-/** Unknown and dead by its own words: behind one that worked, before those that are refused. */
-const ODD_TIER = 2.5;
-
-/** 0 offered and good, 1 offered and unknown, 2 not offered any more but good enough, 3 refused. */
-function tierOf(option: ElectionOption): number {
-  if (option.refusedAtMs !== undefined) return 3;
-  if (!option.offered) return 2;
-  return isGood(option) ? 0 : 1;
-}
-
 function isGood({ verdict, proven }: ElectionOption): boolean {
   return verdict === "accepted" || verdict === "anonymous" || proven;
 }
@@ -121,14 +148,21 @@ function isUnasked(option: ElectionOption | undefined): boolean {
 function reasonOf(options: readonly ElectionOption[], index: number): ElectionReason {
   const option = options[index];
   if (option === undefined || options.length === 1) return "only";
-  switch (tierOf(option)) {
-    case 0:
+  const rank = rankOf(option, options);
+  switch (rank) {
+    case "good":
       return "accepted";
-    case 1:
+    case "in-use":
+      return "in-use";
+    case "unknown":
+    case "implausible":
       return index === 0 ? "first" : "not-refused";
-    case 2:
+    case "earlier":
       return "kept";
-    default:
+    case "refused":
+    case "refused-by-registry":
       return "least-refused";
+    default:
+      return rank satisfies never;
   }
 }

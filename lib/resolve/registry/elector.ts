@@ -76,8 +76,8 @@ interface Entry {
 type KnownOption = ElectionOption & Pick<Known, "words">;
 
 const MAX_SHOWN = 3;
-/** As many as a kubelet would try: a pod names a hundred pull secrets at the most here. */
-const MAX_CONTENDERS = 256;
+/** Offers that are compared; what is in use and what worked before are compared in any case. */
+const MAX_OFFERED = 256;
 const MAX_PARALLEL = 8;
 /** A registry that did not answer is left alone for this long. */
 const UNREACHABLE_MS = 10_000;
@@ -141,13 +141,16 @@ export class Elector {
     throw new Error("elect: there is no candidate");
   }
 
-  /** What is offered, each once; then what is in use, and what worked before. */
+  /** What is offered, each once; then what is in use, and what worked before, if not offered. */
   #entries({ image, offered, inUse }: ElectionRequest): readonly Entry[] {
     const entries = new Map<string, Entry>();
-    const used = inUse && credentialFingerprint(inUse.candidate.credential);
+    const others = [inUse, this.#previous.get(image.text)].filter((other) => other !== undefined);
+    const fingerprints = others.map(({ candidate }) => credentialFingerprint(candidate.credential));
+    const used = inUse && fingerprints[0];
     const add = (contender: Contender, isOffered: boolean, proven: boolean) => {
       const fingerprint = credentialFingerprint(contender.candidate.credential);
-      if (entries.has(fingerprint) || entries.size >= MAX_CONTENDERS) return;
+      const isFull = entries.size >= MAX_OFFERED && !fingerprints.includes(fingerprint);
+      if (entries.has(fingerprint) || isFull) return;
       const isUsed = fingerprint === used;
       entries.set(fingerprint, {
         contender,
@@ -161,8 +164,7 @@ export class Elector {
     const isIdentity = ({ candidate }: Contender) => candidate.credential.kind === "identity-token";
     for (const contender of offered) if (!isIdentity(contender)) add(contender, true, false);
     for (const contender of offered) if (isIdentity(contender)) add(contender, true, false);
-    const others = [inUse, this.#previous.get(image.text)];
-    for (const other of others) if (other && this.#mayStay(other)) add(other, false, false);
+    for (const other of others) if (this.#mayStay(other)) add(other, false, false);
     return [...entries.values()];
   }
 

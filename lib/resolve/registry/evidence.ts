@@ -12,6 +12,8 @@ interface Heard {
   readonly words?: string;
   readonly verdictAtMs?: number;
   readonly refusedAtMs?: number;
+  /** The registry refused it, even if it may be asked again. */
+  readonly byRegistry?: boolean;
   /** Refusals by reads in a row of credentials of one source. */
   readonly strikes?: number;
 }
@@ -22,6 +24,8 @@ export interface Known {
   /** What the verdict was given with. */
   readonly words?: string;
   readonly refusedAtMs?: number;
+  /** The registry refused this very credential, when it was last asked. */
+  readonly refusedByRegistry?: boolean;
 }
 
 const MAX_RECORDS = 20_000;
@@ -40,7 +44,8 @@ export class Evidence {
 
   /** @param perToken Whether minted ones too are known by themselves. */
   known(target: ProbeTarget, candidate: Candidate, perToken: boolean): Known {
-    const { verdict, words, refusedAtMs } = this.#get(wordKey(target, candidate, perToken));
+    const word = this.#get(wordKey(target, candidate, perToken));
+    const { verdict, words, refusedAtMs } = word;
     const reads = this.#get(tokenKey(target, candidate)).refusedAtMs;
     const source = this.#get(sourceKey(target, candidate));
     const struck = (source.strikes ?? 0) >= MAX_STRIKES ? source.refusedAtMs : undefined;
@@ -50,6 +55,8 @@ export class Evidence {
       ...(verdict !== undefined && { verdict }),
       ...(words !== undefined && { words }),
       ...(last !== undefined && { refusedAtMs: last }),
+      // The word on a source says little about the next credential that it mints.
+      ...(word.byRegistry && isKnownByItself(candidate, perToken) && { refusedByRegistry: true }),
     };
   }
 
@@ -66,7 +73,7 @@ export class Evidence {
       verdict,
       words: detail,
       verdictAtMs: nowMs,
-      ...(refused && { refusedAtMs: nowMs }),
+      ...(refused && { refusedAtMs: nowMs, byRegistry: true }),
     });
     if (verdict === "accepted" || verdict === "anonymous") {
       this.#records.delete(sourceKey(target, candidate));
@@ -96,10 +103,10 @@ export class Evidence {
   /** What the registry refused before may be asked about again: a doubt is a change. */
   reopen(target: ProbeTarget, candidate: Candidate, perToken: boolean): void {
     const key = wordKey(target, candidate, perToken);
-    const { refusedAtMs, verdict } = this.#get(key);
+    const { refusedAtMs, verdict, byRegistry = false } = this.#get(key);
     if (verdict === undefined || refusedAtMs === undefined) return;
     // When it was refused is kept: it ranks behind those that never were.
-    this.#set(key, { refusedAtMs });
+    this.#set(key, { refusedAtMs, byRegistry });
   }
 
   /** Its reads succeed: what was held against it is over. */
@@ -137,6 +144,10 @@ function sourceKey(target: ProbeTarget, candidate: Candidate): string {
 }
 
 function wordKey(target: ProbeTarget, candidate: Candidate, perToken: boolean): string {
-  const own = perToken || candidate.watched;
+  const own = isKnownByItself(candidate, perToken);
   return `word ${own ? tokenKey(target, candidate) : sourceKey(target, candidate)}`;
+}
+
+function isKnownByItself({ watched }: Candidate, perToken: boolean): boolean {
+  return perToken || watched;
 }

@@ -1,6 +1,6 @@
 import { type Context, Hono } from "hono";
 import { safeParse } from "valibot";
-import { AgentError, messageOf } from "../../model/mod.ts";
+import { AgentError, Deadline, messageOf } from "../../model/mod.ts";
 import type { ApiAgent } from "./port.ts";
 import { ApiError, type Route, ROUTES } from "./routes.ts";
 import { REQUESTS } from "./schemas.ts";
@@ -59,19 +59,13 @@ export function createApi({ agent, version }: ApiOptions): Hono {
 async function answer(c: Context, agent: ApiAgent, route: Route<never>): Promise<Response> {
   // Not the request's own signal: whoever asks next has use for the answer, and Deno writes a line
   // of its own into our log when it is touched.
-  const signal = AbortSignal.timeout(TIMEOUT_MS);
+  using deadline = new Deadline(TIMEOUT_MS);
+  const { signal } = deadline;
   const body = route.body === undefined ? undefined : await read(c, route.body);
   // The schema of the route's own body has just been checked.
   const body_ = body as never;
-  return c.json(await waited(route.answerTo(agent, body_, { signal }), signal) as object);
-}
-
-/** Who is asked may go on with its work; we answer in time. */
-async function waited<T>(work: T | Promise<T>, signal: AbortSignal): Promise<T> {
-  const late = new Promise<never>((_, reject) =>
-    signal.addEventListener("abort", () => reject(signal.reason), { once: true })
-  );
-  return await Promise.race([work, late]);
+  // A provider may continue; we respond in time.
+  return c.json(await deadline.race(route.answerTo(agent, body_, { signal })) as object);
 }
 
 async function read(c: Context, name: keyof typeof REQUESTS): Promise<unknown> {

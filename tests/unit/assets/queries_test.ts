@@ -53,7 +53,7 @@ Deno.test("asset prometheus-rules.yaml has the seven alerts, each with what to d
     ok(annotations.action.length > 0, alert);
     equal(annotations.runbook_url, `runbooks.md#${alert.toLowerCase()}`);
     const text = sections.find((section) => section.startsWith(alert)) ?? "";
-    ok(/\*\*(?:Look|Mend)/.test(text) && text.length > 400, `${alert} has a runbook`);
+    ok(/\*\*(?:Diagnosis|Remedy)/.test(text) && text.length > 400, `${alert} has a runbook`);
     const fires = new RegExp(`alertname: ${alert}\\n +exp_alerts:\\n +- exp_labels`);
     ok(fires.test(tested), `${alert} is made to fire`);
     ok(tested.includes(`alertname: ${alert}, exp_alerts: []`), `${alert} is seen silent`);

@@ -40,6 +40,26 @@ Deno.test("Refusals begins anew with a credential that had worked, once a minute
   ok(restless.length <= 5 * 60, `${restless.length} in an hour`);
 });
 
+Deno.test("Refusals: resets the pause when the forced fetch brought another credential that worked", () => {
+  const refusals = new Refusals();
+  const forced = (s: number, fingerprint: string, worked: boolean) =>
+    refusals.mayForce("i", s * SECOND, { fingerprint, worked });
+  // Revoked every ten seconds, six times.
+  for (let i = 0; i < 6; i++) strictEqual(forced(i * 10, `c${i}`, true), true, `number ${i}`);
+  strictEqual(forced(51, "c5", true), false, "the same credential");
+  strictEqual(forced(52, "c6", false), false, "another one, which never worked");
+  strictEqual(forced(53, "c6", true), true);
+});
+
+Deno.test("Refusals: early resets are bounded, for a registry that refuses now and then", () => {
+  const refusals = new Refusals();
+  let count = 0;
+  for (let s = 0; s < 3_600; s += 4) {
+    if (refusals.mayForce("i", s * SECOND, { fingerprint: `c${count}`, worked: true })) count++;
+  }
+  ok(count > 60 && count <= 5 * 60, `${count} in an hour`);
+});
+
 Deno.test("Refusals forgets the subjects that are gone, and the oldest beyond its bound", () => {
   const refusals = new Refusals();
   strictEqual(refusals.mayForce("i", 0), true);

@@ -174,6 +174,13 @@ Deno.test("Elections: a credential is not shown to a host that nobody named, not
   const unseen = await stage.elections().decide(ENTRY, found, { readsRefused: true, askedAtMs: 0 });
   equal(unseen?.kind === "take" && unseen.provider, "docker", "the chain's first, unseen");
   equal(stage.requests.length, 0);
+  stage.book.set("d1/1", { state: "stored", failures: 0, held: auth("b") });
+  for (const readsRefused of [false, true]) {
+    const kept = await stage.elections().decide(ENTRY, found, { readsRefused, askedAtMs: 0 });
+    const expected = readsRefused ? "docker" : "kubelet";
+    equal(kept?.kind === "take" && kept.provider, expected, "the one in use, until it is refused");
+  }
+  equal(stage.requests.length, 0);
   stage.mounts = [at("delivery.allowed_hosts")];
   await stage.elections().decide(ENTRY, found, { readsRefused: true, askedAtMs: 0 });
   const { host: asked, caFiles } = stage.requests[0]?.target ?? {};

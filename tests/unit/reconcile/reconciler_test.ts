@@ -50,6 +50,25 @@ Deno.test("flaw 2: a delivery that failed is tried again without a new rotation"
   });
 });
 
+Deno.test("Deliveries: a different credential does not wait for the pause of one that was rejected", async () => {
+  const stage = new Stage();
+  stage.daemon("d1", [{ snapshotId: "1" }]);
+  stage.answer = () => found(stage.clock, "a", { watched: true });
+  stage.deliver = (order) =>
+    order.credential.kind === "basic" && order.credential.password.reveal() === "a"
+      ? { kind: "rejected", detail: "500", file: { kind: "unchanged" } }
+      : stage.store_(order);
+  await stage.run(async () => {
+    await stage.clock.advance(40 * SECOND);
+    const tries = stage.orders.length;
+    ok(tries >= 3 && tries <= 9, `${tries} tries of the same credential in 40 s`);
+    stage.answer = () => found(stage.clock, "b", { watched: true });
+    stage.reconciler.recheck();
+    for (let i = 0; i < 6; i++) await settle();
+    strictEqual(stage.holds("d1", "1"), auth("b"), "without waiting");
+  });
+});
+
 Deno.test("a nydusd that lost its credential gets it back at the next look", async () => {
   const stage = new Stage();
   stage.daemon("d1", [{ snapshotId: "1" }]);

@@ -1,6 +1,7 @@
 import { deepEqual, equal, match } from "node:assert/strict";
 import type { AgentStatus } from "../../../lib/model/mod.ts";
 import { healthOf } from "../../../lib/report/mod.ts";
+import { findingsOf } from "../../../lib/report/findings.ts";
 import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "./status_of.ts";
 
 const IMAGE = "registry.example/app:1";
@@ -159,6 +160,22 @@ Deno.test("healthOf: reads that fail warn at once, and are critical when that la
     reading(90).sentence,
     /^reads of mount 1 of nydusd d \(registry.*\) fail for 1m30s, although /,
   );
+});
+
+Deno.test("healthOf: reads that fail are explained by what the mount has", () => {
+  for (
+    const [delivery, reason] of [
+      ["stored", "although it has been given its credential"],
+      ["adopted", "although it keeps the credential that it held"],
+      ["none", "and no provider has a credential for it"],
+      ["unreachable", "and it has not been given its credential yet"],
+    ] as const
+  ) {
+    const failing = mountOf("1", { delivery, readsFailingSinceMs: NOW_MS - 90_000 });
+    const findings = findingsOf(statusOf({ daemons: [daemonOf("d", [failing])] }), NOW_MS);
+    const [text = ""] = findings.filter(({ area }) => area === "reads").map(({ text }) => text);
+    equal(text.includes(`fail for 1m30s, ${reason}: `), true, text);
+  }
 });
 
 Deno.test("healthOf: the sentence cannot steer a terminal", () => {

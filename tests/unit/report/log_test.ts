@@ -19,16 +19,6 @@ function logOf(options: Partial<LogOptions> = {}) {
   return { log, lines, names };
 }
 
-Deno.test("LOG_EVENTS: docs/logs.md tells the same", async () => {
-  const docs = await Deno.readTextFile(new URL("../../../docs/logs.md", import.meta.url));
-  const rows = docs.split("\n").map((row) => row.split("|").map((cell) => cell.trim()))
-    .filter((cells) => cells[1]?.startsWith("`")).map((cells) => cells.slice(1, 4));
-  deepEqual(
-    rows,
-    Object.entries(LOG_EVENTS).map(([name, { level, meaning }]) => [`\`${name}\``, level, meaning]),
-  );
-});
-
 Deno.test("linesOf: every event has lines, and every name can be met", () => {
   for (const event of Object.values(EVENTS)) ok(linesOf(event).length > 0, event.kind);
   const unchanged = { kind: "unchanged" } as const;

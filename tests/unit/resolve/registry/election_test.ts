@@ -98,7 +98,7 @@ const anyOption: fc.Arbitrary<ElectionOption> = fc.record({
     return times.map((refusedAtMs): ElectionOption => ({
       ...bare,
       ...(verdict !== undefined && { verdict }),
-      ...(refusedAtMs !== undefined && { refusedAtMs }),
+      ...(refusedAtMs !== undefined && { refusedAtMs, refusedByRegistry: true }),
     }));
   })
 );
@@ -121,7 +121,11 @@ function play(start: ElectionInput, truth: readonly VerdictKind[]) {
     const verdict = truth[step.index] ?? "unknown";
     const option = options[step.index] ?? PLAIN;
     const refused = verdict === "refused" || verdict === "forbidden";
-    options[step.index] = { ...option, verdict, ...(refused && { refusedAtMs: 1_000 }) };
+    options[step.index] = {
+      ...option,
+      verdict,
+      ...(refused && { refusedAtMs: 1_000, refusedByRegistry: true }),
+    };
   }
 }
 
@@ -179,6 +183,21 @@ Deno.test("electionStep: a change by hand that the registry refuses never replac
       deepEqual([elected, reason], [offered.length, "kept"]);
     },
   ));
+});
+
+Deno.test("electionStep: what the registry refused never replaces the one in use", () => {
+  fc.assert(fc.property(anyGame, fc.nat(), ({ start, truth }, used) => {
+    const inUse = used % start.options.length;
+    const options = start.options.map((option, i) => ({ ...option, inUse: i === inUse }));
+    const { elected, options: known } = play({ ...start, options }, truth);
+    if (elected !== inUse) equal(known[elected]?.refusedByRegistry ?? false, false);
+  }));
+});
+
+Deno.test("electionStep asks last about what the registry refused before", () => {
+  const before: Partial<ElectionOption> = { refusedAtMs: 5, refusedByRegistry: true };
+  const options = [before, {}, { inUse: true, refusedAtMs: 9 }];
+  deepEqual(electionStep(input(options, { readsRefused: true })), { kind: "probe", index: 1 });
 });
 
 Deno.test("ranking names every option once, refused ones last", () => {

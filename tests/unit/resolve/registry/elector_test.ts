@@ -204,3 +204,42 @@ Deno.test("Elector: says when everything that is offered is refused", async () =
   deepEqual([all.kind, all.name, all.exhausted], ["elected", "b", false]);
   deepEqual(stage.asked, ["a", "b"]);
 });
+
+Deno.test("Elector: what is in use is compared, however many others are offered", async () => {
+  const crowd = Array.from({ length: 400 }, (_, i) => contender(`hostile${i}`));
+  for (const works of [true, false]) {
+    const stage = new Stage();
+    const good = contender("good");
+    // Offered behind the limit, and no longer offered: in both cases it stays in use.
+    for (const offered of [[...crowd, good], crowd]) {
+      const election = await stage.elect(offered, using(good, works));
+      equal(election.name, "good", `proven ${works}, ${offered.length} offered`);
+      stage.verdicts = { good: "accepted" };
+    }
+  }
+});
+
+Deno.test("Elector: a registry that cannot be asked is no reason to replace what is in use", async () => {
+  const stage = new Stage();
+  const good = contender("good");
+  const offered = [contender("hostile"), good];
+  stage.verdicts = { hostile: "throttled" };
+  equal((await stage.elect(offered, using(good, false))).name, "good");
+});
+
+Deno.test("Elector: what the registry refused does not replace what is in use, even if reads fail", async () => {
+  const stage = new Stage();
+  const good = contender("good");
+  const offered = [contender("hostile"), good];
+  await stage.elect(offered, using(good, false));
+  const refused = { ...using(good, false), readsRefused: true };
+  for (let i = 0; i < 4; i++) {
+    // The registry refuses everything for a while, then does not answer.
+    stage.verdicts = i < 2 ? {} : { hostile: "unreachable", good: "unreachable" };
+    await stage.clock.advance(MINUTE);
+    equal((await stage.elect(offered, refused)).name, "good", `time ${i}`);
+  }
+  stage.verdicts = { hostile: "accepted" };
+  await stage.clock.advance(MINUTE);
+  equal((await stage.elect(offered, refused)).name, "hostile", "it was granted the right");
+});

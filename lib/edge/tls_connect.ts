@@ -1,0 +1,240 @@
+import type { TLSSocket } from "node:tls";
+import type { Secret } from "../model/mod.ts";
+import type { ByteStream } from "./http1_client.ts";
+import { literalAddress } from "./tcp_connect.ts";
+
+/** How a TLS connection is established, and how the server's certificate is verified. */
+export interface TlsOptions {
+  /** Name or address that the certificate is verified for, as in a URL. */
+  readonly host: string;
+  /** Additional certificate authorities, as PEM. */
+  readonly caCerts: readonly string[];
+  /** Accepts any certificate. */
+  readonly skipVerify: boolean;
+  readonly clientCertificate?: { readonly certPem: string; readonly keyPem: Secret };
+}
+
+/** Bytes that were read and not yet taken, beyond which nothing more is read from the peer. */
+const MAX_QUEUED_BYTES = 256 * 1024;
+const BUFFER_BYTES = 16 * 1024;
+
+/**
+ * Establishes TLS over a connection. From then on the connection belongs to the stream, also if
+ * this fails; when `signal` aborts, both are closed.
+ *
+ * Both TLS clients of the runtime keep a connection open whose handshake never completes, even
+ * after they are closed, until the peer ends it. The client is therefore connected to a loopback
+ * connection of ours, which we can end in the place of the peer.
+ */
+export async function connectTls(
+  peer: Deno.TcpConn,
+  options: TlsOptions,
+  signal: AbortSignal,
+): Promise<ByteStream> {
+  const bridge = Bridge.to(peer);
+  const abort = () => bridge.close();
+  signal.addEventListener("abort", abort);
+  try {
+    signal.throwIfAborted();
+    // The runtime's own client verifies certificates in one way only.
+    const isOwn = !options.skipVerify && options.clientCertificate === undefined;
+    return isOwn ? await verified(bridge, options) : await nodeTls(bridge, options);
+  } catch (error) {
+    bridge.close();
+    signal.throwIfAborted();
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
+
+async function verified(bridge: Bridge, { host, caCerts }: TlsOptions): Promise<ByteStream> {
+  const local = await Deno.connect({ hostname: bridge.hostname, port: bridge.port });
+  let connection: Deno.TlsConn | undefined;
+  const close = () => {
+    bridge.close();
+    (connection ?? local).close();
+  };
+  try {
+    await bridge.accept(local.localAddr.port);
+    const hostname = literalAddress(host) ?? host;
+    connection = await Deno.startTls(local, { hostname, caCerts: [...caCerts] });
+    await connection.handshake();
+  } catch (error) {
+    close();
+    throw error;
+  }
+  const { read, write } = connection;
+  return { read: read.bind(connection), write: write.bind(connection), close };
+}
+
+async function nodeTls(bridge: Bridge, options: TlsOptions): Promise<ByteStream> {
+  const { connect } = await import("node:tls");
+  const { host, caCerts, skipVerify, clientCertificate } = options;
+  const isName = literalAddress(host) === undefined;
+  // It would verify the address that it connects to, which is the bridge's.
+  if (!isName && !skipVerify) throw new Error("connect: an address cannot be verified here");
+  const socket = connect({
+    host: bridge.hostname,
+    port: bridge.port,
+    servername: isName ? host : "",
+    rejectUnauthorized: !skipVerify,
+    ...(caCerts.length > 0 && { ca: [...caCerts] }),
+    ...(clientCertificate && {
+      cert: clientCertificate.certPem,
+      key: clientCertificate.keyPem.reveal(),
+    }),
+  });
+  const stream = new NodeTlsStream(socket, bridge);
+  await new Promise<void>((resolve, reject) => {
+    socket.once("error", reject);
+    socket.once("close", () => reject(new Error("connect: the connection was cut")));
+    socket.once("connect", () => {
+      bridge.accept(socket.localPort).catch(reject);
+    });
+    socket.once("secureConnect", resolve);
+  });
+  return stream;
+}
+
+/**
+ * A TLS socket of Node as a stream. It always flows, since some versions of the runtime do not
+ * resume one that was paused: the bridge stops reading from the peer instead.
+ */
+class NodeTlsStream implements ByteStream {
+  readonly #socket: TLSSocket;
+  readonly #bridge: Bridge;
+  readonly #queue: Uint8Array[] = [];
+  #isEstablished = false;
+  #end: { readonly error?: unknown } | undefined;
+  #wake = () => {};
+
+  constructor(socket: TLSSocket, bridge: Bridge) {
+    this.#socket = socket;
+    this.#bridge = bridge;
+    socket.on("data", (chunk: Uint8Array) => {
+      this.#isEstablished = true;
+      this.#queue.push(chunk);
+      bridge.queuedBytes += chunk.length;
+      this.#wake();
+    });
+    socket.on("error", (error) => this.#ended({ error }));
+    socket.on("end", () => this.#ended({}));
+    socket.on("close", () => this.#ended({}));
+  }
+
+  async read(into: Uint8Array): Promise<number | null> {
+    while (this.#queue[0] === undefined) {
+      if (this.#end !== undefined) {
+        if ("error" in this.#end) throw this.#end.error;
+        return null;
+      }
+      await new Promise<void>((resolve) => this.#wake = resolve);
+    }
+    const [chunk] = this.#queue;
+    const part = chunk.subarray(0, into.length);
+    into.set(part);
+    if (part.length === chunk.length) this.#queue.shift();
+    else this.#queue[0] = chunk.subarray(part.length);
+    this.#bridge.queuedBytes -= part.length;
+    return part.length;
+  }
+
+  write(bytes: Uint8Array): Promise<number> {
+    this.#socket.write(bytes); // errors are reported by the next read
+    return Promise.resolve(bytes.length);
+  }
+
+  close(): void {
+    this.#bridge.close();
+    // Some versions of the runtime never close a socket that is destroyed in the middle of its
+    // handshake. It closes itself, as the bridge is gone.
+    if (this.#isEstablished) this.#socket.destroy();
+    this.#ended({ error: new Error("connect: the connection was closed") });
+  }
+
+  #ended(end: { readonly error?: unknown }): void {
+    this.#end ??= end;
+    this.#wake();
+  }
+}
+
+/** A loopback connection of ours to a TLS client, whose bytes are copied to the peer and back. */
+class Bridge {
+  readonly #peer: Deno.TcpConn;
+  readonly #listener: Deno.TcpListener;
+  #local: Deno.TcpConn | undefined;
+  #queuedBytes = 0;
+  #drained: (() => void) | undefined;
+  #isClosed = false;
+
+  constructor(peer: Deno.TcpConn, listener: Deno.TcpListener) {
+    this.#peer = peer;
+    this.#listener = listener;
+  }
+
+  static to(peer: Deno.TcpConn): Bridge {
+    try {
+      return new Bridge(peer, Deno.listen({ hostname: "127.0.0.1", port: 0 }));
+    } catch (error) {
+      peer.close();
+      throw error;
+    }
+  }
+
+  get hostname(): string {
+    return this.#listener.addr.hostname;
+  }
+
+  get port(): number {
+    return this.#listener.addr.port;
+  }
+
+  /** Bytes that the TLS client delivered and that were not taken yet. */
+  get queuedBytes(): number {
+    return this.#queuedBytes;
+  }
+
+  set queuedBytes(bytes: number) {
+    this.#queuedBytes = bytes;
+    if (bytes <= MAX_QUEUED_BYTES) this.#drained?.();
+  }
+
+  /** Accepts the client that connects from a port; any other program is turned away. */
+  async accept(fromPort: number | undefined): Promise<void> {
+    let local = await this.#listener.accept();
+    while (local.remoteAddr.port !== fromPort) {
+      local.close();
+      local = await this.#listener.accept();
+    }
+    this.#listener.close();
+    this.#local = local;
+    if (this.#isClosed) return local.close();
+    const copies = [this.#copy(local, this.#peer), this.#copy(this.#peer, local)];
+    Promise.all(copies).then(() => this.close(), () => this.close());
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#drained?.();
+    for (const open of [this.#listener, this.#local, this.#peer]) {
+      try {
+        open?.close();
+      } catch {
+        // Closed already.
+      }
+    }
+  }
+
+  async #copy(from: Deno.TcpConn, to: Deno.TcpConn): Promise<void> {
+    const buffer = new Uint8Array(BUFFER_BYTES);
+    for (let count = await from.read(buffer); count !== null; count = await from.read(buffer)) {
+      let rest = buffer.subarray(0, count);
+      while (rest.length > 0) rest = rest.subarray(await to.write(rest));
+      while (this.#queuedBytes > MAX_QUEUED_BYTES && !this.#isClosed) {
+        await new Promise<void>((resolve) => this.#drained = resolve);
+      }
+    }
+    await to.closeWrite();
+  }
+}

@@ -1,0 +1,57 @@
+import { deepEqual, equal, ok, rejects } from "node:assert/strict";
+import { Deadline } from "../../../lib/model/mod.ts";
+
+Deno.test("Deadline: aborts after its time, with a TimeoutError", async () => {
+  using deadline = new Deadline(1);
+  await rejects(deadline.race(new Promise(() => {})), { name: "TimeoutError" });
+  equal(deadline.passed, true);
+});
+
+Deno.test("Deadline: aborts with the caller's reason, without having passed", async () => {
+  const caller = new AbortController();
+  using deadline = new Deadline(3_600_000, caller.signal);
+  const work = deadline.race(new Promise(() => {}));
+  caller.abort(new Error("stop"));
+  await rejects(work, /stop/);
+  equal(deadline.passed, false);
+  using late = new Deadline(undefined, caller.signal);
+  await rejects(late.race(1), /stop/);
+});
+
+Deno.test("Deadline: returns what completes in time, and leaves no timer and no listener", async () => {
+  const listeners = new Set<unknown>();
+  const { signal } = new AbortController();
+  const { addEventListener, removeEventListener } = signal;
+  signal.addEventListener = (type: string, listener: unknown) => {
+    listeners.add(listener);
+    addEventListener.call(signal, type, listener as EventListener);
+  };
+  signal.removeEventListener = (type: string, listener: unknown) => {
+    listeners.delete(listener);
+    removeEventListener.call(signal, type, listener as EventListener);
+  };
+  {
+    using deadline = new Deadline(3_600_000, signal); // the test's sanitizer reports a timer
+    equal(await deadline.race(Promise.resolve(7)), 7);
+    ok(listeners.size > 0);
+  }
+  equal(listeners.size, 0);
+});
+
+Deno.test("Deadline: is used everywhere, instead of signals that outlast their work", async () => {
+  const lib = new URL("../../../lib/", import.meta.url);
+  // In the browser's script the page goes away with its signal.
+  const except = ["model/deadline.ts", "report/page/refresh.ts"];
+  const found: string[] = [];
+  const search = async (folder: URL, path: string): Promise<void> => {
+    for await (const { name, isDirectory } of Deno.readDir(folder)) {
+      if (isDirectory) await search(new URL(`${name}/`, folder), `${path}${name}/`);
+      else if (name.endsWith(".ts") && !except.includes(path + name)) {
+        const text = await Deno.readTextFile(new URL(name, folder));
+        if (/AbortSignal\.(?:timeout|any)\(/.test(text)) found.push(path + name);
+      }
+    }
+  };
+  await search(lib, "");
+  deepEqual(found, []);
+});
