@@ -13,11 +13,12 @@ import {
   flagName,
   tomlLiteral,
 } from "../lib/config/mod.ts";
-import { REASON_CODES } from "../lib/model/mod.ts";
+import { REASON_CODES, type ReasonCode } from "../lib/model/mod.ts";
 import { LABEL_VALUES } from "../lib/report/label_values.ts";
 import { LOG_EVENTS } from "../lib/report/log_events.ts";
 import { METRICS } from "../lib/report/metric_names.ts";
 import { HEALTH_WORDS } from "../lib/report/page/image_view.ts";
+import { OUTCOME_OF } from "../lib/report/reasons.ts";
 import { GRANTS } from "./lib/permissions.ts";
 
 const DOCS = new URL("../docs/", import.meta.url);
@@ -62,7 +63,12 @@ export const PARTS: Readonly<Record<string, () => string>> = {
       ),
     ),
   "permissions": () => list(GRANTS.map(({ flag, why }) => `\`${flag}\`: ${why}`)),
-  "reason-codes": () => list(Object.entries(REASON_CODES).map(([k, v]) => `\`${k}\`: ${v}`)),
+  "reason-codes": () =>
+    (["found", "none", "failed"] as const).map((outcome) => {
+      const reasons = Object.entries(REASON_CODES)
+        .filter(([code]) => OUTCOME_OF[code as ReasonCode] === outcome);
+      return `**${outcome}**\n\n${list(reasons.map(([k, v]) => `\`${k}\`: ${v}`))}`;
+    }).join("\n\n"),
 };
 
 /** Returns a page with its generated parts as the code has them now. */
@@ -98,7 +104,7 @@ function configKey({ path, type, flag, description, ...key }: ConfigKey): string
   const byDefault = [literal, key.defaultNote ?? ""].filter((text) => text !== "").join(", ");
   const option = flag === undefined ? "" : ` (\`${flagName(flag)}\`)`;
   const fallback = byDefault === "required" ? "required" : `default ${byDefault}`;
-  return `\`${path}\`${option}: ${describeType(type)}; ${fallback}. ${description}`;
+  return `\`${path}\`${option}: ${description} (${describeType(type)}; ${fallback})`;
 }
 
 function codes(values: readonly string[]): string {

@@ -97,11 +97,11 @@ export function describeType(type: KeyType): string {
     case "group":
       return "the name or number of a group";
     case "kube-name":
-      return "a name as Kubernetes has them";
+      return "a Kubernetes name";
     case "kube-names":
-      return `a list of 1 to ${type.max} names as Kubernetes has them`;
+      return `a list of 1 to ${type.max} Kubernetes names`;
     case "host-patterns":
-      return `a list of 1 to ${type.max} hosts, * in a label standing for any text`;
+      return `a list of 1 to ${type.max} hosts, with * as a wildcard within a label`;
     default:
       return type satisfies never;
   }

@@ -18,7 +18,7 @@ const SNAPSHOTTER_KEYS = [
     default: "/etc/nydus/config.toml",
     defaultNote: "if it is there",
     flag: "snapshotterConfig",
-    description: "The snapshotter's own configuration file; its settings become our defaults. " +
+    description: "The snapshotter's own configuration file, whose settings become defaults. " +
       `"off" reads none.`,
   }),
   key("snapshotter.root", { kind: "path" }, {
@@ -26,30 +26,29 @@ const SNAPSHOTTER_KEYS = [
     example: "/var/lib/containerd/io.containerd.snapshotter.v1.nydus",
     flag: "root",
     field: "node.root",
-    description: "The snapshotter's root folder, with the daemons' sockets and configurations.",
+    description: "The snapshotter's root folder, with daemon sockets and configuration files.",
   }),
   key("snapshotter.system_address", { kind: "path", off: true }, {
     defaultNote: "the snapshotter's `[system] address`",
     example: "/run/containerd-nydus/system.sock",
     flag: "systemAddress",
     field: "node.systemSocket",
-    description: `Socket of the snapshotter's system API. "off" never asks it; the root folder ` +
-      "is looked at all the same.",
+    description: `Socket of the snapshotter's system API. "off" does not use it; the root folder ` +
+      "is scanned in any case.",
   }),
   key("snapshotter.fs_driver", { kind: "choice", choices: FS_DRIVERS }, {
     defaultNote: "the snapshotter's `[daemon] fs_driver`",
     example: "fusedev",
     flag: "fsDriver",
     field: "node.fsDriver",
-    description: "Driver of the daemons; it decides the shape of their configuration files.",
+    description: "Driver of the daemons, which determines the form of their configuration files.",
   }),
   key("snapshotter.daemon_mode", { kind: "choice", choices: DAEMON_MODES }, {
     defaultNote: "the snapshotter's `daemon_mode`",
     example: "dedicated",
     flag: "daemonMode",
     field: "node.daemonMode",
-    description:
-      "Whether each RAFS instance has a daemon of its own. `multiple` means `dedicated`.",
+    description: "Whether each RAFS instance has its own daemon. `multiple` means `dedicated`.",
   }),
 ] as const;
 
@@ -58,21 +57,22 @@ const RENEWAL_KEYS = [
     default: "1m",
     flag: "checkInterval",
     field: "renewal.checkIntervalMs",
-    description: "How often what the daemons hold is compared with what they should hold. " +
-      "Changes of files and sockets are noticed at once, whatever this says.",
+    description: "Interval of reconciles. Changed files and sockets are noticed independently of " +
+      "it.",
   }),
   key("renewal.lead_time", { kind: "duration", minMs: 100, maxMs: WEEK_MS, auto: true }, {
     default: "auto",
     flag: "leadTime",
     field: "renewal.leadTimeMs",
-    description: `How long before its end a credential is renewed. "auto" is a third of its life.`,
+    description: `How long before its expiry a credential is renewed. "auto" is a third of its ` +
+      "lifetime.",
   }),
   key("renewal.refresh_interval", { kind: "duration", minMs: 100, maxMs: WEEK_MS }, {
     default: "4m",
     flag: "refreshInterval",
     field: "renewal.refreshIntervalMs",
-    description: "How often a plugin or credential helper is asked again when nothing tells how " +
-      "long its credential lives.",
+    description: "How often a plugin or credential helper is executed when the expiry of its " +
+      "credential is unknown.",
   }),
   key("renewal.credential_renewal_interval", {
     kind: "duration",
@@ -84,9 +84,8 @@ const RENEWAL_KEYS = [
     example: "10m",
     flag: "credentialRenewalInterval",
     field: "renewal.enabled",
-    description: `The snapshotter's one knob. "0s" switches renewal and delivery off. A positive ` +
-      "T is T for `lead_time` and `refresh_interval`, and the smaller of T and 1m for " +
-      "`check_interval`, each where it is not set by itself.",
+    description: `The snapshotter's single setting. "0s" disables renewal and delivery; a ` +
+      "duration sets `lead_time` and `refresh_interval`, and limits `check_interval`.",
   }),
 ] as const;
 
@@ -97,64 +96,59 @@ const OUTPUT_KEYS = [
       "free of secrets",
     flag: "configFiles",
     field: "delivery.configFiles",
-    description: "Whether the daemons' configuration files are rewritten, so that a restarted " +
-      `nydusd starts with the newest credential. "auto": where they already hold one.`,
+    description: "Whether daemon configuration files are rewritten, so that a restarted nydusd " +
+      `starts with the newest credential. "auto": where they contain one.`,
   }),
   key("delivery.allowed_hosts", { kind: "host-patterns", max: 256 }, {
     defaultNote: "the snapshotter's mirrors, and the mirrors and proxy of its `nydusd_config`",
     example: ["mirror.example.com", "*.cache.example.com:5000"],
     field: "delivery.allowedHosts",
-    description: "Further hosts, each with its port, that may be shown an image's credential: " +
-      "mirrors, caches and proxies that daemons read through.",
+    description: "Further hosts, each with its port, that may receive an image's credential.",
   }),
   key("delivery.unknown_hosts", { kind: "choice", choices: ["warn", "refuse"] }, {
     default: "warn",
     field: "delivery.unknownHosts",
-    description: "Where a daemon reads from a host that is neither its image's registry nor " +
-      `named by anybody: "warn" delivers the credential, once with a warning; "refuse" ` +
-      "withholds it.",
+    description: `For unapproved hosts: "warn" delivers the credential with one warning; ` +
+      `"refuse" withholds it.`,
   }),
   key("delivery.verify", { kind: "choice", choices: ["never", "on-doubt", "on-change"] }, {
     default: "on-doubt",
     flag: "verify",
     field: "delivery.verify",
-    description: "When the registry itself is asked whether it accepts a credential. " +
-      `"on-doubt": where several would fit, where one that people set was changed, and where ` +
-      `reads are refused. "on-change": about every new one.`,
+    description: `When the registry is probed about a credential. "on-doubt": several match, a ` +
+      `configured one changed, or reads are refused. "on-change": also every new one.`,
   }),
   key("server.address", { kind: "address" }, {
     default: "127.0.0.1:9111",
     flag: "address",
     field: "server",
-    description: `Where metrics, health and status are served. "off" serves nothing; port 0 is ` +
-      "any free port.",
+    description: "Address of the status page, JSON, metrics and health; keep it on loopback. " +
+      `"off" serves nothing; port 0 is any free port.`,
   }),
   key("api.socket", { kind: "path", off: true }, {
     default: "/run/nydus-auth-agent/api.sock",
     flag: "apiSocket",
     field: "api.socket",
-    description:
-      "Unix socket of the local API, through which other programs of this node get and " +
-      `put credentials; mode 0600. "off" serves none.`,
+    description: `Unix socket of the local API, mode 0600. "off" disables it.`,
   }),
   key("api.group", { kind: "group" }, {
-    defaultNote: "nobody but the agent's own user",
+    defaultNote: "only the agent's user",
     example: "nydus-auth",
     field: "api.group",
-    description: "A group whose members may use that socket too, and so have every credential; " +
-      "its mode is 0660 then. The systemd unit needs a drop-in for it (docs/api.md).",
+    description: "A group whose members may use that socket, and so get every credential; the " +
+      "mode is then 0660.",
   }),
   key("log.level", { kind: "choice", choices: ["debug", "info", "warning", "error"] }, {
     default: "info",
     flag: "logLevel",
     field: "log.level",
-    description: "The least severe lines that are written.",
+    description: "The lowest level that is logged.",
   }),
   key("log.format", { kind: "choice", choices: ["text", "json"] }, {
     default: "text",
     flag: "logFormat",
     field: "log.format",
-    description: "How a line is written.",
+    description: "Form of a log line.",
   }),
 ] as const;
 
@@ -164,7 +158,8 @@ export const DAEMON_KEYS = [
     defaultNote: "required",
     example: "/run/nydusd/api.sock",
     field: "node.daemons[].socket",
-    description: "API socket of a nydusd that no snapshotter lists, or a glob of sockets.",
+    description: "API socket of a nydusd that the snapshotter does not list, or a glob of " +
+      "sockets.",
   }),
   key("daemons[].ref", { kind: "reference" }, {
     defaultNote: "required",

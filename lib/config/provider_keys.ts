@@ -7,43 +7,42 @@ export const PROVIDER_KEYS = [
   key("providers.labels.enabled", { kind: "boolean" }, {
     default: true,
     field: "providers.labels.enabled",
-    description: "Take credentials from the labels of a request.",
+    description: "Use the labels of a request.",
   }),
   key("providers.cri.enabled", { kind: "boolean" }, {
     defaultNote: "the snapshotter's `enable_cri_keychain`",
     example: false,
     field: "providers.cri.enabled",
-    description: "Take credentials that were seen in CRI pulls.",
+    description: "Use credentials observed in CRI pulls.",
   }),
   key("providers.cri.socket", { kind: "path" }, {
     default: "/run/nydus-auth-agent/cri.sock",
     field: "providers.cri.socket",
-    description: "The socket on which CRI requests are taken and passed on, byte for byte.",
+    description: "Socket of the CRI proxy.",
   }),
   key("providers.cri.link", { kind: "path", off: true }, {
     default: "/run/nydus-auth-agent-cri/image.sock",
     field: "providers.cri.link",
-    description: "The path to give to the kubelet as image service endpoint: a symbolic link to " +
-      "our socket while the agent serves it, to the image service when it does not. " +
-      '"off" makes none.',
+    description: "The image service endpoint for the kubelet: a symlink to the proxy's socket " +
+      `while the agent serves, else to the image service. "off" creates none.`,
   }),
   key("providers.cri.image_service", { kind: "path" }, {
     defaultNote: "the snapshotter's `image_service_address`, else " +
       "`/run/containerd/containerd.sock`",
     example: "/run/containerd/containerd.sock",
     field: "providers.cri.imageServiceSocket",
-    description: "Socket of the image service that CRI requests are passed on to.",
+    description: "Socket of the image service to which CRI requests are forwarded.",
   }),
   key("providers.cri.remember", { kind: "boolean" }, {
     default: true,
     field: "providers.cri.remember",
-    description: "Keep what was seen over a restart of the agent, in a file of mode 0600 beside " +
-      "`providers.cri.socket`; only where that is in memory (tmpfs), never on a disk.",
+    description: "Keep observed credentials over a restart of the agent, in a file of mode 0600 " +
+      "beside `providers.cri.socket`, only on a tmpfs.",
   }),
   key("providers.docker.enabled", { kind: "boolean" }, {
     default: true,
     field: "providers.docker.enabled",
-    description: "Take credentials from docker's configuration and its credential helpers.",
+    description: "Use docker's configuration and its credential helpers.",
   }),
   key("providers.docker.config", { kind: "path" }, {
     defaultNote: "`$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`",
@@ -55,7 +54,7 @@ export const PROVIDER_KEYS = [
   key("providers.docker.helper_timeout", PROVIDER_LIMIT, {
     default: "30s",
     field: "providers.docker.helperTimeoutMs",
-    description: "After this time a credential helper is stopped.",
+    description: "A credential helper is stopped after this time.",
   }),
   key("providers.kubelet.enabled", { kind: "boolean" }, {
     defaultNote: "true when both paths below are set, else the snapshotter's " +
@@ -69,7 +68,7 @@ export const PROVIDER_KEYS = [
     example: "/etc/nydus/credential-provider-config.yaml",
     flag: "credentialProviderConfig",
     field: "providers.kubelet.configPath",
-    description: "The `CredentialProviderConfig`, YAML or JSON: a file, or a folder of them.",
+    description: "The `CredentialProviderConfig`, YAML or JSON: a file, or a folder of files.",
   }),
   key("providers.kubelet.bin_dir", { kind: "path" }, {
     defaultNote: "the snapshotter's `credential_provider_bin_dir`",
@@ -81,18 +80,18 @@ export const PROVIDER_KEYS = [
   key("providers.kubelet.timeout", PROVIDER_LIMIT, {
     default: "1m",
     field: "providers.kubelet.timeoutMs",
-    description: "After this time a plugin, and all that it started, is stopped.",
+    description: "A plugin and its child processes are stopped after this time.",
   }),
   key("providers.kubelet.max_parallel", { kind: "integer", min: 1, max: 64 }, {
     default: 4,
     field: "providers.kubelet.maxParallel",
-    description: "How many plugins run side by side at most.",
+    description: "Maximum number of concurrent plugin executions.",
   }),
   key("providers.kubesecret.enabled", { kind: "boolean" }, {
     defaultNote: "the snapshotter's `enable_kubeconfig_keychain`",
     example: false,
     field: "providers.kubesecret.enabled",
-    description: "Take credentials from pull secrets in the Kubernetes API.",
+    description: "Use pull secrets in the Kubernetes API.",
   }),
   key("providers.kubesecret.kubeconfig", { kind: "path" }, {
     defaultNote:
@@ -101,19 +100,18 @@ export const PROVIDER_KEYS = [
     example: "/etc/kubernetes/kubelet.conf",
     flag: "kubeconfig",
     field: "providers.kubesecret.kubeconfigPath",
-    description: "The kubeconfig to reach the Kubernetes API with.",
+    description: "The kubeconfig for the Kubernetes API.",
   }),
   key("providers.kubesecret.mode", { kind: "choice", choices: ["referenced", "list"] }, {
     default: "referenced",
     field: "providers.kubesecret.mode",
-    description: `"referenced": the pull secrets that pods on this node name, got one by one. ` +
-      `"list": all pull secrets there are.`,
+    description: `"referenced": the pull secrets that pods on this node reference. "list": all.`,
   }),
   key("providers.kubesecret.namespaces", { kind: "kube-names", max: 32 }, {
     defaultNote: "all namespaces",
     example: ["default"],
     field: "providers.kubesecret.namespaces",
-    description: `With "list": the namespaces whose secrets are taken.`,
+    description: `With "list": the namespaces to read.`,
   }),
   key("providers.kubesecret.node_name", { kind: "kube-name" }, {
     defaultNote: "`$NODE_NAME`, else the machine's name",

@@ -40,7 +40,7 @@ export interface Renewed {
 /** What became of a report that a credential was refused. */
 export type Reported =
   /** Its source is asked for a newer one. */
-  | "asked"
+  | "queried"
   /** It was asked lately: it rests a while. */
   | "resting"
   /** It is not, or no more, the credential that we would give. */
@@ -107,7 +107,7 @@ export class OnRequest {
       const refused = { fingerprint };
       await resolver().resolve({ ...question, newerThanMs, urgent: true, refused }, options);
     }
-    return "asked";
+    return "queried";
   }
 
   /**

@@ -186,7 +186,7 @@ function adoptedLine(event: Extract<AgentEvent, { kind: "credential-adopted" }>)
   const { fingerprint } = event;
   const name = placeOf(event);
   const message = `no source has a credential for ${name}: the one nydusd holds stays, and ` +
-    "nobody renews it; a source that gives one is taken at once";
+    "it is not renewed; a provider that has one takes precedence";
   const problem = { subject: `adopted ${name}`, signature: fingerprint };
   const fields = { ...imageFields(event), fingerprint };
   return { ...line("credential-adopted", message, fields), problem };

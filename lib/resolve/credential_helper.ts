@@ -45,7 +45,7 @@ export interface CredentialHelpersOptions {
 /** Our own name as a helper: asking it would be asking ourselves. */
 const OURSELVES = "nydus-auth";
 /** Set for helpers that we run: one that comes back to us by another name learns it by this. */
-export const ASKED_BY_AGENT = "DOCKER_CREDENTIAL_NYDUS_AUTH_ASKED";
+export const ASKED_BY_AGENT = "DOCKER_CREDENTIAL_NYDUS_AUTH_CALLED";
 const MAX_STDOUT_BYTES = 1024 * 1024;
 const MAX_PARALLEL = 8;
 /** Helpers and servers that are remembered. */

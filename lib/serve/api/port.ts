@@ -72,7 +72,7 @@ export interface ApiAgent {
     target: ApiTarget,
     fingerprint: string,
     options: CallOptions,
-  ): Promise<"asked" | "resting" | "not-current">;
+  ): Promise<"queried" | "resting" | "not-current">;
   /** What every provider answers for an image, without a secret; see `explain --output json`. */
   explain(question: ApiQuestion, options: CallOptions): Promise<object>;
   /** What `status --output json` prints. */

@@ -127,7 +127,7 @@ export const ANSWERS = {
   puts: v.strictObject({ credentials: v.array(put) }),
   put,
   forgotten: v.strictObject({ forgotten: v.boolean() }),
-  refused: v.strictObject({ outcome: v.picklist(["asked", "resting", "not-current"]) }),
+  refused: v.strictObject({ outcome: v.picklist(["queried", "resting", "not-current"]) }),
   renewed: v.strictObject({
     images: v.array(v.strictObject({
       image: v.string(),

@@ -119,13 +119,13 @@ Deno.test("readValue takes lists of names within bounds, none twice", () => {
   }
   deepEqual(readValue(type, "a"), {
     kind: "problem",
-    problem: 'found the text "a", wanted a list of 1 to 2 names as Kubernetes has them',
+    problem: 'found the text "a", wanted a list of 1 to 2 Kubernetes names',
     instead: ["a"],
   });
   deepEqual(rawFromText(type, "a, b"), ["a", "b"]);
 });
 
-Deno.test("readValue takes a name as Kubernetes has them", () => {
+Deno.test("readValue takes a Kubernetes name", () => {
   const type = { kind: "kube-name" } as const;
   equal(readValue(type, "node-1.example.com").kind, "value");
   for (const raw of ["", "Node", "a_b", "a..b", "a-", 1]) {

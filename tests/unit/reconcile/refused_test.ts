@@ -205,7 +205,7 @@ Deno.test("refused → renewed: only the credential that is still the current on
     const { answer } = await onRequest.credential({ image: named, labels: {} });
     ok(answer);
     token.text = "t1";
-    equal(await onRequest.refused(named, answer.fingerprint), "asked");
+    equal(await onRequest.refused(named, answer.fingerprint), "queried");
     await clock.advance(SECOND);
     const before = executedMs.length;
     equal(await onRequest.refused(named, answer.fingerprint), "not-current");
@@ -238,7 +238,7 @@ Deno.test("refused → renewed: a refusal is not lost while its source is being 
     held = answered.promise;
     node.reconciler.recheck();
     await node.clock.advance(SECOND);
-    equal(await node.reconciler.onRequest.refused(named, answer.fingerprint), "asked");
+    equal(await node.reconciler.onRequest.refused(named, answer.fingerprint), "queried");
     equal(requests.at(-1)?.refused, undefined);
     answered.resolve();
     await node.clock.advance(SECOND);
@@ -257,7 +257,7 @@ Deno.test("refused → renewed: a report about a registry mends the mounts that 
     const any = parseImageReference("registry.example.com/library/any");
     const { answer } = await node.reconciler.onRequest.credential({ image: any, labels: {} });
     ok(answer);
-    equal(await node.reconciler.onRequest.refused(any, answer.fingerprint), "asked");
+    equal(await node.reconciler.onRequest.refused(any, answer.fingerprint), "queried");
     await clock.advance(2 * SECOND);
     for (const mount of node.mounts) equal(node.heldBy(mount), "u:t1");
     equal(executedMs.length - before, 1);

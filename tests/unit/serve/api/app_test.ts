@@ -28,7 +28,7 @@ function fakeAgent(change: Partial<ApiAgent> = {}) {
     put: note("put", { ref: "a", form: "basic" as const, username: "u", putAtMs: 0 }),
     puts: note("puts", []),
     forget: note("forget", true),
-    refused: note("refused", Promise.resolve("asked" as const)),
+    refused: note("refused", Promise.resolve("queried" as const)),
     explain: note("explain", Promise.resolve({ image: "a" })),
     status: note("status", { images: [] }),
     reconcile: note("reconcile", undefined),
