@@ -42,8 +42,7 @@ const OPEN_LABELS = ["image_ref", "plugin", "version", "commit", "deno", "hash",
 /** Every generated part, by its name. */
 export const PARTS: Readonly<Record<string, () => string>> = {
   "config-keys": () => list(CONFIG_KEYS.map(configKey)),
-  "health-states": () =>
-    table(["State", "Meaning"], Object.entries(HEALTH_WORDS).map(([k, v]) => [`\`${k}\``, v])),
+  "health-states": () => list(Object.entries(HEALTH_WORDS).map(([k, v]) => `\`${k}\`: ${v}`)),
   "label-values": () =>
     list([
       ...LABELS.map(([label, values, note]) =>
@@ -52,9 +51,10 @@ export const PARTS: Readonly<Record<string, () => string>> = {
       "`reason`: the [reason codes](providers.md#reason-codes) of failures",
     ]),
   "log-events": () =>
-    table(
-      ["Event", "Level", "Meaning"],
-      Object.entries(LOG_EVENTS).map(([k, { level, meaning }]) => [`\`${k}\``, level, meaning]),
+    list(
+      Object.entries(LOG_EVENTS).map(([k, { level, meaning }]) =>
+        `\`${k}\` (${level}): ${meaning}`
+      ),
     ),
   "metrics": () =>
     list(
@@ -113,11 +113,6 @@ function codes(values: readonly string[]): string {
 
 function list(items: readonly string[]): string {
   return items.map((item) => `- ${item}`).join("\n");
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
-  return [head, head.map(() => "---"), ...rows].map(line).join("\n");
 }
 
 if (import.meta.main) {
