@@ -1,5 +1,5 @@
 import { runProgram } from "./lib/cli/mod.ts";
-import * as edge from "./lib/edge/mod.ts";
+import * as edge from "./lib/platform/mod.ts";
 
 const exitCode = await runProgram({
   host: edge.systemHost(),
@@ -9,5 +9,6 @@ const exitCode = await runProgram({
   processRunner: edge.systemProcessRunner(edge.systemClock),
   mainUrl: import.meta.url,
 });
-// Everything is closed; what still runs, such as a look-up of a name, must not delay a stop.
+// Everything is closed. What still runs (a lookup of a name, a write to a peer that does not read)
+// must not delay a stop.
 Deno.exit(exitCode);

@@ -14,11 +14,11 @@ import {
   tomlLiteral,
 } from "../lib/config/mod.ts";
 import { REASON_CODES, type ReasonCode } from "../lib/model/mod.ts";
-import { LABEL_VALUES } from "../lib/report/label_values.ts";
-import { LOG_EVENTS } from "../lib/report/log_events.ts";
-import { METRICS } from "../lib/report/metric_names.ts";
-import { HEALTH_WORDS } from "../lib/report/page/image_view.ts";
-import { OUTCOME_OF } from "../lib/report/reasons.ts";
+import { LABEL_VALUES } from "../lib/observability/label_values.ts";
+import { LOG_EVENTS } from "../lib/observability/log_events.ts";
+import { METRICS } from "../lib/observability/metric_names.ts";
+import { HEALTH_WORDS } from "../lib/observability/page/image_view.ts";
+import { OUTCOME_OF } from "../lib/observability/reasons.ts";
 import { GRANTS } from "./lib/permissions.ts";
 
 const DOCS = new URL("../docs/", import.meta.url);

@@ -20,9 +20,20 @@ async function main(): Promise<number> {
   const folder = await Deno.makeTempDir({ prefix: "nydus-binary-" });
   try {
     const { code } = await new Deno.Command(Deno.execPath(), {
-      args: ["test", "-A", "--quiet", "--config", join(root, "deno.json"), join(root, "tests/e2e")],
+      args: [
+        "test",
+        "-A",
+        "--quiet",
+        "--no-check",
+        "--parallel",
+        "--preload",
+        join(root, "tests/time_limit.ts"),
+        "--config",
+        join(root, "deno.json"),
+        join(root, "tests/e2e"),
+      ],
       cwd: folder,
-      env: { NYDUS_AUTH_AGENT_BINARY: binary },
+      env: { NYDUS_AUTH_AGENT_BINARY: binary, DENO_JOBS: "4", DENO_NO_UPDATE_CHECK: "1" },
       stdin: "null",
     }).spawn().status;
     return code;

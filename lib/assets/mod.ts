@@ -15,8 +15,6 @@ import unit from "./nydus-auth-agent.service" with { type: "text" };
 import tmpfiles from "./nydus-auth-agent.tmpfiles.conf" with { type: "text" };
 import alertRules from "./prometheus-rules.yaml" with { type: "text" };
 
-export { BUILD_INFO, type BuildInfo } from "./build_info.ts";
-
 interface Asset {
   readonly description: string;
   readonly text: () => string;
@@ -64,3 +62,4 @@ export function describeAsset(name: AssetName): string {
 export function manualTemplate(): string {
   return manualPage;
 }
+export { BUILD_INFO, type BuildInfo } from "./build_info.ts";

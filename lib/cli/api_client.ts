@@ -1,7 +1,7 @@
 import type { AgentConfig } from "../config/mod.ts";
-import { createUnixHttp } from "../edge/mod.ts";
+import { createUnixHttp } from "../platform/mod.ts";
 import { AgentError, Secret, type UnixHttpResult } from "../model/mod.ts";
-import type { Context } from "./context.ts";
+import type { Context } from "../platform/mod.ts";
 import { printable } from "./table.ts";
 
 /** A question to the running agent. */

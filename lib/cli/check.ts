@@ -1,23 +1,25 @@
 import { join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
 import { type ConfigProblem, formatProblem, messageOf } from "../model/mod.ts";
+import { habitsOfPlugin } from "../model/mod.ts";
 import {
-  habitsOfPlugin,
   openProviderConfig,
-  parseDockerConfig,
   type PluginDefinition,
   type ProviderConfigReading,
-} from "../resolve/mod.ts";
-import { dockerConfigPath } from "./chain.ts";
+} from "../providers/exec_plugin/mod.ts";
+import { parseDockerConfig } from "../providers/docker/mod.ts";
+import { dockerConfigPath } from "../agent/mod.ts";
 import { type CheckFindings, missing } from "./check_findings.ts";
 import { checkHost } from "./check_host.ts";
 import { checkImage } from "./check_image.ts";
 import { checkNode } from "./check_node.ts";
 import { checkRunningAgent, checkServer } from "./check_server.ts";
-import { checkTap } from "./check_tap.ts";
-import { type Context, EXIT, type Flags, loadConfig } from "./context.ts";
-import { kubeParts } from "./kube_parts.ts";
-import { groupId } from "./served_api.ts";
+import { checkTap } from "./check_cri_proxy.ts";
+import type { Context } from "../platform/mod.ts";
+import { EXIT } from "../model/mod.ts";
+import { type Flags, loadConfig } from "../config/mod.ts";
+import { kubeParts } from "../agent/mod.ts";
+import { groupId } from "../agent/mod.ts";
 import { printable } from "./table.ts";
 
 /** Options of `check`. */

@@ -1,10 +1,10 @@
 import { basename, join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
-import { findProcesses, type FoundProcess } from "../discover/mod.ts";
-import { findProviderConfig } from "../resolve/mod.ts";
-import { dockerConfigPath } from "./chain.ts";
+import { findProcesses, type FoundProcess } from "../discovery/mod.ts";
+import { findProviderConfig } from "../providers/exec_plugin/mod.ts";
+import { dockerConfigPath } from "../agent/mod.ts";
 import { about, type CheckFindings } from "./check_findings.ts";
-import type { Context } from "./context.ts";
+import type { Context } from "../platform/mod.ts";
 
 /** Looks at the host: its clock, who may read and write what decides, and other agents. */
 export async function checkHost(

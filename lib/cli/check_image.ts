@@ -7,10 +7,10 @@ import {
   type ProviderAttempt,
   REASON_CODES,
 } from "../model/mod.ts";
-import { outcomeOf } from "../report/mod.ts";
-import { openChain } from "./chain.ts";
+import { outcomeOf } from "../observability/mod.ts";
+import { openChain } from "../agent/mod.ts";
 import { about, type CheckFindings } from "./check_findings.ts";
-import type { Context } from "./context.ts";
+import type { Context } from "../platform/mod.ts";
 
 /** A plugin that takes this part of its time limit is near to being stopped by it. */
 const SLOW_PART = 0.5;

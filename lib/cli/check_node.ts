@@ -1,10 +1,10 @@
 import { dirname } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
-import { Discovery } from "../discover/mod.ts";
-import { createNydusdApi, createSnapshotterApi, createUnixHttp } from "../edge/mod.ts";
+import { Discovery } from "../discovery/mod.ts";
+import { createNydusdApi, createSnapshotterApi, createUnixHttp } from "../platform/mod.ts";
 import type { Daemon, FileStat, NodeView } from "../model/mod.ts";
 import { about, type CheckFindings, missing } from "./check_findings.ts";
-import type { Context } from "./context.ts";
+import type { Context } from "../platform/mod.ts";
 
 /** Looks at the node as `run` would: sockets, every nydusd, and what may be written. */
 export async function checkNode(

@@ -1,5 +1,5 @@
 import type { AgentConfig } from "../config/mod.ts";
-import { createRegistryHttp } from "../edge/mod.ts";
+import { createRegistryHttp } from "../platform/mod.ts";
 import {
   type Candidate,
   credentialFingerprint,
@@ -8,9 +8,11 @@ import {
   type ProbeVerdict,
   type ProviderName,
 } from "../model/mod.ts";
-import { defaultProbeTarget, habitsOfHost, RegistryProbe } from "../resolve/mod.ts";
-import { openChain } from "./chain.ts";
-import { type Context, EXIT } from "./context.ts";
+import { defaultProbeTarget, RegistryProbe } from "../verification/mod.ts";
+import { habitsOfHost } from "../model/mod.ts";
+import { openChain } from "../agent/mod.ts";
+import type { Context } from "../platform/mod.ts";
+import { EXIT } from "../model/mod.ts";
 import { alignColumns, printable } from "./table.ts";
 
 /** A credential to ask about; without one it is asked whether the image is public. */

@@ -1,8 +1,8 @@
 import type { AgentConfig } from "../config/mod.ts";
 import { Deadline } from "../model/mod.ts";
 import { about, type CheckFindings } from "./check_findings.ts";
-import type { Context } from "./context.ts";
-import { addressOf, askAgent } from "./status_answer.ts";
+import type { Context } from "../platform/mod.ts";
+import { addressOf, askAgent } from "./agent_client.ts";
 
 const TIMEOUT_MS = 2_000;
 
@@ -27,21 +27,33 @@ export async function checkRunningAgent(
   return true;
 }
 
-/** Looks who listens where the agent wants to serve: an agent, nobody, or somebody else. */
+/** Checks who listens where the agent wants to serve: an agent, nobody, or another program. */
 export async function checkServer(
-  { server }: Pick<AgentConfig, "server">,
+  { server, metricsServer }: Pick<AgentConfig, "server" | "metricsServer">,
+  findings: CheckFindings,
+): Promise<void> {
+  await checkAddress(server, "server.address", findings);
+  await checkAddress(metricsServer, "server.metrics_address", findings);
+}
+
+async function checkAddress(
+  server: AgentConfig["server"],
+  key: string,
   { problems, fine }: CheckFindings,
 ): Promise<void> {
   if (server === undefined || server.port === 0) return;
   const address = addressOf(server);
   const taken = "another program listens there, so that the agent cannot start";
-  const mend = "stop that program, or name another server.address";
+  const mend = `stop that program, or name another ${key}`;
   using deadline = new Deadline(TIMEOUT_MS);
   try {
     const { signal } = deadline;
-    const response = await fetch(`http://${address}/healthz`, { redirect: "manual", signal });
-    const answer = await response.json().catch(() => undefined);
-    if (typeof answer?.sentence === "string") fine.push(`server: an agent answers at ${address}`);
+    const response = await fetch(`http://${address}/livez`, { redirect: "manual", signal });
+    const text = await response.text();
+    // The agent's own policy is on each of its responses.
+    const isAgent = (text === "ok\n" || response.status === 503) &&
+      response.headers.has("content-security-policy");
+    if (isAgent) fine.push(`server: an agent answers at ${address}`);
     else problems.push(about(address, taken, mend));
   } catch {
     // Nobody listens, as it should be before the agent runs; or somebody who speaks no HTTP.

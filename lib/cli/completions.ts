@@ -32,7 +32,11 @@ interface Entry {
 export function completionScript(program: Command, shell: Shell, texts: readonly string[]): string {
   const visible = program.createHelp().visibleCommands(program);
   const names = visible.map((command) => command.name()).filter((name) => name !== "help");
-  const extra: Readonly<Record<string, readonly string[]>> = { show: texts, help: names };
+  const extra: Readonly<Record<string, readonly string[]>> = {
+    "show": texts,
+    "help": names,
+    "docker-credential": ["get", "list", "store", "erase", "version"],
+  };
   const entries = visible.map((command) => {
     const entry = entryOf(command);
     return { ...entry, words: extra[entry.name] ?? entry.words };

@@ -1,6 +1,6 @@
 import { join } from "@std/path";
 import { Deadline } from "../model/mod.ts";
-import { type NodeRead, SimNode } from "../simnode/mod.ts";
+import { type NodeRead, SimNode } from "../simulator/mod.ts";
 import { alignColumns } from "./table.ts";
 
 /** What the demo is given. */

@@ -1,5 +1,6 @@
-import { freePort, startCompanion, writePrivateText } from "../edge/mod.ts";
-import { type Context, EXIT } from "./context.ts";
+import { freePort, startCompanion, writePrivateText } from "../platform/mod.ts";
+import type { Context } from "../platform/mod.ts";
+import { EXIT } from "../model/mod.ts";
 import { runDemo } from "./demo.ts";
 
 /** `demo`: the main job on the simulated node. */

@@ -8,10 +8,12 @@ import {
   messageOf,
   repositoryReference,
 } from "../model/mod.ts";
-import { ASKED_BY_AGENT, dockerServer } from "../resolve/mod.ts";
+import { ASKED_BY_AGENT, dockerServer } from "../providers/docker/mod.ts";
 import { askApi, demandApi } from "./api_client.ts";
-import { openChain } from "./chain.ts";
-import { type Context, EXIT, loadConfig, loadConfigToAsk } from "./context.ts";
+import { openChain } from "../agent/mod.ts";
+import type { Context } from "../platform/mod.ts";
+import { EXIT } from "../model/mod.ts";
+import { loadConfig, loadConfigToAsk } from "../config/mod.ts";
 import type { GivenCredential } from "./get.ts";
 import { CREDENTIAL_HELPER } from "./installation.ts";
 import { printable } from "./table.ts";

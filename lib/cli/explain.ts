@@ -6,19 +6,21 @@ import {
   REASON_CODES,
 } from "../model/mod.ts";
 import type { AgentConfig } from "../config/mod.ts";
-import { imageViews } from "../report/mod.ts";
+import { imageViews, tapFindings } from "../observability/mod.ts";
 import { askApi, warnOfAgent } from "./api_client.ts";
-import { openChain } from "./chain.ts";
-import { type Context, EXIT, type Flags, loadConfig, loadConfigToAsk } from "./context.ts";
+import { openChain } from "../agent/mod.ts";
+import type { Context } from "../platform/mod.ts";
+import { EXIT } from "../model/mod.ts";
+import { type Flags, loadConfig, loadConfigToAsk } from "../config/mod.ts";
 import {
   type ExplainedCandidate,
   type ExplainedPlace,
   type ExplainedProvider,
   explainImage,
   type Explanation,
-} from "./explanation.ts";
+} from "../agent/mod.ts";
 import { labelsOf } from "./get.ts";
-import { askAgent, type Told } from "./status_answer.ts";
+import { askAgent, type Told } from "./agent_client.ts";
 import { alignColumns, printable } from "./table.ts";
 
 /** Options of `explain`. */
@@ -46,11 +48,13 @@ export async function explain(
   const explanation = await explained(context, flags, config, image, options);
   const told = await askAgent(context, config).catch(() => undefined);
   const node = nodeWords(told, image.text, nowMs);
+  const [unseenPulls] = tapFindings(told?.status.tap, nowMs);
+  const warning = unseenPulls && `${unseenPulls.text}: ${unseenPulls.mend}`;
   const { places } = explanation;
   context.host.out(
     options.output === "json"
-      ? JSON.stringify({ ...explanation, node }, null, 2) + "\n"
-      : explanationText(explanation, nowMs, node) +
+      ? JSON.stringify({ ...explanation, node, ...(warning && { warning }) }, null, 2) + "\n"
+      : explanationText(explanation, nowMs, { node, ...(warning && { warning }) }) +
         places.map((place) => placeText(place, nowMs)).join(""),
   );
   const found = [explanation, ...places].some(({ winner }) => winner !== undefined);
@@ -120,7 +124,11 @@ function nodeWords(told: Told | undefined, image: string, nowMs: number): string
   return `${mounts.length} ${mounts.length === 1 ? "mount" : "mounts"}, ${word}: ${source}`;
 }
 
-function explanationText(explanation: Explanation, nowMs: number, node: string): string {
+function explanationText(
+  explanation: Explanation,
+  nowMs: number,
+  { node, warning }: { readonly node: string; readonly warning?: string },
+): string {
   const { image, registry, winner, providers } = explanation;
   const rows = providers.flatMap((one, i) => providerRows(one, i + 1, winner?.provider));
   const head = `image     ${image}\nregistry  ${registry}\n`;
@@ -131,7 +139,8 @@ function explanationText(explanation: Explanation, nowMs: number, node: string):
   const tail = winner === undefined
     ? `winner    none: ${none}\n`
     : `winner    ${winner.provider}: ${describeText(winner, nowMs)}\n`;
-  return `${head}node      ${node}\n${tail}\n${alignColumns(rows)}`;
+  const warned = warning === undefined ? "" : `warning   ${printable(warning)}\n`;
+  return `${head}node      ${node}\n${warned}${tail}\n${alignColumns(rows)}`;
 }
 
 function providerRows(

@@ -10,8 +10,10 @@ import {
   REASON_CODES,
 } from "../model/mod.ts";
 import { askApi, warnOfAgent } from "./api_client.ts";
-import { openChain } from "./chain.ts";
-import { type Context, EXIT, type Flags, loadConfig, loadConfigToAsk } from "./context.ts";
+import { openChain } from "../agent/mod.ts";
+import type { Context } from "../platform/mod.ts";
+import { EXIT } from "../model/mod.ts";
+import { type Flags, loadConfig, loadConfigToAsk } from "../config/mod.ts";
 import { printable } from "./table.ts";
 
 /** Options of `get`. */

@@ -1,7 +1,7 @@
 import { loadAgentConfig } from "../config/mod.ts";
-import { systemInstallFiles } from "../edge/mod.ts";
+import { systemInstallFiles } from "../platform/mod.ts";
 import { ConfigError, formatProblem, messageOf } from "../model/mod.ts";
-import type { Context } from "./context.ts";
+import type { Context } from "../platform/mod.ts";
 import { install, type InstallOptions } from "./install.ts";
 import { uninstall, type UninstallOptions } from "./uninstall.ts";
 

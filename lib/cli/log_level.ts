@@ -1,6 +1,8 @@
 import { AgentError } from "../model/mod.ts";
 import { demandApi } from "./api_client.ts";
-import { type Context, EXIT, type Flags, loadConfigToAsk } from "./context.ts";
+import type { Context } from "../platform/mod.ts";
+import { EXIT } from "../model/mod.ts";
+import { type Flags, loadConfigToAsk } from "../config/mod.ts";
 
 /**
  * `log-level get` and `log-level set LEVEL`: what the running agent writes, until its next reload

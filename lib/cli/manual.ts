@@ -1,6 +1,6 @@
 import type { Argument, Command, Option } from "commander";
 import { manualTemplate } from "../assets/mod.ts";
-import { CONFIG_FLAGS } from "./context.ts";
+import { CONFIG_FLAGS } from "./settings.ts";
 
 const SETTINGS = new Set(["--config", ...CONFIG_FLAGS.map(({ name }) => `--${dashed(name)}`)]);
 

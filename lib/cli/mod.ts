@@ -4,5 +4,4 @@
  *
  * @module
  */
-export { type Context, EXIT } from "./context.ts";
 export { runProgram } from "./program.ts";

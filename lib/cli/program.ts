@@ -1,6 +1,9 @@
 import { Argument, Command, CommanderError, Option } from "commander";
 import { AgentError, ConfigError, formatProblem, messageOf } from "../model/mod.ts";
-import { CONFIG_FLAGS, type Context, EXIT, type Flags } from "./context.ts";
+import { CONFIG_FLAGS } from "./settings.ts";
+import type { Context } from "../platform/mod.ts";
+import { EXIT } from "../model/mod.ts";
+import type { Flags } from "../config/mod.ts";
 import { CREDENTIAL_HELPER } from "./installation.ts";
 import { versionLine } from "./version.ts";
 
@@ -104,7 +107,7 @@ export function commands(context: Context, done: (code: number) => void): Comman
 
   add("run").description("Run the agent until it is told to stop.")
     .action(async (options) => {
-      const { run } = await import("./run.ts");
+      const { run } = await import("../agent/mod.ts");
       done(await run(context, configFlags(options)));
     });
   addAsking(context, add, done);
@@ -182,15 +185,15 @@ function addTap(context: Context, add: Add, done: (code: number) => void): void 
   add("tap").addArgument(new Argument("<action>", "").choices(["on", "off", "status"]))
     .description("Put the CRI tap into the path of pulls, take it out, or tell where it stands.")
     .action(async (action, options) => {
-      const { tap } = await import("./tap.ts");
+      const { tap } = await import("./cri_proxy_command.ts");
       done(await tap(context, configFlags(options), action));
     });
 }
 
 /** Commands about the program itself, and the simulated node. */
 function addServing(context: Context, add: Add, done: (code: number) => void): void {
-  const action = new Argument("<action>", "").choices(["get", "list", "store", "erase", "version"]);
-  add("docker-credential").addArgument(action)
+  // Any action is passed on: the protocol has its own answer to one that it does not know.
+  add("docker-credential").argument("<action>", "get, list, store, erase or version")
     .description("Answer as a docker credential helper: the registry comes on the standard input.")
     .action(async (action) => {
       const { dockerCredential } = await import("./docker_credential.ts");
@@ -212,7 +215,7 @@ function addServing(context: Context, add: Add, done: (code: number) => void): v
     .allowUnknownOption().allowExcessArguments().argument("[args...]")
     .helpOption(false)
     .action(async (args: string[]) => {
-      const { runSimDaemon } = await import("../simnode/mod.ts");
+      const { runSimDaemon } = await import("../simulator/mod.ts");
       done(await runSimDaemon(args));
     });
 }

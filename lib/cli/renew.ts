@@ -1,6 +1,8 @@
 import { AgentError, parseImageReference } from "../model/mod.ts";
 import { demandApi } from "./api_client.ts";
-import { type Context, EXIT, type Flags, loadConfigToAsk } from "./context.ts";
+import type { Context } from "../platform/mod.ts";
+import { EXIT } from "../model/mod.ts";
+import { type Flags, loadConfigToAsk } from "../config/mod.ts";
 import { alignColumns, printable } from "./table.ts";
 
 /** Options of `renew`. */

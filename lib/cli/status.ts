@@ -1,8 +1,10 @@
 import { type AgentConfig, CONFIG_ENVIRONMENT_NAME, loadAgentConfig } from "../config/mod.ts";
 import { ConfigError, formatProblem, messageOf } from "../model/mod.ts";
-import type { HealthLevel } from "../report/mod.ts";
-import { type Context, EXIT, type Flags, loadConfigToAsk } from "./context.ts";
-import { answerOf, askAgent, type Told, wholeText } from "./status_answer.ts";
+import type { HealthLevel } from "../observability/mod.ts";
+import type { Context } from "../platform/mod.ts";
+import { EXIT } from "../model/mod.ts";
+import { type Flags, loadConfigToAsk } from "../config/mod.ts";
+import { answerOf, askAgent, type Told, wholeText } from "./agent_client.ts";
 import { watchStatus } from "./status_watch.ts";
 import { printable } from "./table.ts";
 

@@ -10,7 +10,7 @@ import {
   imageViews,
   mountLevel,
   placeOf,
-} from "../report/mod.ts";
+} from "../observability/mod.ts";
 import { alignColumns, printable } from "./table.ts";
 
 /** How a text is put on a screen. */

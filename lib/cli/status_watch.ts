@@ -1,6 +1,7 @@
 import { messageOf } from "../model/mod.ts";
-import { type Context, EXIT } from "./context.ts";
-import { answerOf, type Told, wholeText } from "./status_answer.ts";
+import type { Context } from "../platform/mod.ts";
+import { EXIT } from "../model/mod.ts";
+import { answerOf, type Told, wholeText } from "./agent_client.ts";
 import { printable } from "./table.ts";
 
 const EVERY_MS = 2_000;

@@ -1,5 +1,6 @@
 import { BUILD_INFO } from "../assets/mod.ts";
-import { type Context, EXIT } from "./context.ts";
+import type { Context } from "../platform/mod.ts";
+import { EXIT } from "../model/mod.ts";
 
 /** `version`: what this program is, and what it was built from. */
 export function version(context: Context, output: string): number {

@@ -12,8 +12,10 @@ export interface AgentConfig {
   readonly renewal: RenewalConfig;
   readonly providers: ProvidersConfig;
   readonly delivery: DeliveryConfig;
-  /** Where metrics, health and status are served; undefined = nowhere. */
+  /** Where the status page, metrics and health are served; undefined = nowhere. */
   readonly server?: { readonly hostname: string; readonly port: number };
+  /** Where only metrics and health are served; undefined = nowhere. */
+  readonly metricsServer?: { readonly hostname: string; readonly port: number };
   readonly api: ApiConfig;
   readonly log: LogConfig;
 }
@@ -59,6 +61,8 @@ export interface RenewalConfig {
 
 /** Which providers there are and what they read. */
 export interface ProvidersConfig {
+  /** How long a running agent waits for each provider before it goes on without it. */
+  readonly timeoutMs: number;
   readonly labels: { readonly enabled: boolean };
   readonly cri: {
     readonly enabled: boolean;
@@ -68,6 +72,8 @@ export interface ProvidersConfig {
     readonly link?: string;
     /** Socket of the image service that they are passed on to. */
     readonly imageServiceSocket: string;
+    /** How long the link keeps leading to the agent after its end; 0: it moves with the end. */
+    readonly fallbackDelayMs: number;
     /** Keep what was seen over a restart of the agent, in memory-backed storage. */
     readonly remember: boolean;
   };

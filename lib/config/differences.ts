@@ -15,7 +15,7 @@ export function configDifferences(a: AgentConfig, b: AgentConfig): string[] {
 }
 
 function leavesOf(
-  { node, renewal, providers, delivery, server, api, log }: AgentConfig,
+  { node, renewal, providers, delivery, server, metricsServer, api, log }: AgentConfig,
 ) {
   const leaves = new Map<string, unknown>();
   const visit = (value: unknown, path: string) => {
@@ -30,6 +30,7 @@ function leavesOf(
     providers,
     delivery,
     server: server ?? "off",
+    metricsServer: metricsServer ?? "off",
     api,
     log,
   };

@@ -125,6 +125,13 @@ const OUTPUT_KEYS = [
     description: "Address of the status page, JSON, metrics and health; keep it on loopback. " +
       `"off" serves nothing; port 0 is any free port.`,
   }),
+  key("server.metrics_address", { kind: "address" }, {
+    default: "off",
+    example: "0.0.0.0:9112",
+    field: "metricsServer",
+    description: "A second address, for metrics and health only, that other machines may reach. " +
+      "Metrics contain image names.",
+  }),
   key("api.socket", { kind: "path", off: true }, {
     default: "/run/nydus-auth-agent/api.sock",
     flag: "apiSocket",

@@ -9,7 +9,7 @@ import type {
 import { resolveDaemons } from "./daemons.ts";
 import type { ListenAddress } from "./key_types.ts";
 import { normalizeProviders } from "./normalize_providers.ts";
-import type { Said } from "./said.ts";
+import type { Said } from "./config_input.ts";
 import { defaultOf, type Findings, type Settings, valueOr } from "./settings.ts";
 import type { SnapshotterSettings } from "./snapshotter.ts";
 
@@ -25,12 +25,14 @@ const MAX_KNOB_CHECK_INTERVAL_MS = 60_000;
 /** Fills in defaults, splits the one knob, and checks what concerns several keys. */
 export function normalize(said: Said, findings: Findings): ConfigMeaning {
   const address = listenAddress(said.settings, findings);
+  const metrics = metricsAddress(said.settings, address, findings);
   return {
     node: normalizeNode(said, findings),
     renewal: normalizeRenewal(said, findings),
     providers: normalizeProviders(said, findings),
     delivery: normalizeDelivery(said, findings),
     ...(address === undefined ? {} : { server: address }),
+    ...(metrics === undefined ? {} : { metricsServer: metrics }),
     api: normalizeApi(said.settings, findings),
     log: normalizeLog(said.settings),
   };
@@ -144,12 +146,32 @@ function listenAddress(settings: Settings, { warnings }: Findings): ListenAddres
   if (setting !== undefined && !isLoopback(address.hostname)) {
     warnings.push({
       ...setting.origin,
-      problem: `${address.hostname} may be reached from other machines, and metrics and status ` +
-        "name images and daemons",
-      mend: "listen on 127.0.0.1, or guard the port",
+      problem:
+        `${address.hostname} may be reached from other machines, and the status page names ` +
+        "images and daemons",
+      mend: "listen on 127.0.0.1, and use server.metrics_address for scrapers and probes",
     });
   }
   return address;
+}
+
+function metricsAddress(
+  settings: Settings,
+  server: ListenAddress | undefined,
+  { problems }: Findings,
+): ListenAddress | undefined {
+  const setting = settings["server.metrics_address"];
+  if (setting === undefined || setting.value === "off") return undefined;
+  const { hostname, port } = setting.value;
+  const isSame = [server?.hostname, "0.0.0.0", "::"].includes(hostname);
+  if (port !== 0 && port === server?.port && isSame) {
+    problems.push({
+      ...setting.origin,
+      problem: `port ${port} is that of server.address`,
+      mend: "choose another port",
+    });
+  }
+  return setting.value;
 }
 
 function isLoopback(hostname: string): boolean {

@@ -1,5 +1,5 @@
 import type { ProvidersConfig } from "./agent_config.ts";
-import type { Said } from "./said.ts";
+import type { Said } from "./config_input.ts";
 import { type Findings, valueOr } from "./settings.ts";
 
 const CONTAINERD_SOCKET = "/run/containerd/containerd.sock";
@@ -12,6 +12,7 @@ export function normalizeProviders(said: Said, findings: Findings): ProvidersCon
   const link = valueOr(settings, "providers.cri.link");
   const dockerConfig = settings["providers.docker.config"]?.value;
   return {
+    timeoutMs: valueOr(settings, "providers.timeout"),
     labels: { enabled: valueOr(settings, "providers.labels.enabled") },
     cri: {
       enabled: settings["providers.cri.enabled"]?.value ??
@@ -19,6 +20,7 @@ export function normalizeProviders(said: Said, findings: Findings): ProvidersCon
       socket: valueOr(settings, "providers.cri.socket"),
       ...(link === "off" ? {} : { link }),
       imageServiceSocket: imageService,
+      fallbackDelayMs: valueOr(settings, "providers.cri.fallback_delay"),
       remember: valueOr(settings, "providers.cri.remember"),
     },
     docker: {

@@ -1,9 +1,16 @@
 import { key } from "./key.ts";
 
 const PROVIDER_LIMIT = { kind: "duration", minMs: 100, maxMs: 600_000 } as const;
+const FALLBACK_DELAY = { kind: "duration", minMs: 1_000, maxMs: 60_000, zero: true } as const;
 
 /** The keys of `[providers.…]`. */
 export const PROVIDER_KEYS = [
+  key("providers.timeout", PROVIDER_LIMIT, {
+    default: "5s",
+    field: "providers.timeoutMs",
+    description: "How long the running agent waits for a provider, plugin or credential helper " +
+      "before it continues with the next one. A late answer is used when it arrives.",
+  }),
   key("providers.labels.enabled", { kind: "boolean" }, {
     default: true,
     field: "providers.labels.enabled",
@@ -32,6 +39,13 @@ export const PROVIDER_KEYS = [
     example: "/run/containerd/containerd.sock",
     field: "providers.cri.imageServiceSocket",
     description: "Socket of the image service to which CRI requests are forwarded.",
+  }),
+  key("providers.cri.fallback_delay", FALLBACK_DELAY, {
+    default: "0s",
+    field: "providers.cri.fallbackDelayMs",
+    description: "How long `providers.cri.link` leads to the agent after its end. With 0s the " +
+      "agent itself moves it; otherwise the unit does so later. See " +
+      "docs/cri-proxy.md.",
   }),
   key("providers.cri.remember", { kind: "boolean" }, {
     default: true,

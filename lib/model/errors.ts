@@ -55,3 +55,9 @@ export function formatProblem({ file, place, problem, mend }: ConfigProblem): st
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
+
+/** An error in words that quote no secret: our own messages never do; of others only the name. */
+export function safeMessageOf(error: unknown): string {
+  if (error instanceof AgentError) return error.message;
+  return error instanceof Error ? error.name : "something that is no error was thrown";
+}

@@ -81,6 +81,8 @@ export type AgentEvent =
     readonly image: string;
     readonly endpoint?: string;
     readonly fingerprint: string;
+    /** Where it comes from, such as `held by nydusd d1`. */
+    readonly origin: string;
   }
   | {
     /** A mount shows its credential to a host that nobody named; once for each mount. */

@@ -4,13 +4,20 @@
  *
  * @module
  */
+export { abortable } from "./abortable.ts";
+export { AnswerDeadline, type AnswerDeadlineOptions } from "./answer_deadline.ts";
+export { Backoff, type BackoffOptions } from "./backoff.ts";
 export * from "./credential.ts";
+export * from "./cri_proxy_status.ts";
 export { Deadline } from "./deadline.ts";
 export * from "./duration.ts";
 export * from "./endpoint.ts";
 export * from "./errors.ts";
+export * from "./event_loop_yielder.ts";
 export * from "./events.ts";
-export * from "./gate.ts";
+export * from "./exit_codes.ts";
+export { few } from "./few.ts";
+export { isNewEnough, isRefused, ROUND_MS } from "./freshness.ts";
 export { isAllowedHost } from "./host_check.ts";
 export * from "./image_reference.ts";
 export * from "./install_files.ts";
@@ -21,12 +28,28 @@ export { isMetadataAddress } from "./metadata_address.ts";
 export * from "./ports.ts";
 export * from "./provider.ts";
 export { Refusals, type RefusedUse } from "./refusals.ts";
-export * from "./registry_backend.ts";
 export * from "./registry.ts";
+export * from "./registry_backend.ts";
+export {
+  CLOUD_HABITS,
+  type CloudHabits,
+  habitsOfHost,
+  habitsOfPlugin,
+  type PluginMend,
+  readRefusal,
+} from "./registry_profiles.ts";
+export * from "./retry_ceiling.ts";
+export { ScopedBackoff } from "./scoped_backoff.ts";
 export * from "./secret.ts";
-export * from "./soon.ts";
+export * from "./semaphore.ts";
+export type {
+  AccountAnswer,
+  AccountTrouble,
+  PodAccounts,
+  PodIdentity,
+  PodsAnswer,
+  TokenAnswer,
+} from "./service_accounts.ts";
 export * from "./status.ts";
-export * from "./tap.ts";
+export { targetOf } from "./target_of.ts";
 export * from "./token_expiry.ts";
-export * from "./turns.ts";
-export * from "./waiting.ts";

@@ -135,23 +135,14 @@ export interface NydusdInfo {
 
 /** nydusd's HTTP API. Calls of one daemon are its own affair; deadlines are short. */
 export interface NydusdApi {
-  /** @param options `before`: its answer before, which is given again where it says the same. */
-  info(
-    socketPath: string,
-    options?: CallOptions & { readonly before?: NydusdInfo },
-  ): Promise<PeerResult<NydusdInfo>>;
+  info(socketPath: string, options?: CallOptions): Promise<PeerResult<NydusdInfo>>;
   /**
-   * Every mount's `registry_auth` by mount id, or that of one mount alone. `refused` 404: the
-   * daemon has no such API.
-   *
-   * @param options `before`: its answer about every mount before, as in `info`.
+   * Every mount's `registry_auth` by mount id, or that of one mount alone. A mount that started
+   * without a credential has no key. `refused` 404: the daemon has no such API.
    */
   heldAuths(
     socketPath: string,
-    options?: CallOptions & {
-      readonly mountId?: string;
-      readonly before?: ReadonlyMap<string, Secret>;
-    },
+    options?: CallOptions & { readonly mountId?: string },
   ): Promise<PeerResult<ReadonlyMap<string, Secret>>>;
   /** Stores a value. An empty one is refused here, before it can clear what nydusd holds. */
   putAuth(
@@ -180,12 +171,8 @@ export interface SnapshotterDaemon {
 
 /** The snapshotter's system API: its list of daemons, and nothing else (its backend call leaks). */
 export interface SnapshotterApi {
-  /**
-   * @param options `before`: its list before; `instances` of it are given again where they are the
-   *   same.
-   */
   daemons(
     socketPath: string,
-    options?: CallOptions & { readonly before?: readonly SnapshotterDaemon[] },
+    options?: CallOptions,
   ): Promise<PeerResult<readonly SnapshotterDaemon[]>>;
 }

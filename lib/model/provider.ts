@@ -2,7 +2,6 @@ import type { Credential } from "./credential.ts";
 import type { ImageReference } from "./image_reference.ts";
 import type { CallOptions } from "./ports.ts";
 import type { RefusedUse } from "./refusals.ts";
-import type { Soon } from "./soon.ts";
 
 /** The providers of the chain, in its order. */
 export const PROVIDER_NAMES = ["labels", "cri", "docker", "kubelet", "kubesecret"] as const;
@@ -47,6 +46,7 @@ export const REASON_CODES = {
   "plugin-too-much-output": "the plugin exceeded the output limit and was stopped",
   "plugin-invalid-response": "the plugin's response is invalid",
   "plugin-backing-off": "the plugin failed and is paused",
+  "deadline-exceeded": "no answer within `providers.timeout`; a late one is used when it arrives",
   "source-unreachable": "the source did not answer",
   "source-refused": "the source rejects the agent's identity",
   "token-unavailable": "no token of the pod's service account is available",
@@ -168,14 +168,14 @@ export interface CredentialProvider {
   readonly name: ProviderName;
   /** Whether it can be asked again long after the pull. */
   readonly renewable: boolean;
-  provide(request: CredentialRequest, options?: CallOptions): Soon<ProviderOutcome>;
+  provide(request: CredentialRequest, options?: CallOptions): Promise<ProviderOutcome>;
 }
 
 /** One provider's part in a resolution. */
 export interface ProviderAttempt {
   readonly provider: ProviderName;
   readonly outcome: ProviderOutcome;
-  /** How long the answer was waited for; 0 for one that was at hand. */
+  /** How long the answer was waited for. */
   readonly durationMs: number;
   /** It was asked for the registry that nydusd calls, not for the image's. */
   readonly forEndpoint?: true;

@@ -1,6 +1,6 @@
 import type { DaemonState, DeliveryState, DiscoveryProblem } from "./instance.ts";
 import type { ProviderName, ReasonCode } from "./provider.ts";
-import type { TapStatus } from "./tap.ts";
+import type { TapStatus } from "./cri_proxy_status.ts";
 
 /** Where a credential is in its life; `unknown-life` when no hard clock is known. */
 export type LifeWindow = "fresh" | "advisory" | "mandatory" | "expired" | "unknown-life";

@@ -3,13 +3,13 @@ import {
   createSnapshotterApi,
   systemClock,
   systemRandom,
-} from "../../lib/edge/mod.ts";
-import { Deliverer, inUseDelayMs } from "../../lib/deliver/mod.ts";
-import { Discovery } from "../../lib/discover/mod.ts";
+} from "../../lib/platform/mod.ts";
+import { Deliverer, inUseDelayMs } from "../../lib/delivery/mod.ts";
+import { Discovery } from "../../lib/discovery/mod.ts";
 import type { AgentEvent, Clock, Observer } from "../../lib/model/mod.ts";
-import { Reconciler } from "../../lib/reconcile/mod.ts";
-import { type AgentMetrics, fanOut } from "../../lib/report/mod.ts";
-import { CredentialStore } from "../../lib/store/mod.ts";
+import { Reconciler } from "../../lib/reconciler/mod.ts";
+import { type AgentMetrics, fanOut } from "../../lib/observability/mod.ts";
+import { CredentialStore } from "../../lib/credentials/mod.ts";
 import { type NodeInMemory, SYSTEM_SOCKET } from "./node_in_memory.ts";
 import { type CountedPlugin, kubeletWith } from "./plugin.ts";
 import { openReporting } from "./reporting.ts";

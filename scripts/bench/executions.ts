@@ -1,4 +1,4 @@
-import { systemClock, systemProcessRunner } from "../../lib/edge/mod.ts";
+import { systemClock, systemProcessRunner } from "../../lib/platform/mod.ts";
 import { type Observer, parseImageReference } from "../../lib/model/mod.ts";
 import { median } from "../lib/bench.ts";
 import { AgentInMemory } from "./agent_in_memory.ts";

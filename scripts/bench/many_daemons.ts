@@ -1,5 +1,5 @@
 import { join } from "@std/path";
-import { serveSimNydusd, SimDaemon, type SimNode, SimNydusd } from "../../lib/simnode/mod.ts";
+import { serveSimNydusd, SimDaemon, type SimNode, SimNydusd } from "../../lib/simulator/mod.ts";
 
 /** When a mount was told something new, and when its nydusd took it into use. */
 export interface Arrival {

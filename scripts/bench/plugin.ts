@@ -7,8 +7,8 @@ import type {
   ProcessResult,
   ProcessRunner,
 } from "../../lib/model/mod.ts";
-import { systemClock, systemRandom } from "../../lib/edge/mod.ts";
-import { KubeletProvider } from "../../lib/resolve/mod.ts";
+import { systemClock, systemRandom } from "../../lib/platform/mod.ts";
+import { KubeletProvider } from "../../lib/providers/exec_plugin/mod.ts";
 
 /** How the plugin of a benchmark behaves. */
 export interface PluginManner {
@@ -82,7 +82,7 @@ export function kubeletWith(
     clock,
     random: systemRandom,
     observer,
-    refreshIntervalMs: 240_000,
+    signal: new AbortController().signal,
   });
 }
 

@@ -2,7 +2,7 @@ import { join } from "@std/path";
 import { HAS_OPENSSL } from "../../tests/fakes/certificates.ts";
 import { kubeApi, NODE, putPod, putSecret, writeKubeconfig } from "../../tests/e2e/kube_stage.ts";
 import { AgentProcess, pause, simNode } from "../../tests/e2e/stage.ts";
-import { type SimNode, SimRegistry } from "../../lib/simnode/mod.ts";
+import { type SimNode, SimRegistry } from "../../lib/simulator/mod.ts";
 import { ManyDaemons } from "./many_daemons.ts";
 import { atMost, percentile, type Row, told } from "./rows.ts";
 

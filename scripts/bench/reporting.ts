@@ -1,5 +1,5 @@
 import type { AgentStatus, Clock, Observer } from "../../lib/model/mod.ts";
-import { AgentMetrics, createLog, fanOut } from "../../lib/report/mod.ts";
+import { AgentMetrics, createLog, fanOut } from "../../lib/observability/mod.ts";
 
 /** What only a program that serves knows of itself. */
 export type NodeStatus = Omit<AgentStatus, "version" | "startedAtMs" | "configHash">;

@@ -1,5 +1,5 @@
 import { join } from "@std/path";
-import { systemClock, systemFiles } from "../../lib/edge/mod.ts";
+import { systemClock, systemFiles } from "../../lib/platform/mod.ts";
 import {
   type Clock,
   credentialFromPair,
@@ -8,15 +8,14 @@ import {
 } from "../../lib/model/mod.ts";
 import {
   CredentialChain,
-  CredentialHelpers,
   criProvider,
   disabledProvider,
-  DockerProvider,
-  type KubeletProvider,
   labelsProvider,
   PutCredentials,
-} from "../../lib/resolve/mod.ts";
-import { PullBook } from "../../lib/serve/mod.ts";
+} from "../../lib/providers/mod.ts";
+import { CredentialHelpers, DockerProvider } from "../../lib/providers/docker/mod.ts";
+import { type KubeletProvider } from "../../lib/providers/exec_plugin/mod.ts";
+import { PullBook } from "../../lib/cri/mod.ts";
 import { CountedPlugin } from "./plugin.ts";
 
 /** What each source knows of images that nobody asks for. */
@@ -67,6 +66,7 @@ function docker(observer: Observer, clock: Clock): DockerProvider {
     searchPath: "",
     timeoutMs: 1_000,
     refreshIntervalMs: 240_000,
+    signal: new AbortController().signal,
   });
   return new DockerProvider({ configPath: dockerConfig(), files: systemFiles, clock, helpers });
 }

@@ -6,9 +6,9 @@ import {
   type ProviderOutcome,
   type Resolution,
 } from "../../lib/model/mod.ts";
-import { Elections, InstanceBook, Renewals } from "../../lib/reconcile/mod.ts";
-import { Backoff } from "../../lib/resolve/mod.ts";
-import { CredentialStore } from "../../lib/store/mod.ts";
+import { Elections, InstanceBook, Renewals } from "../../lib/reconciler/mod.ts";
+import { Backoff } from "../../lib/model/mod.ts";
+import { CredentialStore } from "../../lib/credentials/mod.ts";
 import type { TokenShape } from "./shapes.ts";
 import type { TokenService } from "./token_service.ts";
 import { SeededRandom, type VirtualClock } from "./virtual_time.ts";

@@ -1,5 +1,5 @@
 import { AgentProcess, pause, simNode } from "../../tests/e2e/stage.ts";
-import type { SimDaemon, SimNode } from "../../lib/simnode/mod.ts";
+import type { SimDaemon, SimNode } from "../../lib/simulator/mod.ts";
 import type { Series } from "./flatness.ts";
 import { openFiles } from "./simulated_day.ts";
 

@@ -3,7 +3,7 @@
  * the tree that a screen reader is given. Ignored where there is no Chromium.
  */
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { crowdedNode, hostileNode, oneImage } from "../unit/report/page/nodes.ts";
+import { crowdedNode, hostileNode, oneImage } from "../unit/observability/page/nodes.ts";
 import { CHROMIUM, Tab } from "./chromium.ts";
 import { serve } from "./served.ts";
 

@@ -11,7 +11,7 @@ import {
   hostileNode,
   oneImage,
   type Stage,
-} from "../unit/report/page/nodes.ts";
+} from "../unit/observability/page/nodes.ts";
 import { CHROMIUM, Tab } from "./chromium.ts";
 import { serve } from "./served.ts";
 

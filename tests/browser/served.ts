@@ -1,17 +1,19 @@
-import { createApp } from "../../lib/report/app.ts";
-import { healthOf } from "../../lib/report/mod.ts";
-import type { Stage } from "../unit/report/page/nodes.ts";
-import { NOW_MS } from "../unit/report/status_of.ts";
+import { createApp } from "../../lib/observability/app.ts";
+import { healthOf } from "../../lib/observability/mod.ts";
+import type { Stage } from "../unit/observability/page/nodes.ts";
+import { NOW_MS } from "../unit/observability/status_of.ts";
 
 /** A server whose state the test may change, and which it may stop. */
 export function serve(stage: Stage): { url: string; stage: Stage } & AsyncDisposable {
   const shown = { stage };
+  let nowMs = 0;
   const app = createApp({
     metrics: { page: () => Promise.resolve({ contentType: "text/plain", body: "" }) },
     status: () => shown.stage.status,
     health: () => healthOf(shown.stage.status, NOW_MS, { checkIntervalMs: 60_000 }),
     history: (image) => shown.stage.history.of(image),
     allowedHosts: ["127.0.0.1"],
+    now: () => nowMs += 1_000, // every request renders
   });
   const options = { hostname: "127.0.0.1", port: 0, onListen: () => {} };
   const server = Deno.serve(options, (request) => app.fetch(request));

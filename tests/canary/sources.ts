@@ -4,8 +4,8 @@
  * @module
  */
 import { join } from "@std/path";
-import type { SimKubeApi } from "../../lib/simnode/kube_api.ts";
-import type { SimNode } from "../../lib/simnode/mod.ts";
+import type { SimKubeApi } from "../../lib/simulator/kube_api.ts";
+import type { SimNode } from "../../lib/simulator/mod.ts";
 import { Conversation, PULL, pulled } from "../fakes/cri_conversation.ts";
 import { pullImageRequest } from "../fakes/cri_messages.ts";
 import { putAccount, putPod, putSecret, USER, writeKubeconfig } from "../e2e/kube_stage.ts";

@@ -1,6 +1,6 @@
 import { deepEqual, equal } from "node:assert/strict";
-import { parseDurationMs, parseImageReference } from "../../lib/model/mod.ts";
-import { readPluginResponse } from "../../lib/resolve/mod.ts";
+import { credentialSecret, parseDurationMs, parseImageReference } from "../../lib/model/mod.ts";
+import { readPluginResponse } from "../../lib/providers/exec_plugin/mod.ts";
 import { runVectors } from "./vectors.ts";
 
 interface PluginResponseVector {
@@ -34,7 +34,7 @@ Deno.test("readPluginResponse answers every vector of plugin-responses.json", ()
     equal(KEYS[response.cacheKeyType], cacheKey);
     equal(response.auth === undefined, authIsNull);
     const found = (response.auth ?? []).map(({ pattern, username, credential }) => {
-      const password = credential?.kind === "basic" ? credential.password.reveal() : "";
+      const password = credential === undefined ? "" : credentialSecret(credential).reveal();
       return [pattern, { username, password }] as const;
     });
     deepEqual(Object.fromEntries(found), auth);

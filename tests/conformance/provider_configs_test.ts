@@ -1,6 +1,6 @@
 import { deepEqual, notEqual } from "node:assert/strict";
 import { parseGoDuration } from "../../lib/model/mod.ts";
-import { readProviderConfig } from "../../lib/resolve/provider_config.ts";
+import { readProviderConfig } from "../../lib/providers/exec_plugin/provider_config.ts";
 import { runVectors } from "./vectors.ts";
 
 interface ProviderConfigVector {

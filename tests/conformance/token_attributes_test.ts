@@ -1,5 +1,5 @@
 import { equal } from "node:assert/strict";
-import { readProviderConfig } from "../../lib/resolve/provider_config.ts";
+import { readProviderConfig } from "../../lib/providers/exec_plugin/provider_config.ts";
 import { runVectors } from "./vectors.ts";
 
 interface TokenAttributesVector {

@@ -3,7 +3,7 @@
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
 import { join } from "@std/path";
 import type { ImageStatus } from "../../lib/model/mod.ts";
-import type { SimNode } from "../../lib/simnode/mod.ts";
+import type { SimNode } from "../../lib/simulator/mod.ts";
 import { AgentProcess, command, simNode } from "./stage.ts";
 
 const passwordImage = (node: SimNode) => `${node.passwordRegistry.host}/base/os:1`;

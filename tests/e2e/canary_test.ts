@@ -5,8 +5,8 @@
  */
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { join } from "@std/path";
-import type { SimKubeApi } from "../../lib/simnode/kube_api.ts";
-import type { SimNode } from "../../lib/simnode/mod.ts";
+import type { SimKubeApi } from "../../lib/simulator/kube_api.ts";
+import type { SimNode } from "../../lib/simulator/mod.ts";
 import { CanaryDetector, newCanary, newTokenCanary } from "../canary/detector.ts";
 import { filesBelow, OpenFileWatch, pages, ProcessWatch, type Sunk } from "../canary/sinks.ts";
 import {
@@ -19,7 +19,7 @@ import {
 import { HAS_OPENSSL } from "../fakes/certificates.ts";
 import { kubeApi, NODE } from "./kube_stage.ts";
 import { AgentProcess, command, pause, simNode } from "./stage.ts";
-import { type MemoryFolder, memoryFolder } from "./tap_stage.ts";
+import { type MemoryFolder, memoryFolder } from "./cri_proxy_stage.ts";
 
 /** One secret a source. */
 function plant() {

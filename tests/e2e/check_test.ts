@@ -2,7 +2,7 @@
 import { doesNotMatch, equal, match } from "node:assert/strict";
 import { join } from "@std/path";
 import { parse as parseYaml } from "yaml";
-import type { SimNode } from "../../lib/simnode/mod.ts";
+import type { SimNode } from "../../lib/simulator/mod.ts";
 import { AgentProcess, command, simNode } from "./stage.ts";
 
 /** Runs `check` beside a node, with these lines in its configuration, for these images. */

@@ -1,7 +1,7 @@
 // deno-lint-ignore-file no-sync-fn-in-async-fn
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { join } from "@std/path";
-import type { SimNode } from "../../lib/simnode/mod.ts";
+import type { SimNode } from "../../lib/simulator/mod.ts";
 import { AgentProcess, PROGRAM, simNode } from "./stage.ts";
 
 /** Runs the helper with a server on its standard input. */

@@ -4,9 +4,9 @@
  */
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { join } from "@std/path";
-import { createRegistryHttp, systemClock } from "../../lib/edge/mod.ts";
+import { createRegistryHttp, systemClock } from "../../lib/platform/mod.ts";
 import { type Credential, Secret, type VerdictKind } from "../../lib/model/mod.ts";
-import { RegistryProbe } from "../../lib/resolve/mod.ts";
+import { RegistryProbe } from "../../lib/verification/mod.ts";
 import { type Certificates, certificates, HAS_OPENSSL } from "../fakes/certificates.ts";
 import { dockerRegistry, HAS_DOCKER_REGISTRY, push, signedToken } from "./docker_registry.ts";
 

@@ -1,9 +1,9 @@
 import { join } from "@std/path";
 import { parse } from "yaml";
 import { asset } from "../../lib/assets/mod.ts";
-import type { KubeCall } from "../../lib/simnode/kube_calls.ts";
-import type { KubeObject, KubeResource } from "../../lib/simnode/kube_objects.ts";
-import { SimKubeApi } from "../../lib/simnode/kube_api.ts";
+import type { KubeCall } from "../../lib/simulator/kube_calls.ts";
+import type { KubeObject, KubeResource } from "../../lib/simulator/kube_objects.ts";
+import { SimKubeApi } from "../../lib/simulator/kube_api.ts";
 import { certificates, HAS_OPENSSL } from "../fakes/certificates.ts";
 import { command, type Ended } from "./stage.ts";
 

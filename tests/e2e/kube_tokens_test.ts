@@ -4,8 +4,8 @@
  */
 import { deepStrictEqual, doesNotMatch, match, ok, strictEqual } from "node:assert/strict";
 import { join } from "@std/path";
-import type { SimKubeApi } from "../../lib/simnode/kube_api.ts";
-import type { SimNode } from "../../lib/simnode/mod.ts";
+import type { SimKubeApi } from "../../lib/simulator/kube_api.ts";
+import type { SimNode } from "../../lib/simulator/mod.ts";
 import { HAS_OPENSSL } from "../fakes/certificates.ts";
 import {
   kubeApi,
@@ -17,7 +17,7 @@ import {
   writeKubeconfig,
 } from "./kube_stage.ts";
 import { AgentProcess, pause, simNode } from "./stage.ts";
-import { pullThrough } from "./tap_stage.ts";
+import { pullThrough } from "./cri_proxy_stage.ts";
 
 const LONG = 'check_interval = "1h"\nrefresh_interval = "1h"';
 const IMAGE = "registry.example.com/team/app:1";

@@ -4,7 +4,7 @@
  */
 import { doesNotMatch, match, strictEqual } from "node:assert/strict";
 import { join } from "@std/path";
-import { SimKubeApi } from "../../lib/simnode/kube_api.ts";
+import { SimKubeApi } from "../../lib/simulator/kube_api.ts";
 import { certificates, HAS_OPENSSL } from "../fakes/certificates.ts";
 import {
   explain,

@@ -4,8 +4,8 @@
  */
 import { deepStrictEqual, doesNotMatch, match, ok, strictEqual } from "node:assert/strict";
 import { join } from "@std/path";
-import { SimKubeApi } from "../../lib/simnode/kube_api.ts";
-import type { SimNode } from "../../lib/simnode/mod.ts";
+import { SimKubeApi } from "../../lib/simulator/kube_api.ts";
+import type { SimNode } from "../../lib/simulator/mod.ts";
 import {
   certificates,
   expiredCertificates,

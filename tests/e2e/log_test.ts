@@ -1,7 +1,7 @@
 /** The log of a node on which everything is wrong: said once, then counted. */
 import { equal, match, ok } from "node:assert/strict";
 import { join } from "@std/path";
-import { LOG_EVENTS, type LogEventName } from "../../lib/report/mod.ts";
+import { LOG_EVENTS, type LogEventName } from "../../lib/observability/mod.ts";
 import { AgentProcess, command, pause, simNode } from "./stage.ts";
 
 Deno.test("no line repeats every tick while nothing changes, whatever is wrong", async () => {

@@ -1,5 +1,5 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
-import { type SimBackend, SimNode, SimRegistry } from "../../lib/simnode/mod.ts";
+import { type SimBackend, SimNode, SimRegistry } from "../../lib/simulator/mod.ts";
 import { type AgentOptions, AgentProcess, command, pause, simNode } from "./stage.ts";
 
 const HUB = "index.docker.io";

@@ -1,5 +1,5 @@
 import { ok, strictEqual } from "node:assert/strict";
-import type { SimNode } from "../../lib/simnode/mod.ts";
+import type { SimNode } from "../../lib/simulator/mod.ts";
 import { AgentProcess, pause, simNode } from "./stage.ts";
 
 const NEVER = 'check_interval = "1h"\nrefresh_interval = "1h"';
@@ -53,7 +53,10 @@ Deno.test("a registry that refuses everything does not make the plugin run for e
   await using _reading = keepReading(node);
   await agent.until("the first forced execution", () => agent.log.includes("reads-failing"));
   const before = node.pluginExecutions();
+  const startedMs = performance.now();
   await pause(9_000);
   const more = node.pluginExecutions() - before;
-  ok(more <= 3, `${more} executions in nine seconds of refusals`);
+  // A busy machine makes the pause longer, and with it what the backoff allows.
+  const seconds = (performance.now() - startedMs) / 1_000;
+  ok(more <= seconds / 3, `${more} executions in ${seconds} seconds of refusals`);
 });

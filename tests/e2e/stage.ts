@@ -1,6 +1,6 @@
 import { join } from "@std/path";
 import type { AgentStatus } from "../../lib/model/mod.ts";
-import { SimNode, type SimNodeOptions } from "../../lib/simnode/mod.ts";
+import { SimNode, type SimNodeOptions } from "../../lib/simulator/mod.ts";
 import { holdsWhole } from "../canary/detector.ts";
 
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
@@ -46,6 +46,7 @@ function cleanEnv(): Record<string, string> {
     PATH,
     HOME,
     DENO_DIR: DENO_DIR ?? join(HOME, ".cache", "deno"), // also for a test with a HOME of its own
+    DENO_NO_UPDATE_CHECK: "1",
     ...(DENO_TLS_CA_STORE !== undefined && { DENO_TLS_CA_STORE }),
   };
 }
@@ -65,6 +66,8 @@ export interface AgentOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** A command that goes on as the agent, with other rights than ours. */
   readonly by?: readonly string[];
+  /** The agent's program, in the place of the real one. */
+  readonly program?: readonly string[];
 }
 
 /** The agent as a process. */
@@ -93,7 +96,7 @@ export class AgentProcess implements AsyncDisposable {
   ): Promise<AgentProcess> {
     const config = join(node.dir, "agent.toml");
     Deno.writeTextFileSync(config, agentConfig(node, port, options), { mode: 0o600 });
-    const [path = "", ...rest] = [...options.by ?? [], ...PROGRAM];
+    const [path = "", ...rest] = [...options.by ?? [], ...options.program ?? PROGRAM];
     const child = new Deno.Command(path, {
       args: [...rest, "run", "--config", config],
       stdin: "null",
@@ -139,7 +142,7 @@ export class AgentProcess implements AsyncDisposable {
 
   /** Waits for something to become true; how long that may take is generous, and not the point. */
   async until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-    const deadlineMs = Date.now() + 20_000;
+    const deadlineMs = Date.now() + 60_000;
     while (!await holds()) {
       if (Date.now() > deadlineMs) throw new Error(`waited for ${what} in vain\n${this.#log}`);
       await pause(25);

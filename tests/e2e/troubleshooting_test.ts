@@ -1,7 +1,7 @@
 /** docs/troubleshooting.md, symptom by symptom: provoked, and told in the words that stand there. */
 import { ok } from "node:assert/strict";
 import { join } from "@std/path";
-import type { SimNode } from "../../lib/simnode/mod.ts";
+import type { SimNode } from "../../lib/simulator/mod.ts";
 import { AgentProcess, command, pause, simNode } from "./stage.ts";
 
 const DOCS = (await Deno.readTextFile(

@@ -1,5 +1,5 @@
 import { parseImageReference, Secret } from "../../lib/model/mod.ts";
-import type { PodAccounts } from "../../lib/resolve/mod.ts";
+import type { PodAccounts } from "../../lib/model/mod.ts";
 import type { FakeClock } from "./clock.ts";
 
 type Pods = Awaited<ReturnType<PodAccounts["podsOf"]>>;

@@ -1,4 +1,4 @@
-import type { Host, HostSignal } from "../../lib/edge/mod.ts";
+import type { Host, HostSignal } from "../../lib/platform/mod.ts";
 
 /** A host that keeps what it is told, and sends signals when a test says so. */
 export class FakeHost implements Host {
@@ -55,6 +55,14 @@ export class FakeHost implements Host {
 
   residentBytes(): number {
     return 0;
+  }
+
+  descriptorLimit(): Promise<number> {
+    return Promise.resolve(1_024);
+  }
+
+  onUnhandledError(): Disposable {
+    return { [Symbol.dispose]: () => {} };
   }
 
   selfCommand(): readonly string[] {

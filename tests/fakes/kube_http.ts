@@ -38,7 +38,7 @@ export class FakeKubeHttp implements KubeHttp {
     return this.requests.map(({ path }) => decodeURIComponent(path));
   }
 
-  request(request: KubeHttpRequest): Promise<Answer> {
+  request(request: KubeHttpRequest, _options: CallOptions = {}): Promise<Answer> {
     this.requests.push(request);
     return Promise.resolve(this.answer(decodeURIComponent(request.path), request));
   }

@@ -8,6 +8,7 @@ import {
 /** A nydusd in memory, which notes what it was asked. */
 export class FakeNydusdApi implements NydusdApi {
   readonly calls: string[] = [];
+  /** By mount id; empty at first, as in a nydusd that started without a credential. */
   readonly held = new Map<string, Secret>();
   version = "v2.4.4";
   state = "RUNNING";
@@ -37,8 +38,10 @@ export class FakeNydusdApi implements NydusdApi {
     }));
   }
 
-  heldAuths(socket: string) {
-    return this.#answer("heldAuths", socket, () => new Map(this.held));
+  /** No key for a mount that nothing was stored for, as the real one answers. */
+  heldAuths(socket: string, { mountId }: { readonly mountId?: string } = {}) {
+    const isAsked = ([id]: readonly [string, Secret]) => mountId === undefined || id === mountId;
+    return this.#answer("heldAuths", socket, () => new Map([...this.held].filter(isAsked)));
   }
 
   putAuth(socket: string, mountId: string, auth: Secret) {

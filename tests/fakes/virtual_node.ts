@@ -6,15 +6,18 @@ import {
   type DeliveryOrder,
   type DeliveryOutcome,
   encodeRegistryAuth,
+  type ImageReference,
   type NodeView,
   parseImageReference,
   type ProbeVerdict,
   Secret,
 } from "../../lib/model/mod.ts";
-import { inUseDelayMs } from "../../lib/deliver/mod.ts";
-import { Reconciler } from "../../lib/reconcile/mod.ts";
-import { CredentialChain, Elector, type Verify } from "../../lib/resolve/mod.ts";
-import { CredentialStore } from "../../lib/store/mod.ts";
+import { inUseDelayMs } from "../../lib/delivery/mod.ts";
+import { Reconciler } from "../../lib/reconciler/mod.ts";
+import { AnswerDeadline } from "../../lib/model/mod.ts";
+import { CredentialChain } from "../../lib/providers/mod.ts";
+import { Elector, type Verify } from "../../lib/verification/mod.ts";
+import { CredentialStore } from "../../lib/credentials/mod.ts";
 import { FakeClock, settle } from "./clock.ts";
 import { FakeObserver } from "./observer.ts";
 import { FakeRandom } from "./random.ts";
@@ -43,6 +46,8 @@ export interface VirtualNodeOptions {
   /** When a nydusd from 2.4.2 on first looks for a new value; it looks every 5 s. */
   readonly pollPhaseMs?: number;
   readonly refreshIntervalMs?: number;
+  /** How long each provider is waited for. Default: until it answers. */
+  readonly providerTimeoutMs?: number;
 }
 
 const POLL_MS = 5_000;
@@ -67,7 +72,6 @@ export class VirtualNode {
   firstFailureMs: number | undefined;
   lastFailureMs: number | undefined;
   readonly #options: VirtualNodeOptions;
-  readonly #told = new WeakMap<Secret, ReadonlyMap<string, Secret>>();
   #daemons: readonly Daemon[] | undefined;
 
   constructor(options: VirtualNodeOptions) {
@@ -85,7 +89,17 @@ export class VirtualNode {
       verify: () => options.verify ?? "on-doubt",
       probe: { probe: (target, credential) => this.#probe(target.repository, credential) },
     });
-    const chain = new CredentialChain({ providers: options.providers, clock, observer });
+    const { providers, providerTimeoutMs: timeoutMs } = options;
+    const late = (image: ImageReference) => this.reconciler.recheck(image);
+    const deadline = timeoutMs === undefined
+      ? undefined
+      : new AnswerDeadline({ clock, timeoutMs, late });
+    const chain = new CredentialChain({
+      providers,
+      clock,
+      observer,
+      ...(deadline && { deadline }),
+    });
     this.reconciler = new Reconciler(
       { store: this.store, observer, clock, inUseDelayMs, elector },
       {
@@ -190,10 +204,8 @@ export class VirtualNode {
     this.#daemons ??= this.mounts.map((mount) => daemonOf(mount));
     const daemons = this.#daemons.map((daemon, i) => {
       const held = this.mounts[i]?.held ?? new Secret("");
-      // As a real look: the very same again, where nothing has changed.
-      const told = this.#told.get(held) ?? new Map([["/", held]]);
-      this.#told.set(held, told);
-      return { ...daemon, held: told };
+      // As the real nydusd: no key for a mount that started without a credential.
+      return { ...daemon, held: new Map(held.isEmpty ? [] : [["/", held]]) };
     });
     return { daemons, problems: [] };
   }

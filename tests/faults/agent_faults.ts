@@ -1,10 +1,12 @@
 import { join } from "@std/path";
+import { type Attack, attack } from "../e2e/attacks.ts";
 import { pause } from "../e2e/stage.ts";
+import { callOnce } from "../e2e/cri_proxy_stage.ts";
 import { DAEMONS, type Fault, fault, NOTHING } from "./fault.ts";
 import { type FaultStage, run } from "./stage.ts";
 import { holdingsOf } from "./watchers.ts";
 
-const KILLS = 200;
+const KILLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_KILLS") ?? 200);
 /** So many kills between two rotations of the password. */
 const KILLS_A_ROTATION = 20;
 const HOUR_S = 3_600;
@@ -77,6 +79,30 @@ function configFault(name: string, spoil: (path: string, good: string) => Promis
   });
 }
 
+/** Other users of the machine hold the status port, while CRI clients call through the proxy. */
+function attackFault(kind: Attack): Fault {
+  return fault(`1,100 connections to the status port: ${kind}`, 8_000, async (stage) => {
+    const attacker = await attack(new URL(stage.agent.base), kind, 1_100);
+    let calls = 0;
+    let ended = false;
+    const calling = (async () => {
+      for (; !ended; calls++) {
+        await callOnce(stage.criPath);
+        await pause(100);
+      }
+    })();
+    calling.catch(() => {}); // awaited below
+    return async () => {
+      ended = true;
+      const { agent } = stage;
+      await agent.until("/livez", async () => (await agent.get("/livez")).status === 200);
+      attacker[Symbol.dispose]();
+      await calling;
+      if (calls < 10) throw new Error(`only ${calls} CRI calls were made`);
+    };
+  });
+}
+
 /** Faults of the agent itself and of what it is started with. */
 export const AGENT_FAULTS: readonly Fault[] = [
   ...kills,
@@ -90,6 +116,9 @@ export const AGENT_FAULTS: readonly Fault[] = [
     if (await run("prlimit", "--pid", String(pid), `--nofile=${open + 1}:`) !== 0) return;
     return async () => void await run("prlimit", "--pid", String(pid), "--nofile=4096:");
   }),
+  attackFault("idle"),
+  attackFault("slow-header"),
+  attackFault("slow-reader"),
   configFault("HUP with a configuration that cannot be used", async (path, good) => {
     await Deno.writeTextFile(path, good.slice(0, good.length / 2) + "\n[[[");
   }),

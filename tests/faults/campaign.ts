@@ -1,7 +1,7 @@
 import { pages } from "../canary/sinks.ts";
 import { pause } from "../e2e/stage.ts";
 import type { Fault } from "./fault.ts";
-import { heldBreaches, judgeEnd, wakingsOf } from "./holdings.ts";
+import { heldBreaches, judgeEnd, wakingsOf } from "./current_auths.ts";
 import { canStepClock, FaultStage, type StageOptions } from "./stage.ts";
 import { type Holdings, holdingsOf } from "./watchers.ts";
 

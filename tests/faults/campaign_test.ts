@@ -3,7 +3,7 @@ import { join } from "@std/path";
 import { campaignOn, runCampaign, seeded, shuffled } from "./campaign.ts";
 import { type Fault, fault, NOTHING } from "./fault.ts";
 import { FAULTS } from "./faults.ts";
-import { grown, tooMuch } from "./holdings.ts";
+import { grown, tooMuch } from "./current_auths.ts";
 import { FaultStage } from "./stage.ts";
 import { type Holdings, holdingsOf } from "./watchers.ts";
 

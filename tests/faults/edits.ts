@@ -1,5 +1,5 @@
 import { dirname, join } from "@std/path";
-import type { SimNode } from "../../lib/simnode/mod.ts";
+import type { SimNode } from "../../lib/simulator/mod.ts";
 
 /** A watched file, and the whole texts that it may have. */
 export interface Edited {

@@ -3,6 +3,9 @@ import { type Fault, fault, NOTHING } from "./fault.ts";
 import { TOKEN_LIFE_MS } from "./stage.ts";
 
 const HOUR_MS = 3_600_000;
+/** In which only the schedule renews. */
+export const QUIET_FAULT = "nothing happens for longer than a token lives";
+
 /** A plugin that does something else, and then what it did before. */
 const modes = (["fail", "hang", "spawn", "stubborn", "flood", "garbage", "none"] as const).map(
   (mode) =>
@@ -46,7 +49,23 @@ const lies: readonly Fault[] = [
   }),
 ];
 
+/** Nothing but the token itself tells when it expires: the default is to cache it for 12 hours. */
+const shapes = (["ecr", "jwt"] as const).map((shape) =>
+  fault(`the plugin's tokens are of the shape ${shape}`, TOKEN_LIFE_MS + 5_000, async (stage) => {
+    stage.node.setPlugin({ shape, cacheDuration: "" });
+    await stage.renewAll();
+    return async () => {
+      stage.mendPlugin();
+      await stage.renewAll();
+    };
+  })
+);
+
 const sources: readonly Fault[] = [
+  // A rotation has every source asked: here nothing but their expiry has tokens renewed.
+  fault(QUIET_FAULT, TOKEN_LIFE_MS + 5_000, () => Promise.resolve(NOTHING), {
+    keepsPassword: true,
+  }),
   fault("the plugin changes its cacheKeyType", 0, async (stage) => {
     for (const cacheKeyType of ["Image", "Global", "Image", "Registry"] as const) {
       stage.node.setPlugin({ cacheKeyType });
@@ -84,4 +103,4 @@ const sources: readonly Fault[] = [
 ];
 
 /** Faults of where tokens come from. */
-export const PLUGIN_FAULTS: readonly Fault[] = [...modes, ...lies, ...sources];
+export const PLUGIN_FAULTS: readonly Fault[] = [...modes, ...lies, ...shapes, ...sources];

@@ -1,5 +1,5 @@
 import { join } from "@std/path";
-import type { SimNode } from "../../lib/simnode/mod.ts";
+import type { SimNode } from "../../lib/simulator/mod.ts";
 import { type Certificates, certificates } from "../fakes/certificates.ts";
 import {
   BLOB_DIGEST,

@@ -11,7 +11,7 @@
  * --series N    how many revocations the series has (default 6; 0 leaves it out)
  */
 import { parseArgs } from "node:util";
-import type { SimDialect, SimNode } from "../../lib/simnode/mod.ts";
+import type { SimDialect, SimNode } from "../../lib/simulator/mod.ts";
 import { AgentProcess, pause, simNode } from "../e2e/stage.ts";
 
 const BOUND_MS = 10_000;

@@ -6,9 +6,9 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { join } from "@std/path";
 import { type AgentConfig, configDifferences, loadAgentConfig } from "../../lib/config/mod.ts";
-import { SimRegistry } from "../../lib/simnode/mod.ts";
-import type { SimNode } from "../../lib/simnode/mod.ts";
-import { fetchUnix } from "../../lib/simnode/unix_fetch.ts";
+import { SimRegistry } from "../../lib/simulator/mod.ts";
+import type { SimNode } from "../../lib/simulator/mod.ts";
+import { fetchUnix } from "../../lib/simulator/unix_fetch.ts";
 import { CanaryDetector, newTokenCanary } from "../canary/detector.ts";
 import { AgentProcess, freePort, pause, simNode } from "../e2e/stage.ts";
 import { seeded } from "./campaign.ts";

@@ -1,5 +1,5 @@
 import { join } from "@std/path";
-import { SimKubeApi } from "../../lib/simnode/kube_api.ts";
+import { SimKubeApi } from "../../lib/simulator/kube_api.ts";
 import { certificates, HAS_OPENSSL } from "../fakes/certificates.ts";
 import {
   kubesecret,

@@ -1,6 +1,8 @@
 import { join } from "@std/path";
+import { LIMITED } from "../e2e/attacks.ts";
+import { echoOn } from "../e2e/cri_proxy_stage.ts";
 import { type AgentOptions, AgentProcess, command, pause, simNode } from "../e2e/stage.ts";
-import type { SimDaemon, SimNode, SimPluginSettings } from "../../lib/simnode/mod.ts";
+import type { SimDaemon, SimNode, SimPluginSettings } from "../../lib/simulator/mod.ts";
 import { CanaryDetector, newTokenCanary } from "../canary/detector.ts";
 import { ConfigFiles, Reader } from "./watchers.ts";
 
@@ -28,6 +30,8 @@ export interface StageOptions {
   /** The agent's `refresh_interval`. */
   readonly refreshInterval?: string;
   readonly readEveryMs?: number;
+  /** The agent's program and environment, in the place of the real one's. */
+  readonly agent?: Pick<AgentOptions, "program" | "env">;
   /** What the mounts of the plugin's images read from, in the place of the simulated registry. */
   readonly backend?: {
     readonly hosts: Readonly<Record<string, string>>;
@@ -55,6 +59,7 @@ export class FaultStage implements AsyncDisposable {
   readonly detector: CanaryDetector;
   readonly #passwordMark = newTokenCanary();
   readonly #options: StageOptions;
+  readonly #runtime: Deno.UnixListener;
   #agent: AgentProcess | undefined;
   /** What agents that are gone wrote and nobody has looked at, and how much of this one's log was. */
   #unread = "";
@@ -68,6 +73,7 @@ export class FaultStage implements AsyncDisposable {
     this.detector = new CanaryDetector({ password: this.#passwordMark, token: tokenMark });
     this.reader = new Reader(node, options.readEveryMs);
     this.files = new ConfigFiles(node);
+    this.#runtime = echoOn(join(node.dir, "containerd.sock"));
   }
 
   static async start(options: StageOptions = {}): Promise<FaultStage> {
@@ -87,11 +93,12 @@ export class FaultStage implements AsyncDisposable {
     const providers = await Deno.readTextFile(node.providerConfigPath);
     const env = '  env: [{name: LD_PRELOAD, value: ""}]\n';
     await Deno.writeTextFile(node.providerConfigPath, providers + env);
+    // The same image is mounted in the shared daemon, too.
     await node.addDaemon({ id: "d1", mode: "dedicated", images: [`${token}/shop/app:1`] });
     await node.addDaemon({
       id: "s1",
       mode: "shared",
-      images: [`${token}/a:1`, `${token}/b:1`, `${password}/c:1`],
+      images: [`${token}/a:1`, `${token}/b:1`, `${password}/c:1`, `${token}/shop/app:1`],
     });
     const old = [`${password}/d:1`];
     await node.addDaemon({ id: "d2", mode: "dedicated", images: old, version: "2.4.1" });
@@ -180,15 +187,28 @@ export class FaultStage implements AsyncDisposable {
     this.node.rotatePassword(`${this.#passwordMark}-${crypto.randomUUID()}`, 15_000);
   }
 
+  /** Where CRI clients connect. */
+  get criPath(): string {
+    return join(this.node.dir, "image.sock");
+  }
+
   get #clockPath(): string {
     return join(this.node.dir, "clock");
   }
 
   #agentOptions(): AgentOptions {
-    const { refreshInterval = "2s", stepsClock } = this.#options;
+    const { refreshInterval = "2s", stepsClock, agent } = this.#options;
+    const { dir } = this.node;
     return {
+      ...agent,
+      by: LIMITED,
       renewal: `check_interval = "500ms"\nrefresh_interval = "${refreshInterval}"`,
-      more: '[providers.kubelet]\ntimeout = "4s"',
+      more: [
+        ...["[providers.kubelet]", 'timeout = "4s"', "[providers.cri]", "enabled = true"],
+        `socket = "${join(dir, "cri.sock")}"`,
+        `link = "${this.criPath}"`,
+        `image_service = "${join(dir, "containerd.sock")}"`,
+      ].join("\n"),
       ...(stepsClock && {
         env: {
           LD_PRELOAD: FAKE_CLOCK,
@@ -204,6 +224,7 @@ export class FaultStage implements AsyncDisposable {
     await this.reader[Symbol.asyncDispose]();
     await this.files[Symbol.asyncDispose]();
     await this.#agent?.[Symbol.asyncDispose]();
+    this.#runtime.close();
     if (this.isSmallDisk) await run("umount", "-l", join(this.node.root, "config"));
     await this.node[Symbol.asyncDispose]();
   }

@@ -1,5 +1,5 @@
 import { dirname } from "@std/path";
-import type { NodeRead, SimNode } from "../../lib/simnode/mod.ts";
+import type { NodeRead, SimNode } from "../../lib/simulator/mod.ts";
 import { descendants } from "../canary/sinks.ts";
 import { pause } from "../e2e/stage.ts";
 

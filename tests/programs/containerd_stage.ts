@@ -7,7 +7,7 @@ export const GRPC_MODULES = Deno.env.get("NYDUS_AUTH_AGENT_GRPC_MODULES");
 export const USER = "robot";
 export const PASSWORD = "first:password";
 
-const HERE = new URL(".", import.meta.url).pathname;
+const HERE = new URL("./", import.meta.url).pathname;
 
 /** A program of the system that serves until it is disposed of. */
 class Service implements AsyncDisposable {

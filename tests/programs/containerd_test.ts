@@ -4,7 +4,7 @@
  */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { pause } from "../e2e/stage.ts";
-import { type TapStage, tapStage } from "../e2e/tap_stage.ts";
+import { type TapStage, tapStage } from "../e2e/cri_proxy_stage.ts";
 import {
   type Called,
   CriClient,
@@ -22,6 +22,7 @@ const AUTH = { username: USER, password: PASSWORD };
 /** What the endurance test does; docs/cri-proxy.md tells how to ask for more. */
 const CALLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_TAP_CALLS") ?? "10000");
 const KILL_EVERY_MS = 2_000;
+const RESTARTS = Number(Deno.env.get("NYDUS_AUTH_AGENT_TAP_RESTARTS") ?? "3");
 
 interface Stage extends TapStage {
   readonly host: string;
@@ -209,9 +210,65 @@ program("calls fail only in flight while the agent is killed again and again", a
 });
 
 program(
+  "a client that keeps its connection is back on the proxy after restarts and kills",
+  async (stage) => {
+    const { small, direct, start } = stage;
+    await direct.answer(pull(small));
+    let agent = await start();
+    const client = stage.client();
+    await client.answer(status(small));
+    let longestMs = 0;
+    for (let i = 0; i < 2 * RESTARTS; i++) {
+      const sinceMs = Date.now();
+      agent.signal(i % 2 === 0 ? "SIGTERM" : "SIGKILL");
+      await agent.ended();
+      await agent[Symbol.asyncDispose]();
+      await client.ask(status(small)); // fails, and lets the client connect again
+      agent = await start({ waitReady: false });
+      await agent.until("an answer", async () => {
+        const [called] = await client.ask(status(small));
+        return called?.answer !== undefined;
+      });
+      longestMs = Math.max(longestMs, Date.now() - sinceMs);
+      await agent.until("the client", async () => {
+        return ((await agent.status()).tap?.openConnections ?? 0) > 0;
+      });
+    }
+    // deno-lint-ignore no-console -- the figures are the point
+    console.log(`${RESTARTS} restarts and ${RESTARTS} kills, an answer within ${longestMs} ms`);
+    await agent[Symbol.asyncDispose]();
+  },
+);
+
+program("an image that is removed by a short ID takes its credential along", async (stage) => {
+  const { small, start, run } = stage;
+  const agent = await start();
+  const client = stage.client();
+  const { image_ref: id } = await client.answer(pull(small));
+  const isKnown = async () => (await run("get", small)).code === 0;
+  equal(await isKnown(), true);
+  const shortId = String(id).slice("sha256:".length, "sha256:".length + 13);
+  await client.answer({ method: "RemoveImage", request: { image: { image: shortId } } });
+  await agent.until("the end of the credential", async () => !await isKnown());
+  await agent[Symbol.asyncDispose]();
+});
+
+program("SIGTERM lets a pull complete that is in flight", async (stage) => {
+  const { large, start } = stage;
+  const agent = await start();
+  const client = stage.client();
+  const pulling = client.answer(pull(large));
+  await agent.until("the pull", async () => ((await agent.status()).tap?.pulls ?? 0) > 0);
+  agent.signal("SIGTERM");
+  equal(await agent.ended(), 0);
+  match(JSON.stringify(await pulling), /sha256:/);
+  await agent[Symbol.asyncDispose]();
+});
+
+program(
   "pulls work with an agent that is late, crashes at start, or is disabled",
   async (stage) => {
-    const { small, host, link, upstream, start, kill, afterEnd } = stage;
+    const { small, host, link, upstream, start, kill, fallBack } = stage;
     const other = await pushImage(host, "team/other");
     await stage.client().answer(pull(small)); // nobody has started yet
     const agent = await start();
@@ -221,7 +278,7 @@ program(
     const broken = await start({ waitReady: false, more: "[providers.cri]\nenabled = 7" });
     equal(await broken.ended(), 2);
     await broken[Symbol.asyncDispose]();
-    await afterEnd();
+    await fallBack();
     await stage.client().answer(pull(small));
     const disabled = await start({ more: "[providers.cri]\nenabled = false" });
     equal(await Deno.readLink(link), upstream);

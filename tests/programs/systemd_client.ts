@@ -5,10 +5,11 @@
  */
 const UPSTREAM = "/run/containerd/containerd.sock";
 const LINK = "/run/nydus-auth-agent-cri/image.sock";
+const SOCKET = "/run/nydus-auth-agent/cri.sock";
 const CONFIG = "/run/agent/config.toml";
 const KILLS = 5;
 
-const seen = { calls: 0, corrupted: 0, broken: 0, refusedMs: [] as number[] };
+const seen = { calls: 0, corrupted: 0, broken: 0, refusedMs: [] as number[], leftPath: 0 };
 const stop = new AbortController();
 
 const listener = Deno.listen({ transport: "unix", path: UPSTREAM });
@@ -46,7 +47,9 @@ const calling = (async () => {
     try {
       await call();
     } catch (error) {
-      if (error instanceof Deno.errors.ConnectionRefused) refusedAtMs ??= performance.now();
+      const isRefused = error instanceof Deno.errors.ConnectionRefused ||
+        error instanceof Deno.errors.NotFound;
+      if (isRefused) refusedAtMs ??= performance.now();
       else seen.broken++;
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
@@ -69,29 +72,44 @@ async function until(what: string, holds: () => Promise<boolean>): Promise<void>
 }
 
 const leadsTo = async (path: string) => await Deno.readLink(LINK) === path;
-const inThePath = () => until("the tap", async () => !await leadsTo(UPSTREAM));
+const inThePath = () => until("the tap", () => leadsTo(SOCKET));
 const outOfIt = () => until("the link to the runtime", () => leadsTo(UPSTREAM));
 async function moreCalls(): Promise<void> {
   const before = seen.calls;
   await until("calls", () => Promise.resolve(seen.calls > before + 20));
 }
 
+/** Ends the agent in some way, and waits until another one has taken over. */
+async function replaced(...end: readonly string[]): Promise<void> {
+  const before = await systemctl("show", "-p", "MainPID", "--value", "nydus-auth-agent");
+  await systemctl(...end);
+  await until("another agent", async () => {
+    if (await leadsTo(UPSTREAM)) seen.leftPath++;
+    const pid = await systemctl("show", "-p", "MainPID", "--value", "nydus-auth-agent");
+    return pid !== before && await systemctl("is-active", "nydus-auth-agent") === "active";
+  });
+  await moreCalls();
+}
+
 await inThePath();
 for (let i = 0; i < KILLS; i++) {
-  await moreCalls();
-  await systemctl("kill", "--signal=KILL", "nydus-auth-agent");
-  await outOfIt();
-  await moreCalls();
-  await inThePath();
+  await replaced("kill", "--signal=KILL", "nydus-auth-agent");
+  await replaced("restart", "nydus-auth-agent");
 }
 const { broken: brokenByKills } = seen;
-await until("its start", async () => await systemctl("is-active", "nydus-auth-agent") === "active");
+const timer = await systemctl("is-active", "nydus-auth-agent-cri-fallback.timer");
+const after = await Deno.readLink(LINK);
 await systemctl("stop", "nydus-auth-agent");
+const stopped = await Deno.readLink(LINK);
 await outOfIt();
 await moreCalls();
 const config = await Deno.readTextFile(CONFIG);
+await systemctl("start", "nydus-auth-agent");
+await inThePath();
+await moreCalls();
 await Deno.writeTextFile(CONFIG, "nonsense");
-await systemctl("start", "--no-block", "nydus-auth-agent");
+await systemctl("restart", "--no-block", "nydus-auth-agent");
+await outOfIt();
 await until("two crashes", async () => {
   return Number(await systemctl("show", "-p", "NRestarts", "--value", "nydus-auth-agent")) >= 2;
 });
@@ -108,4 +126,16 @@ const [laid = "", kubelet = ""] = await Promise.all(
   ["laid", "seen"].map(async (name) => (await Deno.readTextFile(`/run/agent/${name}`)).trim()),
 );
 // deno-lint-ignore no-console -- it is what the test reads
-console.log(JSON.stringify({ ...seen, kills: KILLS, brokenByKills, crashing, laid, kubelet }));
+console.log(
+  JSON.stringify({
+    ...seen,
+    ends: 2 * KILLS,
+    brokenByKills,
+    timer,
+    after,
+    stopped,
+    crashing,
+    laid,
+    kubelet,
+  }),
+);

@@ -5,6 +5,7 @@
 import { deepEqual, doesNotMatch, equal, match, notEqual, ok } from "node:assert/strict";
 import { missing, SystemdMachine } from "./systemd_machine.ts";
 
+const SOCKET = "/run/nydus-auth-agent/cri.sock";
 const UPSTREAM = "/run/containerd/containerd.sock";
 const AGENT = "/usr/local/bin/nydus-auth-agent";
 const CONFIG = "/etc/nydus-auth-agent/config.toml";
@@ -66,7 +67,9 @@ test("uninstall --purge leaves nothing of an installation with a prefix", async 
   deepEqual(left.split("\n").filter((path) => !/^\/run\/(?:host|systemd)\//.test(path)), [
     "/run/nydus-auth-agent-cri",
   ]);
-  equal(await machine.must("readlink", "/run/nydus-auth-agent-cri/image.sock"), UPSTREAM);
+  await machine.until("the link to the runtime, after the fallback delay", async () => {
+    return await machine.must("readlink", "/run/nydus-auth-agent-cri/image.sock") === UPSTREAM;
+  });
 });
 
 test("a snapshotter root that is created after the start can be written", async (machine) => {
@@ -197,6 +200,7 @@ test("clients of the CRI link reach the proxy or the runtime, whatever the agent
 Environment=NYDUS_AUTH_AGENT_CONFIG=/run/agent/config.toml
 ExecStart=
 ExecStart=${AGENT} run
+Environment=NYDUS_AUTH_AGENT_PROVIDERS_CRI_FALLBACK_DELAY=4s
 RestartSec=200ms
 `,
   );
@@ -221,8 +225,12 @@ RestartSec=200ms
   console.log(out);
   const seen = JSON.parse(out);
   equal(seen.laid, UPSTREAM, "created at boot");
-  equal(seen.kubelet, "/run/nydus-auth-agent/cri.sock", "the kubelet found the proxy");
+  equal(seen.kubelet, SOCKET, "the kubelet found the proxy");
+  equal(seen.leftPath, 0, "the link stays while the agent comes back");
+  equal(seen.timer, "inactive", "nothing moves the link once the agent is back");
+  equal(seen.after, SOCKET);
+  equal(seen.stopped, SOCKET, "for as long as the fallback delay");
   equal(seen.crashing, UPSTREAM, "an agent that crashes at every start is not in the path");
   equal(seen.corrupted, 0);
-  ok(seen.brokenByKills <= seen.kills, "one client, one call in flight for each kill");
+  ok(seen.brokenByKills <= seen.ends, "one client, one call in flight for each end");
 });

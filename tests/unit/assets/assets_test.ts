@@ -113,9 +113,10 @@ Deno.test("asset daemonset.yaml has every part, no right it does not need, and l
     "ClusterRole",
     "ClusterRoleBinding",
     "ConfigMap",
+    "NetworkPolicy",
     "DaemonSet",
   ]);
-  const [, account, role, binding, config, set] = objects;
+  const [, account, role, binding, config, policy, set] = objects;
   deepEqual([binding.roleRef.kind, binding.roleRef.name], ["ClusterRole", role.metadata.name]);
   deepEqual(binding.subjects, [{
     kind: "ServiceAccount",
@@ -123,7 +124,12 @@ Deno.test("asset daemonset.yaml has every part, no right it does not need, and l
     namespace: account.metadata.namespace,
   }]);
   equal(account.automountServiceAccountToken, false);
-  ok(parseToml(config.data["config.toml"]) !== undefined);
+  const { server } = parseToml(config.data["config.toml"]) as { server: Record<string, string> };
+  ok(server.address?.startsWith("127.0.0.1:"), "the status page is not for other pods");
+  const [port] = set.spec.template.spec.containers[0].ports;
+  equal(server.metrics_address, `0.0.0.0:${port.containerPort}`);
+  deepEqual(policy.spec.podSelector.matchLabels, set.spec.selector.matchLabels);
+  deepEqual(policy.spec.ingress[0].ports, [{ port: port.name }]);
   const pod = set.spec.template.spec;
   equal(pod.automountServiceAccountToken, true);
   deepEqual(set.spec.selector.matchLabels, set.spec.template.metadata.labels);
@@ -138,4 +144,10 @@ Deno.test("asset daemonset.yaml has every part, no right it does not need, and l
   const volumes = pod.volumes.map((volume: { name: string }) => volume.name).sort();
   const mounts = agent.volumeMounts.map((mount: { name: string }) => mount.name).sort();
   deepEqual(mounts, volumes);
+});
+
+Deno.test("every systemd unit sets a limit of open files", () => {
+  const units = assetNames().map(asset).filter((text) => text.includes("\n[Service]\n"));
+  equal(units.length, 2);
+  for (const text of units) match(text, /^LimitNOFILE=8192:524288$/m);
 });

@@ -3,7 +3,7 @@ import type { CheckFindings } from "../../../lib/cli/check_findings.ts";
 import { checkHost, isAgent } from "../../../lib/cli/check_host.ts";
 import { checkExecution, checkLife, type Execution } from "../../../lib/cli/check_image.ts";
 import { mayWrite } from "../../../lib/cli/check_node.ts";
-import type { Context } from "../../../lib/cli/mod.ts";
+import type { Context } from "../../../lib/platform/mod.ts";
 import type { AgentConfig } from "../../../lib/config/mod.ts";
 import type { Candidate, FileStat } from "../../../lib/model/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";

@@ -1,7 +1,8 @@
 import { deepEqual, equal, match } from "node:assert/strict";
 import { join } from "node:path";
-import { type Context, runProgram } from "../../../lib/cli/mod.ts";
-import { listenUnix } from "../../../lib/edge/mod.ts";
+import type { Context } from "../../../lib/platform/mod.ts";
+import { runProgram } from "../../../lib/cli/mod.ts";
+import { listenUnix } from "../../../lib/platform/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 import { FakeHost } from "../../fakes/host.ts";

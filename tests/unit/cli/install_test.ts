@@ -2,7 +2,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { asset } from "../../../lib/assets/mod.ts";
 import { install, type InstallOptions, type InstallPorts } from "../../../lib/cli/install.ts";
 import { uninstall } from "../../../lib/cli/uninstall.ts";
-import { systemInstallFiles } from "../../../lib/edge/install_files.ts";
+import { systemInstallFiles } from "../../../lib/platform/install_files.ts";
 import { AgentError, type InstallFiles, type ProcessResult } from "../../../lib/model/mod.ts";
 
 const PROGRAM_BYTES = "#!/bin/sh\nexit 0\n";

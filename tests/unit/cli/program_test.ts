@@ -1,7 +1,7 @@
 /** The commands as the program has them, against all that tells of them. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { existsSync } from "node:fs";
-import type { Context } from "../../../lib/cli/mod.ts";
+import type { Context } from "../../../lib/platform/mod.ts";
 import { commands } from "../../../lib/cli/program.ts";
 import { texts } from "../../../lib/cli/show.ts";
 import { FakeHost } from "../../fakes/host.ts";

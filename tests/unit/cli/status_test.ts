@@ -1,15 +1,16 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { type Context, EXIT } from "../../../lib/cli/mod.ts";
+import type { Context } from "../../../lib/platform/mod.ts";
+import { EXIT } from "../../../lib/model/mod.ts";
 import { LEVEL_EXIT } from "../../../lib/cli/status.ts";
-import type { Told } from "../../../lib/cli/status_answer.ts";
+import type { Told } from "../../../lib/cli/agent_client.ts";
 import { clipped, watchStatus, wrapped } from "../../../lib/cli/status_watch.ts";
 import { statusText } from "../../../lib/cli/status_text.ts";
 import type { AgentStatus } from "../../../lib/model/mod.ts";
-import { healthOf } from "../../../lib/report/mod.ts";
+import { healthOf } from "../../../lib/observability/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeHost } from "../../fakes/host.ts";
-import { crowdedNode, HOSTILE, hostileNode, oneImage } from "../report/page/nodes.ts";
-import { NOW_MS } from "../report/status_of.ts";
+import { crowdedNode, HOSTILE, hostileNode, oneImage } from "../observability/page/nodes.ts";
+import { NOW_MS } from "../observability/status_of.ts";
 
 // deno-lint-ignore no-control-regex
 const CONTROL = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/;

@@ -25,12 +25,14 @@ Deno.test("loadAgentConfig fills in every default when no file is there", async 
       refreshIntervalMs: 240_000,
     },
     providers: {
+      timeoutMs: 5_000,
       labels: { enabled: true },
       cri: {
         enabled: false,
         socket: "/run/nydus-auth-agent/cri.sock",
         link: "/run/nydus-auth-agent-cri/image.sock",
         imageServiceSocket: "/run/containerd/containerd.sock",
+        fallbackDelayMs: 0,
         remember: true,
       },
       docker: { enabled: true, helperTimeoutMs: 30_000 },

@@ -58,6 +58,7 @@ Deno.test("readSnapshotterTables takes what concerns us and ignores the rest", a
     socket: "/run/nydus-auth-agent/cri.sock",
     link: "/run/nydus-auth-agent-cri/image.sock",
     imageServiceSocket: "/run/containerd/containerd.sock",
+    fallbackDelayMs: 0,
     remember: true,
   });
   deepEqual(providers.kubelet, {

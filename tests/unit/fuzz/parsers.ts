@@ -4,14 +4,14 @@
  * @module
  */
 import { loadAgentConfig } from "../../../lib/config/mod.ts";
-import { redactText } from "../../../lib/report/redact.ts";
-import { printable } from "../../../lib/report/printable.ts";
-import { createNydusdApi, createSnapshotterApi } from "../../../lib/edge/mod.ts";
-import { inUseDelayMs, rewriteConfigText } from "../../../lib/deliver/mod.ts";
-import { mirrorsOf } from "../../../lib/discover/mirror_hosts.ts";
-import { RootFolder } from "../../../lib/discover/root_folder.ts";
-import { expandSocket } from "../../../lib/discover/sockets.ts";
-import { listedBySystemApi } from "../../../lib/discover/listed.ts";
+import { redactText } from "../../../lib/observability/redact.ts";
+import { printable } from "../../../lib/observability/printable.ts";
+import { createNydusdApi, createSnapshotterApi } from "../../../lib/platform/mod.ts";
+import { inUseDelayMs, rewriteConfigText } from "../../../lib/delivery/mod.ts";
+import { mirrorsOf } from "../../../lib/discovery/approved_hosts.ts";
+import { listRootFolder } from "../../../lib/discovery/root_folder.ts";
+import { expandSocket } from "../../../lib/discovery/sockets.ts";
+import { listedBySystemApi } from "../../../lib/discovery/listed.ts";
 import {
   decodeRegistryAuth,
   hardExpiryOf,
@@ -27,25 +27,21 @@ import {
   type UnixHttp,
 } from "../../../lib/model/mod.ts";
 import { parseImageTarget } from "../../../lib/model/image_target.ts";
-import {
-  credentialsOf,
-  findAuth,
-  parseDockerConfig,
-  readPluginResponse,
-} from "../../../lib/resolve/mod.ts";
-import { readProviderConfig } from "../../../lib/resolve/provider_config.ts";
-import { readHelperAnswer } from "../../../lib/resolve/credential_helper_answer.ts";
-import { readGoYaml } from "../../../lib/resolve/go_yaml.ts";
-import { ExecCredentials } from "../../../lib/resolve/kube/exec_credential.ts";
-import { readKubeconfigs } from "../../../lib/resolve/kube/kubeconfig.ts";
-import { readPod } from "../../../lib/resolve/kube/node_pods.ts";
-import { readPullSecret } from "../../../lib/resolve/kube/secret_reader.ts";
-import { parseChallenges } from "../../../lib/resolve/registry/challenge.ts";
-import { readTokenAnswer } from "../../../lib/resolve/registry/token_service.ts";
-import { registryOfKey } from "../../../lib/resolve/kube/secret_keyring.ts";
-import { pullCredential, registryOf } from "../../../lib/serve/cri/auth_config.ts";
-import { decodeBook } from "../../../lib/serve/cri/book_text.ts";
-import { outcomeOf } from "../../../lib/serve/cri/pull_outcome.ts";
+import { credentialsOf, findAuth, parseDockerConfig } from "../../../lib/providers/docker/mod.ts";
+import { readPluginResponse } from "../../../lib/providers/exec_plugin/mod.ts";
+import { readProviderConfig } from "../../../lib/providers/exec_plugin/provider_config.ts";
+import { readHelperAnswer } from "../../../lib/providers/docker/credential_helper_answer.ts";
+import { readGoYaml } from "../../../lib/formats/go_yaml.ts";
+import { ExecCredentials } from "../../../lib/providers/kubernetes/exec_credential.ts";
+import { readKubeconfigs } from "../../../lib/providers/kubernetes/kubeconfig.ts";
+import { readPod } from "../../../lib/providers/kubernetes/node_pods.ts";
+import { readPullSecret } from "../../../lib/providers/kubernetes/secret_reader.ts";
+import { parseChallenges } from "../../../lib/verification/challenge.ts";
+import { readTokenAnswer } from "../../../lib/verification/token_service.ts";
+import { registryOfKey } from "../../../lib/providers/docker/secret_keyring.ts";
+import { pullCredential, registryOf } from "../../../lib/cri/auth_config.ts";
+import { decodeBook } from "../../../lib/cri/pull_cache_codec.ts";
+import { outcomeOf } from "../../../lib/cri/pull_outcome.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 import { exited, FakeProcessRunner } from "../../fakes/process.ts";
@@ -82,7 +78,7 @@ async function rootFolder(text: string): Promise<unknown> {
   const files = new FakeFiles();
   files.set("/root/socket/d1/api.sock", "", "socket");
   files.set("/root/config/d1/config.json", text);
-  return await new RootFolder("/root", files).list();
+  return await listRootFolder("/root", files);
 }
 
 async function execCredential(text: string): Promise<unknown> {
@@ -162,7 +158,7 @@ export const TEXT_PARSERS: readonly TextParser[] = [
   }),
   never("registryOfKey", registryOfKey),
   never("rewriteConfigText", (text) => rewriteConfigText(text, "fusedev", BASIC, true)),
-  never("RootFolder", rootFolder),
+  never("listRootFolder", rootFolder),
   never("mirrorsOf", mirrorsOf),
   never("hostOf", (text) => hostOf(text)),
   never("readBackendOfFile", (text) => readBackendOfFile(json(text))),

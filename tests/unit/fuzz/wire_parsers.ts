@@ -3,11 +3,11 @@
  *
  * @module
  */
-import { createCriReader, type CriNote, PullBook } from "../../../lib/serve/mod.ts";
-import { readPullImageRequest } from "../../../lib/serve/cri/cri_messages.ts";
-import { HpackDecoder } from "../../../lib/serve/cri/hpack.ts";
-import { decodeHuffman } from "../../../lib/serve/cri/hpack_huffman.ts";
-import { readFields } from "../../../lib/serve/cri/protobuf.ts";
+import { createCriReader, type CriNote, PullBook } from "../../../lib/cri/mod.ts";
+import { readPullImageRequest } from "../../../lib/cri/cri_messages.ts";
+import { HpackDecoder } from "../../../lib/cri/hpack.ts";
+import { decodeHuffman } from "../../../lib/cri/hpack_huffman.ts";
+import { readFields } from "../../../lib/cri/protobuf.ts";
 
 export const WIRE_PARSERS: Readonly<Record<string, (bytes: Uint8Array) => unknown>> = {
   readFields,

@@ -1,8 +1,8 @@
 /** What reads along on a wire that anybody may write to. */
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import fc from "fast-check";
-import type { CriNote } from "../../../lib/serve/mod.ts";
-import { WireError } from "../../../lib/serve/cri/wire_error.ts";
+import type { CriNote } from "../../../lib/cri/mod.ts";
+import { WireError } from "../../../lib/cri/wire_error.ts";
 import { Conversation, PULL, pulled } from "../../fakes/cri_conversation.ts";
 import { pullImageRequest } from "../../fakes/cri_messages.ts";
 import { joined } from "../../fakes/http2_peer.ts";

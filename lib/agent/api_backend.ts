@@ -1,0 +1,119 @@
+import type { AgentConfig } from "../config/mod.ts";
+import {
+  AgentError,
+  type Credential,
+  credentialUsername,
+  type ProviderAttempt,
+  REASON_CODES,
+} from "../model/mod.ts";
+import type { CredentialAnswer, OnRequest } from "../reconciler/mod.ts";
+import { type CredentialChain, labelsCredential, type PutCredentials } from "../providers/mod.ts";
+import type { PutCredential } from "../providers/mod.ts";
+import type {
+  ApiAgent,
+  ApiCredential,
+  ApiLife,
+  ApiLogLevel,
+  ApiPut,
+  ApiQuestion,
+  ApiTarget,
+} from "../api/mod.ts";
+import type { Context } from "../platform/mod.ts";
+import { explainImage } from "./explanation.ts";
+
+/** What the local API is answered with. */
+export interface ApiParts {
+  readonly config: () => AgentConfig;
+  readonly chain: () => CredentialChain;
+  readonly onRequest: OnRequest;
+  readonly puts: PutCredentials;
+  readonly look: () => void;
+  readonly status: () => object;
+  readonly log: { level(): ApiLogLevel; setLevel(level: ApiLogLevel): void };
+}
+
+/** The running agent as the local API sees it. */
+export function apiAgent(context: Context, parts: ApiParts): ApiAgent {
+  const { config, chain, onRequest, puts, look, status, log } = parts;
+  const endOf = ({ validForMs, validUntilMs }: ApiLife) =>
+    validForMs === undefined ? validUntilMs : context.clock.wallMs() + validForMs;
+  const question = ({ image, labels, ...life }: ApiQuestion) => {
+    const validUntilMs = endOf(life);
+    return { image, labels, ...(validUntilMs !== undefined && { validUntilMs }) };
+  };
+  return {
+    async credential(asked, options) {
+      const { answer, attempts } = await onRequest.credential(question(asked), options);
+      return { why: attempts.map(reasonOf), ...(answer && { found: credentialOf(answer) }) };
+    },
+    put(target, given, life) {
+      if (!config().providers.labels.enabled) {
+        const text = "put a credential: providers.labels.enabled is false, which would take it";
+        throw new AgentError("usage", text);
+      }
+      const nowMs = context.clock.wallMs();
+      const untilMs = endOf(life);
+      if (untilMs !== undefined && untilMs <= nowMs) {
+        throw new AgentError("usage", "put a credential: its life is over already");
+      }
+      const until = untilMs === undefined ? {} : { validUntilMs: untilMs };
+      return putOf(puts.put(putTarget(target), givenCredential(given), until));
+    },
+    puts: () => puts.list().map(putOf),
+    forget: (target) => puts.forget(putTarget(target)),
+    refused: ({ image }, fingerprint, options) => onRequest.refused(image, fingerprint, options),
+    explain: (asked) => explainImage(context, config(), chain(), question(asked)),
+    status,
+    reconcile: look,
+    async renew(only, options) {
+      if (config().renewal.enabled) return await onRequest.renew(only, options);
+      throw new AgentError("usage", "renew: renewal is off (credential_renewal_interval)");
+    },
+    logLevel: () => log.level(),
+    setLogLevel: (level) => log.setLevel(level),
+  };
+}
+
+function reasonOf({ provider, outcome }: ProviderAttempt): string {
+  const words = outcome.kind === "failed" ? outcome.detail : REASON_CODES[outcome.reason];
+  return `${provider}: ${outcome.reason}: ${words}`;
+}
+
+function credentialOf({ candidate, ...rest }: CredentialAnswer): ApiCredential {
+  const { credential, origin, fetchedAtMs, softExpiresAtMs, hardExpiresAtMs } = candidate;
+  return {
+    ...rest,
+    credential,
+    origin,
+    fetchedAtMs,
+    ...(softExpiresAtMs !== undefined && { softExpiresAtMs }),
+    ...(hardExpiresAtMs !== undefined && { hardExpiresAtMs }),
+  };
+}
+
+function putTarget(target: ApiTarget): PutCredential["target"] {
+  return target.kind === "image" ? target : { kind: target.kind, registry: target.registry };
+}
+
+function givenCredential(given: Parameters<ApiAgent["put"]>[1]): Credential {
+  if (isCredential(given)) return given;
+  const credential = labelsCredential(given);
+  if (typeof credential !== "string") return credential;
+  throw new AgentError("usage", `read labels: ${REASON_CODES[credential]}`);
+}
+
+/** Labels have text as values, a credential a `Secret` among them. */
+function isCredential(given: Parameters<ApiAgent["put"]>[1]): given is Credential {
+  return Object.values(given).some((value) => typeof value !== "string");
+}
+
+function putOf({ target, credential, putAtMs, validUntilMs }: PutCredential): ApiPut {
+  const username = credentialUsername(credential);
+  return {
+    ...(target.kind === "image" ? { ref: target.image.text } : { registry: target.registry }),
+    form: credential.kind,
+    ...(username !== "" && { username }),
+    putAtMs,
+    ...(validUntilMs !== undefined && { validUntilMs }),
+  };
+}

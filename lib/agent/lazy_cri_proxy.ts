@@ -1,0 +1,97 @@
+import { listensOn, pointLink, readLink, removeFile } from "../platform/mod.ts";
+import {
+  type Candidate,
+  type ImageReference,
+  messageOf,
+  type Observer,
+  type TapStatus,
+} from "../model/mod.ts";
+import type { CriPulls } from "../providers/mod.ts";
+import type { Context } from "../platform/mod.ts";
+import type { CriTap } from "./cri_proxy.ts";
+import { type CriConfig, keptPulls } from "./cri_proxy_link.ts";
+
+/** The CRI tap of a running agent. Nothing of it is loaded before a configuration enables it. */
+export class LazyTap implements AsyncDisposable, CriPulls {
+  readonly #context: Context;
+  readonly #observer: Observer;
+  #tap: CriTap | undefined;
+  #isEnabled = false;
+  #applying: Promise<void> = Promise.resolve();
+  #pulled: (image: ImageReference) => void = () => {};
+
+  constructor(context: Context, observer: Observer) {
+    this.#context = context;
+    this.#observer = observer;
+  }
+
+  /** Calls back when a pull has succeeded; one listener at a time. */
+  onPull(listener: (image: ImageReference) => void): void {
+    this.#pulled = listener;
+  }
+
+  /** Serves as a configuration says, after those before it. Never rejects. */
+  apply(config: CriConfig): Promise<void> {
+    return this.#applying = this.#applying.then(() => this.#apply(config));
+  }
+
+  async #apply(config: CriConfig): Promise<void> {
+    this.#isEnabled = config.enabled;
+    if (config.enabled && this.#tap === undefined) {
+      const { CriTap } = await import("./cri_proxy.ts");
+      this.#tap = new CriTap(this.#context, this.#observer, (image) => this.#pulled(image));
+    }
+    if (this.#tap !== undefined) return await this.#tap.apply(config);
+    await this.#forgetKept(config);
+    await this.#leaveThePath(config);
+  }
+
+  lookup(image: ImageReference): ReturnType<CriPulls["lookup"]> {
+    return this.#tap?.book.lookup(image);
+  }
+
+  confirmed(image: ImageReference): ReturnType<CriPulls["lookup"]> {
+    return this.#tap?.book.confirmed(image);
+  }
+
+  /** What a mount without a credential gets when no provider has one. */
+  remembered(image: ImageReference): Candidate | undefined {
+    const pull = this.#isEnabled ? this.#tap?.book.remembered(image) : undefined;
+    return pull && {
+      credential: pull.credential,
+      origin: "from a remembered pull over CRI",
+      fetchedAtMs: pull.seenAtMs,
+      watched: true,
+    };
+  }
+
+  pods(image: ImageReference): readonly { readonly uid: string }[] {
+    return this.#tap?.book.pods(image) ?? [];
+  }
+
+  /** Undefined while it is not enabled. */
+  status(): TapStatus | undefined {
+    return this.#isEnabled ? this.#tap?.status() : undefined;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#applying;
+    await this.#tap?.[Symbol.asyncDispose]();
+  }
+
+  /** What a life before this one kept is wanted no more, unless it is another agent's. */
+  async #forgetKept({ socket }: CriConfig): Promise<void> {
+    if (!await listensOn(socket)) await removeFile(keptPulls(socket)).catch(() => {});
+  }
+
+  /** A life before this one may have left the link where nobody listens any more. */
+  async #leaveThePath({ link, socket, imageServiceSocket }: CriConfig): Promise<void> {
+    if (link === undefined || await readLink(link) !== socket) return;
+    try {
+      await pointLink(link, imageServiceSocket);
+    } catch (error) {
+      const text = `CRI pulls of those who use ${link} fail: ${messageOf(error)}`;
+      this.#observer.notify({ kind: "warning", code: "cri-tap", text });
+    }
+  }
+}

@@ -1,0 +1,18 @@
+/**
+ * Composition root: builds, starts, reloads and stops the agent. Commands call it; it decides nothing about
+ * credentials itself.
+ *
+ * @module
+ */
+export { dockerConfigPath, openChain } from "./chain.ts";
+export { type LinkedTap, lookAtPath, stepIn, stepOut, type TapPath } from "./cri_proxy_link.ts";
+export {
+  type ExplainedCandidate,
+  type ExplainedPlace,
+  type ExplainedProvider,
+  explainImage,
+  type Explanation,
+} from "./explanation.ts";
+export { kubeParts } from "./kubernetes_parts.ts";
+export { groupId } from "./served_api.ts";
+export { run } from "./run.ts";

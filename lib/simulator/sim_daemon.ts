@@ -1,0 +1,322 @@
+import { dirname, join } from "@std/path";
+import type { Fault } from "./raw_http.ts";
+import type { SimNydusdSpec, SimPut } from "./sim_nydusd.ts";
+import type { SimMountSpec, SimRead } from "./sim_read.ts";
+import type { ListedSimDaemon } from "./snapshotter.ts";
+import { fetchUnix } from "./unix_fetch.ts";
+
+/** One image mounted in a daemon. */
+export interface SimInstance {
+  readonly snapshotId: string;
+  readonly image: string;
+  readonly mountId: string;
+  readonly configPath: string;
+  readonly mountpoint: string;
+}
+
+/** Where a mount reads from, where that is not the image's own registry and repository. */
+export interface SimBackend {
+  readonly host?: string;
+  readonly repo?: string;
+  /** URLs of mirrors, as older nydusd know them. */
+  readonly mirrors?: readonly string[];
+  readonly proxyUrl?: string;
+}
+
+/** How a daemon is made. */
+export interface SimDaemonOptions {
+  readonly id: string;
+  readonly mode: "dedicated" | "shared";
+  readonly version: string;
+  readonly pollMs: number;
+  readonly root: string;
+  readonly runDir: string;
+  readonly selfCommand: readonly string[];
+  /** Where hosts are that are not on loopback: name → host with port. */
+  readonly hosts?: Readonly<Record<string, string>>;
+  /** What its mounts read; the simulated registries have any. */
+  readonly blob?: string;
+}
+
+const ANY_BLOB = `sha256:${"0".repeat(64)}`;
+const CONTROL_TIMEOUT_MS = 10_000;
+const HELD_TIMEOUT_MS = 2_000;
+
+/** A simulated nydusd from outside: its process, its sockets, its mounts. */
+export class SimDaemon {
+  readonly id: string;
+  readonly instances: SimInstance[] = [];
+  #options: SimDaemonOptions;
+  #process: Deno.ChildProcess | undefined;
+  #failovers = 0;
+
+  constructor(options: SimDaemonOptions) {
+    this.#options = options;
+    this.id = options.id;
+  }
+
+  /** `api.sock`, and after a failover `api1.sock` and so on, as the snapshotter names them. */
+  get apiSocket(): string {
+    const number = this.#failovers === 0 ? "" : String(this.#failovers);
+    return join(this.#options.root, "socket", this.id, `api${number}.sock`);
+  }
+
+  get pid(): number {
+    return this.#process?.pid ?? 0;
+  }
+
+  /**
+   * Adds a mount, and writes its configuration file as the snapshotter does. A process that runs
+   * already is told by {@linkcode SimDaemon.mount}.
+   *
+   * @param auth base64 of `user:password`; empty leaves the file without a credential.
+   */
+  addInstance(
+    snapshotId: string,
+    image: string,
+    auth: string,
+    backend: SimBackend = {},
+  ): SimInstance {
+    const { root, mode } = this.#options;
+    const folder = join(root, "config", this.id);
+    const shared = mode === "shared";
+    const instance: SimInstance = {
+      snapshotId,
+      image,
+      mountId: shared ? `/${snapshotId}` : "/",
+      configPath: join(folder, ...(shared ? [snapshotId] : []), "config.json"),
+      mountpoint: shared
+        ? join(root, "mnt", snapshotId)
+        : join(root, "snapshots", snapshotId, "mnt"),
+    };
+    Deno.mkdirSync(dirname(instance.configPath), { recursive: true });
+    if (shared) writePrivate(join(folder, "config.json"), configText("", {}, ""));
+    const [host = "", ...rest] = image.split("/");
+    const repo = rest.join("/").replace(/[:@].*$/, "");
+    const own = { host, repo };
+    writePrivate(instance.configPath, configText(`/${snapshotId}`, { ...own, ...backend }, auth));
+    this.instances.push(instance);
+    return instance;
+  }
+
+  /**
+   * Starts the process; resolves when its sockets listen.
+   *
+   * @param isEmpty Whether it starts as if no configuration file held a credential.
+   */
+  async start({ isEmpty = false }: { readonly isEmpty?: boolean } = {}): Promise<void> {
+    const { version, pollMs, runDir, selfCommand, hosts } = this.#options;
+    Deno.mkdirSync(dirname(this.apiSocket), { recursive: true });
+    const spec: SimNydusdSpec = {
+      id: this.id,
+      version,
+      pollMs,
+      apiSocket: this.apiSocket,
+      controlSocket: this.#controlSocket,
+      putsPath: this.#putsPath,
+      mounts: this.instances.map((instance) => this.#mountSpec(instance)),
+      ...(hosts && { hosts }),
+      ...(isEmpty && { startsEmpty: true }),
+    };
+    const specPath = join(runDir, `${this.id}.json`);
+    Deno.writeTextFileSync(specPath, JSON.stringify(spec));
+    const [command = "", ...args] = selfCommand;
+    const process = new Deno.Command(command, {
+      args: [...args, "simnode-daemon", specPath],
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "inherit",
+    }).spawn();
+    this.#process = process;
+    const reader = process.stdout.getReader();
+    const { done } = await reader.read(); // it says that it is ready
+    if (done) {
+      await this.kill();
+      throw new Error(`start the simulated nydusd ${this.id}: it ended at once`);
+    }
+    void drain(reader);
+  }
+
+  /** Mounts one more image in the running process. */
+  async mount(instance: SimInstance): Promise<void> {
+    await this.#control("/mount", this.#mountSpec(instance));
+  }
+
+  /** Unmounts an image, and removes its configuration as the snapshotter does. */
+  async unmount(snapshotId: string): Promise<void> {
+    const i = this.instances.findIndex((instance) => instance.snapshotId === snapshotId);
+    const instance = this.instances[i];
+    if (instance === undefined) throw new Error(`unmount ${snapshotId}: ${this.id} has it not`);
+    this.instances.splice(i, 1);
+    await this.#control("/unmount", instance.mountId);
+    await Deno.remove(instance.configPath);
+  }
+
+  /** Reads a blob through every mount, with the credential that each has in use. */
+  async readAll(): Promise<readonly SimRead[]> {
+    return await (await this.#control("/read", null)).json();
+  }
+
+  /** Every credential that its processes were told, one after another. */
+  puts(): readonly SimPut[] {
+    try {
+      const lines = Deno.readTextFileSync(this.#putsPath).trimEnd().split("\n");
+      return lines.map((line) => JSON.parse(line));
+    } catch {
+      return []; // nobody told it any
+    }
+  }
+
+  async setFault(fault: Fault): Promise<void> {
+    await this.#control("/fault", fault);
+  }
+
+  /** Sends a signal to the process. */
+  signal(name: Deno.Signal): void {
+    if (this.#process !== undefined) Deno.kill(this.#process.pid, name);
+  }
+
+  /** Stops the process by SIGSTOP: its socket takes connections, and no answer comes. */
+  pause(): void {
+    this.signal("SIGSTOP");
+  }
+
+  /** Lets a paused process go on. */
+  resume(): void {
+    this.signal("SIGCONT");
+  }
+
+  /** A new process on the same socket, with the credentials of its configuration files or none. */
+  async restart(options: { readonly isEmpty?: boolean } = {}): Promise<void> {
+    await this.kill();
+    await this.start(options);
+  }
+
+  /** A new process that takes the mounts over, on a socket of its own; so does an upgrade. */
+  async failOver(): Promise<void> {
+    const before = this.apiSocket;
+    await this.kill();
+    this.#failovers++;
+    await this.start();
+    await Deno.remove(before);
+  }
+
+  /**
+   * A live upgrade (`PUT /api/v1/daemons/upgrade`): the new process serves on the next socket
+   * before the old one ends, which leaves its socket file for a while.
+   *
+   * @param version The version of the new process; the same if left out.
+   */
+  async upgrade(version?: string): Promise<void> {
+    const old = this.#process;
+    const before = this.apiSocket;
+    this.#process = undefined;
+    this.#failovers++;
+    if (version !== undefined) this.#options = { ...this.#options, version };
+    await this.start();
+    await endProcess(old);
+    await Deno.remove(before);
+  }
+
+  /** Ends the process at once, and leaves its socket file as a crash does. */
+  async kill(): Promise<void> {
+    const process = this.#process;
+    this.#process = undefined;
+    await endProcess(process);
+  }
+
+  /** What its API says that a mount holds (`user:password`); undefined when it does not answer. */
+  async held(mountId: string): Promise<string | undefined> {
+    try {
+      const response = await fetchUnix(this.apiSocket, "/api/v1/config", {}, HELD_TIMEOUT_MS);
+      const auth: string | undefined = (await response.json())[`${mountId}:registry_auth`];
+      return auth === undefined ? "" : new TextDecoder().decode(Uint8Array.fromBase64(auth));
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** What the snapshotter's backend call tells: the registry's credential, unmasked. */
+  backend(): unknown {
+    const path = this.instances[0]?.configPath;
+    return path && JSON.parse(Deno.readTextFileSync(path)).device.backend;
+  }
+
+  listed(): ListedSimDaemon {
+    const { root } = this.#options;
+    return {
+      id: this.id,
+      pid: this.pid,
+      apiSocket: this.apiSocket,
+      instances: this.instances.map(({ snapshotId, image, mountpoint }) => ({
+        snapshotId,
+        image,
+        mountpoint,
+        snapshotDir: join(root, "snapshots", snapshotId),
+      })),
+    };
+  }
+
+  get #putsPath(): string {
+    return join(this.#options.runDir, `${this.id}.puts`);
+  }
+
+  #mountSpec({ mountId, snapshotId, configPath }: SimInstance): SimMountSpec {
+    return { mountId, snapshotId, configPath, blob: this.#options.blob ?? ANY_BLOB };
+  }
+
+  get #controlSocket(): string {
+    return join(this.#options.runDir, `${this.id}.ctl`);
+  }
+
+  async #control(path: string, body: unknown): Promise<Response> {
+    const init = { method: "POST", body: JSON.stringify(body) };
+    return await fetchUnix(this.#controlSocket, path, init, CONTROL_TIMEOUT_MS);
+  }
+}
+
+async function endProcess(process: Deno.ChildProcess | undefined): Promise<void> {
+  if (process === undefined) return;
+  try {
+    Deno.kill(process.pid, "SIGKILL");
+  } catch {
+    // It has ended.
+  }
+  await process.status;
+  await process.stdin.close().catch(() => {});
+}
+
+async function drain(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {
+  while (!(await reader.read()).done);
+}
+
+function writePrivate(path: string, text: string): void {
+  Deno.writeTextFileSync(path, text, { mode: 0o600 });
+}
+
+/** As the snapshotter writes it, with values that a careless rewrite would drop or change. */
+function configText(id: string, where: SimBackend, auth: string): string {
+  const { host = "", repo = "", mirrors, proxyUrl } = where;
+  const backend = {
+    scheme: "http",
+    host,
+    repo,
+    ...(mirrors && { mirrors: mirrors.map((url) => ({ host: url })) }),
+    ...(proxyUrl !== undefined && { proxy: { url: proxyUrl, fallback: true } }),
+    ...(auth !== "" && { auth }),
+    timeout: 5,
+    connect_timeout: 5,
+    retry_limit: 0,
+    a_field_of_tomorrow: { kept: true },
+  };
+  return JSON.stringify({
+    device: {
+      id,
+      backend: { type: "registry", config: backend },
+      cache: { type: "", config: { work_dir: "", disable_indexed_map: false } },
+    },
+    mode: "direct",
+    digest_validate: false,
+    amplify_io: 0,
+  });
+}

@@ -1,0 +1,144 @@
+// deno-lint-ignore-file no-console -- a benchmark talks to a person
+/**
+ * `deno task bench:tap`: what the CRI tap costs, relative to a proxy of the same runtime that only
+ * copies bytes, in the same run. Each of the four ends is a process of its own.
+ *
+ * @module
+ */
+import { join } from "@std/path";
+import { fileURLToPath } from "node:url";
+import { serveByteTap } from "../lib/platform/mod.ts";
+import { createCriReader, PullBook } from "../lib/cri/mod.ts";
+import { median } from "./lib/bench.ts";
+import { answerCalls, callOnce, openConversation, passMessages } from "./lib/bench_cri.ts";
+
+const ROUNDS = 9;
+const MESSAGE_BYTES = 16 * 1024 * 1024;
+const MESSAGES = 8;
+const CALLS = 3_000;
+/** The tap's throughput must be at least this share of the plain proxy's. */
+const LEAST_SHARE = 0.6;
+const KINDS = ["direct", "plain", "tap"] as const;
+type Kind = typeof KINDS[number];
+
+async function main(args: readonly string[]): Promise<number> {
+  const [role, path = "", upstream = ""] = args;
+  if (role === "server") return await answerCalls(path);
+  if (role === "plain") return await copyPlainly(path, upstream);
+  if (role === "tap") return await serveTap(path, upstream);
+  const folder = await Deno.makeTempDir({ prefix: "bench-tap-" });
+  const sockets: Record<Kind, string> = {
+    direct: join(folder, "direct"),
+    plain: join(folder, "plain"),
+    tap: join(folder, "tap"),
+  };
+  const children = [
+    start("server", sockets.direct),
+    start("plain", sockets.plain, sockets.direct),
+    start("tap", sockets.tap, sockets.direct),
+  ];
+  try {
+    for (const kind of KINDS) await connectable(sockets[kind]);
+    return report(await measure(sockets));
+  } finally {
+    for (const child of children) child.kill("SIGKILL");
+    await Promise.all(children.map((child) => child.status));
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+interface Figures {
+  /** MiB a second, the message going there and back. */
+  readonly throughput: Record<Kind, number[]>;
+  /** Milliseconds a call, one after another. */
+  readonly latencyMs: Record<Kind, number[]>;
+}
+
+async function measure(sockets: Record<Kind, string>): Promise<Figures> {
+  const empty = () => ({ direct: [], plain: [], tap: [] });
+  const figures: Figures = { throughput: empty(), latencyMs: empty() };
+  // The kinds take turns, so that what else the machine does meets all of them.
+  for (let round = -1; round < ROUNDS; round++) {
+    for (const kind of KINDS) {
+      const connection = await Deno.connect({ transport: "unix", path: sockets[kind] });
+      const conversation = await openConversation(connection);
+      let startedMs = performance.now();
+      await passMessages(conversation, MESSAGES, MESSAGE_BYTES);
+      const passedMs = performance.now() - startedMs;
+      startedMs = performance.now();
+      for (let i = 0; i < CALLS; i++) await callOnce(conversation, i);
+      const calledMs = performance.now() - startedMs;
+      connection.close();
+      if (round < 0) continue; // warm now
+      const mib = 2 * MESSAGES * MESSAGE_BYTES / 2 ** 20;
+      figures.throughput[kind].push(mib / passedMs * 1_000);
+      figures.latencyMs[kind].push(calledMs / CALLS);
+    }
+  }
+  return figures;
+}
+
+function report({ throughput, latencyMs }: Figures): number {
+  const shares = throughput.tap.map((value, i) => value / (throughput.plain[i] ?? NaN));
+  const share = median(shares);
+  const micros = (kind: Kind) => median(latencyMs[kind]) * 1_000;
+  const added = median(latencyMs.tap.map((value, i) => value - (latencyMs.plain[i] ?? NaN)));
+  const row = (name: string, of: (kind: Kind) => string) =>
+    console.log(`| ${name} | ${KINDS.map(of).join(" | ")} |`);
+  row("", (kind) => kind);
+  row("---", () => "---");
+  row("throughput, 16 MiB messages (MiB/s)", (kind) => median(throughput[kind]).toFixed(0));
+  row("a pull's request and answer (µs)", (kind) => micros(kind).toFixed(0));
+  console.log(`throughput of the tap: ${share.toFixed(2)} of the plain proxy's`);
+  console.log(`a call takes ${(added * 1_000).toFixed(0)} µs more than through the plain one`);
+  if (share >= LEAST_SHARE) return 0;
+  console.error(`less than ${LEAST_SHARE}`);
+  return 1;
+}
+
+function start(...args: readonly string[]): Deno.ChildProcess {
+  const self = fileURLToPath(import.meta.url);
+  return new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--quiet", "--no-check", self, ...args],
+    stdin: "null",
+    stdout: "null",
+  }).spawn();
+}
+
+async function connectable(path: string): Promise<void> {
+  for (const untilMs = Date.now() + 20_000; Date.now() < untilMs;) {
+    try {
+      (await Deno.connect({ transport: "unix", path })).close();
+      return;
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+  throw new Error(`nobody listens on ${path}`);
+}
+
+async function serveTap(path: string, upstream: string): Promise<number> {
+  const book = new PullBook({ now: Date.now });
+  await serveByteTap({ path, upstream, reader: () => createCriReader({ book }) });
+  return await new Promise(() => {});
+}
+
+/** The simplest proxy that this runtime can be: the tap's measure. */
+async function copyPlainly(path: string, upstream: string): Promise<number> {
+  for await (const client of Deno.listen({ transport: "unix", path })) {
+    const server = await Deno.connect({ transport: "unix", path: upstream });
+    for (const [from, to] of [[client, server], [server, client]] as const) {
+      void copyBytes(from, to).catch(() => {}).finally(() => to.closeWrite().catch(() => {}));
+    }
+  }
+  return 0;
+}
+
+async function copyBytes(from: Deno.UnixConn, to: Deno.UnixConn): Promise<void> {
+  const buffer = new Uint8Array(64 * 1024);
+  for (let n = await from.read(buffer); n !== null; n = await from.read(buffer)) {
+    for (let done = 0; done < n;) done += await to.write(buffer.subarray(done, n));
+  }
+}
+
+if (import.meta.main) Deno.exitCode = await main(Deno.args);

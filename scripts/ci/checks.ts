@@ -1,0 +1,281 @@
+/** A lane runs its checks one after another; lanes run side by side. */
+export type Lane = "cpu" | "wait-1" | "wait-2" | "wait-3";
+
+/** One check of the CI. */
+export interface Check {
+  readonly name: string;
+  readonly lane: Lane;
+  readonly timeoutMinutes: number;
+  /** With `CI=true`, a required check that is skipped fails. */
+  readonly required: boolean;
+  /** Names of checks that must have passed first; without them this one is skipped. */
+  readonly after?: readonly string[];
+  /** Names of checks that must have ended first, whatever their result. */
+  readonly afterEnd?: readonly string[];
+  /**
+   * A bash script. Exit code 77 means skipped, for the reason in its last line. `$DENO_BIN` is this
+   * Deno, `$WORK` a folder that is removed in the end, `$BINARY` the compiled binary.
+   */
+  readonly run: string;
+}
+
+const PACKAGES = "packages";
+const COMPILE = "compile, twice and equal";
+
+/** Debian's packages by a file or program of theirs. */
+const DEBIAN_PACKAGES: Readonly<Record<string, string>> = {
+  "docker-registry": "docker-registry",
+  openssl: "openssl",
+  skopeo: "skopeo",
+  faketime: "faketime",
+  "docker-credential-pass": "golang-docker-credential-helpers",
+  pass: "pass",
+  gpg: "gnupg",
+  setpriv: "util-linux",
+  ip: "iproute2",
+  containerd: "containerd",
+  htpasswd: "apache2-utils",
+  promtool: "prometheus",
+  chromium: "chromium",
+  "systemd-analyze": "systemd",
+  "systemd-nspawn": "systemd-container",
+  debootstrap: "debootstrap",
+};
+
+/** Installs what is missing, where that is possible; each check looks for what it needs. */
+const INSTALL = `
+wanted=()
+${
+  Object.entries(DEBIAN_PACKAGES).map(([program, name]) =>
+    `command -v ${program} >/dev/null || wanted+=(${name})`
+  ).join("\n")
+}
+if [[ \${#wanted[@]} -gt 0 && $(id -u) -eq 0 ]]; then
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends "\${wanted[@]}" ||
+    for name in "\${wanted[@]}"; do apt-get install -y -qq --no-install-recommends "$name"; done
+fi
+npm install --silent --no-fund --no-audit --ignore-scripts --prefix "$WORK/grpc" \\
+  @grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8.1 || true
+true`;
+
+function needs(...programs: readonly string[]): string {
+  return programs.map((program) =>
+    `command -v ${program} >/dev/null || { echo "there is no ${program}"; exit 77; }`
+  ).join("\n");
+}
+
+const NEEDS_ROOT = `[[ $(id -u) -eq 0 ]] || { echo "it takes root"; exit 77; }`;
+const NEEDS_NAMESPACES = `${NEEDS_ROOT}
+unshare --mount --net --pid --fork true 2>/dev/null || { echo "it takes namespaces"; exit 77; }`;
+
+/** The kit of a matching deno and denort; beside the repository, where there is one. */
+const KIT = `
+[[ -x ../shared/tools/deno-compile-kit ]] || { echo "there is no denort to compile with"; exit 77; }
+kit=$(../shared/tools/deno-compile-kit)
+export DENO_TLS_CA_STORE=system RUST_MIN_STACK=33554432 DENORT_BIN="$kit/denort"`;
+
+/** Tests and campaigns use the binary where there is one. */
+const WITH_BINARY = `[[ ! -x $BINARY ]] || export NYDUS_AUTH_AGENT_BINARY="$BINARY"`;
+
+const task = (...words: readonly string[]) => `"$DENO_BIN" task --quiet ${words.join(" ")}`;
+
+const METRICS = `${needs("promtool", "curl")}
+"$DENO_BIN" run -A --quiet main.ts run --snapshotter-config off --system-address off \\
+  --root "$WORK/none" --address 127.0.0.1:29111 &
+for try in $(seq 100); do
+  curl -fsS http://127.0.0.1:29111/metrics -o "$WORK/metrics" 2>/dev/null && break
+  sleep 0.2
+done
+kill -TERM $! && wait $! && promtool check metrics <"$WORK/metrics"`;
+
+const ORDINARY_USER = `
+if [[ $(id -u) -ne 0 ]]; then exec env -C / -i "$BINARY" demo --output json; fi
+${needs("setpriv")}
+chmod 755 "$WORK"; install -m 755 "$BINARY" "$WORK/nydus-auth-agent"
+env -C / -i setpriv --reuid=65534 --regid=65534 --clear-groups \\
+  "$WORK/nydus-auth-agent" demo --output json`;
+
+// Nothing can be written but below /tmp, and no network is there but loopback. The binary is seen
+// at /mnt, since the folder that it was built in may be below /tmp, which is another one then.
+const SEALED = `${NEEDS_NAMESPACES}
+${needs("ip")}
+unshare --mount --net --pid --fork sh -c 'ip link set lo up && mount -t proc proc /proc &&
+  mount --bind "$0" /mnt && mount -t tmpfs tmp /tmp && mount -o remount,bind,ro / && cd / &&
+  ! touch /var/written 2>/dev/null && exec env -i "/mnt/$1" demo --output json' \\
+  "$(dirname "$BINARY")" "$(basename "$BINARY")"`;
+
+const CONTAINER_TREE = `${NEEDS_NAMESPACES}
+"$DENO_BIN" run -A scripts/image_tree.ts "$BINARY" && mkdir -p dist/image/proc &&
+  unshare --mount --pid --fork sh -c \\
+    "mount -t proc proc dist/image/proc && chroot dist/image /usr/bin/nydus-auth-agent version"`;
+
+// The end-to-end tests need no network but loopback: here is no other.
+const BINARY_E2E = `${NEEDS_NAMESPACES}
+${needs("ip")}
+"$DENO_BIN" cache --quiet tests/e2e/*_test.ts
+unshare --net sh -c 'ip link set lo up && exec "$DENO_BIN" task --quiet test:binary'`;
+
+const UNITS = `${needs("systemd-analyze")}
+mkdir "$WORK/units"
+for unit in lib/assets/*.service; do
+  # The binary is not installed here; everything else is checked as it stands.
+  sed -E 's#^(Exec[A-Za-z]+=[-+!@:]*)/usr/local/bin/nydus-auth-agent#\\1/bin/true#' "$unit" \\
+    >"$WORK/units/$(basename "$unit")"
+  systemd-analyze verify "$WORK/units/$(basename "$unit")" || exit 1
+done
+systemd-analyze security --offline=true --threshold=19 "$WORK/units/nydus-auth-agent.service" &&
+  systemd-analyze security --offline=true --threshold=15 \\
+    "$WORK/units/nydus-auth-agent-own-user.service"`;
+
+const MANIFEST = `
+python3 -m venv --help >/dev/null 2>&1 || { echo "python3 has no venv here"; exit 77; }
+python3 -m venv "$WORK/venv" &&
+  "$WORK/venv/bin/pip" install -q --only-binary :all: kubernetes-validate &&
+  "$WORK/venv/bin/kubernetes-validate" --strict lib/assets/daemonset.yaml`;
+
+const PROGRAMS = `${NEEDS_ROOT}
+${needs("containerd", "docker-registry", "htpasswd")}
+[[ -d $WORK/grpc ]] || { echo "there is no gRPC client"; exit 77; }
+${WITH_BINARY}
+export NYDUS_AUTH_AGENT_GRPC_MODULES="$WORK/grpc"
+${task("test:programs --ignore=tests/programs/systemd_test.ts")}`;
+
+// Ignored where no machine can be booted.
+const SYSTEMD = `${WITH_BINARY}
+"$DENO_BIN" test -A --no-check tests/programs/systemd_test.ts`;
+
+function check(
+  name: string,
+  lane: Lane,
+  timeoutMinutes: number,
+  run: string,
+  more: Pick<Check, "after" | "afterEnd"> & { readonly optional?: true } = {},
+): Check {
+  const { optional, ...order } = more;
+  return { name, lane, timeoutMinutes, run, required: optional === undefined, ...order };
+}
+
+const installed = { afterEnd: [PACKAGES] };
+const compiled = { after: [COMPILE] };
+/** After the compilation, which gives them the binary; without a binary they run from source. */
+const beside = { afterEnd: [PACKAGES, COMPILE] };
+
+/** What must pass before a change is merged: 15 minutes at most on two cores. */
+export const CHECKS: readonly Check[] = [
+  check(PACKAGES, "wait-1", 10, INSTALL),
+  check(COMPILE, "cpu", 6, `${KIT}\n"$kit/deno" run -A scripts/compile.ts --compare`),
+  check("types", "cpu", 5, task("check")),
+  check("tests", "cpu", 6, task("test"), installed),
+  check("end-to-end tests of the binary, loopback only", "cpu", 8, BINARY_E2E, {
+    ...compiled,
+    ...installed,
+  }),
+  check("extended tests", "cpu", 6, task("test:extended"), installed),
+  check("format and lint", "cpu", 3, task("lint")),
+  check("import rules", "cpu", 2, task("arrows")),
+  check("examples in comments", "cpu", 4, task("test:doc")),
+  check(
+    "second Deno version: conformance and platform",
+    "cpu",
+    4,
+    `${KIT}\n"$kit/deno" test -A --quiet --no-check tests/conformance tests/unit/platform`,
+  ),
+  check(
+    "fault campaign",
+    "wait-1",
+    12,
+    `${WITH_BINARY}
+export NYDUS_AUTH_AGENT_KILLS=20\n${task("test:faults --seed 1")}`,
+    beside,
+  ),
+  check("programs of others", "wait-2", 8, PROGRAMS, beside),
+  check("service under systemd", "wait-3", 12, SYSTEMD, { ...beside, optional: true }),
+  check("soak", "wait-2", 5, `${WITH_BINARY}\n${task("soak --minutes 2 --seed 1")}`, beside),
+  check(
+    "killed 40 times",
+    "wait-2",
+    6,
+    `${WITH_BINARY}\nexport NYDUS_AUTH_AGENT_KILLS=20\n` +
+      `"$DENO_BIN" test -A --quiet --no-check tests/e2e/amnesia_test.ts`,
+    beside,
+  ),
+  check("refused is renewed", "wait-2", 5, task("measure:refused"), beside),
+  check(
+    "the campaign notices broken agents",
+    "wait-2",
+    8,
+    `"$DENO_BIN" test -A --quiet --no-check tests/faults`,
+    beside,
+  ),
+  check("pages in Chromium", "wait-3", 5, `${needs("chromium")}\n${task("test:browser")}`, beside),
+  check("demo", "wait-2", 3, task("demo --output json")),
+  check("binary as an ordinary user", "wait-2", 3, ORDINARY_USER, compiled),
+  check("binary on a sealed host", "wait-2", 3, SEALED, { ...compiled, ...installed }),
+  check("container file tree", "wait-2", 3, CONTAINER_TREE, compiled),
+  check("metrics", "wait-2", 3, METRICS, installed),
+  check(
+    "alert rules",
+    "wait-2",
+    3,
+    `${needs("promtool")}\npromtool check rules lib/assets/prometheus-rules.yaml &&
+  promtool test rules tests/alerts/rules.test.yaml`,
+    installed,
+  ),
+  check("systemd units", "wait-2", 3, UNITS, installed),
+  check("Kubernetes manifest", "wait-2", 4, MANIFEST, { optional: true }),
+  check("supply chain", "wait-2", 3, task("supply-chain")),
+  // The registry of a build machine may serve no list of known vulnerabilities (exit code 77).
+  check("known vulnerabilities", "wait-2", 3, task("supply-chain --audit"), { optional: true }),
+  check("deno.lock is unchanged", "wait-2", 1, "git diff --exit-code -- deno.json deno.lock", {
+    afterEnd: ["tests", COMPILE],
+  }),
+];
+
+/** The long forms, for `deno task nightly`. */
+export const NIGHTLY: readonly Check[] = [
+  check(PACKAGES, "wait-1", 10, INSTALL),
+  check(COMPILE, "cpu", 6, `${KIT}\n"$kit/deno" run -A scripts/compile.ts --compare`),
+  check("20 runs of the tests", "cpu", 90, task("test:repeat 20"), installed),
+  check("5 runs of the tests under load", "cpu", 60, task("test:repeat 5 --load"), installed),
+  check(
+    "second Deno version: all tests",
+    "cpu",
+    30,
+    `${KIT}\n"$kit/deno" test -A --quiet --no-check tests/unit tests/conformance tests/e2e`,
+    installed,
+  ),
+  check(
+    "mutation testing",
+    "cpu",
+    240,
+    task("mutate --packages model,store,reconcile,deliver,resolve,serve --count 300 --seed 1"),
+  ),
+  check("CRI proxy beside a plain proxy", "cpu", 10, task("bench:tap")),
+  ...[1, 2, 3, 4, 5].map((seed) =>
+    check(
+      `fault campaign, seed ${seed}`,
+      "wait-1",
+      20,
+      `${WITH_BINARY}\n${task(`test:faults --seed ${seed}`)}`,
+      beside,
+    )
+  ),
+  check("soak, an hour", "wait-2", 75, `${WITH_BINARY}\n${task("soak --minutes 60")}`, beside),
+  check(
+    "killed 400 times",
+    "wait-2",
+    60,
+    `${WITH_BINARY}\nexport NYDUS_AUTH_AGENT_KILLS=200
+"$DENO_BIN" test -A --quiet --no-check tests/e2e/amnesia_test.ts`,
+    beside,
+  ),
+  check(
+    "memory stays flat",
+    "wait-2",
+    30,
+    `${WITH_BINARY}\n${task("soak:memory --hours 24 --minutes 10")}`,
+    beside,
+  ),
+];

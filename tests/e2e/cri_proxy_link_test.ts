@@ -1,0 +1,83 @@
+/** Where the clients' link leads while the tap cannot be had, is not wanted, or has yet to come. */
+import { equal, match } from "node:assert/strict";
+import { AgentProcess } from "./stage.ts";
+import { callOnce, echoOn, tapStage } from "./cri_proxy_stage.ts";
+
+Deno.test("CRI tap: a socket that is removed is made again, and one that cannot be had is tried for", async () => {
+  await tapStage(async ({ dir, link, upstream, tap, start, kill }) => {
+    const listener = echoOn(upstream);
+    const socket = `${dir}/cri.sock`;
+    const agent = await start();
+    await Deno.remove(socket);
+    await agent.until("the socket", () => Deno.stat(socket).then(() => true, () => false));
+    await agent.until("the link", async () => await Deno.readLink(link) === socket);
+    await callOnce(link);
+    match(agent.log, /cri\.sock was removed: it is made again/);
+    await kill(agent);
+    const late = await start({ more: tap.replace(socket, `${dir}/later/cri.sock`) });
+    equal((await late.status()).tap?.state, "not-serving");
+    await callOnce(link);
+    await Deno.mkdir(`${dir}/later`);
+    await late.until("the tap", async () => (await late.status()).tap?.state === "in-path");
+    await callOnce(link);
+    await kill(late);
+    listener.close();
+  });
+});
+
+Deno.test("CRI tap: an agent that cannot start does not touch the path", async () => {
+  await tapStage(async ({ node, link, upstream, tap }) => {
+    await Deno.symlink(upstream, link);
+    const { ino } = await Deno.lstat(link);
+    const taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const env = { NYDUS_AUTH_AGENT_SERVER_ADDRESS: `127.0.0.1:${taken.addr.port}` };
+    const options = { more: tap, env };
+    await using agent = await AgentProcess.start(node, options, { waitReady: false });
+    equal(await agent.ended(), 1);
+    match(agent.log, /the port is taken/);
+    equal((await Deno.lstat(link)).ino, ino, "whoever moves the link makes it anew");
+    taken.close();
+  });
+});
+
+Deno.test("CRI tap: a disabled one leaves no link to a socket where nobody listens", async () => {
+  await tapStage(async ({ dir, link, upstream, start, kill }) => {
+    const listener = echoOn(upstream);
+    await Deno.symlink(`${dir}/cri.sock`, link); // of an agent that was killed without its unit
+    const agent = await start({
+      bare: true,
+      more: `[providers.cri]\nenabled = false\nsocket = "${dir}/cri.sock"\nlink = "${link}"\n` +
+        `image_service = "${upstream}"`,
+    });
+    equal(await Deno.readLink(link), upstream);
+    equal((await agent.status()).tap, undefined);
+    await callOnce(link);
+    await kill(agent);
+    listener.close();
+  });
+});
+
+const TMPFILES = "/usr/bin/systemd-tmpfiles";
+
+Deno.test({
+  name: "CRI tap: at boot the link is laid to the runtime, and one that is there is left",
+  ignore: Deno.uid() !== 0 || !await Deno.stat(TMPFILES).then(() => true, () => false),
+  async fn() {
+    const root = await Deno.makeTempDir({ prefix: "boot-" });
+    const conf = new URL("../../lib/assets/nydus-auth-agent.tmpfiles.conf", import.meta.url);
+    const boot = () =>
+      new Deno.Command(TMPFILES, { args: ["--create", `--root=${root}`, conf.pathname] }).output();
+    await Deno.mkdir(`${root}/etc`);
+    await Deno.writeTextFile(`${root}/etc/passwd`, "root:x:0:0::/root:/bin/sh\n");
+    await Deno.writeTextFile(`${root}/etc/group`, "root:x:0:\n");
+    const folder = `${root}/run/nydus-auth-agent-cri`;
+    equal((await boot()).code, 0);
+    equal(await Deno.readLink(`${folder}/image.sock`), "/run/containerd/containerd.sock");
+    equal(((await Deno.stat(folder)).mode ?? 0) & 0o777, 0o700);
+    await Deno.remove(`${folder}/image.sock`);
+    await Deno.symlink("/of/a/running/agent", `${folder}/image.sock`);
+    equal((await boot()).code, 0);
+    equal(await Deno.readLink(`${folder}/image.sock`), "/of/a/running/agent");
+    await Deno.remove(root, { recursive: true });
+  },
+});

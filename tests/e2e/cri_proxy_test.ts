@@ -1,0 +1,241 @@
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { readRecording } from "../fakes/cri_conversation.ts";
+import { AgentProcess, pause } from "./stage.ts";
+import {
+  callOnce,
+  echoOn,
+  pullThrough,
+  readExactly,
+  tapStage,
+  writeAll,
+} from "./cri_proxy_stage.ts";
+
+const RECORDING = new URL("../unit/cri/recordings/grpc-go.txt", import.meta.url);
+/** How often the agent is killed while calls go on; the binary starts faster, so CI asks for more. */
+const KILLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_TAP_KILLS") ?? "3");
+/** How many calls at least go on beside every agent, and after its end. */
+const CALLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_TAP_CALLS") ?? "20");
+
+Deno.test("CRI tap: a kubelet's conversation passes unchanged, and what it shows is kept in memory", async () => {
+  await tapStage(async ({ inMemory, link, upstream, state, start }) => {
+    const listener = Deno.listen({ transport: "unix", path: upstream });
+    const agent = await start();
+    const client = await Deno.connect({ transport: "unix", path: link });
+    const server = await listener.accept();
+    for (const { from, bytes } of readRecording(await Deno.readTextFile(RECORDING))) {
+      const [sender, receiver] = from === "client" ? [client, server] : [server, client];
+      const arriving = readExactly(receiver, bytes.length);
+      await writeAll(sender, bytes);
+      deepEqual(await arriving, bytes);
+    }
+    client.close();
+    server.close();
+    if (inMemory) {
+      await agent.until("the state file", async () => {
+        const text = await Deno.readTextFile(state).catch(() => "");
+        return text.includes("registry.example/team/app:v1");
+      });
+      equal(((await Deno.stat(state)).mode ?? 0) & 0o777, 0o600);
+    } else {
+      await agent.until("the warning", () => agent.log.includes("would be on a disk"));
+    }
+    ok(!agent.log.includes("fake-password"), "no password in the log");
+    listener.close();
+    await agent[Symbol.asyncDispose]();
+  });
+});
+
+Deno.test("CRI proxy: a pull that succeeds triggers a reconcile, so that its mount is found at once", async () => {
+  await tapStage(async ({ node, link, upstream, tap }) => {
+    const listener = Deno.listen({ transport: "unix", path: upstream });
+    const renewal = 'check_interval = "1h"\nrefresh_interval = "1h"';
+    await using agent = await AgentProcess.start(node, { more: tap, renewal });
+    const before = (await agent.status()).lastReconcileAtMs;
+    const auth = { username: "robot", password: "seen-once" };
+    await pullThrough(link, listener, { image: "registry.example/team/app:v1", auth });
+    await agent.until("a reconcile", async () => {
+      return (await agent.status()).lastReconcileAtMs !== before;
+    });
+    listener.close();
+  });
+});
+
+Deno.test("CRI tap: what a pull brought is found after a restart, until that is turned off", async () => {
+  await tapStage(async ({ inMemory, link, upstream, state, tap, start, run, kill }) => {
+    const listener = Deno.listen({ transport: "unix", path: upstream });
+    const image = "registry.example/team/app:v1";
+    const pulled = async () => {
+      const { code, out, err } = await run("get", image, "--output", "json");
+      return code === 0 ? JSON.parse(out) : err;
+    };
+    const kept = () => Deno.stat(state).then(() => true, () => false);
+    const first = await start();
+    await pullThrough(link, listener, {
+      image,
+      auth: { username: "robot", password: "seen-once" },
+    });
+    await first.until("the credential", async () => (await pulled()).provider === "cri");
+    if (inMemory) await first.until("the state file", kept);
+    await kill(first);
+    const second = await start();
+    const { idleSinceMs, restoredImages } = (await second.status()).tap ?? {};
+    ok(idleSinceMs !== undefined, "no client is connected");
+    equal(restoredImages, inMemory ? 1 : 0);
+    if (inMemory) {
+      const { provider, password } = await pulled();
+      deepEqual([provider, password], ["cri", "seen-once"]);
+    } else ok((await pulled()).startsWith("no credential"));
+    await kill(second);
+    const forgetful = await start({ more: `${tap}\nremember = false` });
+    equal(await kept(), false, "what was kept before is gone");
+    ok((await pulled()).startsWith("no credential"));
+    await pullThrough(link, listener, { image, auth: { username: "robot", password: "again" } });
+    await forgetful.until("the credential", async () => (await pulled()).password === "again");
+    await pause(500); // longer than a change waits to be written
+    equal(await kept(), false);
+    await kill(forgetful);
+    await Deno.writeTextFile(state, "{}");
+    const disabled = await start({ more: tap.replace("true", "false") });
+    equal(await kept(), false, "nor is it kept where the tap is disabled");
+    await kill(disabled);
+    listener.close();
+  });
+});
+
+Deno.test("CRI tap: calls fail only in flight while the agent is killed, late, or not there", async () => {
+  await tapStage(async ({ link, upstream, start, kill }) => {
+    const listener = Deno.listen({ transport: "unix", path: upstream });
+    const serving = (async () => {
+      for await (const connection of listener) {
+        void connection.readable.pipeTo(connection.writable).catch(() => {});
+      }
+    })();
+    await Deno.symlink(upstream, link);
+    const counts = { calls: 0, broken: 0, corrupted: 0 };
+    const stop = new AbortController();
+    const calling = (async () => {
+      let connection: Deno.UnixConn | undefined;
+      while (!stop.signal.aborted) {
+        try {
+          connection ??= await Deno.connect({ transport: "unix", path: link });
+        } catch {
+          await pause(5); // as a gRPC client: it connects again
+          continue;
+        }
+        const question = crypto.getRandomValues(new Uint8Array(512));
+        try {
+          await writeAll(connection, question);
+          const answer = await readExactly(connection, question.length);
+          counts.calls++;
+          if (answer.some((byte, i) => byte !== question[i])) counts.corrupted++;
+        } catch {
+          counts.broken++;
+          connection.close();
+          connection = undefined;
+        }
+      }
+      connection?.close();
+    })();
+    const moreCalls = async (agent: AgentProcess | undefined, what: string) => {
+      const before = counts.calls;
+      const until = () => counts.calls > before + CALLS;
+      if (agent !== undefined) return await agent.until(what, until);
+      while (!until()) await pause(5);
+    };
+    await moreCalls(undefined, "calls without an agent");
+    for (let i = 0; i < KILLS; i++) {
+      const agent = await start();
+      await agent.until("the link", async () => (await Deno.readLink(link)) !== upstream);
+      await moreCalls(agent, "calls beside the agent");
+      await kill(agent);
+      await moreCalls(undefined, "calls after its end");
+    }
+    const agent = await start({ bare: true });
+    agent.signal("SIGTERM");
+    equal(await agent.ended(), 0);
+    equal(await Deno.readLink(link), upstream, "without the unit the agent moves the link");
+    await moreCalls(undefined, "calls after an orderly end");
+    await agent[Symbol.asyncDispose]();
+    stop.abort();
+    await calling;
+    listener.close();
+    await serving;
+    equal(counts.corrupted, 0);
+    ok(counts.broken <= KILLS + 1, `${counts.broken} of ${counts.calls} calls broke`);
+  });
+});
+
+Deno.test("CRI tap: one command steps out of the path, over restarts, and in again", async () => {
+  await tapStage(async ({ link, upstream, dir, start, run, kill, fallBack }) => {
+    const listener = echoOn(upstream);
+    const socket = `${dir}/cri.sock`;
+    const first = await start();
+    equal(await Deno.readLink(link), socket);
+    const held = await Deno.connect({ transport: "unix", path: link });
+    const off = await run("tap", "off");
+    equal(off.code, 0, off.err);
+    match(off.out, /from the next connection on/);
+    equal(await Deno.readLink(link), upstream);
+    await callOnce(link);
+    await writeAll(held, Uint8Array.of(7));
+    deepEqual(await readExactly(held, 1), Uint8Array.of(7), "what is open goes on");
+    equal((await first.status()).tap?.idleSinceMs, undefined, "a client is connected");
+    held.close();
+    await first.until(
+      "the status",
+      async () => (await first.status()).tap?.state === "stepped-out",
+    );
+    equal((await first.status()).tap?.connections, 1, "the second call did not pass the tap");
+    await kill(first);
+    const second = await start();
+    equal(await Deno.readLink(link), upstream, "an agent that starts stays out");
+    match((await run("tap", "status")).out, /^out of the path: .*, by "tap off"$/m);
+    const on = await run("tap", "on");
+    equal(on.code, 0, on.err);
+    equal(await Deno.readLink(link), socket);
+    await callOnce(link);
+    await second.until("the status", async () => {
+      const { tap } = await second.status();
+      return tap?.state === "in-path" && tap.connections >= 1;
+    });
+    match((await run("tap", "status")).out, /^in the path: /);
+    second.signal("SIGTERM");
+    equal(await second.ended(), 0);
+    await second[Symbol.asyncDispose]();
+    equal(await Deno.readLink(link), socket, "for as long as the fallback delay");
+    await fallBack();
+    const idle = await run("tap", "status");
+    match(idle.out, /no agent serves/);
+    equal(idle.code, 1);
+    const early = await run("tap", "on");
+    match(early.out, /no agent serves now/);
+    equal(await Deno.readLink(link), upstream);
+    equal((await run("tap", "sideways")).code, 2);
+    listener.close();
+  });
+});
+
+Deno.test("CRI tap: a link that leads elsewhere is a finding, and what passes is counted", async () => {
+  await tapStage(async ({ link, upstream, start, run, kill }) => {
+    const listener = echoOn(upstream);
+    const agent = await start();
+    await callOnce(link);
+    const metrics = (await agent.get("/metrics")).body;
+    match(metrics, /^nydus_auth_agent_tap_in_path 1$/m);
+    match(metrics, /^nydus_auth_agent_tap_connections_total 1$/m);
+    match(metrics, /^nydus_auth_agent_tap_bytes_total\{to="runtime"\} 1000$/m);
+    match(metrics, /^nydus_auth_agent_tap_bytes_total\{to="clients"\} 1000$/m);
+    await Deno.remove(link);
+    await Deno.symlink("containerd.sock", link);
+    await agent.until("the finding", async () => {
+      return (await agent.get("/readyz?verbose")).body.includes("[!] tap: CRI pulls are not seen");
+    });
+    match((await agent.get("/metrics")).body, /^nydus_auth_agent_tap_in_path 0$/m);
+    equal((await run("tap", "on")).code, 0);
+    await agent.until("its end", async () => {
+      return (await agent.get("/readyz?verbose")).body.includes("[+] tap: nothing is wrong");
+    });
+    await kill(agent);
+    listener.close();
+  });
+});

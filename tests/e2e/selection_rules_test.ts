@@ -1,0 +1,278 @@
+/**
+ * Elections: several credentials would fit, and the registry knows which one does. The agent runs as
+ * a process against the simulated node, whose registries remember everything that is brought.
+ */
+import { deepStrictEqual, doesNotMatch, match, ok, strictEqual } from "node:assert/strict";
+import type { SimNode, SimRegistry } from "../../lib/simulator/mod.ts";
+import { HAS_OPENSSL } from "../fakes/certificates.ts";
+import { kubeApi, NODE, putPod, putSecret, writeKubeconfig } from "./kube_stage.ts";
+import { AgentProcess, command, pause, simNode } from "./stage.ts";
+
+const LONG = 'check_interval = "1h"\nrefresh_interval = "1h"';
+
+/** Reads through every mount until told to stop, as containers do. */
+function keepReading(node: SimNode): AsyncDisposable & { readonly ok: () => boolean } {
+  let going = true;
+  let lastOk = false;
+  const done = (async () => {
+    while (going) {
+      const reads = await node.readAll();
+      lastOk = reads.length > 0 && reads.every(({ ok }) => ok);
+      await pause(100);
+    }
+  })();
+  return {
+    ok: () => lastOk,
+    async [Symbol.asyncDispose]() {
+      going = false;
+      await done;
+    },
+  };
+}
+
+/** Docker's configuration, whatever the registries think of it. */
+function dockerConfig(node: SimNode, pairs: Readonly<Record<string, string>>): void {
+  const auths = Object.fromEntries(
+    Object.entries(pairs).map(([host, pair]) => [host, { auth: btoa(pair) }]),
+  );
+  const path = node.dockerConfigPath;
+  Deno.writeTextFileSync(`${path}.new`, JSON.stringify({ auths }), { mode: 0o600 });
+  Deno.renameSync(`${path}.new`, path);
+}
+
+/** How often a registry was asked about a pair by a probe: reads are of blobs alone. */
+function probes(registry: SimRegistry, pair?: string): number {
+  return registry.seen.filter(({ what, auth }) =>
+    what === "manifest" && auth !== "" && (pair === undefined || auth === btoa(pair))
+  ).length;
+}
+
+for (const login of ["basic", "bearer"] as const) {
+  Deno.test(`election: docker's password is refused, the plugin's token serves (${login})`, async () => {
+    await using node = simNode({ plugin: { cacheDuration: "1h", lifeMs: 3_600_000 } });
+    const registry = node.tokenRegistry;
+    registry.settings.login = login;
+    registry.settings.dialect = login === "basic" ? "ecr" : "hub";
+    const image = `${registry.host}/shop/app:1`;
+    const bad = "robot:wrong";
+    dockerConfig(node, { [registry.host]: bad });
+    await node.addDaemon({
+      id: "d1",
+      mode: "dedicated",
+      images: [image],
+      pair: bad,
+      version: "2.4.1",
+    });
+    await using agent = await AgentProcess.start(node, { renewal: LONG });
+    await using reading = keepReading(node);
+    await agent.until("reads to be whole", reading.ok);
+    const [status] = (await agent.status()).images;
+    strictEqual(status?.provider, "kubelet");
+    match(status?.elected ?? "", /the registry accepts it; .*auths entry .*: refused/);
+    match(agent.log, /credential-elected/);
+    doesNotMatch(agent.log, /wrong|tok-\d/);
+    const asked = agent.log.match(/registry-probed/g)?.length ?? 0;
+    await pause(4_000);
+    strictEqual(agent.log.match(/registry-probed/g)?.length, asked, "it goes on to ask");
+  });
+}
+
+Deno.test("election: a changed password that the registry refuses does not replace one that works", async () => {
+  await using node = simNode();
+  const registry = node.passwordRegistry;
+  registry.settings.dialect = "ecr";
+  const image = `${registry.host}/base/os:1`;
+  const daemon = await node.addDaemon({
+    id: "d1",
+    mode: "dedicated",
+    images: [image],
+    version: "2.4.1",
+  });
+  await using agent = await AgentProcess.start(node, { renewal: LONG });
+  await using reading = keepReading(node);
+  await agent.until("reads", reading.ok);
+  dockerConfig(node, { [registry.host]: "robot:second" }); // before the registry knows it
+  await agent.until("the refusal", () => agent.log.includes("registry-refused"));
+  await pause(500);
+  strictEqual(await daemon.held("/"), "robot:first");
+  ok(reading.ok(), "reads fail");
+  const [status] = (await agent.status()).images;
+  strictEqual(status?.lastFailure?.reason, "registry-refused");
+  match(status?.lastFailure?.detail ?? "", /authorization token has expired/);
+  strictEqual(probes(registry, "robot:second"), 2); // HEAD, and the words of the refusal by GET
+  // Now it does, and takes the old one back: the refused reads are reason to ask again.
+  registry.accept("robot", "second");
+  registry.revoke("robot", "first");
+  await agent.until("the new one", async () => await daemon.held("/") === "robot:second");
+  await agent.until("reads to be whole", reading.ok);
+});
+
+Deno.test("election: the one in use survives a restart of the agent beside a bad change", async () => {
+  await using node = simNode();
+  const { host } = node.passwordRegistry;
+  const daemon = await node.addDaemon({
+    id: "d1",
+    mode: "dedicated",
+    images: [`${host}/base/os:1`],
+  });
+  dockerConfig(node, { [host]: "robot:wrong" });
+  await using agent = await AgentProcess.start(node, { renewal: LONG });
+  await agent.until("it to be adopted", async () => {
+    return (await agent.status()).daemons[0]?.instances[0]?.delivery === "adopted";
+  });
+  strictEqual(await daemon.held("/"), "robot:first");
+});
+
+Deno.test("election: one probe for a candidate and change, for whatever number of mounts", async () => {
+  await using node = simNode({ plugin: { cacheDuration: "1s", lifeMs: 3_000 } });
+  const { host } = node.passwordRegistry;
+  const images = ["team/a:1", "team/a:2", "team/b:1"].map((name) => `${host}/${name}`);
+  await node.addDaemon({ id: "s1", mode: "shared", images: [...images, ...images] });
+  await node.addDaemon({
+    id: "d1",
+    mode: "dedicated",
+    images: [`${node.tokenRegistry.host}/shop/app:1`],
+  });
+  await using agent = await AgentProcess.start(node);
+  strictEqual(probes(node.passwordRegistry), 0, "there was nothing to doubt");
+  for (const password of ["second", "third"]) {
+    node.rotatePassword(password);
+    await agent.until(`the password ${password}`, async () => {
+      const daemon = node.daemons.get("s1");
+      const held = await Promise.all(
+        (daemon?.instances ?? []).map(({ mountId }) => daemon?.held(mountId)),
+      );
+      return held.every((pair) => pair === `robot:${password}`);
+    });
+  }
+  await pause(2_000); // looks every half second
+  deepStrictEqual(
+    ["first", "second", "third"].map((word) => probes(node.passwordRegistry, `robot:${word}`)),
+    [0, 2, 2], // two repositories
+  );
+  ok(node.pluginExecutions() > 2);
+  strictEqual(probes(node.tokenRegistry), 0, "a minted token is no change");
+  const page = (await agent.get("/metrics")).body;
+  match(page, /nydus_auth_agent_registry_probes_total\{verdict="accepted"\} 4/);
+});
+
+Deno.test("election: with `never` no registry is asked, and refusals go through the ranking", async () => {
+  await using node = simNode({ plugin: { cacheDuration: "1h", lifeMs: 3_600_000 } });
+  const registry = node.tokenRegistry;
+  const image = `${registry.host}/shop/app:1`;
+  dockerConfig(node, { [registry.host]: "robot:wrong" });
+  await node.addDaemon({
+    id: "d1",
+    mode: "dedicated",
+    images: [image],
+    pair: "robot:wrong",
+    version: "2.4.1",
+  });
+  await using agent = await AgentProcess.start(node, {
+    renewal: LONG,
+    more: '[delivery]\nverify = "never"',
+  });
+  await using reading = keepReading(node);
+  await agent.until("reads to be whole", reading.ok);
+  strictEqual(registry.seen.filter(({ what }) => what !== "blob").length, 0);
+  strictEqual((await agent.status()).images[0]?.provider, "kubelet");
+});
+
+Deno.test({
+  name:
+    "election: the first of two pull secrets with one key is refused, the mount gets the second",
+  ignore: !HAS_OPENSSL,
+  async fn() {
+    await using api = await kubeApi();
+    await using node = simNode();
+    const registry = node.passwordRegistry;
+    registry.settings.login = "bearer";
+    registry.settings.dialect = "hub";
+    dockerConfig(node, {});
+    putSecret(api, "a-first", registry.host, "revoked");
+    putSecret(api, "b-second", registry.host, "good");
+    registry.accept("robot", "good");
+    putPod(api, "app", { secrets: ["a-first", "b-second"] });
+    const daemon = await node.addDaemon({
+      id: "d1",
+      mode: "dedicated",
+      images: [`${registry.host}/library/nginx:1`],
+      pair: "robot:stale",
+    });
+    const kubeconfig = await writeKubeconfig(node.dir, api);
+    await using agent = await AgentProcess.start(node, {
+      renewal: LONG,
+      more: "[providers.kubesecret]\nenabled = true\n" +
+        `kubeconfig = "${kubeconfig}"\nnode_name = "${NODE}"`,
+    });
+    await agent.until("the second", async () => await daemon.held("/") === "robot:good");
+    const brought = registry.seen.filter(({ what }) => what === "token").map(({ auth }) => auth);
+    deepStrictEqual(brought, [btoa("robot:revoked"), btoa("robot:good")]);
+    match((await agent.status()).images[0]?.elected ?? "", /a-first.*: refused/);
+  },
+});
+
+Deno.test("check --probe tells in words what the registry answers", async () => {
+  await using node = simNode();
+  const registry = node.passwordRegistry;
+  registry.settings.login = "bearer";
+  const image = `${registry.host}/base/os:1`;
+  const check = () =>
+    command([
+      "check",
+      "--probe",
+      image,
+      "--snapshotter-config",
+      "off",
+      "--docker-config",
+      node.dockerConfigPath,
+    ]);
+  const good = await check();
+  strictEqual(good.code, 0, good.err);
+  match(good.out, /^none +refused .*the image is not public/m);
+  match(good.out, /^docker +accepted +.*auths entry .* the registry serves the image/m);
+  registry.forbid("robot", "base/os");
+  const forbidden = await check();
+  strictEqual(forbidden.code, 1);
+  match(forbidden.out, /^docker +forbidden .*does not let it pull/m);
+  dockerConfig(node, { [registry.host]: "robot:hunter2" });
+  const refused = await check();
+  match(refused.out, /^docker +refused .*it is wrong, or has expired/m);
+  ok(!`${refused.out}${refused.err}`.includes("hunter2"));
+  strictEqual((await command(["check", "--probe", "registry.example.com/UPPER"])).code, 2);
+});
+
+Deno.test("check names the variables that mend a cloud plugin's defaults", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const config = (env: string) =>
+      `apiVersion: kubelet.config.k8s.io/v1
+kind: CredentialProviderConfig
+providers:
+- name: auth-provider-gcp
+  apiVersion: credentialprovider.kubelet.k8s.io/v1
+  matchImages: ["*.pkg.dev"]
+  defaultCacheDuration: "1m"
+  env: [${env}]
+`;
+    const path = `${folder}/providers.yaml`;
+    await Deno.writeTextFile(`${folder}/auth-provider-gcp`, "#!/bin/sh\n", { mode: 0o755 });
+    const check = async (env: string) => {
+      await Deno.writeTextFile(path, config(env));
+      const plugins = ["--credential-provider-config", path, "--credential-provider-bin-dir"];
+      const ended = await command(["check", "--snapshotter-config", "off", ...plugins, folder]);
+      strictEqual(ended.code, 0, ended.err);
+      return ended.out;
+    };
+    const bare = await check("");
+    match(bare, /providers\[0\]\.env: .*every image.*set KUBE_SIDECAR_CACHE_TYPE to registry/);
+    match(bare, /set KUBE_SIDECAR_CACHE_DURATION to 4m/);
+    const mended = await check(
+      '{name: KUBE_SIDECAR_CACHE_TYPE, value: "registry"}, ' +
+        '{name: KUBE_SIDECAR_CACHE_DURATION, value: "10m"}',
+    );
+    doesNotMatch(mended, /KUBE_SIDECAR/);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});

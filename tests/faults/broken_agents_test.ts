@@ -1,0 +1,84 @@
+/** A campaign that notices nothing proves nothing: it has to fail for each of these agents. */
+import { deepEqual, match } from "node:assert/strict";
+import { join } from "@std/path";
+import { campaignOn, type Row } from "./campaign.ts";
+import { FAULTS } from "./faults.ts";
+import { QUIET_FAULT } from "./plugin_faults.ts";
+import { FaultStage } from "./stage.ts";
+
+/** Generous for an agent that works, whose recovery takes a second. */
+const BOUNDS = { mendedMs: 15_000, settledMs: 5_000, newToken: true };
+
+interface Expected {
+  readonly defect: string;
+  /** The name of the fault that shows it begins so. */
+  readonly fault: string;
+  /** What the campaign reports. */
+  readonly breach: RegExp;
+}
+
+const BROKEN: readonly Expected[] = [
+  { defect: "second mount not delivered", fault: QUIET_FAULT, breach: /not every mount reads/ },
+  { defect: "expiry ignored", fault: QUIET_FAULT, breach: /reads failed/ },
+  {
+    defect: "failed delivery not retried",
+    fault: "nydusd answers: error-500",
+    breach: /not every mount reads/,
+  },
+  {
+    defect: "stale credential served after refusal",
+    fault: "the registry revokes the credential in use",
+    breach: /not every mount reads/,
+  },
+  {
+    defect: "configuration file field lost",
+    fault: "the plugin: garbage",
+    breach: /has changed beyond its credential/,
+  },
+  { defect: "secret logged", fault: "the plugin: garbage", breach: /in the log/ },
+  {
+    defect: "one hung daemon blocks others",
+    fault: "one nydusd is stopped",
+    breach: /holds up the others/,
+  },
+  {
+    defect: "live image evicted",
+    fault: QUIET_FAULT,
+    breach: /reads failed|not every mount reads/,
+  },
+];
+
+async function rowsOf(defect: string, names: readonly string[]): Promise<readonly Row[]> {
+  const faults = FAULTS.filter(({ name }) => names.some((prefix) => name.startsWith(prefix)));
+  const program = [Deno.execPath(), "run", "-A", "--quiet", "--no-check"];
+  const dir = await Deno.makeTempDir();
+  const from = join(dir, "begun");
+  try {
+    await using stage = await FaultStage.start({
+      agent: {
+        program: [...program, new URL("./broken_agent.ts", import.meta.url).pathname],
+        env: { NYDUS_TEST_DEFECT: defect, NYDUS_TEST_DEFECT_FROM: from },
+      },
+    });
+    await Deno.writeTextFile(from, "");
+    return await campaignOn(stage, faults, () => {}, BOUNDS);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+for (const { defect, fault, breach } of BROKEN) {
+  Deno.test(`campaign: fails for an agent with the defect "${defect}"`, async () => {
+    const [row] = await rowsOf(defect, [fault]);
+    deepEqual(row?.result, "broken", JSON.stringify(row));
+    match(row?.breaches.join("; ") ?? "", breach);
+  });
+}
+
+Deno.test("campaign: passes for the same agent without a defect", async () => {
+  const rows = await rowsOf("none", BROKEN.map(({ fault }) => fault));
+  deepEqual(
+    rows.map(({ name, breaches }) => [name, ...breaches].join(": ")),
+    rows.map(({ name }) => name),
+  );
+});

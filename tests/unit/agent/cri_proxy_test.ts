@@ -1,0 +1,62 @@
+import { equal } from "node:assert/strict";
+import { join } from "node:path";
+import type { Context } from "../../../lib/platform/mod.ts";
+import { CriTap } from "../../../lib/agent/cri_proxy.ts";
+import { isMemoryBacked, systemFiles } from "../../../lib/platform/mod.ts";
+import { parseImageReference, Secret } from "../../../lib/model/mod.ts";
+import { FakeClock, settle } from "../../fakes/clock.ts";
+import { FakeObserver } from "../../fakes/observer.ts";
+
+/** A tmpfs; the credential file is written nowhere else. */
+const MEMORY = "/dev/shm";
+const hasMemory = await isMemoryBacked(MEMORY).catch(() => false);
+
+Deno.test({
+  name: "CriTap: leaves no credential file behind when it is disabled during a write",
+  ignore: !hasMemory, // needs a tmpfs
+  async fn() {
+    const dir = await Deno.makeTempDir({ dir: MEMORY, prefix: "cri-" });
+    const clock = new FakeClock();
+    const writing = Promise.withResolvers<void>();
+    const mayWrite = Promise.withResolvers<void>();
+    const written = Promise.withResolvers<void>();
+    const files = {
+      ...systemFiles,
+      async writeAtomic(...args: Parameters<typeof systemFiles.writeAtomic>) {
+        writing.resolve();
+        await mayWrite.promise;
+        await systemFiles.writeAtomic(...args);
+        written.resolve();
+      },
+    };
+    const config = {
+      enabled: true,
+      remember: true,
+      socket: join(dir, "cri.sock"),
+      imageServiceSocket: join(dir, "containerd.sock"),
+      fallbackDelayMs: 0,
+    };
+    try {
+      await using tap = new CriTap(
+        { clock, files } as unknown as Context,
+        new FakeObserver(),
+        () => {},
+      );
+      await tap.apply(config);
+      tap.book.record({
+        image: parseImageReference("registry.example/team/app:v1"),
+        credential: { kind: "basic", username: "robot", password: new Secret("seen-once") },
+      });
+      await clock.advance(1_000);
+      await writing.promise;
+      const disabling = tap.apply({ ...config, enabled: false });
+      // If it did not wait for the write, it would complete meanwhile.
+      for (let i = 0; i < 200; i++) await settle();
+      mayWrite.resolve();
+      await Promise.all([written.promise, disabling]);
+      equal(await systemFiles.stat(join(dir, "cri-pulls.json")), undefined);
+    } finally {
+      await Deno.remove(dir, { recursive: true });
+    }
+  },
+});

@@ -1,0 +1,155 @@
+import { deepEqual, equal, match, rejects } from "node:assert/strict";
+import { createAgent } from "../../../lib/agent/agent.ts";
+import { openChain } from "../../../lib/agent/chain.ts";
+import { kubeParts } from "../../../lib/agent/kubernetes_parts.ts";
+import type { Context } from "../../../lib/platform/mod.ts";
+import { Reloads } from "../../../lib/agent/run.ts";
+import { type AgentConfig, loadAgentConfig } from "../../../lib/config/mod.ts";
+import type { HealthView } from "../../../lib/observability/mod.ts";
+import { FakeClock } from "../../fakes/clock.ts";
+import { FakeFiles } from "../../fakes/files.ts";
+import { FakeHost } from "../../fakes/host.ts";
+import { FakeObserver } from "../../fakes/observer.ts";
+import { exited, FakeProcessRunner } from "../../fakes/process.ts";
+import { FakeRandom } from "../../fakes/random.ts";
+import { ask, configText, pairs, response } from "../providers/exec_plugin/plugins.ts";
+
+const PATH = "/etc/nydus-auth-agent.toml";
+const PLUGINS = "/etc/plugins.yaml";
+const KUBELET = `[providers.kubelet]\nconfig = "${PLUGINS}"\nbin_dir = "/bin"\n`;
+
+function stage() {
+  const files = new FakeFiles();
+  const host = new FakeHost();
+  host.env["NYDUS_AUTH_AGENT_CONFIG"] = PATH;
+  const runner = new FakeProcessRunner(() => response({ "a.io": ["u", "p"] }));
+  const context = {
+    host,
+    files,
+    clock: new FakeClock(),
+    random: new FakeRandom(),
+    processRunner: runner,
+  } as unknown as Context;
+  const load = (text: string): Promise<AgentConfig> => {
+    files.set(PATH, text);
+    return loadAgentConfig({
+      flags: { config: PATH },
+      env: {},
+      cwd: "/",
+      readText: (path) => files.readText(path),
+    });
+  };
+  return { context, files, runner, load };
+}
+
+/** A running agent's parts that note what they are given, by its log level. */
+function parts(fails: (step: string, level: string) => boolean) {
+  const steps: string[] = [];
+  const observer = new FakeObserver();
+  const step = (name: string) => ({ log }: AgentConfig) => {
+    steps.push(`${name} ${log.level}`);
+    return fails(name, log.level) ? Promise.reject(new Error(`${name} broke`)) : Promise.resolve();
+  };
+  return {
+    steps,
+    observer,
+    agent: { reconfigure: (config: AgentConfig) => step("agent")(config).then(() => []) },
+    served: {
+      listen: step("server"),
+      health: () => ({ sentence: "" }) as HealthView,
+      setRefusedConfig: () => {},
+    },
+    apply: step("api"),
+    log: { setLevel: (level: string) => void steps.push(`log ${level}`) },
+    notifier: { reloading: () => Promise.resolve(), ready: () => Promise.resolve() },
+  };
+}
+
+Deno.test("a reload: a step that fails undoes those before it, and the next reload is complete", async () => {
+  const expected = {
+    server: ["server debug", "server warning"],
+    agent: ["server debug", "agent debug", "server warning"],
+    api: [
+      "server debug",
+      "agent debug",
+      "api debug",
+      "api warning",
+      "agent warning",
+      "server warning",
+    ],
+  };
+  for (const [broken, steps] of Object.entries(expected)) {
+    const { context, files, load } = stage();
+    let isBroken = true;
+    const told = parts((step, level) => isBroken && step === broken && level === "debug");
+    const first = await load('[log]\nlevel = "warning"\n');
+    const reloads = new Reloads(context, { config: PATH }, first, told);
+    files.set(PATH, '[log]\nlevel = "debug"\n');
+    await reloads.again();
+    deepEqual(told.steps, steps);
+    match(told.observer.of("config-refused")[0]?.problems[0]?.problem ?? "", /broke/);
+    equal(told.observer.of("config-loaded").length, 0);
+    isBroken = false;
+    told.steps.length = 0;
+    await reloads.again();
+    deepEqual(told.steps, ["server debug", "agent debug", "api debug", "log debug"]);
+  }
+});
+
+Deno.test("Agent.reconfigure: goes on with the configuration in force when a later step fails", async () => {
+  const { context, files, load } = stage();
+  const first = await load("");
+  await using agent = await createAgent(context, first, new FakeObserver());
+  const { chain } = agent.api;
+  const inForce = chain();
+  const watch = files.watch.bind(files);
+  let opened = 0;
+  files.watch = (paths, changed) => {
+    if (++opened === 2) throw new Error("too many watches");
+    return watch(paths, changed);
+  };
+  const next = await load('[providers.docker]\nconfig = "/elsewhere.json"\n');
+  await rejects(agent.reconfigure(next), /too many watches/);
+  deepEqual([agent.api.config(), chain()], [first, inForce]);
+  equal(agent.status().configHash, first.hash);
+  await agent.reconfigure(next);
+  equal(agent.api.config(), next);
+  equal(chain() === inForce, false);
+});
+
+Deno.test("a reload that leaves plugins and helpers as they are executes none of them", async () => {
+  const { context, files, runner, load } = stage();
+  const docker = '[providers.docker]\nconfig = "/docker.json"\n';
+  files.set(PLUGINS, configText({ name: "p", matchImages: ["a.io"] }));
+  files.set("/docker.json", JSON.stringify({ credHelpers: { "b.io": "pass" } }));
+  const before = await openChain(context, await load(`${KUBELET}${docker}`));
+  const resolve = async (chain: typeof before, image: string) => {
+    const { attempts } = await chain.chain.resolve(ask(image), { all: true });
+    return attempts.flatMap(({ outcome }) => outcome.kind === "none" ? [] : [outcome.reason]);
+  };
+  deepEqual(await resolve(before, "a.io/x"), ["found"]);
+  deepEqual(await resolve(before, "b.io/x"), ["helper-missing"]);
+  runner.answer = () => exited("", 1);
+  const next = await load(`${KUBELET}timeout = "30s"\n${docker}[log]\nlevel = "debug"\n`);
+  const after = await openChain(context, next, new FakeObserver(), { before });
+  await before[Symbol.asyncDispose]();
+  deepEqual(await resolve(after, "a.io/x"), ["found-in-cache"]);
+  equal(runner.requests.length, 1);
+  const { attempts } = await after.chain.resolve(ask("a.io/x"));
+  deepEqual(attempts.flatMap(({ outcome }) => pairs(outcome)), ["u:p"]);
+  await after[Symbol.asyncDispose]();
+});
+
+Deno.test("kubeParts: a way to the API server that could not be opened is tried again", async () => {
+  const { context, files, load } = stage();
+  const config = await load("");
+  const readText = files.readText.bind(files);
+  files.readText = () => {
+    throw new Error("no descriptors left");
+  };
+  using parts = kubeParts(context, config, () => {});
+  const first = await parts.open().then(() => "opened", (error) => error.message);
+  equal(first, "no descriptors left");
+  files.readText = readText;
+  equal(await parts.open().then(() => "opened"), "opened");
+});

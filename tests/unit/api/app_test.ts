@@ -1,0 +1,179 @@
+import { deepEqual, equal, ok } from "node:assert/strict";
+import fc from "fast-check";
+import { safeParse } from "valibot";
+import { AgentError, Secret } from "../../../lib/model/mod.ts";
+import { type ApiAgent, type ApiCredential, openApi } from "../../../lib/api/mod.ts";
+import { ROUTES } from "../../../lib/api/routes.ts";
+import { ANSWERS } from "../../../lib/api/schemas.ts";
+
+const FOUND: ApiCredential = {
+  provider: "docker",
+  credential: { kind: "basic", username: "u", password: new Secret("p") },
+  origin: "a file",
+  fingerprint: "0123abcd",
+  fetchedAtMs: 0,
+  hardExpiresAtMs: 3_600_000,
+  expired: false,
+};
+
+/** An agent that answers everything, and writes down what it was asked. */
+function fakeAgent(change: Partial<ApiAgent> = {}) {
+  const asked: unknown[][] = [];
+  const note = <T>(name: string, answer: T) => (...args: unknown[]) => {
+    asked.push([name, ...args]);
+    return answer;
+  };
+  const agent: ApiAgent = {
+    credential: note("credential", Promise.resolve({ found: FOUND, why: [] })),
+    put: note("put", { ref: "a", form: "basic" as const, username: "u", putAtMs: 0 }),
+    puts: note("puts", []),
+    forget: note("forget", true),
+    refused: note("refused", Promise.resolve("queried" as const)),
+    explain: note("explain", Promise.resolve({ image: "a" })),
+    status: note("status", { images: [] }),
+    reconcile: note("reconcile", undefined),
+    renew: note("renew", Promise.resolve([{ image: "a", result: "same" as const }])),
+    logLevel: note("logLevel", "info" as const),
+    setLogLevel: note("setLogLevel", undefined),
+    ...change,
+  };
+  return { agent, asked };
+}
+
+/** A body that each route takes. */
+const BODIES: Readonly<Record<string, object>> = {
+  get: { ref: "nginx" },
+  put: { ref: "nginx", credential: { form: "basic", username: "u", password: "p" } },
+  forget: { ref: "nginx" },
+  refused: { ref: "nginx", fingerprint: "0123abcd" },
+  explain: { ref: "nginx" },
+  renew: { all: true },
+  logLevel: { level: "debug" },
+};
+
+async function request(
+  agent: ApiAgent,
+  method: string,
+  path: string,
+  body?: unknown,
+  type = "application/json",
+) {
+  const app = await openApi({ agent, version: "1.2.3" });
+  const init = body === undefined ? {} : {
+    body: typeof body === "string" ? body : JSON.stringify(body),
+    headers: { "content-type": type },
+  };
+  const response = await app.request(path, { method, ...init });
+  return { status: response.status, headers: response.headers, body: await response.json() };
+}
+
+Deno.test("every route answers as its schema says", async () => {
+  const { agent } = fakeAgent();
+  for (const { method, path, body, answer } of ROUTES) {
+    const answered = await request(agent, method, path, body && BODIES[body]);
+    equal(answered.status, 200, `${method} ${path}: ${JSON.stringify(answered.body)}`);
+    const { success } = safeParse(ANSWERS[answer], answered.body);
+    ok(success, `${method} ${path}: ${JSON.stringify(answered.body)}`);
+    equal(answered.headers.get("cache-control"), "no-store");
+  }
+});
+
+Deno.test("the document names every route, and every reference in it leads somewhere", async () => {
+  const { body: document } = await request(fakeAgent().agent, "GET", "/v1/openapi.json");
+  equal(document.info.version, "1.2.3");
+  const documented = Object.entries(document.paths).flatMap(([path, methods]) =>
+    Object.keys(methods as object).map((method) => `${method.toUpperCase()} ${path}`)
+  );
+  deepEqual(documented.sort(), ROUTES.map(({ method, path }) => `${method} ${path}`).sort());
+  const references = JSON.stringify(document).matchAll(/"#\/components\/schemas\/([^"]+)"/g);
+  for (const [, name = ""] of references) ok(name in document.components.schemas, name);
+});
+
+Deno.test("a registry is asked for by an image that stands for all of its images", async () => {
+  const { agent, asked } = fakeAgent();
+  await request(agent, "POST", "/v1/credentials/get", { registry: "registry.example.com" });
+  const [[, question] = []] = asked;
+  equal((question as { image: { registry: string } }).image.registry, "registry.example.com");
+});
+
+Deno.test("how long it must live is asked for as a duration or as a time, not both", async () => {
+  const { agent, asked } = fakeAgent();
+  const labels = { a: "b" };
+  const validUntil = "2030-01-02T03:04:05Z";
+  for (const path of ["/v1/credentials/get", "/v1/explain"]) {
+    const ask = (life: object) => request(agent, "POST", path, { ref: "nginx", labels, ...life });
+    for (
+      const [life, expected] of [
+        [{}, {}],
+        [{ validFor: "4h" }, { validForMs: 4 * 3_600_000 }],
+        [{ validUntil }, { validUntilMs: Date.parse(validUntil) }],
+      ] as const
+    ) {
+      equal((await ask(life)).status, 200);
+      const { image: _, ...question } = asked.at(-1)?.[1] as { image: unknown };
+      deepEqual(question, { labels, ...expected });
+    }
+    const both = await ask({ validFor: "4h", validUntil });
+    equal(both.body.error.message, "read the body: give either validFor or validUntil");
+    equal((await ask({ validUntil: "tomorrow" })).status, 400);
+  }
+});
+
+Deno.test("whatever the body: one shape of refusal, and nothing of the body in it", async () => {
+  const { agent, asked } = fakeAgent();
+  const marked = fc.string({ minLength: 1, maxLength: 20 }).map((text) => `marked${text}marked`);
+  const routes = ROUTES.filter(({ body }) => body !== undefined);
+  await fc.assert(
+    fc.asyncProperty(
+      fc.constantFrom(...routes),
+      fc.oneof(
+        fc.object({ values: [marked, fc.integer(), fc.boolean()], key: marked }),
+        marked,
+        fc.constantFrom([], null, 7),
+      ),
+      async ({ method, path }, body) => {
+        const text = JSON.stringify(body);
+        const answer = await request(agent, method, path, text);
+        equal(answer.status, 400, text);
+        deepEqual(Object.keys(answer.body), ["error"]);
+        ok(!JSON.stringify(answer.body).includes("marked"), JSON.stringify(answer.body));
+      },
+    ),
+    { numRuns: 200 },
+  );
+  deepEqual(asked, [], "what is refused does not reach the agent");
+});
+
+Deno.test("what the agent throws is told as what it is, and a defect without its words", async () => {
+  const failing = (error: Error) =>
+    fakeAgent({
+      status: () => {
+        throw error;
+      },
+    }).agent;
+  const usage = await request(failing(new AgentError("usage", "do it so")), "GET", "/v1/status");
+  deepEqual([usage.status, usage.body.error], [400, { code: "usage", message: "do it so" }]);
+  const defect = await request(failing(new Error("secret words")), "GET", "/v1/status");
+  equal(defect.status, 500);
+  ok(!JSON.stringify(defect.body).includes("secret words"));
+  const late = await request(
+    failing(new DOMException("late", "TimeoutError")),
+    "GET",
+    "/v1/status",
+  );
+  equal(late.status, 504);
+});
+
+Deno.test("no credential: 404 with what each provider said", async () => {
+  const why = ["docker: no-entry-for-registry: nothing"];
+  const { agent } = fakeAgent({ credential: () => Promise.resolve({ why }) });
+  const { status, body } = await request(agent, "POST", "/v1/credentials/get", { ref: "a" });
+  deepEqual([status, body.error.code, body.error.details], [404, "no-credential", why]);
+});
+
+Deno.test("another method than those of a path is told which there are", async () => {
+  const { agent } = fakeAgent();
+  const answer = await request(agent, "PATCH", "/v1/credentials", {});
+  deepEqual([answer.status, answer.headers.get("allow")], [405, "GET, PUT, DELETE"]);
+  equal((await request(agent, "PUT", "/v1/log-level", "level=debug", "text/plain")).status, 415);
+});

@@ -1,0 +1,181 @@
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import { type Candidate, parseImageReference, Secret } from "../../../lib/model/mod.ts";
+import { CredentialStore } from "../../../lib/credentials/mod.ts";
+import { FakeRandom } from "../../fakes/random.ts";
+
+const MINUTE = 60_000;
+const T0 = Date.UTC(2026, 0, 1);
+const IMAGE = parseImageReference("registry.example.com/team/app:v1");
+
+function newStore(maxEntries = 100) {
+  return new CredentialStore({
+    settings: { leadTimeMs: "auto", refreshIntervalMs: 4 * MINUTE },
+    seed: "node",
+    random: new FakeRandom(),
+    maxEntries,
+  });
+}
+
+function candidate(password: string, change: Partial<Candidate> = {}): Candidate {
+  return {
+    credential: { kind: "basic", username: "u", password: new Secret(password) },
+    origin: "plugin p",
+    fetchedAtMs: T0,
+    watched: false,
+    ...change,
+  };
+}
+
+const put = (store: CredentialStore, c: Candidate, nowMs: number) =>
+  store.put(IMAGE, { provider: "kubelet", candidates: [c] }, nowMs);
+
+Deno.test("put tells new, renewed and same apart", () => {
+  const store = newStore();
+  strictEqual(put(store, candidate("a"), T0), "new");
+  strictEqual(put(store, candidate("a"), T0 + 1), "same");
+  strictEqual(put(store, candidate("a", { fetchedAtMs: T0 + 5 }), T0 + 5), "renewed");
+  strictEqual(put(store, candidate("b", { fetchedAtMs: T0 + 9 }), T0 + 9), "new");
+  deepStrictEqual(store.get(IMAGE.text)?.renewals, { success: 3, failure: 0 });
+});
+
+Deno.test("recordFailure keeps the last good credential, past its hard expiry too", () => {
+  const store = newStore();
+  put(store, candidate("a", { hardExpiresAtMs: T0 + 10 * MINUTE }), T0);
+  const late = T0 + 60 * MINUTE;
+  store.recordFailure(IMAGE, { reason: "plugin-failed", detail: "exit code 1" }, late);
+  const entry = store.get(IMAGE.text);
+  ok(entry?.stored);
+  strictEqual(store.window(entry, late), "expired");
+  strictEqual(entry.stored.candidate.credential.kind, "basic");
+  deepStrictEqual(entry.lastFailure, {
+    reason: "plugin-failed",
+    detail: "exit code 1",
+    atMs: late,
+  });
+  ok((entry.nextAttemptAtMs ?? 0) > late, "it would spin");
+});
+
+Deno.test("put of the expired credential once more counts as a failure, never as a success", () => {
+  const store = newStore();
+  const hardExpiresAtMs = T0 + 10 * MINUTE;
+  put(store, candidate("a", { hardExpiresAtMs }), T0);
+  const late = T0 + 11 * MINUTE;
+  put(store, candidate("a", { hardExpiresAtMs, fetchedAtMs: late }), late);
+  deepStrictEqual(store.get(IMAGE.text)?.renewals, { success: 1, failure: 1 });
+});
+
+Deno.test("put of a dying credential that its source repeats backs off instead of spinning", () => {
+  const store = newStore();
+  const hardExpiresAtMs = T0 + 60 * MINUTE;
+  let now = T0;
+  let asked = 0;
+  while (now < hardExpiresAtMs && asked < 1_000) {
+    put(store, candidate("a", { hardExpiresAtMs, fetchedAtMs: now }), now);
+    asked++;
+    now = Math.max(now + 1, store.get(IMAGE.text)?.nextAttemptAtMs ?? Infinity);
+  }
+  ok(asked < 100, `${asked} executions in one hour`);
+});
+
+Deno.test("adopt never replaces what a provider gave, and is never due like it", () => {
+  const store = newStore();
+  ok(store.adopt(IMAGE, candidate("held"), T0));
+  strictEqual(store.get(IMAGE.text)?.stored?.provider, "adopted");
+  ok(!store.adopt(IMAGE, candidate("held"), T0), "the same is not new");
+  put(store, candidate("fresh"), T0 + 1);
+  ok(!store.adopt(IMAGE, candidate("held"), T0 + 2));
+  strictEqual(store.get(IMAGE.text)?.stored?.provider, "kubelet");
+});
+
+Deno.test("adopt leaves the schedule alone: the sources are asked again", () => {
+  const store = newStore();
+  store.ensure(IMAGE, T0);
+  store.recordFailure(IMAGE, { reason: "plugin-failed", detail: "down" }, T0);
+  store.adopt(IMAGE, candidate("held", { watched: true }), T0);
+  ok((store.get(IMAGE.text)?.nextAttemptAtMs ?? Infinity) <= T0 + 4 * MINUTE);
+});
+
+Deno.test("evict forgets only what is not live and was left alone for a while", () => {
+  const store = newStore();
+  put(store, candidate("a"), T0);
+  deepStrictEqual(store.evict(new Set(), T0 + MINUTE, 2 * MINUTE), []);
+  store.ensure(IMAGE, T0 + 8 * MINUTE); // it has a mount again
+  deepStrictEqual(store.evict(new Set(), T0 + 9 * MINUTE, 2 * MINUTE), []);
+  put(store, candidate("b"), T0 + 10 * MINUTE);
+  deepStrictEqual(store.evict(new Set([IMAGE.text]), T0 + 11 * MINUTE, 2 * MINUTE), []);
+  deepStrictEqual(store.evict(new Set(), T0 + 11 * MINUTE, 2 * MINUTE), [IMAGE]);
+  strictEqual(store.size, 0);
+});
+
+Deno.test("ensure refuses an image beyond the limit", () => {
+  const store = newStore(1);
+  ok(store.ensure(IMAGE, T0));
+  ok(!store.ensure(parseImageReference("other:v1"), T0));
+  strictEqual(put(store, candidate("a"), T0), "new");
+});
+
+Deno.test("due is ordered by the hard end, and a clock that stepped back makes everything due", () => {
+  const store = newStore();
+  const other = parseImageReference("registry.example.com/other:v1");
+  put(store, candidate("a", { hardExpiresAtMs: T0 + 90 * MINUTE }), T0);
+  store.put(other, {
+    provider: "kubelet",
+    candidates: [candidate("b", { hardExpiresAtMs: T0 + 30 * MINUTE })],
+  }, T0);
+  deepStrictEqual(store.due(T0), []);
+  const order = store.due(T0 + 80 * MINUTE).map(({ image }) => image.text);
+  deepStrictEqual(order, [other.text, IMAGE.text]);
+  strictEqual(store.due(T0 - MINUTE).length, 2);
+});
+
+Deno.test("reconfigure follows a new interval and keeps every credential", () => {
+  const store = newStore();
+  put(store, candidate("a"), T0);
+  store.reconfigure({ leadTimeMs: "auto", refreshIntervalMs: 10 * MINUTE }, T0);
+  ok((store.get(IMAGE.text)?.nextAttemptAtMs ?? 0) > T0 + 8 * MINUTE);
+  ok(store.get(IMAGE.text)?.stored);
+});
+
+Deno.test("status shows no secret", () => {
+  const store = newStore();
+  put(store, candidate("hunter2"), T0);
+  const entry = store.get(IMAGE.text);
+  ok(entry);
+  ok(!JSON.stringify(store.status(entry, T0)).includes("hunter2"));
+  ok(!Deno.inspect(entry, { depth: 10 }).includes("hunter2"));
+});
+
+Deno.test("withdraw forgets a credential, and it is not adopted again from a mount", () => {
+  const store = newStore();
+  put(store, candidate("a", { account: "n/a (1)" }), T0);
+  store.withdraw(IMAGE);
+  strictEqual(store.get(IMAGE.text)?.stored, undefined);
+  store.recordFailure(IMAGE, { reason: "no-service-account", detail: "gone" }, T0 + 1);
+  strictEqual(store.adopt(IMAGE, candidate("a"), T0 + 2), false);
+  strictEqual(store.get(IMAGE.text)?.stored, undefined);
+  strictEqual(store.adopt(IMAGE, candidate("another"), T0 + 3), true);
+  strictEqual(put(store, candidate("a"), T0 + 4), "new"); // its source may give it again
+});
+
+Deno.test("an image that is read from two places has two entries, each with its own life", () => {
+  const store = newStore();
+  const there = { ...IMAGE, endpoint: parseImageReference("mirror.example.com/team/app:v1") };
+  put(store, candidate("own"), T0);
+  store.put(there, {
+    provider: "docker",
+    candidates: [candidate("its", { forEndpoint: true })],
+  }, T0);
+  strictEqual(store.size, 2);
+  store.recordFailure(there, { reason: "plugin-failed", detail: "x" }, T0 + 1);
+  store.withdraw(there);
+  const own = store.get(IMAGE.text);
+  strictEqual(own?.attempts.unproductive, 0);
+  ok(own.stored);
+  const its = [...store.entries()].find(({ image }) => image.endpoint !== undefined);
+  strictEqual(its?.stored, undefined);
+  deepStrictEqual(its && store.status(its, T0).endpoint, there.endpoint.text);
+  strictEqual(store.status(own, T0).endpoint, undefined);
+  deepStrictEqual(store.evict(new Set([IMAGE.text]), T0 + 59 * MINUTE, MINUTE), []);
+  deepStrictEqual(store.evict(new Set([IMAGE.text]), T0 + 60 * MINUTE, MINUTE), [there]);
+  ok(store.get(IMAGE.text)?.stored);
+});

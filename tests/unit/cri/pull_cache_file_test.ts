@@ -1,0 +1,82 @@
+import { deepEqual, equal } from "node:assert/strict";
+import { PullCacheFile } from "../../../lib/cri/pull_cache_file.ts";
+import { Secret } from "../../../lib/model/mod.ts";
+import { FakeClock, settle } from "../../fakes/clock.ts";
+
+/** A file whose writes end when the test says so. */
+function stage() {
+  const clock = new FakeClock();
+  const writes: { readonly text: string; readonly end: (error?: Error) => void }[] = [];
+  const warnings: string[] = [];
+  let text = "";
+  const file = new PullCacheFile({
+    path: "/run/pulls.json",
+    clock,
+    files: {
+      writeAtomic(_path, written) {
+        const { promise, resolve, reject } = Promise.withResolvers<void>();
+        writes.push({ text: written, end: (error) => error ? reject(error) : resolve() });
+        return promise;
+      },
+    },
+    serialize: () => new Secret(text),
+    warn: (warning) => warnings.push(warning),
+  });
+  const change = (next: string) => {
+    text = next;
+    file.changed();
+  };
+  return { clock, writes, warnings, file, change };
+}
+
+Deno.test("PullCacheFile: does not start a write while another one runs", async () => {
+  const { clock, writes, change } = stage();
+  change("one");
+  await clock.advance(1_000);
+  change("two");
+  await clock.advance(1_000);
+  change("three");
+  await clock.advance(1_000);
+  deepEqual(writes.map(({ text }) => text), ["one"]);
+  writes[0]?.end();
+  await settle();
+  await clock.advance(1_000);
+  deepEqual(writes.map(({ text }) => text), ["one", "three"]);
+});
+
+Deno.test("PullCacheFile: writes nothing after it was closed, and waits for the write that runs", async () => {
+  const { clock, writes, file, change } = stage();
+  change("one");
+  await clock.advance(1_000);
+  let isClosed = false;
+  const closing = file.close().then(() => isClosed = true);
+  await settle();
+  equal(isClosed, false);
+  writes[0]?.end();
+  await closing;
+  change("two");
+  await clock.advance(10_000);
+  deepEqual(writes.map(({ text }) => text), ["one"]);
+});
+
+Deno.test("PullCacheFile: writes the last change when it is closed, without waiting for more", async () => {
+  const { writes, file, change } = stage();
+  change("one");
+  const closing = file.close();
+  await settle();
+  deepEqual(writes.map(({ text }) => text), ["one"]);
+  writes[0]?.end();
+  await closing;
+});
+
+Deno.test("PullCacheFile: warns of a failed write, and writes the next change", async () => {
+  const { clock, writes, warnings, change } = stage();
+  change("one");
+  await clock.advance(1_000);
+  writes[0]?.end(new Error("disk full"));
+  await settle();
+  deepEqual(warnings, ["failed to save the pull credentials: disk full"]);
+  change("two");
+  await clock.advance(1_000);
+  deepEqual(writes.map(({ text }) => text), ["one", "two"]);
+});

@@ -1,0 +1,531 @@
+import assert from "node:assert/strict";
+import { parseImageReference } from "../../../lib/model/mod.ts";
+import { createCriReader, type CriNote, PullBook, type PullChange } from "../../../lib/cri/mod.ts";
+import {
+  Conversation,
+  PLAIN,
+  PULL,
+  pulled,
+  REMOVE,
+  type Sent,
+  type WireCall,
+} from "../../fakes/cri_conversation.ts";
+import { field, pullImageRequest, removeImageRequest } from "../../fakes/cri_messages.ts";
+import {
+  cut,
+  dataFrame,
+  FLAG,
+  FRAME,
+  frame,
+  grpcMessage,
+  HpackEncoder,
+  joined,
+  PREFACE,
+} from "../../fakes/http2_peer.ts";
+
+const NOW_MS = 1_750_000_000_000;
+
+/** A reader, its book, and all that it said. */
+function desk() {
+  const notes: CriNote[] = [];
+  const changes: string[] = [];
+  const changed = ({ kind, image }: PullChange) => changes.push(`${kind} ${image.text}`);
+  const book = new PullBook({ now: () => NOW_MS, changed });
+  const reader = createCriReader({ book, note: (note) => notes.push(note) });
+  const hear = (sent: Iterable<Sent>) => {
+    for (const { from, bytes } of sent) {
+      if (from === "client") reader.fromClient(bytes);
+      else reader.fromServer(bytes);
+    }
+  };
+  const password = (image: string) => {
+    const credential = book.lookup(parseImageReference(image))?.credential;
+    return credential?.kind === "basic" ? credential.password.reveal() : credential?.kind;
+  };
+  return { book, reader, notes, changes, hear, password };
+}
+
+function pull(image: string, password: string, answer: WireCall["answer"]): WireCall {
+  const auth = { username: "robot", password };
+  return { path: PULL, message: pullImageRequest({ image, auth }), answer };
+}
+
+const OK = pulled(`sha256:${"a".repeat(64)}`);
+const REFUSED: WireCall["answer"] = {
+  kind: "status",
+  status: "2",
+  text: "failed to resolve reference: unexpected status from HEAD request: 401 Unauthorized",
+};
+const NO_SPACE: WireCall["answer"] = {
+  kind: "status",
+  status: "2",
+  text: "failed to extract layer: no space left on device",
+};
+
+Deno.test("CriConnectionReader: counts calls of any method from their first frame to their last", () => {
+  for (const end of ["message", "status", "server", "client", "none"] as const) {
+    const { reader, hear } = desk();
+    const conversation = new Conversation();
+    hear(conversation.opening());
+    assert.equal(reader.callsInFlight, 0);
+    const answer: WireCall["answer"] = end === "message"
+      ? OK
+      : end === "status"
+      ? REFUSED
+      : end === "none"
+      ? { kind: "none" }
+      : { kind: "reset", by: end };
+    const steps: Sent[] = [
+      ...conversation.call({ path: "/any/Method", message: new Uint8Array(9), answer }),
+    ];
+    for (const [i, step] of steps.entries()) {
+      hear([step]);
+      assert.equal(reader.callsInFlight, end !== "none" && i === steps.length - 1 ? 0 : 1, end);
+    }
+    const other = [...conversation.call(pull("nginx", "pw", { kind: "none" }))];
+    hear(other);
+    assert.equal(reader.callsInFlight, end === "none" ? 2 : 1);
+    reader.closed();
+    assert.equal(reader.callsInFlight, 0);
+  }
+});
+
+Deno.test("CriConnectionReader: has no calls in flight once a direction cannot be read", () => {
+  for (const side of ["fromClient", "fromServer"] as const) {
+    const { reader, hear } = desk();
+    const conversation = new Conversation();
+    hear(conversation.opening());
+    hear(conversation.call(pull("nginx", "pw", { kind: "none" })));
+    assert.equal(reader.callsInFlight, 1);
+    reader[side](new Uint8Array(64).fill(255));
+    reader[side](new Uint8Array(20_000_000).fill(1));
+    assert.equal(reader.callsInFlight, 0, side);
+  }
+});
+
+Deno.test("a pull counts when its request is complete, not before, and is confirmed by its answer", () => {
+  const { book, hear, changes, password } = desk();
+  const talk = new Conversation();
+  hear(talk.opening());
+  const style = { ...PLAIN, dataCuts: [0.3, 0.9] };
+  const steps = [...talk.call({ ...pull("nginx", "pw", OK), style })];
+  const requestSteps = steps.filter(({ from }) => from === "client").length;
+  hear(steps.slice(0, requestSteps - 1));
+  assert.equal(book.size, 0);
+  hear(steps.slice(requestSteps - 1, requestSteps));
+  assert.equal(password("docker.io/library/nginx:latest"), "pw");
+  assert.deepEqual(changes, ["seen docker.io/library/nginx:latest"]);
+  hear(steps.slice(requestSteps));
+  assert.deepEqual(changes.slice(1), ["confirmed docker.io/library/nginx:latest"]);
+  assert.equal(book.lookup(parseImageReference("nginx"))?.seenAtMs, NOW_MS);
+});
+
+Deno.test("a refused pull gives way to the one before it; another failure does not", () => {
+  const { hear, password, notes } = desk();
+  const talk = new Conversation();
+  hear(talk.opening());
+  hear(talk.call(pull("nginx", "good", OK)));
+  hear(talk.call(pull("nginx", "wrong", REFUSED)));
+  assert.equal(password("nginx"), "good");
+  hear(talk.call(pull("nginx", "newer", NO_SPACE)));
+  assert.equal(password("nginx"), "newer");
+  hear(talk.call(pull("nginx", "denied", { kind: "status", status: "16", text: "" })));
+  assert.equal(password("nginx"), "newer");
+  hear(talk.call(pull("redis", "wrong", REFUSED)));
+  assert.equal(password("redis"), undefined);
+  for (const by of ["client", "server"] as const) {
+    hear(talk.call(pull("redis", by, { kind: "reset", by })));
+    assert.equal(password("redis"), by);
+  }
+  assert.deepEqual(notes, []);
+});
+
+Deno.test("two pulls of one image side by side: each answer settles its own", () => {
+  const { hear, password } = desk();
+  const talk = new Conversation();
+  hear(talk.opening());
+  const first = [...talk.call(pull("nginx", "first", OK))];
+  const second = [...talk.call(pull("nginx", "second", REFUSED))];
+  const ofClient = ({ from }: Sent) => from === "client";
+  const ofServer = ({ from }: Sent) => from === "server";
+  hear([...first.filter(ofClient), ...second.filter(ofClient)]);
+  assert.equal(password("nginx"), "second");
+  // HPACK has an order too: the first one's answer was encoded first.
+  hear([...first.filter(ofServer), ...second.filter(ofServer)]);
+  assert.equal(password("nginx"), "first");
+});
+
+Deno.test("RemoveImage forgets once it succeeded, by reference and by ID", () => {
+  const { hear, password, changes } = desk();
+  const talk = new Conversation();
+  const remove = (image: string, answer: WireCall["answer"]) =>
+    hear(talk.call({ path: REMOVE, message: removeImageRequest(image), answer }));
+  const done: WireCall["answer"] = { kind: "message", message: new Uint8Array(0) };
+  hear(talk.opening());
+  hear(talk.call(pull("nginx", "one", OK)));
+  hear(talk.call(pull("other.example/same:image", "two", OK)));
+  hear(talk.call(pull("redis", "three", pulled(`sha256:${"b".repeat(64)}`))));
+  remove("nginx", NO_SPACE);
+  remove("nginx", { kind: "reset", by: "client" });
+  remove("postgres", done);
+  remove(`sha256:${"c".repeat(64)}`, done);
+  assert.equal(password("nginx"), "one");
+  remove("b".repeat(64), done);
+  assert.equal(password("redis"), undefined);
+  // A runtime removes all references of an image.
+  remove("nginx", done);
+  assert.equal(password("nginx"), undefined);
+  assert.equal(password("other.example/same:image"), undefined);
+  assert.equal(changes.filter((line) => line.startsWith("forgotten")).length, 3);
+});
+
+Deno.test("the pod of a pull is kept, with a credential and without", () => {
+  const { hear, book } = desk();
+  const talk = new Conversation();
+  const pod = { name: "web-0", uid: "u1", namespace: "shop" };
+  const message = pullImageRequest({ image: "nginx", pod, extra: field(7, "x".repeat(40_000)) });
+  hear(talk.opening());
+  hear(talk.call({ path: PULL, message, answer: OK }));
+  const image = parseImageReference("nginx");
+  assert.deepEqual(book.pods(image), [pod]);
+  assert.equal(book.lookup(image), undefined);
+});
+
+Deno.test("runtime.v1alpha2 is read too; other services and methods are not", () => {
+  const { hear, password, book } = desk();
+  const talk = new Conversation();
+  const auth = { username: "robot", password: "pw" };
+  const message = (image: string) => pullImageRequest({ image, auth });
+  hear(talk.opening());
+  hear(talk.call({ path: PULL.replace("v1", "v1alpha2"), message: message("old"), answer: OK }));
+  const others = [
+    "/runtime.v1.ImageService/ImageStatus",
+    "/runtime.v2.ImageService/PullImage",
+    "/runtime.v1.RuntimeService/PullImage",
+    "/runtime.v1.ImageService/PullImage/",
+    "",
+  ];
+  for (const path of others) hear(talk.call({ path, message: message("other"), answer: OK }));
+  assert.equal(password("old"), "pw");
+  assert.equal(book.size, 1);
+});
+
+Deno.test("messages that cannot be read are left out with a note, and the thread is kept", () => {
+  const { hear, book, notes, password } = desk();
+  const talk = new Conversation();
+  hear(talk.opening());
+  const send = (message: Uint8Array, rest: Partial<WireCall> = {}) =>
+    hear(talk.call({ path: PULL, message, answer: OK, ...rest }));
+  const auth = { username: "robot", password: "pw" };
+  send(pullImageRequest({ image: "nginx", auth }), { flag: 1 });
+  send(
+    pullImageRequest({
+      image: "nginx",
+      auth,
+      pod: { name: "p", uid: "", namespace: "n" },
+      extra: field(7, "x".repeat(1_100_000)),
+    }),
+  );
+  send(pullImageRequest({ image: "nginx", auth }).subarray(0, -1));
+  send(pullImageRequest({ image: "nginx", auth }), { flag: 2 });
+  send(pullImageRequest({ image: "a".repeat(64), auth }));
+  send(pullImageRequest({ image: "nginx", auth: { auth: "?" } }));
+  send(pullImageRequest({ image: "nginx", auth: { ...auth, serverAddress: "quay.io" } }));
+  send(pullImageRequest({ image: "nginx", auth: { ...auth, password: "x".repeat(40_000) } }));
+  send(removeImageRequest("nginx").subarray(1), { path: REMOVE });
+  assert.equal(book.size, 0);
+  const image = "docker.io/library/nginx:latest";
+  assert.deepEqual(notes, [
+    { kind: "skipped", method: "PullImage", reason: "compressed" },
+    { kind: "skipped", method: "PullImage", reason: "message-too-large" },
+    { kind: "skipped", method: "PullImage", reason: "malformed-message" },
+    { kind: "skipped", method: "PullImage", reason: "malformed-message" },
+    { kind: "skipped", method: "PullImage", reason: "malformed-image" },
+    { kind: "skipped", method: "PullImage", reason: "malformed-auth", image },
+    { kind: "skipped", method: "PullImage", reason: "other-registry", image },
+    { kind: "skipped", method: "PullImage", reason: "credential-too-large", image },
+    { kind: "skipped", method: "RemoveImage", reason: "malformed-message" },
+  ]);
+  send(pullImageRequest({ image: "nginx", auth }));
+  assert.equal(password("nginx"), "pw");
+});
+
+Deno.test("unfinished messages of a connection are bounded together", () => {
+  const { reader, hear, notes, password } = desk();
+  const talk = new Conversation();
+  hear(talk.opening());
+  const big = (image: string) =>
+    pullImageRequest({
+      image,
+      auth: { username: "robot", password: "pw" },
+      pod: { name: "p", uid: "u", namespace: "n" },
+      extra: field(7, "x".repeat(1_000_000)),
+    });
+  const calls = Array.from({ length: 6 }, (_, i) => {
+    const style = { ...PLAIN, dataCuts: [0.5] };
+    const message = big(`big-${i}`);
+    return [...talk.call({ path: PULL, message, answer: { kind: "none" }, style })];
+  });
+  for (const step of [0, 1, 2]) hear(calls.flatMap((steps) => steps.slice(step, step + 1)));
+  const skipped = notes.map((note) => note.kind === "skipped" ? note.reason : note.kind);
+  assert.deepEqual(skipped, ["too-much-at-once", "too-much-at-once"]);
+  assert.deepEqual(
+    Array.from({ length: 6 }, (_, i) => password(`big-${i}`)),
+    ["pw", "pw", "pw", "pw", undefined, undefined],
+  );
+  // Their room is free again.
+  const style = { ...PLAIN, dataCuts: [0.5] };
+  hear(talk.call({ path: PULL, message: big("later"), answer: OK, style }));
+  assert.equal(password("later"), "pw");
+  reader.closed();
+});
+
+Deno.test("the call that waited longest is given up beyond 256", () => {
+  const { hear, password } = desk();
+  const talk = new Conversation();
+  hear(talk.opening());
+  hear(talk.call(pull("redis", "proven", OK)));
+  const oldest = talk.call(pull("redis", "oldest", REFUSED));
+  const begin = (steps: Iterator<Sent>, count: number) =>
+    hear(Array.from({ length: count }, () => steps.next().value as Sent));
+  begin(oldest, 2);
+  const second = talk.call(pull("nginx", "second", REFUSED));
+  begin(second, 2);
+  for (let i = 0; i < 255; i++) hear(talk.call(pull(`app-${i}`, "pw", { kind: "none" })));
+  // Nobody waits for the answer of the oldest any more, so it proves nothing.
+  hear(oldest);
+  assert.equal(password("redis"), "oldest");
+  hear(second);
+  assert.equal(password("nginx"), undefined);
+});
+
+Deno.test("an answer that ends with its data, without trailers, ends its call", () => {
+  const { reader, hear, password } = desk();
+  const talk = new Conversation();
+  hear(talk.opening());
+  const waiting = talk.call(pull("redis", "waits", REFUSED));
+  hear([waiting.next().value, waiting.next().value] as Sent[]);
+  for (let i = 0; i < 300; i++) {
+    hear(talk.call(pull(`app-${i}`, "pw", { kind: "none" })));
+    reader.fromServer(dataFrame(2 * i + 3, Uint8Array.of(0), { endStream: true }));
+  }
+  hear(waiting);
+  assert.equal(password("redis"), undefined, "300 others did not push it out");
+});
+
+Deno.test("only the first message of a stream is read, wherever the next one begins", () => {
+  const { reader, hear, password, notes } = desk();
+  const talk = new Conversation();
+  hear(talk.opening());
+  const auth = { username: "robot", password: "pw" };
+  const first = grpcMessage(pullImageRequest({ image: "nginx", auth }));
+  const both = joined(first, grpcMessage(pullImageRequest({ image: "redis", auth })));
+  for (const [i, cuts] of [[], [0.1], [0.2, 0.7]].entries()) {
+    const none = { kind: "none" } as const;
+    const [head] = talk.call({ path: PULL, message: new Uint8Array(0), answer: none });
+    if (head !== undefined) hear([head]);
+    // Streams count 1, 3, 5; the reserved bit before their number means nothing.
+    for (const part of cut(both, cuts)) {
+      const sent = dataFrame(2 * i + 1, part);
+      sent[5] = 0x80;
+      reader.fromClient(sent);
+    }
+    assert.equal(password("nginx"), "pw");
+    reader.fromServer(trailersOnly(2 * i + 1, "16"));
+    assert.equal(password("nginx"), undefined);
+  }
+  assert.equal(password("redis"), undefined);
+  assert.deepEqual(notes, []);
+});
+
+/** A refusal whose fields enter no table. */
+function trailersOnly(streamId: number, status: string): Uint8Array {
+  const block = new HpackEncoder().encode([["grpc-status", status]], {
+    huffman: false,
+    literal: "without-indexing",
+    indexed: false,
+  });
+  return frame(FRAME.headers, FLAG.endHeaders | FLAG.endStream, streamId, block);
+}
+
+Deno.test("what is no HTTP/2 is given up with one note", () => {
+  const http1 = new TextEncoder().encode("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+  const client = desk();
+  for (let i = 0; i < 3; i++) client.reader.fromClient(http1);
+  client.reader.fromServer(http1);
+  assert.deepEqual(client.notes, [{ kind: "lost", side: "client", reason: "not-http2" }]);
+  const server = desk();
+  for (let i = 0; i < 3; i++) server.reader.fromServer(http1);
+  assert.deepEqual(server.notes, [{ kind: "lost", side: "server", reason: "not-http2" }]);
+  const acknowledging = desk();
+  acknowledging.reader.fromServer(frame(FRAME.settings, FLAG.ack, 0));
+  assert.equal(acknowledging.notes.length, 1);
+});
+
+Deno.test("without the server's direction pulls are seen, and removals count when asked for", () => {
+  const { reader, hear, password } = desk();
+  const talk = new Conversation();
+  hear(talk.opening());
+  hear(talk.call(pull("nginx", "good", OK)));
+  const waiting = [...talk.call({
+    path: REMOVE,
+    message: removeImageRequest("nginx"),
+    answer: { kind: "none" },
+  })];
+  hear(waiting);
+  assert.equal(password("nginx"), "good");
+  reader.fromServer(frame(FRAME.continuation, FLAG.endHeaders, 1, [0x82]));
+  assert.equal(password("nginx"), undefined);
+  hear(talk.call(pull("nginx", "unconfirmed", REFUSED)));
+  assert.equal(password("nginx"), "unconfirmed");
+  hear(talk.call({ path: REMOVE, message: removeImageRequest("nginx"), answer: NO_SPACE }));
+  assert.equal(password("nginx"), undefined);
+});
+
+/** Frames that no peer may send, each after the opening of its side. */
+const BREACHES: readonly (readonly [string, Uint8Array])[] = [
+  ["CONTINUATION without HEADERS", frame(FRAME.continuation, FLAG.endHeaders, 1, [0x82])],
+  [
+    "HEADERS inside a header block",
+    joined(
+      frame(FRAME.headers, 0, 1, [0x82]),
+      frame(FRAME.headers, FLAG.endHeaders, 1, [0x82]),
+    ),
+  ],
+  [
+    "CONTINUATION of another stream",
+    joined(
+      frame(FRAME.headers, 0, 1, [0x82]),
+      frame(FRAME.continuation, FLAG.endHeaders, 3, [0x82]),
+    ),
+  ],
+  ["HEADERS on stream 0", frame(FRAME.headers, FLAG.endHeaders, 0, [0x82])],
+  ["DATA on stream 0", dataFrame(0, Uint8Array.of(1))],
+  ["padding longer than the frame", frame(FRAME.headers, FLAG.endHeaders | FLAG.padded, 1, [9, 1])],
+  ["priority cut short", frame(FRAME.headers, FLAG.endHeaders | FLAG.priority, 1, [0, 0])],
+  ["RST_STREAM of three bytes", frame(FRAME.reset, 0, 1, [0, 0, 0])],
+  ["a header block of nonsense", frame(FRAME.headers, FLAG.endHeaders, 1, [0x80])],
+];
+
+Deno.test("breaches of HTTP/2 lose the thread, once", () => {
+  for (const [name, bytes] of BREACHES) {
+    for (const side of ["client", "server"] as const) {
+      const { reader, notes, hear } = desk();
+      hear(new Conversation().opening());
+      const give = (chunk: Uint8Array) =>
+        side === "client" ? reader.fromClient(chunk) : reader.fromServer(chunk);
+      give(bytes);
+      give(bytes);
+      assert.equal(notes.length, 1, `${name}, ${side}`);
+      assert.deepEqual({ ...notes[0], reason: "" }, { kind: "lost", side, reason: "" }, name);
+    }
+  }
+});
+
+Deno.test("a header block beyond the limit loses the thread, however it is cut", () => {
+  const block = new Uint8Array(100_000);
+  const flood = joined(
+    frame(FRAME.headers, 0, 1, block),
+    frame(FRAME.continuation, 0, 1, block),
+    frame(FRAME.continuation, FLAG.endHeaders, 1, block),
+  );
+  for (const bytes of [flood, frame(FRAME.headers, FLAG.endHeaders, 1, new Uint8Array(300_000))]) {
+    const { reader, notes, hear } = desk();
+    hear(new Conversation().opening());
+    reader.fromClient(bytes);
+    assert.deepEqual(notes, [{ kind: "lost", side: "client", reason: "headers-too-large" }]);
+  }
+});
+
+Deno.test("a pushed request belongs to the server's header state", () => {
+  const { hear, reader, password } = desk();
+  const talk = new Conversation();
+  hear(talk.opening());
+  // A promise with a field that enters the table; the next answers refer past it by place.
+  const promise = joined([0, 0, 0, 2], [0x40, 1, 97, 1, 98]);
+  reader.fromServer(frame(FRAME.pushPromise, FLAG.endHeaders, 1, promise));
+  const auth = { username: "robot", password: "pw" };
+  const message = pullImageRequest({ image: "nginx", auth });
+  const steps = [...talk.call({ path: PULL, message, answer: { kind: "none" } })];
+  hear(steps);
+  reader.fromServer(frame(FRAME.headers, FLAG.endHeaders | FLAG.endStream, 1, [
+    0x40,
+    11,
+    ...new TextEncoder().encode("grpc-status"),
+    2,
+    49,
+    54,
+    0xbf, // the promised field, second in the table now
+  ]));
+  assert.equal(password("nginx"), undefined);
+});
+
+Deno.test("a half-closed client still hears its answers; after closed nothing is read", () => {
+  const { hear, reader, password } = desk();
+  const talk = new Conversation();
+  hear(talk.opening());
+  hear(talk.call(pull("nginx", "good", OK)));
+  const steps = [...talk.call(pull("nginx", "wrong", REFUSED))];
+  hear(steps.filter(({ from }) => from === "client"));
+  reader.clientEnded();
+  assert.equal(password("nginx"), "wrong");
+  hear(steps.filter(({ from }) => from === "server"));
+  assert.equal(password("nginx"), "good");
+  const after = [...talk.call(pull("nginx", "after", OK))];
+  hear(after);
+  reader.closed();
+  hear(after);
+  assert.equal(password("nginx"), "good");
+});
+
+Deno.test("callbacks that throw reach nobody", () => {
+  const book = new PullBook({
+    now: () => NOW_MS,
+    changed: () => {
+      throw new Error("changed");
+    },
+  });
+  const notes: CriNote[] = [];
+  const reader = createCriReader({
+    book,
+    note: (note) => {
+      notes.push(note);
+      throw new Error("note");
+    },
+  });
+  const talk = new Conversation();
+  for (const { from, bytes } of [...talk.opening(), ...talk.call(pull("nginx", "pw", OK))]) {
+    if (from === "client") reader.fromClient(bytes);
+    else reader.fromServer(bytes);
+  }
+  assert.deepEqual(notes, [{ kind: "lost", side: "client", reason: "internal-error" }]);
+});
+
+Deno.test("16 MiB of another method are passed over", () => {
+  const { reader, hear, password } = desk();
+  const talk = new Conversation();
+  hear(talk.opening());
+  const path = "/runtime.v1.ImageService/ListImages";
+  const none = { kind: "none" } as const;
+  const empty = [...talk.call({ path, message: new Uint8Array(0), answer: none })];
+  hear(empty.slice(0, 1));
+  const piece = dataFrame(1, new Uint8Array(16_384));
+  for (let i = 0; i < 1_024; i++) reader.fromClient(piece);
+  hear(talk.call(pull("nginx", "pw", OK)));
+  assert.equal(password("nginx"), "pw");
+});
+
+Deno.test("the preface may come byte by byte", () => {
+  const { reader, hear, notes, password } = desk();
+  const talk = new Conversation();
+  for (const { from, bytes } of talk.opening()) {
+    for (const byte of bytes) hear([{ from, bytes: Uint8Array.of(byte) }]);
+  }
+  hear(talk.call(pull("nginx", "pw", OK)));
+  assert.equal(password("nginx"), "pw");
+  assert.deepEqual(notes, []);
+  const other = desk();
+  other.reader.fromClient(joined(PREFACE.subarray(0, 23), [0]));
+  assert.equal(other.notes.length, 1);
+  reader.closed();
+});

@@ -1,0 +1,122 @@
+/** The reader in its place: between two sockets, where it may change and delay nothing. */
+import { deepEqual, ok } from "node:assert/strict";
+import { join } from "node:path";
+import fc from "fast-check";
+import { type ByteTap, serveByteTap } from "../../../lib/platform/mod.ts";
+import { createCriReader, PullBook } from "../../../lib/cri/mod.ts";
+import { readRecording, type Sent } from "../../fakes/cri_conversation.ts";
+import { corrupted } from "../../fakes/cri_corruption.ts";
+
+const RECORDING = readRecording(
+  Deno.readTextFileSync(new URL("./recordings/grpc-go.txt", import.meta.url)),
+);
+
+interface Stage {
+  readonly tap: ByteTap;
+  /** A connection through the tap, and its other end. */
+  connect(): Promise<{ readonly client: Deno.UnixConn; readonly server: Deno.UnixConn }>;
+}
+
+async function stage(run: (stage: Stage) => Promise<void>): Promise<void> {
+  const dir = await Deno.makeTempDir({ prefix: "tap-" });
+  const [path, upstream] = [join(dir, "tap"), join(dir, "up")];
+  const listener = Deno.listen({ transport: "unix", path: upstream });
+  const book = new PullBook({ now: () => 0 });
+  const tap = await serveByteTap({ path, upstream, reader: () => createCriReader({ book }) });
+  try {
+    await run({
+      tap,
+      async connect() {
+        const client = await Deno.connect({ transport: "unix", path });
+        return { client, server: await listener.accept() };
+      },
+    });
+  } finally {
+    await tap[Symbol.asyncDispose]();
+    listener.close();
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+/** Everything that comes until the other side closes its half. */
+async function readAll(connection: Deno.UnixConn): Promise<Uint8Array> {
+  const pieces: Uint8Array[] = [];
+  const buffer = new Uint8Array(65_536);
+  for (let n = await connection.read(buffer); n !== null; n = await connection.read(buffer)) {
+    pieces.push(buffer.slice(0, n));
+  }
+  return joined(pieces);
+}
+
+async function writeAll(connection: Deno.UnixConn, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.length;) done += await connection.write(bytes.subarray(done));
+}
+
+function joined(pieces: readonly Uint8Array[]): Uint8Array {
+  const all = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    all.set(piece, at);
+    at += piece.length;
+  }
+  return all;
+}
+
+Deno.test("any corruption of a conversation passes the tap byte for byte, both ways", async () => {
+  await stage(async ({ connect }) => {
+    const sides = ["client", "server"] as const;
+    const of = (chunks: readonly Sent[], side: Sent["from"]) =>
+      joined(chunks.filter(({ from }) => from === side).map(({ bytes }) => bytes));
+    await fc.assert(
+      fc.asyncProperty(corrupted(RECORDING), async (chunks) => {
+        const ends = await connect();
+        const arriving = Promise.all([readAll(ends.server), readAll(ends.client)]);
+        for (const { from, bytes } of chunks) await writeAll(ends[from], bytes);
+        for (const side of sides) await ends[side].closeWrite();
+        const arrived = await arriving;
+        for (const side of sides) ends[side].close();
+        deepEqual(arrived, sides.map((side) => of(chunks, side)));
+      }),
+      { numRuns: 60 },
+    );
+  });
+});
+
+Deno.test("who does not read is not read ahead of: the tap keeps one chunk, and the sender waits", async () => {
+  await stage(async ({ tap, connect }) => {
+    const sent = Uint8Array.from({ length: 16 * 1024 * 1024 }, (_, i) => (i * 31) % 251);
+    const { client, server } = await connect();
+    for (const [from, to] of [[client, server], [server, client]] as const) {
+      const passed = () => {
+        const { bytesFromClients, bytesFromServer } = tap.counts();
+        return from === client ? bytesFromClients : bytesFromServer;
+      };
+      const sending = writeAll(from, sent).then(() => from.closeWrite());
+      let before = -1;
+      while (before !== passed() || before === 0) {
+        before = passed();
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      // What two sockets of the kernel hold, and a chunk.
+      ok(before < 2 * 1024 * 1024, `${before} bytes were taken that nobody wanted yet`);
+      deepEqual(await readAll(to), sent);
+      await sending;
+    }
+    client.close();
+    server.close();
+  });
+});
+
+Deno.test("a server that closes its half still hears its client", async () => {
+  await stage(async ({ connect }) => {
+    const { client, server } = await connect();
+    await writeAll(server, Uint8Array.of(1, 2, 3));
+    await server.closeWrite();
+    deepEqual(await readAll(client), Uint8Array.of(1, 2, 3));
+    await writeAll(client, Uint8Array.of(4, 5));
+    await client.closeWrite();
+    deepEqual(await readAll(server), Uint8Array.of(4, 5));
+    client.close();
+    server.close();
+  });
+});

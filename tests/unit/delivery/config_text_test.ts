@@ -1,0 +1,95 @@
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import fc from "fast-check";
+import { rewriteConfigText } from "../../../lib/delivery/mod.ts";
+import { type Credential, Secret } from "../../../lib/model/mod.ts";
+
+const BASIC: Credential = { kind: "basic", username: "u", password: new Secret("new") };
+const TOKEN: Credential = { kind: "registry-token", token: new Secret("bearer") };
+const AUTH = btoa("u:new");
+const OLD = btoa("u:old");
+
+const fuse = (backend: string) => `{"device":{"backend":{"type":"registry","config":${backend}}}}`;
+
+function rewritten(text: string, credential = BASIC, fill = false): string {
+  const outcome = rewriteConfigText(text, "fusedev", credential, fill);
+  ok(outcome.kind === "changed", `it is ${outcome.kind}`);
+  return outcome.text;
+}
+
+Deno.test("flaw 10: rewriteConfigText changes the credential and not one other character", () => {
+  const before = `{ "device" : {\n\t"id": "/7", "backend": {"type":"registry", "config": {\n` +
+    `  "retry_limit" : 0, "big": 9007199254740993, "one": 1.0, "exp": 1E400, "\\u0061uth2": "\\/",` +
+    ` "auth": "${OLD}", "unknown": {"auth": "not me"}, "list": [{"auth": 1}, "}"] }}},\n "z": [ ] }`;
+  strictEqual(rewritten(before), before.replace(OLD, AUTH));
+});
+
+Deno.test("rewriteConfigText leaves what is right as it is", () => {
+  const text = fuse(`{"auth":"${AUTH}"}`);
+  strictEqual(rewriteConfigText(text, "fusedev", BASIC, false).kind, "unchanged");
+});
+
+Deno.test("rewriteConfigText leaves a secret-free file secret-free, unless told to fill it", () => {
+  for (const text of [fuse("{}"), fuse('{"host":"h"}'), fuse('{"auth":"","registry_token":""}')]) {
+    strictEqual(rewriteConfigText(text, "fusedev", BASIC, false).kind, "secret-free");
+    strictEqual(JSON.parse(rewritten(text, BASIC, true)).device.backend.config.auth, AUTH);
+  }
+});
+
+Deno.test("rewriteConfigText removes the form that is not used", () => {
+  const both = fuse(`{"host":"h","registry_token":"stale","repo":"r"}`);
+  deepStrictEqual(JSON.parse(rewritten(both)).device.backend.config, {
+    auth: AUTH,
+    host: "h",
+    repo: "r",
+  });
+  const last = fuse(`{"host":"h","auth":"${OLD}"}`);
+  deepStrictEqual(JSON.parse(rewritten(last, TOKEN)).device.backend.config, {
+    host: "h",
+    registry_token: "bearer",
+  });
+});
+
+Deno.test("rewriteConfigText finds fscache's place, and refuses what is neither", () => {
+  const fscache = `{"type":"bootstrap","config":{"backend_config":{"auth":"${OLD}"}}}`;
+  const outcome = rewriteConfigText(fscache, "fscache", BASIC, false);
+  ok(outcome.kind === "changed" && outcome.text === fscache.replace(OLD, AUTH));
+  for (
+    const text of ["", "{", "[]", "{}", '{"device":[]}', '{"device":{"backend":{"config":3}}}']
+  ) {
+    strictEqual(rewriteConfigText(text, "fusedev", BASIC, true).kind, "invalid", text);
+  }
+});
+
+Deno.test("rewriteConfigText sets the last of duplicate keys, which is the one that counts", () => {
+  const text = fuse(`{"auth":"${OLD}","auth":"${OLD}"}`);
+  strictEqual(JSON.parse(rewritten(text)).device.backend.config.auth, AUTH);
+});
+
+Deno.test("rewriteConfigText changes nothing but the credential in any document", () => {
+  const documents = fc.record({
+    before: fc.dictionary(fc.string(), fc.jsonValue()),
+    backend: fc.dictionary(fc.string().filter((key) => key !== "__proto__"), fc.jsonValue()),
+    space: fc.constantFrom(undefined, 1, "\t"),
+  });
+  fc.assert(fc.property(documents, ({ before, backend, space }) => {
+    const rest = { ...backend };
+    delete rest["auth"];
+    delete rest["registry_token"];
+    const config = { ...rest, auth: OLD };
+    const document = { ...before, device: { backend: { config } } };
+    const text = JSON.stringify(document, null, space);
+    const after = JSON.parse(rewritten(text));
+    const wanted = JSON.parse(text);
+    wanted.device.backend.config.auth = AUTH;
+    deepStrictEqual(after, wanted);
+  }));
+});
+
+Deno.test("rewriteConfigText does not touch a file that names another host", () => {
+  const text = fuse(`{"host":"mirror:5000","auth":"${OLD}"}`);
+  for (const host of ["mirror:5000", undefined]) {
+    strictEqual(rewriteConfigText(text, "fusedev", BASIC, false, host).kind, "changed");
+  }
+  const other = rewriteConfigText(text, "fusedev", BASIC, false, "registry.example.com");
+  ok(other.kind === "invalid" && other.detail.includes("mirror:5000"), other.kind);
+});

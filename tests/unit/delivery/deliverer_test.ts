@@ -1,0 +1,174 @@
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import { Deliverer, IN_USE_DELAYS, inUseDelayMs } from "../../../lib/delivery/mod.ts";
+import {
+  AgentError,
+  type Credential,
+  type Daemon,
+  type DeliveryOrder,
+  type FileSystem,
+  parseImageReference,
+  Secret,
+} from "../../../lib/model/mod.ts";
+import { FakeNydusdApi, registryAuth } from "../../fakes/nydusd_api.ts";
+
+const PATH = "/data/config/d1/config.json";
+const OLD_FILE = `{"device":{"backend":{"config":{"auth":"${btoa("u:old")}"}}}}`;
+const BASIC: Credential = { kind: "basic", username: "u", password: new Secret("new") };
+
+/** One file in memory. */
+class OneFile implements FileSystem {
+  text: string | undefined = OLD_FILE;
+  writes = 0;
+  failing = false;
+
+  readText = () => Promise.resolve(this.text);
+  list = () => Promise.resolve([]);
+  watch = () => ({ [Symbol.dispose]: () => {} });
+  stat = () =>
+    Promise.resolve(
+      this.text === undefined
+        ? undefined
+        : { kind: "file", stamp: "1", size: 1, mode: 0o600, uid: 7, gid: 8 } as const,
+    );
+  writeAtomic: FileSystem["writeAtomic"] = (_path, text, options) => {
+    if (this.failing) return Promise.reject(new AgentError("io", "write: EROFS"));
+    deepStrictEqual(options, { mode: 0o600, uid: 7, gid: 8 });
+    this.writes++;
+    this.text = text;
+    return Promise.resolve();
+  };
+}
+
+function stage(configFiles: "auto" | "always" | "never" = "auto") {
+  const nydusd = new FakeNydusdApi();
+  nydusd.held.set("/", registryAuth("u:old"));
+  const file = new OneFile();
+  const deliverer = new Deliverer({
+    nydusdApi: nydusd,
+    files: file,
+    fsDriver: "fusedev",
+    configFiles,
+  });
+  return { nydusd, file, deliverer };
+}
+
+function order(change: Partial<Daemon> = {}, credential = BASIC, mountId = "/"): DeliveryOrder {
+  const instance = { daemonId: "d1", snapshotId: "1", mountId, configPath: PATH };
+  const daemon: Daemon = {
+    id: "d1",
+    apiSocket: "/run/d1.sock",
+    source: "system-api",
+    state: "running",
+    version: "v2.4.4",
+    configApi: "supported",
+    instances: [instance],
+    ...change,
+  };
+  return { daemon, instance, credential };
+}
+
+Deno.test("deliver compares, puts, reads back, and rewrites the file", async () => {
+  const { nydusd, file, deliverer } = stage();
+  deepStrictEqual(await deliverer.deliver(order()), {
+    kind: "delivered",
+    file: { kind: "written" },
+  });
+  deepStrictEqual(nydusd.calls, ["heldAuths", "putAuth /", "heldAuths"]);
+  ok(nydusd.held.get("/")?.equals(registryAuth("u:new")));
+  ok(file.text?.includes(btoa("u:new")));
+});
+
+Deno.test("deliver makes no PUT and no write where nothing changes", async () => {
+  const { nydusd, file, deliverer } = stage();
+  await deliverer.deliver(order());
+  const outcome = await deliverer.deliver(order());
+  deepStrictEqual(outcome, { kind: "unchanged", file: { kind: "unchanged" } });
+  strictEqual(nydusd.calls.filter((call) => call.startsWith("put")).length, 1);
+  strictEqual(file.writes, 1);
+});
+
+Deno.test("deliver does not trust a 204: what is read back decides", async () => {
+  const { nydusd, deliverer } = stage();
+  nydusd.putAuth = () => Promise.resolve({ kind: "ok", value: undefined });
+  strictEqual((await deliverer.deliver(order())).kind, "rejected");
+});
+
+Deno.test("flaw 2: a file that cannot be written does not keep nydusd from being told", async () => {
+  const { file, deliverer, nydusd } = stage();
+  file.failing = true;
+  const outcome = await deliverer.deliver(order());
+  strictEqual(outcome.kind, "delivered");
+  strictEqual(outcome.file.kind, "failed");
+  ok(nydusd.held.get("/")?.equals(registryAuth("u:new")));
+});
+
+Deno.test("a nydusd that does not answer does not keep its file from being rewritten", async () => {
+  const { file, deliverer, nydusd } = stage();
+  nydusd.fault = () => ({ kind: "timed-out" });
+  const outcome = await deliverer.deliver(order());
+  strictEqual(outcome.kind, "unreachable");
+  ok(file.text?.includes(btoa("u:new")));
+});
+
+Deno.test("deliver names what stands in the way", async () => {
+  const { nydusd, deliverer } = stage();
+  const kindOf = async (o: DeliveryOrder) => (await deliverer.deliver(o)).kind;
+  const token: Credential = { kind: "registry-token", token: new Secret("t") };
+  const identity: Credential = { kind: "identity-token", username: "", token: new Secret("t") };
+  strictEqual(await kindOf(order({}, token)), "file-only");
+  strictEqual(await kindOf(order({}, identity)), "unsupported");
+  strictEqual(await kindOf(order({ configApi: "unsupported", version: "v2.4.0" })), "file-only");
+  strictEqual(await kindOf(order({ state: "unresponsive" })), "unreachable");
+  nydusd.fault = (call) =>
+    call.startsWith("put") ? { kind: "refused", status: 500, detail: "status 500" } : undefined;
+  strictEqual(await kindOf(order()), "rejected");
+  strictEqual(nydusd.calls.some((call) => call === "info"), false);
+});
+
+Deno.test("deliver leaves files alone when told so, and when they are not there", async () => {
+  const never = stage("never");
+  strictEqual((await never.deliverer.deliver(order())).file.kind, "skipped");
+  strictEqual(never.file.text, OLD_FILE);
+  const gone = stage();
+  gone.file.text = undefined;
+  strictEqual((await gone.deliverer.deliver(order())).file.kind, "absent");
+});
+
+Deno.test("inUseDelayMs follows the versions", () => {
+  const table: readonly (readonly [string, number | undefined])[] = [
+    ["v2.3.0", undefined],
+    ["2.4.0", undefined],
+    ["v2.4.1", 0],
+    ["v2.4.1-rc1", 0],
+    ["2.4.2", 5_000],
+    ["v2.4.4", 5_000],
+    ["v3.0.0", 5_000],
+    ["", 5_000],
+  ];
+  for (const [version, delay] of table) strictEqual(inUseDelayMs(version), delay, version);
+  for (const { since, source } of IN_USE_DELAYS) {
+    ok(/^v2\.4\.\d.*: [a-z_/]+\.rs/.test(source), `${since.join(".")} names its source`);
+  }
+});
+
+Deno.test("without knowing where a mount reads from, a file of another registry is left alone", async () => {
+  const image = parseImageReference("registry.example.com/app:1");
+  const fileOf = (host: string) =>
+    JSON.stringify({ device: { backend: { config: { host, auth: btoa("u:old") } } } });
+  for (const [host, kind] of [["mirror:5000", "skipped"], [image.registry, "written"]] as const) {
+    const { file, deliverer } = stage();
+    file.text = fileOf(host);
+    const given = order();
+    const instance = { ...given.instance, image };
+    strictEqual((await deliverer.deliver({ ...given, instance })).file.kind, kind);
+    strictEqual(file.text.includes(btoa("u:new")), kind === "written");
+  }
+  // Where it is known, a file that says otherwise is a trouble that is told.
+  const { file, deliverer } = stage();
+  file.text = fileOf("mirror:5000");
+  const given = order();
+  const backend = { host: "registry.example.com", skipVerify: false, caFiles: [], mirrors: [] };
+  const instance = { ...given.instance, image, backend };
+  strictEqual((await deliverer.deliver({ ...given, instance })).file.kind, "failed");
+  strictEqual(file.text, fileOf("mirror:5000"));
+});

@@ -1,0 +1,88 @@
+import { deepEqual, equal } from "node:assert/strict";
+import { Deliverer, rewriteConfigText } from "../../../lib/delivery/mod.ts";
+import { type Credential, type DeliveryOrder, Secret } from "../../../lib/model/mod.ts";
+import { FakeFiles } from "../../fakes/files.ts";
+import { FakeNydusdApi, registryAuth } from "../../fakes/nydusd_api.ts";
+
+const PATH = "/data/config/d1/config.json";
+const FILE = `{"device":{"backend":{"type":"registry","config":{"auth":"${btoa("u:old")}"}}}}`;
+const BASIC: Credential = { kind: "basic", username: "u", password: new Secret("new") };
+
+function stage() {
+  const nydusd = new FakeNydusdApi();
+  nydusd.held.set("/", registryAuth("u:old"));
+  const files = new FakeFiles();
+  files.set(PATH, FILE);
+  const options = { nydusdApi: nydusd, files, fsDriver: "fusedev", configFiles: "always" } as const;
+  return { nydusd, files, deliverer: new Deliverer(options) };
+}
+
+function order(credential: Credential): DeliveryOrder {
+  const instance = { daemonId: "d1", snapshotId: "1", mountId: "/", configPath: PATH };
+  const daemon = {
+    id: "d1",
+    apiSocket: "/run/d1.sock",
+    source: "system-api",
+    state: "running",
+    configApi: "supported",
+    instances: [instance],
+  } as const;
+  return { daemon, instance, credential };
+}
+
+for (
+  const empty of [
+    { kind: "basic", username: "u", password: new Secret("") },
+    { kind: "registry-token", token: new Secret("") },
+  ] as const
+) {
+  Deno.test(`deliver never puts an empty ${empty.kind} credential over one that is held`, async () => {
+    const { nydusd, files, deliverer } = stage();
+    equal((await deliverer.deliver(order(empty))).kind, "unsupported");
+    deepEqual(nydusd.calls, []);
+    deepEqual(files.writes, []);
+  });
+}
+
+Deno.test("deliver brings a registry token to the file alone", async () => {
+  const { nydusd, files, deliverer } = stage();
+  const token = { kind: "registry-token", token: new Secret("t0") } as const;
+  const outcome = await deliverer.deliver(order(token));
+  deepEqual([outcome.kind, outcome.file.kind], ["file-only", "written"]);
+  deepEqual(nydusd.calls, []);
+  deepEqual(JSON.parse(files.text(PATH) ?? "").device.backend.config, { registry_token: "t0" });
+  deepEqual(files.writes[0]?.options, { mode: 0o600, uid: 7, gid: 8 });
+});
+
+Deno.test("deliver calls a nydusd whose API answers 404 file-only", async () => {
+  const { nydusd, deliverer } = stage();
+  nydusd.fault = () => ({ kind: "refused", status: 404, detail: "it answered with status 404" });
+  const { kind, file } = await deliverer.deliver(order(BASIC));
+  deepEqual([kind, file.kind], ["file-only", "written"]);
+});
+
+Deno.test("flaw 2: deliver writes the file at the next look, when the folder can be written", async () => {
+  const { files, deliverer } = stage();
+  files.refuseWriting("/data/config/d1");
+  const first = await deliverer.deliver(order(BASIC));
+  deepEqual([first.kind, first.file.kind], ["delivered", "failed"]);
+  files.refuseWriting("/data/config/d1", false);
+  const second = await deliverer.deliver(order(BASIC));
+  deepEqual([second.kind, second.file.kind], ["unchanged", "written"]);
+});
+
+Deno.test("deliver writes through no link", async () => {
+  const { files, deliverer } = stage();
+  files.set(PATH, "/etc/passwd", "symlink");
+  equal((await deliverer.deliver(order(BASIC))).file.kind, "failed");
+  deepEqual(files.writes, []);
+});
+
+Deno.test("rewriteConfigText leaves a backend that is no registry alone, also when filling", () => {
+  for (const type of ["localfs", "oss", "s3", 7, null]) {
+    const fuse = JSON.stringify({ device: { backend: { type, config: { dir: "/x" } } } });
+    equal(rewriteConfigText(fuse, "fusedev", BASIC, true).kind, "invalid", String(type));
+    const fscache = JSON.stringify({ config: { backend_type: type, backend_config: {} } });
+    equal(rewriteConfigText(fscache, "fscache", BASIC, true).kind, "invalid", String(type));
+  }
+});

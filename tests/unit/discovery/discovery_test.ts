@@ -1,0 +1,281 @@
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import { Discovery, type DiscoveryOptions } from "../../../lib/discovery/mod.ts";
+import type {
+  FileStat,
+  FileSystem,
+  PeerResult,
+  SnapshotterDaemon,
+} from "../../../lib/model/mod.ts";
+import { FakeNydusdApi, registryAuth } from "../../fakes/nydusd_api.ts";
+
+const ROOT = "/data";
+const SYSTEM = "/run/system.sock";
+
+/** A file system of a few texts; a path that ends in `.sock` is a socket. */
+class FewFiles implements FileSystem {
+  readonly texts: Record<string, string> = {};
+  reads = 0;
+
+  readText = (path: string) => {
+    this.reads++;
+    return Promise.resolve(this.texts[path]);
+  };
+  watch = () => ({ [Symbol.dispose]: () => {} });
+  writeAtomic = () => Promise.reject(new Error("discovery must not write"));
+  list = (path: string) => {
+    const below = Object.keys(this.texts).filter((p) => p.startsWith(`${path}/`));
+    const names = below.map((p) => p.slice(path.length + 1).split("/")[0] ?? "");
+    return Promise.resolve([...new Set(names)].sort());
+  };
+  stat = (path: string): Promise<FileStat | undefined> => {
+    const text = this.texts[path];
+    if (text === undefined) return Promise.resolve(undefined);
+    const kind = path.endsWith(".sock") ? "socket" : "file";
+    return Promise.resolve({ kind, stamp: text, size: 1, mode: 0o600, uid: 0, gid: 0 });
+  };
+}
+
+const listed = (
+  id: string,
+  instances: readonly (readonly [string, string])[],
+): SnapshotterDaemon => ({
+  id,
+  pid: 7,
+  apiSocket: `${ROOT}/socket/${id}/api.sock`,
+  instances: instances.map(([snapshotId, imageId]) => ({
+    snapshotId,
+    imageId,
+  })),
+});
+
+function stage(
+  change: Partial<DiscoveryOptions["config"]> = {},
+  hosts?: NonNullable<DiscoveryOptions["hosts"]>,
+) {
+  const files = new FewFiles();
+  const nydusd = new FakeNydusdApi();
+  let list: PeerResult<readonly SnapshotterDaemon[]> = { kind: "ok", value: [] };
+  const discovery = new Discovery({
+    config: { root: ROOT, systemSocket: SYSTEM, daemonMode: "dedicated", daemons: [], ...change },
+    snapshotterApi: { daemons: () => Promise.resolve(list) },
+    nydusdApi: nydusd,
+    files,
+    ...(hosts && { hosts }),
+  });
+  return {
+    files,
+    nydusd,
+    discovery,
+    lists(value: typeof list) {
+      list = value;
+      if (value.kind !== "ok") return;
+      for (const { apiSocket } of value.value) files.texts[apiSocket] ??= "socket";
+    },
+  };
+}
+
+Deno.test("look takes refs from the system API and mount ids from nydusd itself", async () => {
+  const { discovery, lists, nydusd } = stage();
+  lists({ kind: "ok", value: [listed("d1", [["7", "nginx"]])] });
+  nydusd.held.set("/", registryAuth("u:p"));
+  const { daemons: [daemon], problems } = await discovery.look();
+  deepStrictEqual(problems, []);
+  deepStrictEqual([daemon?.state, daemon?.mode, daemon?.pid], ["running", "dedicated", 7]);
+  const [instance] = daemon?.instances ?? [];
+  strictEqual(instance?.image?.text, "docker.io/library/nginx:latest");
+  strictEqual(instance?.mountId, "/");
+  strictEqual(instance?.backend?.host, "registry.example.com");
+  strictEqual(instance?.configPath, "/data/config/d1/config.json");
+  ok(daemon?.held?.get("/")?.equals(registryAuth("u:p")));
+});
+
+Deno.test("look tells the mounts of a shared daemon apart", async () => {
+  const { discovery, lists, nydusd } = stage();
+  lists({ kind: "ok", value: [listed("s1", [["3", "a:1"], ["5", "a:1"], ["9", "b:1"]])] });
+  nydusd.mounts = ["/3", "/5"];
+  const { daemons: [daemon] } = await discovery.look();
+  strictEqual(daemon?.mode, "shared");
+  deepStrictEqual(daemon?.instances.map(({ mountId }) => mountId), ["/3", "/5", undefined]);
+  strictEqual(daemon?.instances[1]?.configPath, "/data/config/s1/5/config.json");
+});
+
+Deno.test("Discovery: makes two requests per daemon", async () => {
+  const { discovery, lists, nydusd } = stage();
+  lists({ kind: "ok", value: [listed("d1", [["7", "a:1"]])] });
+  for (let i = 0; i < 3; i++) await discovery.look();
+  deepStrictEqual(nydusd.calls, Array(3).fill(["info", "heldAuths"]).flat());
+});
+
+Deno.test("Discovery: knows the mounts of a daemon while it is down", async () => {
+  const { discovery, lists, nydusd } = stage();
+  lists({ kind: "ok", value: [listed("d1", [["7", "a:1"]])] });
+  const [running] = (await discovery.look()).daemons;
+  nydusd.fault = () => ({ kind: "timed-out" });
+  const [down] = (await discovery.look()).daemons;
+  strictEqual(down?.state, "unresponsive");
+  deepStrictEqual(down.instances, running?.instances);
+});
+
+Deno.test("flaw 18: a system API that does not answer leaves the last list in force", async () => {
+  const { discovery, lists, files } = stage();
+  lists({ kind: "ok", value: [listed("d1", [["7", "a:1"]])] });
+  await discovery.look();
+  lists({ kind: "timed-out" });
+  files.texts[`${ROOT}/socket/d2/api.sock`] = "socket";
+  files.texts[`${ROOT}/config/d2/config.json`] = fuseConfig("registry.example.com", "b", "/4");
+  const { daemons, problems } = await discovery.look();
+  deepStrictEqual(daemons.map(({ id, source }) => [id, source]), [["d1", "system-api"], [
+    "d2",
+    "root",
+  ]]);
+  strictEqual(daemons[0]?.instances[0]?.image?.text, "docker.io/library/a:1");
+  strictEqual(problems[0]?.source, "system-api");
+  ok(problems[0]?.detail.includes("no answer in time"));
+});
+
+Deno.test("the root folder alone tells hosts, repositories and snapshots", async () => {
+  const { discovery, files, nydusd } = stage({ daemonMode: "shared" });
+  const { systemSocket: _, ...config } = {
+    root: ROOT,
+    systemSocket: "",
+    daemonMode: "shared" as const,
+  };
+  const alone = new Discovery({
+    config: { ...config, daemons: [] },
+    snapshotterApi: { daemons: () => Promise.reject(new Error("must not be asked")) },
+    nydusdApi: nydusd,
+    files,
+  });
+  files.texts[`${ROOT}/socket/s1/api.sock`] = "socket";
+  files.texts[`${ROOT}/config/s1/config.json`] = fuseConfig("", "", "");
+  files.texts[`${ROOT}/config/s1/3/config.json`] = fuseConfig("index.docker.io", "library/x", "/3");
+  files.texts[`${ROOT}/config/s1/4/config.json`] = "{ half";
+  files.texts[`${ROOT}/socket/f1/api.sock`] = "socket";
+  files.texts[`${ROOT}/config/f1/config.json`] =
+    `{"config":{"backend_config":{"host":"h.example.com","repo":"y"}}}`;
+  nydusd.mounts = ["/3", "/4"];
+  const { daemons } = await alone.look();
+  deepStrictEqual(
+    daemons.map(({ id, instances }) => [id, instances.map((i) => i.image?.text ?? "?")]),
+    [["f1", ["h.example.com/y"]], ["s1", ["docker.io/library/x", "?"]]],
+  );
+  ok(discovery.watchPaths().includes(`${ROOT}/socket`));
+});
+
+Deno.test("ids from outside that are no path segment are refused and told", async () => {
+  const { discovery, lists } = stage();
+  const evil = [listed("../../etc", [["7", "a:1"]]), listed("d1", [["../x", "a:1"], ["7", "a:1"]])];
+  lists({ kind: "ok", value: evil });
+  const { daemons, problems } = await discovery.look();
+  deepStrictEqual(daemons.map(({ id }) => id), ["d1"]);
+  deepStrictEqual(daemons[0]?.instances.map(({ snapshotId }) => snapshotId), ["7"]);
+  strictEqual(problems.length, 2);
+});
+
+Deno.test("an image that does not parse is a problem of its mount alone", async () => {
+  const { discovery, lists } = stage();
+  lists({ kind: "ok", value: [listed("d1", [["7", "foo/Bar"]]), listed("d2", [["8", "a:1"]])] });
+  const { daemons } = await discovery.look();
+  ok(daemons[0]?.instances[0]?.imageProblem?.includes("lower case"));
+  ok(daemons[1]?.instances[0]?.image);
+});
+
+Deno.test("daemons listed by hand are found by path and by glob", async () => {
+  const { discovery, files } = stage({
+    daemons: [
+      { id: "one", socket: "/run/one.sock", ref: "a:1" },
+      { id: "many", socket: "/run/n*/api.sock", ref: "b:1" },
+    ],
+  });
+  for (const path of ["/run/one.sock", "/run/n1/api.sock", "/run/n2/api.sock"]) {
+    files.texts[path] = "socket";
+  }
+  const { daemons } = await discovery.look();
+  deepStrictEqual(daemons.map(({ apiSocket }) => apiSocket).sort(), [
+    "/run/n1/api.sock",
+    "/run/n2/api.sock",
+    "/run/one.sock",
+  ]);
+  strictEqual(new Set(daemons.map(({ id }) => id)).size, 3);
+  ok(daemons.every(({ instances: [i] }) => i?.mountId === "/" && i.configPath === undefined));
+});
+
+Deno.test("each state of a daemon has its name, and none is a crash", async () => {
+  const { discovery, lists, nydusd, files } = stage();
+  lists({ kind: "ok", value: [listed("d1", [["7", "a:1"]])] });
+  const state = async () => (await discovery.look()).daemons[0]?.state;
+  for (const [said, name] of [["INIT", "starting"], ["STOPPED", "stopped"], ["?", "broken"]]) {
+    nydusd.state = said ?? "";
+    strictEqual(await state(), name);
+  }
+  nydusd.state = "RUNNING";
+  nydusd.fault = () => ({ kind: "timed-out" });
+  strictEqual(await state(), "unresponsive");
+  nydusd.fault = () => ({ kind: "no-listener" });
+  strictEqual(await state(), "no-listener");
+  nydusd.fault = () => ({ kind: "broken", detail: "x" });
+  strictEqual(await state(), "broken");
+  nydusd.fault = (call) =>
+    call === "heldAuths" ? { kind: "refused", status: 404, detail: "x" } : undefined;
+  const [old] = (await discovery.look()).daemons;
+  deepStrictEqual([old?.state, old?.configApi], ["running", "unsupported"]);
+  delete files.texts[`${ROOT}/socket/d1/api.sock`];
+  strictEqual(await state(), "no-socket");
+});
+
+Deno.test("flaw 19: a daemon that hangs does not keep the others from being asked", async () => {
+  const { discovery, lists, nydusd } = stage();
+  lists({ kind: "ok", value: ["a", "b", "c"].map((id) => listed(id, [["7", "a:1"]])) });
+  const asked: string[] = [];
+  let release = () => {};
+  const hung = new Promise<void>((resolve) => release = resolve);
+  const held = nydusd.heldAuths.bind(nydusd);
+  nydusd.heldAuths = async (socket) => {
+    asked.push(socket);
+    if (socket.includes("/a/")) await hung;
+    return await held(socket);
+  };
+  const look = discovery.look();
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  strictEqual(asked.length, 3);
+  release();
+  strictEqual((await look).daemons.length, 3);
+});
+
+Deno.test("an instance tells where it is read from, and who names that host", async () => {
+  const hosts = { mirrorsDir: "/certs.d", vpcRegistry: false, allowedHosts: [] };
+  const { discovery, lists, nydusd, files } = stage({}, hosts);
+  ok(discovery.watchPaths().includes("/certs.d"));
+  lists({ kind: "ok", value: [listed("d1", [["7", "registry.example.com/app:1"]])] });
+  nydusd.held.set("/", registryAuth("u:p"));
+  const instance = async () => (await discovery.look()).daemons[0]?.instances[0];
+  strictEqual((await instance())?.endpoint, undefined, "its own registry is no other place");
+  nydusd.backend = { ...nydusd.backend, host: "mirror:5000", repo: "cache/app" };
+  files.texts[`${ROOT}/socket/d1/api.sock`] = "another process";
+  const foreign = await instance();
+  strictEqual(foreign?.image?.text, "registry.example.com/app:1");
+  strictEqual(foreign?.endpoint?.target?.text, "mirror:5000/cache/app:1");
+  deepStrictEqual(foreign?.endpoint?.hosts.map(({ namedBy }) => namedBy), [undefined]);
+  files.texts["/certs.d/_default/hosts.toml"] = '[host."http://mirror:5000"]';
+  const path = "/certs.d/_default/hosts.toml";
+  deepStrictEqual((await instance())?.endpoint?.hosts.map(({ namedBy }) => namedBy), [path]);
+});
+
+Deno.test("of a daemon that never answered its file tells where it reads from", async () => {
+  const { discovery, lists, nydusd, files } = stage();
+  lists({ kind: "ok", value: [listed("d1", [["7", "registry.example.com/app:1"]])] });
+  nydusd.fault = () => ({ kind: "no-listener" });
+  const instance = async () => (await discovery.look()).daemons[0]?.instances[0];
+  strictEqual((await instance())?.backend, undefined);
+  const path = `${ROOT}/config/d1/config.json`;
+  files.texts[path] = fuseConfig("mirror:5000", "app", "/7");
+  strictEqual((await instance())?.endpoint?.target?.text, "mirror:5000/app:1");
+  files.texts[path] = fuseConfig("registry.example.com", "app", "/7");
+  strictEqual((await instance())?.endpoint, undefined);
+  files.texts[path] = "{ half";
+  strictEqual((await instance())?.backend, undefined);
+});
+
+function fuseConfig(host: string, repo: string, id: string): string {
+  return JSON.stringify({ device: { id, backend: { type: "registry", config: { host, repo } } } });
+}

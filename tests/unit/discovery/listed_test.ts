@@ -1,0 +1,113 @@
+import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import {
+  isSegment,
+  listedBySystemApi,
+  type ListedDaemon,
+  mergeListed,
+  newestFirst,
+  upgradeOf,
+} from "../../../lib/discovery/listed.ts";
+
+function listed(
+  id: string,
+  socket: string,
+  snapshots: readonly string[],
+  change: Partial<ListedDaemon> = {},
+): ListedDaemon {
+  const instances = snapshots.map((snapshotId) => ({ snapshotId }));
+  return { id, apiSocket: socket, source: "root", instances, ...change };
+}
+
+/** A list on one line per daemon. */
+function summary(daemons: readonly ListedDaemon[]): readonly string[] {
+  return daemons.map(({ id, source, apiSocket, olderSockets = [], instances }) => {
+    const mounts = instances.map(({ snapshotId }) => snapshotId).join("+");
+    return `${id} ${source} ${[apiSocket, ...olderSockets].join(",")} ${mounts}`;
+  });
+}
+
+Deno.test("mergeListed: one daemon per id or socket, the first source first", () => {
+  const system = { source: "system-api" } as const;
+  const configured = { source: "configured" } as const;
+  type Row = readonly [name: string, ListedDaemon[][], string[]];
+  const table: readonly Row[] = [
+    ["sorted by id", [[listed("b", "/b", ["2"]), listed("a", "/a", ["1"])]], [
+      "a root /a 1",
+      "b root /b 2",
+    ]],
+    ["more mounts", [[listed("a", "/a", ["1"], system)], [listed("a", "/a", ["1", "2"])]], [
+      "a system-api /a 1+2",
+    ]],
+    [
+      "a dedicated mount under another id",
+      [[listed("a", "/a", ["1"], system)], [listed("a", "/a", ["a"], { dedicated: true })]],
+      ["a system-api /a 1"],
+    ],
+    [
+      "a dedicated mount that only the later source knows",
+      [[listed("a", "/a", [], system)], [listed("a", "/a", ["a"], { dedicated: true })]],
+      ["a system-api /a a"],
+    ],
+    [
+      "an upgrade that only the later source knows",
+      [[listed("a", "/s/api.sock", ["1"], system)], [listed("a", "/s/api2.sock", ["1"])]],
+      ["a system-api /s/api2.sock,/s/api.sock 1"],
+    ],
+    [
+      "an upgrade that only the earlier source knows",
+      [[listed("a", "/s/api1.sock", ["1"], system)], [listed("a", "/s/api.sock", ["1"])]],
+      ["a system-api /s/api1.sock,/s/api.sock 1"],
+    ],
+    [
+      "the operator's entry for a known socket",
+      [[listed("a", "/s/api1.sock", ["1"], { olderSockets: ["/s/api.sock"] })], [
+        listed("x", "/s/api.sock", ["x"], configured),
+      ]],
+      ["a root /s/api1.sock,/s/api.sock 1"],
+    ],
+    [
+      "the operator's entry with an id that the snapshotter uses",
+      [[listed("a", "/a", ["1"])], [listed("a", "/other", ["x"], configured)]],
+      ["a root /a 1", "a configured /other x"],
+    ],
+  ];
+  for (const [name, lists, wanted] of table) {
+    deepStrictEqual(summary(mergeListed(lists)), wanted, name);
+  }
+});
+
+Deno.test("newestFirst: sorts sockets by the number of the upgrade", () => {
+  deepStrictEqual(
+    newestFirst(["/a/api.sock", "/a/api10.sock", "/a/other.sock", "/a/api2.sock"]),
+    ["/a/api10.sock", "/a/api2.sock", "/a/api.sock", "/a/other.sock"],
+  );
+  const table: readonly (readonly [string, number])[] = [
+    ["api.sock", 0],
+    ["/a/api7.sock", 7],
+    ["/a/xapi7.sock", -1],
+    ["/a/api7.sock.bak", -1],
+    ["/a/api-1.sock", -1],
+    ["/a/api99999999999.sock", -1],
+  ];
+  for (const [socket, wanted] of table) strictEqual(upgradeOf(socket), wanted, socket);
+});
+
+Deno.test("isSegment: only a name may stand in a path", () => {
+  for (const id of ["", ".", "..", "a/b", "a\0", "x".repeat(256)]) {
+    strictEqual(isSegment(id), false);
+  }
+  for (const id of ["a", "...", "d1-x", "x".repeat(255)]) strictEqual(isSegment(id), true);
+});
+
+Deno.test("listedBySystemApi: leaves out ids that are no names, and says so", () => {
+  const daemon = { id: "a", pid: 0, apiSocket: "/a", instances: [] };
+  const { daemons, refused } = listedBySystemApi([
+    { ...daemon, instances: [{ snapshotId: "1", imageId: "" }, { snapshotId: "..", imageId: "" }] },
+    { ...daemon, id: "..", apiSocket: "/b" },
+    { ...daemon, id: "c", apiSocket: "relative" },
+  ]);
+  deepStrictEqual(summary(daemons), ["a system-api /a 1"]);
+  strictEqual(daemons[0]?.pid, undefined);
+  strictEqual(daemons[0]?.instances[0]?.imageProblem !== undefined, true);
+  strictEqual(refused.length, 3);
+});

@@ -1,0 +1,38 @@
+import { deepEqual, equal, ok } from "node:assert/strict";
+import { environmentNames, findProcesses } from "../../../lib/discovery/mod.ts";
+import { systemClock, systemProcessRunner } from "../../../lib/platform/mod.ts";
+import { FakeProcessRunner } from "../../fakes/process.ts";
+
+const runner = systemProcessRunner(systemClock);
+
+Deno.test("findProcesses: argument by argument, of real processes", async () => {
+  const mark = `page-${crypto.randomUUID()}`;
+  const args = ["-c", "read line", mark, "two words", "", "a\nb", "--x=ü"];
+  const child = new Deno.Command("/bin/sh", {
+    args,
+    stdin: "piped",
+    stdout: "null",
+    env: { SECRET_OF_MINE: "hunter2", LINES: "one\ntwo=three" },
+  }).spawn();
+  try {
+    const found = await findProcesses(runner, mark);
+    const own = found?.find(({ pid }) => pid === child.pid);
+    deepEqual(own?.argv, ["/bin/sh", ...args.map((arg) => arg.replace("\n", " "))]);
+    const names = await environmentNames(runner, child.pid);
+    ok(names?.includes("SECRET_OF_MINE"));
+    equal(names?.some((name) => name.includes("hunter2") || name.includes("three")), false);
+  } finally {
+    await child.stdin.close();
+    await child.status;
+  }
+});
+
+Deno.test("findProcesses: nothing is found, or nothing can be found out", async () => {
+  // The shell that looks is no answer: its program is one, and it is asked for by nobody.
+  const found = await findProcesses(runner, "no-such-[w]ord-anywhere");
+  deepEqual(found?.filter(({ argv }) => !/(?:sh|grep)$/.test(argv[0] ?? "")), []);
+  const mute = new FakeProcessRunner(() => ({ kind: "not-started", reason: "missing" }));
+  equal(await findProcesses(mute, "x"), undefined);
+  equal(await environmentNames(mute, 1), undefined);
+  equal(await environmentNames(new FakeProcessRunner(() => ""), 1), undefined);
+});

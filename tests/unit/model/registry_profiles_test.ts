@@ -1,0 +1,71 @@
+import { equal, ok } from "node:assert/strict";
+import {
+  CLOUD_HABITS,
+  habitsOfHost,
+  habitsOfPlugin,
+  readRefusal,
+} from "../../../lib/model/registry_profiles.ts";
+
+Deno.test("habitsOfHost knows the clouds' hosts, and no look-alikes", () => {
+  const known: Record<string, string> = {
+    "123456789012.dkr.ecr.eu-west-1.amazonaws.com": "Amazon ECR",
+    "123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com:443": "Amazon ECR",
+    "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn": "Amazon ECR",
+    "123456789012.dkr-ecr.eu-west-1.on.aws": "Amazon ECR",
+    "public.ecr.aws": "Amazon ECR",
+    "europe-west4-docker.pkg.dev": "Google Artifact Registry",
+    "eu.gcr.io": "Google Artifact Registry",
+    "gcr.io": "Google Artifact Registry",
+    "example.azurecr.io": "Azure Container Registry",
+    "docker.io": "Docker Hub",
+    "registry-1.docker.io": "Docker Hub",
+    "harbor.example.com:8443": "Harbor",
+  };
+  for (const [host, name] of Object.entries(known)) equal(habitsOfHost(host)?.name, name, host);
+  for (
+    const host of [
+      "registry.example.com",
+      "123.dkr.ecr.eu-west-1.amazonaws.com",
+      "123456789012.dkr.ecr.eu-west-1.amazonaws.com.example.com",
+      "evil-gcr.io.example.com",
+      "azurecr.io",
+      "docker.io.example.com",
+    ]
+  ) equal(habitsOfHost(host), undefined, host);
+});
+
+Deno.test("habitsOfPlugin finds a plugin by its program's name", () => {
+  equal(habitsOfPlugin("auth-provider-gcp")?.name, "Google Artifact Registry");
+  equal(habitsOfPlugin("ecr-credential-provider.exe")?.name, "Amazon ECR");
+  equal(habitsOfPlugin("my-plugin"), undefined);
+});
+
+Deno.test("readRefusal tells an expired token from a missing right", () => {
+  const words: [string, "refused" | "forbidden" | undefined][] = [
+    ["Your authorization token has expired. Reauthenticate and try again.", "refused"],
+    ["Your Authorization Token has expired. Please run 'aws ecr get-login'", "refused"],
+    ["User: arn:aws:iam::1:role/x is not authorized to perform: ecr:BatchGetImage", "forbidden"],
+    [
+      "Unauthenticated request. Unauthenticated requests do not have permission " +
+      '"artifactregistry.repositories.downloadArtifacts" on resource "x" (or it may not exist)',
+      "refused",
+    ],
+    [
+      'Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "x"',
+      "forbidden",
+    ],
+    [
+      "authentication required, visit https://aka.ms/acr/authorization for more information.",
+      "refused",
+    ],
+    ["incorrect username or password", "refused"],
+    ["unauthorized to access repository: a/b, action: pull", "forbidden"],
+    ["no", undefined],
+    ["", undefined],
+  ];
+  for (const [text, meaning] of words) equal(readRefusal(text), meaning, text);
+});
+
+Deno.test("every habit names its sources", () => {
+  for (const { name, sources } of CLOUD_HABITS) ok(sources.length > 0, name);
+});

@@ -1,0 +1,83 @@
+import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
+import type { AgentStatus, TapStatus } from "../../../lib/model/mod.ts";
+import { findingsOf } from "../../../lib/observability/findings.ts";
+import { tapFindings } from "../../../lib/observability/cri_proxy_findings.ts";
+
+const NOW_MS = 1_750_000_000_000;
+const TAP: TapStatus = {
+  state: "in-path",
+  socket: "/run/a/cri.sock",
+  link: "/run/b/image.sock",
+  leadsTo: "/run/a/cri.sock",
+  idleSinceMs: NOW_MS - 60_000,
+  restoredImages: 0,
+  openConnections: 0,
+  connections: 0,
+  refusedConnections: 0,
+  bytesToRuntime: 0,
+  bytesToClients: 0,
+  pulls: 0,
+  lostReadings: 0,
+  skippedMessages: 0,
+};
+
+function found(parts: Partial<TapStatus>) {
+  const [finding, ...others] = tapFindings({ ...TAP, ...parts }, NOW_MS);
+  equal(others.length, 0);
+  return finding && `${finding.level}: ${finding.text}; ${finding.mend}`;
+}
+
+Deno.test("tapFindings says nothing of a tap that is off, in the path, or taken out of it", () => {
+  deepEqual(tapFindings(undefined, NOW_MS), []);
+  equal(found({}), undefined);
+  equal(found({ state: "stepped-out", leadsTo: "/run/c.sock" }), undefined);
+  const { idleSinceMs: _, ...connected } = TAP;
+  deepEqual(tapFindings({ ...connected, openConnections: 1, connections: 1 }, NOW_MS), []);
+});
+
+Deno.test("tapFindings says why pulls are not seen, and what to do", () => {
+  match(
+    found({ state: "bypassed", leadsTo: "/run/c.sock" }) ?? "",
+    /image.sock leads to \/run\/c.sock, not to .*cri.sock; run: nydus-auth-agent tap on$/,
+  );
+  const { leadsTo: _, ...nowhere } = TAP;
+  const [missing] = tapFindings({ ...nowhere, state: "bypassed" }, NOW_MS);
+  match(missing?.text ?? "", /image.sock is not there/);
+  match(found({ state: "not-serving", detail: "taken" }) ?? "", /does not serve: taken; mend/);
+});
+
+Deno.test("tapFindings: warns when no client has been connected for two minutes, and says what to do", () => {
+  equal(found({ idleSinceMs: NOW_MS - 119_000 }), undefined);
+  const idle = { idleSinceMs: NOW_MS - 120_000, connections: 3 };
+  match(
+    found(idle) ?? "",
+    /^warning: .* no client has been connected to the CRI proxy for 2m; restart the kubelet; .* endpoint is unix:\/\/\/run\/b\/image.sock$/,
+  );
+  match(
+    found({ ...idle, restoredImages: 7 }) ?? "",
+    /7 images were pulled through it before the agent's last restart, so the kubelet is probably/,
+  );
+});
+
+Deno.test("findingsOf: a read failure mentions unseen pulls, unless another source has a credential", () => {
+  const image = "registry.example/team/app:v1";
+  const mends = (provider: string | undefined) => {
+    const status = {
+      images: [{ image, failures: 0, ...(provider && { provider }) }],
+      daemons: [{
+        id: "d1",
+        state: "running",
+        instances: [{ snapshotId: "1", image, delivery: "none", readsFailingSinceMs: NOW_MS }],
+      }],
+      problems: [],
+      tap: { ...TAP, idleSinceMs: NOW_MS - 3_600_000 },
+    } as unknown as AgentStatus;
+    return findingsOf(status, NOW_MS).filter(({ area }) => area === "reads").map(({ mend }) =>
+      mend
+    );
+  };
+  for (const provider of [undefined, "cri", "adopted"]) {
+    match(mends(provider)[0] ?? "", /CRI pulls are not seen: restart the kubelet/);
+  }
+  doesNotMatch(mends("docker")[0] ?? "kubelet", /kubelet/);
+});

@@ -1,0 +1,126 @@
+import type { AgentEvent } from "../../../lib/model/mod.ts";
+import { NOW_MS } from "./status_of.ts";
+
+/** The image of these events. */
+export const IMAGE = "registry.example/app:1";
+/** A renewal that failed. */
+export const FAILED: AgentEvent = {
+  kind: "renewal-failed",
+  image: IMAGE,
+  provider: "kubelet",
+  reason: "plugin-failed",
+  detail: "exit code 1",
+  expired: false,
+  nextAttemptAtMs: NOW_MS,
+};
+/** A renewal that brought a new credential. */
+export const RENEWED: AgentEvent = {
+  kind: "credential-renewed",
+  image: IMAGE,
+  provider: "kubelet",
+  changed: true,
+  fingerprint: "0011aabb",
+};
+/** A question to a provider, without its answer. */
+export const ASKED = {
+  kind: "provider-asked",
+  provider: "docker",
+  image: IMAGE,
+  durationMs: 1,
+} as const;
+/** A delivery, without its outcome. */
+export const ATTEMPTED = {
+  kind: "delivery-attempted",
+  daemonId: "d",
+  snapshotId: "1",
+  image: IMAGE,
+  durationMs: 1,
+} as const;
+/** A configuration file that could not be written. */
+export const FILE_FAILED = { kind: "failed", detail: "read-only" } as const;
+
+/** One event of every kind, by kind, so that the compiler asks for new ones. */
+export const EVENTS: { readonly [K in AgentEvent["kind"]]: Extract<AgentEvent, { kind: K }> } = {
+  "provider-asked": { ...ASKED, outcome: "failed", reason: "unreadable" },
+  "plugin-executed": {
+    kind: "plugin-executed",
+    provider: "kubelet",
+    plugin: "ecr",
+    result: "timeout",
+    durationMs: 60_000,
+  },
+  "credential-renewed": RENEWED as Extract<AgentEvent, { kind: "credential-renewed" }>,
+  "renewal-failed": FAILED as Extract<AgentEvent, { kind: "renewal-failed" }>,
+  "registry-probed": {
+    kind: "registry-probed",
+    image: IMAGE,
+    host: "registry.example",
+    provider: "docker",
+    origin: "/c, auths entry registry.example",
+    fingerprint: "00000000",
+    verdict: "refused",
+    detail: "the registry answered 401",
+    durationMs: 1,
+  },
+  "credential-elected": {
+    kind: "credential-elected",
+    image: IMAGE,
+    provider: "kubelet",
+    origin: "ecr",
+    fingerprint: "00000000",
+    reason: "accepted",
+    detail: "the registry accepts it",
+    losers: 1,
+  },
+  "credential-evicted": { kind: "credential-evicted", image: IMAGE },
+  "credential-adopted": {
+    kind: "credential-adopted",
+    image: IMAGE,
+    fingerprint: "00000000",
+    origin: "held by nydusd d1",
+  },
+  "unnamed-host": {
+    kind: "unnamed-host",
+    daemonId: "d1",
+    snapshotId: "7",
+    image: "registry.example/app:1",
+    hosts: ["mirror.example:5000"],
+    action: "delivered",
+  },
+  "delivery-attempted": {
+    ...ATTEMPTED,
+    outcome: { kind: "rejected", file: FILE_FAILED, detail: "status 500" },
+  },
+  "delivery-state-changed": {
+    kind: "delivery-state-changed",
+    daemonId: "d",
+    snapshotId: "1",
+    image: IMAGE,
+    from: "pending",
+    to: "refused",
+  },
+  "daemon-state-changed": { kind: "daemon-state-changed", daemonId: "d", to: "unresponsive" },
+  "discovery-problem": { kind: "discovery-problem", source: "root", subject: "/r", detail: "x" },
+  "discovery-recovered": { kind: "discovery-recovered", source: "root", subject: "/r" },
+  "reconcile-finished": {
+    kind: "reconcile-finished",
+    trigger: "tick",
+    durationMs: 1,
+    daemons: 1,
+    instances: 1,
+    images: 1,
+  },
+  "source-changed": { kind: "source-changed", source: "docker", path: "/c" },
+  "config-loaded": { kind: "config-loaded", hash: "h", files: ["/f"] },
+  "config-refused": {
+    kind: "config-refused",
+    problems: [{ file: "/f", place: "a.b", problem: "wrong", mend: "mend it" }],
+  },
+  "health-changed": {
+    kind: "health-changed",
+    level: "critical",
+    about: "credentials",
+    sentence: "all is lost",
+  },
+  "warning": { kind: "warning", code: "store-full", text: "full" },
+};

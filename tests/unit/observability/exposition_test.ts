@@ -1,0 +1,105 @@
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import type { AgentEvent } from "../../../lib/model/mod.ts";
+import { AgentMetrics } from "../../../lib/observability/mod.ts";
+import { EVENTS, IMAGE } from "./events.ts";
+import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "./status_of.ts";
+
+const CANARY = "hunter2-canary";
+const OPEN = "application/openmetrics-text; version=1.0.0";
+/** An image whose name tries to end its label. */
+const ODD_IMAGE = 'registry.example/odd"} 1\nfake_total 7\\';
+
+/** Stand in for whatever a stage may say beside the closed words. */
+const MARKS = { detail: CANARY, text: CANARY, fingerprint: CANARY };
+
+/** An agent in the middle of its life: every kind of event heard, every kind of series there. */
+function busy(): AgentMetrics {
+  const times = { hardExpiresAtMs: NOW_MS + 60_000, softExpiresAtMs: NOW_MS, renewedAtMs: NOW_MS };
+  const mounts = [mountOf("1"), mountOf("2")];
+  const status = statusOf({
+    images: [imageOf(IMAGE, { ...times, nextAttemptAtMs: NOW_MS }), imageOf(ODD_IMAGE, times)],
+    daemons: [daemonOf("a", mounts), daemonOf("b", mounts, { state: "unresponsive" })],
+  });
+  const metrics = new AgentMetrics({
+    status: () => status,
+    build: { version: "1.2.3", commit: "abc1234", deno: "2.9.6" },
+    now: () => NOW_MS,
+    process: { residentMemoryBytes: () => 4_096, startedAtMs: 7_000 },
+  });
+  for (const event of Object.values(EVENTS)) {
+    const marked: AgentEvent & Record<string, unknown> = { ...event };
+    metrics.notify({ ...marked, ...MARKS });
+  }
+  metrics.notify({ ...EVENTS["credential-renewed"], image: ODD_IMAGE });
+  return metrics;
+}
+
+interface Family {
+  readonly type: string;
+  readonly samples: { readonly name: string; readonly series: string; readonly value: number }[];
+}
+
+const SAMPLE = /^([a-z_]+)(\{(?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)*\})? (\S+)$/;
+
+/** Reads a page as strictly as a linter: HELP, TYPE, then the samples of that family alone. */
+function parsePage(body: string): Map<string, Family> {
+  const families = new Map<string, Family>();
+  let helped = "";
+  let current = "";
+  for (const line of body.split("\n").filter((line) => line !== "" && line !== "# EOF")) {
+    const [, keyword, name = "", rest = ""] = /^# (HELP|TYPE) (\S+) (.+)$/.exec(line) ?? [];
+    if (keyword === "HELP") helped = name;
+    else if (keyword === "TYPE") {
+      equal(name, helped, "HELP stands before TYPE");
+      ok(!families.has(name), `${name} comes twice`);
+      families.set(name, { type: rest, samples: [] });
+      current = name;
+    } else {
+      const [, sample = "", labels = "", value = ""] = SAMPLE.exec(line) ?? [];
+      ok(sample !== "", `not a sample: ${line}`);
+      equal(sample.replace(/_(?:total|bucket|sum|count)$/, ""), current.replace(/_total$/, ""));
+      const number = value === "+Inf" ? Infinity : Number(value);
+      ok(!Number.isNaN(number), line);
+      families.get(current)?.samples.push({ name: sample, series: sample + labels, value: number });
+    }
+  }
+  return families;
+}
+
+Deno.test("AgentMetrics.page: a linter's rules hold in both formats, in a busy life", async () => {
+  const metrics = busy();
+  for (const accept of ["text/plain", OPEN]) {
+    const families = parsePage((await metrics.page(accept)).body);
+    const series = [...families.values()].flatMap(({ samples }) => samples.map((s) => s.series));
+    equal(new Set(series).size, series.length, "no series comes twice");
+    for (const [name, { type, samples }] of families) {
+      match(type, /^(?:counter|gauge|histogram)$/);
+      ok(type !== "gauge" || !name.endsWith("_total"), name);
+      for (const sample of samples) {
+        if (type === "counter") ok(sample.name.endsWith("_total") && sample.value >= 0, name);
+      }
+      if (type === "histogram") checkHistogram(name, samples);
+    }
+  }
+});
+
+function checkHistogram(name: string, samples: Family["samples"]): void {
+  const buckets = samples.filter((sample) => sample.name === `${name}_bucket`);
+  const bySeries = Map.groupBy(buckets, ({ series }) => series.replace(/le="[^"]*",?/, ""));
+  for (const group of bySeries.values()) {
+    const values = group.map(({ value }) => value);
+    deepEqual(values, values.toSorted((a, b) => a - b), `${name} is cumulative`);
+    match(group.at(-1)?.series ?? "", /le="\+Inf"/);
+  }
+  const counts = samples.filter((sample) => sample.name === `${name}_count`);
+  equal(bySeries.size, counts.length, name);
+}
+
+Deno.test("AgentMetrics.page: a name cannot end its label, no detail becomes one", async () => {
+  for (const accept of ["text/plain", OPEN]) {
+    const { body } = await busy().page(accept);
+    ok(!body.split("\n").some((line) => line.startsWith("fake_total")));
+    ok(body.includes('image_ref="registry.example/odd\\"} 1\\nfake_total 7\\\\"'));
+    ok(!body.includes(CANARY));
+  }
+});

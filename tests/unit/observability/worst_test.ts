@@ -1,0 +1,203 @@
+/** The one sentence: whatever else is true, the worst state wins. */
+import { deepEqual, equal, ok } from "node:assert/strict";
+import fc from "fast-check";
+import type {
+  AgentStatus,
+  DaemonState,
+  DeliveryState,
+  ImageStatus,
+} from "../../../lib/model/mod.ts";
+import { findingsOf } from "../../../lib/observability/findings.ts";
+import { createApp } from "../../../lib/observability/app.ts";
+import { type HealthLevel, healthOf, type HealthView } from "../../../lib/observability/mod.ts";
+import { LABEL_VALUES } from "../../../lib/observability/label_values.ts";
+import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "./status_of.ts";
+
+const OPTIONS = { checkIntervalMs: 60_000 };
+const RANK: Readonly<Record<HealthLevel, number>> = { ok: 0, warning: 1, critical: 2 };
+const lastFailure = { reason: "plugin-failed", detail: "it failed", atMs: NOW_MS } as const;
+
+const image: fc.Arbitrary<ImageStatus> = fc.record({
+  name: fc.integer({ min: 0, max: 20 }),
+  window: fc.constantFrom("fresh", "advisory", "mandatory", "expired", "unknown-life"),
+  provider: fc.constantFrom("kubelet", "docker", "adopted", undefined),
+  failures: fc.nat(3),
+  lifeMs: fc.option(fc.integer({ min: -100_000, max: 10_000_000 }), { nil: undefined }),
+}).map(({ name, window, provider, failures, lifeMs }) => {
+  const { provider: _, ...bare } = imageOf(`registry.example/app:${name}`, { window, failures });
+  return {
+    ...bare,
+    ...(provider !== undefined && { provider }),
+    ...(failures > 0 && { lastFailure }),
+    ...(lifeMs !== undefined && { hardExpiresAtMs: NOW_MS + lifeMs }),
+  };
+});
+
+const daemon = fc.record({
+  name: fc.integer({ min: 0, max: 20 }),
+  state: fc.constantFrom(...LABEL_VALUES.daemonStates as DaemonState[]),
+  mounts: fc.array(
+    fc.record({
+      delivery: fc.constantFrom(...LABEL_VALUES.deliveryStates as DeliveryState[]),
+      file: fc.constantFrom("written", "unchanged", "failed", "skipped", "absent"),
+      behindSinceMs: maybe(fc.integer({ min: NOW_MS - 10_000_000, max: NOW_MS })),
+      readsFailingSinceMs: maybe(fc.integer({ min: NOW_MS - 100_000, max: NOW_MS })),
+      unnamedHosts: maybe(fc.constant(["mirror:5000"])),
+    }),
+    { maxLength: 4 },
+  ),
+}).map(({ name, state, mounts }) =>
+  daemonOf(`d${name}`, mounts.map((mount, i) => mountOf(String(i), told(mount))), { state })
+);
+
+function maybe<T>(some: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> {
+  return fc.option(some, { nil: undefined, freq: 3 });
+}
+
+/** Without what is not known. */
+function told<T extends object>(parts: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  const known = Object.entries(parts).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(known) as { [K in keyof T]: Exclude<T[K], undefined> };
+}
+
+const watch = fc.constantFrom("secrets", "pods").map((subject) =>
+  ({ subject, reason: "source-unreachable", detail: "no route" }) as const
+);
+
+const tap: fc.Arbitrary<AgentStatus["tap"]> = maybe(
+  fc.constantFrom("in-path", "bypassed", "not-serving", "stepped-out").map((state) => ({
+    state,
+    socket: "/run/tap.sock",
+    link: "/run/link.sock",
+    connections: 0,
+    idleSinceMs: NOW_MS - 3_600_000,
+    restoredImages: 0,
+  } as unknown as NonNullable<AgentStatus["tap"]>)),
+);
+
+const problem = fc.constantFrom("/a", "/b").map((subject) =>
+  ({ source: "root", subject, detail: "not there" }) as const
+);
+
+const state: fc.Arbitrary<AgentStatus> = fc.record({
+  images: fc.array(image, { maxLength: 6 }),
+  daemons: fc.array(daemon, { maxLength: 6 }),
+  problems: fc.array(problem, { maxLength: 2 }),
+  staleWatches: fc.array(watch, { maxLength: 2 }),
+  tap,
+  loopAgeMs: fc.constantFrom(0, 10_000, 10_000_000),
+}).map((parts) => statusOf(told(parts)));
+
+Deno.test("healthOf: the worst state always wins, in any order of what is there", () => {
+  const met = new Set<string>();
+  fc.assert(
+    fc.property(state, (status) => {
+      const view = healthOf(status, NOW_MS, OPTIONS);
+      const findings = findingsOf(status, NOW_MS);
+      for (const { area } of findings) met.add(area);
+      const levels = findings.map(({ level }) => RANK[level]);
+      const worst = Math.max(0, view.live ? 0 : 2, ...levels);
+      equal(RANK[view.level], worst);
+      if (!view.live) return equal(view.about, "loop");
+      if (findings.length === 0) return equal(view.about, "calm");
+      const told = findings.filter(({ text }) => view.sentence.startsWith(text));
+      ok(told.some(({ level, mend }) => RANK[level] === worst && view.sentence.endsWith(mend)));
+      // What is in the wrong order is told the same, as far as the worst goes.
+      const reversed = {
+        ...status,
+        images: status.images.toReversed(),
+        daemons: status.daemons.toReversed(),
+      };
+      equal(healthOf(reversed, NOW_MS, OPTIONS).level, view.level);
+    }),
+    { numRuns: 500 },
+  );
+  const areas = ["credentials", "daemons", "deliveries", "discovery", "reads", "sources", "tap"];
+  deepEqual([...met].sort(), areas, "every kind of trouble was there");
+});
+
+/** How bad a state is at least, said a second time and without the findings. */
+function atLeast({ images, daemons, problems, staleWatches = [], loopAgeMs = 0 }: AgentStatus) {
+  const mounts = daemons.flatMap(({ instances }) => instances);
+  const isCritical = loopAgeMs > 180_000 ||
+    images.some(({ window, hardExpiresAtMs = Infinity }) =>
+      window === "expired" || hardExpiresAtMs <= NOW_MS
+    ) ||
+    mounts.some(({ readsFailingSinceMs = Infinity }) => NOW_MS - readsFailingSinceMs >= 30_000);
+  if (isCritical) return RANK.critical;
+  const isWarning = problems.length + staleWatches.length > 0 ||
+    images.some(({ provider, failures }) =>
+      provider === "adopted" || (provider !== undefined && failures > 0)
+    ) ||
+    daemons.some(({ state }) => state === "unresponsive" || state === "broken") ||
+    mounts.some(({ delivery, behindSinceMs, file, unnamedHosts = [], readsFailingSinceMs }) =>
+      ["refused", "unreachable", "unsupported"].includes(delivery) ||
+      (delivery === "file-only" &&
+        (behindSinceMs !== undefined || file === "skipped" || file === "absent")) ||
+      (delivery === "in-use" && file === "failed") || unnamedHosts.length > 0 ||
+      readsFailingSinceMs !== undefined
+    );
+  return isWarning ? RANK.warning : RANK.ok;
+}
+
+Deno.test("healthOf: no trouble that the state tells is called less than it is", () => {
+  fc.assert(
+    fc.property(state, (status) => {
+      const { level, sentence } = healthOf(status, NOW_MS, OPTIONS);
+      ok(RANK[level] >= atLeast(status), `${level}: ${sentence}`);
+      // One mount alone, so that nothing beside it hides what is told of it.
+      for (const daemon of status.daemons) {
+        for (const mount of daemon.instances) {
+          const lone = statusOf({ daemons: [{ ...daemon, state: "running", instances: [mount] }] });
+          const view = healthOf(lone, NOW_MS, OPTIONS);
+          ok(RANK[view.level] >= atLeast(lone), `${JSON.stringify(mount)}: ${view.sentence}`);
+        }
+      }
+    }),
+    { numRuns: 300 },
+  );
+});
+
+Deno.test("healthOf: one more trouble never makes a node look better", () => {
+  fc.assert(
+    fc.property(state, image, daemon, (status, oneImage, oneDaemon) => {
+      const more = {
+        ...status,
+        images: [...status.images, oneImage],
+        daemons: [...status.daemons, oneDaemon],
+      };
+      const before = healthOf(status, NOW_MS, OPTIONS);
+      const after = healthOf(more, NOW_MS, OPTIONS);
+      ok(RANK[after.level] >= RANK[before.level], `${before.sentence}\n${after.sentence}`);
+    }),
+    { numRuns: 500 },
+  );
+});
+
+Deno.test("createApp: page, JSON and /readyz?verbose tell the same sentence", async () => {
+  await fc.assert(
+    fc.asyncProperty(state, async (status) => {
+      const health: HealthView = healthOf(status, NOW_MS, OPTIONS);
+      const app = createApp({
+        metrics: { page: () => Promise.resolve({ contentType: "text/plain", body: "" }) },
+        status: () => status,
+        health: () => health,
+        allowedHosts: ["127.0.0.1"],
+        now: () => 0,
+      });
+      const text = async (path: string) => await (await app.request(path)).text();
+      // As a reader has it: markup inside the sentence is none of its text.
+      const [, sentence = ""] = /<p class="sentence[^>]*>([^]*?)<\/p>/.exec(
+        (await text("/")).split("<main>")[1] ?? "",
+      ) ?? [];
+      const said = sentence.replace(/<[^>]+>/g, "").replaceAll("&#39;", "'").replaceAll(
+        "&quot;",
+        '"',
+      );
+      equal(said, `${health.level}: ${health.sentence}`);
+      equal(JSON.parse(await text("/v1/status")).health.sentence, health.sentence);
+      ok((await text("/readyz?verbose")).includes(`\n${health.level}: ${health.sentence}\n`));
+    }),
+    { numRuns: 50 },
+  );
+});

@@ -1,0 +1,69 @@
+import { equal } from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+
+const EDGE = new URL("../../../lib/platform/mod.ts", import.meta.url).href;
+const CONFIG = fileURLToPath(new URL("../../../deno.json", import.meta.url));
+
+/** Long enough for a slow machine, and short of the deadlines. */
+const KILL_AFTER_MS = 60_000;
+
+/** Runs a module whose requests have deadlines of an hour; its exit code, once it exits by itself. */
+async function exitCode(body: string): Promise<number> {
+  const text = `
+    import { createKubeHttp, createRegistryHttp, createUnixHttp } from ${JSON.stringify(EDGE)};
+    const timeoutMs = 3_600_000;
+    ${body}`;
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--quiet", "--no-check", "--config", CONFIG, "-"],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(text));
+  await writer.close();
+  const timer = setTimeout(() => child.kill("SIGKILL"), KILL_AFTER_MS);
+  const { code, stderr } = await child.output();
+  clearTimeout(timer);
+  equal(new TextDecoder().decode(stderr), "", "the runtime writes nothing into the log");
+  return code;
+}
+
+Deno.test("a program exits after its requests, long before their deadlines", async () => {
+  equal(
+    await exitCode(`
+      const dir = await Deno.makeTempDir();
+      const path = dir + "/s";
+      const unix = Deno.serve({ path, onListen() {} }, () => new Response("ok"));
+      const tcp = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, () => new Response("ok"));
+      const origin = "http://localhost:" + tcp.addr.port;
+      const outer = new AbortController();
+      const common = { method: "GET", headers: [], timeoutMs, maxBytes: 100 };
+      const results = [
+        await createUnixHttp().request({ ...common, socketPath: path, path: "/" }, outer),
+        await createRegistryHttp().request({ ...common, url: origin, skipVerify: false, caFiles: [] }, outer),
+        await createKubeHttp().request({ ...common, connection: { server: origin, skipVerify: false }, path: "/" }, outer),
+      ];
+      if (results.some(({ kind }) => kind !== "answered")) Deno.exit(3);
+      await unix.shutdown();
+      await tcp.shutdown();
+      await Deno.remove(dir, { recursive: true });
+    `),
+    0,
+  );
+});
+
+Deno.test("a program exits while a connection to a peer that still runs is idle", async () => {
+  const dir = await Deno.makeTempDir();
+  const path = `${dir}/s`;
+  await using _server = Deno.serve({ path, onListen: () => {} }, () => new Response("ok"));
+  equal(
+    await exitCode(`
+      const request = { socketPath: ${JSON.stringify(path)}, method: "GET", path: "/", timeoutMs };
+      const { kind } = await createUnixHttp().request(request);
+      if (kind !== "answered") Deno.exit(3);
+    `),
+    0,
+  );
+  await Deno.remove(dir, { recursive: true });
+});

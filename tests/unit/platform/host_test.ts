@@ -1,0 +1,15 @@
+import { equal } from "node:assert/strict";
+import { isJournal } from "../../../lib/platform/host.ts";
+
+Deno.test("isJournal: the standard error is the file that JOURNAL_STREAM names", () => {
+  const stat = () => ({ dev: 8n, ino: 9_007_199_254_740_993n });
+  equal(isJournal("8:9007199254740993", stat), true);
+  equal(isJournal("8:9007199254740992", stat), false);
+  equal(isJournal("9:9007199254740993", stat), false);
+  equal(isJournal("", stat), false);
+  equal(isJournal(undefined, stat), false);
+  const closed = () => {
+    throw new Error("EBADF");
+  };
+  equal(isJournal("8:1", closed), false);
+});

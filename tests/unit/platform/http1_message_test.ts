@@ -1,0 +1,172 @@
+import { deepEqual, equal, ok, rejects, throws } from "node:assert/strict";
+import fc from "fast-check";
+import {
+  bodyFraming,
+  type ByteSource,
+  HttpMessageError,
+  MessageReader,
+  writeHead,
+} from "../../../lib/platform/http1_message.ts";
+import { growthOf } from "../fuzz/growth.ts";
+
+const bytesOf = (text: string) => new TextEncoder().encode(text);
+const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+
+/** Bytes that arrive in pieces which end at some places. */
+function sourceOf(bytes: Uint8Array, cuts: readonly number[] = []): ByteSource {
+  const ends = [...new Set(cuts)].filter((at) => at > 0 && at < bytes.length).sort((a, b) => a - b);
+  ends.push(bytes.length);
+  let from = 0;
+  let piece = 0;
+  return {
+    read(into) {
+      while (from >= (ends[piece] ?? Infinity)) piece++;
+      const end = ends[piece];
+      if (end === undefined) return Promise.resolve(null);
+      const part = bytes.subarray(from, Math.min(end, from + into.length));
+      into.set(part);
+      from += part.length;
+      return Promise.resolve(part.length);
+    },
+  };
+}
+
+const reader = (text: string) => new MessageReader(sourceOf(bytesOf(text)));
+
+/** One message, its body, and what follows; or that it is none. */
+async function read(bytes: Uint8Array, cuts: readonly number[] = []): Promise<unknown> {
+  const messages = new MessageReader(sourceOf(bytes, cuts));
+  try {
+    const head = await messages.head();
+    if (head === undefined) return "none";
+    const framing = bodyFraming(head.headers, { unmarked: "until-close" });
+    const body = await messages.wholeBody(framing, 1_000_000);
+    return { ...head, headers: [...head.headers], body: textOf(body ?? bytesOf("too long")) };
+  } catch (error) {
+    ok(error instanceof HttpMessageError, Deno.inspect(error));
+    return "none";
+  }
+}
+
+const SIZED = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: y\r\n\r\nhello";
+const CHUNKED =
+  "HTTP/1.1 401 No\r\nTransfer-Encoding: chunked\r\n\r\n3;x=1\r\nhel\r\n2\r\nlo\r\n0\r\nt: 1\r\n\r\n";
+const UNMARKED = "HTTP/1.0 200\r\n\r\nhello";
+
+Deno.test("MessageReader: reads bodies by length, in chunks, and up to the end", async () => {
+  for (const text of [SIZED, CHUNKED, UNMARKED]) {
+    const message = await read(bytesOf(text)) as { startLine: string; body: string };
+    deepEqual([message.startLine, message.body], [text.split("\r\n")[0], "hello"]);
+  }
+});
+
+Deno.test("MessageReader: reads one message after the other from the same connection", async () => {
+  const messages = reader(SIZED + CHUNKED + SIZED);
+  for (const status of ["200 OK", "401 No", "200 OK"]) {
+    const head = await messages.head();
+    equal(head?.startLine, `HTTP/1.1 ${status}`);
+    const framing = bodyFraming(head.headers, { unmarked: "none" });
+    equal(textOf(await messages.wholeBody(framing, 5) ?? bytesOf("")), "hello");
+  }
+  equal(messages.hasBufferedBytes, false);
+  equal(await messages.head(), undefined);
+});
+
+Deno.test("MessageReader: joins headers of one name, and ignores the case of names", async () => {
+  const head = await reader("GET / HTTP/1.1\r\nA: 1\r\nhost:x\r\na:  2 \r\n\r\n").head();
+  deepEqual([...head?.headers ?? []], [["a", "1, 2"], ["host", "x"]]);
+});
+
+Deno.test("MessageReader: refuses what is cut, malformed or over a limit", async () => {
+  const head = "HTTP/1.1 200 OK\r\n";
+  const long = `${head}X: ${"a".repeat(70_000)}\r\n\r\n`;
+  const chunked = `${head}Transfer-Encoding: chunked\r\n`;
+  const none = [
+    "",
+    "SSH-2.0-x",
+    "HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+    `${head}no colon\r\n\r\n`,
+    `${head}A: 1\r\n folded\r\n\r\n`,
+    `${head}A : 1\r\n\r\n`,
+    `${head}A: \0\r\n\r\n`,
+    `${head}Content-Length: -1\r\n\r\n`,
+    `${head}Content-Length: 1e3\r\n\r\n`,
+    `${head}Content-Length: 1\r\nContent-Length: 2\r\n\r\nab`,
+    `${chunked}Content-Length: 5\r\n\r\n0\r\n\r\n`,
+    `${head}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n`,
+    `${chunked}\r\nx\r\n\r\n`,
+    `${chunked}\r\n3\r\nhello\r\n0\r\n\r\n`,
+    long,
+  ];
+  for (const text of none) equal(await read(bytesOf(text)), "none", text.slice(0, 60));
+  for (const text of [SIZED, CHUNKED]) {
+    for (let at = 1; at < text.length; at++) {
+      equal(await read(bytesOf(text.slice(0, at))), "none", `cut at ${at}`);
+    }
+  }
+  await rejects(reader(long).head(), { reason: "too-long" });
+  await rejects(reader(SIZED).head({ maxBytes: 20 }), { reason: "too-long" });
+  await rejects(reader("GET").head(), { reason: "incomplete" });
+});
+
+Deno.test("MessageReader: stops reading a body at the caller's limit", async () => {
+  for (const text of [SIZED, CHUNKED, UNMARKED]) {
+    const messages = reader(text);
+    const framing = bodyFraming((await messages.head())!.headers, { unmarked: "until-close" });
+    equal(await messages.wholeBody(framing, 4), undefined);
+  }
+});
+
+Deno.test("writeHead: writes what MessageReader reads, and refuses line breaks", async () => {
+  const head = writeHead("GET /a?b HTTP/1.1", [["Host", "x"], ["A", "1"]]);
+  equal(head, "GET /a?b HTTP/1.1\r\nHost: x\r\nA: 1\r\n\r\n");
+  deepEqual([...(await reader(head).head())?.headers ?? []], [["host", "x"], ["a", "1"]]);
+  throws(() => writeHead("GET / HTTP/1.1", [["A", "secret\r\nB: 2"]]), /^TypeError: [^]*header$/);
+  throws(() => writeHead("GET /\r\nA: b HTTP/1.1", []), TypeError);
+  throws(() => writeHead("GET / HTTP/1.1", [["A b", "1"]]), TypeError);
+});
+
+/** Messages with a few of their bytes changed, dropped or doubled. */
+const hostile = fc.tuple(
+  fc.constantFrom(SIZED, CHUNKED, UNMARKED),
+  fc.array(
+    fc.tuple(fc.nat({ max: 99 }), fc.constantFrom("", "\r", "\n", ":", "f", "\0", "é", "9")),
+  ),
+).map(([text, changes]) => {
+  let changed = text;
+  for (const [at, by] of changes) changed = changed.slice(0, at) + by + changed.slice(at + 1);
+  return bytesOf(changed);
+});
+
+Deno.test("MessageReader: the result for any bytes does not depend on how they are cut", async () => {
+  const cuts = fc.array(fc.nat({ max: 120 }), { maxLength: 12 });
+  await fc.assert(
+    fc.asyncProperty(
+      fc.oneof(hostile, fc.uint8Array({ maxLength: 200 })),
+      cuts,
+      async (all, at) => deepEqual(await read(all, at), await read(all)),
+    ),
+    { numRuns: 1_000 },
+  );
+});
+
+Deno.test("MessageReader: takes time proportional to the bytes, also in pieces of one byte", async () => {
+  const every = (bytes: Uint8Array) => Array.from(bytes, (_, i) => i);
+  const shapes: readonly (readonly [string, (n: number) => string, boolean])[] = [
+    ["a head, byte by byte", (n) => `HTTP/1.1 200 OK\r\nX: ${"a".repeat(n)}\r\n\r\n`, true],
+    ["a head without end", (n) => "HTTP/1.1 200 OK\r\n" + "a: b\r\n".repeat(n / 6), false],
+    ["chunks of one byte", (n) => {
+      const head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+      return `${head}${"1\r\nx\r\n".repeat(n / 6)}0\r\n\r\n`;
+    }, false],
+  ];
+  for (const [name, of, byBytes] of shapes) {
+    const work = (text: string) => {
+      const bytes = bytesOf(text);
+      return read(bytes, byBytes ? every(bytes) : []);
+    };
+    let growth = await growthOf(work, of, 60_000);
+    if (!growth.isLinear) growth = await growthOf(work, of, 60_000);
+    ok(growth.isLinear, `${name}: ${growth.told}`);
+  }
+});

@@ -1,0 +1,282 @@
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import {
+  type Handler,
+  HttpServer,
+  type HttpServerOptions,
+} from "../../../lib/platform/http_server.ts";
+import { FakeClock } from "../../fakes/clock.ts";
+
+const GET = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+/** More than the kernel's buffers hold for a client that does not read. */
+const HUGE = new Uint8Array(16 * 1024 * 1024);
+
+interface Stage {
+  readonly clock: FakeClock;
+  readonly warnings: string[];
+  connect(): Promise<Deno.TcpConn>;
+}
+
+async function onServer(
+  handler: Handler,
+  test: (stage: Stage) => Promise<void>,
+  options: HttpServerOptions = {},
+  wrap: (listener: Deno.TcpListener) => Deno.TcpListener = (listener) => listener,
+): Promise<void> {
+  const clock = new FakeClock();
+  const warnings: string[] = [];
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  const open = () => Promise.resolve(Deno.listen({ hostname: "127.0.0.1", port }));
+  const warn = (text: string) => void warnings.push(text);
+  const server = new HttpServer(wrap(listener), open, handler, { clock, warn, ...options });
+  const connections: Deno.TcpConn[] = [];
+  try {
+    await test({
+      clock,
+      warnings,
+      async connect() {
+        const connection = await Deno.connect({ hostname: "127.0.0.1", port });
+        connections.push(connection);
+        return connection;
+      },
+    });
+  } finally {
+    for (const connection of connections) {
+      try {
+        connection.close();
+      } catch {
+        // The test closed it.
+      }
+    }
+    const closed = server[Symbol.asyncDispose]();
+    await clock.advance(2_000);
+    await closed;
+  }
+}
+
+async function send(connection: Deno.TcpConn, text: string): Promise<void> {
+  for (let rest = new TextEncoder().encode(text); rest.length > 0;) {
+    rest = rest.subarray(await connection.write(rest));
+  }
+}
+
+/** What arrives until some text is in it or the stream ends. */
+async function receive(connection: Deno.TcpConn, until = "\0never"): Promise<string> {
+  const buffer = new Uint8Array(65_536);
+  let text = "";
+  while (!text.includes(until)) {
+    const count = await connection.read(buffer).catch(() => null);
+    if (count === null) break;
+    text += new TextDecoder().decode(buffer.subarray(0, count));
+  }
+  return text;
+}
+
+/** Whether the server has closed it, after all that it had to say. */
+async function isClosed(connection: Deno.TcpConn): Promise<true> {
+  await receive(connection);
+  return true;
+}
+
+/** Lets what was sent arrive. */
+async function pass(): Promise<void> {
+  for (let i = 0; i < 50; i++) await new Promise<void>((resolve) => setImmediate(resolve));
+}
+
+/** Moves the clock until something has happened, and returns how far: the server checks by time. */
+async function msUntil(clock: FakeClock, happened: Promise<unknown>): Promise<number> {
+  let is = false;
+  void happened.then(() => is = true);
+  const startMs = clock.monotonicMs();
+  while (!is) {
+    await clock.advance(500);
+    await pass();
+  }
+  return clock.monotonicMs() - startMs;
+}
+
+/** A response that shares its bytes with the others. */
+const huge: Handler = () =>
+  new Response(ReadableStream.from([HUGE]), { headers: { "content-length": String(HUGE.length) } });
+const hello: Handler = () => new Response("hello");
+const echo: Handler = async (request) =>
+  new Response(`${request.method} ${new URL(request.url).pathname} "${await request.text()}"`);
+
+Deno.test("HttpServer: keeps connections for HTTP/1.1, and ends them on request and for 1.0", () =>
+  onServer(echo, async ({ connect }) => {
+    const connection = await connect();
+    for (const path of ["/a", "/b"]) {
+      await send(connection, `POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi`);
+      match(
+        await receive(connection, '"hi"'),
+        new RegExp(`^HTTP/1.1 200 [^]*connection: keep-alive\r\n\r\nPOST ${path} "hi"$`),
+      );
+    }
+    await send(connection, "GET /c HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    match(await receive(connection), /connection: close\r\n\r\nGET \/c ""$/);
+    const old = await connect();
+    await send(old, "GET /d HTTP/1.0\r\n\r\n");
+    match(await receive(old), /connection: close\r\n\r\nGET \/d ""$/);
+  }));
+
+Deno.test("HttpServer: answers HEAD without a body, pipelined requests in order, Expect at once", () =>
+  onServer(echo, async ({ connect }) => {
+    const connection = await connect();
+    const expect =
+      "PUT /b HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\nx";
+    const last = "GET /c HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    await send(connection, `HEAD /a HTTP/1.1\r\nhost: x\r\n\r\n${expect}${last}`);
+    const [head, put, get] = (await receive(connection)).split("HTTP/1.1 200 ").slice(1);
+    ok(head?.endsWith("\r\n\r\n"), head);
+    ok(put?.endsWith('\r\n\r\nPUT /b "x"'), put);
+    ok(get?.endsWith('\r\n\r\nGET /c ""'), get);
+  }));
+
+Deno.test("HttpServer: answers malformed requests with 400, and closes", () =>
+  onServer(hello, async ({ connect }) => {
+    const wrong = [
+      "GET /\r\n\r\n",
+      "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+    ];
+    for (const text of wrong) {
+      const connection = await connect();
+      await send(connection, text + GET);
+      match(await receive(connection), /^HTTP\/1\.1 400 [^]*\r\n\r\n/, text);
+    }
+    const http2 = await connect();
+    await send(http2, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    equal(await receive(http2), "", "HTTP/2 is not answered");
+  }));
+
+Deno.test("HttpServer: a handler that throws is 500 without details", () =>
+  onServer(() => {
+    throw new Error("hunter2-canary");
+  }, async ({ connect }) => {
+    const connection = await connect();
+    await send(connection, GET);
+    const text = await receive(connection, "\r\n\r\n");
+    match(text, /^HTTP\/1\.1 500 /);
+    ok(!text.includes("canary"));
+  }));
+
+Deno.test("HttpServer: closes connections whose head, body or next request does not come", () =>
+  onServer(hello, async ({ clock, connect }) => {
+    const cases: readonly (readonly [string, number])[] = [
+      ["", 15_000],
+      ["GET / HTTP/1.1\r\n", 5_000],
+      ["POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nabc", 10_000],
+      [GET, 15_000],
+    ];
+    for (const [text, afterMs] of cases) {
+      const connection = await connect();
+      await send(connection, text);
+      const ms = await msUntil(clock, isClosed(connection));
+      ok(ms >= afterMs && ms <= afterMs + 1_500, `"${text}": ${ms} ms`);
+    }
+  }));
+
+Deno.test("HttpServer: a header that trickles does not extend the deadline", () =>
+  onServer(hello, async ({ clock, connect }) => {
+    const connection = await connect();
+    await send(connection, "GET / HTTP/1.1\r\n");
+    let isOpen = true;
+    const trickle = (async () => {
+      while (isOpen) {
+        await send(connection, "a: b\r\n").catch(() => {});
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+    })();
+    const ms = await msUntil(clock, isClosed(connection));
+    isOpen = false;
+    await trickle;
+    ok(ms <= 6_500, `${ms} ms`);
+  }));
+
+Deno.test("HttpServer: a client that does not read is cut off after 5 s", {
+  ignore: /^2\.[0-8]\./.test(Deno.version.deno), // closing does not end a write there,
+}, () =>
+  onServer(huge, async ({ clock, connect }) => {
+    const connection = await connect();
+    await send(connection, GET);
+    for (let ms = 0; ms < 8_000; ms += 500) {
+      await pass();
+      await clock.advance(500);
+    }
+    let received = 0;
+    const buffer = new Uint8Array(65_536);
+    for (let count; (count = await connection.read(buffer)) !== null;) received += count;
+    ok(received < HUGE.length, `${received} bytes`);
+  }));
+
+Deno.test("HttpServer: stalled large responses leave room for small ones", () =>
+  onServer(
+    (request) => request.url.endsWith("/livez") ? new Response("ok") : huge(request),
+    async ({ clock, connect }) => {
+      for (let i = 0; i < 100; i++) await send(await connect(), GET);
+      await clock.waiting();
+      const probe = await connect();
+      await send(probe, "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n");
+      match(await receive(probe, "ok"), /^HTTP\/1\.1 200 [^]*ok$/);
+    },
+    { maxConnections: 32 },
+  ));
+
+Deno.test("HttpServer: a new connection takes the place of the one that waits the longest", () =>
+  onServer(hello, async ({ clock, connect }) => {
+    const first = await connect();
+    await send(first, GET);
+    await receive(first, "hello");
+    await clock.advance(1_000);
+    const idle: Deno.TcpConn[] = [];
+    for (let i = 0; i < 3; i++) idle.push(await connect());
+    ok(await isClosed(first), "the oldest of 3");
+    await send(idle[2]!, GET);
+    match(await receive(idle[2]!, "hello"), /^HTTP\/1\.1 200 /);
+  }, { maxConnections: 3 }));
+
+Deno.test("HttpServer: while every connection is being served, another gets 503", async () => {
+  const release = Promise.withResolvers<void>();
+  let running = 0;
+  const handler = async () => {
+    running++;
+    await release.promise;
+    return new Response("late");
+  };
+  await onServer(handler, async ({ connect }) => {
+    const busy = [await connect(), await connect()];
+    for (const connection of busy) await send(connection, GET);
+    while (running < 2) await new Promise((resolve) => setTimeout(resolve, 0));
+    match(await receive(await connect()), /^HTTP\/1\.1 503 [^]*retry-after: 1\r\n/);
+    release.resolve();
+    for (const connection of busy) match(await receive(connection, "late"), /late$/);
+    const next = await connect();
+    await send(next, GET);
+    match(await receive(next, "late"), /late$/, "a place is free again");
+  }, { maxConnections: 2 });
+});
+
+Deno.test("HttpServer: survives failures of accept, reports them once, and opens the listener again", async () => {
+  let failures = 0;
+  const broken = (listener: Deno.TcpListener) =>
+    Object.assign(Object.create(listener), {
+      accept: () =>
+        Promise.reject(Object.assign(new Error("x"), { code: "EMFILE", at: failures++ })),
+      close: () => listener.close(),
+    }) as Deno.TcpListener;
+  await onServer(
+    hello,
+    async ({ clock, connect, warnings }) => {
+      for (let i = 0; i < 11; i++) {
+        await pass();
+        await clock.advance(100);
+      }
+      const connection = await connect();
+      await send(connection, GET);
+      match(await receive(connection, "hello"), /hello$/);
+      equal(failures, 10);
+      deepEqual(warnings, ["failed to accept connections: EMFILE; retrying"]);
+    },
+    {},
+    broken,
+  );
+});

@@ -1,0 +1,241 @@
+import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
+import { join } from "@std/path";
+import { createKubeHttp } from "../../../lib/platform/mod.ts";
+import { type KubeConnection, type KubeHttpRequest, Secret } from "../../../lib/model/mod.ts";
+import { SimKubeApi } from "../../../lib/simulator/kube_api.ts";
+import {
+  type Certificates,
+  certificates,
+  expiredCertificates,
+  HAS_OPENSSL,
+} from "../../fakes/certificates.ts";
+
+const ignore = !HAS_OPENSSL; // no certificates without it
+
+interface Stage {
+  readonly api: SimKubeApi;
+  readonly pems: Certificates;
+  /** With our authority, and what is given besides. */
+  request(path: string, connection?: Partial<KubeConnection>): KubeHttpRequest;
+}
+
+function test(name: string, fn: (stage: Stage) => Promise<void>): void {
+  Deno.test({
+    name: `KubeHttp: ${name}`,
+    ignore,
+    async fn() {
+      const pems = await certificates();
+      await using api = await SimKubeApi.start(pems);
+      api.tokens.set("t", "someone");
+      await fn({
+        api,
+        pems,
+        request: (path, connection = {}) => ({
+          connection: { server: api.url, caPem: pems.ca, skipVerify: false, ...connection },
+          method: "GET",
+          path,
+          headers: [["Authorization", new Secret("Bearer t")]],
+          timeoutMs: 5_000,
+          maxBytes: 100_000,
+        }),
+      });
+    },
+  });
+}
+
+test("answers are whole, and a refusal is an answer", async ({ api, request }) => {
+  using http = createKubeHttp();
+  api.objects.put("secrets", { metadata: { name: "a", namespace: "n" } });
+  const found = await http.request(request("/api/v1/namespaces/n/secrets/a"));
+  ok(found.kind === "answered");
+  equal(JSON.parse(found.body.reveal()).metadata.name, "a");
+  const missing = await http.request(request("/api/v1/namespaces/n/secrets/b"));
+  equal(missing.kind === "answered" && missing.status, 404);
+  api.faults.status = { code: 429, retryAfter: 7 };
+  const later = await http.request(request("/api/v1/secrets"));
+  deepEqual(later.kind === "answered" && [later.status, later.retryAfterMs], [429, 7_000]);
+});
+
+test("certificates are judged, and the judgement told without the request", async (stage) => {
+  const { api, pems, request } = stage;
+  using http = createKubeHttp();
+  const detail = async (connection: Partial<KubeConnection>) => {
+    const { caPem: _ca, ...bare } = request("/api/v1/secrets").connection;
+    const result = await http.request({ ...request("/x"), connection: { ...bare, ...connection } });
+    return result.kind === "unreachable" ? result.detail : result.kind;
+  };
+  match(await detail({}), /signed by an authority that is not trusted/);
+  match(await detail({ caPem: "hunter2" }), /certificate|trusted/);
+  await api.down();
+  match(await detail({ caPem: pems.ca }), /refused/);
+  await api.up();
+  match(
+    await detail({ caPem: pems.ca, serverName: "other.example.com" }),
+    /not for this name|cannot be verified/,
+  );
+  equal(await detail({ serverName: "kubernetes.default.svc", caPem: pems.ca }), "answered");
+  equal(await detail({ skipVerify: true }), "answered");
+  const expired = await expiredCertificates();
+  await api.down();
+  await api.up(expired);
+  match(await detail({ caPem: expired.ca }), /has expired/);
+});
+
+for (const own of [false, true]) {
+  const way = own ? "by our own TLS" : "by the runtime's client";
+  const more: Partial<KubeConnection> = own ? { serverName: "localhost" } : {};
+
+  test(`a stream gives lines as they come, ${way}`, async ({ api, request }) => {
+    using http = createKubeHttp();
+    api.bookmarkMs = 3_600_000;
+    const heard: string[] = [];
+    const stop = new AbortController();
+    const begun = Promise.withResolvers<void>();
+    let awaited = Promise.withResolvers<void>();
+    const end = http.stream(
+      { ...request("/api/v1/secrets?watch=true", more), idleMs: 60_000 },
+      {
+        begun: begun.resolve,
+        line(text) {
+          heard.push(JSON.parse(text).object.metadata.name);
+          awaited.resolve();
+        },
+      },
+      stop,
+    );
+    for (const name of ["a", "b"]) {
+      awaited = Promise.withResolvers();
+      api.objects.put("secrets", { metadata: { name, namespace: "n" }, text: "é".repeat(9_000) });
+      await awaited.promise;
+    }
+    await begun.promise;
+    deepEqual(heard, ["a", "b"]);
+    stop.abort(new Error("enough"));
+    await rejects(end, /enough/);
+  });
+
+  test(`a stream that is cut, silent or too long ends, ${way}`, async ({ api, request }) => {
+    using http = createKubeHttp();
+    api.bookmarkMs = 3_600_000;
+    const lines: string[] = [];
+    let begun = Promise.withResolvers<void>();
+    const stream = (idleMs: number, maxBytes = 100_000) =>
+      http.stream(
+        { ...request("/api/v1/secrets?watch=true", more), idleMs, maxBytes },
+        { begun: () => begun.resolve(), line: (text) => void lines.push(text) },
+      );
+    deepEqual(await stream(50), { kind: "cut" });
+    begun = Promise.withResolvers();
+    const cut = stream(60_000);
+    await begun.promise;
+    api.cutWatches({ halfSent: true });
+    deepEqual(await cut, { kind: "ended" });
+    deepEqual(lines, []); // half an event is none
+    api.objects.put("secrets", {
+      metadata: { name: "a", namespace: "n" },
+      text: "x".repeat(2_000),
+    });
+    deepEqual(await stream(60_000, 1_000), { kind: "too-large" });
+    api.faults.status = { code: 403 };
+    const refused = await stream(60_000);
+    equal(refused.kind === "answered" && refused.status, 403);
+  });
+
+  test(`an answer that does not come in time, or is too large, is given up, ${way}`, async ({ api, request }) => {
+    using http = createKubeHttp();
+    api.faults.listDelayMs = 600;
+    const slow = await http.request({ ...request("/api/v1/secrets", more), timeoutMs: 50 });
+    deepEqual(slow, { kind: "timed-out" });
+    api.faults.listDelayMs = 0;
+    const large = await http.request({ ...request("/api/v1/secrets", more), maxBytes: 10 });
+    deepEqual(large, { kind: "too-large" });
+    await new Promise((resolve) => setTimeout(resolve, 700)); // the slow list ends in here
+  });
+}
+
+test("calls of one lane share a connection, those of another have their own", async (stage) => {
+  const { api, request } = stage;
+  using http = createKubeHttp();
+  const { connection, ...call } = request("/api/v1/secrets");
+  for (const lane of [0, 0, 1, 0, 1, 2]) await http.request({ ...call, connection, lane });
+  equal(api.peers.size, 3);
+  equal(api.calls.length, 6);
+});
+
+test("a header that would break the request is refused, and nothing of it told", async (stage) => {
+  using http = createKubeHttp();
+  for (const connection of [{}, { serverName: "localhost" }]) {
+    const result = await http.request({
+      ...stage.request("/api/v1/secrets", connection),
+      headers: [["Authorization", new Secret("Bearer hunter2\r\nX: y")]],
+    });
+    equal(result.kind, "unreachable");
+    ok(!JSON.stringify(result).includes("hunter2"));
+  }
+  equal(stage.api.calls.length, 0);
+});
+
+Deno.test({
+  name: "KubeHttp: shows a client certificate, by the runtime's client and by our own TLS",
+  ignore,
+  async fn() {
+    const pems = await certificates();
+    await using server = await opensslServer(pems);
+    using http = createKubeHttp();
+    const ask = async (more: Partial<KubeConnection>) => {
+      const result = await http.request({
+        connection: { server: server.url, caPem: pems.ca, skipVerify: false, ...more },
+        method: "GET",
+        path: "/answer",
+        headers: [],
+        timeoutMs: 5_000,
+        maxBytes: 1_000,
+      });
+      return result.kind === "answered" ? result.body.reveal().trim() : result.kind;
+    };
+    const own = { certPem: pems.clientCert, keyPem: new Secret(pems.clientKey) };
+    equal(await ask(own), '{"ok":true}');
+    equal(await ask({ ...own, serverName: "localhost" }), '{"ok":true}');
+    const { caPem: _ca, ...unverified } = { caPem: pems.ca, ...own, skipVerify: true };
+    equal(await ask(unverified), '{"ok":true}');
+    equal(await ask({}), "unreachable");
+  },
+});
+
+/** A server that talks to nobody without a certificate of our authority. */
+async function opensslServer(
+  { ca, cert, key }: Certificates,
+): Promise<AsyncDisposable & { readonly url: string }> {
+  const folder = await Deno.makeTempDir();
+  const body = '{"ok":true}\n';
+  const head = `HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n`;
+  const files = { "ca.crt": ca, "server.crt": cert, "server.key": key, answer: `${head}${body}` };
+  for (const [name, text] of Object.entries(files)) {
+    await Deno.writeTextFile(join(folder, name), text);
+  }
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  listener.close();
+  const child = new Deno.Command("openssl", {
+    args: ["s_server", "-accept", `127.0.0.1:${port}`, "-cert", "server.crt", "-key", "server.key"]
+      .concat(["-CAfile", "ca.crt", "-Verify", "1", "-verify_return_error", "-HTTP", "-quiet"]),
+    cwd: folder,
+    stdin: "null",
+    stdout: "null",
+    stderr: "null",
+  }).spawn();
+  for (let tries = 0; tries < 200; tries++) {
+    const connection = await Deno.connect({ hostname: "127.0.0.1", port }).catch(() => undefined);
+    connection?.close();
+    if (connection !== undefined) break;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  return {
+    url: `https://127.0.0.1:${port}`,
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGKILL");
+      await child.status;
+      await Deno.remove(folder, { recursive: true });
+    },
+  };
+}

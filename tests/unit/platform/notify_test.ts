@@ -1,0 +1,178 @@
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { createNotifier, watchdogIntervalMs } from "../../../lib/platform/notify.ts";
+
+/** A supervisor's end of the protocol: a real datagram socket in a folder of its own. */
+async function withSupervisor(
+  run: (supervisor: {
+    readonly folder: string;
+    readonly path: string;
+    next(): Promise<string>;
+  }) => Promise<void>,
+): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  const path = `${folder}/notify`;
+  const socket = Deno.listenDatagram({ transport: "unixpacket", path });
+  const next = async () => {
+    const [bytes] = await socket.receive();
+    return new TextDecoder().decode(bytes);
+  };
+  try {
+    await run({ folder, path, next });
+  } finally {
+    socket.close();
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+Deno.test("createNotifier speaks every message over a real socket", async () => {
+  await withSupervisor(async ({ folder, path, next }) => {
+    const warnings: string[] = [];
+    using notifier = createNotifier(
+      { NOTIFY_SOCKET: path, RUNTIME_DIRECTORY: `${folder}:/other` },
+      { warn: (text) => warnings.push(text) },
+    );
+    ok(notifier.active);
+    await notifier.ready();
+    equal(await next(), "READY=1");
+    await notifier.ready("3 daemons");
+    equal(await next(), "READY=1\nSTATUS=3 daemons");
+    await notifier.status("two\nlines");
+    equal(await next(), "STATUS=two lines");
+    await notifier.watchdog();
+    equal(await next(), "WATCHDOG=1");
+    await notifier.stopping();
+    equal(await next(), "STOPPING=1");
+    deepEqual(warnings, []);
+  });
+});
+
+Deno.test("createNotifier reloading tells a monotonic time that is not in the past", async () => {
+  await withSupervisor(async ({ path, next }) => {
+    using notifier = createNotifier({ NOTIFY_SOCKET: path });
+    const beforeUs = (Deno.osUptime() - 1) * 1e6;
+    await notifier.reloading();
+    const fields = /^RELOADING=1\nMONOTONIC_USEC=([0-9]+)$/.exec(await next());
+    ok(fields !== null);
+    ok(Number(fields[1]) > beforeUs);
+  });
+});
+
+Deno.test("createNotifier leaves no socket file behind in the runtime directory", async () => {
+  await withSupervisor(async ({ folder, path, next }) => {
+    using notifier = createNotifier({ NOTIFY_SOCKET: path, RUNTIME_DIRECTORY: folder });
+    await notifier.ready();
+    await next();
+    const entries = await Array.fromAsync(Deno.readDir(folder));
+    deepEqual(entries.map((entry) => entry.name), ["notify"]);
+  });
+});
+
+Deno.test("createNotifier without NOTIFY_SOCKET does and says nothing", async () => {
+  const warnings: string[] = [];
+  for (const env of [{}, { NOTIFY_SOCKET: "" }, { WATCHDOG_USEC: "1000000" }]) {
+    using notifier = createNotifier(env, { warn: (text) => warnings.push(text) });
+    equal(notifier.active, false);
+    equal(notifier.watchdogIntervalMs, undefined);
+    await notifier.ready();
+    await notifier.watchdog();
+  }
+  deepEqual(warnings, []);
+});
+
+Deno.test("createNotifier says once that a socket is missing and goes on", async () => {
+  const warnings: string[] = [];
+  using notifier = createNotifier(
+    { NOTIFY_SOCKET: "/nonexistent/notify" },
+    { warn: (text) => warnings.push(text) },
+  );
+  await Promise.all([notifier.ready(), notifier.status("x"), notifier.watchdog()]);
+  await notifier.stopping();
+  equal(warnings.length, 1);
+  match(warnings[0] ?? "", /^notify the service supervisor at \/nonexistent\/notify: .*without$/);
+});
+
+Deno.test("createNotifier is heard again once the supervisor is back", async () => {
+  await withSupervisor(async ({ folder, path, next }) => {
+    const warnings: string[] = [];
+    const gone = `${folder}/gone`;
+    using notifier = createNotifier(
+      { NOTIFY_SOCKET: gone },
+      { warn: (text) => warnings.push(text) },
+    );
+    await notifier.ready();
+    equal(warnings.length, 1);
+    await Deno.symlink(path, gone);
+    await notifier.watchdog();
+    equal(await next(), "WATCHDOG=1");
+    equal(warnings.length, 1);
+  });
+});
+
+Deno.test("createNotifier refuses a relative socket name with one warning", async () => {
+  const warnings: string[] = [];
+  using notifier = createNotifier(
+    { NOTIFY_SOCKET: "relative/notify" },
+    { warn: (text) => warnings.push(text) },
+  );
+  await notifier.ready();
+  equal(warnings.length, 1);
+  match(warnings[0] ?? "", /neither a path nor abstract/);
+  equal(notifier.active, false);
+});
+
+// Some versions of Deno reach the abstract namespace and some do not: either the message arrives,
+// or there is one warning.
+Deno.test("createNotifier with an abstract socket delivers or warns once", async () => {
+  const name = `nydus-auth-agent-test-${crypto.randomUUID()}`;
+  let listener: Deno.DatagramConn | undefined;
+  try {
+    listener = Deno.listenDatagram({ transport: "unixpacket", path: `\0${name}` });
+  } catch {
+    listener = undefined;
+  }
+  const warnings: string[] = [];
+  using notifier = createNotifier(
+    { NOTIFY_SOCKET: `@${name}` },
+    { warn: (text) => warnings.push(text) },
+  );
+  await notifier.ready();
+  await notifier.watchdog();
+  if (listener === undefined) {
+    equal(warnings.length, 1);
+    match(warnings[0] ?? "", new RegExp(`@${name}: this build cannot reach`));
+  } else {
+    const [bytes] = await listener.receive();
+    equal(new TextDecoder().decode(bytes), "READY=1");
+    deepEqual(warnings, []);
+    listener.close();
+  }
+});
+
+Deno.test("createNotifier says nothing after it was disposed", async () => {
+  const warnings: string[] = [];
+  const notifier = createNotifier(
+    { NOTIFY_SOCKET: "/nonexistent/notify" },
+    { warn: (text) => warnings.push(text) },
+  );
+  notifier[Symbol.dispose]();
+  await notifier.ready();
+  deepEqual(warnings, []);
+});
+
+Deno.test("watchdogIntervalMs is half of the limit, for this process only", () => {
+  equal(watchdogIntervalMs({ WATCHDOG_USEC: "60000000" }, 7), 30_000);
+  equal(watchdogIntervalMs({ WATCHDOG_USEC: "60000000", WATCHDOG_PID: "7" }, 7), 30_000);
+  equal(watchdogIntervalMs({ WATCHDOG_USEC: "1" }, 7), 1);
+  for (
+    const env of [
+      {},
+      { WATCHDOG_USEC: "" },
+      { WATCHDOG_USEC: "0" },
+      { WATCHDOG_USEC: "-1" },
+      { WATCHDOG_USEC: "1e6" },
+      { WATCHDOG_USEC: "99999999999999999999" },
+      { WATCHDOG_USEC: "60000000", WATCHDOG_PID: "8" },
+      { WATCHDOG_USEC: "60000000", WATCHDOG_PID: "x" },
+    ]
+  ) equal(watchdogIntervalMs(env, 7), undefined, JSON.stringify(env));
+});

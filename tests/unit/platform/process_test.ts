@@ -1,0 +1,219 @@
+import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
+import type { ProcessRequest, ProcessResult } from "../../../lib/model/mod.ts";
+import { systemProcessRunner } from "../../../lib/platform/mod.ts";
+import { FakeClock } from "../../fakes/clock.ts";
+
+function shell(script: string, more: Partial<ProcessRequest> = {}): ProcessRequest {
+  return {
+    path: "/bin/sh",
+    args: ["-c", script],
+    env: {},
+    stdin: "",
+    timeoutMs: 60_000,
+    maxStdoutBytes: 1024 * 1024,
+    ...more,
+  };
+}
+
+function runner() {
+  const clock = new FakeClock();
+  return { clock, run: systemProcessRunner(clock) };
+}
+
+/** Lets the clock reach limit and graces, as often as something waits, until the child is done. */
+async function untilDone<T>(clock: FakeClock, running: Promise<T>): Promise<T> {
+  let done = false;
+  const watched = running.finally(() => done = true);
+  watched.catch(() => {});
+  while (!done) {
+    await clock.advance(1_000);
+    // Children live in real time, and are let get on with it.
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  return await watched;
+}
+
+/** Whether a process is there and not merely waiting to be reaped. */
+async function lives(pid: string): Promise<boolean> {
+  const { stdout } = await new Deno.Command("/bin/sh", {
+    args: ["-c", `cat /proc/${Number(pid)}/stat 2>/dev/null || true`],
+  }).output();
+  const stat = new TextDecoder().decode(stdout);
+  return stat !== "" && !/\) [ZX] /.test(stat);
+}
+
+async function gone(pid: string): Promise<boolean> {
+  for (let i = 0; i < 200; i++) {
+    if (!await lives(pid)) return true;
+  }
+  return false;
+}
+
+/** Runs a script that writes a PID to a file once it is ready; then the test goes on. */
+async function withPidFile(test: (path: string, pid: () => Promise<string>) => Promise<void>) {
+  const folder = await Deno.makeTempDir();
+  const path = `${folder}/pid`;
+  const pid = async () => {
+    while (true) {
+      const text = await Deno.readTextFile(path).catch(() => "");
+      if (text.endsWith("\n")) return text.trim();
+    }
+  };
+  try {
+    await test(path, pid);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+Deno.test("systemProcessRunner gives stdin, arguments and environment, and takes the outputs", async () => {
+  const { run } = runner();
+  const result = await run.run(
+    shell('read line; printf "%s %s %s" "$line" "$ADDED" "${PATH:+ours}"; echo oops >&2; exit 3', {
+      stdin: "hello\n",
+      env: { ADDED: "added" },
+    }),
+  );
+  deepEqual(result, { kind: "exited", code: 3, stdout: "hello added ours", stderr: "oops\n" });
+});
+
+Deno.test("systemProcessRunner tells why a child was not started", async () => {
+  const { run } = runner();
+  const folder = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(`${folder}/plain`, "x", { mode: 0o644 });
+    await Deno.writeTextFile(`${folder}/orphan`, "#!/no/such/interpreter\n", { mode: 0o755 });
+    const why = async (path: string) => {
+      const result = await run.run(shell("", { path }));
+      return result.kind === "not-started" ? result.reason : result.kind;
+    };
+    equal(await why(`${folder}/nothing`), "missing");
+    equal(await why(`${folder}/plain`), "not-executable");
+    equal(await why(folder), "not-executable");
+    equal(await why(`${folder}/orphan`), "not-executable");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("flaw 13: at the limit the whole process group ends", async () => {
+  await withPidFile(async (path, pid) => {
+    const { clock, run } = runner();
+    const running = run.run(shell(`sleep 600 & echo $! > ${path}; wait`));
+    const child = await pid();
+    equal((await untilDone(clock, running)).kind, "timed-out");
+    ok(await gone(child), "the plugin's child is gone as well");
+  });
+});
+
+Deno.test("systemProcessRunner kills a group that ignores TERM", async () => {
+  await withPidFile(async (path, pid) => {
+    const { clock, run } = runner();
+    const running = run.run(shell(`trap '' TERM; echo $$ > ${path}; while :; do sleep 1; done`));
+    const child = await pid();
+    equal((await untilDone(clock, running)).kind, "timed-out");
+    ok(await gone(child));
+  });
+});
+
+Deno.test("flaw 13: a survivor outside of the group does not hold the pipe", async () => {
+  await withPidFile(async (path, pid) => {
+    const { clock, run } = runner();
+    const running = run.run(shell(`setsid sh -c 'echo $$ > ${path}; exec sleep 600' & printf out`));
+    const survivor = await pid();
+    const result = await untilDone(clock, running);
+    deepEqual(result, { kind: "exited", code: 0, stdout: "out", stderr: "" });
+    Deno.kill(Number(survivor), "SIGKILL");
+  });
+});
+
+Deno.test("systemProcessRunner waits for what a child left writing, and stops it at the limit", async () => {
+  const { run } = runner();
+  const late = await run.run(shell("(sleep 0.05; printf late) & exit 0"));
+  deepEqual(late, { kind: "exited", code: 0, stdout: "late", stderr: "" });
+  await withPidFile(async (path, pid) => {
+    const { clock, run } = runner();
+    const running = run.run(shell(`sleep 600 & echo $! > ${path}; printf early`));
+    const left = await pid();
+    const result = await untilDone(clock, running);
+    deepEqual(result, { kind: "exited", code: 0, stdout: "early", stderr: "" });
+    ok(await gone(left));
+  });
+});
+
+Deno.test("systemProcessRunner: kills what a child that exited left in its process group", async () => {
+  await withPidFile(async (path, pid) => {
+    const { run } = runner();
+    const result = await run.run(
+      shell(`sleep 600 >/dev/null 2>&1 </dev/null & echo $! > ${path}; printf out`),
+    );
+    deepEqual(result, { kind: "exited", code: 0, stdout: "out", stderr: "" });
+    ok(await gone(await pid()));
+  });
+});
+
+Deno.test("systemProcessRunner: leaves alone what a child started in a session of its own", async () => {
+  await withPidFile(async (path, pid) => {
+    const { run } = runner();
+    await run.run(shell(
+      `setsid sh -c 'echo $$ > ${path}; exec sleep 600' >/dev/null 2>&1 </dev/null &
+      while [ ! -s ${path} ]; do sleep 0.01; done`,
+    ));
+    const left = await pid();
+    ok(await lives(left));
+    Deno.kill(Number(left), "SIGKILL");
+  });
+});
+
+Deno.test("systemProcessRunner stops a child that prints without end", async () => {
+  const { clock, run } = runner();
+  const request = shell("yes", { maxStdoutBytes: 100_000 });
+  equal((await untilDone(clock, run.run(request))).kind, "too-much-output");
+  const exact = await runner().run.run(shell("printf 12345", { maxStdoutBytes: 5 }));
+  equal(exact.kind === "exited" && exact.stdout, "12345");
+  const beyond = runner();
+  const running = beyond.run.run(shell("printf 123456", { maxStdoutBytes: 5 }));
+  equal((await untilDone(beyond.clock, running)).kind, "too-much-output");
+});
+
+Deno.test("systemProcessRunner keeps 4 KiB of stderr and lets the child go on", async () => {
+  const { run } = runner();
+  const result = await run.run(shell("head -c 300000 /dev/zero | tr '\\0' e >&2; printf done"));
+  if (result.kind !== "exited") throw new Error(result.kind);
+  equal(result.stdout, "done");
+  match(result.stderr, /^e{4096}$/);
+});
+
+Deno.test("systemProcessRunner survives a child that does not read its stdin", async () => {
+  const stdin = "x".repeat(1_000_000);
+  const early = await runner().run.run(shell("printf ok", { stdin }));
+  equal(early.kind === "exited" && early.stdout, "ok");
+  const closed = await runner().run.run(shell("exec <&-; printf ok", { stdin }));
+  equal(closed.kind === "exited" && closed.stdout, "ok");
+  const { clock, run } = runner();
+  equal((await untilDone(clock, run.run(shell("sleep 600", { stdin })))).kind, "timed-out");
+});
+
+Deno.test("systemProcessRunner: an abort ends the group and rejects with its reason", async () => {
+  await withPidFile(async (path, pid) => {
+    const { clock, run } = runner();
+    const stop = new AbortController();
+    const running: Promise<ProcessResult> = run.run(
+      shell(`sleep 600 & echo $! > ${path}; wait`),
+      { signal: stop.signal },
+    );
+    const child = await pid();
+    stop.abort(new Error("stop"));
+    await rejects(untilDone(clock, running), /stop/);
+    ok(await gone(child));
+  });
+  await rejects(
+    runner().run.run(shell("true"), { signal: AbortSignal.abort(new Error("no")) }),
+    /no/,
+  );
+});
+
+Deno.test("systemProcessRunner reports a child that a signal ended as an exit", async () => {
+  const result = await runner().run.run(shell("kill -KILL $$"));
+  equal(result.kind === "exited" && result.code !== 0, true);
+});

@@ -1,0 +1,210 @@
+import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
+import { join } from "@std/path";
+import { createRegistryHttp } from "../../../lib/platform/mod.ts";
+import { type RegistryHttpRequest, Secret } from "../../../lib/model/mod.ts";
+import { certificates, HAS_OPENSSL } from "../../fakes/certificates.ts";
+
+function requestTo(url: string, more: Partial<RegistryHttpRequest> = {}): RegistryHttpRequest {
+  return {
+    method: "GET",
+    url,
+    headers: [],
+    skipVerify: false,
+    caFiles: [],
+    timeoutMs: 5_000,
+    maxBytes: 1_000,
+    ...more,
+  };
+}
+
+/** A server that answers by path; `tls` with the tests' own certificates. */
+async function server(tls: boolean): Promise<AsyncDisposable & { readonly url: string }> {
+  const handler = async (request: Request) => {
+    const { pathname } = new URL(request.url);
+    if (pathname === "/hang") return await new Promise<Response>(() => {});
+    if (pathname === "/away") {
+      return new Response(null, { status: 307, headers: { location: "/" } });
+    }
+    if (pathname === "/long") return new Response("x".repeat(100_000));
+    if (pathname === "/echo") {
+      return new Response(`${request.headers.get("authorization")} ${await request.text()}`);
+    }
+    const headers: [string, string][] = [
+      ["www-authenticate", 'Basic realm="a"'],
+      ["www-authenticate", 'Bearer realm="b"'],
+      ["content-length", "4"],
+    ];
+    return new Response(request.method === "HEAD" ? null : "none", { status: 401, headers });
+  };
+  const options = { hostname: "127.0.0.1", port: 0, onListen: () => {} };
+  const { cert, key } = tls ? await certificates() : { cert: "", key: "" };
+  const serving = tls
+    ? Deno.serve({ ...options, cert, key }, handler)
+    : Deno.serve(options, handler);
+  return {
+    url: `${tls ? "https" : "http"}://127.0.0.1:${serving.addr.port}`,
+    [Symbol.asyncDispose]: () => serving.shutdown(),
+  };
+}
+
+async function asked(request: RegistryHttpRequest) {
+  const http = createRegistryHttp();
+  try {
+    return await http.request(request);
+  } finally {
+    http[Symbol.dispose]();
+  }
+}
+
+for (
+  const [name, tls, more] of [
+    ["without TLS", false, {}],
+    ["believing any certificate", true, { skipVerify: true }],
+  ] as const
+) {
+  const test = (what: string, fn: (url: string) => Promise<void>) =>
+    Deno.test({
+      name: `RegistryHttp, ${name}: ${what}`,
+      ignore: tls && !HAS_OPENSSL,
+      sanitizeResources: false, // the hanging connection belongs to the server
+      sanitizeOps: false,
+      async fn() {
+        await using served = await server(tls);
+        await fn(served.url);
+      },
+    });
+
+  test("an answer with its headers, joined, and no redirect followed", async (url) => {
+    for (const method of ["GET", "HEAD"] as const) {
+      const answer = await asked(requestTo(`${url}/`, { ...more, method }));
+      ok(answer.kind === "answered");
+      equal(answer.status, 401);
+      equal(answer.headers.get("www-authenticate"), 'Basic realm="a", Bearer realm="b"');
+      equal(answer.body.reveal(), method === "HEAD" ? "" : "none");
+    }
+    const away = await asked(requestTo(`${url}/away`, more));
+    equal(away.kind === "answered" && away.status, 307);
+  });
+
+  test("what is sent arrives, and of a long body only the wanted part is read", async (url) => {
+    const echoed = await asked(requestTo(`${url}/echo`, {
+      ...more,
+      method: "POST",
+      headers: [["authorization", new Secret("Bearer t")]],
+      body: new Secret("a=b"),
+    }));
+    equal(echoed.kind === "answered" && echoed.body.reveal(), "Bearer t a=b");
+    const long = await asked(requestTo(`${url}/long`, more));
+    equal(long.kind === "answered" && long.body.reveal().length, 1_000);
+  });
+}
+
+Deno.test({
+  name: "RegistryHttp: gives up in time, or when told to",
+  async fn() {
+    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const url = `http://127.0.0.1:${listener.addr.port}/hang`;
+    deepEqual(await asked(requestTo(url, { timeoutMs: 50 })), { kind: "timed-out" });
+    const stop = new AbortController();
+    const open = createRegistryHttp().request(requestTo(url), { signal: stop.signal });
+    stop.abort(new Error("enough"));
+    await rejects(open, /enough/);
+    listener.close();
+    const refused = await asked(requestTo(url));
+    match(refused.kind === "unreachable" ? refused.detail : "", /refused/);
+  },
+});
+
+Deno.test({
+  name: "RegistryHttp: authorities of files are trusted, and told where they cannot be read",
+  ignore: !HAS_OPENSSL,
+  async fn() {
+    await using served = await server(true);
+    const folder = await Deno.makeTempDir();
+    const file = join(folder, "ca.pem");
+    await Deno.writeTextFile(file, (await certificates()).ca);
+    const detail = async (more: Partial<RegistryHttpRequest>) => {
+      const result = await asked(requestTo(`${served.url}/`, more));
+      return result.kind === "unreachable" ? result.detail : result.kind;
+    };
+    equal(await detail({ caFiles: [file] }), "answered");
+    match(await detail({}), /not trusted/);
+    match(await detail({ caFiles: [join(folder, "none.pem")] }), /none\.pem cannot be read/);
+    const proxyUrl = new Secret("socks5://127.0.0.1:1");
+    ok(await detail({ skipVerify: true, proxyUrl }) !== "answered");
+    await Deno.remove(folder, { recursive: true });
+  },
+});
+
+/** A proxy that tunnels, and remembers the heads of what it was asked. */
+function tunnelling(answer = "HTTP/1.1 200 OK\r\n\r\n") {
+  const heads: string[] = [];
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const open: Deno.Conn[] = [];
+  void (async () => {
+    for await (const client of listener) {
+      open.push(client);
+      const bytes = new Uint8Array(4_096);
+      const size = await client.read(bytes) ?? 0;
+      const head = new TextDecoder().decode(bytes.subarray(0, size));
+      heads.push(head);
+      await client.write(new TextEncoder().encode(answer));
+      const port = Number(/^CONNECT 127\.0\.0\.1:(\d+) /.exec(head)?.[1] ?? 0);
+      if (!answer.startsWith("HTTP/1.1 200")) continue;
+      const server = await Deno.connect({ hostname: "127.0.0.1", port });
+      open.push(server);
+      void client.readable.pipeTo(server.writable).catch(() => {});
+      void server.readable.pipeTo(client.writable).catch(() => {});
+    }
+  })();
+  return {
+    heads,
+    url: (login = "") => new Secret(`http://${login}127.0.0.1:${listener.addr.port}`),
+    [Symbol.dispose]() {
+      listener.close();
+      for (const connection of open) {
+        try {
+          connection.close();
+        } catch {
+          // It was closed from the other side.
+        }
+      }
+    },
+  };
+}
+
+Deno.test({
+  name: "RegistryHttp: believing any certificate, through a proxy, as Dragonfly wants it",
+  ignore: !HAS_OPENSSL,
+  sanitizeResources: false,
+  sanitizeOps: false,
+  async fn() {
+    await using served = await server(true);
+    using proxy = tunnelling();
+    const headers = [["authorization", new Secret("Basic c2VjcmV0")]] as const;
+    const proxied = { skipVerify: true, proxyUrl: proxy.url("me:p%40ss@"), headers };
+    const answer = await asked(requestTo(`${served.url}/echo`, proxied));
+    equal(answer.kind === "answered" && answer.body.reveal(), "Basic c2VjcmV0 ");
+    match(proxy.heads[0] ?? "", /^CONNECT 127\.0\.0\.1:\d+ HTTP\/1\.1\r\n/);
+    ok(proxy.heads[0]?.includes(`Proxy-Authorization: Basic ${btoa("me:p@ss")}\r\n`));
+    ok(!proxy.heads[0]?.includes("c2VjcmV0"), "the proxy sees no credential of the registry");
+    using closed = tunnelling("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
+    const refused = requestTo(`${served.url}/`, { skipVerify: true, proxyUrl: closed.url() });
+    equal((await asked(refused)).kind, "unreachable");
+  },
+});
+
+Deno.test("RegistryHttp: through the proxy that it is told, whatever NO_PROXY says", async () => {
+  const before = Deno.env.get("NO_PROXY");
+  Deno.env.set("NO_PROXY", "127.0.0.1");
+  try {
+    await using served = await server(false);
+    using proxy = tunnelling("HTTP/1.1 204 No Content\r\n\r\n");
+    const answer = await asked(requestTo(`${served.url}/`, { proxyUrl: proxy.url() }));
+    equal(answer.kind === "answered" && answer.status, 204);
+    match(proxy.heads[0] ?? "", /^GET http:\/\/127\.0\.0\.1:\d+\//);
+  } finally {
+    if (before === undefined) Deno.env.delete("NO_PROXY");
+    else Deno.env.set("NO_PROXY", before);
+  }
+});

@@ -1,0 +1,151 @@
+import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
+import { createRegistryHttp } from "../../../lib/platform/mod.ts";
+import { connectTcp, ForbiddenAddressError } from "../../../lib/platform/tcp_connect.ts";
+import { type RegistryHttpRequest, Secret } from "../../../lib/model/mod.ts";
+
+const { signal } = new AbortController();
+const refuseMetadata = true;
+
+/** Accepts and closes connections, and counts them. */
+function server() {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const from: string[] = [];
+  const accepting = (async () => {
+    for await (const connection of listener) {
+      from.push(connection.remoteAddr.hostname);
+      connection.close();
+    }
+  })();
+  return {
+    port: listener.addr.port,
+    from,
+    async [Symbol.asyncDispose]() {
+      listener.close();
+      await accepting;
+    },
+  };
+}
+
+Deno.test("connectTcp: refuses names that lead to a metadata service only", async () => {
+  for (const addresses of [["169.254.169.254"], ["::ffff:169.254.169.254", "fe80::1"], []]) {
+    const resolve = () => Promise.resolve(addresses);
+    await rejects(
+      connectTcp("registry.example.com", 443, signal, { refuseMetadata, resolve }),
+      ForbiddenAddressError,
+    );
+  }
+  for (const host of ["169.254.170.2", "[::ffff:a9fe:a9fe]", "[fd00:ec2::254]"]) {
+    await rejects(connectTcp(host, 80, signal, { refuseMetadata }), ForbiddenAddressError);
+  }
+});
+
+Deno.test("connectTcp: connects to the address that was checked, and resolves only once", async () => {
+  await using there = server();
+  const answers = [["169.254.169.254", "127.0.0.1"], ["169.254.169.254"]];
+  const asked: string[] = [];
+  const resolve = (hostname: string) => {
+    asked.push(hostname);
+    return Promise.resolve(answers.shift() ?? []);
+  };
+  const options = { refuseMetadata, resolve };
+  const connection = await connectTcp("registry.example.com", there.port, signal, options);
+  equal(connection.remoteAddr.hostname, "127.0.0.1");
+  deepEqual(asked, ["registry.example.com"]);
+  equal(await connection.read(new Uint8Array(1)), null);
+  connection.close();
+});
+
+Deno.test("connectTcp: tries the next address, and reports a failure of all", async () => {
+  await using there = server();
+  const resolve = () => Promise.resolve(["127.0.0.2", "127.0.0.1"]);
+  const connection = await connectTcp("name", there.port, signal, { resolve });
+  equal(connection.remoteAddr.hostname, "127.0.0.1");
+  connection.close();
+  const nowhere = () => Promise.resolve(["127.0.0.2", "127.0.0.3"]);
+  await rejects(
+    connectTcp("name", there.port, signal, { resolve: nowhere }),
+    Deno.errors.ConnectionRefused,
+  );
+});
+
+Deno.test("connectTcp: resolves names as the operating system does", async () => {
+  await using there = server();
+  (await connectTcp("localhost", there.port, signal, { refuseMetadata })).close();
+});
+
+Deno.test("connectTcp: does not wait for a name server after the caller has aborted", async () => {
+  const stop = new AbortController();
+  const resolve = () => new Promise<never>(() => {});
+  const open = connectTcp("name", 443, stop.signal, { resolve });
+  stop.abort(new Error("stop"));
+  await rejects(open, /stop/);
+});
+
+const requestTo = (url: string, more: Partial<RegistryHttpRequest> = {}) =>
+  ({
+    method: "GET",
+    url,
+    headers: [],
+    skipVerify: false,
+    caFiles: [],
+    timeoutMs: 5_000,
+    maxBytes: 100,
+    ...more,
+  }) as const;
+
+Deno.test("RegistryHttp: refuses metadata services, through a proxy and without verification too", async () => {
+  await using there = server();
+  const proxyUrl = new Secret(`http://127.0.0.1:${there.port}`);
+  using http = createRegistryHttp();
+  for (const more of [{}, { skipVerify: true }, { proxyUrl }, { proxyUrl, skipVerify: true }]) {
+    for (const host of ["169.254.169.254", "[::ffff:169.254.170.23]", "2852039166"]) {
+      for (const scheme of ["http", "https"]) {
+        const result = await http.request(requestTo(`${scheme}://${host}/latest/`, more));
+        match(result.kind === "unreachable" ? result.detail : result.kind, /forbidden/);
+      }
+    }
+  }
+  equal(there.from.length, 0);
+});
+
+Deno.test("RegistryHttp: uses the environment's proxy, but not for what NO_PROXY names", async () => {
+  const names = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"];
+  const before = names.map((name) => [name, Deno.env.get(name)] as const);
+  for (const name of names) Deno.env.delete(name);
+  const proxied: string[] = [];
+  await using proxy = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+    ({ url }) => {
+      proxied.push(url);
+      return new Response("from the proxy");
+    },
+  );
+  await using origin = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+    () => new Response("from the origin"),
+  );
+  const url = `http://127.0.0.1:${origin.addr.port}/v2/`;
+  using http = createRegistryHttp();
+  const text = async () => {
+    const result = await http.request(requestTo(url));
+    ok(result.kind === "answered", Deno.inspect(result));
+    return result.body.reveal();
+  };
+  try {
+    Deno.env.set("HTTP_PROXY", `127.0.0.1:${proxy.addr.port}`);
+    equal(await text(), "from the proxy");
+    for (const list of ["*", "127.0.0.1", "a.example, 127.0.0.0/8"]) {
+      Deno.env.set("NO_PROXY", list);
+      equal(await text(), "from the origin", list);
+    }
+    for (const list of ["127.0.0.2", "10.0.0.0/8", ".0.0.2", ""]) {
+      Deno.env.set("NO_PROXY", list);
+      equal(await text(), "from the proxy", list);
+    }
+  } finally {
+    for (const [name, value] of before) {
+      if (value === undefined) Deno.env.delete(name);
+      else Deno.env.set(name, value);
+    }
+  }
+});

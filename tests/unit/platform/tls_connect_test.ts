@@ -1,0 +1,167 @@
+import { deepEqual, equal, ok, rejects } from "node:assert/strict";
+import { createKubeHttp, createRegistryHttp } from "../../../lib/platform/mod.ts";
+import { connectTls } from "../../../lib/platform/tls_connect.ts";
+import { Secret } from "../../../lib/model/mod.ts";
+import { certificates, HAS_OPENSSL } from "../../fakes/certificates.ts";
+
+const descriptors = () => [...Deno.readDirSync("/proc/self/fd")].length;
+
+/** A server that accepts connections and never says anything. */
+function silentServer() {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const open: Deno.Conn[] = [];
+  const accepting = (async () => {
+    for await (const connection of listener) open.push(connection);
+  })();
+  return {
+    origin: `https://127.0.0.1:${listener.addr.port}`,
+    open,
+    async [Symbol.asyncDispose]() {
+      listener.close();
+      await accepting;
+      for (const connection of open) connection.close();
+    },
+  };
+}
+
+/** Makes a hundred attempts whose handshake hangs; returns the descriptors that they leave open. */
+async function leftOpen(attempt: (origin: string) => Promise<{ kind: string }>): Promise<number> {
+  await using server = silentServer();
+  // The first loads modules and what the runtime opens once.
+  equal((await attempt(server.origin)).kind, "timed-out");
+  const before = descriptors() - server.open.length;
+  const results = await Promise.all(Array.from({ length: 100 }, () => attempt(server.origin)));
+  deepEqual([...new Set(results.map(({ kind }) => kind))], ["timed-out"]);
+  let left = Infinity;
+  for (let tries = 0; tries < 500 && left > 0; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 10)); // sockets close asynchronously
+    left = descriptors() - server.open.length - before;
+  }
+  return left;
+}
+
+for (const skipVerify of [false, true]) {
+  const name = skipVerify ? "without verification" : "with verification";
+
+  Deno.test(`RegistryHttp: a handshake that hangs leaves no descriptor, ${name}`, async () => {
+    using http = createRegistryHttp();
+    const left = await leftOpen((origin) =>
+      http.request({
+        method: "GET",
+        url: `${origin}/v2/`,
+        headers: [],
+        skipVerify,
+        caFiles: [],
+        timeoutMs: 200,
+        maxBytes: 100,
+      })
+    );
+    ok(left <= 0, `${left} descriptors are left open`);
+  });
+
+  Deno.test(`KubeHttp: a handshake that hangs leaves no descriptor, ${name}`, async () => {
+    using http = createKubeHttp();
+    const left = await leftOpen((server) =>
+      http.request({
+        connection: { server, skipVerify, ...(!skipVerify && { serverName: "localhost" }) },
+        method: "GET",
+        path: "/api",
+        headers: [],
+        timeoutMs: 200,
+        maxBytes: 100,
+      })
+    );
+    ok(left <= 0, `${left} descriptors are left open`);
+  });
+}
+
+/** A TLS server with the tests' certificate that answers each connection alike. */
+async function tlsServer(answer: (connection: Deno.TlsConn) => Promise<void>) {
+  const { cert, key } = await certificates();
+  const listener = Deno.listenTls({ hostname: "127.0.0.1", port: 0, cert, key });
+  const answers: Promise<unknown>[] = [];
+  const accepting = (async () => {
+    for await (const connection of listener) {
+      answers.push(answer(connection).catch(() => {}).finally(() => connection.close()));
+    }
+  })();
+  return {
+    connect: () => Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port }),
+    async [Symbol.asyncDispose]() {
+      listener.close();
+      await accepting;
+      await Promise.all(answers);
+    },
+  };
+}
+
+for (const skipVerify of [false, true]) {
+  const name = skipVerify ? "without verification" : "with verification";
+
+  Deno.test({
+    name: `connectTls: carries megabytes both ways, ${name}`,
+    ignore: !HAS_OPENSSL,
+    async fn() {
+      const size = 3_000_000;
+      await using server = await tlsServer(async (connection) => {
+        const bytes = new Uint8Array(65_536);
+        for (let rest = size; rest > 0;) {
+          const count = await connection.read(bytes) ?? rest;
+          rest -= count;
+          for (let at = 0; at < count;) at += await connection.write(bytes.subarray(at, count));
+        }
+      });
+      const { ca } = await certificates();
+      const options = { host: "localhost", caCerts: [ca], skipVerify };
+      const { signal } = new AbortController();
+      const stream = await connectTls(await server.connect(), options, signal);
+      const sent = crypto.getRandomValues(new Uint8Array(1_000));
+      const sending = (async () => {
+        for (let round = 0; round < size / 1_000; round++) {
+          for (let at = 0; at < 1_000;) at += await stream.write(sent.subarray(at));
+        }
+      })();
+      const bytes = new Uint8Array(10_000);
+      let received = 0;
+      let isEqual = true;
+      while (received < size) {
+        const count = await stream.read(bytes);
+        if (count === null) break;
+        for (let i = 0; i < count; i++) isEqual &&= bytes[i] === sent[received++ % 1_000];
+      }
+      await sending;
+      equal(received, size);
+      ok(isEqual);
+      stream.close();
+    },
+  });
+}
+
+Deno.test({
+  name: "connectTls: verifies the name that it is given, and not the address of the connection",
+  ignore: !HAS_OPENSSL,
+  async fn() {
+    await using server = await tlsServer((connection) => connection.handshake().then(() => {}));
+    const { ca, clientCert, clientKey } = await certificates();
+    const { signal } = new AbortController();
+    const clientCertificate = { certPem: clientCert, keyPem: new Secret(clientKey) };
+    for (const more of [{}, { clientCertificate }]) {
+      for (const host of ["other.example.com", "127.0.0.2"]) {
+        const options = { host, caCerts: [ca], skipVerify: false, ...more };
+        await rejects(
+          async () => {
+            const stream = await connectTls(await server.connect(), options, signal);
+            try {
+              await stream.read(new Uint8Array(1)); // one client verifies that late
+              equal(await stream.read(new Uint8Array(1)), "an error");
+            } finally {
+              stream.close();
+            }
+          },
+          (error: Error) => !error.message.includes("an error"),
+          host,
+        );
+      }
+    }
+  },
+});

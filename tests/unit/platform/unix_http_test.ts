@@ -1,0 +1,308 @@
+import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
+import { join } from "@std/path";
+import {
+  createNydusdApi,
+  createSnapshotterApi,
+  createUnixHttp,
+} from "../../../lib/platform/mod.ts";
+import { Secret } from "../../../lib/model/mod.ts";
+
+/** A server on a unix socket that answers each connection as it is told. */
+function server(answer: (connection: Deno.Conn, count: number) => Promise<void>) {
+  const dir = Deno.makeTempDirSync();
+  const path = join(dir, "s");
+  let listener = Deno.listen({ transport: "unix", path });
+  const open: Deno.Conn[] = [];
+  let count = 0;
+  const serve = async () => {
+    try {
+      for await (const connection of listener) {
+        open.push(connection);
+        answer(connection, ++count).catch(() => {});
+      }
+    } catch {
+      // Closed.
+    }
+  };
+  void serve();
+  const close = () => {
+    listener.close();
+    for (const connection of open.splice(0)) {
+      try {
+        connection.close();
+      } catch {
+        // The answer closed it.
+      }
+    }
+  };
+  return {
+    path,
+    connections: () => count,
+    async restart() {
+      close();
+      // The runtime unlinks the socket when the last accept has ended, which is a little later.
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      listener = Deno.listen({ transport: "unix", path });
+      void serve();
+    },
+    close,
+    [Symbol.dispose]() {
+      close();
+      Deno.removeSync(dir, { recursive: true });
+    },
+  };
+}
+
+const write = async (connection: Deno.Conn, text: string) => {
+  await connection.write(new TextEncoder().encode(text));
+};
+const read = (connection: Deno.Conn) => connection.read(new Uint8Array(65_536));
+const reply = (status: string, body: string) =>
+  `HTTP/1.1 ${status} \r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+
+/** Answers every request of a connection alike. */
+const always = (text: string) => async (connection: Deno.Conn) => {
+  while (await read(connection) !== null) await write(connection, text);
+};
+
+const get = (path: string, socketPath: string, timeoutMs = 400) =>
+  ({ socketPath, method: "GET", path, timeoutMs }) as const;
+
+Deno.test("request names what is wrong with a peer", async () => {
+  using http = createUnixHttp();
+  const kind = async (answer: (c: Deno.Conn) => Promise<void>) => {
+    using peer = server(answer);
+    return (await http.request(get("/", peer.path))).kind;
+  };
+  strictEqual(await kind(async (c) => void await read(c)), "timed-out");
+  strictEqual(await kind(async (c) => (await read(c), c.close())), "broken");
+  strictEqual(
+    await kind(async (c) => (await read(c), await write(c, "nonsense\n"), c.close())),
+    "broken",
+  );
+  const half = "HTTP/1.1 200 \r\nContent-Length: 100\r\n\r\n{";
+  strictEqual(await kind(async (c) => (await read(c), await write(c, half), c.close())), "broken");
+  strictEqual(await kind(always(reply("200", "ok"))), "answered");
+});
+
+Deno.test("request tells a missing socket from one that nobody listens on", async () => {
+  using http = createUnixHttp();
+  using peer = server(always(reply("200", "ok")));
+  strictEqual((await http.request(get("/", `${peer.path}-not`))).kind, "no-socket");
+  const left = `${peer.path}-left`;
+  const child = new Deno.Command(Deno.execPath(), {
+    args: [
+      "eval",
+      `Deno.listen({transport:"unix",path:${JSON.stringify(left)}});Deno.kill(Deno.pid,"SIGKILL")`,
+    ],
+  });
+  await child.output();
+  strictEqual((await http.request(get("/", left))).kind, "no-listener");
+});
+
+Deno.test("request tries once more when a kept connection belongs to a process that is gone", async () => {
+  using http = createUnixHttp();
+  using peer = server(always(reply("200", "ok")));
+  strictEqual((await http.request(get("/", peer.path))).kind, "answered");
+  await peer.restart();
+  strictEqual((await http.request(get("/", peer.path))).kind, "answered");
+});
+
+Deno.test("request keeps to one deadline, also when it tries once more", async () => {
+  using http = createUnixHttp();
+  let secondLimit: ReturnType<typeof setTimeout> | undefined;
+  let isPastSecondLimit = false;
+  using peer = server(async (c, count) => {
+    // What a limit of its own would give the second try.
+    if (count === 2) secondLimit = setTimeout(() => isPastSecondLimit = true, 400);
+    await read(c);
+    if (count > 1) return; // every later connection is silent
+    await write(c, reply("200", "ok"));
+    await read(c);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    await write(c, "nonsense\n\n");
+    c.close();
+  });
+  strictEqual((await http.request(get("/", peer.path))).kind, "answered");
+  strictEqual((await http.request(get("/", peer.path))).kind, "timed-out");
+  ok(!isPastSecondLimit, "the second try had a limit of its own");
+  clearTimeout(secondLimit);
+  strictEqual(peer.connections(), 2, "the first, and the one of the second try");
+});
+
+Deno.test("request calls a peer whose queue is full timed out, as one that keeps silent", async () => {
+  using http = createUnixHttp();
+  const dir = await Deno.makeTempDir();
+  const path = join(dir, "s");
+  // Nobody accepts: a nydusd stopped by a signal, whose queue our own looks fill.
+  using _listener = Deno.listen({ transport: "unix", path });
+  const waiting: Deno.Conn[] = [];
+  try {
+    await rejects(async () => {
+      while (true) waiting.push(await Deno.connect({ transport: "unix", path }));
+    }, Deno.errors.WouldBlock);
+    deepStrictEqual(await http.request(get("/", path)), { kind: "timed-out" });
+  } finally {
+    for (const connection of waiting) connection.close();
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
+Deno.test("request throws a connection away after a refusal, whose body is never shown", async () => {
+  using http = createUnixHttp();
+  const echo = reply("400", "bad") + reply("400", "the-secret-echoed");
+  using peer = server(always(echo));
+  const api = createNydusdApi(http, { timeoutMs: 400 });
+  const put = () => api.putAuth(peer.path, "/", new Secret("the-secret"));
+  const first = await put();
+  ok(first.kind === "refused" && first.status === 400);
+  ok(!JSON.stringify(first).includes("secret"), "it quotes what it was sent");
+  await put();
+  strictEqual(peer.connections(), 2);
+});
+
+Deno.test("request gives up on a body over the limit, and on an abort", async () => {
+  using http = createUnixHttp();
+  using peer = server(always(reply("200", "x".repeat(5_000))));
+  const long = await http.request({ ...get("/", peer.path), maxBytes: 1_000 });
+  strictEqual(long.kind, "broken");
+  using silent = server(async (c) => void await read(c));
+  const stop = new AbortController();
+  const waiting = http.request(get("/", silent.path, 10_000), { signal: stop.signal });
+  stop.abort(new Error("stop"));
+  await rejects(waiting, /stop/);
+});
+
+Deno.test("UnixHttp: uses at most two connections per socket, and keeps them", async () => {
+  using http = createUnixHttp();
+  let active = 0;
+  let most = 0;
+  using peer = server(async (connection) => {
+    while (await read(connection) !== null) {
+      most = Math.max(most, ++active);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      active--;
+      await write(connection, reply("200", "ok"));
+    }
+  });
+  const requests = Array.from({ length: 20 }, () => http.request(get("/", peer.path, 10_000)));
+  for (const { kind } of await Promise.all(requests)) strictEqual(kind, "answered");
+  strictEqual(most, 2);
+  strictEqual(peer.connections(), 2);
+});
+
+Deno.test("UnixHttp: a request that waits for a connection keeps to its deadline", async () => {
+  using http = createUnixHttp();
+  using peer = server(async (connection) => void await read(connection));
+  const silent = [1, 2].map(() => http.request(get("/", peer.path, 300)));
+  deepStrictEqual(await http.request(get("/", peer.path, 20)), { kind: "timed-out" });
+  for (const each of await Promise.all(silent)) deepStrictEqual(each, { kind: "timed-out" });
+});
+
+Deno.test("UnixHttp: reads chunked bodies, and up to the end of the connection", async () => {
+  using http = createUnixHttp();
+  const chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\no\u006b\r\n0\r\n\r\n";
+  using kept = server(always(chunked));
+  using closed = server(async (connection) => {
+    await read(connection);
+    await write(connection, "HTTP/1.1 200 OK\r\n\r\nok");
+    connection.close();
+  });
+  for (const peer of [kept, closed]) {
+    for (let times = 0; times < 2; times++) {
+      const result = await http.request(get("/", peer.path));
+      strictEqual(result.kind === "answered" && result.body.reveal(), "ok");
+    }
+  }
+  strictEqual(kept.connections(), 1);
+  strictEqual(closed.connections(), 2);
+});
+
+Deno.test("UnixHttp: a request without idempotence is not repeated when the peer hangs up", async () => {
+  for (const [method, kind] of [["POST", "broken"], ["PUT", "answered"]] as const) {
+    using http = createUnixHttp();
+    using peer = server(async (connection, count) => {
+      while (await read(connection) !== null) {
+        await write(connection, reply("200", "ok"));
+        if (count > 1) continue;
+        await read(connection); // the second request, which stays unanswered
+        return connection.close();
+      }
+    });
+    await http.request(get("/", peer.path));
+    const request = { ...get("/", peer.path), method, body: new Secret("{}") };
+    strictEqual((await http.request(request)).kind, kind, method);
+  }
+});
+
+Deno.test("UnixHttp: notices at once that a peer closed an idle connection", async () => {
+  using http = createUnixHttp();
+  const closed = Promise.withResolvers<void>();
+  using peer = server(async (connection) => {
+    await read(connection);
+    await write(connection, reply("200", "ok"));
+    await closed.promise;
+    connection.close();
+  });
+  const descriptors = () => [...Deno.readDirSync("/proc/self/fd")].length;
+  await http.request(get("/", peer.path));
+  const before = descriptors();
+  closed.resolve();
+  while (descriptors() > before - 2) await new Promise((resolve) => setTimeout(resolve, 1));
+});
+
+Deno.test("putAuth refuses to send an empty value, which would clear what nydusd holds", async () => {
+  using http = createUnixHttp();
+  using peer = server(always(reply("204", "")));
+  const api = createNydusdApi(http);
+  await rejects(api.putAuth(peer.path, "/", new Secret("")), TypeError);
+  strictEqual(peer.connections(), 0);
+});
+
+Deno.test("heldAuths reads every mount's key, and ignores other keys", async () => {
+  using http = createUnixHttp();
+  const body = JSON.stringify({ "/3:registry_auth": "YTpi", "/3:proxy_url": "http://p:1" });
+  using peer = server(always(reply("200", body)));
+  const answer = await createNydusdApi(http).heldAuths(peer.path);
+  ok(answer.kind === "ok");
+  deepStrictEqual([...answer.value].map(([id, auth]) => [id, auth.reveal()]), [["/3", "YTpi"]]);
+});
+
+Deno.test("the system API's answers are checked: null is empty, wrong types are broken", async () => {
+  using http = createUnixHttp();
+  const kindOf = async (body: string) => {
+    using peer = server(always(reply("200", body)));
+    const answer = await createSnapshotterApi(http).daemons(peer.path);
+    return answer.kind === "ok" ? answer.value.length : answer.kind;
+  };
+  deepStrictEqual(await kindOf("null"), 0);
+  deepStrictEqual(await kindOf('[{"id":"a","api_socket":"/s","instances":null}]'), 1);
+  for (const bad of ["{}", '[{"id":7}]', "[1]", '[{"id":"a"', "nonsense"]) {
+    strictEqual(await kindOf(bad), "broken", bad);
+  }
+});
+
+for (const name of ["NO_PROXY", "no_proxy"]) {
+  Deno.test(`UnixHttp: what is for a socket goes nowhere else, whatever ${name} says`, async () => {
+    const before = Deno.env.get(name);
+    Deno.env.set(name, "localhost,127.0.0.1,10.0.0.0/8");
+    try {
+      using there = server(always(reply("200", "here")));
+      const http = createUnixHttp();
+      const result = await http.request({
+        socketPath: there.path,
+        method: "PUT",
+        path: "/",
+        body: new Secret("{}"),
+        timeoutMs: 2_000,
+      });
+      http[Symbol.dispose]();
+      ok(result.kind === "answered", result.kind);
+      strictEqual(result.body.reveal(), "here");
+      strictEqual(Deno.env.get(name), "localhost,127.0.0.1,10.0.0.0/8", "plugins still get it");
+    } finally {
+      if (before === undefined) Deno.env.delete(name);
+      else Deno.env.set(name, before);
+    }
+  });
+}

@@ -1,0 +1,69 @@
+import { deepEqual, doesNotMatch, equal, throws } from "node:assert/strict";
+import { findAuth, parseDockerConfig } from "../../../../lib/providers/docker/mod.ts";
+import { helperFor } from "../../../../lib/providers/docker/docker_config.ts";
+
+const base64 = (text: string) => new TextEncoder().encode(text).toBase64();
+const withAuth = (auth: unknown) => JSON.stringify({ auths: { "quay.io": { auth } } });
+
+Deno.test("parseDockerConfig accepts what docker accepts around the object", () => {
+  for (const text of ["", " \n", "null", "{}", '{"auths":null,"credHelpers":null}', "{} }{"]) {
+    equal(parseDockerConfig(text).auths.size, 0, JSON.stringify(text));
+  }
+  const text = `{"a":"}\\"{","auths":{"quay.io":{"auth":"${base64("u:p")}"}}} left over`;
+  equal(parseDockerConfig(text).auths.get("quay.io")?.username, "u");
+});
+
+Deno.test("parseDockerConfig refuses what docker refuses, without quoting it", () => {
+  const refused = [
+    '{"auths":',
+    "nonsense",
+    "[]",
+    '"hunter2"',
+    '{"auths":[]}',
+    '{"auths":{"quay.io":"hunter2"}}',
+    '{"credsStore":1}',
+    '{"credHelpers":{"quay.io":1}}',
+    withAuth(1),
+    withAuth("aHVudGVyMg"), // no padding
+    withAuth(base64("hunter2")), // no colon
+    withAuth(base64(":hunter2")), // no user name
+    withAuth("aHVu dGVyMjo="), // a space
+  ];
+  for (const text of refused) {
+    throws(() => parseDockerConfig(text), (error: Error) => {
+      doesNotMatch(error.message, /hunter2|aHVu/);
+      return "code" in error && error.code === "invalid-config";
+    }, text);
+  }
+});
+
+Deno.test("parseDockerConfig reads base64 as Go does", () => {
+  const password = (auth: string) =>
+    parseDockerConfig(withAuth(auth)).auths.get("quay.io")?.password.reveal();
+  equal(password(base64("u:\0p\0\0")), "p");
+  equal(password("dTpw\r\n"), "p");
+  equal(password("dTpwcR=="), "pq", "spare bits are not looked at");
+});
+
+Deno.test("parseDockerConfig prefers auth over username and password, in any letter case", () => {
+  const text = JSON.stringify({
+    AUTHS: { a: { Auth: base64("u:p"), username: "x" }, b: { USERNAME: "x", password: "y:z" } },
+  });
+  const { auths } = parseDockerConfig(text);
+  equal(auths.get("a")?.username, "u");
+  equal(auths.get("b")?.password.reveal(), "y:z");
+});
+
+Deno.test("findAuth takes the same key of several whatever their order", () => {
+  const auth = base64("u:p");
+  const keys = ["https://quay.io/v2/", "http://quay.io", "quay.io/x"];
+  for (const order of [keys, [...keys].reverse()]) {
+    const auths = Object.fromEntries(order.map((key) => [key, { auth }]));
+    equal(findAuth(parseDockerConfig(JSON.stringify({ auths })), "quay.io")?.key, "http://quay.io");
+  }
+});
+
+Deno.test("helperFor: an empty helper of the registry switches the store off", () => {
+  const config = parseDockerConfig('{"credsStore":"pass","credHelpers":{"quay.io":"","a.io":"b"}}');
+  deepEqual(["quay.io", "a.io", "c.io"].map((name) => helperFor(config, name)), ["", "b", "pass"]);
+});

@@ -1,0 +1,196 @@
+import { deepEqual, doesNotMatch, equal, ok } from "node:assert/strict";
+import { readProviderConfig } from "../../../../lib/providers/exec_plugin/provider_config.ts";
+
+const HEAD = "apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\nproviders:\n";
+const GOOD = `- name: ecr
+  apiVersion: credentialprovider.kubelet.k8s.io/v1
+  matchImages: ["*.example.com"]
+  defaultCacheDuration: 12h
+`;
+const read = (providers: string) => readProviderConfig(HEAD + providers, "p.yaml");
+
+Deno.test("readProviderConfig tells every problem at once, each with its indexed path", () => {
+  const { problems, plugins } = read(`${GOOD}- name: a b
+  apiVersion: v1
+  matchImages: [""]
+  defaultCacheDuration: -5m
+  env: [{name: A, value: x}, {name: A, value: y}, {value: z}]
+- {name: ecr, apiVersion: credentialprovider.kubelet.k8s.io/v1, matchImages: []}
+- nonsense
+`);
+  deepEqual(problems.map(({ place }) => place).sort(), [
+    "providers[1].apiVersion",
+    "providers[1].defaultCacheDuration",
+    "providers[1].env[1].name",
+    "providers[1].env[2].name",
+    "providers[1].matchImages[0]",
+    "providers[1].name",
+    "providers[2].defaultCacheDuration",
+    "providers[2].matchImages",
+    "providers[2].name",
+    "providers[3]",
+  ]);
+  ok(problems.every(({ file, mend }) => file === "p.yaml" && mend !== ""));
+  equal(plugins.length, 1);
+});
+
+Deno.test("readProviderConfig makes strings of numbers and booleans, as the kubelet's loader does", () => {
+  const { problems, plugins } = read(`- name: 42
+  apiVersion: credentialprovider.kubelet.k8s.io/v1
+  matchImages: [127.0.0.1, 10]
+  defaultCacheDuration: 1h
+  args: [1, 0x10, 010, 1.5, yes, off, ~, "007", 12:30, 2026-01-01, 1234567.5, 1_000]
+  env: [{name: PORT, value: 8080}, {name: FLAG, value: on}, {name: __proto__, value: x}]
+`);
+  deepEqual(problems, []);
+  equal(plugins[0]?.name, "42");
+  deepEqual(plugins[0]?.args, [
+    "1",
+    "16",
+    "8",
+    "1.5",
+    "true",
+    "false",
+    "",
+    "007",
+    "12:30",
+    "2026-01-01",
+    "1.2345675e+06",
+    "1000",
+  ]);
+  deepEqual(Object.entries(plugins[0]?.env ?? {}), [["PORT", "8080"], ["FLAG", "true"], [
+    "__proto__",
+    "x",
+  ]]);
+});
+
+Deno.test("readProviderConfig takes durations as strings only", () => {
+  for (const value of ["5", "1.5", "true", "[1h]", "0x1", '"5 minutes"', '""', "null"]) {
+    const text = GOOD.replace("defaultCacheDuration: 12h", `defaultCacheDuration: ${value}`);
+    equal(read(text).problems[0]?.place, "providers[0].defaultCacheDuration", value);
+  }
+});
+
+Deno.test("readProviderConfig warns of unknown fields and bad patterns", () => {
+  const { problems, warnings, plugins } = read(`${GOOD.replace("*.example.com", "a[")}  future: 1
+  tokenAttributes: {serviceAccountTokenAudience: x, requireServiceAccount: true, count: 1,
+    requiredServiceAccountAnnotationKeys: [Example.com/Role, plain],
+    optionalServiceAccountAnnotationKeys: [other], cacheType: Token}
+`);
+  deepEqual(problems, []);
+  deepEqual(warnings.map(({ place }) => place).sort(), [
+    "providers[0].future",
+    "providers[0].matchImages[0]",
+    "providers[0].tokenAttributes.count",
+  ]);
+  deepEqual(plugins[0]?.tokenAttributes, {
+    audience: "x",
+    requireServiceAccount: true,
+    requiredAnnotations: ["Example.com/Role", "plain"],
+    optionalAnnotations: ["other"],
+    cacheType: "Token",
+  });
+});
+
+Deno.test("readProviderConfig checks tokenAttributes as the kubelet does", () => {
+  const good = {
+    serviceAccountTokenAudience: "x",
+    requireServiceAccount: true,
+    cacheType: "ServiceAccount",
+  };
+  const required = "requiredServiceAccountAnnotationKeys";
+  const optional = "optionalServiceAccountAnnotationKeys";
+  const cases: [Record<string, unknown> | string, string][] = [
+    [{ ...good, serviceAccountTokenAudience: "" }, ".serviceAccountTokenAudience"],
+    [{ ...good, requireServiceAccount: undefined }, ".requireServiceAccount"],
+    [{ ...good, requireServiceAccount: false, [required]: ["a"] }, `.${required}`],
+    [{ ...good, [required]: ["a", "a"] }, `.${required}[1]`],
+    [{ ...good, [optional]: ["a/b/c"] }, `.${optional}[0]`],
+    [{ ...good, [optional]: ["-a"] }, `.${optional}[0]`],
+    [{ ...good, [optional]: [`${"a".repeat(254)}/b`] }, `.${optional}[0]`],
+    [{ ...good, [optional]: ["a".repeat(64)] }, `.${optional}[0]`],
+    [{ ...good, [optional]: [1] }, `.${optional}[0]`],
+    [{ ...good, [optional]: "a" }, `.${optional}`],
+    [{ ...good, [required]: ["a"], [optional]: ["a"] }, ""],
+    [{ ...good, cacheType: undefined }, ".cacheType"],
+    [{ ...good, cacheType: "serviceaccount" }, ".cacheType"],
+    ["text", ""],
+  ];
+  for (const [tokenAttributes, place] of cases) {
+    const text = `${GOOD}  tokenAttributes: ${JSON.stringify(tokenAttributes)}\n`;
+    const { problems, plugins } = read(text);
+    deepEqual(problems.map(({ place }) => place), [`providers[0].tokenAttributes${place}`], text);
+    deepEqual(plugins, []);
+  }
+  const wordsOf = (more: Record<string, unknown>) =>
+    read(`${GOOD}  tokenAttributes: ${JSON.stringify({ ...good, ...more })}\n`).problems
+      .map(({ problem }) => problem);
+  deepEqual(wordsOf({}), []);
+  deepEqual(wordsOf({ cacheType: "" }), ["it is required"]);
+  deepEqual(wordsOf({ cacheType: "Pod" }), ["this type is not supported"]);
+  deepEqual(wordsOf({ [required]: ["/"], [optional]: ["/"] }), [
+    "it can be no key of an annotation",
+    "it can be no key of an annotation",
+  ]);
+});
+
+Deno.test("readProviderConfig reads JSON, tabs in it included, and understands anchors", () => {
+  const json = JSON.stringify(
+    {
+      providers: [{
+        name: "a",
+        apiVersion: "credentialprovider.kubelet.k8s.io/v1",
+        matchImages: ["a.io"],
+        defaultCacheDuration: "0s",
+      }],
+    },
+    null,
+    "\t",
+  );
+  equal(readProviderConfig(json, "p.json").plugins[0]?.defaultCacheDurationMs, 0);
+  const { problems, plugins } = read(
+    GOOD.replace("- name", "- &a\n  name") + "- <<: *a\n  name: b\n",
+  );
+  deepEqual(problems, []);
+  deepEqual(plugins.map(({ name }) => name), ["ecr", "b"]);
+});
+
+Deno.test("readProviderConfig refuses what is no configuration, without quoting it", () => {
+  const bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" +
+    "bcdefghi".split("").map((c, i) =>
+      `${c}: &${c} [${Array(9).fill("*" + "abcdefgh"[i]).join(",")}]\n`
+    ).join("");
+  for (
+    const text of [
+      "",
+      "hello",
+      "[]",
+      "providers: hunter2",
+      "providers: [",
+      "a:\n\tb: hunter2",
+      "\0",
+      bomb,
+    ]
+  ) {
+    const { problems, plugins } = readProviderConfig(text, "p.yaml");
+    ok(problems.length > 0, JSON.stringify(text.slice(0, 20)));
+    deepEqual(plugins, []);
+    doesNotMatch(JSON.stringify(problems), /hunter2/);
+  }
+});
+
+Deno.test("readProviderConfig warns of an IPv6 pattern without a port", () => {
+  const text = JSON.stringify({
+    apiVersion: "kubelet.config.k8s.io/v1",
+    kind: "CredentialProviderConfig",
+    providers: [{
+      name: "p",
+      matchImages: ["[::1]:5000", "[::1]"],
+      defaultCacheDuration: "1h",
+      apiVersion: "credentialprovider.kubelet.k8s.io/v1",
+    }],
+  });
+  const { problems, warnings } = readProviderConfig(text, "config.yaml");
+  deepEqual(problems, []);
+  deepEqual(warnings.map(({ place }) => place), ["providers[0].matchImages[1]"]);
+});

@@ -1,0 +1,193 @@
+import { deepEqual, doesNotMatch, equal, match, notEqual, ok } from "node:assert/strict";
+import { FakeClock } from "../../../fakes/clock.ts";
+import { FakeFiles } from "../../../fakes/files.ts";
+import { exited, FakeProcessRunner } from "../../../fakes/process.ts";
+import { KubeAccess, type KubeIdentity } from "../../../../lib/providers/kubernetes/kube_access.ts";
+
+const POD = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+class Stage {
+  readonly clock = new FakeClock();
+  readonly files = new FakeFiles();
+  readonly runner = new FakeProcessRunner(() => credential({ token: "from-exec" }));
+  readonly access: KubeAccess;
+
+  constructor(env: Record<string, string> = {}, kubeconfigPath?: string) {
+    const { clock, files, runner: processRunner } = this;
+    const named = kubeconfigPath === undefined ? {} : { kubeconfigPath };
+    this.access = new KubeAccess({ clock, files, processRunner, env, ...named });
+  }
+
+  async identity(): Promise<KubeIdentity> {
+    const result = await this.access.identity();
+    if (result.kind === "failed") throw new Error(`${result.reason}: ${result.detail}`);
+    return result.identity;
+  }
+
+  async bearer(): Promise<string | undefined> {
+    const { headers } = await this.identity();
+    return headers.find(([name]) => name === "Authorization")?.[1].reveal();
+  }
+
+  async failure(): Promise<string> {
+    const result = await this.access.identity();
+    return result.kind === "failed" ? `${result.reason}: ${result.detail}` : result.kind;
+  }
+}
+
+function kubeconfig(user: string, cluster = ""): string {
+  return `
+current-context: c
+contexts: [{name: c, context: {cluster: c, user: u}}]
+clusters: [{name: c, cluster: {server: "https://api:6443", ${cluster}}}]
+users: [{name: u, user: {${user}}}]
+`;
+}
+
+function credential(status: unknown, more: Record<string, unknown> = {}): string {
+  const apiVersion = "client.authentication.k8s.io/v1";
+  return JSON.stringify({ apiVersion, kind: "ExecCredential", status, ...more });
+}
+
+const EXEC = "exec: {apiVersion: client.authentication.k8s.io/v1, command: /bin/login, " +
+  "interactiveMode: Never, installHint: install it}";
+
+Deno.test("KubeAccess looks where client-go looks, in its order", async () => {
+  const pod = { KUBERNETES_SERVICE_HOST: "10.0.0.1", KUBERNETES_SERVICE_PORT: "443" };
+  const stage = new Stage({ ...pod, KUBECONFIG: "/none:/listed", HOME: "/root" });
+  stage.files.set(`${POD}/token`, "pod-token");
+  stage.files.set(`${POD}/ca.crt`, "CA");
+  equal((await stage.identity()).connection.server, "https://10.0.0.1:443");
+  equal(await stage.bearer(), "Bearer pod-token");
+  stage.files.set("/root/.kube/config", kubeconfig("token: of-home"));
+  equal(await stage.bearer(), "Bearer pod-token"); // KUBECONFIG is set, so the home does not count
+  stage.files.set("/listed", kubeconfig("token: listed"));
+  equal(await stage.bearer(), "Bearer listed");
+
+  const home = new Stage({ ...pod, HOME: "/root" });
+  home.files.set("/root/.kube/config", kubeconfig("token: of-home"));
+  equal(await home.bearer(), "Bearer of-home");
+
+  const named = new Stage({ ...pod, KUBECONFIG: "/listed" }, "/named");
+  named.files.set("/listed", kubeconfig("token: listed"));
+  named.files.set("/named", kubeconfig("token: named"));
+  equal(await named.bearer(), "Bearer named");
+  match(await new Stage().failure(), /^no-config-file: /);
+});
+
+Deno.test("KubeAccess reads what was rotated, and keeps the last good where that fails", async () => {
+  const stage = new Stage({}, "/k/config");
+  stage.files.set("/k/config", kubeconfig("tokenFile: token", "certificate-authority: ca.crt"));
+  stage.files.set("/k/token", "first\n");
+  stage.files.set("/k/ca.crt", "CA 1");
+  const { connection } = await stage.identity();
+  equal((await stage.identity()).connection, connection, "the same while nothing has changed");
+  stage.files.set("/k/token", "second");
+  equal(await stage.bearer(), "Bearer second");
+  stage.files.set("/k/ca.crt", "CA 2");
+  const rotated = await stage.identity();
+  notEqual(rotated.connection, connection);
+  equal(rotated.connection.caPem, "CA 2");
+  stage.files.set("/k/token", "");
+  stage.files.remove("/k/ca.crt");
+  stage.files.set("/k/config", "{half-writ");
+  equal(await stage.bearer(), "Bearer second");
+  equal((await stage.identity()).connection, rotated.connection);
+  stage.files.set("/k/config", kubeconfig("token: third"));
+  equal(await stage.bearer(), "Bearer third");
+});
+
+Deno.test("KubeAccess takes the token's file before the token beside it, while it can be read", async () => {
+  const stage = new Stage({}, "/k/config");
+  stage.files.set("/k/config", kubeconfig("token: inline, tokenFile: token"));
+  equal(await stage.bearer(), "Bearer inline");
+  deepEqual(await stage.access.check(), []);
+  stage.files.set("/k/token", "from-file");
+  equal(await stage.bearer(), "Bearer from-file");
+});
+
+Deno.test("KubeAccess tells what is wrong, and quotes nothing", async () => {
+  const stage = new Stage({}, "/k/config");
+  stage.files.set("/k/config", "hunter2: [");
+  match(await stage.failure(), /^invalid-config: \/k\/config: line 1/);
+  stage.files.set("/k/config", kubeconfig("tokenFile: token"));
+  match(await stage.failure(), /^unreadable: read \/k\/token: it is missing or empty/);
+  const refusing = new Stage({}, "/k/config");
+  refusing.files.refuseReading("/k/config");
+  match(await refusing.failure(), /^unreadable: /);
+});
+
+Deno.test("KubeAccess runs an exec plugin once, until its credential ends or is doubted", async () => {
+  const stage = new Stage({}, "/k/config");
+  stage.files.set(
+    "/k/config",
+    kubeconfig(`${EXEC.replace("exec: {", "exec: {provideClusterInfo: true, ")}`),
+  );
+  stage.files.set("/bin/login", "", "file");
+  executable(stage);
+  const expirationTimestamp = new Date(stage.clock.wallMs() + 60_000).toISOString();
+  stage.runner.answer = () =>
+    credential({ token: `t${stage.runner.requests.length}`, expirationTimestamp });
+  deepEqual(await Promise.all([stage.bearer(), stage.bearer()]), ["Bearer t1", "Bearer t1"]);
+  const [request] = stage.runner.requests;
+  deepEqual(JSON.parse(request?.env["KUBERNETES_EXEC_INFO"] ?? ""), {
+    apiVersion: "client.authentication.k8s.io/v1",
+    kind: "ExecCredential",
+    spec: { interactive: false, cluster: { server: "https://api:6443", config: null } },
+  });
+  await stage.clock.advance(55_000);
+  equal(await stage.bearer(), "Bearer t2");
+  stage.access.doubt();
+  equal(await stage.bearer(), "Bearer t3");
+});
+
+Deno.test("KubeAccess takes a certificate from an exec plugin", async () => {
+  const stage = new Stage({}, "/k/config");
+  stage.files.set("/k/config", kubeconfig(EXEC));
+  executable(stage);
+  stage.runner.answer = () => credential({ clientCertificateData: "CERT", clientKeyData: "KEY" });
+  const { connection, headers } = await stage.identity();
+  deepEqual([connection.certPem, connection.keyPem?.reveal(), headers], ["CERT", "KEY", []]);
+  equal((await stage.identity()).connection, connection);
+});
+
+Deno.test("KubeAccess tells how an exec plugin failed, lets it rest, and quotes nothing", async () => {
+  const cases: [FakeProcessRunner["answer"], RegExp][] = [
+    [() => exited("hunter2", 3), /"\/bin\/login": it exited with 3/],
+    [() => "hunter2", /its answer is not JSON/],
+    [() => credential({}), /neither token nor certificate/],
+    [() => credential({ token: "t" }, { apiVersion: "v0" }), /not of version/],
+    [() => credential({ token: "t" }, { kind: "x" }), /no ExecCredential/],
+    [() => ({ kind: "timed-out", stderr: "hunter2" }), /did not end within/],
+    [() => ({ kind: "not-started", reason: "other" }), /cannot be started/],
+  ];
+  for (const [answer, expected] of cases) {
+    const stage = new Stage({}, "/k/config");
+    stage.files.set("/k/config", kubeconfig(EXEC));
+    executable(stage);
+    stage.runner.answer = answer;
+    const failure = await stage.failure();
+    match(failure, /^source-refused: run credential plugin/);
+    match(failure, expected);
+    doesNotMatch(failure, /hunter2/);
+    match(await stage.failure(), /it failed lately, and rests/);
+    equal(stage.runner.requests.length, 1);
+    await stage.clock.advance(5_000);
+    stage.runner.answer = () => credential({ token: "t" });
+    equal(await stage.bearer(), "Bearer t");
+  }
+  const missing = new Stage({}, "/k/config");
+  missing.files.set("/k/config", kubeconfig(EXEC));
+  match(await missing.failure(), /it is not installed \(install it\)/);
+  ok(missing.runner.requests.length === 0);
+});
+
+/** FakeFiles gives every file the mode 0600. */
+function executable({ files }: Stage): void {
+  files.set("/bin/login");
+  const stat = files.stat.bind(files);
+  files.stat = async (path) => {
+    const found = await stat(path);
+    return found && path === "/bin/login" ? { ...found, mode: 0o755 } : found;
+  };
+}

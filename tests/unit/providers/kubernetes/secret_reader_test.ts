@@ -1,0 +1,80 @@
+import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
+import fc from "fast-check";
+import { credentialSecret, credentialUsername } from "../../../../lib/model/mod.ts";
+import type { PullSecret } from "../../../../lib/providers/docker/secret_keyring.ts";
+import { readPullSecret } from "../../../../lib/providers/kubernetes/secret_reader.ts";
+import { encode, secretObject } from "./secrets.ts";
+
+function shown({ entries }: PullSecret): string[][] {
+  return entries.map(({ key, credentials }) => [
+    key,
+    ...credentials.map((credential) =>
+      `${credential.kind} ${credentialUsername(credential)} ${
+        credentialSecret(credential).reveal()
+      }`
+    ),
+  ]);
+}
+
+Deno.test("readPullSecret reads both types", () => {
+  const auths = { "reg.example.com": { username: "u", password: "p" } };
+  for (const type of ["kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg"]) {
+    const secret = readPullSecret(secretObject({ type, auths, namespace: "a", name: "b" }));
+    deepEqual([secret.namespace, secret.name, secret.problems], ["a", "b", []]);
+    deepEqual(shown(secret), [["reg.example.com", "basic u p"]]);
+  }
+});
+
+Deno.test("readPullSecret keeps every form of a credential", () => {
+  const auths = {
+    a: { auth: encode("u:p:q") },
+    b: { auth: encode("u:pw").replaceAll("=", "") },
+    c: { username: "u", identitytoken: "it" },
+    d: { registrytoken: "rt" },
+    e: { username: "u", password: "p", identitytoken: "it", registrytoken: "rt" },
+    f: {},
+  };
+  deepEqual(shown(readPullSecret(secretObject({ auths }))), [
+    ["a", "basic u p:q"],
+    ["b", "basic u pw"],
+    ["c", "identity-token u it"],
+    ["d", "registry-token  rt"],
+    ["e", "basic u p", "registry-token  rt", "identity-token u it"],
+    ["f"],
+  ]);
+});
+
+Deno.test("readPullSecret keeps the good entries beside a broken one", () => {
+  const auths = { good: { username: "u", password: "p" }, bad: { auth: "hunter2!" }, worse: 3 };
+  const secret = readPullSecret(secretObject({ auths }));
+  deepEqual(shown(secret), [["good", "basic u p"]]);
+  deepEqual(secret.problems, ["auths.bad.auth is not base64", "auths.worse is not an object"]);
+});
+
+Deno.test("readPullSecret tells what is wrong and quotes no value", () => {
+  const cases: [Record<string, unknown>, RegExp][] = [
+    [secretObject({ type: "Opaque" }), /type is "Opaque", not that of a pull secret/],
+    [secretObject({ raw: "hunter2!" }), /\.dockerconfigjson is not base64/],
+    [secretObject({ raw: encode("hunter2") }), /\.dockerconfigjson is not JSON/],
+    [secretObject({ raw: encode('"hunter2"') }), /is not a JSON object/],
+    [secretObject({ raw: encode('{"auths":"hunter2"}') }), /auths in \.dockerconfigjson/],
+    [secretObject({ raw: "/////w==" }), /is not UTF-8 text/],
+    [secretObject({ raw: "" }), /is missing or empty/],
+    [{}, /type is ""/],
+  ];
+  for (const [object, expected] of cases) {
+    const { entries, problems } = readPullSecret(object);
+    deepEqual(entries, []);
+    equal(problems.length, 1);
+    match(problems[0] ?? "", expected);
+    doesNotMatch(problems.join(), /hunter2/);
+  }
+});
+
+Deno.test("readPullSecret takes any object without throwing", () => {
+  fc.assert(fc.property(fc.jsonValue(), fc.string(), (auths, raw) => {
+    readPullSecret(secretObject({ auths }));
+    readPullSecret(secretObject({ raw: encode(raw) }));
+    readPullSecret({ metadata: auths, data: auths, type: "kubernetes.io/dockercfg" });
+  }));
+});

@@ -1,0 +1,114 @@
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { parseImageReference } from "../../../../lib/model/mod.ts";
+import { openKube } from "../../../../lib/providers/kubernetes/mod.ts";
+import { readPod } from "../../../../lib/providers/kubernetes/node_pods.ts";
+import { FakeClock } from "../../../fakes/clock.ts";
+import { FakeFiles } from "../../../fakes/files.ts";
+import { answered, FakeKubeHttp } from "../../../fakes/kube_http.ts";
+import { FakeProcessRunner } from "../../../fakes/process.ts";
+import { FakeRandom } from "../../../fakes/random.ts";
+
+const KUBECONFIG = `
+current-context: c
+contexts: [{name: c, context: {cluster: c}}]
+clusters: [{name: c, cluster: {server: "https://api:6443"}}]
+`;
+const IMAGE = parseImageReference("reg.io/app:1");
+
+function pod(name: string, account?: string) {
+  return {
+    metadata: { name, namespace: "n", uid: `uid-of-${name}` },
+    spec: {
+      ...(account !== undefined && { serviceAccountName: account }),
+      containers: [{ name: "main", image: IMAGE.text }],
+    },
+    status: { phase: "Running" },
+  };
+}
+
+async function stage(pods = [pod("static"), pod("web-1", "web")]) {
+  const files = new FakeFiles();
+  files.set("/kubeconfig", KUBECONFIG);
+  const status = { token: "a.b.c", expirationTimestamp: "2999-01-01T00:00:00Z" };
+  const http = new FakeKubeHttp((path) => {
+    if (path.endsWith("/token")) return answered({ status }, 201);
+    if (path.includes("/serviceaccounts/")) {
+      return answered({ metadata: { name: "web", namespace: "n", uid: "u1" } });
+    }
+    return answered({ metadata: { resourceVersion: "1" }, items: pods });
+  });
+  const kube = await openKube({
+    http,
+    clock: new FakeClock(),
+    files,
+    processRunner: new FakeProcessRunner(() => ""),
+    random: new FakeRandom(),
+    env: {},
+    kubeconfigPath: "/kubeconfig",
+    mode: "referenced",
+    nodeName: "node-1",
+    changed: () => {},
+  });
+  return { http, accounts: kube.accounts(), [Symbol.dispose]: () => kube.stop() };
+}
+
+Deno.test("readPod: a static pod has no service account, not the default one", () => {
+  equal(readPod(pod("static")).serviceAccount, "");
+  equal(readPod(pod("web-1", "web")).serviceAccount, "web");
+});
+
+Deno.test("KubePodAccounts asks nothing of the account of a pod that has none", async () => {
+  using kube = await stage();
+  const answer = await kube.accounts.podsOf(IMAGE);
+  ok(answer.kind === "pods");
+  deepEqual(answer.pods.map(({ name }) => name), ["static", "web-1"]);
+  const asked = kube.http.paths.filter((path) => path.includes("/serviceaccounts"));
+  ok(
+    asked.length > 0 && asked.every((path) => /serviceaccounts(\/web$|\?)/.test(path)),
+    `${asked}`,
+  );
+});
+
+Deno.test("KubePodAccounts binds a token to its pod, for the audience, of the account that it read", async () => {
+  using kube = await stage();
+  const answer = await kube.accounts.podsOf(IMAGE);
+  const web = answer.kind === "pods" ? answer.pods[1] : undefined;
+  ok(web);
+  const token = await kube.accounts.token(web, "registry", "u1");
+  ok(token.kind === "token");
+  equal(token.expiresAtMs, Date.parse("2999-01-01T00:00:00Z"));
+  const request = kube.http.requests.at(-1);
+  deepEqual([request?.method, request?.path], [
+    "POST",
+    "/api/v1/namespaces/n/serviceaccounts/web/token",
+  ]);
+  deepEqual(JSON.parse(request?.body ?? ""), {
+    apiVersion: "authentication.k8s.io/v1",
+    kind: "TokenRequest",
+    metadata: { uid: "u1" },
+    spec: {
+      audiences: ["registry"],
+      boundObjectRef: { apiVersion: "v1", kind: "Pod", name: "web-1", uid: "uid-of-web-1" },
+    },
+  });
+  for (const status of [404, 409]) {
+    kube.http.answer = () => answered({}, status);
+    equal((await kube.accounts.token(web, "registry", "u1")).kind, "gone");
+  }
+  kube.http.answer = () => answered({}, 403);
+  const refused = await kube.accounts.token(web, "registry", "u1");
+  ok(refused.kind === "failed");
+  match(
+    refused.detail,
+    /we may not create serviceaccounts\/token \(web\) in namespace n: .*request-serviceaccounts-token/,
+  );
+});
+
+Deno.test("KubePodAccounts asks whether the node's name is right where the server knows no pod of it", async () => {
+  using none = await stage([]);
+  const answer = await none.accounts.podsOf(IMAGE);
+  match(answer.kind === "pods" ? answer.detail ?? "" : "", /node node-1: .*is this the name/);
+  using others = await stage();
+  const fine = await others.accounts.podsOf(parseImageReference("reg.io/other:1"));
+  deepEqual(fine, { kind: "pods", pods: [] });
+});

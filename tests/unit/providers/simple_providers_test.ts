@@ -1,0 +1,39 @@
+import { deepEqual, equal } from "node:assert/strict";
+import { Secret } from "../../../lib/model/mod.ts";
+import { criProvider, disabledProvider, labelsProvider } from "../../../lib/providers/mod.ts";
+import { FakeClock } from "../../fakes/clock.ts";
+import { ask, pairs } from "./exec_plugin/plugins.ts";
+
+const NAME = "containerd.io/snapshot/pullusername";
+const SECRET = "containerd.io/snapshot/pullsecret";
+
+Deno.test("labelsProvider takes both labels or none", async () => {
+  const provider = labelsProvider(new FakeClock());
+  equal(provider.renewable, false);
+  const provide = (labels: Record<string, string>) => provider.provide(ask("nginx", { labels }));
+  deepEqual(pairs(await provide({ [NAME]: "u", [SECRET]: "p:q" })), ["u:p:q"]);
+  equal((await provide({})).reason, "no-labels");
+  equal((await provide({ [NAME]: "", [SECRET]: "" })).reason, "no-labels");
+  equal((await provide({ [NAME]: "u" })).reason, "incomplete-labels");
+  equal((await provide({ [SECRET]: "p" })).reason, "incomplete-labels");
+});
+
+Deno.test("criProvider answers what was seen, and is not enabled without a tap", async () => {
+  equal((await criProvider(undefined).provide(ask("nginx"))).reason, "not-enabled");
+  const credential = { kind: "basic", username: "u", password: new Secret("p") } as const;
+  const provider = criProvider({
+    lookup: ({ text }) =>
+      text === "docker.io/library/nginx:latest" ? { credential, seenAtMs: 7 } : undefined,
+  });
+  equal(provider.renewable, false);
+  const outcome = await provider.provide(ask("nginx"));
+  deepEqual(pairs(outcome), ["u:p"]);
+  equal(outcome.kind === "found" && outcome.candidates[0].fetchedAtMs, 7);
+  equal((await provider.provide(ask("redis"))).reason, "not-seen");
+});
+
+Deno.test("disabledProvider keeps its place in the chain", async () => {
+  const provider = disabledProvider("kubesecret", true);
+  deepEqual([provider.name, provider.renewable], ["kubesecret", true]);
+  equal((await provider.provide(ask("nginx"))).reason, "not-enabled");
+});

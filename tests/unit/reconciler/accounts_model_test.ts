@@ -1,0 +1,258 @@
+import { deepEqual, ok } from "node:assert/strict";
+import fc from "fast-check";
+import type { DeliveryOrder, DeliveryOutcome } from "../../../lib/model/mod.ts";
+import { KubeletProvider } from "../../../lib/providers/exec_plugin/mod.ts";
+import { settle } from "../../fakes/clock.ts";
+import { Cluster } from "../../fakes/cluster.ts";
+import { FakeProcessRunner } from "../../fakes/process.ts";
+import { FakeRandom } from "../../fakes/random.ts";
+import { MemoryFiles } from "../providers/memory_files.ts";
+import { CONFIG_PATH, response } from "../providers/exec_plugin/plugins.ts";
+import { SECOND, Stage } from "./reconciler_stage.ts";
+
+/** What may happen to a node whose plugins go by the accounts of its pods. */
+type Step =
+  | { readonly kind: "account" | "delete" | "annotate"; readonly account: string }
+  | { readonly kind: "pod"; readonly account: string; readonly image: string }
+  | { readonly kind: "end"; readonly nth: number }
+  | { readonly kind: "mount"; readonly daemon: string; readonly image: string }
+  | { readonly kind: "unmount" | "deaf" | "hearing"; readonly daemon: string }
+  | { readonly kind: "restart" | "barren" | "fruitful" | "down" | "up" }
+  | { readonly kind: "wait"; readonly seconds: number };
+
+const account = fc.constantFrom("a", "b");
+const daemon = fc.constantFrom("d0", "d1", "d2");
+const image = fc.constantFrom("reg.io/x:1", "reg.io/y:1");
+const step = fc.oneof(
+  { arbitrary: fc.record({ kind: fc.constantFrom("account", "annotate"), account }), weight: 2 },
+  { arbitrary: fc.record({ kind: fc.constant("delete"), account }), weight: 2 },
+  { arbitrary: fc.record({ kind: fc.constant("pod"), account, image }), weight: 3 },
+  fc.record({ kind: fc.constant("end"), nth: fc.nat(3) }),
+  { arbitrary: fc.record({ kind: fc.constant("mount"), daemon, image }), weight: 4 },
+  {
+    arbitrary: fc.record({ kind: fc.constantFrom("unmount", "deaf", "hearing"), daemon }),
+    weight: 2,
+  },
+  fc.record({ kind: fc.constantFrom("restart", "restart", "barren", "fruitful", "down", "up") }),
+  fc.record({ kind: fc.constant("wait"), seconds: fc.constantFrom(5, 90) }),
+) as fc.Arbitrary<Step>;
+
+const CONFIG = {
+  apiVersion: "kubelet.config.k8s.io/v1",
+  kind: "CredentialProviderConfig",
+  providers: [{
+    name: "p",
+    matchImages: ["reg.io"],
+    defaultCacheDuration: "1h",
+    apiVersion: "credentialprovider.kubelet.k8s.io/v1",
+    tokenAttributes: {
+      serviceAccountTokenAudience: "aud",
+      requireServiceAccount: true,
+      optionalServiceAccountAnnotationKeys: ["version"],
+      cacheType: "ServiceAccount",
+    },
+  }],
+};
+
+/** Who has which account, and which image its pods use: as it was when the server last answered. */
+type Known = { readonly owners: ReadonlyMap<string, string>; readonly users: ReadonlySet<string> };
+
+/** Mounts, pods and accounts, with what must be true of every delivery. */
+class Model {
+  stage = new Stage();
+  readonly cluster = new Cluster(this.stage.clock);
+  readonly deaf = new Set<string>();
+  /** Deliveries that must not be; told afterwards, since who delivers survives all errors. */
+  readonly breaches: string[] = [];
+  isBarren = false;
+  known: Known = this.#look();
+  #provider = this.#newProvider();
+  #snapshots = 0;
+
+  constructor() {
+    this.#wire();
+    for (const name of ["a", "b"]) this.cluster.addAccount(name, { version: "0" });
+  }
+
+  /** What an account got is in the mounts of images that its pods use, while it is there. */
+  #deliver(order: DeliveryOrder): DeliveryOutcome {
+    const { daemon, instance, credential } = order;
+    ok(credential.kind === "basic");
+    const [, owner = "", uid = ""] = /^aud (\w+) (\w+) /.exec(credential.password.reveal()) ?? [];
+    const { text = "" } = instance.image ?? {};
+    const isThere = this.known.owners.get(owner) === uid;
+    if (!isThere || !this.known.users.has(`${owner} ${text}`)) {
+      this.breaches.push(`${text} on ${daemon.id} is given what ${owner} (${uid}) got`);
+    }
+    if (this.deaf.has(daemon.id)) {
+      return { kind: "unreachable", detail: "timed out", file: { kind: "unchanged" } };
+    }
+    return this.stage.store_(order);
+  }
+
+  async apply(step: Step): Promise<void> {
+    const { stage, cluster } = this;
+    const id = "daemon" in step ? step.daemon : "";
+    switch (step.kind) {
+      case "account":
+        cluster.addAccount(step.account, { version: "0" });
+        break;
+      case "annotate": {
+        const known = cluster.accounts.get(step.account);
+        if (known) known.annotations = { version: `${++this.#snapshots}` };
+        break;
+      }
+      case "delete":
+        cluster.accounts.delete(step.account);
+        break;
+      case "pod":
+        cluster.addPod(step.account, step.image);
+        break;
+      case "end":
+        cluster.pods.delete([...cluster.pods.keys()][step.nth] ?? "");
+        break;
+      case "mount":
+        if (stage.daemons.some((one) => one.id === id)) return;
+        stage.daemon(id, [{ snapshotId: `${++this.#snapshots}`, image: step.image }]);
+        return stage.reconciler.trigger("node-changed");
+      case "unmount":
+        stage.daemons = stage.daemons.filter((one) => one.id !== id);
+        return stage.reconciler.trigger("node-changed");
+      case "deaf":
+        this.deaf.add(id);
+        return;
+      case "hearing":
+        this.deaf.delete(id);
+        return;
+      case "barren":
+      case "fruitful":
+        this.isBarren = step.kind === "barren";
+        return;
+      case "down":
+      case "up":
+        cluster.down = step.kind === "down";
+        break;
+      case "restart":
+        return;
+      case "wait":
+        return await stage.clock.advance(step.seconds * SECOND);
+      default:
+        return step satisfies never;
+    }
+    if (!cluster.down) this.known = this.#look();
+    stage.reconciler.recheck(); // as the watches of pods and accounts have it
+  }
+
+  /** Nothing is left, after one look, of what somebody got who is not there any more. */
+  check(): void {
+    deepEqual(this.breaches, []);
+    if (this.cluster.down) return;
+    for (const { image, stored } of this.stage.store.entries()) {
+      const [, owner = "", uid] = /^n\/(\w+) \((\w+)\)/.exec(stored?.candidate.account ?? "") ?? [];
+      if (owner === "") continue;
+      ok(this.known.owners.get(owner) === uid, `${owner} (${uid}) is gone, and ${image.text} kept`);
+      ok(this.known.users.has(`${owner} ${image.text}`), `${owner} has no pod with ${image.text}`);
+    }
+  }
+
+  /** Another agent on the same node, which knows what the daemons hold and no more. */
+  renew(): void {
+    const { daemons, held, clock } = this.stage;
+    this.stage = new Stage(clock);
+    this.stage.daemons = daemons;
+    for (const [id, mounts] of held) this.stage.held.set(id, mounts);
+    this.#provider = this.#newProvider();
+    this.#wire();
+  }
+
+  #wire(): void {
+    this.stage.answer = (request) => this.#provider.provide(request);
+    this.stage.deliver = (order) => this.#deliver(order);
+  }
+
+  #look(): Known {
+    const owners = [...this.cluster.accounts].map(([name, { uid }]) => [name, uid] as const);
+    const users = [...this.cluster.pods.values()].map(({ image, pod }) =>
+      `${pod.serviceAccount} ${image}`
+    );
+    return { owners: new Map(owners), users: new Set(users) };
+  }
+
+  #newProvider(): KubeletProvider {
+    const files = new MemoryFiles();
+    files.write(CONFIG_PATH, JSON.stringify(CONFIG));
+    return new KubeletProvider({
+      signal: new AbortController().signal,
+      configPath: CONFIG_PATH,
+      binDir: "/bin/plugins",
+      timeoutMs: 60 * SECOND,
+      maxParallel: 4,
+      files,
+      processRunner: new FakeProcessRunner(({ stdin }) =>
+        this.isBarren
+          ? response(null)
+          : response({ "*.io": ["u", `${JSON.parse(stdin).serviceAccountToken} and more`] }, {
+            type: "Registry",
+            duration: "1h",
+          })
+      ),
+      clock: this.stage.clock,
+      random: new FakeRandom(),
+      observer: this.stage.observer,
+      accounts: () => Promise.resolve(this.cluster),
+    });
+  }
+}
+
+async function play(steps: readonly Step[]): Promise<void> {
+  const model = new Model();
+  let rest = steps;
+  while (rest.length > 0) {
+    const end = rest.findIndex(({ kind }) => kind === "restart");
+    const part = end < 0 ? rest : rest.slice(0, end);
+    await model.stage.run(async () => {
+      for (const one of part) {
+        await model.apply(one);
+        await settle(); // what is asked for now is answered before the clock goes on
+        await model.stage.clock.advance(2 * SECOND); // changes that come together wait for each other
+        await settle();
+        model.check();
+      }
+    });
+    rest = end < 0 ? [] : rest.slice(end + 1);
+    model.renew();
+  }
+}
+
+Deno.test("whatever happens: no mount is given what an account got that is gone or not its own", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 15, maxLength: 40 }), play),
+    { numRuns: 15 },
+  );
+});
+
+const X = "reg.io/x:1";
+
+Deno.test("what an account got is adopted by no other mount after a restart of the agent", async () => {
+  await play([
+    { kind: "mount", daemon: "d0", image: X },
+    { kind: "pod", account: "a", image: X },
+    { kind: "delete", account: "a" },
+    { kind: "restart" },
+    { kind: "mount", daemon: "d1", image: X },
+    { kind: "wait", seconds: 90 },
+  ]);
+});
+
+Deno.test("what an account got earlier, and a mount holds yet, is adopted by no other", async () => {
+  await play([
+    { kind: "mount", daemon: "d0", image: X },
+    { kind: "pod", account: "a", image: X },
+    { kind: "deaf", daemon: "d0" },
+    { kind: "annotate", account: "a" },
+    { kind: "delete", account: "a" },
+    { kind: "hearing", daemon: "d0" },
+    { kind: "mount", daemon: "d1", image: X },
+    { kind: "wait", seconds: 90 },
+  ]);
+});

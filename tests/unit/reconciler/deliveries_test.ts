@@ -1,0 +1,60 @@
+import { equal } from "node:assert/strict";
+import {
+  type Daemon,
+  parseImageReference,
+  type RafsInstance,
+  Secret,
+} from "../../../lib/model/mod.ts";
+import { Deliveries } from "../../../lib/reconciler/deliveries.ts";
+import { InstanceBook } from "../../../lib/reconciler/mod.ts";
+import { Mounts } from "../../../lib/reconciler/mounts.ts";
+import { CredentialStore } from "../../../lib/credentials/mod.ts";
+import { FakeClock } from "../../fakes/clock.ts";
+import { FakeObserver } from "../../fakes/observer.ts";
+import { FakeRandom } from "../../fakes/random.ts";
+
+const instance: RafsInstance = {
+  daemonId: "d1",
+  snapshotId: "1",
+  mountId: "/",
+  image: parseImageReference("registry.example.com/app:1"),
+};
+const daemon: Daemon = {
+  id: "d1",
+  apiSocket: "/run/d1.sock",
+  source: "system-api",
+  state: "running",
+  version: "2.4.4",
+  configApi: "supported",
+  instances: [instance],
+};
+
+Deno.test("Deliveries: failed reads speak against no credential where nydusd holds none", () => {
+  const book = new InstanceBook();
+  const settings = { leadTimeMs: "auto", refreshIntervalMs: 240_000 } as const;
+  const deliveries = new Deliveries({
+    book,
+    mounts: new Mounts(),
+    store: new CredentialStore({ settings, seed: "s", random: new FakeRandom() }),
+    deliverer: () => ({ deliver: () => Promise.reject(new Error("not called")) }),
+    observer: new FakeObserver(),
+    clock: new FakeClock(),
+    isAsking: () => false,
+    remembered: () => undefined,
+    unknownHosts: () => "warn",
+    inUseDelayMs: () => 5_000,
+    settled: () => {},
+  });
+  const finding = { daemon, instance, verdict: "failed", reads: 5, sinceMs: 60_000 } as const;
+  for (const state of ["adopted", "stored"] as const) {
+    for (const held of [undefined, "", btoa("u:p")]) {
+      book.set("d1/1", {
+        state,
+        failures: 0,
+        storedAtMs: 0,
+        ...(held !== undefined && { held: new Secret(held) }),
+      });
+      equal(deliveries.judge(finding), held ? "doubt" : "no-doubt", `${state}, ${held}`);
+    }
+  }
+});

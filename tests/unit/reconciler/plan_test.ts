@@ -1,0 +1,273 @@
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import {
+  type Candidate,
+  type Credential,
+  type Daemon,
+  encodeRegistryAuth,
+  parseImageReference,
+  type RafsInstance,
+  Secret,
+} from "../../../lib/model/mod.ts";
+import { type InstanceRecord, type PlanInput, planInstance } from "../../../lib/reconciler/mod.ts";
+import { CredentialStore, type StoreEntry } from "../../../lib/credentials/mod.ts";
+import { FakeRandom } from "../../fakes/random.ts";
+
+const IMAGE = parseImageReference("registry.example.com/app:v1");
+const NOW_MS = 1_800_000_000_000;
+const HOUR_MS = 3_600_000;
+
+function basic(password: string, username = "u"): Credential {
+  return { kind: "basic", username, password: new Secret(password) };
+}
+
+function held(credential: Credential): Secret {
+  ok(credential.kind === "basic");
+  return encodeRegistryAuth(credential);
+}
+
+/** A token that names its expiry. */
+function token(expiresAtMs: number, username = "u"): Credential {
+  const part = (value: unknown) => btoa(JSON.stringify(value)).replace(/=+$/, "");
+  return basic(`${part({ alg: "x" })}.${part({ exp: expiresAtMs / 1000 })}.s`, username);
+}
+
+function candidate(credential: Credential, change: Partial<Candidate> = {}): Candidate {
+  return { credential, origin: "plugin p", fetchedAtMs: NOW_MS, watched: false, ...change };
+}
+
+/** A store's entry: `nothing` of an image whose providers had no credential. */
+function entry(
+  stored: Candidate | "nothing" | "requested" | "per-account",
+  provider: "kubelet" | "adopted" = "kubelet",
+): StoreEntry {
+  const settings = { leadTimeMs: "auto", refreshIntervalMs: 240_000 } as const;
+  const store = new CredentialStore({ settings, seed: "node", random: new FakeRandom() });
+  store.ensure(IMAGE, NOW_MS);
+  if (stored === "nothing" || stored === "per-account") {
+    const inNames = stored === "per-account";
+    store.recordFailure(IMAGE, { reason: "plugin-not-matched", detail: "", inNames }, NOW_MS);
+  } else if (stored !== "requested" && provider === "adopted") store.adopt(IMAGE, stored, NOW_MS);
+  else if (stored !== "requested") {
+    store.put(IMAGE, { provider: "kubelet", candidates: [stored] }, NOW_MS);
+  }
+  const found = store.get(IMAGE.text);
+  ok(found);
+  return found;
+}
+
+interface Case {
+  readonly entry?: StoreEntry;
+  readonly record?: Partial<InstanceRecord>;
+  readonly daemon?: Partial<Daemon>;
+  readonly instance?: Partial<RafsInstance>;
+  readonly remembered?: Candidate;
+  readonly resolving?: boolean;
+  readonly unknownHosts?: "warn" | "refuse";
+}
+
+function plan(given: Case) {
+  const instance: RafsInstance = {
+    daemonId: "d1",
+    snapshotId: "1",
+    mountId: "/",
+    image: IMAGE,
+    configPath: "/config.json",
+    ...given.instance,
+  };
+  const input: PlanInput = {
+    daemon: {
+      id: "d1",
+      apiSocket: "/d1.sock",
+      source: "system-api",
+      state: "running",
+      configApi: "supported",
+      instances: [instance],
+      ...given.daemon,
+    },
+    instance,
+    record: { state: "pending", failures: 0, ...given.record },
+    entry: given.entry,
+    remembered: given.remembered,
+    resolving: given.resolving ?? false,
+    unknownHosts: given.unknownHosts ?? "warn",
+    nowMs: NOW_MS,
+  };
+  return planInstance(input);
+}
+
+/** A plan on one line: what to do, and with which credential or in which state. */
+function summary(given: Case): string {
+  const step = plan(given);
+  switch (step.kind) {
+    case "settled":
+      return step.state;
+    case "deliver":
+      return `deliver ${passwordOf(step.credential)}`;
+    case "adopt":
+      return `adopt ${passwordOf(step.candidate.credential)}`;
+  }
+}
+
+function passwordOf(credential: Credential): string {
+  ok(credential.kind === "basic");
+  return credential.password.reveal();
+}
+
+const OURS = candidate(basic("ours"));
+const THEIRS = held(basic("theirs"));
+const EMPTY = new Secret("");
+const fingerprint = entry(OURS).stored?.fingerprint ?? "";
+const DOWN: Case = { daemon: { state: "unresponsive" } };
+const NO_API: Case = { daemon: { configApi: "unsupported" } };
+
+const CASES: readonly (readonly [name: string, given: Case, wanted: string])[] = [
+  ["the image is unknown", { instance: { image: undefined as never } }, "none"],
+  ["no request has been made", { entry: entry("requested") }, "pending"],
+  ["the first request is in flight", { entry: entry("nothing"), resolving: true }, "pending"],
+
+  // A provider has a credential.
+  ["nydusd has no key", { entry: entry(OURS) }, "deliver ours"],
+  ["nydusd has an empty value", { entry: entry(OURS), record: { held: EMPTY } }, "deliver ours"],
+  ["nydusd has another one", { entry: entry(OURS), record: { held: THEIRS } }, "deliver ours"],
+  [
+    "nydusd has it and the file does not",
+    { entry: entry(OURS), record: { held: held(basic("ours")) } },
+    "deliver ours",
+  ],
+  [
+    "nydusd and the file have it",
+    {
+      entry: entry(OURS),
+      record: { held: held(basic("ours")), fileFingerprint: fingerprint },
+    },
+    "stored",
+  ],
+  [
+    "only the file has it",
+    { entry: entry(OURS), record: { fileFingerprint: fingerprint } },
+    "deliver ours",
+  ],
+  ["nydusd is down and the file is behind", { ...DOWN, entry: entry(OURS) }, "deliver ours"],
+  [
+    "nydusd is down and the file has it",
+    { ...DOWN, entry: entry(OURS), record: { fileFingerprint: fingerprint } },
+    "unreachable",
+  ],
+  [
+    "nydusd is down and has no file",
+    { ...DOWN, entry: entry(OURS), instance: { configPath: undefined as never } },
+    "unreachable",
+  ],
+  [
+    "nydusd has no API and the file has it",
+    {
+      ...NO_API,
+      entry: entry(OURS),
+      record: { state: "file-only", fileFingerprint: fingerprint },
+    },
+    "file-only",
+  ],
+
+  // No provider has a credential.
+  ["nobody has one", { entry: entry("nothing") }, "none"],
+  ["nydusd alone has one", { entry: entry("nothing"), record: { held: THEIRS } }, "adopt theirs"],
+  [
+    "a pull is remembered and nydusd has no key",
+    { entry: entry("nothing"), remembered: OURS },
+    "adopt ours",
+  ],
+  [
+    "a pull is remembered and nydusd has an empty value",
+    { entry: entry("nothing"), remembered: OURS, record: { held: EMPTY } },
+    "adopt ours",
+  ],
+  [
+    "a pull is remembered and nydusd has another one",
+    { entry: entry("nothing"), remembered: OURS, record: { held: THEIRS } },
+    "adopt theirs",
+  ],
+  [
+    "a pull with a registry token is remembered",
+    {
+      entry: entry("nothing"),
+      remembered: candidate({ kind: "registry-token", token: new Secret("t") }),
+    },
+    "none",
+  ],
+  [
+    "a pull is remembered and nydusd is down",
+    { ...DOWN, entry: entry("nothing"), remembered: OURS },
+    "unreachable",
+  ],
+  [
+    "a pull is remembered and nydusd has no API",
+    { ...NO_API, entry: entry("nothing"), remembered: OURS },
+    "none",
+  ],
+  [
+    "a pull is remembered and nydusd does not list the mount",
+    { entry: entry("nothing"), remembered: OURS, instance: { mountId: undefined as never } },
+    "none",
+  ],
+  [
+    "a pull is remembered and a provider goes by service accounts",
+    { entry: entry("per-account"), remembered: OURS },
+    "none",
+  ],
+  [
+    "nydusd has one and a provider goes by service accounts",
+    { entry: entry("per-account"), record: { held: THEIRS } },
+    "adopted",
+  ],
+
+  // A credential was adopted.
+  ["adopted: nydusd has no key", { entry: entry(OURS, "adopted") }, "deliver ours"],
+  [
+    "adopted: nydusd has no key again after a delivery",
+    { entry: entry(OURS, "adopted"), record: { deliveredAtMs: 1 } },
+    "deliver ours",
+  ],
+  [
+    "adopted: nydusd has an empty value",
+    { entry: entry(OURS, "adopted"), record: { held: EMPTY } },
+    "deliver ours",
+  ],
+  [
+    "adopted: nydusd has another one",
+    { entry: entry(OURS, "adopted"), record: { held: THEIRS } },
+    "adopted",
+  ],
+  ["adopted: nydusd is down", { ...DOWN, entry: entry(OURS, "adopted") }, "unreachable"],
+  ["adopted: nydusd has no API", { ...NO_API, entry: entry(OURS, "adopted") }, "adopted"],
+];
+
+Deno.test("planInstance: decides by what nydusd, the file and the store have", () => {
+  for (const [name, given, wanted] of CASES) strictEqual(summary(given), wanted, name);
+});
+
+Deno.test("planInstance: keeps a token of the same user that expires later than ours", () => {
+  const ours = token(NOW_MS + HOUR_MS);
+  const later = NOW_MS + 2 * HOUR_MS;
+  const stateOf = (theirs: Credential, change: Partial<Candidate> = {}) =>
+    plan({ entry: entry(candidate(ours, change)), record: { held: held(theirs) } }).kind;
+  strictEqual(stateOf(token(later)), "settled");
+  strictEqual(stateOf(token(NOW_MS + HOUR_MS / 2)), "deliver");
+  strictEqual(stateOf(token(later, "other")), "deliver");
+  strictEqual(stateOf(basic("no expiry")), "deliver");
+  strictEqual(stateOf(token(later), { account: "ns/a", plugin: "p" }), "deliver");
+  strictEqual(stateOf(token(later), { forEndpoint: true }), "deliver");
+});
+
+Deno.test("planInstance: withholds a credential from unapproved hosts, and keeps what nydusd has", () => {
+  const host = "mirror.example.com";
+  const instance = {
+    endpoint: { host, hosts: [{ role: "registry", host }] },
+  } as unknown as Partial<RafsInstance>;
+  const given = { entry: entry(OURS), instance };
+  deepStrictEqual(plan(given).unnamed, { hosts: [host], action: "delivered" });
+  strictEqual(summary(given), "deliver ours");
+  strictEqual(summary({ ...given, unknownHosts: "refuse" }), "withheld");
+  const adopted = { ...given, entry: entry(OURS, "adopted"), unknownHosts: "refuse" } as const;
+  strictEqual(summary({ ...adopted, record: { held: THEIRS } }), "adopted");
+  strictEqual(summary(adopted), "withheld");
+});

@@ -1,0 +1,58 @@
+import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import { parseImageReference, type RegistryBackend } from "../../../lib/model/mod.ts";
+import type { Mount } from "../../../lib/reconciler/mounts.ts";
+import { probeTargetOf } from "../../../lib/reconciler/probe_target.ts";
+
+const IMAGE = parseImageReference("registry.example.com/team/app:1");
+const PROXY = { url: "http://127.0.0.1:65001", useHttp: false, fallback: true };
+
+function targetOf(more: Partial<RegistryBackend>) {
+  const host = "registry.example.com";
+  const backend = { host, skipVerify: false, caFiles: [], mirrors: [], ...more };
+  const instance = { daemonId: "d", snapshotId: "1", image: IMAGE, backend };
+  return probeTargetOf(IMAGE, [{ instance } as unknown as Mount]);
+}
+
+const way = ({ scheme, host, proxyUrl, otherwise }: ReturnType<typeof targetOf>) => ({
+  url: `${scheme}://${host}`,
+  proxy: proxyUrl?.reveal(),
+  otherwise: otherwise && `${otherwise.scheme}://${otherwise.host}`,
+});
+
+Deno.test("probeTargetOf: as nydusd reads, with its scheme, authorities and repository", () => {
+  const { scheme, repository, skipVerify, caFiles } = targetOf({
+    scheme: "http",
+    repo: "cache/team/app",
+    skipVerify: true,
+    caFiles: ["/ca.pem"],
+  });
+  deepStrictEqual([scheme, repository, skipVerify, caFiles], [
+    "http",
+    "cache/team/app",
+    true,
+    ["/ca.pem"],
+  ]);
+  strictEqual(probeTargetOf(IMAGE, []).host, "registry.example.com");
+});
+
+Deno.test("probeTargetOf: a mirror of older versions goes before the registry", () => {
+  const mirrors = ["http://mirror.example.com:5000", "https://second.example.com"];
+  deepStrictEqual(way(targetOf({ mirrors })), {
+    url: "http://mirror.example.com:5000",
+    proxy: undefined,
+    otherwise: "https://registry.example.com",
+  });
+});
+
+Deno.test("probeTargetOf: through the proxy, in plain HTTP where nydusd does so", () => {
+  const registry = "https://registry.example.com";
+  const proxy = PROXY.url;
+  deepStrictEqual(way(targetOf({ proxy: PROXY })), { url: registry, proxy, otherwise: registry });
+  deepStrictEqual(way(targetOf({ proxy: { ...PROXY, useHttp: true } })), {
+    url: "http://registry.example.com",
+    proxy,
+    otherwise: registry,
+  });
+  const strict = way(targetOf({ proxy: { ...PROXY, fallback: false } }));
+  deepStrictEqual(strict, { url: registry, proxy, otherwise: undefined });
+});

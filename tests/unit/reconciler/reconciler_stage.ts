@@ -1,0 +1,195 @@
+import { ok } from "node:assert/strict";
+import {
+  type Candidate,
+  type Credential,
+  type CredentialRequest,
+  type Daemon,
+  type DeliveryOrder,
+  type DeliveryOutcome,
+  encodeRegistryAuth,
+  type NodeView,
+  parseImageReference,
+  type ProviderOutcome,
+  Secret,
+} from "../../../lib/model/mod.ts";
+import { type ElectorPort, Reconciler, type Stages } from "../../../lib/reconciler/mod.ts";
+import { CredentialStore } from "../../../lib/credentials/mod.ts";
+import { FakeClock, settle } from "../../fakes/clock.ts";
+import { FakeObserver } from "../../fakes/observer.ts";
+import { FakeRandom } from "../../fakes/random.ts";
+
+export const IMAGE = parseImageReference("registry.example.com/app:v1");
+export const SECOND = 1_000;
+
+export function basic(password: string): Credential {
+  return { kind: "basic", username: "u", password: new Secret(password) };
+}
+
+/** A node, its providers and its daemons, all in memory. */
+export class Stage {
+  readonly clock: FakeClock;
+  readonly observer = new FakeObserver();
+  readonly store = new CredentialStore({
+    settings: { leadTimeMs: "auto", refreshIntervalMs: 240 * SECOND },
+    seed: "node",
+    random: new FakeRandom(),
+  });
+  readonly stop = new AbortController();
+  daemons: Daemon[] = [];
+  /** What each daemon holds, by daemon id and mount id. */
+  readonly held = new Map<string, Map<string, Secret>>();
+  readonly requests: CredentialRequest[] = [];
+  readonly orders: DeliveryOrder[] = [];
+  answer: (request: CredentialRequest) => ProviderOutcome | Promise<ProviderOutcome> = () => none();
+  deliver: (order: DeliveryOrder) => DeliveryOutcome | Promise<DeliveryOutcome> = (order) =>
+    this.store_(order);
+  /** What pulls that were seen brought. */
+  remembered: Candidate | undefined;
+  /** Awaited between reading the daemons and returning what they hold. */
+  discoveryEnds: () => Promise<void> = () => Promise.resolve();
+  looks = 0;
+  ready = false;
+  readonly reconciler: Reconciler;
+
+  constructor(clock: FakeClock = new FakeClock(), elector?: ElectorPort) {
+    this.clock = clock;
+    this.reconciler = this.#makeReconciler(elector);
+  }
+
+  #makeReconciler(elector: ElectorPort | undefined): Reconciler {
+    const { store, observer, clock } = this;
+    const options = { store, observer, clock, inUseDelayMs: () => 5 * SECOND };
+    return new Reconciler({ ...options, ...(elector && { elector }) }, this.#stages());
+  }
+
+  /** Goes on with new stages, as after a reload of the configuration. */
+  reload(): void {
+    this.reconciler.replace(this.#stages());
+  }
+
+  #stages(): Stages {
+    return {
+      discoverer: {
+        look: async () => {
+          const view = this.view();
+          await this.discoveryEnds();
+          return view;
+        },
+      },
+      resolver: {
+        resolve: async (request) => {
+          this.requests.push(request);
+          const outcome = await this.answer(request);
+          const attempts = [{ provider: "kubelet" as const, outcome, durationMs: 1 }];
+          return {
+            image: request.image,
+            attempts,
+            ...(outcome.kind === "found" && {
+              winner: { provider: "kubelet", renewable: true, candidates: outcome.candidates },
+            }),
+          };
+        },
+      },
+      deliverer: {
+        deliver: async (order) => {
+          this.orders.push(order);
+          return await this.deliver(order);
+        },
+      },
+      remembered: () => this.remembered,
+      checkIntervalMs: 60 * SECOND,
+      renewalEnabled: true,
+    };
+  }
+
+  daemon(
+    id: string,
+    instances: readonly { snapshotId: string; image?: string }[],
+    held = "",
+  ): Daemon {
+    const daemon: Daemon = {
+      id,
+      pid: 1,
+      apiSocket: `/run/${id}.sock`,
+      source: "system-api",
+      state: "running",
+      version: "2.4.4",
+      configApi: "supported",
+      instances: instances.map(({ snapshotId, image = IMAGE.text }) => ({
+        daemonId: id,
+        snapshotId,
+        mountId: `/${snapshotId}`,
+        image: parseImageReference(image),
+      })),
+    };
+    // As the real nydusd: no key for a mount that started without a credential.
+    const mounts = held === "" ? [] : instances;
+    this.held.set(id, new Map(mounts.map((i) => [`/${i.snapshotId}`, new Secret(held)])));
+    this.daemons.push(daemon);
+    return daemon;
+  }
+
+  view(): NodeView {
+    this.looks++;
+    return {
+      daemons: this.daemons.map((d) =>
+        d.state === "running" ? { ...d, held: new Map(this.held.get(d.id)) } : d
+      ),
+      problems: [],
+    };
+  }
+
+  store_({ daemon, instance, credential }: DeliveryOrder): DeliveryOutcome {
+    ok(credential.kind === "basic" && instance.mountId !== undefined);
+    this.held.get(daemon.id)?.set(instance.mountId, encodeRegistryAuth(credential));
+    return { kind: "delivered", file: { kind: "written" } };
+  }
+
+  holds(id: string, snapshotId: string): string {
+    return this.held.get(id)?.get(`/${snapshotId}`)?.reveal() ?? "";
+  }
+
+  async run(work: () => Promise<void>): Promise<void> {
+    const running = this.reconciler.run({
+      signal: this.stop.signal,
+      ready: () => this.ready = true,
+    });
+    try {
+      await settle();
+      await settle();
+      await work();
+    } finally {
+      this.stop.abort();
+      await running;
+    }
+  }
+
+  /** What `status` shows of a mount. */
+  mount(id: string, snapshotId: string) {
+    return this.reconciler.status().daemons.find((d) => d.id === id)
+      ?.instances.find((i) => i.snapshotId === snapshotId);
+  }
+
+  state(id: string, snapshotId: string): string | undefined {
+    return this.mount(id, snapshotId)?.delivery;
+  }
+}
+
+export function none(): ProviderOutcome {
+  return { kind: "none", reason: "plugin-not-matched", notes: [] };
+}
+
+export function found(
+  clock: FakeClock,
+  password: string,
+  change: Partial<Candidate> = {},
+): ProviderOutcome {
+  const candidate: Candidate = {
+    credential: basic(password),
+    origin: "plugin p",
+    fetchedAtMs: clock.wallMs(),
+    watched: false,
+    ...change,
+  };
+  return { kind: "found", reason: "found", candidates: [candidate], notes: [] };
+}

@@ -1,0 +1,287 @@
+/**
+ * Refused → renewed, in virtual time: the agent's own loop, plugin provider, store and elector.
+ * `deno task measure:refused` measures the same on the simulated node.
+ */
+import { equal, ok } from "node:assert/strict";
+import {
+  credentialFingerprint,
+  type CredentialProvider,
+  type CredentialRequest,
+  parseImageReference,
+} from "../../../lib/model/mod.ts";
+import { FakeClock } from "../../fakes/clock.ts";
+import { givenProvider } from "../../fakes/given_provider.ts";
+import { VirtualNode, type VirtualNodeOptions } from "../../fakes/virtual_node.ts";
+import { kubelet, response } from "../providers/exec_plugin/plugins.ts";
+
+const SECOND = 1_000;
+const MINUTE = 60_000;
+const PLUGIN = { name: "p", matchImages: ["registry.example.com"] };
+const image = (i: number) => `registry.example.com/team/app${i}:1`;
+
+/** A node whose plugin gives one token to everyone; each execution mints another if told so. */
+function stage(
+  { mints = false, before = [], readEveryMs = 500, ...more }: Partial<VirtualNodeOptions> & {
+    readonly mints?: boolean;
+    /** Providers that are asked before the plugin. */
+    readonly before?: readonly CredentialProvider[];
+  } = {},
+) {
+  const clock = new FakeClock();
+  const { provider: plugin, runner } = kubelet([PLUGIN], { clock });
+  const node = new VirtualNode({ clock, providers: [...before, plugin], readEveryMs, ...more });
+  const token = { text: "t0", number: 0 };
+  const executedMs: number[] = [];
+  runner.answer = () => {
+    executedMs.push(clock.monotonicMs());
+    if (mints) token.text = `minted${++token.number}`;
+    return response({ "registry.example.com": ["u", token.text] }, { duration: "1h" });
+  };
+  node.accepts = (pair) => pair === `u:${token.text}`;
+  return { clock, node, token, executedMs };
+}
+
+Deno.test("refused → renewed: whole again within 10 s of the first refusal, whatever the moment", async () => {
+  let worstMs = 0;
+  for (const version of ["2.4.1", "2.4.4"]) {
+    for (let i = 0; i < 8; i++) {
+      const { clock, node, token, executedMs } = stage({ pollPhaseMs: i * 617 });
+      for (let m = 0; m < 5; m++) node.mount(image(m % 2), "u:t0", version);
+      await node.run(async () => {
+        await clock.advance(12 * SECOND + i * 379);
+        const before = executedMs.length;
+        node.forgetFailures();
+        token.text = "t1"; // the source has it, the registry takes no other
+        await clock.advance(20 * SECOND);
+        const { firstFailureMs = NaN, lastFailureMs = NaN } = node;
+        const wholeMs = lastFailureMs - firstFailureMs;
+        ok(wholeMs <= 10 * SECOND, `${version}: reads failed for ${wholeMs} ms`);
+        worstMs = Math.max(worstMs, wholeMs);
+        equal(executedMs.length - before, 1, "one execution, two images, five mounts");
+        ok(node.states().every((state) => state === "proven"), node.states().join());
+      });
+    }
+  }
+  ok(worstMs > 5 * SECOND, `the worst was ${worstMs} ms: the daemons' delay is not in it`);
+});
+
+Deno.test("refused → renewed: reads fail for at most 10 s over six revocations 10 s apart", async () => {
+  for (let phase = 0; phase < 4; phase++) {
+    const { clock, node, token, executedMs } = stage({ mints: true, readEveryMs: 100 });
+    for (let m = 0; m < 3; m++) node.mount(image(m % 2), "u:t0", "2.4.1");
+    await node.run(async () => {
+      await clock.advance(30 * SECOND + phase * 731);
+      const before = executedMs.length;
+      const errors = () => Math.max(...node.mounts.map((mount) => mount.errors));
+      const errorsBefore = errors();
+      const revoked = new Set<string>();
+      node.accepts = (pair) => pair === `u:${token.text}` && !revoked.has(pair);
+      for (let i = 0; i < 6; i++) {
+        revoked.add(`u:${token.text}`);
+        await clock.advance(10 * SECOND);
+      }
+      const failedMs = (errors() - errorsBefore) * 100;
+      ok(failedMs <= 10 * SECOND, `reads failed for ${failedMs} ms`);
+      equal(executedMs.length - before, 6, "one execution a revocation");
+    });
+  }
+});
+
+Deno.test("proven: reads are counted from when the credential came into use, until one fails", async () => {
+  const { clock, node, token } = stage();
+  const mount = node.mount(image(0), "u:t0", "2.4.4");
+  const shown = () => node.reconciler.status().daemons[0]?.instances[0];
+  await node.run(async () => {
+    await clock.advance(4 * SECOND);
+    equal(shown()?.provenReads, undefined, "it is not in use for five seconds yet");
+    await clock.advance(26 * SECOND);
+    const { delivery, provenReads = 0 } = shown() ?? {};
+    equal(delivery, "proven");
+    ok(provenReads > 20 && provenReads < mount.reads - 10, `${provenReads} of ${mount.reads}`);
+    token.text = "t1";
+    await clock.advance(4 * SECOND);
+    equal(shown()?.provenReads, undefined, "reads are refused");
+    await clock.advance(30 * SECOND);
+    const again = shown()?.provenReads ?? 0;
+    ok(again > 10 && again < provenReads + 20, `${again} after it was renewed`);
+  });
+});
+
+Deno.test("refused → renewed: the first refusal mends every mount that has that credential", async () => {
+  const { clock, node, token, executedMs } = stage({ readEveryMs: 1e9 });
+  for (let m = 0; m < 600; m++) node.mount(image(m % 300), "u:t0", "2.4.1");
+  await node.run(async () => {
+    await clock.advance(30 * SECOND);
+    const before = executedMs.length;
+    token.text = "t1";
+    const [reader] = node.mounts;
+    ok(reader);
+    reader.reads++;
+    reader.errors++;
+    // More mounts than are counted in one turn, and only one of them reads.
+    await node.until(
+      () => node.mounts.every((mount) => node.heldBy(mount) === "u:t1"),
+      12 * SECOND,
+    );
+    equal(executedMs.length - before, 1);
+  });
+});
+
+Deno.test("refused → renewed: one execution a step, whoever reports and however often", async () => {
+  const { clock, node, executedMs } = stage({ mints: true });
+  for (let m = 0; m < 40; m++) node.mount(image(m), "u:old", "2.4.1");
+  node.accepts = () => false; // also of what a caller is given
+  await node.run(async () => {
+    await clock.advance(SECOND);
+    const startMs = clock.monotonicMs();
+    const before = executedMs.length;
+    for (let s = 0; s < 150; s++) {
+      for (const ref of [image(s % 40), "registry.example.com/library/any"]) {
+        const named = parseImageReference(ref);
+        const { answer } = await node.reconciler.onRequest.credential({ image: named, labels: {} });
+        ok(answer);
+        await node.reconciler.onRequest.refused(
+          named,
+          credentialFingerprint(
+            answer.candidate.credential,
+          ),
+        );
+      }
+      await clock.advance(SECOND);
+    }
+    const steps = executedMs.slice(before).map((ms) => ms - startMs);
+    // At once, then after 5, 10, 20, 40 and 80 seconds.
+    ok(steps.length >= 4 && steps.length <= 6, `executions after ${steps.join()} ms`);
+    for (const [i, ms] of steps.slice(1).entries()) {
+      // An execution may be seen one step of the virtual clock late.
+      const leastMs = 5 * SECOND * 2 ** i - SECOND;
+      ok(ms - (steps[i] ?? 0) >= leastMs, `executions after ${steps.join()} ms`);
+    }
+  });
+});
+
+Deno.test("refused → renewed: an image that is always refused does not hold the others up", async () => {
+  const { clock, node, token, executedMs } = stage();
+  for (let m = 0; m < 4; m++) node.mount(image(m), "u:t0", "2.4.1");
+  const accepts = (pair: string) => pair === `u:${token.text}`;
+  node.accepts = (pair, repository) => repository !== "team/app0" && accepts(pair);
+  await node.run(async () => {
+    await clock.advance(10 * MINUTE);
+    const failing = node.mounts[0]?.errors ?? 0;
+    ok(failing > 50, "it is refused all the time");
+    ok(executedMs.length <= 9, `${executedMs.length} executions in ten minutes`);
+    token.text = "t1";
+    const errors = () => node.mounts.slice(1).reduce((sum, mount) => sum + mount.errors, 0);
+    const before = errors();
+    await node.until(() => errors() > before, 5 * SECOND);
+    await clock.advance(10 * SECOND);
+    const after = errors();
+    await clock.advance(5 * SECOND);
+    equal(errors(), after, "the others are whole again");
+  });
+});
+
+Deno.test("refused → renewed: a registry that refuses now and then costs an execution a minute", async () => {
+  const { clock, node, executedMs } = stage();
+  for (let m = 0; m < 3; m++) node.mount(image(m), "u:t0", "2.4.1");
+  let reads = 0;
+  node.accepts = () => ++reads % 40 !== 0;
+  await node.run(async () => {
+    await clock.advance(MINUTE);
+    const before = executedMs.length;
+    await clock.advance(10 * MINUTE);
+    const more = executedMs.length - before;
+    ok(more <= 40, `${more} executions in ten minutes`);
+  });
+});
+
+Deno.test("refused → renewed: only the credential that is still the current one", async () => {
+  const { clock, node, token, executedMs } = stage();
+  const { onRequest } = node.reconciler;
+  node.mount(image(0), "u:t0", "2.4.1");
+  await node.run(async () => {
+    await clock.advance(10 * SECOND);
+    const named = parseImageReference(image(0));
+    const { answer } = await onRequest.credential({ image: named, labels: {} });
+    ok(answer);
+    token.text = "t1";
+    equal(await onRequest.refused(named, answer.fingerprint), "queried");
+    await clock.advance(SECOND);
+    const before = executedMs.length;
+    equal(await onRequest.refused(named, answer.fingerprint), "not-current");
+    await clock.advance(SECOND);
+    equal(executedMs.length, before);
+    equal(node.heldBy(node.mounts[0]!), "u:t1");
+  });
+});
+
+Deno.test("refused → renewed: a refusal is not lost while its source is being asked anyway", async () => {
+  const docker = givenProvider("docker", ["u:t0"]);
+  const requests: CredentialRequest[] = [];
+  let held = Promise.resolve();
+  const slow: CredentialProvider = {
+    ...docker,
+    async provide(request) {
+      requests.push(request);
+      await held;
+      return await docker.provide(request);
+    },
+  };
+  const node = new VirtualNode({ providers: [slow] });
+  node.mount(image(0), "u:t0");
+  await node.run(async () => {
+    await node.clock.advance(SECOND);
+    const named = parseImageReference(image(0));
+    const { answer } = await node.reconciler.onRequest.credential({ image: named, labels: {} });
+    ok(answer);
+    const answered = Promise.withResolvers<void>();
+    held = answered.promise;
+    node.reconciler.recheck();
+    await node.clock.advance(SECOND);
+    equal(await node.reconciler.onRequest.refused(named, answer.fingerprint), "queried");
+    equal(requests.at(-1)?.refused, undefined);
+    answered.resolve();
+    await node.clock.advance(SECOND);
+    equal(requests.at(-1)?.refused?.fingerprint, answer.fingerprint);
+  });
+});
+
+Deno.test("refused → renewed: a report about a registry mends the mounts that have that credential", async () => {
+  const { clock, node, token, executedMs } = stage({ readEveryMs: 1e9 });
+  for (let m = 0; m < 6; m++) node.mount(image(m % 3), "u:t0");
+  await node.run(async () => {
+    await clock.advance(MINUTE);
+    const before = executedMs.length;
+    token.text = "t1";
+    // As a docker credential helper is asked, and told: for no image, but for a registry.
+    const any = parseImageReference("registry.example.com/library/any");
+    const { answer } = await node.reconciler.onRequest.credential({ image: any, labels: {} });
+    ok(answer);
+    equal(await node.reconciler.onRequest.refused(any, answer.fingerprint), "queried");
+    await clock.advance(2 * SECOND);
+    for (const mount of node.mounts) equal(node.heldBy(mount), "u:t1");
+    equal(executedMs.length - before, 1);
+  });
+});
+
+for (const verify of ["on-change", "on-doubt"] as const) {
+  Deno.test(`refused → renewed: what a probe refuses is fetched anew, without a read (${verify})`, async () => {
+    const docker = givenProvider("docker", verify === "on-doubt" ? ["u:wrong", "v:wrong"] : []);
+    const { clock, node, token, executedMs } = stage({
+      verify,
+      before: [docker],
+      readEveryMs: 1e9,
+    });
+    node.mount(image(0), "u:t0");
+    await node.run(async () => {
+      await clock.advance(MINUTE);
+      const before = executedMs.length;
+      token.text = "t1"; // what the plugin's answer in the cache says is refused
+      for (const i of [1, 2, 3]) node.mount(image(i));
+      node.reconciler.trigger("node-changed");
+      await clock.advance(2 * SECOND);
+      for (const mount of node.mounts) equal(node.heldBy(mount), "u:t1", "also who had it already");
+      equal(executedMs.length - before, 1);
+    });
+  });
+}

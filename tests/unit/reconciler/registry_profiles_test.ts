@@ -1,0 +1,39 @@
+/** What a cloud's plugin costs a whole node, in virtual time: the agent's own loop and chain. */
+import { deepEqual, equal, ok } from "node:assert/strict";
+import { FakeClock } from "../../fakes/clock.ts";
+import { VirtualNode } from "../../fakes/virtual_node.ts";
+import { kubelet, response } from "../providers/exec_plugin/plugins.ts";
+
+const MINUTE = 60_000;
+const IMAGES = 1_000;
+
+Deno.test("Google's plugin with the variables that the docs name: runs every few minutes for 1,000 images, and each new token arrives", async () => {
+  const clock = new FakeClock();
+  const plugin = { name: "auth-provider-gcp", matchImages: ["*.pkg.dev"], duration: "0s" };
+  const { provider, runner } = kubelet([plugin], { clock });
+  const node = new VirtualNode({ clock, providers: [provider] });
+  const executedMs: number[] = [];
+  // The metadata server swaps a token of an hour five minutes before it ends.
+  const tokenAt = (ms: number) => `token${Math.floor(ms / (55 * MINUTE))}`;
+  runner.answer = () => {
+    executedMs.push(clock.monotonicMs());
+    const token = tokenAt(clock.monotonicMs());
+    return response({ "*.pkg.dev": ["oauth2accesstoken", token] }, {
+      type: "Registry",
+      duration: "4m",
+    });
+  };
+  for (let i = 0; i < IMAGES; i++) node.mount(`eu-docker.pkg.dev/p/team/app${i}:1`);
+  await node.run(async () => {
+    equal(executedMs.length, 1);
+    await clock.advance(5 * MINUTE);
+    const before = executedMs.length;
+    await clock.advance(110 * MINUTE);
+    const gaps = executedMs.slice(before).map((ms, i, all) => ms - (all[i - 1] ?? -Infinity));
+    ok(gaps.length >= 20, `${gaps.length} executions in 110 minutes`);
+    deepEqual(gaps.filter((ms) => ms < 2 * MINUTE), [], "more often than every 2 minutes");
+    equal(node.mounts.filter((mount) => node.heldBy(mount).endsWith("token2")).length, IMAGES);
+    // A new token is a delivery to each mount, and nothing else is.
+    equal(node.deliveries.length, 3 * IMAGES);
+  });
+});

@@ -1,0 +1,143 @@
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import {
+  type Candidate,
+  parseImageReference,
+  type ProviderAttempt,
+  type ProviderOutcome,
+  Secret,
+} from "../../../lib/model/mod.ts";
+import { concerns, requestFor, stillTrue } from "../../../lib/reconciler/renewal_request.ts";
+import { failureOf, isInNames, isWithdrawn } from "../../../lib/reconciler/renewal_failure.ts";
+import { CredentialStore, type StoreEntry } from "../../../lib/credentials/mod.ts";
+import { FakeRandom } from "../../fakes/random.ts";
+
+const IMAGE = parseImageReference("registry.example.com/app:v1");
+const NOW_MS = 1_800_000_000_000;
+const MINUTE_MS = 60_000;
+
+function candidate(change: Partial<Candidate> = {}): Candidate {
+  return {
+    credential: { kind: "basic", username: "u", password: new Secret("p") },
+    origin: "plugin p",
+    fetchedAtMs: NOW_MS,
+    watched: false,
+    ...change,
+  };
+}
+
+function stage(stored?: Candidate, provider: "kubelet" | "adopted" = "kubelet") {
+  const store = new CredentialStore({
+    settings: { leadTimeMs: "auto", refreshIntervalMs: 4 * MINUTE_MS },
+    seed: "node",
+    random: new FakeRandom(),
+  });
+  store.ensure(IMAGE, NOW_MS);
+  if (stored !== undefined && provider === "adopted") store.adopt(IMAGE, stored, NOW_MS);
+  else if (stored !== undefined) {
+    store.put(IMAGE, { provider: "kubelet", candidates: [stored] }, NOW_MS);
+  }
+  const entry = store.get(IMAGE.text);
+  ok(entry);
+  return { store, entry };
+}
+
+Deno.test("requestFor: a request is as pressing as its reason", () => {
+  const end = { hardExpiresAtMs: NOW_MS + 60 * MINUTE_MS };
+  const first = stage();
+  deepStrictEqual(requestFor(first.entry, {}, first.store, NOW_MS), {
+    image: IMAGE,
+    labels: {},
+    waiting: true,
+  });
+  const adopted = stage(candidate(), "adopted");
+  strictEqual(requestFor(adopted.entry, {}, adopted.store, NOW_MS).waiting, true);
+  strictEqual(requestFor(adopted.entry, {}, adopted.store, NOW_MS).newerThanMs, undefined);
+
+  const { store, entry } = stage(candidate(end));
+  const request = (why: Parameters<typeof requestFor>[1], atMs = NOW_MS) => {
+    const { newerThanMs, urgent } = requestFor(entry, why, store, atMs);
+    return [newerThanMs, urgent];
+  };
+  const lateMs = NOW_MS + 58 * MINUTE_MS;
+  deepStrictEqual(request({}), [NOW_MS, undefined], "by the clock only something newer helps");
+  deepStrictEqual(
+    request({ recheck: true }),
+    [undefined, undefined],
+    "after a change anything does",
+  );
+  deepStrictEqual(request({ recheck: true }, lateMs), [NOW_MS, true], "unless it is due as well");
+  deepStrictEqual(request({}, lateMs), [NOW_MS, true], "the credential expires soon");
+  deepStrictEqual(request({ refused: { fingerprint: "f" } }), [NOW_MS, true]);
+  deepStrictEqual(request({ forced: { atMs: 7, wallMs: NOW_MS + 9 } }), [NOW_MS + 8, undefined]);
+});
+
+Deno.test("stillTrue: a credential that was replaced is not refused any more", () => {
+  const { entry } = stage(candidate());
+  const current = { fingerprint: entry.stored?.fingerprint ?? "" };
+  const replaced = { fingerprint: "another" };
+  deepStrictEqual(stillTrue({ refused: current }, entry), { refused: current });
+  strictEqual(stillTrue({ refused: replaced }, entry), undefined);
+  deepStrictEqual(stillTrue({ refused: replaced, recheck: true }, entry), { recheck: true });
+  deepStrictEqual(stillTrue({}, entry), {});
+});
+
+Deno.test("concerns: an image without tag and digest stands for its repository", () => {
+  const of = (text: string) => parseImageReference(text);
+  const whole = { ...IMAGE };
+  strictEqual(concerns(whole, of("registry.example.com/app:v1")), true);
+  strictEqual(concerns(whole, of("registry.example.com/app:v2")), false);
+  const { tag: _, ...repository } = IMAGE;
+  const bare = { ...repository, text: "registry.example.com/app" };
+  strictEqual(concerns(bare, of("registry.example.com/app:v2")), true);
+  strictEqual(concerns(bare, of("registry.example.com/other:v2")), false);
+  strictEqual(concerns(bare, of("other.example.com/app:v2")), false);
+});
+
+const NONE: ProviderOutcome = { kind: "none", reason: "no-entry-for-registry", notes: [] };
+const BROKEN: ProviderOutcome = {
+  kind: "failed",
+  reason: "plugin-failed",
+  detail: "exit 1",
+  notes: [],
+  retryAtMs: 9,
+};
+
+function attempt(outcome: ProviderOutcome, provider: ProviderAttempt["provider"] = "kubelet") {
+  return { provider, outcome, durationMs: 1 };
+}
+
+Deno.test("failureOf: the first provider that failed explains most, else the last one", () => {
+  deepStrictEqual(failureOf([attempt(NONE, "docker"), attempt(BROKEN), attempt(NONE)]), {
+    failed: true,
+    provider: "kubelet",
+    reason: "plugin-failed",
+    detail: "exit 1",
+    retryAtMs: 9,
+  });
+  const { failed, reason } = failureOf([attempt(NONE, "docker")]);
+  deepStrictEqual([failed, reason], [false, "no-entry-for-registry"]);
+  strictEqual(failureOf([]).reason, "not-enabled");
+});
+
+Deno.test("isWithdrawn and isInNames: only a provider that knows its accounts withdraws", () => {
+  const perAccount = stage(candidate({ account: "ns/a", plugin: "p" })).entry;
+  const shared = stage(candidate()).entry;
+  const gone: ProviderOutcome = { ...NONE, standing: ["p ns/b"] };
+  const table: readonly (readonly [StoreEntry, ProviderOutcome, boolean])[] = [
+    [perAccount, gone, true],
+    [perAccount, { ...NONE, standing: ["p ns/a"] }, false],
+    [perAccount, { ...NONE, standing: "unknown" }, false],
+    [perAccount, { ...BROKEN, standing: [] }, true],
+    [perAccount, NONE, false],
+    [shared, gone, false],
+  ];
+  for (const [entry, outcome, wanted] of table) {
+    strictEqual(isWithdrawn(entry, [attempt(outcome)]), wanted);
+  }
+  strictEqual(isWithdrawn(perAccount, [attempt(gone, "docker")]), false, "another provider");
+  deepStrictEqual([gone, NONE, BROKEN].map((outcome) => isInNames([attempt(outcome)])), [
+    true,
+    false,
+    false,
+  ]);
+});

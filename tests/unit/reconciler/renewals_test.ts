@@ -1,0 +1,49 @@
+import { deepStrictEqual } from "node:assert/strict";
+import {
+  type CredentialRequest,
+  parseImageReference,
+  type Resolution,
+} from "../../../lib/model/mod.ts";
+import { Elections, InstanceBook, Renewals } from "../../../lib/reconciler/mod.ts";
+import { CredentialStore } from "../../../lib/credentials/mod.ts";
+import { FakeClock } from "../../fakes/clock.ts";
+
+const IMAGE = parseImageReference("registry.example/team/app:1");
+
+Deno.test("Renewals: a person's wish is not lost while a source is asked and has changed", async () => {
+  const clock = new FakeClock();
+  const settings = { leadTimeMs: "auto", refreshIntervalMs: 240_000 } as const;
+  const store = new CredentialStore({ settings, seed: "s", random: { next: () => 0.5 } });
+  const observer = { notify() {} };
+  const requests: CredentialRequest[] = [];
+  const answers: (() => void)[] = [];
+  const none = { elector: undefined, mounts: { of: () => [] }, book: new InstanceBook() };
+  const renewals = new Renewals({
+    store,
+    elections: new Elections({ ...none, observer, clock }),
+    resolver: () => ({
+      resolve(request) {
+        requests.push(request);
+        return new Promise<Resolution>((resolve) =>
+          answers.push(() => resolve({ image: IMAGE, attempts: [] }))
+        );
+      },
+    }),
+    observer,
+    clock,
+    settled: () => {},
+  });
+  store.ensure(IMAGE, clock.wallMs());
+  const entries = [...store.entries()];
+  const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
+  renewals.start(entries);
+  renewals.start(entries, { recheck: true });
+  const forced = renewals.force(IMAGE);
+  for (let i = 0; i < 3; i++) {
+    await turn();
+    answers.shift()?.();
+  }
+  await forced;
+  await renewals.idle();
+  deepStrictEqual(requests.map(({ forcedAtMs }) => forcedAtMs !== undefined), [false, true]);
+});

@@ -1,0 +1,47 @@
+import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
+import { Triggers } from "../../../lib/reconciler/mod.ts";
+import { FakeClock, settle } from "../../fakes/clock.ts";
+
+Deno.test("Triggers: a wait ends after its time, when nudged, or with the first reason", async () => {
+  const clock = new FakeClock();
+  const triggers = new Triggers(clock);
+  const ended: unknown[] = [];
+  const wait = (ms: number) => void triggers.wait(ms).then((reason) => ended.push(reason));
+  wait(1_000);
+  await clock.advance(999);
+  deepStrictEqual(ended, []);
+  await clock.advance(1);
+  deepStrictEqual(ended, [undefined]);
+  wait(1_000);
+  triggers.nudge();
+  await settle();
+  deepStrictEqual(ended, [undefined, undefined]);
+  wait(1_000);
+  triggers.fire("requested");
+  triggers.fire("node-changed");
+  await settle();
+  deepStrictEqual(ended.at(-1), "requested");
+});
+
+Deno.test("Triggers: a reason that fires while nobody waits is kept, a nudge is not", async () => {
+  const clock = new FakeClock();
+  const triggers = new Triggers(clock);
+  triggers.fire("node-changed");
+  triggers.nudge();
+  strictEqual(await triggers.wait(1_000), "node-changed");
+  let isOver = false;
+  const waiting = triggers.wait(1_000).then(() => isOver = true);
+  await settle();
+  strictEqual(isOver, false);
+  await clock.advance(1_000);
+  await waiting;
+});
+
+Deno.test("Triggers: a wait rejects when it is aborted", async () => {
+  const triggers = new Triggers(new FakeClock());
+  const stop = new AbortController();
+  const waiting = rejects(triggers.wait(1_000, { signal: stop.signal }));
+  stop.abort();
+  await waiting;
+  await rejects(triggers.wait(0, { signal: stop.signal }));
+});

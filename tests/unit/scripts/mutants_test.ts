@@ -1,0 +1,42 @@
+import { deepEqual, equal, ok } from "node:assert/strict";
+import { applied, mutantsOf, sample } from "../../../scripts/mutate/mutants.ts";
+
+const SOURCE = `import { a } from "./a.ts";
+interface I { readonly n: 1 | 2 }
+async function f(x: number): Promise<boolean> {
+  if (x < 10 && !a) return true;
+  await a(x, 2);
+  return x === 1;
+}
+`;
+
+Deno.test("mutantsOf: has each operator, and leaves types and imports alone", () => {
+  const mutants = mutantsOf("f.ts", SOURCE);
+  const changes = mutants.map((mutant) => applied(mutant, SOURCE));
+  for (
+    const text of [
+      "x <= 10 &&",
+      "x >= 10 &&",
+      "10 || !a",
+      "&& (a))",
+      "return false",
+      "x < (10 * 2)",
+      "x !== 1",
+      "  (a(x, 2));",
+      "a(x);",
+      "  ;\n",
+      "{ return;\n",
+    ]
+  ) ok(changes.some((change) => change.includes(text)), text);
+  for (const change of changes) ok(change.includes("n: 1 | 2") && change.includes('"./a.ts"'));
+  equal(new Set(changes).size, changes.length, "each differs");
+});
+
+Deno.test("sample: spreads mutants over packages, and the seed decides", () => {
+  const mutants = mutantsOf("f.ts", SOURCE);
+  const pools = new Map([["a", mutants], ["b", mutants.slice(0, 3)]]);
+  const picked = sample(pools, 6, () => 0);
+  equal(picked.length, 6);
+  deepEqual(picked, sample(pools, 6, () => 0));
+  equal(sample(pools, 1_000, () => 0).length, mutants.length + 3);
+});

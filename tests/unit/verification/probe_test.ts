@@ -1,0 +1,284 @@
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import {
+  type Credential,
+  type ProbeTarget,
+  type RegistryHttpRequest,
+  Secret,
+} from "../../../lib/model/mod.ts";
+import { RegistryProbe } from "../../../lib/verification/probe.ts";
+import { FakeClock } from "../../fakes/clock.ts";
+import { authorizationOf, type FakeAnswer, FakeRegistryHttp } from "../../fakes/registry_http.ts";
+
+const TARGET: ProbeTarget = {
+  scheme: "https",
+  host: "registry.example.com",
+  repository: "team/app",
+  reference: "v1",
+  skipVerify: false,
+  caFiles: [],
+};
+const MANIFEST = "https://registry.example.com/v2/team/app/manifests/v1";
+const GOOD: Credential = { kind: "basic", username: "u", password: new Secret("good") };
+const BAD: Credential = { kind: "basic", username: "u", password: new Secret("bad:é") };
+const BASIC = { "www-authenticate": 'Basic realm="r"' };
+const BEARER = { "www-authenticate": 'Bearer realm="https://auth.example.com/token",service="s"' };
+
+type Script = (request: RegistryHttpRequest) => FakeAnswer;
+
+async function probed(
+  script: Script | FakeRegistryHttp,
+  credential: Credential | undefined = GOOD,
+  more: Partial<ProbeTarget> = {},
+) {
+  const http = script instanceof FakeRegistryHttp ? script : new FakeRegistryHttp(script);
+  const probe = new RegistryProbe({ http, clock: new FakeClock(1_000_000) });
+  const verdict = await probe.probe({ ...TARGET, ...more }, credential);
+  return { verdict, sent: http.sent, http, kind: verdict.kind, detail: verdict.detail };
+}
+
+/** A registry that wants a user name and a password. */
+const basicRegistry = (refusal: FakeAnswer): Script => (request) => {
+  const auth = authorizationOf(request);
+  if (auth === undefined) return { status: 401, headers: BASIC };
+  return auth === `Basic ${btoa("u:good")}` ? { status: 200 } : refusal;
+};
+
+/** A registry with a token service; `denied` is what it says to a token of `low`. */
+const bearerRegistry = (denied: FakeAnswer = { status: 401 }): Script => (request) => {
+  const auth = authorizationOf(request);
+  if (request.url.startsWith("https://auth.example.com/")) {
+    if (request.method === "POST") {
+      return request.body?.reveal().includes("refresh_token=identity")
+        ? { status: 200, body: { access_token: "t-good" } }
+        : { status: 400, body: { error: "invalid_grant" } };
+    }
+    if (auth === `Basic ${btoa("u:good")}`) return { status: 200, body: { token: "t-good" } };
+    if (auth === `Basic ${btoa("u:low")}`) return { status: 200, body: { token: "t-low" } };
+    if (auth === undefined) return { status: 200, body: { token: "t-low" } };
+    return { status: 401, body: { details: "incorrect username or password" } };
+  }
+  if (auth === "Bearer t-good") return { status: 200 };
+  if (auth === "Bearer t-low") return denied;
+  return { status: 401, headers: BEARER };
+};
+
+Deno.test("RegistryProbe: Basic, step by step", async () => {
+  const { verdict, sent } = await probed(basicRegistry({ status: 401 }));
+  equal(verdict.kind, "accepted");
+  deepEqual(sent, [
+    "GET https://registry.example.com/v2/",
+    `HEAD ${MANIFEST} Basic ${btoa("u:good")}`,
+  ]);
+  equal((await probed(basicRegistry({ status: 401 }), BAD)).kind, "refused");
+});
+
+Deno.test("RegistryProbe: the token service, by GET", async () => {
+  const { verdict, sent } = await probed(bearerRegistry());
+  equal(verdict.kind, "accepted");
+  deepEqual(sent, [
+    "GET https://registry.example.com/v2/",
+    "GET https://auth.example.com/token?service=s&scope=repository%3Ateam%2Fapp%3Apull " +
+    `Basic ${btoa("u:good")}`,
+    `HEAD ${MANIFEST} Bearer t-good`,
+  ]);
+  const bad = await probed(bearerRegistry(), BAD);
+  equal(bad.kind, "refused");
+  match(bad.detail, /token service answered 401 \(incorrect username or password\)/);
+});
+
+Deno.test("RegistryProbe: the token service, by POST for an identity token", async () => {
+  const identity = (token: string): Credential => ({
+    kind: "identity-token",
+    username: "",
+    token: new Secret(token),
+  });
+  const { verdict, http } = await probed(bearerRegistry(), identity("identity"));
+  equal(verdict.kind, "accepted");
+  const post = http.requests.find(({ method }) => method === "POST");
+  equal(post?.url, "https://auth.example.com/token");
+  deepEqual(Object.fromEntries(new URLSearchParams(post?.body?.reveal())), {
+    grant_type: "refresh_token",
+    client_id: "nydus-auth-agent",
+    scope: "repository:team/app:pull",
+    refresh_token: "identity",
+    service: "s",
+  });
+  equal((await probed(bearerRegistry(), identity("dead"))).kind, "refused");
+  const basicOnly = await probed(basicRegistry({ status: 401 }), identity("identity"));
+  equal(basicOnly.kind, "refused");
+  ok(!basicOnly.sent.join().includes("identity"));
+});
+
+Deno.test("RegistryProbe: a registry token goes to the registry alone", async () => {
+  const token: Credential = { kind: "registry-token", token: new Secret("t-good") };
+  const { verdict, sent } = await probed(bearerRegistry(), token);
+  equal(verdict.kind, "accepted");
+  deepEqual(sent.slice(1), [`HEAD ${MANIFEST} Bearer t-good`]);
+  const dead: Credential = { kind: "registry-token", token: new Secret("dead") };
+  equal((await probed(bearerRegistry(), dead)).kind, "refused");
+});
+
+Deno.test("RegistryProbe: a token without the right is forbidden, not refused", async () => {
+  const low: Credential = { kind: "basic", username: "u", password: new Secret("low") };
+  for (
+    const denied of [
+      {
+        status: 401,
+        headers: { "www-authenticate": 'Bearer realm="r",error="insufficient_scope"' },
+      },
+      { status: 401, body: { errors: [{ message: "unauthorized to access repository: a" }] } },
+      { status: 403 },
+    ]
+  ) equal((await probed(bearerRegistry(denied), low)).kind, "forbidden");
+  const invalid = { "www-authenticate": 'Bearer realm="r",error="invalid_token"' };
+  equal((await probed(bearerRegistry({ status: 401, headers: invalid }), low)).kind, "refused");
+});
+
+Deno.test("RegistryProbe: 403 is read by the clouds' words, asked for by a GET", async () => {
+  const said = (message: string) => ({ status: 403, body: { errors: [{ message }] } });
+  const ecr = said("Your authorization token has expired. Reauthenticate and try again.");
+  const expired = await probed(basicRegistry(ecr), BAD);
+  equal(expired.kind, "refused");
+  match(expired.detail, /403: Your authorization token has expired/);
+  deepEqual(expired.sent.map((line) => line.split(" ")[0]), ["GET", "HEAD", "GET"]);
+  const rights = said(
+    "User: arn:aws:x is not authorized to perform: ecr:BatchGetImage on resource",
+  );
+  equal((await probed(basicRegistry(rights), BAD)).kind, "forbidden");
+  equal((await probed(basicRegistry(said("no")), BAD)).kind, "forbidden");
+  const gar: Script = (request) =>
+    request.url.startsWith("https://auth.")
+      ? said('Unauthenticated request. Unauthenticated requests do not have permission "x"')
+      : { status: 401, headers: BEARER };
+  equal((await probed(gar)).kind, "refused");
+});
+
+Deno.test("RegistryProbe: what says nothing about the credential", async () => {
+  const then = (answer: FakeAnswer): Script => (request) =>
+    authorizationOf(request) === undefined ? { status: 401, headers: BASIC } : answer;
+  equal((await probed(then({ status: 404 }))).kind, "not-found");
+  equal((await probed(then({ status: 503 }))).kind, "unreachable");
+  equal((await probed(then({ status: 418 }))).kind, "unknown");
+  const throttled = await probed(then({ status: 429, headers: { "retry-after": "7" } }));
+  deepEqual(throttled.verdict.kind === "throttled" && throttled.verdict.retryAtMs, 1_007_000);
+  const later = await probed(then({ status: 429, headers: { "retry-after": "99999999" } }));
+  deepEqual(later.verdict.kind === "throttled" && later.verdict.retryAtMs, 1_000_000 + 3_600_000);
+  const down = new FakeRegistryHttp(() => ({ kind: "timed-out" }));
+  equal((await probed(down)).kind, "unreachable");
+  const digest = { "www-authenticate": 'Digest realm="r"' };
+  equal((await probed(() => ({ status: 401, headers: digest }))).kind, "unknown");
+  equal((await probed(() => ({ status: 401 }))).kind, "unknown");
+  equal((await probed(() => ({ status: 403 }))).kind, "unknown");
+});
+
+Deno.test("RegistryProbe: an image that is public needs no credential, and is sent none", async () => {
+  const open = await probed(() => ({ status: 200 }));
+  equal(open.kind, "anonymous");
+  deepEqual(open.sent.filter((line) => line.includes("Basic")), []);
+});
+
+Deno.test("RegistryProbe: without a credential a token service may still serve anyone", async () => {
+  const http = new FakeRegistryHttp(bearerRegistry({ status: 200 }));
+  const probe = new RegistryProbe({ http, clock: new FakeClock() });
+  equal((await probe.probe(TARGET, undefined)).kind, "anonymous");
+  const closed = new RegistryProbe({
+    http: new FakeRegistryHttp(basicRegistry({ status: 401 })),
+    clock: new FakeClock(),
+  });
+  equal((await closed.probe(TARGET, undefined)).kind, "refused");
+});
+
+Deno.test("RegistryProbe: a redirect of a blob is a yes, and is not followed", async () => {
+  const blob = `sha256:${"0".repeat(64)}`;
+  const { verdict, sent } = await probed(
+    (request) =>
+      authorizationOf(request) === undefined
+        ? { status: 401, headers: BASIC }
+        : { status: 307, headers: { location: "https://elsewhere.example.com/x" } },
+    GOOD,
+    { blob },
+  );
+  equal(verdict.kind, "accepted");
+  ok(sent.every((line) => !line.includes("elsewhere")));
+  match(sent[1] ?? "", /\/blobs\/sha256:0+ Basic/);
+});
+
+Deno.test("RegistryProbe: a redirect of anything else is no yes", async () => {
+  const page = { status: 302, headers: { location: "https://login.example.com/" } };
+  const everything = await probed(() => page);
+  equal(everything.kind, "unknown", "a page to log in to is not the image");
+  ok(everything.sent.every((line) => !line.includes("Basic") && !line.includes("login")));
+  const manifest = await probed((request) =>
+    authorizationOf(request) === undefined ? { status: 401, headers: BASIC } : page
+  );
+  equal(manifest.kind, "unknown");
+  const service = await probed((request) =>
+    request.url.startsWith("https://auth.") ? page : { status: 401, headers: BEARER }
+  );
+  equal(service.kind, "unknown");
+  ok(!service.sent.join().includes("login"));
+});
+
+Deno.test("RegistryProbe: where a mirror or proxy leads nowhere, the registry itself is asked", async () => {
+  const asked = async (mirror: FakeAnswer | "down", otherwise?: ProbeTarget) => {
+    const http = new FakeRegistryHttp((request) => {
+      if (!request.url.includes("//mirror.")) return basicRegistry({ status: 401 })(request);
+      return mirror === "down" ? { kind: "unreachable", detail: "it is down" } : mirror;
+    });
+    const more = { host: "mirror.example.com", ...(otherwise && { otherwise }) };
+    return (await probed(http, GOOD, more)).kind;
+  };
+  equal(await asked("down", TARGET), "accepted");
+  equal(await asked({ status: 302 }, TARGET), "accepted");
+  equal(await asked("down"), "unreachable");
+  equal(await asked({ status: 403 }, { ...TARGET }), "accepted", "who names no login says nothing");
+});
+
+Deno.test("RegistryProbe: without tag and digest the tags are asked for", async () => {
+  const { reference: _, ...bare } = TARGET;
+  const http = new FakeRegistryHttp(basicRegistry({ status: 401 }));
+  await new RegistryProbe({ http, clock: new FakeClock() }).probe(bare, GOOD);
+  match(http.sent[1] ?? "", /\/v2\/team\/app\/tags\/list\?n=1 Basic/);
+});
+
+Deno.test("RegistryProbe: a token service is believed only as far as the registry is", async () => {
+  const naming = (realm: string): Script => (request) =>
+    request.url.endsWith("/v2/")
+      ? { status: 401, headers: { "www-authenticate": `Bearer realm="${realm}",service="s"` } }
+      : { status: 200, body: { token: "t" } };
+  const asked = async (realm: string, more: Partial<ProbeTarget>) => {
+    const { kind, sent } = await probed(naming(realm), GOOD, more);
+    const gave = sent.some((line) => line.includes("Basic"));
+    equal(gave, kind === "accepted", realm);
+    return gave;
+  };
+  const other = "https://auth.example.com/token";
+  equal(await asked(other, {}), true);
+  equal(await asked(other, { skipVerify: true }), false);
+  equal(await asked(other, { scheme: "http" }), false);
+  equal(await asked("http://auth.example.com/token", {}), false);
+  equal(await asked("http://registry.example.com/token", {}), false); // a way down from TLS
+  equal(await asked("http://registry.example.com:81/token", { scheme: "http" }), true);
+  equal(await asked("https://registry.example.com/token", { skipVerify: true }), true);
+  const loopback = { scheme: "http", host: "127.0.0.1:5000" } as const;
+  equal(await asked("http://localhost:5001/token", loopback), true);
+  equal(await asked("http://10.0.0.1/token", loopback), false);
+  equal(await asked("https://user:pass@auth.example.com/token", {}), false);
+  equal(await asked("file:///etc/passwd", {}), false);
+  equal(await asked("nonsense", {}), false);
+});
+
+Deno.test("RegistryProbe: no verdict quotes a credential", async () => {
+  const secret = "hunter2hunter2hunter2hunter2hunter2hunter2hunter2";
+  const echo: Script = (request) =>
+    authorizationOf(request) === undefined
+      ? { status: 401, headers: BASIC }
+      : { status: 403, body: { errors: [{ message: `you sent ${secret}\nand more` }] } };
+  const { detail } = await probed(echo, {
+    kind: "basic",
+    username: "u",
+    password: new Secret(secret),
+  });
+  ok(!detail.includes("hunter2"), detail);
+  ok(!detail.includes("\n"));
+});

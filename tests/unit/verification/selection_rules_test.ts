@@ -1,0 +1,224 @@
+import { deepEqual, equal, ok } from "node:assert/strict";
+import fc from "fast-check";
+import type { VerdictKind } from "../../../lib/model/mod.ts";
+import {
+  type ElectionInput,
+  type ElectionOption,
+  electionStep,
+  isExhausted,
+  ranking,
+  type Verify,
+} from "../../../lib/verification/selection_rules.ts";
+
+const PLAIN: ElectionOption = { offered: true, inUse: false, byHand: false, proven: false };
+
+function input(
+  options: readonly Partial<ElectionOption>[],
+  more: Partial<Omit<ElectionInput, "options">> = {},
+): ElectionInput {
+  return {
+    options: options.map((option) => ({ ...PLAIN, ...option })),
+    verify: "on-doubt",
+    readsRefused: false,
+    canProbe: true,
+    ...more,
+  };
+}
+
+Deno.test("electionStep asks about nothing where there is no choice", () => {
+  deepEqual(electionStep(input([{}])), { kind: "elect", index: 0, reason: "only" });
+  deepEqual(electionStep(input([{ inUse: true }], { readsRefused: true })), {
+    kind: "elect",
+    index: 0,
+    reason: "only",
+  });
+  equal(electionStep(input([{}], { verify: "on-change" })).kind, "probe");
+});
+
+Deno.test("electionStep leaves alone what works", () => {
+  const works = { inUse: true, proven: true };
+  deepEqual(electionStep(input([{}, works])), { kind: "elect", index: 1, reason: "in-use" });
+  deepEqual(electionStep(input([{}, { inUse: true, verdict: "accepted" }])), {
+    kind: "elect",
+    index: 1,
+    reason: "in-use",
+  });
+  equal(electionStep(input([{}, { inUse: true }])).kind, "probe");
+});
+
+Deno.test("electionStep takes a minted credential without asking, one set by hand only if good", () => {
+  const old: Partial<ElectionOption> = { offered: false, inUse: true, proven: true };
+  deepEqual(electionStep(input([{}, old])), { kind: "elect", index: 0, reason: "first" });
+  deepEqual(electionStep(input([{ byHand: true }, old])), { kind: "probe", index: 0 });
+  const refused: Partial<ElectionOption> = { byHand: true, verdict: "refused", refusedAtMs: 5 };
+  deepEqual(electionStep(input([refused, old])), { kind: "elect", index: 1, reason: "kept" });
+  const accepted: Partial<ElectionOption> = { byHand: true, verdict: "accepted" };
+  deepEqual(electionStep(input([accepted, old])), { kind: "elect", index: 0, reason: "accepted" });
+});
+
+Deno.test("electionStep: what cannot be asked about is taken on trust", () => {
+  const old: Partial<ElectionOption> = { offered: false, inUse: true, proven: true };
+  for (const more of [{ verify: "never" as const }, { canProbe: false }]) {
+    deepEqual(electionStep(input([{ byHand: true }, old], more)), {
+      kind: "elect",
+      index: 0,
+      reason: "first",
+    });
+  }
+});
+
+Deno.test("electionStep with `never` goes on to the next when reads are refused", () => {
+  const more = { verify: "never", readsRefused: true } as const;
+  deepEqual(electionStep(input([{ inUse: true, refusedAtMs: 9 }, {}], more)), {
+    kind: "elect",
+    index: 1,
+    reason: "not-refused",
+  });
+  // All refused: it is the turn of the one that was refused the longest ago.
+  const all = [{ refusedAtMs: 7 }, { refusedAtMs: 3 }, { inUse: true, refusedAtMs: 9 }];
+  deepEqual(electionStep(input(all, more)), { kind: "elect", index: 1, reason: "least-refused" });
+});
+
+Deno.test("isExhausted looks at what is offered alone", () => {
+  const { options } = input([{ refusedAtMs: 1 }, { offered: false }]);
+  equal(isExhausted(options), true);
+  equal(isExhausted(input([{ refusedAtMs: 1 }, {}]).options), false);
+});
+
+const verdicts: readonly VerdictKind[] = ["accepted", "refused", "forbidden", "unknown"];
+const anyOption: fc.Arbitrary<ElectionOption> = fc.record({
+  offered: fc.boolean(),
+  inUse: fc.boolean(),
+  byHand: fc.boolean(),
+  proven: fc.boolean(),
+}).chain((bare) =>
+  fc.constantFrom(undefined, ...verdicts).chain((verdict) => {
+    const refused = verdict === "refused" || verdict === "forbidden";
+    const times = refused ? fc.nat(100) : fc.constant(undefined);
+    return times.map((refusedAtMs): ElectionOption => ({
+      ...bare,
+      ...(verdict !== undefined && { verdict }),
+      ...(refusedAtMs !== undefined && { refusedAtMs, refusedByRegistry: true }),
+    }));
+  })
+);
+const anyInput: fc.Arbitrary<ElectionInput> = fc.record({
+  options: fc.array(anyOption, { minLength: 1, maxLength: 6 }),
+  verify: fc.constantFrom<Verify>("never", "on-doubt", "on-change"),
+  readsRefused: fc.boolean(),
+  canProbe: fc.boolean(),
+});
+
+/** Plays an election to its end against a registry that always says the same of each. */
+function play(start: ElectionInput, truth: readonly VerdictKind[]) {
+  const options = [...start.options];
+  const probed: number[] = [];
+  while (true) {
+    const step = electionStep({ ...start, options });
+    if (step.kind === "elect") return { elected: step.index, reason: step.reason, probed, options };
+    probed.push(step.index);
+    ok(probed.length <= options.length, "it asks for ever");
+    const verdict = truth[step.index] ?? "unknown";
+    const option = options[step.index] ?? PLAIN;
+    const refused = verdict === "refused" || verdict === "forbidden";
+    options[step.index] = {
+      ...option,
+      verdict,
+      ...(refused && { refusedAtMs: 1_000, refusedByRegistry: true }),
+    };
+  }
+}
+
+const anyGame = fc.record({
+  start: anyInput,
+  truth: fc.array(fc.constantFrom(...verdicts), { minLength: 6, maxLength: 6 }),
+});
+
+Deno.test("electionStep asks at most once about each, about offers alone, and never with `never`", () => {
+  fc.assert(fc.property(anyGame, ({ start, truth }) => {
+    const { probed } = play(start, truth);
+    equal(new Set(probed).size, probed.length);
+    for (const index of probed) {
+      equal(start.options[index]?.offered, true);
+      equal(start.options[index]?.verdict, undefined);
+    }
+    if (start.verify === "never" || !start.canProbe) deepEqual(probed, []);
+  }));
+});
+
+Deno.test("electionStep never elects what is refused while anything is not", () => {
+  fc.assert(fc.property(anyGame, ({ start, truth }) => {
+    const { elected, options } = play(start, truth);
+    const refused = ({ refusedAtMs }: ElectionOption) => refusedAtMs !== undefined;
+    const winner = options[elected];
+    ok(winner !== undefined);
+    if (refused(winner)) ok(options.every(refused));
+  }));
+});
+
+Deno.test("electionStep: what the registry serves is found, in the sources' order", () => {
+  // As the kubelet does, which tries every credential until a pull works.
+  fc.assert(fc.property(
+    fc.array(fc.constantFrom(...verdicts), { minLength: 2, maxLength: 6 }),
+    (truth) => {
+      const { elected, probed } = play(input(truth.map(() => ({}))), truth);
+      const first = truth.indexOf("accepted");
+      if (first >= 0) {
+        equal(elected, first);
+        deepEqual(probed, Array.from({ length: first + 1 }, (_, i) => i));
+      } else deepEqual(probed, truth.map((_, i) => i));
+    },
+  ));
+});
+
+Deno.test("electionStep: a change by hand that the registry refuses never replaces what works", () => {
+  fc.assert(fc.property(
+    fc.array(fc.constantFrom<VerdictKind>("refused", "forbidden"), { minLength: 1, maxLength: 5 }),
+    fc.boolean(),
+    fc.constantFrom<Verify>("on-doubt", "on-change"),
+    (truth, proven, verify) => {
+      const offered = truth.map(() => ({ byHand: true }));
+      const old: Partial<ElectionOption> = { offered: false, inUse: true, proven };
+      const { elected, reason } = play(input([...offered, old], { verify }), truth);
+      deepEqual([elected, reason], [offered.length, "kept"]);
+    },
+  ));
+});
+
+Deno.test("electionStep: what the registry refused never replaces the one in use", () => {
+  fc.assert(fc.property(anyGame, fc.nat(), ({ start, truth }, used) => {
+    const inUse = used % start.options.length;
+    const options = start.options.map((option, i) => ({ ...option, inUse: i === inUse }));
+    const { elected, options: known } = play({ ...start, options }, truth);
+    if (elected !== inUse) equal(known[elected]?.refusedByRegistry ?? false, false);
+  }));
+});
+
+Deno.test("electionStep asks last about what the registry refused before", () => {
+  const before: Partial<ElectionOption> = { refusedAtMs: 5, refusedByRegistry: true };
+  const options = [before, {}, { inUse: true, refusedAtMs: 9 }];
+  deepEqual(electionStep(input(options, { readsRefused: true })), { kind: "probe", index: 1 });
+});
+
+Deno.test("ranking names every option once, refused ones last", () => {
+  fc.assert(fc.property(anyInput, ({ options }) => {
+    const order = ranking(options);
+    deepEqual([...order].sort((a, b) => a - b), options.map((_, i) => i));
+    const refused = order.map((index) => options[index]?.refusedAtMs !== undefined);
+    deepEqual(refused, [...refused].sort((a, b) => Number(a) - Number(b)));
+  }));
+});
+
+Deno.test("a minted token whose own end makes no sense is asked about before it replaces a good one", () => {
+  const old: Partial<ElectionOption> = { offered: false, inUse: true, proven: true };
+  deepEqual(electionStep(input([{ isOdd: true }, old])), { kind: "probe", index: 0 });
+  const refused: Partial<ElectionOption> = { isOdd: true, verdict: "refused", refusedAtMs: 5 };
+  deepEqual(electionStep(input([refused, old])), { kind: "elect", index: 1, reason: "kept" });
+  deepEqual(electionStep(input([{}, old])), { kind: "elect", index: 0, reason: "first" });
+  const unasked = { canProbe: false };
+  const kept = { kind: "elect", index: 1, reason: "kept" };
+  deepEqual(electionStep(input([{ isOdd: true }, old], unasked)), kept, "nobody can be asked now");
+  const allOdd = [{ isOdd: true }, { ...old, isOdd: true }];
+  const wrongClock = { kind: "elect", index: 0, reason: "first" };
+  deepEqual(electionStep(input(allOdd, unasked)), wrongClock, "then the newer one is taken");
+});
