@@ -104,7 +104,8 @@ function configKey({ path, type, flag, description, ...key }: ConfigKey): string
   const byDefault = [literal, key.defaultNote ?? ""].filter((text) => text !== "").join(", ");
   const option = flag === undefined ? "" : ` (\`${flagName(flag)}\`)`;
   const fallback = byDefault === "required" ? "required" : `default ${byDefault}`;
-  return `\`${path}\`${option}: ${description} (${describeType(type)}; ${fallback})`;
+  const values = describeType(type).replace(/^(?:an? (?:duration from )?|one of )/, "");
+  return `\`${path}\`${option}: ${description} (${values}; ${fallback})`;
 }
 
 function codes(values: readonly string[]): string {
