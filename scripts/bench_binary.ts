@@ -14,7 +14,7 @@ import { BuildError, parseTarget } from "./lib/toolchain.ts";
 
 const RUNS = 15;
 const DAEMONS = 3;
-const SETTLE_MS = 5_000;
+const COMPLETE_AFTER_MS = 5_000;
 const HELLO = `console.log("hello, world");
 if (Deno.args[0] === "wait") setInterval(() => {}, 2 ** 30);
 `;
@@ -118,7 +118,7 @@ async function startToReady(agent: string, hello: string): Promise<Ratio> {
 }
 
 async function residentMib(pid: number): Promise<number> {
-  await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
+  await new Promise((resolve) => setTimeout(resolve, COMPLETE_AFTER_MS));
   const status = await Deno.readTextFile(`/proc/${pid}/status`);
   const kib = /^VmRSS:\s+([0-9]+) kB$/m.exec(status)?.[1];
   if (kib === undefined) throw new BuildError(`read the memory of process ${pid}: not there`);

@@ -1,14 +1,14 @@
 // deno-lint-ignore-file no-console -- a benchmark talks to a person
 /**
- * `deno task bench:tap`: what the CRI tap costs, relative to a proxy of the same runtime that only
+ * `deno task bench:cri-proxy`: what the CRI proxy costs, relative to a proxy of the same runtime that only
  * copies bytes, in the same run. Each of the four ends is a process of its own.
  *
  * @module
  */
 import { join } from "@std/path";
 import { fileURLToPath } from "node:url";
-import { serveByteTap } from "../lib/platform/mod.ts";
-import { createCriReader, PullBook } from "../lib/cri/mod.ts";
+import { serveByteProxy } from "../lib/platform/mod.ts";
+import { createCriReader, PullCredentialCache } from "../lib/cri/mod.ts";
 import { median } from "./lib/bench.ts";
 import { answerCalls, callOnce, openConversation, passMessages } from "./lib/bench_cri.ts";
 
@@ -16,26 +16,26 @@ const ROUNDS = 9;
 const MESSAGE_BYTES = 16 * 1024 * 1024;
 const MESSAGES = 8;
 const CALLS = 3_000;
-/** The tap's throughput must be at least this share of the plain proxy's. */
+/** The CRI proxy's throughput must be at least this share of the plain proxy's. */
 const LEAST_SHARE = 0.6;
-const KINDS = ["direct", "plain", "tap"] as const;
+const KINDS = ["direct", "plain", "cri-proxy"] as const;
 type Kind = typeof KINDS[number];
 
 async function main(args: readonly string[]): Promise<number> {
   const [role, path = "", upstream = ""] = args;
   if (role === "server") return await answerCalls(path);
   if (role === "plain") return await copyPlainly(path, upstream);
-  if (role === "tap") return await serveTap(path, upstream);
+  if (role === "cri-proxy") return await serveCriProxy(path, upstream);
   const folder = await Deno.makeTempDir({ prefix: "bench-tap-" });
   const sockets: Record<Kind, string> = {
     direct: join(folder, "direct"),
     plain: join(folder, "plain"),
-    tap: join(folder, "tap"),
+    "cri-proxy": join(folder, "cri-proxy"),
   };
   const children = [
     start("server", sockets.direct),
     start("plain", sockets.plain, sockets.direct),
-    start("tap", sockets.tap, sockets.direct),
+    start("cri-proxy", sockets["cri-proxy"], sockets.direct),
   ];
   try {
     for (const kind of KINDS) await connectable(sockets[kind]);
@@ -55,7 +55,7 @@ interface Figures {
 }
 
 async function measure(sockets: Record<Kind, string>): Promise<Figures> {
-  const empty = () => ({ direct: [], plain: [], tap: [] });
+  const empty = () => ({ direct: [], plain: [], "cri-proxy": [] });
   const figures: Figures = { throughput: empty(), latencyMs: empty() };
   // The kinds take turns, so that what else the machine does meets all of them.
   for (let round = -1; round < ROUNDS; round++) {
@@ -79,17 +79,19 @@ async function measure(sockets: Record<Kind, string>): Promise<Figures> {
 }
 
 function report({ throughput, latencyMs }: Figures): number {
-  const shares = throughput.tap.map((value, i) => value / (throughput.plain[i] ?? NaN));
+  const shares = throughput["cri-proxy"].map((value, i) => value / (throughput.plain[i] ?? NaN));
   const share = median(shares);
   const micros = (kind: Kind) => median(latencyMs[kind]) * 1_000;
-  const added = median(latencyMs.tap.map((value, i) => value - (latencyMs.plain[i] ?? NaN)));
+  const added = median(
+    latencyMs["cri-proxy"].map((value, i) => value - (latencyMs.plain[i] ?? NaN)),
+  );
   const row = (name: string, of: (kind: Kind) => string) =>
     console.log(`| ${name} | ${KINDS.map(of).join(" | ")} |`);
   row("", (kind) => kind);
   row("---", () => "---");
   row("throughput, 16 MiB messages (MiB/s)", (kind) => median(throughput[kind]).toFixed(0));
   row("a pull's request and answer (µs)", (kind) => micros(kind).toFixed(0));
-  console.log(`throughput of the tap: ${share.toFixed(2)} of the plain proxy's`);
+  console.log(`throughput of the CRI proxy: ${share.toFixed(2)} of the plain proxy's`);
   console.log(`a call takes ${(added * 1_000).toFixed(0)} µs more than through the plain one`);
   if (share >= LEAST_SHARE) return 0;
   console.error(`less than ${LEAST_SHARE}`);
@@ -117,13 +119,13 @@ async function connectable(path: string): Promise<void> {
   throw new Error(`nobody listens on ${path}`);
 }
 
-async function serveTap(path: string, upstream: string): Promise<number> {
-  const book = new PullBook({ now: Date.now });
-  await serveByteTap({ path, upstream, reader: () => createCriReader({ book }) });
+async function serveCriProxy(path: string, upstream: string): Promise<number> {
+  const book = new PullCredentialCache({ now: Date.now });
+  await serveByteProxy({ path, upstream, reader: () => createCriReader({ book }) });
   return await new Promise(() => {});
 }
 
-/** The simplest proxy that this runtime can be: the tap's measure. */
+/** The simplest proxy that this runtime can be: the CRI proxy's measure. */
 async function copyPlainly(path: string, upstream: string): Promise<number> {
   for await (const client of Deno.listen({ transport: "unix", path })) {
     const server = await Deno.connect({ transport: "unix", path: upstream });

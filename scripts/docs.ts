@@ -17,7 +17,7 @@ import { REASON_CODES, type ReasonCode } from "../lib/model/mod.ts";
 import { LABEL_VALUES } from "../lib/observability/label_values.ts";
 import { LOG_EVENTS } from "../lib/observability/log_events.ts";
 import { METRICS } from "../lib/observability/metric_names.ts";
-import { HEALTH_WORDS } from "../lib/observability/page/image_view.ts";
+import { HEALTH_STATES } from "../lib/observability/page/image_view.ts";
 import { OUTCOME_OF } from "../lib/observability/reasons.ts";
 import { GRANTS } from "./lib/permissions.ts";
 
@@ -29,11 +29,11 @@ const LABELS: readonly (readonly [label: string, values: readonly string[], note
   ["`clock`", ["hard", "soft"], "the expiry, and the time of the next refresh"],
   ["`provider`", LABEL_VALUES.providers],
   ["`result` of `nydus_auth_agent_deliveries_total`", LABEL_VALUES.deliveryResults],
-  ["`action`", LABEL_VALUES.unnamedHostActions, "with a warning, or not, by `unknown_hosts`"],
+  ["`action`", LABEL_VALUES.unapprovedHostActions, "with a warning, or not, by `unknown_hosts`"],
   ["`state` of `nydus_auth_agent_instances`", LABEL_VALUES.deliveryStates],
   ["`state` of `nydus_auth_agent_daemons`", LABEL_VALUES.daemonStates],
   ["`verdict`", LABEL_VALUES.verdicts],
-  ["`to`", LABEL_VALUES.tapDirections],
+  ["`to`", LABEL_VALUES.criProxyDirections],
   ["`source`", LABEL_VALUES.discoverySources],
 ];
 /** Labels whose values are bounded by what exists on the node, by the build or by another table. */
@@ -42,7 +42,7 @@ const OPEN_LABELS = ["image_ref", "plugin", "version", "commit", "deno", "hash",
 /** Every generated part, by its name. */
 export const PARTS: Readonly<Record<string, () => string>> = {
   "config-keys": () => list(CONFIG_KEYS.map(configKey)),
-  "health-states": () => list(Object.entries(HEALTH_WORDS).map(([k, v]) => `\`${k}\`: ${v}`)),
+  "health-states": () => list(Object.entries(HEALTH_STATES).map(([k, v]) => `\`${k}\`: ${v}`)),
   "label-values": () =>
     list([
       ...LABELS.map(([label, values, note]) =>

@@ -18,17 +18,17 @@ import {
   type Observer,
   PROVIDER_NAMES,
 } from "../model/mod.ts";
-import { Reconciler, type Stages } from "../reconciler/mod.ts";
-import { Elector, RegistryProbe } from "../verification/mod.ts";
+import { Reconciler, type ReconcileStages } from "../reconciler/mod.ts";
+import { CandidateSelector, RegistryProbe } from "../verification/mod.ts";
 import { EndpointChain, PutCredentials, type PutTarget } from "../providers/mod.ts";
 import { type ReloadOutcome } from "../providers/exec_plugin/mod.ts";
 import { CredentialStore } from "../credentials/mod.ts";
 import type { ApiParts } from "./api_backend.ts";
 import { type LiveSources, type OpenChain, openChain } from "./chain.ts";
 import type { Context } from "../platform/mod.ts";
-import { LazyTap } from "./lazy_cri_proxy.ts";
-import { namingOf } from "./read_locations.ts";
-import { keptPulls } from "./cri_proxy_link.ts";
+import { LazyCriProxy } from "./lazy_cri_proxy.ts";
+import { approvedHostsOf } from "./read_locations.ts";
+import { pullCachePath } from "./cri_proxy_link.ts";
 
 /** The agent itself, without its server: what `run` owns, and a reload changes. */
 export interface Agent extends AsyncDisposable {
@@ -51,7 +51,7 @@ export interface Agent extends AsyncDisposable {
 
 /** What one configuration builds; replaced as a whole by a reload. */
 interface Parts extends AsyncDisposable {
-  readonly stages: Stages;
+  readonly stages: ReconcileStages;
   readonly chain: OpenChain;
   readonly discovery: Discovery;
   readonly nodePaths: readonly string[];
@@ -80,24 +80,30 @@ export async function createAgent(
   const http = createUnixHttp();
   const registryHttp = createRegistryHttp();
   const probe = new RegistryProbe({ http: registryHttp, clock });
-  const tap = new LazyTap(context, observer);
+  const criProxy = new LazyCriProxy(context, observer);
   const changed = (target: PutTarget) =>
     reconciler.recheck(target.kind === "image" ? target.image : undefined);
   const puts = new PutCredentials({ clock, changed });
   const stop = new AbortController();
   const late = (image: ImageReference) => reconciler.recheck(image);
-  const build = partsBuilder(context, observer, { http, tap, puts, late, signal: stop.signal });
+  const build = partsBuilder(context, observer, {
+    http,
+    criProxy,
+    puts,
+    late,
+    signal: stop.signal,
+  });
   let inForce: InForce = { config: first, parts: await build(first) };
   const store = new CredentialStore({ settings: first.renewal, seed: seed.trim(), random });
-  const elector = new Elector({
+  const selector = new CandidateSelector({
     probe,
     clock,
     observer,
     verify: () => inForce.config.delivery.verify,
   });
-  const common = { store, observer, clock, inUseDelayMs, elector };
+  const common = { store, observer, clock, inUseDelayMs, selector };
   const reconciler = new Reconciler(common, inForce.parts.stages);
-  tap.onPull((image) => pullSucceeded(reconciler, image));
+  criProxy.onPull((image) => pullSucceeded(reconciler, image));
   const watches = new Watches(context, () => inForce.parts, reconciler, observer);
   watches.follow();
   const use = (next: InForce) => {
@@ -107,16 +113,17 @@ export async function createAgent(
     reconciler.replace(next.parts.stages);
   };
   return {
-    run: (options) => tap.apply(inForce.config.providers.cri).then(() => reconciler.run(options)),
+    run: (options) =>
+      criProxy.apply(inForce.config.providers.cri).then(() => reconciler.run(options)),
     async reconfigure(config) {
       const differences = configDifferences(inForce.config, config);
       const next = { config, parts: await build(config, inForce.parts) };
-      await replace(inForce, next, { tap, use });
+      await replace(inForce, next, { criProxy, use });
       return differences;
     },
     status: () => ({
       ...reconciler.status(),
-      ...tapStatus(tap),
+      ...criProxyStatus(criProxy),
       ...process,
       ...statusOf(inForce),
     }),
@@ -131,7 +138,7 @@ export async function createAgent(
       stop.abort(new DOMException("the agent is stopping", "AbortError"));
       watches[Symbol.dispose]();
       puts[Symbol.dispose]();
-      await tap[Symbol.asyncDispose]();
+      await criProxy[Symbol.asyncDispose]();
       await inForce.parts[Symbol.asyncDispose]();
       http[Symbol.dispose]();
       registryHttp[Symbol.dispose]();
@@ -159,12 +166,12 @@ function statusOf({ config, parts }: InForce) {
 async function replace(
   from: InForce,
   to: InForce,
-  { tap, use }: { readonly tap: LazyTap; readonly use: (inForce: InForce) => void },
+  { criProxy, use }: { readonly criProxy: LazyCriProxy; readonly use: (inForce: InForce) => void },
 ): Promise<void> {
   await using undo = new AsyncDisposableStack();
   undo.use(to.parts);
-  undo.defer(() => tap.apply(from.config.providers.cri));
-  await tap.apply(to.config.providers.cri);
+  undo.defer(() => criProxy.apply(from.config.providers.cri));
+  await criProxy.apply(to.config.providers.cri);
   undo.defer(() => use(from));
   use(to);
   undo.move(); // nothing fails from here on
@@ -186,7 +193,7 @@ async function removeLeftovers(
   { node, delivery, providers }: AgentConfig,
   observer: Observer,
 ): Promise<void> {
-  const pulls = keptPulls(providers.cri.socket);
+  const pulls = pullCachePath(providers.cri.socket);
   const tell = (text: string) =>
     observer.notify({ kind: "warning", code: "temporary-files", text });
   const sweep = async (folder: string, fileName: string, depth: number) => {
@@ -205,20 +212,20 @@ async function removeLeftovers(
 function partsBuilder(
   context: Context,
   observer: Observer,
-  { http, tap, ...shared }: Pick<LiveSources, "puts" | "late" | "signal"> & {
+  { http, criProxy, ...shared }: Pick<LiveSources, "puts" | "late" | "signal"> & {
     readonly http: ReturnType<typeof createUnixHttp>;
-    readonly tap: LazyTap;
+    readonly criProxy: LazyCriProxy;
   },
 ): (config: AgentConfig, before?: Parts) => Promise<Parts> {
   const nydusdApi = createNydusdApi(http);
   const snapshotterApi = createSnapshotterApi(http);
   const { files } = context;
   return async (config, before) => {
-    const hosts = namingOf(config);
+    const hosts = approvedHostsOf(config);
     const node = config.node;
     const discovery = new Discovery({ config: node, hosts, snapshotterApi, nydusdApi, files });
     if (before !== undefined) discovery.inherit(before.discovery);
-    const live = { ...shared, pulls: tap, ...(before && { before: before.chain }) };
+    const live = { ...shared, pulls: criProxy, ...(before && { before: before.chain }) };
     const chain = await openChain(context, config, observer, live);
     const { configFiles, unknownHosts } = config.delivery;
     const { fsDriver } = config.node;
@@ -230,7 +237,7 @@ function partsBuilder(
         discoverer: discovery,
         resolver: new EndpointChain(chain.chain),
         readCounter: nydusdApi,
-        remembered: (image) => tap.remembered(image),
+        remembered: (image) => criProxy.remembered(image),
         deliverer: new Deliverer({ nydusdApi, files, fsDriver, configFiles }),
         checkIntervalMs: config.renewal.checkIntervalMs,
         renewalEnabled: config.renewal.enabled,
@@ -283,7 +290,7 @@ class Watches implements Disposable {
 
   async #sourceChanged(path: string): Promise<void> {
     this.#tell(path);
-    tellReload(await this.#parts().chain.refresh(), this.#observer);
+    notifyReload(await this.#parts().chain.refresh(), this.#observer);
     this.#reconciler.recheck();
   }
 
@@ -293,7 +300,7 @@ class Watches implements Disposable {
 }
 
 /** A provider configuration that was refused is told; the plugins before it go on. */
-export function tellReload(outcome: ReloadOutcome, observer: Observer): void {
+export function notifyReload(outcome: ReloadOutcome, observer: Observer): void {
   if (outcome.kind === "refused") {
     observer.notify({ kind: "config-refused", problems: outcome.problems });
   }
@@ -303,7 +310,7 @@ export function tellReload(outcome: ReloadOutcome, observer: Observer): void {
   }
 }
 
-function tapStatus(tap: LazyTap): Pick<AgentStatus, "tap"> {
-  const status = tap.status();
-  return status === undefined ? {} : { tap: status };
+function criProxyStatus(criProxy: LazyCriProxy): Pick<AgentStatus, "criProxy"> {
+  const status = criProxy.status();
+  return status === undefined ? {} : { criProxy: status };
 }

@@ -12,10 +12,10 @@ import type { PutCredential } from "../providers/mod.ts";
 import type {
   ApiAgent,
   ApiCredential,
-  ApiLife,
+  ApiLifetime,
   ApiLogLevel,
+  ApiLookup,
   ApiPut,
-  ApiQuestion,
   ApiTarget,
 } from "../api/mod.ts";
 import type { Context } from "../platform/mod.ts";
@@ -35,10 +35,10 @@ export interface ApiParts {
 /** The running agent as the local API sees it. */
 export function apiAgent(context: Context, parts: ApiParts): ApiAgent {
   const { config, chain, onRequest, puts, look, status, log } = parts;
-  const endOf = ({ validForMs, validUntilMs }: ApiLife) =>
+  const endOf = ({ validForMs, validUntilMs }: ApiLifetime) =>
     validForMs === undefined ? validUntilMs : context.clock.wallMs() + validForMs;
-  const question = ({ image, labels, ...life }: ApiQuestion) => {
-    const validUntilMs = endOf(life);
+  const question = ({ image, labels, ...lifetime }: ApiLookup) => {
+    const validUntilMs = endOf(lifetime);
     return { image, labels, ...(validUntilMs !== undefined && { validUntilMs }) };
   };
   return {
@@ -46,18 +46,18 @@ export function apiAgent(context: Context, parts: ApiParts): ApiAgent {
       const { answer, attempts } = await onRequest.credential(question(asked), options);
       return { why: attempts.map(reasonOf), ...(answer && { found: credentialOf(answer) }) };
     },
-    put(target, given, life) {
+    put(target, given, lifetime) {
       if (!config().providers.labels.enabled) {
         const text = "put a credential: providers.labels.enabled is false, which would take it";
         throw new AgentError("usage", text);
       }
       const nowMs = context.clock.wallMs();
-      const untilMs = endOf(life);
+      const untilMs = endOf(lifetime);
       if (untilMs !== undefined && untilMs <= nowMs) {
         throw new AgentError("usage", "put a credential: its life is over already");
       }
       const until = untilMs === undefined ? {} : { validUntilMs: untilMs };
-      return putOf(puts.put(putTarget(target), givenCredential(given), until));
+      return putOf(puts.put(putTarget(target), servedCredential(given), until));
     },
     puts: () => puts.list().map(putOf),
     forget: (target) => puts.forget(putTarget(target)),
@@ -80,14 +80,14 @@ function reasonOf({ provider, outcome }: ProviderAttempt): string {
 }
 
 function credentialOf({ candidate, ...rest }: CredentialAnswer): ApiCredential {
-  const { credential, origin, fetchedAtMs, softExpiresAtMs, hardExpiresAtMs } = candidate;
+  const { credential, origin, fetchedAtMs, refreshAtMs, expiresAtMs } = candidate;
   return {
     ...rest,
     credential,
     origin,
     fetchedAtMs,
-    ...(softExpiresAtMs !== undefined && { softExpiresAtMs }),
-    ...(hardExpiresAtMs !== undefined && { hardExpiresAtMs }),
+    ...(refreshAtMs !== undefined && { refreshAtMs }),
+    ...(expiresAtMs !== undefined && { expiresAtMs }),
   };
 }
 
@@ -95,7 +95,7 @@ function putTarget(target: ApiTarget): PutCredential["target"] {
   return target.kind === "image" ? target : { kind: target.kind, registry: target.registry };
 }
 
-function givenCredential(given: Parameters<ApiAgent["put"]>[1]): Credential {
+function servedCredential(given: Parameters<ApiAgent["put"]>[1]): Credential {
   if (isCredential(given)) return given;
   const credential = labelsCredential(given);
   if (typeof credential !== "string") return credential;

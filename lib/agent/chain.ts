@@ -54,7 +54,7 @@ export interface OpenChain extends AsyncDisposable {
   staleWatches(): readonly StaleWatch[];
 }
 
-const SILENT: Observer = { notify: () => {} };
+const UNAVAILABLE: Observer = { notify: () => {} };
 
 /**
  * Builds the chain that a configuration describes, with every provider ready to be asked.
@@ -67,7 +67,7 @@ const SILENT: Observer = { notify: () => {} };
 export async function openChain(
   context: Context,
   config: AgentConfig,
-  observer: Observer = SILENT,
+  observer: Observer = UNAVAILABLE,
   { pulls, puts, before, late, signal }: LiveSources = {},
 ): Promise<OpenChain> {
   const { clock, files, processRunner, random } = context;
@@ -104,7 +104,7 @@ export async function openChain(
     })
     : undefined;
   const refresh = async (): Promise<ReloadOutcome> => {
-    docker?.doubt();
+    docker?.suspect();
     return await kubelet?.reload() ?? { kind: "unchanged" };
   };
   await refresh();

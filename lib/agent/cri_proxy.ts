@@ -1,25 +1,25 @@
 import { dirname } from "@std/path";
 import {
-  type ByteTap,
+  type ByteProxy,
   isMemoryBacked,
   listensOn,
   pointLink,
   readLink,
   removeFile,
-  serveByteTap,
+  serveByteProxy,
 } from "../platform/mod.ts";
 import {
+  type CriProxyStatus,
   type ImageReference,
   messageOf,
   type Observer,
   Secret,
-  type TapStatus,
 } from "../model/mod.ts";
-import { createCriReader, CRI_NOTES, type CriNote, PullBook } from "../cri/mod.ts";
+import { createCriReader, CRI_NOTES, type CriNote, PullCredentialCache } from "../cri/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { divideDescriptors, MAX_CRI_CONNECTIONS } from "./descriptor_budget.ts";
 import { PullCacheFile } from "../cri/mod.ts";
-import { type CriConfig, isOut, keptPulls } from "./cri_proxy_link.ts";
+import { type CriConfig, isOut, pullCachePath } from "./cri_proxy_link.ts";
 
 const MAX_STATE_BYTES = 64 * 1024 * 1024;
 /** How often the link and the socket are checked. */
@@ -28,7 +28,7 @@ const CHECK_EVERY_MS = 2_000;
 const DRAIN_MS = 10_000;
 const DRAIN_POLL_MS = 20;
 
-type Counts = ReturnType<ByteTap["counts"]>;
+type Counts = ReturnType<ByteProxy["counts"]>;
 
 const NOTHING: Counts = {
   openConnections: 0,
@@ -38,9 +38,9 @@ const NOTHING: Counts = {
   bytesFromServer: 0,
 };
 
-/** A tap that serves. */
+/** A CRI proxy that serves. */
 interface Serving {
-  readonly tap: ByteTap;
+  readonly criProxy: ByteProxy;
   leadsTo: string | undefined;
   isOut: boolean;
   /** When a client was last seen connected, at first when it began to serve. */
@@ -50,11 +50,11 @@ interface Serving {
 }
 
 /**
- * The CRI tap of a running agent: what it sees outlives reloads, and restarts where that is wanted.
+ * The CRI proxy of a running agent: what it sees outlives reloads, and restarts where that is wanted.
  * Trouble with it is told and stops nothing: it only means that pulls are not seen.
  */
-export class CriTap implements AsyncDisposable {
-  readonly book: PullBook;
+export class CriProxy implements AsyncDisposable {
+  readonly book: PullCredentialCache;
   readonly #context: Context;
   readonly #observer: Observer;
   #config: CriConfig | undefined;
@@ -73,7 +73,7 @@ export class CriTap implements AsyncDisposable {
   constructor(context: Context, observer: Observer, pulled: (image: ImageReference) => void) {
     this.#context = context;
     this.#observer = observer;
-    this.book = new PullBook({
+    this.book = new PullCredentialCache({
       now: () => context.clock.wallMs(),
       note: (note) => this.#note(note),
       changed: ({ kind, image }) => {
@@ -89,14 +89,14 @@ export class CriTap implements AsyncDisposable {
     const keepsLink = config.enabled && config.link === this.#config?.link;
     await this.#stop(keepsLink);
     this.#config = config;
-    if (!config.enabled || !config.remember) await this.#forgetKept(config);
+    if (!config.enabled || !config.remember) await this.#forgetCached(config);
     if (!config.enabled) return;
     await this.#tryServing(config);
     this.#ended = new AbortController();
     this.#looking = this.#checkRepeatedly(config, this.#ended.signal);
   }
 
-  status(): TapStatus | undefined {
+  status(): CriProxyStatus | undefined {
     const { link, socket = "" } = this.#config ?? {};
     const counts = this.#counts();
     const { leadsTo, clientAtMs } = this.#serving ?? {};
@@ -124,7 +124,7 @@ export class CriTap implements AsyncDisposable {
     await this.#stop(fallbackDelayMs > 0); // the unit moves the link later, unless we are back
   }
 
-  #state(): Pick<TapStatus, "state" | "detail"> {
+  #state(): Pick<CriProxyStatus, "state" | "detail"> {
     if (this.#serving === undefined) {
       return { state: "not-serving", ...(this.#failure && { detail: this.#failure }) };
     }
@@ -156,7 +156,7 @@ export class CriTap implements AsyncDisposable {
           "connections; set LimitNOFILE=8192 in the unit",
       );
     }
-    const tap = await serveByteTap({
+    const criProxy = await serveByteProxy({
       path: socket,
       upstream,
       reader: () => createCriReader({ book: this.book, note: (note) => this.#note(note) }),
@@ -166,11 +166,11 @@ export class CriTap implements AsyncDisposable {
     try {
       if (link !== undefined && !out) await pointLink(link, socket);
     } catch (error) {
-      await tap[Symbol.asyncDispose]();
+      await criProxy[Symbol.asyncDispose]();
       throw error;
     }
     const leadsTo = link && await readLink(link);
-    return { tap, leadsTo, isOut: out, clientAtMs: clock.wallMs(), connections: 0 };
+    return { criProxy, leadsTo, isOut: out, clientAtMs: clock.wallMs(), connections: 0 };
   }
 
   async #checkRepeatedly(config: CriConfig, signal: AbortSignal): Promise<void> {
@@ -195,7 +195,7 @@ export class CriTap implements AsyncDisposable {
       if (!signal.aborted) await this.#tryServing(config);
       return;
     }
-    const { openConnections, connections } = serving.tap.counts();
+    const { openConnections, connections } = serving.criProxy.counts();
     if (openConnections > 0 || connections !== serving.connections) {
       serving.clientAtMs = clock.wallMs();
       serving.connections = connections;
@@ -204,7 +204,7 @@ export class CriTap implements AsyncDisposable {
   }
 
   /**
-   * A link to the runtime is taken back unless `tap off` put it there: after a slow start, the unit
+   * A link to the runtime is taken back unless `cri-proxy off` put it there: after a slow start, the unit
    * may have moved it. A link that leads anywhere else is reported and left alone.
    */
   async #checkLink(
@@ -213,7 +213,7 @@ export class CriTap implements AsyncDisposable {
     link: string,
   ): Promise<void> {
     serving.leadsTo = await readLink(link);
-    serving.isOut = await isOut(this.#context.files, link); // `tap off` moves the link afterwards
+    serving.isOut = await isOut(this.#context.files, link); // `cri-proxy off` moves the link afterwards
     if (serving.leadsTo !== imageServiceSocket || serving.isOut) return;
     await pointLink(link, socket);
     serving.leadsTo = socket;
@@ -232,7 +232,7 @@ export class CriTap implements AsyncDisposable {
     if (this.#serving !== undefined) {
       const isOurs = link !== undefined && await readLink(link) === socket;
       if (isOurs && !keepsLink) await pointLink(link, imageServiceSocket ?? "").catch(() => {});
-      await this.#drain(this.#serving.tap);
+      await this.#drain(this.#serving.criProxy);
       await this.#close(this.#serving);
     }
     this.#failure = undefined;
@@ -241,20 +241,20 @@ export class CriTap implements AsyncDisposable {
   }
 
   /** Waits for calls in flight. New ones are served meanwhile: clients have nowhere else to go. */
-  async #drain(tap: ByteTap): Promise<void> {
+  async #drain(criProxy: ByteProxy): Promise<void> {
     const { clock } = this.#context;
     const untilMs = clock.monotonicMs() + DRAIN_MS;
-    while (!tap.isIdle() && clock.monotonicMs() < untilMs) await clock.sleep(DRAIN_POLL_MS);
+    while (!criProxy.isIdle() && clock.monotonicMs() < untilMs) await clock.sleep(DRAIN_POLL_MS);
   }
 
-  async #close({ tap }: Serving): Promise<void> {
+  async #close({ criProxy }: Serving): Promise<void> {
     this.#before = { ...this.#counts(), openConnections: 0 };
     this.#serving = undefined;
-    await tap[Symbol.asyncDispose]();
+    await criProxy[Symbol.asyncDispose]();
   }
 
   #counts(): Counts {
-    const now = this.#serving?.tap.counts() ?? NOTHING;
+    const now = this.#serving?.criProxy.counts() ?? NOTHING;
     const before = this.#before;
     return {
       openConnections: now.openConnections,
@@ -267,7 +267,7 @@ export class CriTap implements AsyncDisposable {
 
   async #restore({ socket }: CriConfig): Promise<void> {
     const { files, clock } = this.#context;
-    const path = keptPulls(socket);
+    const path = pullCachePath(socket);
     try {
       if (!await isMemoryBacked(dirname(path))) {
         this.#warn(`${path} would be on a disk: what CRI pulls show is not kept over a restart`);
@@ -289,8 +289,8 @@ export class CriTap implements AsyncDisposable {
   }
 
   /** What was kept while it was wanted is wanted no more. */
-  async #forgetKept({ socket }: CriConfig): Promise<void> {
-    await removeFile(keptPulls(socket)).catch((error) => this.#warn(messageOf(error)));
+  async #forgetCached({ socket }: CriConfig): Promise<void> {
+    await removeFile(pullCachePath(socket)).catch((error) => this.#warn(messageOf(error)));
   }
 
   #note(note: CriNote): void {
@@ -305,6 +305,6 @@ export class CriTap implements AsyncDisposable {
   #warn(text: string): void {
     if (this.#told.has(text) || this.#told.size >= 1_000) return;
     this.#told.add(text);
-    this.#observer.notify({ kind: "warning", code: "cri-tap", text });
+    this.#observer.notify({ kind: "warning", code: "cri-proxy", text });
   }
 }

@@ -5,11 +5,11 @@ import {
   type ProviderNote,
   REASON_CODES,
   type Resolution,
-  unnamedHosts,
+  unapprovedHosts,
 } from "../model/mod.ts";
 import type { CredentialChain } from "../providers/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import { explainPlaces, type PlaceExplained, placesOf } from "./read_locations.ts";
+import { type ExplainedLocation, explainLocations, locationsOf } from "./read_locations.ts";
 
 /** A candidate without its secret and user name. Times are RFC 3339. */
 export interface ExplainedCandidate {
@@ -18,8 +18,8 @@ export interface ExplainedCandidate {
   readonly pattern?: string;
   readonly plugin?: string;
   readonly fetchedAt: string;
-  readonly softExpiresAt?: string;
-  readonly hardExpiresAt?: string;
+  readonly refreshAt?: string;
+  readonly expiresAt?: string;
 }
 
 /** What one provider answered. */
@@ -36,7 +36,7 @@ export interface ExplainedProvider {
 }
 
 /** Another place than its own registry that an image is read from, or would be. */
-export interface ExplainedPlace {
+export interface LocationExplanation {
   readonly host: string;
   readonly why: string;
   /** What was asked for there, when that is not the image itself. */
@@ -45,13 +45,13 @@ export interface ExplainedPlace {
   readonly hosts: readonly {
     readonly role: string;
     readonly host: string;
-    readonly namedBy?: string;
+    readonly approvedBy?: string;
   }[];
   readonly winner?: ExplainedCandidate & {
     readonly provider: string;
     readonly foundFor: "endpoint" | "registry";
   };
-  readonly unnamedHosts?: readonly string[];
+  readonly unapprovedHosts?: readonly string[];
   readonly decision?: "withheld" | "delivered";
 }
 
@@ -61,7 +61,7 @@ export interface Explanation {
   readonly registry: string;
   readonly providers: readonly ExplainedProvider[];
   readonly winner?: ExplainedCandidate & { readonly provider: string };
-  readonly places: readonly ExplainedPlace[];
+  readonly places: readonly LocationExplanation[];
 }
 
 /** Asks every provider, for the image and for every other place that it is read from. */
@@ -71,16 +71,16 @@ export async function explainImage(
   chain: CredentialChain,
   request: CredentialRequest,
 ): Promise<Explanation> {
-  const found = await placesOf(context, config, request.image);
+  const found = await locationsOf(context, config, request.image);
   const resolution = await chain.resolve(request, { all: true });
-  const places = await explainPlaces(chain, request, found);
+  const places = await explainLocations(chain, request, found);
   const { image, winner } = resolution;
   return {
     image: image.text,
     registry: image.registry,
     providers: providersOf(resolution),
     ...(winner && { winner: { provider: winner.provider, ...describe(winner.candidates[0]) } }),
-    places: places.map((place) => placeOf(place, config)),
+    places: places.map((place) => imageLabel(place, config)),
   };
 }
 
@@ -100,21 +100,24 @@ function providersOf({ attempts }: Pick<Resolution, "attempts">): ExplainedProvi
   }));
 }
 
-function placeOf({ place, resolution }: PlaceExplained, config: AgentConfig): ExplainedPlace {
+function imageLabel(
+  { place, resolution }: ExplainedLocation,
+  config: AgentConfig,
+): LocationExplanation {
   const { endpoint, why } = place;
   const { winner, attempts } = resolution;
   const there = attempts.filter(({ forEndpoint }) => forEndpoint);
   const [candidate] = winner?.candidates ?? [];
-  const unnamed = unnamedHosts(endpoint, candidate ?? {});
+  const unapproved = unapprovedHosts(endpoint, candidate ?? {});
   return {
     host: endpoint.host,
     why,
     ...(endpoint.target && { asked: endpoint.target.text }),
     providers: providersOf({ attempts: there }),
-    hosts: endpoint.hosts.map(({ role, host, namedBy }) => ({
+    hosts: endpoint.hosts.map(({ role, host, approvedBy }) => ({
       role,
       host,
-      ...(namedBy !== undefined && { namedBy }),
+      ...(approvedBy !== undefined && { approvedBy }),
     })),
     ...(winner && {
       winner: {
@@ -123,24 +126,23 @@ function placeOf({ place, resolution }: PlaceExplained, config: AgentConfig): Ex
         ...describe(winner.candidates[0]),
       },
     }),
-    ...(winner && unnamed.length > 0 && {
-      unnamedHosts: unnamed,
+    ...(winner && unapproved.length > 0 && {
+      unapprovedHosts: unapproved,
       decision: config.delivery.unknownHosts === "refuse" ? "withheld" : "delivered",
     }),
   };
 }
 
 function describe(candidate: Candidate): ExplainedCandidate {
-  const { credential, origin, pattern, plugin, fetchedAtMs, softExpiresAtMs, hardExpiresAtMs } =
-    candidate;
+  const { credential, origin, pattern, plugin, fetchedAtMs, refreshAtMs, expiresAtMs } = candidate;
   return {
     form: credential.kind,
     origin,
     ...(pattern !== undefined && { pattern }),
     ...(plugin !== undefined && { plugin }),
     fetchedAt: iso(fetchedAtMs),
-    ...(softExpiresAtMs !== undefined && { softExpiresAt: iso(softExpiresAtMs) }),
-    ...(hardExpiresAtMs !== undefined && { hardExpiresAt: iso(hardExpiresAtMs) }),
+    ...(refreshAtMs !== undefined && { refreshAt: iso(refreshAtMs) }),
+    ...(expiresAtMs !== undefined && { expiresAt: iso(expiresAtMs) }),
   };
 }
 

@@ -1,21 +1,21 @@
 import { listensOn, pointLink, readLink, removeFile } from "../platform/mod.ts";
 import {
   type Candidate,
+  type CriProxyStatus,
   type ImageReference,
   messageOf,
   type Observer,
-  type TapStatus,
 } from "../model/mod.ts";
 import type { CriPulls } from "../providers/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import type { CriTap } from "./cri_proxy.ts";
-import { type CriConfig, keptPulls } from "./cri_proxy_link.ts";
+import type { CriProxy } from "./cri_proxy.ts";
+import { type CriConfig, pullCachePath } from "./cri_proxy_link.ts";
 
-/** The CRI tap of a running agent. Nothing of it is loaded before a configuration enables it. */
-export class LazyTap implements AsyncDisposable, CriPulls {
+/** The CRI proxy of a running agent. Nothing of it is loaded before a configuration enables it. */
+export class LazyCriProxy implements AsyncDisposable, CriPulls {
   readonly #context: Context;
   readonly #observer: Observer;
-  #tap: CriTap | undefined;
+  #criProxy: CriProxy | undefined;
   #isEnabled = false;
   #applying: Promise<void> = Promise.resolve();
   #pulled: (image: ImageReference) => void = () => {};
@@ -37,26 +37,26 @@ export class LazyTap implements AsyncDisposable, CriPulls {
 
   async #apply(config: CriConfig): Promise<void> {
     this.#isEnabled = config.enabled;
-    if (config.enabled && this.#tap === undefined) {
-      const { CriTap } = await import("./cri_proxy.ts");
-      this.#tap = new CriTap(this.#context, this.#observer, (image) => this.#pulled(image));
+    if (config.enabled && this.#criProxy === undefined) {
+      const { CriProxy } = await import("./cri_proxy.ts");
+      this.#criProxy = new CriProxy(this.#context, this.#observer, (image) => this.#pulled(image));
     }
-    if (this.#tap !== undefined) return await this.#tap.apply(config);
-    await this.#forgetKept(config);
+    if (this.#criProxy !== undefined) return await this.#criProxy.apply(config);
+    await this.#forgetCached(config);
     await this.#leaveThePath(config);
   }
 
   lookup(image: ImageReference): ReturnType<CriPulls["lookup"]> {
-    return this.#tap?.book.lookup(image);
+    return this.#criProxy?.book.lookup(image);
   }
 
   confirmed(image: ImageReference): ReturnType<CriPulls["lookup"]> {
-    return this.#tap?.book.confirmed(image);
+    return this.#criProxy?.book.confirmed(image);
   }
 
   /** What a mount without a credential gets when no provider has one. */
   remembered(image: ImageReference): Candidate | undefined {
-    const pull = this.#isEnabled ? this.#tap?.book.remembered(image) : undefined;
+    const pull = this.#isEnabled ? this.#criProxy?.book.remembered(image) : undefined;
     return pull && {
       credential: pull.credential,
       origin: "from a remembered pull over CRI",
@@ -66,22 +66,22 @@ export class LazyTap implements AsyncDisposable, CriPulls {
   }
 
   pods(image: ImageReference): readonly { readonly uid: string }[] {
-    return this.#tap?.book.pods(image) ?? [];
+    return this.#criProxy?.book.pods(image) ?? [];
   }
 
   /** Undefined while it is not enabled. */
-  status(): TapStatus | undefined {
-    return this.#isEnabled ? this.#tap?.status() : undefined;
+  status(): CriProxyStatus | undefined {
+    return this.#isEnabled ? this.#criProxy?.status() : undefined;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#applying;
-    await this.#tap?.[Symbol.asyncDispose]();
+    await this.#criProxy?.[Symbol.asyncDispose]();
   }
 
   /** What a life before this one kept is wanted no more, unless it is another agent's. */
-  async #forgetKept({ socket }: CriConfig): Promise<void> {
-    if (!await listensOn(socket)) await removeFile(keptPulls(socket)).catch(() => {});
+  async #forgetCached({ socket }: CriConfig): Promise<void> {
+    if (!await listensOn(socket)) await removeFile(pullCachePath(socket)).catch(() => {});
   }
 
   /** A life before this one may have left the link where nobody listens any more. */
@@ -91,7 +91,7 @@ export class LazyTap implements AsyncDisposable, CriPulls {
       await pointLink(link, imageServiceSocket);
     } catch (error) {
       const text = `CRI pulls of those who use ${link} fail: ${messageOf(error)}`;
-      this.#observer.notify({ kind: "warning", code: "cri-tap", text });
+      this.#observer.notify({ kind: "warning", code: "cri-proxy", text });
     }
   }
 }

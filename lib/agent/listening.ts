@@ -38,19 +38,19 @@ export class Listening implements AsyncDisposable {
   async tryMove(
     endpoint: Endpoint | undefined,
     open: () => Promise<AsyncDisposable>,
-    { observer, code, text, mend }: {
+    { observer, code, text, remedy }: {
       readonly observer: Observer;
       readonly code: string;
       /** What is not served then. */
       readonly text: string;
-      readonly mend: string;
+      readonly remedy: string;
     },
   ): Promise<void> {
     try {
       await this.move(endpoint, open);
     } catch (error) {
       await this[Symbol.asyncDispose]();
-      const warning = `${text} is not served: ${messageOf(error)}; ${mend}`;
+      const warning = `${text} is not served: ${messageOf(error)}; ${remedy}`;
       observer.notify({ kind: "warning", code, text: warning });
     }
   }

@@ -5,13 +5,19 @@
  * @module
  */
 export { dockerConfigPath, openChain } from "./chain.ts";
-export { type LinkedTap, lookAtPath, stepIn, stepOut, type TapPath } from "./cri_proxy_link.ts";
+export {
+  type CriProxyPath,
+  type LinkedCriProxy,
+  readPathState,
+  stepIn,
+  stepOut,
+} from "./cri_proxy_link.ts";
 export {
   type ExplainedCandidate,
-  type ExplainedPlace,
   type ExplainedProvider,
   explainImage,
   type Explanation,
+  type LocationExplanation,
 } from "./explanation.ts";
 export { kubeParts } from "./kubernetes_parts.ts";
 export { groupId } from "./served_api.ts";

@@ -1,5 +1,5 @@
 import type { AgentConfig } from "../config/mod.ts";
-import { Discovery, NamedHosts, type NamedHostsOptions } from "../discovery/mod.ts";
+import { ApprovedHosts, type ApprovedHostsOptions, Discovery } from "../discovery/mod.ts";
 import { createNydusdApi, createSnapshotterApi, createUnixHttp } from "../platform/mod.ts";
 import {
   type CredentialRequest,
@@ -13,20 +13,22 @@ import { type CredentialChain, EndpointChain } from "../providers/mod.ts";
 import type { Context } from "../platform/mod.ts";
 
 /** Another place than its own registry that an image is read from, or would be. */
-export interface Place {
+export interface ReadLocation {
   readonly endpoint: Endpoint;
   /** For people: which mounts read from there, or why one would. */
   readonly why: string;
 }
 
 /** A place, and what the chain answers for it. */
-export interface PlaceExplained {
-  readonly place: Place;
+export interface ExplainedLocation {
+  readonly place: ReadLocation;
   readonly resolution: Resolution;
 }
 
 /** Who names the hosts that daemons read from. */
-export function namingOf({ node, delivery }: AgentConfig): Omit<NamedHostsOptions, "files"> {
+export function approvedHostsOf(
+  { node, delivery }: AgentConfig,
+): Omit<ApprovedHostsOptions, "files"> {
   return {
     ...(node.mirrorsDir !== undefined && { mirrorsDir: node.mirrorsDir }),
     templatePath: node.daemonTemplate,
@@ -42,14 +44,14 @@ const MAX_MOUNTS = 5;
  * Where this node's mounts read an image from, besides its own registry; where nothing mounts it,
  * the mirrors that the snapshotter would choose from.
  */
-export async function placesOf(
+export async function locationsOf(
   { files }: Context,
   config: AgentConfig,
   image: ImageReference,
-): Promise<readonly Place[]> {
+): Promise<readonly ReadLocation[]> {
   const http = createUnixHttp();
   try {
-    const hosts = namingOf(config);
+    const hosts = approvedHostsOf(config);
     const { daemons } = await new Discovery({
       config: config.node,
       hosts,
@@ -59,7 +61,9 @@ export async function placesOf(
     }).look();
     const mounts = daemons.flatMap(({ instances }) => instances)
       .filter((mount) => mount.image?.text === image.text);
-    if (mounts.length === 0) return await mirrorPlaces(new NamedHosts({ ...hosts, files }), image);
+    if (mounts.length === 0) {
+      return await mirrorLocations(new ApprovedHosts({ ...hosts, files }), image);
+    }
     const places = new Map<string, { readonly endpoint: Endpoint; readonly mounts: string[] }>();
     for (const { endpoint, daemonId, snapshotId } of mounts) {
       if (endpoint === undefined) continue;
@@ -77,9 +81,12 @@ export async function placesOf(
   }
 }
 
-async function mirrorPlaces(names: NamedHosts, image: ImageReference): Promise<readonly Place[]> {
+async function mirrorLocations(
+  names: ApprovedHosts,
+  image: ImageReference,
+): Promise<readonly ReadLocation[]> {
   const mirrors = await names.mirrorsFor(image);
-  const places = await Promise.all(mirrors.map(async ({ host, path }): Promise<Place[]> => {
+  const places = await Promise.all(mirrors.map(async ({ host, path }): Promise<ReadLocation[]> => {
     const backend = { host, skipVerify: false, caFiles: [], mirrors: [] };
     const endpoint = await endpointOf(image, backend, () => Promise.resolve(path));
     const why = "nothing mounts the image here, and a mirror of its registry may be chosen";
@@ -89,11 +96,11 @@ async function mirrorPlaces(names: NamedHosts, image: ImageReference): Promise<r
 }
 
 /** Asks the chain for each place; places that ask for the same are asked for once. */
-export async function explainPlaces(
+export async function explainLocations(
   chain: CredentialChain,
   request: CredentialRequest,
-  places: readonly Place[],
-): Promise<readonly PlaceExplained[]> {
+  places: readonly ReadLocation[],
+): Promise<readonly ExplainedLocation[]> {
   const asked = new Map<string, Promise<Resolution>>();
   return await Promise.all(places.map(async (place) => {
     const { target } = place.endpoint;

@@ -14,7 +14,7 @@ import {
   fanOut,
   ImageHistory,
   type Log,
-  SourceBook,
+  ProviderStats,
 } from "../observability/mod.ts";
 import { type Agent, createAgent } from "./agent.ts";
 import type { Context } from "../platform/mod.ts";
@@ -24,7 +24,7 @@ import { apiAgent } from "./api_backend.ts";
 import { ServedApi } from "./served_api.ts";
 import { StatusServers } from "./status_servers.ts";
 import { reportUnhandledErrors } from "./unhandled_errors.ts";
-import { tellHealth } from "./health_reporter.ts";
+import { reportHealth } from "./health_reporter.ts";
 
 /**
  * `run`: the agent, until TERM or INT. HUP reads the configuration again; one that cannot be used
@@ -41,10 +41,10 @@ export async function run(context: Context, flags: Flags): Promise<number> {
     priorities: host.stderrIsJournal,
   });
   const history = new ImageHistory(clock.wallMs);
-  const sources = new SourceBook(clock.wallMs);
+  const sources = new ProviderStats(clock.wallMs);
   const observers: Observer[] = [log, history, sources];
   const observer = fanOut(observers);
-  tellConfig(config, observer);
+  logConfigWarnings(config, observer);
   await using stack = new AsyncDisposableStack();
   // Before anything that takes time: a signal must never end the process without cleanup.
   const stop = new AbortController();
@@ -88,8 +88,8 @@ export async function run(context: Context, flags: Flags): Promise<number> {
   reload = () => void reloads.again();
   if (reloadIsDue) reload();
   const health = () => served.health();
-  stack.use(tellHealth({ clock, notifier, observer, health, signal: stop.signal }));
-  await agent.run({ signal: stop.signal, ready: () => void notifier.ready(health().sentence) });
+  stack.use(reportHealth({ clock, notifier, observer, health, signal: stop.signal }));
+  await agent.run({ signal: stop.signal, ready: () => void notifier.ready(health().summary) });
   await notifier.stopping();
   return exitCode;
 }
@@ -104,7 +104,7 @@ function newMetrics({ host, clock }: Context, agent: Agent): AgentMetrics {
   });
 }
 
-function tellConfig({ warnings }: AgentConfig, observer: Observer): void {
+function logConfigWarnings({ warnings }: AgentConfig, observer: Observer): void {
   for (const warning of warnings) {
     observer.notify({ kind: "warning", code: "config", text: formatProblem(warning) });
   }
@@ -153,7 +153,7 @@ export class Reloads {
       const config = await loadConfig(this.#context, this.#flags);
       const differences = await this.#apply(config);
       this.#inForce = config;
-      tellConfig(config, observer);
+      logConfigWarnings(config, observer);
       served.setRefusedConfig([]);
       const { hash, files } = config;
       observer.notify({ kind: "config-loaded", hash, files, differences });
@@ -162,7 +162,7 @@ export class Reloads {
       served.setRefusedConfig(problems);
       observer.notify({ kind: "config-refused", problems });
     }
-    await notifier.ready(served.health().sentence);
+    await notifier.ready(served.health().summary);
   }
 
   /** All of it or nothing: what was applied when a step fails is undone. */
@@ -184,5 +184,5 @@ export class Reloads {
 
 function problemsOf(error: unknown): readonly ConfigProblem[] {
   if (error instanceof ConfigError) return error.problems;
-  return [{ file: "the new configuration", place: "", problem: messageOf(error), mend: "" }];
+  return [{ file: "the new configuration", place: "", problem: messageOf(error), remedy: "" }];
 }

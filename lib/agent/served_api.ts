@@ -38,14 +38,14 @@ export class ServedApi implements AsyncDisposable {
         this.#observer.notify({ kind: "warning", code: "api", text: `${socket}: ${text}` });
       const options = { maxConnections, warn, ...(gid !== undefined && { gid }) };
       const listener = await listenUnix(socket ?? "", handler, options);
-      if (gid !== undefined) await this.#tellWhoIsLockedOut(listener.path, gid);
+      if (gid !== undefined) await this.#warnAboutAccess(listener.path, gid);
       return listener;
     };
     await this.#listening.tryMove(endpoint, open, {
       observer: this.#observer,
       code: "api",
       text: "the local API",
-      mend: `make the folder of api.socket, choose another, or set it to "off"`,
+      remedy: `make the folder of api.socket, choose another, or set it to "off"`,
     });
   }
 
@@ -59,7 +59,7 @@ export class ServedApi implements AsyncDisposable {
   }
 
   /** A socket is of no use to those who may not pass the folders above it. */
-  async #tellWhoIsLockedOut(socket: string, gid: number): Promise<void> {
+  async #warnAboutAccess(socket: string, gid: number): Promise<void> {
     for (let folder = dirname(socket);; folder = dirname(folder)) {
       const { mode = 0, gid: owner } = await this.#context.files.stat(folder) ?? {};
       if ((mode & (owner === gid ? 0o010 : 0o001)) === 0) {

@@ -12,7 +12,7 @@ import {
   type HealthView,
   type ImageHistory,
   openApp,
-  type SourceBook,
+  type ProviderStats,
 } from "../observability/mod.ts";
 import type { Agent } from "./agent.ts";
 import type { Context } from "../platform/mod.ts";
@@ -24,7 +24,7 @@ export interface StatusSources {
   readonly agent: Agent;
   readonly metrics: AgentMetrics;
   readonly history: ImageHistory;
-  readonly sources: SourceBook;
+  readonly sources: ProviderStats;
   readonly observer: Observer;
 }
 

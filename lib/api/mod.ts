@@ -8,10 +8,10 @@ export { openApi } from "./open_api.ts";
 export type {
   ApiAgent,
   ApiCredential,
-  ApiLife,
+  ApiLifetime,
   ApiLogLevel,
+  ApiLookup,
   ApiPut,
-  ApiQuestion,
   ApiRenewed,
   ApiTarget,
 } from "./port.ts";

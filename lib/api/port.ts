@@ -12,8 +12,8 @@ export interface ApiCredential {
   readonly origin: string;
   readonly fingerprint: string;
   readonly fetchedAtMs: number;
-  readonly softExpiresAtMs?: number;
-  readonly hardExpiresAtMs?: number;
+  readonly refreshAtMs?: number;
+  readonly expiresAtMs?: number;
   readonly expired: boolean;
 }
 
@@ -40,14 +40,14 @@ export interface ApiRenewed {
 export type ApiLogLevel = "debug" | "info" | "warning" | "error";
 
 /** How long a credential must live, or lives: for a time or until one, or nothing is known. */
-export interface ApiLife {
+export interface ApiLifetime {
   readonly validForMs?: number;
   /** Wall time. */
   readonly validUntilMs?: number;
 }
 
 /** A question for an image's credential. */
-export interface ApiQuestion extends ApiLife {
+export interface ApiLookup extends ApiLifetime {
   readonly image: ImageReference;
   readonly labels: Readonly<Record<string, string>>;
 }
@@ -56,14 +56,14 @@ export interface ApiQuestion extends ApiLife {
 export interface ApiAgent {
   /** Undefined: nobody has one. `why` then says what each provider answered. */
   credential(
-    question: ApiQuestion,
+    question: ApiLookup,
     options: CallOptions,
   ): Promise<{ readonly found?: ApiCredential; readonly why: readonly string[] }>;
   /** @throws {AgentError} `usage` when nothing can be put, because of the configuration. */
   put(
     target: ApiTarget,
     given: Credential | Readonly<Record<string, string>>,
-    life: ApiLife,
+    lifetime: ApiLifetime,
   ): ApiPut;
   puts(): readonly ApiPut[];
   /** False: there was nothing. */
@@ -74,7 +74,7 @@ export interface ApiAgent {
     options: CallOptions,
   ): Promise<"queried" | "resting" | "not-current">;
   /** What every provider answers for an image, without a secret; see `explain --output json`. */
-  explain(question: ApiQuestion, options: CallOptions): Promise<object>;
+  explain(question: ApiLookup, options: CallOptions): Promise<object>;
   /** What `status --output json` prints. */
   status(): object;
   reconcile(): void;

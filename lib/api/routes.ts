@@ -10,7 +10,7 @@ import {
   repositoryReference,
   Secret,
 } from "../model/mod.ts";
-import type { ApiAgent, ApiCredential, ApiLife, ApiPut, ApiTarget } from "./port.ts";
+import type { ApiAgent, ApiCredential, ApiLifetime, ApiPut, ApiTarget } from "./port.ts";
 import type { AnswerBody, ANSWERS, RequestBody, REQUESTS } from "./schemas.ts";
 
 /** One question that can be put to the agent. */
@@ -100,13 +100,13 @@ const explainImage = route({
   summary: "What every provider answers for an image, and why.",
   body: "explain",
   answer: "free",
-  answerTo(agent, { ref, labels, ...life }, options) {
+  answerTo(agent, { ref, labels, ...lifetime }, options) {
     const image = parseImageReference(ref);
-    return agent.explain({ image, labels, ...lifeOf(life) }, options);
+    return agent.explain({ image, labels, ...lifeOf(lifetime) }, options);
   },
 });
 
-const tellStatus = asking({
+const writeStatus = asking({
   method: "GET",
   path: "/v1/status",
   summary: "How the node stands; the same as of the server for metrics.",
@@ -137,7 +137,7 @@ const renewImages = route({
   },
 });
 
-const tellLogLevel = asking({
+const writeLogLevel = asking({
   method: "GET",
   path: "/v1/log-level",
   summary: "From which level on lines are written.",
@@ -165,10 +165,10 @@ export const ROUTES: readonly Route<never>[] = [
   forgetPut,
   reportRefused,
   explainImage,
-  tellStatus,
+  writeStatus,
   reconcileNow,
   renewImages,
-  tellLogLevel,
+  writeLogLevel,
   setLogLevel,
 ];
 
@@ -209,7 +209,7 @@ function targetOf(body: {
 function lifeOf({ validFor, validUntil }: {
   readonly validFor?: string | undefined;
   readonly validUntil?: string | undefined;
-}): ApiLife {
+}): ApiLifetime {
   return {
     ...(validFor !== undefined && { validForMs: parseDurationMs(validFor) }),
     ...(validUntil !== undefined && { validUntilMs: Date.parse(validUntil) }),
@@ -234,7 +234,7 @@ function credentialOf(given: NonNullable<RequestBody<"put">["credential"]>): Cre
 
 function credentialBody(image: string, found: ApiCredential): AnswerBody<"credential"> {
   const { provider, credential, origin, fingerprint, expired } = found;
-  const { softExpiresAtMs, hardExpiresAtMs } = found;
+  const { refreshAtMs, expiresAtMs } = found;
   const secret = credentialSecret(credential).reveal();
   const username = credentialUsername(credential);
   return {
@@ -248,8 +248,8 @@ function credentialBody(image: string, found: ApiCredential): AnswerBody<"creden
     origin,
     fingerprint,
     fetchedAt: iso(found.fetchedAtMs),
-    ...(softExpiresAtMs !== undefined && { softExpiresAt: iso(softExpiresAtMs) }),
-    ...(hardExpiresAtMs !== undefined && { hardExpiresAt: iso(hardExpiresAtMs) }),
+    ...(refreshAtMs !== undefined && { refreshAt: iso(refreshAtMs) }),
+    ...(expiresAtMs !== undefined && { expiresAt: iso(expiresAtMs) }),
     expired,
   };
 }

@@ -56,8 +56,10 @@ const oneTarget = <T extends { ref?: string | undefined; registry?: string | und
     "give either ref or registry",
   );
 
-const life = { validFor: v.optional(duration), validUntil: v.optional(time) };
-const oneLife = <T extends { validFor?: string | undefined; validUntil?: string | undefined }>() =>
+const lifetime = { validFor: v.optional(duration), validUntil: v.optional(time) };
+const oneLifetime = <
+  T extends { validFor?: string | undefined; validUntil?: string | undefined },
+>() =>
   v.check<T, string>(
     (body) => body.validFor === undefined || body.validUntil === undefined,
     "give either validFor or validUntil",
@@ -69,28 +71,31 @@ export const REQUESTS = {
     v.strictObject({
       ...target,
       labels: v.optional(labels, {}),
-      ...life,
+      ...lifetime,
     }),
     oneTarget(),
-    oneLife(),
+    oneLifetime(),
   ),
   put: v.pipe(
     v.strictObject({
       ...target,
       credential: v.optional(credential),
       labels: v.optional(labels),
-      ...life,
+      ...lifetime,
     }),
     oneTarget(),
     v.check(
       (body) => (body.credential === undefined) !== (body.labels === undefined),
       "give either credential or labels",
     ),
-    oneLife(),
+    oneLifetime(),
   ),
   forget: v.pipe(v.strictObject(target), oneTarget()),
   refused: v.pipe(v.strictObject({ ...target, fingerprint }), oneTarget()),
-  explain: v.pipe(v.strictObject({ ref, labels: v.optional(labels, {}), ...life }), oneLife()),
+  explain: v.pipe(
+    v.strictObject({ ref, labels: v.optional(labels, {}), ...lifetime }),
+    oneLifetime(),
+  ),
   renew: v.pipe(
     v.strictObject({ ref: v.optional(ref), all: v.optional(v.literal(true)) }),
     v.check((body) => (body.ref === undefined) !== (body.all === undefined), "give ref or all"),
@@ -120,8 +125,8 @@ export const ANSWERS = {
     origin: v.string(),
     fingerprint,
     fetchedAt: time,
-    softExpiresAt: v.optional(time),
-    hardExpiresAt: v.optional(time),
+    refreshAt: v.optional(time),
+    expiresAt: v.optional(time),
     expired: v.boolean(),
   }),
   puts: v.strictObject({ credentials: v.array(put) }),

@@ -1,12 +1,12 @@
 import { AgentError, type AgentStatus, Deadline, messageOf } from "../model/mod.ts";
 import { healthOf, type HealthView } from "../observability/mod.ts";
 import type { AgentConfig } from "../config/mod.ts";
-import { askApi } from "./api_client.ts";
+import { queryApi } from "./api_client.ts";
 import type { Context } from "../platform/mod.ts";
 import { sentenceText, statusText } from "./status_text.ts";
 
 /** What the running agent answered. */
-export interface Told {
+export interface AgentReply {
   readonly status: AgentStatus;
   readonly health: HealthView;
 }
@@ -14,12 +14,12 @@ export interface Told {
 const TIMEOUT_MS = 5_000;
 
 /** The answer for programs. */
-export function answerOf({ status, health }: Told) {
-  return { sentence: health.sentence, level: health.level, ...status, health };
+export function answerOf({ status, health }: AgentReply) {
+  return { summary: health.summary, level: health.level, ...status, health };
 }
 
 /** The sentence, and the tables below it. */
-export function wholeText(context: Context, { status, health }: Told): string {
+export function wholeText(context: Context, { status, health }: AgentReply): string {
   const { host, clock } = context;
   const style = { colour: host.stdoutIsTerminal && (host.env["NO_COLOR"] ?? "") === "" };
   return `${sentenceText(health, style)}\n\n${statusText(status, clock.wallMs(), style)}`;
@@ -30,13 +30,13 @@ export function wholeText(context: Context, { status, health }: Told): string {
  *
  * @throws {AgentError} `unreachable` when there is none, or none that answers.
  */
-export async function askAgent(
+export async function queryAgent(
   { clock }: Context,
   config: AgentConfig,
   { atAddress = false }: { readonly atAddress?: boolean } = {},
-): Promise<Told> {
+): Promise<AgentReply> {
   type Answer = AgentStatus & { readonly health?: HealthView };
-  const asked = atAddress ? undefined : await askApi<Answer>(config, {
+  const asked = atAddress ? undefined : await queryApi<Answer>(config, {
     method: "GET",
     path: "/v1/status",
     timeoutMs: TIMEOUT_MS,

@@ -35,7 +35,7 @@ const TIMEOUT_MS = 35_000;
 const MAX_BYTES = 64 * 1_024 * 1_024;
 
 /** Asks the agent that runs with this configuration, over its local API. Never rejects. */
-export async function askApi<Body>(
+export async function queryApi<Body>(
   { api: { socket } }: AgentConfig,
   { method, path, body, timeoutMs = TIMEOUT_MS }: ApiRequest,
 ): Promise<ApiAnswer<Body>> {
@@ -84,7 +84,7 @@ function reasonOf(result: Exclude<UnixHttpResult, { readonly kind: "answered" }>
 }
 
 /** Tells people that what they read is not the agent's answer, although one is there. */
-export function warnOfAgent({ host }: Context, asked: ApiAnswer<unknown>): void {
+export function warnAboutAgent({ host }: Context, asked: ApiAnswer<unknown>): void {
   if (asked.kind !== "no-agent" || !asked.isThere) return;
   const text = `warning: the agent was not asked (${asked.detail}); this is what its sources say`;
   host.err(`${printable(text)}\n`);
@@ -95,8 +95,8 @@ export function warnOfAgent({ host }: Context, asked: ApiAnswer<unknown>): void 
  *
  * @throws {AgentError} `unreachable` when none answers; `refused` when it refuses.
  */
-export async function demandApi<Body>(config: AgentConfig, request: ApiRequest): Promise<Body> {
-  const answer = await askApi<Body>(config, request);
+export async function requireApi<Body>(config: AgentConfig, request: ApiRequest): Promise<Body> {
+  const answer = await queryApi<Body>(config, request);
   switch (answer.kind) {
     case "answered":
       return answer.body;

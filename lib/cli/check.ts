@@ -1,7 +1,7 @@
 import { join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
 import { type ConfigProblem, formatProblem, messageOf } from "../model/mod.ts";
-import { habitsOfPlugin } from "../model/mod.ts";
+import { profileOfPlugin } from "../model/mod.ts";
 import {
   openProviderConfig,
   type PluginDefinition,
@@ -14,7 +14,7 @@ import { checkHost } from "./check_host.ts";
 import { checkImage } from "./check_image.ts";
 import { checkNode } from "./check_node.ts";
 import { checkRunningAgent, checkServer } from "./check_server.ts";
-import { checkTap } from "./check_cri_proxy.ts";
+import { checkCriProxy } from "./check_cri_proxy.ts";
 import type { Context } from "../platform/mod.ts";
 import { EXIT } from "../model/mod.ts";
 import { type Flags, loadConfig } from "../config/mod.ts";
@@ -54,7 +54,7 @@ export async function check(
   await checkHost(context, config, findings, { agentAnswers });
   await checkServer(config, findings);
   await checkGroup(context, config, findings);
-  await checkTap(context, config, findings);
+  await checkCriProxy(context, config, findings);
   await checkNode(context, config, findings);
   for (const ref of refs) await checkImage(context, config, ref, findings);
   for (const text of findings.fine) host.out(`fine: ${printable(text)}\n`);
@@ -84,7 +84,7 @@ async function checkDocker(context: Context, config: AgentConfig, findings: Chec
       findings.warnings.push(missing(file, "write it with `docker login`, or mend its path"));
     }
   } catch (error) {
-    findings.problems.push({ file, place: "", problem: messageOf(error), mend: "mend the file" });
+    findings.problems.push({ file, place: "", problem: messageOf(error), remedy: "mend the file" });
   }
 }
 
@@ -98,8 +98,8 @@ async function checkGroup(
   try {
     await groupId(files, group);
   } catch (error) {
-    const mend = `groupadd --system ${group}, or fix api.group`;
-    problems.push({ file: "/etc/group", place: "api.group", problem: messageOf(error), mend });
+    const remedy = `groupadd --system ${group}, or fix api.group`;
+    problems.push({ file: "/etc/group", place: "api.group", problem: messageOf(error), remedy });
   }
 }
 
@@ -125,8 +125,8 @@ async function checkKubelet(
   try {
     reading = await openProviderConfig(file, files);
   } catch (error) {
-    const mend = "make it readable for the agent";
-    findings.problems.push({ file, place: "", problem: messageOf(error), mend });
+    const remedy = "make it readable for the agent";
+    findings.problems.push({ file, place: "", problem: messageOf(error), remedy });
     return false;
   }
   if (reading === undefined) {
@@ -136,35 +136,35 @@ async function checkKubelet(
   const { plugins, problems, warnings } = reading;
   findings.problems.push(...problems);
   findings.warnings.push(...warnings);
-  findings.warnings.push(...pluginHabits(plugins, host.env, file));
+  findings.warnings.push(...pluginProfiles(plugins, host.env, file));
   for (const { name } of plugins) {
     const path = join(binDir, name);
     const stat = await files.stat(path).catch(() => undefined);
     if (stat === undefined) findings.problems.push(missing(path, "install the plugin there"));
     else if (stat.kind !== "file" || (stat.mode & 0o111) === 0) {
-      const mend = `chmod +x ${path}`;
-      findings.problems.push({ file: path, place: "", problem: "it cannot be executed", mend });
+      const remedy = `chmod +x ${path}`;
+      findings.problems.push({ file: path, place: "", problem: "it cannot be executed", remedy });
     }
   }
   return plugins.some(({ tokenAttributes }) => tokenAttributes !== undefined);
 }
 
 /** What a cloud's plugin does by default that costs executions, and how to mend it. */
-function pluginHabits(
+function pluginProfiles(
   plugins: readonly PluginDefinition[],
   environment: Readonly<Record<string, string | undefined>>,
   file: string,
 ): ConfigProblem[] {
   return plugins.flatMap(({ name, env }, i) => {
-    const habits = habitsOfPlugin(name);
-    const missing = (habits?.mends ?? []).filter((mend) =>
-      environment[mend.name] === undefined && env[mend.name] === undefined
+    const profile = profileOfPlugin(name);
+    const missing = (profile?.remedies ?? []).filter((remedy) =>
+      environment[remedy.name] === undefined && env[remedy.name] === undefined
     );
-    return missing.map((mend) => ({
+    return missing.map((remedy) => ({
       file,
       place: `providers[${i}].env`,
-      problem: `${habits?.name}: ${mend.why}`,
-      mend: `set ${mend.name} to ${mend.value} there`,
+      problem: `${profile?.name}: ${remedy.why}`,
+      remedy: `set ${remedy.name} to ${remedy.value} there`,
     }));
   });
 }

@@ -10,9 +10,9 @@ const DOCS = "docs/cri-proxy.md tells how";
 
 /**
  * Whether those who move the clients' link while the agent is down move it to the runtime that the
- * tap stands before. Where they do not, pulls fail as soon as the agent ends.
+ * CRI proxy stands before. Where they do not, pulls fail as soon as the agent ends.
  */
-export async function checkTap(
+export async function checkCriProxy(
   { files }: Pick<Context, "files">,
   { providers: { cri } }: AgentConfig,
   findings: CheckFindings,
@@ -20,22 +20,22 @@ export async function checkTap(
   const { enabled, link, imageServiceSocket } = cri;
   if (!enabled || link === undefined) return;
   const before = findings.problems.length + findings.warnings.length;
-  const told = (file: string, targets: readonly string[], what: string, mend: string): void => {
+  const told = (file: string, targets: readonly string[], what: string, remedy: string): void => {
     if (targets.includes(imageServiceSocket)) return;
     const [other] = targets;
     if (other === undefined) {
       const problem = `nothing in it leads ${link} to ${imageServiceSocket} ${what}`;
-      findings.warnings.push(about(file, problem, mend));
+      findings.warnings.push(about(file, problem, remedy));
       return;
     }
     const problem = `it leads ${link} to ${other} ${what}, and the runtime is at ` +
       `${imageServiceSocket} (providers.cri.image_service): pulls fail then`;
-    findings.problems.push(about(file, problem, mend));
+    findings.problems.push(about(file, problem, remedy));
   };
   const unit = await linesOf(files, UNIT, `${UNIT}.d`);
   if (unit !== undefined) {
-    const mend = `set ExecStopPost= in a drop-in of the unit; ${DOCS}`;
-    told(UNIT, targetsOf(assigned(unit, "ExecStopPost"), link), "when the agent has ended", mend);
+    const remedy = `set ExecStopPost= in a drop-in of the unit; ${DOCS}`;
+    told(UNIT, targetsOf(assigned(unit, "ExecStopPost"), link), "when the agent has ended", remedy);
     const immediate = ["ExecStartPre", "ExecStopPost"].filter((directive) =>
       assigned(unit, directive).some((command) => movesNow(command, link))
     );
@@ -61,7 +61,7 @@ export async function checkTap(
     findings.warnings.push(about(link, "its folder does not exist", `make ${folder}; ${DOCS}`));
   }
   if (findings.problems.length + findings.warnings.length > before) return;
-  findings.fine.push(`tap: ${link} leads to ${imageServiceSocket} while no agent serves`);
+  findings.fine.push(`CRI proxy: ${link} leads to ${imageServiceSocket} while no agent serves`);
 }
 
 /** The lines of a file and of the drop-ins in a folder; undefined when there is no such file. */

@@ -9,11 +9,11 @@ export interface CheckFindings {
 }
 
 /** Something about a file, socket or program as a whole. */
-export function about(file: string, problem: string, mend: string): ConfigProblem {
-  return { file, place: "", problem, mend };
+export function about(file: string, problem: string, remedy: string): ConfigProblem {
+  return { file, place: "", problem, remedy };
 }
 
 /** The same for something that is not there. */
-export function missing(file: string, mend: string): ConfigProblem {
-  return about(file, "it does not exist", mend);
+export function missing(file: string, remedy: string): ConfigProblem {
+  return about(file, "it does not exist", remedy);
 }

@@ -24,16 +24,16 @@ const TIMESYNC = "/run/systemd/timesync";
 
 async function checkClock({ clock, files }: Context, findings: CheckFindings): Promise<void> {
   const nowMs = clock.wallMs();
-  const mend = "set it, and let systemd-timesyncd or chrony keep it: tokens end by this clock";
+  const remedy = "set it, and let systemd-timesyncd or chrony keep it: tokens end by this clock";
   if (nowMs < EARLIEST_MS) {
     const problem = `it says ${new Date(nowMs).toISOString()}, which is long ago`;
-    findings.problems.push(about("the clock", problem, mend));
+    findings.problems.push(about("the clock", problem, remedy));
     return;
   }
   const runs = await files.stat(TIMESYNC).catch(() => undefined);
   const isSynchronized = await files.stat(join(TIMESYNC, "synchronized")).catch(() => undefined);
   if (runs !== undefined && isSynchronized === undefined) {
-    findings.warnings.push(about("the clock", "systemd-timesyncd has not set it yet", mend));
+    findings.warnings.push(about("the clock", "systemd-timesyncd has not set it yet", remedy));
     return;
   }
   findings.fine.push(`clock: ${new Date(nowMs).toISOString()}`);
@@ -94,8 +94,8 @@ async function checkAgents(
   const problem =
     `${agents.length} of them run on this node (processes ${pids}): both renew, and ` +
     "each undoes what the other delivers where their sources differ";
-  const mend = "keep one: the systemd unit, or the DaemonSet";
-  findings.warnings.push(about(NAME, problem, mend));
+  const remedy = "keep one: the systemd unit, or the DaemonSet";
+  findings.warnings.push(about(NAME, problem, remedy));
 }
 
 /** `nydus-auth-agent … run …`, by whatever path. */

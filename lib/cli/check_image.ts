@@ -41,13 +41,13 @@ export async function checkImage(
     for (const attempt of attempts) checkAttempt(image.text, attempt, findings);
     for (const execution of executions) checkExecution(image.text, execution, config, findings);
     if (winner === undefined) {
-      const mend = `run: nydus-auth-agent explain ${image.text}`;
-      findings.warnings.push(about(image.text, "no source has a credential for it", mend));
+      const remedy = `run: nydus-auth-agent explain ${image.text}`;
+      findings.warnings.push(about(image.text, "no source has a credential for it", remedy));
       return;
     }
     const [candidate] = winner.candidates;
     findings.fine.push(`${image.text}: ${winner.provider} has a credential (${candidate.origin})`);
-    checkLife(context, config, image.text, candidate, findings);
+    checkLifetime(context, config, image.text, candidate, findings);
   } finally {
     await chain[Symbol.asyncDispose]();
   }
@@ -86,40 +86,40 @@ export function checkExecution(
     : [providers.kubelet.timeoutMs, "providers.kubelet.timeout"];
   if (result === "timeout" || durationMs <= limitMs * SLOW_PART) return;
   const problem = `it took ${took} of the ${formatDuration(limitMs)} that it may take`;
-  const mend = `see what it waits for, or raise ${setting}`;
-  warnings.push(about(name, problem, mend));
+  const remedy = `see what it waits for, or raise ${setting}`;
+  warnings.push(about(name, problem, remedy));
 }
 
 /** Whether a credential of such a life can be renewed as is configured. */
-export function checkLife(
+export function checkLifetime(
   { clock }: Pick<Context, "clock">,
   { renewal }: Pick<AgentConfig, "renewal">,
   image: string,
-  { hardExpiresAtMs, softExpiresAtMs, fetchedAtMs, watched }: Candidate,
+  { expiresAtMs, refreshAtMs, fetchedAtMs, watched }: Candidate,
   { warnings, fine }: CheckFindings,
 ): void {
   const { leadTimeMs, refreshIntervalMs } = renewal;
   const nowMs = clock.wallMs();
-  if (hardExpiresAtMs === undefined) {
-    const soft = softExpiresAtMs === undefined ? refreshIntervalMs : softExpiresAtMs - fetchedAtMs;
+  if (expiresAtMs === undefined) {
+    const soft = refreshAtMs === undefined ? refreshIntervalMs : refreshAtMs - fetchedAtMs;
     const how = watched ? "its source is watched" : `it is asked for every ${formatDuration(soft)}`;
     fine.push(`${image}: the credential tells no end; ${how}`);
     return;
   }
-  if (hardExpiresAtMs <= nowMs) {
+  if (expiresAtMs <= nowMs) {
     const problem = `the source gave a credential that ended ${
-      formatDuration(nowMs - hardExpiresAtMs)
+      formatDuration(nowMs - expiresAtMs)
     } ago`;
-    const mend = "compare the clock of this node; if it is right, the source is broken";
-    warnings.push(about(image, problem, mend));
+    const remedy = "compare the clock of this node; if it is right, the source is broken";
+    warnings.push(about(image, problem, remedy));
     return;
   }
-  const lifeMs = hardExpiresAtMs - nowMs;
-  fine.push(`${image}: the credential lives another ${formatDuration(lifeMs)}`);
-  if (leadTimeMs !== "auto" && leadTimeMs >= lifeMs) {
-    const problem = `tokens live ${formatDuration(lifeMs)} and renewal.lead_time is ` +
+  const lifetimeMs = expiresAtMs - nowMs;
+  fine.push(`${image}: the credential lives another ${formatDuration(lifetimeMs)}`);
+  if (leadTimeMs !== "auto" && leadTimeMs >= lifetimeMs) {
+    const problem = `tokens live ${formatDuration(lifetimeMs)} and renewal.lead_time is ` +
       `${formatDuration(leadTimeMs)}: it would renew all the time`;
-    const mend = `set lead_time = "auto", or less than ${formatDuration(lifeMs / 2)}`;
-    warnings.push(about(image, problem, mend));
+    const remedy = `set lead_time = "auto", or less than ${formatDuration(lifetimeMs / 2)}`;
+    warnings.push(about(image, problem, remedy));
   }
 }

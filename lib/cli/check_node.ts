@@ -85,9 +85,10 @@ async function checkWriting(
   const others = closed.length > 1 ? ` (and ${closed.length - 1} more)` : "";
   const problem = `user ${host.uid()} cannot write there${others}: a nydusd that starts again ` +
     "begins with the credential of its first start";
-  const mend = "run as the folder's owner, as `show nydus-auth-agent-own-user.service` does, or " +
+  const remedy =
+    "run as the folder's owner, as `show nydus-auth-agent-own-user.service` does, or " +
     'set delivery.config_files = "never"';
-  findings.warnings.push(about(first, problem, mend));
+  findings.warnings.push(about(first, problem, remedy));
 }
 
 /** By owner and mode alone; a capability or an access list may say otherwise. */

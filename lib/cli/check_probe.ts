@@ -9,14 +9,14 @@ import {
   type ProviderName,
 } from "../model/mod.ts";
 import { defaultProbeTarget, RegistryProbe } from "../verification/mod.ts";
-import { habitsOfHost } from "../model/mod.ts";
+import { profileOfHost } from "../model/mod.ts";
 import { openChain } from "../agent/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { EXIT } from "../model/mod.ts";
 import { alignColumns, printable } from "./table.ts";
 
 /** A credential to ask about; without one it is asked whether the image is public. */
-interface Question {
+interface RenewalRequest {
   readonly provider: ProviderName | "none";
   readonly candidate?: Candidate;
 }
@@ -45,7 +45,7 @@ export async function checkProbe(
   const { host, clock } = context;
   const image = parseImageReference(ref);
   const target = defaultProbeTarget(image);
-  const questions: Question[] = [{ provider: "none" }];
+  const questions: RenewalRequest[] = [{ provider: "none" }];
   const chain = await openChain(context, config);
   try {
     const { attempts } = await chain.chain.resolve({ image, labels: {} }, { all: true });
@@ -78,9 +78,9 @@ export async function checkProbe(
   } finally {
     http[Symbol.dispose]();
   }
-  const habits = habitsOfHost(target.host);
+  const profile = profileOfHost(target.host);
   host.out(`\nimage     ${image.text}\nasked     ${target.scheme}://${target.host}\n`);
-  if (habits !== undefined) host.out(`kind      ${habits.name}: ${habits.clock}\n`);
+  if (profile !== undefined) host.out(`kind      ${profile.name}: ${profile.clock}\n`);
   host.out(`\n${alignColumns(rows)}`);
   return served ? EXIT.ok : EXIT.failed;
 }

@@ -2,7 +2,7 @@ import type { AgentConfig } from "../config/mod.ts";
 import { Deadline } from "../model/mod.ts";
 import { about, type CheckFindings } from "./check_findings.ts";
 import type { Context } from "../platform/mod.ts";
-import { addressOf, askAgent } from "./agent_client.ts";
+import { addressOf, queryAgent } from "./agent_client.ts";
 
 const TIMEOUT_MS = 2_000;
 
@@ -15,7 +15,7 @@ export async function checkRunningAgent(
   config: AgentConfig,
   { warnings, fine }: CheckFindings,
 ): Promise<boolean> {
-  const answer = await askAgent(context, config).catch(() => undefined);
+  const answer = await queryAgent(context, config).catch(() => undefined);
   // Another program may listen at the configured address, and answer JSON of its own.
   if (answer === undefined || !Array.isArray(answer.health.checks)) return false;
   const wrong = answer.health.checks.filter(({ ok }) => !ok);
@@ -44,7 +44,7 @@ async function checkAddress(
   if (server === undefined || server.port === 0) return;
   const address = addressOf(server);
   const taken = "another program listens there, so that the agent cannot start";
-  const mend = `stop that program, or name another ${key}`;
+  const remedy = `stop that program, or name another ${key}`;
   using deadline = new Deadline(TIMEOUT_MS);
   try {
     const { signal } = deadline;
@@ -54,9 +54,9 @@ async function checkAddress(
     const isAgent = (text === "ok\n" || response.status === 503) &&
       response.headers.has("content-security-policy");
     if (isAgent) fine.push(`server: an agent answers at ${address}`);
-    else problems.push(about(address, taken, mend));
+    else problems.push(about(address, taken, remedy));
   } catch {
     // Nobody listens, as it should be before the agent runs; or somebody who speaks no HTTP.
-    if (deadline.passed) problems.push(about(address, taken, mend));
+    if (deadline.passed) problems.push(about(address, taken, remedy));
   }
 }

@@ -51,13 +51,13 @@ export interface DemoSummary {
   readonly ok: boolean;
 }
 
-const TOKEN_LIFE_MS = 4_000;
+const TOKEN_LIFETIME_MS = 4_000;
 const WITHOUT_MS = 6_000;
 const WITH_MS = 13_000;
 const READ_EVERY_MS = 250;
 const OVERLAP_MS = 3_000;
 const READY_WITHIN_MS = 15_000;
-const SETTLE_MS = 3_000;
+const COMPLETE_AFTER_MS = 3_000;
 const ANSWER_WITHIN_MS = 2_000;
 
 /**
@@ -87,7 +87,7 @@ async function withNode<T>(options: DemoOptions, work: (node: SimNode) => Promis
   await using node = SimNode.start({
     selfCommand: options.selfCommand,
     pollMs: 500,
-    plugin: { lifeMs: TOKEN_LIFE_MS, cacheDuration: "2s" },
+    plugin: { lifetimeMs: TOKEN_LIFETIME_MS, cacheDuration: "2s" },
   });
   const app = `${node.tokenRegistry.host}/shop/app:v1`;
   const web = `${node.tokenRegistry.host}/shop/web:v1`;
@@ -148,7 +148,7 @@ async function readWhileItRuns(
       screen.say("  the password in the docker configuration is rotated");
     }
   });
-  const deadlineMs = ports.nowMs() + SETTLE_MS;
+  const deadlineMs = ports.nowMs() + COMPLETE_AFTER_MS;
   let allNewest = await node.allNewest();
   while (!allNewest && ports.nowMs() < deadlineMs) {
     await ports.sleep(50, { signal });
@@ -157,7 +157,7 @@ async function readWhileItRuns(
   return {
     withAgent: counts,
     rotations,
-    tokenExpiries: Math.floor(WITH_MS / TOKEN_LIFE_MS),
+    tokenExpiries: Math.floor(WITH_MS / TOKEN_LIFETIME_MS),
     renewals: await renewals(port),
     pluginExecutions: node.pluginExecutions() - pulls,
     allNewest,
@@ -232,7 +232,7 @@ async function renewals(port: number): Promise<number> {
 class Screen {
   readonly #options: DemoOptions;
   #lines = 0;
-  #saidAtMs = -Infinity;
+  #reportedAtMs = -Infinity;
 
   constructor(options: DemoOptions) {
     this.#options = options;
@@ -249,8 +249,8 @@ class Screen {
       (elapsedMs / 1000).toFixed(1).padStart(4)
     } s  ${readsTried} reads, ${readsFailed} failed`;
     if (!this.#options.isTerminal) {
-      if (elapsedMs - this.#saidAtMs < 1_000) return;
-      this.#saidAtMs = elapsedMs;
+      if (elapsedMs - this.#reportedAtMs < 1_000) return;
+      this.#reportedAtMs = elapsedMs;
       const bad = reads.filter(({ ok }) => !ok).map((r) => `${r.daemonId}/${r.snapshotId}`);
       return this.say(bad.length === 0 ? head : `${head}; refused now: ${bad.join(", ")}`);
     }
@@ -270,7 +270,7 @@ class Screen {
   /** The next words go below the table. */
   leave(): void {
     this.#lines = 0;
-    this.#saidAtMs = -Infinity;
+    this.#reportedAtMs = -Infinity;
   }
 
   end(summary: DemoSummary): void {

@@ -8,13 +8,13 @@ import {
   messageOf,
   repositoryReference,
 } from "../model/mod.ts";
-import { ASKED_BY_AGENT, dockerServer } from "../providers/docker/mod.ts";
-import { askApi, demandApi } from "./api_client.ts";
+import { CALLED_BY_AGENT, dockerServer } from "../providers/docker/mod.ts";
+import { queryApi, requireApi } from "./api_client.ts";
 import { openChain } from "../agent/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { EXIT } from "../model/mod.ts";
-import { loadConfig, loadConfigToAsk } from "../config/mod.ts";
-import type { GivenCredential } from "./get.ts";
+import { loadClientConfig, loadConfig } from "../config/mod.ts";
+import type { ServedCredential } from "./get.ts";
 import { CREDENTIAL_HELPER } from "./installation.ts";
 import { printable } from "./table.ts";
 
@@ -78,10 +78,10 @@ async function get(context: Context, server: string): Promise<number> {
   if (server === "") return failed(context, NO_SERVER);
   const { registry } = imageOf(server);
   // The agent asks a helper that asks us: whatever we said would be its own words.
-  if (ASKED_BY_AGENT in host.env) return failed(context, NOT_FOUND);
-  const config = await loadConfigToAsk(context, {});
+  if (CALLED_BY_AGENT in host.env) return failed(context, NOT_FOUND);
+  const config = await loadClientConfig(context, {});
   const given = await ask(config, registry);
-  const pair = given === "no-agent" ? await askChain(context, server) : given && pairOf(given);
+  const pair = given === "no-agent" ? await queryChain(context, server) : given && pairOf(given);
   if (pair === undefined) return failed(context, NOT_FOUND);
   host.out(`${JSON.stringify({ ServerURL: server, ...pair })}\n`);
   return EXIT.ok;
@@ -96,8 +96,8 @@ interface Pair {
 async function ask(
   config: AgentConfig,
   registry: string,
-): Promise<GivenCredential | "no-agent" | undefined> {
-  const asked = await askApi<GivenCredential>(config, {
+): Promise<ServedCredential | "no-agent" | undefined> {
+  const asked = await queryApi<ServedCredential>(config, {
     method: "POST",
     path: "/v1/credentials/get",
     body: { registry },
@@ -109,7 +109,7 @@ async function ask(
 }
 
 /** The protocol has no form for a bearer token of the registry itself. */
-function pairOf({ credential }: GivenCredential): Pair | undefined {
+function pairOf({ credential }: ServedCredential): Pair | undefined {
   switch (credential.form) {
     case "basic":
       return { Username: credential.username, Secret: credential.password };
@@ -120,7 +120,7 @@ function pairOf({ credential }: GivenCredential): Pair | undefined {
   }
 }
 
-async function askChain(context: Context, server: string): Promise<Pair | undefined> {
+async function queryChain(context: Context, server: string): Promise<Pair | undefined> {
   await using chain = await openChain(context, await loadConfig(context, {}));
   const { winner } = await chain.chain.resolve({ image: imageOf(server), labels: {} });
   const credential = winner?.candidates[0].credential;
@@ -148,8 +148,8 @@ async function store(context: Context, input: string): Promise<number> {
   const credential = username === TOKEN_USERNAME
     ? { form: "identity-token", token: secret }
     : { form: "basic", username, password: secret };
-  const config = await loadConfigToAsk(context, {});
-  await demandApi(config, {
+  const config = await loadClientConfig(context, {});
+  await requireApi(config, {
     method: "PUT",
     path: "/v1/credentials",
     body: { registry, credential },
@@ -160,8 +160,8 @@ async function store(context: Context, input: string): Promise<number> {
 async function erase(context: Context, server: string): Promise<number> {
   if (server === "") return failed(context, NO_SERVER);
   const { registry } = imageOf(server);
-  const config = await loadConfigToAsk(context, {});
-  const { forgotten } = await demandApi<{ readonly forgotten: boolean }>(config, {
+  const config = await loadClientConfig(context, {});
+  const { forgotten } = await requireApi<{ readonly forgotten: boolean }>(config, {
     method: "DELETE",
     path: "/v1/credentials",
     body: { registry },
@@ -170,16 +170,20 @@ async function erase(context: Context, server: string): Promise<number> {
   const given = await ask(config, registry);
   if (given === undefined || given === "no-agent") return failed(context, NOT_FOUND);
   const { fingerprint } = given;
-  await demandApi(config, { method: "POST", path: "/v1/refused", body: { registry, fingerprint } });
+  await requireApi(config, {
+    method: "POST",
+    path: "/v1/refused",
+    body: { registry, fingerprint },
+  });
   return EXIT.ok;
 }
 
 async function list(context: Context): Promise<number> {
-  const config = await loadConfigToAsk(context, {});
+  const config = await loadClientConfig(context, {});
   interface Puts {
     readonly credentials: readonly { readonly registry?: string; readonly username?: string }[];
   }
-  const asked = await askApi<Puts>(config, { method: "GET", path: "/v1/credentials" });
+  const asked = await queryApi<Puts>(config, { method: "GET", path: "/v1/credentials" });
   const stored = asked.kind === "answered" ? asked.body.credentials : [];
   const names = stored.flatMap(({ registry, username = TOKEN_USERNAME }) =>
     registry === undefined ? [] : [[dockerServer(registry), username]]

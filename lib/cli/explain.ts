@@ -6,21 +6,21 @@ import {
   REASON_CODES,
 } from "../model/mod.ts";
 import type { AgentConfig } from "../config/mod.ts";
-import { imageViews, tapFindings } from "../observability/mod.ts";
-import { askApi, warnOfAgent } from "./api_client.ts";
+import { criProxyFindings, imageViews } from "../observability/mod.ts";
+import { queryApi, warnAboutAgent } from "./api_client.ts";
 import { openChain } from "../agent/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { EXIT } from "../model/mod.ts";
-import { type Flags, loadConfig, loadConfigToAsk } from "../config/mod.ts";
+import { type Flags, loadClientConfig, loadConfig } from "../config/mod.ts";
 import {
   type ExplainedCandidate,
-  type ExplainedPlace,
   type ExplainedProvider,
   explainImage,
   type Explanation,
+  type LocationExplanation,
 } from "../agent/mod.ts";
 import { labelsOf } from "./get.ts";
-import { askAgent, type Told } from "./agent_client.ts";
+import { type AgentReply, queryAgent } from "./agent_client.ts";
 import { alignColumns, printable } from "./table.ts";
 
 /** Options of `explain`. */
@@ -43,19 +43,19 @@ export async function explain(
   options: ExplainOptions,
 ): Promise<number> {
   const image = parseImageReference(options.ref);
-  const config = await loadConfigToAsk(context, flags);
+  const config = await loadClientConfig(context, flags);
   const nowMs = context.clock.wallMs();
   const explanation = await explained(context, flags, config, image, options);
-  const told = await askAgent(context, config).catch(() => undefined);
+  const told = await queryAgent(context, config).catch(() => undefined);
   const node = nodeWords(told, image.text, nowMs);
-  const [unseenPulls] = tapFindings(told?.status.tap, nowMs);
-  const warning = unseenPulls && `${unseenPulls.text}: ${unseenPulls.mend}`;
+  const [unseenPulls] = criProxyFindings(told?.status.criProxy, nowMs);
+  const warning = unseenPulls && `${unseenPulls.text}: ${unseenPulls.remedy}`;
   const { places } = explanation;
   context.host.out(
     options.output === "json"
       ? JSON.stringify({ ...explanation, node, ...(warning && { warning }) }, null, 2) + "\n"
       : explanationText(explanation, nowMs, { node, ...(warning && { warning }) }) +
-        places.map((place) => placeText(place, nowMs)).join(""),
+        places.map((place) => locationText(place, nowMs)).join(""),
   );
   const found = [explanation, ...places].some(({ winner }) => winner !== undefined);
   return found ? EXIT.ok : EXIT.failed;
@@ -70,13 +70,13 @@ async function explained(
 ): Promise<Explanation> {
   const labels = labelsOf(pairs);
   const validForMs = validFor === undefined ? undefined : parseDurationMs(validFor);
-  const asked = await askApi<Explanation>(config, {
+  const asked = await queryApi<Explanation>(config, {
     method: "POST",
     path: "/v1/explain",
     body: { ref: image.text, labels, ...(validFor !== undefined && { validFor }) },
   });
   if (asked.kind === "answered") return asked.body;
-  warnOfAgent(context, asked);
+  warnAboutAgent(context, asked);
   const own = await loadConfig(context, flags);
   await using chain = await openChain(context, own);
   const validUntilMs = validForMs === undefined ? {} : {
@@ -85,17 +85,17 @@ async function explained(
   return await explainImage(context, own, chain.chain, { image, labels, ...validUntilMs });
 }
 
-function placeText(place: ExplainedPlace, nowMs: number): string {
-  const { host, why, asked, hosts, winner, unnamedHosts, decision, providers } = place;
+function locationText(place: LocationExplanation, nowMs: number): string {
+  const { host, why, asked, hosts, winner, unapprovedHosts, decision, providers } = place;
   const lines = [
     ["read from", `${host}: ${why}`],
     ...(asked === undefined ? [] : [["asked for", `${asked} first`]]),
-    ...hosts.map(({ role, host, namedBy }) => [
+    ...hosts.map(({ role, host, approvedBy }) => [
       role,
-      namedBy === undefined ? `${host}: nobody names it` : `${host}: named by ${namedBy}`,
+      approvedBy === undefined ? `${host}: nobody names it` : `${host}: named by ${approvedBy}`,
     ]),
-    ["winner", placeWinner(winner, nowMs)],
-    ...(unnamedHosts === undefined
+    ["winner", locationWinner(winner, nowMs)],
+    ...(unapprovedHosts === undefined
       ? []
       : [["decision", decision === "withheld" ? "withheld" : "delivered, with a warning"]]),
   ].map(([name = "", text = ""]) => [name, printable(text)]);
@@ -103,24 +103,26 @@ function placeText(place: ExplainedPlace, nowMs: number): string {
   return `\n${alignColumns(lines)}${rows.length === 0 ? "" : `\n${alignColumns(rows)}`}`;
 }
 
-function placeWinner(winner: ExplainedPlace["winner"], nowMs: number): string {
+function locationWinner(winner: LocationExplanation["winner"], nowMs: number): string {
   if (winner === undefined) return "none";
   const of = winner.foundFor === "endpoint" ? "has an entry for it" : "of the image's own registry";
   return `${winner.provider} (${of}): ${describeText(winner, nowMs)}`;
 }
 
 /** Whether the image is mounted here, and what the running agent uses for it. */
-function nodeWords(told: Told | undefined, image: string, nowMs: number): string {
+function nodeWords(told: AgentReply | undefined, image: string, nowMs: number): string {
   if (told === undefined) return "no agent answers here: whether it is mounted is not known";
   const view = imageViews(told.status, nowMs).find((one) => one.image.image === image);
   if (view === undefined) return "not mounted on this node";
-  const { mounts, word, image: { provider, renewedAtMs, elected } } = view;
+  const { mounts, word, image: { provider, renewedAtMs, selectionReason } } = view;
   const since = renewedAtMs === undefined
     ? ""
     : `, renewed ${formatDuration(Math.max(0, nowMs - renewedAtMs))} ago`;
   const source = provider === undefined
     ? "the agent has no credential for it"
-    : `the agent uses one from ${provider}${since}${elected ? `: ${printable(elected)}` : ""}`;
+    : `the agent uses one from ${provider}${since}${
+      selectionReason ? `: ${printable(selectionReason)}` : ""
+    }`;
   return `${mounts.length} ${mounts.length === 1 ? "mount" : "mounts"}, ${word}: ${source}`;
 }
 
@@ -162,16 +164,16 @@ function providerRows(
 }
 
 function describeText(candidate: ExplainedCandidate, nowMs: number): string {
-  const { hardExpiresAt, softExpiresAt, pattern, origin, form } = candidate;
-  const hardMs = hardExpiresAt === undefined ? undefined : Date.parse(hardExpiresAt) - nowMs;
-  const life = hardMs === undefined
+  const { expiresAt, refreshAt, pattern, origin, form } = candidate;
+  const lifetimeMs = expiresAt === undefined ? undefined : Date.parse(expiresAt) - nowMs;
+  const lifetime = lifetimeMs === undefined
     ? "life unknown"
-    : hardMs <= 0
-    ? `expired ${formatDuration(-hardMs)} ago`
-    : `lives another ${formatDuration(hardMs)}`;
-  const cached = softExpiresAt === undefined
+    : lifetimeMs <= 0
+    ? `expired ${formatDuration(-lifetimeMs)} ago`
+    : `lives another ${formatDuration(lifetimeMs)}`;
+  const cached = refreshAt === undefined
     ? ""
-    : `, may be cached for ${formatDuration(Math.max(0, Date.parse(softExpiresAt) - nowMs))}`;
+    : `, may be cached for ${formatDuration(Math.max(0, Date.parse(refreshAt) - nowMs))}`;
   const of = pattern === undefined ? "" : `, pattern ${pattern}`;
-  return printable(`${origin}${of}, ${form}, ${life}${cached}`);
+  return printable(`${origin}${of}, ${form}, ${lifetime}${cached}`);
 }

@@ -9,11 +9,11 @@ import {
   parseImageReference,
   REASON_CODES,
 } from "../model/mod.ts";
-import { askApi, warnOfAgent } from "./api_client.ts";
+import { queryApi, warnAboutAgent } from "./api_client.ts";
 import { openChain } from "../agent/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { EXIT } from "../model/mod.ts";
-import { type Flags, loadConfig, loadConfigToAsk } from "../config/mod.ts";
+import { type Flags, loadClientConfig, loadConfig } from "../config/mod.ts";
 import { printable } from "./table.ts";
 
 /** Options of `get`. */
@@ -25,7 +25,7 @@ export interface GetOptions {
 }
 
 /** A credential as the local API gives it. */
-export interface GivenCredential {
+export interface ServedCredential {
   readonly provider: string;
   readonly credential:
     | { readonly form: "basic"; readonly username: string; readonly password: string }
@@ -34,13 +34,13 @@ export interface GivenCredential {
   readonly origin: string;
   readonly fingerprint?: string;
   readonly fetchedAt: string;
-  readonly softExpiresAt?: string;
-  readonly hardExpiresAt?: string;
+  readonly refreshAt?: string;
+  readonly expiresAt?: string;
 }
 
 /** An answer of the running agent, or of the chain where none runs. */
 type Got =
-  | { readonly kind: "found"; readonly given: GivenCredential }
+  | { readonly kind: "found"; readonly given: ServedCredential }
   | { readonly kind: "none"; readonly why: readonly string[] };
 
 /**
@@ -53,7 +53,7 @@ export async function get(context: Context, flags: Flags, options: GetOptions): 
   const image = parseImageReference(options.ref);
   labelsOf(options.labels);
   const validForMs = options.validFor === undefined ? undefined : parseDurationMs(options.validFor);
-  const config = await loadConfigToAsk(context, flags);
+  const config = await loadClientConfig(context, flags);
   const got = await ask(context, flags, config, image, options);
   if (got.kind === "none") {
     const why = got.why.map((line) => `  ${printable(line)}\n`);
@@ -61,7 +61,7 @@ export async function get(context: Context, flags: Flags, options: GetOptions): 
     return EXIT.failed;
   }
   const { given } = got;
-  const endsAt = given.hardExpiresAt ?? given.softExpiresAt;
+  const endsAt = given.expiresAt ?? given.refreshAt;
   if (
     validForMs !== undefined && endsAt !== undefined &&
     Date.parse(endsAt) < context.clock.wallMs() + validForMs
@@ -86,7 +86,7 @@ async function ask(
   { labels: pairs, validFor }: GetOptions,
 ): Promise<Got> {
   const labels = labelsOf(pairs);
-  const asked = await askApi<GivenCredential>(config, {
+  const asked = await queryApi<ServedCredential>(config, {
     method: "POST",
     path: "/v1/credentials/get",
     body: { ref: image.text, labels, ...(validFor !== undefined && { validFor }) },
@@ -96,7 +96,7 @@ async function ask(
     if (asked.code === "no-credential") return { kind: "none", why: asked.details };
     throw new AgentError("refused", `the agent refuses: ${asked.message}`);
   }
-  warnOfAgent(context, asked);
+  warnAboutAgent(context, asked);
   await using chain = await openChain(context, await loadConfig(context, flags));
   const validForMs = validFor === undefined ? undefined : parseDurationMs(validFor);
   const { winner, attempts } = await chain.chain.resolve({
@@ -105,7 +105,7 @@ async function ask(
     ...(validForMs !== undefined && { validUntilMs: context.clock.wallMs() + validForMs }),
   });
   if (winner !== undefined) {
-    return { kind: "found", given: givenOf(winner.provider, winner.candidates[0]) };
+    return { kind: "found", given: credentialOf(winner.provider, winner.candidates[0]) };
   }
   const why = attempts.map(({ provider, outcome }) => {
     const detail = outcome.kind === "failed" ? outcome.detail : REASON_CODES[outcome.reason];
@@ -128,8 +128,8 @@ export function labelsOf(pairs: readonly string[]): Record<string, string> {
   }));
 }
 
-function givenOf(provider: string, candidate: Candidate): GivenCredential {
-  const { credential, origin, fetchedAtMs, softExpiresAtMs, hardExpiresAtMs } = candidate;
+function credentialOf(provider: string, candidate: Candidate): ServedCredential {
+  const { credential, origin, fetchedAtMs, refreshAtMs, expiresAtMs } = candidate;
   const secret = credentialSecret(credential).reveal();
   const username = credentialUsername(credential);
   return {
@@ -141,13 +141,13 @@ function givenOf(provider: string, candidate: Candidate): GivenCredential {
       : { form: "identity-token", username, token: secret },
     origin,
     fetchedAt: iso(fetchedAtMs),
-    ...(softExpiresAtMs !== undefined && { softExpiresAt: iso(softExpiresAtMs) }),
-    ...(hardExpiresAtMs !== undefined && { hardExpiresAt: iso(hardExpiresAtMs) }),
+    ...(refreshAtMs !== undefined && { refreshAt: iso(refreshAtMs) }),
+    ...(expiresAtMs !== undefined && { expiresAt: iso(expiresAtMs) }),
   };
 }
 
-function asJson(image: string, given: GivenCredential) {
-  const { provider, credential, origin, fetchedAt, softExpiresAt, hardExpiresAt } = given;
+function asJson(image: string, given: ServedCredential) {
+  const { provider, credential, origin, fetchedAt, refreshAt, expiresAt } = given;
   return {
     image,
     provider,
@@ -155,12 +155,12 @@ function asJson(image: string, given: GivenCredential) {
     ...credential,
     origin,
     fetchedAt,
-    ...(softExpiresAt !== undefined && { softExpiresAt }),
-    ...(hardExpiresAt !== undefined && { hardExpiresAt }),
+    ...(refreshAt !== undefined && { refreshAt }),
+    ...(expiresAt !== undefined && { expiresAt }),
   };
 }
 
-function asText({ credential }: GivenCredential): string {
+function asText({ credential }: ServedCredential): string {
   switch (credential.form) {
     case "basic":
       return `username: ${credential.username}\npassword: ${credential.password}\n`;

@@ -13,7 +13,7 @@ import {
   replaceStep,
   runSteps,
   type Step,
-  systemctlSays,
+  systemctlReports,
   systemctlStep,
   unitState,
 } from "./installation.ts";
@@ -73,7 +73,7 @@ export async function install(options: InstallOptions, ports: InstallPorts): Pro
       return 0;
     }
     await runSteps(plan.steps, ports);
-    if (!options.now && plan.steps.length > 0 && options.root === "") sayWhatIsNext(ports);
+    if (!options.now && plan.steps.length > 0 && options.root === "") printNextSteps(ports);
     return 0;
   } catch (error) {
     ports.err(`nydus-auth-agent: ${messageOf(error)}`);
@@ -199,8 +199,8 @@ async function startSteps(
     throw new AgentError("io", "--now: systemd does not run this machine (leave out --now)");
   }
   const unit = `${PROGRAM}.service`;
-  const enabled = await systemctlSays(ports, systemctl, "is-enabled");
-  const active = await systemctlSays(ports, systemctl, "is-active");
+  const enabled = await systemctlReports(ports, systemctl, "is-enabled");
+  const active = await systemctlReports(ports, systemctl, "is-active");
   const { pid, needsReload } = await unitState(ports, systemctl);
   const isOutdated = changed || needsReload ||
     (pid !== undefined && !await executes(ports, pid, binary));
@@ -214,7 +214,7 @@ async function startSteps(
   return steps;
 }
 
-function sayWhatIsNext({ out }: InstallPorts): void {
+function printNextSteps({ out }: InstallPorts): void {
   out("nothing was started or restarted; to do so:");
   out(`  systemctl daemon-reload && systemctl enable ${PROGRAM} && systemctl restart ${PROGRAM}`);
   out(`(${CREDENTIAL_HELPER} comes with --docker-credential-helper)`);

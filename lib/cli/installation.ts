@@ -128,12 +128,12 @@ export async function runSteps(
   } catch (error) {
     if (done.length > 0) out("undo what was done");
     for (const reversal of done.reverse()) {
-      await reversal.undo().catch((trouble) => err(`undo: ${messageOf(trouble)}`));
+      await reversal.undo().catch((problem) => err(`undo: ${messageOf(problem)}`));
     }
     throw error;
   }
   for (const reversal of done) {
-    await reversal.settle?.().catch((trouble) => err(`tidy up: ${messageOf(trouble)}`));
+    await reversal.settle?.().catch((problem) => err(`tidy up: ${messageOf(problem)}`));
   }
 }
 
@@ -211,7 +211,7 @@ function systemctlRequest(path: string, args: readonly string[]): ProcessRequest
 }
 
 /** Whether `systemctl` answers "yes" (exit code 0) to a question such as `is-enabled`. */
-export async function systemctlSays(
+export async function systemctlReports(
   { processRunner }: Pick<InstallationPorts, "processRunner">,
   systemctl: string,
   question: string,

@@ -23,7 +23,7 @@ function dashed(flag: string): string {
 }
 
 /** Commands that read the configuration. */
-const CONFIGURED = ["run", "get", "explain", "check", "status", "renew", "log-level", "tap"];
+const CONFIGURED = ["run", "get", "explain", "check", "status", "renew", "log-level", "cri-proxy"];
 const LOG_LEVELS = ["debug", "info", "warning", "error"];
 const SETTINGS = "Settings, each of them also a key of the configuration file:";
 /** What stands below the options, of commands whose exit code says more than done or failed. */
@@ -110,11 +110,11 @@ export function commands(context: Context, done: (code: number) => void): Comman
       const { run } = await import("../agent/mod.ts");
       done(await run(context, configFlags(options)));
     });
-  addAsking(context, add, done);
-  addTelling(context, add, done);
-  addTap(context, add, done);
-  addServing(context, add, done);
-  addInstalling(context, add, done);
+  addQueryCommands(context, add, done);
+  addControlCommands(context, add, done);
+  addCriProxyCommand(context, add, done);
+  addOtherCommands(context, add, done);
+  addInstallCommands(context, add, done);
   for (const command of program.commands) {
     if (CONFIGURED.includes(command.name())) addSettings(command);
     const codes = EXIT_CODES[command.name()];
@@ -126,7 +126,7 @@ export function commands(context: Context, done: (code: number) => void): Comman
 type Add = (text: string, options?: { readonly hidden?: boolean }) => Command;
 
 /** Commands that ask for a credential or for how things stand. */
-function addAsking(context: Context, add: Add, done: (code: number) => void): void {
+function addQueryCommands(context: Context, add: Add, done: (code: number) => void): void {
   const asking = (text: string) =>
     add(text).argument("<ref>", "image reference")
       .option("--valid-for <duration>", "how long it must live, such as 4h")
@@ -161,7 +161,7 @@ function addAsking(context: Context, add: Add, done: (code: number) => void): vo
 }
 
 /** Commands that tell the running agent what to do. */
-function addTelling(context: Context, add: Add, done: (code: number) => void): void {
+function addControlCommands(context: Context, add: Add, done: (code: number) => void): void {
   add("renew").argument("[ref]", "image reference")
     .description("Ask the sources of an image, or of all, now: past caches and backoffs.")
     .option("--all", "every image that is mounted").addOption(OUTPUT())
@@ -181,17 +181,17 @@ function addTelling(context: Context, add: Add, done: (code: number) => void): v
 }
 
 /** The one command that changes where pulls go. */
-function addTap(context: Context, add: Add, done: (code: number) => void): void {
-  add("tap").addArgument(new Argument("<action>", "").choices(["on", "off", "status"]))
-    .description("Put the CRI tap into the path of pulls, take it out, or tell where it stands.")
+function addCriProxyCommand(context: Context, add: Add, done: (code: number) => void): void {
+  add("cri-proxy").addArgument(new Argument("<action>", "").choices(["on", "off", "status"]))
+    .description("Put the CRI proxy into the path of pulls, take it out, or tell where it stands.")
     .action(async (action, options) => {
-      const { tap } = await import("./cri_proxy_command.ts");
-      done(await tap(context, configFlags(options), action));
+      const { criProxy } = await import("./cri_proxy_command.ts");
+      done(await criProxy(context, configFlags(options), action));
     });
 }
 
 /** Commands about the program itself, and the simulated node. */
-function addServing(context: Context, add: Add, done: (code: number) => void): void {
+function addOtherCommands(context: Context, add: Add, done: (code: number) => void): void {
   // Any action is passed on: the protocol has its own answer to one that it does not know.
   add("docker-credential").argument("<action>", "get, list, store, erase or version")
     .description("Answer as a docker credential helper: the registry comes on the standard input.")
@@ -221,7 +221,7 @@ function addServing(context: Context, add: Add, done: (code: number) => void): v
 }
 
 /** Commands that put the program on a host, and what it carries. */
-function addInstalling(context: Context, add: Add, done: (code: number) => void): void {
+function addInstallCommands(context: Context, add: Add, done: (code: number) => void): void {
   const placed = (text: string) =>
     add(text)
       .option("--prefix <folder>", "folder above bin", "/usr/local")

@@ -1,8 +1,8 @@
 import { AgentError, parseImageReference } from "../model/mod.ts";
-import { demandApi } from "./api_client.ts";
+import { requireApi } from "./api_client.ts";
 import type { Context } from "../platform/mod.ts";
 import { EXIT } from "../model/mod.ts";
-import { type Flags, loadConfigToAsk } from "../config/mod.ts";
+import { type Flags, loadClientConfig } from "../config/mod.ts";
 import { alignColumns, printable } from "./table.ts";
 
 /** Options of `renew`. */
@@ -33,7 +33,7 @@ const MEANINGS = {
  * `renew REF|--all`: the running agent asks the sources past caches and backoffs. Exit code 0 when
  * every image got an answer, 1 when one did not, or when no agent runs.
  *
- * @throws {AgentError} `usage` without exactly one of both; as `demandApi` does.
+ * @throws {AgentError} `usage` without exactly one of both; as `requireApi` does.
  */
 export async function renew(
   context: Context,
@@ -44,8 +44,8 @@ export async function renew(
   if ((ref === undefined) === !all) {
     throw new AgentError("usage", "renew: name one image, or say --all");
   }
-  const config = await loadConfigToAsk(context, flags);
-  const { images } = await demandApi<Renewed>(config, {
+  const config = await loadClientConfig(context, flags);
+  const { images } = await requireApi<Renewed>(config, {
     method: "POST",
     path: "/v1/renew",
     body: ref === undefined ? { all: true } : { ref: parseImageReference(ref).text },

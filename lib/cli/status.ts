@@ -3,8 +3,8 @@ import { ConfigError, formatProblem, messageOf } from "../model/mod.ts";
 import type { HealthLevel } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { EXIT } from "../model/mod.ts";
-import { type Flags, loadConfigToAsk } from "../config/mod.ts";
-import { answerOf, askAgent, type Told, wholeText } from "./agent_client.ts";
+import { type Flags, loadClientConfig } from "../config/mod.ts";
+import { type AgentReply, answerOf, queryAgent, wholeText } from "./agent_client.ts";
 import { watchStatus } from "./status_watch.ts";
 import { printable } from "./table.ts";
 
@@ -34,11 +34,11 @@ export async function status(
 ): Promise<number> {
   const config = await loadConfigForStatus(context, flags);
   // An address on the command line names the agent to ask; the API socket may be another's.
-  const ask = () => askAgent(context, config, { atAddress: flags["address"] !== undefined });
+  const ask = () => queryAgent(context, config, { atAddress: flags["address"] !== undefined });
   if (options.watch) {
     return await watchStatus(context, ask, options.output);
   }
-  let told: Told;
+  let told: AgentReply;
   try {
     told = await ask();
   } catch (error) {
@@ -61,7 +61,7 @@ export async function status(
  */
 async function loadConfigForStatus(context: Context, flags: Flags): Promise<AgentConfig> {
   try {
-    return await loadConfigToAsk(context, flags);
+    return await loadClientConfig(context, flags);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     const { [CONFIG_ENVIRONMENT_NAME]: _, ...env } = context.host.env;

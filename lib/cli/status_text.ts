@@ -7,9 +7,9 @@ import {
 import {
   type HealthLevel,
   type HealthView,
+  imageLabel,
   imageViews,
   mountLevel,
-  placeOf,
 } from "../observability/mod.ts";
 import { alignColumns, printable } from "./table.ts";
 
@@ -29,10 +29,10 @@ export function coloured(level: HealthLevel, text: string, { colour }: ScreenSty
 
 /** The one sentence, with its level before it. */
 export function sentenceText(
-  { level, sentence }: Pick<HealthView, "level" | "sentence">,
+  { level, summary }: Pick<HealthView, "level" | "summary">,
   style: ScreenStyle,
 ): string {
-  return `${coloured(level, level, style)}: ${printable(sentence)}`;
+  return `${coloured(level, level, style)}: ${printable(summary)}`;
 }
 
 /** The whole state as tables, what is in trouble first. */
@@ -52,10 +52,10 @@ export function statusText(status: AgentStatus, nowMs: number, style: ScreenStyl
 function imageTable(status: AgentStatus, nowMs: number, style: ScreenStyle): string {
   const views = imageViews(status, nowMs);
   const rows = views.map(({ image, word, mounts }) => [
-    printable(placeOf(image)),
+    printable(imageLabel(image)),
     word,
     image.provider ?? "none",
-    image.hardExpiresAtMs === undefined ? "-" : span(image.hardExpiresAtMs - nowMs),
+    image.expiresAtMs === undefined ? "-" : span(image.expiresAtMs - nowMs),
     nextText(image, nowMs),
     String(mounts.length),
     image.lastFailure === undefined
@@ -114,16 +114,16 @@ function deliveryText({ delivery, provenReads }: DaemonStatus["instances"][numbe
 }
 
 /** Reads end when every source is silent from now on: for each mount, and for the node. */
-type ReadsEnd = Pick<DaemonStatus["instances"][number], "readsEndAtMs">;
+type ReadsEnd = Pick<DaemonStatus["instances"][number], "readsFailAtMs">;
 
-function endText({ readsEndAtMs }: ReadsEnd, nowMs: number): string {
-  return readsEndAtMs === undefined ? "-" : span(readsEndAtMs - nowMs);
+function endText({ readsFailAtMs }: ReadsEnd, nowMs: number): string {
+  return readsFailAtMs === undefined ? "-" : span(readsFailAtMs - nowMs);
 }
 
 function toleranceText(daemons: readonly DaemonStatus[], nowMs: number): string {
   const ends = daemons.flatMap(({ instances }) => instances)
-    .filter(({ readsEndAtMs }) => readsEndAtMs !== undefined)
-    .sort((a, b) => (a.readsEndAtMs ?? 0) - (b.readsEndAtMs ?? 0));
+    .filter(({ readsFailAtMs }) => readsFailAtMs !== undefined)
+    .sort((a, b) => (a.readsFailAtMs ?? 0) - (b.readsFailAtMs ?? 0));
   const [first] = ends;
   if (first === undefined) return "";
   return `if every source is silent from now on, the first read fails: ${endText(first, nowMs)}\n`;

@@ -1,7 +1,7 @@
 import { messageOf } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { EXIT } from "../model/mod.ts";
-import { answerOf, type Told, wholeText } from "./agent_client.ts";
+import { type AgentReply, answerOf, wholeText } from "./agent_client.ts";
 import { printable } from "./table.ts";
 
 const EVERY_MS = 2_000;
@@ -17,7 +17,7 @@ const HOME = "\x1b[H\x1b[J";
  */
 export async function watchStatus(
   context: Context,
-  ask: () => Promise<Told>,
+  ask: () => Promise<AgentReply>,
   output: string,
 ): Promise<number> {
   const { host, clock } = context;
@@ -42,7 +42,7 @@ export async function watchStatus(
 }
 
 /** Takes an answer, or why there is none; false when nobody reads any more. */
-type Show = (told: Told | string) => boolean;
+type Show = (told: AgentReply | string) => boolean;
 
 function onScreen(context: Context): Show {
   const { host, clock } = context;
@@ -55,8 +55,8 @@ function onScreen(context: Context): Show {
     }
     lastAtMs = clock.wallMs();
     const { columns, rows } = host.terminalSize();
-    const [sentence = "", ...rest] = wholeText(context, told).trimEnd().split("\n");
-    const lines = [...wrapped(`${time}  ${sentence}`, columns), ...rest];
+    const [summary = "", ...rest] = wholeText(context, told).trimEnd().split("\n");
+    const lines = [...wrapped(`${time}  ${summary}`, columns), ...rest];
     const room = Math.max(1, rows - 1);
     const cut = lines.length > room ? lines.slice(0, room - 1) : lines;
     const more = lines.length > room ? [`… ${lines.length - cut.length} more lines`] : [];
@@ -117,7 +117,7 @@ function asWords({ host, clock }: Context): Show {
   return (told) => {
     const text = typeof told === "string"
       ? `no answer: ${told}`
-      : `${told.health.level}: ${printable(told.health.sentence)}`;
+      : `${told.health.level}: ${printable(told.health.summary)}`;
     const shape = text.replace(/\d+(?:\.\d+)?(?:ms|[dhms])?/g, "0").replace(/(?:0)+/g, "0");
     const isNews = shape !== before;
     before = shape;

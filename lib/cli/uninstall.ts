@@ -7,7 +7,7 @@ import {
   PROGRAM,
   runSteps,
   type Step,
-  systemctlSays,
+  systemctlReports,
   systemctlStep,
 } from "./installation.ts";
 
@@ -24,7 +24,7 @@ export interface UninstallOptions {
 }
 
 /** What the kubelet may have been given, as the tmpfiles line lays it. */
-const TAP_LINK = "/run/nydus-auth-agent-cri/image.sock";
+const CRI_PROXY_LINK = "/run/nydus-auth-agent-cri/image.sock";
 /** The unit's RuntimeDirectory=, which outlives the service. */
 const RUNTIME_FOLDER = `/run/${PROGRAM}`;
 /** Sockets, and the credentials of CRI pulls (also a temporary file that a kill has left). */
@@ -59,8 +59,8 @@ export async function uninstall(
     if (paths.binary !== given.binary && await ports.files.look(given.binary) !== undefined) {
       ports.out(`left: ${given.binary} (the unit ran ${paths.binary})`);
     }
-    if (options.root === "" && await ports.files.look(TAP_LINK) !== undefined) {
-      ports.out(`note: ${TAP_LINK} goes with the next boot; a kubelet that was given it`);
+    if (options.root === "" && await ports.files.look(CRI_PROXY_LINK) !== undefined) {
+      ports.out(`note: ${CRI_PROXY_LINK} goes with the next boot; a kubelet that was given it`);
       ports.out("as image service endpoint must be given the runtime's own socket again");
     }
     if (!options.purge && await ports.files.look(paths.config) !== undefined) {
@@ -95,10 +95,10 @@ async function stopSteps(
   if (systemctl === undefined) return [];
   const name = `${PROGRAM}.service`;
   const steps: Step[] = [];
-  if (await systemctlSays(ports, systemctl, "is-active")) {
+  if (await systemctlReports(ports, systemctl, "is-active")) {
     steps.push(systemctlStep(ports, systemctl, ["stop", name], ["start", name]));
   }
-  if (await systemctlSays(ports, systemctl, "is-enabled")) {
+  if (await systemctlReports(ports, systemctl, "is-enabled")) {
     steps.push(systemctlStep(ports, systemctl, ["disable", name], ["enable", name]));
   }
   return steps;

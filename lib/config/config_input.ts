@@ -3,7 +3,7 @@ import type { SnapshotterSettings } from "./snapshotter.ts";
 import type { DaemonEntry } from "./validate.ts";
 
 /** Everything that was said, each value checked by itself. */
-export interface Said {
+export interface ConfigInput {
   /** Flags, environment and file on top of each other. */
   readonly settings: Settings;
   readonly daemons: readonly DaemonEntry[];

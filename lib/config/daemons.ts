@@ -10,12 +10,12 @@ export function resolveDaemons(
   { problems }: Findings,
 ): readonly ConfiguredDaemon[] {
   const places = new Map<string, string>();
-  const claim = (entry: DaemonEntry, name: "id" | "socket", value: string, mend: string) => {
+  const claim = (entry: DaemonEntry, name: "id" | "socket", value: string, remedy: string) => {
     const place = `${entry.origin.place}.${name}`;
     const other = places.get(`${name} ${value}`);
     if (other === undefined) return void places.set(`${name} ${value}`, place);
     const problem = `${JSON.stringify(value)} is taken by ${other}`;
-    problems.push({ file: entry.origin.file, place, problem, mend });
+    problems.push({ file: entry.origin.file, place, problem, remedy });
   };
   return entries.flatMap((entry, index) => {
     const { socket, ref } = entry;

@@ -38,15 +38,15 @@ export function readFlags(flags: Texts, cwd: string | undefined, findings: Findi
 export function locateConfig(
   { flags, env, cwd }: { readonly flags: Texts; readonly env: Texts; readonly cwd?: string },
   { problems }: Findings,
-): { readonly path: string; readonly namedBy?: string } | undefined {
+): { readonly path: string; readonly approvedBy?: string } | undefined {
   const variable = env[CONFIG_ENVIRONMENT_NAME] || undefined;
-  const namedBy = flags.config === undefined ? CONFIG_ENVIRONMENT_NAME : "--config";
+  const approvedBy = flags.config === undefined ? CONFIG_ENVIRONMENT_NAME : "--config";
   const text = flags.config === undefined ? variable : absoluteText(PATH, flags.config, cwd);
   if (text === undefined) return { path: DEFAULT_CONFIG_PATH };
   const result = readValue(PATH, text);
-  if (result.kind === "value") return { path: text, namedBy };
-  const mend = `for example ${DEFAULT_CONFIG_PATH}`;
-  problems.push({ file: namedBy, place: "", problem: result.problem, mend });
+  if (result.kind === "value") return { path: text, approvedBy };
+  const remedy = `for example ${DEFAULT_CONFIG_PATH}`;
+  problems.push({ file: approvedBy, place: "", problem: result.problem, remedy });
   return undefined;
 }
 
@@ -67,8 +67,8 @@ function readText(
   const origin = { file: name, place: key.path };
   const result = readValue(key.type, rawFromText(key.type, text));
   if (result.kind === "value") return [[key.path, { value: result.value, origin }]];
-  const mend = `for example ${example(String(result.instead ?? key.example))}`;
-  problems.push({ ...origin, problem: result.problem, mend });
+  const remedy = `for example ${example(String(result.instead ?? key.example))}`;
+  problems.push({ ...origin, problem: result.problem, remedy });
   return [];
 }
 
@@ -87,7 +87,7 @@ function warnOfUnknownVariables(env: Texts, { warnings }: Findings): void {
       name.slice(ENVIRONMENT_PREFIX.length),
       known.map((other) => other.slice(ENVIRONMENT_PREFIX.length)),
     );
-    const mend = near === undefined ? "remove it" : `did you mean ${ENVIRONMENT_PREFIX}${near}?`;
-    warnings.push({ file: name, place: "", problem: "this variable sets nothing", mend });
+    const remedy = near === undefined ? "remove it" : `did you mean ${ENVIRONMENT_PREFIX}${near}?`;
+    warnings.push({ file: name, place: "", problem: "this variable sets nothing", remedy });
   }
 }

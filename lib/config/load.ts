@@ -11,7 +11,7 @@ export type ReadText = (path: string) => Promise<string | undefined>;
 /** A file to load, and what says that it must be there (undefined: it may be missing). */
 export interface FileToLoad {
   readonly path: string;
-  readonly namedBy?: string;
+  readonly approvedBy?: string;
 }
 
 /**
@@ -19,12 +19,12 @@ export interface FileToLoad {
  * `findings` says then. An empty file is an empty table.
  */
 export async function loadToml(
-  { path, namedBy }: FileToLoad,
+  { path, approvedBy }: FileToLoad,
   readText: ReadText,
   { problems }: Findings,
 ): Promise<TomlTable | undefined> {
-  const refuse = (problem: string, mend: string, place = "") => {
-    problems.push({ file: path, place, problem, mend });
+  const refuse = (problem: string, remedy: string, place = "") => {
+    problems.push({ file: path, place, problem, remedy });
     return undefined;
   };
   let text: string | undefined;
@@ -35,9 +35,9 @@ export async function loadToml(
     return refuse(messageOf(error), "let the user that runs the agent read it");
   }
   if (text === undefined) {
-    return namedBy === undefined
+    return approvedBy === undefined
       ? undefined
-      : refuse(`there is no such file, and ${namedBy} names it`, "create it, or name another");
+      : refuse(`there is no such file, and ${approvedBy} names it`, "create it, or name another");
   }
   if (/[\0\uFFFD]/.test(text)) {
     return refuse("it is not a text file in UTF-8", "replace it with a TOML file");

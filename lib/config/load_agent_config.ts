@@ -68,5 +68,5 @@ function locateSnapshotterConfig(settings: Settings): FileToLoad | undefined {
   if (setting === undefined) return { path: defaultOf("snapshotter.config") };
   if (setting.value === "off") return undefined;
   const { file, place } = setting.origin;
-  return { path: setting.value, namedBy: file.startsWith("/") ? `${place} in ${file}` : file };
+  return { path: setting.value, approvedBy: file.startsWith("/") ? `${place} in ${file}` : file };
 }

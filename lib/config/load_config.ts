@@ -36,7 +36,7 @@ export function loadConfig({ host, files }: ConfigSources, flags: Flags): Promis
  *
  * @throws {ConfigError} As {@linkcode loadConfig}.
  */
-export function loadConfigToAsk(sources: ConfigSources, flags: Flags): Promise<AgentConfig> {
+export function loadClientConfig(sources: ConfigSources, flags: Flags): Promise<AgentConfig> {
   const { host: { env, cwd }, files } = sources;
   const isNamed = (flags["config"] ?? env[CONFIG_ENVIRONMENT_NAME] ?? "") !== "";
   if (isNamed) return loadConfig(sources, flags);

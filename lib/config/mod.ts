@@ -16,5 +16,5 @@ export { describeType, flagName, type KeyType, tomlLiteral } from "./key_types.t
 export { CONFIG_KEYS } from "./keys.ts";
 export { CONFIG_ENVIRONMENT_NAME, DEFAULT_CONFIG_PATH } from "./layers.ts";
 export { loadAgentConfig, type LoadAgentConfigOptions } from "./load_agent_config.ts";
-export { type ConfigSources, type Flags, loadConfig, loadConfigToAsk } from "./load_config.ts";
+export { type ConfigSources, type Flags, loadClientConfig, loadConfig } from "./load_config.ts";
 export { SNAPSHOTTER_KEY_PATHS } from "./snapshotter.ts";

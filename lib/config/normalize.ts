@@ -9,7 +9,7 @@ import type {
 import { resolveDaemons } from "./daemons.ts";
 import type { ListenAddress } from "./key_types.ts";
 import { normalizeProviders } from "./normalize_providers.ts";
-import type { Said } from "./config_input.ts";
+import type { ConfigInput } from "./config_input.ts";
 import { defaultOf, type Findings, type Settings, valueOr } from "./settings.ts";
 import type { SnapshotterSettings } from "./snapshotter.ts";
 
@@ -23,7 +23,7 @@ const DEFAULT_DAEMON_TEMPLATE = "/etc/nydus/nydusd-config.json";
 const MAX_KNOB_CHECK_INTERVAL_MS = 60_000;
 
 /** Fills in defaults, splits the one knob, and checks what concerns several keys. */
-export function normalize(said: Said, findings: Findings): ConfigMeaning {
+export function normalize(said: ConfigInput, findings: Findings): ConfigMeaning {
   const address = listenAddress(said.settings, findings);
   const metrics = metricsAddress(said.settings, address, findings);
   return {
@@ -38,7 +38,10 @@ export function normalize(said: Said, findings: Findings): ConfigMeaning {
   };
 }
 
-function normalizeNode({ settings, daemons, snapshotter }: Said, findings: Findings): NodeConfig {
+function normalizeNode(
+  { settings, daemons, snapshotter }: ConfigInput,
+  findings: Findings,
+): NodeConfig {
   const systemSocket = settings["snapshotter.system_address"]?.value ??
     snapshotterSystemSocket(snapshotter);
   const mode = settings["snapshotter.daemon_mode"] ?? snapshotter?.daemon_mode;
@@ -46,7 +49,7 @@ function normalizeNode({ settings, daemons, snapshotter }: Said, findings: Findi
     findings.warnings.push({
       ...mode.origin,
       problem: "in this mode the snapshotter runs no nydusd, and no daemon is listed by hand",
-      mend: "list daemons in [[daemons]], or do without the agent on this node",
+      remedy: "list daemons in [[daemons]], or do without the agent on this node",
     });
   }
   const mirrorsDir = snapshotter?.["remote.mirrors_config.dir"]?.value;
@@ -75,7 +78,10 @@ function snapshotterSystemSocket(snapshotter: SnapshotterSettings | undefined): 
 }
 
 /** Upstream's one knob is three settings here; each that is set by itself stays as it is set. */
-function normalizeRenewal({ settings, snapshotter }: Said, { warnings }: Findings): RenewalConfig {
+function normalizeRenewal(
+  { settings, snapshotter }: ConfigInput,
+  { warnings }: Findings,
+): RenewalConfig {
   const knob = settings["renewal.credential_renewal_interval"];
   const enabled = knob?.value !== 0;
   const knobMs = enabled ? knob?.value : undefined;
@@ -85,7 +91,7 @@ function normalizeRenewal({ settings, snapshotter }: Said, { warnings }: Finding
     warnings.push({
       ...theirs.origin,
       problem: "the snapshotter renews credentials too, so both would",
-      mend: `set credential_renewal_interval = "0s" there and restart the snapshotter`,
+      remedy: `set credential_renewal_interval = "0s" there and restart the snapshotter`,
     });
   }
   const idle = TIMING_KEYS.map((path) => settings[path]).filter((setting) => !!setting);
@@ -93,7 +99,7 @@ function normalizeRenewal({ settings, snapshotter }: Said, { warnings }: Finding
     warnings.push({
       ...origin,
       problem: "it has no effect, because renewal is off",
-      mend: `remove it, or remove credential_renewal_interval = "0s"`,
+      remedy: `remove it, or remove credential_renewal_interval = "0s"`,
     });
   }
   return {
@@ -117,7 +123,7 @@ const TIMING_KEYS = [
  * snapshotter writes files free of secrets: ours to keep so.
  */
 function normalizeDelivery(
-  { settings, snapshotter }: Said,
+  { settings, snapshotter }: ConfigInput,
   { warnings }: Findings,
 ): DeliveryConfig {
   const source = snapshotter?.["experimental.enable_backend_source"];
@@ -128,7 +134,7 @@ function normalizeDelivery(
       ...configFiles.origin,
       problem: "it writes credentials into files that the snapshotter keeps free of secrets " +
         `(enable_backend_source in ${source.origin.file})`,
-      mend: `use "never", or remove it`,
+      remedy: `use "never", or remove it`,
     });
   }
   return {
@@ -149,7 +155,7 @@ function listenAddress(settings: Settings, { warnings }: Findings): ListenAddres
       problem:
         `${address.hostname} may be reached from other machines, and the status page names ` +
         "images and daemons",
-      mend: "listen on 127.0.0.1, and use server.metrics_address for scrapers and probes",
+      remedy: "listen on 127.0.0.1, and use server.metrics_address for scrapers and probes",
     });
   }
   return address;
@@ -168,7 +174,7 @@ function metricsAddress(
     problems.push({
       ...setting.origin,
       problem: `port ${port} is that of server.address`,
-      mend: "choose another port",
+      remedy: "choose another port",
     });
   }
   return setting.value;
@@ -186,7 +192,7 @@ function normalizeApi(settings: Settings, { warnings }: Findings): ApiConfig {
     warnings.push({
       ...group.origin,
       problem: "it has no effect, because the local API is off",
-      mend: "remove it, or set api.socket",
+      remedy: "remove it, or set api.socket",
     });
   }
   return {

@@ -1,11 +1,11 @@
 import type { ProvidersConfig } from "./agent_config.ts";
-import type { Said } from "./config_input.ts";
+import type { ConfigInput } from "./config_input.ts";
 import { type Findings, valueOr } from "./settings.ts";
 
 const CONTAINERD_SOCKET = "/run/containerd/containerd.sock";
 
 /** Which providers there are: ours over the snapshotter's, and no plugins without their paths. */
-export function normalizeProviders(said: Said, findings: Findings): ProvidersConfig {
+export function normalizeProviders(said: ConfigInput, findings: Findings): ProvidersConfig {
   const { settings, snapshotter } = said;
   const imageService = settings["providers.cri.image_service"]?.value ??
     (snapshotter?.["remote.auth.image_service_address"]?.value || CONTAINERD_SOCKET);
@@ -34,7 +34,7 @@ export function normalizeProviders(said: Said, findings: Findings): ProvidersCon
 }
 
 function normalizeKubesecret(
-  { settings, snapshotter }: Said,
+  { settings, snapshotter }: ConfigInput,
   { warnings }: Findings,
 ): ProvidersConfig["kubesecret"] {
   const kubeconfig = settings["providers.kubesecret.kubeconfig"]?.value ??
@@ -45,7 +45,7 @@ function normalizeKubesecret(
   const idle = mode === "list" ? nodeName : namespaces;
   if (idle !== undefined) {
     const problem = `it has no effect, because providers.kubesecret.mode is "${mode}"`;
-    warnings.push({ ...idle.origin, problem, mend: "remove it, or choose the other mode" });
+    warnings.push({ ...idle.origin, problem, remedy: "remove it, or choose the other mode" });
   }
   return {
     enabled: settings["providers.kubesecret.enabled"]?.value ??
@@ -58,7 +58,7 @@ function normalizeKubesecret(
 }
 
 function normalizeKubelet(
-  { settings, snapshotter }: Said,
+  { settings, snapshotter }: ConfigInput,
   { problems, warnings }: Findings,
 ): ProvidersConfig["kubelet"] {
   const ourPaths = [settings["providers.kubelet.config"], settings["providers.kubelet.bin_dir"]];
@@ -81,13 +81,13 @@ function normalizeKubelet(
       continue;
     }
     const problem = "it is missing, and the kubelet's plugins are enabled";
-    problems.push({ file, place, problem, mend: `set ${ours}, or switch the provider off` });
+    problems.push({ file, place, problem, remedy: `set ${ours}, or switch the provider off` });
   }
   for (const path of enabled || explicit !== undefined ? [] : ourPaths) {
     if (path === undefined) continue;
     const problem = "it has no effect, because the kubelet's plugins are not enabled";
-    const mend = "set both providers.kubelet.config and providers.kubelet.bin_dir";
-    warnings.push({ ...path.origin, problem, mend });
+    const remedy = "set both providers.kubelet.config and providers.kubelet.bin_dir";
+    warnings.push({ ...path.origin, problem, remedy });
   }
   return {
     enabled,

@@ -54,7 +54,7 @@ export function readSnapshotterTables(
   { problems }: Findings,
 ): SnapshotterSettings {
   const wrongTables = new Set<string>();
-  const lookUp = (path: string): unknown => {
+  const lookup = (path: string): unknown => {
     const names = path.split(".");
     let found: unknown = tables;
     for (const [depth, name] of names.entries()) {
@@ -63,7 +63,7 @@ export function readSnapshotterTables(
         if (!wrongTables.has(place)) {
           wrongTables.add(place);
           const problem = `found ${describeFound(found)}, wanted a table`;
-          problems.push({ file, place, problem, mend: `write [${place}]` });
+          problems.push({ file, place, problem, remedy: `write [${place}]` });
         }
         return undefined;
       }
@@ -73,15 +73,15 @@ export function readSnapshotterTables(
     return found;
   };
   const entries = Object.entries(TAKEN).flatMap(([path, type]) => {
-    const raw = lookUp(path);
+    const raw = lookup(path);
     if (raw === undefined || raw === "") return [];
     const origin = { file, place: path };
     const result = readValue(type, raw);
     if (result.kind === "value") return [[path, { value: result.value, origin }] as const];
-    const mend = result.instead === undefined
+    const remedy = result.instead === undefined
       ? `the snapshotter wants ${describeType(type)}`
       : `for example ${tomlLiteral(result.instead)}`;
-    problems.push({ ...origin, problem: result.problem, mend });
+    problems.push({ ...origin, problem: result.problem, remedy });
     return [];
   });
   return Object.fromEntries(entries) as SnapshotterSettings;

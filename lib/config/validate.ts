@@ -45,7 +45,7 @@ export function validateTables(file: string, tables: TomlTable, findings: Findin
         visit(raw, path);
       } else {
         const problem = `found ${describeFound(raw)}, wanted a table`;
-        findings.problems.push({ file, place: path, problem, mend: `write [${path}]` });
+        findings.problems.push({ file, place: path, problem, remedy: `write [${path}]` });
       }
     }
   };
@@ -63,8 +63,8 @@ function readSetting(
   const result = readValue(key.type, raw);
   if (result.kind === "value") return { value: result.value, origin };
   const example = `${leafName(key.path)} = ${tomlLiteral(result.instead ?? key.example)}`;
-  const mend = `for example ${example}`;
-  findings.problems.push({ ...origin, problem: result.problem, mend });
+  const remedy = `for example ${example}`;
+  findings.problems.push({ ...origin, problem: result.problem, remedy });
   return undefined;
 }
 
@@ -72,14 +72,14 @@ function readDaemons(file: string, raw: unknown, findings: Findings): DaemonEntr
   const { problems } = findings;
   if (!Array.isArray(raw)) {
     const problem = `found ${describeFound(raw)}, wanted an array of tables`;
-    problems.push({ file, place: "daemons", problem, mend: "write [[daemons]] for each daemon" });
+    problems.push({ file, place: "daemons", problem, remedy: "write [[daemons]] for each daemon" });
     return [];
   }
   return raw.flatMap((table: unknown, index): DaemonEntry[] => {
     const origin = { file, place: `daemons[${index}]` };
     if (!isTable(table)) {
       const problem = `found ${describeFound(table)}, wanted a table`;
-      problems.push({ ...origin, problem, mend: "write [[daemons]] for each daemon" });
+      problems.push({ ...origin, problem, remedy: "write [[daemons]] for each daemon" });
       return [];
     }
     const values = Object.entries(table).flatMap(([name, value]) => {
@@ -94,8 +94,8 @@ function readDaemons(file: string, raw: unknown, findings: Findings): DaemonEntr
     for (const name of ["socket", "ref"]) {
       if (Object.hasOwn(table, name)) continue;
       const key = DAEMON_KEYS.find((key) => leafName(key.path) === name);
-      const mend = `for example ${name} = ${tomlLiteral(key?.example ?? "")}`;
-      problems.push({ file, place: `${origin.place}.${name}`, problem: "it is missing", mend });
+      const remedy = `for example ${name} = ${tomlLiteral(key?.example ?? "")}`;
+      problems.push({ file, place: `${origin.place}.${name}`, problem: "it is missing", remedy });
     }
     const found = values.filter(([, value]) => value !== undefined);
     return [{ ...Object.fromEntries(found), origin }];
@@ -119,10 +119,10 @@ function unknownKey(file: string, prefix: string, name: string, at = prefix) {
   const place = at === "" ? shown : `${at}.${shown}`;
   const elsewhere = CONFIG_KEYS.filter(({ path }) => leafName(path) === name);
   const near = nearestName(name, namesIn(prefix)) ?? elsewhere[0]?.path;
-  const mend = near === undefined
+  const remedy = near === undefined
     ? `known here: ${namesIn(prefix).join(", ")}`
     : `did you mean ${near}?`;
-  return { file, place, problem: "this key is unknown", mend };
+  return { file, place, problem: "this key is unknown", remedy };
 }
 
 function leafName(path: string): string {

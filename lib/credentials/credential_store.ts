@@ -4,20 +4,20 @@ import {
   credentialsEqual,
   type CredentialSubject,
   type ImageStatus,
-  type LifeWindow,
+  type RenewalWindow,
   subjectKey,
 } from "../model/mod.ts";
 import { EntryTable } from "./entry_table.ts";
 import {
   type Attempts,
-  lifeWindow,
+  jitterFor,
   nextAttemptAtMs,
-  phaseOf,
   type RenewalSettings,
+  renewalWindow,
 } from "./renewal_policy.ts";
 import {
   type CredentialStoreOptions,
-  nextTurn,
+  nextGeneration,
   pick,
   registryAuthOf,
   type Renewal,
@@ -106,16 +106,16 @@ export class CredentialStore {
       : "same";
     const known = equal ? before : undefined;
     const stored = {
-      ...this.#stored(renewal.provider, candidate, others, known, nextTurn(before)),
-      ...pick(renewal, "elected"),
+      ...this.#stored(renewal.provider, candidate, others, known, nextGeneration(before)),
+      ...pick(renewal, "selectionReason"),
     };
     // The same dead token once more is no success, whatever its source says.
-    const dead = lifeWindow(stored.life, nowMs, this.#options.settings) === "expired";
+    const isExpired = renewalWindow(stored.lifetime, nowMs, this.#options.settings) === "expired";
     this.#set(entry, {
       stored,
       attempts: this.#attemptsAfter(entry, stored, outcome, nowMs),
-      success: outcome === "same" || dead ? 0 : 1,
-      failure: dead ? 1 : 0,
+      success: outcome === "same" || isExpired ? 0 : 1,
+      failure: isExpired ? 1 : 0,
     }, nowMs);
     return outcome;
   }
@@ -145,7 +145,7 @@ export class CredentialStore {
         unproductive: entry.attempts.unproductive + 1,
         lastAtMs: nowMs,
         draw: this.#options.random.next(),
-        ...pick(failure, "retryAtMs", "isNone", "inNames"),
+        ...pick(failure, "retryAtMs", "isNone", "perServiceAccount"),
       },
       lastFailure: { reason: failure.reason, detail: failure.detail, atMs: nowMs },
       failure: 1,
@@ -197,8 +197,8 @@ export class CredentialStore {
   }
 
   /** Where an entry is in its life. */
-  window(entry: StoreEntry, nowMs: number): LifeWindow | undefined {
-    return entry.stored && lifeWindow(entry.stored.life, nowMs, this.#options.settings);
+  window(entry: StoreEntry, nowMs: number): RenewalWindow | undefined {
+    return entry.stored && renewalWindow(entry.stored.lifetime, nowMs, this.#options.settings);
   }
 
   /** What `status` shows of an entry. */
@@ -220,13 +220,13 @@ export class CredentialStore {
       provider,
       candidate,
       others,
-      life: {
-        bornAtMs: before?.life.bornAtMs ?? candidate.fetchedAtMs,
+      lifetime: {
+        firstSeenAtMs: before?.lifetime.firstSeenAtMs ?? candidate.fetchedAtMs,
         fetchedAtMs: candidate.fetchedAtMs,
         watched: candidate.watched,
-        phase: before?.life.phase ?? phaseOf(this.#options.seed, source),
-        turn: before?.life.turn ?? turn,
-        ...pick(candidate, "softExpiresAtMs", "hardExpiresAtMs"),
+        jitter: before?.lifetime.jitter ?? jitterFor(this.#options.seed, source),
+        turn: before?.lifetime.turn ?? turn,
+        ...pick(candidate, "refreshAtMs", "expiresAtMs"),
       },
       fingerprint: before?.fingerprint ?? credentialFingerprint(credential),
       ...registryAuthOf(credential, before),
@@ -242,7 +242,7 @@ export class CredentialStore {
   ): Attempts {
     const fresh: Attempts = { unproductive: 0, lastAtMs: nowMs, draw: 0 };
     if (outcome === "new") return fresh;
-    const due = nextAttemptAtMs(stored.life, fresh, nowMs, this.#options.settings);
+    const due = nextAttemptAtMs(stored.lifetime, fresh, nowMs, this.#options.settings);
     if (due === undefined || due > nowMs) return fresh;
     const draw = this.#options.random.next();
     return { unproductive: entry.attempts.unproductive + 1, lastAtMs: nowMs, draw };
@@ -260,7 +260,7 @@ export class CredentialStore {
     nowMs: number,
   ): void {
     const stored = change.stored ?? entry.stored;
-    const renewable = stored?.provider === "adopted" ? undefined : stored?.life;
+    const renewable = stored?.provider === "adopted" ? undefined : stored?.lifetime;
     const next = nextAttemptAtMs(renewable, change.attempts, nowMs, this.#options.settings);
     const lastFailure = change.lastFailure;
     this.#entries.set(subjectKey(entry.image), {

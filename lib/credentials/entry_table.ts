@@ -1,4 +1,4 @@
-import { hardEnd, type StoreEntry } from "./store_entry.ts";
+import { expiryOrder, type StoreEntry } from "./store_entry.ts";
 
 /** The earliest attempt, and the latest that was made, of all that have a next one. */
 interface Bounds {
@@ -49,7 +49,7 @@ export class EntryTable {
       // A wall clock that stepped back leaves times of the future behind.
       if (next <= nowMs || (entry.attempts.lastAtMs ?? 0) > nowMs) due.push(entry);
     }
-    return due.sort((a, b) => hardEnd(a) - hardEnd(b));
+    return due.sort((a, b) => expiryOrder(a) - expiryOrder(b));
   }
 
   /** The earliest time at which something is due; undefined when nothing ever is. */

@@ -8,11 +8,11 @@ export { CredentialStore } from "./credential_store.ts";
 export {
   type Attempts,
   dueAtMs,
-  type Life,
-  lifeWindow,
+  jitterFor,
+  type Lifetime,
   mandatoryAtMs,
   nextAttemptAtMs,
-  phaseOf,
   type RenewalSettings,
+  renewalWindow,
 } from "./renewal_policy.ts";
 export * from "./store_entry.ts";

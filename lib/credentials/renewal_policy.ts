@@ -1,4 +1,4 @@
-import { type LifeWindow, waitingCeilingMs } from "../model/mod.ts";
+import { type RenewalWindow, waitingCeilingMs } from "../model/mod.ts";
 
 /** The operator's wishes, in milliseconds. */
 export interface RenewalSettings {
@@ -9,17 +9,17 @@ export interface RenewalSettings {
 }
 
 /** What is known of the life of one credential. All times are wall times. */
-export interface Life {
+export interface Lifetime {
   /** When this very value was first seen: a source that repeats itself does not make it younger. */
-  readonly bornAtMs: number;
+  readonly firstSeenAtMs: number;
   /** When the source last gave it. */
   readonly fetchedAtMs: number;
-  readonly softExpiresAtMs?: number;
-  readonly hardExpiresAtMs?: number;
+  readonly refreshAtMs?: number;
+  readonly expiresAtMs?: number;
   /** The source tells us when it changes, so it is not asked by the clock. */
   readonly watched: boolean;
   /** In [0, 1): this credential's place in the spread, drawn once when it is stored. */
-  readonly phase: number;
+  readonly jitter: number;
   /** How many credentials came before it since the agent began: every other one is spread wide. */
   readonly turn?: number;
 }
@@ -36,11 +36,11 @@ export interface Attempts {
   /** The last one failed in nothing: the sources have no credential. */
   readonly isNone?: boolean;
   /** A source goes by pods' accounts: what a mount holds may be what one got that is gone. */
-  readonly inNames?: boolean;
+  readonly perServiceAccount?: boolean;
 }
 
 /** A soft life below this says "do not cache", not when to ask again. */
-const SOFT_LIFE_FLOOR_MS = 1_000;
+const MIN_REFRESH_AFTER_MS = 1_000;
 const BACKOFF_FIRST_MS = 1_000;
 const BACKOFF_MAX_MS = 5 * 60_000;
 /** With time left: after an outage of an hour a whole fleet asks, and must not ask too fast. */
@@ -50,15 +50,15 @@ const MANDATORY_RETRY_MAX_MS = 10_000;
 const MANDATORY_RETRY_MIN_MS = 250;
 const EXPIRED_RETRY_MAX_MS = 30_000;
 
-function hardLifeMs(life: Life): number | undefined {
-  if (life.hardExpiresAtMs === undefined) return undefined;
-  return Math.max(0, life.hardExpiresAtMs - life.bornAtMs);
+function lifetimeOf(lifetime: Lifetime): number | undefined {
+  if (lifetime.expiresAtMs === undefined) return undefined;
+  return Math.max(0, lifetime.expiresAtMs - lifetime.firstSeenAtMs);
 }
 
 /** Lead and spread together never exceed half the life: two executions in a life, at the most. */
-function leadMs(hardMs: number, settings: RenewalSettings): number {
-  const wanted = settings.leadTimeMs === "auto" ? hardMs / 3 : settings.leadTimeMs;
-  return Math.min(Math.max(wanted, mandatorySpanMs(hardMs)), hardMs * 0.45);
+function leadMs(lifetimeMs: number, settings: RenewalSettings): number {
+  const wanted = settings.leadTimeMs === "auto" ? lifetimeMs / 3 : settings.leadTimeMs;
+  return Math.min(Math.max(wanted, mandatorySpanMs(lifetimeMs)), lifetimeMs * 0.45);
 }
 
 /**
@@ -68,77 +68,81 @@ function leadMs(hardMs: number, settings: RenewalSettings): number {
  * so that no life sees more than two executions; the spread between nodes is widest when every
  * other one is early by up to a third of the life, and those between keep to the lead.
  */
-function earlyMs(hardMs: number, lead: number, { phase, turn }: Life): number {
-  if (turn === undefined) return phase * (hardMs / 2 - lead);
+function earlyMs(lifetimeMs: number, lead: number, { jitter, turn }: Lifetime): number {
+  if (turn === undefined) return jitter * (lifetimeMs / 2 - lead);
   if (turn % 2 === 1) return 0;
-  return phase * (hardMs - lead - Math.max(lead, hardMs / 3));
+  return jitter * (lifetimeMs - lead - Math.max(lead, lifetimeMs / 3));
 }
 
 /** The last max(5 min, 10 %) of the hard life, at most a third of it. */
-function mandatorySpanMs(hardMs: number): number {
-  return Math.min(Math.max(MANDATORY_SPAN_MS, hardMs / 10), hardMs / 3);
+function mandatorySpanMs(lifetimeMs: number): number {
+  return Math.min(Math.max(MANDATORY_SPAN_MS, lifetimeMs / 10), lifetimeMs / 3);
 }
 
 /** When the window in which a renewal must not fail begins; undefined without a hard clock. */
-export function mandatoryAtMs(life: Life): number | undefined {
-  const hardMs = hardLifeMs(life);
-  if (hardMs === undefined || life.hardExpiresAtMs === undefined) return undefined;
-  return life.hardExpiresAtMs - mandatorySpanMs(hardMs);
+export function mandatoryAtMs(lifetime: Lifetime): number | undefined {
+  const lifetimeMs = lifetimeOf(lifetime);
+  if (lifetimeMs === undefined || lifetime.expiresAtMs === undefined) return undefined;
+  return lifetime.expiresAtMs - mandatorySpanMs(lifetimeMs);
 }
 
 /**
  * When to ask the source again while nothing goes wrong: the earlier of what the two clocks say.
  * Undefined when the source is watched and has no clock.
  */
-export function dueAtMs(life: Life, settings: RenewalSettings): number | undefined {
-  const soft = softDueAtMs(life);
-  const hard = hardDueAtMs(life, settings, soft);
+export function dueAtMs(lifetime: Lifetime, settings: RenewalSettings): number | undefined {
+  const soft = refreshDueAtMs(lifetime);
+  const hard = expiryDueAtMs(lifetime, settings, soft);
   if (hard !== undefined && soft !== undefined) return Math.min(hard, soft);
   if (hard !== undefined || soft !== undefined) return hard ?? soft;
-  if (life.watched) return undefined;
+  if (lifetime.watched) return undefined;
   // A fleet that booted together is spread by its first turn; from then on nobody asks too often,
   // and who was early stays ahead, or the next turn would bring the fleet together again.
-  const first = (life.turn ?? 0) === 0 && life.fetchedAtMs === life.bornAtMs;
-  const spread = first ? 1 - 0.45 * life.phase : 1.2 - 0.2 * life.phase;
-  return life.fetchedAtMs + settings.refreshIntervalMs * spread;
+  const first = (lifetime.turn ?? 0) === 0 && lifetime.fetchedAtMs === lifetime.firstSeenAtMs;
+  const spread = first ? 1 - 0.45 * lifetime.jitter : 1.2 - 0.2 * lifetime.jitter;
+  return lifetime.fetchedAtMs + settings.refreshIntervalMs * spread;
 }
 
-/** @param softDueAtMs Comes first in some turns: the others are early by what it leaves at most. */
-function hardDueAtMs(
-  life: Life,
+/** @param refreshDueAtMs Comes first in some turns: the others are early by what it leaves at most. */
+function expiryDueAtMs(
+  lifetime: Lifetime,
   settings: RenewalSettings,
-  softDueAtMs = Infinity,
+  refreshDueAtMs = Infinity,
 ): number | undefined {
-  const hardMs = hardLifeMs(life);
-  if (hardMs === undefined || life.hardExpiresAtMs === undefined) return undefined;
-  const lead = leadMs(hardMs, settings);
-  const mostMs = Math.max(0, softDueAtMs - life.bornAtMs - lead - 1);
-  return life.hardExpiresAtMs - lead - Math.min(earlyMs(hardMs, lead, life), mostMs);
+  const lifetimeMs = lifetimeOf(lifetime);
+  if (lifetimeMs === undefined || lifetime.expiresAtMs === undefined) return undefined;
+  const lead = leadMs(lifetimeMs, settings);
+  const mostMs = Math.max(0, refreshDueAtMs - lifetime.firstSeenAtMs - lead - 1);
+  return lifetime.expiresAtMs - lead - Math.min(earlyMs(lifetimeMs, lead, lifetime), mostMs);
 }
 
-function softDueAtMs(life: Life): number | undefined {
-  if (life.softExpiresAtMs === undefined) return undefined;
-  const softMs = life.softExpiresAtMs - life.fetchedAtMs;
-  if (softMs < SOFT_LIFE_FLOOR_MS) return undefined;
+function refreshDueAtMs(lifetime: Lifetime): number | undefined {
+  if (lifetime.refreshAtMs === undefined) return undefined;
+  const refreshAfterMs = lifetime.refreshAtMs - lifetime.fetchedAtMs;
+  if (refreshAfterMs < MIN_REFRESH_AFTER_MS) return undefined;
   // Without a hard end the hint is all that is known of the token's life, so be early. Nodes that
   // booted together are spread over half the hint: two executions in it, at the most.
-  return life.hardExpiresAtMs === undefined
-    ? life.softExpiresAtMs - softMs * (0.1 + 0.4 * life.phase)
-    : life.softExpiresAtMs - softMs * 0.5 * life.phase;
+  return lifetime.expiresAtMs === undefined
+    ? lifetime.refreshAtMs - refreshAfterMs * (0.1 + 0.4 * lifetime.jitter)
+    : lifetime.refreshAtMs - refreshAfterMs * 0.5 * lifetime.jitter;
 }
 
 /** Where a credential is in its life at `nowMs`. Only the hard clock makes it `expired`. */
-export function lifeWindow(life: Life, nowMs: number, settings: RenewalSettings): LifeWindow {
-  const mandatory = mandatoryAtMs(life);
-  if (mandatory === undefined || life.hardExpiresAtMs === undefined) {
-    const due = dueAtMs(life, settings);
-    return due !== undefined && life.softExpiresAtMs !== undefined && nowMs >= due
+export function renewalWindow(
+  lifetime: Lifetime,
+  nowMs: number,
+  settings: RenewalSettings,
+): RenewalWindow {
+  const mandatory = mandatoryAtMs(lifetime);
+  if (mandatory === undefined || lifetime.expiresAtMs === undefined) {
+    const due = dueAtMs(lifetime, settings);
+    return due !== undefined && lifetime.refreshAtMs !== undefined && nowMs >= due
       ? "advisory"
-      : "unknown-life";
+      : "unknown-lifetime";
   }
-  if (nowMs >= life.hardExpiresAtMs) return "expired";
+  if (nowMs >= lifetime.expiresAtMs) return "expired";
   if (nowMs >= mandatory) return "mandatory";
-  const due = dueAtMs(life, settings);
+  const due = dueAtMs(lifetime, settings);
   return due !== undefined && nowMs >= due ? "advisory" : "fresh";
 }
 
@@ -150,17 +154,17 @@ export function lifeWindow(life: Life, nowMs: number, settings: RenewalSettings)
  * that moment no longer holds.
  */
 export function nextAttemptAtMs(
-  life: Life | undefined,
+  lifetime: Lifetime | undefined,
   attempts: Attempts,
   nowMs: number,
   settings: RenewalSettings,
 ): number | undefined {
   const last = attempts.lastAtMs;
   if (last !== undefined && nowMs < last) return nowMs;
-  if (life === undefined) return emptyRetryAtMs(attempts, nowMs, settings);
-  if (nowMs < life.fetchedAtMs) return nowMs;
-  if (attempts.unproductive === 0 || last === undefined) return dueAtMs(life, settings);
-  return retryAtMs(life, attempts, last, settings);
+  if (lifetime === undefined) return emptyRetryAtMs(attempts, nowMs, settings);
+  if (nowMs < lifetime.fetchedAtMs) return nowMs;
+  if (attempts.unproductive === 0 || last === undefined) return dueAtMs(lifetime, settings);
+  return retryAtMs(lifetime, attempts, last, settings);
 }
 
 /**
@@ -180,20 +184,20 @@ function emptyRetryAtMs(attempts: Attempts, nowMs: number, settings: RenewalSett
 }
 
 function retryAtMs(
-  life: Life,
+  lifetime: Lifetime,
   attempts: Attempts,
   lastMs: number,
   settings: RenewalSettings,
 ): number {
-  const hard = life.hardExpiresAtMs;
-  const mandatory = mandatoryAtMs(life);
+  const hard = lifetime.expiresAtMs;
+  const mandatory = mandatoryAtMs(lifetime);
   const asked = Math.max(0, (attempts.retryAtMs ?? 0) - lastMs);
   if (hard === undefined || mandatory === undefined) {
-    const refreshMs = Math.max(settings.refreshIntervalMs, SOFT_LIFE_FLOOR_MS);
-    const most = life.softExpiresAtMs === undefined ? refreshMs : ADVISORY_MAX_MS;
+    const refreshMs = Math.max(settings.refreshIntervalMs, MIN_REFRESH_AFTER_MS);
+    const most = lifetime.refreshAtMs === undefined ? refreshMs : ADVISORY_MAX_MS;
     // When it dies nobody knows: of ourselves we ask no slower than while all went well.
-    const hintMs = (life.softExpiresAtMs ?? life.fetchedAtMs) - life.fetchedAtMs;
-    const paceMs = hintMs < SOFT_LIFE_FLOOR_MS ? refreshMs : hintMs;
+    const hintMs = (lifetime.refreshAtMs ?? lifetime.fetchedAtMs) - lifetime.fetchedAtMs;
+    const paceMs = hintMs < MIN_REFRESH_AFTER_MS ? refreshMs : hintMs;
     const pause = Math.min(backoffMs(attempts, BACKOFF_FIRST_MS, ADVISORY_MAX_MS), paceMs);
     return lastMs + Math.min(Math.max(pause, asked), most);
   }
@@ -223,7 +227,7 @@ function backoffMs(attempts: Attempts, firstMs: number, maxMs = BACKOFF_MAX_MS):
  * A place in [0, 1) that this node gives to credentials of one kind, equal after every restart, so
  * that a fleet which booted together does not ask together (FNV-1a over UTF-16 units, mixed).
  */
-export function phaseOf(seed: string, subject: string): number {
+export function jitterFor(seed: string, subject: string): number {
   let hash = 0x811c9dc5;
   for (const text of [seed, "\0", subject]) {
     for (let i = 0; i < text.length; i++) {

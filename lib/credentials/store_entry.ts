@@ -4,13 +4,13 @@ import {
   type CredentialSubject,
   encodeRegistryAuth,
   type ImageStatus,
-  type LifeWindow,
   type ProviderName,
   type Random,
   type ReasonCode,
+  type RenewalWindow,
   type Secret,
 } from "../model/mod.ts";
-import type { Attempts, Life, RenewalSettings } from "./renewal_policy.ts";
+import type { Attempts, Lifetime, RenewalSettings } from "./renewal_policy.ts";
 
 /** A credential in the store, with its life and where it came from. */
 export interface StoredCredential {
@@ -19,8 +19,8 @@ export interface StoredCredential {
   /** The others that would fit, best first. */
   readonly others: readonly Candidate[];
   /** Why it was chosen among several, for people. */
-  readonly elected?: string;
-  readonly life: Life;
+  readonly selectionReason?: string;
+  readonly lifetime: Lifetime;
   readonly fingerprint: string;
   /** What nydusd should hold; undefined for a form that it cannot be told while it runs. */
   readonly registryAuth?: Secret;
@@ -48,7 +48,7 @@ export interface Renewal {
   readonly provider: ProviderName;
   readonly candidates: readonly [Candidate, ...Candidate[]];
   /** Why the first of them was chosen, for people. */
-  readonly elected?: string;
+  readonly selectionReason?: string;
 }
 
 /** What storing it meant. */
@@ -65,7 +65,7 @@ export interface RenewalFailure {
   /** Nothing failed: there is no credential. */
   readonly isNone?: boolean;
   /** A source goes by pods' accounts. */
-  readonly inNames?: boolean;
+  readonly perServiceAccount?: boolean;
 }
 
 /** How the store is made. */
@@ -79,7 +79,7 @@ export interface CredentialStoreOptions {
 }
 
 /** What `status` shows of an entry, without its secret. */
-export function statusOf(entry: StoreEntry, window: LifeWindow | undefined): ImageStatus {
+export function statusOf(entry: StoreEntry, window: RenewalWindow | undefined): ImageStatus {
   const { stored } = entry;
   const { text, endpoint } = entry.image;
   return {
@@ -94,9 +94,9 @@ export function statusOf(entry: StoreEntry, window: LifeWindow | undefined): Ima
       provider: stored.provider,
       origin: stored.candidate.origin,
       fingerprint: stored.fingerprint,
-      renewedAtMs: stored.life.fetchedAtMs,
-      ...pick(stored, "elected"),
-      ...pick(stored.candidate, "pattern", "plugin", "softExpiresAtMs", "hardExpiresAtMs"),
+      renewedAtMs: stored.lifetime.fetchedAtMs,
+      ...pick(stored, "selectionReason"),
+      ...pick(stored.candidate, "pattern", "plugin", "refreshAtMs", "expiresAtMs"),
     }),
     ...(window !== undefined && { window }),
     ...pick(entry, "nextAttemptAtMs", "lastFailure"),
@@ -106,8 +106,8 @@ export function statusOf(entry: StoreEntry, window: LifeWindow | undefined): Ima
 }
 
 /** When an entry's credential is dead, for ordering; what is unknown comes first. */
-export function hardEnd(entry: StoreEntry): number {
-  return entry.stored?.life.hardExpiresAtMs ?? 0;
+export function expiryOrder(entry: StoreEntry): number {
+  return entry.stored?.lifetime.expiresAtMs ?? 0;
 }
 
 /** What nydusd should hold, encoded once for each credential. */
@@ -128,8 +128,10 @@ export function sourceOf(
 }
 
 /** How many credentials of sources came before; one that was adopted tells nothing of its age. */
-export function nextTurn(before: StoredCredential | undefined): number {
-  return before === undefined || before.provider === "adopted" ? 0 : (before.life.turn ?? 0) + 1;
+export function nextGeneration(before: StoredCredential | undefined): number {
+  return before === undefined || before.provider === "adopted"
+    ? 0
+    : (before.lifetime.turn ?? 0) + 1;
 }
 
 /** The named properties that are set: optional properties must not be undefined. */

@@ -8,7 +8,7 @@ import {
 import { BufferBudget, GrpcMessageReader } from "./grpc_messages.ts";
 import type { CriNote, SkipReason } from "./notes.ts";
 import type { PullTicket } from "./pull.ts";
-import type { PullBook } from "./pull_credential_cache.ts";
+import type { PullCredentialCache } from "./pull_credential_cache.ts";
 import { outcomeOf } from "./pull_outcome.ts";
 
 type Method = "PullImage" | "RemoveImage";
@@ -47,14 +47,14 @@ interface Call {
  * written down when its request was read, a removal when it was answered with success.
  */
 export class Calls {
-  readonly #book: PullBook;
+  readonly #book: PullCredentialCache;
   readonly #note: (note: CriNote) => void;
   readonly #budget = new BufferBudget(MAX_BUFFERED_BYTES);
   /** By stream, in the order of their beginning. */
   readonly #calls = new Map<number, Call>();
   #answered = true;
 
-  constructor(book: PullBook, note: (note: CriNote) => void) {
+  constructor(book: PullCredentialCache, note: (note: CriNote) => void) {
     this.#book = book;
     this.#note = note;
   }

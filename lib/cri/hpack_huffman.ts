@@ -26,24 +26,24 @@ export const HUFFMAN_CODE_LENGTHS: readonly number[] = [
 const END_MARK = 256;
 const MAX_CODE_LENGTH = 30;
 
-/** The codes of one length: they run from `firstCode`, their symbols from `firstPlace`. */
+/** The codes of one length: they run from `firstCode`, their symbols from `firstLocation`. */
 interface CodesOfLength {
   readonly firstCode: number;
   readonly count: number;
-  readonly firstPlace: number;
+  readonly firstLocation: number;
 }
 
 /** Symbols in the order of their codes, and where each length begins. */
 function canonicalCode(): { readonly symbols: Uint16Array; readonly byLength: CodesOfLength[] } {
   const order = HUFFMAN_CODE_LENGTHS.map((length, symbol) => ({ length, symbol }))
     .sort((a, b) => a.length - b.length || a.symbol - b.symbol);
-  const byLength: CodesOfLength[] = [{ firstCode: 0, count: 0, firstPlace: 0 }];
+  const byLength: CodesOfLength[] = [{ firstCode: 0, count: 0, firstLocation: 0 }];
   let code = 0;
   let place = 0;
   for (let length = 1; length <= MAX_CODE_LENGTH; length++) {
     code *= 2;
     const count = HUFFMAN_CODE_LENGTHS.filter((one) => one === length).length;
-    byLength.push({ firstCode: code, count, firstPlace: place });
+    byLength.push({ firstCode: code, count, firstLocation: place });
     code += count;
     place += count;
   }
@@ -68,7 +68,7 @@ export function decodeHuffman(bytes: Uint8Array): string | undefined {
       if (codes === undefined) return undefined;
       const place = code - codes.firstCode;
       if (place >= codes.count) continue;
-      const symbol = SYMBOLS[codes.firstPlace + place] ?? END_MARK;
+      const symbol = SYMBOLS[codes.firstLocation + place] ?? END_MARK;
       if (symbol === END_MARK) return undefined;
       text.push(symbol);
       code = 0;

@@ -46,7 +46,7 @@ type Phase = "preface" | "frame-header" | "payload" | "pad-length" | "data" | "s
  */
 export class FrameReader {
   readonly #sink: FrameSink;
-  #phase: Phase;
+  #jitter: Phase;
   /** How much of the preface was seen. */
   #prefaceSeen = 0;
   #first = true;
@@ -67,7 +67,7 @@ export class FrameReader {
   /** `preface`: this is the client's direction, which opens with the connection preface. */
   constructor(sink: FrameSink, { preface }: { readonly preface: boolean }) {
     this.#sink = sink;
-    this.#phase = preface ? "preface" : "frame-header";
+    this.#jitter = preface ? "preface" : "frame-header";
   }
 
   /**
@@ -81,7 +81,7 @@ export class FrameReader {
   }
 
   #step(chunk: Uint8Array, at: number): number {
-    switch (this.#phase) {
+    switch (this.#jitter) {
       case "preface":
         return this.#readPreface(chunk, at);
       case "frame-header":
@@ -97,11 +97,11 @@ export class FrameReader {
       case "skip": {
         const end = Math.min(chunk.length, at + this.#left);
         this.#left -= end - at;
-        if (this.#left === 0) this.#phase = "frame-header";
+        if (this.#left === 0) this.#jitter = "frame-header";
         return end;
       }
       default: {
-        const unknown: never = this.#phase;
+        const unknown: never = this.#jitter;
         return unknown;
       }
     }
@@ -112,7 +112,7 @@ export class FrameReader {
     while (at < chunk.length && this.#prefaceSeen < PREFACE.length) {
       if (chunk[at++] !== PREFACE[this.#prefaceSeen++]) throw new WireError("not-http2");
     }
-    if (this.#prefaceSeen === PREFACE.length) this.#phase = "frame-header";
+    if (this.#prefaceSeen === PREFACE.length) this.#jitter = "frame-header";
     return at;
   }
 
@@ -155,7 +155,7 @@ export class FrameReader {
           throw new WireError("headers-too-large");
         }
         if (this.#left === 0) return this.#endPayload(new Uint8Array(0));
-        this.#phase = "payload";
+        this.#jitter = "payload";
         return;
       case RST_STREAM:
         if (streamId === 0 || this.#left !== 4) throw malformed();
@@ -167,7 +167,7 @@ export class FrameReader {
   }
 
   #skip(): void {
-    this.#phase = this.#left === 0 ? "frame-header" : "skip";
+    this.#jitter = this.#left === 0 ? "frame-header" : "skip";
   }
 
   #startDataFrame(): void {
@@ -175,13 +175,13 @@ export class FrameReader {
     if (!this.#sink.wantsData(this.#streamId)) return this.#skip();
     if (!(this.#flags & PADDED)) return this.#startData(this.#left);
     if (this.#left === 0) throw malformed();
-    this.#phase = "pad-length";
+    this.#jitter = "pad-length";
   }
 
   #startData(length: number): void {
     if (length < 0) throw malformed();
     this.#left = length;
-    this.#phase = "data";
+    this.#jitter = "data";
     if (length === 0) this.#endData();
   }
 
@@ -214,7 +214,7 @@ export class FrameReader {
   }
 
   #endPayload(payload: Uint8Array): void {
-    this.#phase = "frame-header";
+    this.#jitter = "frame-header";
     const fragment = this.#fragment(payload);
     const whole = (this.#flags & END_HEADERS) !== 0;
     if (this.#open === undefined) {

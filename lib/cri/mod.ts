@@ -7,5 +7,9 @@
 export { CRI_NOTES, type CriNote, type LostReason, type SkipReason } from "./notes.ts";
 export type { PodIdentity, PullOutcome, PullTicket, SeenPull } from "./pull.ts";
 export { PullCacheFile } from "./pull_cache_file.ts";
-export { PullBook, type PullBookOptions, type PullChange } from "./pull_credential_cache.ts";
+export {
+  type PullChange,
+  PullCredentialCache,
+  type PullCredentialCacheOptions,
+} from "./pull_credential_cache.ts";
 export { createCriReader, type CriConnectionReader, type CriReaderOptions } from "./reader.ts";

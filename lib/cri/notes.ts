@@ -17,7 +17,7 @@ export type SkipReason =
   | "credential-too-large"
   | "other-registry";
 
-/** What the tap says of its own reading. Of what was read it holds a reference at most. */
+/** What the CRI proxy says of its own reading. Of what was read it holds a reference at most. */
 export type CriNote =
   /** Nothing more is read in this direction; without the client's, nothing at all. */
   | { readonly kind: "lost"; readonly side: "client" | "server"; readonly reason: LostReason }

@@ -2,25 +2,25 @@ import { type Credential, type ImageReference, parseImageReference, Secret } fro
 import type { PodIdentity } from "./pull.ts";
 
 /** One image as it is kept over a restart. */
-export interface KeptImage {
+export interface CachedImage {
   readonly image: ImageReference;
   readonly imageId: string | undefined;
   /** Newest first. */
   readonly pods: readonly PodIdentity[];
   /** Oldest first. */
-  readonly pulls: readonly KeptPull[];
+  readonly pulls: readonly CachedPull[];
 }
 
 /** One credential that a pull brought. */
-export interface KeptPull {
+export interface CachedPull {
   readonly credential: Credential;
   readonly seenAtMs: number;
   readonly confirmed: boolean;
 }
 
-/** What {@linkcode decodeBook} made of a text. */
-export type DecodedBook =
-  | { readonly kind: "read"; readonly images: readonly KeptImage[] }
+/** What {@linkcode decodeCache} made of a text. */
+export type DecodedCache =
+  | { readonly kind: "read"; readonly images: readonly CachedImage[] }
   | { readonly kind: "refused"; readonly reason: "malformed" | "unknown-version" };
 
 const VERSION = 1;
@@ -29,10 +29,10 @@ const VERSION = 1;
  * Versioned JSON. Each credential stands there once, pulls name it by its place: a node's images
  * mostly share a few.
  */
-export function encodeBook(images: readonly KeptImage[]): Secret {
+export function encodeCache(images: readonly CachedImage[]): Secret {
   const credentials: Readonly<Record<string, string>>[] = [];
   const places = new Map<string, number>();
-  const placeOf = (credential: Credential): number => {
+  const imageLabel = (credential: Credential): number => {
     const shown = opened(credential);
     const key = JSON.stringify(shown);
     const place = places.get(key) ?? credentials.push(shown) - 1;
@@ -44,7 +44,7 @@ export function encodeBook(images: readonly KeptImage[]): Secret {
     ...(imageId !== undefined && { imageId }),
     pods: pods.map(({ name, namespace, uid }) => ({ name, namespace, uid })),
     pulls: pulls.map(({ credential, seenAtMs, confirmed }) => ({
-      credential: placeOf(credential),
+      credential: imageLabel(credential),
       seenAtMs,
       confirmed,
     })),
@@ -68,8 +68,8 @@ function opened(credential: Credential): Readonly<Record<string, string>> {
   }
 }
 
-/** The reverse of {@linkcode encodeBook}; all or nothing. Never throws. */
-export function decodeBook(text: Secret): DecodedBook {
+/** The reverse of {@linkcode encodeCache}; all or nothing. Never throws. */
+export function decodeCache(text: Secret): DecodedCache {
   try {
     const book = record(JSON.parse(text.reveal()));
     if (book.version !== VERSION) return { kind: "refused", reason: "unknown-version" };
@@ -81,7 +81,7 @@ export function decodeBook(text: Secret): DecodedBook {
   }
 }
 
-function readImage(value: unknown, credentials: readonly Credential[]): KeptImage {
+function readImage(value: unknown, credentials: readonly Credential[]): CachedImage {
   const { image, imageId, pods, pulls } = record(value);
   return {
     image: parseImageReference(string(image)),

@@ -7,7 +7,7 @@ import {
   parseImageReference,
   type Secret,
 } from "../model/mod.ts";
-import { decodeBook, encodeBook, type KeptImage } from "./pull_cache_codec.ts";
+import { type CachedImage, decodeCache, encodeCache } from "./pull_cache_codec.ts";
 import type { CriNote } from "./notes.ts";
 import type { PodIdentity, PullOutcome, PullTicket, SeenPull } from "./pull.ts";
 
@@ -21,7 +21,7 @@ export interface PullChange {
 }
 
 /** What a book takes. */
-export interface PullBookOptions {
+export interface PullCredentialCacheOptions {
   /** Wall time in milliseconds. */
   readonly now: () => number;
   /** Called after each change. Must not throw, must not take long. */
@@ -61,15 +61,15 @@ const MAX_WEIGHT = 32 * 1024 * 1024;
  * registry refused goes again, and what pulled before comes back. A pull without a credential
  * says nothing about credentials, so it takes none away.
  */
-export class PullBook {
-  readonly #options: PullBookOptions;
+export class PullCredentialCache {
+  readonly #options: PullCredentialCacheOptions;
   /** In the order of the last pull, oldest first. */
   readonly #entries = new Map<string, Entry>();
   #sequence = 0;
   #weight = 0;
   #pulls = 0;
 
-  constructor(options: PullBookOptions) {
+  constructor(options: PullCredentialCacheOptions) {
     this.#options = options;
   }
 
@@ -192,7 +192,7 @@ export class PullBook {
 
   /** All of it, to be kept where nobody else can read it. */
   serialize(): Secret {
-    return encodeBook([...this.#entries.values()].map((entry): KeptImage => ({
+    return encodeCache([...this.#entries.values()].map((entry): CachedImage => ({
       image: entry.image,
       imageId: entry.imageId,
       pods: entry.pods,
@@ -201,11 +201,11 @@ export class PullBook {
   }
 
   /**
-   * Takes in what {@linkcode PullBook.serialize} gave. What was seen since then stays and counts as
+   * Takes in what {@linkcode PullCredentialCache.serialize} gave. What was seen since then stays and counts as
    * newer. Text that cannot be used changes nothing and is noted; nothing is announced as a change.
    */
   restore(text: Secret): boolean {
-    const decoded = decodeBook(text);
+    const decoded = decodeCache(text);
     if (decoded.kind === "refused") {
       this.#options.note?.({ kind: "book-refused", reason: decoded.reason });
       return false;

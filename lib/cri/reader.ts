@@ -2,13 +2,13 @@ import { Calls } from "./calls.ts";
 import { HpackDecoder } from "./hpack.ts";
 import { FrameReader, type FrameSink } from "./http2_frames.ts";
 import type { CriNote, LostReason } from "./notes.ts";
-import type { PullBook } from "./pull_credential_cache.ts";
+import type { PullCredentialCache } from "./pull_credential_cache.ts";
 import { WireError } from "./wire_error.ts";
 
 /** What reading one connection takes. */
 export interface CriReaderOptions {
   /** Where pulls and removals are written down; shared by all connections. */
-  readonly book: PullBook;
+  readonly book: PullCredentialCache;
   /** Hears what could not be read; at most once a direction that its thread was lost. */
   readonly note?: (note: CriNote) => void;
 }

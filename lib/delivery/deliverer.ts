@@ -90,13 +90,13 @@ export class Deliverer {
     const { nydusdApi } = this.#options;
     // Of this mount alone: a shared daemon may have thousands.
     const one = { ...options, mountId };
-    const before = await nydusdApi.heldAuths(daemon.apiSocket, one);
-    if (before.kind !== "ok") return whyNot("ask what it holds", before);
+    const before = await nydusdApi.readAuths(daemon.apiSocket, one);
+    if (before.kind !== "ok") return failureReason("ask what it holds", before);
     if (before.value.get(mountId)?.equals(wanted)) return { kind: "unchanged" };
     const put = await nydusdApi.putAuth(daemon.apiSocket, mountId, wanted, options);
-    if (put.kind !== "ok") return whyNot("store", put);
-    const after = await nydusdApi.heldAuths(daemon.apiSocket, one);
-    if (after.kind !== "ok") return whyNot("read back", after);
+    if (put.kind !== "ok") return failureReason("store", put);
+    const after = await nydusdApi.readAuths(daemon.apiSocket, one);
+    if (after.kind !== "ok") return failureReason("read back", after);
     return after.value.get(mountId)?.equals(wanted)
       ? { kind: "delivered" }
       : { kind: "rejected", detail: "nydusd said stored, and holds something else" };
@@ -160,7 +160,10 @@ function isOwn(text: string, image: ImageReference): boolean {
   }
 }
 
-function whyNot(action: string, result: Exclude<PeerResult<unknown>, { kind: "ok" }>): Reload {
+function failureReason(
+  action: string,
+  result: Exclude<PeerResult<unknown>, { kind: "ok" }>,
+): Reload {
   switch (result.kind) {
     case "refused":
       if (result.status === 404) {

@@ -14,7 +14,7 @@ import {
 } from "../model/mod.ts";
 
 /** What the operator's configuration says of hosts. */
-export interface NamedHostsOptions {
+export interface ApprovedHostsOptions {
   readonly files: FileSystem;
   /** The snapshotter's `[remote.mirrors_config] dir`. */
   readonly mirrorsDir?: string;
@@ -43,20 +43,20 @@ const HUB_NAMES = ["docker.io", "index.docker.io", "registry-1.docker.io"];
  * hosts that the operator wrote down somewhere for it. A file is parsed again when it has changed;
  * one that cannot be read any more names what it named before.
  */
-export class NamedHosts {
-  readonly #options: NamedHostsOptions;
+export class ApprovedHosts {
+  readonly #options: ApprovedHostsOptions;
   readonly #patterns: readonly ImagePattern[];
   readonly #read = new Map<string, Read>();
   /** Answers of this look. */
   #answers = new Map<string, Promise<readonly string[]>>();
 
-  constructor(options: NamedHostsOptions) {
+  constructor(options: ApprovedHostsOptions) {
     this.#options = options;
     this.#patterns = options.allowedHosts.map((text) => ImagePattern.parse(text));
   }
 
   /** Remembers what the one before a reload has read: it is asked about no other file again. */
-  inherit(before: NamedHosts): void {
+  inherit(before: ApprovedHosts): void {
     for (const [path, read] of before.#read) this.#read.set(path, { ...read, stamp: "" });
   }
 

@@ -15,7 +15,7 @@ import {
   type RegistryBackend,
 } from "../model/mod.ts";
 import type { ListedDaemon, ListedInstance } from "./listed.ts";
-import type { NamedHosts } from "./approved_hosts.ts";
+import type { ApprovedHosts } from "./approved_hosts.ts";
 
 /** What a probe needs. */
 export interface DaemonProbeOptions {
@@ -24,7 +24,7 @@ export interface DaemonProbeOptions {
   /** The snapshotter's root folder, for the paths of configuration files. */
   readonly root: string;
   readonly sharedByDefault: boolean;
-  readonly namedHosts: NamedHosts;
+  readonly namedHosts: ApprovedHosts;
 }
 
 /** What nydusd serves, by mount id. */
@@ -74,16 +74,16 @@ export class DaemonProbe {
     const info = await nydusdApi.info(apiSocket, options);
     if (info.kind !== "ok") return await this.#down(listed, info);
     this.#lastInfo.set(id, info.value);
-    const held = await nydusdApi.heldAuths(apiSocket, options);
-    const isUnsupported = held.kind === "refused" && held.status === 404;
-    if (held.kind !== "ok" && !isUnsupported) return await this.#down(listed, held);
+    const currentAuth = await nydusdApi.readAuths(apiSocket, options);
+    const isUnsupported = currentAuth.kind === "refused" && currentAuth.status === 404;
+    if (currentAuth.kind !== "ok" && !isUnsupported) return await this.#down(listed, currentAuth);
     const state = stateOf(info.value.state);
     return {
       ...await this.#describe(listed),
       state,
       ...(state !== "running" && { stateDetail: `nydusd says ${info.value.state}` }),
       configApi: isUnsupported ? "unsupported" : "supported",
-      ...(held.kind === "ok" && { held: held.value }),
+      ...(currentAuth.kind === "ok" && { currentAuth: currentAuth.value }),
     };
   }
 
@@ -97,7 +97,9 @@ export class DaemonProbe {
     };
   }
 
-  async #describe(listed: ListedDaemon): Promise<Omit<Daemon, "state" | "configApi" | "held">> {
+  async #describe(
+    listed: ListedDaemon,
+  ): Promise<Omit<Daemon, "state" | "configApi" | "currentAuth">> {
     const { id, pid, apiSocket, source, instances } = listed;
     const info = this.#lastInfo.get(id);
     const mounts = new Map((info?.mounts ?? []).map((mount) => [mount.mountId, mount]));

@@ -3,11 +3,11 @@ import {
   type CallOptions,
   type DiscoveryProblem,
   type FileSystem,
-  Gate,
   messageOf,
   type NodeView,
   type NydusdApi,
   type PeerResult,
+  Semaphore,
   type SnapshotterApi,
 } from "../model/mod.ts";
 import { DaemonProbe } from "./daemon_probe.ts";
@@ -18,7 +18,7 @@ import {
   type ListedDaemon,
   mergeListed,
 } from "./listed.ts";
-import { NamedHosts, type NamedHostsOptions } from "./approved_hosts.ts";
+import { ApprovedHosts, type ApprovedHostsOptions } from "./approved_hosts.ts";
 import { listRootFolder } from "./root_folder.ts";
 import { expandSocket, watchedPath } from "./sockets.ts";
 
@@ -31,7 +31,7 @@ export interface DiscoveryOptions {
     readonly daemons: readonly ConfiguredSocket[];
   };
   /** Who may name the hosts that daemons read from; nobody when left out. */
-  readonly hosts?: Omit<NamedHostsOptions, "files">;
+  readonly hosts?: Omit<ApprovedHostsOptions, "files">;
   readonly snapshotterApi: SnapshotterApi;
   readonly nydusdApi: NydusdApi;
   readonly files: FileSystem;
@@ -45,7 +45,7 @@ const MAX_PARALLEL = 16;
 export class Discovery {
   readonly #options: DiscoveryOptions;
   readonly #probe: DaemonProbe;
-  readonly #namedHosts: NamedHosts;
+  readonly #namedHosts: ApprovedHosts;
   /** The system API's last good answer stays in force while it does not answer. */
   #lastList: readonly ListedDaemon[] | undefined;
 
@@ -54,7 +54,7 @@ export class Discovery {
     const { config: { root, daemonMode }, files, nydusdApi } = options;
     const sharedByDefault = daemonMode === "shared";
     const hosts = options.hosts ?? { vpcRegistry: false, allowedHosts: [] };
-    const namedHosts = new NamedHosts({ ...hosts, files });
+    const namedHosts = new ApprovedHosts({ ...hosts, files });
     this.#namedHosts = namedHosts;
     this.#probe = new DaemonProbe({ nydusdApi, files, root, sharedByDefault, namedHosts });
   }
@@ -75,7 +75,7 @@ export class Discovery {
     this.#namedHosts.refresh();
     const listed = await this.#list(problems, options);
     this.#probe.keepOnly(new Set(listed.map(({ id }) => id)));
-    const gate = new Gate(this.#options.maxParallel ?? MAX_PARALLEL);
+    const gate = new Semaphore(this.#options.maxParallel ?? MAX_PARALLEL);
     const daemons = await Promise.all(
       listed.map((daemon) => gate.run(() => this.#probe.probe(daemon, options))),
     );
@@ -102,21 +102,21 @@ export class Discovery {
     const { config } = this.#options;
     const answered = config.systemSocket === undefined
       ? false
-      : await this.#askSystemApi(config.systemSocket, problems, options);
+      : await this.#querySystemApi(config.systemSocket, problems, options);
     const lists = [this.#lastList ?? []];
     if (!answered) lists.push(await this.#readRoot(problems));
     lists.push(await this.#byHand());
     return mergeListed(lists);
   }
 
-  async #askSystemApi(
+  async #querySystemApi(
     socket: string,
     problems: DiscoveryProblem[],
     options: CallOptions,
   ): Promise<boolean> {
     const answer = await this.#options.snapshotterApi.daemons(socket, options);
     if (answer.kind !== "ok") {
-      problems.push({ source: "system-api", subject: socket, detail: whyNot(answer) });
+      problems.push({ source: "system-api", subject: socket, detail: failureReason(answer) });
       return false;
     }
     const { daemons, refused } = listedBySystemApi(answer.value);
@@ -149,7 +149,7 @@ export class Discovery {
   }
 }
 
-function whyNot(answer: Exclude<PeerResult<unknown>, { kind: "ok" }>): string {
+function failureReason(answer: Exclude<PeerResult<unknown>, { kind: "ok" }>): string {
   const known = "the last known list stays in force, and the root folder is looked at beside it";
   switch (answer.kind) {
     case "no-socket":

@@ -4,7 +4,7 @@
  *
  * @module
  */
-export { NamedHosts, type NamedHostsOptions } from "./approved_hosts.ts";
+export { ApprovedHosts, type ApprovedHostsOptions } from "./approved_hosts.ts";
 export { Discovery, type DiscoveryOptions } from "./discovery.ts";
 export type { ConfiguredSocket } from "./listed.ts";
 export { environmentNames, findProcesses, type FoundProcess } from "./processes.ts";

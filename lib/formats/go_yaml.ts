@@ -7,7 +7,7 @@ export type GoYamlReading =
     readonly kind: "invalid";
     readonly place: string;
     readonly detail: string;
-    readonly mend: string;
+    readonly remedy: string;
   };
 
 // Plain scalars as gopkg.in/yaml.v2 resolves them (`resolve.go`); the rest are strings.
@@ -75,14 +75,14 @@ export function readGoYaml(text: string): GoYamlReading {
     if (error === undefined) return { kind: "ok", value: document.toJS({ maxAliasCount: 100 }) };
     const { line, col } = lineCounter.linePos(error.pos[0]);
     const place = `line ${line}, column ${col}`;
-    return { kind: "invalid", place, detail: error.code, mend: "check the indentation there" };
+    return { kind: "invalid", place, detail: error.code, remedy: "check the indentation there" };
   } catch (error) {
     if (error instanceof TooLong) {
-      const mend = "split it, or take out what is not needed";
-      return { kind: "invalid", place: "", detail: "it has too many parts", mend };
+      const remedy = "split it, or take out what is not needed";
+      return { kind: "invalid", place: "", detail: "it has too many parts", remedy };
     }
     const detail = error instanceof Error ? error.name : "unknown error";
-    return { kind: "invalid", place: "", detail, mend: "check it with a YAML linter" };
+    return { kind: "invalid", place: "", detail, remedy: "check it with a YAML linter" };
   }
 }
 

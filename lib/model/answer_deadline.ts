@@ -45,15 +45,15 @@ export class AnswerDeadline {
     const { clock, timeoutMs } = this.#options;
     const isOverdue = this.#overdue.has(source);
     const waitMs = isOverdue ? Math.min(OVERDUE_TIMEOUT_MS, timeoutMs) : timeoutMs;
-    const settled = new AbortController();
+    const inSync = new AbortController();
     const timedOut = Symbol();
-    const timer = clock.sleep(waitMs + extraMs, settled)
+    const timer = clock.sleep(waitMs + extraMs, inSync)
       .then(() => timedOut, () => timedOut); // aborted: the race is over
     try {
       const first = await Promise.race([answer, timer]);
       if (first !== timedOut) return first as T;
     } finally {
-      settled.abort();
+      inSync.abort();
     }
     this.#follow(answer, wait);
     return otherwise(

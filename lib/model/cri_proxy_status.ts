@@ -1,13 +1,13 @@
-/** Where the CRI tap stands, in the path of the pulls or out of it. */
-export type TapState =
+/** Where the CRI proxy stands, in the path of the pulls or out of it. */
+export type CriProxyState =
   | "in-path" // what clients are given leads to us
   | "stepped-out" // a person took it out of the path, and has not put it back
   | "bypassed" // we serve, but the clients' link leads elsewhere
   | "not-serving"; // it could not be started
 
-/** The CRI tap of a running agent, where the configuration enables it. */
-export interface TapStatus {
-  readonly state: TapState;
+/** The CRI proxy of a running agent, where the configuration enables it. */
+export interface CriProxyStatus {
+  readonly state: CriProxyState;
   /** Why it does not serve, or what the link is instead. */
   readonly detail?: string;
   readonly socket: string;

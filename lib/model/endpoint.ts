@@ -11,9 +11,9 @@ export interface CredentialHost {
 }
 
 /** A host that sees a mount's credential, and who named it. */
-export interface NamedHost extends CredentialHost {
+export interface EndpointHost extends CredentialHost {
   /** For people: which file, key or rule names it; undefined when nothing does. */
-  readonly namedBy?: string;
+  readonly approvedBy?: string;
 }
 
 /** Where a mount is read from, where its credential goes elsewhere than to its image's registry. */
@@ -26,7 +26,7 @@ export interface Endpoint {
    */
   readonly target?: ImageReference;
   /** Every host that sees the credential and is not the image's own registry. */
-  readonly hosts: readonly NamedHost[];
+  readonly hosts: readonly EndpointHost[];
 }
 
 /**
@@ -77,9 +77,9 @@ export async function endpointOf(
   const foreign = credentialHosts(backend).filter((one) => !isOwnRegistry(one, image));
   const target = targetOf(image, backend, foreign.some(({ role }) => role === "registry"));
   if (foreign.length === 0 && target === undefined) return undefined;
-  const hosts = await Promise.all(foreign.map(async (one): Promise<NamedHost> => {
-    const namedBy = await nameOf(one);
-    return { ...one, ...(namedBy !== undefined && { namedBy }) };
+  const hosts = await Promise.all(foreign.map(async (one): Promise<EndpointHost> => {
+    const approvedBy = await nameOf(one);
+    return { ...one, ...(approvedBy !== undefined && { approvedBy }) };
   }));
   return { host: backend.host ?? "", hosts, ...(target !== undefined && { target }) };
 }
@@ -125,13 +125,13 @@ export function subjectOf(
  * The hosts that would see this mount's credential and that nobody named. One that was found for
  * the host that nydusd calls was named by the very entry that it was found in.
  */
-export function unnamedHosts(
+export function unapprovedHosts(
   endpoint: Endpoint | undefined,
   { forEndpoint = false }: { readonly forEndpoint?: boolean },
 ): readonly string[] {
   if (endpoint === undefined) return [];
-  const unnamed = endpoint.hosts.filter(({ role, namedBy }) =>
-    namedBy === undefined && !(forEndpoint && role === "registry")
+  const unapproved = endpoint.hosts.filter(({ role, approvedBy }) =>
+    approvedBy === undefined && !(forEndpoint && role === "registry")
   );
-  return [...new Set(unnamed.map(({ host }) => host))];
+  return [...new Set(unapproved.map(({ host }) => host))];
 }

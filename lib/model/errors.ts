@@ -32,7 +32,7 @@ export interface ConfigProblem {
   /** Key path such as `providers[1].name`, or `line 3, column 7`; empty for the whole file. */
   readonly place: string;
   readonly problem: string;
-  readonly mend: string;
+  readonly remedy: string;
 }
 
 /** Configuration that cannot be used: every problem at once, exit code 2. */
@@ -46,9 +46,9 @@ export class ConfigError extends AgentError {
 }
 
 /** `file: place: problem (mend)`, as a person reads it. */
-export function formatProblem({ file, place, problem, mend }: ConfigProblem): string {
+export function formatProblem({ file, place, problem, remedy }: ConfigProblem): string {
   const where = place === "" ? file : `${file}: ${place}`;
-  return `${where}: ${problem}${mend === "" ? "" : ` (${mend})`}`;
+  return `${where}: ${problem}${remedy === "" ? "" : ` (${remedy})`}`;
 }
 
 /** The message of anything thrown, for places that must not fail themselves. */

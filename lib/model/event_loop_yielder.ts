@@ -8,7 +8,7 @@ const SLICE_MS = 8;
  * turning, so ten thousand of them in a row would hold up everything else, the server and the
  * watchdog too: whoever works through many things asks here between two of them.
  */
-export class Turns {
+export class EventLoopYielder {
   readonly #clock: Clock;
   #sinceMs: number;
   #turn: Promise<void> | undefined;
@@ -18,7 +18,7 @@ export class Turns {
     this.#sinceMs = clock.monotonicMs();
   }
 
-  /** Whether the loop is due a turn: then await {@linkcode Turns.give}, else go on at once. */
+  /** Whether the loop is due a turn: then await {@linkcode EventLoopYielder.give}, else go on at once. */
   get isDue(): boolean {
     return this.#turn !== undefined || this.#clock.monotonicMs() - this.#sinceMs >= SLICE_MS;
   }

@@ -12,7 +12,7 @@ export type ExecutionResult = "success" | "none" | "failure" | "timeout";
  */
 export type AgentEvent =
   | {
-    readonly kind: "provider-asked";
+    readonly kind: "provider-queried";
     readonly provider: ProviderName;
     readonly image: string;
     readonly outcome: "found" | "none" | "failed";
@@ -37,8 +37,8 @@ export type AgentEvent =
     readonly provider: ProviderName;
     readonly changed: boolean;
     readonly fingerprint: string;
-    readonly softExpiresAtMs?: number;
-    readonly hardExpiresAtMs?: number;
+    readonly refreshAtMs?: number;
+    readonly expiresAtMs?: number;
     readonly dueAtMs?: number;
   }
   | {
@@ -65,7 +65,7 @@ export type AgentEvent =
   }
   | {
     /** One of several credentials was chosen that does not come first, or another than before. */
-    readonly kind: "credential-elected";
+    readonly kind: "candidate-selected";
     readonly image: string;
     readonly provider: ProviderName | "adopted";
     readonly origin: string;
@@ -73,7 +73,7 @@ export type AgentEvent =
     readonly reason: string;
     readonly detail: string;
     /** How many others would fit. */
-    readonly losers: number;
+    readonly otherCandidates: number;
   }
   | { readonly kind: "credential-evicted"; readonly image: string; readonly endpoint?: string }
   | {
@@ -86,7 +86,7 @@ export type AgentEvent =
   }
   | {
     /** A mount shows its credential to a host that nobody named; once for each mount. */
-    readonly kind: "unnamed-host";
+    readonly kind: "unapproved-host";
     readonly daemonId: string;
     readonly snapshotId: string;
     readonly image: string;
@@ -145,7 +145,7 @@ export type AgentEvent =
     readonly level: "ok" | "warning" | "critical";
     /** The kind of thing that the sentence is about. */
     readonly about: string;
-    readonly sentence: string;
+    readonly summary: string;
   }
   | { readonly kind: "warning"; readonly code: string; readonly text: string };
 

@@ -70,7 +70,7 @@ export interface Daemon {
    * What each mount holds, by mount id: nydusd's `registry_auth` as it is, perhaps empty.
    * Undefined when the daemon could not be asked.
    */
-  readonly held?: ReadonlyMap<string, Secret>;
+  readonly currentAuth?: ReadonlyMap<string, Secret>;
   readonly instances: readonly RafsInstance[];
 }
 

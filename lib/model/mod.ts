@@ -17,7 +17,7 @@ export * from "./event_loop_yielder.ts";
 export * from "./events.ts";
 export * from "./exit_codes.ts";
 export { few } from "./few.ts";
-export { isNewEnough, isRefused, ROUND_MS } from "./freshness.ts";
+export { isNewEnough, isRefused, SHARED_EXECUTION_MS } from "./freshness.ts";
 export { isAllowedHost } from "./host_check.ts";
 export * from "./image_reference.ts";
 export * from "./install_files.ts";
@@ -31,12 +31,12 @@ export { Refusals, type RefusedUse } from "./refusals.ts";
 export * from "./registry.ts";
 export * from "./registry_backend.ts";
 export {
-  CLOUD_HABITS,
-  type CloudHabits,
-  habitsOfHost,
-  habitsOfPlugin,
-  type PluginMend,
+  type PluginRemedy,
+  profileOfHost,
+  profileOfPlugin,
   readRefusal,
+  REGISTRY_PROFILES,
+  type RegistryProfile,
 } from "./registry_profiles.ts";
 export * from "./retry_ceiling.ts";
 export { ScopedBackoff } from "./scoped_backoff.ts";
@@ -44,7 +44,7 @@ export * from "./secret.ts";
 export * from "./semaphore.ts";
 export type {
   AccountAnswer,
-  AccountTrouble,
+  AccountProblem,
   PodAccounts,
   PodIdentity,
   PodsAnswer,

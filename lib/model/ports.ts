@@ -140,7 +140,7 @@ export interface NydusdApi {
    * Every mount's `registry_auth` by mount id, or that of one mount alone. A mount that started
    * without a credential has no key. `refused` 404: the daemon has no such API.
    */
-  heldAuths(
+  readAuths(
     socketPath: string,
     options?: CallOptions & { readonly mountId?: string },
   ): Promise<PeerResult<ReadonlyMap<string, Secret>>>;

@@ -18,13 +18,13 @@ export const REASON_CODES = {
   "no-labels": "the request carries no pull labels",
   "incomplete-labels": "only one of the two pull labels is set",
   "not-enabled": "the provider is not enabled in the configuration",
-  "not-seen": "no pull of this image was observed",
+  "no-pull-observed": "no pull of this image was observed",
   "no-config-file": "the provider's configuration file does not exist",
   "no-entry-for-registry": "the configuration has no entry for this registry",
   "anonymous-entry": "the entry has neither user name nor password: anonymous access",
   "incomplete-entry": "the entry has a user name but no password",
   "helper-not-found": "the credential helper has no credential for this registry",
-  "helper-is-ourselves": "the configured credential helper is this agent",
+  "helper-is-agent": "the configured credential helper is this agent",
   "plugin-not-matched": "no matchImages pattern of the plugin matches the image",
   "plugin-no-credential": "the plugin has no credential for this image",
   "no-pattern-matched": "no pattern in the plugin's response matches the image",
@@ -110,9 +110,9 @@ export interface Candidate {
   /** Wall time at which the source was asked. */
   readonly fetchedAtMs: number;
   /** Soft clock: until when the source lets us cache it. Not the token's life. */
-  readonly softExpiresAtMs?: number;
+  readonly refreshAtMs?: number;
   /** Hard clock: when the token is dead. */
-  readonly hardExpiresAtMs?: number;
+  readonly expiresAtMs?: number;
   /** The source tells us by itself when it changes (a watched file, a watched secret). */
   readonly watched: boolean;
   /** It was found for the registry that nydusd calls, not for the image's. */
@@ -140,7 +140,7 @@ export type ProviderOutcome =
     readonly kind: "none";
     readonly reason: ReasonCode;
     readonly notes: readonly ProviderNote[];
-    readonly standing?: Standing;
+    readonly validAccounts?: ValidAccounts;
   }
   | {
     readonly kind: "failed";
@@ -149,17 +149,17 @@ export type ProviderOutcome =
     readonly notes: readonly ProviderNote[];
     /** Wall time before which asking again is of no use. */
     readonly retryAtMs?: number;
-    readonly standing?: Standing;
+    readonly validAccounts?: ValidAccounts;
   };
 
 /**
  * Names of all whose credentials for the image, got in their name before, still count
- * ({@linkcode standingName}): no other's does. Not set where nothing is got in anyone's name.
+ * ({@linkcode accountName}): no other's does. Not set where nothing is got in anyone's name.
  */
-export type Standing = readonly string[] | "unknown";
+export type ValidAccounts = readonly string[] | "unknown";
 
 /** The name under which a candidate stands; undefined for one that is nobody's. */
-export function standingName({ plugin, account }: Candidate): string | undefined {
+export function accountName({ plugin, account }: Candidate): string | undefined {
   return account === undefined ? undefined : `${plugin ?? ""} ${account}`;
 }
 

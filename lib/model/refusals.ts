@@ -22,7 +22,7 @@ export interface RefusedUse {
 const FIRST_MS = 5_000;
 const MAX_MS = 5 * 60_000;
 /** Without a refusal for so long, what was refused before says nothing any more. */
-const QUIET_MS = 10 * 60_000;
+const QUIET_PERIOD_MS = 10 * 60_000;
 /** So far apart, at the least, are two beginnings with a credential that had worked. */
 const WORKED_MS = 60_000;
 /** Resets that may follow each other early; one more is earned every {@linkcode WORKED_MS}. */
@@ -82,7 +82,7 @@ function isLapsed(
   nowMs: number,
   { worked = false }: RefusedUse,
 ): boolean {
-  return nowMs - lastHeardMs >= QUIET_MS || (worked && nowMs - lastForcedMs >= WORKED_MS);
+  return nowMs - lastHeardMs >= QUIET_PERIOD_MS || (worked && nowMs - lastForcedMs >= WORKED_MS);
 }
 
 /** Whether the fetch that was forced last brought another credential, and that one worked. */

@@ -1,5 +1,5 @@
 /** An environment variable that mends a plugin's default. */
-export interface PluginMend {
+export interface PluginRemedy {
   readonly name: string;
   readonly value: string;
   /** What it changes, for people. */
@@ -7,7 +7,7 @@ export interface PluginMend {
 }
 
 /** What a kind of registry and the plugin for it are known to do. */
-export interface CloudHabits {
+export interface RegistryProfile {
   readonly name: string;
   /** Its hosts, without port. */
   readonly hosts: RegExp;
@@ -22,7 +22,7 @@ export interface CloudHabits {
   readonly refused: readonly RegExp[];
   /** Words by which it forbids a repository to someone whom it knows. */
   readonly forbidden: readonly RegExp[];
-  readonly mends: readonly PluginMend[];
+  readonly remedies: readonly PluginRemedy[];
   /** Where all this was read. */
   readonly sources: readonly string[];
 }
@@ -35,7 +35,7 @@ const ECR_HOST = (() => {
 })();
 
 /** The registries whose habits count, each with its sources. */
-export const CLOUD_HABITS: readonly CloudHabits[] = [
+export const REGISTRY_PROFILES: readonly RegistryProfile[] = [
   {
     name: "Amazon ECR",
     hosts: ECR_HOST,
@@ -44,7 +44,7 @@ export const CLOUD_HABITS: readonly CloudHabits[] = [
     clock: "half of what is left of the token's 12 hours; the token tells its own end",
     refused: [/authorization token has expired/i, /authorization token is invalid/i],
     forbidden: [/is not authorized to perform: ecr/i],
-    mends: [],
+    remedies: [],
     sources: [
       "kubernetes/cloud-provider-aws: cmd/ecr-credential-provider/main.go",
       "github.com/aws/aws-cli/issues/6580",
@@ -58,7 +58,7 @@ export const CLOUD_HABITS: readonly CloudHabits[] = [
     clock: "0, do not cache; the token lives up to an hour and does not tell its end",
     refused: [/unauthenticated requests? (?:do|does) not have permission/i, /^unauthenticated\b/i],
     forbidden: [/permission "artifactregistry\.[^"]+" denied on resource/i],
-    mends: [
+    remedies: [
       {
         name: "KUBE_SIDECAR_CACHE_TYPE",
         value: "registry",
@@ -85,7 +85,7 @@ export const CLOUD_HABITS: readonly CloudHabits[] = [
     anonymousEntry: "*.azurecr.*",
     refused: [/authentication required, visit https:\/\/aka\.ms\/acr\/authorization/i],
     forbidden: [/requested access to the resource is denied/i],
-    mends: [],
+    remedies: [],
     sources: [
       "kubernetes-sigs/cloud-provider-azure: pkg/credentialprovider/azure_credentials.go",
       "github.com/MicrosoftDocs/azure-docs/pull/128528",
@@ -98,7 +98,7 @@ export const CLOUD_HABITS: readonly CloudHabits[] = [
     clock: "passwords and access tokens live until they are revoked",
     refused: [/incorrect username or password/i, /personal access token is expired/i],
     forbidden: [/requested access to the resource is denied/i],
-    mends: [],
+    remedies: [],
     sources: ["distribution.github.io/distribution/spec/auth/token/"],
   },
   {
@@ -109,7 +109,7 @@ export const CLOUD_HABITS: readonly CloudHabits[] = [
     refused: [],
     // With 401: its token service gives anyone a token, without the right.
     forbidden: [/unauthorized to access repository: /i],
-    mends: [],
+    remedies: [],
     sources: [
       "goharbor/harbor: src/server/middleware/v2auth/auth.go",
     ],
@@ -117,15 +117,15 @@ export const CLOUD_HABITS: readonly CloudHabits[] = [
 ];
 
 /** The habits of the registry with this host (a port does not count). */
-export function habitsOfHost(host: string): CloudHabits | undefined {
+export function profileOfHost(host: string): RegistryProfile | undefined {
   const name = host.replace(/:\d+$/, "").toLowerCase();
-  return CLOUD_HABITS.find(({ hosts }) => hosts.test(name));
+  return REGISTRY_PROFILES.find(({ hosts }) => hosts.test(name));
 }
 
 /** The habits of an exec plugin, by the name of its program. */
-export function habitsOfPlugin(name: string): CloudHabits | undefined {
+export function profileOfPlugin(name: string): RegistryProfile | undefined {
   const bare = name.replace(/\.exe$/, "");
-  return CLOUD_HABITS.find(({ plugins }) => plugins.includes(bare));
+  return REGISTRY_PROFILES.find(({ plugins }) => plugins.includes(bare));
 }
 
 /**
@@ -135,7 +135,7 @@ export function habitsOfPlugin(name: string): CloudHabits | undefined {
  */
 export function readRefusal(words: string): "refused" | "forbidden" | undefined {
   const said = (patterns: readonly RegExp[]) => patterns.some((pattern) => pattern.test(words));
-  if (CLOUD_HABITS.some(({ refused }) => said(refused))) return "refused";
-  if (CLOUD_HABITS.some(({ forbidden }) => said(forbidden))) return "forbidden";
+  if (REGISTRY_PROFILES.some(({ refused }) => said(refused))) return "refused";
+  if (REGISTRY_PROFILES.some(({ forbidden }) => said(forbidden))) return "forbidden";
   return undefined;
 }

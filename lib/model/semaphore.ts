@@ -1,5 +1,5 @@
 /** A place for at most `limit` pieces of work at once, first come, first served. */
-export class Gate {
+export class Semaphore {
   #free: number;
   readonly #waiting: (() => void)[] = [];
 

@@ -12,7 +12,7 @@ export interface PodIdentity {
 }
 
 /** What the API server could not tell, and why. */
-export interface AccountTrouble {
+export interface AccountProblem {
   readonly kind: "failed";
   readonly reason: ReasonCode;
   readonly detail: string;
@@ -26,7 +26,7 @@ export type PodsAnswer =
     /** What may be the reason that there is none. */
     readonly detail?: string;
   }
-  | AccountTrouble;
+  | AccountProblem;
 
 /** A service account as it is now. */
 export type AccountAnswer =
@@ -36,13 +36,13 @@ export type AccountAnswer =
     readonly annotations: Readonly<Record<string, string>>;
   }
   | { readonly kind: "gone" }
-  | AccountTrouble;
+  | AccountProblem;
 
 /** A token bound to a pod. */
 export type TokenAnswer =
   | { readonly kind: "token"; readonly token: Secret; readonly expiresAtMs?: number }
   | { readonly kind: "gone" }
-  | AccountTrouble;
+  | AccountProblem;
 
 /** Pods and service accounts, seen from plugins that want tokens. Never rejects. */
 export interface PodAccounts {

@@ -1,9 +1,9 @@
 import type { DaemonState, DeliveryState, DiscoveryProblem } from "./instance.ts";
 import type { ProviderName, ReasonCode } from "./provider.ts";
-import type { TapStatus } from "./cri_proxy_status.ts";
+import type { CriProxyStatus } from "./cri_proxy_status.ts";
 
 /** Where a credential is in its life; `unknown-life` when no hard clock is known. */
-export type LifeWindow = "fresh" | "advisory" | "mandatory" | "expired" | "unknown-life";
+export type RenewalWindow = "fresh" | "advisory" | "mandatory" | "expired" | "unknown-lifetime";
 
 /** The whole agent at one moment, without a secret: what `status` and the page show. */
 export interface AgentStatus {
@@ -34,8 +34,8 @@ export interface AgentStatus {
   readonly checkIntervalMs?: number;
   /** Every plugin and credential helper that has run. */
   readonly plugins?: readonly PluginStatus[];
-  /** Undefined while the CRI tap is not enabled. */
-  readonly tap?: TapStatus;
+  /** Undefined while the CRI proxy is not enabled. */
+  readonly criProxy?: CriProxyStatus;
 }
 
 /** A part of the Kubernetes API that is not followed now: what was read last is used. */
@@ -94,11 +94,11 @@ export interface ImageStatus {
   readonly plugin?: string;
   readonly fingerprint?: string;
   /** Why this one of several was chosen. */
-  readonly elected?: string;
-  readonly window?: LifeWindow;
+  readonly selectionReason?: string;
+  readonly window?: RenewalWindow;
   readonly renewedAtMs?: number;
-  readonly softExpiresAtMs?: number;
-  readonly hardExpiresAtMs?: number;
+  readonly refreshAtMs?: number;
+  readonly expiresAtMs?: number;
   /** When the source is asked next; undefined when it is watched instead. */
   readonly nextAttemptAtMs?: number;
   /** Attempts that failed since the last success. */
@@ -131,9 +131,9 @@ export interface InstanceStatus {
   /** The host that nydusd calls, where that is not the image's own registry. */
   readonly host?: string;
   /** Who named that host, for people; undefined when nobody did. */
-  readonly hostNamedBy?: string;
+  readonly hostApprovedBy?: string;
   /** Hosts that see the credential and that nobody named. */
-  readonly unnamedHosts?: readonly string[];
+  readonly unapprovedHosts?: readonly string[];
   /** Set while its reads fail: wall time (ms) of the first failure in a row. */
   readonly readsFailingSinceMs?: number;
   readonly delivery: DeliveryState;
@@ -145,5 +145,5 @@ export interface InstanceStatus {
   readonly behindSinceMs?: number;
   readonly file?: string;
   /** When reads would begin to fail if every source went silent now; undefined: no end is known. */
-  readonly readsEndAtMs?: number;
+  readonly readsFailAtMs?: number;
 }

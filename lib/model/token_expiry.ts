@@ -1,7 +1,7 @@
 import { type Credential, credentialSecret } from "./credential.ts";
 
 /** What a token says of its own end. */
-export interface HardExpiry {
+export interface TokenExpiry {
   /** Wall time at which it is dead, in whole milliseconds; undefined when it does not tell. */
   readonly expiresAtMs?: number;
   /** Why a time that it tells was not believed. Never quotes the token. */
@@ -10,13 +10,13 @@ export interface HardExpiry {
 
 const MAX_TOKEN_LENGTH = 64 * 1024;
 /** A life beyond this is a mistake in the units rather than a promise. */
-const MAX_LIFE_MS = 10 * 366 * 24 * 3_600_000;
+const MAX_LIFETIME_MS = 10 * 366 * 24 * 3_600_000;
 
 /**
  * The end of a credential's life, where the token tells it: `exp` of a JWT (RFC 7519), or
  * `expiration` in the base64 JSON of an ECR password; both in Unix seconds. Never throws.
  */
-export function hardExpiryOf(credential: Credential, nowMs: number): HardExpiry {
+export function tokenExpiryOf(credential: Credential, nowMs: number): TokenExpiry {
   const token = credentialSecret(credential).reveal();
   if (token.length > MAX_TOKEN_LENGTH) return {};
   const seconds = jwtExpiry(token) ?? ecrExpiry(token);
@@ -28,7 +28,7 @@ export function hardExpiryOf(credential: Credential, nowMs: number): HardExpiry 
   if (!(expiresAtMs > nowMs)) {
     return { warning: "the token's expiry is in the past: it is ignored" };
   }
-  if (expiresAtMs > nowMs + MAX_LIFE_MS) {
+  if (expiresAtMs > nowMs + MAX_LIFETIME_MS) {
     return { warning: "the token's expiry is more than ten years ahead: it is ignored" };
   }
   return { expiresAtMs };

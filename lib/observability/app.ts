@@ -65,7 +65,7 @@ export function createApp(options: AppOptions): Hono {
   app.get("/livez", (c) => {
     const view = health();
     if (view.live) return c.text("ok\n");
-    return c.text(metricsOnly ? "not live\n" : `${view.sentence}\n`, 503);
+    return c.text(metricsOnly ? "not live\n" : `${view.summary}\n`, 503);
   });
   app.get("/readyz", (c) => {
     const view = health();
@@ -124,9 +124,9 @@ function gateText({ checks }: HealthView): string {
  * `[+]` holds, `[-]` does not, `[!]` does not and readiness does not depend on it; then the one
  * sentence, and whether we are ready.
  */
-function verboseText({ checks, ready, level, sentence }: HealthView): string {
+function verboseText({ checks, ready, level, summary }: HealthView): string {
   const lines = checks.map(({ name, ok, text, gate }) =>
     `[${ok ? "+" : gate ? "-" : "!"}] ${name}: ${printable(text)}\n`
   );
-  return `${lines.join("")}${level}: ${sentence}\n${ready ? "ready" : "not ready"}\n`;
+  return `${lines.join("")}${level}: ${summary}\n${ready ? "ready" : "not ready"}\n`;
 }

@@ -8,7 +8,7 @@ export interface Finding {
     | "daemons"
     | "sources"
     | "discovery"
-    | "tap";
+    | "cri-proxy";
   readonly level: "warning" | "critical";
   /** What it is about, the same for as long as the trouble lasts. */
   readonly key: string;
@@ -17,7 +17,7 @@ export interface Finding {
   /** What, until when, and since when where the state itself tells. */
   readonly text: string;
   /** Whether `text` says since when. */
-  readonly tellsSince?: true;
+  readonly reportedSinceMs?: true;
   /** What to do. */
-  readonly mend: string;
+  readonly remedy: string;
 }

@@ -6,21 +6,21 @@ import {
   type InstanceStatus,
 } from "../model/mod.ts";
 import type { Finding } from "./finding.ts";
-import { placeOf } from "./image_label.ts";
+import { imageLabel } from "./image_label.ts";
 import { readFinding } from "./read_findings.ts";
 import { isNone } from "./reasons.ts";
-import { tapFindings } from "./cri_proxy_findings.ts";
+import { criProxyFindings } from "./cri_proxy_findings.ts";
 
 /** All that is wrong, what ends first coming first within its level. */
 export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding[] {
   const byEnd = status.images.toSorted((a, b) =>
-    compare(a.hardExpiresAtMs ?? Infinity, b.hardExpiresAtMs ?? Infinity)
+    compare(a.expiresAtMs ?? Infinity, b.expiresAtMs ?? Infinity)
   );
   const sourceless = new Set(
     status.images.flatMap(({ image, provider }) => provider === undefined ? [image] : []),
   );
-  const tap = tapFindings(status.tap, nowMs);
-  const [unseenPulls] = tap;
+  const criProxy = criProxyFindings(status.criProxy, nowMs);
+  const [unseenPulls] = criProxy;
   // Images that some source other than pulls has a credential for.
   const sourced = new Set(
     status.images.flatMap(({ image, provider }) =>
@@ -54,16 +54,16 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
       text:
         `the Kubernetes API is not followed (${subject}; ${reason}: ${detail}): what was read ` +
         "last is used, a change is not seen",
-      mend: "it is tried again by itself; see docs/kubernetes.md for the rights that it takes",
+      remedy: "it is tried again by itself; see docs/kubernetes.md for the rights that it takes",
     })),
     ...status.problems.map(({ source, subject, detail }): Finding => ({
       area: "discovery",
       level: "warning",
       key: `discovery ${source} ${subject}`,
       text: `the ${source} ${subject} does not report its mounts: ${detail}`,
-      mend: "see whether nydus-snapshotter runs; renewal and delivery go on meanwhile",
+      remedy: "see whether nydus-snapshotter runs; renewal and delivery go on meanwhile",
     })),
-    ...tap,
+    ...criProxy,
   ];
 }
 
@@ -76,7 +76,7 @@ function configurationFindings({ refusedConfig = [] }: AgentStatus): readonly Fi
     level: "warning",
     key: "configuration",
     text: `the new configuration was refused and the previous one is in force: ${first}${more}`,
-    mend: "fix it (nydus-auth-agent check) and reload",
+    remedy: "fix it (nydus-auth-agent check) and reload",
   }];
 }
 
@@ -85,28 +85,28 @@ function compare(a: number, b: number): number {
 }
 
 function imageFinding(image: ImageStatus, nowMs: number): Finding | undefined {
-  const { hardExpiresAtMs: endMs, failures, lastFailure } = image;
-  const mend = `run: nydus-auth-agent explain ${image.image}`;
-  const name = placeOf(image);
+  const { expiresAtMs: endMs, failures, lastFailure } = image;
+  const remedy = `run: nydus-auth-agent explain ${image.image}`;
+  const name = imageLabel(image);
   const about = { area: "credentials", image: image.image, key: `credential ${name}` } as const;
   const why = lastFailure === undefined ? "" : ` (${lastFailure.reason}: ${lastFailure.detail})`;
   if (image.window === "expired" || (endMs !== undefined && endMs <= nowMs)) {
     const since = endMs === undefined ? "" : ` ${formatDuration(nowMs - endMs)} ago`;
     const text = `the credential of ${name} expired${since}, and reads that nydusd has ` +
       `not cached fail${why}`;
-    const told = endMs === undefined ? {} : { tellsSince: true } as const;
-    return { ...about, level: "critical", text, ...told, mend };
+    const told = endMs === undefined ? {} : { reportedSinceMs: true } as const;
+    return { ...about, level: "critical", text, ...told, remedy };
   }
   if (image.provider === "adopted") {
     const text = `no source has a credential for ${name}: its mounts keep the one that ` +
       `they hold${until(endMs, nowMs)}, and it is not renewed`;
-    return { ...about, level: "warning", text, mend };
+    return { ...about, level: "warning", text, remedy };
   }
   if (failures === 0) return undefined;
   if (image.provider === undefined) {
     if (lastFailure === undefined || isNone(lastFailure.reason)) return undefined;
     const text = `no credential for ${name} could be had in ${tries(failures)}${why}`;
-    return { ...about, level: "warning", text, mend };
+    return { ...about, level: "warning", text, remedy };
   }
   const since = image.renewedAtMs === undefined
     ? ""
@@ -114,7 +114,7 @@ function imageFinding(image: ImageStatus, nowMs: number): Finding | undefined {
   const text = `renewing the credential of ${name} failed in ${tries(failures)}${why}` +
     `${since}; it is good${until(endMs, nowMs) || " for a time that nobody tells"}`;
   const level = image.window === "mandatory" ? "critical" : "warning";
-  return { ...about, level, text, ...(since !== "" && { tellsSince: true }), mend };
+  return { ...about, level, text, ...(since !== "" && { reportedSinceMs: true }), remedy };
 }
 
 function tries(count: number): string {
@@ -144,17 +144,17 @@ function mountFinding(
     case "refused":
     case "unreachable": {
       const text = `${mount} cannot be given its credential, it is ${delivery}${why}`;
-      const look = delivery === "refused" ? "look at that nydusd's log" : processMend(pid);
-      return { ...about, text, mend: `it is tried again by itself; ${look}` };
+      const look = delivery === "refused" ? "look at that nydusd's log" : processRemedy(pid);
+      return { ...about, text, remedy: `it is tried again by itself; ${look}` };
     }
     case "unsupported": {
       const text = `the credential of ${mount} has a form that nydusd cannot use${why}`;
-      return { ...about, text, mend: "give its registry a user name and a password" };
+      return { ...about, text, remedy: "give its registry a user name and a password" };
     }
     case "adopted": {
       if (image === undefined || !sourceless.has(image)) break; // told by its image
       const text = `${mount} keeps its credential, and it is not renewed${why}`;
-      return { ...about, text, mend: `run: nydus-auth-agent explain ${image}` };
+      return { ...about, text, remedy: `run: nydus-auth-agent explain ${image}` };
     }
     case "pending":
     case "stored":
@@ -169,11 +169,11 @@ function mountFinding(
   }
   if (image !== undefined || imageProblem === undefined) return undefined;
   const text = `it is not known which image ${mount} serves: ${imageProblem}`;
-  return { ...about, text, mend: "list that daemon with its image in the configuration" };
+  return { ...about, text, remedy: "list that daemon with its image in the configuration" };
 }
 
 /** How to see why a process does not answer. */
-function processMend(pid: number | undefined): string {
+function processRemedy(pid: number | undefined): string {
   return pid === undefined
     ? "see whether its process is stopped"
     : `see whether its process is stopped (T) or waits (D): ps -o stat= -p ${pid}`;
@@ -199,22 +199,22 @@ function behindFinding(
     return {
       ...about,
       text,
-      mend: 'use nydusd 2.4.1 or later, or delivery.config_files = "always"',
+      remedy: 'use nydusd 2.4.1 or later, or delivery.config_files = "always"',
     };
   }
   if (behindSinceMs === undefined) return undefined;
   const forText = formatDuration(Math.max(0, nowMs - behindSinceMs));
   const text = `${mount} has gone on for ${forText} with an older credential than there is, and ` +
     `reads fail when that ends: ${deliveryDetail}`;
-  const mend = "its file has the new one: restart that nydusd, and use 2.4.1 or later";
-  return { ...about, text, tellsSince: true, mend };
+  const remedy = "its file has the new one: restart that nydusd, and use 2.4.1 or later";
+  return { ...about, text, reportedSinceMs: true, remedy };
 }
 
 /** It holds what it should, and would not after a restart. */
 function fileFinding({ id }: DaemonStatus, mount: InstanceStatus): Finding | undefined {
   const { snapshotId, image, delivery, file, deliveryDetail = "" } = mount;
-  const isTold = delivery === "stored" || delivery === "in-use" || delivery === "proven";
-  if (file !== "failed" || (!isTold && delivery !== "file-only")) return undefined;
+  const isReported = delivery === "stored" || delivery === "in-use" || delivery === "proven";
+  if (file !== "failed" || (!isReported && delivery !== "file-only")) return undefined;
   const what = `mount ${snapshotId} of nydusd ${id}${image === undefined ? "" : ` (${image})`}`;
   return {
     area: "deliveries",
@@ -223,22 +223,23 @@ function fileFinding({ id }: DaemonStatus, mount: InstanceStatus): Finding | und
     ...(image !== undefined && { image }),
     text: `${what} holds its credential, but would begin with an old one after a restart: ` +
       deliveryDetail,
-    mend: 'make that folder writable for the agent, or set delivery.config_files = "never"',
+    remedy: 'make that folder writable for the agent, or set delivery.config_files = "never"',
   };
 }
 
 function hostFinding({ id }: DaemonStatus, mount: InstanceStatus): Finding | undefined {
-  const { snapshotId, image = "an unknown image", unnamedHosts = [], delivery } = mount;
-  if (unnamedHosts.length === 0) return undefined;
+  const { snapshotId, image = "an unknown image", unapprovedHosts = [], delivery } = mount;
+  if (unapprovedHosts.length === 0) return undefined;
   const done = delivery === "withheld"
     ? "it is withheld"
     : delivery === "adopted"
     ? "it keeps the one that it held before"
     : "it is delivered all the same";
-  const hosts = unnamedHosts.join(", ");
+  const hosts = unapprovedHosts.join(", ");
   const text = `mount ${snapshotId} of nydusd ${id} (${image}) shows its credential to ${hosts}, ` +
     `which nothing names as a place for it: ${done}`;
-  const mend = "name each such host in delivery.allowed_hosts, or mend that nydusd's configuration";
+  const remedy =
+    "name each such host in delivery.allowed_hosts, or mend that nydusd's configuration";
   const key = `hosts ${id}/${snapshotId}`;
   return {
     area: "deliveries",
@@ -246,7 +247,7 @@ function hostFinding({ id }: DaemonStatus, mount: InstanceStatus): Finding | und
     key,
     ...(mount.image !== undefined && { image: mount.image }),
     text,
-    mend,
+    remedy,
   };
 }
 
@@ -259,6 +260,6 @@ function daemonFinding({ id, pid, state, stateDetail }: DaemonStatus): Finding |
     level: "warning",
     key: `daemon ${id}`,
     text: `nydusd ${id} ${what}${why}`,
-    mend: `it is asked again at every look; ${processMend(pid)}`,
+    remedy: `it is asked again at every look; ${processRemedy(pid)}`,
   };
 }

@@ -20,12 +20,12 @@ export interface HealthView {
   readonly ready: boolean;
   readonly checks: readonly HealthCheck[];
   /** The one thing to know: what, since when, until when, what to do. */
-  readonly sentence: string;
+  readonly summary: string;
   /** The end of the sentence: what to do, where there is something to do. */
-  readonly mend?: string;
+  readonly remedy?: string;
   readonly level: HealthLevel;
   /** What the sentence is about, for telling one trouble from the next; `calm` when all is well. */
-  readonly about: "loop" | "calm" | "starting" | Finding["area"];
+  readonly about: "loop" | "healthy" | "starting" | Finding["area"];
 }
 
 /** How things stand, in one word: `critical` when reads fail now or are about to. */
@@ -39,7 +39,7 @@ export interface HealthOptions {
 }
 
 /** How long the first round may take before the loop counts as stuck. */
-const FIRST_ROUND_LIMIT_MS = 120_000;
+const FIRST_RECONCILE_LIMIT_MS = 120_000;
 const STUCK_MIN_MS = 60_000;
 const STUCK_INTERVALS = 3;
 
@@ -53,34 +53,34 @@ export function healthOf(
   const sinceMs = status.loopAgeMs ?? nowMs - (status.lastReconcileAtMs ?? status.startedAtMs);
   const limitMs = started
     ? Math.max(STUCK_INTERVALS * checkIntervalMs, STUCK_MIN_MS)
-    : FIRST_ROUND_LIMIT_MS;
+    : FIRST_RECONCILE_LIMIT_MS;
   const live = sinceMs <= limitMs;
   const findings = findingsOf(status, nowMs).map((finding) => withSince(finding, since, nowMs));
   const checks = [
     loopCheck(live, started, sinceMs),
-    firstRoundCheck(started, nowMs - status.startedAtMs),
-    ...outsideChecks(findings, status.tap === undefined ? OUTSIDE : [...OUTSIDE, "tap"]),
+    firstReconcileCheck(started, nowMs - status.startedAtMs),
+    ...outsideChecks(findings, status.criProxy === undefined ? OUTSIDE : [...OUTSIDE, "cri-proxy"]),
   ];
   const view = { live, ready: live && started, checks };
   if (!live) {
     const what = started
       ? `nothing has been compared for ${formatDuration(sinceMs)}`
       : `the first look at the node is not done after ${formatDuration(sinceMs)}`;
-    const mend = "restart nydus-auth-agent, and please report it";
-    return { ...view, sentence: `${what}: ${mend}`, mend, level: "critical", about: "loop" };
+    const remedy = "restart nydus-auth-agent, and please report it";
+    return { ...view, summary: `${what}: ${remedy}`, remedy, level: "critical", about: "loop" };
   }
   const critical = findings.filter(({ level }) => level === "critical");
   const worst = critical.length > 0 ? critical : findings;
   if (worst[0] !== undefined) {
     const { level, area: about } = worst[0];
-    const mend = printable(worst[0].mend);
-    return { ...view, sentence: sentenceOf(worst[0], findings.length), mend, level, about };
+    const remedy = printable(worst[0].remedy);
+    return { ...view, summary: sentenceOf(worst[0], findings.length), remedy, level, about };
   }
   if (!started) {
-    const sentence = "starting: the first look at the node is not done";
-    return { ...view, sentence, level: "ok", about: "starting" };
+    const summary = "starting: the first look at the node is not done";
+    return { ...view, summary, level: "ok", about: "starting" };
   }
-  return { ...view, sentence: calmSentence(status, nowMs), level: "ok", about: "calm" };
+  return { ...view, summary: healthySummary(status, nowMs), level: "ok", about: "healthy" };
 }
 
 /** Says since when, of a trouble whose own words do not. */
@@ -89,7 +89,7 @@ function withSince(
   since: (key: string) => number | undefined,
   nowMs: number,
 ): Finding {
-  const sinceMs = finding.tellsSince ? undefined : since(finding.key);
+  const sinceMs = finding.reportedSinceMs ? undefined : since(finding.key);
   if (sinceMs === undefined || sinceMs >= nowMs) return finding;
   return { ...finding, text: `${finding.text}; so for ${formatDuration(nowMs - sinceMs)}` };
 }
@@ -100,7 +100,7 @@ function loopCheck(ok: boolean, started: boolean, sinceMs: number): HealthCheck 
   return { name: "loop", ok, text, gate: true };
 }
 
-function firstRoundCheck(ok: boolean, upMs: number): HealthCheck {
+function firstReconcileCheck(ok: boolean, upMs: number): HealthCheck {
   const text = ok ? "done" : `not done ${formatDuration(Math.max(0, upMs))} after the start`;
   return { name: "first-reconcile", ok, text, gate: true };
 }
@@ -127,21 +127,21 @@ function outsideChecks(
   });
 }
 
-function sentenceOf({ text, mend }: Finding, count: number): string {
+function sentenceOf({ text, remedy }: Finding, count: number): string {
   const more = count > 1 ? ` (and ${count - 1} more)` : "";
-  return printable(`${text}${more}: ${mend}`);
+  return printable(`${text}${more}: ${remedy}`);
 }
 
-function calmSentence(status: AgentStatus, nowMs: number): string {
+function healthySummary(status: AgentStatus, nowMs: number): string {
   const mounts = status.daemons.flatMap(({ instances }) => instances);
   if (mounts.length === 0) return "no nydus mount is on this node: there is nothing to renew";
   const bare = mounts.filter(({ delivery }) => delivery === "none").length;
   const waiting = mounts.filter(({ delivery }) => delivery === "pending").length;
   const late = mounts.filter(({ delivery }) => delivery === "file-only").length;
-  const held = mounts.length - bare - waiting - late;
-  const parts = held === mounts.length
-    ? [mounts.length === 1 ? "the one mount holds a valid credential" : allHold(held)]
-    : [`${held} of ${mounts.length} mounts hold valid credentials`];
+  const currentAuth = mounts.length - bare - waiting - late;
+  const parts = currentAuth === mounts.length
+    ? [mounts.length === 1 ? "the one mount holds a valid credential" : allInSync(currentAuth)]
+    : [`${currentAuth} of ${mounts.length} mounts hold valid credentials`];
   const say = (count: number, one: string, several: string) => {
     if (count > 0) parts.push(`${count} ${count === 1 ? one : several}`);
   };
@@ -153,7 +153,7 @@ function calmSentence(status: AgentStatus, nowMs: number): string {
   return `${parts.join(", ")}; ${nextRenewal(status, nowMs) ?? watched}`;
 }
 
-function allHold(count: number): string {
+function allInSync(count: number): string {
   return `all ${count} mounts hold valid credentials`;
 }
 

@@ -36,7 +36,7 @@ const MAX_ENTRIES = 40;
 const MAX_NOTES = 50;
 const MAX_TEXT = 500;
 /** Two lines of one trouble take turns: the same one is looked for this far back. */
-const LOOK_BACK = 4;
+const HISTORY_SPAN = 4;
 /** Answers that change nothing are no history; that a source was asked in vain is. */
 const LEFT_OUT: readonly LogEventName[] = [
   "provider-found",
@@ -68,7 +68,7 @@ export class ImageHistory implements Observer {
     if (!("image" in event)) return;
     const past = this.#past(event.image);
     const atMs = this.#now();
-    if (event.kind === "provider-asked") {
+    if (event.kind === "provider-queried") {
       const { provider, outcome, reason, detail, notes = [] } = event;
       past.answers.set(provider, {
         provider,
@@ -79,8 +79,8 @@ export class ImageHistory implements Observer {
         atMs,
       });
     }
-    for (const { event: name, message, quiet } of linesOf(event)) {
-      if (quiet || LEFT_OUT.includes(name)) continue;
+    for (const { event: name, message, unavailable } of linesOf(event)) {
+      if (unavailable || LEFT_OUT.includes(name)) continue;
       add(past, name, safe(message), atMs);
     }
   }
@@ -109,7 +109,7 @@ export class ImageHistory implements Observer {
 
 function add({ entries }: Past, event: LogEventName, text: string, atMs: number): void {
   const signature = `${event} ${text.replace(/\d+/g, "0")}`;
-  const from = Math.max(0, entries.length - LOOK_BACK);
+  const from = Math.max(0, entries.length - HISTORY_SPAN);
   const same = entries.findIndex((entry, i) => i >= from && entry.signature === signature);
   const [before] = same < 0 ? [] : entries.splice(same, 1);
   entries.push({

@@ -5,12 +5,12 @@ export interface ImageTimes {
   /** The store has a credential from one of its sources. */
   readonly isStored: boolean;
   readonly renewedAtMs?: number;
-  readonly hardExpiresAtMs?: number;
-  readonly softExpiresAtMs?: number;
+  readonly expiresAtMs?: number;
+  readonly refreshAtMs?: number;
   readonly nextAttemptAtMs?: number;
 }
 
-const TIMES = ["renewedAtMs", "hardExpiresAtMs", "softExpiresAtMs", "nextAttemptAtMs"] as const;
+const TIMES = ["renewedAtMs", "expiresAtMs", "refreshAtMs", "nextAttemptAtMs"] as const;
 
 /**
  * One line an image. Where it is read from several places, the earliest of each time: what alarms

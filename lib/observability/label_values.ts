@@ -55,6 +55,6 @@ export const LABEL_VALUES = {
   providers: PROVIDER_NAMES,
   verdicts: VERDICT_KINDS,
   renewalResults: ["success", "failure"],
-  unnamedHostActions: ["delivered", "withheld"],
-  tapDirections: ["runtime", "clients"],
+  unapprovedHostActions: ["delivered", "withheld"],
+  criProxyDirections: ["runtime", "clients"],
 } as const;

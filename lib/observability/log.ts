@@ -54,7 +54,7 @@ export function createLog(options: LogOptions): Log {
 
   /** A look-up tells of every provider: no words are made of what nobody would read. */
   function isUnheard(event: AgentEvent): boolean {
-    if (event.kind !== "provider-asked" || event.outcome === "failed") return false;
+    if (event.kind !== "provider-queried" || event.outcome === "failed") return false;
     if (written[event.outcome === "found" ? "provider-found" : "provider-none"]) return false;
     return !repetition.lastsAny || !repetition.lasts(providerSubject(event));
   }
@@ -77,7 +77,7 @@ export function createLog(options: LogOptions): Log {
   }
 
   function tell(line: LogLine): void {
-    const { event, message, fields, problem, recovery, ends = [], quiet } = line;
+    const { event, message, fields, problem, recovery, ends = [], unavailable } = line;
     for (const subject of ends) repetition.forget(subject);
     if (problem !== undefined) {
       // What is not written is not counted either: a lower level later begins with a first time.
@@ -93,7 +93,7 @@ export function createLog(options: LogOptions): Log {
         emit(recovery.event, `${message} (after ${times(count)})`, { ...fields, count });
       }
     }
-    if (!quiet) emit(event, message, fields);
+    if (!unavailable) emit(event, message, fields);
   }
 
   return {

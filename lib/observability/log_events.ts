@@ -37,7 +37,7 @@ export const LOG_EVENTS = {
     level: "info",
     meaning: "a registry was probed about a credential",
   },
-  "credential-elected": {
+  "candidate-selected": {
     level: "info",
     meaning: "another candidate than the first was selected",
   },
@@ -52,7 +52,7 @@ export const LOG_EVENTS = {
   "credential-delivered": { level: "info", meaning: "a mount got its credential" },
   "delivery-unchanged": { level: "debug", meaning: "a mount already has its credential" },
   "delivery-failed": { level: "warning", meaning: "a delivery failed" },
-  "unnamed-host": {
+  "unapproved-host": {
     level: "warning",
     meaning: "a nydusd sends its credential to an unapproved host",
   },
@@ -66,7 +66,7 @@ export const LOG_EVENTS = {
     meaning: "a daemon's configuration file could be rewritten again",
   },
   "delivery-state-changed": { level: "info", meaning: "the delivery state of a mount changed" },
-  "mount-unserved": {
+  "mount-without-credential": {
     level: "warning",
     meaning: "a delivery became refused, unreachable, unsupported or withheld",
   },
@@ -74,7 +74,7 @@ export const LOG_EVENTS = {
     level: "info",
     meaning: "a nydusd appeared, disappeared or changed its state",
   },
-  "daemon-troubled": { level: "warning", meaning: "a nydusd does not answer, or not correctly" },
+  "daemon-failing": { level: "warning", meaning: "a nydusd does not answer, or not correctly" },
   "discovery-problem": { level: "warning", meaning: "a source of discovery does not answer" },
   "discovery-recovered": { level: "info", meaning: "a source of discovery answers again" },
   "reconcile-finished": { level: "debug", meaning: "a reconcile ended" },

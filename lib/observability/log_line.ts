@@ -17,7 +17,7 @@ export interface LogLine {
   /** Subjects whose troubles end unsaid: what comes again later is new. See `Repetition.forget`. */
   readonly ends?: readonly string[];
   /** Nothing to say but a recovery. */
-  readonly quiet?: true;
+  readonly unavailable?: true;
 }
 
 /** A line without anything to count. */

@@ -6,15 +6,15 @@ import {
   REASON_CODES,
 } from "../model/mod.ts";
 import { at, line, type LogLine, suffix, time } from "./log_line.ts";
-import { daemonLine, deliveryLines, mountStateLine, unnamedHostLine } from "./mount_lines.ts";
-import { placeOf } from "./image_label.ts";
+import { daemonLine, deliveryLines, mountStateLine, unapprovedHostLine } from "./mount_lines.ts";
+import { imageLabel } from "./image_label.ts";
 
-type ProviderAsked = Extract<AgentEvent, { kind: "provider-asked" }>;
+type ProviderAsked = Extract<AgentEvent, { kind: "provider-queried" }>;
 
 /** The lines of an event; which of them are written is the log's affair. */
 export function linesOf(event: AgentEvent): readonly LogLine[] {
   switch (event.kind) {
-    case "provider-asked":
+    case "provider-queried":
       return [providerLine(event)];
     case "plugin-executed":
       return [pluginLine(event)];
@@ -24,14 +24,14 @@ export function linesOf(event: AgentEvent): readonly LogLine[] {
       return [renewalFailedLine(event)];
     case "registry-probed":
       return [probedLine(event)];
-    case "credential-elected":
-      return [electedLine(event)];
+    case "candidate-selected":
+      return [selectionLine(event)];
     case "credential-evicted":
       return [evictedLine(event)];
     case "credential-adopted":
       return [adoptedLine(event)];
-    case "unnamed-host":
-      return [unnamedHostLine(event)];
+    case "unapproved-host":
+      return [unapprovedHostLine(event)];
     case "delivery-attempted":
       return deliveryLines(event);
     case "delivery-state-changed":
@@ -49,10 +49,10 @@ export function linesOf(event: AgentEvent): readonly LogLine[] {
       const recovery = { subject: `discovery ${source} ${subject}`, event: event.kind };
       const message = `${source}, ${subject}: it answers again`;
       const fields = { source, subject };
-      return [{ ...line("discovery-recovered", message, fields), recovery, quiet: true }];
+      return [{ ...line("discovery-recovered", message, fields), recovery, unavailable: true }];
     }
     case "reconcile-finished":
-      return [roundLine(event)];
+      return [reconcileLine(event)];
     case "source-changed":
       return [line("source-changed", `${event.source} changed: ${event.path}`, {
         source: event.source,
@@ -67,8 +67,8 @@ export function linesOf(event: AgentEvent): readonly LogLine[] {
     case "config-refused":
       return [refusedLine(event.problems)];
     case "health-changed": {
-      const { level, about, sentence } = event;
-      return [line(`health-${level}`, sentence, { about })];
+      const { level, about, summary } = event;
+      return [line(`health-${level}`, summary, { about })];
     }
     case "warning": {
       const { code, text } = event;
@@ -88,7 +88,7 @@ function refusedLine(refused: readonly ConfigProblem[]): LogLine {
 }
 
 /** Every round of a calm node is the same: it is said when something is different. */
-function roundLine(event: Extract<AgentEvent, { kind: "reconcile-finished" }>): LogLine {
+function reconcileLine(event: Extract<AgentEvent, { kind: "reconcile-finished" }>): LogLine {
   const { kind: _, durationMs, ...fields } = event;
   const { images, instances, daemons } = event;
   const message = `${daemons} daemons, ${instances} mounts, ${images} images compared`;
@@ -150,13 +150,13 @@ function pluginLine(event: Extract<AgentEvent, { kind: "plugin-executed" }>): Lo
 
 function renewedLine(event: Extract<AgentEvent, { kind: "credential-renewed" }>): LogLine {
   const { provider, changed, fingerprint } = event;
-  const image = placeOf(event);
+  const image = imageLabel(event);
   const fields = {
     ...imageFields(event),
     provider,
     fingerprint,
-    ...time("soft_expires_at", event.softExpiresAtMs),
-    ...time("hard_expires_at", event.hardExpiresAtMs),
+    ...time("soft_expires_at", event.refreshAtMs),
+    ...time("hard_expires_at", event.expiresAtMs),
     ...time("due_at", event.dueAtMs),
   };
   const what = changed
@@ -175,16 +175,16 @@ function probedLine(event: Extract<AgentEvent, { kind: "registry-probed" }>): Lo
   return line("registry-probed", message, { ...fields, duration_ms: durationMs });
 }
 
-function electedLine(event: Extract<AgentEvent, { kind: "credential-elected" }>): LogLine {
-  const { image, provider, origin, fingerprint, reason, detail, losers } = event;
-  const fields = { image, provider, origin, fingerprint, reason, detail, losers };
+function selectionLine(event: Extract<AgentEvent, { kind: "candidate-selected" }>): LogLine {
+  const { image, provider, origin, fingerprint, reason, detail, otherCandidates } = event;
+  const fields = { image, provider, origin, fingerprint, reason, detail, otherCandidates };
   const message = `${image} gets the credential of ${provider} (${origin}): ${detail}`;
-  return line("credential-elected", message, fields);
+  return line("candidate-selected", message, fields);
 }
 
 function adoptedLine(event: Extract<AgentEvent, { kind: "credential-adopted" }>): LogLine {
   const { fingerprint, origin } = event;
-  const name = placeOf(event);
+  const name = imageLabel(event);
   const message = `no provider has a credential for ${name}: using the one ${origin}, which is ` +
     "not renewed; a credential from a provider replaces it at once";
   const problem = { subject: `adopted ${name}`, signature: fingerprint };
@@ -194,7 +194,7 @@ function adoptedLine(event: Extract<AgentEvent, { kind: "credential-adopted" }>)
 
 /** An image that comes back starts anew: its troubles are said again at once. */
 function evictedLine(event: Extract<AgentEvent, { kind: "credential-evicted" }>): LogLine {
-  const image = placeOf(event);
+  const image = imageLabel(event);
   const providers = PROVIDER_NAMES.map((provider) =>
     `provider ${provider} ${event.endpoint ?? event.image}`
   );
@@ -207,7 +207,7 @@ function evictedLine(event: Extract<AgentEvent, { kind: "credential-evicted" }>)
 
 function renewalFailedLine(event: Extract<AgentEvent, { kind: "renewal-failed" }>): LogLine {
   const { provider, reason, detail, expired, nextAttemptAtMs } = event;
-  const image = placeOf(event);
+  const image = imageLabel(event);
   const fields = {
     ...imageFields(event),
     ...(provider && { provider }),
@@ -226,11 +226,11 @@ function renewalFailedLine(event: Extract<AgentEvent, { kind: "renewal-failed" }
   return { ...line(expired ? "credential-expired" : "renewal-failed", message, fields), problem };
 }
 
-interface ImageAndPlace {
+interface ImageAndLocation {
   readonly image: string;
   readonly endpoint?: string;
 }
 
-function imageFields({ image, endpoint }: ImageAndPlace) {
+function imageFields({ image, endpoint }: ImageAndLocation) {
   return { image, ...(endpoint !== undefined && { endpoint }) };
 }

@@ -104,8 +104,8 @@ export const METRICS = {
       "credential.",
     labels: [],
   },
-  unnamedHosts: {
-    name: `${OWN}unnamed_hosts_total`,
+  unapprovedHosts: {
+    name: `${OWN}unapproved_hosts_total`,
     type: "counter",
     help: "Total number of mounts that read from an unapproved host, by action.",
     labels: ["action"],
@@ -190,50 +190,50 @@ export const METRICS = {
     labels: [],
   },
   tapInPath: {
-    name: `${OWN}tap_in_path`,
+    name: `${OWN}cri_proxy_in_path`,
     type: "gauge",
     help: "Whether the CRI symlink points to the proxy (1) or to the container runtime " +
       "(0).",
     labels: [],
   },
-  tapOpenConnections: {
-    name: `${OWN}tap_open_connections`,
+  criProxyOpenConnections: {
+    name: `${OWN}cri_proxy_open_connections`,
     type: "gauge",
     help: "Number of open connections of the CRI proxy.",
     labels: [],
   },
-  tapConnections: {
-    name: `${OWN}tap_connections_total`,
+  criProxyConnections: {
+    name: `${OWN}cri_proxy_connections_total`,
     type: "counter",
     help: "Total number of connections of the CRI proxy.",
     labels: [],
   },
-  tapConnectionFailures: {
-    name: `${OWN}tap_connection_failures_total`,
+  criProxyConnectionFailures: {
+    name: `${OWN}cri_proxy_connection_failures_total`,
     type: "counter",
     help: "Total number of connections closed at once: too many, or no runtime.",
     labels: [],
   },
-  tapBytes: {
-    name: `${OWN}tap_bytes_total`,
+  criProxyBytes: {
+    name: `${OWN}cri_proxy_bytes_total`,
     type: "counter",
     help: "Total number of bytes forwarded by the CRI proxy.",
     labels: ["to"],
   },
-  tapPulls: {
-    name: `${OWN}tap_pulls_total`,
+  criProxyPulls: {
+    name: `${OWN}cri_proxy_pulls_total`,
     type: "counter",
     help: "Total number of PullImage requests that the CRI proxy read.",
     labels: [],
   },
-  tapLostReadings: {
-    name: `${OWN}tap_lost_readings_total`,
+  criProxyLostReadings: {
+    name: `${OWN}cri_proxy_lost_readings_total`,
     type: "counter",
     help: "Total number of directions of connections that became unreadable.",
     labels: [],
   },
-  tapSkippedMessages: {
-    name: `${OWN}tap_skipped_messages_total`,
+  criProxySkippedMessages: {
+    name: `${OWN}cri_proxy_skipped_messages_total`,
     type: "counter",
     help: "Total number of skipped messages, or credentials in them.",
     labels: [],

@@ -6,7 +6,7 @@ import { DURATION_BUCKETS, type MetricDefinition, METRICS } from "./metric_names
 import { Counter, Gauge, Histogram, registerOwn, Registry } from "./prometheus.ts";
 import { ProviderTally } from "./provider_tally.ts";
 import { failureReasons } from "./reasons.ts";
-import { TapMetrics } from "./cri_proxy_metrics.ts";
+import { CriProxyMetrics } from "./cri_proxy_metrics.ts";
 
 /** What the build says of itself. */
 export interface BuildLabels {
@@ -54,7 +54,7 @@ export class AgentMetrics implements Observer {
   readonly #probes = this.#counter(METRICS.probes);
   readonly #deliveries = this.#counter(METRICS.deliveries);
   readonly #deliveryFailures = this.#counter(METRICS.deliveryFailures);
-  readonly #unnamedHosts = this.#counter(METRICS.unnamedHosts);
+  readonly #unapprovedHosts = this.#counter(METRICS.unapprovedHosts);
   readonly #instances = this.#gauge(METRICS.instances);
   readonly #instancesBehind = this.#gauge(METRICS.instancesBehind);
   readonly #daemons = this.#gauge(METRICS.daemons);
@@ -68,7 +68,7 @@ export class AgentMetrics implements Observer {
   readonly #configLastReload = this.#gauge(METRICS.configLastReload);
   readonly #configReloadFailures = this.#counter(METRICS.configReloadFailures);
   readonly #residentMemory = this.#gauge(METRICS.residentMemory);
-  readonly #tap = new TapMetrics(this.#registry);
+  readonly #criProxy = new CriProxyMetrics(this.#registry);
 
   constructor(options: AgentMetricsOptions) {
     this.#options = options;
@@ -83,7 +83,9 @@ export class AgentMetrics implements Observer {
     }
     for (const verdict of LABEL_VALUES.verdicts) this.#probes.inc({ verdict }, 0);
     for (const result of LABEL_VALUES.deliveryResults) this.#deliveries.inc({ result }, 0);
-    for (const action of LABEL_VALUES.unnamedHostActions) this.#unnamedHosts.inc({ action }, 0);
+    for (const action of LABEL_VALUES.unapprovedHostActions) {
+      this.#unapprovedHosts.inc({ action }, 0);
+    }
     for (const source of LABEL_VALUES.discoverySources) this.#discoveryProblems.inc({ source }, 0);
     // A time stamp of 0 would be fifty years ago: absent until there is one.
     this.#configLastReload.remove();
@@ -91,7 +93,7 @@ export class AgentMetrics implements Observer {
 
   notify(event: AgentEvent): void {
     switch (event.kind) {
-      case "provider-asked": {
+      case "provider-queried": {
         const { provider, outcome, reason } = event;
         this.#providers.count(event);
         if (outcome === "failed") this.#providerFailures.inc({ provider, reason });
@@ -115,8 +117,8 @@ export class AgentMetrics implements Observer {
         // It may still be read from elsewhere: each way has a credential of its own.
         if (!this.#isLive(event.image)) this.#forgetImage(event.image);
         break;
-      case "unnamed-host":
-        this.#unnamedHosts.inc({ action: event.action });
+      case "unapproved-host":
+        this.#unapprovedHosts.inc({ action: event.action });
         break;
       case "delivery-attempted":
         this.#deliveries.inc({ result: event.outcome.kind });
@@ -140,7 +142,7 @@ export class AgentMetrics implements Observer {
         this.#configReloadFailures.inc();
         break;
       case "credential-adopted":
-      case "credential-elected":
+      case "candidate-selected":
       case "delivery-state-changed":
       case "daemon-state-changed":
       case "discovery-recovered":
@@ -155,7 +157,7 @@ export class AgentMetrics implements Observer {
 
   /** The page, in OpenMetrics where the scraper's `Accept` header likes that best. */
   async page(accept = ""): Promise<MetricsPage> {
-    this.#lookAtStatus();
+    this.#updateFromStatus();
     const text = await this.#registry.metrics();
     return preferredForm(accept) === "application/openmetrics-text"
       ? { contentType: Registry.OPENMETRICS_CONTENT_TYPE, body: toOpenMetrics(text) }
@@ -188,16 +190,16 @@ export class AgentMetrics implements Observer {
     }
   }
 
-  #lookAtStatus(): void {
+  #updateFromStatus(): void {
     const status = this.#options.status();
     this.#residentMemory.set(this.#options.process.residentMemoryBytes());
     this.#staleWatches.set(status.staleWatches?.length ?? 0);
     if (status.checkIntervalMs === undefined) this.#checkInterval.remove();
     else this.#checkInterval.set(status.checkIntervalMs / 1000);
-    this.#tap.look(status.tap);
+    this.#criProxy.look(status.criProxy);
     this.#countStates(status);
-    this.#lookAtImages(status);
-    this.#lookAtOutlook(status);
+    this.#updateImages(status);
+    this.#updateTolerance(status);
     if (status.lastReconcileAtMs === undefined) this.#reconcileLast.remove();
     else this.#reconcileLast.set(status.lastReconcileAtMs / 1000);
   }
@@ -217,28 +219,28 @@ export class AgentMetrics implements Observer {
   }
 
   /** Set anew from what lives, so no image keeps series of its own, and none has them twice. */
-  #lookAtImages({ images }: AgentStatus): void {
+  #updateImages({ images }: AgentStatus): void {
     const live = new Set(images.map(({ image }) => image));
     for (const image of this.#images) if (!live.has(image)) this.#forgetImage(image);
     for (const gauge of [this.#storeEntries, this.#expiry, this.#renewalDue, this.#lastSuccess]) {
       gauge.reset();
     }
     for (const [image_ref, status] of timesByImage(images)) {
-      const { hardExpiresAtMs, softExpiresAtMs } = status;
+      const { expiresAtMs, refreshAtMs } = status;
       this.#ensureImage(image_ref);
       if (status.isStored) this.#storeEntries.set({ image_ref }, 1);
       setSeconds(this.#lastSuccess, { image_ref }, status.renewedAtMs);
-      setSeconds(this.#expiry, { image_ref, clock: "hard" }, hardExpiresAtMs);
-      setSeconds(this.#expiry, { image_ref, clock: "soft" }, softExpiresAtMs);
+      setSeconds(this.#expiry, { image_ref, clock: "hard" }, expiresAtMs);
+      setSeconds(this.#expiry, { image_ref, clock: "soft" }, refreshAtMs);
       setSeconds(this.#renewalDue, { image_ref }, status.nextAttemptAtMs);
     }
   }
 
-  #lookAtOutlook({ daemons, nowMs }: AgentStatus): void {
+  #updateTolerance({ daemons, nowMs }: AgentStatus): void {
     let firstEndMs = Infinity;
     for (const { instances } of daemons) {
-      for (const { readsEndAtMs = Infinity } of instances) {
-        firstEndMs = Math.min(firstEndMs, readsEndAtMs);
+      for (const { readsFailAtMs = Infinity } of instances) {
+        firstEndMs = Math.min(firstEndMs, readsFailAtMs);
       }
     }
     if (firstEndMs === Infinity) this.#outageTolerance.remove();

@@ -4,12 +4,12 @@
  *
  * @module
  */
-export { tapFindings } from "./cri_proxy_findings.ts";
+export { criProxyFindings } from "./cri_proxy_findings.ts";
 export { fanOut } from "./fan_out.ts";
 export { type HealthCheck, type HealthLevel, healthOf, type HealthView } from "./health.ts";
 export { HealthMemory } from "./health_memory.ts";
 export { type HistoryEntry, ImageHistory, type ImagePast } from "./image_history.ts";
-export { placeOf } from "./image_label.ts";
+export { imageLabel } from "./image_label.ts";
 export { createLog, type Log, type LogOptions } from "./log.ts";
 export { LOG_EVENTS, type LogEventName, type LogThreshold } from "./log_events.ts";
 export { type MetricDefinition, METRICS } from "./metric_names.ts";
@@ -20,6 +20,6 @@ export {
   type MetricsPage,
 } from "./metrics.ts";
 export { type AppOptions, openApp } from "./open_app.ts";
-export { HEALTH_WORDS, type HealthWord, imageViews, mountLevel } from "./page/image_view.ts";
-export { SourceBook } from "./provider_stats.ts";
+export { HEALTH_STATES, type HealthState, imageViews, mountLevel } from "./page/image_view.ts";
+export { ProviderStats } from "./provider_stats.ts";
 export { outcomeOf } from "./reasons.ts";

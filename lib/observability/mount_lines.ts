@@ -65,7 +65,7 @@ function fileLine(event: DeliveryAttempted): readonly LogLine[] {
   if (file.kind === "skipped") return []; // it was not tried: nothing is known
   const recovery = { subject, event: "config-file-recovered" } as const;
   const message = `configuration file of mount ${mount}: ${file.kind}`;
-  return [{ ...line("config-file-recovered", message, fields), recovery, quiet: true }];
+  return [{ ...line("config-file-recovered", message, fields), recovery, unavailable: true }];
 }
 
 /** What comes next for a mount that is not served. */
@@ -92,7 +92,7 @@ export function mountStateLine(
     case "withheld": {
       const problem = { subject, signature: event.to };
       const whole = `${message}; ${NEXT[event.to]}`;
-      return { ...line("mount-unserved", whole, snakeCase(fields)), problem };
+      return { ...line("mount-without-credential", whole, snakeCase(fields)), problem };
     }
     case "pending": // nothing is known yet: a trouble that there was is not over
       return line("delivery-state-changed", message, snakeCase(fields));
@@ -109,7 +109,9 @@ export function mountStateLine(
 }
 
 /** A credential goes where nobody said that it may, or is withheld for that. */
-export function unnamedHostLine(event: Extract<AgentEvent, { kind: "unnamed-host" }>): LogLine {
+export function unapprovedHostLine(
+  event: Extract<AgentEvent, { kind: "unapproved-host" }>,
+): LogLine {
   const { daemonId, snapshotId, image, hosts, action } = event;
   const mount = mountOf(event);
   const fields = { daemon_id: daemonId, snapshot_id: snapshotId, image, hosts, action };
@@ -117,16 +119,16 @@ export function unnamedHostLine(event: Extract<AgentEvent, { kind: "unnamed-host
     `nothing names as a place for it: it was ${action}; name each in delivery.allowed_hosts, or ` +
     "mend that nydusd's configuration";
   const problem = { subject: `hosts ${mount}`, signature: `${action} ${hosts.join(" ")}` };
-  return { ...line("unnamed-host", message, fields), problem };
+  return { ...line("unapproved-host", message, fields), problem };
 }
 
 /** A daemon came, went, or changed its state; the troubles of its mounts end with it. */
 export function daemonLine(event: Extract<AgentEvent, { kind: "daemon-state-changed" }>): LogLine {
   const { kind: _, ...fields } = event;
   const { daemonId, to, detail } = event;
-  const troubled = to === "unresponsive" || to === "broken";
-  const name = troubled ? "daemon-troubled" : "daemon-state-changed";
-  const next = troubled ? "; it is asked again at every look" : "";
+  const failing = to === "unresponsive" || to === "broken";
+  const name = failing ? "daemon-failing" : "daemon-state-changed";
+  const next = failing ? "; it is asked again at every look" : "";
   const message = `nydusd ${daemonId} is ${to}${suffix(detail)}${next}`;
   const subjects = ["delivery", "file", "state", "hosts"].map((what) => `${what} ${daemonId}/`);
   return { ...line(name, message, snakeCase(fields)), ends: to === "gone" ? subjects : [] };

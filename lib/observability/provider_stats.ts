@@ -13,7 +13,7 @@ import { redactText } from "./redact.ts";
 const MAX_PLUGINS = 200;
 
 /** Keeps count of how the questions to providers, plugins and helpers went. */
-export class SourceBook implements Observer {
+export class ProviderStats implements Observer {
   readonly #now: () => number;
   readonly #providers = new Map<ProviderName, ProviderStatus>(
     PROVIDER_NAMES.map((name) => [name, { name, requests: 0, failures: 0 }]),
@@ -26,7 +26,7 @@ export class SourceBook implements Observer {
   }
 
   notify(event: AgentEvent): void {
-    if (event.kind === "provider-asked") this.#asked(event);
+    if (event.kind === "provider-queried") this.#asked(event);
     if (event.kind === "plugin-executed") this.#executed(event);
   }
 
@@ -39,7 +39,7 @@ export class SourceBook implements Observer {
     return { providers: [...this.#providers.values()], plugins };
   }
 
-  #asked(event: Extract<AgentEvent, { kind: "provider-asked" }>): void {
+  #asked(event: Extract<AgentEvent, { kind: "provider-queried" }>): void {
     const { provider: name, outcome, reason, detail = "" } = event;
     const before = this.#providers.get(name);
     if (before === undefined) return;

@@ -25,7 +25,7 @@ export class ProviderTally {
   }
 
   /** Counts one question. */
-  count({ provider, durationMs }: Extract<AgentEvent, { kind: "provider-asked" }>): void {
+  count({ provider, durationMs }: Extract<AgentEvent, { kind: "provider-queried" }>): void {
     const count = this.#counts.get(provider);
     if (count === undefined) return;
     const seconds = durationMs / 1000;

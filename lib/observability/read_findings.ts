@@ -38,8 +38,9 @@ export function readFinding(
     key: `reads ${id}/${snapshotId}`,
     ...(image !== undefined && { image }),
     text,
-    tellsSince: true,
-    mend: "look for 401, 403 or a network error in that nydusd's log; see docs/troubleshooting.md" +
-      (unseenPulls === undefined ? "" : `. CRI pulls are not seen: ${unseenPulls.mend}`),
+    reportedSinceMs: true,
+    remedy:
+      "look for 401, 403 or a network error in that nydusd's log; see docs/troubleshooting.md" +
+      (unseenPulls === undefined ? "" : `. CRI pulls are not seen: ${unseenPulls.remedy}`),
   };
 }

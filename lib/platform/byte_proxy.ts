@@ -12,8 +12,8 @@ export interface ByteReader {
   closed(): void;
 }
 
-/** Where a tap listens, and what stands behind it. */
-export interface ByteTapOptions {
+/** Where a CRI proxy listens, and what stands behind it. */
+export interface ByteProxyOptions {
   /** Our own socket, mode 0600. */
   readonly path: string;
   /** The socket that every byte goes on to. */
@@ -24,8 +24,8 @@ export interface ByteTapOptions {
   readonly reader: () => ByteReader;
 }
 
-/** What has passed since the tap began to serve. */
-export interface ByteTapCounts {
+/** What has passed since the CRI proxy began to serve. */
+export interface ByteProxyCounts {
   readonly openConnections: number;
   readonly connections: number;
   /** Closed at once: too many, or the other side was not there. */
@@ -35,8 +35,8 @@ export interface ByteTapCounts {
 }
 
 /** A proxy that serves until it is disposed of. */
-export interface ByteTap extends AsyncDisposable {
-  counts(): ByteTapCounts;
+export interface ByteProxy extends AsyncDisposable {
+  counts(): ByteProxyCounts;
   /** Whether no call is in flight, and nothing is left to write. */
   isIdle(): boolean;
 }
@@ -63,7 +63,7 @@ const MAX_CONNECTIONS = 1_024;
  *
  * @throws {AgentError} `io` when the socket cannot be had.
  */
-export async function serveByteTap(options: ByteTapOptions): Promise<ByteTap> {
+export async function serveByteProxy(options: ByteProxyOptions): Promise<ByteProxy> {
   const { path } = options;
   const claimed = await claimUnixPath(path);
   const made = join(claimed.folder, "s");
@@ -112,7 +112,7 @@ export async function serveByteTap(options: ByteTapOptions): Promise<ByteTap> {
 async function acceptAll(
   listener: Deno.UnixListener,
   traffic: Traffic,
-  options: ByteTapOptions,
+  options: ByteProxyOptions,
 ): Promise<void> {
   const { maxConnections = MAX_CONNECTIONS } = options;
   const pairs = new Set<Promise<void>>();
@@ -143,7 +143,7 @@ async function acceptAll(
 async function joinPair(
   client: Deno.UnixConn,
   traffic: Traffic,
-  { upstream, reader }: ByteTapOptions,
+  { upstream, reader }: ByteProxyOptions,
 ): Promise<void> {
   const { live, readers } = traffic;
   live.add(client);

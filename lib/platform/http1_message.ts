@@ -181,16 +181,17 @@ export class MessageReader {
   /** Reads once, with room for at least `room` more bytes within reason. False at the end. */
   async #fill(room: number): Promise<boolean> {
     if (this.#start === this.#end) this.#start = this.#end = 0;
-    const held = this.#end - this.#start;
+    const currentAuth = this.#end - this.#start;
     const isFull = this.#end === this.#buffer.length;
-    const least = isFull ? held : 0; // doubles: each byte is copied a bounded number of times
-    const wanted = held + Math.min(Math.max(room, least, MIN_BUFFER_BYTES - held), MAX_READ_BYTES);
+    const least = isFull ? currentAuth : 0; // doubles: each byte is copied a bounded number of times
+    const wanted = currentAuth +
+      Math.min(Math.max(room, least, MIN_BUFFER_BYTES - currentAuth), MAX_READ_BYTES);
     if (wanted > this.#buffer.length || isFull) {
       const buffer = wanted > this.#buffer.length ? new Uint8Array(wanted) : this.#buffer;
       buffer.set(this.#buffer.subarray(this.#start, this.#end));
       this.#buffer = buffer;
       this.#start = 0;
-      this.#end = held;
+      this.#end = currentAuth;
     }
     const count = await this.#source.read(this.#buffer.subarray(this.#end));
     if (count === null) return false;

@@ -41,7 +41,7 @@ export interface Client {
   readonly connection: Connection;
   /** Undefined on a unix socket, and for loopback. */
   readonly address: string | undefined;
-  phase: "idle" | "head" | "body" | "handler" | "queued" | "response" | "linger";
+  jitter: "idle" | "head" | "body" | "handler" | "queued" | "response" | "linger";
   /** Monotonic times. */
   progressAtMs: number;
   deadlineMs: number;
@@ -51,13 +51,13 @@ export interface Client {
 }
 
 /** Whether the server waits for this client, and loses nothing by closing the connection. */
-export function isWaiting({ phase }: Client): boolean {
-  return phase !== "handler" && phase !== "response";
+export function isWaiting({ jitter }: Client): boolean {
+  return jitter !== "handler" && jitter !== "response";
 }
 
 /** Whether the client has not read for a while. */
-export function isStalled({ phase, progressAtMs }: Client, nowMs: number): boolean {
-  return phase === "response" && nowMs - progressAtMs >= GIVES_WAY_MS;
+export function isStalled({ jitter, progressAtMs }: Client, nowMs: number): boolean {
+  return jitter === "response" && nowMs - progressAtMs >= GIVES_WAY_MS;
 }
 
 export function closeQuietly(closable: { close(): void }): void {

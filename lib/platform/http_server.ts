@@ -148,7 +148,7 @@ export class HttpServer implements AsyncDisposable {
     const client: Client = {
       connection,
       address,
-      phase: "idle",
+      jitter: "idle",
       progressAtMs: nowMs,
       deadlineMs: nowMs + DEADLINES.idle,
       writtenBytes: 0,
@@ -179,10 +179,10 @@ export class HttpServer implements AsyncDisposable {
     closeQuietly(client.connection);
   }
 
-  #enter(client: Client, phase: Client["phase"]): void {
-    client.phase = phase;
+  #enter(client: Client, jitter: Client["jitter"]): void {
+    client.jitter = jitter;
     client.progressAtMs = this.#clock.monotonicMs();
-    client.deadlineMs = client.progressAtMs + DEADLINES[phase];
+    client.deadlineMs = client.progressAtMs + DEADLINES[jitter];
   }
 
   /** Runs while there are clients. */
@@ -195,8 +195,8 @@ export class HttpServer implements AsyncDisposable {
       if (signal.aborted) break;
       const nowMs = this.#clock.monotonicMs();
       for (const client of this.#clients.keys()) {
-        const stalledMs = client.phase === "response" ? nowMs - client.progressAtMs : 0;
-        if (client.phase === "queued") continue; // it gets 503
+        const stalledMs = client.jitter === "response" ? nowMs - client.progressAtMs : 0;
+        if (client.jitter === "queued") continue; // it gets 503
         if (nowMs >= client.deadlineMs || stalledMs >= DEADLINES.stalled) this.#close(client);
       }
     }

@@ -11,7 +11,7 @@ import {
   Secret,
 } from "../model/mod.ts";
 import { type OpenedResponse, openResponse } from "./http1_client.ts";
-import { connectionTrouble } from "./kube_trouble.ts";
+import { connectionProblem } from "./kube_trouble.ts";
 import { createProxiedClient } from "./proxied_client.ts";
 import { connectTcp } from "./tcp_connect.ts";
 import { connectTls } from "./tls_connect.ts";
@@ -118,7 +118,7 @@ class PooledKubeHttp implements KubeHttp {
   #failed(request: KubeHttpRequest, error: unknown, deadline: Deadline): KubeHttpFailure {
     this.#drop(request);
     if (deadline.passed) return { kind: "timed-out" };
-    return { kind: "unreachable", detail: connectionTrouble(error) };
+    return { kind: "unreachable", detail: connectionProblem(error) };
   }
 
   #client({ connection, lane = 0 }: KubeHttpRequest): Deno.HttpClient {

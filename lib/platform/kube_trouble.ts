@@ -16,7 +16,7 @@ const REASONS: readonly (readonly [RegExp, string])[] = [
 ];
 
 /** Why a request came to nothing, in words that quote neither it nor its answer. */
-export function connectionTrouble(error: unknown): string {
+export function connectionProblem(error: unknown): string {
   const text = error instanceof Error
     ? `${error.name} ${error.message} ${error.cause instanceof Error ? error.cause.message : ""}`
     : "";

@@ -68,14 +68,14 @@ function stopOnce(end: () => Promise<void>, signal: AbortSignal | undefined): ()
 }
 
 function addressError(address: string, error: unknown): AgentError {
-  const mend = "choose another address in server.address";
+  const remedy = "choose another address in server.address";
   const why = error instanceof Deno.errors.AddrInUse
-    ? `the port is taken by another program; stop it, or ${mend}`
+    ? `the port is taken by another program; stop it, or ${remedy}`
     : error instanceof Deno.errors.AddrNotAvailable
-    ? `this machine has no such address; ${mend}`
+    ? `this machine has no such address; ${remedy}`
     : error instanceof Deno.errors.PermissionDenied
-    ? `not allowed; a port below 1024 needs rights, or ${mend}`
-    : `${messageOf(error)}; ${mend}`;
+    ? `not allowed; a port below 1024 needs rights, or ${remedy}`
+    : `${messageOf(error)}; ${remedy}`;
   return new AgentError("io", `listen on ${address}: ${why}`, { cause: error });
 }
 

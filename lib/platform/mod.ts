@@ -4,7 +4,7 @@
  *
  * @module
  */
-export { type ByteTap, serveByteTap } from "./byte_proxy.ts";
+export { type ByteProxy, serveByteProxy } from "./byte_proxy.ts";
 export { systemClock } from "./clock.ts";
 export { freePort, startCompanion, writePrivateText } from "./companion.ts";
 export type { Context } from "./context.ts";

@@ -65,7 +65,7 @@ class DatagramNotifier implements Notifier {
   readonly #runtimeDirectory: string | undefined;
   readonly #warn: (text: string) => void;
   #socket: Deno.DatagramConn | undefined;
-  #silent: boolean;
+  #unavailable: boolean;
   #warned = false;
 
   constructor(
@@ -77,12 +77,12 @@ class DatagramNotifier implements Notifier {
     this.#target = target.startsWith("@") ? `\0${target.slice(1)}` : target;
     this.#runtimeDirectory = directory;
     this.#warn = warn;
-    this.#silent = target === "";
+    this.#unavailable = target === "";
     if (intervalMs !== undefined) this.watchdogIntervalMs = intervalMs;
   }
 
   get active(): boolean {
-    return !this.#silent;
+    return !this.#unavailable;
   }
 
   ready(status?: string): Promise<void> {
@@ -106,13 +106,13 @@ class DatagramNotifier implements Notifier {
   }
 
   [Symbol.dispose](): void {
-    this.#silent = true;
+    this.#unavailable = true;
     this.#socket?.close();
     this.#socket = undefined;
   }
 
   async #send(message: string): Promise<void> {
-    if (this.#silent) return;
+    if (this.#unavailable) return;
     try {
       if (!this.#target.startsWith("/") && !this.#target.startsWith("\0")) {
         throw new TypeError("the name is neither a path nor abstract");
@@ -121,7 +121,7 @@ class DatagramNotifier implements Notifier {
       const bytes = new TextEncoder().encode(message);
       await this.#socket.send(bytes, { transport: "unixpacket", path: this.#target });
     } catch (error) {
-      if (!this.#silent) this.#tell(error);
+      if (!this.#unavailable) this.#tell(error);
     }
   }
 

@@ -24,7 +24,7 @@ export function createNydusdApi(
     async info(socketPath, options = {}) {
       return peerResult(await get(socketPath, "/api/v1/daemon", options), readInfo);
     },
-    async heldAuths(socketPath, { mountId, ...options } = {}) {
+    async readAuths(socketPath, { mountId, ...options } = {}) {
       if (mountId === undefined) {
         return peerResult(await get(socketPath, "/api/v1/config", options), readAuths);
       }
@@ -70,13 +70,13 @@ function readMount(mountId: string, body: unknown): NydusdMount {
 function readAuths(body: unknown): ReadonlyMap<string, Secret> | undefined {
   const keys = record(body);
   if (keys === undefined) return undefined;
-  const held = new Map<string, Secret>();
+  const currentAuth = new Map<string, Secret>();
   for (const [key, value] of Object.entries(keys)) {
     if (!key.endsWith(KEY)) continue;
     if (typeof value !== "string") return undefined;
-    held.set(key.slice(0, -KEY.length), new Secret(value));
+    currentAuth.set(key.slice(0, -KEY.length), new Secret(value));
   }
-  return held;
+  return currentAuth;
 }
 
 /** One mount's keys; nothing for a mount that nothing was stored for, or that is not there. */

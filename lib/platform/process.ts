@@ -34,11 +34,11 @@ async function start(
   try {
     return new Deno.Command(path, options).spawn();
   } catch (error) {
-    return { kind: "not-started", reason: await whyNotStarted(path, error) };
+    return { kind: "not-started", reason: await startFailure(path, error) };
   }
 }
 
-async function whyNotStarted(path: string, error: unknown) {
+async function startFailure(path: string, error: unknown) {
   if (error instanceof Deno.errors.NotFound) {
     // A script whose interpreter is missing is "not found" as well.
     const isThere = await Deno.stat(path).then(() => true, () => false);

@@ -8,7 +8,7 @@ import {
   Secret,
 } from "../model/mod.ts";
 import { type OpenedResponse, openResponse } from "./http1_client.ts";
-import { connectionTrouble } from "./kube_trouble.ts";
+import { connectionProblem } from "./kube_trouble.ts";
 import { createProxiedClient, environmentProxy } from "./proxied_client.ts";
 import { openTunnel } from "./proxy_tunnel.ts";
 import { connectTcp, ForbiddenAddressError, literalAddress } from "./tcp_connect.ts";
@@ -36,7 +36,7 @@ async function request(
   } catch (error) {
     signal?.throwIfAborted();
     if (deadline.passed) return { kind: "timed-out" };
-    return { kind: "unreachable", detail: troubleOf(error) };
+    return { kind: "unreachable", detail: problemOf(error) };
   } finally {
     deadline.abort(); // releases what was not read
   }
@@ -45,8 +45,8 @@ async function request(
 /** Something of ours that stands in the way, in words of ours. */
 class Obstacle extends Error {}
 
-function troubleOf(error: unknown): string {
-  return error instanceof Obstacle ? error.message : connectionTrouble(error);
+function problemOf(error: unknown): string {
+  return error instanceof Obstacle ? error.message : connectionProblem(error);
 }
 
 async function answerOf(

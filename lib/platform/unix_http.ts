@@ -1,8 +1,8 @@
 import {
   type CallOptions,
   Deadline,
-  Gate,
   Secret,
+  Semaphore,
   type UnixHttp,
   type UnixHttpRequest,
   type UnixHttpResult,
@@ -23,7 +23,7 @@ export function createUnixHttp(): UnixHttp {
 
 /** What is open to one socket. */
 class Peer {
-  readonly gate = new Gate(MAX_CONNECTIONS);
+  readonly gate = new Semaphore(MAX_CONNECTIONS);
   readonly idle: ClientConnection[] = [];
   /** Requests that run, or wait for a connection. */
   pending = 0;

@@ -14,7 +14,7 @@ const MAX_ENTRIES = 20_000;
 /** Looked at side by side within one folder. */
 const MAX_PARALLEL = 64;
 /** Paths told of one look. */
-const MAX_TOLD = 1_000;
+const MAX_REPORTED = 1_000;
 
 type Stat = (
   path: string,
@@ -119,6 +119,6 @@ class PathWatch implements Disposable {
     if (before === undefined || this.#disposed) return;
     const changed = [...new Set([...before.keys(), ...stamps.keys()])]
       .filter((path) => before.get(path) !== stamps.get(path));
-    for (const path of changed.slice(0, MAX_TOLD)) if (!this.#disposed) this.#changed(path);
+    for (const path of changed.slice(0, MAX_REPORTED)) if (!this.#disposed) this.#changed(path);
   }
 }

@@ -63,7 +63,7 @@ export class CredentialChain {
       winner = { provider: provider.name, renewable: provider.renewable, candidates };
       if (!all) break;
     }
-    if (renewal && winner === undefined && attempts.every(saysNothing)) {
+    if (renewal && winner === undefined && attempts.every(isInconclusive)) {
       winner = await this.#lastly(request, attempts, options);
     }
     return { image: request.image, attempts, ...(winner && { winner }) };
@@ -107,7 +107,7 @@ export class CredentialChain {
     const durationMs = clock.monotonicMs() - startedMs;
     const { kind, reason, notes } = outcome;
     observer.notify({
-      kind: "provider-asked",
+      kind: "provider-queried",
       provider,
       image: image.text,
       outcome: kind,
@@ -141,6 +141,6 @@ function failed(error: unknown, { signal }: CallOptions): ProviderOutcome {
  * Whether nothing stands behind an answer of `none`. Where a plugin goes by service accounts, what
  * one of them was given before must not come back another way.
  */
-function saysNothing({ outcome }: ProviderAttempt): boolean {
-  return outcome.kind === "none" && outcome.standing === undefined;
+function isInconclusive({ outcome }: ProviderAttempt): boolean {
+  return outcome.kind === "none" && outcome.validAccounts === undefined;
 }

@@ -48,15 +48,15 @@ export class EndpointChain {
       forEndpoint: true as const,
     }));
     const failures = attempts.filter(({ outcome }) => outcome.kind === "failed");
-    const settled = there.winner !== undefined || (endpointInUse && failures.length > 0);
-    if (settled && options.all !== true) {
+    const inSync = there.winner !== undefined || (endpointInUse && failures.length > 0);
+    if (inSync && options.all !== true) {
       const winner = there.winner && markedWinner(there.winner);
       return { image, attempts, ...(winner && { winner }) };
     }
     const own = await this.#chain.resolve(request, options);
     const winner = there.winner !== undefined
       ? markedWinner(there.winner)
-      : settled || failures.some((failure) => mayHideEntry(failure, own.attempts))
+      : inSync || failures.some((failure) => mayHideEntry(failure, own.attempts))
       ? undefined
       : own.winner;
     return { image, attempts: [...attempts, ...own.attempts], ...(winner && { winner }) };

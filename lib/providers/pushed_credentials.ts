@@ -1,4 +1,4 @@
-import { type Clock, type Credential, hardExpiryOf, type ImageReference } from "../model/mod.ts";
+import { type Clock, type Credential, type ImageReference, tokenExpiryOf } from "../model/mod.ts";
 
 /** What a credential was put for: one image, or every image of a registry. */
 export type PutTarget =
@@ -24,7 +24,7 @@ export interface PutCredentialsOptions {
 
 const MAX_PUT = 1_000;
 /** The wall clock may be set while we wait for an end. */
-const LOOK_AGAIN_MS = 60_000;
+const RECHECK_AFTER_MS = 60_000;
 
 /**
  * Credentials that other programs of the node put into the agent, in memory alone. Beyond the limit
@@ -58,7 +58,7 @@ export class PutCredentials implements Disposable {
     { validUntilMs }: { readonly validUntilMs?: number } = {},
   ): PutCredential {
     const putAtMs = this.#options.clock.wallMs();
-    const { expiresAtMs } = hardExpiryOf(credential, putAtMs);
+    const { expiresAtMs } = tokenExpiryOf(credential, putAtMs);
     const ends = [validUntilMs, expiresAtMs].filter((ms) => ms !== undefined);
     const put: PutCredential = {
       target,
@@ -113,7 +113,7 @@ export class PutCredentials implements Disposable {
     const { clock, changed } = this.#options;
     try {
       while (this.#byKey.get(key) === put && this.#counts(put)) {
-        const restMs = Math.min(untilMs - clock.wallMs(), LOOK_AGAIN_MS);
+        const restMs = Math.min(untilMs - clock.wallMs(), RECHECK_AFTER_MS);
         await clock.sleep(restMs, { signal: this.#stop.signal });
       }
     } catch {

@@ -4,10 +4,10 @@ import {
   credentialFromPair,
   type CredentialProvider,
   type CredentialRequest,
-  hardExpiryOf,
   type ImageReference,
   type ProviderName,
   type ProviderOutcome,
+  tokenExpiryOf,
 } from "../model/mod.ts";
 import type { PutCredentials } from "./pushed_credentials.ts";
 
@@ -53,7 +53,7 @@ export function labelsProvider(
         candidates: [{
           ...candidate,
           watched: true,
-          ...(validUntilMs !== undefined && { hardExpiresAtMs: validUntilMs }),
+          ...(validUntilMs !== undefined && { expiresAtMs: validUntilMs }),
         }],
       };
     }),
@@ -73,7 +73,7 @@ export interface CriPulls {
   pods?(image: ImageReference): readonly { readonly uid: string }[];
 }
 
-/** What the CRI tap saw in `PullImage` requests; without a tap it is not enabled. */
+/** What the CRI proxy saw in `PullImage` requests; without a CRI proxy it is not enabled. */
 export function criProvider(pulls: CriPulls | undefined): CredentialProvider {
   return {
     name: "cri",
@@ -82,7 +82,7 @@ export function criProvider(pulls: CriPulls | undefined): CredentialProvider {
       if (pulls === undefined) return { kind: "none", reason: "not-enabled", notes: [] };
       const seen = pulls.lookup(image);
       return seen === undefined
-        ? { kind: "none", reason: "not-seen", notes: [] }
+        ? { kind: "none", reason: "no-pull-observed", notes: [] }
         : found(seen.credential, "a pull over CRI", seen.seenAtMs);
     }),
   };
@@ -99,7 +99,7 @@ export function pulledProvider(pulls: CriPulls): CredentialProvider {
     renewable: true,
     provide: provides(({ image }) => {
       const seen = pulls.confirmed?.(image);
-      if (seen === undefined) return { kind: "none", reason: "not-seen", notes: [] };
+      if (seen === undefined) return { kind: "none", reason: "no-pull-observed", notes: [] };
       const outcome = found(seen.credential, "a pull over CRI", seen.seenAtMs);
       const [candidate] = outcome.candidates;
       return { ...outcome, candidates: [{ ...candidate, watched: true }] };
@@ -124,7 +124,7 @@ function provides(
 }
 
 function found(credential: Credential, origin: string, fetchedAtMs: number) {
-  const { expiresAtMs } = hardExpiryOf(credential, fetchedAtMs);
+  const { expiresAtMs } = tokenExpiryOf(credential, fetchedAtMs);
   return {
     kind: "found" as const,
     reason: "found" as const,
@@ -134,7 +134,7 @@ function found(credential: Credential, origin: string, fetchedAtMs: number) {
       origin,
       fetchedAtMs,
       watched: false,
-      ...(expiresAtMs !== undefined && { hardExpiresAtMs: expiresAtMs }),
+      ...(expiresAtMs !== undefined && { expiresAtMs: expiresAtMs }),
     }] as const,
   };
 }

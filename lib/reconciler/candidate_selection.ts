@@ -3,33 +3,33 @@ import {
   type Candidate,
   type Clock,
   credentialFingerprint,
-  hardExpiryOf,
   type Observer,
   type ProviderName,
   type Resolution,
   subjectKey,
-  unnamedHosts,
+  tokenExpiryOf,
+  unapprovedHosts,
 } from "../model/mod.ts";
-import type { Contender, Election, ElectionRequest } from "../verification/mod.ts";
+import type { ScoredCandidate, Selection, SelectionRequest } from "../verification/mod.ts";
 import type { StoreEntry } from "../credentials/mod.ts";
 import { mountsInUse } from "./in_use.ts";
-import type { InstanceBook } from "./mount_records.ts";
+import type { MountRecords } from "./mount_records.ts";
 import type { Mount, Mounts } from "./mounts.ts";
 import { probeTargetOf } from "./probe_target.ts";
 
 /** Decides between credentials (the elector, seen from here). */
-export interface ElectorPort {
-  elect(request: ElectionRequest, options?: CallOptions): Promise<Election>;
+export interface Selector {
+  elect(request: SelectionRequest, options?: CallOptions): Promise<Selection>;
 }
 
 /** What elections need. */
-export interface ElectionsOptions {
+export interface SelectionsOptions {
   /** Undefined: the first that the chain finds is taken, unseen. */
-  readonly elector: ElectorPort | undefined;
+  readonly selector: Selector | undefined;
   readonly observer: Observer;
   readonly clock: Clock;
   readonly mounts: Pick<Mounts, "of">;
-  readonly book: InstanceBook;
+  readonly book: MountRecords;
 }
 
 /** What a resolution comes to. */
@@ -38,7 +38,7 @@ export type Decision =
     readonly kind: "take";
     readonly provider: ProviderName;
     readonly candidates: readonly [Candidate, ...Candidate[]];
-    readonly elected?: string;
+    readonly selectionReason?: string;
   }
   | { readonly kind: "keep"; readonly detail: string };
 
@@ -47,18 +47,18 @@ export interface DecisionOptions extends CallOptions {
   /** Reads with the credential in use are refused. */
   readonly readsRefused: boolean;
   /** Wall time of the question: what was fetched before it was kept since. */
-  readonly askedAtMs: number;
+  readonly queriedAtMs: number;
   /** Asks every provider, not only the first that has something; undefined: that was done. */
-  readonly askAll?: () => Promise<Resolution>;
+  readonly queryAll?: () => Promise<Resolution>;
   /** Asks every provider for something newer than a kept candidate that the registry refuses. */
-  readonly askNewer?: (than: Candidate) => Promise<Resolution>;
+  readonly queryNewer?: (than: Candidate) => Promise<Resolution>;
 }
 
 /** Between the chain and the store: which of the credentials that were found is to be used. */
-export class Elections {
-  readonly #options: ElectionsOptions;
+export class Selections {
+  readonly #options: SelectionsOptions;
 
-  constructor(options: ElectionsOptions) {
+  constructor(options: SelectionsOptions) {
     this.#options = options;
   }
 
@@ -70,7 +70,7 @@ export class Elections {
   ): Promise<Decision | undefined> {
     const { winner } = resolution;
     if (winner === undefined) return undefined;
-    if (this.#options.elector === undefined) return { kind: "take", ...winner };
+    if (this.#options.selector === undefined) return { kind: "take", ...winner };
     const mounts = this.#options.mounts.of(subjectKey(entry.image));
     const inUse = this.inUse(entry);
     const offered = offeredBy(resolution);
@@ -89,93 +89,98 @@ export class Elections {
       offered,
       ...(inUse && { inUse }),
     };
-    return this.#decision(entry, await this.#elect(this.#options.elector, question, options));
+    return this.#decision(entry, await this.#elect(this.#options.selector, question, options));
   }
 
   /** Where all that is offered is refused, further sources are asked, and those again. */
   async #elect(
-    elector: ElectorPort,
-    question: ElectionRequest,
-    { askAll, askNewer, askedAtMs, signal }: DecisionOptions,
-  ): Promise<Election> {
+    selector: Selector,
+    question: SelectionRequest,
+    { queryAll, queryNewer, queriedAtMs, signal }: DecisionOptions,
+  ): Promise<Selection> {
     const how = signal ? { signal } : {};
     let { offered } = question;
-    let election = await elector.elect(question, how);
-    if (election.exhausted && askAll !== undefined) {
-      const all = offeredBy(await askAll());
+    let selection = await selector.elect(question, how);
+    if (selection.exhausted && queryAll !== undefined) {
+      const all = offeredBy(await queryAll());
       if (all.length > 0) {
         offered = all;
-        election = await elector.elect({ ...question, offered, readsRefused: false }, how);
+        selection = await selector.elect({ ...question, offered, readsRefused: false }, how);
       }
     }
     const kept = offered.map(({ candidate }) => candidate).find(({ watched, fetchedAtMs }) =>
-      !watched && fetchedAtMs < askedAtMs
+      !watched && fetchedAtMs < queriedAtMs
     );
-    if (!election.exhausted || kept === undefined || askNewer === undefined) return election;
-    const newer = offeredBy(await askNewer(kept));
+    if (!selection.exhausted || kept === undefined || queryNewer === undefined) return selection;
+    const newer = offeredBy(await queryNewer(kept));
     const fetched = newer.filter((one) => !offered.some((other) => isSame(one, other)));
-    if (fetched.length === 0) return election;
-    return await elector.elect({ ...question, offered: newer, fetched, readsRefused: false }, how);
+    if (fetched.length === 0) return selection;
+    return await selector.elect({ ...question, offered: newer, fetched, readsRefused: false }, how);
   }
 
   /** Returns what the mounts of an image use: what is stored for them, else what they hold. */
-  inUse({ image, stored }: StoreEntry): ElectionRequest["inUse"] {
+  inUse({ image, stored }: StoreEntry): SelectionRequest["inUse"] {
     const mounts = this.#options.mounts.of(subjectKey(image));
-    const { held, proven } = mountsInUse(mounts, this.#options.book);
+    const { currentAuth, proven } = mountsInUse(mounts, this.#options.book);
     if (stored !== undefined) {
       return { provider: stored.provider, candidate: stored.candidate, proven };
     }
-    if (held === undefined) return undefined;
+    if (currentAuth === undefined) return undefined;
     const nowMs = this.#options.clock.wallMs();
-    const { expiresAtMs } = hardExpiryOf(held, nowMs);
+    const { expiresAtMs } = tokenExpiryOf(currentAuth, nowMs);
     const candidate: Candidate = {
-      credential: held,
+      credential: currentAuth,
       origin: "held by nydusd",
       fetchedAtMs: nowMs,
       watched: true,
-      ...(expiresAtMs !== undefined && { hardExpiresAtMs: expiresAtMs }),
+      ...(expiresAtMs !== undefined && { expiresAtMs: expiresAtMs }),
     };
     return { provider: "adopted", candidate, proven };
   }
 
-  #decision({ image, stored }: StoreEntry, election: Election): Decision {
-    const { kind, winner: { provider, candidate }, losers, detail, reason } = election;
+  #decision({ image, stored }: StoreEntry, selection: Selection): Decision {
+    const { kind, winner: { provider, candidate }, otherCandidates, detail, reason } = selection;
     if (kind === "kept" || provider === "adopted") return { kind: "keep", detail };
     const fingerprint = credentialFingerprint(candidate.credential);
     const isPlain = reason === "only" || reason === "first" || reason === "in-use";
     if (!isPlain && fingerprint !== stored?.fingerprint) {
       this.#options.observer.notify({
-        kind: "credential-elected",
+        kind: "candidate-selected",
         image: image.text,
         provider,
         origin: candidate.origin,
         fingerprint,
         reason,
         detail,
-        losers: losers.length,
+        otherCandidates: otherCandidates.length,
       });
     }
-    const candidates = [candidate, ...losers.map((loser) => loser.candidate)] as const;
-    const said = reason === "in-use" ? stored?.elected : isPlain ? undefined : detail;
-    return { kind: "take", provider, candidates, ...(said !== undefined && { elected: said }) };
+    const candidates = [candidate, ...otherCandidates.map((loser) => loser.candidate)] as const;
+    const said = reason === "in-use" ? stored?.selectionReason : isPlain ? undefined : detail;
+    return {
+      kind: "take",
+      provider,
+      candidates,
+      ...(said !== undefined && { selectionReason: said }),
+    };
   }
 }
 
-function isSame({ candidate: a }: Contender, { candidate: b }: Contender): boolean {
+function isSame({ candidate: a }: ScoredCandidate, { candidate: b }: ScoredCandidate): boolean {
   return credentialFingerprint(a.credential) === credentialFingerprint(b.credential);
 }
 
 /** Whether one of these would be shown to a host that nobody named as a place for it. */
-function mayNotSee(mounts: readonly Mount[], offered: readonly Contender[]): boolean {
+function mayNotSee(mounts: readonly Mount[], offered: readonly ScoredCandidate[]): boolean {
   const endpoint = mounts.map(({ instance }) => instance.endpoint).find((one) => one !== undefined);
-  return offered.some(({ candidate }) => unnamedHosts(endpoint, candidate).length > 0);
+  return offered.some(({ candidate }) => unapprovedHosts(endpoint, candidate).length > 0);
 }
 
 /** Everything that was found by providers that can be asked again, in the chain's order. */
-function offeredBy({ attempts, winner }: Resolution): readonly Contender[] {
+function offeredBy({ attempts, winner }: Resolution): readonly ScoredCandidate[] {
   const found = attempts.flatMap(({ provider, outcome }) =>
     outcome.kind === "found"
-      ? outcome.candidates.map((candidate): Contender => ({ provider, candidate }))
+      ? outcome.candidates.map((candidate): ScoredCandidate => ({ provider, candidate }))
       : []
   );
   if (found.length > 0 || winner === undefined) return found;

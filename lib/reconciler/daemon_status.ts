@@ -2,20 +2,20 @@ import {
   type Daemon,
   type DaemonStatus,
   decodeRegistryAuth,
-  hardExpiryOf,
   type InstanceKey,
   instanceKey,
   type RafsInstance,
   type Secret,
   subjectKey,
   subjectOf,
+  tokenExpiryOf,
 } from "../model/mod.ts";
 import type { CredentialStore, StoreEntry } from "../credentials/mod.ts";
 import type { Deliveries } from "./deliveries.ts";
 import type { InstanceRecord } from "./mount_records.ts";
 
 /** Delivery to these has been tried, and what they hold is what they go on with. */
-const NOT_TOLD: readonly InstanceRecord["state"][] = [
+const UNDELIVERABLE: readonly InstanceRecord["state"][] = [
   "refused",
   "unsupported",
   "file-only",
@@ -42,11 +42,11 @@ export function daemonStatus(
     ...(mode !== undefined && { mode }),
     instances: daemon.instances.map((instance) => {
       const { snapshotId, image, imageProblem, mountId, endpoint } = instance;
-      const namedBy = endpoint?.hosts.find(({ role }) => role === "registry")?.namedBy;
+      const approvedBy = endpoint?.hosts.find(({ role }) => role === "registry")?.approvedBy;
       const key = instanceKey(id, snapshotId);
       const record = deliveries.book.get(key);
       const failing = failingSinceMs(key);
-      const end = readsEnd(daemon, record, entryOf(store, instance), nowMs);
+      const end = readsFailAtMs(daemon, record, entryOf(store, instance), nowMs);
       return {
         snapshotId,
         delivery: deliveries.stateOf(daemon, record),
@@ -56,14 +56,14 @@ export function daemonStatus(
         ...(mountId !== undefined && { mountId }),
         ...(endpoint && { host: endpoint.host }),
         ...(endpoint?.target && { endpoint: endpoint.target.text }),
-        ...(namedBy !== undefined && { hostNamedBy: namedBy }),
-        ...(record.unnamed && { unnamedHosts: record.unnamed.hosts }),
+        ...(approvedBy !== undefined && { hostApprovedBy: approvedBy }),
+        ...(record.unapproved && { unapprovedHosts: record.unapproved.hosts }),
         ...(failing !== undefined && { readsFailingSinceMs: failing }),
         ...(record.detail !== undefined && { deliveryDetail: record.detail }),
         ...(record.deliveredAtMs !== undefined && { deliveredAtMs: record.deliveredAtMs }),
         ...(record.behindSinceMs !== undefined && { behindSinceMs: record.behindSinceMs }),
         ...(record.file && { file: record.file.kind }),
-        ...(end !== undefined && { readsEndAtMs: end }),
+        ...(end !== undefined && { readsFailAtMs: end }),
       };
     }),
   };
@@ -73,7 +73,7 @@ export function daemonStatus(
  * Until when one mount can read if every source is silent from now on. What the store has counts
  * as far as nydusd can still be given it; else what nydusd holds. Undefined: no end is known.
  */
-export function readsEnd(
+export function readsFailAtMs(
   daemon: Daemon,
   record: InstanceRecord,
   entry: StoreEntry | undefined,
@@ -81,14 +81,14 @@ export function readsEnd(
 ): number | undefined {
   const stored = entry?.stored;
   if (stored === undefined) return undefined;
-  const ours = stored.life.hardExpiresAtMs;
-  const { held } = record;
-  const canTell = daemon.state === "running" && !NOT_TOLD.includes(record.state);
+  const ours = stored.lifetime.expiresAtMs;
+  const { currentAuth } = record;
+  const canDeliver = daemon.state === "running" && !UNDELIVERABLE.includes(record.state);
   // One without a configuration API goes on with what it began with, and does not say what.
-  if (held === undefined || held.isEmpty) return canTell ? ours : undefined;
-  if (stored.registryAuth?.equals(held)) return ours;
-  const theirs = endOfHeld(held, nowMs);
-  if (!canTell) return theirs;
+  if (currentAuth === undefined || currentAuth.isEmpty) return canDeliver ? ours : undefined;
+  if (stored.registryAuth?.equals(currentAuth)) return ours;
+  const theirs = expiryOfCurrentAuth(currentAuth, nowMs);
+  if (!canDeliver) return theirs;
   if (ours === undefined || theirs === undefined) return ours;
   return theirs > ours ? theirs : ours; // the younger of the two stays
 }
@@ -99,11 +99,11 @@ function entryOf(store: CredentialStore, instance: RafsInstance): StoreEntry | u
   return subject && store.get(subjectKey(subject));
 }
 
-function endOfHeld(held: Secret, nowMs: number): number | undefined {
+function expiryOfCurrentAuth(currentAuth: Secret, nowMs: number): number | undefined {
   try {
-    const credential = decodeRegistryAuth(held.reveal());
+    const credential = decodeRegistryAuth(currentAuth.reveal());
     if (credential === undefined) return undefined;
-    return hardExpiryOf(credential, nowMs).expiresAtMs;
+    return tokenExpiryOf(credential, nowMs).expiresAtMs;
   } catch {
     return undefined; // nydusd takes any text
   }

@@ -18,11 +18,11 @@ import {
 import type { CredentialStore, StoreEntry } from "../credentials/mod.ts";
 import {
   givenBy,
-  type InstanceBook,
   type InstanceRecord,
   isPaused,
   isUsedSince,
   keyOf,
+  type MountRecords,
   recordAfter,
   recordAfterReads,
 } from "./mount_records.ts";
@@ -38,7 +38,7 @@ export interface Deliverer {
 
 /** What deliveries need. */
 export interface DeliveriesOptions {
-  readonly book: InstanceBook;
+  readonly book: MountRecords;
   /** The mounts of the last look; kept here. */
   readonly mounts: Mounts;
   readonly store: CredentialStore;
@@ -46,7 +46,7 @@ export interface DeliveriesOptions {
   readonly observer: Observer;
   readonly clock: Clock;
   /** Whether the providers are being asked for a key of the store. */
-  readonly isAsking: (key: string) => boolean;
+  readonly isQuerying: (key: string) => boolean;
   /** A credential for a mount that has none, when no provider has one either. */
   readonly remembered: (image: ImageReference) => Candidate | undefined;
   /** What to do where a credential would be shown to hosts that nobody named. */
@@ -54,7 +54,7 @@ export interface DeliveriesOptions {
   /** How long after `stored` a nydusd of this version uses it; undefined = not known. */
   readonly inUseDelayMs: (version: string) => number | undefined;
   /** Called when a daemon has had its turn. */
-  readonly settled: () => void;
+  readonly inSync: () => void;
 }
 
 /**
@@ -62,7 +62,7 @@ export interface DeliveriesOptions {
  * daemon one after another; a daemon that does not answer loses its turn, and nobody else's.
  */
 export class Deliveries {
-  readonly book: InstanceBook;
+  readonly book: MountRecords;
   readonly #options: DeliveriesOptions;
   readonly #mounts: Mounts;
   readonly #queue: DeliveryQueue;
@@ -74,7 +74,7 @@ export class Deliveries {
     this.#queue = new DeliveryQueue({
       work: (id, wanted) => this.#work(id, wanted),
       failed: (id, error) => this.#reportDefect(`daemon ${id}`, error),
-      settled: options.settled,
+      inSync: options.inSync,
     });
   }
 
@@ -101,7 +101,7 @@ export class Deliveries {
   }
 
   /** Forgets that a configuration file was right, after something touched it. */
-  doubtFile(path: string): void {
+  suspectFile(path: string): void {
     for (const daemon of this.#mounts.daemons.values()) {
       for (const instance of daemon.instances) {
         if (instance.configPath !== path) continue;
@@ -154,7 +154,7 @@ export class Deliveries {
     const inUse = isUsedSince(record, sinceMs - delayMs);
     if (inUse || verdict === "failed") this.book.set(key, recordAfterReads(record, finding));
     if (!inUse || verdict !== "failed") return "no-doubt";
-    return record.proven === true ? "worked" : "doubt";
+    return record.proven === true ? "worked" : "suspect";
   }
 
   async #work(daemonId: string, wanted: Wanted): Promise<void> {
@@ -179,7 +179,7 @@ export class Deliveries {
   }
 
   async #one(daemon: Daemon, instance: RafsInstance): Promise<DeliveryOutcome | undefined> {
-    const { store, clock, observer, isAsking } = this.#options;
+    const { store, clock, observer, isQuerying } = this.#options;
     const key = keyOf(instance);
     const record = this.book.get(key);
     const subject = subjectOf(instance);
@@ -191,13 +191,14 @@ export class Deliveries {
       record,
       entry,
       remembered: instance.image && this.#options.remembered(instance.image),
-      resolving: subjectName !== undefined && entry?.stored === undefined && isAsking(subjectName),
+      resolving: subjectName !== undefined && entry?.stored === undefined &&
+        isQuerying(subjectName),
       unknownHosts: this.#options.unknownHosts(),
       nowMs: clock.wallMs(),
     });
-    this.#tellUnnamed(daemon, instance, plan);
+    this.#notifyUnapproved(daemon, instance, plan);
     switch (plan.kind) {
-      case "settled":
+      case "in-sync":
         this.#settle(daemon, instance, plan);
         return undefined;
       case "adopt":
@@ -212,7 +213,7 @@ export class Deliveries {
         }
         // Its provider has withdrawn it.
         this.#settle(daemon, instance, {
-          state: record.held === undefined ? "none" : "adopted",
+          state: record.currentAuth === undefined ? "none" : "adopted",
           detail: "no provider has a credential for this image",
         });
         return undefined;
@@ -223,18 +224,20 @@ export class Deliveries {
   }
 
   /** Once for each mount, and again when hosts or decision change. */
-  #tellUnnamed(daemon: Daemon, instance: RafsInstance, { unnamed }: InstancePlan): void {
+  #notifyUnapproved(daemon: Daemon, instance: RafsInstance, { unapproved }: InstancePlan): void {
     const key = keyOf(instance);
-    const { unnamed: before, ...record } = this.book.get(key);
-    if (before?.action === unnamed?.action && `${before?.hosts}` === `${unnamed?.hosts}`) return;
-    this.book.set(key, { ...record, ...(unnamed && { unnamed }) });
-    if (unnamed === undefined) return;
+    const { unapproved: before, ...record } = this.book.get(key);
+    if (before?.action === unapproved?.action && `${before?.hosts}` === `${unapproved?.hosts}`) {
+      return;
+    }
+    this.book.set(key, { ...record, ...(unapproved && { unapproved }) });
+    if (unapproved === undefined) return;
     this.#options.observer.notify({
-      kind: "unnamed-host",
+      kind: "unapproved-host",
       daemonId: daemon.id,
       snapshotId: instance.snapshotId,
       image: instance.image?.text ?? "",
-      ...unnamed,
+      ...unapproved,
     });
   }
 

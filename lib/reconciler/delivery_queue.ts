@@ -1,4 +1,4 @@
-import { Gate } from "../model/mod.ts";
+import { Semaphore } from "../model/mod.ts";
 
 /** What to compare in a daemon: mounts by the keys of the store, or every mount. */
 export type Wanted = ReadonlySet<string> | "all";
@@ -13,7 +13,7 @@ export interface DeliveryQueueOptions {
   /** Called with what `work` threw, which is a defect of ours. */
   readonly failed: (daemonId: string, error: unknown) => void;
   /** Called when the work of a daemon has ended. */
-  readonly settled: () => void;
+  readonly inSync: () => void;
 }
 
 /**
@@ -25,7 +25,7 @@ export interface DeliveryQueueOptions {
  */
 export class DeliveryQueue {
   readonly #options: DeliveryQueueOptions;
-  readonly #gate = new Gate(MAX_PARALLEL);
+  readonly #gate = new Semaphore(MAX_PARALLEL);
   readonly #dirty = new Map<string, Set<string> | "all">();
   readonly #running = new Map<string, Promise<void>>();
   readonly #stop = new AbortController();
@@ -65,7 +65,7 @@ export class DeliveryQueue {
       .then(() => {
         this.#running.delete(daemonId);
         if (this.#dirty.has(daemonId)) this.#start(daemonId);
-        else this.#options.settled();
+        else this.#options.inSync();
       });
     this.#running.set(daemonId, work);
   }

@@ -6,22 +6,27 @@
  */
 export {
   type Decision,
-  Elections,
-  type ElectionsOptions,
-  type ElectorPort,
+  Selections,
+  type SelectionsOptions,
+  type Selector,
 } from "./candidate_selection.ts";
 export type { Deliverer } from "./deliveries.ts";
-export { InstanceBook, type InstanceRecord, recordAfter, retryPauseMs } from "./mount_records.ts";
+export { type InstanceRecord, MountRecords, recordAfter, retryDelayMs } from "./mount_records.ts";
 export {
   type CredentialAnswer,
   OnRequest,
   type OnRequestOptions,
-  type Question,
+  type RenewalRequest,
   type Renewed,
   type Reported,
 } from "./on_request.ts";
 export { type InstancePlan, type PlanInput, planInstance } from "./plan.ts";
 export { type ReadCounter, type ReadFinding, ReadWatch } from "./read_watch.ts";
-export { type Discoverer, Reconciler, type ReconcilerOptions, type Stages } from "./reconciler.ts";
+export {
+  type Discoverer,
+  Reconciler,
+  type ReconcilerOptions,
+  type ReconcileStages,
+} from "./reconciler.ts";
 export { Renewals, type RenewalsOptions, type Resolver } from "./renewals.ts";
 export { type TriggerReason, Triggers } from "./triggers.ts";

@@ -13,7 +13,7 @@ import {
 import type { StoreEntry } from "../credentials/mod.ts";
 
 /** Hosts that would see a credential and that nobody named. */
-export interface UnnamedHosts {
+export interface UnapprovedHosts {
   readonly hosts: readonly string[];
   readonly action: "delivered" | "withheld";
 }
@@ -23,7 +23,7 @@ export interface InstanceRecord {
   readonly state: DeliveryState;
   readonly detail?: string;
   /** What nydusd holds for it, from the last look or read-back. */
-  readonly held?: Secret;
+  readonly currentAuth?: Secret;
   /** Fingerprint of the credential that its file is known to hold, or rightly lacks. */
   readonly fileFingerprint?: string;
   readonly file?: FileOutcome;
@@ -42,7 +42,7 @@ export interface InstanceRecord {
   /** So many. */
   readonly provenReads?: number;
   /** Hosts that see its credential and that nobody named, and what was decided about them. */
-  readonly unnamed?: UnnamedHosts;
+  readonly unapproved?: UnapprovedHosts;
   readonly failures: number;
   /** Fingerprint of the credential that could not be delivered. */
   readonly failedFingerprint?: string;
@@ -54,7 +54,7 @@ const RETRY_FIRST_MS = 500;
 const RETRY_MAX_MS = 10_000;
 
 /** The records of all mounts, by key. Every mount is a delivery of its own. */
-export class InstanceBook {
+export class MountRecords {
   readonly #records = new Map<InstanceKey, InstanceRecord>();
 
   get(key: InstanceKey): InstanceRecord {
@@ -93,10 +93,10 @@ export function isPaused(
 
 /** Whether nydusd holds the credential that it should, and has since a moment (wall time). */
 export function isUsedSince(
-  { held, state, storedAtMs = Infinity }: InstanceRecord,
+  { currentAuth, state, storedAtMs = Infinity }: InstanceRecord,
   sinceMs: number,
 ): boolean {
-  if (held === undefined || held.isEmpty) return false;
+  if (currentAuth === undefined || currentAuth.isEmpty) return false;
   return state === "adopted" || (state === "stored" && storedAtMs <= sinceMs);
 }
 
@@ -112,7 +112,7 @@ export function givenBy(credential: Credential, entry: StoreEntry | undefined) {
 }
 
 /** The pause after so many failures in a row, in milliseconds. */
-export function retryPauseMs(failures: number): number {
+export function retryDelayMs(failures: number): number {
   return Math.min(RETRY_FIRST_MS * 2 ** Math.min(failures - 1, 10), RETRY_MAX_MS);
 }
 
@@ -130,7 +130,7 @@ export function recordAfter(
   const isRetry = before.failedFingerprint === given.fingerprint;
   const failures = failed ? (isRetry ? before.failures : 0) + 1 : 0;
   const detail = detailAfter(outcome);
-  const held = landed ? given.auth : before.held;
+  const currentAuth = landed ? given.auth : before.currentAuth;
   const fileFingerprint = fileDone ? given.fingerprint : before.fileFingerprint;
   const storedAtMs = !landed
     ? undefined
@@ -147,17 +147,17 @@ export function recordAfter(
     file: outcome.file,
     ...(behindSinceMs !== undefined && { behindSinceMs }),
     ...(detail !== undefined && { detail }),
-    ...(held !== undefined && { held }),
+    ...(currentAuth !== undefined && { currentAuth }),
     ...(fileFingerprint !== undefined && { fileFingerprint }),
     ...(storedAtMs !== undefined && { storedAtMs }),
     ...(confirmedAtMs !== undefined && { confirmedAtMs }),
     ...(landed || outcome.file.kind === "written"
       ? { deliveredAtMs: now.wallMs }
       : before.deliveredAtMs !== undefined && { deliveredAtMs: before.deliveredAtMs }),
-    ...(before.unnamed && { unnamed: before.unnamed }),
+    ...(before.unapproved && { unapproved: before.unapproved }),
     ...(failed && {
       failedFingerprint: given.fingerprint,
-      retryAtMs: now.monotonicMs + retryPauseMs(failures),
+      retryAtMs: now.monotonicMs + retryDelayMs(failures),
     }),
   };
 }

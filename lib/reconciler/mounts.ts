@@ -77,18 +77,20 @@ export function observed(
   startedMs: number,
   replaced: boolean,
 ): InstanceRecord {
-  const held = instance.mountId === undefined ? undefined : daemon.held?.get(instance.mountId);
+  const currentAuth = instance.mountId === undefined
+    ? undefined
+    : daemon.currentAuth?.get(instance.mountId);
   const reset = replaced || daemon.state !== "running";
   if (!reset && (record.confirmedAtMs ?? -Infinity) >= startedMs) return record;
-  const { held: before, fileFingerprint, retryAtMs, ...others } = record;
+  const { currentAuth: before, fileFingerprint, retryAtMs, ...others } = record;
   const { behindSinceMs, ...same } = others;
   const { storedAtMs: _, proven: __, provenReads: ___, ...rest } = same;
   // Somebody else gave it another value: when that came, and what it is worth, nobody knows.
-  const isOther = held !== undefined && before !== undefined && !held.equals(before);
+  const isOther = currentAuth !== undefined && before !== undefined && !currentAuth.equals(before);
   return {
     ...(isOther ? rest : same),
     ...(behindSinceMs !== undefined && !replaced && { behindSinceMs }),
-    ...(held !== undefined && { held }),
+    ...(currentAuth !== undefined && { currentAuth }),
     ...(fileFingerprint !== undefined && !replaced && { fileFingerprint }),
     ...(retryAtMs !== undefined && !reset && { retryAtMs }),
   };

@@ -14,7 +14,7 @@ import type { CredentialStore, StoreEntry } from "../credentials/mod.ts";
 import type { Renewals, Resolver } from "./renewals.ts";
 
 /** What is asked for an image. */
-export type Question = Pick<CredentialRequest, "image" | "labels" | "validUntilMs">;
+export type RenewalRequest = Pick<CredentialRequest, "image" | "labels" | "validUntilMs">;
 
 /** The credential for an image, as others on the node may have it. */
 export interface CredentialAnswer {
@@ -67,7 +67,7 @@ export class OnRequest {
    * The credential for an image: what its mounts use, else what the chain has, else the last one
    * that was good. With the chain's attempts where it was asked. Rejects for `signal` only.
    */
-  async credential(question: Question, options: CallOptions = {}): Promise<
+  async credential(question: RenewalRequest, options: CallOptions = {}): Promise<
     { readonly answer?: CredentialAnswer; readonly attempts: readonly ProviderAttempt[] }
   > {
     const { resolver, store } = this.#options;
@@ -83,7 +83,7 @@ export class OnRequest {
     }
     const [candidate] = winner.candidates;
     const fingerprint = credentialFingerprint(candidate.credential);
-    const expired = (candidate.hardExpiresAtMs ?? Infinity) <= this.#options.clock.wallMs();
+    const expired = (candidate.expiresAtMs ?? Infinity) <= this.#options.clock.wallMs();
     return { attempts, answer: { provider: winner.provider, candidate, fingerprint, expired } };
   }
 
@@ -140,12 +140,12 @@ export class OnRequest {
     return { image: image.text, result: "failed", provider, detail };
   }
 
-  #serves({ stored }: StoreEntry, { labels, validUntilMs = -Infinity }: Question): boolean {
+  #serves({ stored }: StoreEntry, { labels, validUntilMs = -Infinity }: RenewalRequest): boolean {
     if (stored === undefined || stored.provider === "adopted") return false;
     if (Object.keys(labels).length > 0) return false;
-    const { hardExpiresAtMs, softExpiresAtMs } = stored.candidate;
-    if ((hardExpiresAtMs ?? Infinity) <= this.#options.clock.wallMs()) return false;
-    return (hardExpiresAtMs ?? softExpiresAtMs ?? Infinity) > validUntilMs;
+    const { expiresAtMs, refreshAtMs } = stored.candidate;
+    if ((expiresAtMs ?? Infinity) <= this.#options.clock.wallMs()) return false;
+    return (expiresAtMs ?? refreshAtMs ?? Infinity) > validUntilMs;
   }
 
   #stored(entry: StoreEntry): CredentialAnswer | undefined {

@@ -26,7 +26,7 @@ export interface ReadGuardOptions {
   /** Undefined: nobody watches. */
   readonly counter: () => ReadCounter | undefined;
   /** Looks soon. */
-  readonly lookSoon: () => void;
+  readonly reconcileSoon: () => void;
 }
 
 /** How often reads are counted: well within the ten seconds in which a refusal is to be mended. */
@@ -42,7 +42,7 @@ const FAILURE_COUNTS_MS = 10 * 60_000;
 interface FailingReads {
   readonly sinceMs: number;
   readonly lastMs: number;
-  readonly held: Secret | undefined;
+  readonly currentAuth: Secret | undefined;
 }
 
 /** Closes the loop from the consumer back to the source: what is refused renews itself. */
@@ -69,7 +69,9 @@ export class ReadGuard {
     if (failing === undefined || clock.wallMs() - failing.lastMs > FAILURE_COUNTS_MS) {
       return undefined;
     }
-    return isSame(deliveries.book.get(key).held, failing.held) ? failing.sinceMs : undefined;
+    return isSame(deliveries.book.get(key).currentAuth, failing.currentAuth)
+      ? failing.sinceMs
+      : undefined;
   }
 
   /** Runs until aborted; rejects with the signal's reason. */
@@ -105,7 +107,7 @@ export class ReadGuard {
       const { worked = false, mounts = 0 } = doubted.get(key) ?? {};
       doubted.set(key, { worked: worked || judgement === "worked", mounts: mounts + 1 });
     }
-    if (failed) this.#options.lookSoon();
+    if (failed) this.#options.reconcileSoon();
     for (const [key, { worked, mounts }] of doubted) this.#force(key, worked, mounts);
   }
 
@@ -127,13 +129,15 @@ export class ReadGuard {
   #remember({ daemon, instance, verdict }: ReadFinding, doubtful: boolean): void {
     const { clock, deliveries } = this.#options;
     const key = instanceKey(daemon.id, instance.snapshotId);
-    const { held, state } = deliveries.book.get(key);
+    const { currentAuth, state } = deliveries.book.get(key);
     if (verdict === "succeeded") this.#failing.delete(key);
-    else if (doubtful || state === "none" || held?.isEmpty !== false) {
+    else if (doubtful || state === "none" || currentAuth?.isEmpty !== false) {
       const before = this.#failing.get(key);
       const lastMs = clock.wallMs();
-      const sinceMs = before !== undefined && isSame(before.held, held) ? before.sinceMs : lastMs;
-      this.#failing.set(key, { sinceMs, lastMs, held });
+      const sinceMs = before !== undefined && isSame(before.currentAuth, currentAuth)
+        ? before.sinceMs
+        : lastMs;
+      this.#failing.set(key, { sinceMs, lastMs, currentAuth });
     }
   }
 

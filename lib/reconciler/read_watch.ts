@@ -19,7 +19,7 @@ export interface ReadCounter {
 export type ReadVerdict = "failed" | "succeeded";
 
 /** What failed reads say of a credential; `worked`: reads with it had succeeded before. */
-export type ReadJudgement = "no-doubt" | "doubt" | "worked";
+export type ReadJudgement = "no-doubt" | "suspect" | "worked";
 
 /** A verdict, the mount it is about, and since when its reads were counted. */
 export interface ReadFinding {
@@ -40,7 +40,7 @@ interface Count {
 }
 
 /** Mounts asked in one turn; a node with more is gone through in several. */
-const MAX_PER_TURN = 256;
+const MAX_PER_SLICE = 256;
 const MAX_PARALLEL = 8;
 
 /**
@@ -64,7 +64,7 @@ export class ReadWatch {
       )
     );
     this.#forget(mounts);
-    const due = Array.from({ length: Math.min(MAX_PER_TURN, mounts.length) }, (_, i) => {
+    const due = Array.from({ length: Math.min(MAX_PER_SLICE, mounts.length) }, (_, i) => {
       return mounts[(this.#next + i) % mounts.length];
     });
     this.#next = mounts.length === 0 ? 0 : (this.#next + due.length) % mounts.length;

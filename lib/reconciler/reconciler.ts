@@ -12,8 +12,8 @@ import {
 import type { CredentialStore } from "../credentials/mod.ts";
 import { daemonStatus } from "./daemon_status.ts";
 import { type Deliverer, Deliveries } from "./deliveries.ts";
-import { InstanceBook } from "./mount_records.ts";
-import { Elections, type ElectorPort } from "./candidate_selection.ts";
+import { MountRecords } from "./mount_records.ts";
+import { Selections, type Selector } from "./candidate_selection.ts";
 import { Mounts } from "./mounts.ts";
 import { OnRequest } from "./on_request.ts";
 import { Renewals, type Resolver } from "./renewals.ts";
@@ -28,7 +28,7 @@ export interface Discoverer {
 }
 
 /** The stages that a reload of the configuration may replace. */
-export interface Stages {
+export interface ReconcileStages {
   readonly discoverer: Discoverer;
   readonly resolver: Resolver;
   readonly deliverer: Deliverer;
@@ -50,7 +50,7 @@ export interface ReconcilerOptions {
   readonly clock: Clock;
   readonly inUseDelayMs: (version: string) => number | undefined;
   /** Chooses between credentials; without it the first that is found is taken. */
-  readonly elector?: ElectorPort;
+  readonly selector?: Selector;
 }
 
 /** Passes that events trigger keep at least this distance. */
@@ -78,9 +78,9 @@ export class Reconciler {
   readonly #reads: ReadGuard;
   /** Answers programs and people on this node. */
   readonly onRequest: OnRequest;
-  #stages: Stages;
+  #stages: ReconcileStages;
   #view: NodeView = { daemons: [], problems: [] };
-  readonly #book = new InstanceBook();
+  readonly #book = new MountRecords();
   readonly #mounts = new Mounts();
   /** Monotonic times at which the last pass started and the next one is due. */
   #startedAtMs = 0;
@@ -92,20 +92,20 @@ export class Reconciler {
     | { readonly atMs: number; readonly monotonicMs: number; readonly durationMs: number }
     | undefined;
 
-  constructor(options: ReconcilerOptions, stages: Stages) {
+  constructor(options: ReconcilerOptions, stages: ReconcileStages) {
     this.#options = options;
     this.#stages = stages;
     this.#triggers = new Triggers(options.clock);
     this.#renewals = new Renewals({
       ...options,
       resolver: () => this.#stages.resolver,
-      elections: new Elections({
+      selections: new Selections({
         ...options,
-        elector: options.elector,
+        selector: options.selector,
         mounts: this.#mounts,
         book: this.#book,
       }),
-      settled: (key) => {
+      inSync: (key) => {
         this.#deliveries.subject(key);
         this.#triggers.nudge();
       },
@@ -120,10 +120,10 @@ export class Reconciler {
       book: this.#book,
       mounts: this.#mounts,
       deliverer: () => this.#stages.deliverer,
-      isAsking: (key) => this.#renewals.isAsking(key),
+      isQuerying: (key) => this.#renewals.isQuerying(key),
       remembered: (image) => this.#stages.remembered?.(image),
       unknownHosts: () => this.#stages.unknownHosts ?? "warn",
-      settled: () => this.#triggers.nudge(),
+      inSync: () => this.#triggers.nudge(),
     });
     this.#reads = new ReadGuard({
       ...options,
@@ -131,7 +131,7 @@ export class Reconciler {
       renewals: this.#renewals,
       daemons: () => this.#view.daemons,
       counter: () => this.#stages.renewalEnabled ? this.#stages.readCounter : undefined,
-      lookSoon: () => this.#triggers.fire("reads-failing"),
+      reconcileSoon: () => this.#triggers.fire("reads-failing"),
     });
   }
 
@@ -181,7 +181,7 @@ export class Reconciler {
     }
     const durationMs = clock.monotonicMs() - startedMs;
     this.#last = { atMs: clock.wallMs(), monotonicMs: clock.monotonicMs(), durationMs };
-    this.#troubledPasses = isTroubled(this.#view) ? this.#troubledPasses + 1 : 0;
+    this.#troubledPasses = isFailing(this.#view) ? this.#troubledPasses + 1 : 0;
     this.#startedAtMs = startedMs;
     this.#nextAtMs = startedMs +
       pauseMs(this.#view, this.#troubledPasses, this.#stages.checkIntervalMs);
@@ -237,12 +237,12 @@ export class Reconciler {
 
   /** A configuration file of a daemon was touched by someone. */
   fileTouched(path: string): void {
-    this.#deliveries.doubtFile(path);
+    this.#deliveries.suspectFile(path);
     this.#triggers.fire("node-changed");
   }
 
   /** Goes on with other stages, after a reload. What is known stays. */
-  replace(stages: Stages): void {
+  replace(stages: ReconcileStages): void {
     this.#stages = stages;
     this.#nextAtMs = 0;
     this.recheck();
@@ -318,7 +318,7 @@ export class Reconciler {
 }
 
 /** Whether a daemon is down or a source of discovery fails. */
-function isTroubled({ daemons, problems }: NodeView): boolean {
+function isFailing({ daemons, problems }: NodeView): boolean {
   return problems.length > 0 || daemons.some(({ state }) => state !== "running");
 }
 

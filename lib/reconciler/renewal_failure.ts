@@ -1,23 +1,23 @@
-import { type ProviderAttempt, standingName } from "../model/mod.ts";
+import { accountName, type ProviderAttempt } from "../model/mod.ts";
 import type { StoreEntry } from "../credentials/mod.ts";
 
 /** Whether its source says that what it gave before, in someone's name, counts no more. */
 export function isWithdrawn({ stored }: StoreEntry, attempts: readonly ProviderAttempt[]): boolean {
-  const name = stored && standingName(stored.candidate);
+  const name = stored && accountName(stored.candidate);
   const attempt = attempts.find(({ provider, forEndpoint }) =>
     provider === stored?.provider && forEndpoint === stored.candidate.forEndpoint
   );
   if (name === undefined || attempt === undefined || attempt.outcome.kind === "found") return false;
-  const { standing = "unknown" } = attempt.outcome;
-  return standing !== "unknown" && !standing.includes(name);
+  const { validAccounts = "unknown" } = attempt.outcome;
+  return validAccounts !== "unknown" && !validAccounts.includes(name);
 }
 
 /** Whether a source goes by accounts, so that what a mount holds may be one's that is gone. */
-export function isInNames(attempts: readonly ProviderAttempt[]): boolean {
+export function isPerServiceAccount(attempts: readonly ProviderAttempt[]): boolean {
   return attempts.some(({ outcome }) =>
     outcome.kind === "found"
       ? outcome.candidates.some(({ account }) => account !== undefined)
-      : outcome.standing !== undefined
+      : outcome.validAccounts !== undefined
   );
 }
 

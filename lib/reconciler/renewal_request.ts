@@ -57,7 +57,7 @@ export function stillTrue({ refused, ...others }: Why, { stored }: StoreEntry): 
 }
 
 /** How events name an entry. */
-export function namesOf({ image: { text, endpoint } }: StoreEntry) {
+export function accountsOf({ image: { text, endpoint } }: StoreEntry) {
   return { image: text, ...(endpoint && { endpoint: endpoint.text }) };
 }
 

@@ -4,25 +4,25 @@ import {
   credentialFingerprint,
   type CredentialRequest,
   type CredentialSubject,
-  Gate,
+  EventLoopYielder,
   type ImageReference,
   messageOf,
   type Observer,
   type Resolution,
+  Semaphore,
   subjectKey,
-  Turns,
 } from "../model/mod.ts";
 import type { CredentialStore, StoreEntry } from "../credentials/mod.ts";
-import { failureOf, isInNames, isWithdrawn } from "./renewal_failure.ts";
+import { failureOf, isPerServiceAccount, isWithdrawn } from "./renewal_failure.ts";
 import {
+  accountsOf,
   concerns,
-  namesOf,
   newerThan,
   requestFor,
   stillTrue,
   type Why,
 } from "./renewal_request.ts";
-import type { Decision, Elections } from "./candidate_selection.ts";
+import type { Decision, Selections } from "./candidate_selection.ts";
 
 /** Asks the renewable providers for an image (the chain, seen from here). */
 export interface Resolver {
@@ -36,11 +36,11 @@ export interface Resolver {
 export interface RenewalsOptions {
   readonly store: CredentialStore;
   readonly resolver: () => Resolver;
-  readonly elections: Elections;
+  readonly selections: Selections;
   readonly observer: Observer;
   readonly clock: Clock;
   /** Called when the answer for a store's key, good or bad, is in the store. */
-  readonly settled: (key: string) => void;
+  readonly inSync: (key: string) => void;
 }
 
 /** Images asked for side by side; what runs plugins has a tighter bound of its own. */
@@ -52,17 +52,17 @@ export class Renewals {
   readonly #inFlight = new Map<string, Promise<void>>();
   /** What has happened to an image while its source was being asked. */
   readonly #again = new Map<string, Why>();
-  readonly #gate = new Gate(MAX_PARALLEL);
-  readonly #turns: Turns;
+  readonly #gate = new Semaphore(MAX_PARALLEL);
+  readonly #turns: EventLoopYielder;
   readonly #stop = new AbortController();
 
   constructor(options: RenewalsOptions) {
     this.#options = options;
-    this.#turns = new Turns(options.clock);
+    this.#turns = new EventLoopYielder(options.clock);
   }
 
   /** Whether an answer for this key of the store is awaited. */
-  isAsking(key: string): boolean {
+  isQuerying(key: string): boolean {
     return this.#inFlight.has(key);
   }
 
@@ -82,7 +82,7 @@ export class Renewals {
           this.#inFlight.delete(key);
           const again = this.#again.get(key);
           if (this.#again.delete(key) && again !== undefined) this.start([entry], again);
-          if (!this.#stop.signal.aborted) this.#options.settled(key);
+          if (!this.#stop.signal.aborted) this.#options.inSync(key);
         });
       this.#inFlight.set(key, work);
     }
@@ -118,7 +118,7 @@ export class Renewals {
     let soonest: number | undefined;
     for (const { image, nextAttemptAtMs: next } of store.entries()) {
       if (next === undefined || (soonest !== undefined && next >= soonest)) continue;
-      if (!this.isAsking(subjectKey(image))) soonest = next;
+      if (!this.isQuerying(subjectKey(image))) soonest = next;
     }
     return soonest;
   }
@@ -143,10 +143,10 @@ export class Renewals {
     if (why === undefined) return;
     const refused = why.refused !== undefined;
     const { signal } = this.#stop;
-    const askedAtMs = this.#options.clock.wallMs();
-    const inUse = this.#options.elections.inUse(entry);
+    const queriedAtMs = this.#options.clock.wallMs();
+    const inUse = this.#options.selections.inUse(entry);
     const request = {
-      ...requestFor(entry, why, store, askedAtMs),
+      ...requestFor(entry, why, store, queriedAtMs),
       ...(inUse && { inUse: credentialFingerprint(inUse.candidate.credential) }),
     };
     const resolve = (all: boolean, more: Partial<CredentialRequest> = {}) =>
@@ -156,16 +156,16 @@ export class Renewals {
     let decision: Decision | undefined;
     try {
       resolution = await resolve(refused);
-      decision = await this.#options.elections.decide(entry, resolution, {
+      decision = await this.#options.selections.decide(entry, resolution, {
         readsRefused: refused,
-        askedAtMs,
+        queriedAtMs,
         signal,
-        askNewer: (than) => {
+        queryNewer: (than) => {
           const newer = newerThan(than);
           refusedOnes.add(newer.refused.fingerprint);
           return resolve(true, newer);
         },
-        ...(!refused && { askAll: () => resolve(true, { everyAccount: true }) }),
+        ...(!refused && { queryAll: () => resolve(true, { everyAccount: true }) }),
       });
     } catch (error) {
       if (this.#stop.signal.aborted) throw error;
@@ -176,7 +176,7 @@ export class Renewals {
         reason: "internal-error",
         detail,
       } as const;
-      this.#failed(entry, failure, entry.attempts.inNames);
+      this.#failed(entry, failure, entry.attempts.perServiceAccount);
       return;
     }
     if (decision === undefined) this.#noAnswer(entry, resolution);
@@ -205,7 +205,7 @@ export class Renewals {
     if (store.window(after, nowMs) === "expired") {
       observer.notify({
         kind: "renewal-failed",
-        ...namesOf(entry),
+        ...accountsOf(entry),
         provider: winner.provider,
         reason: "found",
         detail: "the source gave the expired credential again",
@@ -217,15 +217,15 @@ export class Renewals {
     const [candidate] = winner.candidates;
     observer.notify({
       kind: "credential-renewed",
-      ...namesOf(entry),
+      ...accountsOf(entry),
       provider: winner.provider,
       changed: outcome === "new",
       fingerprint: after.stored.fingerprint,
       ...(after.nextAttemptAtMs !== undefined && { dueAtMs: after.nextAttemptAtMs }),
-      ...(candidate.softExpiresAtMs !== undefined &&
-        { softExpiresAtMs: candidate.softExpiresAtMs }),
-      ...(candidate.hardExpiresAtMs !== undefined &&
-        { hardExpiresAtMs: candidate.hardExpiresAtMs }),
+      ...(candidate.refreshAtMs !== undefined &&
+        { refreshAtMs: candidate.refreshAtMs }),
+      ...(candidate.expiresAtMs !== undefined &&
+        { expiresAtMs: candidate.expiresAtMs }),
     });
   }
 
@@ -234,11 +234,15 @@ export class Renewals {
     const { store, clock, observer } = this.#options;
     const nowMs = clock.wallMs();
     const reason = "registry-refused";
-    store.recordFailure(entry.image, { reason, detail, inNames: isInNames(attempts) }, nowMs);
+    store.recordFailure(entry.image, {
+      reason,
+      detail,
+      perServiceAccount: isPerServiceAccount(attempts),
+    }, nowMs);
     const after = store.get(subjectKey(entry.image));
     observer.notify({
       kind: "renewal-failed",
-      ...namesOf(entry),
+      ...accountsOf(entry),
       reason,
       detail,
       expired: after !== undefined && store.window(after, nowMs) === "expired",
@@ -248,20 +252,28 @@ export class Renewals {
 
   #noAnswer(entry: StoreEntry, resolution: Resolution): void {
     if (isWithdrawn(entry, resolution.attempts)) this.#options.store.withdraw(entry.image);
-    this.#failed(entry, failureOf(resolution.attempts), isInNames(resolution.attempts));
+    this.#failed(entry, failureOf(resolution.attempts), isPerServiceAccount(resolution.attempts));
   }
 
-  #failed(entry: StoreEntry, failure: ReturnType<typeof failureOf>, inNames = false): void {
+  #failed(
+    entry: StoreEntry,
+    failure: ReturnType<typeof failureOf>,
+    perServiceAccount = false,
+  ): void {
     const { store, clock, observer } = this.#options;
     const nowMs = clock.wallMs();
-    store.recordFailure(entry.image, { ...failure, isNone: !failure.failed, inNames }, nowMs);
+    store.recordFailure(
+      entry.image,
+      { ...failure, isNone: !failure.failed, perServiceAccount },
+      nowMs,
+    );
     const stored = store.get(subjectKey(entry.image))?.stored;
     // An image that nobody has a credential for is public, not failing.
     const failing = failure.failed || (stored !== undefined && stored.provider !== "adopted");
     if (!failing) return;
     observer.notify({
       kind: "renewal-failed",
-      ...namesOf(entry),
+      ...accountsOf(entry),
       ...(failure.provider && { provider: failure.provider }),
       reason: failure.reason,
       detail: failure.detail,

@@ -1,5 +1,5 @@
 /** Where a node's parts are, as the snapshotter's configuration names them. */
-export interface NodePlaces {
+export interface NodeLocations {
   readonly root: string;
   readonly systemSocket: string;
   readonly daemonTemplatePath: string;
@@ -9,7 +9,7 @@ export interface NodePlaces {
 }
 
 /** The snapshotter's configuration file. */
-export function snapshotterConfigText(places: NodePlaces): string {
+export function snapshotterConfigText(places: NodeLocations): string {
   return [
     "version = 1",
     `root = "${places.root}"`,

@@ -7,14 +7,14 @@ export interface SimPluginSettings {
    */
   readonly mode: "issue" | "fail" | "hang" | "stubborn" | "garbage" | "flood" | "none" | "spawn";
   /** How long its tokens live. */
-  readonly lifeMs: number;
+  readonly lifetimeMs: number;
   /** The `cacheDuration` that it answers, such as `3s`; empty leaves it out. */
   readonly cacheDuration: string;
   readonly cacheKeyType: "Image" | "Registry" | "Global";
   /** `opaque` hides a token's expiry; `ecr` and `jwt` carry it, as ECR's passwords and JWTs do. */
   readonly shape: "opaque" | "ecr" | "jwt";
   /** The life that it tells where it tells one; its tokens' own when left out. */
-  readonly saidLifeMs?: number;
+  readonly reportedLifetimeMs?: number;
   /** A part of every token, by which one is found wherever it should not be. */
   readonly mark?: string;
   /** The pattern that its credentials are for. */
@@ -25,8 +25,8 @@ export interface SimPluginSettings {
 export function pluginSettingsText(settings: SimPluginSettings): string {
   return [
     `MODE=${settings.mode}`,
-    `LIFE_MS=${settings.lifeMs}`,
-    `SAID_MS=${settings.saidLifeMs ?? settings.lifeMs}`,
+    `LIFE_MS=${settings.lifetimeMs}`,
+    `SAID_MS=${settings.reportedLifetimeMs ?? settings.lifetimeMs}`,
     `MARK=${settings.mark ?? ""}`,
     `CACHE='${settings.cacheDuration}'`,
     `TYPE=${settings.cacheKeyType}`,

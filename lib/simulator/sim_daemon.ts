@@ -226,7 +226,7 @@ export class SimDaemon {
   }
 
   /** What its API says that a mount holds (`user:password`); undefined when it does not answer. */
-  async held(mountId: string): Promise<string | undefined> {
+  async currentAuth(mountId: string): Promise<string | undefined> {
     try {
       const response = await fetchUnix(this.apiSocket, "/api/v1/config", {}, HELD_TIMEOUT_MS);
       const auth: string | undefined = (await response.json())[`${mountId}:registry_auth`];

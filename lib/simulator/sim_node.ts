@@ -67,7 +67,7 @@ export class SimNode implements AsyncDisposable {
     this.tokenRegistry = new SimRegistry(join(dir, "bin", "issued"));
     this.#plugin = {
       mode: "issue",
-      lifeMs: 60_000,
+      lifetimeMs: 60_000,
       cacheDuration: "30s",
       cacheKeyType: "Registry",
       shape: "opaque",
@@ -272,7 +272,7 @@ export class SimNode implements AsyncDisposable {
   async allNewest(): Promise<boolean> {
     for (const daemon of this.daemons.values()) {
       for (const { mountId, image } of daemon.instances) {
-        if (await daemon.held(mountId) !== this.newestPair(image)) return false;
+        if (await daemon.currentAuth(mountId) !== this.newestPair(image)) return false;
       }
     }
     return true;

@@ -69,7 +69,7 @@ export class SimSnapshotter implements AsyncDisposable {
     if (this.fault === "garbage") return new Response('[{"id": 7, "api_so');
     const shown = this.#daemons().filter(() => this.fault !== "flapping" || Math.random() < 0.5);
     const daemons = [...shown].sort(() => Math.random() - 0.5);
-    for (const { apiSocket } of daemons) await askMetrics(apiSocket, this.#stop.signal);
+    for (const { apiSocket } of daemons) await queryMetrics(apiSocket, this.#stop.signal);
     return textPlain(daemons.map(listed));
   }
 }
@@ -84,7 +84,7 @@ function aborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => signal.addEventListener("abort", () => resolve()));
 }
 
-async function askMetrics(path: string, stop: AbortSignal): Promise<void> {
+async function queryMetrics(path: string, stop: AbortSignal): Promise<void> {
   try {
     await fetchUnix(path, "/api/v1/metrics/backend", {}, METRICS_TIMEOUT_MS, stop);
   } catch {

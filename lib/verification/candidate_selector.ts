@@ -3,54 +3,54 @@ import {
   type Candidate,
   type Clock,
   credentialFingerprint,
-  Gate,
-  hardExpiryOf,
   type ImageReference,
   type Observer,
   type ProbeTarget,
   type ProbeVerdict,
   type ProviderName,
+  Semaphore,
+  tokenExpiryOf,
 } from "../model/mod.ts";
 import {
-  ELECTION_REASONS,
-  type ElectionOption,
-  type ElectionReason,
-  electionStep,
   isExhausted,
   ranking,
+  SELECTION_REASONS,
+  type SelectionOption,
+  type SelectionReason,
+  selectionStep,
   type Verify,
 } from "./selection_rules.ts";
-import { Evidence, type Known } from "./verdict_history.ts";
+import { type Known, VerdictHistory } from "./verdict_history.ts";
 import type { RegistryProbe } from "./probe.ts";
 
 /** A credential that might serve, and who has it. */
-export interface Contender {
+export interface ScoredCandidate {
   readonly provider: ProviderName | "adopted";
   readonly candidate: Candidate;
 }
 
 /** What is to be decided. */
-export interface ElectionRequest {
+export interface SelectionRequest {
   readonly image: ImageReference;
   /** How nydusd reaches what the image is read from. */
   readonly target: ProbeTarget;
   /** What the sources offer now, in the chain's order; not empty. */
-  readonly offered: readonly Contender[];
+  readonly offered: readonly ScoredCandidate[];
   /** What the mounts of the image use, whether it is still offered or not. */
-  readonly inUse?: Contender & { readonly proven: boolean };
+  readonly inUse?: ScoredCandidate & { readonly proven: boolean };
   /** Reads with it are refused. */
   readonly readsRefused: boolean;
   /** Of what is offered: what was fetched because the registry refused what their sources kept. */
-  readonly fetched?: readonly Contender[];
+  readonly fetched?: readonly ScoredCandidate[];
 }
 
 /** The outcome: one that the sources offer or that worked before, or the one in use stays. */
-export interface Election {
+export interface Selection {
   readonly kind: "elected" | "kept";
-  readonly winner: Contender;
+  readonly winner: ScoredCandidate;
   /** The others, best first. */
-  readonly losers: readonly Contender[];
-  readonly reason: ElectionReason;
+  readonly otherCandidates: readonly ScoredCandidate[];
+  readonly reason: SelectionReason;
   /** More words: what the registry said of those before it. */
   readonly detail: string;
   /** Everything that was offered is refused: further sources may be asked. */
@@ -58,7 +58,7 @@ export interface Election {
 }
 
 /** What the elector works with. */
-export interface ElectorOptions {
+export interface CandidateSelectorOptions {
   readonly probe: Pick<RegistryProbe, "probe">;
   readonly clock: Clock;
   readonly observer: Observer;
@@ -66,14 +66,14 @@ export interface ElectorOptions {
 }
 
 interface Entry {
-  readonly contender: Contender;
+  readonly scored: ScoredCandidate;
   readonly fingerprint: string;
   readonly offered: boolean;
   readonly inUse: boolean;
   readonly proven: boolean;
 }
 
-type KnownOption = ElectionOption & Pick<Known, "words">;
+type KnownOption = SelectionOption & Pick<Known, "words">;
 
 const MAX_SHOWN = 3;
 /** Offers that are compared; what is in use and what worked before are compared in any case. */
@@ -82,59 +82,59 @@ const MAX_PARALLEL = 8;
 /** A registry that did not answer is left alone for this long. */
 const UNREACHABLE_MS = 10_000;
 const MAX_PREVIOUS = 10_000;
-const SILENT: ProbeVerdict = { kind: "unreachable", detail: "it did not answer just now" };
+const UNAVAILABLE: ProbeVerdict = { kind: "unreachable", detail: "it did not answer just now" };
 
 /**
  * Decides between credentials that would all fit, by what the registry and the reads have said.
  * What was said is remembered, so that nothing is asked twice.
  */
-export class Elector {
-  readonly #options: ElectorOptions;
-  readonly #evidence = new Evidence();
-  readonly #gate = new Gate(MAX_PARALLEL);
+export class CandidateSelector {
+  readonly #options: CandidateSelectorOptions;
+  readonly #verdicts = new VerdictHistory();
+  readonly #gate = new Semaphore(MAX_PARALLEL);
   /** Probes under way, by what they ask: whoever wants the same shares them. */
   readonly #asking = new Map<string, Promise<ProbeVerdict>>();
   /** By host: wall time before which it is not asked again. */
-  readonly #silentUntilMs = new Map<string, number>();
+  readonly #unavailableUntilMs = new Map<string, number>();
   /** By image: what worked before the one in use, for as long as it lives. */
-  readonly #previous = new Map<string, Contender>();
+  readonly #previous = new Map<string, ScoredCandidate>();
 
-  constructor(options: ElectorOptions) {
+  constructor(options: CandidateSelectorOptions) {
     this.#options = options;
   }
 
   /** Rejects for nothing but `signal`. */
-  async elect(request: ElectionRequest, options: CallOptions = {}): Promise<Election> {
+  async elect(request: SelectionRequest, options: CallOptions = {}): Promise<Selection> {
     const { clock } = this.#options;
     const { target, inUse, readsRefused, fetched = [] } = request;
     // Of an odd token nothing follows for the others of its source.
     const perToken = this.#options.verify() === "on-change" ||
-      request.offered.some(({ candidate }) => isOdd(candidate));
+      request.offered.some(({ candidate }) => isImplausible(candidate));
     if (inUse !== undefined && readsRefused) {
-      this.#evidence.readsRefused(target, inUse.candidate, clock.wallMs(), perToken);
+      this.#verdicts.readsRefused(target, inUse.candidate, clock.wallMs(), perToken);
     } else if (inUse?.proven) {
-      this.#evidence.readsSucceed(target, inUse.candidate, perToken);
+      this.#verdicts.readsSucceed(target, inUse.candidate, perToken);
     }
-    for (const { candidate } of fetched) this.#evidence.reopen(target, candidate, perToken);
+    for (const { candidate } of fetched) this.#verdicts.reopen(target, candidate, perToken);
     const entries = this.#entries(request);
     if (readsRefused) {
-      for (const { contender, inUse } of entries) {
-        if (!inUse) this.#evidence.reopen(target, contender.candidate, perToken);
+      for (const { scored, inUse } of entries) {
+        if (!inUse) this.#verdicts.reopen(target, scored.candidate, perToken);
       }
     }
     // Every turn but the last asks about one that was not asked about.
     for (let turn = 0; turn <= entries.length; turn++) {
       const known = entries.map((entry) => this.#option(request, entry, perToken));
-      const step = electionStep({
+      const step = selectionStep({
         options: known,
         verify: this.#options.verify(),
         readsRefused,
-        canProbe: turn < entries.length && this.#canAsk(target),
+        canProbe: turn < entries.length && this.#canQuery(target),
       });
       const entry = entries[step.index];
       if (entry === undefined) break;
-      if (step.kind === "elect") return this.#elected(request, entries, known, step);
-      const { candidate } = entry.contender;
+      if (step.kind === "elect") return this.#selectionReason(request, entries, known, step);
+      const { candidate } = entry.scored;
       const verdict = await this.#ask(request, entry, options);
       this.#take(target, candidate, verdict, perToken);
     }
@@ -142,18 +142,18 @@ export class Elector {
   }
 
   /** What is offered, each once; then what is in use, and what worked before, if not offered. */
-  #entries({ image, offered, inUse }: ElectionRequest): readonly Entry[] {
+  #entries({ image, offered, inUse }: SelectionRequest): readonly Entry[] {
     const entries = new Map<string, Entry>();
     const others = [inUse, this.#previous.get(image.text)].filter((other) => other !== undefined);
     const fingerprints = others.map(({ candidate }) => credentialFingerprint(candidate.credential));
     const used = inUse && fingerprints[0];
-    const add = (contender: Contender, isOffered: boolean, proven: boolean) => {
-      const fingerprint = credentialFingerprint(contender.candidate.credential);
+    const add = (scored: ScoredCandidate, isOffered: boolean, proven: boolean) => {
+      const fingerprint = credentialFingerprint(scored.candidate.credential);
       const isFull = entries.size >= MAX_OFFERED && !fingerprints.includes(fingerprint);
       if (entries.has(fingerprint) || isFull) return;
       const isUsed = fingerprint === used;
       entries.set(fingerprint, {
-        contender,
+        scored,
         fingerprint,
         offered: isOffered,
         inUse: isUsed,
@@ -161,38 +161,39 @@ export class Elector {
       });
     };
     // nydusd cannot use identity tokens: they serve where there is nothing else.
-    const isIdentity = ({ candidate }: Contender) => candidate.credential.kind === "identity-token";
-    for (const contender of offered) if (!isIdentity(contender)) add(contender, true, false);
-    for (const contender of offered) if (isIdentity(contender)) add(contender, true, false);
+    const isIdentity = ({ candidate }: ScoredCandidate) =>
+      candidate.credential.kind === "identity-token";
+    for (const scored of offered) if (!isIdentity(scored)) add(scored, true, false);
+    for (const scored of offered) if (isIdentity(scored)) add(scored, true, false);
     for (const other of others) if (this.#mayStay(other)) add(other, false, false);
     return [...entries.values()];
   }
 
   /** What was got in an account's name stands with its source alone; what is dead is no help. */
-  #mayStay({ candidate: { account, hardExpiresAtMs } }: Contender): boolean {
+  #mayStay({ candidate: { account, expiresAtMs } }: ScoredCandidate): boolean {
     return account === undefined &&
-      (hardExpiresAtMs === undefined || hardExpiresAtMs > this.#options.clock.wallMs());
+      (expiresAtMs === undefined || expiresAtMs > this.#options.clock.wallMs());
   }
 
   #option(
-    { target, readsRefused }: ElectionRequest,
-    { contender, offered, inUse, proven }: Entry,
+    { target, readsRefused }: SelectionRequest,
+    { scored, offered, inUse, proven }: Entry,
     perToken: boolean,
   ): KnownOption {
-    const known = this.#evidence.known(target, contender.candidate, perToken);
+    const known = this.#verdicts.known(target, scored.candidate, perToken);
     return {
       offered,
       inUse,
-      byHand: contender.candidate.watched,
-      isOdd: isOdd(contender.candidate),
+      byHand: scored.candidate.watched,
+      isImplausible: isImplausible(scored.candidate),
       proven: proven && !(inUse && readsRefused),
       ...known,
     };
   }
 
   async #ask(
-    { image, target }: ElectionRequest,
-    { contender, fingerprint }: Entry,
+    { image, target }: SelectionRequest,
+    { scored, fingerprint }: Entry,
     { signal }: CallOptions,
   ): Promise<ProbeVerdict> {
     const { probe, clock, observer } = this.#options;
@@ -201,16 +202,16 @@ export class Elector {
     if (shared !== undefined) return await shared;
     const asking = this.#gate.run(async () => {
       // Another one may have found it silent while this one waited for its turn.
-      if (!this.#canAsk(target)) return SILENT;
+      if (!this.#canQuery(target)) return UNAVAILABLE;
       const startedMs = clock.monotonicMs();
-      const { credential } = contender.candidate;
+      const { credential } = scored.candidate;
       const verdict = await probe.probe(target, credential, signal ? { signal } : {});
       observer.notify({
         kind: "registry-probed",
         image: image.text,
         host: target.host,
-        provider: contender.provider,
-        origin: contender.candidate.origin,
+        provider: scored.provider,
+        origin: scored.candidate.origin,
         fingerprint,
         verdict: verdict.kind,
         detail: verdict.detail,
@@ -225,47 +226,47 @@ export class Elector {
 
   #take(target: ProbeTarget, candidate: Candidate, verdict: ProbeVerdict, perToken: boolean): void {
     if (verdict.kind === "unreachable" || verdict.kind === "throttled") return;
-    this.#evidence.heard(target, candidate, verdict, this.#options.clock.wallMs(), perToken);
+    this.#verdicts.heard(target, candidate, verdict, this.#options.clock.wallMs(), perToken);
   }
 
   #noteSilence({ host }: ProbeTarget, verdict: ProbeVerdict): void {
-    if (verdict.kind === "throttled") this.#silentUntilMs.set(host, verdict.retryAtMs);
+    if (verdict.kind === "throttled") this.#unavailableUntilMs.set(host, verdict.retryAtMs);
     if (verdict.kind !== "unreachable") return;
-    this.#silentUntilMs.set(host, this.#options.clock.wallMs() + UNREACHABLE_MS);
+    this.#unavailableUntilMs.set(host, this.#options.clock.wallMs() + UNREACHABLE_MS);
   }
 
-  #canAsk({ host }: ProbeTarget): boolean {
-    const untilMs = this.#silentUntilMs.get(host);
+  #canQuery({ host }: ProbeTarget): boolean {
+    const untilMs = this.#unavailableUntilMs.get(host);
     if (untilMs === undefined) return true;
     // A wall clock that stepped back leaves times of the future behind.
     const nowMs = this.#options.clock.wallMs();
     if (untilMs > nowMs && untilMs - nowMs <= 3_600_000) return false;
-    this.#silentUntilMs.delete(host);
+    this.#unavailableUntilMs.delete(host);
     return true;
   }
 
-  #elected(
-    { image, inUse }: ElectionRequest,
+  #selectionReason(
+    { image, inUse }: SelectionRequest,
     entries: readonly Entry[],
     known: readonly KnownOption[],
-    { index, reason }: { readonly index: number; readonly reason: ElectionReason },
-  ): Election {
+    { index, reason }: { readonly index: number; readonly reason: SelectionReason },
+  ): Selection {
     const order = [index, ...ranking(known).filter((other) => other !== index)];
-    const [winner, ...losers] = order.flatMap((at) => entries[at] ?? []);
+    const [winner, ...otherCandidates] = order.flatMap((at) => entries[at] ?? []);
     if (winner === undefined) throw new Error("elect: there is no candidate");
     const leaves = inUse?.proven === true && !winner.inUse && inUse.provider !== "adopted";
     if (leaves && this.#mayStay(inUse)) this.#remember(image, inUse);
     return {
       kind: winner.inUse && !winner.offered ? "kept" : "elected",
-      winner: winner.contender,
-      losers: losers.map(({ contender }) => contender),
+      winner: winner.scored,
+      otherCandidates: otherCandidates.map(({ scored }) => scored),
       reason,
-      detail: [ELECTION_REASONS[reason], ...refusals(entries, known)].join("; "),
+      detail: [SELECTION_REASONS[reason], ...refusals(entries, known)].join("; "),
       exhausted: isExhausted(known),
     };
   }
 
-  #remember({ text }: ImageReference, { provider, candidate }: Contender): void {
+  #remember({ text }: ImageReference, { provider, candidate }: ScoredCandidate): void {
     this.#previous.delete(text);
     this.#previous.set(text, { provider, candidate });
     const [oldest] = this.#previous.keys();
@@ -275,15 +276,15 @@ export class Elector {
 
 /** What was said of those that are refused. */
 function refusals(entries: readonly Entry[], known: readonly KnownOption[]): readonly string[] {
-  const said = entries.flatMap(({ contender }, i) => {
+  const said = entries.flatMap(({ scored }, i) => {
     const { verdict, words, refusedAtMs } = known[i] ?? {};
     if (refusedAtMs === undefined) return [];
-    return [`${contender.candidate.origin}: ${verdict ?? "refused"}, ${words ?? "by reads"}`];
+    return [`${scored.candidate.origin}: ${verdict ?? "refused"}, ${words ?? "by reads"}`];
   });
   return said.slice(0, MAX_SHOWN);
 }
 
 /** Whether a token tells an end that makes no sense, such as one in the past. */
-function isOdd({ credential, fetchedAtMs }: Candidate): boolean {
-  return hardExpiryOf(credential, fetchedAtMs).warning !== undefined;
+function isImplausible({ credential, fetchedAtMs }: Candidate): boolean {
+  return tokenExpiryOf(credential, fetchedAtMs).warning !== undefined;
 }

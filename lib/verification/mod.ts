@@ -4,12 +4,12 @@
  * @module
  */
 export {
-  type Contender,
-  type Election,
-  type ElectionRequest,
-  Elector,
-  type ElectorOptions,
+  CandidateSelector,
+  type CandidateSelectorOptions,
+  type ScoredCandidate,
+  type Selection,
+  type SelectionRequest,
 } from "./candidate_selector.ts";
 export { RegistryProbe, type RegistryProbeOptions } from "./probe.ts";
-export type { ElectionReason, Verify } from "./selection_rules.ts";
+export type { SelectionReason, Verify } from "./selection_rules.ts";
 export { defaultProbeTarget } from "./target.ts";

@@ -10,7 +10,7 @@ import {
   Secret,
 } from "../model/mod.ts";
 import { readRefusal } from "../model/mod.ts";
-import { type Answer, errorWords, troubleVerdict } from "./registry_responses.ts";
+import { type Answer, errorText, problemVerdict } from "./registry_responses.ts";
 import { type Challenge, parseChallenges } from "./challenge.ts";
 import { basicHeader, readTokenAnswer, tokenRequest, trustedRealm } from "./token_service.ts";
 
@@ -144,8 +144,8 @@ class ProbeRun {
   > {
     const accept = [["accept", new Secret(ACCEPT)]] as const;
     const result = await this.#send({ method, url, headers: [...accept, ...headers] });
-    const trouble = troubleVerdict("the registry", result, this.#clock.wallMs());
-    if (trouble !== undefined) return { kind: "verdict", verdict: trouble };
+    const problem = problemVerdict("the registry", result, this.#clock.wallMs());
+    if (problem !== undefined) return { kind: "verdict", verdict: problem };
     if (result.kind === "answered") return { kind: "answer", answer: result };
     const detail = "the registry gave no answer";
     return { kind: "verdict", verdict: { kind: "unreachable", detail } };
@@ -180,8 +180,8 @@ class ProbeRun {
     if (realm.kind === "no") return verdict("unknown", `${realm.why}: it gets no credential`);
     const request = tokenRequest(realm.url, challenge, this.#target.repository, credential);
     const result = await this.#send(request);
-    const trouble = troubleVerdict("the token service", result, this.#clock.wallMs());
-    if (trouble !== undefined) return { kind: "verdict", verdict: trouble };
+    const problem = problemVerdict("the token service", result, this.#clock.wallMs());
+    if (problem !== undefined) return { kind: "verdict", verdict: problem };
     if (result.kind !== "answered") return verdict("unknown", "the token service gave no answer");
     const read = readTokenAnswer(result);
     if (read.kind === "verdict") return read;
@@ -237,7 +237,7 @@ class ProbeRun {
     const range = [["range", new Secret("bytes=0-0")]] as const;
     const more = this.#target.blob === undefined ? [] : range;
     const asked = await this.#ask("GET", this.#resource, [...headers, ...more]);
-    return asked.kind === "answer" ? errorWords(asked.answer.body.reveal()) : "";
+    return asked.kind === "answer" ? errorText(asked.answer.body.reveal()) : "";
   }
 }
 

@@ -11,7 +11,7 @@ const THROTTLED_MAX_MS = 3_600_000;
  * The message of an error body (`errors[0].message` of the distribution specification, `details` of
  * token services), on one line, cut, and without what looks like a token; empty without one.
  */
-export function errorWords(body: string): string {
+export function errorText(body: string): string {
   let value: unknown;
   try {
     value = JSON.parse(body);
@@ -38,7 +38,7 @@ function shown(words: string): string {
 }
 
 /** What no credential is to blame for: no answer, too many requests, a server in trouble. */
-export function troubleVerdict(
+export function problemVerdict(
   who: string,
   result: RegistryHttpResult,
   nowMs: number,

@@ -4,14 +4,14 @@ import type { VerdictKind } from "../model/mod.ts";
 export type Verify = "never" | "on-doubt" | "on-change";
 
 /** One credential that might serve, and what is known of it. */
-export interface ElectionOption {
+export interface SelectionOption {
   /** A source offers it now. Otherwise it is the one in use, or one that worked before. */
   readonly offered: boolean;
   readonly inUse: boolean;
   /** People change it (a file, a secret); a minted one is new each time, and none is suspect. */
   readonly byHand: boolean;
   /** What it says of its own end cannot be believed: a minted one as well may be dead. */
-  readonly isOdd?: boolean;
+  readonly isImplausible?: boolean;
   /** Its reads succeed. */
   readonly proven: boolean;
   /** The registry's word, where it was asked and nothing has spoken against it since. */
@@ -23,9 +23,9 @@ export interface ElectionOption {
 }
 
 /** Everything that an election depends on. */
-export interface ElectionInput {
+export interface SelectionInput {
   /** What is offered in the chain's order, then the others. Never empty. */
-  readonly options: readonly ElectionOption[];
+  readonly options: readonly SelectionOption[];
   readonly verify: Verify;
   /** Reads with the one in use are refused. */
   readonly readsRefused: boolean;
@@ -34,7 +34,7 @@ export interface ElectionInput {
 }
 
 /** Why one was elected. */
-export const ELECTION_REASONS = {
+export const SELECTION_REASONS = {
   "only": "there is no other",
   "in-use": "it is in use, and not refused",
   "accepted": "the registry accepts it",
@@ -43,19 +43,19 @@ export const ELECTION_REASONS = {
   "kept": "what the sources offer is refused, and it is not",
   "least-refused": "all are refused, and it ranks first",
 } as const;
-/** One of {@linkcode ELECTION_REASONS}. */
-export type ElectionReason = keyof typeof ELECTION_REASONS;
+/** One of {@linkcode SELECTION_REASONS}. */
+export type SelectionReason = keyof typeof SELECTION_REASONS;
 
 /** What to do next: ask the registry about one, or take one. */
-export type ElectionStep =
+export type SelectionStep =
   | { readonly kind: "probe"; readonly index: number }
-  | { readonly kind: "elect"; readonly index: number; readonly reason: ElectionReason };
+  | { readonly kind: "elect"; readonly index: number; readonly reason: SelectionReason };
 
 /**
  * The next step of an election. Pure. Nothing is asked that cannot change the outcome: not about
  * one that works, not where there is no choice, and never twice about one and the same.
  */
-export function electionStep(input: ElectionInput): ElectionStep {
+export function selectionStep(input: SelectionInput): SelectionStep {
   const { options } = input;
   const working = options.findIndex((option) =>
     option.offered && option.inUse && isGood(option) && option.refusedAtMs === undefined
@@ -63,7 +63,7 @@ export function electionStep(input: ElectionInput): ElectionStep {
   if (working >= 0 && !(input.verify === "on-change" && isUnasked(options[working]))) {
     return { kind: "elect", index: working, reason: options.length === 1 ? "only" : "in-use" };
   }
-  if (input.canProbe && isWorthAsking(input)) {
+  if (input.canProbe && isWorthQuerying(input)) {
     // Those that the registry refused before come last: they must not delay one that is new.
     const order = [...options.entries()].sort(([, a], [, b]) =>
       Number(a.refusedByRegistry ?? false) - Number(b.refusedByRegistry ?? false)
@@ -78,7 +78,7 @@ export function electionStep(input: ElectionInput): ElectionStep {
   return { kind: "elect", index, reason: reasonOf(options, index) };
 }
 
-/** What an option is worth, best first. This and {@linkcode electionStep} are all the rules. */
+/** What an option is worth, best first. This and {@linkcode selectionStep} are all the rules. */
 const RANKS = [
   /** Offered, and accepted by the registry or proven by reads. */
   "good",
@@ -101,7 +101,7 @@ type Rank = typeof RANKS[number];
  * Returns the indexes of all options by rank, best first. Within a rank the one that was refused
  * the longest ago comes first, then the sources' order.
  */
-export function ranking(options: readonly ElectionOption[]): readonly number[] {
+export function ranking(options: readonly SelectionOption[]): readonly number[] {
   const ranked = options.map((option, index) => {
     const rank = RANKS.indexOf(rankOf(option, options));
     return { index, rank, refusedAtMs: option.refusedAtMs ?? 0 };
@@ -110,7 +110,7 @@ export function ranking(options: readonly ElectionOption[]): readonly number[] {
   return ranked.map(({ index }) => index);
 }
 
-function rankOf(option: ElectionOption, options: readonly ElectionOption[]): Rank {
+function rankOf(option: SelectionOption, options: readonly SelectionOption[]): Rank {
   const { offered, inUse, refusedAtMs, refusedByRegistry = false } = option;
   if (refusedAtMs !== undefined) {
     return refusedByRegistry && !inUse ? "refused-by-registry" : "refused";
@@ -119,33 +119,34 @@ function rankOf(option: ElectionOption, options: readonly ElectionOption[]): Ran
   if (isGood(option)) return "good";
   if (inUse) return "in-use";
   // Where that of the one in use is implausible too, our clock is wrong, or its source always is.
-  const isDoubtful = option.isOdd && !options.some(({ inUse, isOdd }) => inUse && isOdd);
+  const isDoubtful = option.isImplausible &&
+    !options.some(({ inUse, isImplausible }) => inUse && isImplausible);
   return isDoubtful ? "implausible" : "unknown";
 }
 
 /** Whether every source's offer is refused: then others may be asked for theirs. */
-export function isExhausted(options: readonly ElectionOption[]): boolean {
+export function isExhausted(options: readonly SelectionOption[]): boolean {
   return options.every(({ offered, refusedAtMs }) => !offered || refusedAtMs !== undefined);
 }
 
-function isWorthAsking({ options, verify, readsRefused }: ElectionInput): boolean {
+function isWorthQuerying({ options, verify, readsRefused }: SelectionInput): boolean {
   if (verify === "never") return false;
   if (verify === "on-change") return true;
   if (options.length < 2) return false;
   const offered = options.filter((option) => option.offered);
   return readsRefused || offered.length > 1 ||
-    offered.some((option) => (option.byHand || option.isOdd) && !option.inUse);
+    offered.some((option) => (option.byHand || option.isImplausible) && !option.inUse);
 }
 
-function isGood({ verdict, proven }: ElectionOption): boolean {
+function isGood({ verdict, proven }: SelectionOption): boolean {
   return verdict === "accepted" || verdict === "anonymous" || proven;
 }
 
-function isUnasked(option: ElectionOption | undefined): boolean {
+function isUnasked(option: SelectionOption | undefined): boolean {
   return option?.verdict === undefined;
 }
 
-function reasonOf(options: readonly ElectionOption[], index: number): ElectionReason {
+function reasonOf(options: readonly SelectionOption[], index: number): SelectionReason {
   const option = options[index];
   if (option === undefined || options.length === 1) return "only";
   const rank = rankOf(option, options);

@@ -6,7 +6,7 @@ import {
   Secret,
 } from "../model/mod.ts";
 import { readRefusal } from "../model/mod.ts";
-import { type Answer, errorWords } from "./registry_responses.ts";
+import { type Answer, errorText } from "./registry_responses.ts";
 import type { Challenge } from "./challenge.ts";
 import { isLoopback } from "./target.ts";
 
@@ -95,7 +95,7 @@ export function readTokenAnswer(
     kind: "refused" | "forbidden" | "unknown",
     detail: string,
   ) => ({ kind: "verdict", verdict: { kind, detail } } as const);
-  const words = errorWords(body.reveal());
+  const words = errorText(body.reveal());
   const said = `the token service answered ${status}${words === "" ? "" : ` (${words})`}`;
   if (status === 200) {
     const token = tokenIn(body.reveal());

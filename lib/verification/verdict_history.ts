@@ -39,12 +39,12 @@ const MAX_STRIKES = 2;
  * set is known by itself. One that is minted is another each time: the registry's word on it counts
  * for its source, so that a renewal is no change worth asking about.
  */
-export class Evidence {
+export class VerdictHistory {
   readonly #records = new Map<string, Heard>();
 
   /** @param perToken Whether minted ones too are known by themselves. */
   known(target: ProbeTarget, candidate: Candidate, perToken: boolean): Known {
-    const word = this.#get(wordKey(target, candidate, perToken));
+    const word = this.#get(stateKey(target, candidate, perToken));
     const { verdict, words, refusedAtMs } = word;
     const reads = this.#get(tokenKey(target, candidate)).refusedAtMs;
     const source = this.#get(sourceKey(target, candidate));
@@ -69,7 +69,7 @@ export class Evidence {
     perToken: boolean,
   ): void {
     const refused = verdict === "refused" || verdict === "forbidden";
-    this.#set(wordKey(target, candidate, perToken), {
+    this.#set(stateKey(target, candidate, perToken), {
       verdict,
       words: detail,
       verdictAtMs: nowMs,
@@ -85,7 +85,7 @@ export class Evidence {
    * it may be asked once more; a fresh yes is not asked for again, the reads are believed.
    */
   readsRefused(target: ProbeTarget, candidate: Candidate, nowMs: number, perToken: boolean): void {
-    const key = wordKey(target, candidate, perToken);
+    const key = stateKey(target, candidate, perToken);
     const { verdictAtMs } = this.#get(key);
     const fresh = verdictAtMs !== undefined && nowMs - verdictAtMs < CONTRADICTION_MS;
     if (fresh) {
@@ -102,7 +102,7 @@ export class Evidence {
 
   /** What the registry refused before may be asked about again: a doubt is a change. */
   reopen(target: ProbeTarget, candidate: Candidate, perToken: boolean): void {
-    const key = wordKey(target, candidate, perToken);
+    const key = stateKey(target, candidate, perToken);
     const { refusedAtMs, verdict, byRegistry = false } = this.#get(key);
     if (verdict === undefined || refusedAtMs === undefined) return;
     // When it was refused is kept: it ranks behind those that never were.
@@ -111,7 +111,7 @@ export class Evidence {
 
   /** Its reads succeed: what was held against it is over. */
   readsSucceed(target: ProbeTarget, candidate: Candidate, perToken: boolean): void {
-    const key = wordKey(target, candidate, perToken);
+    const key = stateKey(target, candidate, perToken);
     if (this.#get(key).refusedAtMs !== undefined) this.#records.delete(key);
     this.#records.delete(tokenKey(target, candidate));
     this.#records.delete(sourceKey(target, candidate));
@@ -143,7 +143,7 @@ function sourceKey(target: ProbeTarget, candidate: Candidate): string {
   return `source ${place(target)} ${JSON.stringify([origin, pattern, plugin, account, own])}`;
 }
 
-function wordKey(target: ProbeTarget, candidate: Candidate, perToken: boolean): string {
+function stateKey(target: ProbeTarget, candidate: Candidate, perToken: boolean): string {
   const own = isKnownByItself(candidate, perToken);
   return `word ${own ? tokenKey(target, candidate) : sourceKey(target, candidate)}`;
 }

@@ -10,7 +10,7 @@ import { wholeChain } from "./whole_chain.ts";
 const REFS = 1_000;
 const CALLERS = 20;
 const SLOW_MS = 200;
-const SILENT: Observer = { notify() {} };
+const UNAVAILABLE: Observer = { notify() {} };
 
 function imagesOf(count: number) {
   return Array.from({ length: count }, (_, i) => {
@@ -22,7 +22,7 @@ function imagesOf(count: number) {
 async function callers(): Promise<Row> {
   const plugin = new CountedPlugin();
   plugin.manner.takesMs = SLOW_MS;
-  const chain = wholeChain(kubeletWith(plugin, { observer: SILENT }), SILENT);
+  const chain = wholeChain(kubeletWith(plugin, { observer: UNAVAILABLE }), UNAVAILABLE);
   const [image] = imagesOf(1);
   if (image === undefined) throw new Error("make an image: there is none");
   await Promise.all(
@@ -35,7 +35,10 @@ async function callers(): Promise<Row> {
 async function slowPlugin(maxParallel: number): Promise<readonly Row[]> {
   const plugin = new CountedPlugin();
   Object.assign(plugin.manner, { takesMs: SLOW_MS, cacheKeyType: "Image", isPerImage: true });
-  const chain = wholeChain(kubeletWith(plugin, { observer: SILENT, maxParallel }), SILENT);
+  const chain = wholeChain(
+    kubeletWith(plugin, { observer: UNAVAILABLE, maxParallel }),
+    UNAVAILABLE,
+  );
   const images = imagesOf(CALLERS);
   const [first] = images;
   // What the scope of its answers is, only an answer tells.

@@ -15,7 +15,7 @@ const POLL_MS = 5_000;
  */
 export class ManyDaemons implements Disposable {
   readonly #arrivals = new Map<string, Arrival>();
-  readonly #held = new Map<string, string>();
+  readonly #currentAuth = new Map<string, string>();
   readonly #disposables: Disposable[] = [];
   readonly #timers: ReturnType<typeof setInterval>[] = [];
 
@@ -43,7 +43,7 @@ export class ManyDaemons implements Disposable {
     for (const disposable of this.#disposables) disposable[Symbol.dispose]();
   }
 
-  #add(node: SimNode, id: string, image: string, phase: number): void {
+  #add(node: SimNode, id: string, image: string, jitter: number): void {
     const daemon = new SimDaemon({
       id,
       mode: "dedicated",
@@ -74,14 +74,14 @@ export class ManyDaemons implements Disposable {
     const first = setTimeout(() => {
       poll();
       this.#timers.push(setInterval(poll, POLL_MS));
-    }, phase * POLL_MS);
+    }, jitter * POLL_MS);
     this.#timers.push(first);
   }
 
   #told(id: string, body: string): void {
     const atMs = Date.now();
-    if (this.#held.get(id) === body || this.#arrivals.has(id)) return;
-    this.#held.set(id, body);
+    if (this.#currentAuth.get(id) === body || this.#arrivals.has(id)) return;
+    this.#currentAuth.set(id, body);
     this.#arrivals.set(id, { storedAtMs: atMs });
   }
 

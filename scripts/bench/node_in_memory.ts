@@ -18,7 +18,7 @@ export interface NodeSize {
 interface MemoryDaemon {
   readonly id: string;
   /** Mount id → what it holds. */
-  readonly held: Map<string, string>;
+  readonly currentAuth: Map<string, string>;
   /** The answer to "what do you hold", made anew after a change. */
   heldText: string | undefined;
   readonly infoText: string;
@@ -34,31 +34,31 @@ const ROOT = "/run/bench/root";
 export class NodeInMemory implements UnixHttp {
   readonly root = ROOT;
   /** Requests by what they ask for. */
-  readonly calls = { list: 0, held: 0, info: 0, put: 0, reads: 0 };
+  readonly calls = { list: 0, currentAuth: 0, info: 0, put: 0, reads: 0 };
   readonly #daemons = new Map<string, MemoryDaemon>();
   readonly #listed: ReturnType<typeof listedDaemon>[] = [];
   readonly #registries: number;
 
-  constructor({ daemons, refs, registries = 4 }: NodeSize, held: string) {
+  constructor({ daemons, refs, registries = 4 }: NodeSize, currentAuth: string) {
     this.#registries = registries;
     for (let d = 0; d < daemons; d++) {
       const numbers: number[] = [];
       for (let i = d; i < refs; i += daemons) numbers.push(i);
-      this.remount(d, numbers, held);
+      this.remount(d, numbers, currentAuth);
     }
   }
 
   /** The mounts of a daemon from now on, by number: other numbers are other images. */
-  remount(d: number, numbers: readonly number[], held: string): void {
+  remount(d: number, numbers: readonly number[], currentAuth: string): void {
     const instances = numbers.map((i) => [`s${i}`, this.#image(i)] as const);
     const socket = `${ROOT}/socket/d${d}/api.sock`;
-    this.#daemons.set(socket, daemonOf(`d${d}`, instances, held));
+    this.#daemons.set(socket, daemonOf(`d${d}`, instances, currentAuth));
     this.#listed[d] = listedDaemon(`d${d}`, socket, d + 1, instances);
   }
 
   /** How many mounts there are. */
   get mounts(): number {
-    return [...this.#daemons.values()].reduce((sum, { held }) => sum + held.size, 0);
+    return [...this.#daemons.values()].reduce((sum, { currentAuth }) => sum + currentAuth.size, 0);
   }
 
   #image(i: number): string {
@@ -68,8 +68,8 @@ export class NodeInMemory implements UnixHttp {
   /** How many mounts hold this value. */
   holding(auth: string): number {
     let count = 0;
-    for (const { held } of this.#daemons.values()) {
-      for (const value of held.values()) if (value === auth) count++;
+    for (const { currentAuth } of this.#daemons.values()) {
+      for (const value of currentAuth.values()) if (value === auth) count++;
     }
     return count;
   }
@@ -112,13 +112,13 @@ export class NodeInMemory implements UnixHttp {
     const id = new URLSearchParams(query).get("id") ?? "";
     if (method === "PUT" && body !== undefined) {
       this.calls.put++;
-      daemon.held.set(id, JSON.parse(body.reveal()).registry_auth);
+      daemon.currentAuth.set(id, JSON.parse(body.reveal()).registry_auth);
       daemon.heldText = undefined;
       return { kind: "answered", status: 204, body: new Secret("") };
     }
-    this.calls.held++;
-    if (id !== "") return answered(JSON.stringify({ registry_auth: daemon.held.get(id) }));
-    return answered(daemon.heldText ??= heldText(daemon.held));
+    this.calls.currentAuth++;
+    if (id !== "") return answered(JSON.stringify({ registry_auth: daemon.currentAuth.get(id) }));
+    return answered(daemon.heldText ??= heldText(daemon.currentAuth));
   }
 }
 
@@ -133,16 +133,16 @@ function listText(daemons: readonly { readonly text: string }[], turn: number): 
   return `[${turned.map(({ text }) => `{"memory_rss_kb":${20_000 + turn},${text}`).join(",")}]`;
 }
 
-function heldText(held: ReadonlyMap<string, string>): string {
+function heldText(currentAuth: ReadonlyMap<string, string>): string {
   return JSON.stringify(
-    Object.fromEntries([...held].map(([id, auth]) => [`${id}:registry_auth`, auth])),
+    Object.fromEntries([...currentAuth].map(([id, auth]) => [`${id}:registry_auth`, auth])),
   );
 }
 
 function daemonOf(
   id: string,
   instances: readonly (readonly [string, string])[],
-  held: string,
+  currentAuth: string,
 ): MemoryDaemon {
   const mounts = instances.map(([snapshot, image]) => {
     const [host = "", ...repo] = image.replace(/:[^:/]*$/, "").split("/");
@@ -157,7 +157,7 @@ function daemonOf(
   };
   return {
     id,
-    held: new Map(instances.map(([snapshot]) => [`/${snapshot}`, held])),
+    currentAuth: new Map(instances.map(([snapshot]) => [`/${snapshot}`, currentAuth])),
     heldText: undefined,
     infoText: JSON.stringify(info),
   };

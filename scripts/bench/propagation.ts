@@ -32,7 +32,7 @@ interface Samples {
 
 async function measure(source: Rotated): Promise<Samples> {
   const samples: Samples = { storedS: [], inUseS: [] };
-  await using node = simNode({ plugin: { lifeMs: LIFE_MS, cacheDuration: "8s" } });
+  await using node = simNode({ plugin: { lifetimeMs: LIFE_MS, cacheDuration: "8s" } });
   using daemons = new ManyDaemons(node, DAEMONS, (i) => source.image(node, i));
   const more = await source.more?.(node);
   const options = { renewal: LONG, ...(more !== undefined && { more }) };

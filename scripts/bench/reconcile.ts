@@ -86,7 +86,7 @@ async function rotation({ refs, daemons }: NodeSize): Promise<readonly Row[]> {
 }
 
 function requestsOf({ calls }: NodeInMemory): number {
-  return calls.list + calls.held + calls.info + calls.put;
+  return calls.list + calls.currentAuth + calls.info + calls.put;
 }
 
 function rest(ms: number): Promise<void> {

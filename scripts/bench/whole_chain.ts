@@ -15,7 +15,7 @@ import {
 } from "../../lib/providers/mod.ts";
 import { CredentialHelpers, DockerProvider } from "../../lib/providers/docker/mod.ts";
 import { type KubeletProvider } from "../../lib/providers/exec_plugin/mod.ts";
-import { PullBook } from "../../lib/cri/mod.ts";
+import { PullCredentialCache } from "../../lib/cri/mod.ts";
 import { CountedPlugin } from "./plugin.ts";
 
 /** What each source knows of images that nobody asks for. */
@@ -49,8 +49,8 @@ function puts(clock: Clock): PutCredentials {
   return puts;
 }
 
-function pulls(clock: Clock): PullBook {
-  const book = new PullBook({ now: () => clock.wallMs() });
+function pulls(clock: Clock): PullCredentialCache {
+  const book = new PullCredentialCache({ now: () => clock.wallMs() });
   for (const seen of others()) book.record(seen);
   return book;
 }

@@ -250,9 +250,11 @@ export const NIGHTLY: readonly Check[] = [
     "mutation testing",
     "cpu",
     240,
-    task("mutate --packages model,store,reconcile,deliver,resolve,serve --count 300 --seed 1"),
+    task(
+      "mutate --packages model,credentials,reconciler,delivery,discovery,providers,verification,cri,platform,config,api --count 300 --seed 1",
+    ),
   ),
-  check("CRI proxy beside a plain proxy", "cpu", 10, task("bench:tap")),
+  check("CRI proxy beside a plain proxy", "cpu", 10, task("bench:cri-proxy")),
   ...[1, 2, 3, 4, 5].map((seed) =>
     check(
       `fault campaign, seed ${seed}`,

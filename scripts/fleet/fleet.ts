@@ -63,7 +63,7 @@ function nodeOf(
 ): FleetNode {
   const shape = tokens[index % tokens.length];
   if (shape === undefined) throw new Error("make a node: its source has no token shape");
-  const heldForMs = shape.lifeMs * (1 / 3 + random.next() * 2 / 3);
+  const heldForMs = shape.lifetimeMs * (1 / 3 + random.next() * 2 / 3);
   return new FleetNode({ index, clock, service, shape, place, heldForMs, refreshIntervalMs });
 }
 
@@ -73,8 +73,8 @@ function resultOf(
   service: TokenService,
 ): FleetRun {
   const asked = new Uint32Array(service.calls.length);
-  for (const { askedAtMs } of nodes) {
-    for (const atMs of askedAtMs) {
+  for (const { queriedAtMs } of nodes) {
+    for (const atMs of queriedAtMs) {
       const second = Math.floor(atMs / 1_000);
       asked[second] = (asked[second] ?? 0) + 1;
     }

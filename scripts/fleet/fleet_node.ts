@@ -6,7 +6,7 @@ import {
   type ProviderOutcome,
   type Resolution,
 } from "../../lib/model/mod.ts";
-import { Elections, InstanceBook, Renewals } from "../../lib/reconciler/mod.ts";
+import { MountRecords, Renewals, Selections } from "../../lib/reconciler/mod.ts";
 import { Backoff } from "../../lib/model/mod.ts";
 import { CredentialStore } from "../../lib/credentials/mod.ts";
 import type { TokenShape } from "./shapes.ts";
@@ -45,7 +45,7 @@ export class FleetNode {
   /** When the first renewal succeeded. */
   servedAtMs: number | undefined;
   /** Executions: every one of them reaches the source. */
-  readonly askedAtMs: number[] = [];
+  readonly queriedAtMs: number[] = [];
   readonly #options: FleetNodeOptions;
   readonly #store: CredentialStore;
   readonly #renewals: Renewals;
@@ -64,14 +64,14 @@ export class FleetNode {
     this.#store = new CredentialStore({ settings, seed: `machine-${index}`, random });
     this.#backoff = new Backoff({ clock, random });
     const observer = { notify() {} };
-    const none = { elector: undefined, mounts: { of: () => [] }, book: new InstanceBook() };
+    const none = { selector: undefined, mounts: { of: () => [] }, book: new MountRecords() };
     this.#renewals = new Renewals({
       store: this.#store,
-      elections: new Elections({ ...none, observer, clock }),
+      selections: new Selections({ ...none, observer, clock }),
       resolver: () => ({ resolve: (request) => Promise.resolve(this.#resolve(request)) }),
       observer,
       clock,
-      settled: () => {},
+      inSync: () => {},
     });
   }
 
@@ -90,7 +90,7 @@ export class FleetNode {
     if (this.#isExpired || nowMs < this.#mountEndMs) return;
     this.#isExpired = true;
     const { service, shape, place } = this.#options;
-    const lastChanceMs = Math.min(Math.max(SWAP_MS, shape.lifeMs / 10), shape.lifeMs / 3);
+    const lastChanceMs = Math.min(Math.max(SWAP_MS, shape.lifetimeMs / 10), shape.lifetimeMs / 3);
     const fromMs = this.#mountEndMs - (place === "local" ? SWAP_MS : lastChanceMs);
     // Of a token that hides its end nobody knows when to ask but every few minutes.
     const neededMs = shape.toldLifeMs === undefined
@@ -114,7 +114,7 @@ export class FleetNode {
     const restMs = this.#backoff.remainingMs({ urgent, waiting: waiting === true });
     if (restMs > 0) return failed("plugin-backing-off", clock.wallMs() + restMs);
     this.noteExpiry(clock.nowMs);
-    this.askedAtMs.push(clock.nowMs);
+    this.queriedAtMs.push(clock.nowMs);
     const answer = this.#options.place === "local" ? this.#askLocal() : this.#askService();
     if (!("candidate" in answer)) {
       this.#backoff.failed(clock.monotonicMs());
@@ -149,21 +149,21 @@ export class FleetNode {
   }
 
   #issue(): { readonly candidate: Candidate; readonly endMs: number } {
-    const { clock, index, shape: { lifeMs, toldLifeMs, hintMs } } = this.#options;
+    const { clock, index, shape: { lifetimeMs, toldLifeMs, hintMs } } = this.#options;
     const credential = credentialFromPair("token", `${index}-${++this.#issued}`);
     if (credential === undefined) throw new Error("issue a token: it is empty");
     const nowMs = clock.wallMs();
-    const isTold = toldLifeMs !== undefined && toldLifeMs > 0; // a past end is ignored
+    const isReported = toldLifeMs !== undefined && toldLifeMs > 0; // a past end is ignored
     const candidate: Candidate = {
       credential,
       origin: "plugin sim",
       plugin: "sim",
       fetchedAtMs: nowMs,
       watched: false,
-      ...(hintMs !== undefined && { softExpiresAtMs: nowMs + hintMs }),
-      ...(isTold && { hardExpiresAtMs: nowMs + toldLifeMs }),
+      ...(hintMs !== undefined && { refreshAtMs: nowMs + hintMs }),
+      ...(isReported && { expiresAtMs: nowMs + toldLifeMs }),
     };
-    return { candidate, endMs: clock.nowMs + lifeMs };
+    return { candidate, endMs: clock.nowMs + lifetimeMs };
   }
 }
 

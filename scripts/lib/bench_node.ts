@@ -20,9 +20,9 @@ const NEW = btoa("user:new");
 export async function serveBenchNode(count: number): Promise<BenchNode> {
   const folder = await Deno.makeTempDir({ prefix: "nydus-auth-agent-bench-" });
   const root = join(folder, "root");
-  const held = new Map<string, string>();
+  const currentAuth = new Map<string, string>();
   const servers: Deno.HttpServer<Deno.UnixAddr>[] = [];
-  for (let i = 0; i < count; i++) servers.push(await serveDaemon(root, `daemon-${i}`, held));
+  for (let i = 0; i < count; i++) servers.push(await serveDaemon(root, `daemon-${i}`, currentAuth));
   await Deno.mkdir(join(folder, "docker"));
   const auths = { [HOST]: { auth: NEW } };
   await Deno.writeTextFile(join(folder, "docker/config.json"), JSON.stringify({ auths }));
@@ -37,7 +37,7 @@ export async function serveBenchNode(count: number): Promise<BenchNode> {
         if (new TextDecoder().decode(bytes).split("\n").includes("READY=1")) return;
       }
     },
-    fresh: () => [...held.values()].filter((auth) => auth === NEW).length,
+    fresh: () => [...currentAuth.values()].filter((auth) => auth === NEW).length,
     async [Symbol.asyncDispose]() {
       notified.close();
       await Promise.all(servers.map((server) => server.shutdown()));
@@ -49,9 +49,9 @@ export async function serveBenchNode(count: number): Promise<BenchNode> {
 async function serveDaemon(
   root: string,
   id: string,
-  held: Map<string, string>,
+  currentAuth: Map<string, string>,
 ): Promise<Deno.HttpServer<Deno.UnixAddr>> {
-  held.set(id, OLD);
+  currentAuth.set(id, OLD);
   const registry = { scheme: "https", host: HOST, repo: `app/${id}` };
   const config = { device: { backend: { type: "registry", config: { ...registry, auth: OLD } } } };
   await Deno.mkdir(join(root, "config", id), { recursive: true });
@@ -65,11 +65,11 @@ async function serveDaemon(
       return Response.json({ read_count: 1, read_errors: 0, backend_type: "registry" });
     }
     if (request.method === "PUT") {
-      held.set(id, String((await request.json()).registry_auth));
+      currentAuth.set(id, String((await request.json()).registry_auth));
       return new Response(null, { status: 204 });
     }
     const name = searchParams.has("id") ? "registry_auth" : "/:registry_auth";
-    return Response.json({ [name]: held.get(id) });
+    return Response.json({ [name]: currentAuth.get(id) });
   });
 }
 

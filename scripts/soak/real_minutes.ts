@@ -3,7 +3,7 @@ import type { SimDaemon, SimNode } from "../../lib/simulator/mod.ts";
 import type { Series } from "./flatness.ts";
 import { openFiles } from "./simulated_day.ts";
 
-const ROUND_MS = 1_000;
+const SHARED_EXECUTION_MS = 1_000;
 /** Rounds before anything is measured. */
 const WARM_UP = 15;
 
@@ -12,7 +12,7 @@ const WARM_UP = 15;
  * passwords that rotate, mounts that come and go, a nydusd that dies and comes back.
  */
 export async function realMinutes(minutes: number): Promise<readonly Series[]> {
-  await using node = simNode({ plugin: { lifeMs: 6_000, cacheDuration: "3s" } });
+  await using node = simNode({ plugin: { lifetimeMs: 6_000, cacheDuration: "3s" } });
   const shared = await node.addDaemon({
     id: "shared",
     mode: "shared",
@@ -22,10 +22,10 @@ export async function realMinutes(minutes: number): Promise<readonly Series[]> {
   const mortal = await node.addDaemon({ id: "mortal", mode: "dedicated", images: [image] });
   await using agent = await AgentProcess.start(node);
   const samples = { mib: [] as number[], files: [] as number[], children: [] as number[] };
-  const rounds = Math.round(minutes * 60_000 / ROUND_MS);
+  const rounds = Math.round(minutes * 60_000 / SHARED_EXECUTION_MS);
   for (let round = 1; round <= rounds + WARM_UP; round++) {
     await disturb(node, { shared, mortal }, round);
-    await pause(ROUND_MS);
+    await pause(SHARED_EXECUTION_MS);
     await agent.get("/metrics");
     await agent.get("/");
     if (round <= WARM_UP) continue;

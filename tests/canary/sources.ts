@@ -115,8 +115,8 @@ export async function writeCanaryKubeconfig(
   await writeKubeconfig(folder, api, { user: `token: "${token}"` });
 }
 
-/** A pull as the kubelet sends it, through the tap in a folder, to a runtime that is played here. */
-export async function pullThroughTap(
+/** A pull as the kubelet sends it, through the CRI proxy in a folder, to a runtime that is played here. */
+export async function pullThroughCriProxy(
   folder: string,
   image: string,
   password: string,

@@ -42,8 +42,8 @@ Deno.test("api: what is put reaches the image's mounts, goes first, and is forgo
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [image] });
   await using agent = await AgentProcess.start(node, { renewal: NEVER });
   const daemon = node.daemons.get("d1");
-  const held = () => daemon?.held(daemon.instances[0]?.mountId ?? "");
-  await agent.until("docker's", async () => await held() === "robot:first");
+  const currentAuth = () => daemon?.currentAuth(daemon.instances[0]?.mountId ?? "");
+  await agent.until("docker's", async () => await currentAuth() === "robot:first");
 
   const credential = { form: "basic", username: "ada", password: "put-by-hand" };
   // The registry is asked, because a person set another: what it refuses is not delivered.
@@ -52,7 +52,7 @@ Deno.test("api: what is put reaches the image's mounts, goes first, and is forgo
   strictEqual(put.status, 200, JSON.stringify(put.body));
   deepStrictEqual([put.body.ref, put.body.username, put.body.form], [image, "ada", "basic"]);
   ok(Date.parse(put.body.validUntil) > Date.now());
-  await agent.until("what was put", async () => await held() === "ada:put-by-hand");
+  await agent.until("what was put", async () => await currentAuth() === "ada:put-by-hand");
   const got = await ask(node, "POST", "/v1/credentials/get", { ref: image });
   deepStrictEqual(got.body.credential, credential);
   strictEqual(got.body.provider, "labels");
@@ -62,7 +62,7 @@ Deno.test("api: what is put reaches the image's mounts, goes first, and is forgo
 
   const gone = await ask(node, "DELETE", "/v1/credentials", { ref: image });
   deepStrictEqual(gone.body, { forgotten: true });
-  await agent.until("docker's again", async () => await held() === "robot:first");
+  await agent.until("docker's again", async () => await currentAuth() === "robot:first");
   const twice = await ask(node, "DELETE", "/v1/credentials", { ref: image });
   deepStrictEqual(twice.body, { forgotten: false });
   ok(!agent.log.includes("put-by-hand"));
@@ -92,7 +92,7 @@ Deno.test("api: pull labels count like a credential, and an end that has come en
 });
 
 Deno.test("api: a reported refusal costs one execution, and only if it is the current one", async () => {
-  await using node = simNode({ plugin: { cacheDuration: "1h", lifeMs: 3_600_000 } });
+  await using node = simNode({ plugin: { cacheDuration: "1h", lifetimeMs: 3_600_000 } });
   const image = `${node.tokenRegistry.host}/shop/app:1`;
   for (const id of ["d1", "d2", "d3"]) {
     await node.addDaemon({ id, mode: "dedicated", images: [image] });
@@ -113,7 +113,7 @@ Deno.test("api: a reported refusal costs one execution, and only if it is the cu
   const newest = node.newestPair(image);
   await agent.until(
     "the newest in every mount",
-    async () => await daemon?.held(daemon.instances[0]?.mountId ?? "") === newest,
+    async () => await daemon?.currentAuth(daemon.instances[0]?.mountId ?? "") === newest,
   );
   strictEqual(node.pluginExecutions() - executions, 1, "three mounts, one execution");
 });
@@ -130,7 +130,7 @@ Deno.test("api: a refusal that the source cannot mend is not asked about again a
 });
 
 Deno.test("api: renew asks past caches, and past a backoff", async () => {
-  await using node = simNode({ plugin: { cacheDuration: "1h", lifeMs: 3_600_000 } });
+  await using node = simNode({ plugin: { cacheDuration: "1h", lifetimeMs: 3_600_000 } });
   const host = node.tokenRegistry.host;
   const images = [1, 2, 3, 4].map((n) => `${host}/shop/app:${n}`);
   await node.addDaemon({ id: "s1", mode: "shared", images });

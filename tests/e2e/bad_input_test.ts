@@ -84,7 +84,7 @@ for (const [mode, reason] of BAD_PLUGINS) {
     const plugin = join(node.dir, "bin", "sim-credential-provider");
     await node.addDaemon({ id: "d1", mode: "dedicated", images: [tokenImage(node)] });
     await node.addDaemon({ id: "d2", mode: "dedicated", images: [passwordImage(node)] });
-    const held = await node.daemons.get("d1")?.held("/");
+    const currentAuth = await node.daemons.get("d1")?.currentAuth("/");
     if (mode === "missing") Deno.removeSync(plugin);
     else if (mode === "not-executable") Deno.chmodSync(plugin, 0o644);
     else node.setPlugin({ mode: mode as "fail" });
@@ -99,8 +99,15 @@ for (const [mode, reason] of BAD_PLUGINS) {
     });
     node.rotatePassword("second");
     const other = node.daemons.get("d2");
-    await agent.until("the other image", async () => await other?.held("/") === "robot:second");
-    strictEqual(await node.daemons.get("d1")?.held("/"), held, "what it holds must stay");
+    await agent.until(
+      "the other image",
+      async () => await other?.currentAuth("/") === "robot:second",
+    );
+    strictEqual(
+      await node.daemons.get("d1")?.currentAuth("/"),
+      currentAuth,
+      "what it holds must stay",
+    );
   });
 }
 
@@ -111,7 +118,7 @@ Deno.test("a docker configuration caught half-written leaves the last good one i
   const whole = Deno.readTextFileSync(node.dockerConfigPath);
   Deno.writeTextFileSync(node.dockerConfigPath, whole.slice(0, whole.length / 2));
   await agent.until("the agent to notice", () => agent.log.includes("source-changed"));
-  strictEqual(await node.daemons.get("d1")?.held("/"), "robot:first");
+  strictEqual(await node.daemons.get("d1")?.currentAuth("/"), "robot:first");
   node.rotatePassword("second");
   await agent.until("the whole one", () => node.allNewest());
 });
@@ -126,7 +133,7 @@ Deno.test("no daemon at all is an ordinary state: ready, and gone with TERM", as
 
 Deno.test("daemons that misbehave are named, and keep nobody from the new credential", async () => {
   await using node = simNode();
-  const faults = { silent: "silent", error: "error-500", half: "half", slow: "slow" } as const;
+  const faults = { unavailable: "silent", error: "error-500", half: "half", slow: "slow" } as const;
   for (const id of [...Object.keys(faults), "left", "good"]) {
     await node.addDaemon({ id, mode: "dedicated", images: [passwordImage(node)] });
   }
@@ -136,9 +143,14 @@ Deno.test("daemons that misbehave are named, and keep nobody from the new creden
   node.rotatePassword("second");
   for (const id of ["good", "slow"]) {
     const daemon = node.daemons.get(id);
-    await agent.until(id, async () => await daemon?.held("/") === "robot:second");
+    await agent.until(id, async () => await daemon?.currentAuth("/") === "robot:second");
   }
-  const wanted = { silent: "unresponsive", error: "broken", half: "broken", left: "no-listener" };
+  const wanted = {
+    unavailable: "unresponsive",
+    error: "broken",
+    half: "broken",
+    left: "no-listener",
+  };
   for (const [id, state] of Object.entries(wanted)) {
     await agent.until(
       `${id} to be ${state}`,
@@ -190,14 +202,14 @@ Deno.test("HUP with a broken configuration is refused, and with a good one follo
 Deno.test("SIGKILL again and again while the source is silent never empties or ages a mount", async () => {
   await using node = simNode();
   const daemon = await node.addDaemon({ id: "d1", mode: "dedicated", images: [tokenImage(node)] });
-  const held = await daemon.held("/");
+  const currentAuth = await daemon.currentAuth("/");
   node.setPlugin({ mode: "fail" });
   for (let i = 0; i < 5; i++) {
     await using agent = await AgentProcess.start(node);
-    strictEqual(await daemon.held("/"), held);
+    strictEqual(await daemon.currentAuth("/"), currentAuth);
     strictEqual((await agent.status()).daemons[0]?.instances[0]?.delivery, "adopted");
   }
-  strictEqual(await daemon.held("/"), held);
+  strictEqual(await daemon.currentAuth("/"), currentAuth);
 });
 
 Deno.test("a nydusd that restarts gets the newest credential, by its file and by the agent", async () => {
@@ -215,7 +227,7 @@ Deno.test("a nydusd that restarts gets the newest credential, by its file and by
     return text.includes(btoa("robot:second"));
   });
   await daemon.start();
-  strictEqual(await daemon.held("/"), "robot:second");
+  strictEqual(await daemon.currentAuth("/"), "robot:second");
   await agent.until(
     "it to run",
     async () => (await agent.status()).daemons[0]?.state === "running",

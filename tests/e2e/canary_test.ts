@@ -13,7 +13,7 @@ import {
   canaryDocker,
   canaryPlugins,
   canaryPullSecret,
-  pullThroughTap,
+  pullThroughCriProxy,
   writeCanaryKubeconfig,
 } from "../canary/sources.ts";
 import { HAS_OPENSSL } from "../fakes/certificates.ts";
@@ -150,15 +150,15 @@ async function liveThrough(
   const dedicated = node.daemons.get("d1");
   ok(shared && dedicated);
   const holds = (i: number, pair: string) => async () =>
-    await shared.held(shared.instances[i]?.mountId ?? "") === pair;
+    await shared.currentAuth(shared.instances[i]?.mountId ?? "") === pair;
   await agent.until("docker's", holds(0, `robot:${planted.docker}`));
   await agent.until("the helper's", holds(4, `u:${planted.helper}`));
   await agent.until("the plugin's", holds(5, `u:${planted.plugin}`));
   await agent.until("the pull secret's", holds(10, `robot:${planted.kubeSecret}`));
-  await pullThroughTap(tapped.dir, "cri.example.com/a:1", planted.cri);
+  await pullThroughCriProxy(tapped.dir, "cri.example.com/a:1", planted.cri);
   if (tapped.inMemory) {
     const state = join(tapped.dir, "cri-pulls.json");
-    await agent.until("the tap's state", () => fileHolds(state, "cri.example"));
+    await agent.until("the CRI proxy's state", () => fileHolds(state, "cri.example"));
   }
   const detected = new CanaryDetector({ control: planted.docker });
   const file = Deno.readTextFileSync(dedicated.instances[0]?.configPath ?? "");

@@ -15,7 +15,7 @@ async function check(node: SimNode, toml: string, refs: readonly string[] = []) 
 }
 
 Deno.test("check: a node that is well, and a dry run that delivers nothing", async () => {
-  await using node = simNode({ plugin: { shape: "ecr", lifeMs: 3_600_000 } });
+  await using node = simNode({ plugin: { shape: "ecr", lifetimeMs: 3_600_000 } });
   const image = `${node.tokenRegistry.host}/shop/app:1`;
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [image], pair: "token:at-first" });
   await Deno.chmod(node.dockerConfigPath, 0o600);
@@ -27,12 +27,12 @@ Deno.test("check: a node that is well, and a dry run that delivers nothing", asy
   match(out, /^fine: .*\/shop\/app:1: kubelet has a credential \(plugin sim-/m);
   match(out, /^fine: .*\/shop\/app:1: the credential lives another (?:1h|59m\d+s)$/m);
   doesNotMatch(out, /^warning: (?!.*of them run on this node)/m);
-  equal(await node.daemons.get("d1")?.held("/"), "token:at-first");
+  equal(await node.daemons.get("d1")?.currentAuth("/"), "token:at-first");
   equal(node.pluginExecutions(), 1);
 });
 
 Deno.test("check: tokens that live shorter than the lead time", async () => {
-  await using node = simNode({ plugin: { shape: "ecr", lifeMs: 3_600_000 } });
+  await using node = simNode({ plugin: { shape: "ecr", lifetimeMs: 3_600_000 } });
   const image = `${node.tokenRegistry.host}/shop/app:1`;
   const { code, out } = await check(node, '[renewal]\nlead_time = "2h"', [image]);
   equal(code, 0);
@@ -43,11 +43,11 @@ Deno.test("check: tokens that live shorter than the lead time", async () => {
 });
 
 Deno.test("check: a token that arrives dead, a plugin that fails, none that knows the image", async () => {
-  await using node = simNode({ plugin: { shape: "ecr", lifeMs: -60_000 } });
+  await using node = simNode({ plugin: { shape: "ecr", lifetimeMs: -60_000 } });
   const image = `${node.tokenRegistry.host}/shop/app:1`;
-  const dead = await check(node, "", [image, "quay.io/a/b"]);
-  match(dead.out, /^warning: quay\.io\/a\/b:latest: no source has a credential for it /m);
-  node.setPlugin({ mode: "fail", lifeMs: 60_000 });
+  const isExpired = await check(node, "", [image, "quay.io/a/b"]);
+  match(isExpired.out, /^warning: quay\.io\/a\/b:latest: no source has a credential for it /m);
+  node.setPlugin({ mode: "fail", lifetimeMs: 60_000 });
   const failed = await check(node, "", [image]);
   match(
     failed.out,
@@ -56,7 +56,7 @@ Deno.test("check: a token that arrives dead, a plugin that fails, none that know
 });
 
 Deno.test("check: of each plugin how its dry run went, also of one that fails beside another", async () => {
-  await using node = simNode({ plugin: { shape: "ecr", lifeMs: 3_600_000 } });
+  await using node = simNode({ plugin: { shape: "ecr", lifetimeMs: 3_600_000 } });
   const image = `${node.tokenRegistry.host}/shop/app:1`;
   const config = parseYaml(await Deno.readTextFile(node.providerConfigPath));
   const [working] = config.providers;

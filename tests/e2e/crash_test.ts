@@ -29,7 +29,10 @@ Deno.test({
     const image = `${node.passwordRegistry.host}/base/os:1`;
     const daemon = await node.addDaemon({ id: "d1", mode: "dedicated", images: [image] });
     const agent = await AgentProcess.start(node);
-    await agent.until("the secret", async () => await daemon.held("/") === `robot:${secret}`);
+    await agent.until(
+      "the secret",
+      async () => await daemon.currentAuth("/") === `robot:${secret}`,
+    );
     const before = cores(Deno.cwd());
     const [, limit = ""] = /^LimitCORE=(\S+)$/m.exec(await Deno.readTextFile(UNIT)) ?? [];
     const args = ["--pid", String(agent.pid), `--core=${limit}:${limit}`];

@@ -1,10 +1,10 @@
-/** Where the clients' link leads while the tap cannot be had, is not wanted, or has yet to come. */
+/** Where the clients' link leads while the CRI proxy cannot be had, is not wanted, or has yet to come. */
 import { equal, match } from "node:assert/strict";
 import { AgentProcess } from "./stage.ts";
-import { callOnce, echoOn, tapStage } from "./cri_proxy_stage.ts";
+import { callOnce, criProxyStage, echoOn } from "./cri_proxy_stage.ts";
 
-Deno.test("CRI tap: a socket that is removed is made again, and one that cannot be had is tried for", async () => {
-  await tapStage(async ({ dir, link, upstream, tap, start, kill }) => {
+Deno.test("CRI proxy: a socket that is removed is made again, and one that cannot be had is tried for", async () => {
+  await criProxyStage(async ({ dir, link, upstream, criProxy, start, kill }) => {
     const listener = echoOn(upstream);
     const socket = `${dir}/cri.sock`;
     const agent = await start();
@@ -14,24 +14,27 @@ Deno.test("CRI tap: a socket that is removed is made again, and one that cannot 
     await callOnce(link);
     match(agent.log, /cri\.sock was removed: it is made again/);
     await kill(agent);
-    const late = await start({ more: tap.replace(socket, `${dir}/later/cri.sock`) });
-    equal((await late.status()).tap?.state, "not-serving");
+    const late = await start({ more: criProxy.replace(socket, `${dir}/later/cri.sock`) });
+    equal((await late.status()).criProxy?.state, "not-serving");
     await callOnce(link);
     await Deno.mkdir(`${dir}/later`);
-    await late.until("the tap", async () => (await late.status()).tap?.state === "in-path");
+    await late.until(
+      "the CRI proxy",
+      async () => (await late.status()).criProxy?.state === "in-path",
+    );
     await callOnce(link);
     await kill(late);
     listener.close();
   });
 });
 
-Deno.test("CRI tap: an agent that cannot start does not touch the path", async () => {
-  await tapStage(async ({ node, link, upstream, tap }) => {
+Deno.test("CRI proxy: an agent that cannot start does not touch the path", async () => {
+  await criProxyStage(async ({ node, link, upstream, criProxy }) => {
     await Deno.symlink(upstream, link);
     const { ino } = await Deno.lstat(link);
     const taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const env = { NYDUS_AUTH_AGENT_SERVER_ADDRESS: `127.0.0.1:${taken.addr.port}` };
-    const options = { more: tap, env };
+    const options = { more: criProxy, env };
     await using agent = await AgentProcess.start(node, options, { waitReady: false });
     equal(await agent.ended(), 1);
     match(agent.log, /the port is taken/);
@@ -40,8 +43,8 @@ Deno.test("CRI tap: an agent that cannot start does not touch the path", async (
   });
 });
 
-Deno.test("CRI tap: a disabled one leaves no link to a socket where nobody listens", async () => {
-  await tapStage(async ({ dir, link, upstream, start, kill }) => {
+Deno.test("CRI proxy: a disabled one leaves no link to a socket where nobody listens", async () => {
+  await criProxyStage(async ({ dir, link, upstream, start, kill }) => {
     const listener = echoOn(upstream);
     await Deno.symlink(`${dir}/cri.sock`, link); // of an agent that was killed without its unit
     const agent = await start({
@@ -50,7 +53,7 @@ Deno.test("CRI tap: a disabled one leaves no link to a socket where nobody liste
         `image_service = "${upstream}"`,
     });
     equal(await Deno.readLink(link), upstream);
-    equal((await agent.status()).tap, undefined);
+    equal((await agent.status()).criProxy, undefined);
     await callOnce(link);
     await kill(agent);
     listener.close();
@@ -60,7 +63,7 @@ Deno.test("CRI tap: a disabled one leaves no link to a socket where nobody liste
 const TMPFILES = "/usr/bin/systemd-tmpfiles";
 
 Deno.test({
-  name: "CRI tap: at boot the link is laid to the runtime, and one that is there is left",
+  name: "CRI proxy: at boot the link is laid to the runtime, and one that is there is left",
   ignore: Deno.uid() !== 0 || !await Deno.stat(TMPFILES).then(() => true, () => false),
   async fn() {
     const root = await Deno.makeTempDir({ prefix: "boot-" });

@@ -10,15 +10,15 @@ const UNIT = new URL("../../lib/assets/nydus-auth-agent.service", import.meta.ur
 const UNIT_UPSTREAM = "/run/containerd/containerd.sock";
 const UNIT_LINK = "/run/nydus-auth-agent-cri/image.sock";
 
-/** A node with a folder for the tap's sockets, and an agent that taps. */
-export interface TapStage extends Omit<MemoryFolder, keyof AsyncDisposable> {
+/** A node with a folder for the CRI proxy's sockets, and an agent that taps. */
+export interface CriProxyStage extends Omit<MemoryFolder, keyof AsyncDisposable> {
   readonly node: SimNode;
   /** The path for clients. */
   readonly link: string;
   /** The runtime's socket; a test puts something there. */
   readonly upstream: string;
-  /** What the agent's configuration says of the tap; more keys may follow. */
-  readonly tap: string;
+  /** What the agent's configuration says of the CRI proxy; more keys may follow. */
+  readonly criProxy: string;
   /** Where the agent keeps what it has seen. */
   readonly state: string;
   /** Starts the agent with the unit's environment. */
@@ -37,8 +37,8 @@ export interface TapStage extends Omit<MemoryFolder, keyof AsyncDisposable> {
 }
 
 /** Runs a test on such a stage; its folder is on a tmpfs where that can be had. */
-export async function tapStage(
-  run: (stage: TapStage) => Promise<void>,
+export async function criProxyStage(
+  run: (stage: CriProxyStage) => Promise<void>,
   { upstream: given }: { readonly upstream?: string } = {},
 ): Promise<void> {
   await using folder = await memoryFolder();
@@ -46,7 +46,7 @@ export async function tapStage(
   const node = simNode();
   const link = join(dir, "image.sock");
   const upstream = given ?? join(dir, "containerd.sock");
-  const tap = [
+  const criProxy = [
     "[providers.cri]",
     "enabled = true",
     `socket = "${dir}/cri.sock"`,
@@ -71,10 +71,10 @@ export async function tapStage(
       link,
       upstream,
       state: join(dir, "cri-pulls.json"),
-      async start({ more = tap, bare = false, ...options } = {}) {
+      async start({ more = criProxy, bare = false, ...options } = {}) {
         return await AgentProcess.start(node, { more, env: bare ? {} : unitEnv }, options);
       },
-      tap,
+      criProxy,
       run: (...args) => program([...args, "--config", join(node.dir, "agent.toml")]),
       async kill(agent) {
         await agent[Symbol.asyncDispose]();
@@ -87,7 +87,7 @@ export async function tapStage(
   }
 }
 
-/** A folder for the tap's sockets. */
+/** A folder for the CRI proxy's sockets. */
 export interface MemoryFolder extends AsyncDisposable {
   readonly dir: string;
   /** Whether it is on a tmpfs: who may not mount one tests the other way. */

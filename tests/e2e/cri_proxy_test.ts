@@ -3,21 +3,21 @@ import { readRecording } from "../fakes/cri_conversation.ts";
 import { AgentProcess, pause } from "./stage.ts";
 import {
   callOnce,
+  criProxyStage,
   echoOn,
   pullThrough,
   readExactly,
-  tapStage,
   writeAll,
 } from "./cri_proxy_stage.ts";
 
 const RECORDING = new URL("../unit/cri/recordings/grpc-go.txt", import.meta.url);
 /** How often the agent is killed while calls go on; the binary starts faster, so CI asks for more. */
-const KILLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_TAP_KILLS") ?? "3");
+const KILLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_CRI_PROXY_KILLS") ?? "3");
 /** How many calls at least go on beside every agent, and after its end. */
-const CALLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_TAP_CALLS") ?? "20");
+const CALLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_CRI_PROXY_CALLS") ?? "20");
 
-Deno.test("CRI tap: a kubelet's conversation passes unchanged, and what it shows is kept in memory", async () => {
-  await tapStage(async ({ inMemory, link, upstream, state, start }) => {
+Deno.test("CRI proxy: a kubelet's conversation passes unchanged, and what it shows is kept in memory", async () => {
+  await criProxyStage(async ({ inMemory, link, upstream, state, start }) => {
     const listener = Deno.listen({ transport: "unix", path: upstream });
     const agent = await start();
     const client = await Deno.connect({ transport: "unix", path: link });
@@ -46,10 +46,10 @@ Deno.test("CRI tap: a kubelet's conversation passes unchanged, and what it shows
 });
 
 Deno.test("CRI proxy: a pull that succeeds triggers a reconcile, so that its mount is found at once", async () => {
-  await tapStage(async ({ node, link, upstream, tap }) => {
+  await criProxyStage(async ({ node, link, upstream, criProxy }) => {
     const listener = Deno.listen({ transport: "unix", path: upstream });
     const renewal = 'check_interval = "1h"\nrefresh_interval = "1h"';
-    await using agent = await AgentProcess.start(node, { more: tap, renewal });
+    await using agent = await AgentProcess.start(node, { more: criProxy, renewal });
     const before = (await agent.status()).lastReconcileAtMs;
     const auth = { username: "robot", password: "seen-once" };
     await pullThrough(link, listener, { image: "registry.example/team/app:v1", auth });
@@ -60,8 +60,8 @@ Deno.test("CRI proxy: a pull that succeeds triggers a reconcile, so that its mou
   });
 });
 
-Deno.test("CRI tap: what a pull brought is found after a restart, until that is turned off", async () => {
-  await tapStage(async ({ inMemory, link, upstream, state, tap, start, run, kill }) => {
+Deno.test("CRI proxy: what a pull brought is found after a restart, until that is turned off", async () => {
+  await criProxyStage(async ({ inMemory, link, upstream, state, criProxy, start, run, kill }) => {
     const listener = Deno.listen({ transport: "unix", path: upstream });
     const image = "registry.example/team/app:v1";
     const pulled = async () => {
@@ -78,7 +78,7 @@ Deno.test("CRI tap: what a pull brought is found after a restart, until that is 
     if (inMemory) await first.until("the state file", kept);
     await kill(first);
     const second = await start();
-    const { idleSinceMs, restoredImages } = (await second.status()).tap ?? {};
+    const { idleSinceMs, restoredImages } = (await second.status()).criProxy ?? {};
     ok(idleSinceMs !== undefined, "no client is connected");
     equal(restoredImages, inMemory ? 1 : 0);
     if (inMemory) {
@@ -86,7 +86,7 @@ Deno.test("CRI tap: what a pull brought is found after a restart, until that is 
       deepEqual([provider, password], ["cri", "seen-once"]);
     } else ok((await pulled()).startsWith("no credential"));
     await kill(second);
-    const forgetful = await start({ more: `${tap}\nremember = false` });
+    const forgetful = await start({ more: `${criProxy}\nremember = false` });
     equal(await kept(), false, "what was kept before is gone");
     ok((await pulled()).startsWith("no credential"));
     await pullThrough(link, listener, { image, auth: { username: "robot", password: "again" } });
@@ -95,15 +95,15 @@ Deno.test("CRI tap: what a pull brought is found after a restart, until that is 
     equal(await kept(), false);
     await kill(forgetful);
     await Deno.writeTextFile(state, "{}");
-    const disabled = await start({ more: tap.replace("true", "false") });
-    equal(await kept(), false, "nor is it kept where the tap is disabled");
+    const disabled = await start({ more: criProxy.replace("true", "false") });
+    equal(await kept(), false, "nor is it kept where the CRI proxy is disabled");
     await kill(disabled);
     listener.close();
   });
 });
 
-Deno.test("CRI tap: calls fail only in flight while the agent is killed, late, or not there", async () => {
-  await tapStage(async ({ link, upstream, start, kill }) => {
+Deno.test("CRI proxy: calls fail only in flight while the agent is killed, late, or not there", async () => {
+  await criProxyStage(async ({ link, upstream, start, kill }) => {
     const listener = Deno.listen({ transport: "unix", path: upstream });
     const serving = (async () => {
       for await (const connection of listener) {
@@ -165,75 +165,81 @@ Deno.test("CRI tap: calls fail only in flight while the agent is killed, late, o
   });
 });
 
-Deno.test("CRI tap: one command steps out of the path, over restarts, and in again", async () => {
-  await tapStage(async ({ link, upstream, dir, start, run, kill, fallBack }) => {
+Deno.test("CRI proxy: one command steps out of the path, over restarts, and in again", async () => {
+  await criProxyStage(async ({ link, upstream, dir, start, run, kill, fallBack }) => {
     const listener = echoOn(upstream);
     const socket = `${dir}/cri.sock`;
     const first = await start();
     equal(await Deno.readLink(link), socket);
-    const held = await Deno.connect({ transport: "unix", path: link });
-    const off = await run("tap", "off");
+    const currentAuth = await Deno.connect({ transport: "unix", path: link });
+    const off = await run("cri-proxy", "off");
     equal(off.code, 0, off.err);
     match(off.out, /from the next connection on/);
     equal(await Deno.readLink(link), upstream);
     await callOnce(link);
-    await writeAll(held, Uint8Array.of(7));
-    deepEqual(await readExactly(held, 1), Uint8Array.of(7), "what is open goes on");
-    equal((await first.status()).tap?.idleSinceMs, undefined, "a client is connected");
-    held.close();
+    await writeAll(currentAuth, Uint8Array.of(7));
+    deepEqual(await readExactly(currentAuth, 1), Uint8Array.of(7), "what is open goes on");
+    equal((await first.status()).criProxy?.idleSinceMs, undefined, "a client is connected");
+    currentAuth.close();
     await first.until(
       "the status",
-      async () => (await first.status()).tap?.state === "stepped-out",
+      async () => (await first.status()).criProxy?.state === "stepped-out",
     );
-    equal((await first.status()).tap?.connections, 1, "the second call did not pass the tap");
+    equal(
+      (await first.status()).criProxy?.connections,
+      1,
+      "the second call did not pass the CRI proxy",
+    );
     await kill(first);
     const second = await start();
     equal(await Deno.readLink(link), upstream, "an agent that starts stays out");
-    match((await run("tap", "status")).out, /^out of the path: .*, by "tap off"$/m);
-    const on = await run("tap", "on");
+    match((await run("cri-proxy", "status")).out, /^out of the path: .*, by "cri-proxy off"$/m);
+    const on = await run("cri-proxy", "on");
     equal(on.code, 0, on.err);
     equal(await Deno.readLink(link), socket);
     await callOnce(link);
     await second.until("the status", async () => {
-      const { tap } = await second.status();
-      return tap?.state === "in-path" && tap.connections >= 1;
+      const { criProxy } = await second.status();
+      return criProxy?.state === "in-path" && criProxy.connections >= 1;
     });
-    match((await run("tap", "status")).out, /^in the path: /);
+    match((await run("cri-proxy", "status")).out, /^in the path: /);
     second.signal("SIGTERM");
     equal(await second.ended(), 0);
     await second[Symbol.asyncDispose]();
     equal(await Deno.readLink(link), socket, "for as long as the fallback delay");
     await fallBack();
-    const idle = await run("tap", "status");
+    const idle = await run("cri-proxy", "status");
     match(idle.out, /no agent serves/);
     equal(idle.code, 1);
-    const early = await run("tap", "on");
+    const early = await run("cri-proxy", "on");
     match(early.out, /no agent serves now/);
     equal(await Deno.readLink(link), upstream);
-    equal((await run("tap", "sideways")).code, 2);
+    equal((await run("cri-proxy", "sideways")).code, 2);
     listener.close();
   });
 });
 
-Deno.test("CRI tap: a link that leads elsewhere is a finding, and what passes is counted", async () => {
-  await tapStage(async ({ link, upstream, start, run, kill }) => {
+Deno.test("CRI proxy: a link that leads elsewhere is a finding, and what passes is counted", async () => {
+  await criProxyStage(async ({ link, upstream, start, run, kill }) => {
     const listener = echoOn(upstream);
     const agent = await start();
     await callOnce(link);
     const metrics = (await agent.get("/metrics")).body;
-    match(metrics, /^nydus_auth_agent_tap_in_path 1$/m);
-    match(metrics, /^nydus_auth_agent_tap_connections_total 1$/m);
-    match(metrics, /^nydus_auth_agent_tap_bytes_total\{to="runtime"\} 1000$/m);
-    match(metrics, /^nydus_auth_agent_tap_bytes_total\{to="clients"\} 1000$/m);
+    match(metrics, /^nydus_auth_agent_cri_proxy_in_path 1$/m);
+    match(metrics, /^nydus_auth_agent_cri_proxy_connections_total 1$/m);
+    match(metrics, /^nydus_auth_agent_cri_proxy_bytes_total\{to="runtime"\} 1000$/m);
+    match(metrics, /^nydus_auth_agent_cri_proxy_bytes_total\{to="clients"\} 1000$/m);
     await Deno.remove(link);
     await Deno.symlink("containerd.sock", link);
     await agent.until("the finding", async () => {
-      return (await agent.get("/readyz?verbose")).body.includes("[!] tap: CRI pulls are not seen");
+      return (await agent.get("/readyz?verbose")).body.includes(
+        "[!] CRI proxy: CRI pulls are not seen",
+      );
     });
-    match((await agent.get("/metrics")).body, /^nydus_auth_agent_tap_in_path 0$/m);
-    equal((await run("tap", "on")).code, 0);
+    match((await agent.get("/metrics")).body, /^nydus_auth_agent_cri_proxy_in_path 0$/m);
+    equal((await run("cri-proxy", "on")).code, 0);
     await agent.until("its end", async () => {
-      return (await agent.get("/readyz?verbose")).body.includes("[+] tap: nothing is wrong");
+      return (await agent.get("/readyz?verbose")).body.includes("[+] CRI proxy: nothing is wrong");
     });
     await kill(agent);
     listener.close();

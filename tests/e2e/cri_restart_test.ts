@@ -4,10 +4,10 @@ import { join } from "node:path";
 import { Conversation, PULL, pulled, type Sent } from "../fakes/cri_conversation.ts";
 import { pullImageRequest } from "../fakes/cri_messages.ts";
 import { type AgentProcess, command, freePort, pause, simNode } from "./stage.ts";
-import { callOnce, echoOn, readExactly, tapStage, writeAll } from "./cri_proxy_stage.ts";
+import { callOnce, criProxyStage, echoOn, readExactly, writeAll } from "./cri_proxy_stage.ts";
 
 /** How often the agent is restarted in good order, and how often it is killed. */
-const RESTARTS = Number(Deno.env.get("NYDUS_AUTH_AGENT_TAP_RESTARTS") ?? "20");
+const RESTARTS = Number(Deno.env.get("NYDUS_AUTH_AGENT_CRI_PROXY_RESTARTS") ?? "20");
 /** A kubelet calls every 20 seconds. */
 const CALL_EVERY_MS = 50;
 
@@ -52,13 +52,13 @@ class LongLivedClient implements AsyncDisposable {
 }
 
 Deno.test("CRI proxy: a client that keeps its connection is back on it after every restart", async () => {
-  await tapStage(async ({ link, upstream, dir, start }) => {
+  await criProxyStage(async ({ link, upstream, dir, start }) => {
     const socket = `${dir}/cri.sock`;
     const listener = echoOn(upstream);
     let agent = await start();
     const isBack = async (agent: AgentProcess) =>
       await agent.until("the client", async () => {
-        return ((await agent.status()).tap?.openConnections ?? 0) === 1;
+        return ((await agent.status()).criProxy?.openConnections ?? 0) === 1;
       });
     {
       await using client = new LongLivedClient(link);
@@ -86,25 +86,25 @@ Deno.test("CRI proxy: a client that keeps its connection is back on it after eve
 });
 
 Deno.test("CRI proxy: takes the link back that the unit moved while the agent started slowly", async () => {
-  await tapStage(async ({ link, upstream, dir, start, fallBack, run }) => {
+  await criProxyStage(async ({ link, upstream, dir, start, fallBack, run }) => {
     const socket = `${dir}/cri.sock`;
     const listener = echoOn(upstream);
     await using agent = await start();
     await fallBack();
     await agent.until("the link", async () => await Deno.readLink(link) === socket);
     await callOnce(link);
-    equal((await run("tap", "off")).code, 0);
+    equal((await run("cri-proxy", "off")).code, 0);
     await agent.until(
       "the status",
-      async () => (await agent.status()).tap?.state === "stepped-out",
+      async () => (await agent.status()).criProxy?.state === "stepped-out",
     );
-    equal(await Deno.readLink(link), upstream, "not after tap off");
+    equal(await Deno.readLink(link), upstream, "not after cri-proxy off");
     listener.close();
   });
 });
 
 Deno.test("CRI proxy: clients reach the runtime when the agent does not come back", async () => {
-  await tapStage(async ({ link, upstream, dir, start, kill, tap }) => {
+  await criProxyStage(async ({ link, upstream, dir, start, kill, criProxy }) => {
     const listener = echoOn(upstream);
     await kill(await start());
     equal(await Deno.readLink(link), upstream);
@@ -112,15 +112,15 @@ Deno.test("CRI proxy: clients reach the runtime when the agent does not come bac
     // The link leads to a socket that another agent left behind, and ours cannot be had.
     await Deno.remove(link);
     await Deno.symlink(`${dir}/gone.sock`, link);
-    await using agent = await start({ more: tap.replace("cri.sock", "none/cri.sock") });
-    equal((await agent.status()).tap?.state, "not-serving");
+    await using agent = await start({ more: criProxy.replace("cri.sock", "none/cri.sock") });
+    equal((await agent.status()).criProxy?.state, "not-serving");
     equal(await Deno.readLink(link), upstream);
     listener.close();
   });
 });
 
 Deno.test("CRI proxy: SIGTERM lets calls in flight complete, and new ones meanwhile", async () => {
-  await tapStage(async ({ link, upstream, start }) => {
+  await criProxyStage(async ({ link, upstream, start }) => {
     const listener = Deno.listen({ transport: "unix", path: upstream });
     await using agent = await start();
     const client = await Deno.connect({ transport: "unix", path: link });
@@ -157,7 +157,7 @@ Deno.test("explain: says that CRI pulls are not seen when no client uses the pro
   await using node = simNode();
   const port = freePort();
   const nowMs = Date.now();
-  const tap = {
+  const criProxy = {
     state: "in-path",
     socket: "/run/cri.sock",
     link: "/run/image.sock",
@@ -165,7 +165,7 @@ Deno.test("explain: says that CRI pulls are not seen when no client uses the pro
     idleSinceMs: nowMs - 600_000,
     restoredImages: 2,
   };
-  const status = { nowMs, startedAtMs: nowMs, images: [], daemons: [], problems: [], tap };
+  const status = { nowMs, startedAtMs: nowMs, images: [], daemons: [], problems: [], criProxy };
   await using _agent = Deno.serve(
     { port, hostname: "127.0.0.1", onListen() {} },
     () => Response.json(status),

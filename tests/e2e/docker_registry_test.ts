@@ -111,8 +111,8 @@ Deno.test({
       strictEqual(await ask(basic("bad")), "refused");
       strictEqual(await ask(basic("low")), "forbidden");
       strictEqual(await ask({ kind: "registry-token", token: new Secret(token) }), "accepted");
-      const dead = { kind: "registry-token", token: new Secret("nonsense") } as const;
-      strictEqual(await ask(dead), "refused");
+      const isExpired = { kind: "registry-token", token: new Secret("nonsense") } as const;
+      strictEqual(await ask(isExpired), "refused");
       await service.shutdown();
     });
   },

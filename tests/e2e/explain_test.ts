@@ -28,8 +28,8 @@ Deno.test("explain: which provider wins, which comes after it, and what the node
   node.tokenRegistry.revoke("u", "p");
   await agent.until("the next one of the chain", async () => {
     await node.readAll();
-    const elected = /^node .* the agent uses one from kubelet, renewed .* ago: .*$/m;
-    return elected.test((await command(["explain", image, "--config", config])).out);
+    const selectionReason = /^node .* the agent uses one from kubelet, renewed .* ago: .*$/m;
+    return selectionReason.test((await command(["explain", image, "--config", config])).out);
   });
   const other = await command(["explain", "quay.io/some/thing", "--config", config]);
   equal(other.code, 1);

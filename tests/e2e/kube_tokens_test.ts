@@ -79,8 +79,8 @@ function mount(node: SimNode, id: string, image: string) {
 }
 
 /** What a mount holds: the user name, and what the token says. */
-async function held(node: SimNode, id: string) {
-  const pair = await node.daemons.get(id)?.held("/") ?? "";
+async function currentAuth(node: SimNode, id: string) {
+  const pair = await node.daemons.get(id)?.currentAuth("/") ?? "";
   const [role = "", token = ""] = pair.split(":");
   const [, payload = ""] = token.split(".");
   if (payload === "") return { role, sub: "", aud: [], pod: "" };
@@ -102,13 +102,13 @@ tokenTest("each mount gets what the account of its pod gets", async (api, node) 
   putPod(api, "web-1", { account: "web", images: [IMAGE] });
   putPod(api, "job-1", { account: "job", images: [OTHER] });
   await using agent = await start(node, api);
-  deepStrictEqual(await held(node, "d1"), {
+  deepStrictEqual(await currentAuth(node, "d1"), {
     role: "reader",
     sub: "system:serviceaccount:default:web",
     aud: ["registry"],
     pod: "web-1",
   });
-  strictEqual((await held(node, "d2")).sub, "system:serviceaccount:default:job");
+  strictEqual((await currentAuth(node, "d2")).sub, "system:serviceaccount:default:job");
   const created = api.calls.filter(({ verb }) => verb === "create");
   deepStrictEqual(
     created.map(({ resource, subresource, name }) => `${resource}/${subresource} ${name}`).sort(),
@@ -123,12 +123,18 @@ tokenTest(
     await mount(node, "d1", IMAGE);
     annotated(api, "web", "reader");
     await using agent = await start(node, api);
-    strictEqual((await held(node, "d1")).sub, "");
+    strictEqual((await currentAuth(node, "d1")).sub, "");
     match(agent.log, /no-service-account/);
     putPod(api, "web-1", { account: "web", images: [IMAGE] });
-    await agent.until("the credential", async () => (await held(node, "d1")).role === "reader");
+    await agent.until(
+      "the credential",
+      async () => (await currentAuth(node, "d1")).role === "reader",
+    );
     annotated(api, "web", "writer");
-    await agent.until("the new role", async () => (await held(node, "d1")).role === "writer");
+    await agent.until(
+      "the new role",
+      async () => (await currentAuth(node, "d1")).role === "writer",
+    );
   },
 );
 
@@ -137,7 +143,10 @@ tokenTest("what an account got counts no more when it is deleted", async (api, n
   annotated(api, "web", "reader");
   putPod(api, "web-1", { account: "web", images: [IMAGE] });
   await using agent = await start(node, api);
-  await agent.until("the credential", async () => (await held(node, "d1")).role === "reader");
+  await agent.until(
+    "the credential",
+    async () => (await currentAuth(node, "d1")).role === "reader",
+  );
   api.objects.remove("serviceaccounts", "default", "web");
   await agent.until("the end of it", async () => {
     const [image] = (await agent.status()).images;
@@ -150,10 +159,13 @@ tokenTest("what an account got counts no more when it is deleted", async (api, n
       (await agent.status()).daemons.some(({ id, state }) => id === "d2" && state === "running"),
   );
   await pause(500);
-  strictEqual((await held(node, "d2")).role, "robot");
+  strictEqual((await currentAuth(node, "d2")).role, "robot");
   const executions = agent.log.match(/plugin-executed/g)?.length;
   annotated(api, "web", "again"); // another account of that name
-  await agent.until("its own credential", async () => (await held(node, "d2")).role === "again");
+  await agent.until(
+    "its own credential",
+    async () => (await currentAuth(node, "d2")).role === "again",
+  );
   ok((agent.log.match(/plugin-executed/g)?.length ?? 0) > (executions ?? 0));
 });
 
@@ -169,7 +181,7 @@ tokenTest("with cacheType Token a mount has a living pod's own token", async (ap
   putPod(api, "web-1", { account: "web", images: [IMAGE] });
   await using agent = await start(node, api);
   const holdsTokenOf = (pod: string) =>
-    agent.until(`the token of ${pod}`, async () => (await held(node, "d1")).pod === pod);
+    agent.until(`the token of ${pod}`, async () => (await currentAuth(node, "d1")).pod === pod);
   await holdsTokenOf("web-1");
   putPod(api, "web-2", { account: "web", images: [IMAGE] });
   api.objects.remove("pods", "default", "web-1");
@@ -187,13 +199,13 @@ tokenTest(
     putPod(api, "web-1", { account: "web", images: [IMAGE] });
     await using agent = await start(node, api);
     match(agent.log, /plugin-invalid-response.*that takes cacheType Token/);
-    strictEqual((await held(node, "d1")).role, "robot");
+    strictEqual((await currentAuth(node, "d1")).role, "robot");
     doesNotMatch(agent.log, /eyJ/);
   },
 );
 
 tokenTest(
-  "the pod that pulled an image is known by the tap, whatever its spec says",
+  "the pod that pulled an image is known by the CRI proxy, whatever its spec says",
   async (api, node) => {
     await mount(node, "d1", IMAGE);
     annotated(api, "web", "reader");
@@ -211,7 +223,7 @@ tokenTest(
       `[providers.cri]\nenabled = true\nremember = false\nsocket = "${node.dir}/cri.sock"\n` +
         `link = "${link}"\nimage_service = "${upstream}"`,
     );
-    strictEqual((await held(node, "d1")).sub, "");
+    strictEqual((await currentAuth(node, "d1")).sub, "");
     // The kubelet has a credential of its own; what it pulls with must not take the mount's place.
     const auth = { username: "kubelet", password: "of-the-pull" };
     await pullThrough(link, listener, {
@@ -219,7 +231,10 @@ tokenTest(
       auth,
       pod: { name: "web-1", uid, namespace: "default" },
     });
-    await agent.until("the credential", async () => (await held(node, "d1")).role === "reader");
+    await agent.until(
+      "the credential",
+      async () => (await currentAuth(node, "d1")).role === "reader",
+    );
     api.objects.remove("serviceaccounts", "default", "web");
     await agent.until("the end of it", async () => {
       const [image] = (await agent.status()).images;
@@ -247,7 +262,10 @@ tokenTest(
       return rules.has(ruleOf(call));
     };
     await using agent = await start(node, api);
-    await agent.until("the credential", async () => (await held(node, "d1")).role === "reader");
+    await agent.until(
+      "the credential",
+      async () => (await currentAuth(node, "d1")).role === "reader",
+    );
     const forTokens = [...rules].filter((rule) => !rule.endsWith(" secrets"));
     await agent.until("every watch", () => used.size >= forTokens.length);
     deepStrictEqual([...used].sort(), forTokens.sort());

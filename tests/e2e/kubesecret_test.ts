@@ -49,7 +49,7 @@ async function agentWith(node: SimNode, api: SimKubeApi, more?: string, waitRead
 async function holds(agent: AgentProcess, node: SimNode, password: string): Promise<void> {
   await agent.until(
     `the password ${password} in the mount`,
-    async () => await node.daemons.get("d1")?.held("/") === `robot:${password}`,
+    async () => await node.daemons.get("d1")?.currentAuth("/") === `robot:${password}`,
   );
 }
 
@@ -167,7 +167,7 @@ kubeTest(
     node.rotatePassword("second");
     await agent.until(
       "docker's credential",
-      async () => await node.daemons.get("d2")?.held("/") === "robot:second",
+      async () => await node.daemons.get("d2")?.currentAuth("/") === "robot:second",
     );
     const { images } = await agent.status();
     const ours = images.find(({ image }) => image === IMAGE);

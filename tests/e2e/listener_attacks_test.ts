@@ -2,20 +2,25 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { join } from "node:path";
 import { attack, holdCriClients, LIMITED } from "./attacks.ts";
 import { AgentProcess, freePort, pause, simNode } from "./stage.ts";
-import { callOnce, echoOn, tapStage } from "./cri_proxy_stage.ts";
+import { callOnce, criProxyStage, echoOn } from "./cri_proxy_stage.ts";
 
 Deno.test(
   "listeners: 1,100 idle TCP connections and slow readers leave the agent and CRI clients alone",
   () =>
-    tapStage(async ({ node, link, upstream, tap }) => {
+    criProxyStage(async ({ node, link, upstream, criProxy }) => {
       await node.addDaemon({
         id: "d1",
         mode: "dedicated",
         images: [`${node.tokenRegistry.host}/app:1`],
       });
-      node.setPlugin({ mode: "issue", lifeMs: 8_000, saidLifeMs: 8_000, cacheDuration: "2s" });
+      node.setPlugin({
+        mode: "issue",
+        lifetimeMs: 8_000,
+        reportedLifetimeMs: 8_000,
+        cacheDuration: "2s",
+      });
       using _runtime = echoOn(upstream);
-      await using agent = await AgentProcess.start(node, { more: tap, by: LIMITED });
+      await using agent = await AgentProcess.start(node, { more: criProxy, by: LIMITED });
       await agent.until("the proxy", async () => (await Deno.readLink(link)) !== upstream);
       match(agent.log, /the limit of open files is 1024, so the CRI proxy accepts 192 connections/);
       for (const kind of ["idle", "slow-header", "slow-reader"] as const) {
@@ -39,24 +44,30 @@ Deno.test(
 );
 
 Deno.test("listeners: 1,100 CRI clients leave the agent alone, and find its proxy again", () =>
-  tapStage(async ({ node, link, upstream, tap }) => {
+  criProxyStage(async ({ node, link, upstream, criProxy }) => {
     using _runtime = echoOn(upstream);
-    await using agent = await AgentProcess.start(node, { more: tap, by: LIMITED });
+    await using agent = await AgentProcess.start(node, { more: criProxy, by: LIMITED });
     await agent.until("the proxy", async () => (await Deno.readLink(link)) !== upstream);
     {
       using clients = await holdCriClients(link, 1_100);
       equal((await agent.get("/livez")).status, 200);
-      await agent.until("a count", async () => (await agent.status()).tap?.openConnections === 192);
+      await agent.until(
+        "a count",
+        async () => (await agent.status()).criProxy?.openConnections === 192,
+      );
       ok(clients.served() >= 190, `${clients.served()} are served`);
     }
-    await agent.until("free places", async () => (await agent.status()).tap?.openConnections === 0);
+    await agent.until(
+      "free places",
+      async () => (await agent.status()).criProxy?.openConnections === 0,
+    );
     await callOnce(link);
   }));
 
 Deno.test("listeners: a SIGTERM as soon as /livez answers ends the agent with its symlink restored", () =>
-  tapStage(async ({ node, link, upstream, tap }) => {
+  criProxyStage(async ({ node, link, upstream, criProxy }) => {
     using _runtime = echoOn(upstream);
-    await using agent = await AgentProcess.start(node, { more: tap }, { waitReady: false });
+    await using agent = await AgentProcess.start(node, { more: criProxy }, { waitReady: false });
     await agent.until("an answer", async () => (await agent.get("/livez")).status === 200);
     agent.signal("SIGTERM");
     equal(await agent.ended(), 0);

@@ -89,7 +89,7 @@ interface Stage extends AsyncDisposable {
 async function stage(): Promise<Stage> {
   const registries = new Registries();
   const hosts = { [HUB]: registries.hub.host };
-  const node = simNode({ hosts, plugin: { cacheDuration: "1h", lifeMs: 3_600_000 } });
+  const node = simNode({ hosts, plugin: { cacheDuration: "1h", lifetimeMs: 3_600_000 } });
   const { origin, keyed, keyless, proxy } = registries;
   node.setPlugin({ pattern: `${node.tokenRegistry.host}/hub` });
   node.setMirrors(origin.host, [`http://${keyed.host}`, `http://${keyless.host}`]);
@@ -124,10 +124,10 @@ async function start(node: SimNode, options: AgentOptions): Promise<AgentProcess
 /** Waits until every mount holds what its row says, and reads with it. */
 async function settle({ node, matrix }: Stage, agent: AgentProcess, generation: string) {
   for (const { id, pair } of matrix) {
-    const held = () => node.daemons.get(id)?.held("/");
+    const currentAuth = () => node.daemons.get(id)?.currentAuth("/");
     await agent.until(
       `${id} to hold its own`,
-      async () => await held() === (pair(generation) ?? ""),
+      async () => await currentAuth() === (pair(generation) ?? ""),
     );
   }
   await node.readAll();
@@ -186,10 +186,10 @@ Deno.test("a host that nobody named is refused, said, counted, and let in when i
   const mount = async () =>
     (await agent.status()).daemons.find(({ id }) => id === "foreign")?.instances[0];
   await agent.until("it to be withheld", async () => (await mount())?.delivery === "withheld");
-  deepStrictEqual((await mount())?.unnamedHosts, [foreign.host]);
+  deepStrictEqual((await mount())?.unapprovedHosts, [foreign.host]);
   const metrics = (await agent.get("/metrics")).body;
-  ok(metrics.includes('nydus_auth_agent_unnamed_hosts_total{action="withheld"} 1'), metrics);
-  ok(metrics.includes('nydus_auth_agent_unnamed_hosts_total{action="delivered"} 0'), metrics);
+  ok(metrics.includes('nydus_auth_agent_unapproved_hosts_total{action="withheld"} 1'), metrics);
+  ok(metrics.includes('nydus_auth_agent_unapproved_hosts_total{action="delivered"} 0'), metrics);
   ok((await agent.get("/readyz?verbose")).body.includes(foreign.host));
   strictEqual(agent.log.split("shows its credential to").length - 1, 1, "it is said once");
   strictEqual(shown(foreign).size, 0);
@@ -198,22 +198,22 @@ Deno.test("a host that nobody named is refused, said, counted, and let in when i
   await agent.until("it to be stored", async () => (await mount())?.delivery !== "withheld");
   await agent.until(
     "it to hold it",
-    async () => await node.daemons.get("foreign")?.held("/") === "origin:one",
+    async () => await node.daemons.get("foreign")?.currentAuth("/") === "origin:one",
   );
-  strictEqual((await mount())?.unnamedHosts, undefined);
-  ok((await mount())?.hostNamedBy?.includes("_default"));
+  strictEqual((await mount())?.unapprovedHosts, undefined);
+  ok((await mount())?.hostApprovedBy?.includes("_default"));
 });
 
 Deno.test("by default a host that nobody named is warned about once, and counted", async () => {
   await using it = await stage();
   const { node, registries: { foreign } } = it;
   await using agent = await start(node, {});
-  const held = () => node.daemons.get("foreign")?.held("/");
-  await agent.until("it to be delivered", async () => await held() === "origin:one");
+  const currentAuth = () => node.daemons.get("foreign")?.currentAuth("/");
+  await agent.until("it to be delivered", async () => await currentAuth() === "origin:one");
   await pause(1_000); // several looks
   strictEqual(agent.log.split("shows its credential to").length - 1, 1);
   const metrics = (await agent.get("/metrics")).body;
-  ok(metrics.includes('nydus_auth_agent_unnamed_hosts_total{action="delivered"} 1'), metrics);
+  ok(metrics.includes('nydus_auth_agent_unapproved_hosts_total{action="delivered"} 1'), metrics);
   ok((await agent.get("/readyz?verbose")).body.includes(foreign.host));
 });
 
@@ -222,9 +222,9 @@ Deno.test("allowed_hosts names a host, and explain says which hosts are asked fo
   const { node, registries: { foreign, keyed, origin } } = it;
   const more = `[delivery]\nunknown_hosts = "refuse"\nallowed_hosts = ["${foreign.host}"]`;
   await using agent = await start(node, { more });
-  const held = () => node.daemons.get("foreign")?.held("/");
-  await agent.until("it to be delivered", async () => await held() === "origin:one");
-  ok((await agent.get("/metrics")).body.includes('unnamed_hosts_total{action="delivered"} 0'));
+  const currentAuth = () => node.daemons.get("foreign")?.currentAuth("/");
+  await agent.until("it to be delivered", async () => await currentAuth() === "origin:one");
+  ok((await agent.get("/metrics")).body.includes('unapproved_hosts_total{action="delivered"} 0'));
   const args = ["explain", "--config", `${node.dir}/agent.toml`, `${origin.host}/shop/app:1`];
   const { out, err, code } = await command(args);
   strictEqual(code, 0, err);

@@ -24,7 +24,7 @@ function keepReading(node: SimNode): AsyncDisposable & { lastOk: () => boolean }
 }
 
 Deno.test("a credential revoked in mid-life is renewed because its reads fail", async () => {
-  await using node = simNode({ plugin: { cacheDuration: "1h", lifeMs: 3_600_000 } });
+  await using node = simNode({ plugin: { cacheDuration: "1h", lifetimeMs: 3_600_000 } });
   const image = `${node.tokenRegistry.host}/shop/app:1`;
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [image], version: "2.4.1" });
   await node.addDaemon({ id: "s1", mode: "shared", images: [image, image], version: "2.4.1" });
@@ -46,7 +46,7 @@ Deno.test("a credential revoked in mid-life is renewed because its reads fail", 
 });
 
 Deno.test("a registry that refuses everything does not make the plugin run for ever", async () => {
-  await using node = simNode({ plugin: { cacheDuration: "1h", lifeMs: 1 } });
+  await using node = simNode({ plugin: { cacheDuration: "1h", lifetimeMs: 1 } });
   const image = `${node.tokenRegistry.host}/shop/app:1`;
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [image], version: "2.4.1" });
   await using agent = await AgentProcess.start(node, { renewal: NEVER });

@@ -34,19 +34,19 @@ function filesOf(node: SimNode): string[] {
 for (const known of [true, false]) {
   const what = known ? "that knows its credentials" : "that has only what nydusd holds";
   Deno.test(`an agent ${what} is killed ${KILLS} times while its source is down`, async () => {
-    await using node = simNode({ plugin: { lifeMs: 3_600_000, shape: "ecr" } });
+    await using node = simNode({ plugin: { lifetimeMs: 3_600_000, shape: "ecr" } });
     await threeDaemons(node);
     if (known) {
       await using agent = await AgentProcess.start(node);
       await agent.until("the newest credential in every mount", () => node.allNewest());
     }
-    const held = new Map<string, string | undefined>();
+    const currentAuth = new Map<string, string | undefined>();
     for (const daemon of node.daemons.values()) {
       for (const { mountId } of daemon.instances) {
-        held.set(daemon.id + mountId, await daemon.held(mountId));
+        currentAuth.set(daemon.id + mountId, await daemon.currentAuth(mountId));
       }
     }
-    strictEqual([...held.values()].filter((pair) => (pair ?? "") !== "").length, 4);
+    strictEqual([...currentAuth.values()].filter((pair) => (pair ?? "") !== "").length, 4);
     const files = filesOf(node);
     const told = new Map([...node.daemons.values()].map((one) => [one.id, one.puts().length]));
     let readsDone = 0;
@@ -63,7 +63,7 @@ for (const known of [true, false]) {
       // Not one empty, older or other credential, to any process that has served meanwhile.
       for (const daemon of node.daemons.values()) {
         for (const { mountId, value } of daemon.puts().slice(told.get(daemon.id))) {
-          strictEqual(atob(value), held.get(daemon.id + mountId), `kill ${i + 1}`);
+          strictEqual(atob(value), currentAuth.get(daemon.id + mountId), `kill ${i + 1}`);
         }
       }
     }

@@ -2,7 +2,7 @@
 import { equal, ok, strictEqual } from "node:assert/strict";
 import { type SimDaemon, SimRegistry } from "../../lib/simulator/mod.ts";
 import { AgentProcess, simNode } from "./stage.ts";
-import { memoryFolder, pullThrough, tapStage } from "./cri_proxy_stage.ts";
+import { criProxyStage, memoryFolder, pullThrough } from "./cri_proxy_stage.ts";
 
 const PAIR = "robot:pulled-once";
 
@@ -32,7 +32,7 @@ for (const source of ["provider", "nydusd"] as const) {
         await daemon.restart({ isEmpty: true });
         await agent.until("reads that succeed", () => readsSucceed(daemon));
         for (const { mountId } of daemon.instances) {
-          ok((await daemon.held(mountId) ?? "").startsWith("token:"));
+          ok((await daemon.currentAuth(mountId) ?? "").startsWith("token:"));
         }
       }
     }
@@ -46,7 +46,7 @@ Deno.test({
   fn: async () => {
     await using registry = new SimRegistry();
     registry.accept("robot", "pulled-once");
-    await tapStage(async ({ node, link, upstream, state, start, kill }) => {
+    await criProxyStage(async ({ node, link, upstream, state, start, kill }) => {
       using listener = Deno.listen({ transport: "unix", path: upstream });
       const image = `${registry.host}/team/app:v1`;
       const images = [image];
@@ -60,10 +60,10 @@ Deno.test({
       });
       await kill(first);
       await daemon.restart();
-      equal(await daemon.held("/"), "");
+      equal(await daemon.currentAuth("/"), "");
       const second = await start();
       await second.until("reads that succeed", () => readsSucceed(daemon));
-      strictEqual(await daemon.held("/"), PAIR);
+      strictEqual(await daemon.currentAuth("/"), PAIR);
       await second[Symbol.asyncDispose]();
     });
   },

@@ -49,7 +49,7 @@ function probes(registry: SimRegistry, pair?: string): number {
 
 for (const login of ["basic", "bearer"] as const) {
   Deno.test(`election: docker's password is refused, the plugin's token serves (${login})`, async () => {
-    await using node = simNode({ plugin: { cacheDuration: "1h", lifeMs: 3_600_000 } });
+    await using node = simNode({ plugin: { cacheDuration: "1h", lifetimeMs: 3_600_000 } });
     const registry = node.tokenRegistry;
     registry.settings.login = login;
     registry.settings.dialect = login === "basic" ? "ecr" : "hub";
@@ -68,7 +68,7 @@ for (const login of ["basic", "bearer"] as const) {
     await agent.until("reads to be whole", reading.ok);
     const [status] = (await agent.status()).images;
     strictEqual(status?.provider, "kubelet");
-    match(status?.elected ?? "", /the registry accepts it; .*auths entry .*: refused/);
+    match(status?.selectionReason ?? "", /the registry accepts it; .*auths entry .*: refused/);
     match(agent.log, /credential-elected/);
     doesNotMatch(agent.log, /wrong|tok-\d/);
     const asked = agent.log.match(/registry-probed/g)?.length ?? 0;
@@ -94,7 +94,7 @@ Deno.test("election: a changed password that the registry refuses does not repla
   dockerConfig(node, { [registry.host]: "robot:second" }); // before the registry knows it
   await agent.until("the refusal", () => agent.log.includes("registry-refused"));
   await pause(500);
-  strictEqual(await daemon.held("/"), "robot:first");
+  strictEqual(await daemon.currentAuth("/"), "robot:first");
   ok(reading.ok(), "reads fail");
   const [status] = (await agent.status()).images;
   strictEqual(status?.lastFailure?.reason, "registry-refused");
@@ -103,7 +103,7 @@ Deno.test("election: a changed password that the registry refuses does not repla
   // Now it does, and takes the old one back: the refused reads are reason to ask again.
   registry.accept("robot", "second");
   registry.revoke("robot", "first");
-  await agent.until("the new one", async () => await daemon.held("/") === "robot:second");
+  await agent.until("the new one", async () => await daemon.currentAuth("/") === "robot:second");
   await agent.until("reads to be whole", reading.ok);
 });
 
@@ -120,11 +120,11 @@ Deno.test("election: the one in use survives a restart of the agent beside a bad
   await agent.until("it to be adopted", async () => {
     return (await agent.status()).daemons[0]?.instances[0]?.delivery === "adopted";
   });
-  strictEqual(await daemon.held("/"), "robot:first");
+  strictEqual(await daemon.currentAuth("/"), "robot:first");
 });
 
 Deno.test("election: one probe for a candidate and change, for whatever number of mounts", async () => {
-  await using node = simNode({ plugin: { cacheDuration: "1s", lifeMs: 3_000 } });
+  await using node = simNode({ plugin: { cacheDuration: "1s", lifetimeMs: 3_000 } });
   const { host } = node.passwordRegistry;
   const images = ["team/a:1", "team/a:2", "team/b:1"].map((name) => `${host}/${name}`);
   await node.addDaemon({ id: "s1", mode: "shared", images: [...images, ...images] });
@@ -139,10 +139,10 @@ Deno.test("election: one probe for a candidate and change, for whatever number o
     node.rotatePassword(password);
     await agent.until(`the password ${password}`, async () => {
       const daemon = node.daemons.get("s1");
-      const held = await Promise.all(
-        (daemon?.instances ?? []).map(({ mountId }) => daemon?.held(mountId)),
+      const currentAuth = await Promise.all(
+        (daemon?.instances ?? []).map(({ mountId }) => daemon?.currentAuth(mountId)),
       );
-      return held.every((pair) => pair === `robot:${password}`);
+      return currentAuth.every((pair) => pair === `robot:${password}`);
     });
   }
   await pause(2_000); // looks every half second
@@ -157,7 +157,7 @@ Deno.test("election: one probe for a candidate and change, for whatever number o
 });
 
 Deno.test("election: with `never` no registry is asked, and refusals go through the ranking", async () => {
-  await using node = simNode({ plugin: { cacheDuration: "1h", lifeMs: 3_600_000 } });
+  await using node = simNode({ plugin: { cacheDuration: "1h", lifetimeMs: 3_600_000 } });
   const registry = node.tokenRegistry;
   const image = `${registry.host}/shop/app:1`;
   dockerConfig(node, { [registry.host]: "robot:wrong" });
@@ -205,10 +205,10 @@ Deno.test({
       more: "[providers.kubesecret]\nenabled = true\n" +
         `kubeconfig = "${kubeconfig}"\nnode_name = "${NODE}"`,
     });
-    await agent.until("the second", async () => await daemon.held("/") === "robot:good");
+    await agent.until("the second", async () => await daemon.currentAuth("/") === "robot:good");
     const brought = registry.seen.filter(({ what }) => what === "token").map(({ auth }) => auth);
     deepStrictEqual(brought, [btoa("robot:revoked"), btoa("robot:good")]);
-    match((await agent.status()).images[0]?.elected ?? "", /a-first.*: refused/);
+    match((await agent.status()).images[0]?.selectionReason ?? "", /a-first.*: refused/);
   },
 });
 

@@ -5,13 +5,15 @@ import { existsSync } from "node:fs";
 import { AgentProcess, command, PROGRAM, simNode } from "./stage.ts";
 
 Deno.test("the sentence is one on the page, in status and /readyz; exit codes 0, 3, 4, 1", async () => {
-  await using node = simNode({ plugin: { shape: "ecr", lifeMs: 600_000, cacheDuration: "2s" } });
+  await using node = simNode({
+    plugin: { shape: "ecr", lifetimeMs: 600_000, cacheDuration: "2s" },
+  });
   const image = `${node.tokenRegistry.host}/shop/app:1`;
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [image] });
   const config = join(node.dir, "agent.toml");
   {
     await using agent = await AgentProcess.start(node);
-    await agent.until("calm", async () => {
+    await agent.until("healthy", async () => {
       const { level } = JSON.parse((await agent.get("/v1/status")).body).health;
       return level === "ok" && await node.allNewest();
     });
@@ -27,12 +29,12 @@ Deno.test("the sentence is one on the page, in status and /readyz; exit codes 0,
     });
     const warned = await command(["status", "--config", config, "--output", "json"]);
     equal(warned.code, 3);
-    const { sentence, level, health } = JSON.parse(warned.out);
-    deepEqual([level, sentence], [health.level, health.sentence]);
+    const { summary, level, health } = JSON.parse(warned.out);
+    deepEqual([level, summary], [health.level, health.summary]);
     const shape = (text: string) => text.replace(/\d+(\.\d+)?(ms|s|m|h)|(one|\d+) tr(y|ies)/g, "N");
     const ready = (await agent.get("/readyz?verbose")).body;
-    ok(shape(ready).includes(shape(`warning: ${sentence}`)), `${ready}\n${sentence}`);
-    equal(shape(sentenceOn((await agent.get("/")).body)), shape(`warning: ${sentence}`));
+    ok(shape(ready).includes(shape(`warning: ${summary}`)), `${ready}\n${summary}`);
+    equal(shape(sentenceOn((await agent.get("/")).body)), shape(`warning: ${summary}`));
     const own = await agent.get(`/images?ref=${encodeURIComponent(image)}`);
     equal(own.status, 200);
     match(own.body, /renewal-failed/);
@@ -85,7 +87,9 @@ function shapeOf(text: string): string {
 }
 
 Deno.test("the sentence is the same text in all six places, whatever the worst state is", async () => {
-  await using node = simNode({ plugin: { shape: "ecr", lifeMs: 600_000, cacheDuration: "2s" } });
+  await using node = simNode({
+    plugin: { shape: "ecr", lifetimeMs: 600_000, cacheDuration: "2s" },
+  });
   const image = `${node.tokenRegistry.host}/shop/app:1`;
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [image] });
   using supervisor = new Supervisor(node.dir);
@@ -93,7 +97,7 @@ Deno.test("the sentence is the same text in all six places, whatever the worst s
   const env = { NOTIFY_SOCKET: supervisor.path, WATCHDOG_USEC: "1000000" };
   await using agent = await AgentProcess.start(node, { env });
   const config = join(node.dir, "agent.toml");
-  const isTold = async (level: string, about: string) => {
+  const isReported = async (level: string, about: string) => {
     const { health } = JSON.parse((await agent.get("/v1/status")).body);
     if (health.level !== level || health.about !== about) return false;
     const logged = agent.log.matchAll(/ health-(\w+): (.*) about=[a-z]+$/gm);
@@ -103,15 +107,15 @@ Deno.test("the sentence is the same text in all six places, whatever the worst s
       (await command(["status", "--config", config])).out.split("\n")[0]?.replace(/^\w+: /, ""),
       (await agent.get("/readyz?verbose")).body.trimEnd().split("\n").at(-2)?.replace(/^\w+: /, ""),
       [...logged].at(-1)?.[2],
-      health.sentence,
+      health.summary,
     ];
     return new Set(places.map((text) => shapeOf(text ?? ""))).size === 1;
   };
-  await agent.until("calm in all places", () => isTold("ok", "calm"));
+  await agent.until("calm in all places", () => isReported("ok", "healthy"));
   node.setPlugin({ mode: "fail" });
-  await agent.until("a warning in all places", () => isTold("warning", "credentials"));
+  await agent.until("a warning in all places", () => isReported("warning", "credentials"));
   node.setPlugin({ mode: "issue" });
-  await agent.until("calm again in all places", () => isTold("ok", "calm"));
+  await agent.until("calm again in all places", () => isReported("ok", "healthy"));
 });
 
 const SCRIPT = ["/usr/bin/script", "/bin/script"].find((path) => existsSync(path));
@@ -156,7 +160,7 @@ Deno.test({
 });
 
 Deno.test("status: a credential that is dead is exit code 4", async () => {
-  await using node = simNode({ plugin: { shape: "ecr", lifeMs: 3_000, cacheDuration: "1s" } });
+  await using node = simNode({ plugin: { shape: "ecr", lifetimeMs: 3_000, cacheDuration: "1s" } });
   const image = `${node.tokenRegistry.host}/shop/app:1`;
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [image] });
   await using agent = await AgentProcess.start(node);

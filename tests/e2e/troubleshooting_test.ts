@@ -23,7 +23,7 @@ function says(text: string, words: string): void {
 const ask = (node: SimNode, ...args: string[]) =>
   command([...args, "--config", join(node.dir, "agent.toml")]);
 
-async function health(agent: AgentProcess): Promise<{ sentence: string; about: string }> {
+async function health(agent: AgentProcess): Promise<{ summary: string; about: string }> {
   return JSON.parse((await agent.get("/v1/status")).body).health;
 }
 
@@ -102,7 +102,7 @@ for (const refusal of [401, 403] as const) {
     ok(DOCS.includes("`code=reads-failing`"));
     node.rotatePassword("second");
     await readUntil(node, 200);
-    await agent.until("calm", async () => (await health(agent)).about === "calm");
+    await agent.until("healthy", async () => (await health(agent)).about === "healthy");
   });
 }
 
@@ -119,7 +119,7 @@ for (const refusal of [401, 403] as const) {
 }
 
 Deno.test("guide: mounts fail after N hours without an agent, or without a source", async () => {
-  await using node = simNode({ plugin: { lifeMs: 1_500 } });
+  await using node = simNode({ plugin: { lifetimeMs: 1_500 } });
   const image = `${node.tokenRegistry.host}/a:1`;
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [image], version: "2.4.1" });
   await readUntil(node, 200);
@@ -193,9 +193,9 @@ Deno.test("guide: a stopped nydusd, and a snapshotter that is away", async () =>
   await agent.until("trouble", () => /daemon-troubled.*\n/.test(agent.log));
   says(agent.log, "it takes connections and does not answer in time");
   daemon.signal("SIGCONT");
-  await agent.until("calm", async () => (await health(agent)).about === "calm");
+  await agent.until("healthy", async () => (await health(agent)).about === "healthy");
   await node.stopSnapshotter();
   await agent.until("the sentence", async () => (await health(agent)).about === "discovery");
-  says((await health(agent)).sentence, "does not report its mounts");
+  says((await health(agent)).summary, "does not report its mounts");
   says(agent.log, "the last known list stays in force");
 });

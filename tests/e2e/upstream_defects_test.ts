@@ -91,8 +91,8 @@ Deno.test("flaw 3: two plugins with one cache key do not overwrite each other", 
   await agent.until(
     "both credentials",
     async () =>
-      await node.daemons.get("d1")?.held("/") === "u:of-one" &&
-      await node.daemons.get("d2")?.held("/") === "u:of-two",
+      await node.daemons.get("d1")?.currentAuth("/") === "u:of-one" &&
+      await node.daemons.get("d2")?.currentAuth("/") === "u:of-two",
   );
 });
 
@@ -123,7 +123,7 @@ Deno.test("flaw 5: a failing plugin is executed once a step, not once an image",
 });
 
 Deno.test("flaw 6: how often to look and how early to renew are two settings", async () => {
-  await using node = simNode({ plugin: { cacheDuration: "1h", lifeMs: 3_600_000 } });
+  await using node = simNode({ plugin: { cacheDuration: "1h", lifetimeMs: 3_600_000 } });
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [tokenImage(node)] });
   await using agent = await AgentProcess.start(node, {
     renewal: 'check_interval = "100ms"\nlead_time = "10m"',
@@ -206,7 +206,7 @@ Deno.test("flaw 13: a plugin's limit covers its children", async () => {
 });
 
 Deno.test("flaw 14: one execution serves every image of its scope, caching or not", async () => {
-  await using node = simNode({ plugin: { cacheDuration: "0s", lifeMs: 3_600_000 } });
+  await using node = simNode({ plugin: { cacheDuration: "0s", lifetimeMs: 3_600_000 } });
   const images = Array.from({ length: 50 }, (_, i) => tokenImage(node, `team/app${i}:1`));
   await node.addDaemon({ id: "s1", mode: "shared", images, pair: "token:at-first" });
   await using agent = await AgentProcess.start(node, { renewal: LONG });
@@ -215,7 +215,7 @@ Deno.test("flaw 14: one execution serves every image of its scope, caching or no
 });
 
 Deno.test("flaw 15: a steady round asks no provider and delivers nothing, however many refs", async () => {
-  await using node = simNode({ plugin: { cacheDuration: "1h", lifeMs: 3_600_000 } });
+  await using node = simNode({ plugin: { cacheDuration: "1h", lifetimeMs: 3_600_000 } });
   const images = Array.from({ length: 60 }, (_, i) => tokenImage(node, `team/app${i}:1`));
   await node.addDaemon({ id: "s1", mode: "shared", images, pair: "token:at-first" });
   await using agent = await AgentProcess.start(node, { renewal: 'check_interval = "100ms"' });
@@ -271,7 +271,7 @@ Deno.test("flaws 18 and 19: a stopped nydusd holds up nobody", async () => {
     async () => (await agent.status()).daemons.some(({ state }) => state === "unresponsive"),
   );
   node.rotatePassword("second");
-  await agent.until("the other one", async () => await other.held("/") === "robot:second");
+  await agent.until("the other one", async () => await other.currentAuth("/") === "robot:second");
   hung.signal("SIGCONT");
   await allNewest(agent, node);
   strictEqual(node.snapshotter?.backendCalls, 0, "the call that leaks was made");

@@ -13,7 +13,7 @@ export class Cluster implements PodAccounts {
   down = false;
   /** Called while a token is being made. */
   meanwhile = () => {};
-  lifeMs = 3_600_000;
+  lifetimeMs = 3_600_000;
   readonly clock: FakeClock;
   #next = 0;
 
@@ -55,7 +55,7 @@ export class Cluster implements PodAccounts {
     const text = [audience, pod.serviceAccount, account.uid, pod.uid, this.tokens.length].join(" ");
     this.tokens.push(text);
     this.meanwhile();
-    const expiresAtMs = this.clock.wallMs() + this.lifeMs;
+    const expiresAtMs = this.clock.wallMs() + this.lifetimeMs;
     return Promise.resolve({ kind: "token", token: new Secret(text), expiresAtMs } as const);
   }
 }

@@ -9,7 +9,7 @@ import {
 export class FakeNydusdApi implements NydusdApi {
   readonly calls: string[] = [];
   /** By mount id; empty at first, as in a nydusd that started without a credential. */
-  readonly held = new Map<string, Secret>();
+  readonly currentAuth = new Map<string, Secret>();
   version = "v2.4.4";
   state = "RUNNING";
   mounts: string[] = ["/"];
@@ -39,14 +39,18 @@ export class FakeNydusdApi implements NydusdApi {
   }
 
   /** No key for a mount that nothing was stored for, as the real one answers. */
-  heldAuths(socket: string, { mountId }: { readonly mountId?: string } = {}) {
-    const isAsked = ([id]: readonly [string, Secret]) => mountId === undefined || id === mountId;
-    return this.#answer("heldAuths", socket, () => new Map([...this.held].filter(isAsked)));
+  readAuths(socket: string, { mountId }: { readonly mountId?: string } = {}) {
+    const isQueried = ([id]: readonly [string, Secret]) => mountId === undefined || id === mountId;
+    return this.#answer(
+      "readAuths",
+      socket,
+      () => new Map([...this.currentAuth].filter(isQueried)),
+    );
   }
 
   putAuth(socket: string, mountId: string, auth: Secret) {
     return this.#answer(`putAuth ${mountId}`, socket, () => {
-      this.held.set(mountId, auth);
+      this.currentAuth.set(mountId, auth);
     });
   }
 

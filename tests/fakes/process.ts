@@ -14,7 +14,7 @@ export class FakeProcessRunner implements ProcessRunner {
   /** Runs under way, and the most that there were at once. */
   running = 0;
   mostRunning = 0;
-  #held: PromiseWithResolvers<void> | undefined;
+  #currentAuth: PromiseWithResolvers<void> | undefined;
 
   constructor(answer: (request: ProcessRequest) => Answer) {
     this.answer = answer;
@@ -22,12 +22,12 @@ export class FakeProcessRunner implements ProcessRunner {
 
   /** From now on nothing ends before {@linkcode FakeProcessRunner.release}. */
   hold(): void {
-    this.#held = Promise.withResolvers<void>();
+    this.#currentAuth = Promise.withResolvers<void>();
   }
 
   release(): void {
-    this.#held?.resolve();
-    this.#held = undefined;
+    this.#currentAuth?.resolve();
+    this.#currentAuth = undefined;
   }
 
   async run(request: ProcessRequest, { signal }: CallOptions = {}): Promise<ProcessResult> {
@@ -35,7 +35,7 @@ export class FakeProcessRunner implements ProcessRunner {
     this.requests.push(request);
     this.mostRunning = Math.max(this.mostRunning, ++this.running);
     try {
-      await this.#held?.promise;
+      await this.#currentAuth?.promise;
       const answer = await this.answer(request);
       return typeof answer === "string" ? exited(answer) : answer;
     } finally {

@@ -16,7 +16,7 @@ import { inUseDelayMs } from "../../lib/delivery/mod.ts";
 import { Reconciler } from "../../lib/reconciler/mod.ts";
 import { AnswerDeadline } from "../../lib/model/mod.ts";
 import { CredentialChain } from "../../lib/providers/mod.ts";
-import { Elector, type Verify } from "../../lib/verification/mod.ts";
+import { CandidateSelector, type Verify } from "../../lib/verification/mod.ts";
 import { CredentialStore } from "../../lib/credentials/mod.ts";
 import { FakeClock, settle } from "./clock.ts";
 import { FakeObserver } from "./observer.ts";
@@ -28,7 +28,7 @@ export interface VirtualMount {
   readonly image: string;
   readonly version: string;
   /** base64 of `user:password`, as it is stored. */
-  held: Secret;
+  currentAuth: Secret;
   /** `user:password` that reads are made with. */
   inUse: string;
   reads: number;
@@ -83,7 +83,7 @@ export class VirtualNode {
       seed: "node",
       random: new FakeRandom(),
     });
-    const elector = new Elector({
+    const selector = new CandidateSelector({
       clock,
       observer,
       verify: () => options.verify ?? "on-doubt",
@@ -101,7 +101,7 @@ export class VirtualNode {
       ...(deadline && { deadline }),
     });
     this.reconciler = new Reconciler(
-      { store: this.store, observer, clock, inUseDelayMs, elector },
+      { store: this.store, observer, clock, inUseDelayMs, selector },
       {
         discoverer: { look: () => Promise.resolve(this.#view()) },
         resolver: chain,
@@ -118,8 +118,8 @@ export class VirtualNode {
   /** Adds a mount with a daemon of its own, which holds a credential (`user:password`) or none. */
   mount(image: string, pair = "", version = "2.4.4"): VirtualMount {
     const id = `d${this.mounts.length}`;
-    const held = new Secret(pair === "" ? "" : btoa(pair));
-    const mount = { id, image, version, held, inUse: pair, reads: 0, errors: 0 };
+    const currentAuth = new Secret(pair === "" ? "" : btoa(pair));
+    const mount = { id, image, version, currentAuth, inUse: pair, reads: 0, errors: 0 };
     this.mounts.push(mount);
     this.#daemons = undefined;
     return mount;
@@ -161,8 +161,8 @@ export class VirtualNode {
   }
 
   /** What a mount holds, as `user:password`. */
-  heldBy({ held }: VirtualMount): string {
-    return atob(held.reveal());
+  currentAuthOf({ currentAuth }: VirtualMount): string {
+    return atob(currentAuth.reveal());
   }
 
   /** The delivery states of all mounts, in the order in which they were added. */
@@ -197,15 +197,15 @@ export class VirtualNode {
 
   /** An empty value clears; a mount that was never told one keeps what its file said. */
   #use(mount: VirtualMount): void {
-    mount.inUse = this.heldBy(mount);
+    mount.inUse = this.currentAuthOf(mount);
   }
 
   #view(): NodeView {
     this.#daemons ??= this.mounts.map((mount) => daemonOf(mount));
     const daemons = this.#daemons.map((daemon, i) => {
-      const held = this.mounts[i]?.held ?? new Secret("");
+      const currentAuth = this.mounts[i]?.currentAuth ?? new Secret("");
       // As the real nydusd: no key for a mount that started without a credential.
-      return { ...daemon, held: new Map(held.isEmpty ? [] : [["/", held]]) };
+      return { ...daemon, currentAuth: new Map(currentAuth.isEmpty ? [] : [["/", currentAuth]]) };
     });
     return { daemons, problems: [] };
   }
@@ -219,8 +219,8 @@ export class VirtualNode {
   #deliver({ daemon, credential }: DeliveryOrder): DeliveryOutcome {
     const mount = this.mounts.find(({ id }) => id === daemon.id);
     if (mount === undefined || credential.kind !== "basic") throw new Error("nothing to deliver");
-    mount.held = encodeRegistryAuth(credential);
-    this.deliveries.push(this.heldBy(mount));
+    mount.currentAuth = encodeRegistryAuth(credential);
+    this.deliveries.push(this.currentAuthOf(mount));
     return { kind: "delivered", file: { kind: "skipped" } };
   }
 

@@ -129,12 +129,12 @@ async function runFault(
   const { reads } = reader;
   const breaches: string[] = [];
   try {
-    const mend = await fault.begin(stage);
-    if (mend === undefined) return leftOut(name);
+    const remedy = await fault.begin(stage);
+    if (remedy === undefined) return leftOut(name);
     // The sources go on while something is broken: that is when it counts.
     if (!fault.keepsPassword) stage.rotatePassword();
     await pause(fault.lastsMs);
-    await mend();
+    await remedy();
   } catch (error) {
     breaches.push(error instanceof Error ? error.message : "it ended with an error");
   }

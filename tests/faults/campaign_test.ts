@@ -96,7 +96,7 @@ const BREACHES: readonly (readonly [Fault, RegExp])[] = [
   ],
   [
     breach("a read fails that could have succeeded", 1_500, async (stage) => {
-      const [user = "", token = ""] = (await stage.daemon("d1").held("/") ?? "").split(":");
+      const [user = "", token = ""] = (await stage.daemon("d1").currentAuth("/") ?? "").split(":");
       stage.node.tokenRegistry.revoke(user, token);
       return NOTHING;
     }),
@@ -156,8 +156,8 @@ Deno.test("holdingsOf sees children, open files, and a process that is gone", as
     while ((holdingsOf(child.pid)?.children ?? 0) === 0) {
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
-    const held = holdingsOf(child.pid);
-    ok(held !== undefined && held.descriptors >= 3 && held.residentKb > 0);
+    const currentAuth = holdingsOf(child.pid);
+    ok(currentAuth !== undefined && currentAuth.descriptors >= 3 && currentAuth.residentKb > 0);
     for (const pid of childrenOf(child.pid)) Deno.kill(pid, "SIGKILL");
   } finally {
     child.kill("SIGKILL");

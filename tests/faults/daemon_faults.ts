@@ -19,7 +19,7 @@ export const DAEMON_FAULTS: readonly Fault[] = [
     stage.rotatePassword();
     const password = stage.node.newestPair(stage.daemon("d2").instances[0]?.image ?? "");
     for (const untilMs = performance.now() + OTHERS_WITHIN_MS;;) {
-      if (await stage.daemon("d2").held("/") === password) break;
+      if (await stage.daemon("d2").currentAuth("/") === password) break;
       if (performance.now() > untilMs) {
         stage.daemon("d1").resume();
         throw new Error("a stopped nydusd holds up the others");

@@ -1,6 +1,6 @@
 import { pause } from "../e2e/stage.ts";
 import { type Fault, fault, NOTHING } from "./fault.ts";
-import { TOKEN_LIFE_MS } from "./stage.ts";
+import { TOKEN_LIFETIME_MS } from "./stage.ts";
 
 const HOUR_MS = 3_600_000;
 /** In which only the schedule renews. */
@@ -28,42 +28,46 @@ const lies: readonly Fault[] = [
     })
   ),
   // Longer than its tokens live: that it lies shows when reads are refused.
-  fault("the plugin says: cache for 87600h", TOKEN_LIFE_MS + 5_000, (stage) => {
+  fault("the plugin says: cache for 87600h", TOKEN_LIFETIME_MS + 5_000, (stage) => {
     stage.node.setPlugin({ cacheDuration: "87600h" });
     return Promise.resolve(async () => {
       stage.mendPlugin();
       await stage.renewAll(); // as a person does who has mended a plugin
     });
   }, { spoilsReads: true }),
-  fault("the plugin's tokens say: ended an hour ago", TOKEN_LIFE_MS + 2_000, (stage) => {
-    stage.node.setPlugin({ shape: "ecr", saidLifeMs: -HOUR_MS });
+  fault("the plugin's tokens say: ended an hour ago", TOKEN_LIFETIME_MS + 2_000, (stage) => {
+    stage.node.setPlugin({ shape: "ecr", reportedLifetimeMs: -HOUR_MS });
     return Promise.resolve(() => stage.mendPlugin());
   }),
-  fault("the plugin's tokens say: end in 100 years", TOKEN_LIFE_MS + 2_000, (stage) => {
-    stage.node.setPlugin({ shape: "ecr", saidLifeMs: 876_000 * HOUR_MS });
+  fault("the plugin's tokens say: end in 100 years", TOKEN_LIFETIME_MS + 2_000, (stage) => {
+    stage.node.setPlugin({ shape: "ecr", reportedLifetimeMs: 876_000 * HOUR_MS });
     return Promise.resolve(() => stage.mendPlugin());
   }),
   fault("the plugin's tokens are dead when they come", 4_000, (stage) => {
-    stage.node.setPlugin({ lifeMs: -60_000, saidLifeMs: -60_000, shape: "ecr" });
+    stage.node.setPlugin({ lifetimeMs: -60_000, reportedLifetimeMs: -60_000, shape: "ecr" });
     return Promise.resolve(() => stage.mendPlugin());
   }),
 ];
 
 /** Nothing but the token itself tells when it expires: the default is to cache it for 12 hours. */
 const shapes = (["ecr", "jwt"] as const).map((shape) =>
-  fault(`the plugin's tokens are of the shape ${shape}`, TOKEN_LIFE_MS + 5_000, async (stage) => {
-    stage.node.setPlugin({ shape, cacheDuration: "" });
-    await stage.renewAll();
-    return async () => {
-      stage.mendPlugin();
+  fault(
+    `the plugin's tokens are of the shape ${shape}`,
+    TOKEN_LIFETIME_MS + 5_000,
+    async (stage) => {
+      stage.node.setPlugin({ shape, cacheDuration: "" });
       await stage.renewAll();
-    };
-  })
+      return async () => {
+        stage.mendPlugin();
+        await stage.renewAll();
+      };
+    },
+  )
 );
 
 const sources: readonly Fault[] = [
   // A rotation has every source asked: here nothing but their expiry has tokens renewed.
-  fault(QUIET_FAULT, TOKEN_LIFE_MS + 5_000, () => Promise.resolve(NOTHING), {
+  fault(QUIET_FAULT, TOKEN_LIFETIME_MS + 5_000, () => Promise.resolve(NOTHING), {
     keepsPassword: true,
   }),
   fault("the plugin changes its cacheKeyType", 0, async (stage) => {
@@ -75,7 +79,7 @@ const sources: readonly Fault[] = [
   }),
   // Nothing tells them from good ones until they are used.
   fault("the registry refuses what the plugin gives", 5_000, (stage) => {
-    stage.node.setPlugin({ lifeMs: -60_000 });
+    stage.node.setPlugin({ lifetimeMs: -60_000 });
     return Promise.resolve(() => stage.mendPlugin());
   }, { spoilsReads: true }),
   fault("the registry revokes the credential in use", 0, ({ node }) => {
@@ -93,7 +97,7 @@ const sources: readonly Fault[] = [
   }, { spoilsReads: true }),
   fault(
     "the token service is down for longer than a token lives",
-    TOKEN_LIFE_MS + 4_000,
+    TOKEN_LIFETIME_MS + 4_000,
     (stage) => {
       stage.node.setPlugin({ mode: "fail" });
       return Promise.resolve(() => stage.mendPlugin());

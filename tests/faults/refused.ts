@@ -97,7 +97,7 @@ if (!Number.isInteger(rounds) || rounds < 0 || !Number.isInteger(series) || seri
 async function measure(dialect: SimDialect, login: "basic" | "bearer", revocations = 1) {
   await using node = simNode({
     pollMs: 5_000,
-    plugin: { cacheDuration: "1h", lifeMs: 3_600_000 },
+    plugin: { cacheDuration: "1h", lifetimeMs: 3_600_000 },
   });
   const registry = node.tokenRegistry;
   registry.settings.dialect = dialect;

@@ -54,7 +54,7 @@ async function configNow(
   return await loadAgentConfig({ flags, env, cwd: "/", readText }).catch(() => undefined);
 }
 
-interface Told {
+interface AgentReply {
   readonly event: string;
   readonly hash?: string;
   readonly differences?: readonly string[];
@@ -62,9 +62,13 @@ interface Told {
 }
 
 /** What the agent has told of its own configuration since a place in its log. */
-function toldSince(agent: AgentProcess, from: number, ours: readonly string[]): readonly Told[] {
+function toldSince(
+  agent: AgentProcess,
+  from: number,
+  ours: readonly string[],
+): readonly AgentReply[] {
   const lines = agent.log.slice(from).split("\n").filter((line) => line.startsWith("{"));
-  return lines.flatMap((line): Told[] => {
+  return lines.flatMap((line): AgentReply[] => {
     try {
       const told = JSON.parse(line);
       const isOurs = told.event === "config-loaded" ||
@@ -107,9 +111,9 @@ async function reload(
 /** Every mount holds a credential that its source gave whole, at whatever moment. */
 async function judgeHeld(node: SimNode): Promise<void> {
   const tokens = Deno.readTextFileSync(join(node.pluginDir, "issued"));
-  for (const { instances, held } of daemonsOf(node)) {
+  for (const { instances, currentAuth } of daemonsOf(node)) {
     for (const { mountId, image } of instances) {
-      const pair = await held(mountId);
+      const pair = await currentAuth(mountId);
       if (pair === undefined) continue; // it was asked too much at once
       const [user = "", password = ""] = pair.split(":");
       const isKnown = user === "robot"
@@ -167,13 +171,15 @@ function isWhole(path: string): boolean {
 function daemonsOf(node: SimNode) {
   return [...node.daemons.values()].map((daemon) => ({
     instances: daemon.instances,
-    held: (mountId: string) => daemon.held(mountId),
+    currentAuth: (mountId: string) => daemon.currentAuth(mountId),
   }));
 }
 
 Deno.test(`${EDITS} edits of every watched file: never mixed, nothing dropped, all of it told`, async () => {
   const random = seeded(Number(Deno.env.get("SEED") ?? 1));
-  await using node = simNode({ plugin: { lifeMs: 600_000, cacheDuration: "1s", mark: CANARY } });
+  await using node = simNode({
+    plugin: { lifetimeMs: 600_000, cacheDuration: "1s", mark: CANARY },
+  });
   await using mirror = new SimRegistry();
   const docker: Edited = {
     path: node.dockerConfigPath,
@@ -219,7 +225,9 @@ Deno.test(`${EDITS} edits of every watched file: never mixed, nothing dropped, a
   await judgeHeld(node);
   const mounts = ["d2", "m1"].map((id) => node.daemons.get(id));
   const holdFirst = async () =>
-    (await Promise.all(mounts.map((daemon) => daemon?.held("/")))).every((held) => held === pair);
+    (await Promise.all(mounts.map((daemon) => daemon?.currentAuth("/")))).every((currentAuth) =>
+      currentAuth === pair
+    );
   await agent.until("what the files say in the end", holdFirst);
   await agent.until("whole reads", async () => (await node.readAll()).every(({ ok }) => ok));
   const finds = new CanaryDetector({ secret: CANARY }).find(agent.log);

@@ -68,7 +68,7 @@ async function soak(real: RealRegistry | undefined): Promise<boolean> {
   const plugin = {
     cacheDuration: "",
     cacheKeyType: "Image",
-    lifeMs: LIFE_MS,
+    lifetimeMs: LIFE_MS,
     shape: "ecr",
   } as const;
   await using stage = await FaultStage.start({

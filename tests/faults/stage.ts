@@ -7,7 +7,7 @@ import { CanaryDetector, newTokenCanary } from "../canary/detector.ts";
 import { ConfigFiles, Reader } from "./watchers.ts";
 
 /** How long the plugin's tokens live; a fault of the source that lasts longer spoils reads. */
-export const TOKEN_LIFE_MS = 30_000;
+export const TOKEN_LIFETIME_MS = 30_000;
 
 /** Debian's `libfaketime`: another wall clock for one process, to be stepped while it runs. */
 const FAKE_CLOCK = `/usr/lib/${Deno.build.arch}-linux-gnu/faketime/libfaketimeMT.so.1`;
@@ -15,7 +15,7 @@ const FAKE_CLOCK = `/usr/lib/${Deno.build.arch}-linux-gnu/faketime/libfaketimeMT
 const PLUGIN = {
   cacheDuration: "3s",
   cacheKeyType: "Registry",
-  lifeMs: TOKEN_LIFE_MS,
+  lifetimeMs: TOKEN_LIFETIME_MS,
   shape: "opaque",
 } as const;
 
@@ -178,8 +178,8 @@ export class FaultStage implements AsyncDisposable {
   /** Has the plugin behave as it did when nothing was broken. */
   mendPlugin(): void {
     const plugin: Partial<SimPluginSettings> = { ...PLUGIN, ...this.#options.plugin };
-    const { lifeMs = TOKEN_LIFE_MS } = plugin;
-    this.node.setPlugin({ mode: "issue", saidLifeMs: lifeMs, ...plugin });
+    const { lifetimeMs = TOKEN_LIFETIME_MS } = plugin;
+    this.node.setPlugin({ mode: "issue", reportedLifetimeMs: lifetimeMs, ...plugin });
   }
 
   /** Another password; the registry takes the old one for a while, as a careful rotation has it. */

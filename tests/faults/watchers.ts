@@ -4,7 +4,7 @@ import { descendants } from "../canary/sinks.ts";
 import { pause } from "../e2e/stage.ts";
 
 const READ_EVERY_MS = 150;
-const LOOK_EVERY_MS = 20;
+const CHECK_EVERY_MS = 20;
 
 /** Containers that read all the time, and what of it failed. */
 export class Reader implements AsyncDisposable {
@@ -99,7 +99,7 @@ export class ConfigFiles implements AsyncDisposable {
     while (this.#going) {
       for (const breach of this.breaches()) this.#seen.add(breach);
       this.#looks++;
-      await pause(LOOK_EVERY_MS);
+      await pause(CHECK_EVERY_MS);
     }
   }
 

@@ -204,7 +204,7 @@ export interface Called {
 }
 
 /** A call, `times` side by side. */
-export interface Question {
+export interface RenewalRequest {
   readonly method: string;
   readonly request: Readonly<Record<string, unknown>>;
   readonly times?: number;
@@ -244,18 +244,18 @@ export class CriClient implements AsyncDisposable {
     this.#reading = this.#read();
   }
 
-  async ask(question: Question): Promise<readonly Called[]> {
+  async ask(question: RenewalRequest): Promise<readonly Called[]> {
     return await this.#task({ task: "ask", ...question }) as readonly Called[];
   }
 
   /** The answer of one call that must succeed. */
-  async answer(question: Question): Promise<Readonly<Record<string, unknown>>> {
+  async answer(question: RenewalRequest): Promise<Readonly<Record<string, unknown>>> {
     const [called] = await this.ask(question);
     return called?.answer ?? fail(`${question.method}: ${called?.code} ${called?.details}`);
   }
 
   async endure(task: {
-    readonly questions: readonly (Question & { readonly expected: string })[];
+    readonly questions: readonly (RenewalRequest & { readonly expected: string })[];
     readonly calls: number;
     readonly workers: number;
     readonly everyMs: number;

@@ -1,17 +1,17 @@
 /**
- * Debian's containerd and docker-registry, and a gRPC client on Node, through the tap of a running
+ * Debian's containerd and docker-registry, and a gRPC client on Node, through the CRI proxy of a running
  * agent. `.ci/run` installs what it takes; without it the tests are skipped.
  */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { pause } from "../e2e/stage.ts";
-import { type TapStage, tapStage } from "../e2e/cri_proxy_stage.ts";
+import { type CriProxyStage, criProxyStage } from "../e2e/cri_proxy_stage.ts";
 import {
   type Called,
   CriClient,
   GRPC_MODULES,
   PASSWORD,
   pushImage,
-  type Question,
+  type RenewalRequest,
   startContainerd,
   startRegistry,
   USER,
@@ -20,11 +20,11 @@ import {
 const MIB = 1024 * 1024;
 const AUTH = { username: USER, password: PASSWORD };
 /** What the endurance test does; docs/cri-proxy.md tells how to ask for more. */
-const CALLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_TAP_CALLS") ?? "10000");
+const CALLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_CRI_PROXY_CALLS") ?? "10000");
 const KILL_EVERY_MS = 2_000;
-const RESTARTS = Number(Deno.env.get("NYDUS_AUTH_AGENT_TAP_RESTARTS") ?? "3");
+const RESTARTS = Number(Deno.env.get("NYDUS_AUTH_AGENT_CRI_PROXY_RESTARTS") ?? "3");
 
-interface Stage extends TapStage {
+interface Stage extends CriProxyStage {
   readonly host: string;
   readonly small: string;
   readonly large: string;
@@ -56,7 +56,7 @@ function program(name: string, run: (stage: Stage) => Promise<void>): void {
       const small = await pushImage(host, "team/app");
       const large = await pushImage(host, "team/large", { labelBytes: 16 * MIB });
       const direct = stack.use(new CriClient(socket));
-      await tapStage(async (stage) => {
+      await criProxyStage(async (stage) => {
         await Deno.symlink(socket, stage.link);
         const client = () => stack.use(new CriClient(stage.link));
         await run({ ...stage, host, small, large, direct, client, restart });
@@ -65,7 +65,7 @@ function program(name: string, run: (stage: Stage) => Promise<void>): void {
   });
 }
 
-const pull = (image: string, auth: object = AUTH): Question => ({
+const pull = (image: string, auth: object = AUTH): RenewalRequest => ({
   method: "PullImage",
   request: {
     image: { image },
@@ -73,7 +73,7 @@ const pull = (image: string, auth: object = AUTH): Question => ({
     sandbox_config: { metadata: { name: "pod", uid: "uid-1", namespace: "team" } },
   },
 });
-const status = (image: string, verbose = false): Question => ({
+const status = (image: string, verbose = false): RenewalRequest => ({
   method: "ImageStatus",
   request: { image: { image }, verbose },
 });
@@ -86,10 +86,10 @@ function ordered(called: Called | undefined): Called | undefined {
 }
 
 program(
-  "the answers are those without the tap, alone, 50 at once, and of 16 MiB",
+  "the answers are those without the CRI proxy, alone, 50 at once, and of 16 MiB",
   async (stage) => {
     const { small, large, host, direct, link, upstream } = stage;
-    const questions: readonly Question[] = [
+    const questions: readonly RenewalRequest[] = [
       { method: "Version", request: {} },
       pull(small),
       pull(large),
@@ -106,7 +106,7 @@ program(
     ];
     for (const image of [small, large]) await direct.answer(pull(image));
     const agent = await stage.start();
-    ok(await Deno.readLink(link) !== upstream, "the link leads to the tap");
+    ok(await Deno.readLink(link) !== upstream, "the link leads to the CRI proxy");
     const client = stage.client();
     for (const question of questions) {
       const expected = await direct.ask(question);
@@ -157,7 +157,7 @@ program("what a pull brought is found for a mount that comes later", async (stag
   await agent.until("its credential in the mount", async () => {
     const daemon = node.daemons.get("d1");
     const mount = daemon?.instances[0]?.mountId;
-    return mount !== undefined && await daemon?.held(mount) === `${USER}:${PASSWORD}`;
+    return mount !== undefined && await daemon?.currentAuth(mount) === `${USER}:${PASSWORD}`;
   });
   const { images } = await agent.status();
   equal(images.find(({ image }) => image === small)?.provider, "cri");
@@ -199,7 +199,7 @@ program("calls fail only in flight while the agent is killed again and again", a
   }
   const { calls, failed, inRow, wrong, codes } = await enduring;
   const told =
-    `${calls} calls, ${kills} kills (${tapped} of a tap in the path), ${failed} failed, ` +
+    `${calls} calls, ${kills} kills (${tapped} of a CRI proxy in the path), ${failed} failed, ` +
     `at most ${inRow} in a row: ${JSON.stringify(codes)}`;
   // deno-lint-ignore no-console -- the figures are the point
   console.log(told);
@@ -231,7 +231,7 @@ program(
       });
       longestMs = Math.max(longestMs, Date.now() - sinceMs);
       await agent.until("the client", async () => {
-        return ((await agent.status()).tap?.openConnections ?? 0) > 0;
+        return ((await agent.status()).criProxy?.openConnections ?? 0) > 0;
       });
     }
     // deno-lint-ignore no-console -- the figures are the point
@@ -258,7 +258,7 @@ program("SIGTERM lets a pull complete that is in flight", async (stage) => {
   const agent = await start();
   const client = stage.client();
   const pulling = client.answer(pull(large));
-  await agent.until("the pull", async () => ((await agent.status()).tap?.pulls ?? 0) > 0);
+  await agent.until("the pull", async () => ((await agent.status()).criProxy?.pulls ?? 0) > 0);
   agent.signal("SIGTERM");
   equal(await agent.ended(), 0);
   match(JSON.stringify(await pulling), /sha256:/);
@@ -288,26 +288,29 @@ program(
   },
 );
 
-program("a runtime that is away is away through the tap too, and comes back", async (stage) => {
-  const { small, restart, link, upstream, state, start } = stage;
-  const agent = await start();
-  const client = stage.client();
-  await client.answer(pull(small));
-  const UNAVAILABLE = 14;
-  const fails = async () => {
-    const [called] = await client.ask(pull(small));
-    equal(called?.code, UNAVAILABLE, JSON.stringify(called));
-  };
-  await restart(async () => {
-    for (let i = 0; i < 3; i++) await fails();
-    ok(await Deno.readLink(link) !== upstream, "the tap stays where it is");
-  });
-  await agent.until("an answer", async () => {
-    const [called] = await client.ask(status(small));
-    return called?.answer !== undefined;
-  });
-  await client.answer(pull(small));
-  equal((await agent.status()).tap?.lostReadings, 0);
-  await agent.until("what was seen", () => Deno.stat(state).then(() => true, () => false));
-  await agent[Symbol.asyncDispose]();
-});
+program(
+  "a runtime that is away is away through the CRI proxy too, and comes back",
+  async (stage) => {
+    const { small, restart, link, upstream, state, start } = stage;
+    const agent = await start();
+    const client = stage.client();
+    await client.answer(pull(small));
+    const UNAVAILABLE = 14;
+    const fails = async () => {
+      const [called] = await client.ask(pull(small));
+      equal(called?.code, UNAVAILABLE, JSON.stringify(called));
+    };
+    await restart(async () => {
+      for (let i = 0; i < 3; i++) await fails();
+      ok(await Deno.readLink(link) !== upstream, "the CRI proxy stays where it is");
+    });
+    await agent.until("an answer", async () => {
+      const [called] = await client.ask(status(small));
+      return called?.answer !== undefined;
+    });
+    await client.answer(pull(small));
+    equal((await agent.status()).criProxy?.lostReadings, 0);
+    await agent.until("what was seen", () => Deno.stat(state).then(() => true, () => false));
+    await agent[Symbol.asyncDispose]();
+  },
+);

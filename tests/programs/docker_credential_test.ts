@@ -241,10 +241,10 @@ Deno.test({
       env,
       renewal: 'check_interval = "500ms"\nrefresh_interval = "1s"',
     });
-    const held = () => daemon.held(daemon.instances[0]?.mountId ?? "");
-    await agent.until("what pass keeps", async () => await held() === "robot:kept:by-pass");
+    const currentAuth = () => daemon.currentAuth(daemon.instances[0]?.mountId ?? "");
+    await agent.until("what pass keeps", async () => await currentAuth() === "robot:kept:by-pass");
     node.passwordRegistry.accept("robot", "changed");
     await keep("changed");
-    await agent.until("what pass keeps now", async () => await held() === "robot:changed");
+    await agent.until("what pass keeps now", async () => await currentAuth() === "robot:changed");
   },
 });

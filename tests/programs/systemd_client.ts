@@ -72,7 +72,7 @@ async function until(what: string, holds: () => Promise<boolean>): Promise<void>
 }
 
 const leadsTo = async (path: string) => await Deno.readLink(LINK) === path;
-const inThePath = () => until("the tap", () => leadsTo(SOCKET));
+const inThePath = () => until("the CRI proxy", () => leadsTo(SOCKET));
 const outOfIt = () => until("the link to the runtime", () => leadsTo(UPSTREAM));
 async function moreCalls(): Promise<void> {
   const before = seen.calls;

@@ -10,14 +10,14 @@ import type { HealthLevel } from "../health.ts";
 import type { HistoryEntry, ImagePast, ProviderAnswer } from "../image_history.ts";
 import { printable } from "../printable.ts";
 import {
-  HEALTH_WORDS,
+  HEALTH_STATES,
   type ImageView,
   imageViews,
   mountLevel,
   type MountView,
 } from "./image_view.ts";
 import { layout, sentenceBlock } from "./layout.ts";
-import { type Cell, lifeBar, type Markup, moment, table, word } from "./parts.ts";
+import { type Cell, lifetimeBar, type Markup, moment, table, word } from "./parts.ts";
 
 const MAX_MOUNTS = 1_000;
 const NO_PAST: ImagePast = { entries: [], answers: [] };
@@ -38,7 +38,7 @@ export function imagePage(
     heading: ref,
     title: `${ref}: ${view?.word ?? "not mounted"}`,
     level,
-    sentence: sentenceBlock({ level, ...imageSentence(view, ref) }),
+    summary: sentenceBlock({ level, ...imageSentence(view, ref) }),
     body: html`<p><a href="/">All images</a></p>
 ${views.map((each) => html`${facts(each, nowMs)}${mountTable(each.mounts, nowMs)}`)}
 <h2>Why this credential</h2>
@@ -52,14 +52,14 @@ ${historyTable(past ?? NO_PAST, ref, nowMs)}`,
 
 /** What a page says that knows nothing of the image. */
 export function unknownImagePage(ref: string): Markup {
-  const sentence = ref === ""
+  const summary = ref === ""
     ? "no image is named: /images?ref=REF"
     : `${ref} is not mounted on this node, and was not lately`;
   return layout({
     title: "no such image",
     heading: ref === "" ? "No image" : ref,
     level: "ok",
-    sentence: sentenceBlock({ level: "ok", sentence }),
+    summary: sentenceBlock({ level: "ok", summary }),
     body: html`<p><a href="/">All images</a></p>
 ${
       ref === "" ? "" : html`<p>What it would be given, and why, say on the node:
@@ -77,13 +77,15 @@ function shellWord(text: string): string {
 function imageSentence(
   view: ImageView | undefined,
   ref: string,
-): { readonly sentence: string; readonly mend?: string } {
+): { readonly summary: string; readonly remedy?: string } {
   if (view === undefined) {
-    return { sentence: `${ref} backs no mount any more; what follows is its past` };
+    return { summary: `${ref} backs no mount any more; what follows is its past` };
   }
   const [first] = view.findings;
-  if (first !== undefined) return { sentence: `${first.text}: ${first.mend}`, mend: first.mend };
-  return { sentence: `${view.word}: ${HEALTH_WORDS[view.word]}` };
+  if (first !== undefined) {
+    return { summary: `${first.text}: ${first.remedy}`, remedy: first.remedy };
+  }
+  return { summary: `${view.word}: ${HEALTH_STATES[view.word]}` };
 }
 
 function facts({ image, word: name, level }: ImageView, nowMs: number): Markup {
@@ -91,13 +93,13 @@ function facts({ image, word: name, level }: ImageView, nowMs: number): Markup {
   const at = (ms: number | undefined) => ms === undefined ? "" : moment(ms, nowMs);
   const rows: readonly (readonly [string, Cell])[] = [
     ["Read from", image.endpoint ?? ""],
-    ["Health", html`${word(level, name)}, ${HEALTH_WORDS[name]}`],
+    ["Health", html`${word(level, name)}, ${HEALTH_STATES[name]}`],
     ["Provider", provider ?? "none"],
     ["Plugin", plugin ?? ""],
     ["Winning pattern", pattern ?? ""],
     ["From", origin ?? ""],
-    ["Credential ends", lifeBar(image, nowMs)],
-    ["Source wants to be asked", at(image.softExpiresAtMs)],
+    ["Credential ends", lifetimeBar(image, nowMs)],
+    ["Source wants to be asked", at(image.refreshAtMs)],
     ["Renewed", at(image.renewedAtMs)],
     ["Renewed next", at(image.nextAttemptAtMs)],
     ["Renewals", `${renewals.success} succeeded, ${renewals.failure} failed`],
@@ -143,13 +145,13 @@ function mountDetail(
 function explanation(view: ImageView | undefined, { answers }: ImagePast, nowMs: number): Markup {
   const rows = PROVIDER_NAMES.flatMap((name): Cell[][] => {
     const answer = answers.find(({ provider }) => provider === name);
-    if (answer === undefined) return [[name, "not asked", "", notAsked(name, view), ""]];
+    if (answer === undefined) return [[name, "not asked", "", notQueried(name, view), ""]];
     return answerRows(answer, view, nowMs);
   });
   return table("Answers of the providers", ["Provider", "Answer", "Reason", "Why", "When"], rows);
 }
 
-function notAsked(name: ProviderName, view: ImageView | undefined): string {
+function notQueried(name: ProviderName, view: ImageView | undefined): string {
   if (name === "labels" || name === "cri") {
     return "it knows a credential only while an image is pulled";
   }

@@ -4,7 +4,7 @@ import { findingsOf } from "../findings.ts";
 import type { HealthLevel } from "../health.ts";
 
 /** An image's health in one word, worst first, each with its meaning. */
-export const HEALTH_WORDS = {
+export const HEALTH_STATES = {
   "expired": "its credential has expired: reads of data that is not cached fail",
   "unread": "reads of a mount fail with the newest credential",
   "failing": "renewing its credential fails",
@@ -16,8 +16,8 @@ export const HEALTH_WORDS = {
   "fresh": "every mount has a valid credential",
   "public": "it needs no credential, or no provider has one",
 } as const;
-/** A word out of {@linkcode HEALTH_WORDS}. */
-export type HealthWord = keyof typeof HEALTH_WORDS;
+/** A word out of {@linkcode HEALTH_STATES}. */
+export type HealthState = keyof typeof HEALTH_STATES;
 
 /** A mount and the nydusd that serves it. */
 export interface MountView {
@@ -29,7 +29,7 @@ export interface MountView {
 export interface ImageView {
   readonly image: ImageStatus;
   readonly mounts: readonly MountView[];
-  readonly word: HealthWord;
+  readonly word: HealthState;
   readonly level: HealthLevel;
   /** What is wrong with it, the worst first. */
   readonly findings: readonly Finding[];
@@ -39,7 +39,7 @@ export interface ImageView {
 export function imageViews(status: AgentStatus, nowMs: number): readonly ImageView[] {
   const mounts = grouped(
     status.daemons.flatMap((daemon) => daemon.instances.map((mount) => ({ daemon, mount }))),
-    ({ mount }) => mount.image && placeKey(mount.image, mount.endpoint),
+    ({ mount }) => mount.image && locationKey(mount.image, mount.endpoint),
   );
   const findings = grouped(findingsOf(status, nowMs), ({ image }) => image);
   const views = status.images.map((image): ImageView => {
@@ -48,11 +48,11 @@ export function imageViews(status: AgentStatus, nowMs: number): readonly ImageVi
     const level = critical.length > 0 ? "critical" : own.length > 0 ? "warning" : "ok";
     const view = {
       image,
-      mounts: mounts.get(placeKey(image.image, image.endpoint)) ?? [],
+      mounts: mounts.get(locationKey(image.image, image.endpoint)) ?? [],
       level,
     } as const;
     const sorted = [...critical, ...own.filter((finding) => finding.level === "warning")];
-    return { ...view, word: wordOf(image, view.mounts, own, nowMs), findings: sorted };
+    return { ...view, word: stateOf(image, view.mounts, own, nowMs), findings: sorted };
   });
   return views.sort(byUrgency);
 }
@@ -63,11 +63,11 @@ export function mountLevel(
 ): HealthLevel {
   const isUnserved = delivery === "refused" || delivery === "unreachable" ||
     delivery === "unsupported" || delivery === "withheld";
-  const isTroubled = isUnserved || readsFailingSinceMs !== undefined || behindSinceMs !== undefined;
-  return isTroubled ? "warning" : "ok";
+  const isFailing = isUnserved || readsFailingSinceMs !== undefined || behindSinceMs !== undefined;
+  return isFailing ? "warning" : "ok";
 }
 
-function placeKey(image: string, endpoint: string | undefined): string {
+function locationKey(image: string, endpoint: string | undefined): string {
   return endpoint === undefined ? image : `${image} ${endpoint}`;
 }
 
@@ -86,13 +86,13 @@ function grouped<T>(
   return groups;
 }
 
-function wordOf(
-  { provider, window, hardExpiresAtMs }: ImageStatus,
+function stateOf(
+  { provider, window, expiresAtMs }: ImageStatus,
   mounts: readonly MountView[],
   findings: readonly Finding[],
   nowMs: number,
-): HealthWord {
-  if (window === "expired" || (hardExpiresAtMs !== undefined && hardExpiresAtMs <= nowMs)) {
+): HealthState {
+  if (window === "expired" || (expiresAtMs !== undefined && expiresAtMs <= nowMs)) {
     return "expired";
   }
   if (findings.some(({ area }) => area === "reads")) return "unread";
@@ -110,7 +110,7 @@ const RANK: Readonly<Record<HealthLevel, number>> = { critical: 0, warning: 1, o
 
 function byUrgency(a: ImageView, b: ImageView): number {
   return RANK[a.level] - RANK[b.level] ||
-    compare(a.image.hardExpiresAtMs ?? Infinity, b.image.hardExpiresAtMs ?? Infinity) ||
+    compare(a.image.expiresAtMs ?? Infinity, b.image.expiresAtMs ?? Infinity) ||
     compare(a.image.nextAttemptAtMs ?? Infinity, b.image.nextAttemptAtMs ?? Infinity) ||
     (a.image.image < b.image.image ? -1 : 1);
 }

@@ -12,11 +12,11 @@ export const PAGE_POLICY = `default-src 'none'; style-src '${STYLE_HASH}'; ` +
 
 /** A whole page; `body` is its main part below the sentence. */
 export function layout(
-  { title, heading, level, sentence, body }: {
+  { title, heading, level, summary, body }: {
     readonly title: string;
     readonly heading: string;
     readonly level: HealthLevel;
-    readonly sentence: Markup | "";
+    readonly summary: Markup | "";
     readonly body: Markup;
   },
 ): Markup {
@@ -41,7 +41,7 @@ export function layout(
           hidden>The agent does not answer: what stands below is
     old. Credentials go on to work until they expire.</p>
         <main>
-    ${sentence}
+    ${summary}
     ${body}
         </main>
         <script>${raw(REFRESH)}</script>
@@ -52,11 +52,11 @@ export function layout(
 
 /** The one sentence, as every page has it on top; what to do stands on a line of its own. */
 export function sentenceBlock(
-  { level, sentence, mend }: Pick<HealthView, "level" | "sentence" | "mend">,
+  { level, summary, remedy }: Pick<HealthView, "level" | "summary" | "remedy">,
 ): Markup {
   const name = html`<strong class="word ${level}">${level}</strong>`;
-  const text = printable(sentence);
-  const end = mend === undefined ? "" : printable(mend);
+  const text = printable(summary);
+  const end = remedy === undefined ? "" : printable(remedy);
   if (end === "" || !text.endsWith(`: ${end}`)) {
     return html`<p class="sentence ${level}">${name}: ${text}</p>`;
   }

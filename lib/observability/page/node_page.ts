@@ -3,12 +3,12 @@ import { type AgentStatus, type DaemonStatus, formatDuration } from "../../model
 import type { Finding } from "../finding.ts";
 import { findingsOf } from "../findings.ts";
 import type { HealthView } from "../health.ts";
-import { placeOf } from "../image_label.ts";
+import { imageLabel } from "../image_label.ts";
 import { printable } from "../printable.ts";
-import { HEALTH_WORDS, type ImageView, imageViews, type MountView } from "./image_view.ts";
+import { HEALTH_STATES, type ImageView, imageViews, type MountView } from "./image_view.ts";
 import { layout, sentenceBlock } from "./layout.ts";
 import { pluginTable, providerTable } from "./source_tables.ts";
-import { type Cell, imageHref, lifeBar, type Markup, moment, table, word } from "./parts.ts";
+import { type Cell, imageHref, lifetimeBar, type Markup, moment, table, word } from "./parts.ts";
 
 /** Rows of a table at most; what is in trouble comes first, and JSON has all. */
 const MAX_ROWS = 1_000;
@@ -24,10 +24,10 @@ export function nodePage(status: AgentStatus, health: HealthView): Markup {
     title: `${hostname ?? "nydus-auth-agent"}: ${health.level}`,
     heading: `nydus-auth-agent${hostname === undefined ? "" : ` on ${hostname}`}`,
     level: health.level,
-    sentence: sentenceBlock(health),
+    summary: sentenceBlock(health),
     body: html`${tiles(status, views)}
 ${contents(status)}
-${troubles(status, health)}
+${problems(status, health)}
 <h2 id="images">Images</h2>
 ${
       table(
@@ -38,7 +38,7 @@ ${
     }
 ${leftOut(views.length)}
 ${views.length > 0 ? wordsMean() : ""}
-${oddMounts(status)}
+${implausibleMounts(status)}
 <h2 id="nydusd">nydusd</h2>
 ${table("Daemons", DAEMON_COLUMNS, sorted(status.daemons).slice(0, MAX_ROWS).map(daemonRow))}
 ${leftOut(status.daemons.length)}
@@ -51,20 +51,20 @@ ${colophon(status)}`,
 function tiles(status: AgentStatus, views: readonly ImageView[]): Markup {
   const { daemons, nowMs } = status;
   const mounts = daemons.reduce((sum, { instances }) => sum + instances.length, 0);
-  const troubled = views.filter(({ level }) => level !== "ok").length;
+  const failing = views.filter(({ level }) => level !== "ok").length;
   const soonest = (pick: (view: ImageView) => number | undefined) =>
     views.reduce((first, view) => Math.min(first, pick(view) ?? Infinity), Infinity);
   const dueMs = soonest(({ image }) => image.nextAttemptAtMs);
-  const endMs = soonest(({ image }) => image.hardExpiresAtMs);
+  const endMs = soonest(({ image }) => image.expiresAtMs);
   const none = views.length === 0 ? "none" : undefined;
   const inTime = (ms: number, otherwise: string) =>
     ms === Infinity ? none ?? otherwise : moment(ms, nowMs);
-  const inTrouble = troubled === 0
+  const withProblems = failing === 0
     ? "none in trouble"
-    : html`<span class="word ${worstOf(views)}">${troubled} in trouble</span>`;
+    : html`<span class="word ${worstOf(views)}">${failing} in trouble</span>`;
   return html`
     <ul class="tiles">
-      <li><b>${views.length}</b> ${views.length === 1 ? "image" : "images"}, ${inTrouble}</li>
+      <li><b>${views.length}</b> ${views.length === 1 ? "image" : "images"}, ${withProblems}</li>
       <li><b>${mounts}</b> ${mounts === 1 ? "mount" : "mounts"} in ${daemons.length} nydusd</li>
       <li><b>${inTime(dueMs, "when a source changes")}</b> the next renewal</li>
       <li><b>${inTime(endMs, "no end is known")}</b> the first credential ${endMs < nowMs
@@ -96,7 +96,7 @@ function contents({ images, daemons, providers, plugins = [] }: AgentStatus): Ma
 
 /** The words of the column Health, also for those who have no mouse to hold above them. */
 function wordsMean(): Markup {
-  const words = Object.entries(HEALTH_WORDS);
+  const words = Object.entries(HEALTH_STATES);
   return html`
     <details id="words">
       <summary class="small">What the words mean</summary>
@@ -111,7 +111,7 @@ function wordsMean(): Markup {
 }
 
 /** What is wrong besides the worst, which the one sentence tells. */
-function troubles(status: AgentStatus, { about }: HealthView): Markup | "" {
+function problems(status: AgentStatus, { about }: HealthView): Markup | "" {
   const findings = findingsOf(status, status.nowMs);
   const critical = findings.filter(({ level }) => level === "critical");
   const others = findings.filter(({ level }) => level === "warning");
@@ -120,16 +120,16 @@ function troubles(status: AgentStatus, { about }: HealthView): Markup | "" {
   const shown = rest.slice(0, MAX_FINDINGS);
   const more = rest.length - shown.length;
   return html`<h2>What else is wrong</h2>
-<ul class="plain">${shown.map(trouble)}</ul>
+<ul class="plain">${shown.map(problem)}</ul>
 ${more > 0 ? html`<p class="muted">And ${more} more.</p>` : ""}`;
 }
 
-function trouble({ level, text, mend, image }: Finding): Markup {
+function problem({ level, text, remedy, image }: Finding): Markup {
   const link = image === undefined ? "" : html`
     <a href="${imageHref(image)}">its image</a>
   `;
   return html`<li>${word(level, level)}: ${printable(text)}
-<span class="mend">${printable(mend)}${link}</span></li>`;
+<span class="mend">${printable(remedy)}${link}</span></li>`;
 }
 
 const IMAGE_COLUMNS = [
@@ -147,14 +147,14 @@ function imageRow({ image, mounts, word: name, level }: ImageView, nowMs: number
   const origin = [plugin, pattern].filter((part) => part !== undefined).join(", ");
   const delivered = Math.max(...mounts.map(({ mount }) => mount.deliveredAtMs ?? -Infinity));
   return [
-    html`<a href="${imageHref(image.image)}">${printable(placeOf(image))}</a>`,
-    word(level, name, HEALTH_WORDS[name]),
+    html`<a href="${imageHref(image.image)}">${printable(imageLabel(image))}</a>`,
+    word(level, name, HEALTH_STATES[name]),
     provider === undefined ? "" : html`${provider}${
       origin === "" ? "" : html`
         <span class="small">${printable(origin)}</span>
       `
     }`,
-    lifeBar(image, nowMs),
+    lifetimeBar(image, nowMs),
     provider === undefined || provider === "adopted"
       ? ""
       : nextAttemptAtMs === undefined
@@ -181,7 +181,7 @@ function mountsText(mounts: readonly MountView[]): string {
 }
 
 /** Mounts of which nobody knows the image: no row of the images has them. */
-function oddMounts({ daemons }: AgentStatus): Markup | "" {
+function implausibleMounts({ daemons }: AgentStatus): Markup | "" {
   const rows = daemons.flatMap(({ id, instances }) =>
     instances.filter(({ image }) => image === undefined)
       .map(({ snapshotId, delivery, imageProblem }) => [

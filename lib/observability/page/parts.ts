@@ -72,23 +72,23 @@ export function moment(atMs: number, nowMs: number): Markup {
 }
 
 /** What is left of a credential's life, in parts of it; undefined where that cannot be told. */
-export function lifeLeft(image: ImageStatus, nowMs: number): number | undefined {
-  const { renewedAtMs, hardExpiresAtMs } = image;
-  if (hardExpiresAtMs === undefined) return undefined;
-  if (hardExpiresAtMs <= nowMs) return 0;
-  if (renewedAtMs === undefined || renewedAtMs >= hardExpiresAtMs) return undefined;
-  return Math.min(1, (hardExpiresAtMs - nowMs) / (hardExpiresAtMs - renewedAtMs));
+export function remainingLifetime(image: ImageStatus, nowMs: number): number | undefined {
+  const { renewedAtMs, expiresAtMs } = image;
+  if (expiresAtMs === undefined) return undefined;
+  if (expiresAtMs <= nowMs) return 0;
+  if (renewedAtMs === undefined || renewedAtMs >= expiresAtMs) return undefined;
+  return Math.min(1, (expiresAtMs - nowMs) / (expiresAtMs - renewedAtMs));
 }
 
 /** Life left as a bar that runs out to the left, with a mark at which it is renewed. */
-export function lifeBar(image: ImageStatus, nowMs: number): Cell {
-  const { hardExpiresAtMs, renewedAtMs, nextAttemptAtMs } = image;
+export function lifetimeBar(image: ImageStatus, nowMs: number): Cell {
+  const { expiresAtMs, renewedAtMs, nextAttemptAtMs } = image;
   if (image.provider === undefined) return "";
-  if (hardExpiresAtMs === undefined) return html`<span class="muted">no end is known</span>`;
-  const text = hardExpiresAtMs <= nowMs
-    ? html`<span class="word critical">ended ${moment(hardExpiresAtMs, nowMs)}</span>`
-    : html`${moment(hardExpiresAtMs, nowMs)}`;
-  const left = lifeLeft(image, nowMs);
+  if (expiresAtMs === undefined) return html`<span class="muted">no end is known</span>`;
+  const text = expiresAtMs <= nowMs
+    ? html`<span class="word critical">ended ${moment(expiresAtMs, nowMs)}</span>`
+    : html`${moment(expiresAtMs, nowMs)}`;
+  const left = remainingLifetime(image, nowMs);
   if (left === undefined) return text;
   const percent = Math.round(left * 100);
   const level: HealthLevel = percent === 0 || image.window === "expired"
@@ -96,8 +96,8 @@ export function lifeBar(image: ImageStatus, nowMs: number): Cell {
     : image.window === "mandatory"
     ? "warning"
     : "ok";
-  const lifeMs = hardExpiresAtMs - (renewedAtMs ?? hardExpiresAtMs);
-  const due = nextAttemptAtMs === undefined ? -1 : (hardExpiresAtMs - nextAttemptAtMs) / lifeMs;
+  const lifetimeMs = expiresAtMs - (renewedAtMs ?? expiresAtMs);
+  const due = nextAttemptAtMs === undefined ? -1 : (expiresAtMs - nextAttemptAtMs) / lifetimeMs;
   const mark = due > 0 && due < 1
     ? html`<rect class="due" x="${(due * 100 - 1).toFixed(1)}" width="2" height="10"></rect>`
     : "";

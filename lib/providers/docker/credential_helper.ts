@@ -4,22 +4,22 @@ import {
   type CredentialRequest,
   type ExecutionResult,
   type FileSystem,
-  Gate,
-  hardExpiryOf,
   type Observer,
   type ProcessRunner,
   type Random,
   Refusals,
+  Semaphore,
+  tokenExpiryOf,
 } from "../../model/mod.ts";
 import { type HelperAnswer, readHelperAnswer } from "./credential_helper_answer.ts";
-import { isNewEnough, isRefused, ROUND_MS } from "../../model/mod.ts";
+import { isNewEnough, isRefused, SHARED_EXECUTION_MS } from "../../model/mod.ts";
 import { ScopedBackoff } from "../../model/mod.ts";
 
 /** An answer with the time of its question, and what is known of its life. */
 export type TimedAnswer = HelperAnswer & {
   /** Wall time at which the helper was asked. */
   readonly fetchedAtMs: number;
-  readonly hardExpiresAtMs?: number;
+  readonly expiresAtMs?: number;
   /** Why a time that the credential tells was not believed. */
   readonly warning?: string;
   /** Of a failure: wall time before which the helper is not run again. */
@@ -49,7 +49,7 @@ export interface CredentialHelpersOptions {
 /** Our own name as a helper: asking it would be asking ourselves. */
 const OURSELVES = "nydus-auth";
 /** Set for helpers that we run: one that comes back to us by another name learns it by this. */
-export const ASKED_BY_AGENT = "DOCKER_CREDENTIAL_NYDUS_AUTH_CALLED";
+export const CALLED_BY_AGENT = "DOCKER_CREDENTIAL_NYDUS_AUTH_CALLED";
 const MAX_STDOUT_BYTES = 1024 * 1024;
 const MAX_PARALLEL_PER_HELPER = 4;
 /** Helpers and servers that are remembered. */
@@ -62,7 +62,7 @@ interface Helper {
   readonly command: string;
   readonly backoff: ScopedBackoff;
   /** Executions of one helper side by side: one that hangs takes no other's place. */
-  readonly gate: Gate;
+  readonly gate: Semaphore;
   lastFailure?: HelperAnswer & { readonly kind: "failed" };
 }
 
@@ -100,7 +100,7 @@ export class CredentialHelpers {
     if (name === OURSELVES) {
       return {
         kind: "none",
-        reason: "helper-is-ourselves",
+        reason: "helper-is-agent",
         fetchedAtMs: nowMs,
         source: "kept",
       };
@@ -158,7 +158,7 @@ export class CredentialHelpers {
     const helper = valueAt(this.#helpers, command, () => ({
       command,
       backoff: new ScopedBackoff(this.#options),
-      gate: new Gate(MAX_PARALLEL_PER_HELPER),
+      gate: new Semaphore(MAX_PARALLEL_PER_HELPER),
     }));
     return valueAt(this.#subjects, `${command}\0${server}`, () => ({
       helper,
@@ -183,10 +183,10 @@ export class CredentialHelpers {
     const nowMs = clock.wallMs();
     const monotonicAgeMs = clock.monotonicMs() - kept.answeredAtMonotonicMs;
     const ageMs = Math.max(monotonicAgeMs, nowMs - kept.answeredAtMs);
-    if (kept.kind !== "found") return ageMs < ROUND_MS ? kept : undefined;
+    if (kept.kind !== "found") return ageMs < SHARED_EXECUTION_MS ? kept : undefined;
     if (isRefused(kept, request)) return undefined;
-    const { hardExpiresAtMs = Infinity } = kept;
-    const outlives = hardExpiresAtMs > Math.max(nowMs, request.validUntilMs ?? nowMs);
+    const { expiresAtMs = Infinity } = kept;
+    const outlives = expiresAtMs > Math.max(nowMs, request.validUntilMs ?? nowMs);
     return ageMs < refreshIntervalMs && outlives ? kept : undefined;
   }
 
@@ -219,13 +219,13 @@ export class CredentialHelpers {
       return { ...answer, fetchedAtMs, source: "executed", retryAtMs };
     }
     backoff.succeeded(server);
-    const life = answer.kind === "found" ? hardExpiryOf(answer.credential, fetchedAtMs) : {};
+    const lifetime = answer.kind === "found" ? tokenExpiryOf(answer.credential, fetchedAtMs) : {};
     const timed: TimedAnswer = {
       ...answer,
       fetchedAtMs,
       source: "executed",
-      ...(life.expiresAtMs !== undefined && { hardExpiresAtMs: life.expiresAtMs }),
-      ...(life.warning !== undefined && { warning: life.warning }),
+      ...(lifetime.expiresAtMs !== undefined && { expiresAtMs: lifetime.expiresAtMs }),
+      ...(lifetime.warning !== undefined && { warning: lifetime.warning }),
     };
     const answeredAt = {
       answeredAtMs: clock.wallMs(),
@@ -244,7 +244,7 @@ export class CredentialHelpers {
       await this.#options.processRunner.run({
         path,
         args: ["get"],
-        env: { [ASKED_BY_AGENT]: "1" },
+        env: { [CALLED_BY_AGENT]: "1" },
         stdin: server,
         timeoutMs: this.#options.timeoutMs,
         maxStdoutBytes: MAX_STDOUT_BYTES,

@@ -17,7 +17,7 @@ export interface DockerFileView {
     readonly readAtMs: number;
   };
   /** What is wrong with the file as it is now. */
-  readonly trouble?: { readonly reason: ReasonCode; readonly detail: string };
+  readonly problem?: { readonly reason: ReasonCode; readonly detail: string };
 }
 
 /**
@@ -53,7 +53,7 @@ export class DockerFile {
   }
 
   /** The next read reads the file even if its stamp is the same: two writes can share one. */
-  doubt(): void {
+  suspect(): void {
     this.#doubted = true;
   }
 
@@ -98,8 +98,8 @@ export class DockerFile {
   #keep(reason: ReasonCode, error: unknown): DockerFileView {
     // Only our own errors are known to quote no secret.
     const what = error instanceof AgentError ? error.message : "it cannot be read";
-    const trouble = { reason, detail: `${this.#options.path}: ${what}` };
+    const problem = { reason, detail: `${this.#options.path}: ${what}` };
     const { good } = this.#view;
-    return this.#view = { ...(good && { good }), trouble };
+    return this.#view = { ...(good && { good }), problem };
   }
 }

@@ -6,10 +6,10 @@ import {
   type CredentialProvider,
   type CredentialRequest,
   type FileSystem,
-  hardExpiryOf,
   type ProviderNote,
   type ProviderOutcome,
   type ReasonCode,
+  tokenExpiryOf,
 } from "../../model/mod.ts";
 import { abortable } from "../../model/mod.ts";
 import type { AnswerDeadline } from "../../model/mod.ts";
@@ -62,8 +62,8 @@ export class DockerProvider implements CredentialProvider {
   }
 
   /** The next request reads the file, even if its stamp is the same. */
-  doubt(): void {
-    this.#file.doubt();
+  suspect(): void {
+    this.#file.suspect();
   }
 
   async provide(
@@ -74,11 +74,11 @@ export class DockerProvider implements CredentialProvider {
   }
 
   async #provide(request: CredentialRequest): Promise<ProviderOutcome> {
-    const { good, trouble } = await this.#file.read();
+    const { good, problem } = await this.#file.read();
     const { configPath: path } = this.#options;
     const notes: ProviderNote[] = [];
-    if (trouble !== undefined) {
-      const { reason, detail } = trouble;
+    if (problem !== undefined) {
+      const { reason, detail } = problem;
       if (good === undefined) return { kind: "failed", reason, detail, notes };
       notes.push({ subject: path, reason, detail: `${detail}; the last good one is used` });
     }
@@ -98,14 +98,14 @@ export class DockerProvider implements CredentialProvider {
     request: CredentialRequest,
     notes: readonly ProviderNote[],
   ): Promise<ProviderOutcome> {
-    const asked = await this.#askHelper(name, request, notes);
+    const asked = await this.#runHelper(name, request, notes);
     if (asked.kind !== "none") return asked;
     // Someone who logged in before there was a helper still has an entry in the file.
     const fallback = fromAuths(source, request, asked.notes);
     return fallback.kind === "none" ? { ...asked, notes: fallback.notes } : fallback;
   }
 
-  async #askHelper(
+  async #runHelper(
     name: string,
     request: CredentialRequest,
     notes: readonly ProviderNote[],
@@ -170,7 +170,7 @@ function helperFound(
   server: string,
   notes: readonly ProviderNote[],
 ): ProviderOutcome {
-  const { credential, fetchedAtMs, hardExpiresAtMs, warning } = answer;
+  const { credential, fetchedAtMs, expiresAtMs, warning } = answer;
   const reason = HELPER_REASONS[answer.source];
   const candidate: Candidate = {
     credential,
@@ -179,7 +179,7 @@ function helperFound(
     plugin,
     fetchedAtMs,
     watched: false,
-    ...(hardExpiresAtMs !== undefined && { hardExpiresAtMs }),
+    ...(expiresAtMs !== undefined && { expiresAtMs }),
   };
   const note = { subject: plugin, reason, ...(warning !== undefined && { detail: warning }) };
   return { kind: "found", reason, candidates: [candidate], notes: [...notes, note] };
@@ -212,7 +212,7 @@ function fromAuths(
   }
   const notes = [...before];
   const candidate = (key: string) => (credential: Credential) => {
-    const { expiresAtMs, warning } = hardExpiryOf(credential, readAtMs);
+    const { expiresAtMs, warning } = tokenExpiryOf(credential, readAtMs);
     const subject = `auths.${key}`;
     if (warning !== undefined) notes.push({ subject, reason: "found", detail: warning });
     return authCandidate(credential, { path, key, readAtMs }, expiresAtMs);
@@ -236,7 +236,7 @@ function authCandidate(
     readonly key: string;
     readonly readAtMs: number;
   },
-  hardExpiresAtMs: number | undefined,
+  expiresAtMs: number | undefined,
 ): Candidate {
   return {
     credential,
@@ -244,6 +244,6 @@ function authCandidate(
     pattern: key,
     fetchedAtMs: readAtMs,
     watched: true,
-    ...(hardExpiresAtMs !== undefined && { hardExpiresAtMs }),
+    ...(expiresAtMs !== undefined && { expiresAtMs }),
   };
 }

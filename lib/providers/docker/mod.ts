@@ -4,7 +4,7 @@
  * @module
  */
 export {
-  ASKED_BY_AGENT,
+  CALLED_BY_AGENT,
   CredentialHelpers,
   type CredentialHelpersOptions,
 } from "./credential_helper.ts";

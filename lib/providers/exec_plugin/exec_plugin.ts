@@ -5,7 +5,7 @@ import {
   type ImageTarget,
   type ProviderNote,
   type ReasonCode,
-  type Standing,
+  type ValidAccounts,
 } from "../../model/mod.ts";
 import { few } from "../../model/mod.ts";
 import type { PluginDefinition } from "./provider_config.ts";
@@ -16,7 +16,7 @@ export interface Contribution {
   readonly candidates: readonly Candidate[];
   readonly failed?: { readonly detail: string; readonly retryAtMs?: number };
   /** Of a plugin that is run in the name of service accounts: whose credentials still count. */
-  readonly standing?: Standing;
+  readonly validAccounts?: ValidAccounts;
 }
 
 /** A plugin of the kubelet's configuration: the images that it serves, and what it has for them. */

@@ -8,12 +8,12 @@ import {
   type CredentialRequest,
   type FileSystem,
   formatProblem,
-  Gate,
   type ImageTarget,
   type ProviderNote,
   type ProviderOutcome,
   safeMessageOf,
-  type Standing,
+  Semaphore,
+  type ValidAccounts,
 } from "../../model/mod.ts";
 import { AccountPlugin } from "./service_account_plugin.ts";
 import type { AnswerDeadline } from "../../model/mod.ts";
@@ -54,7 +54,7 @@ export type ReloadOutcome =
   | { readonly kind: "refused"; readonly problems: readonly ConfigProblem[] };
 
 /** What is wrong with the configuration file as it is now. */
-interface Trouble {
+interface Problem {
   readonly reason: "unreadable" | "no-config-file" | "invalid-config";
   readonly detail: string;
 }
@@ -69,13 +69,13 @@ export class KubeletProvider implements CredentialProvider {
   /** Of the provider before this one, until the configuration was read. */
   #before: readonly ExecPlugin[] = [];
   #stamp: string | undefined;
-  #trouble: Trouble | undefined;
+  #problem: Problem | undefined;
   #isLoaded = false;
   #reloading: Promise<unknown> | undefined;
 
   constructor({ before, ...options }: KubeletProviderOptions) {
     this.#options = options;
-    const gate = new Gate(options.maxParallel);
+    const gate = new Semaphore(options.maxParallel);
     this.#environment = { ...options, gate };
     if (before === undefined) return;
     const { configPath, binDir } = before.#options;
@@ -109,8 +109,8 @@ export class KubeletProvider implements CredentialProvider {
   async #provide(request: CredentialRequest): Promise<ProviderOutcome> {
     await (this.#reloading ?? (this.#isLoaded ? undefined : this.reload()));
     const notes: ProviderNote[] = [];
-    if (this.#trouble !== undefined) {
-      const { reason, detail } = this.#trouble;
+    if (this.#problem !== undefined) {
+      const { reason, detail } = this.#problem;
       if (this.#plugins.length === 0) {
         return reason === "no-config-file"
           ? { kind: "none", reason, notes }
@@ -189,20 +189,20 @@ export class KubeletProvider implements CredentialProvider {
     }
     const { problems, plugins, warnings } = reading;
     if (problems.length > 0) return this.#refuse("invalid-config", problems);
-    this.#trouble = undefined;
+    this.#problem = undefined;
     this.#plugins = plugins.map((definition) => this.#plugin(definition));
     this.#before = [];
     return { kind: "loaded", warnings };
   }
 
-  #refuse(reason: Trouble["reason"], problems: readonly ConfigProblem[]): ReloadOutcome {
-    this.#trouble = { reason, detail: problems.map(formatProblem).join("; ") };
+  #refuse(reason: Problem["reason"], problems: readonly ConfigProblem[]): ReloadOutcome {
+    this.#problem = { reason, detail: problems.map(formatProblem).join("; ") };
     return { kind: "refused", problems };
   }
 }
 
-function problem(file: string, what: string, mend: string): ConfigProblem {
-  return { file, place: "", problem: what, mend };
+function problem(file: string, what: string, remedy: string): ConfigProblem {
+  return { file, place: "", problem: what, remedy };
 }
 
 /** The most specific pattern first; among equals the plugin that is configured earlier. */
@@ -225,7 +225,7 @@ function combine(
       "found";
     return { kind: "found", reason, candidates, notes };
   }
-  const standing = standingOf(contributions);
+  const validAccounts = validAccountsOf(contributions);
   const failures = contributions.flatMap(({ failed, note }) => failed ? [{ ...failed, note }] : []);
   const [first] = failures;
   if (first !== undefined) {
@@ -236,12 +236,12 @@ function combine(
       detail: first.detail,
       notes,
       ...(retries.length > 0 && { retryAtMs: Math.min(...retries) }),
-      ...standing,
+      ...validAccounts,
     };
   }
   const answered = contributions.find(({ note }) => note.reason !== "plugin-not-matched");
   const reason = answered?.note.reason ?? "plugin-not-matched";
-  return { kind: "none", reason, notes, ...standing };
+  return { kind: "none", reason, notes, ...validAccounts };
 }
 
 function isAny(candidates: Candidate[]): candidates is [Candidate, ...Candidate[]] {
@@ -249,9 +249,13 @@ function isAny(candidates: Candidate[]): candidates is [Candidate, ...Candidate[
 }
 
 /** Known only when every plugin that is run in the name of accounts knows its own. */
-function standingOf(contributions: readonly Contribution[]): { readonly standing?: Standing } {
-  const all = contributions.flatMap(({ standing }) => standing === undefined ? [] : [standing]);
+function validAccountsOf(
+  contributions: readonly Contribution[],
+): { readonly validAccounts?: ValidAccounts } {
+  const all = contributions.flatMap(({ validAccounts }) =>
+    validAccounts === undefined ? [] : [validAccounts]
+  );
   if (all.length === 0) return {};
   const known = all.filter((one) => one !== "unknown");
-  return { standing: known.length < all.length ? "unknown" : known.flat() };
+  return { validAccounts: known.length < all.length ? "unknown" : known.flat() };
 }

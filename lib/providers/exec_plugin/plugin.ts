@@ -1,14 +1,14 @@
 import {
   type CredentialRequest,
-  type Gate,
   type ImageReference,
   type ImageTarget,
   type Random,
   type ReasonCode,
   Refusals,
+  type Semaphore,
 } from "../../model/mod.ts";
 import { type Contribution, ExecPlugin } from "./exec_plugin.ts";
-import { isNewEnough, isRefused, ROUND_MS } from "../../model/mod.ts";
+import { isNewEnough, isRefused, SHARED_EXECUTION_MS } from "../../model/mod.ts";
 import { entryOf, matchEntry, PluginCache, type PluginEntry, scopeKey } from "./plugin_cache.ts";
 import {
   executePlugin,
@@ -23,7 +23,7 @@ import { ScopedBackoff } from "../../model/mod.ts";
 export interface PluginEnvironment extends PluginExecutorOptions {
   readonly random: Random;
   /** Bounds how many run side by side, over all plugins. */
-  readonly gate: Gate;
+  readonly gate: Semaphore;
 }
 
 /** What asking one plugin for one image came to. */
@@ -181,16 +181,16 @@ export class Plugin extends ExecPlugin {
     const ageMs = Math.max(monotonicAgeMs, nowMs - entry.answeredAtMs);
     if (!isNewEnough(entry.fetchedAtMs, request, clock)) return false;
     const [best] = matchEntry(entry, target).candidates;
-    if (best === undefined) return ageMs < ROUND_MS;
+    if (best === undefined) return ageMs < SHARED_EXECUTION_MS;
     if (isRefused(best, request)) return false;
-    const { softExpiresAtMs, hardExpiresAtMs } = best;
-    if (ageMs >= entry.servesMs || (hardExpiresAtMs ?? Infinity) <= nowMs) return false;
+    const { refreshAtMs, expiresAtMs } = best;
+    if (ageMs >= entry.servesMs || (expiresAtMs ?? Infinity) <= nowMs) return false;
     const { validUntilMs } = request;
     if (validUntilMs === undefined) return true;
-    if ((hardExpiresAtMs ?? softExpiresAtMs ?? -Infinity) > validUntilMs) return true;
+    if ((expiresAtMs ?? refreshAtMs ?? -Infinity) > validUntilMs) return true;
     // Just fetched for a wish like this one: another execution would not live longer.
     const wantedUntilMs = entry.wantedUntilMs ?? -Infinity;
-    return ageMs < ROUND_MS && validUntilMs <= wantedUntilMs + ROUND_MS;
+    return ageMs < SHARED_EXECUTION_MS && validUntilMs <= wantedUntilMs + SHARED_EXECUTION_MS;
   }
 
   /** The execution whose answer may hold for an image. */

@@ -1,12 +1,12 @@
 import {
   type Candidate,
   comparePatterns,
-  hardExpiryOf,
   ImagePattern,
   type ImageReference,
   type ImageTarget,
+  tokenExpiryOf,
 } from "../../model/mod.ts";
-import { ROUND_MS } from "../../model/mod.ts";
+import { SHARED_EXECUTION_MS } from "../../model/mod.ts";
 import type { CacheKeyType, PluginResponse } from "./plugin_response.ts";
 
 /** A pattern of an answer, compiled, with what it gives. */
@@ -35,7 +35,7 @@ export interface PluginEntry {
 }
 
 /** When an answer was asked for, and why. */
-export type PluginAsking = Pick<
+export type PluginQuery = Pick<
   PluginEntry,
   "execution" | "fetchedAtMs" | "answeredAtMs" | "answeredAtMonotonicMs" | "wantedUntilMs"
 >;
@@ -49,7 +49,7 @@ export interface PluginMatch {
 }
 
 /** A soft life below this means "do not cache": it is no hint when to ask again. */
-const SOFT_LIFE_FLOOR_MS = 1_000;
+const MIN_REFRESH_AFTER_MS = 1_000;
 /** Of each scope type; a plugin whose answers hold for one image has one for each. */
 const MAX_ENTRIES = 4_096;
 
@@ -133,15 +133,17 @@ export class PluginCache {
 export function entryOf(
   plugin: string,
   { auth, cacheDurationMs }: PluginResponse,
-  asking: PluginAsking,
+  asking: PluginQuery,
 ): { readonly entry: PluginEntry; readonly warnings: readonly string[] } {
   const warnings = new Set<string>();
   const { fetchedAtMs } = asking;
-  const cacheable = cacheDurationMs >= SOFT_LIFE_FLOOR_MS;
-  const servesMs = cacheable ? cacheDurationMs : ROUND_MS;
+  const cacheable = cacheDurationMs >= MIN_REFRESH_AFTER_MS;
+  const servesMs = cacheable ? cacheDurationMs : SHARED_EXECUTION_MS;
   if (auth === undefined) return { entry: { ...asking, servesMs }, warnings: [] };
   if (!cacheable) {
-    warnings.add(`its cacheDuration is below 1s: an answer serves the callers of ${ROUND_MS} ms`);
+    warnings.add(
+      `its cacheDuration is below 1s: an answer serves the callers of ${SHARED_EXECUTION_MS} ms`,
+    );
   }
   const auths = auth.flatMap(({ pattern: text, username, credential }): CachedAuth[] => {
     const pattern = compiled(text);
@@ -150,7 +152,7 @@ export function entryOf(
       return [];
     }
     if (credential === undefined) return [{ pattern, username }];
-    const { expiresAtMs, warning } = hardExpiryOf(credential, fetchedAtMs);
+    const { expiresAtMs, warning } = tokenExpiryOf(credential, fetchedAtMs);
     if (warning !== undefined) warnings.add(warning);
     const candidate: Candidate = {
       credential,
@@ -159,8 +161,8 @@ export function entryOf(
       pattern: text,
       fetchedAtMs,
       watched: false,
-      ...(cacheable && { softExpiresAtMs: fetchedAtMs + cacheDurationMs }),
-      ...(expiresAtMs !== undefined && { hardExpiresAtMs: expiresAtMs }),
+      ...(cacheable && { refreshAtMs: fetchedAtMs + cacheDurationMs }),
+      ...(expiresAtMs !== undefined && { expiresAtMs: expiresAtMs }),
     };
     return [{ pattern, username, candidate }];
   });

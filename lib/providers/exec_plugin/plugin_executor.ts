@@ -10,7 +10,7 @@ import {
   type ReasonCode,
   type Secret,
 } from "../../model/mod.ts";
-import { ASKED_BY_AGENT } from "../docker/mod.ts";
+import { CALLED_BY_AGENT } from "../docker/mod.ts";
 import { type PluginResponse, readPluginResponse } from "./plugin_response.ts";
 import { PLUGIN_API_VERSION } from "./plugin_api.ts";
 import type { PluginDefinition } from "./provider_config.ts";
@@ -64,7 +64,7 @@ export async function executePlugin(
   const stdin = requestText(image, identity);
   const path = join(binDir, name);
   // A plugin that goes by docker's configuration may find our helper there, too.
-  const marked = { ...env, [ASKED_BY_AGENT]: "1" };
+  const marked = { ...env, [CALLED_BY_AGENT]: "1" };
   const request = { path, args, env: marked, stdin, timeoutMs, maxStdoutBytes: MAX_STDOUT_BYTES };
   let execution: PluginExecution;
   try {

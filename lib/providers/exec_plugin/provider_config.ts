@@ -87,7 +87,7 @@ class Reader {
   #parse(text: string): unknown {
     const reading = readGoYaml(text);
     if (reading.kind === "ok") return reading.value ?? {};
-    this.#problem(reading.place, `it is not YAML or JSON: ${reading.detail}`, reading.mend);
+    this.#problem(reading.place, `it is not YAML or JSON: ${reading.detail}`, reading.remedy);
     return undefined;
   }
 
@@ -253,11 +253,11 @@ class Reader {
     return "";
   }
 
-  #problem(place: string, problem: string, mend: string): void {
-    this.problems.push({ file: this.#file, place, problem, mend });
+  #problem(place: string, problem: string, remedy: string): void {
+    this.problems.push({ file: this.#file, place, problem, remedy });
   }
 
-  #warn(place: string, problem: string, mend: string): void {
-    this.warnings.push({ file: this.#file, place, problem, mend });
+  #warn(place: string, problem: string, remedy: string): void {
+    this.warnings.push({ file: this.#file, place, problem, remedy });
   }
 }

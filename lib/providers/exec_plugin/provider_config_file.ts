@@ -75,14 +75,14 @@ function merged(
       filesByName.set(name, file);
       if (other === undefined) continue;
       const problem = `the name ${JSON.stringify(name)} is used in ${other} too`;
-      problems.push({ file, place: "providers", problem, mend: "give each plugin one entry" });
+      problems.push({ file, place: "providers", problem, remedy: "give each plugin one entry" });
     }
   }
   if (plugins.length === 0 && problems.length === 0) {
     const problem = readings.length === 0
       ? "there is no .json, .yaml or .yml file in the folder"
       : "at least one provider is required";
-    problems.push({ file: folder, place: "", problem, mend: "write a file that names a plugin" });
+    problems.push({ file: folder, place: "", problem, remedy: "write a file that names a plugin" });
   }
   return { plugins, problems, warnings };
 }

@@ -3,10 +3,10 @@ import type {
   ImageReference,
   ImageTarget,
   ReasonCode,
-  Standing,
+  ValidAccounts,
 } from "../../model/mod.ts";
 import { type Contribution, ExecPlugin } from "./exec_plugin.ts";
-import type { AccountAnswer, AccountTrouble, PodAccounts, PodIdentity } from "../../model/mod.ts";
+import type { AccountAnswer, AccountProblem, PodAccounts, PodIdentity } from "../../model/mod.ts";
 import { Plugin, type PluginEnvironment } from "./plugin.ts";
 import type { PluginIdentity } from "./plugin_executor.ts";
 import type { PluginDefinition } from "./provider_config.ts";
@@ -35,7 +35,7 @@ interface Bearer {
 type BearerAnswer =
   | Bearer
   | { readonly kind: "unfit"; readonly detail: string }
-  | AccountTrouble;
+  | AccountProblem;
 
 /** Accounts that are tried for one image. */
 const MAX_TRIED = 8;
@@ -87,17 +87,18 @@ export class AccountPlugin extends ExecPlugin {
     const answer = await accounts.podsOf(request.podImage ?? request.image);
     if (answer.kind === "failed") return this.failed(answer.reason, answer.detail);
     const bearers = await this.#bearers(answer.pods, accounts);
-    const inNames = await this.#contributeAs(bearers, accounts, request, target);
-    if (inNames?.candidates.length) return inNames;
-    const unnamed = await this.#contributeUnnamed(answer.pods, request, target);
-    if (unnamed?.candidates.length) return unnamed;
-    const contributed = inNames ?? unnamed ?? this.none("no-service-account", answer.detail);
-    const standing = await this.#standing(request.podImage ?? request.image, accounts);
-    return { ...contributed, standing };
+    const perServiceAccount = await this.#contributeAs(bearers, accounts, request, target);
+    if (perServiceAccount?.candidates.length) return perServiceAccount;
+    const unapproved = await this.#addUnapproved(answer.pods, request, target);
+    if (unapproved?.candidates.length) return unapproved;
+    const contributed = perServiceAccount ?? unapproved ??
+      this.none("no-service-account", answer.detail);
+    const validAccounts = await this.#validAccounts(request.podImage ?? request.image, accounts);
+    return { ...contributed, validAccounts };
   }
 
   /** Who may have a credential now: while the plugin ran, that may have changed. */
-  async #standing(image: ImageReference, accounts: PodAccounts): Promise<Standing> {
+  async #validAccounts(image: ImageReference, accounts: PodAccounts): Promise<ValidAccounts> {
     const answer = await accounts.podsOf(image);
     if (answer.kind === "failed") return "unknown";
     const bearers = await this.#bearers(answer.pods, accounts);
@@ -131,13 +132,13 @@ export class AccountPlugin extends ExecPlugin {
   }
 
   /** For pods without an account, or where no pod is known; undefined if that is not to be. */
-  async #contributeUnnamed(
+  async #addUnapproved(
     pods: readonly PodIdentity[],
     request: CredentialRequest,
     target: ImageTarget,
   ): Promise<Contribution | undefined> {
-    const isAsked = pods.length === 0 || pods.some(({ serviceAccount }) => serviceAccount === "");
-    if (!isAsked || this.#attributes.requireServiceAccount) return undefined;
+    const isQueried = pods.length === 0 || pods.some(({ serviceAccount }) => serviceAccount === "");
+    if (!isQueried || this.#attributes.requireServiceAccount) return undefined;
     return await this.#pluginFor("").contribute(request, target);
   }
 
@@ -251,7 +252,7 @@ export class AccountPlugin extends ExecPlugin {
 
   /** Whose credentials still count is then unknown, too. */
   override failed(reason: ReasonCode, what: string): Contribution {
-    return { ...super.failed(reason, what), standing: "unknown" };
+    return { ...super.failed(reason, what), validAccounts: "unknown" };
   }
 }
 

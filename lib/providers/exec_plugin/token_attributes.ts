@@ -15,7 +15,7 @@ export interface TokenAttributes {
 }
 
 /** Takes what is wrong: place, problem, mend. */
-type Report = (place: string, problem: string, mend: string) => void;
+type Report = (place: string, problem: string, remedy: string) => void;
 
 const FIELDS = [
   "serviceAccountTokenAudience",
@@ -70,10 +70,10 @@ export function readTokenAttributes(
   if (both.length > 0) {
     refuse(place, `${both.join(", ")}: both required and optional`, "keep one of them");
   }
-  const saidType = goField(value, "cacheType");
-  const cacheType = CACHE_TYPES.find((type) => type === saidType);
+  const declaredType = goField(value, "cacheType");
+  const cacheType = CACHE_TYPES.find((type) => type === declaredType);
   if (cacheType === undefined) {
-    const isMissing = saidType === undefined || saidType === "";
+    const isMissing = declaredType === undefined || declaredType === "";
     const what = isMissing ? "it is required" : "this type is not supported";
     refuse(`${place}.cacheType`, what, `write ${CACHE_TYPES.join(" or ")}`);
   }

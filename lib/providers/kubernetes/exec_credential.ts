@@ -53,7 +53,7 @@ export class ExecCredentials {
   }
 
   /** What was given out last was refused. */
-  doubt(): void {
+  suspect(): void {
     this.#kept = undefined;
   }
 

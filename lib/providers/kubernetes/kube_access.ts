@@ -49,9 +49,9 @@ export class KubeAccess {
   }
 
   /** The last credential was refused: nothing that is kept is used again. */
-  doubt(): void {
+  suspect(): void {
     this.#texts.clear();
-    this.#exec?.doubt();
+    this.#exec?.suspect();
   }
 
   /** Never rejects. */
@@ -76,7 +76,7 @@ export class KubeAccess {
       file,
       place: "",
       problem: error instanceof AgentError ? error.message : "it cannot be read",
-      mend: "make it readable for the agent",
+      remedy: "make it readable for the agent",
     });
     try {
       const found = await this.#kubeconfigs();
@@ -85,7 +85,7 @@ export class KubeAccess {
       const target = reading?.target ?? podTarget(this.#options.env);
       if (target === undefined) {
         const what = "there is no such file, and this is no pod with a service account";
-        return [{ file, place: "", problem: what, mend: "set providers.kubesecret.kubeconfig" }];
+        return [{ file, place: "", problem: what, remedy: "set providers.kubesecret.kubeconfig" }];
       }
       const { ca, cert, key, user } = target;
       const isTokenNeeded = user.kind === "token-file" && user.token === undefined;

@@ -107,7 +107,7 @@ export class KubeClient {
       if (access.kind === "failed") return failure(access.reason, access.detail);
       const answer = await send(access.identity);
       if (answer.kind !== "answered" || answer.status !== 401) return answer;
-      this.#access.doubt();
+      this.#access.suspect();
       if (attempt > 1) return failed(spec, answer);
     }
   }

@@ -1,4 +1,4 @@
-import { FollowedObjects, type KubeFollowing, type KubeTrouble } from "./kube_sources.ts";
+import { FollowedObjects, type KubeFollowing, type KubeProblem } from "./kube_sources.ts";
 import { ACCOUNT, type KubeAccount, NodePods } from "./node_pods.ts";
 
 /** The pods of this node and their service accounts: followed once, for all who want to know. */
@@ -24,8 +24,8 @@ export class KubeNode {
     await this.accounts.attempted();
   }
 
-  troubles(): readonly KubeTrouble[] {
-    return [...this.pods.troubles(), ...this.accounts.troubles()];
+  problems(): readonly KubeProblem[] {
+    return [...this.pods.problems(), ...this.accounts.problems()];
   }
 
   stop(): void {

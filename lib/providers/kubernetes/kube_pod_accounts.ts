@@ -2,7 +2,7 @@ import { type Clock, type ImageReference, Secret } from "../../model/mod.ts";
 import { type Fields, isFields } from "../../formats/mod.ts";
 import type {
   AccountAnswer,
-  AccountTrouble,
+  AccountProblem,
   PodAccounts,
   PodIdentity,
   PodsAnswer,
@@ -10,7 +10,7 @@ import type {
 } from "../../model/mod.ts";
 import type { KubeClient } from "./kube_client.ts";
 import { accountKey, type KubeNode } from "./kube_node.ts";
-import type { KubeTrouble } from "./kube_sources.ts";
+import type { KubeProblem } from "./kube_sources.ts";
 
 /** What pods and accounts are found with. */
 export interface KubePodAccountsOptions {
@@ -40,13 +40,13 @@ export class KubePodAccounts implements PodAccounts {
   async podsOf(image: ImageReference): Promise<PodsAnswer> {
     await this.#firstAnswer();
     const { pods } = this.#options.node;
-    if (!pods.synced) return troubleOf(pods.troubles());
+    if (!pods.synced) return problemOf(pods.problems());
     const pulled = new Set(this.#options.pulledBy?.(image) ?? []);
     const found = pods.active().filter(({ uid, images }) =>
       pulled.has(uid) || images.includes(image.text)
     );
-    const [trouble] = found.length === 0 ? pods.troubles() : [];
-    const detail = trouble && `${trouble.subject}: ${trouble.failure.detail}`;
+    const [problem] = found.length === 0 ? pods.problems() : [];
+    const detail = problem && `${problem.subject}: ${problem.failure.detail}`;
     return { kind: "pods", pods: found, ...(detail !== undefined && { detail }) };
   }
 
@@ -61,7 +61,7 @@ export class KubePodAccounts implements PodAccounts {
     const account = accounts.get(key);
     if (account !== undefined) return { kind: "account", ...account };
     const subject = `serviceaccount ${key}`;
-    return troubleOf(accounts.troubles().filter((trouble) => trouble.subject === subject));
+    return problemOf(accounts.problems().filter((problem) => problem.subject === subject));
   }
 
   /** As the kubelet asks for it: bound to the pod, for as long as the server thinks right. */
@@ -114,12 +114,12 @@ function readToken({ status }: Fields): TokenAnswer {
   };
 }
 
-function troubleOf([trouble]: readonly KubeTrouble[]): AccountTrouble {
-  if (trouble === undefined) {
+function problemOf([problem]: readonly KubeProblem[]): AccountProblem {
+  if (problem === undefined) {
     const detail = "the API server has not answered yet";
     return { kind: "failed", reason: "source-unreachable", detail };
   }
-  const { subject, failure } = trouble;
+  const { subject, failure } = problem;
   const reason = failure.reason === "no-config-file" ? "token-unavailable" : failure.reason;
   return { kind: "failed", reason, detail: `${subject}: ${failure.detail}` };
 }

@@ -5,14 +5,14 @@ import {
   credentialFingerprint,
   type CredentialProvider,
   type CredentialRequest,
-  hardExpiryOf,
   type ImageTarget,
   type ProviderNote,
   type ProviderOutcome,
+  tokenExpiryOf,
 } from "../../model/mod.ts";
 import { abortable } from "../../model/mod.ts";
 import { targetOf } from "../../model/mod.ts";
-import type { KubeTrouble } from "./kube_sources.ts";
+import type { KubeProblem } from "./kube_sources.ts";
 import { type KeyringMatch, SecretKeyring } from "../docker/mod.ts";
 import type { HeldSecret, SecretSource } from "./secret_sources.ts";
 
@@ -30,7 +30,7 @@ const FIRST_ANSWER_MS = 10_000;
 /** A doubted secret is got anew no more often than this. */
 const REFRESH_GAP_MS = 5_000;
 /** Changes that come together are told together. */
-const TELL_AFTER_MS = 50;
+const REPORT_AFTER_MS = 50;
 const MAX_NOTES = 20;
 /**
  * Limits on the candidates for one image, so that one tenant's secrets cannot crowd out another's.
@@ -67,8 +67,8 @@ export class KubeSecretProvider implements CredentialProvider {
   }
 
   /** What of the API server is not followed now, though it should be. */
-  stale(): readonly KubeTrouble[] {
-    return this.#source.troubles().filter(({ stale }) => stale);
+  stale(): readonly KubeProblem[] {
+    return this.#source.problems().filter(({ stale }) => stale);
   }
 
   /** Ends every call under way. */
@@ -92,14 +92,14 @@ export class KubeSecretProvider implements CredentialProvider {
         `${omitted} more credentials match, beyond the limits per secret and namespace`;
       notes.unshift({ subject: "secrets", reason: "found", detail });
     }
-    const troubles = this.#source.troubles();
-    notes.push(...troubles.map(noteOf), ...this.#broken(keyring));
+    const problems = this.#source.problems();
+    notes.push(...problems.map(noteOf), ...this.#broken(keyring));
     const bounded = notes.slice(0, MAX_NOTES);
     const [first, ...rest] = candidates;
     if (first !== undefined) {
       return { kind: "found", reason: "found", candidates: [first, ...rest], notes: bounded };
     }
-    const unknown = troubles.find((trouble) => trouble.unknown);
+    const unknown = problems.find((problem) => problem.unknown);
     if (unknown !== undefined) return failed(unknown, bounded);
     const [match] = matches;
     const reason = match === undefined ? "no-secret-matched" : "anonymous-entry";
@@ -144,7 +144,7 @@ export class KubeSecretProvider implements CredentialProvider {
       notes.push({ subject, reason: "anonymous-entry", detail: `entry ${entry.key}` });
     }
     return entry.credentials.map((credential) => {
-      const { expiresAtMs, warning } = hardExpiryOf(credential, readAtMs);
+      const { expiresAtMs, warning } = tokenExpiryOf(credential, readAtMs);
       if (warning !== undefined) notes.push({ subject, reason: "found", detail: warning });
       const candidate = {
         credential,
@@ -152,7 +152,7 @@ export class KubeSecretProvider implements CredentialProvider {
         pattern: entry.key,
         fetchedAtMs: readAtMs,
         watched: true,
-        ...(expiresAtMs !== undefined && { hardExpiresAtMs: expiresAtMs }),
+        ...(expiresAtMs !== undefined && { expiresAtMs: expiresAtMs }),
       };
       return { namespace, name, candidate };
     });
@@ -178,21 +178,21 @@ export class KubeSecretProvider implements CredentialProvider {
     if (this.#telling) return;
     this.#telling = true;
     const { clock, changed } = this.#options;
-    clock.sleep(TELL_AFTER_MS, this.#stop).then(() => {
+    clock.sleep(REPORT_AFTER_MS, this.#stop).then(() => {
       this.#telling = false;
       changed();
     }, () => {});
   }
 }
 
-function noteOf({ subject, failure, unknown }: KubeTrouble): ProviderNote {
+function noteOf({ subject, failure, unknown }: KubeProblem): ProviderNote {
   const { reason, detail } = failure;
   const old = unknown || reason === "no-secret-matched" ? "" : "; what was read last is used";
   return { subject, reason, detail: `${detail}${old}` };
 }
 
 function failed(
-  { subject, failure }: KubeTrouble,
+  { subject, failure }: KubeProblem,
   notes: readonly ProviderNote[],
 ): ProviderOutcome {
   const { reason, detail } = failure;

@@ -13,7 +13,7 @@ export interface KubeFollowing {
 }
 
 /** A list or an object that is not as it should be, for `explain`. */
-export interface KubeTrouble {
+export interface KubeProblem {
   /** What is followed: `pods of node a`, `secret ns/name`. */
   readonly subject: string;
   readonly failure: KubeFailure;
@@ -115,18 +115,18 @@ export class FollowedObjects<T> {
     await Promise.all([...this.#followed.values()].map(({ watch }) => watch.attempted()));
   }
 
-  troubles(): readonly KubeTrouble[] {
+  problems(): readonly KubeProblem[] {
     const kind = this.#resource.replace(/s$/, "");
-    const troubles = [...this.#followed].flatMap(([key, { watch, unwantedSinceMs }]) => {
+    const problems = [...this.#followed].flatMap(([key, { watch, unwantedSinceMs }]) => {
       const failure = watch.failure ?? watch.unwatchable;
       if (failure === undefined || unwantedSinceMs !== undefined) return [];
       const stale = watch.failure !== undefined;
       return [{ subject: `${kind} ${key}`, failure, unknown: !watch.synced, stale }];
     });
-    if (this.#left === 0) return troubles;
+    if (this.#left === 0) return problems;
     const detail = `${this.#left} are left out: no more than ${MAX_FOLLOWED} are followed`;
     const failure = { reason: "source-unreachable", detail } as const;
-    return [...troubles, { subject: this.#resource, failure, unknown: true, stale: false }];
+    return [...problems, { subject: this.#resource, failure, unknown: true, stale: false }];
   }
 
   #start(key: string): void {

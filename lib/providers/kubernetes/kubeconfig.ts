@@ -65,7 +65,7 @@ class Reader {
     const reading = readGoYaml(text);
     if (reading.kind === "invalid") {
       const what = `it is not YAML or JSON: ${reading.detail}`;
-      return this.#problem({ file: path, place: reading.place }, what, reading.mend);
+      return this.#problem({ file: path, place: reading.place }, what, reading.remedy);
     }
     const body = reading.value ?? {};
     if (!isFields(body)) {
@@ -95,8 +95,8 @@ class Reader {
     const named = this.#current;
     const file = named?.file ?? files[0]?.path ?? "";
     if (named === undefined) {
-      const mend = "name one of the contexts";
-      return this.#none({ file, place: "current-context" }, "no context is chosen", mend);
+      const remedy = "name one of the contexts";
+      return this.#none({ file, place: "current-context" }, "no context is chosen", remedy);
     }
     const context = this.#lists.contexts.get(named.name);
     if (context === undefined) {
@@ -250,19 +250,19 @@ class Reader {
     return "";
   }
 
-  #none(at: Place, problem: string, mend: string): undefined {
-    this.#problem(at, problem, mend);
+  #none(at: ReadLocation, problem: string, remedy: string): undefined {
+    this.#problem(at, problem, remedy);
     return undefined;
   }
 
-  #problem(at: Place, problem: string, mend: string): void {
-    this.#problems.push({ ...at, problem, mend });
+  #problem(at: ReadLocation, problem: string, remedy: string): void {
+    this.#problems.push({ ...at, problem, remedy });
   }
 }
 
-type Place = Pick<ConfigProblem, "file" | "place">;
+type ReadLocation = Pick<ConfigProblem, "file" | "place">;
 
-function place({ file, place }: Entry, field: string): Place {
+function place({ file, place }: Entry, field: string): ReadLocation {
   return { file, place: `${place}.${field}` };
 }
 

@@ -176,18 +176,18 @@ export class ListWatch<T> {
     });
     const isFromNow = spec.query?.["resourceVersion"] === "0";
     let heard = 0;
-    let isTold = false;
+    let isReported = false;
     let refusal: KubeFailure | undefined;
     const over = new AbortController();
     const hears = {
       begun: () => {
         this.#failure = undefined;
         this.#unwatchable = undefined;
-        if (isFromNow) void this.#expectFirst(() => isTold, over);
+        if (isFromNow) void this.#expectFirst(() => isReported, over);
       },
       event: (event: Fields) => {
         heard++;
-        isTold ||= event["type"] !== "BOOKMARK";
+        isReported ||= event["type"] !== "BOOKMARK";
         refusal ??= this.#hear(event);
       },
     };
@@ -217,10 +217,10 @@ export class ListWatch<T> {
    * An object that went between our getting it and the watch's beginning is in no event: where the
    * watch does not begin with it, it is got once more.
    */
-  async #expectFirst(isTold: () => boolean, over: AbortController): Promise<void> {
+  async #expectFirst(isReported: () => boolean, over: AbortController): Promise<void> {
     const { clock } = this.#options;
     const isOver = await clock.sleep(FIRST_EVENT_MS, over).then(() => false, () => true);
-    if (isOver || isTold() || this.#items.size === 0 || this.#doubted) return;
+    if (isOver || isReported() || this.#items.size === 0 || this.#doubted) return;
     this.#doubted = true;
     this.#version = undefined;
     this.#cycle.abort();

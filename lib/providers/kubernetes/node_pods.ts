@@ -1,7 +1,7 @@
 import { parseImageReference } from "../../model/mod.ts";
 import { type Fields, isFields } from "../../formats/mod.ts";
 import type { KubeFailure } from "./kube_client.ts";
-import type { KubeFollowing, KubeTrouble, Projection } from "./kube_sources.ts";
+import type { KubeFollowing, KubeProblem, Projection } from "./kube_sources.ts";
 import { metadataOf } from "./kube_object.ts";
 import { ListWatch } from "./list_watch.ts";
 
@@ -41,7 +41,7 @@ export function readPod(object: Fields): NodePod {
     ...volumes.map((image) => image["reference"]),
   ].filter((image): image is string => typeof image === "string" && image !== "");
   const names = objects(spec["imagePullSecrets"]).map((reference) => reference["name"]);
-  const phase = status["phase"];
+  const jitter = status["jitter"];
   return {
     namespace: text(metadata["namespace"]),
     name: text(metadata["name"]),
@@ -50,7 +50,7 @@ export function readPod(object: Fields): NodePod {
     pullSecrets: names.filter((name) => typeof name === "string" && name !== "")
       .slice(0, MAX_NAMES) as string[],
     images: [...new Set(images.flatMap(normalized))].slice(0, MAX_NAMES),
-    ended: phase === "Succeeded" || phase === "Failed",
+    ended: jitter === "Succeeded" || jitter === "Failed",
   };
 }
 
@@ -113,7 +113,7 @@ export class NodePods {
     return this.#watch.refresh();
   }
 
-  troubles(): readonly KubeTrouble[] {
+  problems(): readonly KubeProblem[] {
     const failure = this.#watch.failure ?? this.#watch.unwatchable ?? this.#emptiness();
     if (failure === undefined) return [];
     const subject = `pods of node ${this.#nodeName}`;

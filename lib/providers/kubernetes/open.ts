@@ -44,7 +44,7 @@ export interface Kube {
 }
 
 const POLL_MS = 60_000;
-const TELL_AFTER_MS = 50;
+const REPORT_AFTER_MS = 50;
 const MAX_STALE = 100;
 const NAMELESS =
   "the name of this node is unknown: set providers.kubesecret.node_name or $NODE_NAME";
@@ -100,7 +100,7 @@ class FollowedKube implements Kube {
   }
 
   stale(): readonly StaleWatch[] {
-    const node = this.#node?.troubles().filter(({ stale }) => stale) ?? [];
+    const node = this.#node?.problems().filter(({ stale }) => stale) ?? [];
     const all = [...node, ...this.#secrets?.stale() ?? []];
     const bySubject = new Map(
       all.map(({ subject, failure: { reason, detail } }) => [subject, { subject, reason, detail }]),
@@ -114,7 +114,7 @@ class FollowedKube implements Kube {
       file: "configuration",
       place: "providers.kubesecret.node_name",
       problem: "the name of this node is unknown",
-      mend: "set it, or $NODE_NAME",
+      remedy: "set it, or $NODE_NAME",
     };
     const isNameless = mode === "referenced" && nodeName === undefined;
     return [...isNameless ? [nameless] : [], ...await this.#access.check()];
@@ -141,7 +141,7 @@ class FollowedKube implements Kube {
   #tell(): void {
     if (this.#telling) return;
     this.#telling = true;
-    this.#options.clock.sleep(TELL_AFTER_MS, this.#stop).then(() => {
+    this.#options.clock.sleep(REPORT_AFTER_MS, this.#stop).then(() => {
       this.#telling = false;
       this.#options.changed();
     }, () => {});

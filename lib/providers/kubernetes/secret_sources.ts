@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Clock } from "../../model/mod.ts";
 import { accountKey, type KubeNode } from "./kube_node.ts";
-import { FollowedObjects, type KubeFollowing, type KubeTrouble } from "./kube_sources.ts";
+import { FollowedObjects, type KubeFollowing, type KubeProblem } from "./kube_sources.ts";
 import type { Projection } from "./kube_sources.ts";
 import { ListWatch } from "./list_watch.ts";
 import type { PullSecret } from "../docker/mod.ts";
@@ -22,7 +22,7 @@ export interface SecretSource {
   attempted(): Promise<void>;
   /** Gets these secrets (`namespace/name`) anew. */
   refresh(keys: readonly string[]): Promise<void>;
-  troubles(): readonly KubeTrouble[];
+  problems(): readonly KubeProblem[];
   stop(): void;
 }
 
@@ -77,7 +77,7 @@ export class ListedSecrets implements SecretSource {
     return Promise.resolve();
   }
 
-  troubles(): readonly KubeTrouble[] {
+  problems(): readonly KubeProblem[] {
     return this.#lists.flatMap(({ subject, watch }) => {
       const failure = watch.failure ?? watch.unwatchable;
       const stale = watch.failure !== undefined;
@@ -121,13 +121,13 @@ export class ReferencedSecrets implements SecretSource {
     await this.#secrets.refresh(keys);
   }
 
-  troubles(): readonly KubeTrouble[] {
+  problems(): readonly KubeProblem[] {
     const missing = [...this.#wanted].filter((key) => this.#secrets.isMissing(key));
     return [
-      ...this.#node.pods.troubles(),
+      ...this.#node.pods.problems(),
       // They only add to what pods name: what they would say is not needed to go on.
-      ...this.#node.accounts.troubles().map((trouble) => ({ ...trouble, unknown: false })),
-      ...this.#secrets.troubles(),
+      ...this.#node.accounts.problems().map((problem) => ({ ...problem, unknown: false })),
+      ...this.#secrets.problems(),
       ...missing.map((key) => ({
         subject: `secret ${key}`,
         failure: { reason: "no-secret-matched", detail: "it is named by a pod and not there" },

@@ -1,7 +1,7 @@
 import { equal } from "node:assert/strict";
 import { join } from "node:path";
 import type { Context } from "../../../lib/platform/mod.ts";
-import { CriTap } from "../../../lib/agent/cri_proxy.ts";
+import { CriProxy } from "../../../lib/agent/cri_proxy.ts";
 import { isMemoryBacked, systemFiles } from "../../../lib/platform/mod.ts";
 import { parseImageReference, Secret } from "../../../lib/model/mod.ts";
 import { FakeClock, settle } from "../../fakes/clock.ts";
@@ -37,19 +37,19 @@ Deno.test({
       fallbackDelayMs: 0,
     };
     try {
-      await using tap = new CriTap(
+      await using criProxy = new CriProxy(
         { clock, files } as unknown as Context,
         new FakeObserver(),
         () => {},
       );
-      await tap.apply(config);
-      tap.book.record({
+      await criProxy.apply(config);
+      criProxy.book.record({
         image: parseImageReference("registry.example/team/app:v1"),
         credential: { kind: "basic", username: "robot", password: new Secret("seen-once") },
       });
       await clock.advance(1_000);
       await writing.promise;
-      const disabling = tap.apply({ ...config, enabled: false });
+      const disabling = criProxy.apply({ ...config, enabled: false });
       // If it did not wait for the write, it would complete meanwhile.
       for (let i = 0; i < 200; i++) await settle();
       mayWrite.resolve();

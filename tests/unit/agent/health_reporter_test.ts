@@ -1,12 +1,12 @@
 import { deepEqual, equal } from "node:assert/strict";
-import { tellHealth } from "../../../lib/agent/health_reporter.ts";
+import { reportHealth } from "../../../lib/agent/health_reporter.ts";
 import type { AgentEvent } from "../../../lib/model/mod.ts";
 import type { HealthView } from "../../../lib/observability/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 
 function view(parts: Partial<HealthView> = {}): HealthView {
-  const calm = { live: true, ready: true, checks: [], level: "ok", about: "calm" } as const;
-  return { ...calm, sentence: "all is well", ...parts };
+  const calm = { live: true, ready: true, checks: [], level: "ok", about: "healthy" } as const;
+  return { ...calm, summary: "all is well", ...parts };
 }
 
 /** Runs the teller over these views, one a turn; returns what it told whom. */
@@ -17,7 +17,7 @@ async function told(views: readonly HealthView[]) {
   let beats = 0;
   let turn = 0;
   const end = new AbortController();
-  using _teller = tellHealth({
+  using _teller = reportHealth({
     clock,
     signal: end.signal,
     observer: { notify: (event) => events.push(event) },
@@ -30,25 +30,25 @@ async function told(views: readonly HealthView[]) {
       stopping: () => Promise.resolve(),
       status: (text: string) => Promise.resolve(void statuses.push(text)),
       watchdog: () => Promise.resolve(void beats++),
-    } as unknown as Parameters<typeof tellHealth>[0]["notifier"],
+    } as unknown as Parameters<typeof reportHealth>[0]["notifier"],
   });
   for (let i = 0; i < views.length; i++) await clock.advance(2_000);
   end.abort();
-  const logged = events.map((event) => event.kind === "health-changed" ? event.sentence : "");
+  const logged = events.map((event) => event.kind === "health-changed" ? event.summary : "");
   return { logged, statuses, beats };
 }
 
 Deno.test("tellHealth: the supervisor hears new words, the log another level or kind of trouble", async () => {
-  const trouble = { level: "warning", about: "credentials" } as const;
+  const problem = { level: "warning", about: "credentials" } as const;
   const { logged, statuses, beats } = await told([
-    view({ about: "starting", sentence: "starting" }),
-    view({ sentence: "the next renewal is in 3h" }),
-    view({ sentence: "the next renewal is in 2h" }),
-    view({ ...trouble, sentence: "failed for 1m" }),
-    view({ ...trouble, sentence: "failed for 2m" }),
-    view({ ...trouble, sentence: "failed for 2m" }),
-    view({ ...trouble, level: "critical", sentence: "expired" }),
-    view({ sentence: "all is well" }),
+    view({ about: "starting", summary: "starting" }),
+    view({ summary: "the next renewal is in 3h" }),
+    view({ summary: "the next renewal is in 2h" }),
+    view({ ...problem, summary: "failed for 1m" }),
+    view({ ...problem, summary: "failed for 2m" }),
+    view({ ...problem, summary: "failed for 2m" }),
+    view({ ...problem, level: "critical", summary: "expired" }),
+    view({ summary: "all is well" }),
   ]);
   deepEqual(logged, ["the next renewal is in 3h", "failed for 1m", "expired", "all is well"]);
   deepEqual(statuses, [
@@ -65,8 +65,8 @@ Deno.test("tellHealth: the supervisor hears new words, the log another level or 
 
 Deno.test("tellHealth: a loop that is stuck gets no beat, and is told all the same", async () => {
   const { logged, beats } = await told([
-    view({ live: false, level: "critical", about: "loop", sentence: "nothing compared for 9m" }),
-    view({ live: false, level: "critical", about: "loop", sentence: "nothing compared for 9m" }),
+    view({ live: false, level: "critical", about: "loop", summary: "nothing compared for 9m" }),
+    view({ live: false, level: "critical", about: "loop", summary: "nothing compared for 9m" }),
   ]);
   deepEqual([logged, beats], [["nothing compared for 9m"], 0]);
 });

@@ -56,7 +56,7 @@ function parts(fails: (step: string, level: string) => boolean) {
     agent: { reconfigure: (config: AgentConfig) => step("agent")(config).then(() => []) },
     served: {
       listen: step("server"),
-      health: () => ({ sentence: "" }) as HealthView,
+      health: () => ({ summary: "" }) as HealthView,
       setRefusedConfig: () => {},
     },
     apply: step("api"),

@@ -12,7 +12,7 @@ const FOUND: ApiCredential = {
   origin: "a file",
   fingerprint: "0123abcd",
   fetchedAtMs: 0,
-  hardExpiresAtMs: 3_600_000,
+  expiresAtMs: 3_600_000,
   expired: false,
 };
 
@@ -101,15 +101,16 @@ Deno.test("how long it must live is asked for as a duration or as a time, not bo
   const labels = { a: "b" };
   const validUntil = "2030-01-02T03:04:05Z";
   for (const path of ["/v1/credentials/get", "/v1/explain"]) {
-    const ask = (life: object) => request(agent, "POST", path, { ref: "nginx", labels, ...life });
+    const ask = (lifetime: object) =>
+      request(agent, "POST", path, { ref: "nginx", labels, ...lifetime });
     for (
-      const [life, expected] of [
+      const [lifetime, expected] of [
         [{}, {}],
         [{ validFor: "4h" }, { validForMs: 4 * 3_600_000 }],
         [{ validUntil }, { validUntilMs: Date.parse(validUntil) }],
       ] as const
     ) {
-      equal((await ask(life)).status, 200);
+      equal((await ask(lifetime)).status, 200);
       const { image: _, ...question } = asked.at(-1)?.[1] as { image: unknown };
       deepEqual(question, { labels, ...expected });
     }

@@ -1,6 +1,6 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import type { CheckFindings } from "../../../lib/cli/check_findings.ts";
-import { checkTap } from "../../../lib/cli/check_cri_proxy.ts";
+import { checkCriProxy } from "../../../lib/cli/check_cri_proxy.ts";
 import type { AgentConfig } from "../../../lib/config/mod.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 
@@ -35,7 +35,7 @@ async function hostWith(
     },
   } as unknown as AgentConfig;
   const found: CheckFindings = { problems: [], warnings: [], fine: [] };
-  await checkTap({ files }, config, found);
+  await checkCriProxy({ files }, config, found);
   return found;
 }
 
@@ -55,7 +55,7 @@ Deno.test("checkTap: another runtime, and nobody told those who move the link", 
     problems[0]?.problem ?? "",
     /^it leads .* to \/run\/containerd\/.* when the agent has ended/,
   );
-  match(problems[0]?.mend ?? "", /^set ExecStopPost= in a drop-in/);
+  match(problems[0]?.remedy ?? "", /^set ExecStopPost= in a drop-in/);
 });
 
 Deno.test("checkTap: a drop-in and a line for boot mend it", async () => {
@@ -98,7 +98,7 @@ Deno.test("checkTap: a missing line for boot is a problem, with the command that
   const { problems, warnings } = await hostWith({ [TMPFILES]: undefined });
   deepEqual(warnings, []);
   match(problems[0]?.problem ?? "", /a kubelet that starts before the agent exits at once$/);
-  match(problems[0]?.mend ?? "", /^run: nydus-auth-agent show \S+ > \/etc\/tmpfiles\.d\/nydus-/);
+  match(problems[0]?.remedy ?? "", /^run: nydus-auth-agent show \S+ > \/etc\/tmpfiles\.d\/nydus-/);
 });
 
 Deno.test("checkTap: where a person runs it, the folder of the link is theirs to make", async () => {

@@ -1,7 +1,7 @@
 import { deepEqual, equal, match } from "node:assert/strict";
 import type { CheckFindings } from "../../../lib/cli/check_findings.ts";
 import { checkHost, isAgent } from "../../../lib/cli/check_host.ts";
-import { checkExecution, checkLife, type Execution } from "../../../lib/cli/check_image.ts";
+import { checkExecution, checkLifetime, type Execution } from "../../../lib/cli/check_image.ts";
 import { mayWrite } from "../../../lib/cli/check_node.ts";
 import type { Context } from "../../../lib/platform/mod.ts";
 import type { AgentConfig } from "../../../lib/config/mod.ts";
@@ -81,15 +81,15 @@ Deno.test("checkHost: a clock that lost its time, and one that nobody has set ye
 
 Deno.test("checkLife: tokens against the lead time, dead on arrival, without an end", () => {
   const clock = new FakeClock();
-  const said = (leadTimeMs: number | "auto", lifeMs: number | undefined) => {
+  const said = (leadTimeMs: number | "auto", lifetimeMs: number | undefined) => {
     const found = findings();
     const candidate = {
       fetchedAtMs: clock.wallMs(),
       watched: false,
-      ...(lifeMs !== undefined && { hardExpiresAtMs: clock.wallMs() + lifeMs }),
+      ...(lifetimeMs !== undefined && { expiresAtMs: clock.wallMs() + lifetimeMs }),
     } as unknown as Candidate;
     const renewal = { leadTimeMs, refreshIntervalMs: 240_000 } as AgentConfig["renewal"];
-    checkLife({ clock }, { renewal }, "i", candidate, found);
+    checkLifetime({ clock }, { renewal }, "i", candidate, found);
     return found;
   };
   deepEqual(words(said("auto", HOUR_MS)), []);

@@ -2,7 +2,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import type { Context } from "../../../lib/platform/mod.ts";
 import { EXIT } from "../../../lib/model/mod.ts";
 import { LEVEL_EXIT } from "../../../lib/cli/status.ts";
-import type { Told } from "../../../lib/cli/agent_client.ts";
+import type { AgentReply } from "../../../lib/cli/agent_client.ts";
 import { clipped, watchStatus, wrapped } from "../../../lib/cli/status_watch.ts";
 import { statusText } from "../../../lib/cli/status_text.ts";
 import type { AgentStatus } from "../../../lib/model/mod.ts";
@@ -15,13 +15,13 @@ import { NOW_MS } from "../observability/status_of.ts";
 // deno-lint-ignore no-control-regex
 const CONTROL = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/;
 
-function toldOf(status: AgentStatus): Told {
+function toldOf(status: AgentStatus): AgentReply {
   return { status, health: healthOf(status, NOW_MS, { checkIntervalMs: 60_000 }) };
 }
 
 /** Watches through these answers (undefined: nobody answers); then a signal ends it. */
 async function watch(
-  answers: readonly (Told | undefined)[],
+  answers: readonly (AgentReply | undefined)[],
   options: { terminal?: boolean; output?: string; noColour?: boolean; rows?: number } = {},
 ): Promise<{ readonly code: number; readonly written: string; readonly listeners: number }> {
   const host = new FakeHost();
@@ -66,8 +66,8 @@ Deno.test("statusText: when reads end if every source is silent, for each mount 
   if (daemon === undefined || instance === undefined) throw new Error("there is a mount");
   const at = (minutes: number) => NOW_MS + minutes * 60_000;
   const instances = [
-    { ...instance, readsEndAtMs: at(90) },
-    { ...instance, readsEndAtMs: at(12) },
+    { ...instance, readsFailAtMs: at(90) },
+    { ...instance, readsFailAtMs: at(12) },
   ];
   const text = statusText(
     { ...status, nowMs: NOW_MS, daemons: [{ ...daemon, instances }] },

@@ -41,6 +41,6 @@ Deno.test("resolveDaemons refuses a socket or id that is there twice", async () 
     ["daemons[1].id", `"x" is taken by daemons[0].id`],
     ["daemons[2].socket", `"/a/x.sock" is taken by daemons[0].socket`],
   ]);
-  match(problems[0]?.mend ?? "", /id = "x-2"/);
+  match(problems[0]?.remedy ?? "", /id = "x-2"/);
   equal(problems.length, 2);
 });

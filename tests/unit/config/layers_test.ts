@@ -25,7 +25,7 @@ Deno.test("readFlags names the flag and shows how to write it", async () => {
     file: "--check-interval",
     place: "renewal.check_interval",
     problem: `found the text "5", wanted a duration from 100ms to 1h`,
-    mend: "for example --check-interval 1m",
+    remedy: "for example --check-interval 1m",
   });
 });
 
@@ -35,7 +35,7 @@ Deno.test("readEnvironment refuses relative paths and names the variable", async
     file: "NYDUS_AUTH_AGENT_PROVIDERS_DOCKER_CONFIG",
     place: "providers.docker.config",
     problem: `found the relative path "config.json", wanted an absolute path`,
-    mend: "for example NYDUS_AUTH_AGENT_PROVIDERS_DOCKER_CONFIG=/var/lib/kubelet/config.json",
+    remedy: "for example NYDUS_AUTH_AGENT_PROVIDERS_DOCKER_CONFIG=/var/lib/kubelet/config.json",
   });
 });
 
@@ -54,7 +54,7 @@ Deno.test("readEnvironment warns of a variable that sets nothing", async () => {
   const { warnings } = await load({
     env: { NYDUS_AUTH_AGENT_RENEWAL_CHEK_INTERVAL: "1m", NYDUS_AUTH_AGENT_ZZZ: "", PATH: "/bin" },
   });
-  deepEqual(warnings.map(({ file, mend }) => [file, mend]), [
+  deepEqual(warnings.map(({ file, remedy }) => [file, remedy]), [
     [
       "NYDUS_AUTH_AGENT_RENEWAL_CHEK_INTERVAL",
       "did you mean NYDUS_AUTH_AGENT_RENEWAL_CHECK_INTERVAL?",

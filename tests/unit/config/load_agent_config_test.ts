@@ -102,9 +102,9 @@ Deno.test("loadAgentConfig reports the problems of all sources at once", async (
     ["--address", "server.address"],
     [THEIRS, "root"],
   ]);
-  for (const { problem, mend } of problems) {
+  for (const { problem, remedy } of problems) {
     notEqual(problem, "");
-    notEqual(mend, "");
+    notEqual(remedy, "");
   }
 });
 

@@ -5,11 +5,11 @@ import { load, OURS, problemOf, THEIRS } from "./sources.ts";
 Deno.test("loadToml tells line and column of broken TOML, and quotes nothing", async () => {
   for (const [key, file] of [["ours", OURS], ["theirs", THEIRS]] as const) {
     const text = `first = "hunter2"\nsecond = \n`;
-    const { problem, mend, ...where } = await problemOf({ [key]: text });
+    const { problem, remedy, ...where } = await problemOf({ [key]: text });
     deepEqual(where, { file, place: "line 2, column 10" });
     match(problem, /^broken TOML: /);
     equal(/hunter2|\n/.test(problem), false);
-    match(mend, /key = "value"/);
+    match(remedy, /key = "value"/);
   }
 });
 
@@ -42,10 +42,13 @@ Deno.test("loadToml lets a default file be missing, but not one that is named", 
     // Named is named, also when it is the default's name.
     [{ flags: { config: OURS } }, "--config"],
   ] as const;
-  for (const [sources, namedBy] of cases) {
+  for (const [sources, approvedBy] of cases) {
     const { file, problem } = await problemOf(sources);
-    equal(file, namedBy === "--config" && "flags" in sources ? sources.flags.config : "/gone.toml");
-    equal(problem, `there is no such file, and ${namedBy} names it`);
+    equal(
+      file,
+      approvedBy === "--config" && "flags" in sources ? sources.flags.config : "/gone.toml",
+    );
+    equal(problem, `there is no such file, and ${approvedBy} names it`);
   }
   deepEqual((await load()).files, []);
 });
@@ -53,9 +56,9 @@ Deno.test("loadToml lets a default file be missing, but not one that is named", 
 Deno.test("loadToml refuses a file that cannot be read, also a default one", async () => {
   const error = new AgentError("io", "read file: permission denied");
   for (const file of [OURS, THEIRS]) {
-    const { mend, ...rest } = await problemOf({ files: { [file]: error } });
+    const { remedy, ...rest } = await problemOf({ files: { [file]: error } });
     deepEqual(rest, { file, place: "", problem: "read file: permission denied" });
-    match(mend, /read it/);
+    match(remedy, /read it/);
   }
 });
 

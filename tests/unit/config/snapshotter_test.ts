@@ -156,12 +156,12 @@ Deno.test("readSnapshotterTables refuses wrong types of the keys that we take", 
       enable_backend_source = 1`,
   });
   equal(problems.length, 17);
-  for (const { file, problem, mend } of problems) {
+  for (const { file, problem, remedy } of problems) {
     equal(file, THEIRS);
     match(problem, /^found /);
-    match(mend, /^the snapshotter wants /);
+    match(remedy, /^the snapshotter wants /);
   }
-  equal(problems[0]?.mend, "the snapshotter wants an absolute path");
+  equal(problems[0]?.remedy, "the snapshotter wants an absolute path");
 });
 
 Deno.test("readSnapshotterTables tells once of a value where a table should be", async () => {
@@ -169,7 +169,7 @@ Deno.test("readSnapshotterTables tells once of a value where a table should be",
     file: THEIRS,
     place: "remote",
     problem: `found the text "docker.io", wanted a table`,
-    mend: "write [remote]",
+    remedy: "write [remote]",
   });
   equal((await problemOf({ theirs: `remote.auth = 1` })).place, "remote.auth");
 });

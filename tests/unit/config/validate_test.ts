@@ -14,15 +14,15 @@ Deno.test("validateTables refuses unknown keys with the nearest known name", asy
     [`[[daemon]]\nsocket = "/x"`, "daemon", "daemons"],
   ] as const;
   for (const [ours, place, name] of cases) {
-    const { mend, ...rest } = await problemOf({ ours });
+    const { remedy, ...rest } = await problemOf({ ours });
     deepEqual(rest, { file: OURS, place, problem: "this key is unknown" });
-    equal(mend, `did you mean ${name}?`);
+    equal(remedy, `did you mean ${name}?`);
   }
 });
 
 Deno.test("validateTables lists what is known where no name is near", async () => {
-  const { mend } = await problemOf({ ours: `[log]\nrotation_megabytes = 5` });
-  equal(mend, "known here: level, format");
+  const { remedy } = await problemOf({ ours: `[log]\nrotation_megabytes = 5` });
+  equal(remedy, "known here: level, format");
 });
 
 Deno.test("validateTables refuses names that objects have by birth", async () => {
@@ -74,8 +74,8 @@ Deno.test("validateTables says what was found, what is wanted, and gives an exam
     equal(found.file, OURS);
     if (typeof problem === "string") equal(found.problem, problem);
     else match(found.problem, problem);
-    match(found.mend, /^for example /);
-    const shown = found.mend.slice("for example ".length);
+    match(found.remedy, /^for example /);
+    const shown = found.remedy.slice("for example ".length);
     if (typeof example === "string") equal(shown, example);
     else match(shown, example);
   }
@@ -104,8 +104,8 @@ Deno.test("validateTables wants tables where there are tables", async () => {
       "write [[daemons]] for each daemon",
     ],
   ] as const;
-  for (const [ours, place, problem, mend] of cases) {
-    deepEqual(await problemOf({ ours }), { file: OURS, place, problem, mend });
+  for (const [ours, place, problem, remedy] of cases) {
+    deepEqual(await problemOf({ ours }), { file: OURS, place, problem, remedy });
   }
 });
 
@@ -130,9 +130,9 @@ Deno.test("validateTables indexes the problems of daemons", async () => {
     "daemons[2].ref",
     "daemons[2].id",
   ]);
-  equal(problems[1]?.mend, "did you mean ref?");
+  equal(problems[1]?.remedy, "did you mean ref?");
   equal(problems[2]?.problem, "it is missing");
-  match(problems[2]?.mend ?? "", /for example ref = "registry\.example\.com/);
+  match(problems[2]?.remedy ?? "", /for example ref = "registry\.example\.com/);
 });
 
 Deno.test("validateTables takes dotted keys and inline tables as TOML does", async () => {

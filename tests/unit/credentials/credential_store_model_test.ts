@@ -17,7 +17,7 @@ const IMAGES = [0, 1, 2].map((n) => parseImageReference(`registry.example.com/ap
 type Step =
   & { readonly image: number; readonly password: number; readonly passMs: number }
   & (
-    | { readonly kind: "put"; readonly lifeMs: number | undefined }
+    | { readonly kind: "put"; readonly lifetimeMs: number | undefined }
     | { readonly kind: "adopt" | "fail" | "withdraw" | "evict" | "reconfigure" }
   );
 
@@ -30,7 +30,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   fc.record({
     ...common,
     kind: fc.constant("put" as const),
-    lifeMs: fc.option(fc.integer({ min: 1, max: 7_200_000 }), { nil: undefined }),
+    lifetimeMs: fc.option(fc.integer({ min: 1, max: 7_200_000 }), { nil: undefined }),
   }),
   fc.record({
     ...common,
@@ -44,13 +44,13 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   }),
 );
 
-function candidate(password: number, nowMs: number, lifeMs?: number): Candidate {
+function candidate(password: number, nowMs: number, lifetimeMs?: number): Candidate {
   return {
     credential: { kind: "basic", username: "u", password: new Secret(`p${password}`) },
     origin: "a test",
     fetchedAtMs: nowMs,
     watched: false,
-    ...(lifeMs !== undefined && { hardExpiresAtMs: nowMs + lifeMs }),
+    ...(lifetimeMs !== undefined && { expiresAtMs: nowMs + lifetimeMs }),
   };
 }
 
@@ -102,8 +102,8 @@ class Model {
 
 function applyToStore(store: CredentialStore, image: ImageReference, step: Step, nowMs: number) {
   const { kind, password } = step;
-  const lifeMs = kind === "put" ? step.lifeMs : undefined;
-  const given = candidate(password, nowMs, lifeMs);
+  const lifetimeMs = kind === "put" ? step.lifetimeMs : undefined;
+  const given = candidate(password, nowMs, lifetimeMs);
   switch (kind) {
     case "put":
       store.put(image, { provider: "kubelet", candidates: [given] }, nowMs);
@@ -169,7 +169,7 @@ function judge(store: CredentialStore, model: Model, nowMs: number): void {
     strictEqual(fingerprint, credentialFingerprint(candidate(password, nowMs).credential));
   }
   const due = store.due(nowMs);
-  const ends = due.map(({ stored }) => stored?.candidate.hardExpiresAtMs ?? 0);
+  const ends = due.map(({ stored }) => stored?.candidate.expiresAtMs ?? 0);
   deepStrictEqual(ends, ends.toSorted((a, b) => a - b), "the most urgent first");
   for (const { nextAttemptAtMs = Infinity } of due) ok(nextAttemptAtMs <= nowMs);
   const times = [...store.entries()].flatMap(({ nextAttemptAtMs }) => nextAttemptAtMs ?? []);

@@ -40,7 +40,7 @@ Deno.test("put tells new, renewed and same apart", () => {
 
 Deno.test("recordFailure keeps the last good credential, past its hard expiry too", () => {
   const store = newStore();
-  put(store, candidate("a", { hardExpiresAtMs: T0 + 10 * MINUTE }), T0);
+  put(store, candidate("a", { expiresAtMs: T0 + 10 * MINUTE }), T0);
   const late = T0 + 60 * MINUTE;
   store.recordFailure(IMAGE, { reason: "plugin-failed", detail: "exit code 1" }, late);
   const entry = store.get(IMAGE.text);
@@ -57,20 +57,20 @@ Deno.test("recordFailure keeps the last good credential, past its hard expiry to
 
 Deno.test("put of the expired credential once more counts as a failure, never as a success", () => {
   const store = newStore();
-  const hardExpiresAtMs = T0 + 10 * MINUTE;
-  put(store, candidate("a", { hardExpiresAtMs }), T0);
+  const expiresAtMs = T0 + 10 * MINUTE;
+  put(store, candidate("a", { expiresAtMs }), T0);
   const late = T0 + 11 * MINUTE;
-  put(store, candidate("a", { hardExpiresAtMs, fetchedAtMs: late }), late);
+  put(store, candidate("a", { expiresAtMs, fetchedAtMs: late }), late);
   deepStrictEqual(store.get(IMAGE.text)?.renewals, { success: 1, failure: 1 });
 });
 
 Deno.test("put of a dying credential that its source repeats backs off instead of spinning", () => {
   const store = newStore();
-  const hardExpiresAtMs = T0 + 60 * MINUTE;
+  const expiresAtMs = T0 + 60 * MINUTE;
   let now = T0;
   let asked = 0;
-  while (now < hardExpiresAtMs && asked < 1_000) {
-    put(store, candidate("a", { hardExpiresAtMs, fetchedAtMs: now }), now);
+  while (now < expiresAtMs && asked < 1_000) {
+    put(store, candidate("a", { expiresAtMs, fetchedAtMs: now }), now);
     asked++;
     now = Math.max(now + 1, store.get(IMAGE.text)?.nextAttemptAtMs ?? Infinity);
   }
@@ -117,10 +117,10 @@ Deno.test("ensure refuses an image beyond the limit", () => {
 Deno.test("due is ordered by the hard end, and a clock that stepped back makes everything due", () => {
   const store = newStore();
   const other = parseImageReference("registry.example.com/other:v1");
-  put(store, candidate("a", { hardExpiresAtMs: T0 + 90 * MINUTE }), T0);
+  put(store, candidate("a", { expiresAtMs: T0 + 90 * MINUTE }), T0);
   store.put(other, {
     provider: "kubelet",
-    candidates: [candidate("b", { hardExpiresAtMs: T0 + 30 * MINUTE })],
+    candidates: [candidate("b", { expiresAtMs: T0 + 30 * MINUTE })],
   }, T0);
   deepStrictEqual(store.due(T0), []);
   const order = store.due(T0 + 80 * MINUTE).map(({ image }) => image.text);

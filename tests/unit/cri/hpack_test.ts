@@ -31,9 +31,9 @@ function check(steps: readonly Step[], tableBytes?: number): void {
   }
   for (const { block, fields, table, bytes } of steps) {
     assert.deepEqual(decode(decoder, hex(block)), fields);
-    const held = decoder.table();
-    assert.deepEqual(held.fields.map(({ name, value }) => [name, value]), table);
-    assert.equal(held.bytes, bytes);
+    const currentAuth = decoder.table();
+    assert.deepEqual(currentAuth.fields.map(({ name, value }) => [name, value]), table);
+    assert.equal(currentAuth.bytes, bytes);
   }
 }
 

@@ -6,7 +6,7 @@ import {
   repositoryReference,
   Secret,
 } from "../../../lib/model/mod.ts";
-import { type CriNote, PullBook, type PullChange } from "../../../lib/cri/mod.ts";
+import { type CriNote, type PullChange, PullCredentialCache } from "../../../lib/cri/mod.ts";
 
 const NOW_MS = 1_750_000_000_000;
 
@@ -14,7 +14,7 @@ function shelf(options: { readonly maxImages?: number } = {}, startMs = NOW_MS) 
   const changes: string[] = [];
   const notes: CriNote[] = [];
   let nowMs = startMs;
-  const book = new PullBook({
+  const book = new PullCredentialCache({
     now: () => nowMs++,
     changed: ({ kind, image }: PullChange) => changes.push(`${kind} ${image.text}`),
     note: (note) => notes.push(note),
@@ -112,11 +112,11 @@ Deno.test("a reference without tag and digest finds the newest of its repository
 
 Deno.test("forget goes by reference, and by the ID that a pull was answered with", () => {
   const { book, pull, changes } = shelf();
-  const settled = (name: string, imageId: string) =>
+  const inSync = (name: string, imageId: string) =>
     book.settle(pull(name, "pw"), { kind: "succeeded", imageId });
-  settled("one", ID);
-  settled("two", ID);
-  settled("three", `sha256:${"b".repeat(64)}`);
+  inSync("one", ID);
+  inSync("two", ID);
+  inSync("three", `sha256:${"b".repeat(64)}`);
   pull("four", "pw");
   changes.length = 0;
   for (const absent of ["five", "sha256:cccc", "c".repeat(64), "", "UPPER", "four@sha256:a"]) {

@@ -2,7 +2,12 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { parseImageReference, Secret } from "../../../lib/model/mod.ts";
-import { createCriReader, type CriNote, PullBook, type PullTicket } from "../../../lib/cri/mod.ts";
+import {
+  createCriReader,
+  type CriNote,
+  PullCredentialCache,
+  type PullTicket,
+} from "../../../lib/cri/mod.ts";
 import {
   Conversation,
   PULL,
@@ -87,7 +92,7 @@ function answerOf(end: Plan["end"], id: string): WireCall["answer"] {
 
 /** Does to a book what the plan says, as its steps pass by. */
 class Oracle {
-  readonly book = new PullBook({ now: () => NOW_MS });
+  readonly book = new PullCredentialCache({ now: () => NOW_MS });
   readonly #tickets = new Map<Plan, PullTicket>();
 
   requested(one: Plan): void {
@@ -184,14 +189,14 @@ Deno.test("any conversation, cut anywhere, does what its calls do to the book", 
     plans: fc.array(plan, { minLength: 1, maxLength: 12 }),
     order: fc.array(fc.nat({ max: 11 }), { minLength: 1, maxLength: 40 }),
     cuts: fc.array(shares, { minLength: 1, maxLength: 20 }),
-    held: fc.boolean(),
+    currentAuth: fc.boolean(),
   });
   let seen = 0;
   fc.assert(
-    fc.property(scenario, ({ plans, order, cuts, held }) => {
+    fc.property(scenario, ({ plans, order, cuts, currentAuth }) => {
       const oracle = new Oracle();
       const notes: CriNote[] = [];
-      const book = new PullBook({ now: () => NOW_MS });
+      const book = new PullCredentialCache({ now: () => NOW_MS });
       const reader = createCriReader({ book, note: (note) => notes.push(note) });
       let step = 0;
       let kept: Sent | undefined;
@@ -203,13 +208,13 @@ Deno.test("any conversation, cut anywhere, does what its calls do to the book", 
       };
       for (const sent of interleaved(plans, order, oracle)) {
         // Neighbours of one side may also arrive in one chunk.
-        if (held && kept?.from === sent.from) {
+        if (currentAuth && kept?.from === sent.from) {
           kept = { from: sent.from, bytes: joined(kept.bytes, sent.bytes) };
           continue;
         }
         if (kept !== undefined) give(kept);
         kept = sent;
-        if (!held) {
+        if (!currentAuth) {
           give(sent);
           kept = undefined;
         }

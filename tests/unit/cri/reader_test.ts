@@ -1,6 +1,11 @@
 import assert from "node:assert/strict";
 import { parseImageReference } from "../../../lib/model/mod.ts";
-import { createCriReader, type CriNote, PullBook, type PullChange } from "../../../lib/cri/mod.ts";
+import {
+  createCriReader,
+  type CriNote,
+  type PullChange,
+  PullCredentialCache,
+} from "../../../lib/cri/mod.ts";
 import {
   Conversation,
   PLAIN,
@@ -30,7 +35,7 @@ function desk() {
   const notes: CriNote[] = [];
   const changes: string[] = [];
   const changed = ({ kind, image }: PullChange) => changes.push(`${kind} ${image.text}`);
-  const book = new PullBook({ now: () => NOW_MS, changed });
+  const book = new PullCredentialCache({ now: () => NOW_MS, changed });
   const reader = createCriReader({ book, note: (note) => notes.push(note) });
   const hear = (sent: Iterable<Sent>) => {
     for (const { from, bytes } of sent) {
@@ -479,7 +484,7 @@ Deno.test("a half-closed client still hears its answers; after closed nothing is
 });
 
 Deno.test("callbacks that throw reach nobody", () => {
-  const book = new PullBook({
+  const book = new PullCredentialCache({
     now: () => NOW_MS,
     changed: () => {
       throw new Error("changed");

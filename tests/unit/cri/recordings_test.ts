@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { parseImageReference } from "../../../lib/model/mod.ts";
-import { createCriReader, type CriNote, PullBook } from "../../../lib/cri/mod.ts";
+import { createCriReader, type CriNote, PullCredentialCache } from "../../../lib/cri/mod.ts";
 import { readRecording, type Sent } from "../../fakes/cri_conversation.ts";
 import { corrupted } from "../../fakes/cri_corruption.ts";
 import { cut } from "../../fakes/http2_peer.ts";
@@ -18,7 +18,7 @@ function recording(name: string): Sent[] {
 function hear(conversation: Iterable<Sent>) {
   const changes: string[] = [];
   const notes: CriNote[] = [];
-  const book = new PullBook({
+  const book = new PullCredentialCache({
     now: () => NOW_MS,
     changed: ({ kind, image }) => changes.push(`${kind} ${image.text}`),
   });
@@ -31,7 +31,7 @@ function hear(conversation: Iterable<Sent>) {
   return { book, changes, notes };
 }
 
-function shown(book: PullBook, image: string): string | undefined {
+function shown(book: PullCredentialCache, image: string): string | undefined {
   const credential = book.lookup(parseImageReference(image))?.credential;
   switch (credential?.kind) {
     case "basic":

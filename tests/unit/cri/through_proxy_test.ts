@@ -2,8 +2,8 @@
 import { deepEqual, ok } from "node:assert/strict";
 import { join } from "node:path";
 import fc from "fast-check";
-import { type ByteTap, serveByteTap } from "../../../lib/platform/mod.ts";
-import { createCriReader, PullBook } from "../../../lib/cri/mod.ts";
+import { type ByteProxy, serveByteProxy } from "../../../lib/platform/mod.ts";
+import { createCriReader, PullCredentialCache } from "../../../lib/cri/mod.ts";
 import { readRecording, type Sent } from "../../fakes/cri_conversation.ts";
 import { corrupted } from "../../fakes/cri_corruption.ts";
 
@@ -12,27 +12,31 @@ const RECORDING = readRecording(
 );
 
 interface Stage {
-  readonly tap: ByteTap;
-  /** A connection through the tap, and its other end. */
+  readonly criProxy: ByteProxy;
+  /** A connection through the CRI proxy, and its other end. */
   connect(): Promise<{ readonly client: Deno.UnixConn; readonly server: Deno.UnixConn }>;
 }
 
 async function stage(run: (stage: Stage) => Promise<void>): Promise<void> {
   const dir = await Deno.makeTempDir({ prefix: "tap-" });
-  const [path, upstream] = [join(dir, "tap"), join(dir, "up")];
+  const [path, upstream] = [join(dir, "cri-proxy"), join(dir, "up")];
   const listener = Deno.listen({ transport: "unix", path: upstream });
-  const book = new PullBook({ now: () => 0 });
-  const tap = await serveByteTap({ path, upstream, reader: () => createCriReader({ book }) });
+  const book = new PullCredentialCache({ now: () => 0 });
+  const criProxy = await serveByteProxy({
+    path,
+    upstream,
+    reader: () => createCriReader({ book }),
+  });
   try {
     await run({
-      tap,
+      criProxy,
       async connect() {
         const client = await Deno.connect({ transport: "unix", path });
         return { client, server: await listener.accept() };
       },
     });
   } finally {
-    await tap[Symbol.asyncDispose]();
+    await criProxy[Symbol.asyncDispose]();
     listener.close();
     await Deno.remove(dir, { recursive: true });
   }
@@ -62,7 +66,7 @@ function joined(pieces: readonly Uint8Array[]): Uint8Array {
   return all;
 }
 
-Deno.test("any corruption of a conversation passes the tap byte for byte, both ways", async () => {
+Deno.test("any corruption of a conversation passes the CRI proxy byte for byte, both ways", async () => {
   await stage(async ({ connect }) => {
     const sides = ["client", "server"] as const;
     const of = (chunks: readonly Sent[], side: Sent["from"]) =>
@@ -82,13 +86,13 @@ Deno.test("any corruption of a conversation passes the tap byte for byte, both w
   });
 });
 
-Deno.test("who does not read is not read ahead of: the tap keeps one chunk, and the sender waits", async () => {
-  await stage(async ({ tap, connect }) => {
+Deno.test("who does not read is not read ahead of: the CRI proxy keeps one chunk, and the sender waits", async () => {
+  await stage(async ({ criProxy, connect }) => {
     const sent = Uint8Array.from({ length: 16 * 1024 * 1024 }, (_, i) => (i * 31) % 251);
     const { client, server } = await connect();
     for (const [from, to] of [[client, server], [server, client]] as const) {
       const passed = () => {
-        const { bytesFromClients, bytesFromServer } = tap.counts();
+        const { bytesFromClients, bytesFromServer } = criProxy.counts();
         return from === client ? bytesFromClients : bytesFromServer;
       };
       const sending = writeAll(from, sent).then(() => from.closeWrite());

@@ -41,7 +41,7 @@ class OneFile implements FileSystem {
 
 function stage(configFiles: "auto" | "always" | "never" = "auto") {
   const nydusd = new FakeNydusdApi();
-  nydusd.held.set("/", registryAuth("u:old"));
+  nydusd.currentAuth.set("/", registryAuth("u:old"));
   const file = new OneFile();
   const deliverer = new Deliverer({
     nydusdApi: nydusd,
@@ -73,8 +73,8 @@ Deno.test("deliver compares, puts, reads back, and rewrites the file", async () 
     kind: "delivered",
     file: { kind: "written" },
   });
-  deepStrictEqual(nydusd.calls, ["heldAuths", "putAuth /", "heldAuths"]);
-  ok(nydusd.held.get("/")?.equals(registryAuth("u:new")));
+  deepStrictEqual(nydusd.calls, ["readAuths", "putAuth /", "readAuths"]);
+  ok(nydusd.currentAuth.get("/")?.equals(registryAuth("u:new")));
   ok(file.text?.includes(btoa("u:new")));
 });
 
@@ -99,7 +99,7 @@ Deno.test("flaw 2: a file that cannot be written does not keep nydusd from being
   const outcome = await deliverer.deliver(order());
   strictEqual(outcome.kind, "delivered");
   strictEqual(outcome.file.kind, "failed");
-  ok(nydusd.held.get("/")?.equals(registryAuth("u:new")));
+  ok(nydusd.currentAuth.get("/")?.equals(registryAuth("u:new")));
 });
 
 Deno.test("a nydusd that does not answer does not keep its file from being rewritten", async () => {

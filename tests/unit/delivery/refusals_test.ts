@@ -10,7 +10,7 @@ const BASIC: Credential = { kind: "basic", username: "u", password: new Secret("
 
 function stage() {
   const nydusd = new FakeNydusdApi();
-  nydusd.held.set("/", registryAuth("u:old"));
+  nydusd.currentAuth.set("/", registryAuth("u:old"));
   const files = new FakeFiles();
   files.set(PATH, FILE);
   const options = { nydusdApi: nydusd, files, fsDriver: "fusedev", configFiles: "always" } as const;

@@ -1,5 +1,5 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
-import { NamedHosts, type NamedHostsOptions } from "../../../lib/discovery/mod.ts";
+import { ApprovedHosts, type ApprovedHostsOptions } from "../../../lib/discovery/mod.ts";
 import { mirrorFiles, mirrorsOf } from "../../../lib/discovery/approved_hosts.ts";
 import { type CredentialHost, parseImageReference } from "../../../lib/model/mod.ts";
 import { FakeFiles } from "../../fakes/files.ts";
@@ -11,9 +11,9 @@ const DIR = "/certs.d";
 
 const registry = (host: string): CredentialHost => ({ role: "registry", scheme: "https", host });
 
-function stage(change: Partial<NamedHostsOptions> = {}) {
+function stage(change: Partial<ApprovedHostsOptions> = {}) {
   const files = new FakeFiles();
-  const names = new NamedHosts({
+  const names = new ApprovedHosts({
     files,
     mirrorsDir: DIR,
     vpcRegistry: false,
@@ -141,8 +141,8 @@ Deno.test("NamedHosts.inherit keeps what a file named that a reload finds half-w
   strictEqual(await before.nameOf(APP, registry("mirror:5000")), file);
   files.set(file, '[host."http://mir');
   const options = { files, mirrorsDir: DIR, vpcRegistry: false, allowedHosts: [] };
-  strictEqual(await new NamedHosts(options).nameOf(APP, registry("mirror:5000")), undefined);
-  const after = new NamedHosts(options);
+  strictEqual(await new ApprovedHosts(options).nameOf(APP, registry("mirror:5000")), undefined);
+  const after = new ApprovedHosts(options);
   after.inherit(before);
   strictEqual(await after.nameOf(APP, registry("mirror:5000")), file);
   files.remove(file);

@@ -77,7 +77,7 @@ function stage(
 Deno.test("look takes refs from the system API and mount ids from nydusd itself", async () => {
   const { discovery, lists, nydusd } = stage();
   lists({ kind: "ok", value: [listed("d1", [["7", "nginx"]])] });
-  nydusd.held.set("/", registryAuth("u:p"));
+  nydusd.currentAuth.set("/", registryAuth("u:p"));
   const { daemons: [daemon], problems } = await discovery.look();
   deepStrictEqual(problems, []);
   deepStrictEqual([daemon?.state, daemon?.mode, daemon?.pid], ["running", "dedicated", 7]);
@@ -86,7 +86,7 @@ Deno.test("look takes refs from the system API and mount ids from nydusd itself"
   strictEqual(instance?.mountId, "/");
   strictEqual(instance?.backend?.host, "registry.example.com");
   strictEqual(instance?.configPath, "/data/config/d1/config.json");
-  ok(daemon?.held?.get("/")?.equals(registryAuth("u:p")));
+  ok(daemon?.currentAuth?.get("/")?.equals(registryAuth("u:p")));
 });
 
 Deno.test("look tells the mounts of a shared daemon apart", async () => {
@@ -103,7 +103,7 @@ Deno.test("Discovery: makes two requests per daemon", async () => {
   const { discovery, lists, nydusd } = stage();
   lists({ kind: "ok", value: [listed("d1", [["7", "a:1"]])] });
   for (let i = 0; i < 3; i++) await discovery.look();
-  deepStrictEqual(nydusd.calls, Array(3).fill(["info", "heldAuths"]).flat());
+  deepStrictEqual(nydusd.calls, Array(3).fill(["info", "readAuths"]).flat());
 });
 
 Deno.test("Discovery: knows the mounts of a daemon while it is down", async () => {
@@ -216,7 +216,7 @@ Deno.test("each state of a daemon has its name, and none is a crash", async () =
   nydusd.fault = () => ({ kind: "broken", detail: "x" });
   strictEqual(await state(), "broken");
   nydusd.fault = (call) =>
-    call === "heldAuths" ? { kind: "refused", status: 404, detail: "x" } : undefined;
+    call === "readAuths" ? { kind: "refused", status: 404, detail: "x" } : undefined;
   const [old] = (await discovery.look()).daemons;
   deepStrictEqual([old?.state, old?.configApi], ["running", "unsupported"]);
   delete files.texts[`${ROOT}/socket/d1/api.sock`];
@@ -229,11 +229,11 @@ Deno.test("flaw 19: a daemon that hangs does not keep the others from being aske
   const asked: string[] = [];
   let release = () => {};
   const hung = new Promise<void>((resolve) => release = resolve);
-  const held = nydusd.heldAuths.bind(nydusd);
-  nydusd.heldAuths = async (socket) => {
+  const currentAuth = nydusd.readAuths.bind(nydusd);
+  nydusd.readAuths = async (socket) => {
     asked.push(socket);
     if (socket.includes("/a/")) await hung;
-    return await held(socket);
+    return await currentAuth(socket);
   };
   const look = discovery.look();
   await new Promise((resolve) => setTimeout(resolve, 0));
@@ -247,7 +247,7 @@ Deno.test("an instance tells where it is read from, and who names that host", as
   const { discovery, lists, nydusd, files } = stage({}, hosts);
   ok(discovery.watchPaths().includes("/certs.d"));
   lists({ kind: "ok", value: [listed("d1", [["7", "registry.example.com/app:1"]])] });
-  nydusd.held.set("/", registryAuth("u:p"));
+  nydusd.currentAuth.set("/", registryAuth("u:p"));
   const instance = async () => (await discovery.look()).daemons[0]?.instances[0];
   strictEqual((await instance())?.endpoint, undefined, "its own registry is no other place");
   nydusd.backend = { ...nydusd.backend, host: "mirror:5000", repo: "cache/app" };
@@ -255,10 +255,10 @@ Deno.test("an instance tells where it is read from, and who names that host", as
   const foreign = await instance();
   strictEqual(foreign?.image?.text, "registry.example.com/app:1");
   strictEqual(foreign?.endpoint?.target?.text, "mirror:5000/cache/app:1");
-  deepStrictEqual(foreign?.endpoint?.hosts.map(({ namedBy }) => namedBy), [undefined]);
+  deepStrictEqual(foreign?.endpoint?.hosts.map(({ approvedBy }) => approvedBy), [undefined]);
   files.texts["/certs.d/_default/hosts.toml"] = '[host."http://mirror:5000"]';
   const path = "/certs.d/_default/hosts.toml";
-  deepStrictEqual((await instance())?.endpoint?.hosts.map(({ namedBy }) => namedBy), [path]);
+  deepStrictEqual((await instance())?.endpoint?.hosts.map(({ approvedBy }) => approvedBy), [path]);
 });
 
 Deno.test("of a daemon that never answered its file tells where it reads from", async () => {

@@ -74,8 +74,8 @@ Deno.test("Discovery: finds the newest socket that answers, by the root folder a
     equal(daemons.length, 1);
     return [daemons[0]?.apiSocket, daemons[0]?.state, daemons[0]?.instances.length];
   };
-  const dead = new Set<string>();
-  nydusd.fault = (_call, path) => dead.has(path) ? { kind: "no-listener" } : undefined;
+  const isExpired = new Set<string>();
+  nydusd.fault = (_call, path) => isExpired.has(path) ? { kind: "no-listener" } : undefined;
   files.set("/data/config/d1/config.json", config("/7"));
   snapshotter.answer = { kind: "timed-out" };
   for (const name of ["api", "api1", "api2", "api10"]) {
@@ -89,12 +89,12 @@ Deno.test("Discovery: finds the newest socket that answers, by the root folder a
     return { kind: "ok", value: { ...answer.value, state: "INIT", mounts: [] } };
   };
   deepEqual(await found(), [socket("api2"), "running", 1], "the upgrade is under way");
-  for (const name of ["api", "api1", "api2"]) dead.add(socket(name));
+  for (const name of ["api", "api1", "api2"]) isExpired.add(socket(name));
   deepEqual(await found(), [socket("api10"), "starting", 1]);
-  dead.clear();
-  dead.add(socket("api10"));
+  isExpired.clear();
+  isExpired.add(socket("api10"));
   deepEqual(await found(), [socket("api2"), "running", 1]);
-  for (const name of ["api", "api1", "api2"]) dead.add(socket(name));
+  for (const name of ["api", "api1", "api2"]) isExpired.add(socket(name));
   deepEqual(await found(), [socket("api10"), "no-listener", 1]);
 });
 

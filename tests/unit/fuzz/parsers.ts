@@ -14,7 +14,6 @@ import { expandSocket } from "../../../lib/discovery/sockets.ts";
 import { listedBySystemApi } from "../../../lib/discovery/listed.ts";
 import {
   decodeRegistryAuth,
-  hardExpiryOf,
   hostOf,
   ImagePattern,
   isAllowedHost,
@@ -24,6 +23,7 @@ import {
   readBackendOfFile,
   repositoryReference,
   Secret,
+  tokenExpiryOf,
   type UnixHttp,
 } from "../../../lib/model/mod.ts";
 import { parseImageTarget } from "../../../lib/model/image_target.ts";
@@ -40,7 +40,7 @@ import { parseChallenges } from "../../../lib/verification/challenge.ts";
 import { readTokenAnswer } from "../../../lib/verification/token_service.ts";
 import { registryOfKey } from "../../../lib/providers/docker/secret_keyring.ts";
 import { pullCredential, registryOf } from "../../../lib/cri/auth_config.ts";
-import { decodeBook } from "../../../lib/cri/pull_cache_codec.ts";
+import { decodeCache } from "../../../lib/cri/pull_cache_codec.ts";
 import { outcomeOf } from "../../../lib/cri/pull_outcome.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeFiles } from "../../fakes/files.ts";
@@ -117,14 +117,14 @@ export const TEXT_PARSERS: readonly TextParser[] = [
   refuses("matchImage, stars", (text) => matchImage(`*${text}*`, "aaaaaaaaaaaaaaaaaaaaaaaaaaa.io")),
   refuses("parseDurationMs", parseDurationMs),
   refuses("decodeRegistryAuth", decodeRegistryAuth),
-  never("hardExpiryOf", (text) => hardExpiryOf({ ...BASIC, password: new Secret(text) }, 0)),
+  never("tokenExpiryOf", (text) => tokenExpiryOf({ ...BASIC, password: new Secret(text) }, 0)),
   never("hardExpiryOf, a JWT", (text) => {
     const part = new TextEncoder().encode(text).toBase64({ alphabet: "base64url" });
-    return hardExpiryOf({ ...BASIC, password: new Secret(`eyJ9.${part}.x`) }, 0);
+    return tokenExpiryOf({ ...BASIC, password: new Secret(`eyJ9.${part}.x`) }, 0);
   }),
   never("hardExpiryOf, ECR's", (text) => {
     const password = new Secret(new TextEncoder().encode(text).toBase64());
-    return hardExpiryOf({ ...BASIC, password }, 0);
+    return tokenExpiryOf({ ...BASIC, password }, 0);
   }),
   refuses("loadAgentConfig, our file", (text) => agentConfig(text, "")),
   refuses("loadAgentConfig, the snapshotter's file", (text) => agentConfig("", text)),
@@ -172,7 +172,7 @@ export const TEXT_PARSERS: readonly TextParser[] = [
   never("redactText", redactText),
   never("printable", printable),
   never("inUseDelayMs", inUseDelayMs),
-  never("decodeBook", (text) => decodeBook(new Secret(text))),
+  never("decodeCache", (text) => decodeCache(new Secret(text))),
   never("pullCredential", (text) =>
     pullCredential({
       username: "",
@@ -186,7 +186,7 @@ export const TEXT_PARSERS: readonly TextParser[] = [
   never("outcomeOf", (text) => outcomeOf(text, text)),
   never("nydusd's answers", async (text) => {
     const api = createNydusdApi(answering(text));
-    return [await api.info("/s"), await api.heldAuths("/s"), await api.backendReads("/s")];
+    return [await api.info("/s"), await api.readAuths("/s"), await api.backendReads("/s")];
   }),
   never("nydusd's refusals", (text) => createNydusdApi(answering(text, 500)).info("/s")),
   never("the snapshotter's answers", async (text) => {

@@ -9,7 +9,7 @@ import {
   type RegistryBackend,
   subjectKey,
   subjectOf,
-  unnamedHosts,
+  unapprovedHosts,
 } from "../../../lib/model/mod.ts";
 
 const APP = parseImageReference("registry.example.com/team/app:v1");
@@ -61,7 +61,7 @@ Deno.test("endpointOf: look-alikes of the image's registry are other places", as
   for (const [image, change] of foreign) {
     const found = await endpoint(image, change);
     ok(found !== undefined, JSON.stringify(change));
-    strictEqual(unnamedHosts(found, {}).length, 1, JSON.stringify(change));
+    strictEqual(unapprovedHosts(found, {}).length, 1, JSON.stringify(change));
   }
 });
 
@@ -78,11 +78,11 @@ Deno.test("endpointOf: asks for the repository that nydusd calls, with the image
   // Another repository of the same registry is asked for by its own name.
   const other = await endpoint(APP, { host: "registry.example.com", repo: "cache/team/app" });
   strictEqual(other?.target?.text, "registry.example.com/cache/team/app:v1");
-  deepStrictEqual(unnamedHosts(other, {}), []);
+  deepStrictEqual(unapprovedHosts(other, {}), []);
   // What makes no reference has no entry anywhere, and is nobody's host.
   const odd = await endpoint(APP, { host: "registry.example.com@evil.example" });
   strictEqual(odd?.target, undefined);
-  deepStrictEqual(unnamedHosts(odd, {}), ["evil.example"]);
+  deepStrictEqual(unapprovedHosts(odd, {}), ["evil.example"]);
 });
 
 Deno.test("endpointOf: a proxy counts only where it sees the credential", async () => {
@@ -91,7 +91,7 @@ Deno.test("endpointOf: a proxy counts only where it sees the credential", async 
   strictEqual(await endpoint(APP, { host, scheme: "https", proxy }), undefined);
   for (const change of [{ scheme: "http" }, { proxy: { ...proxy, useHttp: true } }]) {
     const found = await endpoint(APP, { host, proxy, ...change });
-    deepStrictEqual(unnamedHosts(found, {}), ["127.0.0.1:65001"]);
+    deepStrictEqual(unapprovedHosts(found, {}), ["127.0.0.1:65001"]);
     strictEqual(found?.target, undefined, "it is still the image's registry that is asked for");
   }
 });
@@ -103,9 +103,9 @@ Deno.test("unnamedHosts: an entry for the host itself names it, but not who stan
     { host: "mirror:5000", mirrors },
     ({ host }) => host === "m1:5000" ? "a file" : undefined,
   );
-  deepStrictEqual(unnamedHosts(found, {}), ["mirror:5000", "m2:5000"]);
-  deepStrictEqual(unnamedHosts(found, { forEndpoint: true }), ["m2:5000"]);
-  deepStrictEqual(unnamedHosts(undefined, {}), []);
+  deepStrictEqual(unapprovedHosts(found, {}), ["mirror:5000", "m2:5000"]);
+  deepStrictEqual(unapprovedHosts(found, { forEndpoint: true }), ["m2:5000"]);
+  deepStrictEqual(unapprovedHosts(undefined, {}), []);
 });
 
 Deno.test("subjectKey tells places apart, and is the image's text for its own registry", async () => {
@@ -129,6 +129,6 @@ Deno.test("no host but the image's own, by any spelling, is without a name unles
   );
   await fc.assert(fc.asyncProperty(host, fc.constantFrom("http", "https"), async (one, scheme) => {
     const found = await endpoint(APP, { host: one, scheme });
-    strictEqual(unnamedHosts(found, {}).length, one.startsWith("registry.example.com") ? 0 : 1);
+    strictEqual(unapprovedHosts(found, {}).length, one.startsWith("registry.example.com") ? 0 : 1);
   }));
 });

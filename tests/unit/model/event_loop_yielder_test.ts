@@ -1,5 +1,5 @@
 import { equal } from "node:assert/strict";
-import { Turns } from "../../../lib/model/mod.ts";
+import { EventLoopYielder } from "../../../lib/model/mod.ts";
 import type { Clock } from "../../../lib/model/mod.ts";
 
 /** A clock that counts how often somebody sleeps, and never lets anyone wake by itself. */
@@ -20,7 +20,7 @@ class SleepCounter implements Clock {
 
 Deno.test("Turns asks for a turn only when the loop has been kept for long", () => {
   const clock = new SleepCounter();
-  const turns = new Turns(clock);
+  const turns = new EventLoopYielder(clock);
   equal(turns.isDue, false);
   clock.nowMs += 7;
   equal(turns.isDue, false);
@@ -30,7 +30,7 @@ Deno.test("Turns asks for a turn only when the loop has been kept for long", () 
 
 Deno.test("Turns has all who ask wait for one turn, and counts anew after it", async () => {
   const clock = new SleepCounter();
-  const turns = new Turns(clock);
+  const turns = new EventLoopYielder(clock);
   clock.nowMs += 100;
   const waiting = [turns.give(), turns.give()];
   equal(clock.sleeps, 1);

@@ -1,9 +1,9 @@
 import { equal, ok } from "node:assert/strict";
 import {
-  CLOUD_HABITS,
-  habitsOfHost,
-  habitsOfPlugin,
+  profileOfHost,
+  profileOfPlugin,
   readRefusal,
+  REGISTRY_PROFILES,
 } from "../../../lib/model/registry_profiles.ts";
 
 Deno.test("habitsOfHost knows the clouds' hosts, and no look-alikes", () => {
@@ -21,7 +21,7 @@ Deno.test("habitsOfHost knows the clouds' hosts, and no look-alikes", () => {
     "registry-1.docker.io": "Docker Hub",
     "harbor.example.com:8443": "Harbor",
   };
-  for (const [host, name] of Object.entries(known)) equal(habitsOfHost(host)?.name, name, host);
+  for (const [host, name] of Object.entries(known)) equal(profileOfHost(host)?.name, name, host);
   for (
     const host of [
       "registry.example.com",
@@ -31,13 +31,13 @@ Deno.test("habitsOfHost knows the clouds' hosts, and no look-alikes", () => {
       "azurecr.io",
       "docker.io.example.com",
     ]
-  ) equal(habitsOfHost(host), undefined, host);
+  ) equal(profileOfHost(host), undefined, host);
 });
 
 Deno.test("habitsOfPlugin finds a plugin by its program's name", () => {
-  equal(habitsOfPlugin("auth-provider-gcp")?.name, "Google Artifact Registry");
-  equal(habitsOfPlugin("ecr-credential-provider.exe")?.name, "Amazon ECR");
-  equal(habitsOfPlugin("my-plugin"), undefined);
+  equal(profileOfPlugin("auth-provider-gcp")?.name, "Google Artifact Registry");
+  equal(profileOfPlugin("ecr-credential-provider.exe")?.name, "Amazon ECR");
+  equal(profileOfPlugin("my-plugin"), undefined);
 });
 
 Deno.test("readRefusal tells an expired token from a missing right", () => {
@@ -67,5 +67,5 @@ Deno.test("readRefusal tells an expired token from a missing right", () => {
 });
 
 Deno.test("every habit names its sources", () => {
-  for (const { name, sources } of CLOUD_HABITS) ok(sources.length > 0, name);
+  for (const { name, sources } of REGISTRY_PROFILES) ok(sources.length > 0, name);
 });

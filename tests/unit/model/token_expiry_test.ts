@@ -1,6 +1,6 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import fc from "fast-check";
-import { type Credential, hardExpiryOf, Secret } from "../../../lib/model/mod.ts";
+import { type Credential, Secret, tokenExpiryOf } from "../../../lib/model/mod.ts";
 
 const NOW_MS = Date.UTC(2026, 0, 1);
 const NOW_S = NOW_MS / 1_000;
@@ -27,7 +27,7 @@ function ecr(expiration: unknown): string {
 }
 
 function expiryOf(token: string) {
-  return hardExpiryOf(basic(token), NOW_MS);
+  return tokenExpiryOf(basic(token), NOW_MS);
 }
 
 Deno.test("hardExpiryOf reads exp of a JWT, in every form of credential", () => {
@@ -38,7 +38,7 @@ Deno.test("hardExpiryOf reads exp of a JWT, in every form of credential", () => 
     { kind: "identity-token", username: "u", token },
   ];
   for (const credential of credentials) {
-    deepEqual(hardExpiryOf(credential, NOW_MS), { expiresAtMs: NOW_MS + 3_600_000 });
+    deepEqual(tokenExpiryOf(credential, NOW_MS), { expiresAtMs: NOW_MS + 3_600_000 });
   }
 });
 
@@ -53,7 +53,7 @@ Deno.test("hardExpiryOf reads expiration of an ECR password", () => {
 });
 
 Deno.test("hardExpiryOf knows nothing of tokens that do not tell", () => {
-  const silent = [
+  const unavailable = [
     "",
     "hunter2",
     "ghp_0123456789abcdef",
@@ -73,7 +73,7 @@ Deno.test("hardExpiryOf knows nothing of tokens that do not tell", () => {
     "[".repeat(50_000),
     base64("[".repeat(1_000)),
   ];
-  for (const token of silent) deepEqual(expiryOf(token), {}, token.slice(0, 80));
+  for (const token of unavailable) deepEqual(expiryOf(token), {}, token.slice(0, 80));
 });
 
 Deno.test("hardExpiryOf ignores a past time with a warning, the present one as well", () => {
@@ -133,7 +133,7 @@ Deno.test("hardExpiryOf never throws, and its warning never quotes the token", (
   );
   fc.assert(
     fc.property(token, fc.double(), (token, nowMs) => {
-      const { expiresAtMs, warning } = hardExpiryOf(basic(token), nowMs);
+      const { expiresAtMs, warning } = tokenExpiryOf(basic(token), nowMs);
       ok(expiresAtMs === undefined || Number.isInteger(expiresAtMs));
       ok(expiresAtMs === undefined || warning === undefined);
       ok(token.length < 8 || !warning?.includes(token));

@@ -68,7 +68,7 @@ Deno.test("createApp: /v1/status is the state itself", async () => {
   match(response.headers.get("content-type") ?? "", /^application\/json/);
   const { health, ...rest } = await response.json();
   deepEqual(rest, JSON.parse(JSON.stringify(status)));
-  equal(health.sentence, "no nydus mount is on this node: there is nothing to renew");
+  equal(health.summary, "no nydus mount is on this node: there is nothing to renew");
 });
 
 Deno.test("createApp: every answer has the guarding headers and no CORS", async () => {

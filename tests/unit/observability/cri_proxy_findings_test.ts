@@ -1,10 +1,10 @@
 import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
-import type { AgentStatus, TapStatus } from "../../../lib/model/mod.ts";
+import type { AgentStatus, CriProxyStatus } from "../../../lib/model/mod.ts";
 import { findingsOf } from "../../../lib/observability/findings.ts";
-import { tapFindings } from "../../../lib/observability/cri_proxy_findings.ts";
+import { criProxyFindings } from "../../../lib/observability/cri_proxy_findings.ts";
 
 const NOW_MS = 1_750_000_000_000;
-const TAP: TapStatus = {
+const TAP: CriProxyStatus = {
   state: "in-path",
   socket: "/run/a/cri.sock",
   link: "/run/b/image.sock",
@@ -21,27 +21,27 @@ const TAP: TapStatus = {
   skippedMessages: 0,
 };
 
-function found(parts: Partial<TapStatus>) {
-  const [finding, ...others] = tapFindings({ ...TAP, ...parts }, NOW_MS);
+function found(parts: Partial<CriProxyStatus>) {
+  const [finding, ...others] = criProxyFindings({ ...TAP, ...parts }, NOW_MS);
   equal(others.length, 0);
-  return finding && `${finding.level}: ${finding.text}; ${finding.mend}`;
+  return finding && `${finding.level}: ${finding.text}; ${finding.remedy}`;
 }
 
-Deno.test("tapFindings says nothing of a tap that is off, in the path, or taken out of it", () => {
-  deepEqual(tapFindings(undefined, NOW_MS), []);
+Deno.test("tapFindings says nothing of a CRI proxy that is off, in the path, or taken out of it", () => {
+  deepEqual(criProxyFindings(undefined, NOW_MS), []);
   equal(found({}), undefined);
   equal(found({ state: "stepped-out", leadsTo: "/run/c.sock" }), undefined);
   const { idleSinceMs: _, ...connected } = TAP;
-  deepEqual(tapFindings({ ...connected, openConnections: 1, connections: 1 }, NOW_MS), []);
+  deepEqual(criProxyFindings({ ...connected, openConnections: 1, connections: 1 }, NOW_MS), []);
 });
 
 Deno.test("tapFindings says why pulls are not seen, and what to do", () => {
   match(
     found({ state: "bypassed", leadsTo: "/run/c.sock" }) ?? "",
-    /image.sock leads to \/run\/c.sock, not to .*cri.sock; run: nydus-auth-agent tap on$/,
+    /image.sock leads to \/run\/c.sock, not to .*cri.sock; run: nydus-auth-agent cri-proxy on$/,
   );
   const { leadsTo: _, ...nowhere } = TAP;
-  const [missing] = tapFindings({ ...nowhere, state: "bypassed" }, NOW_MS);
+  const [missing] = criProxyFindings({ ...nowhere, state: "bypassed" }, NOW_MS);
   match(missing?.text ?? "", /image.sock is not there/);
   match(found({ state: "not-serving", detail: "taken" }) ?? "", /does not serve: taken; mend/);
 });
@@ -61,7 +61,7 @@ Deno.test("tapFindings: warns when no client has been connected for two minutes,
 
 Deno.test("findingsOf: a read failure mentions unseen pulls, unless another source has a credential", () => {
   const image = "registry.example/team/app:v1";
-  const mends = (provider: string | undefined) => {
+  const remedies = (provider: string | undefined) => {
     const status = {
       images: [{ image, failures: 0, ...(provider && { provider }) }],
       daemons: [{
@@ -70,14 +70,14 @@ Deno.test("findingsOf: a read failure mentions unseen pulls, unless another sour
         instances: [{ snapshotId: "1", image, delivery: "none", readsFailingSinceMs: NOW_MS }],
       }],
       problems: [],
-      tap: { ...TAP, idleSinceMs: NOW_MS - 3_600_000 },
+      criProxy: { ...TAP, idleSinceMs: NOW_MS - 3_600_000 },
     } as unknown as AgentStatus;
-    return findingsOf(status, NOW_MS).filter(({ area }) => area === "reads").map(({ mend }) =>
-      mend
+    return findingsOf(status, NOW_MS).filter(({ area }) => area === "reads").map(({ remedy }) =>
+      remedy
     );
   };
   for (const provider of [undefined, "cri", "adopted"]) {
-    match(mends(provider)[0] ?? "", /CRI pulls are not seen: restart the kubelet/);
+    match(remedies(provider)[0] ?? "", /CRI pulls are not seen: restart the kubelet/);
   }
-  doesNotMatch(mends("docker")[0] ?? "kubelet", /kubelet/);
+  doesNotMatch(remedies("docker")[0] ?? "kubelet", /kubelet/);
 });

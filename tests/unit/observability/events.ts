@@ -23,7 +23,7 @@ export const RENEWED: AgentEvent = {
 };
 /** A question to a provider, without its answer. */
 export const ASKED = {
-  kind: "provider-asked",
+  kind: "provider-queried",
   provider: "docker",
   image: IMAGE,
   durationMs: 1,
@@ -41,7 +41,7 @@ export const FILE_FAILED = { kind: "failed", detail: "read-only" } as const;
 
 /** One event of every kind, by kind, so that the compiler asks for new ones. */
 export const EVENTS: { readonly [K in AgentEvent["kind"]]: Extract<AgentEvent, { kind: K }> } = {
-  "provider-asked": { ...ASKED, outcome: "failed", reason: "unreadable" },
+  "provider-queried": { ...ASKED, outcome: "failed", reason: "unreadable" },
   "plugin-executed": {
     kind: "plugin-executed",
     provider: "kubelet",
@@ -62,15 +62,15 @@ export const EVENTS: { readonly [K in AgentEvent["kind"]]: Extract<AgentEvent, {
     detail: "the registry answered 401",
     durationMs: 1,
   },
-  "credential-elected": {
-    kind: "credential-elected",
+  "candidate-selected": {
+    kind: "candidate-selected",
     image: IMAGE,
     provider: "kubelet",
     origin: "ecr",
     fingerprint: "00000000",
     reason: "accepted",
     detail: "the registry accepts it",
-    losers: 1,
+    otherCandidates: 1,
   },
   "credential-evicted": { kind: "credential-evicted", image: IMAGE },
   "credential-adopted": {
@@ -79,8 +79,8 @@ export const EVENTS: { readonly [K in AgentEvent["kind"]]: Extract<AgentEvent, {
     fingerprint: "00000000",
     origin: "held by nydusd d1",
   },
-  "unnamed-host": {
-    kind: "unnamed-host",
+  "unapproved-host": {
+    kind: "unapproved-host",
     daemonId: "d1",
     snapshotId: "7",
     image: "registry.example/app:1",
@@ -114,13 +114,13 @@ export const EVENTS: { readonly [K in AgentEvent["kind"]]: Extract<AgentEvent, {
   "config-loaded": { kind: "config-loaded", hash: "h", files: ["/f"] },
   "config-refused": {
     kind: "config-refused",
-    problems: [{ file: "/f", place: "a.b", problem: "wrong", mend: "mend it" }],
+    problems: [{ file: "/f", place: "a.b", problem: "wrong", remedy: "mend it" }],
   },
   "health-changed": {
     kind: "health-changed",
     level: "critical",
     about: "credentials",
-    sentence: "all is lost",
+    summary: "all is lost",
   },
   "warning": { kind: "warning", code: "store-full", text: "full" },
 };

@@ -14,7 +14,7 @@ const MARKS = { detail: CANARY, text: CANARY, fingerprint: CANARY };
 
 /** An agent in the middle of its life: every kind of event heard, every kind of series there. */
 function busy(): AgentMetrics {
-  const times = { hardExpiresAtMs: NOW_MS + 60_000, softExpiresAtMs: NOW_MS, renewedAtMs: NOW_MS };
+  const times = { expiresAtMs: NOW_MS + 60_000, refreshAtMs: NOW_MS, renewedAtMs: NOW_MS };
   const mounts = [mountOf("1"), mountOf("2")];
   const status = statusOf({
     images: [imageOf(IMAGE, { ...times, nextAttemptAtMs: NOW_MS }), imageOf(ODD_IMAGE, times)],

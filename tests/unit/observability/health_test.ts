@@ -22,7 +22,7 @@ Deno.test("healthOf: calm says how many mounts hold and when the next renewal is
     images: [imageOf(IMAGE, { nextAttemptAtMs: NOW_MS + 3 * HOUR_MS })],
     daemons: [daemonOf("d", [mountOf("1"), mountOf("2")])],
   });
-  equal(view.sentence, "all 2 mounts hold valid credentials; the next renewal is in 3h");
+  equal(view.summary, "all 2 mounts hold valid credentials; the next renewal is in 3h");
   deepEqual([view.level, view.live, view.ready], ["ok", true, true]);
   equal(view.checks.every(({ ok }) => ok), true);
 });
@@ -36,10 +36,10 @@ Deno.test("healthOf: public images need no credential, and are nothing wrong", (
   });
   equal(view.level, "ok");
   equal(
-    view.sentence,
+    view.summary,
     "1 of 2 mounts hold valid credentials, 1 needs none; their sources are watched",
   );
-  equal(health().sentence, "no nydus mount is on this node: there is nothing to renew");
+  equal(health().summary, "no nydus mount is on this node: there is nothing to renew");
 });
 
 Deno.test("healthOf: no credential because a provider fails is a warning", () => {
@@ -47,8 +47,8 @@ Deno.test("healthOf: no credential because a provider fails is a warning", () =>
   const lastFailure = { reason: "plugin-timeout", detail: "60s", atMs: NOW_MS } as const;
   const view = health({ images: [{ ...bare, failures: 2, lastFailure }] });
   equal(view.level, "warning");
-  match(view.sentence, /^no credential for registry\.example\/app:1 could be had in 2 tries/);
-  match(view.sentence, /plugin-timeout: 60s\): run: nydus-auth-agent explain registry/);
+  match(view.summary, /^no credential for registry\.example\/app:1 could be had in 2 tries/);
+  match(view.summary, /plugin-timeout: 60s\): run: nydus-auth-agent explain registry/);
 });
 
 Deno.test("healthOf: a refused configuration is a warning that says what is in force", () => {
@@ -56,7 +56,7 @@ Deno.test("healthOf: a refused configuration is a warning that says what is in f
   const view = health({ refusedConfig: problems });
   deepEqual([view.level, view.about], ["warning", "configuration"]);
   equal(
-    view.sentence,
+    view.summary,
     "the new configuration was refused and the previous one is in force: config.toml: line 3: " +
       "broken TOML (and 1 more): fix it (nydus-auth-agent check) and reload",
   );
@@ -67,7 +67,7 @@ Deno.test("healthOf: an outage outside never makes it dead or unready", () => {
   const view = health({
     images: [imageOf(IMAGE, {
       window: "expired",
-      hardExpiresAtMs: NOW_MS - 300_000,
+      expiresAtMs: NOW_MS - 300_000,
       failures: 7,
       lastFailure,
     })],
@@ -77,7 +77,7 @@ Deno.test("healthOf: an outage outside never makes it dead or unready", () => {
     problems: [{ source: "system-api", subject: "/s", detail: "timed out" }],
   });
   deepEqual([view.level, view.live, view.ready], ["critical", true, true]);
-  match(view.sentence, /^the credential of \S+ expired 5m ago, and reads .* \(and 3 more\): run: /);
+  match(view.summary, /^the credential of \S+ expired 5m ago, and reads .* \(and 3 more\): run: /);
   deepEqual(
     view.checks.map(({ name, ok, gate }) => [name, ok, gate]),
     [
@@ -97,15 +97,15 @@ Deno.test("healthOf: an outage outside never makes it dead or unready", () => {
 Deno.test("healthOf: failing renewals warn, and are critical in the mandatory window", () => {
   const lastFailure = { reason: "plugin-failed", detail: "exit 1", atMs: NOW_MS } as const;
   const failing = {
-    hardExpiresAtMs: NOW_MS + HOUR_MS,
+    expiresAtMs: NOW_MS + HOUR_MS,
     renewedAtMs: NOW_MS - 2 * HOUR_MS,
     failures: 1,
     lastFailure,
   };
   const early = health({ images: [imageOf(IMAGE, { ...failing, window: "advisory" })] });
   equal(early.level, "warning");
-  match(early.sentence, /failed in one try \(plugin-failed: exit 1\), last renewed 2h ago; /);
-  match(early.sentence, /it is good for 1h more: run: /);
+  match(early.summary, /failed in one try \(plugin-failed: exit 1\), last renewed 2h ago; /);
+  match(early.summary, /it is good for 1h more: run: /);
   const late = health({ images: [imageOf(IMAGE, { ...failing, window: "mandatory" })] });
   equal(late.level, "critical");
 });
@@ -113,11 +113,11 @@ Deno.test("healthOf: failing renewals warn, and are critical in the mandatory wi
 Deno.test("healthOf: the worst wins over what comes first", () => {
   const view = health({
     images: [
-      imageOf("registry.example/a:1", { provider: "adopted", hardExpiresAtMs: NOW_MS + 1 }),
-      imageOf("registry.example/b:1", { hardExpiresAtMs: NOW_MS + HOUR_MS, window: "expired" }),
+      imageOf("registry.example/a:1", { provider: "adopted", expiresAtMs: NOW_MS + 1 }),
+      imageOf("registry.example/b:1", { expiresAtMs: NOW_MS + HOUR_MS, window: "expired" }),
     ],
   });
-  match(view.sentence, /^the credential of registry\.example\/b:1 expired/);
+  match(view.summary, /^the credential of registry\.example\/b:1 expired/);
 });
 
 Deno.test("healthOf: a mount that keeps for itself what nobody renews is told once", () => {
@@ -125,9 +125,9 @@ Deno.test("healthOf: a mount that keeps for itself what nobody renews is told on
   const { provider: _provider, ...sourceless } = imageOf(IMAGE);
   const alone = health({ images: [sourceless], daemons });
   equal(alone.level, "warning");
-  match(alone.sentence, /^mount 7 of nydusd d .* keeps its credential, and it is not renewed/);
+  match(alone.summary, /^mount 7 of nydusd d .* keeps its credential, and it is not renewed/);
   const shared = health({ images: [imageOf(IMAGE, { provider: "adopted" })], daemons });
-  match(shared.sentence, /^no source has a credential for .*: its mounts keep the one/);
+  match(shared.summary, /^no source has a credential for .*: its mounts keep the one/);
 });
 
 Deno.test("healthOf: the loop is stuck after three intervals, and after a minute at least", () => {
@@ -137,14 +137,14 @@ Deno.test("healthOf: the loop is stuck after three intervals, and after a minute
   deepEqual([at(60_000, 1_000).live, at(60_001, 1_000).live], [true, false]);
   const stuck = at(720_000, 60_000);
   deepEqual([stuck.level, stuck.ready], ["critical", false]);
-  match(stuck.sentence, /^nothing has been compared for 12m: restart nydus-auth-agent/);
+  match(stuck.summary, /^nothing has been compared for 12m: restart nydus-auth-agent/);
   equal(at(-HOUR_MS, 60_000).live, true, "a wall clock that steps back is no stuck loop");
 });
 
 Deno.test("healthOf: before the first round it is live for two minutes, and not ready", () => {
   const young = starting(120_000);
   deepEqual([young.live, young.ready, young.level], [true, false, "ok"]);
-  match(young.sentence, /^starting: /);
+  match(young.summary, /^starting: /);
   const old = starting(120_001);
   deepEqual([old.live, old.ready, old.level], [false, false, "critical"]);
 });
@@ -157,7 +157,7 @@ Deno.test("healthOf: reads that fail warn at once, and are critical when that la
   deepEqual([reading(3).level, reading(3).about], ["warning", "reads"]);
   equal(reading(30).level, "critical");
   match(
-    reading(90).sentence,
+    reading(90).summary,
     /^reads of mount 1 of nydusd d \(registry.*\) fail for 1m30s, although /,
   );
 });
@@ -180,8 +180,8 @@ Deno.test("healthOf: reads that fail are explained by what the mount has", () =>
 
 Deno.test("healthOf: the sentence cannot steer a terminal", () => {
   const problems = [{ source: "root", subject: "/a\u001b[2J", detail: "b\nc" } as const];
-  const { sentence } = health({ problems });
-  equal(/\p{Cc}/u.test(sentence), false);
+  const { summary } = health({ problems });
+  equal(/\p{Cc}/u.test(summary), false);
 });
 
 Deno.test("healthOf: a nydusd that cannot be told is none that holds, and is trouble once it is behind", () => {
@@ -198,16 +198,16 @@ Deno.test("healthOf: a nydusd that cannot be told is none that holds, and is tro
     });
   const calm = late({ file: "unchanged" });
   equal(calm.level, "ok");
-  match(calm.sentence, /^1 of 2 mounts hold valid credentials, 1 is told only when nydusd starts/);
+  match(calm.summary, /^1 of 2 mounts hold valid credentials, 1 is told only when nydusd starts/);
   const behind = late({ file: "unchanged", behindSinceMs: NOW_MS - HOUR_MS });
   deepEqual([behind.level, behind.about], ["warning", "deliveries"]);
   match(
-    behind.sentence,
+    behind.summary,
     /^mount 2 of nydusd d \(reg.*\) has gone on for 1h with an older credential /,
   );
-  match(behind.sentence, /cannot be told while it runs: its file has the new one: restart that /);
+  match(behind.summary, /cannot be told while it runs: its file has the new one: restart that /);
   match(
-    late({ file: "skipped" }).sentence,
+    late({ file: "skipped" }).summary,
     /cannot be given a credential at all: .* no configuration file .*skipped/,
   );
 });
@@ -217,7 +217,7 @@ Deno.test("healthOf: a configuration file that is not written is told while the 
   const mount = (file: string) => mountOf("1", { file, deliveryDetail });
   const failed = health({ images: [imageOf(IMAGE)], daemons: [daemonOf("d", [mount("failed")])] });
   deepEqual([failed.level, failed.about], ["warning", "deliveries"]);
-  match(failed.sentence, /would begin with an old one after a restart: its configuration file /);
+  match(failed.summary, /would begin with an old one after a restart: its configuration file /);
   equal(
     health({ images: [imageOf(IMAGE)], daemons: [daemonOf("d", [mount("skipped")])] }).level,
     "ok",
@@ -226,7 +226,7 @@ Deno.test("healthOf: a configuration file that is not written is told while the 
 
 Deno.test("healthOf: a host that nobody named is told with what was done, and how to name it", () => {
   const mount = (delivery: "stored" | "withheld" | "adopted") =>
-    mountOf("7", { delivery, host: "mirror:5000", unnamedHosts: ["mirror:5000", "proxy:1"] });
+    mountOf("7", { delivery, host: "mirror:5000", unapprovedHosts: ["mirror:5000", "proxy:1"] });
   const cases = [
     ["stored", /delivered all the same/],
     ["withheld", /it is withheld/],
@@ -235,16 +235,16 @@ Deno.test("healthOf: a host that nobody named is told with what was done, and ho
   for (const [delivery, words] of cases) {
     const view = health({ images: [imageOf(IMAGE)], daemons: [daemonOf("d", [mount(delivery)])] });
     equal(view.level, "warning");
-    match(view.sentence, words);
-    match(view.sentence, /mirror:5000, proxy:1/);
-    match(view.sentence, /delivery\.allowed_hosts/);
+    match(view.summary, words);
+    match(view.summary, /mirror:5000, proxy:1/);
+    match(view.summary, /delivery\.allowed_hosts/);
   }
-  const named = daemonOf("d", [mountOf("7", { host: "mirror:5000", hostNamedBy: "a file" })]);
+  const named = daemonOf("d", [mountOf("7", { host: "mirror:5000", hostApprovedBy: "a file" })]);
   equal(health({ images: [imageOf(IMAGE)], daemons: [named] }).level, "ok");
 });
 
 Deno.test("healthOf: trouble of one place names that place", () => {
   const lastFailure = { reason: "plugin-failed", detail: "no", atMs: NOW_MS } as const;
-  const troubled = imageOf(IMAGE, { endpoint: "mirror:5000/app:1", failures: 1, lastFailure });
-  match(health({ images: [imageOf(IMAGE), troubled] }).sentence, /read from mirror:5000\/app:1/);
+  const failing = imageOf(IMAGE, { endpoint: "mirror:5000/app:1", failures: 1, lastFailure });
+  match(health({ images: [imageOf(IMAGE), failing] }).summary, /read from mirror:5000\/app:1/);
 });

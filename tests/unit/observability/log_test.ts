@@ -45,7 +45,7 @@ Deno.test("linesOf: every event has lines, and every name can be met", () => {
 
 Deno.test("linesOf: what is wrong names its image, mount or source, and says what comes next", () => {
   const moved = EVENTS["delivery-state-changed"];
-  const troubles: AgentEvent[] = [
+  const problems: AgentEvent[] = [
     ...Object.values(EVENTS),
     { ...EVENTS["renewal-failed"], expired: true },
     ...(["refused", "unreachable", "unsupported", "withheld"] as const).map((to) => ({
@@ -54,7 +54,7 @@ Deno.test("linesOf: what is wrong names its image, mount or source, and says wha
     })),
   ];
   const met = new Set<string>();
-  for (const event of troubles) {
+  for (const event of problems) {
     for (const { event: name, message, fields } of linesOf(event)) {
       const { level } = LOG_EVENTS[name];
       const isWords = name === "warning" || name.startsWith("health-"); // others' words

@@ -1,5 +1,5 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { HealthMemory, ImageHistory, SourceBook } from "../../../lib/observability/mod.ts";
+import { HealthMemory, ImageHistory, ProviderStats } from "../../../lib/observability/mod.ts";
 import { ASKED, EVENTS, FAILED, IMAGE, RENEWED } from "./events.ts";
 import { daemonOf, mountOf, NOW_MS, statusOf } from "./status_of.ts";
 
@@ -61,7 +61,7 @@ Deno.test("ImageHistory: what changes nothing is no history, and events of no im
 });
 
 Deno.test("SourceBook: counts, the last answer, the last failure, a bounded number of plugins", () => {
-  const book = new SourceBook(() => NOW_MS);
+  const book = new ProviderStats(() => NOW_MS);
   book.notify({ ...ASKED, outcome: "failed", reason: "unreadable", detail: "no" });
   book.notify({ ...ASKED, outcome: "none", reason: "no-config-file" });
   const ran = EVENTS["plugin-executed"];
@@ -92,7 +92,7 @@ Deno.test("HealthMemory: says since when, forgets what ended, survives a clock s
   const refused = statusOf({ daemons: [daemonOf("d", [mountOf("1", { delivery: "refused" })])] });
   const at = (minutes: number, status = refused) =>
     memory.view({ ...status, loopAgeMs: 0 }, NOW_MS + minutes * 60_000, { checkIntervalMs: 60_000 })
-      .sentence;
+      .summary;
   ok(!at(0).includes("so for"));
   match(at(12), /it is refused; so for 12m: it is tried again/);
   at(13, statusOf());

@@ -63,9 +63,9 @@ Deno.test("AgentMetrics.page: a time that has not come has no series", async () 
 
 Deno.test("AgentMetrics.page: two mounts of one image give no series twice (flaw 17)", async () => {
   const status = statusOf({
-    images: [imageOf(IMAGE, { hardExpiresAtMs: NOW_MS + 60_000, softExpiresAtMs: NOW_MS + 1_000 })],
+    images: [imageOf(IMAGE, { expiresAtMs: NOW_MS + 60_000, refreshAtMs: NOW_MS + 1_000 })],
     daemons: [
-      daemonOf("d1", [mountOf("1"), { ...mountOf("2"), readsEndAtMs: NOW_MS + 60_000 }]),
+      daemonOf("d1", [mountOf("1"), { ...mountOf("2"), readsFailAtMs: NOW_MS + 60_000 }]),
       daemonOf("d2", [mountOf("1")]),
     ],
   });
@@ -87,7 +87,7 @@ Deno.test("AgentMetrics.page: two mounts of one image give no series twice (flaw
 });
 
 Deno.test("AgentMetrics: the series of an image end with it", async () => {
-  let images = [imageOf(IMAGE, { hardExpiresAtMs: NOW_MS + 60_000, renewedAtMs: NOW_MS })];
+  let images = [imageOf(IMAGE, { expiresAtMs: NOW_MS + 60_000, renewedAtMs: NOW_MS })];
   const metrics = metricsOf(() => statusOf({ images }));
   ok((await linesOf(metrics)).some((line) => line.includes(IMAGE)));
   images = [];
@@ -114,7 +114,7 @@ Deno.test("AgentMetrics: an adopted credential is no entry of the store", async 
 
 Deno.test("AgentMetrics.notify: totals and failures are two counters", async () => {
   const metrics = metricsOf();
-  const asked = { kind: "provider-asked", provider: "kubelet", image: IMAGE } as const;
+  const asked = { kind: "provider-queried", provider: "kubelet", image: IMAGE } as const;
   metrics.notify({ ...asked, outcome: "none", reason: "plugin-not-matched", durationMs: 2 });
   metrics.notify({ ...asked, outcome: "failed", reason: "plugin-failed", durationMs: 2_000 });
   const executed = { kind: "plugin-executed", provider: "kubelet", plugin: "ecr" } as const;
@@ -172,10 +172,10 @@ Deno.test("AgentMetrics.page: OpenMetrics where accepted, plain text as before",
 
 Deno.test("AgentMetrics: an image that is read from two places is one series, the worse off", async () => {
   const images = [
-    imageOf(IMAGE, { hardExpiresAtMs: NOW_MS + 9_000, renewedAtMs: NOW_MS - 1_000 }),
+    imageOf(IMAGE, { expiresAtMs: NOW_MS + 9_000, renewedAtMs: NOW_MS - 1_000 }),
     imageOf(IMAGE, {
       endpoint: "mirror:5000/app:1",
-      hardExpiresAtMs: NOW_MS + 5_000,
+      expiresAtMs: NOW_MS + 5_000,
       renewedAtMs: NOW_MS - 2_000,
       nextAttemptAtMs: NOW_MS + 3_000,
     }),
@@ -208,10 +208,10 @@ Deno.test("AgentMetrics: an image that is read from two places is one series, th
 Deno.test("AgentMetrics: hosts that nobody named are counted by what was done", async () => {
   const metrics = metricsOf();
   const event = { daemonId: "d", snapshotId: "7", image: IMAGE, hosts: ["a", "b"] } as const;
-  metrics.notify({ kind: "unnamed-host", ...event, action: "withheld" });
+  metrics.notify({ kind: "unapproved-host", ...event, action: "withheld" });
   const lines = await linesOf(metrics);
-  ok(lines.includes('nydus_auth_agent_unnamed_hosts_total{action="withheld"} 1'));
-  ok(lines.includes('nydus_auth_agent_unnamed_hosts_total{action="delivered"} 0'));
+  ok(lines.includes('nydus_auth_agent_unapproved_hosts_total{action="withheld"} 1'));
+  ok(lines.includes('nydus_auth_agent_unapproved_hosts_total{action="delivered"} 0'));
   ok(!lines.some((line) => line.includes('"a"')), "hosts are no labels");
 });
 

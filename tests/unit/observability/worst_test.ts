@@ -19,17 +19,17 @@ const lastFailure = { reason: "plugin-failed", detail: "it failed", atMs: NOW_MS
 
 const image: fc.Arbitrary<ImageStatus> = fc.record({
   name: fc.integer({ min: 0, max: 20 }),
-  window: fc.constantFrom("fresh", "advisory", "mandatory", "expired", "unknown-life"),
+  window: fc.constantFrom("fresh", "advisory", "mandatory", "expired", "unknown-lifetime"),
   provider: fc.constantFrom("kubelet", "docker", "adopted", undefined),
   failures: fc.nat(3),
-  lifeMs: fc.option(fc.integer({ min: -100_000, max: 10_000_000 }), { nil: undefined }),
-}).map(({ name, window, provider, failures, lifeMs }) => {
+  lifetimeMs: fc.option(fc.integer({ min: -100_000, max: 10_000_000 }), { nil: undefined }),
+}).map(({ name, window, provider, failures, lifetimeMs }) => {
   const { provider: _, ...bare } = imageOf(`registry.example/app:${name}`, { window, failures });
   return {
     ...bare,
     ...(provider !== undefined && { provider }),
     ...(failures > 0 && { lastFailure }),
-    ...(lifeMs !== undefined && { hardExpiresAtMs: NOW_MS + lifeMs }),
+    ...(lifetimeMs !== undefined && { expiresAtMs: NOW_MS + lifetimeMs }),
   };
 });
 
@@ -42,7 +42,7 @@ const daemon = fc.record({
       file: fc.constantFrom("written", "unchanged", "failed", "skipped", "absent"),
       behindSinceMs: maybe(fc.integer({ min: NOW_MS - 10_000_000, max: NOW_MS })),
       readsFailingSinceMs: maybe(fc.integer({ min: NOW_MS - 100_000, max: NOW_MS })),
-      unnamedHosts: maybe(fc.constant(["mirror:5000"])),
+      unapprovedHosts: maybe(fc.constant(["mirror:5000"])),
     }),
     { maxLength: 4 },
   ),
@@ -64,15 +64,15 @@ const watch = fc.constantFrom("secrets", "pods").map((subject) =>
   ({ subject, reason: "source-unreachable", detail: "no route" }) as const
 );
 
-const tap: fc.Arbitrary<AgentStatus["tap"]> = maybe(
+const criProxy: fc.Arbitrary<AgentStatus["criProxy"]> = maybe(
   fc.constantFrom("in-path", "bypassed", "not-serving", "stepped-out").map((state) => ({
     state,
-    socket: "/run/tap.sock",
+    socket: "/run/criProxy.sock",
     link: "/run/link.sock",
     connections: 0,
     idleSinceMs: NOW_MS - 3_600_000,
     restoredImages: 0,
-  } as unknown as NonNullable<AgentStatus["tap"]>)),
+  } as unknown as NonNullable<AgentStatus["criProxy"]>)),
 );
 
 const problem = fc.constantFrom("/a", "/b").map((subject) =>
@@ -84,7 +84,7 @@ const state: fc.Arbitrary<AgentStatus> = fc.record({
   daemons: fc.array(daemon, { maxLength: 6 }),
   problems: fc.array(problem, { maxLength: 2 }),
   staleWatches: fc.array(watch, { maxLength: 2 }),
-  tap,
+  criProxy,
   loopAgeMs: fc.constantFrom(0, 10_000, 10_000_000),
 }).map((parts) => statusOf(told(parts)));
 
@@ -99,9 +99,9 @@ Deno.test("healthOf: the worst state always wins, in any order of what is there"
       const worst = Math.max(0, view.live ? 0 : 2, ...levels);
       equal(RANK[view.level], worst);
       if (!view.live) return equal(view.about, "loop");
-      if (findings.length === 0) return equal(view.about, "calm");
-      const told = findings.filter(({ text }) => view.sentence.startsWith(text));
-      ok(told.some(({ level, mend }) => RANK[level] === worst && view.sentence.endsWith(mend)));
+      if (findings.length === 0) return equal(view.about, "healthy");
+      const told = findings.filter(({ text }) => view.summary.startsWith(text));
+      ok(told.some(({ level, remedy }) => RANK[level] === worst && view.summary.endsWith(remedy)));
       // What is in the wrong order is told the same, as far as the worst goes.
       const reversed = {
         ...status,
@@ -112,7 +112,15 @@ Deno.test("healthOf: the worst state always wins, in any order of what is there"
     }),
     { numRuns: 500 },
   );
-  const areas = ["credentials", "daemons", "deliveries", "discovery", "reads", "sources", "tap"];
+  const areas = [
+    "credentials",
+    "daemons",
+    "deliveries",
+    "discovery",
+    "reads",
+    "sources",
+    "cri-proxy",
+  ];
   deepEqual([...met].sort(), areas, "every kind of trouble was there");
 });
 
@@ -120,8 +128,8 @@ Deno.test("healthOf: the worst state always wins, in any order of what is there"
 function atLeast({ images, daemons, problems, staleWatches = [], loopAgeMs = 0 }: AgentStatus) {
   const mounts = daemons.flatMap(({ instances }) => instances);
   const isCritical = loopAgeMs > 180_000 ||
-    images.some(({ window, hardExpiresAtMs = Infinity }) =>
-      window === "expired" || hardExpiresAtMs <= NOW_MS
+    images.some(({ window, expiresAtMs = Infinity }) =>
+      window === "expired" || expiresAtMs <= NOW_MS
     ) ||
     mounts.some(({ readsFailingSinceMs = Infinity }) => NOW_MS - readsFailingSinceMs >= 30_000);
   if (isCritical) return RANK.critical;
@@ -130,11 +138,11 @@ function atLeast({ images, daemons, problems, staleWatches = [], loopAgeMs = 0 }
       provider === "adopted" || (provider !== undefined && failures > 0)
     ) ||
     daemons.some(({ state }) => state === "unresponsive" || state === "broken") ||
-    mounts.some(({ delivery, behindSinceMs, file, unnamedHosts = [], readsFailingSinceMs }) =>
+    mounts.some(({ delivery, behindSinceMs, file, unapprovedHosts = [], readsFailingSinceMs }) =>
       ["refused", "unreachable", "unsupported"].includes(delivery) ||
       (delivery === "file-only" &&
         (behindSinceMs !== undefined || file === "skipped" || file === "absent")) ||
-      (delivery === "in-use" && file === "failed") || unnamedHosts.length > 0 ||
+      (delivery === "in-use" && file === "failed") || unapprovedHosts.length > 0 ||
       readsFailingSinceMs !== undefined
     );
   return isWarning ? RANK.warning : RANK.ok;
@@ -143,14 +151,14 @@ function atLeast({ images, daemons, problems, staleWatches = [], loopAgeMs = 0 }
 Deno.test("healthOf: no trouble that the state tells is called less than it is", () => {
   fc.assert(
     fc.property(state, (status) => {
-      const { level, sentence } = healthOf(status, NOW_MS, OPTIONS);
-      ok(RANK[level] >= atLeast(status), `${level}: ${sentence}`);
+      const { level, summary } = healthOf(status, NOW_MS, OPTIONS);
+      ok(RANK[level] >= atLeast(status), `${level}: ${summary}`);
       // One mount alone, so that nothing beside it hides what is told of it.
       for (const daemon of status.daemons) {
         for (const mount of daemon.instances) {
           const lone = statusOf({ daemons: [{ ...daemon, state: "running", instances: [mount] }] });
           const view = healthOf(lone, NOW_MS, OPTIONS);
-          ok(RANK[view.level] >= atLeast(lone), `${JSON.stringify(mount)}: ${view.sentence}`);
+          ok(RANK[view.level] >= atLeast(lone), `${JSON.stringify(mount)}: ${view.summary}`);
         }
       }
     }),
@@ -168,7 +176,7 @@ Deno.test("healthOf: one more trouble never makes a node look better", () => {
       };
       const before = healthOf(status, NOW_MS, OPTIONS);
       const after = healthOf(more, NOW_MS, OPTIONS);
-      ok(RANK[after.level] >= RANK[before.level], `${before.sentence}\n${after.sentence}`);
+      ok(RANK[after.level] >= RANK[before.level], `${before.summary}\n${after.summary}`);
     }),
     { numRuns: 500 },
   );
@@ -187,16 +195,16 @@ Deno.test("createApp: page, JSON and /readyz?verbose tell the same sentence", as
       });
       const text = async (path: string) => await (await app.request(path)).text();
       // As a reader has it: markup inside the sentence is none of its text.
-      const [, sentence = ""] = /<p class="sentence[^>]*>([^]*?)<\/p>/.exec(
+      const [, summary = ""] = /<p class="sentence[^>]*>([^]*?)<\/p>/.exec(
         (await text("/")).split("<main>")[1] ?? "",
       ) ?? [];
-      const said = sentence.replace(/<[^>]+>/g, "").replaceAll("&#39;", "'").replaceAll(
+      const said = summary.replace(/<[^>]+>/g, "").replaceAll("&#39;", "'").replaceAll(
         "&quot;",
         '"',
       );
-      equal(said, `${health.level}: ${health.sentence}`);
-      equal(JSON.parse(await text("/v1/status")).health.sentence, health.sentence);
-      ok((await text("/readyz?verbose")).includes(`\n${health.level}: ${health.sentence}\n`));
+      equal(said, `${health.level}: ${health.summary}`);
+      equal(JSON.parse(await text("/v1/status")).health.summary, health.summary);
+      ok((await text("/readyz?verbose")).includes(`\n${health.level}: ${health.summary}\n`));
     }),
     { numRuns: 50 },
   );

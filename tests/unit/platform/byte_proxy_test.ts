@@ -1,9 +1,9 @@
 import { deepEqual, equal, rejects } from "node:assert/strict";
 import { join } from "node:path";
-import { type ByteReader, serveByteTap } from "../../../lib/platform/byte_proxy.ts";
+import { type ByteReader, serveByteProxy } from "../../../lib/platform/byte_proxy.ts";
 import { pointLink } from "../../../lib/platform/links.ts";
 
-const SILENT: ByteReader = {
+const UNAVAILABLE: ByteReader = {
   callsInFlight: 0,
   fromClient: () => {},
   fromServer: () => {},
@@ -76,8 +76,8 @@ Deno.test("serveByteTap passes all bytes both ways, and half-closes, and reads a
       clientEnded: () => void seen.ended++,
       closed: () => void seen.closed++,
     });
-    const path = join(dir, "tap");
-    await using _tap = await serveByteTap({ path, upstream, reader });
+    const path = join(dir, "cri-proxy");
+    await using _tap = await serveByteProxy({ path, upstream, reader });
     equal(((await Deno.stat(path)).mode ?? 0) & 0o777, 0o600);
     const bytes = Uint8Array.from({ length: 1_000_003 }, (_, i) => (i * 31) % 251);
     deepEqual(await ask(path, bytes), Uint8Array.from([...bytes, ...BYE]));
@@ -87,8 +87,8 @@ Deno.test("serveByteTap passes all bytes both ways, and half-closes, and reads a
 
 Deno.test("serveByteTap serves many connections side by side", async () => {
   await stage(async (dir, upstream) => {
-    const path = join(dir, "tap");
-    await using _tap = await serveByteTap({ path, upstream, reader: () => SILENT });
+    const path = join(dir, "cri-proxy");
+    await using _tap = await serveByteProxy({ path, upstream, reader: () => UNAVAILABLE });
     const answers = await Promise.all(
       Array.from({ length: 50 }, (_, i) => ask(path, new Uint8Array(10_000).fill(i))),
     );
@@ -100,33 +100,35 @@ Deno.test("serveByteTap serves many connections side by side", async () => {
 
 Deno.test("serveByteTap closes a connection too many at once, and serves again when one has ended", async () => {
   await stage(async (dir, upstream) => {
-    const path = join(dir, "tap");
-    await using tap = await serveByteTap({
+    const path = join(dir, "cri-proxy");
+    await using criProxy = await serveByteProxy({
       path,
       upstream,
       maxConnections: 2,
-      reader: () => SILENT,
+      reader: () => UNAVAILABLE,
     });
-    const held = await Promise.all([1, 2].map(() => Deno.connect({ transport: "unix", path })));
-    while (tap.counts().openConnections < 2) await new Promise((done) => setTimeout(done, 5));
+    const currentAuth = await Promise.all(
+      [1, 2].map(() => Deno.connect({ transport: "unix", path })),
+    );
+    while (criProxy.counts().openConnections < 2) await new Promise((done) => setTimeout(done, 5));
     const third = await Deno.connect({ transport: "unix", path });
     equal(await third.read(new Uint8Array(1)), null);
     third.close();
-    deepEqual([tap.counts().connections, tap.counts().refusedConnections], [3, 1]);
-    held[0]?.close();
-    while (tap.counts().openConnections > 1) await new Promise((done) => setTimeout(done, 5));
+    deepEqual([criProxy.counts().connections, criProxy.counts().refusedConnections], [3, 1]);
+    currentAuth[0]?.close();
+    while (criProxy.counts().openConnections > 1) await new Promise((done) => setTimeout(done, 5));
     deepEqual(await ask(path, new Uint8Array(1)), Uint8Array.from([0, ...BYE]));
-    held[1]?.close();
+    currentAuth[1]?.close();
   });
 });
 
 Deno.test("serveByteTap closes the client's connection while nobody is behind it", async () => {
   await stage(async (dir, upstream) => {
-    const path = join(dir, "tap");
-    await using _tap = await serveByteTap({
+    const path = join(dir, "cri-proxy");
+    await using _tap = await serveByteProxy({
       path,
       upstream: join(dir, "nobody"),
-      reader: () => SILENT,
+      reader: () => UNAVAILABLE,
     });
     const connection = await Deno.connect({ transport: "unix", path });
     equal(await connection.read(new Uint8Array(1)), null);
@@ -138,40 +140,40 @@ Deno.test("serveByteTap closes the client's connection while nobody is behind it
 
 Deno.test("serveByteTap: is idle when no call is in flight and nothing is left to write", async () => {
   await stage(async (dir, upstream) => {
-    const path = join(dir, "tap");
+    const path = join(dir, "cri-proxy");
     let callsInFlight = 1;
     const reader = (): ByteReader => ({
-      ...SILENT,
+      ...UNAVAILABLE,
       get callsInFlight() {
         return callsInFlight;
       },
     });
-    await using tap = await serveByteTap({ path, upstream, reader });
-    equal(tap.isIdle(), true);
+    await using criProxy = await serveByteProxy({ path, upstream, reader });
+    equal(criProxy.isIdle(), true);
     const connection = await Deno.connect({ transport: "unix", path });
-    while (tap.isIdle()) await new Promise((done) => setTimeout(done, 5));
+    while (criProxy.isIdle()) await new Promise((done) => setTimeout(done, 5));
     callsInFlight = 0;
-    equal(tap.isIdle(), true, "a connection without a call");
+    equal(criProxy.isIdle(), true, "a connection without a call");
     // More than the sockets take while nobody reads the answers.
     const writing = (async () => {
       while (true) await connection.write(new Uint8Array(65_536));
     })().catch(() => {});
-    while (tap.isIdle()) await new Promise((done) => setTimeout(done, 5));
+    while (criProxy.isIdle()) await new Promise((done) => setTimeout(done, 5));
     connection.close();
     await writing;
-    while (!tap.isIdle()) await new Promise((done) => setTimeout(done, 5));
+    while (!criProxy.isIdle()) await new Promise((done) => setTimeout(done, 5));
   });
 });
 
 Deno.test("serveByteTap takes over the socket of a process that was killed, not of a living one", async () => {
   await stage(async (dir, upstream) => {
-    const path = join(dir, "tap");
-    const dead = Deno.listen({ transport: "unix", path: join(dir, "dead") });
+    const path = join(dir, "cri-proxy");
+    const isExpired = Deno.listen({ transport: "unix", path: join(dir, "dead") });
     await Deno.rename(join(dir, "dead"), path); // so that closing it leaves the socket behind
-    dead.close();
-    await using _tap = await serveByteTap({ path, upstream, reader: () => SILENT });
+    isExpired.close();
+    await using _tap = await serveByteProxy({ path, upstream, reader: () => UNAVAILABLE });
     await rejects(
-      serveByteTap({ path, upstream, reader: () => SILENT }),
+      serveByteProxy({ path, upstream, reader: () => UNAVAILABLE }),
       /another process serves there/,
     );
     deepEqual(await ask(path, new Uint8Array(1)), Uint8Array.from([0, ...BYE]));

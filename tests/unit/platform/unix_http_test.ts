@@ -166,9 +166,9 @@ Deno.test("request gives up on a body over the limit, and on an abort", async ()
   using peer = server(always(reply("200", "x".repeat(5_000))));
   const long = await http.request({ ...get("/", peer.path), maxBytes: 1_000 });
   strictEqual(long.kind, "broken");
-  using silent = server(async (c) => void await read(c));
+  using unavailable = server(async (c) => void await read(c));
   const stop = new AbortController();
-  const waiting = http.request(get("/", silent.path, 10_000), { signal: stop.signal });
+  const waiting = http.request(get("/", unavailable.path, 10_000), { signal: stop.signal });
   stop.abort(new Error("stop"));
   await rejects(waiting, /stop/);
 });
@@ -194,9 +194,9 @@ Deno.test("UnixHttp: uses at most two connections per socket, and keeps them", a
 Deno.test("UnixHttp: a request that waits for a connection keeps to its deadline", async () => {
   using http = createUnixHttp();
   using peer = server(async (connection) => void await read(connection));
-  const silent = [1, 2].map(() => http.request(get("/", peer.path, 300)));
+  const unavailable = [1, 2].map(() => http.request(get("/", peer.path, 300)));
   deepStrictEqual(await http.request(get("/", peer.path, 20)), { kind: "timed-out" });
-  for (const each of await Promise.all(silent)) deepStrictEqual(each, { kind: "timed-out" });
+  for (const each of await Promise.all(unavailable)) deepStrictEqual(each, { kind: "timed-out" });
 });
 
 Deno.test("UnixHttp: reads chunked bodies, and up to the end of the connection", async () => {
@@ -263,7 +263,7 @@ Deno.test("heldAuths reads every mount's key, and ignores other keys", async () 
   using http = createUnixHttp();
   const body = JSON.stringify({ "/3:registry_auth": "YTpi", "/3:proxy_url": "http://p:1" });
   using peer = server(always(reply("200", body)));
-  const answer = await createNydusdApi(http).heldAuths(peer.path);
+  const answer = await createNydusdApi(http).readAuths(peer.path);
   ok(answer.kind === "ok");
   deepStrictEqual([...answer.value].map(([id, auth]) => [id, auth.reveal()]), [["/3", "YTpi"]]);
 });

@@ -71,7 +71,7 @@ Deno.test("who wins in the chain does not depend on how long each provider takes
             provide: async () => {
               await clock.sleep(takes[i] ?? 0);
               const { found: kind = "none" } = answers[i] ?? {};
-              if (kind === "none") return { kind, reason: "not-seen", notes: [] };
+              if (kind === "none") return { kind, reason: "no-pull-observed", notes: [] };
               if (kind === "failed") {
                 return { kind, reason: "unreadable", detail: "it is", notes: [] };
               }

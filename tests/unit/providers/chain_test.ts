@@ -12,7 +12,7 @@ import { FakeClock, settle } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 import { ask } from "./exec_plugin/plugins.ts";
 
-const NONE: ProviderOutcome = { kind: "none", reason: "not-seen", notes: [] };
+const NONE: ProviderOutcome = { kind: "none", reason: "no-pull-observed", notes: [] };
 
 function found(origin: string): ProviderOutcome {
   const credential = { kind: "basic", username: "u", password: new Secret("p") } as const;
@@ -46,7 +46,7 @@ Deno.test("CredentialChain stops at the first that has a credential", async () =
   equal(winner?.renewable, true);
   deepEqual(asked, ["labels", "docker"]);
   equal(attempts.length, 2);
-  deepEqual(observer.of("provider-asked").map(({ provider, outcome }) => [provider, outcome]), [
+  deepEqual(observer.of("provider-queried").map(({ provider, outcome }) => [provider, outcome]), [
     ["labels", "none"],
     ["docker", "found"],
   ]);
@@ -144,8 +144,8 @@ Deno.test("CredentialChain falls back on a pull only where nobody has, or may ha
 });
 
 Deno.test("CredentialChain does not bring back by a pull what an account may have no more", async () => {
-  equal((await renewal(NONE, { ...NONE, standing: [] })).winner, undefined);
-  equal((await renewal(NONE, { ...NONE, standing: "unknown" })).winner, undefined);
+  equal((await renewal(NONE, { ...NONE, validAccounts: [] })).winner, undefined);
+  equal((await renewal(NONE, { ...NONE, validAccounts: "unknown" })).winner, undefined);
 });
 
 Deno.test("CredentialChain asks for pulls that succeeded in a renewal alone", async () => {

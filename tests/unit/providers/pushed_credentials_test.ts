@@ -78,7 +78,7 @@ Deno.test("labelsProvider can be asked again exactly while something is put", as
   const outcome = await provider.provide(ask("nginx"));
   deepEqual(pairs(outcome), ["u:put"]);
   equal(
-    outcome.kind === "found" && outcome.candidates[0].hardExpiresAtMs,
+    outcome.kind === "found" && outcome.candidates[0].expiresAtMs,
     clock.wallMs() + 1_000,
   );
   const labels = {

@@ -194,13 +194,13 @@ const PROVOKED: Readonly<Record<Provoked, () => Promise<readonly ReasonCode[]>>>
   "incomplete-labels": () =>
     reasonsOf(labelsProvider(new FakeClock()), ask(IMAGE, { labels: { [NAME]: "u" } })),
   "not-enabled": () => reasonsOf(disabledProvider("kubesecret", true)),
-  "not-seen": () => reasonsOf(criProvider({ lookup: () => undefined })),
+  "no-pull-observed": () => reasonsOf(criProvider({ lookup: () => undefined })),
   "no-config-file": () => fromDocker(undefined),
   "no-entry-for-registry": () => fromDocker(auths({ username: "u", password: "p" }, "other.io")),
   "anonymous-entry": () => fromDocker(auths({})),
   "incomplete-entry": () => fromDocker(auths({ username: "u" })),
   "helper-not-found": () => fromHelper(exited("credentials not found in native keychain\n", 1)),
-  "helper-is-ourselves": () => fromHelper(exited(""), "nydus-auth"),
+  "helper-is-agent": () => fromHelper(exited(""), "nydus-auth"),
   async "plugin-not-matched"() {
     return await reasonsOf(kubelet([{ name: "p", matchImages: ["other.io"] }]).provider);
   },

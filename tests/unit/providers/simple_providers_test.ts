@@ -18,7 +18,7 @@ Deno.test("labelsProvider takes both labels or none", async () => {
   equal((await provide({ [SECRET]: "p" })).reason, "incomplete-labels");
 });
 
-Deno.test("criProvider answers what was seen, and is not enabled without a tap", async () => {
+Deno.test("criProvider answers what was seen, and is not enabled without a CRI proxy", async () => {
   equal((await criProvider(undefined).provide(ask("nginx"))).reason, "not-enabled");
   const credential = { kind: "basic", username: "u", password: new Secret("p") } as const;
   const provider = criProvider({
@@ -29,7 +29,7 @@ Deno.test("criProvider answers what was seen, and is not enabled without a tap",
   const outcome = await provider.provide(ask("nginx"));
   deepEqual(pairs(outcome), ["u:p"]);
   equal(outcome.kind === "found" && outcome.candidates[0].fetchedAtMs, 7);
-  equal((await provider.provide(ask("redis"))).reason, "not-seen");
+  equal((await provider.provide(ask("redis"))).reason, "no-pull-observed");
 });
 
 Deno.test("disabledProvider keeps its place in the chain", async () => {

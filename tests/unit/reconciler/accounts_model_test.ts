@@ -157,10 +157,10 @@ class Model {
 
   /** Another agent on the same node, which knows what the daemons hold and no more. */
   renew(): void {
-    const { daemons, held, clock } = this.stage;
+    const { daemons, currentAuth, clock } = this.stage;
     this.stage = new Stage(clock);
     this.stage.daemons = daemons;
-    for (const [id, mounts] of held) this.stage.held.set(id, mounts);
+    for (const [id, mounts] of currentAuth) this.stage.currentAuth.set(id, mounts);
     this.#provider = this.#newProvider();
     this.#wire();
   }

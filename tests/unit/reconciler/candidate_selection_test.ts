@@ -9,9 +9,9 @@ import {
   type Resolution,
   Secret,
 } from "../../../lib/model/mod.ts";
-import { Elections, type ElectorPort, InstanceBook } from "../../../lib/reconciler/mod.ts";
+import { MountRecords, Selections, type Selector } from "../../../lib/reconciler/mod.ts";
 import type { Mount } from "../../../lib/reconciler/mounts.ts";
-import type { ElectionRequest } from "../../../lib/verification/mod.ts";
+import type { SelectionRequest } from "../../../lib/verification/mod.ts";
 import type { StoreEntry } from "../../../lib/credentials/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
@@ -69,14 +69,14 @@ const auth = (password: string) =>
 /** Elections before an elector that takes the last offer and calls single ones refused. */
 class Stage {
   readonly observer = new FakeObserver();
-  readonly requests: ElectionRequest[] = [];
-  readonly book = new InstanceBook();
+  readonly requests: SelectionRequest[] = [];
+  readonly book = new MountRecords();
   mounts: readonly Mount[] = [];
   keep = false;
 
-  elections(elector: ElectorPort | undefined = this.#elector()): Elections {
-    return new Elections({
-      elector,
+  selections(selector: Selector | undefined = this.#selector()): Selections {
+    return new Selections({
+      selector,
       observer: this.observer,
       clock: new FakeClock(),
       mounts: { of: () => this.mounts },
@@ -84,7 +84,7 @@ class Stage {
     });
   }
 
-  #elector(): ElectorPort {
+  #selector(): Selector {
     return {
       elect: (request) => {
         this.requests.push(request);
@@ -92,7 +92,7 @@ class Stage {
         return Promise.resolve({
           kind: this.keep ? "kept" : "elected",
           winner,
-          losers: request.offered.slice(0, -1),
+          otherCandidates: request.offered.slice(0, -1),
           reason: this.keep ? "kept" : "accepted",
           detail: "because",
           exhausted: request.offered.length === 1,
@@ -103,19 +103,19 @@ class Stage {
 }
 
 Deno.test("Elections: without an elector the chain's first is taken", async () => {
-  const elections = new Stage().elections();
+  const selections = new Stage().selections();
   const found = resolution([["docker", "a"], ["kubelet", "b"]]);
-  const bare = new Elections({
-    elector: undefined,
+  const bare = new Selections({
+    selector: undefined,
     observer: new FakeObserver(),
     clock: new FakeClock(),
     mounts: { of: () => [] },
-    book: new InstanceBook(),
+    book: new MountRecords(),
   });
-  const decision = await bare.decide(ENTRY, found, { readsRefused: false, askedAtMs: 0 });
+  const decision = await bare.decide(ENTRY, found, { readsRefused: false, queriedAtMs: 0 });
   equal(decision?.kind === "take" && decision.provider, "docker");
   equal(
-    await elections.decide(ENTRY, resolution([]), { readsRefused: false, askedAtMs: 0 }),
+    await selections.decide(ENTRY, resolution([]), { readsRefused: false, queriedAtMs: 0 }),
     undefined,
   );
 });
@@ -123,10 +123,10 @@ Deno.test("Elections: without an elector the chain's first is taken", async () =
 Deno.test("Elections: where all that was offered is refused every provider is asked, once", async () => {
   const stage = new Stage();
   let askedAll = 0;
-  const decision = await stage.elections().decide(ENTRY, resolution([["docker", "a"]]), {
+  const decision = await stage.selections().decide(ENTRY, resolution([["docker", "a"]]), {
     readsRefused: true,
-    askedAtMs: 0,
-    askAll: () => {
+    queriedAtMs: 0,
+    queryAll: () => {
       askedAll++;
       return Promise.resolve(resolution([["docker", "a"], ["kubelet", "b"]]));
     },
@@ -138,19 +138,19 @@ Deno.test("Elections: where all that was offered is refused every provider is as
     kind: "take",
     provider: "kubelet",
     candidates: [candidate("b"), candidate("a")],
-    elected: "because",
+    selectionReason: "because",
   });
-  equal(stage.observer.of("credential-elected")[0]?.losers, 1);
+  equal(stage.observer.of("candidate-selected")[0]?.otherCandidates, 1);
 });
 
 Deno.test("Elections: what a mount holds counts as in use where the store knows nothing", async () => {
   const stage = new Stage();
   stage.keep = true;
   stage.mounts = [MOUNT];
-  stage.book.set("d1/1", { state: "pending", failures: 0, held: auth("held") });
-  const decision = await stage.elections().decide(ENTRY, resolution([["docker", "a"]]), {
+  stage.book.set("d1/1", { state: "pending", failures: 0, currentAuth: auth("held") });
+  const decision = await stage.selections().decide(ENTRY, resolution([["docker", "a"]]), {
     readsRefused: false,
-    askedAtMs: 0,
+    queriedAtMs: 0,
   });
   deepEqual(decision, { kind: "keep", detail: "because" });
   equal(stage.requests[0]?.inUse?.provider, "adopted");
@@ -161,28 +161,31 @@ Deno.test("Elections: a credential is not shown to a host that nobody named, not
   const stage = new Stage();
   const host = { role: "registry", scheme: "https", host: "stranger.example" } as const;
   const backend = { host: host.host, skipVerify: false, caFiles: ["/ca.pem"], mirrors: [] };
-  const at = (namedBy?: string): Mount => ({
+  const at = (approvedBy?: string): Mount => ({
     ...MOUNT,
     instance: {
       ...INSTANCE,
       backend,
-      endpoint: { host: host.host, hosts: [{ ...host, ...(namedBy && { namedBy }) }] },
+      endpoint: { host: host.host, hosts: [{ ...host, ...(approvedBy && { approvedBy }) }] },
     },
   });
   const found = resolution([["docker", "a"], ["kubelet", "b"]]);
   stage.mounts = [at()];
-  const unseen = await stage.elections().decide(ENTRY, found, { readsRefused: true, askedAtMs: 0 });
+  const unseen = await stage.selections().decide(ENTRY, found, {
+    readsRefused: true,
+    queriedAtMs: 0,
+  });
   equal(unseen?.kind === "take" && unseen.provider, "docker", "the chain's first, unseen");
   equal(stage.requests.length, 0);
-  stage.book.set("d1/1", { state: "stored", failures: 0, held: auth("b") });
+  stage.book.set("d1/1", { state: "stored", failures: 0, currentAuth: auth("b") });
   for (const readsRefused of [false, true]) {
-    const kept = await stage.elections().decide(ENTRY, found, { readsRefused, askedAtMs: 0 });
+    const kept = await stage.selections().decide(ENTRY, found, { readsRefused, queriedAtMs: 0 });
     const expected = readsRefused ? "docker" : "kubelet";
     equal(kept?.kind === "take" && kept.provider, expected, "the one in use, until it is refused");
   }
   equal(stage.requests.length, 0);
   stage.mounts = [at("delivery.allowed_hosts")];
-  await stage.elections().decide(ENTRY, found, { readsRefused: true, askedAtMs: 0 });
+  await stage.selections().decide(ENTRY, found, { readsRefused: true, queriedAtMs: 0 });
   const { host: asked, caFiles } = stage.requests[0]?.target ?? {};
   deepEqual([asked, caFiles], ["stranger.example", ["/ca.pem"]], "as nydusd reaches it");
 });

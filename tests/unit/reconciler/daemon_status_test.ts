@@ -6,7 +6,7 @@ import {
   Secret,
 } from "../../../lib/model/mod.ts";
 import type { InstanceRecord } from "../../../lib/reconciler/mod.ts";
-import { readsEnd } from "../../../lib/reconciler/daemon_status.ts";
+import { readsFailAtMs } from "../../../lib/reconciler/daemon_status.ts";
 import { CredentialStore } from "../../../lib/credentials/mod.ts";
 import { FakeRandom } from "../../fakes/random.ts";
 
@@ -36,7 +36,7 @@ function stored(endsAtMs: number) {
     origin: "plugin p",
     fetchedAtMs: NOW,
     watched: false,
-    hardExpiresAtMs: endsAtMs,
+    expiresAtMs: endsAtMs,
   };
   store.put(IMAGE, { provider: "kubelet", candidates: [candidate] }, NOW);
   return store.get(IMAGE.text);
@@ -45,7 +45,7 @@ function stored(endsAtMs: number) {
 const holding = (endsAtMs: number, state: InstanceRecord["state"] = "stored"): InstanceRecord => ({
   state,
   failures: 0,
-  held: encodeRegistryAuth(token(endsAtMs)),
+  currentAuth: encodeRegistryAuth(token(endsAtMs)),
 });
 
 const SOON = NOW + 600_000;
@@ -53,7 +53,7 @@ const LATE = NOW + 3_600_000;
 
 Deno.test("readsEnd: what is held counts, or what can still be delivered", () => {
   const end = (state: Daemon["state"], record: InstanceRecord, ours: number) =>
-    readsEnd({ ...DAEMON, state }, record, stored(ours), NOW);
+    readsFailAtMs({ ...DAEMON, state }, record, stored(ours), NOW);
   strictEqual(end("running", holding(LATE), LATE), LATE, "the same");
   strictEqual(end("running", holding(SOON), LATE), LATE, "it is about to be delivered");
   strictEqual(end("unresponsive", holding(SOON), LATE), SOON, "it cannot be told");
@@ -67,8 +67,8 @@ Deno.test("readsEnd: what is held counts, or what can still be delivered", () =>
 });
 
 Deno.test("readsEnd: no end is known where nothing tells it", () => {
-  strictEqual(readsEnd(DAEMON, holding(LATE), undefined, NOW), undefined);
-  const garbage = { state: "refused", failures: 0, held: new Secret("%%%") } as const;
-  strictEqual(readsEnd(DAEMON, garbage, stored(LATE), NOW), undefined);
-  strictEqual(readsEnd(DAEMON, { state: "stored", failures: 0 }, stored(LATE), NOW), LATE);
+  strictEqual(readsFailAtMs(DAEMON, holding(LATE), undefined, NOW), undefined);
+  const garbage = { state: "refused", failures: 0, currentAuth: new Secret("%%%") } as const;
+  strictEqual(readsFailAtMs(DAEMON, garbage, stored(LATE), NOW), undefined);
+  strictEqual(readsFailAtMs(DAEMON, { state: "stored", failures: 0 }, stored(LATE), NOW), LATE);
 });

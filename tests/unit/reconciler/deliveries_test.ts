@@ -6,7 +6,7 @@ import {
   Secret,
 } from "../../../lib/model/mod.ts";
 import { Deliveries } from "../../../lib/reconciler/deliveries.ts";
-import { InstanceBook } from "../../../lib/reconciler/mod.ts";
+import { MountRecords } from "../../../lib/reconciler/mod.ts";
 import { Mounts } from "../../../lib/reconciler/mounts.ts";
 import { CredentialStore } from "../../../lib/credentials/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
@@ -30,7 +30,7 @@ const daemon: Daemon = {
 };
 
 Deno.test("Deliveries: failed reads speak against no credential where nydusd holds none", () => {
-  const book = new InstanceBook();
+  const book = new MountRecords();
   const settings = { leadTimeMs: "auto", refreshIntervalMs: 240_000 } as const;
   const deliveries = new Deliveries({
     book,
@@ -39,22 +39,26 @@ Deno.test("Deliveries: failed reads speak against no credential where nydusd hol
     deliverer: () => ({ deliver: () => Promise.reject(new Error("not called")) }),
     observer: new FakeObserver(),
     clock: new FakeClock(),
-    isAsking: () => false,
+    isQuerying: () => false,
     remembered: () => undefined,
     unknownHosts: () => "warn",
     inUseDelayMs: () => 5_000,
-    settled: () => {},
+    inSync: () => {},
   });
   const finding = { daemon, instance, verdict: "failed", reads: 5, sinceMs: 60_000 } as const;
   for (const state of ["adopted", "stored"] as const) {
-    for (const held of [undefined, "", btoa("u:p")]) {
+    for (const currentAuth of [undefined, "", btoa("u:p")]) {
       book.set("d1/1", {
         state,
         failures: 0,
         storedAtMs: 0,
-        ...(held !== undefined && { held: new Secret(held) }),
+        ...(currentAuth !== undefined && { currentAuth: new Secret(currentAuth) }),
       });
-      equal(deliveries.judge(finding), held ? "doubt" : "no-doubt", `${state}, ${held}`);
+      equal(
+        deliveries.judge(finding),
+        currentAuth ? "suspect" : "no-doubt",
+        `${state}, ${currentAuth}`,
+      );
     }
   }
 });

@@ -16,7 +16,7 @@ function stage() {
       return promise;
     },
     failed: (id, error) => failures.push(`${id}: ${error}`),
-    settled: () => ended++,
+    inSync: () => ended++,
   });
   return {
     queue,

@@ -41,7 +41,7 @@ class Stage {
     random: new FakeRandom(),
   });
   readonly requests: CredentialRequest[] = [];
-  readonly held = new Map<string, Secret>();
+  readonly currentAuth = new Map<string, Secret>();
   daemons: Daemon[] = [];
   /** Passwords by registry: an entry for the place goes before the image's. */
   passwords: Record<string, string> = {};
@@ -55,7 +55,7 @@ class Stage {
         { daemon, credential }: { daemon: Daemon; credential: Candidate["credential"] },
       ) => {
         ok(credential.kind === "basic");
-        this.held.set(daemon.id, encodeRegistryAuth(credential));
+        this.currentAuth.set(daemon.id, encodeRegistryAuth(credential));
         const file = { kind: "written" } as const;
         return Promise.resolve({ kind: "delivered" as const, file });
       },
@@ -82,7 +82,7 @@ class Stage {
   }
 
   mount(id: string, endpoint?: Endpoint, pair = ""): void {
-    this.held.set(id, new Secret(pair === "" ? "" : btoa(pair)));
+    this.currentAuth.set(id, new Secret(pair === "" ? "" : btoa(pair)));
     this.daemons.push({
       id,
       pid: 1,
@@ -104,7 +104,7 @@ class Stage {
   view(): readonly Daemon[] {
     return this.daemons.map((daemon) => ({
       ...daemon,
-      held: new Map([["/", this.held.get(daemon.id) ?? new Secret("")]]),
+      currentAuth: new Map([["/", this.currentAuth.get(daemon.id) ?? new Secret("")]]),
     }));
   }
 
@@ -130,7 +130,7 @@ class Stage {
   }
 
   holds(id: string): string {
-    const credential = decodeRegistryAuth(this.held.get(id)?.reveal() ?? "");
+    const credential = decodeRegistryAuth(this.currentAuth.get(id)?.reveal() ?? "");
     return credential?.kind === "basic" ? credential.password.reveal() : "";
   }
 
@@ -159,14 +159,14 @@ Deno.test("mounts of one image that read from different places hold different cr
   stage.mount("again", await placeAt("keyed:5000", true));
   stage.passwords = { "registry.example.com": "own", "keyed:5000": "mirror" };
   await stage.run(async () => {
-    const held = () => ["direct", "keyed", "keyless", "again"].map((id) => stage.holds(id));
-    deepStrictEqual(held(), ["own", "mirror", "own", "mirror"]);
+    const currentAuth = () => ["direct", "keyed", "keyless", "again"].map((id) => stage.holds(id));
+    deepStrictEqual(currentAuth(), ["own", "mirror", "own", "mirror"]);
     strictEqual(stage.requests.length, 3, "one question a place");
     stage.passwords = { "registry.example.com": "own2", "keyed:5000": "mirror2" };
     stage.reconciler.recheck();
     await settle();
     await settle();
-    deepStrictEqual(held(), ["own2", "mirror2", "own2", "mirror2"]);
+    deepStrictEqual(currentAuth(), ["own2", "mirror2", "own2", "mirror2"]);
     const { images } = stage.reconciler.status();
     deepStrictEqual(images.map(({ image }) => image), [IMAGE.text, IMAGE.text, IMAGE.text]);
     deepStrictEqual(
@@ -176,9 +176,9 @@ Deno.test("mounts of one image that read from different places hold different cr
         "registry",
       ]],
     );
-    strictEqual(stage.statusOf("keyed")?.hostNamedBy, "a test");
+    strictEqual(stage.statusOf("keyed")?.hostApprovedBy, "a test");
   });
-  deepStrictEqual(stage.observer.of("unnamed-host"), []);
+  deepStrictEqual(stage.observer.of("unapproved-host"), []);
 });
 
 /** A token that tells its end, in seconds since the epoch. */
@@ -215,11 +215,11 @@ Deno.test("refuse: a host that nobody named is never given the image's credentia
     await stage.clock.advance(300 * SECOND);
     deepStrictEqual([stage.holds("foreign"), stage.holds("empty")], ["held", ""]);
     strictEqual(stage.statusOf("foreign")?.delivery, "withheld");
-    deepStrictEqual(stage.statusOf("foreign")?.unnamedHosts, ["foreign:5000"]);
+    deepStrictEqual(stage.statusOf("foreign")?.unapprovedHosts, ["foreign:5000"]);
     ok(stage.statusOf("empty")?.deliveryDetail?.includes("delivery.allowed_hosts"));
   });
   deepStrictEqual(
-    stage.observer.of("unnamed-host").map(({ daemonId, action }) => [daemonId, action]),
+    stage.observer.of("unapproved-host").map(({ daemonId, action }) => [daemonId, action]),
     [["foreign", "withheld"], ["empty", "withheld"]],
   );
   deepStrictEqual(stage.observer.of("delivery-attempted"), []);
@@ -252,7 +252,7 @@ Deno.test("refuse: it is given once the host is named", async () => {
     stage.reconciler.trigger("node-changed");
     await stage.clock.advance(SECOND);
     strictEqual(stage.holds("foreign"), "own");
-    strictEqual(stage.statusOf("foreign")?.unnamedHosts, undefined);
+    strictEqual(stage.statusOf("foreign")?.unapprovedHosts, undefined);
   });
 });
 
@@ -268,10 +268,10 @@ Deno.test("warn: it is given, and said once for each mount", async () => {
     await settle();
     await settle();
     strictEqual(stage.holds("foreign"), "own2");
-    deepStrictEqual(stage.statusOf("foreign")?.unnamedHosts, ["foreign:5000"]);
+    deepStrictEqual(stage.statusOf("foreign")?.unapprovedHosts, ["foreign:5000"]);
   });
   deepStrictEqual(
-    stage.observer.of("unnamed-host").map(({ hosts, action }) => [hosts, action]),
+    stage.observer.of("unapproved-host").map(({ hosts, action }) => [hosts, action]),
     [[["foreign:5000"], "delivered"]],
   );
 });

@@ -29,7 +29,7 @@ Deno.test("a provider that hangs delays neither the mounts nor local requests, a
   };
   const node = new VirtualNode({ clock, providers: [docker, kubelet], providerTimeoutMs: 5_000 });
   const [first, second] = [node.mount("a.io/app:1"), node.mount("b.io/app:1")];
-  const heldByAll = () => [first, second].map((mount) => node.heldBy(mount));
+  const heldByAll = () => [first, second].map((mount) => node.currentAuthOf(mount));
   await node.run(async () => {
     await clock.advance(6_000);
     deepEqual(heldByAll(), ["u:kubelet", ""]);

@@ -1,6 +1,6 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { type DeliveryOutcome, type FileOutcome, Secret } from "../../../lib/model/mod.ts";
-import { type InstanceRecord, recordAfter, retryPauseMs } from "../../../lib/reconciler/mod.ts";
+import { type InstanceRecord, recordAfter, retryDelayMs } from "../../../lib/reconciler/mod.ts";
 import { recordAfterReads } from "../../../lib/reconciler/mount_records.ts";
 
 const NOW = { wallMs: 1_000_000, monotonicMs: 5_000 };
@@ -9,7 +9,7 @@ const NEW = new Secret("new");
 const BEFORE: InstanceRecord = {
   state: "stored",
   failures: 0,
-  held: OLD,
+  currentAuth: OLD,
   fileFingerprint: "old",
   storedAtMs: 1,
   deliveredAtMs: 1,
@@ -30,7 +30,7 @@ Deno.test("recordAfter: an outcome decides the state, what is held, and whether 
   type Row = readonly [
     DeliveryOutcome,
     state: string,
-    held: Secret,
+    currentAuth: Secret,
     file: string,
     failures: number,
   ];
@@ -46,14 +46,14 @@ Deno.test("recordAfter: an outcome decides the state, what is held, and whether 
     [{ kind: "unreachable", file: WRITTEN, detail }, "unreachable", OLD, "new", 1],
     [{ kind: "unsupported", file: { kind: "skipped" }, detail }, "unsupported", OLD, "new", 0],
   ];
-  for (const [outcome, state, held, file, failures] of table) {
+  for (const [outcome, state, currentAuth, file, failures] of table) {
     const record = after(outcome);
     deepStrictEqual(
-      [record.state, record.held, record.fileFingerprint, record.failures],
-      [state, held, file, failures],
+      [record.state, record.currentAuth, record.fileFingerprint, record.failures],
+      [state, currentAuth, file, failures],
       `${outcome.kind}, file ${outcome.file.kind}`,
     );
-    strictEqual(record.retryAtMs, failures === 0 ? undefined : NOW.monotonicMs + retryPauseMs(1));
+    strictEqual(record.retryAtMs, failures === 0 ? undefined : NOW.monotonicMs + retryDelayMs(1));
     strictEqual(record.file, outcome.file);
   }
 });
@@ -89,7 +89,7 @@ Deno.test("recordAfter: explains a failure, and most of all that of the file", (
 });
 
 Deno.test("retryPauseMs: doubles from half a second to ten", () => {
-  deepStrictEqual([1, 2, 3, 4, 5, 6, 7, 100].map(retryPauseMs), [
+  deepStrictEqual([1, 2, 3, 4, 5, 6, 7, 100].map(retryDelayMs), [
     500,
     1_000,
     2_000,

@@ -2,14 +2,14 @@ import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { type Daemon, parseImageReference, Secret } from "../../../lib/model/mod.ts";
 import { Mounts, observed } from "../../../lib/reconciler/mounts.ts";
 import {
-  InstanceBook,
   type InstanceRecord,
+  MountRecords,
   recordAfter,
 } from "../../../lib/reconciler/mount_records.ts";
 
 const IMAGE = parseImageReference("reg.example.com/app:v1");
 
-function daemon(id: string, snapshots: readonly string[], held?: Secret): Daemon {
+function daemon(id: string, snapshots: readonly string[], currentAuth?: Secret): Daemon {
   return {
     id,
     pid: 1,
@@ -17,7 +17,8 @@ function daemon(id: string, snapshots: readonly string[], held?: Secret): Daemon
     source: "system-api",
     state: "running",
     configApi: "supported",
-    ...(held && { held: new Map(snapshots.map((snapshot) => [`/${snapshot}`, held])) }),
+    ...(currentAuth &&
+      { currentAuth: new Map(snapshots.map((snapshot) => [`/${snapshot}`, currentAuth])) }),
     instances: snapshots.map((snapshotId) => ({
       daemonId: id,
       snapshotId,
@@ -40,11 +41,11 @@ Deno.test("Mounts: lists the mounts of an image by its key in the store", () => 
 });
 
 Deno.test("observed: replaces what was known with what nydusd holds", () => {
-  const held = new Secret("v");
+  const currentAuth = new Secret("v");
   const record: InstanceRecord = {
     state: "stored",
     failures: 1,
-    held,
+    currentAuth,
     fileFingerprint: "f",
     retryAtMs: 9,
     confirmedAtMs: 5,
@@ -57,7 +58,7 @@ Deno.test("observed: replaces what was known with what nydusd holds", () => {
     { startedMs = 6, replaced = false }: { startedMs?: number; replaced?: boolean } = {},
   ) => {
     const after = observed(record, now, instance, startedMs, replaced);
-    return [after.held?.reveal(), after.fileFingerprint, after.retryAtMs];
+    return [after.currentAuth?.reveal(), after.fileFingerprint, after.retryAtMs];
   };
   deepStrictEqual(keptBy(found), ["w", "f", 9]);
   deepStrictEqual(keptBy(daemon("a", ["1"])), [undefined, "f", 9]);
@@ -71,8 +72,14 @@ Deno.test("observed: replaces what was known with what nydusd holds", () => {
 });
 
 Deno.test("observed: what was proven of one value is not proven of another", () => {
-  const held = new Secret("v");
-  const record = { state: "stored", failures: 0, held, storedAtMs: 1, proven: true } as const;
+  const currentAuth = new Secret("v");
+  const record = {
+    state: "stored",
+    failures: 0,
+    currentAuth,
+    storedAtMs: 1,
+    proven: true,
+  } as const;
   const [instance] = daemon("a", ["1"]).instances;
   if (instance === undefined) throw new Error("there is one");
   const after = (value: Secret) => observed(record, daemon("a", ["1"], value), instance, 0, false);
@@ -104,7 +111,7 @@ Deno.test("a mount is behind from the first new file on, until its nydusd is ano
 });
 
 Deno.test("InstanceBook knows the earliest of the mounts that are to be tried again", () => {
-  const book = new InstanceBook();
+  const book = new MountRecords();
   const failed = (retryAtMs: number) => ({ state: "refused", failures: 1, retryAtMs }) as const;
   strictEqual(book.nextRetryAtMs(), undefined);
   book.set("a/1", failed(7));

@@ -20,7 +20,7 @@ function basic(password: string, username = "u"): Credential {
   return { kind: "basic", username, password: new Secret(password) };
 }
 
-function held(credential: Credential): Secret {
+function currentAuth(credential: Credential): Secret {
   ok(credential.kind === "basic");
   return encodeRegistryAuth(credential);
 }
@@ -44,8 +44,12 @@ function entry(
   const store = new CredentialStore({ settings, seed: "node", random: new FakeRandom() });
   store.ensure(IMAGE, NOW_MS);
   if (stored === "nothing" || stored === "per-account") {
-    const inNames = stored === "per-account";
-    store.recordFailure(IMAGE, { reason: "plugin-not-matched", detail: "", inNames }, NOW_MS);
+    const perServiceAccount = stored === "per-account";
+    store.recordFailure(
+      IMAGE,
+      { reason: "plugin-not-matched", detail: "", perServiceAccount },
+      NOW_MS,
+    );
   } else if (stored !== "requested" && provider === "adopted") store.adopt(IMAGE, stored, NOW_MS);
   else if (stored !== "requested") {
     store.put(IMAGE, { provider: "kubelet", candidates: [stored] }, NOW_MS);
@@ -99,7 +103,7 @@ function plan(given: Case) {
 function summary(given: Case): string {
   const step = plan(given);
   switch (step.kind) {
-    case "settled":
+    case "in-sync":
       return step.state;
     case "deliver":
       return `deliver ${passwordOf(step.credential)}`;
@@ -114,7 +118,7 @@ function passwordOf(credential: Credential): string {
 }
 
 const OURS = candidate(basic("ours"));
-const THEIRS = held(basic("theirs"));
+const THEIRS = currentAuth(basic("theirs"));
 const EMPTY = new Secret("");
 const fingerprint = entry(OURS).stored?.fingerprint ?? "";
 const DOWN: Case = { daemon: { state: "unresponsive" } };
@@ -127,18 +131,26 @@ const CASES: readonly (readonly [name: string, given: Case, wanted: string])[] =
 
   // A provider has a credential.
   ["nydusd has no key", { entry: entry(OURS) }, "deliver ours"],
-  ["nydusd has an empty value", { entry: entry(OURS), record: { held: EMPTY } }, "deliver ours"],
-  ["nydusd has another one", { entry: entry(OURS), record: { held: THEIRS } }, "deliver ours"],
+  [
+    "nydusd has an empty value",
+    { entry: entry(OURS), record: { currentAuth: EMPTY } },
+    "deliver ours",
+  ],
+  [
+    "nydusd has another one",
+    { entry: entry(OURS), record: { currentAuth: THEIRS } },
+    "deliver ours",
+  ],
   [
     "nydusd has it and the file does not",
-    { entry: entry(OURS), record: { held: held(basic("ours")) } },
+    { entry: entry(OURS), record: { currentAuth: currentAuth(basic("ours")) } },
     "deliver ours",
   ],
   [
     "nydusd and the file have it",
     {
       entry: entry(OURS),
-      record: { held: held(basic("ours")), fileFingerprint: fingerprint },
+      record: { currentAuth: currentAuth(basic("ours")), fileFingerprint: fingerprint },
     },
     "stored",
   ],
@@ -170,7 +182,11 @@ const CASES: readonly (readonly [name: string, given: Case, wanted: string])[] =
 
   // No provider has a credential.
   ["nobody has one", { entry: entry("nothing") }, "none"],
-  ["nydusd alone has one", { entry: entry("nothing"), record: { held: THEIRS } }, "adopt theirs"],
+  [
+    "nydusd alone has one",
+    { entry: entry("nothing"), record: { currentAuth: THEIRS } },
+    "adopt theirs",
+  ],
   [
     "a pull is remembered and nydusd has no key",
     { entry: entry("nothing"), remembered: OURS },
@@ -178,12 +194,12 @@ const CASES: readonly (readonly [name: string, given: Case, wanted: string])[] =
   ],
   [
     "a pull is remembered and nydusd has an empty value",
-    { entry: entry("nothing"), remembered: OURS, record: { held: EMPTY } },
+    { entry: entry("nothing"), remembered: OURS, record: { currentAuth: EMPTY } },
     "adopt ours",
   ],
   [
     "a pull is remembered and nydusd has another one",
-    { entry: entry("nothing"), remembered: OURS, record: { held: THEIRS } },
+    { entry: entry("nothing"), remembered: OURS, record: { currentAuth: THEIRS } },
     "adopt theirs",
   ],
   [
@@ -216,7 +232,7 @@ const CASES: readonly (readonly [name: string, given: Case, wanted: string])[] =
   ],
   [
     "nydusd has one and a provider goes by service accounts",
-    { entry: entry("per-account"), record: { held: THEIRS } },
+    { entry: entry("per-account"), record: { currentAuth: THEIRS } },
     "adopted",
   ],
 
@@ -229,12 +245,12 @@ const CASES: readonly (readonly [name: string, given: Case, wanted: string])[] =
   ],
   [
     "adopted: nydusd has an empty value",
-    { entry: entry(OURS, "adopted"), record: { held: EMPTY } },
+    { entry: entry(OURS, "adopted"), record: { currentAuth: EMPTY } },
     "deliver ours",
   ],
   [
     "adopted: nydusd has another one",
-    { entry: entry(OURS, "adopted"), record: { held: THEIRS } },
+    { entry: entry(OURS, "adopted"), record: { currentAuth: THEIRS } },
     "adopted",
   ],
   ["adopted: nydusd is down", { ...DOWN, entry: entry(OURS, "adopted") }, "unreachable"],
@@ -249,8 +265,9 @@ Deno.test("planInstance: keeps a token of the same user that expires later than 
   const ours = token(NOW_MS + HOUR_MS);
   const later = NOW_MS + 2 * HOUR_MS;
   const stateOf = (theirs: Credential, change: Partial<Candidate> = {}) =>
-    plan({ entry: entry(candidate(ours, change)), record: { held: held(theirs) } }).kind;
-  strictEqual(stateOf(token(later)), "settled");
+    plan({ entry: entry(candidate(ours, change)), record: { currentAuth: currentAuth(theirs) } })
+      .kind;
+  strictEqual(stateOf(token(later)), "in-sync");
   strictEqual(stateOf(token(NOW_MS + HOUR_MS / 2)), "deliver");
   strictEqual(stateOf(token(later, "other")), "deliver");
   strictEqual(stateOf(basic("no expiry")), "deliver");
@@ -264,10 +281,10 @@ Deno.test("planInstance: withholds a credential from unapproved hosts, and keeps
     endpoint: { host, hosts: [{ role: "registry", host }] },
   } as unknown as Partial<RafsInstance>;
   const given = { entry: entry(OURS), instance };
-  deepStrictEqual(plan(given).unnamed, { hosts: [host], action: "delivered" });
+  deepStrictEqual(plan(given).unapproved, { hosts: [host], action: "delivered" });
   strictEqual(summary(given), "deliver ours");
   strictEqual(summary({ ...given, unknownHosts: "refuse" }), "withheld");
   const adopted = { ...given, entry: entry(OURS, "adopted"), unknownHosts: "refuse" } as const;
-  strictEqual(summary({ ...adopted, record: { held: THEIRS } }), "adopted");
+  strictEqual(summary({ ...adopted, record: { currentAuth: THEIRS } }), "adopted");
   strictEqual(summary(adopted), "withheld");
 });

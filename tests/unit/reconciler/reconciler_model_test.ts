@@ -50,8 +50,8 @@ class Model {
       }
       this.issued.set(text, this.version);
       return found(stage.clock, `v${this.version}`, {
-        softExpiresAtMs: stage.clock.wallMs() + 60 * SECOND,
-        hardExpiresAtMs: stage.clock.wallMs() + 3_600 * SECOND,
+        refreshAtMs: stage.clock.wallMs() + 60 * SECOND,
+        expiresAtMs: stage.clock.wallMs() + 3_600 * SECOND,
       });
     };
     stage.deliver = (order) => this.#deliver(order);
@@ -86,8 +86,8 @@ class Model {
         return stage.reconciler.trigger("node-changed");
       case "restart":
         // It comes back with what its file said when it was mounted: nothing.
-        for (const mount of stage.held.get(id)?.keys() ?? []) {
-          stage.held.get(id)?.delete(mount);
+        for (const mount of stage.currentAuth.get(id)?.keys() ?? []) {
+          stage.currentAuth.get(id)?.delete(mount);
           this.given.delete(`${id}${mount}`);
         }
         return stage.reconciler.trigger("node-changed");

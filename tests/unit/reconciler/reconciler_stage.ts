@@ -12,7 +12,7 @@ import {
   type ProviderOutcome,
   Secret,
 } from "../../../lib/model/mod.ts";
-import { type ElectorPort, Reconciler, type Stages } from "../../../lib/reconciler/mod.ts";
+import { Reconciler, type ReconcileStages, type Selector } from "../../../lib/reconciler/mod.ts";
 import { CredentialStore } from "../../../lib/credentials/mod.ts";
 import { FakeClock, settle } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
@@ -37,7 +37,7 @@ export class Stage {
   readonly stop = new AbortController();
   daemons: Daemon[] = [];
   /** What each daemon holds, by daemon id and mount id. */
-  readonly held = new Map<string, Map<string, Secret>>();
+  readonly currentAuth = new Map<string, Map<string, Secret>>();
   readonly requests: CredentialRequest[] = [];
   readonly orders: DeliveryOrder[] = [];
   answer: (request: CredentialRequest) => ProviderOutcome | Promise<ProviderOutcome> = () => none();
@@ -51,15 +51,15 @@ export class Stage {
   ready = false;
   readonly reconciler: Reconciler;
 
-  constructor(clock: FakeClock = new FakeClock(), elector?: ElectorPort) {
+  constructor(clock: FakeClock = new FakeClock(), selector?: Selector) {
     this.clock = clock;
-    this.reconciler = this.#makeReconciler(elector);
+    this.reconciler = this.#makeReconciler(selector);
   }
 
-  #makeReconciler(elector: ElectorPort | undefined): Reconciler {
+  #makeReconciler(selector: Selector | undefined): Reconciler {
     const { store, observer, clock } = this;
     const options = { store, observer, clock, inUseDelayMs: () => 5 * SECOND };
-    return new Reconciler({ ...options, ...(elector && { elector }) }, this.#stages());
+    return new Reconciler({ ...options, ...(selector && { selector }) }, this.#stages());
   }
 
   /** Goes on with new stages, as after a reload of the configuration. */
@@ -67,7 +67,7 @@ export class Stage {
     this.reconciler.replace(this.#stages());
   }
 
-  #stages(): Stages {
+  #stages(): ReconcileStages {
     return {
       discoverer: {
         look: async () => {
@@ -105,7 +105,7 @@ export class Stage {
   daemon(
     id: string,
     instances: readonly { snapshotId: string; image?: string }[],
-    held = "",
+    currentAuth = "",
   ): Daemon {
     const daemon: Daemon = {
       id,
@@ -123,8 +123,11 @@ export class Stage {
       })),
     };
     // As the real nydusd: no key for a mount that started without a credential.
-    const mounts = held === "" ? [] : instances;
-    this.held.set(id, new Map(mounts.map((i) => [`/${i.snapshotId}`, new Secret(held)])));
+    const mounts = currentAuth === "" ? [] : instances;
+    this.currentAuth.set(
+      id,
+      new Map(mounts.map((i) => [`/${i.snapshotId}`, new Secret(currentAuth)])),
+    );
     this.daemons.push(daemon);
     return daemon;
   }
@@ -133,7 +136,7 @@ export class Stage {
     this.looks++;
     return {
       daemons: this.daemons.map((d) =>
-        d.state === "running" ? { ...d, held: new Map(this.held.get(d.id)) } : d
+        d.state === "running" ? { ...d, currentAuth: new Map(this.currentAuth.get(d.id)) } : d
       ),
       problems: [],
     };
@@ -141,12 +144,12 @@ export class Stage {
 
   store_({ daemon, instance, credential }: DeliveryOrder): DeliveryOutcome {
     ok(credential.kind === "basic" && instance.mountId !== undefined);
-    this.held.get(daemon.id)?.set(instance.mountId, encodeRegistryAuth(credential));
+    this.currentAuth.get(daemon.id)?.set(instance.mountId, encodeRegistryAuth(credential));
     return { kind: "delivered", file: { kind: "written" } };
   }
 
   holds(id: string, snapshotId: string): string {
-    return this.held.get(id)?.get(`/${snapshotId}`)?.reveal() ?? "";
+    return this.currentAuth.get(id)?.get(`/${snapshotId}`)?.reveal() ?? "";
   }
 
   async run(work: () => Promise<void>): Promise<void> {

@@ -78,7 +78,7 @@ Deno.test("a nydusd that lost its credential gets it back at the next look", asy
   stage.daemon("d1", [{ snapshotId: "1" }]);
   stage.answer = () => found(stage.clock, "a");
   await stage.run(async () => {
-    stage.held.get("d1")?.set("/1", new Secret(auth("stale")));
+    stage.currentAuth.get("d1")?.set("/1", new Secret(auth("stale")));
     await stage.clock.advance(61 * SECOND);
     strictEqual(stage.holds("d1", "1"), auth("a"));
   });
@@ -106,7 +106,7 @@ Deno.test("Reconciler: does not take an older observation for the result of a de
     strictEqual(stage.mount("d1", "1")?.deliveredAtMs, deliveredAtMs);
     await stage.clock.advance(4 * SECOND);
     strictEqual(stage.state("d1", "1"), "in-use", "counted from the delivery");
-    stage.held.get("d1")?.set("/1", new Secret(auth("stale")));
+    stage.currentAuth.get("d1")?.set("/1", new Secret(auth("stale")));
     await stage.clock.advance(61 * SECOND);
     strictEqual(stage.holds("d1", "1"), auth("b"), "a later observation counts");
   });
@@ -257,7 +257,7 @@ Deno.test("renewal asks for something newer, and the new credential is delivered
   stage.daemon("d1", [{ snapshotId: "1" }]);
   let issued = 0;
   stage.answer = () =>
-    found(stage.clock, `t${++issued}`, { softExpiresAtMs: stage.clock.wallMs() + 10 * SECOND });
+    found(stage.clock, `t${++issued}`, { refreshAtMs: stage.clock.wallMs() + 10 * SECOND });
   await stage.run(async () => {
     const [first] = stage.requests;
     strictEqual(first?.newerThanMs, undefined);
@@ -272,7 +272,7 @@ Deno.test("a failing provider leaves the credential in force and is asked urgent
   const stage = new Stage();
   stage.daemon("d1", [{ snapshotId: "1" }]);
   const end = stage.clock.wallMs() + 600 * SECOND;
-  stage.answer = () => found(stage.clock, "a", { hardExpiresAtMs: end });
+  stage.answer = () => found(stage.clock, "a", { expiresAtMs: end });
   await stage.run(async () => {
     stage.answer = () => ({ kind: "failed", reason: "plugin-failed", detail: "exit 1", notes: [] });
     await stage.clock.advance(700 * SECOND);
@@ -304,7 +304,7 @@ Deno.test("Reconciler: returns the stored credential to a nydusd that restarts e
     if (!isAdopted) stage.answer = () => found(stage.clock, "held", { watched: true });
     await stage.run(async () => {
       for (let restart = 0; restart < 3; restart++) {
-        stage.held.get("d1")?.delete("/1");
+        stage.currentAuth.get("d1")?.delete("/1");
         await stage.clock.advance(61 * SECOND);
         strictEqual(stage.holds("d1", "1"), auth("held"));
       }
@@ -316,7 +316,7 @@ Deno.test("Reconciler: returns the stored credential to a nydusd that was told t
   const stage = new Stage();
   stage.daemon("d1", [{ snapshotId: "1" }], auth("held"));
   await stage.run(async () => {
-    stage.held.get("d1")?.set("/1", new Secret(""));
+    stage.currentAuth.get("d1")?.set("/1", new Secret(""));
     await stage.clock.advance(61 * SECOND);
     strictEqual(stage.holds("d1", "1"), auth("held"));
   });
@@ -392,10 +392,10 @@ Deno.test("recheck during a question asks again, so that no change is lost", asy
   const stage = new Stage();
   stage.daemon("d1", [{ snapshotId: "1" }]);
   let release = () => {};
-  const held = new Promise<void>((resolve) => release = resolve);
+  const currentAuth = new Promise<void>((resolve) => release = resolve);
   stage.answer = async () => {
     const answer = found(stage.clock, "old", { watched: true });
-    await held;
+    await currentAuth;
     return answer;
   };
   await stage.run(async () => {
@@ -416,7 +416,7 @@ Deno.test("a held credential that outlives ours is not replaced with the older o
   const newer = auth(token(nowS + 7200));
   stage.daemon("d1", [{ snapshotId: "1" }], newer);
   stage.answer = () =>
-    found(stage.clock, token(nowS + 3600), { hardExpiresAtMs: (nowS + 3600) * 1000 });
+    found(stage.clock, token(nowS + 3600), { expiresAtMs: (nowS + 3600) * 1000 });
   await stage.run(async () => {
     await stage.clock.advance(1 * SECOND);
     strictEqual(stage.holds("d1", "1"), newer);
@@ -458,8 +458,8 @@ Deno.test("what was got in the name of an account that is gone reaches no other 
   stage.answer = () => found(stage.clock, "of-a", { plugin: "p", account: "n/a (1)" });
   await stage.run(async () => {
     strictEqual(stage.holds("d1", "1"), auth("of-a"));
-    const gone = (...standing: string[]) => () =>
-      ({ kind: "none", reason: "no-service-account", notes: [], standing }) as const;
+    const gone = (...validAccounts: string[]) => () =>
+      ({ kind: "none", reason: "no-service-account", notes: [], validAccounts }) as const;
     stage.answer = gone("p n/a (1)");
     stage.reconciler.recheck();
     await settle();
@@ -495,14 +495,14 @@ Deno.test("what a mount holds is given to no other while the registry refuses wh
       return Promise.resolve({
         kind,
         winner,
-        losers: [],
+        otherCandidates: [],
         reason: "in-use",
         detail: "refused",
         exhausted: false,
       });
     },
   });
-  stage.answer = () => ({ ...none(), standing: [] });
+  stage.answer = () => ({ ...none(), validAccounts: [] });
   stage.daemon("d1", [{ snapshotId: "1" }], auth("of-a-that-is-gone"));
   await stage.run(async () => {
     await stage.clock.advance(60 * SECOND);

@@ -66,11 +66,11 @@ Deno.test("refused → renewed: whole again within 10 s of the first refusal, wh
 });
 
 Deno.test("refused → renewed: reads fail for at most 10 s over six revocations 10 s apart", async () => {
-  for (let phase = 0; phase < 4; phase++) {
+  for (let jitter = 0; jitter < 4; jitter++) {
     const { clock, node, token, executedMs } = stage({ mints: true, readEveryMs: 100 });
     for (let m = 0; m < 3; m++) node.mount(image(m % 2), "u:t0", "2.4.1");
     await node.run(async () => {
-      await clock.advance(30 * SECOND + phase * 731);
+      await clock.advance(30 * SECOND + jitter * 731);
       const before = executedMs.length;
       const errors = () => Math.max(...node.mounts.map((mount) => mount.errors));
       const errorsBefore = errors();
@@ -120,7 +120,7 @@ Deno.test("refused → renewed: the first refusal mends every mount that has tha
     reader.errors++;
     // More mounts than are counted in one turn, and only one of them reads.
     await node.until(
-      () => node.mounts.every((mount) => node.heldBy(mount) === "u:t1"),
+      () => node.mounts.every((mount) => node.currentAuthOf(mount) === "u:t1"),
       12 * SECOND,
     );
     equal(executedMs.length - before, 1);
@@ -211,19 +211,19 @@ Deno.test("refused → renewed: only the credential that is still the current on
     equal(await onRequest.refused(named, answer.fingerprint), "not-current");
     await clock.advance(SECOND);
     equal(executedMs.length, before);
-    equal(node.heldBy(node.mounts[0]!), "u:t1");
+    equal(node.currentAuthOf(node.mounts[0]!), "u:t1");
   });
 });
 
 Deno.test("refused → renewed: a refusal is not lost while its source is being asked anyway", async () => {
   const docker = givenProvider("docker", ["u:t0"]);
   const requests: CredentialRequest[] = [];
-  let held = Promise.resolve();
+  let currentAuth = Promise.resolve();
   const slow: CredentialProvider = {
     ...docker,
     async provide(request) {
       requests.push(request);
-      await held;
+      await currentAuth;
       return await docker.provide(request);
     },
   };
@@ -235,7 +235,7 @@ Deno.test("refused → renewed: a refusal is not lost while its source is being 
     const { answer } = await node.reconciler.onRequest.credential({ image: named, labels: {} });
     ok(answer);
     const answered = Promise.withResolvers<void>();
-    held = answered.promise;
+    currentAuth = answered.promise;
     node.reconciler.recheck();
     await node.clock.advance(SECOND);
     equal(await node.reconciler.onRequest.refused(named, answer.fingerprint), "queried");
@@ -259,7 +259,7 @@ Deno.test("refused → renewed: a report about a registry mends the mounts that 
     ok(answer);
     equal(await node.reconciler.onRequest.refused(any, answer.fingerprint), "queried");
     await clock.advance(2 * SECOND);
-    for (const mount of node.mounts) equal(node.heldBy(mount), "u:t1");
+    for (const mount of node.mounts) equal(node.currentAuthOf(mount), "u:t1");
     equal(executedMs.length - before, 1);
   });
 });
@@ -280,7 +280,9 @@ for (const verify of ["on-change", "on-doubt"] as const) {
       for (const i of [1, 2, 3]) node.mount(image(i));
       node.reconciler.trigger("node-changed");
       await clock.advance(2 * SECOND);
-      for (const mount of node.mounts) equal(node.heldBy(mount), "u:t1", "also who had it already");
+      for (const mount of node.mounts) {
+        equal(node.currentAuthOf(mount), "u:t1", "also who had it already");
+      }
       equal(executedMs.length - before, 1);
     });
   });

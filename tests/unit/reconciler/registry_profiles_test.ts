@@ -32,7 +32,10 @@ Deno.test("Google's plugin with the variables that the docs name: runs every few
     const gaps = executedMs.slice(before).map((ms, i, all) => ms - (all[i - 1] ?? -Infinity));
     ok(gaps.length >= 20, `${gaps.length} executions in 110 minutes`);
     deepEqual(gaps.filter((ms) => ms < 2 * MINUTE), [], "more often than every 2 minutes");
-    equal(node.mounts.filter((mount) => node.heldBy(mount).endsWith("token2")).length, IMAGES);
+    equal(
+      node.mounts.filter((mount) => node.currentAuthOf(mount).endsWith("token2")).length,
+      IMAGES,
+    );
     // A new token is a delivery to each mount, and nothing else is.
     equal(node.deliveries.length, 3 * IMAGES);
   });

@@ -7,7 +7,11 @@ import {
   Secret,
 } from "../../../lib/model/mod.ts";
 import { concerns, requestFor, stillTrue } from "../../../lib/reconciler/renewal_request.ts";
-import { failureOf, isInNames, isWithdrawn } from "../../../lib/reconciler/renewal_failure.ts";
+import {
+  failureOf,
+  isPerServiceAccount,
+  isWithdrawn,
+} from "../../../lib/reconciler/renewal_failure.ts";
 import { CredentialStore, type StoreEntry } from "../../../lib/credentials/mod.ts";
 import { FakeRandom } from "../../fakes/random.ts";
 
@@ -42,7 +46,7 @@ function stage(stored?: Candidate, provider: "kubelet" | "adopted" = "kubelet") 
 }
 
 Deno.test("requestFor: a request is as pressing as its reason", () => {
-  const end = { hardExpiresAtMs: NOW_MS + 60 * MINUTE_MS };
+  const end = { expiresAtMs: NOW_MS + 60 * MINUTE_MS };
   const first = stage();
   deepStrictEqual(requestFor(first.entry, {}, first.store, NOW_MS), {
     image: IMAGE,
@@ -122,12 +126,12 @@ Deno.test("failureOf: the first provider that failed explains most, else the las
 Deno.test("isWithdrawn and isInNames: only a provider that knows its accounts withdraws", () => {
   const perAccount = stage(candidate({ account: "ns/a", plugin: "p" })).entry;
   const shared = stage(candidate()).entry;
-  const gone: ProviderOutcome = { ...NONE, standing: ["p ns/b"] };
+  const gone: ProviderOutcome = { ...NONE, validAccounts: ["p ns/b"] };
   const table: readonly (readonly [StoreEntry, ProviderOutcome, boolean])[] = [
     [perAccount, gone, true],
-    [perAccount, { ...NONE, standing: ["p ns/a"] }, false],
-    [perAccount, { ...NONE, standing: "unknown" }, false],
-    [perAccount, { ...BROKEN, standing: [] }, true],
+    [perAccount, { ...NONE, validAccounts: ["p ns/a"] }, false],
+    [perAccount, { ...NONE, validAccounts: "unknown" }, false],
+    [perAccount, { ...BROKEN, validAccounts: [] }, true],
     [perAccount, NONE, false],
     [shared, gone, false],
   ];
@@ -135,7 +139,7 @@ Deno.test("isWithdrawn and isInNames: only a provider that knows its accounts wi
     strictEqual(isWithdrawn(entry, [attempt(outcome)]), wanted);
   }
   strictEqual(isWithdrawn(perAccount, [attempt(gone, "docker")]), false, "another provider");
-  deepStrictEqual([gone, NONE, BROKEN].map((outcome) => isInNames([attempt(outcome)])), [
+  deepStrictEqual([gone, NONE, BROKEN].map((outcome) => isPerServiceAccount([attempt(outcome)])), [
     true,
     false,
     false,

@@ -4,7 +4,7 @@ import {
   parseImageReference,
   type Resolution,
 } from "../../../lib/model/mod.ts";
-import { Elections, InstanceBook, Renewals } from "../../../lib/reconciler/mod.ts";
+import { MountRecords, Renewals, Selections } from "../../../lib/reconciler/mod.ts";
 import { CredentialStore } from "../../../lib/credentials/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 
@@ -17,10 +17,10 @@ Deno.test("Renewals: a person's wish is not lost while a source is asked and has
   const observer = { notify() {} };
   const requests: CredentialRequest[] = [];
   const answers: (() => void)[] = [];
-  const none = { elector: undefined, mounts: { of: () => [] }, book: new InstanceBook() };
+  const none = { selector: undefined, mounts: { of: () => [] }, book: new MountRecords() };
   const renewals = new Renewals({
     store,
-    elections: new Elections({ ...none, observer, clock }),
+    selections: new Selections({ ...none, observer, clock }),
     resolver: () => ({
       resolve(request) {
         requests.push(request);
@@ -31,7 +31,7 @@ Deno.test("Renewals: a person's wish is not lost while a source is asked and has
     }),
     observer,
     clock,
-    settled: () => {},
+    inSync: () => {},
   });
   store.ensure(IMAGE, clock.wallMs());
   const entries = [...store.entries()];

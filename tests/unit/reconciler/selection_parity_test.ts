@@ -18,7 +18,7 @@ const PROVIDERS: readonly ProviderName[] = ["docker", "kubelet", "kubesecret"];
 const situation = fc.record({
   counts: fc.tuple(fc.nat(3), fc.nat(3), fc.nat(3)).filter((counts) => counts.some((n) => n > 0)),
   works: fc.nat(),
-  held: fc.constantFrom("nothing", "another", "what works", "a stranger"),
+  currentAuth: fc.constantFrom("nothing", "another", "what works", "a stranger"),
   minted: fc.boolean(),
   version: fc.constantFrom("2.4.1", "2.4.4"),
 });
@@ -32,7 +32,7 @@ for (
 ) {
   Deno.test(`what would work with the kubelet works here (${verify})`, async () => {
     await fc.assert(
-      fc.asyncProperty(situation, async ({ counts, works, held, minted, version }) => {
+      fc.asyncProperty(situation, async ({ counts, works, currentAuth, minted, version }) => {
         const pairs = counts.map((n, i) => Array.from({ length: n }, (_, k) => `u${i}${k}:p`));
         const all = pairs.flat();
         const good = all[works % all.length] ?? "";
@@ -50,12 +50,12 @@ for (
           readEveryMs: verify === "never" ? 20 * SECOND : SECOND,
         });
         node.accepts = (pair) => pair === good;
-        const mount = node.mount(IMAGE, born[held], version);
+        const mount = node.mount(IMAGE, born[currentAuth], version);
         await node.run(async () => {
-          const isWhole = () => node.heldBy(mount) === good && mount.inUse === good;
+          const isWhole = () => node.currentAuthOf(mount) === good && mount.inUse === good;
           await node.until(isWhole, mostMs, 5 * SECOND);
           await node.clock.advance(30 * SECOND);
-          equal(node.heldBy(mount), good, "and it stays");
+          equal(node.currentAuthOf(mount), good, "and it stays");
           if (verify === "never") equal(node.probes.length, 0);
           if (verify !== "on-doubt") return;
           for (const pair of new Set(node.probes)) {
@@ -76,7 +76,7 @@ Deno.test("the last of forty pull secrets is found, each asked about once", asyn
   const mount = node.mount(IMAGE);
   await node.run(async () => {
     await node.clock.advance(10 * SECOND);
-    equal(node.heldBy(mount), "u39:p");
+    equal(node.currentAuthOf(mount), "u39:p");
     equal(node.probes.length, 40);
   });
 });

@@ -8,7 +8,7 @@ import {
 
 const SETTINGS: SimPluginSettings = {
   mode: "issue",
-  lifeMs: 60_000,
+  lifetimeMs: 60_000,
   cacheDuration: "30s",
   cacheKeyType: "Registry",
   shape: "opaque",
@@ -94,7 +94,7 @@ Deno.test("PLUGIN_SCRIPT: every execution is noted, and issues a token of its ow
 });
 
 Deno.test("PLUGIN_SCRIPT: a token lives as long as was said", async () => {
-  await inFolder({ lifeMs: 60_000 }, async (folder) => {
+  await inFolder({ lifetimeMs: 60_000 }, async (folder) => {
     const before = Date.now();
     await execute(folder, IMAGE);
     const after = Date.now();

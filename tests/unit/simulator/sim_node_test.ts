@@ -157,7 +157,7 @@ Deno.test("SimNode: a wrong id is 204 and leaves the mount as it was", async () 
   node.rotatePassword("second", 0);
   const snapshotId = daemon.instances[0]?.snapshotId ?? "";
   equal(await put(daemon, `/${snapshotId}`, "robot:second"), 204);
-  equal(await daemon.held("/"), "robot:first");
+  equal(await daemon.currentAuth("/"), "robot:first");
   deepEqual(await statuses(node), [401]);
 });
 
@@ -196,10 +196,10 @@ Deno.test("SimDaemon: a kill leaves its socket file, a restart reads its files",
   await daemon.kill();
   equal((await Deno.lstat(daemon.apiSocket)).isSocket, true);
   await rejects(Deno.connect({ transport: "unix", path: daemon.apiSocket }));
-  equal(await daemon.held("/"), undefined);
+  equal(await daemon.currentAuth("/"), undefined);
   deepEqual(await node.readAll(), []);
   await daemon.restart();
-  equal(await daemon.held("/"), "robot:first");
+  equal(await daemon.currentAuth("/"), "robot:first");
   ok(daemon.pid !== pid);
 });
 
@@ -207,7 +207,7 @@ Deno.test("SimDaemon: mounts come and go in a shared one while it runs", async (
   await using node = start();
   const daemon = await node.addDaemon({ id: "d1", mode: "shared", images: [base(node)] });
   const added = await node.addInstance(daemon, base(node));
-  equal(await daemon.held(added.mountId), "robot:first");
+  equal(await daemon.currentAuth(added.mountId), "robot:first");
   deepEqual(await statuses(node), [200, 200]);
   await daemon.unmount(added.snapshotId);
   deepEqual(await statuses(node), [200]);
@@ -234,10 +234,10 @@ Deno.test("SimDaemon: faults come and go", async () => {
   await daemon.setFault("half");
   await rejects(get(daemon.apiSocket, path));
   await daemon.setFault("silent");
-  const held = get(daemon.apiSocket, path);
-  equal(await isBlocked(held), true);
+  const currentAuth = get(daemon.apiSocket, path);
+  equal(await isBlocked(currentAuth), true);
   await daemon.setFault("none");
-  equal((await held).status, 200);
+  equal((await currentAuth).status, 200);
 });
 
 Deno.test("SimDaemon: speaks as the real one: no reason phrase, no end on close", async () => {
@@ -271,7 +271,7 @@ Deno.test("SimNode: mounts begin with a token of the plugin; a dead one is refus
   deepEqual(node.pluginImages(), ["-"]);
   deepEqual(await statuses(node), [200]);
   equal(await node.allNewest(), true);
-  node.setPlugin({ lifeMs: 0 });
+  node.setPlugin({ lifetimeMs: 0 });
   await node.addDaemon({ id: "d2", mode: "dedicated", images: [app] });
   equal(node.pluginExecutions(), 2);
   equal((await node.readAll()).find(({ daemonId }) => daemonId === "d2")?.status, 401);

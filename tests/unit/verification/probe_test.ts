@@ -114,8 +114,8 @@ Deno.test("RegistryProbe: a registry token goes to the registry alone", async ()
   const { verdict, sent } = await probed(bearerRegistry(), token);
   equal(verdict.kind, "accepted");
   deepEqual(sent.slice(1), [`HEAD ${MANIFEST} Bearer t-good`]);
-  const dead: Credential = { kind: "registry-token", token: new Secret("dead") };
-  equal((await probed(bearerRegistry(), dead)).kind, "refused");
+  const isExpired: Credential = { kind: "registry-token", token: new Secret("dead") };
+  equal((await probed(bearerRegistry(), isExpired)).kind, "refused");
 });
 
 Deno.test("RegistryProbe: a token without the right is forbidden, not refused", async () => {

@@ -2,20 +2,20 @@ import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
 import type { VerdictKind } from "../../../lib/model/mod.ts";
 import {
-  type ElectionInput,
-  type ElectionOption,
-  electionStep,
   isExhausted,
   ranking,
+  type SelectionInput,
+  type SelectionOption,
+  selectionStep,
   type Verify,
 } from "../../../lib/verification/selection_rules.ts";
 
-const PLAIN: ElectionOption = { offered: true, inUse: false, byHand: false, proven: false };
+const PLAIN: SelectionOption = { offered: true, inUse: false, byHand: false, proven: false };
 
 function input(
-  options: readonly Partial<ElectionOption>[],
-  more: Partial<Omit<ElectionInput, "options">> = {},
-): ElectionInput {
+  options: readonly Partial<SelectionOption>[],
+  more: Partial<Omit<SelectionInput, "options">> = {},
+): SelectionInput {
   return {
     options: options.map((option) => ({ ...PLAIN, ...option })),
     verify: "on-doubt",
@@ -26,40 +26,40 @@ function input(
 }
 
 Deno.test("electionStep asks about nothing where there is no choice", () => {
-  deepEqual(electionStep(input([{}])), { kind: "elect", index: 0, reason: "only" });
-  deepEqual(electionStep(input([{ inUse: true }], { readsRefused: true })), {
+  deepEqual(selectionStep(input([{}])), { kind: "elect", index: 0, reason: "only" });
+  deepEqual(selectionStep(input([{ inUse: true }], { readsRefused: true })), {
     kind: "elect",
     index: 0,
     reason: "only",
   });
-  equal(electionStep(input([{}], { verify: "on-change" })).kind, "probe");
+  equal(selectionStep(input([{}], { verify: "on-change" })).kind, "probe");
 });
 
 Deno.test("electionStep leaves alone what works", () => {
   const works = { inUse: true, proven: true };
-  deepEqual(electionStep(input([{}, works])), { kind: "elect", index: 1, reason: "in-use" });
-  deepEqual(electionStep(input([{}, { inUse: true, verdict: "accepted" }])), {
+  deepEqual(selectionStep(input([{}, works])), { kind: "elect", index: 1, reason: "in-use" });
+  deepEqual(selectionStep(input([{}, { inUse: true, verdict: "accepted" }])), {
     kind: "elect",
     index: 1,
     reason: "in-use",
   });
-  equal(electionStep(input([{}, { inUse: true }])).kind, "probe");
+  equal(selectionStep(input([{}, { inUse: true }])).kind, "probe");
 });
 
 Deno.test("electionStep takes a minted credential without asking, one set by hand only if good", () => {
-  const old: Partial<ElectionOption> = { offered: false, inUse: true, proven: true };
-  deepEqual(electionStep(input([{}, old])), { kind: "elect", index: 0, reason: "first" });
-  deepEqual(electionStep(input([{ byHand: true }, old])), { kind: "probe", index: 0 });
-  const refused: Partial<ElectionOption> = { byHand: true, verdict: "refused", refusedAtMs: 5 };
-  deepEqual(electionStep(input([refused, old])), { kind: "elect", index: 1, reason: "kept" });
-  const accepted: Partial<ElectionOption> = { byHand: true, verdict: "accepted" };
-  deepEqual(electionStep(input([accepted, old])), { kind: "elect", index: 0, reason: "accepted" });
+  const old: Partial<SelectionOption> = { offered: false, inUse: true, proven: true };
+  deepEqual(selectionStep(input([{}, old])), { kind: "elect", index: 0, reason: "first" });
+  deepEqual(selectionStep(input([{ byHand: true }, old])), { kind: "probe", index: 0 });
+  const refused: Partial<SelectionOption> = { byHand: true, verdict: "refused", refusedAtMs: 5 };
+  deepEqual(selectionStep(input([refused, old])), { kind: "elect", index: 1, reason: "kept" });
+  const accepted: Partial<SelectionOption> = { byHand: true, verdict: "accepted" };
+  deepEqual(selectionStep(input([accepted, old])), { kind: "elect", index: 0, reason: "accepted" });
 });
 
 Deno.test("electionStep: what cannot be asked about is taken on trust", () => {
-  const old: Partial<ElectionOption> = { offered: false, inUse: true, proven: true };
+  const old: Partial<SelectionOption> = { offered: false, inUse: true, proven: true };
   for (const more of [{ verify: "never" as const }, { canProbe: false }]) {
-    deepEqual(electionStep(input([{ byHand: true }, old], more)), {
+    deepEqual(selectionStep(input([{ byHand: true }, old], more)), {
       kind: "elect",
       index: 0,
       reason: "first",
@@ -69,14 +69,14 @@ Deno.test("electionStep: what cannot be asked about is taken on trust", () => {
 
 Deno.test("electionStep with `never` goes on to the next when reads are refused", () => {
   const more = { verify: "never", readsRefused: true } as const;
-  deepEqual(electionStep(input([{ inUse: true, refusedAtMs: 9 }, {}], more)), {
+  deepEqual(selectionStep(input([{ inUse: true, refusedAtMs: 9 }, {}], more)), {
     kind: "elect",
     index: 1,
     reason: "not-refused",
   });
   // All refused: it is the turn of the one that was refused the longest ago.
   const all = [{ refusedAtMs: 7 }, { refusedAtMs: 3 }, { inUse: true, refusedAtMs: 9 }];
-  deepEqual(electionStep(input(all, more)), { kind: "elect", index: 1, reason: "least-refused" });
+  deepEqual(selectionStep(input(all, more)), { kind: "elect", index: 1, reason: "least-refused" });
 });
 
 Deno.test("isExhausted looks at what is offered alone", () => {
@@ -86,7 +86,7 @@ Deno.test("isExhausted looks at what is offered alone", () => {
 });
 
 const verdicts: readonly VerdictKind[] = ["accepted", "refused", "forbidden", "unknown"];
-const anyOption: fc.Arbitrary<ElectionOption> = fc.record({
+const anyOption: fc.Arbitrary<SelectionOption> = fc.record({
   offered: fc.boolean(),
   inUse: fc.boolean(),
   byHand: fc.boolean(),
@@ -95,14 +95,14 @@ const anyOption: fc.Arbitrary<ElectionOption> = fc.record({
   fc.constantFrom(undefined, ...verdicts).chain((verdict) => {
     const refused = verdict === "refused" || verdict === "forbidden";
     const times = refused ? fc.nat(100) : fc.constant(undefined);
-    return times.map((refusedAtMs): ElectionOption => ({
+    return times.map((refusedAtMs): SelectionOption => ({
       ...bare,
       ...(verdict !== undefined && { verdict }),
       ...(refusedAtMs !== undefined && { refusedAtMs, refusedByRegistry: true }),
     }));
   })
 );
-const anyInput: fc.Arbitrary<ElectionInput> = fc.record({
+const anyInput: fc.Arbitrary<SelectionInput> = fc.record({
   options: fc.array(anyOption, { minLength: 1, maxLength: 6 }),
   verify: fc.constantFrom<Verify>("never", "on-doubt", "on-change"),
   readsRefused: fc.boolean(),
@@ -110,12 +110,14 @@ const anyInput: fc.Arbitrary<ElectionInput> = fc.record({
 });
 
 /** Plays an election to its end against a registry that always says the same of each. */
-function play(start: ElectionInput, truth: readonly VerdictKind[]) {
+function play(start: SelectionInput, truth: readonly VerdictKind[]) {
   const options = [...start.options];
   const probed: number[] = [];
   while (true) {
-    const step = electionStep({ ...start, options });
-    if (step.kind === "elect") return { elected: step.index, reason: step.reason, probed, options };
+    const step = selectionStep({ ...start, options });
+    if (step.kind === "elect") {
+      return { selectionReason: step.index, reason: step.reason, probed, options };
+    }
     probed.push(step.index);
     ok(probed.length <= options.length, "it asks for ever");
     const verdict = truth[step.index] ?? "unknown";
@@ -148,9 +150,9 @@ Deno.test("electionStep asks at most once about each, about offers alone, and ne
 
 Deno.test("electionStep never elects what is refused while anything is not", () => {
   fc.assert(fc.property(anyGame, ({ start, truth }) => {
-    const { elected, options } = play(start, truth);
-    const refused = ({ refusedAtMs }: ElectionOption) => refusedAtMs !== undefined;
-    const winner = options[elected];
+    const { selectionReason, options } = play(start, truth);
+    const refused = ({ refusedAtMs }: SelectionOption) => refusedAtMs !== undefined;
+    const winner = options[selectionReason];
     ok(winner !== undefined);
     if (refused(winner)) ok(options.every(refused));
   }));
@@ -161,10 +163,10 @@ Deno.test("electionStep: what the registry serves is found, in the sources' orde
   fc.assert(fc.property(
     fc.array(fc.constantFrom(...verdicts), { minLength: 2, maxLength: 6 }),
     (truth) => {
-      const { elected, probed } = play(input(truth.map(() => ({}))), truth);
+      const { selectionReason, probed } = play(input(truth.map(() => ({}))), truth);
       const first = truth.indexOf("accepted");
       if (first >= 0) {
-        equal(elected, first);
+        equal(selectionReason, first);
         deepEqual(probed, Array.from({ length: first + 1 }, (_, i) => i));
       } else deepEqual(probed, truth.map((_, i) => i));
     },
@@ -178,9 +180,9 @@ Deno.test("electionStep: a change by hand that the registry refuses never replac
     fc.constantFrom<Verify>("on-doubt", "on-change"),
     (truth, proven, verify) => {
       const offered = truth.map(() => ({ byHand: true }));
-      const old: Partial<ElectionOption> = { offered: false, inUse: true, proven };
-      const { elected, reason } = play(input([...offered, old], { verify }), truth);
-      deepEqual([elected, reason], [offered.length, "kept"]);
+      const old: Partial<SelectionOption> = { offered: false, inUse: true, proven };
+      const { selectionReason, reason } = play(input([...offered, old], { verify }), truth);
+      deepEqual([selectionReason, reason], [offered.length, "kept"]);
     },
   ));
 });
@@ -189,15 +191,15 @@ Deno.test("electionStep: what the registry refused never replaces the one in use
   fc.assert(fc.property(anyGame, fc.nat(), ({ start, truth }, used) => {
     const inUse = used % start.options.length;
     const options = start.options.map((option, i) => ({ ...option, inUse: i === inUse }));
-    const { elected, options: known } = play({ ...start, options }, truth);
-    if (elected !== inUse) equal(known[elected]?.refusedByRegistry ?? false, false);
+    const { selectionReason, options: known } = play({ ...start, options }, truth);
+    if (selectionReason !== inUse) equal(known[selectionReason]?.refusedByRegistry ?? false, false);
   }));
 });
 
 Deno.test("electionStep asks last about what the registry refused before", () => {
-  const before: Partial<ElectionOption> = { refusedAtMs: 5, refusedByRegistry: true };
+  const before: Partial<SelectionOption> = { refusedAtMs: 5, refusedByRegistry: true };
   const options = [before, {}, { inUse: true, refusedAtMs: 9 }];
-  deepEqual(electionStep(input(options, { readsRefused: true })), { kind: "probe", index: 1 });
+  deepEqual(selectionStep(input(options, { readsRefused: true })), { kind: "probe", index: 1 });
 });
 
 Deno.test("ranking names every option once, refused ones last", () => {
@@ -210,15 +212,23 @@ Deno.test("ranking names every option once, refused ones last", () => {
 });
 
 Deno.test("a minted token whose own end makes no sense is asked about before it replaces a good one", () => {
-  const old: Partial<ElectionOption> = { offered: false, inUse: true, proven: true };
-  deepEqual(electionStep(input([{ isOdd: true }, old])), { kind: "probe", index: 0 });
-  const refused: Partial<ElectionOption> = { isOdd: true, verdict: "refused", refusedAtMs: 5 };
-  deepEqual(electionStep(input([refused, old])), { kind: "elect", index: 1, reason: "kept" });
-  deepEqual(electionStep(input([{}, old])), { kind: "elect", index: 0, reason: "first" });
+  const old: Partial<SelectionOption> = { offered: false, inUse: true, proven: true };
+  deepEqual(selectionStep(input([{ isImplausible: true }, old])), { kind: "probe", index: 0 });
+  const refused: Partial<SelectionOption> = {
+    isImplausible: true,
+    verdict: "refused",
+    refusedAtMs: 5,
+  };
+  deepEqual(selectionStep(input([refused, old])), { kind: "elect", index: 1, reason: "kept" });
+  deepEqual(selectionStep(input([{}, old])), { kind: "elect", index: 0, reason: "first" });
   const unasked = { canProbe: false };
   const kept = { kind: "elect", index: 1, reason: "kept" };
-  deepEqual(electionStep(input([{ isOdd: true }, old], unasked)), kept, "nobody can be asked now");
-  const allOdd = [{ isOdd: true }, { ...old, isOdd: true }];
+  deepEqual(
+    selectionStep(input([{ isImplausible: true }, old], unasked)),
+    kept,
+    "nobody can be asked now",
+  );
+  const allOdd = [{ isImplausible: true }, { ...old, isImplausible: true }];
   const wrongClock = { kind: "elect", index: 0, reason: "first" };
-  deepEqual(electionStep(input(allOdd, unasked)), wrongClock, "then the newer one is taken");
+  deepEqual(selectionStep(input(allOdd, unasked)), wrongClock, "then the newer one is taken");
 });

@@ -1,5 +1,5 @@
 import type { AgentStatus, DaemonStatus, ImageStatus } from "../../../../lib/model/mod.ts";
-import { ImageHistory, SourceBook } from "../../../../lib/observability/mod.ts";
+import { ImageHistory, ProviderStats } from "../../../../lib/observability/mod.ts";
 import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "../status_of.ts";
 
 const MINUTE_MS = 60_000;
@@ -101,8 +101,8 @@ function healthy(image: string): ImageStatus {
     origin: "plugin ecr-credential-provider",
     fingerprint: "0011aabb",
     renewedAtMs: NOW_MS - 4 * HOUR_MS,
-    hardExpiresAtMs: NOW_MS + 8 * HOUR_MS,
-    softExpiresAtMs: NOW_MS + 2 * HOUR_MS,
+    expiresAtMs: NOW_MS + 8 * HOUR_MS,
+    refreshAtMs: NOW_MS + 2 * HOUR_MS,
     nextAttemptAtMs: NOW_MS + 3 * HOUR_MS,
   });
 }
@@ -120,19 +120,19 @@ function ofKind(i: number): ImageStatus {
   const { provider: _, ...bare } = imageOf(name);
   switch (i) {
     case 0:
-      return { ...well, window: "expired", hardExpiresAtMs: NOW_MS - MINUTE_MS, lastFailure };
+      return { ...well, window: "expired", expiresAtMs: NOW_MS - MINUTE_MS, lastFailure };
     case 1:
       return {
         ...well,
         window: "mandatory",
         failures: 3,
-        hardExpiresAtMs: NOW_MS + 4 * MINUTE_MS,
+        expiresAtMs: NOW_MS + 4 * MINUTE_MS,
         lastFailure,
       };
     case 2:
       return { ...well, window: "advisory", failures: 1, lastFailure };
     case 3:
-      return imageOf(name, { provider: "adopted", window: "unknown-life" });
+      return imageOf(name, { provider: "adopted", window: "unknown-lifetime" });
     case 4:
       return { ...bare, failures: 4, lastFailure };
     default:
@@ -142,8 +142,8 @@ function ofKind(i: number): ImageStatus {
 
 /** Providers and plugins as a book keeps them. */
 function told(text = "it exited with code 1"): Partial<AgentStatus> {
-  const book = new SourceBook(() => NOW_MS - MINUTE_MS);
-  const asked = { kind: "provider-asked", image: "i", durationMs: 1 } as const;
+  const book = new ProviderStats(() => NOW_MS - MINUTE_MS);
+  const asked = { kind: "provider-queried", image: "i", durationMs: 1 } as const;
   book.notify({ ...asked, provider: "docker", outcome: "none", reason: "no-entry-for-registry" });
   book.notify({
     ...asked,
@@ -164,7 +164,7 @@ function pastOf(image: string): ImageHistory {
   const history = new ImageHistory(() => nowMs);
   const text = image === HOSTILE ? HOSTILE : "it exited with code 1";
   history.notify({
-    kind: "provider-asked",
+    kind: "provider-queried",
     provider: "docker",
     image,
     outcome: "none",
@@ -175,7 +175,7 @@ function pastOf(image: string): ImageHistory {
   for (let i = 0; i < 3; i++) {
     nowMs += MINUTE_MS;
     history.notify({
-      kind: "provider-asked",
+      kind: "provider-queried",
       provider: "kubelet",
       image,
       outcome: "failed",

@@ -1,7 +1,7 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { createApp } from "../../../../lib/observability/app.ts";
-import { HEALTH_WORDS, healthOf } from "../../../../lib/observability/mod.ts";
+import { HEALTH_STATES, healthOf } from "../../../../lib/observability/mod.ts";
 import { imageViews } from "../../../../lib/observability/page/image_view.ts";
 import { PALETTES } from "../../../../lib/observability/page/style.ts";
 import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "../status_of.ts";
@@ -184,7 +184,7 @@ Deno.test("imageViews: every word can be met, and no image in trouble is called 
   });
   const views = imageViews(status, NOW_MS);
   for (const { image, word } of views) equal(word, image.image);
-  deepEqual(new Set(views.map(({ word }) => word)), new Set(Object.keys(HEALTH_WORDS)));
+  deepEqual(new Set(views.map(({ word }) => word)), new Set(Object.keys(HEALTH_STATES)));
   equal(views[0]?.word, "expired");
   for (const { word, level } of views) {
     equal(level === "ok", ["fresh", "renewing", "waiting", "public"].includes(word), word);

@@ -142,8 +142,8 @@ Deno.test("CredentialHelpers backs off after failures and says until when", asyn
   runner.answer = () => exited("", 1);
   for (let i = 0; i < 100; i++) await asked.get("pass", "quay.io", ask(IMAGE));
   equal(runner.requests.length, 1);
-  const held = await asked.get("pass", "quay.io", ask(IMAGE));
-  ok((held.retryAtMs ?? 0) > clock.wallMs());
+  const currentAuth = await asked.get("pass", "quay.io", ask(IMAGE));
+  ok((currentAuth.retryAtMs ?? 0) > clock.wallMs());
   await clock.advance(2_000);
   await asked.get("pass", "quay.io", ask(IMAGE));
   equal(runner.requests.length, 2);

@@ -137,10 +137,10 @@ Deno.test("DockerProvider.doubt reads a file whose stamp is the same", async () 
   files.write(PATH, JSON.stringify({ auths: { "quay.io": basic("u:1") } }), { stamp: "same" });
   const first = await provider.provide(ask("quay.io/a/b"));
   await clock.advance(1_000);
-  provider.doubt();
+  provider.suspect();
   deepEqual(await provider.provide(ask("quay.io/a/b")), first, "the same text is no news");
   files.write(PATH, JSON.stringify({ auths: { "quay.io": basic("u:2") } }), { stamp: "same" });
-  provider.doubt();
+  provider.suspect();
   deepEqual(pairs(await provider.provide(ask("quay.io/a/b"))), ["u:2"]);
 });
 
@@ -173,11 +173,11 @@ Deno.test("DockerProvider keeps the last good file while it is half-written, emp
   }
   files.denied.add(PATH);
   files.write(PATH, "{}");
-  provider.doubt();
+  provider.suspect();
   equal((await provider.provide(ask("quay.io/a/b"))).notes[0]?.reason, "unreadable");
   files.denied.delete(PATH);
   files.write(PATH, "{}");
-  provider.doubt();
+  provider.suspect();
   equal((await provider.provide(ask("quay.io/a/b"))).kind, "none");
 });
 
@@ -198,7 +198,7 @@ Deno.test("DockerProvider gives an entry's token its hard end, as of the time of
   await clock.advance(120_000);
   const outcome = await provider.provide(ask("quay.io/a/b"));
   if (outcome.kind !== "found") throw new Error(outcome.reason);
-  equal(outcome.candidates[0].hardExpiresAtMs, endsAtMs, "an expired token is known to be expired");
+  equal(outcome.candidates[0].expiresAtMs, endsAtMs, "an expired token is known to be expired");
   equal(outcome.candidates[0].watched, true);
 });
 
@@ -237,7 +237,7 @@ Deno.test("DockerProvider never runs itself or a helper whose name is a path", a
   const { provider, runner } = docker({
     credHelpers: { "a.io": "nydus-auth", "b.io": "../sh", "c.io": "none" },
   });
-  deepEqual((await provider.provide(ask("a.io/x"))).reason, "helper-is-ourselves");
+  deepEqual((await provider.provide(ask("a.io/x"))).reason, "helper-is-agent");
   deepEqual((await provider.provide(ask("b.io/x"))).reason, "helper-missing");
   deepEqual((await provider.provide(ask("c.io/x"))).reason, "helper-missing");
   equal(runner.requests.length, 0);

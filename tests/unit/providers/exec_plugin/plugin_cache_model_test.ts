@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { ask, kubelet, pairs, response } from "./plugins.ts";
 
 const IMAGES = ["a.example.com/x:1", "a.example.com/y:1", "b.example.com/x:1"] as const;
-const ROUND_MS = 10_000;
+const SHARED_EXECUTION_MS = 10_000;
 const TYPES = ["Image", "Registry", "Global"] as const;
 
 /** What the plugin does from now on. */
@@ -98,7 +98,7 @@ async function judge(steps: readonly Step[], spoil = (found: readonly string[]) 
     deepEqual(found, pair === undefined ? [] : [pair]);
     const [scope, servesMs] = mood.kind === "answer"
       ? [model.scopes(image)[TYPES.indexOf(mood.type)], (mood.seconds || 10) * 1_000]
-      : [model.scopes(image)[1], ROUND_MS];
+      : [model.scopes(image)[1], SHARED_EXECUTION_MS];
     model.known.set(scope ?? "", { pair, wallMs, monotonicMs, servesMs });
   };
   for (const one of steps) {

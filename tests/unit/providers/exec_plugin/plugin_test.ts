@@ -83,8 +83,8 @@ Deno.test("Plugin goes by the hard clock where it is known", async () => {
     response({ "*.example.com": ["u", jwt(clock.wallMs() + 7_200_000)] }, { duration: "1m" });
   const outcome = await provider.provide(ask("reg.example.com/x"));
   if (outcome.kind !== "found") throw new Error(outcome.reason);
-  equal(outcome.candidates[0].hardExpiresAtMs, clock.wallMs() + 7_200_000);
-  equal(outcome.candidates[0].softExpiresAtMs, clock.wallMs() + 60_000);
+  equal(outcome.candidates[0].expiresAtMs, clock.wallMs() + 7_200_000);
+  equal(outcome.candidates[0].refreshAtMs, clock.wallMs() + 60_000);
   await provider.provide(ask("reg.example.com/x", { validUntilMs: clock.wallMs() + 3_600_000 }));
   equal(runner.requests.length, 1);
 });
@@ -114,7 +114,7 @@ Deno.test("Plugin has no soft clock for an answer that is not to be cached", asy
   const { provider } = counting("0s");
   const outcome = await provider.provide(ask("reg.example.com/x"));
   if (outcome.kind !== "found") throw new Error(outcome.reason);
-  equal(outcome.candidates[0].softExpiresAtMs, undefined);
+  equal(outcome.candidates[0].refreshAtMs, undefined);
 });
 
 Deno.test("Plugin keeps that there is nothing for ten seconds, whatever the cacheDuration", async () => {

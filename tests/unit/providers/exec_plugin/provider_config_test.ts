@@ -30,7 +30,7 @@ Deno.test("readProviderConfig tells every problem at once, each with its indexed
     "providers[2].name",
     "providers[3]",
   ]);
-  ok(problems.every(({ file, mend }) => file === "p.yaml" && mend !== ""));
+  ok(problems.every(({ file, remedy }) => file === "p.yaml" && remedy !== ""));
   equal(plugins.length, 1);
 });
 

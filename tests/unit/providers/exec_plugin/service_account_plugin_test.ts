@@ -1,6 +1,6 @@
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import fc from "fast-check";
-import { type ProviderOutcome, standingName } from "../../../../lib/model/mod.ts";
+import { accountName, type ProviderOutcome } from "../../../../lib/model/mod.ts";
 import { KubeletProvider } from "../../../../lib/providers/exec_plugin/mod.ts";
 import { FakeClock } from "../../../fakes/clock.ts";
 import { Cluster } from "../../../fakes/cluster.ts";
@@ -110,7 +110,7 @@ Deno.test("AccountPlugin shares an answer among an account's pods, and with no o
 
 Deno.test("AccountPlugin with cacheType Token shares nothing among pods, nor beyond a token's life", async () => {
   const { cluster, clock, runner, outcome } = stage({ cacheType: "Token" });
-  cluster.lifeMs = 600_000;
+  cluster.lifetimeMs = 600_000;
   cluster.addAccount("a");
   const first = cluster.addPod("a", IMAGE);
   const second = cluster.addPod("a", "reg.io/b:1");
@@ -239,13 +239,13 @@ Deno.test("AccountPlugin names who still stands, unless that is unknown", async 
   cluster.addAccount("a");
   cluster.addPod("a", IMAGE);
   const one = await outcome();
-  deepEqual(one.kind !== "found" && one.standing, ["p n/a (u0)"]);
+  deepEqual(one.kind !== "found" && one.validAccounts, ["p n/a (u0)"]);
   cluster.accounts.delete("a");
   const none = await outcome();
-  deepEqual(none.kind !== "found" && none.standing, []);
+  deepEqual(none.kind !== "found" && none.validAccounts, []);
   cluster.down = true;
   const unknown = await outcome();
-  equal(unknown.kind !== "found" && unknown.standing, "unknown");
+  equal(unknown.kind !== "found" && unknown.validAccounts, "unknown");
 });
 
 Deno.test("AccountPlugin: one that throws hides no other plugin, and is tried again", async () => {
@@ -268,7 +268,7 @@ Deno.test("AccountPlugin: one that throws hides no other plugin, and is tried ag
   runner.answer = () => response(null);
   const only = new KubeletProvider({ ...settings, accounts: () => Promise.reject(new Error("x")) });
   const failed = await only.provide(ask("other.io/app:1"));
-  equal(failed.kind !== "found" && failed.standing, "unknown", "what is in use stays");
+  equal(failed.kind !== "found" && failed.validAccounts, "unknown", "what is in use stays");
   cluster.podsOf = podsOf;
   deepEqual((await outcome()).notes.map(({ reason }) => reason), [
     "plugin-no-credential",
@@ -406,13 +406,13 @@ function check(
   cluster: Cluster,
   { perPod, require }: { readonly perPod: boolean; readonly require: boolean },
 ): void {
-  const standing = outcome.kind === "found"
-    ? outcome.candidates.flatMap((one) => standingName(one) ?? [])
-    : outcome.standing === "unknown"
+  const validAccounts = outcome.kind === "found"
+    ? outcome.candidates.flatMap((one) => accountName(one) ?? [])
+    : outcome.validAccounts === "unknown"
     ? []
-    : outcome.standing ?? [];
+    : outcome.validAccounts ?? [];
   const users = [...cluster.pods.values()].filter((one) => one.image === asked);
-  for (const name of standing) {
+  for (const name of validAccounts) {
     const [, owner = "", uid = ""] = /^p n\/(\w+) \((\w+)/.exec(name ?? "") ?? [];
     equal(cluster.accounts.get(owner)?.uid, uid, `${name} is gone`);
     ok(users.some(({ pod }) => pod.serviceAccount === owner), `${name} does not use ${asked}`);

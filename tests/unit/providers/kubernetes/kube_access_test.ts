@@ -137,7 +137,7 @@ Deno.test("KubeAccess runs an exec plugin once, until its credential ends or is 
   });
   await stage.clock.advance(55_000);
   equal(await stage.bearer(), "Bearer t2");
-  stage.access.doubt();
+  stage.access.suspect();
   equal(await stage.bearer(), "Bearer t3");
 });
 

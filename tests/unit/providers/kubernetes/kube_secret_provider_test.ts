@@ -51,7 +51,7 @@ async function offered(secrets: readonly HeldSecret[], inUse?: string) {
       secrets: () => secrets,
       attempted: () => Promise.resolve(),
       refresh: () => Promise.resolve(),
-      troubles: () => [],
+      problems: () => [],
       stop: () => {},
     }),
     clock,

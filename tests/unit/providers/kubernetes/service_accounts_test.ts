@@ -22,7 +22,7 @@ function pod(name: string, account?: string) {
       ...(account !== undefined && { serviceAccountName: account }),
       containers: [{ name: "main", image: IMAGE.text }],
     },
-    status: { phase: "Running" },
+    status: { jitter: "Running" },
   };
 }
 
