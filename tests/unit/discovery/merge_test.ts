@@ -158,9 +158,9 @@ for (
   const [word, state] of [
     ["INIT", "starting"],
     ["READY", "starting"],
-    ["DIE", "dying"],
-    ["DYING", "dying"],
-    ["DESTROYED", "dying"],
+    ["DIE", "stopping"],
+    ["DYING", "stopping"],
+    ["DESTROYED", "stopping"],
     ["STOPPED", "stopped"],
     ["running", "running"],
     ["", "broken"],
