@@ -55,3 +55,12 @@ Deno.test("docs: no line of a table is longer than 160 characters", () => {
     }
   }
 });
+
+Deno.test("docs: files that pages name exist", () => {
+  for (const { url, text } of pages()) {
+    for (const [, path = ""] of text.matchAll(/`((?:[\w-]+\/)+[\w-]+\.ts)`/g)) {
+      const folder = /^(?:lib|scripts|tests)\//.test(path) ? "../" : "../lib/";
+      ok(Deno.statSync(new URL(`${folder}${path}`, DOCS)).isFile, `${url.pathname}: ${path}`);
+    }
+  }
+});
