@@ -39,7 +39,7 @@ export const REASON_CODES = {
   "helper-failed": "the helper failed",
   "helper-timeout": "the helper timed out",
   "helper-invalid-response": "the helper's response is invalid",
-  "plugin-missing": "the plugin is not in the plugin folder",
+  "plugin-missing": "the plugin is not in the plugin directory",
   "plugin-not-executable": "the plugin cannot be executed",
   "plugin-failed": "the plugin exited with an error",
   "plugin-timeout": "the plugin timed out and was stopped",
