@@ -233,13 +233,13 @@ Deno.test("CRI proxy: a link that leads elsewhere is a finding, and what passes 
     await Deno.symlink("containerd.sock", link);
     await agent.until("the finding", async () => {
       return (await agent.get("/readyz?verbose")).body.includes(
-        "[!] CRI proxy: CRI pulls are not seen",
+        "[!] cri-proxy: CRI pulls are not seen",
       );
     });
     match((await agent.get("/metrics")).body, /^nydus_auth_agent_cri_proxy_in_path 0$/m);
     equal((await run("cri-proxy", "on")).code, 0);
     await agent.until("its end", async () => {
-      return (await agent.get("/readyz?verbose")).body.includes("[+] CRI proxy: nothing is wrong");
+      return (await agent.get("/readyz?verbose")).body.includes("[+] cri-proxy: nothing is wrong");
     });
     await kill(agent);
     listener.close();

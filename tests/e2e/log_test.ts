@@ -42,11 +42,11 @@ Deno.test("no line repeats every tick while nothing changes, whatever is wrong",
     ok(count <= (isRenewal ? 20 : 3), `${count} times in ${30} rounds: ${shape}`);
   }
   broken.signal("SIGSTOP");
-  await agent.until("the stopped nydusd", () => /daemon-troubled.*\n/.test(agent.log));
+  await agent.until("the stopped nydusd", () => /daemon-failing.*\n/.test(agent.log));
   for (
     const words of [
       /warning config-file-failed: .*\/a:1\): .*; it is tried again, and nydusd itself /,
-      /warning daemon-troubled: nydusd stopped is unresponsive: .*; it is asked again /,
+      /warning daemon-failing: nydusd stopped is unresponsive: .*; it is asked again /,
       /warning discovery-problem: .*; the last known list stays in force, /,
       /warning plugin-failed: .*; it is not run again before a pause, which grows /,
     ]
