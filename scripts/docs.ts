@@ -18,7 +18,7 @@ import { LABEL_VALUES } from "../lib/observability/label_values.ts";
 import { LOG_EVENTS } from "../lib/observability/log_events.ts";
 import { METRICS } from "../lib/observability/metric_names.ts";
 import { HEALTH_STATES } from "../lib/observability/page/image_view.ts";
-import { OUTCOME_OF } from "../lib/observability/reasons.ts";
+import { outcomeOf } from "../lib/observability/reasons.ts";
 import { GRANTS } from "./lib/permissions.ts";
 
 const DOCS = new URL("../docs/", import.meta.url);
@@ -29,7 +29,11 @@ const LABELS: readonly (readonly [label: string, values: readonly string[], note
   ["`clock`", ["hard", "soft"], "the expiry, and the time of the next refresh"],
   ["`provider`", LABEL_VALUES.providers],
   ["`result` of `nydus_auth_agent_deliveries_total`", LABEL_VALUES.deliveryResults],
-  ["`action`", LABEL_VALUES.unapprovedHostActions, "with a warning, or not, by `unknown_hosts`"],
+  [
+    "`action`",
+    LABEL_VALUES.unapprovedHostActions,
+    "with a warning, or not, by `delivery.unapproved_hosts`",
+  ],
   ["`state` of `nydus_auth_agent_instances`", LABEL_VALUES.deliveryStates],
   ["`state` of `nydus_auth_agent_daemons`", LABEL_VALUES.daemonStates],
   ["`verdict`", LABEL_VALUES.verdicts],
@@ -66,7 +70,7 @@ export const PARTS: Readonly<Record<string, () => string>> = {
   "reason-codes": () =>
     (["found", "none", "failed"] as const).map((outcome) => {
       const reasons = Object.entries(REASON_CODES)
-        .filter(([code]) => OUTCOME_OF[code as ReasonCode] === outcome);
+        .filter(([code]) => outcomeOf(code as ReasonCode) === outcome);
       return `**${outcome}**\n\n${list(reasons.map(([k, v]) => `\`${k}\`: ${v}`))}`;
     }).join("\n\n"),
 };

@@ -67,7 +67,7 @@ export async function getFromAgent<T>(config: AgentConfig, path: string): Promis
     if (!response.ok) throw new Error(`it answered ${response.status}`);
     return await response.json();
   } catch (error) {
-    const text = `failed to query the agent at ${url}: ${messageOf(error)}; is it running`;
+    const text = `ask the agent at ${url}: ${messageOf(error)}; is it running`;
     throw new AgentError("unreachable", text, { cause: error });
   }
 }

@@ -101,8 +101,7 @@ export async function requireApi<Body>(config: AgentConfig, request: ApiRequest)
     case "answered":
       return answer.body;
     case "no-agent": {
-      const text =
-        `failed to query the agent at ${answer.detail}; is it running, and are you its user`;
+      const text = `ask the agent at ${answer.detail}; is it running, and are you its user`;
       throw new AgentError("unreachable", text);
     }
     case "refused":

@@ -62,7 +62,7 @@ function imageTable(status: AgentStatus, nowMs: number, style: ScreenStyle): str
       ? ""
       : `${image.lastFailure.reason}: ${printable(image.lastFailure.detail)}`,
   ]);
-  const header = ["IMAGE", "HEALTH", "PROVIDER", "LEFT", "NEXT RENEWAL", "MOUNTS", "LAST FAILURE"];
+  const header = ["IMAGE", "HEALTH", "PROVIDER", "LEFT", "ASKED AGAIN", "MOUNTS", "LAST FAILURE"];
   const lines = alignColumns([header, ...rows]).split("\n");
   // Painted after the columns are aligned: what paints has no width.
   return lines.map((line, i) => {
@@ -144,7 +144,7 @@ function providerTables({ providers = [], plugins = [] }: AgentStatus, nowMs: nu
           span(lastFailure.atMs - nowMs)
         })`,
     ]);
-    const header = ["PROVIDER", "REQUESTS", "FAILED", "LAST ANSWER", "LAST FAILURE"];
+    const header = ["PROVIDER", "ASKED", "FAILED", "LAST ANSWER", "LAST FAILURE"];
     tables.push(alignColumns([header, ...rows]));
   }
   if (plugins.length > 0) {

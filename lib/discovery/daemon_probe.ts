@@ -181,7 +181,7 @@ function mountIdOf(
 
 /** Whether a nydusd answers on the socket, also if it is not (yet) ready to serve. */
 function isAnswer({ state }: Daemon): boolean {
-  return state === "running" || state === "starting" || state === "stopping" || state === "stopped";
+  return state === "running" || state === "starting" || state === "dying" || state === "stopped";
 }
 
 /** The state that nydusd reports, as one of ours. */
@@ -197,7 +197,7 @@ function stateOf(reported: string): DaemonState {
     case "DYING":
     case "DIE":
     case "DESTROYED":
-      return "stopping";
+      return "dying";
     default:
       return "broken";
   }

@@ -12,7 +12,7 @@ export type DiscoverySource = "system-api" | "root" | "configured";
 
 /**
  * What a look at a daemon found. Only `running` counts; the others are ordinary and have names.
- * `starting`, `stopping`, `stopped`: nydusd says so itself; `unresponsive`: its socket takes
+ * `starting`, `dying`, `stopped`: nydusd says so itself; `unresponsive`: its socket takes
  * connections but no answer comes in time (stopped by a signal, or busy); `no-listener`: the socket
  * file outlived its process; `no-socket`: there is no socket file (yet, or any more); `broken`: it
  * answers something that is not nydusd's API.
@@ -20,7 +20,7 @@ export type DiscoverySource = "system-api" | "root" | "configured";
 export type DaemonState =
   | "running"
   | "starting"
-  | "stopping"
+  | "dying"
   | "stopped"
   | "unresponsive"
   | "no-listener"

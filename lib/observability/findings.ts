@@ -60,7 +60,7 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
       area: "discovery",
       level: "warning",
       key: `discovery ${source} ${subject}`,
-      text: `the ${source} ${subject} does not report its mounts: ${detail}`,
+      text: `the ${source} ${subject} does not tell which mounts there are: ${detail}`,
       remedy: "see whether nydus-snapshotter runs; renewal and delivery go on meanwhile",
     })),
     ...criProxy,
@@ -99,7 +99,7 @@ function imageFinding(image: ImageStatus, nowMs: number): Finding | undefined {
   }
   if (image.provider === "adopted") {
     const text = `no source has a credential for ${name}: its mounts keep the one that ` +
-      `they hold${until(endMs, nowMs)}, and it is not renewed`;
+      `they hold${until(endMs, nowMs)}, and nobody renews it`;
     return { ...about, level: "warning", text, remedy };
   }
   if (failures === 0) return undefined;
@@ -153,7 +153,7 @@ function mountFinding(
     }
     case "adopted": {
       if (image === undefined || !sourceless.has(image)) break; // told by its image
-      const text = `${mount} keeps its credential, and it is not renewed${why}`;
+      const text = `${mount} keeps the credential that it holds, and nobody renews it${why}`;
       return { ...about, text, remedy: `run: nydus-auth-agent explain ${image}` };
     }
     case "pending":

@@ -1,7 +1,7 @@
 import type { ProviderName, ProviderOutcome, ReasonCode } from "../model/mod.ts";
 
-/** The outcome that each reason belongs to. A record, so that the compiler requires every reason. */
-export const OUTCOME_OF: Readonly<Record<ReasonCode, ProviderOutcome["kind"]>> = {
+// A record rather than lists: the compiler asks for the reason that somebody adds.
+const OUTCOME_OF: Readonly<Record<ReasonCode, ProviderOutcome["kind"]>> = {
   "found": "found",
   "found-in-cache": "found",
   "shared-execution": "found",

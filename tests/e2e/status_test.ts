@@ -41,10 +41,7 @@ Deno.test("the sentence is one on the page, in status and /readyz; exit codes 0,
   }
   const gone = await command(["status", "--config", config]);
   equal(gone.code, 1);
-  match(
-    gone.err,
-    /^failed to query the agent at http:\/\/127\.0\.0\.1:\d+\/v1\/status: .*; is it running\n$/,
-  );
+  match(gone.err, /^ask the agent at http:\/\/127\.0\.0\.1:\d+\/v1\/status: .*; is it running\n$/);
 });
 
 /** The sentence of a page, as a reader has it. */
@@ -186,7 +183,7 @@ Deno.test("status: --address names the agent to query, whatever answers at the A
   equal((await ask("--address", other.base.slice("http://".length))).code, 0);
   const gone = await ask("--address", "127.0.0.1:9");
   equal(gone.code, 1);
-  match(gone.err, /^failed to query the agent at http:\/\/127\.0\.0\.1:9\//);
+  match(gone.err, /^ask the agent at http:\/\/127\.0\.0\.1:9\//);
 });
 
 Deno.test("status: queries the agent although the configuration file is broken", async () => {

@@ -133,7 +133,7 @@ Deno.test("guide: mounts fail after N hours without an agent, or without a sourc
     await readUntil(node, 200);
   }
   const away = await ask(node, "status");
-  says(away.err, "failed to query the agent at …: …; is it running");
+  says(away.err, "ask the agent at …: …; is it running");
   node.setPlugin({ mode: "none" });
   await using agent = await AgentProcess.start(node);
   await agent.until(
@@ -142,7 +142,7 @@ Deno.test("guide: mounts fail after N hours without an agent, or without a sourc
   );
   const { out } = await ask(node, "status");
   says(out, "no source has a credential for …: its mounts keep the one that they hold");
-  says(out, "and it is not renewed");
+  says(out, "and nobody renews it");
 });
 
 Deno.test("guide: an old nydusd", async () => {
@@ -196,6 +196,6 @@ Deno.test("guide: a stopped nydusd, and a snapshotter that is away", async () =>
   await agent.until("healthy", async () => (await health(agent)).about === "healthy");
   await node.stopSnapshotter();
   await agent.until("the sentence", async () => (await health(agent)).about === "discovery");
-  says((await health(agent)).summary, "does not report its mounts");
+  says((await health(agent)).summary, "does not tell which mounts there are");
   says(agent.log, "the last known list stays in force");
 });

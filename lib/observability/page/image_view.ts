@@ -5,16 +5,16 @@ import type { HealthLevel } from "../health.ts";
 
 /** An image's health in one word, worst first, each with its meaning. */
 export const HEALTH_STATES = {
-  "expired": "its credential has expired: reads of data that is not cached fail",
-  "unread": "reads of a mount fail with the newest credential",
+  "expired": "its credential is dead: reads of parts not fetched yet fail",
+  "unread": "reads of a mount fail, although it has what there is",
   "failing": "renewing its credential fails",
-  "missing": "no credential, because a provider fails",
+  "missing": "no credential could be had, because a source fails",
   "undelivered": "a mount lacks the credential",
-  "adopted": "no provider has a credential; mounts keep theirs",
+  "adopted": "no source has a credential; mounts keep the one that they hold",
   "waiting": "a mount waits for its first delivery",
   "renewing": "its credential is due for renewal",
-  "fresh": "every mount has a valid credential",
-  "public": "it needs no credential, or no provider has one",
+  "fresh": "every mount holds a valid credential",
+  "public": "it needs no credential, or nobody has one for it",
 } as const;
 /** A word out of {@linkcode HEALTH_STATES}. */
 export type HealthState = keyof typeof HEALTH_STATES;

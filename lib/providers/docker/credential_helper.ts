@@ -49,7 +49,7 @@ export interface CredentialHelpersOptions {
 /** Our own name as a helper: asking it would be asking ourselves. */
 const OURSELVES = "nydus-auth";
 /** Set for helpers that we run: one that comes back to us by another name learns it by this. */
-export const CALLED_BY_AGENT = "DOCKER_CREDENTIAL_NYDUS_AUTH_CALLED";
+export const CALLED_BY_AGENT = "DOCKER_CREDENTIAL_NYDUS_AUTH_ASKED";
 const MAX_STDOUT_BYTES = 1024 * 1024;
 const MAX_PARALLEL_PER_HELPER = 4;
 /** Helpers and servers that are remembered. */

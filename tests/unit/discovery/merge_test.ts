@@ -158,9 +158,9 @@ for (
   const [word, state] of [
     ["INIT", "starting"],
     ["READY", "starting"],
-    ["DIE", "stopping"],
-    ["DYING", "stopping"],
-    ["DESTROYED", "stopping"],
+    ["DIE", "dying"],
+    ["DYING", "dying"],
+    ["DESTROYED", "dying"],
     ["STOPPED", "stopped"],
     ["running", "running"],
     ["", "broken"],

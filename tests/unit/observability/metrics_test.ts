@@ -210,8 +210,8 @@ Deno.test("AgentMetrics: hosts that nobody named are counted by what was done", 
   const event = { daemonId: "d", snapshotId: "7", image: IMAGE, hosts: ["a", "b"] } as const;
   metrics.notify({ kind: "unapproved-host", ...event, action: "withheld" });
   const lines = await linesOf(metrics);
-  ok(lines.includes('nydus_auth_agent_unapproved_hosts_total{action="withheld"} 1'));
-  ok(lines.includes('nydus_auth_agent_unapproved_hosts_total{action="delivered"} 0'));
+  ok(lines.includes('nydus_auth_agent_unnamed_hosts_total{action="withheld"} 1'));
+  ok(lines.includes('nydus_auth_agent_unnamed_hosts_total{action="delivered"} 0'));
   ok(!lines.some((line) => line.includes('"a"')), "hosts are no labels");
 });
 

@@ -214,8 +214,8 @@ Deno.test("reportViewChanges: reports what differs, once", () => {
   const problem = (detail: string) => ({ source: "root", subject: "/", detail }) as const;
   const views: readonly NodeView[] = [
     { daemons: [of("a", "running"), of("b", "running")], problems: [] },
-    { daemons: [of("a", "stopping"), of("b", "running")], problems: [problem("EIO")] },
-    { daemons: [of("a", "stopping"), of("b", "running")], problems: [problem("EIO")] },
+    { daemons: [of("a", "dying"), of("b", "running")], problems: [problem("EIO")] },
+    { daemons: [of("a", "dying"), of("b", "running")], problems: [problem("EIO")] },
     { daemons: [of("b", "running"), of("c", "starting")], problems: [problem("EACCES")] },
     { daemons: [of("b", "running"), of("c", "starting")], problems: [] },
   ];
@@ -229,9 +229,9 @@ Deno.test("reportViewChanges: reports what differs, once", () => {
     [
       ["a", undefined, "running"],
       ["b", undefined, "running"],
-      ["a", "running", "stopping"],
+      ["a", "running", "dying"],
       ["c", undefined, "starting"],
-      ["a", "stopping", "gone"],
+      ["a", "dying", "gone"],
     ],
   );
   deepStrictEqual(observer.of("discovery-problem").map(({ detail }) => detail), ["EIO", "EACCES"]);
