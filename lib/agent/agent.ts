@@ -20,7 +20,7 @@ import {
 } from "../model/mod.ts";
 import { Reconciler, type ReconcileStages } from "../reconciler/mod.ts";
 import { CandidateSelector, RegistryProbe } from "../verification/mod.ts";
-import { EndpointChain, PutCredentials, type PutTarget } from "../providers/mod.ts";
+import { EndpointChain, PushedCredentials, type PushTarget } from "../providers/mod.ts";
 import { type ReloadOutcome } from "../providers/exec_plugin/mod.ts";
 import { CredentialStore } from "../credentials/mod.ts";
 import type { ApiParts } from "./api_backend.ts";
@@ -81,9 +81,9 @@ export async function createAgent(
   const registryHttp = createRegistryHttp();
   const probe = new RegistryProbe({ http: registryHttp, clock });
   const criProxy = new LazyCriProxy(context, observer);
-  const changed = (target: PutTarget) =>
+  const changed = (target: PushTarget) =>
     reconciler.recheck(target.kind === "image" ? target.image : undefined);
-  const puts = new PutCredentials({ clock, changed });
+  const puts = new PushedCredentials({ clock, changed });
   const stop = new AbortController();
   const late = (image: ImageReference) => reconciler.recheck(image);
   const build = partsBuilder(context, observer, {
@@ -227,7 +227,7 @@ function partsBuilder(
     if (before !== undefined) discovery.inherit(before.discovery);
     const live = { ...shared, pulls: criProxy, ...(before && { before: before.chain }) };
     const chain = await openChain(context, config, observer, live);
-    const { configFiles, unknownHosts } = config.delivery;
+    const { configFiles, unapprovedHostPolicy } = config.delivery;
     const { fsDriver } = config.node;
     return {
       chain,
@@ -241,7 +241,7 @@ function partsBuilder(
         deliverer: new Deliverer({ nydusdApi, files, fsDriver, configFiles }),
         checkIntervalMs: config.renewal.checkIntervalMs,
         renewalEnabled: config.renewal.enabled,
-        unknownHosts,
+        unapprovedHostPolicy,
       },
       [Symbol.asyncDispose]: () => chain[Symbol.asyncDispose](),
     };

@@ -7,8 +7,12 @@ import {
   REASON_CODES,
 } from "../model/mod.ts";
 import type { CredentialAnswer, OnRequest } from "../reconciler/mod.ts";
-import { type CredentialChain, labelsCredential, type PutCredentials } from "../providers/mod.ts";
-import type { PutCredential } from "../providers/mod.ts";
+import {
+  type CredentialChain,
+  labelsCredential,
+  type PushedCredentials,
+} from "../providers/mod.ts";
+import type { PushedCredential } from "../providers/mod.ts";
 import type {
   ApiAgent,
   ApiCredential,
@@ -26,7 +30,7 @@ export interface ApiParts {
   readonly config: () => AgentConfig;
   readonly chain: () => CredentialChain;
   readonly onRequest: OnRequest;
-  readonly puts: PutCredentials;
+  readonly puts: PushedCredentials;
   readonly look: () => void;
   readonly status: () => object;
   readonly log: { level(): ApiLogLevel; setLevel(level: ApiLogLevel): void };
@@ -91,7 +95,7 @@ function credentialOf({ candidate, ...rest }: CredentialAnswer): ApiCredential {
   };
 }
 
-function putTarget(target: ApiTarget): PutCredential["target"] {
+function putTarget(target: ApiTarget): PushedCredential["target"] {
   return target.kind === "image" ? target : { kind: target.kind, registry: target.registry };
 }
 
@@ -107,7 +111,7 @@ function isCredential(given: Parameters<ApiAgent["put"]>[1]): given is Credentia
   return Object.values(given).some((value) => typeof value !== "string");
 }
 
-function putOf({ target, credential, putAtMs, validUntilMs }: PutCredential): ApiPut {
+function putOf({ target, credential, putAtMs, validUntilMs }: PushedCredential): ApiPut {
   const username = credentialUsername(credential);
   return {
     ...(target.kind === "image" ? { ref: target.image.text } : { registry: target.registry }),

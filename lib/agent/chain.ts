@@ -3,13 +3,13 @@ import type { AgentConfig } from "../config/mod.ts";
 import type { ImageReference, Observer, StaleWatch } from "../model/mod.ts";
 import { AnswerDeadline } from "../model/mod.ts";
 import {
+  confirmedPullProvider,
   CredentialChain,
   criProvider,
   type CriPulls,
   disabledProvider,
   labelsProvider,
-  pulledProvider,
-  type PutCredentials,
+  type PushedCredentials,
 } from "../providers/mod.ts";
 import {
   CredentialHelpers,
@@ -23,7 +23,7 @@ import { kubeParts } from "./kubernetes_parts.ts";
 /** What a running agent has seen and was given: without pulls that provider is off. */
 export interface LiveSources {
   readonly pulls?: CriPulls;
-  readonly puts?: PutCredentials;
+  readonly puts?: PushedCredentials;
   /** The chain of the configuration before. */
   readonly before?: OpenChain;
   /**
@@ -74,7 +74,8 @@ export async function openChain(
   const { providers } = config;
   const stop = new AbortController();
   const running = { signal: signal ?? stop.signal, observer };
-  const deadline = late && new AnswerDeadline({ clock, timeoutMs: providers.timeoutMs, late });
+  const deadline = late &&
+    new AnswerDeadline({ clock, timeoutMs: providers.timeoutMs, onLateAnswer: late });
   const dockerPath = providers.docker.enabled ? dockerConfigPath(context, config) : undefined;
   const helpers = credentialHelpers(context, config, {
     ...running,
@@ -117,7 +118,7 @@ export async function openChain(
       kubelet ?? disabledProvider("kubelet", true),
       kubesecret ?? disabledProvider("kubesecret", true),
     ],
-    ...(providers.cri.enabled && pulls && { lastResort: pulledProvider(pulls) }),
+    ...(providers.cri.enabled && pulls && { lastResort: confirmedPullProvider(pulls) }),
     observer,
   });
   const toDispose = owned.move();

@@ -41,7 +41,7 @@ const NOTHING: Counts = {
 /** A CRI proxy that serves. */
 interface Serving {
   readonly criProxy: ByteProxy;
-  leadsTo: string | undefined;
+  linkTarget: string | undefined;
   isOut: boolean;
   /** When a client was last seen connected, at first when it began to serve. */
   clientAtMs: number;
@@ -89,7 +89,7 @@ export class CriProxy implements AsyncDisposable {
     const keepsLink = config.enabled && config.link === this.#config?.link;
     await this.#stop(keepsLink);
     this.#config = config;
-    if (!config.enabled || !config.remember) await this.#forgetCached(config);
+    if (!config.enabled || !config.persist) await this.#forgetCached(config);
     if (!config.enabled) return;
     await this.#tryServing(config);
     this.#ended = new AbortController();
@@ -99,13 +99,13 @@ export class CriProxy implements AsyncDisposable {
   status(): CriProxyStatus | undefined {
     const { link, socket = "" } = this.#config ?? {};
     const counts = this.#counts();
-    const { leadsTo, clientAtMs } = this.#serving ?? {};
+    const { linkTarget, clientAtMs } = this.#serving ?? {};
     const isIdle = counts.openConnections === 0 && clientAtMs !== undefined;
     return {
       ...this.#state(),
       socket,
       ...(link !== undefined && { link }),
-      ...(leadsTo !== undefined && { leadsTo }),
+      ...(linkTarget !== undefined && { linkTarget }),
       ...(isIdle && { idleSinceMs: clientAtMs }),
       restoredImages: this.#restoredImages,
       openConnections: counts.openConnections,
@@ -128,14 +128,14 @@ export class CriProxy implements AsyncDisposable {
     if (this.#serving === undefined) {
       return { state: "not-serving", ...(this.#failure && { detail: this.#failure }) };
     }
-    const { isOut, leadsTo } = this.#serving;
+    const { isOut, linkTarget } = this.#serving;
     const { link, socket } = this.#config ?? {};
-    if (link === undefined || leadsTo === socket) return { state: "in-path" };
-    return { state: isOut ? "stepped-out" : "bypassed" };
+    if (link === undefined || linkTarget === socket) return { state: "in-path" };
+    return { state: isOut ? "switched-off" : "bypassed" };
   }
 
   async #tryServing(config: CriConfig): Promise<void> {
-    if (config.remember && this.#file === undefined) await this.#restore(config);
+    if (config.persist && this.#file === undefined) await this.#restore(config);
     try {
       this.#serving = await this.#serve(config);
       this.#failure = undefined;
@@ -159,7 +159,7 @@ export class CriProxy implements AsyncDisposable {
     const criProxy = await serveByteProxy({
       path: socket,
       upstream,
-      reader: () => createCriReader({ book: this.book, note: (note) => this.#note(note) }),
+      reader: () => createCriReader({ cache: this.book, note: (note) => this.#note(note) }),
       maxConnections,
     });
     const out = await isOut(files, link);
@@ -169,8 +169,8 @@ export class CriProxy implements AsyncDisposable {
       await criProxy[Symbol.asyncDispose]();
       throw error;
     }
-    const leadsTo = link && await readLink(link);
-    return { criProxy, leadsTo, isOut: out, clientAtMs: clock.wallMs(), connections: 0 };
+    const linkTarget = link && await readLink(link);
+    return { criProxy, linkTarget, isOut: out, clientAtMs: clock.wallMs(), connections: 0 };
   }
 
   async #checkRepeatedly(config: CriConfig, signal: AbortSignal): Promise<void> {
@@ -212,11 +212,11 @@ export class CriProxy implements AsyncDisposable {
     { socket, imageServiceSocket }: CriConfig,
     link: string,
   ): Promise<void> {
-    serving.leadsTo = await readLink(link);
+    serving.linkTarget = await readLink(link);
     serving.isOut = await isOut(this.#context.files, link); // `cri-proxy off` moves the link afterwards
-    if (serving.leadsTo !== imageServiceSocket || serving.isOut) return;
+    if (serving.linkTarget !== imageServiceSocket || serving.isOut) return;
     await pointLink(link, socket);
-    serving.leadsTo = socket;
+    serving.linkTarget = socket;
   }
 
   /** Leads the link to the runtime where nothing listens behind it. */

@@ -13,7 +13,7 @@ export type LinkedCriProxy = CriConfig & { readonly link: string };
 export interface CriProxyPath {
   /** Someone stepped out of the path, and has not gone back. */
   readonly isOut: boolean;
-  readonly leadsTo: string | undefined;
+  readonly linkTarget: string | undefined;
   readonly serves: boolean;
 }
 
@@ -42,7 +42,7 @@ export async function readPathState(
 ): Promise<CriProxyPath> {
   return {
     isOut: await isOut(files, criProxy.link),
-    leadsTo: await readLink(criProxy.link),
+    linkTarget: await readLink(criProxy.link),
     serves: await listensOn(criProxy.socket),
   };
 }

@@ -128,7 +128,7 @@ function imageLabel(
     }),
     ...(winner && unapproved.length > 0 && {
       unapprovedHosts: unapproved,
-      decision: config.delivery.unknownHosts === "refuse" ? "withheld" : "delivered",
+      decision: config.delivery.unapprovedHostPolicy === "refuse" ? "withheld" : "delivered",
     }),
   };
 }

@@ -1,4 +1,4 @@
-import { messageOf, type Observer } from "../model/mod.ts";
+import { messageOf, type Observer, type WarningCode } from "../model/mod.ts";
 
 /** Where a listener is to be. */
 export interface Endpoint {
@@ -40,7 +40,7 @@ export class Listening implements AsyncDisposable {
     open: () => Promise<AsyncDisposable>,
     { observer, code, text, remedy }: {
       readonly observer: Observer;
-      readonly code: string;
+      readonly code: WarningCode;
       /** What is not served then. */
       readonly text: string;
       readonly remedy: string;

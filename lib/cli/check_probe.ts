@@ -80,7 +80,7 @@ export async function checkProbe(
   }
   const profile = profileOfHost(target.host);
   host.out(`\nimage     ${image.text}\nasked     ${target.scheme}://${target.host}\n`);
-  if (profile !== undefined) host.out(`kind      ${profile.name}: ${profile.clock}\n`);
+  if (profile !== undefined) host.out(`kind      ${profile.name}: ${profile.lifetime}\n`);
   host.out(`\n${alignColumns(rows)}`);
   return served ? EXIT.ok : EXIT.failed;
 }

@@ -70,12 +70,12 @@ function linkedCriProxy({ providers: { cri } }: AgentConfig, action: string): Li
 /** Where pulls go, and whether that is as it was meant. */
 function pathText(
   { link, socket, enabled, imageServiceSocket }: LinkedCriProxy,
-  { isOut, leadsTo, serves }: CriProxyPath,
+  { isOut, linkTarget, serves }: CriProxyPath,
 ): { readonly text: string; readonly isRight: boolean } {
-  if (leadsTo === undefined) {
+  if (linkTarget === undefined) {
     return { text: `${link} is not there: its clients reach nobody`, isRight: false };
   }
-  if (leadsTo === socket) {
+  if (linkTarget === socket) {
     return serves
       ? { text: `in the path: ${link} leads to the agent`, isRight: !isOut && enabled }
       : {
@@ -84,8 +84,8 @@ function pathText(
         isRight: false,
       };
   }
-  const straight = `out of the path: ${link} leads to ${leadsTo}`;
-  if (leadsTo !== imageServiceSocket) {
+  const straight = `out of the path: ${link} leads to ${linkTarget}`;
+  if (linkTarget !== imageServiceSocket) {
     return { text: `${straight}, not to ${imageServiceSocket}`, isRight: false };
   }
   if (isOut) return { text: `${straight}, by "cri-proxy off"`, isRight: true };

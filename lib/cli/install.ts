@@ -117,7 +117,7 @@ async function missingFolders(
   { files }: Pick<InstallPorts, "files">,
   path: string,
 ): Promise<string[]> {
-  if (path === "/" || await files.look(path) !== undefined) return [];
+  if (path === "/" || await files.stat(path) !== undefined) return [];
   return [...await missingFolders({ files }, dirname(path)), path];
 }
 
@@ -133,7 +133,7 @@ function folderStep({ files }: InstallPorts, path: string): Step {
 
 async function binaryStep({ files, self }: InstallPorts, paths: InstallPaths) {
   const { binary } = paths;
-  const found = await files.look(binary);
+  const found = await files.stat(binary);
   if (found?.kind === "file" && await files.sameBytes(self.path, binary)) return undefined;
   const what = found === undefined ? `copy this program to ${binary}` : `replace ${binary}`;
   return replaceStep(files, what, binary, () => files.copyFile(self.path, binary, 0o755));
@@ -141,17 +141,17 @@ async function binaryStep({ files, self }: InstallPorts, paths: InstallPaths) {
 
 async function linkStep({ files }: InstallPorts, paths: InstallPaths) {
   const path = paths.credentialHelper;
-  const found = await files.look(path);
+  const found = await files.stat(path);
   if (found?.kind === "symlink" && found.linkTarget === PROGRAM) return undefined;
   if (found !== undefined) {
     throw new AgentError("io", `link ${path}: something else is there (move it aside first)`);
   }
   const what = `link ${path} to ${PROGRAM}`;
-  return replaceStep(files, what, path, () => files.makeLink(path, PROGRAM));
+  return replaceStep(files, what, path, () => files.symlink(path, PROGRAM));
 }
 
 async function configStep({ files }: InstallPorts, { config }: InstallPaths) {
-  if (await files.look(config) !== undefined) return undefined;
+  if (await files.stat(config) !== undefined) return undefined;
   const what = `write ${config} (the commented sample)`;
   return replaceStep(
     files,
@@ -173,7 +173,7 @@ function tmpfilesStep(ports: InstallPorts, { tmpfiles }: InstallPaths) {
 
 /** Nothing is to be done where the text is there already. */
 async function textStep({ files }: InstallPorts, path: string, text: string) {
-  const found = await files.look(path);
+  const found = await files.stat(path);
   if (found?.kind === "file" && await files.readText(path) === text) return undefined;
   const what = found === undefined ? `write ${path}` : `replace ${path}`;
   return replaceStep(files, what, path, () => files.writeText(path, text, 0o644));
@@ -183,7 +183,7 @@ async function warnAboutConfiguration(
   { files, err, checkConfiguration }: InstallPorts,
   { config }: InstallPaths,
 ): Promise<void> {
-  if (await files.look(config) === undefined) return;
+  if (await files.stat(config) === undefined) return;
   for (const problem of await checkConfiguration(config)) err(`warning: ${problem}`);
 }
 

@@ -56,14 +56,14 @@ export async function uninstall(
       return 0;
     }
     await runSteps(steps, ports);
-    if (paths.binary !== given.binary && await ports.files.look(given.binary) !== undefined) {
+    if (paths.binary !== given.binary && await ports.files.stat(given.binary) !== undefined) {
       ports.out(`left: ${given.binary} (the unit ran ${paths.binary})`);
     }
-    if (options.root === "" && await ports.files.look(CRI_PROXY_LINK) !== undefined) {
+    if (options.root === "" && await ports.files.stat(CRI_PROXY_LINK) !== undefined) {
       ports.out(`note: ${CRI_PROXY_LINK} goes with the next boot; a kubelet that was given it`);
       ports.out("as image service endpoint must be given the runtime's own socket again");
     }
-    if (!options.purge && await ports.files.look(paths.config) !== undefined) {
+    if (!options.purge && await ports.files.stat(paths.config) !== undefined) {
       ports.out(`kept: ${paths.config} (--purge removes it)`);
     }
     return 0;
@@ -79,7 +79,7 @@ async function pathsInUnit(
   { files }: InstallationPorts,
   given: InstallPaths,
 ): Promise<InstallPaths> {
-  if ((await files.look(given.unit))?.kind !== "file") return given;
+  if ((await files.stat(given.unit))?.kind !== "file") return given;
   const text = await files.readText(given.unit);
   const prefix = /^ExecStart=(\/[\w.+@/-]*)\/bin\/nydus-auth-agent run\b/m.exec(text)?.[1];
   return prefix === undefined ? given : installPaths({ prefix, root });
@@ -90,7 +90,7 @@ async function stopSteps(
   ports: InstallationPorts,
   { unit }: InstallPaths,
 ): Promise<Step[]> {
-  if (root !== "" || await ports.files.look(unit) === undefined) return [];
+  if (root !== "" || await ports.files.stat(unit) === undefined) return [];
   const systemctl = await findSystemctl(ports.files);
   if (systemctl === undefined) return [];
   const name = `${PROGRAM}.service`;
@@ -109,7 +109,7 @@ async function reloadSteps(
   ports: InstallationPorts,
   { unit }: InstallPaths,
 ): Promise<Step[]> {
-  if (root !== "" || await ports.files.look(unit) === undefined) return [];
+  if (root !== "" || await ports.files.stat(unit) === undefined) return [];
   const systemctl = await findSystemctl(ports.files);
   return systemctl === undefined ? [] : [systemctlStep(ports, systemctl, ["daemon-reload"])];
 }
@@ -120,18 +120,18 @@ async function fileSteps(
   paths: InstallPaths,
 ): Promise<Step[]> {
   const steps: Step[] = [];
-  if (await files.look(paths.unit) !== undefined) steps.push(removeStep(files, paths.unit));
-  if (await files.look(paths.tmpfiles) !== undefined) steps.push(removeStep(files, paths.tmpfiles));
-  const link = await files.look(paths.credentialHelper);
+  if (await files.stat(paths.unit) !== undefined) steps.push(removeStep(files, paths.unit));
+  if (await files.stat(paths.tmpfiles) !== undefined) steps.push(removeStep(files, paths.tmpfiles));
+  const link = await files.stat(paths.credentialHelper);
   if (link?.kind === "symlink" && link.linkTarget === PROGRAM) {
     steps.push(removeStep(files, paths.credentialHelper));
   } else if (link !== undefined) {
     out(`left: ${paths.credentialHelper} (not ours)`);
   }
-  if (await files.look(paths.binary) !== undefined) steps.push(removeStep(files, paths.binary));
+  if (await files.stat(paths.binary) !== undefined) steps.push(removeStep(files, paths.binary));
   if (!purge) return steps;
-  if (await files.look(paths.config) !== undefined) steps.push(removeStep(files, paths.config));
-  const others = await files.look(paths.configFolder) === undefined
+  if (await files.stat(paths.config) !== undefined) steps.push(removeStep(files, paths.config));
+  const others = await files.stat(paths.configFolder) === undefined
     ? undefined
     : (await files.list(paths.configFolder)).filter((name) => !paths.config.endsWith(`/${name}`));
   if (others?.length === 0) steps.push(removeFolderStep(files, paths.configFolder));
@@ -141,7 +141,7 @@ async function fileSteps(
 
 /** Credentials that were kept for the next start, and the folder that they are in. */
 async function runtimeSteps({ files, out }: InstallationPorts): Promise<Step[]> {
-  if ((await files.look(RUNTIME_FOLDER))?.kind !== "directory") return [];
+  if ((await files.stat(RUNTIME_FOLDER))?.kind !== "directory") return [];
   // At the end: a service that stops removes its sockets itself.
   const settle = async () => {
     for (const name of await files.list(RUNTIME_FOLDER)) {
@@ -165,11 +165,11 @@ function removeStep(files: InstallationPorts["files"], path: string): Step {
   return {
     what: `remove ${path}`,
     async apply(undoable) {
-      const aside = await files.keepAside(path);
+      const aside = await files.backUp(path);
       undoable({
         async undo() {
           await files.move(aside, path);
-          if (await files.look(aside) !== undefined) await files.remove(aside);
+          if (await files.stat(aside) !== undefined) await files.remove(aside);
         },
         settle: () => files.remove(aside),
       });

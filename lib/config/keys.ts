@@ -105,17 +105,17 @@ const OUTPUT_KEYS = [
     field: "delivery.allowedHosts",
     description: "Further hosts, each with its port, that may receive an image's credential.",
   }),
-  key("delivery.unknown_hosts", { kind: "choice", choices: ["warn", "refuse"] }, {
+  key("delivery.unapproved_hosts", { kind: "choice", choices: ["warn", "refuse"] }, {
     default: "warn",
-    field: "delivery.unknownHosts",
+    field: "delivery.unapprovedHostPolicy",
     description: `For unapproved hosts: "warn" delivers the credential with one warning; ` +
       `"refuse" withholds it.`,
   }),
-  key("delivery.verify", { kind: "choice", choices: ["never", "on-doubt", "on-change"] }, {
-    default: "on-doubt",
+  key("delivery.verify", { kind: "choice", choices: ["never", "as-needed", "on-change"] }, {
+    default: "as-needed",
     flag: "verify",
     field: "delivery.verify",
-    description: `When the registry is probed about a credential. "on-doubt": several match, a ` +
+    description: `When the registry is probed about a credential. "as-needed": several match, a ` +
       `configured one changed, or reads are refused. "on-change": also every new one.`,
   }),
   key("server.address", { kind: "address" }, {

@@ -47,9 +47,9 @@ export const PROVIDER_KEYS = [
       "agent itself moves it; otherwise the unit does so later. See " +
       "docs/cri-proxy.md.",
   }),
-  key("providers.cri.remember", { kind: "boolean" }, {
+  key("providers.cri.persist", { kind: "boolean" }, {
     default: true,
-    field: "providers.cri.remember",
+    field: "providers.cri.persist",
     description: "Keep observed credentials over a restart of the agent, in a file of mode 0600 " +
       "beside `providers.cri.socket`, only on a tmpfs.",
   }),

@@ -86,7 +86,7 @@ Deno.test("CRI proxy: what a pull brought is found after a restart, until that i
       deepEqual([provider, password], ["cri", "seen-once"]);
     } else ok((await pulled()).startsWith("no credential"));
     await kill(second);
-    const forgetful = await start({ more: `${criProxy}\nremember = false` });
+    const forgetful = await start({ more: `${criProxy}\npersist = false` });
     equal(await kept(), false, "what was kept before is gone");
     ok((await pulled()).startsWith("no credential"));
     await pullThrough(link, listener, { image, auth: { username: "robot", password: "again" } });
@@ -183,7 +183,7 @@ Deno.test("CRI proxy: one command steps out of the path, over restarts, and in a
     currentAuth.close();
     await first.until(
       "the status",
-      async () => (await first.status()).criProxy?.state === "stepped-out",
+      async () => (await first.status()).criProxy?.state === "switched-off",
     );
     equal(
       (await first.status()).criProxy?.connections,

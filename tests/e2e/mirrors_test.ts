@@ -153,7 +153,7 @@ async function showsNoCrossing(login: "basic" | "bearer"): Promise<void> {
   await using it = await stage();
   const { node, registries, matrix } = it;
   for (const registry of [...registries.all, node.tokenRegistry]) registry.settings.login = login;
-  const more = '[delivery]\nunknown_hosts = "refuse"';
+  const more = '[delivery]\nunapproved_hosts = "refuse"';
   await using agent = await start(node, { more });
   await settle(it, agent, "one");
   setGeneration(node, registries, "two");
@@ -180,7 +180,7 @@ async function showsNoCrossing(login: "basic" | "bearer"): Promise<void> {
 Deno.test("a host that nobody named is refused, said, counted, and let in when it is named", async () => {
   await using it = await stage();
   const { node, registries: { foreign } } = it;
-  const more = '[delivery]\nunknown_hosts = "refuse"';
+  const more = '[delivery]\nunapproved_hosts = "refuse"';
   await using agent = await start(node, { more });
   await settle(it, agent, "one");
   const mount = async () =>
@@ -220,7 +220,7 @@ Deno.test("by default a host that nobody named is warned about once, and counted
 Deno.test("allowed_hosts names a host, and explain says which hosts are asked for", async () => {
   await using it = await stage();
   const { node, registries: { foreign, keyed, origin } } = it;
-  const more = `[delivery]\nunknown_hosts = "refuse"\nallowed_hosts = ["${foreign.host}"]`;
+  const more = `[delivery]\nunapproved_hosts = "refuse"\nallowed_hosts = ["${foreign.host}"]`;
   await using agent = await start(node, { more });
   const currentAuth = () => node.daemons.get("foreign")?.currentAuth("/");
   await agent.until("it to be delivered", async () => await currentAuth() === "origin:one");

@@ -45,7 +45,7 @@ Deno.test("Listening: after a failure the last listener goes on, and the next mo
 Deno.test("Listening: tryMove reports a failure, and leaves nothing at the last place", async () => {
   const { events, open, listening } = stage();
   const observer = new FakeObserver();
-  const failure = { observer, code: "api", text: "the local API", remedy: "do something" };
+  const failure = { observer, code: "api", text: "the local API", remedy: "do something" } as const;
   await listening.tryMove({ place: "a" }, open("a"), failure);
   await listening.tryMove({ place: "b" }, open("taken"), failure);
   await listening.tryMove({ place: "b" }, open("b"), failure);
