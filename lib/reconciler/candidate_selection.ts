@@ -19,7 +19,7 @@ import { probeTargetOf } from "./probe_target.ts";
 
 /** Decides between credentials (the elector, seen from here). */
 export interface Selector {
-  elect(request: SelectionRequest, options?: CallOptions): Promise<Selection>;
+  select(request: SelectionRequest, options?: CallOptions): Promise<Selection>;
 }
 
 /** What elections need. */
@@ -89,23 +89,23 @@ export class Selections {
       offered,
       ...(inUse && { inUse }),
     };
-    return this.#decision(entry, await this.#elect(this.#options.selector, question, options));
+    return this.#decision(entry, await this.#select(this.#options.selector, question, options));
   }
 
   /** Where all that is offered is refused, further sources are asked, and those again. */
-  async #elect(
+  async #select(
     selector: Selector,
     question: SelectionRequest,
     { queryAll, queryNewer, queriedAtMs, signal }: DecisionOptions,
   ): Promise<Selection> {
     const how = signal ? { signal } : {};
     let { offered } = question;
-    let selection = await selector.elect(question, how);
+    let selection = await selector.select(question, how);
     if (selection.exhausted && queryAll !== undefined) {
       const all = offeredBy(await queryAll());
       if (all.length > 0) {
         offered = all;
-        selection = await selector.elect({ ...question, offered, readsRefused: false }, how);
+        selection = await selector.select({ ...question, offered, readsRefused: false }, how);
       }
     }
     const kept = offered.map(({ candidate }) => candidate).find(({ watched, fetchedAtMs }) =>
@@ -115,7 +115,10 @@ export class Selections {
     const newer = offeredBy(await queryNewer(kept));
     const fetched = newer.filter((one) => !offered.some((other) => isSame(one, other)));
     if (fetched.length === 0) return selection;
-    return await selector.elect({ ...question, offered: newer, fetched, readsRefused: false }, how);
+    return await selector.select(
+      { ...question, offered: newer, fetched, readsRefused: false },
+      how,
+    );
   }
 
   /** Returns what the mounts of an image use: what is stored for them, else what they hold. */

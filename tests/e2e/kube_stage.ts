@@ -145,7 +145,7 @@ export function putPod(
       imagePullSecrets: secrets.map((name) => ({ name })),
       containers: images.map((image) => ({ name: "main", image })),
     },
-    status: { jitter: "Running" },
+    status: { phase: "Running" },
   });
 }
 

@@ -279,5 +279,8 @@ tokenTest("without the right to make tokens it says which rule is missing", asyn
   api.allows = ({ verb }) => verb !== "create";
   await using agent = await start(node, api);
   match(agent.log, /forbidden-by-rbac/);
-  match(agent.log, /we may not create serviceaccounts\/token \(web\) in namespace default/);
+  match(
+    agent.log,
+    /RBAC does not allow the agent to create serviceaccounts\/token \(web\) in namespace default/,
+  );
 });

@@ -86,11 +86,11 @@ class Stage {
 
   #selector(): Selector {
     return {
-      elect: (request) => {
+      select: (request) => {
         this.requests.push(request);
         const winner = request.offered.at(-1) ?? { provider: "docker", candidate: candidate("") };
         return Promise.resolve({
-          kind: this.keep ? "kept" : "elected",
+          kind: this.keep ? "kept" : "selected",
           winner,
           otherCandidates: request.offered.slice(0, -1),
           reason: this.keep ? "kept" : "accepted",

@@ -487,10 +487,10 @@ Deno.test("what was got in the name of an account that is gone reaches no other 
 
 Deno.test("what a mount holds is given to no other while the registry refuses what accounts got", async () => {
   const stage = new Stage(new FakeClock(), {
-    elect: ({ inUse, offered }) => {
+    select: ({ inUse, offered }) => {
       const [first] = offered;
       ok(first);
-      const kind = inUse === undefined ? "elected" : "kept";
+      const kind = inUse === undefined ? "selected" : "kept";
       const winner = inUse ?? first;
       return Promise.resolve({
         kind,
