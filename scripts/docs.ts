@@ -14,10 +14,9 @@ import {
   tomlLiteral,
 } from "../lib/config/mod.ts";
 import { REASON_CODES, type ReasonCode } from "../lib/model/mod.ts";
-import { LABEL_VALUES } from "../lib/observability/label_values.ts";
 import { LOG_EVENTS } from "../lib/observability/log_events.ts";
-import { METRICS } from "../lib/observability/metric_names.ts";
-import { HEALTH_STATES } from "../lib/observability/page/image_view.ts";
+import { LABEL_VALUES, METRICS } from "../lib/observability/metric_definitions.ts";
+import { HEALTH_STATES } from "../lib/observability/image_view.ts";
 import { outcomeOf } from "../lib/observability/reasons.ts";
 import { GRANTS } from "./lib/permissions.ts";
 
@@ -26,7 +25,6 @@ const DOCS = new URL("../docs/", import.meta.url);
 /** Labels with a closed set of values, and a note where the values need one. */
 const LABELS: readonly (readonly [label: string, values: readonly string[], note?: string])[] = [
   ["`result` of `snapshotter_credential_renewals_total`", LABEL_VALUES.renewalResults],
-  ["`clock`", ["hard", "soft"], "the expiry, and the time of the next refresh"],
   ["`provider`", LABEL_VALUES.providers],
   ["`result` of `nydus_auth_agent_deliveries_total`", LABEL_VALUES.deliveryResults],
   [

@@ -46,7 +46,7 @@ export interface Agent extends AsyncDisposable {
   reconfigure(config: AgentConfig): Promise<readonly string[]>;
   status(): AgentStatus;
   /** What the local API asks. */
-  readonly api: Pick<ApiParts, "config" | "chain" | "onRequest" | "puts" | "look">;
+  readonly api: Pick<ApiParts, "config" | "chain" | "onDemand" | "puts" | "look">;
 }
 
 /** What one configuration builds; replaced as a whole by a reload. */
@@ -130,7 +130,7 @@ export async function createAgent(
     api: {
       config: () => inForce.config,
       chain: () => inForce.parts.chain.chain,
-      onRequest: reconciler.onRequest,
+      onDemand: reconciler.onDemand,
       puts,
       look: () => reconciler.trigger("requested"),
     },

@@ -6,7 +6,7 @@ import {
   type ProviderAttempt,
   REASON_CODES,
 } from "../model/mod.ts";
-import type { CredentialAnswer, OnRequest } from "../reconciler/mod.ts";
+import type { CredentialAnswer, OnDemandRequests } from "../reconciler/mod.ts";
 import {
   type CredentialChain,
   labelsCredential,
@@ -29,7 +29,7 @@ import { explainImage } from "./explanation.ts";
 export interface ApiParts {
   readonly config: () => AgentConfig;
   readonly chain: () => CredentialChain;
-  readonly onRequest: OnRequest;
+  readonly onDemand: OnDemandRequests;
   readonly puts: PushedCredentials;
   readonly look: () => void;
   readonly status: () => object;
@@ -38,7 +38,7 @@ export interface ApiParts {
 
 /** The running agent as the local API sees it. */
 export function apiAgent(context: Context, parts: ApiParts): ApiAgent {
-  const { config, chain, onRequest, puts, look, status, log } = parts;
+  const { config, chain, onDemand, puts, look, status, log } = parts;
   const endOf = ({ validForMs, validUntilMs }: ApiLifetime) =>
     validForMs === undefined ? validUntilMs : context.clock.wallMs() + validForMs;
   const question = ({ image, labels, ...lifetime }: ApiLookup) => {
@@ -47,7 +47,7 @@ export function apiAgent(context: Context, parts: ApiParts): ApiAgent {
   };
   return {
     async credential(asked, options) {
-      const { answer, attempts } = await onRequest.credential(question(asked), options);
+      const { answer, attempts } = await onDemand.credential(question(asked), options);
       return { why: attempts.map(reasonOf), ...(answer && { found: credentialOf(answer) }) };
     },
     put(target, given, lifetime) {
@@ -65,12 +65,12 @@ export function apiAgent(context: Context, parts: ApiParts): ApiAgent {
     },
     puts: () => puts.list().map(putOf),
     forget: (target) => puts.forget(putTarget(target)),
-    refused: ({ image }, fingerprint, options) => onRequest.refused(image, fingerprint, options),
+    refused: ({ image }, fingerprint, options) => onDemand.refused(image, fingerprint, options),
     explain: (asked) => explainImage(context, config(), chain(), question(asked)),
     status,
     reconcile: look,
     async renew(only, options) {
-      if (config().renewal.enabled) return await onRequest.renew(only, options);
+      if (config().renewal.enabled) return await onDemand.renew(only, options);
       throw new AgentError("usage", "renew: renewal is off (credential_renewal_interval)");
     },
     logLevel: () => log.level(),

@@ -58,7 +58,7 @@ export async function locationsOf(
       snapshotterApi: createSnapshotterApi(http),
       nydusdApi: createNydusdApi(http),
       files,
-    }).look();
+    }).discover();
     const mounts = daemons.flatMap(({ instances }) => instances)
       .filter((mount) => mount.image?.text === image.text);
     if (mounts.length === 0) {

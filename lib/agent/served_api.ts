@@ -3,7 +3,7 @@ import { dirname } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
 import { type Handler, listenUnix } from "../platform/mod.ts";
 import { AgentError, type FileSystem, type Observer } from "../model/mod.ts";
-import { type ApiAgent, openApi } from "../api/mod.ts";
+import { type ApiAgent, loadApi } from "../api/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { divideDescriptors } from "./descriptor_budget.ts";
 import { Listening } from "./listening.ts";
@@ -55,7 +55,7 @@ export class ServedApi implements AsyncDisposable {
 
   /** Its code is loaded when somebody asks. */
   #open(): Promise<{ fetch: Handler }> {
-    return this.#app ??= openApi({ agent: this.#agent, version: BUILD_INFO.version });
+    return this.#app ??= loadApi({ agent: this.#agent, version: BUILD_INFO.version });
   }
 
   /** A socket is of no use to those who may not pass the folders above it. */

@@ -8,7 +8,7 @@ import {
 } from "../model/mod.ts";
 import {
   type AgentMetrics,
-  HealthMemory,
+  HealthTracker,
   type HealthView,
   type ImageHistory,
   openApp,
@@ -41,7 +41,7 @@ const SNAPSHOT_MS = 100;
 export class StatusServers implements AsyncDisposable {
   readonly #context: Context;
   readonly #sources: StatusSources;
-  readonly #memory = new HealthMemory();
+  readonly #memory = new HealthTracker();
   readonly #page = new Listening();
   readonly #metrics = new Listening();
   #refusedConfig: readonly string[] = [];

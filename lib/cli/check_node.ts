@@ -22,7 +22,7 @@ export async function checkNode(
   }
   const view = await look(context, config);
   for (const { subject, detail } of view.problems) {
-    if (detail.startsWith("there is no such socket")) continue; // said above
+    if (detail.startsWith("the socket does not exist")) continue; // said above
     findings.warnings.push(about(subject, detail, "see whether nydus-snapshotter runs"));
   }
   for (const daemon of view.daemons) checkDaemon(daemon, findings);
@@ -42,7 +42,7 @@ async function look({ files }: Context, { node }: AgentConfig): Promise<NodeView
       files,
       nydusdApi: createNydusdApi(http),
       snapshotterApi: createSnapshotterApi(http),
-    }).look();
+    }).discover();
   } finally {
     http[Symbol.dispose]();
   }

@@ -105,7 +105,7 @@ Deno.test("api: a reported refusal costs one execution, and only if it is the cu
   const wrong = await ask(node, "POST", "/v1/refused", { ref: image, fingerprint: "0123abcd" });
   deepStrictEqual(wrong.body, { outcome: "not-current" });
   const report = () => ask(node, "POST", "/v1/refused", { ref: image, fingerprint: before });
-  deepStrictEqual((await report()).body, { outcome: "queried" });
+  deepStrictEqual((await report()).body, { outcome: "requested" });
   await agent.until("another credential", async () => await current() !== before);
   strictEqual(node.pluginExecutions() - executions, 1);
   deepStrictEqual((await report()).body, { outcome: "not-current" });
@@ -126,7 +126,7 @@ Deno.test("api: a refusal that the source cannot mend is not asked about again a
   const { fingerprint } = body;
   const report = async () =>
     (await ask(node, "POST", "/v1/refused", { ref: image, fingerprint })).body.outcome;
-  deepStrictEqual([await report(), await report()], ["queried", "resting"]);
+  deepStrictEqual([await report(), await report()], ["requested", "backing-off"]);
 });
 
 Deno.test("api: renew asks past caches, and past a backoff", async () => {

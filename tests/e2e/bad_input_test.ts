@@ -164,7 +164,7 @@ Deno.test("daemons that misbehave are named, and keep nobody from the new creden
 });
 
 for (const fault of ["garbage", "silent", "gone"] as const) {
-  Deno.test(`a system API that is ${fault} leaves the last known list in force`, async () => {
+  Deno.test(`a system API that is ${fault} keeps the last known list in use`, async () => {
     await using node = simNode();
     await node.addDaemon({ id: "d1", mode: "dedicated", images: [passwordImage(node)] });
     await using agent = await AgentProcess.start(node);

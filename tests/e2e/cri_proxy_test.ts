@@ -86,7 +86,7 @@ Deno.test("CRI proxy: what a pull brought is found after a restart, until that i
       deepEqual([provider, password], ["cri", "seen-once"]);
     } else ok((await pulled()).startsWith("no credential"));
     await kill(second);
-    const forgetful = await start({ more: `${criProxy}\npersist = false` });
+    const forgetful = await start({ more: `${criProxy}\nremember = false` });
     equal(await kept(), false, "what was kept before is gone");
     ok((await pulled()).startsWith("no credential"));
     await pullThrough(link, listener, { image, auth: { username: "robot", password: "again" } });
@@ -233,13 +233,13 @@ Deno.test("CRI proxy: a link that leads elsewhere is a finding, and what passes 
     await Deno.symlink("containerd.sock", link);
     await agent.until("the finding", async () => {
       return (await agent.get("/readyz?verbose")).body.includes(
-        "[!] cri-proxy: CRI pulls are not seen",
+        "[!] cri-proxy: credentials of CRI pulls are not observed",
       );
     });
     match((await agent.get("/metrics")).body, /^nydus_auth_agent_cri_proxy_in_path 0$/m);
     equal((await run("cri-proxy", "on")).code, 0);
     await agent.until("its end", async () => {
-      return (await agent.get("/readyz?verbose")).body.includes("[+] cri-proxy: nothing is wrong");
+      return (await agent.get("/readyz?verbose")).body.includes("[+] cri-proxy: no problems");
     });
     await kill(agent);
     listener.close();

@@ -153,7 +153,7 @@ Deno.test("CRI proxy: SIGTERM lets calls in flight complete, and new ones meanwh
   });
 });
 
-Deno.test("explain: says that CRI pulls are not seen when no client uses the proxy", async () => {
+Deno.test("explain: warns that CRI pulls are not observed when no client uses the proxy", async () => {
   await using node = simNode();
   const port = freePort();
   const nowMs = Date.now();
@@ -180,6 +180,6 @@ Deno.test("explain: says that CRI pulls are not seen when no client uses the pro
   ok(out !== "", err);
   match(
     out,
-    /^warning +CRI pulls are not seen: no client .* 2 images were pulled .*: restart the/m,
+    /^warning +credentials of CRI pulls are not observed: no client .* 2 images were pulled .*: restart the/m,
   );
 });

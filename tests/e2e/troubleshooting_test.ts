@@ -56,7 +56,7 @@ Deno.test("guide: nydusd has no credential at all", async () => {
   says(explained.out, "no-entry-for-registry");
   says(explained.out, "plugin-not-matched");
   const { out } = await ask(node, "status");
-  ok(/ public | unread /.test(out) && / none /.test(out), out);
+  ok(/ public | read-errors /.test(out) && / none /.test(out), out);
   node.rotatePassword("mended"); // as `docker login` does
   await readUntil(node, 200);
 });
@@ -96,8 +96,8 @@ for (const refusal of [401, 403] as const) {
       return (await health(agent)).about === "reads";
     });
     const { out } = await ask(node, "status");
-    says(out, "reads of mount … fail … although it has been given its credential");
-    ok(/ unread /.test(out), out);
+    says(out, "reads of mount … have failed for … although its current credential was delivered");
+    ok(/ read-errors /.test(out), out);
     await agent.until("the log", () => agent.log.includes("code=reads-failing"));
     ok(DOCS.includes("`code=reads-failing`"));
     node.rotatePassword("second");
@@ -141,8 +141,8 @@ Deno.test("guide: mounts fail after N hours without an agent, or without a sourc
     async () => (await ask(node, "status")).out.includes(" adopted "),
   );
   const { out } = await ask(node, "status");
-  says(out, "no source has a credential for …: its mounts keep the one that they hold");
-  says(out, "and nobody renews it");
+  says(out, "no provider has a credential for …; its mounts keep their current credential, which");
+  says(out, "is not renewed");
 });
 
 Deno.test("guide: an old nydusd", async () => {
@@ -154,7 +154,7 @@ Deno.test("guide: an old nydusd", async () => {
   await agent.until("trouble", async () => (await health(agent)).about === "deliveries");
   const { out, code } = await ask(node, "status");
   ok(out.includes(" file-only ") && code === 3, out);
-  says(out, "with an older credential than there is, and reads fail when that ends");
+  says(out, "has used an outdated credential for …, and its reads will fail when that expires");
   says((await ask(node, "check")).out, "has no configuration API");
 });
 
@@ -191,11 +191,11 @@ Deno.test("guide: a stopped nydusd, and a snapshotter that is away", async () =>
   await using agent = await AgentProcess.start(node);
   daemon.signal("SIGSTOP");
   await agent.until("trouble", () => /daemon-failing.*\n/.test(agent.log));
-  says(agent.log, "it takes connections and does not answer in time");
+  says(agent.log, "it accepts connections but does not answer in time");
   daemon.signal("SIGCONT");
   await agent.until("healthy", async () => (await health(agent)).about === "healthy");
   await node.stopSnapshotter();
   await agent.until("the sentence", async () => (await health(agent)).about === "discovery");
-  says((await health(agent)).summary, "does not tell which mounts there are");
-  says(agent.log, "the last known list stays in force");
+  says((await health(agent)).summary, "failed to list mounts from");
+  says(agent.log, "using the last known list and the root folder");
 });

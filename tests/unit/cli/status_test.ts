@@ -127,9 +127,9 @@ Deno.test("watchStatus: in a pipe a plain line, and only when something else is 
   ok(!CONTROL.test(written));
   const words = written.trimEnd().split("\n").map((line) => line.slice(25));
   deepEqual(words, [
-    "ok: the one mount holds a valid credential; the next renewal is in 3h",
+    "ok: 1 mount has a valid credential; the next renewal is in 3h",
     "no answer: ask: no \u{fffd}one",
-    "ok: the one mount holds a valid credential; the next renewal is in 3h",
+    "ok: 1 mount has a valid credential; the next renewal is in 3h",
   ]);
   const json = await watch([later, undefined], { output: "json", terminal: true });
   const lines = json.written.trimEnd().split("\n").map((line) => JSON.parse(line));

@@ -4,13 +4,12 @@
  * @module
  */
 import { loadAgentConfig } from "../../../lib/config/mod.ts";
-import { redactText } from "../../../lib/observability/redact.ts";
-import { printable } from "../../../lib/observability/printable.ts";
+import { printable, redactText } from "../../../lib/observability/redact.ts";
 import { createNydusdApi, createSnapshotterApi } from "../../../lib/platform/mod.ts";
 import { inUseDelayMs, rewriteConfigText } from "../../../lib/delivery/mod.ts";
 import { mirrorsOf } from "../../../lib/discovery/approved_hosts.ts";
 import { listRootFolder } from "../../../lib/discovery/root_folder.ts";
-import { expandSocket } from "../../../lib/discovery/sockets.ts";
+import { expandSocket } from "../../../lib/discovery/listed.ts";
 import { listedBySystemApi } from "../../../lib/discovery/listed.ts";
 import {
   decodeRegistryAuth,

@@ -220,12 +220,12 @@ Deno.test("RegistryProbe: does not accept any other redirect", async () => {
 });
 
 Deno.test("RegistryProbe: falls back to the registry when a mirror or proxy is inconclusive", async () => {
-  const kindOf = async (mirror: FakeAnswer | "down", otherwise?: ProbeTarget) => {
+  const kindOf = async (mirror: FakeAnswer | "down", fallback?: ProbeTarget) => {
     const http = new FakeRegistryHttp((request) => {
       if (!request.url.includes("//mirror.")) return basicRegistry({ status: 401 })(request);
       return mirror === "down" ? { kind: "unreachable", detail: "it is down" } : mirror;
     });
-    const more = { host: "mirror.example.com", ...(otherwise && { otherwise }) };
+    const more = { host: "mirror.example.com", ...(fallback && { fallback }) };
     return (await probed(http, GOOD, more)).kind;
   };
   equal(await kindOf("down", TARGET), "accepted");
