@@ -73,7 +73,7 @@ Deno.test("who may use the socket need not read the agent's configuration", asyn
     }
     const alone = await ran("docker-credential-nydus-auth", ["get"]);
     equal(alone.code, 1, "without an agent the configuration is needed");
-    match(alone.out, /let the user that runs the agent read it/);
+    match(alone.out, /make it readable for the user of the agent/);
   } finally {
     await Deno.remove(dir, { recursive: true });
   }

@@ -11,7 +11,7 @@ Deno.test("docs/configuration.md: lists every key that is read from the snapshot
   for (const path of SNAPSHOTTER_KEY_PATHS) ok(section.includes(`\`${path}\``), path);
 });
 
-/** The sample's lines, with the commented keys among them told apart from words. */
+/** Returns the lines of the sample, with the path of each commented key. */
 async function sampleLines(): Promise<{ line: string; path?: string; bare: string }[]> {
   let section = "";
   return (await read("lib/assets/config.toml")).split("\n").map((line) => {
