@@ -170,7 +170,7 @@ Deno.test("status: a credential that is dead is exit code 4", async () => {
   equal(code, 4);
   match(
     out,
-    /^critical: the credential of .* expired .* ago, and reads that nydusd has not cached/,
+    /^critical: the credential of .* expired .* ago; reads of data that nydusd has not cached/,
   );
   await agent.until("a line in the log", () => /error health-critical: the cred/.test(agent.log));
 });
