@@ -133,7 +133,12 @@ Deno.test("no daemon at all is an ordinary state: ready, and gone with TERM", as
 
 Deno.test("daemons that misbehave are named, and keep nobody from the new credential", async () => {
   await using node = simNode();
-  const faults = { unavailable: "silent", error: "error-500", half: "half", slow: "slow" } as const;
+  const faults = {
+    unavailable: "unresponsive",
+    error: "error-500",
+    half: "truncated",
+    slow: "slow",
+  } as const;
   for (const id of [...Object.keys(faults), "left", "good"]) {
     await node.addDaemon({ id, mode: "dedicated", images: [passwordImage(node)] });
   }
@@ -163,7 +168,7 @@ Deno.test("daemons that misbehave are named, and keep nobody from the new creden
   await agent.until("all to heal", () => node.allNewest());
 });
 
-for (const fault of ["garbage", "silent", "gone"] as const) {
+for (const fault of ["garbage", "unresponsive", "gone"] as const) {
   Deno.test(`a system API that is ${fault} keeps the last known list in use`, async () => {
     await using node = simNode();
     await node.addDaemon({ id: "d1", mode: "dedicated", images: [passwordImage(node)] });

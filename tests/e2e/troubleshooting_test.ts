@@ -29,7 +29,7 @@ async function health(agent: AgentProcess): Promise<{ summary: string; about: st
 
 /** What nydusd says of its reads, which the guide quotes piece by piece. */
 async function nydusdSays(node: SimNode, ...pieces: readonly string[]): Promise<void> {
-  const log = (await node.readAll()).map(({ said }) => said).join("\n");
+  const log = (await node.readAll()).map(({ log }) => log).join("\n");
   for (const piece of pieces) says(log, piece);
 }
 
