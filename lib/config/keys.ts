@@ -104,12 +104,12 @@ const OUTPUT_KEYS = [
       `has the current credential. "auto": files that contain one.`,
   }),
   key("delivery.allowed_hosts", { kind: "host-patterns", max: 256 }, {
-    defaultNote: "in addition to the mirrors and proxy of the snapshotter",
+    defaultNote: "none",
     example: ["mirror.example.com", "*.cache.example.com:5000"],
     field: "delivery.allowedHosts",
     description:
       "Hosts, with their ports, that may receive the credential of any image: mirrors, " +
-      "caches and proxies that the daemons use.",
+      "caches and proxies, in addition to the snapshotter's mirrors and proxy.",
   }),
   key("delivery.unapproved_hosts", { kind: "choice", choices: ["warn", "refuse"] }, {
     default: "warn",
