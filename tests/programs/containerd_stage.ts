@@ -2,14 +2,14 @@ import { fail } from "node:assert/strict";
 import { join } from "node:path";
 import { freePort, pause } from "../e2e/stage.ts";
 
-/** A folder with node_modules that hold grpc-js and its proto loader; .ci/run makes one. */
+/** Folder whose node_modules contain grpc-js and its proto loader; .ci/run creates it. */
 export const GRPC_MODULES = Deno.env.get("NYDUS_AUTH_AGENT_GRPC_MODULES");
 export const USER = "robot";
 export const PASSWORD = "first:password";
 
 const HERE = new URL("./", import.meta.url).pathname;
 
-/** A program of the system that serves until it is disposed of. */
+/** A system program that serves until it is disposed of. */
 class Service implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
   readonly #logPath: string;
@@ -40,7 +40,7 @@ class Service implements AsyncDisposable {
         continue;
       }
       await service[Symbol.asyncDispose]();
-      fail(`${words[0]} does not serve:\n${await Deno.readTextFile(logPath)}`);
+      fail(`${words[0]} failed to start:\n${await Deno.readTextFile(logPath)}`);
     }
     return service;
   }
@@ -55,7 +55,7 @@ class Service implements AsyncDisposable {
   }
 }
 
-/** A docker-registry on loopback that wants {@linkcode USER} and {@linkcode PASSWORD}. */
+/** Starts a docker-registry on loopback that requires {@linkcode USER} and {@linkcode PASSWORD}. */
 export async function startRegistry(
   dir: string,
 ): Promise<{ readonly host: string; readonly service: Service }> {
@@ -72,7 +72,7 @@ export async function startRegistry(
       version: "0.1",
       log: { level: "warn" },
       storage: { filesystem: { rootdirectory: join(dir, "registry") } },
-      http: { addr: host, secret: "of no use" },
+      http: { addr: host, secret: "unused" },
       auth: { htpasswd: { realm: "test", path: join(dir, "htpasswd") } },
     }),
   );
@@ -87,7 +87,7 @@ export async function startRegistry(
   return { host, service };
 }
 
-/** Puts an image of one small layer there; its configuration has a label of `labelBytes`. */
+/** Pushes an image with one small layer; its configuration has a label of `labelBytes`. */
 export async function pushImage(
   host: string,
   name: string,
@@ -101,19 +101,19 @@ export async function pushImage(
     rootfs: { type: "layers", diff_ids: [await digestOf(layer)] },
   }));
   const oci = "application/vnd.oci.image";
-  const described = async (bytes: Uint8Array<ArrayBuffer>, mediaType: string) => {
+  const upload = async (bytes: Uint8Array<ArrayBuffer>, mediaType: string) => {
     const digest = await digestOf(bytes);
-    const begun = await call(host, "POST", `/v2/${name}/blobs/uploads/`);
-    const place = new URL(begun.headers.get("location") ?? "", `http://${host}`);
-    place.searchParams.set("digest", digest);
-    await call(host, "PUT", `${place.pathname}${place.search}`, bytes);
+    const started = await call(host, "POST", `/v2/${name}/blobs/uploads/`);
+    const location = new URL(started.headers.get("location") ?? "", `http://${host}`);
+    location.searchParams.set("digest", digest);
+    await call(host, "PUT", `${location.pathname}${location.search}`, bytes);
     return { mediaType, digest, size: bytes.length };
   };
   const manifest = JSON.stringify({
     schemaVersion: 2,
     mediaType: `${oci}.manifest.v1+json`,
-    config: await described(config, `${oci}.config.v1+json`),
-    layers: [await described(layer, `${oci}.layer.v1.tar`)],
+    config: await upload(config, `${oci}.config.v1+json`),
+    layers: [await upload(layer, `${oci}.layer.v1.tar`)],
   });
   const body = new TextEncoder().encode(manifest);
   await call(host, "PUT", `/v2/${name}/manifests/${tag}`, body, `${oci}.manifest.v1+json`);
@@ -142,7 +142,7 @@ async function digestOf(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   return `sha256:${hash.toHex()}`;
 }
 
-/** A tar of one empty folder (POSIX ustar), which makes layers of different names differ. */
+/** Returns a tar of one empty folder (POSIX ustar), so that layers differ by name. */
 function emptyTar(name: string): Uint8Array<ArrayBuffer> {
   const tar = new Uint8Array(512 + 1_024);
   const put = (at: number, text: string) => tar.set(new TextEncoder().encode(text), at);
@@ -156,7 +156,7 @@ function emptyTar(name: string): Uint8Array<ArrayBuffer> {
   return tar;
 }
 
-/** A containerd of our own, CRI plugin and all, whose state is below `dir`. */
+/** Starts a separate containerd with the CRI plugin, whose state is below `dir`. */
 export async function startContainerd(
   dir: string,
 ): Promise<{ readonly socket: string; readonly service: Service }> {
@@ -196,35 +196,35 @@ export async function startContainerd(
   return { socket, service };
 }
 
-/** What a call came to: an answer, or a gRPC status. */
+/** Result of a call: a response, or a gRPC status. */
 export interface Called {
   readonly answer?: Readonly<Record<string, unknown>>;
   readonly code?: number;
   readonly details?: string;
 }
 
-/** A call, `times` side by side. */
-export interface RenewalRequest {
+/** A call, executed `times` in parallel. */
+export interface CriRequest {
   readonly method: string;
   readonly request: Readonly<Record<string, unknown>>;
   readonly times?: number;
   /** Adds an annotation of this size to the request's image. */
   readonly padBytes?: number;
-  /** Over a connection of its own. */
+  /** Uses a new connection. */
   readonly fresh?: boolean;
 }
 
-/** What a long row of calls came to. */
+/** Result of an endurance run. */
 export interface Endured {
   readonly calls: number;
   readonly failed: number;
-  /** The longest row of failures that one worker saw. */
+  /** Most consecutive failures of one worker. */
   readonly inRow: number;
   readonly wrong: number;
   readonly codes: Readonly<Record<string, number>>;
 }
 
-/** The gRPC client, which runs on Node. */
+/** The gRPC client; it runs on Node. */
 export class CriClient implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
@@ -244,22 +244,22 @@ export class CriClient implements AsyncDisposable {
     this.#reading = this.#read();
   }
 
-  async ask(question: RenewalRequest): Promise<readonly Called[]> {
-    return await this.#task({ task: "ask", ...question }) as readonly Called[];
+  async execute(request: CriRequest): Promise<readonly Called[]> {
+    return await this.#task({ task: "execute", ...request }) as readonly Called[];
   }
 
-  /** The answer of one call that must succeed. */
-  async answer(question: RenewalRequest): Promise<Readonly<Record<string, unknown>>> {
-    const [called] = await this.ask(question);
-    return called?.answer ?? fail(`${question.method}: ${called?.code} ${called?.details}`);
+  /** Returns the response of one call that must succeed. */
+  async answer(request: CriRequest): Promise<Readonly<Record<string, unknown>>> {
+    const [called] = await this.execute(request);
+    return called?.answer ?? fail(`${request.method}: ${called?.code} ${called?.details}`);
   }
 
   async endure(task: {
-    readonly questions: readonly (RenewalRequest & { readonly expected: string })[];
+    readonly requests: readonly (CriRequest & { readonly expected: string })[];
     readonly calls: number;
     readonly workers: number;
     readonly everyMs: number;
-    /** Calls before a worker connects anew. */
+    /** Number of calls before a worker reconnects. */
     readonly callsEach: number;
     readonly afterFailureMs: number;
   }): Promise<Endured> {

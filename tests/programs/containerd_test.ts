@@ -1,6 +1,6 @@
 /**
- * Debian's containerd and docker-registry, and a gRPC client on Node, through the CRI proxy of a running
- * agent. `.ci/run` installs what it takes; without it the tests are skipped.
+ * Tests the CRI proxy of a running agent with Debian's containerd and docker-registry and a gRPC client
+ * on Node. `.ci/run` installs them; the tests are ignored without them.
  */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { pause } from "../e2e/stage.ts";
@@ -8,10 +8,10 @@ import { type CriProxyStage, criProxyStage } from "../e2e/cri_proxy_stage.ts";
 import {
   type Called,
   CriClient,
+  type CriRequest,
   GRPC_MODULES,
   PASSWORD,
   pushImage,
-  type RenewalRequest,
   startContainerd,
   startRegistry,
   USER,
@@ -19,7 +19,7 @@ import {
 
 const MIB = 1024 * 1024;
 const AUTH = { username: USER, password: PASSWORD };
-/** Sizes of the endurance test, which the environment can change. */
+/** Sizes of the endurance test; the environment can override them. */
 const CALLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_CRI_PROXY_CALLS") ?? "10000");
 const KILL_EVERY_MS = 2_000;
 const RESTARTS = Number(Deno.env.get("NYDUS_AUTH_AGENT_CRI_PROXY_RESTARTS") ?? "3");
@@ -29,15 +29,15 @@ interface Stage extends CriProxyStage {
   readonly small: string;
   readonly large: string;
   readonly direct: CriClient;
-  /** A client of the link. */
+  /** Creates a client that connects through the link. */
   client(): CriClient;
-  /** Ends containerd, and starts it anew after what is to happen in between. */
+  /** Stops containerd, and starts it again after the callback. */
   restart(meanwhile: () => Promise<void>): Promise<void>;
 }
 
 function program(name: string, run: (stage: Stage) => Promise<void>): void {
   Deno.test({
-    name: `containerd: ${name}`,
+    name: `CRI proxy with containerd: ${name}`,
     ignore: GRPC_MODULES === undefined,
     async fn() {
       const dir = await Deno.makeTempDir({ prefix: "containerd-" });
@@ -65,7 +65,7 @@ function program(name: string, run: (stage: Stage) => Promise<void>): void {
   });
 }
 
-const pull = (image: string, auth: object = AUTH): RenewalRequest => ({
+const pull = (image: string, auth: object = AUTH): CriRequest => ({
   method: "PullImage",
   request: {
     image: { image },
@@ -73,12 +73,12 @@ const pull = (image: string, auth: object = AUTH): RenewalRequest => ({
     sandbox_config: { metadata: { name: "pod", uid: "uid-1", namespace: "team" } },
   },
 });
-const status = (image: string, verbose = false): RenewalRequest => ({
+const status = (image: string, verbose = false): CriRequest => ({
   method: "ImageStatus",
   request: { image: { image }, verbose },
 });
 
-/** The same answer in one order: containerd lists images as a Go map gives them. */
+/** Sorts the images of a response: containerd lists them in random order. */
 function ordered(called: Called | undefined): Called | undefined {
   const images = called?.answer?.["images"];
   if (!Array.isArray(images)) return called;
@@ -86,10 +86,10 @@ function ordered(called: Called | undefined): Called | undefined {
 }
 
 program(
-  "the answers are those without the CRI proxy, alone, 50 at once, and of 16 MiB",
+  "returns the same responses when called once, 50 times in parallel, and with 16 MiB",
   async (stage) => {
     const { small, large, host, direct, link, upstream } = stage;
-    const questions: readonly RenewalRequest[] = [
+    const requests: readonly CriRequest[] = [
       { method: "Version", request: {} },
       pull(small),
       pull(large),
@@ -106,29 +106,29 @@ program(
     ];
     for (const image of [small, large]) await direct.answer(pull(image));
     const agent = await stage.start();
-    ok(await Deno.readLink(link) !== upstream, "the link leads to the CRI proxy");
+    ok(await Deno.readLink(link) !== upstream, "the link must point to the CRI proxy");
     const client = stage.client();
-    for (const question of questions) {
-      const expected = await direct.ask(question);
-      const through = await client.ask(question);
-      deepEqual(through.map(ordered), expected.map(ordered), question.method);
+    for (const request of requests) {
+      const expected = await direct.execute(request);
+      const through = await client.execute(request);
+      deepEqual(through.map(ordered), expected.map(ordered), request.method);
       ok(!agent.log.includes("lost"), agent.log);
     }
-    const most = { ...status(large, true), times: 4 };
-    const [expected] = await direct.ask(status(large, true));
+    const parallel = { ...status(large, true), times: 4 };
+    const [expected] = await direct.execute(status(large, true));
     match(JSON.stringify(expected), /"1677\d{4} characters /);
-    for (const answer of await client.ask(most)) deepEqual(answer, expected);
-    for (const question of [questions[0], pull(small), status(small, true), questions[5]]) {
-      if (question === undefined) continue;
-      const [expected] = await direct.ask(question);
+    for (const answer of await client.execute(parallel)) deepEqual(answer, expected);
+    for (const request of [requests[0], pull(small), status(small, true), requests[5]]) {
+      if (request === undefined) continue;
+      const [expected] = await direct.execute(request);
       for (const fresh of [false, true]) {
-        const answers = await client.ask({ ...question, times: 50, fresh });
+        const answers = await client.execute({ ...request, times: 50, fresh });
         equal(answers.length, 50);
         for (const answer of answers) {
           deepEqual(
             ordered(answer),
             ordered(expected),
-            question.method,
+            request.method,
           );
         }
       }
@@ -138,11 +138,11 @@ program(
   },
 );
 
-program("what a pull brought is found for a mount that comes later", async (stage) => {
+program("uses the credential of a pull when a mount appears later", async (stage) => {
   const { small, node, host, state } = stage;
   const agent = await stage.start();
   const client = stage.client();
-  const [refused] = await client.ask(pull(small, { username: USER, password: "wrong" }));
+  const [refused] = await client.execute(pull(small, { username: USER, password: "wrong" }));
   ok(refused?.details?.includes("401"), JSON.stringify(refused));
   await client.answer(pull(small));
   await agent.until("the state file", async () => {
@@ -150,11 +150,11 @@ program("what a pull brought is found for a mount that comes later", async (stag
     return text.includes("team/app:v1");
   });
   const text = await Deno.readTextFile(state);
-  ok(!text.includes("wrong"), "what the registry refused is not kept");
-  ok(text.includes("uid-1"), "the pod is kept");
+  ok(!text.includes("wrong"), "a rejected credential must not be kept");
+  ok(text.includes("uid-1"), "the pod must be kept");
   ok(!text.includes(`${host}/team/none`));
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [small], pair: "" });
-  await agent.until("its credential in the mount", async () => {
+  await agent.until("the credential of the pull in the mount", async () => {
     const daemon = node.daemons.get("d1");
     const mount = daemon?.instances[0]?.mountId;
     return mount !== undefined && await daemon?.currentAuth(mount) === `${USER}:${PASSWORD}`;
@@ -164,19 +164,19 @@ program("what a pull brought is found for a mount that comes later", async (stag
   await agent[Symbol.asyncDispose]();
 });
 
-program("calls fail only in flight while the agent is killed again and again", async (stage) => {
+program("fails only calls in flight when the agent is killed repeatedly", async (stage) => {
   const { small, host, direct, link, upstream, kill } = stage;
   await direct.answer(pull(small));
   const none = status(`${host}/team/none:v1`);
-  const asked = [status(small), none, status(small, true), { method: "Version", request: {} }];
-  const often = [...Array.from({ length: 10 }, () => asked).flat(), pull(small)];
-  const questions = await Promise.all(often.map(async (question) => ({
-    ...question,
-    expected: JSON.stringify(await direct.answer(question)),
+  const requests = [status(small), none, status(small, true), { method: "Version", request: {} }];
+  const mix = [...Array.from({ length: 10 }, () => requests).flat(), pull(small)];
+  const expectations = await Promise.all(mix.map(async (request) => ({
+    ...request,
+    expected: JSON.stringify(await direct.answer(request)),
   })));
   const workers = 12;
   const work = {
-    questions,
+    requests: expectations,
     calls: CALLS,
     workers,
     everyMs: 10,
@@ -186,31 +186,31 @@ program("calls fail only in flight while the agent is killed again and again", a
   let over = false;
   const enduring = stage.client().endure(work).finally(() => over = true);
   let kills = 0;
-  let tapped = 0;
+  let killedInPath = 0;
   while (!over) {
     const agent = await stage.start({ waitReady: false });
     for (const untilMs = Date.now() + KILL_EVERY_MS; !over && Date.now() < untilMs;) {
       await pause(20);
     }
-    if (await Deno.readLink(link) !== upstream) tapped++;
+    if (await Deno.readLink(link) !== upstream) killedInPath++;
     await kill(agent);
     equal(await Deno.readLink(link), upstream);
     kills++;
   }
   const { calls, failed, inRow, wrong, codes } = await enduring;
-  const told =
-    `${calls} calls, ${kills} kills (${tapped} of a CRI proxy in the path), ${failed} failed, ` +
+  const figures =
+    `${calls} calls, ${kills} kills (${killedInPath} while the CRI proxy was in the path), ${failed} failed, ` +
     `at most ${inRow} in a row: ${JSON.stringify(codes)}`;
-  // deno-lint-ignore no-console -- the figures are the point
-  console.log(told);
-  ok(calls >= CALLS && tapped >= Math.max(1, kills / 2), told);
-  equal(wrong, 0, told);
-  ok(failed <= workers * kills, told);
-  ok(inRow <= 1, told);
+  // deno-lint-ignore no-console -- prints the measured figures
+  console.log(figures);
+  ok(calls >= CALLS && killedInPath >= Math.max(1, kills / 2), figures);
+  equal(wrong, 0, figures);
+  ok(failed <= workers * kills, figures);
+  ok(inRow <= 1, figures);
 });
 
 program(
-  "a client that keeps its connection is back on the proxy after restarts and kills",
+  "reconnects a client to the proxy when the agent restarts or is killed",
   async (stage) => {
     const { small, direct, start } = stage;
     await direct.answer(pull(small));
@@ -223,24 +223,24 @@ program(
       agent.signal(i % 2 === 0 ? "SIGTERM" : "SIGKILL");
       await agent.ended();
       await agent[Symbol.asyncDispose]();
-      await client.ask(status(small)); // fails, and lets the client connect again
+      await client.execute(status(small)); // fails, so that the client reconnects
       agent = await start({ waitReady: false });
-      await agent.until("an answer", async () => {
-        const [called] = await client.ask(status(small));
+      await agent.until("a response", async () => {
+        const [called] = await client.execute(status(small));
         return called?.answer !== undefined;
       });
       longestMs = Math.max(longestMs, Date.now() - sinceMs);
-      await agent.until("the client", async () => {
+      await agent.until("the client's connection", async () => {
         return ((await agent.status()).criProxy?.openConnections ?? 0) > 0;
       });
     }
-    // deno-lint-ignore no-console -- the figures are the point
-    console.log(`${RESTARTS} restarts and ${RESTARTS} kills, an answer within ${longestMs} ms`);
+    // deno-lint-ignore no-console -- prints the measured figures
+    console.log(`${RESTARTS} restarts and ${RESTARTS} kills, a response within ${longestMs} ms`);
     await agent[Symbol.asyncDispose]();
   },
 );
 
-program("an image that is removed by a short ID takes its credential along", async (stage) => {
+program("removes the credential when the image is removed by a short ID", async (stage) => {
   const { small, start, run } = stage;
   const agent = await start();
   const client = stage.client();
@@ -249,11 +249,11 @@ program("an image that is removed by a short ID takes its credential along", asy
   equal(await isKnown(), true);
   const shortId = String(id).slice("sha256:".length, "sha256:".length + 13);
   await client.answer({ method: "RemoveImage", request: { image: { image: shortId } } });
-  await agent.until("the end of the credential", async () => !await isKnown());
+  await agent.until("the removal of the credential", async () => !await isKnown());
   await agent[Symbol.asyncDispose]();
 });
 
-program("SIGTERM lets a pull complete that is in flight", async (stage) => {
+program("completes a pull in flight when SIGTERM arrives", async (stage) => {
   const { large, start } = stage;
   const agent = await start();
   const client = stage.client();
@@ -266,11 +266,11 @@ program("SIGTERM lets a pull complete that is in flight", async (stage) => {
 });
 
 program(
-  "pulls work with an agent that is late, crashes at start, or is disabled",
+  "pulls succeed when the agent starts late, crashes at start, or is disabled",
   async (stage) => {
     const { small, host, link, upstream, start, kill, fallBack } = stage;
     const other = await pushImage(host, "team/other");
-    await stage.client().answer(pull(small)); // nobody has started yet
+    await stage.client().answer(pull(small)); // before the agent starts
     const agent = await start();
     ok(await Deno.readLink(link) !== upstream);
     await stage.client().answer(pull(other));
@@ -289,28 +289,28 @@ program(
 );
 
 program(
-  "a runtime that is away is away through the CRI proxy too, and comes back",
+  "returns UNAVAILABLE when the runtime is stopped, and recovers",
   async (stage) => {
     const { small, restart, link, upstream, state, start } = stage;
     const agent = await start();
     const client = stage.client();
     await client.answer(pull(small));
     const UNAVAILABLE = 14;
-    const fails = async () => {
-      const [called] = await client.ask(pull(small));
+    const pullFails = async () => {
+      const [called] = await client.execute(pull(small));
       equal(called?.code, UNAVAILABLE, JSON.stringify(called));
     };
     await restart(async () => {
-      for (let i = 0; i < 3; i++) await fails();
-      ok(await Deno.readLink(link) !== upstream, "the CRI proxy stays where it is");
+      for (let i = 0; i < 3; i++) await pullFails();
+      ok(await Deno.readLink(link) !== upstream, "the CRI proxy must stay in the path");
     });
-    await agent.until("an answer", async () => {
-      const [called] = await client.ask(status(small));
+    await agent.until("a response", async () => {
+      const [called] = await client.execute(status(small));
       return called?.answer !== undefined;
     });
     await client.answer(pull(small));
     equal((await agent.status()).criProxy?.lostReadings, 0);
-    await agent.until("what was seen", () => Deno.stat(state).then(() => true, () => false));
+    await agent.until("the state file", () => Deno.stat(state).then(() => true, () => false));
     await agent[Symbol.asyncDispose]();
   },
 );

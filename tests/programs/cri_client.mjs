@@ -1,5 +1,5 @@
-// A CRI client for Node: grpc-js, which no agent code touches. Every line of standard input is a
-// task in JSON, every line of standard output its result, in the order in which they end.
+// A CRI client for Node with grpc-js, independent of the agent's code. Each line of standard input is
+// a task in JSON; each line of standard output is a result, in the order of completion.
 //
 //   node cri_client.mjs <folder with node_modules> <cri.proto> <socket>
 import { createHash } from "node:crypto";
@@ -14,13 +14,13 @@ const loaded = require("@grpc/proto-loader").loadSync(proto, { keepCase: true, l
 const { RuntimeService, ImageService } = grpc.loadPackageDefinition(loaded).runtime.v1;
 
 const UNBOUNDED = -1;
-/** What the kubelet sets, but for the sizes: its reconnects wait 100 ms at first, 3 s at most. */
+/** The kubelet's options, except for the sizes: its reconnect backoff is 100 ms to 3 s. */
 const OPTIONS = {
   "grpc.initial_reconnect_backoff_ms": 100,
   "grpc.max_reconnect_backoff_ms": 3_000,
   "grpc.max_receive_message_length": UNBOUNDED,
   "grpc.max_send_message_length": UNBOUNDED,
-  // A connection of its own for each client, so that a new one follows the link anew.
+  // A separate connection for each client, so that a new client resolves the link again.
   "grpc.use_local_subchannel_pool": 1,
 };
 
@@ -40,32 +40,32 @@ function connect() {
   return { call, close: () => services.forEach((one) => one.close()) };
 }
 
-const kept = connect();
+const shared = connect();
 
-/** Long texts are told by their length and digest. */
+/** Replaces long texts by their length and digest. */
 function shortened(_key, value) {
   if (typeof value !== "string" || value.length < 65_536) return value;
   return `${value.length} characters ${createHash("sha256").update(value).digest("hex")}`;
 }
 
-/** One call, or `times` of them side by side, over the kept connection or one of their own. */
-async function ask({ method, request, times = 1, padBytes = 0, fresh = false }) {
-  const asked = structuredClone(request);
-  if (padBytes > 0) asked.image.annotations = { pad: "p".repeat(padBytes) };
-  const client = fresh ? connect() : kept;
+/** Executes a call `times` in parallel, over the shared connection or a new one. */
+async function execute({ method, request, times = 1, padBytes = 0, fresh = false }) {
+  const copy = structuredClone(request);
+  if (padBytes > 0) copy.image.annotations = { pad: "p".repeat(padBytes) };
+  const client = fresh ? connect() : shared;
   const results = await Promise.all(
-    Array.from({ length: times }, () => client.call(method, asked)),
+    Array.from({ length: times }, () => client.call(method, copy)),
   );
   if (fresh) client.close();
   return results;
 }
 
 /**
- * Calls one after another by several workers, each with its connection, and judges every answer.
- * Now and then a worker connects anew, so that it follows the link again. After a failure it waits
- * before its next call, which is still far sooner than a kubelet.
+ * Executes calls with several workers, each with its own connection, and checks every response. A
+ * worker reconnects after `callsEach` calls, so that it resolves the link again. After a failure it
+ * waits before its next call, but much less than a kubelet.
  */
-async function endure({ questions, calls, workers, everyMs, callsEach, afterFailureMs }) {
+async function endure({ requests, calls, workers, everyMs, callsEach, afterFailureMs }) {
   const counts = { calls: 0, failed: 0, inRow: 0, wrong: 0 };
   const codes = {};
   const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -76,7 +76,7 @@ async function endure({ questions, calls, workers, everyMs, callsEach, afterFail
         client.close();
         client = connect();
       }
-      const { method, request, expected } = questions[counts.calls++ % questions.length];
+      const { method, request, expected } = requests[counts.calls++ % requests.length];
       const { answer, code, details } = await client.call(method, request);
       if (answer === undefined) {
         counts.failed++;
@@ -98,7 +98,7 @@ async function endure({ questions, calls, workers, everyMs, callsEach, afterFail
 
 for await (const line of createInterface({ input: process.stdin })) {
   const { id, task, ...rest } = JSON.parse(line);
-  const result = task === "endure" ? endure(rest) : ask(rest);
+  const result = task === "endure" ? endure(rest) : execute(rest);
   result.then((value) => process.stdout.write(`${JSON.stringify({ id, value }, shortened)}\n`));
 }
-kept.close();
+shared.close();

@@ -1,6 +1,6 @@
 /**
- * The docker credential helper protocol with programs that are not ours: Debian's skopeo asks us,
- * and we ask Debian's docker-credential-pass.
+ * Tests the docker credential helper protocol with Debian's programs: skopeo calls our helper, and the
+ * agent calls docker-credential-pass.
  */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { join } from "node:path";
@@ -48,13 +48,13 @@ async function run(
   return { code, out: text(stdout), err: text(stderr) };
 }
 
-/** A docker-registry, a plugin that issues what it takes, and the helper by its own name. */
+/** Sets up a plugin that issues a given password, and the helper under its own name. */
 async function helperStage(dir: string, host: string) {
   const bin = join(dir, "bin");
   await Deno.mkdir(bin);
   const [program = "", ...words] = PROGRAM;
   const helper = join(bin, "docker-credential-nydus-auth");
-  // The binary is called by that name, as a link to it is.
+  // The binary recognizes the name of the link.
   if (words.length === 0) await Deno.symlink(program, helper);
   else {
     const quoted = [program, ...words].map((word) => `'${word}'`).join(" ");
@@ -100,7 +100,7 @@ async function helperStage(dir: string, host: string) {
   return { env, issue, skopeo: skopeoWith(env), skopeoAlone: skopeoWith(alone), plugins, helper };
 }
 
-/** Inspects an image and copies it into a folder; returns the first that fails, or the last. */
+/** Inspects an image and copies it into a folder; returns the first failure, or the last result. */
 async function inspectAndCopy(
   skopeo: (...words: readonly string[]) => Promise<Ran>,
   image: string,
@@ -116,7 +116,7 @@ async function inspectAndCopy(
 }
 
 Deno.test({
-  name: "skopeo inspects and copies with a token that a plugin issues, through our helper",
+  name: "docker-credential: serves skopeo when a plugin issues the token",
   ignore: !isInstalled("skopeo", "docker-registry", "htpasswd"),
   async fn() {
     const dir = await Deno.makeTempDir({ prefix: "skopeo-" });
@@ -138,13 +138,13 @@ Deno.test({
 
     const known = await run([helper, "get"], env, `${host}\n`);
     deepEqual(JSON.parse(known.out), { ServerURL: host, Username: USER, Secret: PASSWORD });
-    const unknown = await run([helper, "get"], env, "nobody.example.com\n");
+    const unknown = await run([helper, "get"], env, "unknown.example.com\n");
     deepEqual([unknown.code, unknown.out], [1, "credentials not found in native keychain\n"]);
   },
 });
 
 Deno.test({
-  name: "skopeo inspects and copies with a token that the running agent's plugin issues",
+  name: "docker-credential: serves skopeo when only the running agent has a plugin",
   ignore: !isInstalled("skopeo", "docker-registry", "htpasswd"),
   async fn() {
     const dir = await Deno.makeTempDir({ prefix: "skopeo-" });
@@ -156,7 +156,7 @@ Deno.test({
     const { issue, skopeoAlone, plugins } = await helperStage(dir, host);
     await issue(PASSWORD);
     const without = await inspectAndCopy(skopeoAlone, image, `${dir}/out`);
-    ok(without.code !== 0, "the helper itself knows no plugin");
+    ok(without.code !== 0, "the helper must not have a plugin of its own");
     await using node = simNode();
     await using agent = await AgentProcess.start(node, { env: { ...plugins, PATH } });
     await Deno.symlink(join(node.dir, "api.sock"), join(dir, "api.sock"));
@@ -167,7 +167,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "skopeo gets through our helper what only the running agent has",
+  name: "docker-credential: serves skopeo when the credential was stored in the running agent",
   ignore: !isInstalled("skopeo", "docker-registry", "htpasswd"),
   async fn() {
     const dir = await Deno.makeTempDir({ prefix: "skopeo-" });
@@ -180,20 +180,20 @@ Deno.test({
     await issue("wrong");
     await using node = simNode();
     await using agent = await AgentProcess.start(node);
-    const ours = { ...env, NYDUS_AUTH_AGENT_API_SOCKET: join(node.dir, "api.sock") };
+    const agentEnv = { ...env, NYDUS_AUTH_AGENT_API_SOCKET: join(node.dir, "api.sock") };
     const stored = JSON.stringify({ ServerURL: host, Username: USER, Secret: PASSWORD });
-    const store = await run([helper, "store"], ours, stored);
+    const store = await run([helper, "store"], agentEnv, stored);
     deepEqual([store.code, store.out], [0, ""]);
-    const list = await run([helper, "list"], ours);
+    const list = await run([helper, "list"], agentEnv);
     deepEqual(JSON.parse(list.out), { [host]: USER });
     await Deno.symlink(join(node.dir, "api.sock"), join(dir, "api.sock"));
     const inspected = await skopeo("inspect", "--tls-verify=false", `docker://${image}`);
     equal(inspected.code, 0, inspected.err);
-    const erase = await run([helper, "erase"], ours, host);
+    const erase = await run([helper, "erase"], agentEnv, host);
     deepEqual([erase.code, erase.out], [0, ""]);
-    deepEqual(JSON.parse((await run([helper, "list"], ours)).out), {});
+    deepEqual(JSON.parse((await run([helper, "list"], agentEnv)).out), {});
     for (const [wrong, words] of [["{}", "no credentials server URL"], ["no json", "not JSON"]]) {
-      const answer = await run([helper, "store"], ours, wrong);
+      const answer = await run([helper, "store"], agentEnv, wrong);
       equal(answer.code, 1);
       match(answer.out, new RegExp(words ?? ""));
     }
@@ -202,7 +202,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "docker-credential-pass is a source: what it keeps reaches a mount",
+  name: "Docker provider: delivers a credential when docker-credential-pass stores it",
   ignore: !isInstalled("docker-credential-pass", "pass", "gpg"),
   async fn() {
     const dir = await Deno.makeTempDir({ prefix: "pass-" });
@@ -242,9 +242,15 @@ Deno.test({
       renewal: 'check_interval = "500ms"\nrefresh_interval = "1s"',
     });
     const currentAuth = () => daemon.currentAuth(daemon.instances[0]?.mountId ?? "");
-    await agent.until("what pass keeps", async () => await currentAuth() === "robot:kept:by-pass");
+    await agent.until(
+      "the credential of pass",
+      async () => await currentAuth() === "robot:kept:by-pass",
+    );
     node.passwordRegistry.accept("robot", "changed");
     await keep("changed");
-    await agent.until("what pass keeps now", async () => await currentAuth() === "robot:changed");
+    await agent.until(
+      "the changed credential of pass",
+      async () => await currentAuth() === "robot:changed",
+    );
   },
 });

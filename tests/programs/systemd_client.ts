@@ -1,7 +1,7 @@
 /**
- * Runs inside of a `systemd_machine.ts`: a runtime that says back what it is told, a client
- * of the link that calls without end, and a service manager that is told to do its worst. Prints
- * what it saw as JSON.
+ * Runs inside a `systemd_machine.ts`: an echo server in place of the runtime, a client that calls
+ * through the link continuously, and systemctl commands that kill and restart the agent. Prints the
+ * results as JSON.
  */
 const UPSTREAM = "/run/containerd/containerd.sock";
 const LINK = "/run/nydus-auth-agent-cri/image.sock";
@@ -19,21 +19,21 @@ const serving = (async () => {
   }
 })();
 
-/** Ten calls over each connection, so that the link is followed again and again. */
+/** Ten calls over each connection, so that the link is resolved repeatedly. */
 async function call(): Promise<void> {
   const connection = await Deno.connect({ transport: "unix", path: LINK });
   try {
     for (let i = 0; i < 10; i++) {
-      const question = crypto.getRandomValues(new Uint8Array(256));
-      await connection.write(question);
-      const answer = new Uint8Array(question.length);
+      const request = crypto.getRandomValues(new Uint8Array(256));
+      await connection.write(request);
+      const answer = new Uint8Array(request.length);
       for (let done = 0; done < answer.length;) {
         const count = await connection.read(answer.subarray(done));
-        if (count === null) throw new Error("it ended");
+        if (count === null) throw new Error("the connection was closed");
         done += count;
       }
       seen.calls++;
-      if (answer.some((byte, i) => byte !== question[i])) seen.corrupted++;
+      if (answer.some((byte, i) => byte !== request[i])) seen.corrupted++;
     }
   } finally {
     connection.close();
@@ -64,27 +64,27 @@ async function systemctl(...args: readonly string[]): Promise<string> {
   return new TextDecoder().decode(stdout).trim();
 }
 
-async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
-  for (const untilMs = Date.now() + 20_000; !await holds();) {
-    if (Date.now() > untilMs) throw new Error(`waited for ${what} in vain`);
+async function until(what: string, condition: () => Promise<boolean>): Promise<void> {
+  for (const untilMs = Date.now() + 20_000; !await condition();) {
+    if (Date.now() > untilMs) throw new Error(`timed out waiting for ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
 }
 
-const leadsTo = async (path: string) => await Deno.readLink(LINK) === path;
-const inThePath = () => until("the CRI proxy", () => leadsTo(SOCKET));
-const outOfIt = () => until("the link to the runtime", () => leadsTo(UPSTREAM));
+const pointsTo = async (path: string) => await Deno.readLink(LINK) === path;
+const inThePath = () => until("the CRI proxy", () => pointsTo(SOCKET));
+const outOfThePath = () => until("the link to the runtime", () => pointsTo(UPSTREAM));
 async function moreCalls(): Promise<void> {
   const before = seen.calls;
   await until("calls", () => Promise.resolve(seen.calls > before + 20));
 }
 
-/** Ends the agent in some way, and waits until another one has taken over. */
-async function replaced(...end: readonly string[]): Promise<void> {
+/** Ends the agent, and waits until its successor is active. */
+async function replaceAgent(...end: readonly string[]): Promise<void> {
   const before = await systemctl("show", "-p", "MainPID", "--value", "nydus-auth-agent");
   await systemctl(...end);
   await until("another agent", async () => {
-    if (await leadsTo(UPSTREAM)) seen.leftPath++;
+    if (await pointsTo(UPSTREAM)) seen.leftPath++;
     const pid = await systemctl("show", "-p", "MainPID", "--value", "nydus-auth-agent");
     return pid !== before && await systemctl("is-active", "nydus-auth-agent") === "active";
   });
@@ -93,15 +93,15 @@ async function replaced(...end: readonly string[]): Promise<void> {
 
 await inThePath();
 for (let i = 0; i < KILLS; i++) {
-  await replaced("kill", "--signal=KILL", "nydus-auth-agent");
-  await replaced("restart", "nydus-auth-agent");
+  await replaceAgent("kill", "--signal=KILL", "nydus-auth-agent");
+  await replaceAgent("restart", "nydus-auth-agent");
 }
 const { broken: brokenByKills } = seen;
 const timer = await systemctl("is-active", "nydus-auth-agent-cri-fallback.timer");
 const after = await Deno.readLink(LINK);
 await systemctl("stop", "nydus-auth-agent");
 const stopped = await Deno.readLink(LINK);
-await outOfIt();
+await outOfThePath();
 await moreCalls();
 const config = await Deno.readTextFile(CONFIG);
 await systemctl("start", "nydus-auth-agent");
@@ -109,7 +109,7 @@ await inThePath();
 await moreCalls();
 await Deno.writeTextFile(CONFIG, "nonsense");
 await systemctl("restart", "--no-block", "nydus-auth-agent");
-await outOfIt();
+await outOfThePath();
 await until("two crashes", async () => {
   return Number(await systemctl("show", "-p", "NRestarts", "--value", "nydus-auth-agent")) >= 2;
 });
@@ -125,7 +125,7 @@ await serving;
 const [laid = "", kubelet = ""] = await Promise.all(
   ["laid", "seen"].map(async (name) => (await Deno.readTextFile(`/run/agent/${name}`)).trim()),
 );
-// deno-lint-ignore no-console -- it is what the test reads
+// deno-lint-ignore no-console -- the test reads it
 console.log(
   JSON.stringify({
     ...seen,

@@ -1,6 +1,6 @@
 /**
- * A Debian with a systemd of its own, booted from a cached tree for one test. It takes root,
- * systemd-nspawn and, once, debootstrap with a Debian mirror. The tree itself never changes.
+ * Boots a Debian with systemd from a cached tree for one test. Requires root, systemd-nspawn and, once,
+ * debootstrap with a Debian mirror. The tree itself never changes.
  */
 import { equal } from "node:assert/strict";
 import { join } from "node:path";
@@ -8,42 +8,42 @@ import { pause } from "../e2e/stage.ts";
 
 const BINARY = Deno.env.get("NYDUS_AUTH_AGENT_BINARY");
 const REPOSITORY = new URL("../..", import.meta.url).pathname.replace(/\/$/, "");
-/** Where the tests' own programs are inside of the machine. */
+/** Path of the repository inside the machine. */
 const SOURCES = "/src";
 const SNAPSHOTTER_ROOT = "/var/lib/containerd/io.containerd.snapshotter.v1.nydus";
-/** Outside of the repository: it is built once for every checkout. */
+/** Outside the repository: all checkouts share it. */
 const TREE = Deno.env.get("NYDUS_AUTH_AGENT_SYSTEMD_TREE") ??
   join(Deno.env.get("HOME") ?? "/root", ".cache/nydus-auth-agent/systemd-bookworm");
 const PACKAGES = "systemd,systemd-sysv,dbus,procps";
 const BOOT_MS = 120_000;
 
-/** How a command ended. */
+/** Result of a command. */
 export interface Ended {
   readonly code: number;
   readonly out: string;
   readonly err: string;
 }
 
-/** Why no machine can be booted here; undefined where it can. */
-export const missing: string | undefined = await whatIsMissing();
+/** The requirement that is missing to boot a machine; undefined if there is none. */
+export const missing: string | undefined = await missingRequirement();
 
-async function whatIsMissing(): Promise<string | undefined> {
+async function missingRequirement(): Promise<string | undefined> {
   if (Deno.build.os !== "linux" || Deno.uid() !== 0) return "root on Linux";
   if (BINARY === undefined) return "NYDUS_AUTH_AGENT_BINARY";
   const tools = ["systemd-nspawn", "nsenter", "unshare", "pgrep"];
   if (!await exists(join(TREE, "usr/bin/systemctl"))) tools.push("debootstrap");
   for (const tool of tools) {
-    if ((await outside("sh", "-c", `command -v ${tool}`)).code !== 0) return tool;
+    if ((await runOnHost("sh", "-c", `command -v ${tool}`)).code !== 0) return tool;
   }
-  const { code } = await outside("unshare", "--mount", "--pid", "--fork", "true");
-  return code === 0 ? undefined : "the right to make namespaces";
+  const { code } = await runOnHost("unshare", "--mount", "--pid", "--fork", "true");
+  return code === 0 ? undefined : "permission to create namespaces";
 }
 
 function exists(path: string): Promise<boolean> {
   return Deno.stat(path).then(() => true, () => false);
 }
 
-async function outside(command: string, ...args: readonly string[]): Promise<Ended> {
+async function runOnHost(command: string, ...args: readonly string[]): Promise<Ended> {
   const child = new Deno.Command(command, { args: [...args], stdin: "null" });
   const { code, stdout, stderr } = await child.output();
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes).trim();
@@ -55,12 +55,12 @@ async function buildTree(): Promise<void> {
   const building = `${TREE}.${crypto.randomUUID().slice(0, 8)}`;
   await Deno.mkdir(building, { recursive: true });
   const args = ["--variant=minbase", `--include=${PACKAGES}`, "bookworm", building];
-  const { code, out, err } = await outside("debootstrap", ...args);
+  const { code, out, err } = await runOnHost("debootstrap", ...args);
   equal(code, 0, `debootstrap: ${out.slice(-2_000)}\n${err}`);
   await Deno.rename(building, TREE);
 }
 
-/** A running machine; its disk is gone when it is disposed of. */
+/** A running machine; its disk is discarded on disposal. */
 export class SystemdMachine implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
   readonly #init: string;
@@ -70,7 +70,7 @@ export class SystemdMachine implements AsyncDisposable {
     this.#init = init;
   }
 
-  /** Boots until systemd is done with its own units. The binary is at `/opt/new`. */
+  /** Boots a machine, and waits until systemd has started its units. The binary is in `/opt/new`. */
   static async boot(): Promise<SystemdMachine> {
     await buildTree();
     const child = new Deno.Command("systemd-nspawn", {
@@ -99,16 +99,16 @@ export class SystemdMachine implements AsyncDisposable {
     void child.status.then(() => ended = true);
     const untilMs = Date.now() + BOOT_MS;
     while (true) {
-      const { out: init } = await outside("pgrep", "-P", String(child.pid));
+      const { out: init } = await runOnHost("pgrep", "-P", String(child.pid));
       if (/^\d+$/.test(init)) {
         const machine = new SystemdMachine(child, init);
         const { out } = await machine.run("systemctl", "is-system-running");
         if (out === "running" || out === "degraded") return machine;
       }
-      if (ended) throw new Error("systemd-nspawn ended before systemd was up");
+      if (ended) throw new Error("systemd-nspawn exited before systemd was running");
       if (Date.now() > untilMs) {
         child.kill("SIGKILL");
-        throw new Error("systemd is not up in time");
+        throw new Error("timed out waiting for systemd");
       }
       await pause(100);
     }
@@ -119,10 +119,10 @@ export class SystemdMachine implements AsyncDisposable {
     await this.#child.status;
   }
 
-  /** Runs a command to its end. */
+  /** Runs a command to completion. */
   run(command: string, ...args: readonly string[]): Promise<Ended> {
     const path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    return outside(
+    return runOnHost(
       "nsenter",
       "-t",
       this.#init,
@@ -146,7 +146,7 @@ export class SystemdMachine implements AsyncDisposable {
     return out;
   }
 
-  /** The same for a script of `sh`. */
+  /** Runs an `sh` script that must succeed; returns what it printed. */
   sh(script: string): Promise<string> {
     return this.must("sh", "-euc", script);
   }
@@ -161,17 +161,17 @@ export class SystemdMachine implements AsyncDisposable {
     await Deno.writeTextFile(real, text);
   }
 
-  /** A property of the agent's unit. */
+  /** Returns a property of the agent's unit. */
   property(name: string): Promise<string> {
     return this.must("systemctl", "show", "--value", "--property", name, "nydus-auth-agent");
   }
 
-  /** Waits for something, with a generous limit; `state` is shown when it does not come. */
-  async until(what: string, holds: () => Promise<boolean>): Promise<void> {
-    for (const untilMs = Date.now() + 60_000; !await holds(); await pause(200)) {
+  /** Waits for a condition with a generous limit; the error contains the journal. */
+  async until(what: string, condition: () => Promise<boolean>): Promise<void> {
+    for (const untilMs = Date.now() + 60_000; !await condition(); await pause(200)) {
       if (Date.now() < untilMs) continue;
       const { out } = await this.run("journalctl", "--no-pager", "-n", "80");
-      throw new Error(`waited for ${what} in vain\n${out}`);
+      throw new Error(`timed out waiting for ${what}\n${out}`);
     }
   }
 
@@ -189,22 +189,22 @@ ExecStart=/opt/deno run -A --no-check --no-config --import-map /etc/snapshotter-
     await this.must("systemctl", "daemon-reload");
   }
 
-  /** Starts or restarts that service, and waits until it serves. */
+  /** Starts or restarts that service, and waits until its socket exists. */
   async startSnapshotter(): Promise<void> {
-    // A socket of the one before must not count as the new one's.
+    // Removes the previous socket, so that only the new one counts.
     await this.sh("rm -f /run/containerd-nydus/system.sock; systemctl restart nydus-snapshotter");
     await this.until("the snapshotter", async () => {
       return (await this.run("test", "-S", "/run/containerd-nydus/system.sock")).code === 0;
     });
   }
 
-  /** Gives the agent a credential for that mount: user `robot`, this password. */
+  /** Writes the agent's credential for that mount: user `robot` with the password. */
   async setPassword(password: string, file = "/etc/nydus-auth-agent/docker.json"): Promise<void> {
     const auths = { "registry.test": { auth: btoa(`robot:${password}`) } };
     await this.write(file, JSON.stringify({ auths }));
   }
 
-  /** What the agent knows, as `status --output json` says it. */
+  /** Returns the output of `status --output json`. */
   async status() {
     const { out } = await this.run("/usr/local/bin/nydus-auth-agent", "status", "--output", "json");
     return JSON.parse(out === "" ? "{}" : out);

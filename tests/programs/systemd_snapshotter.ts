@@ -1,6 +1,6 @@
 /**
- * Stands in for nydus-snapshotter inside of `systemd_machine.ts`: makes the same folders and
- * sockets with the same modes, and runs one nydusd with one mount.
+ * Simulates nydus-snapshotter inside `systemd_machine.ts`: creates the same folders and sockets with
+ * the same modes, and runs one nydusd with one mount.
  *
  *   systemd_snapshotter.ts ROOT
  */

@@ -1,6 +1,6 @@
 /**
- * The service under a real systemd: installation, sandbox, reload, the link for CRI clients. Each
- * test boots a machine of its own; where none can be booted the tests are ignored.
+ * Tests the service under a real systemd: installation, sandbox, reload and the link for CRI clients.
+ * Each test boots a machine; the tests are ignored where that is impossible.
  */
 import { deepEqual, doesNotMatch, equal, match, notEqual, ok } from "node:assert/strict";
 import { missing, SystemdMachine } from "./systemd_machine.ts";
@@ -15,7 +15,7 @@ const DOCKER_CONFIG =
 
 function test(name: string, fn: (machine: SystemdMachine) => Promise<void>): void {
   Deno.test({
-    name: `systemd: ${name}${missing === undefined ? "" : ` (ignored: it takes ${missing})`}`,
+    name: `systemd: ${name}${missing === undefined ? "" : ` (ignored: requires ${missing})`}`,
     ignore: missing !== undefined,
     async fn() {
       await using machine = await SystemdMachine.boot();
@@ -24,14 +24,14 @@ function test(name: string, fn: (machine: SystemdMachine) => Promise<void>): voi
   });
 }
 
-/** What the file of the one mount holds, decoded; empty while there is none. */
+/** Returns the decoded credential in the mount's file; empty if there is no file. */
 async function fileCredential(machine: SystemdMachine, root = ROOT): Promise<string> {
   const { out } = await machine.run("cat", `${root}/config/d1/config.json`);
   return out === "" ? "" : atob(JSON.parse(out).device.backend.config.auth);
 }
 
-test("install --now replaces what an earlier install left running", async (machine) => {
-  // Another program of the same meaning: a byte of padding in the ELF header differs.
+test("install --now: replaces the running agent when the binary or the unit changed", async (machine) => {
+  // An equivalent but different binary: a byte of padding in the ELF header differs.
   await machine.sh(`mkdir /opt/old && cp /opt/new/nydus-auth-agent /opt/old/
     printf '\\001' | dd of=/opt/old/nydus-auth-agent bs=1 seek=15 conv=notrunc status=none`);
   await machine.must("/opt/old/nydus-auth-agent", "install", "--now");
@@ -54,7 +54,7 @@ test("install --now replaces what an earlier install left running", async (machi
   notEqual(await machine.property("MainPID"), pid);
 });
 
-test("uninstall --purge leaves nothing of an installation with a prefix", async (machine) => {
+test("uninstall --purge: removes every file when the installation has a prefix", async (machine) => {
   await machine.write(CONFIG, "[providers.cri]\nenabled = true\npersist = true\n");
   await machine.must("/opt/new/nydus-auth-agent", "install", "--now", "--prefix", "/opt/agent");
   await machine.write("/run/nydus-auth-agent/cri-pulls.json", "{}");
@@ -72,7 +72,7 @@ test("uninstall --purge leaves nothing of an installation with a prefix", async 
   });
 });
 
-test("a snapshotter root that is created after the start can be written", async (machine) => {
+test("sandbox: allows writes to the snapshotter root when it is created after the start", async (machine) => {
   await machine.addSnapshotter();
   await machine.write(CONFIG, DOCKER_CONFIG);
   await machine.setPassword("fresh");
@@ -86,7 +86,7 @@ test("a snapshotter root that is created after the start can be written", async 
   match(await machine.must(AGENT, "check"), /^fine: the running agent: nothing is wrong$/m);
 });
 
-test("check reports what only the running agent sees: a root that its sandbox denies", async (machine) => {
+test("check: reports a read-only root when only the running agent's sandbox denies it", async (machine) => {
   await machine.addSnapshotter("/data/nydus");
   await machine.write(CONFIG, DOCKER_CONFIG);
   await machine.setPassword("fresh");
@@ -111,7 +111,7 @@ test("check reports what only the running agent sees: a root that its sandbox de
   });
 });
 
-test("the sandbox is read-only but for the agent's own folders", async (machine) => {
+test("sandbox: denies writes when the folder is not the agent's", async (machine) => {
   await machine.must("/opt/new/nydus-auth-agent", "install", "--now");
   const pid = await machine.property("MainPID");
   const canWrite = async (folder: string) => {
@@ -126,7 +126,7 @@ test("the sandbox is read-only but for the agent's own folders", async (machine)
   }
 });
 
-test("a refused reload is in STATUS and in status, also while the file is broken", async (machine) => {
+test("reload: reports a failure in STATUS and status when the configuration is invalid", async (machine) => {
   await machine.must("/opt/new/nydus-auth-agent", "install", "--now");
   const good = await machine.read(CONFIG);
   const reload = () => machine.must("systemctl", "reload", "nydus-auth-agent");
@@ -145,33 +145,33 @@ test("a refused reload is in STATUS and in status, also while the file is broken
   await machine.write(CONFIG, good);
   await reload();
   await machine.until("STATUS", async () => {
-    return !(await machine.property("StatusText")).includes("refused");
+    return !(await machine.property("StatusText")).includes("failed to reload");
   });
-  doesNotMatch((await machine.run(AGENT, "status")).out, /refused/);
+  doesNotMatch((await machine.run(AGENT, "status")).out, /failed to reload/);
 });
 
-test("status shows the machine's name", async (machine) => {
+test("status: reports the host name when the service runs in its sandbox", async (machine) => {
   await machine.must("/opt/new/nydus-auth-agent", "install", "--now");
   const name = await machine.sh("tr -d '\\n' </etc/hostname");
   equal((await machine.status()).hostname, name);
 });
 
-test("a user of its own, by the steps of docs/systemd.md", async (machine) => {
+test("separate user: delivers over the socket when set up as in docs/systemd.md", async (machine) => {
   const docs = await Deno.readTextFile(new URL("../../docs/systemd.md", import.meta.url));
   const section = docs.slice(docs.indexOf("## A user of its own"));
   const steps = [...section.matchAll(/^ {3}```sh\n([^]*?)^ {3}```$/gm)]
     .map(([, script = ""]) => script.replaceAll(/^ {3}/gm, ""));
   const [shareSockets, startAgent, check] = steps;
   if (shareSockets === undefined || startAgent === undefined || check === undefined) {
-    throw new Error("docs/systemd.md has three scripts");
+    throw new Error("docs/systemd.md must have three scripts");
   }
   await machine.addSnapshotter();
-  await machine.sh("mkdir -m 0700 /var/lib/containerd"); // as some hosts have it
+  await machine.sh("mkdir -m 0700 /var/lib/containerd"); // as on some hosts
   await machine.startSnapshotter();
   await machine.sh(shareSockets);
   await machine.sh(`install -m 0755 /opt/new/nydus-auth-agent ${AGENT}`);
   await machine.sh(startAgent);
-  // Credentials for its user alone, added by a reload.
+  // Credentials that only its user can read, added by a reload.
   await machine.sh(`printf '${DOCKER_CONFIG.replaceAll("\n", "\\n")}' >>${CONFIG}`);
   await machine.setPassword("fresh");
   await machine.sh("chown nydus-auth-agent: /etc/nydus-auth-agent/docker.json");
@@ -183,12 +183,12 @@ test("a user of its own, by the steps of docs/systemd.md", async (machine) => {
   });
   const pid = await machine.property("MainPID");
   equal(await machine.sh(`ps -o user= -p ${pid} | cut -c1-8`), "nydus-au");
-  const said = await machine.sh(check);
-  match(said, /^fine: sockets: 1 of 1 nydusd answer, with 1 mounts$/m);
+  const findings = await machine.sh(check);
+  match(findings, /^fine: sockets: 1 of 1 nydusd answer, with 1 mounts$/m);
   equal(await fileCredential(machine), "robot:old");
 });
 
-test("clients of the CRI link reach the proxy or the runtime, whatever the agent does", async (machine) => {
+test("CRI link: points to the proxy or the runtime when the agent is killed, stopped or crashes", async (machine) => {
   await machine.write(
     "/run/agent/config.toml",
     '[snapshotter]\nconfig = "off"\n[providers.cri]\nenabled = true\n',
@@ -209,7 +209,7 @@ RestartSec=200ms
     "[Service]\nExecStart=/bin/sh -c 'readlink /run/nydus-auth-agent-cri/image.sock " +
       ">/run/agent/seen; exec sleep infinity'\n",
   );
-  // Both in one transaction, as at boot: the order between them is up to the units.
+  // Starts both in one transaction, as at boot: the units define the order.
   await machine.write(
     "/etc/systemd/system/test.target",
     "[Unit]\nWants=kubelet.service nydus-auth-agent.service\n",
@@ -221,16 +221,16 @@ RestartSec=200ms
   const out = await machine.sh(
     "DENO_DIR=/var/tmp/deno NO_COLOR=1 /opt/deno run -A --no-check --no-config /src/tests/programs/systemd_client.ts",
   );
-  // deno-lint-ignore no-console -- the figures are the point
+  // deno-lint-ignore no-console -- prints the measured figures
   console.log(out);
   const seen = JSON.parse(out);
   equal(seen.laid, UPSTREAM, "created at boot");
-  equal(seen.kubelet, SOCKET, "the kubelet found the proxy");
-  equal(seen.leftPath, 0, "the link stays while the agent comes back");
-  equal(seen.timer, "inactive", "nothing moves the link once the agent is back");
+  equal(seen.kubelet, SOCKET, "the kubelet must find the proxy");
+  equal(seen.leftPath, 0, "the link must stay while the agent restarts");
+  equal(seen.timer, "inactive", "no timer may move the link after the restart");
   equal(seen.after, SOCKET);
-  equal(seen.stopped, SOCKET, "for as long as the fallback delay");
-  equal(seen.crashing, UPSTREAM, "an agent that crashes at every start is not in the path");
+  equal(seen.stopped, SOCKET, "until the end of the fallback delay");
+  equal(seen.crashing, UPSTREAM, "a crashing agent must not be in the path");
   equal(seen.corrupted, 0);
-  ok(seen.brokenByKills <= seen.ends, "one client, one call in flight for each end");
+  ok(seen.brokenByKills <= seen.ends, "at most one call in flight fails per exit of the agent");
 });
