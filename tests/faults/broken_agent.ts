@@ -1,6 +1,6 @@
 /**
- * The agent with one deliberate defect, which `NYDUS_TEST_DEFECT` names and which begins when the
- * file `NYDUS_TEST_DEFECT_FROM` is there: the campaign has to fail for each of them.
+ * Runs the agent with the deliberate defect that `NYDUS_TEST_DEFECT` selects. The defect starts once
+ * the file `NYDUS_TEST_DEFECT_FROM` exists. The campaign must fail for each defect.
  *
  * @module
  */
@@ -23,16 +23,16 @@ const { discover } = Discovery.prototype;
 const { due, put, evict } = CredentialStore.prototype;
 const PRETENDED: DeliveryOutcome = { kind: "delivered", file: { kind: "written" } };
 
-let begun = false;
+let started = false;
 
-/** Whether the defect has begun: the agent starts as it should. */
-function hasBegun(): boolean {
+/** Returns whether the defect has started: the agent must be able to start without it. */
+function hasStarted(): boolean {
   try {
-    begun ||= Deno.statSync(Deno.env.get("NYDUS_TEST_DEFECT_FROM") ?? "").isFile;
+    started ||= Deno.statSync(Deno.env.get("NYDUS_TEST_DEFECT_FROM") ?? "").isFile;
   } catch {
-    // Not yet.
+    // The file does not exist yet.
   }
-  return begun;
+  return started;
 }
 
 function mountOf({ daemon, instance }: DeliveryRequest): string {
@@ -44,12 +44,12 @@ const lossyFiles: FileSystem = {
   writeAtomic: (path, text, options) =>
     edge.systemFiles.writeAtomic(
       path,
-      hasBegun() ? text.replace('"a_field_of_tomorrow"', '"lost"') : text,
+      hasStarted() ? text.replace('"a_field_of_tomorrow"', '"lost"') : text,
       options,
     ),
 };
 
-/** Puts a defect in; some replace the file system. */
+/** Installs each defect; some return a file system to use. */
 const DEFECTS: Readonly<Record<string, () => FileSystem | void>> = {
   "none": () => {},
   "second mount not delivered": () => {
@@ -58,7 +58,7 @@ const DEFECTS: Readonly<Record<string, () => FileSystem | void>> = {
       const image = order.instance.image?.text ?? "";
       const first = firstMounts.get(image) ?? mountOf(order);
       firstMounts.set(image, first);
-      return !hasBegun() || first === mountOf(order)
+      return !hasStarted() || first === mountOf(order)
         ? deliver.call(this, order, options)
         : Promise.resolve(PRETENDED);
     };
@@ -66,7 +66,7 @@ const DEFECTS: Readonly<Record<string, () => FileSystem | void>> = {
   "expiry ignored": () => {
     CredentialStore.prototype.due = function (nowMs) {
       return due.call(this, nowMs).filter(({ stored }) =>
-        !hasBegun() || stored?.provider !== "kubelet"
+        !hasStarted() || stored?.provider !== "kubelet"
       );
     };
   },
@@ -78,14 +78,14 @@ const DEFECTS: Readonly<Record<string, () => FileSystem | void>> = {
       if (known !== undefined) return known;
       const outcome = await deliver.call(this, order, options);
       const hasFailed = outcome.kind === "unreachable" || outcome.kind === "rejected";
-      if (hasBegun() && hasFailed) failed.set(key, outcome);
+      if (hasStarted() && hasFailed) failed.set(key, outcome);
       return outcome;
     };
   },
   "stale credential served after refusal": () => {
     CredentialStore.prototype.put = function (image, renewal, nowMs) {
       const entry = this.get(image.text);
-      const isKept = hasBegun() && entry?.stored?.provider === "kubelet";
+      const isKept = hasStarted() && entry?.stored?.provider === "kubelet";
       return isKept ? "same" : put.call(this, image, renewal, nowMs);
     };
   },
@@ -93,8 +93,8 @@ const DEFECTS: Readonly<Record<string, () => FileSystem | void>> = {
   "secret logged": () => {
     Deliverer.prototype.deliver = function (order, options) {
       const secret = credentialSecret(order.credential).reveal();
-      // Passwords alone: a stage whose log has a token ends with an error of its own.
-      if (hasBegun() && !secret.startsWith("tok-")) {
+      // Only passwords: a token in the log already fails the stage.
+      if (hasStarted() && !secret.startsWith("tok-")) {
         // deno-lint-ignore no-console -- the defect itself
         console.error(`delivering ${btoa(secret)}`);
       }
@@ -107,24 +107,26 @@ const DEFECTS: Readonly<Record<string, () => FileSystem | void>> = {
       discovery = this;
       return discover.call(this, options);
     };
-    const isOneHung = async () =>
+    const isAnyHung = async () =>
       discovery !== undefined &&
       (await discover.call(discovery)).daemons.some(({ state }) => state !== "running");
     Deliverer.prototype.deliver = async function (order, options) {
-      while (hasBegun() && await isOneHung()) await edge.systemClock.sleep(STUCK_POLL_MS, options);
+      while (hasStarted() && await isAnyHung()) {
+        await edge.systemClock.sleep(STUCK_POLL_MS, options);
+      }
       return deliver.call(this, order, options);
     };
   },
   "live image evicted": () => {
     CredentialStore.prototype.due = function (nowMs) {
-      if (hasBegun()) evict.call(this, { has: () => false }, nowMs, 0);
+      if (hasStarted()) evict.call(this, { has: () => false }, nowMs, 0);
       return due.call(this, nowMs);
     };
   },
 };
 
 const defect = DEFECTS[Deno.env.get("NYDUS_TEST_DEFECT") ?? ""];
-if (defect === undefined) throw new Error("NYDUS_TEST_DEFECT names no defect");
+if (defect === undefined) throw new Error("NYDUS_TEST_DEFECT is not a known defect");
 Deno.exitCode = await runProgram({
   host: edge.systemHost(),
   clock: edge.systemClock,

@@ -1,33 +1,33 @@
 import { pages } from "../canary/sinks.ts";
 import { pause } from "../e2e/stage.ts";
 import type { Fault } from "./fault.ts";
-import { heldBreaches, judgeEnd, wakingsOf } from "./current_auths.ts";
+import { checkEnd, resourceBreaches, wakeupsOf } from "./current_auths.ts";
 import { canStepClock, FaultStage, type StageOptions } from "./stage.ts";
-import { type Holdings, holdingsOf } from "./watchers.ts";
+import { type ProcessResources, resourcesOf } from "./watchers.ts";
 
-/** What one fault left behind. */
+/** Result of one fault. */
 export interface Row {
   readonly name: string;
-  readonly result: "held" | "broken" | "left out";
-  /** From the fault's end until every mount held the newest credential. */
-  readonly mendedMs?: number;
+  readonly result: "passed" | "failed" | "ignored";
+  /** From the end of the fault until every mount had the newest credential. */
+  readonly recoveredMs?: number;
   readonly readsFailed: number;
   readonly breaches: readonly string[];
 }
 
-/** What a campaign is judged by. */
+/** Time limits of a campaign. */
 export interface Bounds {
   /** From the end of a fault until every mount reads with the newest credential. */
-  readonly mendedMs: number;
-  /** From then on until nothing is held that was not before. */
-  readonly settledMs: number;
-  /** Whether a plugin must have issued a token since. */
+  readonly recoveredMs: number;
+  /** From then on until descriptors and children are back at their first values. */
+  readonly releasedMs: number;
+  /** Whether a plugin must have issued a token after the fault. */
   readonly newToken?: boolean;
 }
 
-const BOUNDS: Bounds = { mendedMs: 60_000, settledMs: 15_000, newToken: true };
+const BOUNDS: Bounds = { recoveredMs: 60_000, releasedMs: 15_000, newToken: true };
 
-/** Numbers in [0, 1) that a seed decides (mulberry32). */
+/** Returns a seeded generator of numbers in [0, 1) (mulberry32). */
 export function seeded(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -39,7 +39,7 @@ export function seeded(seed: number): () => number {
   };
 }
 
-/** Things in an order that a seed decides. */
+/** Returns the items in random order. */
 export function shuffled<T>(items: readonly T[], random: () => number): T[] {
   const order = [...items];
   for (let i = order.length - 1; i > 0; i--) {
@@ -51,19 +51,19 @@ export function shuffled<T>(items: readonly T[], random: () => number): T[] {
 }
 
 /**
- * Runs faults one after another against one agent, and judges after each. Those that end the agent
- * come first, so that the one that lives through all others shows what it leaks; those that step
- * its clock have a stage of their own.
+ * Runs faults one after another against one agent, and checks the invariants after each. Faults that
+ * end the agent run first, so that the last agent runs through all others and shows its leaks. Faults
+ * that step the clock run on a separate stage.
  */
 export async function runCampaign(
   faults: readonly Fault[],
-  told: (row: Row) => void = () => {},
+  onRow: (row: Row) => void = () => {},
   { bounds = BOUNDS, ...options }: StageOptions & { readonly bounds?: Bounds } = {},
 ): Promise<readonly Row[]> {
   const rows: Row[] = [];
-  const tell = (row: Row) => {
+  const report = (row: Row) => {
     rows.push(row);
-    told(row);
+    onRow(row);
   };
   const clocks = faults.filter(({ stepsClock }) => stepsClock);
   const others = faults.filter(({ stepsClock }) => !stepsClock)
@@ -71,45 +71,45 @@ export async function runCampaign(
   for (const [group, stepsClock] of [[others, false], [clocks, true]] as const) {
     if (group.length === 0) continue;
     if (stepsClock && !await canStepClock()) {
-      for (const { name } of group) tell(leftOut(name));
+      for (const { name } of group) report(ignoredRow(name));
       continue;
     }
     await using stage = await FaultStage.start({ ...options, stepsClock });
-    await campaignOn(stage, group, tell, bounds);
+    await campaignOn(stage, group, report, bounds);
   }
   return rows;
 }
 
-function leftOut(name: string): Row {
-  return { name, result: "left out", readsFailed: 0, breaches: [] };
+function ignoredRow(name: string): Row {
+  return { name, result: "ignored", readsFailed: 0, breaches: [] };
 }
 
-/** The same on a stage of the caller's. */
+/** Runs faults like {@linkcode runCampaign}, on the given stage. */
 export async function campaignOn(
   stage: FaultStage,
   faults: Iterable<Fault>,
-  told: (row: Row) => void,
+  onRow: (row: Row) => void,
   bounds = BOUNDS,
 ): Promise<readonly Row[]> {
   const rows: Row[] = [];
-  const tell = (row: Row) => {
+  const report = (row: Row) => {
     rows.push(row);
-    told(row);
+    onRow(row);
   };
-  let first: (Holdings & { readonly wakings: number }) | undefined;
+  let first: (ProcessResources & { readonly wakeups: number }) | undefined;
   for (const fault of faults) {
     const row = await runFault(stage, fault, first, bounds);
-    tell(row);
+    report(row);
     if (first !== undefined && !fault.endsAgent) continue;
     const { pid } = stage.agent;
-    const wakings = await wakingsOf(pid);
-    const now = holdingsOf(pid);
-    first = now && { ...now, wakings };
+    const wakeups = await wakeupsOf(pid);
+    const now = resourcesOf(pid);
+    first = now && { ...now, wakeups };
   }
-  const breaches = await judgeEnd(stage, first, bounds);
-  tell({
-    name: "in the end: descriptors, children, timers, memory, files",
-    result: breaches.length === 0 ? "held" : "broken",
+  const breaches = await checkEnd(stage, first, bounds);
+  report({
+    name: "after all faults: descriptors, children, timers, memory, files",
+    result: breaches.length === 0 ? "passed" : "failed",
     readsFailed: 0,
     breaches,
   });
@@ -119,8 +119,8 @@ export async function campaignOn(
 async function runFault(
   stage: FaultStage,
   fault: Fault,
-  first: Holdings | undefined,
-  { mendedMs: withinMs, settledMs, newToken = false }: Bounds,
+  first: ProcessResources | undefined,
+  { recoveredMs: withinMs, releasedMs, newToken = false }: Bounds,
 ): Promise<Row> {
   const { name } = fault;
   const { node, reader, files } = stage;
@@ -130,57 +130,61 @@ async function runFault(
   const breaches: string[] = [];
   try {
     const remedy = await fault.begin(stage);
-    if (remedy === undefined) return leftOut(name);
-    // The sources go on while something is broken: that is when it counts.
+    if (remedy === undefined) return ignoredRow(name);
+    // Credentials rotate during the fault, which is when recovery matters.
     if (!fault.keepsPassword) stage.rotatePassword();
     await pause(fault.lastsMs);
     await remedy();
   } catch (error) {
-    breaches.push(error instanceof Error ? error.message : "it ended with an error");
+    breaches.push(
+      error instanceof Error ? error.message : "the fault failed with an unknown error",
+    );
   }
   const endedMs = performance.now();
   stage.rotatePassword();
   const { tokenRegistry } = node;
   const tokenBefore = tokenRegistry.newestToken();
-  // What was issued last may be dead: reads must be whole as well. And while no plugin has answered
-  // again its pause after a failure goes on, which the next fault would be blamed for.
-  const isMended = await within(
+  // The last token may have expired, so reads must succeed too. Waiting for a new token ends the
+  // backoff after plugin failures, which would otherwise affect the next fault.
+  const hasRecovered = await within(
     withinMs,
     async () =>
       (!newToken || tokenRegistry.newestToken() !== tokenBefore) && await node.allNewest() &&
       (await node.readAll()).every(({ ok }) => ok),
   );
-  const mendedMs = Math.round(performance.now() - endedMs);
-  if (!isMended) breaches.push("not every mount reads with the newest credential");
+  const recoveredMs = Math.round(performance.now() - endedMs);
+  if (!hasRecovered) breaches.push("not every mount reads with the newest credential");
   const failed = reader.takeFailed();
-  if (!fault.spoilsReads && failed.length > 0) {
+  if (!fault.failsReads && failed.length > 0) {
     const [one] = failed;
     breaches.push(`${failed.length} reads failed, one of ${one?.image} in ${one?.daemonId}`);
   }
-  if (!fault.spoilsFiles) breaches.push(...files.takeSeen());
-  breaches.push(...await afterwards(stage, fault));
-  if (reader.reads === reads) breaches.push("nothing was read: that none failed means nothing");
-  if (!fault.endsAgent) breaches.push(...await heldBreaches(stage.agent.pid, first, settledMs));
-  const result = breaches.length === 0 ? "held" : "broken";
-  return { name, result, mendedMs, readsFailed: failed.length, breaches };
+  if (!fault.changesFiles) breaches.push(...files.takeSeen());
+  breaches.push(...await checkRecovered(stage, fault));
+  if (reader.reads === reads) breaches.push("no reads: the result is not meaningful");
+  if (!fault.endsAgent) {
+    breaches.push(...await resourceBreaches(stage.agent.pid, first, releasedMs));
+  }
+  const result = breaches.length === 0 ? "passed" : "failed";
+  return { name, result, recoveredMs, readsFailed: failed.length, breaches };
 }
 
-/** What must be so whenever a fault has been mended. */
-async function afterwards(stage: FaultStage, { endsAgent }: Fault): Promise<readonly string[]> {
+/** Checks the invariants that hold after every fault. */
+async function checkRecovered(stage: FaultStage, { endsAgent }: Fault): Promise<readonly string[]> {
   const { reader, files } = stage;
   const breaches: string[] = [];
-  // A fault that may spoil reads may do so until it is mended, and no longer.
+  // A fault may fail reads only until the agent has recovered.
   const temporaries = files.temporaries();
   await pause(300);
   reader.takeFailed();
   files.takeSeen();
   await pause(500);
   const later = reader.takeFailed();
-  if (later.length > 0) breaches.push(`${later.length} reads failed after it was mended`);
-  if ((await stage.agent.get("/livez")).status !== 200) breaches.push("the agent does not live");
+  if (later.length > 0) breaches.push(`${later.length} reads failed after the agent had recovered`);
+  if ((await stage.agent.get("/livez")).status !== 200) breaches.push("the agent is not live");
   breaches.push(...files.takeSeen());
   const left = files.temporaries().filter((name) => temporaries.includes(name));
-  // One that is killed can take nothing away; that the next one does is judged in the end.
+  // A killed agent cannot remove its files. `checkEnd` verifies that its successor does.
   if (endsAgent) stage.files.excuse(left);
   const unexcused = left.filter((name) => !stage.files.excused.has(name));
   if (unexcused.length > 0) breaches.push(`temporary files: ${unexcused.join(", ")}`);
@@ -188,7 +192,7 @@ async function afterwards(stage: FaultStage, { endsAgent }: Fault): Promise<read
   return breaches;
 }
 
-/** Secrets in what the agent has written since the last look, and in what it serves. */
+/** Finds secrets in the agent's new log output and in its HTTP responses. */
 export async function leaks(stage: FaultStage): Promise<readonly string[]> {
   const served = await pages(stage.agent.base).catch(() => []);
   const captured = [{ where: "the log", text: stage.takeLog() }, ...served];
@@ -197,14 +201,14 @@ export async function leaks(stage: FaultStage): Promise<readonly string[]> {
     ...captured.flatMap(({ where, text }) =>
       stage.detector.find(text).map(({ source, form }) => `a ${source} (${form}) in ${where}`)
     ),
-    ...(backendCalls > 0 ? ["it asked the snapshotter for a secret"] : []),
+    ...(backendCalls > 0 ? ["the agent requested a secret from the snapshotter"] : []),
   ];
 }
 
-/** Whether something becomes so in time. */
-export async function within(ms: number, holds: () => Promise<boolean>): Promise<boolean> {
+/** Waits for a condition; returns whether it became true in time. */
+export async function within(ms: number, condition: () => Promise<boolean>): Promise<boolean> {
   const untilMs = performance.now() + ms;
-  while (!await holds()) {
+  while (!await condition()) {
     if (performance.now() > untilMs) return false;
     await pause(50);
   }

@@ -3,17 +3,17 @@ import { join } from "@std/path";
 import { campaignOn, runCampaign, seeded, shuffled } from "./campaign.ts";
 import { type Fault, fault, NOTHING } from "./fault.ts";
 import { FAULTS } from "./faults.ts";
-import { grown, tooMuch } from "./current_auths.ts";
+import { grown, leakedResources } from "./current_auths.ts";
 import { FaultStage } from "./stage.ts";
-import { type Holdings, holdingsOf } from "./watchers.ts";
+import { type ProcessResources, resourcesOf } from "./watchers.ts";
 
-const BOUNDS = { mendedMs: 2_000, settledMs: 500 };
+const BOUNDS = { recoveredMs: 2_000, releasedMs: 500 };
 
 function fileOf(stage: FaultStage): string {
   return stage.daemon("d2").instances[0]?.configPath ?? "";
 }
 
-/** Undoes at the next fault what one must not undo itself, or it would go unseen. */
+/** Undone when the next fault starts: the fault itself would undo it before the check. */
 const undo: (() => void)[] = [];
 
 function breach(name: string, lastsMs: number, begin: Fault["begin"]): Fault {
@@ -23,22 +23,22 @@ function breach(name: string, lastsMs: number, begin: Fault["begin"]): Fault {
   });
 }
 
-/** Each breaks one invariant and nothing else; what is said of it. */
+/** Faults that violate exactly one invariant, and the breach to report. */
 const BREACHES: readonly (readonly [Fault, RegExp])[] = [
   [breach("nothing is broken", 500, () => Promise.resolve(NOTHING)), /^$/],
   [
     breach("a file is not parsable for a moment", 0, async (stage) => {
       const path = fileOf(stage);
-      const whole = await Deno.readTextFile(path);
-      await Deno.writeTextFile(path, whole.slice(0, 20));
+      const text = await Deno.readTextFile(path);
+      await Deno.writeTextFile(path, text.slice(0, 20));
       await new Promise((resolve) => setTimeout(resolve, 100));
-      await Deno.writeTextFile(path, whole);
+      await Deno.writeTextFile(path, text);
       return NOTHING;
     }),
     /SyntaxError/,
   ],
   [
-    breach("a file may be read by others", 0, (stage) => {
+    breach("a file is readable by others", 0, (stage) => {
       stage.files.takeSeen();
       Deno.chmodSync(fileOf(stage), 0o644);
       undo.push(() => Deno.chmodSync(fileOf(stage), 0o600));
@@ -67,28 +67,28 @@ const BREACHES: readonly (readonly [Fault, RegExp])[] = [
     /a password \(base64\) in the log/,
   ],
   [
-    breach("the snapshotter is asked for a secret", 0, ({ node }) => {
+    breach("the agent requests a secret from the snapshotter", 0, ({ node }) => {
       if (node.snapshotter !== undefined) node.snapshotter.backendCalls++;
       undo.push(() => {
         if (node.snapshotter !== undefined) node.snapshotter.backendCalls = 0;
       });
       return Promise.resolve(NOTHING);
     }),
-    /asked the snapshotter for a secret/,
+    /requested a secret from the snapshotter/,
   ],
   [
-    breach("nobody reads", 0, (stage) => {
+    breach("nothing is read", 0, (stage) => {
       const { reads: value } = stage.reader;
       Object.defineProperty(stage.reader, "reads", { configurable: true, value });
       undo.push(() => void Reflect.deleteProperty(stage.reader, "reads"));
       return Promise.resolve(NOTHING);
     }),
-    /nothing was read/,
+    /no reads/,
   ],
   [
     breach("a mount does not get the newest credential", 0, async ({ node }) => {
       node.setPlugin({ mode: "fail" });
-      await node.pull(`${node.tokenRegistry.host}/shop/app:1`); // nobody tells the agent
+      await node.pull(`${node.tokenRegistry.host}/shop/app:1`); // without an event for the agent
       undo.push(() => node.setPlugin({ mode: "issue" }));
       return NOTHING;
     }),
@@ -113,57 +113,63 @@ const BREACHES: readonly (readonly [Fault, RegExp])[] = [
     /has changed beyond its credential/,
   ],
   [
-    breach("the agent dies", 0, (stage) => {
+    breach("the agent exits", 0, (stage) => {
       stage.agent.signal("SIGKILL");
       return Promise.resolve(NOTHING);
     }),
-    /the agent does not live/,
+    /the agent is not live/,
   ],
 ];
 
-Deno.test("a campaign notices each of its invariants being broken", async () => {
+Deno.test("campaign: reports a breach when an invariant is violated", async () => {
   await using stage = await FaultStage.start();
   const rows = await campaignOn(stage, BREACHES.map(([fault]) => fault), () => {}, BOUNDS);
-  for (const [i, [{ name }, said]] of BREACHES.entries()) {
-    match(rows[i]?.breaches.join("; ") ?? "no row", said, name);
-    equal(rows[i]?.result, said.source === "^$" ? "held" : "broken", name);
+  for (const [i, [{ name }, expected]] of BREACHES.entries()) {
+    match(rows[i]?.breaches.join("; ") ?? "no row", expected, name);
+    equal(rows[i]?.result, expected.source === "^$" ? "passed" : "failed", name);
   }
 });
 
-Deno.test("a campaign leaves out what cannot be made here, and tells an error as a breach", async () => {
+Deno.test("campaign: ignores a fault when it cannot be injected, and reports an error as a breach", async () => {
   const rows = await runCampaign([
-    fault("cannot be made", 0, () => Promise.resolve(undefined)),
+    fault("cannot be injected", 0, () => Promise.resolve(undefined)),
     fault("ends with an error", 0, () => Promise.reject(new Error("no such thing"))),
   ]);
-  deepEqual(rows.map(({ result }) => result), ["left out", "broken", "held"]);
+  deepEqual(rows.map(({ result }) => result), ["ignored", "failed", "passed"]);
   deepEqual(rows[1]?.breaches, ["no such thing"]);
 });
 
-const FIRST: Holdings = { pid: 1, descriptors: 20, children: 0, residentKb: 50_000, sleeps: 0 };
+const FIRST: ProcessResources = {
+  pid: 1,
+  descriptors: 20,
+  children: 0,
+  residentKb: 50_000,
+  sleeps: 0,
+};
 
-Deno.test("tooMuch and grown tell descriptors, children, memory and timers that are left", () => {
-  deepEqual(tooMuch({ ...FIRST, descriptors: 25 }, FIRST), []);
-  match(tooMuch({ ...FIRST, descriptors: 60 }, FIRST)[0] ?? "", /60 descriptors/);
-  match(tooMuch({ ...FIRST, children: 1 }, FIRST)[0] ?? "", /children/);
+Deno.test("leakedResources, grown: report leaked descriptors, children, memory and timers", () => {
+  deepEqual(leakedResources({ ...FIRST, descriptors: 25 }, FIRST), []);
+  match(leakedResources({ ...FIRST, descriptors: 60 }, FIRST)[0] ?? "", /60 descriptors/);
+  match(leakedResources({ ...FIRST, children: 1 }, FIRST)[0] ?? "", /children/);
   deepEqual(grown({ residentKb: 60_000 }, FIRST, { first: 100, now: 120 }), []);
   match(grown({ residentKb: 80_000 }, FIRST, { first: 1, now: 1 })[0] ?? "", /memory grew/);
-  match(grown(FIRST, FIRST, { first: 100, now: 400 })[0] ?? "", /timers are left/);
+  match(grown(FIRST, FIRST, { first: 100, now: 400 })[0] ?? "", /leaked timers/);
 });
 
-Deno.test("holdingsOf sees children, open files, and a process that is gone", async () => {
+Deno.test("resourcesOf: counts children and open files, and returns undefined when the process is gone", async () => {
   const child = new Deno.Command("/bin/sh", { args: ["-c", "sleep 60; :"], stdin: "null" }).spawn();
   try {
-    while ((holdingsOf(child.pid)?.children ?? 0) === 0) {
+    while ((resourcesOf(child.pid)?.children ?? 0) === 0) {
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
-    const currentAuth = holdingsOf(child.pid);
-    ok(currentAuth !== undefined && currentAuth.descriptors >= 3 && currentAuth.residentKb > 0);
+    const resources = resourcesOf(child.pid);
+    ok(resources !== undefined && resources.descriptors >= 3 && resources.residentKb > 0);
     for (const pid of childrenOf(child.pid)) Deno.kill(pid, "SIGKILL");
   } finally {
     child.kill("SIGKILL");
     await child.status;
   }
-  equal(holdingsOf(child.pid), undefined);
+  equal(resourcesOf(child.pid), undefined);
 });
 
 function childrenOf(pid: number): readonly number[] {
@@ -171,7 +177,7 @@ function childrenOf(pid: number): readonly number[] {
   return text.split(" ").filter((word) => word !== "").map(Number);
 }
 
-Deno.test("a seed decides the order of the faults", () => {
+Deno.test("shuffled: returns the same order when the seed is the same", () => {
   const names = FAULTS.map(({ name }) => name);
   equal(new Set(names).size, names.length);
   deepEqual(shuffled(names, seeded(7)), shuffled(names, seeded(7)));

@@ -1,16 +1,16 @@
 import { pause } from "../e2e/stage.ts";
 import { DAEMONS, type Fault, fault, NOTHING } from "./fault.ts";
 
-/** Generous: only the number of timeouts in between counts. */
+/** Generous: longer than one timeout of the stopped daemon. */
 const OTHERS_WITHIN_MS = 20_000;
 
 /** Faults of nydusd. */
 export const DAEMON_FAULTS: readonly Fault[] = [
-  fault("every nydusd is killed, and started anew", 1_000, async (stage) => {
+  fault("every nydusd is killed and started again", 1_000, async (stage) => {
     await Promise.all(DAEMONS.map((id) => stage.daemon(id).kill()));
     return async () => void await Promise.all(DAEMONS.map((id) => stage.daemon(id).start()));
   }),
-  fault("every nydusd is stopped, and goes on", 4_000, (stage) => {
+  fault("every nydusd is stopped and resumed", 4_000, (stage) => {
     for (const id of DAEMONS) stage.daemon(id).pause();
     return Promise.resolve(() => DAEMONS.forEach((id) => stage.daemon(id).resume()));
   }),
@@ -22,7 +22,7 @@ export const DAEMON_FAULTS: readonly Fault[] = [
       if (await stage.daemon("d2").currentAuth("/") === password) break;
       if (performance.now() > untilMs) {
         stage.daemon("d1").resume();
-        throw new Error("a stopped nydusd holds up the others");
+        throw new Error("a stopped nydusd blocks the others");
       }
       await pause(100);
     }
@@ -35,7 +35,7 @@ export const DAEMON_FAULTS: readonly Fault[] = [
   fault("nydusd restarts without a credential", 500, async (stage) => {
     for (const id of DAEMONS) await stage.daemon(id).restart({ isEmpty: true });
     return NOTHING;
-  }, { spoilsReads: true }),
+  }, { failsReads: true }),
   fault("nydusd is upgraded", 500, async (stage) => {
     for (const id of DAEMONS) await stage.daemon(id).upgrade();
     return NOTHING;
@@ -72,7 +72,7 @@ export const SNAPSHOTTER_FAULTS: readonly Fault[] = [
       });
     })
   ),
-  fault("the snapshotter comes and goes", 0, async ({ node }) => {
+  fault("the snapshotter restarts repeatedly", 0, async ({ node }) => {
     for (let i = 0; i < 6; i++) {
       await node.stopSnapshotter();
       await pause(150);

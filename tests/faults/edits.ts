@@ -1,31 +1,31 @@
 import { dirname, join } from "@std/path";
 import type { SimNode } from "../../lib/simulator/mod.ts";
 
-/** A watched file, and the whole texts that it may have. */
+/** A watched file and its valid texts. */
 export interface Edited {
   readonly path: string;
   readonly texts: readonly string[];
-  /** Takes effect with HUP; the others when they change. */
+  /** Whether changes take effect on SIGHUP only. */
   readonly byHup: boolean;
 }
 
-/** How one edit leaves a file. */
-export type EditKind = "renamed" | "written" | "half" | "spoilt" | "emptied" | "removed";
+/** State of a file after an edit. */
+export type EditKind = "renamed" | "written" | "half" | "corrupted" | "emptied" | "removed";
 
-const WHOLE: readonly EditKind[] = ["renamed", "renamed", "renamed", "written"];
-const BROKEN: readonly EditKind[] = ["half", "half", "half", "spoilt", "emptied", "removed"];
+const VALID: readonly EditKind[] = ["renamed", "renamed", "renamed", "written"];
+const BROKEN: readonly EditKind[] = ["half", "half", "half", "corrupted", "emptied", "removed"];
 
-/** Every file of a node that an agent watches or reads at HUP, each with several good texts. */
+/** Returns the files that an agent watches or reads on SIGHUP, each with several valid texts. */
 export function editedFiles(node: SimNode, mirror: string): readonly Edited[] {
   const read = (path: string) => Deno.readTextFileSync(path);
-  const ours = join(node.dir, "agent.toml");
+  const agentConfig = join(node.dir, "agent.toml");
   const hosts = join(node.mirrorsDir, node.passwordRegistry.host.replace(/:(\d+)$/, "_$1_"));
-  const named = `[host."http://${mirror}"]\ncapabilities = ["pull"]\n`;
+  const oneMirror = `[host."http://${mirror}"]\ncapabilities = ["pull"]\n`;
   const provider = read(node.providerConfigPath);
   return [
     {
-      path: ours,
-      texts: variants(read(ours), '"500ms"', ["300ms", "700ms", "900ms"]),
+      path: agentConfig,
+      texts: variants(read(agentConfig), '"500ms"', ["300ms", "700ms", "900ms"]),
       byHup: true,
     },
     {
@@ -40,7 +40,10 @@ export function editedFiles(node: SimNode, mirror: string): readonly Edited[] {
     },
     {
       path: join(hosts, "hosts.toml"),
-      texts: [named, `${named}[host."http://other.example.com"]\ncapabilities = ["pull"]\n`],
+      texts: [
+        oneMirror,
+        `${oneMirror}[host."http://other.example.com"]\ncapabilities = ["pull"]\n`,
+      ],
       byHup: false,
     },
   ];
@@ -58,7 +61,7 @@ function otherPlugin(name: string): string {
 `;
 }
 
-/** Docker's configuration with one of several passwords, all of them good. */
+/** Returns Docker configurations, one per password; the registry accepts all of them. */
 export function dockerTexts(node: SimNode, passwords: readonly string[]): readonly string[] {
   const { host } = node.passwordRegistry;
   return passwords.map((password) => {
@@ -67,10 +70,10 @@ export function dockerTexts(node: SimNode, passwords: readonly string[]): readon
   });
 }
 
-/** Edits a file at random; half of the edits leave it broken. */
+/** Edits a file at random; half of the edits leave it invalid. */
 export function edit({ path, texts }: Edited, random: () => number): EditKind {
   const pick = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)] as T;
-  const kind = random() < 0.5 ? pick(WHOLE) : pick(BROKEN);
+  const kind = random() < 0.5 ? pick(VALID) : pick(BROKEN);
   const text = pick(texts);
   const cut = Math.floor(random() * text.length);
   switch (kind) {
@@ -83,7 +86,7 @@ export function edit({ path, texts }: Edited, random: () => number): EditKind {
     case "half":
       Deno.writeTextFileSync(path, text.slice(0, cut));
       break;
-    case "spoilt":
+    case "corrupted":
       Deno.writeTextFileSync(path, `${text.slice(0, cut)}\u0007{[${text.slice(cut + 3)}`);
       break;
     case "emptied":
@@ -96,7 +99,7 @@ export function edit({ path, texts }: Edited, random: () => number): EditKind {
   return kind;
 }
 
-/** Puts a whole text in the place of a file at once. */
+/** Replaces a file atomically. */
 export function replaceFile(path: string, text: string): void {
   Deno.mkdirSync(dirname(path), { recursive: true });
   Deno.writeTextFileSync(`${path}.new`, text, { mode: 0o600 });
@@ -107,6 +110,6 @@ function removeFile(path: string): void {
   try {
     Deno.removeSync(path);
   } catch {
-    // It was not there.
+    // The file did not exist.
   }
 }

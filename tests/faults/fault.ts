@@ -1,35 +1,40 @@
 import type { FaultStage } from "./stage.ts";
 
-/** Makes it so; resolves with what mends it. Undefined: it cannot be made here. */
+/** Injects a fault; resolves to its remedy, or to undefined where it cannot be injected. */
 export type Begin = (stage: FaultStage) => Promise<(() => Promise<void> | void) | undefined>;
 
-/** One thing that goes wrong, and its end. */
+/** A fault to inject. */
 export interface Fault {
   readonly name: string;
   readonly begin: Begin;
-  /** How long it lasts. */
+  /** Time until the remedy. */
   readonly lastsMs: number;
-  /** Reads may fail while it lasts and shortly after: nobody could have kept them whole. */
-  readonly spoilsReads?: true;
-  /** It lays hands on the daemons' files itself. */
-  readonly spoilsFiles?: true;
-  /** The password stays while it lasts: setting another would mend it. */
+  /** Reads may fail during the fault and shortly after: no agent could prevent it. */
+  readonly failsReads?: true;
+  /** The fault itself changes the daemons' configuration files. */
+  readonly changesFiles?: true;
+  /** The password does not rotate during the fault: rotation would be a remedy. */
   readonly keepsPassword?: true;
-  /** The agent that was is not the one that is afterwards. */
+  /** The agent process is replaced. */
   readonly endsAgent?: true;
-  /** Takes a stage whose clock can be stepped. */
+  /** Requires a stage whose clock can be stepped. */
   readonly stepsClock?: true;
 }
 
-/** What else is to be said of a fault. */
-type More = Omit<Fault, "name" | "begin" | "lastsMs">;
+/** Optional properties of a fault. */
+type FaultOptions = Omit<Fault, "name" | "begin" | "lastsMs">;
 
-export function fault(name: string, lastsMs: number, begin: Begin, more: More = {}): Fault {
-  return { name, lastsMs, begin, ...more };
+export function fault(
+  name: string,
+  lastsMs: number,
+  begin: Begin,
+  options: FaultOptions = {},
+): Fault {
+  return { name, lastsMs, begin, ...options };
 }
 
-/** The daemons of a stage. */
+/** IDs of the daemons of a stage. */
 export const DAEMONS = ["d1", "s1", "d2"] as const;
 
-/** What mends a fault that mends itself. */
+/** Remedy of a fault that needs none. */
 export const NOTHING = () => {};

@@ -5,7 +5,7 @@ import { FILE_FAULTS } from "./file_faults.ts";
 import { PLUGIN_FAULTS } from "./plugin_faults.ts";
 import { SECRET_FAULTS } from "./secret_faults.ts";
 
-/** Everything that the campaign knows to break. */
+/** All faults of the campaign. */
 export const FAULTS: readonly Fault[] = [
   ...DAEMON_FAULTS,
   ...SNAPSHOTTER_FAULTS,

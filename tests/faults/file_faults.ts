@@ -4,9 +4,9 @@ import { type Fault, fault, NOTHING } from "./fault.ts";
 import { type FaultStage, run } from "./stage.ts";
 
 const REWRITTEN_MS = 3_000;
-const MAX_A_TURN = 20;
+const MAX_PER_BATCH = 20;
 
-/** Faults of the disk that the daemons' configuration files are on. */
+/** Faults of the disk with the daemons' configuration files. */
 const disks: readonly Fault[] = [
   fault("the disk is full", 4_000, async ({ node, isSmallDisk }) => {
     if (!isSmallDisk) return;
@@ -37,22 +37,22 @@ const disks: readonly Fault[] = [
 
 type Make = (path: string) => Promise<unknown>;
 
-const ODD_THINGS: readonly (readonly [string, Make])[] = [
+const REPLACEMENTS: readonly (readonly [string, Make])[] = [
   ["a folder", (path) => Deno.mkdir(path)],
   ["a link", (path) => Deno.symlink("/nowhere/else", path)],
   ["a pipe", (path) => run("mkfifo", path)],
   ["half a file", (path) => Deno.writeTextFile(path, '{"device": {"back')],
 ];
 
-/** Puts something else in the place of a file, and the file back afterwards. */
+/** Replaces a file with something else; the remedy restores it. */
 function replaced(
-  what: string,
-  whose: string,
+  replacement: string,
+  file: string,
   pathOf: (stage: FaultStage) => string,
   make: Make,
-  more: Pick<Fault, "spoilsFiles" | "keepsPassword"> = {},
+  more: Pick<Fault, "changesFiles" | "keepsPassword"> = {},
 ): Fault {
-  return fault(`${what} in the place of ${whose}`, 3_000, async (stage) => {
+  return fault(`${replacement} in place of ${file}`, 3_000, async (stage) => {
     const path = pathOf(stage);
     const aside = join(stage.node.dir, "aside");
     await Deno.copyFile(path, aside);
@@ -69,27 +69,27 @@ function replaced(
 
 const daemonFile = (stage: FaultStage) => stage.daemon("d1").instances[0]?.configPath ?? "";
 
-/** What somebody puts in the place of a daemon's configuration file. */
+/** Replacements of a daemon's configuration file. */
 const daemonFiles: readonly Fault[] = [
-  ...ODD_THINGS.map(([what, make]) =>
-    replaced(what, "a daemon's file", daemonFile, make, { spoilsFiles: true })
+  ...REPLACEMENTS.map(([what, make]) =>
+    replaced(what, "a daemon's file", daemonFile, make, { changesFiles: true })
   ),
-  fault("another user's file in the place of a daemon's file", 3_000, async (stage) => {
+  fault("another user's file in place of a daemon's file", 3_000, async (stage) => {
     const path = daemonFile(stage);
     const { uid, gid } = await Deno.stat(path);
-    // Only root may give a file away.
-    const isGiven = await Deno.chown(path, 65_534, 65_534).then(() => true, () => false);
-    if (!isGiven) return;
+    // Only root may change the owner.
+    const isChanged = await Deno.chown(path, 65_534, 65_534).then(() => true, () => false);
+    if (!isChanged) return;
     return async () => {
       const now = await Deno.stat(path);
-      if (now.uid !== 65_534) throw new Error("the file was taken from its owner");
+      if (now.uid !== 65_534) throw new Error("the agent changed the owner of the file");
       await Deno.chown(path, uid, gid);
     };
   }),
 ];
 
 const sources: readonly Fault[] = [
-  ...ODD_THINGS.flatMap(([what, make]) => [
+  ...REPLACEMENTS.flatMap(([what, make]) => [
     replaced(what, "docker's configuration", ({ node }) => node.dockerConfigPath, make, {
       keepsPassword: true,
     }),
@@ -98,9 +98,9 @@ const sources: readonly Fault[] = [
   fault("docker's configuration is rewritten 1,000 times a second", 0, async (stage) => {
     const startedMs = performance.now();
     const elapsedMs = () => performance.now() - startedMs;
-    // One for each millisecond; what a slow disk leaves undone must not stop the readers' turns.
+    // One per millisecond. A slow disk must not block the event loop, where the readers run.
     for (let written = 0; elapsedMs() < REWRITTEN_MS; await pause(1)) {
-      const due = Math.min(elapsedMs() - written, MAX_A_TURN);
+      const due = Math.min(elapsedMs() - written, MAX_PER_BATCH);
       for (let i = 0; i < due; i++) stage.rotatePassword();
       written += Math.max(0, due);
     }

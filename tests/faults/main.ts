@@ -1,16 +1,16 @@
 /**
- * `deno task test:faults`: breaks a node in every way that the campaign knows, in an order that a
- * seed decides, and prints what held.
+ * `deno task test:faults`: injects every fault of the campaign into a simulated node, in seeded random
+ * order, and prints the results.
  *
- * --seed N      the order (a random one when not given; the table says which)
- * --faults A,B  only those whose names contain one of these words
- * --rounds N    each so often (default 1)
+ * --seed N      seed of the order (default: random; printed first)
+ * --faults A,B  only faults whose names contain one of these words
+ * --rounds N    how often to inject each fault (default 1)
  */
 import { parseArgs } from "node:util";
 import { type Row, runCampaign, seeded, shuffled } from "./campaign.ts";
 import { FAULTS } from "./faults.ts";
 
-function say(text: string): void {
+function print(text: string): void {
   Deno.stdout.writeSync(new TextEncoder().encode(`${text}\n`));
 }
 
@@ -27,23 +27,25 @@ const chosen = FAULTS.filter(({ name }) =>
   words.length === 0 || words.some((word) => name.includes(word))
 );
 if (!Number.isInteger(seed) || chosen.length === 0 || !(Number(values.rounds) >= 1)) {
-  say("test:faults: no fault has such a name, or a number is none");
+  print("test:faults: no fault matches, or --seed or --rounds is not a valid number");
   Deno.exit(2);
 }
 const random = seeded(seed);
 const faults = Array.from({ length: Number(values.rounds) }, () => shuffled(chosen, random)).flat();
-say(`seed ${seed}, ${faults.length} faults`);
+print(`seed ${seed}, ${faults.length} faults`);
 
-function tell({ name, result, mendedMs, readsFailed, breaches }: Row): void {
-  const mended = mendedMs === undefined ? "" : `mended after ${(mendedMs / 1_000).toFixed(1)} s`;
+function printRow({ name, result, recoveredMs, readsFailed, breaches }: Row): void {
+  const recovered = recoveredMs === undefined
+    ? ""
+    : `recovered after ${(recoveredMs / 1_000).toFixed(1)} s`;
   const reads = readsFailed === 0 ? "" : `${readsFailed} reads failed`;
-  say([result.padEnd(8), name.padEnd(60), mended.padEnd(20), reads].join(" ").trimEnd());
-  for (const breach of breaches) say(`         ${breach}`);
+  print([result.padEnd(8), name.padEnd(60), recovered.padEnd(22), reads].join(" ").trimEnd());
+  for (const breach of breaches) print(`         ${breach}`);
 }
 
-const rows = await runCampaign(faults, tell, { random });
+const rows = await runCampaign(faults, printRow, { random });
 const count = (result: Row["result"]) => rows.filter((row) => row.result === result).length;
-const state = count("broken") === 0 ? "ok" : "FAILED";
-const ignored = count("left out") === 0 ? "" : ` | ${count("left out")} ignored`;
-say(`${state} | ${count("held")} passed | ${count("broken")} failed${ignored}`);
-Deno.exit(count("broken") === 0 ? 0 : 1);
+const state = count("failed") === 0 ? "ok" : "FAILED";
+const ignored = count("ignored") === 0 ? "" : ` | ${count("ignored")} ignored`;
+print(`${state} | ${count("passed")} passed | ${count("failed")} failed${ignored}`);
+Deno.exit(count("failed") === 0 ? 0 : 1);

@@ -12,26 +12,26 @@ import {
 const SERVICE = "soak";
 
 /**
- * Debian's `docker-registry`, and a token service that knows the tokens of a node's plugin: what
- * the node's mounts read from in the place of the simulated registry. A token is asked for with
- * every read, so the one that a mount holds is judged every time.
+ * Runs Debian's `docker-registry` and a token service that accepts the tokens of a node's plugin. They
+ * replace the simulated registry for the node's mounts. Every read requests a token, so every read
+ * verifies the credential of its mount.
  */
 export class RealRegistry implements AsyncDisposable {
-  /** Where the mounts find the registry of their images; filled in when it runs. */
+  /** Addresses that serve the registry hosts of the mounts' images; set when the registry runs. */
   readonly hosts: Record<string, string> = {};
   readonly blob = BLOB_DIGEST;
-  /** Reads that the token service refused. */
+  /** Number of token requests that the token service rejected. */
   refused = 0;
   granted = 0;
   readonly #repositories: readonly string[];
   #stack = new AsyncDisposableStack();
 
-  /** @param repositories What the mounts read. */
+  /** @param repositories Repositories that the mounts read. */
   constructor(repositories: readonly string[]) {
     this.#repositories = repositories;
   }
 
-  /** Starts both for a node, and puts the repositories there. */
+  /** Starts both for a node, and pushes the repositories. */
   async open(node: SimNode): Promise<void> {
     const stack = this.#stack;
     const folder = await Deno.makeTempDir({ prefix: "soak-registry-" });
@@ -60,7 +60,7 @@ export class RealRegistry implements AsyncDisposable {
     const options = { hostname: "127.0.0.1", port: 0, onListen: () => {} };
     return Deno.serve(options, async (request) => {
       const basic = (request.headers.get("authorization") ?? "").replace(/^Basic /, "");
-      if (!await isAlive(issuedPath, basic)) {
+      if (!await isValid(issuedPath, basic)) {
         this.refused++;
         return new Response(null, { status: 401 });
       }
@@ -71,7 +71,7 @@ export class RealRegistry implements AsyncDisposable {
   }
 }
 
-async function isAlive(issuedPath: string, basic: string): Promise<boolean> {
+async function isValid(issuedPath: string, basic: string): Promise<boolean> {
   const [user, token] = new TextDecoder().decode(Uint8Array.fromBase64(basic)).split(":");
   const lines = (await Deno.readTextFile(issuedPath)).split("\n").map((line) => line.split(" "));
   const [untilMs] = lines.findLast(([, known]) => known === token) ?? [];

@@ -1,14 +1,15 @@
 /**
- * `deno task measure:refused`: on the simulated node a token is revoked in the middle of its life,
- * and the source already has another. Prints for how long reads failed, from the first refusal on,
- * by nydusd's version (2.4.1 takes a new value at its next read, later ones look every 5 s), and
- * what it cost. Exits with 1 when that was more than 10 s, or more than one execution.
+ * `deno task measure:refused`: revokes a token on the simulated node before its expiry, when the
+ * plugin already issues another. Prints how long reads failed after the first rejection, per nydusd
+ * version (2.4.1 uses a new value at its next read, later versions poll every 5 s), and the number of
+ * plugin executions. Exits with 1 when reads failed for more than 10 s, or after more than one
+ * execution.
  *
- * Then a series: revocations 10 s apart on one node. Exits with 1 when the reads of any nydusd
- * failed for more than 10 s in total.
+ * Then runs a series of revocations, 10 s apart, on one node. Exits with 1 when the reads of any
+ * nydusd failed for more than 10 s in total.
  *
- * --rounds N    how often (default 6)
- * --series N    how many revocations the series has (default 6; 0 leaves it out)
+ * --rounds N    number of single revocations (default 6)
+ * --series N    number of revocations in the series (default 6; 0 skips it)
  */
 import { parseArgs } from "node:util";
 import type { SimDialect, SimNode } from "../../lib/simulator/mod.ts";
@@ -20,15 +21,15 @@ const SERIES_EVERY_MS = 10_000;
 const VERSIONS = ["2.4.1", "2.4.2", "2.4.4"] as const;
 const DIALECTS: readonly SimDialect[] = ["ecr", "gar", "acr", "harbor", "hub", "plain"];
 
-/** The reads of one daemon that failed since they were last forgotten. */
+/** Failed reads of one daemon since the last reset. */
 interface Failures {
   first: number | undefined;
   last: number | undefined;
-  /** For how long reads failed, over all failures. */
+  /** Total time during which reads failed. */
   totalMs: number;
 }
 
-/** Reads through every mount all the time, and notes by daemon when reads failed. */
+/** Reads through every mount continuously, and records failures per daemon. */
 class Readers implements AsyncDisposable {
   readonly failures = new Map<string, Failures>();
   readonly #done: Promise<void>;
@@ -38,7 +39,7 @@ class Readers implements AsyncDisposable {
     this.#done = this.#read(node);
   }
 
-  forget(): void {
+  reset(): void {
     for (const failures of this.failures.values()) {
       failures.first = failures.last = undefined;
       failures.totalMs = 0;
@@ -70,12 +71,12 @@ class Readers implements AsyncDisposable {
   }
 }
 
-function say(text: string): void {
+function print(text: string): void {
   Deno.stdout.writeSync(new TextEncoder().encode(`${text}\n`));
 }
 
-/** Whether no read has failed for two seconds, after all daemons have seen failures. */
-function isOver({ failures }: Readers): boolean {
+/** Whether every daemon had failures and no read has failed for two seconds. */
+function hasRecovered({ failures }: Readers): boolean {
   const all = [...failures.values()];
   return all.every(({ last }) => last !== undefined && performance.now() - last > 2_000);
 }
@@ -89,11 +90,11 @@ const { values } = parseArgs({
 const rounds = Number(values.rounds);
 const series = Number(values.series);
 if (!Number.isInteger(rounds) || rounds < 0 || !Number.isInteger(series) || series < 0) {
-  say("measure:refused: --rounds and --series are numbers from 0");
+  print("measure:refused: --rounds and --series must be integers of 0 or more");
   Deno.exit(2);
 }
 
-/** Revocations on a node of their own. */
+/** Measures revocations on a new node. */
 async function measure(dialect: SimDialect, login: "basic" | "bearer", revocations = 1) {
   await using node = simNode({
     pollMs: 5_000,
@@ -110,26 +111,26 @@ async function measure(dialect: SimDialect, login: "basic" | "bearer", revocatio
     renewal: 'check_interval = "1h"\nrefresh_interval = "1h"',
   });
   await using readers = new Readers(node);
-  const until = (what: string, holds: () => boolean | Promise<boolean>) =>
-    agent.until(what, holds).catch(() => {
-      throw new Error(`waited for ${what} in vain\n${agent.log.slice(-2_000)}`);
+  const until = (what: string, condition: () => boolean | Promise<boolean>) =>
+    agent.until(what, condition).catch(() => {
+      throw new Error(`timed out waiting for ${what}\n${agent.log.slice(-2_000)}`);
     });
   await until(
-    "every mount proven",
+    "proven delivery to every mount",
     async () =>
       (await agent.status()).daemons.every(({ instances }) =>
         instances.every(({ delivery }) => delivery === "proven")
       ),
   );
-  await pause(Math.random() * 5_000); // another moment of the agent's turns and the daemons'
+  await pause(Math.random() * 5_000); // vary the offset to the reconciles and the daemons' polls
   const before = node.pluginExecutions();
-  readers.forget();
+  readers.reset();
   for (let i = 0; i < revocations; i++) {
     const [user = "", token = ""] = node.newestPair(images[0] ?? "").split(":");
     registry.revoke(user, token);
     if (revocations > 1) await pause(SERIES_EVERY_MS);
   }
-  await until("reads to be whole again", () => isOver(readers));
+  await until("reads to recover", () => hasRecovered(readers));
   const tookMs = VERSIONS.map((version) => {
     const { first = NaN, last = NaN } = readers.failures.get(version) ?? {};
     return last - first;
@@ -142,7 +143,7 @@ function row(...cells: readonly (string | number)[]): string {
   return cells.map((cell) => String(cell).padEnd(10)).join("").trimEnd();
 }
 
-say(row("round", "words", "login", ...VERSIONS, "executions"));
+print(row("round", "dialect", "login", ...VERSIONS, "executions"));
 let worstMs = 0;
 let mostExecutions = 0;
 for (let round = 0; round < rounds; round++) {
@@ -152,16 +153,16 @@ for (let round = 0; round < rounds; round++) {
   worstMs = Math.max(worstMs, ...tookMs);
   mostExecutions = Math.max(mostExecutions, executions);
   const seconds = tookMs.map((ms) => `${(ms / 1_000).toFixed(1)} s`);
-  say(row(round + 1, dialect, login, ...seconds, executions));
+  print(row(round + 1, dialect, login, ...seconds, executions));
 }
-if (rounds > 0) say(`longest ${(worstMs / 1_000).toFixed(1)} s, bound ${BOUND_MS / 1_000} s`);
+if (rounds > 0) print(`longest ${(worstMs / 1_000).toFixed(1)} s, bound ${BOUND_MS / 1_000} s`);
 let worstTotalMs = 0;
 if (series > 0) {
   const { totalMs, executions } = await measure("plain", "basic", series);
   worstTotalMs = Math.max(...totalMs);
   const seconds = totalMs.map((ms) => `${(ms / 1_000).toFixed(1)} s`);
-  say(row("series", "plain", "basic", ...seconds, executions));
-  say(`in total ${(worstTotalMs / 1_000).toFixed(1)} s, bound ${BOUND_MS / 1_000} s`);
+  print(row("series", "plain", "basic", ...seconds, executions));
+  print(`in total ${(worstTotalMs / 1_000).toFixed(1)} s, bound ${BOUND_MS / 1_000} s`);
 }
 const isGood = worstMs <= BOUND_MS && mostExecutions <= 1 && worstTotalMs <= BOUND_MS;
 Deno.exitCode = isGood ? 0 : 1;

@@ -1,7 +1,7 @@
 // deno-lint-ignore-file no-sync-fn-in-async-fn
 /**
- * Reload without fear: 1,000 random edits of every file that the agent watches or reads at HUP, half
- * of them broken. What is in force is judged after each HUP against the same files read here.
+ * 1,000 random edits of every file that the agent watches or reads on SIGHUP; half of them leave the
+ * file invalid. After each SIGHUP the effective configuration must match the files.
  */
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { join } from "@std/path";
@@ -25,7 +25,7 @@ const EDITS = 1_000;
 const CANARY = newTokenCanary();
 const PASSWORDS = [0, 1, 2, 3, 4].map((i) => `${CANARY}-${i}`);
 
-/** What half an own file does not say any more, so that the agent stays where the test looks. */
+/** Settings that a truncated file may lose, so that the test still reaches the agent. */
 function environment(node: SimNode, port: number): Record<string, string> {
   return {
     NYDUS_AUTH_AGENT_SERVER_ADDRESS: `127.0.0.1:${port}`,
@@ -37,7 +37,7 @@ function environment(node: SimNode, port: number): Record<string, string> {
   };
 }
 
-/** The configuration that the files give now; undefined when they give none. */
+/** Loads the configuration from the current files; undefined when they are invalid. */
 async function configNow(
   node: SimNode,
   env: Readonly<Record<string, string>>,
@@ -54,85 +54,85 @@ async function configNow(
   return await loadAgentConfig({ flags, env, cwd: "/", readText }).catch(() => undefined);
 }
 
-interface AgentReply {
+interface ReloadEvent {
   readonly event: string;
   readonly hash?: string;
   readonly differences?: readonly string[];
   readonly problems?: unknown;
 }
 
-/** What the agent has told of its own configuration since a place in its log. */
-function toldSince(
+/** Returns the log events about the agent's own configuration, from an offset in its log. */
+function reloadEvents(
   agent: AgentProcess,
   from: number,
-  ours: readonly string[],
-): readonly AgentReply[] {
+  paths: readonly string[],
+): readonly ReloadEvent[] {
   const lines = agent.log.slice(from).split("\n").filter((line) => line.startsWith("{"));
-  return lines.flatMap((line): AgentReply[] => {
+  return lines.flatMap((line): ReloadEvent[] => {
     try {
-      const told = JSON.parse(line);
-      const isOurs = told.event === "config-loaded" ||
-        told.event === "config-refused" && ours.some((path) => line.includes(path));
-      return isOurs ? [told] : [];
+      const event = JSON.parse(line);
+      const isReload = event.event === "config-loaded" ||
+        event.event === "config-refused" && paths.some((path) => line.includes(path));
+      return isReload ? [event] : [];
     } catch {
-      return []; // not whole yet
+      return []; // incomplete line
     }
   });
 }
 
-/** Sends HUP, and judges what came of it. Returns the configuration that is in force then. */
+/** Sends SIGHUP and checks the reload. Returns the configuration in effect afterwards. */
 async function reload(
   agent: AgentProcess,
   node: SimNode,
   env: Readonly<Record<string, string>>,
-  inForce: AgentConfig,
+  current: AgentConfig,
 ): Promise<AgentConfig> {
   const next = await configNow(node, env);
   const from = agent.log.length;
-  const ours = [join(node.dir, "agent.toml"), node.snapshotterConfigPath];
+  const paths = [join(node.dir, "agent.toml"), node.snapshotterConfigPath];
   agent.signal("SIGHUP");
-  await agent.until("the reload", () => toldSince(agent, from, ours).length > 0);
-  const [told] = toldSince(agent, from, ours);
+  await agent.until("the reload", () => reloadEvents(agent, from, paths).length > 0);
+  const [event] = reloadEvents(agent, from, paths);
   const { configHash, checkIntervalMs } = await agent.status();
-  const config = next ?? inForce;
-  strictEqual(told?.event, next === undefined ? "config-refused" : "config-loaded");
+  const config = next ?? current;
+  strictEqual(event?.event, next === undefined ? "config-refused" : "config-loaded");
   if (next !== undefined) {
-    strictEqual(told?.hash, next.hash);
-    deepStrictEqual(told?.differences ?? [], configDifferences(inForce, next));
+    strictEqual(event?.hash, next.hash);
+    deepStrictEqual(event?.differences ?? [], configDifferences(current, next));
   }
-  strictEqual(configHash, config.hash, "the hash is that of what is in force");
-  strictEqual(checkIntervalMs, config.renewal.checkIntervalMs, "a mixed state");
+  strictEqual(configHash, config.hash, "the status has another hash");
+  strictEqual(checkIntervalMs, config.renewal.checkIntervalMs, "old and new settings are mixed");
   const { body } = await agent.get("/metrics");
   const hashes = [...body.matchAll(/config_info\{hash="([^"]+)"\}/g)].map(([, hash]) => hash);
-  deepStrictEqual(hashes, [config.hash], "the metrics tell one hash, and that one");
+  deepStrictEqual(hashes, [config.hash], "the metrics have another hash, or several");
   return config;
 }
 
-/** Every mount holds a credential that its source gave whole, at whatever moment. */
-async function judgeHeld(node: SimNode): Promise<void> {
+/** Checks that every mount has a credential that its provider returned at some time. */
+async function checkCurrentAuths(node: SimNode): Promise<void> {
   const tokens = Deno.readTextFileSync(join(node.pluginDir, "issued"));
   for (const { instances, currentAuth } of daemonsOf(node)) {
     for (const { mountId, image } of instances) {
       const pair = await currentAuth(mountId);
-      if (pair === undefined) continue; // it was asked too much at once
+      if (pair === undefined) continue; // the daemon was overloaded
       const [user = "", password = ""] = pair.split(":");
       const isKnown = user === "robot"
         ? PASSWORDS.includes(password)
         : user === "token" && password !== "" && tokens.includes(password);
-      ok(isKnown, `${image} holds what no source gave (${pair === "" ? "nothing" : user})`);
+      ok(isKnown, `${image} has a credential of no provider (${pair === "" ? "nothing" : user})`);
     }
   }
 }
 
 /**
- * What is asked for the first time is answered from the last file that was read whole, unless that
- * was taken away since.
+ * Requests credentials of new images. The agent must answer from the last valid content of the file,
+ * unless the file was removed since.
  */
 class NewPulls {
   readonly #node: SimNode;
-  #asked = 0;
+  #requests = 0;
   #wasRead = true;
-  /** Answers out of a file that is broken now. */
+  /** Number of responses from an earlier content, while the file is invalid. */
   remembered = 0;
 
   constructor(node: SimNode) {
@@ -144,22 +144,22 @@ class NewPulls {
   }
 
   async judge(): Promise<void> {
-    const image = `${this.#node.passwordRegistry.host}/new/${++this.#asked}:1`;
+    const image = `${this.#node.passwordRegistry.host}/new/${++this.#requests}:1`;
     const body = JSON.stringify({ ref: image });
     const headers = { "content-type": "application/json" };
     const socket = join(this.#node.dir, "api.sock");
     const init = { method: "POST", body, headers };
-    const answer = await fetchUnix(socket, "/v1/credentials/get", init);
-    const { credential } = await answer.json();
-    ok(answer.ok || !this.#wasRead, "a credential that was known is not found any more");
-    if (!answer.ok) return;
-    ok(PASSWORDS.includes(credential.password), "a credential of half a file");
+    const response = await fetchUnix(socket, "/v1/credentials/get", init);
+    const { credential } = await response.json();
+    ok(response.ok || !this.#wasRead, "the agent lost a known credential");
+    if (!response.ok) return;
+    ok(PASSWORDS.includes(credential.password), "a credential from a half-written file");
     this.#wasRead = true;
-    if (!isWhole(this.#node.dockerConfigPath)) this.remembered++;
+    if (!isComplete(this.#node.dockerConfigPath)) this.remembered++;
   }
 }
 
-function isWhole(path: string): boolean {
+function isComplete(path: string): boolean {
   try {
     JSON.parse(Deno.readTextFileSync(path));
     return true;
@@ -175,7 +175,7 @@ function daemonsOf(node: SimNode) {
   }));
 }
 
-Deno.test(`${EDITS} edits of every watched file: never mixed, nothing dropped, all of it told`, async () => {
+Deno.test(`reload: applies each configuration completely or not at all, and reports it, when ${EDITS} edits follow`, async () => {
   const random = seeded(Number(Deno.env.get("SEED") ?? 1));
   await using node = simNode({
     plugin: { lifetimeMs: 600_000, cacheDuration: "1s", mark: CANARY },
@@ -201,35 +201,38 @@ Deno.test(`${EDITS} edits of every watched file: never mixed, nothing dropped, a
   const env = environment(node, port);
   await using agent = await AgentProcess.start(node, { ...settings, env }, { port });
   const files = [...editedFiles(node, mirror.host), docker];
-  let inForce = await configNow(node, env);
-  ok(inForce !== undefined);
-  strictEqual((await agent.status()).configHash, inForce.hash);
+  let current = await configNow(node, env);
+  ok(current !== undefined);
+  strictEqual((await agent.status()).configHash, current.hash);
   const pulls = new NewPulls(node);
-  let refused = 0;
+  let rejected = 0;
   for (let i = 0; i < EDITS; i++) {
     const file = files[Math.floor(random() * files.length)];
     if (file === undefined) continue;
     pulls.edited(file, edit(file, random));
     if (file.byHup || random() < 0.2) {
-      const before: AgentConfig = inForce;
-      inForce = await reload(agent, node, env, inForce);
-      if (inForce === before) refused++;
+      const before: AgentConfig = current;
+      current = await reload(agent, node, env, current);
+      if (current === before) rejected++;
     } else await pause(random() * 20);
     if (i % 5 === 0) await pulls.judge();
-    if (i % 10 === 0) await judgeHeld(node);
+    if (i % 10 === 0) await checkCurrentAuths(node);
   }
-  ok(pulls.remembered > EDITS / 50, `only ${pulls.remembered} answers out of a broken file`);
-  ok(refused > EDITS / 20, `only ${refused} configurations were refused`);
+  ok(
+    pulls.remembered > EDITS / 50,
+    `only ${pulls.remembered} responses while the file was invalid`,
+  );
+  ok(rejected > EDITS / 20, `only ${rejected} configurations were rejected`);
   for (const { path, texts } of files) replaceFile(path, texts[0] ?? "");
-  await reload(agent, node, env, inForce);
-  await judgeHeld(node);
+  await reload(agent, node, env, current);
+  await checkCurrentAuths(node);
   const mounts = ["d2", "m1"].map((id) => node.daemons.get(id));
-  const holdFirst = async () =>
+  const haveFirst = async () =>
     (await Promise.all(mounts.map((daemon) => daemon?.currentAuth("/")))).every((currentAuth) =>
       currentAuth === pair
     );
-  await agent.until("what the files say in the end", holdFirst);
-  await agent.until("whole reads", async () => (await node.readAll()).every(({ ok }) => ok));
+  await agent.until("the credential of the last files in every mount", haveFirst);
+  await agent.until("successful reads", async () => (await node.readAll()).every(({ ok }) => ok));
   const finds = new CanaryDetector({ secret: CANARY }).find(agent.log);
-  deepStrictEqual(finds, [], "no secret of a half-written file is quoted");
+  deepStrictEqual(finds, [], "the log quotes a secret of a half-written file");
 });

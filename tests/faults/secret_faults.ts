@@ -14,8 +14,8 @@ import { type Fault, fault } from "./fault.ts";
 const HOSTILE_KEYS = 300;
 
 /**
- * Keys that all name one host and differ in escapes that mean nothing. They are more specific than
- * the host alone, so that they are compared first.
+ * Returns keys of one host that differ only in redundant escapes. They are more specific than the
+ * host alone, so the agent compares them first.
  */
 function hostileKeys(host: string, path: string): readonly string[] {
   return Array.from({ length: HOSTILE_KEYS }, (_, i) => {
@@ -24,7 +24,7 @@ function hostileKeys(host: string, path: string): readonly string[] {
   });
 }
 
-/** Faults of what tenants may write into pull secrets. */
+/** Faults that tenants can cause through pull secrets. */
 export const SECRET_FAULTS: readonly Fault[] = [
   fault("a tenant's pull secret has 300 keys for another's images", 0, async (stage) => {
     if (!HAS_OPENSSL) return undefined;
@@ -41,7 +41,7 @@ export const SECRET_FAULTS: readonly Fault[] = [
     const hostile = ["c", "d"].flatMap((path) => hostileKeys(host, path));
     putSecretEntries(api, "pull", hostile.map((key, i) => [key, `wrong${i}`]), "hostile");
     rotate();
-    // From now on the secrets are the only source of the password.
+    // From here on the secrets are the only provider of the password.
     const path = join(node.dir, "agent.toml");
     const good = await Deno.readTextFile(path);
     const withoutDocker = good.replace("[providers.docker]", "[providers.docker]\nenabled = false");
@@ -56,7 +56,7 @@ export const SECRET_FAULTS: readonly Fault[] = [
     return async () => {
       await Deno.writeTextFile(path, good);
       agent.signal("SIGHUP");
-      await agent.until("no watch", () => api.watchCount === 0);
+      await agent.until("the end of all watches", () => api.watchCount === 0);
       await api.down();
     };
   }, { keepsPassword: true }),

@@ -1,12 +1,11 @@
 /**
- * `deno task soak`: a node whose tokens live 60 seconds, one for each image, read all the time while
- * one thing after another breaks that must cost no read. The mounts of those images read from
- * Debian's `docker-registry` behind a token service, where it is installed. Prints what happened;
- * exits with 1 when a read failed, when a mount was not mended, when too few tokens ended, or when
- * something leaked.
+ * `deno task soak`: reads continuously on a node whose tokens (one per image) have a lifetime of 60
+ * seconds, and injects faults that must not fail any read. The mounts of those images read from
+ * Debian's `docker-registry` behind a token service, where it is installed. Prints figures; exits with
+ * 1 when a read failed, a mount did not recover, too few tokens expired, or something leaked.
  *
- * --minutes N   how long (default 3)
- * --seed N      the order of the faults (a random one when not given)
+ * --minutes N   duration (default 3)
+ * --seed N      seed of the order of the faults (default: random)
  */
 import { parseArgs } from "node:util";
 import { HAS_DOCKER_REGISTRY } from "../e2e/docker_registry.ts";
@@ -16,15 +15,15 @@ import type { Fault } from "./fault.ts";
 import { FAULTS } from "./faults.ts";
 import { RealRegistry } from "./real_registry.ts";
 import { FaultStage } from "./stage.ts";
-import { holdingsOf } from "./watchers.ts";
+import { resourcesOf } from "./watchers.ts";
 
-const LIFE_MS = 60_000;
+const LIFETIME_MS = 60_000;
 const MORE = Array.from({ length: 10 }, (_, i) => `more/${i}`);
-const EXPIRIES_AN_HOUR = 500;
-/** Those that change what the plugin says of its tokens have lives of their own. */
-const KEEPING = FAULTS.filter(({ name, spoilsReads, endsAgent, stepsClock }) =>
-  !spoilsReads && !endsAgent && !stepsClock &&
-  !/plugin (?:says|changes)|plugin's tokens/.test(name)
+const EXPIRIES_PER_HOUR = 500;
+/** Faults that must not fail reads, without those that change the token lifetime. */
+const HARMLESS = FAULTS.filter(({ name, failsReads, endsAgent, stepsClock }) =>
+  !failsReads && !endsAgent && !stepsClock &&
+  !/plugin (?:reports|changes)|plugin's tokens/.test(name)
 );
 
 const { values } = parseArgs({
@@ -36,39 +35,39 @@ const { values } = parseArgs({
 const minutes = Number(values.minutes);
 const seed = Number(values.seed);
 if (!(minutes > 1) || !Number.isInteger(seed)) {
-  say("soak: --minutes and --seed are numbers, and a token lives for the first minute");
+  print("soak: --minutes must be more than 1 (the token lifetime), and --seed an integer");
   Deno.exit(2);
 }
 
-function say(text: string): void {
+function print(text: string): void {
   Deno.stdout.writeSync(new TextEncoder().encode(`${text}\n`));
 }
 
 function* until(endMs: number, random: () => number): Generator<Fault> {
   while (performance.now() < endMs) {
-    const fault = KEEPING[Math.floor(random() * KEEPING.length)];
+    const fault = HARMLESS[Math.floor(random() * HARMLESS.length)];
     if (fault !== undefined) yield fault;
   }
 }
 
-function told({ name, result, breaches }: Row): void {
-  if (result === "broken") say(`broken: ${name}: ${breaches.join("; ")}`);
+function printFailure({ name, result, breaches }: Row): void {
+  if (result === "failed") print(`failed: ${name}: ${breaches.join("; ")}`);
 }
 
-/** Tokens that ended since the first could, by the hour. */
-async function expiriesAnHour(stage: FaultStage, startedMs: number): Promise<[number, number]> {
-  const fromMs = startedMs + LIFE_MS;
+/** Counts the tokens that expired, in total and per hour, from the first possible expiry on. */
+async function expiriesPerHour(stage: FaultStage, startedMs: number): Promise<[number, number]> {
+  const fromMs = startedMs + LIFETIME_MS;
   const expiries = await stage.expiries(fromMs);
   return [expiries, Math.round(expiries / (Date.now() - fromMs) * 3_600_000)];
 }
 
 async function soak(real: RealRegistry | undefined): Promise<boolean> {
   const random = seeded(seed);
-  // The end of life alone decides when a token is renewed: after two thirds of it.
+  // Only the expiry schedules renewals: after two thirds of the lifetime.
   const plugin = {
     cacheDuration: "",
     cacheKeyType: "Image",
-    lifetimeMs: LIFE_MS,
+    lifetimeMs: LIFETIME_MS,
     shape: "ecr",
   } as const;
   await using stage = await FaultStage.start({
@@ -81,38 +80,40 @@ async function soak(real: RealRegistry | undefined): Promise<boolean> {
   const { host } = stage.node.tokenRegistry;
   for (const name of MORE) await stage.node.addInstance(stage.daemon("s1"), `${host}/${name}:1`);
   stage.files.watchAlso(stage.node);
-  const first = holdingsOf(stage.agent.pid);
+  const first = resourcesOf(stage.agent.pid);
   const startedMs = Date.now();
   const endMs = performance.now() + minutes * 60_000;
-  const rows = await campaignOn(stage, until(endMs, random), told);
-  const last = holdingsOf(stage.agent.pid);
-  const [expiries, anHour] = await expiriesAnHour(stage, startedMs);
-  const broken = rows.filter(({ result }) => result === "broken").length;
+  const rows = await campaignOn(stage, until(endMs, random), printFailure);
+  const last = resourcesOf(stage.agent.pid);
+  const [expiries, perHour] = await expiriesPerHour(stage, startedMs);
+  const failedRows = rows.filter(({ result }) => result === "failed").length;
   const mounts = [...stage.node.daemons.values()].flatMap(({ instances }) => instances).length;
   const figures: readonly (readonly [string, unknown])[] = [
     ["registry", real === undefined ? "simulated" : "Debian's docker-registry, a token service"],
     ["minutes", ((Date.now() - startedMs) / 60_000).toFixed(1)],
     ["faults", rows.length - 1],
     ["mounts", mounts],
-    ["tokens that ended", `${expiries}, ${anHour} an hour (at least ${EXPIRIES_AN_HOUR})`],
+    ["expired tokens", `${expiries}, ${perHour} per hour (at least ${EXPIRIES_PER_HOUR})`],
     ["reads", stage.reader.reads],
-    ["reads that failed", rows.reduce((sum, { readsFailed }) => sum + readsFailed, 0)],
+    ["failed reads", rows.reduce((sum, { readsFailed }) => sum + readsFailed, 0)],
     ...(real ? [["tokens for reads", `${real.granted}, ${real.refused} refused`] as const] : []),
     ["open descriptors", `${first?.descriptors} to ${last?.descriptors}`],
     ["children", last?.children],
     [
       "resident memory",
-      `${((last?.residentKb ?? NaN) / (first?.residentKb ?? NaN)).toFixed(2)} times that at first`,
+      `${
+        ((last?.residentKb ?? NaN) / (first?.residentKb ?? NaN)).toFixed(2)
+      } times the first value`,
     ],
   ];
-  for (const [what, value] of figures) say(`${what.padEnd(20)} ${value}`);
-  const joinNames = anHour < EXPIRIES_AN_HOUR ? 1 : 0;
-  const state = broken + joinNames === 0 ? "ok" : "FAILED";
-  say(`${state} | ${rows.length - broken} passed | ${broken + joinNames} failed`);
-  return broken + joinNames === 0;
+  for (const [what, value] of figures) print(`${what.padEnd(20)} ${value}`);
+  const tooFewExpiries = perHour < EXPIRIES_PER_HOUR ? 1 : 0;
+  const state = failedRows + tooFewExpiries === 0 ? "ok" : "FAILED";
+  print(`${state} | ${rows.length - failedRows} passed | ${failedRows + tooFewExpiries} failed`);
+  return failedRows + tooFewExpiries === 0;
 }
 
-say(`seed ${seed}, ${minutes} minutes`);
+print(`seed ${seed}, ${minutes} minutes`);
 await using real = HAS_DOCKER_REGISTRY && HAS_OPENSSL
   ? new RealRegistry(["shop/app", "a", "b", ...MORE])
   : undefined;

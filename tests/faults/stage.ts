@@ -6,10 +6,10 @@ import type { SimDaemon, SimNode, SimPluginSettings } from "../../lib/simulator/
 import { CanaryDetector, newTokenCanary } from "../canary/detector.ts";
 import { ConfigFiles, Reader } from "./watchers.ts";
 
-/** How long the plugin's tokens live; a fault of the source that lasts longer spoils reads. */
+/** Lifetime of the plugin's tokens; a longer fault of the token service fails reads. */
 export const TOKEN_LIFETIME_MS = 30_000;
 
-/** Debian's `libfaketime`: another wall clock for one process, to be stepped while it runs. */
+/** Debian's `libfaketime`: a wall clock for one process that can be stepped while it runs. */
 const FAKE_CLOCK = `/usr/lib/${Deno.build.arch}-linux-gnu/faketime/libfaketimeMT.so.1`;
 
 const PLUGIN = {
@@ -19,20 +19,20 @@ const PLUGIN = {
   shape: "opaque",
 } as const;
 
-/** How a stage is set up. */
+/** Options of a stage. */
 export interface StageOptions {
-  /** How the plugin behaves while nothing is broken. */
+  /** Settings of the plugin while there is no fault. */
   readonly plugin?: Partial<SimPluginSettings>;
   /** Whether the agent's clock can be stepped. */
   readonly stepsClock?: boolean;
-  /** Decides what is left to chance. */
+  /** Source of randomness. */
   readonly random?: () => number;
   /** The agent's `refresh_interval`. */
   readonly refreshInterval?: string;
   readonly readEveryMs?: number;
-  /** The agent's program and environment, in the place of the real one's. */
+  /** Replaces the agent's program and environment. */
   readonly agent?: Pick<AgentOptions, "program" | "env">;
-  /** What the mounts of the plugin's images read from, in the place of the simulated registry. */
+  /** Replaces the simulated registry for mounts of the plugin's images. */
   readonly backend?: {
     readonly hosts: Readonly<Record<string, string>>;
     readonly blob: string;
@@ -40,29 +40,30 @@ export interface StageOptions {
   };
 }
 
-/** Whether the clock of an agent can be stepped here. */
+/** Returns whether the agent's clock can be stepped on this machine. */
 export async function canStepClock(): Promise<boolean> {
   return await Deno.stat(FAKE_CLOCK).then(() => true, () => false);
 }
 
-/** A node with an agent, readers that never stop, and what the faults need of them. */
+/** A node with an agent and continuous readers, with the operations that faults need. */
 export class FaultStage implements AsyncDisposable {
   readonly node: SimNode;
   readonly reader: Reader;
   readonly files: ConfigFiles;
-  /** Whether the daemons' configuration files are on a small tmpfs of their own. */
+  /** Whether the daemons' configuration files are on a small separate tmpfs. */
   readonly isSmallDisk: boolean;
   readonly random: () => number;
-  /** How long the agent took until it was ready. */
+  /** Time from the agent's start to its readiness. */
   startMs = 0;
-  /** Finds any secret of the node. */
+  /** Finds the node's secrets in texts. */
   readonly detector: CanaryDetector;
   readonly #passwordMark = newTokenCanary();
   readonly #options: StageOptions;
   readonly #runtime: Deno.UnixListener;
   #agent: AgentProcess | undefined;
-  /** What agents that are gone wrote and nobody has looked at, and how much of this one's log was. */
+  /** Unread log output of earlier agents. */
   #unread = "";
+  /** Number of characters of the current agent's log that were read. */
   #read = 0;
 
   private constructor(node: SimNode, tokenMark: string, options: StageOptions, isSmall: boolean) {
@@ -89,11 +90,11 @@ export class FaultStage implements AsyncDisposable {
     const isSmallDisk = await mountSmall(join(node.root, "config"));
     const token = node.tokenRegistry.host;
     const password = node.passwordRegistry.host;
-    // Its plugin is part of the world, whose clock is right.
+    // The plugin uses the real clock.
     const providers = await Deno.readTextFile(node.providerConfigPath);
     const env = '  env: [{name: LD_PRELOAD, value: ""}]\n';
     await Deno.writeTextFile(node.providerConfigPath, providers + env);
-    // The same image is mounted in the shared daemon, too.
+    // The shared daemon mounts the same image.
     await node.addDaemon({ id: "d1", mode: "dedicated", images: [`${token}/shop/app:1`] });
     await node.addDaemon({
       id: "s1",
@@ -115,7 +116,7 @@ export class FaultStage implements AsyncDisposable {
     return this.#agent;
   }
 
-  /** What agents wrote since the last call. */
+  /** Returns the agents' log output since the last call. */
   takeLog(): string {
     const text = this.#unread + this.agent.log.slice(this.#read);
     this.#read = this.agent.log.length;
@@ -123,7 +124,7 @@ export class FaultStage implements AsyncDisposable {
     return text;
   }
 
-  /** The agent's wall clock: so many seconds from the right one, from now on. */
+  /** Sets the offset of the agent's wall clock to the real one. */
   async stepClock(seconds: number): Promise<void> {
     const sign = seconds < 0 ? "-" : "+";
     await Deno.writeTextFile(this.#clockPath, `${sign}${Math.abs(seconds)}\n`);
@@ -135,7 +136,7 @@ export class FaultStage implements AsyncDisposable {
     return daemon;
   }
 
-  /** Tokens that were issued, and have ended since a moment. */
+  /** Counts the issued tokens that expired since a given time. */
   async expiries(fromMs: number): Promise<number> {
     const text = await Deno.readTextFile(join(this.node.pluginDir, "issued")).catch(() => "");
     const ends = text.split("\n").filter((line) => line !== "").map((line) =>
@@ -144,7 +145,7 @@ export class FaultStage implements AsyncDisposable {
     return ends.filter((endMs) => endMs >= fromMs && endMs < Date.now()).length;
   }
 
-  /** Has the agent ask every source, past what they said of caches. */
+  /** Makes the agent query every provider, bypassing caches. */
   async renewAll(): Promise<void> {
     const { code, err } = await command([
       "renew",
@@ -156,10 +157,10 @@ export class FaultStage implements AsyncDisposable {
   }
 
   /**
-   * Kills the agent, and starts it anew as systemd would.
+   * Kills the agent and starts it again, as systemd would.
    *
-   * @param killedAfterMs Kill that one, too, so long after its start; else it is ready when this
-   * resolves.
+   * @param killedAfterMs Time from the start until the new agent is killed too. Without it, the
+   * agent is ready when this resolves.
    */
   async restartAgent({ killedAfterMs }: { readonly killedAfterMs?: number } = {}): Promise<void> {
     if (this.#agent !== undefined) {
@@ -175,19 +176,19 @@ export class FaultStage implements AsyncDisposable {
     else await pause(killedAfterMs);
   }
 
-  /** Has the plugin behave as it did when nothing was broken. */
-  mendPlugin(): void {
+  /** Restores the plugin's settings. */
+  restorePlugin(): void {
     const plugin: Partial<SimPluginSettings> = { ...PLUGIN, ...this.#options.plugin };
     const { lifetimeMs = TOKEN_LIFETIME_MS } = plugin;
     this.node.setPlugin({ mode: "issue", reportedLifetimeMs: lifetimeMs, ...plugin });
   }
 
-  /** Another password; the registry takes the old one for a while, as a careful rotation has it. */
+  /** Rotates the password; the registry accepts the previous one for a grace period. */
   rotatePassword(): void {
     this.node.rotatePassword(`${this.#passwordMark}-${crypto.randomUUID()}`, 15_000);
   }
 
-  /** Where CRI clients connect. */
+  /** Socket path for CRI clients. */
   get criPath(): string {
     return join(this.node.dir, "image.sock");
   }
@@ -230,12 +231,12 @@ export class FaultStage implements AsyncDisposable {
   }
 }
 
-/** Only root may: without it the faults of the disk are left out. */
+/** Mounts a small tmpfs. Only root can: otherwise the disk faults are ignored. */
 async function mountSmall(path: string): Promise<boolean> {
   return await run("mount", "-t", "tmpfs", "-o", "size=256k,nr_inodes=96", "none", path) === 0;
 }
 
-/** The exit code of a program that ends by itself. */
+/** Runs a program to completion; returns its exit code. */
 export async function run(name: string, ...args: readonly string[]): Promise<number> {
   const command = new Deno.Command(name, { args: [...args], stdout: "null", stderr: "null" });
   return (await command.output()).code;

@@ -6,7 +6,7 @@ import { pause } from "../e2e/stage.ts";
 const READ_EVERY_MS = 150;
 const CHECK_EVERY_MS = 20;
 
-/** Containers that read all the time, and what of it failed. */
+/** Reads through every mount continuously, and collects the failures. */
 export class Reader implements AsyncDisposable {
   readonly #done: Promise<void>;
   #going = true;
@@ -17,12 +17,12 @@ export class Reader implements AsyncDisposable {
     this.#done = this.#run(node, readEveryMs);
   }
 
-  /** Reads that were done so far. */
+  /** Number of reads so far. */
   get reads(): number {
     return this.#reads;
   }
 
-  /** What failed since the last call. */
+  /** Returns the reads that failed since the last call. */
   takeFailed(): readonly NodeRead[] {
     const failed = this.#failed;
     this.#failed = [];
@@ -44,12 +44,11 @@ export class Reader implements AsyncDisposable {
   }
 }
 
-/** The daemons' configuration files as they were, but for the credential; looked at all the time. */
+/** Polls the daemons' configuration files for unexpected changes, except of the credential. */
 export class ConfigFiles implements AsyncDisposable {
   readonly #before = new Map<string, string>();
   readonly #done: Promise<void>;
   #going = true;
-  #looks = 0;
   #seen = new Set<string>();
 
   constructor(node: SimNode) {
@@ -57,24 +56,19 @@ export class ConfigFiles implements AsyncDisposable {
     this.#done = this.#run();
   }
 
-  /** Those of mounts that came later, too. */
+  /** Also watches the files of new mounts. */
   watchAlso(node: SimNode): void {
     for (const path of configPaths(node)) this.#before.set(path, withoutAuth(path));
   }
 
-  /** How often all of them were looked at so far. */
-  get looks(): number {
-    return this.#looks;
-  }
-
-  /** What was wrong with them at any moment since the last call. */
+  /** Returns the breaches that were seen since the last call. */
   takeSeen(): readonly string[] {
     const seen = [...this.#seen];
     this.#seen = new Set();
     return seen;
   }
 
-  /** What is wrong with them now: gone, unparsable, a field lost, open to others. */
+  /** Returns the current breaches: a file is missing, invalid, changed or readable by others. */
   breaches(): readonly string[] {
     const breaches: string[] = [];
     for (const [path, before] of this.#before) {
@@ -98,19 +92,18 @@ export class ConfigFiles implements AsyncDisposable {
   async #run(): Promise<void> {
     while (this.#going) {
       for (const breach of this.breaches()) this.#seen.add(breach);
-      this.#looks++;
       await pause(CHECK_EVERY_MS);
     }
   }
 
-  /** Temporary files that are there for a reason; they have to go in the end all the same. */
+  /** Temporary files that a killed agent left; they must be removed by the end of the campaign. */
   readonly excused = new Set<string>();
 
   excuse(names: readonly string[]): void {
     for (const name of names) this.excused.add(name);
   }
 
-  /** Temporary files beside them; one is there for a moment whenever a file is rewritten. */
+  /** Returns the temporary files beside them; each rewrite creates one for a moment. */
   temporaries(): readonly string[] {
     return [...this.#before.keys()].flatMap((path) =>
       [...Deno.readDirSync(dirname(path))].map(({ name }) => name)
@@ -126,25 +119,25 @@ function configPaths(node: SimNode): readonly string[] {
 }
 
 function withoutAuth(path: string): string {
-  // A pipe that somebody put there would never let go of us.
+  // Opening a pipe would block.
   if (!Deno.lstatSync(path).isFile) throw new TypeError("no file");
   const config = JSON.parse(Deno.readTextFileSync(path));
   delete config.device.backend.config.auth;
   return JSON.stringify(config);
 }
 
-/** What a process has open, and who its children are. */
-export interface Holdings {
+/** Resource usage of a process. */
+export interface ProcessResources {
   readonly pid: number;
   readonly descriptors: number;
   readonly children: number;
   readonly residentKb: number;
-  /** How often its main thread has gone to sleep so far: timers that are left wake it. */
+  /** Voluntary context switches of the main thread; leaked timers increase them. */
   readonly sleeps: number;
 }
 
-/** Read from /proc; undefined when there is no such process any more. */
-export function holdingsOf(pid: number): Holdings | undefined {
+/** Returns the resources of a process from /proc; undefined when it no longer exists. */
+export function resourcesOf(pid: number): ProcessResources | undefined {
   try {
     const status = Deno.readTextFileSync(`/proc/${pid}/status`);
     const number = (name: string) =>
