@@ -4,12 +4,12 @@ import { AgentProcess, pause, simNode } from "./stage.ts";
 
 const NEVER = 'check_interval = "1h"\nrefresh_interval = "1h"';
 
-/** Reads through every mount until told to stop, as containers do. */
+/** Reads through every mount until disposed, as containers do. */
 function keepReading(node: SimNode): AsyncDisposable & { lastOk: () => boolean } {
-  let going = true;
+  let isRunning = true;
   let lastOk = true;
   const done = (async () => {
-    while (going) {
+    while (isRunning) {
       lastOk = (await node.readAll()).every(({ ok }) => ok);
       await pause(100);
     }
@@ -17,13 +17,13 @@ function keepReading(node: SimNode): AsyncDisposable & { lastOk: () => boolean }
   return {
     lastOk: () => lastOk,
     async [Symbol.asyncDispose]() {
-      going = false;
+      isRunning = false;
       await done;
     },
   };
 }
 
-Deno.test("a credential revoked in mid-life is renewed because its reads fail", async () => {
+Deno.test("reads: a revoked credential is renewed because its reads fail", async () => {
   await using node = simNode({ plugin: { cacheDuration: "1h", lifetimeMs: 3_600_000 } });
   const image = `${node.tokenRegistry.host}/shop/app:1`;
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [image], version: "2.4.1" });
@@ -39,13 +39,13 @@ Deno.test("a credential revoked in mid-life is renewed because its reads fail", 
   const [user = "", token = ""] = node.newestPair(image).split(":");
   node.tokenRegistry.revoke(user, token);
   await agent.until("reads to fail", () => !reading.lastOk());
-  await agent.until("reads to be whole again", () => reading.lastOk());
+  await agent.until("reads to recover", () => reading.lastOk());
   await agent.until("every mount proven again", proven);
   strictEqual(node.pluginExecutions() - before, 1, "one execution serves all mounts");
   ok(agent.log.includes("reads-failing"), agent.log);
 });
 
-Deno.test("a registry that refuses everything does not make the plugin run for ever", async () => {
+Deno.test("reads: a registry that rejects everything does not cause endless executions", async () => {
   await using node = simNode({ plugin: { cacheDuration: "1h", lifetimeMs: 1 } });
   const image = `${node.tokenRegistry.host}/shop/app:1`;
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [image], version: "2.4.1" });

@@ -1,12 +1,12 @@
 /**
- * Nothing is forgotten: an agent that is killed at random while no source answers never makes a
- * mount worse than it was.
+ * An agent that is killed at random during an outage of its provider never delivers an older credential
+ * to a mount.
  */
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import type { SimNode } from "../../lib/simulator/mod.ts";
 import { AgentProcess, pause, simNode } from "./stage.ts";
 
-/** How often it is killed; more on demand. */
+/** Number of kills. */
 const KILLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_KILLS") ?? "8");
 
 async function threeDaemons(node: SimNode): Promise<void> {
@@ -21,7 +21,7 @@ async function threeDaemons(node: SimNode): Promise<void> {
   });
 }
 
-/** What every configuration file of a mount says. */
+/** Returns the credential in every configuration file. */
 function filesOf(node: SimNode): string[] {
   return [...node.daemons.values()].flatMap((daemon) =>
     daemon.instances.map(({ configPath }) => {
@@ -32,8 +32,8 @@ function filesOf(node: SimNode): string[] {
 }
 
 for (const known of [true, false]) {
-  const what = known ? "that knows its credentials" : "that has only what nydusd holds";
-  Deno.test(`an agent ${what} is killed ${KILLS} times while its source is down`, async () => {
+  const what = known ? "with known credentials" : "with adopted credentials";
+  Deno.test(`outage: an agent ${what} is killed ${KILLS} times without effect on the mounts`, async () => {
     await using node = simNode({ plugin: { lifetimeMs: 3_600_000, shape: "ecr" } });
     await threeDaemons(node);
     if (known) {
@@ -48,10 +48,12 @@ for (const known of [true, false]) {
     }
     strictEqual([...currentAuth.values()].filter((pair) => (pair ?? "") !== "").length, 4);
     const files = filesOf(node);
-    const told = new Map([...node.daemons.values()].map((one) => [one.id, one.puts().length]));
+    const putsBefore = new Map(
+      [...node.daemons.values()].map((one) => [one.id, one.puts().length]),
+    );
     let readsDone = 0;
     for (let i = 0; i < KILLS; i++) {
-      // It is down in one way or another.
+      // Alternates between kinds of failure.
       node.setPlugin({ mode: i % 4 < 2 ? "fail" : "garbage" });
       await using agent = await AgentProcess.start(node, {}, { waitReady: i % 2 === 0 });
       const restarted = i % 3 === 1 ? node.daemons.get("d1") : undefined;
@@ -60,9 +62,9 @@ for (const known of [true, false]) {
       const reads = await node.readAll();
       readsDone += reads.length;
       deepStrictEqual(reads.filter((read) => !read.ok), [], agent.log);
-      // Not one empty, older or other credential, to any process that has served meanwhile.
+      // No daemon received an empty or another credential.
       for (const daemon of node.daemons.values()) {
-        for (const { mountId, value } of daemon.puts().slice(told.get(daemon.id))) {
+        for (const { mountId, value } of daemon.puts().slice(putsBefore.get(daemon.id))) {
           strictEqual(atob(value), currentAuth.get(daemon.id + mountId), `kill ${i + 1}`);
         }
       }

@@ -1,4 +1,4 @@
-/** A nydusd that starts without a credential gets the one that the agent has. */
+/** A nydusd that starts without a credential gets the cached one. */
 import { equal, ok, strictEqual } from "node:assert/strict";
 import { type SimDaemon, SimRegistry } from "../../lib/simulator/mod.ts";
 import { AgentProcess, simNode } from "./stage.ts";
@@ -17,7 +17,7 @@ async function readsSucceed(daemon: SimDaemon): Promise<boolean> {
 }
 
 for (const source of ["provider", "nydusd"] as const) {
-  Deno.test(`restart: a nydusd that starts empty gets the credential that a ${source} gave`, async () => {
+  Deno.test(`restart: a nydusd that starts without a credential gets the one from the ${source}`, async () => {
     await using node = simNode();
     const image = `${node.tokenRegistry.host}/shop/app:1`;
     const daemons = await Promise.all([
@@ -40,8 +40,7 @@ for (const source of ["provider", "nydusd"] as const) {
 }
 
 Deno.test({
-  name:
-    "restart: a nydusd that started empty beside no agent gets the remembered pull's credential",
+  name: "restart: a nydusd that started without an agent gets the remembered pull credential",
   ignore: !HAS_TMPFS, // pulls are remembered on a tmpfs only
   fn: async () => {
     await using registry = new SimRegistry();
