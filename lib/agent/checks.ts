@@ -134,9 +134,13 @@ async function checkKubernetes(
   config: AgentConfig,
   { problems }: CheckFindings,
 ): Promise<void> {
-  using connection = new KubeConnection(context, config, { onChange: () => {} });
-  const kube = await connection.open();
-  problems.push(...await kube.check());
+  const connection = new KubeConnection(context, config, { onChange: () => {} });
+  try {
+    const kube = await connection.open();
+    problems.push(...await kube.check());
+  } finally {
+    connection[Symbol.dispose](); // not `using`: the minifier drops it for a value that is used once
+  }
 }
 
 /**
