@@ -120,8 +120,8 @@ async function connectable(path: string): Promise<void> {
 }
 
 async function serveCriProxy(path: string, upstream: string): Promise<number> {
-  const book = new PullCredentialCache({ now: Date.now });
-  await serveByteProxy({ path, upstream, reader: () => createCriReader({ book }) });
+  const cache = new PullCredentialCache({ now: Date.now });
+  await serveByteProxy({ path, upstream, reader: () => createCriReader({ cache }) });
   return await new Promise(() => {});
 }
 

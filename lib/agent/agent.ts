@@ -20,7 +20,7 @@ import {
   createUnixHttp,
   removeTemporaryFiles,
 } from "../platform/mod.ts";
-import { EndpointChain, PutCredentials, type PutTarget } from "../providers/mod.ts";
+import { EndpointChain, PushedCredentials, type PushTarget } from "../providers/mod.ts";
 import type { ReloadOutcome } from "../providers/exec_plugin/mod.ts";
 import { Reconciler, type ReconcileStages } from "../reconciler/mod.ts";
 import { CandidateSelector, RegistryProbe } from "../verification/mod.ts";
@@ -141,7 +141,7 @@ interface Shared {
   readonly http: ReturnType<typeof createUnixHttp>;
   readonly probe: RegistryProbe;
   readonly criProxy: CriProxy;
-  readonly puts: PutCredentials;
+  readonly puts: PushedCredentials;
   readonly onLateAnswer: (image: ImageReference) => void;
 }
 
@@ -152,13 +152,13 @@ function openShared(
   recheck: (image?: ImageReference) => void,
 ): Shared {
   const { clock } = context;
-  const changed = (target: PutTarget) =>
+  const changed = (target: PushTarget) =>
     recheck(target.kind === "image" ? target.image : undefined);
   return {
     http: resources.use(createUnixHttp()),
     probe: new RegistryProbe({ http: resources.use(createRegistryHttp()), clock }),
     criProxy: resources.use(new CriProxy(context, observer)),
-    puts: resources.use(new PutCredentials({ clock, changed })),
+    puts: resources.use(new PushedCredentials({ clock, changed })),
     onLateAnswer: recheck,
   };
 }
@@ -241,7 +241,7 @@ function partsBuilder(
       pulls: criProxy,
       ...(previous && { previous: previous.chain }),
     });
-    const { configFiles, unknownHosts } = delivery;
+    const { configFiles, unapprovedHostPolicy } = delivery;
     return {
       chain,
       discovery,
@@ -254,7 +254,7 @@ function partsBuilder(
         deliverer: new Deliverer({ nydusdApi, files, fsDriver: node.fsDriver, configFiles }),
         checkIntervalMs: renewal.checkIntervalMs,
         renewalEnabled: renewal.enabled,
-        unknownHosts,
+        unapprovedHostPolicy,
       },
       [Symbol.asyncDispose]: () => chain[Symbol.asyncDispose](),
     };

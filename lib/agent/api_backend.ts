@@ -19,8 +19,8 @@ import type { Context } from "../platform/mod.ts";
 import {
   type CredentialChain,
   labelsCredential,
-  type PutCredential,
-  type PutCredentials,
+  type PushedCredential,
+  type PushedCredentials,
 } from "../providers/mod.ts";
 import type { CredentialAnswer, OnRequest } from "../reconciler/mod.ts";
 import { explainImage } from "./explanation.ts";
@@ -30,7 +30,7 @@ export interface ApiParts {
   readonly config: () => AgentConfig;
   readonly chain: () => CredentialChain;
   readonly onRequest: OnRequest;
-  readonly puts: PutCredentials;
+  readonly puts: PushedCredentials;
   readonly reconcile: () => void;
   readonly status: () => object;
   readonly log: { level(): ApiLogLevel; setLevel(level: ApiLogLevel): void };
@@ -93,7 +93,7 @@ function credentialOf({ candidate, ...rest }: CredentialAnswer): ApiCredential {
   };
 }
 
-function putTarget(target: ApiTarget): PutCredential["target"] {
+function putTarget(target: ApiTarget): PushedCredential["target"] {
   return target.kind === "image" ? target : { kind: target.kind, registry: target.registry };
 }
 
@@ -109,7 +109,7 @@ function isCredential(given: Parameters<ApiAgent["put"]>[1]): given is Credentia
   return Object.values(given).some((value) => typeof value !== "string");
 }
 
-function putOf({ target, credential, putAtMs, validUntilMs }: PutCredential): ApiPut {
+function putOf({ target, credential, putAtMs, validUntilMs }: PushedCredential): ApiPut {
   const username = credentialUsername(credential);
   return {
     ...(target.kind === "image" ? { ref: target.image.text } : { registry: target.registry }),

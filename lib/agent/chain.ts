@@ -14,8 +14,8 @@ import {
   type CriPulls,
   disabledProvider,
   labelsProvider,
-  pulledProvider,
-  type PutCredentials,
+  confirmedPullProvider,
+  type PushedCredentials,
 } from "../providers/mod.ts";
 import {
   CredentialHelpers,
@@ -29,7 +29,7 @@ import { type Kube, openKube } from "../providers/kubernetes/mod.ts";
 export interface ChainState {
   /** Without it the `cri` provider is disabled. */
   readonly pulls?: CriPulls;
-  readonly puts?: PutCredentials;
+  readonly puts?: PushedCredentials;
   /** The chain of the previous configuration. */
   readonly previous?: OpenChain;
   /**
@@ -73,13 +73,14 @@ export async function openChain(
   context: Context,
   config: AgentConfig,
   observer: Observer = NO_OBSERVER,
-  { pulls, puts, previous, onLateAnswer: late, signal }: ChainState = {},
+  { pulls, puts, previous, onLateAnswer, signal }: ChainState = {},
 ): Promise<OpenChain> {
   const { clock, files, processRunner, random } = context;
   const { providers } = config;
   const stop = new AbortController();
   const running = { signal: signal ?? stop.signal, observer };
-  const deadline = late && new AnswerDeadline({ clock, timeoutMs: providers.timeoutMs, late });
+  const { timeoutMs } = providers;
+  const deadline = onLateAnswer && new AnswerDeadline({ clock, timeoutMs, onLateAnswer });
   const dockerPath = providers.docker.enabled ? dockerConfigPath(context, config) : undefined;
   const helpers = credentialHelpers(context, config, {
     ...running,
@@ -124,7 +125,7 @@ export async function openChain(
       kubelet ?? disabledProvider("kubelet", true),
       kubesecret ?? disabledProvider("kubesecret", true),
     ],
-    ...(providers.cri.enabled && pulls && { lastResort: pulledProvider(pulls) }),
+    ...(providers.cri.enabled && pulls && { lastResort: confirmedPullProvider(pulls) }),
     observer,
   });
   const resources = owned.move();

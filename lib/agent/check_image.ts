@@ -186,7 +186,7 @@ export async function probeImage(
   return {
     image: image.text,
     url: `${target.scheme}://${target.host}`,
-    ...(profile && { profile: `${profile.name}: ${profile.clock}` }),
+    ...(profile && { profile: `${profile.name}: ${profile.lifetime}` }),
     credentials,
     isServed: credentials.some(({ verdict }) =>
       verdict.kind === "accepted" || verdict.kind === "anonymous"

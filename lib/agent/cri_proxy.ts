@@ -138,7 +138,7 @@ export class CriProxy implements AsyncDisposable, CriPulls {
       ...this.#state(this.#config),
       socket,
       ...(link !== undefined && { link }),
-      ...(linkTarget !== undefined && { leadsTo: linkTarget }),
+      ...(linkTarget !== undefined && { linkTarget }),
       ...(isIdle && { idleSinceMs: clientAtMs }),
       restoredImages: this.#restoredImages,
       openConnections: counts.openConnections,
@@ -165,14 +165,14 @@ export class CriProxy implements AsyncDisposable, CriPulls {
     }
     const { isOff, linkTarget } = this.#serving;
     if (link === undefined || linkTarget === socket) return { state: "in-path" };
-    return { state: isOff ? "stepped-out" : "bypassed" };
+    return { state: isOff ? "switched-off" : "bypassed" };
   }
 
   async #apply(config: CriConfig): Promise<void> {
     if (JSON.stringify(config) === JSON.stringify(this.#config)) return;
     await this.#stop({ keepsLink: config.enabled && config.link === this.#config?.link });
     this.#config = config;
-    if (!config.enabled || !config.remember) await this.#removeCacheFile(config);
+    if (!config.enabled || !config.persist) await this.#removeCacheFile(config);
     if (!config.enabled) return await this.#releaseLink(config);
     this.#reading ??= await this.#openReading();
     await this.#tryServing(config);
@@ -195,7 +195,7 @@ export class CriProxy implements AsyncDisposable, CriPulls {
 
   async #tryServing(config: CriConfig): Promise<void> {
     if (this.#reading === undefined) return;
-    if (config.remember && this.#file === undefined) await this.#restore(config, this.#reading);
+    if (config.persist && this.#file === undefined) await this.#restore(config, this.#reading);
     try {
       this.#serving = await this.#serve(config, this.#reading);
       this.#failure = undefined;
@@ -222,7 +222,7 @@ export class CriProxy implements AsyncDisposable, CriPulls {
     const proxy = await serveByteProxy({
       path: socket,
       upstream,
-      reader: () => module.createCriReader({ book: cache, note: (note) => this.#note(note) }),
+      reader: () => module.createCriReader({ cache, note: (note) => this.#note(note) }),
       maxConnections,
     });
     try {

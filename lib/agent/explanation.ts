@@ -197,7 +197,7 @@ async function explainLocation(
     }),
     ...(winner && unapproved.length > 0 && {
       unapprovedHosts: unapproved,
-      decision: delivery.unknownHosts === "refuse" ? "withheld" : "delivered",
+      decision: delivery.unapprovedHostPolicy === "refuse" ? "withheld" : "delivered",
     }),
   };
 }

@@ -57,7 +57,7 @@ export function reportUnhandledErrors(
 ): Disposable {
   return host.onUnhandledError((error, isFatal) => {
     const text = `unhandled error, please report it: ${traceOf(error)}`;
-    observer.notify({ kind: "warning", code: "defect", text });
+    observer.notify({ kind: "warning", code: "unhandled-error", text });
     if (isFatal) stop();
   });
 }

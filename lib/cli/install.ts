@@ -145,7 +145,7 @@ async function missingFolders(
   { files }: Pick<InstallPorts, "files">,
   path: string,
 ): Promise<string[]> {
-  if (path === "/" || await files.look(path) !== undefined) return [];
+  if (path === "/" || await files.stat(path) !== undefined) return [];
   return [...await missingFolders({ files }, dirname(path)), path];
 }
 
@@ -161,7 +161,7 @@ function folderStep({ files }: InstallPorts, path: string): Step {
 
 async function binaryStep({ files, self }: InstallPorts, paths: InstallPaths) {
   const { binary } = paths;
-  const found = await files.look(binary);
+  const found = await files.stat(binary);
   if (found?.kind === "file" && await files.sameBytes(self.path, binary)) return undefined;
   const action = found === undefined ? `copy this program to ${binary}` : `replace ${binary}`;
   return replaceStep(files, action, binary, () => files.copyFile(self.path, binary, 0o755));
@@ -169,17 +169,17 @@ async function binaryStep({ files, self }: InstallPorts, paths: InstallPaths) {
 
 async function linkStep({ files }: InstallPorts, paths: InstallPaths) {
   const path = paths.credentialHelper;
-  const found = await files.look(path);
+  const found = await files.stat(path);
   if (found?.kind === "symlink" && found.linkTarget === PROGRAM) return undefined;
   if (found !== undefined) {
     throw new AgentError("io", `link ${path}: another file exists there (move it first)`);
   }
   const action = `link ${path} to ${PROGRAM}`;
-  return replaceStep(files, action, path, () => files.makeLink(path, PROGRAM));
+  return replaceStep(files, action, path, () => files.symlink(path, PROGRAM));
 }
 
 async function configStep({ files }: InstallPorts, { config }: InstallPaths) {
-  if (await files.look(config) !== undefined) return undefined;
+  if (await files.stat(config) !== undefined) return undefined;
   const action = `write ${config} (the commented sample)`;
   return replaceStep(
     files,
@@ -201,7 +201,7 @@ function tmpfilesStep(ports: InstallPorts, { tmpfiles }: InstallPaths) {
 
 /** Returns undefined when the file has the text already. */
 async function textStep({ files }: InstallPorts, path: string, text: string) {
-  const found = await files.look(path);
+  const found = await files.stat(path);
   if (found?.kind === "file" && await files.readText(path) === text) return undefined;
   const action = found === undefined ? `write ${path}` : `replace ${path}`;
   return replaceStep(files, action, path, () => files.writeText(path, text, 0o644));
@@ -211,7 +211,7 @@ async function warnAboutConfiguration(
   { files, err, checkConfiguration }: InstallPorts,
   { config }: InstallPaths,
 ): Promise<void> {
-  if (await files.look(config) === undefined) return;
+  if (await files.stat(config) === undefined) return;
   for (const problem of await checkConfiguration(config)) err(`warning: ${problem}`);
 }
 

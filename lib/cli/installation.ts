@@ -90,7 +90,7 @@ export async function refuseSharedFolders(
   ourUid: number,
   path: string,
 ): Promise<void> {
-  const found = await files.look(path);
+  const found = await files.stat(path);
   if (found !== undefined) {
     const { kind, uid, gid, mode, linkTarget = "" } = found;
     const refuse = (problem: string, remedy: string) => {
@@ -161,14 +161,14 @@ export function replaceStep(
   return {
     action,
     async apply(undoable) {
-      if (await files.look(path) === undefined) {
+      if (await files.stat(path) === undefined) {
         await write();
         undoable({ undo: () => files.remove(path) });
         return;
       }
-      const aside = await files.keepAside(path);
+      const aside = await files.backUp(path);
       const cleanUp = async () => {
-        if (await files.look(aside) !== undefined) await files.remove(aside);
+        if (await files.stat(aside) !== undefined) await files.remove(aside);
       };
       undoable({
         async undo() {
@@ -277,9 +277,9 @@ export async function executes(
 
 /** Returns the path of `systemctl`, or undefined when systemd does not run this machine. */
 export async function findSystemctl(files: InstallFiles): Promise<string | undefined> {
-  if (await files.look("/run/systemd/system") === undefined) return undefined;
+  if (await files.stat("/run/systemd/system") === undefined) return undefined;
   for (const path of ["/usr/bin/systemctl", "/bin/systemctl"]) {
-    if (await files.look(path) !== undefined) return path;
+    if (await files.stat(path) !== undefined) return path;
   }
   return undefined;
 }

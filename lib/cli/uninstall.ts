@@ -62,14 +62,14 @@ export async function uninstall(
       return EXIT.ok;
     }
     await runSteps(steps, ports);
-    if (paths.binary !== given.binary && await ports.files.look(given.binary) !== undefined) {
+    if (paths.binary !== given.binary && await ports.files.stat(given.binary) !== undefined) {
       ports.out(`kept: ${given.binary} (the unit ran ${paths.binary})`);
     }
-    if (options.root === "" && await ports.files.look(CRI_PROXY_LINK) !== undefined) {
+    if (options.root === "" && await ports.files.stat(CRI_PROXY_LINK) !== undefined) {
       ports.out(`note: ${CRI_PROXY_LINK} disappears at the next boot; if it is the kubelet's`);
       ports.out("image service endpoint, configure the container runtime's socket instead");
     }
-    if (!options.purge && await ports.files.look(paths.config) !== undefined) {
+    if (!options.purge && await ports.files.stat(paths.config) !== undefined) {
       ports.out(`kept: ${paths.config} (--purge removes it)`);
     }
     return EXIT.ok;
@@ -85,7 +85,7 @@ async function pathsInUnit(
   { files }: InstallationPorts,
   given: InstallPaths,
 ): Promise<InstallPaths> {
-  if ((await files.look(given.unit))?.kind !== "file") return given;
+  if ((await files.stat(given.unit))?.kind !== "file") return given;
   const text = await files.readText(given.unit);
   const prefix = /^ExecStart=(\/[\w.+@/-]*)\/bin\/nydus-auth-agent run\b/m.exec(text)?.[1];
   return prefix === undefined ? given : installPaths({ prefix, root });
@@ -96,7 +96,7 @@ async function stopSteps(
   ports: InstallationPorts,
   { unit }: InstallPaths,
 ): Promise<Step[]> {
-  if (root !== "" || await ports.files.look(unit) === undefined) return [];
+  if (root !== "" || await ports.files.stat(unit) === undefined) return [];
   const systemctl = await findSystemctl(ports.files);
   if (systemctl === undefined) return [];
   const name = `${PROGRAM}.service`;
@@ -115,7 +115,7 @@ async function reloadSteps(
   ports: InstallationPorts,
   { unit }: InstallPaths,
 ): Promise<Step[]> {
-  if (root !== "" || await ports.files.look(unit) === undefined) return [];
+  if (root !== "" || await ports.files.stat(unit) === undefined) return [];
   const systemctl = await findSystemctl(ports.files);
   return systemctl === undefined ? [] : [systemctlStep(ports, systemctl, ["daemon-reload"])];
 }
@@ -126,18 +126,18 @@ async function fileSteps(
   paths: InstallPaths,
 ): Promise<Step[]> {
   const steps: Step[] = [];
-  if (await files.look(paths.unit) !== undefined) steps.push(removeStep(files, paths.unit));
-  if (await files.look(paths.tmpfiles) !== undefined) steps.push(removeStep(files, paths.tmpfiles));
-  const link = await files.look(paths.credentialHelper);
+  if (await files.stat(paths.unit) !== undefined) steps.push(removeStep(files, paths.unit));
+  if (await files.stat(paths.tmpfiles) !== undefined) steps.push(removeStep(files, paths.tmpfiles));
+  const link = await files.stat(paths.credentialHelper);
   if (link?.kind === "symlink" && link.linkTarget === PROGRAM) {
     steps.push(removeStep(files, paths.credentialHelper));
   } else if (link !== undefined) {
     out(`kept: ${paths.credentialHelper} (not created by install)`);
   }
-  if (await files.look(paths.binary) !== undefined) steps.push(removeStep(files, paths.binary));
+  if (await files.stat(paths.binary) !== undefined) steps.push(removeStep(files, paths.binary));
   if (!purge) return steps;
-  if (await files.look(paths.config) !== undefined) steps.push(removeStep(files, paths.config));
-  const others = await files.look(paths.configFolder) === undefined
+  if (await files.stat(paths.config) !== undefined) steps.push(removeStep(files, paths.config));
+  const others = await files.stat(paths.configFolder) === undefined
     ? undefined
     : (await files.list(paths.configFolder)).filter((name) => !paths.config.endsWith(`/${name}`));
   if (others?.length === 0) steps.push(removeFolderStep(files, paths.configFolder));
@@ -147,7 +147,7 @@ async function fileSteps(
 
 /** Removes the runtime folder with the credentials that were kept for a restart. */
 async function runtimeSteps({ files, out }: InstallationPorts): Promise<Step[]> {
-  if ((await files.look(RUNTIME_FOLDER))?.kind !== "directory") return [];
+  if ((await files.stat(RUNTIME_FOLDER))?.kind !== "directory") return [];
   // Runs last: the service removes its sockets when it stops.
   const cleanUp = async () => {
     for (const name of await files.list(RUNTIME_FOLDER)) {
@@ -171,11 +171,11 @@ function removeStep(files: InstallationPorts["files"], path: string): Step {
   return {
     action: `remove ${path}`,
     async apply(undoable) {
-      const aside = await files.keepAside(path);
+      const aside = await files.backUp(path);
       undoable({
         async undo() {
           await files.move(aside, path);
-          if (await files.look(aside) !== undefined) await files.remove(aside);
+          if (await files.stat(aside) !== undefined) await files.remove(aside);
         },
         cleanUp: () => files.remove(aside),
       });

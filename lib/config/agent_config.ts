@@ -75,7 +75,7 @@ export interface ProvidersConfig {
     /** How long the link keeps leading to the agent after its end; 0: it moves with the end. */
     readonly fallbackDelayMs: number;
     /** Keep what was seen over a restart of the agent, in memory-backed storage. */
-    readonly remember: boolean;
+    readonly persist: boolean;
   };
   readonly docker: {
     readonly enabled: boolean;
@@ -111,9 +111,9 @@ export interface DeliveryConfig {
   /** Patterns of hosts that may be shown any image's credential. */
   readonly allowedHosts: readonly string[];
   /** What to do where a credential would be shown to a host that nobody named. */
-  readonly unknownHosts: "warn" | "refuse";
+  readonly unapprovedHostPolicy: "warn" | "refuse";
   /** When the registry itself is asked whether it accepts a credential. */
-  readonly verify: "never" | "on-doubt" | "on-change";
+  readonly verify: "never" | "as-needed" | "on-change";
 }
 
 /** Where other programs of this node ask. */

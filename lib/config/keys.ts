@@ -107,19 +107,19 @@ const OUTPUT_KEYS = [
     description: "Further hosts, each with its port, that may be shown an image's credential: " +
       "mirrors, caches and proxies that daemons read through.",
   }),
-  key("delivery.unknown_hosts", { kind: "choice", choices: ["warn", "refuse"] }, {
+  key("delivery.unapproved_hosts", { kind: "choice", choices: ["warn", "refuse"] }, {
     default: "warn",
-    field: "delivery.unknownHosts",
+    field: "delivery.unapprovedHostPolicy",
     description: "Where a daemon reads from a host that is neither its image's registry nor " +
       `named by anybody: "warn" delivers the credential, once with a warning; "refuse" ` +
       "withholds it.",
   }),
-  key("delivery.verify", { kind: "choice", choices: ["never", "on-doubt", "on-change"] }, {
-    default: "on-doubt",
+  key("delivery.verify", { kind: "choice", choices: ["never", "as-needed", "on-change"] }, {
+    default: "as-needed",
     flag: "verify",
     field: "delivery.verify",
     description: "When the registry itself is asked whether it accepts a credential. " +
-      `"on-doubt": where several would fit, where one that people set was changed, and where ` +
+      `"as-needed": where several would fit, where one that people set was changed, and where ` +
       `reads are refused. "on-change": about every new one.`,
   }),
   key("server.address", { kind: "address" }, {

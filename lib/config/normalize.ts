@@ -140,7 +140,7 @@ function normalizeDelivery(
   return {
     configFiles: configFiles?.value ?? (secretFree ? "never" : defaultOf("delivery.config_files")),
     allowedHosts: settings["delivery.allowed_hosts"]?.value ?? [],
-    unknownHosts: valueOr(settings, "delivery.unknown_hosts"),
+    unapprovedHostPolicy: valueOr(settings, "delivery.unapproved_hosts"),
     verify: valueOr(settings, "delivery.verify"),
   };
 }

@@ -21,7 +21,7 @@ export function normalizeProviders(said: ConfigInput, findings: Findings): Provi
       ...(link === "off" ? {} : { link }),
       imageServiceSocket: imageService,
       fallbackDelayMs: valueOr(settings, "providers.cri.fallback_delay"),
-      remember: valueOr(settings, "providers.cri.remember"),
+      persist: valueOr(settings, "providers.cri.persist"),
     },
     docker: {
       enabled: valueOr(settings, "providers.docker.enabled"),

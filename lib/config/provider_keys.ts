@@ -49,9 +49,9 @@ export const PROVIDER_KEYS = [
       "the agent points it at the image service as it ends; otherwise the service unit does so " +
       "later. See docs/cri-proxy.md.",
   }),
-  key("providers.cri.remember", { kind: "boolean" }, {
+  key("providers.cri.persist", { kind: "boolean" }, {
     default: true,
-    field: "providers.cri.remember",
+    field: "providers.cri.persist",
     description: "Keep what was seen over a restart of the agent, in a file of mode 0600 beside " +
       "`providers.cri.socket`; only where that is in memory (tmpfs), never on a disk.",
   }),

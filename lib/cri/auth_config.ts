@@ -10,14 +10,14 @@ import {
 import type { AuthConfig } from "./cri_messages.ts";
 import type { SkipReason } from "./notes.ts";
 
-/** What an `AuthConfig` gives for an image. */
+/** The credential of an `AuthConfig` for an image. */
 export type PullCredential =
   | { readonly kind: "credential"; readonly credential: Credential }
   | { readonly kind: "anonymous" }
   | { readonly kind: "skipped"; readonly reason: SkipReason };
 
-/** User name and secret together, in characters; nydusd takes 51,200 bytes of encoded pair. */
-const MAX_CREDENTIAL = 32 * 1_024;
+/** Limit of user name and secret together; nydusd accepts 51,200 bytes in base64. */
+const MAX_CREDENTIAL_CHARS = 32 * 1_024;
 const DOCKER_HUB_HOSTS: readonly string[] = [
   "docker.io",
   "index.docker.io",
@@ -25,11 +25,11 @@ const DOCKER_HUB_HOSTS: readonly string[] = [
 ];
 
 /**
- * The credential that a pull brings for its image. The forms are tried in containerd's order
- * (`internal/cri/server/images/image_pull.go`, `ParseAuth`): user name and password, identity
- * token, encoded pair; last the registry token, which containerd does not use. Unlike there, a
- * user name without a password hides no other form, and a server address counts by its registry,
- * however it is spelled.
+ * Returns the credential that a pull request contains for its image. The fields are tried in
+ * containerd's order (`internal/cri/server/images/image_pull.go`, `ParseAuth`): user name and
+ * password, identity token, encoded pair; then the registry token, which containerd does not use.
+ * Unlike in containerd, a user name without a password does not hide the other fields, and server
+ * addresses are compared by registry, regardless of their spelling.
  */
 export function pullCredential(auth: AuthConfig, image: ImageReference): PullCredential {
   let credential: Credential | undefined;
@@ -39,12 +39,12 @@ export function pullCredential(auth: AuthConfig, image: ImageReference): PullCre
     return { kind: "skipped", reason: "malformed-auth" };
   }
   if (credential === undefined) return { kind: "anonymous" };
-  if (!holdsFor(auth.serverAddress, image.registry)) {
+  if (!matchesRegistry(auth.serverAddress, image.registry)) {
     return { kind: "skipped", reason: "other-registry" };
   }
   const length = credentialUsername(credential).length +
     credentialSecret(credential).reveal().length;
-  if (length > MAX_CREDENTIAL) return { kind: "skipped", reason: "credential-too-large" };
+  if (length > MAX_CREDENTIAL_CHARS) return { kind: "skipped", reason: "credential-too-large" };
   return { kind: "credential", credential };
 }
 
@@ -59,20 +59,20 @@ function credentialOf(auth: AuthConfig): Credential | undefined {
   return credentialFromPair("", registryToken);
 }
 
-/** Encoders of fixed length leave NULs at the end of the password; containerd trims them. */
+/** Fixed-length encoders append NULs to the password; containerd trims them too. */
 function withoutPadding(credential: Credential): Credential | undefined {
   const secret = credentialSecret(credential).reveal();
   return credentialFromPair(credentialUsername(credential), secret.replace(/^\0+|\0+$/g, ""));
 }
 
-/** Whether a server address names the registry; none holds for every registry. */
-function holdsFor(serverAddress: string, registry: string): boolean {
+/** Whether a server address belongs to the registry; an empty one matches every registry. */
+function matchesRegistry(serverAddress: string, registry: string): boolean {
   return serverAddress === "" || registryOf(serverAddress) === registryOf(registry);
 }
 
 /**
- * The registry that an address names: without scheme, path and user, in lower case, without the
- * port that the scheme means anyway, and Docker Hub by one name.
+ * Returns the registry of a server address: in lower case, without scheme, user, path and default
+ * port, with one name for Docker Hub.
  */
 export function registryOf(address: string): string {
   const parts = /^(?:([a-z][a-z0-9+.-]*):\/\/|\/\/)?([^/?#]*)/i.exec(address);

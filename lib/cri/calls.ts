@@ -1,4 +1,4 @@
-import { parseImageReference } from "../model/mod.ts";
+import { defined, parseImageReference } from "../model/mod.ts";
 import { pullCredential } from "./auth_config.ts";
 import {
   readPullImageRequest,
@@ -9,11 +9,11 @@ import { BufferBudget, GrpcMessageReader } from "./grpc_messages.ts";
 import type { CriNote, SkipReason } from "./notes.ts";
 import type { PullTicket } from "./pull.ts";
 import type { PullCredentialCache } from "./pull_credential_cache.ts";
-import { outcomeOf } from "./pull_outcome.ts";
+import { outcomeOf } from "./pull.ts";
 
 type Method = "PullImage" | "RemoveImage";
 
-/** The methods that are read. The old version has the same messages, as far as they are read. */
+/** The methods that are read. The fields that are read are the same in both versions. */
 const METHODS: ReadonlyMap<string, Method> = new Map(
   ["v1", "v1alpha2"].flatMap((version) =>
     (["PullImage", "RemoveImage"] as const).map((method) =>
@@ -22,40 +22,40 @@ const METHODS: ReadonlyMap<string, Method> = new Map(
   ),
 );
 
-/** Labels and annotations of a pod may be large; the credential is not. */
+/** Labels and annotations of a pod may be large. */
 const MAX_REQUEST_BYTES = 1_024 * 1_024;
 const MAX_RESPONSE_BYTES = 4 * 1_024;
-/** All unfinished messages of a connection. */
+/** Limit of all incomplete messages of a connection. */
 const MAX_BUFFERED_BYTES = 4 * 1_024 * 1_024;
-/** Calls in flight; the one that has waited longest for its answer is given up for a new one. */
+/** Limit of tracked calls; the oldest one is dropped for a new one. */
 const MAX_CALLS = 256;
 
 interface Call {
   readonly method: Method;
   readonly request: GrpcMessageReader;
   readonly response: GrpcMessageReader;
-  /** What the request said, once it was read. */
-  asked:
-    | { readonly kind: "nothing" }
+  /** The content of the request, after it was read. */
+  operation:
+    | { readonly kind: "unread" }
     | { readonly kind: "pull"; readonly ticket: PullTicket }
     | { readonly kind: "removal"; readonly image: string };
   imageId?: string;
 }
 
 /**
- * The calls of one connection that pull or remove an image, from request to answer. A pull is
- * written down when its request was read, a removal when it was answered with success.
+ * Tracks the calls of one connection that pull or remove an image. A pull is recorded when its
+ * request was read, a removal when its response reports success.
  */
 export class Calls {
-  readonly #book: PullCredentialCache;
+  readonly #cache: PullCredentialCache;
   readonly #note: (note: CriNote) => void;
   readonly #budget = new BufferBudget(MAX_BUFFERED_BYTES);
-  /** By stream, in the order of their beginning. */
+  /** By stream, oldest first. */
   readonly #calls = new Map<number, Call>();
-  #answered = true;
+  #readsResponses = true;
 
-  constructor(book: PullCredentialCache, note: (note: CriNote) => void) {
-    this.#book = book;
+  constructor(cache: PullCredentialCache, note: (note: CriNote) => void) {
+    this.#cache = cache;
     this.#note = note;
   }
 
@@ -68,7 +68,7 @@ export class Calls {
       method,
       request: new GrpcMessageReader(MAX_REQUEST_BYTES, this.#budget),
       response: new GrpcMessageReader(MAX_RESPONSE_BYTES, this.#budget),
-      asked: { kind: "nothing" },
+      operation: { kind: "unread" },
     });
   }
 
@@ -83,7 +83,7 @@ export class Calls {
       else if (call.method === "PullImage") this.#pull(call, event.bytes);
       else this.#removal(call, event.bytes);
     });
-    if (call?.request.done && !this.#answered) this.#unanswered(streamId, call);
+    if (call?.request.done && !this.#readsResponses) this.#endWithoutResponse(streamId, call);
   }
 
   wantsResponse(streamId: number): boolean {
@@ -99,22 +99,20 @@ export class Calls {
     });
   }
 
-  /** The answer is complete. */
-  answer(streamId: number, grpcStatus: string, grpcMessage: string): void {
+  /** Handles the end of a response. */
+  end(streamId: number, grpcStatus: string, grpcMessage: string): void {
     const call = this.#calls.get(streamId);
     if (call === undefined) return;
     this.drop(streamId);
     const kind = outcomeOf(grpcStatus, grpcMessage);
-    const { asked, imageId } = call;
-    if (asked.kind === "removal" && kind === "succeeded") this.#book.forget(asked.image);
-    if (asked.kind !== "pull") return;
-    const outcome = kind === "succeeded"
-      ? { kind, ...(imageId !== undefined && { imageId }) }
-      : { kind };
-    this.#book.settle(asked.ticket, outcome);
+    const { operation, imageId } = call;
+    if (operation.kind === "removal" && kind === "succeeded") this.#cache.forget(operation.image);
+    if (operation.kind !== "pull") return;
+    const outcome = kind === "succeeded" ? defined({ kind, imageId }) : { kind };
+    this.#cache.complete(operation.ticket, outcome);
   }
 
-  /** The call is over without an answer: what it asked stays as it is. */
+  /** Stops tracking a call whose outcome is unknown. */
   drop(streamId: number): void {
     const call = this.#calls.get(streamId);
     call?.request.release();
@@ -126,20 +124,22 @@ export class Calls {
     for (const streamId of this.#calls.keys()) this.drop(streamId);
   }
 
-  /** No more requests will be read: only those that were are still of interest. */
+  /** Stops reading requests: drops the calls whose request is incomplete. */
   endRequests(): void {
     for (const [streamId, { request }] of this.#calls) if (!request.done) this.drop(streamId);
   }
 
-  /** No more answers will be read: from now on the request alone counts. */
-  endAnswers(): void {
-    this.#answered = false;
-    for (const [id, call] of this.#calls) if (call.request.done) this.#unanswered(id, call);
+  /** Stops reading responses: removals are now applied when they are requested. */
+  endResponses(): void {
+    this.#readsResponses = false;
+    for (const [id, call] of this.#calls) {
+      if (call.request.done) this.#endWithoutResponse(id, call);
+    }
   }
 
-  #unanswered(streamId: number, { asked }: Call): void {
+  #endWithoutResponse(streamId: number, { operation }: Call): void {
     this.drop(streamId);
-    if (asked.kind === "removal") this.#book.forget(asked.image);
+    if (operation.kind === "removal") this.#cache.forget(operation.image);
   }
 
   #pull(call: Call, message: Uint8Array): void {
@@ -154,21 +154,18 @@ export class Calls {
     const { pod } = request;
     const found = pullCredential(request.auth, image);
     if (found.kind === "skipped") this.#skip("PullImage", found.reason, image.text);
-    const ticket = this.#book.record({
-      image,
-      ...(found.kind === "credential" && { credential: found.credential }),
-      ...(pod && { pod }),
-    });
-    call.asked = { kind: "pull", ticket };
+    const credential = found.kind === "credential" ? found.credential : undefined;
+    const ticket = this.#cache.record(defined({ image, credential, pod }));
+    call.operation = { kind: "pull", ticket };
   }
 
   #removal(call: Call, message: Uint8Array): void {
     const image = readRemoveImageRequest(message);
     if (image === undefined) return this.#skip("RemoveImage", "malformed-message");
-    call.asked = { kind: "removal", image };
+    call.operation = { kind: "removal", image };
   }
 
   #skip(method: Method, reason: SkipReason, image?: string): void {
-    this.#note({ kind: "skipped", method, reason, ...(image !== undefined && { image }) });
+    this.#note(defined({ kind: "skipped" as const, method, reason, image }));
   }
 }

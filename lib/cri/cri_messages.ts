@@ -1,7 +1,8 @@
+import { defined } from "../model/mod.ts";
 import { messageField, readFields, stringField, type WireField } from "./protobuf.ts";
 import type { PodIdentity } from "./pull.ts";
 
-/** `runtime.v1.AuthConfig`; a field that is not set is empty. Holds secrets: never print it. */
+/** `runtime.v1.AuthConfig`; unset fields are empty. Contains secrets: never log it. */
 export interface AuthConfig {
   readonly username: string;
   readonly password: string;
@@ -12,23 +13,23 @@ export interface AuthConfig {
   readonly registryToken: string;
 }
 
-/** What is read of a `PullImageRequest`. */
+/** The fields of a `PullImageRequest` that are used. */
 export interface PullImageRequest {
-  /** As the client wrote it. */
+  /** As sent by the client. */
   readonly image: string;
   readonly auth: AuthConfig;
-  /** Undefined when the pull is for no pod, or its names are absurd. */
+  /** Undefined if the request has no pod, or its fields are too long. */
   readonly pod?: PodIdentity;
 }
 
-/** Kubernetes' names have 253 characters at most. */
+/** Names in Kubernetes have at most 253 characters. */
 const MAX_POD_TEXT = 512;
-/** An ID is a digest; CRI-O answers with a reference. */
+/** An ID is a digest; CRI-O returns a reference. */
 const MAX_IMAGE_ID = 512;
 
 /**
  * Reads a `PullImageRequest` (`k8s.io/cri-api` `pkg/apis/runtime/v1/api.proto`; `v1alpha2` has the
- * same numbers). Undefined when it is malformed.
+ * same field numbers). Returns undefined if it is malformed.
  */
 export function readPullImageRequest(message: Uint8Array): PullImageRequest | undefined {
   const request = readFields(message);
@@ -39,16 +40,16 @@ export function readPullImageRequest(message: Uint8Array): PullImageRequest | un
   const metadata = sandbox && messageField(sandbox, 1);
   if (image === undefined || authConfig === undefined || metadata === undefined) return undefined;
   const pod = readPod(metadata);
-  return { image, auth: authConfig, ...(pod && { pod }) };
+  return defined({ image, auth: authConfig, pod });
 }
 
-/** The image of a `RemoveImageRequest`, which may be an ID. Undefined when it is malformed. */
+/** Reads the image or ID of a `RemoveImageRequest`. Returns undefined if it is malformed. */
 export function readRemoveImageRequest(message: Uint8Array): string | undefined {
   const request = readFields(message);
   return request && readImage(request);
 }
 
-/** The ID that a `PullImageResponse` gives the image (`image_ref`); undefined without one. */
+/** Reads the image ID (`image_ref`) of a `PullImageResponse`. Returns undefined without one. */
 export function readPullImageResponse(message: Uint8Array): string | undefined {
   const response = readFields(message);
   const imageId = response && stringField(response, 1);
@@ -57,7 +58,7 @@ export function readPullImageResponse(message: Uint8Array): string | undefined {
     : imageId;
 }
 
-/** `ImageSpec image = 1 { string image = 1 }`, the same in both requests. */
+/** Reads `ImageSpec image = 1 { string image = 1 }`, which both requests have. */
 function readImage(request: readonly WireField[]): string | undefined {
   const spec = messageField(request, 1);
   return spec && stringField(spec, 1);
@@ -73,7 +74,7 @@ function readAuthConfig(fields: readonly WireField[]): AuthConfig | undefined {
   return { username, password, auth, serverAddress, identityToken, registryToken };
 }
 
-/** `PodSandboxMetadata`. A pod that cannot be told is none: the credential counts all the same. */
+/** Reads `PodSandboxMetadata`. An invalid pod is ignored; the credential is still used. */
 function readPod(metadata: readonly WireField[]): PodIdentity | undefined {
   const name = stringField(metadata, 1) ?? "";
   const uid = stringField(metadata, 2) ?? "";

@@ -1,9 +1,9 @@
-import { GatheredBytes } from "./gathered_bytes.ts";
+import { ByteBuffer } from "./http2_frames.ts";
 import type { SkipReason } from "./notes.ts";
 
 const PREFIX_BYTES = 5;
 
-/** What the messages of one connection may hold together while they are unfinished. */
+/** The memory limit of all incomplete messages of one connection. */
 export class BufferBudget {
   #free: number;
 
@@ -22,20 +22,20 @@ export class BufferBudget {
   }
 }
 
-/** What a piece of a stream's data led to. The bytes are a view, good during the call only. */
+/** Result of reading a message. The bytes are a view that is valid only during the call. */
 export type MessageEvent =
   | { readonly kind: "message"; readonly bytes: Uint8Array }
   | { readonly kind: "skipped"; readonly reason: SkipReason };
 
 /**
- * Puts together the first message of a gRPC stream, however it lies over DATA frames; all methods
- * that are read have one. What follows it is passed over.
+ * Assembles the first message of a gRPC stream from its DATA frames and ignores the rest: the methods
+ * that are read have one message.
  */
 export class GrpcMessageReader {
   readonly #maxBytes: number;
   readonly #budget: BufferBudget;
   readonly #prefix: number[] = [];
-  readonly #body = new GatheredBytes();
+  readonly #body = new ByteBuffer();
   #length = 0;
   #taken = 0;
   #done = false;
@@ -45,12 +45,12 @@ export class GrpcMessageReader {
     this.#budget = budget;
   }
 
-  /** Whether more data can lead to anything. */
+  /** Whether the message was read or skipped, so that further data is ignored. */
   get done(): boolean {
     return this.#done;
   }
 
-  /** Hands the message or the reason for its absence to `found`, once. */
+  /** Reads data. Calls `found` once, with the message or the reason why it was skipped. */
   read(piece: Uint8Array, found: (event: MessageEvent) => void): void {
     if (this.#done) return;
     let at = 0;
@@ -68,7 +68,7 @@ export class GrpcMessageReader {
     }
     if (this.#taken === 0) {
       if (!this.#budget.take(this.#length)) {
-        return this.#end(found, { kind: "skipped", reason: "too-much-at-once" });
+        return this.#end(found, { kind: "skipped", reason: "buffer-limit" });
       }
       this.#taken = this.#length;
     }
@@ -76,7 +76,7 @@ export class GrpcMessageReader {
     if (part.length === wanted) this.#end(found, { kind: "message", bytes: this.#body.view() });
   }
 
-  /** Gives up what it holds. Call it when the stream ends. */
+  /** Frees the buffer. Call this when the stream ends. */
   release(): void {
     this.#done = true;
     this.#body.clear();
@@ -84,7 +84,7 @@ export class GrpcMessageReader {
     this.#taken = 0;
   }
 
-  /** Reads the prefix: one byte that tells whether the message is compressed, and its length. */
+  /** Reads the prefix: a compression flag and the length of the message. */
   #begin(): SkipReason | undefined {
     const [flag = 0, a = 0, b = 0, c = 0, d = 0] = this.#prefix;
     this.#length = a * 2 ** 24 + (b << 16 | c << 8 | d);

@@ -1,21 +1,182 @@
-import { decodeHuffman, latin1 } from "./hpack_huffman.ts";
-import { type HeaderField, STATIC_TABLE } from "./hpack_static_table.ts";
-import { WireError } from "./wire_error.ts";
+import { WireError } from "./notes.ts";
 
-/** What a table holds before an encoder says otherwise (RFC 9113, section 6.5.2). */
+/** One header field, with one character per byte. */
+export interface HeaderField {
+  readonly name: string;
+  readonly value: string;
+}
+
+/** RFC 7541, appendix A. The field with index 1 is at position 0. */
+export const STATIC_TABLE: readonly HeaderField[] = [
+  [":authority", ""],
+  [":method", "GET"],
+  [":method", "POST"],
+  [":path", "/"],
+  [":path", "/index.html"],
+  [":scheme", "http"],
+  [":scheme", "https"],
+  [":status", "200"],
+  [":status", "204"],
+  [":status", "206"],
+  [":status", "304"],
+  [":status", "400"],
+  [":status", "404"],
+  [":status", "500"],
+  ["accept-charset", ""],
+  ["accept-encoding", "gzip, deflate"],
+  ["accept-language", ""],
+  ["accept-ranges", ""],
+  ["accept", ""],
+  ["access-control-allow-origin", ""],
+  ["age", ""],
+  ["allow", ""],
+  ["authorization", ""],
+  ["cache-control", ""],
+  ["content-disposition", ""],
+  ["content-encoding", ""],
+  ["content-language", ""],
+  ["content-length", ""],
+  ["content-location", ""],
+  ["content-range", ""],
+  ["content-type", ""],
+  ["cookie", ""],
+  ["date", ""],
+  ["etag", ""],
+  ["expect", ""],
+  ["expires", ""],
+  ["from", ""],
+  ["host", ""],
+  ["if-match", ""],
+  ["if-modified-since", ""],
+  ["if-none-match", ""],
+  ["if-range", ""],
+  ["if-unmodified-since", ""],
+  ["last-modified", ""],
+  ["link", ""],
+  ["location", ""],
+  ["max-forwards", ""],
+  ["proxy-authenticate", ""],
+  ["proxy-authorization", ""],
+  ["range", ""],
+  ["referer", ""],
+  ["refresh", ""],
+  ["retry-after", ""],
+  ["server", ""],
+  ["set-cookie", ""],
+  ["strict-transport-security", ""],
+  ["transfer-encoding", ""],
+  ["user-agent", ""],
+  ["vary", ""],
+  ["via", ""],
+  ["www-authenticate", ""],
+].map(([name = "", value = ""]) => ({ name, value }));
+
+/**
+ * Length in bits of the Huffman code of each byte and of EOS (RFC 7541, appendix B). The code is
+ * canonical, so it is fully determined by the lengths.
+ */
+// deno-fmt-ignore
+export const HUFFMAN_CODE_LENGTHS: readonly number[] = [
+  13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28,
+  28, 28, 28, 28, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 28,
+  6, 10, 10, 12, 13, 6, 8, 11, 10, 10, 8, 11, 8, 6, 6, 6,
+  5, 5, 5, 6, 6, 6, 6, 6, 6, 6, 7, 8, 15, 6, 12, 10,
+  13, 6, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
+  7, 7, 7, 7, 7, 7, 7, 7, 8, 7, 8, 13, 19, 13, 14, 6,
+  15, 5, 6, 5, 6, 5, 6, 6, 6, 5, 7, 7, 6, 6, 6, 5,
+  6, 7, 6, 5, 5, 6, 7, 7, 7, 7, 7, 15, 11, 14, 13, 28,
+  20, 22, 20, 20, 22, 22, 22, 23, 22, 23, 23, 23, 23, 23, 24, 23,
+  24, 24, 22, 23, 24, 23, 23, 23, 23, 21, 22, 23, 22, 23, 23, 24,
+  22, 21, 20, 22, 22, 23, 23, 21, 23, 22, 22, 24, 21, 22, 23, 23,
+  21, 21, 22, 21, 23, 22, 23, 23, 20, 22, 22, 22, 23, 22, 22, 23,
+  26, 26, 20, 19, 22, 23, 22, 25, 26, 26, 26, 27, 27, 26, 24, 25,
+  19, 21, 26, 27, 27, 26, 27, 24, 21, 21, 26, 26, 28, 27, 27, 27,
+  20, 24, 20, 21, 22, 21, 21, 23, 22, 22, 25, 25, 24, 24, 26, 23,
+  26, 27, 26, 26, 27, 27, 27, 27, 27, 28, 27, 27, 27, 27, 27, 26,
+  30,
+];
+/** End of string; must not occur in a string. */
+const EOS = 256;
+const MAX_CODE_LENGTH = 30;
+
+/** The codes of one length: `count` consecutive codes with consecutive symbols. */
+interface CodesOfLength {
+  readonly firstCode: number;
+  readonly count: number;
+  readonly firstIndex: number;
+}
+
+/** Returns the symbols in the order of their codes, and the codes of each length. */
+function canonicalCode(): { readonly symbols: Uint16Array; readonly byLength: CodesOfLength[] } {
+  const order = HUFFMAN_CODE_LENGTHS.map((length, symbol) => ({ length, symbol }))
+    .sort((a, b) => a.length - b.length || a.symbol - b.symbol);
+  const byLength: CodesOfLength[] = [{ firstCode: 0, count: 0, firstIndex: 0 }];
+  let code = 0;
+  let index = 0;
+  for (let length = 1; length <= MAX_CODE_LENGTH; length++) {
+    code *= 2;
+    const count = HUFFMAN_CODE_LENGTHS.filter((one) => one === length).length;
+    byLength.push({ firstCode: code, count, firstIndex: index });
+    code += count;
+    index += count;
+  }
+  return { symbols: Uint16Array.from(order, ({ symbol }) => symbol), byLength };
+}
+
+const { symbols: SYMBOLS, byLength: BY_LENGTH } = canonicalCode();
+
+/**
+ * Decodes a Huffman-coded string, one character per byte. Returns undefined if it contains EOS or its
+ * padding is not at most 7 one bits (RFC 7541, section 5.2).
+ */
+export function decodeHuffman(bytes: Uint8Array): string | undefined {
+  const text: number[] = [];
+  let code = 0;
+  let length = 0;
+  for (const byte of bytes) {
+    for (let bit = 7; bit >= 0; bit--) {
+      code = code * 2 + (byte >> bit & 1);
+      length++;
+      const codes = BY_LENGTH[length];
+      if (codes === undefined) return undefined;
+      const offset = code - codes.firstCode;
+      if (offset >= codes.count) continue;
+      const symbol = SYMBOLS[codes.firstIndex + offset] ?? EOS;
+      if (symbol === EOS) return undefined;
+      text.push(symbol);
+      code = 0;
+      length = 0;
+    }
+  }
+  if (length > 7 || code !== 2 ** length - 1) return undefined;
+  return latin1(text);
+}
+
+const PIECE = 4_096;
+
+/** Decodes bytes to one character each; in pieces, because the number of arguments is limited. */
+export function latin1(bytes: Uint8Array | readonly number[]): string {
+  let text = "";
+  for (let at = 0; at < bytes.length; at += PIECE) {
+    text += String.fromCharCode(...bytes.slice(at, at + PIECE));
+  }
+  return text;
+}
+
+/** Initial table size (RFC 9113, section 6.5.2). */
 const DEFAULT_TABLE_BYTES = 4_096;
-/** An encoder that wants a larger table is not followed. gRPC's stay at the default. */
+/** Larger tables are rejected. gRPC implementations keep the default. */
 const MAX_TABLE_BYTES = 64 * 1_024;
-/** What a field costs beside its text (RFC 7541, section 4.1). */
+/** Size of a field in addition to its text (RFC 7541, section 4.1). */
 const FIELD_OVERHEAD = 32;
 const MAX_INTEGER = 2 ** 28;
 
-/** What {@linkcode HpackDecoder.decode} hands over, field by field. */
+/** Called by {@linkcode HpackDecoder.decode} for each field. */
 export type FieldFound = (name: string, value: string) => void;
 
 /**
  * Decodes the header blocks of one direction of a connection, in order (RFC 7541). Every block must
- * pass through it, wanted or not, because each may change the table that later ones refer to.
+ * be decoded, because it may change the dynamic table that later blocks refer to.
  */
 export class HpackDecoder {
   /** Oldest first. */
@@ -26,9 +187,9 @@ export class HpackDecoder {
   #at = 0;
 
   /**
-   * Decodes a whole block.
+   * Decodes a complete block.
    *
-   * @throws {WireError} when it breaks the format; the table is of no use then.
+   * @throws {WireError} if it is malformed; the decoder must not be used any more.
    */
   decode(block: Uint8Array, found: FieldFound): void {
     this.#block = block;
@@ -37,7 +198,7 @@ export class HpackDecoder {
     while (this.#at < block.length) {
       const first = block[this.#at] ?? 0;
       if ((first & 0xe0) === 0x20) {
-        // The table is resized at the beginning of a block only (section 4.2).
+        // Only allowed at the start of a block (section 4.2).
         if (!mayResize) throw malformed();
         this.#resize(this.#integer(5));
         continue;
@@ -49,19 +210,19 @@ export class HpackDecoder {
     this.#block = new Uint8Array(0);
   }
 
-  /** The dynamic table, newest first, and its size in bytes: for tests. */
+  /** Returns the dynamic table, newest first, and its size in bytes. For tests. */
   table(): { readonly fields: readonly HeaderField[]; readonly bytes: number } {
     return { fields: this.#fields.toReversed(), bytes: this.#bytes };
   }
 
-  /** Section 6: indexed, literal that enters the table, literal that does not. */
+  /** Section 6: an indexed field, a literal that is added to the table, or one that is not. */
   #field(first: number): HeaderField {
     if (first & 0x80) return this.#indexed(this.#integer(7));
-    const enters = (first & 0x40) !== 0;
-    const index = this.#integer(enters ? 6 : 4);
+    const isAdded = (first & 0x40) !== 0;
+    const index = this.#integer(isAdded ? 6 : 4);
     const name = index === 0 ? this.#string() : this.#indexed(index).name;
     const field = { name, value: this.#string() };
-    if (enters) this.#add(field);
+    if (isAdded) this.#add(field);
     return field;
   }
 
@@ -86,16 +247,16 @@ export class HpackDecoder {
   }
 
   #evict(): void {
-    let gone = 0;
+    let removed = 0;
     while (this.#bytes > this.#maxBytes) {
-      const oldest = this.#fields[gone++];
+      const oldest = this.#fields[removed++];
       if (oldest === undefined) break;
       this.#bytes -= sizeOf(oldest);
     }
-    if (gone > 0) this.#fields.splice(0, gone);
+    if (removed > 0) this.#fields.splice(0, removed);
   }
 
-  /** Section 5.1: `bits` of this byte, and of those after it where they do not suffice. */
+  /** Section 5.1: an integer with a prefix of `bits` bits. */
   #integer(bits: number): number {
     const full = (1 << bits) - 1;
     let value = this.#byte() & full;

@@ -1,16 +1,18 @@
-import { GatheredBytes } from "./gathered_bytes.ts";
-import { WireError } from "./wire_error.ts";
+import { WireError } from "./notes.ts";
 
-/** What comes out of one direction of an HTTP/2 connection. Views are good during the call only. */
+/**
+ * Receives the frames of one direction of an HTTP/2 connection. Bytes are views that are valid only
+ * during the call.
+ */
 export interface FrameSink {
-  /** A whole header block: every one of them, for HPACK keeps state over the connection. */
+  /** Called for every complete header block, because HPACK has state per connection. */
   headers(streamId: number, block: Uint8Array, endStream: boolean): void;
-  /** The header block of a pushed request, which belongs to the same HPACK state. */
+  /** Called for the header block of a pushed request, which shares the HPACK state. */
   promised(block: Uint8Array): void;
-  /** Whether the bodies of this stream are wanted; if not, they are skipped by their length. */
+  /** Returns whether to read the data of a stream; otherwise it is skipped. */
   wantsData(streamId: number): boolean;
   data(streamId: number, piece: Uint8Array): void;
-  /** The last of the data of a wanted stream was handed over. */
+  /** Called after the last data of a stream that is read. */
   dataEnded(streamId: number): void;
   reset(streamId: number): void;
 }
@@ -31,23 +33,22 @@ const PRIORITY = 0x20;
 const HEADER_BYTES = 9;
 const PRIORITY_BYTES = 5;
 const PROMISED_ID_BYTES = 4;
-/** Header blocks beyond this are not followed; gRPC servers take 16 MiB at most, mostly 8 KiB. */
+/** Limit of a header block; most gRPC servers accept 8 KiB. */
 const MAX_BLOCK_BYTES = 256 * 1_024;
 const PREFACE = new TextEncoder().encode("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 
-/** What the next byte belongs to. */
-type Phase = "preface" | "frame-header" | "payload" | "pad-length" | "data" | "skip";
+/** The part of the stream that the next byte belongs to. */
+type State = "preface" | "frame-header" | "payload" | "pad-length" | "data" | "skip";
 
 /**
- * Cuts one direction of an HTTP/2 connection into frames, wherever the chunks were cut (RFC 9113,
- * sections 3.4, 4.1 and 6). Frames that carry neither header blocks nor wanted data are skipped by
- * their length. SETTINGS are not needed: the encoder of a header block says in the block itself
- * how large its table is, and the peers hold each other to the rest.
+ * Splits one direction of an HTTP/2 connection into frames, regardless of chunk boundaries (RFC 9113,
+ * sections 3.4, 4.1 and 6). Frames without header blocks or wanted data are skipped. SETTINGS are not
+ * needed: header blocks contain the size of the HPACK table, and the peers enforce the rest.
  */
 export class FrameReader {
   readonly #sink: FrameSink;
-  #jitter: Phase;
-  /** How much of the preface was seen. */
+  #state: State;
+  /** Bytes of the preface that were read. */
   #prefaceSeen = 0;
   #first = true;
   readonly #header = new Uint8Array(HEADER_BYTES);
@@ -55,25 +56,25 @@ export class FrameReader {
   #type = 0;
   #flags = 0;
   #streamId = 0;
-  /** Bytes of the payload that are still to come, in data without the padding. */
+  /** Remaining bytes of the payload; of DATA frames without the padding. */
   #left = 0;
   #padding = 0;
-  /** A payload that comes in several chunks. */
-  readonly #payload = new GatheredBytes();
-  /** A header block that comes in several frames, and who it is for. */
-  readonly #block = new GatheredBytes();
+  /** A payload that arrives in several chunks. */
+  readonly #payload = new ByteBuffer();
+  /** A header block in several frames, and its receiver. */
+  readonly #block = new ByteBuffer();
   #open: { readonly streamId: number; readonly deliver: (block: Uint8Array) => void } | undefined;
 
-  /** `preface`: this is the client's direction, which opens with the connection preface. */
+  /** @param options `preface`: the direction starts with the connection preface (the client's). */
   constructor(sink: FrameSink, { preface }: { readonly preface: boolean }) {
     this.#sink = sink;
-    this.#jitter = preface ? "preface" : "frame-header";
+    this.#state = preface ? "preface" : "frame-header";
   }
 
   /**
-   * Reads on.
+   * Reads the next chunk.
    *
-   * @throws {WireError} when the thread is lost; the reader is of no use then.
+   * @throws {WireError} if the stream is malformed; the reader must not be used any more.
    */
   read(chunk: Uint8Array): void {
     let at = 0;
@@ -81,7 +82,7 @@ export class FrameReader {
   }
 
   #step(chunk: Uint8Array, at: number): number {
-    switch (this.#jitter) {
+    switch (this.#state) {
       case "preface":
         return this.#readPreface(chunk, at);
       case "frame-header":
@@ -97,11 +98,11 @@ export class FrameReader {
       case "skip": {
         const end = Math.min(chunk.length, at + this.#left);
         this.#left -= end - at;
-        if (this.#left === 0) this.#jitter = "frame-header";
+        if (this.#left === 0) this.#state = "frame-header";
         return end;
       }
       default: {
-        const unknown: never = this.#jitter;
+        const unknown: never = this.#state;
         return unknown;
       }
     }
@@ -112,14 +113,14 @@ export class FrameReader {
     while (at < chunk.length && this.#prefaceSeen < PREFACE.length) {
       if (chunk[at++] !== PREFACE[this.#prefaceSeen++]) throw new WireError("not-http2");
     }
-    if (this.#prefaceSeen === PREFACE.length) this.#jitter = "frame-header";
+    if (this.#prefaceSeen === PREFACE.length) this.#state = "frame-header";
     return at;
   }
 
   #readHeader(chunk: Uint8Array, at: number): number {
     const wanted = HEADER_BYTES - this.#headerSeen;
     const end = Math.min(chunk.length, at + wanted);
-    // Byte by byte: a view of nine bytes costs more than they do.
+    // Byte by byte, which is faster than a view of nine bytes.
     for (let i = at; i < end; i++) this.#header[this.#headerSeen++] = chunk[i] ?? 0;
     if (this.#headerSeen === HEADER_BYTES) {
       this.#headerSeen = 0;
@@ -136,7 +137,7 @@ export class FrameReader {
     this.#streamId = (s & 0x7f) << 24 | t << 16 | u << 8 | v;
     this.#padding = 0;
     if (this.#first) {
-      // Both sides open with SETTINGS; anything else is another protocol.
+      // Both peers start with SETTINGS; anything else is another protocol.
       if (type !== SETTINGS || flags & ACK) throw new WireError("not-http2");
       this.#first = false;
     }
@@ -155,7 +156,7 @@ export class FrameReader {
           throw new WireError("headers-too-large");
         }
         if (this.#left === 0) return this.#endPayload(new Uint8Array(0));
-        this.#jitter = "payload";
+        this.#state = "payload";
         return;
       case RST_STREAM:
         if (streamId === 0 || this.#left !== 4) throw malformed();
@@ -167,7 +168,7 @@ export class FrameReader {
   }
 
   #skip(): void {
-    this.#jitter = this.#left === 0 ? "frame-header" : "skip";
+    this.#state = this.#left === 0 ? "frame-header" : "skip";
   }
 
   #startDataFrame(): void {
@@ -175,13 +176,13 @@ export class FrameReader {
     if (!this.#sink.wantsData(this.#streamId)) return this.#skip();
     if (!(this.#flags & PADDED)) return this.#startData(this.#left);
     if (this.#left === 0) throw malformed();
-    this.#jitter = "pad-length";
+    this.#state = "pad-length";
   }
 
   #startData(length: number): void {
     if (length < 0) throw malformed();
     this.#left = length;
-    this.#jitter = "data";
+    this.#state = "data";
     if (length === 0) this.#endData();
   }
 
@@ -214,31 +215,31 @@ export class FrameReader {
   }
 
   #endPayload(payload: Uint8Array): void {
-    this.#jitter = "frame-header";
+    this.#state = "frame-header";
     const fragment = this.#fragment(payload);
-    const whole = (this.#flags & END_HEADERS) !== 0;
+    const isLast = (this.#flags & END_HEADERS) !== 0;
     if (this.#open === undefined) {
-      const deliver = this.#deliverer();
-      if (whole) return deliver(fragment);
+      const deliver = this.#receiver();
+      if (isLast) return deliver(fragment);
       this.#open = { streamId: this.#streamId, deliver };
     }
     this.#block.append(fragment);
-    if (!whole) return;
+    if (!isLast) return;
     const { deliver } = this.#open;
     this.#open = undefined;
     deliver(this.#block.view());
     this.#block.clear();
   }
 
-  /** Who the block is for; END_STREAM stands in its first frame only. */
-  #deliverer(): (block: Uint8Array) => void {
+  /** Returns the receiver of a block. Only its first frame has the END_STREAM flag. */
+  #receiver(): (block: Uint8Array) => void {
     if (this.#type === PUSH_PROMISE) return (block) => this.#sink.promised(block);
     const streamId = this.#streamId;
     const endStream = (this.#flags & END_STREAM) !== 0;
     return (block) => this.#sink.headers(streamId, block, endStream);
   }
 
-  /** The part of a payload that belongs to the header block. */
+  /** Returns the header block fragment of a payload. */
   #fragment(payload: Uint8Array): Uint8Array {
     if (this.#type === CONTINUATION) return payload;
     const padded = (this.#flags & PADDED) !== 0;
@@ -254,4 +255,42 @@ export class FrameReader {
 
 function malformed(): WireError {
   return new WireError("malformed-frame");
+}
+
+const INITIAL_BYTES = 1_024;
+/** Larger buffers are released after use. */
+const MAX_KEPT_BYTES = 16 * 1_024;
+
+/** A growing buffer for bytes that arrive in pieces. */
+export class ByteBuffer {
+  #store = new Uint8Array(0);
+  #length = 0;
+
+  get length(): number {
+    return this.#length;
+  }
+
+  append(piece: Uint8Array): void {
+    const needed = this.#length + piece.length;
+    if (needed > this.#store.length) {
+      const larger = new Uint8Array(Math.max(needed, this.#store.length * 2, INITIAL_BYTES));
+      larger.set(this.#store.subarray(0, this.#length));
+      this.#store.fill(0);
+      this.#store = larger;
+    }
+    this.#store.set(piece, this.#length);
+    this.#length = needed;
+  }
+
+  /** Returns a view that is valid until the next call. */
+  view(): Uint8Array {
+    return this.#store.subarray(0, this.#length);
+  }
+
+  /** Removes the bytes and overwrites them, because they may be secret. */
+  clear(): void {
+    this.#store.fill(0, 0, this.#length);
+    this.#length = 0;
+    if (this.#store.length > MAX_KEPT_BYTES) this.#store = new Uint8Array(0);
+  }
 }

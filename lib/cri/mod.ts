@@ -1,6 +1,6 @@
 /**
- * The CRI proxy reads image pulls on their way to the container runtime: HTTP/2, HPACK, gRPC and protobuf
- * readers, and the pull credential cache. A reader can lose a credential, never a pull.
+ * Reads image pulls that pass through the CRI proxy: HTTP/2, HPACK, gRPC and protobuf readers, and
+ * the pull credential cache. A reader may miss a credential but never affects a pull.
  *
  * @module
  */

@@ -1,4 +1,4 @@
-/** Why the reader gave one direction of a connection up. */
+/** Why the reader stopped reading one direction of a connection. */
 export type LostReason =
   | "not-http2"
   | "malformed-frame"
@@ -6,48 +6,59 @@ export type LostReason =
   | "headers-too-large"
   | "internal-error";
 
-/** Why one message, or the credential in it, was left out. */
+/** Why a message, or the credential in it, was skipped. */
 export type SkipReason =
   | "compressed"
   | "message-too-large"
-  | "too-much-at-once"
+  | "buffer-limit"
   | "malformed-message"
   | "malformed-image"
   | "malformed-auth"
   | "credential-too-large"
   | "other-registry";
 
-/** What the CRI proxy says of its own reading. Of what was read it holds a reference at most. */
+/** A problem while reading CRI traffic. Contains at most an image reference of the traffic. */
 export type CriNote =
-  /** Nothing more is read in this direction; without the client's, nothing at all. */
+  /** One direction is no longer read; if it is the client's, neither is the other. */
   | { readonly kind: "lost"; readonly side: "client" | "server"; readonly reason: LostReason }
   | {
     readonly kind: "skipped";
     readonly method: "PullImage" | "RemoveImage";
     readonly reason: SkipReason;
-    /** Normalized, where it is known. */
+    /** Normalized reference, if known. */
     readonly image?: string;
   }
-  /** What was kept from an earlier run cannot be used: the book starts empty. */
-  | { readonly kind: "book-refused"; readonly reason: "malformed" | "unknown-version" };
+  /** The saved cache of an earlier run is unusable: the cache starts empty. */
+  | { readonly kind: "cache-rejected"; readonly reason: "malformed" | "unknown-version" };
 
-/** Every reason in words, for logs and documentation. */
+/** A description of every reason, for logs and documentation. */
 export const CRI_NOTES: Readonly<
   Record<LostReason | SkipReason | "malformed" | "unknown-version", string>
 > = {
-  "not-http2": "the connection does not speak HTTP/2 with prior knowledge",
-  "malformed-frame": "a frame breaks HTTP/2",
-  "malformed-headers": "a header block breaks HPACK",
-  "headers-too-large": "a header block or its table is larger than the limit",
-  "internal-error": "the reader failed in a way that it does not know; please report it",
+  "not-http2": "the connection does not use HTTP/2 with prior knowledge",
+  "malformed-frame": "malformed HTTP/2 frame",
+  "malformed-headers": "malformed HPACK header block",
+  "headers-too-large": "a header block or the HPACK table exceeds the limit",
+  "internal-error": "unexpected error of the reader; please report it",
   "compressed": "the message is compressed",
-  "message-too-large": "the message is larger than the limit",
-  "too-much-at-once": "the unfinished messages of the connection are larger than the limit",
-  "malformed-message": "the message is not what the method takes",
-  "malformed-image": "the image is not a reference",
-  "malformed-auth": "the auth field is not base64 of a UTF-8 pair",
-  "credential-too-large": "the credential is larger than the limit",
-  "other-registry": "the credential is for another registry than the image's",
-  "malformed": "it is not what the agent wrote",
-  "unknown-version": "another version of the agent wrote it",
+  "message-too-large": "the message exceeds the limit",
+  "buffer-limit": "the incomplete messages of the connection exceed the limit",
+  "malformed-message": "malformed request message",
+  "malformed-image": "the image is not a valid reference",
+  "malformed-auth": "the auth field is not a base64-encoded pair in UTF-8",
+  "credential-too-large": "the credential exceeds the limit",
+  "other-registry": "the credential is for another registry than the image",
+  "malformed": "the file is malformed",
+  "unknown-version": "the file was written by another version of the agent",
 };
+
+/** Thrown when a direction cannot be read any further: invalid HTTP/2, or a limit was exceeded. */
+export class WireError extends Error {
+  override readonly name = "WireError";
+  readonly reason: LostReason;
+
+  constructor(reason: LostReason) {
+    super(`failed to read a CRI connection: ${reason}`);
+    this.reason = reason;
+  }
+}

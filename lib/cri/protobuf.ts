@@ -1,4 +1,4 @@
-/** One length-delimited field of a message: a string, or a message itself. */
+/** One length-delimited field of a message: a string or a nested message. */
 export interface WireField {
   readonly number: number;
   readonly bytes: Uint8Array;
@@ -14,13 +14,12 @@ const FIXED32 = 5;
 const MAX_VARINT_BYTES = 10;
 const MAX_FIELD_NUMBER = 2 ** 29 - 1;
 const MAX_GROUP_DEPTH = 100;
-/** A message of a megabyte could hold half a million empty fields. */
+/** A message of 1 MiB could contain half a million empty fields. */
 const MAX_FIELDS = 65_536;
 
 /**
- * The length-delimited fields of a protobuf message in their order. Those of other wire types are
- * passed over, and groups with all that is in them. Undefined when the message is truncated or
- * malformed anywhere. The bytes are views.
+ * Returns the length-delimited fields of a protobuf message in order, as views. Skips fields of other
+ * wire types and groups. Returns undefined if the message is truncated or malformed.
  */
 export function readFields(message: Uint8Array): readonly WireField[] | undefined {
   const cursor = new Cursor(message);
@@ -63,8 +62,8 @@ export function readFields(message: Uint8Array): readonly WireField[] | undefine
 }
 
 /**
- * The text of a singular string field: the last one counts, empty when there is none. Undefined
- * when it is not UTF-8.
+ * Returns the value of a singular string field: the last occurrence, or an empty string without one.
+ * Returns undefined if it is not UTF-8.
  */
 export function stringField(fields: readonly WireField[], number: number): string | undefined {
   const bytes = fields.findLast((one) => one.number === number)?.bytes;
@@ -77,8 +76,8 @@ export function stringField(fields: readonly WireField[], number: number): strin
 }
 
 /**
- * The fields of a singular message field: its occurrences are merged, as protobuf wants it. Empty
- * when there is none, undefined when one is malformed.
+ * Returns the fields of a singular message field. Its occurrences are merged, as protobuf requires.
+ * Returns an empty list without an occurrence, and undefined if one is malformed.
  */
 export function messageField(
   fields: readonly WireField[],
@@ -114,7 +113,7 @@ class Cursor {
     return bytes;
   }
 
-  /** Exact up to 2^53, which is more than a length or key may be. */
+  /** Reads a varint; exact up to 2^53, more than any valid length or key. */
   varint(): number | undefined {
     let value = 0;
     for (let i = 0, scale = 1; i < MAX_VARINT_BYTES; i++, scale *= 128) {

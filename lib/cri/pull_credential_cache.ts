@@ -7,33 +7,37 @@ import {
   parseImageReference,
   type Secret,
 } from "../model/mod.ts";
-import { type CachedImage, decodeCache, encodeCache } from "./pull_cache_codec.ts";
+import { type CachedImage, decodeCache, encodeCache } from "./pull_cache_file.ts";
 import type { CriNote } from "./notes.ts";
 import type { PodIdentity, PullOutcome, PullTicket, SeenPull } from "./pull.ts";
 
 /**
- * Something changed in the book: keep it, and for what was `seen` ask the chain again. `pods`: a
- * pull without a credential succeeded, which tells who uses the image.
+ * A change of the cache. `seen`: a new credential, so query the provider chain again. `pods`: a pull
+ * without a credential succeeded, which identifies a pod that uses the image.
  */
 export interface PullChange {
   readonly kind: "seen" | "confirmed" | "pods" | "refused" | "forgotten";
   readonly image: ImageReference;
 }
 
-/** What a book takes. */
+/** Options of a {@linkcode PullCredentialCache}. */
 export interface PullCredentialCacheOptions {
   /** Wall time in milliseconds. */
   readonly now: () => number;
-  /** Called after each change. Must not throw, must not take long. */
+  /** Called synchronously after each change. Must not throw. */
   readonly changed?: (change: PullChange) => void;
   readonly note?: (note: CriNote) => void;
-  /** Images beyond this many push the one out that was pulled longest ago. Default 4,096. */
+  /**
+   * Limit of images; the least recently pulled one is evicted.
+   *
+   * @default 4096
+   */
   readonly maxImages?: number;
 }
 
-interface Sighting {
+interface SeenCredential {
   readonly sequence: number;
-  /** It was seen by the agent's life before this one. */
+  /** Whether it was seen before the agent was restarted. */
   readonly isRestored?: boolean;
   readonly credential: Credential;
   readonly seenAtMs: number;
@@ -43,96 +47,99 @@ interface Sighting {
 interface Entry {
   readonly image: ImageReference;
   /** Oldest first. */
-  sightings: Sighting[];
+  credentials: SeenCredential[];
   /** Newest first. */
   pods: readonly PodIdentity[];
   imageId: string | undefined;
 }
 
 const MAX_IMAGES = 4_096;
-const MAX_SIGHTINGS = 4;
+const MAX_CREDENTIALS = 4;
 const MAX_PODS = 16;
-/** All user names and secrets together, in characters. */
-const MAX_WEIGHT = 32 * 1024 * 1024;
+/** Limit of all user names and secrets together. */
+const MAX_CACHED_CHARS = 32 * 1024 * 1024;
 
 /**
- * The credentials that pulls brought, by normalized reference. The newest counts from the moment
- * that its request was read, because snapshots are mounted while the pull still runs. What the
- * registry refused goes again, and what pulled before comes back. A pull without a credential
- * says nothing about credentials, so it takes none away.
+ * Caches the credentials of image pulls by normalized reference. A new credential is used as soon as
+ * its request was read, because snapshots are mounted while the pull is running. If the registry
+ * refuses it, it is removed and the previous one is used again. Pulls without a credential do not
+ * affect stored credentials.
+ *
+ * Invariants: `#entries` is ordered by last pull; `#cachedChars` is the sum over all entries; an
+ * entry has at least one credential or pod.
  */
 export class PullCredentialCache {
   readonly #options: PullCredentialCacheOptions;
-  /** In the order of the last pull, oldest first. */
+  /** Least recently pulled first. */
   readonly #entries = new Map<string, Entry>();
   #sequence = 0;
-  #weight = 0;
+  #cachedChars = 0;
   #pulls = 0;
 
   constructor(options: PullCredentialCacheOptions) {
     this.#options = options;
   }
 
-  /** How many images it knows. */
+  /** Number of images. */
   get size(): number {
     return this.#entries.size;
   }
 
-  /** How many pulls were written down, with a credential or without. */
+  /** Number of recorded pulls, with or without a credential. */
   get pulls(): number {
     return this.#pulls;
   }
 
   /**
-   * The newest credential for an image that was not refused. A reference without tag and digest
-   * (all that a nydusd's configuration tells) finds the newest of its repository.
+   * Returns the newest credential of an image that was not refused. A reference without tag and
+   * digest, as in a configuration of nydusd, matches the most recently pulled image of the repository.
    */
   lookup(
     image: ImageReference,
   ): { readonly credential: Credential; readonly seenAtMs: number } | undefined {
-    return this.#find(image)?.sightings.at(-1);
+    return this.#find(image)?.credentials.at(-1);
   }
 
   /**
-   * The newest credential that an image was pulled with while this agent ran: good enough to be
-   * given to its mounts. Of those that were restored, mounts may hold newer ones by now.
+   * Returns the newest credential that an image was pulled with since the agent was started, which
+   * may be delivered to its mounts. Mounts may already have newer credentials than restored ones.
    */
   confirmed(
     image: ImageReference,
   ): { readonly credential: Credential; readonly seenAtMs: number } | undefined {
-    const { sightings = [] } = this.#find(image) ?? {};
-    return sightings.findLast(({ confirmed, isRestored }) => confirmed && isRestored !== true);
+    const { credentials = [] } = this.#find(image) ?? {};
+    return credentials.findLast(({ confirmed, isRestored }) => confirmed && isRestored !== true);
   }
 
   /**
-   * The newest credential that an image was pulled with, by this process or one before it; else the
-   * newest that was not refused. Good enough for a mount that has none.
+   * Returns the newest credential that an image was pulled with, including restored ones; otherwise
+   * the newest that was not refused. For mounts without a credential.
    */
   remembered(
     image: ImageReference,
   ): { readonly credential: Credential; readonly seenAtMs: number } | undefined {
-    const { sightings = [] } = this.#find(image) ?? {};
-    return sightings.findLast(({ confirmed }) => confirmed) ?? sightings.at(-1);
+    const { credentials = [] } = this.#find(image) ?? {};
+    return credentials.findLast(({ confirmed }) => confirmed) ?? credentials.at(-1);
   }
 
-  /** The pods for which an image was pulled lately, newest first. */
+  /** Returns the pods that an image was recently pulled for, newest first. */
   pods(image: ImageReference): readonly PodIdentity[] {
     return this.#find(image)?.pods ?? [];
   }
 
-  /** Writes a pull down whose outcome is not known yet. */
+  /** Records a pull whose outcome is unknown. */
   record({ image, credential, pod }: SeenPull): PullTicket {
     const sequence = ++this.#sequence;
     this.#pulls++;
     const ticket = { image, sequence };
     if (credential === undefined && pod === undefined) return ticket;
     const old = this.#take(image.text);
-    const entry = old ?? { image, sightings: [], pods: [], imageId: undefined };
-    const before = entry.sightings.at(-1)?.credential;
+    const entry = old ?? { image, credentials: [], pods: [], imageId: undefined };
+    const before = entry.credentials.at(-1)?.credential;
     if (credential !== undefined) {
       const seenAtMs = this.#options.now();
-      entry.sightings = bounded([
-        ...entry.sightings,
+      entry.credentials = bounded([
+        ...entry.credentials,
         { sequence, credential, seenAtMs, confirmed: false },
       ]);
     }
@@ -143,77 +150,78 @@ export class PullCredentialCache {
     this.#put(entry);
     this.#shrink();
     if (credential === undefined) return ticket;
-    if (before === undefined || !credentialsEqual(before, credential)) this.#tell("seen", image);
+    if (before === undefined || !credentialsEqual(before, credential)) this.#notify("seen", image);
     return ticket;
   }
 
   /**
-   * Says how a pull ended. Success takes the place of all that was seen before. A refusal takes
-   * this pull's credential away, so that it replaces none that worked. Any other failure (disk,
-   * network, a client that went away) says nothing about the credential.
+   * Completes a pull. After a success its credential replaces the older ones. After a refusal its
+   * credential is removed, so that the previous one is used again. Other failures (disk, network, a
+   * disconnected client) do not affect the credential.
    */
-  settle({ image, sequence }: PullTicket, outcome: PullOutcome): void {
+  complete({ image, sequence }: PullTicket, outcome: PullOutcome): void {
     const entry = this.#entries.get(image.text);
     if (entry === undefined || outcome.kind === "failed") return;
-    const sighting = entry.sightings.find((one) => one.sequence === sequence);
+    const seen = entry.credentials.find((one) => one.sequence === sequence);
     if (outcome.kind === "refused") {
-      if (sighting === undefined) return;
-      this.#replace(entry, entry.sightings.filter((one) => one !== sighting));
-      return this.#tell("refused", image);
+      if (seen === undefined) return;
+      this.#replace(entry, entry.credentials.filter((one) => one !== seen));
+      return this.#notify("refused", image);
     }
     if (outcome.imageId !== undefined) entry.imageId = outcome.imageId;
-    if (sighting === undefined) {
-      if (entry.pods.length > 0) this.#tell("pods", image);
+    if (seen === undefined) {
+      if (entry.pods.length > 0) this.#notify("pods", image);
       return;
     }
-    sighting.confirmed = true;
-    this.#replace(entry, entry.sightings.filter((one) => one.sequence >= sequence));
-    this.#tell("confirmed", image);
+    seen.confirmed = true;
+    this.#replace(entry, entry.credentials.filter((one) => one.sequence >= sequence));
+    this.#notify("confirmed", image);
   }
 
   /**
-   * Forgets a removed image, given by reference, ID or ID prefix. The kubelet's garbage collection
-   * sends IDs and `crictl rmi` what its user typed; the runtime resolves a prefix only if it is
-   * unique, and removes all references of the image. IDs are known from the answers to pulls.
+   * Removes an image that was removed from the runtime, by reference, ID or ID prefix. The garbage
+   * collection of the kubelet sends IDs, `crictl rmi` what the user entered. The runtime resolves
+   * unique prefixes and removes all references of the image. IDs are known from pull responses.
    */
   forget(image: string): void {
     const text = normalized(image);
-    const named = text === undefined ? undefined : this.#entries.get(text);
-    // An ID or a prefix parses as a reference too, but nothing was pulled by that name.
-    const id = named === undefined ? image : named.imageId;
-    const gone = [...this.#entries.values()].filter((entry) =>
+    const known = text === undefined ? undefined : this.#entries.get(text);
+    // IDs and prefixes are valid references too, but were not pulled under that name.
+    const id = known === undefined ? image : known.imageId;
+    const removed = [...this.#entries.values()].filter((entry) =>
       entry.image.text === text || id !== undefined && hasId(entry, id)
     );
-    for (const entry of gone) {
+    for (const entry of removed) {
       this.#take(entry.image.text);
-      this.#tell("forgotten", entry.image);
+      this.#notify("forgotten", entry.image);
     }
   }
 
-  /** All of it, to be kept where nobody else can read it. */
+  /** Returns the cache as text that contains secrets. */
   serialize(): Secret {
     return encodeCache([...this.#entries.values()].map((entry): CachedImage => ({
       image: entry.image,
       imageId: entry.imageId,
       pods: entry.pods,
-      pulls: entry.sightings,
+      pulls: entry.credentials,
     })));
   }
 
   /**
-   * Takes in what {@linkcode PullCredentialCache.serialize} gave. What was seen since then stays and counts as
-   * newer. Text that cannot be used changes nothing and is noted; nothing is announced as a change.
+   * Restores the text of {@linkcode PullCredentialCache.serialize} without reporting changes. Entries
+   * that were recorded meanwhile are kept as the newer ones. Returns false, and reports a note, if
+   * the text is unusable.
    */
   restore(text: Secret): boolean {
     const decoded = decodeCache(text);
-    if (decoded.kind === "refused") {
-      this.#options.note?.({ kind: "book-refused", reason: decoded.reason });
+    if (decoded.kind === "rejected") {
+      this.#options.note?.({ kind: "cache-rejected", reason: decoded.reason });
       return false;
     }
     const nowMs = this.#options.now();
     const newer = [...this.#entries.keys()].flatMap((key) => this.#take(key) ?? []);
     for (const { image, imageId, pods, pulls } of decoded.images) {
-      const sightings = pulls.map(({ credential, seenAtMs, confirmed }) => ({
+      const credentials = pulls.map(({ credential, seenAtMs, confirmed }) => ({
         sequence: ++this.#sequence,
         credential,
         seenAtMs: Math.min(seenAtMs, nowMs),
@@ -223,7 +231,7 @@ export class PullCredentialCache {
       this.#take(image.text);
       this.#put({
         image,
-        sightings: bounded(sightings),
+        credentials: bounded(credentials),
         pods: pods.slice(0, MAX_PODS),
         imageId,
       });
@@ -241,55 +249,55 @@ export class PullCredentialCache {
     if (exact !== undefined || image.tag !== undefined || image.digest !== undefined) return exact;
     return [...this.#entries.values()].findLast((entry) =>
       entry.image.registry === image.registry && entry.image.repository === image.repository &&
-      entry.sightings.length > 0
+      entry.credentials.length > 0
     );
   }
 
-  #replace(entry: Entry, sightings: Sighting[]): void {
-    this.#weight -= weightOf(entry);
-    entry.sightings = sightings;
-    this.#weight += weightOf(entry);
-    if (sightings.length === 0 && entry.pods.length === 0) this.#entries.delete(entry.image.text);
+  #replace(entry: Entry, credentials: SeenCredential[]): void {
+    this.#cachedChars -= charsOf(entry);
+    entry.credentials = credentials;
+    this.#cachedChars += charsOf(entry);
+    if (credentials.length === 0 && entry.pods.length === 0) this.#entries.delete(entry.image.text);
   }
 
   #take(key: string): Entry | undefined {
     const entry = this.#entries.get(key);
     if (entry === undefined) return undefined;
     this.#entries.delete(key);
-    this.#weight -= weightOf(entry);
+    this.#cachedChars -= charsOf(entry);
     return entry;
   }
 
   #put(entry: Entry): void {
     this.#entries.set(entry.image.text, entry);
-    this.#weight += weightOf(entry);
+    this.#cachedChars += charsOf(entry);
   }
 
   #shrink(): void {
     const { maxImages = MAX_IMAGES } = this.#options;
     for (const [key, { image }] of this.#entries) {
-      if (this.#entries.size <= maxImages && this.#weight <= MAX_WEIGHT) return;
+      if (this.#entries.size <= maxImages && this.#cachedChars <= MAX_CACHED_CHARS) return;
       this.#take(key);
-      this.#tell("forgotten", image);
+      this.#notify("forgotten", image);
     }
   }
 
-  #tell(kind: PullChange["kind"], image: ImageReference): void {
+  #notify(kind: PullChange["kind"], image: ImageReference): void {
     this.#options.changed?.({ kind, image });
   }
 }
 
-/** The newest few; the newest that pulled stays among them, it is what a refusal falls back to. */
-function bounded(sightings: Sighting[]): Sighting[] {
-  if (sightings.length <= MAX_SIGHTINGS) return sightings;
-  const proven = sightings.findLast(({ confirmed }) => confirmed);
-  const newest = sightings.slice(-MAX_SIGHTINGS);
-  if (proven === undefined || newest.includes(proven)) return newest;
-  return [proven, ...newest.slice(1)];
+/** Keeps the newest credentials, and always the newest confirmed one, the fallback after a refusal. */
+function bounded(credentials: SeenCredential[]): SeenCredential[] {
+  if (credentials.length <= MAX_CREDENTIALS) return credentials;
+  const fallback = credentials.findLast(({ confirmed }) => confirmed);
+  const newest = credentials.slice(-MAX_CREDENTIALS);
+  if (fallback === undefined || newest.includes(fallback)) return newest;
+  return [fallback, ...newest.slice(1)];
 }
 
-function weightOf({ sightings }: Entry): number {
-  return sightings.reduce(
+function charsOf({ credentials }: Entry): number {
+  return credentials.reduce(
     (sum, { credential }) =>
       sum + credentialUsername(credential).length + credentialSecret(credential).reveal().length,
     0,
@@ -304,7 +312,7 @@ function normalized(image: string): string | undefined {
   }
 }
 
-/** Whether `id` is the image's ID or, as far as it is hexadecimal, a prefix of it. */
+/** Whether `id` is the image's ID or a hexadecimal prefix of it. */
 function hasId({ imageId }: Entry, id: string): boolean {
   const prefix = /^(?:sha256:)?([a-f0-9]{1,64})$/.exec(id)?.[1];
   return prefix === undefined ? imageId === id : imageId?.startsWith(`sha256:${prefix}`) === true;

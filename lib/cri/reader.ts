@@ -3,39 +3,40 @@ import { HpackDecoder } from "./hpack.ts";
 import { FrameReader, type FrameSink } from "./http2_frames.ts";
 import type { CriNote, LostReason } from "./notes.ts";
 import type { PullCredentialCache } from "./pull_credential_cache.ts";
-import { WireError } from "./wire_error.ts";
+import { WireError } from "./notes.ts";
 
-/** What reading one connection takes. */
+/** Options of {@linkcode createCriReader}. */
 export interface CriReaderOptions {
-  /** Where pulls and removals are written down; shared by all connections. */
-  readonly book: PullCredentialCache;
-  /** Hears what could not be read; at most once a direction that its thread was lost. */
+  /** Records pulls and removals; shared by all connections. */
+  readonly cache: PullCredentialCache;
+  /** Called for problems; `lost` at most once per direction. */
   readonly note?: (note: CriNote) => void;
 }
 
 /**
- * Follows one connection of a CRI client. Call it with every chunk, in order, **before** the chunk
- * is passed on, so that no answer is read before its question. No call throws, keeps the chunk or
- * changes it. A connection holds about 5 MiB at most, and nothing once its thread is lost: calls
- * cost next to nothing then. Without the server's direction pulls are still seen, but never
- * confirmed or refused, and removals count when they are asked for; without the client's nothing
- * more is read.
+ * Reads the traffic of one connection of a CRI client. Call it with every chunk, in order and
+ * **before** the chunk is forwarded, so that a request is read before its response. Methods never
+ * throw, keep a chunk or modify it. A connection uses at most about 5 MiB.
+ *
+ * After an error in the server's direction, pulls are still recorded but never confirmed or refused,
+ * and removals are applied when they are requested. After an error in the client's direction nothing
+ * is read any more.
  */
 export interface CriConnectionReader {
-  /** Calls of any method that have begun and not ended; 0 where the connection cannot be read. */
+  /** Calls of any method that have started and not completed; 0 if they cannot be read. */
   readonly callsInFlight: number;
   fromClient(chunk: Uint8Array): void;
   fromServer(chunk: Uint8Array): void;
-  /** The client closed its half; answers may still come. */
+  /** Call when the client has closed its direction; responses may still arrive. */
   clientEnded(): void;
-  /** Both halves are gone. What had no answer stays as it was asked, unconfirmed. */
+  /** Call when both directions are closed. Pulls without a response stay unconfirmed. */
   closed(): void;
 }
 
-/** Streams beyond this many side by side are not tracked; gRPC servers allow far fewer. */
+/** Limit of tracked concurrent streams; gRPC servers allow far fewer. */
 const MAX_STREAMS = 10_000;
 
-/** Streams that the client has opened and the server has not ended yet. */
+/** Tracks the streams that the client has opened and the server has not ended. */
 class OpenStreams {
   readonly #ids = new Set<number>();
   #newest = 0;
@@ -44,7 +45,7 @@ class OpenStreams {
     return this.#ids.size;
   }
 
-  /** The client's trailers of a stream that has ended do not open it again. */
+  /** Ignores streams that have ended: trailers of the client do not open them again. */
   open(id: number): void {
     if (id <= this.#newest) return;
     this.#newest = id;
@@ -60,7 +61,7 @@ class OpenStreams {
   }
 }
 
-/** A reader for one connection, at its very first byte. */
+/** Creates a reader for a new connection. */
 export function createCriReader(options: CriReaderOptions): CriConnectionReader {
   return new ConnectionReader(options);
 }
@@ -72,11 +73,11 @@ class ConnectionReader implements CriConnectionReader {
   #client: FrameReader | undefined;
   #server: FrameReader | undefined;
 
-  constructor({ book, note }: CriReaderOptions) {
+  constructor({ cache, note }: CriReaderOptions) {
     this.#note = note ?? (() => {});
-    this.#calls = new Calls(book, this.#note);
+    this.#calls = new Calls(cache, this.#note);
     this.#client = new FrameReader(requests(this.#calls, this.#streams), { preface: true });
-    this.#server = new FrameReader(answers(this.#calls, this.#streams), { preface: false });
+    this.#server = new FrameReader(responses(this.#calls, this.#streams), { preface: false });
   }
 
   get callsInFlight(): number {
@@ -98,7 +99,7 @@ class ConnectionReader implements CriConnectionReader {
     } catch (error) {
       this.#server = undefined;
       this.#streams.clear();
-      this.#guard(() => this.#calls.endAnswers());
+      this.#guard(() => this.#calls.endResponses());
       this.#lose("server", error);
     }
   }
@@ -120,17 +121,17 @@ class ConnectionReader implements CriConnectionReader {
     this.#guard(() => this.#note({ kind: "lost", side, reason }));
   }
 
-  /** What is called from here belongs to others; whatever it does must not reach the connection. */
+  /** Calls a callback whose errors must not affect the connection. */
   #guard(call: () => void): void {
     try {
       call();
     } catch {
-      // There is nobody left to tell.
+      // An error has already been reported for this direction.
     }
   }
 }
 
-/** The client's direction: which calls are made, and what they ask. */
+/** Handles the client's direction: the start of calls and their requests. */
 function requests(calls: Calls, streams: OpenStreams): FrameSink {
   const headers = new HpackDecoder();
   return {
@@ -153,8 +154,8 @@ function requests(calls: Calls, streams: OpenStreams): FrameSink {
   };
 }
 
-/** The server's direction: how the calls end. */
-function answers(calls: Calls, streams: OpenStreams): FrameSink {
+/** Handles the server's direction: responses and the end of calls. */
+function responses(calls: Calls, streams: OpenStreams): FrameSink {
   const headers = new HpackDecoder();
   return {
     headers(streamId, block, endStream) {
@@ -166,7 +167,7 @@ function answers(calls: Calls, streams: OpenStreams): FrameSink {
       });
       if (!endStream) return;
       streams.end(streamId);
-      calls.answer(streamId, status, message);
+      calls.end(streamId, status, message);
     },
     promised: (block) => headers.decode(block, () => {}),
     wantsData: (streamId) => calls.wantsResponse(streamId),

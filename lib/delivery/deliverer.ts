@@ -2,8 +2,8 @@ import {
   type CallOptions,
   type Credential,
   credentialSecret,
-  type DeliveryOrder,
   type DeliveryOutcome,
+  type DeliveryRequest,
   encodeRegistryAuth,
   type FileOutcome,
   type FileSystem,
@@ -49,7 +49,7 @@ export class Deliverer {
   }
 
   /** Rejects for nothing but `signal`. */
-  async deliver(order: DeliveryOrder, options: CallOptions = {}): Promise<DeliveryOutcome> {
+  async deliver(order: DeliveryRequest, options: CallOptions = {}): Promise<DeliveryOutcome> {
     if (order.credential.kind === "identity-token") {
       const detail = "nydusd cannot use an identity token: use a provider that exchanges it";
       return { kind: "unsupported", detail, file: { kind: "skipped" } };
@@ -66,7 +66,7 @@ export class Deliverer {
   }
 
   async #reload(
-    { daemon, instance, credential }: DeliveryOrder,
+    { daemon, instance, credential }: DeliveryRequest,
     options: CallOptions,
   ): Promise<Reload> {
     if (credential.kind !== "basic") {
@@ -102,7 +102,7 @@ export class Deliverer {
       : { kind: "rejected", detail: "nydusd said stored, and holds something else" };
   }
 
-  async #rewrite({ instance, credential }: DeliveryOrder): Promise<FileOutcome> {
+  async #rewrite({ instance, credential }: DeliveryRequest): Promise<FileOutcome> {
     const { files, configFiles } = this.#options;
     const { configPath } = instance;
     if (configFiles === "never" || configPath === undefined) return { kind: "skipped" };

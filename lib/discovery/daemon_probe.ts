@@ -181,7 +181,8 @@ function mountIdOf(
 
 /** Whether a nydusd answers on the socket, also if it is not (yet) ready to serve. */
 function isAnswer({ state }: Daemon): boolean {
-  return state === "running" || state === "starting" || state === "dying" || state === "stopped";
+  return state === "running" || state === "starting" || state === "terminating" ||
+    state === "stopped";
 }
 
 /** The state that nydusd reports, as one of ours. */
@@ -197,7 +198,7 @@ function stateOf(reported: string): DaemonState {
     case "DYING":
     case "DIE":
     case "DESTROYED":
-      return "dying";
+      return "terminating";
     default:
       return "broken";
   }

@@ -1,74 +1,77 @@
 import type { Clock } from "./ports.ts";
 import type { ImageReference } from "./image_reference.ts";
 
-/** What waiting for answers takes. */
+/** Options of an {@linkcode AnswerDeadline}. */
 export interface AnswerDeadlineOptions {
   readonly clock: Clock;
-  /** How long an answer is waited for. */
+  /** How long to wait for an answer. */
   readonly timeoutMs: number;
-  /** Called when an answer that was no longer waited for has arrived. */
-  readonly late: (image: ImageReference) => void;
+  /** Called when an answer arrives after its deadline. */
+  readonly onLateAnswer: (image: ImageReference) => void;
 }
 
-/** How one answer is waited for. */
-export interface Wait<T> {
-  /** What answers: a provider, a plugin, a credential helper. */
+/** How to wait for one answer. */
+interface WaitOptions<T> {
+  /** The provider, plugin or credential helper that answers. */
   readonly source: string;
   readonly image: ImageReference;
-  /** What takes the answer's place; called with the reason in words. */
-  readonly otherwise: (detail: string) => T;
-  /** Whether an answer brings nothing: then it is of no interest when it is late. */
+  /** Returns the result to use when the deadline passes. */
+  readonly onTimeout: (detail: string) => T;
+  /** Whether an answer has no credential; such an answer is not reported when it is late. */
   readonly isFailure: (answer: T) => boolean;
-  /** Time beyond the deadline for an answer that is composed of others under the same deadline. */
+  /** Time beyond the deadline, for an answer that waits for others under the same deadline. */
   readonly extraMs?: number;
 }
 
-/** While an earlier answer of the same source is overdue: enough for one from a cache. */
+/** Deadline while an earlier answer of the source is overdue: enough for a cached answer. */
 const OVERDUE_TIMEOUT_MS = 100;
 
 /**
- * Bounds how long answers are waited for. The work behind an answer goes on: its result is cached
- * where it is made, and reported when it arrives.
+ * Limits how long callers wait for answers. The work itself continues: its result is cached by the
+ * source and reported when it arrives.
+ *
+ * Invariants: `#overdue` has an entry for a source exactly while at least one of its answers is
+ * past its deadline and still pending.
  */
 export class AnswerDeadline {
   readonly #options: AnswerDeadlineOptions;
-  /** By source: how many answers are overdue. Its callers do not wait as long again. */
+  /** Number of overdue answers by source. */
   readonly #overdue = new Map<string, number>();
 
   constructor(options: AnswerDeadlineOptions) {
     this.#options = options;
   }
 
-  /** Returns the answer if it arrives in time. Rejects as the answer does. */
-  async wait<T>(answer: Promise<T>, wait: Wait<T>): Promise<T> {
-    const { source, otherwise, extraMs = 0 } = wait;
+  /** Returns the answer if it arrives before the deadline. Rejects if the answer does. */
+  async wait<T>(answer: Promise<T>, options: WaitOptions<T>): Promise<T> {
+    const { source, onTimeout, extraMs = 0 } = options;
     const { clock, timeoutMs } = this.#options;
     const isOverdue = this.#overdue.has(source);
     const waitMs = isOverdue ? Math.min(OVERDUE_TIMEOUT_MS, timeoutMs) : timeoutMs;
-    const inSync = new AbortController();
+    const answered = new AbortController();
     const timedOut = Symbol();
-    const timer = clock.sleep(waitMs + extraMs, inSync)
+    const timer = clock.sleep(waitMs + extraMs, answered)
       .then(() => timedOut, () => timedOut); // aborted: the race is over
     try {
       const first = await Promise.race([answer, timer]);
       if (first !== timedOut) return first as T;
     } finally {
-      inSync.abort();
+      answered.abort();
     }
-    this.#follow(answer, wait);
-    return otherwise(
+    this.#follow(answer, options);
+    return onTimeout(
       `no answer within ${timeoutMs / 1000} s${isOverdue ? ", as before" : ""}; ` +
         "it is used when it arrives",
     );
   }
 
-  #follow<T>(answer: Promise<T>, { source, image, isFailure }: Wait<T>): void {
+  #follow<T>(answer: Promise<T>, { source, image, isFailure }: WaitOptions<T>): void {
     this.#overdue.set(source, (this.#overdue.get(source) ?? 0) + 1);
-    answer.then((late) => !isFailure(late), () => false).then((isOfUse) => {
+    answer.then((late) => !isFailure(late), () => false).then((isUsable) => {
       const others = (this.#overdue.get(source) ?? 1) - 1;
       if (others === 0) this.#overdue.delete(source);
       else this.#overdue.set(source, others);
-      if (isOfUse) this.#options.late(image);
+      if (isUsable) this.#options.onLateAnswer(image);
     });
   }
 }

@@ -1,29 +1,49 @@
 import { type Clock, type Random } from "./ports.ts";
 import { type CredentialRequest } from "./provider.ts";
-import { waitingCeilingMs } from "./retry_ceiling.ts";
 
 const FIRST_MS = 1_000;
 const MAX_MS = 5 * 60_000;
 const URGENT_MAX_MS = 5_000;
+const WAITING_CEILING_MS = 20_000;
+/** About ten minutes of failures; a fleet that boots together has credentials by then. */
+const WAITING_FAILURES = 60;
+const MAX_SCOPES = 4_096;
 
-/** What a backoff reckons with. */
+/** Options of a backoff. */
 export interface BackoffOptions {
   readonly clock: Clock;
-  /** Without it the whole ceiling is waited. */
+  /** Source of the jitter; without it every delay is the whole ceiling. */
   readonly random?: Random;
 }
 
+/** The parts of a request that shorten a delay. */
+type Urgency = Pick<CredentialRequest, "urgent" | "waiting" | "forcedAtMs">;
+
 /**
- * The pause after failures: somewhere between one second and a ceiling that doubles with each
- * failure in a row, up to five minutes. Drawn once a failure, so that asking often does not shorten
- * it, and kept on the monotonic clock, so that a step of the wall clock does not either.
+ * Returns the longest delay (ms) after a number of failures in a row while an image has no
+ * credential of any source yet.
+ *
+ * If the delay kept doubling, the last nodes of a fleet that booted together would sleep while the
+ * token service is idle. So it stays at 20 s for as long as such a boot may take (10,000 nodes at
+ * 20 calls per second: 490 s) and grows to five minutes only after that.
+ */
+export function waitingCeilingMs(failures: number): number {
+  if (failures <= WAITING_FAILURES) return Math.min(FIRST_MS * 2 ** failures, WAITING_CEILING_MS);
+  return Math.min(WAITING_CEILING_MS * 2 ** Math.min(failures - WAITING_FAILURES, 10), MAX_MS);
+}
+
+/**
+ * Exponential backoff with jitter: the delay is between one second and a ceiling that doubles with
+ * each failure in a row, up to five minutes. The jitter is chosen once per failure, so that frequent
+ * calls do not shorten the delay, and elapsed time is monotonic, so that a step of the wall clock
+ * does not either.
  */
 export class Backoff {
   readonly #options: BackoffOptions;
   #failures = 0;
   #failedAtMs = -Infinity;
   #ceilingMs = 0;
-  #draw = 0;
+  #jitter = 0;
 
   constructor(options: BackoffOptions) {
     this.#options = options;
@@ -35,42 +55,96 @@ export class Backoff {
   }
 
   /**
-   * How long to wait yet (ms); 0 = go ahead. Urgency cuts the pause to five seconds; who has no
-   * credential at all waits up to twenty seconds for the first minutes; what a person asked for
-   * waits for no failure from before.
+   * Returns the remaining delay (ms), 0 if the next attempt may start. `urgent` limits the delay to
+   * five seconds, `waiting` to {@linkcode waitingCeilingMs}; a failure before `forcedAtMs` causes
+   * no delay.
    */
-  remainingMs(
-    { urgent = false, waiting = false, forcedAtMs = -Infinity }: Pick<
-      CredentialRequest,
-      "urgent" | "waiting" | "forcedAtMs"
-    > = {},
-  ): number {
+  remainingMs({ urgent = false, waiting = false, forcedAtMs = -Infinity }: Urgency = {}): number {
     if (this.#failures === 0 || this.#failedAtMs < forcedAtMs) return 0;
     const ceilingMs = waiting
       ? Math.min(this.#ceilingMs, waitingCeilingMs(this.#failures))
       : this.#ceilingMs;
-    const drawnMs = FIRST_MS + this.#draw * Math.max(0, ceilingMs - FIRST_MS);
-    const delayMs = urgent ? Math.min(drawnMs, URGENT_MAX_MS) : drawnMs;
+    const jitteredMs = FIRST_MS + this.#jitter * Math.max(0, ceilingMs - FIRST_MS);
+    const delayMs = urgent ? Math.min(jitteredMs, URGENT_MAX_MS) : jitteredMs;
     return Math.max(0, this.#failedAtMs + delayMs - this.#options.clock.monotonicMs());
   }
 
   /**
-   * @param startedAtMs Monotonic time at which the attempt began: attempts that ran side by side
-   * and failed together are one step.
-   * @param maxMs A lower limit, for what is cheap to try again.
+   * Records a failure.
+   *
+   * @param startedAtMs Monotonic time at which the attempt started; attempts that ran in parallel
+   * and failed count as one failure.
+   * @param maxMs A lower ceiling, for attempts that are cheap.
    */
   failed(startedAtMs: number, maxMs = MAX_MS): void {
     const { clock, random } = this.#options;
-    const together = this.#failures > 0 && startedAtMs < this.#failedAtMs;
-    if (!together) this.#failures++;
+    const isParallel = this.#failures > 0 && startedAtMs < this.#failedAtMs;
+    if (!isParallel) this.#failures++;
     this.#ceilingMs = Math.min(FIRST_MS * 2 ** Math.min(this.#failures, 20), MAX_MS, maxMs);
-    this.#draw = random?.next() ?? 1;
+    this.#jitter = random?.next() ?? 1;
     this.#failedAtMs = clock.monotonicMs();
   }
 
+  /** Records a success, which ends the delay. */
   succeeded(): void {
     this.#failures = 0;
     this.#failedAtMs = -Infinity;
     this.#ceilingMs = 0;
+  }
+}
+
+/**
+ * Tracks the backoff of one program, both overall and per scope. A program that hangs delays every
+ * scope after one execution; a program that fails for one scope delays the others only briefly.
+ */
+export class ScopedBackoff {
+  readonly #options: BackoffOptions;
+  /** Failures over all scopes without a success in between. */
+  readonly #overall: Backoff;
+  readonly #byScope = new Map<string, Backoff>();
+
+  constructor(options: BackoffOptions) {
+    this.#options = options;
+    this.#overall = new Backoff(options);
+  }
+
+  /** Whether the last execution failed. */
+  get isFailing(): boolean {
+    return this.#overall.failures > 0;
+  }
+
+  /** Returns the failures in a row of the program or of the scope, whichever is more. */
+  failures(scope: string): number {
+    return Math.max(this.#overall.failures, this.#byScope.get(scope)?.failures ?? 0);
+  }
+
+  /** Returns the remaining delay (ms) for a scope, 0 if the program may be executed. */
+  remainingMs(scope: string, urgency: Urgency): number {
+    const own = this.#byScope.get(scope)?.remainingMs(urgency) ?? 0;
+    return Math.max(this.#overall.remainingMs(urgency), own);
+  }
+
+  /**
+   * Records a failure.
+   *
+   * @param scope Undefined if the scope is not known; the overall delay applies then.
+   * @param startedAtMs Monotonic time at which the execution started.
+   * @param maxMs A lower ceiling, for attempts that are cheap.
+   */
+  failed(scope: string | undefined, startedAtMs: number, maxMs?: number): void {
+    this.#overall.failed(startedAtMs, maxMs);
+    if (scope === undefined) return;
+    const backoff = this.#byScope.get(scope) ?? new Backoff(this.#options);
+    backoff.failed(startedAtMs, maxMs);
+    this.#byScope.delete(scope);
+    this.#byScope.set(scope, backoff);
+    const [oldest] = this.#byScope.keys();
+    if (this.#byScope.size > MAX_SCOPES && oldest !== undefined) this.#byScope.delete(oldest);
+  }
+
+  /** Records a success, which ends the overall delay and that of the scope. */
+  succeeded(scope: string): void {
+    this.#overall.succeeded();
+    this.#byScope.delete(scope);
   }
 }

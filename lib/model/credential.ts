@@ -1,14 +1,14 @@
 import { AgentError } from "./errors.ts";
 import { Secret } from "./secret.ts";
 
-/** User name and password: what nydusd, docker and the kubelet call a registry auth. */
+/** A user name and password; nydusd, docker and the kubelet call the pair a registry auth. */
 export interface BasicCredential {
   readonly kind: "basic";
   readonly username: string;
   readonly password: Secret;
 }
 
-/** A bearer token for the registry itself. nydusd reads it from its configuration file only. */
+/** A bearer token for the registry. nydusd accepts it only from its configuration file. */
 export interface RegistryTokenCredential {
   readonly kind: "registry-token";
   readonly token: Secret;
@@ -21,44 +21,36 @@ export interface IdentityTokenCredential {
   readonly token: Secret;
 }
 
-/** One credential, in one of the three forms that docker's configuration knows. */
+/** A credential in one of the three forms of docker's configuration. */
 export type Credential = BasicCredential | RegistryTokenCredential | IdentityTokenCredential;
 
-/** The secret part, whichever the form. */
+/** Returns the secret part of a credential of any form. */
 export function credentialSecret(credential: Credential): Secret {
   return credential.kind === "basic" ? credential.password : credential.token;
 }
 
-/** The user name that goes with it; empty for a registry token. */
+/** Returns the user name of a credential; empty for a registry token. */
 export function credentialUsername(credential: Credential): string {
   return credential.kind === "registry-token" ? "" : credential.username;
 }
 
-/** Whether two credentials are the same in form, user name and secret. */
+/** Returns whether two credentials have the same form, user name and secret. */
 export function credentialsEqual(a: Credential, b: Credential): boolean {
   return a.kind === b.kind && credentialUsername(a) === credentialUsername(b) &&
     credentialSecret(a).equals(credentialSecret(b));
 }
 
-/** One answer of a source serves thousands of images: what follows from it is reckoned once. */
-const fingerprints = new WeakMap<Credential, string>();
-const encoded = new WeakMap<BasicCredential, Secret>();
-
-/** A short name for logs and comparisons by eye: equal for equal credentials of this process. */
+/** Returns a short name for logs, equal for equal credentials within this process. */
 export function credentialFingerprint(credential: Credential): string {
-  const known = fingerprints.get(credential);
-  if (known !== undefined) return known;
   const name = credentialUsername(credential);
   const text = `${credential.kind}\0${name}\0${credentialSecret(credential).reveal()}`;
-  const fingerprint = new Secret(text).fingerprint();
-  fingerprints.set(credential, fingerprint);
-  return fingerprint;
+  return new Secret(text).fingerprint();
 }
 
 /**
- * From a name and a password, as docker's and nydus' configurations write pairs: an empty name
- * makes it a registry token (nydus-snapshotter `pkg/auth/keychain.go`, `TokenBase`). Undefined when
- * there is no password at all, which is anonymous access and never a credential.
+ * Creates a credential from a user name and password as in docker's and nydus' configurations: with
+ * an empty user name the password is a registry token (nydus-snapshotter `pkg/auth/keychain.go`,
+ * `TokenBase`). Returns undefined for an empty password, which means anonymous access.
  */
 export function credentialFromPair(username: string, password: string): Credential | undefined {
   if (password === "") return undefined;
@@ -66,21 +58,17 @@ export function credentialFromPair(username: string, password: string): Credenti
   return { kind: "basic", username, password: new Secret(password) };
 }
 
-/** `base64("user:password")` as nydusd's `registry_auth` and docker's `auth` want it, in UTF-8. */
-export function encodeRegistryAuth(credential: BasicCredential): Secret {
-  const known = encoded.get(credential);
-  if (known !== undefined) return known;
-  const bytes = new TextEncoder().encode(`${credential.username}:${credential.password.reveal()}`);
-  const auth = new Secret(bytes.toBase64());
-  encoded.set(credential, auth);
-  return auth;
+/** Returns `base64("user:password")`, the format of nydusd's `registry_auth` and docker's `auth`. */
+export function encodeRegistryAuth({ username, password }: BasicCredential): Secret {
+  const bytes = new TextEncoder().encode(`${username}:${password.reveal()}`);
+  return new Secret(bytes.toBase64());
 }
 
 /**
- * The reverse of {@linkcode encodeRegistryAuth}: split at the first colon, so that a password may
- * hold colons. Undefined for an empty text.
+ * Decodes the result of {@linkcode encodeRegistryAuth}. The first colon separates user name and
+ * password, so a password may contain colons. Returns undefined for an empty text.
  *
- * @throws {AgentError} `invalid-credential` when it is not base64 of UTF-8 text with a colon.
+ * @throws {AgentError} `invalid-credential` if the text is not base64 of UTF-8 text with a colon.
  */
 export function decodeRegistryAuth(text: string): Credential | undefined {
   if (text === "") return undefined;
@@ -88,9 +76,14 @@ export function decodeRegistryAuth(text: string): Credential | undefined {
   try {
     pair = new TextDecoder("utf-8", { fatal: true }).decode(Uint8Array.fromBase64(text));
   } catch {
-    throw new AgentError("invalid-credential", "decode registry auth: not base64 of UTF-8 text");
+    throw new AgentError(
+      "invalid-credential",
+      "failed to decode registry auth: not base64 of UTF-8 text",
+    );
   }
   const colon = pair.indexOf(":");
-  if (colon < 0) throw new AgentError("invalid-credential", "decode registry auth: no colon");
+  if (colon < 0) {
+    throw new AgentError("invalid-credential", "failed to decode registry auth: no colon");
+  }
   return credentialFromPair(pair.slice(0, colon), pair.slice(colon + 1));
 }

@@ -1,15 +1,15 @@
 /**
  * Aborts its signal after a time, or when the caller's signal aborts. Unlike `AbortSignal.timeout`
- * and `AbortSignal.any`, it holds neither memory nor the process once it is disposed: the timer and
- * the listener are removed.
+ * and `AbortSignal.any`, it removes its timer and its listener when it is disposed, so it neither
+ * leaks memory nor keeps the process running.
  */
 export class Deadline implements Disposable {
-  readonly #own = new AbortController();
+  readonly #controller = new AbortController();
   readonly #outer: AbortSignal | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #passed = false;
 
-  /** @param ms Without it only `outer` and {@linkcode abort} end the wait. */
+  /** @param ms If undefined, only `outer` and {@linkcode abort} abort the signal. */
   constructor(ms: number | undefined, outer?: AbortSignal) {
     this.#outer = outer;
     outer?.addEventListener("abort", this.#follow);
@@ -18,15 +18,15 @@ export class Deadline implements Disposable {
   }
 
   get signal(): AbortSignal {
-    return this.#own.signal;
+    return this.#controller.signal;
   }
 
-  /** Whether the time has passed, as opposed to the caller having aborted. */
+  /** Whether the time has passed, as opposed to an abort by the caller. */
   get passed(): boolean {
     return this.#passed;
   }
 
-  /** Starts the time again. */
+  /** Restarts the timer. */
   restart(ms: number): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
@@ -35,12 +35,12 @@ export class Deadline implements Disposable {
     }, ms);
   }
 
-  /** Aborts at once, which releases what is still open. */
+  /** Aborts immediately, which releases everything that waits for the signal. */
   abort(reason?: unknown): void {
-    this.#own.abort(reason);
+    this.#controller.abort(reason);
   }
 
-  /** Rejects as soon as the signal aborts, although `work` may go on. */
+  /** Waits for `work`; rejects as soon as the signal aborts, although `work` may continue. */
   async race<T>(work: T | Promise<T>): Promise<T> {
     const { signal } = this;
     const aborted = Promise.withResolvers<never>();

@@ -11,49 +11,49 @@ const UNIT_NANOSECONDS: ReadonlyMap<string, bigint> = new Map([
   ["h", 3_600_000_000_000n],
 ]);
 const INT64_MAX = 2n ** 63n - 1n;
-/** Go adds up the magnitude first, so that the least negative number fits as well. */
+/** Go sums the magnitude first, so that the smallest int64 is valid as well. */
 const MAX_MAGNITUDE = 2n ** 63n;
 const MAX_MAGNITUDE_DIGITS = 19;
 
 function invalid(text: string, why: string): AgentError {
   const shown = JSON.stringify(text.length > 40 ? `${text.slice(0, 40)}…` : text);
-  return new AgentError("invalid-duration", `parse duration ${shown}: ${why}`);
+  return new AgentError("invalid-duration", `failed to parse duration ${shown}: ${why}`);
 }
 
 /**
- * A Go duration in nanoseconds, by the rules of `time.ParseDuration`: a sign, then numbers with
- * optional fractions and units (`1h30m`, `1.5h`, `-500ms`), or `0`.
+ * Parses a Go duration into nanoseconds, by the rules of `time.ParseDuration`: an optional sign,
+ * then numbers with optional fractions and units (`1h30m`, `1.5h`, `-500ms`), or `0`.
  *
- * @throws {AgentError} `invalid-duration` when it is none, or does not fit 64 bits.
+ * @throws {AgentError} `invalid-duration` if the text is invalid or the value exceeds 64 bits.
  */
 export function parseGoDuration(text: string): bigint {
   const negative = text.startsWith("-");
   let at = negative || text.startsWith("+") ? 1 : 0;
   if (text.slice(at) === "0") return 0n;
-  if (at === text.length) throw invalid(text, "there is no number");
+  if (at === text.length) throw invalid(text, "no number");
   const part = /([0-9]*)(?:\.([0-9]*))?([^0-9.]*)/y;
   let total = 0n;
   while (at < text.length) {
     part.lastIndex = at;
     const [, whole = "", fraction = "", unit = ""] = part.exec(text) ?? [];
-    if (whole === "" && fraction === "") throw invalid(text, "there is no number");
+    if (whole === "" && fraction === "") throw invalid(text, "no number");
     const nanoseconds = UNIT_NANOSECONDS.get(unit);
     if (nanoseconds === undefined) {
-      throw invalid(text, unit === "" ? "a unit is missing" : "there is no such unit");
+      throw invalid(text, unit === "" ? "missing unit" : "unknown unit");
     }
     const digits = whole.replace(/^0+/, "");
-    if (digits.length > MAX_MAGNITUDE_DIGITS) throw invalid(text, "it is too large");
+    if (digits.length > MAX_MAGNITUDE_DIGITS) throw invalid(text, "too large");
     total += BigInt(digits) * nanoseconds + fractionOf(fraction, nanoseconds);
-    if (total > MAX_MAGNITUDE) throw invalid(text, "it is too large");
+    if (total > MAX_MAGNITUDE) throw invalid(text, "too large");
     at = part.lastIndex;
   }
-  if (!negative && total > INT64_MAX) throw invalid(text, "it is too large");
+  if (!negative && total > INT64_MAX) throw invalid(text, "too large");
   return negative ? -total : total;
 }
 
 /**
- * The digits behind the point, in floating point as Go reckons them: `0.3333333333333333333h` is 20
- * minutes sharp. Digits that no longer fit 64 bits are dropped.
+ * Converts the fraction in floating point like Go, where `0.3333333333333333333h` is exactly 20
+ * minutes. Digits beyond 64 bits are dropped.
  */
 function fractionOf(digits: string, unit: bigint): bigint {
   let value = 0n;
@@ -68,7 +68,7 @@ function fractionOf(digits: string, unit: bigint): bigint {
 }
 
 /**
- * The same in milliseconds; nanoseconds become a fraction.
+ * Parses a Go duration into milliseconds, with a fraction for nanoseconds.
  *
  * @throws {AgentError} `invalid-duration`.
  */
@@ -76,12 +76,12 @@ export function parseDurationMs(text: string): number {
   return Number(parseGoDuration(text)) / 1_000_000;
 }
 
-/** A span in milliseconds as a person reads it: the two largest units, such as `3h12m` or `45s`. */
+/** Formats milliseconds with the two largest units, such as `3h12m` or `45s`. */
 export function formatDuration(ms: number): string {
   if (Number.isNaN(ms)) return "unknown";
   const whole = Math.round(ms);
   if (whole < 0) return `-${formatDuration(-whole)}`;
-  if (whole === Infinity) return "for ever";
+  if (whole === Infinity) return "indefinitely";
   if (whole < 1_000) return `${whole}ms`;
   if (whole < 10_000) return `${Math.floor(whole / 100) / 10}s`;
   const seconds = Math.floor(whole / 1_000);

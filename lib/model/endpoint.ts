@@ -1,37 +1,38 @@
+import { defined } from "./defined.ts";
 import { AgentError } from "./errors.ts";
 import { imageAt, type ImageReference, isDockerHub } from "./image_reference.ts";
 import { hostOf, type RegistryBackend } from "./registry_backend.ts";
 
-/** A host that sees a mount's credential, and what it is to nydusd. */
+/** A host that receives the credential of a mount, and its role for nydusd. */
 export interface CredentialHost {
   readonly role: "registry" | "mirror" | "proxy";
-  /** With its port, as {@linkcode hostOf} gives it. */
+  /** With its port, as returned by {@linkcode hostOf}. */
   readonly host: string;
   readonly scheme: string;
 }
 
-/** A host that sees a mount's credential, and who named it. */
+/** A host that receives the credential of a mount, and what approves it. */
 export interface EndpointHost extends CredentialHost {
-  /** For people: which file, key or rule names it; undefined when nothing does. */
+  /** The file, key or rule that approves the host, for display; undefined if nothing does. */
   readonly approvedBy?: string;
 }
 
-/** Where a mount is read from, where its credential goes elsewhere than to its image's registry. */
+/** Where a mount reads from, if hosts other than its image's registry receive the credential. */
 export interface Endpoint {
-  /** The host that nydusd calls, as its configuration writes it. */
+  /** The host that nydusd connects to, as written in its configuration. */
   readonly host: string;
   /**
-   * The image as that host serves it: what the providers are asked for first. Undefined when it is
-   * the image itself, or when host and repository make no reference.
+   * The image as that host serves it; providers are queried for it first. Undefined if it equals
+   * the image, or if host and repository do not form a valid reference.
    */
   readonly target?: ImageReference;
-  /** Every host that sees the credential and is not the image's own registry. */
+  /** Every host that receives the credential and is not the image's registry. */
   readonly hosts: readonly EndpointHost[];
 }
 
 /**
- * Every host that nydusd shows its credential to: the registry's, the mirrors of older versions,
- * and a proxy that is not passed through TLS. Those that make no host are as they are written.
+ * Returns every host that receives nydusd's credential: the registry, the mirrors of older versions,
+ * and a proxy that is not tunneled through with TLS. An invalid host is returned as written.
  */
 export function credentialHosts(
   { scheme = "https", host = "", mirrors, proxy }: RegistryBackend,
@@ -47,44 +48,45 @@ export function credentialHosts(
 function credentialHost(
   role: CredentialHost["role"],
   urlOrHost: string,
-  schemeElse: string,
+  defaultScheme: string,
 ): CredentialHost {
-  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(urlOrHost)?.[1]?.toLowerCase() ?? schemeElse;
+  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(urlOrHost)?.[1]?.toLowerCase() ?? defaultScheme;
   return { role, scheme, host: hostOf(urlOrHost, scheme) ?? urlOrHost };
 }
 
-/** Whether a host is the image's own registry, or Docker Hub under another name. */
+/** Returns whether a host is the image's registry, including other names of Docker Hub. */
 function isOwnRegistry({ host, scheme }: CredentialHost, { registry }: ImageReference): boolean {
   return isDockerHub(registry) ? isDockerHub(host) : host === hostOf(registry, scheme);
 }
 
-/** Whether nydusd shows the credential of a mount to its image's own registry alone. */
+/** Returns whether only the image's registry receives the credential of a mount. */
 export function readsOwnRegistry(image: ImageReference, backend: RegistryBackend): boolean {
   return credentialHosts(backend).every((one) => isOwnRegistry(one, image));
 }
 
 /**
- * Where the mount is read from; undefined when its credential goes to the image's own registry
- * alone, and is asked for by the image's own name.
+ * Returns where a mount reads from; undefined if only the image's registry receives its credential
+ * and the image has the same name there.
  *
- * @param nameOf Who names a host that is not the image's own registry.
+ * @param approverOf Returns what approves a host that is not the image's registry.
  */
 export async function endpointOf(
   image: ImageReference,
   backend: RegistryBackend,
-  nameOf: (host: CredentialHost) => Promise<string | undefined>,
+  approverOf: (host: CredentialHost) => Promise<string | undefined>,
 ): Promise<Endpoint | undefined> {
   const foreign = credentialHosts(backend).filter((one) => !isOwnRegistry(one, image));
   const target = targetOf(image, backend, foreign.some(({ role }) => role === "registry"));
   if (foreign.length === 0 && target === undefined) return undefined;
-  const hosts = await Promise.all(foreign.map(async (one): Promise<EndpointHost> => {
-    const approvedBy = await nameOf(one);
-    return { ...one, ...(approvedBy !== undefined && { approvedBy }) };
-  }));
-  return { host: backend.host ?? "", hosts, ...(target !== undefined && { target }) };
+  const hosts = await Promise.all(
+    foreign.map(async (one): Promise<EndpointHost> =>
+      defined({ ...one, approvedBy: await approverOf(one) })
+    ),
+  );
+  return defined({ host: backend.host ?? "", hosts, target });
 }
 
-/** Another host, or another repository at the image's own registry (a pull-through cache's). */
+/** The image at another host, or in another repository of its registry (a pull-through cache). */
 function targetOf(
   image: ImageReference,
   { host = "", repo = image.repository }: RegistryBackend,
@@ -94,26 +96,26 @@ function targetOf(
   try {
     return imageAt(isForeign ? host.toLowerCase() : image.registry, repo, image);
   } catch (error) {
-    if (error instanceof AgentError) return undefined; // nobody can have an entry for it
+    if (error instanceof AgentError) return undefined; // no source can have an entry for it
     throw error;
   }
 }
 
-/** What a credential is for: an image, read from its own registry or from `endpoint`. */
+/** What a credential is for: an image, read from its registry or from `endpoint`. */
 export interface CredentialSubject extends ImageReference {
   /** {@linkcode Endpoint.target}. */
   readonly endpoint?: ImageReference;
 }
 
 /**
- * Names a subject: mounts of one image that are read from different places hold different
- * credentials, so the image's text alone does not.
+ * Returns the key of a subject. Mounts of one image that read from different hosts need different
+ * credentials, so the image alone is not a key.
  */
 export function subjectKey({ text, endpoint }: CredentialSubject): string {
   return endpoint === undefined ? text : `${text} from ${endpoint.text}`;
 }
 
-/** What a mount's credential is for; undefined when its image is not known. */
+/** Returns what a mount's credential is for; undefined if its image is unknown. */
 export function subjectOf(
   { image, endpoint }: { readonly image?: ImageReference; readonly endpoint?: Endpoint },
 ): CredentialSubject | undefined {
@@ -122,8 +124,8 @@ export function subjectOf(
 }
 
 /**
- * The hosts that would see this mount's credential and that nobody named. One that was found for
- * the host that nydusd calls was named by the very entry that it was found in.
+ * Returns the unapproved hosts that would receive the credential of a mount. A credential that was
+ * found for the endpoint approves the endpoint's registry: its source has an entry for that host.
  */
 export function unapprovedHosts(
   endpoint: Endpoint | undefined,

@@ -1,19 +1,26 @@
-/** The closed list of codes that an {@linkcode AgentError} carries. */
+/** The code of an {@linkcode AgentError}. */
 export type AgentErrorCode =
   | "invalid-reference" // an image reference that does not parse
   | "invalid-pattern" // a matchImages pattern, or an image to match, that does not parse
-  | "invalid-duration" // text that is not a Go duration
+  | "invalid-duration" // a text that is not a Go duration
   | "invalid-credential" // an encoded credential that does not decode
-  | "invalid-config" // configuration, of ours or of a program beside us
-  | "invalid-response" // a peer's answer that breaks its protocol
-  | "unreachable" // a peer that does not answer, or not in time
-  | "refused" // a peer that answers with a refusal
-  | "io" // a file or socket that the system does not let us use
-  | "usage"; // a command line that makes no sense
+  | "invalid-config" // configuration of the agent or of a program that it works with
+  | "invalid-response" // a response that violates its protocol
+  | "unreachable" // a peer that does not respond, or not in time
+  | "refused" // a peer that refuses the request
+  | "io" // a file or socket that cannot be used
+  | "usage"; // an invalid command line
+
+/** Exit codes of the commands. */
+export const EXIT = { ok: 0, failed: 1, badConfig: 2, warning: 3, critical: 4 } as const;
+
+const MAX_QUOTED_LENGTH = 200;
+const MAX_JOINED_NAMES = 5;
+const MAX_NAME_LENGTH = 100;
 
 /**
- * The one error class of the agent. The message names the action, then what stopped it, without a
- * final period, and never quotes a secret.
+ * The error class of the agent. The message is `failed to <action>: <cause>` without a final
+ * period, and never contains a secret.
  */
 export class AgentError extends Error {
   override readonly name = "AgentError";
@@ -25,7 +32,7 @@ export class AgentError extends Error {
   }
 }
 
-/** One problem in a configuration: where it is, what is wrong, and how to mend it. */
+/** A problem in a configuration: where it is, what is wrong, and how to fix it. */
 export interface ConfigProblem {
   /** Path of the file, or the name of a flag or environment variable. */
   readonly file: string;
@@ -35,7 +42,7 @@ export interface ConfigProblem {
   readonly remedy: string;
 }
 
-/** Configuration that cannot be used: every problem at once, exit code 2. */
+/** Thrown for a configuration that cannot be used, with all of its problems. */
 export class ConfigError extends AgentError {
   readonly problems: readonly ConfigProblem[];
 
@@ -45,19 +52,47 @@ export class ConfigError extends AgentError {
   }
 }
 
-/** `file: place: problem (mend)`, as a person reads it. */
+/** Formats a problem as `file: place: problem (remedy)`. */
 export function formatProblem({ file, place, problem, remedy }: ConfigProblem): string {
   const where = place === "" ? file : `${file}: ${place}`;
   return `${where}: ${problem}${remedy === "" ? "" : ` (${remedy})`}`;
 }
 
-/** The message of anything thrown, for places that must not fail themselves. */
+/** Returns the message of a thrown value. Never throws. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** An error in words that quote no secret: our own messages never do; of others only the name. */
+/**
+ * Returns a description of a thrown value that contains no secret: the message of an
+ * {@linkcode AgentError}, otherwise only the name of the error.
+ */
 export function safeMessageOf(error: unknown): string {
   if (error instanceof AgentError) return error.message;
-  return error instanceof Error ? error.name : "something that is no error was thrown";
+  return error instanceof Error ? error.name : "a value that is not an error was thrown";
+}
+
+/**
+ * Quotes a reference or pattern for an error message, cut to 200 characters. Text before an `@`,
+ * which may be a user name and password, is hidden.
+ */
+export function quoted(text: string): string {
+  const digest = text.lastIndexOf("@sha");
+  const end = digest < 0 ? text.length : digest;
+  const at = text.lastIndexOf("@", end - 1);
+  const shown = at < 0 || end === 0 ? text : `[hidden]${text.slice(at)}`;
+  return JSON.stringify(
+    shown.length > MAX_QUOTED_LENGTH ? `${shown.slice(0, MAX_QUOTED_LENGTH)}…` : shown,
+  );
+}
+
+/** Joins the first five names, and the number of the others. Text before an `@` is hidden. */
+export function joinNames(names: readonly string[]): string {
+  const shown = names.slice(0, MAX_JOINED_NAMES).map((name) => {
+    const at = name.lastIndexOf("@");
+    const bare = at < 0 ? name : `[hidden]${name.slice(at)}`;
+    return bare.length > MAX_NAME_LENGTH ? `${bare.slice(0, MAX_NAME_LENGTH)}…` : bare;
+  });
+  const more = names.length - shown.length;
+  return `${shown.join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
 }

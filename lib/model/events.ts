@@ -3,12 +3,28 @@ import type { DaemonState, DeliveryOutcome, DeliveryState } from "./instance.ts"
 import type { ProviderName, ProviderNote, ReasonCode } from "./provider.ts";
 import type { VerdictKind } from "./registry.ts";
 
-/** What an execution of a plugin or helper came to. */
+/** Result of an execution of a plugin or credential helper. */
 export type ExecutionResult = "success" | "none" | "failure" | "timeout";
 
+/** Code of a `warning` event, which has no further fields. */
+export type WarningCode =
+  | "api" // the local API is not served, or a request failed unexpectedly
+  | "config" // a setting has no effect or is risky
+  | "cri-proxy" // the CRI proxy is not serving, or lost or skipped data
+  | "delivery-error" // unexpected error of a delivery
+  | "notify" // failed to notify the service supervisor
+  | "plugin-response" // a plugin's response has a problem, but is used
+  | "provider-config" // a provider's configuration file has a problem, but is used
+  | "reads-failing" // nydusd's reads fail although it has the current credential
+  | "reconcile-failed" // unexpected error of a reconcile
+  | "server" // the status server or the metrics server is not served
+  | "store-full" // the credential store rejected new images
+  | "temporary-files" // failed to remove temporary files of a previous run
+  | "unhandled-error"; // unexpected error outside of any request
+
 /**
- * Everything that the stages tell the world. No event holds a secret or a user name. `endpoint` is
- * where an image is read from, where that is not its own registry.
+ * Events of the agent, for logs, metrics and history. No event contains a secret or a user name.
+ * `endpoint` is where an image is read from, if not from its registry.
  */
 export type AgentEvent =
   | {
@@ -19,7 +35,7 @@ export type AgentEvent =
     readonly reason: ReasonCode;
     readonly detail?: string;
     readonly durationMs: number;
-    /** What its parts (plugins, helpers, files) did. */
+    /** Results of its parts (plugins, helpers, files). */
     readonly notes?: readonly ProviderNote[];
   }
   | {
@@ -52,7 +68,7 @@ export type AgentEvent =
     readonly nextAttemptAtMs: number;
   }
   | {
-    /** The registry itself was asked what it thinks of a credential. */
+    /** The registry was probed with a credential. */
     readonly kind: "registry-probed";
     readonly image: string;
     readonly host: string;
@@ -64,7 +80,7 @@ export type AgentEvent =
     readonly durationMs: number;
   }
   | {
-    /** One of several credentials was chosen that does not come first, or another than before. */
+    /** A candidate other than the first, or other than before, was selected. */
     readonly kind: "candidate-selected";
     readonly image: string;
     readonly provider: ProviderName | "adopted";
@@ -72,20 +88,22 @@ export type AgentEvent =
     readonly fingerprint: string;
     readonly reason: string;
     readonly detail: string;
-    /** How many others would fit. */
+    /** Number of the other candidates. */
     readonly otherCandidates: number;
   }
+  /** The credential of an image that is no longer in use was removed. */
   | { readonly kind: "credential-evicted"; readonly image: string; readonly endpoint?: string }
   | {
+    /** No source has a credential, so the one that nydusd has is kept. */
     readonly kind: "credential-adopted";
     readonly image: string;
     readonly endpoint?: string;
     readonly fingerprint: string;
-    /** Where it comes from, such as `held by nydusd d1`. */
+    /** Where it is from, such as `held by nydusd d1`. */
     readonly origin: string;
   }
   | {
-    /** A mount shows its credential to a host that nobody named; once for each mount. */
+    /** An unapproved host would receive the credential of a mount; once per mount. */
     readonly kind: "unapproved-host";
     readonly daemonId: string;
     readonly snapshotId: string;
@@ -143,13 +161,13 @@ export type AgentEvent =
   | {
     readonly kind: "health-changed";
     readonly level: "ok" | "warning" | "critical";
-    /** The kind of thing that the sentence is about. */
+    /** Key of the finding that the summary is about. */
     readonly about: string;
     readonly summary: string;
   }
-  | { readonly kind: "warning"; readonly code: string; readonly text: string };
+  | { readonly kind: "warning"; readonly code: WarningCode; readonly text: string };
 
-/** Hears of everything. Must not throw, must not take long. */
+/** Receives every event. Must not throw and must return quickly. */
 export interface Observer {
   notify(event: AgentEvent): void;
 }

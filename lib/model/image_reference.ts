@@ -1,19 +1,19 @@
-import { AgentError } from "./errors.ts";
-import { isIpv6 } from "./ipv6.ts";
-import { quoted } from "./quoted.ts";
+import { defined } from "./defined.ts";
+import { AgentError, quoted } from "./errors.ts";
+import { isIpv6 } from "./hosts.ts";
 
-/** An image reference in its normalized form. */
+/** A normalized image reference. */
 export interface ImageReference {
-  /** The whole: `registry/repository:tag` or `registry/repository@digest`. */
+  /** The whole reference: `registry/repository:tag` or `registry/repository@digest`. */
   readonly text: string;
-  /** Host, with port where there is one. */
+  /** Host, with the port if there is one. */
   readonly registry: string;
   readonly repository: string;
   readonly tag?: string;
   readonly digest?: string;
 }
 
-// The grammar of distribution/reference (regexp.go), each part linear in the length of the text.
+// The grammar of distribution/reference (regexp.go). Each expression runs in linear time.
 const DOMAIN = (() => {
   const label = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?";
   return new RegExp(`^(?:${label}(?:\\.${label})*|\\[[a-fA-F0-9:]+\\])(?::[0-9]+)?$`);
@@ -21,7 +21,7 @@ const DOMAIN = (() => {
 const PATH_COMPONENT = /^[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*$/;
 const TAG = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 const IDENTIFIER = /^[a-f0-9]{64}$/;
-/** The algorithms that opencontainers/go-digest accepts, with the length of their hex. */
+/** Digest algorithms of opencontainers/go-digest, with the number of hex digits. */
 const DIGEST_HEX: ReadonlyMap<string, number> = new Map([
   ["sha256", 64],
   ["sha384", 96],
@@ -30,21 +30,24 @@ const DIGEST_HEX: ReadonlyMap<string, number> = new Map([
 const MAX_REPOSITORY = 255;
 const MAX_LENGTH = 4_096;
 const DOCKER_HUB = "docker.io";
-/** Other names under which Docker Hub's registry is reached. */
+/** Other host names of Docker Hub's registry. */
 const DOCKER_HUB_HOSTS: readonly string[] = ["index.docker.io", "registry-1.docker.io"];
 
-/** Whether a host is Docker Hub's registry, under whichever of its names. */
+/** Returns whether a host is one of the names of Docker Hub's registry. */
 export function isDockerHub(host: string): boolean {
   return host === DOCKER_HUB || DOCKER_HUB_HOSTS.includes(host);
 }
 
 function invalid(ref: string, why: string): AgentError {
-  return new AgentError("invalid-reference", `parse image reference ${quoted(ref)}: ${why}`);
+  return new AgentError(
+    "invalid-reference",
+    `failed to parse image reference ${quoted(ref)}: ${why}`,
+  );
 }
 
 /**
- * Normalizes a reference as Docker does: `nginx` becomes `docker.io/library/nginx:latest`, and a
- * tag beside a digest is dropped (distribution/reference, `ParseNormalizedNamed`).
+ * Parses and normalizes a reference like Docker: `nginx` becomes `docker.io/library/nginx:latest`, and a
+ * tag next to a digest is dropped (distribution/reference, `ParseNormalizedNamed`).
  *
  * @throws {AgentError} `invalid-reference`.
  *
@@ -56,7 +59,7 @@ function invalid(ref: string, why: string): AgentError {
  * ```
  */
 export function parseImageReference(ref: string): ImageReference {
-  if (ref.length > MAX_LENGTH) throw invalid(ref, "it is too long");
+  if (ref.length > MAX_LENGTH) throw invalid(ref, "too long");
   if (IDENTIFIER.test(ref)) throw invalid(ref, "64 hex digits are an image ID, not a name");
   const { domain, rest } = splitDomain(ref);
   const at = rest.indexOf("@");
@@ -65,23 +68,25 @@ export function parseImageReference(ref: string): ImageReference {
   const colon = named.indexOf(":");
   const repository = colon < 0 ? named : named.slice(0, colon);
   const tag = colon < 0 ? undefined : named.slice(colon + 1);
-  if (!isDomain(domain)) throw invalid(ref, "the registry host is malformed");
-  if (repository !== repository.toLowerCase()) throw invalid(ref, "the name must be in lower case");
+  if (!isDomain(domain)) throw invalid(ref, "invalid registry host");
+  if (repository !== repository.toLowerCase()) {
+    throw invalid(ref, "the repository must be lower case");
+  }
   if (!repository.split("/").every((part) => PATH_COMPONENT.test(part))) {
-    throw invalid(ref, "the name is malformed");
+    throw invalid(ref, "invalid repository");
   }
   if (repository.length > MAX_REPOSITORY) {
-    throw invalid(ref, `the name is longer than ${MAX_REPOSITORY} characters`);
+    throw invalid(ref, `the repository is longer than ${MAX_REPOSITORY} characters`);
   }
-  if (tag !== undefined && !TAG.test(tag)) throw invalid(ref, "the tag is malformed");
-  if (digest !== undefined && !isDigest(digest)) throw invalid(ref, "the digest is malformed");
+  if (tag !== undefined && !TAG.test(tag)) throw invalid(ref, "invalid tag");
+  if (digest !== undefined && !isDigest(digest)) throw invalid(ref, "invalid digest");
   const name = { registry: domain, repository };
   if (digest !== undefined) return { ...name, digest, text: `${domain}/${repository}@${digest}` };
-  const shown = tag ?? "latest";
-  return { ...name, tag: shown, text: `${domain}/${repository}:${shown}` };
+  const tagOrLatest = tag ?? "latest";
+  return { ...name, tag: tagOrLatest, text: `${domain}/${repository}:${tagOrLatest}` };
 }
 
-/** The registry host of a reference as it stands, and what follows, as Docker tells them apart. */
+/** Splits a reference into registry host and remainder, by Docker's rules. */
 function splitDomain(ref: string): { readonly domain: string; readonly rest: string } {
   const slash = ref.indexOf("/");
   const first = ref.slice(0, Math.max(slash, 0));
@@ -106,8 +111,8 @@ function isDigest(text: string): boolean {
 }
 
 /**
- * A reference for an image whose tag is not known, from what a nydusd's configuration tells: its
- * text has neither tag nor digest. Docker Hub's other hosts become `docker.io`.
+ * Creates a reference without tag and digest, from the registry and repository in the configuration
+ * of a nydusd. Docker Hub's other hosts become `docker.io`.
  *
  * @throws {AgentError} `invalid-reference`.
  */
@@ -116,14 +121,14 @@ export function repositoryReference(registry: string, repository: string): Image
   const whole = `${host}/${repository}`;
   if (/[:@]/.test(repository)) throw invalid(whole, "a repository has neither tag nor digest");
   const name = parseImageReference(whole);
-  // A bare word as host would be read as the first part of a name, and belong to Docker Hub.
-  if (name.registry !== host) throw invalid(whole, "the registry host is malformed");
+  // A host without dot and port is parsed as the first part of a name on Docker Hub.
+  if (name.registry !== host) throw invalid(whole, "invalid registry host");
   return { text: `${host}/${name.repository}`, registry: host, repository: name.repository };
 }
 
 /**
- * The same image as another registry serves it: its host, its repository, and the tag or digest of
- * the image. Unlike in a reference that a person writes, a bare word as host is a host.
+ * Returns an image at another registry: that host and repository with the tag or digest of the
+ * image. Unlike in a reference written by a user, the host needs neither dot nor port.
  *
  * @throws {AgentError} `invalid-reference`.
  */
@@ -135,18 +140,12 @@ export function imageAt(
   const registry = isDockerHub(host) ? DOCKER_HUB : host;
   const whole = `${registry}/${repository}`;
   if (whole.length > MAX_LENGTH || repository.length > MAX_REPOSITORY) {
-    throw invalid(whole, "it is too long");
+    throw invalid(whole, "too long");
   }
-  if (!isDomain(registry)) throw invalid(whole, "the registry host is malformed");
+  if (!isDomain(registry)) throw invalid(whole, "invalid registry host");
   if (!repository.split("/").every((part) => PATH_COMPONENT.test(part))) {
-    throw invalid(whole, "the name is malformed");
+    throw invalid(whole, "invalid repository");
   }
   const end = digest !== undefined ? `@${digest}` : tag !== undefined ? `:${tag}` : "";
-  return {
-    text: `${whole}${end}`,
-    registry,
-    repository,
-    ...(tag !== undefined && { tag }),
-    ...(digest !== undefined && { digest }),
-  };
+  return defined({ text: `${whole}${end}`, registry, repository, tag, digest });
 }

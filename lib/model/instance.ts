@@ -4,102 +4,102 @@ import type { ImageReference } from "./image_reference.ts";
 import type { RegistryBackend } from "./registry_backend.ts";
 import type { Secret } from "./secret.ts";
 
-/** How a nydusd serves: one RAFS instance at `/`, or many at `/<snapshotID>`. */
+/** Whether a nydusd serves one RAFS instance at `/`, or many at `/<snapshotID>`. */
 export type DaemonMode = "dedicated" | "shared";
 
-/** Which of the three ways of discovery named a daemon. */
+/** How a daemon was discovered. */
 export type DiscoverySource = "system-api" | "root" | "configured";
 
 /**
- * What a look at a daemon found. Only `running` counts; the others are ordinary and have names.
- * `starting`, `dying`, `stopped`: nydusd says so itself; `unresponsive`: its socket takes
- * connections but no answer comes in time (stopped by a signal, or busy); `no-listener`: the socket
- * file outlived its process; `no-socket`: there is no socket file (yet, or any more); `broken`: it
- * answers something that is not nydusd's API.
+ * State of a daemon as of the last discovery. `starting`, `running`, `terminating`, `stopped`: as
+ * reported by nydusd; `unresponsive`: the socket accepts connections but no response arrives in time
+ * (the process is stopped by a signal, or busy); `no-listener`: the socket file exists but no
+ * process listens; `no-socket`: there is no socket file; `broken`: the response is not nydusd's API.
+ * Credentials are delivered only to daemons in state `running`.
  */
 export type DaemonState =
   | "running"
   | "starting"
-  | "dying"
+  | "terminating"
   | "stopped"
   | "unresponsive"
   | "no-listener"
   | "no-socket"
   | "broken";
 
-/** Names one delivery target for its whole life: a RAFS instance in a daemon. */
+/** Identifies a RAFS instance in a daemon. */
 export type InstanceKey = `${string}/${string}`;
 
-/** The key of a RAFS instance. */
+/** Returns the key of a RAFS instance. */
 export function instanceKey(daemonId: string, snapshotId: string): InstanceKey {
   return `${daemonId}/${snapshotId}`;
 }
 
-/** One mounted nydus filesystem, serving one image. */
+/** A mounted nydus file system, which serves one image. */
 export interface RafsInstance {
   readonly daemonId: string;
   readonly snapshotId: string;
-  /** Undefined when neither the snapshotter nor the configuration file tells the image. */
+  /** Undefined if neither the snapshotter nor the configuration file has the image. */
   readonly image?: ImageReference;
-  /** Why there is no `image`, for people. */
+  /** Why there is no `image`, for display. */
   readonly imageProblem?: string;
-  /** The id to `PUT` to, out of nydusd's own `backend_collection`; undefined until it told. */
+  /** The id to `PUT` to, from nydusd's `backend_collection`; undefined until nydusd reports it. */
   readonly mountId?: string;
-  /** How nydusd reaches the registry of this mount, where known. */
+  /** How nydusd connects to the registry of this mount, if known. */
   readonly backend?: RegistryBackend;
-  /** Set where nydusd's credential goes elsewhere than to the image's own registry. */
+  /** Set if hosts other than the image's registry receive the credential. */
   readonly endpoint?: Endpoint;
-  /** Where the daemon's configuration file of this instance is, when there is a root folder. */
+  /** Path of this instance's configuration file, if there is a root folder. */
   readonly configPath?: string;
 }
 
-/** One nydusd with one API socket, as the last look found it. */
+/** A nydusd with its API socket, as of the last discovery. */
 export interface Daemon {
   readonly id: string;
   readonly pid?: number;
   readonly apiSocket: string;
   readonly source: DiscoverySource;
   readonly state: DaemonState;
-  /** More words about a state other than `running`. Never a body of nydusd's. */
+  /** Detail of a state other than `running`. Never contains a response body. */
   readonly stateDetail?: string;
   readonly mode?: DaemonMode;
   readonly version?: string;
-  /** Whether its configuration API answered: `unsupported` is nydusd 2.4.0 and before. */
+  /** Whether it has the configuration API; `unsupported` in nydusd up to 2.4.0. */
   readonly configApi: "supported" | "unsupported" | "unknown";
   /**
-   * What each mount holds, by mount id: nydusd's `registry_auth` as it is, perhaps empty.
-   * Undefined when the daemon could not be asked.
+   * The credential currently configured for each mount, by mount id: nydusd's `registry_auth`, which
+   * may be empty. Undefined if reading it failed.
    */
   readonly currentAuth?: ReadonlyMap<string, Secret>;
   readonly instances: readonly RafsInstance[];
 }
 
-/** One look at the node. */
+/** The result of one discovery. */
 export interface NodeView {
   readonly daemons: readonly Daemon[];
-  /** What went wrong on the way, for people; the daemons that were found are here all the same. */
+  /** Failures during discovery; `daemons` has those that were found nevertheless. */
   readonly problems: readonly DiscoveryProblem[];
 }
 
-/** A source of discovery that did not answer as it should. */
+/** A failure of a discovery source. */
 export interface DiscoveryProblem {
   readonly source: DiscoverySource;
-  /** The socket, folder or entry. */
+  /** The socket, folder or entry that failed. */
   readonly subject: string;
   readonly detail: string;
 }
 
-/** The snapshotter's drivers; they decide the shape of a daemon's configuration file. */
+/** The snapshotter's drivers; they determine the format of a daemon's configuration file. */
 export type FsDriver = "fusedev" | "fscache" | "blockdev" | "nodev" | "proxy";
 
 /**
- * Where one mount stands. `pending`: not tried yet; `stored`: read back equal; `in-use`: stored and
- * the version's delay has passed; `proven`: reads since then without new errors; `file-only`: the
- * configuration file has it and nydusd cannot be told while it runs; `adopted`: no source has a
- * credential, the one held stays; `refused`: nydusd answered with an error; `unreachable`: nydusd
- * did not answer; `unsupported`: this credential cannot be delivered; `withheld`: nydusd would show
- * it to a host that nobody named, and the configuration forbids that; `none`: no source has a
- * credential and nydusd holds none (a public image, or trouble).
+ * Delivery state of a mount. `pending`: not attempted yet; `stored`: read back equal; `in-use`:
+ * stored, and the activation delay of the nydusd version has passed; `proven`: reads since then had
+ * no new errors; `file-only`: written to the configuration file, but this nydusd cannot be updated
+ * while it runs; `adopted`: no source has a credential, so nydusd keeps its current one; `refused`:
+ * nydusd returned an error; `unreachable`: nydusd did not respond; `unsupported`: this credential
+ * cannot be delivered; `withheld`: an unapproved host would receive it, and the configuration
+ * forbids that; `none`: neither a source nor nydusd has a credential.
  */
 export type DeliveryState =
   | "pending"
@@ -114,7 +114,7 @@ export type DeliveryState =
   | "withheld"
   | "none";
 
-/** The outcome of one attempt to deliver to one mount. */
+/** Outcome of one attempt to deliver to a mount. */
 export type DeliveryOutcome =
   | { readonly kind: "delivered"; readonly file: FileOutcome }
   | { readonly kind: "unchanged"; readonly file: FileOutcome }
@@ -123,13 +123,13 @@ export type DeliveryOutcome =
   | { readonly kind: "unreachable"; readonly file: FileOutcome; readonly detail: string }
   | { readonly kind: "unsupported"; readonly file: FileOutcome; readonly detail: string };
 
-/** What became of the daemon's configuration file. */
+/** What happened to the configuration file of the daemon. */
 export type FileOutcome =
   | { readonly kind: "written" | "unchanged" | "absent" | "secret-free" | "skipped" }
   | { readonly kind: "failed"; readonly detail: string };
 
-/** What to deliver, and where to. */
-export interface DeliveryOrder {
+/** A credential to deliver to a mount. */
+export interface DeliveryRequest {
   readonly daemon: Daemon;
   readonly instance: RafsInstance;
   readonly credential: Credential;

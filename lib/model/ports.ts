@@ -1,32 +1,32 @@
 import type { RegistryBackend } from "./registry_backend.ts";
 import type { Secret } from "./secret.ts";
 
-/** What every cancellable call takes last. Abort rejects with the signal's reason. */
+/** Options of every cancellable call. An abort rejects with the signal's reason. */
 export interface CallOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Two clocks: the wall for expiry (it may step), the monotonic one for elapsed time. */
+/** Wall time, which may step, for expiry; monotonic time for durations. */
 export interface Clock {
   wallMs(): number;
   monotonicMs(): number;
-  /** Any length, also beyond 2^31 ms. Rejects with the signal's reason when aborted. */
+  /** Supports more than 2^31 ms. Rejects with the signal's reason when aborted. */
   sleep(ms: number, options?: CallOptions): Promise<void>;
 }
 
-/** A child process to run to its end. Secrets go in on stdin, never in `args`. */
+/** A child process to run until it exits. Secrets are passed on stdin, never in `args`. */
 export interface ProcessRequest {
   readonly path: string;
   readonly args: readonly string[];
-  /** Added to our own environment. */
+  /** Added to the agent's environment. */
   readonly env: Readonly<Record<string, string>>;
   readonly stdin: string;
-  /** TERM to the whole process group at this age, KILL after a short grace. */
+  /** After this time the process group receives SIGTERM, and SIGKILL after a grace period. */
   readonly timeoutMs: number;
   readonly maxStdoutBytes: number;
 }
 
-/** How a child process ended. Its output may hold secrets: never log it as it is. */
+/** How a child process ended. Never log its output, which may contain secrets. */
 export type ProcessResult =
   | {
     readonly kind: "exited";
@@ -38,12 +38,12 @@ export type ProcessResult =
   | { readonly kind: "too-much-output"; readonly stderr: string }
   | { readonly kind: "not-started"; readonly reason: "missing" | "not-executable" | "other" };
 
-/** Runs child processes, each in a process group of its own. Never rejects but for `signal`. */
+/** Runs child processes, each in its own process group. Rejects only if `signal` aborts. */
 export interface ProcessRunner {
   run(request: ProcessRequest, options?: CallOptions): Promise<ProcessResult>;
 }
 
-/** What a look at a path finds. `stamp` changes whenever the content may have. */
+/** Metadata of a file. `stamp` changes whenever the content may have changed. */
 export interface FileStat {
   readonly kind: "file" | "directory" | "socket" | "symlink" | "other";
   readonly stamp: string;
@@ -53,17 +53,17 @@ export interface FileStat {
   readonly gid: number;
 }
 
-/** The file system as the agent needs it. Failures are `AgentError` with code `io`. */
+/** The file system. Throws an `AgentError` with code `io`. */
 export interface FileSystem {
-  /** The text of a file of at most `maxBytes` (default 4 MiB); undefined when there is none. */
+  /** Returns the text of a file of at most `maxBytes` (default 4 MiB); undefined if missing. */
   readText(path: string, options?: { readonly maxBytes?: number }): Promise<string | undefined>;
-  /** Undefined when there is nothing; a link is followed unless `noFollow`. */
+  /** Returns undefined if missing. Follows a symbolic link unless `noFollow` is set. */
   stat(path: string, options?: { readonly noFollow?: boolean }): Promise<FileStat | undefined>;
-  /** Names in a directory, sorted; empty when there is none. */
+  /** Returns the sorted names in a directory; empty if the directory is missing. */
   list(path: string): Promise<readonly string[]>;
   /**
-   * Replaces a file whole: temporary file in the same folder, fsync, rename. Never more readable
-   * than `mode`; owned by `uid` and `gid` where given.
+   * Replaces a file atomically: temporary file in the same folder, fsync, rename. The file never has
+   * more permissions than `mode`; it is owned by `uid` and `gid` if given.
    */
   writeAtomic(
     path: string,
@@ -71,43 +71,43 @@ export interface FileSystem {
     options: { readonly mode: number; readonly uid?: number; readonly gid?: number },
   ): Promise<void>;
   /**
-   * Calls back soon after anything below one of the paths may have changed, also when a path does
-   * not exist yet or is replaced. Bursts are merged. Disposing stops it.
+   * Calls back shortly after anything below one of the paths may have changed, including when a path
+   * is created or replaced. Bursts are merged. Disposing stops the watch.
    */
   watch(paths: readonly string[], changed: (path: string) => void): Disposable;
 }
 
-/** One HTTP/1.1 request over a unix socket. */
+/** An HTTP/1.1 request over a unix socket. */
 export interface UnixHttpRequest {
   readonly socketPath: string;
   readonly method: "GET" | "PUT" | "POST" | "DELETE";
   /** Path and query. */
   readonly path: string;
-  /** JSON text; sent with a Content-Length. */
+  /** JSON text, sent with a `Content-Length`. */
   readonly body?: Secret;
   readonly timeoutMs: number;
   readonly maxBytes?: number;
 }
 
-/** An answer, or why there is none. A body may hold a credential: it is a `Secret`. */
+/** A response, or why there is none. The body may contain a credential. */
 export type UnixHttpResult =
   | { readonly kind: "answered"; readonly status: number; readonly body: Secret }
-  | { readonly kind: "no-socket" } // the path does not exist
-  | { readonly kind: "no-listener" } // a socket file that outlived its process
+  | { readonly kind: "no-socket" } // the socket file does not exist
+  | { readonly kind: "no-listener" } // the socket file exists, but no process listens
   | { readonly kind: "timed-out" }
-  | { readonly kind: "broken"; readonly detail: string }; // cut off, too long, not HTTP
+  | { readonly kind: "broken"; readonly detail: string }; // truncated, too long, or not HTTP
 
-/** HTTP over unix sockets. Never rejects but for `signal`. */
+/** HTTP client for unix sockets. Rejects only if `signal` aborts. */
 export interface UnixHttp extends Disposable {
   request(request: UnixHttpRequest, options?: CallOptions): Promise<UnixHttpResult>;
 }
 
-/** Numbers in [0, 1). */
+/** Source of random numbers in [0, 1). */
 export interface Random {
   next(): number;
 }
 
-/** What a peer on a unix socket answered, or why it did not. `detail` never quotes a body. */
+/** Result of a call to an API on a unix socket. `detail` never quotes a body. */
 export type PeerResult<T> =
   | { readonly kind: "ok"; readonly value: T }
   | { readonly kind: "refused"; readonly status: number; readonly detail: string }
@@ -116,49 +116,49 @@ export type PeerResult<T> =
   | { readonly kind: "timed-out" }
   | { readonly kind: "broken"; readonly detail: string };
 
-/** A mount as nydusd itself tells it (`GET /api/v1/daemon`, `backend_collection`). */
+/** A mount as reported by nydusd (`GET /api/v1/daemon`, `backend_collection`). */
 export interface NydusdMount {
-  /** `/` or `/<snapshotID>`: the id to `PUT` to. */
+  /** The id to `PUT` to: `/` or `/<snapshotID>`. */
   readonly mountId: string;
   readonly backendType: string;
-  /** Undefined when it reads from no registry. */
+  /** Undefined if the mount does not read from a registry. */
   readonly backend?: RegistryBackend;
 }
 
-/** What a nydusd says of itself. */
+/** What a nydusd reports about itself. */
 export interface NydusdInfo {
   readonly version: string;
-  /** nydusd's own word: `INIT`, `READY`, `RUNNING`, `STOPPED`, … */
+  /** nydusd's name of the state: `INIT`, `READY`, `RUNNING`, `STOPPED`, … */
   readonly state: string;
   readonly mounts: readonly NydusdMount[];
 }
 
-/** nydusd's HTTP API. Calls of one daemon are its own affair; deadlines are short. */
+/** nydusd's HTTP API. Calls to different daemons are independent; deadlines are short. */
 export interface NydusdApi {
   info(socketPath: string, options?: CallOptions): Promise<PeerResult<NydusdInfo>>;
   /**
-   * Every mount's `registry_auth` by mount id, or that of one mount alone. A mount that started
-   * without a credential has no key. `refused` 404: the daemon has no such API.
+   * Returns the `registry_auth` of every mount, or of one mount, by mount id. A mount that started
+   * without a credential is missing. `refused` with 404: the daemon does not have this API.
    */
   readAuths(
     socketPath: string,
     options?: CallOptions & { readonly mountId?: string },
   ): Promise<PeerResult<ReadonlyMap<string, Secret>>>;
-  /** Stores a value. An empty one is refused here, before it can clear what nydusd holds. */
+  /** Stores a value. Refuses an empty one, which would delete nydusd's credential. */
   putAuth(
     socketPath: string,
     mountId: string,
     auth: Secret,
     options?: CallOptions,
   ): Promise<PeerResult<void>>;
-  /** Failed and tried reads since the daemon started (`GET /api/v1/metrics/backend`). */
+  /** Returns reads and failed reads since the daemon started (`GET /api/v1/metrics/backend`). */
   backendReads(
     socketPath: string,
     options?: CallOptions & { readonly mountId?: string },
   ): Promise<PeerResult<{ readonly reads: number; readonly errors: number }>>;
 }
 
-/** A daemon as the snapshotter's system API lists it. */
+/** A daemon as listed by the snapshotter's system API. */
 export interface SnapshotterDaemon {
   readonly id: string;
   readonly pid: number;
@@ -169,10 +169,48 @@ export interface SnapshotterDaemon {
   }[];
 }
 
-/** The snapshotter's system API: its list of daemons, and nothing else (its backend call leaks). */
+/** The snapshotter's system API, of which only the list of daemons is used. */
 export interface SnapshotterApi {
   daemons(
     socketPath: string,
     options?: CallOptions,
   ): Promise<PeerResult<readonly SnapshotterDaemon[]>>;
+}
+
+/** Metadata of an installed file, without following a symbolic link. */
+export interface InstalledFile {
+  readonly kind: "file" | "directory" | "symlink" | "other";
+  /** Target of a symbolic link, as stored in the link. */
+  readonly linkTarget?: string;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/**
+ * File operations of an installation. Throws an `AgentError` with code `io` whose message has the
+ * path and a remedy.
+ */
+export interface InstallFiles {
+  /** Returns undefined if missing. */
+  stat(path: string): Promise<InstalledFile | undefined>;
+  readText(path: string): Promise<string>;
+  /** Returns whether two files have the same content. */
+  sameBytes(a: string, b: string): Promise<boolean>;
+  /** Creates one folder; its parent must exist. */
+  makeDirectory(path: string, mode: number): Promise<void>;
+  /** Replaces `to` atomically with a copy of `from`; a program that runs from `to` is unaffected. */
+  copyFile(from: string, to: string, mode: number): Promise<void>;
+  /** Replaces a file atomically: temporary file in the same folder, fsync, rename. */
+  writeText(path: string, text: string, mode: number): Promise<void>;
+  /** Creates a symbolic link; replaces anything at `path` except a folder. */
+  symlink(path: string, target: string): Promise<void>;
+  /** Links a file to a second name in the same folder, and returns that path. */
+  backUp(path: string): Promise<string>;
+  /** Renames a file or link, replacing `to`. */
+  move(from: string, to: string): Promise<void>;
+  /** Removes a file, a link, or an empty folder. */
+  remove(path: string): Promise<void>;
+  /** Returns the names in a folder. */
+  list(path: string): Promise<readonly string[]>;
 }

@@ -1,133 +1,131 @@
-import type { Credential } from "./credential.ts";
+import { type Credential, credentialFingerprint } from "./credential.ts";
 import type { ImageReference } from "./image_reference.ts";
-import type { CallOptions } from "./ports.ts";
+import { type ImageTarget, parseImageTarget } from "./image_target.ts";
+import type { CallOptions, Clock } from "./ports.ts";
 import type { RefusedUse } from "./refusals.ts";
 
-/** The providers of the chain, in its order. */
+/** The providers, in the order of the chain. */
 export const PROVIDER_NAMES = ["labels", "cri", "docker", "kubelet", "kubesecret"] as const;
 /** The name of a provider in the chain. */
 export type ProviderName = (typeof PROVIDER_NAMES)[number];
 
-/** Every reason that a provider can give, with its meaning. Closed: no branch without a code. */
+/** Every reason for the outcome of a provider, with its meaning for operators. */
 export const REASON_CODES = {
   // found
   "found": "a credential was found",
-  "found-in-cache": "a credential was found in the provider's own cache",
-  "shared-execution": "another caller's execution of the same plugin and scope answered",
+  "found-in-cache": "a credential was found in the provider's cache",
+  "shared-execution": "a credential was returned by a concurrent execution of the same plugin",
   // none
-  "no-labels": "the request carries no pull labels",
+  "no-labels": "the request has no pull labels",
   "incomplete-labels": "only one of the two pull labels is set",
   "not-enabled": "the provider is not enabled in the configuration",
-  "no-pull-observed": "no pull of this image was seen",
+  "no-pull-observed": "no pull of this image was observed",
   "no-config-file": "the provider's configuration file does not exist",
   "no-entry-for-registry": "the configuration has no entry for this registry",
-  "anonymous-entry": "the entry has neither user name nor password: anonymous access",
+  "anonymous-entry": "the entry has neither user name nor password (anonymous access)",
   "incomplete-entry": "the entry has a user name but no password",
-  "helper-not-found": "the credential helper has no credential for this registry",
-  "helper-is-agent": "the credential helper named is this agent",
+  "helper-no-credential": "the credential helper has no credential for this registry",
+  "helper-is-agent": "the configured credential helper is this agent",
   "plugin-not-matched": "no matchImages pattern of the plugin matches the image",
-  "plugin-no-credential": "the plugin answered that it has no credential for this image",
-  "no-pattern-matched": "no pattern in the plugin's answer matches the image",
+  "plugin-no-credential": "the plugin has no credential for this image",
+  "no-pattern-matched": "no pattern in the plugin's response matches the image",
   "no-secret-matched": "no pull secret has an entry for this image",
-  "no-service-account": "no pod with a service account uses the image, and the plugin wants one",
+  "no-service-account": "the plugin requires a service account, and no pod with one uses the image",
   "annotation-missing": "the service account lacks an annotation that the plugin requires",
   // failed
-  "invalid-config": "the provider's configuration file cannot be used",
+  "invalid-config": "the provider's configuration file is invalid",
   "unreadable": "the provider's configuration file cannot be read",
   "invalid-entry": "the entry for this registry cannot be decoded",
   "helper-missing": "the credential helper is not installed",
   "helper-failed": "the credential helper failed",
-  "helper-timeout": "the credential helper did not end in time",
-  "helper-invalid-response": "the credential helper's answer cannot be used",
+  "helper-timeout": "the credential helper exceeded its timeout and was stopped",
+  "helper-invalid-response": "the credential helper returned an invalid response",
   "plugin-missing": "the plugin is not in the plugin directory",
-  "plugin-not-executable": "the plugin cannot be executed",
+  "plugin-not-executable": "the plugin is not executable",
   "plugin-failed": "the plugin exited with an error",
-  "plugin-timeout": "the plugin did not end in time and was stopped",
-  "plugin-too-much-output": "the plugin printed more than the limit and was stopped",
-  "plugin-invalid-response": "the plugin's answer breaks its protocol",
-  "plugin-backing-off": "the plugin failed lately and is not run again yet",
-  "deadline-exceeded": "no answer within `providers.timeout`; it is used when it arrives",
-  "source-unreachable": "the source did not answer",
-  "source-refused": "the source does not accept who we say we are",
-  "token-unavailable": "no token of the pod's service account could be had",
-  "forbidden-by-rbac": "the Kubernetes API forbids a call: a rule is missing",
-  "registry-refused": "the registry refuses what the source gave: what is in use stays",
-  "internal-error": "the provider failed in a way that it does not know; please report it",
+  "plugin-timeout": "the plugin exceeded its timeout and was stopped",
+  "plugin-too-much-output": "the plugin exceeded the output limit and was stopped",
+  "plugin-invalid-response": "the plugin returned an invalid response",
+  "plugin-backing-off": "the plugin failed recently and is in backoff",
+  "deadline-exceeded": "no answer within `providers.timeout`; a late answer is still used",
+  "source-unreachable": "the source did not respond",
+  "source-refused": "the source rejected the agent's own credential",
+  "token-unavailable": "no token for the pod's service account could be obtained",
+  "forbidden-by-rbac": "the Kubernetes API denied the request: an RBAC rule is missing",
+  "registry-refused": "the registry refuses the source's credential; the current one is kept",
+  "internal-error": "unexpected error in the provider; please report it",
 } as const;
-/** A code out of {@linkcode REASON_CODES}. */
+/** A key of {@linkcode REASON_CODES}. */
 export type ReasonCode = keyof typeof REASON_CODES;
 
-/** What is asked of a provider. */
+/** A request for the credential of an image. */
 export interface CredentialRequest {
   readonly image: ImageReference;
-  /**
-   * The image as the registry that nydusd really calls serves it, where that is another one: asked
-   * for first.
-   */
+  /** The image at the registry that nydusd connects to, if that differs; it is queried first. */
   readonly endpoint?: ImageReference;
-  /** What is in use was found for `endpoint`: an outage is no reason to fall back from it. */
+  /** The current credential was found for `endpoint`, so an outage causes no fallback to `image`. */
   readonly endpointInUse?: boolean;
-  /** The image that pods name, where `image` is where it is read from. */
+  /** The image in the pods' specs, if `image` is the place that it is read from. */
   readonly podImage?: ImageReference;
   readonly labels: Readonly<Record<string, string>>;
   /**
-   * Wall time (ms) that the credential must outlive, where the provider knows lifetimes: a cached
-   * one that does not is fetched anew; a fresh one is returned however short it lives.
+   * Wall time (ms) until which the credential must be valid, if its lifetime is known. A cached one
+   * that expires earlier is fetched again; a fresh one is returned regardless of its lifetime.
    */
   readonly validUntilMs?: number;
-  /** Wall time (ms): an answer fetched at or before it is not new enough; ask the source again. */
+  /** Wall time (ms): a result fetched at or before it is not used, and the source is queried again. */
   readonly newerThanMs?: number;
-  /** The credential in use is about to die: a backoff is shortened to a few seconds. */
+  /** The current credential expires shortly: a backoff is limited to a few seconds. */
   readonly urgent?: boolean;
-  /** No source has given a credential yet: a backoff stays short for the first minutes. */
+  /** No source has returned a credential yet: a backoff stays short for the first minutes. */
   readonly waiting?: boolean;
-  /** The registry refuses this credential, or so its reader says: it is no answer. */
+  /** The registry or the reader of the image refused this credential: it is not a valid result. */
   readonly refused?: RefusedCredential;
-  /** Fingerprint of the credential in use: no limit on the number of candidates drops it. */
+  /** Fingerprint of the current credential, which no limit on the number of candidates drops. */
   readonly inUse?: string;
-  /** All that other sources offer is refused: what every service account has may be of use. */
-  readonly everyAccount?: boolean;
-  /** Monotonic time (ms) at which a person asked: a failure before it is no reason to wait. */
+  /** All candidates of other sources are refused: query every service account. */
+  readonly allAccounts?: boolean;
+  /** Monotonic time (ms) of a user's request: a failure before it causes no backoff. */
   readonly forcedAtMs?: number;
 }
 
-/** A credential that was refused, and what is known of it. */
+/** A credential that was refused. */
 export interface RefusedCredential extends RefusedUse {
   readonly fingerprint: string;
 }
 
-/** One credential that would fit, with what is known of its life and where it came from. */
+/** A credential that matches an image, with its origin and lifetime. */
 export interface Candidate {
   readonly credential: Credential;
-  /** For people: the file and key, plugin, helper or secret that gave it. Never a secret. */
+  /** The file and key, plugin, helper or secret that it is from, for display. Never a secret. */
   readonly origin: string;
-  /** The pattern or key that matched the image, where there is one. */
+  /** The pattern or key that matched the image, if any. */
   readonly pattern?: string;
-  /** The exec plugin or helper that answered, where there is one. */
+  /** The exec plugin or helper that returned it, if any. */
   readonly plugin?: string;
-  /** The service account in whose name it was got: nobody else may use it. */
+  /** The service account that it was issued for; only pods of that account may use it. */
   readonly account?: string;
-  /** Wall time at which the source was asked. */
+  /** Wall time at which the source was queried. */
   readonly fetchedAtMs: number;
-  /** Soft clock: until when the source lets us cache it. Not the token's life. */
+  /** Wall time until which the source allows caching; not the expiry of the token. */
   readonly refreshAtMs?: number;
-  /** Hard clock: when the token is dead. */
+  /** Wall time at which the token expires. */
   readonly expiresAtMs?: number;
-  /** The source tells us by itself when it changes (a watched file, a watched secret). */
+  /** Whether changes of the source are observed (a watched file or secret). */
   readonly watched: boolean;
-  /** It was found for the registry that nydusd calls, not for the image's. */
+  /** Set if it was found for the registry that nydusd connects to, not for the image's. */
   readonly forEndpoint?: true;
 }
 
-/** What one part of a provider (a plugin, a helper, a file) did, for `explain`. */
+/** The result of one part of a provider (a plugin, a helper, a file), for `explain`. */
 export interface ProviderNote {
   readonly subject: string;
   readonly reason: ReasonCode;
-  /** More words. Never a secret, never a child's raw output. */
+  /** Never contains a secret or the raw output of a child process. */
   readonly detail?: string;
 }
 
-/** A provider's answer. `none` is an ordinary answer, never an error. */
+/** The outcome of a request. `none` is an expected outcome, not an error. */
 export type ProviderOutcome =
   | {
     readonly kind: "found";
@@ -147,48 +145,84 @@ export type ProviderOutcome =
     readonly reason: ReasonCode;
     readonly detail: string;
     readonly notes: readonly ProviderNote[];
-    /** Wall time before which asking again is of no use. */
+    /** Wall time before which a retry cannot succeed. */
     readonly retryAtMs?: number;
     readonly validAccounts?: ValidAccounts;
   };
 
 /**
- * Names of all whose credentials for the image, got in their name before, still count
- * ({@linkcode accountName}): no other's does. Not set where nothing is got in anyone's name.
+ * The service accounts whose earlier credentials for the image remain valid, as returned by
+ * {@linkcode accountName}; those of other accounts are withdrawn. Not set if the provider does not
+ * use service accounts.
  */
 export type ValidAccounts = readonly string[] | "unknown";
 
-/** The name under which a candidate stands; undefined for one that is nobody's. */
+/** Returns the plugin and service account of a candidate; undefined without an account. */
 export function accountName({ plugin, account }: Candidate): string | undefined {
   return account === undefined ? undefined : `${plugin ?? ""} ${account}`;
 }
 
-/** A source of credentials. `provide` never fails but for `signal`. */
+/** A source of credentials. `provide` rejects only if `signal` aborts. */
 export interface CredentialProvider {
   readonly name: ProviderName;
-  /** Whether it can be asked again long after the pull. */
+  /** Whether it can return credentials long after the pull. */
   readonly renewable: boolean;
   provide(request: CredentialRequest, options?: CallOptions): Promise<ProviderOutcome>;
 }
 
-/** One provider's part in a resolution. */
+/** The outcome of one provider of the chain. */
 export interface ProviderAttempt {
   readonly provider: ProviderName;
   readonly outcome: ProviderOutcome;
-  /** How long the answer was waited for. */
+  /** How long the chain waited for the outcome. */
   readonly durationMs: number;
-  /** It was asked for the registry that nydusd calls, not for the image's. */
+  /** Set if it was queried for the registry that nydusd connects to, not for the image's. */
   readonly forEndpoint?: true;
 }
 
-/** What the chain found for one image: every provider asked, in order, and the one that won. */
+/** The result of the chain for one image: every provider that was queried, in order. */
 export interface Resolution {
   readonly image: ImageReference;
   readonly attempts: readonly ProviderAttempt[];
-  /** Undefined when no provider has a credential. */
+  /** The first provider with a credential; undefined if none has one. */
   readonly winner?: {
     readonly provider: ProviderName;
     readonly renewable: boolean;
     readonly candidates: readonly [Candidate, ...Candidate[]];
   };
+}
+
+/**
+ * How long concurrent callers share one execution: a result that must not be cached, and a result
+ * without a credential, are used for this time.
+ */
+export const SHARED_EXECUTION_MS = 10_000;
+
+/** Returns whether a result that was fetched at a wall time is recent enough for a request. */
+export function isNewEnough(
+  fetchedAtMs: number,
+  { newerThanMs }: CredentialRequest,
+  clock: Clock,
+): boolean {
+  if (newerThanMs === undefined) return true;
+  const nowMs = clock.wallMs();
+  // A time in the future means that the wall clock was set back: no result could ever be newer.
+  return fetchedAtMs > (newerThanMs > nowMs ? nowMs - SHARED_EXECUTION_MS : newerThanMs);
+}
+
+/** Returns whether a cached credential is the one that was refused. */
+export function isRefused(
+  { credential }: Pick<Candidate, "credential">,
+  { refused }: CredentialRequest,
+): boolean {
+  return refused !== undefined && credentialFingerprint(credential) === refused.fingerprint;
+}
+
+/** Returns the image to match patterns with; undefined if it does not parse. */
+export function targetOf({ image }: CredentialRequest): ImageTarget | undefined {
+  try {
+    return parseImageTarget(image.text);
+  } catch {
+    return undefined;
+  }
 }

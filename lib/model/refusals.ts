@@ -1,60 +1,62 @@
-/** How often a subject was forced in a row, and when. */
+/** Refusals of one subject. */
 interface Refusal {
+  /** Forced fetches in a row. */
   readonly forced: number;
   readonly lastForcedMs: number;
-  /** When a refusal of it was heard of last, whether or not it was forced. */
-  readonly lastHeardMs: number;
-  /** Fingerprint of the credential for which a fetch was forced last. */
+  /** When the last refusal was reported, whether or not it forced a fetch. */
+  readonly lastReportedMs: number;
+  /** Fingerprint of the credential whose refusal forced the last fetch. */
   readonly fingerprint: string | undefined;
-  /** Early resets left, and when that was calculated. */
+  /** Remaining early resets, as of `resetsAtMs`. */
   readonly resets: number;
   readonly resetsAtMs: number;
 }
 
-/** What is known of a credential that is refused. */
+/** What is known about a refused credential. */
 export interface RefusedUse {
-  /** Which credential it is. */
   readonly fingerprint?: string;
-  /** Reads with it succeeded before: this is no more of the refusals that went before. */
+  /** Whether reads with it succeeded before, so that this refusal has a new cause. */
   readonly worked?: boolean;
 }
 
 const FIRST_MS = 5_000;
 const MAX_MS = 5 * 60_000;
-/** Without a refusal for so long, what was refused before says nothing any more. */
-const QUIET_PERIOD_MS = 10 * 60_000;
-/** So far apart, at the least, are two beginnings with a credential that had worked. */
-const WORKED_MS = 60_000;
-/** Resets that may follow each other early; one more is earned every {@linkcode WORKED_MS}. */
+/** Earlier refusals are forgotten after this time without another. */
+const CALM_PERIOD_MS = 10 * 60_000;
+/** Shortest time between two resets of the delay by a credential that had worked. */
+const RESET_INTERVAL_MS = 60_000;
+/** Early resets in a burst; one more is allowed every {@linkcode RESET_INTERVAL_MS}. */
 const MAX_RESETS = 10;
 const MAX_SUBJECTS = 10_000;
 
 /**
- * Decides whether a refusal may force a fetch: immediately the first time, then with a pause that
- * doubles, so that a registry which refuses everything does not cause endless executions.
+ * Decides whether a refusal may force a fetch: immediately the first time, then with a delay that
+ * doubles, so that a registry that refuses everything does not cause endless executions.
  *
- * The pause is reset when a credential that had worked is refused, but at most once a minute: a
+ * The delay is reset when a credential that had worked is refused, but at most once per minute: a
  * registry that refuses every tenth read must not cause a fetch for each of them. It is reset
- * earlier when the last forced fetch brought that credential, as it does when credentials are
- * revoked shortly after each other: up to ten times, and once more for every minute that passes.
+ * earlier if the last forced fetch returned that credential, which happens when credentials are
+ * revoked in quick succession: up to ten times, and once more per minute.
+ *
+ * Invariants: the map is ordered by the time of the last report, so the first entry is the oldest.
  */
 export class Refusals {
   readonly #byKey = new Map<string, Refusal>();
 
-  /** Returns whether to fetch now (monotonic time), and records that it was done. */
+  /** Returns whether to force a fetch now (monotonic time), and records the decision. */
   mayForce(key: string, nowMs: number, use: RefusedUse = {}): boolean {
     const before = this.#byKey.get(key);
     const resets = resetsLeft(before, nowMs);
     const isOver = before === undefined || isLapsed(before, nowMs, use);
     const isEarlyReset = !isOver && resets >= 1 && isReplacement(before, use);
     const forced = isOver || isEarlyReset ? 0 : before.forced;
-    const pauseMs = Math.min(FIRST_MS * 2 ** Math.min(forced - 1, 20), MAX_MS);
-    const may = before === undefined || forced === 0 || nowMs - before.lastForcedMs >= pauseMs;
-    this.#byKey.delete(key); // and behind the others again
+    const delayMs = Math.min(FIRST_MS * 2 ** Math.min(forced - 1, 20), MAX_MS);
+    const may = before === undefined || forced === 0 || nowMs - before.lastForcedMs >= delayMs;
+    this.#byKey.delete(key); // set() then appends it as the newest
     this.#byKey.set(key, {
       forced: may ? forced + 1 : forced,
       lastForcedMs: may ? nowMs : before?.lastForcedMs ?? nowMs,
-      lastHeardMs: nowMs,
+      lastReportedMs: nowMs,
       fingerprint: may ? use.fingerprint : before?.fingerprint,
       resets: isEarlyReset ? resets - 1 : resets,
       resetsAtMs: nowMs,
@@ -63,7 +65,7 @@ export class Refusals {
     return may;
   }
 
-  /** Forgets the subjects that are gone. */
+  /** Removes subjects that no longer exist. */
   keepOnly(live: { has(key: string): boolean }): void {
     for (const key of this.#byKey.keys()) if (!live.has(key)) this.#byKey.delete(key);
   }
@@ -76,21 +78,22 @@ export class Refusals {
   }
 }
 
-/** Whether the refusals before no longer count. */
+/** Whether earlier refusals no longer count. */
 function isLapsed(
-  { lastForcedMs, lastHeardMs }: Refusal,
+  { lastForcedMs, lastReportedMs }: Refusal,
   nowMs: number,
   { worked = false }: RefusedUse,
 ): boolean {
-  return nowMs - lastHeardMs >= QUIET_PERIOD_MS || (worked && nowMs - lastForcedMs >= WORKED_MS);
+  return nowMs - lastReportedMs >= CALM_PERIOD_MS ||
+    (worked && nowMs - lastForcedMs >= RESET_INTERVAL_MS);
 }
 
-/** Whether the fetch that was forced last brought another credential, and that one worked. */
+/** Whether the last forced fetch returned another credential, and that one had worked. */
 function isReplacement({ fingerprint: before }: Refusal, use: RefusedUse): boolean {
   return use.worked === true && before !== undefined && use.fingerprint !== before;
 }
 
 function resetsLeft(before: Refusal | undefined, nowMs: number): number {
   if (before === undefined) return MAX_RESETS;
-  return Math.min(MAX_RESETS, before.resets + (nowMs - before.resetsAtMs) / WORKED_MS);
+  return Math.min(MAX_RESETS, before.resets + (nowMs - before.resetsAtMs) / RESET_INTERVAL_MS);
 }

@@ -1,32 +1,32 @@
 import type { CallOptions } from "./ports.ts";
 import type { Secret } from "./secret.ts";
 
-/** What a registry is asked about, and how it is reached: as nydusd reaches it. */
+/** The target of a registry probe, with nydusd's connection settings. */
 export interface ProbeTarget {
   readonly scheme: "http" | "https";
-  /** Host, with port where there is one. */
+  /** Host, with the port if there is one. */
   readonly host: string;
   readonly repository: string;
-  /** Tag or digest of the manifest to ask for; without it the repository's tags are. */
+  /** Tag or digest of the manifest to request; without it the list of tags is requested. */
   readonly reference?: string;
-  /** Digest of a blob to ask for instead of the manifest. */
+  /** Digest of a blob to request instead of the manifest. */
   readonly blob?: string;
-  /** Believe any certificate. */
+  /** Whether to skip certificate verification. */
   readonly skipVerify: boolean;
-  /** PEM files with authorities that are trusted beside the system's. */
+  /** PEM files with CA certificates that are trusted in addition to the system's. */
   readonly caFiles: readonly string[];
-  /** The proxy to go through; may hold a password. */
+  /** URL of the proxy; may contain a password. */
   readonly proxyUrl?: Secret;
-  /** Where nydusd goes when this way leads nowhere. */
-  readonly otherwise?: ProbeTarget;
+  /** The target that nydusd falls back to if this one is unreachable. */
+  readonly fallback?: ProbeTarget;
 }
 
 /**
- * What the registry thinks of a credential. `accepted`: it serves the image for it; `anonymous`: it
- * serves the image without any; `refused`: it does not take the credential (unknown, or expired);
- * `forbidden`: it takes it, but not for this repository; `not-found`: it takes it and has no such
- * image. The others say nothing about the credential: `unreachable`, `throttled`, and `unknown` for
- * an answer from which nothing follows.
+ * Kinds of verdicts of a registry on a credential. `accepted`: it serves the image with it;
+ * `anonymous`: it serves the image without a credential; `refused`: the credential is invalid or
+ * expired; `forbidden`: the credential is valid, but not for this repository; `not-found`: the
+ * credential is valid, and the image does not exist. The others are inconclusive: `unreachable`,
+ * `throttled`, and `unknown` for any other response.
  */
 export const VERDICT_KINDS = [
   "accepted",
@@ -41,46 +41,46 @@ export const VERDICT_KINDS = [
 /** One of {@linkcode VERDICT_KINDS}. */
 export type VerdictKind = (typeof VERDICT_KINDS)[number];
 
-/** A verdict, with its ground in words that quote neither a credential nor an unbounded body. */
+/** A verdict. `detail` contains no credential and is limited in length. */
 export type ProbeVerdict =
   | { readonly kind: Exclude<VerdictKind, "throttled">; readonly detail: string }
   | {
     readonly kind: "throttled";
     readonly detail: string;
-    /** Wall time before which asking again is of no use. */
+    /** Wall time before which a retry cannot succeed. */
     readonly retryAtMs: number;
   };
 
-/** One HTTP request to a registry or its token service. No redirect is followed. */
+/** An HTTP request to a registry or its token service. Redirects are not followed. */
 export interface RegistryHttpRequest {
   readonly method: "GET" | "HEAD" | "POST";
-  /** Never holds a secret. */
+  /** Never contains a secret. */
   readonly url: string;
   /** Names and values; a value may be a credential. */
   readonly headers: readonly (readonly [name: string, value: Secret])[];
-  /** Sent as it is; its type is in the headers. */
+  /** Sent unchanged; its content type is in the headers. */
   readonly body?: Secret;
   readonly skipVerify: boolean;
   readonly caFiles: readonly string[];
   readonly proxyUrl?: Secret;
   readonly timeoutMs: number;
-  /** More of the body than this is not read, and is no error. */
+  /** The rest of a longer body is ignored. */
   readonly maxBytes: number;
 }
 
-/** An answer, or why there is none. The body may hold a token: it is a `Secret`. */
+/** A response, or why there is none. The body may contain a token. */
 export type RegistryHttpResult =
   | {
     readonly kind: "answered";
     readonly status: number;
-    /** By name in lower case; several of one name are joined with `, `. */
+    /** By lower-case name; repeated headers are joined with `, `. */
     readonly headers: ReadonlyMap<string, string>;
     readonly body: Secret;
   }
   | { readonly kind: "timed-out" }
   | { readonly kind: "unreachable"; readonly detail: string };
 
-/** HTTP to registries. Never rejects but for `signal`. */
+/** HTTP client for registries. Rejects only if `signal` aborts. */
 export interface RegistryHttp extends Disposable {
   request(request: RegistryHttpRequest, options?: CallOptions): Promise<RegistryHttpResult>;
 }

@@ -1,24 +1,26 @@
-/** How nydusd reaches the registry of one mount, as its own configuration says. No credential. */
+import { defined } from "./defined.ts";
+
+/** How nydusd connects to the registry of a mount, from its configuration. Without credential. */
 export interface RegistryBackend {
-  /** `http` or `https`; undefined where it is not said (nydusd takes `https`). */
+  /** `http` or `https`; nydusd's default is `https`. */
   readonly scheme?: string;
-  /** Host with port, as it is written there. */
+  /** Host with port, as written in the configuration. */
   readonly host?: string;
   readonly repo?: string;
   readonly skipVerify: boolean;
-  /** Paths of PEM files that it trusts besides the system's. */
+  /** PEM files with CA certificates that are trusted in addition to the system's. */
   readonly caFiles: readonly string[];
   readonly proxy?: RegistryProxy;
-  /** Hosts that older nydusd (before 2.4) ask before `host`, with the same credential. */
+  /** Hosts that nydusd before 2.4 tries before `host`, with the same credential. */
   readonly mirrors: readonly string[];
 }
 
-/** A proxy that nydusd's requests for blobs go through. */
+/** The proxy for nydusd's blob requests. */
 export interface RegistryProxy {
   readonly url: string;
-  /** The proxy is talked to in plain HTTP whatever the scheme: it sees what passes. */
+  /** Whether requests to the proxy are plain HTTP, so that it receives the credential. */
   readonly useHttp: boolean;
-  /** Whether nydusd asks the registry itself while the proxy is ill. */
+  /** Whether nydusd bypasses the proxy while it is unhealthy. */
   readonly fallback: boolean;
 }
 
@@ -26,9 +28,9 @@ const MAX_MIRRORS = 64;
 const MAX_CA_FILES = 64;
 
 /**
- * Reads a backend out of nydusd's own words or a configuration file (dragonflyoss/nydus
+ * Parses a registry backend, as reported by nydusd or from a configuration file (dragonflyoss/nydus
  * `api/src/config.rs`, `RegistryConfig`; version 1's `device.backend.config` has the same fields).
- * Undefined when it names no host. What has another type than it should counts as not said.
+ * Returns undefined if it has no host. Fields of a wrong type are ignored.
  */
 export function readRegistryBackend(section: unknown): RegistryBackend | undefined {
   const backend = readBackend(section);
@@ -38,24 +40,20 @@ export function readRegistryBackend(section: unknown): RegistryBackend | undefin
 function readBackend(section: unknown): RegistryBackend | undefined {
   const fields = fieldsOf(section);
   if (fields === undefined) return undefined;
-  const host = text(fields["host"]);
-  const scheme = text(fields["scheme"]);
-  const repo = text(fields["repo"]);
-  const proxy = readProxy(fields["proxy"]);
-  return {
+  return defined({
     skipVerify: fields["skip_verify"] === true,
     caFiles: texts(fields["ca_cert_files"]).slice(0, MAX_CA_FILES),
     mirrors: readMirrors(fields["mirrors"]),
-    ...(scheme !== undefined && { scheme }),
-    ...(host !== undefined && { host }),
-    ...(repo !== undefined && { repo }),
-    ...(proxy !== undefined && { proxy }),
-  };
+    scheme: text(fields["scheme"]),
+    host: text(fields["host"]),
+    repo: text(fields["repo"]),
+    proxy: readProxy(fields["proxy"]),
+  });
 }
 
 /**
- * Reads the backend of a daemon's configuration file, of either driver: `device.backend.config` or
- * `config.backend_config`. In a template, which serves every image, it may name no host.
+ * Parses the backend in a daemon's configuration file for either driver: `device.backend.config` or
+ * `config.backend_config`. In a template, which is used for every image, the host may be missing.
  */
 export function readBackendOfFile(file: unknown): RegistryBackend | undefined {
   const device = fieldsOf(fieldsOf(file)?.["device"]);
@@ -65,8 +63,8 @@ export function readBackendOfFile(file: unknown): RegistryBackend | undefined {
 }
 
 /**
- * The host (with port) of a URL or of a bare host, in lower case; a port that its scheme implies is
- * dropped. Undefined when it is neither.
+ * Returns the host of a URL or `host:port`, in lower case and without the default port of the
+ * scheme. Returns undefined if the text is neither.
  */
 export function hostOf(urlOrHost: string, scheme = "https"): string | undefined {
   const whole = /^[a-z][a-z0-9+.-]*:\/\//i.test(urlOrHost) ? urlOrHost : `${scheme}://${urlOrHost}`;

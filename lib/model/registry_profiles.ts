@@ -1,47 +1,48 @@
-/** An environment variable that mends a plugin's default. */
+/** An environment variable that improves a plugin's default behavior. */
 export interface PluginRemedy {
   readonly name: string;
   readonly value: string;
-  /** What it changes, for people. */
+  /** What is wrong with the default, for display. */
   readonly why: string;
 }
 
-/** What a kind of registry and the plugin for it are known to do. */
+/** Known behavior of a kind of registry and of its exec plugin. */
 export interface RegistryProfile {
   readonly name: string;
   /** Its hosts, without port. */
   readonly hosts: RegExp;
-  /** Names under which its exec plugin is installed; empty where there is none. */
+  /** File names of its exec plugin; empty if there is none. */
   readonly plugins: readonly string[];
-  /** The scope and the soft clock that the plugin answers by itself, for people. */
+  /** The `cacheKeyType` that the plugin returns. */
   readonly scope?: string;
-  readonly clock: string;
-  /** A pattern under which the plugin answers an entry without user name and password. */
+  /** Cache duration of the plugin and lifetime of the token, for display. */
+  readonly lifetime: string;
+  /** A pattern for which the plugin returns an entry without user name and password. */
   readonly anonymousEntry?: string;
-  /** Words by which it refuses a credential, also where the status is another than 401. */
+  /** Messages of responses that refuse the credential, also with a status other than 401. */
   readonly refused: readonly RegExp[];
-  /** Words by which it forbids a repository to someone whom it knows. */
+  /** Messages of responses that deny access to the repository with a valid credential. */
   readonly forbidden: readonly RegExp[];
   readonly remedies: readonly PluginRemedy[];
-  /** Where all this was read. */
+  /** References for this profile. */
   readonly sources: readonly string[];
 }
 
-/** As ECR's own plugin has it (`ecrPattern`), with the public registry and the newer names. */
+/** `ecrPattern` of ECR's plugin, with the public registry and the newer host names. */
 const ECR_HOST = (() => {
   const suffix = "(?:amazonaws\\.com(?:\\.cn)?|on\\.aws|sc2s\\.sgov\\.gov|c2s\\.ic\\.gov)";
   const own = `\\d{12}\\.dkr[.-]ecr(?:-fips)?\\.[a-z0-9][a-z0-9-_]*\\.${suffix}`;
   return new RegExp(`^(?:${own}|public\\.ecr\\.aws)$`);
 })();
 
-/** The registries whose habits count, each with its sources. */
+/** The known registries. */
 export const REGISTRY_PROFILES: readonly RegistryProfile[] = [
   {
     name: "Amazon ECR",
     hosts: ECR_HOST,
     plugins: ["ecr-credential-provider"],
     scope: "Registry",
-    clock: "half of what is left of the token's 12 hours; the token tells its own end",
+    lifetime: "cached for half of the remaining lifetime of the token, which is valid for 12 hours",
     refused: [/authorization token has expired/i, /authorization token is invalid/i],
     forbidden: [/is not authorized to perform: ecr/i],
     remedies: [],
@@ -55,19 +56,19 @@ export const REGISTRY_PROFILES: readonly RegistryProfile[] = [
     hosts: /^(?:[a-z0-9-]+-docker\.pkg\.dev|(?:[a-z]+\.)?gcr\.io)$/,
     plugins: ["auth-provider-gcp", "gcp-credential-provider"],
     scope: "Image",
-    clock: "0, do not cache; the token lives up to an hour and does not tell its end",
+    lifetime: "not cached; the token is valid for up to an hour and contains no expiry",
     refused: [/unauthenticated requests? (?:do|does) not have permission/i, /^unauthenticated\b/i],
     forbidden: [/permission "artifactregistry\.[^"]+" denied on resource/i],
     remedies: [
       {
         name: "KUBE_SIDECAR_CACHE_TYPE",
         value: "registry",
-        why: "by default every image causes an execution of its own",
+        why: "by default the plugin is executed for every image",
       },
       {
         name: "KUBE_SIDECAR_CACHE_DURATION",
         value: "4m",
-        why: "by default it says that nothing may be cached",
+        why: "by default the response must not be cached",
       },
     ],
     sources: [
@@ -81,7 +82,7 @@ export const REGISTRY_PROFILES: readonly RegistryProfile[] = [
     hosts: /^[a-z0-9-]+(?:\.[a-z0-9-]+)*\.azurecr\.(?:io|cn|de|us)$/,
     plugins: ["acr-credential-provider"],
     scope: "Registry",
-    clock: "a fixed time, whatever is left of the token's 3 hours",
+    lifetime: "cached for a fixed time; the token is valid for 3 hours",
     anonymousEntry: "*.azurecr.*",
     refused: [/authentication required, visit https:\/\/aka\.ms\/acr\/authorization/i],
     forbidden: [/requested access to the resource is denied/i],
@@ -95,7 +96,7 @@ export const REGISTRY_PROFILES: readonly RegistryProfile[] = [
     name: "Docker Hub",
     hosts: /^(?:docker\.io|index\.docker\.io|registry-1\.docker\.io|registry\.hub\.docker\.com)$/,
     plugins: [],
-    clock: "passwords and access tokens live until they are revoked",
+    lifetime: "passwords and access tokens are valid until they are revoked",
     refused: [/incorrect username or password/i, /personal access token is expired/i],
     forbidden: [/requested access to the resource is denied/i],
     remedies: [],
@@ -105,9 +106,9 @@ export const REGISTRY_PROFILES: readonly RegistryProfile[] = [
     name: "Harbor",
     hosts: /(?:^|\.)harbor\./,
     plugins: [],
-    clock: "robot accounts live as long as their project says",
+    lifetime: "robot accounts expire as configured in their project",
     refused: [],
-    // With 401: its token service gives anyone a token, without the right.
+    // With status 401: the token service issues a token to any client, without the access right.
     forbidden: [/unauthorized to access repository: /i],
     remedies: [],
     sources: [
@@ -116,26 +117,26 @@ export const REGISTRY_PROFILES: readonly RegistryProfile[] = [
   },
 ];
 
-/** The habits of the registry with this host (a port does not count). */
+/** Returns the profile of a registry host; a port is ignored. */
 export function profileOfHost(host: string): RegistryProfile | undefined {
   const name = host.replace(/:\d+$/, "").toLowerCase();
   return REGISTRY_PROFILES.find(({ hosts }) => hosts.test(name));
 }
 
-/** The habits of an exec plugin, by the name of its program. */
+/** Returns the profile of an exec plugin by the name of its executable. */
 export function profileOfPlugin(name: string): RegistryProfile | undefined {
   const bare = name.replace(/\.exe$/, "");
   return REGISTRY_PROFILES.find(({ plugins }) => plugins.includes(bare));
 }
 
 /**
- * What a registry's words mean for a credential: clouds say with 403, and Harbor with 401, what the
- * status alone does not. Whoever passes the words on (a mirror, a pull-through cache) does not
- * matter, so all words count for every host.
+ * Classifies the error message of a registry. The status alone is ambiguous: clouds also use 403 for
+ * an invalid credential, Harbor also 401 for a missing access right. Mirrors and pull-through caches
+ * forward such messages, so the patterns of all registries apply to every host.
  */
-export function readRefusal(words: string): "refused" | "forbidden" | undefined {
-  const said = (patterns: readonly RegExp[]) => patterns.some((pattern) => pattern.test(words));
-  if (REGISTRY_PROFILES.some(({ refused }) => said(refused))) return "refused";
-  if (REGISTRY_PROFILES.some(({ forbidden }) => said(forbidden))) return "forbidden";
+export function readRefusal(message: string): "refused" | "forbidden" | undefined {
+  const matches = (patterns: readonly RegExp[]) => patterns.some((one) => one.test(message));
+  if (REGISTRY_PROFILES.some(({ refused }) => matches(refused))) return "refused";
+  if (REGISTRY_PROFILES.some(({ forbidden }) => matches(forbidden))) return "forbidden";
   return undefined;
 }

@@ -1,13 +1,13 @@
 import { createHmac, randomBytes } from "node:crypto";
 
-// A key of this process alone: a fingerprint in a log cannot be checked against guesses elsewhere.
+// A random key per process, so that fingerprints in a log cannot be used to verify guesses.
 const fingerprintKey = randomBytes(32);
 
 /**
- * A value that cannot print itself: `String`, `JSON.stringify` and `Deno.inspect` all show
- * `[secret]`. The only way to the text is {@linkcode Secret.reveal}, which is easy to search for.
+ * A text that cannot be printed by accident: `String`, `JSON.stringify` and `Deno.inspect` return
+ * `[secret]`. Only {@linkcode Secret.reveal} returns the text, and its calls are easy to find.
  *
- * @example It hides
+ * @example A template string does not contain the text
  * ```ts
  * import { Secret } from "./secret.ts";
  * if (`${new Secret("hunter2")}` !== "[secret]") throw new Error("leak");
@@ -20,22 +20,22 @@ export class Secret {
     this.#value = value;
   }
 
-  /** The text itself. Call it only where the value leaves for its one legitimate reader. */
+  /** Returns the text. Call it only where the text is passed to its intended recipient. */
   reveal(): string {
     return this.#value;
   }
 
-  /** Whether there is nothing to hide. */
+  /** Whether the text is empty. */
   get isEmpty(): boolean {
     return this.#value.length === 0;
   }
 
-  /** Whether both hold the same text. */
+  /** Returns whether both have the same text. */
   equals(other: Secret): boolean {
     return this.#value === other.#value;
   }
 
-  /** Eight hex digits, equal for equal values within this process and meaningless outside. */
+  /** Returns eight hex digits, equal for equal texts within this process only. */
   fingerprint(): string {
     return createHmac("sha256", fingerprintKey).update(this.#value).digest("hex").slice(0, 8);
   }

@@ -1,44 +1,43 @@
 import type { DaemonState, DeliveryState, DiscoveryProblem } from "./instance.ts";
 import type { ProviderName, ReasonCode } from "./provider.ts";
-import type { CriProxyStatus } from "./cri_proxy_status.ts";
 
-/** Where a credential is in its life; `unknown-life` when no hard clock is known. */
+/** Part of its lifetime that a credential is in; `unknown-lifetime` without a known expiry. */
 export type RenewalWindow = "fresh" | "advisory" | "mandatory" | "expired" | "unknown-lifetime";
 
-/** The whole agent at one moment, without a secret: what `status` and the page show. */
+/** Status of the agent, without secrets, as shown by `status` and the status page. */
 export interface AgentStatus {
   readonly nowMs: number;
-  /** The machine's own name, where it has one: whoever looks at several nodes needs it. */
+  /** Host name of the node, if it has one. */
   readonly hostname?: string;
   readonly version: string;
   readonly startedAtMs: number;
   readonly configHash: string;
-  /** Problems of the configuration that the last reload refused; the previous one is in force. */
+  /** Problems of the configuration that the last reload rejected; the previous one is in effect. */
   readonly refusedConfig?: readonly string[];
-  /** Undefined until the first reconcile is done. */
+  /** Undefined until the first reconcile has finished. */
   readonly firstReconcileAtMs?: number;
   readonly lastReconcileAtMs?: number;
   readonly lastReconcileMs?: number;
-  /** Elapsed time since the last look ended, by the clock that never steps. */
+  /** Monotonic time since the last reconcile finished. */
   readonly loopAgeMs?: number;
   readonly images: readonly ImageStatus[];
   readonly daemons: readonly DaemonStatus[];
   readonly problems: readonly DiscoveryProblem[];
-  /** The providers that the configuration switches on; undefined where nobody knows. */
+  /** The providers that are enabled in the configuration; undefined if not known. */
   readonly enabledProviders?: readonly ProviderName[];
-  /** Every provider of the chain, as its questions went; undefined where nobody keeps count. */
+  /** Request counts of every provider of the chain; undefined if not recorded. */
   readonly providers?: readonly ProviderStatus[];
-  /** What of the Kubernetes API is not followed now, though it should be. */
+  /** Watches of the Kubernetes API that are currently not up to date. */
   readonly staleWatches?: readonly StaleWatch[];
-  /** How often the node is compared, as configured. */
+  /** Configured interval between two reconciles. */
   readonly checkIntervalMs?: number;
-  /** Every plugin and credential helper that has run. */
+  /** Every plugin and credential helper that was executed. */
   readonly plugins?: readonly PluginStatus[];
-  /** Undefined while the CRI proxy is not enabled. */
+  /** Undefined if the CRI proxy is not enabled. */
   readonly criProxy?: CriProxyStatus;
 }
 
-/** A part of the Kubernetes API that is not followed now: what was read last is used. */
+/** A watch of the Kubernetes API that is not up to date; the last known objects are used. */
 export interface StaleWatch {
   /** `secrets of all namespaces, type …`, `pods of node a`, `secret ns/name`. */
   readonly subject: string;
@@ -46,12 +45,12 @@ export interface StaleWatch {
   readonly detail: string;
 }
 
-/** A provider of the chain since the agent started. */
+/** Statistics of a provider since the agent started. */
 export interface ProviderStatus {
   readonly name: ProviderName;
   readonly requests: number;
   readonly failures: number;
-  /** Undefined until it is asked. */
+  /** Undefined until the first request. */
   readonly last?: {
     readonly outcome: "found" | "none" | "failed";
     readonly reason: ReasonCode;
@@ -60,14 +59,14 @@ export interface ProviderStatus {
   readonly lastFailure?: FailureStatus;
 }
 
-/** What went wrong last, and when (wall time, ms). */
+/** The last failure, with its wall time (ms). */
 export interface FailureStatus {
   readonly reason: ReasonCode;
   readonly detail: string;
   readonly atMs: number;
 }
 
-/** A plugin or credential helper since the agent started. */
+/** Statistics of a plugin or credential helper since the agent started. */
 export interface PluginStatus {
   readonly name: string;
   readonly provider: ProviderName;
@@ -80,34 +79,34 @@ export interface PluginStatus {
   readonly lastFailure?: { readonly detail: string; readonly atMs: number };
 }
 
-/** One image that backs at least one mount, or did until lately. */
+/** Status of an image that is in use by a mount, or was until recently. */
 export interface ImageStatus {
   readonly image: string;
-  /** Where its mounts read it from, where that is not its own registry; another is another line. */
+  /** Where its mounts read it from, if not from its registry. */
   readonly endpoint?: string;
   /** Whether the credential was found for `endpoint`, or for the image's own registry. */
   readonly foundFor?: "endpoint" | "registry";
-  /** Undefined when no provider has a credential; `adopted` when nydusd's own is kept. */
+  /** Undefined if no provider has a credential; `adopted` if nydusd keeps its current one. */
   readonly provider?: ProviderName | "adopted";
   readonly origin?: string;
   readonly pattern?: string;
   readonly plugin?: string;
   readonly fingerprint?: string;
-  /** Why this one of several was chosen. */
+  /** Why this one of several candidates was selected. */
   readonly selectionReason?: string;
   readonly window?: RenewalWindow;
   readonly renewedAtMs?: number;
   readonly refreshAtMs?: number;
   readonly expiresAtMs?: number;
-  /** When the source is asked next; undefined when it is watched instead. */
+  /** When the source is queried next; undefined if it is watched. */
   readonly nextAttemptAtMs?: number;
-  /** Attempts that failed since the last success. */
+  /** Failed attempts since the last success. */
   readonly failures: number;
   readonly lastFailure?: FailureStatus;
   readonly renewals: { readonly success: number; readonly failure: number };
 }
 
-/** One nydusd and its mounts. */
+/** Status of a nydusd and its mounts. */
 export interface DaemonStatus {
   readonly id: string;
   readonly pid?: number;
@@ -120,7 +119,7 @@ export interface DaemonStatus {
   readonly instances: readonly InstanceStatus[];
 }
 
-/** One mount. */
+/** Status of a mount. */
 export interface InstanceStatus {
   readonly snapshotId: string;
   readonly image?: string;
@@ -128,22 +127,56 @@ export interface InstanceStatus {
   readonly mountId?: string;
   /** {@linkcode ImageStatus.endpoint}. */
   readonly endpoint?: string;
-  /** The host that nydusd calls, where that is not the image's own registry. */
+  /** The host that nydusd connects to, if it is not the image's registry. */
   readonly host?: string;
-  /** Who named that host, for people; undefined when nobody did. */
+  /** What approves that host, for display; undefined if nothing does. */
   readonly hostApprovedBy?: string;
-  /** Hosts that see the credential and that nobody named. */
+  /** Unapproved hosts that receive the credential. */
   readonly unapprovedHosts?: readonly string[];
-  /** Set while its reads fail: wall time (ms) of the first failure in a row. */
+  /** Wall time (ms) of the first failed read in a row; undefined while reads succeed. */
   readonly readsFailingSinceMs?: number;
   readonly delivery: DeliveryState;
-  /** Reads that succeeded since the credential came into use; set while none has failed. */
+  /** Successful reads since the credential is in use; undefined after a failure. */
   readonly provenReads?: number;
   readonly deliveryDetail?: string;
   readonly deliveredAtMs?: number;
-  /** Since when (wall time, ms) its nydusd goes on with an older credential than its file holds. */
+  /** Wall time (ms) since which nydusd uses an older credential than its configuration file has. */
   readonly behindSinceMs?: number;
   readonly file?: string;
-  /** When reads would begin to fail if every source went silent now; undefined: no end is known. */
+  /** Wall time (ms) at which reads would fail without renewal; undefined without a known expiry. */
   readonly readsFailAtMs?: number;
+}
+
+/** Whether CRI clients are connected through the CRI proxy. */
+export type CriProxyState =
+  | "in-path" // the CRI socket symlink points to the proxy
+  | "switched-off" // a user switched it off; the symlink points to the container runtime
+  | "bypassed" // the proxy is serving, but the symlink points elsewhere
+  | "not-serving"; // the proxy failed to start
+
+/** Status of the CRI proxy, if it is enabled. */
+export interface CriProxyStatus {
+  readonly state: CriProxyState;
+  /** Why it is not serving, or where the symlink points instead. */
+  readonly detail?: string;
+  readonly socket: string;
+  /** The symlink that clients connect to; undefined if they connect to `socket`. */
+  readonly link?: string;
+  /** Target of the symlink. */
+  readonly linkTarget?: string;
+  /** Wall time since which no client has been connected; undefined while one is. */
+  readonly idleSinceMs?: number;
+  /** Images whose pull credential was restored from a previous run of the agent. */
+  readonly restoredImages: number;
+  readonly openConnections: number;
+  readonly connections: number;
+  readonly refusedConnections: number;
+  readonly bytesToRuntime: number;
+  readonly bytesToClients: number;
+  /** Observed `PullImage` requests, with or without a credential. */
+  readonly pulls: number;
+  /** Directions of connections that could not be parsed to the end. */
+  readonly lostReadings: number;
+  /** Skipped messages and skipped credentials in messages. */
+  readonly skippedMessages: number;
 }

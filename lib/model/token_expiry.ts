@@ -1,20 +1,20 @@
 import { type Credential, credentialSecret } from "./credential.ts";
 
-/** What a token says of its own end. */
+/** The expiry that a token contains. */
 export interface TokenExpiry {
-  /** Wall time at which it is dead, in whole milliseconds; undefined when it does not tell. */
+  /** Wall time (whole ms) at which the token expires; undefined if it contains no expiry. */
   readonly expiresAtMs?: number;
-  /** Why a time that it tells was not believed. Never quotes the token. */
+  /** Why an expiry was ignored. Never quotes the token. */
   readonly warning?: string;
 }
 
 const MAX_TOKEN_LENGTH = 64 * 1024;
-/** A life beyond this is a mistake in the units rather than a promise. */
+/** A longer lifetime is implausible: probably the unit is wrong. */
 const MAX_LIFETIME_MS = 10 * 366 * 24 * 3_600_000;
 
 /**
- * The end of a credential's life, where the token tells it: `exp` of a JWT (RFC 7519), or
- * `expiration` in the base64 JSON of an ECR password; both in Unix seconds. Never throws.
+ * Returns the expiry in a credential's token: `exp` of a JWT (RFC 7519), or `expiration` in the
+ * base64 JSON of an ECR password, both in Unix seconds. Never throws.
  */
 export function tokenExpiryOf(credential: Credential, nowMs: number): TokenExpiry {
   const token = credentialSecret(credential).reveal();
@@ -22,14 +22,14 @@ export function tokenExpiryOf(credential: Credential, nowMs: number): TokenExpir
   const seconds = jwtExpiry(token) ?? ecrExpiry(token);
   if (seconds === undefined) return {};
   if (typeof seconds !== "number" || !Number.isFinite(seconds)) {
-    return { warning: "the token's expiry is not a number: it is ignored" };
+    return { warning: "ignoring the token's expiry: not a number" };
   }
   const expiresAtMs = Math.floor(seconds * 1000);
   if (!(expiresAtMs > nowMs)) {
-    return { warning: "the token's expiry is in the past: it is ignored" };
+    return { warning: "ignoring the token's expiry: in the past" };
   }
   if (expiresAtMs > nowMs + MAX_LIFETIME_MS) {
-    return { warning: "the token's expiry is more than ten years ahead: it is ignored" };
+    return { warning: "ignoring the token's expiry: more than ten years ahead" };
   }
   return { expiresAtMs };
 }

@@ -12,7 +12,7 @@ export function criProxyFindings(
   const about = { area: "cri-proxy", level: "warning", key: "cri-proxy" } as const;
   if (criProxy === undefined) return [];
   switch (criProxy.state) {
-    case "stepped-out":
+    case "switched-off":
       return [];
     case "not-serving": {
       const why = criProxy.detail === undefined ? "" : `: ${criProxy.detail}`;
@@ -20,9 +20,9 @@ export function criProxyFindings(
       return [{ ...about, text, remedy: "mend that and reload the agent" }];
     }
     case "bypassed": {
-      const where = criProxy.leadsTo === undefined
+      const where = criProxy.linkTarget === undefined
         ? "is not there"
-        : `leads to ${criProxy.leadsTo}`;
+        : `leads to ${criProxy.linkTarget}`;
       const text = `CRI pulls are not seen: ${criProxy.link} ${where}, not to ${criProxy.socket}`;
       return [{ ...about, text, remedy: "run: nydus-auth-agent cri-proxy on" }];
     }

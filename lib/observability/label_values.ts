@@ -24,7 +24,7 @@ const DELIVERY_STATE_SET: Readonly<Record<DeliveryState, true>> = {
 const DAEMON_STATE_SET: Readonly<Record<DaemonState, true>> = {
   "running": true,
   "starting": true,
-  "dying": true,
+  "terminating": true,
   "stopped": true,
   "unresponsive": true,
   "no-listener": true,

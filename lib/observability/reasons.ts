@@ -13,7 +13,7 @@ const OUTCOME_OF: Readonly<Record<ReasonCode, ProviderOutcome["kind"]>> = {
   "no-entry-for-registry": "none",
   "anonymous-entry": "none",
   "incomplete-entry": "none",
-  "helper-not-found": "none",
+  "helper-no-credential": "none",
   "helper-is-agent": "none",
   "plugin-not-matched": "none",
   "plugin-no-credential": "none",

@@ -1,10 +1,9 @@
-import { join } from "@std/path";
-import { AgentError, messageOf } from "../model/mod.ts";
-import { claimUnixPath } from "./listeners.ts";
+import { tryClose } from "./file_operations.ts";
+import { bindUnix } from "./listeners.ts";
 
-/** Reads along with one connection. It must not throw, keep a chunk or change it. */
+/** Observes one connection. Must not throw, keep a chunk or modify it. */
 export interface ByteReader {
-  /** Calls that have begun and not ended. */
+  /** Calls that have started and not completed. */
   readonly callsInFlight: number;
   fromClient(chunk: Uint8Array): void;
   fromServer(chunk: Uint8Array): void;
@@ -12,36 +11,40 @@ export interface ByteReader {
   closed(): void;
 }
 
-/** Where a CRI proxy listens, and what stands behind it. */
+/** Options of {@linkcode serveByteProxy}. */
 export interface ByteProxyOptions {
-  /** Our own socket, mode 0600. */
+  /** Path of the proxy's socket, which gets mode 0600. */
   readonly path: string;
-  /** The socket that every byte goes on to. */
+  /** Path of the upstream socket. */
   readonly upstream: string;
-  /** Connections side by side; one more is closed at once. Default 1,024. */
+  /**
+   * Concurrent connections; further ones are closed immediately.
+   *
+   * @default 1024
+   */
   readonly maxConnections?: number;
-  /** A reader for a new connection. */
+  /** Creates the reader of a new connection. */
   readonly reader: () => ByteReader;
 }
 
-/** What has passed since the CRI proxy began to serve. */
+/** Counters since the proxy was started. */
 export interface ByteProxyCounts {
   readonly openConnections: number;
   readonly connections: number;
-  /** Closed at once: too many, or the other side was not there. */
+  /** Closed immediately: over the limit, or the upstream was unreachable. */
   readonly refusedConnections: number;
   readonly bytesFromClients: number;
   readonly bytesFromServer: number;
 }
 
-/** A proxy that serves until it is disposed of. */
+/** A proxy that runs until it is disposed. */
 export interface ByteProxy extends AsyncDisposable {
   counts(): ByteProxyCounts;
-  /** Whether no call is in flight, and nothing is left to write. */
+  /** Whether no call is in flight and no write is pending. */
   isIdle(): boolean;
 }
 
-/** The same while it grows, with the two ends of every connection. */
+/** State of a running proxy. */
 interface Traffic {
   connections: number;
   refused: number;
@@ -49,7 +52,8 @@ interface Traffic {
   fromServer: number;
   /** Chunks that are being written. */
   writes: number;
-  readonly live: Set<Deno.UnixConn>;
+  /** Both ends of every open connection. */
+  readonly open: Set<Deno.UnixConn>;
   readonly readers: Set<ByteReader>;
 }
 
@@ -57,27 +61,15 @@ const CHUNK_BYTES = 64 * 1024;
 const MAX_CONNECTIONS = 1_024;
 
 /**
- * Serves a unix socket by passing every byte on to another, and back, unchanged: a chunk is written
- * before the next one is read, and each half closes by itself. Where the other socket cannot be
- * reached, the client's connection is closed, as it would be there.
+ * Serves a unix socket by copying all bytes to an upstream socket and back. A chunk is written
+ * before the next one is read, and each direction is closed independently. If the upstream cannot
+ * be reached, the client's connection is closed.
  *
- * @throws {AgentError} `io` when the socket cannot be had.
+ * @throws {AgentError} `io` if it cannot listen on the socket.
  */
 export async function serveByteProxy(options: ByteProxyOptions): Promise<ByteProxy> {
-  const { path } = options;
-  const claimed = await claimUnixPath(path);
-  const made = join(claimed.folder, "s");
-  let listener: Deno.UnixListener;
-  try {
-    listener = Deno.listen({ transport: "unix", path: made });
-    await Deno.chmod(made, 0o600);
-    await Deno.rename(made, path);
-  } catch (error) {
-    throw new AgentError("io", `listen on ${path}: ${messageOf(error)}`, { cause: error });
-  } finally {
-    await claimed.release();
-  }
-  const live = new Set<Deno.UnixConn>();
+  const { listener, remove } = await bindUnix(options.path);
+  const open = new Set<Deno.UnixConn>();
   const readers = new Set<ByteReader>();
   const traffic: Traffic = {
     connections: 0,
@@ -85,13 +77,13 @@ export async function serveByteProxy(options: ByteProxyOptions): Promise<BytePro
     fromClients: 0,
     fromServer: 0,
     writes: 0,
-    live,
+    open,
     readers,
   };
   const accepting = acceptAll(listener, traffic, options);
   return {
     counts: () => ({
-      openConnections: Math.ceil(live.size / 2),
+      openConnections: Math.ceil(open.size / 2),
       connections: traffic.connections,
       refusedConnections: traffic.refused,
       bytesFromClients: traffic.fromClients,
@@ -102,8 +94,8 @@ export async function serveByteProxy(options: ByteProxyOptions): Promise<BytePro
     },
     async [Symbol.asyncDispose]() {
       listener.close();
-      for (const connection of live) close(connection);
-      await Deno.remove(path).catch(() => {});
+      for (const connection of open) tryClose(connection);
+      await remove();
       await accepting;
     },
   };
@@ -124,13 +116,13 @@ async function acceptAll(
       if (error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted) {
         break;
       }
-      await new Promise((resolve) => setTimeout(resolve, 50)); // no descriptors left, perhaps
+      await new Promise((resolve) => setTimeout(resolve, 50)); // possibly out of descriptors
       continue;
     }
     traffic.connections++;
     if (pairs.size >= maxConnections) {
       traffic.refused++;
-      close(client);
+      tryClose(client);
       continue;
     }
     const pair = joinPair(client, traffic, options).finally(() => pairs.delete(pair));
@@ -139,43 +131,42 @@ async function acceptAll(
   await Promise.all(pairs);
 }
 
-/** Connects a client with what it wanted to reach, until both halves are done. */
+/** Connects a client to the upstream, until both directions are closed. */
 async function joinPair(
   client: Deno.UnixConn,
   traffic: Traffic,
   { upstream, reader }: ByteProxyOptions,
 ): Promise<void> {
-  const { live, readers } = traffic;
-  live.add(client);
+  const { open, readers } = traffic;
+  open.add(client);
   let server: Deno.UnixConn | undefined;
   try {
     server = await Deno.connect({ transport: "unix", path: upstream });
-    live.add(server);
-    const along = reader();
-    readers.add(along);
+    open.add(server);
+    const observer = reader();
+    readers.add(observer);
     const up = copy(client, server, traffic, (chunk) => {
       traffic.fromClients += chunk.length;
-      along.fromClient(chunk);
-    }, () => along.clientEnded());
+      observer.fromClient(chunk);
+    }, () => observer.clientEnded());
     const down = copy(server, client, traffic, (chunk) => {
       traffic.fromServer += chunk.length;
-      along.fromServer(chunk);
+      observer.fromServer(chunk);
     }, () => {});
     await Promise.all([up, down]);
-    along.closed();
-    readers.delete(along);
+    observer.closed();
+    readers.delete(observer);
   } catch {
-    // The other side is not there: the client sees its connection end, as it would without us.
-    if (server === undefined) traffic.refused++;
+    if (server === undefined) traffic.refused++; // the upstream is unreachable
   } finally {
     for (const connection of server === undefined ? [client] : [client, server]) {
-      live.delete(connection);
-      close(connection);
+      open.delete(connection);
+      tryClose(connection);
     }
   }
 }
 
-/** Copies one direction to its end. A direction that breaks takes the other with it. */
+/** Copies one direction to its end. An error closes both directions. */
 async function copy(
   from: Deno.UnixConn,
   to: Deno.UnixConn,
@@ -192,8 +183,8 @@ async function copy(
       traffic.writes++;
       try {
         const writing = to.write(chunk);
-        // It is on its way, and read in the meantime: nothing else of us runs before this has, so
-        // that no answer is read before its question.
+        // Read synchronously while the write is pending: the reader sees every request before its
+        // response.
         read(chunk);
         for (let done = await writing; done < count;) done += await to.write(chunk.subarray(done));
       } finally {
@@ -203,15 +194,7 @@ async function copy(
     ended();
     await to.closeWrite();
   } catch {
-    close(from);
-    close(to);
-  }
-}
-
-function close(connection: Deno.UnixConn): void {
-  try {
-    connection.close();
-  } catch {
-    // It is closed.
+    tryClose(from);
+    tryClose(to);
   }
 }

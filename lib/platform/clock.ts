@@ -1,6 +1,6 @@
-import type { Clock } from "../model/mod.ts";
+import type { Clock, Random } from "../model/mod.ts";
 
-/** A longer `setTimeout` fires at once. */
+/** A longer `setTimeout` fires immediately. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
@@ -18,7 +18,7 @@ function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
   });
 }
 
-/** The machine's clocks. */
+/** The wall clock and the monotonic clock of the machine. */
 export const systemClock: Clock = {
   wallMs: () => Date.now(),
   monotonicMs: () => performance.now(),
@@ -31,3 +31,6 @@ export const systemClock: Clock = {
     await pause(restMs, signal);
   },
 };
+
+/** Random numbers for jitter. Not for secrets. */
+export const systemRandom: Random = { next: () => Math.random() };

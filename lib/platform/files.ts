@@ -1,17 +1,16 @@
 import { basename, dirname, join } from "@std/path";
 import { AgentError, type FileStat, type FileSystem } from "../model/mod.ts";
-import { createFile, writeAll } from "./create_file.ts";
-import { systemReason } from "./system_reason.ts";
+import { createFile, systemReason, writeAll } from "./file_operations.ts";
 import { watchPaths } from "./watch.ts";
 
 const MAX_BYTES = 4 * 1024 * 1024;
-/** `chown(2)`: leave it as it is. */
+/** Value of `chown(2)` for an unchanged owner or group. */
 const KEEP = 2 ** 32 - 1;
 const UUID_TMP = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tmp$/;
 
 function failed(action: string, path: string, error: unknown): AgentError {
   if (error instanceof AgentError) return error;
-  return new AgentError("io", `${action} ${path}: ${systemReason(error)}`);
+  return new AgentError("io", `failed to ${action} ${path}: ${systemReason(error)}`);
 }
 
 async function readText(
@@ -19,11 +18,11 @@ async function readText(
   { maxBytes = MAX_BYTES }: { readonly maxBytes?: number } = {},
 ): Promise<string | undefined> {
   try {
-    // Before it is opened: a pipe that nobody writes to would never let go of us.
+    // Opening a pipe without a writer would block forever.
     const kind = kindOf(await Deno.stat(path));
     if (kind !== "file") {
       const what = kind === "other" ? "pipe or a device" : kind;
-      throw new AgentError("io", `read ${path}: it is a ${what}, not a file`);
+      throw new AgentError("io", `failed to read ${path}: it is a ${what}, not a file`);
     }
     using file = await Deno.open(path, { read: true });
     const bytes = await readBounded(file, maxBytes, path);
@@ -31,7 +30,7 @@ async function readText(
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
     if (error instanceof TypeError) {
-      throw new AgentError("io", `read ${path}: it is not UTF-8 text`);
+      throw new AgentError("io", `failed to read ${path}: it is not UTF-8 text`);
     }
     throw failed("read", path, error);
   }
@@ -45,7 +44,9 @@ async function readBounded(file: Deno.FsFile, maxBytes: number, path: string): P
     const read = await file.read(chunk);
     if (read === null) break;
     size += read;
-    if (size > maxBytes) throw new AgentError("io", `read ${path}: larger than ${maxBytes} bytes`);
+    if (size > maxBytes) {
+      throw new AgentError("io", `failed to read ${path}: larger than ${maxBytes} bytes`);
+    }
     chunks.push(chunk.subarray(0, read));
   }
   return new Uint8Array(await new Blob(chunks).arrayBuffer());
@@ -71,7 +72,7 @@ async function stat(
     if (error instanceof Deno.errors.NotFound || systemReason(error) === "ENOTDIR") {
       return undefined;
     }
-    throw failed("look at", path, error);
+    throw failed("stat", path, error);
   }
 }
 
@@ -100,7 +101,7 @@ async function writeAtomic(
 ): Promise<void> {
   const before = await stat(path, { noFollow: true });
   if (before !== undefined && before.kind !== "file") {
-    throw new AgentError("io", `write ${path}: it is a ${before.kind}, not a file`);
+    throw new AgentError("io", `failed to write ${path}: it is a ${before.kind}, not a file`);
   }
   const temporary = join(dirname(path), `.${basename(path)}.${crypto.randomUUID()}.tmp`);
   try {
@@ -117,12 +118,12 @@ async function writeAtomic(
 }
 
 /**
- * Removes the temporary files that a killed process left of `fileName` in a folder and in the
+ * Removes the temporary files of `fileName` that a killed process left in a folder and in the
  * folders below it, down to `depth`: they may contain credentials. Symbolic links are not followed.
- * To be called before anything is written.
+ * Call this before the first write.
  *
- * @returns How many files were removed.
- * @throws {AgentError} `io` when one stays, after the others are removed.
+ * @returns The number of removed files.
+ * @throws {AgentError} `io` if a file cannot be removed, after the others have been removed.
  */
 export async function removeTemporaryFiles(
   folder: string,
@@ -152,7 +153,7 @@ export async function removeTemporaryFiles(
   return removed;
 }
 
-/** So that the new name survives a power cut; the content does in any case. */
+/** Makes a rename durable; the content of the file is synced before. */
 async function syncDirectory(path: string): Promise<void> {
   try {
     const directory = await Deno.open(path, { read: true });
@@ -162,11 +163,11 @@ async function syncDirectory(path: string): Promise<void> {
       directory.close();
     }
   } catch {
-    // Some file systems do not let a directory be synced.
+    // Some file systems do not support fsync of a directory.
   }
 }
 
-/** The machine's file system. */
+/** The real file system. */
 export const systemFiles: FileSystem = {
   readText,
   stat,

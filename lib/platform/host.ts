@@ -1,51 +1,52 @@
 import { basename } from "@std/path";
 import { fstatSync } from "node:fs";
 import process from "node:process";
+import type { Clock, FileSystem, ProcessRunner, Random } from "../model/mod.ts";
 
-/** What the operating system gives to a program: its words, its signals, its standard streams. */
+/** The process environment: arguments, signals and standard streams. */
 export interface Host {
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly cwd: string;
   readonly pid: number;
-  /** The user in whose name we run; 0 is root. */
+  /** Effective user ID; 0 is root. */
   uid(): number;
-  /** The binary that runs: ours when compiled, deno's otherwise. */
+  /** Path of the running binary: the agent when compiled, otherwise Deno. */
   readonly execPath: string;
-  /** The name that the program was called by, which a link to it decides. */
+  /** Name by which the program was called; differs if it is called through a link. */
   readonly calledAs: string;
   /** Whether this is the compiled binary. */
   readonly standalone: boolean;
   readonly denoVersion: string;
   readonly stdoutIsTerminal: boolean;
-  /** Whether what is written to the standard error goes to systemd's journal. */
+  /** Whether the standard error is connected to the systemd journal. */
   readonly stderrIsJournal: boolean;
-  /** Size of the terminal in characters; 80 by 24 where there is none to ask. */
+  /** Size of the terminal in characters; 80 by 24 without a terminal. */
   terminalSize(): { readonly columns: number; readonly rows: number };
-  /** Whether anybody still reads; nobody is no error. */
+  /** Writes to the standard output. Returns false if its reader has gone. */
   out(text: string): boolean;
   err(text: string): void;
-  /** Calls back at each of these signals, until disposed. */
+  /** Calls `received` for each of these signals, until disposed. */
   onSignal(names: readonly HostSignal[], received: (name: HostSignal) => void): Disposable;
-  /** The whole standard input, of at most 64 KiB. */
+  /** Reads the standard input to its end; at most 64 KiB. */
   readInput(): Promise<string>;
   residentBytes(): number;
-  /** The limit of open file descriptors that is in force (the soft limit). */
+  /** The soft limit of open file descriptors. */
   descriptorLimit(): Promise<number>;
   /**
-   * Calls back for an error that no code handled, until disposed; without it such an error ends the
-   * process. `isFatal`: it was thrown outside of any promise, so that work was left half done.
+   * Calls `report` for unhandled errors, until disposed; otherwise such an error ends the process.
+   * `isFatal`: the error was thrown outside of any promise, so an operation may be incomplete.
    */
   onUnhandledError(report: (error: unknown, isFatal: boolean) => void): Disposable;
-  /** The command that runs this very program again. */
+  /** Returns the command that runs this program again. */
   selfCommand(mainUrl: string): readonly string[];
 }
 
-/** The signals that the agent listens to. */
+/** The signals that the agent handles. */
 export type HostSignal = "SIGTERM" | "SIGINT" | "SIGHUP";
 
 const MAX_INPUT = 64 * 1024;
-/** Assumed where the limit cannot be read: the kernel's default. */
+/** The kernel's default, if the limit cannot be read. */
 const DEFAULT_DESCRIPTOR_LIMIT = 1_024;
 const encoder = new TextEncoder();
 
@@ -55,15 +56,15 @@ function writeAll(stream: { writeSync(data: Uint8Array): number }, text: string)
     while (rest.length > 0) rest = rest.subarray(stream.writeSync(rest));
     return true;
   } catch (error) {
-    // Whoever read us has gone: there is nobody to tell.
+    // The reader has gone, as in `… | head`.
     if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
     return false;
   }
 }
 
 /**
- * Whether `JOURNAL_STREAM` (`device:inode`, `systemd.exec(5)`) names the file that the standard
- * error is: a child of a service inherits the variable, and may write elsewhere.
+ * Returns whether `JOURNAL_STREAM` (`device:inode`, `systemd.exec(5)`) identifies the standard
+ * error. The variable alone is not enough: children of a service inherit it.
  */
 export function isJournal(
   journalStream: string | undefined,
@@ -79,8 +80,8 @@ export function isJournal(
 }
 
 /**
- * The compiled binary may not read `/proc`, and Deno has no call for limits, but a child inherits
- * them. An image without a shell gets the default.
+ * Reads the limit through a shell, which inherits it: the compiled binary has no permission to read
+ * `/proc`, and Deno has no API for limits. Without a shell the default is returned.
  */
 async function readDescriptorLimit(): Promise<number> {
   try {
@@ -114,7 +115,7 @@ function onUnhandledError(report: (error: unknown, isFatal: boolean) => void): D
   };
 }
 
-/** The real host. */
+/** Returns the environment of this process. */
 export function systemHost(): Host {
   let descriptorLimit: Promise<number> | undefined;
   return {
@@ -153,7 +154,9 @@ export function systemHost(): Host {
       let text = "";
       for await (const chunk of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
         text += chunk;
-        if (text.length > MAX_INPUT) throw new RangeError("read the standard input: too long");
+        if (text.length > MAX_INPUT) {
+          throw new RangeError("failed to read the standard input: too long");
+        }
       }
       return text;
     },
@@ -165,4 +168,15 @@ export function systemHost(): Host {
         ? [Deno.execPath()]
         : [Deno.execPath(), "run", "-A", "--quiet", new URL(mainUrl).pathname],
   };
+}
+
+/** The platform ports that are passed to the agent and to every command. */
+export interface Context {
+  readonly host: Host;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly files: FileSystem;
+  readonly processRunner: ProcessRunner;
+  /** URL of the main module, for {@linkcode Host.selfCommand}. */
+  readonly mainUrl: string;
 }

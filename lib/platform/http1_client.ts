@@ -1,4 +1,5 @@
 import type { Secret } from "../model/mod.ts";
+import { tryClose } from "./file_operations.ts";
 import {
   type BodyFraming,
   bodyFraming,
@@ -9,7 +10,7 @@ import {
   writeHead,
 } from "./http1_message.ts";
 
-/** A connection to a peer: a `Deno.Conn`, or TLS over one. */
+/** A connection to a peer: a `Deno.Conn`, or TLS over it. */
 export interface ByteStream extends ByteSource {
   /** Resolves to the number of bytes written. */
   write(bytes: Uint8Array): Promise<number>;
@@ -47,7 +48,7 @@ export interface OpenedResponse {
 
 const encoder = new TextEncoder();
 
-/** The client's side of an HTTP/1.1 connection: one request at a time. */
+/** The client side of an HTTP/1.1 connection; sends one request at a time. */
 export class ClientConnection {
   readonly reader: MessageReader;
   readonly #stream: ByteStream;
@@ -59,41 +60,41 @@ export class ClientConnection {
   }
 
   /**
-   * Sends a request and reads the head of its response; the body is read from `reader`.
+   * Sends a request and reads the head of its response. Read the body from `reader`.
    *
-   * @throws {HttpMessageError} if the peer closes the connection or does not answer with HTTP/1.1.
+   * @throws {HttpMessageError} if the peer closes the connection or does not respond with HTTP/1.1.
    */
   async send({ method, target, headers, body }: ClientRequest): Promise<ClientResponse> {
     const text = body?.reveal() ?? "";
     const length = body === undefined && method !== "POST" && method !== "PUT"
       ? []
       : [["Content-Length", String(encoder.encode(text).length)] as const];
-    const head = writeHead(`${method} ${target} HTTP/1.1`, [...headers, ...length]);
+    const requestHead = writeHead(`${method} ${target} HTTP/1.1`, [...headers, ...length]);
     this.#stream.ref?.();
-    let rest = encoder.encode(head + text);
+    let rest = encoder.encode(requestHead + text);
     while (rest.length > 0) rest = rest.subarray(await this.#stream.write(rest));
     while (true) {
-      const answer = await (this.#nextHead ?? this.reader.head());
+      const head = await (this.#nextHead ?? this.reader.head());
       this.#nextHead = undefined;
-      if (answer === undefined) throw new HttpMessageError("incomplete");
-      const [, minor, code] = /^HTTP\/1\.([01]) (\d{3})(?: |$)/.exec(answer.startLine) ?? [];
+      if (head === undefined) throw new HttpMessageError("incomplete");
+      const [, minor, code] = /^HTTP\/1\.([01]) (\d{3})(?: |$)/.exec(head.startLine) ?? [];
       const status = Number(code);
       if (!(status >= 100)) throw new HttpMessageError("malformed");
       if (status < 200) continue; // informational: the response follows
       const framing: BodyFraming = method === "HEAD" || status === 204 || status === 304
         ? { kind: "none" }
-        : bodyFraming(answer.headers, { unmarked: "until-close" });
+        : bodyFraming(head.headers, { unmarked: "until-close" });
       const keepAlive = minor === "1" && framing.kind !== "until-close" &&
-        !/\bclose\b/i.test(answer.headers.get("connection") ?? "");
-      return { status, headers: answer.headers, framing, keepAlive };
+        !/\bclose\b/i.test(head.headers.get("connection") ?? "");
+      return { status, headers: head.headers, framing, keepAlive };
     }
   }
 
   /**
-   * Waits for the next request without keeping the process alive.
+   * Keeps the connection open for the next request without keeping the process alive.
    *
-   * @param ended Called if the peer closes the connection, or sends what nobody requested; also
-   * when the response to the next request arrives.
+   * @param ended Called if the peer closes the connection or sends unrequested data, and when the
+   * response to the next request arrives.
    */
   idle(ended: () => void): void {
     this.#nextHead = this.reader.head();
@@ -102,17 +103,13 @@ export class ClientConnection {
   }
 
   close(): void {
-    try {
-      this.#stream.close();
-    } catch {
-      // Closed already.
-    }
+    tryClose(this.#stream);
   }
 }
 
 /**
- * Sends one request on a connection of its own, which is closed when the body was read, or is read
- * no further, or when `signal` aborts.
+ * Sends one request and closes the connection when the body has been read or abandoned, or when
+ * `signal` aborts.
  */
 export async function openResponse(
   stream: ByteStream,
@@ -133,7 +130,7 @@ export async function openResponse(
     const body = async function* () {
       try {
         yield* connection.reader.body(response.framing);
-        signal.throwIfAborted(); // a connection that we closed seems to have ended
+        signal.throwIfAborted(); // an aborted read is indistinguishable from the end of the stream
       } finally {
         ended();
       }

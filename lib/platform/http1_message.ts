@@ -1,104 +1,119 @@
-/** Where bytes come from: a `Deno.Conn`, or what reads like one. */
+/** A source of bytes, such as a `Deno.Conn`. */
 export interface ByteSource {
   /** Resolves to the number of bytes read into the buffer, or to null at the end. */
   read(into: Uint8Array): Promise<number | null>;
 }
 
-/** Start line and headers of a request or a response. */
+/** The start line and the headers of a request or a response. */
 export interface MessageHead {
   readonly startLine: string;
-  /** By name in lower case; values of one name are joined with `, `. */
+  /** By lower-case name; repeated values are joined with `, `. */
   readonly headers: ReadonlyMap<string, string>;
 }
 
-/** How the end of a body is found (RFC 9112, section 6.3). */
+/** How the length of a body is determined (RFC 9112, section 6.3). */
 export type BodyFraming =
   | { readonly kind: "none" }
   | { readonly kind: "length"; readonly length: number }
   | { readonly kind: "chunked" }
   | { readonly kind: "until-close" };
 
-/** Thrown for what is not HTTP/1.1, exceeds a limit, or ends too early. Never quotes the peer. */
+/** Thrown for a message that is malformed, exceeds a limit or is cut off. Never quotes the peer. */
 export class HttpMessageError extends Error {
   override readonly name = "HttpMessageError";
 
-  readonly reason: "malformed" | "too-long" | "incomplete";
+  /** `too-long`: a line or a head; `too-large`: a body. */
+  readonly reason: "malformed" | "too-long" | "too-large" | "incomplete";
 
   constructor(reason: HttpMessageError["reason"]) {
-    super(`read HTTP message: ${reason}`);
+    super(`failed to read an HTTP message: ${reason}`);
     this.reason = reason;
   }
 }
 
-/** The default limit of a head. */
+/** Default limit of a head. */
 const MAX_HEAD_BYTES = 64 * 1024;
-/** A chunk's size and its extensions. */
-const MAX_CHUNK_LINE_BYTES = 1_024;
-/** Most messages of nydusd fit. */
+/** Limit of a chunk size with its extensions. */
+const MAX_CHUNK_LINE_BYTES = 256;
+/** Large enough for most messages of nydusd. */
 const MIN_BUFFER_BYTES = 4 * 1024;
 const MAX_READ_BYTES = 64 * 1024;
 const LINE_FEED = 10;
 const NAME = /^[!#$%&'*+.^_`|~\w-]+$/;
-// deno-lint-ignore no-control-regex -- these are refused
+// deno-lint-ignore no-control-regex -- these are rejected
 const CONTROL = /[\0-\x08\x0a-\x1f\x7f]/;
+/** Headers that must not be repeated, because two readers could choose different values. */
+const UNIQUE = new Set(["host", "content-length", "transfer-encoding"]);
 
 const latin1 = new TextDecoder("latin1");
 
+/** Options of a {@linkcode MessageReader}. */
+export interface MessageReaderOptions {
+  /** Rejects chunk extensions and trailers, which can be used for request smuggling. */
+  readonly strict?: boolean;
+}
+
+/** Limits of a head. */
+export interface HeadLimits {
+  readonly maxBytes?: number;
+  readonly maxFields?: number;
+}
+
 /**
- * Reads HTTP/1.1 messages from a connection, one after the other. The cost is proportional to the
- * number of bytes, in however small pieces they arrive.
+ * Reads HTTP/1.1 messages from a connection, one after another. The cost is linear in the number of
+ * bytes, even if they arrive one by one.
  *
- * Each method throws {@linkcode HttpMessageError}; the connection cannot be used any more then.
+ * After a method has thrown {@linkcode HttpMessageError}, the connection must be closed.
  */
 export class MessageReader {
   readonly #source: ByteSource;
+  readonly #isStrict: boolean;
   #buffer = new Uint8Array(0);
   #start = 0;
   #end = 0;
 
-  constructor(source: ByteSource) {
+  constructor(source: ByteSource, { strict = false }: MessageReaderOptions = {}) {
     this.#source = source;
+    this.#isStrict = strict;
   }
 
-  /** Whether bytes arrived that no message has claimed yet. */
+  /** Whether bytes have arrived that no message has consumed yet. */
   get hasBufferedBytes(): boolean {
     return this.#end > this.#start;
   }
 
-  /** Reads a head; resolves to undefined if the connection ends before its first byte. */
-  async head(
-    { maxBytes = MAX_HEAD_BYTES }: { readonly maxBytes?: number } = {},
-  ): Promise<MessageHead | undefined> {
-    if (!this.hasBufferedBytes) {
-      if (this.#buffer.length > MIN_BUFFER_BYTES) this.#buffer = new Uint8Array(0);
-      if (!await this.#fill(0)) return undefined;
-    }
-    const startLine = await this.#line(maxBytes);
-    return { startLine, headers: await this.#fields(maxBytes - startLine.length) };
+  /** Waits for the first byte of a message. Resolves to false at the end of the stream. */
+  async begin(): Promise<boolean> {
+    if (this.hasBufferedBytes) return true;
+    if (this.#buffer.length > MIN_BUFFER_BYTES) this.#buffer = new Uint8Array(0);
+    return await this.#fill(0);
   }
 
-  /** Reads a body as it arrives. To be read to its end before the next head. */
-  async *body(framing: BodyFraming): AsyncGenerator<Uint8Array, void> {
+  /** Reads a head. Resolves to undefined if the connection ends before its first byte. */
+  async head(
+    { maxBytes = MAX_HEAD_BYTES, maxFields = Infinity }: HeadLimits = {},
+  ): Promise<MessageHead | undefined> {
+    if (!await this.begin()) return undefined;
+    const startLine = await this.#line(maxBytes);
+    return { startLine, headers: await this.#fields(maxBytes - startLine.length, maxFields) };
+  }
+
+  /** Yields a body as it arrives. Read it to its end before the next head. */
+  async *body(framing: BodyFraming, maxBytes = Infinity): AsyncGenerator<Uint8Array, void> {
     switch (framing.kind) {
       case "none":
         return;
       case "length":
+        if (framing.length > maxBytes) throw new HttpMessageError("too-large");
         return yield* this.#exactly(framing.length);
       case "chunked":
-        while (true) {
-          const line = await this.#line(MAX_CHUNK_LINE_BYTES);
-          const [, digits = ""] = /^([0-9a-f]{1,12})[\t ]*(?:;|$)/i.exec(line) ?? [];
-          if (digits === "") throw new HttpMessageError("malformed");
-          const size = parseInt(digits, 16);
-          if (size === 0) break;
-          yield* this.#exactly(size);
-          if (await this.#line(0) !== "") throw new HttpMessageError("malformed");
-        }
-        await this.#fields(MAX_HEAD_BYTES); // trailers, which are ignored
-        return;
+        return yield* this.#chunks(maxBytes);
       case "until-close":
-        while (this.hasBufferedBytes || await this.#fill(MAX_READ_BYTES)) {
-          yield this.#take(MAX_READ_BYTES);
+        for (let size = 0; this.hasBufferedBytes || await this.#fill(MAX_READ_BYTES);) {
+          const chunk = this.#take(MAX_READ_BYTES);
+          size += chunk.length;
+          if (size > maxBytes) throw new HttpMessageError("too-large");
+          yield chunk;
         }
         return;
       default:
@@ -106,18 +121,10 @@ export class MessageReader {
     }
   }
 
-  /** Reads a whole body; resolves to undefined, with the rest unread, if it is too long. */
-  async wholeBody(framing: BodyFraming, maxBytes: number): Promise<Uint8Array | undefined> {
-    if (framing.kind === "length" && framing.length > maxBytes) return undefined;
-    const chunks: Uint8Array[] = [];
-    let size = 0;
-    for await (const chunk of this.body(framing)) {
-      size += chunk.length;
-      if (size > maxBytes) return undefined;
-      chunks.push(chunk);
-    }
-    if (chunks.length === 1 && chunks[0] !== undefined) return chunks[0];
-    const whole = new Uint8Array(size);
+  /** Reads a complete body of at most `maxBytes`. */
+  async wholeBody(framing: BodyFraming, maxBytes: number): Promise<Uint8Array<ArrayBuffer>> {
+    const chunks = await Array.fromAsync(this.body(framing, maxBytes));
+    const whole = new Uint8Array(chunks.reduce((size, chunk) => size + chunk.length, 0));
     let at = 0;
     for (const chunk of chunks) {
       whole.set(chunk, at);
@@ -126,23 +133,46 @@ export class MessageReader {
     return whole;
   }
 
-  async #fields(maxBytes: number): Promise<ReadonlyMap<string, string>> {
+  async *#chunks(maxBytes: number): AsyncGenerator<Uint8Array, void> {
+    for (let rest = maxBytes;;) {
+      const line = await this.#line(MAX_CHUNK_LINE_BYTES);
+      const [, digits = "", extension = ""] = /^([0-9a-f]{1,12})([\t ]*(?:;.*)?)$/i.exec(line) ??
+        [];
+      if (digits === "" || (this.#isStrict && extension !== "")) {
+        throw new HttpMessageError("malformed");
+      }
+      const size = parseInt(digits, 16);
+      if (size === 0) break;
+      if (size > rest) throw new HttpMessageError("too-large");
+      rest -= size;
+      yield* this.#exactly(size);
+      if (await this.#line(0) !== "") throw new HttpMessageError("malformed");
+    }
+    const trailers = await this.#fields(MAX_HEAD_BYTES);
+    if (this.#isStrict && trailers.size > 0) throw new HttpMessageError("malformed");
+  }
+
+  async #fields(maxBytes: number, maxFields = Infinity): Promise<ReadonlyMap<string, string>> {
     const fields = new Map<string, string>();
     let restBytes = maxBytes;
+    let count = 0;
     for (let line = await this.#line(restBytes); line !== ""; line = await this.#line(restBytes)) {
+      if (++count > maxFields) throw new HttpMessageError("too-long");
       restBytes -= line.length + 2;
       const colon = line.indexOf(":");
-      const name = line.slice(0, Math.max(colon, 0));
-      const value = line.slice(colon + 1).trim();
-      if (!NAME.test(name) || CONTROL.test(value)) throw new HttpMessageError("malformed");
-      const key = name.toLowerCase();
-      const before = fields.get(key);
-      fields.set(key, before === undefined ? value : `${before}, ${value}`);
+      const name = line.slice(0, Math.max(colon, 0)).toLowerCase();
+      const value = line.slice(colon + 1).replace(/^[ \t]+|[ \t]+$/g, "");
+      const before = fields.get(name);
+      const isRepeated = before !== undefined && UNIQUE.has(name);
+      if (!NAME.test(name) || CONTROL.test(value) || isRepeated) {
+        throw new HttpMessageError("malformed");
+      }
+      fields.set(name, before === undefined ? value : `${before}, ${value}`);
     }
     return fields;
   }
 
-  /** A line of at most `maxBytes`, without its CRLF. */
+  /** Reads a line of at most `maxBytes`, without its CRLF. */
   async #line(maxBytes: number): Promise<string> {
     let searched = 0;
     while (true) {
@@ -171,27 +201,30 @@ export class MessageReader {
     }
   }
 
-  /** A copy of at most `limit` buffered bytes. */
+  /** Consumes at most `limit` buffered bytes and returns a copy. */
   #take(limit: number): Uint8Array {
     const chunk = this.#buffer.slice(this.#start, Math.min(this.#end, this.#start + limit));
     this.#start += chunk.length;
     return chunk;
   }
 
-  /** Reads once, with room for at least `room` more bytes within reason. False at the end. */
-  async #fill(room: number): Promise<boolean> {
+  /**
+   * Reads once, with space for `wantedBytes` more or the maximum. Resolves to false at the end of
+   * the stream.
+   */
+  async #fill(wantedBytes: number): Promise<boolean> {
     if (this.#start === this.#end) this.#start = this.#end = 0;
-    const currentAuth = this.#end - this.#start;
+    const buffered = this.#end - this.#start;
     const isFull = this.#end === this.#buffer.length;
-    const least = isFull ? currentAuth : 0; // doubles: each byte is copied a bounded number of times
-    const wanted = currentAuth +
-      Math.min(Math.max(room, least, MIN_BUFFER_BYTES - currentAuth), MAX_READ_BYTES);
+    const least = isFull ? buffered : 0; // doubling bounds how often a byte is copied
+    const wanted = buffered +
+      Math.min(Math.max(wantedBytes, least, MIN_BUFFER_BYTES - buffered), MAX_READ_BYTES);
     if (wanted > this.#buffer.length || isFull) {
       const buffer = wanted > this.#buffer.length ? new Uint8Array(wanted) : this.#buffer;
       buffer.set(this.#buffer.subarray(this.#start, this.#end));
       this.#buffer = buffer;
       this.#start = 0;
-      this.#end = currentAuth;
+      this.#end = buffered;
     }
     const count = await this.#source.read(this.#buffer.subarray(this.#end));
     if (count === null) return false;
@@ -201,11 +234,11 @@ export class MessageReader {
 }
 
 /**
- * Returns how the end of a body is found, from the headers alone: a response to HEAD, and one with
- * status 1xx, 204 or 304, has no body whatever they say.
+ * Returns how the length of a body is determined, from the headers only: responses to HEAD and
+ * responses with status 1xx, 204 or 304 never have a body.
  *
- * @param options `unmarked`: how a body without length ends, which no request has.
- * @throws {HttpMessageError} for lengths that two readers might understand differently.
+ * @param options `unmarked`: the framing if there is no length; `none` for requests.
+ * @throws {HttpMessageError} for lengths that two readers could interpret differently.
  */
 export function bodyFraming(
   headers: ReadonlyMap<string, string>,
@@ -224,16 +257,18 @@ export function bodyFraming(
   return { kind: "length", length: Number(length) };
 }
 
-/** Writes a head. Throws a `TypeError` for what cannot stand there, which it does not quote. */
+/** Returns a head as text. Throws a `TypeError` for invalid values, without quoting them. */
 export function writeHead(
   startLine: string,
   headers: Iterable<readonly [name: string, value: string]>,
 ): string {
   let head = `${startLine}\r\n`;
-  if (CONTROL.test(startLine)) throw new TypeError("write HTTP message: invalid start line");
+  if (CONTROL.test(startLine)) {
+    throw new TypeError("failed to write an HTTP message: invalid start line");
+  }
   for (const [name, value] of headers) {
     if (!NAME.test(name) || CONTROL.test(value)) {
-      throw new TypeError("write HTTP message: invalid header");
+      throw new TypeError("failed to write an HTTP message: invalid header");
     }
     head += `${name}: ${value}\r\n`;
   }

@@ -1,27 +1,77 @@
 import type { Clock } from "../model/mod.ts";
 import { systemClock } from "./clock.ts";
+
 import {
-  ACCEPT_PAUSE_MS,
-  CHECK_EVERY_MS,
-  type Client,
-  closeQuietly,
-  type Connection,
-  DEADLINES,
-  DRAIN_MS,
-  GIVES_WAY_MS,
-  isStalled,
-  isWaiting,
-  MAX_CONNECTIONS,
-  MAX_HEAD_BYTES,
-  MAX_LARGE_RESPONSES,
-  MAX_LINGER_BYTES,
-  REOPEN_AFTER,
-  SMALL_BYTES,
-  WRITE_BYTES,
-} from "./http_connection.ts";
-import { busyResponse, headOf, requestOf } from "./http_messages.ts";
-import { type HttpRequest, HttpRequestReader, RequestError } from "./http_request.ts";
-import { systemReason } from "./system_reason.ts";
+  busyResponse,
+  headOf,
+  type HttpRequest,
+  HttpRequestReader,
+  RequestError,
+  requestOf,
+} from "./http_request.ts";
+import { systemReason, tryClose } from "./file_operations.ts";
+
+/** Deadline of each phase of a connection, in milliseconds. */
+const DEADLINES = {
+  /** Until the first byte of the next request. */
+  idle: 15_000,
+  /** From the first byte of a request to the end of its head. */
+  head: 5_000,
+  body: 10_000,
+  handler: 60_000,
+  /** Until a slot for a large response is free. */
+  queued: 2_000,
+  /** Without any progress of a response. */
+  stalled: 5_000,
+  /** For a complete response. */
+  response: 20_000,
+  /** For the client to read an error before the connection is closed. */
+  linger: 1_000,
+} as const;
+
+const MAX_CONNECTIONS = 64;
+/** Connections that may write a response of more than `SMALL_BYTES` at the same time. */
+const MAX_LARGE_RESPONSES = 8;
+/** Fits into the kernel's send buffer, so writing it never stalls. */
+const SMALL_BYTES = 4_096;
+/** Upper bound for the head of the agent's responses. */
+const MAX_HEAD_BYTES = 1_024;
+/** A large response without progress for this time can be evicted for another. */
+const EVICTABLE_AFTER_MS = 500;
+const WRITE_BYTES = 65_536;
+const MAX_LINGER_BYTES = 262_144;
+const CHECK_EVERY_MS = 500;
+const ACCEPT_PAUSE_MS = 100;
+/** Consecutive failures of `accept` after which the listener is reopened. */
+const REOPEN_AFTER = 10;
+/** Time for requests in progress when the server stops. */
+const DRAIN_MS = 1_500;
+
+type Connection = Deno.TcpConn | Deno.UnixConn;
+
+/** State of one client connection. */
+interface Client {
+  readonly connection: Connection;
+  /** Undefined for unix sockets and for loopback. */
+  readonly address: string | undefined;
+  phase: "idle" | "head" | "body" | "handler" | "queued" | "response" | "linger";
+  /** Monotonic times. */
+  progressAtMs: number;
+  deadlineMs: number;
+  writtenBytes: number;
+  /** Closed by the server. A pending write may keep the descriptor open for longer. */
+  closed: boolean;
+}
+
+/** Whether the server waits for the client, so that closing the connection loses no response. */
+function isWaiting({ phase }: Client): boolean {
+  return phase !== "handler" && phase !== "response";
+}
+
+/** Whether the client has stopped reading its response. */
+function isStalled({ phase, progressAtMs }: Client, nowMs: number): boolean {
+  return phase === "response" && nowMs - progressAtMs >= EVICTABLE_AFTER_MS;
+}
 
 /** Responds to one request. */
 export type Handler = (request: Request) => Response | Promise<Response>;
@@ -32,23 +82,23 @@ export interface HttpServerOptions {
   readonly maxConnections?: number;
   /** @default {systemClock} */
   readonly clock?: Clock;
-  /** Reports once when connections cannot be accepted, until they can again. */
+  /** Called at the first of consecutive failures to accept connections. */
   readonly warn?: (text: string) => void;
 }
 
 type Listener = Deno.TcpListener | Deno.UnixListener;
 
 /**
- * Serves HTTP/1.0 and HTTP/1.1 without any way for a client to hold more than its share: each phase
- * of a connection has a deadline, and connections are limited in total, and to half of that per
- * address of another machine. A new connection beyond a limit takes the place of the one that has been
- * waiting for its client the longest; where all of them are being served it gets 503.
+ * Serves HTTP/1.0 and HTTP/1.1 and bounds what each client can use: every phase of a connection has
+ * a deadline, and the number of connections is limited, per remote address to half of the total. A
+ * connection beyond a limit evicts the one that has been waiting for its client for longest; if all
+ * of them are being served, it gets 503.
  *
  * Invariants:
- * - A client is in `#clients` until its loop has ended, and so until its descriptor is closed.
+ * - A client is in `#clients` until its loop has ended and its descriptor is closed.
  * - A client's phase is `response` while one of its writes is pending.
- * - At most `MAX_LARGE_RESPONSES` writes can be stalled: everything else fits into the buffer of
- *   the kernel. Deno 2.6 does not end a pending write when its connection is closed, so these
+ * - At most `MAX_LARGE_RESPONSES` writes can be stalled; all other responses fit into the kernel's
+ *   buffer. Deno 2.6 does not cancel a pending write when its connection is closed, so these
  *   descriptors may stay open until the client reads or leaves. They do not count as connections.
  */
 export class HttpServer implements AsyncDisposable {
@@ -65,7 +115,7 @@ export class HttpServer implements AsyncDisposable {
   #checking = false;
   #accepting: Promise<void>;
 
-  /** @param open Opens the listener again, should it fail. */
+  /** @param open Opens a new listener after a failure. */
   constructor(
     listener: Listener,
     open: () => Promise<Listener>,
@@ -81,10 +131,10 @@ export class HttpServer implements AsyncDisposable {
     this.#accepting = this.#acceptAll();
   }
 
-  /** Stops accepting, lets requests in progress finish for a moment, and closes everything. */
+  /** Stops accepting, gives requests in progress a short time to finish, and closes everything. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopping.abort();
-    closeQuietly(this.#listener);
+    tryClose(this.#listener);
     await this.#accepting;
     for (const client of this.#clients.keys()) if (isWaiting(client)) this.#close(client);
     const drained = new AbortController();
@@ -93,7 +143,7 @@ export class HttpServer implements AsyncDisposable {
       this.#clock.sleep(DRAIN_MS, { signal: drained.signal }).catch(() => {}),
     ]);
     drained.abort();
-    // A handler or, with Deno 2.6, a write may go on: nobody waits for it.
+    // Handlers and, with Deno 2.6, writes may still run; they are not awaited.
     const ending = [...this.#clients].filter(([client]) => isWaiting(client));
     for (const client of this.#clients.keys()) this.#close(client);
     await Promise.all(ending.map(([, loop]) => loop));
@@ -112,7 +162,7 @@ export class HttpServer implements AsyncDisposable {
         if (failures++ === 0) {
           this.#warn(`failed to accept connections: ${systemReason(error)}; retrying`);
         }
-        // Without free descriptors, a client that has nothing to do gives way.
+        // Closing an idle client frees a descriptor.
         this.#evict([...this.#clients.keys()]);
         await this.#clock.sleep(ACCEPT_PAUSE_MS, { signal }).catch(() => {});
         if (!signal.aborted && failures % REOPEN_AFTER === 0) await this.#reopen();
@@ -121,10 +171,10 @@ export class HttpServer implements AsyncDisposable {
   }
 
   async #reopen(): Promise<void> {
-    closeQuietly(this.#listener);
+    tryClose(this.#listener);
     try {
       this.#listener = await this.#open();
-      if (this.#stopping.signal.aborted) closeQuietly(this.#listener);
+      if (this.#stopping.signal.aborted) tryClose(this.#listener);
     } catch {
       // accept() fails on the closed listener, which leads here again.
     }
@@ -132,7 +182,7 @@ export class HttpServer implements AsyncDisposable {
 
   #admit(connection: Connection): void {
     const { remoteAddr } = connection;
-    // All users of this machine have the same addresses, so that a share of each protects nobody.
+    // All local users have the same address, so a limit per address would not separate them.
     const isRemote = remoteAddr.transport === "tcp" && !/^(?:127\.|::1$)/.test(remoteAddr.hostname);
     const address = isRemote ? remoteAddr.hostname : undefined;
     const open = [...this.#clients.keys()].filter(({ closed }) => !closed);
@@ -140,7 +190,7 @@ export class HttpServer implements AsyncDisposable {
     const isFull = open.length >= this.#maxConnections;
     const hasShare = address !== undefined && own.length >= Math.ceil(this.#maxConnections / 2);
     if ((hasShare && !this.#evict(own)) || (!hasShare && isFull && !this.#evict(open))) {
-      void connection.write(busyResponse()).catch(() => {}).finally(() => closeQuietly(connection));
+      void connection.write(busyResponse()).catch(() => {}).finally(() => tryClose(connection));
       return;
     }
     if ("setNoDelay" in connection) connection.setNoDelay(true);
@@ -148,7 +198,7 @@ export class HttpServer implements AsyncDisposable {
     const client: Client = {
       connection,
       address,
-      jitter: "idle",
+      phase: "idle",
       progressAtMs: nowMs,
       deadlineMs: nowMs + DEADLINES.idle,
       writtenBytes: 0,
@@ -162,7 +212,7 @@ export class HttpServer implements AsyncDisposable {
     void this.#checkDeadlines();
   }
 
-  /** Closes the client that has been without progress the longest, if there is one. */
+  /** Closes the client without progress for the longest time. Returns false if there is none. */
   #evict(clients: readonly Client[]): boolean {
     const nowMs = this.#clock.monotonicMs();
     const candidates = clients.filter((client) =>
@@ -176,13 +226,13 @@ export class HttpServer implements AsyncDisposable {
   #close(client: Client): void {
     if (client.closed) return;
     client.closed = true;
-    closeQuietly(client.connection);
+    tryClose(client.connection);
   }
 
-  #enter(client: Client, jitter: Client["jitter"]): void {
-    client.jitter = jitter;
+  #enter(client: Client, phase: Client["phase"]): void {
+    client.phase = phase;
     client.progressAtMs = this.#clock.monotonicMs();
-    client.deadlineMs = client.progressAtMs + DEADLINES[jitter];
+    client.deadlineMs = client.progressAtMs + DEADLINES[phase];
   }
 
   /** Runs while there are clients. */
@@ -195,8 +245,8 @@ export class HttpServer implements AsyncDisposable {
       if (signal.aborted) break;
       const nowMs = this.#clock.monotonicMs();
       for (const client of this.#clients.keys()) {
-        const stalledMs = client.jitter === "response" ? nowMs - client.progressAtMs : 0;
-        if (client.jitter === "queued") continue; // it gets 503
+        const stalledMs = client.phase === "response" ? nowMs - client.progressAtMs : 0;
+        if (client.phase === "queued") continue; // gets 503 instead
         if (nowMs >= client.deadlineMs || stalledMs >= DEADLINES.stalled) this.#close(client);
       }
     }
@@ -207,7 +257,7 @@ export class HttpServer implements AsyncDisposable {
     const { connection } = client;
     const reader = new HttpRequestReader(connection);
     try {
-      for (let goesOn = true; goesOn && !client.closed;) {
+      for (let isReusable = true; isReusable && !client.closed;) {
         this.#enter(client, "idle");
         if (!await reader.begin()) return;
         this.#enter(client, "head");
@@ -216,7 +266,7 @@ export class HttpServer implements AsyncDisposable {
         this.#enter(client, "handler");
         const response = await this.#respond(request);
         const keepAlive = request.keepAlive && !this.#stopping.signal.aborted;
-        goesOn = await this.#send(client, response, keepAlive, request.method === "HEAD");
+        isReusable = await this.#send(client, response, keepAlive, request.method === "HEAD");
       }
     } catch (error) {
       if (!(error instanceof RequestError) || client.closed) return;
@@ -229,7 +279,7 @@ export class HttpServer implements AsyncDisposable {
     try {
       return await this.#handler(requestOf(request));
     } catch (error) {
-      // Handlers respond to their own errors; what they throw is not shown to clients.
+      // Handlers respond to their own errors; anything else is not shown to clients.
       return new Response(null, { status: error instanceof RequestError ? error.status : 500 });
     }
   }
@@ -259,9 +309,9 @@ export class HttpServer implements AsyncDisposable {
       if (sentBytes === 0) await this.#write(client, busyResponse());
       return false;
     }
-    // So that what may stay unread on a connection never exceeds what the kernel takes.
-    const goesOn = keepAlive && client.writtenBytes + MAX_HEAD_BYTES <= SMALL_BYTES;
-    const head = headOf(status, headers, goesOn);
+    // Bounds the unread bytes of a connection to what the kernel buffers.
+    const isReusable = keepAlive && client.writtenBytes + MAX_HEAD_BYTES <= SMALL_BYTES;
+    const head = headOf(status, headers, isReusable);
     try {
       this.#enter(client, "response");
       await this.#write(client, head);
@@ -269,10 +319,10 @@ export class HttpServer implements AsyncDisposable {
     } finally {
       if (this.#large.delete(client)) this.#waitingForLarge.shift()?.();
     }
-    return goesOn;
+    return isReusable;
   }
 
-  /** Waits for one of the few places; false when none becomes free in time. */
+  /** Waits for a slot for a large response. Returns false if none becomes free in time. */
   async #takeLargeSlot(client: Client): Promise<boolean> {
     this.#enter(client, "queued");
     while (this.#large.size >= MAX_LARGE_RESPONSES) {
@@ -281,7 +331,7 @@ export class HttpServer implements AsyncDisposable {
       this.#evict([...this.#large].filter((other) => isStalled(other, nowMs)));
       const freed = new AbortController();
       this.#waitingForLarge.push(() => freed.abort());
-      await this.#clock.sleep(GIVES_WAY_MS, { signal: freed.signal }).catch(() => {});
+      await this.#clock.sleep(EVICTABLE_AFTER_MS, { signal: freed.signal }).catch(() => {});
     }
     this.#large.add(client);
     return true;
@@ -295,7 +345,7 @@ export class HttpServer implements AsyncDisposable {
     if (client.closed) throw new Deno.errors.Interrupted("the connection was closed");
   }
 
-  /** Closing with bytes unread would reset the connection, and the client lose our response. */
+  /** Reads the rest of a request: closing with unread bytes would discard the response. */
   async #linger(client: Client): Promise<void> {
     this.#enter(client, "linger");
     await client.connection.closeWrite();

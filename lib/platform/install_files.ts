@@ -1,16 +1,15 @@
 import { basename, dirname, join } from "@std/path";
 import type { FileHandle } from "node:fs/promises";
 import { AgentError, type InstalledFile, type InstallFiles } from "../model/mod.ts";
-import { createFile, createFolder, writeAll } from "./create_file.ts";
-import { systemReason } from "./system_reason.ts";
+import { createFile, createFolder, systemReason, writeAll } from "./file_operations.ts";
 
 /** File operations of an installation, on the real file system. */
 export function systemInstallFiles(): InstallFiles {
   return {
-    look: (path) => guarded("look at", path, () => look(path)),
+    stat: (path) => guarded("stat", path, () => stat(path)),
     readText: (path) => guarded("read", path, () => Deno.readTextFile(path)),
     sameBytes: (a, b) => guarded("compare", b, () => sameBytes(a, b)),
-    makeDirectory: (path, mode) => guarded("make the folder", path, () => createFolder(path, mode)),
+    makeDirectory: (path, mode) => guarded("create folder", path, () => createFolder(path, mode)),
     copyFile: (from, to, mode) =>
       guarded("write", to, () => replaceFile(to, mode, (file) => copyBytes(from, file))),
     writeText: (path, text, mode) =>
@@ -19,18 +18,18 @@ export function systemInstallFiles(): InstallFiles {
         path,
         () => replaceFile(path, mode, (file) => writeAll(file, new TextEncoder().encode(text))),
       ),
-    makeLink: (path, target) =>
-      guarded("link", path, () => {
+    symlink: (path, target) =>
+      guarded("create link", path, () => {
         const temporary = temporaryName(path);
         return replaceBy(temporary, path, () => Deno.symlink(target, temporary));
       }),
-    keepAside: (path) =>
-      guarded("keep a copy of", path, async () => {
-        const aside = temporaryName(path);
-        const found = await look(path);
-        if (found?.kind === "symlink") await Deno.symlink(found.linkTarget ?? "", aside);
-        else await Deno.link(path, aside);
-        return aside;
+    backUp: (path) =>
+      guarded("back up", path, async () => {
+        const backup = temporaryName(path);
+        const found = await stat(path);
+        if (found?.kind === "symlink") await Deno.symlink(found.linkTarget ?? "", backup);
+        else await Deno.link(path, backup);
+        return backup;
       }),
     move: (from, to) => guarded("replace", to, () => Deno.rename(from, to)),
     remove: (path) => guarded("remove", path, () => Deno.remove(path)),
@@ -42,7 +41,7 @@ export function systemInstallFiles(): InstallFiles {
   };
 }
 
-async function look(path: string): Promise<InstalledFile | undefined> {
+async function stat(path: string): Promise<InstalledFile | undefined> {
   let info: Deno.FileInfo;
   try {
     info = await Deno.lstat(path);
@@ -58,10 +57,11 @@ async function look(path: string): Promise<InstalledFile | undefined> {
 
 async function sameBytes(a: string, b: string): Promise<boolean> {
   using first = await Deno.open(a);
-  return await holdsTheSame(first, b);
+  return await hasSameBytes(first, b);
 }
 
-async function holdsTheSame(first: Deno.FsFile, b: string): Promise<boolean> {
+/** A function of its own, so that `using` closes the first file if the second cannot be opened. */
+async function hasSameBytes(first: Deno.FsFile, b: string): Promise<boolean> {
   using second = await Deno.open(b);
   if ((await first.stat()).size !== (await second.stat()).size) return false;
   const left = new Uint8Array(1 << 20);
@@ -103,7 +103,7 @@ function replaceFile(
   return replaceBy(temporary, path, () => createFile(temporary, mode, fill));
 }
 
-// Nothing half made stays behind: the temporary file becomes `path`, or goes.
+/** Renames the temporary file to `path`, or removes it after a failure. */
 async function replaceBy(
   temporary: string,
   path: string,
@@ -126,21 +126,21 @@ async function guarded<T>(action: string, path: string, run: () => Promise<T>): 
   try {
     return await run();
   } catch (error) {
-    throw new AgentError("io", `${action} ${path}: ${explain(error)}`, { cause: error });
+    throw new AgentError("io", `failed to ${action} ${path}: ${explain(error)}`, { cause: error });
   }
 }
 
-/** What went wrong, and what the user can do about it, by the system's error code. */
+/** The problem and its remedy, by the system's error code. */
 const EXPLANATIONS: Readonly<Record<string, string>> = {
   EROFS: "the file system is read-only (choose another --prefix, or remount it read-write)",
-  ENOSPC: "no space left (free some and run this again)",
-  EDQUOT: "no space left (free some and run this again)",
-  EPERM: "no permission (run this as root)",
-  EACCES: "no permission (run this as root)",
-  ENOTDIR: "something else is in the way (move it aside and run this again)",
-  EISDIR: "something else is in the way (move it aside and run this again)",
+  ENOSPC: "no space left (free space and run the command again)",
+  EDQUOT: "no space left (free space and run the command again)",
+  EPERM: "permission denied (run the command as root)",
+  EACCES: "permission denied (run the command as root)",
+  ENOTDIR: "a part of the path is not a folder (move it away and run the command again)",
+  EISDIR: "a folder exists at this path (move it away and run the command again)",
   ENOTEMPTY: "the folder is not empty",
-  ENOENT: "there is no such file or folder",
+  ENOENT: "no such file or folder",
 };
 
 function explain(error: unknown): string {

@@ -1,30 +1,31 @@
 import {
   type CallOptions,
   Deadline,
+  defined,
   type KubeConnection,
   type KubeHttp,
-  type KubeHttpAnswer,
   type KubeHttpFailure,
   type KubeHttpRequest,
+  type KubeHttpResponse,
   type KubeStreamEnd,
-  type KubeStreamHears,
+  type KubeStreamHandlers,
   Secret,
 } from "../model/mod.ts";
+import { tryClose } from "./file_operations.ts";
 import { type OpenedResponse, openResponse } from "./http1_client.ts";
-import { connectionProblem } from "./kube_trouble.ts";
-import { createProxiedClient } from "./proxied_client.ts";
-import { connectTcp } from "./tcp_connect.ts";
+import { createProxiedClient, proxyOf } from "./proxy.ts";
+import { ConnectError, connectionProblem, connectTcp } from "./tcp_connect.ts";
 import { connectTls } from "./tls_connect.ts";
 
-/** Kept side by side, each with its certificates; one is the rule, two while they are replaced. */
+/** Cluster connections with cached clients: usually one, two while certificates are rotated. */
 const MAX_CONNECTIONS = 4;
 const MAX_RETRY_AFTER_MS = 3_600_000;
-/** An answer that is no stream: a refusal, of which the first words count. */
-const MAX_REFUSAL_BYTES = 64 * 1024;
+/** Limit of an error response to a stream request. */
+const MAX_ERROR_BYTES = 64 * 1024;
 
 /**
- * HTTP to Kubernetes API servers: by the runtime's own client, or by a TLS connection of our own
- * where the certificate is to be judged in another way than the runtime's.
+ * Creates an HTTP client for Kubernetes API servers. It uses Deno's own client, or a separate TLS
+ * connection for verification options that Deno does not support.
  */
 export function createKubeHttp(): KubeHttp {
   return new PooledKubeHttp();
@@ -36,13 +37,13 @@ class PooledKubeHttp implements KubeHttp {
   async request(
     request: KubeHttpRequest,
     { signal }: CallOptions = {},
-  ): Promise<KubeHttpAnswer | KubeHttpFailure> {
+  ): Promise<KubeHttpResponse | KubeHttpFailure> {
     signal?.throwIfAborted();
     using deadline = new Deadline(request.timeoutMs, signal);
     try {
-      const answer = await this.#open(request, deadline.signal);
-      const body = await readText(answer.body, request.maxBytes);
-      return body === undefined ? { kind: "too-large" } : answered(answer, body);
+      const response = await this.#open(request, deadline.signal);
+      const body = await readText(response.body, request.maxBytes);
+      return body === undefined ? { kind: "too-large" } : answered(response, body);
     } catch (error) {
       signal?.throwIfAborted();
       return this.#failed(request, error, deadline);
@@ -51,25 +52,25 @@ class PooledKubeHttp implements KubeHttp {
 
   async stream(
     request: KubeHttpRequest & { readonly idleMs: number },
-    hears: KubeStreamHears,
+    handlers: KubeStreamHandlers,
     { signal }: CallOptions = {},
   ): Promise<KubeStreamEnd> {
     signal?.throwIfAborted();
     using deadline = new Deadline(request.timeoutMs, signal);
-    let answer: OpenedResponse;
+    let response: OpenedResponse;
     try {
-      answer = await this.#open(request, deadline.signal);
-      if (answer.status !== 200) {
-        return answered(answer, await readText(answer.body, MAX_REFUSAL_BYTES) ?? "");
+      response = await this.#open(request, deadline.signal);
+      if (response.status !== 200) {
+        return answered(response, await readText(response.body, MAX_ERROR_BYTES) ?? "");
       }
     } catch (error) {
       signal?.throwIfAborted();
       return this.#failed(request, error, deadline);
     }
     const lines = new Lines(request.maxBytes);
-    const chunks = answer.body[Symbol.asyncIterator]();
+    const chunks = response.body[Symbol.asyncIterator]();
     try {
-      hears.begun();
+      handlers.started();
       while (true) {
         deadline.restart(request.idleMs);
         let next: IteratorResult<Uint8Array>;
@@ -81,9 +82,9 @@ class PooledKubeHttp implements KubeHttp {
           return { kind: "cut" };
         }
         if (next.done) return { kind: "ended" };
-        const whole = lines.add(next.value);
-        if (whole === undefined) return { kind: "too-large" };
-        for (const line of whole) hears.line(line);
+        const complete = lines.add(next.value);
+        if (complete === undefined) return { kind: "too-large" };
+        for (const line of complete) handlers.line(line);
       }
     } finally {
       deadline.abort();
@@ -97,7 +98,7 @@ class PooledKubeHttp implements KubeHttp {
   async #open(request: KubeHttpRequest, signal: AbortSignal): Promise<OpenedResponse> {
     const { connection, method, path, headers, body } = request;
     if (connection.skipVerify || connection.serverName !== undefined) {
-      return await openByOwnTls(request, signal);
+      return await openWithTlsOptions(request, signal);
     }
     const response = await fetch(`${connection.server}${path}`, {
       client: this.#client(request),
@@ -114,7 +115,7 @@ class PooledKubeHttp implements KubeHttp {
     };
   }
 
-  /** A connection that failed may stay half-open for ever: the next request gets a new one. */
+  /** Drops the client: a failed connection may stay half-open in its pool. */
   #failed(request: KubeHttpRequest, error: unknown, deadline: Deadline): KubeHttpFailure {
     this.#drop(request);
     if (deadline.passed) return { kind: "timed-out" };
@@ -128,15 +129,14 @@ class PooledKubeHttp implements KubeHttp {
     if (!this.#lanes.has(connection) && this.#lanes.size >= MAX_CONNECTIONS && oldest) {
       this.#dropAll(oldest);
     }
-    const { caPem, certPem, keyPem } = connection;
+    const { caPem, certPem, keyPem, proxyUrl } = connection;
     const options = {
       ...(caPem !== undefined && { caCerts: [caPem] }),
       ...(certPem !== undefined && keyPem && { cert: certPem, key: keyPem.reveal() }),
     };
-    const { proxy } = proxyOf(connection);
-    const client = proxy === undefined
+    const client = proxyUrl === undefined
       ? Deno.createHttpClient(options)
-      : createProxiedClient({ ...options, proxy });
+      : createProxiedClient({ ...options, proxy: proxyOf(proxyUrl) });
     const lanes = this.#lanes.get(connection) ?? new Map<number, Deno.HttpClient>();
     this.#lanes.set(connection, lanes.set(lane, client));
     return client;
@@ -147,11 +147,7 @@ class PooledKubeHttp implements KubeHttp {
     const client = lanes?.get(lane);
     lanes?.delete(lane);
     if (lanes?.size === 0) this.#lanes.delete(connection);
-    try {
-      client?.close();
-    } catch {
-      // Closed already.
-    }
+    tryClose(client);
   }
 
   #dropAll(connection: KubeConnection): void {
@@ -161,27 +157,14 @@ class PooledKubeHttp implements KubeHttp {
   }
 }
 
-function proxyOf({ proxyUrl }: KubeConnection): { proxy?: Deno.Proxy } {
-  if (proxyUrl === undefined) return {};
-  const url = new URL(proxyUrl.reveal());
-  const { username, password } = url;
-  url.username = url.password = "";
-  if (username === "") return { proxy: { url: url.href } };
-  const basicAuth = {
-    username: decodeURIComponent(username),
-    password: decodeURIComponent(password),
-  };
-  return { proxy: { url: url.href, basicAuth } };
-}
-
-/** For a certificate of any kind, or for another name than the host's. */
-async function openByOwnTls(
+/** Opens a response without certificate verification, or for another name than the host's. */
+async function openWithTlsOptions(
   { connection, method, path, headers, body }: KubeHttpRequest,
   signal: AbortSignal,
 ): Promise<OpenedResponse> {
   const { server, serverName, skipVerify, caPem, certPem, keyPem } = connection;
   const url = new URL(server);
-  if (url.protocol !== "https:") throw new Error("connect: this address has no TLS");
+  if (url.protocol !== "https:") throw new ConnectError("the server's URL is not an https URL");
   const peer = await connectTcp(url.hostname, Number(url.port === "" ? 443 : url.port), signal);
   const stream = await connectTls(peer, {
     host: serverName ?? url.hostname,
@@ -201,8 +184,8 @@ async function openByOwnTls(
 }
 
 /**
- * The body as it comes. An abort is carried to it by hand: once nobody holds the response any more,
- * the runtime forgets that its signal was to end the body too, and would wait for a silent peer.
+ * Yields a body as it arrives. The signal is connected to the reader explicitly: the runtime drops
+ * its own connection when the response is garbage collected.
  */
 async function* chunksOf(response: Response, signal: AbortSignal): AsyncGenerator<Uint8Array> {
   if (response.body === null) return;
@@ -222,7 +205,7 @@ async function* chunksOf(response: Response, signal: AbortSignal): AsyncGenerato
   }
 }
 
-/** Cuts what comes into lines, of a bounded length. */
+/** Splits a stream into lines of at most `maxBytes`. */
 class Lines {
   readonly #maxBytes: number;
   readonly #decoder = new TextDecoder();
@@ -233,17 +216,17 @@ class Lines {
     this.#maxBytes = maxBytes;
   }
 
-  /** The lines that are whole now; undefined when one is too long. */
+  /** Returns the lines that a chunk completes, or undefined if a line is too long. */
   add(chunk: Uint8Array): readonly string[] | undefined {
     this.#size += chunk.length;
     if (this.#size > this.#maxBytes) return undefined;
     const [first = "", ...others] = this.#decoder.decode(chunk, { stream: true }).split("\n");
     this.#rest.push(first);
     if (others.length === 0) return [];
-    const whole = [this.#rest.join(""), ...others.slice(0, -1)].filter((line) => line !== "");
+    const lines = [this.#rest.join(""), ...others.slice(0, -1)].filter((line) => line !== "");
     this.#rest = others.slice(-1);
     this.#size = this.#rest[0]?.length ?? 0;
-    return whole;
+    return lines;
   }
 }
 
@@ -262,15 +245,9 @@ async function readText(
   return parts.join("") + decoder.decode();
 }
 
-function answered({ status, headers }: OpenedResponse, body: string): KubeHttpAnswer {
+function answered({ status, headers }: OpenedResponse, body: string): KubeHttpResponse {
   const retryAfterMs = parseRetryAfter(headers.get("retry-after"));
-  const kind = "answered";
-  return {
-    kind,
-    status,
-    body: new Secret(body),
-    ...(retryAfterMs !== undefined && { retryAfterMs }),
-  };
+  return defined({ kind: "answered" as const, status, body: new Secret(body), retryAfterMs });
 }
 
 function parseRetryAfter(text: string | null | undefined): number | undefined {

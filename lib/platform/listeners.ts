@@ -2,30 +2,30 @@ import { basename, dirname, join } from "@std/path";
 import { AgentError, type CallOptions, messageOf } from "../model/mod.ts";
 import { type Handler, HttpServer, type HttpServerOptions } from "./http_server.ts";
 
-/** A TCP server that runs until it is disposed of. */
+/** A TCP server that runs until it is disposed. */
 export interface TcpListener extends AsyncDisposable {
-  /** `127.0.0.1:9111` or `[::1]:9111`, with the real port. */
+  /** `127.0.0.1:9111` or `[::1]:9111`, with the actual port. */
   readonly address: string;
   readonly hostname: string;
-  /** The real port, also where 0 was asked for. */
+  /** The actual port, also if port 0 was requested. */
   readonly port: number;
 }
 
-/** A server on a unix socket that runs until it is disposed of, and then takes its socket away. */
+/** A server on a unix socket that runs until it is disposed, which also removes the socket. */
 export interface UnixListener extends AsyncDisposable {
   readonly path: string;
 }
 
 const PRIVATE = 0o600;
 
-/** How an address is served. */
+/** Options of {@linkcode listenTcp}. */
 export type ListenOptions = CallOptions & HttpServerOptions;
 
 /**
- * Serves HTTP on an address, within the limits of {@linkcode HttpServer}. Resolves once it listens.
- * Aborting `signal` stops it as disposing does.
+ * Serves HTTP on an address, within the limits of {@linkcode HttpServer}. Resolves when it listens.
+ * Aborting `signal` stops the server like disposing.
  *
- * @throws {AgentError} `io` when the address cannot be had.
+ * @throws {AgentError} `io` if it cannot listen on the address.
  */
 export function listenTcp(
   { hostname, port }: { readonly hostname: string; readonly port: number },
@@ -55,10 +55,10 @@ function addressOf(hostname: string, port: number): string {
   return `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
 }
 
-/** Ends once, by whichever comes first: the disposer or the signal. */
+/** Returns a function that calls `end` once; it is called when `signal` aborts. */
 function stopOnce(end: () => Promise<void>, signal: AbortSignal | undefined): () => Promise<void> {
   let ended: Promise<void> | undefined;
-  const aborted = () => void stop().catch(() => {}); // the disposer tells of the failure
+  const aborted = () => void stop().catch(() => {}); // disposing reports the failure
   const stop = () => {
     signal?.removeEventListener("abort", aborted);
     return ended ??= end();
@@ -69,34 +69,30 @@ function stopOnce(end: () => Promise<void>, signal: AbortSignal | undefined): ()
 
 function addressError(address: string, error: unknown): AgentError {
   const remedy = "choose another address in server.address";
-  const why = error instanceof Deno.errors.AddrInUse
-    ? `the port is taken by another program; stop it, or ${remedy}`
+  const reason = error instanceof Deno.errors.AddrInUse
+    ? `the port is in use by another program; stop it, or ${remedy}`
     : error instanceof Deno.errors.AddrNotAvailable
-    ? `this machine has no such address; ${remedy}`
+    ? `this machine does not have this address; ${remedy}`
     : error instanceof Deno.errors.PermissionDenied
-    ? `not allowed; a port below 1024 needs rights, or ${remedy}`
+    ? `permission denied; ports below 1024 are privileged: grant the capability, or ${remedy}`
     : `${messageOf(error)}; ${remedy}`;
-  return new AgentError("io", `listen on ${address}: ${why}`, { cause: error });
+  return new AgentError("io", `failed to listen on ${address}: ${reason}`, { cause: error });
 }
 
-/** How a unix socket is served. */
+/** Options of {@linkcode listenUnix}. */
 export interface UnixListenOptions extends ListenOptions {
-  /** Not more than 0600, which is the default; with `gid` 0660 always. */
+  /** At most 0600, which is the default; always 0660 with `gid`. */
   readonly mode?: number;
   /** A group that may connect too. */
   readonly gid?: number;
 }
 
 /**
- * Serves HTTP on a unix socket. The socket is made in a folder that only we can enter, given its
- * mode, and then renamed to its path: at no moment can anybody else connect. (A umask would do too,
- * but it belongs to the whole process, and so would be that of files written at that moment.) A
- * socket that outlived its process is replaced.
+ * Serves HTTP on a unix socket, with the limits and the `signal` of {@linkcode listenTcp}. A socket
+ * that a previous process left is replaced.
  *
- * The limits and `signal` are those of {@linkcode listenTcp}.
- *
- * @throws {AgentError} `io` when the path cannot be had, or when another process serves there.
- * @throws {RangeError} When `mode` lets others in.
+ * @throws {AgentError} `io` if the socket cannot be created, or another process listens on it.
+ * @throws {RangeError} if `mode` grants access to other users.
  */
 export async function listenUnix(
   path: string,
@@ -104,7 +100,7 @@ export async function listenUnix(
   { mode = PRIVATE, gid, signal, ...options }: UnixListenOptions = {},
 ): Promise<UnixListener> {
   if ((mode & ~PRIVATE) !== 0) {
-    throw new RangeError(`mode 0${mode.toString(8)} of a socket is more open than 0600`);
+    throw new RangeError(`socket mode 0${mode.toString(8)} grants more than 0600`);
   }
   signal?.throwIfAborted();
   const bind = () => bindUnix(path, gid === undefined ? mode : PRIVATE | 0o060, gid);
@@ -112,7 +108,7 @@ export async function listenUnix(
   const reopen = async () => (bound = await bind()).listener;
   const server = new HttpServer(bound.listener, reopen, handler, options);
   const stopped = stopOnce(async () => {
-    await removeIfOurs(path, bound.own);
+    await bound.remove();
     await server[Symbol.asyncDispose]();
   }, signal);
   if (signal?.aborted) await stopped();
@@ -120,80 +116,104 @@ export async function listenUnix(
   return { path, [Symbol.asyncDispose]: stopped };
 }
 
-async function bindUnix(
+/** A listener on a unix socket. */
+export interface BoundSocket {
+  readonly listener: Deno.UnixListener;
+  /** Removes the socket file, unless a successor has replaced it. */
+  remove(): Promise<void>;
+}
+
+/**
+ * Listens on a unix socket that only its owner, or a group, can connect to. The socket is created in
+ * a private folder, gets its mode, and is then renamed to its path. A umask would apply to every
+ * file that the process creates meanwhile.
+ *
+ * @throws {AgentError} `io` if the socket cannot be created, or another process listens on it.
+ */
+export async function bindUnix(
   path: string,
-  mode: number,
-  gid: number | undefined,
-): Promise<{ readonly listener: Deno.UnixListener; readonly own: Deno.FileInfo }> {
-  const { folder, release } = await claimUnixPath(path);
-  const made = join(folder, "s");
+  mode = PRIVATE,
+  gid: number | undefined = undefined,
+): Promise<BoundSocket> {
+  await ensureUnused(path);
   let listener: Deno.UnixListener | undefined;
+  let folder: string | undefined;
   try {
-    listener = Deno.listen({ transport: "unix", path: made });
-    if (gid !== undefined) await giveToGroup(made, gid);
-    await Deno.chmod(made, mode);
-    await Deno.rename(made, path);
-    return { listener, own: await Deno.lstat(path) };
+    folder = await Deno.makeTempDir({ dir: dirname(path), prefix: "." });
+    const created = join(folder, "s");
+    listener = Deno.listen({ transport: "unix", path: created });
+    if (gid !== undefined) await changeGroup(created, gid);
+    await Deno.chmod(created, mode);
+    await Deno.rename(created, path);
+    const own = await Deno.lstat(path);
+    return { listener, remove: () => removeIfSame(path, own) };
   } catch (error) {
     listener?.close();
-    throw new AgentError("io", `listen on ${path}: ${messageOf(error)}`, { cause: error });
+    throw new AgentError("io", `failed to listen on ${path}: ${messageOf(error)}`, {
+      cause: error,
+    });
   } finally {
-    await release();
+    if (folder !== undefined) await Deno.remove(folder, { recursive: true }).catch(() => {});
   }
 }
 
-/** Whoever is in a group may give it what is his own; else that takes a capability. */
-async function giveToGroup(path: string, gid: number): Promise<void> {
+/** Members of a group may assign their files to it; other processes need a capability. */
+async function changeGroup(path: string, gid: number): Promise<void> {
   try {
     await Deno.chown(path, null, gid);
   } catch (error) {
     if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
-    const why = `it cannot be given to group ${gid}, which this process is not in`;
-    throw new Error(`${why}; add it to SupplementaryGroups= of the unit`, { cause: error });
+    const reason = `failed to change its group to ${gid}: the process is not a member`;
+    throw new Error(`${reason}; add it to SupplementaryGroups= of the unit`, { cause: error });
   }
 }
 
-/**
- * Makes sure that a socket may be made at `path`, and gives a private folder beside it to make it
- * in: renamed from there, it is at no moment open to others.
- *
- * @throws {AgentError} `io` when the path is taken, or its folder cannot be written.
- */
-export async function claimUnixPath(
-  path: string,
-): Promise<{ readonly folder: string; release(): Promise<void> }> {
-  await makeSureItIsFree(path);
-  try {
-    const folder = await Deno.makeTempDir({ dir: dirname(path), prefix: "." });
-    const release = () => Deno.remove(folder, { recursive: true }).catch(() => {});
-    return { folder, release };
-  } catch (error) {
-    throw new AgentError("io", `listen on ${path}: ${messageOf(error)}`, { cause: error });
-  }
-}
-
-/** Only a socket without a listener may be replaced. */
-async function makeSureItIsFree(path: string): Promise<void> {
+/** Throws unless there is no file, or a socket without a listener. */
+async function ensureUnused(path: string): Promise<void> {
   const info = await Deno.lstat(path).catch(() => undefined);
   if (info === undefined) return;
   if (info.isSocket !== true) {
-    throw new AgentError("io", `listen on ${path}: ${basename(path)} is there and no socket`);
+    throw new AgentError(
+      "io",
+      `failed to listen on ${path}: ${basename(path)} exists and is not a socket`,
+    );
   }
   try {
     (await Deno.connect({ transport: "unix", path })).close();
   } catch (error) {
     if (error instanceof Deno.errors.ConnectionRefused) return;
     if (error instanceof Deno.errors.NotFound) return;
-    throw new AgentError("io", `listen on ${path}: ${messageOf(error)}`, { cause: error });
+    throw new AgentError("io", `failed to listen on ${path}: ${messageOf(error)}`, {
+      cause: error,
+    });
   }
   throw new AgentError(
     "io",
-    `listen on ${path}: another process serves there; stop it, or choose another path`,
+    `failed to listen on ${path}: another process listens on it; stop it, or choose another path`,
   );
 }
 
-/** A successor may have put its own socket there meanwhile. */
-async function removeIfOurs(path: string, own: Deno.FileInfo): Promise<void> {
+async function removeIfSame(path: string, own: Deno.FileInfo): Promise<void> {
   const now = await Deno.lstat(path).catch(() => undefined);
   if (now?.ino === own.ino && now.dev === own.dev) await Deno.remove(path).catch(() => {});
+}
+
+/** Returns whether a process listens on a unix socket. */
+export async function listensOn(path: string): Promise<boolean> {
+  try {
+    (await Deno.connect({ transport: "unix", path })).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Returns a loopback port that is currently unused. */
+export function freePort(): number {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  try {
+    return listener.addr.port;
+  } finally {
+    listener.close();
+  }
 }

@@ -1,42 +1,41 @@
-/** Where the service supervisor's variables are looked up. */
+/** The environment variables of the service manager. */
 export type NotifyEnvironment = Readonly<Record<string, string | undefined>>;
 
 /**
- * Tells systemd how the service fares, by the protocol of `sd_notify(3)`: one datagram a message.
- * No call ever rejects, and none does anything where no supervisor listens.
+ * Reports the service state to systemd with the protocol of `sd_notify(3)`, one datagram per
+ * message. Calls never reject, and do nothing without a service manager.
  */
 export interface Notifier extends Disposable {
-  /** Whether messages go anywhere. */
+  /** Whether messages are sent. */
   readonly active: boolean;
   /**
-   * How often {@linkcode Notifier.watchdog} has to be called, in milliseconds: half of what the
-   * supervisor allows. Undefined when no watchdog watches this process.
+   * Interval for calls of {@linkcode Notifier.watchdog} in milliseconds: half of the watchdog
+   * timeout. Undefined without a watchdog for this process.
    */
   readonly watchdogIntervalMs?: number;
-  /** The service does its job; also the end of a reload. */
+  /** Reports that the service has started, or that a reload has completed. */
   ready(status?: string): Promise<void>;
-  /** One line for `systemctl status`. */
+  /** Sets the line that `systemctl status` shows. */
   status(text: string): Promise<void>;
-  /** A reload begins; {@linkcode Notifier.ready} ends it. */
+  /** Reports the start of a reload, which {@linkcode Notifier.ready} completes. */
   reloading(): Promise<void>;
-  /** The service begins to stop. */
+  /** Reports that the service is stopping. */
   stopping(): Promise<void>;
-  /** The service still turns its wheel. */
+  /** Resets the watchdog timeout. */
   watchdog(): Promise<void>;
 }
 
-/** What a notifier asks of the process that it speaks for. */
+/** Options of {@linkcode createNotifier}. */
 export interface NotifierOptions {
-  /** Hears, at most once, why messages cannot be sent. Default: nobody. */
+  /** Called at most once, if messages cannot be sent. */
   readonly warn?: (text: string) => void;
-  /** Process id to compare with `WATCHDOG_PID`. Default: our own. */
+  /** Process ID to compare with `WATCHDOG_PID`. Default: the current process. */
   readonly pid?: number;
 }
 
 /**
- * A notifier for the supervisor that the environment names: `NOTIFY_SOCKET` (a path, or `@name` in
- * the abstract namespace), `WATCHDOG_USEC` and `WATCHDOG_PID`. Without `NOTIFY_SOCKET` every call
- * is a silent no-op.
+ * Creates a notifier from `NOTIFY_SOCKET` (a path, or `@name` in the abstract namespace),
+ * `WATCHDOG_USEC` and `WATCHDOG_PID`. Without `NOTIFY_SOCKET` all calls are no-ops.
  */
 export function createNotifier(
   env: NotifyEnvironment,
@@ -48,8 +47,8 @@ export function createNotifier(
 }
 
 /**
- * Half of the supervisor's limit in milliseconds, at least 1; undefined when the watchdog is off or
- * watches another process (`sd_watchdog_enabled(3)`).
+ * Returns half of the watchdog timeout in milliseconds, at least 1; undefined if the watchdog is
+ * disabled or monitors another process (`sd_watchdog_enabled(3)`).
  */
 export function watchdogIntervalMs(env: NotifyEnvironment, pid: number): number | undefined {
   const limitUs = env["WATCHDOG_USEC"] ?? "";
@@ -115,35 +114,39 @@ class DatagramNotifier implements Notifier {
     if (this.#unavailable) return;
     try {
       if (!this.#target.startsWith("/") && !this.#target.startsWith("\0")) {
-        throw new TypeError("the name is neither a path nor abstract");
+        throw new TypeError("the address is neither a path nor an abstract name");
       }
       this.#socket ??= openSender(this.#runtimeDirectory);
       const bytes = new TextEncoder().encode(message);
       await this.#socket.send(bytes, { transport: "unixpacket", path: this.#target });
     } catch (error) {
-      if (!this.#unavailable) this.#tell(error);
+      if (!this.#unavailable) this.#report(error);
     }
   }
 
-  // What fails once may work the next time (a supervisor that executes itself anew), and a watchdog
-  // ping left out would cost our life. A name that cannot work is not tried again.
-  #tell(error: unknown): void {
+  /**
+   * Warns once. Transient failures are retried with the next message, because a missed watchdog
+   * message would restart the service; an invalid address is not tried again.
+   */
+  #report(error: unknown): void {
     const socket = this.#target.replace("\0", "@");
-    const hopeless = error instanceof TypeError;
-    const reason = hopeless && this.#target.startsWith("\0")
-      ? "this build cannot reach a socket in the abstract namespace"
+    const isInvalid = error instanceof TypeError;
+    const reason = isInvalid && this.#target.startsWith("\0")
+      ? "this build does not support sockets in the abstract namespace"
       : error instanceof Error
       ? error.message
       : String(error);
-    if (hopeless) this[Symbol.dispose]();
+    if (isInvalid) this[Symbol.dispose]();
     if (this.#warned) return;
     this.#warned = true;
-    this.#warn(`notify the service supervisor at ${socket}: ${reason}; going on without`);
+    this.#warn(`failed to notify the service manager at ${socket}: ${reason}; continuing without`);
   }
 }
 
-// Deno only sends from a bound socket. Its name is needed by nobody, so it is removed at once:
-// there is nothing to clean up when the agent is killed.
+/**
+ * Opens a socket to send from. Deno sends only from a bound socket; its path is removed immediately
+ * so that nothing is left if the agent is killed.
+ */
 function openSender(directory: string | undefined): Deno.DatagramConn {
   const folder = directory ?? Deno.makeTempDirSync({ prefix: "nydus-auth-agent-" });
   const path = `${folder}/.notify-${crypto.randomUUID().slice(0, 8)}`;
@@ -156,15 +159,17 @@ function openSender(directory: string | undefined): Deno.DatagramConn {
   }
 }
 
-// systemd gives several folders joined by colons; the first is the service's main one.
+/** Returns the first folder of `RUNTIME_DIRECTORY`, a list separated by colons. */
 function runtimeDirectory(env: NotifyEnvironment): string | undefined {
   const first = env["RUNTIME_DIRECTORY"]?.split(":")[0] ?? "";
   return first.startsWith("/") ? first : undefined;
 }
 
-// `Type=notify-reload` wants the time on CLOCK_MONOTONIC at which the reload began, and takes any
-// that is not before its own. The nearest that Deno tells is the uptime in whole seconds: one more
-// is never too early. Where the uptime may not be read, the field is left out.
+/**
+ * Returns the start of a reload on CLOCK_MONOTONIC, which `Type=notify-reload` requires. Deno offers
+ * only the uptime in whole seconds; rounded up, it is never before systemd's own time. Empty if the
+ * permission to read the uptime is missing.
+ */
 function monotonicField(): string {
   try {
     return `\nMONOTONIC_USEC=${(Deno.osUptime() + 1) * 1_000_000}`;

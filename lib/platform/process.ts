@@ -1,18 +1,18 @@
 import type { Clock, ProcessRequest, ProcessResult, ProcessRunner } from "../model/mod.ts";
 
-/** From TERM to KILL, and from KILL to giving up on a child that not even KILL ends. */
+/** Time from TERM to KILL, and from KILL until an unkillable child is abandoned. */
 const GRACE_MS = 1_000;
 const MAX_STDERR_BYTES = 4 * 1024;
 const READ_BYTES = 16 * 1024;
 
-/** Why a child was stopped before its own end. */
+/** Why a child was stopped before it exited. */
 type StopReason = "timed-out" | "too-much-output" | "aborted";
 
 /**
- * Runs children as leaders of process groups of their own, so that the limit covers their children
- * too: at the limit the group gets TERM, after a grace KILL, and pipes that a survivor holds are
- * let go. A child that ends and leaves a pipe open behind it is waited for until the limit. What is
- * left of the group when a run is over is killed.
+ * Runs each child as the leader of a process group, so that the timeout applies to its descendants
+ * too. At the timeout the group gets TERM, then KILL after a grace period, and pipes that are still
+ * open are abandoned. If a child exits but a descendant keeps a pipe open, the run continues until
+ * the timeout. Remaining processes of the group are killed when the run ends.
  */
 export function systemProcessRunner(clock: Clock): ProcessRunner {
   return {
@@ -41,25 +41,30 @@ async function start(
 async function startFailure(path: string, error: unknown) {
   if (error instanceof Deno.errors.NotFound) {
     // A script whose interpreter is missing is "not found" as well.
-    const isThere = await Deno.stat(path).then(() => true, () => false);
-    return isThere ? "not-executable" : "missing";
+    const exists = await Deno.stat(path).then(() => true, () => false);
+    return exists ? "not-executable" : "missing";
   }
   const denied = error instanceof Deno.errors.PermissionDenied ||
     error instanceof Deno.errors.NotCapable;
   return denied ? "not-executable" : "other";
 }
 
-/** One child, from its start to its end. */
+/**
+ * One execution of a child.
+ *
+ * Invariants: the first stop reason is kept; when `finish` has resolved, no timer runs, no pipe is
+ * read, and the process group has been killed.
+ */
 class Run {
   readonly #child: Deno.ChildProcess;
   readonly #request: ProcessRequest;
   readonly #clock: Clock;
-  /** Ends the timers. */
+  /** Stops the timers. */
   readonly #ended = new AbortController();
-  readonly #letGo: (() => void)[] = [];
+  readonly #abandonPipes: (() => void)[] = [];
   readonly #graceOver = Promise.withResolvers<void>();
   #stopped: StopReason | undefined;
-  /** The exit code of a child that ended by itself. */
+  /** The exit code of a child that was not stopped. */
   #code: number | undefined;
 
   constructor(child: Deno.ChildProcess, request: ProcessRequest, clock: Clock) {
@@ -81,11 +86,11 @@ class Run {
       this.#read(this.#child.stderr, MAX_STDERR_BYTES, "kept-in-part"),
     ]);
     await Promise.race([Promise.all([ended, outputs]), this.#graceOver.promise]);
-    // Also after an orderly exit: what the child left in its group would stay for good.
+    // Also after a normal exit: background processes of the child would stay forever.
     this.#signalGroup("SIGKILL");
-    for (const letGo of this.#letGo) letGo();
-    const given = this.#clock.sleep(GRACE_MS, { signal: this.#ended.signal }).catch(() => {});
-    await Promise.race([ended, given]);
+    for (const abandon of this.#abandonPipes) abandon();
+    const grace = this.#clock.sleep(GRACE_MS, { signal: this.#ended.signal }).catch(() => {});
+    await Promise.race([ended, grace]);
     this.#ended.abort();
     signal?.removeEventListener("abort", aborted);
     const [stdout, stderr] = await outputs;
@@ -96,7 +101,7 @@ class Run {
     const stopped = this.#stopped;
     if (stopped === "aborted") throw signal?.reason;
     if (stopped === "too-much-output") return { kind: stopped, stderr };
-    // It had ended in time; only what it left behind was stopped at the limit.
+    // The child exited in time; only its descendants were stopped at the timeout.
     if (this.#code !== undefined) return { kind: "exited", code: this.#code, stdout, stderr };
     return { kind: "timed-out", stderr };
   }
@@ -116,31 +121,31 @@ class Run {
     try {
       Deno.kill(-this.#child.pid, name);
     } catch {
-      // Nobody of the group is left.
+      // The group has no processes left.
     }
   }
 
-  /** A child may end, or hang, without having read what it was given: nobody waits for this. */
+  /** Writes the input without waiting: a child may exit or hang without reading it. */
   #feed(): void {
     const writer = this.#child.stdin.getWriter();
-    this.#letGo.push(() => void writer.abort().catch(() => {}));
+    this.#abandonPipes.push(() => void writer.abort().catch(() => {}));
     writer.closed.catch(() => {});
     writer.write(new TextEncoder().encode(this.#request.stdin))
       .then(() => writer.close())
       .catch(() => {});
   }
 
-  /** Reads to the end, or until the pipe is let go. */
+  /** Reads to the end, or until the pipe is abandoned. */
   async #read(
     stream: ReadableStream<Uint8Array>,
     maxBytes: number,
     beyond: "bounded" | "kept-in-part",
   ): Promise<string> {
-    // Into one buffer again and again: each read would bring one of its own, full or not.
+    // Reuses one buffer; otherwise each read allocates a full one.
     const reader = stream.getReader({ mode: "byob" });
     let buffer = new ArrayBuffer(READ_BYTES);
-    const letGo = () => void reader.cancel().catch(() => {});
-    this.#letGo.push(letGo);
+    const abandon = () => void reader.cancel().catch(() => {});
+    this.#abandonPipes.push(abandon);
     const kept = new ArrayBuffer(0, { maxByteLength: maxBytes });
     try {
       while (true) {
@@ -153,11 +158,44 @@ class Run {
         new Uint8Array(kept, at).set(part);
         if (part.length === value.length || beyond === "kept-in-part") continue;
         this.#stop("too-much-output");
-        letGo();
+        abandon();
       }
     } catch {
-      // The pipe broke: what came before is all there is.
+      // The pipe is broken: keep what was read before.
     }
     return new TextDecoder("utf-8", { ignoreBOM: true }).decode(kept.slice(0));
   }
+}
+
+/** A child process that runs in the background and writes its standard error to a file. */
+export interface RunningCompanion extends AsyncDisposable {
+  log(): Promise<string>;
+}
+
+const STOP_TIMEOUT_MS = 5_000;
+
+/** Starts a program. Disposing sends TERM, then KILL if it does not exit. */
+export function startCompanion(command: readonly string[], logPath: string): RunningCompanion {
+  const [path = "", ...args] = command;
+  const child = new Deno.Command(path, { args, stdin: "null", stdout: "null", stderr: "piped" })
+    .spawn();
+  const file = Deno.openSync(logPath, { write: true, create: true, mode: 0o600 });
+  const copied = child.stderr.pipeTo(file.writable).catch(() => {});
+  return {
+    log: () => Deno.readTextFile(logPath),
+    async [Symbol.asyncDispose]() {
+      const kill = (name: Deno.Signal) => {
+        try {
+          child.kill(name);
+        } catch {
+          // The process has exited.
+        }
+      };
+      kill("SIGTERM");
+      const timer = setTimeout(() => kill("SIGKILL"), STOP_TIMEOUT_MS);
+      await child.status;
+      clearTimeout(timer);
+      await copied;
+    },
+  };
 }

@@ -8,58 +8,55 @@ import {
   Secret,
 } from "../model/mod.ts";
 import { type OpenedResponse, openResponse } from "./http1_client.ts";
-import { connectionProblem } from "./kube_trouble.ts";
-import { createProxiedClient, environmentProxy } from "./proxied_client.ts";
-import { openTunnel } from "./proxy_tunnel.ts";
-import { connectTcp, ForbiddenAddressError, literalAddress } from "./tcp_connect.ts";
+import { createProxiedClient, environmentProxy, openTunnel, proxyOf } from "./proxy.ts";
+import {
+  ConnectError,
+  connectionProblem,
+  connectTcp,
+  ForbiddenAddressError,
+  literalAddress,
+} from "./tcp_connect.ts";
 import { connectTls } from "./tls_connect.ts";
 
 const MAX_CA_BYTES = 4 * 1024 * 1024;
 
 /**
- * HTTP to registries and token services, each request on a connection of its own: they are few, and
- * go to many hosts. The runtime's client is used through a proxy only: it cannot be told to connect
- * to an address that was checked.
+ * Creates an HTTP client for registries and token services. Connections are not reused: requests are
+ * few and go to many hosts. Deno's own client is used only with a proxy, because it cannot connect
+ * to an address that was checked before.
  */
 export function createRegistryHttp(): RegistryHttp {
   return { request, [Symbol.dispose]: () => {} };
 }
 
 async function request(
-  wanted: RegistryHttpRequest,
+  registryRequest: RegistryHttpRequest,
   { signal }: CallOptions = {},
 ): Promise<RegistryHttpResult> {
   signal?.throwIfAborted();
-  using deadline = new Deadline(wanted.timeoutMs, signal);
+  using deadline = new Deadline(registryRequest.timeoutMs, signal);
   try {
-    return await answerOf(wanted, deadline.signal);
+    return await send(registryRequest, deadline.signal);
   } catch (error) {
     signal?.throwIfAborted();
     if (deadline.passed) return { kind: "timed-out" };
-    return { kind: "unreachable", detail: problemOf(error) };
+    return { kind: "unreachable", detail: connectionProblem(error) };
   } finally {
-    deadline.abort(); // releases what was not read
+    deadline.abort(); // closes the connection if the body was not read to its end
   }
 }
 
-/** Something of ours that stands in the way, in words of ours. */
-class Obstacle extends Error {}
-
-function problemOf(error: unknown): string {
-  return error instanceof Obstacle ? error.message : connectionProblem(error);
-}
-
-async function answerOf(
-  wanted: RegistryHttpRequest,
+async function send(
+  request: RegistryHttpRequest,
   signal: AbortSignal,
 ): Promise<RegistryHttpResult> {
-  const url = new URL(wanted.url);
-  const caCerts = await Promise.all(wanted.caFiles.map(readAuthority));
-  const skipVerify = wanted.skipVerify && url.protocol === "https:";
-  const proxyUrl = wanted.proxyUrl ?? (skipVerify ? undefined : environmentProxy(url));
+  const url = new URL(request.url);
+  const caCerts = await Promise.all(request.caFiles.map(readCertificateAuthority));
+  const skipVerify = request.skipVerify && url.protocol === "https:";
+  const proxyUrl = request.proxyUrl ?? (skipVerify ? undefined : environmentProxy(url));
   if (proxyUrl === undefined || skipVerify) {
-    const opened = await openDirectly({ ...wanted, skipVerify }, url, caCerts, signal);
-    return await whole(opened, wanted.maxBytes);
+    const opened = await openDirectly({ ...request, skipVerify }, url, caCerts, signal);
+    return await readResult(opened, request.maxBytes);
   }
   refuseMetadataLiteral(url.hostname);
   using client = createProxiedClient({
@@ -69,19 +66,19 @@ async function answerOf(
   });
   const response = await fetch(url, {
     client,
-    method: wanted.method,
-    headers: wanted.headers.map(([name, value]) => [name, value.reveal()]),
+    method: request.method,
+    headers: request.headers.map(([name, value]) => [name, value.reveal()]),
     redirect: "manual",
     signal,
-    ...(wanted.body && { body: wanted.body.reveal() }),
+    ...(request.body && { body: request.body.reveal() }),
   });
   const { status, headers } = response;
-  const result = await whole({ status, headers, body: bytesOf(response) }, wanted.maxBytes);
+  const result = await readResult({ status, headers, body: bytesOf(response) }, request.maxBytes);
   await response.body?.cancel().catch(() => {});
   return result;
 }
 
-/** Without a proxy, or through the tunnel of one. */
+/** Opens a response without a proxy, or through a tunnel. */
 async function openDirectly(
   { method, headers, body, skipVerify, proxyUrl }: RegistryHttpRequest,
   url: URL,
@@ -108,39 +105,26 @@ async function openDirectly(
   }, signal);
 }
 
-/** A proxy resolves names itself: of what it is given, only addresses can be checked here. */
+/** Checks IP addresses only: a proxy resolves names itself. */
 function refuseMetadataLiteral(hostname: string): void {
   const literal = literalAddress(hostname);
   if (literal !== undefined && isMetadataAddress(literal)) throw new ForbiddenAddressError();
 }
 
-async function readAuthority(path: string): Promise<string> {
+async function readCertificateAuthority(path: string): Promise<string> {
   const text = await Deno.readTextFile(path).catch(() => undefined);
   if (text === undefined || text.length > MAX_CA_BYTES) {
-    throw new Obstacle(`the authority in ${path} cannot be read`);
+    throw new ConnectError(`the certificate authority ${path} cannot be read`);
   }
   return text;
-}
-
-function proxyOf(proxyUrl: Secret): Deno.Proxy {
-  const url = URL.parse(proxyUrl.reveal());
-  if (url === null) throw new Obstacle("the proxy's URL cannot be used");
-  const { username, password } = url;
-  url.username = url.password = "";
-  if (username === "") return { url: url.href };
-  const decoded = {
-    username: decodeURIComponent(username),
-    password: decodeURIComponent(password),
-  };
-  return { url: url.href, basicAuth: decoded };
 }
 
 async function* bytesOf({ body }: Response): AsyncGenerator<Uint8Array> {
   if (body !== null) yield* body.values({ preventCancel: true });
 }
 
-/** The head, and as much of the body as is wanted. */
-async function whole(
+/** Reads a response, with at most `maxBytes` of its body. */
+async function readResult(
   { status, headers, body }: OpenedResponse,
   maxBytes: number,
 ): Promise<RegistryHttpResult> {

@@ -1,16 +1,21 @@
 import { Deadline, isMetadataAddress } from "../model/mod.ts";
 import { systemClock } from "./clock.ts";
 
-/** Addresses of one name that are tried, and how long each is tried alone (RFC 8305). */
+/** Addresses of a name that are tried, and the delay before the next one is tried (RFC 8305). */
 const MAX_ADDRESSES = 8;
 const NEXT_ADDRESS_MS = 250;
 
+/** An error whose message quotes neither the request nor the peer, so that it can be logged. */
+export class ConnectError extends Error {
+  override readonly name: string = "ConnectError";
+}
+
 /** Thrown for an address that the agent must not connect to. */
-export class ForbiddenAddressError extends Error {
+export class ForbiddenAddressError extends ConnectError {
   override readonly name = "ForbiddenAddressError";
 
   constructor() {
-    super("connect: this address is forbidden to the agent: it belongs to a metadata service");
+    super("connections to this address are forbidden: it belongs to a metadata service");
   }
 }
 
@@ -18,7 +23,7 @@ export class ForbiddenAddressError extends Error {
 export type Resolve = (hostname: string) => Promise<readonly string[]>;
 
 const systemResolve: Resolve = async (hostname) => {
-  // Its variant with promises writes a deprecation warning into our log in Deno 2.6.
+  // `node:dns/promises` writes a deprecation warning to the standard error in Deno 2.6.
   const { lookup } = await import("node:dns");
   const found = Promise.withResolvers<readonly string[]>();
   lookup(hostname, { all: true }, (error, addresses) => {
@@ -31,9 +36,9 @@ const systemResolve: Resolve = async (hostname) => {
 /** Options of {@linkcode connectTcp}. */
 export interface TcpOptions {
   /**
-   * Refuses metadata services: for hosts that the operator did not name himself, such as those of
-   * registries and token services. The name is resolved once, and the connection goes to an address
-   * that was checked, so that what the name leads to cannot change in between.
+   * Rejects addresses of metadata services. For hosts that the operator did not configure, such as
+   * those of registries and token services. The name is resolved once and the checked address is
+   * used, so DNS rebinding is not possible.
    */
   readonly refuseMetadata?: boolean;
   readonly resolve?: Resolve;
@@ -43,7 +48,7 @@ export interface TcpOptions {
  * Connects to a host.
  *
  * @param host A name or an address, as in a URL.
- * @throws {ForbiddenAddressError} if the host has no address that may be used.
+ * @throws {ForbiddenAddressError} if all addresses of the host are forbidden.
  */
 export async function connectTcp(
   host: string,
@@ -59,13 +64,13 @@ export async function connectTcp(
   return await connectFirst(addresses.slice(0, MAX_ADDRESSES), port, waiting.signal);
 }
 
-/** An address as a URL writes it, without brackets; undefined for a name. */
+/** Returns an IP address of a URL without brackets, or undefined for a name. */
 export function literalAddress(host: string): string | undefined {
   if (host.startsWith("[")) return host.slice(1, -1);
   return /^\d{1,3}(?:\.\d{1,3}){3}$/.test(host) ? host : undefined;
 }
 
-/** The first connection to be established; each address has a head start over the next. */
+/** Returns the first established connection. Each address has a head start over the next one. */
 async function connectFirst(
   addresses: readonly string[],
   port: number,
@@ -79,7 +84,7 @@ async function connectFirst(
       connection.close();
       throw attempts.signal.reason;
     }
-    attempts.abort(); // the other attempts
+    attempts.abort(); // cancels the other attempts
     return connection;
   };
   try {
@@ -88,4 +93,31 @@ async function connectFirst(
     signal.throwIfAborted();
     throw error instanceof AggregateError ? error.errors[0] : error;
   }
+}
+
+/** Texts for errors of the runtime, whose own texts quote the request. The first match is used. */
+const REASONS: readonly (readonly [RegExp, string])[] = [
+  [/UnknownIssuer/, "the server's certificate is signed by an authority that is not trusted"],
+  [/NotValidForName|altnames/, "the server's certificate is not for this name"],
+  [/certificate expired|: Expired|CERT_HAS_EXPIRED/, "the server's certificate has expired"],
+  [/CertificateExpired/, "the server rejected the client certificate as expired"],
+  [/CertificateRequired|BadCertificate|UnknownCA/, "the server rejected the client certificate"],
+  [/invalid peer certificate|self-signed/, "the server's certificate cannot be verified"],
+  [/no pem|PEM|private key|InvalidCertificate/i, "a certificate or key is invalid"],
+  [/InvalidContentType|corrupt message/, "the server does not use TLS on this port"],
+  [/Connection refused|ECONNREFUSED/, "the connection was refused"],
+  [/dns error|failed to lookup|ENOTFOUND|EAI_AGAIN/i, "the host name cannot be resolved"],
+  [/unreachable/i, "the network is unreachable"],
+  [/NotCapable|Requires net access/, "connections to this address are forbidden"],
+  [/proxy|tunnel/i, "the proxy refused the connection"],
+];
+
+/** Returns why a request failed, without quoting the request or the response. */
+export function connectionProblem(error: unknown): string {
+  if (error instanceof ConnectError) return error.message;
+  const text = error instanceof Error
+    ? `${error.name} ${error.message} ${error.cause instanceof Error ? error.cause.message : ""}`
+    : "";
+  const bare = text.replaceAll(/https?:\/\/\S*/g, "");
+  return REASONS.find(([pattern]) => pattern.test(bare))?.[1] ?? "the connection was cut";
 }

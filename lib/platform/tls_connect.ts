@@ -1,9 +1,10 @@
 import type { TLSSocket } from "node:tls";
 import type { Secret } from "../model/mod.ts";
+import { tryClose } from "./file_operations.ts";
 import type { ByteStream } from "./http1_client.ts";
-import { literalAddress } from "./tcp_connect.ts";
+import { ConnectError, literalAddress } from "./tcp_connect.ts";
 
-/** How a TLS connection is established, and how the server's certificate is verified. */
+/** Options of {@linkcode connectTls}. */
 export interface TlsOptions {
   /** Name or address that the certificate is verified for, as in a URL. */
   readonly host: string;
@@ -14,17 +15,17 @@ export interface TlsOptions {
   readonly clientCertificate?: { readonly certPem: string; readonly keyPem: Secret };
 }
 
-/** Bytes that were read and not yet taken, beyond which nothing more is read from the peer. */
+/** Received bytes that were not consumed yet, above which reading from the peer is paused. */
 const MAX_QUEUED_BYTES = 256 * 1024;
 const BUFFER_BYTES = 16 * 1024;
 
 /**
- * Establishes TLS over a connection. From then on the connection belongs to the stream, also if
- * this fails; when `signal` aborts, both are closed.
+ * Establishes TLS over a connection. The stream takes ownership of the connection, which is also
+ * closed if this fails or `signal` aborts.
  *
- * Both TLS clients of the runtime keep a connection open whose handshake never completes, even
- * after they are closed, until the peer ends it. The client is therefore connected to a loopback
- * connection of ours, which we can end in the place of the peer.
+ * Both TLS clients of the runtime keep a connection open until the peer closes it if the handshake
+ * never completes, even after they are closed. The client is therefore connected to a loopback
+ * bridge, which can close the connection in place of the peer.
  */
 export async function connectTls(
   peer: Deno.TcpConn,
@@ -36,9 +37,9 @@ export async function connectTls(
   signal.addEventListener("abort", abort);
   try {
     signal.throwIfAborted();
-    // The runtime's own client verifies certificates in one way only.
-    const isOwn = !options.skipVerify && options.clientCertificate === undefined;
-    return isOwn ? await verified(bridge, options) : await nodeTls(bridge, options);
+    // Deno's own client supports neither of these options.
+    const needsNode = options.skipVerify || options.clientCertificate !== undefined;
+    return needsNode ? await nodeTls(bridge, options) : await denoTls(bridge, options);
   } catch (error) {
     bridge.close();
     signal.throwIfAborted();
@@ -48,7 +49,7 @@ export async function connectTls(
   }
 }
 
-async function verified(bridge: Bridge, { host, caCerts }: TlsOptions): Promise<ByteStream> {
+async function denoTls(bridge: Bridge, { host, caCerts }: TlsOptions): Promise<ByteStream> {
   const local = await Deno.connect({ hostname: bridge.hostname, port: bridge.port });
   let connection: Deno.TlsConn | undefined;
   const close = () => {
@@ -72,8 +73,10 @@ async function nodeTls(bridge: Bridge, options: TlsOptions): Promise<ByteStream>
   const { connect } = await import("node:tls");
   const { host, caCerts, skipVerify, clientCertificate } = options;
   const isName = literalAddress(host) === undefined;
-  // It would verify the address that it connects to, which is the bridge's.
-  if (!isName && !skipVerify) throw new Error("connect: an address cannot be verified here");
+  // Node would verify the address of the bridge.
+  if (!isName && !skipVerify) {
+    throw new ConnectError("the server's certificate cannot be verified for an IP address");
+  }
   const socket = connect({
     host: bridge.hostname,
     port: bridge.port,
@@ -88,7 +91,7 @@ async function nodeTls(bridge: Bridge, options: TlsOptions): Promise<ByteStream>
   const stream = new NodeTlsStream(socket, bridge);
   await new Promise<void>((resolve, reject) => {
     socket.once("error", reject);
-    socket.once("close", () => reject(new Error("connect: the connection was cut")));
+    socket.once("close", () => reject(new ConnectError("the connection was cut")));
     socket.once("connect", () => {
       bridge.accept(socket.localPort).catch(reject);
     });
@@ -98,8 +101,8 @@ async function nodeTls(bridge: Bridge, options: TlsOptions): Promise<ByteStream>
 }
 
 /**
- * A TLS socket of Node as a stream. It always flows, since some versions of the runtime do not
- * resume one that was paused: the bridge stops reading from the peer instead.
+ * Adapts a TLS socket of Node to a stream. The socket is never paused, because some versions of the
+ * runtime do not resume it: the bridge stops reading from the peer instead.
  */
 class NodeTlsStream implements ByteStream {
   readonly #socket: TLSSocket;
@@ -147,10 +150,10 @@ class NodeTlsStream implements ByteStream {
 
   close(): void {
     this.#bridge.close();
-    // Some versions of the runtime never close a socket that is destroyed in the middle of its
-    // handshake. It closes itself, as the bridge is gone.
+    // Some versions of the runtime never close a socket that is destroyed during its handshake. It
+    // closes by itself because the bridge is closed.
     if (this.#isEstablished) this.#socket.destroy();
-    this.#ended({ error: new Error("connect: the connection was closed") });
+    this.#ended({ error: new ConnectError("the connection was closed") });
   }
 
   #ended(end: { readonly error?: unknown }): void {
@@ -159,7 +162,7 @@ class NodeTlsStream implements ByteStream {
   }
 }
 
-/** A loopback connection of ours to a TLS client, whose bytes are copied to the peer and back. */
+/** A loopback connection to a TLS client whose bytes are copied to the peer and back. */
 class Bridge {
   readonly #peer: Deno.TcpConn;
   readonly #listener: Deno.TcpListener;
@@ -190,7 +193,7 @@ class Bridge {
     return this.#listener.addr.port;
   }
 
-  /** Bytes that the TLS client delivered and that were not taken yet. */
+  /** Bytes that the TLS client delivered and that were not consumed yet. */
   get queuedBytes(): number {
     return this.#queuedBytes;
   }
@@ -200,7 +203,7 @@ class Bridge {
     if (bytes <= MAX_QUEUED_BYTES) this.#drained?.();
   }
 
-  /** Accepts the client that connects from a port; any other program is turned away. */
+  /** Accepts the client that connects from a port and rejects other programs. */
   async accept(fromPort: number | undefined): Promise<void> {
     let local = await this.#listener.accept();
     while (local.remoteAddr.port !== fromPort) {
@@ -217,13 +220,7 @@ class Bridge {
   close(): void {
     this.#isClosed = true;
     this.#drained?.();
-    for (const open of [this.#listener, this.#local, this.#peer]) {
-      try {
-        open?.close();
-      } catch {
-        // Closed already.
-      }
-    }
+    for (const open of [this.#listener, this.#local, this.#peer]) tryClose(open);
   }
 
   async #copy(from: Deno.TcpConn, to: Deno.TcpConn): Promise<void> {

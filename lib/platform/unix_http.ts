@@ -13,19 +13,19 @@ import { HttpMessageError } from "./http1_message.ts";
 const MAX_BYTES = 16 * 1024 * 1024;
 /** Connections per socket: a slow response does not hold up the next request. */
 const MAX_CONNECTIONS = 2;
-/** Idle connections to all sockets; beyond that those unused for longest are closed. */
+/** Idle connections to all sockets; above that, the least recently used ones are closed. */
 const MAX_IDLE = 256;
 
-/** HTTP over unix sockets, with at most two kept-alive connections per socket. */
+/** Creates a client for HTTP over unix sockets, with at most two connections per socket. */
 export function createUnixHttp(): UnixHttp {
   return new PooledUnixHttp();
 }
 
-/** What is open to one socket. */
+/** The connections to one socket. */
 class Peer {
-  readonly gate = new Semaphore(MAX_CONNECTIONS);
+  readonly semaphore = new Semaphore(MAX_CONNECTIONS);
   readonly idle: ClientConnection[] = [];
-  /** Requests that run, or wait for a connection. */
+  /** Requests that run or wait for a connection. */
   pending = 0;
 
   closeIdle(): void {
@@ -52,10 +52,11 @@ class PooledUnixHttp implements UnixHttp {
     const { socketPath } = request;
     const peer = this.#peers.get(socketPath) ?? new Peer();
     this.#peers.delete(socketPath);
-    this.#peers.set(socketPath, peer); // at the end: the first is the one unused for longest
+    this.#peers.set(socketPath, peer); // moves it to the end: the first is least recently used
     peer.pending++;
     try {
-      return await deadline.race(peer.gate.run(() => this.#run(peer, request, deadline.signal)));
+      const { signal } = deadline;
+      return await deadline.race(peer.semaphore.run(() => this.#run(peer, request, signal)));
     } catch (error) {
       signal?.throwIfAborted();
       if (deadline.passed) return { kind: "timed-out" };
@@ -80,8 +81,7 @@ class PooledUnixHttp implements UnixHttp {
     const idle = peer.idle.pop();
     if (idle !== undefined) {
       const { result, isUnanswered } = await this.#exchange(peer, idle, request, signal);
-      // The peer may have closed the idle connection; a request that means the same when it is
-      // sent twice is repeated on a new one.
+      // The peer may have closed the idle connection: idempotent requests are retried on a new one.
       if (!isUnanswered || request.method === "POST") return result;
     }
     const opened = await connect(request.socketPath);
@@ -106,16 +106,19 @@ class PooledUnixHttp implements UnixHttp {
       const response = await connection.send({ method, target: path, headers, body });
       isUnanswered = false;
       const bytes = await connection.reader.wholeBody(response.framing, maxBytes);
-      if (bytes === undefined) return { result: broken(`the answer is over ${maxBytes} bytes`) };
-      // After an error the peer may be in the middle of what it makes of our request.
+      // After an error status the peer may still be processing the request.
       isReusable = response.keepAlive && response.status < 300 &&
         !connection.reader.hasBufferedBytes && !signal.aborted;
       const text = new TextDecoder().decode(bytes);
       return { result: { kind: "answered", status: response.status, body: new Secret(text) } };
     } catch (error) {
       signal.throwIfAborted();
-      const isCut = !(error instanceof HttpMessageError) || error.reason === "incomplete";
-      const detail = isCut ? "the connection was cut" : "the answer was not HTTP";
+      const reason = error instanceof HttpMessageError ? error.reason : "incomplete";
+      const detail = reason === "incomplete"
+        ? "the connection was cut"
+        : reason === "too-large"
+        ? `the response is larger than ${maxBytes} bytes`
+        : "the response is not HTTP";
       return { result: broken(detail), isUnanswered };
     } finally {
       signal.removeEventListener("abort", abort);
@@ -154,10 +157,10 @@ async function connect(path: string): Promise<ClientConnection | UnixHttpResult>
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return { kind: "no-socket" };
     if (error instanceof Deno.errors.ConnectionRefused) return { kind: "no-listener" };
-    // Its queue is full: it hangs, as one that accepts and does not answer.
+    // Its accept queue is full, as if it accepted and did not respond.
     if (error instanceof Deno.errors.WouldBlock) return { kind: "timed-out" };
     const name = error instanceof Error ? error.name : "unknown error";
-    return broken(`the socket cannot be used: ${name}`);
+    return broken(`failed to connect to the socket: ${name}`);
   }
 }
 

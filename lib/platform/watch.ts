@@ -1,19 +1,18 @@
 import { join } from "@std/path";
 import type { FileStat } from "../model/mod.ts";
 
-/** How often files are looked at. */
 const FILE_POLL_MS = 250;
-/** How often folders are looked at, where that is little work. */
+/** Minimum interval between scans of a folder. */
 const FOLDER_POLL_MS = 500;
-/** A look at a folder rests for so many times as long as it took: a big one costs 1 % of a core. */
-const REST = 100;
-const MAX_REST_MS = 10_000;
-/** `<folder>/<daemon>/<snapshot>/config.json` is the deepest that counts. */
+/** Pause after a scan as a multiple of its duration: large folders cost at most 1 % of a core. */
+const PAUSE_FACTOR = 100;
+const MAX_PAUSE_MS = 10_000;
+/** Reaches `<folder>/<daemon>/<snapshot>/config.json`. */
 const MAX_DEPTH = 3;
 const MAX_ENTRIES = 20_000;
-/** Looked at side by side within one folder. */
+/** Concurrent `stat` calls within one folder. */
 const MAX_PARALLEL = 64;
-/** Paths told of one look. */
+/** Changed paths that one scan reports. */
 const MAX_REPORTED = 1_000;
 
 type Stat = (
@@ -22,12 +21,11 @@ type Stat = (
 ) => Promise<FileStat | undefined>;
 
 /**
- * Watches files and folders by looking at their stamps a few times a second: a path may not exist
- * yet, may be replaced or reached through links (as Kubernetes mounts secrets). What is below a
- * folder counts as well.
+ * Watches files and folders, including their content, by polling. A path may not exist yet, may be
+ * replaced, and may be reached through symbolic links (as Kubernetes mounts secrets).
  *
- * No inotify: Deno opens every file that an event is about, while it holds the lock of all watches.
- * A pipe that somebody makes in a watched folder then holds up, sooner or later, the whole process.
+ * Polling replaces inotify because Deno opens every file of an event while it locks all watches: a
+ * named pipe in a watched folder would block the process.
  */
 export function watchPaths(
   paths: readonly string[],
@@ -47,9 +45,10 @@ export function watchPaths(
   };
 }
 
-/** What a path was at a look, and what was below it: stamps by path. */
+/** Result of a scan: stamps of a path and of everything below it, by path. */
 type Stamps = ReadonlyMap<string, string>;
 
+/** Invariants: at most one scan runs at a time; nothing is reported after disposal. */
 class PathWatch implements Disposable {
   readonly #path: string;
   readonly #changed: (path: string) => void;
@@ -57,7 +56,7 @@ class PathWatch implements Disposable {
   #before: Stamps | undefined;
   #nextAtMs = 0;
   #disposed = false;
-  #looking = false;
+  #isScanning = false;
 
   constructor(path: string, changed: (path: string) => void, stat: Stat) {
     this.#path = path;
@@ -66,16 +65,15 @@ class PathWatch implements Disposable {
   }
 
   tick(): void {
-    // A file system that hangs gathers no queue.
-    if (!this.#looking && performance.now() >= this.#nextAtMs) void this.#look();
+    if (!this.#isScanning && performance.now() >= this.#nextAtMs) void this.#scan();
   }
 
   [Symbol.dispose](): void {
     this.#disposed = true;
   }
 
-  async #look(): Promise<void> {
-    this.#looking = true;
+  async #scan(): Promise<void> {
+    this.#isScanning = true;
     const startedMs = performance.now();
     try {
       const found = await this.#stat(this.#path).catch(() => undefined);
@@ -84,12 +82,12 @@ class PathWatch implements Disposable {
       if (found !== undefined) stamps.set(this.#path, isFolder ? "folder" : found.stamp);
       if (isFolder) await this.#below(this.#path, stamps, MAX_DEPTH);
       const tookMs = performance.now() - startedMs;
-      // A file is one call, which may have waited for everything else that the agent does.
-      const restMs = Math.max(FOLDER_POLL_MS, Math.min(tookMs * REST, MAX_REST_MS));
-      this.#nextAtMs = isFolder ? startedMs + restMs : 0;
+      // Not for files: their single call mostly measures how busy the event loop is.
+      const pauseMs = Math.max(FOLDER_POLL_MS, Math.min(tookMs * PAUSE_FACTOR, MAX_PAUSE_MS));
+      this.#nextAtMs = isFolder ? startedMs + pauseMs : 0;
       this.#compare(stamps);
     } finally {
-      this.#looking = false;
+      this.#isScanning = false;
     }
   }
 
@@ -98,7 +96,7 @@ class PathWatch implements Disposable {
     try {
       for await (const { name } of Deno.readDir(folder)) names.push(name);
     } catch {
-      return; // it went away meanwhile
+      return; // the folder was removed meanwhile
     }
     for (let i = 0; i < names.length && !this.#disposed; i += MAX_PARALLEL) {
       if (stamps.size >= MAX_ENTRIES) return;

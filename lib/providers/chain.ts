@@ -1,43 +1,44 @@
 import {
+  type AnswerDeadline,
   type CallOptions,
   type Clock,
   type CredentialProvider,
   type CredentialRequest,
+  defined,
   type Observer,
   type ProviderAttempt,
   type ProviderOutcome,
   type Resolution,
   safeMessageOf,
 } from "../model/mod.ts";
-import type { AnswerDeadline } from "../model/mod.ts";
 
-/** What the chain is made of. */
+/** Dependencies of the provider chain. */
 export interface CredentialChainOptions {
-  /** In the order in which they are asked. */
+  /** In the order in which they are queried. */
   readonly providers: readonly CredentialProvider[];
-  /** Asked in a renewal when none of the others has, or may have, anything for the image. */
+  /** Queried in a renewal, when no other provider has a credential or may have one. */
   readonly lastResort?: CredentialProvider;
   readonly clock: Clock;
   readonly observer: Observer;
-  /** Bounds each provider; without it every provider is waited for. */
+  /** Bounds each provider call. @default no bound */
   readonly deadline?: AnswerDeadline;
 }
 
 /**
- * What a provider with several sources, each under the deadline, has longer than they: it answers
- * by itself what the others gave.
+ * Time that a provider gets beyond the deadline, so that it can return what its parts found when
+ * one of them (a plugin, a helper) exceeds the same deadline.
  */
 const PROVIDER_EXTRA_MS = 250;
 
-/** How far a question goes. */
+/** Which providers a resolution queries. */
 export interface ResolveOptions extends CallOptions {
-  /** Ask only the providers that can answer long after the pull. */
+  /** Query only providers that can be queried long after the pull. */
   readonly renewal?: boolean;
-  /** Ask every provider, also after one has found something: for `explain`. */
+  /** Query every provider, also after one has found a credential: for `explain`. */
   readonly all?: boolean;
 }
 
-/** The providers in their order; the first that has a credential wins. */
+/** Queries the providers in order; the first one that finds a credential wins. */
 export class CredentialChain {
   readonly #options: CredentialChainOptions;
 
@@ -45,46 +46,33 @@ export class CredentialChain {
     this.#options = options;
   }
 
-  /** Never rejects but for `signal`: a provider that fails is one attempt that failed. */
+  /** Resolves an image. Rejects only on `signal`: a provider that fails is a failed attempt. */
   async resolve(
     request: CredentialRequest,
     { renewal = false, all = false, signal }: ResolveOptions = {},
   ): Promise<Resolution> {
-    const options = signal ? { signal } : {};
+    const { providers, lastResort } = this.#options;
+    const options = defined({ signal });
     const attempts: ProviderAttempt[] = [];
     let winner: Resolution["winner"];
-    for (const provider of this.#options.providers) {
+    for (const provider of providers) {
       if (renewal && !provider.renewable) continue;
       signal?.throwIfAborted();
       const attempt = await this.#attempt(provider, request, options);
       attempts.push(attempt);
-      if (attempt.outcome.kind !== "found" || winner !== undefined) continue;
-      const { candidates } = attempt.outcome;
-      winner = { provider: provider.name, renewable: provider.renewable, candidates };
-      if (!all) break;
+      winner ??= winnerOf(provider, attempt);
+      if (winner !== undefined && !all) break;
     }
-    if (renewal && winner === undefined && attempts.every(isInconclusive)) {
-      winner = await this.#lastly(request, attempts, options);
+    if (renewal && winner === undefined && lastResort && attempts.every(isInconclusive)) {
+      const attempt = await this.#attempt(lastResort, request, options);
+      winner = winnerOf(lastResort, attempt);
+      // Without a credential, the attempt explains nothing that the others do not.
+      if (winner !== undefined) attempts.push(attempt);
     }
-    return { image: request.image, attempts, ...(winner && { winner }) };
+    return { image: request.image, attempts, ...defined({ winner }) };
   }
 
-  /** Told as an attempt only where it has something: it explains nothing else. */
-  async #lastly(
-    request: CredentialRequest,
-    attempts: ProviderAttempt[],
-    options: CallOptions,
-  ): Promise<Resolution["winner"]> {
-    const { lastResort: provider } = this.#options;
-    if (provider === undefined) return undefined;
-    const attempt = await this.#attempt(provider, request, options);
-    if (attempt.outcome.kind !== "found") return undefined;
-    attempts.push(attempt);
-    const { candidates } = attempt.outcome;
-    return { provider: provider.name, renewable: provider.renewable, candidates };
-  }
-
-  /** Requests a credential of one provider, and reports what came of it. */
+  /** Queries one provider and reports the outcome to the observer. */
   async #attempt(
     source: CredentialProvider,
     request: CredentialRequest,
@@ -94,16 +82,16 @@ export class CredentialChain {
     const { name: provider } = source;
     const { image, podImage = image } = request;
     const startedMs = clock.monotonicMs();
-    const answer = provided(source, request, options);
-    const outcome = await deadline?.wait(answer, {
+    const pending = provide(source, request, options);
+    const outcome = await deadline?.wait(pending, {
       source: provider,
       image: podImage,
       extraMs: PROVIDER_EXTRA_MS,
       isFailure: ({ kind }) => kind === "failed",
-      otherwise: (detail): ProviderOutcome => {
+      onTimeout: (detail): ProviderOutcome => {
         return { kind: "failed", reason: "deadline-exceeded", detail, notes: [] };
       },
-    }) ?? await answer;
+    }) ?? await pending;
     const durationMs = clock.monotonicMs() - startedMs;
     const { kind, reason, notes } = outcome;
     observer.notify({
@@ -114,13 +102,13 @@ export class CredentialChain {
       reason,
       durationMs,
       notes,
-      ...(kind === "failed" && { detail: outcome.detail }),
+      ...defined({ detail: kind === "failed" ? outcome.detail : undefined }),
     });
     return { provider, outcome, durationMs };
   }
 }
 
-async function provided(
+async function provide(
   provider: CredentialProvider,
   request: CredentialRequest,
   options: CallOptions,
@@ -128,18 +116,22 @@ async function provided(
   try {
     return await provider.provide(request, options);
   } catch (error) {
-    return failed(error, options);
+    options.signal?.throwIfAborted();
+    return { kind: "failed", reason: "internal-error", detail: safeMessageOf(error), notes: [] };
   }
 }
 
-function failed(error: unknown, { signal }: CallOptions): ProviderOutcome {
-  signal?.throwIfAborted();
-  return { kind: "failed", reason: "internal-error", detail: safeMessageOf(error), notes: [] };
+function winnerOf(
+  { name: provider, renewable }: CredentialProvider,
+  { outcome }: ProviderAttempt,
+): Resolution["winner"] {
+  if (outcome.kind !== "found") return undefined;
+  return { provider, renewable, candidates: outcome.candidates };
 }
 
 /**
- * Whether nothing stands behind an answer of `none`. Where a plugin goes by service accounts, what
- * one of them was given before must not come back another way.
+ * Whether another source may be used after an outcome of `none`. Where a plugin runs per service
+ * account, a credential that an account lost must not come back from another source.
  */
 function isInconclusive({ outcome }: ProviderAttempt): boolean {
   return outcome.kind === "none" && outcome.validAccounts === undefined;

@@ -1,15 +1,17 @@
-import type {
-  Candidate,
-  CredentialRequest,
-  ProviderAttempt,
-  ProviderOutcome,
-  ReasonCode,
-  Resolution,
+import {
+  type Candidate,
+  type CredentialRequest,
+  defined,
+  type ProviderAttempt,
+  type ReasonCode,
+  type Resolution,
 } from "../model/mod.ts";
 import type { CredentialChain, ResolveOptions } from "./chain.ts";
 
-/** Trouble of a whole source: it says nothing of whether there is an entry for a host. */
-const WHOLE_SOURCE: ReadonlySet<ReasonCode> = new Set<ReasonCode>([
+type Candidates = readonly [Candidate, ...Candidate[]];
+
+/** Failures of a source as a whole: they do not indicate whether it has an entry for a host. */
+const SOURCE_FAILURES: ReadonlySet<ReasonCode> = new Set<ReasonCode>([
   "invalid-config",
   "unreadable",
   "source-unreachable",
@@ -19,11 +21,11 @@ const WHOLE_SOURCE: ReadonlySet<ReasonCode> = new Set<ReasonCode>([
 ]);
 
 /**
- * Asks the chain for the registry that nydusd really calls, where that is not the image's own; and
- * for the image's, where nobody has an entry for the other.
+ * Resolves credentials for the registry that nydusd actually calls (a mirror, for instance), and
+ * falls back to those for the image's own registry when no provider has an entry for the endpoint.
  *
- * A source that fails is no source without an entry: then what it gave before goes on to be used,
- * and the image's credential does not take its place.
+ * A provider that fails is not a provider without an entry: the credential in use then stays, and
+ * the image's own credential does not replace it.
  */
 export class EndpointChain {
   readonly #chain: CredentialChain;
@@ -32,60 +34,58 @@ export class EndpointChain {
     this.#chain = chain;
   }
 
-  /** Never rejects but for `signal`. */
+  /** Resolves an image. Rejects only on `signal`. */
   async resolve(
     { endpoint, endpointInUse = false, ...request }: CredentialRequest,
     options: ResolveOptions = {},
   ): Promise<Resolution> {
     if (endpoint === undefined) return await this.#chain.resolve(request, options);
     const { image } = request;
-    // Labels are what the image was pulled with: they say nothing of another registry.
-    const asked = { ...request, image: endpoint, podImage: image, labels: {} };
-    const there = await this.#chain.resolve(asked, options);
-    const attempts = there.attempts.map((attempt) => ({
-      ...attempt,
-      outcome: marked(attempt.outcome),
-      forEndpoint: true as const,
-    }));
+    // Pull labels are valid for the registry that the image was pulled from, not for another one.
+    const endpointRequest = { ...request, image: endpoint, podImage: image, labels: {} };
+    const resolution = await this.#chain.resolve(endpointRequest, options);
+    const attempts = resolution.attempts.map(markedAttempt);
+    const winner = resolution.winner && {
+      ...resolution.winner,
+      candidates: marked(resolution.winner.candidates),
+    };
     const failures = attempts.filter(({ outcome }) => outcome.kind === "failed");
-    const inSync = there.winner !== undefined || (endpointInUse && failures.length > 0);
-    if (inSync && options.all !== true) {
-      const winner = there.winner && markedWinner(there.winner);
-      return { image, attempts, ...(winner && { winner }) };
-    }
+    const isDecided = winner !== undefined || (endpointInUse && failures.length > 0);
+    if (isDecided && !options.all) return { image, attempts, ...defined({ winner }) };
+
     const own = await this.#chain.resolve(request, options);
-    const winner = there.winner !== undefined
-      ? markedWinner(there.winner)
-      : inSync || failures.some((failure) => mayHideEntry(failure, own.attempts))
-      ? undefined
-      : own.winner;
-    return { image, attempts: [...attempts, ...own.attempts], ...(winner && { winner }) };
+    const isHidden = failures.some((failure) => mayHideEntry(failure, own.attempts));
+    return {
+      image,
+      attempts: [...attempts, ...own.attempts],
+      ...defined({ winner: isDecided || isHidden ? winner : own.winner }),
+    };
   }
 }
 
-/** Whether a provider may have an entry for the endpoint, and merely cannot use it now. */
+/** Whether a provider may have an entry for the endpoint that it cannot use at the moment. */
 function mayHideEntry(failure: ProviderAttempt, own: readonly ProviderAttempt[]): boolean {
   const { reason } = failure.outcome;
-  if (WHOLE_SOURCE.has(reason)) return false;
-  // What fails for the image in the same way is broken as a whole: a helper for every registry.
+  if (SOURCE_FAILURES.has(reason)) return false;
+  // The same failure for the image's own registry means that the source as a whole is broken, such
+  // as a helper that serves every registry and is not installed.
   return !own.some(({ provider, outcome }) =>
     provider === failure.provider && outcome.kind === "failed" && outcome.reason === reason
   );
 }
 
-function marked(outcome: ProviderOutcome): ProviderOutcome {
-  return outcome.kind === "found"
-    ? { ...outcome, candidates: markedCandidates(outcome.candidates) }
-    : outcome;
+function markedAttempt(attempt: ProviderAttempt): ProviderAttempt {
+  const { outcome } = attempt;
+  return {
+    ...attempt,
+    outcome: outcome.kind === "found"
+      ? { ...outcome, candidates: marked(outcome.candidates) }
+      : outcome,
+    forEndpoint: true,
+  };
 }
 
-function markedWinner(winner: NonNullable<Resolution["winner"]>) {
-  return { ...winner, candidates: markedCandidates(winner.candidates) };
-}
-
-function markedCandidates(
-  [first, ...others]: readonly [Candidate, ...Candidate[]],
-): [Candidate, ...Candidate[]] {
+function marked([first, ...others]: Candidates): Candidates {
   const mark = (candidate: Candidate): Candidate => ({ ...candidate, forEndpoint: true });
   return [mark(first), ...others.map(mark)];
 }

@@ -1,17 +1,17 @@
 /**
- * The provider chain: labels, pushed credentials and CRI pulls here, docker, exec plugins and Kubernetes in
- * packages below.
+ * The provider chain, with the providers that have their credentials in memory: pull labels, pushed
+ * credentials and CRI pulls. The other providers are in the packages below.
  *
  * @module
  */
-export { CredentialChain, type CredentialChainOptions, type ResolveOptions } from "./chain.ts";
+export { CredentialChain } from "./chain.ts";
 export { EndpointChain } from "./endpoint_chain.ts";
-export { type PutCredential, PutCredentials, type PutTarget } from "./pushed_credentials.ts";
+export { type PushedCredential, PushedCredentials, type PushTarget } from "./pushed_credentials.ts";
 export {
+  confirmedPullProvider,
   criProvider,
   type CriPulls,
   disabledProvider,
   labelsCredential,
   labelsProvider,
-  pulledProvider,
 } from "./simple_providers.ts";

@@ -1,41 +1,47 @@
-import { type Clock, type Credential, type ImageReference, tokenExpiryOf } from "../model/mod.ts";
+import {
+  type Clock,
+  type Credential,
+  defined,
+  type ImageReference,
+  tokenExpiryOf,
+} from "../model/mod.ts";
 
-/** What a credential was put for: one image, or every image of a registry. */
-export type PutTarget =
+/** What a pushed credential applies to: one image, or every image of a registry. */
+export type PushTarget =
   | { readonly kind: "image"; readonly image: ImageReference }
   | { readonly kind: "registry"; readonly registry: string };
 
-/** A credential that somebody handed over. */
-export interface PutCredential {
-  readonly target: PutTarget;
+/** A credential that a client pushed through the local API. */
+export interface PushedCredential {
+  readonly target: PushTarget;
   readonly credential: Credential;
-  /** Wall time. */
+  /** Wall time at which it was pushed. */
   readonly putAtMs: number;
-  /** Wall time until which it counts; undefined: until it is forgotten. */
+  /** Wall time at which it expires; undefined: valid until it is removed. */
   readonly validUntilMs?: number;
 }
 
-/** What credentials are put in and looked up by. */
-export interface PutCredentialsOptions {
+/** Dependencies of {@linkcode PushedCredentials}. */
+export interface PushedCredentialsOptions {
   readonly clock: Clock;
-  /** Called after each change, and when one has ended. Must not throw. */
-  readonly changed?: (target: PutTarget) => void;
+  /** Called after each change and each expiry. Must not throw. */
+  readonly changed?: (target: PushTarget) => void;
 }
 
-const MAX_PUT = 1_000;
-/** The wall clock may be set while we wait for an end. */
+const MAX_CREDENTIALS = 1_000;
+/** Upper bound of one sleep: the wall clock may be set while an expiry is pending. */
 const RECHECK_AFTER_MS = 60_000;
 
 /**
- * Credentials that other programs of the node put into the agent, in memory alone. Beyond the limit
- * the one put longest ago makes room.
+ * Stores the credentials that other programs on the node push into the agent, in memory only. At
+ * the limit, the oldest one is evicted.
  */
-export class PutCredentials implements Disposable {
-  readonly #options: PutCredentialsOptions;
-  readonly #byKey = new Map<string, PutCredential>();
+export class PushedCredentials implements Disposable {
+  readonly #options: PushedCredentialsOptions;
+  readonly #byKey = new Map<string, PushedCredential>();
   readonly #stop = new AbortController();
 
-  constructor(options: PutCredentialsOptions) {
+  constructor(options: PushedCredentialsOptions) {
     this.#options = options;
   }
 
@@ -43,61 +49,50 @@ export class PutCredentials implements Disposable {
     return this.#byKey.size;
   }
 
-  /** All of them, the newest last. */
-  list(): readonly PutCredential[] {
-    return [...this.#byKey.values()].filter((put) => this.#counts(put));
+  /** Returns the valid credentials, the newest last. */
+  list(): readonly PushedCredential[] {
+    return [...this.#byKey.values()].filter((pushed) => this.#isValid(pushed));
   }
 
   /**
-   * Takes a credential in the place of what was put for the same target before. It ends with the
-   * earlier of the given lifetime and what the token itself says.
+   * Stores a credential and replaces the previous one of the same target. It expires at the given
+   * time or when its own token expires, whichever is earlier.
    */
   put(
-    target: PutTarget,
+    target: PushTarget,
     credential: Credential,
-    { validUntilMs }: { readonly validUntilMs?: number } = {},
-  ): PutCredential {
+    { validUntilMs = Infinity }: { readonly validUntilMs?: number } = {},
+  ): PushedCredential {
     const putAtMs = this.#options.clock.wallMs();
-    const { expiresAtMs } = tokenExpiryOf(credential, putAtMs);
-    const ends = [validUntilMs, expiresAtMs].filter((ms) => ms !== undefined);
-    const put: PutCredential = {
+    const { expiresAtMs = Infinity } = tokenExpiryOf(credential, putAtMs);
+    const untilMs = Math.min(validUntilMs, expiresAtMs);
+    const pushed: PushedCredential = {
       target,
       credential,
       putAtMs,
-      ...(ends.length > 0 && { validUntilMs: Math.min(...ends) }),
+      ...defined({ validUntilMs: untilMs === Infinity ? undefined : untilMs }),
     };
     const key = keyOf(target);
     this.#byKey.delete(key);
-    this.#byKey.set(key, put);
+    this.#byKey.set(key, pushed);
     const [oldest] = this.#byKey.keys();
-    if (this.#byKey.size > MAX_PUT && oldest !== undefined) this.#byKey.delete(oldest);
+    if (this.#byKey.size > MAX_CREDENTIALS && oldest !== undefined) this.#byKey.delete(oldest);
     this.#options.changed?.(target);
-    if (put.validUntilMs !== undefined) void this.#end(key, put, put.validUntilMs);
-    return put;
+    if (untilMs !== Infinity) void this.#expire(key, pushed, untilMs);
+    return pushed;
   }
 
-  /** Forgets what was put for a target. False when there was nothing. */
-  forget(target: PutTarget): boolean {
+  /** Removes the credential of a target. Returns false when there was none. */
+  forget(target: PushTarget): boolean {
     if (!this.#byKey.delete(keyOf(target))) return false;
     this.#options.changed?.(target);
     return true;
   }
 
-  /** What counts for an image: its own, its repository's, its registry's. */
-  lookup(image: ImageReference): PutCredential | undefined {
+  /** Returns the credential for an image: the image's own, its repository's or its registry's. */
+  lookup(image: ImageReference): PushedCredential | undefined {
     if (this.#byKey.size === 0) return undefined;
-    const own = this.#byKey.get(image.text);
-    if (own !== undefined && this.#counts(own)) return own;
-    // A mount may know no more of its image than the repository.
-    const sameRepository = image.tag !== undefined || image.digest !== undefined
-      ? undefined
-      : this.list().findLast(({ target }) =>
-        target.kind === "image" && target.image.registry === image.registry &&
-        target.image.repository === image.repository
-      );
-    if (sameRepository !== undefined) return sameRepository;
-    const all = this.#byKey.get(image.registry);
-    return all !== undefined && this.#counts(all) ? all : undefined;
+    return this.#valid(image.text) ?? this.#forRepository(image) ?? this.#valid(image.registry);
   }
 
   [Symbol.dispose](): void {
@@ -105,27 +100,41 @@ export class PutCredentials implements Disposable {
     this.#byKey.clear();
   }
 
-  #counts({ validUntilMs = Infinity }: PutCredential): boolean {
+  #valid(key: string): PushedCredential | undefined {
+    const pushed = this.#byKey.get(key);
+    return pushed !== undefined && this.#isValid(pushed) ? pushed : undefined;
+  }
+
+  /** A mount may know only the repository of its image: then any tag's credential applies. */
+  #forRepository({ registry, repository, tag, digest }: ImageReference) {
+    if (tag !== undefined || digest !== undefined) return undefined;
+    return this.list().findLast(({ target }) =>
+      target.kind === "image" && target.image.registry === registry &&
+      target.image.repository === repository
+    );
+  }
+
+  #isValid({ validUntilMs = Infinity }: PushedCredential): boolean {
     return validUntilMs > this.#options.clock.wallMs();
   }
 
-  async #end(key: string, put: PutCredential, untilMs: number): Promise<void> {
+  async #expire(key: string, pushed: PushedCredential, untilMs: number): Promise<void> {
     const { clock, changed } = this.#options;
     try {
-      while (this.#byKey.get(key) === put && this.#counts(put)) {
-        const restMs = Math.min(untilMs - clock.wallMs(), RECHECK_AFTER_MS);
-        await clock.sleep(restMs, { signal: this.#stop.signal });
+      while (this.#byKey.get(key) === pushed && this.#isValid(pushed)) {
+        const remainingMs = Math.min(untilMs - clock.wallMs(), RECHECK_AFTER_MS);
+        await clock.sleep(remainingMs, { signal: this.#stop.signal });
       }
     } catch {
-      return; // the agent stops
+      return; // the agent is stopping
     }
-    if (this.#byKey.get(key) !== put) return;
+    if (this.#byKey.get(key) !== pushed) return;
     this.#byKey.delete(key);
-    changed?.(put.target);
+    changed?.(pushed.target);
   }
 }
 
-/** They never collide: an image's text has a slash, and a registry none. */
-function keyOf(target: PutTarget): string {
+/** Keys of images and registries cannot collide: only an image reference contains a slash. */
+function keyOf(target: PushTarget): string {
   return target.kind === "image" ? target.image.text : target.registry;
 }

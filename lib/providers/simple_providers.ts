@@ -1,20 +1,22 @@
 import {
+  type Candidate,
   type Clock,
   type Credential,
   credentialFromPair,
   type CredentialProvider,
   type CredentialRequest,
+  defined,
   type ImageReference,
   type ProviderName,
   type ProviderOutcome,
   tokenExpiryOf,
 } from "../model/mod.ts";
-import type { PutCredentials } from "./pushed_credentials.ts";
+import type { PushedCredentials } from "./pushed_credentials.ts";
 
 const USERNAME_LABEL = "containerd.io/snapshot/pullusername";
 const SECRET_LABEL = "containerd.io/snapshot/pullsecret";
 
-/** The credential in a snapshot's pull labels, or why there is none. */
+/** Returns the credential in a snapshot's pull labels, or the reason why there is none. */
 export function labelsCredential(
   labels: Readonly<Record<string, string>>,
 ): Credential | "no-labels" | "incomplete-labels" {
@@ -26,88 +28,72 @@ export function labelsCredential(
 }
 
 /**
- * Pull labels of the snapshot, which are known when an image is pulled and never again; and, after
- * them, what was put into the agent. While something is, it can be asked again.
+ * Provides the credential in the snapshot's pull labels, which are known only during the pull, and
+ * after them the credential that was pushed for the image. Renewable only while one is pushed.
  */
 export function labelsProvider(
   clock: Clock,
-  puts?: Pick<PutCredentials, "lookup" | "size">,
+  pushed?: Pick<PushedCredentials, "lookup" | "size">,
 ): CredentialProvider {
   return {
     name: "labels",
     get renewable() {
-      return puts !== undefined && puts.size > 0;
+      return pushed !== undefined && pushed.size > 0;
     },
     provide: provides(({ image, labels }) => {
       const credential = labelsCredential(labels);
       if (typeof credential !== "string") {
         return found(credential, "the pull labels", clock.wallMs());
       }
-      const put = credential === "no-labels" ? puts?.lookup(image) : undefined;
-      if (put === undefined) return { kind: "none", reason: credential, notes: [] };
-      const outcome = found(put.credential, "the local API", put.putAtMs);
-      const { validUntilMs } = put;
-      const [candidate] = outcome.candidates;
-      return {
-        ...outcome,
-        candidates: [{
-          ...candidate,
-          watched: true,
-          ...(validUntilMs !== undefined && { expiresAtMs: validUntilMs }),
-        }],
-      };
+      const match = credential === "no-labels" ? pushed?.lookup(image) : undefined;
+      if (match === undefined) return { kind: "none", reason: credential, notes: [] };
+      const expiry = defined({ expiresAtMs: match.validUntilMs });
+      return found(match.credential, "the local API", match.putAtMs, { watched: true, ...expiry });
     }),
   };
 }
 
-/** Credentials that were seen in pulls, by normalized reference. */
+/** A credential of an observed pull. */
+interface ObservedPull {
+  readonly credential: Credential;
+  readonly seenAtMs: number;
+}
+
+/** Credentials of observed pulls, by normalized image reference. */
 export interface CriPulls {
-  lookup(
-    image: ImageReference,
-  ): { readonly credential: Credential; readonly seenAtMs: number } | undefined;
-  /** Of pulls that succeeded, while this agent ran. */
-  confirmed?(
-    image: ImageReference,
-  ): { readonly credential: Credential; readonly seenAtMs: number } | undefined;
-  /** The pods for which an image was pulled lately. */
+  lookup(image: ImageReference): ObservedPull | undefined;
+  /** Returns the credential of a pull that succeeded since the agent started. */
+  confirmed?(image: ImageReference): ObservedPull | undefined;
+  /** Returns the pods for which an image was pulled recently. */
   pods?(image: ImageReference): readonly { readonly uid: string }[];
 }
 
-/** What the CRI proxy saw in `PullImage` requests; without a CRI proxy it is not enabled. */
+/** Provides what the CRI proxy observed in `PullImage` requests. Without a proxy: `not-enabled`. */
 export function criProvider(pulls: CriPulls | undefined): CredentialProvider {
   return {
     name: "cri",
     renewable: false,
     provide: provides(({ image }) => {
       if (pulls === undefined) return { kind: "none", reason: "not-enabled", notes: [] };
-      const seen = pulls.lookup(image);
-      return seen === undefined
-        ? { kind: "none", reason: "no-pull-observed", notes: [] }
-        : found(seen.credential, "a pull over CRI", seen.seenAtMs);
+      return foundInPull(pulls.lookup(image));
     }),
   };
 }
 
 /**
- * What pulls over CRI brought, for mounts whose image no other source has a credential for. Only
- * pulls that succeeded count: what nobody has proven must not take the place of what a mount holds.
- * There is nothing to ask again, but the next pull may bring another.
+ * Provides the credential of the last successful CRI pull, for mounts whose image has no credential
+ * from any other source. An unconfirmed credential must not replace the one configured in nydusd.
+ * The credential cannot be fetched again, but the next pull may bring another one.
  */
-export function pulledProvider(pulls: CriPulls): CredentialProvider {
+export function confirmedPullProvider(pulls: CriPulls): CredentialProvider {
   return {
     name: "cri",
     renewable: true,
-    provide: provides(({ image }) => {
-      const seen = pulls.confirmed?.(image);
-      if (seen === undefined) return { kind: "none", reason: "no-pull-observed", notes: [] };
-      const outcome = found(seen.credential, "a pull over CRI", seen.seenAtMs);
-      const [candidate] = outcome.candidates;
-      return { ...outcome, candidates: [{ ...candidate, watched: true }] };
-    }),
+    provide: provides(({ image }) => foundInPull(pulls.confirmed?.(image), { watched: true })),
   };
 }
 
-/** Stands in the chain's order for a provider that the configuration leaves out. */
+/** Takes the place of a provider that the configuration does not enable. */
 export function disabledProvider(name: ProviderName, renewable: boolean): CredentialProvider {
   return {
     name,
@@ -116,25 +102,40 @@ export function disabledProvider(name: ProviderName, renewable: boolean): Creden
   };
 }
 
-/** For providers that have their answer at once. */
+/** Adapts a synchronous lookup to the provider interface. */
 function provides(
-  answer: (request: CredentialRequest) => ProviderOutcome,
+  lookup: (request: CredentialRequest) => ProviderOutcome,
 ): CredentialProvider["provide"] {
-  return (request) => Promise.resolve(answer(request));
+  return (request) => Promise.resolve(lookup(request));
 }
 
-function found(credential: Credential, origin: string, fetchedAtMs: number) {
+function foundInPull(
+  pull: ObservedPull | undefined,
+  more: Partial<Candidate> = {},
+): ProviderOutcome {
+  return pull === undefined
+    ? { kind: "none", reason: "no-pull-observed", notes: [] }
+    : found(pull.credential, "a pull over CRI", pull.seenAtMs, more);
+}
+
+function found(
+  credential: Credential,
+  origin: string,
+  fetchedAtMs: number,
+  more: Partial<Candidate> = {},
+): ProviderOutcome {
   const { expiresAtMs } = tokenExpiryOf(credential, fetchedAtMs);
   return {
-    kind: "found" as const,
-    reason: "found" as const,
+    kind: "found",
+    reason: "found",
     notes: [],
     candidates: [{
       credential,
       origin,
       fetchedAtMs,
       watched: false,
-      ...(expiresAtMs !== undefined && { expiresAtMs: expiresAtMs }),
-    }] as const,
+      ...defined({ expiresAtMs }),
+      ...more,
+    }],
   };
 }

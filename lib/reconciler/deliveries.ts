@@ -5,8 +5,8 @@ import {
   type Credential,
   credentialFingerprint,
   type Daemon,
-  type DeliveryOrder,
   type DeliveryOutcome,
+  type DeliveryRequest,
   type DeliveryState,
   type ImageReference,
   messageOf,
@@ -33,7 +33,7 @@ import type { ReadFinding, ReadJudgement } from "./read_watch.ts";
 
 /** Brings one credential to one mount (the deliver room, seen from here). */
 export interface Deliverer {
-  deliver(order: DeliveryOrder, options?: CallOptions): Promise<DeliveryOutcome>;
+  deliver(order: DeliveryRequest, options?: CallOptions): Promise<DeliveryOutcome>;
 }
 
 /** What deliveries need. */
@@ -50,7 +50,7 @@ export interface DeliveriesOptions {
   /** A credential for a mount that has none, when no provider has one either. */
   readonly remembered: (image: ImageReference) => Candidate | undefined;
   /** What to do where a credential would be shown to hosts that nobody named. */
-  readonly unknownHosts: () => "warn" | "refuse";
+  readonly unapprovedHostPolicy: () => "warn" | "refuse";
   /** How long after `stored` a nydusd of this version uses it; undefined = not known. */
   readonly inUseDelayMs: (version: string) => number | undefined;
   /** Called when a daemon has had its turn. */
@@ -175,7 +175,7 @@ export class Deliveries {
   #reportDefect(target: string, error: unknown): void {
     const text = `failed to deliver to ${target}: ${messageOf(error)}; ` +
       "retrying on the next reconcile; please report this defect";
-    this.#options.observer.notify({ kind: "warning", code: "delivery-defect", text });
+    this.#options.observer.notify({ kind: "warning", code: "delivery-error", text });
   }
 
   async #one(daemon: Daemon, instance: RafsInstance): Promise<DeliveryOutcome | undefined> {
@@ -193,7 +193,7 @@ export class Deliveries {
       remembered: instance.image && this.#options.remembered(instance.image),
       resolving: subjectName !== undefined && entry?.stored === undefined &&
         isQuerying(subjectName),
-      unknownHosts: this.#options.unknownHosts(),
+      unapprovedHostPolicy: this.#options.unapprovedHostPolicy(),
       nowMs: clock.wallMs(),
     });
     this.#notifyUnapproved(daemon, instance, plan);

@@ -32,7 +32,7 @@ export interface PlanInput {
   /** For a mount that has no credential when no provider has one either. */
   readonly remembered: Candidate | undefined;
   /** What to do where a credential would be shown to hosts that nobody named. */
-  readonly unknownHosts: "warn" | "refuse";
+  readonly unapprovedHostPolicy: "warn" | "refuse";
   readonly nowMs: number;
 }
 
@@ -41,12 +41,12 @@ export interface PlanInput {
  * rule of delivery is here.
  */
 export function planInstance(input: PlanInput): InstancePlan {
-  const { instance, entry, unknownHosts } = input;
+  const { instance, entry, unapprovedHostPolicy } = input;
   if (entry?.stored === undefined) return planStep(input);
   const { candidate, provider } = entry.stored;
   const hosts = unapprovedHosts(instance.endpoint, candidate);
   if (hosts.length === 0) return planStep(input);
-  if (unknownHosts === "warn") {
+  if (unapprovedHostPolicy === "warn") {
     return { ...planStep(input), unapproved: { hosts, action: "delivered" } };
   }
   const unapproved: UnapprovedHosts = { hosts, action: "withheld" };

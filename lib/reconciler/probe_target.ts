@@ -24,13 +24,13 @@ export function probeTargetOf(subject: CredentialSubject, mounts: readonly Mount
   if (mirrorUrl) {
     const { protocol, host } = mirrorUrl;
     const scheme = protocol === "http:" ? "http" : "https";
-    return { ...direct, scheme, host, otherwise: direct };
+    return { ...direct, scheme, host, fallback: direct };
   }
   if (proxy === undefined) return direct;
   return {
     ...direct,
     ...(proxy.useHttp && { scheme: "http" }),
     proxyUrl: new Secret(proxy.url),
-    ...(proxy.fallback && { otherwise: direct }),
+    ...(proxy.fallback && { fallback: direct }),
   };
 }

@@ -40,7 +40,7 @@ export interface ReconcileStages {
   /** False: look and report, renew and deliver nothing. */
   readonly renewalEnabled: boolean;
   /** Whether an image's credential may be shown to hosts that nobody named; default `warn`. */
-  readonly unknownHosts?: "warn" | "refuse";
+  readonly unapprovedHostPolicy?: "warn" | "refuse";
 }
 
 /** What the reconciler needs for its whole life. */
@@ -122,7 +122,7 @@ export class Reconciler {
       deliverer: () => this.#stages.deliverer,
       isQuerying: (key) => this.#renewals.isQuerying(key),
       remembered: (image) => this.#stages.remembered?.(image),
-      unknownHosts: () => this.#stages.unknownHosts ?? "warn",
+      unapprovedHostPolicy: () => this.#stages.unapprovedHostPolicy ?? "warn",
       inSync: () => this.#triggers.nudge(),
     });
     this.#reads = new ReadGuard({
@@ -202,7 +202,7 @@ export class Reconciler {
     } catch (error) {
       if (signal.aborted) throw error;
       const text = messageOf(error);
-      this.#options.observer.notify({ kind: "warning", code: "look-failed", text });
+      this.#options.observer.notify({ kind: "warning", code: "reconcile-failed", text });
       return undefined;
     }
   }

@@ -136,7 +136,7 @@ export class Renewals {
 
   async #ask(key: string, asked: Why): Promise<void> {
     const { store, resolver } = this.#options;
-    if (this.#turns.isDue) await this.#turns.give();
+    if (this.#turns.isDue) await this.#turns.yield();
     const entry = store.get(key);
     if (entry === undefined || this.#stop.signal.aborted) return;
     const why = stillTrue(asked, entry);
@@ -165,7 +165,7 @@ export class Renewals {
           refusedOnes.add(newer.refused.fingerprint);
           return resolve(true, newer);
         },
-        ...(!refused && { queryAll: () => resolve(true, { everyAccount: true }) }),
+        ...(!refused && { queryAll: () => resolve(true, { allAccounts: true }) }),
       });
     } catch (error) {
       if (this.#stop.signal.aborted) throw error;

@@ -58,10 +58,10 @@ export class RegistryProbe {
     const { clock, timeoutMs = TIMEOUT_MS } = this.#options;
     const endMs = clock.monotonicMs() + timeoutMs;
     const verdict = await this.#run(target, endMs, signal).verdict(credential);
-    const { otherwise } = target;
+    const { fallback } = target;
     const isDeadEnd = verdict.kind === "unreachable" || verdict.kind === "unknown";
-    if (!isDeadEnd || otherwise === undefined) return verdict;
-    return await this.#run(otherwise, endMs, signal).verdict(credential);
+    if (!isDeadEnd || fallback === undefined) return verdict;
+    return await this.#run(fallback, endMs, signal).verdict(credential);
   }
 
   #run(target: ProbeTarget, endMs: number, signal: AbortSignal | undefined): ProbeRun {

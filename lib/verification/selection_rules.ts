@@ -1,7 +1,7 @@
 import type { VerdictKind } from "../model/mod.ts";
 
 /** When the registry itself is asked; `on-doubt` where candidates differ or reads are refused. */
-export type Verify = "never" | "on-doubt" | "on-change";
+export type Verify = "never" | "as-needed" | "on-change";
 
 /** One credential that might serve, and what is known of it. */
 export interface SelectionOption {

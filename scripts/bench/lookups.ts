@@ -96,18 +96,18 @@ function storeMs({ images, store }: Filled): Promise<number> {
 /** Turn by turn, so that whatever else the machine does weighs on both. */
 async function compare(
   what: string,
-  few: Filled,
+  joinNames: Filled,
   many: Filled,
   measure: (of: Filled) => Promise<number>,
 ): Promise<readonly Row[]> {
-  const times = { few: [] as number[], many: [] as number[] };
+  const times = { joinNames: [] as number[], many: [] as number[] };
   for (let i = -WARM_UP; i < ROUNDS; i++) {
-    const [fewMs, manyMs] = [await measure(few), await measure(many)];
+    const [fewMs, manyMs] = [await measure(joinNames), await measure(many)];
     if (i < 0) continue;
-    times.few.push(fewMs);
+    times.joinNames.push(fewMs);
     times.many.push(manyMs);
   }
-  const [fewMs, manyMs] = [median(times.few), median(times.many)];
+  const [fewMs, manyMs] = [median(times.joinNames), median(times.many)];
   return [
     told(`${what}, ${FEW} entries`, duration(fewMs)),
     told(`${what}, ${MANY} entries`, duration(manyMs)),
@@ -139,12 +139,12 @@ async function listeners(): Promise<readonly Row[]> {
 /** The section of the benchmark about look-ups. */
 export async function benchLookups(): Promise<readonly Row[]> {
   const alone = await listeners();
-  const [few, many] = [await filled(FEW), await filled(MANY)];
+  const [joinNames, many] = [await filled(FEW), await filled(MANY)];
   return [
     ...alone,
-    ...await compare("look-up in the kubelet provider alone", few, many, kubeletMs),
-    ...await compare("look-up through the chain", few, many, (of) => chainMs(of, false)),
-    ...await compare("from a text through the chain", few, many, (of) => chainMs(of, true)),
-    ...await compare("look-up in the store", few, many, storeMs),
+    ...await compare("look-up in the kubelet provider alone", joinNames, many, kubeletMs),
+    ...await compare("look-up through the chain", joinNames, many, (of) => chainMs(of, false)),
+    ...await compare("from a text through the chain", joinNames, many, (of) => chainMs(of, true)),
+    ...await compare("look-up in the store", joinNames, many, storeMs),
   ];
 }

@@ -11,7 +11,7 @@ import {
   criProvider,
   disabledProvider,
   labelsProvider,
-  PutCredentials,
+  PushedCredentials,
 } from "../../lib/providers/mod.ts";
 import { CredentialHelpers, DockerProvider } from "../../lib/providers/docker/mod.ts";
 import { type KubeletProvider } from "../../lib/providers/exec_plugin/mod.ts";
@@ -43,8 +43,8 @@ export function wholeChain(
   });
 }
 
-function puts(clock: Clock): PutCredentials {
-  const puts = new PutCredentials({ clock });
+function puts(clock: Clock): PushedCredentials {
+  const puts = new PushedCredentials({ clock });
   for (const { image, credential } of others()) puts.put({ kind: "image", image }, credential);
   return puts;
 }

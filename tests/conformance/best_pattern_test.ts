@@ -9,7 +9,7 @@ interface BestVector {
 }
 
 // Source: nydus-snapshotter pkg/auth/kubelet.go, `bestKeychainMatch`.
-Deno.test("bestPattern answers every vector of best-pattern.json, in any order", () => {
+Deno.test("bestPattern: agrees with every vector of best-pattern.json in any order", () => {
   runVectors<BestVector>("best-pattern", ({ patterns, image, best }) => {
     equal(bestPattern(patterns, image) ?? null, best);
     equal(bestPattern(patterns.toReversed(), image) ?? null, best);

@@ -16,7 +16,7 @@ interface DockerConfigVector {
 }
 
 // Source: docker/cli `cli/config/configfile/file.go` and `cli/config/credentials/file_store.go`.
-Deno.test("parseDockerConfig and findAuth answer every vector of docker-configs.json", () => {
+Deno.test("parseDockerConfig, findAuth: agree with every vector of docker-configs.json", () => {
   runVectors<DockerConfigVector>("docker-configs", ({ text, error, lookups = [] }) => {
     if (error) {
       throws(() => parseDockerConfig(text), { code: "invalid-config" });

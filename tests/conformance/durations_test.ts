@@ -9,7 +9,7 @@ interface DurationVector {
 }
 
 // Source: Go's time.ParseDuration.
-Deno.test("parseGoDuration answers every vector of durations.json", () => {
+Deno.test("parseGoDuration: agrees with every vector of durations.json", () => {
   runVectors<DurationVector>("durations", ({ duration, nanoseconds, error }) => {
     if (error) throws(() => parseGoDuration(duration), { code: "invalid-duration" });
     else equal(parseGoDuration(duration), BigInt(nanoseconds));

@@ -10,7 +10,7 @@ interface MatchVector {
 }
 
 // Source: Kubernetes v1.35.0 pkg/credentialprovider/keyring.go, `URLsMatchStr`.
-Deno.test("matchImage answers every vector of match-images.json", () => {
+Deno.test("matchImage: agrees with every vector of match-images.json", () => {
   runVectors<MatchVector>("match-images", ({ pattern, image, match, error }) => {
     if (error) throws(() => matchImage(pattern, image), { code: "invalid-pattern" });
     else equal(matchImage(pattern, image), match);

@@ -20,7 +20,7 @@ const KEYS = { Image: IMAGE.text, Registry: IMAGE.registry, Global: "<global>" }
 
 // Source: Kubernetes `pkg/credentialprovider/plugin/plugin.go` and nydus-snapshotter
 // `pkg/auth/kubelet.go`, `execPlugin`.
-Deno.test("readPluginResponse answers every vector of plugin-responses.json", () => {
+Deno.test("readPluginResponse: agrees with every vector of plugin-responses.json", () => {
   runVectors<PluginResponseVector>("plugin-responses", (vector) => {
     const { stdout, defaultCacheDuration, error, cacheKey, authIsNull, auth = {} } = vector;
     const reading = readPluginResponse(stdout, parseDurationMs(defaultCacheDuration));

@@ -11,7 +11,7 @@ interface ProviderConfigVector {
 }
 
 // Source: nydus-snapshotter `pkg/auth/kubelet.go`, `NewKubeletProvider`.
-Deno.test("readProviderConfig answers every vector of provider-configs.json", () => {
+Deno.test("readProviderConfig: agrees with every vector of provider-configs.json", () => {
   runVectors<ProviderConfigVector>("provider-configs", ({ text, plugins, error }) => {
     const reading = readProviderConfig(text, "config.yaml");
     if (error !== undefined) {

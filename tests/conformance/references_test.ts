@@ -12,7 +12,7 @@ interface ReferenceVector {
 }
 
 // Source: github.com/distribution/reference v0.6.0, `ParseDockerRef`.
-Deno.test("parseImageReference answers every vector of references.json", () => {
+Deno.test("parseImageReference: agrees with every vector of references.json", () => {
   runVectors<ReferenceVector>("references", (vector) => {
     if (vector.error) {
       throws(() => parseImageReference(vector.ref), { code: "invalid-reference" });

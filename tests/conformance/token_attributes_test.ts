@@ -9,7 +9,7 @@ interface TokenAttributesVector {
 
 // Source: Kubernetes 1.36 `pkg/credentialprovider/plugin`, `RegisterCredentialProviderPlugins`.
 // Numbers as audiences are left out: the snapshotter's loader makes strings of them, and so do we.
-Deno.test("readProviderConfig answers every vector of token-attributes.json", () => {
+Deno.test("readProviderConfig: agrees with every vector of token-attributes.json", () => {
   runVectors<TokenAttributesVector>("token-attributes", ({ tokenAttributes, error }) => {
     const { problems, plugins } = readProviderConfig(
       JSON.stringify({

@@ -4,11 +4,19 @@
  * @module
  */
 
+/** The limit of file descriptors, soft and hard, of agents under attack. */
+export const DESCRIPTORS = 1_024;
+
 /**
  * Runs a command with the usual limit of open files. The hard limit too, because `deno run` raises
  * the soft one.
  */
-export const LIMITED: readonly string[] = ["/bin/sh", "-c", 'ulimit -n 1024; exec "$@"', "sh"];
+export const LIMITED: readonly string[] = [
+  "/bin/sh",
+  "-c",
+  `ulimit -n ${DESCRIPTORS}; exec "$@"`,
+  "sh",
+];
 
 /** How a client misbehaves. */
 export type Attack = "idle" | "slow-header" | "slow-reader";

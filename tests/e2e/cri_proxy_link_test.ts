@@ -37,7 +37,7 @@ Deno.test("CRI proxy: an agent that fails to start does not change the link", as
     const options = { more: criProxy, env };
     await using agent = await AgentProcess.start(node, options, { waitReady: false });
     equal(await agent.ended(), 1);
-    match(agent.log, /the port is taken/);
+    match(agent.log, /the port is in use/);
     equal((await Deno.lstat(link)).ino, ino, "the link was replaced");
     taken.close();
   });

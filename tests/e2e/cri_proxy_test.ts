@@ -86,7 +86,7 @@ Deno.test("CRI proxy: restores pull credentials after a restart, unless remember
       deepEqual([provider, password], ["cri", "seen-once"]);
     } else ok((await pulled()).startsWith("no credential"));
     await kill(second);
-    const forgetful = await start({ more: `${criProxy}\nremember = false` });
+    const forgetful = await start({ more: `${criProxy}\npersist = false` });
     equal(await isStored(), false, "the stored credentials are removed");
     ok((await pulled()).startsWith("no credential"));
     await pullThrough(link, listener, { image, auth: { username: "robot", password: "again" } });
@@ -183,7 +183,7 @@ Deno.test("cri-proxy: off bypasses the proxy over restarts, on uses it again", a
     currentAuth.close();
     await first.until(
       "the status",
-      async () => (await first.status()).criProxy?.state === "stepped-out",
+      async () => (await first.status()).criProxy?.state === "switched-off",
     );
     equal(
       (await first.status()).criProxy?.connections,
@@ -233,13 +233,13 @@ Deno.test("CRI proxy: reports a link to another target, and counts connections a
     await Deno.symlink("containerd.sock", link);
     await agent.until("the finding", async () => {
       return (await agent.get("/readyz?verbose")).body.includes(
-        "[!] CRI proxy: CRI pulls are not seen",
+        "[!] cri-proxy: CRI pulls are not seen",
       );
     });
     match((await agent.get("/metrics")).body, /^nydus_auth_agent_cri_proxy_in_path 0$/m);
     equal((await run("cri-proxy", "on")).code, 0);
     await agent.until("the recovery", async () => {
-      return (await agent.get("/readyz?verbose")).body.includes("[+] CRI proxy: nothing is wrong");
+      return (await agent.get("/readyz?verbose")).body.includes("[+] cri-proxy: nothing is wrong");
     });
     await kill(agent);
     listener.close();

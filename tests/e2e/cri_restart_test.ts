@@ -96,7 +96,7 @@ Deno.test("CRI proxy: moves the link back after the unit moved it during a slow 
     equal((await run("cri-proxy", "off")).code, 0);
     await agent.until(
       "the status",
-      async () => (await agent.status()).criProxy?.state === "stepped-out",
+      async () => (await agent.status()).criProxy?.state === "switched-off",
     );
     equal(await Deno.readLink(link), upstream, "not after cri-proxy off");
     listener.close();
@@ -161,7 +161,7 @@ Deno.test("explain: warns that CRI pulls are not seen when no client uses the pr
     state: "in-path",
     socket: "/run/cri.sock",
     link: "/run/image.sock",
-    leadsTo: "/run/cri.sock",
+    linkTarget: "/run/cri.sock",
     idleSinceMs: nowMs - 600_000,
     restoredImages: 2,
   };

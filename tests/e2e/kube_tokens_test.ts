@@ -219,7 +219,7 @@ tokenTest(
     await using agent = await start(
       node,
       api,
-      `[providers.cri]\nenabled = true\nremember = false\nsocket = "${node.dir}/cri.sock"\n` +
+      `[providers.cri]\nenabled = true\npersist = false\nsocket = "${node.dir}/cri.sock"\n` +
         `link = "${link}"\nimage_service = "${upstream}"`,
     );
     strictEqual((await currentAuth(node, "d1")).sub, "");

@@ -42,11 +42,11 @@ Deno.test("log: does not repeat a line on every reconcile while nothing changes"
     ok(count <= (isRenewal ? 20 : 3), `${count} times in 30 reconciles: ${shape}`);
   }
   broken.signal("SIGSTOP");
-  await agent.until("the stopped nydusd", () => /daemon-troubled.*\n/.test(agent.log));
+  await agent.until("the stopped nydusd", () => /daemon-failing.*\n/.test(agent.log));
   for (
     const words of [
       /warning config-file-failed: .*\/a:1\): .*; it is tried again, and nydusd itself /,
-      /warning daemon-troubled: nydusd stopped is unresponsive: .*; it is asked again /,
+      /warning daemon-failing: nydusd stopped is unresponsive: .*; it is asked again /,
       /warning discovery-problem: .*; the last known list stays in force, /,
       /warning plugin-failed: .*; it is not run again before a pause, which grows /,
     ]

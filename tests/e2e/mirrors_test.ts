@@ -153,7 +153,7 @@ async function showsNoCrossing(login: "basic" | "bearer"): Promise<void> {
   await using it = await stage();
   const { node, registries, matrix } = it;
   for (const registry of [...registries.all, node.tokenRegistry]) registry.settings.login = login;
-  const more = '[delivery]\nunknown_hosts = "refuse"';
+  const more = '[delivery]\nunapproved_hosts = "refuse"';
   await using agent = await start(node, { more });
   await untilDelivered(it, agent, "one");
   setGeneration(node, registries, "two");
@@ -180,7 +180,7 @@ async function showsNoCrossing(login: "basic" | "bearer"): Promise<void> {
 Deno.test("unknown_hosts refuse: withholds the credential from an unapproved host until it is approved", async () => {
   await using it = await stage();
   const { node, registries: { foreign } } = it;
-  const more = '[delivery]\nunknown_hosts = "refuse"';
+  const more = '[delivery]\nunapproved_hosts = "refuse"';
   await using agent = await start(node, { more });
   await untilDelivered(it, agent, "one");
   const mount = async () =>
@@ -220,7 +220,7 @@ Deno.test("delivery: by default warns once about an unapproved host, and counts 
 Deno.test("allowed_hosts: approves a host, and explain prints the approval of each host", async () => {
   await using it = await stage();
   const { node, registries: { foreign, keyed, origin } } = it;
-  const more = `[delivery]\nunknown_hosts = "refuse"\nallowed_hosts = ["${foreign.host}"]`;
+  const more = `[delivery]\nunapproved_hosts = "refuse"\nallowed_hosts = ["${foreign.host}"]`;
   await using agent = await start(node, { more });
   const currentAuth = () => node.daemons.get("foreign")?.currentAuth("/");
   await agent.until("it to be delivered", async () => await currentAuth() === "origin:one");

@@ -69,7 +69,7 @@ for (const login of ["basic", "bearer"] as const) {
     const [status] = (await agent.status()).images;
     strictEqual(status?.provider, "kubelet");
     match(status?.selectionReason ?? "", /the registry accepts it; .*auths entry .*: refused/);
-    match(agent.log, /credential-elected/);
+    match(agent.log, /candidate-selected/);
     doesNotMatch(agent.log, /wrong|tok-\d/);
     const probed = agent.log.match(/registry-probed/g)?.length ?? 0;
     await pause(4_000);

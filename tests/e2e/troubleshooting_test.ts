@@ -190,7 +190,7 @@ Deno.test("guide: a stopped nydusd, and a missing snapshotter", async () => {
   const daemon = await node.addDaemon({ id: "d1", mode: "dedicated", images });
   await using agent = await AgentProcess.start(node);
   daemon.signal("SIGSTOP");
-  await agent.until("a warning", () => /daemon-troubled.*\n/.test(agent.log));
+  await agent.until("a warning", () => /daemon-failing.*\n/.test(agent.log));
   quotes(agent.log, "it takes connections and does not answer in time");
   daemon.signal("SIGCONT");
   await agent.until("healthy", async () => (await health(agent)).about === "healthy");

@@ -1,5 +1,5 @@
-import { HUFFMAN_CODE_LENGTHS } from "../../lib/cri/hpack_huffman.ts";
-import { STATIC_TABLE } from "../../lib/cri/hpack_static_table.ts";
+import { HUFFMAN_CODE_LENGTHS } from "../../lib/cri/hpack.ts";
+import { STATIC_TABLE } from "../../lib/cri/hpack.ts";
 
 /** How a header field is put on the wire (RFC 7541, section 6.2). */
 export interface FieldStyle {

@@ -1,11 +1,11 @@
 import {
   type CallOptions,
   type KubeHttp,
-  type KubeHttpAnswer,
   type KubeHttpFailure,
   type KubeHttpRequest,
+  type KubeHttpResponse,
   type KubeStreamEnd,
-  type KubeStreamHears,
+  type KubeStreamHandlers,
   Secret,
 } from "../../lib/model/mod.ts";
 
@@ -16,7 +16,7 @@ export interface FakeStream {
   end(how?: KubeStreamEnd): void;
 }
 
-type Answer = KubeHttpAnswer | KubeHttpFailure;
+type Answer = KubeHttpResponse | KubeHttpFailure;
 
 /** Answers as the test says, without a network. */
 export class FakeKubeHttp implements KubeHttp {
@@ -45,17 +45,17 @@ export class FakeKubeHttp implements KubeHttp {
 
   async stream(
     request: KubeHttpRequest,
-    hears: KubeStreamHears,
+    handlers: KubeStreamHandlers,
     { signal }: CallOptions = {},
   ): Promise<KubeStreamEnd> {
     this.requests.push(request);
     const refused = this.refuse?.(decodeURIComponent(request.path));
     if (refused !== undefined) return refused;
     const { promise, resolve, reject } = Promise.withResolvers<KubeStreamEnd>();
-    hears.begun();
+    handlers.started();
     this.streams.push({
       request,
-      send: (event) => hears.line(JSON.stringify(event)),
+      send: (event) => handlers.line(JSON.stringify(event)),
       end: (how = { kind: "ended" }) => resolve(how),
     });
     this.onStream();
@@ -72,7 +72,7 @@ export class FakeKubeHttp implements KubeHttp {
 }
 
 /** A whole answer. */
-export function answered(value: unknown, status = 200, retryAfterMs?: number): KubeHttpAnswer {
+export function answered(value: unknown, status = 200, retryAfterMs?: number): KubeHttpResponse {
   const body = new Secret(JSON.stringify(value));
   return {
     kind: "answered",

@@ -3,8 +3,8 @@ import {
   type Credential,
   type CredentialProvider,
   type Daemon,
-  type DeliveryOrder,
   type DeliveryOutcome,
+  type DeliveryRequest,
   encodeRegistryAuth,
   type ImageReference,
   type NodeView,
@@ -86,14 +86,14 @@ export class VirtualNode {
     const selector = new CandidateSelector({
       clock,
       observer,
-      verify: () => options.verify ?? "on-doubt",
+      verify: () => options.verify ?? "as-needed",
       probe: { probe: (target, credential) => this.#probe(target.repository, credential) },
     });
     const { providers, providerTimeoutMs: timeoutMs } = options;
     const late = (image: ImageReference) => this.reconciler.recheck(image);
     const deadline = timeoutMs === undefined
       ? undefined
-      : new AnswerDeadline({ clock, timeoutMs, late });
+      : new AnswerDeadline({ clock, timeoutMs, onLateAnswer: late });
     const chain = new CredentialChain({
       providers,
       clock,
@@ -216,7 +216,7 @@ export class VirtualNode {
     return { kind: "ok" as const, value: { reads, errors } };
   }
 
-  #deliver({ daemon, credential }: DeliveryOrder): DeliveryOutcome {
+  #deliver({ daemon, credential }: DeliveryRequest): DeliveryOutcome {
     const mount = this.mounts.find(({ id }) => id === daemon.id);
     if (mount === undefined || credential.kind !== "basic") throw new Error("nothing to deliver");
     mount.currentAuth = encodeRegistryAuth(credential);

@@ -1,5 +1,5 @@
 import { join } from "@std/path";
-import { type Attack, attack } from "../e2e/attacks.ts";
+import { type Attack, attack, DESCRIPTORS } from "../e2e/attacks.ts";
 import { pause } from "../e2e/stage.ts";
 import { callOnce } from "../e2e/cri_proxy_stage.ts";
 import { DAEMONS, type Fault, fault, NOTHING } from "./fault.ts";
@@ -114,7 +114,10 @@ export const AGENT_FAULTS: readonly Fault[] = [
   fault("descriptors are exhausted", 4_000, async ({ agent: { pid } }: FaultStage) => {
     const open = holdingsOf(pid)?.descriptors ?? 0;
     if (await run("prlimit", "--pid", String(pid), `--nofile=${open + 1}:`) !== 0) return;
-    return async () => void await run("prlimit", "--pid", String(pid), "--nofile=4096:");
+    return async () => {
+      const code = await run("prlimit", "--pid", String(pid), `--nofile=${DESCRIPTORS}:`);
+      if (code !== 0) throw new Error("the limit of descriptors could not be restored");
+    };
   }),
   attackFault("idle"),
   attackFault("slow-header"),

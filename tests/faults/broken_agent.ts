@@ -10,8 +10,8 @@ import { Discovery } from "../../lib/discovery/mod.ts";
 import * as edge from "../../lib/platform/mod.ts";
 import {
   credentialSecret,
-  type DeliveryOrder,
   type DeliveryOutcome,
+  type DeliveryRequest,
   type FileSystem,
 } from "../../lib/model/mod.ts";
 import { CredentialStore } from "../../lib/credentials/mod.ts";
@@ -35,7 +35,7 @@ function hasBegun(): boolean {
   return begun;
 }
 
-function mountOf({ daemon, instance }: DeliveryOrder): string {
+function mountOf({ daemon, instance }: DeliveryRequest): string {
   return `${daemon.id} ${instance.snapshotId}`;
 }
 

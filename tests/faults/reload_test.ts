@@ -196,7 +196,7 @@ Deno.test(`${EDITS} edits of every watched file: never mixed, nothing dropped, a
   const backend = { host: mirror.host };
   await node.addDaemon({ id: "m1", images: [`${password}/c:1`], backend, ...more });
   node.setMirrors(password, [`http://${mirror.host}`]);
-  const settings = { more: '[delivery]\nunknown_hosts = "refuse"' };
+  const settings = { more: '[delivery]\nunapproved_hosts = "refuse"' };
   const port = freePort();
   const env = environment(node, port);
   await using agent = await AgentProcess.start(node, { ...settings, env }, { port });

@@ -106,10 +106,10 @@ async function soak(real: RealRegistry | undefined): Promise<boolean> {
     ],
   ];
   for (const [what, value] of figures) say(`${what.padEnd(20)} ${value}`);
-  const few = anHour < EXPIRIES_AN_HOUR ? 1 : 0;
-  const state = broken + few === 0 ? "ok" : "FAILED";
-  say(`${state} | ${rows.length - broken} passed | ${broken + few} failed`);
-  return broken + few === 0;
+  const joinNames = anHour < EXPIRIES_AN_HOUR ? 1 : 0;
+  const state = broken + joinNames === 0 ? "ok" : "FAILED";
+  say(`${state} | ${rows.length - broken} passed | ${broken + joinNames} failed`);
+  return broken + joinNames === 0;
 }
 
 say(`seed ${seed}, ${minutes} minutes`);

@@ -55,7 +55,7 @@ test("install --now replaces what an earlier install left running", async (machi
 });
 
 test("uninstall --purge leaves nothing of an installation with a prefix", async (machine) => {
-  await machine.write(CONFIG, "[providers.cri]\nenabled = true\nremember = true\n");
+  await machine.write(CONFIG, "[providers.cri]\nenabled = true\npersist = true\n");
   await machine.must("/opt/new/nydus-auth-agent", "install", "--now", "--prefix", "/opt/agent");
   await machine.write("/run/nydus-auth-agent/cri-pulls.json", "{}");
   await machine.must("/opt/new/nydus-auth-agent", "uninstall", "--purge");

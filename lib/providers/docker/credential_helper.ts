@@ -1,166 +1,184 @@
 import { isAbsolute, join } from "@std/path";
 import {
   type Clock,
+  type Credential,
+  credentialFromPair,
   type CredentialRequest,
+  defined,
   type ExecutionResult,
   type FileSystem,
+  isNewEnough,
+  isRefused,
   type Observer,
+  type ProcessResult,
   type ProcessRunner,
   type Random,
+  type ReasonCode,
   Refusals,
+  ScopedBackoff,
+  Secret,
   Semaphore,
+  SHARED_EXECUTION_MS,
   tokenExpiryOf,
 } from "../../model/mod.ts";
-import { type HelperAnswer, readHelperAnswer } from "./credential_helper_answer.ts";
-import { isNewEnough, isRefused, SHARED_EXECUTION_MS } from "../../model/mod.ts";
-import { ScopedBackoff } from "../../model/mod.ts";
+import { firstJsonValue, goField, isFields } from "../../formats/mod.ts";
 
-/** An answer with the time of its question, and what is known of its life. */
-export type TimedAnswer = HelperAnswer & {
-  /** Wall time at which the helper was asked. */
+/** Decoded result of one `docker-credential-NAME get`. */
+export type HelperResult =
+  | { readonly kind: "found"; readonly credential: Credential }
+  | { readonly kind: "none"; readonly reason: ReasonCode }
+  | { readonly kind: "failed"; readonly reason: ReasonCode; readonly detail: string };
+
+/** A helper's result for one server, with the time and origin of the result. */
+export type HelperOutcome = HelperResult & {
+  /** Wall time at which the helper was executed. */
   readonly fetchedAtMs: number;
   readonly expiresAtMs?: number;
-  /** Why a time that the credential tells was not believed. */
+  /** Why the expiry in the credential was rejected as implausible. */
   readonly warning?: string;
-  /** Of a failure: wall time before which the helper is not run again. */
+  /** Set for a failure: wall time before which the helper is not executed again. */
   readonly retryAtMs?: number;
-  readonly source: "executed" | "shared" | "kept";
+  readonly source: "executed" | "shared" | "cached";
 };
 
-/** What running helpers takes. */
+/** Dependencies and settings of {@linkcode CredentialHelpers}. */
 export interface CredentialHelpersOptions {
   readonly processRunner: ProcessRunner;
   readonly files: FileSystem;
   readonly clock: Clock;
-  /** Spreads the pauses after failures. */
+  /** Adds jitter to the backoff. */
   readonly random?: Random;
   readonly observer: Observer;
   /** The environment's `PATH`. */
   readonly searchPath: string;
   readonly timeoutMs: number;
-  /** How long a found credential is kept before its helper is asked again. */
+  /** How long a credential is cached before its helper is executed again. */
   readonly refreshIntervalMs: number;
-  /** Ends the helpers that still run. */
+  /** Stops running helpers. */
   readonly signal: AbortSignal;
-  /** Those before a reload: their answers and pauses stay. */
+  /** The instance before a configuration reload; its cache and backoff are carried over. */
   readonly before?: CredentialHelpers;
 }
 
-/** Our own name as a helper: asking it would be asking ourselves. */
-const OURSELVES = "nydus-auth";
-/** Set for helpers that we run: one that comes back to us by another name learns it by this. */
-export const CALLED_BY_AGENT = "DOCKER_CREDENTIAL_NYDUS_AUTH_ASKED";
+/** The agent's own helper. Executing it would make the agent query itself. */
+const OWN_HELPER = "nydus-auth";
+/**
+ * Environment variable set for helpers and plugins. With it, `docker-credential-nydus-auth`
+ * recognizes a recursive call even under another file name.
+ */
+export const CALLED_BY_AGENT = "DOCKER_CREDENTIAL_NYDUS_AUTH_CALLED_BY_AGENT";
 const MAX_STDOUT_BYTES = 1024 * 1024;
 const MAX_PARALLEL_PER_HELPER = 4;
-/** Helpers and servers that are remembered. */
-const MAX_SUBJECTS = 1_024;
-/** Looking whether a helper has been installed is cheap. */
+/** Limit of tracked helpers, and of tracked servers. */
+const MAX_TRACKED = 1_024;
+/** Backoff limit for a helper that is not installed: checking for it is cheap. */
 const MISSING_MAX_MS = 10_000;
 
-/** One helper: its pauses after failures cover all servers. */
+/** State of one helper. */
 interface Helper {
   readonly command: string;
+  /** A failing helper is backed off for all servers. */
   readonly backoff: ScopedBackoff;
-  /** Executions of one helper side by side: one that hangs takes no other's place. */
-  readonly gate: Semaphore;
-  lastFailure?: HelperAnswer & { readonly kind: "failed" };
+  /** Limits concurrent executions per helper, so that one that hangs does not block the others. */
+  readonly semaphore: Semaphore;
+  lastFailure?: HelperResult & { readonly kind: "failed" };
 }
 
-/** One helper asked about one server. */
-interface Subject {
+/** State of one helper for one server. */
+interface HelperServer {
   readonly helper: Helper;
   readonly server: string;
-  /** When refusals caused executions. */
   readonly refusals: Refusals;
-  /** How many have been started. */
+  /** Number of executions started. */
   executions: number;
-  /** The last answer that was no failure, and when it came (wall and monotonic). */
-  kept?: TimedAnswer & { readonly answeredAtMs: number; readonly answeredAtMonotonicMs: number };
-  running?: Promise<TimedAnswer>;
+  /** The last result that is not a failure, with its wall and monotonic time. */
+  cached?: HelperOutcome & { readonly cachedAtMs: number; readonly cachedAtMonotonicMs: number };
+  running?: Promise<HelperOutcome>;
 }
 
 /**
- * Runs docker credential helpers: one execution at a time per helper and server, shared by its
- * callers, kept for a while, backed off after failures.
+ * Executes docker credential helpers, with single flight, a cache and a backoff.
+ *
+ * Invariants:
+ * - At most one execution per helper and server is running or queued; its callers share the result.
+ * - A caller never gets a result fetched at or before `newerThanMs`, unless it is a failure or a
+ *   refusal was reported too recently to force another execution.
+ * - While a helper is in backoff it is executed only for a refused credential, once per step.
  */
 export class CredentialHelpers {
   readonly #options: CredentialHelpersOptions;
   readonly #helpers: Map<string, Helper>;
-  readonly #subjects: Map<string, Subject>;
+  readonly #servers: Map<string, HelperServer>;
 
   constructor({ before, ...options }: CredentialHelpersOptions) {
-    this.#options = options; // without the one before, which would keep all before it
+    this.#options = options; // without `before`, which would keep all earlier instances in memory
     this.#helpers = before === undefined ? new Map() : before.#helpers;
-    this.#subjects = before === undefined ? new Map() : before.#subjects;
+    this.#servers = before === undefined ? new Map() : before.#servers;
   }
 
-  /** What the helper `docker-credential-<name>` has for a server. Never rejects. */
-  async get(name: string, server: string, request: CredentialRequest): Promise<TimedAnswer> {
-    const nowMs = this.#options.clock.wallMs();
-    if (name === OURSELVES) {
-      return {
-        kind: "none",
-        reason: "helper-is-agent",
-        fetchedAtMs: nowMs,
-        source: "kept",
-      };
+  /** Returns what the helper `docker-credential-<name>` has for a server. Never rejects. */
+  async get(name: string, server: string, request: CredentialRequest): Promise<HelperOutcome> {
+    const fetchedAtMs = this.#options.clock.wallMs();
+    if (name === OWN_HELPER) {
+      return { kind: "none", reason: "helper-is-agent", fetchedAtMs, source: "cached" };
     }
     if (/[/\\\0]/.test(name)) {
-      const detail = "its name in the configuration is no file name";
-      const source = "kept";
-      return { kind: "failed", reason: "helper-missing", detail, fetchedAtMs: nowMs, source };
+      const detail = "the configured helper name is not a file name";
+      return { kind: "failed", reason: "helper-missing", detail, fetchedAtMs, source: "cached" };
     }
-    return await this.#ask(this.#subject(`docker-credential-${name}`, server), request);
+    return await this.#get(this.#stateOf(`docker-credential-${name}`, server), request);
   }
 
-  async #ask(subject: Subject, request: CredentialRequest): Promise<TimedAnswer> {
+  async #get(state: HelperServer, request: CredentialRequest): Promise<HelperOutcome> {
     const { clock } = this.#options;
-    const arrivedAfter = subject.executions;
+    const executionsBefore = state.executions;
     while (true) {
-      const usable = this.#usable(subject, request);
-      if (usable !== undefined) return { ...usable, source: "kept" };
-      if (subject.running === undefined) {
-        if (this.#isForced(subject, request)) return await this.#start(subject);
-        const failure = this.#backingOff(subject, request);
+      const usable = this.#usable(state, request);
+      if (usable !== undefined) return { ...usable, source: "cached" };
+      if (state.running === undefined) {
+        if (this.#isForced(state, request)) return await this.#start(state);
+        const failure = this.#backingOff(state, request);
         if (failure !== undefined) return failure;
-        if (request.refused && subject.kept) return { ...subject.kept, source: "kept" };
-        return await this.#start(subject, request);
+        if (request.refused && state.cached) return { ...state.cached, source: "cached" };
+        return await this.#start(state, request);
       }
-      // One that began after the question is as new as an answer can be; an older one may not be.
-      const fresh = subject.executions > arrivedAfter;
-      const answer = await subject.running;
-      if (answer.kind === "failed" || fresh || isNewEnough(answer.fetchedAtMs, request, clock)) {
-        return { ...answer, source: "shared" };
+      // An execution that started after this call is always new enough; an earlier one may not be.
+      const isFresh = state.executions > executionsBefore;
+      const outcome = await state.running;
+      if (
+        outcome.kind === "failed" || isFresh || isNewEnough(outcome.fetchedAtMs, request, clock)
+      ) {
+        return { ...outcome, source: "shared" };
       }
     }
   }
 
   /**
-   * Whether a refusal may cause an execution now, past what is kept and past the backoff: one for
-   * each step. Otherwise what is kept is the answer, however old. Remembers that it did.
+   * Whether a refusal may force an execution now, bypassing cache and backoff: one per backoff step.
+   * Records the execution.
    */
-  #isForced({ helper, refusals }: Subject, { refused }: CredentialRequest): boolean {
+  #isForced({ helper, refusals }: HelperServer, { refused }: CredentialRequest): boolean {
     const nowMs = this.#options.clock.monotonicMs();
     return refused !== undefined && refusals.mayForce(helper.command, nowMs, refused);
   }
 
-  /** @param request Given where a backoff that began while it was queued is an answer. */
-  #start(subject: Subject, request?: CredentialRequest): Promise<TimedAnswer> {
-    subject.executions++;
-    subject.running = subject.helper.gate.run(async () => {
-      const failure = request && this.#backingOff(subject, request);
-      return failure ?? await this.#run(subject);
-    }).finally(() => delete subject.running);
-    return subject.running;
+  /** @param request Set if the execution is skipped when a backoff starts while it is queued. */
+  #start(state: HelperServer, request?: CredentialRequest): Promise<HelperOutcome> {
+    state.executions++;
+    state.running = state.helper.semaphore.run(async () => {
+      const failure = request && this.#backingOff(state, request);
+      return failure ?? await this.#run(state);
+    }).finally(() => delete state.running);
+    return state.running;
   }
 
-  #subject(command: string, server: string): Subject {
-    const helper = valueAt(this.#helpers, command, () => ({
+  #stateOf(command: string, server: string): HelperServer {
+    const helper = getOrCreate(this.#helpers, command, () => ({
       command,
       backoff: new ScopedBackoff(this.#options),
-      gate: new Semaphore(MAX_PARALLEL_PER_HELPER),
+      semaphore: new Semaphore(MAX_PARALLEL_PER_HELPER),
     }));
-    return valueAt(this.#subjects, `${command}\0${server}`, () => ({
+    return getOrCreate(this.#servers, `${command}\0${server}`, () => ({
       helper,
       server,
       refusals: new Refusals(),
@@ -168,88 +186,88 @@ export class CredentialHelpers {
     }));
   }
 
-  /** The answer while a helper is not run; undefined when it may be. */
-  #backingOff({ helper, server }: Subject, request: CredentialRequest): TimedAnswer | undefined {
+  /** Returns the last failure while the helper is in backoff; undefined if it may be executed. */
+  #backingOff(
+    { helper, server }: HelperServer,
+    request: CredentialRequest,
+  ): HelperOutcome | undefined {
     const { backoff, lastFailure } = helper;
     const remainingMs = backoff.remainingMs(server, request);
     if (remainingMs === 0 || lastFailure === undefined) return undefined;
     const nowMs = this.#options.clock.wallMs();
-    return { ...lastFailure, fetchedAtMs: nowMs, retryAtMs: nowMs + remainingMs, source: "kept" };
+    return { ...lastFailure, fetchedAtMs: nowMs, retryAtMs: nowMs + remainingMs, source: "cached" };
   }
 
-  #usable({ kept }: Subject, request: CredentialRequest): TimedAnswer | undefined {
+  #usable({ cached }: HelperServer, request: CredentialRequest): HelperOutcome | undefined {
     const { clock, refreshIntervalMs } = this.#options;
-    if (kept === undefined || !isNewEnough(kept.fetchedAtMs, request, clock)) return undefined;
+    if (cached === undefined || !isNewEnough(cached.fetchedAtMs, request, clock)) return undefined;
     const nowMs = clock.wallMs();
-    const monotonicAgeMs = clock.monotonicMs() - kept.answeredAtMonotonicMs;
-    const ageMs = Math.max(monotonicAgeMs, nowMs - kept.answeredAtMs);
-    if (kept.kind !== "found") return ageMs < SHARED_EXECUTION_MS ? kept : undefined;
-    if (isRefused(kept, request)) return undefined;
-    const { expiresAtMs = Infinity } = kept;
-    const outlives = expiresAtMs > Math.max(nowMs, request.validUntilMs ?? nowMs);
-    return ageMs < refreshIntervalMs && outlives ? kept : undefined;
+    const ageMs = Math.max(
+      nowMs - cached.cachedAtMs,
+      clock.monotonicMs() - cached.cachedAtMonotonicMs,
+    );
+    if (cached.kind !== "found") return ageMs < SHARED_EXECUTION_MS ? cached : undefined;
+    if (isRefused(cached, request)) return undefined;
+    const { expiresAtMs = Infinity } = cached;
+    const isLongEnough = expiresAtMs > Math.max(nowMs, request.validUntilMs ?? nowMs);
+    return ageMs < refreshIntervalMs && isLongEnough ? cached : undefined;
   }
 
-  async #run(subject: Subject): Promise<TimedAnswer> {
+  async #run(state: HelperServer): Promise<HelperOutcome> {
     const { clock, observer, signal } = this.#options;
-    const { helper, server } = subject;
+    const { helper, server } = state;
     const { command, backoff } = helper;
     const fetchedAtMs = clock.wallMs();
     const startedMs = clock.monotonicMs();
-    const answer = await this.#execute(subject).catch((): HelperAnswer => {
-      const detail = signal.aborted ? "the agent is stopping" : "it could not be run";
+    const result = await this.#execute(state).catch((): HelperResult => {
+      const detail = signal.aborted ? "the agent is stopping" : "it could not be executed";
       return { kind: "failed", reason: "helper-failed", detail };
     });
     observer.notify({
       kind: "plugin-executed",
       provider: "docker",
       plugin: command,
-      result: executionResult(answer),
+      result: executionResult(result),
       durationMs: clock.monotonicMs() - startedMs,
-      ...(answer.kind === "failed" && { detail: answer.detail }),
+      ...defined({ detail: result.kind === "failed" ? result.detail : undefined }),
     });
-    if (answer.kind === "failed") {
-      helper.lastFailure = answer;
-      backoff.failed(
-        server,
-        startedMs,
-        answer.reason === "helper-missing" ? MISSING_MAX_MS : undefined,
-      );
+    if (result.kind === "failed") {
+      helper.lastFailure = result;
+      const maxMs = result.reason === "helper-missing" ? MISSING_MAX_MS : undefined;
+      backoff.failed(server, startedMs, maxMs);
       const retryAtMs = clock.wallMs() + backoff.remainingMs(server, {});
-      return { ...answer, fetchedAtMs, source: "executed", retryAtMs };
+      return { ...result, fetchedAtMs, source: "executed", retryAtMs };
     }
     backoff.succeeded(server);
-    const lifetime = answer.kind === "found" ? tokenExpiryOf(answer.credential, fetchedAtMs) : {};
-    const timed: TimedAnswer = {
-      ...answer,
+    const outcome: HelperOutcome = {
+      ...result,
+      ...(result.kind === "found" && tokenExpiryOf(result.credential, fetchedAtMs)),
       fetchedAtMs,
       source: "executed",
-      ...(lifetime.expiresAtMs !== undefined && { expiresAtMs: lifetime.expiresAtMs }),
-      ...(lifetime.warning !== undefined && { warning: lifetime.warning }),
     };
-    const answeredAt = {
-      answeredAtMs: clock.wallMs(),
-      answeredAtMonotonicMs: clock.monotonicMs(),
+    state.cached = {
+      ...outcome,
+      cachedAtMs: clock.wallMs(),
+      cachedAtMonotonicMs: clock.monotonicMs(),
     };
-    subject.kept = { ...timed, ...answeredAt };
-    return timed;
+    return outcome;
   }
 
-  async #execute({ helper, server }: Subject): Promise<HelperAnswer> {
+  async #execute({ helper, server }: HelperServer): Promise<HelperResult> {
     const path = await this.#find(helper.command);
     if (path === undefined) {
       return { kind: "failed", reason: "helper-missing", detail: "it is not on the PATH" };
     }
-    return readHelperAnswer(
-      await this.#options.processRunner.run({
-        path,
-        args: ["get"],
-        env: { [CALLED_BY_AGENT]: "1" },
-        stdin: server,
-        timeoutMs: this.#options.timeoutMs,
-        maxStdoutBytes: MAX_STDOUT_BYTES,
-      }, { signal: this.#options.signal }),
-    );
+    const { processRunner, timeoutMs, signal } = this.#options;
+    const result = await processRunner.run({
+      path,
+      args: ["get"],
+      env: { [CALLED_BY_AGENT]: "1" },
+      stdin: server,
+      timeoutMs,
+      maxStdoutBytes: MAX_STDOUT_BYTES,
+    }, { signal });
+    return readHelperResult(result);
   }
 
   async #find(command: string): Promise<string | undefined> {
@@ -263,19 +281,71 @@ export class CredentialHelpers {
   }
 }
 
-/** The value of a key, made where there is none; beyond the limit the oldest is dropped. */
-function valueAt<T>(map: Map<string, T>, key: string, make: () => T): T {
+/** Returns the value of a key, created if absent; at the limit, the oldest entry is evicted. */
+function getOrCreate<T>(map: Map<string, T>, key: string, create: () => T): T {
   const known = map.get(key);
   if (known !== undefined) return known;
   const [oldest] = map.keys();
-  if (map.size >= MAX_SUBJECTS && oldest !== undefined) map.delete(oldest);
-  const value = make();
+  if (map.size >= MAX_TRACKED && oldest !== undefined) map.delete(oldest);
+  const value = create();
   map.set(key, value);
   return value;
 }
 
-function executionResult(answer: HelperAnswer): ExecutionResult {
-  if (answer.kind === "found") return "success";
-  if (answer.kind === "none") return "none";
-  return answer.reason === "helper-timeout" ? "timeout" : "failure";
+function executionResult(result: HelperResult): ExecutionResult {
+  if (result.kind === "found") return "success";
+  if (result.kind === "none") return "none";
+  return result.reason === "helper-timeout" ? "timeout" : "failure";
+}
+
+const NOT_FOUND = "credentials not found in native keychain";
+const TOKEN_USERNAME = "<token>";
+
+/**
+ * Decodes the result of `docker-credential-NAME get` (docker/docker-credential-helpers,
+ * `client/client.go`). Output is never quoted: it may contain the secret, also in an error message.
+ */
+export function readHelperResult(result: ProcessResult): HelperResult {
+  const failed = (reason: ReasonCode, detail: string) =>
+    ({ kind: "failed", reason, detail }) as const;
+  switch (result.kind) {
+    case "not-started":
+      return result.reason === "missing"
+        ? failed("helper-missing", "it does not exist")
+        : failed("helper-failed", "it is not executable");
+    case "timed-out":
+      return failed("helper-timeout", "it timed out and was stopped");
+    case "too-much-output":
+      return failed("helper-invalid-response", "its output exceeded the limit and it was stopped");
+    case "exited":
+      break;
+    default:
+      return result satisfies never;
+  }
+  if (result.code !== 0) {
+    return result.stdout.trim() === NOT_FOUND
+      ? { kind: "none", reason: "helper-no-credential" }
+      : failed("helper-failed", `it exited with code ${result.code}`);
+  }
+  let body: unknown;
+  try {
+    body = firstJsonValue(result.stdout);
+  } catch {
+    return failed("helper-invalid-response", "its output is not JSON");
+  }
+  if (!isFields(body)) {
+    return failed("helper-invalid-response", "its output is not a JSON object");
+  }
+  const username = goField(body, "Username") ?? "";
+  const secret = goField(body, "Secret") ?? "";
+  if (typeof username !== "string" || typeof secret !== "string") {
+    return failed("helper-invalid-response", "Username or Secret in its output is not a string");
+  }
+  if (username === TOKEN_USERNAME && secret !== "") {
+    const credential = { kind: "identity-token", username: "", token: new Secret(secret) } as const;
+    return { kind: "found", credential };
+  }
+  const credential = credentialFromPair(username, secret);
+  if (credential !== undefined) return { kind: "found", credential };
+  return { kind: "none", reason: username === "" ? "anonymous-entry" : "incomplete-entry" };
 }

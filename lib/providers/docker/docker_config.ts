@@ -1,29 +1,24 @@
 import { AgentError, type Credential, credentialFromPair, Secret } from "../../model/mod.ts";
-import { few } from "../../model/mod.ts";
 import { type Fields, firstJsonValue, goField, isFields } from "../../formats/mod.ts";
 
-/** One entry of `auths`, decoded. */
+/** Decoded entry of `auths`. */
 export interface DockerAuth {
   readonly username: string;
   readonly password: Secret;
   readonly identityToken: Secret;
   readonly registryToken: Secret;
-  /** Its `auth` is no UTF-8 text: docker would send bytes that we cannot keep. */
+  /** Set if `auth` is not UTF-8: docker would send the bytes, which a string cannot hold. */
   readonly undecodable?: boolean;
 }
 
-/** A docker configuration, as far as credentials go. */
+/** Credential-related part of a docker configuration file. */
 export interface DockerConfig {
   readonly auths: ReadonlyMap<string, DockerAuth>;
-  /** The host in a key of `auths` → that key; of several the first in byte order. */
-  readonly keysByHost: ReadonlyMap<string, string>;
   readonly credHelpers: ReadonlyMap<string, string>;
   readonly credsStore: string;
-  /** The names of its entries, few of them; empty when it has none. */
-  readonly entriesInWords: string;
 }
 
-/** Where `docker login` keeps Docker Hub, whatever the image says. */
+/** The key under which `docker login` stores Docker Hub credentials. */
 export const DOCKER_HUB_KEY = "https://index.docker.io/v1/";
 
 function invalid(what: string): AgentError {
@@ -31,9 +26,9 @@ function invalid(what: string): AgentError {
 }
 
 /**
- * Reads a docker `config.json` by the rules of docker/cli (`cli/config/configfile/file.go`,
- * `LoadFromReader`): one entry that does not decode makes the whole file unusable, an empty file
- * and what follows the JSON object do not.
+ * Decodes a docker `config.json` by the rules of docker/cli (`cli/config/configfile/file.go`,
+ * `LoadFromReader`): one invalid entry makes the whole file invalid, whereas an empty file and
+ * trailing data after the JSON object are accepted.
  *
  * @throws {AgentError} `invalid-config`; the message names the key, never a value.
  */
@@ -42,7 +37,7 @@ export function parseDockerConfig(text: string): DockerConfig {
   try {
     file = firstJsonValue(text) ?? {};
   } catch {
-    throw invalid("it is not JSON (half-written, perhaps)");
+    throw invalid("it is not JSON (possibly half-written)");
   }
   if (!isFields(file)) throw invalid("it is not a JSON object");
   const auths = new Map<string, DockerAuth>();
@@ -57,24 +52,7 @@ export function parseDockerConfig(text: string): DockerConfig {
     }
     credHelpers.set(key, name ?? "");
   }
-  const credsStore = stringField(file, "credsStore", "credsStore");
-  const names = [...auths.keys(), ...credHelpers.keys()];
-  return {
-    auths,
-    keysByHost: keysByHost(auths.keys()),
-    credHelpers,
-    credsStore,
-    entriesInWords: names.length === 0 ? "" : few(names),
-  };
-}
-
-function keysByHost(keys: Iterable<string>): ReadonlyMap<string, string> {
-  const byHost = new Map<string, string>();
-  for (const key of [...keys].sort()) {
-    const host = hostOf(key);
-    if (!byHost.has(host)) byHost.set(host, key);
-  }
-  return byHost;
+  return { auths, credHelpers, credsStore: stringField(file, "credsStore", "credsStore") };
 }
 
 function objectField(file: Fields, name: string): Fields {
@@ -90,7 +68,7 @@ function stringField(fields: Fields, name: string, place: string): string {
 }
 
 /**
- * One entry of `auths`.
+ * Decodes one entry of `auths`.
  *
  * @throws {AgentError} `invalid-config`; the message names the key, never a value.
  */
@@ -108,9 +86,9 @@ export function readDockerAuth(key: string, entry: Fields): DockerAuth {
   };
 }
 
-/** Split at the first colon; docker trims NULs off the password. */
+/** Splits at the first colon and, as docker does, trims NULs off the password. */
 function decodeAuth(key: string, encoded: string) {
-  // As Go's base64: line breaks are skipped, padding is wanted, spare bits are not looked at.
+  // As Go's base64: line breaks are ignored, padding is required, trailing bits are not checked.
   const packed = encoded.replace(/[\r\n]/g, "");
   if (packed.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(packed)) {
     throw invalid(`auths.${key}.auth is not base64`);
@@ -125,32 +103,34 @@ function decodeAuth(key: string, encoded: string) {
   const pair = new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
   const colon = pair.indexOf(":");
   if (colon < 0) throw invalid(`auths.${key}.auth has no colon`);
-  if (colon === 0) throw invalid(`auths.${key}.auth has no user name`);
+  if (colon === 0) throw invalid(`auths.${key}.auth has no username`);
   const username = pair.slice(0, colon);
   const password = pair.slice(colon + 1).replace(/^\0+|\0+$/g, "");
   return { username, password, ...(undecodable && { undecodable }) };
 }
 
-/** The name under which docker keeps a registry. */
+/** Returns the server name under which docker stores the credential of a registry. */
 export function dockerServer(registry: string): string {
   return registry === "docker.io" ? DOCKER_HUB_KEY : registry;
 }
 
 /**
- * The entry for a registry, as docker's file store finds it: the exact key, else a key whose host
- * is the registry's (`credentials.ConvertToHostname`).
+ * Finds the entry for a registry as docker's file store does: by the exact key, otherwise by a key
+ * with the registry's host (`credentials.ConvertToHostname`), of several the first in byte order.
  */
 export function findAuth(
-  { auths, keysByHost }: DockerConfig,
+  { auths }: DockerConfig,
   registry: string,
 ): { readonly key: string; readonly auth: DockerAuth } | undefined {
   const server = dockerServer(registry);
-  const key = auths.has(server) ? server : keysByHost.get(server);
-  const auth = key === undefined ? undefined : auths.get(key);
-  return key === undefined || auth === undefined ? undefined : { key, auth };
+  const [key = server] = auths.has(server)
+    ? []
+    : [...auths.keys()].sort().filter((key) => hostOf(key) === server);
+  const auth = auths.get(key);
+  return auth && { key, auth };
 }
 
-/** The keys that look like Docker Hub's and are none that docker reads. */
+/** Returns the keys that seem to mean Docker Hub but that docker does not read. */
 export function mistakenHubKeys({ auths }: DockerConfig): readonly string[] {
   return [...auths.keys()].sort().filter((key) =>
     key !== DOCKER_HUB_KEY && /^(?:(?:index|registry-1)\.)?docker\.io$/.test(hostOf(key))
@@ -163,12 +143,12 @@ function hostOf(key: string): string {
   return slash < 0 ? bare : bare.slice(0, slash);
 }
 
-/** The helper for a registry, as docker chooses it: its own, else the store for all. */
+/** Returns the registry's own helper, otherwise `credsStore`; empty if there is neither. */
 export function helperFor(config: DockerConfig, registry: string): string {
   return config.credHelpers.get(dockerServer(registry)) ?? config.credsStore;
 }
 
-/** The credentials that an entry holds, the one that nydusd can use first. */
+/** Returns the credentials of an entry, the one that nydusd can use first. */
 export function credentialsOf(auth: DockerAuth): readonly Credential[] {
   if (auth.undecodable) return [];
   const credentials: Credential[] = [];
@@ -182,9 +162,4 @@ export function credentialsOf(auth: DockerAuth): readonly Credential[] {
     credentials.push({ kind: "identity-token", username, token: identityToken });
   }
   return credentials;
-}
-
-/** Whether something in it is for a registry: an entry, or a helper that would be asked. */
-export function knowsRegistry(config: DockerConfig, registry: string): boolean {
-  return findAuth(config, registry) !== undefined || helperFor(config, registry) !== "";
 }

@@ -1,48 +1,61 @@
-import { AgentError, type Clock, type FileSystem, type ReasonCode } from "../../model/mod.ts";
+import {
+  AgentError,
+  type Clock,
+  defined,
+  type FileSystem,
+  type ReasonCode,
+} from "../../model/mod.ts";
 import { type DockerConfig, parseDockerConfig } from "./docker_config.ts";
 
-/** What following the file takes. */
+/** Dependencies of {@linkcode DockerFile}. */
 export interface DockerFileOptions {
   readonly path: string;
   readonly files: FileSystem;
   readonly clock: Clock;
 }
 
-/** What the last read of the file gave. */
-export interface DockerFileView {
-  /** The last configuration that was read whole; undefined when there is none. */
-  readonly good?: {
-    readonly config: DockerConfig;
-    /** Wall time at which it was read. */
-    readonly readAtMs: number;
-  };
-  /** What is wrong with the file as it is now. */
+/** A configuration and the wall time at which it was read. */
+export interface LoadedConfig {
+  readonly config: DockerConfig;
+  readonly readAtMs: number;
+}
+
+/** State of the file after the last read. */
+export interface DockerFileState {
+  /** The last valid configuration; undefined if there is none. */
+  readonly loaded?: LoadedConfig;
+  /** Why the current file cannot be used. */
   readonly problem?: { readonly reason: ReasonCode; readonly detail: string };
 }
 
 /**
- * Follows docker's `config.json`: parsed once when it changes, and a file that is caught
- * half-written leaves the last good reading in force.
+ * Reads docker's `config.json` when it changes, and keeps the last valid configuration while the
+ * file is half-written or unreadable.
+ *
+ * Invariants:
+ * - At most one read is running and one is queued.
+ * - A read started after a caller's request serves that caller, so it never gets an older file.
+ * - `readAtMs` changes only when the text of the file does.
  */
 export class DockerFile {
   readonly #options: DockerFileOptions;
-  #view: DockerFileView = {};
+  #state: DockerFileState = {};
   #stamp: string | undefined;
   #text: string | undefined;
-  #doubted = false;
+  #isSuspect = false;
   #reading: Promise<unknown> = Promise.resolve();
-  #next: Promise<DockerFileView> | undefined;
+  #next: Promise<DockerFileState> | undefined;
 
-  /** @param before Follows the same file until now: what it read last is not forgotten. */
+  /** @param before The instance before a reload: its configuration is kept for the same path. */
   constructor(options: DockerFileOptions, before?: DockerFile) {
     this.#options = options;
     if (before === undefined || before.#options.path !== options.path) return;
-    this.#view = before.#view;
+    this.#state = before.#state;
     this.#text = before.#text;
   }
 
-  /** Returns the file as it is now. Callers that arrive during a read share the one after it. */
-  read(): Promise<DockerFileView> {
+  /** Returns the current state of the file. Calls during a read share the following one. */
+  read(): Promise<DockerFileState> {
     this.#next ??= this.#reading.then(() => {
       this.#next = undefined;
       const reading = this.#read();
@@ -52,54 +65,51 @@ export class DockerFile {
     return this.#next;
   }
 
-  /** The next read reads the file even if its stamp is the same: two writes can share one. */
+  /** Makes the next read ignore the stamp: two writes in quick succession can have the same one. */
   suspect(): void {
-    this.#doubted = true;
+    this.#isSuspect = true;
   }
 
-  async #read(): Promise<DockerFileView> {
-    const { path, files } = this.#options;
-    const doubted = this.#doubted;
-    this.#doubted = false;
+  async #read(): Promise<DockerFileState> {
+    const { path, files, clock } = this.#options;
+    const isSuspect = this.#isSuspect;
+    this.#isSuspect = false;
     let text: string | undefined;
     try {
       const stat = await files.stat(path);
-      if (stat !== undefined && stat.stamp === this.#stamp && !doubted) return this.#view;
+      if (stat !== undefined && stat.stamp === this.#stamp && !isSuspect) return this.#state;
       text = stat === undefined ? undefined : await files.readText(path);
       this.#stamp = stat?.stamp;
     } catch (error) {
       this.#stamp = undefined;
-      return this.#keep("unreadable", error);
+      return this.#reject("unreadable", error);
     }
-    if (text === undefined) return this.#take(undefined, {});
-    const { good } = this.#view;
-    // The same as before is no news: what was read from it keeps its time.
-    if (good !== undefined && text === this.#text) return this.#take(text, { good });
+    const { loaded } = this.#state;
+    if (text === undefined) return this.#accept(text, {});
+    // Unchanged text keeps the time at which it was first read.
+    if (loaded !== undefined && text === this.#text) return this.#accept(text, { loaded });
     try {
-      return this.#take(text, { good: this.#parse(text) });
+      // Docker writes `{}` for no entries: an empty file is about to be written.
+      if (text.trim() === "" && loaded !== undefined) {
+        throw new AgentError("invalid-config", "read docker configuration: it is empty");
+      }
+      const config = parseDockerConfig(text);
+      return this.#accept(text, { loaded: { config, readAtMs: clock.wallMs() } });
     } catch (error) {
-      return this.#keep("invalid-config", error);
+      return this.#reject("invalid-config", error);
     }
   }
 
-  #take(text: string | undefined, view: DockerFileView): DockerFileView {
+  #accept(text: string | undefined, state: DockerFileState): DockerFileState {
     this.#text = text;
-    return this.#view = view;
+    return this.#state = state;
   }
 
-  #parse(text: string): NonNullable<DockerFileView["good"]> {
-    // A file that was just emptied is about to be written; docker writes `{}` when it means none.
-    if (text.trim() === "" && this.#view.good !== undefined) {
-      throw new AgentError("invalid-config", "read docker configuration: it is empty");
-    }
-    return { config: parseDockerConfig(text), readAtMs: this.#options.clock.wallMs() };
-  }
-
-  #keep(reason: ReasonCode, error: unknown): DockerFileView {
-    // Only our own errors are known to quote no secret.
+  #reject(reason: ReasonCode, error: unknown): DockerFileState {
+    // Only an AgentError is known to quote no secret.
     const what = error instanceof AgentError ? error.message : "it cannot be read";
     const problem = { reason, detail: `${this.#options.path}: ${what}` };
-    const { good } = this.#view;
-    return this.#view = { ...(good && { good }), problem };
+    const { loaded } = this.#state;
+    return this.#state = { ...defined({ loaded }), problem };
   }
 }

@@ -1,19 +1,23 @@
 import {
+  abortable,
+  type AnswerDeadline,
   type CallOptions,
   type Candidate,
   type Clock,
   type Credential,
   type CredentialProvider,
   type CredentialRequest,
+  defined,
   type FileSystem,
+  type ImageReference,
+  joinNames,
+  parseImageTarget,
   type ProviderNote,
   type ProviderOutcome,
   type ReasonCode,
   tokenExpiryOf,
 } from "../../model/mod.ts";
-import { abortable } from "../../model/mod.ts";
-import type { AnswerDeadline } from "../../model/mod.ts";
-import type { CredentialHelpers, TimedAnswer } from "./credential_helper.ts";
+import type { CredentialHelpers, HelperOutcome } from "./credential_helper.ts";
 import {
   credentialsOf,
   DOCKER_HUB_KEY,
@@ -23,31 +27,25 @@ import {
   helperFor,
   mistakenHubKeys,
 } from "./docker_config.ts";
-import { DockerFile } from "./docker_file.ts";
-import { otherAuths } from "./docker_keyring.ts";
+import { DockerFile, type LoadedConfig } from "./docker_file.ts";
+import { SecretKeyring } from "./secret_keyring.ts";
 
-/** What the docker provider reads and asks. */
+/** Dependencies of {@linkcode DockerProvider}. */
 export interface DockerProviderOptions {
   readonly configPath: string;
   readonly files: FileSystem;
   readonly clock: Clock;
   readonly helpers: CredentialHelpers;
-  /** Bounds each helper; without it a helper is waited for until it ends. */
+  /** Bounds each helper call. @default no bound but the helper's own timeout */
   readonly deadline?: AnswerDeadline;
-  /** The one before a reload: the last good reading of the same file stays. */
+  /** The instance before a reload: the last valid configuration of the same file is kept. */
   readonly before?: DockerProvider;
 }
 
-/** A configuration that was read, and where and when. */
-interface Source {
-  readonly path: string;
-  readonly config: DockerConfig;
-  readonly readAtMs: number;
-}
-
 /**
- * Docker's `config.json` and the credential helpers that it names: the registry's own helper, else
- * the store for all, and `auths` where there is no helper or where it has nothing.
+ * Provides credentials from docker's `config.json` and the credential helpers that it names: the
+ * registry's own helper, otherwise `credsStore`; and `auths` if there is no helper or the helper has
+ * no credential.
  */
 export class DockerProvider implements CredentialProvider {
   readonly name = "docker";
@@ -57,11 +55,11 @@ export class DockerProvider implements CredentialProvider {
 
   constructor({ before, ...options }: DockerProviderOptions) {
     const { configPath: path, files, clock } = options;
-    this.#options = options; // without the one before, which would keep all before it
+    this.#options = options; // without `before`, which would keep all earlier instances in memory
     this.#file = new DockerFile({ path, files, clock }, before && before.#file);
   }
 
-  /** The next request reads the file, even if its stamp is the same. */
+  /** Makes the next request read the file, even if its stamp is unchanged. */
   suspect(): void {
     this.#file.suspect();
   }
@@ -74,104 +72,89 @@ export class DockerProvider implements CredentialProvider {
   }
 
   async #provide(request: CredentialRequest): Promise<ProviderOutcome> {
-    const { good, problem } = await this.#file.read();
+    const { loaded, problem } = await this.#file.read();
     const { configPath: path } = this.#options;
     const notes: ProviderNote[] = [];
     if (problem !== undefined) {
       const { reason, detail } = problem;
-      if (good === undefined) return { kind: "failed", reason, detail, notes };
-      notes.push({ subject: path, reason, detail: `${detail}; the last good one is used` });
+      if (loaded === undefined) return { kind: "failed", reason, detail, notes };
+      notes.push({ subject: path, reason, detail: `${detail}; the last valid one is used` });
     }
-    if (good === undefined) {
+    if (loaded === undefined) {
       const reason = "no-config-file";
       return { kind: "none", reason, notes: [...notes, { subject: path, reason }] };
     }
-    const source = { path, ...good };
-    const helper = helperFor(source.config, request.image.registry);
-    if (helper === "") return fromAuths(source, request, notes);
-    return await this.#fromHelper(helper, source, request, notes);
+    const fromFile = (notes: readonly ProviderNote[]) =>
+      fromAuths({ path, ...loaded }, request, notes);
+    const helper = helperFor(loaded.config, request.image.registry);
+    if (helper === "") return fromFile(notes);
+    const outcome = await this.#fromHelper(helper, request, notes);
+    if (outcome.kind !== "none") return outcome;
+    // The file may still have an entry from a login before the helper was configured.
+    const fallback = fromFile(outcome.notes);
+    return fallback.kind === "none" ? { ...outcome, notes: fallback.notes } : fallback;
   }
 
   async #fromHelper(
     name: string,
-    source: Source,
     request: CredentialRequest,
     notes: readonly ProviderNote[],
   ): Promise<ProviderOutcome> {
-    const asked = await this.#runHelper(name, request, notes);
-    if (asked.kind !== "none") return asked;
-    // Someone who logged in before there was a helper still has an entry in the file.
-    const fallback = fromAuths(source, request, asked.notes);
-    return fallback.kind === "none" ? { ...asked, notes: fallback.notes } : fallback;
-  }
-
-  async #runHelper(
-    name: string,
-    request: CredentialRequest,
-    notes: readonly ProviderNote[],
-  ): Promise<ProviderOutcome> {
-    const server = dockerServer(request.image.registry);
-    const subject = `docker-credential-${name}`;
-    const answer = await this.#answerOf(name, server, request);
-    switch (answer.kind) {
-      case "none": {
-        const { kind, reason } = answer;
-        return { kind, reason, notes: [...notes, { subject, reason }] };
-      }
-      case "failed": {
-        const { kind, reason, detail, retryAtMs } = answer;
-        return {
-          kind,
-          reason,
-          detail: `${subject}: ${detail}`,
-          notes: [...notes, { subject, reason, detail }],
-          ...(retryAtMs !== undefined && { retryAtMs }),
-        };
-      }
-      case "found":
-        return helperFound(answer, subject, server, notes);
-      default:
-        return answer satisfies never;
-    }
-  }
-
-  async #answerOf(
-    name: string,
-    server: string,
-    request: CredentialRequest,
-  ): Promise<TimedAnswer> {
     const { helpers, deadline, clock } = this.#options;
-    const answer = helpers.get(name, server, request);
     const { image, podImage = image } = request;
-    return await deadline?.wait(answer, {
-      source: `docker-credential-${name}`,
+    const server = dockerServer(image.registry);
+    const subject = `docker-credential-${name}`;
+    const pending = helpers.get(name, server, request);
+    const outcome = await deadline?.wait(pending, {
+      source: subject,
       image: podImage,
       isFailure: ({ kind }) => kind === "failed",
-      otherwise: (detail) => ({
+      onTimeout: (detail): HelperOutcome => ({
         kind: "failed",
         reason: "deadline-exceeded",
         detail,
         fetchedAtMs: clock.wallMs(),
         source: "executed",
       }),
-    }) ?? await answer;
+    }) ?? await pending;
+    switch (outcome.kind) {
+      case "none": {
+        const { kind, reason } = outcome;
+        return { kind, reason, notes: [...notes, { subject, reason }] };
+      }
+      case "failed": {
+        const { kind, reason, detail, retryAtMs } = outcome;
+        return {
+          kind,
+          reason,
+          detail: `${subject}: ${detail}`,
+          notes: [...notes, { subject, reason, detail }],
+          ...defined({ retryAtMs }),
+        };
+      }
+      case "found":
+        return foundByHelper(outcome, subject, server, notes);
+      default:
+        return outcome satisfies never;
+    }
   }
 }
 
-const HELPER_REASONS = {
+const FOUND_REASONS = {
   executed: "found",
   shared: "shared-execution",
-  kept: "found-in-cache",
-} as const satisfies Record<TimedAnswer["source"], ReasonCode>;
+  cached: "found-in-cache",
+} as const satisfies Record<HelperOutcome["source"], ReasonCode>;
 
-function helperFound(
-  answer: TimedAnswer & { readonly kind: "found" },
+function foundByHelper(
+  { credential, fetchedAtMs, expiresAtMs, warning, source }: HelperOutcome & {
+    readonly kind: "found";
+  },
   plugin: string,
   server: string,
   notes: readonly ProviderNote[],
 ): ProviderOutcome {
-  const { credential, fetchedAtMs, expiresAtMs, warning } = answer;
-  const reason = HELPER_REASONS[answer.source];
+  const reason = FOUND_REASONS[source];
   const candidate: Candidate = {
     credential,
     origin: `${plugin} for ${server}`,
@@ -179,29 +162,24 @@ function helperFound(
     plugin,
     fetchedAtMs,
     watched: false,
-    ...(expiresAtMs !== undefined && { expiresAtMs }),
+    ...defined({ expiresAtMs }),
   };
-  const note = { subject: plugin, reason, ...(warning !== undefined && { detail: warning }) };
+  const note = { subject: plugin, reason, ...defined({ detail: warning }) };
   return { kind: "found", reason, candidates: [candidate], notes: [...notes, note] };
 }
 
+/** A configuration and the path of its file. */
+type ConfigFile = LoadedConfig & { readonly path: string };
+
 function fromAuths(
-  { path, config, readAtMs }: Source,
+  { path, config, readAtMs }: ConfigFile,
   { image }: CredentialRequest,
   before: readonly ProviderNote[],
 ): ProviderOutcome {
   const entry = findAuth(config, image.registry);
   if (entry === undefined) {
     const reason = "no-entry-for-registry";
-    const mistaken = image.registry === "docker.io" ? mistakenHubKeys(config) : [];
-    if (mistaken.length === 0) {
-      const { entriesInWords: entries } = config;
-      const detail = entries === "" ? "it has no entry at all" : `it has ${entries}`;
-      return { kind: "none", reason, notes: [...before, { subject: path, reason, detail }] };
-    }
-    const detail = `docker keeps Docker Hub under ${DOCKER_HUB_KEY} and reads no other key`;
-    const notes = mistaken.map((key) => ({ subject: `auths.${key}`, reason, detail }) as const);
-    return { kind: "none", reason, notes: [...before, ...notes] };
+    return { kind: "none", reason, notes: [...before, ...noEntryNotes(path, config, image)] };
   }
   const { key, auth } = entry;
   const subject = `auths.${key}`;
@@ -211,39 +189,61 @@ function fromAuths(
     return { kind: "failed", reason, detail, notes: [...before, { subject, reason, detail }] };
   }
   const notes = [...before];
-  const candidate = (key: string) => (credential: Credential) => {
+  const candidate = (key: string) => (credential: Credential): Candidate => {
     const { expiresAtMs, warning } = tokenExpiryOf(credential, readAtMs);
-    const subject = `auths.${key}`;
-    if (warning !== undefined) notes.push({ subject, reason: "found", detail: warning });
-    return authCandidate(credential, { path, key, readAtMs }, expiresAtMs);
+    if (warning !== undefined) {
+      notes.push({ subject: `auths.${key}`, reason: "found", detail: warning });
+    }
+    return {
+      credential,
+      origin: `${path}, auths entry ${key}`,
+      pattern: key,
+      fetchedAtMs: readAtMs,
+      watched: true,
+      ...defined({ expiresAtMs }),
+    };
   };
   const [first, ...rest] = credentialsOf(auth).map(candidate(key));
   if (first === undefined) {
     const reason = auth.username === "" ? "anonymous-entry" : "incomplete-entry";
     return { kind: "none", reason, notes: [...notes, { subject, reason }] };
   }
-  // Docker looks no further; the kubelet would try these as well.
-  const others = otherAuths(config, image, key).flatMap(({ key, credentials }) =>
-    credentials.map(candidate(key))
-  );
+  const others = otherEntries(config, image, key)
+    .flatMap(({ key, credentials }) => credentials.map(candidate(key)));
   return { kind: "found", reason: "found", candidates: [first, ...rest, ...others], notes };
 }
 
-function authCandidate(
-  credential: Credential,
-  { path, key, readAtMs }: {
-    readonly path: string;
-    readonly key: string;
-    readonly readAtMs: number;
-  },
-  expiresAtMs: number | undefined,
-): Candidate {
-  return {
-    credential,
-    origin: `${path}, auths entry ${key}`,
-    pattern: key,
-    fetchedAtMs: readAtMs,
-    watched: true,
-    ...(expiresAtMs !== undefined && { expiresAtMs }),
-  };
+/**
+ * Returns the other entries that match an image by the kubelet's rules, which also accept paths and
+ * wildcards; the most specific key first. Docker uses a single entry, but if the registry refuses
+ * that one, another may be accepted.
+ */
+function otherEntries({ auths }: DockerConfig, { text }: ImageReference, used: string) {
+  if (auths.size < 2) return [];
+  const entries = [...auths].map(([key, auth]) => ({ key, credentials: credentialsOf(auth) }));
+  const keyring = new SecretKeyring([{ namespace: "", name: "", entries, problems: [] }]);
+  try {
+    return keyring.find(parseImageTarget(text)).map(({ entry }) => entry)
+      .filter(({ key }) => key !== used);
+  } catch {
+    return []; // an image that does not parse matches no key
+  }
+}
+
+function noEntryNotes(
+  path: string,
+  config: DockerConfig,
+  { registry }: ImageReference,
+): readonly ProviderNote[] {
+  const reason = "no-entry-for-registry";
+  const mistaken = registry === "docker.io" ? mistakenHubKeys(config) : [];
+  if (mistaken.length === 0) {
+    const names = [...config.auths.keys(), ...config.credHelpers.keys()];
+    const detail = names.length === 0
+      ? "it has no entries"
+      : `it has entries for ${joinNames(names)}`;
+    return [{ subject: path, reason, detail }];
+  }
+  const detail = `docker stores Docker Hub credentials under ${DOCKER_HUB_KEY} only`;
+  return mistaken.map((key) => ({ subject: `auths.${key}`, reason, detail }));
 }

@@ -10,14 +10,12 @@ export {
 } from "./credential_helper.ts";
 export {
   credentialsOf,
-  type DockerConfig,
   dockerServer,
   findAuth,
-  knowsRegistry,
   parseDockerConfig,
   readDockerAuth,
 } from "./docker_config.ts";
-export { DockerProvider, type DockerProviderOptions } from "./docker_provider.ts";
+export { DockerProvider } from "./docker_provider.ts";
 export {
   type KeyringMatch,
   type PullSecret,

@@ -6,24 +6,24 @@ import {
   parseImageTarget,
 } from "../../model/mod.ts";
 
-/** A registry, or a part of one, and what a secret holds for it. */
+/** Credentials of a pull secret for a registry, or for a path in it. */
 export interface SecretEntry {
-  /** As it stands in the secret. */
+  /** The key as written in the secret. */
   readonly key: string;
-  /** The one that nydusd can use first; empty for anonymous access. */
+  /** Starts with the one that nydusd can use; empty for anonymous access. */
   readonly credentials: readonly Credential[];
 }
 
-/** A pull secret, as far as credentials go. */
+/** Credential-related part of a pull secret. */
 export interface PullSecret {
   readonly namespace: string;
   readonly name: string;
   readonly entries: readonly SecretEntry[];
-  /** What is wrong with it, or with single entries. Quotes no value. */
+  /** Problems of the secret or of single entries. They quote no value. */
   readonly problems: readonly string[];
 }
 
-/** An entry that matches an image. */
+/** An entry that matches an image, with its secret. */
 export interface KeyringMatch<S extends PullSecret> {
   readonly secret: S;
   readonly entry: SecretEntry;
@@ -34,16 +34,15 @@ interface Indexed<S extends PullSecret> extends KeyringMatch<S> {
 }
 
 /**
- * The entries of many pull secrets, found by image: the most specific key first, among equal keys
- * by namespace and name. A key matches by the kubelet's rules (Kubernetes
- * `pkg/credentialprovider/keyring.go`, `BasicDockerKeyring`): hosts label by label with `*` as a
- * wildcard within one, ports equal, the path a literal prefix.
+ * Index of pull secret entries by image. Keys match by the kubelet's rules (Kubernetes
+ * `pkg/credentialprovider/keyring.go`, `BasicDockerKeyring`): hosts are compared label by label,
+ * with `*` as a wildcard within a label, ports must be equal, and the path is a literal prefix.
  */
 export class SecretKeyring<S extends PullSecret> {
-  /** By host and port; what has a wildcard stands in a list of its own. */
+  /** By host and port; keys with wildcards are in a separate list. */
   readonly #byHost = new Map<string, Indexed<S>[]>();
   readonly #wildcards: Indexed<S>[] = [];
-  /** Keys that name no registry, by secret. */
+  /** Keys that are not a registry, with their secret. */
   readonly unusable: { readonly secret: S; readonly key: string }[] = [];
 
   constructor(secrets: Iterable<S>) {
@@ -52,7 +51,7 @@ export class SecretKeyring<S extends PullSecret> {
     }
   }
 
-  /** Every entry that matches, best first. */
+  /** Returns the matching entries: most specific key first, then by namespace and name. */
   find(target: ImageTarget): readonly KeyringMatch<S>[] {
     const candidates = [...this.#byHost.get(hostOf(target)) ?? [], ...this.#wildcards];
     return candidates.filter(({ pattern }) => pattern.matches(target)).sort(compare);
@@ -86,8 +85,8 @@ function order(a: string, b: string): number {
 }
 
 /**
- * A key without what says nothing of the registry: the scheme, the version of the registry's API at
- * the start of the path, the many names of Docker Hub.
+ * Returns the registry and path of a key, without the scheme and the registry API version at the
+ * start of the path. The aliases of Docker Hub become `docker.io`.
  */
 export function registryOfKey(key: string): string {
   const bare = key.replace(/^https?:\/\//, "");

@@ -1,25 +1,27 @@
 import {
   type Candidate,
   type CredentialRequest,
+  defined,
   ImagePattern,
   type ImageTarget,
+  joinNames,
   type ProviderNote,
   type ReasonCode,
   type ValidAccounts,
 } from "../../model/mod.ts";
-import { few } from "../../model/mod.ts";
 import type { PluginDefinition } from "./provider_config.ts";
 
-/** What one plugin contributes to an outcome. */
-export interface Contribution {
+/** One plugin's part of the provider's outcome. */
+export interface PluginOutcome {
   readonly note: ProviderNote;
+  /** Most specific pattern first; empty if the plugin has no credential or failed. */
   readonly candidates: readonly Candidate[];
-  readonly failed?: { readonly detail: string; readonly retryAtMs?: number };
-  /** Of a plugin that is run in the name of service accounts: whose credentials still count. */
+  readonly failure?: { readonly detail: string; readonly retryAtMs?: number };
+  /** Set by plugins that run per service account: the accounts whose credentials are still valid. */
   readonly validAccounts?: ValidAccounts;
 }
 
-/** A plugin of the kubelet's configuration: the images that it serves, and what it has for them. */
+/** A plugin of the `CredentialProviderConfig`: the images it matches and its credentials for them. */
 export abstract class ExecPlugin {
   readonly definition: PluginDefinition;
   readonly #patterns: readonly ImagePattern[];
@@ -35,29 +37,31 @@ export abstract class ExecPlugin {
     });
   }
 
-  /** Whether the plugin is executed for an image. */
+  /** Whether a `matchImages` pattern matches an image. */
   matches(target: ImageTarget): boolean {
     return this.#patterns.some((pattern) => pattern.matches(target));
   }
 
-  /** Returns what the plugin has for an image that it matches. Rejects only on a defect. */
-  abstract contribute(request: CredentialRequest, target: ImageTarget): Promise<Contribution>;
+  /** Returns the plugin's credentials for an image that it matches. Rejects only on a defect. */
+  abstract provide(request: CredentialRequest, target: ImageTarget): Promise<PluginOutcome>;
 
-  /** The contribution for an image that no pattern matches. */
-  notMatched(): Contribution {
-    const detail = `no matchImages pattern matches: ${few(this.definition.matchImages)}`;
+  /** The outcome for an image that no pattern matches. */
+  notMatched(): PluginOutcome {
+    const detail = `no matchImages pattern matches: ${joinNames(this.definition.matchImages)}`;
     return this.none("plugin-not-matched", detail);
   }
 
-  /** The contribution of a plugin that has no credential. */
-  none(reason: ReasonCode, detail = ""): Contribution {
-    const subject = this.definition.name;
-    return { note: { subject, reason, ...(detail !== "" && { detail }) }, candidates: [] };
+  /** The outcome of a plugin that has no credential. */
+  none(reason: ReasonCode, detail?: string): PluginOutcome {
+    return {
+      note: { subject: this.definition.name, reason, ...defined({ detail }) },
+      candidates: [],
+    };
   }
 
-  /** The contribution of a plugin whose credentials could not be determined. */
-  failed(reason: ReasonCode, what: string): Contribution {
+  /** The outcome of a plugin that failed. */
+  failed(reason: ReasonCode, what: string, retryAtMs?: number): PluginOutcome {
     const detail = `plugin ${this.definition.name}: ${what}`;
-    return { ...this.none(reason, detail), failed: { detail } };
+    return { ...this.none(reason, detail), failure: { detail, ...defined({ retryAtMs }) } };
   }
 }

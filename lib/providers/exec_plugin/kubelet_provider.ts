@@ -1,72 +1,80 @@
 import {
+  abortable,
   AgentError,
+  type AnswerDeadline,
   type CallOptions,
   type Candidate,
   comparePatterns,
   type ConfigProblem,
   type CredentialProvider,
   type CredentialRequest,
+  defined,
   type FileSystem,
   formatProblem,
   type ImageTarget,
+  type PodAccounts,
   type ProviderNote,
   type ProviderOutcome,
   safeMessageOf,
   Semaphore,
+  targetOf,
   type ValidAccounts,
 } from "../../model/mod.ts";
-import { AccountPlugin } from "./service_account_plugin.ts";
-import type { AnswerDeadline } from "../../model/mod.ts";
-import type { Contribution, ExecPlugin } from "./exec_plugin.ts";
+import type { ExecPlugin, PluginOutcome } from "./exec_plugin.ts";
 import { Plugin, type PluginEnvironment } from "./plugin.ts";
-import type { PodAccounts } from "../../model/mod.ts";
 import {
   findProviderConfig,
   openProviderConfig,
   type PluginDefinition,
   type ProviderConfigReading,
-} from "./provider_config_file.ts";
-import { abortable } from "../../model/mod.ts";
-import { targetOf } from "../../model/mod.ts";
+} from "./provider_config.ts";
+import { ServiceAccountPlugin } from "./service_account_plugin.ts";
 
-/** What the kubelet provider reads and runs. */
-export interface KubeletProviderOptions extends Omit<PluginEnvironment, "gate"> {
-  /** The `CredentialProviderConfig`, or a folder of them. */
+/** Dependencies and settings of {@linkcode KubeletProvider}. */
+export interface KubeletProviderOptions extends Omit<PluginEnvironment, "semaphore"> {
+  /** Path of the `CredentialProviderConfig`, or of a folder with several. */
   readonly configPath: string;
   readonly files: FileSystem;
-  /** Executions side by side, over all plugins. */
+  /** Limit of concurrent executions over all plugins. */
   readonly maxParallel: number;
-  /** For plugins that want tokens of service accounts; asked for when the first of them is. */
+  /** Opens the Kubernetes API for plugins with `tokenAttributes`; called on their first request. */
   readonly accounts?: () => Promise<PodAccounts>;
-  /** Bounds each plugin; without it a plugin is waited for until it ends. */
+  /** Bounds each plugin. @default no bound but the plugin's own timeout */
   readonly deadline?: AnswerDeadline;
   /**
-   * The one before a reload. Its plugins stay while the same file cannot be used, and what is known
-   * of a plugin whose definition and folder stay is kept.
+   * The instance before a reload. The state of plugins with the same definition and folder is kept,
+   * and all its plugins are kept while the same file is invalid.
    */
   readonly before?: KubeletProvider;
 }
 
-/** How a look at the configuration went. */
+/** Result of reading the configuration. */
 export type ReloadOutcome =
   | { readonly kind: "unchanged" }
   | { readonly kind: "loaded"; readonly warnings: readonly ConfigProblem[] }
   | { readonly kind: "refused"; readonly problems: readonly ConfigProblem[] };
 
-/** What is wrong with the configuration file as it is now. */
+/** Why the current configuration file cannot be used. */
 interface Problem {
   readonly reason: "unreadable" | "no-config-file" | "invalid-config";
   readonly detail: string;
 }
 
-/** The kubelet's exec plugins, asked side by side; the most specific pattern wins. */
+/**
+ * Provides credentials from the kubelet's exec plugins: runs all plugins that match an image
+ * concurrently and ranks their credentials by the most specific pattern.
+ *
+ * Invariants:
+ * - Reloads run one after the other, and no request is served before the first one is complete.
+ * - An invalid configuration never replaces the plugins of the last valid one.
+ */
 export class KubeletProvider implements CredentialProvider {
   readonly name = "kubelet";
   readonly renewable = true;
   readonly #options: KubeletProviderOptions;
   readonly #environment: PluginEnvironment;
   #plugins: readonly ExecPlugin[] = [];
-  /** Of the provider before this one, until the configuration was read. */
+  /** Plugins of the instance before this one, until the configuration is loaded. */
   #before: readonly ExecPlugin[] = [];
   #stamp: string | undefined;
   #problem: Problem | undefined;
@@ -75,8 +83,7 @@ export class KubeletProvider implements CredentialProvider {
 
   constructor({ before, ...options }: KubeletProviderOptions) {
     this.#options = options;
-    const gate = new Semaphore(options.maxParallel);
-    this.#environment = { ...options, gate };
+    this.#environment = { ...options, semaphore: new Semaphore(options.maxParallel) };
     if (before === undefined) return;
     const { configPath, binDir } = before.#options;
     if (binDir === options.binDir) this.#before = before.#plugins;
@@ -85,8 +92,8 @@ export class KubeletProvider implements CredentialProvider {
   }
 
   /**
-   * Reads the configuration again if the file has changed. One that cannot be used is refused, and
-   * the plugins that are there go on; a plugin whose definition stays keeps what it knows.
+   * Reads the configuration again if the file has changed. An invalid one is refused and the current
+   * plugins stay; plugins with an unchanged definition keep their state.
    */
   async reload(): Promise<ReloadOutcome> {
     const reload = (this.#reloading ?? Promise.resolve()).then(() => this.#reload());
@@ -117,55 +124,53 @@ export class KubeletProvider implements CredentialProvider {
           : { kind: "failed", reason, detail, notes };
       }
       const subject = this.#options.configPath;
-      notes.push({ subject, reason, detail: `${detail}; the last good one is used` });
+      notes.push({ subject, reason, detail: `${detail}; the last valid one is used` });
     }
     const target = targetOf(request);
-    const contributions = this.#plugins.map((plugin) =>
+    const outcomes = this.#plugins.map((plugin) =>
       target === undefined || !plugin.matches(target)
         ? plugin.notMatched()
-        : this.#contribution(plugin, request, target)
+        : this.#outcomeOf(plugin, request, target)
     );
-    return combine(await Promise.all(contributions), notes);
+    return combine(await Promise.all(outcomes), notes);
   }
 
-  /** Never rejects, and ends in time: one plugin must not hide what the others have. */
-  async #contribution(
+  /** Returns within the deadline and never rejects: one plugin must not affect the others. */
+  async #outcomeOf(
     plugin: ExecPlugin,
     request: CredentialRequest,
     target: ImageTarget,
-  ): Promise<Contribution> {
+  ): Promise<PluginOutcome> {
     const { image, podImage = image } = request;
-    const contribution = plugin.contribute(request, target).catch((error) =>
-      plugin.failed("internal-error", `it could not be used (${safeMessageOf(error)})`)
+    const pending = plugin.provide(request, target).catch((error) =>
+      plugin.failed("internal-error", `it failed unexpectedly (${safeMessageOf(error)})`)
     );
-    return await this.#options.deadline?.wait(contribution, {
+    return await this.#options.deadline?.wait(pending, {
       source: plugin.definition.name,
       image: podImage,
-      isFailure: ({ failed }) => failed !== undefined,
-      otherwise: (detail) => plugin.failed("deadline-exceeded", detail),
-    }) ?? await contribution;
+      isFailure: ({ failure }) => failure !== undefined,
+      onTimeout: (detail) => plugin.failed("deadline-exceeded", detail),
+    }) ?? await pending;
   }
 
+  /** Returns the plugin for a definition, with the state of the one that had the same definition. */
   #plugin(definition: PluginDefinition): ExecPlugin {
     const text = JSON.stringify(definition);
     const isSame = ({ definition }: ExecPlugin) => JSON.stringify(definition) === text;
-    const known = this.#plugins.find(isSame);
-    if (known !== undefined) return known;
+    const current = this.#plugins.find(isSame);
+    if (current !== undefined) return current;
     const before = this.#before.find(isSame);
+    const environment = this.#environment;
     const { tokenAttributes } = definition;
     if (tokenAttributes === undefined) {
-      return new Plugin(
-        definition,
-        this.#environment,
-        before instanceof Plugin ? before : undefined,
-      );
+      return new Plugin(definition, environment, before instanceof Plugin ? before : undefined);
     }
     const { accounts } = this.#options;
-    return new AccountPlugin(
+    return new ServiceAccountPlugin(
       definition,
       tokenAttributes,
-      { ...this.#environment, accounts },
-      before instanceof AccountPlugin ? before : undefined,
+      { ...environment, accounts },
+      before instanceof ServiceAccountPlugin ? before : undefined,
     );
   }
 
@@ -184,7 +189,7 @@ export class KubeletProvider implements CredentialProvider {
     }
     if (reading === undefined) {
       this.#stamp = undefined;
-      const missing = problem(configPath, "there is no such file", "write it, or mend its path");
+      const missing = problem(configPath, "it does not exist", "create it, or correct the path");
       return this.#refuse("no-config-file", [missing]);
     }
     const { problems, plugins, warnings } = reading;
@@ -205,57 +210,45 @@ function problem(file: string, what: string, remedy: string): ConfigProblem {
   return { file, place: "", problem: what, remedy };
 }
 
-/** The most specific pattern first; among equals the plugin that is configured earlier. */
+/** Merges outcomes: most specific pattern first; of equal patterns, the first configured plugin. */
 function combine(
-  contributions: readonly Contribution[],
+  outcomes: readonly PluginOutcome[],
   before: readonly ProviderNote[],
 ): ProviderOutcome {
-  const notes = [...before];
-  const candidates: Candidate[] = [];
-  for (const one of contributions) {
-    notes.push(one.note);
-    candidates.push(...one.candidates);
+  const notes = [...before, ...outcomes.map(({ note }) => note)];
+  const [best, ...others] = outcomes.flatMap(({ candidates }) => candidates)
+    .sort((a, b) => comparePatterns(a.pattern ?? "", b.pattern ?? ""));
+  if (best !== undefined) {
+    const candidates: readonly [Candidate, ...Candidate[]] = [best, ...others];
+    const winner = outcomes.find(({ note }) => note.subject === best.plugin);
+    return { kind: "found", reason: winner?.note.reason ?? "found", candidates, notes };
   }
-  if (candidates.length > 1) {
-    candidates.sort((a, b) => comparePatterns(a.pattern ?? "", b.pattern ?? ""));
-  }
-  if (isAny(candidates)) {
-    const [best] = candidates;
-    const reason = contributions.find(({ note }) => note.subject === best.plugin)?.note.reason ??
-      "found";
-    return { kind: "found", reason, candidates, notes };
-  }
-  const validAccounts = validAccountsOf(contributions);
-  const failures = contributions.flatMap(({ failed, note }) => failed ? [{ ...failed, note }] : []);
-  const [first] = failures;
-  if (first !== undefined) {
-    const retries = failures.flatMap(({ retryAtMs }) => retryAtMs ?? []);
+  const validAccounts = validAccountsOf(outcomes);
+  const failed = outcomes.find(({ failure }) => failure !== undefined);
+  if (failed?.failure !== undefined) {
+    const retries = outcomes.flatMap(({ failure }) => failure?.retryAtMs ?? []);
     return {
       kind: "failed",
-      reason: first.note.reason,
-      detail: first.detail,
+      reason: failed.note.reason,
+      detail: failed.failure.detail,
       notes,
-      ...(retries.length > 0 && { retryAtMs: Math.min(...retries) }),
-      ...validAccounts,
+      ...defined({
+        retryAtMs: retries.length > 0 ? Math.min(...retries) : undefined,
+        validAccounts,
+      }),
     };
   }
-  const answered = contributions.find(({ note }) => note.reason !== "plugin-not-matched");
-  const reason = answered?.note.reason ?? "plugin-not-matched";
-  return { kind: "none", reason, notes, ...validAccounts };
+  const matched = outcomes.find(({ note }) => note.reason !== "plugin-not-matched");
+  const reason = matched?.note.reason ?? "plugin-not-matched";
+  return { kind: "none", reason, notes, ...defined({ validAccounts }) };
 }
 
-function isAny(candidates: Candidate[]): candidates is [Candidate, ...Candidate[]] {
-  return candidates.length > 0;
-}
-
-/** Known only when every plugin that is run in the name of accounts knows its own. */
-function validAccountsOf(
-  contributions: readonly Contribution[],
-): { readonly validAccounts?: ValidAccounts } {
-  const all = contributions.flatMap(({ validAccounts }) =>
+/** Returns the valid accounts of all plugins; unknown if one plugin does not know its own. */
+function validAccountsOf(outcomes: readonly PluginOutcome[]): ValidAccounts | undefined {
+  const all = outcomes.flatMap(({ validAccounts }) =>
     validAccounts === undefined ? [] : [validAccounts]
   );
-  if (all.length === 0) return {};
-  const known = all.filter((one) => one !== "unknown");
-  return { validAccounts: known.length < all.length ? "unknown" : known.flat() };
+  if (all.length === 0) return undefined;
+  const known = all.filter((accounts) => accounts !== "unknown");
+  return known.length < all.length ? "unknown" : known.flat();
 }

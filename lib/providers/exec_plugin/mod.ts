@@ -1,17 +1,13 @@
 /**
- * Kubelet credential plugins: configuration, execution, cache and service accounts.
+ * The kubelet's credential provider plugins: configuration, execution, cache and service accounts.
  *
  * @module
  */
-export {
-  KubeletProvider,
-  type KubeletProviderOptions,
-  type ReloadOutcome,
-} from "./kubelet_provider.ts";
-export { type PluginReading, readPluginResponse } from "./plugin_response.ts";
+export { KubeletProvider, type ReloadOutcome } from "./kubelet_provider.ts";
+export { readPluginResponse } from "./plugin_api.ts";
 export {
   findProviderConfig,
   openProviderConfig,
   type PluginDefinition,
   type ProviderConfigReading,
-} from "./provider_config_file.ts";
+} from "./provider_config.ts";

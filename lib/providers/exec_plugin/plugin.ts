@@ -1,71 +1,74 @@
 import {
   type CredentialRequest,
+  defined,
   type ImageReference,
   type ImageTarget,
+  isNewEnough,
+  isRefused,
   type Random,
-  type ReasonCode,
   Refusals,
+  ScopedBackoff,
   type Semaphore,
+  SHARED_EXECUTION_MS,
 } from "../../model/mod.ts";
-import { type Contribution, ExecPlugin } from "./exec_plugin.ts";
-import { isNewEnough, isRefused, SHARED_EXECUTION_MS } from "../../model/mod.ts";
-import { entryOf, matchEntry, PluginCache, type PluginEntry, scopeKey } from "./plugin_cache.ts";
+import { ExecPlugin, type PluginOutcome } from "./exec_plugin.ts";
+import type { CacheKeyType } from "./plugin_api.ts";
+import {
+  type CacheEntry,
+  cacheKey,
+  matchEntry,
+  PluginCache,
+  toCacheEntry,
+} from "./plugin_cache.ts";
 import {
   executePlugin,
-  type IdentitySource,
   type PluginExecutorOptions,
+  type PluginFailure,
+  type TokenSource,
 } from "./plugin_executor.ts";
-import type { CacheKeyType } from "./plugin_response.ts";
 import type { PluginDefinition } from "./provider_config.ts";
-import { ScopedBackoff } from "../../model/mod.ts";
 
-/** What plugins are run with; one for all of them. */
+/** Dependencies and settings of all plugins. */
 export interface PluginEnvironment extends PluginExecutorOptions {
+  /** Adds jitter to the backoff. */
   readonly random: Random;
-  /** Bounds how many run side by side, over all plugins. */
-  readonly gate: Semaphore;
+  /** Limits concurrent executions over all plugins. */
+  readonly semaphore: Semaphore;
 }
 
-/** What asking one plugin for one image came to. */
-export type PluginAnswer =
+/** A response for an image, or why there is none. */
+type EntryResult =
   | {
     readonly kind: "entry";
-    readonly entry: PluginEntry;
+    readonly entry: CacheEntry;
     readonly reason: "found" | "found-in-cache" | "shared-execution";
-    /** What is odd about a fresh answer. */
+    /** Warnings of a new response that were not reported before. */
     readonly warnings: readonly string[];
   }
-  | {
-    readonly kind: "failed";
-    readonly reason: ReasonCode;
-    readonly detail: string;
+  | PluginFailure & {
     /** Wall time before which the plugin is not executed again. */
     readonly retryAtMs?: number;
   };
 
-/** An execution under way, or waiting for its place. */
-interface Running {
-  readonly execution: number;
-  readonly answer: Promise<PluginAnswer>;
-}
-
-/** Names the one execution that runs while the plugin's scope is unknown, or in doubt. */
-const EXCLUSIVE = "*";
-/** Whether a plugin has been installed is cheap to find out. */
+/** Single-flight key while the plugin's cache key type is unknown, or the plugin is failing. */
+const ANY_KEY = "*";
+/** Backoff limit for a plugin that is not installed: checking for it is cheap. */
 const NOT_STARTED_MAX_MS = 10_000;
 
-/** What is known of a plugin: it outlives a reload that leaves the plugin's definition as it is. */
+/** Mutable state of a plugin. A reload that does not change the definition keeps it. */
 class PluginState {
   readonly cache = new PluginCache();
-  readonly running = new Map<string, Running>();
+  /** Running and queued executions by cache key. */
+  readonly running = new Map<string, Promise<EntryResult>>();
+  /** Per plugin and per cache key. */
   readonly backoff: ScopedBackoff;
-  readonly reportedWarnings = new Set<string>();
-  /** By scope: when refusals caused executions. */
+  /** By cache key. */
   readonly refusals = new Refusals();
-  /** What the last answer held for. */
-  type: CacheKeyType | undefined;
+  readonly reportedWarnings = new Set<string>();
+  /** The type in the last response. */
+  cacheKeyType: CacheKeyType | undefined;
+  /** Number of executions started. */
   executions = 0;
-  /** Why the last execution that failed did so. */
   lastFailure = "";
 
   constructor(environment: PluginEnvironment) {
@@ -74,227 +77,229 @@ class PluginState {
 }
 
 /**
- * One exec plugin, run with one identity or none: its answers, the executions under way, and its
- * backoff.
+ * An exec plugin that is executed without a service account, or for a single one, with single
+ * flight, a cache and a backoff.
  *
- * One execution at a time serves every caller of its scope. What the scope is, only an answer
- * tells: until there is one, and after a failure, a single execution runs and the others wait for
- * it. So a plugin that fails is run once a step, whatever the number of images.
+ * Invariants:
+ * - At most one execution per cache key is running or queued; requests for the key share it.
+ * - The cache key type is known only from a response. Until the first response, and while the plugin
+ *   is failing, one execution runs for all cache keys: a failing plugin is executed once per backoff
+ *   step, regardless of the number of images.
+ * - A response is served only to images of its cache key, and only while it is new enough for the
+ *   request and not refused; a refusal that may not force an execution yet gets the newest response.
  */
 export class Plugin extends ExecPlugin {
   readonly #environment: PluginEnvironment;
   readonly #state: PluginState;
 
-  /** @param before The same plugin before a reload: what is known of it stays. */
+  /** @param before The same plugin before a reload: its state is kept. */
   constructor(definition: PluginDefinition, environment: PluginEnvironment, before?: Plugin) {
     super(definition);
     this.#environment = environment;
     this.#state = before === undefined ? new PluginState(environment) : before.#state;
   }
 
-  /** @param identity In whose name the plugin is run, where that takes an execution. */
-  override async contribute(
+  /** @param tokenSource Provides the service account token of an execution. */
+  override async provide(
     request: CredentialRequest,
     target: ImageTarget,
-    identity?: IdentitySource,
-  ): Promise<Contribution> {
-    const answer = await this.ask(request, target, identity);
-    if (answer.kind === "failed") {
-      const { reason, detail, retryAtMs } = answer;
-      const failed = { detail, ...(retryAtMs !== undefined && { retryAtMs }) };
-      return { ...this.none(reason, detail), failed };
+    tokenSource?: TokenSource,
+  ): Promise<PluginOutcome> {
+    const result = await this.#getEntry(request, target, tokenSource);
+    if (result.kind === "failed") {
+      return this.failed(result.reason, result.detail, result.retryAtMs);
     }
-    const { entry, reason, warnings } = answer;
+    const { entry, reason, warnings } = result;
     const { candidates, anonymous } = matchEntry(entry, target);
     const none = entry.auths === undefined ? "plugin-no-credential" : "no-pattern-matched";
-    const why = candidates.length > 0 ? reason : anonymous ?? none;
-    return { ...this.none(why, warnings.join("; ")), candidates };
+    const outcomeReason = candidates.length > 0 ? reason : anonymous ?? none;
+    return { ...this.none(outcomeReason, warnings.join("; ") || undefined), candidates };
   }
 
-  /** Returns the answer for an image, from the cache or a new execution. Never rejects. */
-  async ask(
+  /** Returns the response for an image from the cache or an execution. Never rejects. */
+  async #getEntry(
     request: CredentialRequest,
     target: ImageTarget,
-    identity?: IdentitySource,
-  ): Promise<PluginAnswer> {
+    tokenSource: TokenSource | undefined,
+  ): Promise<EntryResult> {
     const { image } = request;
-    const before = this.#state.executions;
-    const fromCache = () => this.#cached(request, target, before);
+    const { clock } = this.#environment;
+    const executionsBefore = this.#state.executions;
+    const fromCache = () => this.#cached(request, target, executionsBefore);
     while (true) {
       const cached = fromCache();
       if (cached !== undefined) return cached;
       const running = this.#runningFor(image);
       if (running === undefined) {
         const isForced = this.#isForced(request);
-        const last = request.refused && !isForced ? this.#last(image) : undefined;
-        if (last !== undefined) return last;
-        // What failed before the refusal is no reason to wait.
-        const forcedAtMs = this.#environment.clock.monotonicMs();
-        const forced = isForced ? { ...request, forcedAtMs } : request;
-        return await this.#start(forced, fromCache, identity);
+        const newest = request.refused && !isForced ? this.#state.cache.newest(image) : undefined;
+        if (newest !== undefined) return cachedResult(newest);
+        // A failure before the refusal does not delay a forced execution.
+        const forced = isForced ? { ...request, forcedAtMs: clock.monotonicMs() } : request;
+        return await this.#start(forced, fromCache, tokenSource);
       }
-      const answer = await running.answer;
-      if (answer.kind === "failed") return answer;
-      const { clock } = this.#environment;
-      const holdsForUs = this.#state.cache.find(image, (entry) => entry === answer.entry);
-      if (holdsForUs !== undefined && isNewEnough(answer.entry.fetchedAtMs, request, clock)) {
-        return { ...answer, reason: "shared-execution", warnings: [] };
+      const result = await running;
+      if (result.kind === "failed") return result;
+      const { entry } = result;
+      const isForImage = this.#state.cache.find(image, (other) => other === entry) !== undefined;
+      if (isForImage && isNewEnough(entry.fetchedAtMs, request, clock)) {
+        return { ...result, reason: "shared-execution", warnings: [] };
       }
     }
   }
 
-  /** @param before The last execution before the request. */
   #cached(
     request: CredentialRequest,
     target: ImageTarget,
-    before: number,
-  ): PluginAnswer | undefined {
-    const entry = this.#state.cache.find(request.image, (entry) =>
-      // Begun after the request: nothing could be fresher, however short its lifetime.
-      entry.execution > before || this.#serves(entry, request, target));
-    if (entry === undefined) return undefined;
-    const reason = entry.execution > before ? "shared-execution" : "found-in-cache";
-    return { kind: "entry", entry, reason, warnings: [] };
+    executionsBefore: number,
+  ): EntryResult | undefined {
+    // No response can be newer than one of an execution that started after the request.
+    const isShared = ({ execution }: CacheEntry) => execution > executionsBefore;
+    const entry = this.#state.cache.find(
+      request.image,
+      (entry) => isShared(entry) || this.#isUsable(entry, request, target),
+    );
+    return entry && cachedResult(entry, isShared(entry) ? "shared-execution" : "found-in-cache");
   }
 
-  /**
-   * Whether a refusal may cause an execution for its scope now, past cache and backoff: one for
-   * each step, whatever the number of images, mounts and callers. Remembers that it did.
-   */
-  #isForced({ image, refused }: CredentialRequest): boolean {
-    if (refused === undefined) return false;
-    const nowMs = this.#environment.clock.monotonicMs();
-    return this.#state.refusals.mayForce(this.#scopeOf(image), nowMs, refused);
-  }
-
-  /** The last answer, however old. */
-  #last(image: ImageReference): PluginAnswer | undefined {
-    const entry = this.#state.cache.last(image);
-    return entry && { kind: "entry", entry, reason: "found-in-cache", warnings: [] };
-  }
-
-  /** Whether an entry answers a request without another execution. */
-  #serves(entry: PluginEntry, request: CredentialRequest, target: ImageTarget): boolean {
+  /** Whether an entry serves a request without another execution. */
+  #isUsable(entry: CacheEntry, request: CredentialRequest, target: ImageTarget): boolean {
     const { clock } = this.#environment;
     const nowMs = clock.wallMs();
-    const monotonicAgeMs = clock.monotonicMs() - entry.answeredAtMonotonicMs;
-    const ageMs = Math.max(monotonicAgeMs, nowMs - entry.answeredAtMs);
+    const ageMs = Math.max(
+      nowMs - entry.respondedAtMs,
+      clock.monotonicMs() - entry.respondedAtMonotonicMs,
+    );
     if (!isNewEnough(entry.fetchedAtMs, request, clock)) return false;
     const [best] = matchEntry(entry, target).candidates;
     if (best === undefined) return ageMs < SHARED_EXECUTION_MS;
     if (isRefused(best, request)) return false;
     const { refreshAtMs, expiresAtMs } = best;
-    if (ageMs >= entry.servesMs || (expiresAtMs ?? Infinity) <= nowMs) return false;
+    if (ageMs >= entry.cacheMs || (expiresAtMs ?? Infinity) <= nowMs) return false;
     const { validUntilMs } = request;
     if (validUntilMs === undefined) return true;
     if ((expiresAtMs ?? refreshAtMs ?? -Infinity) > validUntilMs) return true;
-    // Just fetched for a wish like this one: another execution would not live longer.
-    const wantedUntilMs = entry.wantedUntilMs ?? -Infinity;
-    return ageMs < SHARED_EXECUTION_MS && validUntilMs <= wantedUntilMs + SHARED_EXECUTION_MS;
+    // A recent execution for a request like this one: another would not return a longer lifetime.
+    const requestedUntilMs = entry.requestedUntilMs ?? -Infinity;
+    return ageMs < SHARED_EXECUTION_MS && validUntilMs <= requestedUntilMs + SHARED_EXECUTION_MS;
   }
 
-  /** The execution whose answer may hold for an image. */
-  #runningFor(image: ImageReference): Running | undefined {
+  /**
+   * Whether a refusal may force an execution for its cache key now, bypassing cache and backoff: one
+   * per backoff step, regardless of the number of images, mounts and callers. Records the execution.
+   */
+  #isForced({ image, refused }: CredentialRequest): boolean {
+    if (refused === undefined) return false;
+    const nowMs = this.#environment.clock.monotonicMs();
+    return this.#state.refusals.mayForce(this.#cacheKey(image), nowMs, refused);
+  }
+
+  /** Returns the execution whose response may serve an image. */
+  #runningFor(image: ImageReference): Promise<EntryResult> | undefined {
     const { running } = this.#state;
-    return running.get(this.#scopeOf(image)) ?? running.get(EXCLUSIVE);
+    return running.get(this.#cacheKey(image)) ?? running.get(ANY_KEY);
   }
 
-  /** Which callers an execution for this image serves, as far as is known. */
-  #scopeOf(image: ImageReference): string {
-    const { type } = this.#state;
-    return type === undefined ? EXCLUSIVE : scopeKey(type, image);
+  /** Returns the expected cache key of an image. */
+  #cacheKey(image: ImageReference): string {
+    const { cacheKeyType } = this.#state;
+    return cacheKeyType === undefined ? ANY_KEY : cacheKey(cacheKeyType, image);
   }
 
   async #start(
     request: CredentialRequest,
-    fromCache: () => PluginAnswer | undefined,
-    identity: IdentitySource | undefined,
-  ): Promise<PluginAnswer> {
+    fromCache: () => EntryResult | undefined,
+    tokenSource: TokenSource | undefined,
+  ): Promise<EntryResult> {
     const { backoff, running } = this.#state;
-    const scope = this.#scopeOf(request.image);
-    const waiting = this.#backingOff(scope, request);
-    if (waiting !== undefined) return waiting;
-    const keys = backoff.isFailing ? [EXCLUSIVE, scope] : [scope];
+    const key = this.#cacheKey(request.image);
+    const backingOff = this.#backingOff(key, request);
+    if (backingOff !== undefined) return backingOff;
+    const keys = backoff.isFailing ? [ANY_KEY, key] : [key];
     const execution = ++this.#state.executions;
-    const answer = this.#environment.gate.run(async () => {
-      // While it was queued, another scope's failure may have started a backoff, or its answer may
-      // serve this request too.
-      return this.#backingOff(scope, request) ?? fromCache() ??
-        await this.#execute({ scope, execution, identity }, request);
+    const result = this.#environment.semaphore.run(async () => {
+      // While this was queued, an execution for another key may have failed, or returned a response
+      // that serves this request.
+      return this.#backingOff(key, request) ?? fromCache() ??
+        await this.#execute({ key, execution, tokenSource }, request);
     })
-      // A defect in one plugin must not hide what the others answer.
-      .catch((): PluginAnswer => ({
+      .catch((): EntryResult => ({
         kind: "failed",
         reason: "internal-error",
-        detail: `plugin ${this.definition.name}: its answer could not be handled`,
+        detail: "its response could not be processed",
       }))
       .finally(() => keys.forEach((key) => running.delete(key)));
-    for (const key of keys) running.set(key, { execution, answer });
-    return await answer;
+    for (const key of keys) running.set(key, result);
+    return await result;
   }
 
-  /** The answer while the plugin is not executed for a scope; undefined when it may be. */
-  #backingOff(scope: string, request: CredentialRequest): PluginAnswer | undefined {
+  /** Returns a failure while the plugin is in backoff for a key; undefined if it may be executed. */
+  #backingOff(key: string, request: CredentialRequest): EntryResult | undefined {
     const { backoff, lastFailure } = this.#state;
-    const remainingMs = backoff.remainingMs(scope, request);
+    const remainingMs = backoff.remainingMs(key, request);
     if (remainingMs === 0) return undefined;
-    const failures = backoff.failures(scope);
+    const failures = backoff.failures(key);
     const times = failures === 1 ? "once" : `${failures} times in a row`;
     return {
       kind: "failed",
       reason: "plugin-backing-off",
-      detail: `plugin ${this.definition.name}: it failed ${times} and is not run again yet; ` +
-        `the last time: ${lastFailure}`,
+      detail: `it failed ${times} and is in backoff; last failure: ${lastFailure}`,
       retryAtMs: this.#environment.clock.wallMs() + remainingMs,
     };
   }
 
   async #execute(
-    { scope, execution, identity }: {
-      readonly scope: string;
+    { key, execution, tokenSource }: {
+      readonly key: string;
       readonly execution: number;
-      readonly identity: IdentitySource | undefined;
+      readonly tokenSource: TokenSource | undefined;
     },
     { image, validUntilMs, waiting }: CredentialRequest,
-  ): Promise<PluginAnswer> {
+  ): Promise<EntryResult> {
     const { clock } = this.#environment;
     const { backoff, cache } = this.#state;
-    const { name } = this.definition;
     const fetchedAtMs = clock.wallMs();
     const startedAtMs = clock.monotonicMs();
-    const outcome = await executePlugin(this.definition, image, this.#environment, identity);
-    if (outcome.kind === "failed") {
-      const { reason, detail } = outcome;
+    const result = await executePlugin(this.definition, image, this.#environment, tokenSource);
+    if (result.kind === "failed") {
+      const { reason, detail } = result;
       const isStarted = reason !== "plugin-missing" && reason !== "plugin-not-executable";
       const maxMs = isStarted ? undefined : NOT_STARTED_MAX_MS;
-      backoff.failed(scope === EXCLUSIVE ? undefined : scope, startedAtMs, maxMs);
+      backoff.failed(key === ANY_KEY ? undefined : key, startedAtMs, maxMs);
       this.#state.lastFailure = `${reason}: ${detail}`;
-      const retryAtMs = clock.wallMs() + backoff.remainingMs(scope, waiting ? { waiting } : {});
-      return { kind: "failed", reason, detail: `plugin ${name}: ${detail}`, retryAtMs };
+      const retryAtMs = clock.wallMs() + backoff.remainingMs(key, defined({ waiting }));
+      return { ...result, retryAtMs };
     }
-    const { cacheKeyType } = outcome.response;
-    backoff.succeeded(scope);
-    this.#state.type = cacheKeyType;
-    const { entry, warnings } = entryOf(name, outcome.response, {
+    const { cacheKeyType } = result.response;
+    backoff.succeeded(key);
+    this.#state.cacheKeyType = cacheKeyType;
+    const { entry, warnings } = toCacheEntry(this.definition.name, result.response, {
       execution,
       fetchedAtMs,
-      answeredAtMs: clock.wallMs(),
-      answeredAtMonotonicMs: clock.monotonicMs(),
-      ...(validUntilMs !== undefined && { wantedUntilMs: validUntilMs }),
+      respondedAtMs: clock.wallMs(),
+      respondedAtMonotonicMs: clock.monotonicMs(),
+      ...defined({ requestedUntilMs: validUntilMs }),
     });
     cache.put(cacheKeyType, image, entry);
-    return { kind: "entry", entry, reason: "found", warnings: this.#warnOnce(warnings) };
+    return { kind: "entry", entry, reason: "found", warnings: this.#reportOnce(warnings) };
   }
 
-  /** Reports each warning once, and returns the new ones. */
-  #warnOnce(warnings: readonly string[]): readonly string[] {
+  /** Reports the warnings that were not reported before, and returns them. */
+  #reportOnce(warnings: readonly string[]): readonly string[] {
     const { reportedWarnings } = this.#state;
-    const news = warnings.filter((warning) => !reportedWarnings.has(warning));
-    for (const warning of news) {
+    const unreported = warnings.filter((warning) => !reportedWarnings.has(warning));
+    for (const warning of unreported) {
       reportedWarnings.add(warning);
       const text = `plugin ${this.definition.name}: ${warning}`;
-      this.#environment.observer.notify({ kind: "warning", code: "plugin-answer", text });
+      this.#environment.observer.notify({ kind: "warning", code: "plugin-response", text });
     }
-    return news;
+    return unreported;
   }
+}
+
+function cachedResult(
+  entry: CacheEntry,
+  reason: "found-in-cache" | "shared-execution" = "found-in-cache",
+): EntryResult {
+  return { kind: "entry", entry, reason, warnings: [] };
 }

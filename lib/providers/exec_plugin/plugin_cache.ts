@@ -1,154 +1,139 @@
 import {
   type Candidate,
   comparePatterns,
+  defined,
   ImagePattern,
   type ImageReference,
   type ImageTarget,
+  SHARED_EXECUTION_MS,
   tokenExpiryOf,
 } from "../../model/mod.ts";
-import { SHARED_EXECUTION_MS } from "../../model/mod.ts";
-import type { CacheKeyType, PluginResponse } from "./plugin_response.ts";
+import type { CacheKeyType, PluginResponse } from "./plugin_api.ts";
 
-/** A pattern of an answer, compiled, with what it gives. */
+/** Credential of a cached response for the images that match a pattern. */
 interface CachedAuth {
   readonly pattern: ImagePattern;
-  /** Undefined: the plugin says that access is anonymous, or gave a user name alone. */
+  /** Undefined for anonymous access, or if the plugin returned only a username. */
   readonly candidate?: Candidate;
   readonly username: string;
 }
 
-/** One answer of one plugin. */
-export interface PluginEntry {
-  /** The execution that gave it: later ones have higher numbers. */
+/** The execution that produced a response. */
+export interface ExecutionRecord {
+  /** Sequence number: later executions have higher numbers. */
   readonly execution: number;
-  /** Wall time at which the plugin was executed. */
+  /** Wall time at which the execution started. */
   readonly fetchedAtMs: number;
-  /** Wall and monotonic time at which it answered. */
-  readonly answeredAtMs: number;
-  readonly answeredAtMonotonicMs: number;
-  /** How long it is served from then on without another execution. */
-  readonly servesMs: number;
-  /** What the request wanted that caused the execution. */
-  readonly wantedUntilMs?: number;
-  /** Undefined: the plugin has nothing for this scope. */
+  /** Wall and monotonic time of the response. */
+  readonly respondedAtMs: number;
+  readonly respondedAtMonotonicMs: number;
+  /** `validUntilMs` of the request that caused the execution. */
+  readonly requestedUntilMs?: number;
+}
+
+/** A cached response. */
+export interface CacheEntry extends ExecutionRecord {
+  /** How long after the response it may be served without another execution. */
+  readonly cacheMs: number;
+  /** Most specific pattern first; undefined if the plugin has no credential for the cache key. */
   readonly auths?: readonly CachedAuth[];
 }
 
-/** When an answer was asked for, and why. */
-export type PluginQuery = Pick<
-  PluginEntry,
-  "execution" | "fetchedAtMs" | "answeredAtMs" | "answeredAtMonotonicMs" | "wantedUntilMs"
->;
-
-/** What an entry gives for an image. */
-export interface PluginMatch {
+/** What a cached response contains for an image. */
+export interface EntryMatch {
   /** Most specific pattern first. */
   readonly candidates: readonly Candidate[];
-  /** Whether a pattern matched that gave no credential. */
-  readonly anonymous: "anonymous-entry" | "incomplete-entry" | undefined;
+  /** Set if a pattern without a credential matches. */
+  readonly anonymous?: "anonymous-entry" | "incomplete-entry";
 }
 
-/** A soft life below this means "do not cache": it is no hint when to ask again. */
-const MIN_REFRESH_AFTER_MS = 1_000;
-/** Of each scope type; a plugin whose answers hold for one image has one for each. */
+/** A shorter `cacheDuration` means "do not cache" and is no hint when to refresh the credential. */
+const MIN_CACHE_DURATION_MS = 1_000;
+/** Limit for each cache key type. */
 const MAX_ENTRIES = 4_096;
 
-/** From the narrowest to the widest. */
-const SCOPE_TYPES: readonly CacheKeyType[] = ["Image", "Registry", "Global"];
+/** In order of precedence: the most specific first. */
+const CACHE_KEY_TYPES: readonly CacheKeyType[] = ["Image", "Registry", "Global"];
 
-/** How an image is named within a scope type. */
-const NAMES: Readonly<Record<CacheKeyType, (image: ImageReference) => string>> = {
+/** The key of an image within a cache key type. */
+const KEYS: Readonly<Record<CacheKeyType, (image: ImageReference) => string>> = {
   Image: ({ text }) => text,
   Registry: ({ registry }) => registry,
   Global: () => "",
 };
 
-/** The key of the scope that an answer of this type holds for; they cannot collide. */
-export function scopeKey(type: CacheKeyType, image: ImageReference): string {
-  return `${type}\0${NAMES[type](image)}`;
+/** Returns the cache key of an image. Keys of different types cannot collide. */
+export function cacheKey(type: CacheKeyType, image: ImageReference): string {
+  return `${type}\0${KEYS[type](image)}`;
 }
 
-/**
- * One plugin's answers, by scope. What has expired is replaced, or evicted when there are too many
- * entries.
- */
+/** Responses of one plugin by cache key. Expired entries stay until they are replaced or evicted. */
 export class PluginCache {
-  readonly #entries: Readonly<Record<CacheKeyType, Map<string, PluginEntry>>> = {
+  readonly #entries: Readonly<Record<CacheKeyType, Map<string, CacheEntry>>> = {
     Image: new Map(),
     Registry: new Map(),
     Global: new Map(),
   };
   readonly #maxEntries: number;
 
-  /** @param maxEntries Of each scope type. */
+  /** @param maxEntries Limit for each cache key type. */
   constructor(maxEntries = MAX_ENTRIES) {
     this.#maxEntries = maxEntries;
   }
 
-  /** Stores an answer. Beyond the limit the oldest of its scope type makes room. */
-  put(type: CacheKeyType, image: ImageReference, entry: PluginEntry): void {
+  /** Stores a response. At the limit, the oldest entry of the same cache key type is evicted. */
+  put(type: CacheKeyType, image: ImageReference, entry: CacheEntry): void {
     const entries = this.#entries[type];
-    const name = NAMES[type](image);
-    entries.delete(name);
-    entries.set(name, entry);
+    const key = KEYS[type](image);
+    entries.delete(key);
+    entries.set(key, entry);
     const [oldest] = entries.keys();
     if (entries.size > this.#maxEntries && oldest !== undefined) entries.delete(oldest);
   }
 
-  /** The first entry that fits: of the image, then of its registry, then of everything. */
-  find(image: ImageReference, fits: (entry: PluginEntry) => boolean): PluginEntry | undefined {
-    for (const type of SCOPE_TYPES) {
-      const entry = this.#fitting(type, image, fits);
-      if (entry !== undefined) return entry;
-    }
-    return undefined;
+  /** Returns the first acceptable entry for an image: by image, by registry, then the global one. */
+  find(image: ImageReference, accepts: (entry: CacheEntry) => boolean): CacheEntry | undefined {
+    return this.#entriesFor(image).find(accepts);
   }
 
   /**
-   * The last answer that gives an image something, however old. A plugin may have changed its mind
-   * about its scope: what it said before of a narrower one is not the last.
+   * Returns the newest entry with credentials for an image, however old. A plugin may change its
+   * cache key type, so a more specific entry can be older than a less specific one.
    */
-  last(image: ImageReference): PluginEntry | undefined {
-    let last: PluginEntry | undefined;
-    const later = (entry: PluginEntry) =>
-      entry.auths !== undefined && entry.execution > (last?.execution ?? -1);
-    for (const type of SCOPE_TYPES) last = this.#fitting(type, image, later) ?? last;
-    return last;
+  newest(image: ImageReference): CacheEntry | undefined {
+    return this.#entriesFor(image)
+      .filter(({ auths }) => auths !== undefined)
+      .sort((a, b) => b.execution - a.execution)[0];
   }
 
-  #fitting(
-    type: CacheKeyType,
-    image: ImageReference,
-    fits: (entry: PluginEntry) => boolean,
-  ): PluginEntry | undefined {
-    const entry = this.#entries[type].get(NAMES[type](image));
-    return entry !== undefined && fits(entry) ? entry : undefined;
+  #entriesFor(image: ImageReference): readonly CacheEntry[] {
+    return CACHE_KEY_TYPES.flatMap((type) => this.#entries[type].get(KEYS[type](image)) ?? []);
   }
 }
 
 /**
- * An entry for an answer, and what is odd about the answer, in words that do not quote it. Patterns
- * that do not parse match nothing.
+ * Converts a response to a cache entry, and returns warnings that do not quote it. Patterns that do
+ * not parse match no image.
  */
-export function entryOf(
+export function toCacheEntry(
   plugin: string,
   { auth, cacheDurationMs }: PluginResponse,
-  asking: PluginQuery,
-): { readonly entry: PluginEntry; readonly warnings: readonly string[] } {
+  record: ExecutionRecord,
+): { readonly entry: CacheEntry; readonly warnings: readonly string[] } {
   const warnings = new Set<string>();
-  const { fetchedAtMs } = asking;
-  const cacheable = cacheDurationMs >= MIN_REFRESH_AFTER_MS;
-  const servesMs = cacheable ? cacheDurationMs : SHARED_EXECUTION_MS;
-  if (auth === undefined) return { entry: { ...asking, servesMs }, warnings: [] };
-  if (!cacheable) {
+  const { fetchedAtMs } = record;
+  const isCacheable = cacheDurationMs >= MIN_CACHE_DURATION_MS;
+  const cacheMs = isCacheable ? cacheDurationMs : SHARED_EXECUTION_MS;
+  if (auth === undefined) return { entry: { ...record, cacheMs }, warnings: [] };
+  if (!isCacheable) {
     warnings.add(
-      `its cacheDuration is below 1s: an answer serves the callers of ${SHARED_EXECUTION_MS} ms`,
+      `cacheDuration is below 1s: a response is shared by requests within ${SHARED_EXECUTION_MS} ms`,
     );
   }
   const auths = auth.flatMap(({ pattern: text, username, credential }): CachedAuth[] => {
-    const pattern = compiled(text);
+    const pattern = parsePattern(text);
     if (pattern === undefined) {
-      warnings.add("a pattern in its answer does not parse and is skipped");
+      warnings.add("a pattern in the response does not parse and is ignored");
       return [];
     }
     if (credential === undefined) return [{ pattern, username }];
@@ -161,16 +146,18 @@ export function entryOf(
       pattern: text,
       fetchedAtMs,
       watched: false,
-      ...(cacheable && { refreshAtMs: fetchedAtMs + cacheDurationMs }),
-      ...(expiresAtMs !== undefined && { expiresAtMs: expiresAtMs }),
+      ...defined({
+        refreshAtMs: isCacheable ? fetchedAtMs + cacheDurationMs : undefined,
+        expiresAtMs,
+      }),
     };
     return [{ pattern, username, candidate }];
   });
   auths.sort((a, b) => comparePatterns(a.pattern.text, b.pattern.text));
-  return { entry: { ...asking, servesMs, auths }, warnings: [...warnings] };
+  return { entry: { ...record, cacheMs, auths }, warnings: [...warnings] };
 }
 
-function compiled(pattern: string): ImagePattern | undefined {
+function parsePattern(pattern: string): ImagePattern | undefined {
   try {
     return ImagePattern.parse(pattern);
   } catch {
@@ -178,14 +165,12 @@ function compiled(pattern: string): ImagePattern | undefined {
   }
 }
 
-/** What an entry gives for an image. */
-export function matchEntry({ auths = [] }: PluginEntry, target: ImageTarget): PluginMatch {
-  const candidates: Candidate[] = [];
-  let anonymous: PluginMatch["anonymous"];
-  for (const { pattern, candidate, username } of auths) {
-    if (!pattern.matches(target)) continue;
-    if (candidate !== undefined) candidates.push(candidate);
-    else anonymous ??= username === "" ? "anonymous-entry" : "incomplete-entry";
-  }
-  return { candidates, anonymous };
+/** Returns what an entry contains for an image. */
+export function matchEntry({ auths = [] }: CacheEntry, target: ImageTarget): EntryMatch {
+  const matches = auths.filter(({ pattern }) => pattern.matches(target));
+  const without = matches.find(({ candidate }) => candidate === undefined);
+  return {
+    candidates: matches.flatMap(({ candidate }) => candidate ?? []),
+    ...(without && { anonymous: without.username === "" ? "anonymous-entry" : "incomplete-entry" }),
+  };
 }

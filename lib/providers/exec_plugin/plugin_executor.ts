@@ -2,163 +2,155 @@ import { join } from "@std/path";
 import {
   type Clock,
   credentialSecret,
+  defined,
   type ExecutionResult,
   type ImageReference,
   type Observer,
   type ProcessResult,
   type ProcessRunner,
   type ReasonCode,
-  type Secret,
 } from "../../model/mod.ts";
 import { CALLED_BY_AGENT } from "../docker/mod.ts";
-import { type PluginResponse, readPluginResponse } from "./plugin_response.ts";
-import { PLUGIN_API_VERSION } from "./plugin_api.ts";
+import {
+  pluginRequest,
+  type PluginResponse,
+  readPluginResponse,
+  type ServiceAccountFields,
+} from "./plugin_api.ts";
 import type { PluginDefinition } from "./provider_config.ts";
 
-/** What running plugins takes. */
+/** Dependencies and settings of plugin execution. */
 export interface PluginExecutorOptions {
   readonly binDir: string;
   readonly timeoutMs: number;
   readonly processRunner: ProcessRunner;
   readonly clock: Clock;
   readonly observer: Observer;
-  /** Ends the plugins that still run. */
+  /** Stops running plugins. */
   readonly signal: AbortSignal;
 }
 
-/** Whose token a plugin gets, or why it gets none. */
-export type PluginIdentity =
-  | {
-    readonly kind: "identity";
-    readonly token: Secret;
-    readonly annotations: Readonly<Record<string, string>>;
-    /** Whether the token itself may come back as a password. */
-    readonly mayEcho: boolean;
-    /** Wall time beyond which an answer must not be kept. */
-    readonly keptUntilMs?: number;
-  }
-  | { readonly kind: "failed"; readonly reason: ReasonCode; readonly detail: string };
+/** A failure of a plugin or of what it needs. */
+export interface PluginFailure {
+  readonly kind: "failed";
+  readonly reason: ReasonCode;
+  readonly detail: string;
+}
 
-/** Returns in whose name a plugin is run; called before each execution. */
-export type IdentitySource = () => Promise<PluginIdentity>;
+/** A service account token for one execution, with the rules for what the plugin returns. */
+export interface ServiceAccountToken extends ServiceAccountFields {
+  readonly kind: "token";
+  /** Whether the plugin may return the token itself as a password. */
+  readonly mayEcho: boolean;
+  /** Wall time beyond which the response must not be cached. */
+  readonly cacheUntilMs?: number;
+}
 
-/** What one execution came to. */
+/** Requests a token. Called before each execution. */
+export type TokenSource = () => Promise<ServiceAccountToken | PluginFailure>;
+
+/** Result of one execution. */
 export type PluginExecution =
-  | { readonly kind: "answered"; readonly response: PluginResponse }
-  | { readonly kind: "failed"; readonly reason: ReasonCode; readonly detail: string };
+  | { readonly kind: "responded"; readonly response: PluginResponse }
+  | PluginFailure;
 
 const MAX_STDOUT_BYTES = 1024 * 1024;
 
-/** Runs a plugin once for an image, and tells the observer. Never rejects. */
+/** Executes a plugin for an image and reports the execution to the observer. Never rejects. */
 export async function executePlugin(
   definition: PluginDefinition,
   image: ImageReference,
   options: PluginExecutorOptions,
-  identitySource?: IdentitySource,
+  tokenSource?: TokenSource,
 ): Promise<PluginExecution> {
   const { binDir, timeoutMs, processRunner, clock, observer, signal } = options;
-  const { name, args, env } = definition;
-  const identity = await identitySource?.();
-  if (identity?.kind === "failed") return identity;
+  const { name, args } = definition;
+  const token = await tokenSource?.();
+  if (token?.kind === "failed") return token;
   const startedMs = clock.monotonicMs();
-  const stdin = requestText(image, identity);
-  const path = join(binDir, name);
-  // A plugin that goes by docker's configuration may find our helper there, too.
-  const marked = { ...env, [CALLED_BY_AGENT]: "1" };
-  const request = { path, args, env: marked, stdin, timeoutMs, maxStdoutBytes: MAX_STDOUT_BYTES };
   let execution: PluginExecution;
   try {
-    const ended = await processRunner.run(request, { signal });
-    const answered = readExecution(ended, definition, options);
-    execution = bounded(withoutEcho(answered, identity), identity, clock.wallMs());
+    const result = await processRunner.run({
+      path: join(binDir, name),
+      args,
+      // A plugin that uses docker's configuration may find the agent's own credential helper there.
+      env: { ...definition.env, [CALLED_BY_AGENT]: "1" },
+      stdin: pluginRequest(image, token),
+      timeoutMs,
+      maxStdoutBytes: MAX_STDOUT_BYTES,
+    }, { signal });
+    execution = readExecution(result, definition, options);
+    if (token !== undefined) execution = restricted(execution, token, clock.wallMs());
   } catch {
-    const detail = signal.aborted ? "the agent is stopping" : "it could not be run";
+    const detail = signal.aborted ? "the agent is stopping" : "it could not be executed";
     execution = { kind: "failed", reason: "plugin-failed", detail };
   }
   observer.notify({
     kind: "plugin-executed",
     provider: "kubelet",
     plugin: name,
-    result: resultOf(execution),
+    result: executionResult(execution),
     durationMs: clock.monotonicMs() - startedMs,
-    ...(execution.kind === "failed" && { detail: execution.detail }),
+    ...defined({ detail: execution.kind === "failed" ? execution.detail : undefined }),
   });
   return execution;
 }
 
-type Identity = PluginIdentity & { readonly kind: "identity" };
-
-function requestText(image: ImageReference, identity: Identity | undefined): string {
-  const { token, annotations = {} } = identity ?? {};
-  return JSON.stringify({
-    kind: "CredentialProviderRequest",
-    apiVersion: PLUGIN_API_VERSION,
-    image: image.text,
-    ...(token && { serviceAccountToken: token.reveal() }),
-    ...(Object.keys(annotations).length > 0 && { serviceAccountAnnotations: annotations }),
-  });
-}
-
-/**
- * A token that comes back as a password counts for its pod alone, so it must not be shared with the
- * account's other pods (Kubernetes `pkg/credentialprovider/plugin/plugin.go`, `provide`).
- */
-function withoutEcho(execution: PluginExecution, identity: Identity | undefined): PluginExecution {
-  if (execution.kind !== "answered" || identity === undefined || identity.mayEcho) return execution;
-  const { auth = [] } = execution.response;
-  const echoes = auth.some(({ credential }) =>
-    credential !== undefined && credentialSecret(credential).equals(identity.token)
-  );
-  if (!echoes) return execution;
-  const detail = "its answer's password is the service account's token: that takes cacheType Token";
-  return { kind: "failed", reason: "plugin-invalid-response", detail };
-}
-
-/** An answer for one token is not kept longer than the token lives. */
-function bounded(
-  execution: PluginExecution,
-  identity: Identity | undefined,
-  nowMs: number,
-): PluginExecution {
-  if (execution.kind !== "answered" || identity?.keptUntilMs === undefined) return execution;
-  const { response } = execution;
-  const cacheDurationMs = Math.min(
-    response.cacheDurationMs,
-    Math.max(0, identity.keptUntilMs - nowMs),
-  );
-  return { kind: "answered", response: { ...response, cacheDurationMs } };
-}
-
-/** Neither stdout nor stderr is quoted: both may hold what the plugin was given, or gives. */
+/** Neither stdout nor stderr is quoted: both may contain secrets. */
 function readExecution(
-  ended: ProcessResult,
+  result: ProcessResult,
   { defaultCacheDurationMs }: PluginDefinition,
   { binDir, timeoutMs }: PluginExecutorOptions,
 ): PluginExecution {
   const failed = (reason: ReasonCode, detail: string) =>
     ({ kind: "failed", reason, detail }) as const;
-  switch (ended.kind) {
+  switch (result.kind) {
     case "not-started":
-      return ended.reason === "missing"
+      return result.reason === "missing"
         ? failed("plugin-missing", `it is not in ${binDir}`)
-        : failed("plugin-not-executable", "it cannot be executed");
+        : failed("plugin-not-executable", "it is not executable");
     case "timed-out":
       return failed("plugin-timeout", `it was stopped after ${timeoutMs / 1000} s`);
     case "too-much-output":
-      return failed("plugin-too-much-output", `it printed more than ${MAX_STDOUT_BYTES} bytes`);
+      return failed("plugin-too-much-output", `its output exceeded ${MAX_STDOUT_BYTES} bytes`);
     case "exited":
       break;
     default:
-      return ended satisfies never;
+      return result satisfies never;
   }
-  if (ended.code !== 0) return failed("plugin-failed", `it exited with code ${ended.code}`);
-  const reading = readPluginResponse(ended.stdout, defaultCacheDurationMs);
+  if (result.code !== 0) return failed("plugin-failed", `it exited with code ${result.code}`);
+  const reading = readPluginResponse(result.stdout, defaultCacheDurationMs);
   return reading.kind === "ok"
-    ? { kind: "answered", response: reading.response }
+    ? { kind: "responded", response: reading.response }
     : failed("plugin-invalid-response", reading.detail);
 }
 
-function resultOf(execution: PluginExecution): ExecutionResult {
+/**
+ * Applies a token's rules to a response. A token returned as a password is bound to its pod, so it
+ * must not be shared with other pods of the account (Kubernetes
+ * `pkg/credentialprovider/plugin/plugin.go`, `provide`).
+ */
+function restricted(
+  execution: PluginExecution,
+  { token, mayEcho, cacheUntilMs = Infinity }: ServiceAccountToken,
+  nowMs: number,
+): PluginExecution {
+  if (execution.kind !== "responded") return execution;
+  const { response } = execution;
+  const isEcho = response.auth?.some(({ credential }) =>
+    credential !== undefined && credentialSecret(credential).equals(token)
+  );
+  if (isEcho && !mayEcho) {
+    const detail = "the response returns the service account token as a password, " +
+      "which requires cacheType Token";
+    return { kind: "failed", reason: "plugin-invalid-response", detail };
+  }
+  const maxCacheMs = Math.max(0, cacheUntilMs - nowMs);
+  const cacheDurationMs = Math.min(response.cacheDurationMs, maxCacheMs);
+  return { kind: "responded", response: { ...response, cacheDurationMs } };
+}
+
+function executionResult(execution: PluginExecution): ExecutionResult {
   if (execution.kind === "failed") {
     return execution.reason === "plugin-timeout" ? "timeout" : "failure";
   }

@@ -1,21 +1,35 @@
-import { type ConfigProblem, ImagePattern, messageOf, parseDurationMs } from "../../model/mod.ts";
-import { type Fields, goField, isFields, unknownFields } from "../../formats/mod.ts";
-import { goString, readGoYaml } from "../../formats/mod.ts";
+import { join } from "@std/path";
+import {
+  type ConfigProblem,
+  defined,
+  type FileSystem,
+  ImagePattern,
+  messageOf,
+  parseDurationMs,
+} from "../../model/mod.ts";
+import {
+  type Fields,
+  goField,
+  goString,
+  isFields,
+  readGoYaml,
+  unknownFields,
+} from "../../formats/mod.ts";
 import { PLUGIN_API_VERSION } from "./plugin_api.ts";
 import { readTokenAttributes, type TokenAttributes } from "./token_attributes.ts";
 
-/** One exec plugin, as the `CredentialProviderConfig` defines it. */
+/** Definition of an exec plugin in a `CredentialProviderConfig`. */
 export interface PluginDefinition {
   readonly name: string;
   readonly matchImages: readonly string[];
   readonly defaultCacheDurationMs: number;
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
-  /** Set for a plugin that is run in the name of pods' service accounts (KEP-4412). */
+  /** Set for a plugin that is executed for the pods' service accounts (KEP-4412). */
   readonly tokenAttributes?: TokenAttributes;
 }
 
-/** A configuration read, or every reason why it cannot be used. */
+/** A decoded configuration; it cannot be used if there is a problem. */
 export interface ProviderConfigReading {
   readonly plugins: readonly PluginDefinition[];
   readonly problems: readonly ConfigProblem[];
@@ -34,24 +48,108 @@ const PROVIDER_FIELDS = [
   "tokenAttributes",
 ];
 
+/** The files of a `CredentialProviderConfig`. */
+export interface ProviderConfigFiles {
+  /** Changes when one of the files may have changed. */
+  readonly stamp: string;
+  readonly paths: readonly string[];
+}
+
 /**
- * Reads a kubelet `CredentialProviderConfig` (YAML or JSON) and checks it as the kubelet does
- * (Kubernetes `pkg/credentialprovider/plugin/config.go`, `validateCredentialProviderConfig`), with
- * every problem at once.
+ * Returns the file at a path, or the files of the folder there in the order of their names, which
+ * newer kubelets merge. Returns undefined if nothing exists at the path.
  *
- * @param options `mayBeEmpty`: one of several files needs no provider of its own.
+ * @throws {AgentError} `io`.
+ */
+export async function findProviderConfig(
+  path: string,
+  files: Pick<FileSystem, "stat" | "list">,
+): Promise<ProviderConfigFiles | undefined> {
+  const stat = await files.stat(path);
+  if (stat?.kind !== "directory") return stat && { stamp: stat.stamp, paths: [path] };
+  const names = (await files.list(path)).filter((name) => /\.(?:json|ya?ml)$/.test(name));
+  const stamps = new Map<string, string>();
+  for (const name of names) {
+    const entry = await files.stat(join(path, name));
+    if (entry !== undefined && entry.kind !== "directory") {
+      stamps.set(join(path, name), entry.stamp);
+    }
+  }
+  return { stamp: JSON.stringify([...stamps]), paths: [...stamps.keys()] };
+}
+
+/**
+ * Reads the configuration at a path. Returns undefined if nothing exists there, or if a file was
+ * removed during the call.
+ *
+ * @param found The result of {@linkcode findProviderConfig}, if known.
+ * @throws {AgentError} `io`.
+ */
+export async function openProviderConfig(
+  path: string,
+  files: Pick<FileSystem, "stat" | "list" | "readText">,
+  found?: ProviderConfigFiles,
+): Promise<ProviderConfigReading | undefined> {
+  const { paths } = found ?? await findProviderConfig(path, files) ?? {};
+  if (paths === undefined) return undefined;
+  const isFolder = paths[0] !== path;
+  const readings: (readonly [string, ProviderConfigReading])[] = [];
+  for (const file of paths) {
+    const text = await files.readText(file);
+    if (text === undefined) return undefined;
+    readings.push([file, readProviderConfig(text, file, { mayBeEmpty: isFolder })]);
+  }
+  return isFolder ? merged(path, readings) : readings[0]?.[1];
+}
+
+/**
+ * Merges the files of a folder in their order. Together they must have a provider, and names must be
+ * unique (Kubernetes `pkg/credentialprovider/plugin/config.go`, `readCredentialProviderConfig`).
+ */
+function merged(
+  folder: string,
+  readings: readonly (readonly [string, ProviderConfigReading])[],
+): ProviderConfigReading {
+  const plugins = readings.flatMap(([, { plugins }]) => plugins);
+  const problems = readings.flatMap(([, { problems }]) => problems);
+  const warnings = readings.flatMap(([, { warnings }]) => warnings);
+  const filesByName = new Map<string, string>();
+  for (const [file, { plugins }] of readings) {
+    for (const { name } of plugins) {
+      const other = filesByName.get(name);
+      filesByName.set(name, file);
+      if (other === undefined) continue;
+      const problem = `the name ${JSON.stringify(name)} is used in ${other} too`;
+      problems.push({ file, place: "providers", problem, remedy: "define each plugin once" });
+    }
+  }
+  if (plugins.length === 0 && problems.length === 0) {
+    const problem = readings.length === 0
+      ? "there is no .json, .yaml or .yml file in the folder"
+      : "at least one provider is required";
+    problems.push({ file: folder, place: "", problem, remedy: "add a file that defines a plugin" });
+  }
+  return { plugins, problems, warnings };
+}
+
+/**
+ * Decodes a `CredentialProviderConfig` (YAML or JSON) and validates it as the kubelet does
+ * (Kubernetes `pkg/credentialprovider/plugin/config.go`, `validateCredentialProviderConfig`).
+ * Reports all problems, not only the first.
+ *
+ * @param options `mayBeEmpty`: accept a file without providers, as one of several.
  */
 export function readProviderConfig(
   text: string,
   file: string,
   { mayBeEmpty = false }: { readonly mayBeEmpty?: boolean } = {},
 ): ProviderConfigReading {
-  const reader = new Reader(file, mayBeEmpty);
+  const reader = new ConfigReader(file, mayBeEmpty);
   const plugins = reader.read(text);
   return { plugins, problems: reader.problems, warnings: reader.warnings };
 }
 
-class Reader {
+class ConfigReader {
   readonly problems: ConfigProblem[] = [];
   readonly warnings: ConfigProblem[] = [];
   readonly #file: string;
@@ -69,7 +167,7 @@ class Reader {
       this.#problem("", "it is not an object", `start it with apiVersion: ${CONFIG_API_VERSION}`);
       return [];
     }
-    this.#checkHead(body);
+    this.#checkHeader(body);
     const providers = goField(body, "providers");
     if (providers !== undefined && !Array.isArray(providers)) {
       this.#problem("providers", "it is not a list", "write one `- name: …` for each plugin");
@@ -91,15 +189,14 @@ class Reader {
     return undefined;
   }
 
-  #checkHead(body: Fields): void {
-    const kind = goField(body, "kind");
-    const version = goField(body, "apiVersion");
-    if (kind !== CONFIG_KIND) this.#warn("kind", "not what the kubelet wants", CONFIG_KIND);
-    if (version !== CONFIG_API_VERSION) {
-      this.#warn("apiVersion", "not what the kubelet wants", CONFIG_API_VERSION);
+  #checkHeader(body: Fields): void {
+    const header = { kind: CONFIG_KIND, apiVersion: CONFIG_API_VERSION };
+    for (const [name, expected] of Object.entries(header)) {
+      if (goField(body, name) === expected) continue;
+      this.#warn(name, "the kubelet expects another value", `write ${expected}`);
     }
     for (const field of unknownFields(body, ["apiVersion", "kind", "providers"])) {
-      this.#warn(field, "an unknown field is ignored", "remove it, or check its spelling");
+      this.#warnUnknown(field);
     }
   }
 
@@ -109,20 +206,16 @@ class Reader {
       this.#problem(place, "it is not an object", "write name, apiVersion, matchImages …");
       return [];
     }
-    const before = this.problems.length;
+    const problemsBefore = this.problems.length;
     for (const field of unknownFields(provider, PROVIDER_FIELDS)) {
-      this.#warn(
-        `${place}.${field}`,
-        "an unknown field is ignored",
-        "remove it, or check its spelling",
-      );
+      this.#warnUnknown(`${place}.${field}`);
     }
     const tokens = goField(provider, "tokenAttributes");
     const tokenAttributes = tokens === undefined
       ? undefined
       : readTokenAttributes(tokens, `${place}.tokenAttributes`, {
-        problem: (...words) => this.#problem(...words),
-        warn: (...words) => this.#warn(...words),
+        problem: (...report) => this.#problem(...report),
+        warn: (...report) => this.#warn(...report),
       });
     const definition = {
       name: this.#name(provider, `${place}.name`, names),
@@ -130,33 +223,28 @@ class Reader {
       defaultCacheDurationMs: this.#duration(provider, `${place}.defaultCacheDuration`),
       args: this.#strings(provider, "args", `${place}.args`),
       env: this.#env(provider, `${place}.env`),
-      ...(tokenAttributes && { tokenAttributes }),
+      ...defined({ tokenAttributes }),
     };
-    this.#apiVersion(provider, `${place}.apiVersion`);
-    return this.problems.length === before ? [definition] : [];
+    this.#checkApiVersion(provider, `${place}.apiVersion`);
+    return this.problems.length === problemsBefore ? [definition] : [];
   }
 
   #name(provider: Fields, place: string, names: Set<string>): string {
     const name = this.#string(goField(provider, "name"), place);
-    if (name === "") this.#problem(place, "the name is required", "give the plugin's file name");
-    else if (/[ /\\\0]/.test(name) || name === "." || name === "..") {
-      this.#problem(
-        place,
-        `the name ${JSON.stringify(name)} is not a file name`,
-        "use no space, slash or backslash, and neither . nor ..",
-      );
+    const quoted = JSON.stringify(name);
+    if (name === "") {
+      this.#problem(place, "the name is required", "write the plugin's file name");
+    } else if (/[ /\\\0]/.test(name) || name === "." || name === "..") {
+      const remedy = "use no space, slash or backslash, and neither . nor ..";
+      this.#problem(place, `the name ${quoted} is not a file name`, remedy);
     } else if (names.has(name)) {
-      this.#problem(
-        place,
-        `the name ${JSON.stringify(name)} is there twice`,
-        "name each plugin once",
-      );
+      this.#problem(place, `the name ${quoted} is used twice`, "define each plugin once");
     }
     names.add(name);
     return name;
   }
 
-  #apiVersion(provider: Fields, place: string): void {
+  #checkApiVersion(provider: Fields, place: string): void {
     const version = this.#string(goField(provider, "apiVersion"), place);
     if (version === PLUGIN_API_VERSION) return;
     const problem = version === ""
@@ -168,24 +256,21 @@ class Reader {
   #matchImages(provider: Fields, place: string): readonly string[] {
     const patterns = this.#strings(provider, "matchImages", place);
     if (patterns.length === 0) {
-      this.#problem(
-        place,
-        "at least one pattern is required",
-        'such as ["*.registry.example.com"]',
-      );
+      const remedy = 'write patterns such as ["*.registry.example.com"]';
+      this.#problem(place, "at least one pattern is required", remedy);
     }
     patterns.forEach((pattern, i) => {
       const at = `${place}[${i}]`;
       if (pattern === "") {
-        this.#problem(at, "the pattern is empty", "remove it, or name a registry");
+        this.#problem(at, "the pattern is empty", "remove it, or write a registry");
         return;
       }
       try {
-        if (!ImagePattern.parse(pattern).missesItself) return;
-        const problem = "the kubelet's rules match no IPv6 address without a port";
-        this.#warn(at, problem, "add the port, if the images name one");
+        if (!ImagePattern.parse(pattern).isBracketedIpv6) return;
+        const problem = "the kubelet never matches an IPv6 address without a port";
+        this.#warn(at, problem, "add the port, if the images have one");
       } catch (error) {
-        this.#warn(at, `it matches nothing: ${messageOf(error)}`, "mend or remove the pattern");
+        this.#warn(at, `it matches nothing: ${messageOf(error)}`, "correct or remove the pattern");
       }
     });
     return patterns;
@@ -194,7 +279,11 @@ class Reader {
   #duration(provider: Fields, place: string): number {
     const value = goField(provider, "defaultCacheDuration");
     if (value === undefined) {
-      this.#problem(place, "it is required", 'such as "12h", or "0s" for no caching');
+      this.#problem(
+        place,
+        "it is required",
+        'write a duration such as "12h", or "0s" for no caching',
+      );
       return 0;
     }
     if (typeof value !== "string") {
@@ -215,7 +304,7 @@ class Reader {
     const list = goField(provider, "env") ?? [];
     const env = new Map<string, string>();
     if (!Array.isArray(list)) {
-      this.#problem(place, "it is not a list", "write one `- name: …, value: …` a variable");
+      this.#problem(place, "it is not a list", "write one `- name: …, value: …` for each variable");
       return {};
     }
     list.forEach((item: unknown, i) => {
@@ -223,11 +312,12 @@ class Reader {
       if (!isFields(item)) return this.#problem(at, "it is not an object", "write name and value");
       const name = this.#string(goField(item, "name"), `${at}.name`);
       const value = this.#string(goField(item, "value"), `${at}.value`);
-      if (name === "") this.#problem(`${at}.name`, "the name is required", "name the variable");
-      else if (/[=\0]/.test(name) || value.includes("\0")) {
-        this.#problem(`${at}.name`, "it can be no variable", "use neither = nor NUL");
+      if (name === "") {
+        this.#problem(`${at}.name`, "the name is required", "write the name of the variable");
+      } else if (/[=\0]/.test(name) || value.includes("\0")) {
+        this.#problem(`${at}.name`, "it is not a valid variable", "use neither = nor NUL");
       } else if (env.has(name)) {
-        this.#problem(`${at}.name`, `the variable ${name} is there twice`, "set it once");
+        this.#problem(`${at}.name`, `the variable ${name} is set twice`, "set it once");
       }
       env.set(name, value);
     });
@@ -243,7 +333,7 @@ class Reader {
     return list.map((item: unknown, i) => this.#string(item ?? undefined, `${place}[${i}]`));
   }
 
-  /** A string; null and nothing are empty, as in Go. The value itself is never quoted. */
+  /** Converts a value to a string as Go does: a missing one is empty. Never quotes the value. */
   #string(value: unknown, place: string): string {
     if (value === undefined) return "";
     const text = goString(value);
@@ -255,6 +345,10 @@ class Reader {
 
   #problem(place: string, problem: string, remedy: string): void {
     this.problems.push({ file: this.#file, place, problem, remedy });
+  }
+
+  #warnUnknown(place: string): void {
+    this.#warn(place, "an unknown field is ignored", "remove it, or check its spelling");
   }
 
   #warn(place: string, problem: string, remedy: string): void {

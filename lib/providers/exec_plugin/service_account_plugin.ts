@@ -1,241 +1,256 @@
-import type {
-  CredentialRequest,
-  ImageReference,
-  ImageTarget,
-  ReasonCode,
-  ValidAccounts,
+import {
+  type AccountProblem,
+  type AccountResult,
+  type CredentialRequest,
+  defined,
+  type ImageReference,
+  type ImageTarget,
+  type PodAccounts,
+  type PodIdentity,
+  type ReasonCode,
+  type ValidAccounts,
 } from "../../model/mod.ts";
-import { type Contribution, ExecPlugin } from "./exec_plugin.ts";
-import type { AccountAnswer, AccountProblem, PodAccounts, PodIdentity } from "../../model/mod.ts";
+import { ExecPlugin, type PluginOutcome } from "./exec_plugin.ts";
 import { Plugin, type PluginEnvironment } from "./plugin.ts";
-import type { PluginIdentity } from "./plugin_executor.ts";
+import type { PluginFailure, ServiceAccountToken } from "./plugin_executor.ts";
 import type { PluginDefinition } from "./provider_config.ts";
 import type { TokenAttributes } from "./token_attributes.ts";
 
-/** What plugins of service accounts are run with. */
-export interface AccountPluginEnvironment extends PluginEnvironment {
-  /** Undefined: there is no way to Kubernetes here. */
+/** Dependencies and settings of plugins with `tokenAttributes`. */
+export interface ServiceAccountPluginEnvironment extends PluginEnvironment {
+  /** Undefined if no access to the Kubernetes API is configured. */
   readonly accounts: (() => Promise<PodAccounts>) | undefined;
 }
 
-type Account = AccountAnswer & { readonly kind: "account" };
+type Account = AccountResult & { readonly kind: "account" };
 
-/** An account, or a single pod of it, in whose name the plugin may be run. */
-interface Bearer {
-  readonly kind: "bearer";
+/** A service account, or a single pod of it, for which the plugin may be executed. */
+interface Principal {
+  readonly kind: "principal";
   readonly pod: PodIdentity;
-  /** Equal only where answers may be shared. */
+  /** Equal only for principals that may share responses. */
   readonly key: string;
-  /** The same for people. */
+  /** Name for messages, candidates and valid accounts. */
   readonly name: string;
   readonly accountUid: string;
   readonly annotations: Readonly<Record<string, string>>;
 }
 
-type BearerAnswer =
-  | Bearer
-  | { readonly kind: "unfit"; readonly detail: string }
+type PrincipalResult =
+  | Principal
+  | { readonly kind: "annotation-missing"; readonly detail: string }
   | AccountProblem;
 
-/** Accounts that are tried for one image. */
+/** Limit of accounts for which the plugin is executed per image. */
 const MAX_TRIED = 8;
-/** Accounts whose answers are kept. */
-const MAX_KEPT = 256;
+/** Limit of accounts with state. */
+const MAX_PLUGINS = 256;
 
 /**
- * An exec plugin that is run in the name of service accounts whose pods use an image (KEP-4412).
+ * An exec plugin that is executed for the service accounts whose pods use an image (KEP-4412).
  *
- * Each account has answers, executions and backoffs of its own: a plugin of its own, found by a key
- * that holds all that makes the account what it is. So no account is ever given what another got.
+ * Invariants:
+ * - Each principal has a {@linkcode Plugin} of its own, with its own cache, single flight and
+ *   backoff. The key of a principal covers everything that distinguishes it, so that no account gets
+ *   another account's credential.
+ * - A credential is returned only if the account and the pod still exist unchanged after the
+ *   execution.
  */
-export class AccountPlugin extends ExecPlugin {
+export class ServiceAccountPlugin extends ExecPlugin {
   readonly #attributes: TokenAttributes;
-  readonly #environment: AccountPluginEnvironment;
+  readonly #environment: ServiceAccountPluginEnvironment;
   readonly #plugins: Map<string, Plugin>;
 
-  /** @param before The same plugin before a reload: what is known of it stays. */
+  /** @param before The same plugin before a reload: the state of its accounts is kept. */
   constructor(
     definition: PluginDefinition,
     attributes: TokenAttributes,
-    environment: AccountPluginEnvironment,
-    before?: AccountPlugin,
+    environment: ServiceAccountPluginEnvironment,
+    before?: ServiceAccountPlugin,
   ) {
     super(definition);
     this.#attributes = attributes;
     this.#environment = environment;
+    const known = before === undefined ? [] : [...before.#plugins];
     this.#plugins = new Map(
-      [...(before === undefined ? [] : before.#plugins)].map(([key, plugin]) =>
-        [key, new Plugin(definition, environment, plugin)] as const
-      ),
+      known.map(([key, plugin]) => [key, new Plugin(definition, environment, plugin)]),
     );
   }
 
   /**
-   * What the first account gives that has something; what all of them give where that is refused.
-   * Accounts are tried in the order of namespace and name, and pods without one come last: a mount
-   * serves all pods of its image, and knows one credential.
+   * Returns the credential of the first account that has one, or of all accounts if that one is
+   * refused: a mount serves all pods of its image with a single credential. Accounts are tried in
+   * the order of namespace and name, pods without an account last.
    */
-  override async contribute(
+  override async provide(
     request: CredentialRequest,
     target: ImageTarget,
-  ): Promise<Contribution> {
+  ): Promise<PluginOutcome> {
     const { accounts: open } = this.#environment;
     if (open === undefined) {
-      return this.failed("token-unavailable", "there is no way to the Kubernetes API");
+      return this.failed("token-unavailable", "no access to the Kubernetes API is configured");
     }
+    const { podImage = request.image } = request;
     const accounts = await open();
-    const answer = await accounts.podsOf(request.podImage ?? request.image);
+    const answer = await accounts.podsOf(podImage);
     if (answer.kind === "failed") return this.failed(answer.reason, answer.detail);
-    const bearers = await this.#bearers(answer.pods, accounts);
-    const perServiceAccount = await this.#contributeAs(bearers, accounts, request, target);
-    if (perServiceAccount?.candidates.length) return perServiceAccount;
-    const unapproved = await this.#addUnapproved(answer.pods, request, target);
-    if (unapproved?.candidates.length) return unapproved;
-    const contributed = perServiceAccount ?? unapproved ??
-      this.none("no-service-account", answer.detail);
-    const validAccounts = await this.#validAccounts(request.podImage ?? request.image, accounts);
-    return { ...contributed, validAccounts };
+    const principals = await this.#principals(answer.pods, accounts);
+    const ofAccounts = await this.#provideForAccounts(principals, accounts, request, target);
+    if (ofAccounts?.candidates.length) return ofAccounts;
+    const withoutAccount = await this.#provideWithoutAccount(answer.pods, request, target);
+    if (withoutAccount?.candidates.length) return withoutAccount;
+    const outcome = ofAccounts ?? withoutAccount ?? this.none("no-service-account", answer.detail);
+    return { ...outcome, validAccounts: await this.#validAccounts(podImage, accounts) };
   }
 
-  /** Who may have a credential now: while the plugin ran, that may have changed. */
+  /** Returns the current valid accounts, which may have changed during the executions. */
   async #validAccounts(image: ImageReference, accounts: PodAccounts): Promise<ValidAccounts> {
     const answer = await accounts.podsOf(image);
     if (answer.kind === "failed") return "unknown";
-    const bearers = await this.#bearers(answer.pods, accounts);
-    if (bearers.some(({ kind }) => kind === "failed")) return "unknown";
-    return bearers.flatMap((one) =>
-      one.kind === "bearer" ? [`${this.definition.name} ${one.name}`] : []
+    const principals = await this.#principals(answer.pods, accounts);
+    if (principals.some(({ kind }) => kind === "failed")) return "unknown";
+    return principals.flatMap((one) =>
+      one.kind === "principal" ? [`${this.definition.name} ${one.name}`] : []
     );
   }
 
-  /** Undefined where nobody is there, or all have gone. */
-  async #contributeAs(
-    bearers: readonly BearerAnswer[],
+  /** Returns undefined if there is no principal, or none exists any more. */
+  async #provideForAccounts(
+    principals: readonly PrincipalResult[],
     accounts: PodAccounts,
     request: CredentialRequest,
     target: ImageTarget,
-  ): Promise<Contribution | undefined> {
-    let telling: Contribution | undefined;
-    const given: Contribution[] = [];
+  ): Promise<PluginOutcome | undefined> {
+    let unsuccessful: PluginOutcome | undefined;
+    const found: PluginOutcome[] = [];
     let tried = 0;
-    for (const bearer of bearers) {
-      const one = await this.#ask(bearer, accounts, request, target);
-      if (one?.candidates.length) given.push(one);
-      // Where one is refused, another account may be the one that may pull.
-      if (given.length > 0 && request.refused === undefined && !request.everyAccount) break;
-      if (one !== undefined && !telling?.failed) telling = one;
-      if (bearer.kind === "bearer" && ++tried >= MAX_TRIED) break;
+    for (const principal of principals) {
+      const outcome = await this.#provideFor(principal, accounts, request, target);
+      if (outcome?.candidates.length) found.push(outcome);
+      // If the registry refuses one account's credential, it may accept another's.
+      if (found.length > 0 && request.refused === undefined && !request.allAccounts) break;
+      // A failure takes precedence over the absence of a credential.
+      if (outcome !== undefined && !unsuccessful?.failure) unsuccessful = outcome;
+      if (principal.kind === "principal" && ++tried >= MAX_TRIED) break;
     }
-    const [first] = given;
-    if (first === undefined) return telling;
-    return { ...first, candidates: given.flatMap(({ candidates }) => candidates) };
+    const [first] = found;
+    if (first === undefined) return unsuccessful;
+    return { ...first, candidates: found.flatMap(({ candidates }) => candidates) };
   }
 
-  /** For pods without an account, or where no pod is known; undefined if that is not to be. */
-  async #addUnapproved(
+  /** Returns undefined if the account or pod has changed or gone during the execution. */
+  async #provideFor(
+    principal: PrincipalResult,
+    accounts: PodAccounts,
+    request: CredentialRequest,
+    target: ImageTarget,
+  ): Promise<PluginOutcome | undefined> {
+    if (principal.kind === "failed") return this.failed(principal.reason, principal.detail);
+    if (principal.kind === "annotation-missing") return this.none(principal.kind, principal.detail);
+    const { pod, key, name: account } = principal;
+    const tokenSource = () => this.#token(principal, accounts);
+    const outcome = await this.#pluginFor(key).provide(request, target, tokenSource);
+    const after = await this.#principal(pod, accounts);
+    if (after?.kind !== "principal" || after.key !== key) return undefined;
+    const candidates = outcome.candidates.map((candidate) => ({
+      ...candidate,
+      account,
+      origin: `${candidate.origin} for service account ${accountOf(pod)}`,
+    }));
+    return { ...outcome, candidates };
+  }
+
+  /** For pods without an account, or if no pod is known. Undefined if an account is required. */
+  async #provideWithoutAccount(
     pods: readonly PodIdentity[],
     request: CredentialRequest,
     target: ImageTarget,
-  ): Promise<Contribution | undefined> {
-    const isQueried = pods.length === 0 || pods.some(({ serviceAccount }) => serviceAccount === "");
-    if (!isQueried || this.#attributes.requireServiceAccount) return undefined;
-    return await this.#pluginFor("").contribute(request, target);
+  ): Promise<PluginOutcome | undefined> {
+    const isNeeded = pods.length === 0 || pods.some(({ serviceAccount }) => serviceAccount === "");
+    if (!isNeeded || this.#attributes.requireServiceAccount) return undefined;
+    return await this.#pluginFor("").provide(request, target);
   }
 
-  /** In whose names the plugin may be run, and who they lack; those that are gone are left out. */
-  async #bearers(
+  /** Returns the principals of pods, without those that no longer exist. */
+  async #principals(
     pods: readonly PodIdentity[],
     accounts: PodAccounts,
-  ): Promise<readonly BearerAnswer[]> {
-    const answers = await Promise.all(
-      this.#distinct(pods).map((pod) => this.#bearer(pod, accounts)),
+  ): Promise<readonly PrincipalResult[]> {
+    const results = await Promise.all(
+      this.#distinct(pods).map((pod) => this.#principal(pod, accounts)),
     );
-    return answers.flatMap((answer) => answer ?? []);
+    return results.flatMap((result) => result ?? []);
   }
 
-  async #bearer(pod: PodIdentity, accounts: PodAccounts): Promise<BearerAnswer | undefined> {
+  async #principal(
+    pod: PodIdentity,
+    accounts: PodAccounts,
+  ): Promise<PrincipalResult | undefined> {
     const account = await accounts.account(pod);
     if (account.kind === "gone") return undefined;
     if (account.kind === "failed") return account;
     const annotations = this.#annotations(account);
     if (typeof annotations === "string") {
-      const detail = `account ${accountOf(pod)} has no annotation ${annotations}`;
-      return { kind: "unfit", detail };
+      const detail = `service account ${accountOf(pod)} has no annotation ${annotations}`;
+      return { kind: "annotation-missing", detail };
     }
-    const isForPod = this.#attributes.cacheType === "Token";
-    const whose = isForPod ? pod.uid : "";
-    const parts = [pod.namespace, pod.serviceAccount, account.uid, whose, annotations];
-    const name = `${accountOf(pod)} (${account.uid}${isForPod ? `, pod ${pod.uid}` : ""})`;
-    const accountUid = account.uid;
-    return { kind: "bearer", pod, key: JSON.stringify(parts), name, accountUid, annotations };
+    const { uid: accountUid } = account;
+    const podUid = this.#isPerPod ? pod.uid : "";
+    const key = JSON.stringify([
+      pod.namespace,
+      pod.serviceAccount,
+      accountUid,
+      podUid,
+      annotations,
+    ]);
+    const name = `${accountOf(pod)} (${accountUid}${podUid && `, pod ${podUid}`})`;
+    return { kind: "principal", pod, key, name, accountUid, annotations };
   }
 
-  /** Undefined: while the plugin ran, the account or pod has gone, or become another. */
-  async #ask(
-    bearer: BearerAnswer,
-    accounts: PodAccounts,
-    request: CredentialRequest,
-    target: ImageTarget,
-  ): Promise<Contribution | undefined> {
-    if (bearer.kind === "failed") return this.failed(bearer.reason, bearer.detail);
-    if (bearer.kind === "unfit") return this.none("annotation-missing", bearer.detail);
-    const { pod, key, name: account } = bearer;
-    const identity = () => this.#identity(bearer, accounts);
-    const given = await this.#pluginFor(key).contribute(request, target, identity);
-    const after = await this.#bearer(pod, accounts);
-    if (after?.kind !== "bearer" || after.key !== key) return undefined;
-    const candidates = given.candidates.map((candidate) => ({
-      ...candidate,
-      account,
-      origin: `${candidate.origin}, in the name of ${accountOf(pod)}`,
-    }));
-    return { ...given, candidates };
+  /** Whether responses must not be shared by the pods of an account. */
+  get #isPerPod(): boolean {
+    return this.#attributes.cacheType === "Token";
   }
 
-  /** One pod for each account; with tokens that are not shared, every pod. */
+  /** Returns one pod per principal, in the order in which they are tried. */
   #distinct(pods: readonly PodIdentity[]): readonly PodIdentity[] {
     const byKey = new Map<string, PodIdentity>();
     for (const pod of [...pods].sort(comparePods)) {
       if (pod.serviceAccount === "") continue;
-      const key = this.#attributes.cacheType === "Token" ? pod.uid : accountOf(pod);
+      const key = this.#isPerPod ? pod.uid : accountOf(pod);
       if (!byKey.has(key)) byKey.set(key, pod);
     }
     return [...byKey.values()];
   }
 
-  /** The annotations that the plugin is told, or the key of the first that is missing. */
+  /** Returns the annotations for the plugin, or the key of the first missing one. */
   #annotations({ annotations }: Account): Readonly<Record<string, string>> | string {
     const { requiredAnnotations, optionalAnnotations } = this.#attributes;
     const has = (key: string) => Object.hasOwn(annotations, key);
     const missing = requiredAnnotations.find((key) => !has(key));
     if (missing !== undefined) return missing;
-    const told = [...requiredAnnotations, ...optionalAnnotations].filter(has).sort();
-    return Object.fromEntries(told.map((key) => [key, annotations[key] ?? ""]));
+    const keys = [...requiredAnnotations, ...optionalAnnotations].filter(has).sort();
+    return Object.fromEntries(keys.map((key) => [key, annotations[key] ?? ""]));
   }
 
-  async #identity(
-    { pod, annotations, accountUid }: Bearer,
+  async #token(
+    { pod, annotations, accountUid }: Principal,
     accounts: PodAccounts,
-  ): Promise<PluginIdentity> {
-    const { audience, cacheType } = this.#attributes;
-    const answer = await accounts.token(pod, audience, accountUid);
-    const reason = "token-unavailable";
+  ): Promise<ServiceAccountToken | PluginFailure> {
+    const answer = await accounts.token(pod, this.#attributes.audience, accountUid);
     switch (answer.kind) {
       case "token": {
         const { token, expiresAtMs } = answer;
-        const isBound = cacheType === "Token" && expiresAtMs !== undefined;
-        return {
-          kind: "identity",
-          token,
-          annotations,
-          mayEcho: cacheType === "Token",
-          ...(isBound && { keptUntilMs: expiresAtMs }),
-        };
+        const mayEcho = this.#isPerPod;
+        const cacheUntilMs = this.#isPerPod ? expiresAtMs : undefined;
+        return { kind: "token", token, annotations, mayEcho, ...defined({ cacheUntilMs }) };
       }
-      case "gone":
-        return { kind: "failed", reason, detail: `account ${accountOf(pod)} or its pod is gone` };
+      case "gone": {
+        const detail = `service account ${accountOf(pod)} or its pod is gone`;
+        return { kind: "failed", reason: "token-unavailable", detail };
+      }
       case "failed":
-        return { kind: "failed", reason: answer.reason, detail: answer.detail };
+        return answer;
       default:
         return answer satisfies never;
     }
@@ -246,12 +261,12 @@ export class AccountPlugin extends ExecPlugin {
     this.#plugins.delete(key);
     this.#plugins.set(key, plugin);
     const [oldest] = this.#plugins.keys();
-    if (this.#plugins.size > MAX_KEPT && oldest !== undefined) this.#plugins.delete(oldest);
+    if (this.#plugins.size > MAX_PLUGINS && oldest !== undefined) this.#plugins.delete(oldest);
     return plugin;
   }
 
-  /** Whose credentials still count is then unknown, too. */
-  override failed(reason: ReasonCode, what: string): Contribution {
+  /** After a failure it is also unknown which accounts are valid. */
+  override failed(reason: ReasonCode, what: string): PluginOutcome {
     return { ...super.failed(reason, what), validAccounts: "unknown" };
   }
 }

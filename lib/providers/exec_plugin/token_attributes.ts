@@ -1,20 +1,19 @@
-import { type Fields, goField, isFields, unknownFields } from "../../formats/mod.ts";
-import { goString } from "../../formats/mod.ts";
+import { type Fields, goField, goString, isFields, unknownFields } from "../../formats/mod.ts";
 
-/** What a plugin wants to know of the service account whose pod uses an image (KEP-4412). */
+/** The service account data that a plugin requires for its requests (KEP-4412). */
 export interface TokenAttributes {
-  /** For whom the token is made out. */
+  /** Audience of the token. */
   readonly audience: string;
-  /** False: the plugin is run also where no pod's account is known, without a token. */
+  /** If false, the plugin is also executed without a token when no account is known. */
   readonly requireServiceAccount: boolean;
-  /** Accounts that lack one of these are passed over. */
+  /** Accounts without one of these are skipped. */
   readonly requiredAnnotations: readonly string[];
   readonly optionalAnnotations: readonly string[];
-  /** Whether an answer holds for an account, or for one pod's token alone. */
+  /** Whether a response is cached per account, or per token and thus per pod. */
   readonly cacheType: "ServiceAccount" | "Token";
 }
 
-/** Takes what is wrong: place, problem, mend. */
+/** Reports a problem. */
 type Report = (place: string, problem: string, remedy: string) => void;
 
 const FIELDS = [
@@ -29,7 +28,7 @@ const CACHE_TYPES = ["ServiceAccount", "Token"] as const;
 /**
  * Reads `tokenAttributes` of a provider configuration and checks them as the kubelet does
  * (Kubernetes `pkg/credentialprovider/plugin/config.go`, `validateCredentialProviderConfig`).
- * Undefined when a problem was reported.
+ * Returns undefined if a problem was reported.
  */
 export function readTokenAttributes(
   value: unknown,
@@ -50,7 +49,11 @@ export function readTokenAttributes(
   }
   const audience = goString(goField(value, "serviceAccountTokenAudience") ?? "") ?? "";
   if (audience === "") {
-    refuse(`${place}.serviceAccountTokenAudience`, "it is required", "name who takes the token");
+    refuse(
+      `${place}.serviceAccountTokenAudience`,
+      "it is required",
+      "set the audience of the token",
+    );
   }
   const require = goField(value, "requireServiceAccount");
   if (typeof require !== "boolean") {
@@ -59,16 +62,13 @@ export function readTokenAttributes(
   const requiredAnnotations = keysOf(value, "requiredServiceAccountAnnotationKeys", place, refuse);
   const optionalAnnotations = keysOf(value, "optionalServiceAccountAnnotationKeys", place, refuse);
   if (require === false && requiredAnnotations.length > 0) {
-    const what = "annotations cannot be required where no service account is";
-    refuse(
-      `${place}.requiredServiceAccountAnnotationKeys`,
-      what,
-      "set requireServiceAccount: true",
-    );
+    const at = `${place}.requiredServiceAccountAnnotationKeys`;
+    const what = "annotations cannot be required unless a service account is";
+    refuse(at, what, "set requireServiceAccount: true");
   }
   const both = requiredAnnotations.filter((key) => key !== "" && optionalAnnotations.includes(key));
   if (both.length > 0) {
-    refuse(place, `${both.join(", ")}: both required and optional`, "keep one of them");
+    refuse(place, `${both.join(", ")}: both required and optional`, "keep one of the two");
   }
   const declaredType = goField(value, "cacheType");
   const cacheType = CACHE_TYPES.find((type) => type === declaredType);
@@ -90,7 +90,7 @@ export function readTokenAttributes(
 const KEY_PREFIX = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$/;
 const KEY_NAME = /^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$/;
 
-/** Keys of annotations: Kubernetes' qualified names, of which the case does not matter. */
+/** Reads annotation keys: Kubernetes qualified names, in any letter case. */
 function keysOf(fields: Fields, field: string, place: string, refuse: Report): readonly string[] {
   const at = `${place}.${field}`;
   const list = goField(fields, field) ?? [];
@@ -100,12 +100,16 @@ function keysOf(fields: Fields, field: string, place: string, refuse: Report): r
   }
   const keys = list.map((key: unknown, i) => {
     if (typeof key === "string" && isQualifiedName(key.toLowerCase())) return key;
-    refuse(`${at}[${i}]`, "it can be no key of an annotation", "such as example.com/role");
+    refuse(
+      `${at}[${i}]`,
+      "it is not a valid annotation key",
+      "write a key such as example.com/role",
+    );
     return "";
   });
   keys.forEach((key, i) => {
     if (key !== "" && keys.indexOf(key) !== i) {
-      refuse(`${at}[${i}]`, `the key ${key} is there twice`, "name each key once");
+      refuse(`${at}[${i}]`, `the key ${key} is listed twice`, "list each key once");
     }
   });
   return keys;

@@ -2,9 +2,9 @@ import {
   type CallOptions,
   formatDuration,
   type KubeHttp,
-  type KubeHttpAnswer,
   type KubeHttpFailure,
   type KubeHttpRequest,
+  type KubeHttpResponse,
   type KubeStreamEnd,
   type ReasonCode,
   Secret,
@@ -83,7 +83,7 @@ export class KubeClient {
     { lane = 0, ...options }: CallOptions & { readonly lane?: number } = {},
   ): Promise<KubeWatchEnd> {
     const lines = {
-      begun: () => hears.begun(),
+      started: () => hears.begun(),
       line(text: string) {
         const value = parse(new Secret(text));
         if (value !== undefined) hears.event(value);
@@ -160,7 +160,7 @@ function failure(
 
 function failed(
   spec: KubeCallSpec,
-  answer: KubeHttpAnswer | KubeHttpFailure,
+  answer: KubeHttpResponse | KubeHttpFailure,
 ): KubeAnswer & { readonly kind: "failed" } {
   switch (answer.kind) {
     case "answered":
@@ -181,7 +181,7 @@ function failed(
   }
 }
 
-function refused(spec: KubeCallSpec, { status, retryAfterMs }: KubeHttpAnswer) {
+function refused(spec: KubeCallSpec, { status, retryAfterMs }: KubeHttpResponse) {
   const more = { status, ...(retryAfterMs !== undefined && { retryAfterMs }) };
   if (status === 401) {
     return failure("source-refused", "the API server does not accept our credential (401)", more);

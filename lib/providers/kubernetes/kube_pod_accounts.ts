@@ -1,12 +1,12 @@
 import { type Clock, type ImageReference, Secret } from "../../model/mod.ts";
 import { type Fields, isFields } from "../../formats/mod.ts";
 import type {
-  AccountAnswer,
   AccountProblem,
+  AccountResult,
   PodAccounts,
   PodIdentity,
-  PodsAnswer,
-  TokenAnswer,
+  PodsResult,
+  TokenResult,
 } from "../../model/mod.ts";
 import type { KubeClient } from "./kube_client.ts";
 import { accountKey, type KubeNode } from "./kube_node.ts";
@@ -37,7 +37,7 @@ export class KubePodAccounts implements PodAccounts {
     this.#startedMs = options.clock.monotonicMs();
   }
 
-  async podsOf(image: ImageReference): Promise<PodsAnswer> {
+  async podsOf(image: ImageReference): Promise<PodsResult> {
     await this.#firstAnswer();
     const { pods } = this.#options.node;
     if (!pods.synced) return problemOf(pods.problems());
@@ -50,7 +50,7 @@ export class KubePodAccounts implements PodAccounts {
     return { kind: "pods", pods: found, ...(detail !== undefined && { detail }) };
   }
 
-  async account(pod: PodIdentity): Promise<AccountAnswer> {
+  async account(pod: PodIdentity): Promise<AccountResult> {
     await this.#firstAnswer();
     const { pods, accounts } = this.#options.node;
     const isActive = pods.active().some(({ uid, serviceAccount }) =>
@@ -65,7 +65,7 @@ export class KubePodAccounts implements PodAccounts {
   }
 
   /** As the kubelet asks for it: bound to the pod, for as long as the server thinks right. */
-  async token(pod: PodIdentity, audience: string, accountUid: string): Promise<TokenAnswer> {
+  async token(pod: PodIdentity, audience: string, accountUid: string): Promise<TokenResult> {
     const { namespace, name, uid, serviceAccount } = pod;
     const boundObjectRef = { apiVersion: "v1", kind: "Pod", name, uid };
     const answer = await this.#options.client.call({
@@ -98,7 +98,7 @@ export class KubePodAccounts implements PodAccounts {
   }
 }
 
-function readToken({ status }: Fields): TokenAnswer {
+function readToken({ status }: Fields): TokenResult {
   const { token, expirationTimestamp } = isFields(status) ? status : {};
   if (typeof token !== "string" || token === "") {
     const detail = "the API server answered a TokenRequest without a token";

@@ -31,7 +31,7 @@ Deno.test({
     };
     const config = {
       enabled: true,
-      remember: true,
+      persist: true,
       socket: join(dir, "cri.sock"),
       imageServiceSocket: join(dir, "containerd.sock"),
       fallbackDelayMs: 0,

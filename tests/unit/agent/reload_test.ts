@@ -11,7 +11,7 @@ import { FakeHost } from "../../fakes/host.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 import { exited, FakeProcessRunner } from "../../fakes/process.ts";
 import { FakeRandom } from "../../fakes/random.ts";
-import { ask, configText, pairs, response } from "../providers/exec_plugin/plugins.ts";
+import { configText, pairs, requestFor, response } from "../providers/exec_plugin/plugins.ts";
 
 const PATH = "/etc/nydus-auth-agent.toml";
 const PLUGINS = "/etc/plugins.yaml";
@@ -123,7 +123,7 @@ Deno.test("openChain: executes no plugin or helper again when a reload does not 
   files.set("/docker.json", JSON.stringify({ credHelpers: { "b.io": "pass" } }));
   const before = await openChain(context, await load(`${KUBELET}${docker}`));
   const resolve = async (chain: typeof before, image: string) => {
-    const { attempts } = await chain.chain.resolve(ask(image), { all: true });
+    const { attempts } = await chain.chain.resolve(requestFor(image), { all: true });
     return attempts.flatMap(({ outcome }) => outcome.kind === "none" ? [] : [outcome.reason]);
   };
   deepEqual(await resolve(before, "a.io/x"), ["found"]);
@@ -134,7 +134,7 @@ Deno.test("openChain: executes no plugin or helper again when a reload does not 
   await before[Symbol.asyncDispose]();
   deepEqual(await resolve(after, "a.io/x"), ["found-in-cache"]);
   equal(runner.requests.length, 1);
-  const { attempts } = await after.chain.resolve(ask("a.io/x"));
+  const { attempts } = await after.chain.resolve(requestFor("a.io/x"));
   deepEqual(attempts.flatMap(({ outcome }) => pairs(outcome)), ["u:p"]);
   await after[Symbol.asyncDispose]();
 });

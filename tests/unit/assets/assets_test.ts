@@ -3,7 +3,7 @@ import { parse as parseToml } from "@std/toml";
 import { parse as parseYaml, parseAllDocuments } from "yaml";
 import { asset, type AssetName, assetNames, describeAsset } from "../../../lib/assets/mod.ts";
 
-Deno.test("asset gives every name a text of its own, which ends in one line feed", () => {
+Deno.test("asset: returns a different text for every name, with one final line feed", () => {
   const texts = assetNames().map((name) => asset(name));
   equal(new Set(texts).size, assetNames().length);
   for (const name of assetNames()) {
@@ -12,12 +12,12 @@ Deno.test("asset gives every name a text of its own, which ends in one line feed
   }
 });
 
-Deno.test("asset nydus-auth-agent.service carries its file unchanged", async () => {
+Deno.test("asset: returns nydus-auth-agent.service unchanged", async () => {
   const path = new URL("../../../lib/assets/nydus-auth-agent.service", import.meta.url);
   equal(asset("nydus-auth-agent.service"), await Deno.readTextFile(path));
 });
 
-Deno.test("asset config.toml parses and sets nothing", () => {
+Deno.test("config.toml: parses and sets nothing", () => {
   const tables: Record<string, unknown> = { ...parseToml(asset("config.toml")) };
   const leaves = (value: unknown): number =>
     typeof value === "object" && value !== null
@@ -32,7 +32,7 @@ const UNITS: readonly AssetName[] = [
 ];
 
 for (const name of UNITS) {
-  Deno.test(`asset ${name} has what a well-behaved, hardened service needs`, () => {
+  Deno.test(`${name}: has the settings of a hardened service`, () => {
     const lines = asset(name).split("\n");
     for (
       const line of [
@@ -62,7 +62,7 @@ for (const name of UNITS) {
     equal(lines.some((line) => line.startsWith("MemoryDenyWriteExecute=")), false);
   });
 
-  Deno.test(`asset ${name} orders nothing both before and after itself`, () => {
+  Deno.test(`${name}: has no ordering cycle`, () => {
     const names = (key: string) =>
       [...asset(name).matchAll(new RegExp(`^${key}=(.*)$`, "gm"))].flatMap((line) =>
         (line[1] ?? "").split(" ")
@@ -71,7 +71,7 @@ for (const name of UNITS) {
     deepEqual(names("Before").filter((unit) => after.has(unit)), []);
   });
 
-  Deno.test(`asset ${name} explains each directive that stays open`, () => {
+  Deno.test(`${name}: explains each directive that is not restricted`, () => {
     const open = asset(name).slice(asset(name).indexOf("# What stays open, and why:"));
     for (
       const directive of [
@@ -84,14 +84,14 @@ for (const name of UNITS) {
   });
 }
 
-Deno.test("asset nydus-auth-agent-own-user.service has a user, and no folder to write", () => {
+Deno.test("nydus-auth-agent-own-user.service: has a user and no writable folder", () => {
   const text = asset("nydus-auth-agent-own-user.service");
   match(text, /^User=nydus-auth-agent$/m);
   match(text, /^PrivateUsers=yes$/m);
   equal(/^ReadWritePaths=/m.test(text), false);
 });
 
-Deno.test("asset credential-provider-config.yaml is what the kubelet takes", () => {
+Deno.test("credential-provider-config.yaml: is a valid CredentialProviderConfig", () => {
   const config = parseYaml(asset("credential-provider-config.yaml"));
   equal(config.apiVersion, "kubelet.config.k8s.io/v1");
   equal(config.kind, "CredentialProviderConfig");
@@ -104,7 +104,7 @@ Deno.test("asset credential-provider-config.yaml is what the kubelet takes", () 
   }
 });
 
-Deno.test("asset daemonset.yaml has every part, no right it does not need, and limits", () => {
+Deno.test("daemonset.yaml: has every object, minimal permissions, and resource limits", () => {
   const documents = parseAllDocuments(asset("daemonset.yaml"));
   const objects = documents.map((document) => document.toJS());
   deepEqual(objects.map((object) => object.kind), [
@@ -146,7 +146,7 @@ Deno.test("asset daemonset.yaml has every part, no right it does not need, and l
   deepEqual(mounts, volumes);
 });
 
-Deno.test("every systemd unit sets a limit of open files", () => {
+Deno.test("systemd units: set a limit of open files", () => {
   const units = assetNames().map(asset).filter((text) => text.includes("\n[Service]\n"));
   equal(units.length, 2);
   for (const text of units) match(text, /^LimitNOFILE=8192:524288$/m);

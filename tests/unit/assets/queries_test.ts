@@ -32,7 +32,7 @@ function panels(): Panel[] {
   return JSON.parse(asset("grafana-dashboard.json")).panels;
 }
 
-Deno.test("asset prometheus-rules.yaml has the seven alerts, each with what to do and a runbook", async () => {
+Deno.test("prometheus-rules.yaml: has the seven alerts, each with a remedy and a runbook", async () => {
   deepEqual(rules().map((rule) => rule.alert), [
     "NydusCredentialAboutToExpire",
     "NydusCredentialExpired",
@@ -60,7 +60,7 @@ Deno.test("asset prometheus-rules.yaml has the seven alerts, each with what to d
   }
 });
 
-Deno.test("asset grafana-dashboard.json has panels with queries and ids of their own", () => {
+Deno.test("grafana-dashboard.json: has panels with queries and unique ids", () => {
   equal(new Set(panels().map((panel) => panel.id)).size, panels().length);
   for (const { title, targets } of panels()) {
     ok(targets.length > 0, title);
@@ -92,7 +92,7 @@ function selectors(query: string): { readonly metric: string; readonly labels: s
   }));
 }
 
-Deno.test("asset queries ask for metrics and labels that are served", () => {
+Deno.test("asset queries: use existing metrics and labels", () => {
   const asked = queries().flatMap(selectors);
   ok(new Set(asked.map(({ metric }) => metric)).size > 8);
   for (const { metric, labels } of asked) {
@@ -121,7 +121,7 @@ function wordsOf(query: string): string[] {
   return (bare.match(/[a-zA-Z_:][a-zA-Z0-9_:]*/g) ?? []).filter((word) => !WORDS.has(word));
 }
 
-Deno.test("asset queries say nothing but PromQL, metrics that are served, and their labels", () => {
+Deno.test("asset queries: contain only PromQL keywords, existing metrics and their labels", () => {
   const labels = new Set([
     "instance",
     "job",
@@ -148,7 +148,7 @@ const PROMTOOL = (Deno.env.get("PATH") ?? "").split(":").map((dir) => join(dir, 
   .find((path) => existsSync(path));
 
 Deno.test({
-  name: "asset queries are read by Prometheus' own parser",
+  name: "asset queries: are accepted by Prometheus' parser",
   ignore: PROMTOOL === undefined,
   async fn() {
     // Grafana puts in its variables before Prometheus reads them.
@@ -167,7 +167,7 @@ Deno.test({
   },
 });
 
-Deno.test("asset queries take rates of counters and histograms only", () => {
+Deno.test("asset queries: calculate rates only of counters and histograms", () => {
   for (const query of queries()) {
     for (const [, metric = ""] of query.matchAll(/\b(?:rate|increase)\(([a-z0-9_]+)/g)) {
       const served = METRICS_BY_NAME.get(metric.replace(/_bucket$/, ""));
@@ -176,7 +176,7 @@ Deno.test("asset queries take rates of counters and histograms only", () => {
   }
 });
 
-Deno.test("asset queries name delivery states that exist", () => {
+Deno.test("asset queries: use existing delivery states", () => {
   const states = queries().flatMap((query) => [...query.matchAll(/state=~"([^"]*)"/g)])
     .flatMap((match) => (match[1] ?? "").split("|"));
   ok(states.length > 0);

@@ -232,7 +232,7 @@ function failAt(name: Failing, nth: number): InstallFiles {
     case "writeText":
       return { ...files, writeText: guard(files.writeText) };
     case "makeLink":
-      return { ...files, makeLink: guard(files.makeLink) };
+      return { ...files, symlink: guard(files.symlink) };
     default:
       return name satisfies never;
   }
@@ -292,19 +292,19 @@ function onSystemd(machine: Machine): InstallPorts {
   const at = (path: string) =>
     path.startsWith(machine.root) || path === machine.source ? path : machine.root + path;
   const files: InstallFiles = {
-    look: (path) =>
+    stat: (path) =>
       path === "/run/systemd/system"
         ? Promise.resolve({ kind: "directory", mode: 0o755, uid: 0, gid: 0 })
         : path === "/usr/bin/systemctl"
         ? Promise.resolve({ kind: "file", mode: 0o755, uid: 0, gid: 0 })
-        : real.look(at(path)),
+        : real.stat(at(path)),
     readText: (path) => real.readText(at(path)),
     sameBytes: (a, b) => real.sameBytes(at(a), at(b)),
     makeDirectory: (path, mode) => real.makeDirectory(at(path), mode),
     copyFile: (from, to, mode) => real.copyFile(at(from), at(to), mode),
     writeText: (path, text, mode) => real.writeText(at(path), text, mode),
-    makeLink: (path, target) => real.makeLink(at(path), target),
-    keepAside: (path) => real.keepAside(at(path)),
+    symlink: (path, target) => real.symlink(at(path), target),
+    backUp: (path) => real.backUp(at(path)),
     move: (from, to) => real.move(at(from), at(to)),
     remove: (path) => real.remove(at(path)),
     list: (path) => real.list(at(path)),

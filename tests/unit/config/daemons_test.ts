@@ -8,12 +8,12 @@ function entries(...daemons: Readonly<Record<string, string>>[]): string {
   ).join("\n");
 }
 
-Deno.test("resolveDaemons keeps socket, ref and id as they are written", async () => {
+Deno.test("resolveDaemons: keeps socket, ref and id unchanged", async () => {
   const daemon = { id: "web", socket: "/run/nydusd/api.sock", ref: "registry.example.com/a:v1" };
   deepEqual((await load({ ours: entries(daemon) })).node.daemons, [daemon]);
 });
 
-Deno.test("resolveDaemons derives ids from sockets", async () => {
+Deno.test("resolveDaemons: derives ids from sockets", async () => {
   const sockets = [
     ["/var/nydus/socket/cq1/api.sock", "cq1"],
     ["/var/nydus/socket/cq2/api7.sock", "cq2"],
@@ -28,7 +28,7 @@ Deno.test("resolveDaemons derives ids from sockets", async () => {
   deepEqual(daemons.map(({ id }) => id), sockets.map(([, id]) => id));
 });
 
-Deno.test("resolveDaemons refuses a socket or id that is there twice", async () => {
+Deno.test("resolveDaemons: rejects a duplicate socket or id", async () => {
   const ref = "nginx";
   const problems = await problemsOf({
     ours: entries(

@@ -6,12 +6,12 @@ async function differences(a: Sources, b: Sources): Promise<string[]> {
   return configDifferences(await load(a), await load(b));
 }
 
-Deno.test("configDifferences is empty for equal meanings", async () => {
+Deno.test("configDifferences: is empty for equal settings", async () => {
   deepEqual(await differences({}, {}), []);
   deepEqual(await differences({ theirs: `[system]\nenable = true` }, { ours: "" }), []);
 });
 
-Deno.test("configDifferences names keys as the file does", async () => {
+Deno.test("configDifferences: returns key paths of the configuration file", async () => {
   const cases: [Sources, string[]][] = [
     [{ flags: { checkInterval: "2m" } }, ["renewal.check_interval"]],
     [{ flags: { credentialRenewalInterval: "0s" } }, ["renewal.credential_renewal_interval"]],
@@ -32,7 +32,7 @@ Deno.test("configDifferences names keys as the file does", async () => {
   }
 });
 
-Deno.test("configDifferences tells daemons apart by their places", async () => {
+Deno.test("configDifferences: identifies daemons by their index", async () => {
   const entry = (socket: string, ref: string) =>
     `[[daemons]]\nsocket = "${socket}"\nref = "${ref}"\n`;
   const before = { ours: entry("/a.sock", "nginx") + entry("/b.sock", "nginx") };

@@ -2,7 +2,7 @@ import { deepEqual, equal, match } from "node:assert/strict";
 import { CONFIG_KEYS, flagName } from "../../../lib/config/mod.ts";
 import { load, problemOf } from "./sources.ts";
 
-Deno.test("readFlags resolves relative paths against the working directory", async () => {
+Deno.test("readFlags: resolves relative paths against the working directory", async () => {
   const config = await load({
     flags: { root: "nydus", systemAddress: "../system.sock", dockerConfig: "/abs.json" },
   });
@@ -11,7 +11,7 @@ Deno.test("readFlags resolves relative paths against the working directory", asy
   equal(config.providers.docker.configPath, "/abs.json");
 });
 
-Deno.test("readFlags takes off, and the empty text, for what can be switched off", async () => {
+Deno.test("readFlags: accepts off and an empty text for optional settings", async () => {
   for (const off of ["off", ""]) {
     const config = await load({ flags: { systemAddress: off, address: off } });
     equal("systemSocket" in config.node, false);
@@ -20,7 +20,7 @@ Deno.test("readFlags takes off, and the empty text, for what can be switched off
   match((await problemOf({ flags: { root: "" } })).problem, /the text ""/);
 });
 
-Deno.test("readFlags names the flag and shows how to write it", async () => {
+Deno.test("readFlags: reports the flag with an example", async () => {
   deepEqual(await problemOf({ flags: { checkInterval: "5" } }), {
     file: "--check-interval",
     place: "renewal.check_interval",
@@ -29,7 +29,7 @@ Deno.test("readFlags names the flag and shows how to write it", async () => {
   });
 });
 
-Deno.test("readEnvironment refuses relative paths and names the variable", async () => {
+Deno.test("readEnvironment: rejects relative paths and reports the variable", async () => {
   const env = { NYDUS_AUTH_AGENT_PROVIDERS_DOCKER_CONFIG: "config.json" };
   deepEqual(await problemOf({ env }), {
     file: "NYDUS_AUTH_AGENT_PROVIDERS_DOCKER_CONFIG",
@@ -39,7 +39,7 @@ Deno.test("readEnvironment refuses relative paths and names the variable", async
   });
 });
 
-Deno.test("readEnvironment reads booleans and numbers in their own words only", async () => {
+Deno.test("readEnvironment: accepts only exact booleans and numbers", async () => {
   for (const text of ["yes", "1", "TRUE"]) {
     const env = { NYDUS_AUTH_AGENT_PROVIDERS_CRI_ENABLED: text };
     match((await problemOf({ env })).problem, /wanted true or false/);
@@ -50,7 +50,7 @@ Deno.test("readEnvironment reads booleans and numbers in their own words only", 
   }
 });
 
-Deno.test("readEnvironment warns of a variable that sets nothing", async () => {
+Deno.test("readEnvironment: warns about an unknown variable", async () => {
   const { warnings } = await load({
     env: { NYDUS_AUTH_AGENT_RENEWAL_CHEK_INTERVAL: "1m", NYDUS_AUTH_AGENT_ZZZ: "", PATH: "/bin" },
   });
@@ -63,7 +63,7 @@ Deno.test("readEnvironment warns of a variable that sets nothing", async () => {
   ]);
 });
 
-Deno.test("readEnvironment passes over what Kubernetes sets for our Service", async () => {
+Deno.test("readEnvironment: ignores the variables that Kubernetes sets for a Service", async () => {
   const { warnings } = await load({
     env: {
       NYDUS_AUTH_AGENT_SERVICE_HOST: "10.0.0.1",
@@ -75,7 +75,7 @@ Deno.test("readEnvironment passes over what Kubernetes sets for our Service", as
   deepEqual(warnings, []);
 });
 
-Deno.test("CONFIG_KEYS gives every key a path, variable and flag of its own", () => {
+Deno.test("CONFIG_KEYS: has unique paths, variables and flags", () => {
   const named = CONFIG_KEYS.flatMap(({ path, env, flag }) => [path, env, flag && flagName(flag)])
     .filter((name) => name !== undefined);
   equal(new Set(named).size, named.length);

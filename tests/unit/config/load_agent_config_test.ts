@@ -3,7 +3,7 @@ import { loadAgentConfig } from "../../../lib/config/mod.ts";
 import { ConfigError } from "../../../lib/model/mod.ts";
 import { load, OURS, problemsOf, type Sources, THEIRS } from "./sources.ts";
 
-Deno.test("loadAgentConfig fills in every default when no file is there", async () => {
+Deno.test("loadAgentConfig: uses every default without files", async () => {
   const { hash, ...config } = await load();
   match(hash, /^[0-9a-f]{64}$/);
   deepEqual(config, {
@@ -33,20 +33,25 @@ Deno.test("loadAgentConfig fills in every default when no file is there", async 
         link: "/run/nydus-auth-agent-cri/image.sock",
         imageServiceSocket: "/run/containerd/containerd.sock",
         fallbackDelayMs: 0,
-        remember: true,
+        persist: true,
       },
       docker: { enabled: true, helperTimeoutMs: 30_000 },
       kubelet: { enabled: false, configPath: "", binDir: "", timeoutMs: 60_000, maxParallel: 4 },
       kubesecret: { enabled: false, mode: "referenced" },
     },
-    delivery: { configFiles: "auto", allowedHosts: [], unknownHosts: "warn", verify: "on-doubt" },
+    delivery: {
+      configFiles: "auto",
+      allowedHosts: [],
+      unapprovedHostPolicy: "warn",
+      verify: "as-needed",
+    },
     server: { hostname: "127.0.0.1", port: 9111 },
     api: { socket: "/run/nydus-auth-agent/api.sock" },
     log: { level: "info", format: "text" },
   });
 });
 
-Deno.test("loadAgentConfig follows flag > environment > file > snapshotter > default", async () => {
+Deno.test("loadAgentConfig: follows flag > environment > file > snapshotter > default", async () => {
   const layers: [string, Sources][] = [
     ["/flag", { flags: { root: "/flag" } }],
     ["/env", { env: { NYDUS_AUTH_AGENT_SNAPSHOTTER_ROOT: "/env" } }],
@@ -63,7 +68,7 @@ Deno.test("loadAgentConfig follows flag > environment > file > snapshotter > def
   }
 });
 
-Deno.test("loadAgentConfig lets each layer set each key for itself", async () => {
+Deno.test("loadAgentConfig: each layer can set each key", async () => {
   const config = await load({
     flags: { checkInterval: "200ms", logLevel: "debug" },
     env: {
@@ -87,7 +92,7 @@ Deno.test("loadAgentConfig lets each layer set each key for itself", async () =>
   deepEqual(config.log, { level: "debug", format: "json" });
 });
 
-Deno.test("loadAgentConfig reports the problems of all sources at once", async () => {
+Deno.test("loadAgentConfig: reports the problems of all sources", async () => {
   const problems = await problemsOf({
     ours: `[renewal]\ncheck_intervall = "1m"\nlead_time = 60\n[log]\nlevel = "loud"`,
     theirs: `root = 5`,
@@ -108,30 +113,30 @@ Deno.test("loadAgentConfig reports the problems of all sources at once", async (
   }
 });
 
-Deno.test("loadAgentConfig reads the other sources when our file is broken", async () => {
+Deno.test("loadAgentConfig: reads the other sources when the configuration file is invalid", async () => {
   const problems = await problemsOf({ ours: "[", theirs: "root = 5", flags: { logLevel: "x" } });
   deepEqual(problems.map(({ file }) => file), [OURS, "--log-level", THEIRS]);
 });
 
-Deno.test("loadAgentConfig throws ConfigError with one line a problem", async () => {
+Deno.test("loadAgentConfig: throws a ConfigError with one line per problem", async () => {
   await rejects(
     load({ ours: "a_key = 1\nb_key = 2" }),
     (error) => error instanceof ConfigError && error.message.split("\n").length === 2,
   );
 });
 
-Deno.test("loadAgentConfig passes on what is not an AgentError", async () => {
+Deno.test("loadAgentConfig: rethrows other errors", async () => {
   const readText = () => Promise.reject(new TypeError("a mistake in the program"));
   await rejects(loadAgentConfig({ flags: {}, env: {}, readText }), TypeError);
 });
 
-Deno.test("loadAgentConfig names the files that it read, in order", async () => {
+Deno.test("loadAgentConfig: returns the files that it read, in order", async () => {
   const files = { "/a.toml": `[snapshotter]\nconfig = "/b.toml"`, "/b.toml": "" };
   deepEqual((await load({ files, flags: { config: "/a.toml" } })).files, ["/a.toml", "/b.toml"]);
   deepEqual((await load({ theirs: "" })).files, [THEIRS]);
 });
 
-Deno.test("loadAgentConfig takes our file from flag, then environment, then default", async () => {
+Deno.test("loadAgentConfig: locates the configuration file by flag, environment, default", async () => {
   const files = {
     "/flag.toml": `log.level = "debug"`,
     "/env.toml": `log.level = "warning"`,
@@ -144,7 +149,7 @@ Deno.test("loadAgentConfig takes our file from flag, then environment, then defa
   equal(await level({ env: { NYDUS_AUTH_AGENT_CONFIG: "" } }), "error");
 });
 
-Deno.test("loadAgentConfig takes the snapshotter's file from every layer, or none", async () => {
+Deno.test("loadAgentConfig: locates the snapshotter's file by every layer, or reads none", async () => {
   const files = {
     "/flag.toml": `root = "/flag"`,
     "/env.toml": `root = "/env"`,
@@ -168,14 +173,14 @@ Deno.test("loadAgentConfig takes the snapshotter's file from every layer, or non
   match(await root({ flags: { snapshotterConfig: "off" } }), /^\/var\/lib\//);
 });
 
-Deno.test("loadAgentConfig freezes the whole result", async () => {
+Deno.test("loadAgentConfig: freezes the whole result", async () => {
   const config = await load({ ours: `[[daemons]]\nsocket = "/a.sock"\nref = "nginx"` });
   ok(Object.isFrozen(config) && Object.isFrozen(config.providers.kubelet));
   ok(Object.isFrozen(config.files) && Object.isFrozen(config.warnings));
   throws(() => Object.assign(config.node.daemons[0] ?? {}, { ref: "other" }), TypeError);
 });
 
-Deno.test("loadAgentConfig hashes the meaning, not the way it was said", async () => {
+Deno.test("loadAgentConfig: hashes the settings regardless of their source", async () => {
   const { hash } = await load();
   const same: Sources[] = [
     { ours: "" },

@@ -2,7 +2,7 @@ import { deepEqual, equal, match } from "node:assert/strict";
 import { AgentError } from "../../../lib/model/mod.ts";
 import { load, OURS, problemOf, THEIRS } from "./sources.ts";
 
-Deno.test("loadToml tells line and column of broken TOML, and quotes nothing", async () => {
+Deno.test("loadToml: reports line and column of invalid TOML without quoting it", async () => {
   for (const [key, file] of [["ours", OURS], ["theirs", THEIRS]] as const) {
     const text = `first = "hunter2"\nsecond = \n`;
     const { problem, remedy, ...where } = await problemOf({ [key]: text });
@@ -13,12 +13,12 @@ Deno.test("loadToml tells line and column of broken TOML, and quotes nothing", a
   }
 });
 
-Deno.test("loadToml refuses a key that is set twice", async () => {
+Deno.test("loadToml: rejects a duplicate key", async () => {
   const problem = await problemOf({ ours: `[log]\nlevel = "info"\nlevel = "debug"` });
   match(problem.place, /^line 3, /);
 });
 
-Deno.test("loadToml refuses a binary file and a file that was cut from UTF-8", async () => {
+Deno.test("loadToml: rejects a binary file and truncated UTF-8", async () => {
   for (const text of ["\x7fELF\x02\x01\0\0", "version = 1\n\uFFFD\uFFFD"]) {
     const { file, place, problem } = await problemOf({ ours: text });
     deepEqual([file, place], [OURS, ""]);
@@ -26,13 +26,13 @@ Deno.test("loadToml refuses a binary file and a file that was cut from UTF-8", a
   }
 });
 
-Deno.test("loadToml takes an empty file, and one with a byte order mark", async () => {
+Deno.test("loadToml: accepts an empty file and a byte order mark", async () => {
   const { hash } = await load();
   equal((await load({ ours: "" })).hash, hash);
   equal((await load({ ours: "\uFEFFversion = 1\r\n" })).hash, hash);
 });
 
-Deno.test("loadToml lets a default file be missing, but not one that is named", async () => {
+Deno.test("loadToml: requires a file that was set explicitly, but no default file", async () => {
   const env = { NYDUS_AUTH_AGENT_CONFIG: "/gone.toml" };
   const cases = [
     [{ flags: { config: "/gone.toml" } }, "--config"],
@@ -53,7 +53,7 @@ Deno.test("loadToml lets a default file be missing, but not one that is named", 
   deepEqual((await load()).files, []);
 });
 
-Deno.test("loadToml refuses a file that cannot be read, also a default one", async () => {
+Deno.test("loadToml: rejects an unreadable file, including a default one", async () => {
   const error = new AgentError("io", "read file: permission denied");
   for (const file of [OURS, THEIRS]) {
     const { remedy, ...rest } = await problemOf({ files: { [file]: error } });
@@ -62,7 +62,7 @@ Deno.test("loadToml refuses a file that cannot be read, also a default one", asy
   }
 });
 
-Deno.test("loadToml resolves a relative --config, and no other relative path", async () => {
+Deno.test("loadToml: resolves a relative path only for --config", async () => {
   const files = { "/cwd/dir/sub/own.toml": `log.level = "debug"` };
   equal((await load({ files, flags: { config: "sub/own.toml" } })).log.level, "debug");
   const { file, problem } = await problemOf({

@@ -1,7 +1,7 @@
 import { equal } from "node:assert/strict";
 import { editDistance, nearestName } from "../../../lib/config/nearest_name.ts";
 
-Deno.test("editDistance counts insertions, deletions, replacements and swaps", () => {
+Deno.test("editDistance: counts insertions, deletions, replacements and transpositions", () => {
   const cases = [
     ["", "", 0],
     ["abc", "", 3],
@@ -16,7 +16,7 @@ Deno.test("editDistance counts insertions, deletions, replacements and swaps", (
   for (const [a, b, distance] of cases) equal(editDistance(a, b), distance, `${a} ${b}`);
 });
 
-Deno.test("nearestName finds what was meant, and nothing where nothing is near", () => {
+Deno.test("nearestName: returns the closest name, or undefined when none is close", () => {
   const known = ["check_interval", "lead_time", "refresh_interval"];
   equal(nearestName("check_intervall", known), "check_interval");
   equal(nearestName("leadTime", known), "lead_time");

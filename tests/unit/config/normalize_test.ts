@@ -1,7 +1,7 @@
 import { deepEqual, equal, match } from "node:assert/strict";
 import { load, OURS, problemOf, problemsOf, type Sources, THEIRS } from "./sources.ts";
 
-Deno.test("normalize splits the one knob where nothing is set by itself", async () => {
+Deno.test("normalize: derives the intervals from credential_renewal_interval", async () => {
   const cases = [
     ["10m", { checkIntervalMs: 60_000, leadTimeMs: 600_000, refreshIntervalMs: 600_000 }],
     ["30s", { checkIntervalMs: 30_000, leadTimeMs: 30_000, refreshIntervalMs: 30_000 }],
@@ -13,7 +13,7 @@ Deno.test("normalize splits the one knob where nothing is set by itself", async 
   }
 });
 
-Deno.test("normalize keeps what is set by itself beside the knob, from any layer", async () => {
+Deno.test("normalize: keeps intervals that are set explicitly, from any layer", async () => {
   const ours = `[renewal]\ncredential_renewal_interval = "10m"\nlead_time = "auto"`;
   const { renewal } = await load({ ours, flags: { checkInterval: "5m" } });
   deepEqual(renewal, {
@@ -27,7 +27,7 @@ Deno.test("normalize keeps what is set by itself beside the knob, from any layer
   equal((await load({ ours: weaker, flags })).renewal.refreshIntervalMs, 420_000);
 });
 
-Deno.test("normalize switches renewal off with 0s, and warns of idle settings", async () => {
+Deno.test("normalize: disables renewal with 0s and warns about unused settings", async () => {
   const { renewal, warnings } = await load({
     ours: `[renewal]\ncredential_renewal_interval = "0s"\nlead_time = "1h"`,
   });
@@ -36,7 +36,7 @@ Deno.test("normalize switches renewal off with 0s, and warns of idle settings", 
   deepEqual((await load({ ours: `renewal.credential_renewal_interval = "0s"` })).warnings, []);
 });
 
-Deno.test("normalize enables the kubelet's plugins when both paths are set here", async () => {
+Deno.test("normalize: enables the kubelet's plugins when both paths are set", async () => {
   const flags = { credentialProviderConfig: "/c.yaml", credentialProviderBinDir: "/bin" };
   const { kubelet } = (await load({ flags })).providers;
   deepEqual([kubelet.enabled, kubelet.configPath, kubelet.binDir], [true, "/c.yaml", "/bin"]);
@@ -45,7 +45,7 @@ Deno.test("normalize enables the kubelet's plugins when both paths are set here"
   deepEqual(off.warnings, []);
 });
 
-Deno.test("normalize does not enable plugins that the snapshotter leaves off", async () => {
+Deno.test("normalize: does not enable plugins that the snapshotter disables", async () => {
   const theirs = `[remote.auth]\ncredential_provider_config = "/c.yaml"
     credential_provider_bin_dir = "/bin"`;
   equal((await load({ theirs })).providers.kubelet.enabled, false);
@@ -53,7 +53,7 @@ Deno.test("normalize does not enable plugins that the snapshotter leaves off", a
   deepEqual((await load({ theirs, ours })).providers.kubelet.configPath, "/c.yaml");
 });
 
-Deno.test("normalize refuses enabled plugins without their paths", async () => {
+Deno.test("normalize: rejects enabled plugins without their paths", async () => {
   const ours = await problemsOf({ ours: "providers.kubelet.enabled = true" });
   deepEqual(ours.map(({ file, place }) => [file, place]), [
     [OURS, "providers.kubelet.config"],
@@ -66,7 +66,7 @@ Deno.test("normalize refuses enabled plugins without their paths", async () => {
   deepEqual([theirs.file, theirs.place], [THEIRS, "remote.auth.credential_provider_bin_dir"]);
 });
 
-Deno.test("normalize does not call a path missing that was refused", async () => {
+Deno.test("normalize: does not report an invalid path as missing", async () => {
   const { place } = await problemOf({
     ours: `[providers.kubelet]\nenabled = true\nconfig = "c.yaml"\nbin_dir = "/bin"`,
   });
@@ -78,12 +78,12 @@ Deno.test("normalize does not call a path missing that was refused", async () =>
   match(theirs.problem, /^found the number 5/);
 });
 
-Deno.test("normalize warns of one path of the plugins without the other", async () => {
+Deno.test("normalize: warns when only one of the plugin paths is set", async () => {
   const { warnings } = await load({ ours: `providers.kubelet.config = "/c.yaml"` });
   deepEqual(warnings.map(({ place }) => place), ["providers.kubelet.config"]);
 });
 
-Deno.test("normalize keeps files free of secrets that the snapshotter keeps so", async () => {
+Deno.test("normalize: writes no credentials into files that the snapshotter keeps secret-free", async () => {
   const theirs = `[system]\nenable = true\n[experimental]\nenable_backend_source = true`;
   equal((await load({ theirs })).delivery.configFiles, "never");
   const always = await load({ theirs, flags: { configFiles: "always" } });
@@ -96,7 +96,7 @@ Deno.test("normalize keeps files free of secrets that the snapshotter keeps so",
   equal((await load({ theirs: alone })).delivery.configFiles, "auto");
 });
 
-Deno.test("normalize warns of an address that other machines may reach", async () => {
+Deno.test("normalize: warns about an address that other machines may reach", async () => {
   const warnings = async (address: string) => (await load({ flags: { address } })).warnings.length;
   for (
     const address of ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[0:0::1]:1", "localhost:1", "off"]
@@ -108,7 +108,7 @@ Deno.test("normalize warns of an address that other machines may reach", async (
   }
 });
 
-Deno.test("normalize warns of a node without any daemon", async () => {
+Deno.test("normalize: warns about a node without daemons", async () => {
   const places = async (sources: Sources) => (await load(sources)).warnings.map((w) => w.place);
   deepEqual(await places({ theirs: `daemon_mode = "none"` }), ["daemon_mode"]);
   deepEqual(await places({ flags: { daemonMode: "none" } }), ["snapshotter.daemon_mode"]);
@@ -116,7 +116,7 @@ Deno.test("normalize warns of a node without any daemon", async () => {
   deepEqual(await places({ theirs: `daemon_mode = "none"`, ours }), []);
 });
 
-Deno.test("normalize takes the settings of kubesecret, and warns of those of its other mode", async () => {
+Deno.test("normalize: reads the kubesecret settings and warns about those of the other mode", async () => {
   const { providers, warnings } = await load({
     ours: `[providers.kubesecret]\nenabled = true\nmode = "list"\nnamespaces = ["a", "b"]
       node_name = "n"`,

@@ -27,13 +27,13 @@ function squeeze(text: string): string {
   return text.replaceAll(/ +/g, " ");
 }
 
-Deno.test("docs/configuration.md has the row of every key, and no other", async () => {
+Deno.test("docs/configuration.md: has a row for every key and no other", async () => {
   const rows = (await read("docs/configuration.md")).split("\n").map(squeeze)
     .filter((line) => /^\| `[\w.[\]]+` \|.*\|.*\|.*\|.*\|$/.test(line));
   deepEqual(rows, CONFIG_KEYS.map(referenceRow));
 });
 
-Deno.test("docs/configuration.md names every key that is taken from the snapshotter", async () => {
+Deno.test("docs/configuration.md: lists every key that is read from the snapshotter", async () => {
   const section = (await read("docs/configuration.md")).split("## What is taken")[1] ?? "";
   for (const path of SNAPSHOTTER_KEY_PATHS) ok(section.includes(`\`${path}\``), path);
 });
@@ -50,12 +50,12 @@ async function sampleLines(): Promise<{ line: string; path?: string; bare: strin
   });
 }
 
-Deno.test("lib/assets/config.toml has every key once, in the order of the reference", async () => {
+Deno.test("lib/assets/config.toml: has every key once, in the order of the reference", async () => {
   const paths = (await sampleLines()).flatMap(({ path }) => path ?? []);
   deepEqual(paths, CONFIG_KEYS.map(({ path }) => path));
 });
 
-Deno.test("lib/assets/config.toml shows defaults, or examples", async () => {
+Deno.test("lib/assets/config.toml: shows defaults or examples", async () => {
   const lines = await sampleLines();
   for (const { path, example } of CONFIG_KEYS) {
     const bare = lines.find((line) => line.path === path)?.bare;
@@ -63,13 +63,13 @@ Deno.test("lib/assets/config.toml shows defaults, or examples", async () => {
   }
 });
 
-Deno.test("lib/assets/config.toml means nothing as it is", async () => {
+Deno.test("lib/assets/config.toml: changes nothing as delivered", async () => {
   const config = await load({ ours: await read("lib/assets/config.toml") });
   equal(config.hash, (await load()).hash);
   deepEqual(config.warnings, []);
 });
 
-Deno.test("lib/assets/config.toml loads with each key alone and with all of them", async () => {
+Deno.test("lib/assets/config.toml: loads with each key alone and with all keys", async () => {
   const files = { "/etc/nydus/config.toml": "" };
   const lines = await sampleLines();
   const uncomment = (chosen: (path: string) => boolean) =>
@@ -89,7 +89,7 @@ Deno.test("lib/assets/config.toml loads with each key alone and with all of them
   equal(all.renewal.checkIntervalMs, 60_000);
 });
 
-Deno.test("lib/assets/config.toml keeps to 100 columns", async () => {
+Deno.test("lib/assets/config.toml: has at most 100 columns", async () => {
   for (const line of (await read("lib/assets/config.toml")).split("\n")) {
     ok(line.length <= 100, line);
   }

@@ -35,7 +35,7 @@ enable_tarfs = false
 key = 1
 `;
 
-Deno.test("readSnapshotterTables takes what concerns us and ignores the rest", async () => {
+Deno.test("readSnapshotterTables: reads the known keys and ignores all others", async () => {
   const { node, providers, delivery, warnings } = await load({ theirs: COMPLETE });
   deepEqual(warnings, []);
   deepEqual(node, {
@@ -59,7 +59,7 @@ Deno.test("readSnapshotterTables takes what concerns us and ignores the rest", a
     link: "/run/nydus-auth-agent-cri/image.sock",
     imageServiceSocket: "/run/containerd/containerd.sock",
     fallbackDelayMs: 0,
-    remember: true,
+    persist: true,
   });
   deepEqual(providers.kubelet, {
     enabled: true,
@@ -71,7 +71,7 @@ Deno.test("readSnapshotterTables takes what concerns us and ignores the rest", a
   equal(delivery.configFiles, "auto");
 });
 
-Deno.test("readSnapshotterTables gives way to our own settings", async () => {
+Deno.test("readSnapshotterTables: has a lower precedence than the agent's settings", async () => {
   const { node, providers } = await load({
     theirs: COMPLETE,
     ours: `
@@ -100,7 +100,7 @@ Deno.test("readSnapshotterTables gives way to our own settings", async () => {
   });
 });
 
-Deno.test("readSnapshotterTables finds the system API's socket", async () => {
+Deno.test("readSnapshotterTables: determines the socket of the system API", async () => {
   const standard = "/run/containerd-nydus/system.sock";
   const cases = [
     [undefined, standard],
@@ -117,7 +117,7 @@ Deno.test("readSnapshotterTables finds the system API's socket", async () => {
   }
 });
 
-Deno.test("readSnapshotterTables counts an empty text as not set", async () => {
+Deno.test("readSnapshotterTables: treats an empty text as not set", async () => {
   const config = await load({
     theirs: `root = ""\ndaemon_mode = ""\n[daemon]\nfs_driver = ""\n[remote.auth]
       kubeconfig_path = ""\ncredential_renewal_interval = ""`,
@@ -128,7 +128,7 @@ Deno.test("readSnapshotterTables counts an empty text as not set", async () => {
   deepEqual(config.providers.kubesecret, { enabled: false, mode: "referenced" });
 });
 
-Deno.test("readSnapshotterTables refuses wrong types of the keys that we take", async () => {
+Deno.test("readSnapshotterTables: rejects wrong types of known keys", async () => {
   const problems = await problemsOf({
     theirs: `
       root = 1
@@ -164,7 +164,7 @@ Deno.test("readSnapshotterTables refuses wrong types of the keys that we take", 
   equal(problems[0]?.remedy, "the snapshotter wants an absolute path");
 });
 
-Deno.test("readSnapshotterTables tells once of a value where a table should be", async () => {
+Deno.test("readSnapshotterTables: reports a value in place of a table once", async () => {
   deepEqual(await problemOf({ theirs: `remote = "docker.io"` }), {
     file: THEIRS,
     place: "remote",
@@ -174,7 +174,7 @@ Deno.test("readSnapshotterTables tells once of a value where a table should be",
   equal((await problemOf({ theirs: `remote.auth = 1` })).place, "remote.auth");
 });
 
-Deno.test("readSnapshotterTables warns when the snapshotter renews too", async () => {
+Deno.test("readSnapshotterTables: warns when the snapshotter also renews credentials", async () => {
   for (const value of [`"10m"`, "600000000000"]) {
     const theirs = `[remote.auth]\ncredential_renewal_interval = ${value}`;
     const [warning, ...more] = (await load({ theirs })).warnings;

@@ -1,7 +1,7 @@
 import { deepEqual, equal, match } from "node:assert/strict";
 import { load, OURS, problemOf, problemsOf } from "./sources.ts";
 
-Deno.test("validateTables refuses unknown keys with the nearest known name", async () => {
+Deno.test("validateTables: rejects unknown keys with the closest known name", async () => {
   const cases = [
     [`[renewal]\nchek_interval = "1m"`, "renewal.chek_interval", "check_interval"],
     [`[renewal]\ncheckInterval = "1m"`, "renewal.checkInterval", "check_interval"],
@@ -20,24 +20,24 @@ Deno.test("validateTables refuses unknown keys with the nearest known name", asy
   }
 });
 
-Deno.test("validateTables lists what is known where no name is near", async () => {
+Deno.test("validateTables: lists the known names when none is close", async () => {
   const { remedy } = await problemOf({ ours: `[log]\nrotation_megabytes = 5` });
   equal(remedy, "known here: level, format");
 });
 
-Deno.test("validateTables refuses names that objects have by birth", async () => {
+Deno.test("validateTables: rejects the names of inherited object properties", async () => {
   for (const name of ["__proto__", "constructor", "toString"]) {
     equal((await problemOf({ ours: `${name} = 1` })).place, name);
     equal((await problemOf({ ours: `[log]\n${name} = 1` })).place, `log.${name}`);
   }
 });
 
-Deno.test("validateTables shows a strange key name quoted and cut", async () => {
+Deno.test("validateTables: quotes and cuts an unusual key name", async () => {
   const { place } = await problemOf({ ours: `"a b\\n${"c".repeat(500)}" = 1` });
   match(place, /^"a b\\nc{60}"$/);
 });
 
-Deno.test("validateTables says what was found, what is wanted, and gives an example", async () => {
+Deno.test("validateTables: reports the actual and the expected value with an example", async () => {
   const cases = [
     [
       "[providers.docker]\nenabled = 1",
@@ -81,7 +81,7 @@ Deno.test("validateTables says what was found, what is wanted, and gives an exam
   }
 });
 
-Deno.test("validateTables wants tables where there are tables", async () => {
+Deno.test("validateTables: rejects a value in place of a table", async () => {
   const cases = [
     ["renewal = 5", "renewal", "found the number 5, wanted a table", "write [renewal]"],
     ["[[log]]", "log", "found an array, wanted a table", "write [log]"],
@@ -109,7 +109,7 @@ Deno.test("validateTables wants tables where there are tables", async () => {
   }
 });
 
-Deno.test("validateTables indexes the problems of daemons", async () => {
+Deno.test("validateTables: reports the index of a daemon", async () => {
   const problems = await problemsOf({
     ours: `
       [[daemons]]
@@ -135,7 +135,7 @@ Deno.test("validateTables indexes the problems of daemons", async () => {
   match(problems[2]?.remedy ?? "", /for example ref = "registry\.example\.com/);
 });
 
-Deno.test("validateTables takes dotted keys and inline tables as TOML does", async () => {
+Deno.test("validateTables: accepts dotted keys and inline tables", async () => {
   const config = await load({
     ours: `renewal.check_interval = "2s"\nproviders = { docker = { enabled = false } }`,
   });

@@ -4,7 +4,7 @@ import { CONFIG_KEYS } from "../../../lib/config/mod.ts";
 import { describeFound, rawFromText, readValue } from "../../../lib/config/values.ts";
 import { describeMs } from "../../../lib/config/key_types.ts";
 
-Deno.test("readValue reads addresses of every form", () => {
+Deno.test("readValue: reads addresses in every notation", () => {
   const cases = [
     ["127.0.0.1:9111", { hostname: "127.0.0.1", port: 9111 }],
     ["localhost:1", { hostname: "localhost", port: 1 }],
@@ -20,7 +20,7 @@ Deno.test("readValue reads addresses of every form", () => {
   }
 });
 
-Deno.test("readValue refuses what is no address", () => {
+Deno.test("readValue: rejects an invalid address", () => {
   const bad = [
     "9111",
     "127.0.0.1",
@@ -44,7 +44,7 @@ Deno.test("readValue refuses what is no address", () => {
   }
 });
 
-Deno.test("readValue reads Go durations within bounds, inclusive", () => {
+Deno.test("readValue: reads Go durations within inclusive bounds", () => {
   const type = { kind: "duration", minMs: 100, maxMs: 3_600_000 } as const;
   const good = [["100ms", 100], ["1h", 3_600_000], ["1m30s", 90_000], ["0.5s", 500]] as const;
   for (const [text, value] of good) deepEqual(readValue(type, text), { kind: "value", value });
@@ -53,7 +53,7 @@ Deno.test("readValue reads Go durations within bounds, inclusive", () => {
   }
 });
 
-Deno.test("readValue takes zero, auto and nanoseconds only where the type says so", () => {
+Deno.test("readValue: accepts zero, auto and nanoseconds only if the type allows them", () => {
   const bounds = { kind: "duration", minMs: 100, maxMs: 1_000 } as const;
   deepEqual(readValue({ ...bounds, zero: true }, "0s"), { kind: "value", value: 0 });
   equal(readValue({ ...bounds, zero: true }, "50ms").kind, "problem");
@@ -64,7 +64,7 @@ Deno.test("readValue takes zero, auto and nanoseconds only where the type says s
   }
 });
 
-Deno.test("readValue refuses paths that no system takes", () => {
+Deno.test("readValue: rejects invalid paths", () => {
   for (const raw of ["", "a", "./a", "../a", "~/a", "/a\0b", 5, ["/a"]]) {
     equal(readValue({ kind: "path" }, raw).kind, "problem", String(raw));
   }
@@ -72,18 +72,18 @@ Deno.test("readValue refuses paths that no system takes", () => {
   deepEqual(readValue({ kind: "path", off: true }, ""), { kind: "value", value: "off" });
 });
 
-Deno.test("readValue refuses ids that would break keys of instances", () => {
+Deno.test("readValue: rejects daemon ids that are not valid in keys", () => {
   for (const raw of ["", "a/b", ".a", "-a", "a b", "é", "a".repeat(129), 5]) {
     equal(readValue({ kind: "daemon-id" }, raw).kind, "problem", String(raw));
   }
   equal(readValue({ kind: "daemon-id" }, "a.B-1_c").kind, "value");
 });
 
-Deno.test("describeFound cuts long texts", () => {
+Deno.test("describeFound: cuts long texts", () => {
   match(describeFound("x".repeat(1_000)), /^the text "x{80}…"$/);
 });
 
-Deno.test("rawFromText leaves texts that are not of the type's form", () => {
+Deno.test("rawFromText: keeps a text that does not have the form of the type", () => {
   equal(rawFromText({ kind: "boolean" }, "true"), true);
   equal(rawFromText({ kind: "boolean" }, "True"), "True");
   equal(rawFromText({ kind: "integer", min: 0, max: 9 }, "7"), 7);
@@ -91,12 +91,12 @@ Deno.test("rawFromText leaves texts that are not of the type's form", () => {
   equal(rawFromText({ kind: "choice", choices: ["true"] }, "true"), "true");
 });
 
-Deno.test("describeMs uses the largest whole unit", () => {
+Deno.test("describeMs: uses the largest whole unit", () => {
   const cases = [[0, "0ms"], [100, "100ms"], [1_000, "1s"], [90_000, "90s"], [3_600_000, "1h"]];
   for (const [ms, text] of cases) equal(describeMs(Number(ms)), text);
 });
 
-Deno.test("readValue answers every key and every value, and its problems fit one line", () => {
+Deno.test("readValue: accepts any key and value, and reports problems on one line", () => {
   const anything = fc.oneof(fc.anything({ withNullPrototype: true, withDate: true }), fc.string());
   fc.assert(fc.property(fc.constantFrom(...CONFIG_KEYS), anything, ({ type }, raw) => {
     const result = readValue(type, raw);
@@ -104,14 +104,14 @@ Deno.test("readValue answers every key and every value, and its problems fit one
   }));
 });
 
-Deno.test("readValue takes every default and every example", () => {
+Deno.test("readValue: accepts every default and every example", () => {
   for (const { path, type, default: fixed, example } of CONFIG_KEYS) {
     equal(readValue(type, fixed ?? example).kind, "value", path);
     equal(readValue(type, example).kind, "value", path);
   }
 });
 
-Deno.test("readValue takes lists of names within bounds, none twice", () => {
+Deno.test("readValue: accepts bounded lists of unique names", () => {
   const type = { kind: "kube-names", max: 2 } as const;
   deepEqual(readValue(type, ["a", "b-1.c"]), { kind: "value", value: ["a", "b-1.c"] });
   for (const raw of [[], ["a", "b", "c"], ["a", "a"], ["A"], ["-a"], [1], "a", ["a".repeat(254)]]) {
@@ -125,7 +125,7 @@ Deno.test("readValue takes lists of names within bounds, none twice", () => {
   deepEqual(rawFromText(type, "a, b"), ["a", "b"]);
 });
 
-Deno.test("readValue takes a name as Kubernetes has them", () => {
+Deno.test("readValue: accepts a Kubernetes object name", () => {
   const type = { kind: "kube-name" } as const;
   equal(readValue(type, "node-1.example.com").kind, "value");
   for (const raw of ["", "Node", "a_b", "a..b", "a-", 1]) {
@@ -133,7 +133,7 @@ Deno.test("readValue takes a name as Kubernetes has them", () => {
   }
 });
 
-Deno.test("readValue takes patterns of hosts, with ports and without paths", () => {
+Deno.test("readValue: accepts host patterns with ports, but without paths", () => {
   const type = { kind: "host-patterns", max: 9 } as const;
   const good = ["mirror", "*.example.com:5000", "cache-*.example.com", "127.0.0.1:65001"];
   deepEqual(readValue(type, good), { kind: "value", value: good });

@@ -39,7 +39,7 @@ function read(auth: Partial<AuthConfig>, image = "quay.io/team/app"): string {
   }
 }
 
-Deno.test("pullCredential takes the forms in containerd's order", () => {
+Deno.test("pullCredential: uses the fields in containerd's order", () => {
   const all = {
     username: "u",
     password: "p",
@@ -59,7 +59,7 @@ Deno.test("pullCredential takes the forms in containerd's order", () => {
   assert.equal(read({ serverAddress: "elsewhere.example" }), "anonymous");
 });
 
-Deno.test("pullCredential reads auth as Go does, NULs at its end included", () => {
+Deno.test("pullCredential: decodes auth like Go and trims trailing NULs", () => {
   const utf8 = new TextEncoder().encode("ü:pä:ß").toBase64();
   assert.equal(read({ auth: utf8 }), "basic ü pä:ß");
   assert.equal(read({ auth: btoa("u:p\0\0") }), "basic u p");
@@ -70,13 +70,13 @@ Deno.test("pullCredential reads auth as Go does, NULs at its end included", () =
   }
 });
 
-Deno.test("pullCredential refuses what no nydusd could take", () => {
+Deno.test("pullCredential: skips credentials that are too large for nydusd", () => {
   const password = "p".repeat(32 * 1_024 - 1);
   assert.equal(read({ username: "u", password }), `basic u ${password}`);
   assert.equal(read({ username: "uu", password }), "credential-too-large");
 });
 
-Deno.test("pullCredential uses a credential only for the registry that it is for", () => {
+Deno.test("pullCredential: uses a credential only for its registry", () => {
   const pair = { username: "u", password: "p" };
   const matching = (image: string, ...servers: string[]) => {
     for (const serverAddress of servers) {
@@ -100,7 +100,7 @@ Deno.test("pullCredential uses a credential only for the registry that it is for
   matching("quay.io:443/team/app", "quay.io", "quay.io:443");
 });
 
-Deno.test("registryOf takes IPv6 addresses and odd text as they are", () => {
+Deno.test("registryOf: does not change IPv6 addresses and invalid text", () => {
   assert.equal(registryOf("http://[::1]:5000/v2"), "[::1]:5000");
   assert.equal(registryOf("http://[::1]:80"), "[::1]");
   assert.equal(registryOf("//quay.io/x"), "quay.io");

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { decodeHuffman, latin1 } from "../../../lib/cri/hpack_huffman.ts";
+import { decodeHuffman, latin1 } from "../../../lib/cri/hpack.ts";
 import { encodeHuffman, huffmanBits } from "../../fakes/http2_peer.ts";
 
-Deno.test("the Huffman code is that of RFC 7541, appendix B", () => {
+Deno.test("decodeHuffman: uses the code of RFC 7541, appendix B", () => {
   // Taken from the appendix: symbol, code, length; the first and the last of most lengths.
   const rows: readonly (readonly [number, number, number])[] = [
     [48, 0x0, 5],
@@ -49,13 +49,13 @@ Deno.test("the Huffman code is that of RFC 7541, appendix B", () => {
   }
 });
 
-Deno.test("decodeHuffman gives back every byte string", () => {
+Deno.test("decodeHuffman: decodes every encoded byte string", () => {
   fc.assert(fc.property(fc.uint8Array({ maxLength: 100 }), (bytes) => {
     assert.equal(decodeHuffman(Uint8Array.from(encodeHuffman(bytes))), latin1(bytes));
   }));
 });
 
-Deno.test("decodeHuffman refuses wrong padding and the end mark", () => {
+Deno.test("decodeHuffman: rejects invalid padding and EOS", () => {
   assert.equal(decodeHuffman(Uint8Array.of(0x07)), "0"); // "0" is 00000, then three ones
   assert.equal(decodeHuffman(Uint8Array.of(0x00)), undefined); // padded with zeros
   assert.equal(decodeHuffman(Uint8Array.of(0x07, 0xff)), undefined); // padded with a byte more
@@ -63,7 +63,7 @@ Deno.test("decodeHuffman refuses wrong padding and the end mark", () => {
   assert.equal(decodeHuffman(Uint8Array.of(0xff, 0xff)), undefined); // cut in a symbol
 });
 
-Deno.test("latin1 takes any length", () => {
+Deno.test("latin1: decodes any length", () => {
   const bytes = new Uint8Array(1_000_000).map((_, i) => i % 256);
   const text = latin1(bytes);
   assert.equal(text.length, bytes.length);

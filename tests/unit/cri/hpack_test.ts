@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { HpackDecoder } from "../../../lib/cri/hpack.ts";
-import { WireError } from "../../../lib/cri/wire_error.ts";
+import { WireError } from "../../../lib/cri/notes.ts";
 import { type FieldStyle, HpackEncoder } from "../../fakes/http2_peer.ts";
 
 type Fields = (readonly [string, string])[];
@@ -16,7 +16,7 @@ function hex(text: string): Uint8Array {
   return Uint8Array.fromHex(text.replaceAll(" ", ""));
 }
 
-/** Each step of an example: the block, what it says, and the table after it, newest first. */
+/** Steps of an example: the block, its fields, and the table afterwards, newest first. */
 interface Step {
   readonly block: string;
   readonly fields: Fields;
@@ -39,7 +39,7 @@ function check(steps: readonly Step[], tableBytes?: number): void {
 
 const CUSTOM: Fields = [["custom-key", "custom-header"]];
 
-Deno.test("RFC 7541 C.1 integers: 10 and 1337 in 5 bits, 42 in 8", () => {
+Deno.test("HpackDecoder: RFC 7541 C.1 integers: 10 and 1337 in 5 bits, 42 in 8", () => {
   // As sizes of a table (5 bits) and as the length of a string (7 bits, 42 alike).
   const decoder = new HpackDecoder();
   assert.deepEqual(decode(decoder, hex("2a")), []);
@@ -49,7 +49,7 @@ Deno.test("RFC 7541 C.1 integers: 10 and 1337 in 5 bits, 42 in 8", () => {
   assert.deepEqual(decode(decoder, block), [["a", value]]);
 });
 
-Deno.test("RFC 7541 C.2.1 to C.2.4: the four representations", () => {
+Deno.test("HpackDecoder: RFC 7541 C.2.1 to C.2.4: the four representations", () => {
   check([{
     block: "400a 6375 7374 6f6d 2d6b 6579 0d63 7573 746f 6d2d 6865 6164 6572",
     fields: CUSTOM,
@@ -93,7 +93,7 @@ function withBlocks(steps: readonly Omit<Step, "block">[], blocks: readonly stri
   return steps.map((step, i) => ({ ...step, block: blocks[i] ?? "" }));
 }
 
-Deno.test("RFC 7541 C.3: three requests on one connection, plain", () => {
+Deno.test("HpackDecoder: RFC 7541 C.3: three requests on one connection, plain", () => {
   check(withBlocks(REQUESTS, [
     "8286 8441 0f77 7777 2e65 7861 6d70 6c65 2e63 6f6d",
     "8286 84be 5808 6e6f 2d63 6163 6865",
@@ -101,7 +101,7 @@ Deno.test("RFC 7541 C.3: three requests on one connection, plain", () => {
   ]));
 });
 
-Deno.test("RFC 7541 C.4: the same, Huffman-coded", () => {
+Deno.test("HpackDecoder: RFC 7541 C.4: the same, Huffman-coded", () => {
   check(withBlocks(REQUESTS, [
     "8286 8441 8cf1 e3c2 e5f2 3a6b a0ab 90f4 ff",
     "8286 84be 5886 a8eb 1064 9cbf",
@@ -140,7 +140,7 @@ const RESPONSES: readonly Omit<Step, "block">[] = (() => {
   ];
 })();
 
-Deno.test("RFC 7541 C.5: three responses with a table of 256 bytes, plain", () => {
+Deno.test("HpackDecoder: RFC 7541 C.5: three responses with a table of 256 bytes, plain", () => {
   check(
     withBlocks(RESPONSES, [
       "4803 3330 3258 0770 7269 7661 7465 611d 4d6f 6e2c 2032 3120 4f63 7420 3230 3133 2032 303a" +
@@ -154,7 +154,7 @@ Deno.test("RFC 7541 C.5: three responses with a table of 256 bytes, plain", () =
   );
 });
 
-Deno.test("RFC 7541 C.6: the same, Huffman-coded", () => {
+Deno.test("HpackDecoder: RFC 7541 C.6: the same, Huffman-coded", () => {
   check(
     withBlocks(RESPONSES, [
       "4882 6402 5885 aec3 771a 4b61 96d0 7abe 9410 54d4 44a8 2005 9504 0b81 66e0 82a6 2d1b ff6e" +
@@ -178,7 +178,7 @@ const style: fc.Arbitrary<FieldStyle> = fc.record({
   indexed: fc.boolean(),
 });
 
-Deno.test("HpackDecoder follows an encoder through resizes, evictions and every form", () => {
+Deno.test("HpackDecoder: decodes resizes, evictions and every representation", () => {
   const name = fc.constantFrom(":path", "grpc-status", "x-a", "x-b", "");
   const value = fc.oneof(fc.constantFrom("/", "/runtime.v1.ImageService/PullImage", "0"), text);
   const block = fc.record({
@@ -206,7 +206,7 @@ function refuses(block: string, reason: WireError["reason"]): void {
   );
 }
 
-Deno.test("HpackDecoder refuses what breaks the format", () => {
+Deno.test("HpackDecoder: rejects malformed blocks", () => {
   refuses("80", "malformed-headers"); // index 0
   refuses("be", "malformed-headers"); // index 62 of an empty table
   refuses("ff ff ff ff ff ff ff 7f", "malformed-headers"); // an absurd index
@@ -221,7 +221,7 @@ Deno.test("HpackDecoder refuses what breaks the format", () => {
   assert.deepEqual(decode(new HpackDecoder(), hex("3f e1 ff 03 82")), [[":method", "GET"]]);
 });
 
-Deno.test("HpackDecoder: a table that is made smaller forgets the oldest at once", () => {
+Deno.test("HpackDecoder: evicts the oldest fields when the table is made smaller", () => {
   const decoder = new HpackDecoder();
   decode(decoder, hex("40 01 61 01 62 40 01 63 01 64")); // a: b, and then c: d
   assert.equal(decoder.table().bytes, 68);
@@ -230,7 +230,7 @@ Deno.test("HpackDecoder: a table that is made smaller forgets the oldest at once
   assert.throws(() => decode(decoder, hex("bf")), WireError);
 });
 
-Deno.test("HpackDecoder: any bytes are decoded or refused, nothing else", () => {
+Deno.test("HpackDecoder: decodes or rejects any bytes", () => {
   fc.assert(fc.property(fc.array(fc.uint8Array({ maxLength: 300 })), (blocks) => {
     const decoder = new HpackDecoder();
     for (const block of blocks) {

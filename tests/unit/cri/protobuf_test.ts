@@ -16,7 +16,7 @@ import {
 } from "../../fakes/cri_messages.ts";
 import { joined } from "../../fakes/http2_peer.ts";
 
-/** Every wire type around and between what is read, groups with the same numbers in them. */
+/** Fields of every wire type around the fields that are read, and groups with the same numbers. */
 const STRANGERS: readonly Uint8Array[] = [
   numberField(1, 2 ** 40),
   numberField(99, 0),
@@ -28,7 +28,7 @@ const STRANGERS: readonly Uint8Array[] = [
   field(2 ** 29 - 1, "x"),
 ];
 
-Deno.test("unknown fields of every wire type are passed over", () => {
+Deno.test("readFields: skips unknown fields of every wire type", () => {
   const auth = {
     username: "u",
     password: "p",
@@ -44,7 +44,7 @@ Deno.test("unknown fields of every wire type are passed over", () => {
   assert.deepEqual(readFields(joined(...STRANGERS))?.map(({ number }) => number), [2 ** 29 - 1]);
 });
 
-Deno.test("occurrences of a message are merged, of a string the last one counts", () => {
+Deno.test("messageField: merges occurrences; stringField uses the last one", () => {
   const message = joined(
     field(1, joined(field(1, "first"), field(1, "second"))),
     field(2, field(1, "user")),
@@ -57,7 +57,7 @@ Deno.test("occurrences of a message are merged, of a string the last one counts"
   assert.equal(request?.auth.password, "password");
 });
 
-Deno.test("what is cut anywhere is malformed, or a shorter message", () => {
+Deno.test("readPullImageRequest: a truncated message is malformed or a shorter message", () => {
   const auth = { username: "user", password: "secret" };
   const whole = pullImageRequest({ image: "nginx", auth });
   const boundaries = [0, field(1, field(1, "nginx")).length, whole.length];
@@ -67,7 +67,7 @@ Deno.test("what is cut anywhere is malformed, or a shorter message", () => {
   }
 });
 
-Deno.test("malformed messages are refused", () => {
+Deno.test("readFields: rejects malformed messages", () => {
   const refused: readonly (readonly [string, Uint8Array | readonly number[]])[] = [
     ["field number 0", [0x02, 0]],
     ["wire type 6", [0x0e, 0]],
@@ -92,7 +92,7 @@ Deno.test("malformed messages are refused", () => {
   assert.equal(readPullImageRequest(field(3, field(1, Uint8Array.of(0x0a, 9)))), undefined);
 });
 
-Deno.test("texts that are not UTF-8 are refused, a byte order mark is kept", () => {
+Deno.test("stringField: rejects text that is not UTF-8, and keeps a byte order mark", () => {
   const bad = Uint8Array.of(0xff);
   assert.equal(readPullImageRequest(field(1, field(1, bad))), undefined);
   assert.equal(readPullImageRequest(field(2, field(2, bad))), undefined);
@@ -100,14 +100,14 @@ Deno.test("texts that are not UTF-8 are refused, a byte order mark is kept", () 
   assert.equal(fields && stringField(fields, 1), "\ufeffx");
 });
 
-Deno.test("an empty request has neither image nor credential", () => {
+Deno.test("readPullImageRequest: an empty request has neither image nor credential", () => {
   const request = readPullImageRequest(new Uint8Array(0));
   assert.equal(request?.image, "");
   assert.equal(request?.pod, undefined);
   assert.deepEqual(new Set(Object.values(request?.auth ?? {})), new Set([""]));
 });
 
-Deno.test("a pod without name or namespace, or with absurd ones, is none", () => {
+Deno.test("readPullImageRequest: ignores a pod without name or namespace, or with too long ones", () => {
   const pod = { name: "n", uid: "u", namespace: "ns" };
   const read = (change: Partial<typeof pod>) =>
     readPullImageRequest(pullImageRequest({ image: "nginx", pod: { ...pod, ...change } }))?.pod;
@@ -117,7 +117,7 @@ Deno.test("a pod without name or namespace, or with absurd ones, is none", () =>
   assert.equal(read({ uid: "x".repeat(513) }), undefined);
 });
 
-Deno.test("the answer's image ID and the image to remove", () => {
+Deno.test("readPullImageResponse and readRemoveImageRequest: return the image", () => {
   assert.equal(readPullImageResponse(pullImageResponse("sha256:aa")), "sha256:aa");
   assert.equal(readPullImageResponse(pullImageResponse("")), undefined);
   assert.equal(readPullImageResponse(pullImageResponse("x".repeat(600))), undefined);
@@ -126,7 +126,7 @@ Deno.test("the answer's image ID and the image to remove", () => {
   assert.equal(readRemoveImageRequest(Uint8Array.of(0x0a, 9)), undefined);
 });
 
-Deno.test("any bytes are a message or none", () => {
+Deno.test("readFields: reads or rejects any bytes", () => {
   fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
     const fields = readFields(bytes);
     if (fields === undefined) return;

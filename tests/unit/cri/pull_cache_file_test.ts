@@ -3,7 +3,7 @@ import { PullCacheFile } from "../../../lib/cri/pull_cache_file.ts";
 import { Secret } from "../../../lib/model/mod.ts";
 import { FakeClock, settle } from "../../fakes/clock.ts";
 
-/** A file whose writes end when the test says so. */
+/** A file whose writes settle when the test lets them. */
 function stage() {
   const clock = new FakeClock();
   const writes: { readonly text: string; readonly end: (error?: Error) => void }[] = [];
@@ -29,7 +29,7 @@ function stage() {
   return { clock, writes, warnings, file, change };
 }
 
-Deno.test("PullCacheFile: does not start a write while another one runs", async () => {
+Deno.test("PullCacheFile: runs one write at a time", async () => {
   const { clock, writes, change } = stage();
   change("one");
   await clock.advance(1_000);
@@ -44,7 +44,7 @@ Deno.test("PullCacheFile: does not start a write while another one runs", async 
   deepEqual(writes.map(({ text }) => text), ["one", "three"]);
 });
 
-Deno.test("PullCacheFile: writes nothing after it was closed, and waits for the write that runs", async () => {
+Deno.test("PullCacheFile: waits for the current write on close, and writes nothing afterwards", async () => {
   const { clock, writes, file, change } = stage();
   change("one");
   await clock.advance(1_000);
@@ -59,7 +59,7 @@ Deno.test("PullCacheFile: writes nothing after it was closed, and waits for the 
   deepEqual(writes.map(({ text }) => text), ["one"]);
 });
 
-Deno.test("PullCacheFile: writes the last change when it is closed, without waiting for more", async () => {
+Deno.test("PullCacheFile: writes pending changes on close without a delay", async () => {
   const { writes, file, change } = stage();
   change("one");
   const closing = file.close();
@@ -69,7 +69,7 @@ Deno.test("PullCacheFile: writes the last change when it is closed, without wait
   await closing;
 });
 
-Deno.test("PullCacheFile: warns of a failed write, and writes the next change", async () => {
+Deno.test("PullCacheFile: warns about a failed write, and writes the next change", async () => {
   const { clock, writes, warnings, change } = stage();
   change("one");
   await clock.advance(1_000);

@@ -1,4 +1,4 @@
-/** Conversations of any shape against what the same calls do to a book directly. */
+/** Compares generated conversations with the effect of the same calls on a cache. */
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { parseImageReference, Secret } from "../../../lib/model/mod.ts";
@@ -24,7 +24,7 @@ const NOW_MS = 1_750_000_000_000;
 const IMAGES = ["nginx", "redis:7", "quay.io/team/app:v1", "localhost:5000/a/b/c"];
 const IDS = ["a", "b"].map((digit) => `sha256:${digit.repeat(64)}`);
 
-/** A call as a person would tell it, and how it lies on the wire. */
+/** A call and its encoding. */
 interface Plan {
   readonly kind: "pull" | "remove" | "other";
   readonly image: string;
@@ -90,16 +90,16 @@ function answerOf(end: Plan["end"], id: string): WireCall["answer"] {
   }
 }
 
-/** Does to a book what the plan says, as its steps pass by. */
+/** Applies the effects of a call to a cache. */
 class Oracle {
-  readonly book = new PullCredentialCache({ now: () => NOW_MS });
+  readonly cache = new PullCredentialCache({ now: () => NOW_MS });
   readonly #tickets = new Map<Plan, PullTicket>();
 
   requested(one: Plan): void {
     const { kind, image, password } = one;
     if (kind !== "pull") return;
     const secret = new Secret(password);
-    const ticket = this.book.record({
+    const ticket = this.cache.record({
       image: parseImageReference(image),
       pod: { name: `pod-${password}`, uid: password, namespace: "shop" },
       ...(password !== "" && {
@@ -111,11 +111,11 @@ class Oracle {
 
   ended(one: Plan): void {
     const { kind, image, end, id } = one;
-    if (kind === "remove" && end === "succeeded") this.book.forget(image);
+    if (kind === "remove" && end === "succeeded") this.cache.forget(image);
     const ticket = this.#tickets.get(one);
     if (ticket === undefined) return;
-    if (end === "succeeded") this.book.settle(ticket, { kind: "succeeded", imageId: id });
-    if (end === "refused") this.book.settle(ticket, { kind: "refused" });
+    if (end === "succeeded") this.cache.complete(ticket, { kind: "succeeded", imageId: id });
+    if (end === "refused") this.cache.complete(ticket, { kind: "refused" });
   }
 }
 
@@ -124,11 +124,11 @@ interface Step {
   readonly after: () => void;
 }
 
-/** The steps of one call, and what each means once it has passed. */
+/** The steps of one call, each with its effect. */
 function* stepsOf(talk: Conversation, one: Plan, oracle: Oracle): Generator<Step, void> {
   const { resize, style: { emptyEnd, dataCuts } } = one;
   if (resize !== undefined) talk.resizeClient(resize);
-  // The request is complete with its last byte, whether END_STREAM comes with it or later.
+  // The request is complete with its last byte, also if END_STREAM arrives later.
   let left = requestLength(one);
   const dataSteps = dataCuts.length + 1 + (emptyEnd ? 1 : 0);
   let place = -1;
@@ -162,7 +162,7 @@ function isEnd({ from, bytes }: Sent): boolean {
   return from === "server" && bytes[3] === 1 && ((bytes[4] ?? 0) & 1) === 1;
 }
 
-/** The calls interleaved as `order` says; each step is made when its turn comes. */
+/** Interleaves calls in the given order. */
 function* interleaved(
   plans: readonly Plan[],
   order: readonly number[],
@@ -184,7 +184,7 @@ function* interleaved(
   }
 }
 
-Deno.test("any conversation, cut anywhere, does what its calls do to the book", () => {
+Deno.test("CriConnectionReader: any conversation, split anywhere, has the effect of its calls", () => {
   const scenario = fc.record({
     plans: fc.array(plan, { minLength: 1, maxLength: 12 }),
     order: fc.array(fc.nat({ max: 11 }), { minLength: 1, maxLength: 40 }),
@@ -196,8 +196,8 @@ Deno.test("any conversation, cut anywhere, does what its calls do to the book", 
     fc.property(scenario, ({ plans, order, cuts, currentAuth }) => {
       const oracle = new Oracle();
       const notes: CriNote[] = [];
-      const book = new PullCredentialCache({ now: () => NOW_MS });
-      const reader = createCriReader({ book, note: (note) => notes.push(note) });
+      const cache = new PullCredentialCache({ now: () => NOW_MS });
+      const reader = createCriReader({ cache, note: (note) => notes.push(note) });
       let step = 0;
       let kept: Sent | undefined;
       const give = ({ from, bytes }: Sent) => {
@@ -207,7 +207,7 @@ Deno.test("any conversation, cut anywhere, does what its calls do to the book", 
         }
       };
       for (const sent of interleaved(plans, order, oracle)) {
-        // Neighbours of one side may also arrive in one chunk.
+        // Consecutive frames of one side may also arrive in one chunk.
         if (currentAuth && kept?.from === sent.from) {
           kept = { from: sent.from, bytes: joined(kept.bytes, sent.bytes) };
           continue;
@@ -221,8 +221,8 @@ Deno.test("any conversation, cut anywhere, does what its calls do to the book", 
       }
       if (kept !== undefined) give(kept);
       assert.deepEqual(notes, []);
-      assert.equal(book.serialize().reveal(), oracle.book.serialize().reveal());
-      seen += book.size;
+      assert.equal(cache.serialize().reveal(), oracle.cache.serialize().reveal());
+      seen += cache.size;
     }),
     { numRuns: 300 },
   );

@@ -30,13 +30,13 @@ import {
 
 const NOW_MS = 1_750_000_000_000;
 
-/** A reader, its book, and all that it said. */
+/** A reader, its cache, and its notes. */
 function desk() {
   const notes: CriNote[] = [];
   const changes: string[] = [];
   const changed = ({ kind, image }: PullChange) => changes.push(`${kind} ${image.text}`);
-  const book = new PullCredentialCache({ now: () => NOW_MS, changed });
-  const reader = createCriReader({ book, note: (note) => notes.push(note) });
+  const cache = new PullCredentialCache({ now: () => NOW_MS, changed });
+  const reader = createCriReader({ cache, note: (note) => notes.push(note) });
   const hear = (sent: Iterable<Sent>) => {
     for (const { from, bytes } of sent) {
       if (from === "client") reader.fromClient(bytes);
@@ -44,10 +44,10 @@ function desk() {
     }
   };
   const password = (image: string) => {
-    const credential = book.lookup(parseImageReference(image))?.credential;
+    const credential = cache.lookup(parseImageReference(image))?.credential;
     return credential?.kind === "basic" ? credential.password.reveal() : credential?.kind;
   };
-  return { book, reader, notes, changes, hear, password };
+  return { cache, reader, notes, changes, hear, password };
 }
 
 function pull(image: string, password: string, answer: WireCall["answer"]): WireCall {
@@ -67,7 +67,7 @@ const NO_SPACE: WireCall["answer"] = {
   text: "failed to extract layer: no space left on device",
 };
 
-Deno.test("CriConnectionReader: counts calls of any method from their first frame to their last", () => {
+Deno.test("CriConnectionReader: counts calls of any method in flight", () => {
   for (const end of ["message", "status", "server", "client", "none"] as const) {
     const { reader, hear } = desk();
     const conversation = new Conversation();
@@ -95,7 +95,7 @@ Deno.test("CriConnectionReader: counts calls of any method from their first fram
   }
 });
 
-Deno.test("CriConnectionReader: has no calls in flight once a direction cannot be read", () => {
+Deno.test("CriConnectionReader: has no calls in flight after a direction was lost", () => {
   for (const side of ["fromClient", "fromServer"] as const) {
     const { reader, hear } = desk();
     const conversation = new Conversation();
@@ -108,24 +108,24 @@ Deno.test("CriConnectionReader: has no calls in flight once a direction cannot b
   }
 });
 
-Deno.test("a pull counts when its request is complete, not before, and is confirmed by its answer", () => {
-  const { book, hear, changes, password } = desk();
+Deno.test("CriConnectionReader: records a pull when its request is complete, and confirms it by its response", () => {
+  const { cache, hear, changes, password } = desk();
   const talk = new Conversation();
   hear(talk.opening());
   const style = { ...PLAIN, dataCuts: [0.3, 0.9] };
   const steps = [...talk.call({ ...pull("nginx", "pw", OK), style })];
   const requestSteps = steps.filter(({ from }) => from === "client").length;
   hear(steps.slice(0, requestSteps - 1));
-  assert.equal(book.size, 0);
+  assert.equal(cache.size, 0);
   hear(steps.slice(requestSteps - 1, requestSteps));
   assert.equal(password("docker.io/library/nginx:latest"), "pw");
   assert.deepEqual(changes, ["seen docker.io/library/nginx:latest"]);
   hear(steps.slice(requestSteps));
   assert.deepEqual(changes.slice(1), ["confirmed docker.io/library/nginx:latest"]);
-  assert.equal(book.lookup(parseImageReference("nginx"))?.seenAtMs, NOW_MS);
+  assert.equal(cache.lookup(parseImageReference("nginx"))?.seenAtMs, NOW_MS);
 });
 
-Deno.test("a refused pull gives way to the one before it; another failure does not", () => {
+Deno.test("CriConnectionReader: a refused pull restores the previous credential, another failure does not", () => {
   const { hear, password, notes } = desk();
   const talk = new Conversation();
   hear(talk.opening());
@@ -145,7 +145,7 @@ Deno.test("a refused pull gives way to the one before it; another failure does n
   assert.deepEqual(notes, []);
 });
 
-Deno.test("two pulls of one image side by side: each answer settles its own", () => {
+Deno.test("CriConnectionReader: completes concurrent pulls of one image independently", () => {
   const { hear, password } = desk();
   const talk = new Conversation();
   hear(talk.opening());
@@ -155,12 +155,12 @@ Deno.test("two pulls of one image side by side: each answer settles its own", ()
   const ofServer = ({ from }: Sent) => from === "server";
   hear([...first.filter(ofClient), ...second.filter(ofClient)]);
   assert.equal(password("nginx"), "second");
-  // HPACK has an order too: the first one's answer was encoded first.
+  // HPACK depends on the order: the first response was encoded first.
   hear([...first.filter(ofServer), ...second.filter(ofServer)]);
   assert.equal(password("nginx"), "first");
 });
 
-Deno.test("RemoveImage forgets once it succeeded, by reference and by ID", () => {
+Deno.test("CriConnectionReader: RemoveImage removes after success, by reference and by ID", () => {
   const { hear, password, changes } = desk();
   const talk = new Conversation();
   const remove = (image: string, answer: WireCall["answer"]) =>
@@ -184,20 +184,20 @@ Deno.test("RemoveImage forgets once it succeeded, by reference and by ID", () =>
   assert.equal(changes.filter((line) => line.startsWith("forgotten")).length, 3);
 });
 
-Deno.test("the pod of a pull is kept, with a credential and without", () => {
-  const { hear, book } = desk();
+Deno.test("CriConnectionReader: records the pod of a pull, with and without a credential", () => {
+  const { hear, cache } = desk();
   const talk = new Conversation();
   const pod = { name: "web-0", uid: "u1", namespace: "shop" };
   const message = pullImageRequest({ image: "nginx", pod, extra: field(7, "x".repeat(40_000)) });
   hear(talk.opening());
   hear(talk.call({ path: PULL, message, answer: OK }));
   const image = parseImageReference("nginx");
-  assert.deepEqual(book.pods(image), [pod]);
-  assert.equal(book.lookup(image), undefined);
+  assert.deepEqual(cache.pods(image), [pod]);
+  assert.equal(cache.lookup(image), undefined);
 });
 
-Deno.test("runtime.v1alpha2 is read too; other services and methods are not", () => {
-  const { hear, password, book } = desk();
+Deno.test("CriConnectionReader: reads runtime.v1alpha2, but no other services and methods", () => {
+  const { hear, password, cache } = desk();
   const talk = new Conversation();
   const auth = { username: "robot", password: "pw" };
   const message = (image: string) => pullImageRequest({ image, auth });
@@ -212,11 +212,11 @@ Deno.test("runtime.v1alpha2 is read too; other services and methods are not", ()
   ];
   for (const path of others) hear(talk.call({ path, message: message("other"), answer: OK }));
   assert.equal(password("old"), "pw");
-  assert.equal(book.size, 1);
+  assert.equal(cache.size, 1);
 });
 
-Deno.test("messages that cannot be read are left out with a note, and the thread is kept", () => {
-  const { hear, book, notes, password } = desk();
+Deno.test("CriConnectionReader: skips unreadable messages with a note and reads on", () => {
+  const { hear, cache, notes, password } = desk();
   const talk = new Conversation();
   hear(talk.opening());
   const send = (message: Uint8Array, rest: Partial<WireCall> = {}) =>
@@ -238,7 +238,7 @@ Deno.test("messages that cannot be read are left out with a note, and the thread
   send(pullImageRequest({ image: "nginx", auth: { ...auth, serverAddress: "quay.io" } }));
   send(pullImageRequest({ image: "nginx", auth: { ...auth, password: "x".repeat(40_000) } }));
   send(removeImageRequest("nginx").subarray(1), { path: REMOVE });
-  assert.equal(book.size, 0);
+  assert.equal(cache.size, 0);
   const image = "docker.io/library/nginx:latest";
   assert.deepEqual(notes, [
     { kind: "skipped", method: "PullImage", reason: "compressed" },
@@ -255,7 +255,7 @@ Deno.test("messages that cannot be read are left out with a note, and the thread
   assert.equal(password("nginx"), "pw");
 });
 
-Deno.test("unfinished messages of a connection are bounded together", () => {
+Deno.test("CriConnectionReader: limits the incomplete messages of a connection", () => {
   const { reader, hear, notes, password } = desk();
   const talk = new Conversation();
   hear(talk.opening());
@@ -273,19 +273,19 @@ Deno.test("unfinished messages of a connection are bounded together", () => {
   });
   for (const step of [0, 1, 2]) hear(calls.flatMap((steps) => steps.slice(step, step + 1)));
   const skipped = notes.map((note) => note.kind === "skipped" ? note.reason : note.kind);
-  assert.deepEqual(skipped, ["too-much-at-once", "too-much-at-once"]);
+  assert.deepEqual(skipped, ["buffer-limit", "buffer-limit"]);
   assert.deepEqual(
     Array.from({ length: 6 }, (_, i) => password(`big-${i}`)),
     ["pw", "pw", "pw", "pw", undefined, undefined],
   );
-  // Their room is free again.
+  // Their memory is released.
   const style = { ...PLAIN, dataCuts: [0.5] };
   hear(talk.call({ path: PULL, message: big("later"), answer: OK, style }));
   assert.equal(password("later"), "pw");
   reader.closed();
 });
 
-Deno.test("the call that waited longest is given up beyond 256", () => {
+Deno.test("CriConnectionReader: drops the oldest of more than 256 calls", () => {
   const { hear, password } = desk();
   const talk = new Conversation();
   hear(talk.opening());
@@ -297,14 +297,14 @@ Deno.test("the call that waited longest is given up beyond 256", () => {
   const second = talk.call(pull("nginx", "second", REFUSED));
   begin(second, 2);
   for (let i = 0; i < 255; i++) hear(talk.call(pull(`app-${i}`, "pw", { kind: "none" })));
-  // Nobody waits for the answer of the oldest any more, so it proves nothing.
+  // The oldest call is no longer tracked, so its response has no effect.
   hear(oldest);
   assert.equal(password("redis"), "oldest");
   hear(second);
   assert.equal(password("nginx"), undefined);
 });
 
-Deno.test("an answer that ends with its data, without trailers, ends its call", () => {
+Deno.test("CriConnectionReader: a response without trailers ends its call", () => {
   const { reader, hear, password } = desk();
   const talk = new Conversation();
   hear(talk.opening());
@@ -318,7 +318,7 @@ Deno.test("an answer that ends with its data, without trailers, ends its call", 
   assert.equal(password("redis"), undefined, "300 others did not push it out");
 });
 
-Deno.test("only the first message of a stream is read, wherever the next one begins", () => {
+Deno.test("CriConnectionReader: reads only the first message of a stream", () => {
   const { reader, hear, password, notes } = desk();
   const talk = new Conversation();
   hear(talk.opening());
@@ -329,7 +329,7 @@ Deno.test("only the first message of a stream is read, wherever the next one beg
     const none = { kind: "none" } as const;
     const [head] = talk.call({ path: PULL, message: new Uint8Array(0), answer: none });
     if (head !== undefined) hear([head]);
-    // Streams count 1, 3, 5; the reserved bit before their number means nothing.
+    // Stream IDs are 1, 3, 5; the reserved bit is ignored.
     for (const part of cut(both, cuts)) {
       const sent = dataFrame(2 * i + 1, part);
       sent[5] = 0x80;
@@ -343,7 +343,7 @@ Deno.test("only the first message of a stream is read, wherever the next one beg
   assert.deepEqual(notes, []);
 });
 
-/** A refusal whose fields enter no table. */
+/** A refusal whose fields are not added to the table. */
 function trailersOnly(streamId: number, status: string): Uint8Array {
   const block = new HpackEncoder().encode([["grpc-status", status]], {
     huffman: false,
@@ -353,7 +353,7 @@ function trailersOnly(streamId: number, status: string): Uint8Array {
   return frame(FRAME.headers, FLAG.endHeaders | FLAG.endStream, streamId, block);
 }
 
-Deno.test("what is no HTTP/2 is given up with one note", () => {
+Deno.test("CriConnectionReader: stops reading other protocols with one note", () => {
   const http1 = new TextEncoder().encode("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
   const client = desk();
   for (let i = 0; i < 3; i++) client.reader.fromClient(http1);
@@ -367,7 +367,7 @@ Deno.test("what is no HTTP/2 is given up with one note", () => {
   assert.equal(acknowledging.notes.length, 1);
 });
 
-Deno.test("without the server's direction pulls are seen, and removals count when asked for", () => {
+Deno.test("CriConnectionReader: without responses, records pulls and applies removals on request", () => {
   const { reader, hear, password } = desk();
   const talk = new Conversation();
   hear(talk.opening());
@@ -387,7 +387,7 @@ Deno.test("without the server's direction pulls are seen, and removals count whe
   assert.equal(password("nginx"), undefined);
 });
 
-/** Frames that no peer may send, each after the opening of its side. */
+/** Invalid frames, each after the start of its direction. */
 const BREACHES: readonly (readonly [string, Uint8Array])[] = [
   ["CONTINUATION without HEADERS", frame(FRAME.continuation, FLAG.endHeaders, 1, [0x82])],
   [
@@ -412,7 +412,7 @@ const BREACHES: readonly (readonly [string, Uint8Array])[] = [
   ["a header block of nonsense", frame(FRAME.headers, FLAG.endHeaders, 1, [0x80])],
 ];
 
-Deno.test("breaches of HTTP/2 lose the thread, once", () => {
+Deno.test("CriConnectionReader: stops reading after invalid frames, with one note", () => {
   for (const [name, bytes] of BREACHES) {
     for (const side of ["client", "server"] as const) {
       const { reader, notes, hear } = desk();
@@ -427,7 +427,7 @@ Deno.test("breaches of HTTP/2 lose the thread, once", () => {
   }
 });
 
-Deno.test("a header block beyond the limit loses the thread, however it is cut", () => {
+Deno.test("CriConnectionReader: stops reading after a header block over the limit", () => {
   const block = new Uint8Array(100_000);
   const flood = joined(
     frame(FRAME.headers, 0, 1, block),
@@ -442,11 +442,11 @@ Deno.test("a header block beyond the limit loses the thread, however it is cut",
   }
 });
 
-Deno.test("a pushed request belongs to the server's header state", () => {
+Deno.test("CriConnectionReader: decodes pushed requests with the server's HPACK state", () => {
   const { hear, reader, password } = desk();
   const talk = new Conversation();
   hear(talk.opening());
-  // A promise with a field that enters the table; the next answers refer past it by place.
+  // A promise that adds a field to the table; later responses use indexes beyond it.
   const promise = joined([0, 0, 0, 2], [0x40, 1, 97, 1, 98]);
   reader.fromServer(frame(FRAME.pushPromise, FLAG.endHeaders, 1, promise));
   const auth = { username: "robot", password: "pw" };
@@ -465,7 +465,7 @@ Deno.test("a pushed request belongs to the server's header state", () => {
   assert.equal(password("nginx"), undefined);
 });
 
-Deno.test("a half-closed client still hears its answers; after closed nothing is read", () => {
+Deno.test("CriConnectionReader: reads responses of a half-closed client, and nothing after close", () => {
   const { hear, reader, password } = desk();
   const talk = new Conversation();
   hear(talk.opening());
@@ -483,8 +483,8 @@ Deno.test("a half-closed client still hears its answers; after closed nothing is
   assert.equal(password("nginx"), "good");
 });
 
-Deno.test("callbacks that throw reach nobody", () => {
-  const book = new PullCredentialCache({
+Deno.test("CriConnectionReader: does not propagate errors of callbacks", () => {
+  const cache = new PullCredentialCache({
     now: () => NOW_MS,
     changed: () => {
       throw new Error("changed");
@@ -492,7 +492,7 @@ Deno.test("callbacks that throw reach nobody", () => {
   });
   const notes: CriNote[] = [];
   const reader = createCriReader({
-    book,
+    cache,
     note: (note) => {
       notes.push(note);
       throw new Error("note");
@@ -506,7 +506,7 @@ Deno.test("callbacks that throw reach nobody", () => {
   assert.deepEqual(notes, [{ kind: "lost", side: "client", reason: "internal-error" }]);
 });
 
-Deno.test("16 MiB of another method are passed over", () => {
+Deno.test("CriConnectionReader: skips 16 MiB of another method", () => {
   const { reader, hear, password } = desk();
   const talk = new Conversation();
   hear(talk.opening());
@@ -520,7 +520,7 @@ Deno.test("16 MiB of another method are passed over", () => {
   assert.equal(password("nginx"), "pw");
 });
 
-Deno.test("the preface may come byte by byte", () => {
+Deno.test("CriConnectionReader: reads a preface byte by byte", () => {
   const { reader, hear, notes, password } = desk();
   const talk = new Conversation();
   for (const { from, bytes } of talk.opening()) {

@@ -1,4 +1,4 @@
-/** The reader in its place: between two sockets, where it may change and delay nothing. */
+/** The reader in the CRI proxy: it must not change or delay any bytes. */
 import { deepEqual, ok } from "node:assert/strict";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -21,11 +21,11 @@ async function stage(run: (stage: Stage) => Promise<void>): Promise<void> {
   const dir = await Deno.makeTempDir({ prefix: "tap-" });
   const [path, upstream] = [join(dir, "cri-proxy"), join(dir, "up")];
   const listener = Deno.listen({ transport: "unix", path: upstream });
-  const book = new PullCredentialCache({ now: () => 0 });
+  const cache = new PullCredentialCache({ now: () => 0 });
   const criProxy = await serveByteProxy({
     path,
     upstream,
-    reader: () => createCriReader({ book }),
+    reader: () => createCriReader({ cache }),
   });
   try {
     await run({
@@ -42,7 +42,7 @@ async function stage(run: (stage: Stage) => Promise<void>): Promise<void> {
   }
 }
 
-/** Everything that comes until the other side closes its half. */
+/** Reads until the peer closes its direction. */
 async function readAll(connection: Deno.UnixConn): Promise<Uint8Array> {
   const pieces: Uint8Array[] = [];
   const buffer = new Uint8Array(65_536);
@@ -66,7 +66,7 @@ function joined(pieces: readonly Uint8Array[]): Uint8Array {
   return all;
 }
 
-Deno.test("any corruption of a conversation passes the CRI proxy byte for byte, both ways", async () => {
+Deno.test("serveByteProxy: forwards corrupted conversations byte for byte in both directions", async () => {
   await stage(async ({ connect }) => {
     const sides = ["client", "server"] as const;
     const of = (chunks: readonly Sent[], side: Sent["from"]) =>
@@ -86,7 +86,7 @@ Deno.test("any corruption of a conversation passes the CRI proxy byte for byte, 
   });
 });
 
-Deno.test("who does not read is not read ahead of: the CRI proxy keeps one chunk, and the sender waits", async () => {
+Deno.test("serveByteProxy: buffers at most one chunk when a peer does not read", async () => {
   await stage(async ({ criProxy, connect }) => {
     const sent = Uint8Array.from({ length: 16 * 1024 * 1024 }, (_, i) => (i * 31) % 251);
     const { client, server } = await connect();
@@ -101,7 +101,7 @@ Deno.test("who does not read is not read ahead of: the CRI proxy keeps one chunk
         before = passed();
         await new Promise((resolve) => setTimeout(resolve, 100));
       }
-      // What two sockets of the kernel hold, and a chunk.
+      // The buffers of two sockets and one chunk.
       ok(before < 2 * 1024 * 1024, `${before} bytes were taken that nobody wanted yet`);
       deepEqual(await readAll(to), sent);
       await sending;
@@ -111,7 +111,7 @@ Deno.test("who does not read is not read ahead of: the CRI proxy keeps one chunk
   });
 });
 
-Deno.test("a server that closes its half still hears its client", async () => {
+Deno.test("serveByteProxy: forwards client data after the server has closed its direction", async () => {
   await stage(async ({ connect }) => {
     const { client, server } = await connect();
     await writeAll(server, Uint8Array.of(1, 2, 3));

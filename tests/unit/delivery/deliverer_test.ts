@@ -4,7 +4,7 @@ import {
   AgentError,
   type Credential,
   type Daemon,
-  type DeliveryOrder,
+  type DeliveryRequest,
   type FileSystem,
   parseImageReference,
   Secret,
@@ -52,7 +52,7 @@ function stage(configFiles: "auto" | "always" | "never" = "auto") {
   return { nydusd, file, deliverer };
 }
 
-function order(change: Partial<Daemon> = {}, credential = BASIC, mountId = "/"): DeliveryOrder {
+function order(change: Partial<Daemon> = {}, credential = BASIC, mountId = "/"): DeliveryRequest {
   const instance = { daemonId: "d1", snapshotId: "1", mountId, configPath: PATH };
   const daemon: Daemon = {
     id: "d1",
@@ -112,7 +112,7 @@ Deno.test("a nydusd that does not answer does not keep its file from being rewri
 
 Deno.test("deliver names what stands in the way", async () => {
   const { nydusd, deliverer } = stage();
-  const kindOf = async (o: DeliveryOrder) => (await deliverer.deliver(o)).kind;
+  const kindOf = async (o: DeliveryRequest) => (await deliverer.deliver(o)).kind;
   const token: Credential = { kind: "registry-token", token: new Secret("t") };
   const identity: Credential = { kind: "identity-token", username: "", token: new Secret("t") };
   strictEqual(await kindOf(order({}, token)), "file-only");

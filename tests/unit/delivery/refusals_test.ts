@@ -1,6 +1,6 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { Deliverer, rewriteConfigText } from "../../../lib/delivery/mod.ts";
-import { type Credential, type DeliveryOrder, Secret } from "../../../lib/model/mod.ts";
+import { type Credential, type DeliveryRequest, Secret } from "../../../lib/model/mod.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 import { FakeNydusdApi, registryAuth } from "../../fakes/nydusd_api.ts";
 
@@ -17,7 +17,7 @@ function stage() {
   return { nydusd, files, deliverer: new Deliverer(options) };
 }
 
-function order(credential: Credential): DeliveryOrder {
+function order(credential: Credential): DeliveryRequest {
   const instance = { daemonId: "d1", snapshotId: "1", mountId: "/", configPath: PATH };
   const daemon = {
     id: "d1",
@@ -56,7 +56,7 @@ Deno.test("deliver brings a registry token to the file alone", async () => {
 
 Deno.test("deliver calls a nydusd whose API answers 404 file-only", async () => {
   const { nydusd, deliverer } = stage();
-  nydusd.fault = () => ({ kind: "refused", status: 404, detail: "it answered with status 404" });
+  nydusd.fault = () => ({ kind: "refused", status: 404, detail: "it responded with status 404" });
   const { kind, file } = await deliverer.deliver(order(BASIC));
   deepEqual([kind, file.kind], ["file-only", "written"]);
 });

@@ -137,7 +137,7 @@ Deno.test("look tells of a root folder that cannot be read, and goes on", async 
   files.set(SOCKET, "", "socket");
   snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
   await discovery.look();
-  snapshotter.answer = { kind: "broken", detail: "the answer is not JSON" };
+  snapshotter.answer = { kind: "broken", detail: "the response is not JSON" };
   files.refuseReading("/data/socket");
   const { daemons, problems } = await discovery.look();
   equal(daemons.length, 1);
@@ -158,9 +158,9 @@ for (
   const [word, state] of [
     ["INIT", "starting"],
     ["READY", "starting"],
-    ["DIE", "dying"],
-    ["DYING", "dying"],
-    ["DESTROYED", "dying"],
+    ["DIE", "terminating"],
+    ["DYING", "terminating"],
+    ["DESTROYED", "terminating"],
     ["STOPPED", "stopped"],
     ["running", "running"],
     ["", "broken"],

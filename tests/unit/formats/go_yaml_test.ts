@@ -39,7 +39,7 @@ const SCALARS: Readonly<Record<string, string>> = {
   "!!str 5": "5",
 };
 
-Deno.test("goString of readGoYaml gives what the kubelet's loader gives for a string field", () => {
+Deno.test("goString: converts scalars like the kubelet's loader", () => {
   const found = Object.keys(SCALARS).map((text) => {
     const reading = readGoYaml(`[${text}]`);
     const value = reading.kind === "ok" ? reading.value : undefined;
@@ -48,18 +48,18 @@ Deno.test("goString of readGoYaml gives what the kubelet's loader gives for a st
   deepEqual(found, Object.entries(SCALARS));
 });
 
-Deno.test("goString makes no string of a list or an object", () => {
+Deno.test("goString: returns undefined for a list or an object", () => {
   deepEqual([[], {}, undefined].map(goString), [undefined, undefined, undefined]);
 });
 
-Deno.test("readGoYaml looks no further than the first document and the first mistake", () => {
+Deno.test("readGoYaml: stops after the first document and the first error", () => {
   deepEqual(readGoYaml("a: 1\n---\nb: 2\n---\n}}}"), { kind: "ok", value: { a: 1n } });
   const first = readGoYaml(`a: 1\n]\n${"]".repeat(100_000)}`);
   ok(first.kind === "invalid");
   strictEqual(first.place, "line 2, column 1");
 });
 
-Deno.test("readGoYaml refuses what has too many parts, however short they are", () => {
+Deno.test("readGoYaml: rejects a text with too many tokens", () => {
   const most = readGoYaml("- a\n".repeat(6_000));
   strictEqual(most.kind, "ok");
   const more = readGoYaml("- a\n".repeat(20_000));

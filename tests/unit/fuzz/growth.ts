@@ -1,5 +1,5 @@
 /**
- * Whether work grows with its input and no faster, told by ratios within one run, never by times.
+ * Whether work grows with its input and no faster, judged by ratios within one run, never by times.
  *
  * @module
  */
@@ -17,7 +17,7 @@ const TOO_FAST = 3;
 export interface Growth {
   readonly isLinear: boolean;
   /** For people: times by size. */
-  readonly told: string;
+  readonly details: string;
 }
 
 /**
@@ -35,12 +35,12 @@ export async function growthOf(
     times.push(ms);
     if (ms < NOISE_MS / 16) break;
   }
-  const told = times.map((ms, i) => `${largest / 2 ** i}: ${ms.toFixed(2)} ms`).join(", ");
+  const details = times.map((ms, i) => `${largest / 2 ** i}: ${ms.toFixed(2)} ms`).join(", ");
   const [largestMs = 0] = times;
   const smallestMs = Math.max(times.at(-1) ?? 0, NOISE_MS / 32);
   const isLinear = largestMs < NOISE_MS ||
     largestMs <= smallestMs * TOO_FAST ** (times.length - 1);
-  return { isLinear, told };
+  return { isLinear, details };
 }
 
 async function timeOf(work: (text: string) => unknown, text: string): Promise<number> {

@@ -18,12 +18,12 @@ async function readAll(
   return { code, err: new TextDecoder().decode(stderr) };
 }
 
-Deno.test("every parser gets by with some hundred bytes of memory for each of its input", async () => {
+Deno.test("parsers: use at most some hundred bytes of memory per input byte", async () => {
   const { code, err } = await readAll();
   strictEqual(code, 0, err.slice(0, 2_000));
 });
 
-Deno.test("a parser that keeps more does not get by", async () => {
+Deno.test("heapPerByte: detects a parser that allocates more", async () => {
   const { code, err } = await readAll("greedy");
   notStrictEqual(code, 0);
   match(err, /out of memory/);

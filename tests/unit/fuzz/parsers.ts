@@ -30,7 +30,7 @@ import { parseImageTarget } from "../../../lib/model/image_target.ts";
 import { credentialsOf, findAuth, parseDockerConfig } from "../../../lib/providers/docker/mod.ts";
 import { readPluginResponse } from "../../../lib/providers/exec_plugin/mod.ts";
 import { readProviderConfig } from "../../../lib/providers/exec_plugin/provider_config.ts";
-import { readHelperAnswer } from "../../../lib/providers/docker/credential_helper_answer.ts";
+import { readHelperResult } from "../../../lib/providers/docker/credential_helper.ts";
 import { readGoYaml } from "../../../lib/formats/go_yaml.ts";
 import { ExecCredentials } from "../../../lib/providers/kubernetes/exec_credential.ts";
 import { readKubeconfigs } from "../../../lib/providers/kubernetes/kubeconfig.ts";
@@ -40,8 +40,8 @@ import { parseChallenges } from "../../../lib/verification/challenge.ts";
 import { readTokenAnswer } from "../../../lib/verification/token_service.ts";
 import { registryOfKey } from "../../../lib/providers/docker/secret_keyring.ts";
 import { pullCredential, registryOf } from "../../../lib/cri/auth_config.ts";
-import { decodeCache } from "../../../lib/cri/pull_cache_codec.ts";
-import { outcomeOf } from "../../../lib/cri/pull_outcome.ts";
+import { decodeCache } from "../../../lib/cri/pull_cache_file.ts";
+import { outcomeOf } from "../../../lib/cri/pull.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 import { exited, FakeProcessRunner } from "../../fakes/process.ts";
@@ -141,8 +141,8 @@ export const TEXT_PARSERS: readonly TextParser[] = [
   never("readProviderConfig", (text) => readProviderConfig(text, "f")),
   never("readKubeconfigs", (text) => readKubeconfigs([{ path: "/f", text }])),
   never("readPluginResponse", (text) => readPluginResponse(text, 0)),
-  never("readHelperAnswer", (text) => readHelperAnswer(exited(text))),
-  never("readHelperAnswer of a failure", (text) => readHelperAnswer(exited(text, 1))),
+  never("readHelperResult", (text) => readHelperResult(exited(text))),
+  never("readHelperResult of a failure", (text) => readHelperResult(exited(text, 1))),
   refuses("parseDockerConfig", (text) => {
     const config = parseDockerConfig(text);
     return [...config.auths.values()].map(credentialsOf).concat(

@@ -25,7 +25,7 @@ for (const parser of TEXT_PARSERS) {
 
 const BUILT_ON_YAML = ["readProviderConfig", "readKubeconfigs"];
 
-Deno.test("every parser takes time in proportion to its input", async () => {
+Deno.test("parsers: run in linear time", async () => {
   const slow: string[] = [];
   for (const { name, parse } of TEXT_PARSERS) {
     for (const shape of growing()) {
@@ -36,29 +36,29 @@ Deno.test("every parser takes time in proportion to its input", async () => {
       for (let again = 0; again < 2 && !growth.isLinear; again++) {
         growth = await growthOf(parse, shape.of);
       }
-      if (!growth.isLinear) slow.push(`${name} of ${shape.name}: ${growth.told}`);
+      if (!growth.isLinear) slow.push(`${name} of ${shape.name}: ${growth.details}`);
     }
   }
   deepStrictEqual(slow, []);
 });
 
 // Every one of as many errors as words was explained with a look at the whole text.
-Deno.test("readGoYaml takes no time to explain errors that nobody hears of", async () => {
-  const { isLinear, told } = await growthOf(readGoYaml, (n) => "!!str ".repeat(n / 6), 131_072);
-  ok(isLinear, told);
+Deno.test("readGoYaml: spends no time on unused error texts", async () => {
+  const { isLinear, details } = await growthOf(readGoYaml, (n) => "!!str ".repeat(n / 6), 131_072);
+  ok(isLinear, details);
 });
 
-Deno.test("growthOf tells linear from quadratic work", async () => {
+Deno.test("growthOf: distinguishes linear from quadratic work", async () => {
   let sum = 0;
   const linear = await growthOf((text) => {
     for (let i = 0; i < text.length * 200; i++) sum += text.charCodeAt(i % text.length);
   }, (n) => "a".repeat(n));
-  strictEqual(linear.isLinear, true, linear.told);
+  strictEqual(linear.isLinear, true, linear.details);
   const quadratic = await growthOf((text) => {
     for (let i = 0; i < text.length; i++) {
       for (let j = i; j < text.length; j++) sum += text.charCodeAt(j);
     }
   }, (n) => "a".repeat(n));
-  strictEqual(quadratic.isLinear, false, quadratic.told);
+  strictEqual(quadratic.isLinear, false, quadratic.details);
   ok(sum > 0, "work whose result nobody wants is not done");
 });

@@ -6,7 +6,7 @@
 import { createCriReader, type CriNote, PullCredentialCache } from "../../../lib/cri/mod.ts";
 import { readPullImageRequest } from "../../../lib/cri/cri_messages.ts";
 import { HpackDecoder } from "../../../lib/cri/hpack.ts";
-import { decodeHuffman } from "../../../lib/cri/hpack_huffman.ts";
+import { decodeHuffman } from "../../../lib/cri/hpack.ts";
 import { readFields } from "../../../lib/cri/protobuf.ts";
 
 export const WIRE_PARSERS: Readonly<Record<string, (bytes: Uint8Array) => unknown>> = {
@@ -34,7 +34,7 @@ export const WIRE_UNITS: readonly (readonly number[])[] = [
 
 /** A reader of a conversation between kubelet and containerd. */
 export function reader(note: (note: CriNote) => void = () => {}) {
-  return createCriReader({ book: new PullCredentialCache({ now: () => 0, note }), note });
+  return createCriReader({ cache: new PullCredentialCache({ now: () => 0, note }), note });
 }
 
 /** Bytes of about a length: one unit repeated, after others that give it something to refer to. */

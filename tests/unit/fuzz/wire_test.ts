@@ -2,7 +2,7 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import fc from "fast-check";
 import type { CriNote } from "../../../lib/cri/mod.ts";
-import { WireError } from "../../../lib/cri/wire_error.ts";
+import { WireError } from "../../../lib/cri/notes.ts";
 import { Conversation, PULL, pulled } from "../../fakes/cri_conversation.ts";
 import { pullImageRequest } from "../../fakes/cri_messages.ts";
 import { joined } from "../../fakes/http2_peer.ts";
@@ -63,7 +63,7 @@ for (const [name, parse] of Object.entries(WIRE_PARSERS)) {
   });
 }
 
-Deno.test("a reader of a spoilt conversation neither throws nor quotes it, however it is cut", () => {
+Deno.test("ConnectionReader: neither throws nor quotes a corrupted conversation in any split", () => {
   const cuts = fc.array(fc.nat({ max: 400 }), { maxLength: 8 });
   fc.assert(
     fc.property(mutated(client), mutated(server), cuts, (asked, answered, at) => {
@@ -82,7 +82,7 @@ Deno.test("a reader of a spoilt conversation neither throws nor quotes it, howev
   );
 });
 
-Deno.test("what reads bytes takes time in proportion to them", async () => {
+Deno.test("wire parsers: run in linear time", async () => {
   const slow: string[] = [];
   const preface = client.subarray(0, 24);
   const shapes = WIRE_UNITS.flatMap((unit) => [new Uint8Array(unit), joined(preface, unit)]);
@@ -92,13 +92,13 @@ Deno.test("what reads bytes takes time in proportion to them", async () => {
       const work = (text: string) => parse(Uint8Array.from(text, (char) => char.charCodeAt(0)));
       let growth = await growthOf(work, of, 65_536);
       if (!growth.isLinear) growth = await growthOf(work, of, 65_536);
-      if (!growth.isLinear) slow.push(`${name} of ${unit.toHex().slice(0, 20)}: ${growth.told}`);
+      if (!growth.isLinear) slow.push(`${name} of ${unit.toHex().slice(0, 20)}: ${growth.details}`);
     }
   }
   deepStrictEqual(slow, []);
 });
 
-Deno.test("a reader that has lost its thread costs nothing, byte by byte", () => {
+Deno.test("ConnectionReader: ignores further bytes after an error at no cost", () => {
   const notes: CriNote[] = [];
   const one = reader((note) => notes.push(note));
   one.fromClient(new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"));

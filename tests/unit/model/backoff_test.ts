@@ -4,7 +4,7 @@ import { FakeClock } from "../../fakes/clock.ts";
 
 const always = (value: number) => ({ next: () => value });
 
-Deno.test("Backoff waits from one second up to a ceiling that doubles", async () => {
+Deno.test("Backoff: delays between one second and a ceiling that doubles with each failure", async () => {
   const clock = new FakeClock();
   const backoff = new Backoff({ clock, random: always(1) });
   for (const ceilingMs of [2_000, 4_000, 8_000, 16_000]) {
@@ -21,7 +21,7 @@ Deno.test("Backoff waits from one second up to a ceiling that doubles", async ()
   equal(least.remainingMs(), 1_000);
 });
 
-Deno.test("Backoff counts failures that ran side by side as one step", async () => {
+Deno.test("Backoff: counts failures of parallel attempts once", async () => {
   const clock = new FakeClock();
   const backoff = new Backoff({ clock, random: always(1) });
   const startedAtMs = clock.monotonicMs();
@@ -30,7 +30,7 @@ Deno.test("Backoff counts failures that ran side by side as one step", async () 
   equal(backoff.failures, 1);
 });
 
-Deno.test("Backoff is not moved by a step of the wall clock", () => {
+Deno.test("Backoff: is unaffected when the wall clock steps", () => {
   const clock = new FakeClock();
   const backoff = new Backoff({ clock, random: always(1) });
   backoff.failed(clock.monotonicMs());

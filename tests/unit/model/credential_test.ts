@@ -21,7 +21,7 @@ const FORMS: readonly Credential[] = [
   { kind: "identity-token", username: "me", token: secret },
 ];
 
-Deno.test("Credential prints no secret, whichever its form", () => {
+Deno.test("Credential: never prints its secret", () => {
   for (const credential of FORMS) {
     equal(credentialSecret(credential).reveal(), "hunter2");
     const prints = [
@@ -38,7 +38,7 @@ function basic(username: string, password: string) {
   return { kind: "basic", username, password: new Secret(password) } as const;
 }
 
-Deno.test("credentialsEqual and the fingerprint compare form, user name and secret", () => {
+Deno.test("credentialsEqual, credentialFingerprint: compare form, user name and secret", () => {
   for (const a of FORMS) {
     for (const b of FORMS) {
       equal(credentialsEqual(a, b), a === b);
@@ -51,18 +51,18 @@ Deno.test("credentialsEqual and the fingerprint compare form, user name and secr
   notEqual(credentialFingerprint(basic("a", "bc")), credentialFingerprint(basic("ab", "c")));
 });
 
-Deno.test("credentialUsername of a registry token is empty", () => {
+Deno.test("credentialUsername: is empty for a registry token", () => {
   equal(FORMS.map(credentialUsername).join(), "me,,me");
 });
 
-Deno.test("credentialFromPair: no password is no credential, no name a registry token", () => {
+Deno.test("credentialFromPair: returns undefined without a password, a registry token without a user name", () => {
   equal(credentialFromPair("", ""), undefined);
   equal(credentialFromPair("u", ""), undefined);
   equal(credentialFromPair("", "p")?.kind, "registry-token");
   equal(credentialFromPair("u", "p")?.kind, "basic");
 });
 
-Deno.test("flaw 4: decodeRegistryAuth splits at the first colon", () => {
+Deno.test("decodeRegistryAuth: splits at the first colon (flaw 4)", () => {
   const decoded = decodeRegistryAuth(base64("u:p:q:"));
   ok(decoded?.kind === "basic");
   equal(decoded.username, "u");
@@ -74,7 +74,7 @@ Deno.test("flaw 4: decodeRegistryAuth splits at the first colon", () => {
   equal(decodeRegistryAuth(base64("u:")), undefined);
 });
 
-Deno.test("decodeRegistryAuth refuses what is no pair, without quoting it", () => {
+Deno.test("decodeRegistryAuth: rejects invalid text without quoting it", () => {
   const REFUSED = ["hunter2!", base64("hunter2"), "aHVudGVyMg=", "/zo=", "a"];
   for (const text of REFUSED) {
     throws(() => decodeRegistryAuth(text), (error) => {
@@ -85,7 +85,7 @@ Deno.test("decodeRegistryAuth refuses what is no pair, without quoting it", () =
   }
 });
 
-Deno.test("decodeRegistryAuth reverses encodeRegistryAuth, and throws nothing but AgentError", () => {
+Deno.test("decodeRegistryAuth: reverses encodeRegistryAuth and throws only AgentError", () => {
   const username = fc.string({ minLength: 1, unit: "grapheme" }).filter((s) => !s.includes(":"));
   const password = fc.string({ minLength: 1, unit: "grapheme" });
   fc.assert(fc.property(username, password, (name, word) => {

@@ -7,7 +7,7 @@ Deno.test("Deadline: aborts after its time, with a TimeoutError", async () => {
   equal(deadline.passed, true);
 });
 
-Deno.test("Deadline: aborts with the caller's reason, without having passed", async () => {
+Deno.test("Deadline: aborts with the caller's reason and has not passed", async () => {
   const caller = new AbortController();
   using deadline = new Deadline(3_600_000, caller.signal);
   const work = deadline.race(new Promise(() => {}));
@@ -18,7 +18,7 @@ Deno.test("Deadline: aborts with the caller's reason, without having passed", as
   await rejects(late.race(1), /stop/);
 });
 
-Deno.test("Deadline: returns what completes in time, and leaves no timer and no listener", async () => {
+Deno.test("Deadline: returns a result in time and removes its timer and listener", async () => {
   const listeners = new Set<unknown>();
   const { signal } = new AbortController();
   const { addEventListener, removeEventListener } = signal;
@@ -38,10 +38,10 @@ Deno.test("Deadline: returns what completes in time, and leaves no timer and no 
   equal(listeners.size, 0);
 });
 
-Deno.test("Deadline: is used everywhere, instead of signals that outlast their work", async () => {
+Deno.test("Deadline: is used everywhere instead of AbortSignal.timeout and AbortSignal.any", async () => {
   const lib = new URL("../../../lib/", import.meta.url);
-  // In the browser's script the page goes away with its signal.
-  const except = ["model/deadline.ts", "report/page/refresh.ts"];
+  // In the browser script the signal does not outlive the page.
+  const except = ["model/deadline.ts", "observability/page/refresh.ts"];
   const found: string[] = [];
   const search = async (folder: URL, path: string): Promise<void> => {
     for await (const { name, isDirectory } of Deno.readDir(folder)) {

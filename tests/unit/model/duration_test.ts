@@ -9,7 +9,7 @@ import {
 
 const REFUSED = { name: "AgentError", code: "invalid-duration" };
 
-Deno.test("parseGoDuration adds up numbers with units", () => {
+Deno.test("parseGoDuration: sums numbers with units", () => {
   equal(parseGoDuration("1h30m"), 5_400_000_000_000n);
   equal(parseGoDuration("-1.5h"), -5_400_000_000_000n);
   equal(parseGoDuration("+0"), 0n);
@@ -18,7 +18,7 @@ Deno.test("parseGoDuration adds up numbers with units", () => {
   equal(parseGoDuration(`${"0".repeat(500)}1ns`), 1n);
 });
 
-Deno.test("parseGoDuration reckons fractions in floating point, as Go does", () => {
+Deno.test("parseGoDuration: calculates fractions in floating point like Go", () => {
   equal(parseGoDuration("0.3333333333333333333h"), 1_200_000_000_000n);
   equal(parseGoDuration("0.100000000000000000000h"), 360_000_000_000n);
   equal(parseGoDuration("0.830103483285477580700h"), 2_988_372_539_827n);
@@ -27,7 +27,7 @@ Deno.test("parseGoDuration reckons fractions in floating point, as Go does", () 
   equal(parseGoDuration(`0.${"0".repeat(1_000)}1h`), 0n);
 });
 
-Deno.test("parseGoDuration refuses what does not fit 64 bits", () => {
+Deno.test("parseGoDuration: rejects values beyond 64 bits", () => {
   equal(parseGoDuration("-9223372036854775808ns"), -(2n ** 63n));
   equal(parseGoDuration("9223372036854775807ns"), 2n ** 63n - 1n);
   const tooLarge = [
@@ -42,19 +42,19 @@ Deno.test("parseGoDuration refuses what does not fit 64 bits", () => {
   for (const text of tooLarge) throws(() => parseGoDuration(text), REFUSED, text);
 });
 
-Deno.test("parseGoDuration refuses what is no duration, with the reason", () => {
+Deno.test("parseGoDuration: rejects an invalid duration with the reason", () => {
   const reasons: [string, RegExp][] = [
-    ["", /there is no number$/],
-    ["-", /there is no number$/],
-    [".s", /there is no number$/],
-    ["h", /there is no number$/],
-    ["1", /a unit is missing$/],
-    ["1.5.5s", /a unit is missing$/],
-    ["1d", /there is no such unit$/],
-    ["1h ", /there is no such unit$/],
-    ["1S", /there is no such unit$/],
-    ["1constructor", /there is no such unit$/],
-    ["1__proto__", /there is no such unit$/],
+    ["", /no number$/],
+    ["-", /no number$/],
+    [".s", /no number$/],
+    ["h", /no number$/],
+    ["1", /missing unit$/],
+    ["1.5.5s", /missing unit$/],
+    ["1d", /unknown unit$/],
+    ["1h ", /unknown unit$/],
+    ["1S", /unknown unit$/],
+    ["1constructor", /unknown unit$/],
+    ["1__proto__", /unknown unit$/],
   ];
   for (const [text, reason] of reasons) {
     throws(() => parseGoDuration(text), (error) => {
@@ -68,14 +68,14 @@ Deno.test("parseGoDuration refuses what is no duration, with the reason", () => 
   }
 });
 
-Deno.test("parseGoDuration quotes no more than the beginning of a long text", () => {
+Deno.test("parseGoDuration: quotes only the start of a long text", () => {
   throws(() => parseGoDuration("x".repeat(100_000)), (error) => {
     ok(error instanceof AgentError && error.message.length < 120);
     return true;
   });
 });
 
-Deno.test("parseGoDuration reads back what Go prints, and is odd under the sign", () => {
+Deno.test("parseGoDuration: parses what Go prints, with either sign", () => {
   const part = (max: number) => fc.integer({ min: 0, max });
   fc.assert(fc.property(part(2_000_000), part(59), part(59), part(999_999_999), (h, m, s, ns) => {
     const text = `${h}h${m}m${s}.${String(ns).padStart(9, "0")}s`;
@@ -85,7 +85,7 @@ Deno.test("parseGoDuration reads back what Go prints, and is odd under the sign"
   }));
 });
 
-Deno.test("parseGoDuration throws nothing but AgentError", () => {
+Deno.test("parseGoDuration: throws only AgentError", () => {
   const piece = fc.constantFrom(..."0159.+-hmsnuµ ".split(""), "ms", "9223372036854775808", "1.5h");
   const text = fc.oneof(fc.array(piece, { maxLength: 10 }).map((a) => a.join("")), fc.string());
   fc.assert(
@@ -101,14 +101,14 @@ Deno.test("parseGoDuration throws nothing but AgentError", () => {
   );
 });
 
-Deno.test("parseDurationMs gives milliseconds, with a fraction below", () => {
+Deno.test("parseDurationMs: returns milliseconds with a fraction", () => {
   equal(parseDurationMs("1h30m"), 5_400_000);
   equal(parseDurationMs("1.5ms"), 1.5);
   equal(parseDurationMs("-2s"), -2_000);
   throws(() => parseDurationMs("2"), REFUSED);
 });
 
-Deno.test("formatDuration shows the two largest units", () => {
+Deno.test("formatDuration: shows the two largest units", () => {
   const shown: [number, string][] = [
     [0, "0ms"],
     [-0.3, "0ms"],
@@ -129,7 +129,7 @@ Deno.test("formatDuration shows the two largest units", () => {
     [48 * 3_600_000, "2d"],
     [49 * 3_600_000, "2d1h"],
     [-90_000, "-1m30s"],
-    [Infinity, "for ever"],
+    [Infinity, "indefinitely"],
     [NaN, "unknown"],
   ];
   for (const [ms, text] of shown) equal(formatDuration(ms), text, String(ms));

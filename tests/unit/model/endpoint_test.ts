@@ -27,7 +27,7 @@ function endpoint(
   return endpointOf(image, backend(change), (host) => Promise.resolve(nameOf(host)));
 }
 
-Deno.test("endpointOf: the image's own registry is no other place", async () => {
+Deno.test("endpointOf: returns undefined when nydusd reads from the image's registry", async () => {
   const own: [ImageReference, Partial<RegistryBackend>][] = [
     [APP, { host: "registry.example.com", repo: "team/app" }],
     [APP, { host: "Registry.Example.com" }],
@@ -46,7 +46,7 @@ Deno.test("endpointOf: the image's own registry is no other place", async () => 
   }
 });
 
-Deno.test("endpointOf: look-alikes of the image's registry are other places", async () => {
+Deno.test("endpointOf: returns an endpoint when the host only resembles the image's registry", async () => {
   const foreign: [ImageReference, Partial<RegistryBackend>][] = [
     [APP, { host: "registry.example.com.evil.example" }],
     [APP, { host: "registry.example.com:8443" }],
@@ -65,7 +65,7 @@ Deno.test("endpointOf: look-alikes of the image's registry are other places", as
   }
 });
 
-Deno.test("endpointOf: asks for the repository that nydusd calls, with the image's tag", async () => {
+Deno.test("endpointOf: targets nydusd's repository with the tag of the image", async () => {
   const mirror = await endpoint(APP, { host: "mirror:5000" });
   strictEqual(mirror?.target?.text, "mirror:5000/team/app:v1");
   const cache = await endpoint(HUB, { host: "cache.example.com", repo: "hub/library/nginx" });
@@ -85,7 +85,7 @@ Deno.test("endpointOf: asks for the repository that nydusd calls, with the image
   deepStrictEqual(unapprovedHosts(odd, {}), ["evil.example"]);
 });
 
-Deno.test("endpointOf: a proxy counts only where it sees the credential", async () => {
+Deno.test("endpointOf: includes a proxy only if it receives the credential", async () => {
   const proxy = { url: "http://127.0.0.1:65001", useHttp: false, fallback: true };
   const host = "registry.example.com";
   strictEqual(await endpoint(APP, { host, scheme: "https", proxy }), undefined);
@@ -96,7 +96,7 @@ Deno.test("endpointOf: a proxy counts only where it sees the credential", async 
   }
 });
 
-Deno.test("unnamedHosts: an entry for the host itself names it, but not who stands beside", async () => {
+Deno.test("unapprovedHosts: an entry for the endpoint approves its host, but no mirror", async () => {
   const mirrors = ["http://m1:5000", "http://m2:5000"];
   const found = await endpoint(
     APP,
@@ -108,7 +108,7 @@ Deno.test("unnamedHosts: an entry for the host itself names it, but not who stan
   deepStrictEqual(unapprovedHosts(undefined, {}), []);
 });
 
-Deno.test("subjectKey tells places apart, and is the image's text for its own registry", async () => {
+Deno.test("subjectKey: differs by endpoint and is the image's text without one", async () => {
   const a = await endpoint(APP, { host: "a:1" });
   const b = await endpoint(APP, { host: "b:1" });
   ok(a && b);
@@ -122,7 +122,7 @@ Deno.test("subjectKey tells places apart, and is the image's text for its own re
   strictEqual(subjectOf({}), undefined);
 });
 
-Deno.test("no host but the image's own, by any spelling, is without a name unless told", async () => {
+Deno.test("unapprovedHosts: lists every host except the image's registry in any notation", async () => {
   const label = fc.stringMatching(/^[a-z0-9]{1,8}$/);
   const host = fc.tuple(label, label, fc.option(fc.integer({ min: 1, max: 65_535 }))).map(
     ([x, y, port]) => `${x}.${y}${port === null ? "" : `:${port}`}`,

@@ -18,7 +18,7 @@ class SleepCounter implements Clock {
   }
 }
 
-Deno.test("Turns asks for a turn only when the loop has been kept for long", () => {
+Deno.test("EventLoopYielder: is due only after a long time without a yield", () => {
   const clock = new SleepCounter();
   const turns = new EventLoopYielder(clock);
   equal(turns.isDue, false);
@@ -28,11 +28,11 @@ Deno.test("Turns asks for a turn only when the loop has been kept for long", () 
   equal(turns.isDue, true);
 });
 
-Deno.test("Turns has all who ask wait for one turn, and counts anew after it", async () => {
+Deno.test("EventLoopYielder: all callers await one yield, which restarts the time", async () => {
   const clock = new SleepCounter();
   const turns = new EventLoopYielder(clock);
   clock.nowMs += 100;
-  const waiting = [turns.give(), turns.give()];
+  const waiting = [turns.yield(), turns.yield()];
   equal(clock.sleeps, 1);
   equal(turns.isDue, true); // whoever comes now waits with them
   clock.wake();

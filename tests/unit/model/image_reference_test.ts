@@ -15,7 +15,7 @@ function messageOfRefusal(ref: string): string {
   throw new Error(`parsed: ${ref}`);
 }
 
-Deno.test("parseImageReference fills in what Docker fills in", () => {
+Deno.test("parseImageReference: adds Docker's defaults", () => {
   deepEqual(parseImageReference("nginx"), {
     text: "docker.io/library/nginx:latest",
     registry: "docker.io",
@@ -27,7 +27,7 @@ Deno.test("parseImageReference fills in what Docker fills in", () => {
   equal(parseImageReference("Team/app:v1").registry, "Team");
 });
 
-Deno.test("parseImageReference drops a tag beside a digest", () => {
+Deno.test("parseImageReference: drops a tag next to a digest", () => {
   deepEqual(parseImageReference(`reg.io:5000/app:v1@${SHA256}`), {
     text: `reg.io:5000/app@${SHA256}`,
     registry: "reg.io:5000",
@@ -36,7 +36,7 @@ Deno.test("parseImageReference drops a tag beside a digest", () => {
   });
 });
 
-Deno.test("parseImageReference takes three digest algorithms, each of its own length", () => {
+Deno.test("parseImageReference: accepts three digest algorithms with their lengths", () => {
   for (const [algorithm, length] of [["sha256", 64], ["sha384", 96], ["sha512", 128]] as const) {
     const ref = (hex: string) => `reg.io/app@${algorithm}:${hex}`;
     equal(parseImageReference(ref("0".repeat(length))).text, ref("0".repeat(length)));
@@ -50,7 +50,7 @@ Deno.test("parseImageReference takes three digest algorithms, each of its own le
   }
 });
 
-Deno.test("parseImageReference limits the repository to 255 characters, the host not", () => {
+Deno.test("parseImageReference: limits the repository to 255 characters, but not the host", () => {
   const host = `${"h".repeat(60)}.${"h".repeat(60)}.io:5000`;
   equal(parseImageReference(`${host}/${"a".repeat(255)}`).repository.length, 255);
   match(messageOfRefusal(`${host}/${"a".repeat(256)}`), /longer than 255/);
@@ -58,25 +58,25 @@ Deno.test("parseImageReference limits the repository to 255 characters, the host
   match(messageOfRefusal("a".repeat(248)), /longer than 255/);
 });
 
-Deno.test("parseImageReference takes brackets around an IPv6 host only", () => {
+Deno.test("parseImageReference: accepts brackets only around an IPv6 address", () => {
   equal(parseImageReference("[2001:DB8::1]:5000/a").registry, "[2001:DB8::1]:5000");
   for (const host of ["[]", "[::1", "[:::1]", "[1.2.3.4]", "[abc]", "[::1]x", "x[::1]", "::1"]) {
     messageOfRefusal(`${host}/a`);
   }
 });
 
-Deno.test("parseImageReference refuses what it does not know, with the reason", () => {
+Deno.test("parseImageReference: rejects an invalid reference with the reason", () => {
   match(messageOfRefusal("a".repeat(64)), /image ID/);
   match(messageOfRefusal("reg.io/App"), /lower case/);
-  match(messageOfRefusal("https://reg.io/app"), /malformed/);
+  match(messageOfRefusal("https://reg.io/app"), /invalid registry host/);
   match(messageOfRefusal("reg.io/app:"), /tag/);
   match(messageOfRefusal("my_reg.io/app"), /host/);
-  match(messageOfRefusal(""), /malformed/);
+  match(messageOfRefusal(""), /invalid repository/);
   match(messageOfRefusal(`reg.io/${"a".repeat(100_000)}`), /too long/);
   for (const tail of ["\n", " ", "\u0000", "/", ":", "@"]) messageOfRefusal(`reg.io/app${tail}`);
 });
 
-Deno.test("parseImageReference keeps user info and floods out of its message", () => {
+Deno.test("parseImageReference: hides user info and cuts long text in its message", () => {
   for (
     const ref of ["me:hunter2@reg.io/app", "https://me:hunt/er2@reg.io/app", "hunter2@reg.io/a"]
   ) {
@@ -90,7 +90,7 @@ Deno.test("parseImageReference keeps user info and floods out of its message", (
   ok(messageOfRefusal("x!".repeat(50_000)).length < 300);
 });
 
-Deno.test("parseImageReference is idempotent, and throws nothing but AgentError", () => {
+Deno.test("parseImageReference: is idempotent and throws only AgentError", () => {
   const piece = fc.constantFrom(
     ..."ab1/:@.-_[]A%é\n ".split(""),
     "docker.io",
@@ -116,7 +116,7 @@ Deno.test("parseImageReference is idempotent, and throws nothing but AgentError"
   );
 });
 
-Deno.test("parseImageReference accepts every reference of the grammar", () => {
+Deno.test("parseImageReference: accepts every reference of the grammar", () => {
   const word = fc.stringMatching(/^[a-z0-9]{1,5}$/);
   const component = fc.array(word, { minLength: 1, maxLength: 3 })
     .chain((words) => fc.constantFrom(".", "_", "__", "-", "---").map((s) => words.join(s)));
@@ -129,7 +129,7 @@ Deno.test("parseImageReference accepts every reference of the grammar", () => {
   }));
 });
 
-Deno.test("repositoryReference has neither tag nor digest in its text", () => {
+Deno.test("repositoryReference: has neither tag nor digest in its text", () => {
   deepEqual(repositoryReference("reg.io:5000", "team/app"), {
     text: "reg.io:5000/team/app",
     registry: "reg.io:5000",
@@ -137,7 +137,7 @@ Deno.test("repositoryReference has neither tag nor digest in its text", () => {
   });
 });
 
-Deno.test("repositoryReference maps Docker Hub's hosts to docker.io", () => {
+Deno.test("repositoryReference: maps Docker Hub's hosts to docker.io", () => {
   for (const host of ["docker.io", "index.docker.io", "registry-1.docker.io"]) {
     equal(repositoryReference(host, "library/nginx").text, "docker.io/library/nginx");
   }
@@ -145,7 +145,7 @@ Deno.test("repositoryReference maps Docker Hub's hosts to docker.io", () => {
   equal(repositoryReference("registry-2.docker.io", "nginx").registry, "registry-2.docker.io");
 });
 
-Deno.test("repositoryReference refuses a host or repository that is none", () => {
+Deno.test("repositoryReference: rejects an invalid host or repository", () => {
   const refused = [
     ["", "app"],
     ["reg", "app"],

@@ -11,7 +11,7 @@ import {
 
 const REFUSED = { name: "AgentError", code: "invalid-pattern" };
 
-Deno.test("ImagePattern keeps its text and matches again and again", () => {
+Deno.test("ImagePattern: keeps its text and can match repeatedly", () => {
   const pattern = ImagePattern.parse("*.reg.io/team");
   equal(pattern.text, "*.reg.io/team");
   for (let i = 0; i < 3; i++) {
@@ -20,7 +20,7 @@ Deno.test("ImagePattern keeps its text and matches again and again", () => {
   }
 });
 
-Deno.test("matchImage lets a star stand for any part of one label, and of one only", () => {
+Deno.test("matchImage: a wildcard matches any part of one label", () => {
   for (const pattern of ["*.io", "r*.io", "*g.io", "r*g.io", "*e*.io", "**.io", "reg*.io", "*.*"]) {
     ok(matchImage(pattern, "reg.io/a"), pattern);
   }
@@ -29,13 +29,13 @@ Deno.test("matchImage lets a star stand for any part of one label, and of one on
   }
 });
 
-Deno.test("matchImage has no wildcard in ports and paths", () => {
+Deno.test("matchImage: has no wildcards in ports and paths", () => {
   throws(() => matchImage("reg.io:*", "reg.io:5000/a"), REFUSED);
   ok(!matchImage("reg.io/*", "reg.io/a"));
   ok(matchImage("reg.io/*", "reg.io/*x"));
 });
 
-Deno.test("matchImage wants equal ports, and none where the pattern has none", () => {
+Deno.test("matchImage: requires equal ports, or none in both", () => {
   ok(matchImage("reg.io:5000", "reg.io:5000/a"));
   ok(!matchImage("reg.io:5000", "reg.io:5001/a"));
   ok(!matchImage("reg.io:5000", "reg.io/a"));
@@ -44,7 +44,7 @@ Deno.test("matchImage wants equal ports, and none where the pattern has none", (
   ok(matchImage("[::1]:5000", "[::1]:5000/a"));
 });
 
-Deno.test("matchImage takes an IPv6 literal without a port for a character class, as Go does", () => {
+Deno.test("matchImage: parses an IPv6 literal without a port as a character class like Go", () => {
   ok(!matchImage("[::1]", "[::1]/a"));
   ok(matchImage("[::1]", "1/a"));
   ok(!matchImage("[::1]", "2/a"));
@@ -57,7 +57,7 @@ Deno.test("matchImage takes an IPv6 literal without a port for a character class
   ok(matchImage("*", "[::1]/a"));
 });
 
-Deno.test("matchImage refuses brackets that are no class, once it gets to them", () => {
+Deno.test("matchImage: rejects an invalid character class when the labels before it match", () => {
   for (const pattern of ["[::ffff:1.2.3.4]", "[::ffff:1.2.3.4]/a"]) {
     throws(() => matchImage(pattern, "[::ffff:1.2.3.4]/a"), REFUSED);
   }
@@ -70,13 +70,13 @@ Deno.test("matchImage refuses brackets that are no class, once it gets to them",
   ok(!malformed.matches(parseImageTarget("[::ffff:1.2.3.4]/a")), "matches throws nothing");
 });
 
-Deno.test("ImagePattern.missesItself: an IPv6 host without a port, and no other", () => {
-  const misses = (pattern: string) => ImagePattern.parse(pattern).missesItself;
+Deno.test("ImagePattern.isBracketedIpv6: is true for an IPv6 host without a port", () => {
+  const misses = (pattern: string) => ImagePattern.parse(pattern).isBracketedIpv6;
   ok(misses("[::1]") && misses("[::ffff:1.2.3.4]/a"));
   ok(!misses("[::1]:5000") && !misses("*.io") && !misses("reg.io/[a]"));
 });
 
-Deno.test("matchImage takes the path as bytes after unescaping, a literal prefix", () => {
+Deno.test("matchImage: compares the unescaped bytes of the path as a prefix", () => {
   ok(matchImage("reg.io/a%2Fb", "reg.io/a/b/c"));
   ok(matchImage("reg.io/%C3%A9", "reg.io/é"));
   ok(matchImage("reg.io/%C3", "reg.io/é"));
@@ -86,7 +86,7 @@ Deno.test("matchImage takes the path as bytes after unescaping, a literal prefix
   ok(!matchImage("reg.io/", "reg.io"));
 });
 
-Deno.test("parseImageTarget takes user info, query and fragment away", () => {
+Deno.test("parseImageTarget: removes user info, query and fragment", () => {
   const plain = { labels: ["reg", "io"], port: "5000", path: "/a" };
   for (const text of ["reg.io:5000/a", "u@reg.io:5000/a", "u:p@x@reg.io:5000/a"]) {
     deepEqual(parseImageTarget(text), plain, text);
@@ -96,7 +96,7 @@ Deno.test("parseImageTarget takes user info, query and fragment away", () => {
   }
 });
 
-Deno.test("parseImageTarget splits host and port as Go does, odd hosts included", () => {
+Deno.test("parseImageTarget: splits host and port like Go", () => {
   const hosts: [string, readonly string[], string][] = [
     ["reg.io:", ["reg", "io"], ""],
     [":5000", [""], "5000"],
@@ -116,7 +116,7 @@ Deno.test("parseImageTarget splits host and port as Go does, odd hosts included"
   }
 });
 
-Deno.test("parseImageTarget knows which brackets hold an IPv6 address", () => {
+Deno.test("parseImageTarget: accepts brackets only around an IPv6 address", () => {
   const good = [
     "::",
     "::1",
@@ -153,7 +153,7 @@ Deno.test("parseImageTarget knows which brackets hold an IPv6 address", () => {
   for (const address of bad) throws(() => parseImageTarget(`[${address}]:80/a`), REFUSED, address);
 });
 
-Deno.test("parseImageTarget refuses what Go's net/url refuses", () => {
+Deno.test("parseImageTarget: rejects what Go's net/url rejects", () => {
   const bad = [
     "reg.io:port/a",
     "reg io/a",
@@ -177,15 +177,18 @@ Deno.test("parseImageTarget refuses what Go's net/url refuses", () => {
   for (const text of bad) throws(() => parseImageTarget(text), REFUSED, text);
 });
 
-Deno.test("parseImageTarget keeps user info out of its message", () => {
+Deno.test("parseImageTarget: hides user info in its message", () => {
   throws(() => parseImageTarget("me:hunter2@reg.io/%zz"), (error) => {
     ok(error instanceof AgentError && !error.message.includes("hunter2"), String(error));
-    match(error.message, /^parse image pattern "\[hidden\]@reg\.io\/%zz": a % is not followed/);
+    match(
+      error.message,
+      /^failed to parse image pattern "\[hidden\]@reg\.io\/%zz": % is not followed/,
+    );
     return true;
   });
 });
 
-Deno.test("comparePatterns is reverse byte order, not that of UTF-16", () => {
+Deno.test("comparePatterns: uses reverse order of UTF-8 bytes", () => {
   ok(comparePatterns("b", "a") < 0);
   ok(comparePatterns("a", "ab") > 0);
   ok(comparePatterns("ab", "a") < 0);
@@ -195,7 +198,7 @@ Deno.test("comparePatterns is reverse byte order, not that of UTF-16", () => {
   ok("\u{1f600}" < "\uff5e");
 });
 
-Deno.test("comparePatterns orders any patterns", () => {
+Deno.test("comparePatterns: is a total order", () => {
   const unit = fc.constantFrom("a", "*", "/", "\u00e9", "\uff5e", "\ud83d", "\u{1f600}");
   const text = fc.string({ unit, maxLength: 4 });
   fc.assert(fc.property(text, text, text, (a, b, c) => {
@@ -207,7 +210,7 @@ Deno.test("comparePatterns orders any patterns", () => {
   }));
 });
 
-Deno.test("bestPattern skips patterns that do not parse, and images that do not", () => {
+Deno.test("bestPattern: skips invalid patterns and images", () => {
   equal(bestPattern(["[", "reg.io:*", "reg.io", "*.io"], "reg.io/a"), "reg.io");
   equal(bestPattern(["["], "reg.io/a"), undefined);
   equal(bestPattern(["reg.io"], "reg.io/%zz"), undefined);
@@ -224,7 +227,7 @@ function matchesSlowly(pattern: string, label: string): boolean {
     .some((rest) => matchesSlowly(pattern.slice(1), rest));
 }
 
-Deno.test("matchImage agrees with the definition of a wildcard", () => {
+Deno.test("matchImage: agrees with the definition of a wildcard", () => {
   const pattern = fc.array(fc.constantFrom("a", "b", "*"), { maxLength: 7 }).map((a) => a.join(""));
   const label = fc.array(fc.constantFrom("a", "b"), { maxLength: 8 }).map((a) => a.join(""));
   fc.assert(
@@ -235,7 +238,7 @@ Deno.test("matchImage agrees with the definition of a wildcard", () => {
   );
 });
 
-Deno.test("matchImage throws nothing but AgentError, and every image matches itself", () => {
+Deno.test("matchImage: throws only AgentError, and every image matches itself", () => {
   const piece = fc.constantFrom(..."ab.*:/@%?#[]é\\ \n".split(""), "::1", "%25", "%41", "5000");
   const text = fc.oneof(fc.array(piece, { maxLength: 10 }).map((a) => a.join("")), fc.string());
   fc.assert(
@@ -243,7 +246,7 @@ Deno.test("matchImage throws nothing but AgentError, and every image matches its
       bestPattern([a, b], b);
       try {
         matchImage(a, b);
-        if (!ImagePattern.parse(a).missesItself) ok(matchImage(a, a));
+        if (!ImagePattern.parse(a).isBracketedIpv6) ok(matchImage(a, a));
       } catch (error) {
         ok(error instanceof AgentError, String(error));
       }
@@ -252,7 +255,7 @@ Deno.test("matchImage throws nothing but AgentError, and every image matches its
   );
 });
 
-Deno.test("matchImage takes one look at a label, however many stars", () => {
+Deno.test("matchImage: runs in linear time with many wildcards", () => {
   // With backtracking over every star this would not end.
   const pattern = `${"*a".repeat(2_000)}b.io`;
   ok(!matchImage(pattern, `${"a".repeat(4_000)}.io/x`));

@@ -1,7 +1,7 @@
 import { equal } from "node:assert/strict";
 import { isMetadataAddress } from "../../../lib/model/mod.ts";
 
-Deno.test("isMetadataAddress: recognizes the documented addresses however they are written", () => {
+Deno.test("isMetadataAddress: returns true for the documented addresses in any notation", () => {
   for (
     const address of [
       "169.254.169.254", // AWS, Azure, Google Cloud, OpenStack, Oracle
@@ -28,7 +28,7 @@ Deno.test("isMetadataAddress: recognizes the documented addresses however they a
   ) equal(isMetadataAddress(address), true, address);
 });
 
-Deno.test("isMetadataAddress: accepts registries' addresses, private and loopback ones too", () => {
+Deno.test("isMetadataAddress: returns false for other addresses, including private and loopback", () => {
   for (
     const address of [
       "127.0.0.1",

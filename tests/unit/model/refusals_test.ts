@@ -14,13 +14,13 @@ function forcedSeconds(refusals: Refusals, seconds: number, worked?: (second: nu
   return forced;
 }
 
-Deno.test("Refusals lets the first through, then less and less often, up to five minutes", () => {
+Deno.test("Refusals: allows the first fetch, then with delays up to five minutes", () => {
   const forced = forcedSeconds(new Refusals(), 3_600);
   deepStrictEqual(forced.slice(0, 8), [0, 5, 15, 35, 75, 155, 315, 615]);
   ok(forced.slice(7).every((s, i, all) => i === 0 || s - (all[i - 1] ?? 0) === 300), `${forced}`);
 });
 
-Deno.test("Refusals begins anew after ten quiet minutes, and not while refusals go on", () => {
+Deno.test("Refusals: resets the delay after ten minutes without a refusal", () => {
   const refusals = new Refusals();
   forcedSeconds(refusals, 16);
   strictEqual(refusals.mayForce("i", 16 * SECOND + 10 * MINUTE - 1), true);
@@ -29,7 +29,7 @@ Deno.test("Refusals begins anew after ten quiet minutes, and not while refusals 
   strictEqual(refusals.mayForce("i", 31 * SECOND + 20 * MINUTE), true, "the second in a row");
 });
 
-Deno.test("Refusals begins anew with a credential that had worked, once a minute at the most", () => {
+Deno.test("Refusals: resets the delay for a credential that had worked, at most once per minute", () => {
   const refusals = new Refusals();
   deepStrictEqual(forcedSeconds(refusals, 100), [0, 5, 15, 35, 75]);
   strictEqual(refusals.mayForce("i", 134 * SECOND, { worked: true }), false);
@@ -40,7 +40,7 @@ Deno.test("Refusals begins anew with a credential that had worked, once a minute
   ok(restless.length <= 5 * 60, `${restless.length} in an hour`);
 });
 
-Deno.test("Refusals: resets the pause when the forced fetch brought another credential that worked", () => {
+Deno.test("Refusals: resets the delay when the forced fetch returned another credential that worked", () => {
   const refusals = new Refusals();
   const forced = (s: number, fingerprint: string, worked: boolean) =>
     refusals.mayForce("i", s * SECOND, { fingerprint, worked });
@@ -51,7 +51,7 @@ Deno.test("Refusals: resets the pause when the forced fetch brought another cred
   strictEqual(forced(53, "c6", true), true);
 });
 
-Deno.test("Refusals: early resets are bounded, for a registry that refuses now and then", () => {
+Deno.test("Refusals: limits early resets when a registry refuses intermittently", () => {
   const refusals = new Refusals();
   let count = 0;
   for (let s = 0; s < 3_600; s += 4) {
@@ -60,7 +60,7 @@ Deno.test("Refusals: early resets are bounded, for a registry that refuses now a
   ok(count > 60 && count <= 5 * 60, `${count} in an hour`);
 });
 
-Deno.test("Refusals forgets the subjects that are gone, and the oldest beyond its bound", () => {
+Deno.test("Refusals: removes subjects that no longer exist, and the oldest beyond the limit", () => {
   const refusals = new Refusals();
   strictEqual(refusals.mayForce("i", 0), true);
   strictEqual(refusals.mayForce("i", 1), false);

@@ -4,7 +4,7 @@ import { hostOf, readBackendOfFile, readRegistryBackend } from "../../../lib/mod
 
 const EMPTY = { skipVerify: false, caFiles: [], mirrors: [] };
 
-Deno.test("readRegistryBackend takes what nydusd says of its registry, and no credential", () => {
+Deno.test("readRegistryBackend: reads nydusd's connection settings without the credential", () => {
   const backend = readRegistryBackend({
     scheme: "http",
     host: "mirror:5000",
@@ -27,7 +27,7 @@ Deno.test("readRegistryBackend takes what nydusd says of its registry, and no cr
   });
 });
 
-Deno.test("readRegistryBackend: no host is no registry, and wrong types count as not said", () => {
+Deno.test("readRegistryBackend: returns undefined without a host and ignores wrong types", () => {
   for (const section of [undefined, null, [], "h", 7, {}, { host: "" }, { host: 5 }]) {
     strictEqual(readRegistryBackend(section), undefined);
   }
@@ -38,7 +38,7 @@ Deno.test("readRegistryBackend: no host is no registry, and wrong types count as
   });
 });
 
-Deno.test("readBackendOfFile reads both drivers' files, and a template without a host", () => {
+Deno.test("readBackendOfFile: reads the files of both drivers and a template without a host", () => {
   const fuse = { device: { backend: { type: "registry", config: { host: "a" } } } };
   deepStrictEqual(readBackendOfFile(fuse), { host: "a", ...EMPTY });
   deepStrictEqual(readBackendOfFile({ config: { backend_config: { host: "b" } } }), {
@@ -50,11 +50,11 @@ Deno.test("readBackendOfFile reads both drivers' files, and a template without a
   strictEqual(readBackendOfFile({ device: {} }), undefined);
 });
 
-Deno.test("readBackendOfFile never throws, whatever the file holds", () => {
+Deno.test("readBackendOfFile: never throws", () => {
   fc.assert(fc.property(fc.jsonValue(), (value) => void readBackendOfFile(value)));
 });
 
-Deno.test("hostOf: what the connection really goes to", () => {
+Deno.test("hostOf: returns the host and port of the connection", () => {
   const cases: [string, string, string | undefined][] = [
     ["Mirror.Example.com", "https", "mirror.example.com"],
     ["mirror:5000", "http", "mirror:5000"],

@@ -6,7 +6,7 @@ import {
   REGISTRY_PROFILES,
 } from "../../../lib/model/registry_profiles.ts";
 
-Deno.test("habitsOfHost knows the clouds' hosts, and no look-alikes", () => {
+Deno.test("profileOfHost: matches the clouds' hosts, but no similar ones", () => {
   const known: Record<string, string> = {
     "123456789012.dkr.ecr.eu-west-1.amazonaws.com": "Amazon ECR",
     "123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com:443": "Amazon ECR",
@@ -34,13 +34,13 @@ Deno.test("habitsOfHost knows the clouds' hosts, and no look-alikes", () => {
   ) equal(profileOfHost(host), undefined, host);
 });
 
-Deno.test("habitsOfPlugin finds a plugin by its program's name", () => {
+Deno.test("profileOfPlugin: matches the name of the executable", () => {
   equal(profileOfPlugin("auth-provider-gcp")?.name, "Google Artifact Registry");
   equal(profileOfPlugin("ecr-credential-provider.exe")?.name, "Amazon ECR");
   equal(profileOfPlugin("my-plugin"), undefined);
 });
 
-Deno.test("readRefusal tells an expired token from a missing right", () => {
+Deno.test("readRefusal: distinguishes an expired token from a missing access right", () => {
   const words: [string, "refused" | "forbidden" | undefined][] = [
     ["Your authorization token has expired. Reauthenticate and try again.", "refused"],
     ["Your Authorization Token has expired. Please run 'aws ecr get-login'", "refused"],
@@ -66,6 +66,6 @@ Deno.test("readRefusal tells an expired token from a missing right", () => {
   for (const [text, meaning] of words) equal(readRefusal(text), meaning, text);
 });
 
-Deno.test("every habit names its sources", () => {
+Deno.test("REGISTRY_PROFILES: every profile has references", () => {
   for (const { name, sources } of REGISTRY_PROFILES) ok(sources.length > 0, name);
 });

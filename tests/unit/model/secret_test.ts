@@ -4,7 +4,7 @@ import { AgentError, messageOf, Secret } from "../../../lib/model/mod.ts";
 
 const TEXT = "hunter2-\u00fc";
 
-Deno.test("Secret shows itself to nobody who prints it", () => {
+Deno.test("Secret: is hidden in every printed form", () => {
   const secret = new Secret(TEXT);
   const nested = { a: [secret], b: new Map([["k", secret]]), c: new Set([secret]) };
   const prints = [
@@ -29,7 +29,7 @@ Deno.test("Secret shows itself to nobody who prints it", () => {
   equal(Deno.inspect({ secret }), "{ secret: [secret] }");
 });
 
-Deno.test("Secret.reveal gives the text, and isEmpty and equals look at it", () => {
+Deno.test("Secret: reveal, isEmpty and equals use the text", () => {
   equal(new Secret(TEXT).reveal(), TEXT);
   ok(new Secret("").isEmpty);
   ok(!new Secret(" ").isEmpty);
@@ -37,7 +37,7 @@ Deno.test("Secret.reveal gives the text, and isEmpty and equals look at it", () 
   ok(!new Secret(TEXT).equals(new Secret(`${TEXT} `)));
 });
 
-Deno.test("Secret.fingerprint is equal for equal texts, and no digest of the text alone", async () => {
+Deno.test("Secret.fingerprint: is equal for equal texts, but not a plain digest", async () => {
   const print = new Secret(TEXT).fingerprint();
   match(print, /^[0-9a-f]{8}$/);
   equal(new Secret(TEXT).fingerprint(), print);

@@ -30,7 +30,7 @@ function expiryOf(token: string) {
   return tokenExpiryOf(basic(token), NOW_MS);
 }
 
-Deno.test("hardExpiryOf reads exp of a JWT, in every form of credential", () => {
+Deno.test("tokenExpiryOf: reads exp of a JWT in every form of credential", () => {
   const token = new Secret(jwt({ exp: NOW_S + 3_600, sub: "é>?" }));
   const credentials: Credential[] = [
     { kind: "basic", username: "u", password: token },
@@ -42,17 +42,17 @@ Deno.test("hardExpiryOf reads exp of a JWT, in every form of credential", () => 
   }
 });
 
-Deno.test("hardExpiryOf reads a fraction of a second, in whole milliseconds", () => {
+Deno.test("tokenExpiryOf: rounds a fraction of a second down to milliseconds", () => {
   deepEqual(expiryOf(jwt({ exp: NOW_S + 1.2345 })), { expiresAtMs: NOW_MS + 1_234 });
 });
 
-Deno.test("hardExpiryOf reads expiration of an ECR password", () => {
+Deno.test("tokenExpiryOf: reads expiration of an ECR password", () => {
   deepEqual(expiryOf(ecr(NOW_S + 43_200)), { expiresAtMs: NOW_MS + 43_200_000 });
   const spaced = new TextEncoder().encode(`{\n "expiration": ${NOW_S + 60}}`).toBase64();
   deepEqual(expiryOf(spaced), { expiresAtMs: NOW_MS + 60_000 });
 });
 
-Deno.test("hardExpiryOf knows nothing of tokens that do not tell", () => {
+Deno.test("tokenExpiryOf: returns nothing for a token without an expiry", () => {
   const unavailable = [
     "",
     "hunter2",
@@ -76,7 +76,7 @@ Deno.test("hardExpiryOf knows nothing of tokens that do not tell", () => {
   for (const token of unavailable) deepEqual(expiryOf(token), {}, token.slice(0, 80));
 });
 
-Deno.test("hardExpiryOf ignores a past time with a warning, the present one as well", () => {
+Deno.test("tokenExpiryOf: ignores an expiry that is not in the future, with a warning", () => {
   for (const seconds of [NOW_S, NOW_S - 1, 0, -1, -NOW_S]) {
     for (const token of [jwt({ exp: seconds }), ecr(seconds)]) {
       const { expiresAtMs, warning } = expiryOf(token);
@@ -87,7 +87,7 @@ Deno.test("hardExpiryOf ignores a past time with a warning, the present one as w
   deepEqual(expiryOf(jwt({ exp: NOW_S + 1 })), { expiresAtMs: NOW_MS + 1_000 });
 });
 
-Deno.test("hardExpiryOf ignores a time beyond ten years (one in ms) with a warning", () => {
+Deno.test("tokenExpiryOf: ignores an expiry beyond ten years, with a warning", () => {
   for (const seconds of [NOW_MS + 3_600_000, NOW_S + 11 * YEAR_S, Number.MAX_VALUE]) {
     for (const token of [jwt({ exp: seconds }), ecr(seconds)]) {
       const { expiresAtMs, warning } = expiryOf(token);
@@ -99,7 +99,7 @@ Deno.test("hardExpiryOf ignores a time beyond ten years (one in ms) with a warni
   deepEqual(expiryOf(ecr(nineYears)), { expiresAtMs: nineYears * 1_000 });
 });
 
-Deno.test("hardExpiryOf ignores a time that is no number with a warning", () => {
+Deno.test("tokenExpiryOf: ignores an expiry that is not a number, with a warning", () => {
   for (const value of ["1767225600", true, {}, [NOW_S + 60]]) {
     for (const token of [jwt({ exp: value }), ecr(value)]) {
       const { expiresAtMs, warning } = expiryOf(token);
@@ -111,13 +111,13 @@ Deno.test("hardExpiryOf ignores a time that is no number with a warning", () => 
   match(expiryOf(infinite).warning ?? "", /not a number/);
 });
 
-Deno.test("hardExpiryOf leaves tokens over 64 KiB alone", () => {
+Deno.test("tokenExpiryOf: ignores tokens over 64 KiB", () => {
   const padded = (length: number) => jwt({ exp: NOW_S + 60, pad: "x".repeat(length) });
   equal(expiryOf(padded(40_000)).expiresAtMs, NOW_MS + 60_000);
   deepEqual(expiryOf(padded(60_000)), {});
 });
 
-Deno.test("hardExpiryOf never throws, and its warning never quotes the token", () => {
+Deno.test("tokenExpiryOf: never throws and never quotes the token", () => {
   const claims = fc.record({
     exp: fc.oneof(fc.double(), fc.jsonValue()),
     expiration: fc.oneof(fc.double(), fc.jsonValue()),

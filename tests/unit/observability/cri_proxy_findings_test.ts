@@ -8,7 +8,7 @@ const TAP: CriProxyStatus = {
   state: "in-path",
   socket: "/run/a/cri.sock",
   link: "/run/b/image.sock",
-  leadsTo: "/run/a/cri.sock",
+  linkTarget: "/run/a/cri.sock",
   idleSinceMs: NOW_MS - 60_000,
   restoredImages: 0,
   openConnections: 0,
@@ -30,17 +30,17 @@ function found(parts: Partial<CriProxyStatus>) {
 Deno.test("tapFindings says nothing of a CRI proxy that is off, in the path, or taken out of it", () => {
   deepEqual(criProxyFindings(undefined, NOW_MS), []);
   equal(found({}), undefined);
-  equal(found({ state: "stepped-out", leadsTo: "/run/c.sock" }), undefined);
+  equal(found({ state: "switched-off", linkTarget: "/run/c.sock" }), undefined);
   const { idleSinceMs: _, ...connected } = TAP;
   deepEqual(criProxyFindings({ ...connected, openConnections: 1, connections: 1 }, NOW_MS), []);
 });
 
 Deno.test("tapFindings says why pulls are not seen, and what to do", () => {
   match(
-    found({ state: "bypassed", leadsTo: "/run/c.sock" }) ?? "",
+    found({ state: "bypassed", linkTarget: "/run/c.sock" }) ?? "",
     /image.sock leads to \/run\/c.sock, not to .*cri.sock; run: nydus-auth-agent cri-proxy on$/,
   );
-  const { leadsTo: _, ...nowhere } = TAP;
+  const { linkTarget: _, ...nowhere } = TAP;
   const [missing] = criProxyFindings({ ...nowhere, state: "bypassed" }, NOW_MS);
   match(missing?.text ?? "", /image.sock is not there/);
   match(found({ state: "not-serving", detail: "taken" }) ?? "", /does not serve: taken; mend/);

@@ -244,7 +244,7 @@ Deno.test("createLog: a mount that goes to and fro is counted, and said again on
   equal(names().length, 1);
   log.notify({ ...refused, from: "refused", to: "stored" });
   log.notify({ ...refused, from: "stored", to: "refused" });
-  deepEqual(names(), ["warning mount-unserved:", "warning mount-unserved:"]);
+  deepEqual(names(), ["warning mount-without-credential:", "warning mount-without-credential:"]);
 });
 
 Deno.test("createLog: what only the file can hold is delivered when the file has it", () => {

@@ -65,7 +65,7 @@ const watch = fc.constantFrom("secrets", "pods").map((subject) =>
 );
 
 const criProxy: fc.Arbitrary<AgentStatus["criProxy"]> = maybe(
-  fc.constantFrom("in-path", "bypassed", "not-serving", "stepped-out").map((state) => ({
+  fc.constantFrom("in-path", "bypassed", "not-serving", "switched-off").map((state) => ({
     state,
     socket: "/run/criProxy.sock",
     link: "/run/link.sock",

@@ -1,7 +1,7 @@
 import { deepEqual, equal, rejects } from "node:assert/strict";
 import { join } from "node:path";
 import { type ByteReader, serveByteProxy } from "../../../lib/platform/byte_proxy.ts";
-import { pointLink } from "../../../lib/platform/links.ts";
+import { pointLink } from "../../../lib/platform/file_operations.ts";
 
 const UNAVAILABLE: ByteReader = {
   callsInFlight: 0,
@@ -11,9 +11,9 @@ const UNAVAILABLE: ByteReader = {
   closed: () => {},
 };
 
-/** A folder, and a server in it that says back what it is told, and a last word at the end. */
+/** Runs a test with a server that echoes its input and sends `BYE` at the end. */
 async function stage(run: (dir: string, upstream: string) => Promise<void>): Promise<void> {
-  const dir = await Deno.makeTempDir({ prefix: "tap-" });
+  const dir = await Deno.makeTempDir({ prefix: "byte-proxy-" });
   const upstream = join(dir, "up");
   const listener = Deno.listen({ transport: "unix", path: upstream });
   const echoes: Promise<void>[] = [];
@@ -54,7 +54,7 @@ async function readAll(connection: Deno.UnixConn): Promise<Uint8Array> {
 }
 
 /** Sends bytes, closes its half, and returns all that comes back. */
-async function ask(path: string, bytes: Uint8Array): Promise<Uint8Array> {
+async function exchange(path: string, bytes: Uint8Array): Promise<Uint8Array> {
   const connection = await Deno.connect({ transport: "unix", path });
   const answer = readAll(connection);
   for (let done = 0; done < bytes.length;) done += await connection.write(bytes.subarray(done));
@@ -66,7 +66,7 @@ async function ask(path: string, bytes: Uint8Array): Promise<Uint8Array> {
 
 const BYE = [..."bye"].map((c) => c.charCodeAt(0));
 
-Deno.test("serveByteTap passes all bytes both ways, and half-closes, and reads along", async () => {
+Deno.test("serveByteProxy: copies bytes in both directions, half-closes, and passes them to the reader", async () => {
   await stage(async (dir, upstream) => {
     const seen = { client: 0, server: 0, ended: 0, closed: 0 };
     const reader = (): ByteReader => ({
@@ -80,17 +80,17 @@ Deno.test("serveByteTap passes all bytes both ways, and half-closes, and reads a
     await using _tap = await serveByteProxy({ path, upstream, reader });
     equal(((await Deno.stat(path)).mode ?? 0) & 0o777, 0o600);
     const bytes = Uint8Array.from({ length: 1_000_003 }, (_, i) => (i * 31) % 251);
-    deepEqual(await ask(path, bytes), Uint8Array.from([...bytes, ...BYE]));
+    deepEqual(await exchange(path, bytes), Uint8Array.from([...bytes, ...BYE]));
     deepEqual(seen, { client: bytes.length, server: bytes.length + 3, ended: 1, closed: 1 });
   });
 });
 
-Deno.test("serveByteTap serves many connections side by side", async () => {
+Deno.test("serveByteProxy: serves many concurrent connections", async () => {
   await stage(async (dir, upstream) => {
     const path = join(dir, "cri-proxy");
     await using _tap = await serveByteProxy({ path, upstream, reader: () => UNAVAILABLE });
     const answers = await Promise.all(
-      Array.from({ length: 50 }, (_, i) => ask(path, new Uint8Array(10_000).fill(i))),
+      Array.from({ length: 50 }, (_, i) => exchange(path, new Uint8Array(10_000).fill(i))),
     );
     answers.forEach((answer, i) => {
       deepEqual(answer, Uint8Array.from([...new Uint8Array(10_000).fill(i), ...BYE]));
@@ -98,7 +98,7 @@ Deno.test("serveByteTap serves many connections side by side", async () => {
   });
 });
 
-Deno.test("serveByteTap closes a connection too many at once, and serves again when one has ended", async () => {
+Deno.test("serveByteProxy: closes connections over the limit, and recovers when one has ended", async () => {
   await stage(async (dir, upstream) => {
     const path = join(dir, "cri-proxy");
     await using criProxy = await serveByteProxy({
@@ -117,28 +117,28 @@ Deno.test("serveByteTap closes a connection too many at once, and serves again w
     deepEqual([criProxy.counts().connections, criProxy.counts().refusedConnections], [3, 1]);
     currentAuth[0]?.close();
     while (criProxy.counts().openConnections > 1) await new Promise((done) => setTimeout(done, 5));
-    deepEqual(await ask(path, new Uint8Array(1)), Uint8Array.from([0, ...BYE]));
+    deepEqual(await exchange(path, new Uint8Array(1)), Uint8Array.from([0, ...BYE]));
     currentAuth[1]?.close();
   });
 });
 
-Deno.test("serveByteTap closes the client's connection while nobody is behind it", async () => {
+Deno.test("serveByteProxy: closes the client's connection when the upstream is unreachable", async () => {
   await stage(async (dir, upstream) => {
     const path = join(dir, "cri-proxy");
     await using _tap = await serveByteProxy({
       path,
-      upstream: join(dir, "nobody"),
+      upstream: join(dir, "missing"),
       reader: () => UNAVAILABLE,
     });
     const connection = await Deno.connect({ transport: "unix", path });
     equal(await connection.read(new Uint8Array(1)), null);
     connection.close();
-    await Deno.symlink(upstream, join(dir, "nobody"));
-    deepEqual(await ask(path, new Uint8Array(1)), Uint8Array.from([0, ...BYE]), "it recovers");
+    await Deno.symlink(upstream, join(dir, "missing"));
+    deepEqual(await exchange(path, new Uint8Array(1)), Uint8Array.from([0, ...BYE]), "it recovers");
   });
 });
 
-Deno.test("serveByteTap: is idle when no call is in flight and nothing is left to write", async () => {
+Deno.test("serveByteProxy: is idle when no call is in flight and no write is pending", async () => {
   await stage(async (dir, upstream) => {
     const path = join(dir, "cri-proxy");
     let callsInFlight = 1;
@@ -154,7 +154,7 @@ Deno.test("serveByteTap: is idle when no call is in flight and nothing is left t
     while (criProxy.isIdle()) await new Promise((done) => setTimeout(done, 5));
     callsInFlight = 0;
     equal(criProxy.isIdle(), true, "a connection without a call");
-    // More than the sockets take while nobody reads the answers.
+    // More than the socket buffers hold while the client does not read.
     const writing = (async () => {
       while (true) await connection.write(new Uint8Array(65_536));
     })().catch(() => {});
@@ -165,40 +165,40 @@ Deno.test("serveByteTap: is idle when no call is in flight and nothing is left t
   });
 });
 
-Deno.test("serveByteTap takes over the socket of a process that was killed, not of a living one", async () => {
+Deno.test("serveByteProxy: replaces the socket of a killed process, but not of a running one", async () => {
   await stage(async (dir, upstream) => {
     const path = join(dir, "cri-proxy");
-    const isExpired = Deno.listen({ transport: "unix", path: join(dir, "dead") });
-    await Deno.rename(join(dir, "dead"), path); // so that closing it leaves the socket behind
-    isExpired.close();
+    const stale = Deno.listen({ transport: "unix", path: join(dir, "stale") });
+    await Deno.rename(join(dir, "stale"), path); // so that closing it leaves the socket behind
+    stale.close();
     await using _tap = await serveByteProxy({ path, upstream, reader: () => UNAVAILABLE });
     await rejects(
       serveByteProxy({ path, upstream, reader: () => UNAVAILABLE }),
-      /another process serves there/,
+      /another process listens on it/,
     );
-    deepEqual(await ask(path, new Uint8Array(1)), Uint8Array.from([0, ...BYE]));
+    deepEqual(await exchange(path, new Uint8Array(1)), Uint8Array.from([0, ...BYE]));
   });
 });
 
-Deno.test("pointLink replaces no file that is no link", async () => {
+Deno.test("pointLink: does not replace a regular file", async () => {
   await stage(async (dir, upstream) => {
     const file = join(dir, "file");
     await Deno.writeTextFile(file, "mine");
-    await rejects(pointLink(file, upstream), /no symbolic link/);
+    await rejects(pointLink(file, upstream), /not a symbolic link/);
     equal(await Deno.readTextFile(file), "mine");
   });
 });
 
-Deno.test("pointLink: a failure is told alike however often it is tried", async () => {
+Deno.test("pointLink: repeated failures have the same message", async () => {
   const dir = await Deno.makeTempDir({ prefix: "link-" });
   try {
-    const told = await Promise.all(
+    const messages = await Promise.all(
       [1, 2].map(() =>
         pointLink(join(dir, "none", "link"), "/target").then(() => "", (error) => error.message)
       ),
     );
-    equal(told[0], told[1]);
-    equal(told[0], `point ${dir}/none/link at /target: ENOENT`);
+    equal(messages[0], messages[1]);
+    equal(messages[0], `failed to link ${dir}/none/link to /target: ENOENT`);
   } finally {
     await Deno.remove(dir, { recursive: true });
   }

@@ -29,7 +29,7 @@ async function exitCode(body: string): Promise<number> {
   return code;
 }
 
-Deno.test("a program exits after its requests, long before their deadlines", async () => {
+Deno.test("platform clients: a program exits after its requests, before their deadlines", async () => {
   equal(
     await exitCode(`
       const dir = await Deno.makeTempDir();
@@ -53,7 +53,7 @@ Deno.test("a program exits after its requests, long before their deadlines", asy
   );
 });
 
-Deno.test("a program exits while a connection to a peer that still runs is idle", async () => {
+Deno.test("UnixHttp: a program exits while a connection is idle", async () => {
   const dir = await Deno.makeTempDir();
   const path = `${dir}/s`;
   await using _server = Deno.serve({ path, onListen: () => {} }, () => new Response("ok"));

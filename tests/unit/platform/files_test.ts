@@ -1,7 +1,12 @@
 // deno-lint-ignore-file no-sync-fn-in-async-fn
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { join } from "@std/path";
-import { removeTemporaryFiles, systemClock, systemFiles } from "../../../lib/platform/mod.ts";
+import {
+  isMemoryBacked,
+  removeTemporaryFiles,
+  systemClock,
+  systemFiles,
+} from "../../../lib/platform/mod.ts";
 
 function folder(): { readonly path: string } & Disposable {
   const path = Deno.makeTempDirSync();
@@ -10,7 +15,7 @@ function folder(): { readonly path: string } & Disposable {
 
 const MODE = { mode: 0o600 };
 
-Deno.test("readText tells nothing there from what cannot be read, and quotes no content", async () => {
+Deno.test("readText: distinguishes missing from unreadable files, and quotes no content", async () => {
   using dir = folder();
   const at = (name: string) => join(dir.path, name);
   strictEqual(await systemFiles.readText(at("none")), undefined);
@@ -25,7 +30,7 @@ Deno.test("readText tells nothing there from what cannot be read, and quotes no 
   strictEqual(await systemFiles.readText(at("text")), "ä\n");
 });
 
-Deno.test("writeAtomic replaces a file whole, private, and leaves nothing beside it", async () => {
+Deno.test("writeAtomic: replaces a file, sets its mode, and leaves no temporary file", async () => {
   using dir = folder();
   const path = join(dir.path, "f");
   Deno.writeTextFileSync(path, "old", { mode: 0o644 });
@@ -39,7 +44,7 @@ Deno.test("writeAtomic replaces a file whole, private, and leaves nothing beside
   deepStrictEqual([...Deno.readDirSync(dir.path)].map(({ name }) => name), ["f"]);
 });
 
-Deno.test("removeTemporaryFiles: removes ours at once, follows no link, leaves others", async () => {
+Deno.test("removeTemporaryFiles: removes the agent's files, follows no links, keeps other files", async () => {
   using dir = folder();
   const left = (of: string) => `.${of}.${crypto.randomUUID()}.tmp`;
   const below = join(dir.path, "d1", "s1");
@@ -63,7 +68,7 @@ Deno.test("removeTemporaryFiles: removes ours at once, follows no link, leaves o
   strictEqual(await removeTemporaryFiles(join(dir.path, "none"), "f"), 0);
 });
 
-Deno.test("writeAtomic: a symbolic link swapped in keeps its target's mode and owner", async () => {
+Deno.test("writeAtomic: does not change the target of a symbolic link that replaces the temporary file", async () => {
   using dir = folder();
   const target = join(dir.path, "target");
   Deno.writeTextFileSync(target, "kept", { mode: 0o600 });
@@ -108,7 +113,7 @@ Deno.test("writeAtomic: a symbolic link swapped in keeps its target's mode and o
   deepStrictEqual([(mode ?? 0) & 0o777, uid, gid], [0o600, us.uid, us.gid]);
 });
 
-Deno.test("writeAtomic refuses a link and a folder, and leaves what they lead to", async () => {
+Deno.test("writeAtomic: rejects links and folders, and does not touch their content", async () => {
   using dir = folder();
   const target = join(dir.path, "target");
   Deno.writeTextFileSync(target, "kept");
@@ -124,7 +129,7 @@ Deno.test("writeAtomic refuses a link and a folder, and leaves what they lead to
   await rejects(systemFiles.writeAtomic(nowhere, "x", MODE), { code: "io" });
 });
 
-Deno.test("stat's stamp changes with the content, and list is sorted and empty for nothing", async () => {
+Deno.test("stat and list: the stamp changes with the content; names are sorted, and none for a missing folder", async () => {
   using dir = folder();
   const path = join(dir.path, "f");
   strictEqual(await systemFiles.stat(path), undefined);
@@ -139,8 +144,8 @@ Deno.test("stat's stamp changes with the content, and list is sorted and empty f
   deepStrictEqual(await systemFiles.list(join(dir.path, "none")), []);
 });
 
-/** Resolves when the watch has told of a change; the test runner's own limit ends it otherwise. */
-async function told(path: string, change: () => void): Promise<string> {
+/** Resolves to the path that the watch reports after a change. */
+async function reportedPath(path: string, change: () => void): Promise<string> {
   const { promise, resolve } = Promise.withResolvers<string>();
   using _watch = systemFiles.watch([path], resolve);
   const alive = setInterval(() => {}, 1_000); // the watch itself holds no process
@@ -153,22 +158,22 @@ async function told(path: string, change: () => void): Promise<string> {
   }
 }
 
-Deno.test("watch tells of a file that is created, written, replaced and removed", async () => {
+Deno.test("watch: reports a file that is created, written, replaced and removed", async () => {
   using dir = folder();
   const path = join(dir.path, "late", "config.json");
-  await told(path, () => {
+  await reportedPath(path, () => {
     Deno.mkdirSync(join(dir.path, "late"));
     Deno.writeTextFileSync(path, "1");
   });
-  await told(path, () => Deno.writeTextFileSync(path, "22"));
-  await told(path, () => {
+  await reportedPath(path, () => Deno.writeTextFileSync(path, "22"));
+  await reportedPath(path, () => {
     Deno.writeTextFileSync(`${path}.new`, "333");
     Deno.renameSync(`${path}.new`, path);
   });
-  await told(path, () => Deno.removeSync(path));
+  await reportedPath(path, () => Deno.removeSync(path));
 });
 
-Deno.test("watch follows a link that is swapped, as Kubernetes swaps a secret's data", async () => {
+Deno.test("watch: follows a replaced link, as Kubernetes replaces the data of a secret", async () => {
   using dir = folder();
   for (const name of ["one", "two"]) {
     Deno.mkdirSync(join(dir.path, name));
@@ -176,17 +181,20 @@ Deno.test("watch follows a link that is swapped, as Kubernetes swaps a secret's 
   }
   Deno.symlinkSync("one", join(dir.path, "..data"));
   Deno.symlinkSync(join("..data", "f"), join(dir.path, "f"));
-  await told(join(dir.path, "f"), () => {
+  await reportedPath(join(dir.path, "f"), () => {
     Deno.symlinkSync("two", join(dir.path, "..tmp"));
     Deno.renameSync(join(dir.path, "..tmp"), join(dir.path, "..data"));
   });
 });
 
-Deno.test("watch tells of what happens in folders below", async () => {
+Deno.test("watch: reports changes in subfolders", async () => {
   using dir = folder();
   const below = join(dir.path, "d1");
   Deno.mkdirSync(below);
-  const path = await told(dir.path, () => Deno.writeTextFileSync(join(below, "config.json"), "1"));
+  const path = await reportedPath(
+    dir.path,
+    () => Deno.writeTextFileSync(join(below, "config.json"), "1"),
+  );
   ok(path.startsWith(below), path);
 });
 
@@ -195,15 +203,15 @@ for (const nameAgain of ["removed", "moved away"]) {
     using dir = folder();
     const path = join(dir.path, "socket");
     Deno.mkdirSync(path);
-    let tell = (_path: string) => {};
+    let report = (_path: string) => {};
     let giveUp: ReturnType<typeof setTimeout> | undefined;
     const next = () =>
       new Promise<string>((resolve, reject) => {
-        tell = resolve;
+        report = resolve;
         clearTimeout(giveUp);
-        giveUp = setTimeout(() => reject(new Error("the watch is silent")), 8_000);
+        giveUp = setTimeout(() => reject(new Error("the watch reported nothing")), 8_000);
       });
-    using _watch = systemFiles.watch([path], (changed) => tell(changed));
+    using _watch = systemFiles.watch([path], (changed) => report(changed));
     try {
       await new Promise((resolve) => setTimeout(resolve, 100));
       const again = next();
@@ -232,9 +240,9 @@ const CONFIG = new URL("../../../deno.json", import.meta.url).pathname;
 const BESIDE_A_PIPE = `
 import { systemFiles } from "${new URL("../../../lib/platform/mod.ts", import.meta.url)}";
 const [dir] = Deno.args;
-const told = Promise.withResolvers();
+const reported = Promise.withResolvers();
 let isWritten = false;
-const watch = systemFiles.watch([dir + "/f"], () => isWritten && told.resolve());
+const watch = systemFiles.watch([dir + "/f"], () => isWritten && reported.resolve());
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const other = systemFiles.watch([dir], () => {});
 await pause(100);
@@ -244,16 +252,16 @@ for (const name of ["f", "beside"]) {
 await pause(1_500);
 other[Symbol.dispose]();
 watch[Symbol.dispose]();
-using again = systemFiles.watch([dir + "/f"], () => isWritten && told.resolve());
+using again = systemFiles.watch([dir + "/f"], () => isWritten && reported.resolve());
 await pause(100);
 await Deno.remove(dir + "/f");
 isWritten = true;
 await Deno.writeTextFile(dir + "/f", "1");
-await told.promise;
+await reported.promise;
 Deno.exit(7);
 `;
 
-Deno.test("watch: a pipe in the place of a file, or in a folder, holds nobody up", async () => {
+Deno.test("watch: is not blocked by a named pipe", async () => {
   using dir = folder();
   const process = new Deno.Command(Deno.execPath(), {
     args: ["eval", "--config", CONFIG, BESIDE_A_PIPE, dir.path],
@@ -264,10 +272,10 @@ Deno.test("watch: a pipe in the place of a file, or in a folder, holds nobody up
   const giveUp = setTimeout(() => process.kill("SIGKILL"), 30_000);
   const { code } = await process.status;
   clearTimeout(giveUp);
-  strictEqual(code, 7, "it was held up");
+  strictEqual(code, 7, "the process was blocked");
 });
 
-Deno.test("watch is silent once disposed", async () => {
+Deno.test("watch: reports nothing after it was disposed", async () => {
   using dir = folder();
   let count = 0;
   const watch = systemFiles.watch([join(dir.path, "f")], () => count++);
@@ -277,7 +285,7 @@ Deno.test("watch is silent once disposed", async () => {
   strictEqual(count, 0);
 });
 
-Deno.test("sleep ends with its signal's reason, at once when it is aborted already", async () => {
+Deno.test("sleep: rejects with the reason of its signal, immediately if it is already aborted", async () => {
   const stop = new AbortController();
   const sleeping = systemClock.sleep(2 ** 33, { signal: stop.signal });
   let ended = false;
@@ -287,4 +295,10 @@ Deno.test("sleep ends with its signal's reason, at once when it is aborted alrea
   stop.abort(new Error("stop"));
   await rejects(sleeping, /stop/);
   await rejects(systemClock.sleep(1, { signal: stop.signal }), /stop/);
+});
+
+Deno.test("isMemoryBacked: distinguishes in-memory from other file systems", async () => {
+  strictEqual(await isMemoryBacked("/dev/shm"), true);
+  strictEqual(await isMemoryBacked("/proc"), false);
+  await rejects(isMemoryBacked("/proc/no/such/folder"), { code: "ENOENT" });
 });

@@ -1,7 +1,7 @@
 import { equal } from "node:assert/strict";
 import { isJournal } from "../../../lib/platform/host.ts";
 
-Deno.test("isJournal: the standard error is the file that JOURNAL_STREAM names", () => {
+Deno.test("isJournal: compares the standard error with JOURNAL_STREAM", () => {
   const stat = () => ({ dev: 8n, ino: 9_007_199_254_740_993n });
   equal(isJournal("8:9007199254740993", stat), true);
   equal(isJournal("8:9007199254740992", stat), false);

@@ -1,7 +1,7 @@
 import { deepEqual, equal, rejects } from "node:assert/strict";
 import { HttpRequestReader, RequestError } from "../../../lib/platform/http_request.ts";
 
-/** A reader of a text that arrives in pieces of so many bytes. */
+/** Returns a reader of a text that arrives in pieces of `pieceBytes`. */
 function readerOf(text: string, pieceBytes = Infinity): HttpRequestReader {
   let rest = new TextEncoder().encode(text);
   return new HttpRequestReader({
@@ -50,7 +50,7 @@ Deno.test("HttpRequestReader: reads requests one after another, in pieces of any
   }
 });
 
-Deno.test("HttpRequestReader: refuses what could be used for request smuggling", async () => {
+Deno.test("HttpRequestReader: rejects requests that could be used for request smuggling", async () => {
   const chunked = "Transfer-Encoding: chunked\r\n";
   const heads: readonly (readonly [string, number])[] = [
     [`${HOST}Content-Length: 3\r\n${chunked}`, 400],
@@ -90,7 +90,7 @@ Deno.test("HttpRequestReader: refuses what could be used for request smuggling",
   }
 });
 
-Deno.test("HttpRequestReader: refuses other request lines and versions", async () => {
+Deno.test("HttpRequestReader: rejects other request lines and versions", async () => {
   const lines: readonly (readonly [string, number])[] = [
     ["GET / HTTP/2.0", 505],
     ["GET / HTTP/0.9", 505],
@@ -109,7 +109,7 @@ Deno.test("HttpRequestReader: refuses other request lines and versions", async (
   equal(await statusOf("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), "ended");
 });
 
-Deno.test("HttpRequestReader: bounds the head, the target and the body", async () => {
+Deno.test("HttpRequestReader: limits the head, the target and the body", async () => {
   const post = `POST / HTTP/1.1\r\n${HOST}`;
   equal(await statusOf(`GET /${"a".repeat(9_000)} HTTP/1.1\r\n${HOST}\r\n`), 414);
   equal(await statusOf(`GET /${"a".repeat(8_000)} HTTP/1.1\r\n${HOST}\r\n`), "read");

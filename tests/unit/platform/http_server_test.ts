@@ -72,7 +72,7 @@ async function receive(connection: Deno.TcpConn, until = "\0never"): Promise<str
   return text;
 }
 
-/** Whether the server has closed it, after all that it had to say. */
+/** Returns whether the server has closed the connection after its response. */
 async function isClosed(connection: Deno.TcpConn): Promise<true> {
   await receive(connection);
   return true;
@@ -102,7 +102,7 @@ const hello: Handler = () => new Response("hello");
 const echo: Handler = async (request) =>
   new Response(`${request.method} ${new URL(request.url).pathname} "${await request.text()}"`);
 
-Deno.test("HttpServer: keeps connections for HTTP/1.1, and ends them on request and for 1.0", () =>
+Deno.test("HttpServer: keeps HTTP/1.1 connections open, and closes them on request and for HTTP/1.0", () =>
   onServer(echo, async ({ connect }) => {
     const connection = await connect();
     for (const path of ["/a", "/b"]) {
@@ -119,7 +119,7 @@ Deno.test("HttpServer: keeps connections for HTTP/1.1, and ends them on request 
     match(await receive(old), /connection: close\r\n\r\nGET \/d ""$/);
   }));
 
-Deno.test("HttpServer: answers HEAD without a body, pipelined requests in order, Expect at once", () =>
+Deno.test("HttpServer: responds to HEAD without a body, in order to pipelined requests, and to Expect", () =>
   onServer(echo, async ({ connect }) => {
     const connection = await connect();
     const expect =
@@ -132,7 +132,7 @@ Deno.test("HttpServer: answers HEAD without a body, pipelined requests in order,
     ok(get?.endsWith('\r\n\r\nGET /c ""'), get);
   }));
 
-Deno.test("HttpServer: answers malformed requests with 400, and closes", () =>
+Deno.test("HttpServer: responds to malformed requests with 400 and closes the connection", () =>
   onServer(hello, async ({ connect }) => {
     const wrong = [
       "GET /\r\n\r\n",
@@ -148,7 +148,7 @@ Deno.test("HttpServer: answers malformed requests with 400, and closes", () =>
     equal(await receive(http2), "", "HTTP/2 is not answered");
   }));
 
-Deno.test("HttpServer: a handler that throws is 500 without details", () =>
+Deno.test("HttpServer: responds with 500 without details when a handler throws", () =>
   onServer(() => {
     throw new Error("hunter2-canary");
   }, async ({ connect }) => {
@@ -208,7 +208,7 @@ Deno.test("HttpServer: a client that does not read is cut off after 5 s", {
     ok(received < HUGE.length, `${received} bytes`);
   }));
 
-Deno.test("HttpServer: stalled large responses leave room for small ones", () =>
+Deno.test("HttpServer: stalled large responses do not block small ones", () =>
   onServer(
     (request) => request.url.endsWith("/livez") ? new Response("ok") : huge(request),
     async ({ clock, connect }) => {

@@ -43,7 +43,7 @@ function test(name: string, fn: (stage: Stage) => Promise<void>): void {
   });
 }
 
-test("answers are whole, and a refusal is an answer", async ({ api, request }) => {
+test("returns complete responses, also with an error status", async ({ api, request }) => {
   using http = createKubeHttp();
   api.objects.put("secrets", { metadata: { name: "a", namespace: "n" } });
   const found = await http.request(request("/api/v1/namespaces/n/secrets/a"));
@@ -56,7 +56,7 @@ test("answers are whole, and a refusal is an answer", async ({ api, request }) =
   deepEqual(later.kind === "answered" && [later.status, later.retryAfterMs], [429, 7_000]);
 });
 
-test("certificates are judged, and the judgement told without the request", async (stage) => {
+test("verifies certificates, and reports failures without the request", async (stage) => {
   const { api, pems, request } = stage;
   using http = createKubeHttp();
   const detail = async (connection: Partial<KubeConnection>) => {
@@ -95,7 +95,7 @@ for (const own of [false, true]) {
     const end = http.stream(
       { ...request("/api/v1/secrets?watch=true", more), idleMs: 60_000 },
       {
-        begun: begun.resolve,
+        started: begun.resolve,
         line(text) {
           heard.push(JSON.parse(text).object.metadata.name);
           awaited.resolve();
@@ -114,7 +114,7 @@ for (const own of [false, true]) {
     await rejects(end, /enough/);
   });
 
-  test(`a stream that is cut, silent or too long ends, ${way}`, async ({ api, request }) => {
+  test(`ends a stream that is cut, idle or too long, ${way}`, async ({ api, request }) => {
     using http = createKubeHttp();
     api.bookmarkMs = 3_600_000;
     const lines: string[] = [];
@@ -122,7 +122,7 @@ for (const own of [false, true]) {
     const stream = (idleMs: number, maxBytes = 100_000) =>
       http.stream(
         { ...request("/api/v1/secrets?watch=true", more), idleMs, maxBytes },
-        { begun: () => begun.resolve(), line: (text) => void lines.push(text) },
+        { started: () => begun.resolve(), line: (text) => void lines.push(text) },
       );
     deepEqual(await stream(50), { kind: "cut" });
     begun = Promise.withResolvers();
@@ -162,7 +162,7 @@ test("calls of one lane share a connection, those of another have their own", as
   equal(api.calls.length, 6);
 });
 
-test("a header that would break the request is refused, and nothing of it told", async (stage) => {
+test("rejects an invalid header without quoting it", async (stage) => {
   using http = createKubeHttp();
   for (const connection of [{}, { serverName: "localhost" }]) {
     const result = await http.request({
@@ -176,13 +176,13 @@ test("a header that would break the request is refused, and nothing of it told",
 });
 
 Deno.test({
-  name: "KubeHttp: shows a client certificate, by the runtime's client and by our own TLS",
+  name: "KubeHttp: sends a client certificate, with Deno's client and with TLS options",
   ignore,
   async fn() {
     const pems = await certificates();
     await using server = await opensslServer(pems);
     using http = createKubeHttp();
-    const ask = async (more: Partial<KubeConnection>) => {
+    const get = async (more: Partial<KubeConnection>) => {
       const result = await http.request({
         connection: { server: server.url, caPem: pems.ca, skipVerify: false, ...more },
         method: "GET",
@@ -194,15 +194,15 @@ Deno.test({
       return result.kind === "answered" ? result.body.reveal().trim() : result.kind;
     };
     const own = { certPem: pems.clientCert, keyPem: new Secret(pems.clientKey) };
-    equal(await ask(own), '{"ok":true}');
-    equal(await ask({ ...own, serverName: "localhost" }), '{"ok":true}');
+    equal(await get(own), '{"ok":true}');
+    equal(await get({ ...own, serverName: "localhost" }), '{"ok":true}');
     const { caPem: _ca, ...unverified } = { caPem: pems.ca, ...own, skipVerify: true };
-    equal(await ask(unverified), '{"ok":true}');
-    equal(await ask({}), "unreachable");
+    equal(await get(unverified), '{"ok":true}');
+    equal(await get({}), "unreachable");
   },
 });
 
-/** A server that talks to nobody without a certificate of our authority. */
+/** Starts a server that requires a client certificate of the test authority. */
 async function opensslServer(
   { ca, cert, key }: Certificates,
 ): Promise<AsyncDisposable & { readonly url: string }> {
@@ -218,7 +218,7 @@ async function opensslServer(
   listener.close();
   const child = new Deno.Command("openssl", {
     args: ["s_server", "-accept", `127.0.0.1:${port}`, "-cert", "server.crt", "-key", "server.key"]
-      .concat(["-CAfile", "ca.crt", "-Verify", "1", "-verify_return_error", "-HTTP", "-quiet"]),
+      .concat(["-CAfile", "ca.crt", "-Verify", "1", "-verify_return_error", "-HTTP"]),
     cwd: folder,
     stdin: "null",
     stdout: "null",

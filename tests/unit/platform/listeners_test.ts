@@ -18,7 +18,7 @@ async function namesIn(folder: string): Promise<string[]> {
   return await Array.fromAsync(Deno.readDir(folder), ({ name }) => name);
 }
 
-async function askUnix(path: string): Promise<string> {
+async function getUnix(path: string): Promise<string> {
   using connection = await Deno.connect({ transport: "unix", path });
   await connection.write(
     new TextEncoder().encode("GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"),
@@ -26,8 +26,8 @@ async function askUnix(path: string): Promise<string> {
   return await new Response(connection.readable).text();
 }
 
-/** Whether something comes true within so many tries, each of which asks the system. */
-async function soon(isTrue: () => Promise<boolean>, tries = 500): Promise<boolean> {
+/** Returns whether a condition becomes true within a number of polls. */
+async function becomesTrue(isTrue: () => Promise<boolean>, tries = 500): Promise<boolean> {
   for (let i = 0; i < tries; i++) if (await isTrue()) return true;
   return false;
 }
@@ -41,7 +41,7 @@ async function isRefused(port: number): Promise<boolean> {
   }
 }
 
-Deno.test("listenTcp: serves, tells its real port, stops when disposed of", async () => {
+Deno.test("listenTcp: serves, reports its actual port, and stops when disposed", async () => {
   const listener = await listenTcp({ hostname: "127.0.0.1", port: 0 }, hello);
   const url = `http://127.0.0.1:${listener.port}/`;
   ok(listener.port > 0);
@@ -50,7 +50,7 @@ Deno.test("listenTcp: serves, tells its real port, stops when disposed of", asyn
   await rejects(fetch(url));
 });
 
-Deno.test("listenTcp: a taken port is an io error that names address and mend", async () => {
+Deno.test("listenTcp: a port in use is an io error with address and remedy", async () => {
   await using first = await listenTcp({ hostname: "127.0.0.1", port: 0 }, hello);
   await rejects(
     listenTcp({ hostname: "127.0.0.1", port: first.port }, hello),
@@ -59,7 +59,7 @@ Deno.test("listenTcp: a taken port is an io error that names address and mend", 
       equal(error.code, "io");
       match(
         error.message,
-        new RegExp(`^listen on 127\\.0\\.0\\.1:${first.port}: the port is taken`),
+        new RegExp(`^failed to listen on 127\\.0\\.0\\.1:${first.port}: the port is in use`),
       );
       match(error.message, /choose another address in server\.address$/);
       return true;
@@ -67,7 +67,7 @@ Deno.test("listenTcp: a taken port is an io error that names address and mend", 
   );
 });
 
-Deno.test("listenTcp: a handler that throws answers 500 and tells nothing", async () => {
+Deno.test("listenTcp: responds with 500 without details when a handler throws", async () => {
   await using listener = await listenTcp({ hostname: "127.0.0.1", port: 0 }, () => {
     throw new Error("hunter2-canary");
   });
@@ -75,13 +75,13 @@ Deno.test("listenTcp: a handler that throws answers 500 and tells nothing", asyn
   deepEqual([response.status, await response.text()], [500, ""]);
 });
 
-Deno.test("listenTcp: tells its address, brackets and all", async () => {
+Deno.test("listenTcp: reports its address, with brackets for IPv6", async () => {
   await using four = await listenTcp({ hostname: "127.0.0.1", port: 0 }, hello);
   equal(four.address, `127.0.0.1:${four.port}`);
   await rejects(listenTcp({ hostname: "2001:db8::1", port: 1 }, hello), /on \[2001:db8::1\]:1: /);
 });
 
-Deno.test("listenTcp: a signal stops it as disposing does, also one that came before", async () => {
+Deno.test("listenTcp: stops when its signal aborts, also if it is already aborted", async () => {
   const stop = new AbortController();
   const entered = Promise.withResolvers<void>();
   const release = Promise.withResolvers<void>();
@@ -96,19 +96,22 @@ Deno.test("listenTcp: a signal stops it as disposing does, also one that came be
   stop.abort(new Error("enough"));
   release.resolve();
   equal(await answer, "done", "what is in flight may end");
-  ok(await soon(() => isRefused(listener.port)), "the signal alone stops it");
+  ok(await becomesTrue(() => isRefused(listener.port)), "the signal alone stops it");
   await listener[Symbol.asyncDispose]();
   const late = listenTcp({ hostname: "127.0.0.1", port: 0 }, hello, { signal: stop.signal });
   await rejects(late, /^Error: enough$/);
 });
 
-Deno.test("listenUnix: a signal takes the socket away, also one that came before", () =>
+Deno.test("listenUnix: removes its socket when its signal aborts, also if it is already aborted", () =>
   inFolder(async (folder) => {
     const stop = new AbortController();
     const options = { signal: stop.signal };
     const listener = await listenUnix(join(folder, "a.sock"), hello, options);
     stop.abort(new Error("enough"));
-    ok(await soon(async () => (await namesIn(folder)).length === 0), "the signal alone stops it");
+    ok(
+      await becomesTrue(async () => (await namesIn(folder)).length === 0),
+      "the signal alone stops it",
+    );
     await listener[Symbol.asyncDispose]();
     await Deno.writeTextFile(join(folder, "file"), "");
     for (const name of ["b.sock", "file"]) {
@@ -117,18 +120,18 @@ Deno.test("listenUnix: a signal takes the socket away, also one that came before
     deepEqual(await namesIn(folder), ["file"]);
   }));
 
-Deno.test("listenUnix: the socket is 0600, serves, and goes with its server", () =>
+Deno.test("listenUnix: creates a socket with mode 0600 and removes it when disposed", () =>
   inFolder(async (folder) => {
     const path = join(folder, "a.sock");
     const listener = await listenUnix(path, hello);
     equal(((await Deno.lstat(path)).mode ?? 0) & 0o777, 0o600);
-    match(await askUnix(path), /hello/);
+    match(await getUnix(path), /hello/);
     deepEqual(await namesIn(folder), ["a.sock"]);
     await listener[Symbol.asyncDispose]();
     deepEqual(await namesIn(folder), []);
   }));
 
-Deno.test("listenUnix: replaces a socket without a listener, and never one that is served", () =>
+Deno.test("listenUnix: replaces a socket without a listener, but not one with a listener", () =>
   inFolder(async (folder) => {
     const path = join(folder, "a.sock");
     const stale = Deno.listen({ transport: "unix", path: join(folder, "made") });
@@ -136,21 +139,21 @@ Deno.test("listenUnix: replaces a socket without a listener, and never one that 
     stale.close();
     equal((await Deno.lstat(path)).isSocket, true);
     await using _first = await listenUnix(path, hello);
-    await rejects(listenUnix(path, hello), /another process serves there/);
-    match(await askUnix(path), /hello/);
+    await rejects(listenUnix(path, hello), /another process listens on it/);
+    match(await getUnix(path), /hello/);
   }));
 
-Deno.test("listenUnix: an old server that stops leaves its successor's socket alone", () =>
+Deno.test("listenUnix: keeps the socket of a successor when it stops", () =>
   inFolder(async (folder) => {
     const path = join(folder, "a.sock");
     const old = await listenUnix(path, hello);
     await Deno.remove(path);
     await using _next = await listenUnix(path, () => new Response("next"));
     await old[Symbol.asyncDispose]();
-    match(await askUnix(path), /next/);
+    match(await getUnix(path), /next/);
   }));
 
-Deno.test("listenUnix: refuses other files, missing folders and open modes", () =>
+Deno.test("listenUnix: rejects other files, missing folders and permissive modes", () =>
   inFolder(async (folder) => {
     const path = join(folder, "file");
     await Deno.writeTextFile(path, "keep");

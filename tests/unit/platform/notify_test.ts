@@ -24,7 +24,7 @@ async function withSupervisor(
   }
 }
 
-Deno.test("createNotifier speaks every message over a real socket", async () => {
+Deno.test("createNotifier: sends every message over a real socket", async () => {
   await withSupervisor(async ({ folder, path, next }) => {
     const warnings: string[] = [];
     using notifier = createNotifier(
@@ -46,7 +46,7 @@ Deno.test("createNotifier speaks every message over a real socket", async () => 
   });
 });
 
-Deno.test("createNotifier reloading tells a monotonic time that is not in the past", async () => {
+Deno.test("createNotifier: reloading sends a monotonic time that is not in the past", async () => {
   await withSupervisor(async ({ path, next }) => {
     using notifier = createNotifier({ NOTIFY_SOCKET: path });
     const beforeUs = (Deno.osUptime() - 1) * 1e6;
@@ -57,7 +57,7 @@ Deno.test("createNotifier reloading tells a monotonic time that is not in the pa
   });
 });
 
-Deno.test("createNotifier leaves no socket file behind in the runtime directory", async () => {
+Deno.test("createNotifier: leaves no socket file in the runtime directory", async () => {
   await withSupervisor(async ({ folder, path, next }) => {
     using notifier = createNotifier({ NOTIFY_SOCKET: path, RUNTIME_DIRECTORY: folder });
     await notifier.ready();
@@ -67,7 +67,7 @@ Deno.test("createNotifier leaves no socket file behind in the runtime directory"
   });
 });
 
-Deno.test("createNotifier without NOTIFY_SOCKET does and says nothing", async () => {
+Deno.test("createNotifier: does nothing without NOTIFY_SOCKET", async () => {
   const warnings: string[] = [];
   for (const env of [{}, { NOTIFY_SOCKET: "" }, { WATCHDOG_USEC: "1000000" }]) {
     using notifier = createNotifier(env, { warn: (text) => warnings.push(text) });
@@ -79,7 +79,7 @@ Deno.test("createNotifier without NOTIFY_SOCKET does and says nothing", async ()
   deepEqual(warnings, []);
 });
 
-Deno.test("createNotifier says once that a socket is missing and goes on", async () => {
+Deno.test("createNotifier: warns once about a missing socket and continues", async () => {
   const warnings: string[] = [];
   using notifier = createNotifier(
     { NOTIFY_SOCKET: "/nonexistent/notify" },
@@ -88,10 +88,13 @@ Deno.test("createNotifier says once that a socket is missing and goes on", async
   await Promise.all([notifier.ready(), notifier.status("x"), notifier.watchdog()]);
   await notifier.stopping();
   equal(warnings.length, 1);
-  match(warnings[0] ?? "", /^notify the service supervisor at \/nonexistent\/notify: .*without$/);
+  match(
+    warnings[0] ?? "",
+    /^failed to notify the service manager at \/nonexistent\/notify: .*without$/,
+  );
 });
 
-Deno.test("createNotifier is heard again once the supervisor is back", async () => {
+Deno.test("createNotifier: sends again when the service manager is back", async () => {
   await withSupervisor(async ({ folder, path, next }) => {
     const warnings: string[] = [];
     const gone = `${folder}/gone`;
@@ -108,7 +111,7 @@ Deno.test("createNotifier is heard again once the supervisor is back", async () 
   });
 });
 
-Deno.test("createNotifier refuses a relative socket name with one warning", async () => {
+Deno.test("createNotifier: rejects a relative socket name with one warning", async () => {
   const warnings: string[] = [];
   using notifier = createNotifier(
     { NOTIFY_SOCKET: "relative/notify" },
@@ -116,13 +119,13 @@ Deno.test("createNotifier refuses a relative socket name with one warning", asyn
   );
   await notifier.ready();
   equal(warnings.length, 1);
-  match(warnings[0] ?? "", /neither a path nor abstract/);
+  match(warnings[0] ?? "", /neither a path nor an abstract name/);
   equal(notifier.active, false);
 });
 
 // Some versions of Deno reach the abstract namespace and some do not: either the message arrives,
 // or there is one warning.
-Deno.test("createNotifier with an abstract socket delivers or warns once", async () => {
+Deno.test("createNotifier: sends to an abstract socket, or warns once", async () => {
   const name = `nydus-auth-agent-test-${crypto.randomUUID()}`;
   let listener: Deno.DatagramConn | undefined;
   try {
@@ -139,7 +142,7 @@ Deno.test("createNotifier with an abstract socket delivers or warns once", async
   await notifier.watchdog();
   if (listener === undefined) {
     equal(warnings.length, 1);
-    match(warnings[0] ?? "", new RegExp(`@${name}: this build cannot reach`));
+    match(warnings[0] ?? "", new RegExp(`@${name}: this build does not support`));
   } else {
     const [bytes] = await listener.receive();
     equal(new TextDecoder().decode(bytes), "READY=1");
@@ -148,7 +151,7 @@ Deno.test("createNotifier with an abstract socket delivers or warns once", async
   }
 });
 
-Deno.test("createNotifier says nothing after it was disposed", async () => {
+Deno.test("createNotifier: sends nothing after it was disposed", async () => {
   const warnings: string[] = [];
   const notifier = createNotifier(
     { NOTIFY_SOCKET: "/nonexistent/notify" },
@@ -159,7 +162,7 @@ Deno.test("createNotifier says nothing after it was disposed", async () => {
   deepEqual(warnings, []);
 });
 
-Deno.test("watchdogIntervalMs is half of the limit, for this process only", () => {
+Deno.test("watchdogIntervalMs: is half of the timeout, for this process only", () => {
   equal(watchdogIntervalMs({ WATCHDOG_USEC: "60000000" }, 7), 30_000);
   equal(watchdogIntervalMs({ WATCHDOG_USEC: "60000000", WATCHDOG_PID: "7" }, 7), 30_000);
   equal(watchdogIntervalMs({ WATCHDOG_USEC: "1" }, 7), 1);

@@ -34,7 +34,7 @@ async function untilDone<T>(clock: FakeClock, running: Promise<T>): Promise<T> {
 }
 
 /** Whether a process is there and not merely waiting to be reaped. */
-async function lives(pid: string): Promise<boolean> {
+async function isRunning(pid: string): Promise<boolean> {
   const { stdout } = await new Deno.Command("/bin/sh", {
     args: ["-c", `cat /proc/${Number(pid)}/stat 2>/dev/null || true`],
   }).output();
@@ -44,7 +44,7 @@ async function lives(pid: string): Promise<boolean> {
 
 async function gone(pid: string): Promise<boolean> {
   for (let i = 0; i < 200; i++) {
-    if (!await lives(pid)) return true;
+    if (!await isRunning(pid)) return true;
   }
   return false;
 }
@@ -66,7 +66,7 @@ async function withPidFile(test: (path: string, pid: () => Promise<string>) => P
   }
 }
 
-Deno.test("systemProcessRunner gives stdin, arguments and environment, and takes the outputs", async () => {
+Deno.test("systemProcessRunner: passes stdin, arguments and environment, and returns the outputs", async () => {
   const { run } = runner();
   const result = await run.run(
     shell('read line; printf "%s %s %s" "$line" "$ADDED" "${PATH:+ours}"; echo oops >&2; exit 3', {
@@ -77,7 +77,7 @@ Deno.test("systemProcessRunner gives stdin, arguments and environment, and takes
   deepEqual(result, { kind: "exited", code: 3, stdout: "hello added ours", stderr: "oops\n" });
 });
 
-Deno.test("systemProcessRunner tells why a child was not started", async () => {
+Deno.test("systemProcessRunner: reports why a child was not started", async () => {
   const { run } = runner();
   const folder = await Deno.makeTempDir();
   try {
@@ -96,7 +96,7 @@ Deno.test("systemProcessRunner tells why a child was not started", async () => {
   }
 });
 
-Deno.test("flaw 13: at the limit the whole process group ends", async () => {
+Deno.test("systemProcessRunner: kills the process group at the timeout", async () => {
   await withPidFile(async (path, pid) => {
     const { clock, run } = runner();
     const running = run.run(shell(`sleep 600 & echo $! > ${path}; wait`));
@@ -106,7 +106,7 @@ Deno.test("flaw 13: at the limit the whole process group ends", async () => {
   });
 });
 
-Deno.test("systemProcessRunner kills a group that ignores TERM", async () => {
+Deno.test("systemProcessRunner: kills a group that ignores TERM", async () => {
   await withPidFile(async (path, pid) => {
     const { clock, run } = runner();
     const running = run.run(shell(`trap '' TERM; echo $$ > ${path}; while :; do sleep 1; done`));
@@ -116,7 +116,7 @@ Deno.test("systemProcessRunner kills a group that ignores TERM", async () => {
   });
 });
 
-Deno.test("flaw 13: a survivor outside of the group does not hold the pipe", async () => {
+Deno.test("systemProcessRunner: abandons a pipe that a process outside of the group keeps open", async () => {
   await withPidFile(async (path, pid) => {
     const { clock, run } = runner();
     const running = run.run(shell(`setsid sh -c 'echo $$ > ${path}; exec sleep 600' & printf out`));
@@ -127,7 +127,7 @@ Deno.test("flaw 13: a survivor outside of the group does not hold the pipe", asy
   });
 });
 
-Deno.test("systemProcessRunner waits for what a child left writing, and stops it at the limit", async () => {
+Deno.test("systemProcessRunner: waits for output of a background process until the timeout", async () => {
   const { run } = runner();
   const late = await run.run(shell("(sleep 0.05; printf late) & exit 0"));
   deepEqual(late, { kind: "exited", code: 0, stdout: "late", stderr: "" });
@@ -141,7 +141,7 @@ Deno.test("systemProcessRunner waits for what a child left writing, and stops it
   });
 });
 
-Deno.test("systemProcessRunner: kills what a child that exited left in its process group", async () => {
+Deno.test("systemProcessRunner: kills background processes in the group of an exited child", async () => {
   await withPidFile(async (path, pid) => {
     const { run } = runner();
     const result = await run.run(
@@ -152,7 +152,7 @@ Deno.test("systemProcessRunner: kills what a child that exited left in its proce
   });
 });
 
-Deno.test("systemProcessRunner: leaves alone what a child started in a session of its own", async () => {
+Deno.test("systemProcessRunner: does not kill a process in its own session", async () => {
   await withPidFile(async (path, pid) => {
     const { run } = runner();
     await run.run(shell(
@@ -160,12 +160,12 @@ Deno.test("systemProcessRunner: leaves alone what a child started in a session o
       while [ ! -s ${path} ]; do sleep 0.01; done`,
     ));
     const left = await pid();
-    ok(await lives(left));
+    ok(await isRunning(left));
     Deno.kill(Number(left), "SIGKILL");
   });
 });
 
-Deno.test("systemProcessRunner stops a child that prints without end", async () => {
+Deno.test("systemProcessRunner: stops a child with endless output", async () => {
   const { clock, run } = runner();
   const request = shell("yes", { maxStdoutBytes: 100_000 });
   equal((await untilDone(clock, run.run(request))).kind, "too-much-output");
@@ -176,7 +176,7 @@ Deno.test("systemProcessRunner stops a child that prints without end", async () 
   equal((await untilDone(beyond.clock, running)).kind, "too-much-output");
 });
 
-Deno.test("systemProcessRunner keeps 4 KiB of stderr and lets the child go on", async () => {
+Deno.test("systemProcessRunner: keeps 4 KiB of stderr without stopping the child", async () => {
   const { run } = runner();
   const result = await run.run(shell("head -c 300000 /dev/zero | tr '\\0' e >&2; printf done"));
   if (result.kind !== "exited") throw new Error(result.kind);
@@ -184,7 +184,7 @@ Deno.test("systemProcessRunner keeps 4 KiB of stderr and lets the child go on", 
   match(result.stderr, /^e{4096}$/);
 });
 
-Deno.test("systemProcessRunner survives a child that does not read its stdin", async () => {
+Deno.test("systemProcessRunner: handles a child that does not read its stdin", async () => {
   const stdin = "x".repeat(1_000_000);
   const early = await runner().run.run(shell("printf ok", { stdin }));
   equal(early.kind === "exited" && early.stdout, "ok");
@@ -194,7 +194,7 @@ Deno.test("systemProcessRunner survives a child that does not read its stdin", a
   equal((await untilDone(clock, run.run(shell("sleep 600", { stdin })))).kind, "timed-out");
 });
 
-Deno.test("systemProcessRunner: an abort ends the group and rejects with its reason", async () => {
+Deno.test("systemProcessRunner: an abort kills the group and rejects with its reason", async () => {
   await withPidFile(async (path, pid) => {
     const { clock, run } = runner();
     const stop = new AbortController();
@@ -213,7 +213,7 @@ Deno.test("systemProcessRunner: an abort ends the group and rejects with its rea
   );
 });
 
-Deno.test("systemProcessRunner reports a child that a signal ended as an exit", async () => {
+Deno.test("systemProcessRunner: reports a child that was killed by a signal as an exit", async () => {
   const result = await runner().run.run(shell("kill -KILL $$"));
   equal(result.kind === "exited" && result.code !== 0, true);
 });

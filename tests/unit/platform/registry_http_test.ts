@@ -47,7 +47,7 @@ async function server(tls: boolean): Promise<AsyncDisposable & { readonly url: s
   };
 }
 
-async function asked(request: RegistryHttpRequest) {
+async function resultOf(request: RegistryHttpRequest) {
   const http = createRegistryHttp();
   try {
     return await http.request(request);
@@ -76,47 +76,47 @@ for (
 
   test("an answer with its headers, joined, and no redirect followed", async (url) => {
     for (const method of ["GET", "HEAD"] as const) {
-      const answer = await asked(requestTo(`${url}/`, { ...more, method }));
+      const answer = await resultOf(requestTo(`${url}/`, { ...more, method }));
       ok(answer.kind === "answered");
       equal(answer.status, 401);
       equal(answer.headers.get("www-authenticate"), 'Basic realm="a", Bearer realm="b"');
       equal(answer.body.reveal(), method === "HEAD" ? "" : "none");
     }
-    const away = await asked(requestTo(`${url}/away`, more));
+    const away = await resultOf(requestTo(`${url}/away`, more));
     equal(away.kind === "answered" && away.status, 307);
   });
 
   test("what is sent arrives, and of a long body only the wanted part is read", async (url) => {
-    const echoed = await asked(requestTo(`${url}/echo`, {
+    const echoed = await resultOf(requestTo(`${url}/echo`, {
       ...more,
       method: "POST",
       headers: [["authorization", new Secret("Bearer t")]],
       body: new Secret("a=b"),
     }));
     equal(echoed.kind === "answered" && echoed.body.reveal(), "Bearer t a=b");
-    const long = await asked(requestTo(`${url}/long`, more));
+    const long = await resultOf(requestTo(`${url}/long`, more));
     equal(long.kind === "answered" && long.body.reveal().length, 1_000);
   });
 }
 
 Deno.test({
-  name: "RegistryHttp: gives up in time, or when told to",
+  name: "RegistryHttp: stops at the timeout and when its signal aborts",
   async fn() {
     const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const url = `http://127.0.0.1:${listener.addr.port}/hang`;
-    deepEqual(await asked(requestTo(url, { timeoutMs: 50 })), { kind: "timed-out" });
+    deepEqual(await resultOf(requestTo(url, { timeoutMs: 50 })), { kind: "timed-out" });
     const stop = new AbortController();
     const open = createRegistryHttp().request(requestTo(url), { signal: stop.signal });
     stop.abort(new Error("enough"));
     await rejects(open, /enough/);
     listener.close();
-    const refused = await asked(requestTo(url));
+    const refused = await resultOf(requestTo(url));
     match(refused.kind === "unreachable" ? refused.detail : "", /refused/);
   },
 });
 
 Deno.test({
-  name: "RegistryHttp: authorities of files are trusted, and told where they cannot be read",
+  name: "RegistryHttp: trusts authorities from files, and reports unreadable files",
   ignore: !HAS_OPENSSL,
   async fn() {
     await using served = await server(true);
@@ -124,7 +124,7 @@ Deno.test({
     const file = join(folder, "ca.pem");
     await Deno.writeTextFile(file, (await certificates()).ca);
     const detail = async (more: Partial<RegistryHttpRequest>) => {
-      const result = await asked(requestTo(`${served.url}/`, more));
+      const result = await resultOf(requestTo(`${served.url}/`, more));
       return result.kind === "unreachable" ? result.detail : result.kind;
     };
     equal(await detail({ caFiles: [file] }), "answered");
@@ -136,7 +136,7 @@ Deno.test({
   },
 });
 
-/** A proxy that tunnels, and remembers the heads of what it was asked. */
+/** Starts a tunneling proxy that records the heads of its requests. */
 function tunnelling(answer = "HTTP/1.1 200 OK\r\n\r\n") {
   const heads: string[] = [];
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -174,7 +174,7 @@ function tunnelling(answer = "HTTP/1.1 200 OK\r\n\r\n") {
 }
 
 Deno.test({
-  name: "RegistryHttp: believing any certificate, through a proxy, as Dragonfly wants it",
+  name: "RegistryHttp: uses a proxy without certificate verification, as Dragonfly requires",
   ignore: !HAS_OPENSSL,
   sanitizeResources: false,
   sanitizeOps: false,
@@ -183,24 +183,24 @@ Deno.test({
     using proxy = tunnelling();
     const headers = [["authorization", new Secret("Basic c2VjcmV0")]] as const;
     const proxied = { skipVerify: true, proxyUrl: proxy.url("me:p%40ss@"), headers };
-    const answer = await asked(requestTo(`${served.url}/echo`, proxied));
+    const answer = await resultOf(requestTo(`${served.url}/echo`, proxied));
     equal(answer.kind === "answered" && answer.body.reveal(), "Basic c2VjcmV0 ");
     match(proxy.heads[0] ?? "", /^CONNECT 127\.0\.0\.1:\d+ HTTP\/1\.1\r\n/);
     ok(proxy.heads[0]?.includes(`Proxy-Authorization: Basic ${btoa("me:p@ss")}\r\n`));
     ok(!proxy.heads[0]?.includes("c2VjcmV0"), "the proxy sees no credential of the registry");
     using closed = tunnelling("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
     const refused = requestTo(`${served.url}/`, { skipVerify: true, proxyUrl: closed.url() });
-    equal((await asked(refused)).kind, "unreachable");
+    equal((await resultOf(refused)).kind, "unreachable");
   },
 });
 
-Deno.test("RegistryHttp: through the proxy that it is told, whatever NO_PROXY says", async () => {
+Deno.test("RegistryHttp: uses the configured proxy regardless of NO_PROXY", async () => {
   const before = Deno.env.get("NO_PROXY");
   Deno.env.set("NO_PROXY", "127.0.0.1");
   try {
     await using served = await server(false);
     using proxy = tunnelling("HTTP/1.1 204 No Content\r\n\r\n");
-    const answer = await asked(requestTo(`${served.url}/`, { proxyUrl: proxy.url() }));
+    const answer = await resultOf(requestTo(`${served.url}/`, { proxyUrl: proxy.url() }));
     equal(answer.kind === "answered" && answer.status, 204);
     match(proxy.heads[0] ?? "", /^GET http:\/\/127\.0\.0\.1:\d+\//);
   } finally {

@@ -26,7 +26,7 @@ function server() {
   };
 }
 
-Deno.test("connectTcp: refuses names that lead to a metadata service only", async () => {
+Deno.test("connectTcp: rejects names that resolve only to metadata services", async () => {
   for (const addresses of [["169.254.169.254"], ["::ffff:169.254.169.254", "fe80::1"], []]) {
     const resolve = () => Promise.resolve(addresses);
     await rejects(
@@ -39,23 +39,23 @@ Deno.test("connectTcp: refuses names that lead to a metadata service only", asyn
   }
 });
 
-Deno.test("connectTcp: connects to the address that was checked, and resolves only once", async () => {
+Deno.test("connectTcp: connects to the checked address and resolves the name once", async () => {
   await using there = server();
   const answers = [["169.254.169.254", "127.0.0.1"], ["169.254.169.254"]];
-  const asked: string[] = [];
+  const resolved: string[] = [];
   const resolve = (hostname: string) => {
-    asked.push(hostname);
+    resolved.push(hostname);
     return Promise.resolve(answers.shift() ?? []);
   };
   const options = { refuseMetadata, resolve };
   const connection = await connectTcp("registry.example.com", there.port, signal, options);
   equal(connection.remoteAddr.hostname, "127.0.0.1");
-  deepEqual(asked, ["registry.example.com"]);
+  deepEqual(resolved, ["registry.example.com"]);
   equal(await connection.read(new Uint8Array(1)), null);
   connection.close();
 });
 
-Deno.test("connectTcp: tries the next address, and reports a failure of all", async () => {
+Deno.test("connectTcp: tries the next address, and fails if all fail", async () => {
   await using there = server();
   const resolve = () => Promise.resolve(["127.0.0.2", "127.0.0.1"]);
   const connection = await connectTcp("name", there.port, signal, { resolve });
@@ -68,12 +68,12 @@ Deno.test("connectTcp: tries the next address, and reports a failure of all", as
   );
 });
 
-Deno.test("connectTcp: resolves names as the operating system does", async () => {
+Deno.test("connectTcp: resolves names like the operating system", async () => {
   await using there = server();
   (await connectTcp("localhost", there.port, signal, { refuseMetadata })).close();
 });
 
-Deno.test("connectTcp: does not wait for a name server after the caller has aborted", async () => {
+Deno.test("connectTcp: does not wait for a name server after an abort", async () => {
   const stop = new AbortController();
   const resolve = () => new Promise<never>(() => {});
   const open = connectTcp("name", 443, stop.signal, { resolve });
@@ -108,7 +108,7 @@ Deno.test("RegistryHttp: refuses metadata services, through a proxy and without 
   equal(there.from.length, 0);
 });
 
-Deno.test("RegistryHttp: uses the environment's proxy, but not for what NO_PROXY names", async () => {
+Deno.test("RegistryHttp: uses the proxy of the environment except for hosts in NO_PROXY", async () => {
   const names = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"];
   const before = names.map((name) => [name, Deno.env.get(name)] as const);
   for (const name of names) Deno.env.delete(name);

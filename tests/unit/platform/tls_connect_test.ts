@@ -6,8 +6,8 @@ import { certificates, HAS_OPENSSL } from "../../fakes/certificates.ts";
 
 const descriptors = () => [...Deno.readDirSync("/proc/self/fd")].length;
 
-/** A server that accepts connections and never says anything. */
-function silentServer() {
+/** Starts a server that accepts connections and never sends anything. */
+function hangingServer() {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const open: Deno.Conn[] = [];
   const accepting = (async () => {
@@ -26,7 +26,7 @@ function silentServer() {
 
 /** Makes a hundred attempts whose handshake hangs; returns the descriptors that they leave open. */
 async function leftOpen(attempt: (origin: string) => Promise<{ kind: string }>): Promise<number> {
-  await using server = silentServer();
+  await using server = hangingServer();
   // The first loads modules and what the runtime opens once.
   equal((await attempt(server.origin)).kind, "timed-out");
   const before = descriptors() - server.open.length;
@@ -138,7 +138,7 @@ for (const skipVerify of [false, true]) {
 }
 
 Deno.test({
-  name: "connectTls: verifies the name that it is given, and not the address of the connection",
+  name: "connectTls: verifies the given name, not the address of the connection",
   ignore: !HAS_OPENSSL,
   async fn() {
     await using server = await tlsServer((connection) => connection.handshake().then(() => {}));

@@ -7,7 +7,7 @@ import {
 } from "../../../lib/platform/mod.ts";
 import { Secret } from "../../../lib/model/mod.ts";
 
-/** A server on a unix socket that answers each connection as it is told. */
+/** Starts a server on a unix socket with a handler for connections. */
 function server(answer: (connection: Deno.Conn, count: number) => Promise<void>) {
   const dir = Deno.makeTempDirSync();
   const path = join(dir, "s");
@@ -68,7 +68,7 @@ const always = (text: string) => async (connection: Deno.Conn) => {
 const get = (path: string, socketPath: string, timeoutMs = 400) =>
   ({ socketPath, method: "GET", path, timeoutMs }) as const;
 
-Deno.test("request names what is wrong with a peer", async () => {
+Deno.test("UnixHttp: reports why a request failed", async () => {
   using http = createUnixHttp();
   const kind = async (answer: (c: Deno.Conn) => Promise<void>) => {
     using peer = server(answer);
@@ -85,7 +85,7 @@ Deno.test("request names what is wrong with a peer", async () => {
   strictEqual(await kind(always(reply("200", "ok"))), "answered");
 });
 
-Deno.test("request tells a missing socket from one that nobody listens on", async () => {
+Deno.test("UnixHttp: distinguishes a missing socket from one without a listener", async () => {
   using http = createUnixHttp();
   using peer = server(always(reply("200", "ok")));
   strictEqual((await http.request(get("/", `${peer.path}-not`))).kind, "no-socket");
@@ -100,7 +100,7 @@ Deno.test("request tells a missing socket from one that nobody listens on", asyn
   strictEqual((await http.request(get("/", left))).kind, "no-listener");
 });
 
-Deno.test("request tries once more when a kept connection belongs to a process that is gone", async () => {
+Deno.test("UnixHttp: retries when an idle connection belongs to an exited process", async () => {
   using http = createUnixHttp();
   using peer = server(always(reply("200", "ok")));
   strictEqual((await http.request(get("/", peer.path))).kind, "answered");
@@ -108,7 +108,7 @@ Deno.test("request tries once more when a kept connection belongs to a process t
   strictEqual((await http.request(get("/", peer.path))).kind, "answered");
 });
 
-Deno.test("request keeps to one deadline, also when it tries once more", async () => {
+Deno.test("UnixHttp: has one deadline for both attempts", async () => {
   using http = createUnixHttp();
   let secondLimit: ReturnType<typeof setTimeout> | undefined;
   let isPastSecondLimit = false;
@@ -116,7 +116,7 @@ Deno.test("request keeps to one deadline, also when it tries once more", async (
     // What a limit of its own would give the second try.
     if (count === 2) secondLimit = setTimeout(() => isPastSecondLimit = true, 400);
     await read(c);
-    if (count > 1) return; // every later connection is silent
+    if (count > 1) return; // no response on later connections
     await write(c, reply("200", "ok"));
     await read(c);
     await new Promise((resolve) => setTimeout(resolve, 300));
@@ -130,11 +130,11 @@ Deno.test("request keeps to one deadline, also when it tries once more", async (
   strictEqual(peer.connections(), 2, "the first, and the one of the second try");
 });
 
-Deno.test("request calls a peer whose queue is full timed out, as one that keeps silent", async () => {
+Deno.test("UnixHttp: reports a peer with a full accept queue as timed out", async () => {
   using http = createUnixHttp();
   const dir = await Deno.makeTempDir();
   const path = join(dir, "s");
-  // Nobody accepts: a nydusd stopped by a signal, whose queue our own looks fill.
+  // No accept: like a nydusd that is stopped by a signal while the agent fills its queue.
   using _listener = Deno.listen({ transport: "unix", path });
   const waiting: Deno.Conn[] = [];
   try {
@@ -148,7 +148,7 @@ Deno.test("request calls a peer whose queue is full timed out, as one that keeps
   }
 });
 
-Deno.test("request throws a connection away after a refusal, whose body is never shown", async () => {
+Deno.test("UnixHttp: closes the connection after an error status, and never shows its body", async () => {
   using http = createUnixHttp();
   const echo = reply("400", "bad") + reply("400", "the-secret-echoed");
   using peer = server(always(echo));
@@ -161,7 +161,7 @@ Deno.test("request throws a connection away after a refusal, whose body is never
   strictEqual(peer.connections(), 2);
 });
 
-Deno.test("request gives up on a body over the limit, and on an abort", async () => {
+Deno.test("UnixHttp: fails for a body over the limit and on abort", async () => {
   using http = createUnixHttp();
   using peer = server(always(reply("200", "x".repeat(5_000))));
   const long = await http.request({ ...get("/", peer.path), maxBytes: 1_000 });
@@ -173,7 +173,7 @@ Deno.test("request gives up on a body over the limit, and on an abort", async ()
   await rejects(waiting, /stop/);
 });
 
-Deno.test("UnixHttp: uses at most two connections per socket, and keeps them", async () => {
+Deno.test("UnixHttp: uses at most two connections per socket and reuses them", async () => {
   using http = createUnixHttp();
   let active = 0;
   let most = 0;
@@ -191,7 +191,7 @@ Deno.test("UnixHttp: uses at most two connections per socket, and keeps them", a
   strictEqual(peer.connections(), 2);
 });
 
-Deno.test("UnixHttp: a request that waits for a connection keeps to its deadline", async () => {
+Deno.test("UnixHttp: applies the deadline while a request waits for a connection", async () => {
   using http = createUnixHttp();
   using peer = server(async (connection) => void await read(connection));
   const unavailable = [1, 2].map(() => http.request(get("/", peer.path, 300)));
@@ -199,7 +199,7 @@ Deno.test("UnixHttp: a request that waits for a connection keeps to its deadline
   for (const each of await Promise.all(unavailable)) deepStrictEqual(each, { kind: "timed-out" });
 });
 
-Deno.test("UnixHttp: reads chunked bodies, and up to the end of the connection", async () => {
+Deno.test("UnixHttp: reads chunked bodies and bodies up to the end of the connection", async () => {
   using http = createUnixHttp();
   const chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\no\u006b\r\n0\r\n\r\n";
   using kept = server(always(chunked));
@@ -218,7 +218,7 @@ Deno.test("UnixHttp: reads chunked bodies, and up to the end of the connection",
   strictEqual(closed.connections(), 2);
 });
 
-Deno.test("UnixHttp: a request without idempotence is not repeated when the peer hangs up", async () => {
+Deno.test("UnixHttp: does not retry a POST when the peer closes the connection", async () => {
   for (const [method, kind] of [["POST", "broken"], ["PUT", "answered"]] as const) {
     using http = createUnixHttp();
     using peer = server(async (connection, count) => {
@@ -235,7 +235,7 @@ Deno.test("UnixHttp: a request without idempotence is not repeated when the peer
   }
 });
 
-Deno.test("UnixHttp: notices at once that a peer closed an idle connection", async () => {
+Deno.test("UnixHttp: drops an idle connection that the peer closed", async () => {
   using http = createUnixHttp();
   const closed = Promise.withResolvers<void>();
   using peer = server(async (connection) => {
@@ -251,7 +251,7 @@ Deno.test("UnixHttp: notices at once that a peer closed an idle connection", asy
   while (descriptors() > before - 2) await new Promise((resolve) => setTimeout(resolve, 1));
 });
 
-Deno.test("putAuth refuses to send an empty value, which would clear what nydusd holds", async () => {
+Deno.test("putAuth: rejects an empty value, which would clear the credential", async () => {
   using http = createUnixHttp();
   using peer = server(always(reply("204", "")));
   const api = createNydusdApi(http);
@@ -259,7 +259,7 @@ Deno.test("putAuth refuses to send an empty value, which would clear what nydusd
   strictEqual(peer.connections(), 0);
 });
 
-Deno.test("heldAuths reads every mount's key, and ignores other keys", async () => {
+Deno.test("readAuths: reads the key of every mount and ignores other keys", async () => {
   using http = createUnixHttp();
   const body = JSON.stringify({ "/3:registry_auth": "YTpi", "/3:proxy_url": "http://p:1" });
   using peer = server(always(reply("200", body)));
@@ -268,7 +268,7 @@ Deno.test("heldAuths reads every mount's key, and ignores other keys", async () 
   deepStrictEqual([...answer.value].map(([id, auth]) => [id, auth.reveal()]), [["/3", "YTpi"]]);
 });
 
-Deno.test("the system API's answers are checked: null is empty, wrong types are broken", async () => {
+Deno.test("SnapshotterApi: treats null as empty and wrong types as broken", async () => {
   using http = createUnixHttp();
   const kindOf = async (body: string) => {
     using peer = server(always(reply("200", body)));
@@ -283,7 +283,7 @@ Deno.test("the system API's answers are checked: null is empty, wrong types are 
 });
 
 for (const name of ["NO_PROXY", "no_proxy"]) {
-  Deno.test(`UnixHttp: what is for a socket goes nowhere else, whatever ${name} says`, async () => {
+  Deno.test(`UnixHttp: sends requests only to the socket, regardless of ${name}`, async () => {
     const before = Deno.env.get(name);
     Deno.env.set(name, "localhost,127.0.0.1,10.0.0.0/8");
     try {

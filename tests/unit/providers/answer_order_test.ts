@@ -4,10 +4,10 @@ import type { CredentialProvider, ProviderName } from "../../../lib/model/mod.ts
 import { CredentialChain } from "../../../lib/providers/mod.ts";
 import { FakeClock, settle } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
-import { ask, kubelet, pairs, response } from "./exec_plugin/plugins.ts";
+import { kubelet, pairs, requestFor, response } from "./exec_plugin/plugins.ts";
 
 const IMAGE = "registry.example.com/team/app:1";
-/** Of differing width, so that the order of what they give is not the order of their names. */
+/** Not sorted by specificity, so that the order of candidates differs from the order of plugins. */
 const PATTERNS = [
   "registry.example.com",
   "*.example.com",
@@ -16,7 +16,7 @@ const PATTERNS = [
   "registry.example.com/team/app",
 ];
 
-Deno.test("who wins among plugins does not depend on which of them answers first", async () => {
+Deno.test("KubeletProvider: ranks candidates independently of the order in which plugins respond", async () => {
   const plugins = PATTERNS.map((_, i) => ({
     name: `p${i}`,
     matchImages: ["*.example.com"],
@@ -31,27 +31,26 @@ Deno.test("who wins among plugins does not depend on which of them answers first
     { numRuns: 60 },
   );
 
-  /** What is found when the plugins answer in this order, each when the one before has ended. */
+  /** Returns the credentials when the plugins respond one after the other in this order. */
   async function winners(order: readonly number[]): Promise<readonly string[]> {
     const { provider, runner } = kubelet(plugins, { maxParallel: plugins.length });
-    const doors = plugins.map(() => Promise.withResolvers<void>());
+    const responses = plugins.map(() => Promise.withResolvers<void>());
     runner.answer = async ({ path }) => {
       const i = Number(/p(\d+)$/.exec(path)?.[1]);
-      await doors[i]?.promise;
+      await responses[i]?.promise;
       return response({ [PATTERNS[i] ?? ""]: ["u", `of-p${i}`] });
     };
     await provider.reload();
-    const asked = provider.provide(ask(IMAGE));
+    const pending = provider.provide(requestFor(IMAGE));
     for (const i of order) {
-      doors[i]?.resolve();
+      responses[i]?.resolve();
       await settle();
     }
-    const found = pairs(await asked);
-    return found;
+    return pairs(await pending);
   }
 });
 
-Deno.test("who wins in the chain does not depend on how long each provider takes", async () => {
+Deno.test("CredentialChain: selects the winner independently of how long each provider takes", async () => {
   const names: readonly ProviderName[] = ["labels", "cri", "docker", "kubelet", "kubesecret"];
   await fc.assert(
     fc.asyncProperty(
@@ -81,12 +80,12 @@ Deno.test("who wins in the chain does not depend on how long each provider takes
             },
           }));
           const chain = new CredentialChain({ providers, clock, observer: new FakeObserver() });
-          const asked = chain.resolve(ask(IMAGE), { all: true });
+          const pending = chain.resolve(requestFor(IMAGE), { all: true });
           for (let i = 0; i <= names.length; i++) {
             await settle();
             await clock.advance(10_000);
           }
-          return (await asked).winner?.provider;
+          return (await pending).winner?.provider;
         };
         const slow = await winner(answers.map(({ takesMs }) => takesMs));
         deepEqual(slow, await winner(answers.map(() => 0)));

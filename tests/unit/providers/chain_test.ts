@@ -7,10 +7,14 @@ import {
   Secret,
 } from "../../../lib/model/mod.ts";
 import { AnswerDeadline } from "../../../lib/model/mod.ts";
-import { CredentialChain, type CriPulls, pulledProvider } from "../../../lib/providers/mod.ts";
+import {
+  confirmedPullProvider,
+  CredentialChain,
+  type CriPulls,
+} from "../../../lib/providers/mod.ts";
 import { FakeClock, settle } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
-import { ask } from "./exec_plugin/plugins.ts";
+import { requestFor } from "./exec_plugin/plugins.ts";
 
 const NONE: ProviderOutcome = { kind: "none", reason: "no-pull-observed", notes: [] };
 
@@ -21,30 +25,30 @@ function found(origin: string): ProviderOutcome {
 }
 
 function chainOf(...answers: readonly (readonly [ProviderName, boolean, () => ProviderOutcome])[]) {
-  const asked: ProviderName[] = [];
+  const queried: ProviderName[] = [];
   const observer = new FakeObserver();
   const providers = answers.map(([name, renewable, answer]): CredentialProvider => ({
     name,
     renewable,
     provide: () => {
-      asked.push(name);
+      queried.push(name);
       return Promise.resolve(answer());
     },
   }));
   const chain = new CredentialChain({ providers, clock: new FakeClock(), observer });
-  return { chain, asked, observer };
+  return { chain, queried, observer };
 }
 
-Deno.test("CredentialChain stops at the first that has a credential", async () => {
-  const { chain, asked, observer } = chainOf(
+Deno.test("CredentialChain: stops at the first provider that finds a credential", async () => {
+  const { chain, queried, observer } = chainOf(
     ["labels", false, () => NONE],
     ["docker", true, () => found("docker")],
     ["kubelet", true, () => found("kubelet")],
   );
-  const { winner, attempts } = await chain.resolve(ask("nginx"));
+  const { winner, attempts } = await chain.resolve(requestFor("nginx"));
   equal(winner?.provider, "docker");
   equal(winner?.renewable, true);
-  deepEqual(asked, ["labels", "docker"]);
+  deepEqual(queried, ["labels", "docker"]);
   equal(attempts.length, 2);
   deepEqual(observer.of("provider-queried").map(({ provider, outcome }) => [provider, outcome]), [
     ["labels", "none"],
@@ -52,29 +56,29 @@ Deno.test("CredentialChain stops at the first that has a credential", async () =
   ]);
 });
 
-Deno.test("CredentialChain asks only renewable providers for a renewal", async () => {
-  const { chain, asked } = chainOf(
+Deno.test("CredentialChain: queries only renewable providers for a renewal", async () => {
+  const { chain, queried } = chainOf(
     ["labels", false, () => found("labels")],
     ["cri", false, () => found("cri")],
     ["kubelet", true, () => found("kubelet")],
   );
-  equal((await chain.resolve(ask("nginx"), { renewal: true })).winner?.provider, "kubelet");
-  deepEqual(asked, ["kubelet"]);
+  equal((await chain.resolve(requestFor("nginx"), { renewal: true })).winner?.provider, "kubelet");
+  deepEqual(queried, ["kubelet"]);
 });
 
-Deno.test("CredentialChain asks everyone to explain, and the first still wins", async () => {
-  const { chain, asked } = chainOf(
+Deno.test("CredentialChain: queries every provider with `all`, and the first one still wins", async () => {
+  const { chain, queried } = chainOf(
     ["docker", true, () => found("docker")],
     ["kubelet", true, () => found("kubelet")],
     ["kubesecret", true, () => NONE],
   );
-  const { winner, attempts } = await chain.resolve(ask("nginx"), { all: true });
+  const { winner, attempts } = await chain.resolve(requestFor("nginx"), { all: true });
   equal(winner?.provider, "docker");
-  deepEqual(asked, ["docker", "kubelet", "kubesecret"]);
+  deepEqual(queried, ["docker", "kubelet", "kubesecret"]);
   equal(attempts.length, 3);
 });
 
-Deno.test("CredentialChain goes on after a provider that throws, and quotes no foreign error", async () => {
+Deno.test("CredentialChain: continues after a provider that throws, without quoting a foreign error", async () => {
   const { chain } = chainOf(
     ["docker", true, () => JSON.parse("hunter2") as ProviderOutcome],
     ["kubelet", true, () => {
@@ -82,7 +86,7 @@ Deno.test("CredentialChain goes on after a provider that throws, and quotes no f
     }],
     ["kubesecret", true, () => found("kubesecret")],
   );
-  const { winner, attempts } = await chain.resolve(ask("nginx"));
+  const { winner, attempts } = await chain.resolve(requestFor("nginx"));
   equal(winner?.provider, "kubesecret");
   deepEqual(attempts.slice(0, 2).map(({ outcome }) => outcome.reason), [
     "internal-error",
@@ -93,25 +97,25 @@ Deno.test("CredentialChain goes on after a provider that throws, and quotes no f
   equal(outcome?.kind === "failed" && outcome.detail, "read /etc/x: EACCES");
 });
 
-Deno.test("CredentialChain has no winner when nobody has a credential", async () => {
+Deno.test("CredentialChain: has no winner when no provider finds a credential", async () => {
   const { chain } = chainOf(["docker", true, () => NONE]);
-  equal((await chain.resolve(ask("nginx"))).winner, undefined);
+  equal((await chain.resolve(requestFor("nginx"))).winner, undefined);
 });
 
-Deno.test("CredentialChain rejects when it is aborted", async () => {
+Deno.test("CredentialChain: rejects when aborted", async () => {
   const stop = new AbortController();
-  const { chain, asked } = chainOf(
+  const { chain, queried } = chainOf(
     ["docker", true, () => {
       stop.abort(new Error("stop"));
       throw new Error("interrupted");
     }],
     ["kubelet", true, () => found("kubelet")],
   );
-  await rejects(chain.resolve(ask("nginx"), { signal: stop.signal }), /stop/);
-  deepEqual(asked, ["docker"]);
+  await rejects(chain.resolve(requestFor("nginx"), { signal: stop.signal }), /stop/);
+  deepEqual(queried, ["docker"]);
 });
 
-/** Pulls of which one succeeded. */
+/** Observed pulls, one of them confirmed. */
 const PULLS: CriPulls = {
   lookup: () => undefined,
   confirmed: () => ({
@@ -120,7 +124,7 @@ const PULLS: CriPulls = {
   }),
 };
 
-/** What a renewal comes to that may fall back on what a pull brought. */
+/** Resolves a renewal with a confirmed pull as the last resort. */
 async function renewal(...answers: readonly ProviderOutcome[]) {
   const providers = answers.map((answer, i): CredentialProvider => ({
     name: i === 0 ? "docker" : "kubelet",
@@ -128,39 +132,39 @@ async function renewal(...answers: readonly ProviderOutcome[]) {
     provide: () => Promise.resolve(answer),
   }));
   const observer = new FakeObserver();
-  const lastResort = pulledProvider(PULLS);
+  const lastResort = confirmedPullProvider(PULLS);
   const chain = new CredentialChain({ providers, lastResort, clock: new FakeClock(), observer });
-  return await chain.resolve(ask("nginx"), { renewal: true });
+  return await chain.resolve(requestFor("nginx"), { renewal: true });
 }
 
-Deno.test("CredentialChain falls back on a pull only where nobody has, or may have, anything", async () => {
+Deno.test("CredentialChain: falls back to a confirmed pull only when no provider has or may have a credential", async () => {
   const { winner, attempts } = await renewal(NONE, NONE);
   equal(winner?.provider, "cri");
   equal(winner?.candidates[0].fetchedAtMs, 7);
   deepEqual(attempts.map(({ provider }) => provider), ["docker", "kubelet", "cri"]);
   equal((await renewal(NONE, found("kubelet"))).winner?.provider, "kubelet");
   const failed = { kind: "failed", reason: "plugin-timeout", detail: "60s", notes: [] } as const;
-  equal((await renewal(failed, NONE)).winner, undefined, "the source may have one");
+  equal((await renewal(failed, NONE)).winner, undefined, "the source may have a credential");
 });
 
-Deno.test("CredentialChain does not bring back by a pull what an account may have no more", async () => {
+Deno.test("CredentialChain: does not fall back to a pull when a plugin runs per service account", async () => {
   equal((await renewal(NONE, { ...NONE, validAccounts: [] })).winner, undefined);
   equal((await renewal(NONE, { ...NONE, validAccounts: "unknown" })).winner, undefined);
 });
 
-Deno.test("CredentialChain asks for pulls that succeeded in a renewal alone", async () => {
+Deno.test("CredentialChain: uses confirmed pulls only in a renewal", async () => {
   const chain = new CredentialChain({
     providers: [],
-    lastResort: pulledProvider(PULLS),
+    lastResort: confirmedPullProvider(PULLS),
     clock: new FakeClock(),
     observer: new FakeObserver(),
   });
-  equal((await chain.resolve(ask("nginx"))).winner, undefined);
-  const empty = pulledProvider({ lookup: () => undefined, confirmed: () => undefined });
-  equal((await empty.provide(ask("nginx"))).kind, "none");
+  equal((await chain.resolve(requestFor("nginx"))).winner, undefined);
+  const empty = confirmedPullProvider({ lookup: () => undefined, confirmed: () => undefined });
+  equal((await empty.provide(requestFor("nginx"))).kind, "none");
 });
 
-Deno.test("CredentialChain: goes on after the deadline, and reports the answer that comes late", async () => {
+Deno.test("CredentialChain: continues after the deadline and reports a late outcome", async () => {
   const clock = new FakeClock();
   const slow = Promise.withResolvers<ProviderOutcome>();
   const late: string[] = [];
@@ -174,10 +178,10 @@ Deno.test("CredentialChain: goes on after the deadline, and reports the answer t
     deadline: new AnswerDeadline({
       clock,
       timeoutMs: 5_000,
-      late: ({ text }) => void late.push(text),
+      onLateAnswer: ({ text }) => void late.push(text),
     }),
   });
-  const first = chain.resolve(ask("quay.io/a/b:1"));
+  const first = chain.resolve(requestFor("quay.io/a/b:1"));
   await clock.waiting();
   await clock.advance(5_250);
   const { attempts, winner } = await first;
@@ -186,18 +190,21 @@ Deno.test("CredentialChain: goes on after the deadline, and reports the answer t
     ["deadline-exceeded", 5_250],
     ["found", 0],
   ]);
-  const second = chain.resolve({ ...ask("mirror.io/a/b:1"), podImage: ask("quay.io/a/b:1").image });
+  const second = chain.resolve({
+    ...requestFor("mirror.io/a/b:1"),
+    podImage: requestFor("quay.io/a/b:1").image,
+  });
   await clock.waiting();
   await clock.advance(350);
-  equal((await second).winner?.provider, "kubelet", "it is not waited for as long again");
+  equal((await second).winner?.provider, "kubelet", "an overdue provider gets less time");
   deepEqual(late, []);
   slow.resolve(found("docker"));
   await settle();
   deepEqual(late, ["quay.io/a/b:1", "quay.io/a/b:1"]);
-  equal((await chain.resolve(ask("quay.io/a/b:1"))).winner?.provider, "docker");
+  equal((await chain.resolve(requestFor("quay.io/a/b:1"))).winner?.provider, "docker");
 });
 
-Deno.test("CredentialChain: a late failure is not reported, nor waited for", async () => {
+Deno.test("CredentialChain: does not report a late failure", async () => {
   const clock = new FakeClock();
   const slow = Promise.withResolvers<ProviderOutcome>();
   let late = 0;
@@ -205,9 +212,9 @@ Deno.test("CredentialChain: a late failure is not reported, nor waited for", asy
     providers: [{ name: "docker", renewable: true, provide: () => slow.promise }],
     clock,
     observer: new FakeObserver(),
-    deadline: new AnswerDeadline({ clock, timeoutMs: 5_000, late: () => void late++ }),
+    deadline: new AnswerDeadline({ clock, timeoutMs: 5_000, onLateAnswer: () => void late++ }),
   });
-  const resolution = chain.resolve(ask("quay.io/a/b"));
+  const resolution = chain.resolve(requestFor("quay.io/a/b"));
   await clock.waiting();
   await clock.advance(5_250);
   await resolution;

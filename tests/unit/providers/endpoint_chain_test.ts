@@ -18,7 +18,7 @@ const ENDPOINT = parseImageReference("mirror.example.com/app:v1");
 
 type Answer = "found" | "none" | ReasonCode;
 
-/** What a provider answers for the mirror, and for the image's registry. */
+/** A provider's outcome for the endpoint and for the image's registry. */
 type Answers = readonly [ProviderName, Answer, Answer];
 
 function outcome(answer: Answer, origin: string): ProviderOutcome {
@@ -55,7 +55,7 @@ const request = (change: Partial<CredentialRequest> = {}): CredentialRequest => 
 const originOf = (winner?: { readonly candidates: readonly Candidate[] }) =>
   winner?.candidates.map(({ origin, forEndpoint = false }) => [origin, forEndpoint])[0];
 
-Deno.test("EndpointChain: without another place it asks for the image and marks nothing", async () => {
+Deno.test("EndpointChain: resolves the image itself when there is no endpoint", async () => {
   const { chain, requests } = chainOf(["docker", "none", "found"]);
   const { endpoint: _, ...plain } = request();
   const { winner, attempts } = await chain.resolve(plain);
@@ -64,11 +64,11 @@ Deno.test("EndpointChain: without another place it asks for the image and marks 
   deepStrictEqual(requests, [plain]);
 });
 
-Deno.test("EndpointChain: an entry for the place wins, and the image's is not asked for", async () => {
+Deno.test("EndpointChain: resolves only the endpoint when a provider has an entry for it", async () => {
   const { chain, requests } = chainOf(["docker", "none", "found"], ["kubelet", "found", "found"]);
   const { image, winner, attempts } = await chain.resolve(request());
   strictEqual(image, IMAGE);
-  strictEqual(winner?.provider, "kubelet", "a later provider's entry for it goes first");
+  strictEqual(winner?.provider, "kubelet", "an entry of a later provider takes precedence");
   deepStrictEqual(winner?.candidates.map(({ forEndpoint }) => forEndpoint), [true, true]);
   deepStrictEqual(attempts.map(({ forEndpoint }) => forEndpoint), [true, true]);
   deepStrictEqual(requests.map(({ image }) => image.registry), [
@@ -76,12 +76,12 @@ Deno.test("EndpointChain: an entry for the place wins, and the image's is not as
     ENDPOINT.registry,
   ]);
   const [first] = requests;
-  strictEqual(first?.podImage, IMAGE, "pods name the image");
-  deepStrictEqual(first?.labels, {}, "the labels of a pull are for the image's registry");
+  strictEqual(first?.podImage, IMAGE, "pods use the image");
+  deepStrictEqual(first?.labels, {}, "pull labels are for the image's registry");
   strictEqual(first?.endpoint, undefined);
 });
 
-Deno.test("EndpointChain: without an entry for the place, the image's credential serves", async () => {
+Deno.test("EndpointChain: falls back to the image's credential when no provider has an entry for the endpoint", async () => {
   const { chain, requests } = chainOf(["docker", "none", "none"], ["kubelet", "none", "found"]);
   const { winner, attempts } = await chain.resolve(request({ newerThanMs: 5 }));
   deepStrictEqual(originOf(winner), [IMAGE.registry, false]);
@@ -98,20 +98,20 @@ Deno.test("EndpointChain: without an entry for the place, the image's credential
   );
 });
 
-Deno.test("EndpointChain: an entry that cannot be used now is not replaced by the image's", async () => {
+Deno.test("EndpointChain: does not fall back when the endpoint's entry cannot be used at the moment", async () => {
   for (const reason of ["plugin-failed", "helper-timeout", "invalid-entry"] as const) {
     const { chain } = chainOf(["docker", reason, "found"]);
     strictEqual((await chain.resolve(request())).winner, undefined, reason);
   }
 });
 
-Deno.test("EndpointChain: a source that is broken as a whole hides no entry", async () => {
+Deno.test("EndpointChain: falls back when a provider fails for every registry", async () => {
   const hit = ["docker", "none", "found"] as const;
   for (const reason of ["source-unreachable", "unreadable"] as const) {
     const { chain } = chainOf(hit, ["kubesecret", reason, reason]);
     deepStrictEqual(originOf((await chain.resolve(request())).winner), [IMAGE.registry, false]);
   }
-  // One helper for every registry, which is not installed.
+  // A helper for every registry that is not installed.
   const { chain } = chainOf(["docker", "helper-missing", "helper-missing"], [
     "kubelet",
     "none",
@@ -120,7 +120,7 @@ Deno.test("EndpointChain: a source that is broken as a whole hides no entry", as
   deepStrictEqual(originOf((await chain.resolve(request())).winner), [IMAGE.registry, false]);
 });
 
-Deno.test("EndpointChain: what the place's entry gave before stays in use through an outage", async () => {
+Deno.test("EndpointChain: keeps the endpoint's credential in use during an outage", async () => {
   const answers = [["docker", "none", "found"], [
     "kubesecret",
     "source-unreachable",
@@ -129,14 +129,14 @@ Deno.test("EndpointChain: what the place's entry gave before stays in use throug
   const { chain, requests } = chainOf(...answers);
   const { winner } = await chain.resolve(request({ endpointInUse: true }));
   strictEqual(winner, undefined);
-  strictEqual(requests.length, 2, "the image's is not even asked for");
-  // An entry that is gone, and no failure: then the image's serves again.
+  strictEqual(requests.length, 2, "the image itself is not resolved");
+  // The entry is gone and no provider failed: the image's credential is used again.
   const gone = await chainOf(["docker", "none", "found"]).chain
     .resolve(request({ endpointInUse: true }));
   deepStrictEqual(originOf(gone.winner), [IMAGE.registry, false]);
 });
 
-Deno.test("EndpointChain: with all, both are asked and the place's entry still wins", async () => {
+Deno.test("EndpointChain: resolves endpoint and image with `all`, and the endpoint's entry still wins", async () => {
   const { chain, requests } = chainOf(["docker", "found", "found"]);
   const { winner, attempts } = await chain.resolve(request(), { all: true });
   deepStrictEqual(originOf(winner), [ENDPOINT.registry, true]);

@@ -1,6 +1,6 @@
 import { AgentError, type FileStat, type FileSystem } from "../../../lib/model/mod.ts";
 
-/** Files in memory, as far as the resolve room reads them. */
+/** In-memory files for the providers, without folders and watches. */
 export class MemoryFiles implements FileSystem {
   readonly #files = new Map<string, { text: string; stamp: string; mode: number }>();
   /** Paths that cannot be read. */
@@ -8,7 +8,7 @@ export class MemoryFiles implements FileSystem {
   reads = 0;
   #stamps = 0;
 
-  /** Without `stamp` each write has a new one. */
+  /** Each write gets a new stamp by default. */
   write(path: string, text: string, { mode = 0o600, stamp = `s${++this.#stamps}` } = {}): void {
     this.#files.set(path, { text, stamp, mode });
   }

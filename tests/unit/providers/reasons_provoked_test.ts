@@ -1,13 +1,10 @@
-/**
- * Every reason code, provoked by the thing that it is about. The table's type asks for the code
- * that somebody adds.
- */
+/** Provokes every reason code by its cause. The type of the table requires new codes in it. */
 import { deepEqual, equal, notEqual } from "node:assert/strict";
 import {
   type CredentialProvider,
   type CredentialRequest,
-  type KubeHttpAnswer,
   type KubeHttpFailure,
+  type KubeHttpResponse,
   type ProcessResult,
   type ProviderOutcome,
   REASON_CODES,
@@ -31,16 +28,16 @@ import { FakeObserver } from "../../fakes/observer.ts";
 import { exited, FakeProcessRunner } from "../../fakes/process.ts";
 import { FakeRandom } from "../../fakes/random.ts";
 import { MemoryFiles } from "./memory_files.ts";
-import { ask, CONFIG_PATH, configText, kubelet, response } from "./exec_plugin/plugins.ts";
+import { CONFIG_PATH, configText, kubelet, requestFor, response } from "./exec_plugin/plugins.ts";
 import { secretObject } from "./kubernetes/secrets.ts";
 
 const IMAGE = "reg.io/app:1";
 const DOCKER = "/root/.docker/config.json";
 
-/** Everything that the answer says: of the provider, and of its parts. */
+/** Returns the reasons of the outcome and its notes. */
 async function reasonsOf(
   provider: CredentialProvider,
-  request: CredentialRequest = ask(IMAGE),
+  request: CredentialRequest = requestFor(IMAGE),
 ): Promise<readonly ReasonCode[]> {
   const chain = new CredentialChain({
     providers: [provider],
@@ -81,7 +78,7 @@ const fromDocker = (text: string | undefined) => reasonsOf(docker(text).provider
 const fromHelper = (answer: ProcessResult, name = "pass") =>
   reasonsOf(docker(JSON.stringify({ credHelpers: { "reg.io": name } }), answer).provider);
 
-/** What a plugin that ends so is said to be. */
+/** Returns the reasons for a plugin with this result. */
 async function fromPlugin(result: ProcessResult | string): Promise<readonly ReasonCode[]> {
   const { provider, runner } = kubelet([{ name: "p", matchImages: ["reg.io"] }]);
   runner.answer = () => result;
@@ -95,7 +92,9 @@ clusters: [{name: c, cluster: {server: "https://api:6443"}}]
 users: [{name: u, user: {token: t}}]
 `;
 
-async function fromKube(answer: KubeHttpAnswer | KubeHttpFailure): Promise<readonly ReasonCode[]> {
+async function fromKube(
+  answer: KubeHttpResponse | KubeHttpFailure,
+): Promise<readonly ReasonCode[]> {
   const files = new FakeFiles();
   files.set("/kubeconfig", KUBECONFIG);
   const kube = await openKube({
@@ -123,7 +122,7 @@ type Token = Awaited<ReturnType<PodAccounts["token"]>>;
 const POD = { namespace: "n", name: "pod", uid: "1", serviceAccount: "web" };
 const NO_TOKEN = { kind: "failed", reason: "token-unavailable", detail: "no" } as const;
 
-/** A plugin that wants the token of a pod's account, in a cluster that answers so. */
+/** Returns the reasons for a plugin with `tokenAttributes` in this cluster. */
 function fromAccount(
   { pods = [POD], annotations = {}, token = NO_TOKEN }: {
     readonly pods?: readonly typeof POD[];
@@ -172,7 +171,7 @@ const GOOD = response({ "reg.io": ["u", "p"] }, { duration: "1h" });
 const list = (...items: unknown[]) =>
   answered({ kind: "SecretList", apiVersion: "v1", metadata: { resourceVersion: "1" }, items });
 
-/** All but what the registry says, which tests/e2e/election_test.ts provokes. */
+/** All codes but the registry's, which an end-to-end test provokes. */
 type Provoked = Exclude<ReasonCode, "registry-refused">;
 
 const PROVOKED: Readonly<Record<Provoked, () => Promise<readonly ReasonCode[]>>> = {
@@ -192,14 +191,14 @@ const PROVOKED: Readonly<Record<Provoked, () => Promise<readonly ReasonCode[]>>>
   },
   "no-labels": () => reasonsOf(labelsProvider(new FakeClock())),
   "incomplete-labels": () =>
-    reasonsOf(labelsProvider(new FakeClock()), ask(IMAGE, { labels: { [NAME]: "u" } })),
+    reasonsOf(labelsProvider(new FakeClock()), requestFor(IMAGE, { labels: { [NAME]: "u" } })),
   "not-enabled": () => reasonsOf(disabledProvider("kubesecret", true)),
   "no-pull-observed": () => reasonsOf(criProvider({ lookup: () => undefined })),
   "no-config-file": () => fromDocker(undefined),
   "no-entry-for-registry": () => fromDocker(auths({ username: "u", password: "p" }, "other.io")),
   "anonymous-entry": () => fromDocker(auths({})),
   "incomplete-entry": () => fromDocker(auths({ username: "u" })),
-  "helper-not-found": () => fromHelper(exited("credentials not found in native keychain\n", 1)),
+  "helper-no-credential": () => fromHelper(exited("credentials not found in native keychain\n", 1)),
   "helper-is-agent": () => fromHelper(exited(""), "nydus-auth"),
   async "plugin-not-matched"() {
     return await reasonsOf(kubelet([{ name: "p", matchImages: ["other.io"] }]).provider);
@@ -238,9 +237,9 @@ const PROVOKED: Readonly<Record<Provoked, () => Promise<readonly ReasonCode[]>>>
       providers: [{ name: "docker", renewable: true, provide: () => new Promise(() => {}) }],
       clock,
       observer: new FakeObserver(),
-      deadline: new AnswerDeadline({ clock, timeoutMs: 5_000, late: () => {} }),
+      deadline: new AnswerDeadline({ clock, timeoutMs: 5_000, onLateAnswer: () => {} }),
     });
-    const resolution = chain.resolve(ask(IMAGE));
+    const resolution = chain.resolve(requestFor(IMAGE));
     await clock.waiting();
     await clock.advance(6_000);
     return (await resolution).attempts.map(({ outcome }) => outcome.reason);
@@ -256,13 +255,13 @@ const PROVOKED: Readonly<Record<Provoked, () => Promise<readonly ReasonCode[]>>>
 };
 
 for (const [code, provoke] of Object.entries(PROVOKED)) {
-  Deno.test(`the reason "${code}" comes of what it says`, async () => {
-    const said = await provoke();
-    deepEqual(said.filter((reason) => reason === code).slice(0, 1), [code], said.join());
+  Deno.test(`reason "${code}": is returned for its cause`, async () => {
+    const reasons = await provoke();
+    deepEqual(reasons.filter((reason) => reason === code).slice(0, 1), [code], reasons.join());
   });
 }
 
-Deno.test("a credential that was seen over CRI is found", async () => {
+Deno.test("criProvider: finds a credential of an observed pull", async () => {
   const credential = { kind: "basic", username: "u", password: new Secret("p") } as const;
   const provider = criProvider({ lookup: () => ({ credential, seenAtMs: 1 }) });
   deepEqual(await reasonsOf(provider), ["found"]);

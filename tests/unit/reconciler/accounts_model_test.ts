@@ -1,6 +1,6 @@
 import { deepEqual, ok } from "node:assert/strict";
 import fc from "fast-check";
-import type { DeliveryOrder, DeliveryOutcome } from "../../../lib/model/mod.ts";
+import type { DeliveryOutcome, DeliveryRequest } from "../../../lib/model/mod.ts";
 import { KubeletProvider } from "../../../lib/providers/exec_plugin/mod.ts";
 import { settle } from "../../fakes/clock.ts";
 import { Cluster } from "../../fakes/cluster.ts";
@@ -75,7 +75,7 @@ class Model {
   }
 
   /** What an account got is in the mounts of images that its pods use, while it is there. */
-  #deliver(order: DeliveryOrder): DeliveryOutcome {
+  #deliver(order: DeliveryRequest): DeliveryOutcome {
     const { daemon, instance, credential } = order;
     ok(credential.kind === "basic");
     const [, owner = "", uid = ""] = /^aud (\w+) (\w+) /.exec(credential.password.reveal()) ?? [];

@@ -41,7 +41,7 @@ Deno.test("Deliveries: failed reads speak against no credential where nydusd hol
     clock: new FakeClock(),
     isQuerying: () => false,
     remembered: () => undefined,
-    unknownHosts: () => "warn",
+    unapprovedHostPolicy: () => "warn",
     inUseDelayMs: () => 5_000,
     inSync: () => {},
   });

@@ -47,7 +47,7 @@ class Stage {
   passwords: Record<string, string> = {};
   /** Failed and tried reads of each daemon. */
   readonly reads = new Map<string, { reads: number; errors: number }>();
-  readonly #stages = (unknownHosts: "warn" | "refuse") => ({
+  readonly #stages = (unapprovedHostPolicy: "warn" | "refuse") => ({
     discoverer: { look: () => Promise.resolve({ daemons: this.view(), problems: [] }) },
     resolver: { resolve: (request: CredentialRequest) => Promise.resolve(this.resolve(request)) },
     deliverer: {
@@ -68,16 +68,16 @@ class Stage {
     },
     checkIntervalMs: 60 * SECOND,
     renewalEnabled: true,
-    unknownHosts,
+    unapprovedHostPolicy,
   });
   readonly reconciler: Reconciler;
 
-  constructor(unknownHosts: "warn" | "refuse" = "warn") {
+  constructor(unapprovedHostPolicy: "warn" | "refuse" = "warn") {
     const { store, observer, clock } = this;
     const inUseDelayMs = () => 0;
     this.reconciler = new Reconciler(
       { store, observer, clock, inUseDelayMs },
-      this.#stages(unknownHosts),
+      this.#stages(unapprovedHostPolicy),
     );
   }
 

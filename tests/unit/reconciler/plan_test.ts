@@ -66,7 +66,7 @@ interface Case {
   readonly instance?: Partial<RafsInstance>;
   readonly remembered?: Candidate;
   readonly resolving?: boolean;
-  readonly unknownHosts?: "warn" | "refuse";
+  readonly unapprovedHostPolicy?: "warn" | "refuse";
 }
 
 function plan(given: Case) {
@@ -93,7 +93,7 @@ function plan(given: Case) {
     entry: given.entry,
     remembered: given.remembered,
     resolving: given.resolving ?? false,
-    unknownHosts: given.unknownHosts ?? "warn",
+    unapprovedHostPolicy: given.unapprovedHostPolicy ?? "warn",
     nowMs: NOW_MS,
   };
   return planInstance(input);
@@ -283,8 +283,12 @@ Deno.test("planInstance: withholds a credential from unapproved hosts, and keeps
   const given = { entry: entry(OURS), instance };
   deepStrictEqual(plan(given).unapproved, { hosts: [host], action: "delivered" });
   strictEqual(summary(given), "deliver ours");
-  strictEqual(summary({ ...given, unknownHosts: "refuse" }), "withheld");
-  const adopted = { ...given, entry: entry(OURS, "adopted"), unknownHosts: "refuse" } as const;
+  strictEqual(summary({ ...given, unapprovedHostPolicy: "refuse" }), "withheld");
+  const adopted = {
+    ...given,
+    entry: entry(OURS, "adopted"),
+    unapprovedHostPolicy: "refuse",
+  } as const;
   strictEqual(summary({ ...adopted, record: { currentAuth: THEIRS } }), "adopted");
   strictEqual(summary(adopted), "withheld");
 });

@@ -13,10 +13,10 @@ function targetOf(more: Partial<RegistryBackend>) {
   return probeTargetOf(IMAGE, [{ instance } as unknown as Mount]);
 }
 
-const way = ({ scheme, host, proxyUrl, otherwise }: ReturnType<typeof targetOf>) => ({
+const way = ({ scheme, host, proxyUrl, fallback }: ReturnType<typeof targetOf>) => ({
   url: `${scheme}://${host}`,
   proxy: proxyUrl?.reveal(),
-  otherwise: otherwise && `${otherwise.scheme}://${otherwise.host}`,
+  fallback: fallback && `${fallback.scheme}://${fallback.host}`,
 });
 
 Deno.test("probeTargetOf: as nydusd reads, with its scheme, authorities and repository", () => {
@@ -40,19 +40,19 @@ Deno.test("probeTargetOf: a mirror of older versions goes before the registry", 
   deepStrictEqual(way(targetOf({ mirrors })), {
     url: "http://mirror.example.com:5000",
     proxy: undefined,
-    otherwise: "https://registry.example.com",
+    fallback: "https://registry.example.com",
   });
 });
 
 Deno.test("probeTargetOf: through the proxy, in plain HTTP where nydusd does so", () => {
   const registry = "https://registry.example.com";
   const proxy = PROXY.url;
-  deepStrictEqual(way(targetOf({ proxy: PROXY })), { url: registry, proxy, otherwise: registry });
+  deepStrictEqual(way(targetOf({ proxy: PROXY })), { url: registry, proxy, fallback: registry });
   deepStrictEqual(way(targetOf({ proxy: { ...PROXY, useHttp: true } })), {
     url: "http://registry.example.com",
     proxy,
-    otherwise: registry,
+    fallback: registry,
   });
   const strict = way(targetOf({ proxy: { ...PROXY, fallback: false } }));
-  deepStrictEqual(strict, { url: registry, proxy, otherwise: undefined });
+  deepStrictEqual(strict, { url: registry, proxy, fallback: undefined });
 });

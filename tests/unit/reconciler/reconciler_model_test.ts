@@ -1,6 +1,6 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import fc from "fast-check";
-import type { DeliveryOrder, DeliveryOutcome } from "../../../lib/model/mod.ts";
+import type { DeliveryOutcome, DeliveryRequest } from "../../../lib/model/mod.ts";
 import { settle } from "../../fakes/clock.ts";
 import { basic, found, SECOND, Stage } from "./reconciler_stage.ts";
 
@@ -57,7 +57,7 @@ class Model {
     stage.deliver = (order) => this.#deliver(order);
   }
 
-  #deliver(order: DeliveryOrder): DeliveryOutcome {
+  #deliver(order: DeliveryRequest): DeliveryOutcome {
     const { daemon, instance, credential } = order;
     if (this.deaf.has(daemon.id)) {
       return { kind: "unreachable", detail: "timed out", file: { kind: "unchanged" } };
@@ -156,11 +156,11 @@ Deno.test("the model notices an older credential", async () => {
   const [instance] = mount.instances;
   ok(instance);
   model.issued.set(image(0), 2);
-  const order = (password: string): DeliveryOrder => ({
+  const order = (password: string): DeliveryRequest => ({
     daemon: mount,
     instance,
     credential: basic(password),
-  } as DeliveryOrder);
+  } as DeliveryRequest);
   await stage.deliver(order("v2"));
   let noticed = 0;
   for (const wrong of ["v1", "v3", "other"]) {

@@ -4,8 +4,8 @@ import {
   type Credential,
   type CredentialRequest,
   type Daemon,
-  type DeliveryOrder,
   type DeliveryOutcome,
+  type DeliveryRequest,
   encodeRegistryAuth,
   type NodeView,
   parseImageReference,
@@ -39,9 +39,9 @@ export class Stage {
   /** What each daemon holds, by daemon id and mount id. */
   readonly currentAuth = new Map<string, Map<string, Secret>>();
   readonly requests: CredentialRequest[] = [];
-  readonly orders: DeliveryOrder[] = [];
+  readonly orders: DeliveryRequest[] = [];
   answer: (request: CredentialRequest) => ProviderOutcome | Promise<ProviderOutcome> = () => none();
-  deliver: (order: DeliveryOrder) => DeliveryOutcome | Promise<DeliveryOutcome> = (order) =>
+  deliver: (order: DeliveryRequest) => DeliveryOutcome | Promise<DeliveryOutcome> = (order) =>
     this.store_(order);
   /** What pulls that were seen brought. */
   remembered: Candidate | undefined;
@@ -142,7 +142,7 @@ export class Stage {
     };
   }
 
-  store_({ daemon, instance, credential }: DeliveryOrder): DeliveryOutcome {
+  store_({ daemon, instance, credential }: DeliveryRequest): DeliveryOutcome {
     ok(credential.kind === "basic" && instance.mountId !== undefined);
     this.currentAuth.get(daemon.id)?.set(instance.mountId, encodeRegistryAuth(credential));
     return { kind: "delivered", file: { kind: "written" } };

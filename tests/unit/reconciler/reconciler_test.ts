@@ -125,7 +125,7 @@ Deno.test("Reconciler: goes on after a defect in a delivery, which it reports", 
   await stage.run(async () => {
     ok(stage.ready);
     strictEqual(stage.state("d1", "2"), "stored", "the other mount is served");
-    ok(stage.observer.of("warning").some(({ code }) => code === "delivery-defect"));
+    ok(stage.observer.of("warning").some(({ code }) => code === "delivery-error"));
     await stage.clock.advance(120 * SECOND);
     strictEqual(stage.state("d1", "1"), "in-use");
   });
@@ -171,7 +171,7 @@ Deno.test("Reconciler: keeps what it knows, and goes on, while discovery fails",
     await stage.clock.advance(121 * SECOND);
     strictEqual(stage.holds("d1", "1"), auth("b"));
     strictEqual(stage.orders.length, 2, "an old observation does not undo the delivery");
-    ok(stage.observer.of("warning").some(({ code }) => code === "look-failed"));
+    ok(stage.observer.of("warning").some(({ code }) => code === "reconcile-failed"));
   });
 });
 
@@ -214,8 +214,8 @@ Deno.test("reportViewChanges: reports what differs, once", () => {
   const problem = (detail: string) => ({ source: "root", subject: "/", detail }) as const;
   const views: readonly NodeView[] = [
     { daemons: [of("a", "running"), of("b", "running")], problems: [] },
-    { daemons: [of("a", "dying"), of("b", "running")], problems: [problem("EIO")] },
-    { daemons: [of("a", "dying"), of("b", "running")], problems: [problem("EIO")] },
+    { daemons: [of("a", "terminating"), of("b", "running")], problems: [problem("EIO")] },
+    { daemons: [of("a", "terminating"), of("b", "running")], problems: [problem("EIO")] },
     { daemons: [of("b", "running"), of("c", "starting")], problems: [problem("EACCES")] },
     { daemons: [of("b", "running"), of("c", "starting")], problems: [] },
   ];
@@ -229,9 +229,9 @@ Deno.test("reportViewChanges: reports what differs, once", () => {
     [
       ["a", undefined, "running"],
       ["b", undefined, "running"],
-      ["a", "running", "dying"],
+      ["a", "running", "terminating"],
       ["c", undefined, "starting"],
-      ["a", "dying", "gone"],
+      ["a", "terminating", "gone"],
     ],
   );
   deepStrictEqual(observer.of("discovery-problem").map(({ detail }) => detail), ["EIO", "EACCES"]);

@@ -264,9 +264,9 @@ Deno.test("refused → renewed: a report about a registry mends the mounts that 
   });
 });
 
-for (const verify of ["on-change", "on-doubt"] as const) {
+for (const verify of ["on-change", "as-needed"] as const) {
   Deno.test(`refused → renewed: what a probe refuses is fetched anew, without a read (${verify})`, async () => {
-    const docker = givenProvider("docker", verify === "on-doubt" ? ["u:wrong", "v:wrong"] : []);
+    const docker = givenProvider("docker", verify === "as-needed" ? ["u:wrong", "v:wrong"] : []);
     const { clock, node, token, executedMs } = stage({
       verify,
       before: [docker],

@@ -35,7 +35,7 @@ class Stage {
   readonly clock = new FakeClock();
   readonly observer = new FakeObserver();
   readonly asked: string[] = [];
-  verify: Verify = "on-doubt";
+  verify: Verify = "as-needed";
   verdicts: Record<string, ProbeVerdict["kind"]> = {};
   readonly selector = new CandidateSelector({
     clock: this.clock,

@@ -220,12 +220,12 @@ Deno.test("RegistryProbe: a redirect of anything else is no yes", async () => {
 });
 
 Deno.test("RegistryProbe: where a mirror or proxy leads nowhere, the registry itself is asked", async () => {
-  const asked = async (mirror: FakeAnswer | "down", otherwise?: ProbeTarget) => {
+  const asked = async (mirror: FakeAnswer | "down", fallback?: ProbeTarget) => {
     const http = new FakeRegistryHttp((request) => {
       if (!request.url.includes("//mirror.")) return basicRegistry({ status: 401 })(request);
       return mirror === "down" ? { kind: "unreachable", detail: "it is down" } : mirror;
     });
-    const more = { host: "mirror.example.com", ...(otherwise && { otherwise }) };
+    const more = { host: "mirror.example.com", ...(fallback && { fallback }) };
     return (await probed(http, GOOD, more)).kind;
   };
   equal(await asked("down", TARGET), "accepted");

@@ -18,7 +18,7 @@ function input(
 ): SelectionInput {
   return {
     options: options.map((option) => ({ ...PLAIN, ...option })),
-    verify: "on-doubt",
+    verify: "as-needed",
     readsRefused: false,
     canProbe: true,
     ...more,
@@ -104,7 +104,7 @@ const anyOption: fc.Arbitrary<SelectionOption> = fc.record({
 );
 const anyInput: fc.Arbitrary<SelectionInput> = fc.record({
   options: fc.array(anyOption, { minLength: 1, maxLength: 6 }),
-  verify: fc.constantFrom<Verify>("never", "on-doubt", "on-change"),
+  verify: fc.constantFrom<Verify>("never", "as-needed", "on-change"),
   readsRefused: fc.boolean(),
   canProbe: fc.boolean(),
 });
@@ -177,7 +177,7 @@ Deno.test("electionStep: a change by hand that the registry refuses never replac
   fc.assert(fc.property(
     fc.array(fc.constantFrom<VerdictKind>("refused", "forbidden"), { minLength: 1, maxLength: 5 }),
     fc.boolean(),
-    fc.constantFrom<Verify>("on-doubt", "on-change"),
+    fc.constantFrom<Verify>("as-needed", "on-change"),
     (truth, proven, verify) => {
       const offered = truth.map(() => ({ byHand: true }));
       const old: Partial<SelectionOption> = { offered: false, inUse: true, proven };

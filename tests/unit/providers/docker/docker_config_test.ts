@@ -5,15 +5,15 @@ import { helperFor } from "../../../../lib/providers/docker/docker_config.ts";
 const base64 = (text: string) => new TextEncoder().encode(text).toBase64();
 const withAuth = (auth: unknown) => JSON.stringify({ auths: { "quay.io": { auth } } });
 
-Deno.test("parseDockerConfig accepts what docker accepts around the object", () => {
+Deno.test("parseDockerConfig: accepts empty files and trailing data, as docker does", () => {
   for (const text of ["", " \n", "null", "{}", '{"auths":null,"credHelpers":null}', "{} }{"]) {
     equal(parseDockerConfig(text).auths.size, 0, JSON.stringify(text));
   }
-  const text = `{"a":"}\\"{","auths":{"quay.io":{"auth":"${base64("u:p")}"}}} left over`;
+  const text = `{"a":"}\\"{","auths":{"quay.io":{"auth":"${base64("u:p")}"}}} trailing`;
   equal(parseDockerConfig(text).auths.get("quay.io")?.username, "u");
 });
 
-Deno.test("parseDockerConfig refuses what docker refuses, without quoting it", () => {
+Deno.test("parseDockerConfig: rejects what docker rejects, without quoting it", () => {
   const refused = [
     '{"auths":',
     "nonsense",
@@ -26,7 +26,7 @@ Deno.test("parseDockerConfig refuses what docker refuses, without quoting it", (
     withAuth(1),
     withAuth("aHVudGVyMg"), // no padding
     withAuth(base64("hunter2")), // no colon
-    withAuth(base64(":hunter2")), // no user name
+    withAuth(base64(":hunter2")), // no username
     withAuth("aHVu dGVyMjo="), // a space
   ];
   for (const text of refused) {
@@ -37,15 +37,15 @@ Deno.test("parseDockerConfig refuses what docker refuses, without quoting it", (
   }
 });
 
-Deno.test("parseDockerConfig reads base64 as Go does", () => {
+Deno.test("parseDockerConfig: decodes base64 as Go does", () => {
   const password = (auth: string) =>
     parseDockerConfig(withAuth(auth)).auths.get("quay.io")?.password.reveal();
   equal(password(base64("u:\0p\0\0")), "p");
   equal(password("dTpw\r\n"), "p");
-  equal(password("dTpwcR=="), "pq", "spare bits are not looked at");
+  equal(password("dTpwcR=="), "pq", "trailing bits are not checked");
 });
 
-Deno.test("parseDockerConfig prefers auth over username and password, in any letter case", () => {
+Deno.test("parseDockerConfig: prefers auth to username and password, in any letter case", () => {
   const text = JSON.stringify({
     AUTHS: { a: { Auth: base64("u:p"), username: "x" }, b: { USERNAME: "x", password: "y:z" } },
   });
@@ -54,7 +54,7 @@ Deno.test("parseDockerConfig prefers auth over username and password, in any let
   equal(auths.get("b")?.password.reveal(), "y:z");
 });
 
-Deno.test("findAuth takes the same key of several whatever their order", () => {
+Deno.test("findAuth: selects the same key of several in any order", () => {
   const auth = base64("u:p");
   const keys = ["https://quay.io/v2/", "http://quay.io", "quay.io/x"];
   for (const order of [keys, [...keys].reverse()]) {
@@ -63,7 +63,7 @@ Deno.test("findAuth takes the same key of several whatever their order", () => {
   }
 });
 
-Deno.test("helperFor: an empty helper of the registry switches the store off", () => {
+Deno.test("helperFor: ignores credsStore when the registry's helper is empty", () => {
   const config = parseDockerConfig('{"credsStore":"pass","credHelpers":{"quay.io":"","a.io":"b"}}');
   deepEqual(["quay.io", "a.io", "c.io"].map((name) => helperFor(config, name)), ["", "b", "pass"]);
 });

@@ -5,7 +5,7 @@ import { FakeObserver } from "../../../fakes/observer.ts";
 import { exited, FakeProcessRunner } from "../../../fakes/process.ts";
 import { FakeRandom } from "../../../fakes/random.ts";
 import { MemoryFiles } from "../memory_files.ts";
-import { ask, jwt, pairs } from "../exec_plugin/plugins.ts";
+import { jwt, pairs, requestFor } from "../exec_plugin/plugins.ts";
 
 const PATH = "/home/u/.docker/config.json";
 const HUB = "https://index.docker.io/v1/";
@@ -39,26 +39,26 @@ function docker(config: unknown) {
 const answer = (Username: string, Secret: string) =>
   JSON.stringify({ ServerURL: "x", Username, Secret });
 
-Deno.test("flaw 9: DockerProvider finds what docker login stored for Docker Hub", async () => {
+Deno.test("DockerProvider: finds what docker login stored for Docker Hub (flaw 9)", async () => {
   const { provider } = docker({ auths: { [HUB]: basic("hub:pw") } });
   for (const ref of ["nginx", "docker.io/library/nginx", "index.docker.io/a/b"]) {
-    deepEqual(pairs(await provider.provide(ask(ref))), ["hub:pw"]);
+    deepEqual(pairs(await provider.provide(requestFor(ref))), ["hub:pw"]);
   }
 });
 
-Deno.test("DockerProvider does not read a key docker.io, and says under which name docker keeps it", async () => {
+Deno.test("DockerProvider: ignores the key docker.io and reports the one that docker uses", async () => {
   for (const key of ["docker.io", "index.docker.io", "https://registry-1.docker.io/v2/"]) {
     const { provider } = docker({ auths: { [key]: basic("hub:pw") } });
-    const outcome = await provider.provide(ask("nginx"));
+    const outcome = await provider.provide(requestFor("nginx"));
     deepEqual([outcome.kind, outcome.reason], ["none", "no-entry-for-registry"]);
     equal(outcome.notes[0]?.subject, `auths.${key}`);
     ok(outcome.notes[0]?.detail?.includes(HUB));
-    const other = await provider.provide(ask("quay.io/a/b"));
-    deepEqual(other.notes.map(({ detail }) => detail), [`it has ${key}`]);
+    const other = await provider.provide(requestFor("quay.io/a/b"));
+    deepEqual(other.notes.map(({ detail }) => detail), [`it has entries for ${key}`]);
   }
 });
 
-Deno.test("DockerProvider: docker's entry first, then those that the kubelet would try as well", async () => {
+Deno.test("DockerProvider: returns docker's entry first, then those that match by the kubelet's rules", async () => {
   const { provider } = docker({
     auths: {
       "quay.io": basic("u:host"),
@@ -69,104 +69,119 @@ Deno.test("DockerProvider: docker's entry first, then those that the kubelet wou
       "*.io": basic("u:wild"),
     },
   });
-  deepEqual(pairs(await provider.provide(ask("quay.io/team/app:1"))), [
+  deepEqual(pairs(await provider.provide(requestFor("quay.io/team/app:1"))), [
     "u:host",
     "u:app",
     "u:team",
     "u:old",
     "u:wild",
   ]);
-  deepEqual(pairs(await provider.provide(ask("quay.io/else"))), ["u:host", "u:old", "u:wild"]);
-  equal((await provider.provide(ask("ghcr.io/else"))).kind, "none", "docker finds nothing");
+  deepEqual(pairs(await provider.provide(requestFor("quay.io/else"))), [
+    "u:host",
+    "u:old",
+    "u:wild",
+  ]);
+  equal((await provider.provide(requestFor("ghcr.io/else"))).kind, "none", "docker finds no entry");
 });
 
-Deno.test("DockerProvider says which file was read, and what it has instead", async () => {
+Deno.test("DockerProvider: reports the file and its entries when none matches", async () => {
   const none = docker({});
-  const [note] = (await none.provider.provide(ask("quay.io/a"))).notes;
+  const [note] = (await none.provider.provide(requestFor("quay.io/a"))).notes;
   equal(note?.subject, PATH);
-  equal(note?.detail, "it has no entry at all");
+  equal(note?.detail, "it has no entries");
   const names = ["a.io", "b.io", "https://me:pw@c.io/", "d.io", "e.io", "f.io"];
   const auths = Object.fromEntries(names.map((name) => [name, basic("u:p")]));
   const { provider } = docker({ auths, credHelpers: { "g.io": "pass" } });
-  const [told] = (await provider.provide(ask("quay.io/a"))).notes;
-  equal(told?.detail, "it has a.io, b.io, [hidden]@c.io/, d.io, e.io and 2 more");
+  const [others] = (await provider.provide(requestFor("quay.io/a"))).notes;
+  equal(others?.detail, "it has entries for a.io, b.io, [hidden]@c.io/, d.io, e.io and 2 more");
 });
 
-Deno.test("flaw 4: DockerProvider keeps the colons of a password", async () => {
+Deno.test("DockerProvider: keeps colons in a password (flaw 4)", async () => {
   const { provider } = docker({ auths: { "quay.io": basic("u:p:q:r") } });
-  deepEqual(pairs(await provider.provide(ask("quay.io/a/b"))), ["u:p:q:r"]);
+  deepEqual(pairs(await provider.provide(requestFor("quay.io/a/b"))), ["u:p:q:r"]);
 });
 
-Deno.test("DockerProvider keeps identity and registry tokens as what they are", async () => {
+Deno.test("DockerProvider: distinguishes identity and registry tokens", async () => {
   const { provider } = docker({
     auths: { "quay.io": { identitytoken: "i" }, "ghcr.io": { registrytoken: "r" } },
   });
-  deepEqual(pairs(await provider.provide(ask("quay.io/a/b"))), ["identity-token"]);
-  deepEqual(pairs(await provider.provide(ask("ghcr.io/a/b"))), ["registry-token"]);
+  deepEqual(pairs(await provider.provide(requestFor("quay.io/a/b"))), ["identity-token"]);
+  deepEqual(pairs(await provider.provide(requestFor("ghcr.io/a/b"))), ["registry-token"]);
 });
 
-Deno.test("DockerProvider tells each kind of nothing apart", async () => {
+Deno.test("DockerProvider: returns a distinct reason for each absence of a credential", async () => {
   const { provider } = docker({ auths: { "quay.io": {}, "ghcr.io": { username: "u" } } });
-  equal((await provider.provide(ask("quay.io/a/b"))).reason, "anonymous-entry");
-  equal((await provider.provide(ask("ghcr.io/a/b"))).reason, "incomplete-entry");
-  equal((await provider.provide(ask("gcr.io/a/b"))).reason, "no-entry-for-registry");
-  equal((await docker(undefined).provider.provide(ask("gcr.io/a"))).reason, "no-config-file");
+  equal((await provider.provide(requestFor("quay.io/a/b"))).reason, "anonymous-entry");
+  equal((await provider.provide(requestFor("ghcr.io/a/b"))).reason, "incomplete-entry");
+  equal((await provider.provide(requestFor("gcr.io/a/b"))).reason, "no-entry-for-registry");
+  equal(
+    (await docker(undefined).provider.provide(requestFor("gcr.io/a"))).reason,
+    "no-config-file",
+  );
 });
 
-Deno.test("DockerProvider fails for a password that is not UTF-8, and for that registry alone", async () => {
+Deno.test("DockerProvider: fails only for the registry whose password is not UTF-8", async () => {
   const auth = new Uint8Array([0x75, 0x3a, 0xff, 0xfe]).toBase64();
   const { provider } = docker({ auths: { "quay.io": { auth }, "ghcr.io": basic("u:p") } });
-  const outcome = await provider.provide(ask("quay.io/a/b"));
+  const outcome = await provider.provide(requestFor("quay.io/a/b"));
   deepEqual([outcome.kind, outcome.reason], ["failed", "invalid-entry"]);
-  deepEqual(pairs(await provider.provide(ask("ghcr.io/a/b"))), ["u:p"]);
+  deepEqual(pairs(await provider.provide(requestFor("ghcr.io/a/b"))), ["u:p"]);
 });
 
-Deno.test("flaw 19: DockerProvider parses the file once until it changes, then sees it at once", async () => {
+Deno.test("DockerProvider: reads the file only when it changes (flaw 19)", async () => {
   const { provider, files, clock } = docker({ auths: { "quay.io": basic("u:1") } });
-  await Promise.all(Array.from({ length: 50 }, () => provider.provide(ask("quay.io/a/b"))));
-  for (let i = 0; i < 50; i++) await provider.provide(ask("quay.io/a/b"));
+  await Promise.all(Array.from({ length: 50 }, () => provider.provide(requestFor("quay.io/a/b"))));
+  for (let i = 0; i < 50; i++) await provider.provide(requestFor("quay.io/a/b"));
   equal(files.reads, 1);
   files.write(PATH, JSON.stringify({ auths: { "quay.io": basic("u:2") } }));
   await clock.advance(25);
-  deepEqual(pairs(await provider.provide(ask("quay.io/a/b"))), ["u:2"]);
+  deepEqual(pairs(await provider.provide(requestFor("quay.io/a/b"))), ["u:2"]);
   equal(files.reads, 2);
 });
 
-Deno.test("DockerProvider.doubt reads a file whose stamp is the same", async () => {
+Deno.test("DockerProvider.suspect: reads a file with an unchanged stamp", async () => {
   const { provider, files, clock } = docker(undefined);
   files.write(PATH, JSON.stringify({ auths: { "quay.io": basic("u:1") } }), { stamp: "same" });
-  const first = await provider.provide(ask("quay.io/a/b"));
+  const first = await provider.provide(requestFor("quay.io/a/b"));
   await clock.advance(1_000);
   provider.suspect();
-  deepEqual(await provider.provide(ask("quay.io/a/b")), first, "the same text is no news");
+  deepEqual(
+    await provider.provide(requestFor("quay.io/a/b")),
+    first,
+    "an unchanged text keeps its time",
+  );
   files.write(PATH, JSON.stringify({ auths: { "quay.io": basic("u:2") } }), { stamp: "same" });
   provider.suspect();
-  deepEqual(pairs(await provider.provide(ask("quay.io/a/b"))), ["u:2"]);
+  deepEqual(pairs(await provider.provide(requestFor("quay.io/a/b"))), ["u:2"]);
 });
 
-Deno.test("DockerProvider: a reload in the moment of a half-written file forgets nothing", async () => {
+Deno.test("DockerProvider: keeps the last valid file when a reload meets a half-written one", async () => {
   const { provider: before, helpers, files, clock } = docker({
     auths: { "quay.io": basic("u:1") },
   });
-  await before.provide(ask("quay.io/a/b"));
+  await before.provide(requestFor("quay.io/a/b"));
   files.write(PATH, '{"auths": {"quay.io": {"auth": "dTpz');
   const options = { configPath: PATH, files, clock, helpers };
   const after = new DockerProvider({ ...options, before });
-  deepEqual(pairs(await after.provide(ask("quay.io/a/b"))), ["u:1"]);
+  deepEqual(pairs(await after.provide(requestFor("quay.io/a/b"))), ["u:1"]);
   const elsewhere = new DockerProvider({ ...options, configPath: "/other.json", before });
-  equal((await elsewhere.provide(ask("quay.io/a/b"))).kind, "none", "another file, another past");
+  equal(
+    (await elsewhere.provide(requestFor("quay.io/a/b"))).kind,
+    "none",
+    "another file has no earlier state",
+  );
   await clock.advance(25);
   files.write(PATH, JSON.stringify({ auths: { "quay.io": basic("u:2") } }));
-  deepEqual(pairs(await after.provide(ask("quay.io/a/b"))), ["u:2"]);
+  deepEqual(pairs(await after.provide(requestFor("quay.io/a/b"))), ["u:2"]);
 });
 
-Deno.test("DockerProvider keeps the last good file while it is half-written, empty or unreadable", async () => {
+Deno.test("DockerProvider: keeps the last valid file while it is half-written, empty or unreadable", async () => {
   const { provider, files, clock } = docker({ auths: { "quay.io": basic("u:1") } });
-  await provider.provide(ask("quay.io/a/b"));
+  await provider.provide(requestFor("quay.io/a/b"));
   for (const text of ['{"auths": {"quay.io": {"auth": "dTpz', "", "[]"]) {
     files.write(PATH, text);
     await clock.advance(25);
-    const outcome = await provider.provide(ask("quay.io/a/b"));
+    const outcome = await provider.provide(requestFor("quay.io/a/b"));
     deepEqual(pairs(outcome), ["u:1"]);
     equal(outcome.notes[0]?.reason, "invalid-config");
     doesNotMatch(JSON.stringify(outcome.notes), /dTpz/);
@@ -174,82 +189,84 @@ Deno.test("DockerProvider keeps the last good file while it is half-written, emp
   files.denied.add(PATH);
   files.write(PATH, "{}");
   provider.suspect();
-  equal((await provider.provide(ask("quay.io/a/b"))).notes[0]?.reason, "unreadable");
+  equal((await provider.provide(requestFor("quay.io/a/b"))).notes[0]?.reason, "unreadable");
   files.denied.delete(PATH);
   files.write(PATH, "{}");
   provider.suspect();
-  equal((await provider.provide(ask("quay.io/a/b"))).kind, "none");
+  equal((await provider.provide(requestFor("quay.io/a/b"))).kind, "none");
 });
 
-Deno.test("DockerProvider fails where no file was ever good, and treats an empty one as docker does", async () => {
+Deno.test("DockerProvider: fails when the first file is invalid, and accepts an empty one", async () => {
   const broken = docker(undefined);
   broken.files.write(PATH, "{");
-  equal((await broken.provider.provide(ask("quay.io/a/b"))).reason, "invalid-config");
+  equal((await broken.provider.provide(requestFor("quay.io/a/b"))).reason, "invalid-config");
   const empty = docker(undefined);
   empty.files.write(PATH, "");
-  equal((await empty.provider.provide(ask("quay.io/a/b"))).reason, "no-entry-for-registry");
+  equal((await empty.provider.provide(requestFor("quay.io/a/b"))).reason, "no-entry-for-registry");
 });
 
-Deno.test("DockerProvider gives an entry's token its hard end, as of the time of reading", async () => {
+Deno.test("DockerProvider: returns the expiry of a token as of the time of reading", async () => {
   const { provider, clock, files } = docker(undefined);
-  const endsAtMs = clock.wallMs() + 60_000;
-  files.write(PATH, JSON.stringify({ auths: { "quay.io": basic(`u:${jwt(endsAtMs)}`) } }));
-  await provider.provide(ask("quay.io/a/b"));
+  const expiresAtMs = clock.wallMs() + 60_000;
+  files.write(PATH, JSON.stringify({ auths: { "quay.io": basic(`u:${jwt(expiresAtMs)}`) } }));
+  await provider.provide(requestFor("quay.io/a/b"));
   await clock.advance(120_000);
-  const outcome = await provider.provide(ask("quay.io/a/b"));
+  const outcome = await provider.provide(requestFor("quay.io/a/b"));
   if (outcome.kind !== "found") throw new Error(outcome.reason);
-  equal(outcome.candidates[0].expiresAtMs, endsAtMs, "an expired token is known to be expired");
+  equal(outcome.candidates[0].expiresAtMs, expiresAtMs, "the expiry of an expired token is kept");
   equal(outcome.candidates[0].watched, true);
 });
 
-Deno.test("DockerProvider asks the registry's helper, else the store, with the server on stdin", async () => {
+Deno.test("DockerProvider: executes the registry's helper, otherwise the store, with the server on stdin", async () => {
   const { provider, runner } = docker({
     credsStore: "pass",
     credHelpers: { "x.dkr.ecr.eu.amazonaws.com": "ecr" },
   });
   runner.answer = ({ path }) => answer("u", path);
-  deepEqual(pairs(await provider.provide(ask("x.dkr.ecr.eu.amazonaws.com/a"))), [
+  deepEqual(pairs(await provider.provide(requestFor("x.dkr.ecr.eu.amazonaws.com/a"))), [
     "u:/usr/bin/docker-credential-ecr",
   ]);
-  deepEqual(pairs(await provider.provide(ask("nginx"))), ["u:/usr/bin/docker-credential-pass"]);
+  deepEqual(pairs(await provider.provide(requestFor("nginx"))), [
+    "u:/usr/bin/docker-credential-pass",
+  ]);
   deepEqual(runner.requests.map(({ args, stdin }) => [args, stdin]), [
     [["get"], "x.dkr.ecr.eu.amazonaws.com"],
     [["get"], HUB],
   ]);
 });
 
-Deno.test("DockerProvider takes the file's entry when the helper has nothing, not when it fails", async () => {
+Deno.test("DockerProvider: falls back to auths when the helper has no credential, not when it fails", async () => {
   const { provider, runner } = docker({
     credsStore: "pass",
     auths: { "quay.io": basic("u:file") },
   });
-  const outcome = await provider.provide(ask("quay.io/a/b"));
+  const outcome = await provider.provide(requestFor("quay.io/a/b"));
   deepEqual(pairs(outcome), ["u:file"]);
-  equal(outcome.notes[0]?.reason, "helper-not-found");
-  equal((await provider.provide(ask("ghcr.io/a/b"))).reason, "helper-not-found");
+  equal(outcome.notes[0]?.reason, "helper-no-credential");
+  equal((await provider.provide(requestFor("ghcr.io/a/b"))).reason, "helper-no-credential");
   const failing = docker({ credsStore: "pass", auths: { "quay.io": basic("u:file") } });
   failing.runner.answer = () => exited("boom", 2);
-  equal((await failing.provider.provide(ask("quay.io/a/b"))).reason, "helper-failed");
+  equal((await failing.provider.provide(requestFor("quay.io/a/b"))).reason, "helper-failed");
   equal(runner.requests.length, 2);
 });
 
-Deno.test("DockerProvider never runs itself or a helper whose name is a path", async () => {
+Deno.test("DockerProvider: never executes the agent or a helper whose name is a path", async () => {
   const { provider, runner } = docker({
     credHelpers: { "a.io": "nydus-auth", "b.io": "../sh", "c.io": "none" },
   });
-  deepEqual((await provider.provide(ask("a.io/x"))).reason, "helper-is-agent");
-  deepEqual((await provider.provide(ask("b.io/x"))).reason, "helper-missing");
-  deepEqual((await provider.provide(ask("c.io/x"))).reason, "helper-missing");
+  deepEqual((await provider.provide(requestFor("a.io/x"))).reason, "helper-is-agent");
+  deepEqual((await provider.provide(requestFor("b.io/x"))).reason, "helper-missing");
+  deepEqual((await provider.provide(requestFor("c.io/x"))).reason, "helper-missing");
   equal(runner.requests.length, 0);
 });
 
-Deno.test("DockerProvider: an abort ends the caller's waiting", async () => {
+Deno.test("DockerProvider: rejects when the caller aborts", async () => {
   const { provider, runner } = docker({ credsStore: "pass" });
   runner.hold();
   const gone = new AbortController();
-  const asked = provider.provide(ask("quay.io/a/b"), { signal: gone.signal });
+  const pending = provider.provide(requestFor("quay.io/a/b"), { signal: gone.signal });
   await settle();
   gone.abort(new Error("gone"));
-  await rejects(async () => await asked, /gone/);
+  await rejects(async () => await pending, /gone/);
   runner.release();
 });

@@ -9,14 +9,14 @@ function secret(at: string, ...keys: string[]): PullSecret {
   return { namespace, name, entries: keys.map((key) => ({ key, credentials: [] })), problems: [] };
 }
 
-/** `namespace/name key` of everything that matches, best first. */
+/** Returns `namespace/name key` of the matching entries, best first. */
 function found(secrets: readonly PullSecret[], image: string): string[] {
   const target = parseImageTarget(parseImageReference(image).text);
   return new SecretKeyring(secrets).find(target)
     .map(({ secret, entry }) => `${secret.namespace}/${secret.name} ${entry.key}`);
 }
 
-Deno.test("SecretKeyring puts the most specific key first", () => {
+Deno.test("SecretKeyring: returns the most specific key first", () => {
   const secrets = [
     secret("a/host", "reg.example.com"),
     secret("a/team", "https://reg.example.com/v2/team"),
@@ -35,7 +35,7 @@ Deno.test("SecretKeyring puts the most specific key first", () => {
   deepEqual(found(secrets, "example.com/team/app:1"), []);
 });
 
-Deno.test("SecretKeyring settles ties by namespace and name, whatever the order", () => {
+Deno.test("SecretKeyring: orders equal keys by namespace and name", () => {
   const secrets = [secret("b/a", "h.io"), secret("a/b", "h.io"), secret("a/a", "https://h.io")];
   const expected = ["a/a https://h.io", "a/b h.io", "b/a h.io"];
   fc.assert(
@@ -45,7 +45,7 @@ Deno.test("SecretKeyring settles ties by namespace and name, whatever the order"
   );
 });
 
-Deno.test("SecretKeyring finds Docker Hub under each of its names", () => {
+Deno.test("SecretKeyring: finds Docker Hub under each of its aliases", () => {
   for (
     const key of [
       "https://index.docker.io/v1/",
@@ -64,13 +64,13 @@ Deno.test("SecretKeyring finds Docker Hub under each of its names", () => {
   deepEqual(found([secret("a/hub", "docker.io/team")], "nginx"), []);
 });
 
-Deno.test("SecretKeyring keeps keys that name no registry apart", () => {
+Deno.test("SecretKeyring: lists keys that are not a registry separately", () => {
   const keyring = new SecretKeyring([secret("a/a", "reg[x", "h.io", "h.io:port")]);
   deepEqual(keyring.unusable.map(({ key }) => key), ["reg[x", "h.io:port"]);
   equal(keyring.find(parseImageTarget("h.io/x")).length, 1);
 });
 
-Deno.test("registryOfKey strips an API version only where it is one", () => {
+Deno.test("registryOfKey: removes only an API version at the start of the path", () => {
   equal(registryOfKey("h.io/v2team/app"), "h.io/v2team/app");
   equal(registryOfKey("h.io/v1/team"), "h.io/team");
   equal(registryOfKey("https://h.io:5000/v2/"), "h.io:5000");

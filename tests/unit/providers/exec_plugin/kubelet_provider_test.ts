@@ -6,23 +6,23 @@ import { exited } from "../../../fakes/process.ts";
 import { AnswerDeadline } from "../../../../lib/model/mod.ts";
 import { KubeletProvider } from "../../../../lib/providers/exec_plugin/mod.ts";
 import {
-  ask,
-  askedImage,
   CONFIG_PATH,
   configText,
   kubelet,
   pairs,
   type PluginText,
+  requestedImage,
+  requestFor,
   response,
 } from "./plugins.ts";
 
 const A = { name: "a", matchImages: ["*.example.com"] };
 const B = { name: "b", matchImages: ["reg.example.com"] };
 
-Deno.test("KubeletProvider runs a plugin with the request on stdin and nothing secret in args", async () => {
+Deno.test("KubeletProvider: executes a plugin with the request on stdin", async () => {
   const { provider, runner } = kubelet([A]);
   runner.answer = () => response({ "*.example.com": ["u", "p"] });
-  deepEqual(pairs(await provider.provide(ask("reg.example.com/a/b:v1"))), ["u:p"]);
+  deepEqual(pairs(await provider.provide(requestFor("reg.example.com/a/b:v1"))), ["u:p"]);
   const [request] = runner.requests;
   equal(request?.path, "/bin/plugins/a");
   deepEqual(request?.args, []);
@@ -33,59 +33,62 @@ Deno.test("KubeletProvider runs a plugin with the request on stdin and nothing s
   });
 });
 
-Deno.test("KubeletProvider does not run a plugin that does not match", async () => {
+Deno.test("KubeletProvider: does not execute a plugin that does not match", async () => {
   const { provider, runner } = kubelet([A]);
-  const outcome = await provider.provide(ask("nginx"));
+  const outcome = await provider.provide(requestFor("nginx"));
   equal(outcome.kind, "none");
   equal(outcome.reason, "plugin-not-matched");
   equal(runner.requests.length, 0);
 });
 
-Deno.test("flaw 3: two plugins with equal cache keys keep their own answers", async () => {
+Deno.test("KubeletProvider: keeps the responses of plugins with equal cache keys apart (flaw 3)", async () => {
   const { provider, runner } = kubelet([A, B]);
   runner.answer = ({ path }) =>
     path.endsWith("/a")
       ? response({ "*.example.com": ["a", "1"] }, { type: "Global" })
       : response({ "reg.example.com": ["b", "2"] }, { type: "Global" });
-  for (let round = 0; round < 3; round++) {
-    deepEqual(pairs(await provider.provide(ask("reg.example.com/x"))), ["b:2", "a:1"]);
+  for (let i = 0; i < 3; i++) {
+    deepEqual(pairs(await provider.provide(requestFor("reg.example.com/x"))), ["b:2", "a:1"]);
   }
   equal(runner.requests.length, 2);
 });
 
-Deno.test("KubeletProvider takes the earlier plugin where patterns are equal", async () => {
+Deno.test("KubeletProvider: prefers the first configured plugin when patterns are equal", async () => {
   const { provider, runner } = kubelet([A, B]);
   runner.answer = ({ path }) => response({ "reg.example.com": [path.slice(-1), "p"] });
-  const outcome = await provider.provide(ask("reg.example.com/x"));
+  const outcome = await provider.provide(requestFor("reg.example.com/x"));
   deepEqual(pairs(outcome), ["a:p", "b:p"]);
 });
 
-Deno.test("KubeletProvider prefers the longer path within one answer", async () => {
+Deno.test("KubeletProvider: prefers the longer path within a response", async () => {
   const { provider, runner } = kubelet([A]);
   runner.answer = () =>
     response({ "reg.example.com": ["host", "p"], "reg.example.com/team": ["team", "p"] });
-  deepEqual(pairs(await provider.provide(ask("reg.example.com/team/x"))), ["team:p", "host:p"]);
-  deepEqual(pairs(await provider.provide(ask("reg.example.com/other/x"))), ["host:p"]);
+  deepEqual(pairs(await provider.provide(requestFor("reg.example.com/team/x"))), [
+    "team:p",
+    "host:p",
+  ]);
+  deepEqual(pairs(await provider.provide(requestFor("reg.example.com/other/x"))), ["host:p"]);
 });
 
-Deno.test("flaw 4: a password that holds colons stays whole", async () => {
+Deno.test("KubeletProvider: keeps colons in a password (flaw 4)", async () => {
   const { provider, runner } = kubelet([A]);
   runner.answer = () => response({ "*.example.com": ["u", "p:q:r"] });
-  deepEqual(pairs(await provider.provide(ask("reg.example.com/x"))), ["u:p:q:r"]);
+  deepEqual(pairs(await provider.provide(requestFor("reg.example.com/x"))), ["u:p:q:r"]);
 });
 
-Deno.test("KubeletProvider runs matching plugins side by side, and one failing hides no other", async () => {
+Deno.test("KubeletProvider: executes matching plugins concurrently, and one failure does not affect the others", async () => {
   const { provider, runner } = kubelet([A, B]);
   runner.answer = ({ path }) =>
     path.endsWith("/a")
       ? exited("secret-in-output", 1)
       : response({ "reg.example.com": ["b", "2"] });
   runner.hold();
-  const asked = provider.provide(ask("reg.example.com/x"));
+  const pending = provider.provide(requestFor("reg.example.com/x"));
   await settle();
   equal(runner.running, 2);
   runner.release();
-  const outcome = await asked;
+  const outcome = await pending;
   deepEqual(pairs(outcome), ["b:2"]);
   deepEqual(outcome.notes.map(({ subject, reason }) => [subject, reason]), [
     ["a", "plugin-failed"],
@@ -94,20 +97,20 @@ Deno.test("KubeletProvider runs matching plugins side by side, and one failing h
   doesNotMatch(JSON.stringify(outcome), /secret-in-output/);
 });
 
-Deno.test("KubeletProvider bounds the executions side by side over all plugins", async () => {
+Deno.test("KubeletProvider: limits concurrent executions over all plugins", async () => {
   const plugins = ["a", "b", "c", "d", "e"].map((name) => ({ ...A, name }));
   const { provider, runner } = kubelet(plugins, { maxParallel: 2 });
   runner.hold();
-  const asked = provider.provide(ask("reg.example.com/x"));
+  const pending = provider.provide(requestFor("reg.example.com/x"));
   await settle();
   equal(runner.running, 2);
   runner.release();
-  await asked;
+  await pending;
   equal(runner.mostRunning, 2);
   equal(runner.requests.length, 5);
 });
 
-Deno.test("KubeletProvider tells none with the reason for each kind of nothing", async () => {
+Deno.test("KubeletProvider: returns the reason for each absence of a credential", async () => {
   const cases = [
     [response(null), "plugin-no-credential"],
     [response({ "*.other.com": ["u", "p"] }), "no-pattern-matched"],
@@ -118,12 +121,12 @@ Deno.test("KubeletProvider tells none with the reason for each kind of nothing",
   for (const [stdout, reason] of cases) {
     const { provider, runner } = kubelet([A]);
     runner.answer = () => stdout;
-    const outcome = await provider.provide(ask("reg.example.com/x"));
+    const outcome = await provider.provide(requestFor("reg.example.com/x"));
     deepEqual([outcome.kind, outcome.reason], ["none", reason]);
   }
 });
 
-Deno.test("KubeletProvider tells failed with the reason for each kind of failure", async () => {
+Deno.test("KubeletProvider: returns the reason for each kind of failure", async () => {
   const cases = [
     [{ kind: "not-started", reason: "missing" }, "plugin-missing"],
     [{ kind: "not-started", reason: "not-executable" }, "plugin-not-executable"],
@@ -140,112 +143,120 @@ Deno.test("KubeletProvider tells failed with the reason for each kind of failure
   for (const [result, reason] of cases) {
     const { provider, runner, observer } = kubelet([A]);
     runner.answer = () => result;
-    const outcome = await provider.provide(ask("reg.example.com/x"));
+    const outcome = await provider.provide(requestFor("reg.example.com/x"));
     deepEqual([outcome.kind, outcome.reason], ["failed", reason]);
     equal(observer.of("plugin-executed").length, 1);
     doesNotMatch(JSON.stringify([outcome, observer.events]), /hunter2/);
   }
 });
 
-Deno.test("KubeletProvider goes on with the old configuration when a new one is broken", async () => {
+Deno.test("KubeletProvider: keeps the last valid configuration when a new one is invalid", async () => {
   const { provider, runner, files } = kubelet([A]);
   runner.answer = () => response({ "*.example.com": ["u", "p"] });
-  await provider.provide(ask("reg.example.com/x"));
+  await provider.provide(requestFor("reg.example.com/x"));
   files.write(CONFIG_PATH, "providers: [");
   equal((await provider.reload()).kind, "refused");
-  const outcome = await provider.provide(ask("reg.example.com/x"));
+  const outcome = await provider.provide(requestFor("reg.example.com/x"));
   deepEqual(pairs(outcome), ["u:p"]);
   equal(outcome.notes[0]?.reason, "invalid-config");
-  equal(runner.requests.length, 1, "what the plugin had answered is kept");
+  equal(runner.requests.length, 1, "the cached response is kept");
 });
 
-Deno.test("KubeletProvider: a reload in the moment of a half-written file forgets no plugin", async () => {
+Deno.test("KubeletProvider: keeps its plugins when an agent reload meets a half-written file", async () => {
   const { provider: before, files, runner, settings } = kubelet([A]);
   runner.answer = () => response({ "*.example.com": ["u", "p"] });
-  await before.provide(ask("reg.example.com/a"));
+  await before.provide(requestFor("reg.example.com/a"));
   files.write(CONFIG_PATH, configText(A).slice(0, -20));
   const after = new KubeletProvider({ ...settings, before });
-  const outcome = await after.provide(ask("reg.example.com/a"));
+  const outcome = await after.provide(requestFor("reg.example.com/a"));
   deepEqual(pairs(outcome), ["u:p"]);
   equal(outcome.notes[0]?.reason, "invalid-config");
   const elsewhere = new KubeletProvider({ ...settings, configPath: "/other.yaml", before });
-  equal((await elsewhere.provide(ask("reg.example.com/a"))).kind, "none");
+  equal((await elsewhere.provide(requestFor("reg.example.com/a"))).kind, "none");
   files.write(CONFIG_PATH, configText(B));
   await after.reload();
-  equal((await after.provide(ask("other.example.com/a"))).reason, "plugin-not-matched");
+  equal((await after.provide(requestFor("other.example.com/a"))).reason, "plugin-not-matched");
 });
 
-Deno.test("KubeletProvider.reload keeps what unchanged plugins know and forgets the rest", async () => {
+Deno.test("KubeletProvider.reload: keeps the state of unchanged plugins only", async () => {
   const { provider, runner, files } = kubelet([A, B]);
   runner.answer = ({ path }) => response({ "reg.example.com": [path.slice(-1), "p"] });
-  await provider.provide(ask("reg.example.com/x"));
+  await provider.provide(requestFor("reg.example.com/x"));
   equal((await provider.reload()).kind, "unchanged");
   files.write(CONFIG_PATH, configText(A, { ...B, duration: "2h" }));
   equal((await provider.reload()).kind, "loaded");
-  await provider.provide(ask("reg.example.com/x"));
+  await provider.provide(requestFor("reg.example.com/x"));
   deepEqual(runner.requests.map(({ path }) => path.slice(-1)), ["a", "b", "b"]);
 });
 
-Deno.test("flaw 16: KubeletProvider reads its configuration before the first answer", async () => {
+Deno.test("KubeletProvider: reads its configuration before the first outcome (flaw 16)", async () => {
   const { provider, runner } = kubelet([A]);
   runner.answer = () => response({ "*.example.com": ["u", "p"] });
-  const outcomes = await Promise.all([1, 2].map(() => provider.provide(ask("reg.example.com/x"))));
+  const outcomes = await Promise.all(
+    [1, 2].map(() => provider.provide(requestFor("reg.example.com/x"))),
+  );
   deepEqual(outcomes.map(pairs), [["u:p"], ["u:p"]]);
 });
 
-Deno.test("KubeletProvider tells a missing, a broken and an unreadable configuration apart", async () => {
+Deno.test("KubeletProvider: distinguishes a missing, an invalid and an unreadable configuration", async () => {
   const missing = kubelet([A]);
   missing.files.remove(CONFIG_PATH);
-  deepEqual((await missing.provider.provide(ask("reg.example.com/x"))).reason, "no-config-file");
+  deepEqual(
+    (await missing.provider.provide(requestFor("reg.example.com/x"))).reason,
+    "no-config-file",
+  );
   const broken = kubelet([]);
-  const outcome = await broken.provider.provide(ask("reg.example.com/x"));
+  const outcome = await broken.provider.provide(requestFor("reg.example.com/x"));
   deepEqual([outcome.kind, outcome.reason], ["failed", "invalid-config"]);
   const unreadable = kubelet([A]);
   unreadable.files.denied.add(CONFIG_PATH);
-  deepEqual((await unreadable.provider.provide(ask("reg.example.com/x"))).reason, "unreadable");
+  deepEqual(
+    (await unreadable.provider.provide(requestFor("reg.example.com/x"))).reason,
+    "unreadable",
+  );
 });
 
-Deno.test("KubeletProvider: a caller that gives up ends its waiting, not the shared execution", async () => {
+Deno.test("KubeletProvider: continues a shared execution when one caller aborts", async () => {
   const { provider, runner } = kubelet([A]);
   runner.answer = () => response({ "*.example.com": ["u", "p"] });
   await provider.reload();
   runner.hold();
   const gone = new AbortController();
-  const leaver = provider.provide(ask("reg.example.com/x"), { signal: gone.signal });
-  const stayer = provider.provide(ask("reg.example.com/x"));
+  const aborted = provider.provide(requestFor("reg.example.com/x"), { signal: gone.signal });
+  const other = provider.provide(requestFor("reg.example.com/x"));
   await settle();
   gone.abort(new Error("gone"));
-  await rejects(async () => await leaver, /gone/);
+  await rejects(async () => await aborted, /gone/);
   runner.release();
-  deepEqual(pairs(await stayer), ["u:p"]);
+  deepEqual(pairs(await other), ["u:p"]);
   equal(runner.requests.length, 1);
 });
 
-Deno.test("KubeletProvider tells each oddity of a plugin's answers once", async () => {
+Deno.test("KubeletProvider: reports each warning about a plugin's responses once", async () => {
   const { provider, runner, observer, clock } = kubelet([A]);
   runner.answer = () => response({ "*.example.com": ["u", "p"] }, { duration: "0s" });
-  const first = await provider.provide(ask("reg.example.com/x"));
+  const first = await provider.provide(requestFor("reg.example.com/x"));
   ok(first.notes[0]?.detail?.includes("cacheDuration"));
   await clock.advance(11_000);
-  const second = await provider.provide(ask("reg.example.com/x"));
+  const second = await provider.provide(requestFor("reg.example.com/x"));
   equal(second.notes[0]?.detail, undefined);
   equal(runner.requests.length, 2);
   equal(observer.of("warning").length, 1);
 });
 
-Deno.test("KubeletProvider asks for each image by its own name", async () => {
+Deno.test("KubeletProvider: requests each image by its own reference", async () => {
   const { provider, runner } = kubelet([A]);
   runner.answer = (request) =>
-    response({ "*.example.com": [askedImage(request), "p"] }, { type: "Image" });
-  deepEqual(pairs(await provider.provide(ask("reg.example.com/x"))), [
+    response({ "*.example.com": [requestedImage(request), "p"] }, { type: "Image" });
+  deepEqual(pairs(await provider.provide(requestFor("reg.example.com/x"))), [
     "reg.example.com/x:latest:p",
   ]);
-  deepEqual(pairs(await provider.provide(ask("reg.example.com/y"))), [
+  deepEqual(pairs(await provider.provide(requestFor("reg.example.com/y"))), [
     "reg.example.com/y:latest:p",
   ]);
 });
 
-Deno.test("KubeletProvider merges the files of a folder in the order of their names", async () => {
+Deno.test("KubeletProvider: merges the files of a folder in the order of their names", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const { settings, runner } = kubelet([]);
@@ -253,49 +264,52 @@ Deno.test("KubeletProvider merges the files of a folder in the order of their na
       Deno.writeTextFile(join(folder, name), configText(...plugins));
     runner.answer = ({ path }) => response({ "reg.example.com": [path.slice(-1), "p"] });
     const provider = new KubeletProvider({ ...settings, configPath: folder, files: systemFiles });
-    const asked = async () => await provider.provide(ask("reg.example.com/x"));
+    const provide = async () => await provider.provide(requestFor("reg.example.com/x"));
 
-    const empty = await asked();
+    const empty = await provide();
     deepEqual([empty.kind, empty.reason], ["failed", "invalid-config"]);
     await write("20.yaml", A);
     await write("10.json", B);
     await write("30.txt", { ...A, name: "c" });
     await Deno.mkdir(join(folder, "40.yml"));
     equal((await provider.reload()).kind, "loaded");
-    deepEqual(pairs(await asked()), ["b:p", "a:p"], "the file before comes first");
+    deepEqual(pairs(await provide()), ["b:p", "a:p"], "files are read in the order of their names");
     equal((await provider.reload()).kind, "unchanged");
 
     await write("50.yml", { ...A, name: "b" });
     const refused = await provider.reload();
     match(refused.kind === "refused" ? refused.problems[0]?.problem ?? "" : "", /10\.json too/);
-    deepEqual(pairs(await asked()), ["b:p", "a:p"], "the last good one is used");
+    deepEqual(pairs(await provide()), ["b:p", "a:p"], "the last valid one is used");
     await write("50.yml");
-    equal((await provider.reload()).kind, "loaded", "one of several files may have none");
+    equal((await provider.reload()).kind, "loaded", "one of several files may be empty");
     await Deno.remove(join(folder, "10.json"));
     equal((await provider.reload()).kind, "loaded");
-    deepEqual(pairs(await asked()), ["a:p"]);
+    deepEqual(pairs(await provide()), ["a:p"]);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
 });
 
-Deno.test("KubeletProvider: an answer for an image serves no other image, however many answers are equal", async () => {
+Deno.test("KubeletProvider: serves a response of type Image to no other image", async () => {
   const { provider, runner } = kubelet([A]);
   runner.answer = () => response({ "*.example.com": ["u", "same"] }, { type: "Image" });
   const images = ["a:1", "a:2", "b", "c", "d/e"].map((name) => `reg.example.com/${name}`);
-  for (const image of images) await provider.provide(ask(image));
-  deepEqual(runner.requests.map((request) => askedImage(request).replace(/:latest$/, "")), images);
+  for (const image of images) await provider.provide(requestFor(image));
+  deepEqual(
+    runner.requests.map((request) => requestedImage(request).replace(/:latest$/, "")),
+    images,
+  );
 });
 
-Deno.test("KubeletProvider: a reload keeps what is known of plugins whose definition stays", async () => {
+Deno.test("KubeletProvider: keeps the state of plugins with an unchanged definition across an agent reload", async () => {
   const { provider: before, runner, files, settings } = kubelet([A, B]);
   runner.answer = ({ path }) =>
     path.endsWith("/a") ? response({ "*.example.com": ["u", "p"] }) : exited("", 1);
-  await before.provide(ask("reg.example.com/x"));
+  await before.provide(requestFor("reg.example.com/x"));
   equal(runner.requests.length, 2);
   files.write(CONFIG_PATH, configText(A, B, { name: "c", matchImages: ["other.io"] }));
   const after = new KubeletProvider({ ...settings, timeoutMs: 1_000, before });
-  const outcome = await after.provide(ask("reg.example.com/x"));
+  const outcome = await after.provide(requestFor("reg.example.com/x"));
   deepEqual(pairs(outcome), ["u:p"]);
   deepEqual(outcome.notes.map(({ reason }) => reason), [
     "found-in-cache",
@@ -304,37 +318,37 @@ Deno.test("KubeletProvider: a reload keeps what is known of plugins whose defini
   ]);
   equal(runner.requests.length, 2);
   const elsewhere = new KubeletProvider({ ...settings, binDir: "/other", before: after });
-  await elsewhere.provide(ask("reg.example.com/x"));
-  equal(runner.requests.length, 4, "in another folder they are other plugins");
+  await elsewhere.provide(requestFor("reg.example.com/x"));
+  equal(runner.requests.length, 4, "plugins in another folder are different plugins");
 });
 
-Deno.test("KubeletProvider: a reload keeps the executions under way", async () => {
+Deno.test("KubeletProvider: keeps running executions across an agent reload", async () => {
   const { provider: before, runner, settings } = kubelet([A]);
   runner.answer = () => response({ "*.example.com": ["u", "p"] });
   runner.hold();
-  const early = before.provide(ask("reg.example.com/x"));
+  const early = before.provide(requestFor("reg.example.com/x"));
   await settle();
   const after = new KubeletProvider({ ...settings, before });
-  const late = after.provide(ask("reg.example.com/x"));
+  const late = after.provide(requestFor("reg.example.com/x"));
   await settle();
   runner.release();
   deepEqual([pairs(await early), pairs(await late)], [["u:p"], ["u:p"]]);
   equal(runner.requests.length, 1);
 });
 
-Deno.test("KubeletProvider: a plugin that hangs does not hide what the others have", async () => {
+Deno.test("KubeletProvider: returns the other plugins' credentials when one hangs", async () => {
   const { clock, runner, settings } = kubelet([A, B]);
   const late: string[] = [];
   const deadline = new AnswerDeadline({
     clock,
     timeoutMs: 5_000,
-    late: ({ text }) => void late.push(text),
+    onLateAnswer: ({ text }) => void late.push(text),
   });
   const provider = new KubeletProvider({ ...settings, deadline });
   const hanging = Promise.withResolvers<string>();
   runner.answer = ({ path }) =>
     path.endsWith("/b") ? hanging.promise : response({ "*.example.com": ["a", "1"] });
-  const request = ask("reg.example.com/x:1");
+  const request = requestFor("reg.example.com/x:1");
   const first = provider.provide(request);
   await settle();
   await clock.advance(5_000);
@@ -345,7 +359,7 @@ Deno.test("KubeletProvider: a plugin that hangs does not hide what the others ha
   const second = provider.provide(request);
   await settle();
   await clock.advance(100);
-  deepEqual(pairs(await second), ["a:1"], "what is overdue is not waited for as long again");
+  deepEqual(pairs(await second), ["a:1"], "an overdue plugin gets less time");
   hanging.resolve(response({ "reg.example.com": ["b", "2"] }, { duration: "0s" }));
   await settle();
   deepEqual(late, ["reg.example.com/x:1", "reg.example.com/x:1"]);
@@ -353,18 +367,18 @@ Deno.test("KubeletProvider: a plugin that hangs does not hide what the others ha
   equal(runner.requests.length, 2);
 });
 
-Deno.test("KubeletProvider: a late answer that is not to be cached serves those who come for it", async () => {
+Deno.test("KubeletProvider: serves a late response with cacheDuration 0 to the next request", async () => {
   const { clock, runner, settings } = kubelet([A]);
-  const deadline = new AnswerDeadline({ clock, timeoutMs: 5_000, late: () => {} });
+  const deadline = new AnswerDeadline({ clock, timeoutMs: 5_000, onLateAnswer: () => {} });
   const provider = new KubeletProvider({ ...settings, deadline });
   const slow = Promise.withResolvers<string>();
   runner.answer = () => slow.promise;
-  const first = provider.provide(ask("reg.example.com/x"));
+  const first = provider.provide(requestFor("reg.example.com/x"));
   await clock.waiting();
   await clock.advance(30_000);
   equal((await first).reason, "deadline-exceeded");
   slow.resolve(response({ "*.example.com": ["u", "p"] }, { duration: "0s" }));
   await settle();
-  deepEqual(pairs(await provider.provide(ask("reg.example.com/x"))), ["u:p"]);
+  deepEqual(pairs(await provider.provide(requestFor("reg.example.com/x"))), ["u:p"]);
   equal(runner.requests.length, 1);
 });

@@ -1,24 +1,24 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { parseImageReference } from "../../../../lib/model/mod.ts";
 import {
+  type CacheEntry,
+  cacheKey,
   PluginCache,
-  type PluginEntry,
-  scopeKey,
 } from "../../../../lib/providers/exec_plugin/plugin_cache.ts";
 
 const IMAGE = parseImageReference("reg.example.com/a/b:v1");
 
-function entry(execution: number): PluginEntry {
+function entry(execution: number): CacheEntry {
   return {
     execution,
     fetchedAtMs: 0,
-    answeredAtMs: 0,
-    answeredAtMonotonicMs: 0,
-    servesMs: 1,
+    respondedAtMs: 0,
+    respondedAtMonotonicMs: 0,
+    cacheMs: 1,
   };
 }
 
-Deno.test("flaw 11: PluginCache looks at three entries at most, however many there are", () => {
+Deno.test("PluginCache: checks at most three entries, regardless of its size (flaw 11)", () => {
   const cache = new PluginCache();
   for (let i = 0; i < 4_000; i++) {
     cache.put("Image", parseImageReference(`reg.example.com/other${i}:v1`), entry(i));
@@ -26,12 +26,12 @@ Deno.test("flaw 11: PluginCache looks at three entries at most, however many the
   for (const type of ["Image", "Registry", "Global"] as const) {
     cache.put(type, IMAGE, entry(9_000));
   }
-  let looks = 0;
-  equal(cache.find(IMAGE, () => ++looks < 0), undefined);
-  equal(looks, 3);
+  let checks = 0;
+  equal(cache.find(IMAGE, () => ++checks < 0), undefined);
+  equal(checks, 3);
 });
 
-Deno.test("PluginCache finds the image's answer before the registry's before the one for all", () => {
+Deno.test("PluginCache: finds entries by image, then by registry, then the global one", () => {
   const cache = new PluginCache();
   cache.put("Global", IMAGE, entry(3));
   cache.put("Registry", IMAGE, entry(2));
@@ -42,12 +42,12 @@ Deno.test("PluginCache finds the image's answer before the registry's before the
   deepEqual(found, [1, 2, 3]);
 });
 
-Deno.test("scopeKey of an image and of a registry never collide", () => {
-  const keys = (["Image", "Registry", "Global"] as const).map((type) => scopeKey(type, IMAGE));
+Deno.test("cacheKey: differs between cache key types", () => {
+  const keys = (["Image", "Registry", "Global"] as const).map((type) => cacheKey(type, IMAGE));
   equal(new Set(keys).size, 3);
 });
 
-Deno.test("PluginCache is bounded: beyond its limit the oldest answer makes room", () => {
+Deno.test("PluginCache: evicts the oldest entry at the limit", () => {
   const cache = new PluginCache(2);
   const images = ["a", "b", "c"].map((name) => parseImageReference(`reg.example.com/${name}:v1`));
   for (const [i, image] of images.entries()) cache.put("Image", image, entry(i));

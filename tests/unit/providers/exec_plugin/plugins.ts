@@ -13,7 +13,7 @@ import { MemoryFiles } from "../memory_files.ts";
 
 export const CONFIG_PATH = "/etc/plugins.yaml";
 
-/** A plugin as the configuration file has it. */
+/** A plugin in the configuration file. */
 export interface PluginText {
   readonly name: string;
   readonly matchImages: readonly string[];
@@ -49,16 +49,16 @@ export function response(
   });
 }
 
-export function ask(ref: string, more: Partial<CredentialRequest> = {}): CredentialRequest {
+export function requestFor(ref: string, more: Partial<CredentialRequest> = {}): CredentialRequest {
   return { image: parseImageReference(ref), labels: {}, ...more };
 }
 
-/** The image that a plugin was asked for. */
-export function askedImage({ stdin }: ProcessRequest): string {
+/** Returns the image in a request to a plugin. */
+export function requestedImage({ stdin }: ProcessRequest): string {
   return (JSON.parse(stdin) as { readonly image: string }).image;
 }
 
-/** What was found, as `username:password`, best first. */
+/** Returns the credentials of an outcome as `username:password`, best first. */
 export function pairs(outcome: ProviderOutcome): readonly string[] {
   if (outcome.kind !== "found") return [];
   return outcome.candidates.map(({ credential }) =>
@@ -68,7 +68,7 @@ export function pairs(outcome: ProviderOutcome): readonly string[] {
   );
 }
 
-/** A kubelet provider on fakes. */
+/** Creates a kubelet provider with fakes. */
 export function kubelet(
   plugins: readonly PluginText[],
   options: { maxParallel?: number; clock?: FakeClock } = {},
@@ -94,7 +94,7 @@ export function kubelet(
   return { provider, clock, observer, files, runner, settings };
 }
 
-/** A JWT that ends at a wall time, in whole seconds. */
+/** Returns a JWT with this expiry, in whole seconds. */
 export function jwt(expiresAtMs: number): string {
   const part = (value: unknown) =>
     new TextEncoder().encode(JSON.stringify(value)).toBase64({

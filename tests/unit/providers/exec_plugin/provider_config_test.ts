@@ -9,7 +9,7 @@ const GOOD = `- name: ecr
 `;
 const read = (providers: string) => readProviderConfig(HEAD + providers, "p.yaml");
 
-Deno.test("readProviderConfig tells every problem at once, each with its indexed path", () => {
+Deno.test("readProviderConfig: reports every problem with its indexed path", () => {
   const { problems, plugins } = read(`${GOOD}- name: a b
   apiVersion: v1
   matchImages: [""]
@@ -34,7 +34,7 @@ Deno.test("readProviderConfig tells every problem at once, each with its indexed
   equal(plugins.length, 1);
 });
 
-Deno.test("readProviderConfig makes strings of numbers and booleans, as the kubelet's loader does", () => {
+Deno.test("readProviderConfig: converts numbers and booleans to strings, as the kubelet does", () => {
   const { problems, plugins } = read(`- name: 42
   apiVersion: credentialprovider.kubelet.k8s.io/v1
   matchImages: [127.0.0.1, 10]
@@ -64,14 +64,14 @@ Deno.test("readProviderConfig makes strings of numbers and booleans, as the kube
   ]]);
 });
 
-Deno.test("readProviderConfig takes durations as strings only", () => {
+Deno.test("readProviderConfig: accepts durations only as strings", () => {
   for (const value of ["5", "1.5", "true", "[1h]", "0x1", '"5 minutes"', '""', "null"]) {
     const text = GOOD.replace("defaultCacheDuration: 12h", `defaultCacheDuration: ${value}`);
     equal(read(text).problems[0]?.place, "providers[0].defaultCacheDuration", value);
   }
 });
 
-Deno.test("readProviderConfig warns of unknown fields and bad patterns", () => {
+Deno.test("readProviderConfig: warns about unknown fields and invalid patterns", () => {
   const { problems, warnings, plugins } = read(`${GOOD.replace("*.example.com", "a[")}  future: 1
   tokenAttributes: {serviceAccountTokenAudience: x, requireServiceAccount: true, count: 1,
     requiredServiceAccountAnnotationKeys: [Example.com/Role, plain],
@@ -92,7 +92,7 @@ Deno.test("readProviderConfig warns of unknown fields and bad patterns", () => {
   });
 });
 
-Deno.test("readProviderConfig checks tokenAttributes as the kubelet does", () => {
+Deno.test("readProviderConfig: validates tokenAttributes as the kubelet does", () => {
   const good = {
     serviceAccountTokenAudience: "x",
     requireServiceAccount: true,
@@ -129,12 +129,12 @@ Deno.test("readProviderConfig checks tokenAttributes as the kubelet does", () =>
   deepEqual(wordsOf({ cacheType: "" }), ["it is required"]);
   deepEqual(wordsOf({ cacheType: "Pod" }), ["this type is not supported"]);
   deepEqual(wordsOf({ [required]: ["/"], [optional]: ["/"] }), [
-    "it can be no key of an annotation",
-    "it can be no key of an annotation",
+    "it is not a valid annotation key",
+    "it is not a valid annotation key",
   ]);
 });
 
-Deno.test("readProviderConfig reads JSON, tabs in it included, and understands anchors", () => {
+Deno.test("readProviderConfig: reads JSON with tabs, and YAML anchors", () => {
   const json = JSON.stringify(
     {
       providers: [{
@@ -155,7 +155,7 @@ Deno.test("readProviderConfig reads JSON, tabs in it included, and understands a
   deepEqual(plugins.map(({ name }) => name), ["ecr", "b"]);
 });
 
-Deno.test("readProviderConfig refuses what is no configuration, without quoting it", () => {
+Deno.test("readProviderConfig: rejects invalid files without quoting them", () => {
   const bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" +
     "bcdefghi".split("").map((c, i) =>
       `${c}: &${c} [${Array(9).fill("*" + "abcdefgh"[i]).join(",")}]\n`
@@ -179,7 +179,7 @@ Deno.test("readProviderConfig refuses what is no configuration, without quoting 
   }
 });
 
-Deno.test("readProviderConfig warns of an IPv6 pattern without a port", () => {
+Deno.test("readProviderConfig: warns about an IPv6 pattern without a port", () => {
   const text = JSON.stringify({
     apiVersion: "kubelet.config.k8s.io/v1",
     kind: "CredentialProviderConfig",

@@ -8,7 +8,7 @@ import { FakeObserver } from "../../../fakes/observer.ts";
 import { FakeProcessRunner } from "../../../fakes/process.ts";
 import { FakeRandom } from "../../../fakes/random.ts";
 import { MemoryFiles } from "../memory_files.ts";
-import { ask, CONFIG_PATH, pairs, response } from "./plugins.ts";
+import { CONFIG_PATH, pairs, requestFor, response } from "./plugins.ts";
 
 const IMAGE = "reg.io/app:1";
 
@@ -21,8 +21,8 @@ interface Attributes {
   readonly duration?: string;
 }
 
-/** A provider with one plugin, whose answer's password is the token that it was given. */
-function stage(attributes: Attributes = {}) {
+/** Creates a provider with one plugin, which returns its token and annotations as the password. */
+function setUp(attributes: Attributes = {}) {
   const { require = true, required = [], optional = [], cacheType = "ServiceAccount" } = attributes;
   const { cacheKeyType: type = "Registry", duration = "1h" } = attributes;
   const clock = new FakeClock();
@@ -67,7 +67,7 @@ function stage(attributes: Attributes = {}) {
     accounts: () => Promise.resolve(cluster),
   };
   const provider = new KubeletProvider(settings);
-  const outcome = (image = IMAGE) => provider.provide(ask(image));
+  const outcome = (image = IMAGE) => provider.provide(requestFor(image));
   return { provider, cluster, clock, runner, outcome, settings, files };
 }
 
@@ -76,8 +76,8 @@ function reasonAndDetail(outcome: ProviderOutcome): string {
   return `${outcome.kind} ${outcome.reason} ${note?.detail ?? ""}`;
 }
 
-Deno.test("AccountPlugin gives a plugin the token and annotations of the pod's account", async () => {
-  const { cluster, runner, outcome } = stage({ required: ["role"], optional: ["team", "none"] });
+Deno.test("ServiceAccountPlugin: passes the token and annotations of the pod's account", async () => {
+  const { cluster, runner, outcome } = setUp({ required: ["role"], optional: ["team", "none"] });
   cluster.addAccount("web", { role: "r", team: "t", secret: "hunter2" });
   cluster.addPod("web", IMAGE);
   const found = await outcome();
@@ -89,12 +89,12 @@ Deno.test("AccountPlugin gives a plugin the token and annotations of the pod's a
     serviceAccountAnnotations: { role: "r", team: "t" },
   });
   ok(found.kind === "found");
-  match(found.candidates[0].origin, /plugin p, in the name of n\/web/);
+  match(found.candidates[0].origin, /plugin p for service account n\/web/);
   equal(found.candidates[0].account, "n/web (u0)");
 });
 
-Deno.test("AccountPlugin shares an answer among an account's pods, and with no other account", async () => {
-  const { cluster, runner, outcome } = stage();
+Deno.test("ServiceAccountPlugin: shares a response among an account's pods only", async () => {
+  const { cluster, runner, outcome } = setUp();
   for (const name of ["a", "b"]) {
     cluster.addAccount(name);
     cluster.addPod(name, `reg.io/${name}:1`);
@@ -108,8 +108,8 @@ Deno.test("AccountPlugin shares an answer among an account's pods, and with no o
   deepEqual(accounts, ["a", "a", "b", "b"]);
 });
 
-Deno.test("AccountPlugin with cacheType Token shares nothing among pods, nor beyond a token's life", async () => {
-  const { cluster, clock, runner, outcome } = stage({ cacheType: "Token" });
+Deno.test("ServiceAccountPlugin: caches per pod and until the token expires with cacheType Token", async () => {
+  const { cluster, clock, runner, outcome } = setUp({ cacheType: "Token" });
   cluster.lifetimeMs = 600_000;
   cluster.addAccount("a");
   const first = cluster.addPod("a", IMAGE);
@@ -124,8 +124,8 @@ Deno.test("AccountPlugin with cacheType Token shares nothing among pods, nor bey
   equal(runner.requests.length, 3);
 });
 
-Deno.test("AccountPlugin takes the first account in order that has something", async () => {
-  const { cluster, outcome, runner } = stage({ required: ["role"] });
+Deno.test("ServiceAccountPlugin: returns the credential of the first account that has one", async () => {
+  const { cluster, outcome, runner } = setUp({ required: ["role"] });
   cluster.addAccount("c", { role: "c" });
   cluster.addAccount("b", { role: "b" });
   cluster.addAccount("a");
@@ -134,40 +134,40 @@ Deno.test("AccountPlugin takes the first account in order that has something", a
   equal(runner.requests.length, 1);
 });
 
-Deno.test("AccountPlugin offers what every account has where the first one's is refused", async () => {
-  const { provider, cluster } = stage();
+Deno.test("ServiceAccountPlugin: returns the credentials of all accounts when the first is refused", async () => {
+  const { provider, cluster } = setUp();
   for (const name of ["a", "b", "c"]) {
     cluster.addAccount(name);
     cluster.addPod(name, IMAGE);
   }
-  const first = await provider.provide(ask(IMAGE));
+  const first = await provider.provide(requestFor(IMAGE));
   equal(pairs(first).length, 1);
-  for (const more of [{ refused: { fingerprint: "other" } }, { everyAccount: true }]) {
-    const all = await provider.provide(ask(IMAGE, more));
+  for (const more of [{ refused: { fingerprint: "other" } }, { allAccounts: true }]) {
+    const all = await provider.provide(requestFor(IMAGE, more));
     ok(all.kind === "found");
     const whose = all.candidates.map(({ account = "" }) => account.split(" ")[0]);
     deepEqual(whose, ["n/a", "n/b", "n/c"]);
   }
 });
 
-Deno.test("AccountPlugin says why there is no credential", async () => {
-  const none = stage();
+Deno.test("ServiceAccountPlugin: returns the reason when there is no credential", async () => {
+  const none = setUp();
   equal(reasonAndDetail(await none.outcome()), "none no-service-account ");
-  const lacking = stage({ required: ["role"] });
+  const lacking = setUp({ required: ["role"] });
   lacking.cluster.addAccount("a");
   lacking.cluster.addPod("a", IMAGE);
   equal(
     reasonAndDetail(await lacking.outcome()),
-    "none annotation-missing account n/a has no annotation role",
+    "none annotation-missing service account n/a has no annotation role",
   );
-  const down = stage();
+  const down = setUp();
   down.cluster.down = true;
   match(reasonAndDetail(await down.outcome()), /^failed source-unreachable plugin p: away/);
   equal(down.runner.requests.length, 0);
 });
 
-Deno.test("AccountPlugin runs a plugin that can do without where there is no account", async () => {
-  const { outcome, cluster, runner } = stage({ require: false });
+Deno.test("ServiceAccountPlugin: executes a plugin without an account when none is required", async () => {
+  const { outcome, cluster, runner } = setUp({ require: false });
   match(pairs(await outcome())[0] ?? "", /^u:none \{\}/);
   cluster.addAccount("a");
   cluster.addPod("a", IMAGE);
@@ -175,12 +175,12 @@ Deno.test("AccountPlugin runs a plugin that can do without where there is no acc
   equal(runner.requests.length, 2);
 });
 
-Deno.test("AccountPlugin runs no plugin for a static pod that wants an account, or after others", async () => {
-  const wanting = stage();
+Deno.test("ServiceAccountPlugin: executes a plugin for a static pod only when no account is required", async () => {
+  const wanting = setUp();
   wanting.cluster.addPod("", IMAGE);
   equal(reasonAndDetail(await wanting.outcome()), "none no-service-account ");
   equal(wanting.runner.requests.length, 0);
-  const { outcome, cluster } = stage({ require: false, required: [] });
+  const { outcome, cluster } = setUp({ require: false, required: [] });
   cluster.addPod("", IMAGE);
   cluster.addAccount("a");
   const ofAccount = cluster.addPod("a", IMAGE);
@@ -189,16 +189,16 @@ Deno.test("AccountPlugin runs no plugin for a static pod that wants an account, 
   match(pairs(await outcome())[0] ?? "", /^u:none \{\}/);
 });
 
-Deno.test("AccountPlugin does not do without an account that a pod names and that is gone", async () => {
-  const { outcome, cluster, runner } = stage({ require: false });
+Deno.test("ServiceAccountPlugin: does not execute a plugin without an account when a pod's account is gone", async () => {
+  const { outcome, cluster, runner } = setUp({ require: false });
   cluster.addPod("a", IMAGE);
   equal(reasonAndDetail(await outcome()), "none no-service-account ");
   equal(runner.requests.length, 0);
 });
 
-Deno.test("AccountPlugin takes a token back as a password only where nobody shares it", async () => {
+Deno.test("ServiceAccountPlugin: accepts the token as a password only with cacheType Token", async () => {
   for (const cacheType of ["ServiceAccount", "Token"] as const) {
-    const { outcome, cluster, runner } = stage({ cacheType });
+    const { outcome, cluster, runner } = setUp({ cacheType });
     runner.answer = ({ stdin }) =>
       response({ "*.io": ["u", JSON.parse(stdin).serviceAccountToken] }, { type: "Registry" });
     cluster.addAccount("a");
@@ -206,13 +206,13 @@ Deno.test("AccountPlugin takes a token back as a password only where nobody shar
     const found = await outcome();
     equal(found.kind, cacheType === "Token" ? "found" : "failed");
     if (found.kind === "found") continue;
-    match(reasonAndDetail(found), /plugin-invalid-response .*that takes cacheType Token/);
+    match(reasonAndDetail(found), /plugin-invalid-response .*requires cacheType Token/);
     doesNotMatch(JSON.stringify(found), /aud a/);
   }
 });
 
-Deno.test("AccountPlugin asks for a token of the very account that it read", async () => {
-  const { outcome, cluster, runner } = stage();
+Deno.test("ServiceAccountPlugin: requests a token only for the account that it has read", async () => {
+  const { outcome, cluster, runner } = setUp();
   cluster.addAccount("a", { version: "old" });
   cluster.addPod("a", IMAGE);
   const before = { ...cluster.accounts.get("a") ?? { uid: "", annotations: {} } };
@@ -224,8 +224,8 @@ Deno.test("AccountPlugin asks for a token of the very account that it read", asy
   cluster.account = real;
 });
 
-Deno.test("AccountPlugin gives out nothing of an account that went while the plugin ran", async () => {
-  const { cluster, outcome } = stage();
+Deno.test("ServiceAccountPlugin: returns no credential of an account deleted during the execution", async () => {
+  const { cluster, outcome } = setUp();
   cluster.addAccount("a");
   cluster.addPod("a", IMAGE);
   cluster.meanwhile = () => cluster.accounts.delete("a");
@@ -233,8 +233,8 @@ Deno.test("AccountPlugin gives out nothing of an account that went while the plu
   equal(reasonAndDetail(after), "none no-service-account ");
 });
 
-Deno.test("AccountPlugin names who still stands, unless that is unknown", async () => {
-  const { cluster, outcome, runner } = stage();
+Deno.test("ServiceAccountPlugin: returns the valid accounts, or unknown when the API server is unreachable", async () => {
+  const { cluster, outcome, runner } = setUp();
   runner.answer = () => response(null);
   cluster.addAccount("a");
   cluster.addPod("a", IMAGE);
@@ -248,8 +248,8 @@ Deno.test("AccountPlugin names who still stands, unless that is unknown", async 
   equal(unknown.kind !== "found" && unknown.validAccounts, "unknown");
 });
 
-Deno.test("AccountPlugin: one that throws hides no other plugin, and is tried again", async () => {
-  const { cluster, outcome, runner, provider, settings, files } = stage();
+Deno.test("ServiceAccountPlugin: does not affect other plugins when it throws, and is tried again", async () => {
+  const { cluster, outcome, runner, provider, settings, files } = setUp();
   cluster.addAccount("a");
   cluster.addPod("a", IMAGE);
   const config = JSON.parse(await files.readText(CONFIG_PATH) ?? "");
@@ -267,8 +267,8 @@ Deno.test("AccountPlugin: one that throws hides no other plugin, and is tried ag
   doesNotMatch(JSON.stringify(first.notes), /hunter2/);
   runner.answer = () => response(null);
   const only = new KubeletProvider({ ...settings, accounts: () => Promise.reject(new Error("x")) });
-  const failed = await only.provide(ask("other.io/app:1"));
-  equal(failed.kind !== "found" && failed.validAccounts, "unknown", "what is in use stays");
+  const failed = await only.provide(requestFor("other.io/app:1"));
+  equal(failed.kind !== "found" && failed.validAccounts, "unknown", "the credential in use stays");
   cluster.podsOf = podsOf;
   deepEqual((await outcome()).notes.map(({ reason }) => reason), [
     "plugin-no-credential",
@@ -276,19 +276,19 @@ Deno.test("AccountPlugin: one that throws hides no other plugin, and is tried ag
   ]);
 });
 
-Deno.test("AccountPlugin: a way to the API server that could not be opened is tried again", async () => {
-  const { cluster, settings } = stage();
+Deno.test("ServiceAccountPlugin: opens the API server again after a failure", async () => {
+  const { cluster, settings } = setUp();
   cluster.addAccount("a");
   cluster.addPod("a", IMAGE);
   let opened = 0;
   const accounts = () => ++opened === 1 ? Promise.reject(new Error("x")) : Promise.resolve(cluster);
   const provider = new KubeletProvider({ ...settings, accounts });
-  equal((await provider.provide(ask(IMAGE))).reason, "internal-error");
-  equal((await provider.provide(ask(IMAGE))).kind, "found");
+  equal((await provider.provide(requestFor(IMAGE))).reason, "internal-error");
+  equal((await provider.provide(requestFor(IMAGE))).kind, "found");
 });
 
-Deno.test("AccountPlugin: a reload keeps each account's answers, and uses the new way to the API server", async () => {
-  const { cluster, clock, provider: before, outcome, runner, settings } = stage();
+Deno.test("ServiceAccountPlugin: keeps each account's cache across a reload, and uses the new API server client", async () => {
+  const { cluster, clock, provider: before, outcome, runner, settings } = setUp();
   cluster.addAccount("a");
   cluster.addPod("a", IMAGE);
   await outcome();
@@ -297,11 +297,11 @@ Deno.test("AccountPlugin: a reload keeps each account's answers, and uses the ne
   others.addPod("a", IMAGE);
   const accounts = () => Promise.resolve(others);
   const after = new KubeletProvider({ ...settings, accounts, before });
-  equal((await after.provide(ask(IMAGE))).reason, "found-in-cache");
+  equal((await after.provide(requestFor(IMAGE))).reason, "found-in-cache");
   equal(runner.requests.length, 1);
   const newerThanMs = clock.wallMs();
   await clock.advance(1_000);
-  await after.provide(ask(IMAGE, { newerThanMs }));
+  await after.provide(requestFor(IMAGE, { newerThanMs }));
   deepEqual([cluster.tokens.length, others.tokens.length], [1, 1]);
 });
 
@@ -310,7 +310,7 @@ type Step =
   | { readonly kind: "race"; readonly account: string; readonly deletes: boolean }
   | { readonly kind: "pod"; readonly account: string; readonly image: string }
   | { readonly kind: "end"; readonly nth: number }
-  | { readonly kind: "ask"; readonly image: string }
+  | { readonly kind: "request"; readonly image: string }
   | { readonly kind: "wait"; readonly ms: number }
   | { readonly kind: "outage"; readonly down: boolean };
 
@@ -329,12 +329,12 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 2,
   },
   fc.record({ kind: fc.constant("end"), nth: fc.nat(4) }),
-  { arbitrary: fc.record({ kind: fc.constant("ask"), image }), weight: 8 },
+  { arbitrary: fc.record({ kind: fc.constant("request"), image }), weight: 8 },
   fc.record({ kind: fc.constant("wait"), ms: fc.constantFrom(1_000, 11_000, 4_000_000) }),
   fc.record({ kind: fc.constant("outage"), down: fc.constantFrom(false, false, true) }),
 ) as fc.Arbitrary<Step>;
 
-Deno.test("AccountPlugin: whatever happens, nobody is given what another account got", async () => {
+Deno.test("ServiceAccountPlugin: never returns one account's credential for another account", async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(step, { minLength: 20, maxLength: 60 }),
@@ -342,7 +342,7 @@ Deno.test("AccountPlugin: whatever happens, nobody is given what another account
       fc.constantFrom("Image", "Registry", "Global"),
       fc.boolean(),
       async (steps, cacheType, cacheKeyType, require) => {
-        const { cluster, clock, outcome } = stage({
+        const { cluster, clock, outcome } = setUp({
           require,
           cacheType,
           cacheKeyType,
@@ -386,7 +386,7 @@ Deno.test("AccountPlugin: whatever happens, nobody is given what another account
             case "outage":
               cluster.down = one.down;
               break;
-            case "ask":
+            case "request":
               check(await outcome(one.image), one.image, cluster, {
                 perPod: cacheType === "Token",
                 require,
@@ -399,10 +399,10 @@ Deno.test("AccountPlugin: whatever happens, nobody is given what another account
   );
 });
 
-/** What is given belongs to an account that is there, as it is, and has a pod with the image. */
+/** Checks that each credential belongs to an existing, unchanged account with a pod of the image. */
 function check(
   outcome: ProviderOutcome,
-  asked: string,
+  requested: string,
   cluster: Cluster,
   { perPod, require }: { readonly perPod: boolean; readonly require: boolean },
 ): void {
@@ -411,16 +411,16 @@ function check(
     : outcome.validAccounts === "unknown"
     ? []
     : outcome.validAccounts ?? [];
-  const users = [...cluster.pods.values()].filter((one) => one.image === asked);
+  const users = [...cluster.pods.values()].filter((one) => one.image === requested);
   for (const name of validAccounts) {
     const [, owner = "", uid = ""] = /^p n\/(\w+) \((\w+)/.exec(name ?? "") ?? [];
     equal(cluster.accounts.get(owner)?.uid, uid, `${name} is gone`);
-    ok(users.some(({ pod }) => pod.serviceAccount === owner), `${name} does not use ${asked}`);
+    ok(users.some(({ pod }) => pod.serviceAccount === owner), `${name} does not use ${requested}`);
   }
   for (const pair of pairs(outcome)) {
     if (pair === "u:none {}") {
-      const isUnnamed = users.length === 0 || users.some(({ pod }) => pod.serviceAccount === "");
-      ok(!require && isUnnamed, "without a token only where there is no account");
+      const hasNoAccount = users.length === 0 || users.some(({ pod }) => pod.serviceAccount === "");
+      ok(!require && hasNoAccount, "without a token only where there is no account");
       continue;
     }
     const [, audience, owner = "", uid, pod, , annotations] =

@@ -1,12 +1,12 @@
 import { deepEqual, equal } from "node:assert/strict";
-import type { KubeHttpAnswer, KubeHttpFailure } from "../../../../lib/model/mod.ts";
+import type { KubeHttpFailure, KubeHttpResponse } from "../../../../lib/model/mod.ts";
 import { openKube } from "../../../../lib/providers/kubernetes/mod.ts";
 import { FakeClock } from "../../../fakes/clock.ts";
 import { FakeFiles } from "../../../fakes/files.ts";
 import { answered, FakeKubeHttp } from "../../../fakes/kube_http.ts";
 import { FakeProcessRunner } from "../../../fakes/process.ts";
 import { FakeRandom } from "../../../fakes/random.ts";
-import { ask } from "../exec_plugin/plugins.ts";
+import { requestFor } from "../exec_plugin/plugins.ts";
 import { secretObject } from "./secrets.ts";
 
 const KUBECONFIG = `
@@ -17,7 +17,7 @@ users: [{name: u, user: {token: t}}]
 `;
 const AWAY = { kind: "unreachable", detail: "no route" } as const;
 
-async function kubeOf(answer: KubeHttpAnswer | KubeHttpFailure) {
+async function kubeOf(answer: KubeHttpResponse | KubeHttpFailure) {
   const files = new FakeFiles();
   files.set("/kubeconfig", KUBECONFIG);
   const clock = new FakeClock();
@@ -47,14 +47,14 @@ const LIST = answered({
 Deno.test("Kube.stale: nothing before it is asked, and while it is followed", async () => {
   const { kube } = await kubeOf(LIST);
   deepEqual(kube.stale(), []);
-  equal((await kube.secrets().provide(ask("reg.io/app:1"))).kind, "found");
+  equal((await kube.secrets().provide(requestFor("reg.io/app:1"))).kind, "found");
   deepEqual(kube.stale(), []);
   kube.stop();
 });
 
 Deno.test("Kube.stale: a server that is away, one that forbids, and its return", async () => {
   const { kube, http, clock } = await kubeOf(AWAY);
-  equal((await kube.secrets().provide(ask("reg.io/app:1"))).kind, "failed");
+  equal((await kube.secrets().provide(requestFor("reg.io/app:1"))).kind, "failed");
   deepEqual(kube.stale().map(({ subject, reason }) => [subject, reason]), [
     ["secrets of a, type kubernetes.io/dockerconfigjson", "source-unreachable"],
     ["secrets of a, type kubernetes.io/dockercfg", "source-unreachable"],
@@ -67,14 +67,18 @@ Deno.test("Kube.stale: a server that is away, one that forbids, and its return",
   for (const { end } of http.streams) end({ kind: "cut" });
   for (let i = 0; i < 4; i++) await clock.advance(250);
   equal(kube.stale().length, 2);
-  equal((await kube.secrets().provide(ask("reg.io/app:1"))).kind, "found", "what was read stays");
+  equal(
+    (await kube.secrets().provide(requestFor("reg.io/app:1"))).kind,
+    "found",
+    "what was read stays",
+  );
   kube.stop();
 });
 
 Deno.test("Kube.stale: what may not be watched is looked at, and is not stale", async () => {
   const { kube, http } = await kubeOf(LIST);
   http.refuse = () => answered({}, 403);
-  equal((await kube.secrets().provide(ask("reg.io/app:1"))).kind, "found");
+  equal((await kube.secrets().provide(requestFor("reg.io/app:1"))).kind, "found");
   deepEqual(kube.stale(), []);
   kube.stop();
 });

@@ -2,7 +2,7 @@ import { doesNotMatch, equal } from "node:assert/strict";
 import { readPluginResponse } from "../../../../lib/providers/exec_plugin/mod.ts";
 import { response } from "./plugins.ts";
 
-Deno.test("readPluginResponse refuses what breaks the protocol, without quoting it", () => {
+Deno.test("readPluginResponse: rejects an invalid response without quoting it", () => {
   const good = response({ "a.io": ["u", "hunter2"] });
   const refused = [
     "",
@@ -27,7 +27,7 @@ Deno.test("readPluginResponse refuses what breaks the protocol, without quoting 
   }
 });
 
-Deno.test("readPluginResponse accepts white space around, and an answer without auth", () => {
+Deno.test("readPluginResponse: accepts surrounding white space and a null auth", () => {
   const reading = readPluginResponse(`\n ${response(null)}\r\n`, 1_000);
   equal(reading.kind === "ok" && reading.response.auth, undefined);
   equal(reading.kind === "ok" && reading.response.cacheDurationMs, 1_000);

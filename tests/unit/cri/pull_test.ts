@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
-import { outcomeOf } from "../../../lib/cri/pull_outcome.ts";
+import { outcomeOf } from "../../../lib/cri/pull.ts";
 
-Deno.test("outcomeOf: status 0 is success, whatever the message", () => {
+Deno.test("outcomeOf: status 0 is a success, regardless of the message", () => {
   assert.equal(outcomeOf("0", ""), "succeeded");
   assert.equal(outcomeOf("0", "401 Unauthorized"), "succeeded");
 });
 
-Deno.test("outcomeOf: a registry's refusal, in the words of containerd, CRI-O and registries", () => {
+Deno.test("outcomeOf: detects refusals in the messages of containerd, CRI-O and registries", () => {
   const resolve = 'failed to pull and unpack image "r.example/a:b": failed to resolve reference ' +
     '"r.example/a:b": ';
   for (
@@ -28,7 +28,7 @@ Deno.test("outcomeOf: a registry's refusal, in the words of containerd, CRI-O an
   assert.equal(outcomeOf("7", ""), "refused");
 });
 
-Deno.test("outcomeOf: other failures say nothing of the credential", () => {
+Deno.test("outcomeOf: other failures are not refusals", () => {
   for (
     const text of [
       "",

@@ -1,0 +1,179 @@
+import {
+  type NydusdApi,
+  type NydusdInfo,
+  type NydusdMount,
+  type PeerResult,
+  readRegistryBackend,
+  Secret,
+  type SnapshotterApi,
+  type SnapshotterDaemon,
+  type UnixHttp,
+  type UnixHttpResult,
+} from "../model/mod.ts";
+
+const KEY = ":registry_auth";
+
+/**
+ * Creates a client for the HTTP API of nydusd (dragonflyoss/nydus `docs/nydusd.md`,
+ * `api/src/http_endpoint_v1.rs`). Undocumented behavior was observed on version 2.4.4.
+ */
+export function createNydusdApi(
+  http: UnixHttp,
+  { timeoutMs = 1_500 }: { readonly timeoutMs?: number } = {},
+): NydusdApi {
+  const get = (socketPath: string, path: string, options: { readonly signal?: AbortSignal }) =>
+    http.request({ socketPath, method: "GET", path, timeoutMs }, options);
+  return {
+    async info(socketPath, options = {}) {
+      return peerResult(await get(socketPath, "/api/v1/daemon", options), readInfo);
+    },
+    async readAuths(socketPath, { mountId, ...options } = {}) {
+      if (mountId === undefined) {
+        return peerResult(await get(socketPath, "/api/v1/config", options), readAuths);
+      }
+      const path = `/api/v1/config?id=${encodeURIComponent(mountId)}`;
+      return peerResult(await get(socketPath, path, options), (body) => readAuth(mountId, body));
+    },
+    async putAuth(socketPath, mountId, auth, options = {}) {
+      if (auth.isEmpty) throw new TypeError("an empty registry_auth would clear the credential");
+      const path = `/api/v1/config?id=${encodeURIComponent(mountId)}`;
+      // No other keys: for an unknown one nydusd responds with 500 although it stores the rest.
+      const body = new Secret(JSON.stringify({ registry_auth: auth.reveal() }));
+      const request = { socketPath, method: "PUT" as const, path, body, timeoutMs };
+      const result = peerResult(await http.request(request, options), () => true);
+      return result.kind === "ok" ? { kind: "ok", value: undefined } : result;
+    },
+    async backendReads(socketPath, { mountId, ...options } = {}) {
+      const query = mountId === undefined ? "" : `?id=${encodeURIComponent(mountId)}`;
+      const path = `/api/v1/metrics/backend${query}`;
+      return peerResult(await get(socketPath, path, options), readReads);
+    },
+  };
+}
+
+function readInfo(body: unknown): NydusdInfo | undefined {
+  const daemon = record(body);
+  const state = string(daemon?.["state"]);
+  if (daemon === undefined || state === undefined) return undefined;
+  const version = string(record(daemon["version"])?.["package_ver"]) ?? "";
+  const collection = record(daemon["backend_collection"]) ?? {};
+  const mounts = Object.entries(collection).map(([id, mount]) => readMount(id, mount));
+  return { version, state, mounts };
+}
+
+function readMount(mountId: string, body: unknown): NydusdMount {
+  const mount = record(body);
+  const backend = record(record(mount?.["config"])?.["backend"]);
+  const backendType = string(backend?.["type"]) ?? string(mount?.["backend_type"]) ?? "";
+  // Version 2 of the configuration names the section after the type, version 1 `config`.
+  const registry = readRegistryBackend(backend?.["registry"] ?? backend?.["config"]);
+  return { mountId, backendType, ...(registry !== undefined && { backend: registry }) };
+}
+
+function readAuths(body: unknown): ReadonlyMap<string, Secret> | undefined {
+  const keys = record(body);
+  if (keys === undefined) return undefined;
+  const auths = new Map<string, Secret>();
+  for (const [key, value] of Object.entries(keys)) {
+    if (!key.endsWith(KEY)) continue;
+    if (typeof value !== "string") return undefined;
+    auths.set(key.slice(0, -KEY.length), new Secret(value));
+  }
+  return auths;
+}
+
+/** Reads the keys of one mount. An unknown mount has none. */
+function readAuth(mountId: string, body: unknown): ReadonlyMap<string, Secret> | undefined {
+  const keys = record(body);
+  if (keys === undefined) return undefined;
+  const value = keys["registry_auth"];
+  if (value === undefined) return new Map();
+  return typeof value === "string" ? new Map([[mountId, new Secret(value)]]) : undefined;
+}
+
+function readReads(body: unknown): { readonly reads: number; readonly errors: number } | undefined {
+  const counters = record(body);
+  const reads = counters?.["read_count"];
+  const errors = counters?.["read_errors"];
+  return typeof reads === "number" && typeof errors === "number" ? { reads, errors } : undefined;
+}
+
+/**
+ * Creates a client for the system API of nydus-snapshotter (`pkg/system/system.go`). The snapshotter
+ * queries every nydusd for each response and a stopped nydusd blocks it, so the deadline is short.
+ * The agent never calls `/daemons/<id>/backend`, which returns the credential.
+ */
+export function createSnapshotterApi(
+  http: UnixHttp,
+  { timeoutMs = 2_000 }: { readonly timeoutMs?: number } = {},
+): SnapshotterApi {
+  return {
+    async daemons(socketPath, options = {}) {
+      const request = { socketPath, method: "GET" as const, path: "/api/v1/daemons", timeoutMs };
+      return peerResult(await http.request(request, options), readDaemons);
+    },
+  };
+}
+
+function readDaemons(body: unknown): readonly SnapshotterDaemon[] | undefined {
+  if (body === null) return []; // an empty slice of Go
+  if (!Array.isArray(body)) return undefined;
+  const daemons = body.map(readDaemon);
+  return daemons.every((daemon) => daemon !== undefined) ? daemons : undefined;
+}
+
+function readDaemon(body: unknown): SnapshotterDaemon | undefined {
+  const daemon = record(body);
+  const id = string(daemon?.["id"]);
+  const apiSocket = string(daemon?.["api_socket"]);
+  if (daemon === undefined || id === undefined || apiSocket === undefined) return undefined;
+  const { pid, instances } = daemon;
+  return {
+    id,
+    apiSocket,
+    pid: typeof pid === "number" ? pid : 0,
+    instances: Object.entries(record(instances) ?? {}).map(([key, value]) => {
+      const instance = record(value);
+      return {
+        snapshotId: string(instance?.["snapshot_id"]) ?? key,
+        imageId: string(instance?.["image_id"]) ?? "",
+      };
+    }),
+  };
+}
+
+/** Parses a response with `read`, which returns undefined for unexpected content. */
+function peerResult<T>(
+  result: UnixHttpResult,
+  read: (body: unknown) => T | undefined,
+): PeerResult<T> {
+  if (result.kind !== "answered") return result;
+  if (result.status < 200 || result.status > 299) {
+    // Without the body: nydusd echoes the request in errors.
+    const detail = `it responded with status ${result.status}`;
+    return { kind: "refused", status: result.status, detail };
+  }
+  let body: unknown;
+  try {
+    const text = result.body.reveal();
+    body = text === "" ? undefined : JSON.parse(text);
+  } catch {
+    return { kind: "broken", detail: "the response is not JSON" };
+  }
+  const value = read(body);
+  return value === undefined
+    ? { kind: "broken", detail: "the response does not match this API" }
+    : { kind: "ok", value };
+}
+
+/** Returns a JSON object, or undefined for other values. */
+function record(value: unknown): Readonly<Record<string, unknown>> | undefined {
+  return typeof value === "object" && value !== null && !Array.isArray(value)
+    ? value as Record<string, unknown>
+    : undefined;
+}
+
+/** Returns a string, or undefined for other values. */
+function string(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined;
+}
