@@ -6,6 +6,7 @@ import { Deliverer, inUseDelayMs } from "../delivery/mod.ts";
 import { Discovery } from "../discovery/mod.ts";
 import {
   type AgentStatus,
+  defined,
   formatProblem,
   type ImageReference,
   messageOf,
@@ -117,10 +118,9 @@ export async function createAgent(
       return differences;
     },
     status() {
-      const criStatus = criProxy.status();
       return {
         ...reconciler.status(),
-        ...(criStatus && { criProxy: criStatus }),
+        ...defined({ criProxy: criProxy.status() }),
         ...process,
         ...statusOf(current),
       };
@@ -239,7 +239,7 @@ function partsBuilder(
       onLateAnswer,
       signal,
       pulls: criProxy,
-      ...(previous && { previous: previous.chain }),
+      ...defined({ previous: previous?.chain }),
     });
     const { configFiles, unapprovedHostPolicy } = delivery;
     return {

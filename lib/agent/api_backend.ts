@@ -12,6 +12,7 @@ import {
   AgentError,
   type Credential,
   credentialUsername,
+  defined,
   type ProviderAttempt,
   REASON_CODES,
 } from "../model/mod.ts";
@@ -42,8 +43,7 @@ export function createApiBackend(context: Context, parts: ApiParts): ApiAgent {
   const expiryOf = ({ validForMs, validUntilMs }: ApiLifetime) =>
     validForMs === undefined ? validUntilMs : context.clock.wallMs() + validForMs;
   const requestOf = ({ image, labels, ...lifetime }: ApiLookup) => {
-    const validUntilMs = expiryOf(lifetime);
-    return { image, labels, ...(validUntilMs !== undefined && { validUntilMs }) };
+    return defined({ image, labels, validUntilMs: expiryOf(lifetime) });
   };
   return {
     async credential(lookup, options) {
@@ -52,14 +52,17 @@ export function createApiBackend(context: Context, parts: ApiParts): ApiAgent {
     },
     put(target, given, lifetime) {
       if (!config().providers.labels.enabled) {
-        throw new AgentError("usage", "store the credential: providers.labels.enabled is false");
+        throw new AgentError(
+          "usage",
+          "failed to store the credential: providers.labels.enabled is false",
+        );
       }
       const validUntilMs = expiryOf(lifetime);
       if (validUntilMs !== undefined && validUntilMs <= context.clock.wallMs()) {
-        throw new AgentError("usage", "store the credential: it has already expired");
+        throw new AgentError("usage", "failed to store the credential: it has already expired");
       }
-      const until = validUntilMs === undefined ? {} : { validUntilMs };
-      return putOf(puts.put(putTarget(target), credentialFrom(given), until));
+      const expiry = defined({ validUntilMs });
+      return putOf(puts.put(putTarget(target), credentialFrom(given), expiry));
     },
     puts: () => puts.list().map(putOf),
     forget: (target) => puts.forget(putTarget(target)),
@@ -69,7 +72,10 @@ export function createApiBackend(context: Context, parts: ApiParts): ApiAgent {
     reconcile,
     async renew(only, options) {
       if (config().renewal.enabled) return await onRequest.renew(only, options);
-      throw new AgentError("usage", "renew: renewal is off (credential_renewal_interval)");
+      throw new AgentError(
+        "usage",
+        "failed to renew: renewal is off (credential_renewal_interval)",
+      );
     },
     logLevel: () => log.level(),
     setLogLevel: (level) => log.setLevel(level),
@@ -83,14 +89,7 @@ function reasonOf({ provider, outcome }: ProviderAttempt): string {
 
 function credentialOf({ candidate, ...rest }: CredentialAnswer): ApiCredential {
   const { credential, origin, fetchedAtMs, refreshAtMs, expiresAtMs } = candidate;
-  return {
-    ...rest,
-    credential,
-    origin,
-    fetchedAtMs,
-    ...(refreshAtMs !== undefined && { refreshAtMs }),
-    ...(expiresAtMs !== undefined && { expiresAtMs }),
-  };
+  return { ...rest, ...defined({ credential, origin, fetchedAtMs, refreshAtMs, expiresAtMs }) };
 }
 
 function putTarget(target: ApiTarget): PushedCredential["target"] {
@@ -101,7 +100,7 @@ function credentialFrom(given: Parameters<ApiAgent["put"]>[1]): Credential {
   if (isCredential(given)) return given;
   const credential = labelsCredential(given);
   if (typeof credential !== "string") return credential;
-  throw new AgentError("usage", `read labels: ${REASON_CODES[credential]}`);
+  throw new AgentError("usage", `failed to read labels: ${REASON_CODES[credential]}`);
 }
 
 /** All values of labels are strings; a credential contains a `Secret`. */
@@ -113,9 +112,7 @@ function putOf({ target, credential, putAtMs, validUntilMs }: PushedCredential):
   const username = credentialUsername(credential);
   return {
     ...(target.kind === "image" ? { ref: target.image.text } : { registry: target.registry }),
-    form: credential.kind,
     ...(username !== "" && { username }),
-    putAtMs,
-    ...(validUntilMs !== undefined && { validUntilMs }),
+    ...defined({ form: credential.kind, putAtMs, validUntilMs }),
   };
 }

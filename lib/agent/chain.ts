@@ -2,6 +2,7 @@ import { join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
 import {
   AnswerDeadline,
+  defined,
   type ImageReference,
   type KubeHttp,
   type Observer,
@@ -9,12 +10,12 @@ import {
 } from "../model/mod.ts";
 import { type Context, createKubeHttp } from "../platform/mod.ts";
 import {
+  confirmedPullProvider,
   CredentialChain,
   criProvider,
   type CriPulls,
   disabledProvider,
   labelsProvider,
-  confirmedPullProvider,
   type PushedCredentials,
 } from "../providers/mod.ts";
 import {
@@ -84,14 +85,14 @@ export async function openChain(
   const dockerPath = providers.docker.enabled ? dockerConfigPath(context, config) : undefined;
   const helpers = credentialHelpers(context, config, {
     ...running,
-    ...(previous && { before: previous.sources.helpers }),
+    ...defined({ before: previous?.sources.helpers }),
   });
-  const common = { files, clock, ...(deadline && { deadline }) };
+  const common = defined({ files, clock, deadline });
   const docker = dockerPath === undefined ? undefined : new DockerProvider({
     ...common,
     configPath: dockerPath,
     helpers,
-    ...(previous?.sources.docker && { before: previous.sources.docker }),
+    ...defined({ before: previous?.sources.docker }),
   });
   using owned = new DisposableStack();
   owned.defer(() => stop.abort(new DOMException("the chain is closed", "AbortError")));
@@ -108,7 +109,7 @@ export async function openChain(
       processRunner,
       random,
       accounts: async () => (await kube.open()).accounts(),
-      ...(previous?.sources.kubelet && { before: previous.sources.kubelet }),
+      ...defined({ before: previous?.sources.kubelet }),
     })
     : undefined;
   const refresh = (): Promise<ReloadOutcome> => {
@@ -131,7 +132,7 @@ export async function openChain(
   const resources = owned.move();
   return {
     chain,
-    sources: { helpers, ...(docker && { docker }), ...(kubelet && { kubelet }) },
+    sources: defined({ helpers, docker, kubelet }),
     watchPaths: [dockerPath, kubelet && providers.kubelet.configPath].filter((p) =>
       p !== undefined
     ),
@@ -220,7 +221,7 @@ export class KubeConnection implements Disposable {
     try {
       this.#kube = await openKube({
         ...kubesecret,
-        ...(nodeName !== undefined && { nodeName }),
+        ...defined({ nodeName }),
         http,
         clock,
         files,

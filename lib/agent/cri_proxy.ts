@@ -11,6 +11,7 @@ import {
 import {
   type Candidate,
   type CriProxyStatus,
+  defined,
   type ImageReference,
   messageOf,
   type Observer,
@@ -137,9 +138,7 @@ export class CriProxy implements AsyncDisposable, CriPulls {
     return {
       ...this.#state(this.#config),
       socket,
-      ...(link !== undefined && { link }),
-      ...(linkTarget !== undefined && { linkTarget }),
-      ...(isIdle && { idleSinceMs: clientAtMs }),
+      ...defined({ link, linkTarget, idleSinceMs: isIdle ? clientAtMs : undefined }),
       restoredImages: this.#restoredImages,
       openConnections: counts.openConnections,
       connections: counts.connections,
@@ -161,7 +160,7 @@ export class CriProxy implements AsyncDisposable, CriPulls {
 
   #state({ link, socket }: CriConfig): Pick<CriProxyStatus, "state" | "detail"> {
     if (this.#serving === undefined) {
-      return { state: "not-serving", ...(this.#failure && { detail: this.#failure }) };
+      return defined({ state: "not-serving" as const, detail: this.#failure });
     }
     const { isOff, linkTarget } = this.#serving;
     if (link === undefined || linkTarget === socket) return { state: "in-path" };

@@ -3,6 +3,7 @@ import { ApprovedHosts, type ApprovedHostsOptions, Discovery } from "../discover
 import {
   type Candidate,
   type CredentialRequest,
+  defined,
   type Endpoint,
   endpointOf,
   type ImageReference,
@@ -100,12 +101,12 @@ export async function explainImage(
 export function approvedHostsOf(
   { node, delivery }: AgentConfig,
 ): Omit<ApprovedHostsOptions, "files"> {
-  return {
-    ...(node.mirrorsDir !== undefined && { mirrorsDir: node.mirrorsDir }),
+  return defined({
+    mirrorsDir: node.mirrorsDir,
     templatePath: node.daemonTemplate,
     vpcRegistry: node.vpcRegistry,
     allowedHosts: delivery.allowedHosts,
-  };
+  });
 }
 
 interface ReadLocation {
@@ -173,7 +174,7 @@ async function explainLocation(
 ): Promise<ExplainedLocation> {
   const { target } = endpoint;
   const { winner, attempts } = await new EndpointChain(chain).resolve(
-    { ...request, ...(target && { endpoint: target }) },
+    { ...request, ...defined({ endpoint: target }) },
     { all: true },
   );
   const candidate = winner?.candidates[0];
@@ -183,11 +184,7 @@ async function explainLocation(
     reason,
     ...(target && { target: target.text }),
     providers: providersOf({ attempts: attempts.filter(({ forEndpoint }) => forEndpoint) }),
-    hosts: endpoint.hosts.map(({ role, host, approvedBy }) => ({
-      role,
-      host,
-      ...(approvedBy !== undefined && { approvedBy }),
-    })),
+    hosts: endpoint.hosts.map(({ role, host, approvedBy }) => defined({ role, host, approvedBy })),
     ...(winner && candidate && {
       winner: {
         provider: winner.provider,
@@ -223,8 +220,7 @@ function describe(candidate: Candidate): ExplainedCandidate {
   return {
     form: credential.kind,
     origin,
-    ...(pattern !== undefined && { pattern }),
-    ...(plugin !== undefined && { plugin }),
+    ...defined({ pattern, plugin }),
     fetchedAt: iso(fetchedAtMs),
     ...(refreshAtMs !== undefined && { refreshAt: iso(refreshAtMs) }),
     ...(expiresAtMs !== undefined && { expiresAt: iso(expiresAtMs) }),

@@ -6,6 +6,7 @@ import {
   AgentError,
   type AgentStatus,
   type ConfigProblem,
+  defined,
   type FileSystem,
   formatProblem,
   messageOf,
@@ -250,8 +251,7 @@ export class LocalApiServer implements AsyncDisposable {
     const handler: Handler = async (request) => await (await this.#open()).fetch(request);
     const { httpConnections: maxConnections } = divideDescriptors(await host.descriptorLimit());
     const warn = (text: string) => this.#warn(`${socket}: ${text}`);
-    const options = { maxConnections, warn, ...(gid !== undefined && { gid }) };
-    const listener = await listenUnix(socket, handler, options);
+    const listener = await listenUnix(socket, handler, defined({ maxConnections, warn, gid }));
     if (gid !== undefined) await this.#warnAboutAccess(listener.path, gid);
     return listener;
   }
@@ -294,5 +294,5 @@ export async function groupId(files: FileSystem, group: string): Promise<number>
   const line = text.split("\n").find((line) => line.startsWith(`${group}:`));
   const gid = line?.split(":")[2] ?? "";
   if (/^[0-9]+$/.test(gid)) return Number(gid);
-  throw new AgentError("invalid-config", `find the group of api.group: ${GROUPS} has no ${group}`);
+  throw new AgentError("invalid-config", `failed to find api.group: ${GROUPS} has no ${group}`);
 }

@@ -99,7 +99,8 @@ export async function requireApi<Body>(config: AgentConfig, request: ApiRequest)
     case "answered":
       return result.body;
     case "no-agent": {
-      const text = `connect to the agent at ${result.detail}; is it running, and are you its user?`;
+      const text =
+        `failed to connect to the agent at ${result.detail}; is it running, and are you its user?`;
       throw new AgentError("unreachable", text);
     }
     case "refused":
@@ -147,7 +148,7 @@ export async function queryAgent(
 
 async function getFromServer<T>(config: AgentConfig, path: string): Promise<T> {
   if (config.server === undefined) {
-    throw new AgentError("unreachable", "connect to the agent: server.address is off");
+    throw new AgentError("unreachable", "failed to connect to the agent: server.address is off");
   }
   const url = `http://${addressOf(config.server)}${path}`;
   using deadline = new Deadline(STATUS_TIMEOUT_MS);
@@ -156,7 +157,7 @@ async function getFromServer<T>(config: AgentConfig, path: string): Promise<T> {
     if (!response.ok) throw new Error(`status ${response.status}`);
     return await response.json();
   } catch (error) {
-    const text = `connect to the agent at ${url}: ${messageOf(error)}; is it running?`;
+    const text = `failed to connect to the agent at ${url}: ${messageOf(error)}; is it running?`;
     throw new AgentError("unreachable", text, { cause: error });
   }
 }

@@ -135,7 +135,7 @@ async function store(context: Context, input: string): Promise<number> {
   try {
     given = JSON.parse(input);
   } catch {
-    return failed(context, "read the credential: it is not JSON");
+    return failed(context, "failed to read the credential: it is not JSON");
   }
   const text = (name: string) => typeof given[name] === "string" ? given[name].trim() : "";
   const [server, username] = [text("ServerURL"), text("Username")];
@@ -143,7 +143,7 @@ async function store(context: Context, input: string): Promise<number> {
   if (server === "") return failed(context, NO_SERVER);
   if (username === "") return failed(context, NO_USERNAME);
   if (typeof secret !== "string" || secret === "") {
-    return failed(context, "read the credential: it has no secret");
+    return failed(context, "failed to read the credential: it has no secret");
   }
   const { registry } = imageOf(server);
   const credential = username === TOKEN_USERNAME
@@ -203,6 +203,6 @@ function imageOf(server: string): ImageReference {
   try {
     return repositoryReference(registry, ANY_REPOSITORY);
   } catch {
-    throw new AgentError("usage", "read the server: it names no registry");
+    throw new AgentError("usage", "failed to parse the server URL: it contains no registry");
   }
 }

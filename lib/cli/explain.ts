@@ -8,6 +8,7 @@ import {
 } from "../agent/mod.ts";
 import { type AgentConfig, type Flags, loadClientConfig, loadConfig } from "../config/mod.ts";
 import {
+  defined,
   EXIT,
   formatDuration,
   type ImageReference,
@@ -43,8 +44,8 @@ export async function explain(
   const { locations } = explanation;
   host.out(
     options.output === "json"
-      ? `${JSON.stringify({ ...explanation, node, ...(warning && { warning }) }, null, 2)}\n`
-      : explanationText(explanation, nowMs, { node, ...(warning && { warning }) }) +
+      ? `${JSON.stringify({ ...explanation, node, warning }, null, 2)}\n`
+      : explanationText(explanation, nowMs, node, warning) +
         locations.map((location) => locationText(location, nowMs)).join(""),
   );
   const isFound = [explanation, ...locations].some(({ winner }) => winner !== undefined);
@@ -63,7 +64,7 @@ async function explanationOf(
   const result = await queryApi<Explanation>(config, {
     method: "POST",
     path: "/v1/explain",
-    body: { ref: image.text, labels, ...(validFor !== undefined && { validFor }) },
+    body: defined({ ref: image.text, labels, validFor }),
   });
   if (result.kind === "answered") return result.body;
   warnWithoutAgent(context, result);
@@ -120,7 +121,8 @@ function nodeText(reply: AgentReply | undefined, image: string, nowMs: number): 
 function explanationText(
   explanation: Explanation,
   nowMs: number,
-  { node, warning }: { readonly node: string; readonly warning?: string },
+  node: string,
+  warning: string | undefined,
 ): string {
   const { image, registry, winner, providers } = explanation;
   const rows = providers.flatMap((each, i) => providerRows(each, i + 1, winner?.provider));

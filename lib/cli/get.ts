@@ -5,6 +5,7 @@ import {
   type Candidate,
   credentialSecret,
   credentialUsername,
+  defined,
   EXIT,
   type ImageReference,
   parseDurationMs,
@@ -58,7 +59,7 @@ export async function get(context: Context, flags: Flags, options: LookupOptions
   const result = await queryApi<ServedCredential>(config, {
     method: "POST",
     path: "/v1/credentials/get",
-    body: { ref: image.text, labels, ...(validFor !== undefined && { validFor }) },
+    body: defined({ ref: image.text, labels, validFor }),
   });
   warnWithoutAgent(context, result);
   const lookup = lookupFrom(result) ??
@@ -128,7 +129,7 @@ export function parseLabels(pairs: readonly string[]): Record<string, string> {
   return Object.fromEntries(pairs.map((pair) => {
     const at = pair.indexOf("=");
     // The value may be a secret, so the message does not quote it.
-    if (at < 1) throw new AgentError("usage", "read --label: not of the form key=value");
+    if (at < 1) throw new AgentError("usage", "failed to parse --label: not of the form key=value");
     return [pair.slice(0, at), pair.slice(at + 1)];
   }));
 }
@@ -160,8 +161,7 @@ function jsonOf(image: string, served: ServedCredential) {
     ...credential,
     origin,
     fetchedAt,
-    ...(refreshAt !== undefined && { refreshAt }),
-    ...(expiresAt !== undefined && { expiresAt }),
+    ...defined({ refreshAt, expiresAt }),
   };
 }
 

@@ -172,7 +172,7 @@ async function linkStep({ files }: InstallPorts, paths: InstallPaths) {
   const found = await files.stat(path);
   if (found?.kind === "symlink" && found.linkTarget === PROGRAM) return undefined;
   if (found !== undefined) {
-    throw new AgentError("io", `link ${path}: another file exists there (move it first)`);
+    throw new AgentError("io", `failed to link ${path}: another file exists there (move it first)`);
   }
   const action = `link ${path} to ${PROGRAM}`;
   return replaceStep(files, action, path, () => files.symlink(path, PROGRAM));

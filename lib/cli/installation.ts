@@ -201,7 +201,7 @@ export function systemctlStep(
 }
 
 async function run(runner: ProcessRunner, path: string, args: readonly string[]): Promise<void> {
-  const action = `run systemctl ${args.join(" ")}`;
+  const action = `failed to run systemctl ${args.join(" ")}`;
   const result = await runner.run(systemctlRequest(path, args));
   switch (result.kind) {
     case "exited": {

@@ -43,7 +43,7 @@ Deno.test("status: prints the summary of the page and /readyz, with exit codes 0
   equal(gone.code, 1);
   match(
     gone.err,
-    /^connect to the agent at http:\/\/127\.0\.0\.1:\d+\/v1\/status: .*; is it running\?\n$/,
+    /^failed to connect to the agent at http:\/\/127\.0\.0\.1:\d+\/v1\/status: .*; is it running\?\n$/,
   );
 });
 
@@ -186,7 +186,7 @@ Deno.test("status: --address selects the agent, whatever answers on the API sock
   equal((await status("--address", other.base.slice("http://".length))).code, 0);
   const gone = await status("--address", "127.0.0.1:9");
   equal(gone.code, 1);
-  match(gone.err, /^connect to the agent at http:\/\/127\.0\.0\.1:9\//);
+  match(gone.err, /^failed to connect to the agent at http:\/\/127\.0\.0\.1:9\//);
 });
 
 Deno.test("status: queries the agent although the configuration file is invalid", async () => {

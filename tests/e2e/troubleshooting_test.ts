@@ -133,7 +133,7 @@ Deno.test("guide: mounts fail after N hours without an agent, or without a provi
     await readUntil(node, 200);
   }
   const away = await run(node, "status");
-  quotes(away.err, "connect to the agent at …: …; is it running?");
+  quotes(away.err, "failed to connect to the agent at …: …; is it running?");
   node.setPlugin({ mode: "none" });
   await using agent = await AgentProcess.start(node);
   await agent.until(

@@ -282,7 +282,7 @@ Deno.test("install: reports the path of a read-only folder in one line", async (
   const code = await install(options, { ...machine.ports(), err: (line) => errors.push(line) });
   equal(code, 1);
   equal(errors.length, 1);
-  match(errors[0] ?? "", /^nydus-auth-agent: make the folder \/proc\/self\/usr: .+/);
+  match(errors[0] ?? "", /^nydus-auth-agent: failed to create folder \/proc\/self\/usr: .+/);
   equal(errors[0]?.includes("\n"), false);
 });
 
