@@ -87,7 +87,7 @@ export async function openChain(
     ...running,
     ...defined({ before: previous?.sources.helpers }),
   });
-  const common = defined({ files, clock, deadline });
+  const common = defined({ files, clock, processRunner, random, deadline });
   const docker = dockerPath === undefined ? undefined : new DockerProvider({
     ...common,
     configPath: dockerPath,
@@ -97,17 +97,13 @@ export async function openChain(
   using owned = new DisposableStack();
   owned.defer(() => stop.abort(new DOMException("the chain is closed", "AbortError")));
   let notifyChange = () => {};
-  const kube = owned.use(
-    new KubeConnection(context, config, { onChange: () => notifyChange(), pulls }),
-  );
+  const kube = owned.use(new KubeConnection(context, config, () => notifyChange(), pulls));
   const kubesecret = providers.kubesecret.enabled ? (await kube.open()).secrets() : undefined;
   const kubelet = providers.kubelet.enabled
     ? new KubeletProvider({
       ...providers.kubelet,
       ...running,
       ...common,
-      processRunner,
-      random,
       accounts: async () => (await kube.open()).accounts(),
       ...defined({ before: previous?.sources.kubelet }),
     })
@@ -178,20 +174,22 @@ const HOSTNAME = "/etc/hostname";
 export class KubeConnection implements Disposable {
   readonly #context: Context;
   readonly #config: AgentConfig;
-  readonly #options: { readonly onChange: () => void; readonly pulls?: CriPulls | undefined };
+  readonly #onChange: () => void;
+  readonly #pulls: CriPulls | undefined;
   #opening: Promise<Kube> | undefined;
   #kube: Kube | undefined;
   #http: KubeHttp | undefined;
   #isClosed = false;
 
-  constructor(
-    context: Context,
-    config: AgentConfig,
-    options: { readonly onChange: () => void; readonly pulls?: CriPulls | undefined },
-  ) {
+  /**
+   * @param onChange Called when a pod, secret or service account has changed.
+   * @param pulls Returns which pods pulled an image.
+   */
+  constructor(context: Context, config: AgentConfig, onChange: () => void, pulls?: CriPulls) {
     this.#context = context;
     this.#config = config;
-    this.#options = options;
+    this.#onChange = onChange;
+    this.#pulls = pulls;
   }
 
   /** Returns the connection; after a failure, the next call retries. */
@@ -215,7 +213,7 @@ export class KubeConnection implements Disposable {
   async #open(): Promise<Kube> {
     const { clock, files, processRunner, random, host } = this.#context;
     const { kubesecret } = this.#config.providers;
-    const { onChange, pulls } = this.#options;
+    const pulls = this.#pulls;
     const nodeName = kubesecret.nodeName ?? await defaultNodeName(this.#context);
     const http = createKubeHttp();
     try {
@@ -228,7 +226,7 @@ export class KubeConnection implements Disposable {
         processRunner,
         random,
         env: host.env,
-        changed: onChange,
+        changed: this.#onChange,
         ...(pulls && { pulledBy: (image) => pulls.pods?.(image).map(({ uid }) => uid) ?? [] }),
       });
     } catch (error) {

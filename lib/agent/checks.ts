@@ -134,7 +134,7 @@ async function checkKubernetes(
   config: AgentConfig,
   { problems }: CheckFindings,
 ): Promise<void> {
-  const connection = new KubeConnection(context, config, { onChange: () => {} });
+  const connection = new KubeConnection(context, config, () => {});
   try {
     const kube = await connection.open();
     problems.push(...await kube.check());

@@ -146,7 +146,7 @@ Deno.test("KubeConnection: retries after it failed to open", async () => {
   files.readText = () => {
     throw new Error("no descriptors left");
   };
-  using kube = new KubeConnection(context, config, { onChange: () => {} });
+  using kube = new KubeConnection(context, config, () => {});
   const first = await kube.open().then(() => "opened", (error) => error.message);
   equal(first, "no descriptors left");
   files.readText = readText;
