@@ -47,7 +47,7 @@ export interface Agent extends AsyncDisposable {
   reconfigure(config: AgentConfig): Promise<readonly string[]>;
   status(): AgentStatus;
   /** Parts that the local API uses. */
-  readonly api: Pick<ApiParts, "config" | "chain" | "onRequest" | "puts" | "reconcile">;
+  readonly api: Pick<ApiParts, "config" | "chain" | "onRequest" | "pushed" | "reconcile">;
 }
 
 /** Objects that are built from one configuration; a reload replaces all of them. */
@@ -82,7 +82,7 @@ export async function createAgent(
   const stop = new AbortController();
   const recheck = (image?: ImageReference) => reconciler.recheck(image);
   const shared = openShared(context, observer, resources, recheck);
-  const { criProxy, puts, probe } = shared;
+  const { criProxy, pushed, probe } = shared;
   const build = partsBuilder(context, observer, { ...shared, signal: stop.signal });
   let current: Configured = { config, parts: await build(config) };
   resources.defer(() => current.parts[Symbol.asyncDispose]());
@@ -129,7 +129,7 @@ export async function createAgent(
       config: () => current.config,
       chain: () => current.parts.chain.chain,
       onRequest: reconciler.onRequest,
-      puts,
+      pushed,
       reconcile: () => reconciler.trigger("requested"),
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
@@ -141,7 +141,7 @@ interface Shared {
   readonly http: ReturnType<typeof createUnixHttp>;
   readonly probe: RegistryProbe;
   readonly criProxy: CriProxy;
-  readonly puts: PushedCredentials;
+  readonly pushed: PushedCredentials;
   readonly onLateAnswer: (image: ImageReference) => void;
 }
 
@@ -158,7 +158,7 @@ function openShared(
     http: resources.use(createUnixHttp()),
     probe: new RegistryProbe({ http: resources.use(createRegistryHttp()), clock }),
     criProxy: resources.use(new CriProxy(context, observer)),
-    puts: resources.use(new PushedCredentials({ clock, changed })),
+    pushed: resources.use(new PushedCredentials({ clock, changed })),
     onLateAnswer: recheck,
   };
 }
@@ -224,7 +224,7 @@ async function removeLeftovers(
 function partsBuilder(
   context: Context,
   observer: Observer,
-  { http, criProxy, puts, onLateAnswer, signal }: Shared & { readonly signal: AbortSignal },
+  { http, criProxy, pushed, onLateAnswer, signal }: Shared & { readonly signal: AbortSignal },
 ): (config: AgentConfig, previous?: ConfiguredParts) => Promise<ConfiguredParts> {
   const nydusdApi = createNydusdApi(http);
   const snapshotterApi = createSnapshotterApi(http);
@@ -235,7 +235,7 @@ function partsBuilder(
     const discovery = new Discovery({ config: node, hosts, snapshotterApi, nydusdApi, files });
     if (previous !== undefined) discovery.inherit(previous.discovery);
     const chain = await openChain(context, config, observer, {
-      puts,
+      pushed,
       onLateAnswer,
       signal,
       pulls: criProxy,

@@ -31,7 +31,7 @@ export interface ApiParts {
   readonly config: () => AgentConfig;
   readonly chain: () => CredentialChain;
   readonly onRequest: OnRequest;
-  readonly puts: PushedCredentials;
+  readonly pushed: PushedCredentials;
   readonly reconcile: () => void;
   readonly status: () => object;
   readonly log: { level(): ApiLogLevel; setLevel(level: ApiLogLevel): void };
@@ -39,7 +39,7 @@ export interface ApiParts {
 
 /** Adapts the running agent to the port of the local API. */
 export function createApiBackend(context: Context, parts: ApiParts): ApiAgent {
-  const { config, chain, onRequest, puts, reconcile, status, log } = parts;
+  const { config, chain, onRequest, pushed, reconcile, status, log } = parts;
   const expiryOf = ({ validForMs, validUntilMs }: ApiLifetime) =>
     validForMs === undefined ? validUntilMs : context.clock.wallMs() + validForMs;
   const requestOf = ({ image, labels, ...lifetime }: ApiLookup) => {
@@ -62,10 +62,10 @@ export function createApiBackend(context: Context, parts: ApiParts): ApiAgent {
         throw new AgentError("usage", "failed to store the credential: it has already expired");
       }
       const expiry = defined({ validUntilMs });
-      return putOf(puts.put(putTarget(target), credentialFrom(given), expiry));
+      return putOf(pushed.put(putTarget(target), credentialFrom(given), expiry));
     },
-    puts: () => puts.list().map(putOf),
-    forget: (target) => puts.forget(putTarget(target)),
+    puts: () => pushed.list().map(putOf),
+    forget: (target) => pushed.forget(putTarget(target)),
     refused: ({ image }, fingerprint, options) => onRequest.refused(image, fingerprint, options),
     explain: (lookup) => explainImage(context, config(), chain(), requestOf(lookup)),
     status,

@@ -30,7 +30,7 @@ import { type Kube, openKube } from "../providers/kubernetes/mod.ts";
 export interface ChainState {
   /** Without it the `cri` provider is disabled. */
   readonly pulls?: CriPulls;
-  readonly puts?: PushedCredentials;
+  readonly pushed?: PushedCredentials;
   /** The chain of the previous configuration. */
   readonly previous?: OpenChain;
   /**
@@ -74,7 +74,7 @@ export async function openChain(
   context: Context,
   config: AgentConfig,
   observer: Observer = NO_OBSERVER,
-  { pulls, puts, previous, onLateAnswer, signal }: ChainState = {},
+  { pulls, pushed, previous, onLateAnswer, signal }: ChainState = {},
 ): Promise<OpenChain> {
   const { clock, files, processRunner, random } = context;
   const { providers } = config;
@@ -116,7 +116,7 @@ export async function openChain(
   const chain = new CredentialChain({
     ...common,
     providers: [
-      providers.labels.enabled ? labelsProvider(clock, puts) : disabledProvider("labels", false),
+      providers.labels.enabled ? labelsProvider(clock, pushed) : disabledProvider("labels", false),
       criProvider(providers.cri.enabled ? pulls : undefined),
       docker ?? disabledProvider("docker", true),
       kubelet ?? disabledProvider("kubelet", true),
