@@ -47,7 +47,7 @@ export interface Agent extends AsyncDisposable {
   reconfigure(config: AgentConfig): Promise<readonly string[]>;
   status(): AgentStatus;
   /** Parts that the local API uses. */
-  readonly api: Pick<ApiParts, "config" | "chain" | "onRequest" | "pushed" | "reconcile">;
+  readonly api: Pick<ApiParts, "config" | "chain" | "onDemand" | "pushed" | "reconcile">;
 }
 
 /** Objects that are built from one configuration; a reload replaces all of them. */
@@ -128,7 +128,7 @@ export async function createAgent(
     api: {
       config: () => current.config,
       chain: () => current.parts.chain.chain,
-      onRequest: reconciler.onRequest,
+      onDemand: reconciler.onDemand,
       pushed,
       reconcile: () => reconciler.trigger("requested"),
     },

@@ -23,14 +23,14 @@ import {
   type PushedCredential,
   type PushedCredentials,
 } from "../providers/mod.ts";
-import type { CredentialAnswer, OnRequest } from "../reconciler/mod.ts";
+import type { CredentialAnswer, OnDemandRequests } from "../reconciler/mod.ts";
 import { explainImage } from "./explanation.ts";
 
 /** Parts of the agent that the local API uses. */
 export interface ApiParts {
   readonly config: () => AgentConfig;
   readonly chain: () => CredentialChain;
-  readonly onRequest: OnRequest;
+  readonly onDemand: OnDemandRequests;
   readonly pushed: PushedCredentials;
   readonly reconcile: () => void;
   readonly status: () => object;
@@ -39,7 +39,7 @@ export interface ApiParts {
 
 /** Adapts the running agent to the port of the local API. */
 export function createApiBackend(context: Context, parts: ApiParts): ApiAgent {
-  const { config, chain, onRequest, pushed, reconcile, status, log } = parts;
+  const { config, chain, onDemand, pushed, reconcile, status, log } = parts;
   const expiryOf = ({ validForMs, validUntilMs }: ApiLifetime) =>
     validForMs === undefined ? validUntilMs : context.clock.wallMs() + validForMs;
   const requestOf = ({ image, labels, ...lifetime }: ApiLookup) => {
@@ -47,7 +47,7 @@ export function createApiBackend(context: Context, parts: ApiParts): ApiAgent {
   };
   return {
     async credential(lookup, options) {
-      const { answer, attempts } = await onRequest.credential(requestOf(lookup), options);
+      const { answer, attempts } = await onDemand.credential(requestOf(lookup), options);
       return { why: attempts.map(reasonOf), ...(answer && { found: credentialOf(answer) }) };
     },
     put(target, given, lifetime) {
@@ -66,12 +66,12 @@ export function createApiBackend(context: Context, parts: ApiParts): ApiAgent {
     },
     puts: () => pushed.list().map(putOf),
     forget: (target) => pushed.forget(putTarget(target)),
-    refused: ({ image }, fingerprint, options) => onRequest.refused(image, fingerprint, options),
+    refused: ({ image }, fingerprint, options) => onDemand.refused(image, fingerprint, options),
     explain: (lookup) => explainImage(context, config(), chain(), requestOf(lookup)),
     status,
     reconcile,
     async renew(only, options) {
-      if (config().renewal.enabled) return await onRequest.renew(only, options);
+      if (config().renewal.enabled) return await onDemand.renew(only, options);
       throw new AgentError(
         "usage",
         "failed to renew: renewal is off (credential_renewal_interval)",

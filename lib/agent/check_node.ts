@@ -119,7 +119,7 @@ export async function checkNode(
   }
   const view = await discover(context, config);
   for (const { subject, detail } of view.problems) {
-    if (detail.startsWith("there is no such socket")) continue; // reported above
+    if (detail.startsWith("the socket does not exist")) continue; // reported above
     findings.warnings.push(finding(subject, detail, "check whether nydus-snapshotter runs"));
   }
   for (const daemon of view.daemons) checkDaemon(daemon, findings);
@@ -135,7 +135,7 @@ async function discover({ files }: Context, { node }: AgentConfig): Promise<Node
   using http = createUnixHttp();
   const nydusdApi = createNydusdApi(http);
   const snapshotterApi = createSnapshotterApi(http);
-  return await new Discovery({ config: node, files, nydusdApi, snapshotterApi }).look();
+  return await new Discovery({ config: node, files, nydusdApi, snapshotterApi }).discover();
 }
 
 function checkDaemon(daemon: Daemon, { warnings }: CheckFindings): void {

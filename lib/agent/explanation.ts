@@ -134,7 +134,7 @@ async function readLocations(
     snapshotterApi: createSnapshotterApi(http),
     nydusdApi: createNydusdApi(http),
     files,
-  }).look();
+  }).discover();
   const mounts = daemons.flatMap(({ instances }) => instances)
     .filter((mount) => mount.image?.text === image.text);
   if (mounts.length === 0) {

@@ -1,45 +1,103 @@
 import {
   type Candidate,
+  type Credential,
   credentialFingerprint,
   credentialsEqual,
   type CredentialSubject,
+  defined,
+  encodeRegistryAuth,
+  type FailureStatus,
   type ImageStatus,
+  type ProviderName,
+  type Random,
+  type ReasonCode,
   type RenewalWindow,
+  type Secret,
   subjectKey,
 } from "../model/mod.ts";
-import { EntryTable } from "./entry_table.ts";
 import {
   type Attempts,
   jitterFor,
+  type Lifetime,
   nextAttemptAtMs,
   type RenewalSettings,
   renewalWindow,
 } from "./renewal_policy.ts";
-import {
-  type CredentialStoreOptions,
-  nextGeneration,
-  pick,
-  registryAuthOf,
-  type Renewal,
-  type RenewalFailure,
-  sourceOf,
-  statusOf,
-  type StoredCredential,
-  type StoreEntry,
-  type StoreOutcome,
-} from "./store_entry.ts";
+
+/** A stored credential, its lifetime and its source. */
+export interface StoredCredential {
+  /** `adopted`: no source has a credential; it was found in a nydusd or seen in a pull. */
+  readonly provider: ProviderName | "adopted";
+  readonly candidate: Candidate;
+  /** Other candidates that match the image, best first. */
+  readonly others: readonly Candidate[];
+  /** Why it was selected among several candidates, for users. */
+  readonly selectionReason?: string;
+  readonly lifetime: Lifetime;
+  readonly fingerprint: string;
+  /** The `registry_auth` for nydusd; undefined for kinds that a running nydusd does not accept. */
+  readonly registryAuth?: Secret;
+}
+
+/** The state of one image and the registry that it is read from. Immutable; replaced on change. */
+export interface StoreEntry {
+  readonly image: CredentialSubject;
+  readonly stored?: StoredCredential;
+  /** A credential that its source withdrew. Mounts may still have it, but it is not adopted. */
+  readonly withdrawn?: Credential;
+  readonly attempts: Attempts;
+  /** Wall time of the next attempt; undefined when the source is watched. */
+  readonly nextAttemptAtMs?: number;
+  readonly lastFailure?: FailureStatus;
+  readonly renewals: { readonly success: number; readonly failure: number };
+}
+
+/** The result of a successful resolution. */
+export interface Renewal {
+  readonly provider: ProviderName;
+  /** The selected candidate first. */
+  readonly candidates: readonly [Candidate, ...Candidate[]];
+  readonly selectionReason?: string;
+}
+
+/** How a stored credential differs from the one before. */
+export type StoreOutcome =
+  | "new" // another credential, or the first
+  | "renewed" // the same credential, fetched again from its source
+  | "same"; // the same credential from the provider's cache
+
+/** An attempt that returned no credential. */
+export interface RenewalFailure {
+  readonly reason: ReasonCode;
+  readonly detail: string;
+  readonly retryAtMs?: number;
+  /** No source failed; none has a credential. */
+  readonly notFound?: boolean;
+  /** A source returns credentials per service account. */
+  readonly perServiceAccount?: boolean;
+}
+
+/** Options of a {@linkcode CredentialStore}. */
+export interface CredentialStoreOptions {
+  readonly settings: RenewalSettings;
+  /** Unique for the node and constant over restarts (the machine ID): the seed of the jitter. */
+  readonly seed: string;
+  readonly random: Random;
+  /** @default 100,000 */
+  readonly maxEntries?: number;
+}
 
 const MAX_ENTRIES = 100_000;
 
 /**
- * The credentials of the images that live on this node, by normalized reference and by where they
- * are read from. Nothing in it dies of age: the last good credential stays until another replaces
- * it or its image is gone.
+ * Stores the credentials of the images on this node, by image and the registry that it is read
+ * from. A credential is not removed when it expires: the last good one stays until another replaces
+ * it, its source withdraws it, or its image has no mount.
  */
 export class CredentialStore {
-  readonly #entries = new EntryTable();
-  /** Images without a mount, and since when (wall); renewals do not make them younger. */
-  readonly #goneSinceMs = new Map<string, number>();
+  readonly #entries = new Map<string, StoreEntry>();
+  /** When an entry was first seen without a mount (wall time). Renewals do not reset it. */
+  readonly #unmountedSinceMs = new Map<string, number>();
   #options: CredentialStoreOptions;
 
   constructor(options: CredentialStoreOptions) {
@@ -50,20 +108,17 @@ export class CredentialStore {
     return this.#entries.size;
   }
 
-  /** The settings that its schedule follows. */
   get settings(): RenewalSettings {
     return this.#options.settings;
   }
 
-  /** Follows other settings from now on; what is stored stays, its schedule is drawn anew. */
+  /** Replaces the settings and schedules every entry again. */
   reconfigure(settings: RenewalSettings, nowMs: number): void {
     this.#options = { ...this.#options, settings };
-    for (const entry of this.#entries.values()) {
-      this.#set(entry, { attempts: entry.attempts, ...pick(entry, "lastFailure") }, nowMs);
-    }
+    for (const entry of this.#entries.values()) this.#schedule(entry, nowMs);
   }
 
-  /** By {@linkcode subjectKey}: an image's text, where it is read from its own registry. */
+  /** Returns the entry of a {@linkcode subjectKey}. */
   get(key: string): StoreEntry | undefined {
     return this.#entries.get(key);
   }
@@ -72,89 +127,90 @@ export class CredentialStore {
     return this.#entries.values();
   }
 
-  /** Makes sure that an image with a mount has an entry. False when the store is full. */
+  /** Adds an entry for a mounted image unless there is one. Returns false when the store is full. */
   ensure(image: CredentialSubject, nowMs: number): boolean {
-    if (this.#goneSinceMs.size > 0) this.#goneSinceMs.delete(subjectKey(image));
-    return this.#ensure(image, nowMs);
+    this.#unmountedSinceMs.delete(subjectKey(image));
+    return this.#ensure(image, nowMs) !== undefined;
   }
 
-  #ensure(image: CredentialSubject, nowMs: number): boolean {
-    if (this.#entries.get(subjectKey(image)) !== undefined) return true;
-    if (this.#entries.size >= (this.#options.maxEntries ?? MAX_ENTRIES)) return false;
-    this.#entries.set(subjectKey(image), {
+  #ensure(image: CredentialSubject, nowMs: number): StoreEntry | undefined {
+    const key = subjectKey(image);
+    const known = this.#entries.get(key);
+    if (known !== undefined) return known;
+    if (this.#entries.size >= (this.#options.maxEntries ?? MAX_ENTRIES)) return undefined;
+    const entry: StoreEntry = {
       image,
-      attempts: { unproductive: 0, draw: 0 },
+      attempts: { unproductive: 0, jitter: 0 },
       nextAttemptAtMs: nowMs,
       renewals: { success: 0, failure: 0 },
-    });
-    return true;
+    };
+    this.#entries.set(key, entry);
+    return entry;
   }
 
-  /** Stores what a renewable provider gave. */
+  /** Stores the credential that a provider returned. */
   put(image: CredentialSubject, renewal: Renewal, nowMs: number): StoreOutcome {
-    this.#ensure(image, nowMs);
-    const entry = this.#entries.get(subjectKey(image));
+    const entry = this.#ensure(image, nowMs);
     if (entry === undefined) return "same";
     const [candidate, ...others] = renewal.candidates;
-    const before = entry.stored;
-    const equal = before !== undefined &&
-      credentialsEqual(before.candidate.credential, candidate.credential);
-    const outcome: StoreOutcome = !equal
-      ? "new"
-      : candidate.fetchedAtMs > before.candidate.fetchedAtMs
-      ? "renewed"
-      : "same";
-    const known = equal ? before : undefined;
-    const stored = {
-      ...this.#stored(renewal.provider, candidate, others, known, nextGeneration(before)),
-      ...pick(renewal, "selectionReason"),
-    };
-    // The same dead token once more is no success, whatever its source says.
-    const isExpired = renewalWindow(stored.lifetime, nowMs, this.#options.settings) === "expired";
-    this.#set(entry, {
+    const { provider, selectionReason } = renewal;
+    const stored = this.#storedFrom({ provider, candidate, others, selectionReason }, entry.stored);
+    const outcome = outcomeOf(entry.stored, candidate);
+    // A source that returns the expired credential again has not succeeded.
+    const isExpired = renewalWindow(stored.lifetime, nowMs, this.settings) === "expired";
+    const { lastFailure: _, ...rest } = entry;
+    this.#schedule({
+      ...rest,
       stored,
       attempts: this.#attemptsAfter(entry, stored, outcome, nowMs),
-      success: outcome === "same" || isExpired ? 0 : 1,
-      failure: isExpired ? 1 : 0,
+      renewals: {
+        success: entry.renewals.success + (outcome === "same" || isExpired ? 0 : 1),
+        failure: entry.renewals.failure + (isExpired ? 1 : 0),
+      },
     }, nowMs);
     return outcome;
   }
 
-  /** Keeps what a nydusd holds, where no source gives a credential. Says whether that is new. */
+  /**
+   * Stores a credential found in a nydusd, where no source has one. Returns whether it is new.
+   * Attempts continue as scheduled: adopting is not a successful renewal.
+   */
   adopt(image: CredentialSubject, candidate: Candidate, nowMs: number): boolean {
-    this.#ensure(image, nowMs);
-    const entry = this.#entries.get(subjectKey(image));
+    const entry = this.#ensure(image, nowMs);
     if (entry === undefined) return false;
-    const before = entry.stored;
+    const { stored: before, withdrawn } = entry;
     if (before !== undefined && before.provider !== "adopted") return false;
-    if (before && credentialsEqual(before.candidate.credential, candidate.credential)) return false;
-    const { withdrawn } = entry;
-    if (withdrawn && credentialsEqual(withdrawn, candidate.credential)) return false;
-    // The attempts go on as they were: an adopted credential is nobody's success.
-    const stored = this.#stored("adopted", candidate, [], undefined);
+    const { credential } = candidate;
+    if (before && credentialsEqual(before.candidate.credential, credential)) return false;
+    if (withdrawn && credentialsEqual(withdrawn, credential)) return false;
+    const stored = this.#storedFrom({ provider: "adopted", candidate, others: [] }, undefined);
     this.#entries.set(subjectKey(image), { ...entry, stored });
     return true;
   }
 
-  /** Records an attempt that brought nothing. The last good credential stays. */
+  /** Records an attempt that returned no credential. The last good credential stays. */
   recordFailure(image: CredentialSubject, failure: RenewalFailure, nowMs: number): void {
     const entry = this.#entries.get(subjectKey(image));
     if (entry === undefined) return;
-    this.#set(entry, {
-      attempts: {
+    const { reason, detail, retryAtMs, notFound, perServiceAccount } = failure;
+    this.#schedule({
+      ...entry,
+      attempts: defined({
         unproductive: entry.attempts.unproductive + 1,
         lastAtMs: nowMs,
-        draw: this.#options.random.next(),
-        ...pick(failure, "retryAtMs", "isNone", "perServiceAccount"),
-      },
-      lastFailure: { reason: failure.reason, detail: failure.detail, atMs: nowMs },
-      failure: 1,
+        jitter: this.#options.random.next(),
+        retryAtMs,
+        notFound,
+        perServiceAccount,
+      }),
+      lastFailure: { reason, detail, atMs: nowMs },
+      renewals: { ...entry.renewals, failure: entry.renewals.failure + 1 },
     }, nowMs);
   }
 
   /**
-   * Forgets a credential that its source has taken back: nobody is given it any more. What a mount
-   * holds it keeps, because nydusd cannot be told to forget without its reads failing.
+   * Removes a credential that its source withdrew: it is no longer served. Mounts keep it, because
+   * removing it from nydusd would make their reads fail.
    */
   withdraw(image: CredentialSubject): void {
     const entry = this.#entries.get(subjectKey(image));
@@ -163,117 +219,152 @@ export class CredentialStore {
     this.#entries.set(subjectKey(image), { ...rest, withdrawn: stored.candidate.credential });
   }
 
-  /** Entries to ask for now, the most urgent first. */
+  /** Returns the entries that are due for an attempt, those that expire first in front. */
   due(nowMs: number): StoreEntry[] {
-    return this.#entries.due(nowMs);
+    const expiryOf = ({ stored }: StoreEntry) => stored?.lifetime.expiresAtMs ?? 0;
+    return [...this.#entries.values()]
+      .filter(({ nextAttemptAtMs: nextMs, attempts: { lastAtMs = 0 } }) =>
+        // When the wall clock was set back, the last attempt is in the future.
+        nextMs !== undefined && (nextMs <= nowMs || lastAtMs > nowMs)
+      )
+      .sort((a, b) => expiryOf(a) - expiryOf(b));
   }
 
-  /** The earliest time at which something is due; undefined when nothing ever is. */
-  nextDueAtMs(): number | undefined {
-    return this.#entries.nextDueAtMs();
+  /** Returns when the next attempt is due, leaving out the keys in `except`; undefined if none. */
+  nextDueAtMs(except: { has(key: string): boolean } = new Set()): number | undefined {
+    let earliestMs = Infinity;
+    for (const [key, { nextAttemptAtMs: nextMs = Infinity }] of this.#entries) {
+      if (nextMs < earliestMs && !except.has(key)) earliestMs = nextMs;
+    }
+    return earliestMs === Infinity ? undefined : earliestMs;
   }
 
   /**
-   * Forgets images that have backed no live RAFS instance for at least `minAgeMs`, counted from
-   * when that was first seen here (a pull stores a credential before its mount exists, and a pod
-   * that starts anew mounts the same image). Returns what was forgotten.
+   * Removes entries that have had no mount for at least `minAgeMs` since that was first seen, and
+   * returns them. A pull stores its credential before the mount exists, and a restarted pod mounts
+   * its image again, so that entries are not removed immediately.
    */
   evict(
-    live: { has(key: string): boolean },
+    mounted: { has(key: string): boolean },
     nowMs: number,
     minAgeMs: number,
   ): CredentialSubject[] {
     const evicted: CredentialSubject[] = [];
     for (const [key, entry] of this.#entries) {
-      if (live.has(key)) continue;
-      const sinceMs = this.#goneSinceMs.get(key) ?? nowMs;
-      this.#goneSinceMs.set(key, Math.min(sinceMs, nowMs)); // a clock that stepped back
+      if (mounted.has(key)) continue;
+      const sinceMs = this.#unmountedSinceMs.get(key) ?? nowMs;
+      this.#unmountedSinceMs.set(key, Math.min(sinceMs, nowMs)); // the clock may be set back
       if (nowMs - sinceMs < minAgeMs) continue;
       this.#entries.delete(key);
-      this.#goneSinceMs.delete(key);
+      this.#unmountedSinceMs.delete(key);
       evicted.push(entry.image);
     }
     return evicted;
   }
 
-  /** Where an entry is in its life. */
-  window(entry: StoreEntry, nowMs: number): RenewalWindow | undefined {
-    return entry.stored && renewalWindow(entry.stored.lifetime, nowMs, this.#options.settings);
+  /** Returns the renewal window of an entry; undefined without a credential. */
+  window({ stored }: StoreEntry, nowMs: number): RenewalWindow | undefined {
+    return stored && renewalWindow(stored.lifetime, nowMs, this.settings);
   }
 
-  /** What `status` shows of an entry. */
+  /** Returns the status of an entry, without its secret. */
   status(entry: StoreEntry, nowMs: number): ImageStatus {
-    const window = this.window(entry, nowMs);
-    return statusOf(entry, window);
+    const { image: { text, endpoint }, stored, nextAttemptAtMs, lastFailure } = entry;
+    const candidate = stored?.candidate;
+    return defined({
+      image: text,
+      endpoint: endpoint?.text,
+      foundFor: foundForOf(entry),
+      provider: stored?.provider,
+      origin: candidate?.origin,
+      pattern: candidate?.pattern,
+      plugin: candidate?.plugin,
+      fingerprint: stored?.fingerprint,
+      selectionReason: stored?.selectionReason,
+      window: this.window(entry, nowMs),
+      renewedAtMs: stored?.lifetime.fetchedAtMs,
+      refreshAtMs: candidate?.refreshAtMs,
+      expiresAtMs: candidate?.expiresAtMs,
+      nextAttemptAtMs,
+      failures: entry.attempts.unproductive,
+      lastFailure,
+      renewals: entry.renewals,
+    });
   }
 
-  #stored(
-    provider: StoredCredential["provider"],
-    candidate: Candidate,
-    others: readonly Candidate[],
+  /** @param before The credential that it replaces, if that is from a provider or was adopted. */
+  #storedFrom(
+    { provider, candidate, others, selectionReason }:
+      & Pick<StoredCredential, "provider" | "candidate" | "others">
+      & { readonly selectionReason?: string | undefined },
     before: StoredCredential | undefined,
-    turn = 0,
   ): StoredCredential {
-    const { credential } = candidate;
-    const source = sourceOf(provider, candidate);
-    return {
+    const { credential, fetchedAtMs, refreshAtMs, expiresAtMs, watched } = candidate;
+    const same = before && credentialsEqual(before.candidate.credential, credential)
+      ? before.lifetime
+      : undefined;
+    return defined({
       provider,
       candidate,
       others,
-      lifetime: {
-        firstSeenAtMs: before?.lifetime.firstSeenAtMs ?? candidate.fetchedAtMs,
-        fetchedAtMs: candidate.fetchedAtMs,
-        watched: candidate.watched,
-        jitter: before?.lifetime.jitter ?? jitterFor(this.#options.seed, source),
-        turn: before?.lifetime.turn ?? turn,
-        ...pick(candidate, "refreshAtMs", "expiresAtMs"),
-      },
-      fingerprint: before?.fingerprint ?? credentialFingerprint(credential),
-      ...registryAuthOf(credential, before),
-    };
+      selectionReason,
+      lifetime: defined({
+        firstSeenAtMs: same?.firstSeenAtMs ?? fetchedAtMs,
+        fetchedAtMs,
+        refreshAtMs,
+        expiresAtMs,
+        watched,
+        jitter: same?.jitter ?? jitterFor(this.#options.seed, sourceOf(provider, candidate)),
+        generation: same?.generation ?? generationAfter(before),
+      }),
+      fingerprint: credentialFingerprint(credential),
+      registryAuth: credential.kind === "basic" ? encodeRegistryAuth(credential) : undefined,
+    });
   }
 
-  /** A source that repeats a dying credential has not helped: its next turn is a retry. */
+  /** A credential that is still due after it was fetched again counts as an unproductive attempt. */
   #attemptsAfter(
-    entry: StoreEntry,
-    stored: StoredCredential,
+    { attempts }: StoreEntry,
+    { lifetime }: StoredCredential,
     outcome: StoreOutcome,
     nowMs: number,
   ): Attempts {
-    const fresh: Attempts = { unproductive: 0, lastAtMs: nowMs, draw: 0 };
-    if (outcome === "new") return fresh;
-    const due = nextAttemptAtMs(stored.lifetime, fresh, nowMs, this.#options.settings);
-    if (due === undefined || due > nowMs) return fresh;
-    const draw = this.#options.random.next();
-    return { unproductive: entry.attempts.unproductive + 1, lastAtMs: nowMs, draw };
+    const productive: Attempts = { unproductive: 0, lastAtMs: nowMs, jitter: 0 };
+    if (outcome === "new") return productive;
+    const dueMs = nextAttemptAtMs(lifetime, productive, nowMs, this.settings);
+    if (dueMs === undefined || dueMs > nowMs) return productive;
+    const jitter = this.#options.random.next();
+    return { unproductive: attempts.unproductive + 1, lastAtMs: nowMs, jitter };
   }
 
-  #set(
-    entry: StoreEntry,
-    change: {
-      readonly stored?: StoredCredential;
-      readonly attempts: Attempts;
-      readonly lastFailure?: NonNullable<StoreEntry["lastFailure"]>;
-      readonly success?: number;
-      readonly failure?: number;
-    },
-    nowMs: number,
-  ): void {
-    const stored = change.stored ?? entry.stored;
-    const renewable = stored?.provider === "adopted" ? undefined : stored?.lifetime;
-    const next = nextAttemptAtMs(renewable, change.attempts, nowMs, this.#options.settings);
-    const lastFailure = change.lastFailure;
-    this.#entries.set(subjectKey(entry.image), {
-      image: entry.image,
-      attempts: change.attempts,
-      renewals: {
-        success: entry.renewals.success + (change.success ?? 0),
-        failure: entry.renewals.failure + (change.failure ?? 0),
-      },
-      ...pick(entry, "withdrawn"),
-      ...(stored && { stored }),
-      ...(next !== undefined && { nextAttemptAtMs: next }),
-      ...(lastFailure && { lastFailure }),
-    });
+  /** Stores an entry with the time of its next attempt. */
+  #schedule({ nextAttemptAtMs: _, ...entry }: StoreEntry, nowMs: number): void {
+    const { stored, attempts } = entry;
+    const lifetime = stored?.provider === "adopted" ? undefined : stored?.lifetime;
+    const nextMs = nextAttemptAtMs(lifetime, attempts, nowMs, this.settings);
+    const next = defined({ nextAttemptAtMs: nextMs });
+    this.#entries.set(subjectKey(entry.image), { ...entry, ...next });
   }
+}
+
+function outcomeOf(before: StoredCredential | undefined, candidate: Candidate): StoreOutcome {
+  if (!before || !credentialsEqual(before.candidate.credential, candidate.credential)) return "new";
+  return candidate.fetchedAtMs > before.candidate.fetchedAtMs ? "renewed" : "same";
+}
+
+function foundForOf({ image, stored }: StoreEntry): ImageStatus["foundFor"] {
+  if (image.endpoint === undefined) return undefined;
+  if (stored === undefined || stored.provider === "adopted") return undefined;
+  return stored.candidate.forEndpoint ? "endpoint" : "registry";
+}
+
+/** Identifies a source: its credentials are issued and expire together, so they share a jitter. */
+function sourceOf(provider: ProviderName | "adopted", { plugin, pattern }: Candidate): string {
+  return `${provider}\0${plugin ?? ""}\0${pattern ?? ""}`;
+}
+
+/** An adopted credential does not count: nothing is known about its age. */
+function generationAfter(before: StoredCredential | undefined): number {
+  if (before === undefined || before.provider === "adopted") return 0;
+  return (before.lifetime.generation ?? 0) + 1;
 }

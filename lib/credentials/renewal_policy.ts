@@ -1,157 +1,85 @@
+/**
+ * Renewal policy: decides when an image's credential is requested next. Pure functions of state
+ * and time, without timers or I/O.
+ *
+ * A source reports up to two times for a credential:
+ *
+ * - refresh-after (`refreshAtMs`): until when the source allows the credential to be cached;
+ * - expiry (`expiresAtMs`): when registries stop accepting it.
+ *
+ * They divide its lifetime into windows ({@linkcode renewalWindow}):
+ *
+ * ```text
+ * issued              due (expiry - lead - jitter)   mandatory        expiry
+ *   |------ fresh ------|--------- advisory ---------|-- mandatory --|-- expired --
+ * ```
+ *
+ * Renewal starts in the advisory window, with exponential backoff between attempts. In the
+ * mandatory window attempts follow every few seconds, regardless of a Retry-After. A
+ * credential without an expiry is renewed by its refresh-after, or by the refresh interval.
+ *
+ * @module
+ */
 import { type RenewalWindow, waitingCeilingMs } from "../model/mod.ts";
 
-/** The operator's wishes, in milliseconds. */
+/** Renewal settings. */
 export interface RenewalSettings {
-  /** How long before the hard end to renew; `auto` = a third of the hard life. */
+  /** How long before expiry to renew, in milliseconds; `auto` is a third of the lifetime. */
   readonly leadTimeMs: number | "auto";
-  /** How often to ask again when no clock is known. */
+  /** Interval between requests for a credential without refresh-after and expiry. */
   readonly refreshIntervalMs: number;
 }
 
-/** What is known of the life of one credential. All times are wall times. */
+/** The known times of one credential. All are wall times in milliseconds. */
 export interface Lifetime {
-  /** When this very value was first seen: a source that repeats itself does not make it younger. */
+  /** When this value was first seen. Fetching the same value again does not change it. */
   readonly firstSeenAtMs: number;
-  /** When the source last gave it. */
+  /** When the source last returned it. */
   readonly fetchedAtMs: number;
   readonly refreshAtMs?: number;
   readonly expiresAtMs?: number;
-  /** The source tells us when it changes, so it is not asked by the clock. */
+  /** The source reports changes by itself, so it is not polled. */
   readonly watched: boolean;
-  /** In [0, 1): this credential's place in the spread, drawn once when it is stored. */
+  /** In [0, 1): spreads the renewals of many nodes; constant for one credential. */
   readonly jitter: number;
-  /** How many credentials came before it since the agent began: every other one is spread wide. */
-  readonly turn?: number;
+  /** How many credentials of this image preceded it since the agent started. */
+  readonly generation?: number;
 }
 
-/** Attempts since the last one that brought something newer. */
+/** The attempts since the last one that returned a newer credential. */
 export interface Attempts {
-  /** How many failed, or brought the same dying credential again. */
+  /** Attempts that failed or returned a credential that is due for renewal already. */
   readonly unproductive: number;
   readonly lastAtMs?: number;
-  /** In [0, 1): drawn at each attempt, for the full jitter of the backoff. */
-  readonly draw: number;
-  /** What the source asked us to wait for (Retry-After, a plugin's backoff). */
+  /** In [0, 1): random for each attempt, for the full jitter of the backoff. */
+  readonly jitter: number;
+  /** When the source allows the next request (Retry-After, the backoff of a plugin). */
   readonly retryAtMs?: number;
-  /** The last one failed in nothing: the sources have no credential. */
-  readonly isNone?: boolean;
-  /** A source goes by pods' accounts: what a mount holds may be what one got that is gone. */
+  /** The last attempt succeeded, but no source has a credential. */
+  readonly notFound?: boolean;
+  /** A source returns credentials per service account: mounts must not share them. */
   readonly perServiceAccount?: boolean;
 }
 
-/** A soft life below this says "do not cache", not when to ask again. */
+/** A shorter refresh-after means "do not cache" and is no time to renew at. */
 const MIN_REFRESH_AFTER_MS = 1_000;
 const BACKOFF_FIRST_MS = 1_000;
 const BACKOFF_MAX_MS = 5 * 60_000;
-/** With time left: after an outage of an hour a whole fleet asks, and must not ask too fast. */
-const ADVISORY_MAX_MS = 15 * 60_000;
-const MANDATORY_SPAN_MS = 5 * 60_000;
+/** Higher than {@linkcode BACKOFF_MAX_MS}: after a long outage all nodes retry at once. */
+const ADVISORY_RETRY_MAX_MS = 15 * 60_000;
+const MANDATORY_WINDOW_MS = 5 * 60_000;
 const MANDATORY_RETRY_MAX_MS = 10_000;
 const MANDATORY_RETRY_MIN_MS = 250;
 const EXPIRED_RETRY_MAX_MS = 30_000;
 
-function lifetimeOf(lifetime: Lifetime): number | undefined {
-  if (lifetime.expiresAtMs === undefined) return undefined;
-  return Math.max(0, lifetime.expiresAtMs - lifetime.firstSeenAtMs);
-}
-
-/** Lead and spread together never exceed half the life: two executions in a life, at the most. */
-function leadMs(lifetimeMs: number, settings: RenewalSettings): number {
-  const wanted = settings.leadTimeMs === "auto" ? lifetimeMs / 3 : settings.leadTimeMs;
-  return Math.min(Math.max(wanted, mandatorySpanMs(lifetimeMs)), lifetimeMs * 0.45);
-}
-
 /**
- * How much earlier than `lead` before the end a credential may be renewed.
+ * Returns when to request the credential next; at or before `nowMs` means immediately, undefined
+ * means not before the source reports a change.
  *
- * A fleet that booted together must not renew together. Two renewals in a row take at least a life,
- * so that no life sees more than two executions; the spread between nodes is widest when every
- * other one is early by up to a third of the life, and those between keep to the lead.
- */
-function earlyMs(lifetimeMs: number, lead: number, { jitter, turn }: Lifetime): number {
-  if (turn === undefined) return jitter * (lifetimeMs / 2 - lead);
-  if (turn % 2 === 1) return 0;
-  return jitter * (lifetimeMs - lead - Math.max(lead, lifetimeMs / 3));
-}
-
-/** The last max(5 min, 10 %) of the hard life, at most a third of it. */
-function mandatorySpanMs(lifetimeMs: number): number {
-  return Math.min(Math.max(MANDATORY_SPAN_MS, lifetimeMs / 10), lifetimeMs / 3);
-}
-
-/** When the window in which a renewal must not fail begins; undefined without a hard clock. */
-export function mandatoryAtMs(lifetime: Lifetime): number | undefined {
-  const lifetimeMs = lifetimeOf(lifetime);
-  if (lifetimeMs === undefined || lifetime.expiresAtMs === undefined) return undefined;
-  return lifetime.expiresAtMs - mandatorySpanMs(lifetimeMs);
-}
-
-/**
- * When to ask the source again while nothing goes wrong: the earlier of what the two clocks say.
- * Undefined when the source is watched and has no clock.
- */
-export function dueAtMs(lifetime: Lifetime, settings: RenewalSettings): number | undefined {
-  const soft = refreshDueAtMs(lifetime);
-  const hard = expiryDueAtMs(lifetime, settings, soft);
-  if (hard !== undefined && soft !== undefined) return Math.min(hard, soft);
-  if (hard !== undefined || soft !== undefined) return hard ?? soft;
-  if (lifetime.watched) return undefined;
-  // A fleet that booted together is spread by its first turn; from then on nobody asks too often,
-  // and who was early stays ahead, or the next turn would bring the fleet together again.
-  const first = (lifetime.turn ?? 0) === 0 && lifetime.fetchedAtMs === lifetime.firstSeenAtMs;
-  const spread = first ? 1 - 0.45 * lifetime.jitter : 1.2 - 0.2 * lifetime.jitter;
-  return lifetime.fetchedAtMs + settings.refreshIntervalMs * spread;
-}
-
-/** @param refreshDueAtMs Comes first in some turns: the others are early by what it leaves at most. */
-function expiryDueAtMs(
-  lifetime: Lifetime,
-  settings: RenewalSettings,
-  refreshDueAtMs = Infinity,
-): number | undefined {
-  const lifetimeMs = lifetimeOf(lifetime);
-  if (lifetimeMs === undefined || lifetime.expiresAtMs === undefined) return undefined;
-  const lead = leadMs(lifetimeMs, settings);
-  const mostMs = Math.max(0, refreshDueAtMs - lifetime.firstSeenAtMs - lead - 1);
-  return lifetime.expiresAtMs - lead - Math.min(earlyMs(lifetimeMs, lead, lifetime), mostMs);
-}
-
-function refreshDueAtMs(lifetime: Lifetime): number | undefined {
-  if (lifetime.refreshAtMs === undefined) return undefined;
-  const refreshAfterMs = lifetime.refreshAtMs - lifetime.fetchedAtMs;
-  if (refreshAfterMs < MIN_REFRESH_AFTER_MS) return undefined;
-  // Without a hard end the hint is all that is known of the token's life, so be early. Nodes that
-  // booted together are spread over half the hint: two executions in it, at the most.
-  return lifetime.expiresAtMs === undefined
-    ? lifetime.refreshAtMs - refreshAfterMs * (0.1 + 0.4 * lifetime.jitter)
-    : lifetime.refreshAtMs - refreshAfterMs * 0.5 * lifetime.jitter;
-}
-
-/** Where a credential is in its life at `nowMs`. Only the hard clock makes it `expired`. */
-export function renewalWindow(
-  lifetime: Lifetime,
-  nowMs: number,
-  settings: RenewalSettings,
-): RenewalWindow {
-  const mandatory = mandatoryAtMs(lifetime);
-  if (mandatory === undefined || lifetime.expiresAtMs === undefined) {
-    const due = dueAtMs(lifetime, settings);
-    return due !== undefined && lifetime.refreshAtMs !== undefined && nowMs >= due
-      ? "advisory"
-      : "unknown-lifetime";
-  }
-  if (nowMs >= lifetime.expiresAtMs) return "expired";
-  if (nowMs >= mandatory) return "mandatory";
-  const due = dueAtMs(lifetime, settings);
-  return due !== undefined && nowMs >= due ? "advisory" : "fresh";
-}
-
-/**
- * When to ask the source next, as a pure function of state and time; at or before `nowMs` means
- * now, undefined means when the source says that it changed.
+ * When the wall clock was set back to before the last attempt, the credential is due immediately:
+ * times calculated from that attempt no longer apply.
  *
- * A wall clock that stepped back past the last attempt makes it due at once: what was reckoned from
- * that moment no longer holds.
+ * @param lifetime Undefined while no source has returned a credential.
  */
 export function nextAttemptAtMs(
   lifetime: Lifetime | undefined,
@@ -159,77 +87,193 @@ export function nextAttemptAtMs(
   nowMs: number,
   settings: RenewalSettings,
 ): number | undefined {
-  const last = attempts.lastAtMs;
-  if (last !== undefined && nowMs < last) return nowMs;
-  if (lifetime === undefined) return emptyRetryAtMs(attempts, nowMs, settings);
+  const { lastAtMs, unproductive } = attempts;
+  if (lastAtMs !== undefined && nowMs < lastAtMs) return nowMs;
+  if (lifetime === undefined) return firstCredentialAtMs(attempts, nowMs, settings);
   if (nowMs < lifetime.fetchedAtMs) return nowMs;
-  if (attempts.unproductive === 0 || last === undefined) return dueAtMs(lifetime, settings);
-  return retryAtMs(lifetime, attempts, last, settings);
+  if (unproductive === 0 || lastAtMs === undefined) return dueAtMs(lifetime, settings);
+  return retryAtMs(lifetime, attempts, lastAtMs, settings);
+}
+
+/** Returns the window of a credential at `nowMs`. Only its expiry makes it `expired`. */
+export function renewalWindow(
+  lifetime: Lifetime,
+  nowMs: number,
+  settings: RenewalSettings,
+): RenewalWindow {
+  const { expiresAtMs, refreshAtMs } = lifetime;
+  const mandatoryMs = mandatoryAtMs(lifetime);
+  const isDue = nowMs >= (dueAtMs(lifetime, settings) ?? Infinity);
+  if (expiresAtMs === undefined || mandatoryMs === undefined) {
+    return isDue && refreshAtMs !== undefined ? "advisory" : "unknown-lifetime";
+  }
+  if (nowMs >= expiresAtMs) return "expired";
+  if (nowMs >= mandatoryMs) return "mandatory";
+  return isDue ? "advisory" : "fresh";
 }
 
 /**
- * No credential is known at all: a growing pause, which never exceeds the refresh interval. It is
- * short at first where a source failed, and may do better soon.
+ * Returns when to renew while no attempt fails: by refresh-after or expiry, whichever is earlier,
+ * else by the refresh interval. Undefined for a watched source that reports neither.
  */
-function emptyRetryAtMs(attempts: Attempts, nowMs: number, settings: RenewalSettings): number {
-  if (attempts.lastAtMs === undefined) return nowMs;
-  const wanted = attempts.isNone === true
-    ? backoffMs(attempts, BACKOFF_FIRST_MS * 5)
-    : Math.max(waitingCeilingMs(attempts.unproductive) * attempts.draw, BACKOFF_FIRST_MS / 2);
-  const pause = Math.min(wanted, settings.refreshIntervalMs);
+export function dueAtMs(lifetime: Lifetime, settings: RenewalSettings): number | undefined {
+  const byRefreshMs = dueByRefreshMs(lifetime);
+  const byExpiryMs = dueByExpiryMs(lifetime, settings, byRefreshMs);
+  if (byRefreshMs !== undefined || byExpiryMs !== undefined) {
+    return Math.min(byRefreshMs ?? Infinity, byExpiryMs ?? Infinity);
+  }
+  return lifetime.watched ? undefined : dueByIntervalMs(lifetime, settings);
+}
+
+/** Returns when the mandatory window starts; undefined without an expiry. */
+export function mandatoryAtMs(lifetime: Lifetime): number | undefined {
+  const { expiresAtMs, firstSeenAtMs } = lifetime;
+  if (expiresAtMs === undefined) return undefined;
+  return expiresAtMs - mandatoryWindowMs(Math.max(0, expiresAtMs - firstSeenAtMs));
+}
+
+/** The mandatory window: the last 10 % of the lifetime, at least 5 minutes, at most a third. */
+function mandatoryWindowMs(lifetimeMs: number): number {
+  return Math.min(Math.max(MANDATORY_WINDOW_MS, lifetimeMs / 10), lifetimeMs / 3);
+}
+
+function dueByRefreshMs({ refreshAtMs, fetchedAtMs, expiresAtMs, jitter }: Lifetime) {
+  if (refreshAtMs === undefined) return undefined;
+  const refreshAfterMs = refreshAtMs - fetchedAtMs;
+  if (refreshAfterMs < MIN_REFRESH_AFTER_MS) return undefined;
+  // At most half of it early, so that it sees at most two requests. Without an expiry the token
+  // may well expire at refresh-after, so renew at least 10 % earlier.
+  return refreshAtMs -
+    refreshAfterMs * (expiresAtMs === undefined ? 0.1 + 0.4 * jitter : 0.5 * jitter);
+}
+
+/** @param byRefreshMs Limits the jitter, so that two renewals in a row keep their distance. */
+function dueByExpiryMs(lifetime: Lifetime, settings: RenewalSettings, byRefreshMs = Infinity) {
+  const { expiresAtMs, firstSeenAtMs } = lifetime;
+  if (expiresAtMs === undefined) return undefined;
+  const lifetimeMs = Math.max(0, expiresAtMs - firstSeenAtMs);
+  const leadMs = leadTimeMs(lifetimeMs, settings);
+  const maxEarlyMs = Math.max(0, byRefreshMs - firstSeenAtMs - leadMs - 1);
+  return expiresAtMs - leadMs - Math.min(earlyMs(lifetimeMs, leadMs, lifetime), maxEarlyMs);
+}
+
+/** The effective lead time: not in the mandatory window, and below half of the lifetime. */
+function leadTimeMs(lifetimeMs: number, settings: RenewalSettings): number {
+  const wantedMs = settings.leadTimeMs === "auto" ? lifetimeMs / 3 : settings.leadTimeMs;
+  return Math.min(Math.max(wantedMs, mandatoryWindowMs(lifetimeMs)), lifetimeMs * 0.45);
+}
+
+/**
+ * Returns how much earlier than the lead time to renew, so that nodes that started together do not
+ * renew together.
+ *
+ * Two renewals in a row take at least one lifetime, so that no lifetime sees more than two
+ * requests. The spread is widest when every other generation is up to a third of the lifetime
+ * early and the generations in between keep to the lead time.
+ */
+function earlyMs(lifetimeMs: number, leadMs: number, { jitter, generation }: Lifetime): number {
+  if (generation === undefined) return jitter * (lifetimeMs / 2 - leadMs);
+  if (generation % 2 === 1) return 0;
+  return jitter * (lifetimeMs - leadMs - Math.max(leadMs, lifetimeMs / 3));
+}
+
+/**
+ * Polls by the refresh interval. The first interval is up to 45 % shorter, which spreads nodes that
+ * started together. Later ones are up to 20 % longer, never shorter, and nodes keep their order:
+ * the spread of the first interval is not undone.
+ */
+function dueByIntervalMs(lifetime: Lifetime, { refreshIntervalMs }: RenewalSettings): number {
+  const { generation = 0, fetchedAtMs, firstSeenAtMs, jitter } = lifetime;
+  const isFirst = generation === 0 && fetchedAtMs === firstSeenAtMs;
+  return fetchedAtMs + refreshIntervalMs * (isFirst ? 1 - 0.45 * jitter : 1.2 - 0.2 * jitter);
+}
+
+/**
+ * Returns when to retry while there is no credential at all: with a backoff that never exceeds the
+ * refresh interval. It starts shorter where a source failed, because that may pass quickly.
+ */
+function firstCredentialAtMs(
+  attempts: Attempts,
+  nowMs: number,
+  { refreshIntervalMs }: RenewalSettings,
+): number {
+  const { lastAtMs, unproductive, jitter, notFound = false, retryAtMs = 0 } = attempts;
+  if (lastAtMs === undefined) return nowMs;
+  const pauseMs = notFound
+    ? backoffMs(attempts, 5 * BACKOFF_FIRST_MS)
+    : Math.max(waitingCeilingMs(unproductive) * jitter, BACKOFF_FIRST_MS / 2);
   return Math.max(
-    attempts.lastAtMs + pause,
-    Math.min(attempts.retryAtMs ?? 0, nowMs + BACKOFF_MAX_MS),
+    lastAtMs + Math.min(pauseMs, refreshIntervalMs),
+    Math.min(retryAtMs, nowMs + BACKOFF_MAX_MS),
   );
 }
 
+/** Returns when to retry after the unproductive attempt at `lastMs`, by the window of that time. */
 function retryAtMs(
   lifetime: Lifetime,
   attempts: Attempts,
   lastMs: number,
   settings: RenewalSettings,
 ): number {
-  const hard = lifetime.expiresAtMs;
-  const mandatory = mandatoryAtMs(lifetime);
-  const asked = Math.max(0, (attempts.retryAtMs ?? 0) - lastMs);
-  if (hard === undefined || mandatory === undefined) {
-    const refreshMs = Math.max(settings.refreshIntervalMs, MIN_REFRESH_AFTER_MS);
-    const most = lifetime.refreshAtMs === undefined ? refreshMs : ADVISORY_MAX_MS;
-    // When it dies nobody knows: of ourselves we ask no slower than while all went well.
-    const hintMs = (lifetime.refreshAtMs ?? lifetime.fetchedAtMs) - lifetime.fetchedAtMs;
-    const paceMs = hintMs < MIN_REFRESH_AFTER_MS ? refreshMs : hintMs;
-    const pause = Math.min(backoffMs(attempts, BACKOFF_FIRST_MS, ADVISORY_MAX_MS), paceMs);
-    return lastMs + Math.min(Math.max(pause, asked), most);
+  const { expiresAtMs } = lifetime;
+  const mandatoryMs = mandatoryAtMs(lifetime);
+  const requestedMs = Math.max(0, (attempts.retryAtMs ?? 0) - lastMs);
+  if (expiresAtMs === undefined || mandatoryMs === undefined) {
+    return lastMs + pauseWithoutExpiryMs(lifetime, attempts, requestedMs, settings);
   }
-  if (lastMs >= hard) {
-    const pause = Math.min(backoffMs(attempts, BACKOFF_FIRST_MS), EXPIRED_RETRY_MAX_MS);
-    return lastMs + Math.max(pause, Math.min(asked, EXPIRED_RETRY_MAX_MS));
+  const pauseMs = backoffMs(attempts, BACKOFF_FIRST_MS);
+  if (lastMs >= expiresAtMs) {
+    return lastMs + Math.min(Math.max(pauseMs, requestedMs), EXPIRED_RETRY_MAX_MS);
   }
-  const quarterMs = Math.max((hard - lastMs) / 4, MANDATORY_RETRY_MIN_MS);
-  if (lastMs >= mandatory) {
-    return lastMs +
-      Math.min(backoffMs(attempts, BACKOFF_FIRST_MS), MANDATORY_RETRY_MAX_MS, quarterMs);
+  const quarterMs = Math.max((expiresAtMs - lastMs) / 4, MANDATORY_RETRY_MIN_MS);
+  if (lastMs >= mandatoryMs) {
+    return lastMs + Math.min(pauseMs, MANDATORY_RETRY_MAX_MS, quarterMs);
   }
-  const pause = Math.min(backoffMs(attempts, BACKOFF_FIRST_MS, ADVISORY_MAX_MS), quarterMs);
-  // The mandatory window begins with an attempt, but not right on the heels of the last one.
-  const latest = Math.max(mandatory, lastMs + Math.min(BACKOFF_FIRST_MS / 2, quarterMs));
-  return Math.min(lastMs + Math.max(pause, asked), latest);
+  const advisoryMs = Math.min(
+    backoffMs(attempts, BACKOFF_FIRST_MS, ADVISORY_RETRY_MAX_MS),
+    quarterMs,
+  );
+  // The mandatory window starts with an attempt, but not immediately after the last one.
+  const latestMs = Math.max(mandatoryMs, lastMs + Math.min(BACKOFF_FIRST_MS / 2, quarterMs));
+  return Math.min(lastMs + Math.max(advisoryMs, requestedMs), latestMs);
 }
 
-/** Exponential with full jitter, but never so short that it spins: at least half the first step. */
-function backoffMs(attempts: Attempts, firstMs: number, maxMs = BACKOFF_MAX_MS): number {
-  const steps = Math.min(Math.max(attempts.unproductive - 1, 0), 20);
-  const most = Math.min(firstMs * 2 ** steps, maxMs);
-  return Math.max(most * attempts.draw, firstMs / 2);
+/** The credential may expire at any time: retries are no slower than regular requests. */
+function pauseWithoutExpiryMs(
+  { refreshAtMs, fetchedAtMs }: Lifetime,
+  attempts: Attempts,
+  requestedMs: number,
+  settings: RenewalSettings,
+): number {
+  const intervalMs = Math.max(settings.refreshIntervalMs, MIN_REFRESH_AFTER_MS);
+  const refreshAfterMs = refreshAtMs === undefined ? 0 : refreshAtMs - fetchedAtMs;
+  const regularMs = refreshAfterMs < MIN_REFRESH_AFTER_MS ? intervalMs : refreshAfterMs;
+  const maxMs = refreshAtMs === undefined ? intervalMs : ADVISORY_RETRY_MAX_MS;
+  const pauseMs = Math.min(
+    backoffMs(attempts, BACKOFF_FIRST_MS, ADVISORY_RETRY_MAX_MS),
+    regularMs,
+  );
+  return Math.min(Math.max(pauseMs, requestedMs), maxMs);
+}
+
+/** Exponential backoff with full jitter; at least half of the first step, so that it never spins. */
+function backoffMs(
+  { unproductive, jitter }: Attempts,
+  firstMs: number,
+  maxMs = BACKOFF_MAX_MS,
+): number {
+  const steps = Math.min(Math.max(unproductive - 1, 0), 20);
+  return Math.max(Math.min(firstMs * 2 ** steps, maxMs) * jitter, firstMs / 2);
 }
 
 /**
- * A place in [0, 1) that this node gives to credentials of one kind, equal after every restart, so
- * that a fleet which booted together does not ask together (FNV-1a over UTF-16 units, mixed).
+ * Returns a jitter in [0, 1) for the credentials of one source on one node. It is the same after
+ * every restart, so that restarting a fleet does not synchronize its renewals (FNV-1a over UTF-16
+ * code units, with the finalizer of MurmurHash3).
  */
-export function jitterFor(seed: string, subject: string): number {
+export function jitterFor(seed: string, source: string): number {
   let hash = 0x811c9dc5;
-  for (const text of [seed, "\0", subject]) {
+  for (const text of [seed, "\0", source]) {
     for (let i = 0; i < text.length; i++) {
       hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
     }

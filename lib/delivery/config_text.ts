@@ -1,11 +1,11 @@
 import { type Credential, encodeRegistryAuth, type FsDriver } from "../model/mod.ts";
 import { editMembers, hasObject, memberAt } from "./json_edit.ts";
 
-/** What rewriting a daemon's configuration file means. */
+/** The result of rewriting a configuration file. */
 export type RewriteOutcome =
   | { readonly kind: "changed"; readonly text: string }
   | { readonly kind: "unchanged" }
-  /** It holds neither `auth` nor `registry_token`: someone keeps secrets out of it. */
+  /** It contains neither `auth` nor `registry_token`: the snapshotter keeps secrets out of it. */
   | { readonly kind: "secret-free" }
   | { readonly kind: "invalid"; readonly detail: string };
 
@@ -13,12 +13,11 @@ const FUSE_PATH = ["device", "backend", "config"];
 const FSCACHE_PATH = ["config", "backend_config"];
 
 /**
- * Puts a credential into the text of a daemon's configuration file. Every other character stays.
- * The form that is not used is removed, so that no stale one is left beside it.
+ * Replaces the credential in the text of a daemon's configuration file and keeps every other
+ * character. Removes the form that is not used (`auth` or `registry_token`), which would be stale.
  *
- * @param fill Whether a file that holds no credential may be given one.
- * @param host The host that the credential is for, where known: a file that names another is not
- * touched.
+ * @param fill Whether to add a credential to a file without one.
+ * @param host The host that the credential is for, if known: a file with another host is invalid.
  */
 export function rewriteConfigText(
   text: string,
@@ -29,31 +28,29 @@ export function rewriteConfigText(
 ): RewriteOutcome {
   const path = configPath(text, fsDriver);
   if (path === undefined) {
-    return { kind: "invalid", detail: "it is no configuration of a nydusd that reads a registry" };
+    return { kind: "invalid", detail: "not the configuration of a nydusd with a registry backend" };
   }
-  const named = memberAt(text, path, "host");
-  if (host !== undefined && named !== undefined && named !== host) {
-    return { kind: "invalid", detail: `it names the host ${named}, and nydusd reads from ${host}` };
+  const fileHost = memberAt(text, path, "host");
+  if (host !== undefined && fileHost !== undefined && fileHost !== host) {
+    return { kind: "invalid", detail: `its host is ${fileHost}, but nydusd reads from ${host}` };
   }
   const auth = memberAt(text, path, "auth") ?? "";
   const token = memberAt(text, path, "registry_token") ?? "";
   if (auth === "" && token === "" && !fill) return { kind: "secret-free" };
   const wanted = wantedMembers(credential);
   if (wanted === undefined) return { kind: "unchanged" };
-  if (auth === (wanted.auth ?? "") && token === (wanted.registry_token ?? "")) {
-    return { kind: "unchanged" };
-  }
   const changes = {
     ...(auth !== (wanted.auth ?? "") && { auth: wanted.auth }),
     ...(token !== (wanted.registry_token ?? "") && { registry_token: wanted.registry_token }),
   };
+  if (Object.keys(changes).length === 0) return { kind: "unchanged" };
   const edited = editMembers(text, path, changes);
   return edited === undefined
     ? { kind: "invalid", detail: "it cannot be edited" }
     : { kind: "changed", text: edited };
 }
 
-/** Where the driver keeps it; the other place serves where a file is of the other form. */
+/** Returns the path of the backend configuration: that of the driver, else that of the other. */
 function configPath(text: string, fsDriver: FsDriver): readonly string[] | undefined {
   const order = fsDriver === "fscache" ? [FSCACHE_PATH, FUSE_PATH] : [FUSE_PATH, FSCACHE_PATH];
   const path = order.find((one) => hasObject(text, one));

@@ -18,16 +18,16 @@ import {
 } from "../model/mod.ts";
 import { rewriteConfigText } from "./config_text.ts";
 
-/** What a deliverer works with. */
+/** Options of a {@linkcode Deliverer}. */
 export interface DelivererOptions {
   readonly nydusdApi: NydusdApi;
   readonly files: FileSystem;
   readonly fsDriver: FsDriver;
-  /** `auto`: only where a file holds a credential already; `always`; `never`. */
+  /** `auto`: update files that contain a credential; `always`: also add one; `never`. */
   readonly configFiles: "auto" | "always" | "never";
 }
 
-/** The part of an outcome that nydusd itself decides. */
+/** The result of the hot reload. */
 type Reload =
   | { readonly kind: "delivered" | "unchanged" }
   | {
@@ -38,8 +38,11 @@ type Reload =
 const FILE_MODE = 0o600;
 
 /**
- * Delivers one credential to one mount: into nydusd's memory and into its configuration file. The
- * two do not depend on each other. The caller sees to it that calls for one daemon do not overlap.
+ * Delivers one credential to one mount: to the running nydusd by a hot reload, and to its
+ * configuration file for the next start. Each happens even if the other fails.
+ *
+ * Invariants: a hot reload reads the current value, PUTs, and reads back, so that calls for one
+ * daemon must not overlap; the caller serializes them.
  */
 export class Deliverer {
   readonly #options: DelivererOptions;
@@ -48,19 +51,19 @@ export class Deliverer {
     this.#options = options;
   }
 
-  /** Rejects for nothing but `signal`. */
-  async deliver(order: DeliveryRequest, options: CallOptions = {}): Promise<DeliveryOutcome> {
-    if (order.credential.kind === "identity-token") {
-      const detail = "nydusd cannot use an identity token: use a provider that exchanges it";
+  /** Rejects only on `signal`. */
+  async deliver(request: DeliveryRequest, options: CallOptions = {}): Promise<DeliveryOutcome> {
+    if (request.credential.kind === "identity-token") {
+      const detail = "nydusd cannot use an identity token; use a provider that exchanges it";
       return { kind: "unsupported", detail, file: { kind: "skipped" } };
     }
-    if (credentialSecret(order.credential).isEmpty) {
-      const detail = "the credential is empty, which nydusd takes for an order to forget its own";
+    if (credentialSecret(request.credential).isEmpty) {
+      const detail = "the credential is empty, which would remove the one in nydusd";
       return { kind: "unsupported", detail, file: { kind: "skipped" } };
     }
     const [reload, file] = await Promise.all([
-      this.#reload(order, options),
-      this.#rewrite(order),
+      this.#reload(request, options),
+      this.#rewrite(request),
     ]);
     return { ...reload, file };
   }
@@ -70,36 +73,38 @@ export class Deliverer {
     options: CallOptions,
   ): Promise<Reload> {
     if (credential.kind !== "basic") {
-      return { kind: "file-only", detail: "nydusd reads a registry token from its file only" };
+      return {
+        kind: "file-only",
+        detail: "nydusd reads a registry token only from its configuration file",
+      };
     }
     if (daemon.state !== "running") {
       return { kind: "unreachable", detail: `nydusd is ${daemon.state}` };
     }
     if (daemon.configApi === "unsupported") {
       const version = daemon.version ?? "of an unknown version";
-      return { kind: "file-only", detail: `nydusd ${version} cannot be told while it runs` };
+      return { kind: "file-only", detail: `nydusd ${version} has no configuration API` };
     }
     const { mountId } = instance;
     if (mountId === undefined) {
       const { fsDriver } = this.#options;
       return fsDriver === "fscache"
-        ? { kind: "file-only", detail: "nydusd's API does not name this mount" }
-        : { kind: "unreachable", detail: "nydusd does not name this mount (yet)" };
+        ? { kind: "file-only", detail: "the API of nydusd does not list this mount" }
+        : { kind: "unreachable", detail: "nydusd does not list this mount yet" };
     }
     const wanted = encodeRegistryAuth(credential);
     const { nydusdApi } = this.#options;
-    // Of this mount alone: a shared daemon may have thousands.
     const one = { ...options, mountId };
     const before = await nydusdApi.readAuths(daemon.apiSocket, one);
-    if (before.kind !== "ok") return failureReason("ask what it holds", before);
+    if (before.kind !== "ok") return reloadFailure("read the current credential", before);
     if (before.value.get(mountId)?.equals(wanted)) return { kind: "unchanged" };
     const put = await nydusdApi.putAuth(daemon.apiSocket, mountId, wanted, options);
-    if (put.kind !== "ok") return failureReason("store", put);
+    if (put.kind !== "ok") return reloadFailure("store the credential", put);
     const after = await nydusdApi.readAuths(daemon.apiSocket, one);
-    if (after.kind !== "ok") return failureReason("read back", after);
+    if (after.kind !== "ok") return reloadFailure("read back the credential", after);
     return after.value.get(mountId)?.equals(wanted)
       ? { kind: "delivered" }
-      : { kind: "rejected", detail: "nydusd said stored, and holds something else" };
+      : { kind: "rejected", detail: "nydusd confirmed the credential but has another" };
   }
 
   async #rewrite({ instance, credential }: DeliveryRequest): Promise<FileOutcome> {
@@ -126,8 +131,8 @@ export class Deliverer {
     }
     const text = await files.readText(path);
     if (text === undefined) return { kind: "absent" };
-    // The credential was chosen without knowing where the mount reads from: the file knows.
-    if (backend === undefined && image !== undefined && !isOwn(text, image)) {
+    // The credential was selected without knowing which host the mount reads from; the file shows it.
+    if (backend === undefined && image !== undefined && !namesOwnRegistry(text, image)) {
       return { kind: "skipped" };
     }
     const fill = this.#options.configFiles === "always";
@@ -150,32 +155,35 @@ export class Deliverer {
   }
 }
 
-/** Whether a configuration file names the image's own registry, or none at all. */
-function isOwn(text: string, image: ImageReference): boolean {
+/** Whether the host in a configuration file is the image's own registry, or missing. */
+function namesOwnRegistry(text: string, image: ImageReference): boolean {
   try {
     const backend = readBackendOfFile(JSON.parse(text));
     return backend?.host === undefined || readsOwnRegistry(image, backend);
   } catch {
-    return true; // what cannot be read is not rewritten either
+    return true; // invalid files are not rewritten
   }
 }
 
-function failureReason(
+function reloadFailure(
   action: string,
   result: Exclude<PeerResult<unknown>, { kind: "ok" }>,
 ): Reload {
   switch (result.kind) {
     case "refused":
       if (result.status === 404) {
-        return { kind: "file-only", detail: "this nydusd has no configuration API" };
+        return { kind: "file-only", detail: "nydusd has no configuration API" };
       }
-      return { kind: "rejected", detail: `${action}: ${result.detail}` };
+      return { kind: "rejected", detail: `failed to ${action}: ${result.detail}` };
     case "timed-out":
-      return { kind: "unreachable", detail: `${action}: no answer in time` };
+      return { kind: "unreachable", detail: `failed to ${action}: no answer in time` };
     case "no-socket":
     case "no-listener":
-      return { kind: "unreachable", detail: `${action}: nobody listens` };
+      return {
+        kind: "unreachable",
+        detail: `failed to ${action}: no process listens on the socket`,
+      };
     case "broken":
-      return { kind: "unreachable", detail: `${action}: ${result.detail}` };
+      return { kind: "unreachable", detail: `failed to ${action}: ${result.detail}` };
   }
 }

@@ -1,4 +1,4 @@
-/** A member of an object: where its key begins, and where its value lies. */
+/** The positions of the key and the value of a member. */
 interface Member {
   readonly key: string;
   readonly keyStart: number;
@@ -6,7 +6,7 @@ interface Member {
   readonly valueEnd: number;
 }
 
-/** An object in a JSON text. */
+/** The positions of an object in a JSON text. */
 interface ObjectSpan {
   readonly start: number;
   readonly end: number;
@@ -14,10 +14,10 @@ interface ObjectSpan {
 }
 
 /**
- * Sets or removes members of one object in a JSON text, and leaves every other character as it is:
- * numbers keep their digits, fields their order, spaces their places. `undefined` removes.
+ * Sets members of one object in a JSON text, or removes them if the value is undefined. Keeps every
+ * other character: the digits of numbers, the order of members and white space.
  *
- * Returns undefined when the text is no JSON or has no object at `path`.
+ * Returns undefined when the text is not JSON or has no object at `path`.
  */
 export function editMembers(
   text: string,
@@ -35,13 +35,13 @@ export function editMembers(
   return edited;
 }
 
-/** The text value of a member, as the last of equal keys says it; undefined when there is none. */
+/** Returns the value of a member, the last one of equal keys; undefined if there is none. */
 export function memberAt(text: string, path: readonly string[], key: string): unknown {
   const member = objectAt(text, path)?.members.findLast((m) => m.key === key);
   return member && JSON.parse(text.slice(member.valueStart, member.valueEnd));
 }
 
-/** Whether there is an object at `path`. */
+/** Whether `path` leads to an object. */
 export function hasObject(text: string, path: readonly string[]): boolean {
   return objectAt(text, path) !== undefined;
 }
@@ -85,7 +85,7 @@ function objectAt(text: string, path: readonly string[]): ObjectSpan | undefined
   return span;
 }
 
-/** The members of the object that begins at `start`; the text is known to be JSON. */
+/** Returns the object that starts at `start`. The text must be valid JSON. */
 function spanFrom(text: string, start: number): ObjectSpan | undefined {
   if (text[start] !== "{") return undefined;
   const members: Member[] = [];
@@ -109,7 +109,7 @@ function skipSpace(text: string, at: number): number {
   return i;
 }
 
-/** The end of the value that begins at `start`. */
+/** Returns the end of the value that starts at `start`. */
 function skipValue(text: string, start: number): number {
   let depth = 0;
   let i = start;

@@ -1,10 +1,9 @@
 /**
- * A credential for one mount, in nydusd's memory and in its file. Delivery is a room of its own so
- * that it knows neither stores nor schedules: it is told what to bring where, and says what became
- * of it.
+ * Delivers a credential to one mount: to the running nydusd (v2 API, with read-back) and to its
+ * configuration file. It knows neither stores nor schedules.
  *
  * @module
  */
-export { rewriteConfigText, type RewriteOutcome } from "./config_text.ts";
-export { Deliverer, type DelivererOptions } from "./deliverer.ts";
-export { IN_USE_DELAYS, type InUseDelay, inUseDelayMs } from "./versions.ts";
+export { rewriteConfigText } from "./config_text.ts";
+export { Deliverer } from "./deliverer.ts";
+export { inUseDelayMs } from "./versions.ts";

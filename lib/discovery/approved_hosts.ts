@@ -13,7 +13,7 @@ import {
   readBackendOfFile,
 } from "../model/mod.ts";
 
-/** What the operator's configuration says of hosts. */
+/** Configuration that approves hosts. */
 export interface ApprovedHostsOptions {
   readonly files: FileSystem;
   /** The snapshotter's `[remote.mirrors_config] dir`. */
@@ -22,51 +22,52 @@ export interface ApprovedHostsOptions {
   readonly templatePath?: string;
   /** The snapshotter's `convert_vpc_registry`. */
   readonly vpcRegistry: boolean;
-  /** Patterns of hosts, each valid. */
+  /** Valid host patterns. */
   readonly allowedHosts: readonly string[];
 }
 
-interface Read {
+/** The hosts of a file, and the stamp of the version that was parsed. */
+interface ParsedFile {
   readonly stamp: string;
   readonly hosts: readonly string[];
 }
 
 const MAX_FILE_BYTES = 256 * 1024;
-/** Files remembered at most; each registry of the node's images has up to three. */
+/** Parsed files that are kept; each registry has up to three. */
 const MAX_FILES = 3_000;
-/** Hosts in one hosts.toml at most. */
+/** Hosts per hosts.toml. */
 const MAX_HOSTS = 64;
 const HUB_NAMES = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 
 /**
- * Who named a host: an image's credential may be shown to its own registry, and besides that to
- * hosts that the operator wrote down somewhere for it. A file is parsed again when it has changed;
- * one that cannot be read any more names what it named before.
+ * Decides which hosts may receive the credential of an image besides its own registry: those that
+ * the configuration of the agent or of the snapshotter names for it. A file is parsed again when it
+ * changes; while it cannot be parsed, its previous hosts stay approved.
  */
 export class ApprovedHosts {
   readonly #options: ApprovedHostsOptions;
   readonly #patterns: readonly ImagePattern[];
-  readonly #read = new Map<string, Read>();
-  /** Answers of this look. */
-  #answers = new Map<string, Promise<readonly string[]>>();
+  readonly #parsed = new Map<string, ParsedFile>();
+  /** Checks each file once per discovery. */
+  #current = new Map<string, Promise<readonly string[]>>();
 
   constructor(options: ApprovedHostsOptions) {
     this.#options = options;
     this.#patterns = options.allowedHosts.map((text) => ImagePattern.parse(text));
   }
 
-  /** Remembers what the one before a reload has read: it is asked about no other file again. */
+  /** Takes over the parsed files after a reload, for files that cannot be parsed now. */
   inherit(before: ApprovedHosts): void {
-    for (const [path, read] of before.#read) this.#read.set(path, { ...read, stamp: "" });
+    for (const [path, file] of before.#parsed) this.#parsed.set(path, { ...file, stamp: "" });
   }
 
-  /** Looks at the files again from now on: once a look is enough. */
+  /** Starts a new discovery: checks files for changes again. */
   refresh(): void {
-    this.#answers = new Map();
+    this.#current = new Map();
   }
 
-  /** What names a host for an image, in words for people; undefined when nothing does. */
-  async nameOf(
+  /** Returns the file, key or rule that approves a host for an image; undefined if none does. */
+  async approvalOf(
     image: ImageReference,
     { role, host }: CredentialHost,
   ): Promise<string | undefined> {
@@ -85,7 +86,7 @@ export class ApprovedHosts {
     return inTemplate.includes(`${role} ${host}`) ? templatePath : undefined;
   }
 
-  /** The hosts that the mirrors folder names for an image's registry, with their files. */
+  /** Returns the mirrors of an image's registry in the mirrors folder, with their files. */
   async mirrorsFor(
     image: ImageReference,
   ): Promise<readonly { readonly host: string; readonly path: string }[]> {
@@ -115,32 +116,30 @@ export class ApprovedHosts {
 
   #hostsIn(
     path: string,
-    read: (text: string) => readonly string[] | undefined,
+    parse: (text: string) => readonly string[] | undefined,
   ): Promise<readonly string[]> {
-    const known = this.#answers.get(path);
-    if (known !== undefined) return known;
-    const answer = this.#look(path, read);
-    this.#answers.set(path, answer);
-    return answer;
+    const hosts = this.#current.get(path) ?? this.#read(path, parse);
+    this.#current.set(path, hosts);
+    return hosts;
   }
 
-  async #look(
+  async #read(
     path: string,
-    read: (text: string) => readonly string[] | undefined,
+    parse: (text: string) => readonly string[] | undefined,
   ): Promise<readonly string[]> {
     const { files } = this.#options;
-    const before = this.#read.get(path);
+    const before = this.#parsed.get(path);
     try {
       const stat = await files.stat(path);
       if (stat === undefined) {
-        this.#read.delete(path);
+        this.#parsed.delete(path);
         return [];
       }
       if (before?.stamp === stat.stamp) return before.hosts;
       const text = await files.readText(path, { maxBytes: MAX_FILE_BYTES });
-      const hosts = text === undefined ? [] : read(text) ?? before?.hosts ?? [];
-      if (this.#read.size >= MAX_FILES) this.#read.clear();
-      this.#read.set(path, { stamp: stat.stamp, hosts });
+      const hosts = text === undefined ? [] : parse(text) ?? before?.hosts ?? [];
+      if (this.#parsed.size >= MAX_FILES) this.#parsed.clear();
+      this.#parsed.set(path, { stamp: stat.stamp, hosts });
       return hosts;
     } catch {
       return before?.hosts ?? [];
@@ -152,11 +151,11 @@ function targetOf(host: string): ImageTarget | undefined {
   try {
     return parseImageTarget(host);
   } catch {
-    return undefined; // no pattern can name it
+    return undefined; // no pattern matches it
   }
 }
 
-/** `role host` of the mirrors and the proxy that a template names; they serve every image. */
+/** Returns `role host` of the mirrors and the proxy in a template; they serve every image. */
 function templateHosts(text: string): readonly string[] | undefined {
   let file: unknown;
   try {
@@ -167,12 +166,12 @@ function templateHosts(text: string): readonly string[] | undefined {
   const backend = readBackendOfFile(file);
   if (backend === undefined) return [];
   return credentialHosts({ ...backend, scheme: "http" })
-    .filter(({ role }) => role !== "registry") // the snapshotter puts the image's own in its place
+    .filter(({ role }) => role !== "registry") // the snapshotter replaces it by the image's own
     .map(({ role, host }) => `${role} ${host}`);
 }
 
 /**
- * Where the snapshotter looks for a registry's mirrors below its mirrors folder, most specific
+ * Returns the files in which the snapshotter searches the mirrors of a registry, most specific
  * first (nydus-snapshotter `config/daemonconfig/mirrors.go`, `hostPaths`).
  */
 export function mirrorFiles(folder: string, registry: string): readonly string[] {
@@ -186,15 +185,15 @@ export function mirrorFiles(folder: string, registry: string): readonly string[]
 }
 
 /**
- * The hosts that a hosts.toml names as mirrors; of a URL only the host counts, as for the
- * snapshotter. Undefined when the text cannot be used.
+ * Returns the mirrors in a hosts.toml. Like the snapshotter, it uses only the host of a URL.
+ * Undefined when the text is invalid.
  */
 export function mirrorsOf(text: string): readonly string[] | undefined {
   let hosts: unknown;
   try {
     hosts = parse(text.replace(/^\uFEFF/, ""))["host"];
   } catch {
-    return undefined; // half-written, perhaps
+    return undefined; // possibly half-written
   }
   if (hosts === undefined) return [];
   if (typeof hosts !== "object" || hosts === null || Array.isArray(hosts)) return undefined;

@@ -3,6 +3,8 @@ import {
   type CallOptions,
   type Daemon,
   type DaemonState,
+  defined,
+  type Endpoint,
   endpointOf,
   type FileSystem,
   messageOf,
@@ -17,45 +19,45 @@ import {
 import type { ListedDaemon, ListedInstance } from "./listed.ts";
 import type { ApprovedHosts } from "./approved_hosts.ts";
 
-/** What a probe needs. */
+/** Dependencies of a {@linkcode DaemonProbe}. */
 export interface DaemonProbeOptions {
   readonly nydusdApi: NydusdApi;
   readonly files: FileSystem;
-  /** The snapshotter's root folder, for the paths of configuration files. */
+  /** Root folder of the snapshotter, which contains the configuration files. */
   readonly root: string;
   readonly sharedByDefault: boolean;
-  readonly namedHosts: ApprovedHosts;
+  readonly approvedHosts: ApprovedHosts;
 }
 
-/** What nydusd serves, by mount id. */
+/** The mounts of a nydusd by mount ID. */
 type Mounts = ReadonlyMap<string, NydusdMount>;
 
-/** Queries nydusd for its state, its mounts and what they hold: two requests per daemon. */
+/** Queries nydusd for its state, its mounts and their credentials: two requests per daemon. */
 export class DaemonProbe {
   readonly #options: DaemonProbeOptions;
-  /** The last answer of each daemon, by id: what it serves is not forgotten while it is down. */
+  /** The last answer of each daemon, by ID: its mounts stay known while it is down. */
   readonly #lastInfo = new Map<string, NydusdInfo>();
 
   constructor(options: DaemonProbeOptions) {
     this.#options = options;
   }
 
-  /** Forgets the daemons that no source lists any more. */
+  /** Removes the daemons that no source lists. */
   keepOnly(ids: ReadonlySet<string>): void {
     for (const id of this.#lastInfo.keys()) if (!ids.has(id)) this.#lastInfo.delete(id);
   }
 
   /**
-   * Probes the sockets of a daemon, newest first: the first behind which a nydusd is running counts,
-   * else the first that answers, else the newest. While an upgrade is under way, or after one that
-   * failed, the older nydusd serves.
+   * Probes the sockets of a daemon, newest first. Returns the first that is running, else the first
+   * that answers, else the newest: during an upgrade, or after one that failed, the older nydusd
+   * serves the mounts.
    */
   async probe(listed: ListedDaemon, options: CallOptions): Promise<Daemon> {
     let best = await this.#probeSocket(listed, options);
     for (const apiSocket of listed.olderSockets ?? []) {
       if (best.state === "running") break;
       const older = await this.#probeSocket({ ...listed, apiSocket }, options);
-      if (older.state === "running" || !isAnswer(best) && isAnswer(older)) best = older;
+      if (older.state === "running" || !answers(best) && answers(older)) best = older;
     }
     return best;
   }
@@ -68,7 +70,7 @@ export class DaemonProbe {
         return await this.#down(listed, { kind: "no-socket" });
       }
     } catch (error) {
-      // A folder that the agent may not enter, for one: "no such socket" would mislead.
+      // For example a folder without permission; "no such socket" would mislead.
       return await this.#down(listed, { kind: "broken", detail: messageOf(error) });
     }
     const info = await nydusdApi.info(apiSocket, options);
@@ -78,23 +80,19 @@ export class DaemonProbe {
     const isUnsupported = currentAuth.kind === "refused" && currentAuth.status === 404;
     if (currentAuth.kind !== "ok" && !isUnsupported) return await this.#down(listed, currentAuth);
     const state = stateOf(info.value.state);
-    return {
+    return defined({
       ...await this.#describe(listed),
       state,
-      ...(state !== "running" && { stateDetail: `nydusd says ${info.value.state}` }),
-      configApi: isUnsupported ? "unsupported" : "supported",
-      ...(currentAuth.kind === "ok" && { currentAuth: currentAuth.value }),
-    };
+      stateDetail: state === "running" ? undefined : `nydusd reports ${info.value.state}`,
+      configApi: isUnsupported ? "unsupported" as const : "supported" as const,
+      currentAuth: currentAuth.kind === "ok" ? currentAuth.value : undefined,
+    });
   }
 
   async #down(listed: ListedDaemon, failure: PeerFailure): Promise<Daemon> {
-    const { state, detail } = stateAfter(failure);
-    return {
-      ...await this.#describe(listed),
-      state,
-      configApi: "unknown",
-      ...(detail !== undefined && { stateDetail: detail }),
-    };
+    const { state, detail: stateDetail } = stateAfter(failure);
+    const configApi = "unknown" as const;
+    return defined({ ...await this.#describe(listed), state, configApi, stateDetail });
   }
 
   async #describe(
@@ -104,17 +102,17 @@ export class DaemonProbe {
     const info = this.#lastInfo.get(id);
     const mounts = new Map((info?.mounts ?? []).map((mount) => [mount.mountId, mount]));
     const shared = mounts.size === 0 ? this.#options.sharedByDefault : !mounts.has("/");
-    return {
+    return defined({
       id,
       apiSocket,
       source,
-      ...(pid !== undefined && { pid }),
-      ...(info !== undefined && { version: info.version }),
-      mode: shared ? "shared" : "dedicated",
+      pid,
+      version: info?.version,
+      mode: shared ? "shared" as const : "dedicated" as const,
       instances: await Promise.all(
         instances.map((instance) => this.#instanceOf(listed, instance, mounts, shared)),
       ),
-    };
+    });
   }
 
   async #instanceOf(
@@ -129,21 +127,21 @@ export class DaemonProbe {
     const configPath = listed.source === "configured"
       ? undefined
       : join(folder, ...(shared ? [instance.snapshotId] : []), "config.json");
-    // Until nydusd answers, its file says where it reads: the file must be for the right host too.
-    const backend = mount?.backend ??
-      (mount === undefined && configPath !== undefined
-        ? await this.#backendOfFile(configPath)
-        : undefined);
-    return {
+    // Until nydusd answers, its file shows which host it reads from.
+    const backend = mount === undefined ? await this.#backendOfFile(configPath) : mount.backend;
+    const endpoint = backend && await this.#endpointOf(instance, backend);
+    return defined({
       daemonId: listed.id,
       ...instance,
-      ...(mountId !== undefined && { mountId }),
-      ...(backend !== undefined && { backend, ...await this.#endpoint(instance, backend) }),
-      ...(configPath !== undefined && { configPath }),
-    };
+      mountId,
+      backend,
+      endpoint,
+      configPath,
+    });
   }
 
-  async #backendOfFile(path: string): Promise<RegistryBackend | undefined> {
+  async #backendOfFile(path: string | undefined): Promise<RegistryBackend | undefined> {
+    if (path === undefined) return undefined;
     try {
       const { files } = this.#options;
       if ((await files.stat(path))?.kind !== "file") return undefined;
@@ -155,18 +153,17 @@ export class DaemonProbe {
     }
   }
 
-  async #endpoint(
+  async #endpointOf(
     { image }: ListedInstance,
     backend: RegistryBackend,
-  ): Promise<Pick<RafsInstance, "endpoint">> {
-    const { namedHosts } = this.#options;
-    const endpoint = image &&
-      await endpointOf(image, backend, (host) => namedHosts.nameOf(image, host));
-    return endpoint === undefined ? {} : { endpoint };
+  ): Promise<Endpoint | undefined> {
+    const { approvedHosts } = this.#options;
+    return image &&
+      await endpointOf(image, backend, (host) => approvedHosts.approvalOf(image, host));
   }
 }
 
-/** nydusd's own keys decide: `/<snapshotID>` in a shared daemon, `/` in a dedicated one. */
+/** Returns the mount ID in nydusd: `/<snapshotID>` in a shared daemon, `/` in a dedicated one. */
 function mountIdOf(
   { snapshotId }: ListedInstance,
   { instances, source }: ListedDaemon,
@@ -179,13 +176,13 @@ function mountIdOf(
   return only === "/" || source === "configured" ? only : undefined;
 }
 
-/** Whether a nydusd answers on the socket, also if it is not (yet) ready to serve. */
-function isAnswer({ state }: Daemon): boolean {
+/** Whether a nydusd answers on the socket, even if it is not ready to serve. */
+function answers({ state }: Daemon): boolean {
   return state === "running" || state === "starting" || state === "terminating" ||
     state === "stopped";
 }
 
-/** The state that nydusd reports, as one of ours. */
+/** Maps the state that nydusd reports. */
 function stateOf(reported: string): DaemonState {
   switch (reported.toUpperCase()) {
     case "RUNNING":
@@ -206,7 +203,7 @@ function stateOf(reported: string): DaemonState {
 
 type PeerFailure = Exclude<PeerResult<unknown>, { kind: "ok" }>;
 
-/** The state of a daemon that gave no answer, and more words where there are any. */
+/** Returns the state of a daemon that did not answer, with details if there are any. */
 function stateAfter(
   failure: PeerFailure,
 ): { readonly state: DaemonState; readonly detail?: string } {
@@ -214,9 +211,15 @@ function stateAfter(
     case "no-socket":
       return { state: "no-socket" };
     case "no-listener":
-      return { state: "no-listener", detail: "its socket file is left, and nobody listens" };
+      return {
+        state: "no-listener",
+        detail: "the socket file exists, but no process listens on it",
+      };
     case "timed-out":
-      return { state: "unresponsive", detail: "it takes connections and does not answer in time" };
+      return {
+        state: "unresponsive",
+        detail: "it accepts connections but does not answer in time",
+      };
     case "refused":
     case "broken":
       return { state: "broken", detail: failure.detail };

@@ -10,19 +10,19 @@ import {
   Semaphore,
   type SnapshotterApi,
 } from "../model/mod.ts";
+import { ApprovedHosts, type ApprovedHostsOptions } from "./approved_hosts.ts";
 import { DaemonProbe } from "./daemon_probe.ts";
 import {
   type ConfiguredSocket,
-  listedByHand,
+  listConfigured,
   listedBySystemApi,
   type ListedDaemon,
   mergeListed,
+  watchedPath,
 } from "./listed.ts";
-import { ApprovedHosts, type ApprovedHostsOptions } from "./approved_hosts.ts";
 import { listRootFolder } from "./root_folder.ts";
-import { expandSocket, watchedPath } from "./sockets.ts";
 
-/** Where to look, and by what. */
+/** Options of {@linkcode Discovery}. */
 export interface DiscoveryOptions {
   readonly config: {
     readonly root: string;
@@ -30,23 +30,30 @@ export interface DiscoveryOptions {
     readonly daemonMode: "dedicated" | "shared" | "none";
     readonly daemons: readonly ConfiguredSocket[];
   };
-  /** Who may name the hosts that daemons read from; nobody when left out. */
+  /** Configuration that approves hosts; without it no host but the own registry is approved. */
   readonly hosts?: Omit<ApprovedHostsOptions, "files">;
   readonly snapshotterApi: SnapshotterApi;
   readonly nydusdApi: NydusdApi;
   readonly files: FileSystem;
-  /** Daemons asked side by side; default 16. */
+  /**
+   * Daemons queried concurrently.
+   *
+   * @default 16
+   */
   readonly maxParallel?: number;
 }
 
 const MAX_PARALLEL = 16;
 
-/** Finds the live RAFS instances, by the system API, the root folder and the operator's list. */
+/**
+ * Discovers the RAFS instances on the node from three sources: the snapshotter's system API, its
+ * root folder while the API does not answer, and the configured daemons.
+ */
 export class Discovery {
   readonly #options: DiscoveryOptions;
   readonly #probe: DaemonProbe;
-  readonly #namedHosts: ApprovedHosts;
-  /** The system API's last good answer stays in force while it does not answer. */
+  readonly #approvedHosts: ApprovedHosts;
+  /** The last list of the system API, used while the API does not answer. */
   #lastList: readonly ListedDaemon[] | undefined;
 
   constructor(options: DiscoveryOptions) {
@@ -54,36 +61,36 @@ export class Discovery {
     const { config: { root, daemonMode }, files, nydusdApi } = options;
     const sharedByDefault = daemonMode === "shared";
     const hosts = options.hosts ?? { vpcRegistry: false, allowedHosts: [] };
-    const namedHosts = new ApprovedHosts({ ...hosts, files });
-    this.#namedHosts = namedHosts;
-    this.#probe = new DaemonProbe({ nydusdApi, files, root, sharedByDefault, namedHosts });
+    const approvedHosts = new ApprovedHosts({ ...hosts, files });
+    this.#approvedHosts = approvedHosts;
+    this.#probe = new DaemonProbe({ nydusdApi, files, root, sharedByDefault, approvedHosts });
   }
 
-  /** Goes on with what the one before a reload knew of the same node. */
+  /** Takes over the last list and the parsed files after a reload. */
   inherit(before: Discovery): void {
     const { root, systemSocket } = this.#options.config;
     const known = before.#options.config;
-    this.#namedHosts.inherit(before.#namedHosts);
+    this.#approvedHosts.inherit(before.#approvedHosts);
     if (known.root === root && known.systemSocket === systemSocket) {
       this.#lastList = before.#lastList;
     }
   }
 
-  /** Looks once. What cannot be read is a problem in the view; rejects for nothing but `signal`. */
-  async look(options: CallOptions = {}): Promise<NodeView> {
+  /** Discovers once. A failing source is a problem in the view; rejects only on `signal`. */
+  async discover(options: CallOptions = {}): Promise<NodeView> {
     const problems: DiscoveryProblem[] = [];
-    this.#namedHosts.refresh();
+    this.#approvedHosts.refresh();
     const listed = await this.#list(problems, options);
     this.#probe.keepOnly(new Set(listed.map(({ id }) => id)));
-    const gate = new Semaphore(this.#options.maxParallel ?? MAX_PARALLEL);
+    const semaphore = new Semaphore(this.#options.maxParallel ?? MAX_PARALLEL);
     const daemons = await Promise.all(
-      listed.map((daemon) => gate.run(() => this.#probe.probe(daemon, options))),
+      listed.map((daemon) => semaphore.run(() => this.#probe.probe(daemon, options))),
     );
     options.signal?.throwIfAborted();
     return { daemons, problems };
   }
 
-  /** Paths whose change means that the node looks different now. */
+  /** Returns the paths to watch for changes of the node. */
   watchPaths(): readonly string[] {
     const { config: { root, systemSocket, daemons }, hosts } = this.#options;
     return [
@@ -105,7 +112,7 @@ export class Discovery {
       : await this.#querySystemApi(config.systemSocket, problems, options);
     const lists = [this.#lastList ?? []];
     if (!answered) lists.push(await this.#readRoot(problems));
-    lists.push(await this.#byHand());
+    lists.push(await listConfigured(config.daemons, this.#options.files));
     return mergeListed(lists);
   }
 
@@ -134,32 +141,19 @@ export class Discovery {
       return [];
     }
   }
-
-  async #byHand(): Promise<readonly ListedDaemon[]> {
-    const listed: ListedDaemon[] = [];
-    for (const configured of this.#options.config.daemons) {
-      const sockets = await expandSocket(configured.socket, this.#options.files);
-      for (const socket of sockets) {
-        // One entry may stand for many daemons: each needs a name of its own.
-        const id = socket === configured.socket ? configured.id : `${configured.id}:${socket}`;
-        listed.push(listedByHand({ ...configured, id }, socket));
-      }
-    }
-    return listed;
-  }
 }
 
 function failureReason(answer: Exclude<PeerResult<unknown>, { kind: "ok" }>): string {
-  const known = "the last known list stays in force, and the root folder is looked at beside it";
+  const fallback = "using the last known list and the root folder";
   switch (answer.kind) {
     case "no-socket":
-      return `there is no such socket; ${known}`;
+      return `the socket does not exist; ${fallback}`;
     case "no-listener":
-      return `nobody listens behind the socket; ${known}`;
+      return `no process listens on the socket; ${fallback}`;
     case "timed-out":
-      return `no answer in time (one stopped nydusd blocks the snapshotter's list); ${known}`;
+      return `no answer in time (one stopped nydusd blocks the snapshotter's list); ${fallback}`;
     case "refused":
     case "broken":
-      return `${answer.detail}; ${known}`;
+      return `${answer.detail}; ${fallback}`;
   }
 }

@@ -1,83 +1,90 @@
+import { join } from "@std/path";
 import {
+  defined,
   type DiscoverySource,
+  type FileSystem,
   type ImageReference,
   messageOf,
   parseImageReference,
   type SnapshotterDaemon,
 } from "../model/mod.ts";
 
-/** A daemon that the operator lists: its socket (or a glob of sockets) and the image it serves. */
+/** A configured daemon: its socket (or a glob of sockets) and the image that it serves. */
 export interface ConfiguredSocket {
   readonly id: string;
   readonly socket: string;
   readonly ref: string;
 }
 
-/** A RAFS instance as a source names it, before its nydusd was asked. */
+/** A RAFS instance as a source lists it, before its nydusd is queried. */
 export interface ListedInstance {
   readonly snapshotId: string;
   readonly image?: ImageReference;
   readonly imageProblem?: string;
 }
 
-/** A daemon as a source names it, before it was asked. */
+/** A daemon as a source lists it, before it is queried. */
 export interface ListedDaemon {
   readonly id: string;
   readonly pid?: number;
   readonly apiSocket: string;
-  /** Sockets of the same daemon before its upgrades, newest first: used if `apiSocket` is dead. */
+  /** Sockets from before upgrades of the daemon, newest first; used if `apiSocket` fails. */
   readonly olderSockets?: readonly string[];
   readonly source: DiscoverySource;
-  /** It serves one mount, whose snapshot ID its file may not tell. */
+  /** It serves one mount, whose configuration file may lack the snapshot ID. */
   readonly dedicated?: boolean;
   readonly instances: readonly ListedInstance[];
 }
 
-/** Whether an id from outside may stand as one segment of a path. */
+/** Whether an ID from another program is valid as one segment of a path. */
 export function isSegment(id: string): boolean {
   return id !== "" && id !== "." && id !== ".." && id.length <= 255 && !/[/\0]/.test(id);
 }
 
-/** What the system API lists, without the ids that are no single path segment, and those. */
+/** Returns the daemons of the system API; leaves out and reports IDs that are no path segment. */
 export function listedBySystemApi(
   daemons: readonly SnapshotterDaemon[],
 ): { readonly daemons: readonly ListedDaemon[]; readonly refused: readonly string[] } {
   const refused: string[] = [];
   const listed = daemons.flatMap(({ id, pid, apiSocket, instances }): ListedDaemon[] => {
     if (!isSegment(id) || !apiSocket.startsWith("/")) {
-      refused.push(
-        `daemon ${JSON.stringify(id.slice(0, 80))} has an id or a socket that is no name`,
-      );
+      refused.push(`daemon ${JSON.stringify(id.slice(0, 80))} has an invalid ID or socket`);
       return [];
     }
     const valid = instances.filter(({ snapshotId }) => isSegment(snapshotId));
     for (let i = valid.length; i < instances.length; i++) {
-      refused.push(`daemon ${id} lists a snapshot whose id is no name`);
+      refused.push(`daemon ${id} lists a snapshot with an invalid ID`);
     }
-    return [{
+    return [defined({
       id,
+      pid: pid > 0 ? pid : undefined,
       apiSocket,
-      source: "system-api",
-      ...(pid > 0 && { pid }),
+      source: "system-api" as const,
       instances: valid.map(({ snapshotId, imageId }) => ({ snapshotId, ...imageOf(imageId) })),
-    }];
+    })];
   });
   return { daemons: listed, refused };
 }
 
-/** The daemon that an entry of `[[daemons]]` stands for at one socket. */
-export function listedByHand({ id, ref }: ConfiguredSocket, socket: string): ListedDaemon {
-  return {
-    id,
-    apiSocket: socket,
-    source: "configured",
-    instances: [{ snapshotId: id, ...imageOf(ref) }],
-  };
+/** Returns the configured daemons, one for each socket of a glob. */
+export async function listConfigured(
+  daemons: readonly ConfiguredSocket[],
+  files: FileSystem,
+): Promise<readonly ListedDaemon[]> {
+  const listed: ListedDaemon[] = [];
+  for (const { id, socket, ref } of daemons) {
+    for (const apiSocket of await expandSocket(socket, files)) {
+      // The sockets of a glob need IDs of their own.
+      const ownId = apiSocket === socket ? id : `${id}:${apiSocket}`;
+      const instances = [{ snapshotId: ownId, ...imageOf(ref) }];
+      listed.push({ id: ownId, apiSocket, source: "configured", instances });
+    }
+  }
+  return listed;
 }
 
-/** A reference out of another program's words. */
-export function imageOf(ref: string): Pick<ListedInstance, "image" | "imageProblem"> {
-  if (ref === "") return { imageProblem: "the snapshotter does not say which image it serves" };
+function imageOf(ref: string): Pick<ListedInstance, "image" | "imageProblem"> {
+  if (ref === "") return { imageProblem: "the snapshotter does not report the image" };
   try {
     return { image: parseImageReference(ref) };
   } catch (error) {
@@ -86,9 +93,9 @@ export function imageOf(ref: string): Pick<ListedInstance, "image" | "imageProbl
 }
 
 /**
- * Merges the lists of several sources. A daemon is the same if it has the same id (the operator's
- * ids are names of their own) or a socket in common. The first source that lists a daemon wins, and
- * takes over sockets and instances that only a later one knows.
+ * Merges the lists of several sources. Daemons are the same if they have the same ID (except that
+ * configured IDs are a namespace of their own) or a socket in common. The first source that lists a
+ * daemon takes precedence; sockets and instances that only a later one lists are added.
  */
 export function mergeListed(lists: readonly (readonly ListedDaemon[])[]): readonly ListedDaemon[] {
   const merged: ListedDaemon[] = [];
@@ -108,10 +115,9 @@ function isSameDaemon(a: ListedDaemon, b: ListedDaemon): boolean {
 }
 
 function mergeDaemon(known: ListedDaemon, other: ListedDaemon): ListedDaemon {
-  const [apiSocket = known.apiSocket, ...olderSockets] = newestFirst([
-    ...new Set([...socketsOf(known), ...socketsOf(other)]),
-  ]);
-  // A dedicated daemon's one mount is known already, perhaps under another id.
+  const sockets = newestFirst([...new Set([...socketsOf(known), ...socketsOf(other)])]);
+  const [apiSocket = known.apiSocket, ...olderSockets] = sockets;
+  // The one mount of a dedicated daemon may be known under another ID.
   const isKnown = other.dedicated === true && known.instances.length > 0;
   const ids = new Set(known.instances.map(({ snapshotId }) => snapshotId));
   const more = isKnown ? [] : other.instances.filter(({ snapshotId }) => !ids.has(snapshotId));
@@ -128,15 +134,59 @@ function socketsOf({ apiSocket, olderSockets = [] }: ListedDaemon): readonly str
 }
 
 /**
- * Sockets by the number of the upgrade in their names: `api.sock`, then `api1.sock`, `api2.sock`, …
- * (nydus-snapshotter's `buildNextAPISocket`). Other names come last.
+ * Sorts sockets by the upgrade number in the file name: `api.sock`, `api1.sock`, `api2.sock`,
+ * … (nydus-snapshotter `buildNextAPISocket`). Other names come last.
  */
 export function newestFirst(sockets: readonly string[]): readonly string[] {
   return sockets.toSorted((a, b) => upgradeOf(b) - upgradeOf(a));
 }
 
-/** How often a daemon was upgraded before it had this socket; -1 for a name of another kind. */
+/** Returns the number of upgrades before a daemon had this socket; -1 for another kind of name. */
 export function upgradeOf(socket: string): number {
   const match = /(?:^|\/)api(\d{0,9})\.sock$/.exec(socket);
   return match === null ? -1 : Number(match[1]);
+}
+
+const GLOB = /[*?[\]{}]/;
+/** Matches per pattern; more are a mistake in the configuration. */
+const MAX_MATCHES = 1_000;
+
+/**
+ * Returns the paths that match a glob, sorted. A path without wildcards is returned even if it does
+ * not exist.
+ */
+export async function expandSocket(pattern: string, files: FileSystem): Promise<readonly string[]> {
+  if (!GLOB.test(pattern)) return [pattern];
+  const { minimatch } = await import("minimatch"); // large and rarely needed
+  let found = ["/"];
+  for (const segment of pattern.split("/").filter((part) => part !== "")) {
+    const next: string[] = [];
+    for (const folder of found) {
+      if (!GLOB.test(segment)) next.push(join(folder, segment));
+      else {
+        const names = await files.list(folder).catch(() => []);
+        next.push(...names.filter((name) => minimatch(name, segment)).map((n) => join(folder, n)));
+      }
+    }
+    found = next.slice(0, MAX_MATCHES);
+  }
+  const existing: string[] = [];
+  for (const path of found) {
+    // A path that cannot be accessed counts as existing: the probe reports the reason.
+    const stat = await files.stat(path).catch((error: unknown) => error);
+    if (stat !== undefined) existing.push(path);
+  }
+  return existing.sort();
+}
+
+/**
+ * Returns the folder to watch for the sockets of a glob, or the path itself without wildcards.
+ * Undefined if that would be all folders below one as busy as `/run`: those are only polled.
+ */
+export function watchedPath(pattern: string): string | undefined {
+  const segments = pattern.split("/").filter((part) => part !== "");
+  const glob = segments.findIndex((segment) => GLOB.test(segment));
+  if (glob < 0) return pattern;
+  if (glob < 2 && glob < segments.length - 1) return undefined;
+  return `/${segments.slice(0, glob).join("/")}`;
 }

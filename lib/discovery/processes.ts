@@ -1,9 +1,9 @@
 import type { ProcessRunner } from "../model/mod.ts";
 
-/** A process of this machine. */
+/** A process on this machine. */
 export interface FoundProcess {
   readonly pid: number;
-  /** The program and its arguments, as they were given. */
+  /** The program and its arguments. */
   readonly argv: readonly string[];
 }
 
@@ -11,10 +11,10 @@ const SHELL = "/bin/sh";
 const PATHS = { PATH: "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin" };
 const TIMEOUT_MS = 10_000;
 const MAX_BYTES = 4 * 1024 * 1024;
-/** Stands between arguments, where a zero byte was: no argument holds it in earnest. */
+/** Separates arguments instead of the zero byte; no real argument contains it. */
 const MARK = "\u0001";
 
-// One grep over all processes, however many there are; then one tr for each of the few that fit.
+// One grep for all processes, then one tr for each of the few that match.
 const LIST = `
 for file in $(grep -lE "$WANTED" /proc/[0-9]*/cmdline 2>/dev/null); do
   pid=\${file%/cmdline}
@@ -23,13 +23,13 @@ for file in $(grep -lE "$WANTED" /proc/[0-9]*/cmdline 2>/dev/null); do
   echo
 done`;
 
-// The values stay in the shell: they may be secrets, and only names are asked for.
+// The values may be secrets and do not leave the shell.
 const NAMES = `tr '\\n\\000' ' \\n' <"/proc/$PID/environ" | sed 's/=.*//'`;
 
 /**
- * The processes whose command line has something of `wanted` (an extended regular expression) in
- * it; undefined where that cannot be found out. A shell looks for us: Deno refuses to read `/proc`
- * to every program that may not do all.
+ * Returns the processes whose command line matches `wanted` (an extended regular expression);
+ * undefined if that cannot be determined. It runs a shell, because Deno permits reading `/proc`
+ * only to programs with all permissions.
  */
 export async function findProcesses(
   runner: ProcessRunner,
@@ -43,7 +43,7 @@ export async function findProcesses(
   });
 }
 
-/** The names of the variables in a process's environment; undefined where we may not read it. */
+/** Returns the names of a process's environment variables; undefined without permission. */
 export async function environmentNames(
   runner: ProcessRunner,
   pid: number,

@@ -1,5 +1,5 @@
 import { join } from "@std/path";
-import { type FileSystem, messageOf, repositoryReference } from "../model/mod.ts";
+import { defined, type FileSystem, messageOf, repositoryReference } from "../model/mod.ts";
 import {
   isSegment,
   type ListedDaemon,
@@ -8,23 +8,23 @@ import {
   upgradeOf,
 } from "./listed.ts";
 
-/** Sockets of one daemon that are tried: each upgrade removes the one before it. */
+/** Sockets per daemon; each upgrade removes the previous one. */
 const MAX_SOCKETS = 4;
 
-/** What a daemon's configuration file tells of its mount. */
+/** What a configuration file contains about its mount. */
 interface FileFacts {
   readonly host?: string;
   readonly repo?: string;
-  /** Snapshot ID out of the device's id, which newer snapshotters write. */
+  /** The snapshot ID in `device.id`, which newer snapshotters write. */
   readonly snapshotId?: string;
 }
 
 /**
  * Lists the daemons of the snapshotter's root folder: `socket/<daemonID>/api.sock` (after upgrades
- * `api1.sock`, `api2.sock`, …), and `config/<daemonID>[/<snapshotID>]/config.json` for what they
- * serve.
+ * `api1.sock`, `api2.sock`, …), with the images in
+ * `config/<daemonID>[/<snapshotID>]/config.json`.
  *
- * @throws {AgentError} `io` when a folder exists and cannot be read.
+ * @throws {AgentError} `io` when a folder exists but cannot be read.
  */
 export async function listRootFolder(
   root: string,
@@ -62,7 +62,7 @@ async function instancesIn(
     const facts = await factsOf(join(folder, name, "config.json"), files);
     if (facts !== undefined) instances.push({ snapshotId: name, ...imageOf(facts) });
   }
-  // Shared: the file one level up is a template.
+  // A shared daemon: the file one level up is a template.
   if (instances.length > 0) return { instances };
   const facts = await factsOf(join(folder, "config.json"), files);
   if (facts?.host === undefined) return { instances: [] };
@@ -79,7 +79,7 @@ async function factsOf(path: string, files: FileSystem): Promise<FileFacts | und
 
 function imageOf({ host, repo }: FileFacts): Pick<ListedInstance, "image" | "imageProblem"> {
   if (host === undefined || repo === undefined) {
-    return { imageProblem: "its configuration file names no registry and repository" };
+    return { imageProblem: "the configuration file contains no registry and repository" };
   }
   try {
     return { image: repositoryReference(host, repo) };
@@ -88,24 +88,24 @@ function imageOf({ host, repo }: FileFacts): Pick<ListedInstance, "image" | "ima
   }
 }
 
-/** Facts out of either driver's file (`device.backend.config`, or `config.backend_config`). */
+/** Reads the file of either driver (`device.backend.config`, or `config.backend_config`). */
 function readFacts(text: string): FileFacts {
   let file: unknown;
   try {
     file = JSON.parse(text);
   } catch {
-    return {}; // half-written, perhaps: it changes again then
+    return {}; // possibly half-written: it is read again after the next change
   }
   const fuse = at(file, "device", "backend", "config") ?? at(file, "config", "backend_config");
   const host = at(fuse, "host");
   const repo = at(fuse, "repo");
   const id = at(file, "device", "id");
   const snapshotId = typeof id === "string" ? id.replace(/^\//, "") : "";
-  return {
-    ...(typeof host === "string" && host !== "" && { host }),
-    ...(typeof repo === "string" && repo !== "" && { repo }),
-    ...(isSegment(snapshotId) && { snapshotId }),
-  };
+  return defined({
+    host: typeof host === "string" && host !== "" ? host : undefined,
+    repo: typeof repo === "string" && repo !== "" ? repo : undefined,
+    snapshotId: isSegment(snapshotId) ? snapshotId : undefined,
+  });
 }
 
 function at(value: unknown, ...names: readonly string[]): unknown {

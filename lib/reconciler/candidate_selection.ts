@@ -3,58 +3,70 @@ import {
   type Candidate,
   type Clock,
   credentialFingerprint,
+  type CredentialSubject,
+  defined,
+  instanceKey,
   type Observer,
+  type ProbeTarget,
   type ProviderName,
   type Resolution,
+  Secret,
   subjectKey,
-  tokenExpiryOf,
   unapprovedHosts,
 } from "../model/mod.ts";
-import type { ScoredCandidate, Selection, SelectionRequest } from "../verification/mod.ts";
+import {
+  defaultProbeTarget,
+  type ScoredCandidate,
+  type Selection,
+  type SelectionRequest,
+} from "../verification/mod.ts";
 import type { StoreEntry } from "../credentials/mod.ts";
-import { mountsInUse } from "./in_use.ts";
-import type { MountRecords } from "./mount_records.ts";
-import type { Mount, Mounts } from "./mounts.ts";
-import { probeTargetOf } from "./probe_target.ts";
+import {
+  candidateInNydusd,
+  decodeCurrentAuth,
+  type Mount,
+  type MountRecords,
+  type Mounts,
+} from "./mounts.ts";
 
-/** Decides between credentials (the elector, seen from here). */
+/** Selects one of several candidates; see `CandidateSelector` of the verification package. */
 export interface Selector {
-  elect(request: SelectionRequest, options?: CallOptions): Promise<Selection>;
+  select(request: SelectionRequest, options?: CallOptions): Promise<Selection>;
 }
 
-/** What elections need. */
+/** Dependencies of {@linkcode Selections}. */
 export interface SelectionsOptions {
-  /** Undefined: the first that the chain finds is taken, unseen. */
+  /** Undefined: use the first candidate of the chain without verification. */
   readonly selector: Selector | undefined;
   readonly observer: Observer;
   readonly clock: Clock;
   readonly mounts: Pick<Mounts, "of">;
-  readonly book: MountRecords;
+  readonly records: MountRecords;
 }
 
-/** What a resolution comes to. */
+/** What to do with a resolution: use a new credential, or keep the current one. */
 export type Decision =
   | {
-    readonly kind: "take";
+    readonly kind: "use";
     readonly provider: ProviderName;
     readonly candidates: readonly [Candidate, ...Candidate[]];
     readonly selectionReason?: string;
   }
   | { readonly kind: "keep"; readonly detail: string };
 
-/** How a question was asked, and how to ask on. */
+/** How the resolution was requested, and how to request more candidates. */
 export interface DecisionOptions extends CallOptions {
-  /** Reads with the credential in use are refused. */
+  /** Reads with the current credential fail. */
   readonly readsRefused: boolean;
-  /** Wall time of the question: what was fetched before it was kept since. */
-  readonly queriedAtMs: number;
-  /** Asks every provider, not only the first that has something; undefined: that was done. */
-  readonly queryAll?: () => Promise<Resolution>;
-  /** Asks every provider for something newer than a kept candidate that the registry refuses. */
-  readonly queryNewer?: (than: Candidate) => Promise<Resolution>;
+  /** Wall time of the request: candidates fetched earlier come from a cache. */
+  readonly requestedAtMs: number;
+  /** Requests all providers instead of the first that has a credential; undefined if done. */
+  readonly resolveAll?: () => Promise<Resolution>;
+  /** Requests all providers for a credential newer than a cached one that was refused. */
+  readonly resolveNewer?: (than: Candidate) => Promise<Resolution>;
 }
 
-/** Between the chain and the store: which of the credentials that were found is to be used. */
+/** Decides which of the candidates that the chain returned becomes the credential of an image. */
 export class Selections {
   readonly #options: SelectionsOptions;
 
@@ -62,7 +74,7 @@ export class Selections {
     this.#options = options;
   }
 
-  /** Undefined where nothing was found. */
+  /** Returns undefined when no provider has a credential. */
   async decide(
     entry: StoreEntry,
     resolution: Resolution,
@@ -70,80 +82,55 @@ export class Selections {
   ): Promise<Decision | undefined> {
     const { winner } = resolution;
     if (winner === undefined) return undefined;
-    if (this.#options.selector === undefined) return { kind: "take", ...winner };
+    const { selector } = this.#options;
+    if (selector === undefined) return { kind: "use", ...winner };
     const mounts = this.#options.mounts.of(subjectKey(entry.image));
     const inUse = this.inUse(entry);
-    const offered = offeredBy(resolution);
-    // To ask a host is to show it the credential: the one in use stays as long as it is offered.
-    if (mayNotSee(mounts, offered)) {
-      const used = offered.find((one) => inUse !== undefined && isSame(one, inUse));
+    const offered = candidatesOf(resolution);
+    if (includesUnapprovedHost(mounts, offered)) {
+      // A probe would send the credential to that host. Without it, keep the credential in use for
+      // as long as a provider offers it.
+      const used = inUse && offered.find((one) => isSameCredential(one, inUse));
       if (used === undefined || used.provider === "adopted" || options.readsRefused) {
-        return { kind: "take", ...winner };
+        return { kind: "use", ...winner };
       }
-      return { kind: "take", provider: used.provider, candidates: [used.candidate] };
+      return { kind: "use", provider: used.provider, candidates: [used.candidate] };
     }
-    const question = {
+    const request = defined({
       image: entry.image,
       target: probeTargetOf(entry.image, mounts),
       readsRefused: options.readsRefused,
       offered,
-      ...(inUse && { inUse }),
-    };
-    return this.#decision(entry, await this.#elect(this.#options.selector, question, options));
+      inUse,
+    });
+    return this.#decisionOf(entry, await selectFrom(selector, request, options));
   }
 
-  /** Where all that is offered is refused, further sources are asked, and those again. */
-  async #elect(
-    selector: Selector,
-    question: SelectionRequest,
-    { queryAll, queryNewer, queriedAtMs, signal }: DecisionOptions,
-  ): Promise<Selection> {
-    const how = signal ? { signal } : {};
-    let { offered } = question;
-    let selection = await selector.elect(question, how);
-    if (selection.exhausted && queryAll !== undefined) {
-      const all = offeredBy(await queryAll());
-      if (all.length > 0) {
-        offered = all;
-        selection = await selector.elect({ ...question, offered, readsRefused: false }, how);
-      }
-    }
-    const kept = offered.map(({ candidate }) => candidate).find(({ watched, fetchedAtMs }) =>
-      !watched && fetchedAtMs < queriedAtMs
-    );
-    if (!selection.exhausted || kept === undefined || queryNewer === undefined) return selection;
-    const newer = offeredBy(await queryNewer(kept));
-    const fetched = newer.filter((one) => !offered.some((other) => isSame(one, other)));
-    if (fetched.length === 0) return selection;
-    return await selector.elect({ ...question, offered: newer, fetched, readsRefused: false }, how);
-  }
-
-  /** Returns what the mounts of an image use: what is stored for them, else what they hold. */
+  /** Returns the credential in use: the stored one, else the one in the nydusd of a mount. */
   inUse({ image, stored }: StoreEntry): SelectionRequest["inUse"] {
-    const mounts = this.#options.mounts.of(subjectKey(image));
-    const { currentAuth, proven } = mountsInUse(mounts, this.#options.book);
+    const { mounts, records, clock } = this.#options;
+    const running = mounts.of(subjectKey(image))
+      .filter(({ daemon }) => daemon.state === "running")
+      .map(({ daemon, instance }) => records.get(instanceKey(daemon.id, instance.snapshotId)));
+    const proven = running.some(({ state, proven }) =>
+      (state === "stored" || state === "adopted") && proven === true
+    );
     if (stored !== undefined) {
       return { provider: stored.provider, candidate: stored.candidate, proven };
     }
-    if (currentAuth === undefined) return undefined;
-    const nowMs = this.#options.clock.wallMs();
-    const { expiresAtMs } = tokenExpiryOf(currentAuth, nowMs);
-    const candidate: Candidate = {
-      credential: currentAuth,
-      origin: "held by nydusd",
-      fetchedAtMs: nowMs,
-      watched: true,
-      ...(expiresAtMs !== undefined && { expiresAtMs: expiresAtMs }),
-    };
+    const credential = running.map(({ currentAuth }) => decodeCurrentAuth(currentAuth))
+      .find((one) => one !== undefined);
+    if (credential === undefined) return undefined;
+    const candidate = candidateInNydusd(credential, "nydusd", clock.wallMs());
     return { provider: "adopted", candidate, proven };
   }
 
-  #decision({ image, stored }: StoreEntry, selection: Selection): Decision {
+  #decisionOf({ image, stored }: StoreEntry, selection: Selection): Decision {
     const { kind, winner: { provider, candidate }, otherCandidates, detail, reason } = selection;
     if (kind === "kept" || provider === "adopted") return { kind: "keep", detail };
     const fingerprint = credentialFingerprint(candidate.credential);
-    const isPlain = reason === "only" || reason === "first" || reason === "in-use";
-    if (!isPlain && fingerprint !== stored?.fingerprint) {
+    const isObvious = reason === "only" || reason === "first" || reason === "in-use";
+    if (!isObvious && fingerprint !== stored?.fingerprint) {
       this.#options.observer.notify({
         kind: "candidate-selected",
         image: image.text,
@@ -155,29 +142,60 @@ export class Selections {
         otherCandidates: otherCandidates.length,
       });
     }
-    const candidates = [candidate, ...otherCandidates.map((loser) => loser.candidate)] as const;
-    const said = reason === "in-use" ? stored?.selectionReason : isPlain ? undefined : detail;
-    return {
-      kind: "take",
+    const earlierReason = reason === "in-use" ? stored?.selectionReason : undefined;
+    return defined({
+      kind: "use" as const,
       provider,
-      candidates,
-      ...(said !== undefined && { selectionReason: said }),
-    };
+      candidates: [candidate, ...otherCandidates.map((other) => other.candidate)] as const,
+      selectionReason: isObvious ? earlierReason : detail,
+    });
   }
 }
 
-function isSame({ candidate: a }: ScoredCandidate, { candidate: b }: ScoredCandidate): boolean {
+/** When all candidates are refused, requests all providers, then newer than cached credentials. */
+async function selectFrom(
+  selector: Selector,
+  request: SelectionRequest,
+  { resolveAll, resolveNewer, requestedAtMs, signal }: DecisionOptions,
+): Promise<Selection> {
+  const options = defined({ signal });
+  const retry = { ...request, readsRefused: false };
+  let { offered } = request;
+  let selection = await selector.elect(request, options);
+  if (selection.exhausted && resolveAll !== undefined) {
+    const all = candidatesOf(await resolveAll());
+    if (all.length > 0) {
+      offered = all;
+      selection = await selector.elect({ ...retry, offered }, options);
+    }
+  }
+  const cached = offered.map(({ candidate }) => candidate)
+    .find(({ watched, fetchedAtMs }) => !watched && fetchedAtMs < requestedAtMs);
+  if (!selection.exhausted || cached === undefined || resolveNewer === undefined) return selection;
+  const newer = candidatesOf(await resolveNewer(cached));
+  const fetched = newer.filter((one) => !offered.some((other) => isSameCredential(one, other)));
+  if (fetched.length === 0) return selection;
+  return await selector.elect({ ...retry, offered: newer, fetched }, options);
+}
+
+function isSameCredential(
+  { candidate: a }: ScoredCandidate,
+  { candidate: b }: ScoredCandidate,
+): boolean {
   return credentialFingerprint(a.credential) === credentialFingerprint(b.credential);
 }
 
-/** Whether one of these would be shown to a host that nobody named as a place for it. */
-function mayNotSee(mounts: readonly Mount[], offered: readonly ScoredCandidate[]): boolean {
+/** Whether the mounts would send one of the candidates to an unapproved host. */
+function includesUnapprovedHost(
+  mounts: readonly Mount[],
+  offered: readonly ScoredCandidate[],
+): boolean {
   const endpoint = mounts.map(({ instance }) => instance.endpoint).find((one) => one !== undefined);
   return offered.some(({ candidate }) => unapprovedHosts(endpoint, candidate).length > 0);
 }
 
-/** Everything that was found by providers that can be asked again, in the chain's order. */
-function offeredBy({ attempts, winner }: Resolution): readonly ScoredCandidate[] {
+/** Returns the candidates of all providers, in the order of the chain. */
+function candidatesOf({ attempts, winner }: Resolution): readonly ScoredCandidate[] {
   const found = attempts.flatMap(({ provider, outcome }) =>
     outcome.kind === "found"
       ? outcome.candidates.map((candidate): ScoredCandidate => ({ provider, candidate }))
@@ -185,4 +203,36 @@ function offeredBy({ attempts, winner }: Resolution): readonly ScoredCandidate[]
   );
   if (found.length > 0 || winner === undefined) return found;
   return winner.candidates.map((candidate) => ({ provider: winner.provider, candidate }));
+}
+
+/**
+ * Returns how to probe a credential of an image: the way the nydusd of its first mount reads
+ * (host, CA files, mirror, proxy), or by the image reference where that is unknown. nydusd falls
+ * back from a mirror or proxy to the registry unless its configuration disables that.
+ */
+export function probeTargetOf(subject: CredentialSubject, mounts: readonly Mount[]): ProbeTarget {
+  const byReference = defaultProbeTarget(subject.endpoint ?? subject);
+  const backend = mounts.map(({ instance }) => instance.backend).find((one) => one?.host);
+  if (backend?.host === undefined) return byReference;
+  const { scheme, host, repo, skipVerify, caFiles, proxy, mirrors: [mirror] } = backend;
+  const direct: ProbeTarget = {
+    ...byReference,
+    scheme: scheme === "http" ? "http" : "https",
+    host,
+    repository: repo ?? byReference.repository,
+    skipVerify,
+    caFiles,
+  };
+  const mirrorUrl = mirror === undefined ? undefined : URL.parse(mirror);
+  if (mirrorUrl) {
+    const { protocol, host } = mirrorUrl;
+    return { ...direct, scheme: protocol === "http:" ? "http" : "https", host, fallback: direct };
+  }
+  if (proxy === undefined) return direct;
+  return defined({
+    ...direct,
+    scheme: proxy.useHttp ? "http" : direct.scheme,
+    proxyUrl: new Secret(proxy.url),
+    fallback: proxy.fallback ? direct : undefined,
+  });
 }

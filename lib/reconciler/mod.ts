@@ -1,32 +1,14 @@
 /**
- * The heartbeat: it alone knows discovery, resolution, store and delivery, and passes plain values
- * between them, so that each can be tested with literals.
+ * Reconcile loop: discover instances, diff desired against observed credentials, renew entries that
+ * are due, deliver changes. The only package that knows discovery, providers, store and delivery;
+ * it passes plain values between them.
+ *
+ * Read `plan.ts` first (what to do for one mount), then `reconciler.ts` (the loop).
  *
  * @module
  */
-export {
-  type Decision,
-  Selections,
-  type SelectionsOptions,
-  type Selector,
-} from "./candidate_selection.ts";
-export type { Deliverer } from "./deliveries.ts";
-export { type InstanceRecord, MountRecords, recordAfter, retryDelayMs } from "./mount_records.ts";
-export {
-  type CredentialAnswer,
-  OnRequest,
-  type OnRequestOptions,
-  type RenewalRequest,
-  type Renewed,
-  type Reported,
-} from "./on_request.ts";
-export { type InstancePlan, type PlanInput, planInstance } from "./plan.ts";
-export { type ReadCounter, type ReadFinding, ReadWatch } from "./read_watch.ts";
-export {
-  type Discoverer,
-  Reconciler,
-  type ReconcilerOptions,
-  type ReconcileStages,
-} from "./reconciler.ts";
-export { Renewals, type RenewalsOptions, type Resolver } from "./renewals.ts";
-export { type TriggerReason, Triggers } from "./triggers.ts";
+export { Selections } from "./candidate_selection.ts";
+export { MountRecords } from "./mounts.ts";
+export { type CredentialAnswer, OnDemandRequests } from "./on_demand.ts";
+export { Reconciler, type ReconcileStages } from "./reconciler.ts";
+export { Renewals } from "./renewals.ts";

@@ -1,9 +1,16 @@
+/**
+ * Delivery plan: compares the desired credential of one mount with the observed one and decides
+ * what to do. Pure: the reconciler calls it on every pass for every mount, so that a missed event
+ * or a failed delivery is repaired by the next pass.
+ *
+ * @module
+ */
 import {
   type Candidate,
   type Credential,
   credentialUsername,
   type Daemon,
-  decodeRegistryAuth,
+  defined,
   type DeliveryState,
   type RafsInstance,
   type Secret,
@@ -11,191 +18,166 @@ import {
   unapprovedHosts,
 } from "../model/mod.ts";
 import type { StoreEntry } from "../credentials/mod.ts";
-import type { InstanceRecord, UnapprovedHosts } from "./mount_records.ts";
+import {
+  candidateInNydusd,
+  decodeCurrentAuth,
+  type InstanceRecord,
+  type UnapprovedHosts,
+} from "./mounts.ts";
 
-/** What to do about one mount. */
-export type InstancePlan = PlannedStep & { readonly unapproved?: UnapprovedHosts };
+/** What to do for one mount. */
+export type InstancePlan = PlannedAction & { readonly unapproved?: UnapprovedHosts };
 
-type PlannedStep =
+type PlannedAction =
+  /** Deliver the credential to nydusd and to the configuration file. */
   | { readonly kind: "deliver"; readonly credential: Credential }
+  /** Add a credential that no provider has to the store. */
   | { readonly kind: "adopt"; readonly candidate: Candidate }
-  | { readonly kind: "in-sync"; readonly state: DeliveryState; readonly detail?: string };
+  /** Nothing to do; record this state. */
+  | { readonly kind: "no-op"; readonly state: DeliveryState; readonly detail?: string };
 
-/** Everything that the decision depends on. */
+/** Everything that a plan depends on. */
 export interface PlanInput {
   readonly daemon: Daemon;
   readonly instance: RafsInstance;
   readonly record: InstanceRecord;
+  /** The store entry of the mount's image. */
   readonly entry: StoreEntry | undefined;
-  /** A provider is being asked for this image right now, for the first time. */
+  /** Whether the first request for this image is in flight. */
   readonly resolving: boolean;
-  /** For a mount that has no credential when no provider has one either. */
+  /** The credential of an earlier pull of the image. */
   readonly remembered: Candidate | undefined;
-  /** What to do where a credential would be shown to hosts that nobody named. */
+  /** What to do when nydusd would send a credential to unapproved hosts. */
   readonly unapprovedHostPolicy: "warn" | "refuse";
   readonly nowMs: number;
 }
 
-/**
- * Compares what one mount holds with what it should hold. Pure: the whole of the level-triggered
- * rule of delivery is here.
- */
+/** Plans one mount. Checks first that nydusd sends the credential to approved hosts only. */
 export function planInstance(input: PlanInput): InstancePlan {
   const { instance, entry, unapprovedHostPolicy } = input;
-  if (entry?.stored === undefined) return planStep(input);
-  const { candidate, provider } = entry.stored;
-  const hosts = unapprovedHosts(instance.endpoint, candidate);
-  if (hosts.length === 0) return planStep(input);
+  const stored = entry?.stored;
+  const hosts = stored ? unapprovedHosts(instance.endpoint, stored.candidate) : [];
+  const action = planAction(input);
+  if (hosts.length === 0) return action;
   if (unapprovedHostPolicy === "warn") {
-    return { ...planStep(input), unapproved: { hosts, action: "delivered" } };
+    return { ...action, unapproved: { hosts, action: "delivered" } };
   }
   const unapproved: UnapprovedHosts = { hosts, action: "withheld" };
-  // What nydusd holds already is not ours to take away, and not to be given to another either.
-  const kept = provider === "adopted" ? planStep(input) : undefined;
-  if (kept !== undefined && kept.kind !== "deliver") return { ...kept, unapproved };
-  const detail = `nydusd would show it to ${hosts.join(", ")}, which nothing names as a place ` +
-    `for credentials of ${instance.image?.registry}: see delivery.allowed_hosts`;
-  return { kind: "in-sync", state: "withheld", detail, unapproved };
+  // A credential that nydusd has already stays there, but is not delivered to other mounts.
+  if (stored?.provider === "adopted" && action.kind !== "deliver") return { ...action, unapproved };
+  const detail = `nydusd would send it to ${hosts.join(", ")}, which is not approved for ` +
+    `credentials of ${instance.image?.registry}: see delivery.allowed_hosts`;
+  return { ...noOp("withheld", detail), unapproved };
 }
 
-function planStep(input: PlanInput): PlannedStep {
-  const { instance, entry, record, resolving } = input;
+function planAction(input: PlanInput): PlannedAction {
+  const { instance, entry, resolving } = input;
   if (instance.image === undefined) {
-    const detail = instance.imageProblem ?? "the image of this mount is not known";
-    return { kind: "in-sync", state: "none", detail };
+    return noOp("none", instance.imageProblem ?? "the image of this mount is unknown");
   }
   const stored = entry?.stored;
-  if (stored === undefined) {
-    if (resolving || entry?.attempts.lastAtMs === undefined) {
-      return { kind: "in-sync", state: "pending", detail: "the providers are being asked" };
+  if (stored?.provider === "adopted") return planAdopted(input, stored.candidate.credential);
+  if (stored !== undefined) return planStored(input, stored);
+  if (resolving || entry?.attempts.lastAtMs === undefined) {
+    return noOp("pending", "the first request to the providers is in flight");
+  }
+  return planWithoutCredential(input);
+}
+
+/** A provider has a credential: deliver it unless nydusd and the configuration file have it. */
+function planStored(
+  input: PlanInput,
+  { candidate, fingerprint, registryAuth }: NonNullable<StoreEntry["stored"]>,
+): PlannedAction {
+  const { daemon, instance, record, nowMs } = input;
+  const { credential } = candidate;
+  const deliver: PlannedAction = { kind: "deliver", credential };
+  const fileDone = record.fileFingerprint === fingerprint;
+  if (registryAuth === undefined) return fileDone ? noOp(record.state, record.detail) : deliver;
+  const currentAuth = currentAuthOf(input);
+  if (currentAuth?.equals(registryAuth)) return fileDone ? noOp("stored") : deliver;
+  // A credential for a service account or for the mount's endpoint is more specific than the one
+  // in nydusd, and replaces it however late that expires.
+  const isSpecific = candidate.account !== undefined || candidate.forEndpoint === true;
+  if (!isSpecific && expiresLater(currentAuth, credential, nowMs)) {
+    return noOp("stored", "nydusd has a credential of the same user that expires later");
+  }
+  if (fileDone || instance.configPath === undefined) {
+    const unreachable = planUnreachable(daemon);
+    if (unreachable !== undefined) return unreachable;
+  }
+  if (record.state === "file-only" && fileDone && daemon.configApi === "unsupported") {
+    return noOp("file-only", record.detail);
+  }
+  return deliver;
+}
+
+/** No provider has a credential: adopt the one in nydusd, or that of an earlier pull. */
+function planWithoutCredential(input: PlanInput): PlannedAction {
+  const { daemon, entry, remembered, nowMs } = input;
+  const unreachable = planUnreachable(daemon);
+  if (unreachable !== undefined) return unreachable;
+  if (entry?.attempts.perServiceAccount) return planPerServiceAccount(input);
+  if (lacksCredential(input)) {
+    // A running nydusd accepts no other kind.
+    if (remembered?.credential.kind === "basic") return { kind: "adopt", candidate: remembered };
+  } else {
+    const credential = decodeCurrentAuth(currentAuthOf(input));
+    if (credential !== undefined) {
+      const candidate = candidateInNydusd(credential, `nydusd ${daemon.id}`, nowMs);
+      return { kind: "adopt", candidate };
     }
-    return planWithoutSource(input);
   }
-  if (stored.provider === "adopted") return planAdopted(input, stored.candidate.credential);
-  const { credential } = stored.candidate;
-  const wanted = stored.registryAuth;
-  const fileDone = record.fileFingerprint === stored.fingerprint;
-  if (wanted === undefined) {
-    return fileDone
-      ? { kind: "in-sync", state: record.state, ...detailOf(record) }
-      : { kind: "deliver", credential };
-  }
-  const currentAuth = currentAuthOf(input);
-  if (currentAuth !== undefined && currentAuth.equals(wanted)) {
-    return fileDone ? { kind: "in-sync", state: "stored" } : { kind: "deliver", credential };
-  }
-  // What is got in someone's name takes the place of another's, however long that would live.
-  const isNamed = stored.candidate.account !== undefined;
-  // What was found for another host than the image's registry takes the place of the registry's.
-  const isOther = stored.candidate.forEndpoint === true;
-  if (
-    currentAuth !== undefined && !isNamed && !isOther &&
-    outlives(currentAuth, credential, input.nowMs)
-  ) {
-    const detail = "nydusd holds a credential of the same user that lives longer than ours";
-    return { kind: "in-sync", state: "stored", detail };
-  }
-  const down = daemonDown(input.daemon);
-  if (down !== undefined && (fileDone || instance.configPath === undefined)) return down;
-  if (record.state === "file-only" && fileDone && input.daemon.configApi === "unsupported") {
-    return { kind: "in-sync", state: "file-only", ...detailOf(record) };
-  }
-  return { kind: "deliver", credential };
+  return noOp("none", "neither a provider nor nydusd has a credential for this image");
 }
 
-function planWithoutSource(input: PlanInput): PlannedStep {
-  const down = daemonDown(input.daemon);
-  if (down !== undefined) return down;
-  const currentAuth = currentAuthOf(input);
-  if (input.entry?.attempts.perServiceAccount) return notShared(currentAuth);
-  // A running nydusd accepts no other kind.
-  const remembered = input.remembered?.credential.kind === "basic" ? input.remembered : undefined;
-  const candidate = holdsNothing(input)
-    ? remembered
-    : currentAuth && adoptable(currentAuth, input.daemon, input.nowMs);
-  if (candidate !== undefined) return { kind: "adopt", candidate };
-  const detail = "no provider has a credential for this image, and nydusd holds none";
-  return { kind: "in-sync", state: "none", detail };
-}
-
-function planAdopted(input: PlanInput, credential: Credential): PlannedStep {
-  const down = daemonDown(input.daemon);
-  if (down !== undefined) return down;
-  const currentAuth = currentAuthOf(input);
-  if (input.entry?.attempts.perServiceAccount) return notShared(currentAuth);
-  // Another mount of this image, or this one before its nydusd restarted, held the credential.
-  if (credential.kind === "basic" && holdsNothing(input)) return { kind: "deliver", credential };
-  const detail = "no provider has a credential; the one that nydusd holds is kept";
-  return { kind: "in-sync", state: "adopted", detail };
+/** An adopted credential is delivered only to mounts that have none, for example after a restart. */
+function planAdopted(input: PlanInput, credential: Credential): PlannedAction {
+  const unreachable = planUnreachable(input.daemon);
+  if (unreachable !== undefined) return unreachable;
+  if (input.entry?.attempts.perServiceAccount) return planPerServiceAccount(input);
+  if (credential.kind === "basic" && lacksCredential(input)) return { kind: "deliver", credential };
+  return noOp("adopted", "no provider has a credential; the one in nydusd is kept");
 }
 
 /**
- * Where sources go by pods' accounts, what a mount holds may be what one got that is gone by now,
- * or has no pod here: it stays where it is, and is given to no other mount.
+ * Providers return credentials per service account, and none has one. The credential in nydusd may
+ * be of a service account without a pod: it stays, but is not shared with other mounts.
  */
-function notShared(currentAuth: Secret | undefined): PlannedStep {
-  if (currentAuth === undefined || currentAuth.isEmpty) {
-    const detail = "no pod's account has a credential for this image, and nydusd holds none";
-    return { kind: "in-sync", state: "none", detail };
-  }
-  const detail = "no pod's account has a credential; what nydusd holds stays with this mount";
-  return { kind: "in-sync", state: "adopted", detail };
+function planPerServiceAccount(input: PlanInput): PlannedAction {
+  return currentAuthOf(input)?.isEmpty ?? true
+    ? noOp("none", "neither a service account nor nydusd has a credential for this image")
+    : noOp("adopted", "no service account has a credential; the one in nydusd is kept");
 }
 
-function daemonDown(daemon: Daemon): PlannedStep | undefined {
-  if (daemon.state === "running") return undefined;
-  const detail = `nydusd is ${daemon.state}${daemon.stateDetail ? `: ${daemon.stateDetail}` : ""}`;
-  return { kind: "in-sync", state: "unreachable", detail };
+function planUnreachable({ state, stateDetail }: Daemon): PlannedAction | undefined {
+  if (state === "running") return undefined;
+  return noOp("unreachable", `nydusd is ${state}${stateDetail ? `: ${stateDetail}` : ""}`);
 }
 
-/** What the mount holds, as far as the last look or delivery knows. */
+/** The credential in nydusd, as far as it is known. */
 function currentAuthOf({ daemon, record }: PlanInput): Secret | undefined {
   return daemon.state === "running" ? record.currentAuth : undefined;
 }
 
 /**
- * Whether nydusd reads without a credential. One that started without a credential lists no key for
- * the mount, not an empty value.
+ * Whether nydusd is known to have no credential for the mount. One that started without a
+ * credential lists no key for the mount instead of an empty value.
  */
-function holdsNothing(input: PlanInput): boolean {
+function lacksCredential(input: PlanInput): boolean {
   const { daemon, instance } = input;
   if (daemon.state !== "running" || daemon.configApi !== "supported") return false;
-  if (instance.mountId === undefined) return false;
-  return currentAuthOf(input)?.isEmpty ?? true;
+  return instance.mountId !== undefined && (currentAuthOf(input)?.isEmpty ?? true);
 }
 
-function adoptable(currentAuth: Secret, daemon: Daemon, nowMs: number): Candidate | undefined {
-  const credential = decodeCurrentAuth(currentAuth);
-  if (credential === undefined) return undefined;
-  const { expiresAtMs } = tokenExpiryOf(credential, nowMs);
-  return {
-    credential,
-    origin: `held by nydusd ${daemon.id}`,
-    fetchedAtMs: nowMs,
-    watched: true,
-    ...(expiresAtMs !== undefined && { expiresAtMs: expiresAtMs }),
-  };
+/** Whether nydusd has a token of the same user that expires later: another client renewed it. */
+function expiresLater(currentAuth: Secret | undefined, ours: Credential, nowMs: number): boolean {
+  const theirs = decodeCurrentAuth(currentAuth);
+  if (theirs === undefined || credentialUsername(theirs) !== credentialUsername(ours)) return false;
+  const theirExpiryMs = tokenExpiryOf(theirs, nowMs).expiresAtMs ?? -Infinity;
+  return theirExpiryMs > (tokenExpiryOf(ours, nowMs).expiresAtMs ?? Infinity);
 }
 
-/** A token that tells its end, of the same user, and ends later than ours: someone renewed it. */
-function outlives(currentAuth: Secret, ours: Credential, nowMs: number): boolean {
-  const credential = decodeCurrentAuth(currentAuth);
-  if (credential === undefined || credentialUsername(credential) !== credentialUsername(ours)) {
-    return false;
-  }
-  const theirs = tokenExpiryOf(credential, nowMs).expiresAtMs;
-  const mine = tokenExpiryOf(ours, nowMs).expiresAtMs;
-  return theirs !== undefined && mine !== undefined && theirs > mine;
-}
-
-function decodeCurrentAuth(currentAuth: Secret): Credential | undefined {
-  try {
-    return decodeRegistryAuth(currentAuth.reveal());
-  } catch {
-    return undefined; // nydusd takes any text; one that is no credential is not worth keeping
-  }
-}
-
-function detailOf(record: InstanceRecord): { readonly detail?: string } {
-  return record.detail === undefined ? {} : { detail: record.detail };
+function noOp(state: DeliveryState, detail?: string): Extract<PlannedAction, { kind: "no-op" }> {
+  return defined({ kind: "no-op" as const, state, detail });
 }

@@ -4,90 +4,91 @@ import {
   type Candidate,
   type Clock,
   Deadline,
+  defined,
   type ImageReference,
   messageOf,
   type NodeView,
   type Observer,
 } from "../model/mod.ts";
 import type { CredentialStore } from "../credentials/mod.ts";
+import { Selections, type Selector } from "./candidate_selection.ts";
 import { daemonStatus } from "./daemon_status.ts";
 import { type Deliverer, Deliveries } from "./deliveries.ts";
-import { MountRecords } from "./mount_records.ts";
-import { Selections, type Selector } from "./candidate_selection.ts";
-import { Mounts } from "./mounts.ts";
-import { OnRequest } from "./on_request.ts";
+import { MountRecords, Mounts } from "./mounts.ts";
+import { OnDemandRequests } from "./on_demand.ts";
+import { type ReadCounter, ReadMonitor } from "./reads.ts";
 import { Renewals, type Resolver } from "./renewals.ts";
-import { ReadGuard } from "./read_guard.ts";
-import type { ReadCounter } from "./read_watch.ts";
 import { type TriggerReason, Triggers } from "./triggers.ts";
-import { reportViewChanges } from "./view_changes.ts";
 
-/** Finds the live RAFS instances (the discover room, seen from here). */
+/** Discovers the RAFS instances on the node; see `Discovery`. */
 export interface Discoverer {
-  look(options?: CallOptions): Promise<NodeView>;
+  discover(options?: CallOptions): Promise<NodeView>;
 }
 
-/** The stages that a reload of the configuration may replace. */
+/** The parts that a configuration reload replaces. */
 export interface ReconcileStages {
   readonly discoverer: Discoverer;
   readonly resolver: Resolver;
   readonly deliverer: Deliverer;
-  /** A credential for a mount that has none, when no provider has one either. */
+  /** Returns the credential of an earlier pull, for a mount without one. */
   readonly remembered?: (image: ImageReference) => Candidate | undefined;
-  /** Tells whether reads fail; without it nobody watches them. */
+  /** Without it reads are not monitored. */
   readonly readCounter?: ReadCounter;
   readonly checkIntervalMs: number;
-  /** False: look and report, renew and deliver nothing. */
+  /** False: discover and report, but renew and deliver nothing. */
   readonly renewalEnabled: boolean;
-  /** Whether an image's credential may be shown to hosts that nobody named; default `warn`. */
+  /** Whether a credential may be sent to unapproved hosts. Default: `warn`. */
   readonly unapprovedHostPolicy?: "warn" | "refuse";
 }
 
-/** What the reconciler needs for its whole life. */
+/** Dependencies of a {@linkcode Reconciler} that a reload does not replace. */
 export interface ReconcilerOptions {
   readonly store: CredentialStore;
   readonly observer: Observer;
   readonly clock: Clock;
+  /** Delay after which a nydusd version uses a stored credential; undefined if unknown. */
   readonly inUseDelayMs: (version: string) => number | undefined;
-  /** Chooses between credentials; without it the first that is found is taken. */
+  /** Without it the first candidate of the chain is used. */
   readonly selector?: Selector;
 }
 
-/** Passes that events trigger keep at least this distance. */
-const EVENT_GAP_MS = 200;
-/** Passes that retry failed deliveries keep at least this one. */
-const RETRY_GAP_MS = 500;
-/** While something is down the next pass comes this soon, then less and less often. */
-const TROUBLED_FIRST_MS = 1_000;
-const TROUBLED_MAX_MS = 10_000;
-/** Every request to a daemon that does not answer leaves a connection in its queue. */
-const HUNG_MAX_MS = 30_000;
-/** How long the first reconcile waits for slow providers before the agent calls itself ready. */
+/** Minimum interval between passes that events trigger. */
+const EVENT_INTERVAL_MS = 200;
+/** Minimum interval between passes that retry failed deliveries. */
+const RETRY_INTERVAL_MS = 500;
+/** Backoff of passes while a daemon is down or a source of discovery fails. */
+const FAILING_FIRST_MS = 1_000;
+const FAILING_MAX_MS = 10_000;
+/** Higher: each request to an unresponsive daemon leaves a connection in its queue. */
+const UNRESPONSIVE_MAX_MS = 30_000;
+/** How long slow providers delay the readiness of the agent. */
 const FIRST_RENEWALS_MS = 30_000;
 
 /**
  * Reconcile loop: discover instances, diff desired against observed credentials, renew entries that
  * are due, deliver changes. Level-triggered: every pass repairs what went wrong before it; events
  * only trigger an earlier pass.
+ *
+ * Invariants: at most one pass is in flight; renewals and deliveries run in the background, so that
+ * a pass waits for discovery only; a failed discovery leaves the previous view in place.
  */
 export class Reconciler {
   readonly #options: ReconcilerOptions;
+  #stages: ReconcileStages;
   readonly #triggers: Triggers;
+  readonly #records = new MountRecords();
+  readonly #mounts = new Mounts();
   readonly #renewals: Renewals;
   readonly #deliveries: Deliveries;
-  readonly #reads: ReadGuard;
-  /** Answers programs and people on this node. */
-  readonly onRequest: OnRequest;
-  #stages: ReconcileStages;
+  readonly #reads: ReadMonitor;
+  readonly onDemand: OnDemandRequests;
   #view: NodeView = { daemons: [], problems: [] };
-  readonly #book = new MountRecords();
-  readonly #mounts = new Mounts();
   /** Monotonic times at which the last pass started and the next one is due. */
   #startedAtMs = 0;
   #nextAtMs = 0;
-  /** Passes in a row that found a daemon down or a source of discovery failing. */
-  #troubledPasses = 0;
-  #first: { readonly atMs: number } | undefined;
+  /** Consecutive passes in which a daemon was down or a source of discovery failed. */
+  #failingPasses = 0;
+  #firstReconcileAtMs: number | undefined;
   #last:
     | { readonly atMs: number; readonly monotonicMs: number; readonly durationMs: number }
     | undefined;
@@ -96,54 +97,45 @@ export class Reconciler {
     this.#options = options;
     this.#stages = stages;
     this.#triggers = new Triggers(options.clock);
+    const shared = { ...options, records: this.#records, mounts: this.#mounts };
+    const resolver = () => this.#stages.resolver;
     this.#renewals = new Renewals({
       ...options,
-      resolver: () => this.#stages.resolver,
-      selections: new Selections({
-        ...options,
-        selector: options.selector,
-        mounts: this.#mounts,
-        book: this.#book,
-      }),
-      inSync: (key) => {
-        this.#deliveries.subject(key);
+      resolver,
+      selections: new Selections({ ...shared, selector: options.selector }),
+      onCompleted: (key) => {
+        this.#deliveries.schedule(key);
         this.#triggers.nudge();
       },
     });
-    this.onRequest = new OnRequest({
-      ...options,
-      renewals: this.#renewals,
-      resolver: () => this.#stages.resolver,
-    });
+    this.onDemand = new OnDemandRequests({ ...options, renewals: this.#renewals, resolver });
     this.#deliveries = new Deliveries({
-      ...options,
-      book: this.#book,
-      mounts: this.#mounts,
+      ...shared,
       deliverer: () => this.#stages.deliverer,
-      isQuerying: (key) => this.#renewals.isQuerying(key),
+      isRenewing: (key) => this.#renewals.isInFlight(key),
       remembered: (image) => this.#stages.remembered?.(image),
       unapprovedHostPolicy: () => this.#stages.unapprovedHostPolicy ?? "warn",
-      inSync: () => this.#triggers.nudge(),
+      onCompleted: () => this.#triggers.nudge(),
     });
-    this.#reads = new ReadGuard({
+    this.#reads = new ReadMonitor({
       ...options,
       deliveries: this.#deliveries,
       renewals: this.#renewals,
       daemons: () => this.#view.daemons,
       counter: () => this.#stages.renewalEnabled ? this.#stages.readCounter : undefined,
-      reconcileSoon: () => this.#triggers.fire("reads-failing"),
+      trigger: () => this.#triggers.fire("reads-failing"),
     });
   }
 
   /**
-   * Runs until aborted, then lets deliveries under way end. `ready` is called once, when the first
-   * reconcile is done: every live image was asked for and every mount compared.
+   * Runs until aborted, then completes the deliveries in flight. Calls `ready` once after the first
+   * reconcile: the credential of every image was requested and every mount compared.
    */
   async run({ signal, ready }: { signal: AbortSignal; ready?: () => void }): Promise<void> {
     try {
       await this.#reconcile("start", signal);
       await this.#firstRenewals(signal);
-      this.#first = { atMs: this.#options.clock.wallMs() };
+      this.#firstReconcileAtMs = this.#options.clock.wallMs();
       ready?.();
       await Promise.all([this.#loop(signal), this.#reads.run({ signal })]);
     } catch (error) {
@@ -153,18 +145,18 @@ export class Reconciler {
     }
   }
 
-  /** Reconciles when a trigger fires or the next pass is due; renews what is due in between. */
+  /** Reconciles on a trigger and when the next pass is due; renews what is due in between. */
   async #loop(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       const trigger = await this.#triggers.wait(this.#waitMs(), { signal });
-      if (trigger !== undefined) await this.#keepDistance(signal);
+      if (trigger !== undefined) await this.#limitRate(signal);
       const isDue = this.#options.clock.monotonicMs() >= this.#nextAtMs;
       if (trigger !== undefined || isDue) await this.#reconcile(trigger ?? "interval", signal);
       this.#renewDue();
     }
   }
 
-  /** One pass. */
+  /** One pass: discover, update the store, start renewals and deliveries. */
   async #reconcile(trigger: TriggerReason, signal: AbortSignal): Promise<void> {
     const { clock, observer } = this.#options;
     const startedMs = clock.monotonicMs();
@@ -174,105 +166,57 @@ export class Reconciler {
       this.#view = found;
       this.#deliveries.observe(found.daemons, startedMs);
     }
-    this.#syncStore();
+    this.#updateStore();
     if (this.#stages.renewalEnabled) {
       this.#renewDue();
-      this.#deliveries.all();
+      this.#deliveries.scheduleAll();
     }
-    const durationMs = clock.monotonicMs() - startedMs;
-    this.#last = { atMs: clock.wallMs(), monotonicMs: clock.monotonicMs(), durationMs };
-    this.#troubledPasses = isFailing(this.#view) ? this.#troubledPasses + 1 : 0;
+    this.#failingPasses = isFailing(this.#view) ? this.#failingPasses + 1 : 0;
+    const { daemons } = this.#view;
+    const { checkIntervalMs } = this.#stages;
     this.#startedAtMs = startedMs;
-    this.#nextAtMs = startedMs +
-      pauseMs(this.#view, this.#troubledPasses, this.#stages.checkIntervalMs);
+    this.#nextAtMs = startedMs + passDelayMs(this.#view, this.#failingPasses, checkIntervalMs);
+    const nowMs = clock.monotonicMs();
+    const durationMs = nowMs - startedMs;
+    this.#last = { atMs: clock.wallMs(), monotonicMs: nowMs, durationMs };
     observer.notify({
       kind: "reconcile-finished",
       trigger,
       durationMs,
-      daemons: this.#view.daemons.length,
-      instances: this.#view.daemons.reduce((sum, { instances }) => sum + instances.length, 0),
+      daemons: daemons.length,
+      instances: daemons.reduce((sum, { instances }) => sum + instances.length, 0),
       images: this.#mounts.subjects.size,
     });
   }
 
-  /** Undefined when discovery fails, which is a defect: what it found before stays in force. */
+  /** Returns undefined when discovery throws, which is a defect. */
   async #discover(signal: AbortSignal): Promise<NodeView | undefined> {
     try {
-      return await this.#stages.discoverer.look({ signal });
+      return await this.#stages.discoverer.discover({ signal });
     } catch (error) {
       if (signal.aborted) throw error;
-      const text = messageOf(error);
+      const text = `failed to discover instances: ${messageOf(error)}; ` +
+        "retrying on the next reconcile; please report this defect";
       this.#options.observer.notify({ kind: "warning", code: "reconcile-failed", text });
       return undefined;
     }
   }
 
-  /** Gives every image with a mount an entry in the store, and drops the others. */
-  #syncStore(): void {
+  /** Adds an entry for every mounted image and evicts those without a mount. */
+  #updateStore(): void {
     const { store, clock, observer } = this.#options;
     const { subjects } = this.#mounts;
     const nowMs = clock.wallMs();
     for (const [key, { subject }] of subjects) {
       if (store.ensure(subject, nowMs)) continue;
-      const text = `the store is full: ${key} is not kept fresh`;
+      const text = `failed to add ${key} to the store: it is full; its credential is not renewed`;
       observer.notify({ kind: "warning", code: "store-full", text });
     }
     const minAgeMs = store.settings.refreshIntervalMs / 2;
-    for (const { text: image, endpoint } of store.evict(subjects, nowMs, minAgeMs)) {
-      const place = endpoint && { endpoint: endpoint.text };
-      observer.notify({ kind: "credential-evicted", image, ...place });
+    for (const { text, endpoint } of store.evict(subjects, nowMs, minAgeMs)) {
+      const fields = defined({ image: text, endpoint: endpoint?.text });
+      observer.notify({ kind: "credential-evicted", ...fields });
     }
-  }
-
-  /** Looks soon: a socket appeared, a person asked, a daemon vanished. */
-  trigger(reason: TriggerReason): void {
-    this.#triggers.fire(reason);
-  }
-
-  /** A source changed: ask for every image, or one alone, without waiting for any to be due. */
-  recheck(only?: ImageReference): void {
-    if (!this.#stages.renewalEnabled) return;
-    this.#renewals.recheck(only);
-  }
-
-  /** A configuration file of a daemon was touched by someone. */
-  fileTouched(path: string): void {
-    this.#deliveries.suspectFile(path);
-    this.#triggers.fire("node-changed");
-  }
-
-  /** Goes on with other stages, after a reload. What is known stays. */
-  replace(stages: ReconcileStages): void {
-    this.#stages = stages;
-    this.#nextAtMs = 0;
-    this.recheck();
-    this.#triggers.fire("requested");
-  }
-
-  /** The state of everything, without a secret. */
-  status(): Omit<AgentStatus, "version" | "startedAtMs" | "configHash"> {
-    const { store, clock } = this.#options;
-    const nowMs = clock.wallMs();
-    return {
-      nowMs,
-      ...(this.#first && { firstReconcileAtMs: this.#first.atMs }),
-      ...(this.#last && {
-        lastReconcileAtMs: this.#last.atMs,
-        lastReconcileMs: this.#last.durationMs,
-        loopAgeMs: clock.monotonicMs() - this.#last.monotonicMs,
-      }),
-      images: [...store.entries()].map((entry) => store.status(entry, nowMs)),
-      daemons: this.#view.daemons.map((daemon) =>
-        daemonStatus(
-          daemon,
-          this.#deliveries,
-          store,
-          nowMs,
-          (key) => this.#reads.failingSinceMs(key),
-        )
-      ),
-      problems: this.#view.problems,
-    };
   }
 
   #renewDue(): void {
@@ -281,56 +225,126 @@ export class Reconciler {
     this.#renewals.start(store.due(clock.wallMs()));
   }
 
+  /** Triggers a pass, for example because a socket appeared or on user request. */
+  trigger(reason: TriggerReason): void {
+    this.#triggers.fire(reason);
+  }
+
+  /** Renews all images, or one, because a source changed. */
+  recheck(only?: ImageReference): void {
+    if (this.#stages.renewalEnabled) this.#renewals.recheck(only);
+  }
+
+  /** Handles a change of a daemon's configuration file. */
+  fileTouched(path: string): void {
+    this.#deliveries.invalidateFile(path);
+    this.#triggers.fire("node-changed");
+  }
+
+  /** Replaces the stages after a reload and reconciles. */
+  replace(stages: ReconcileStages): void {
+    this.#stages = stages;
+    this.#nextAtMs = 0;
+    this.recheck();
+    this.#triggers.fire("requested");
+  }
+
+  /** Returns the status of all images and daemons, without secrets. */
+  status(): Omit<AgentStatus, "version" | "startedAtMs" | "configHash"> {
+    const { store, clock } = this.#options;
+    const nowMs = clock.wallMs();
+    const failingSinceMs = this.#reads.failingSinceMs.bind(this.#reads);
+    const sources = { deliveries: this.#deliveries, store, nowMs, failingSinceMs };
+    return defined({
+      nowMs,
+      firstReconcileAtMs: this.#firstReconcileAtMs,
+      lastReconcileAtMs: this.#last?.atMs,
+      lastReconcileMs: this.#last?.durationMs,
+      loopAgeMs: this.#last && clock.monotonicMs() - this.#last.monotonicMs,
+      images: [...store.entries()].map((entry) => store.status(entry, nowMs)),
+      daemons: this.#view.daemons.map((daemon) => daemonStatus(daemon, sources)),
+      problems: this.#view.problems,
+    });
+  }
+
   async #firstRenewals(signal: AbortSignal): Promise<void> {
-    using late = new Deadline(undefined, signal);
-    const sleep = this.#options.clock.sleep(FIRST_RENEWALS_MS, late);
+    using deadline = new Deadline(undefined, signal);
+    const sleep = this.#options.clock.sleep(FIRST_RENEWALS_MS, deadline);
     try {
       await Promise.race([sleep, this.#renewals.idle()]);
       await Promise.race([sleep, this.#deliveries.idle()]);
     } finally {
-      late.abort();
+      deadline.abort();
       await sleep.catch(() => {});
     }
     signal.throwIfAborted();
   }
 
-  /** A storm of events causes a few passes per second, not one each. */
-  async #keepDistance(signal: AbortSignal): Promise<void> {
+  /** Limits passes to a few per second, however many events arrive. */
+  async #limitRate(signal: AbortSignal): Promise<void> {
     const { clock } = this.#options;
-    const restMs = this.#startedAtMs + EVENT_GAP_MS - clock.monotonicMs();
-    if (restMs > 0) await clock.sleep(restMs, { signal });
+    const waitMs = this.#startedAtMs + EVENT_INTERVAL_MS - clock.monotonicMs();
+    if (waitMs > 0) await clock.sleep(waitMs, { signal });
   }
 
-  /** How long the loop may sleep: until a pass, a renewal or a retry is due. */
+  /** Returns how long to wait until a pass, a renewal or the retry of a delivery is due. */
   #waitMs(): number {
     const { clock, store } = this.#options;
-    const monotonicMs = clock.monotonicMs();
-    const retryAtMs = this.#book.nextRetryAtMs();
+    const retryAtMs = this.#records.nextRetryAtMs();
     if (retryAtMs !== undefined) {
-      const soonest = Math.max(retryAtMs, this.#startedAtMs + RETRY_GAP_MS);
-      this.#nextAtMs = Math.min(this.#nextAtMs, soonest);
+      const earliestMs = Math.max(retryAtMs, this.#startedAtMs + RETRY_INTERVAL_MS);
+      this.#nextAtMs = Math.min(this.#nextAtMs, earliestMs);
     }
-    const passMs = this.#nextAtMs - monotonicMs;
+    const passMs = this.#nextAtMs - clock.monotonicMs();
     const dueAtMs = this.#stages.renewalEnabled ? this.#renewals.nextDueAtMs() : undefined;
-    const renewMs = dueAtMs === undefined ? Infinity : dueAtMs - clock.wallMs();
-    return Math.max(0, Math.min(passMs, renewMs, store.settings.refreshIntervalMs));
+    const renewalMs = (dueAtMs ?? Infinity) - clock.wallMs();
+    return Math.max(0, Math.min(passMs, renewalMs, store.settings.refreshIntervalMs));
   }
 }
 
-/** Whether a daemon is down or a source of discovery fails. */
 function isFailing({ daemons, problems }: NodeView): boolean {
   return problems.length > 0 || daemons.some(({ state }) => state !== "running");
 }
 
-/** The pause after the last of so many troubled passes in a row, in milliseconds. */
-export function pauseMs(
+/** Returns the delay (ms) until the next pass: the check interval, or a backoff while failing. */
+export function passDelayMs(
   { daemons, problems }: NodeView,
-  troubledPasses: number,
+  failingPasses: number,
   checkIntervalMs: number,
 ): number {
-  if (troubledPasses === 0) return checkIntervalMs;
+  if (failingPasses === 0) return checkIntervalMs;
   const down = daemons.filter(({ state }) => state !== "running");
-  const isOnlyHung = problems.length === 0 && down.every(({ state }) => state === "unresponsive");
-  const backoffMs = TROUBLED_FIRST_MS * 2 ** Math.min(troubledPasses - 1, 10);
-  return Math.min(backoffMs, isOnlyHung ? HUNG_MAX_MS : TROUBLED_MAX_MS, checkIntervalMs);
+  const isUnresponsive = problems.length === 0 &&
+    down.every(({ state }) => state === "unresponsive");
+  const backoffMs = FAILING_FIRST_MS * 2 ** Math.min(failingPasses - 1, 10);
+  return Math.min(
+    backoffMs,
+    isUnresponsive ? UNRESPONSIVE_MAX_MS : FAILING_MAX_MS,
+    checkIntervalMs,
+  );
+}
+
+/** Reports which daemons and discovery problems differ between two views. */
+export function reportViewChanges(before: NodeView, after: NodeView, observer: Observer): void {
+  const known = new Map(before.daemons.map(({ id, state }) => [id, state]));
+  for (const { id, state, stateDetail } of after.daemons) {
+    const from = known.get(id);
+    known.delete(id);
+    if (from === state) continue;
+    const kind = "daemon-state-changed" as const;
+    observer.notify(defined({ kind, daemonId: id, from, to: state, detail: stateDetail }));
+  }
+  for (const [id, from] of known) {
+    observer.notify({ kind: "daemon-state-changed", daemonId: id, from, to: "gone" });
+  }
+  for (const { source, subject, detail } of after.problems) {
+    const isKnown = before.problems.some((problem) =>
+      problem.source === source && problem.subject === subject && problem.detail === detail
+    );
+    if (!isKnown) observer.notify({ kind: "discovery-problem", source, subject, detail });
+  }
+  for (const { source, subject } of before.problems) {
+    const persists = after.problems.some((one) => one.source === source && one.subject === subject);
+    if (!persists) observer.notify({ kind: "discovery-recovered", source, subject });
+  }
 }

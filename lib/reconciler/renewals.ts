@@ -1,30 +1,27 @@
 import {
+  accountName,
   type CallOptions,
+  type Candidate,
   type Clock,
   credentialFingerprint,
   type CredentialRequest,
   type CredentialSubject,
-  EventLoopYielder,
+  defined,
   type ImageReference,
   messageOf,
   type Observer,
+  type ProviderAttempt,
+  type ProviderName,
+  type ReasonCode,
+  type RefusedCredential,
   type Resolution,
   Semaphore,
   subjectKey,
 } from "../model/mod.ts";
 import type { CredentialStore, StoreEntry } from "../credentials/mod.ts";
-import { failureOf, isPerServiceAccount, isWithdrawn } from "./renewal_failure.ts";
-import {
-  accountsOf,
-  concerns,
-  newerThan,
-  requestFor,
-  stillTrue,
-  type Why,
-} from "./renewal_request.ts";
 import type { Decision, Selections } from "./candidate_selection.ts";
 
-/** Asks the renewable providers for an image (the chain, seen from here). */
+/** Requests the credential of an image from the providers; see `CredentialChain`. */
 export interface Resolver {
   resolve(
     request: CredentialRequest,
@@ -32,253 +29,333 @@ export interface Resolver {
   ): Promise<Resolution>;
 }
 
-/** What renewals need. */
+/** Why an entry is renewed before it is due. */
+export interface RenewalCause {
+  /** A source changed: its current answer counts, newer or not. */
+  readonly recheck?: boolean;
+  /** The current credential is refused: its source is requested past caches. */
+  readonly refused?: RefusedCredential;
+  /** A user requested it at this time (monotonic and wall). */
+  readonly forced?: { readonly atMs: number; readonly wallMs: number };
+}
+
+/** Dependencies of {@linkcode Renewals}. */
 export interface RenewalsOptions {
   readonly store: CredentialStore;
   readonly resolver: () => Resolver;
   readonly selections: Selections;
   readonly observer: Observer;
   readonly clock: Clock;
-  /** Called when the answer for a store's key, good or bad, is in the store. */
-  readonly inSync: (key: string) => void;
+  /** Called when the result of a renewal is in the store. */
+  readonly onCompleted: (key: string) => void;
 }
 
-/** Images asked for side by side; what runs plugins has a tighter bound of its own. */
+/** Concurrent renewals. Plugins and helpers have a lower limit of their own. */
 const MAX_PARALLEL = 32;
 
-/** Brings the store up to date: one question per image at a time, in the background. */
+/**
+ * Renews entries of the store in the background.
+ *
+ * Invariants: at most one renewal per entry is in flight; a cause that arrives meanwhile starts
+ * another one after it, so that a change during a request is not lost; renewals only write to the
+ * store, deliveries are the caller's.
+ */
 export class Renewals {
   readonly #options: RenewalsOptions;
   readonly #inFlight = new Map<string, Promise<void>>();
-  /** What has happened to an image while its source was being asked. */
-  readonly #again = new Map<string, Why>();
-  readonly #gate = new Semaphore(MAX_PARALLEL);
-  readonly #turns: EventLoopYielder;
+  /** Causes that arrived during the renewal in flight. */
+  readonly #pending = new Map<string, RenewalCause>();
+  readonly #semaphore = new Semaphore(MAX_PARALLEL);
   readonly #stop = new AbortController();
 
   constructor(options: RenewalsOptions) {
     this.#options = options;
-    this.#turns = new EventLoopYielder(options.clock);
   }
 
-  /** Whether an answer for this key of the store is awaited. */
-  isQuerying(key: string): boolean {
+  /** Whether a renewal of this store key is in flight. */
+  isInFlight(key: string): boolean {
     return this.#inFlight.has(key);
   }
 
-  /** Starts a question for every entry that is not being asked for already. */
-  start(entries: Iterable<StoreEntry>, why: Why = {}): void {
+  /** Starts a renewal of each entry, unless one is in flight and there is no cause for another. */
+  start(entries: Iterable<StoreEntry>, cause: RenewalCause = {}): void {
     for (const entry of entries) {
-      const key = subjectKey(entry.image);
       if (this.#stop.signal.aborted) return;
-      if (this.#inFlight.has(key)) {
-        const mustCome = why.recheck || why.refused || why.forced;
-        if (mustCome) this.#again.set(key, { ...this.#again.get(key), ...why });
-        continue;
+      const key = subjectKey(entry.image);
+      if (!this.#inFlight.has(key)) this.#run(key, entry, cause);
+      else if (cause.recheck || cause.refused || cause.forced) {
+        this.#pending.set(key, { ...this.#pending.get(key), ...cause });
       }
-      const work = this.#gate.run(() => this.#ask(key, why))
-        .catch(() => {}) // only an abort comes this far
-        .finally(() => {
-          this.#inFlight.delete(key);
-          const again = this.#again.get(key);
-          if (this.#again.delete(key) && again !== undefined) this.start([entry], again);
-          if (!this.#stop.signal.aborted) this.#options.inSync(key);
-        });
-      this.#inFlight.set(key, work);
     }
   }
 
-  /** A source has changed, for one image or for all: what it says now counts. */
-  recheck(only?: ImageReference): void {
-    const entries = [...this.#options.store.entries()];
-    const meant = only ? entries.filter(({ image }) => concerns(image, only)) : entries;
-    this.start(meant, { recheck: true });
+  #run(key: string, entry: StoreEntry, cause: RenewalCause): void {
+    const work = this.#semaphore.run(() => this.#renew(key, cause))
+      .catch(() => {}) // only aborted
+      .finally(() => {
+        this.#inFlight.delete(key);
+        const pending = this.#pending.get(key);
+        if (this.#pending.delete(key) && pending !== undefined) this.start([entry], pending);
+        if (!this.#stop.signal.aborted) this.#options.onCompleted(key);
+      });
+    this.#inFlight.set(key, work);
   }
 
-  /**
-   * Asks for an entry past caches and backoffs, because a person wants it. Resolves when that is
-   * answered, or given up.
-   */
+  /** Renews all entries, or those of one image, because a source changed. */
+  recheck(only?: ImageReference): void {
+    const entries = [...this.#options.store.entries()];
+    const affected = only ? entries.filter(({ image }) => isAffected(image, only)) : entries;
+    this.start(affected, { recheck: true });
+  }
+
+  /** Renews an entry past caches and backoff on user request. Resolves when that has completed. */
   async force(image: CredentialSubject): Promise<void> {
     const { store, clock } = this.#options;
     const key = subjectKey(image);
     const forced = { atMs: clock.monotonicMs(), wallMs: clock.wallMs() };
     const entry = store.get(key);
     if (entry === undefined) return;
-    const open = this.#inFlight.get(key);
-    this.start([entry], { forced }); // after the open one, where there is one
-    await open;
+    const inFlight = this.#inFlight.get(key);
+    this.start([entry], { forced });
+    await inFlight;
     await this.#inFlight.get(key);
   }
 
-  /** When the next question is due (wall); what is being asked already is not due again. */
+  /** Returns the wall time of the next renewal, apart from those in flight. */
   nextDueAtMs(): number | undefined {
-    const { store } = this.#options;
-    if (this.#inFlight.size === 0) return store.nextDueAtMs();
-    let soonest: number | undefined;
-    for (const { image, nextAttemptAtMs: next } of store.entries()) {
-      if (next === undefined || (soonest !== undefined && next >= soonest)) continue;
-      if (!this.isQuerying(subjectKey(image))) soonest = next;
-    }
-    return soonest;
+    return this.#options.store.nextDueAtMs(this.#inFlight);
   }
 
-  /** Resolves when no question is open. */
+  /** Resolves when no renewal is in flight. */
   async idle(): Promise<void> {
     while (this.#inFlight.size > 0) await Promise.all(this.#inFlight.values());
   }
 
-  /** Gives up every open question. */
+  /** Aborts all renewals. */
   async stop(): Promise<void> {
     this.#stop.abort(new DOMException("renewals stopped", "AbortError"));
     await this.idle();
   }
 
-  async #ask(key: string, asked: Why): Promise<void> {
-    const { store, resolver } = this.#options;
-    if (this.#turns.isDue) await this.#turns.yield();
-    const entry = store.get(key);
-    if (entry === undefined || this.#stop.signal.aborted) return;
-    const why = stillTrue(asked, entry);
-    if (why === undefined) return;
-    const refused = why.refused !== undefined;
+  async #renew(key: string, initialCause: RenewalCause): Promise<void> {
+    const { store, resolver, selections, clock } = this.#options;
     const { signal } = this.#stop;
-    const queriedAtMs = this.#options.clock.wallMs();
-    const inUse = this.#options.selections.inUse(entry);
-    const request = {
-      ...requestFor(entry, why, store, queriedAtMs),
-      ...(inUse && { inUse: credentialFingerprint(inUse.candidate.credential) }),
-    };
+    const entry = store.get(key);
+    if (entry === undefined || signal.aborted) return;
+    const cause = causeFor(initialCause, entry);
+    if (cause === undefined) return;
+    const readsRefused = cause.refused !== undefined;
+    const requestedAtMs = clock.wallMs();
+    const inUse = selections.inUse(entry);
+    const request = defined({
+      ...requestFor(entry, cause, store, requestedAtMs),
+      inUse: inUse && credentialFingerprint(inUse.candidate.credential),
+    });
     const resolve = (all: boolean, more: Partial<CredentialRequest> = {}) =>
       resolver().resolve({ ...request, ...more }, { renewal: true, all, signal });
-    const refusedOnes = new Set(why.refused === undefined ? [] : [why.refused.fingerprint]);
-    let resolution: Resolution;
-    let decision: Decision | undefined;
+    const refused = new Set(cause.refused && [cause.refused.fingerprint]);
     try {
-      resolution = await resolve(refused);
-      decision = await this.#options.selections.decide(entry, resolution, {
-        readsRefused: refused,
-        queriedAtMs,
+      const resolution = await resolve(readsRefused);
+      const decision = await selections.decide(entry, resolution, {
+        readsRefused,
+        requestedAtMs,
         signal,
-        queryNewer: (than) => {
+        resolveNewer: (than) => {
           const newer = newerThan(than);
-          refusedOnes.add(newer.refused.fingerprint);
+          refused.add(newer.refused.fingerprint);
           return resolve(true, newer);
         },
-        ...(!refused && { queryAll: () => resolve(true, { allAccounts: true }) }),
+        ...(!readsRefused && { resolveAll: () => resolve(true, { allAccounts: true }) }),
       });
+      this.#store(entry, resolution, decision);
     } catch (error) {
-      if (this.#stop.signal.aborted) throw error;
-      const detail = messageOf(error);
-      const failure = {
-        failed: true,
-        provider: undefined,
-        reason: "internal-error",
-        detail,
-      } as const;
-      this.#failed(entry, failure, entry.attempts.perServiceAccount);
+      if (signal.aborted) throw error;
+      const failure = { failed: true, reason: "internal-error", detail: messageOf(error) } as const;
+      this.#recordFailure(entry, failure, entry.attempts.perServiceAccount);
       return;
     }
-    if (decision === undefined) this.#noAnswer(entry, resolution);
-    else if (decision.kind === "keep") this.#kept(entry, decision.detail, resolution);
-    else if (resolution.winner?.renewable !== false) this.#answer(entry, decision);
     const after = store.get(key)?.stored?.fingerprint;
-    if (after === undefined || refusedOnes.has(after)) return;
-    for (const fingerprint of refusedOnes) this.#spread(fingerprint);
+    if (after === undefined || refused.has(after)) return;
+    for (const fingerprint of refused) this.#recheckOthersWith(fingerprint);
   }
 
-  /** What was refused for one image is looked up again, in the cache, for the others with it. */
-  #spread(fingerprint: string): void {
-    const { store } = this.#options;
-    const others = [...store.entries()].filter(({ image, stored }) =>
+  /** A refused credential was replaced: rechecks the other entries that have it. */
+  #recheckOthersWith(fingerprint: string): void {
+    const others = [...this.#options.store.entries()].filter(({ image, stored }) =>
       stored?.fingerprint === fingerprint && !this.#inFlight.has(subjectKey(image))
     );
     this.start(others, { recheck: true });
   }
 
-  #answer(entry: StoreEntry, winner: Extract<Decision, { readonly kind: "take" }>): void {
+  #store(entry: StoreEntry, { winner, attempts }: Resolution, decision?: Decision): void {
+    const perServiceAccount = isPerServiceAccount(attempts);
+    if (decision === undefined) {
+      if (isWithdrawn(entry, attempts)) this.#options.store.withdraw(entry.image);
+      this.#recordFailure(entry, failureOf(attempts), perServiceAccount);
+    } else if (decision.kind === "keep") {
+      const { detail } = decision;
+      const failure = { failed: true, reason: "registry-refused", detail } as const;
+      this.#recordFailure(entry, failure, perServiceAccount);
+    } else if (winner?.renewable !== false) this.#recordSuccess(entry, decision);
+  }
+
+  #recordSuccess(entry: StoreEntry, renewal: Extract<Decision, { readonly kind: "use" }>): void {
     const { store, clock, observer } = this.#options;
+    const { provider, candidates: [candidate] } = renewal;
     const nowMs = clock.wallMs();
-    const outcome = store.put(entry.image, winner, nowMs);
+    const outcome = store.put(entry.image, renewal, nowMs);
     const after = store.get(subjectKey(entry.image));
     if (outcome === "same" || after?.stored === undefined) return;
     if (store.window(after, nowMs) === "expired") {
       observer.notify({
         kind: "renewal-failed",
-        ...accountsOf(entry),
-        provider: winner.provider,
+        ...subjectFields(entry.image),
+        provider,
         reason: "found",
-        detail: "the source gave the expired credential again",
+        detail: "the source returned the expired credential again",
         expired: true,
         nextAttemptAtMs: after.nextAttemptAtMs ?? nowMs,
       });
       return;
     }
-    const [candidate] = winner.candidates;
-    observer.notify({
-      kind: "credential-renewed",
-      ...accountsOf(entry),
-      provider: winner.provider,
+    observer.notify(defined({
+      kind: "credential-renewed" as const,
+      ...subjectFields(entry.image),
+      provider,
       changed: outcome === "new",
       fingerprint: after.stored.fingerprint,
-      ...(after.nextAttemptAtMs !== undefined && { dueAtMs: after.nextAttemptAtMs }),
-      ...(candidate.refreshAtMs !== undefined &&
-        { refreshAtMs: candidate.refreshAtMs }),
-      ...(candidate.expiresAtMs !== undefined &&
-        { expiresAtMs: candidate.expiresAtMs }),
-    });
+      dueAtMs: after.nextAttemptAtMs,
+      refreshAtMs: candidate.refreshAtMs,
+      expiresAtMs: candidate.expiresAtMs,
+    }));
   }
 
-  /** The source has something, and the registry refuses it: what is in use stays. */
-  #kept(entry: StoreEntry, detail: string, { attempts }: Resolution): void {
-    const { store, clock, observer } = this.#options;
-    const nowMs = clock.wallMs();
-    const reason = "registry-refused";
-    store.recordFailure(entry.image, {
-      reason,
-      detail,
-      perServiceAccount: isPerServiceAccount(attempts),
-    }, nowMs);
-    const after = store.get(subjectKey(entry.image));
-    observer.notify({
-      kind: "renewal-failed",
-      ...accountsOf(entry),
-      reason,
-      detail,
-      expired: after !== undefined && store.window(after, nowMs) === "expired",
-      nextAttemptAtMs: after?.nextAttemptAtMs ?? nowMs,
-    });
-  }
-
-  #noAnswer(entry: StoreEntry, resolution: Resolution): void {
-    if (isWithdrawn(entry, resolution.attempts)) this.#options.store.withdraw(entry.image);
-    this.#failed(entry, failureOf(resolution.attempts), isPerServiceAccount(resolution.attempts));
-  }
-
-  #failed(
-    entry: StoreEntry,
-    failure: ReturnType<typeof failureOf>,
+  #recordFailure(
+    { image }: StoreEntry,
+    { failed, provider, reason, detail, retryAtMs }: RenewalProblem,
     perServiceAccount = false,
   ): void {
     const { store, clock, observer } = this.#options;
     const nowMs = clock.wallMs();
+    const notFound = !failed;
     store.recordFailure(
-      entry.image,
-      { ...failure, isNone: !failure.failed, perServiceAccount },
+      image,
+      defined({ reason, detail, retryAtMs, notFound, perServiceAccount }),
       nowMs,
     );
-    const stored = store.get(subjectKey(entry.image))?.stored;
-    // An image that nobody has a credential for is public, not failing.
-    const failing = failure.failed || (stored !== undefined && stored.provider !== "adopted");
-    if (!failing) return;
-    observer.notify({
-      kind: "renewal-failed",
-      ...accountsOf(entry),
-      ...(failure.provider && { provider: failure.provider }),
-      reason: failure.reason,
-      detail: failure.detail,
-      expired: stored !== undefined && store.window(entry, nowMs) === "expired",
-      nextAttemptAtMs: store.get(subjectKey(entry.image))?.nextAttemptAtMs ?? nowMs,
-    });
+    const after = store.get(subjectKey(image));
+    // An image without a credential of any provider is public: that is no failure.
+    if (notFound && (after?.stored?.provider ?? "adopted") === "adopted") return;
+    observer.notify(defined({
+      kind: "renewal-failed" as const,
+      ...subjectFields(image),
+      provider,
+      reason,
+      detail,
+      expired: after !== undefined && store.window(after, nowMs) === "expired",
+      nextAttemptAtMs: after?.nextAttemptAtMs ?? nowMs,
+    }));
   }
+}
+
+/**
+ * Returns the request for an entry. One that is due needs a credential newer than the stored one;
+ * after a change of a source any answer counts.
+ */
+export function requestFor(
+  entry: StoreEntry,
+  { recheck = false, refused, forced }: RenewalCause,
+  store: Pick<CredentialStore, "window">,
+  nowMs: number,
+): CredentialRequest {
+  const { image: { endpoint, ...image }, stored, nextAttemptAtMs = Infinity } = entry;
+  const window = store.window(entry, nowMs);
+  const current = stored?.provider === "adopted" ? undefined : stored;
+  const isDue = !recheck || refused !== undefined || nextAttemptAtMs <= nowMs;
+  const newerThanDueMs = isDue ? current?.candidate.fetchedAtMs : undefined;
+  const isUrgent = refused !== undefined || window === "mandatory" || window === "expired";
+  return defined({
+    image,
+    endpoint,
+    endpointInUse: endpoint && stored?.candidate.forEndpoint === true,
+    labels: {},
+    // A credential that another entry of the same user request fetched in this millisecond counts.
+    newerThanMs: forced ? forced.wallMs - 1 : newerThanDueMs,
+    forcedAtMs: forced?.atMs,
+    urgent: isUrgent || undefined,
+    waiting: current === undefined || undefined,
+    refused,
+  });
+}
+
+/** Returns the fields of a request for a credential newer than a refused one from a cache. */
+function newerThan({ credential, fetchedAtMs }: Candidate) {
+  const refused = { fingerprint: credentialFingerprint(credential) };
+  return { newerThanMs: fetchedAtMs, urgent: true, refused };
+}
+
+/**
+ * Returns the part of a cause that still applies: a refused credential may have been replaced
+ * meanwhile. Undefined when no renewal is necessary any more.
+ */
+export function causeFor(
+  { refused, ...others }: RenewalCause,
+  { stored }: StoreEntry,
+): RenewalCause | undefined {
+  if (refused === undefined) return others;
+  if (refused.fingerprint === stored?.fingerprint) return { ...others, refused };
+  return others.recheck === true || others.forced !== undefined ? others : undefined;
+}
+
+/** Whether a change of one image affects another. Of a mount only the repository may be known. */
+export function isAffected(image: ImageReference, changed: ImageReference): boolean {
+  return image.text === changed.text ||
+    image.tag === undefined && image.digest === undefined &&
+      image.registry === changed.registry && image.repository === changed.repository;
+}
+
+/** The fields by which events identify an entry. */
+export function subjectFields({ text, endpoint }: CredentialSubject) {
+  return defined({ image: text, endpoint: endpoint?.text });
+}
+
+/** Whether the source of a credential reports that its service account is no longer valid. */
+export function isWithdrawn({ stored }: StoreEntry, attempts: readonly ProviderAttempt[]): boolean {
+  const name = stored && accountName(stored.candidate);
+  const attempt = attempts.find(({ provider, forEndpoint }) =>
+    provider === stored?.provider && forEndpoint === stored.candidate.forEndpoint
+  );
+  if (name === undefined || attempt === undefined || attempt.outcome.kind === "found") return false;
+  const { validAccounts = "unknown" } = attempt.outcome;
+  return validAccounts !== "unknown" && !validAccounts.includes(name);
+}
+
+/** Whether a source returns credentials per service account. */
+export function isPerServiceAccount(attempts: readonly ProviderAttempt[]): boolean {
+  return attempts.some(({ outcome }) =>
+    outcome.kind === "found"
+      ? outcome.candidates.some(({ account }) => account !== undefined)
+      : outcome.validAccounts !== undefined
+  );
+}
+
+/** Why a renewal returned no credential to use. */
+interface RenewalProblem {
+  /** False when no provider failed, but none has a credential. */
+  readonly failed: boolean;
+  readonly provider?: ProviderName;
+  readonly reason: ReasonCode;
+  readonly detail: string;
+  readonly retryAtMs?: number;
+}
+
+/** Returns the failure of the first provider that failed, else that none has a credential. */
+export function failureOf(attempts: readonly ProviderAttempt[]): RenewalProblem {
+  for (const { provider, outcome } of attempts) {
+    if (outcome.kind !== "failed") continue;
+    const { reason, detail, retryAtMs } = outcome;
+    return defined({ failed: true, provider, reason, detail, retryAtMs });
+  }
+  const reason = attempts.at(-1)?.outcome.reason ?? "not-enabled";
+  return { failed: false, reason, detail: "no provider has a credential for this image" };
 }

@@ -1,9 +1,9 @@
 import { type CallOptions, type Clock, Deadline } from "../model/mod.ts";
 
-/** Why the loop looks: the clock, or something that happened. */
+/** Why a reconcile starts: the interval, or an event. */
 export type TriggerReason = "start" | "interval" | "node-changed" | "reads-failing" | "requested";
 
-/** Wakes the loop early. What fires while nobody waits is kept, once. */
+/** Wakes the reconcile loop. The first trigger that fires while the loop is busy is kept. */
 export class Triggers {
   readonly #clock: Clock;
   #pending: TriggerReason | undefined;
@@ -13,17 +13,18 @@ export class Triggers {
     this.#clock = clock;
   }
 
+  /** Triggers a reconcile. */
   fire(reason: TriggerReason): void {
     this.#pending ??= reason;
     this.#wake?.();
   }
 
-  /** Wakes a waiting loop so that it calculates again how long to wait; nothing has fired. */
+  /** Wakes a waiting loop without a reconcile, so that it calculates its wait again. */
   nudge(): void {
     this.#wake?.();
   }
 
-  /** The reason that fired; undefined after `ms`, or when nudged. Rejects when aborted. */
+  /** Resolves to the trigger; to undefined after `ms` or when nudged. Rejects when aborted. */
   async wait(ms: number, { signal }: CallOptions = {}): Promise<TriggerReason | undefined> {
     signal?.throwIfAborted();
     if (this.#pending === undefined && ms > 0) {

@@ -3,6 +3,7 @@ import {
   type Candidate,
   type Clock,
   credentialFingerprint,
+  defined,
   type ImageReference,
   type Observer,
   type ProbeTarget,
@@ -11,6 +12,8 @@ import {
   Semaphore,
   tokenExpiryOf,
 } from "../model/mod.ts";
+import type { RegistryProbe } from "./probe.ts";
+import { MAX_RETRY_AFTER_MS } from "./registry_responses.ts";
 import {
   isExhausted,
   ranking,
@@ -20,44 +23,43 @@ import {
   selectionStep,
   type Verify,
 } from "./selection_rules.ts";
-import { type Known, VerdictHistory } from "./verdict_history.ts";
-import type { RegistryProbe } from "./probe.ts";
+import { type CandidateVerdict, VerdictHistory, type VerdictScope } from "./verdict_history.ts";
 
-/** A credential that might serve, and who has it. */
+/** A candidate and its provider. */
 export interface ScoredCandidate {
   readonly provider: ProviderName | "adopted";
   readonly candidate: Candidate;
 }
 
-/** What is to be decided. */
+/** Input of {@linkcode CandidateSelector.select}. */
 export interface SelectionRequest {
   readonly image: ImageReference;
-  /** How nydusd reaches what the image is read from. */
+  /** The registry as nydusd reaches it. */
   readonly target: ProbeTarget;
-  /** What the sources offer now, in the chain's order; not empty. */
+  /** Candidates that the providers offer, in the order of the chain; not empty. */
   readonly offered: readonly ScoredCandidate[];
-  /** What the mounts of the image use, whether it is still offered or not. */
+  /** The candidate that the mounts of the image use, even if no provider offers it any more. */
   readonly inUse?: ScoredCandidate & { readonly proven: boolean };
-  /** Reads with it are refused. */
+  /** Reads with the candidate in use are refused. */
   readonly readsRefused: boolean;
-  /** Of what is offered: what was fetched because the registry refused what their sources kept. */
+  /** Offered candidates that replace cached ones which the registry refused. */
   readonly fetched?: readonly ScoredCandidate[];
 }
 
-/** The outcome: one that the sources offer or that worked before, or the one in use stays. */
+/** A selected candidate: an offered or a previous one (`selected`), or the one in use (`kept`). */
 export interface Selection {
-  readonly kind: "elected" | "kept";
+  readonly kind: "selected" | "kept";
   readonly winner: ScoredCandidate;
-  /** The others, best first. */
+  /** The other candidates, best first. */
   readonly otherCandidates: readonly ScoredCandidate[];
   readonly reason: SelectionReason;
-  /** More words: what the registry said of those before it. */
+  /** The reason as text, with the refusals of other candidates. */
   readonly detail: string;
-  /** Everything that was offered is refused: further sources may be asked. */
+  /** All offered candidates are refused, so further providers should be queried. */
   readonly exhausted: boolean;
 }
 
-/** What the elector works with. */
+/** Dependencies of {@linkcode CandidateSelector}. */
 export interface CandidateSelectorOptions {
   readonly probe: Pick<RegistryProbe, "probe">;
   readonly clock: Clock;
@@ -73,81 +75,101 @@ interface Entry {
   readonly proven: boolean;
 }
 
-type KnownOption = SelectionOption & Pick<Known, "words">;
+type RatedOption = SelectionOption & Pick<CandidateVerdict, "detail">;
 
-const MAX_SHOWN = 3;
-/** Offers that are compared; what is in use and what worked before are compared in any case. */
+/** Limit on the refusals in `detail`. */
+const MAX_REFUSALS = 3;
+/** Limit on compared offers. The candidate in use and the previous one are always compared. */
 const MAX_OFFERED = 256;
-const MAX_PARALLEL = 8;
-/** A registry that did not answer is left alone for this long. */
+const MAX_CONCURRENT_PROBES = 8;
+/** A registry that did not respond is not probed for this time. */
 const UNREACHABLE_MS = 10_000;
 const MAX_PREVIOUS = 10_000;
-const UNAVAILABLE: ProbeVerdict = { kind: "unreachable", detail: "it did not answer just now" };
+const UNAVAILABLE: ProbeVerdict = { kind: "unreachable", detail: "the registry is unavailable" };
 
 /**
- * Decides between credentials that would all fit, by what the registry and the reads have said.
- * What was said is remembered, so that nothing is asked twice.
+ * Selects one of several candidates for an image, by the verdicts of the registry and of reads. The
+ * rules are in `selection_rules.ts`.
+ *
+ * Invariants:
+ * - At most one probe of a credential at a repository runs at a time; concurrent selections share it.
+ * - At most {@linkcode MAX_CONCURRENT_PROBES} probes run at a time.
+ * - A selection probes each candidate at most once.
  */
 export class CandidateSelector {
   readonly #options: CandidateSelectorOptions;
   readonly #verdicts = new VerdictHistory();
-  readonly #gate = new Semaphore(MAX_PARALLEL);
-  /** Probes under way, by what they ask: whoever wants the same shares them. */
-  readonly #asking = new Map<string, Promise<ProbeVerdict>>();
-  /** By host: wall time before which it is not asked again. */
+  readonly #semaphore = new Semaphore(MAX_CONCURRENT_PROBES);
+  /** Running probes by repository and credential. */
+  readonly #probes = new Map<string, Promise<ProbeVerdict>>();
+  /** Wall time (ms) before which a host is not probed, by host. */
   readonly #unavailableUntilMs = new Map<string, number>();
-  /** By image: what worked before the one in use, for as long as it lives. */
+  /** The candidate that worked before the one in use, by image. */
   readonly #previous = new Map<string, ScoredCandidate>();
 
   constructor(options: CandidateSelectorOptions) {
     this.#options = options;
   }
 
-  /** Rejects for nothing but `signal`. */
-  async elect(request: SelectionRequest, options: CallOptions = {}): Promise<Selection> {
-    const { clock } = this.#options;
-    const { target, inUse, readsRefused, fetched = [] } = request;
-    // Of an odd token nothing follows for the others of its source.
-    const perToken = this.#options.verify() === "on-change" ||
-      request.offered.some(({ candidate }) => isImplausible(candidate));
-    if (inUse !== undefined && readsRefused) {
-      this.#verdicts.readsRefused(target, inUse.candidate, clock.wallMs(), perToken);
-    } else if (inUse?.proven) {
-      this.#verdicts.readsSucceed(target, inUse.candidate, perToken);
-    }
-    for (const { candidate } of fetched) this.#verdicts.reopen(target, candidate, perToken);
+  /** Rejects only when `signal` aborts. */
+  async select(request: SelectionRequest, options: CallOptions = {}): Promise<Selection> {
+    const { target, readsRefused } = request;
+    const scope = this.#scopeOf(request);
     const entries = this.#entries(request);
-    if (readsRefused) {
-      for (const { scored, inUse } of entries) {
-        if (!inUse) this.#verdicts.reopen(target, scored.candidate, perToken);
-      }
-    }
-    // Every turn but the last asks about one that was not asked about.
-    for (let turn = 0; turn <= entries.length; turn++) {
-      const known = entries.map((entry) => this.#option(request, entry, perToken));
+    this.#recordReads(request, entries, scope);
+    // Every iteration but the last probes another candidate.
+    for (let iteration = 0; iteration <= entries.length; iteration++) {
+      const rated = entries.map((entry) => this.#rate(request, entry, scope));
       const step = selectionStep({
-        options: known,
+        options: rated,
         verify: this.#options.verify(),
         readsRefused,
-        canProbe: turn < entries.length && this.#canQuery(target),
+        canProbe: iteration < entries.length && this.#isAvailable(target),
       });
       const entry = entries[step.index];
       if (entry === undefined) break;
-      if (step.kind === "elect") return this.#selectionReason(request, entries, known, step);
-      const { candidate } = entry.scored;
-      const verdict = await this.#ask(request, entry, options);
-      this.#take(target, candidate, verdict, perToken);
+      if (step.kind === "select") return this.#selection(request, entries, rated, step);
+      const verdict = await this.#probe(request, entry, options);
+      if (verdict.kind === "unreachable" || verdict.kind === "throttled") continue;
+      const nowMs = this.#options.clock.wallMs();
+      this.#verdicts.recordProbe(scope, entry.scored.candidate, verdict, nowMs);
     }
-    throw new Error("elect: there is no candidate");
+    throw new Error("select: there is no candidate");
   }
 
-  /** What is offered, each once; then what is in use, and what worked before, if not offered. */
+  #scopeOf({ target, offered }: SelectionRequest): VerdictScope {
+    // The verdict on a token with an implausible expiry does not apply to others of its source.
+    const perToken = this.#options.verify() === "on-change" ||
+      offered.some(({ candidate }) => isImplausible(candidate));
+    return { target, perToken };
+  }
+
+  /** Updates the verdicts by the reads with the candidate in use. */
+  #recordReads(
+    { inUse, readsRefused, fetched = [] }: SelectionRequest,
+    entries: readonly Entry[],
+    scope: VerdictScope,
+  ): void {
+    if (inUse !== undefined && readsRefused) {
+      const nowMs = this.#options.clock.wallMs();
+      this.#verdicts.recordRefusedReads(scope, inUse.candidate, nowMs);
+    } else if (inUse?.proven) {
+      this.#verdicts.recordSuccessfulReads(scope, inUse.candidate);
+    }
+    for (const { candidate } of fetched) this.#verdicts.allowProbe(scope, candidate);
+    if (!readsRefused) return;
+    for (const { scored, inUse } of entries) {
+      if (!inUse) this.#verdicts.allowProbe(scope, scored.candidate);
+    }
+  }
+
+  /** Returns the distinct offers, then the candidate in use and the previous one. */
   #entries({ image, offered, inUse }: SelectionRequest): readonly Entry[] {
     const entries = new Map<string, Entry>();
     const others = [inUse, this.#previous.get(image.text)].filter((other) => other !== undefined);
     const fingerprints = others.map(({ candidate }) => credentialFingerprint(candidate.credential));
     const used = inUse && fingerprints[0];
-    const add = (scored: ScoredCandidate, isOffered: boolean, proven: boolean) => {
+    const add = (scored: ScoredCandidate, isOffered: boolean) => {
       const fingerprint = credentialFingerprint(scored.candidate.credential);
       const isFull = entries.size >= MAX_OFFERED && !fingerprints.includes(fingerprint);
       if (entries.has(fingerprint) || isFull) return;
@@ -157,112 +179,106 @@ export class CandidateSelector {
         fingerprint,
         offered: isOffered,
         inUse: isUsed,
-        proven: proven || (isUsed && inUse?.proven === true),
+        proven: isUsed && inUse?.proven === true,
       });
     };
-    // nydusd cannot use identity tokens: they serve where there is nothing else.
+    // Identity tokens come last, because nydusd cannot use them.
     const isIdentity = ({ candidate }: ScoredCandidate) =>
       candidate.credential.kind === "identity-token";
-    for (const scored of offered) if (!isIdentity(scored)) add(scored, true, false);
-    for (const scored of offered) if (isIdentity(scored)) add(scored, true, false);
-    for (const other of others) if (this.#mayStay(other)) add(other, false, false);
+    for (const scored of offered) if (!isIdentity(scored)) add(scored, true);
+    for (const scored of offered) if (isIdentity(scored)) add(scored, true);
+    for (const other of others) if (this.#isUsableWithoutOffer(other)) add(other, false);
     return [...entries.values()];
   }
 
-  /** What was got in an account's name stands with its source alone; what is dead is no help. */
-  #mayStay({ candidate: { account, expiresAtMs } }: ScoredCandidate): boolean {
-    return account === undefined &&
-      (expiresAtMs === undefined || expiresAtMs > this.#options.clock.wallMs());
+  /** A credential of a service account is valid only while its provider offers it. */
+  #isUsableWithoutOffer(
+    { candidate: { account, expiresAtMs = Infinity } }: ScoredCandidate,
+  ): boolean {
+    return account === undefined && expiresAtMs > this.#options.clock.wallMs();
   }
 
-  #option(
-    { target, readsRefused }: SelectionRequest,
-    { scored, offered, inUse, proven }: Entry,
-    perToken: boolean,
-  ): KnownOption {
-    const known = this.#verdicts.known(target, scored.candidate, perToken);
+  #rate(
+    { readsRefused }: SelectionRequest,
+    { scored: { candidate }, offered, inUse, proven }: Entry,
+    scope: VerdictScope,
+  ): RatedOption {
     return {
       offered,
       inUse,
-      byHand: scored.candidate.watched,
-      isImplausible: isImplausible(scored.candidate),
+      userManaged: candidate.watched,
+      isImplausible: isImplausible(candidate),
       proven: proven && !(inUse && readsRefused),
-      ...known,
+      ...this.#verdicts.get(scope, candidate),
     };
   }
 
-  async #ask(
+  async #probe(
     { image, target }: SelectionRequest,
-    { scored, fingerprint }: Entry,
+    { scored: { provider, candidate }, fingerprint }: Entry,
     { signal }: CallOptions,
   ): Promise<ProbeVerdict> {
     const { probe, clock, observer } = this.#options;
     const key = `${target.scheme}://${target.host}/${target.repository} ${fingerprint}`;
-    const shared = this.#asking.get(key);
-    if (shared !== undefined) return await shared;
-    const asking = this.#gate.run(async () => {
-      // Another one may have found it silent while this one waited for its turn.
-      if (!this.#canQuery(target)) return UNAVAILABLE;
+    const running = this.#probes.get(key);
+    if (running !== undefined) return await running;
+    const started = this.#semaphore.run(async () => {
+      // Another probe may have failed while this one waited.
+      if (!this.#isAvailable(target)) return UNAVAILABLE;
       const startedMs = clock.monotonicMs();
-      const { credential } = scored.candidate;
-      const verdict = await probe.probe(target, credential, signal ? { signal } : {});
+      const verdict = await probe.probe(target, candidate.credential, defined({ signal }));
       observer.notify({
         kind: "registry-probed",
         image: image.text,
         host: target.host,
-        provider: scored.provider,
-        origin: scored.candidate.origin,
+        provider,
+        origin: candidate.origin,
         fingerprint,
         verdict: verdict.kind,
         detail: verdict.detail,
         durationMs: clock.monotonicMs() - startedMs,
       });
-      this.#noteSilence(target, verdict);
+      this.#trackAvailability(target, verdict);
       return verdict;
-    }).finally(() => this.#asking.delete(key));
-    this.#asking.set(key, asking);
-    return await asking;
+    }).finally(() => this.#probes.delete(key));
+    this.#probes.set(key, started);
+    return await started;
   }
 
-  #take(target: ProbeTarget, candidate: Candidate, verdict: ProbeVerdict, perToken: boolean): void {
-    if (verdict.kind === "unreachable" || verdict.kind === "throttled") return;
-    this.#verdicts.heard(target, candidate, verdict, this.#options.clock.wallMs(), perToken);
-  }
-
-  #noteSilence({ host }: ProbeTarget, verdict: ProbeVerdict): void {
+  #trackAvailability({ host }: ProbeTarget, verdict: ProbeVerdict): void {
     if (verdict.kind === "throttled") this.#unavailableUntilMs.set(host, verdict.retryAtMs);
     if (verdict.kind !== "unreachable") return;
     this.#unavailableUntilMs.set(host, this.#options.clock.wallMs() + UNREACHABLE_MS);
   }
 
-  #canQuery({ host }: ProbeTarget): boolean {
+  #isAvailable({ host }: ProbeTarget): boolean {
     const untilMs = this.#unavailableUntilMs.get(host);
     if (untilMs === undefined) return true;
-    // A wall clock that stepped back leaves times of the future behind.
-    const nowMs = this.#options.clock.wallMs();
-    if (untilMs > nowMs && untilMs - nowMs <= 3_600_000) return false;
+    // A longer wait means that the wall clock was set back.
+    const remainingMs = untilMs - this.#options.clock.wallMs();
+    if (remainingMs > 0 && remainingMs <= MAX_RETRY_AFTER_MS) return false;
     this.#unavailableUntilMs.delete(host);
     return true;
   }
 
-  #selectionReason(
+  #selection(
     { image, inUse }: SelectionRequest,
     entries: readonly Entry[],
-    known: readonly KnownOption[],
+    rated: readonly RatedOption[],
     { index, reason }: { readonly index: number; readonly reason: SelectionReason },
   ): Selection {
-    const order = [index, ...ranking(known).filter((other) => other !== index)];
-    const [winner, ...otherCandidates] = order.flatMap((at) => entries[at] ?? []);
-    if (winner === undefined) throw new Error("elect: there is no candidate");
-    const leaves = inUse?.proven === true && !winner.inUse && inUse.provider !== "adopted";
-    if (leaves && this.#mayStay(inUse)) this.#remember(image, inUse);
+    const order = [index, ...ranking(rated).filter((other) => other !== index)];
+    const [winner, ...others] = order.flatMap((at) => entries[at] ?? []);
+    if (winner === undefined) throw new Error("select: there is no candidate");
+    const isReplaced = inUse?.proven === true && !winner.inUse && inUse.provider !== "adopted";
+    if (isReplaced && this.#isUsableWithoutOffer(inUse)) this.#remember(image, inUse);
     return {
-      kind: winner.inUse && !winner.offered ? "kept" : "elected",
+      kind: winner.inUse && !winner.offered ? "kept" : "selected",
       winner: winner.scored,
-      otherCandidates: otherCandidates.map(({ scored }) => scored),
+      otherCandidates: others.map(({ scored }) => scored),
       reason,
-      detail: [SELECTION_REASONS[reason], ...refusals(entries, known)].join("; "),
-      exhausted: isExhausted(known),
+      detail: [SELECTION_REASONS[reason], ...refusals(entries, rated)].join("; "),
+      exhausted: isExhausted(rated),
     };
   }
 
@@ -274,17 +290,15 @@ export class CandidateSelector {
   }
 }
 
-/** What was said of those that are refused. */
-function refusals(entries: readonly Entry[], known: readonly KnownOption[]): readonly string[] {
-  const said = entries.flatMap(({ scored }, i) => {
-    const { verdict, words, refusedAtMs } = known[i] ?? {};
-    if (refusedAtMs === undefined) return [];
-    return [`${scored.candidate.origin}: ${verdict ?? "refused"}, ${words ?? "by reads"}`];
-  });
-  return said.slice(0, MAX_SHOWN);
+/** Describes the refused candidates. */
+function refusals(entries: readonly Entry[], rated: readonly RatedOption[]): readonly string[] {
+  return entries.flatMap(({ scored: { candidate } }, i) => {
+    const { verdict = "refused", detail = "by reads", refusedAtMs } = rated[i] ?? {};
+    return refusedAtMs === undefined ? [] : [`${candidate.origin}: ${verdict}, ${detail}`];
+  }).slice(0, MAX_REFUSALS);
 }
 
-/** Whether a token tells an end that makes no sense, such as one in the past. */
+/** Whether the expiry in a token is implausible, such as a time in the past. */
 function isImplausible({ credential, fetchedAtMs }: Candidate): boolean {
   return tokenExpiryOf(credential, fetchedAtMs).warning !== undefined;
 }

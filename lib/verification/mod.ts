@@ -1,5 +1,5 @@
 /**
- * Queries a registry about credentials, and selects one among several candidates.
+ * Verifies credentials against registries, and selects one of several candidates.
  *
  * @module
  */
@@ -10,6 +10,5 @@ export {
   type Selection,
   type SelectionRequest,
 } from "./candidate_selector.ts";
-export { RegistryProbe, type RegistryProbeOptions } from "./probe.ts";
+export { defaultProbeTarget, RegistryProbe, type RegistryProbeOptions } from "./probe.ts";
 export type { SelectionReason, Verify } from "./selection_rules.ts";
-export { defaultProbeTarget } from "./target.ts";

@@ -2,32 +2,44 @@ import {
   type CallOptions,
   type Clock,
   type Credential,
+  defined,
+  type ImageReference,
   type ProbeTarget,
   type ProbeVerdict,
+  readRefusal,
   type RegistryHttp,
-  type RegistryHttpRequest,
   type RegistryHttpResult,
   Secret,
 } from "../model/mod.ts";
-import { readRefusal } from "../model/mod.ts";
-import { type Answer, errorText, problemVerdict } from "./registry_responses.ts";
 import { type Challenge, parseChallenges } from "./challenge.ts";
-import { basicHeader, readTokenAnswer, tokenRequest, trustedRealm } from "./token_service.ts";
+import {
+  checkAvailable,
+  errorText,
+  type RegistryResponse,
+  type ResponseResult,
+} from "./registry_responses.ts";
+import {
+  basicHeader,
+  isLoopback,
+  readTokenResponse,
+  type TokenRequest,
+  tokenRequest,
+  trustedRealm,
+} from "./token_service.ts";
 
-/** How registries are asked. */
+/** Options and dependencies of {@linkcode RegistryProbe}. */
 export interface RegistryProbeOptions {
   readonly http: RegistryHttp;
   readonly clock: Clock;
-  /** For all requests of one probe together. Default 5 s. */
+  /**
+   * Limit on all requests of a probe together (ms).
+   * @default 5000
+   */
   readonly timeoutMs?: number;
 }
 
-/** A credential, ready to be sent to the registry itself. */
-type Header = readonly (readonly [name: string, value: Secret])[];
-type Authorized =
-  | { readonly kind: "headers"; readonly headers: Header; readonly byToken: boolean }
-  | { readonly kind: "verdict"; readonly verdict: ProbeVerdict };
-
+const HUB = "docker.io";
+const HUB_HOST = "registry-1.docker.io";
 const TIMEOUT_MS = 5_000;
 const MAX_BODY_BYTES = 128 * 1024;
 const ACCEPT = [
@@ -38,9 +50,25 @@ const ACCEPT = [
 ].join(", ");
 
 /**
- * Asks a registry itself what it thinks of a credential, in the steps of the distribution
- * specification: `GET /v2/`, the challenge, and a HEAD of what a mount reads. No redirect is
- * followed: on a blob it means that the registry has said yes.
+ * Returns the target for an image without further configuration: TLS except on loopback, like the
+ * default hosts of containerd (`docker.MatchLocalhost`).
+ */
+export function defaultProbeTarget(image: ImageReference): ProbeTarget {
+  const { registry, repository } = image;
+  return {
+    scheme: isLoopback(registry) ? "http" : "https",
+    host: registry === HUB ? HUB_HOST : registry,
+    repository,
+    ...defined({ reference: image.digest ?? image.tag }),
+    skipVerify: false,
+    caFiles: [],
+  };
+}
+
+/**
+ * Verifies credentials against a registry by the distribution specification: `GET /v2/`, the
+ * challenge, and a HEAD of what a mount reads. Redirects are not followed; the redirect of a blob
+ * means that the registry accepted the credential.
  */
 export class RegistryProbe {
   readonly #options: RegistryProbeOptions;
@@ -49,72 +77,74 @@ export class RegistryProbe {
     this.#options = options;
   }
 
-  /** Without a credential: whether the image is public. Rejects for nothing but `signal`. */
+  /** Without a credential: probes for anonymous access. Rejects only when `signal` aborts. */
   async probe(
     target: ProbeTarget,
     credential: Credential | undefined,
-    { signal }: CallOptions = {},
+    options: CallOptions = {},
   ): Promise<ProbeVerdict> {
     const { clock, timeoutMs = TIMEOUT_MS } = this.#options;
-    const endMs = clock.monotonicMs() + timeoutMs;
-    const verdict = await this.#run(target, endMs, signal).verdict(credential);
+    const deadlineMs = clock.monotonicMs() + timeoutMs;
+    const verdict = await this.#run(target, deadlineMs, options).verdict(credential);
     const { fallback } = target;
-    const isDeadEnd = verdict.kind === "unreachable" || verdict.kind === "unknown";
-    if (!isDeadEnd || fallback === undefined) return verdict;
-    return await this.#run(fallback, endMs, signal).verdict(credential);
+    const isConclusive = verdict.kind !== "unreachable" && verdict.kind !== "unknown";
+    if (isConclusive || fallback === undefined) return verdict;
+    return await this.#run(fallback, deadlineMs, options).verdict(credential);
   }
 
-  #run(target: ProbeTarget, endMs: number, signal: AbortSignal | undefined): ProbeRun {
+  #run(target: ProbeTarget, deadlineMs: number, options: CallOptions): ProbeRun {
     const { http, clock } = this.#options;
     return new ProbeRun(target, clock, (request) => {
-      const restMs = endMs - clock.monotonicMs();
-      if (restMs <= 0) return Promise.resolve({ kind: "timed-out" });
+      const timeoutMs = deadlineMs - clock.monotonicMs();
+      if (timeoutMs <= 0) return Promise.resolve({ kind: "timed-out" });
       const { skipVerify, caFiles, proxyUrl } = target;
-      const how = { skipVerify, caFiles, ...(proxyUrl && { proxyUrl }) };
-      const bounds = { timeoutMs: restMs, maxBytes: MAX_BODY_BYTES };
-      return http.request({ ...request, ...how, ...bounds }, signal ? { signal } : {});
+      const transport = { skipVerify, caFiles, ...defined({ proxyUrl }) };
+      const limits = { timeoutMs, maxBytes: MAX_BODY_BYTES };
+      return http.request({ ...request, ...transport, ...limits }, options);
     });
   }
 }
 
-type Sent = Pick<RegistryHttpRequest, "method" | "url" | "headers" | "body">;
+type Headers = readonly (readonly [name: string, value: Secret])[];
+type Send = (request: TokenRequest) => Promise<RegistryHttpResult>;
+type VerdictResult = { readonly kind: "verdict"; readonly verdict: ProbeVerdict };
+/** The headers that authenticate requests to the registry, or the verdict. */
+type Authorization =
+  | { readonly kind: "headers"; readonly headers: Headers; readonly isFromTokenService: boolean }
+  | VerdictResult;
 
-/** One probe of one credential. */
+/** A probe of one credential at one target. */
 class ProbeRun {
   readonly #target: ProbeTarget;
   readonly #clock: Clock;
-  readonly #send: (request: Sent) => Promise<RegistryHttpResult>;
+  readonly #send: Send;
 
-  constructor(
-    target: ProbeTarget,
-    clock: Clock,
-    send: (request: Sent) => Promise<RegistryHttpResult>,
-  ) {
+  constructor(target: ProbeTarget, clock: Clock, send: Send) {
     this.#target = target;
     this.#clock = clock;
     this.#send = send;
   }
 
   async verdict(credential: Credential | undefined): Promise<ProbeVerdict> {
-    const root = await this.#ask("GET", `${this.#base}/v2/`, []);
+    const root = await this.#request("GET", `${this.#base}/v2/`, []);
     if (root.kind === "verdict") return root.verdict;
-    let challenges = challengesOf(root.answer);
+    let challenges = challengesOf(root.response);
     if (challenges.length === 0) {
-      // Open at the root: what is asked for decides, and may bring its own challenge.
-      const open = await this.#ask(this.#method, this.#resource, []);
+      // The root is public: the resource decides, and may have its own challenge.
+      const open = await this.#request(this.#method, this.#resource, []);
       if (open.kind === "verdict") return open.verdict;
-      challenges = challengesOf(open.answer);
+      challenges = challengesOf(open.response);
       if (challenges.length === 0 && credential?.kind !== "registry-token") {
-        return await this.#judgeOpen(open.answer);
+        return await this.#judgeWithoutChallenge(open.response);
       }
     }
-    const authorized = await this.#authorize(challenges, credential);
-    if (authorized.kind === "verdict") return authorized.verdict;
-    const { headers, byToken } = authorized;
-    const asked = await this.#ask(this.#method, this.#resource, headers);
-    if (asked.kind === "verdict") return asked.verdict;
-    const kind = credential === undefined ? "anonymous" : "accepted";
-    return await this.#judge(asked.answer, headers, kind, byToken);
+    const authorization = await this.#authorize(challenges, credential);
+    if (authorization.kind === "verdict") return authorization.verdict;
+    const { headers, isFromTokenService } = authorization;
+    const result = await this.#request(this.#method, this.#resource, headers);
+    if (result.kind === "verdict") return result.verdict;
+    const success = credential === undefined ? "anonymous" : "accepted";
+    return await this.#judge(result.response, headers, success, isFromTokenService);
   }
 
   get #base(): string {
@@ -128,127 +158,119 @@ class ProbeRun {
     return reference === undefined ? `${path}/tags/list?n=1` : `${path}/manifests/${reference}`;
   }
 
-  /** Registries answer a HEAD of the list of tags with 405. */
+  /** Registries respond with 405 to a HEAD of the tag list. */
   get #method(): "GET" | "HEAD" {
     const { reference, blob } = this.#target;
     return reference === undefined && blob === undefined ? "GET" : "HEAD";
   }
 
-  async #ask(
-    method: "GET" | "HEAD",
-    url: string,
-    headers: Header,
-  ): Promise<
-    | { readonly kind: "answer"; readonly answer: Answer }
-    | { readonly kind: "verdict"; readonly verdict: ProbeVerdict }
-  > {
-    const accept = [["accept", new Secret(ACCEPT)]] as const;
-    const result = await this.#send({ method, url, headers: [...accept, ...headers] });
-    const problem = problemVerdict("the registry", result, this.#clock.wallMs());
-    if (problem !== undefined) return { kind: "verdict", verdict: problem };
-    if (result.kind === "answered") return { kind: "answer", answer: result };
-    const detail = "the registry gave no answer";
-    return { kind: "verdict", verdict: { kind: "unreachable", detail } };
+  async #request(method: "GET" | "HEAD", url: string, headers: Headers): Promise<ResponseResult> {
+    const accept = ["accept", new Secret(ACCEPT)] as const;
+    const result = await this.#send({ method, url, headers: [accept, ...headers] });
+    return checkAvailable("the registry", result, this.#clock.wallMs());
   }
 
-  /** What to send for a credential, by the challenge; Bearer goes before Basic as in containerd. */
+  /** Prefers Bearer to Basic, like containerd. */
   async #authorize(
     challenges: readonly Challenge[],
     credential: Credential | undefined,
-  ): Promise<Authorized> {
-    if (credential?.kind === "registry-token") {
-      const value = new Secret(`Bearer ${credential.token.reveal()}`);
-      return { kind: "headers", headers: [["authorization", value]], byToken: false };
-    }
-    const bearer = challenges.find(({ scheme }) => scheme === "bearer");
-    if (bearer !== undefined) return await this.#token(bearer, credential);
-    const names = challenges.map(({ scheme }) => scheme).join(", ");
+  ): Promise<Authorization> {
+    if (credential?.kind === "registry-token") return bearer(credential.token, false);
+    const challenge = challenges.find(({ scheme }) => scheme === "bearer");
+    if (challenge !== undefined) return await this.#requestToken(challenge, credential);
     if (!challenges.some(({ scheme }) => scheme === "basic")) {
-      return verdict("unknown", `the registry wants a form of login that is not known: ${names}`);
+      const schemes = challenges.map(({ scheme }) => scheme).join(", ");
+      return verdict("unknown", `the registry requires unsupported authentication: ${schemes}`);
     }
     if (credential === undefined) {
-      return verdict("refused", "the registry wants a user name and a password");
+      return verdict("refused", "the registry requires a user name and a password");
     }
     if (credential.kind === "identity-token") {
-      return verdict("refused", "the registry has no token service, which identity tokens need");
+      return verdict("refused", "identity tokens need a token service, and the registry has none");
     }
-    return { kind: "headers", headers: [basicHeader(credential)], byToken: false };
+    return { kind: "headers", headers: [basicHeader(credential)], isFromTokenService: false };
   }
 
-  async #token(challenge: Challenge, credential: Credential | undefined): Promise<Authorized> {
+  async #requestToken(
+    challenge: Challenge,
+    credential: Credential | undefined,
+  ): Promise<Authorization> {
     const realm = trustedRealm(this.#target, challenge);
-    if (realm.kind === "no") return verdict("unknown", `${realm.why}: it gets no credential`);
+    if (realm.kind === "untrusted") return verdict("unknown", realm.detail);
     const request = tokenRequest(realm.url, challenge, this.#target.repository, credential);
-    const result = await this.#send(request);
-    const problem = problemVerdict("the token service", result, this.#clock.wallMs());
-    if (problem !== undefined) return { kind: "verdict", verdict: problem };
-    if (result.kind !== "answered") return verdict("unknown", "the token service gave no answer");
-    const read = readTokenAnswer(result);
-    if (read.kind === "verdict") return read;
-    const value = new Secret(`Bearer ${read.token.reveal()}`);
-    return { kind: "headers", headers: [["authorization", value]], byToken: true };
+    const sent = await this.#send(request);
+    const result = checkAvailable("the token service", sent, this.#clock.wallMs());
+    if (result.kind === "verdict") return result;
+    const token = readTokenResponse(result.response);
+    return token.kind === "verdict" ? token : bearer(token.token, true);
   }
 
-  /** An answer to nobody: a refusal says nothing of a credential that was never asked for. */
-  async #judgeOpen(answer: Answer): Promise<ProbeVerdict> {
-    const found = await this.#judge(answer, [], "anonymous", false);
+  /** A refusal without a challenge is no verdict on the credential, which was never sent. */
+  async #judgeWithoutChallenge(response: RegistryResponse): Promise<ProbeVerdict> {
+    const found = await this.#judge(response, [], "anonymous", false);
     if (found.kind === "anonymous" || found.kind === "not-found") return found;
-    return { kind: "unknown", detail: `${found.detail}, and does not say how to log in` };
+    return { kind: "unknown", detail: `${found.detail}, without an authentication challenge` };
   }
 
-  /** What the answer to a HEAD means. It has no words: where they count, a GET asks for them. */
+  /** Judges a response. Responses to HEAD have no body, so the message is read with a GET. */
   async #judge(
-    head: Answer,
-    headers: Header,
+    response: RegistryResponse,
+    headers: Headers,
     success: "accepted" | "anonymous",
-    byToken: boolean,
+    isFromTokenService: boolean,
   ): Promise<ProbeVerdict> {
-    const { status } = head;
-    if (status >= 200 && status < 300) return { kind: success, detail: "it is served" };
+    const { status } = response;
+    if (status >= 200 && status < 300) {
+      return { kind: success, detail: "the registry serves the image" };
+    }
     if (status >= 300 && status < 400) {
-      // Blobs are kept elsewhere; for anything else it may be a page to log in to.
+      // Blobs may be stored elsewhere; any other redirect may lead to a login page.
       return this.#target.blob === undefined
-        ? { kind: "unknown", detail: "the registry sends on, and a credential follows no redirect" }
-        : { kind: success, detail: "the registry sends on to where it is kept" };
+        ? { kind: "unknown", detail: "the registry redirects, and redirects are not followed" }
+        : { kind: success, detail: "the registry redirects to the blob" };
     }
     if (status === 404) return { kind: "not-found", detail: "the registry has no such image" };
-    if (status !== 401 && status !== 403) {
-      const words = await this.#words(headers);
-      const kind = readRefusal(words) ?? "unknown";
-      return { kind, detail: said(status, words) };
-    }
-    const words = await this.#words(headers);
-    const kind = readRefusal(words) ?? (status === 403 ? "forbidden" : undefined) ??
-      this.#unauthorized(head, byToken);
-    return { kind, detail: said(status, words) };
+    const message = await this.#errorMessage(headers);
+    const detail = `the registry responded with status ${status}` +
+      (message === "" ? "" : `: ${message}`);
+    const kind = readRefusal(message) ?? this.#kindOf(response, isFromTokenService);
+    return { kind, detail };
   }
 
   /**
-   * 401 for a token that the registry's own service has just given: it knows us, and the token
-   * lacks the right (RFC 6750, `insufficient_scope`; Docker Hub, Harbor and GitLab answer so).
+   * 401 for a token that the registry's token service issued means that the token lacks the
+   * permission (RFC 6750, `insufficient_scope`). Docker Hub, Harbor and GitLab respond this way.
    */
-  #unauthorized(head: Answer, byToken: boolean): "refused" | "forbidden" {
-    const error = challengesOf(head).find(({ scheme }) => scheme === "bearer")?.params.get("error");
+  #kindOf(
+    response: RegistryResponse,
+    isFromTokenService: boolean,
+  ): "refused" | "forbidden" | "unknown" {
+    if (response.status === 403) return "forbidden";
+    if (response.status !== 401) return "unknown";
+    const challenge = challengesOf(response).find(({ scheme }) => scheme === "bearer");
+    const error = challenge?.params.get("error");
     if (error === "insufficient_scope") return "forbidden";
-    return byToken && error !== "invalid_token" ? "forbidden" : "refused";
+    return isFromTokenService && error !== "invalid_token" ? "forbidden" : "refused";
   }
 
-  async #words(headers: Header): Promise<string> {
-    const range = [["range", new Secret("bytes=0-0")]] as const;
-    const more = this.#target.blob === undefined ? [] : range;
-    const asked = await this.#ask("GET", this.#resource, [...headers, ...more]);
-    return asked.kind === "answer" ? errorText(asked.answer.body.reveal()) : "";
+  async #errorMessage(headers: Headers): Promise<string> {
+    const range = this.#target.blob === undefined
+      ? []
+      : [["range", new Secret("bytes=0-0")] as const];
+    const result = await this.#request("GET", this.#resource, [...headers, ...range]);
+    return result.kind === "response" ? errorText(result.response.body.reveal()) : "";
   }
 }
 
-function challengesOf({ status, headers }: Answer): readonly Challenge[] {
+function challengesOf({ status, headers }: RegistryResponse): readonly Challenge[] {
   return status === 401 ? parseChallenges(headers.get("www-authenticate") ?? "") : [];
 }
 
-function verdict(kind: "refused" | "unknown", detail: string): Authorized {
-  return { kind: "verdict", verdict: { kind, detail } };
+function bearer(token: Secret, isFromTokenService: boolean): Authorization {
+  const value = new Secret(`Bearer ${token.reveal()}`);
+  return { kind: "headers", headers: [["authorization", value]], isFromTokenService };
 }
 
-function said(status: number, words: string): string {
-  return `the registry answered ${status}${words === "" ? "" : `: ${words}`}`;
+function verdict(kind: "refused" | "unknown", detail: string): VerdictResult {
+  return { kind: "verdict", verdict: { kind, detail } };
 }

@@ -1,15 +1,21 @@
 import type { ProbeVerdict, RegistryHttpResult } from "../model/mod.ts";
 
-/** An answer of a registry or its token service. */
-export type Answer = Extract<RegistryHttpResult, { readonly kind: "answered" }>;
+/** A response of a registry or its token service. */
+export type RegistryResponse = Extract<RegistryHttpResult, { readonly kind: "answered" }>;
 
-const MAX_WORDS = 200;
-const THROTTLED_DEFAULT_MS = 60_000;
-const THROTTLED_MAX_MS = 3_600_000;
+/** A response that depends on the credential, or a verdict that does not. */
+export type ResponseResult =
+  | { readonly kind: "response"; readonly response: RegistryResponse }
+  | { readonly kind: "verdict"; readonly verdict: ProbeVerdict };
+
+const MAX_MESSAGE_CHARS = 200;
+const DEFAULT_RETRY_AFTER_MS = 60_000;
+/** Limit on the time for which a throttled registry is not probed. */
+export const MAX_RETRY_AFTER_MS = 3_600_000;
 
 /**
- * The message of an error body (`errors[0].message` of the distribution specification, `details` of
- * token services), on one line, cut, and without what looks like a token; empty without one.
+ * Returns the message in an error body (`errors[0].message` of the distribution specification,
+ * `details` of token services), safe to print; empty without a message.
  */
 export function errorText(body: string): string {
   let value: unknown;
@@ -20,9 +26,9 @@ export function errorText(body: string): string {
   }
   const list = field(value, "errors");
   const error = Array.isArray(list) ? list[0] : value;
-  const words = ["message", "details", "detail", "error_description", "error"]
-    .map((name) => field(error, name)).find((word) => typeof word === "string" && word !== "");
-  return typeof words === "string" ? shown(words) : "";
+  const message = ["message", "details", "detail", "error_description", "error"]
+    .map((name) => field(error, name)).find((text) => typeof text === "string" && text !== "");
+  return typeof message === "string" ? printable(message) : "";
 }
 
 function field(value: unknown, name: string): unknown {
@@ -30,47 +36,47 @@ function field(value: unknown, name: string): unknown {
   return (value as Record<string, unknown>)[name];
 }
 
-/** A registry's words as they may be printed: one line, cut, long runs without a blank hidden. */
-function shown(words: string): string {
-  const line = words.replaceAll(/[\p{Cc}\p{Cf}\s]+/gu, " ").trim();
+/** Returns a message on one line, truncated, and without strings that may be tokens. */
+function printable(message: string): string {
+  const line = message.replaceAll(/[\p{Cc}\p{Cf}\s]+/gu, " ").trim();
   const safe = line.replaceAll(/[A-Za-z0-9+/=_-]{40,}/g, "[hidden]");
-  return safe.length > MAX_WORDS ? `${safe.slice(0, MAX_WORDS)}…` : safe;
+  return safe.length > MAX_MESSAGE_CHARS ? `${safe.slice(0, MAX_MESSAGE_CHARS)}…` : safe;
 }
 
-/** What no credential is to blame for: no answer, too many requests, a server in trouble. */
-export function problemVerdict(
-  who: string,
+/** Returns the response, or a verdict if the failure does not depend on the credential. */
+export function checkAvailable(
+  server: string,
   result: RegistryHttpResult,
   nowMs: number,
-): ProbeVerdict | undefined {
+): ResponseResult {
   switch (result.kind) {
     case "timed-out":
-      return { kind: "unreachable", detail: `${who} did not answer in time` };
+      return unreachable(`${server} did not respond in time`);
     case "unreachable":
-      return { kind: "unreachable", detail: `${who}: ${result.detail}` };
-    case "answered":
+      return unreachable(`${server}: ${result.detail}`);
+    case "answered": {
+      const detail = `${server} responded with status ${result.status}`;
       if (result.status === 429) {
         const retryAtMs = retryAt(result.headers.get("retry-after"), nowMs);
-        return {
-          kind: "throttled",
-          detail: `${who} says that there are too many requests`,
-          retryAtMs,
-        };
+        return { kind: "verdict", verdict: { kind: "throttled", detail, retryAtMs } };
       }
-      return result.status >= 500
-        ? { kind: "unreachable", detail: `${who} answered ${result.status}` }
-        : undefined;
+      return result.status >= 500 ? unreachable(detail) : { kind: "response", response: result };
+    }
     default:
       return result satisfies never;
   }
 }
 
-/** `Retry-After` as wall time, within an hour. */
+function unreachable(detail: string): ResponseResult {
+  return { kind: "verdict", verdict: { kind: "unreachable", detail } };
+}
+
+/** Returns `Retry-After` as wall time, at most {@linkcode MAX_RETRY_AFTER_MS} from now. */
 function retryAt(text: string | undefined, nowMs: number): number {
   const ms = text === undefined
     ? NaN
     : /^\d{1,9}$/.test(text)
     ? Number(text) * 1_000
     : Date.parse(text) - nowMs;
-  return nowMs + (ms >= 0 ? Math.min(ms, THROTTLED_MAX_MS) : THROTTLED_DEFAULT_MS);
+  return nowMs + (ms >= 0 ? Math.min(ms, MAX_RETRY_AFTER_MS) : DEFAULT_RETRY_AFTER_MS);
 }

@@ -1,96 +1,97 @@
 import type { VerdictKind } from "../model/mod.ts";
 
-/** When the registry itself is asked; `on-doubt` where candidates differ or reads are refused. */
+/** When the registry is probed; `as-needed`: when candidates differ or reads are refused. */
 export type Verify = "never" | "as-needed" | "on-change";
 
-/** One credential that might serve, and what is known of it. */
+/** A candidate as the rules see it. */
 export interface SelectionOption {
-  /** A source offers it now. Otherwise it is the one in use, or one that worked before. */
+  /** A provider offers it. Otherwise it is the one in use, or the one before it. */
   readonly offered: boolean;
   readonly inUse: boolean;
-  /** People change it (a file, a secret); a minted one is new each time, and none is suspect. */
-  readonly byHand: boolean;
-  /** What it says of its own end cannot be believed: a minted one as well may be dead. */
+  /** Users change it in a file or secret. Others are issued by plugins and helpers, and trusted. */
+  readonly userManaged: boolean;
+  /** The expiry in its token is implausible, so even an issued one may have expired. */
   readonly isImplausible?: boolean;
-  /** Its reads succeed. */
+  /** Reads with it succeed. */
   readonly proven: boolean;
-  /** The registry's word, where it was asked and nothing has spoken against it since. */
+  /** The registry's verdict, unless later reads contradict it. */
   readonly verdict?: VerdictKind;
-  /** Wall time of the last refusal that counts, by the registry or by reads. */
+  /** Wall time of the last refusal that counts, by the registry or by reads (ms). */
   readonly refusedAtMs?: number;
-  /** It was the registry that refused this very credential, when it was last asked. */
+  /** The last probe of this very credential was refused. */
   readonly refusedByRegistry?: boolean;
 }
 
-/** Everything that an election depends on. */
+/** Everything that a selection depends on. */
 export interface SelectionInput {
-  /** What is offered in the chain's order, then the others. Never empty. */
+  /** The offered candidates in the order of the chain, then the others. Never empty. */
   readonly options: readonly SelectionOption[];
   readonly verify: Verify;
-  /** Reads with the one in use are refused. */
+  /** Reads with the candidate in use are refused. */
   readonly readsRefused: boolean;
-  /** Whether the registry can be asked at this moment. */
+  /** Whether the registry is available. */
   readonly canProbe: boolean;
 }
 
-/** Why one was elected. */
+/** Why a candidate was selected. */
 export const SELECTION_REASONS = {
-  "only": "there is no other",
-  "in-use": "it is in use, and not refused",
+  "only": "it is the only candidate",
+  "in-use": "it is in use and not refused",
   "accepted": "the registry accepts it",
-  "first": "it comes first",
-  "not-refused": "those before it are refused",
-  "kept": "what the sources offer is refused, and it is not",
-  "least-refused": "all are refused, and it ranks first",
+  "first": "it is the first candidate",
+  "not-refused": "the candidates before it are refused",
+  "kept": "it is not refused, and all offered candidates are",
+  "least-refused": "all candidates are refused, and it ranks first",
 } as const;
 /** One of {@linkcode SELECTION_REASONS}. */
 export type SelectionReason = keyof typeof SELECTION_REASONS;
 
-/** What to do next: ask the registry about one, or take one. */
+/** The next step of a selection: probe a candidate, or select it. */
 export type SelectionStep =
   | { readonly kind: "probe"; readonly index: number }
-  | { readonly kind: "elect"; readonly index: number; readonly reason: SelectionReason };
+  | { readonly kind: "select"; readonly index: number; readonly reason: SelectionReason };
 
 /**
- * The next step of an election. Pure. Nothing is asked that cannot change the outcome: not about
- * one that works, not where there is no choice, and never twice about one and the same.
+ * Returns the next step of a selection. Pure. Only probes that can change the result are made: none
+ * of a candidate that works, none without an alternative, and none twice.
  */
 export function selectionStep(input: SelectionInput): SelectionStep {
   const { options } = input;
   const working = options.findIndex((option) =>
     option.offered && option.inUse && isGood(option) && option.refusedAtMs === undefined
   );
-  if (working >= 0 && !(input.verify === "on-change" && isUnasked(options[working]))) {
-    return { kind: "elect", index: working, reason: options.length === 1 ? "only" : "in-use" };
+  const mustProbe = input.verify === "on-change" && options[working]?.verdict === undefined;
+  if (working >= 0 && !mustProbe) {
+    return { kind: "select", index: working, reason: options.length === 1 ? "only" : "in-use" };
   }
-  if (input.canProbe && isWorthQuerying(input)) {
-    // Those that the registry refused before come last: they must not delay one that is new.
+  if (input.canProbe && isProbeUseful(input)) {
+    // Candidates that the registry refused before come last: they must not delay a new one.
     const order = [...options.entries()].sort(([, a], [, b]) =>
       Number(a.refusedByRegistry ?? false) - Number(b.refusedByRegistry ?? false)
     );
     for (const [index, option] of order) {
       if (!option.offered) continue;
       if (option.verdict === undefined) return { kind: "probe", index };
-      if (rankOf(option, options) === "good") return { kind: "elect", index, reason: "accepted" };
+      if (rankOf(option, options) === "good") return { kind: "select", index, reason: "accepted" };
     }
   }
   const [index = 0] = ranking(options);
-  return { kind: "elect", index, reason: reasonOf(options, index) };
+  return { kind: "select", index, reason: reasonOf(options, index) };
 }
 
-/** What an option is worth, best first. This and {@linkcode selectionStep} are all the rules. */
+/** The ranks of options, best first. With {@linkcode selectionStep}, these are all the rules. */
 const RANKS = [
   /** Offered, and accepted by the registry or proven by reads. */
   "good",
-  /** Offered and in use: nothing speaks for another one that is unknown as well. */
+  /** Offered and in use: no other option with an unknown verdict is better. */
   "in-use",
-  /** Offered, and nothing is known of it. */
+  /** Offered, with an unknown verdict. */
   "unknown",
-  /** No longer offered: the one in use, or one that worked before. */
+  /** No longer offered: the one in use, or the one before it. */
   "earlier",
-  /** Offered and unknown, with an implausible expiry; the one in use has a plausible one. */
+  /** Offered and unknown, with an implausible expiry, while that of the one in use is plausible. */
   "implausible",
-  /** Refused by reads; and the one in use, whoever refused it. */
+  /** Refused by reads; also the one in use, if the registry refused it. */
   "refused",
   /** Refused by the registry: it never replaces the one in use. */
   "refused-by-registry",
@@ -98,8 +99,8 @@ const RANKS = [
 type Rank = typeof RANKS[number];
 
 /**
- * Returns the indexes of all options by rank, best first. Within a rank the one that was refused
- * the longest ago comes first, then the sources' order.
+ * Returns the indexes of all options by rank, best first. Within a rank, the option with the oldest
+ * refusal comes first, then the order of the chain applies.
  */
 export function ranking(options: readonly SelectionOption[]): readonly number[] {
   const ranked = options.map((option, index) => {
@@ -118,32 +119,29 @@ function rankOf(option: SelectionOption, options: readonly SelectionOption[]): R
   if (!offered) return "earlier";
   if (isGood(option)) return "good";
   if (inUse) return "in-use";
-  // Where that of the one in use is implausible too, our clock is wrong, or its source always is.
-  const isDoubtful = option.isImplausible &&
+  // When the one in use is implausible too, the clock of the node or all tokens of the source are
+  // wrong, and the newer token is no worse.
+  const isSuspect = option.isImplausible &&
     !options.some(({ inUse, isImplausible }) => inUse && isImplausible);
-  return isDoubtful ? "implausible" : "unknown";
+  return isSuspect ? "implausible" : "unknown";
 }
 
-/** Whether every source's offer is refused: then others may be asked for theirs. */
+/** Whether all offered candidates are refused, so that further providers should be queried. */
 export function isExhausted(options: readonly SelectionOption[]): boolean {
   return options.every(({ offered, refusedAtMs }) => !offered || refusedAtMs !== undefined);
 }
 
-function isWorthQuerying({ options, verify, readsRefused }: SelectionInput): boolean {
+function isProbeUseful({ options, verify, readsRefused }: SelectionInput): boolean {
   if (verify === "never") return false;
   if (verify === "on-change") return true;
   if (options.length < 2) return false;
   const offered = options.filter((option) => option.offered);
   return readsRefused || offered.length > 1 ||
-    offered.some((option) => (option.byHand || option.isImplausible) && !option.inUse);
+    offered.some((option) => (option.userManaged || option.isImplausible) && !option.inUse);
 }
 
 function isGood({ verdict, proven }: SelectionOption): boolean {
   return verdict === "accepted" || verdict === "anonymous" || proven;
-}
-
-function isUnasked(option: SelectionOption | undefined): boolean {
-  return option?.verdict === undefined;
 }
 
 function reasonOf(options: readonly SelectionOption[], index: number): SelectionReason {

@@ -2,49 +2,57 @@ import {
   type Credential,
   type ProbeTarget,
   type ProbeVerdict,
+  readRefusal,
   type RegistryHttpRequest,
   Secret,
 } from "../model/mod.ts";
-import { readRefusal } from "../model/mod.ts";
-import { type Answer, errorText } from "./registry_responses.ts";
 import type { Challenge } from "./challenge.ts";
-import { isLoopback } from "./target.ts";
+import { errorText, type RegistryResponse } from "./registry_responses.ts";
 
-/** What a question to a token service needs, apart from how it is sent. */
+/** A request to a token service, without transport settings. */
 export type TokenRequest = Pick<RegistryHttpRequest, "method" | "url" | "headers" | "body">;
 
 const MAX_TOKEN = 64 * 1024;
 const CLIENT_ID = "nydus-auth-agent";
 
 /**
- * Where the token service is that the registry named, if a credential may go there; otherwise why
- * not. Whoever can speak for the registry can send credentials anywhere: so another host is
- * believed only where the registry proved who it is (verified TLS), and the service does as well.
- * Without that, it must be the registry's own host, or both be on loopback.
+ * Returns the URL of the registry's token service, if the credential may be sent there. An attacker
+ * who can impersonate the registry controls the realm. Another host is therefore trusted only when
+ * TLS verifies both the registry and the token service. Otherwise the realm must be on the
+ * registry's own host, or both must be on loopback.
  */
 export function trustedRealm(
   target: ProbeTarget,
   challenge: Challenge,
-): { readonly kind: "url"; readonly url: URL } | { readonly kind: "no"; readonly why: string } {
-  const realm = challenge.params.get("realm") ?? "";
-  const no = (why: string) => ({ kind: "no", why } as const);
-  if (!URL.canParse(realm)) return no("the registry names no usable token service");
-  const url = new URL(realm);
+):
+  | { readonly kind: "trusted"; readonly url: URL }
+  | { readonly kind: "untrusted"; readonly detail: string } {
+  const untrusted = (detail: string) => ({ kind: "untrusted", detail } as const);
+  const url = URL.parse(challenge.params.get("realm") ?? "");
+  if (url === null) return untrusted("the registry specifies no valid token service");
   if (url.username !== "" || url.password !== "") {
-    return no("its token service's URL holds a login");
+    return untrusted("the URL of the token service contains a user name or password");
   }
-  const own = new URL(`${target.scheme}://${target.host}`);
+  const registry = new URL(`${target.scheme}://${target.host}`);
   if (url.protocol !== "https:" && !(url.protocol === "http:" && target.scheme === "http")) {
-    return no(`the token service at ${url.host} is not reached over TLS`);
+    return untrusted(`the token service at ${url.host} does not use TLS`);
   }
-  const verified = target.scheme === "https" && !target.skipVerify && url.protocol === "https:";
-  const same = url.hostname === own.hostname;
-  const near = isLoopback(url.host) && isLoopback(own.host);
-  if (verified || same || near) return { kind: "url", url };
-  return no(`the registry's identity is not verified, so the token service at ${url.host} is not`);
+  const isVerified = target.scheme === "https" && !target.skipVerify && url.protocol === "https:";
+  const isSameHost = url.hostname === registry.hostname;
+  const isLocal = isLoopback(url.host) && isLoopback(registry.host);
+  if (isVerified || isSameHost || isLocal) return { kind: "trusted", url };
+  return untrusted(
+    `the token service at ${url.host} is not trusted without a verified registry certificate`,
+  );
 }
 
-/** The question for a token that may pull one repository; anonymous without a credential. */
+/** Whether a host, with or without a port, is a loopback address. */
+export function isLoopback(host: string): boolean {
+  const name = host.replace(/:\d+$/, "").toLowerCase();
+  return name === "localhost" || name === "[::1]" || /^127(?:\.\d{1,3}){3}$/.test(name);
+}
+
+/** Returns the request for a token to pull a repository; anonymous without a credential. */
 export function tokenRequest(
   realm: URL,
   challenge: Challenge,
@@ -76,7 +84,7 @@ export function tokenRequest(
   return { method: "GET", url: url.href, headers };
 }
 
-/** `Authorization: Basic …`. */
+/** Returns the header `Authorization: Basic …`. */
 export function basicHeader(
   { username, password }: Extract<Credential, { readonly kind: "basic" }>,
 ): readonly [string, Secret] {
@@ -84,9 +92,9 @@ export function basicHeader(
   return ["authorization", new Secret(`Basic ${bytes.toBase64()}`)];
 }
 
-/** The token in an answer, or what the answer says of the credential. */
-export function readTokenAnswer(
-  { status, body }: Answer,
+/** Returns the token in a response, or the verdict on the credential. */
+export function readTokenResponse(
+  { status, body }: RegistryResponse,
 ): { readonly kind: "token"; readonly token: Secret } | {
   readonly kind: "verdict";
   readonly verdict: ProbeVerdict;
@@ -95,21 +103,22 @@ export function readTokenAnswer(
     kind: "refused" | "forbidden" | "unknown",
     detail: string,
   ) => ({ kind: "verdict", verdict: { kind, detail } } as const);
-  const words = errorText(body.reveal());
-  const said = `the token service answered ${status}${words === "" ? "" : ` (${words})`}`;
+  const message = errorText(body.reveal());
+  const detail = `the token service responded with status ${status}` +
+    (message === "" ? "" : `: ${message}`);
   if (status === 200) {
     const token = tokenIn(body.reveal());
     return token === undefined
-      ? verdict("unknown", "the token service's answer holds no token")
+      ? verdict("unknown", "the response of the token service contains no token")
       : { kind: "token", token };
   }
-  if (status === 401) return verdict("refused", said);
-  if (status === 403) return verdict(readRefusal(words) ?? "forbidden", said);
-  if (status === 400 && /invalid_grant/.test(body.reveal())) return verdict("refused", said);
+  if (status === 401) return verdict("refused", detail);
+  if (status === 403) return verdict(readRefusal(message) ?? "forbidden", detail);
+  if (status === 400 && /invalid_grant/.test(body.reveal())) return verdict("refused", detail);
   if (status >= 300 && status < 400) {
-    return verdict("unknown", `${said}, and a credential follows no redirect`);
+    return verdict("unknown", `${detail}, and redirects are not followed`);
   }
-  return verdict("unknown", said);
+  return verdict("unknown", detail);
 }
 
 function tokenIn(text: string): Secret | undefined {

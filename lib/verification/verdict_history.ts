@@ -1,153 +1,163 @@
 import {
   type Candidate,
   credentialFingerprint,
+  defined,
   type ProbeTarget,
   type ProbeVerdict,
   type VerdictKind,
 } from "../model/mod.ts";
 
-/** What was heard of a credential, or of the source that mints it. */
-interface Heard {
-  readonly verdict?: VerdictKind;
-  readonly words?: string;
-  readonly verdictAtMs?: number;
-  readonly refusedAtMs?: number;
-  /** The registry refused it, even if it may be asked again. */
-  readonly byRegistry?: boolean;
-  /** Refusals by reads in a row of credentials of one source. */
-  readonly strikes?: number;
+/** The repository of a verdict, and how far the verdict applies. */
+export interface VerdictScope {
+  readonly target: ProbeTarget;
+  /** Keeps verdicts per credential, even for credentials that a plugin or helper issues. */
+  readonly perToken: boolean;
 }
 
-/** What is known of one candidate at one repository. */
-export interface Known {
+/** The verdict on a candidate at one repository. */
+export interface CandidateVerdict {
   readonly verdict?: VerdictKind;
-  /** What the verdict was given with. */
-  readonly words?: string;
+  /** Explains the verdict. */
+  readonly detail?: string;
+  /** Wall time of the last refusal that counts, by the registry or by reads (ms). */
   readonly refusedAtMs?: number;
-  /** The registry refused this very credential, when it was last asked. */
+  /** The last probe of this very credential was refused. */
   readonly refusedByRegistry?: boolean;
 }
 
+/** What is recorded for a credential, or for the source that issues it. */
+interface VerdictRecord extends CandidateVerdict {
+  readonly verdictAtMs?: number;
+  /** Credentials of the source whose reads were refused, one after another. */
+  readonly consecutiveRefusals?: number;
+}
+
 const MAX_RECORDS = 20_000;
-/** Reads that are refused this soon after the registry said yes speak against it. */
-const CONTRADICTION_MS = 10 * 60_000;
-/** A source whose credentials reads have refused this often in a row is refused itself. */
-const MAX_STRIKES = 2;
+/** Reads that are refused within this time after a probe override its verdict. */
+const OVERRIDE_MS = 10 * 60_000;
+/** After this many consecutive refusals by reads, a source itself counts as refused. */
+const MAX_CONSECUTIVE_REFUSALS = 2;
 
 /**
- * What registries and reads have said, by host, repository and credential. A credential that people
- * set is known by itself. One that is minted is another each time: the registry's word on it counts
- * for its source, so that a renewal is no change worth asking about.
+ * Remembers the verdicts of registries and of reads, by host, repository and credential. For a
+ * credential that a plugin or helper issues, the registry's verdict applies to its source, so that a
+ * renewed credential is not probed again.
  */
 export class VerdictHistory {
-  readonly #records = new Map<string, Heard>();
+  readonly #records = new Map<string, VerdictRecord>();
 
-  /** @param perToken Whether minted ones too are known by themselves. */
-  known(target: ProbeTarget, candidate: Candidate, perToken: boolean): Known {
-    const word = this.#get(stateKey(target, candidate, perToken));
-    const { verdict, words, refusedAtMs } = word;
-    const reads = this.#get(tokenKey(target, candidate)).refusedAtMs;
-    const source = this.#get(sourceKey(target, candidate));
-    const struck = (source.strikes ?? 0) >= MAX_STRIKES ? source.refusedAtMs : undefined;
+  get(scope: VerdictScope, candidate: Candidate): CandidateVerdict {
+    const { verdict, detail, refusedAtMs, refusedByRegistry } = this.#get(
+      verdictKey(scope, candidate),
+    );
+    const readsRefusedAtMs = this.#get(tokenKey(scope, candidate)).refusedAtMs;
+    const source = this.#get(sourceKey(scope, candidate));
+    const sourceRefusedAtMs = (source.consecutiveRefusals ?? 0) >= MAX_CONSECUTIVE_REFUSALS
+      ? source.refusedAtMs
+      : undefined;
     const isGood = verdict === "accepted" || verdict === "anonymous";
-    const last = isGood ? undefined : refusedAtMs ?? reads ?? struck;
-    return {
-      ...(verdict !== undefined && { verdict }),
-      ...(words !== undefined && { words }),
-      ...(last !== undefined && { refusedAtMs: last }),
-      // The word on a source says little about the next credential that it mints.
-      ...(word.byRegistry && isKnownByItself(candidate, perToken) && { refusedByRegistry: true }),
-    };
+    const isOwnVerdict = appliesToCredential(scope, candidate);
+    return defined({
+      verdict,
+      detail,
+      refusedAtMs: isGood ? undefined : refusedAtMs ?? readsRefusedAtMs ?? sourceRefusedAtMs,
+      refusedByRegistry: isOwnVerdict ? refusedByRegistry : undefined,
+    });
   }
 
-  /** The registry has spoken. */
-  heard(
-    target: ProbeTarget,
+  /** Records the verdict of a probe. */
+  recordProbe(
+    scope: VerdictScope,
     candidate: Candidate,
     { kind: verdict, detail }: ProbeVerdict,
     nowMs: number,
-    perToken: boolean,
   ): void {
-    const refused = verdict === "refused" || verdict === "forbidden";
-    this.#set(stateKey(target, candidate, perToken), {
+    const isRefused = verdict === "refused" || verdict === "forbidden";
+    this.#set(verdictKey(scope, candidate), {
       verdict,
-      words: detail,
+      detail,
       verdictAtMs: nowMs,
-      ...(refused && { refusedAtMs: nowMs, byRegistry: true }),
+      ...(isRefused && { refusedAtMs: nowMs, refusedByRegistry: true }),
     });
     if (verdict === "accepted" || verdict === "anonymous") {
-      this.#records.delete(sourceKey(target, candidate));
+      this.#records.delete(sourceKey(scope, candidate));
     }
   }
 
   /**
-   * Reads with a candidate are refused. A word of the registry from before counts no more, so that
-   * it may be asked once more; a fresh yes is not asked for again, the reads are believed.
+   * Records that reads with a candidate are refused. They override a recent verdict of the registry.
+   * An older verdict is removed, so that the candidate can be probed again.
    */
-  readsRefused(target: ProbeTarget, candidate: Candidate, nowMs: number, perToken: boolean): void {
-    const key = stateKey(target, candidate, perToken);
+  recordRefusedReads(scope: VerdictScope, candidate: Candidate, nowMs: number): void {
+    const key = verdictKey(scope, candidate);
     const { verdictAtMs } = this.#get(key);
-    const fresh = verdictAtMs !== undefined && nowMs - verdictAtMs < CONTRADICTION_MS;
-    if (fresh) {
-      const words = "reads with it are refused";
-      this.#set(key, { verdict: "refused", words, verdictAtMs, refusedAtMs: nowMs });
+    if (verdictAtMs !== undefined && nowMs - verdictAtMs < OVERRIDE_MS) {
+      const detail = "reads with it are refused";
+      this.#set(key, { verdict: "refused", detail, verdictAtMs, refusedAtMs: nowMs });
     } else this.#records.delete(key);
-    const token = tokenKey(target, candidate);
+    const token = tokenKey(scope, candidate);
     this.#set(token, { ...this.#get(token), refusedAtMs: nowMs });
-    const source = sourceKey(target, candidate);
-    const { strikes = 0, refusedAtMs = -Infinity } = this.#get(source);
-    const inARow = nowMs - refusedAtMs < CONTRADICTION_MS;
-    this.#set(source, { strikes: inARow ? strikes + 1 : 1, refusedAtMs: nowMs });
+    const source = sourceKey(scope, candidate);
+    const { consecutiveRefusals = 0, refusedAtMs = -Infinity } = this.#get(source);
+    const isConsecutive = nowMs - refusedAtMs < OVERRIDE_MS;
+    this.#set(source, {
+      consecutiveRefusals: isConsecutive ? consecutiveRefusals + 1 : 1,
+      refusedAtMs: nowMs,
+    });
   }
 
-  /** What the registry refused before may be asked about again: a doubt is a change. */
-  reopen(target: ProbeTarget, candidate: Candidate, perToken: boolean): void {
-    const key = stateKey(target, candidate, perToken);
-    const { refusedAtMs, verdict, byRegistry = false } = this.#get(key);
-    if (verdict === undefined || refusedAtMs === undefined) return;
-    // When it was refused is kept: it ranks behind those that never were.
-    this.#set(key, { refusedAtMs, byRegistry });
-  }
-
-  /** Its reads succeed: what was held against it is over. */
-  readsSucceed(target: ProbeTarget, candidate: Candidate, perToken: boolean): void {
-    const key = stateKey(target, candidate, perToken);
+  /** Records that reads with a candidate succeed, which clears its refusals. */
+  recordSuccessfulReads(scope: VerdictScope, candidate: Candidate): void {
+    const key = verdictKey(scope, candidate);
     if (this.#get(key).refusedAtMs !== undefined) this.#records.delete(key);
-    this.#records.delete(tokenKey(target, candidate));
-    this.#records.delete(sourceKey(target, candidate));
+    this.#records.delete(tokenKey(scope, candidate));
+    this.#records.delete(sourceKey(scope, candidate));
   }
 
-  #get(key: string): Heard {
+  /**
+   * Allows another probe of a refused candidate. The time of the refusal is kept, because it ranks
+   * the candidate below those that were never refused.
+   */
+  allowProbe(scope: VerdictScope, candidate: Candidate): void {
+    const key = verdictKey(scope, candidate);
+    const { refusedAtMs, verdict, refusedByRegistry = false } = this.#get(key);
+    if (verdict === undefined || refusedAtMs === undefined) return;
+    this.#set(key, { refusedAtMs, refusedByRegistry });
+  }
+
+  #get(key: string): VerdictRecord {
     return this.#records.get(key) ?? {};
   }
 
-  #set(key: string, record: Heard): void {
-    this.#records.delete(key); // and behind the others again
+  #set(key: string, record: VerdictRecord): void {
+    this.#records.delete(key); // moves it to the end, the oldest is evicted first
     this.#records.set(key, record);
     const [oldest] = this.#records.keys();
     if (this.#records.size > MAX_RECORDS && oldest !== undefined) this.#records.delete(oldest);
   }
 }
 
-function place({ scheme, host, repository }: ProbeTarget): string {
+function repositoryOf({ target: { scheme, host, repository } }: VerdictScope): string {
   return `${scheme}://${host}/${repository}`;
 }
 
-function tokenKey(target: ProbeTarget, { credential }: Candidate): string {
-  return `token ${place(target)} ${credentialFingerprint(credential)}`;
+function tokenKey(scope: VerdictScope, { credential }: Candidate): string {
+  return `token ${repositoryOf(scope)} ${credentialFingerprint(credential)}`;
 }
 
-function sourceKey(target: ProbeTarget, candidate: Candidate): string {
+function sourceKey(scope: VerdictScope, candidate: Candidate): string {
   const { origin, pattern = "", plugin = "", account = "", watched, credential } = candidate;
-  const own = watched ? credentialFingerprint(credential) : "";
-  return `source ${place(target)} ${JSON.stringify([origin, pattern, plugin, account, own])}`;
+  const fingerprint = watched ? credentialFingerprint(credential) : "";
+  const source = JSON.stringify([origin, pattern, plugin, account, fingerprint]);
+  return `source ${repositoryOf(scope)} ${source}`;
 }
 
-function stateKey(target: ProbeTarget, candidate: Candidate, perToken: boolean): string {
-  const own = isKnownByItself(candidate, perToken);
-  return `word ${own ? tokenKey(target, candidate) : sourceKey(target, candidate)}`;
+function verdictKey(scope: VerdictScope, candidate: Candidate): string {
+  const isOwn = appliesToCredential(scope, candidate);
+  return `verdict ${isOwn ? tokenKey(scope, candidate) : sourceKey(scope, candidate)}`;
 }
 
-function isKnownByItself({ watched }: Candidate, perToken: boolean): boolean {
+/** Whether the verdict applies to the credential itself, and not to its source. */
+function appliesToCredential({ perToken }: VerdictScope, { watched }: Candidate): boolean {
   return perToken || watched;
 }

@@ -64,14 +64,14 @@ export class FleetNode {
     this.#store = new CredentialStore({ settings, seed: `machine-${index}`, random });
     this.#backoff = new Backoff({ clock, random });
     const observer = { notify() {} };
-    const none = { selector: undefined, mounts: { of: () => [] }, book: new MountRecords() };
+    const none = { selector: undefined, mounts: { of: () => [] }, records: new MountRecords() };
     this.#renewals = new Renewals({
       store: this.#store,
       selections: new Selections({ ...none, observer, clock }),
       resolver: () => ({ resolve: (request) => Promise.resolve(this.#resolve(request)) }),
       observer,
       clock,
-      inSync: () => {},
+      onCompleted: () => {},
     });
   }
 

@@ -278,5 +278,8 @@ tokenTest("names the missing RBAC rule without the right to create tokens", asyn
   api.allows = ({ verb }) => verb !== "create";
   await using agent = await start(node, api);
   match(agent.log, /forbidden-by-rbac/);
-  match(agent.log, /we may not create serviceaccounts\/token \(web\) in namespace default/);
+  match(
+    agent.log,
+    /RBAC does not allow the agent to create serviceaccounts\/token \(web\) in namespace default/,
+  );
 });

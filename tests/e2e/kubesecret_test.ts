@@ -302,24 +302,24 @@ kubeTest("reports the missing RBAC rule", async () => {
     api.allows = ({ resource }) => resource !== "pods";
     match(
       (await explain(path)).out,
-      /forbidden-by-rbac +pods of node node-1: we may not list pods in all namespaces/,
+      /forbidden-by-rbac +pods of node node-1: RBAC does not allow the agent to list pods in all namespaces/,
     );
     api.allows = ({ resource }) => resource !== "secrets";
     match(
       (await explain(path)).out,
-      /forbidden-by-rbac +secret default\/pull: we may not get secrets \(pull\) in namespace default/,
+      /forbidden-by-rbac +secret default\/pull: RBAC does not allow the agent to get secrets \(pull\) in namespace default/,
     );
     api.allows = ({ resource }) => resource !== "serviceaccounts";
     const { out, code } = await explain(path);
     strictEqual(code, 0);
     match(
       out,
-      /forbidden-by-rbac +serviceaccount default\/default: we may not get serviceaccounts/,
+      /forbidden-by-rbac +serviceaccount default\/default: RBAC does not allow the agent to get serviceaccounts/,
     );
     api.allows = ({ verb }) => verb !== "list";
     match(
       (await explain(path, 'mode = "list"\nnamespaces = ["default"]')).out,
-      /forbidden-by-rbac +secrets of default, .*: we may not list secrets in namespace default/,
+      /forbidden-by-rbac +secrets of default, .*: RBAC does not allow the agent to list secrets in namespace default/,
     );
   });
 });
@@ -341,9 +341,9 @@ kubeTest("reports a node name that the API server does not know", async () => {
     match(out, /kubesecret +none +no-secret-matched/);
     match(
       out,
-      /pods of node node-2: the API server knows none there: is this the name of the node/,
+      /pods of node node-2: the API server returned no pods, check the node name/,
     );
-    doesNotMatch((await explain(path)).out, /knows none there/);
+    doesNotMatch((await explain(path)).out, /returned no pods/);
   });
 });
 
@@ -352,7 +352,7 @@ kubeTest("reports a credential that the API server does not accept", async () =>
     const path = await writeKubeconfig(folder, api, { user: "token: another" });
     const { out, code } = await explain(path);
     strictEqual(code, 1);
-    match(out, /kubesecret +failed +source-refused +.*does not accept our credential \(401\)/);
+    match(out, /kubesecret +failed +source-refused +.*rejected the agent's credential \(401\)/);
     doesNotMatch(out, /another/);
   });
 });

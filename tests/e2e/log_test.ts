@@ -47,7 +47,7 @@ Deno.test("log: does not repeat a line on every reconcile while nothing changes"
     const words of [
       /warning config-file-failed: .*\/a:1\): .*; it is tried again, and nydusd itself /,
       /warning daemon-failing: nydusd stopped is unresponsive: .*; it is asked again /,
-      /warning discovery-problem: .*; the last known list stays in force, /,
+      /warning discovery-problem: .*; using the last known list and the root folder/,
       /warning plugin-failed: .*; it is not run again before a pause, which grows /,
     ]
   ) match(agent.log, words);

@@ -191,11 +191,11 @@ Deno.test("guide: a stopped nydusd, and a missing snapshotter", async () => {
   await using agent = await AgentProcess.start(node);
   daemon.signal("SIGSTOP");
   await agent.until("a warning", () => /daemon-failing.*\n/.test(agent.log));
-  quotes(agent.log, "it takes connections and does not answer in time");
+  quotes(agent.log, "it accepts connections but does not answer in time");
   daemon.signal("SIGCONT");
   await agent.until("healthy", async () => (await health(agent)).about === "healthy");
   await node.stopSnapshotter();
   await agent.until("the summary", async () => (await health(agent)).about === "discovery");
   quotes((await health(agent)).summary, "does not tell which mounts there are");
-  quotes(agent.log, "the last known list stays in force");
+  quotes(agent.log, "using the last known list and the root folder");
 });

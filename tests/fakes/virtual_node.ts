@@ -103,7 +103,7 @@ export class VirtualNode {
     this.reconciler = new Reconciler(
       { store: this.store, observer, clock, inUseDelayMs, selector },
       {
-        discoverer: { look: () => Promise.resolve(this.#view()) },
+        discoverer: { discover: () => Promise.resolve(this.#view()) },
         resolver: chain,
         deliverer: { deliver: (order) => Promise.resolve(this.#deliver(order)) },
         ...(options.readEveryMs !== undefined && {

@@ -19,7 +19,7 @@ import { CredentialStore } from "../../lib/credentials/mod.ts";
 const STUCK_POLL_MS = 200;
 
 const { deliver } = Deliverer.prototype;
-const { look } = Discovery.prototype;
+const { discover } = Discovery.prototype;
 const { due, put, evict } = CredentialStore.prototype;
 const PRETENDED: DeliveryOutcome = { kind: "delivered", file: { kind: "written" } };
 
@@ -103,13 +103,13 @@ const DEFECTS: Readonly<Record<string, () => FileSystem | void>> = {
   },
   "one hung daemon blocks others": () => {
     let discovery: Discovery | undefined;
-    Discovery.prototype.look = function (options) {
+    Discovery.prototype.discover = function (options) {
       discovery = this;
-      return look.call(this, options);
+      return discover.call(this, options);
     };
     const isOneHung = async () =>
       discovery !== undefined &&
-      (await look.call(discovery)).daemons.some(({ state }) => state !== "running");
+      (await discover.call(discovery)).daemons.some(({ state }) => state !== "running");
     Deliverer.prototype.deliver = async function (order, options) {
       while (hasBegun() && await isOneHung()) await edge.systemClock.sleep(STUCK_POLL_MS, options);
       return deliver.call(this, order, options);

@@ -57,8 +57,8 @@ function tiles(status: AgentStatus, views: readonly ImageView[]): Markup {
   const dueMs = soonest(({ image }) => image.nextAttemptAtMs);
   const endMs = soonest(({ image }) => image.expiresAtMs);
   const none = views.length === 0 ? "none" : undefined;
-  const inTime = (ms: number, onTimeout: string) =>
-    ms === Infinity ? none ?? onTimeout : moment(ms, nowMs);
+  const inTime = (ms: number, fallback: string) =>
+    ms === Infinity ? none ?? fallback : moment(ms, nowMs);
   const withProblems = failing === 0
     ? "none in trouble"
     : html`<span class="word ${worstOf(views)}">${failing} in trouble</span>`;

@@ -1,27 +1,28 @@
 import { isAbsolute, join } from "@std/path";
 import {
   AgentError,
+  Backoff,
   type Clock,
+  defined,
   type FileSystem,
   formatDuration,
   type KubeConnection,
   type ProcessRunner,
   Secret,
 } from "../../model/mod.ts";
-import { Backoff } from "../../model/mod.ts";
 import { type Fields, isFields } from "../../formats/mod.ts";
-import type { ExecSettings } from "./kube_target.ts";
+import type { ExecConfig } from "./client_config.ts";
 
-/** What an exec plugin gave: a token, a certificate with its key, or both. */
+/** The credential of an exec plugin: a token, a certificate with its key, or both. */
 export interface ExecCredential {
   readonly token?: Secret;
   readonly certPem?: string;
   readonly keyPem?: Secret;
-  /** Wall time (ms) after which the plugin is to be asked again. */
+  /** Wall time of its expiry (ms). */
   readonly expiresAtMs?: number;
 }
 
-/** What running exec plugins takes. */
+/** Dependencies for running exec plugins. */
 export interface ExecEnvironment {
   readonly files: FileSystem;
   readonly processRunner: ProcessRunner;
@@ -29,55 +30,62 @@ export interface ExecEnvironment {
   readonly env: Readonly<Record<string, string>>;
 }
 
+/** Thrown when an exec plugin fails. The message contains nothing of its output. */
+export class ExecPluginError extends AgentError {}
+
 const TIMEOUT_MS = 60_000;
 const MAX_STDOUT_BYTES = 1024 * 1024;
-/** A credential about to end is renewed rather than used once more. */
-const LEEWAY_MS = 10_000;
+/** A credential that expires within this time is not used any more. */
+const EXPIRY_MARGIN_MS = 10_000;
 
 /**
- * The credential of an exec plugin, by the protocol `client.authentication.k8s.io` (client-go
- * `plugin/pkg/client/auth/exec`): kept until it expires or is refused, asked for by one execution
- * at a time, which rests after failures.
+ * Runs an exec plugin by the `client.authentication.k8s.io` protocol (client-go
+ * `plugin/pkg/client/auth/exec`) and caches its credential until it expires or is rejected.
+ * Concurrent calls share one execution, and executions back off after failures.
  */
-export class ExecCredentials {
-  readonly settings: ExecSettings;
+export class ExecAuthenticator {
+  readonly #config: ExecConfig;
   readonly #environment: ExecEnvironment;
   readonly #backoff: Backoff;
-  #kept: ExecCredential | undefined;
+  #cached: ExecCredential | undefined;
   #running: Promise<ExecCredential> | undefined;
 
-  constructor(settings: ExecSettings, environment: ExecEnvironment) {
-    this.settings = settings;
+  constructor(config: ExecConfig, environment: ExecEnvironment) {
+    this.#config = config;
     this.#environment = environment;
     this.#backoff = new Backoff(environment);
   }
 
-  /** What was given out last was refused. */
-  suspect(): void {
-    this.#kept = undefined;
+  /** Discards the cached credential, after the API server rejected it. */
+  invalidate(): void {
+    this.#cached = undefined;
   }
 
   /**
-   * @param cluster What the plugin is told of the cluster, if it wants to know.
-   * @throws {AgentError} `io` or `invalid-response`; the message quotes nothing of its output.
+   * @param cluster Passed to the plugin, if its configuration requests it.
+   * @throws {ExecPluginError} `io` or `invalid-response`
    */
   async get(cluster: Fields): Promise<ExecCredential> {
     const { clock } = this.#environment;
-    const kept = this.#kept;
-    if (kept && (kept.expiresAtMs ?? Infinity) > clock.wallMs() + LEEWAY_MS) return kept;
+    const cached = this.#cached;
+    if (cached && (cached.expiresAtMs ?? Infinity) > clock.wallMs() + EXPIRY_MARGIN_MS) {
+      return cached;
+    }
     this.#running ??= this.#run(cluster).finally(() => this.#running = undefined);
     return await this.#running;
   }
 
   async #run(cluster: Fields): Promise<ExecCredential> {
     const { clock } = this.#environment;
-    const restMs = this.#backoff.remainingMs();
-    if (restMs > 0) throw this.#failure(`it failed lately, and rests ${formatDuration(restMs)}`);
+    const delayMs = this.#backoff.remainingMs();
+    if (delayMs > 0) {
+      throw this.#failure(`it failed recently, next attempt in ${formatDuration(delayMs)}`);
+    }
     const startedMs = clock.monotonicMs();
     try {
-      this.#kept = this.#read(await this.#execute(cluster));
+      this.#cached = this.#read(await this.#execute(cluster));
       this.#backoff.succeeded();
-      return this.#kept;
+      return this.#cached;
     } catch (error) {
       this.#backoff.failed(startedMs);
       throw error;
@@ -85,7 +93,7 @@ export class ExecCredentials {
   }
 
   async #execute(cluster: Fields): Promise<string> {
-    const { args, env, apiVersion, provideClusterInfo, installHint } = this.settings;
+    const { args, env, apiVersion, provideClusterInfo, installHint } = this.#config;
     const path = await this.#find();
     if (path === undefined) {
       const hint = installHint === "" ? "" : ` (${installHint.slice(0, 200)})`;
@@ -104,20 +112,20 @@ export class ExecCredentials {
     switch (result.kind) {
       case "exited":
         if (result.code === 0) return result.stdout;
-        throw this.#failure(`it exited with ${result.code}`);
+        throw this.#failure(`it exited with code ${result.code}`);
       case "timed-out":
-        throw this.#failure(`it did not end within ${formatDuration(TIMEOUT_MS)}`);
+        throw this.#failure(`it did not exit within ${formatDuration(TIMEOUT_MS)}`);
       case "too-much-output":
         throw this.#failure(`it printed more than ${MAX_STDOUT_BYTES} bytes`);
       case "not-started":
-        throw this.#failure(`it cannot be started: ${result.reason}`);
+        throw this.#failure(`it cannot be executed: ${result.reason}`);
       default:
         return result satisfies never;
     }
   }
 
   async #find(): Promise<string | undefined> {
-    const { command } = this.settings;
+    const { command } = this.#config;
     const { files, env } = this.#environment;
     const folders = isAbsolute(command) ? [""] : (env["PATH"] ?? "").split(":").filter(isAbsolute);
     for (const folder of folders) {
@@ -129,20 +137,20 @@ export class ExecCredentials {
   }
 
   #read(stdout: string): ExecCredential {
-    const { apiVersion } = this.settings;
-    let answer: unknown;
+    const { apiVersion } = this.#config;
+    let output: unknown;
     try {
-      answer = JSON.parse(stdout);
+      output = JSON.parse(stdout);
     } catch {
-      throw this.#failure("its answer is not JSON", "invalid-response");
+      throw this.#failure("its output is not JSON", "invalid-response");
     }
-    if (!isFields(answer) || answer["kind"] !== "ExecCredential") {
-      throw this.#failure("its answer is no ExecCredential", "invalid-response");
+    if (!isFields(output) || output["kind"] !== "ExecCredential") {
+      throw this.#failure("its output is not an ExecCredential", "invalid-response");
     }
-    if (answer["apiVersion"] !== apiVersion) {
-      throw this.#failure(`its answer is not of version ${apiVersion}`, "invalid-response");
+    if (output["apiVersion"] !== apiVersion) {
+      throw this.#failure(`its output does not have version ${apiVersion}`, "invalid-response");
     }
-    const status = isFields(answer["status"]) ? answer["status"] : {};
+    const status = isFields(output["status"]) ? output["status"] : {};
     const [token, cert, key, expires] = [
       "token",
       "clientCertificateData",
@@ -150,7 +158,10 @@ export class ExecCredentials {
       "expirationTimestamp",
     ].map((name) => typeof status[name] === "string" ? status[name] as string : "");
     if (!token && !(cert && key)) {
-      throw this.#failure("its answer holds neither token nor certificate", "invalid-response");
+      throw this.#failure(
+        "its output contains neither a token nor a certificate",
+        "invalid-response",
+      );
     }
     const expiresAtMs = Date.parse(expires ?? "");
     return {
@@ -160,23 +171,21 @@ export class ExecCredentials {
     };
   }
 
-  #failure(what: string, code: "io" | "invalid-response" = "io"): AgentError {
-    const command = JSON.stringify(this.settings.command);
-    return new AgentError(code, `run credential plugin ${command}: ${what}`);
+  #failure(what: string, code: "io" | "invalid-response" = "io"): ExecPluginError {
+    const command = JSON.stringify(this.#config.command);
+    return new ExecPluginError(code, `run credential plugin ${command}: ${what}`);
   }
 }
 
-/** What `KUBERNETES_EXEC_INFO` tells of a cluster. */
+/** Returns the `cluster` of `KUBERNETES_EXEC_INFO`. */
 export function clusterInfo(connection: KubeConnection, config: unknown): Fields {
   const { server, serverName, skipVerify, caPem, proxyUrl } = connection;
-  return {
+  return defined({
     server,
-    ...(serverName !== undefined && { "tls-server-name": serverName }),
-    ...(skipVerify && { "insecure-skip-tls-verify": true }),
-    ...(caPem !== undefined && {
-      "certificate-authority-data": new TextEncoder().encode(caPem).toBase64(),
-    }),
-    ...(proxyUrl && { "proxy-url": proxyUrl.reveal() }),
+    "tls-server-name": serverName,
+    "insecure-skip-tls-verify": skipVerify || undefined,
+    "certificate-authority-data": caPem && new TextEncoder().encode(caPem).toBase64(),
+    "proxy-url": proxyUrl?.reveal(),
     config: config ?? null,
-  };
+  });
 }

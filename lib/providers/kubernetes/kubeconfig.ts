@@ -1,19 +1,17 @@
 import { dirname, isAbsolute, join } from "@std/path";
-import { type ConfigProblem, Secret } from "../../model/mod.ts";
-import { type Fields, goField, isFields } from "../../formats/mod.ts";
-import { goString, readGoYaml } from "../../formats/mod.ts";
-import { impersonationOf } from "./kube_impersonation.ts";
-import type { ExecSettings, KubeTarget, KubeUser, PemSource } from "./kube_target.ts";
+import { type ConfigProblem, defined, Secret } from "../../model/mod.ts";
+import { type Fields, goField, goString, isFields, readGoYaml } from "../../formats/mod.ts";
+import type { AuthInfo, ClientConfig, ExecConfig, PemSource } from "./client_config.ts";
 
-/** One kubeconfig file as text. */
+/** A kubeconfig file. */
 export interface KubeconfigFile {
   readonly path: string;
   readonly text: string;
 }
 
-/** The API server of the current context, or every reason why there is none. */
-export type KubeconfigReading =
-  | { readonly kind: "target"; readonly target: KubeTarget }
+/** The configuration of the current context, or all problems. */
+export type KubeconfigResult =
+  | { readonly kind: "config"; readonly config: ClientConfig }
   | { readonly kind: "invalid"; readonly problems: readonly ConfigProblem[] };
 
 const EXEC_VERSIONS = [
@@ -22,15 +20,16 @@ const EXEC_VERSIONS = [
 ];
 
 /**
- * Reads kubeconfigs as client-go merges them: of several files the first that names a cluster, a
- * user, a context or the current context wins, and relative paths start at the file that says them
- * (`clientcmd/loader.go`). Only what the current context uses is checked. No value is ever quoted.
+ * Reads and merges kubeconfig files like client-go (`clientcmd/loader.go`): the first file that
+ * defines a cluster, user, context or the current context wins, and relative paths are relative to
+ * the file that contains them. Only what the current context uses is validated. Problems contain no
+ * values.
  */
-export function readKubeconfigs(files: readonly KubeconfigFile[]): KubeconfigReading {
-  return new Reader().read(files);
+export function readKubeconfigs(files: readonly KubeconfigFile[]): KubeconfigResult {
+  return new KubeconfigReader().read(files);
 }
 
-/** An entry of one of the three lists, and where it stands. */
+/** An entry of one of the three lists and its location. */
 interface Entry {
   readonly file: string;
   readonly place: string;
@@ -44,7 +43,7 @@ const CONTENT: Readonly<Record<List, string>> = {
   contexts: "context",
 };
 
-class Reader {
+class KubeconfigReader {
   readonly #problems: ConfigProblem[] = [];
   readonly #lists: Readonly<Record<List, Map<string, Entry>>> = {
     clusters: new Map(),
@@ -53,12 +52,12 @@ class Reader {
   };
   #current: { readonly name: string; readonly file: string } | undefined;
 
-  read(files: readonly KubeconfigFile[]): KubeconfigReading {
+  read(files: readonly KubeconfigFile[]): KubeconfigResult {
     for (const file of files) this.#merge(file);
-    const target = this.#problems.length === 0 ? this.#target(files) : undefined;
-    return target === undefined || this.#problems.length > 0
+    const config = this.#problems.length === 0 ? this.#currentContext(files) : undefined;
+    return config === undefined || this.#problems.length > 0
       ? { kind: "invalid", problems: this.#problems }
-      : { kind: "target", target };
+      : { kind: "config", config };
   }
 
   #merge({ path, text }: KubeconfigFile): void {
@@ -91,17 +90,14 @@ class Reader {
     if (isFields(content)) this.#lists[list].set(name, { file, place, fields: content });
   }
 
-  #target(files: readonly KubeconfigFile[]): KubeTarget | undefined {
-    const named = this.#current;
-    const file = named?.file ?? files[0]?.path ?? "";
-    if (named === undefined) {
-      const remedy = "name one of the contexts";
-      return this.#none({ file, place: "current-context" }, "no context is chosen", remedy);
-    }
-    const context = this.#lists.contexts.get(named.name);
+  #currentContext(files: readonly KubeconfigFile[]): ClientConfig | undefined {
+    const current = this.#current;
+    const at = { file: current?.file ?? files[0]?.path ?? "", place: "current-context" };
+    const remedy = "set it to the name of a context";
+    if (current === undefined) return this.#problem(at, "it is not set", remedy);
+    const context = this.#lists.contexts.get(current.name);
     if (context === undefined) {
-      const what = `there is no context ${JSON.stringify(named.name)}`;
-      return this.#none({ file, place: "current-context" }, what, "name one that is there");
+      return this.#problem(at, `there is no context ${JSON.stringify(current.name)}`, remedy);
     }
     const cluster = this.#named(context, "cluster", "clusters");
     const userName = this.#text(context, "user");
@@ -115,41 +111,37 @@ class Reader {
     const found = this.#lists[list].get(name);
     if (found !== undefined) return found;
     const at = { file: context.file, place: `${context.place}.${field}` };
-    return this.#none(at, `there is no ${field} ${JSON.stringify(name)}`, `add it to ${list}`);
+    return this.#problem(at, `there is no ${field} ${JSON.stringify(name)}`, `add it to ${list}`);
   }
 
-  #join(cluster: Entry, user: Entry | undefined): KubeTarget {
+  #join(cluster: Entry, user: Entry | undefined): ClientConfig {
     const ca = this.#pem(cluster, "certificate-authority");
     const cert = user && this.#pem(user, "client-certificate");
     const key = user && this.#pem(user, "client-key");
     const skipVerify = goField(cluster.fields, "insecure-skip-tls-verify") === true;
     if (skipVerify && ca !== undefined) {
       const at = place(cluster, "insecure-skip-tls-verify");
-      this.#problem(at, "it contradicts the certificate authority beside it", "keep one of them");
+      this.#problem(at, "it conflicts with the certificate authority", "remove one of them");
     }
     if (user && (cert === undefined) !== (key === undefined)) {
       const missing = cert === undefined ? "client-certificate" : "client-key";
-      const what = "certificate and key go together, and one is missing";
+      const what = "a client certificate needs both the certificate and the key";
       this.#problem(place(user, missing), what, `add ${missing} or ${missing}-data`);
     }
     const serverName = this.#text(cluster, "tls-server-name");
     const proxyUrl = this.#proxy(cluster);
     if (proxyUrl && (skipVerify || serverName !== "")) {
       const what = "it cannot be used with insecure-skip-tls-verify or tls-server-name";
-      this.#problem(place(cluster, "proxy-url"), what, "reach the server without a proxy");
+      this.#problem(place(cluster, "proxy-url"), what, "remove proxy-url or the TLS setting");
     }
     return {
       origin: cluster.file,
       server: this.#server(cluster),
-      ...(ca && { ca }),
-      ...(cert && { cert }),
-      ...(key && { key }),
       skipVerify,
+      ...defined({ ca, cert, key, proxyUrl, execConfig: execConfigOf(cluster) }),
       ...(serverName !== "" && { serverName }),
-      ...(proxyUrl && { proxyUrl }),
-      user: user === undefined ? { kind: "anonymous" } : this.#user(user, cert !== undefined),
+      auth: user === undefined ? { kind: "anonymous" } : this.#auth(user, cert !== undefined),
       impersonation: user === undefined ? [] : impersonationOf(user.fields),
-      ...execConfigOf(cluster),
     };
   }
 
@@ -161,7 +153,7 @@ class Reader {
       return `${url.origin}${url.pathname.replace(/\/+$/, "")}`;
     }
     const at = place(cluster, "server");
-    this.#problem(at, "it is not the URL of an API server", "such as https://10.0.0.1:6443");
+    this.#problem(at, "it is not the URL of an API server", "write https://host:port");
     return "";
   }
 
@@ -170,35 +162,34 @@ class Reader {
     if (text === "") return undefined;
     if (/^(?:https?|socks5):$/.test(URL.parse(text)?.protocol ?? "")) return new Secret(text);
     const at = place(cluster, "proxy-url");
-    this.#problem(at, "it is not the URL of a proxy", "http://, https:// or socks5://");
-    return undefined;
+    return this.#problem(at, "it is not the URL of a proxy", "use http://, https:// or socks5://");
   }
 
-  /** Inline data wins over the file beside it. */
+  /** Inline data takes precedence over a file. */
   #pem(entry: Entry, name: string): PemSource | undefined {
     const data = this.#text(entry, `${name}-data`);
     if (data === "") {
       const path = this.#text(entry, name);
-      return path === "" ? undefined : { kind: "file", path: besides(entry.file, path) };
+      return path === "" ? undefined : { kind: "file", path: resolvePath(entry.file, path) };
     }
     try {
       const bytes = Uint8Array.fromBase64(data.replace(/\s/g, ""));
       const pem = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
       if (pem.includes("-----BEGIN ")) return { kind: "inline", pem: new Secret(pem) };
     } catch {
-      // Told below, with whatever else is no PEM text.
+      // Reported below.
     }
-    this.#problem(place(entry, `${name}-data`), "it is not base64 of a PEM text", "encode it anew");
-    return undefined;
+    const at = place(entry, `${name}-data`);
+    return this.#problem(at, "it is not a PEM text in base64", "encode it again");
   }
 
   /**
-   * As in client-go: the token's file before the token beside it, and an exec plugin only where
-   * nothing else says who we are.
+   * Precedence as in client-go: the token file, the token, basic authentication; an exec plugin only
+   * without any of them and without a client certificate.
    */
-  #user(entry: Entry, hasCertificate: boolean): KubeUser {
+  #auth(entry: Entry, hasCertificate: boolean): AuthInfo {
     if (goField(entry.fields, "auth-provider") !== undefined) {
-      const what = "this older way to log in is gone from Kubernetes";
+      const what = "Kubernetes has removed auth providers";
       this.#problem(place(entry, "auth-provider"), what, "use exec with a credential plugin");
     }
     const exec = goField(entry.fields, "exec");
@@ -206,7 +197,7 @@ class Reader {
     const tokenFile = this.#text(entry, "tokenFile");
     const username = this.#text(entry, "username");
     if (tokenFile !== "") {
-      const path = besides(entry.file, tokenFile);
+      const path = resolvePath(entry.file, tokenFile);
       return { kind: "token-file", path, ...(token !== "" && { token: new Secret(token) }) };
     }
     if (token !== "") return { kind: "token", token: new Secret(token) };
@@ -217,23 +208,26 @@ class Reader {
     return { kind: "exec", exec: this.#exec(entry, exec) };
   }
 
-  #exec(user: Entry, fields: Fields): ExecSettings {
+  #exec(user: Entry, fields: Fields): ExecConfig {
     const entry = { file: user.file, place: `${user.place}.exec`, fields };
     const command = this.#text(entry, "command");
     const apiVersion = this.#text(entry, "apiVersion");
-    if (command === "") this.#problem(place(entry, "command"), "it is missing", "name a program");
+    if (command === "") {
+      this.#problem(place(entry, "command"), "it is missing", "set it to a credential plugin");
+    }
     if (!EXEC_VERSIONS.includes(apiVersion)) {
-      const what = "this version of the protocol is not spoken";
-      this.#problem(place(entry, "apiVersion"), what, `write ${EXEC_VERSIONS[0]}`);
+      const what = "this version of the protocol is not supported";
+      this.#problem(place(entry, "apiVersion"), what, `use ${EXEC_VERSIONS[0]}`);
     }
     if (this.#text(entry, "interactiveMode") === "Always") {
-      const what = "a service has nobody to ask, and the plugin insists on it";
-      this.#problem(place(entry, "interactiveMode"), what, "use a plugin that needs no terminal");
+      const what = "the plugin requires a terminal, and the agent has none";
+      const remedy = "use a plugin that works without a terminal";
+      this.#problem(place(entry, "interactiveMode"), what, remedy);
     }
     const args = goField(fields, "args") ?? [];
     const env = goField(fields, "env") ?? [];
     return {
-      command: command.includes("/") ? besides(user.file, command) : command,
+      command: command.includes("/") ? resolvePath(user.file, command) : command,
       args: Array.isArray(args) ? args.map((arg) => goString(arg) ?? "") : [],
       env: Array.isArray(env) ? Object.fromEntries(env.flatMap(variable)) : {},
       apiVersion,
@@ -250,23 +244,18 @@ class Reader {
     return "";
   }
 
-  #none(at: ReadLocation, problem: string, remedy: string): undefined {
-    this.#problem(at, problem, remedy);
-    return undefined;
-  }
-
-  #problem(at: ReadLocation, problem: string, remedy: string): void {
+  #problem(at: ProblemLocation, problem: string, remedy: string): undefined {
     this.#problems.push({ ...at, problem, remedy });
   }
 }
 
-type ReadLocation = Pick<ConfigProblem, "file" | "place">;
+type ProblemLocation = Pick<ConfigProblem, "file" | "place">;
 
-function place({ file, place }: Entry, field: string): ReadLocation {
+function place({ file, place }: Entry, field: string): ProblemLocation {
   return { file, place: `${place}.${field}` };
 }
 
-function besides(file: string, path: string): string {
+function resolvePath(file: string, path: string): string {
   return isAbsolute(path) ? path : join(dirname(file), path);
 }
 
@@ -277,12 +266,30 @@ function variable(item: unknown): [string, string][] {
   return name === "" || /[=\0]/.test(name) || value.includes("\0") ? [] : [[name, value]];
 }
 
-/** What the cluster's entry keeps for exec plugins, under a name that the protocol reserves. */
-function execConfigOf({ fields }: Entry): { readonly execConfig?: unknown } {
+/** Returns the cluster's extension for exec plugins, under the name that the protocol reserves. */
+function execConfigOf({ fields }: Entry): unknown {
   const extensions = goField(fields, "extensions");
   const found = Array.isArray(extensions)
     ? extensions.find((one) => isFields(one) && one["name"] === "client.authentication.k8s.io/exec")
     : undefined;
-  const execConfig: unknown = isFields(found) ? found["extension"] : undefined;
-  return execConfig === undefined ? {} : { execConfig };
+  return isFields(found) ? found["extension"] : undefined;
+}
+
+/** Returns the impersonation headers of a user (`as`, `as-uid`, `as-groups`, `as-user-extra`). */
+function impersonationOf(user: Fields): [name: string, value: Secret][] {
+  const headers: [string, Secret][] = [];
+  const add = (name: string, value: unknown) => {
+    const text = goString(value) ?? "";
+    if (text !== "") headers.push([name, new Secret(text)]);
+  };
+  add("Impersonate-User", goField(user, "as"));
+  add("Impersonate-Uid", goField(user, "as-uid"));
+  const groups = goField(user, "as-groups");
+  for (const group of Array.isArray(groups) ? groups : []) add("Impersonate-Group", group);
+  const extra = goField(user, "as-user-extra");
+  for (const [name, values] of Object.entries(isFields(extra) ? extra : {})) {
+    const header = `Impersonate-Extra-${encodeURIComponent(name.toLowerCase())}`;
+    for (const value of Array.isArray(values) ? values : []) add(header, value);
+  }
+  return headers;
 }

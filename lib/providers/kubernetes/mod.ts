@@ -3,4 +3,12 @@
  *
  * @module
  */
-export { type Kube, type KubeOptions, openKube } from "./kube.ts";
+import type { Kube, KubeOptions } from "./kube.ts";
+
+export type { Kube, KubeOptions };
+
+/** Creates the Kubernetes providers. The package's code is loaded here, only when it is needed. */
+export async function openKube(options: KubeOptions): Promise<Kube> {
+  const { startKube } = await import("./kube.ts");
+  return startKube(options);
+}

@@ -1,9 +1,9 @@
 import { AgentError } from "../../model/mod.ts";
-import { credentialsOf, readDockerAuth } from "../docker/mod.ts";
-import type { PullSecret, SecretEntry } from "../docker/mod.ts";
 import { type Fields, goField, isFields } from "../../formats/mod.ts";
+import { credentialsOf, type PullSecret, readDockerAuth, type SecretEntry } from "../docker/mod.ts";
+import { metadataOf, stringOf } from "./informer.ts";
 
-/** The types of secrets that hold pull credentials, with the field that holds them. */
+/** The types of pull secrets, each with the field that contains the credentials. */
 export const PULL_SECRET_TYPES: ReadonlyMap<string, string> = new Map([
   ["kubernetes.io/dockerconfigjson", ".dockerconfigjson"],
   ["kubernetes.io/dockercfg", ".dockercfg"],
@@ -11,59 +11,49 @@ export const PULL_SECRET_TYPES: ReadonlyMap<string, string> = new Map([
 const MAX_ENTRIES = 1_000;
 
 /**
- * Reads a Secret of the core API. Never throws: one that is broken has problems instead of entries,
- * and of several entries the good ones count. (The kubelet refuses all secrets of a pod for one
- * that is broken: `pkg/credentialprovider/secrets/secrets.go`.)
+ * Reads a pull secret of the core API. Never throws: an invalid secret has problems instead of
+ * entries, and valid entries are used even when others are invalid. (The kubelet rejects all
+ * secrets of a pod when one is invalid: `pkg/credentialprovider/secrets/secrets.go`.)
  */
 export function readPullSecret(object: Fields): PullSecret {
-  const metadata = isFields(object["metadata"]) ? object["metadata"] : {};
+  const { namespace, name } = metadataOf(object);
   const entries: SecretEntry[] = [];
   const problems: string[] = [];
   try {
     for (const [key, fields] of Object.entries(authsOf(object))) {
-      if (entries.length >= MAX_ENTRIES) throw broken(`it has more than ${MAX_ENTRIES} entries`);
+      if (entries.length >= MAX_ENTRIES) throw invalid(`it has more than ${MAX_ENTRIES} entries`);
       readEntry(key, fields, entries, problems);
     }
   } catch (error) {
-    problems.push(wordsOf(error));
+    problems.push(messageOf(error));
   }
-  return {
-    namespace: textOf(metadata, "namespace"),
-    name: textOf(metadata, "name"),
-    entries,
-    problems,
-  };
+  return { namespace: stringOf(namespace), name: stringOf(name), entries, problems };
 }
 
-function textOf(fields: Fields, name: string): string {
-  const value = fields[name];
-  return typeof value === "string" ? value : "";
-}
-
-function broken(what: string): AgentError {
+function invalid(what: string): AgentError {
   return new AgentError("invalid-config", what);
 }
 
-/** Only our own errors are known to quote nothing. */
-function wordsOf(error: unknown): string {
+/** Returns the message of an `AgentError` only: others may quote values. */
+function messageOf(error: unknown): string {
   return error instanceof AgentError
     ? error.message.replace("read docker configuration: ", "")
     : "it cannot be read";
 }
 
 function authsOf(object: Fields): Fields {
-  const type = textOf(object, "type");
+  const type = stringOf(object["type"]);
   const field = PULL_SECRET_TYPES.get(type);
   if (field === undefined) {
-    throw broken(`its type is ${JSON.stringify(type.slice(0, 80))}, not that of a pull secret`);
+    throw invalid(`its type is ${JSON.stringify(type.slice(0, 80))}, which is not a pull secret`);
   }
   const data = isFields(object["data"]) ? object["data"] : {};
-  const encoded = textOf(data, field);
-  if (encoded === "") throw broken(`its field ${field} is missing or empty`);
+  const encoded = stringOf(data[field]);
+  if (encoded === "") throw invalid(`its field ${field} is missing or empty`);
   const file = parse(decode(encoded, field), field);
   if (field === ".dockercfg") return file;
   const auths = goField(file, "auths") ?? {};
-  if (!isFields(auths)) throw broken(`auths in ${field} is not an object`);
+  if (!isFields(auths)) throw invalid(`auths in ${field} is not an object`);
   return auths;
 }
 
@@ -72,12 +62,12 @@ function decode(encoded: string, field: string): string {
   try {
     bytes = Uint8Array.fromBase64(encoded);
   } catch {
-    throw broken(`its field ${field} is not base64`);
+    throw invalid(`its field ${field} is not base64`);
   }
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
-    throw broken(`its field ${field} is not UTF-8 text`);
+    throw invalid(`its field ${field} is not UTF-8 text`);
   }
 }
 
@@ -86,9 +76,9 @@ function parse(text: string, field: string): Fields {
   try {
     value = JSON.parse(text);
   } catch {
-    throw broken(`its field ${field} is not JSON`);
+    throw invalid(`its field ${field} is not JSON`);
   }
-  if (!isFields(value)) throw broken(`its field ${field} is not a JSON object`);
+  if (!isFields(value)) throw invalid(`its field ${field} is not a JSON object`);
   return value;
 }
 
@@ -99,17 +89,17 @@ function readEntry(
   problems: string[],
 ): void {
   try {
-    if (!isFields(fields)) throw broken(`auths.${key} is not an object`);
-    const auth = readDockerAuth(key, padded(fields));
-    if (auth.undecodable) throw broken(`auths.${key}.auth is not UTF-8 text`);
+    if (!isFields(fields)) throw invalid(`auths.${key} is not an object`);
+    const auth = readDockerAuth(key, withPadding(fields));
+    if (auth.undecodable) throw invalid(`auths.${key}.auth is not UTF-8 text`);
     entries.push({ key, credentials: credentialsOf(auth) });
   } catch (error) {
-    problems.push(wordsOf(error));
+    problems.push(messageOf(error));
   }
 }
 
-/** Kubernetes takes base64 without its padding too, docker does not. */
-function padded(fields: Fields): Fields {
+/** Adds the padding of base64, which Kubernetes does not require but docker does. */
+function withPadding(fields: Fields): Fields {
   const auth = goField(fields, "auth");
   if (typeof auth !== "string" || auth.length % 4 === 0 || auth.includes("=")) return fields;
   const others = Object.entries(fields).filter(([name]) => name.toLowerCase() !== "auth");

@@ -1,88 +1,86 @@
 import { createHash } from "node:crypto";
-import type { Clock } from "../../model/mod.ts";
-import { accountKey, type KubeNode } from "./kube_node.ts";
-import { FollowedObjects, type KubeFollowing, type KubeProblem } from "./kube_sources.ts";
-import type { Projection } from "./kube_sources.ts";
-import { ListWatch } from "./list_watch.ts";
+import { type Clock, defined } from "../../model/mod.ts";
 import type { PullSecret } from "../docker/mod.ts";
+import {
+  Informer,
+  type InformerContext,
+  type InformerProblem,
+  type Transform,
+} from "./informer.ts";
+import { type NodeInformers, serviceAccountKey } from "./node_informers.ts";
+import { ObjectCache } from "./object_cache.ts";
 import { PULL_SECRET_TYPES, readPullSecret } from "./secret_reader.ts";
 
-/** A pull secret as it was read last. */
-export interface HeldSecret extends PullSecret {
-  /** Differs when its content does. */
+/** A cached pull secret. */
+export interface CachedSecret extends PullSecret {
+  /** Digest of its content. */
   readonly digest: string;
-  /** Wall time at which this content was seen first. */
+  /** Wall time at which this content was first read (ms). */
   readonly readAtMs: number;
 }
 
-/** Where pull secrets come from. */
+/** A source of pull secrets. */
 export interface SecretSource {
-  secrets(): Iterable<HeldSecret>;
-  /** Resolves when everything was read once, or could not be. */
-  attempted(): Promise<void>;
-  /** Gets these secrets (`namespace/name`) anew. */
+  secrets(): Iterable<CachedSecret>;
+  /** Resolves when reading all secrets has succeeded or failed. */
+  waitForList(): Promise<void>;
+  /** Reads these secrets (`namespace/name`) again. */
   refresh(keys: readonly string[]): Promise<void>;
-  problems(): readonly KubeProblem[];
+  problems(): readonly InformerProblem[];
   stop(): void;
 }
 
-function heldSecret(clock: Clock): Projection<HeldSecret> {
+function secretTransform(clock: Clock): Transform<CachedSecret> {
   return {
-    read: (object) => ({
+    transform: (object) => ({
       ...readPullSecret(object),
       digest: createHash("sha256").update(JSON.stringify([object["type"], object["data"]]))
         .digest("base64"),
       readAtMs: clock.wallMs(),
     }),
-    same: (a, b) => a.digest === b.digest,
+    isEqual: (a, b) => a.digest === b.digest,
   };
 }
 
-/**
- * Every pull secret of some namespaces, or of all: one list and watch for each namespace and type.
- */
+/** All pull secrets of some namespaces, or of all, with an informer per namespace and type. */
 export class ListedSecrets implements SecretSource {
-  readonly #lists: readonly { readonly subject: string; readonly watch: ListWatch<HeldSecret> }[];
+  readonly #informers: readonly (readonly [subject: string, Informer<CachedSecret>])[];
   readonly #stop = new AbortController();
 
   /** @param namespaces Empty: all. */
-  constructor(following: KubeFollowing, namespaces: readonly string[], changed: () => void) {
-    const places = namespaces.length === 0 ? [undefined] : namespaces;
-    this.#lists = places.flatMap((namespace) =>
-      [...PULL_SECRET_TYPES.keys()].map((type) => ({
-        subject: `secrets of ${namespace ?? "all namespaces"}, type ${type}`,
-        watch: new ListWatch({
-          ...following,
-          ...heldSecret(following.clock),
+  constructor(context: InformerContext, namespaces: readonly string[], changed: () => void) {
+    const scopes = namespaces.length === 0 ? [undefined] : namespaces;
+    this.#informers = scopes.flatMap((namespace) =>
+      [...PULL_SECRET_TYPES.keys()].map((type) => {
+        const informer = new Informer({
+          ...context,
+          ...secretTransform(context.clock),
           resource: "secrets",
-          ...(namespace !== undefined && { namespace }),
+          ...defined({ namespace }),
           fieldSelector: `type=${type}`,
           changed,
-        }),
-      }))
+        });
+        return [`secrets of ${namespace ?? "all namespaces"}, type ${type}`, informer] as const;
+      })
     );
-    for (const { watch } of this.#lists) void watch.run(this.#stop);
+    for (const [, informer] of this.#informers) void informer.run(this.#stop);
   }
 
-  *secrets(): Generator<HeldSecret> {
-    for (const { watch } of this.#lists) yield* watch.items.values();
+  *secrets(): Generator<CachedSecret> {
+    for (const [, informer] of this.#informers) yield* informer.items.values();
   }
 
-  async attempted(): Promise<void> {
-    await Promise.all(this.#lists.map(({ watch }) => watch.attempted()));
+  async waitForList(): Promise<void> {
+    await Promise.all(this.#informers.map(([, informer]) => informer.waitForList()));
   }
 
-  /** Lists are watched as a whole: single secrets are not asked for, and need no right to be. */
+  /** Does nothing: reading single secrets would need another permission than listing them. */
   refresh(): Promise<void> {
     return Promise.resolve();
   }
 
-  problems(): readonly KubeProblem[] {
-    return this.#lists.flatMap(({ subject, watch }) => {
-      const failure = watch.failure ?? watch.unwatchable;
-      const stale = watch.failure !== undefined;
-      return failure === undefined ? [] : [{ subject, failure, unknown: !watch.synced, stale }];
-    });
+  problems(): readonly InformerProblem[] {
+    return this.#informers.flatMap(([subject, informer]) => informer.problem(subject) ?? []);
   }
 
   stop(): void {
@@ -91,47 +89,47 @@ export class ListedSecrets implements SecretSource {
 }
 
 /**
- * The pull secrets that pods on this node name, by themselves or through their service accounts.
- * No secret is asked for that no pod here could be given.
+ * The pull secrets that pods on this node reference, directly or through their service accounts. No
+ * other secret is read.
  */
 export class ReferencedSecrets implements SecretSource {
-  readonly #node: KubeNode;
-  readonly #secrets: FollowedObjects<HeldSecret>;
+  readonly #node: NodeInformers;
+  readonly #secrets: ObjectCache<CachedSecret>;
   readonly #changed: () => void;
-  #wanted: ReadonlySet<string> = new Set();
+  #references: ReadonlySet<string> = new Set();
 
-  constructor(following: KubeFollowing, node: KubeNode, changed: () => void) {
+  constructor(context: InformerContext, node: NodeInformers, changed: () => void) {
     this.#node = node;
     this.#changed = changed;
-    const projection = heldSecret(following.clock);
-    this.#secrets = new FollowedObjects(following, "secrets", projection, changed);
-    node.onChange(() => this.#look());
+    const transform = secretTransform(context.clock);
+    this.#secrets = new ObjectCache(context, "secrets", transform, changed);
+    node.onChange(() => this.#updateReferences());
   }
 
-  *secrets(): Generator<HeldSecret> {
-    for (const [, secret] of this.#secrets.items()) yield secret;
+  secrets(): Iterable<CachedSecret> {
+    return this.#secrets.items();
   }
 
-  async attempted(): Promise<void> {
-    await this.#node.attempted();
-    await this.#secrets.attempted();
+  async waitForList(): Promise<void> {
+    await this.#node.waitForList();
+    await this.#secrets.waitForList();
   }
 
   async refresh(keys: readonly string[]): Promise<void> {
     await this.#secrets.refresh(keys);
   }
 
-  problems(): readonly KubeProblem[] {
-    const missing = [...this.#wanted].filter((key) => this.#secrets.isMissing(key));
+  problems(): readonly InformerProblem[] {
+    const missing = [...this.#references].filter((key) => this.#secrets.isMissing(key));
     return [
       ...this.#node.pods.problems(),
-      // They only add to what pods name: what they would say is not needed to go on.
-      ...this.#node.accounts.problems().map((problem) => ({ ...problem, unknown: false })),
+      // Service accounts only add references to those of the pods: the result is still usable.
+      ...this.#node.serviceAccounts.problems().map((one) => ({ ...one, unsynced: false })),
       ...this.#secrets.problems(),
       ...missing.map((key) => ({
         subject: `secret ${key}`,
-        failure: { reason: "no-secret-matched", detail: "it is named by a pod and not there" },
-        unknown: false,
+        failure: { reason: "no-secret-matched", detail: "a pod references it, but it is missing" },
+        unsynced: false,
         stale: false,
       } as const)),
     ];
@@ -141,18 +139,16 @@ export class ReferencedSecrets implements SecretSource {
     this.#secrets.stop();
   }
 
-  /** What the pods name now. */
-  #look(): void {
-    const before = this.#wanted;
-    this.#wanted = new Set(
+  #updateReferences(): void {
+    const before = this.#references;
+    this.#references = new Set(
       this.#node.pods.active().flatMap((pod) => {
-        const ofAccount = this.#node.accounts.get(accountKey(pod))?.pullSecrets ?? [];
-        return [...pod.pullSecrets, ...ofAccount].map((name) => `${pod.namespace}/${name}`);
+        const account = this.#node.serviceAccounts.get(serviceAccountKey(pod));
+        return [...pod.pullSecrets, ...account?.pullSecrets ?? []]
+          .map((name) => `${pod.namespace}/${name}`);
       }),
     );
-    this.#secrets.want(this.#wanted);
-    if (before.size !== this.#wanted.size || [...before].some((key) => !this.#wanted.has(key))) {
-      this.#changed();
-    }
+    this.#secrets.setReferences(this.#references);
+    if (before.symmetricDifference(this.#references).size > 0) this.#changed();
   }
 }

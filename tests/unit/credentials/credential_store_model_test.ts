@@ -54,7 +54,7 @@ function candidate(password: number, nowMs: number, lifetimeMs?: number): Candid
   };
 }
 
-/** What the store must know, in a few lines: who gave what last, and what was taken back. */
+/** The expected state of an entry: the stored and the withdrawn password. */
 interface Known {
   readonly password?: number;
   readonly adopted?: boolean;
@@ -113,7 +113,7 @@ function applyToStore(store: CredentialStore, image: ImageReference, step: Step,
       return;
     case "fail":
       store.recordFailure(image, { reason: "plugin-failed", detail: "it failed" }, nowMs);
-      ok((store.get(image.text)?.nextAttemptAtMs ?? Infinity) > nowMs, "it would spin");
+      ok((store.get(image.text)?.nextAttemptAtMs ?? Infinity) > nowMs, "the next attempt is later");
       return;
     case "withdraw":
       store.withdraw(image);
@@ -129,7 +129,7 @@ function applyToStore(store: CredentialStore, image: ImageReference, step: Step,
   }
 }
 
-Deno.test("the store knows what a few lines of model know, whatever is done to it", () => {
+Deno.test("CredentialStore: matches a simple model in any sequence of calls", () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
       const store = new CredentialStore({
@@ -145,14 +145,14 @@ Deno.test("the store knows what a few lines of model know, whatever is done to i
         ok(image);
         applyToStore(store, image, one, nowMs);
         model.apply(image, one, nowMs);
-        judge(store, model, nowMs);
+        check(store, model, nowMs);
       }
     }),
     { numRuns: 300 },
   );
 });
 
-function judge(store: CredentialStore, model: Model, nowMs: number): void {
+function check(store: CredentialStore, model: Model, nowMs: number): void {
   deepStrictEqual(
     [...store.entries()].map(({ image }) => image.text).sort(),
     [
@@ -170,7 +170,7 @@ function judge(store: CredentialStore, model: Model, nowMs: number): void {
   }
   const due = store.due(nowMs);
   const ends = due.map(({ stored }) => stored?.candidate.expiresAtMs ?? 0);
-  deepStrictEqual(ends, ends.toSorted((a, b) => a - b), "the most urgent first");
+  deepStrictEqual(ends, ends.toSorted((a, b) => a - b), "earliest expiry first");
   for (const { nextAttemptAtMs = Infinity } of due) ok(nextAttemptAtMs <= nowMs);
   const times = [...store.entries()].flatMap(({ nextAttemptAtMs }) => nextAttemptAtMs ?? []);
   strictEqual(store.nextDueAtMs(), times.length === 0 ? undefined : Math.min(...times));

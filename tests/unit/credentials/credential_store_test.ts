@@ -29,7 +29,7 @@ function candidate(password: string, change: Partial<Candidate> = {}): Candidate
 const put = (store: CredentialStore, c: Candidate, nowMs: number) =>
   store.put(IMAGE, { provider: "kubelet", candidates: [c] }, nowMs);
 
-Deno.test("put tells new, renewed and same apart", () => {
+Deno.test("CredentialStore: put returns new, renewed or same", () => {
   const store = newStore();
   strictEqual(put(store, candidate("a"), T0), "new");
   strictEqual(put(store, candidate("a"), T0 + 1), "same");
@@ -38,7 +38,7 @@ Deno.test("put tells new, renewed and same apart", () => {
   deepStrictEqual(store.get(IMAGE.text)?.renewals, { success: 3, failure: 0 });
 });
 
-Deno.test("recordFailure keeps the last good credential, past its hard expiry too", () => {
+Deno.test("CredentialStore: keeps the last good credential after failures and after its expiry", () => {
   const store = newStore();
   put(store, candidate("a", { expiresAtMs: T0 + 10 * MINUTE }), T0);
   const late = T0 + 60 * MINUTE;
@@ -52,10 +52,10 @@ Deno.test("recordFailure keeps the last good credential, past its hard expiry to
     detail: "exit code 1",
     atMs: late,
   });
-  ok((entry.nextAttemptAtMs ?? 0) > late, "it would spin");
+  ok((entry.nextAttemptAtMs ?? 0) > late, "the next attempt is later");
 });
 
-Deno.test("put of the expired credential once more counts as a failure, never as a success", () => {
+Deno.test("CredentialStore: counts the expired credential as a failure when its source returns it again", () => {
   const store = newStore();
   const expiresAtMs = T0 + 10 * MINUTE;
   put(store, candidate("a", { expiresAtMs }), T0);
@@ -64,38 +64,38 @@ Deno.test("put of the expired credential once more counts as a failure, never as
   deepStrictEqual(store.get(IMAGE.text)?.renewals, { success: 1, failure: 1 });
 });
 
-Deno.test("put of a dying credential that its source repeats backs off instead of spinning", () => {
+Deno.test("CredentialStore: backs off when a source repeats a credential that is due", () => {
   const store = newStore();
   const expiresAtMs = T0 + 60 * MINUTE;
   let now = T0;
-  let asked = 0;
-  while (now < expiresAtMs && asked < 1_000) {
+  let executions = 0;
+  while (now < expiresAtMs && executions < 1_000) {
     put(store, candidate("a", { expiresAtMs, fetchedAtMs: now }), now);
-    asked++;
+    executions++;
     now = Math.max(now + 1, store.get(IMAGE.text)?.nextAttemptAtMs ?? Infinity);
   }
-  ok(asked < 100, `${asked} executions in one hour`);
+  ok(executions < 100, `${executions} executions in one hour`);
 });
 
-Deno.test("adopt never replaces what a provider gave, and is never due like it", () => {
+Deno.test("CredentialStore: adopt does not replace the credential of a provider", () => {
   const store = newStore();
-  ok(store.adopt(IMAGE, candidate("held"), T0));
+  ok(store.adopt(IMAGE, candidate("adopted"), T0));
   strictEqual(store.get(IMAGE.text)?.stored?.provider, "adopted");
-  ok(!store.adopt(IMAGE, candidate("held"), T0), "the same is not new");
+  ok(!store.adopt(IMAGE, candidate("adopted"), T0), "the same credential is not new");
   put(store, candidate("fresh"), T0 + 1);
-  ok(!store.adopt(IMAGE, candidate("held"), T0 + 2));
+  ok(!store.adopt(IMAGE, candidate("adopted"), T0 + 2));
   strictEqual(store.get(IMAGE.text)?.stored?.provider, "kubelet");
 });
 
-Deno.test("adopt leaves the schedule alone: the sources are asked again", () => {
+Deno.test("CredentialStore: adopt does not change the schedule", () => {
   const store = newStore();
   store.ensure(IMAGE, T0);
   store.recordFailure(IMAGE, { reason: "plugin-failed", detail: "down" }, T0);
-  store.adopt(IMAGE, candidate("held", { watched: true }), T0);
+  store.adopt(IMAGE, candidate("adopted", { watched: true }), T0);
   ok((store.get(IMAGE.text)?.nextAttemptAtMs ?? Infinity) <= T0 + 4 * MINUTE);
 });
 
-Deno.test("evict forgets only what is not live and was left alone for a while", () => {
+Deno.test("CredentialStore: evicts entries without a mount after the minimum age", () => {
   const store = newStore();
   put(store, candidate("a"), T0);
   deepStrictEqual(store.evict(new Set(), T0 + MINUTE, 2 * MINUTE), []);
@@ -107,14 +107,14 @@ Deno.test("evict forgets only what is not live and was left alone for a while", 
   strictEqual(store.size, 0);
 });
 
-Deno.test("ensure refuses an image beyond the limit", () => {
+Deno.test("CredentialStore: ensure returns false when the store is full", () => {
   const store = newStore(1);
   ok(store.ensure(IMAGE, T0));
   ok(!store.ensure(parseImageReference("other:v1"), T0));
   strictEqual(put(store, candidate("a"), T0), "new");
 });
 
-Deno.test("due is ordered by the hard end, and a clock that stepped back makes everything due", () => {
+Deno.test("CredentialStore: due is sorted by expiry, and includes everything after the clock was set back", () => {
   const store = newStore();
   const other = parseImageReference("registry.example.com/other:v1");
   put(store, candidate("a", { expiresAtMs: T0 + 90 * MINUTE }), T0);
@@ -128,7 +128,7 @@ Deno.test("due is ordered by the hard end, and a clock that stepped back makes e
   strictEqual(store.due(T0 - MINUTE).length, 2);
 });
 
-Deno.test("reconfigure follows a new interval and keeps every credential", () => {
+Deno.test("CredentialStore: reconfigure applies a new interval and keeps credentials", () => {
   const store = newStore();
   put(store, candidate("a"), T0);
   store.reconfigure({ leadTimeMs: "auto", refreshIntervalMs: 10 * MINUTE }, T0);
@@ -136,7 +136,7 @@ Deno.test("reconfigure follows a new interval and keeps every credential", () =>
   ok(store.get(IMAGE.text)?.stored);
 });
 
-Deno.test("status shows no secret", () => {
+Deno.test("CredentialStore: status contains no secret", () => {
   const store = newStore();
   put(store, candidate("hunter2"), T0);
   const entry = store.get(IMAGE.text);
@@ -145,7 +145,7 @@ Deno.test("status shows no secret", () => {
   ok(!Deno.inspect(entry, { depth: 10 }).includes("hunter2"));
 });
 
-Deno.test("withdraw forgets a credential, and it is not adopted again from a mount", () => {
+Deno.test("CredentialStore: does not adopt a withdrawn credential again", () => {
   const store = newStore();
   put(store, candidate("a", { account: "n/a (1)" }), T0);
   store.withdraw(IMAGE);
@@ -154,28 +154,28 @@ Deno.test("withdraw forgets a credential, and it is not adopted again from a mou
   strictEqual(store.adopt(IMAGE, candidate("a"), T0 + 2), false);
   strictEqual(store.get(IMAGE.text)?.stored, undefined);
   strictEqual(store.adopt(IMAGE, candidate("another"), T0 + 3), true);
-  strictEqual(put(store, candidate("a"), T0 + 4), "new"); // its source may give it again
+  strictEqual(put(store, candidate("a"), T0 + 4), "new"); // its source may return it again
 });
 
-Deno.test("an image that is read from two places has two entries, each with its own life", () => {
+Deno.test("CredentialStore: has one entry per registry that an image is read from", () => {
   const store = newStore();
-  const there = { ...IMAGE, endpoint: parseImageReference("mirror.example.com/team/app:v1") };
+  const mirrored = { ...IMAGE, endpoint: parseImageReference("mirror.example.com/team/app:v1") };
   put(store, candidate("own"), T0);
-  store.put(there, {
+  store.put(mirrored, {
     provider: "docker",
-    candidates: [candidate("its", { forEndpoint: true })],
+    candidates: [candidate("mirror", { forEndpoint: true })],
   }, T0);
   strictEqual(store.size, 2);
-  store.recordFailure(there, { reason: "plugin-failed", detail: "x" }, T0 + 1);
-  store.withdraw(there);
+  store.recordFailure(mirrored, { reason: "plugin-failed", detail: "x" }, T0 + 1);
+  store.withdraw(mirrored);
   const own = store.get(IMAGE.text);
   strictEqual(own?.attempts.unproductive, 0);
   ok(own.stored);
-  const its = [...store.entries()].find(({ image }) => image.endpoint !== undefined);
-  strictEqual(its?.stored, undefined);
-  deepStrictEqual(its && store.status(its, T0).endpoint, there.endpoint.text);
+  const mirror = [...store.entries()].find(({ image }) => image.endpoint !== undefined);
+  strictEqual(mirror?.stored, undefined);
+  deepStrictEqual(mirror && store.status(mirror, T0).endpoint, mirrored.endpoint.text);
   strictEqual(store.status(own, T0).endpoint, undefined);
   deepStrictEqual(store.evict(new Set([IMAGE.text]), T0 + 59 * MINUTE, MINUTE), []);
-  deepStrictEqual(store.evict(new Set([IMAGE.text]), T0 + 60 * MINUTE, MINUTE), [there]);
+  deepStrictEqual(store.evict(new Set([IMAGE.text]), T0 + 60 * MINUTE, MINUTE), [mirrored]);
   ok(store.get(IMAGE.text)?.stored);
 });

@@ -12,30 +12,30 @@ const fuse = (backend: string) => `{"device":{"backend":{"type":"registry","conf
 
 function rewritten(text: string, credential = BASIC, fill = false): string {
   const outcome = rewriteConfigText(text, "fusedev", credential, fill);
-  ok(outcome.kind === "changed", `it is ${outcome.kind}`);
+  ok(outcome.kind === "changed", outcome.kind);
   return outcome.text;
 }
 
-Deno.test("flaw 10: rewriteConfigText changes the credential and not one other character", () => {
+Deno.test("rewriteConfigText: changes the credential and no other character", () => {
   const before = `{ "device" : {\n\t"id": "/7", "backend": {"type":"registry", "config": {\n` +
     `  "retry_limit" : 0, "big": 9007199254740993, "one": 1.0, "exp": 1E400, "\\u0061uth2": "\\/",` +
     ` "auth": "${OLD}", "unknown": {"auth": "not me"}, "list": [{"auth": 1}, "}"] }}},\n "z": [ ] }`;
   strictEqual(rewritten(before), before.replace(OLD, AUTH));
 });
 
-Deno.test("rewriteConfigText leaves what is right as it is", () => {
+Deno.test("rewriteConfigText: returns unchanged for the same credential", () => {
   const text = fuse(`{"auth":"${AUTH}"}`);
   strictEqual(rewriteConfigText(text, "fusedev", BASIC, false).kind, "unchanged");
 });
 
-Deno.test("rewriteConfigText leaves a secret-free file secret-free, unless told to fill it", () => {
+Deno.test("rewriteConfigText: adds no credential to a secret-free file unless requested", () => {
   for (const text of [fuse("{}"), fuse('{"host":"h"}'), fuse('{"auth":"","registry_token":""}')]) {
     strictEqual(rewriteConfigText(text, "fusedev", BASIC, false).kind, "secret-free");
     strictEqual(JSON.parse(rewritten(text, BASIC, true)).device.backend.config.auth, AUTH);
   }
 });
 
-Deno.test("rewriteConfigText removes the form that is not used", () => {
+Deno.test("rewriteConfigText: removes the unused form", () => {
   const both = fuse(`{"host":"h","registry_token":"stale","repo":"r"}`);
   deepStrictEqual(JSON.parse(rewritten(both)).device.backend.config, {
     auth: AUTH,
@@ -49,7 +49,7 @@ Deno.test("rewriteConfigText removes the form that is not used", () => {
   });
 });
 
-Deno.test("rewriteConfigText finds fscache's place, and refuses what is neither", () => {
+Deno.test("rewriteConfigText: finds the credential of fscache, and refuses other documents", () => {
   const fscache = `{"type":"bootstrap","config":{"backend_config":{"auth":"${OLD}"}}}`;
   const outcome = rewriteConfigText(fscache, "fscache", BASIC, false);
   ok(outcome.kind === "changed" && outcome.text === fscache.replace(OLD, AUTH));
@@ -60,12 +60,12 @@ Deno.test("rewriteConfigText finds fscache's place, and refuses what is neither"
   }
 });
 
-Deno.test("rewriteConfigText sets the last of duplicate keys, which is the one that counts", () => {
+Deno.test("rewriteConfigText: sets the last of duplicate keys, which is the effective one", () => {
   const text = fuse(`{"auth":"${OLD}","auth":"${OLD}"}`);
   strictEqual(JSON.parse(rewritten(text)).device.backend.config.auth, AUTH);
 });
 
-Deno.test("rewriteConfigText changes nothing but the credential in any document", () => {
+Deno.test("rewriteConfigText: changes only the credential in any document", () => {
   const documents = fc.record({
     before: fc.dictionary(fc.string(), fc.jsonValue()),
     backend: fc.dictionary(fc.string().filter((key) => key !== "__proto__"), fc.jsonValue()),
@@ -85,7 +85,7 @@ Deno.test("rewriteConfigText changes nothing but the credential in any document"
   }));
 });
 
-Deno.test("rewriteConfigText does not touch a file that names another host", () => {
+Deno.test("rewriteConfigText: refuses a file with another host", () => {
   const text = fuse(`{"host":"mirror:5000","auth":"${OLD}"}`);
   for (const host of ["mirror:5000", undefined]) {
     strictEqual(rewriteConfigText(text, "fusedev", BASIC, false, host).kind, "changed");

@@ -1,5 +1,6 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
-import { Deliverer, IN_USE_DELAYS, inUseDelayMs } from "../../../lib/delivery/mod.ts";
+import { Deliverer } from "../../../lib/delivery/mod.ts";
+import { IN_USE_DELAYS, inUseDelayMs } from "../../../lib/delivery/versions.ts";
 import {
   AgentError,
   type Credential,
@@ -67,7 +68,7 @@ function order(change: Partial<Daemon> = {}, credential = BASIC, mountId = "/"):
   return { daemon, instance, credential };
 }
 
-Deno.test("deliver compares, puts, reads back, and rewrites the file", async () => {
+Deno.test("Deliverer: compares, puts, reads back, and rewrites the file", async () => {
   const { nydusd, file, deliverer } = stage();
   deepStrictEqual(await deliverer.deliver(order()), {
     kind: "delivered",
@@ -78,7 +79,7 @@ Deno.test("deliver compares, puts, reads back, and rewrites the file", async () 
   ok(file.text?.includes(btoa("u:new")));
 });
 
-Deno.test("deliver makes no PUT and no write where nothing changes", async () => {
+Deno.test("Deliverer: makes no PUT and no write without a change", async () => {
   const { nydusd, file, deliverer } = stage();
   await deliverer.deliver(order());
   const outcome = await deliverer.deliver(order());
@@ -87,13 +88,13 @@ Deno.test("deliver makes no PUT and no write where nothing changes", async () =>
   strictEqual(file.writes, 1);
 });
 
-Deno.test("deliver does not trust a 204: what is read back decides", async () => {
+Deno.test("Deliverer: rejects a 204 when the value read back differs", async () => {
   const { nydusd, deliverer } = stage();
   nydusd.putAuth = () => Promise.resolve({ kind: "ok", value: undefined });
   strictEqual((await deliverer.deliver(order())).kind, "rejected");
 });
 
-Deno.test("flaw 2: a file that cannot be written does not keep nydusd from being told", async () => {
+Deno.test("Deliverer: reloads nydusd even if the file cannot be written", async () => {
   const { file, deliverer, nydusd } = stage();
   file.failing = true;
   const outcome = await deliverer.deliver(order());
@@ -102,7 +103,7 @@ Deno.test("flaw 2: a file that cannot be written does not keep nydusd from being
   ok(nydusd.currentAuth.get("/")?.equals(registryAuth("u:new")));
 });
 
-Deno.test("a nydusd that does not answer does not keep its file from being rewritten", async () => {
+Deno.test("Deliverer: rewrites the file even if nydusd does not answer", async () => {
   const { file, deliverer, nydusd } = stage();
   nydusd.fault = () => ({ kind: "timed-out" });
   const outcome = await deliverer.deliver(order());
@@ -110,7 +111,7 @@ Deno.test("a nydusd that does not answer does not keep its file from being rewri
   ok(file.text?.includes(btoa("u:new")));
 });
 
-Deno.test("deliver names what stands in the way", async () => {
+Deno.test("Deliverer: returns why a delivery is not possible", async () => {
   const { nydusd, deliverer } = stage();
   const kindOf = async (o: DeliveryRequest) => (await deliverer.deliver(o)).kind;
   const token: Credential = { kind: "registry-token", token: new Secret("t") };
@@ -125,7 +126,7 @@ Deno.test("deliver names what stands in the way", async () => {
   strictEqual(nydusd.calls.some((call) => call === "info"), false);
 });
 
-Deno.test("deliver leaves files alone when told so, and when they are not there", async () => {
+Deno.test("Deliverer: skips files when configured, and when they do not exist", async () => {
   const never = stage("never");
   strictEqual((await never.deliverer.deliver(order())).file.kind, "skipped");
   strictEqual(never.file.text, OLD_FILE);
@@ -134,7 +135,7 @@ Deno.test("deliver leaves files alone when told so, and when they are not there"
   strictEqual((await gone.deliverer.deliver(order())).file.kind, "absent");
 });
 
-Deno.test("inUseDelayMs follows the versions", () => {
+Deno.test("inUseDelayMs: returns the delay of each version", () => {
   const table: readonly (readonly [string, number | undefined])[] = [
     ["v2.3.0", undefined],
     ["2.4.0", undefined],
@@ -151,7 +152,7 @@ Deno.test("inUseDelayMs follows the versions", () => {
   }
 });
 
-Deno.test("without knowing where a mount reads from, a file of another registry is left alone", async () => {
+Deno.test("Deliverer: skips a file with another registry when the endpoint is unknown", async () => {
   const image = parseImageReference("registry.example.com/app:1");
   const fileOf = (host: string) =>
     JSON.stringify({ device: { backend: { config: { host, auth: btoa("u:old") } } } });
@@ -163,7 +164,7 @@ Deno.test("without knowing where a mount reads from, a file of another registry 
     strictEqual((await deliverer.deliver({ ...given, instance })).file.kind, kind);
     strictEqual(file.text.includes(btoa("u:new")), kind === "written");
   }
-  // Where it is known, a file that says otherwise is a trouble that is told.
+  // If the endpoint is known, a file with another one is a failure.
   const { file, deliverer } = stage();
   file.text = fileOf("mirror:5000");
   const given = order();

@@ -26,7 +26,7 @@ const KEPT = [
   '"deep":[{"auth":"not this one"},[],{}]',
 ];
 
-Deno.test("editMembers keeps every other character, whatever it spells", () => {
+Deno.test("editMembers: keeps every other character", () => {
   for (const kept of KEPT) {
     for (const [left, right] of [[`${kept} ,\t`, ""], ["", ` ,\r\n${kept}`]]) {
       const text = `{ ${left}"auth" : "old"${right} }`;
@@ -39,13 +39,13 @@ Deno.test("editMembers keeps every other character, whatever it spells", () => {
   }
 });
 
-Deno.test("editMembers sets a member that is not there, also in an empty object", () => {
+Deno.test("editMembers: adds a missing member, even to an empty object", () => {
   equal(edit("{}", { auth: "a" }), wrapped('{"auth":"a"}'));
   equal(edit('{ "b":1}', { auth: "a" }), wrapped('{"auth":"a", "b":1}'));
   equal(edit("{ }", { auth: 'q"\\\n' }), wrapped('{"auth":"q\\"\\\\\\n" }'));
 });
 
-Deno.test("editMembers removes a member at the start, in the middle, at the end and alone", () => {
+Deno.test("editMembers: removes a member at the start, in the middle, at the end and alone", () => {
   equal(edit('{"x":1,"b":2,"c":3}', { x: undefined }), wrapped('{"b":2,"c":3}'));
   equal(edit('{"a":1, "x":2, "c":3}', { x: undefined }), wrapped('{"a":1, "c":3}'));
   equal(edit('{"a":1, "x":2 }', { x: undefined }), wrapped('{"a":1 }'));
@@ -53,7 +53,7 @@ Deno.test("editMembers removes a member at the start, in the middle, at the end 
   equal(edit('{"a":1}', { x: undefined }), wrapped('{"a":1}'));
 });
 
-Deno.test("editMembers takes the last of equal keys for the member, and removes all of them", () => {
+Deno.test("editMembers: sets the last of equal keys, and removes all of them", () => {
   const twice = '{"auth":"1","b":2,"auth":"3"}';
   equal(memberAt(wrapped(twice), PATH, "auth"), "3");
   equal(edit(twice, { auth: "4" }), wrapped('{"auth":"1","b":2,"auth":"4"}'));
@@ -62,7 +62,7 @@ Deno.test("editMembers takes the last of equal keys for the member, and removes 
   equal(memberAt(wrapped('{"\\u0061uth":"1"}'), PATH, "auth"), "1");
 });
 
-Deno.test("editMembers gives nothing for what is no JSON, or has no object there", () => {
+Deno.test("editMembers: returns undefined for a text that is not JSON or has no such object", () => {
   const texts = [
     "",
     "{",
@@ -83,7 +83,7 @@ Deno.test("editMembers gives nothing for what is no JSON, or has no object there
   }
 });
 
-Deno.test("editMembers changes the named members alone, in any document (property)", () => {
+Deno.test("editMembers: changes only the given members in any document", () => {
   const spaces = fc.constantFrom("", " ", "\n\t", "    ");
   const change = fc.constantFrom("auth", "registry_token", "", "__proto__", "constructor", "é");
   const changes = fc.dictionary(change, fc.option(fc.string(), { nil: undefined }));
@@ -112,15 +112,15 @@ Deno.test("editMembers changes the named members alone, in any document (propert
   );
 });
 
-Deno.test("editMembers undone leaves the very text that there was (property)", () => {
+Deno.test("editMembers: removing an added member restores the document", () => {
   const object = fc.dictionary(fc.string().map((key) => `k${key}`), fc.jsonValue());
   fc.assert(
     fc.property(object, fc.constantFrom(undefined, 1, 4), (config, indent) => {
       const text = wrapped(JSON.stringify(config, null, indent));
-      const there = editMembers(text, PATH, { auth: "x" });
-      const back = editMembers(there ?? "", PATH, { auth: undefined });
+      const added = editMembers(text, PATH, { auth: "x" });
+      const back = editMembers(added ?? "", PATH, { auth: undefined });
       deepEqual(JSON.parse(back ?? ""), JSON.parse(text));
-      equal(editMembers(there ?? "", PATH, { auth: "x" }), there);
+      equal(editMembers(added ?? "", PATH, { auth: "x" }), added);
     }),
     { numRuns: 200 },
   );

@@ -36,7 +36,7 @@ for (
     { kind: "registry-token", token: new Secret("") },
   ] as const
 ) {
-  Deno.test(`deliver never puts an empty ${empty.kind} credential over one that is held`, async () => {
+  Deno.test(`Deliverer: never replaces a credential by an empty ${empty.kind}`, async () => {
     const { nydusd, files, deliverer } = stage();
     equal((await deliverer.deliver(order(empty))).kind, "unsupported");
     deepEqual(nydusd.calls, []);
@@ -44,7 +44,7 @@ for (
   });
 }
 
-Deno.test("deliver brings a registry token to the file alone", async () => {
+Deno.test("Deliverer: writes a registry token only to the file", async () => {
   const { nydusd, files, deliverer } = stage();
   const token = { kind: "registry-token", token: new Secret("t0") } as const;
   const outcome = await deliverer.deliver(order(token));
@@ -54,14 +54,14 @@ Deno.test("deliver brings a registry token to the file alone", async () => {
   deepEqual(files.writes[0]?.options, { mode: 0o600, uid: 7, gid: 8 });
 });
 
-Deno.test("deliver calls a nydusd whose API answers 404 file-only", async () => {
+Deno.test("Deliverer: returns file-only when the API answers 404", async () => {
   const { nydusd, deliverer } = stage();
   nydusd.fault = () => ({ kind: "refused", status: 404, detail: "it responded with status 404" });
   const { kind, file } = await deliverer.deliver(order(BASIC));
   deepEqual([kind, file.kind], ["file-only", "written"]);
 });
 
-Deno.test("flaw 2: deliver writes the file at the next look, when the folder can be written", async () => {
+Deno.test("Deliverer: writes the file later when the folder becomes writable", async () => {
   const { files, deliverer } = stage();
   files.refuseWriting("/data/config/d1");
   const first = await deliverer.deliver(order(BASIC));
@@ -71,14 +71,14 @@ Deno.test("flaw 2: deliver writes the file at the next look, when the folder can
   deepEqual([second.kind, second.file.kind], ["unchanged", "written"]);
 });
 
-Deno.test("deliver writes through no link", async () => {
+Deno.test("Deliverer: does not follow links", async () => {
   const { files, deliverer } = stage();
   files.set(PATH, "/etc/passwd", "symlink");
   equal((await deliverer.deliver(order(BASIC))).file.kind, "failed");
   deepEqual(files.writes, []);
 });
 
-Deno.test("rewriteConfigText leaves a backend that is no registry alone, also when filling", () => {
+Deno.test("rewriteConfigText: refuses a backend other than a registry", () => {
   for (const type of ["localfs", "oss", "s3", 7, null]) {
     const fuse = JSON.stringify({ device: { backend: { type, config: { dir: "/x" } } } });
     equal(rewriteConfigText(fuse, "fusedev", BASIC, true).kind, "invalid", String(type));

@@ -13,20 +13,20 @@ const registry = (host: string): CredentialHost => ({ role: "registry", scheme: 
 
 function stage(change: Partial<ApprovedHostsOptions> = {}) {
   const files = new FakeFiles();
-  const names = new ApprovedHosts({
+  const approved = new ApprovedHosts({
     files,
     mirrorsDir: DIR,
     vpcRegistry: false,
     allowedHosts: [],
     ...change,
   });
-  return { files, names };
+  return { files, approved };
 }
 
 const hosts = (...urls: readonly string[]) =>
   urls.map((url) => `[host."${url}"]\ncapabilities = ["pull"]\n`).join("");
 
-Deno.test("mirrorFiles looks where the snapshotter does", () => {
+Deno.test("mirrorFiles: returns the files of the snapshotter", () => {
   deepStrictEqual(mirrorFiles("/d", "r.io:5000"), [
     "/d/r.io_5000_/hosts.toml",
     "/d/r.io:5000/hosts.toml",
@@ -35,64 +35,64 @@ Deno.test("mirrorFiles looks where the snapshotter does", () => {
   deepStrictEqual(mirrorFiles("/d", "r.io"), ["/d/r.io/hosts.toml", "/d/_default/hosts.toml"]);
 });
 
-Deno.test("mirrorsOf takes hosts of URLs and of bare names; what is broken is undefined", () => {
+Deno.test("mirrorsOf: accepts URLs and bare hosts, and is undefined for an invalid file", () => {
   deepStrictEqual(mirrorsOf(hosts("https://m1:5000/v2/x", "http://m2", "m3:80")), [
     "m1:5000",
     "m2",
     "m3:80",
   ]);
-  deepStrictEqual(mirrorsOf('server = "https://s"'), [], "the server is no mirror");
+  deepStrictEqual(mirrorsOf('server = "https://s"'), [], "`server` is not a mirror");
   for (const text of ["[host", 'host = "m"', "host = []"]) strictEqual(mirrorsOf(text), undefined);
 });
 
-Deno.test("a mirror is named for its registry, and for no other", async () => {
-  const { files, names } = stage();
+Deno.test("ApprovedHosts: a mirror is approved only for its registry", async () => {
+  const { files, approved } = stage();
   files.set(`${DIR}/registry.example.com_5000_/hosts.toml`, hosts("http://mirror:5000"));
   const file = `${DIR}/registry.example.com_5000_/hosts.toml`;
-  strictEqual(await names.nameOf(APP, registry("mirror:5000")), file);
-  strictEqual(await names.nameOf(APP, registry("mirror")), undefined);
-  strictEqual(await names.nameOf(APP, registry("mirror:5001")), undefined);
-  strictEqual(await names.nameOf(OTHER, registry("mirror:5000")), undefined);
-  strictEqual(await names.nameOf(HUB, registry("mirror:5000")), undefined);
-  deepStrictEqual(await names.mirrorsFor(APP), [{ host: "mirror:5000", path: file }]);
+  strictEqual(await approved.approvalOf(APP, registry("mirror:5000")), file);
+  strictEqual(await approved.approvalOf(APP, registry("mirror")), undefined);
+  strictEqual(await approved.approvalOf(APP, registry("mirror:5001")), undefined);
+  strictEqual(await approved.approvalOf(OTHER, registry("mirror:5000")), undefined);
+  strictEqual(await approved.approvalOf(HUB, registry("mirror:5000")), undefined);
+  deepStrictEqual(await approved.mirrorsFor(APP), [{ host: "mirror:5000", path: file }]);
 });
 
-Deno.test("_default names for every registry, and Docker Hub's folder is index.docker.io", async () => {
-  const { files, names } = stage();
+Deno.test("ApprovedHosts: `_default` is for every registry, and `index.docker.io` for Docker Hub", async () => {
+  const { files, approved } = stage();
   files.set(`${DIR}/_default/hosts.toml`, hosts("https://all.example.com"));
   files.set(`${DIR}/index.docker.io/hosts.toml`, hosts("https://hub.example.com"));
   for (const image of [APP, OTHER, HUB]) {
-    ok(await names.nameOf(image, registry("all.example.com")));
+    ok(await approved.approvalOf(image, registry("all.example.com")));
   }
-  ok(await names.nameOf(HUB, registry("hub.example.com")));
-  strictEqual(await names.nameOf(OTHER, registry("hub.example.com")), undefined);
+  ok(await approved.approvalOf(HUB, registry("hub.example.com")));
+  strictEqual(await approved.approvalOf(OTHER, registry("hub.example.com")), undefined);
 });
 
-Deno.test("the file is parsed when it changes, and a broken one names what it named", async () => {
-  const { files, names } = stage();
+Deno.test("ApprovedHosts: parses a file when it changes, and keeps its hosts while it is invalid", async () => {
+  const { files, approved } = stage();
   const path = `${DIR}/other.example.com/hosts.toml`;
-  const named = async () => {
-    names.refresh();
-    return await names.nameOf(OTHER, registry("mirror")) !== undefined;
+  const isApproved = async () => {
+    approved.refresh();
+    return await approved.approvalOf(OTHER, registry("mirror")) !== undefined;
   };
-  strictEqual(await named(), false);
+  strictEqual(await isApproved(), false);
   files.set(path, hosts("http://mirror"));
-  strictEqual(await named(), true);
+  strictEqual(await isApproved(), true);
   const reads = files.reads.length;
-  strictEqual(await named(), true);
-  strictEqual(files.reads.length, reads, "it is not read again");
+  strictEqual(await isApproved(), true);
+  strictEqual(files.reads.length, reads, "not read again");
   files.set(path, '[host."http://mir');
-  strictEqual(await named(), true);
+  strictEqual(await isApproved(), true);
   files.set(path, hosts("http://another"));
-  strictEqual(await named(), false);
+  strictEqual(await isApproved(), false);
   files.set(path, hosts("http://mirror"));
-  strictEqual(await named(), true);
+  strictEqual(await isApproved(), true);
   files.remove(path);
-  strictEqual(await named(), false);
+  strictEqual(await isApproved(), false);
 });
 
-Deno.test("the template names its mirrors and its proxy, and no registry", async () => {
-  const { files, names } = stage({ templatePath: "/etc/nydus/t.json" });
+Deno.test("ApprovedHosts: the template approves its mirrors and its proxy, but no registry", async () => {
+  const { files, approved } = stage({ templatePath: "/etc/nydus/t.json" });
   const config = {
     host: "template.example.com",
     proxy: { url: "http://127.0.0.1:65001" },
@@ -100,26 +100,26 @@ Deno.test("the template names its mirrors and its proxy, and no registry", async
   };
   files.set("/etc/nydus/t.json", JSON.stringify({ device: { backend: { config } } }));
   const proxy = { role: "proxy", scheme: "http", host: "127.0.0.1:65001" } as const;
-  strictEqual(await names.nameOf(APP, proxy), "/etc/nydus/t.json");
-  ok(await names.nameOf(APP, { role: "mirror", scheme: "http", host: "old-mirror" }));
-  strictEqual(await names.nameOf(APP, registry("127.0.0.1:65001")), undefined);
-  strictEqual(await names.nameOf(APP, registry("template.example.com")), undefined);
-  strictEqual(await names.nameOf(APP, { ...proxy, host: "127.0.0.1:65002" }), undefined);
+  strictEqual(await approved.approvalOf(APP, proxy), "/etc/nydus/t.json");
+  ok(await approved.approvalOf(APP, { role: "mirror", scheme: "http", host: "old-mirror" }));
+  strictEqual(await approved.approvalOf(APP, registry("127.0.0.1:65001")), undefined);
+  strictEqual(await approved.approvalOf(APP, registry("template.example.com")), undefined);
+  strictEqual(await approved.approvalOf(APP, { ...proxy, host: "127.0.0.1:65002" }), undefined);
 });
 
-Deno.test("convert_vpc_registry names the -vpc host of the image's own registry", async () => {
+Deno.test("ApprovedHosts: convert_vpc_registry approves the -vpc host of the image's registry", async () => {
   const vpc = "registry-vpc.cn-hangzhou.example.com";
   const image = parseImageReference("registry.cn-hangzhou.example.com/a:1");
-  strictEqual(await stage().names.nameOf(image, registry(vpc)), undefined);
-  const { names } = stage({ vpcRegistry: true });
-  ok(await names.nameOf(image, registry(vpc)));
-  strictEqual(await names.nameOf(OTHER, registry(vpc)), undefined);
+  strictEqual(await stage().approved.approvalOf(image, registry(vpc)), undefined);
+  const { approved } = stage({ vpcRegistry: true });
+  ok(await approved.approvalOf(image, registry(vpc)));
+  strictEqual(await approved.approvalOf(OTHER, registry(vpc)), undefined);
 });
 
-Deno.test("allowed_hosts: patterns of hosts with their ports, for every image", async () => {
-  const { names } = stage({ allowedHosts: ["*.cache.example.com:5000", "proxy"] });
-  ok(await names.nameOf(APP, registry("a.cache.example.com:5000")));
-  ok(await names.nameOf(HUB, { role: "proxy", scheme: "http", host: "proxy" }));
+Deno.test("ApprovedHosts: allowed_hosts are patterns with ports, for every image", async () => {
+  const { approved } = stage({ allowedHosts: ["*.cache.example.com:5000", "proxy"] });
+  ok(await approved.approvalOf(APP, registry("a.cache.example.com:5000")));
+  ok(await approved.approvalOf(HUB, { role: "proxy", scheme: "http", host: "proxy" }));
   for (
     const host of [
       "a.cache.example.com",
@@ -130,22 +130,26 @@ Deno.test("allowed_hosts: patterns of hosts with their ports, for every image", 
       "a b",
     ]
   ) {
-    strictEqual(await names.nameOf(APP, registry(host)), undefined, host);
+    strictEqual(await approved.approvalOf(APP, registry(host)), undefined, host);
   }
 });
 
-Deno.test("NamedHosts.inherit keeps what a file named that a reload finds half-written", async () => {
-  const { files, names: before } = stage();
+Deno.test("ApprovedHosts: inherit keeps the hosts of a file that is half-written during a reload", async () => {
+  const { files, approved: before } = stage();
   const file = `${DIR}/registry.example.com_5000_/hosts.toml`;
   files.set(file, hosts("http://mirror:5000"));
-  strictEqual(await before.nameOf(APP, registry("mirror:5000")), file);
+  strictEqual(await before.approvalOf(APP, registry("mirror:5000")), file);
   files.set(file, '[host."http://mir');
   const options = { files, mirrorsDir: DIR, vpcRegistry: false, allowedHosts: [] };
-  strictEqual(await new ApprovedHosts(options).nameOf(APP, registry("mirror:5000")), undefined);
+  strictEqual(await new ApprovedHosts(options).approvalOf(APP, registry("mirror:5000")), undefined);
   const after = new ApprovedHosts(options);
   after.inherit(before);
-  strictEqual(await after.nameOf(APP, registry("mirror:5000")), file);
+  strictEqual(await after.approvalOf(APP, registry("mirror:5000")), file);
   files.remove(file);
   after.refresh();
-  strictEqual(await after.nameOf(APP, registry("mirror:5000")), undefined, "gone is not broken");
+  strictEqual(
+    await after.approvalOf(APP, registry("mirror:5000")),
+    undefined,
+    "a removed file approves nothing",
+  );
 });

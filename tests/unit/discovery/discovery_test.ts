@@ -11,7 +11,7 @@ import { FakeNydusdApi, registryAuth } from "../../fakes/nydusd_api.ts";
 const ROOT = "/data";
 const SYSTEM = "/run/system.sock";
 
-/** A file system of a few texts; a path that ends in `.sock` is a socket. */
+/** A file system in memory; paths that end in `.sock` are sockets. */
 class FewFiles implements FileSystem {
   readonly texts: Record<string, string> = {};
   reads = 0;
@@ -74,11 +74,11 @@ function stage(
   };
 }
 
-Deno.test("look takes refs from the system API and mount ids from nydusd itself", async () => {
+Deno.test("Discovery: takes references from the system API and mount IDs from nydusd", async () => {
   const { discovery, lists, nydusd } = stage();
   lists({ kind: "ok", value: [listed("d1", [["7", "nginx"]])] });
   nydusd.currentAuth.set("/", registryAuth("u:p"));
-  const { daemons: [daemon], problems } = await discovery.look();
+  const { daemons: [daemon], problems } = await discovery.discover();
   deepStrictEqual(problems, []);
   deepStrictEqual([daemon?.state, daemon?.mode, daemon?.pid], ["running", "dedicated", 7]);
   const [instance] = daemon?.instances ?? [];
@@ -89,11 +89,11 @@ Deno.test("look takes refs from the system API and mount ids from nydusd itself"
   ok(daemon?.currentAuth?.get("/")?.equals(registryAuth("u:p")));
 });
 
-Deno.test("look tells the mounts of a shared daemon apart", async () => {
+Deno.test("Discovery: distinguishes the mounts of a shared daemon", async () => {
   const { discovery, lists, nydusd } = stage();
   lists({ kind: "ok", value: [listed("s1", [["3", "a:1"], ["5", "a:1"], ["9", "b:1"]])] });
   nydusd.mounts = ["/3", "/5"];
-  const { daemons: [daemon] } = await discovery.look();
+  const { daemons: [daemon] } = await discovery.discover();
   strictEqual(daemon?.mode, "shared");
   deepStrictEqual(daemon?.instances.map(({ mountId }) => mountId), ["/3", "/5", undefined]);
   strictEqual(daemon?.instances[1]?.configPath, "/data/config/s1/5/config.json");
@@ -102,28 +102,28 @@ Deno.test("look tells the mounts of a shared daemon apart", async () => {
 Deno.test("Discovery: makes two requests per daemon", async () => {
   const { discovery, lists, nydusd } = stage();
   lists({ kind: "ok", value: [listed("d1", [["7", "a:1"]])] });
-  for (let i = 0; i < 3; i++) await discovery.look();
+  for (let i = 0; i < 3; i++) await discovery.discover();
   deepStrictEqual(nydusd.calls, Array(3).fill(["info", "readAuths"]).flat());
 });
 
 Deno.test("Discovery: knows the mounts of a daemon while it is down", async () => {
   const { discovery, lists, nydusd } = stage();
   lists({ kind: "ok", value: [listed("d1", [["7", "a:1"]])] });
-  const [running] = (await discovery.look()).daemons;
+  const [running] = (await discovery.discover()).daemons;
   nydusd.fault = () => ({ kind: "timed-out" });
-  const [down] = (await discovery.look()).daemons;
+  const [down] = (await discovery.discover()).daemons;
   strictEqual(down?.state, "unresponsive");
   deepStrictEqual(down.instances, running?.instances);
 });
 
-Deno.test("flaw 18: a system API that does not answer leaves the last list in force", async () => {
+Deno.test("Discovery: uses the last list while the system API does not answer", async () => {
   const { discovery, lists, files } = stage();
   lists({ kind: "ok", value: [listed("d1", [["7", "a:1"]])] });
-  await discovery.look();
+  await discovery.discover();
   lists({ kind: "timed-out" });
   files.texts[`${ROOT}/socket/d2/api.sock`] = "socket";
   files.texts[`${ROOT}/config/d2/config.json`] = fuseConfig("registry.example.com", "b", "/4");
-  const { daemons, problems } = await discovery.look();
+  const { daemons, problems } = await discovery.discover();
   deepStrictEqual(daemons.map(({ id, source }) => [id, source]), [["d1", "system-api"], [
     "d2",
     "root",
@@ -133,7 +133,7 @@ Deno.test("flaw 18: a system API that does not answer leaves the last list in fo
   ok(problems[0]?.detail.includes("no answer in time"));
 });
 
-Deno.test("the root folder alone tells hosts, repositories and snapshots", async () => {
+Deno.test("Discovery: finds hosts, repositories and snapshots in the root folder alone", async () => {
   const { discovery, files, nydusd } = stage({ daemonMode: "shared" });
   const { systemSocket: _, ...config } = {
     root: ROOT,
@@ -142,7 +142,7 @@ Deno.test("the root folder alone tells hosts, repositories and snapshots", async
   };
   const alone = new Discovery({
     config: { ...config, daemons: [] },
-    snapshotterApi: { daemons: () => Promise.reject(new Error("must not be asked")) },
+    snapshotterApi: { daemons: () => Promise.reject(new Error("must not be called")) },
     nydusdApi: nydusd,
     files,
   });
@@ -154,7 +154,7 @@ Deno.test("the root folder alone tells hosts, repositories and snapshots", async
   files.texts[`${ROOT}/config/f1/config.json`] =
     `{"config":{"backend_config":{"host":"h.example.com","repo":"y"}}}`;
   nydusd.mounts = ["/3", "/4"];
-  const { daemons } = await alone.look();
+  const { daemons } = await alone.discover();
   deepStrictEqual(
     daemons.map(({ id, instances }) => [id, instances.map((i) => i.image?.text ?? "?")]),
     [["f1", ["h.example.com/y"]], ["s1", ["docker.io/library/x", "?"]]],
@@ -162,25 +162,28 @@ Deno.test("the root folder alone tells hosts, repositories and snapshots", async
   ok(discovery.watchPaths().includes(`${ROOT}/socket`));
 });
 
-Deno.test("ids from outside that are no path segment are refused and told", async () => {
+Deno.test("Discovery: reports and leaves out IDs that are no path segment", async () => {
   const { discovery, lists } = stage();
-  const evil = [listed("../../etc", [["7", "a:1"]]), listed("d1", [["../x", "a:1"], ["7", "a:1"]])];
-  lists({ kind: "ok", value: evil });
-  const { daemons, problems } = await discovery.look();
+  const hostile = [
+    listed("../../etc", [["7", "a:1"]]),
+    listed("d1", [["../x", "a:1"], ["7", "a:1"]]),
+  ];
+  lists({ kind: "ok", value: hostile });
+  const { daemons, problems } = await discovery.discover();
   deepStrictEqual(daemons.map(({ id }) => id), ["d1"]);
   deepStrictEqual(daemons[0]?.instances.map(({ snapshotId }) => snapshotId), ["7"]);
   strictEqual(problems.length, 2);
 });
 
-Deno.test("an image that does not parse is a problem of its mount alone", async () => {
+Deno.test("Discovery: an invalid image reference affects only its mount", async () => {
   const { discovery, lists } = stage();
   lists({ kind: "ok", value: [listed("d1", [["7", "foo/Bar"]]), listed("d2", [["8", "a:1"]])] });
-  const { daemons } = await discovery.look();
+  const { daemons } = await discovery.discover();
   ok(daemons[0]?.instances[0]?.imageProblem?.includes("lower case"));
   ok(daemons[1]?.instances[0]?.image);
 });
 
-Deno.test("daemons listed by hand are found by path and by glob", async () => {
+Deno.test("Discovery: finds configured daemons by path and by glob", async () => {
   const { discovery, files } = stage({
     daemons: [
       { id: "one", socket: "/run/one.sock", ref: "a:1" },
@@ -190,7 +193,7 @@ Deno.test("daemons listed by hand are found by path and by glob", async () => {
   for (const path of ["/run/one.sock", "/run/n1/api.sock", "/run/n2/api.sock"]) {
     files.texts[path] = "socket";
   }
-  const { daemons } = await discovery.look();
+  const { daemons } = await discovery.discover();
   deepStrictEqual(daemons.map(({ apiSocket }) => apiSocket).sort(), [
     "/run/n1/api.sock",
     "/run/n2/api.sock",
@@ -200,12 +203,12 @@ Deno.test("daemons listed by hand are found by path and by glob", async () => {
   ok(daemons.every(({ instances: [i] }) => i?.mountId === "/" && i.configPath === undefined));
 });
 
-Deno.test("each state of a daemon has its name, and none is a crash", async () => {
+Deno.test("Discovery: returns the state of a daemon for each failure", async () => {
   const { discovery, lists, nydusd, files } = stage();
   lists({ kind: "ok", value: [listed("d1", [["7", "a:1"]])] });
-  const state = async () => (await discovery.look()).daemons[0]?.state;
-  for (const [said, name] of [["INIT", "starting"], ["STOPPED", "stopped"], ["?", "broken"]]) {
-    nydusd.state = said ?? "";
+  const state = async () => (await discovery.discover()).daemons[0]?.state;
+  for (const [reported, name] of [["INIT", "starting"], ["STOPPED", "stopped"], ["?", "broken"]]) {
+    nydusd.state = reported ?? "";
     strictEqual(await state(), name);
   }
   nydusd.state = "RUNNING";
@@ -217,39 +220,39 @@ Deno.test("each state of a daemon has its name, and none is a crash", async () =
   strictEqual(await state(), "broken");
   nydusd.fault = (call) =>
     call === "readAuths" ? { kind: "refused", status: 404, detail: "x" } : undefined;
-  const [old] = (await discovery.look()).daemons;
+  const [old] = (await discovery.discover()).daemons;
   deepStrictEqual([old?.state, old?.configApi], ["running", "unsupported"]);
   delete files.texts[`${ROOT}/socket/d1/api.sock`];
   strictEqual(await state(), "no-socket");
 });
 
-Deno.test("flaw 19: a daemon that hangs does not keep the others from being asked", async () => {
+Deno.test("Discovery: a hanging daemon does not delay the requests to the others", async () => {
   const { discovery, lists, nydusd } = stage();
   lists({ kind: "ok", value: ["a", "b", "c"].map((id) => listed(id, [["7", "a:1"]])) });
-  const asked: string[] = [];
+  const requested: string[] = [];
   let release = () => {};
   const hung = new Promise<void>((resolve) => release = resolve);
   const currentAuth = nydusd.readAuths.bind(nydusd);
   nydusd.readAuths = async (socket) => {
-    asked.push(socket);
+    requested.push(socket);
     if (socket.includes("/a/")) await hung;
     return await currentAuth(socket);
   };
-  const look = discovery.look();
+  const discovering = discovery.discover();
   await new Promise((resolve) => setTimeout(resolve, 0));
-  strictEqual(asked.length, 3);
+  strictEqual(requested.length, 3);
   release();
-  strictEqual((await look).daemons.length, 3);
+  strictEqual((await discovering).daemons.length, 3);
 });
 
-Deno.test("an instance tells where it is read from, and who names that host", async () => {
+Deno.test("Discovery: returns the endpoint of a mount and what approves its host", async () => {
   const hosts = { mirrorsDir: "/certs.d", vpcRegistry: false, allowedHosts: [] };
   const { discovery, lists, nydusd, files } = stage({}, hosts);
   ok(discovery.watchPaths().includes("/certs.d"));
   lists({ kind: "ok", value: [listed("d1", [["7", "registry.example.com/app:1"]])] });
   nydusd.currentAuth.set("/", registryAuth("u:p"));
-  const instance = async () => (await discovery.look()).daemons[0]?.instances[0];
-  strictEqual((await instance())?.endpoint, undefined, "its own registry is no other place");
+  const instance = async () => (await discovery.discover()).daemons[0]?.instances[0];
+  strictEqual((await instance())?.endpoint, undefined, "its own registry is no endpoint");
   nydusd.backend = { ...nydusd.backend, host: "mirror:5000", repo: "cache/app" };
   files.texts[`${ROOT}/socket/d1/api.sock`] = "another process";
   const foreign = await instance();
@@ -261,11 +264,11 @@ Deno.test("an instance tells where it is read from, and who names that host", as
   deepStrictEqual((await instance())?.endpoint?.hosts.map(({ approvedBy }) => approvedBy), [path]);
 });
 
-Deno.test("of a daemon that never answered its file tells where it reads from", async () => {
+Deno.test("Discovery: reads the endpoint from the configuration file before a daemon answers", async () => {
   const { discovery, lists, nydusd, files } = stage();
   lists({ kind: "ok", value: [listed("d1", [["7", "registry.example.com/app:1"]])] });
   nydusd.fault = () => ({ kind: "no-listener" });
-  const instance = async () => (await discovery.look()).daemons[0]?.instances[0];
+  const instance = async () => (await discovery.discover()).daemons[0]?.instances[0];
   strictEqual((await instance())?.backend, undefined);
   const path = `${ROOT}/config/d1/config.json`;
   files.texts[path] = fuseConfig("mirror:5000", "app", "/7");

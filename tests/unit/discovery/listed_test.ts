@@ -18,7 +18,7 @@ function listed(
   return { id, apiSocket: socket, source: "root", instances, ...change };
 }
 
-/** A list on one line per daemon. */
+/** Returns one line per daemon. */
 function summary(daemons: readonly ListedDaemon[]): readonly string[] {
   return daemons.map(({ id, source, apiSocket, olderSockets = [], instances }) => {
     const mounts = instances.map(({ snapshotId }) => snapshotId).join("+");
@@ -26,7 +26,7 @@ function summary(daemons: readonly ListedDaemon[]): readonly string[] {
   });
 }
 
-Deno.test("mergeListed: one daemon per id or socket, the first source first", () => {
+Deno.test("mergeListed: merges by ID or socket, the first source takes precedence", () => {
   const system = { source: "system-api" } as const;
   const configured = { source: "configured" } as const;
   type Row = readonly [name: string, ListedDaemon[][], string[]];
@@ -44,29 +44,29 @@ Deno.test("mergeListed: one daemon per id or socket, the first source first", ()
       ["a system-api /a 1"],
     ],
     [
-      "a dedicated mount that only the later source knows",
+      "a dedicated mount that only the later source lists",
       [[listed("a", "/a", [], system)], [listed("a", "/a", ["a"], { dedicated: true })]],
       ["a system-api /a a"],
     ],
     [
-      "an upgrade that only the later source knows",
+      "an upgrade that only the later source lists",
       [[listed("a", "/s/api.sock", ["1"], system)], [listed("a", "/s/api2.sock", ["1"])]],
       ["a system-api /s/api2.sock,/s/api.sock 1"],
     ],
     [
-      "an upgrade that only the earlier source knows",
+      "an upgrade that only the earlier source lists",
       [[listed("a", "/s/api1.sock", ["1"], system)], [listed("a", "/s/api.sock", ["1"])]],
       ["a system-api /s/api1.sock,/s/api.sock 1"],
     ],
     [
-      "the operator's entry for a known socket",
+      "a configured daemon with a known socket",
       [[listed("a", "/s/api1.sock", ["1"], { olderSockets: ["/s/api.sock"] })], [
         listed("x", "/s/api.sock", ["x"], configured),
       ]],
       ["a root /s/api1.sock,/s/api.sock 1"],
     ],
     [
-      "the operator's entry with an id that the snapshotter uses",
+      "a configured daemon with an ID of the snapshotter",
       [[listed("a", "/a", ["1"])], [listed("a", "/other", ["x"], configured)]],
       ["a root /a 1", "a configured /other x"],
     ],
@@ -92,14 +92,14 @@ Deno.test("newestFirst: sorts sockets by the number of the upgrade", () => {
   for (const [socket, wanted] of table) strictEqual(upgradeOf(socket), wanted, socket);
 });
 
-Deno.test("isSegment: only a name may stand in a path", () => {
+Deno.test("isSegment: accepts only a valid path segment", () => {
   for (const id of ["", ".", "..", "a/b", "a\0", "x".repeat(256)]) {
     strictEqual(isSegment(id), false);
   }
   for (const id of ["a", "...", "d1-x", "x".repeat(255)]) strictEqual(isSegment(id), true);
 });
 
-Deno.test("listedBySystemApi: leaves out ids that are no names, and says so", () => {
+Deno.test("listedBySystemApi: leaves out and reports invalid IDs", () => {
   const daemon = { id: "a", pid: 0, apiSocket: "/a", instances: [] };
   const { daemons, refused } = listedBySystemApi([
     { ...daemon, instances: [{ snapshotId: "1", imageId: "" }, { snapshotId: "..", imageId: "" }] },

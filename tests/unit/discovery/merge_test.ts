@@ -38,44 +38,44 @@ function snapshots(daemon: Daemon | undefined): (readonly (string | undefined)[]
 }
 
 for (const id of [undefined, "", "/another", "../7"]) {
-  Deno.test(`look does not take a dedicated mount twice, its file's id being ${id}`, async () => {
+  Deno.test(`Discovery: lists a dedicated mount once when the ID in its file is ${id}`, async () => {
     const { files, snapshotter, discovery } = stage();
     files.set(SOCKET, "", "socket");
     files.set("/data/config/d1/config.json", config(id));
     snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
-    await discovery.look();
+    await discovery.discover();
     snapshotter.answer = { kind: "timed-out" };
-    const { daemons } = await discovery.look();
+    const { daemons } = await discovery.discover();
     deepEqual(snapshots(daemons[0]), [["7", "/", "h.io/a:1"]]);
   });
 }
 
-Deno.test("look takes in a shared daemon's mounts that only the root folder knows", async () => {
+Deno.test("Discovery: adds mounts of a shared daemon that only the root folder lists", async () => {
   const { files, snapshotter, nydusd, discovery } = stage();
   nydusd.mounts = ["/7", "/8"];
   files.set(SOCKET, "", "socket");
   files.set("/data/config/d1/7/config.json", config("/7"));
   snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
-  await discovery.look();
+  await discovery.discover();
   files.set("/data/config/d1/8/config.json", config("/8", "b"));
   snapshotter.answer = { kind: "no-listener" };
-  const { daemons, problems } = await discovery.look();
+  const { daemons, problems } = await discovery.discover();
   deepEqual(snapshots(daemons[0]), [["7", "/7", "h.io/a:1"], ["8", "/8", "h.io/b"]]);
   deepEqual(problems.map(({ source, subject }) => [source, subject]), [
     ["system-api", "/run/system.sock"],
   ]);
 });
 
-Deno.test("Discovery: finds the newest socket that answers, by the root folder alone", async () => {
+Deno.test("Discovery: uses the newest socket that answers, by the root folder alone", async () => {
   const { files, snapshotter, nydusd, discovery } = stage();
   const socket = (name: string) => `/data/socket/d1/${name}.sock`;
   const found = async () => {
-    const { daemons } = await discovery.look();
+    const { daemons } = await discovery.discover();
     equal(daemons.length, 1);
     return [daemons[0]?.apiSocket, daemons[0]?.state, daemons[0]?.instances.length];
   };
-  const isExpired = new Set<string>();
-  nydusd.fault = (_call, path) => isExpired.has(path) ? { kind: "no-listener" } : undefined;
+  const unavailable = new Set<string>();
+  nydusd.fault = (_call, path) => unavailable.has(path) ? { kind: "no-listener" } : undefined;
   files.set("/data/config/d1/config.json", config("/7"));
   snapshotter.answer = { kind: "timed-out" };
   for (const name of ["api", "api1", "api2", "api10"]) {
@@ -88,13 +88,13 @@ Deno.test("Discovery: finds the newest socket that answers, by the root folder a
     if (answer.kind !== "ok" || path !== socket("api10")) return answer;
     return { kind: "ok", value: { ...answer.value, state: "INIT", mounts: [] } };
   };
-  deepEqual(await found(), [socket("api2"), "running", 1], "the upgrade is under way");
-  for (const name of ["api", "api1", "api2"]) isExpired.add(socket(name));
+  deepEqual(await found(), [socket("api2"), "running", 1], "during the upgrade");
+  for (const name of ["api", "api1", "api2"]) unavailable.add(socket(name));
   deepEqual(await found(), [socket("api10"), "starting", 1]);
-  isExpired.clear();
-  isExpired.add(socket("api10"));
+  unavailable.clear();
+  unavailable.add(socket("api10"));
   deepEqual(await found(), [socket("api2"), "running", 1]);
-  for (const name of ["api", "api1", "api2"]) isExpired.add(socket(name));
+  for (const name of ["api", "api1", "api2"]) unavailable.add(socket(name));
   deepEqual(await found(), [socket("api10"), "no-listener", 1]);
 });
 
@@ -102,56 +102,56 @@ Deno.test("Discovery: follows an upgrade while the system API does not answer", 
   const { files, snapshotter, discovery } = stage();
   files.set(SOCKET, "", "socket");
   snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
-  await discovery.look();
+  await discovery.discover();
   snapshotter.answer = { kind: "timed-out" };
   files.set("/data/socket/d1/api1.sock", "", "socket");
-  const { daemons } = await discovery.look();
+  const { daemons } = await discovery.discover();
   deepEqual(daemons.map(({ id, apiSocket }) => [id, apiSocket]), [
     ["d1", "/data/socket/d1/api1.sock"],
   ]);
   deepEqual(snapshots(daemons[0]), [["7", "/", "h.io/a:1"]]);
 });
 
-Deno.test("look lets a daemon go that the answering system API no longer lists", async () => {
+Deno.test("Discovery: removes a daemon that the system API no longer lists", async () => {
   const { files, snapshotter, discovery } = stage();
   files.set(SOCKET, "", "socket");
   snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
-  equal((await discovery.look()).daemons.length, 1);
+  equal((await discovery.discover()).daemons.length, 1);
   snapshotter.answer = { kind: "ok", value: [] };
-  equal((await discovery.look()).daemons.length, 0);
+  equal((await discovery.discover()).daemons.length, 0);
 });
 
-Deno.test("look merges one socket that is named twice, the system API's word first", async () => {
+Deno.test("Discovery: merges daemons with the same socket, the system API takes precedence", async () => {
   const { files, snapshotter, discovery } = stage({
-    daemons: [{ id: "by-hand", socket: SOCKET, ref: "h.io/other:1" }],
+    daemons: [{ id: "configured", socket: SOCKET, ref: "h.io/other:1" }],
   });
   files.set(SOCKET, "", "socket");
   snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
-  const { daemons } = await discovery.look();
+  const { daemons } = await discovery.discover();
   deepEqual(daemons.map(({ id, source }) => [id, source]), [["d1", "system-api"]]);
   deepEqual(snapshots(daemons[0]), [["7", "/", "h.io/a:1"]]);
 });
 
-Deno.test("look tells of a root folder that cannot be read, and goes on", async () => {
+Deno.test("Discovery: reports an unreadable root folder and continues", async () => {
   const { files, snapshotter, discovery } = stage();
   files.set(SOCKET, "", "socket");
   snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
-  await discovery.look();
-  snapshotter.answer = { kind: "broken", detail: "the response is not JSON" };
+  await discovery.discover();
+  snapshotter.answer = { kind: "broken", detail: "the answer is not JSON" };
   files.refuseReading("/data/socket");
-  const { daemons, problems } = await discovery.look();
+  const { daemons, problems } = await discovery.discover();
   equal(daemons.length, 1);
   deepEqual(problems.map(({ source }) => source), ["system-api", "root"]);
 });
 
-Deno.test("look never takes an instance for the mount of another", async () => {
+Deno.test("Discovery: never assigns the mount of another instance", async () => {
   const { files, snapshotter, nydusd, discovery } = stage();
   files.set(SOCKET, "", "socket");
   snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
   nydusd.mounts = ["/9"];
-  deepEqual(snapshots((await discovery.look()).daemons[0]), [["7", undefined, "h.io/a:1"]]);
+  deepEqual(snapshots((await discovery.discover()).daemons[0]), [["7", undefined, "h.io/a:1"]]);
   nydusd.mounts = ["/", "/9"];
-  deepEqual(snapshots((await discovery.look()).daemons[0]), [["7", undefined, "h.io/a:1"]]);
+  deepEqual(snapshots((await discovery.discover()).daemons[0]), [["7", undefined, "h.io/a:1"]]);
 });
 
 for (
@@ -166,33 +166,33 @@ for (
     ["", "broken"],
   ] as const
 ) {
-  Deno.test(`look calls a nydusd that says "${word}" ${state}`, async () => {
+  Deno.test(`Discovery: maps the nydusd state "${word}" to ${state}`, async () => {
     const { files, snapshotter, nydusd, discovery } = stage();
     files.set(SOCKET, "", "socket");
     snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
     nydusd.state = word;
-    equal((await discovery.look()).daemons[0]?.state, state);
+    equal((await discovery.discover()).daemons[0]?.state, state);
   });
 }
 
-Deno.test("look rejects with the reason of its signal", async () => {
+Deno.test("Discovery: rejects with the reason of the signal", async () => {
   const { discovery } = stage();
   const stop = AbortSignal.abort(new Error("stop"));
-  const error = await discovery.look({ signal: stop }).catch((reason) => reason);
+  const error = await discovery.discover({ signal: stop }).catch((reason) => reason);
   equal(error.message, "stop");
 });
 
-Deno.test("look tells a socket that it may not look at from one that is not there", async () => {
+Deno.test("Discovery: distinguishes an inaccessible socket from a missing one", async () => {
   const { files, snapshotter, nydusd, discovery } = stage();
   files.set(SOCKET, "", "socket");
   files.refuseReading(SOCKET);
   snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
-  const [daemon] = (await discovery.look()).daemons;
+  const [daemon] = (await discovery.discover()).daemons;
   deepEqual([daemon?.state, daemon?.stateDetail], ["broken", `look at ${SOCKET}: EACCES`]);
   deepEqual(nydusd.calls, []);
 });
 
-Deno.test("watchPaths names no wildcard, which is no path", () => {
+Deno.test("Discovery: watchPaths contains no wildcards", () => {
   const { discovery } = stage({
     daemons: [
       { id: "a", socket: "/run/nydus/*/api.sock", ref: "h.io/a:1" },

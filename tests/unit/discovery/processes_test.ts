@@ -5,7 +5,7 @@ import { FakeProcessRunner } from "../../fakes/process.ts";
 
 const runner = systemProcessRunner(systemClock);
 
-Deno.test("findProcesses: argument by argument, of real processes", async () => {
+Deno.test("findProcesses: returns the arguments of real processes", async () => {
   const mark = `page-${crypto.randomUUID()}`;
   const args = ["-c", "read line", mark, "two words", "", "a\nb", "--x=ü"];
   const child = new Deno.Command("/bin/sh", {
@@ -27,12 +27,12 @@ Deno.test("findProcesses: argument by argument, of real processes", async () => 
   }
 });
 
-Deno.test("findProcesses: nothing is found, or nothing can be found out", async () => {
-  // The shell that looks is no answer: its program is one, and it is asked for by nobody.
+Deno.test("findProcesses: returns an empty list without a match, and undefined without access", async () => {
+  // The shell and grep that search have the pattern in their own arguments.
   const found = await findProcesses(runner, "no-such-[w]ord-anywhere");
   deepEqual(found?.filter(({ argv }) => !/(?:sh|grep)$/.test(argv[0] ?? "")), []);
-  const mute = new FakeProcessRunner(() => ({ kind: "not-started", reason: "missing" }));
-  equal(await findProcesses(mute, "x"), undefined);
-  equal(await environmentNames(mute, 1), undefined);
+  const failing = new FakeProcessRunner(() => ({ kind: "not-started", reason: "missing" }));
+  equal(await findProcesses(failing, "x"), undefined);
+  equal(await environmentNames(failing, 1), undefined);
   equal(await environmentNames(new FakeProcessRunner(() => ""), 1), undefined);
 });

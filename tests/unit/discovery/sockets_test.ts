@@ -1,5 +1,5 @@
 import { deepEqual } from "node:assert/strict";
-import { expandSocket, watchedPath } from "../../../lib/discovery/sockets.ts";
+import { expandSocket, watchedPath } from "../../../lib/discovery/listed.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 
 function sockets(...paths: readonly string[]): FakeFiles {
@@ -8,11 +8,11 @@ function sockets(...paths: readonly string[]): FakeFiles {
   return files;
 }
 
-Deno.test("expandSocket takes a plain path as it is, also while there is nothing at it", async () => {
+Deno.test("expandSocket: returns a plain path even if it does not exist", async () => {
   deepEqual(await expandSocket("/run/d.sock", sockets()), ["/run/d.sock"]);
 });
 
-Deno.test("expandSocket makes no socket up in a folder that only looks like one of them", async () => {
+Deno.test("expandSocket: returns only existing paths", async () => {
   const files = sockets("/run/n2/api.sock", "/run/n1/api.sock", "/run/nothing/other", "/run/x");
   deepEqual(await expandSocket("/run/n*/api.sock", files), [
     "/run/n1/api.sock",
@@ -22,7 +22,7 @@ Deno.test("expandSocket makes no socket up in a folder that only looks like one 
   deepEqual(await expandSocket("/none/*", files), []);
 });
 
-Deno.test("expandSocket keeps a socket that cannot be looked at, for the probe to tell", async () => {
+Deno.test("expandSocket: keeps an inaccessible socket for the probe to report", async () => {
   const files = sockets("/run/n1/api.sock", "/run/n2/api.sock");
   files.refuseReading("/run/n2/api.sock");
   deepEqual(await expandSocket("/run/n*/api.sock", files), [
@@ -41,7 +41,7 @@ for (
     ["/*/nydus/api.sock", undefined],
   ] as const
 ) {
-  Deno.test(`watchedPath of ${pattern} is ${path}`, () => {
+  Deno.test(`watchedPath: returns ${path} for ${pattern}`, () => {
     deepEqual(watchedPath(pattern), path);
   });
 }

@@ -10,7 +10,7 @@ import { createNydusdApi, createSnapshotterApi } from "../../../lib/platform/mod
 import { inUseDelayMs, rewriteConfigText } from "../../../lib/delivery/mod.ts";
 import { mirrorsOf } from "../../../lib/discovery/approved_hosts.ts";
 import { listRootFolder } from "../../../lib/discovery/root_folder.ts";
-import { expandSocket } from "../../../lib/discovery/sockets.ts";
+import { expandSocket } from "../../../lib/discovery/listed.ts";
 import { listedBySystemApi } from "../../../lib/discovery/listed.ts";
 import {
   decodeRegistryAuth,
@@ -32,12 +32,12 @@ import { readPluginResponse } from "../../../lib/providers/exec_plugin/mod.ts";
 import { readProviderConfig } from "../../../lib/providers/exec_plugin/provider_config.ts";
 import { readHelperResult } from "../../../lib/providers/docker/credential_helper.ts";
 import { readGoYaml } from "../../../lib/formats/go_yaml.ts";
-import { ExecCredentials } from "../../../lib/providers/kubernetes/exec_credential.ts";
+import { ExecAuthenticator } from "../../../lib/providers/kubernetes/exec_credential.ts";
 import { readKubeconfigs } from "../../../lib/providers/kubernetes/kubeconfig.ts";
-import { readPod } from "../../../lib/providers/kubernetes/node_pods.ts";
+import { readPod } from "../../../lib/providers/kubernetes/node_informers.ts";
 import { readPullSecret } from "../../../lib/providers/kubernetes/secret_reader.ts";
 import { parseChallenges } from "../../../lib/verification/challenge.ts";
-import { readTokenAnswer } from "../../../lib/verification/token_service.ts";
+import { readTokenResponse } from "../../../lib/verification/token_service.ts";
 import { registryOfKey } from "../../../lib/providers/docker/secret_keyring.ts";
 import { pullCredential, registryOf } from "../../../lib/cri/auth_config.ts";
 import { decodeCache } from "../../../lib/cri/pull_cache_file.ts";
@@ -90,7 +90,7 @@ async function execCredential(text: string): Promise<unknown> {
     clock: new FakeClock(),
     env: {},
   };
-  return await new ExecCredentials({
+  return await new ExecAuthenticator({
     command: "/bin/exec",
     args: [],
     env: {},
@@ -149,7 +149,7 @@ export const TEXT_PARSERS: readonly TextParser[] = [
       [findAuth(config, "a.io")] as never,
     );
   }),
-  refuses("ExecCredentials", execCredential),
+  refuses("ExecAuthenticator", execCredential),
   never("readPod", (text) => readPod(json(text))),
   never("readPullSecret", (text) => readPullSecret(json(text))),
   never("readPullSecret, its data", (text) => {
@@ -163,9 +163,9 @@ export const TEXT_PARSERS: readonly TextParser[] = [
   never("hostOf", (text) => hostOf(text)),
   never("readBackendOfFile", (text) => readBackendOfFile(json(text))),
   never("parseChallenges", parseChallenges),
-  never("readTokenAnswer", (text) => {
+  never("readTokenResponse", (text) => {
     const answer = { kind: "answered", headers: new Map(), body: new Secret(text) } as const;
-    return [200, 400, 403].map((status) => readTokenAnswer({ ...answer, status }));
+    return [200, 400, 403].map((status) => readTokenResponse({ ...answer, status }));
   }),
   never("expandSocket", (text) => expandSocket(`/run/*${text}*/api.sock`, new FakeFiles())),
   never("isAllowedHost", (text) => isAllowedHost(text, [text, "127.0.0.1"])),

@@ -77,7 +77,7 @@ export const EVENTS: { readonly [K in AgentEvent["kind"]]: Extract<AgentEvent, {
     kind: "credential-adopted",
     image: IMAGE,
     fingerprint: "00000000",
-    origin: "held by nydusd d1",
+    origin: "nydusd d1",
   },
   "unapproved-host": {
     kind: "unapproved-host",

@@ -10,14 +10,14 @@ import { MemoryFiles } from "../providers/memory_files.ts";
 import { CONFIG_PATH, response } from "../providers/exec_plugin/plugins.ts";
 import { SECOND, Stage } from "./reconciler_stage.ts";
 
-/** What may happen to a node whose plugins go by the accounts of its pods. */
+/** An event on a node whose plugin returns credentials per service account. */
 type Step =
   | { readonly kind: "account" | "delete" | "annotate"; readonly account: string }
   | { readonly kind: "pod"; readonly account: string; readonly image: string }
   | { readonly kind: "end"; readonly nth: number }
   | { readonly kind: "mount"; readonly daemon: string; readonly image: string }
-  | { readonly kind: "unmount" | "deaf" | "hearing"; readonly daemon: string }
-  | { readonly kind: "restart" | "barren" | "fruitful" | "down" | "up" }
+  | { readonly kind: "unmount" | "hang" | "resume"; readonly daemon: string }
+  | { readonly kind: "restart" | "empty" | "filled" | "down" | "up" }
   | { readonly kind: "wait"; readonly seconds: number };
 
 const account = fc.constantFrom("a", "b");
@@ -30,10 +30,10 @@ const step = fc.oneof(
   fc.record({ kind: fc.constant("end"), nth: fc.nat(3) }),
   { arbitrary: fc.record({ kind: fc.constant("mount"), daemon, image }), weight: 4 },
   {
-    arbitrary: fc.record({ kind: fc.constantFrom("unmount", "deaf", "hearing"), daemon }),
+    arbitrary: fc.record({ kind: fc.constantFrom("unmount", "hang", "resume"), daemon }),
     weight: 2,
   },
-  fc.record({ kind: fc.constantFrom("restart", "restart", "barren", "fruitful", "down", "up") }),
+  fc.record({ kind: fc.constantFrom("restart", "restart", "empty", "filled", "down", "up") }),
   fc.record({ kind: fc.constant("wait"), seconds: fc.constantFrom(5, 90) }),
 ) as fc.Arbitrary<Step>;
 
@@ -54,18 +54,18 @@ const CONFIG = {
   }],
 };
 
-/** Who has which account, and which image its pods use: as it was when the server last answered. */
-type Known = { readonly owners: ReadonlyMap<string, string>; readonly users: ReadonlySet<string> };
+/** The accounts, and the images that their pods use, as of the last answer of the server. */
+type Known = { readonly uids: ReadonlyMap<string, string>; readonly users: ReadonlySet<string> };
 
-/** Mounts, pods and accounts, with what must be true of every delivery. */
+/** Mounts, pods and accounts, with the invariants of every delivery. */
 class Model {
   stage = new Stage();
   readonly cluster = new Cluster(this.stage.clock);
-  readonly deaf = new Set<string>();
-  /** Deliveries that must not be; told afterwards, since who delivers survives all errors. */
-  readonly breaches: string[] = [];
-  isBarren = false;
-  known: Known = this.#look();
+  readonly hanging = new Set<string>();
+  /** Forbidden deliveries. Checked later, because the reconciler handles errors of a delivery. */
+  readonly violations: string[] = [];
+  isEmpty = false;
+  known: Known = this.#snapshot();
   #provider = this.#newProvider();
   #snapshots = 0;
 
@@ -74,17 +74,17 @@ class Model {
     for (const name of ["a", "b"]) this.cluster.addAccount(name, { version: "0" });
   }
 
-  /** What an account got is in the mounts of images that its pods use, while it is there. */
+  /** A credential of an account may be delivered to the images of its pods while it exists. */
   #deliver(order: DeliveryRequest): DeliveryOutcome {
     const { daemon, instance, credential } = order;
     ok(credential.kind === "basic");
     const [, owner = "", uid = ""] = /^aud (\w+) (\w+) /.exec(credential.password.reveal()) ?? [];
     const { text = "" } = instance.image ?? {};
-    const isThere = this.known.owners.get(owner) === uid;
-    if (!isThere || !this.known.users.has(`${owner} ${text}`)) {
-      this.breaches.push(`${text} on ${daemon.id} is given what ${owner} (${uid}) got`);
+    const exists = this.known.uids.get(owner) === uid;
+    if (!exists || !this.known.users.has(`${owner} ${text}`)) {
+      this.violations.push(`${text} on ${daemon.id} has the credential of ${owner} (${uid})`);
     }
-    if (this.deaf.has(daemon.id)) {
+    if (this.hanging.has(daemon.id)) {
       return { kind: "unreachable", detail: "timed out", file: { kind: "unchanged" } };
     }
     return this.stage.store_(order);
@@ -118,15 +118,15 @@ class Model {
       case "unmount":
         stage.daemons = stage.daemons.filter((one) => one.id !== id);
         return stage.reconciler.trigger("node-changed");
-      case "deaf":
-        this.deaf.add(id);
+      case "hang":
+        this.hanging.add(id);
         return;
-      case "hearing":
-        this.deaf.delete(id);
+      case "resume":
+        this.hanging.delete(id);
         return;
-      case "barren":
-      case "fruitful":
-        this.isBarren = step.kind === "barren";
+      case "empty":
+      case "filled":
+        this.isEmpty = step.kind === "empty";
         return;
       case "down":
       case "up":
@@ -139,24 +139,27 @@ class Model {
       default:
         return step satisfies never;
     }
-    if (!cluster.down) this.known = this.#look();
-    stage.reconciler.recheck(); // as the watches of pods and accounts have it
+    if (!cluster.down) this.known = this.#snapshot();
+    stage.reconciler.recheck(); // as the watches of pods and accounts do
   }
 
-  /** Nothing is left, after one look, of what somebody got who is not there any more. */
+  /** After one reconcile the store has no credential of an account that no longer exists. */
   check(): void {
-    deepEqual(this.breaches, []);
+    deepEqual(this.violations, []);
     if (this.cluster.down) return;
     for (const { image, stored } of this.stage.store.entries()) {
       const [, owner = "", uid] = /^n\/(\w+) \((\w+)\)/.exec(stored?.candidate.account ?? "") ?? [];
       if (owner === "") continue;
-      ok(this.known.owners.get(owner) === uid, `${owner} (${uid}) is gone, and ${image.text} kept`);
+      ok(
+        this.known.uids.get(owner) === uid,
+        `${owner} (${uid}) does not exist, ${image.text} does`,
+      );
       ok(this.known.users.has(`${owner} ${image.text}`), `${owner} has no pod with ${image.text}`);
     }
   }
 
-  /** Another agent on the same node, which knows what the daemons hold and no more. */
-  renew(): void {
+  /** Restarts the agent, which then knows only the credentials in nydusd. */
+  restart(): void {
     const { daemons, currentAuth, clock } = this.stage;
     this.stage = new Stage(clock);
     this.stage.daemons = daemons;
@@ -170,12 +173,12 @@ class Model {
     this.stage.deliver = (order) => this.#deliver(order);
   }
 
-  #look(): Known {
-    const owners = [...this.cluster.accounts].map(([name, { uid }]) => [name, uid] as const);
+  #snapshot(): Known {
+    const uids = [...this.cluster.accounts].map(([name, { uid }]) => [name, uid] as const);
     const users = [...this.cluster.pods.values()].map(({ image, pod }) =>
       `${pod.serviceAccount} ${image}`
     );
-    return { owners: new Map(owners), users: new Set(users) };
+    return { uids: new Map(uids), users: new Set(users) };
   }
 
   #newProvider(): KubeletProvider {
@@ -189,7 +192,7 @@ class Model {
       maxParallel: 4,
       files,
       processRunner: new FakeProcessRunner(({ stdin }) =>
-        this.isBarren
+        this.isEmpty
           ? response(null)
           : response({ "*.io": ["u", `${JSON.parse(stdin).serviceAccountToken} and more`] }, {
             type: "Registry",
@@ -213,18 +216,18 @@ async function play(steps: readonly Step[]): Promise<void> {
     await model.stage.run(async () => {
       for (const one of part) {
         await model.apply(one);
-        await settle(); // what is asked for now is answered before the clock goes on
-        await model.stage.clock.advance(2 * SECOND); // changes that come together wait for each other
+        await settle(); // completes the requests before time passes
+        await model.stage.clock.advance(2 * SECOND); // changes are debounced
         await settle();
         model.check();
       }
     });
     rest = end < 0 ? [] : rest.slice(end + 1);
-    model.renew();
+    model.restart();
   }
 }
 
-Deno.test("whatever happens: no mount is given what an account got that is gone or not its own", async () => {
+Deno.test("Reconciler: delivers no credential of a deleted account or of an account without a pod, after any events", async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 15, maxLength: 40 }), play),
     { numRuns: 15 },
@@ -233,7 +236,7 @@ Deno.test("whatever happens: no mount is given what an account got that is gone 
 
 const X = "reg.io/x:1";
 
-Deno.test("what an account got is adopted by no other mount after a restart of the agent", async () => {
+Deno.test("Reconciler: does not adopt the credential of an account for another mount after a restart", async () => {
   await play([
     { kind: "mount", daemon: "d0", image: X },
     { kind: "pod", account: "a", image: X },
@@ -244,14 +247,14 @@ Deno.test("what an account got is adopted by no other mount after a restart of t
   ]);
 });
 
-Deno.test("what an account got earlier, and a mount holds yet, is adopted by no other", async () => {
+Deno.test("Reconciler: does not adopt an earlier credential of an account for another mount", async () => {
   await play([
     { kind: "mount", daemon: "d0", image: X },
     { kind: "pod", account: "a", image: X },
-    { kind: "deaf", daemon: "d0" },
+    { kind: "hang", daemon: "d0" },
     { kind: "annotate", account: "a" },
     { kind: "delete", account: "a" },
-    { kind: "hearing", daemon: "d0" },
+    { kind: "resume", daemon: "d0" },
     { kind: "mount", daemon: "d1", image: X },
     { kind: "wait", seconds: 90 },
   ]);

@@ -9,8 +9,8 @@ import {
   type Resolution,
   Secret,
 } from "../../../lib/model/mod.ts";
-import { MountRecords, Selections, type Selector } from "../../../lib/reconciler/mod.ts";
-import type { Mount } from "../../../lib/reconciler/mounts.ts";
+import { Selections, type Selector } from "../../../lib/reconciler/candidate_selection.ts";
+import { type Mount, MountRecords } from "../../../lib/reconciler/mounts.ts";
 import type { SelectionRequest } from "../../../lib/verification/mod.ts";
 import type { StoreEntry } from "../../../lib/credentials/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
@@ -19,7 +19,7 @@ import { FakeObserver } from "../../fakes/observer.ts";
 const IMAGE = parseImageReference("registry.example.com/app:1");
 const ENTRY: StoreEntry = {
   image: IMAGE,
-  attempts: { unproductive: 0, draw: 0 },
+  attempts: { unproductive: 0, jitter: 0 },
   renewals: { success: 0, failure: 0 },
 };
 
@@ -66,11 +66,11 @@ const MOUNT: Mount = {
 const auth = (password: string) =>
   encodeRegistryAuth({ kind: "basic", username: "u", password: new Secret(password) });
 
-/** Elections before an elector that takes the last offer and calls single ones refused. */
+/** A selector that selects the last candidate, and reports a single one as exhausted. */
 class Stage {
   readonly observer = new FakeObserver();
   readonly requests: SelectionRequest[] = [];
-  readonly book = new MountRecords();
+  readonly records = new MountRecords();
   mounts: readonly Mount[] = [];
   keep = false;
 
@@ -80,17 +80,17 @@ class Stage {
       observer: this.observer,
       clock: new FakeClock(),
       mounts: { of: () => this.mounts },
-      book: this.book,
+      records: this.records,
     });
   }
 
   #selector(): Selector {
     return {
-      elect: (request) => {
+      select: (request) => {
         this.requests.push(request);
         const winner = request.offered.at(-1) ?? { provider: "docker", candidate: candidate("") };
         return Promise.resolve({
-          kind: this.keep ? "kept" : "elected",
+          kind: this.keep ? "kept" : "selected",
           winner,
           otherCandidates: request.offered.slice(0, -1),
           reason: this.keep ? "kept" : "accepted",
@@ -102,7 +102,7 @@ class Stage {
   }
 }
 
-Deno.test("Elections: without an elector the chain's first is taken", async () => {
+Deno.test("Selections: uses the first candidate of the chain without a selector", async () => {
   const selections = new Stage().selections();
   const found = resolution([["docker", "a"], ["kubelet", "b"]]);
   const bare = new Selections({
@@ -110,32 +110,32 @@ Deno.test("Elections: without an elector the chain's first is taken", async () =
     observer: new FakeObserver(),
     clock: new FakeClock(),
     mounts: { of: () => [] },
-    book: new MountRecords(),
+    records: new MountRecords(),
   });
-  const decision = await bare.decide(ENTRY, found, { readsRefused: false, queriedAtMs: 0 });
-  equal(decision?.kind === "take" && decision.provider, "docker");
+  const decision = await bare.decide(ENTRY, found, { readsRefused: false, requestedAtMs: 0 });
+  equal(decision?.kind === "use" && decision.provider, "docker");
   equal(
-    await selections.decide(ENTRY, resolution([]), { readsRefused: false, queriedAtMs: 0 }),
+    await selections.decide(ENTRY, resolution([]), { readsRefused: false, requestedAtMs: 0 }),
     undefined,
   );
 });
 
-Deno.test("Elections: where all that was offered is refused every provider is asked, once", async () => {
+Deno.test("Selections: requests every provider once when all candidates are refused", async () => {
   const stage = new Stage();
-  let askedAll = 0;
+  let calls = 0;
   const decision = await stage.selections().decide(ENTRY, resolution([["docker", "a"]]), {
     readsRefused: true,
-    queriedAtMs: 0,
-    queryAll: () => {
-      askedAll++;
+    requestedAtMs: 0,
+    resolveAll: () => {
+      calls++;
       return Promise.resolve(resolution([["docker", "a"], ["kubelet", "b"]]));
     },
   });
   deepEqual(stage.requests.map(({ offered }) => offered.length), [1, 2]);
   deepEqual(stage.requests.map(({ readsRefused }) => readsRefused), [true, false]);
-  equal(askedAll, 1);
+  equal(calls, 1);
   deepEqual(decision, {
-    kind: "take",
+    kind: "use",
     provider: "kubelet",
     candidates: [candidate("b"), candidate("a")],
     selectionReason: "because",
@@ -143,23 +143,23 @@ Deno.test("Elections: where all that was offered is refused every provider is as
   equal(stage.observer.of("candidate-selected")[0]?.otherCandidates, 1);
 });
 
-Deno.test("Elections: what a mount holds counts as in use where the store knows nothing", async () => {
+Deno.test("Selections: the credential in nydusd is in use when the store has none", async () => {
   const stage = new Stage();
   stage.keep = true;
   stage.mounts = [MOUNT];
-  stage.book.set("d1/1", { state: "pending", failures: 0, currentAuth: auth("held") });
+  stage.records.set("d1/1", { state: "pending", failures: 0, currentAuth: auth("current") });
   const decision = await stage.selections().decide(ENTRY, resolution([["docker", "a"]]), {
     readsRefused: false,
-    queriedAtMs: 0,
+    requestedAtMs: 0,
   });
   deepEqual(decision, { kind: "keep", detail: "because" });
   equal(stage.requests[0]?.inUse?.provider, "adopted");
   equal(stage.observer.events.length, 0);
 });
 
-Deno.test("Elections: a credential is not shown to a host that nobody named, not even to ask it", async () => {
+Deno.test("Selections: does not probe a credential at an unapproved host", async () => {
   const stage = new Stage();
-  const host = { role: "registry", scheme: "https", host: "stranger.example" } as const;
+  const host = { role: "registry", scheme: "https", host: "unapproved.example" } as const;
   const backend = { host: host.host, skipVerify: false, caFiles: ["/ca.pem"], mirrors: [] };
   const at = (approvedBy?: string): Mount => ({
     ...MOUNT,
@@ -171,21 +171,25 @@ Deno.test("Elections: a credential is not shown to a host that nobody named, not
   });
   const found = resolution([["docker", "a"], ["kubelet", "b"]]);
   stage.mounts = [at()];
-  const unseen = await stage.selections().decide(ENTRY, found, {
+  const unverified = await stage.selections().decide(ENTRY, found, {
     readsRefused: true,
-    queriedAtMs: 0,
+    requestedAtMs: 0,
   });
-  equal(unseen?.kind === "take" && unseen.provider, "docker", "the chain's first, unseen");
+  equal(
+    unverified?.kind === "use" && unverified.provider,
+    "docker",
+    "the first of the chain, without a probe",
+  );
   equal(stage.requests.length, 0);
-  stage.book.set("d1/1", { state: "stored", failures: 0, currentAuth: auth("b") });
+  stage.records.set("d1/1", { state: "stored", failures: 0, currentAuth: auth("b") });
   for (const readsRefused of [false, true]) {
-    const kept = await stage.selections().decide(ENTRY, found, { readsRefused, queriedAtMs: 0 });
+    const kept = await stage.selections().decide(ENTRY, found, { readsRefused, requestedAtMs: 0 });
     const expected = readsRefused ? "docker" : "kubelet";
-    equal(kept?.kind === "take" && kept.provider, expected, "the one in use, until it is refused");
+    equal(kept?.kind === "use" && kept.provider, expected, "the one in use until it is refused");
   }
   equal(stage.requests.length, 0);
   stage.mounts = [at("delivery.allowed_hosts")];
-  await stage.selections().decide(ENTRY, found, { readsRefused: true, queriedAtMs: 0 });
-  const { host: asked, caFiles } = stage.requests[0]?.target ?? {};
-  deepEqual([asked, caFiles], ["stranger.example", ["/ca.pem"]], "as nydusd reaches it");
+  await stage.selections().decide(ENTRY, found, { readsRefused: true, requestedAtMs: 0 });
+  const { host: probed, caFiles } = stage.requests[0]?.target ?? {};
+  deepEqual([probed, caFiles], ["unapproved.example", ["/ca.pem"]], "the way nydusd reads");
 });

@@ -5,7 +5,7 @@ import {
   parseImageReference,
   Secret,
 } from "../../../lib/model/mod.ts";
-import type { InstanceRecord } from "../../../lib/reconciler/mod.ts";
+import type { InstanceRecord } from "../../../lib/reconciler/mounts.ts";
 import { readsFailAtMs } from "../../../lib/reconciler/daemon_status.ts";
 import { CredentialStore } from "../../../lib/credentials/mod.ts";
 import { FakeRandom } from "../../fakes/random.ts";
@@ -21,54 +21,57 @@ const DAEMON: Daemon = {
   instances: [],
 };
 
-/** A password as ECR makes them, which tells when it ends. */
-function token(endsAtMs: number) {
-  const payload = { payload: "x", version: "2", type: "DATA_KEY", expiration: endsAtMs / 1_000 };
+/** A password of ECR, which contains its expiry. */
+function token(expiresAtMs: number) {
+  const payload = { payload: "x", version: "2", type: "DATA_KEY", expiration: expiresAtMs / 1_000 };
   const password = new Secret(btoa(JSON.stringify(payload)));
   return { kind: "basic", username: "AWS", password } as const;
 }
 
-function stored(endsAtMs: number) {
+function stored(expiresAtMs: number) {
   const settings = { leadTimeMs: "auto", refreshIntervalMs: 240_000 } as const;
   const store = new CredentialStore({ settings, seed: "node", random: new FakeRandom() });
   const candidate = {
-    credential: token(endsAtMs),
+    credential: token(expiresAtMs),
     origin: "plugin p",
     fetchedAtMs: NOW,
     watched: false,
-    expiresAtMs: endsAtMs,
+    expiresAtMs,
   };
   store.put(IMAGE, { provider: "kubelet", candidates: [candidate] }, NOW);
   return store.get(IMAGE.text);
 }
 
-const holding = (endsAtMs: number, state: InstanceRecord["state"] = "stored"): InstanceRecord => ({
+const recordWith = (
+  expiresAtMs: number,
+  state: InstanceRecord["state"] = "stored",
+): InstanceRecord => ({
   state,
   failures: 0,
-  currentAuth: encodeRegistryAuth(token(endsAtMs)),
+  currentAuth: encodeRegistryAuth(token(expiresAtMs)),
 });
 
-const SOON = NOW + 600_000;
+const EARLY = NOW + 600_000;
 const LATE = NOW + 3_600_000;
 
-Deno.test("readsEnd: what is held counts, or what can still be delivered", () => {
+Deno.test("readsFailAtMs: uses the expiry in nydusd, or of the credential that can be delivered", () => {
   const end = (state: Daemon["state"], record: InstanceRecord, ours: number) =>
     readsFailAtMs({ ...DAEMON, state }, record, stored(ours), NOW);
-  strictEqual(end("running", holding(LATE), LATE), LATE, "the same");
-  strictEqual(end("running", holding(SOON), LATE), LATE, "it is about to be delivered");
-  strictEqual(end("unresponsive", holding(SOON), LATE), SOON, "it cannot be told");
-  strictEqual(end("running", holding(SOON, "refused"), LATE), SOON, "it does not take it");
-  strictEqual(end("running", holding(SOON, "withheld"), LATE), SOON, "it is not given it");
-  strictEqual(end("running", holding(LATE), SOON), LATE, "what it holds lives longer");
+  strictEqual(end("running", recordWith(LATE), LATE), LATE, "equal credentials");
+  strictEqual(end("running", recordWith(EARLY), LATE), LATE, "about to be delivered");
+  strictEqual(end("unresponsive", recordWith(EARLY), LATE), EARLY, "cannot be delivered");
+  strictEqual(end("running", recordWith(EARLY, "refused"), LATE), EARLY, "nydusd refuses it");
+  strictEqual(end("running", recordWith(EARLY, "withheld"), LATE), EARLY, "not delivered");
+  strictEqual(end("running", recordWith(LATE), EARLY), LATE, "the one in nydusd expires later");
   strictEqual(end("no-listener", { state: "unreachable", failures: 1 }, LATE), undefined);
   strictEqual(end("running", { state: "pending", failures: 0 }, LATE), LATE);
   const old = { state: "file-only", failures: 0 } as const;
-  strictEqual(end("running", old, LATE), undefined, "what nydusd 2.4.0 reads with nobody knows");
+  strictEqual(end("running", old, LATE), undefined, "nydusd 2.4.0 does not report its credential");
 });
 
-Deno.test("readsEnd: no end is known where nothing tells it", () => {
-  strictEqual(readsFailAtMs(DAEMON, holding(LATE), undefined, NOW), undefined);
-  const garbage = { state: "refused", failures: 0, currentAuth: new Secret("%%%") } as const;
-  strictEqual(readsFailAtMs(DAEMON, garbage, stored(LATE), NOW), undefined);
+Deno.test("readsFailAtMs: is undefined when no expiry is known", () => {
+  strictEqual(readsFailAtMs(DAEMON, recordWith(LATE), undefined, NOW), undefined);
+  const invalid = { state: "refused", failures: 0, currentAuth: new Secret("%%%") } as const;
+  strictEqual(readsFailAtMs(DAEMON, invalid, stored(LATE), NOW), undefined);
   strictEqual(readsFailAtMs(DAEMON, { state: "stored", failures: 0 }, stored(LATE), NOW), LATE);
 });

@@ -6,8 +6,7 @@ import {
   Secret,
 } from "../../../lib/model/mod.ts";
 import { Deliveries } from "../../../lib/reconciler/deliveries.ts";
-import { MountRecords } from "../../../lib/reconciler/mod.ts";
-import { Mounts } from "../../../lib/reconciler/mounts.ts";
+import { MountRecords, Mounts } from "../../../lib/reconciler/mounts.ts";
 import { CredentialStore } from "../../../lib/credentials/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
@@ -29,26 +28,26 @@ const daemon: Daemon = {
   instances: [instance],
 };
 
-Deno.test("Deliveries: failed reads speak against no credential where nydusd holds none", () => {
-  const book = new MountRecords();
+Deno.test("Deliveries: failed reads make no credential suspect when nydusd has none", () => {
+  const records = new MountRecords();
   const settings = { leadTimeMs: "auto", refreshIntervalMs: 240_000 } as const;
   const deliveries = new Deliveries({
-    book,
+    records,
     mounts: new Mounts(),
     store: new CredentialStore({ settings, seed: "s", random: new FakeRandom() }),
     deliverer: () => ({ deliver: () => Promise.reject(new Error("not called")) }),
     observer: new FakeObserver(),
     clock: new FakeClock(),
-    isQuerying: () => false,
+    isRenewing: () => false,
     remembered: () => undefined,
     unapprovedHostPolicy: () => "warn",
     inUseDelayMs: () => 5_000,
-    inSync: () => {},
+    onCompleted: () => {},
   });
   const finding = { daemon, instance, verdict: "failed", reads: 5, sinceMs: 60_000 } as const;
   for (const state of ["adopted", "stored"] as const) {
     for (const currentAuth of [undefined, "", btoa("u:p")]) {
-      book.set("d1/1", {
+      records.set("d1/1", {
         state,
         failures: 0,
         storedAtMs: 0,
@@ -56,7 +55,7 @@ Deno.test("Deliveries: failed reads speak against no credential where nydusd hol
       });
       equal(
         deliveries.judge(finding),
-        currentAuth ? "suspect" : "no-doubt",
+        currentAuth ? "suspect" : "unrelated",
         `${state}, ${currentAuth}`,
       );
     }

@@ -1,22 +1,22 @@
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
-import { DeliveryQueue, type Wanted } from "../../../lib/reconciler/delivery_queue.ts";
+import { DeliveryQueue, type StoreKeys } from "../../../lib/reconciler/deliveries.ts";
 import { settle } from "../../fakes/clock.ts";
 
-/** A queue whose work ends when the test says so. */
+/** A queue whose work is completed by the test. */
 function stage() {
   const started: string[] = [];
   const failures: string[] = [];
   const open: { readonly id: string; readonly end: (error?: Error) => void }[] = [];
   let ended = 0;
   const queue = new DeliveryQueue({
-    work: (id: string, wanted: Wanted) => {
-      started.push(`${id} ${wanted === "all" ? "all" : [...wanted].join("+")}`);
+    work: (id: string, keys: StoreKeys) => {
+      started.push(`${id} ${keys === "all" ? "all" : [...keys].join("+")}`);
       const { promise, resolve, reject } = Promise.withResolvers<void>();
       open.push({ id, end: (error) => error === undefined ? resolve() : reject(error) });
       return promise;
     },
-    failed: (id, error) => failures.push(`${id}: ${error}`),
-    inSync: () => ended++,
+    onError: (id, error) => failures.push(`${id}: ${error}`),
+    onCompleted: () => ended++,
   });
   return {
     queue,
@@ -32,7 +32,7 @@ function stage() {
   };
 }
 
-Deno.test("DeliveryQueue: works on one daemon once at a time, and on several side by side", async () => {
+Deno.test("DeliveryQueue: processes several daemons concurrently, but each only once at a time", async () => {
   const { queue, started, running, end, ended } = stage();
   queue.mark("a");
   queue.mark("b", "x");
@@ -52,7 +52,7 @@ Deno.test("DeliveryQueue: works on one daemon once at a time, and on several sid
   strictEqual(ended(), 2);
 });
 
-Deno.test("DeliveryQueue: reports what its work throws, and goes on", async () => {
+Deno.test("DeliveryQueue: reports an error and continues", async () => {
   const { queue, failures, running, end, ended } = stage();
   queue.mark("a");
   await settle();
@@ -66,7 +66,7 @@ Deno.test("DeliveryQueue: reports what its work throws, and goes on", async () =
   await end("a");
 });
 
-Deno.test("DeliveryQueue: works on at most 16 daemons at a time, and starts none once stopped", async () => {
+Deno.test("DeliveryQueue: processes at most 16 daemons at a time, and starts none after stop", async () => {
   const { queue, running, end } = stage();
   for (let i = 0; i < 20; i++) queue.mark(`d${i}`);
   await settle();

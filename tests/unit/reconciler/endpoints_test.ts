@@ -19,19 +19,19 @@ import { FakeRandom } from "../../fakes/random.ts";
 const IMAGE = parseImageReference("registry.example.com/app:v1");
 const SECOND = 1_000;
 
-/** A place that the image is read from; `named` says whether anybody names it. */
-async function placeAt(host: string, named: boolean): Promise<Endpoint> {
+/** An endpoint that the image is read from. */
+async function endpointAt(host: string, isApproved: boolean): Promise<Endpoint> {
   const backend = { host, skipVerify: false, caFiles: [], mirrors: [] };
-  const place = await endpointOf(
+  const endpoint = await endpointOf(
     IMAGE,
     backend,
-    () => Promise.resolve(named ? "a test" : undefined),
+    () => Promise.resolve(isApproved ? "a test" : undefined),
   );
-  ok(place);
-  return place;
+  ok(endpoint);
+  return endpoint;
 }
 
-/** A node whose mounts serve one image from several places. */
+/** A node whose mounts read one image from several endpoints. */
 class Stage {
   readonly clock = new FakeClock();
   readonly observer = new FakeObserver();
@@ -43,12 +43,12 @@ class Stage {
   readonly requests: CredentialRequest[] = [];
   readonly currentAuth = new Map<string, Secret>();
   daemons: Daemon[] = [];
-  /** Passwords by registry: an entry for the place goes before the image's. */
+  /** Passwords by registry; an entry for the endpoint takes precedence over the image's. */
   passwords: Record<string, string> = {};
-  /** Failed and tried reads of each daemon. */
+  /** Read counters of each daemon. */
   readonly reads = new Map<string, { reads: number; errors: number }>();
   readonly #stages = (unapprovedHostPolicy: "warn" | "refuse") => ({
-    discoverer: { look: () => Promise.resolve({ daemons: this.view(), problems: [] }) },
+    discoverer: { discover: () => Promise.resolve({ daemons: this.view(), problems: [] }) },
     resolver: { resolve: (request: CredentialRequest) => Promise.resolve(this.resolve(request)) },
     deliverer: {
       deliver: (
@@ -111,14 +111,14 @@ class Stage {
   resolve(request: CredentialRequest) {
     this.requests.push(request);
     const { image, endpoint } = request;
-    const there = endpoint && this.passwords[endpoint.registry];
-    const password = there ?? this.passwords[image.registry];
+    const forEndpoint = endpoint && this.passwords[endpoint.registry];
+    const password = forEndpoint ?? this.passwords[image.registry];
     const candidate: Candidate | undefined = password === undefined ? undefined : {
       credential: { kind: "basic", username: "u", password: new Secret(password) },
       origin: "a test",
       fetchedAtMs: this.clock.wallMs(),
       watched: true,
-      ...(there !== undefined && { forEndpoint: true }),
+      ...(forEndpoint !== undefined && { forEndpoint: true }),
     };
     return {
       image,
@@ -129,7 +129,7 @@ class Stage {
     };
   }
 
-  holds(id: string): string {
+  passwordOf(id: string): string {
     const credential = decodeRegistryAuth(this.currentAuth.get(id)?.reveal() ?? "");
     return credential?.kind === "basic" ? credential.password.reveal() : "";
   }
@@ -151,22 +151,23 @@ class Stage {
   }
 }
 
-Deno.test("mounts of one image that read from different places hold different credentials", async () => {
+Deno.test("Reconciler: mounts of one image with different endpoints get different credentials", async () => {
   const stage = new Stage("refuse");
   stage.mount("direct");
-  stage.mount("keyed", await placeAt("keyed:5000", true));
-  stage.mount("keyless", await placeAt("keyless:5000", true));
-  stage.mount("again", await placeAt("keyed:5000", true));
+  stage.mount("keyed", await endpointAt("keyed:5000", true));
+  stage.mount("keyless", await endpointAt("keyless:5000", true));
+  stage.mount("again", await endpointAt("keyed:5000", true));
   stage.passwords = { "registry.example.com": "own", "keyed:5000": "mirror" };
   await stage.run(async () => {
-    const currentAuth = () => ["direct", "keyed", "keyless", "again"].map((id) => stage.holds(id));
-    deepStrictEqual(currentAuth(), ["own", "mirror", "own", "mirror"]);
-    strictEqual(stage.requests.length, 3, "one question a place");
+    const passwords = () =>
+      ["direct", "keyed", "keyless", "again"].map((id) => stage.passwordOf(id));
+    deepStrictEqual(passwords(), ["own", "mirror", "own", "mirror"]);
+    strictEqual(stage.requests.length, 3, "one request per endpoint");
     stage.passwords = { "registry.example.com": "own2", "keyed:5000": "mirror2" };
     stage.reconciler.recheck();
     await settle();
     await settle();
-    deepStrictEqual(currentAuth(), ["own2", "mirror2", "own2", "mirror2"]);
+    deepStrictEqual(passwords(), ["own2", "mirror2", "own2", "mirror2"]);
     const { images } = stage.reconciler.status();
     deepStrictEqual(images.map(({ image }) => image), [IMAGE.text, IMAGE.text, IMAGE.text]);
     deepStrictEqual(
@@ -181,39 +182,39 @@ Deno.test("mounts of one image that read from different places hold different cr
   deepStrictEqual(stage.observer.of("unapproved-host"), []);
 });
 
-/** A token that tells its end, in seconds since the epoch. */
+/** A token with an expiry in seconds since the epoch. */
 function jwt(name: string, exp: number): string {
   const part = (value: unknown) =>
     new TextEncoder().encode(JSON.stringify(value)).toBase64({ alphabet: "base64url" });
   return `${part({ alg: "none" })}.${part({ name, exp })}.x`;
 }
 
-Deno.test("a longer-lived token of the image's registry does not stay at a place with its own", async () => {
+Deno.test("Reconciler: a token of the endpoint replaces a token of the registry that expires later", async () => {
   const stage = new Stage("refuse");
-  const endS = stage.clock.wallMs() / 1_000;
-  const long = jwt("registry", endS + 9_000);
+  const nowS = stage.clock.wallMs() / 1_000;
+  const long = jwt("registry", nowS + 9_000);
   stage.mount("direct", undefined, `u:${long}`);
-  stage.mount("keyed", await placeAt("keyed:5000", true), `u:${long}`);
+  stage.mount("keyed", await endpointAt("keyed:5000", true), `u:${long}`);
   stage.passwords = {
-    "registry.example.com": jwt("registry", endS + 3_000),
-    "keyed:5000": jwt("mirror", endS + 3_000),
+    "registry.example.com": jwt("registry", nowS + 3_000),
+    "keyed:5000": jwt("mirror", nowS + 3_000),
   };
   await stage.run(() => {
-    strictEqual(stage.holds("direct"), long, "somebody renewed it");
-    strictEqual(stage.holds("keyed"), stage.passwords["keyed:5000"]);
+    strictEqual(stage.passwordOf("direct"), long, "renewed by another client");
+    strictEqual(stage.passwordOf("keyed"), stage.passwords["keyed:5000"]);
     return Promise.resolve();
   });
 });
 
-Deno.test("refuse: a host that nobody named is never given the image's credential", async () => {
+Deno.test("Unapproved host, refuse: never receives the credential of the image", async () => {
   const stage = new Stage("refuse");
-  stage.mount("foreign", await placeAt("foreign:5000", false), "u:held");
-  stage.mount("empty", await placeAt("foreign:5000", false));
+  stage.mount("foreign", await endpointAt("foreign:5000", false), "u:current");
+  stage.mount("empty", await endpointAt("foreign:5000", false));
   stage.passwords = { "registry.example.com": "own" };
   await stage.run(async () => {
-    deepStrictEqual([stage.holds("foreign"), stage.holds("empty")], ["held", ""]);
+    deepStrictEqual([stage.passwordOf("foreign"), stage.passwordOf("empty")], ["current", ""]);
     await stage.clock.advance(300 * SECOND);
-    deepStrictEqual([stage.holds("foreign"), stage.holds("empty")], ["held", ""]);
+    deepStrictEqual([stage.passwordOf("foreign"), stage.passwordOf("empty")], ["current", ""]);
     strictEqual(stage.statusOf("foreign")?.delivery, "withheld");
     deepStrictEqual(stage.statusOf("foreign")?.unapprovedHosts, ["foreign:5000"]);
     ok(stage.statusOf("empty")?.deliveryDetail?.includes("delivery.allowed_hosts"));
@@ -225,49 +226,49 @@ Deno.test("refuse: a host that nobody named is never given the image's credentia
   deepStrictEqual(stage.observer.of("delivery-attempted"), []);
 });
 
-Deno.test("refuse: an entry for the host itself names it", async () => {
+Deno.test("Unapproved host, refuse: is approved by a credential for the host itself", async () => {
   const stage = new Stage("refuse");
-  stage.mount("foreign", await placeAt("foreign:5000", false));
-  stage.passwords = { "registry.example.com": "own", "foreign:5000": "its" };
+  stage.mount("foreign", await endpointAt("foreign:5000", false));
+  stage.passwords = { "registry.example.com": "own", "foreign:5000": "foreign" };
   await stage.run(async () => {
-    strictEqual(stage.holds("foreign"), "its");
-    // The entry is taken away: the image's does not take its place.
+    strictEqual(stage.passwordOf("foreign"), "foreign");
+    // Without that credential the image's is not delivered.
     stage.passwords = { "registry.example.com": "own" };
     stage.reconciler.recheck();
     await settle();
     await settle();
-    strictEqual(stage.holds("foreign"), "its");
+    strictEqual(stage.passwordOf("foreign"), "foreign");
     strictEqual(stage.statusOf("foreign")?.delivery, "withheld");
   });
 });
 
-Deno.test("refuse: it is given once the host is named", async () => {
+Deno.test("Unapproved host, refuse: receives the credential once the host is approved", async () => {
   const stage = new Stage("refuse");
-  stage.mount("foreign", await placeAt("foreign:5000", false));
+  stage.mount("foreign", await endpointAt("foreign:5000", false));
   stage.passwords = { "registry.example.com": "own" };
   await stage.run(async () => {
-    strictEqual(stage.holds("foreign"), "");
+    strictEqual(stage.passwordOf("foreign"), "");
     stage.daemons = [];
-    stage.mount("foreign", await placeAt("foreign:5000", true));
+    stage.mount("foreign", await endpointAt("foreign:5000", true));
     stage.reconciler.trigger("node-changed");
     await stage.clock.advance(SECOND);
-    strictEqual(stage.holds("foreign"), "own");
+    strictEqual(stage.passwordOf("foreign"), "own");
     strictEqual(stage.statusOf("foreign")?.unapprovedHosts, undefined);
   });
 });
 
-Deno.test("warn: it is given, and said once for each mount", async () => {
+Deno.test("Unapproved host, warn: receives the credential and is reported once per mount", async () => {
   const stage = new Stage("warn");
-  stage.mount("foreign", await placeAt("foreign:5000", false));
+  stage.mount("foreign", await endpointAt("foreign:5000", false));
   stage.passwords = { "registry.example.com": "own" };
   await stage.run(async () => {
-    strictEqual(stage.holds("foreign"), "own");
+    strictEqual(stage.passwordOf("foreign"), "own");
     await stage.clock.advance(600 * SECOND);
     stage.passwords = { "registry.example.com": "own2" };
     stage.reconciler.recheck();
     await settle();
     await settle();
-    strictEqual(stage.holds("foreign"), "own2");
+    strictEqual(stage.passwordOf("foreign"), "own2");
     deepStrictEqual(stage.statusOf("foreign")?.unapprovedHosts, ["foreign:5000"]);
   });
   deepStrictEqual(
@@ -276,37 +277,37 @@ Deno.test("warn: it is given, and said once for each mount", async () => {
   );
 });
 
-Deno.test("an adopted credential stays at its place", async () => {
+Deno.test("Reconciler: shares an adopted credential only with mounts of the same endpoint", async () => {
   const stage = new Stage("refuse");
   stage.mount("direct", undefined, "u:direct");
-  stage.mount("mirror", await placeAt("mirror:5000", true), "u:mirror");
-  stage.mount("mirror2", await placeAt("mirror:5000", true));
-  stage.mount("other", await placeAt("other:5000", true));
+  stage.mount("mirror", await endpointAt("mirror:5000", true), "u:mirror");
+  stage.mount("mirror2", await endpointAt("mirror:5000", true));
+  stage.mount("other", await endpointAt("other:5000", true));
   await stage.run(async () => {
     await stage.clock.advance(61 * SECOND);
-    strictEqual(stage.holds("direct"), "direct");
-    strictEqual(stage.holds("mirror"), "mirror");
-    strictEqual(stage.holds("mirror2"), "mirror", "what its place's other mount held");
-    strictEqual(stage.holds("other"), "", "nobody's at that place");
+    strictEqual(stage.passwordOf("direct"), "direct");
+    strictEqual(stage.passwordOf("mirror"), "mirror");
+    strictEqual(stage.passwordOf("mirror2"), "mirror", "from the other mount of the endpoint");
+    strictEqual(stage.passwordOf("other"), "", "no other mount of that endpoint");
   });
 });
 
-Deno.test("refuse: an adopted credential is not given to another mount at a host without a name", async () => {
+Deno.test("Unapproved host, refuse: another mount does not receive an adopted credential", async () => {
   const stage = new Stage("refuse");
-  stage.mount("one", await placeAt("foreign:5000", false), "u:held");
-  stage.mount("two", await placeAt("foreign:5000", false));
+  stage.mount("one", await endpointAt("foreign:5000", false), "u:current");
+  stage.mount("two", await endpointAt("foreign:5000", false));
   await stage.run(async () => {
     await stage.clock.advance(61 * SECOND);
-    deepStrictEqual([stage.holds("one"), stage.holds("two")], ["held", ""]);
+    deepStrictEqual([stage.passwordOf("one"), stage.passwordOf("two")], ["current", ""]);
     strictEqual(stage.statusOf("one")?.delivery, "adopted");
     strictEqual(stage.statusOf("two")?.delivery, "withheld");
   });
 });
 
-Deno.test("a refusal at one place renews that place's credential alone", async () => {
+Deno.test("Reconciler: a refusal at one endpoint renews only its credential", async () => {
   const stage = new Stage("refuse");
   stage.mount("direct");
-  stage.mount("keyed", await placeAt("keyed:5000", true));
+  stage.mount("keyed", await endpointAt("keyed:5000", true));
   stage.passwords = { "registry.example.com": "own", "keyed:5000": "mirror" };
   await stage.run(async () => {
     for (const id of ["direct", "keyed"]) stage.reads.set(id, { reads: 1, errors: 0 });
@@ -326,10 +327,10 @@ Deno.test("a refusal at one place renews that place's credential alone", async (
   });
 });
 
-Deno.test("an entry is dropped with the last mount that reads from its place", async () => {
+Deno.test("Reconciler: evicts an entry after the last mount of its endpoint", async () => {
   const stage = new Stage("refuse");
   stage.mount("direct");
-  stage.mount("keyed", await placeAt("keyed:5000", true));
+  stage.mount("keyed", await endpointAt("keyed:5000", true));
   stage.passwords = { "registry.example.com": "own", "keyed:5000": "mirror" };
   await stage.run(async () => {
     strictEqual(stage.store.size, 2);

@@ -1,4 +1,3 @@
-/** Providers that answer after their deadline, on a node in virtual time. */
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { type CredentialProvider, type ProviderOutcome, Secret } from "../../../lib/model/mod.ts";
 import { FakeClock, settle } from "../../fakes/clock.ts";
@@ -12,7 +11,7 @@ function found(clock: FakeClock, password: string): ProviderOutcome {
   return { kind: "found", reason: "found", candidates: [candidate], notes: [] };
 }
 
-Deno.test("a provider that hangs delays neither the mounts nor local requests, and its late answer is delivered", async () => {
+Deno.test("Reconciler: a hanging provider delays neither mounts nor local requests, and its late answer is delivered", async () => {
   const clock = new FakeClock();
   const hanging = Promise.withResolvers<ProviderOutcome>();
   let hasAnswered = false;
@@ -29,24 +28,24 @@ Deno.test("a provider that hangs delays neither the mounts nor local requests, a
   };
   const node = new VirtualNode({ clock, providers: [docker, kubelet], providerTimeoutMs: 5_000 });
   const [first, second] = [node.mount("a.io/app:1"), node.mount("b.io/app:1")];
-  const heldByAll = () => [first, second].map((mount) => node.currentAuthOf(mount));
+  const currentAuths = () => [first, second].map((mount) => node.currentAuthOf(mount));
   await node.run(async () => {
     await clock.advance(6_000);
-    deepEqual(heldByAll(), ["u:kubelet", ""]);
+    deepEqual(currentAuths(), ["u:kubelet", ""]);
     const startedMs = clock.monotonicMs();
-    let answeredMs = Infinity;
+    let completedMs = Infinity;
     const request = { image: node.store.get("b.io/app:1")?.image ?? fail(), labels: {} };
-    const answer = node.reconciler.onRequest.credential(request)
-      .finally(() => answeredMs = clock.monotonicMs());
+    const answer = node.reconciler.onDemand.credential(request)
+      .finally(() => completedMs = clock.monotonicMs());
     await settle();
     await clock.advance(1_000);
     equal((await answer).answer, undefined);
-    ok(answeredMs - startedMs <= 500, "known to be overdue, it is not waited for again");
+    ok(completedMs - startedMs <= 500, "an overdue provider is not waited for again");
     hasAnswered = true;
     hanging.resolve(found(clock, "docker"));
     await settle();
     await clock.advance(1_000);
-    deepEqual(heldByAll(), ["u:docker", "u:docker"]);
+    deepEqual(currentAuths(), ["u:docker", "u:docker"]);
   });
 });
 

@@ -1,7 +1,11 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { type DeliveryOutcome, type FileOutcome, Secret } from "../../../lib/model/mod.ts";
-import { type InstanceRecord, recordAfter, retryDelayMs } from "../../../lib/reconciler/mod.ts";
-import { recordAfterReads } from "../../../lib/reconciler/mount_records.ts";
+import {
+  type InstanceRecord,
+  recordAfterDelivery,
+  recordAfterReads,
+  retryDelayMs,
+} from "../../../lib/reconciler/mounts.ts";
 
 const NOW = { wallMs: 1_000_000, monotonicMs: 5_000 };
 const OLD = new Secret("old");
@@ -19,14 +23,14 @@ const BEFORE: InstanceRecord = {
 };
 
 function after(outcome: DeliveryOutcome, before = BEFORE): InstanceRecord {
-  return recordAfter(before, outcome, { fingerprint: "new", auth: NEW }, NOW);
+  return recordAfterDelivery(before, outcome, { fingerprint: "new", auth: NEW }, NOW);
 }
 
 const WRITTEN: FileOutcome = { kind: "written" };
 const FAILED: FileOutcome = { kind: "failed", detail: "EROFS" };
 const detail = "a reason";
 
-Deno.test("recordAfter: an outcome decides the state, what is held, and whether to retry", () => {
+Deno.test("recordAfterDelivery: an outcome determines the state, the current credential and the retry", () => {
   type Row = readonly [
     DeliveryOutcome,
     state: string,
@@ -58,7 +62,7 @@ Deno.test("recordAfter: an outcome decides the state, what is held, and whether 
   }
 });
 
-Deno.test("recordAfter: tells since when nydusd holds the credential", () => {
+Deno.test("recordAfterDelivery: records since when nydusd has the credential", () => {
   const timesOf = ({ storedAtMs, deliveredAtMs, confirmedAtMs, proven }: InstanceRecord) => [
     storedAtMs,
     deliveredAtMs,
@@ -82,13 +86,13 @@ Deno.test("recordAfter: tells since when nydusd holds the credential", () => {
   deepStrictEqual(timesOf(after(unreachable)), [undefined, 1, 1, undefined]);
 });
 
-Deno.test("recordAfter: explains a failure, and most of all that of the file", () => {
+Deno.test("recordAfterDelivery: details of a file failure take precedence", () => {
   strictEqual(after({ kind: "rejected", file: WRITTEN, detail }).detail, detail);
   ok(after({ kind: "rejected", file: FAILED, detail }).detail?.includes("EROFS"));
   strictEqual(after({ kind: "delivered", file: WRITTEN }).detail, undefined);
 });
 
-Deno.test("retryPauseMs: doubles from half a second to ten", () => {
+Deno.test("retryDelayMs: doubles from 0.5 s to 10 s", () => {
   deepStrictEqual([1, 2, 3, 4, 5, 6, 7, 100].map(retryDelayMs), [
     500,
     1_000,
@@ -101,7 +105,7 @@ Deno.test("retryPauseMs: doubles from half a second to ten", () => {
   ]);
 });
 
-Deno.test("recordAfterReads: counts reads that succeed until one fails", () => {
+Deno.test("recordAfterReads: counts successful reads until one fails", () => {
   const succeeded = recordAfterReads(BEFORE, { verdict: "succeeded", reads: 3 });
   deepStrictEqual([succeeded.proven, succeeded.provenReads], [true, 10]);
   const failed = recordAfterReads(succeeded, { verdict: "failed", reads: 1 });

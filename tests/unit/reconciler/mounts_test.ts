@@ -1,11 +1,12 @@
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { type Daemon, parseImageReference, Secret } from "../../../lib/model/mod.ts";
-import { Mounts, observed } from "../../../lib/reconciler/mounts.ts";
 import {
   type InstanceRecord,
   MountRecords,
-  recordAfter,
-} from "../../../lib/reconciler/mount_records.ts";
+  Mounts,
+  recordAfterDelivery,
+  recordAfterDiscovery,
+} from "../../../lib/reconciler/mounts.ts";
 
 const IMAGE = parseImageReference("reg.example.com/app:v1");
 
@@ -28,19 +29,19 @@ function daemon(id: string, snapshots: readonly string[], currentAuth?: Secret):
   };
 }
 
-Deno.test("Mounts: lists the mounts of an image by its key in the store", () => {
+Deno.test("Mounts: returns the mounts of a store key", () => {
   const mounts = new Mounts();
-  const servedBy = (key: string) => mounts.of(key).map((mount) => mount.daemon.id);
+  const daemonsOf = (key: string) => mounts.of(key).map((mount) => mount.daemon.id);
   const [a, b] = [daemon("a", ["1", "2"]), daemon("b", ["3"])];
-  mounts.take([a, b]);
-  deepStrictEqual(servedBy(IMAGE.text), ["a", "a", "b"]);
+  mounts.replace([a, b]);
+  deepStrictEqual(daemonsOf(IMAGE.text), ["a", "a", "b"]);
   deepStrictEqual([...mounts.subjects.keys()], [IMAGE.text]);
-  mounts.take([a]);
-  deepStrictEqual(servedBy(IMAGE.text), ["a", "a"]);
-  deepStrictEqual(servedBy("other"), []);
+  mounts.replace([a]);
+  deepStrictEqual(daemonsOf(IMAGE.text), ["a", "a"]);
+  deepStrictEqual(daemonsOf("other"), []);
 });
 
-Deno.test("observed: replaces what was known with what nydusd holds", () => {
+Deno.test("recordAfterDiscovery: replaces the known credential by the observed one", () => {
   const currentAuth = new Secret("v");
   const record: InstanceRecord = {
     state: "stored",
@@ -52,26 +53,30 @@ Deno.test("observed: replaces what was known with what nydusd holds", () => {
   };
   const found = daemon("a", ["1"], new Secret("w"));
   const [instance] = found.instances;
-  if (instance === undefined) throw new Error("there is one");
-  const keptBy = (
+  if (instance === undefined) throw new Error("the daemon has no instance");
+  const fieldsAfter = (
     now: Daemon,
     { startedMs = 6, replaced = false }: { startedMs?: number; replaced?: boolean } = {},
   ) => {
-    const after = observed(record, now, instance, startedMs, replaced);
+    const after = recordAfterDiscovery(record, now, instance, startedMs, replaced);
     return [after.currentAuth?.reveal(), after.fileFingerprint, after.retryAtMs];
   };
-  deepStrictEqual(keptBy(found), ["w", "f", 9]);
-  deepStrictEqual(keptBy(daemon("a", ["1"])), [undefined, "f", 9]);
-  deepStrictEqual(keptBy(found, { startedMs: 5 }), ["v", "f", 9], "older than the delivery");
-  deepStrictEqual(keptBy(found, { startedMs: 5, replaced: true }), ["w", undefined, undefined]);
-  deepStrictEqual(keptBy({ ...daemon("a", ["1"]), state: "unresponsive" }), [
+  deepStrictEqual(fieldsAfter(found), ["w", "f", 9]);
+  deepStrictEqual(fieldsAfter(daemon("a", ["1"])), [undefined, "f", 9]);
+  deepStrictEqual(fieldsAfter(found, { startedMs: 5 }), ["v", "f", 9], "older than the delivery");
+  deepStrictEqual(fieldsAfter(found, { startedMs: 5, replaced: true }), [
+    "w",
+    undefined,
+    undefined,
+  ]);
+  deepStrictEqual(fieldsAfter({ ...daemon("a", ["1"]), state: "unresponsive" }), [
     undefined,
     "f",
     undefined,
   ]);
 });
 
-Deno.test("observed: what was proven of one value is not proven of another", () => {
+Deno.test("recordAfterDiscovery: resets proven reads when another client changed the credential", () => {
   const currentAuth = new Secret("v");
   const record = {
     state: "stored",
@@ -81,45 +86,49 @@ Deno.test("observed: what was proven of one value is not proven of another", () 
     proven: true,
   } as const;
   const [instance] = daemon("a", ["1"]).instances;
-  if (instance === undefined) throw new Error("there is one");
-  const after = (value: Secret) => observed(record, daemon("a", ["1"], value), instance, 0, false);
+  if (instance === undefined) throw new Error("the daemon has no instance");
+  const after = (value: Secret) =>
+    recordAfterDiscovery(record, daemon("a", ["1"], value), instance, 0, false);
   deepStrictEqual([after(new Secret("v")).proven, after(new Secret("v")).storedAtMs], [true, 1]);
   const { proven, storedAtMs } = after(new Secret("w"));
-  deepStrictEqual([proven, storedAtMs], [undefined, undefined], "somebody else gave it");
+  deepStrictEqual([proven, storedAtMs], [undefined, undefined], "changed by another client");
 });
 
-Deno.test("a mount is behind from the first new file on, until its nydusd is another process", () => {
+Deno.test("InstanceRecord: a mount is behind from the first new file until its nydusd restarts", () => {
   const old = daemon("a", ["1"]);
   const [instance] = old.instances;
-  if (instance === undefined) throw new Error("there is one");
+  if (instance === undefined) throw new Error("the daemon has no instance");
   const after = (before: InstanceRecord, wallMs: number, kind: "written" | "unchanged") => {
     const outcome = { kind: "file-only", detail: "it is old", file: { kind } } as const;
-    return recordAfter(before, outcome, { fingerprint: kind }, { wallMs, monotonicMs: 0 });
+    return recordAfterDelivery(before, outcome, { fingerprint: kind }, { wallMs, monotonicMs: 0 });
   };
   const first = after({ state: "pending", failures: 0 }, 1, "unchanged");
-  strictEqual(first.behindSinceMs, undefined); // it started with what there is
+  strictEqual(first.behindSinceMs, undefined); // it started with this file
   const behind = after(after(first, 2, "written"), 3, "unchanged");
   strictEqual(behind.behindSinceMs, 2);
-  strictEqual(behind.deliveredAtMs, 2); // into its file, which counts as well
+  strictEqual(behind.deliveredAtMs, 2); // into its file
   strictEqual(first.deliveredAtMs, undefined);
   strictEqual(after(behind, 4, "written").behindSinceMs, 2);
-  strictEqual(observed(behind, old, instance, 0, false).behindSinceMs, 2);
-  strictEqual(observed(behind, old, instance, 0, true).behindSinceMs, undefined);
-  const told = { kind: "delivered", file: { kind: "unchanged" } } as const;
+  strictEqual(recordAfterDiscovery(behind, old, instance, 0, false).behindSinceMs, 2);
+  strictEqual(recordAfterDiscovery(behind, old, instance, 0, true).behindSinceMs, undefined);
+  const reloaded = { kind: "delivered", file: { kind: "unchanged" } } as const;
   const now = { wallMs: 5, monotonicMs: 0 };
-  strictEqual(recordAfter(behind, told, { fingerprint: "x" }, now).behindSinceMs, undefined);
+  strictEqual(
+    recordAfterDelivery(behind, reloaded, { fingerprint: "x" }, now).behindSinceMs,
+    undefined,
+  );
 });
 
-Deno.test("InstanceBook knows the earliest of the mounts that are to be tried again", () => {
-  const book = new MountRecords();
+Deno.test("MountRecords: returns the earliest retry", () => {
+  const records = new MountRecords();
   const failed = (retryAtMs: number) => ({ state: "refused", failures: 1, retryAtMs }) as const;
-  strictEqual(book.nextRetryAtMs(), undefined);
-  book.set("a/1", failed(7));
-  book.set("a/2", failed(5));
-  book.set("a/3", failed(6));
-  strictEqual(book.nextRetryAtMs(), 5);
-  book.set("a/2", { state: "stored", failures: 0 });
-  strictEqual(book.nextRetryAtMs(), 6);
-  book.keepOnly(new Set(["a/1", "a/2"]));
-  strictEqual(book.nextRetryAtMs(), 7);
+  strictEqual(records.nextRetryAtMs(), undefined);
+  records.set("a/1", failed(7));
+  records.set("a/2", failed(5));
+  records.set("a/3", failed(6));
+  strictEqual(records.nextRetryAtMs(), 5);
+  records.set("a/2", { state: "stored", failures: 0 });
+  strictEqual(records.nextRetryAtMs(), 6);
+  records.keepOnly(new Set(["a/1", "a/2"]));
+  strictEqual(records.nextRetryAtMs(), 7);
 });

@@ -8,7 +8,8 @@ import {
   type RafsInstance,
   Secret,
 } from "../../../lib/model/mod.ts";
-import { type InstanceRecord, type PlanInput, planInstance } from "../../../lib/reconciler/mod.ts";
+import type { InstanceRecord } from "../../../lib/reconciler/mounts.ts";
+import { type PlanInput, planInstance } from "../../../lib/reconciler/plan.ts";
 import { CredentialStore, type StoreEntry } from "../../../lib/credentials/mod.ts";
 import { FakeRandom } from "../../fakes/random.ts";
 
@@ -35,7 +36,7 @@ function candidate(credential: Credential, change: Partial<Candidate> = {}): Can
   return { credential, origin: "plugin p", fetchedAtMs: NOW_MS, watched: false, ...change };
 }
 
-/** A store's entry: `nothing` of an image whose providers had no credential. */
+/** A store entry; `nothing` for an image of which no provider has a credential. */
 function entry(
   stored: Candidate | "nothing" | "requested" | "per-account",
   provider: "kubelet" | "adopted" = "kubelet",
@@ -99,11 +100,11 @@ function plan(given: Case) {
   return planInstance(input);
 }
 
-/** A plan on one line: what to do, and with which credential or in which state. */
+/** The plan on one line: the action and its credential or state. */
 function summary(given: Case): string {
   const step = plan(given);
   switch (step.kind) {
-    case "in-sync":
+    case "no-op":
       return step.state;
     case "deliver":
       return `deliver ${passwordOf(step.credential)}`;
@@ -181,7 +182,7 @@ const CASES: readonly (readonly [name: string, given: Case, wanted: string])[] =
   ],
 
   // No provider has a credential.
-  ["nobody has one", { entry: entry("nothing") }, "none"],
+  ["neither a provider nor nydusd has one", { entry: entry("nothing") }, "none"],
   [
     "nydusd alone has one",
     { entry: entry("nothing"), record: { currentAuth: THEIRS } },
@@ -226,12 +227,12 @@ const CASES: readonly (readonly [name: string, given: Case, wanted: string])[] =
     "none",
   ],
   [
-    "a pull is remembered and a provider goes by service accounts",
+    "a pull is remembered and a provider is per service account",
     { entry: entry("per-account"), remembered: OURS },
     "none",
   ],
   [
-    "nydusd has one and a provider goes by service accounts",
+    "nydusd has one and a provider is per service account",
     { entry: entry("per-account"), record: { currentAuth: THEIRS } },
     "adopted",
   ],
@@ -264,15 +265,15 @@ Deno.test("planInstance: decides by what nydusd, the file and the store have", (
 Deno.test("planInstance: keeps a token of the same user that expires later than ours", () => {
   const ours = token(NOW_MS + HOUR_MS);
   const later = NOW_MS + 2 * HOUR_MS;
-  const stateOf = (theirs: Credential, change: Partial<Candidate> = {}) =>
+  const kindOf = (theirs: Credential, change: Partial<Candidate> = {}) =>
     plan({ entry: entry(candidate(ours, change)), record: { currentAuth: currentAuth(theirs) } })
       .kind;
-  strictEqual(stateOf(token(later)), "in-sync");
-  strictEqual(stateOf(token(NOW_MS + HOUR_MS / 2)), "deliver");
-  strictEqual(stateOf(token(later, "other")), "deliver");
-  strictEqual(stateOf(basic("no expiry")), "deliver");
-  strictEqual(stateOf(token(later), { account: "ns/a", plugin: "p" }), "deliver");
-  strictEqual(stateOf(token(later), { forEndpoint: true }), "deliver");
+  strictEqual(kindOf(token(later)), "no-op");
+  strictEqual(kindOf(token(NOW_MS + HOUR_MS / 2)), "deliver");
+  strictEqual(kindOf(token(later, "other")), "deliver");
+  strictEqual(kindOf(basic("no expiry")), "deliver");
+  strictEqual(kindOf(token(later), { account: "ns/a", plugin: "p" }), "deliver");
+  strictEqual(kindOf(token(later), { forEndpoint: true }), "deliver");
 });
 
 Deno.test("planInstance: withholds a credential from unapproved hosts, and keeps what nydusd has", () => {

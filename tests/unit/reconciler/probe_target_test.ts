@@ -1,7 +1,7 @@
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { parseImageReference, type RegistryBackend } from "../../../lib/model/mod.ts";
 import type { Mount } from "../../../lib/reconciler/mounts.ts";
-import { probeTargetOf } from "../../../lib/reconciler/probe_target.ts";
+import { probeTargetOf } from "../../../lib/reconciler/candidate_selection.ts";
 
 const IMAGE = parseImageReference("registry.example.com/team/app:1");
 const PROXY = { url: "http://127.0.0.1:65001", useHttp: false, fallback: true };
@@ -13,13 +13,13 @@ function targetOf(more: Partial<RegistryBackend>) {
   return probeTargetOf(IMAGE, [{ instance } as unknown as Mount]);
 }
 
-const way = ({ scheme, host, proxyUrl, fallback }: ReturnType<typeof targetOf>) => ({
+const summary = ({ scheme, host, proxyUrl, fallback }: ReturnType<typeof targetOf>) => ({
   url: `${scheme}://${host}`,
   proxy: proxyUrl?.reveal(),
   fallback: fallback && `${fallback.scheme}://${fallback.host}`,
 });
 
-Deno.test("probeTargetOf: as nydusd reads, with its scheme, authorities and repository", () => {
+Deno.test("probeTargetOf: uses the scheme, CA files and repository of nydusd", () => {
   const { scheme, repository, skipVerify, caFiles } = targetOf({
     scheme: "http",
     repo: "cache/team/app",
@@ -35,24 +35,28 @@ Deno.test("probeTargetOf: as nydusd reads, with its scheme, authorities and repo
   strictEqual(probeTargetOf(IMAGE, []).host, "registry.example.com");
 });
 
-Deno.test("probeTargetOf: a mirror of older versions goes before the registry", () => {
+Deno.test("probeTargetOf: a mirror of older versions takes precedence over the registry", () => {
   const mirrors = ["http://mirror.example.com:5000", "https://second.example.com"];
-  deepStrictEqual(way(targetOf({ mirrors })), {
+  deepStrictEqual(summary(targetOf({ mirrors })), {
     url: "http://mirror.example.com:5000",
     proxy: undefined,
     fallback: "https://registry.example.com",
   });
 });
 
-Deno.test("probeTargetOf: through the proxy, in plain HTTP where nydusd does so", () => {
+Deno.test("probeTargetOf: uses the proxy, over plain HTTP if nydusd does", () => {
   const registry = "https://registry.example.com";
   const proxy = PROXY.url;
-  deepStrictEqual(way(targetOf({ proxy: PROXY })), { url: registry, proxy, fallback: registry });
-  deepStrictEqual(way(targetOf({ proxy: { ...PROXY, useHttp: true } })), {
+  deepStrictEqual(summary(targetOf({ proxy: PROXY })), {
+    url: registry,
+    proxy,
+    fallback: registry,
+  });
+  deepStrictEqual(summary(targetOf({ proxy: { ...PROXY, useHttp: true } })), {
     url: "http://registry.example.com",
     proxy,
     fallback: registry,
   });
-  const strict = way(targetOf({ proxy: { ...PROXY, fallback: false } }));
+  const strict = summary(targetOf({ proxy: { ...PROXY, fallback: false } }));
   deepStrictEqual(strict, { url: registry, proxy, fallback: undefined });
 });

@@ -4,13 +4,13 @@ import type { DeliveryOutcome, DeliveryRequest } from "../../../lib/model/mod.ts
 import { settle } from "../../fakes/clock.ts";
 import { basic, found, SECOND, Stage } from "./reconciler_stage.ts";
 
-/** What may happen to a node, in any order. */
+/** An event on a node. */
 type Step =
   | { readonly kind: "mount"; readonly daemon: number; readonly image: number }
   | { readonly kind: "unmount"; readonly daemon: number }
   | { readonly kind: "restart"; readonly daemon: number }
   | { readonly kind: "rotate" | "source-down" | "source-up" }
-  | { readonly kind: "deaf" | "hearing"; readonly daemon: number }
+  | { readonly kind: "hang" | "resume"; readonly daemon: number }
   | { readonly kind: "wait"; readonly seconds: number };
 
 const daemon = fc.integer({ min: 0, max: 3 });
@@ -24,19 +24,19 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   fc.record({
     kind: fc.constantFrom("rotate" as const, "source-down" as const, "source-up" as const),
   }),
-  fc.record({ kind: fc.constantFrom("deaf" as const, "hearing" as const), daemon }),
+  fc.record({ kind: fc.constantFrom("hang" as const, "resume" as const), daemon }),
   fc.record({ kind: fc.constant("wait" as const), seconds: fc.integer({ min: 1, max: 200 }) }),
 );
 
 const image = (n: number) => `registry.example.com/app:${n}`;
 
-/** A node whose source counts up, with what must be true of it whatever happens. */
+/** A node whose source issues increasing versions, with the invariants of every delivery. */
 class Model {
   readonly stage = new Stage();
-  readonly deaf = new Set<string>();
-  /** The version that each mount was given last. */
-  readonly given = new Map<string, number>();
-  /** The highest version that was ever issued for each image. */
+  readonly hanging = new Set<string>();
+  /** The last version delivered to each mount. */
+  readonly delivered = new Map<string, number>();
+  /** The highest version issued for each image. */
   readonly issued = new Map<string, number>();
   version = 1;
   isDown = false;
@@ -46,7 +46,7 @@ class Model {
     const { stage } = this;
     stage.answer = ({ image: { text } }) => {
       if (this.isDown) {
-        return { kind: "failed", reason: "plugin-failed", detail: "it is down", notes: [] };
+        return { kind: "failed", reason: "plugin-failed", detail: "source down", notes: [] };
       }
       this.issued.set(text, this.version);
       return found(stage.clock, `v${this.version}`, {
@@ -59,16 +59,16 @@ class Model {
 
   #deliver(order: DeliveryRequest): DeliveryOutcome {
     const { daemon, instance, credential } = order;
-    if (this.deaf.has(daemon.id)) {
+    if (this.hanging.has(daemon.id)) {
       return { kind: "unreachable", detail: "timed out", file: { kind: "unchanged" } };
     }
     ok(credential.kind === "basic");
     const version = Number(/^v(\d+)$/.exec(credential.password.reveal())?.[1]);
     const { text = "" } = instance.image ?? {};
-    ok(version >= 1 && version <= (this.issued.get(text) ?? 0), "only what the source has given");
+    ok(version >= 1 && version <= (this.issued.get(text) ?? 0), "issued by the source");
     const key = `${daemon.id}/${instance.snapshotId}`;
-    ok(version >= (this.given.get(key) ?? 0), `v${version} after v${this.given.get(key)}`);
-    this.given.set(key, version);
+    ok(version >= (this.delivered.get(key) ?? 0), `v${version} after v${this.delivered.get(key)}`);
+    this.delivered.set(key, version);
     return this.stage.store_(order);
   }
 
@@ -85,10 +85,10 @@ class Model {
         stage.daemons = stage.daemons.filter((one) => one !== live);
         return stage.reconciler.trigger("node-changed");
       case "restart":
-        // It comes back with what its file said when it was mounted: nothing.
+        // It starts with its file, which has no credential.
         for (const mount of stage.currentAuth.get(id)?.keys() ?? []) {
           stage.currentAuth.get(id)?.delete(mount);
-          this.given.delete(`${id}${mount}`);
+          this.delivered.delete(`${id}${mount}`);
         }
         return stage.reconciler.trigger("node-changed");
       case "rotate":
@@ -100,11 +100,11 @@ class Model {
       case "source-up":
         this.isDown = false;
         return;
-      case "deaf":
-        this.deaf.add(id);
+      case "hang":
+        this.hanging.add(id);
         return;
-      case "hearing":
-        this.deaf.delete(id);
+      case "resume":
+        this.hanging.delete(id);
         return;
       case "wait":
         return await stage.clock.advance(step.seconds * SECOND);
@@ -114,7 +114,7 @@ class Model {
   }
 }
 
-Deno.test("whatever happens: only what the source gave, never an older one, and all in the end", async () => {
+Deno.test("Reconciler: delivers only issued credentials, never an older one, and converges after any events", async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
       const model = new Model();
@@ -125,15 +125,15 @@ Deno.test("whatever happens: only what the source gave, never an older one, and 
           await model.apply(one);
           await settle();
         }
-        // The faults end; then every mount has the newest within a few minutes.
+        // After the faults every mount has the newest credential within a few minutes.
         model.isDown = false;
-        model.deaf.clear();
+        model.hanging.clear();
         stage.reconciler.recheck();
         await stage.clock.advance(300 * SECOND);
         await settle();
         for (const { id, instances } of stage.daemons) {
           for (const { snapshotId } of instances) {
-            strictEqual(atob(stage.holds(id, snapshotId)), `u:v${model.version}`);
+            strictEqual(atob(stage.authOf(id, snapshotId)), `u:v${model.version}`);
           }
         }
         const live = new Set(
@@ -142,14 +142,18 @@ Deno.test("whatever happens: only what the source gave, never an older one, and 
         await stage.clock.advance(400 * SECOND);
         await settle();
         const known = [...stage.store.entries()].map(({ image }) => image.text);
-        deepStrictEqual(known.filter((text) => !live.has(text)), [], "what is gone is forgotten");
+        deepStrictEqual(
+          known.filter((text) => !live.has(text)),
+          [],
+          "entries without a mount are evicted",
+        );
       });
     }),
     { numRuns: 12 },
   );
 });
 
-Deno.test("the model notices an older credential", async () => {
+Deno.test("Model: detects an older credential", async () => {
   const model = new Model();
   const { stage } = model;
   const mount = stage.daemon("d0", [{ snapshotId: "0", image: image(0) }]);
@@ -162,13 +166,13 @@ Deno.test("the model notices an older credential", async () => {
     credential: basic(password),
   } as DeliveryRequest);
   await stage.deliver(order("v2"));
-  let noticed = 0;
+  let detected = 0;
   for (const wrong of ["v1", "v3", "other"]) {
     try {
       await stage.deliver(order(wrong));
     } catch {
-      noticed++;
+      detected++;
     }
   }
-  strictEqual(noticed, 3);
+  strictEqual(detected, 3);
 });

@@ -12,7 +12,8 @@ import {
   type ProviderOutcome,
   Secret,
 } from "../../../lib/model/mod.ts";
-import { Reconciler, type ReconcileStages, type Selector } from "../../../lib/reconciler/mod.ts";
+import type { Selector } from "../../../lib/reconciler/candidate_selection.ts";
+import { Reconciler, type ReconcileStages } from "../../../lib/reconciler/mod.ts";
 import { CredentialStore } from "../../../lib/credentials/mod.ts";
 import { FakeClock, settle } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
@@ -36,18 +37,18 @@ export class Stage {
   });
   readonly stop = new AbortController();
   daemons: Daemon[] = [];
-  /** What each daemon holds, by daemon id and mount id. */
+  /** The credentials in nydusd, by daemon ID and mount ID. */
   readonly currentAuth = new Map<string, Map<string, Secret>>();
   readonly requests: CredentialRequest[] = [];
   readonly orders: DeliveryRequest[] = [];
   answer: (request: CredentialRequest) => ProviderOutcome | Promise<ProviderOutcome> = () => none();
   deliver: (order: DeliveryRequest) => DeliveryOutcome | Promise<DeliveryOutcome> = (order) =>
     this.store_(order);
-  /** What pulls that were seen brought. */
+  /** The credential of an earlier pull. */
   remembered: Candidate | undefined;
-  /** Awaited between reading the daemons and returning what they hold. */
+  /** Awaited between reading the daemons and returning the view. */
   discoveryEnds: () => Promise<void> = () => Promise.resolve();
-  looks = 0;
+  discoveries = 0;
   ready = false;
   readonly reconciler: Reconciler;
 
@@ -62,7 +63,7 @@ export class Stage {
     return new Reconciler({ ...options, ...(selector && { selector }) }, this.#stages());
   }
 
-  /** Goes on with new stages, as after a reload of the configuration. */
+  /** Replaces the stages, as a reload of the configuration does. */
   reload(): void {
     this.reconciler.replace(this.#stages());
   }
@@ -70,7 +71,7 @@ export class Stage {
   #stages(): ReconcileStages {
     return {
       discoverer: {
-        look: async () => {
+        discover: async () => {
           const view = this.view();
           await this.discoveryEnds();
           return view;
@@ -122,7 +123,7 @@ export class Stage {
         image: parseImageReference(image),
       })),
     };
-    // As the real nydusd: no key for a mount that started without a credential.
+    // Like nydusd: no key for a mount that started without a credential.
     const mounts = currentAuth === "" ? [] : instances;
     this.currentAuth.set(
       id,
@@ -133,7 +134,7 @@ export class Stage {
   }
 
   view(): NodeView {
-    this.looks++;
+    this.discoveries++;
     return {
       daemons: this.daemons.map((d) =>
         d.state === "running" ? { ...d, currentAuth: new Map(this.currentAuth.get(d.id)) } : d
@@ -148,7 +149,7 @@ export class Stage {
     return { kind: "delivered", file: { kind: "written" } };
   }
 
-  holds(id: string, snapshotId: string): string {
+  authOf(id: string, snapshotId: string): string {
     return this.currentAuth.get(id)?.get(`/${snapshotId}`)?.reveal() ?? "";
   }
 
@@ -167,7 +168,7 @@ export class Stage {
     }
   }
 
-  /** What `status` shows of a mount. */
+  /** The status of a mount. */
   mount(id: string, snapshotId: string) {
     return this.reconciler.status().daemons.find((d) => d.id === id)
       ?.instances.find((i) => i.snapshotId === snapshotId);

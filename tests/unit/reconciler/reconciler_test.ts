@@ -1,7 +1,6 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { type Daemon, type DaemonState, type NodeView, Secret } from "../../../lib/model/mod.ts";
-import { pauseMs } from "../../../lib/reconciler/reconciler.ts";
-import { reportViewChanges } from "../../../lib/reconciler/view_changes.ts";
+import { passDelayMs, reportViewChanges } from "../../../lib/reconciler/reconciler.ts";
 import { FakeClock, settle } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 import { basic, found, IMAGE, none, SECOND, Stage } from "./reconciler_stage.ts";
@@ -9,20 +8,20 @@ import { basic, found, IMAGE, none, SECOND, Stage } from "./reconciler_stage.ts"
 const OTHER = "registry.example.com/other:v1";
 const auth = (password: string) => btoa(`u:${password}`);
 
-Deno.test("run delivers at start, is ready afterwards, and reaches in-use by its version's delay", async () => {
+Deno.test("Reconciler: delivers at start, then is ready, and reports in-use after the delay of the version", async () => {
   const stage = new Stage();
   stage.daemon("d1", [{ snapshotId: "1" }]);
   stage.answer = () => found(stage.clock, "a");
   await stage.run(async () => {
     ok(stage.ready);
-    strictEqual(stage.holds("d1", "1"), auth("a"));
+    strictEqual(stage.authOf("d1", "1"), auth("a"));
     strictEqual(stage.state("d1", "1"), "stored");
     await stage.clock.advance(5 * SECOND);
     strictEqual(stage.state("d1", "1"), "in-use");
   });
 });
 
-Deno.test("flaw 1: two RAFS instances of one ref are two deliveries", async () => {
+Deno.test("Reconciler: delivers to each RAFS instance of one image", async () => {
   const stage = new Stage();
   stage.daemon("d1", [{ snapshotId: "1" }]);
   stage.daemon("d2", [{ snapshotId: "2" }, { snapshotId: "3" }]);
@@ -30,13 +29,13 @@ Deno.test("flaw 1: two RAFS instances of one ref are two deliveries", async () =
   await stage.run(async () => {
     await settle();
     for (const [id, s] of [["d1", "1"], ["d2", "2"], ["d2", "3"]] as const) {
-      strictEqual(stage.holds(id, s), auth("a"));
+      strictEqual(stage.authOf(id, s), auth("a"));
     }
     strictEqual(stage.requests.length, 1);
   });
 });
 
-Deno.test("flaw 2: a delivery that failed is tried again without a new rotation", async () => {
+Deno.test("Reconciler: retries a failed delivery without another rotation", async () => {
   const stage = new Stage();
   stage.daemon("d1", [{ snapshotId: "1" }]);
   stage.answer = () => found(stage.clock, "a");
@@ -49,12 +48,12 @@ Deno.test("flaw 2: a delivery that failed is tried again without a new rotation"
     strictEqual(stage.state("d1", "1"), "unreachable");
     broken = false;
     await stage.clock.advance(3 * SECOND);
-    strictEqual(stage.holds("d1", "1"), auth("a"));
-    strictEqual(stage.requests.length, 1, "no provider had to be asked for it");
+    strictEqual(stage.authOf("d1", "1"), auth("a"));
+    strictEqual(stage.requests.length, 1, "no further request");
   });
 });
 
-Deno.test("Deliveries: a different credential does not wait for the pause of one that was rejected", async () => {
+Deno.test("Deliveries: another credential does not wait for the retry delay of a rejected one", async () => {
   const stage = new Stage();
   stage.daemon("d1", [{ snapshotId: "1" }]);
   stage.answer = () => found(stage.clock, "a", { watched: true });
@@ -69,22 +68,22 @@ Deno.test("Deliveries: a different credential does not wait for the pause of one
     stage.answer = () => found(stage.clock, "b", { watched: true });
     stage.reconciler.recheck();
     for (let i = 0; i < 6; i++) await settle();
-    strictEqual(stage.holds("d1", "1"), auth("b"), "without waiting");
+    strictEqual(stage.authOf("d1", "1"), auth("b"), "without waiting");
   });
 });
 
-Deno.test("a nydusd that lost its credential gets it back at the next look", async () => {
+Deno.test("Reconciler: restores a changed credential on the next reconcile", async () => {
   const stage = new Stage();
   stage.daemon("d1", [{ snapshotId: "1" }]);
   stage.answer = () => found(stage.clock, "a");
   await stage.run(async () => {
     stage.currentAuth.get("d1")?.set("/1", new Secret(auth("stale")));
     await stage.clock.advance(61 * SECOND);
-    strictEqual(stage.holds("d1", "1"), auth("a"));
+    strictEqual(stage.authOf("d1", "1"), auth("a"));
   });
 });
 
-Deno.test("Reconciler: does not take an older observation for the result of a delivery", async () => {
+Deno.test("Reconciler: ignores an observation that is older than a delivery", async () => {
   const stage = new Stage();
   stage.daemon("d1", [{ snapshotId: "1" }]);
   stage.answer = () => found(stage.clock, "a", { watched: true });
@@ -93,11 +92,11 @@ Deno.test("Reconciler: does not take an older observation for the result of a de
     const discovery = Promise.withResolvers<void>();
     stage.discoveryEnds = () => discovery.promise;
     stage.reconciler.trigger("requested");
-    await settle(); // it has read what the daemons hold
+    await settle(); // discovery has read the credentials
     stage.answer = () => found(stage.clock, "b", { watched: true });
     stage.reconciler.recheck();
     await stage.clock.advance(SECOND);
-    strictEqual(stage.holds("d1", "1"), auth("b"));
+    strictEqual(stage.authOf("d1", "1"), auth("b"));
     const orders = stage.orders.length;
     const deliveredAtMs = stage.mount("d1", "1")?.deliveredAtMs;
     discovery.resolve();
@@ -108,19 +107,19 @@ Deno.test("Reconciler: does not take an older observation for the result of a de
     strictEqual(stage.state("d1", "1"), "in-use", "counted from the delivery");
     stage.currentAuth.get("d1")?.set("/1", new Secret(auth("stale")));
     await stage.clock.advance(61 * SECOND);
-    strictEqual(stage.holds("d1", "1"), auth("b"), "a later observation counts");
+    strictEqual(stage.authOf("d1", "1"), auth("b"), "a later observation counts");
   });
 });
 
-Deno.test("Reconciler: goes on after a defect in a delivery, which it reports", async () => {
+Deno.test("Reconciler: continues after an unexpected error of a delivery and reports it", async () => {
   const stage = new Stage();
   stage.daemon("d1", [{ snapshotId: "1" }, { snapshotId: "2" }]);
   stage.answer = () => found(stage.clock, "a", { watched: true });
   const { notify } = stage.observer;
   stage.observer.notify = (event) => {
     notify.call(stage.observer, event);
-    const isPoison = event.kind === "delivery-attempted" && event.snapshotId === "1";
-    if (isPoison && stage.clock.monotonicMs() < 30 * SECOND) throw new Error("a defect");
+    const isDefect = event.kind === "delivery-attempted" && event.snapshotId === "1";
+    if (isDefect && stage.clock.monotonicMs() < 30 * SECOND) throw new Error("a defect");
   };
   await stage.run(async () => {
     ok(stage.ready);
@@ -131,7 +130,7 @@ Deno.test("Reconciler: goes on after a defect in a delivery, which it reports", 
   });
 });
 
-Deno.test("Reconciler: never overlaps deliveries to one daemon, also across a reload", async () => {
+Deno.test("Reconciler: never overlaps deliveries to one daemon, even across a reload", async () => {
   const stage = new Stage();
   const open = new Map<string, number>();
   let most = 0;
@@ -160,7 +159,7 @@ Deno.test("Reconciler: never overlaps deliveries to one daemon, also across a re
   });
 });
 
-Deno.test("Reconciler: keeps what it knows, and goes on, while discovery fails", async () => {
+Deno.test("Reconciler: keeps the last view and continues while discovery fails", async () => {
   const stage = new Stage();
   stage.daemon("d1", [{ snapshotId: "1" }]);
   stage.answer = () => found(stage.clock, "a", { watched: true });
@@ -169,13 +168,13 @@ Deno.test("Reconciler: keeps what it knows, and goes on, while discovery fails",
     stage.answer = () => found(stage.clock, "b", { watched: true });
     stage.reconciler.recheck();
     await stage.clock.advance(121 * SECOND);
-    strictEqual(stage.holds("d1", "1"), auth("b"));
+    strictEqual(stage.authOf("d1", "1"), auth("b"));
     strictEqual(stage.orders.length, 2, "an old observation does not undo the delivery");
     ok(stage.observer.of("warning").some(({ code }) => code === "reconcile-failed"));
   });
 });
 
-Deno.test("Reconciler: delivers again, pass after pass, what nydusd accepts and does not keep", async () => {
+Deno.test("Reconciler: delivers on every pass when nydusd does not keep the credential", async () => {
   const stage = new Stage();
   stage.answer = () => found(stage.clock, "a", { watched: true });
   stage.daemon("d1", [{ snapshotId: "1" }]);
@@ -186,7 +185,7 @@ Deno.test("Reconciler: delivers again, pass after pass, what nydusd accepts and 
   });
 });
 
-Deno.test("pauseMs: grows while something is down, and less for a hung daemon", () => {
+Deno.test("passDelayMs: backs off while a daemon is down, further for an unresponsive one", () => {
   const view = (...states: DaemonState[]): NodeView => ({
     daemons: states.map((state) => ({ state }) as Daemon),
     problems: [],
@@ -203,12 +202,12 @@ Deno.test("pauseMs: grows while something is down, and less for a hung daemon", 
     [{ ...view(), problems: [problem] }, 100, 10 * SECOND],
   ];
   for (const [found, passes, wantedMs] of table) {
-    strictEqual(pauseMs(found, passes, 60 * SECOND), wantedMs);
-    strictEqual(pauseMs(found, passes, 500), 500);
+    strictEqual(passDelayMs(found, passes, 60 * SECOND), wantedMs);
+    strictEqual(passDelayMs(found, passes, 500), 500);
   }
 });
 
-Deno.test("reportViewChanges: reports what differs, once", () => {
+Deno.test("reportViewChanges: reports each difference once", () => {
   const observer = new FakeObserver();
   const of = (id: string, state: DaemonState) => ({ id, state }) as Daemon;
   const problem = (detail: string) => ({ source: "root", subject: "/", detail }) as const;
@@ -238,21 +237,22 @@ Deno.test("reportViewChanges: reports what differs, once", () => {
   strictEqual(observer.of("discovery-recovered").length, 1);
 });
 
-Deno.test("a steady node is looked at and nothing is delivered or asked", async () => {
+Deno.test("Reconciler: delivers and requests nothing on a node without changes", async () => {
   const stage = new Stage();
   stage.daemon("d1", [{ snapshotId: "1" }]);
   stage.answer = () => found(stage.clock, "a", { watched: true });
   await stage.run(async () => {
     const { orders, requests } = stage;
     const before = [orders.length, requests.length];
-    const looks = stage.looks;
+    const discoveriesBefore = stage.discoveries;
     await stage.clock.advance(600 * SECOND);
     deepStrictEqual([orders.length, requests.length], before);
-    ok(stage.looks - looks >= 9 && stage.looks - looks <= 11, `${stage.looks - looks} looks`);
+    const discoveries = stage.discoveries - discoveriesBefore;
+    ok(discoveries >= 9 && discoveries <= 11, `${discoveries} discoveries`);
   });
 });
 
-Deno.test("renewal asks for something newer, and the new credential is delivered at once", async () => {
+Deno.test("Reconciler: requests a newer credential when due and delivers it immediately", async () => {
   const stage = new Stage();
   stage.daemon("d1", [{ snapshotId: "1" }]);
   let issued = 0;
@@ -264,11 +264,11 @@ Deno.test("renewal asks for something newer, and the new credential is delivered
     await stage.clock.advance(10 * SECOND);
     strictEqual(issued, 2);
     strictEqual(stage.requests[1]?.newerThanMs, stage.clock.wallMs() - stage.clock.monotonicMs());
-    strictEqual(stage.holds("d1", "1"), auth("t2"));
+    strictEqual(stage.authOf("d1", "1"), auth("t2"));
   });
 });
 
-Deno.test("a failing provider leaves the credential in force and is asked urgently near the end", async () => {
+Deno.test("Reconciler: keeps the credential while its provider fails, and requests urgently near the expiry", async () => {
   const stage = new Stage();
   stage.daemon("d1", [{ snapshotId: "1" }]);
   const end = stage.clock.wallMs() + 600 * SECOND;
@@ -276,53 +276,53 @@ Deno.test("a failing provider leaves the credential in force and is asked urgent
   await stage.run(async () => {
     stage.answer = () => ({ kind: "failed", reason: "plugin-failed", detail: "exit 1", notes: [] });
     await stage.clock.advance(700 * SECOND);
-    strictEqual(stage.holds("d1", "1"), auth("a"));
-    ok(stage.requests.some(({ urgent }) => urgent), "never urgent");
+    strictEqual(stage.authOf("d1", "1"), auth("a"));
+    ok(stage.requests.some(({ urgent }) => urgent), "no urgent request");
     const failures = stage.observer.of("renewal-failed");
-    ok(failures.some(({ expired }) => expired), "never said that it expired");
+    ok(failures.some(({ expired }) => expired), "no report of the expiry");
     strictEqual(stage.reconciler.status().images[0]?.window, "expired");
   });
 });
 
-Deno.test("what nydusd holds is adopted where no source answers, and never overwritten with nothing", async () => {
+Deno.test("Reconciler: adopts the credential in nydusd when no provider has one, and never clears it", async () => {
   const stage = new Stage();
-  stage.daemon("d1", [{ snapshotId: "1" }], auth("held"));
+  stage.daemon("d1", [{ snapshotId: "1" }], auth("current"));
   await stage.run(async () => {
     await stage.clock.advance(130 * SECOND);
     strictEqual(stage.state("d1", "1"), "adopted");
-    strictEqual(stage.holds("d1", "1"), auth("held"));
+    strictEqual(stage.authOf("d1", "1"), auth("current"));
     strictEqual(stage.orders.length, 0);
     strictEqual(stage.observer.of("credential-adopted").length, 1);
-    strictEqual(stage.observer.of("renewal-failed").length, 0, "none is not a failure");
+    strictEqual(stage.observer.of("renewal-failed").length, 0, "no credential is not a failure");
   });
 });
 
-Deno.test("Reconciler: returns the stored credential to a nydusd that restarts empty, every time", async () => {
+Deno.test("Reconciler: delivers the stored credential to a nydusd that restarts without one, every time", async () => {
   for (const isAdopted of [true, false]) {
     const stage = new Stage();
-    stage.daemon("d1", [{ snapshotId: "1" }], auth("held"));
-    if (!isAdopted) stage.answer = () => found(stage.clock, "held", { watched: true });
+    stage.daemon("d1", [{ snapshotId: "1" }], auth("current"));
+    if (!isAdopted) stage.answer = () => found(stage.clock, "current", { watched: true });
     await stage.run(async () => {
       for (let restart = 0; restart < 3; restart++) {
         stage.currentAuth.get("d1")?.delete("/1");
         await stage.clock.advance(61 * SECOND);
-        strictEqual(stage.holds("d1", "1"), auth("held"));
+        strictEqual(stage.authOf("d1", "1"), auth("current"));
       }
     });
   }
 });
 
-Deno.test("Reconciler: returns the stored credential to a nydusd that was told to clear it", async () => {
+Deno.test("Reconciler: delivers the stored credential to a nydusd whose credential was cleared", async () => {
   const stage = new Stage();
-  stage.daemon("d1", [{ snapshotId: "1" }], auth("held"));
+  stage.daemon("d1", [{ snapshotId: "1" }], auth("current"));
   await stage.run(async () => {
     stage.currentAuth.get("d1")?.set("/1", new Secret(""));
     await stage.clock.advance(61 * SECOND);
-    strictEqual(stage.holds("d1", "1"), auth("held"));
+    strictEqual(stage.authOf("d1", "1"), auth("current"));
   });
 });
 
-Deno.test("Reconciler: gives a remembered credential to mounts that hold none, and to no other", async () => {
+Deno.test("Reconciler: delivers a remembered credential only to mounts without one", async () => {
   const stage = new Stage();
   stage.remembered = {
     credential: basic("pulled"),
@@ -334,16 +334,16 @@ Deno.test("Reconciler: gives a remembered credential to mounts that hold none, a
   stage.daemon("d2", [{ snapshotId: "2" }], auth("newer"));
   await stage.run(async () => {
     await stage.clock.advance(SECOND);
-    strictEqual(stage.holds("d1", "1"), auth("pulled"));
-    strictEqual(stage.holds("d2", "2"), auth("newer"));
+    strictEqual(stage.authOf("d1", "1"), auth("pulled"));
+    strictEqual(stage.authOf("d2", "2"), auth("newer"));
     stage.answer = () => found(stage.clock, "a", { watched: true });
     stage.reconciler.recheck();
     await stage.clock.advance(SECOND);
-    deepStrictEqual([stage.holds("d1", "1"), stage.holds("d2", "2")], [auth("a"), auth("a")]);
+    deepStrictEqual([stage.authOf("d1", "1"), stage.authOf("d2", "2")], [auth("a"), auth("a")]);
   });
 });
 
-Deno.test("an image without any credential is none, not a failure", async () => {
+Deno.test("Reconciler: an image without any credential is no failure", async () => {
   const stage = new Stage();
   stage.daemon("d1", [{ snapshotId: "1" }]);
   await stage.run(async () => {
@@ -353,7 +353,7 @@ Deno.test("an image without any credential is none, not a failure", async () => 
   });
 });
 
-Deno.test("flaws 18 and 19: a daemon that does not answer holds up nobody, and heals when it is back", async () => {
+Deno.test("Reconciler: an unresponsive daemon does not delay the others, and recovers", async () => {
   const stage = new Stage();
   const hung = stage.daemon("d1", [{ snapshotId: "1" }, { snapshotId: "2" }]);
   stage.daemon("d2", [{ snapshotId: "3" }]);
@@ -366,16 +366,16 @@ Deno.test("flaws 18 and 19: a daemon that does not answer holds up nobody, and h
       file: { kind: "written" },
     };
   await stage.run(async () => {
-    strictEqual(stage.holds("d2", "3"), auth("a"));
+    strictEqual(stage.authOf("d2", "3"), auth("a"));
     strictEqual(stage.state("d1", "1"), "unreachable");
     stage.daemons[0] = hung;
     await stage.clock.advance(11 * SECOND);
-    strictEqual(stage.holds("d1", "1"), auth("a"));
-    strictEqual(stage.holds("d1", "2"), auth("a"));
+    strictEqual(stage.authOf("d1", "1"), auth("a"));
+    strictEqual(stage.authOf("d1", "2"), auth("a"));
   });
 });
 
-Deno.test("flaw 12: a changed source is asked and delivered without waiting for a tick", async () => {
+Deno.test("Reconciler: requests and delivers a changed source immediately", async () => {
   const stage = new Stage();
   stage.daemon("d1", [{ snapshotId: "1" }]);
   stage.answer = () => found(stage.clock, "a", { watched: true });
@@ -384,11 +384,11 @@ Deno.test("flaw 12: a changed source is asked and delivered without waiting for 
     stage.reconciler.recheck();
     await settle();
     await settle();
-    strictEqual(stage.holds("d1", "1"), auth("b"));
+    strictEqual(stage.authOf("d1", "1"), auth("b"));
   });
 });
 
-Deno.test("recheck during a question asks again, so that no change is lost", async () => {
+Deno.test("Reconciler: a recheck during a request requests again", async () => {
   const stage = new Stage();
   stage.daemon("d1", [{ snapshotId: "1" }]);
   let release = () => {};
@@ -404,11 +404,11 @@ Deno.test("recheck during a question asks again, so that no change is lost", asy
     release();
     await settle();
     await settle();
-    strictEqual(stage.holds("d1", "1"), auth("new"));
+    strictEqual(stage.authOf("d1", "1"), auth("new"));
   });
 });
 
-Deno.test("a held credential that outlives ours is not replaced with the older one", async () => {
+Deno.test("Reconciler: does not replace a credential in nydusd that expires later", async () => {
   const token = (end: number) =>
     btoa(JSON.stringify({ payload: "x", version: "2", type: "DATA_KEY", expiration: end }));
   const stage = new Stage();
@@ -419,11 +419,11 @@ Deno.test("a held credential that outlives ours is not replaced with the older o
     found(stage.clock, token(nowS + 3600), { expiresAtMs: (nowS + 3600) * 1000 });
   await stage.run(async () => {
     await stage.clock.advance(1 * SECOND);
-    strictEqual(stage.holds("d1", "1"), newer);
+    strictEqual(stage.authOf("d1", "1"), newer);
   });
 });
 
-Deno.test("an image that is gone is evicted, and its daemon reported gone", async () => {
+Deno.test("Reconciler: evicts an image without mounts and reports its daemon as gone", async () => {
   const stage = new Stage();
   stage.daemon("d1", [{ snapshotId: "1" }]);
   stage.answer = () => found(stage.clock, "a");
@@ -439,7 +439,7 @@ Deno.test("an image that is gone is evicted, and its daemon reported gone", asyn
   });
 });
 
-Deno.test("a provider that throws is a failure like any other", async () => {
+Deno.test("Reconciler: an error of a provider is a failure", async () => {
   const stage = new Stage();
   stage.daemon("d1", [{ snapshotId: "1" }]);
   stage.answer = () => {
@@ -452,22 +452,22 @@ Deno.test("a provider that throws is a failure like any other", async () => {
   });
 });
 
-Deno.test("what was got in the name of an account that is gone reaches no other mount", async () => {
+Deno.test("Reconciler: does not deliver the credential of a deleted account to another mount", async () => {
   const stage = new Stage();
   stage.daemon("d1", [{ snapshotId: "1" }]);
   stage.answer = () => found(stage.clock, "of-a", { plugin: "p", account: "n/a (1)" });
   await stage.run(async () => {
-    strictEqual(stage.holds("d1", "1"), auth("of-a"));
+    strictEqual(stage.authOf("d1", "1"), auth("of-a"));
     const gone = (...validAccounts: string[]) => () =>
       ({ kind: "none", reason: "no-service-account", notes: [], validAccounts }) as const;
     stage.answer = gone("p n/a (1)");
     stage.reconciler.recheck();
     await settle();
-    ok(stage.store.get(IMAGE.text)?.stored, "it stands, so it stays");
+    ok(stage.store.get(IMAGE.text)?.stored, "the account is valid");
     stage.answer = none;
     stage.reconciler.recheck();
     await settle();
-    ok(stage.store.get(IMAGE.text)?.stored, "nobody knows, so it stays");
+    ok(stage.store.get(IMAGE.text)?.stored, "the accounts are unknown");
     stage.answer = gone();
     stage.reconciler.recheck();
     await settle();
@@ -475,22 +475,25 @@ Deno.test("what was got in the name of an account that is gone reaches no other 
     stage.daemon("d2", [{ snapshotId: "2" }]);
     stage.reconciler.trigger("requested");
     await stage.clock.advance(60 * SECOND);
-    strictEqual(stage.holds("d2", "2"), "");
-    strictEqual(stage.holds("d1", "1"), auth("of-a"), "nydusd is never told to forget");
-    strictEqual(stage.store.get(IMAGE.text)?.stored, undefined, "nor adopted from there");
+    strictEqual(stage.authOf("d2", "2"), "");
+    strictEqual(stage.authOf("d1", "1"), auth("of-a"), "nydusd keeps it");
+    strictEqual(stage.store.get(IMAGE.text)?.stored, undefined, "not adopted from nydusd");
     stage.answer = () => found(stage.clock, "of-b", { plugin: "p", account: "n/b (2)" });
     stage.reconciler.recheck();
     await settle();
-    deepStrictEqual([stage.holds("d1", "1"), stage.holds("d2", "2")], [auth("of-b"), auth("of-b")]);
+    deepStrictEqual([stage.authOf("d1", "1"), stage.authOf("d2", "2")], [
+      auth("of-b"),
+      auth("of-b"),
+    ]);
   });
 });
 
-Deno.test("what a mount holds is given to no other while the registry refuses what accounts got", async () => {
+Deno.test("Reconciler: does not share an adopted credential while the registry refuses those of accounts", async () => {
   const stage = new Stage(new FakeClock(), {
-    elect: ({ inUse, offered }) => {
+    select: ({ inUse, offered }) => {
       const [first] = offered;
       ok(first);
-      const kind = inUse === undefined ? "elected" : "kept";
+      const kind = inUse === undefined ? "selected" : "kept";
       const winner = inUse ?? first;
       return Promise.resolve({
         kind,
@@ -503,7 +506,7 @@ Deno.test("what a mount holds is given to no other while the registry refuses wh
     },
   });
   stage.answer = () => ({ ...none(), validAccounts: [] });
-  stage.daemon("d1", [{ snapshotId: "1" }], auth("of-a-that-is-gone"));
+  stage.daemon("d1", [{ snapshotId: "1" }], auth("of-a-deleted-account"));
   await stage.run(async () => {
     await stage.clock.advance(60 * SECOND);
     strictEqual(stage.state("d1", "1"), "adopted");
@@ -511,21 +514,21 @@ Deno.test("what a mount holds is given to no other while the registry refuses wh
     stage.reconciler.recheck();
     stage.daemon("d2", [{ snapshotId: "2" }]);
     await stage.clock.advance(120 * SECOND);
-    strictEqual(stage.holds("d1", "1"), auth("of-a-that-is-gone"));
-    strictEqual(stage.holds("d2", "2"), "");
+    strictEqual(stage.authOf("d1", "1"), auth("of-a-deleted-account"));
+    strictEqual(stage.authOf("d2", "2"), "");
   });
 });
 
-Deno.test("an account's credential takes the place of one that would live longer", async () => {
+Deno.test("Reconciler: the credential of an account replaces one that expires later", async () => {
   const stage = new Stage();
   const later = stage.clock.wallMs() + 9 * 3_600_000;
-  const sooner = stage.clock.wallMs() + 3_600_000;
+  const earlier = stage.clock.wallMs() + 3_600_000;
   const part = (value: unknown) => btoa(JSON.stringify(value)).replace(/=+$/, "");
   const jwt = (expMs: number) => `${part({ alg: "x" })}.${part({ exp: expMs / 1000 })}.s`;
   stage.daemon("d1", [{ snapshotId: "1" }], btoa(`u:${jwt(later)}`));
-  stage.answer = () => found(stage.clock, jwt(sooner), { plugin: "p", account: "n/a (1)" });
+  stage.answer = () => found(stage.clock, jwt(earlier), { plugin: "p", account: "n/a (1)" });
   await stage.run(async () => {
     await settle();
-    strictEqual(stage.holds("d1", "1"), auth(jwt(sooner)));
+    strictEqual(stage.authOf("d1", "1"), auth(jwt(earlier)));
   });
 });

@@ -1,6 +1,6 @@
 /**
- * Refused → renewed, in virtual time: the agent's own loop, plugin provider, store and elector.
- * `deno task measure:refused` measures the same on the simulated node.
+ * Renewal of refused credentials in virtual time. `deno task measure:refused` measures the same on
+ * the simulated node.
  */
 import { equal, ok } from "node:assert/strict";
 import {
@@ -19,11 +19,11 @@ const MINUTE = 60_000;
 const PLUGIN = { name: "p", matchImages: ["registry.example.com"] };
 const image = (i: number) => `registry.example.com/team/app${i}:1`;
 
-/** A node whose plugin gives one token to everyone; each execution mints another if told so. */
+/** A node whose plugin returns one token for all images, with `mints` another per execution. */
 function stage(
   { mints = false, before = [], readEveryMs = 500, ...more }: Partial<VirtualNodeOptions> & {
     readonly mints?: boolean;
-    /** Providers that are asked before the plugin. */
+    /** Providers before the plugin in the chain. */
     readonly before?: readonly CredentialProvider[];
   } = {},
 ) {
@@ -41,7 +41,7 @@ function stage(
   return { clock, node, token, executedMs };
 }
 
-Deno.test("refused → renewed: whole again within 10 s of the first refusal, whatever the moment", async () => {
+Deno.test("Refused credential: reads succeed again within 10 s of the first refusal", async () => {
   let worstMs = 0;
   for (const version of ["2.4.1", "2.4.4"]) {
     for (let i = 0; i < 8; i++) {
@@ -51,21 +51,21 @@ Deno.test("refused → renewed: whole again within 10 s of the first refusal, wh
         await clock.advance(12 * SECOND + i * 379);
         const before = executedMs.length;
         node.forgetFailures();
-        token.text = "t1"; // the source has it, the registry takes no other
+        token.text = "t1"; // the only token that the registry accepts
         await clock.advance(20 * SECOND);
         const { firstFailureMs = NaN, lastFailureMs = NaN } = node;
-        const wholeMs = lastFailureMs - firstFailureMs;
-        ok(wholeMs <= 10 * SECOND, `${version}: reads failed for ${wholeMs} ms`);
-        worstMs = Math.max(worstMs, wholeMs);
-        equal(executedMs.length - before, 1, "one execution, two images, five mounts");
+        const recoveryMs = lastFailureMs - firstFailureMs;
+        ok(recoveryMs <= 10 * SECOND, `${version}: reads failed for ${recoveryMs} ms`);
+        worstMs = Math.max(worstMs, recoveryMs);
+        equal(executedMs.length - before, 1, "one execution for two images and five mounts");
         ok(node.states().every((state) => state === "proven"), node.states().join());
       });
     }
   }
-  ok(worstMs > 5 * SECOND, `the worst was ${worstMs} ms: the daemons' delay is not in it`);
+  ok(worstMs > 5 * SECOND, `at most ${worstMs} ms: without the delay of nydusd`);
 });
 
-Deno.test("refused → renewed: reads fail for at most 10 s over six revocations 10 s apart", async () => {
+Deno.test("Refused credential: reads fail for at most 10 s over six revocations 10 s apart", async () => {
   for (let jitter = 0; jitter < 4; jitter++) {
     const { clock, node, token, executedMs } = stage({ mints: true, readEveryMs: 100 });
     for (let m = 0; m < 3; m++) node.mount(image(m % 2), "u:t0", "2.4.1");
@@ -82,18 +82,18 @@ Deno.test("refused → renewed: reads fail for at most 10 s over six revocations
       }
       const failedMs = (errors() - errorsBefore) * 100;
       ok(failedMs <= 10 * SECOND, `reads failed for ${failedMs} ms`);
-      equal(executedMs.length - before, 6, "one execution a revocation");
+      equal(executedMs.length - before, 6, "one execution per revocation");
     });
   }
 });
 
-Deno.test("proven: reads are counted from when the credential came into use, until one fails", async () => {
+Deno.test("provenReads: counts reads since the credential is in use, until one fails", async () => {
   const { clock, node, token } = stage();
   const mount = node.mount(image(0), "u:t0", "2.4.4");
   const shown = () => node.reconciler.status().daemons[0]?.instances[0];
   await node.run(async () => {
     await clock.advance(4 * SECOND);
-    equal(shown()?.provenReads, undefined, "it is not in use for five seconds yet");
+    equal(shown()?.provenReads, undefined, "not in use for the first five seconds");
     await clock.advance(26 * SECOND);
     const { delivery, provenReads = 0 } = shown() ?? {};
     equal(delivery, "proven");
@@ -103,11 +103,11 @@ Deno.test("proven: reads are counted from when the credential came into use, unt
     equal(shown()?.provenReads, undefined, "reads are refused");
     await clock.advance(30 * SECOND);
     const again = shown()?.provenReads ?? 0;
-    ok(again > 10 && again < provenReads + 20, `${again} after it was renewed`);
+    ok(again > 10 && again < provenReads + 20, `${again} after the renewal`);
   });
 });
 
-Deno.test("refused → renewed: the first refusal mends every mount that has that credential", async () => {
+Deno.test("Refused credential: the first refusal fixes every mount with that credential", async () => {
   const { clock, node, token, executedMs } = stage({ readEveryMs: 1e9 });
   for (let m = 0; m < 600; m++) node.mount(image(m % 300), "u:t0", "2.4.1");
   await node.run(async () => {
@@ -118,7 +118,7 @@ Deno.test("refused → renewed: the first refusal mends every mount that has tha
     ok(reader);
     reader.reads++;
     reader.errors++;
-    // More mounts than are counted in one turn, and only one of them reads.
+    // More mounts than one poll covers, and only one of them reads.
     await node.until(
       () => node.mounts.every((mount) => node.currentAuthOf(mount) === "u:t1"),
       12 * SECOND,
@@ -127,10 +127,10 @@ Deno.test("refused → renewed: the first refusal mends every mount that has tha
   });
 });
 
-Deno.test("refused → renewed: one execution a step, whoever reports and however often", async () => {
+Deno.test("Refused credential: one execution per backoff step, regardless of the number of reports", async () => {
   const { clock, node, executedMs } = stage({ mints: true });
   for (let m = 0; m < 40; m++) node.mount(image(m), "u:old", "2.4.1");
-  node.accepts = () => false; // also of what a caller is given
+  node.accepts = () => false; // also what clients receive
   await node.run(async () => {
     await clock.advance(SECOND);
     const startMs = clock.monotonicMs();
@@ -138,9 +138,9 @@ Deno.test("refused → renewed: one execution a step, whoever reports and howeve
     for (let s = 0; s < 150; s++) {
       for (const ref of [image(s % 40), "registry.example.com/library/any"]) {
         const named = parseImageReference(ref);
-        const { answer } = await node.reconciler.onRequest.credential({ image: named, labels: {} });
+        const { answer } = await node.reconciler.onDemand.credential({ image: named, labels: {} });
         ok(answer);
-        await node.reconciler.onRequest.refused(
+        await node.reconciler.onDemand.refused(
           named,
           credentialFingerprint(
             answer.candidate.credential,
@@ -150,7 +150,7 @@ Deno.test("refused → renewed: one execution a step, whoever reports and howeve
       await clock.advance(SECOND);
     }
     const steps = executedMs.slice(before).map((ms) => ms - startMs);
-    // At once, then after 5, 10, 20, 40 and 80 seconds.
+    // Immediately, then after 5, 10, 20, 40 and 80 seconds.
     ok(steps.length >= 4 && steps.length <= 6, `executions after ${steps.join()} ms`);
     for (const [i, ms] of steps.slice(1).entries()) {
       // An execution may be seen one step of the virtual clock late.
@@ -160,7 +160,7 @@ Deno.test("refused → renewed: one execution a step, whoever reports and howeve
   });
 });
 
-Deno.test("refused → renewed: an image that is always refused does not hold the others up", async () => {
+Deno.test("Refused credential: an image that is always refused does not delay the others", async () => {
   const { clock, node, token, executedMs } = stage();
   for (let m = 0; m < 4; m++) node.mount(image(m), "u:t0", "2.4.1");
   const accepts = (pair: string) => pair === `u:${token.text}`;
@@ -168,7 +168,7 @@ Deno.test("refused → renewed: an image that is always refused does not hold th
   await node.run(async () => {
     await clock.advance(10 * MINUTE);
     const failing = node.mounts[0]?.errors ?? 0;
-    ok(failing > 50, "it is refused all the time");
+    ok(failing > 50, "always refused");
     ok(executedMs.length <= 9, `${executedMs.length} executions in ten minutes`);
     token.text = "t1";
     const errors = () => node.mounts.slice(1).reduce((sum, mount) => sum + mount.errors, 0);
@@ -177,11 +177,11 @@ Deno.test("refused → renewed: an image that is always refused does not hold th
     await clock.advance(10 * SECOND);
     const after = errors();
     await clock.advance(5 * SECOND);
-    equal(errors(), after, "the others are whole again");
+    equal(errors(), after, "reads of the others succeed again");
   });
 });
 
-Deno.test("refused → renewed: a registry that refuses now and then costs an execution a minute", async () => {
+Deno.test("Refused credential: a registry that refuses sporadically causes few executions", async () => {
   const { clock, node, executedMs } = stage();
   for (let m = 0; m < 3; m++) node.mount(image(m), "u:t0", "2.4.1");
   let reads = 0;
@@ -195,35 +195,35 @@ Deno.test("refused → renewed: a registry that refuses now and then costs an ex
   });
 });
 
-Deno.test("refused → renewed: only the credential that is still the current one", async () => {
+Deno.test("Refused credential: ignores a report about another than the current credential", async () => {
   const { clock, node, token, executedMs } = stage();
-  const { onRequest } = node.reconciler;
+  const { onDemand } = node.reconciler;
   node.mount(image(0), "u:t0", "2.4.1");
   await node.run(async () => {
     await clock.advance(10 * SECOND);
     const named = parseImageReference(image(0));
-    const { answer } = await onRequest.credential({ image: named, labels: {} });
+    const { answer } = await onDemand.credential({ image: named, labels: {} });
     ok(answer);
     token.text = "t1";
-    equal(await onRequest.refused(named, answer.fingerprint), "asked");
+    equal(await onDemand.refused(named, answer.fingerprint), "asked");
     await clock.advance(SECOND);
     const before = executedMs.length;
-    equal(await onRequest.refused(named, answer.fingerprint), "not-current");
+    equal(await onDemand.refused(named, answer.fingerprint), "not-current");
     await clock.advance(SECOND);
     equal(executedMs.length, before);
     equal(node.currentAuthOf(node.mounts[0]!), "u:t1");
   });
 });
 
-Deno.test("refused → renewed: a refusal is not lost while its source is being asked anyway", async () => {
+Deno.test("Refused credential: a report is not lost during a request to its source", async () => {
   const docker = givenProvider("docker", ["u:t0"]);
   const requests: CredentialRequest[] = [];
-  let currentAuth = Promise.resolve();
+  let pending = Promise.resolve();
   const slow: CredentialProvider = {
     ...docker,
     async provide(request) {
       requests.push(request);
-      await currentAuth;
+      await pending;
       return await docker.provide(request);
     },
   };
@@ -232,13 +232,13 @@ Deno.test("refused → renewed: a refusal is not lost while its source is being 
   await node.run(async () => {
     await node.clock.advance(SECOND);
     const named = parseImageReference(image(0));
-    const { answer } = await node.reconciler.onRequest.credential({ image: named, labels: {} });
+    const { answer } = await node.reconciler.onDemand.credential({ image: named, labels: {} });
     ok(answer);
     const answered = Promise.withResolvers<void>();
-    currentAuth = answered.promise;
+    pending = answered.promise;
     node.reconciler.recheck();
     await node.clock.advance(SECOND);
-    equal(await node.reconciler.onRequest.refused(named, answer.fingerprint), "asked");
+    equal(await node.reconciler.onDemand.refused(named, answer.fingerprint), "asked");
     equal(requests.at(-1)?.refused, undefined);
     answered.resolve();
     await node.clock.advance(SECOND);
@@ -246,18 +246,18 @@ Deno.test("refused → renewed: a refusal is not lost while its source is being 
   });
 });
 
-Deno.test("refused → renewed: a report about a registry mends the mounts that have that credential", async () => {
+Deno.test("Refused credential: a report for a registry fixes the mounts with that credential", async () => {
   const { clock, node, token, executedMs } = stage({ readEveryMs: 1e9 });
   for (let m = 0; m < 6; m++) node.mount(image(m % 3), "u:t0");
   await node.run(async () => {
     await clock.advance(MINUTE);
     const before = executedMs.length;
     token.text = "t1";
-    // As a docker credential helper is asked, and told: for no image, but for a registry.
+    // Like the docker credential helper, which knows the registry but not the image.
     const any = parseImageReference("registry.example.com/library/any");
-    const { answer } = await node.reconciler.onRequest.credential({ image: any, labels: {} });
+    const { answer } = await node.reconciler.onDemand.credential({ image: any, labels: {} });
     ok(answer);
-    equal(await node.reconciler.onRequest.refused(any, answer.fingerprint), "asked");
+    equal(await node.reconciler.onDemand.refused(any, answer.fingerprint), "asked");
     await clock.advance(2 * SECOND);
     for (const mount of node.mounts) equal(node.currentAuthOf(mount), "u:t1");
     equal(executedMs.length - before, 1);
@@ -265,7 +265,7 @@ Deno.test("refused → renewed: a report about a registry mends the mounts that 
 });
 
 for (const verify of ["on-change", "as-needed"] as const) {
-  Deno.test(`refused → renewed: what a probe refuses is fetched anew, without a read (${verify})`, async () => {
+  Deno.test(`Refused credential: a credential that a probe refuses is fetched again, without a read (${verify})`, async () => {
     const docker = givenProvider("docker", verify === "as-needed" ? ["u:wrong", "v:wrong"] : []);
     const { clock, node, token, executedMs } = stage({
       verify,
@@ -276,12 +276,12 @@ for (const verify of ["on-change", "as-needed"] as const) {
     await node.run(async () => {
       await clock.advance(MINUTE);
       const before = executedMs.length;
-      token.text = "t1"; // what the plugin's answer in the cache says is refused
+      token.text = "t1"; // the cached answer of the plugin is refused
       for (const i of [1, 2, 3]) node.mount(image(i));
       node.reconciler.trigger("node-changed");
       await clock.advance(2 * SECOND);
       for (const mount of node.mounts) {
-        equal(node.currentAuthOf(mount), "u:t1", "also who had it already");
+        equal(node.currentAuthOf(mount), "u:t1", "also mounts that had it");
       }
       equal(executedMs.length - before, 1);
     });

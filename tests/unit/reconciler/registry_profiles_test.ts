@@ -1,4 +1,4 @@
-/** What a cloud's plugin costs a whole node, in virtual time: the agent's own loop and chain. */
+/** Executions of a cloud plugin on a whole node, in virtual time. */
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { FakeClock } from "../../fakes/clock.ts";
 import { VirtualNode } from "../../fakes/virtual_node.ts";
@@ -7,13 +7,13 @@ import { kubelet, response } from "../providers/exec_plugin/plugins.ts";
 const MINUTE = 60_000;
 const IMAGES = 1_000;
 
-Deno.test("Google's plugin with the variables that the docs name: runs every few minutes for 1,000 images, and each new token arrives", async () => {
+Deno.test("Reconciler: the Google plugin runs every few minutes for 1,000 images, and each new token is delivered", async () => {
   const clock = new FakeClock();
   const plugin = { name: "auth-provider-gcp", matchImages: ["*.pkg.dev"], duration: "0s" };
   const { provider, runner } = kubelet([plugin], { clock });
   const node = new VirtualNode({ clock, providers: [provider] });
   const executedMs: number[] = [];
-  // The metadata server swaps a token of an hour five minutes before it ends.
+  // The metadata server replaces a token of one hour five minutes before its expiry.
   const tokenAt = (ms: number) => `token${Math.floor(ms / (55 * MINUTE))}`;
   runner.answer = () => {
     executedMs.push(clock.monotonicMs());
@@ -36,7 +36,7 @@ Deno.test("Google's plugin with the variables that the docs name: runs every few
       node.mounts.filter((mount) => node.currentAuthOf(mount).endsWith("token2")).length,
       IMAGES,
     );
-    // A new token is a delivery to each mount, and nothing else is.
+    // Only a new token is delivered, once to each mount.
     equal(node.deliveries.length, 3 * IMAGES);
   });
 });

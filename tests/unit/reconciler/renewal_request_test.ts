@@ -6,12 +6,14 @@ import {
   type ProviderOutcome,
   Secret,
 } from "../../../lib/model/mod.ts";
-import { concerns, requestFor, stillTrue } from "../../../lib/reconciler/renewal_request.ts";
 import {
+  causeFor,
   failureOf,
+  isAffected,
   isPerServiceAccount,
   isWithdrawn,
-} from "../../../lib/reconciler/renewal_failure.ts";
+  requestFor,
+} from "../../../lib/reconciler/renewals.ts";
 import { CredentialStore, type StoreEntry } from "../../../lib/credentials/mod.ts";
 import { FakeRandom } from "../../fakes/random.ts";
 
@@ -45,7 +47,7 @@ function stage(stored?: Candidate, provider: "kubelet" | "adopted" = "kubelet") 
   return { store, entry };
 }
 
-Deno.test("requestFor: a request is as pressing as its reason", () => {
+Deno.test("requestFor: the cause determines newerThanMs and urgency", () => {
   const end = { expiresAtMs: NOW_MS + 60 * MINUTE_MS };
   const first = stage();
   deepStrictEqual(requestFor(first.entry, {}, first.store, NOW_MS), {
@@ -58,43 +60,42 @@ Deno.test("requestFor: a request is as pressing as its reason", () => {
   strictEqual(requestFor(adopted.entry, {}, adopted.store, NOW_MS).newerThanMs, undefined);
 
   const { store, entry } = stage(candidate(end));
-  const request = (why: Parameters<typeof requestFor>[1], atMs = NOW_MS) => {
-    const { newerThanMs, urgent } = requestFor(entry, why, store, atMs);
+  const request = (cause: Parameters<typeof requestFor>[1], atMs = NOW_MS) => {
+    const { newerThanMs, urgent } = requestFor(entry, cause, store, atMs);
     return [newerThanMs, urgent];
   };
   const lateMs = NOW_MS + 58 * MINUTE_MS;
-  deepStrictEqual(request({}), [NOW_MS, undefined], "by the clock only something newer helps");
+  deepStrictEqual(request({}), [NOW_MS, undefined], "when due, a newer credential is required");
   deepStrictEqual(
     request({ recheck: true }),
     [undefined, undefined],
-    "after a change anything does",
+    "after a change, any credential counts",
   );
-  deepStrictEqual(request({ recheck: true }, lateMs), [NOW_MS, true], "unless it is due as well");
-  deepStrictEqual(request({}, lateMs), [NOW_MS, true], "the credential expires soon");
+  deepStrictEqual(request({ recheck: true }, lateMs), [NOW_MS, true], "unless it is also due");
+  deepStrictEqual(request({}, lateMs), [NOW_MS, true], "shortly before the expiry");
   deepStrictEqual(request({ refused: { fingerprint: "f" } }), [NOW_MS, true]);
   deepStrictEqual(request({ forced: { atMs: 7, wallMs: NOW_MS + 9 } }), [NOW_MS + 8, undefined]);
 });
 
-Deno.test("stillTrue: a credential that was replaced is not refused any more", () => {
+Deno.test("causeFor: drops the refusal of a credential that was replaced", () => {
   const { entry } = stage(candidate());
   const current = { fingerprint: entry.stored?.fingerprint ?? "" };
   const replaced = { fingerprint: "another" };
-  deepStrictEqual(stillTrue({ refused: current }, entry), { refused: current });
-  strictEqual(stillTrue({ refused: replaced }, entry), undefined);
-  deepStrictEqual(stillTrue({ refused: replaced, recheck: true }, entry), { recheck: true });
-  deepStrictEqual(stillTrue({}, entry), {});
+  deepStrictEqual(causeFor({ refused: current }, entry), { refused: current });
+  strictEqual(causeFor({ refused: replaced }, entry), undefined);
+  deepStrictEqual(causeFor({ refused: replaced, recheck: true }, entry), { recheck: true });
+  deepStrictEqual(causeFor({}, entry), {});
 });
 
-Deno.test("concerns: an image without tag and digest stands for its repository", () => {
+Deno.test("isAffected: an image without tag and digest is affected by its repository", () => {
   const of = (text: string) => parseImageReference(text);
-  const whole = { ...IMAGE };
-  strictEqual(concerns(whole, of("registry.example.com/app:v1")), true);
-  strictEqual(concerns(whole, of("registry.example.com/app:v2")), false);
+  strictEqual(isAffected(IMAGE, of("registry.example.com/app:v1")), true);
+  strictEqual(isAffected(IMAGE, of("registry.example.com/app:v2")), false);
   const { tag: _, ...repository } = IMAGE;
   const bare = { ...repository, text: "registry.example.com/app" };
-  strictEqual(concerns(bare, of("registry.example.com/app:v2")), true);
-  strictEqual(concerns(bare, of("registry.example.com/other:v2")), false);
-  strictEqual(concerns(bare, of("other.example.com/app:v2")), false);
+  strictEqual(isAffected(bare, of("registry.example.com/app:v2")), true);
+  strictEqual(isAffected(bare, of("registry.example.com/other:v2")), false);
+  strictEqual(isAffected(bare, of("other.example.com/app:v2")), false);
 });
 
 const NONE: ProviderOutcome = { kind: "none", reason: "no-entry-for-registry", notes: [] };
@@ -110,7 +111,7 @@ function attempt(outcome: ProviderOutcome, provider: ProviderAttempt["provider"]
   return { provider, outcome, durationMs: 1 };
 }
 
-Deno.test("failureOf: the first provider that failed explains most, else the last one", () => {
+Deno.test("failureOf: returns the failure of the first provider that failed, else of the last", () => {
   deepStrictEqual(failureOf([attempt(NONE, "docker"), attempt(BROKEN), attempt(NONE)]), {
     failed: true,
     provider: "kubelet",
@@ -123,7 +124,7 @@ Deno.test("failureOf: the first provider that failed explains most, else the las
   strictEqual(failureOf([]).reason, "not-enabled");
 });
 
-Deno.test("isWithdrawn and isInNames: only a provider that knows its accounts withdraws", () => {
+Deno.test("isWithdrawn: only a provider that knows its valid accounts withdraws", () => {
   const perAccount = stage(candidate({ account: "ns/a", plugin: "p" })).entry;
   const shared = stage(candidate()).entry;
   const gone: ProviderOutcome = { ...NONE, validAccounts: ["p ns/b"] };

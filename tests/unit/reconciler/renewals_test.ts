@@ -10,17 +10,17 @@ import { FakeClock } from "../../fakes/clock.ts";
 
 const IMAGE = parseImageReference("registry.example/team/app:1");
 
-Deno.test("Renewals: a person's wish is not lost while a source is asked and has changed", async () => {
+Deno.test("Renewals: a user request is not lost during a request and a change of the source", async () => {
   const clock = new FakeClock();
   const settings = { leadTimeMs: "auto", refreshIntervalMs: 240_000 } as const;
   const store = new CredentialStore({ settings, seed: "s", random: { next: () => 0.5 } });
   const observer = { notify() {} };
   const requests: CredentialRequest[] = [];
   const answers: (() => void)[] = [];
-  const none = { selector: undefined, mounts: { of: () => [] }, book: new MountRecords() };
+  const defaults = { selector: undefined, mounts: { of: () => [] }, records: new MountRecords() };
   const renewals = new Renewals({
     store,
-    selections: new Selections({ ...none, observer, clock }),
+    selections: new Selections({ ...defaults, observer, clock }),
     resolver: () => ({
       resolve(request) {
         requests.push(request);
@@ -31,16 +31,16 @@ Deno.test("Renewals: a person's wish is not lost while a source is asked and has
     }),
     observer,
     clock,
-    inSync: () => {},
+    onCompleted: () => {},
   });
   store.ensure(IMAGE, clock.wallMs());
   const entries = [...store.entries()];
-  const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
+  const nextTick = () => new Promise((resolve) => setTimeout(resolve, 0));
   renewals.start(entries);
   renewals.start(entries, { recheck: true });
   const forced = renewals.force(IMAGE);
   for (let i = 0; i < 3; i++) {
-    await turn();
+    await nextTick();
     answers.shift()?.();
   }
   await forced;

@@ -1,7 +1,6 @@
 /**
- * The kubelet tries every credential that matches until a pull works: whatever the sources, their
- * order and what a mount holds, a mount gets the one that works. The agent's own loop, in virtual
- * time.
+ * Parity with the kubelet, which tries every matching credential until a pull succeeds: a mount
+ * gets the accepted credential for any sources, in any order, and any credential in nydusd.
  */
 import { equal, ok } from "node:assert/strict";
 import fc from "fast-check";
@@ -14,11 +13,11 @@ const MINUTE = 60_000;
 const IMAGE = "registry.example.com/team/app:1";
 const PROVIDERS: readonly ProviderName[] = ["docker", "kubelet", "kubesecret"];
 
-/** Who has how many, which of them works, and what the mount was born with. */
+/** Credentials per provider, the accepted one, and the initial one of the mount. */
 const situation = fc.record({
   counts: fc.tuple(fc.nat(3), fc.nat(3), fc.nat(3)).filter((counts) => counts.some((n) => n > 0)),
-  works: fc.nat(),
-  currentAuth: fc.constantFrom("nothing", "another", "what works", "a stranger"),
+  accepted: fc.nat(),
+  currentAuth: fc.constantFrom("none", "first", "accepted", "unknown"),
   minted: fc.boolean(),
   version: fc.constantFrom("2.4.1", "2.4.4"),
 });
@@ -30,17 +29,17 @@ for (
     ["never", 60 * MINUTE, 12],
   ] as const
 ) {
-  Deno.test(`what would work with the kubelet works here (${verify})`, async () => {
+  Deno.test(`Reconciler: a mount gets the accepted credential, as with the kubelet (${verify})`, async () => {
     await fc.assert(
-      fc.asyncProperty(situation, async ({ counts, works, currentAuth, minted, version }) => {
+      fc.asyncProperty(situation, async ({ counts, accepted, currentAuth, minted, version }) => {
         const pairs = counts.map((n, i) => Array.from({ length: n }, (_, k) => `u${i}${k}:p`));
         const all = pairs.flat();
-        const good = all[works % all.length] ?? "";
-        const born = {
-          nothing: "",
-          another: all[0] ?? "",
-          "what works": good,
-          "a stranger": "s:x",
+        const good = all[accepted % all.length] ?? "";
+        const initial = {
+          none: "",
+          first: all[0] ?? "",
+          accepted: good,
+          unknown: "s:x",
         };
         const node = new VirtualNode({
           providers: PROVIDERS.map((name, i) =>
@@ -50,17 +49,17 @@ for (
           readEveryMs: verify === "never" ? 20 * SECOND : SECOND,
         });
         node.accepts = (pair) => pair === good;
-        const mount = node.mount(IMAGE, born[currentAuth], version);
+        const mount = node.mount(IMAGE, initial[currentAuth], version);
         await node.run(async () => {
-          const isWhole = () => node.currentAuthOf(mount) === good && mount.inUse === good;
-          await node.until(isWhole, mostMs, 5 * SECOND);
+          const isConverged = () => node.currentAuthOf(mount) === good && mount.inUse === good;
+          await node.until(isConverged, mostMs, 5 * SECOND);
           await node.clock.advance(30 * SECOND);
-          equal(node.currentAuthOf(mount), good, "and it stays");
+          equal(node.currentAuthOf(mount), good, "it stays");
           if (verify === "never") equal(node.probes.length, 0);
           if (verify !== "as-needed") return;
           for (const pair of new Set(node.probes)) {
             const times = node.probes.filter((one) => one === pair).length;
-            ok(times <= 2, `${pair} was asked about ${times} times`);
+            ok(times <= 2, `${pair} was probed ${times} times`);
           }
         });
       }),
@@ -69,7 +68,7 @@ for (
   });
 }
 
-Deno.test("the last of forty pull secrets is found, each asked about once", async () => {
+Deno.test("Reconciler: finds the last of forty pull secrets with one probe each", async () => {
   const pairs = Array.from({ length: 40 }, (_, i) => `u${i}:p`);
   const node = new VirtualNode({ providers: [givenProvider("kubesecret", pairs)] });
   node.accepts = (pair) => pair === "u39:p";

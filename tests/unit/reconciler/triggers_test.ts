@@ -1,8 +1,8 @@
 import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
-import { Triggers } from "../../../lib/reconciler/mod.ts";
+import { Triggers } from "../../../lib/reconciler/triggers.ts";
 import { FakeClock, settle } from "../../fakes/clock.ts";
 
-Deno.test("Triggers: a wait ends after its time, when nudged, or with the first reason", async () => {
+Deno.test("Triggers: wait ends after the time, when nudged, or with the first trigger", async () => {
   const clock = new FakeClock();
   const triggers = new Triggers(clock);
   const ended: unknown[] = [];
@@ -23,7 +23,7 @@ Deno.test("Triggers: a wait ends after its time, when nudged, or with the first 
   deepStrictEqual(ended.at(-1), "requested");
 });
 
-Deno.test("Triggers: a reason that fires while nobody waits is kept, a nudge is not", async () => {
+Deno.test("Triggers: keeps a trigger that fires without a waiter, but not a nudge", async () => {
   const clock = new FakeClock();
   const triggers = new Triggers(clock);
   triggers.fire("node-changed");
@@ -37,7 +37,7 @@ Deno.test("Triggers: a reason that fires while nobody waits is kept, a nudge is 
   await waiting;
 });
 
-Deno.test("Triggers: a wait rejects when it is aborted", async () => {
+Deno.test("Triggers: wait rejects when aborted", async () => {
   const triggers = new Triggers(new FakeClock());
   const stop = new AbortController();
   const waiting = rejects(triggers.wait(1_000, { signal: stop.signal }));

@@ -2,7 +2,7 @@ import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { parseChallenges } from "../../../lib/verification/challenge.ts";
 
-/** A challenge as plain data. */
+/** Returns challenges as plain objects. */
 function plain(header: string) {
   return parseChallenges(header).map(({ scheme, params, token68 }) => ({
     scheme,
@@ -11,7 +11,7 @@ function plain(header: string) {
   }));
 }
 
-Deno.test("parseChallenges reads what registries send", () => {
+Deno.test("parseChallenges: reads the challenges of known registries", () => {
   deepEqual(
     plain('Bearer realm="https://auth.docker.io/token",service="registry.docker.io"'),
     [{ scheme: "bearer", realm: "https://auth.docker.io/token", service: "registry.docker.io" }],
@@ -24,7 +24,7 @@ Deno.test("parseChallenges reads what registries send", () => {
   ]);
 });
 
-Deno.test("parseChallenges tells apart what commas part", () => {
+Deno.test("parseChallenges: separates challenges and parameters at commas", () => {
   deepEqual(plain('Bearer realm="a, Basic realm=b", service=s , Basic realm="c"'), [
     { scheme: "bearer", realm: "a, Basic realm=b", service: "s" },
     { scheme: "basic", realm: "c" },
@@ -44,11 +44,11 @@ Deno.test("parseChallenges tells apart what commas part", () => {
   ]);
 });
 
-Deno.test("parseChallenges keeps the first of two parameters of one name", () => {
+Deno.test("parseChallenges: uses the first of two parameters with one name", () => {
   deepEqual(plain('Bearer REALM="first",realm="second"'), [{ scheme: "bearer", realm: "first" }]);
 });
 
-Deno.test("parseChallenges ends where nothing can be read, and keeps what was before", () => {
+Deno.test("parseChallenges: returns the challenges before a syntax error", () => {
   deepEqual(plain('Basic realm="a", Bearer realm="never ends'), [
     { scheme: "basic", realm: "a" },
     { scheme: "bearer" },
@@ -56,7 +56,7 @@ Deno.test("parseChallenges ends where nothing can be read, and keeps what was be
   for (const nothing of ["", "  ", ",", '"quoted"', "=", "@"]) deepEqual(plain(nothing), []);
 });
 
-Deno.test("parseChallenges ends for any text, within bounds", () => {
+Deno.test("parseChallenges: terminates within limits for any text", () => {
   fc.assert(fc.property(
     fc.array(fc.constantFrom("Basic", "Bearer ", 'a="b"', ",", " ", "=", '"', "\\", "x", "é")),
     (parts) => {
@@ -67,7 +67,7 @@ Deno.test("parseChallenges ends for any text, within bounds", () => {
   ));
 });
 
-Deno.test("parseChallenges reads back any realm that is quoted", () => {
+Deno.test("parseChallenges: reads any quoted realm", () => {
   fc.assert(fc.property(fc.string({ unit: "grapheme-ascii" }), (realm) => {
     const quoted = realm.replaceAll(/["\\]/g, "\\$&");
     deepEqual(plain(`Basic realm="${quoted}", Bearer service="s"`), [

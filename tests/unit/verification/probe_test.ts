@@ -36,14 +36,14 @@ async function probed(
   return { verdict, sent: http.sent, http, kind: verdict.kind, detail: verdict.detail };
 }
 
-/** A registry that wants a user name and a password. */
+/** A registry that requires a user name and a password. */
 const basicRegistry = (refusal: FakeAnswer): Script => (request) => {
   const auth = authorizationOf(request);
   if (auth === undefined) return { status: 401, headers: BASIC };
   return auth === `Basic ${btoa("u:good")}` ? { status: 200 } : refusal;
 };
 
-/** A registry with a token service; `denied` is what it says to a token of `low`. */
+/** A registry with a token service; `denied` is its response to the token of `low`. */
 const bearerRegistry = (denied: FakeAnswer = { status: 401 }): Script => (request) => {
   const auth = authorizationOf(request);
   if (request.url.startsWith("https://auth.example.com/")) {
@@ -62,7 +62,7 @@ const bearerRegistry = (denied: FakeAnswer = { status: 401 }): Script => (reques
   return { status: 401, headers: BEARER };
 };
 
-Deno.test("RegistryProbe: Basic, step by step", async () => {
+Deno.test("RegistryProbe: sends Basic authentication after a challenge", async () => {
   const { verdict, sent } = await probed(basicRegistry({ status: 401 }));
   equal(verdict.kind, "accepted");
   deepEqual(sent, [
@@ -72,7 +72,7 @@ Deno.test("RegistryProbe: Basic, step by step", async () => {
   equal((await probed(basicRegistry({ status: 401 }), BAD)).kind, "refused");
 });
 
-Deno.test("RegistryProbe: the token service, by GET", async () => {
+Deno.test("RegistryProbe: requests a token with GET", async () => {
   const { verdict, sent } = await probed(bearerRegistry());
   equal(verdict.kind, "accepted");
   deepEqual(sent, [
@@ -83,10 +83,10 @@ Deno.test("RegistryProbe: the token service, by GET", async () => {
   ]);
   const bad = await probed(bearerRegistry(), BAD);
   equal(bad.kind, "refused");
-  match(bad.detail, /token service answered 401 \(incorrect username or password\)/);
+  match(bad.detail, /token service responded with status 401: incorrect username or password/);
 });
 
-Deno.test("RegistryProbe: the token service, by POST for an identity token", async () => {
+Deno.test("RegistryProbe: exchanges an identity token with POST", async () => {
   const identity = (token: string): Credential => ({
     kind: "identity-token",
     username: "",
@@ -103,22 +103,22 @@ Deno.test("RegistryProbe: the token service, by POST for an identity token", asy
     refresh_token: "identity",
     service: "s",
   });
-  equal((await probed(bearerRegistry(), identity("dead"))).kind, "refused");
+  equal((await probed(bearerRegistry(), identity("expired"))).kind, "refused");
   const basicOnly = await probed(basicRegistry({ status: 401 }), identity("identity"));
   equal(basicOnly.kind, "refused");
   ok(!basicOnly.sent.join().includes("identity"));
 });
 
-Deno.test("RegistryProbe: a registry token goes to the registry alone", async () => {
+Deno.test("RegistryProbe: sends a registry token only to the registry", async () => {
   const token: Credential = { kind: "registry-token", token: new Secret("t-good") };
   const { verdict, sent } = await probed(bearerRegistry(), token);
   equal(verdict.kind, "accepted");
   deepEqual(sent.slice(1), [`HEAD ${MANIFEST} Bearer t-good`]);
-  const isExpired: Credential = { kind: "registry-token", token: new Secret("dead") };
-  equal((await probed(bearerRegistry(), isExpired)).kind, "refused");
+  const expired: Credential = { kind: "registry-token", token: new Secret("expired") };
+  equal((await probed(bearerRegistry(), expired)).kind, "refused");
 });
 
-Deno.test("RegistryProbe: a token without the right is forbidden, not refused", async () => {
+Deno.test("RegistryProbe: returns forbidden for a token without permission", async () => {
   const low: Credential = { kind: "basic", username: "u", password: new Secret("low") };
   for (
     const denied of [
@@ -134,26 +134,26 @@ Deno.test("RegistryProbe: a token without the right is forbidden, not refused", 
   equal((await probed(bearerRegistry({ status: 401, headers: invalid }), low)).kind, "refused");
 });
 
-Deno.test("RegistryProbe: 403 is read by the clouds' words, asked for by a GET", async () => {
-  const said = (message: string) => ({ status: 403, body: { errors: [{ message }] } });
-  const ecr = said("Your authorization token has expired. Reauthenticate and try again.");
+Deno.test("RegistryProbe: reads the message of a 403 with GET and applies the registry profiles", async () => {
+  const denial = (message: string) => ({ status: 403, body: { errors: [{ message }] } });
+  const ecr = denial("Your authorization token has expired. Reauthenticate and try again.");
   const expired = await probed(basicRegistry(ecr), BAD);
   equal(expired.kind, "refused");
-  match(expired.detail, /403: Your authorization token has expired/);
+  match(expired.detail, /status 403: Your authorization token has expired/);
   deepEqual(expired.sent.map((line) => line.split(" ")[0]), ["GET", "HEAD", "GET"]);
-  const rights = said(
+  const noPermission = denial(
     "User: arn:aws:x is not authorized to perform: ecr:BatchGetImage on resource",
   );
-  equal((await probed(basicRegistry(rights), BAD)).kind, "forbidden");
-  equal((await probed(basicRegistry(said("no")), BAD)).kind, "forbidden");
+  equal((await probed(basicRegistry(noPermission), BAD)).kind, "forbidden");
+  equal((await probed(basicRegistry(denial("no")), BAD)).kind, "forbidden");
   const gar: Script = (request) =>
     request.url.startsWith("https://auth.")
-      ? said('Unauthenticated request. Unauthenticated requests do not have permission "x"')
+      ? denial('Unauthenticated request. Unauthenticated requests do not have permission "x"')
       : { status: 401, headers: BEARER };
   equal((await probed(gar)).kind, "refused");
 });
 
-Deno.test("RegistryProbe: what says nothing about the credential", async () => {
+Deno.test("RegistryProbe: returns a verdict that does not concern the credential", async () => {
   const then = (answer: FakeAnswer): Script => (request) =>
     authorizationOf(request) === undefined ? { status: 401, headers: BASIC } : answer;
   equal((await probed(then({ status: 404 }))).kind, "not-found");
@@ -171,13 +171,13 @@ Deno.test("RegistryProbe: what says nothing about the credential", async () => {
   equal((await probed(() => ({ status: 403 }))).kind, "unknown");
 });
 
-Deno.test("RegistryProbe: an image that is public needs no credential, and is sent none", async () => {
+Deno.test("RegistryProbe: sends no credential for a public image", async () => {
   const open = await probed(() => ({ status: 200 }));
   equal(open.kind, "anonymous");
   deepEqual(open.sent.filter((line) => line.includes("Basic")), []);
 });
 
-Deno.test("RegistryProbe: without a credential a token service may still serve anyone", async () => {
+Deno.test("RegistryProbe: requests an anonymous token without a credential", async () => {
   const http = new FakeRegistryHttp(bearerRegistry({ status: 200 }));
   const probe = new RegistryProbe({ http, clock: new FakeClock() });
   equal((await probe.probe(TARGET, undefined)).kind, "anonymous");
@@ -188,7 +188,7 @@ Deno.test("RegistryProbe: without a credential a token service may still serve a
   equal((await closed.probe(TARGET, undefined)).kind, "refused");
 });
 
-Deno.test("RegistryProbe: a redirect of a blob is a yes, and is not followed", async () => {
+Deno.test("RegistryProbe: accepts the redirect of a blob without following it", async () => {
   const blob = `sha256:${"0".repeat(64)}`;
   const { verdict, sent } = await probed(
     (request) =>
@@ -203,10 +203,10 @@ Deno.test("RegistryProbe: a redirect of a blob is a yes, and is not followed", a
   match(sent[1] ?? "", /\/blobs\/sha256:0+ Basic/);
 });
 
-Deno.test("RegistryProbe: a redirect of anything else is no yes", async () => {
+Deno.test("RegistryProbe: does not accept any other redirect", async () => {
   const page = { status: 302, headers: { location: "https://login.example.com/" } };
   const everything = await probed(() => page);
-  equal(everything.kind, "unknown", "a page to log in to is not the image");
+  equal(everything.kind, "unknown", "a login page is not the image");
   ok(everything.sent.every((line) => !line.includes("Basic") && !line.includes("login")));
   const manifest = await probed((request) =>
     authorizationOf(request) === undefined ? { status: 401, headers: BASIC } : page
@@ -219,8 +219,8 @@ Deno.test("RegistryProbe: a redirect of anything else is no yes", async () => {
   ok(!service.sent.join().includes("login"));
 });
 
-Deno.test("RegistryProbe: where a mirror or proxy leads nowhere, the registry itself is asked", async () => {
-  const asked = async (mirror: FakeAnswer | "down", fallback?: ProbeTarget) => {
+Deno.test("RegistryProbe: falls back to the registry when a mirror or proxy is inconclusive", async () => {
+  const kindOf = async (mirror: FakeAnswer | "down", fallback?: ProbeTarget) => {
     const http = new FakeRegistryHttp((request) => {
       if (!request.url.includes("//mirror.")) return basicRegistry({ status: 401 })(request);
       return mirror === "down" ? { kind: "unreachable", detail: "it is down" } : mirror;
@@ -228,47 +228,51 @@ Deno.test("RegistryProbe: where a mirror or proxy leads nowhere, the registry it
     const more = { host: "mirror.example.com", ...(fallback && { fallback }) };
     return (await probed(http, GOOD, more)).kind;
   };
-  equal(await asked("down", TARGET), "accepted");
-  equal(await asked({ status: 302 }, TARGET), "accepted");
-  equal(await asked("down"), "unreachable");
-  equal(await asked({ status: 403 }, { ...TARGET }), "accepted", "who names no login says nothing");
+  equal(await kindOf("down", TARGET), "accepted");
+  equal(await kindOf({ status: 302 }, TARGET), "accepted");
+  equal(await kindOf("down"), "unreachable");
+  equal(
+    await kindOf({ status: 403 }, { ...TARGET }),
+    "accepted",
+    "403 without a challenge is inconclusive",
+  );
 });
 
-Deno.test("RegistryProbe: without tag and digest the tags are asked for", async () => {
+Deno.test("RegistryProbe: requests the tag list without tag and digest", async () => {
   const { reference: _, ...bare } = TARGET;
   const http = new FakeRegistryHttp(basicRegistry({ status: 401 }));
   await new RegistryProbe({ http, clock: new FakeClock() }).probe(bare, GOOD);
   match(http.sent[1] ?? "", /\/v2\/team\/app\/tags\/list\?n=1 Basic/);
 });
 
-Deno.test("RegistryProbe: a token service is believed only as far as the registry is", async () => {
+Deno.test("RegistryProbe: sends the credential only to a trusted token service", async () => {
   const naming = (realm: string): Script => (request) =>
     request.url.endsWith("/v2/")
       ? { status: 401, headers: { "www-authenticate": `Bearer realm="${realm}",service="s"` } }
       : { status: 200, body: { token: "t" } };
-  const asked = async (realm: string, more: Partial<ProbeTarget>) => {
+  const isTrusted = async (realm: string, more: Partial<ProbeTarget>) => {
     const { kind, sent } = await probed(naming(realm), GOOD, more);
-    const gave = sent.some((line) => line.includes("Basic"));
-    equal(gave, kind === "accepted", realm);
-    return gave;
+    const isSent = sent.some((line) => line.includes("Basic"));
+    equal(isSent, kind === "accepted", realm);
+    return isSent;
   };
   const other = "https://auth.example.com/token";
-  equal(await asked(other, {}), true);
-  equal(await asked(other, { skipVerify: true }), false);
-  equal(await asked(other, { scheme: "http" }), false);
-  equal(await asked("http://auth.example.com/token", {}), false);
-  equal(await asked("http://registry.example.com/token", {}), false); // a way down from TLS
-  equal(await asked("http://registry.example.com:81/token", { scheme: "http" }), true);
-  equal(await asked("https://registry.example.com/token", { skipVerify: true }), true);
+  equal(await isTrusted(other, {}), true);
+  equal(await isTrusted(other, { skipVerify: true }), false);
+  equal(await isTrusted(other, { scheme: "http" }), false);
+  equal(await isTrusted("http://auth.example.com/token", {}), false);
+  equal(await isTrusted("http://registry.example.com/token", {}), false); // a downgrade from TLS
+  equal(await isTrusted("http://registry.example.com:81/token", { scheme: "http" }), true);
+  equal(await isTrusted("https://registry.example.com/token", { skipVerify: true }), true);
   const loopback = { scheme: "http", host: "127.0.0.1:5000" } as const;
-  equal(await asked("http://localhost:5001/token", loopback), true);
-  equal(await asked("http://10.0.0.1/token", loopback), false);
-  equal(await asked("https://user:pass@auth.example.com/token", {}), false);
-  equal(await asked("file:///etc/passwd", {}), false);
-  equal(await asked("nonsense", {}), false);
+  equal(await isTrusted("http://localhost:5001/token", loopback), true);
+  equal(await isTrusted("http://10.0.0.1/token", loopback), false);
+  equal(await isTrusted("https://user:pass@auth.example.com/token", {}), false);
+  equal(await isTrusted("file:///etc/passwd", {}), false);
+  equal(await isTrusted("nonsense", {}), false);
 });
 
-Deno.test("RegistryProbe: no verdict quotes a credential", async () => {
+Deno.test("RegistryProbe: never quotes a credential in a verdict", async () => {
   const secret = "hunter2hunter2hunter2hunter2hunter2hunter2hunter2";
   const echo: Script = (request) =>
     authorizationOf(request) === undefined

@@ -10,7 +10,7 @@ import {
   type Verify,
 } from "../../../lib/verification/selection_rules.ts";
 
-const PLAIN: SelectionOption = { offered: true, inUse: false, byHand: false, proven: false };
+const PLAIN: SelectionOption = { offered: true, inUse: false, userManaged: false, proven: false };
 
 function input(
   options: readonly Partial<SelectionOption>[],
@@ -25,61 +25,69 @@ function input(
   };
 }
 
-Deno.test("electionStep asks about nothing where there is no choice", () => {
-  deepEqual(selectionStep(input([{}])), { kind: "elect", index: 0, reason: "only" });
+Deno.test("selectionStep: does not probe without an alternative", () => {
+  deepEqual(selectionStep(input([{}])), { kind: "select", index: 0, reason: "only" });
   deepEqual(selectionStep(input([{ inUse: true }], { readsRefused: true })), {
-    kind: "elect",
+    kind: "select",
     index: 0,
     reason: "only",
   });
   equal(selectionStep(input([{}], { verify: "on-change" })).kind, "probe");
 });
 
-Deno.test("electionStep leaves alone what works", () => {
+Deno.test("selectionStep: keeps the candidate in use while it works", () => {
   const works = { inUse: true, proven: true };
-  deepEqual(selectionStep(input([{}, works])), { kind: "elect", index: 1, reason: "in-use" });
+  deepEqual(selectionStep(input([{}, works])), { kind: "select", index: 1, reason: "in-use" });
   deepEqual(selectionStep(input([{}, { inUse: true, verdict: "accepted" }])), {
-    kind: "elect",
+    kind: "select",
     index: 1,
     reason: "in-use",
   });
   equal(selectionStep(input([{}, { inUse: true }])).kind, "probe");
 });
 
-Deno.test("electionStep takes a minted credential without asking, one set by hand only if good", () => {
+Deno.test("selectionStep: trusts an issued credential, and probes one that a user manages", () => {
   const old: Partial<SelectionOption> = { offered: false, inUse: true, proven: true };
-  deepEqual(selectionStep(input([{}, old])), { kind: "elect", index: 0, reason: "first" });
-  deepEqual(selectionStep(input([{ byHand: true }, old])), { kind: "probe", index: 0 });
-  const refused: Partial<SelectionOption> = { byHand: true, verdict: "refused", refusedAtMs: 5 };
-  deepEqual(selectionStep(input([refused, old])), { kind: "elect", index: 1, reason: "kept" });
-  const accepted: Partial<SelectionOption> = { byHand: true, verdict: "accepted" };
-  deepEqual(selectionStep(input([accepted, old])), { kind: "elect", index: 0, reason: "accepted" });
+  deepEqual(selectionStep(input([{}, old])), { kind: "select", index: 0, reason: "first" });
+  deepEqual(selectionStep(input([{ userManaged: true }, old])), { kind: "probe", index: 0 });
+  const refused: Partial<SelectionOption> = {
+    userManaged: true,
+    verdict: "refused",
+    refusedAtMs: 5,
+  };
+  deepEqual(selectionStep(input([refused, old])), { kind: "select", index: 1, reason: "kept" });
+  const accepted: Partial<SelectionOption> = { userManaged: true, verdict: "accepted" };
+  deepEqual(selectionStep(input([accepted, old])), {
+    kind: "select",
+    index: 0,
+    reason: "accepted",
+  });
 });
 
-Deno.test("electionStep: what cannot be asked about is taken on trust", () => {
+Deno.test("selectionStep: trusts candidates that cannot be probed", () => {
   const old: Partial<SelectionOption> = { offered: false, inUse: true, proven: true };
   for (const more of [{ verify: "never" as const }, { canProbe: false }]) {
-    deepEqual(selectionStep(input([{ byHand: true }, old], more)), {
-      kind: "elect",
+    deepEqual(selectionStep(input([{ userManaged: true }, old], more)), {
+      kind: "select",
       index: 0,
       reason: "first",
     });
   }
 });
 
-Deno.test("electionStep with `never` goes on to the next when reads are refused", () => {
+Deno.test("selectionStep: with `never`, selects the next candidate when reads are refused", () => {
   const more = { verify: "never", readsRefused: true } as const;
   deepEqual(selectionStep(input([{ inUse: true, refusedAtMs: 9 }, {}], more)), {
-    kind: "elect",
+    kind: "select",
     index: 1,
     reason: "not-refused",
   });
-  // All refused: it is the turn of the one that was refused the longest ago.
+  // When all are refused, the one with the oldest refusal is selected.
   const all = [{ refusedAtMs: 7 }, { refusedAtMs: 3 }, { inUse: true, refusedAtMs: 9 }];
-  deepEqual(selectionStep(input(all, more)), { kind: "elect", index: 1, reason: "least-refused" });
+  deepEqual(selectionStep(input(all, more)), { kind: "select", index: 1, reason: "least-refused" });
 });
 
-Deno.test("isExhausted looks at what is offered alone", () => {
+Deno.test("isExhausted: considers offered candidates only", () => {
   const { options } = input([{ refusedAtMs: 1 }, { offered: false }]);
   equal(isExhausted(options), true);
   equal(isExhausted(input([{ refusedAtMs: 1 }, {}]).options), false);
@@ -89,7 +97,7 @@ const verdicts: readonly VerdictKind[] = ["accepted", "refused", "forbidden", "u
 const anyOption: fc.Arbitrary<SelectionOption> = fc.record({
   offered: fc.boolean(),
   inUse: fc.boolean(),
-  byHand: fc.boolean(),
+  userManaged: fc.boolean(),
   proven: fc.boolean(),
 }).chain((bare) =>
   fc.constantFrom(undefined, ...verdicts).chain((verdict) => {
@@ -109,17 +117,17 @@ const anyInput: fc.Arbitrary<SelectionInput> = fc.record({
   canProbe: fc.boolean(),
 });
 
-/** Plays an election to its end against a registry that always says the same of each. */
-function play(start: SelectionInput, truth: readonly VerdictKind[]) {
+/** Runs a selection to its end with a registry whose verdicts do not change. */
+function run(start: SelectionInput, truth: readonly VerdictKind[]) {
   const options = [...start.options];
   const probed: number[] = [];
   while (true) {
     const step = selectionStep({ ...start, options });
-    if (step.kind === "elect") {
-      return { selectionReason: step.index, reason: step.reason, probed, options };
+    if (step.kind === "select") {
+      return { selected: step.index, reason: step.reason, probed, options };
     }
     probed.push(step.index);
-    ok(probed.length <= options.length, "it asks for ever");
+    ok(probed.length <= options.length, "it probes indefinitely");
     const verdict = truth[step.index] ?? "unknown";
     const option = options[step.index] ?? PLAIN;
     const refused = verdict === "refused" || verdict === "forbidden";
@@ -131,14 +139,14 @@ function play(start: SelectionInput, truth: readonly VerdictKind[]) {
   }
 }
 
-const anyGame = fc.record({
+const anyRun = fc.record({
   start: anyInput,
   truth: fc.array(fc.constantFrom(...verdicts), { minLength: 6, maxLength: 6 }),
 });
 
-Deno.test("electionStep asks at most once about each, about offers alone, and never with `never`", () => {
-  fc.assert(fc.property(anyGame, ({ start, truth }) => {
-    const { probed } = play(start, truth);
+Deno.test("selectionStep: probes only offered candidates, each at most once, and none with `never`", () => {
+  fc.assert(fc.property(anyRun, ({ start, truth }) => {
+    const { probed } = run(start, truth);
     equal(new Set(probed).size, probed.length);
     for (const index of probed) {
       equal(start.options[index]?.offered, true);
@@ -148,61 +156,61 @@ Deno.test("electionStep asks at most once about each, about offers alone, and ne
   }));
 });
 
-Deno.test("electionStep never elects what is refused while anything is not", () => {
-  fc.assert(fc.property(anyGame, ({ start, truth }) => {
-    const { selectionReason, options } = play(start, truth);
+Deno.test("selectionStep: never selects a refused candidate while another is not refused", () => {
+  fc.assert(fc.property(anyRun, ({ start, truth }) => {
+    const { selected, options } = run(start, truth);
     const refused = ({ refusedAtMs }: SelectionOption) => refusedAtMs !== undefined;
-    const winner = options[selectionReason];
+    const winner = options[selected];
     ok(winner !== undefined);
     if (refused(winner)) ok(options.every(refused));
   }));
 });
 
-Deno.test("electionStep: what the registry serves is found, in the sources' order", () => {
-  // As the kubelet does, which tries every credential until a pull works.
+Deno.test("selectionStep: finds the first accepted candidate, in the order of the chain", () => {
+  // Like the kubelet, which tries every credential until a pull succeeds.
   fc.assert(fc.property(
     fc.array(fc.constantFrom(...verdicts), { minLength: 2, maxLength: 6 }),
     (truth) => {
-      const { selectionReason, probed } = play(input(truth.map(() => ({}))), truth);
+      const { selected, probed } = run(input(truth.map(() => ({}))), truth);
       const first = truth.indexOf("accepted");
       if (first >= 0) {
-        equal(selectionReason, first);
+        equal(selected, first);
         deepEqual(probed, Array.from({ length: first + 1 }, (_, i) => i));
       } else deepEqual(probed, truth.map((_, i) => i));
     },
   ));
 });
 
-Deno.test("electionStep: a change by hand that the registry refuses never replaces what works", () => {
+Deno.test("selectionStep: a user's change that the registry refuses never replaces the one in use", () => {
   fc.assert(fc.property(
     fc.array(fc.constantFrom<VerdictKind>("refused", "forbidden"), { minLength: 1, maxLength: 5 }),
     fc.boolean(),
     fc.constantFrom<Verify>("as-needed", "on-change"),
     (truth, proven, verify) => {
-      const offered = truth.map(() => ({ byHand: true }));
+      const offered = truth.map(() => ({ userManaged: true }));
       const old: Partial<SelectionOption> = { offered: false, inUse: true, proven };
-      const { selectionReason, reason } = play(input([...offered, old], { verify }), truth);
-      deepEqual([selectionReason, reason], [offered.length, "kept"]);
+      const { selected, reason } = run(input([...offered, old], { verify }), truth);
+      deepEqual([selected, reason], [offered.length, "kept"]);
     },
   ));
 });
 
-Deno.test("electionStep: what the registry refused never replaces the one in use", () => {
-  fc.assert(fc.property(anyGame, fc.nat(), ({ start, truth }, used) => {
+Deno.test("selectionStep: a candidate that the registry refused never replaces the one in use", () => {
+  fc.assert(fc.property(anyRun, fc.nat(), ({ start, truth }, used) => {
     const inUse = used % start.options.length;
     const options = start.options.map((option, i) => ({ ...option, inUse: i === inUse }));
-    const { selectionReason, options: known } = play({ ...start, options }, truth);
-    if (selectionReason !== inUse) equal(known[selectionReason]?.refusedByRegistry ?? false, false);
+    const { selected, options: known } = run({ ...start, options }, truth);
+    if (selected !== inUse) equal(known[selected]?.refusedByRegistry ?? false, false);
   }));
 });
 
-Deno.test("electionStep asks last about what the registry refused before", () => {
+Deno.test("selectionStep: probes candidates last that the registry refused before", () => {
   const before: Partial<SelectionOption> = { refusedAtMs: 5, refusedByRegistry: true };
   const options = [before, {}, { inUse: true, refusedAtMs: 9 }];
   deepEqual(selectionStep(input(options, { readsRefused: true })), { kind: "probe", index: 1 });
 });
 
-Deno.test("ranking names every option once, refused ones last", () => {
+Deno.test("ranking: returns every option once, refused ones last", () => {
   fc.assert(fc.property(anyInput, ({ options }) => {
     const order = ranking(options);
     deepEqual([...order].sort((a, b) => a - b), options.map((_, i) => i));
@@ -211,7 +219,7 @@ Deno.test("ranking names every option once, refused ones last", () => {
   }));
 });
 
-Deno.test("a minted token whose own end makes no sense is asked about before it replaces a good one", () => {
+Deno.test("selectionStep: probes an issued token with an implausible expiry before it replaces the one in use", () => {
   const old: Partial<SelectionOption> = { offered: false, inUse: true, proven: true };
   deepEqual(selectionStep(input([{ isImplausible: true }, old])), { kind: "probe", index: 0 });
   const refused: Partial<SelectionOption> = {
@@ -219,16 +227,20 @@ Deno.test("a minted token whose own end makes no sense is asked about before it 
     verdict: "refused",
     refusedAtMs: 5,
   };
-  deepEqual(selectionStep(input([refused, old])), { kind: "elect", index: 1, reason: "kept" });
-  deepEqual(selectionStep(input([{}, old])), { kind: "elect", index: 0, reason: "first" });
-  const unasked = { canProbe: false };
-  const kept = { kind: "elect", index: 1, reason: "kept" };
+  deepEqual(selectionStep(input([refused, old])), { kind: "select", index: 1, reason: "kept" });
+  deepEqual(selectionStep(input([{}, old])), { kind: "select", index: 0, reason: "first" });
+  const unavailable = { canProbe: false };
+  const kept = { kind: "select", index: 1, reason: "kept" };
   deepEqual(
-    selectionStep(input([{ isImplausible: true }, old], unasked)),
+    selectionStep(input([{ isImplausible: true }, old], unavailable)),
     kept,
-    "nobody can be asked now",
+    "the registry is unavailable",
   );
-  const allOdd = [{ isImplausible: true }, { ...old, isImplausible: true }];
-  const wrongClock = { kind: "elect", index: 0, reason: "first" };
-  deepEqual(selectionStep(input(allOdd, unasked)), wrongClock, "then the newer one is taken");
+  const allImplausible = [{ isImplausible: true }, { ...old, isImplausible: true }];
+  const wrongClock = { kind: "select", index: 0, reason: "first" };
+  deepEqual(
+    selectionStep(input(allImplausible, unavailable)),
+    wrongClock,
+    "the newer one is selected",
+  );
 });

@@ -2,7 +2,10 @@ import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { formatProblem } from "../../../../lib/model/mod.ts";
 import { readKubeconfigs } from "../../../../lib/providers/kubernetes/kubeconfig.ts";
-import { type KubeTarget, podTarget } from "../../../../lib/providers/kubernetes/kube_target.ts";
+import {
+  type ClientConfig,
+  inClusterConfig,
+} from "../../../../lib/providers/kubernetes/client_config.ts";
 
 const PEM = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
 
@@ -17,10 +20,10 @@ users: [{name: u, user: {${user}}}]
 `;
 }
 
-function target(text: string, path = "/etc/k/config"): KubeTarget {
+function config(text: string, path = "/etc/k/config"): ClientConfig {
   const reading = readKubeconfigs([{ path, text }]);
   if (reading.kind === "invalid") throw new Error(reading.problems.map(formatProblem).join("\n"));
-  return reading.target;
+  return reading.config;
 }
 
 function problems(text: string): string[] {
@@ -28,16 +31,16 @@ function problems(text: string): string[] {
   return reading.kind === "invalid" ? reading.problems.map(formatProblem) : [];
 }
 
-Deno.test("readKubeconfigs reads certificates inline and as files beside it", () => {
+Deno.test("readKubeconfigs: reads certificates inline and from relative paths", () => {
   const data = btoa(PEM);
-  const inline = target(kubeconfig(
+  const inline = config(kubeconfig(
     `certificate-authority-data: ${data}, certificate-authority: ignored.crt`,
     `client-certificate-data: ${data}, client-key-data: ${data}`,
   ));
   for (const source of [inline.ca, inline.cert, inline.key]) {
     equal(source?.kind === "inline" && source.pem.reveal(), PEM);
   }
-  const files = target(kubeconfig(
+  const files = config(kubeconfig(
     "certificate-authority: pki/ca.crt",
     "client-certificate: /abs/tls.crt, client-key: ../tls.key",
   ));
@@ -48,17 +51,17 @@ Deno.test("readKubeconfigs reads certificates inline and as files beside it", ()
   ]);
 });
 
-Deno.test("readKubeconfigs reads each way of saying who we are", () => {
-  const user = (text: string) => target(kubeconfig("", text)).user;
-  const token = user("token: t1");
+Deno.test("readKubeconfigs: reads each kind of authentication", () => {
+  const auth = (text: string) => config(kubeconfig("", text)).auth;
+  const token = auth("token: t1");
   equal(token.kind === "token" && token.token.reveal(), "t1");
-  deepEqual(user("tokenFile: t"), { kind: "token-file", path: "/etc/k/t" });
-  const both = user("token: t1, tokenFile: /t");
+  deepEqual(auth("tokenFile: t"), { kind: "token-file", path: "/etc/k/t" });
+  const both = auth("token: t1, tokenFile: /t");
   deepEqual(both.kind === "token-file" && [both.path, both.token?.reveal()], ["/t", "t1"]);
-  deepEqual(user(""), { kind: "anonymous" });
-  const basic = user("username: me, password: pw");
+  deepEqual(auth(""), { kind: "anonymous" });
+  const basic = auth("username: me, password: pw");
   equal(basic.kind === "basic" && `${basic.username}:${basic.password.reveal()}`, "me:pw");
-  const exec = user(
+  const exec = auth(
     "exec: {apiVersion: client.authentication.k8s.io/v1, command: bin/login, args: [a, 1], " +
       "env: [{name: A, value: b}], provideClusterInfo: true, interactiveMode: Never, " +
       "installHint: get it}",
@@ -76,9 +79,9 @@ Deno.test("readKubeconfigs reads each way of saying who we are", () => {
   });
 });
 
-Deno.test("readKubeconfigs runs an exec plugin only where nothing else says who we are", () => {
+Deno.test("readKubeconfigs: prefers every other kind of authentication to an exec plugin", () => {
   const exec = "exec: {apiVersion: client.authentication.k8s.io/v1, command: /bin/login}";
-  const kind = (more: string) => target(kubeconfig("", `${exec}, ${more}`)).user.kind;
+  const kind = (more: string) => config(kubeconfig("", `${exec}, ${more}`)).auth.kind;
   deepEqual(
     ["token: t", "tokenFile: /t", "username: u", "client-certificate: /c, client-key: /k", "a: b"]
       .map(kind),
@@ -86,9 +89,9 @@ Deno.test("readKubeconfigs runs an exec plugin only where nothing else says who 
   );
 });
 
-Deno.test("readKubeconfigs reads what else concerns the connection", () => {
-  const { proxyUrl } = target(kubeconfig("proxy-url: 'http://u:p@proxy:3128'", ""));
-  const { skipVerify, serverName, impersonation, server } = target(kubeconfig(
+Deno.test("readKubeconfigs: reads proxy, TLS and impersonation settings", () => {
+  const { proxyUrl } = config(kubeconfig("proxy-url: 'http://u:p@proxy:3128'", ""));
+  const { skipVerify, serverName, impersonation, server } = config(kubeconfig(
     "insecure-skip-tls-verify: true, tls-server-name: kube",
     "as: someone, as-groups: [g1, g2], as-user-extra: {Scopes: [s]}",
   ));
@@ -102,7 +105,7 @@ Deno.test("readKubeconfigs reads what else concerns the connection", () => {
   ]);
 });
 
-Deno.test("readKubeconfigs merges files, the first to name something wins", () => {
+Deno.test("readKubeconfigs: merges files, and the first definition wins", () => {
   const first = "current-context: two\nusers: [{name: u, user: {token: first}}]";
   const second = kubeconfig("", "token: second") + "\n";
   const context = "contexts: [{name: two, context: {cluster: c, user: u}}]";
@@ -111,18 +114,18 @@ Deno.test("readKubeconfigs merges files, the first to name something wins", () =
     { path: "/2", text: second },
     { path: "/3", text: context },
   ]);
-  ok(reading.kind === "target");
-  const { user, origin } = reading.target;
-  equal(user.kind === "token" && user.token.reveal(), "first");
+  ok(reading.kind === "config");
+  const { auth, origin } = reading.config;
+  equal(auth.kind === "token" && auth.token.reveal(), "first");
   equal(origin, "/2");
 });
 
-Deno.test("readKubeconfigs tells each mistake by file and place, and quotes no value", () => {
+Deno.test("readKubeconfigs: reports each problem with its file and place, without values", () => {
   const exec = (more: string) => kubeconfig("", `exec: {command: x, ${more}}`);
   const cases: [string, RegExp][] = [
     ["{", /^\/f: line 1, column \d+: it is not YAML or JSON/],
     ["[]", /^\/f: it is not an object/],
-    ["", /^\/f: current-context: no context is chosen/],
+    ["", /^\/f: current-context: it is not set/],
     ["current-context: x", /current-context: there is no context "x"/],
     ["clusters: 3", /^\/f: clusters: it is not a list/],
     [kubeconfig("", "").replace("cluster: c,", "cluster: d,"), /there is no cluster "d"/],
@@ -133,17 +136,20 @@ Deno.test("readKubeconfigs tells each mistake by file and place, and quotes no v
       kubeconfig("proxy-url: 'http://hunter2@p:1', tls-server-name: a", ""),
       /proxy-url: it cannot be used with/,
     ],
-    [kubeconfig("certificate-authority-data: hunter2", ""), /authority-data: it is not base64/],
-    [kubeconfig("", "client-certificate: /a"), /client-key: certificate and key go together/],
+    [
+      kubeconfig("certificate-authority-data: hunter2", ""),
+      /authority-data: it is not a PEM text in base64/,
+    ],
+    [kubeconfig("", "client-certificate: /a"), /client-key: a client certificate needs both/],
     [kubeconfig("", "auth-provider: {name: gcp}"), /auth-provider/],
     [exec("apiVersion: v0"), /exec\.apiVersion: this version of the protocol/],
     [
       exec("apiVersion: client.authentication.k8s.io/v1, interactiveMode: Always"),
-      /exec\.interactiveMode: a service has nobody to ask/,
+      /exec\.interactiveMode: the plugin requires a terminal/,
     ],
     [
       kubeconfig("insecure-skip-tls-verify: true, certificate-authority: /ca", ""),
-      /insecure-skip-tls-verify: it contradicts/,
+      /insecure-skip-tls-verify: it conflicts/,
     ],
     [kubeconfig("", "token: {hunter2: x}"), /user\.token: it is not a string/],
   ];
@@ -155,18 +161,21 @@ Deno.test("readKubeconfigs tells each mistake by file and place, and quotes no v
   }
 });
 
-Deno.test("readKubeconfigs takes any text without throwing", () => {
+Deno.test("readKubeconfigs: never throws", () => {
   fc.assert(fc.property(fc.jsonValue(), fc.string(), (value, text) => {
     readKubeconfigs([{ path: "/f", text }, { path: "/g", text: JSON.stringify(value) }]);
     readKubeconfigs([{ path: "/f", text: kubeconfig(`"a": ${JSON.stringify(value)}`, "") }]);
   }));
 });
 
-Deno.test("podTarget follows the environment of a pod", () => {
+Deno.test("inClusterConfig: reads the environment of a pod", () => {
   const env = { KUBERNETES_SERVICE_HOST: "10.0.0.1", KUBERNETES_SERVICE_PORT: "443" };
-  equal(podTarget(env)?.server, "https://10.0.0.1:443");
-  equal(podTarget({ ...env, KUBERNETES_SERVICE_HOST: "fd00::1" })?.server, "https://[fd00::1]:443");
-  equal(podTarget({}), undefined);
-  equal(podTarget({ ...env, KUBERNETES_SERVICE_PORT: "tcp" }), undefined);
-  equal(podTarget({ ...env, KUBERNETES_SERVICE_HOST: "a b" }), undefined);
+  equal(inClusterConfig(env)?.server, "https://10.0.0.1:443");
+  equal(
+    inClusterConfig({ ...env, KUBERNETES_SERVICE_HOST: "fd00::1" })?.server,
+    "https://[fd00::1]:443",
+  );
+  equal(inClusterConfig({}), undefined);
+  equal(inClusterConfig({ ...env, KUBERNETES_SERVICE_PORT: "tcp" }), undefined);
+  equal(inClusterConfig({ ...env, KUBERNETES_SERVICE_HOST: "a b" }), undefined);
 });

@@ -16,7 +16,7 @@ function shown({ entries }: PullSecret): string[][] {
   ]);
 }
 
-Deno.test("readPullSecret reads both types", () => {
+Deno.test("readPullSecret: reads both types", () => {
   const auths = { "reg.example.com": { username: "u", password: "p" } };
   for (const type of ["kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg"]) {
     const secret = readPullSecret(secretObject({ type, auths, namespace: "a", name: "b" }));
@@ -25,7 +25,7 @@ Deno.test("readPullSecret reads both types", () => {
   }
 });
 
-Deno.test("readPullSecret keeps every form of a credential", () => {
+Deno.test("readPullSecret: returns every kind of credential", () => {
   const auths = {
     a: { auth: encode("u:p:q") },
     b: { auth: encode("u:pw").replaceAll("=", "") },
@@ -44,16 +44,16 @@ Deno.test("readPullSecret keeps every form of a credential", () => {
   ]);
 });
 
-Deno.test("readPullSecret keeps the good entries beside a broken one", () => {
+Deno.test("readPullSecret: returns the valid entries when others are invalid", () => {
   const auths = { good: { username: "u", password: "p" }, bad: { auth: "hunter2!" }, worse: 3 };
   const secret = readPullSecret(secretObject({ auths }));
   deepEqual(shown(secret), [["good", "basic u p"]]);
   deepEqual(secret.problems, ["auths.bad.auth is not base64", "auths.worse is not an object"]);
 });
 
-Deno.test("readPullSecret tells what is wrong and quotes no value", () => {
+Deno.test("readPullSecret: reports problems without values", () => {
   const cases: [Record<string, unknown>, RegExp][] = [
-    [secretObject({ type: "Opaque" }), /type is "Opaque", not that of a pull secret/],
+    [secretObject({ type: "Opaque" }), /type is "Opaque", which is not a pull secret/],
     [secretObject({ raw: "hunter2!" }), /\.dockerconfigjson is not base64/],
     [secretObject({ raw: encode("hunter2") }), /\.dockerconfigjson is not JSON/],
     [secretObject({ raw: encode('"hunter2"') }), /is not a JSON object/],
@@ -71,7 +71,7 @@ Deno.test("readPullSecret tells what is wrong and quotes no value", () => {
   }
 });
 
-Deno.test("readPullSecret takes any object without throwing", () => {
+Deno.test("readPullSecret: never throws", () => {
   fc.assert(fc.property(fc.jsonValue(), fc.string(), (auths, raw) => {
     readPullSecret(secretObject({ auths }));
     readPullSecret(secretObject({ raw: encode(raw) }));

@@ -1,15 +1,15 @@
-/** Secrets of the core API, as tests need them. */
+/** Content of a secret for tests. */
 export interface SecretSpec {
   readonly namespace?: string;
   readonly name?: string;
   readonly type?: string;
-  /** `auths`, or the whole of an older `.dockercfg`. */
+  /** `auths`, or the content of a `.dockercfg`. */
   readonly auths?: unknown;
-  /** The field's value as it is, instead of `auths`. */
+  /** The encoded value of the field, instead of `auths`. */
   readonly raw?: string;
 }
 
-/** A Secret as an API server answers it. */
+/** Returns a Secret of the core API. */
 export function secretObject(
   { namespace = "default", name = "pull", type, auths = {}, raw }: SecretSpec,
 ): Record<string, unknown> {

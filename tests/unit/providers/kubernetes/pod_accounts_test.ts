@@ -1,7 +1,7 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { parseImageReference } from "../../../../lib/model/mod.ts";
 import { openKube } from "../../../../lib/providers/kubernetes/mod.ts";
-import { readPod } from "../../../../lib/providers/kubernetes/node_pods.ts";
+import { readPod } from "../../../../lib/providers/kubernetes/node_informers.ts";
 import { FakeClock } from "../../../fakes/clock.ts";
 import { FakeFiles } from "../../../fakes/files.ts";
 import { answered, FakeKubeHttp } from "../../../fakes/kube_http.ts";
@@ -15,14 +15,14 @@ clusters: [{name: c, cluster: {server: "https://api:6443"}}]
 `;
 const IMAGE = parseImageReference("reg.io/app:1");
 
-function pod(name: string, account?: string) {
+function pod(name: string, account?: string, phase = "Running") {
   return {
     metadata: { name, namespace: "n", uid: `uid-of-${name}` },
     spec: {
       ...(account !== undefined && { serviceAccountName: account }),
       containers: [{ name: "main", image: IMAGE.text }],
     },
-    status: { jitter: "Running" },
+    status: { phase },
   };
 }
 
@@ -52,24 +52,30 @@ async function stage(pods = [pod("static"), pod("web-1", "web")]) {
   return { http, accounts: kube.accounts(), [Symbol.dispose]: () => kube.stop() };
 }
 
-Deno.test("readPod: a static pod has no service account, not the default one", () => {
+Deno.test("readPod: returns no service account for a static pod", () => {
   equal(readPod(pod("static")).serviceAccount, "");
   equal(readPod(pod("web-1", "web")).serviceAccount, "web");
 });
 
-Deno.test("KubePodAccounts asks nothing of the account of a pod that has none", async () => {
+Deno.test("readPod: a pod has ended when its phase is Succeeded or Failed", () => {
+  const phases = ["Pending", "Running", "Succeeded", "Failed", "Unknown"];
+  const ended = phases.filter((phase) => readPod(pod("web-1", "web", phase)).ended);
+  deepEqual(ended, ["Succeeded", "Failed"]);
+});
+
+Deno.test("KubePodAccounts: reads no service account for a pod without one", async () => {
   using kube = await stage();
   const answer = await kube.accounts.podsOf(IMAGE);
   ok(answer.kind === "pods");
   deepEqual(answer.pods.map(({ name }) => name), ["static", "web-1"]);
-  const asked = kube.http.paths.filter((path) => path.includes("/serviceaccounts"));
+  const paths = kube.http.paths.filter((path) => path.includes("/serviceaccounts"));
   ok(
-    asked.length > 0 && asked.every((path) => /serviceaccounts(\/web$|\?)/.test(path)),
-    `${asked}`,
+    paths.length > 0 && paths.every((path) => /serviceaccounts(\/web$|\?)/.test(path)),
+    `${paths}`,
   );
 });
 
-Deno.test("KubePodAccounts binds a token to its pod, for the audience, of the account that it read", async () => {
+Deno.test("KubePodAccounts: requests a token bound to the pod, the audience and the service account", async () => {
   using kube = await stage();
   const answer = await kube.accounts.podsOf(IMAGE);
   const web = answer.kind === "pods" ? answer.pods[1] : undefined;
@@ -100,14 +106,14 @@ Deno.test("KubePodAccounts binds a token to its pod, for the audience, of the ac
   ok(refused.kind === "failed");
   match(
     refused.detail,
-    /we may not create serviceaccounts\/token \(web\) in namespace n: .*request-serviceaccounts-token/,
+    /RBAC does not allow the agent to create serviceaccounts\/token \(web\) in namespace n; .*request-serviceaccounts-token/,
   );
 });
 
-Deno.test("KubePodAccounts asks whether the node's name is right where the server knows no pod of it", async () => {
+Deno.test("KubePodAccounts: suggests to check the node name when the API server returns no pods", async () => {
   using none = await stage([]);
   const answer = await none.accounts.podsOf(IMAGE);
-  match(answer.kind === "pods" ? answer.detail ?? "" : "", /node node-1: .*is this the name/);
+  match(answer.kind === "pods" ? answer.detail ?? "" : "", /node node-1: .*check the node name/);
   using others = await stage();
   const fine = await others.accounts.podsOf(parseImageReference("reg.io/other:1"));
   deepEqual(fine, { kind: "pods", pods: [] });

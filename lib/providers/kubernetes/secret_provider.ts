@@ -1,47 +1,43 @@
 import {
+  abortable,
   type CallOptions,
   type Candidate,
   type Clock,
   credentialFingerprint,
   type CredentialProvider,
   type CredentialRequest,
+  defined,
   type ImageTarget,
   type ProviderNote,
   type ProviderOutcome,
+  targetOf,
   tokenExpiryOf,
 } from "../../model/mod.ts";
-import { abortable } from "../../model/mod.ts";
-import { targetOf } from "../../model/mod.ts";
-import type { KubeProblem } from "./kube_sources.ts";
 import { type KeyringMatch, SecretKeyring } from "../docker/mod.ts";
-import type { HeldSecret, SecretSource } from "./secret_sources.ts";
+import { debounced, type InformerProblem, withinStartup } from "./informer.ts";
+import type { CachedSecret, SecretSource } from "./secret_sources.ts";
 
-/** What the provider asks. */
+/** Dependencies of {@linkcode KubeSecretProvider}. */
 export interface KubeSecretProviderOptions {
-  /** Made with what is to be called when its secrets change. */
+  /** Creates the source, which calls `changed` when its secrets change. */
   readonly source: (changed: () => void) => SecretSource;
   readonly clock: Clock;
-  /** Other credentials may be found now. */
+  /** Called when the provider may return other credentials. */
   readonly changed: () => void;
 }
 
-/** How long the first question waits for what the API server says. */
-const FIRST_ANSWER_MS = 10_000;
-/** A doubted secret is got anew no more often than this. */
-const REFRESH_GAP_MS = 5_000;
-/** Changes that come together are told together. */
-const REPORT_AFTER_MS = 50;
+/** Minimum interval between two reads of a suspect secret (ms). */
+const REFRESH_INTERVAL_MS = 5_000;
 const MAX_NOTES = 20;
 /**
- * Limits on the candidates for one image, so that one tenant's secrets cannot crowd out another's.
- * All namespaces together stay below what candidate selection compares, so that other providers
- * have a place as well.
+ * Limits on the candidates for one image, so that the secrets of one tenant cannot displace those
+ * of another. The total is below the limit of candidate selection, which other providers share.
  */
 const MAX_PER_SECRET = 16;
 const MAX_PER_NAMESPACE = 64;
 const MAX_CANDIDATES = 192;
 
-/** Pull secrets of the Kubernetes API, the most specific key first. */
+/** Provides the credentials of pull secrets in the Kubernetes API, the most specific key first. */
 export class KubeSecretProvider implements CredentialProvider {
   readonly name = "kubesecret";
   readonly renewable = true;
@@ -50,13 +46,16 @@ export class KubeSecretProvider implements CredentialProvider {
   readonly #startedMs: number;
   readonly #stop = new AbortController();
   readonly #refreshedMs = new Map<string, number>();
-  #keyring: SecretKeyring<HeldSecret> | undefined;
-  #telling = false;
+  #keyring: SecretKeyring<CachedSecret> | undefined;
 
   constructor(options: KubeSecretProviderOptions) {
     this.#options = options;
     this.#startedMs = options.clock.monotonicMs();
-    this.#source = options.source(() => this.#changed());
+    const notify = debounced(options.clock, this.#stop, options.changed);
+    this.#source = options.source(() => {
+      this.#keyring = undefined;
+      notify();
+    });
   }
 
   async provide(
@@ -66,22 +65,21 @@ export class KubeSecretProvider implements CredentialProvider {
     return await abortable(this.#provide(request), signal);
   }
 
-  /** What of the API server is not followed now, though it should be. */
-  stale(): readonly KubeProblem[] {
+  /** Returns the problems of secrets whose cache may be stale. */
+  stale(): readonly InformerProblem[] {
     return this.#source.problems().filter(({ stale }) => stale);
   }
 
-  /** Ends every call under way. */
   stop(): void {
     this.#stop.abort();
     this.#source.stop();
   }
 
   async #provide(request: CredentialRequest): Promise<ProviderOutcome> {
-    await this.#firstAnswer();
+    await withinStartup(this.#options.clock, this.#startedMs, this.#source.waitForList());
     const target = targetOf(request);
-    await this.#refreshDoubted(request, target);
-    const keyring = this.#keyring ??= new SecretKeyring(this.#source.secrets());
+    if (target !== undefined && request.newerThanMs !== undefined) await this.#refresh(target);
+    const keyring = this.#currentKeyring();
     const matches = target === undefined ? [] : keyring.find(target);
     const notes: ProviderNote[] = [];
     const found = distinct(matches.flatMap((match) => this.#candidates(match, notes)));
@@ -93,49 +91,37 @@ export class KubeSecretProvider implements CredentialProvider {
       notes.unshift({ subject: "secrets", reason: "found", detail });
     }
     const problems = this.#source.problems();
-    notes.push(...problems.map(noteOf), ...this.#broken(keyring));
+    notes.push(...problems.map(noteOf), ...this.#invalid(keyring));
     const bounded = notes.slice(0, MAX_NOTES);
     const [first, ...rest] = candidates;
     if (first !== undefined) {
       return { kind: "found", reason: "found", candidates: [first, ...rest], notes: bounded };
     }
-    const unknown = problems.find((problem) => problem.unknown);
-    if (unknown !== undefined) return failed(unknown, bounded);
-    const [match] = matches;
-    const reason = match === undefined ? "no-secret-matched" : "anonymous-entry";
+    const unsynced = problems.find((problem) => problem.unsynced);
+    if (unsynced !== undefined) return failed(unsynced, bounded);
+    const reason = matches.length === 0 ? "no-secret-matched" : "anonymous-entry";
     return { kind: "none", reason, notes: bounded };
   }
 
-  /** Until every secret was read or could not be, but not for ever, and only once. */
-  async #firstAnswer(): Promise<void> {
-    const { clock } = this.#options;
-    const restMs = this.#startedMs + FIRST_ANSWER_MS - clock.monotonicMs();
-    if (restMs <= 0) return;
-    const done = new AbortController();
-    const sleep = clock.sleep(restMs, { signal: done.signal }).catch(() => {});
-    await Promise.race([this.#source.attempted(), sleep]);
-    done.abort();
+  #currentKeyring(): SecretKeyring<CachedSecret> {
+    return this.#keyring ??= new SecretKeyring(this.#source.secrets());
   }
 
-  /** Someone wants newer than what we have: the watch may be late, or dead. */
-  async #refreshDoubted(
-    { newerThanMs }: CredentialRequest,
-    target: ImageTarget | undefined,
-  ): Promise<void> {
-    if (newerThanMs === undefined || target === undefined) return;
+  /** Reads the matching secrets again, in case their watch lags behind or has stopped. */
+  async #refresh(target: ImageTarget): Promise<void> {
     const nowMs = this.#options.clock.monotonicMs();
-    const matches = (this.#keyring ??= new SecretKeyring(this.#source.secrets())).find(target);
+    const matches = this.#currentKeyring().find(target);
     const keys = new Set(matches.map(({ secret }) => `${secret.namespace}/${secret.name}`));
-    const stale = [...keys].filter((key) =>
-      nowMs - (this.#refreshedMs.get(key) ?? -Infinity) >= REFRESH_GAP_MS
+    const due = [...keys].filter((key) =>
+      nowMs - (this.#refreshedMs.get(key) ?? -Infinity) >= REFRESH_INTERVAL_MS
     );
     if (this.#refreshedMs.size > 1_000) this.#refreshedMs.clear();
-    for (const key of stale) this.#refreshedMs.set(key, nowMs);
-    await this.#source.refresh(stale);
+    for (const key of due) this.#refreshedMs.set(key, nowMs);
+    await this.#source.refresh(due);
   }
 
   #candidates(
-    { secret, entry }: KeyringMatch<HeldSecret>,
+    { secret, entry }: KeyringMatch<CachedSecret>,
     notes: ProviderNote[],
   ): readonly SecretCandidate[] {
     const { namespace, name, readAtMs } = secret;
@@ -152,13 +138,13 @@ export class KubeSecretProvider implements CredentialProvider {
         pattern: entry.key,
         fetchedAtMs: readAtMs,
         watched: true,
-        ...(expiresAtMs !== undefined && { expiresAtMs: expiresAtMs }),
+        ...defined({ expiresAtMs }),
       };
       return { namespace, name, candidate };
     });
   }
 
-  #broken(keyring: SecretKeyring<HeldSecret>): ProviderNote[] {
+  #invalid(keyring: SecretKeyring<CachedSecret>): ProviderNote[] {
     const notes: ProviderNote[] = [];
     const reason = "invalid-entry";
     for (const { namespace, name, problems } of this.#source.secrets()) {
@@ -167,32 +153,21 @@ export class KubeSecretProvider implements CredentialProvider {
       if (notes.length > MAX_NOTES) return notes;
     }
     for (const { secret, key } of keyring.unusable) {
-      const detail = `the key ${JSON.stringify(key.slice(0, 200))} names no registry`;
+      const detail = `the key ${JSON.stringify(key.slice(0, 200))} is not a registry`;
       notes.push({ subject: `secret ${secret.namespace}/${secret.name}`, reason, detail });
     }
     return notes;
   }
-
-  #changed(): void {
-    this.#keyring = undefined;
-    if (this.#telling) return;
-    this.#telling = true;
-    const { clock, changed } = this.#options;
-    clock.sleep(REPORT_AFTER_MS, this.#stop).then(() => {
-      this.#telling = false;
-      changed();
-    }, () => {});
-  }
 }
 
-function noteOf({ subject, failure, unknown }: KubeProblem): ProviderNote {
+function noteOf({ subject, failure, unsynced }: InformerProblem): ProviderNote {
   const { reason, detail } = failure;
-  const old = unknown || reason === "no-secret-matched" ? "" : "; what was read last is used";
-  return { subject, reason, detail: `${detail}${old}` };
+  const isCached = !unsynced && reason !== "no-secret-matched";
+  return { subject, reason, detail: isCached ? `${detail}; using cached data` : detail };
 }
 
 function failed(
-  { subject, failure }: KubeProblem,
+  { subject, failure }: InformerProblem,
   notes: readonly ProviderNote[],
 ): ProviderOutcome {
   const { reason, detail } = failure;

@@ -7,8 +7,8 @@ import {
   parseImageReference,
   Secret,
 } from "../../../../lib/model/mod.ts";
-import { KubeSecretProvider } from "../../../../lib/providers/kubernetes/kube_secret_provider.ts";
-import type { HeldSecret } from "../../../../lib/providers/kubernetes/secret_sources.ts";
+import { KubeSecretProvider } from "../../../../lib/providers/kubernetes/secret_provider.ts";
+import type { CachedSecret } from "../../../../lib/providers/kubernetes/secret_sources.ts";
 import { FakeClock } from "../../../fakes/clock.ts";
 
 const IMAGE = parseImageReference("registry.example.com/team/app:1");
@@ -17,7 +17,7 @@ function basic(password: string): Credential {
   return { kind: "basic", username: "robot", password: new Secret(password) };
 }
 
-/** A secret with one password for each key. */
+/** A secret with one password per key. */
 function secret(at: string, entries: readonly (readonly [key: string, password: string])[]) {
   const [namespace = "", name = ""] = at.split("/");
   return {
@@ -30,8 +30,8 @@ function secret(at: string, entries: readonly (readonly [key: string, password: 
   };
 }
 
-/** Three hundred keys that all name the same repository, more specific than anyone else's. */
-function hostileSecret(at: string): HeldSecret {
+/** A secret with 300 keys for the same repository, more specific than those of other tenants. */
+function hostileSecret(at: string): CachedSecret {
   const entries = Array.from({ length: 300 }, (_, i) => {
     let letter = 0;
     const path = "team/app".replaceAll(/[a-z]/g, (char) => {
@@ -43,13 +43,13 @@ function hostileSecret(at: string): HeldSecret {
   return secret(at, entries);
 }
 
-async function offered(secrets: readonly HeldSecret[], inUse?: string) {
+async function offered(secrets: readonly CachedSecret[], inUse?: string) {
   const clock = new FakeClock();
   await clock.advance(60_000);
   const provider = new KubeSecretProvider({
     source: () => ({
       secrets: () => secrets,
-      attempted: () => Promise.resolve(),
+      waitForList: () => Promise.resolve(),
       refresh: () => Promise.resolve(),
       problems: () => [],
       stop: () => {},
@@ -62,14 +62,14 @@ async function offered(secrets: readonly HeldSecret[], inUse?: string) {
     labels: {},
     ...(inUse !== undefined && { inUse: credentialFingerprint(basic(inUse)) }),
   });
-  if (outcome.kind !== "found") throw new Error(`it is ${outcome.kind}`);
+  if (outcome.kind !== "found") throw new Error(`the outcome is ${outcome.kind}`);
   const passwords = outcome.candidates.map(({ credential }) =>
     credentialSecret(credential).reveal()
   );
   return { passwords, notes: outcome.notes };
 }
 
-Deno.test("kubesecret: 300 keys in one tenant's secret do not crowd out another tenant's credential", async () => {
+Deno.test("KubeSecretProvider: keeps a tenant's credential when another tenant's secret has 300 keys", async () => {
   const theirs = secret("tenant/pull", [["registry.example.com/team", "good"]]);
   const { passwords, notes } = await offered([hostileSecret("hostile/pull"), theirs]);
   equal(passwords.length, 17);
@@ -77,13 +77,13 @@ Deno.test("kubesecret: 300 keys in one tenant's secret do not crowd out another 
   ok(notes[0]?.detail?.startsWith("284 more credentials match"), notes[0]?.detail);
 });
 
-Deno.test("kubesecret: the credential in use is offered, even beyond the limits", async () => {
+Deno.test("KubeSecretProvider: returns the credential in use even beyond the limits", async () => {
   const { passwords } = await offered([hostileSecret("tenant/pull")], "hostile299");
   equal(passwords.length, 17);
   ok(passwords.includes("hostile299"));
 });
 
-Deno.test("kubesecret: equal keys rank by their unescaped form, equal credentials count once", async () => {
+Deno.test("KubeSecretProvider: ranks keys by their unescaped form, and counts equal credentials once", async () => {
   const { passwords } = await offered([
     secret("a/a", [
       ["registry.example.com/te%61m", "same"],
@@ -95,7 +95,7 @@ Deno.test("kubesecret: equal keys rank by their unescaped form, equal credential
   deepEqual(passwords, ["app", "same", "host"]);
 });
 
-Deno.test("kubesecret: whatever the secrets are, limits hold and nobody is crowded out", async () => {
+Deno.test("KubeSecretProvider: keeps the limits and a fair share per namespace for any secrets", async () => {
   const place = fc.record({
     namespace: fc.nat(20).map((n) => `n${n}`),
     name: fc.nat(8).map((n) => `s${n}`),

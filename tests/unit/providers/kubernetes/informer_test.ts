@@ -4,10 +4,9 @@ import { FakeFiles } from "../../../fakes/files.ts";
 import { answered, FakeKubeHttp } from "../../../fakes/kube_http.ts";
 import { FakeProcessRunner } from "../../../fakes/process.ts";
 import type { KubeStreamEnd } from "../../../../lib/model/mod.ts";
-import { KubeAccess } from "../../../../lib/providers/kubernetes/kube_access.ts";
-import { KubeClient } from "../../../../lib/providers/kubernetes/kube_client.ts";
-import { ListWatch } from "../../../../lib/providers/kubernetes/list_watch.ts";
-import type { ListWatchOptions } from "../../../../lib/providers/kubernetes/list_watch_options.ts";
+import { KubeClient } from "../../../../lib/providers/kubernetes/client.ts";
+import { ConnectionResolver } from "../../../../lib/providers/kubernetes/connection.ts";
+import { Informer, type InformerOptions } from "../../../../lib/providers/kubernetes/informer.ts";
 
 const KUBECONFIG = `
 current-context: c
@@ -31,56 +30,57 @@ function status(code: number) {
   return answered({ kind: "Status", code }, code);
 }
 
+/** An informer with a fake API server. */
 class Stage implements Disposable {
   readonly clock = new FakeClock();
   readonly http = new FakeKubeHttp(() => list(10));
   readonly stop = new AbortController();
-  readonly watch: ListWatch<Thing>;
+  readonly informer: Informer<Thing>;
   changes = 0;
 
-  constructor(options: Partial<ListWatchOptions<Thing>> = {}) {
+  constructor(options: Partial<InformerOptions<Thing>> = {}) {
     const files = new FakeFiles();
     files.set("/kubeconfig", KUBECONFIG);
     const processRunner = new FakeProcessRunner(() => "");
     const { clock } = this;
-    const access = new KubeAccess({
+    const connections = new ConnectionResolver({
       kubeconfigPath: "/kubeconfig",
       files,
       processRunner,
       clock,
       env: {},
     });
-    this.watch = new ListWatch({
-      client: new KubeClient(this.http, access),
+    this.informer = new Informer({
+      client: new KubeClient(this.http, connections),
       clock,
       random: { next: () => 0.5 },
       resource: "secrets",
       pollMs: 60_000,
-      read: ({ text }) => ({ text: String(text) }),
-      same: (a, b) => a.text === b.text,
+      transform: ({ text }) => ({ text: String(text) }),
+      isEqual: (a, b) => a.text === b.text,
       changed: () => void this.changes++,
       ...options,
     });
   }
 
   start(): Promise<void> {
-    void this.watch.run(this.stop);
+    void this.informer.run(this.stop);
     return settle();
   }
 
-  /** Names and texts of what is known. */
-  get known(): string[] {
-    return [...this.watch.items].map(([key, { text }]) => `${key} ${text}`);
+  /** Keys and texts of the cached objects. */
+  get cached(): string[] {
+    return [...this.informer.items].map(([key, { text }]) => `${key} ${text}`);
   }
 
-  /** The stream opened last. */
+  /** The last stream. */
   get stream() {
     const stream = this.http.streams.at(-1);
     if (stream === undefined) throw new Error("there is no watch");
     return stream;
   }
 
-  /** The query of what was asked last. */
+  /** The query of the last request. */
   get query(): URLSearchParams {
     return new URL(this.http.requests.at(-1)?.path ?? "", "https://x").searchParams;
   }
@@ -90,7 +90,7 @@ class Stage implements Disposable {
   }
 }
 
-Deno.test("ListWatch reads every page, then watches from the version of the list", async () => {
+Deno.test("Informer: reads every page, then watches from the resource version of the list", async () => {
   using stage = new Stage({ fieldSelector: "type=x" });
   stage.http.answer = (path) =>
     path.includes("continue=two")
@@ -101,13 +101,17 @@ Deno.test("ListWatch reads every page, then watches from the version of the list
     "/api/v1/secrets?fieldSelector=type=x&limit=500",
     "/api/v1/secrets?fieldSelector=type=x&limit=500&continue=two",
   ]);
-  deepEqual(stage.known, ["n/a A", "n/b B"]);
+  deepEqual(stage.cached, ["n/a A", "n/b B"]);
   equal(stage.query.get("resourceVersion"), "10");
   equal(stage.query.get("allowWatchBookmarks"), "true");
-  deepEqual([stage.watch.synced, stage.watch.failure, stage.changes], [true, undefined, 1]);
+  deepEqual([stage.informer.hasSynced, stage.informer.failure, stage.changes], [
+    true,
+    undefined,
+    1,
+  ]);
 });
 
-Deno.test("ListWatch takes events, and tells only what makes a difference", async () => {
+Deno.test("Informer: applies events, and notifies only when an object changes", async () => {
   using stage = new Stage();
   await stage.start();
   const before = stage.changes;
@@ -115,15 +119,15 @@ Deno.test("ListWatch takes events, and tells only what makes a difference", asyn
   stage.stream.send({ type: "MODIFIED", object: thing("a", 12, "A") });
   equal(stage.changes, before + 1);
   stage.stream.send({ type: "MODIFIED", object: thing("a", 13, "B") });
-  deepEqual(stage.known, ["n/a B"]);
+  deepEqual(stage.cached, ["n/a B"]);
   stage.stream.send({ type: "DELETED", object: thing("a", 14) });
   stage.stream.send({ type: "DELETED", object: thing("never", 15) });
   stage.stream.send({ type: "NONSENSE", object: thing("x", 15) });
-  stage.stream.send(["no event"]);
-  deepEqual([stage.known, stage.changes], [[], before + 3]);
+  stage.stream.send(["not an event"]);
+  deepEqual([stage.cached, stage.changes], [[], before + 3]);
 });
 
-Deno.test("ListWatch goes on from the last event or bookmark after a cut", async () => {
+Deno.test("Informer: resumes from the last event or bookmark when the connection is lost", async () => {
   using stage = new Stage();
   await stage.start();
   stage.stream.send({ type: "ADDED", object: thing("a", 11) });
@@ -136,7 +140,7 @@ Deno.test("ListWatch goes on from the last event or bookmark after a cut", async
   equal(stage.http.paths.filter((path) => !path.includes("watch=true")).length, 1);
 });
 
-Deno.test("ListWatch lists anew when its version is gone", async () => {
+Deno.test("Informer: lists again when its resource version is gone", async () => {
   using stage = new Stage();
   await stage.start();
   stage.stream.send({ type: "ADDED", object: thing("a", 11) });
@@ -145,11 +149,11 @@ Deno.test("ListWatch lists anew when its version is gone", async () => {
   stage.stream.end();
   await settle();
   await stage.clock.advance(250);
-  deepEqual(stage.known, ["n/b "]);
+  deepEqual(stage.cached, ["n/b "]);
   equal(stage.query.get("resourceVersion"), "90");
 });
 
-Deno.test("ListWatch keeps what it knows while lists fail for an hour, and rests ever longer", async () => {
+Deno.test("Informer: keeps its cache and backs off while lists fail for an hour", async () => {
   using stage = new Stage();
   stage.http.answer = () => list(10, [thing("a", 3)]);
   await stage.start();
@@ -158,16 +162,16 @@ Deno.test("ListWatch keeps what it knows while lists fail for an hour, and rests
   stage.stream.end();
   await settle();
   await stage.clock.advance(60 * 60_000);
-  deepEqual(stage.known, ["n/a "]);
-  equal(stage.watch.failure?.detail, "the API server answered with status 500");
-  const asked = stage.http.requests.length;
-  ok(asked > 60 && asked < 300, `${asked} requests in an hour`);
+  deepEqual(stage.cached, ["n/a "]);
+  equal(stage.informer.failure?.detail, "the API server responded with status 500");
+  const count = stage.http.requests.length;
+  ok(count > 60 && count < 300, `${count} requests in an hour`);
   stage.http.answer = () => list(20, [thing("b", 15)]);
   await stage.clock.advance(30_000);
-  deepEqual([stage.known, stage.watch.failure], [["n/b "], undefined]);
+  deepEqual([stage.cached, stage.informer.failure], [["n/b "], undefined]);
 });
 
-Deno.test("ListWatch waits as long as Retry-After says", async () => {
+Deno.test("Informer: waits for Retry-After", async () => {
   using stage = new Stage();
   stage.http.answer = () => answered({}, 429, 20_000);
   await stage.start();
@@ -177,32 +181,32 @@ Deno.test("ListWatch waits as long as Retry-After says", async () => {
   equal(stage.http.requests.length, 2);
 });
 
-Deno.test("ListWatch is not hurried by watches that end at once", async () => {
+Deno.test("Informer: backs off when watches end immediately", async () => {
   using stage = new Stage();
   stage.http.refuse = () => ({ kind: "ended" });
   await stage.start();
   await stage.clock.advance(60_000);
   ok(stage.http.requests.length < 20, `${stage.http.requests.length} requests in a minute`);
-  match(stage.watch.failure?.detail ?? "", /watches end as soon as they begin/);
+  match(stage.informer.failure?.detail ?? "", /watches end immediately after they start/);
   stage.http.refuse = undefined;
   await stage.clock.advance(30_000);
-  equal(stage.watch.failure, undefined);
+  equal(stage.informer.failure, undefined);
 });
 
-Deno.test("ListWatch looks from time to time where it may not watch", async () => {
+Deno.test("Informer: polls while RBAC forbids watches", async () => {
   using stage = new Stage();
   stage.http.refuse = () => status(403);
   await stage.start();
-  equal(stage.watch.unwatchable?.reason, "forbidden-by-rbac");
+  equal(stage.informer.watchDenied?.reason, "forbidden-by-rbac");
   stage.http.answer = () => list(20, [thing("a", 15, "new")]);
   await stage.clock.advance(60_000);
-  deepEqual([stage.known, stage.watch.failure], [["n/a new"], undefined]);
+  deepEqual([stage.cached, stage.informer.failure], [["n/a new"], undefined]);
   stage.http.refuse = undefined;
   await stage.clock.advance(60_000);
-  equal(stage.watch.unwatchable, undefined);
+  equal(stage.informer.watchDenied, undefined);
 });
 
-Deno.test("ListWatch begins its list anew when the pages under way are gone", async () => {
+Deno.test("Informer: lists again from the first page when the continue token is gone", async () => {
   using stage = new Stage();
   let isGone = true;
   stage.http.answer = (path) => {
@@ -210,23 +214,27 @@ Deno.test("ListWatch begins its list anew when the pages under way are gone", as
     return isGone ? status(410) : list(10, [thing("b", 4)]);
   };
   await stage.start();
-  deepEqual([stage.known, stage.watch.synced], [[], false], "half a list is none");
+  deepEqual(
+    [stage.cached, stage.informer.hasSynced],
+    [[], false],
+    "an incomplete list is discarded",
+  );
   isGone = false;
   await stage.clock.advance(2_000);
-  deepEqual(stage.known, ["n/a ", "n/b "]);
+  deepEqual(stage.cached, ["n/a ", "n/b "]);
 });
 
-Deno.test("ListWatch takes smaller pages where one was too large", async () => {
+Deno.test("Informer: requests smaller pages when one is too large", async () => {
   using stage = new Stage();
   stage.http.answer = (path) =>
     Number(/limit=(\d+)/.exec(path)?.[1]) > 100 ? { kind: "too-large" } : list(10, [thing("a", 3)]);
   await stage.start();
   await stage.clock.advance(60_000);
-  deepEqual(stage.known, ["n/a "]);
+  deepEqual(stage.cached, ["n/a "]);
   ok(stage.http.paths.some((path) => path.includes("limit=31")));
 });
 
-Deno.test("ListWatch gets a single object, and no older one replaces it", async () => {
+Deno.test("Informer: reads a single object, and ignores older versions of it", async () => {
   using stage = new Stage({ namespace: "n", name: "a" });
   stage.http.answer = () => answered(thing("a", 100, "new"));
   await stage.start();
@@ -234,31 +242,31 @@ Deno.test("ListWatch gets a single object, and no older one replaces it", async 
   equal(stage.query.get("fieldSelector"), "metadata.name=a");
   equal(stage.query.get("resourceVersion"), "0");
   stage.stream.send({ type: "ADDED", object: thing("a", 99, "old") });
-  deepEqual(stage.known, ["n/a new"]);
+  deepEqual(stage.cached, ["n/a new"]);
   stage.stream.send({ type: "MODIFIED", object: thing("a", 101, "newer") });
-  deepEqual(stage.known, ["n/a newer"]);
+  deepEqual(stage.cached, ["n/a newer"]);
 });
 
-Deno.test("ListWatch follows a single object that is not there yet", async () => {
+Deno.test("Informer: watches a single object that does not exist yet", async () => {
   using stage = new Stage({ namespace: "n", name: "a" });
   stage.http.answer = () => status(404);
   await stage.start();
-  deepEqual([stage.watch.synced, stage.known], [true, []]);
+  deepEqual([stage.informer.hasSynced, stage.cached], [true, []]);
   stage.stream.send({ type: "ADDED", object: thing("a", 9, "here") });
-  deepEqual(stage.known, ["n/a here"]);
+  deepEqual(stage.cached, ["n/a here"]);
 });
 
-Deno.test("ListWatch notices an object that went before its watch began", async () => {
+Deno.test("Informer: detects that an object was deleted before its watch started", async () => {
   using stage = new Stage({ namespace: "n", name: "a" });
   stage.http.answer = () => answered(thing("a", 9, "here"));
   await stage.start();
-  deepEqual(stage.known, ["n/a here"]);
+  deepEqual(stage.cached, ["n/a here"]);
   stage.http.answer = () => status(404);
-  await stage.clock.advance(2_000); // the watch says nothing: there is nothing to begin with
-  deepEqual([stage.known, stage.watch.synced], [[], true]);
+  await stage.clock.advance(2_000); // no event: there is no object to start with
+  deepEqual([stage.cached, stage.informer.hasSynced], [[], true]);
 });
 
-Deno.test("ListWatch notices the same where the watch begins with a bookmark, as newer servers do", async () => {
+Deno.test("Informer: detects the same when the watch starts with a bookmark, as on newer servers", async () => {
   using stage = new Stage({ namespace: "n", name: "a" });
   stage.http.answer = () => answered(thing("a", 9, "here"));
   await stage.start();
@@ -266,10 +274,10 @@ Deno.test("ListWatch notices the same where the watch begins with a bookmark, as
   stage.stream.send({ type: "BOOKMARK", object: { metadata } });
   stage.http.answer = () => status(404);
   await stage.clock.advance(2_000);
-  deepEqual([stage.known, stage.watch.synced], [[], true]);
+  deepEqual([stage.cached, stage.informer.hasSynced], [[], true]);
 });
 
-Deno.test("ListWatch lists where every watch is refused, without haste, and goes on when one is not", async () => {
+Deno.test("Informer: lists with backoff while every watch is refused, and watches when one succeeds", async () => {
   const refusals: [string, KubeStreamEnd | undefined][] = [
     ["with a status", status(500)],
     ["in its first event", undefined],
@@ -287,7 +295,7 @@ Deno.test("ListWatch lists where every watch is refused, without haste, and goes
     await stage.start();
     stage.http.answer = () => list(20, [thing("a", 15, "new")]);
     await stage.clock.advance(60_000);
-    deepEqual(stage.known, ["n/a new"], how);
+    deepEqual(stage.cached, ["n/a new"], how);
     await stage.clock.advance(60 * 60_000);
     ok(
       stage.http.requests.length < 500,
@@ -295,54 +303,54 @@ Deno.test("ListWatch lists where every watch is refused, without haste, and goes
     );
     stage.http.refuse = undefined;
     await stage.clock.advance(60_000);
-    deepEqual([stage.watch.failure, stage.http.streams.length > 0], [undefined, true], how);
+    deepEqual([stage.informer.failure, stage.http.streams.length > 0], [undefined, true], how);
   }
 });
 
-Deno.test("ListWatch asks once about an object that its watch does not begin with", async () => {
+Deno.test("Informer: reads an object once more when its watch does not start with it", async () => {
   using stage = new Stage({ namespace: "n", name: "a" });
   stage.http.answer = () => answered(thing("a", 9, "here"));
   await stage.start();
   await stage.clock.advance(60_000);
-  deepEqual([stage.known, stage.http.requests.length], [["n/a here"], 4]);
+  deepEqual([stage.cached, stage.http.requests.length], [["n/a here"], 4]);
   stage.stream.send({ type: "MODIFIED", object: thing("a", 10, "changed") });
-  deepEqual(stage.known, ["n/a changed"]);
+  deepEqual(stage.cached, ["n/a changed"]);
 });
 
-Deno.test("ListWatch refresh asks at once, whatever is going on", async () => {
+Deno.test("Informer.refresh: lists immediately during a watch", async () => {
   using stage = new Stage({ namespace: "n", name: "a" });
   stage.http.answer = () => answered(thing("a", 1, "old"));
   await stage.start();
   stage.http.answer = () => answered(thing("a", 2, "new"));
-  const refreshed = stage.watch.refresh();
+  const refreshed = stage.informer.refresh();
   await settle();
   await refreshed;
-  deepEqual(stage.known, ["n/a new"]);
+  deepEqual(stage.cached, ["n/a new"]);
   equal(stage.http.streams.length, 2);
 });
 
-Deno.test("ListWatch.refresh: settles the promise of the refresh that it replaces", async () => {
+Deno.test("Informer.refresh: resolves the promise of the refresh that it replaces", async () => {
   using stage = new Stage({ namespace: "n", name: "a" });
   await stage.start();
   stage.http.request = (_, { signal } = {}) =>
-    // a server that hangs
+    // the server does not respond
     new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
-  const first = stage.watch.refresh();
+  const first = stage.informer.refresh();
   await settle();
-  const second = stage.watch.refresh();
+  const second = stage.informer.refresh();
   await first;
   await settle();
   stage.stop.abort();
   await second;
-  await stage.watch.refresh();
+  await stage.informer.refresh();
 });
 
-Deno.test("ListWatch asks nothing once it is stopped", async () => {
+Deno.test("Informer: sends no request after it is stopped", async () => {
   using stage = new Stage();
   await stage.start();
   stage.stop.abort();
   await settle();
-  const asked = stage.http.requests.length;
+  const count = stage.http.requests.length;
   await stage.clock.advance(3_600_000);
-  equal(stage.http.requests.length, asked);
+  equal(stage.http.requests.length, count);
 });

@@ -1,34 +1,34 @@
 import type { Secret } from "../../model/mod.ts";
 
-/** A PEM text, or the file that holds it and may be replaced. */
+/** A PEM text: inline, or in a file that may be rotated. */
 export type PemSource =
   | { readonly kind: "inline"; readonly pem: Secret }
   | { readonly kind: "file"; readonly path: string };
 
-/** A program that gives out credentials (`users[].user.exec`). */
-export interface ExecSettings {
-  /** An absolute path, or a name to look for in `PATH`. */
+/** An exec credential plugin (`users[].user.exec`). */
+export interface ExecConfig {
+  /** An absolute path, or a name to find in `PATH`. */
   readonly command: string;
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly apiVersion: string;
   readonly provideClusterInfo: boolean;
-  /** What the author of the configuration tells those who lack the program. */
+  /** Printed when the plugin is not installed. */
   readonly installHint: string;
 }
 
-/** How we say who we are; a client certificate may stand beside it. */
-export type KubeUser =
+/** Authentication of the client (`AuthInfo` in client-go); a client certificate may be added. */
+export type AuthInfo =
   | { readonly kind: "anonymous" }
   | { readonly kind: "token"; readonly token: Secret }
-  /** `token` counts while the file cannot be read. */
+  /** `token` is used while the file cannot be read. */
   | { readonly kind: "token-file"; readonly path: string; readonly token?: Secret }
   | { readonly kind: "basic"; readonly username: string; readonly password: Secret }
-  | { readonly kind: "exec"; readonly exec: ExecSettings };
+  | { readonly kind: "exec"; readonly exec: ExecConfig };
 
-/** An API server, and everything that a kubeconfig or a pod says about reaching it. */
-export interface KubeTarget {
-  /** For people: where it was read. */
+/** Configuration of a client: an API server and how to authenticate to it (`rest.Config`). */
+export interface ClientConfig {
+  /** The source of the configuration, for messages. */
   readonly origin: string;
   readonly server: string;
   readonly ca?: PemSource;
@@ -37,22 +37,20 @@ export interface KubeTarget {
   readonly skipVerify: boolean;
   readonly serverName?: string;
   readonly proxyUrl?: Secret;
-  readonly user: KubeUser;
-  /** Headers that ask to act as someone else. */
+  readonly auth: AuthInfo;
+  /** Impersonation headers (`as`, `as-groups`, …). */
   readonly impersonation: readonly (readonly [name: string, value: Secret])[];
-  /** The cluster's configuration for the exec plugin, as it stands in the kubeconfig. */
+  /** The cluster's configuration for the exec plugin, passed on unchanged. */
   readonly execConfig?: unknown;
 }
 
-const POD_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount";
-/** The file whose presence tells that we run in a pod with an account. */
-export const POD_TOKEN_PATH: string = `${POD_FOLDER}/token`;
+const SERVICE_ACCOUNT_DIR = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /**
- * The API server of the cluster that this pod runs in, by its service account; undefined where the
- * environment names none (client-go `rest.InClusterConfig`).
+ * Returns the configuration for the API server of the cluster that this pod runs in, or undefined
+ * outside a pod (client-go `rest.InClusterConfig`).
  */
-export function podTarget(env: Readonly<Record<string, string>>): KubeTarget | undefined {
+export function inClusterConfig(env: Readonly<Record<string, string>>): ClientConfig | undefined {
   const host = env["KUBERNETES_SERVICE_HOST"] ?? "";
   const port = env["KUBERNETES_SERVICE_PORT"] ?? "";
   if (host === "" || !/^\d{1,5}$/.test(port)) return undefined;
@@ -61,9 +59,9 @@ export function podTarget(env: Readonly<Record<string, string>>): KubeTarget | u
   return {
     origin: "the pod's service account",
     server,
-    ca: { kind: "file", path: `${POD_FOLDER}/ca.crt` },
+    ca: { kind: "file", path: `${SERVICE_ACCOUNT_DIR}/ca.crt` },
     skipVerify: false,
-    user: { kind: "token-file", path: POD_TOKEN_PATH },
+    auth: { kind: "token-file", path: `${SERVICE_ACCOUNT_DIR}/token` },
     impersonation: [],
   };
 }

@@ -4,9 +4,9 @@ import { FakeFiles } from "../../../fakes/files.ts";
 import { answered, FakeKubeHttp } from "../../../fakes/kube_http.ts";
 import { FakeProcessRunner } from "../../../fakes/process.ts";
 import { FakeRandom } from "../../../fakes/random.ts";
-import { KubeAccess } from "../../../../lib/providers/kubernetes/kube_access.ts";
-import { KubeClient } from "../../../../lib/providers/kubernetes/kube_client.ts";
-import { FollowedObjects } from "../../../../lib/providers/kubernetes/kube_sources.ts";
+import { KubeClient } from "../../../../lib/providers/kubernetes/client.ts";
+import { ConnectionResolver } from "../../../../lib/providers/kubernetes/connection.ts";
+import { ObjectCache } from "../../../../lib/providers/kubernetes/object_cache.ts";
 
 const KUBECONFIG = `
 current-context: c
@@ -23,21 +23,21 @@ function stage() {
     return answered({ metadata: { name, namespace: "n", resourceVersion: "1" } });
   });
   const processRunner = new FakeProcessRunner(() => "");
-  const access = new KubeAccess({
+  const connections = new ConnectionResolver({
     kubeconfigPath: "/kubeconfig",
     files,
     processRunner,
     clock,
     env: {},
   });
-  const following = {
-    client: new KubeClient(http, access),
+  const context = {
+    client: new KubeClient(http, connections),
     clock,
     random: new FakeRandom(),
     pollMs: 60_000,
   };
-  const projection = { read: () => "there", same: () => true };
-  const objects = new FollowedObjects(following, "secrets", projection, () => {});
+  const transform = { transform: () => "object", isEqual: () => true };
+  const objects = new ObjectCache(context, "secrets", transform, () => {});
   return { objects, http, clock };
 }
 
@@ -45,41 +45,41 @@ function keys(count: number): Set<string> {
   return new Set(Array.from({ length: count }, (_, i) => `n/s${String(i).padStart(3, "0")}`));
 }
 
-/** How many watches each lane has. */
+/** Returns the number of watches per lane. */
 function lanes(http: FakeKubeHttp): number[] {
   const counts: number[] = [];
   for (const { request: { lane = -1 } } of http.streams) counts[lane] = (counts[lane] ?? 0) + 1;
   return counts;
 }
 
-Deno.test("FollowedObjects spreads its watches over connections, and polls what goes beyond", async () => {
+Deno.test("ObjectCache: distributes watches over connections, and polls beyond their limit", async () => {
   const { objects, http, clock } = stage();
-  objects.want(keys(90));
+  objects.setReferences(keys(90));
   await settle();
-  await objects.attempted();
+  await objects.waitForList();
   await settle();
   deepEqual(lanes(http), [40, 40, 10]);
-  objects.want(keys(250));
+  objects.setReferences(keys(250));
   await settle();
-  await objects.attempted();
+  await objects.waitForList();
   await settle();
   deepEqual(lanes(http), [40, 40, 40, 40, 40, 40]);
-  equal([...objects.items()].length, 250);
-  const asked = http.requests.length;
+  equal(objects.items().length, 250);
+  const before = http.requests.length;
   await clock.advance(61_000);
-  equal(http.requests.filter(({ path }) => path.includes("s249")).length, 2, "it is got again");
-  equal(http.requests.length > asked, true);
+  equal(http.requests.filter(({ path }) => path.includes("s249")).length, 2, "it is polled");
+  equal(http.requests.length > before, true);
   objects.stop();
 });
 
-Deno.test("FollowedObjects gives the place of what was let go to what comes", async () => {
+Deno.test("ObjectCache: reuses the watches of objects that are no longer referenced", async () => {
   const { objects, http, clock } = stage();
-  objects.want(keys(240));
+  objects.setReferences(keys(240));
   await settle();
-  objects.want(new Set());
+  objects.setReferences(new Set());
   await clock.advance(6 * 60_000);
-  objects.want(new Set());
-  objects.want(new Set(["n/new"]));
+  objects.setReferences(new Set());
+  objects.setReferences(new Set(["n/new"]));
   await settle();
   const { lane } = http.streams.at(-1)?.request ?? {};
   deepEqual([http.paths.at(-1)?.includes("metadata.name=new"), lane], [true, 0]);

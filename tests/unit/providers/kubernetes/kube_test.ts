@@ -15,7 +15,7 @@ contexts: [{name: c, context: {cluster: c, user: u}}]
 clusters: [{name: c, cluster: {server: "https://api:6443"}}]
 users: [{name: u, user: {token: t}}]
 `;
-const AWAY = { kind: "unreachable", detail: "no route" } as const;
+const UNREACHABLE = { kind: "unreachable", detail: "no route" } as const;
 
 async function kubeOf(answer: KubeHttpResponse | KubeHttpFailure) {
   const files = new FakeFiles();
@@ -44,7 +44,7 @@ const LIST = answered({
   items: [secretObject({ auths: { "reg.io": { username: "u", password: "p" } } })],
 });
 
-Deno.test("Kube.stale: nothing before it is asked, and while it is followed", async () => {
+Deno.test("Kube.stale: returns nothing before the first request, nor while watches succeed", async () => {
   const { kube } = await kubeOf(LIST);
   deepEqual(kube.stale(), []);
   equal((await kube.secrets().provide(requestFor("reg.io/app:1"))).kind, "found");
@@ -52,8 +52,8 @@ Deno.test("Kube.stale: nothing before it is asked, and while it is followed", as
   kube.stop();
 });
 
-Deno.test("Kube.stale: a server that is away, one that forbids, and its return", async () => {
-  const { kube, http, clock } = await kubeOf(AWAY);
+Deno.test("Kube.stale: returns the watches of an unreachable server until it is reachable", async () => {
+  const { kube, http, clock } = await kubeOf(UNREACHABLE);
   equal((await kube.secrets().provide(requestFor("reg.io/app:1"))).kind, "failed");
   deepEqual(kube.stale().map(({ subject, reason }) => [subject, reason]), [
     ["secrets of a, type kubernetes.io/dockerconfigjson", "source-unreachable"],
@@ -62,20 +62,16 @@ Deno.test("Kube.stale: a server that is away, one that forbids, and its return",
   http.answer = () => LIST;
   await clock.advance(60_000);
   deepEqual(kube.stale(), []);
-  // The watches that are open end, and cannot be begun again.
-  http.refuse = () => AWAY;
+  // The open watches end, and new ones fail.
+  http.refuse = () => UNREACHABLE;
   for (const { end } of http.streams) end({ kind: "cut" });
   for (let i = 0; i < 4; i++) await clock.advance(250);
   equal(kube.stale().length, 2);
-  equal(
-    (await kube.secrets().provide(requestFor("reg.io/app:1"))).kind,
-    "found",
-    "what was read stays",
-  );
+  equal((await kube.secrets().provide(requestFor("reg.io/app:1"))).kind, "found", "cached");
   kube.stop();
 });
 
-Deno.test("Kube.stale: what may not be watched is looked at, and is not stale", async () => {
+Deno.test("Kube.stale: returns nothing for secrets that are polled because RBAC forbids watches", async () => {
   const { kube, http } = await kubeOf(LIST);
   http.refuse = () => answered({}, 403);
   equal((await kube.secrets().provide(requestFor("reg.io/app:1"))).kind, "found");

@@ -1,36 +1,41 @@
 import { deepEqual, doesNotMatch, equal, match, notEqual, ok } from "node:assert/strict";
+import { defined } from "../../../../lib/model/mod.ts";
 import { FakeClock } from "../../../fakes/clock.ts";
 import { FakeFiles } from "../../../fakes/files.ts";
 import { exited, FakeProcessRunner } from "../../../fakes/process.ts";
-import { KubeAccess, type KubeIdentity } from "../../../../lib/providers/kubernetes/kube_access.ts";
+import {
+  type AuthenticatedConnection,
+  ConnectionResolver,
+} from "../../../../lib/providers/kubernetes/connection.ts";
 
 const POD = "/var/run/secrets/kubernetes.io/serviceaccount";
 
+/** A resolver with fake files and a fake exec plugin. */
 class Stage {
   readonly clock = new FakeClock();
   readonly files = new FakeFiles();
   readonly runner = new FakeProcessRunner(() => credential({ token: "from-exec" }));
-  readonly access: KubeAccess;
+  readonly resolver: ConnectionResolver;
 
   constructor(env: Record<string, string> = {}, kubeconfigPath?: string) {
     const { clock, files, runner: processRunner } = this;
-    const named = kubeconfigPath === undefined ? {} : { kubeconfigPath };
-    this.access = new KubeAccess({ clock, files, processRunner, env, ...named });
+    const options = { clock, files, processRunner, env, ...defined({ kubeconfigPath }) };
+    this.resolver = new ConnectionResolver(options);
   }
 
-  async identity(): Promise<KubeIdentity> {
-    const result = await this.access.identity();
+  async resolved(): Promise<AuthenticatedConnection> {
+    const result = await this.resolver.resolve();
     if (result.kind === "failed") throw new Error(`${result.reason}: ${result.detail}`);
-    return result.identity;
+    return result.connection;
   }
 
   async bearer(): Promise<string | undefined> {
-    const { headers } = await this.identity();
+    const { headers } = await this.resolved();
     return headers.find(([name]) => name === "Authorization")?.[1].reveal();
   }
 
   async failure(): Promise<string> {
-    const result = await this.access.identity();
+    const result = await this.resolver.resolve();
     return result.kind === "failed" ? `${result.reason}: ${result.detail}` : result.kind;
   }
 }
@@ -52,15 +57,15 @@ function credential(status: unknown, more: Record<string, unknown> = {}): string
 const EXEC = "exec: {apiVersion: client.authentication.k8s.io/v1, command: /bin/login, " +
   "interactiveMode: Never, installHint: install it}";
 
-Deno.test("KubeAccess looks where client-go looks, in its order", async () => {
+Deno.test("ConnectionResolver: follows the loading rules of client-go", async () => {
   const pod = { KUBERNETES_SERVICE_HOST: "10.0.0.1", KUBERNETES_SERVICE_PORT: "443" };
   const stage = new Stage({ ...pod, KUBECONFIG: "/none:/listed", HOME: "/root" });
   stage.files.set(`${POD}/token`, "pod-token");
   stage.files.set(`${POD}/ca.crt`, "CA");
-  equal((await stage.identity()).connection.server, "https://10.0.0.1:443");
+  equal((await stage.resolved()).connection.server, "https://10.0.0.1:443");
   equal(await stage.bearer(), "Bearer pod-token");
   stage.files.set("/root/.kube/config", kubeconfig("token: of-home"));
-  equal(await stage.bearer(), "Bearer pod-token"); // KUBECONFIG is set, so the home does not count
+  equal(await stage.bearer(), "Bearer pod-token"); // KUBECONFIG is set: $HOME is not used
   stage.files.set("/listed", kubeconfig("token: listed"));
   equal(await stage.bearer(), "Bearer listed");
 
@@ -75,38 +80,38 @@ Deno.test("KubeAccess looks where client-go looks, in its order", async () => {
   match(await new Stage().failure(), /^no-config-file: /);
 });
 
-Deno.test("KubeAccess reads what was rotated, and keeps the last good where that fails", async () => {
+Deno.test("ConnectionResolver: reads rotated files, and keeps the last valid content when that fails", async () => {
   const stage = new Stage({}, "/k/config");
   stage.files.set("/k/config", kubeconfig("tokenFile: token", "certificate-authority: ca.crt"));
   stage.files.set("/k/token", "first\n");
   stage.files.set("/k/ca.crt", "CA 1");
-  const { connection } = await stage.identity();
-  equal((await stage.identity()).connection, connection, "the same while nothing has changed");
+  const { connection } = await stage.resolved();
+  equal((await stage.resolved()).connection, connection, "the same object while nothing changes");
   stage.files.set("/k/token", "second");
   equal(await stage.bearer(), "Bearer second");
   stage.files.set("/k/ca.crt", "CA 2");
-  const rotated = await stage.identity();
+  const rotated = await stage.resolved();
   notEqual(rotated.connection, connection);
   equal(rotated.connection.caPem, "CA 2");
   stage.files.set("/k/token", "");
   stage.files.remove("/k/ca.crt");
   stage.files.set("/k/config", "{half-writ");
   equal(await stage.bearer(), "Bearer second");
-  equal((await stage.identity()).connection, rotated.connection);
+  equal((await stage.resolved()).connection, rotated.connection);
   stage.files.set("/k/config", kubeconfig("token: third"));
   equal(await stage.bearer(), "Bearer third");
 });
 
-Deno.test("KubeAccess takes the token's file before the token beside it, while it can be read", async () => {
+Deno.test("ConnectionResolver: prefers the token file to the token while the file can be read", async () => {
   const stage = new Stage({}, "/k/config");
   stage.files.set("/k/config", kubeconfig("token: inline, tokenFile: token"));
   equal(await stage.bearer(), "Bearer inline");
-  deepEqual(await stage.access.check(), []);
+  deepEqual(await stage.resolver.check(), []);
   stage.files.set("/k/token", "from-file");
   equal(await stage.bearer(), "Bearer from-file");
 });
 
-Deno.test("KubeAccess tells what is wrong, and quotes nothing", async () => {
+Deno.test("ConnectionResolver: reports failures without quoting values", async () => {
   const stage = new Stage({}, "/k/config");
   stage.files.set("/k/config", "hunter2: [");
   match(await stage.failure(), /^invalid-config: \/k\/config: line 1/);
@@ -117,7 +122,7 @@ Deno.test("KubeAccess tells what is wrong, and quotes nothing", async () => {
   match(await refusing.failure(), /^unreadable: /);
 });
 
-Deno.test("KubeAccess runs an exec plugin once, until its credential ends or is doubted", async () => {
+Deno.test("ConnectionResolver: runs an exec plugin once until its credential expires or is invalidated", async () => {
   const stage = new Stage({}, "/k/config");
   stage.files.set(
     "/k/config",
@@ -137,29 +142,29 @@ Deno.test("KubeAccess runs an exec plugin once, until its credential ends or is 
   });
   await stage.clock.advance(55_000);
   equal(await stage.bearer(), "Bearer t2");
-  stage.access.suspect();
+  stage.resolver.invalidate();
   equal(await stage.bearer(), "Bearer t3");
 });
 
-Deno.test("KubeAccess takes a certificate from an exec plugin", async () => {
+Deno.test("ConnectionResolver: uses the certificate of an exec plugin", async () => {
   const stage = new Stage({}, "/k/config");
   stage.files.set("/k/config", kubeconfig(EXEC));
   executable(stage);
   stage.runner.answer = () => credential({ clientCertificateData: "CERT", clientKeyData: "KEY" });
-  const { connection, headers } = await stage.identity();
+  const { connection, headers } = await stage.resolved();
   deepEqual([connection.certPem, connection.keyPem?.reveal(), headers], ["CERT", "KEY", []]);
-  equal((await stage.identity()).connection, connection);
+  equal((await stage.resolved()).connection, connection);
 });
 
-Deno.test("KubeAccess tells how an exec plugin failed, lets it rest, and quotes nothing", async () => {
+Deno.test("ConnectionResolver: backs off after an exec plugin fails, and does not quote its output", async () => {
   const cases: [FakeProcessRunner["answer"], RegExp][] = [
-    [() => exited("hunter2", 3), /"\/bin\/login": it exited with 3/],
-    [() => "hunter2", /its answer is not JSON/],
-    [() => credential({}), /neither token nor certificate/],
-    [() => credential({ token: "t" }, { apiVersion: "v0" }), /not of version/],
-    [() => credential({ token: "t" }, { kind: "x" }), /no ExecCredential/],
-    [() => ({ kind: "timed-out", stderr: "hunter2" }), /did not end within/],
-    [() => ({ kind: "not-started", reason: "other" }), /cannot be started/],
+    [() => exited("hunter2", 3), /"\/bin\/login": it exited with code 3/],
+    [() => "hunter2", /its output is not JSON/],
+    [() => credential({}), /neither a token nor a certificate/],
+    [() => credential({ token: "t" }, { apiVersion: "v0" }), /does not have version/],
+    [() => credential({ token: "t" }, { kind: "x" }), /not an ExecCredential/],
+    [() => ({ kind: "timed-out", stderr: "hunter2" }), /did not exit within/],
+    [() => ({ kind: "not-started", reason: "other" }), /cannot be executed/],
   ];
   for (const [answer, expected] of cases) {
     const stage = new Stage({}, "/k/config");
@@ -170,7 +175,7 @@ Deno.test("KubeAccess tells how an exec plugin failed, lets it rest, and quotes 
     match(failure, /^source-refused: run credential plugin/);
     match(failure, expected);
     doesNotMatch(failure, /hunter2/);
-    match(await stage.failure(), /it failed lately, and rests/);
+    match(await stage.failure(), /it failed recently, next attempt in/);
     equal(stage.runner.requests.length, 1);
     await stage.clock.advance(5_000);
     stage.runner.answer = () => credential({ token: "t" });
@@ -182,7 +187,7 @@ Deno.test("KubeAccess tells how an exec plugin failed, lets it rest, and quotes 
   ok(missing.runner.requests.length === 0);
 });
 
-/** FakeFiles gives every file the mode 0600. */
+/** Makes the plugin executable: FakeFiles gives every file the mode 0600. */
 function executable({ files }: Stage): void {
   files.set("/bin/login");
   const stat = files.stat.bind(files);

@@ -1,33 +1,34 @@
-import { type Clock, type ImageReference, Secret } from "../../model/mod.ts";
-import { type Fields, isFields } from "../../formats/mod.ts";
-import type {
-  AccountProblem,
-  AccountResult,
-  PodAccounts,
-  PodIdentity,
-  PodsResult,
-  TokenResult,
+import {
+  type AccountProblem,
+  type AccountResult,
+  type Clock,
+  defined,
+  type ImageReference,
+  type PodAccounts,
+  type PodIdentity,
+  type PodsResult,
+  Secret,
+  type TokenResult,
 } from "../../model/mod.ts";
-import type { KubeClient } from "./kube_client.ts";
-import { accountKey, type KubeNode } from "./kube_node.ts";
-import type { KubeProblem } from "./kube_sources.ts";
+import { type Fields, isFields } from "../../formats/mod.ts";
+import type { KubeClient } from "./client.ts";
+import { type InformerProblem, withinStartup } from "./informer.ts";
+import { type NodeInformers, serviceAccountKey } from "./node_informers.ts";
 
-/** What pods and accounts are found with. */
+/** Dependencies of {@linkcode KubePodAccounts}. */
 export interface KubePodAccountsOptions {
   readonly client: KubeClient;
-  readonly node: KubeNode;
+  readonly node: NodeInformers;
   readonly clock: Clock;
-  /** UIDs of pods that were seen to pull an image, whatever the API says of their containers. */
+  /** Returns the UIDs of pods that pulled an image, according to the CRI proxy. */
   readonly pulledBy?: (image: ImageReference) => readonly string[];
 }
 
-/** How long the first question waits for what the API server says. */
-const FIRST_ANSWER_MS = 10_000;
 const NOT_FOUND = 404;
-/** The pod or the account of this name is another by now. */
+/** The pod or the service account was replaced by another one with the same name. */
 const CONFLICT = 409;
 
-/** Pods of this node, their accounts and their tokens, by the Kubernetes API. */
+/** Pods of this node, their service accounts and tokens, from the Kubernetes API. */
 export class KubePodAccounts implements PodAccounts {
   readonly #options: KubePodAccountsOptions;
   readonly #startedMs: number;
@@ -38,37 +39,37 @@ export class KubePodAccounts implements PodAccounts {
   }
 
   async podsOf(image: ImageReference): Promise<PodsResult> {
-    await this.#firstAnswer();
+    await this.#waitForFirstList();
     const { pods } = this.#options.node;
-    if (!pods.synced) return problemOf(pods.problems());
+    if (!pods.hasSynced) return failureOf(pods.problems());
     const pulled = new Set(this.#options.pulledBy?.(image) ?? []);
     const found = pods.active().filter(({ uid, images }) =>
       pulled.has(uid) || images.includes(image.text)
     );
     const [problem] = found.length === 0 ? pods.problems() : [];
     const detail = problem && `${problem.subject}: ${problem.failure.detail}`;
-    return { kind: "pods", pods: found, ...(detail !== undefined && { detail }) };
+    return { kind: "pods", pods: found, ...defined({ detail }) };
   }
 
   async account(pod: PodIdentity): Promise<AccountResult> {
-    await this.#firstAnswer();
-    const { pods, accounts } = this.#options.node;
+    await this.#waitForFirstList();
+    const { pods, serviceAccounts } = this.#options.node;
     const isActive = pods.active().some(({ uid, serviceAccount }) =>
       uid === pod.uid && serviceAccount === pod.serviceAccount
     );
-    const key = accountKey(pod);
-    if (!isActive || accounts.isMissing(key)) return { kind: "gone" };
-    const account = accounts.get(key);
+    const key = serviceAccountKey(pod);
+    if (!isActive || serviceAccounts.isMissing(key)) return { kind: "gone" };
+    const account = serviceAccounts.get(key);
     if (account !== undefined) return { kind: "account", ...account };
     const subject = `serviceaccount ${key}`;
-    return problemOf(accounts.problems().filter((problem) => problem.subject === subject));
+    return failureOf(serviceAccounts.problems().filter((problem) => problem.subject === subject));
   }
 
-  /** As the kubelet asks for it: bound to the pod, for as long as the server thinks right. */
+  /** Requests a token like the kubelet: bound to the pod, with the default lifetime. */
   async token(pod: PodIdentity, audience: string, accountUid: string): Promise<TokenResult> {
     const { namespace, name, uid, serviceAccount } = pod;
     const boundObjectRef = { apiVersion: "v1", kind: "Pod", name, uid };
-    const answer = await this.#options.client.call({
+    const result = await this.#options.client.call({
       verb: "create",
       resource: "serviceaccounts",
       subresource: "token",
@@ -81,27 +82,23 @@ export class KubePodAccounts implements PodAccounts {
         spec: { audiences: [audience], boundObjectRef },
       },
     });
-    if (answer.kind === "ok") return readToken(answer.value);
-    const { status, reason, detail } = answer.failure;
+    if (result.kind === "ok") return readToken(result.value);
+    const { status, reason, detail } = result.failure;
     if (status === NOT_FOUND || status === CONFLICT) return { kind: "gone" };
-    return { kind: "failed", reason, detail: `ask for a token of ${accountKey(pod)}: ${detail}` };
+    const what = `request a token for serviceaccount ${serviceAccountKey(pod)}`;
+    return { kind: "failed", reason, detail: `${what}: ${detail}` };
   }
 
-  async #firstAnswer(): Promise<void> {
+  async #waitForFirstList(): Promise<void> {
     const { clock, node } = this.#options;
-    const restMs = this.#startedMs + FIRST_ANSWER_MS - clock.monotonicMs();
-    if (restMs <= 0) return;
-    const done = new AbortController();
-    const sleep = clock.sleep(restMs, { signal: done.signal }).catch(() => {});
-    await Promise.race([node.attempted(), sleep]);
-    done.abort();
+    await withinStartup(clock, this.#startedMs, node.waitForList());
   }
 }
 
 function readToken({ status }: Fields): TokenResult {
   const { token, expirationTimestamp } = isFields(status) ? status : {};
   if (typeof token !== "string" || token === "") {
-    const detail = "the API server answered a TokenRequest without a token";
+    const detail = "the response to a TokenRequest contains no token";
     return { kind: "failed", reason: "token-unavailable", detail };
   }
   const expiresAtMs = typeof expirationTimestamp === "string"
@@ -114,9 +111,9 @@ function readToken({ status }: Fields): TokenResult {
   };
 }
 
-function problemOf([problem]: readonly KubeProblem[]): AccountProblem {
+function failureOf([problem]: readonly InformerProblem[]): AccountProblem {
   if (problem === undefined) {
-    const detail = "the API server has not answered yet";
+    const detail = "the API server has not responded yet";
     return { kind: "failed", reason: "source-unreachable", detail };
   }
   const { subject, failure } = problem;

@@ -1,0 +1,217 @@
+import {
+  type CallOptions,
+  defined,
+  formatDuration,
+  type KubeHttp,
+  type KubeHttpFailure,
+  type KubeHttpRequest,
+  type KubeHttpResponse,
+  type KubeStreamEnd,
+  type ReasonCode,
+  Secret,
+} from "../../model/mod.ts";
+import { type Fields, isFields } from "../../formats/mod.ts";
+import type { AuthenticatedConnection, ConnectionResolver } from "./connection.ts";
+
+/** One call to the core API, in terms of RBAC. */
+export interface KubeCallSpec {
+  readonly verb: "get" | "list" | "watch" | "create";
+  readonly resource: "secrets" | "pods" | "serviceaccounts";
+  readonly subresource?: "token";
+  /** Undefined: all namespaces. */
+  readonly namespace?: string;
+  readonly name?: string;
+  readonly query?: Readonly<Record<string, string>>;
+  readonly body?: unknown;
+}
+
+/** The failure of a call. */
+export interface KubeFailure {
+  readonly reason: ReasonCode;
+  /** For the user. Contains nothing that was sent or received. */
+  readonly detail: string;
+  /** HTTP status, if the API server responded. */
+  readonly status?: number;
+  readonly retryAfterMs?: number;
+  /** The response exceeded the size limit. */
+  readonly tooLarge?: true;
+}
+
+/** An object or list, or a failure. */
+export type KubeResult =
+  | { readonly kind: "ok"; readonly value: Fields }
+  | { readonly kind: "failed"; readonly failure: KubeFailure };
+
+/** The end of a watch: `cut` when the connection was lost, `failed` when it did not start. */
+export type KubeWatchEnd =
+  | { readonly kind: "ended" | "cut" }
+  | { readonly kind: "failed"; readonly failure: KubeFailure };
+
+/** Callbacks of a watch. */
+export interface KubeWatchHandler {
+  /** Called when the watch starts. */
+  started(): void;
+  event(event: Fields): void;
+}
+
+const TIMEOUT_MS = 30_000;
+const MAX_RESPONSE_BYTES = 32 * 1024 * 1024;
+/** A Secret has at most 1 MiB, a third more in base64, and its metadata is limited too. */
+const MAX_EVENT_BYTES = 4 * 1024 * 1024;
+/** Servers send a bookmark about once a minute, so the connection is lost after this time. */
+const IDLE_MS = 150_000;
+
+/** A client for the API server. Its calls reject only when `signal` aborts. */
+export class KubeClient {
+  readonly #http: KubeHttp;
+  readonly #connections: ConnectionResolver;
+
+  constructor(http: KubeHttp, connections: ConnectionResolver) {
+    this.#http = http;
+    this.#connections = connections;
+  }
+
+  async call(spec: KubeCallSpec, options: CallOptions = {}): Promise<KubeResult> {
+    const response = await this.#authenticated(
+      spec,
+      (connection) => this.#http.request(requestOf(spec, connection), options),
+    );
+    if (response.kind === "failed") return response;
+    if (response.kind !== "answered" || response.status > 299) return failed(spec, response);
+    const value = parse(response.body);
+    return value === undefined
+      ? failure("source-unreachable", "the response of the API server is not an object")
+      : { kind: "ok", value };
+  }
+
+  /** Watches until the watch ends. */
+  async watch(
+    spec: KubeCallSpec,
+    handler: KubeWatchHandler,
+    { lane = 0, ...options }: CallOptions & { readonly lane?: number } = {},
+  ): Promise<KubeWatchEnd> {
+    const lines = {
+      started: () => handler.started(),
+      line(text: string) {
+        const value = parse(new Secret(text));
+        if (value !== undefined) handler.event(value);
+      },
+    };
+    const end = await this.#authenticated(spec, (connection) => {
+      const request = requestOf(spec, connection);
+      const limits = { maxBytes: MAX_EVENT_BYTES, idleMs: IDLE_MS };
+      return this.#http.stream({ ...request, ...limits, lane }, lines, options);
+    });
+    if (end.kind === "ended" || end.kind === "cut") return { kind: end.kind };
+    return end.kind === "failed" ? end : failed(spec, end);
+  }
+
+  /** Retries once after 401, because the token or certificate may have been rotated. */
+  async #authenticated<T extends KubeStreamEnd>(
+    spec: KubeCallSpec,
+    send: (connection: AuthenticatedConnection) => Promise<T>,
+  ): Promise<T | Failed> {
+    for (let attempt = 1;; attempt++) {
+      const resolved = await this.#connections.resolve();
+      if (resolved.kind === "failed") return failure(resolved.reason, resolved.detail);
+      const response = await send(resolved.connection);
+      if (response.kind !== "answered" || response.status !== 401) return response;
+      this.#connections.invalidate();
+      if (attempt > 1) return failed(spec, response);
+    }
+  }
+}
+
+type Failed = KubeResult & { readonly kind: "failed" };
+
+function requestOf(
+  spec: KubeCallSpec,
+  { connection, headers }: AuthenticatedConnection,
+): KubeHttpRequest {
+  const { namespace, resource, name, subresource, query = {}, body } = spec;
+  const parts = [
+    "/api/v1",
+    ...(namespace === undefined ? [] : ["namespaces", encodeURIComponent(namespace)]),
+    resource,
+    ...(name === undefined ? [] : [encodeURIComponent(name)]),
+    ...(subresource === undefined ? [] : [subresource]),
+  ];
+  const search = new URLSearchParams(query).toString();
+  const json = new Secret("application/json");
+  return {
+    connection,
+    method: spec.verb === "create" ? "POST" : "GET",
+    path: `${parts.join("/")}${search === "" ? "" : `?${search}`}`,
+    headers: [
+      ...headers,
+      ["Accept", json],
+      ["User-Agent", new Secret("nydus-auth-agent")],
+      ...(body === undefined ? [] : [["Content-Type", json] as const]),
+    ],
+    ...(body !== undefined && { body: JSON.stringify(body) }),
+    timeoutMs: TIMEOUT_MS,
+    maxBytes: MAX_RESPONSE_BYTES,
+  };
+}
+
+/** Returns undefined for anything but an object: a truncated event, a gateway's HTML page. */
+function parse(text: Secret): Fields | undefined {
+  try {
+    const value: unknown = JSON.parse(text.reveal());
+    return isFields(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function failure(
+  reason: ReasonCode,
+  detail: string,
+  more: Omit<KubeFailure, "reason" | "detail"> = {},
+): Failed {
+  return { kind: "failed", failure: { reason, detail, ...more } };
+}
+
+function failed(spec: KubeCallSpec, response: KubeHttpResponse | KubeHttpFailure): Failed {
+  switch (response.kind) {
+    case "answered":
+      return rejected(spec, response);
+    case "timed-out": {
+      const limit = formatDuration(TIMEOUT_MS);
+      return failure("source-unreachable", `the API server did not respond within ${limit}`);
+    }
+    case "too-large": {
+      const detail = "the response of the API server is too large";
+      return failure("source-unreachable", detail, { tooLarge: true });
+    }
+    case "unreachable":
+      return failure("source-unreachable", `cannot reach the API server: ${response.detail}`);
+    default:
+      return response satisfies never;
+  }
+}
+
+function rejected(spec: KubeCallSpec, { status, retryAfterMs }: KubeHttpResponse): Failed {
+  const more = defined({ status, retryAfterMs });
+  if (status === 401) {
+    return failure("source-refused", "the API server rejected the agent's credential (401)", more);
+  }
+  if (status !== 403) {
+    return failure("source-unreachable", `the API server responded with status ${status}`, more);
+  }
+  // A node's credential is also checked for each audience, with a verb that this call does not show.
+  const audience = spec.subresource === "token"
+    ? "; the credential of a node also needs request-serviceaccounts-token-audience"
+    : "";
+  const detail = `RBAC does not allow the agent to ${describeRule(spec)}${audience}`;
+  return failure("forbidden-by-rbac", detail, more);
+}
+
+/** Describes the RBAC rule that a call needs: verb, resource, namespace. */
+function describeRule({ verb, resource, subresource, namespace, name }: KubeCallSpec): string {
+  const full = subresource === undefined ? resource : `${resource}/${subresource}`;
+  const where = namespace === undefined
+    ? "in all namespaces (ClusterRole)"
+    : `in namespace ${namespace}`;
+  return `${verb} ${full}${name === undefined ? "" : ` (${name})`} ${where}`;
+}

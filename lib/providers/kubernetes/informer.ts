@@ -1,0 +1,469 @@
+import { Backoff, type CallOptions, type Clock, defined, type Random } from "../../model/mod.ts";
+import { type Fields, isFields } from "../../formats/mod.ts";
+import type { KubeCallSpec, KubeClient, KubeFailure } from "./client.ts";
+
+/** Dependencies that all informers share. */
+export interface InformerContext {
+  readonly client: KubeClient;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Interval between two lists where watching is not possible (ms). */
+  readonly pollMs: number;
+}
+
+/** Reduces objects to what the cache stores (`TransformFunc` in client-go). */
+export interface Transform<T> {
+  readonly transform: (object: Fields) => T;
+  readonly isEqual: (a: T, b: T) => boolean;
+}
+
+/** Selects the objects of an informer and how they are read. */
+export interface InformerOptions<T> extends InformerContext, Transform<T> {
+  readonly resource: KubeCallSpec["resource"];
+  /** Undefined: all namespaces. */
+  readonly namespace?: string;
+  /** A single object: it is read with `get` instead of `list`. */
+  readonly name?: string;
+  readonly fieldSelector?: string;
+  /**
+   * Reads the first list from the API server's watch cache, for selectors that the server would
+   * otherwise evaluate by reading all objects.
+   */
+  readonly listFromCache?: true;
+  /** Never watches, polls instead. */
+  readonly pollOnly?: true;
+  /** The connection that carries the watch. */
+  readonly lane?: number;
+  /** Called when the cache changes, and after the first list. */
+  readonly changed: () => void;
+}
+
+/** An informer that is not current. */
+export interface InformerProblem {
+  /** The watched objects: `pods of node a`, `secret ns/name`. */
+  readonly subject: string;
+  readonly failure: KubeFailure;
+  /** No list has ever succeeded. */
+  readonly unsynced: boolean;
+  /** Lists and watches fail, so the cache may be stale. */
+  readonly stale: boolean;
+}
+
+/** Watches end after this time, or up to twice as long. */
+const WATCH_SECONDS = 300;
+/** A watch that ends earlier and without an event counts as refused. */
+const SHORT_WATCH_MS = 1_000;
+/** Upper limit of the jitter before a watch is opened again. */
+const RECONNECT_JITTER_MS = 250;
+/** A watch from version 0 starts with the current object within this time. */
+const FIRST_EVENT_MS = 2_000;
+const MAX_BACKOFF_MS = 30_000;
+const MAX_FORBIDDEN_BACKOFF_MS = 60_000;
+const MAX_RETRY_AFTER_MS = 5 * 60_000;
+const GONE = 410;
+/** After this many refused watches in a row, the informer lists again. */
+const MAX_REFUSED_WATCHES = 3;
+/** Limit on the objects of one informer. */
+const MAX_OBJECTS = 50_000;
+const PAGE_SIZE = 500;
+
+/**
+ * Keeps a local cache of objects current by list-watch, like an informer of client-go
+ * (`tools/cache/reflector.go`): lists page by page, watches from the list's resource version, and
+ * resumes from the last event after an interruption. While the API server is unavailable, the cache
+ * keeps the last known objects.
+ *
+ * Invariants:
+ * - `#resourceVersion` is undefined exactly when a list must precede the next watch.
+ * - `#list` replaces the cache only after all pages were read.
+ * - A promise of `waitForList` is resolved before another one replaces it, and when `run` ends.
+ */
+export class Informer<T> {
+  readonly #options: InformerOptions<T>;
+  readonly #backoff: Backoff;
+  readonly #pager: Pager;
+  #items = new Map<string, T>();
+  #resourceVersion: string | undefined;
+  /** Resource version of a single object, which events may lag behind. */
+  #objectVersion: string | undefined;
+  #cycle = new AbortController();
+  #listAttempt = Promise.withResolvers<void>();
+  #hasSynced = false;
+  #isStopped = false;
+  #failure: KubeFailure | undefined;
+  #watchDenied: KubeFailure | undefined;
+  /** Whether the object was read again because its watch started without it. */
+  #reread = false;
+  #refusedWatches = 0;
+
+  constructor(options: InformerOptions<T>) {
+    this.#options = options;
+    this.#backoff = new Backoff(options);
+    this.#pager = new Pager(options.client);
+  }
+
+  /** The cached objects by `namespace/name`. */
+  get items(): ReadonlyMap<string, T> {
+    return this.#items;
+  }
+
+  /** Whether a list has succeeded. */
+  get hasSynced(): boolean {
+    return this.#hasSynced;
+  }
+
+  /** Why the cache may be stale; undefined while list and watch succeed. */
+  get failure(): KubeFailure | undefined {
+    return this.#failure;
+  }
+
+  /** Why the objects are polled instead of watched: RBAC forbids the watch. */
+  get watchDenied(): KubeFailure | undefined {
+    return this.#watchDenied;
+  }
+
+  /** Returns the problem of this informer, if it has one. */
+  problem(subject: string): InformerProblem | undefined {
+    const failure = this.#failure ?? this.#watchDenied;
+    const stale = this.#failure !== undefined;
+    return failure && { subject, failure, unsynced: !this.#hasSynced, stale };
+  }
+
+  /** Resolves when the first list, or the one that is in progress, has succeeded or failed. */
+  waitForList(): Promise<void> {
+    return this.#listAttempt.promise;
+  }
+
+  /** Lists again immediately. A list in progress is canceled, and its waiters continue. */
+  refresh(): Promise<void> {
+    if (this.#isStopped) return Promise.resolve();
+    this.#resourceVersion = undefined;
+    this.#listAttempt.resolve();
+    this.#listAttempt = Promise.withResolvers();
+    this.#cycle.abort();
+    return this.#listAttempt.promise;
+  }
+
+  /** Runs until aborted. */
+  async run({ signal }: { readonly signal: AbortSignal }): Promise<void> {
+    while (!signal.aborted) {
+      const cycle = new AbortController();
+      const abort = () => cycle.abort();
+      this.#cycle = cycle;
+      signal.addEventListener("abort", abort);
+      try {
+        await this.#listAndWatch(cycle.signal);
+      } catch {
+        // Aborted, either to list again or to stop.
+      } finally {
+        signal.removeEventListener("abort", abort);
+      }
+    }
+    this.#isStopped = true;
+    this.#listAttempt.resolve();
+  }
+
+  async #listAndWatch(signal: AbortSignal): Promise<void> {
+    while (true) {
+      const startedMs = this.#options.clock.monotonicMs();
+      if (this.#resourceVersion === undefined) {
+        const failure = await this.#list(signal);
+        this.#listAttempt.resolve();
+        if (failure !== undefined) {
+          await this.#backOff(failure, startedMs, signal);
+          continue;
+        }
+      }
+      if (this.#options.pollOnly) await this.#waitForPoll(signal);
+      else await this.#watch(signal);
+    }
+  }
+
+  async #backOff(failure: KubeFailure, startedMs: number, signal: AbortSignal): Promise<void> {
+    this.#failure = failure;
+    const maxMs = failure.status === 403 ? MAX_FORBIDDEN_BACKOFF_MS : MAX_BACKOFF_MS;
+    this.#backoff.failed(startedMs, maxMs);
+    const retryAfterMs = Math.min(failure.retryAfterMs ?? 0, MAX_RETRY_AFTER_MS);
+    const delayMs = Math.max(this.#backoff.remainingMs(), retryAfterMs);
+    await this.#options.clock.sleep(delayMs, { signal });
+  }
+
+  #succeeded(): void {
+    this.#failure = undefined;
+    // A list that succeeds between refused watches does not reset the backoff.
+    if (this.#refusedWatches === 0) this.#backoff.succeeded();
+  }
+
+  async #list(signal: AbortSignal): Promise<KubeFailure | undefined> {
+    const found = new Map<string, T>();
+    const add = (object: Fields) => this.#addListed(found, object);
+    const result = this.#options.name === undefined
+      ? await this.#pager.list(this.#spec("list", {}), {
+        signal,
+        fromCache: this.#options.listFromCache === true && !this.#hasSynced,
+        add,
+      })
+      : await this.#get(add, { signal });
+    if (typeof result !== "string") return result;
+    this.#resourceVersion = result;
+    const hasChanged = this.#replace(found) || !this.#hasSynced;
+    this.#hasSynced = true;
+    this.#succeeded();
+    if (hasChanged) this.#options.changed();
+    return undefined;
+  }
+
+  /** Returns the resource version to watch from, or the failure. */
+  async #get(add: (object: Fields) => void, options: CallOptions): Promise<string | KubeFailure> {
+    const result = await this.#options.client.call(this.#spec("get", {}), options);
+    if (result.kind === "ok") add(result.value);
+    else if (result.failure.status !== 404) return result.failure;
+    this.#objectVersion = result.kind === "ok" ? resourceVersionOf(result.value) : undefined;
+    // The object's own version may be too old to watch from. A watch from "0" starts with the
+    // current object.
+    return "0";
+  }
+
+  async #watch(signal: AbortSignal): Promise<void> {
+    const { client, clock, random, lane = 0 } = this.#options;
+    const startedMs = clock.monotonicMs();
+    const resourceVersion = this.#resourceVersion ?? "0";
+    const spec = this.#spec("watch", {
+      watch: "true",
+      allowWatchBookmarks: "true",
+      resourceVersion,
+      timeoutSeconds: String(Math.round(WATCH_SECONDS * (1 + random.next()))),
+    });
+    let eventCount = 0;
+    let hasObject = false;
+    let error: KubeFailure | undefined;
+    const ended = new AbortController();
+    const handler = {
+      started: () => {
+        this.#failure = undefined;
+        this.#watchDenied = undefined;
+        if (resourceVersion === "0") void this.#expectObject(() => hasObject, ended);
+      },
+      event: (event: Fields) => {
+        eventCount++;
+        hasObject ||= event["type"] !== "BOOKMARK";
+        error ??= this.#handleEvent(event);
+      },
+    };
+    const end = await client.watch(spec, handler, { signal, lane }).finally(() => ended.abort());
+    const failure = error ?? (end.kind === "failed" ? end.failure : undefined);
+    const isShort = eventCount === 0 && clock.monotonicMs() - startedMs < SHORT_WATCH_MS;
+    if (failure?.status === 403) {
+      this.#watchDenied = failure;
+      await this.#waitForPoll(signal);
+    } else if (failure !== undefined) {
+      const isRefused = failure.status !== undefined &&
+        ++this.#refusedWatches >= MAX_REFUSED_WATCHES;
+      if (failure.status === GONE || failure.tooLarge || isRefused) {
+        this.#resourceVersion = undefined;
+      }
+      // A watch that delivered events before its error worked: no backoff.
+      if (eventCount > 1) await this.#waitForReconnect(signal);
+      else await this.#backOff(failure, startedMs, signal);
+    } else if (isShort) {
+      if (++this.#refusedWatches >= MAX_REFUSED_WATCHES) this.#resourceVersion = undefined;
+      const detail = "watches end immediately after they start";
+      await this.#backOff({ reason: "source-unreachable", detail }, startedMs, signal);
+    } else {
+      await this.#waitForReconnect(signal);
+    }
+  }
+
+  /**
+   * Reads a single object again when its watch does not start with it: no event reports an object
+   * that was deleted between the `get` and the start of the watch.
+   */
+  async #expectObject(hasObject: () => boolean, ended: AbortController): Promise<void> {
+    const { clock } = this.#options;
+    const hasEnded = await clock.sleep(FIRST_EVENT_MS, ended).then(() => false, () => true);
+    if (hasEnded || hasObject() || this.#items.size === 0 || this.#reread) return;
+    this.#reread = true;
+    this.#resourceVersion = undefined;
+    this.#cycle.abort();
+  }
+
+  async #waitForPoll(signal: AbortSignal): Promise<void> {
+    const { clock, random, pollMs } = this.#options;
+    this.#resourceVersion = undefined;
+    await clock.sleep(pollMs * (0.75 + random.next() / 2), { signal });
+  }
+
+  async #waitForReconnect(signal: AbortSignal): Promise<void> {
+    const { clock, random } = this.#options;
+    await clock.sleep(random.next() * RECONNECT_JITTER_MS, { signal });
+  }
+
+  /** Applies an event to the cache. Returns the failure of an ERROR event. */
+  #handleEvent({ type, object }: Fields): KubeFailure | undefined {
+    if (!isFields(object)) return undefined;
+    if (type === "ERROR") {
+      const status = typeof object["code"] === "number" ? object["code"] : 500;
+      const detail = `the watch ended with status ${status}`;
+      return { reason: "source-unreachable", detail, status };
+    }
+    this.#refusedWatches = 0;
+    this.#succeeded();
+    const version = resourceVersionOf(object);
+    if (type !== "BOOKMARK") this.#reread = false;
+    if (type === "ADDED" || type === "MODIFIED") {
+      if (this.#options.name !== undefined && isOlder(version, this.#objectVersion)) {
+        return undefined;
+      }
+      this.#objectVersion = version;
+      if (this.#upsert(object)) this.#options.changed();
+    } else if (type === "DELETED") {
+      if (this.#items.delete(keyOf(object))) this.#options.changed();
+    }
+    if (version !== undefined) this.#resourceVersion = version;
+    return undefined;
+  }
+
+  /** Returns whether the cache has changed. */
+  #upsert(object: Fields): boolean {
+    const key = keyOf(object);
+    const before = this.#items.get(key);
+    if (before === undefined && this.#items.size >= MAX_OBJECTS) return false;
+    const after = this.#options.transform(object);
+    if (before !== undefined && this.#options.isEqual(before, after)) return false;
+    this.#items.set(key, after);
+    return true;
+  }
+
+  #addListed(found: Map<string, T>, object: Fields): void {
+    const key = keyOf(object);
+    const before = this.#items.get(key);
+    const after = this.#options.transform(object);
+    found.set(key, before !== undefined && this.#options.isEqual(before, after) ? before : after);
+  }
+
+  /** Returns whether the cache has changed. */
+  #replace(found: Map<string, T>): boolean {
+    const before = this.#items;
+    this.#items = found;
+    return before.size !== found.size || [...found].some(([key, item]) => before.get(key) !== item);
+  }
+
+  #spec(verb: "get" | "list" | "watch", query: Readonly<Record<string, string>>): KubeCallSpec {
+    const { resource, namespace, name, fieldSelector } = this.#options;
+    if (verb === "get") return { verb, resource, ...defined({ namespace, name }), query };
+    const selector = name === undefined ? fieldSelector : `metadata.name=${name}`;
+    return {
+      verb,
+      resource,
+      ...defined({ namespace }),
+      query: { ...defined({ fieldSelector: selector }), ...query },
+    };
+  }
+}
+
+/** Reads lists page by page, with smaller pages after one was too large. */
+class Pager {
+  readonly #client: KubeClient;
+  #pageSize = PAGE_SIZE;
+
+  constructor(client: KubeClient) {
+    this.#client = client;
+  }
+
+  /** Returns the resource version of the list, or why it could not be read. */
+  async list(
+    spec: KubeCallSpec,
+    { fromCache, add, ...options }: CallOptions & {
+      /** Reads from the server's watch cache, which returns a single page. */
+      readonly fromCache: boolean;
+      readonly add: (object: Fields) => void;
+    },
+  ): Promise<string | KubeFailure> {
+    let page: Readonly<Record<string, string>> = fromCache
+      ? { resourceVersion: "0" }
+      : { limit: String(this.#pageSize) };
+    let count = 0;
+    while (true) {
+      const query = { ...spec.query, ...page };
+      const result = await this.#client.call({ ...spec, query }, options);
+      if (result.kind === "failed") {
+        if (result.failure.tooLarge) this.#pageSize = Math.max(1, Math.floor(this.#pageSize / 4));
+        return result.failure;
+      }
+      const { items } = result.value;
+      const objects = Array.isArray(items) ? items.filter(isFields) : [];
+      count += objects.length;
+      if (count > MAX_OBJECTS) {
+        const detail = `there are more than ${MAX_OBJECTS} ${spec.resource}; configure namespaces`;
+        return { reason: "source-unreachable", detail };
+      }
+      objects.forEach(add);
+      const next = metadataOf(result.value)["continue"];
+      if (typeof next !== "string" || next === "") return resourceVersionOf(result.value) ?? "0";
+      page = { limit: String(this.#pageSize), continue: next };
+    }
+  }
+}
+
+/** Limit on waiting for the first lists (ms). */
+const STARTUP_MS = 10_000;
+
+/** Waits for the first lists, but not beyond a limit after the start of a provider. */
+export async function withinStartup(
+  clock: Clock,
+  startedMs: number,
+  lists: Promise<void>,
+): Promise<void> {
+  const remainingMs = startedMs + STARTUP_MS - clock.monotonicMs();
+  if (remainingMs <= 0) return;
+  const done = new AbortController();
+  const sleep = clock.sleep(remainingMs, { signal: done.signal }).catch(() => {});
+  await Promise.race([lists, sleep]);
+  done.abort();
+}
+
+/** Changes within this time are reported together (ms). */
+const DEBOUNCE_MS = 50;
+
+/** Returns a function that reports calls in quick succession as one call of `callback`. */
+export function debounced(
+  clock: Clock,
+  { signal }: { readonly signal: AbortSignal },
+  callback: () => void,
+): () => void {
+  let isPending = false;
+  return () => {
+    if (isPending) return;
+    isPending = true;
+    clock.sleep(DEBOUNCE_MS, { signal }).then(() => {
+      isPending = false;
+      callback();
+    }, () => {});
+  };
+}
+
+/** Returns the metadata of an object or list. */
+export function metadataOf(object: Fields): Fields {
+  return isFields(object["metadata"]) ? object["metadata"] : {};
+}
+
+/** Returns a field's text; empty if it is not a string. */
+export function stringOf(value: unknown): string {
+  return typeof value === "string" ? value : "";
+}
+
+/** Returns `namespace/name`. */
+function keyOf(object: Fields): string {
+  const { namespace, name } = metadataOf(object);
+  return `${stringOf(namespace)}/${stringOf(name)}`;
+}
+
+function resourceVersionOf(object: Fields): string | undefined {
+  return stringOf(metadataOf(object)["resourceVersion"]) || undefined;
+}
+
+/** Compares resource versions: decimal numbers of any length (KEP-5504); others are not ordered. */
+function isOlder(a: string | undefined, b: string | undefined): boolean {
+  if (a === undefined || b === undefined || !/^\d+$/.test(a) || !/^\d+$/.test(b)) return false;
+  return BigInt(a) < BigInt(b);
+}

@@ -1,0 +1,194 @@
+import {
+  type CallOptions,
+  type Candidate,
+  type Clock,
+  credentialFingerprint,
+  type CredentialRequest,
+  defined,
+  type ImageReference,
+  type ProviderAttempt,
+  type ProviderName,
+  Refusals,
+  subjectKey,
+} from "../model/mod.ts";
+import type { CredentialStore, StoreEntry } from "../credentials/mod.ts";
+import { type Renewals, type Resolver, subjectFields } from "./renewals.ts";
+
+/** The credential that a client looks up. */
+export type CredentialLookup = Pick<CredentialRequest, "image" | "labels" | "validUntilMs">;
+
+/** The credential of an image. */
+export interface CredentialAnswer {
+  readonly provider: ProviderName | "adopted";
+  readonly candidate: Candidate;
+  readonly fingerprint: string;
+  /** Whether it has expired and no source has another. */
+  readonly expired: boolean;
+}
+
+/** The result of a renewal on user request. */
+export interface RenewalResult {
+  readonly image: string;
+  /** The image at the registry that it is read from, if that is not its own registry. */
+  readonly endpoint?: string;
+  /** `changed`: another credential; `same`: the source returned the stored one. */
+  readonly result: "changed" | "same" | "none" | "failed";
+  readonly provider?: ProviderName | "adopted";
+  /** Why the renewal failed. Never a secret. */
+  readonly detail?: string;
+}
+
+/** The result of a report that a registry refused a credential. */
+export type RefusalResult =
+  /** Its source is requested for a newer one. */
+  | "asked"
+  /** Its source was requested recently. */
+  | "resting"
+  /** The agent no longer serves this credential. */
+  | "not-current";
+
+/** Dependencies of {@linkcode OnDemandRequests}. */
+export interface OnDemandRequestsOptions {
+  readonly store: CredentialStore;
+  readonly clock: Clock;
+  readonly renewals: Renewals;
+  readonly resolver: () => Resolver;
+}
+
+/** Serves on-demand requests from the local API and the CLI. */
+export class OnDemandRequests {
+  readonly #options: OnDemandRequestsOptions;
+  readonly #refusals = new Refusals();
+
+  constructor(options: OnDemandRequestsOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Returns the stored credential of an image, else the one of the chain, else the last good one;
+   * and the attempts of the chain if it was called. Rejects only when `signal` aborts.
+   */
+  async credential(lookup: CredentialLookup, options: CallOptions = {}): Promise<
+    { readonly answer?: CredentialAnswer; readonly attempts: readonly ProviderAttempt[] }
+  > {
+    const { resolver, store, clock } = this.#options;
+    const entry = store.get(lookup.image.text);
+    const stored = entry && this.#storedAnswer(entry);
+    if (stored !== undefined && this.#satisfies(stored, lookup)) {
+      return { answer: stored, attempts: [] };
+    }
+    const { winner, attempts } = await resolver().resolve(lookup, options);
+    if (winner === undefined) return defined({ answer: stored, attempts });
+    const { provider, candidates: [candidate] } = winner;
+    const fingerprint = credentialFingerprint(candidate.credential);
+    const expired = (candidate.expiresAtMs ?? Infinity) <= clock.wallMs();
+    return { answer: { provider, candidate, fingerprint, expired }, attempts };
+  }
+
+  /**
+   * Handles the report that a registry refused the credential with this fingerprint: if it is the
+   * current one, its source is requested past caches, at most once per backoff step.
+   */
+  async refused(
+    image: ImageReference,
+    fingerprint: string,
+    options: CallOptions = {},
+  ): Promise<RefusalResult> {
+    const { store, renewals, clock, resolver } = this.#options;
+    const lookup = { image, labels: {} };
+    const entries = entriesWith(store, image, fingerprint);
+    const { answer } = entries.length > 0 ? {} : await this.credential(lookup, options);
+    if (entries.length === 0 && answer?.fingerprint !== fingerprint) return "not-current";
+    const key = `${image.text}\0${fingerprint}`;
+    if (!this.#refusals.mayForce(key, clock.monotonicMs())) return "resting";
+    const refused = { fingerprint };
+    if (answer === undefined) renewals.start(entries, { refused });
+    else {
+      const newerThanMs = answer.candidate.fetchedAtMs;
+      await resolver().resolve({ ...lookup, newerThanMs, urgent: true, refused }, options);
+    }
+    return "asked";
+  }
+
+  /**
+   * Renews past caches and backoff: all entries, or one image, mounted or not. Resolves when the
+   * renewals have completed.
+   */
+  async renew(
+    only?: ImageReference,
+    options: CallOptions = {},
+  ): Promise<readonly RenewalResult[]> {
+    const { store, renewals } = this.#options;
+    const entries = [...store.entries()]
+      .filter(({ image }) => only === undefined || image.text === only.text);
+    if (only !== undefined && entries.length === 0) {
+      return [await this.#renewUnmounted(only, options)];
+    }
+    return await Promise.all(entries.map(async (before) => {
+      await renewals.force(before.image);
+      return resultOf(before, store.get(subjectKey(before.image)) ?? before);
+    }));
+  }
+
+  async #renewUnmounted(image: ImageReference, options: CallOptions): Promise<RenewalResult> {
+    const { resolver, clock } = this.#options;
+    const { winner, attempts } = await resolver().resolve({
+      image,
+      labels: {},
+      newerThanMs: clock.wallMs() - 1,
+      forcedAtMs: clock.monotonicMs(),
+    }, options);
+    if (winner !== undefined) {
+      return { image: image.text, result: "changed", provider: winner.provider };
+    }
+    for (const { provider, outcome } of attempts) {
+      if (outcome.kind !== "failed") continue;
+      return { image: image.text, result: "failed", provider, detail: outcome.detail };
+    }
+    return { image: image.text, result: "none" };
+  }
+
+  /** Whether the chain need not be called. */
+  #satisfies(
+    { provider, candidate: { expiresAtMs, refreshAtMs } }: CredentialAnswer,
+    { labels, validUntilMs = -Infinity }: CredentialLookup,
+  ): boolean {
+    if (provider === "adopted" || Object.keys(labels).length > 0) return false;
+    if ((expiresAtMs ?? Infinity) <= this.#options.clock.wallMs()) return false;
+    return (expiresAtMs ?? refreshAtMs ?? Infinity) > validUntilMs;
+  }
+
+  #storedAnswer(entry: StoreEntry): CredentialAnswer | undefined {
+    const { store, clock } = this.#options;
+    if (entry.stored === undefined) return undefined;
+    const { provider, candidate, fingerprint } = entry.stored;
+    const expired = store.window(entry, clock.wallMs()) === "expired";
+    return { provider, candidate, fingerprint, expired };
+  }
+}
+
+/**
+ * Returns the entries of the image that have this credential, else one of the same registry. When
+ * that one is renewed, the others with the credential follow.
+ */
+function entriesWith(
+  store: CredentialStore,
+  image: ImageReference,
+  fingerprint: string,
+): readonly StoreEntry[] {
+  const all = [...store.entries()].filter(({ stored, image: { registry } }) =>
+    stored?.fingerprint === fingerprint && registry === image.registry
+  );
+  const own = all.filter((entry) => entry.image.text === image.text);
+  return own.length > 0 ? own : all.slice(0, 1);
+}
+
+function resultOf(before: StoreEntry, { image, stored, lastFailure }: StoreEntry): RenewalResult {
+  const fields = defined({ ...subjectFields(image), provider: stored?.provider });
+  if (lastFailure !== undefined && lastFailure !== before.lastFailure) {
+    return { ...fields, result: "failed", detail: lastFailure.detail };
+  }
+  if (stored === undefined) return { ...fields, result: "none" };
+  const isSame = stored.fingerprint === before.stored?.fingerprint;
+  return { ...fields, result: isSame ? "same" : "changed" };
+}

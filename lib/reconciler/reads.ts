@@ -1,0 +1,250 @@
+import {
+  type CallOptions,
+  type Clock,
+  type Daemon,
+  type InstanceKey,
+  instanceKey,
+  type Observer,
+  type PeerResult,
+  type RafsInstance,
+  Refusals,
+  type Secret,
+} from "../model/mod.ts";
+import type { CredentialStore } from "../credentials/mod.ts";
+import type { Deliveries } from "./deliveries.ts";
+import { isInSyncSince, recordKeyOf, storeKeyOf } from "./mounts.ts";
+import type { Renewals } from "./renewals.ts";
+
+/** Reads the counters of backend reads of one mount from nydusd. */
+export interface ReadCounter {
+  backendReads(
+    socketPath: string,
+    options?: CallOptions & { readonly mountId?: string },
+  ): Promise<PeerResult<{ readonly reads: number; readonly errors: number }>>;
+}
+
+/** The reads of one mount between two polls. */
+export interface ReadFinding {
+  readonly daemon: Daemon;
+  readonly instance: RafsInstance;
+  /** `failed` if at least one read failed. */
+  readonly verdict: "failed" | "succeeded";
+  readonly reads: number;
+  /** Wall time of the previous poll. */
+  readonly sinceMs: number;
+}
+
+/** Dependencies of a {@linkcode ReadMonitor}. */
+export interface ReadMonitorOptions {
+  readonly clock: Clock;
+  readonly observer: Observer;
+  readonly store: CredentialStore;
+  readonly deliveries: Deliveries;
+  readonly renewals: Renewals;
+  readonly daemons: () => readonly Daemon[];
+  /** Undefined while reads are not monitored. */
+  readonly counter: () => ReadCounter | undefined;
+  /** Triggers a reconcile. */
+  readonly trigger: () => void;
+}
+
+/** Well within the ten seconds in which a refused credential is to be replaced. */
+const POLL_INTERVAL_MS = 3_000;
+/** Revocations often come in series: after a forced renewal reads are polled more often. */
+const FAST_POLL_INTERVAL_MS = 500;
+const FAST_POLL_MS = 30_000;
+/** A failure without another read since then does not describe the current state. */
+const FAILURE_EXPIRES_MS = 10 * 60_000;
+
+/** Consecutive failed reads of a mount, and its `registry_auth` at the time. */
+interface FailingReads {
+  readonly sinceMs: number;
+  readonly lastMs: number;
+  readonly currentAuth: Secret | undefined;
+}
+
+/**
+ * Monitors the reads of all mounts. When reads fail with the desired credential, its source is
+ * requested for a newer one.
+ */
+export class ReadMonitor {
+  readonly #options: ReadMonitorOptions;
+  readonly #tracker = new ReadTracker();
+  readonly #refusals = new Refusals();
+  readonly #failing = new Map<InstanceKey, FailingReads>();
+  /** By store key: fingerprint of the credential with which reads succeeded last. */
+  readonly #worked = new Map<string, string>();
+  #lastForcedMs = -Infinity;
+
+  constructor(options: ReadMonitorOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Returns since when (wall time) the reads of a mount fail although it has the desired
+   * credential; undefined if they do not, or if its credential has changed since.
+   */
+  failingSinceMs(key: InstanceKey): number | undefined {
+    const { clock, deliveries } = this.#options;
+    const failing = this.#failing.get(key);
+    if (failing === undefined) return undefined;
+    if (clock.wallMs() - failing.lastMs > FAILURE_EXPIRES_MS) return undefined;
+    const { currentAuth } = deliveries.records.get(key);
+    return isSameAuth(currentAuth, failing.currentAuth) ? failing.sinceMs : undefined;
+  }
+
+  /** Polls until aborted; rejects with the reason of the signal. */
+  async run({ signal }: { readonly signal: AbortSignal }): Promise<void> {
+    const { clock } = this.#options;
+    while (!signal.aborted) {
+      const isFast = clock.monotonicMs() - this.#lastForcedMs < FAST_POLL_MS;
+      await clock.sleep(isFast ? FAST_POLL_INTERVAL_MS : POLL_INTERVAL_MS, { signal });
+      await this.#poll({ signal });
+    }
+  }
+
+  async #poll(options: CallOptions): Promise<void> {
+    const { clock, counter, daemons, deliveries, trigger } = this.#options;
+    const source = counter();
+    if (source === undefined) return;
+    this.#removeStale();
+    const findings = await this.#tracker.poll(daemons(), source, clock.wallMs(), options);
+    /** By store key: whether the credential had worked, and the number of mounts that fail. */
+    const suspects = new Map<string, { readonly worked: boolean; readonly mounts: number }>();
+    for (const finding of findings) {
+      const key = storeKeyOf(finding.instance);
+      const judgement = deliveries.judge(finding);
+      if (finding.verdict === "failed") this.#recordFailure(finding, judgement !== "unrelated");
+      else this.#recordSuccess(finding);
+      if (key === undefined || judgement === "unrelated") continue;
+      const { worked = false, mounts = 0 } = suspects.get(key) ?? {};
+      suspects.set(key, { worked: worked || judgement === "worked", mounts: mounts + 1 });
+    }
+    if (findings.some(({ verdict }) => verdict === "failed")) trigger();
+    for (const [key, { worked, mounts }] of suspects) this.#forceRenewal(key, worked, mounts);
+  }
+
+  #removeStale(): void {
+    const { store } = this.#options;
+    for (const key of this.#failing.keys()) {
+      if (this.failingSinceMs(key) === undefined) this.#failing.delete(key);
+    }
+    this.#refusals.keepOnly({ has: (key) => store.get(key) !== undefined });
+    for (const key of this.#worked.keys()) if (!store.get(key)) this.#worked.delete(key);
+  }
+
+  /**
+   * Records that reads succeed since a mount has its credential. This is weaker than
+   * {@linkcode Deliveries.judge}, which waits until nydusd is known to use the credential: if reads
+   * with the previous one failed, a success is sufficient.
+   */
+  #recordSuccess({ instance, sinceMs }: ReadFinding): void {
+    const { deliveries, store } = this.#options;
+    const recordKey = recordKeyOf(instance);
+    this.#failing.delete(recordKey);
+    const key = storeKeyOf(instance);
+    const stored = key === undefined ? undefined : store.get(key)?.stored;
+    const isInSync = isInSyncSince(deliveries.records.get(recordKey), sinceMs);
+    if (key !== undefined && stored && isInSync) this.#worked.set(key, stored.fingerprint);
+  }
+
+  /** Records failed reads with the desired credential, or without any credential. */
+  #recordFailure({ instance }: ReadFinding, isSuspect: boolean): void {
+    const { clock, deliveries } = this.#options;
+    const key = recordKeyOf(instance);
+    const { currentAuth, state } = deliveries.records.get(key);
+    if (!isSuspect && state !== "none" && currentAuth?.isEmpty === false) return;
+    const before = this.#failing.get(key);
+    const lastMs = clock.wallMs();
+    const isSame = before !== undefined && isSameAuth(before.currentAuth, currentAuth);
+    this.#failing.set(key, { sinceMs: isSame ? before.sinceMs : lastMs, lastMs, currentAuth });
+  }
+
+  /** Requests a newer credential past cache and backoff, unless that was done recently. */
+  #forceRenewal(key: string, worked: boolean, mounts: number): void {
+    const { clock, store, renewals, observer } = this.#options;
+    const entry = store.get(key);
+    if (entry?.stored === undefined) return;
+    const { provider, fingerprint } = entry.stored;
+    const refused = { fingerprint, worked: worked || this.#worked.get(key) === fingerprint };
+    if (!this.#refusals.mayForce(key, clock.monotonicMs(), refused)) return;
+    this.#lastForcedMs = clock.monotonicMs();
+    const source = provider === "adopted" ? "found in nydusd" : `from ${provider}`;
+    const text = `reads of ${key} fail in ${mounts} ${mounts === 1 ? "mount" : "mounts"} with ` +
+      `the credential ${source}; requesting a newer one`;
+    observer.notify({ kind: "warning", code: "reads-failing", text });
+    renewals.start([entry], { refused });
+  }
+}
+
+function isSameAuth(a: Secret | undefined, b: Secret | undefined): boolean {
+  return a === undefined || b === undefined ? a === b : a.equals(b);
+}
+
+interface Counters {
+  readonly pid: number | undefined;
+  readonly reads: number;
+  readonly errors: number;
+  readonly atMs: number;
+}
+
+/** Mounts per poll; a node with more is covered by several polls. */
+const MAX_MOUNTS_PER_POLL = 256;
+const MAX_PARALLEL = 8;
+
+/**
+ * Tracks the read counters of all mounts. nydusd does not report why a read failed, but a rising
+ * error count is the only feedback on a credential that there is.
+ */
+export class ReadTracker {
+  readonly #counters = new Map<InstanceKey, Counters>();
+  #next = 0;
+
+  /** Polls the counters of the next mounts and returns those that changed. */
+  async poll(
+    daemons: readonly Daemon[],
+    counter: ReadCounter,
+    nowMs: number,
+    options: CallOptions,
+  ): Promise<readonly ReadFinding[]> {
+    const mounts = daemons.filter(({ state }) => state === "running").flatMap((daemon) =>
+      daemon.instances.flatMap((instance) =>
+        instance.mountId === undefined ? [] : [{ daemon, instance, mountId: instance.mountId }]
+      )
+    );
+    const live = new Set(mounts.map(({ instance }) => recordKeyOf(instance)));
+    for (const key of this.#counters.keys()) if (!live.has(key)) this.#counters.delete(key);
+    const due = Array.from({ length: Math.min(MAX_MOUNTS_PER_POLL, mounts.length) }, (_, i) => {
+      return mounts[(this.#next + i) % mounts.length];
+    });
+    this.#next = mounts.length === 0 ? 0 : (this.#next + due.length) % mounts.length;
+    const findings: ReadFinding[] = [];
+    const worker = async () => {
+      for (let mount = due.pop(); mount !== undefined; mount = due.pop()) {
+        const { daemon, instance, mountId } = mount;
+        const result = await counter.backendReads(daemon.apiSocket, { ...options, mountId });
+        if (result.kind !== "ok") continue;
+        const finding = this.#compare(daemon, instance, result.value, nowMs);
+        if (finding !== undefined) findings.push(finding);
+      }
+    };
+    await Promise.all(Array.from({ length: MAX_PARALLEL }, worker));
+    return findings;
+  }
+
+  #compare(
+    daemon: Daemon,
+    instance: RafsInstance,
+    { reads, errors }: { readonly reads: number; readonly errors: number },
+    nowMs: number,
+  ): ReadFinding | undefined {
+    const key = instanceKey(daemon.id, instance.snapshotId);
+    const before = this.#counters.get(key);
+    this.#counters.set(key, { pid: daemon.pid, reads, errors, atMs: nowMs });
+    // A new process starts counting at zero.
+    if (before === undefined || before.pid !== daemon.pid || reads < before.reads) return undefined;
+    if (reads === before.reads && errors === before.errors) return undefined;
+    const verdict = errors > before.errors ? "failed" : "succeeded";
+    return { daemon, instance, verdict, reads: reads - before.reads, sinceMs: before.atMs };
+  }
+}

@@ -1,0 +1,59 @@
+import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import type { Daemon } from "../../../lib/model/mod.ts";
+import { ReadTracker } from "../../../lib/reconciler/reads.ts";
+
+function daemon(snapshotIds: readonly string[], pid = 1): Daemon {
+  return {
+    id: "d1",
+    pid,
+    apiSocket: "/run/d1.sock",
+    source: "system-api",
+    state: "running",
+    configApi: "supported",
+    instances: snapshotIds.map((id) => ({ daemonId: "d1", snapshotId: id, mountId: `/${id}` })),
+  };
+}
+
+/** Returns the given counters of each mount. */
+function counter(counts: Readonly<Record<string, readonly [reads: number, errors: number]>>) {
+  return {
+    requests: 0,
+    backendReads(_socket: string, { mountId = "" } = {}) {
+      this.requests++;
+      const [reads, errors] = counts[mountId] ?? [0, 0];
+      return Promise.resolve({ kind: "ok" as const, value: { reads, errors } });
+    },
+  };
+}
+
+async function verdicts(tracker: ReadTracker, d: Daemon, counts: Parameters<typeof counter>[0]) {
+  const findings = await tracker.poll([d], counter(counts), 1_000, {});
+  return findings.map(({ instance, verdict }) => `${instance.snapshotId} ${verdict}`).sort();
+}
+
+Deno.test("ReadTracker: returns per mount whether reads failed or succeeded", async () => {
+  const tracker = new ReadTracker();
+  const d = daemon(["1", "2", "3"]);
+  deepStrictEqual(await verdicts(tracker, d, { "/1": [5, 0], "/2": [5, 5], "/3": [1, 0] }), []);
+  const next = { "/1": [6, 1], "/2": [9, 5], "/3": [1, 0] } as const;
+  deepStrictEqual(await verdicts(tracker, d, next), ["1 failed", "2 succeeded"]);
+  deepStrictEqual(await verdicts(tracker, d, next), []);
+});
+
+Deno.test("ReadTracker: ignores the first counters of a new process", async () => {
+  const tracker = new ReadTracker();
+  await verdicts(tracker, daemon(["1"]), { "/1": [5, 0] });
+  deepStrictEqual(await verdicts(tracker, daemon(["1"], 2), { "/1": [9, 9] }), []);
+  deepStrictEqual(await verdicts(tracker, daemon(["1"], 2), { "/1": [3, 0] }), []);
+});
+
+Deno.test("ReadTracker: polls at most 256 mounts at a time, and all of them over several polls", async () => {
+  const tracker = new ReadTracker();
+  const d = daemon(Array.from({ length: 600 }, (_, i) => String(i)));
+  const source = counter({});
+  await tracker.poll([d], source, 0, {});
+  strictEqual(source.requests, 256);
+  await tracker.poll([d], source, 0, {});
+  await tracker.poll([d], source, 0, {});
+  strictEqual(source.requests, 768);
+});
