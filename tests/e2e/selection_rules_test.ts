@@ -6,29 +6,9 @@ import { deepStrictEqual, doesNotMatch, match, ok, strictEqual } from "node:asse
 import type { SimNode, SimRegistry } from "../../lib/simulator/mod.ts";
 import { HAS_OPENSSL } from "../fakes/certificates.ts";
 import { kubeApi, NODE, putPod, putSecret, writeKubeconfig } from "./kube_stage.ts";
-import { AgentProcess, command, pause, simNode } from "./stage.ts";
+import { AgentProcess, command, keepReading, pause, simNode } from "./stage.ts";
 
 const LONG = 'check_interval = "1h"\nrefresh_interval = "1h"';
-
-/** Reads through every mount until disposed, as containers do. */
-function keepReading(node: SimNode): AsyncDisposable & { readonly ok: () => boolean } {
-  let isRunning = true;
-  let lastOk = false;
-  const done = (async () => {
-    while (isRunning) {
-      const reads = await node.readAll();
-      lastOk = reads.length > 0 && reads.every(({ ok }) => ok);
-      await pause(100);
-    }
-  })();
-  return {
-    ok: () => lastOk,
-    async [Symbol.asyncDispose]() {
-      isRunning = false;
-      await done;
-    },
-  };
-}
 
 /** Writes docker's configuration without changing the registries. */
 function dockerConfig(node: SimNode, pairs: Readonly<Record<string, string>>): void {
@@ -65,7 +45,7 @@ for (const login of ["basic", "bearer"] as const) {
     });
     await using agent = await AgentProcess.start(node, { renewal: LONG });
     await using reading = keepReading(node);
-    await agent.until("reads to succeed", reading.ok);
+    await agent.until("reads to succeed", reading.lastOk);
     const [status] = (await agent.status()).images;
     strictEqual(status?.provider, "kubelet");
     match(status?.selectionReason ?? "", /the registry accepts it; .*auths entry .*: refused/);
@@ -90,12 +70,12 @@ Deno.test("selection: a changed password that the registry rejects does not repl
   });
   await using agent = await AgentProcess.start(node, { renewal: LONG });
   await using reading = keepReading(node);
-  await agent.until("reads", reading.ok);
+  await agent.until("reads", reading.lastOk);
   dockerConfig(node, { [registry.host]: "robot:second" }); // before the registry knows it
   await agent.until("the refusal", () => agent.log.includes("registry-refused"));
   await pause(500);
   strictEqual(await daemon.currentAuth("/"), "robot:first");
-  ok(reading.ok(), "reads fail");
+  ok(reading.lastOk(), "reads fail");
   const [status] = (await agent.status()).images;
   strictEqual(status?.lastFailure?.reason, "registry-refused");
   match(status?.lastFailure?.detail ?? "", /authorization token has expired/);
@@ -104,7 +84,7 @@ Deno.test("selection: a changed password that the registry rejects does not repl
   registry.accept("robot", "second");
   registry.revoke("robot", "first");
   await agent.until("the new one", async () => await daemon.currentAuth("/") === "robot:second");
-  await agent.until("reads to succeed", reading.ok);
+  await agent.until("reads to succeed", reading.lastOk);
 });
 
 Deno.test("selection: keeps the credential in use over a restart of the agent after a bad change", async () => {
@@ -173,7 +153,7 @@ Deno.test("selection: with verify never probes no registry, and tries the next c
     more: '[delivery]\nverify = "never"',
   });
   await using reading = keepReading(node);
-  await agent.until("reads to succeed", reading.ok);
+  await agent.until("reads to succeed", reading.lastOk);
   strictEqual(registry.seen.filter(({ what }) => what !== "blob").length, 0);
   strictEqual((await agent.status()).images[0]?.provider, "kubelet");
 });
@@ -209,6 +189,44 @@ Deno.test({
     deepStrictEqual(brought, [btoa("robot:revoked"), btoa("robot:good")]);
     match((await agent.status()).images[0]?.selectionReason ?? "", /a-first.*: refused/);
   },
+});
+
+Deno.test("reads: a revoked credential is renewed because its reads fail", async () => {
+  await using node = simNode({ plugin: { cacheDuration: "1h", lifetimeMs: 3_600_000 } });
+  const image = `${node.tokenRegistry.host}/shop/app:1`;
+  await node.addDaemon({ id: "d1", mode: "dedicated", images: [image], version: "2.4.1" });
+  await node.addDaemon({ id: "s1", mode: "shared", images: [image, image], version: "2.4.1" });
+  await using agent = await AgentProcess.start(node, { renewal: LONG });
+  await using reading = keepReading(node);
+  const proven = async () =>
+    (await agent.status()).daemons.every(({ instances }) =>
+      instances.every(({ delivery }) => delivery === "proven")
+    );
+  await agent.until("every mount proven by its reads", proven);
+  const before = node.pluginExecutions();
+  const [user = "", token = ""] = node.newestPair(image).split(":");
+  node.tokenRegistry.revoke(user, token);
+  await agent.until("reads to fail", () => !reading.lastOk());
+  await agent.until("reads to recover", () => reading.lastOk());
+  await agent.until("every mount proven again", proven);
+  strictEqual(node.pluginExecutions() - before, 1, "one execution serves all mounts");
+  ok(agent.log.includes("reads-failing"), agent.log);
+});
+
+Deno.test("reads: a registry that rejects everything does not cause endless executions", async () => {
+  await using node = simNode({ plugin: { cacheDuration: "1h", lifetimeMs: 1 } });
+  const image = `${node.tokenRegistry.host}/shop/app:1`;
+  await node.addDaemon({ id: "d1", mode: "dedicated", images: [image], version: "2.4.1" });
+  await using agent = await AgentProcess.start(node, { renewal: LONG });
+  await using _reading = keepReading(node);
+  await agent.until("the first forced execution", () => agent.log.includes("reads-failing"));
+  const before = node.pluginExecutions();
+  const startedMs = performance.now();
+  await pause(9_000);
+  const more = node.pluginExecutions() - before;
+  // A busy machine makes the pause longer, and with it what the backoff allows.
+  const seconds = (performance.now() - startedMs) / 1_000;
+  ok(more <= seconds / 3, `${more} executions in ${seconds} seconds of refusals`);
 });
 
 Deno.test("check --probe: explains the verdict on each credential", async () => {

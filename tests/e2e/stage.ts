@@ -217,3 +217,23 @@ export function freePort(): number {
 export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
+
+/** Reads through every mount until disposed, as containers do. */
+export function keepReading(node: SimNode): AsyncDisposable & { readonly lastOk: () => boolean } {
+  let isRunning = true;
+  let lastOk = false;
+  const done = (async () => {
+    while (isRunning) {
+      const reads = await node.readAll();
+      lastOk = reads.length > 0 && reads.every(({ ok }) => ok);
+      await pause(100);
+    }
+  })();
+  return {
+    lastOk: () => lastOk,
+    async [Symbol.asyncDispose]() {
+      isRunning = false;
+      await done;
+    },
+  };
+}
