@@ -52,7 +52,7 @@ function checkUnit(unit: readonly string[], linked: Linked, findings: CheckFindi
   for (const directive of ["ExecStartPre", "ExecStopPost"]) {
     if (!assigned(unit, directive).some((command) => movesImmediately(command, link))) continue;
     const problem = `${directive}= moves ${link} immediately: a client that connects while the ` +
-      "agent restarts keeps its connection to the container runtime, and its pulls are not seen";
+      "agent restarts keeps its connection to the container runtime, and its pulls are not observed";
     findings.warnings.push(finding(UNIT, problem, `change that line of a drop-in; ${DOCS}`));
   }
 }

@@ -200,7 +200,7 @@ export class CriProxy implements AsyncDisposable, CriPulls {
       this.#failure = undefined;
     } catch (error) {
       this.#failure = messageOf(error);
-      this.#warn(`CRI pulls are not seen: ${this.#failure}`);
+      this.#warn(`credentials of CRI pulls are not observed: ${this.#failure}`);
       await this.#repairLink(config);
     }
   }

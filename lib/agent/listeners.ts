@@ -1,5 +1,5 @@
 import { dirname } from "@std/path";
-import { type ApiAgent, openApi } from "../api/mod.ts";
+import { type ApiAgent, loadApi } from "../api/mod.ts";
 import { BUILD_INFO } from "../assets/mod.ts";
 import type { AgentConfig } from "../config/mod.ts";
 import {
@@ -14,7 +14,7 @@ import {
 } from "../model/mod.ts";
 import {
   type AgentMetrics,
-  HealthMemory,
+  HealthTracker,
   type HealthView,
   type ImageHistory,
   openApp,
@@ -113,7 +113,7 @@ const SNAPSHOT_MS = 100;
 export class StatusServers implements AsyncDisposable {
   readonly #context: Context;
   readonly #sources: StatusSources;
-  readonly #memory = new HealthMemory();
+  readonly #tracker = new HealthTracker();
   readonly #page = new ReconfigurableListener();
   readonly #metrics = new ReconfigurableListener();
   #configProblems: readonly string[] = [];
@@ -140,7 +140,7 @@ export class StatusServers implements AsyncDisposable {
   health(): HealthView {
     const checkIntervalMs = this.#checkIntervalMs;
     const nowMs = this.#context.clock.wallMs();
-    return this.#memory.view(this.#agentStatus(), nowMs, { checkIntervalMs });
+    return this.#tracker.view(this.#agentStatus(), nowMs, { checkIntervalMs });
   }
 
   /** Returns the body of `/v1/status`. */
@@ -258,7 +258,7 @@ export class LocalApiServer implements AsyncDisposable {
 
   /** Loads the code of the API on the first request. */
   #open(): Promise<{ fetch: Handler }> {
-    return this.#app ??= openApi({ agent: this.#agent, version: BUILD_INFO.version });
+    return this.#app ??= loadApi({ agent: this.#agent, version: BUILD_INFO.version });
   }
 
   /** Warns when members of the group cannot enter a folder above the socket. */

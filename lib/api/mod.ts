@@ -1,17 +1,16 @@
 /**
- * The local API on the unix socket: lookups, pushes, status.
+ * The local API on the unix socket: credential lookups, pushed credentials, status.
  *
  * @module
  */
-export type { ApiOptions } from "./app.ts";
-export { openApi } from "./open_api.ts";
-export type {
-  ApiAgent,
-  ApiCredential,
-  ApiLifetime,
-  ApiLogLevel,
-  ApiLookup,
-  ApiPut,
-  ApiRenewed,
-  ApiTarget,
+export {
+  type ApiAgent,
+  type ApiCredential,
+  type ApiLifetime,
+  type ApiLogLevel,
+  type ApiLookup,
+  type ApiPut,
+  type ApiRenewed,
+  type ApiTarget,
+  loadApi,
 } from "./port.ts";

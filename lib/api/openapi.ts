@@ -1,13 +1,13 @@
 import { toJsonSchema } from "@valibot/to-json-schema";
 import { ROUTES } from "./routes.ts";
-import { ANSWERS, REQUESTS } from "./schemas.ts";
+import { REQUESTS, RESPONSES } from "./schemas.ts";
 
 type Schema = Parameters<typeof toJsonSchema>[0];
 
-/** The OpenAPI 3.1 document of the local API, out of the schemas that it checks requests with. */
+/** Returns the OpenAPI 3.1 document of the local API, generated from its routes and schemas. */
 export function openApiDocument(version: string): object {
   const paths: Record<string, Record<string, object>> = {};
-  for (const { method, path, summary, body, answer } of ROUTES) {
+  for (const { method, path, summary, body, response } of ROUTES) {
     paths[path] ??= {};
     paths[path][method.toLowerCase()] = {
       operationId: operationId(method, path),
@@ -16,8 +16,8 @@ export function openApiDocument(version: string): object {
         requestBody: { required: true, content: json(reference("requests", body)) },
       }),
       responses: {
-        "200": { description: "Done.", content: json(reference("answers", answer)) },
-        "default": { description: "Not done.", content: json(reference("answers", "error")) },
+        "200": { description: "Success", content: json(reference("responses", response)) },
+        "default": { description: "Error", content: json(reference("responses", "error")) },
       },
     };
   }
@@ -26,18 +26,18 @@ export function openApiDocument(version: string): object {
     info: {
       title: "nydus-auth-agent",
       version,
-      description: "The local API, over a unix socket. Answers may hold secrets.",
+      description: "The local API on a unix socket. Responses may contain secrets.",
     },
-    servers: [{ url: "http://localhost", description: "over the unix socket `api.socket`" }],
+    servers: [{ url: "http://localhost", description: "on the unix socket `api.socket`" }],
     paths,
-    components: { schemas: { ...named("requests", REQUESTS), ...named("answers", ANSWERS) } },
+    components: { schemas: { ...named("requests", REQUESTS), ...named("responses", RESPONSES) } },
   };
 }
 
 function named(kind: string, schemas: Readonly<Record<string, Schema>>): Record<string, object> {
   return Object.fromEntries(
     Object.entries(schemas).map(([name, schema]) => {
-      // What a schema checks beyond its form has no words in JSON Schema.
+      // Custom checks cannot be expressed in JSON Schema.
       const { $schema: _, ...form } = toJsonSchema(schema, {
         errorMode: "ignore",
         typeMode: "input",

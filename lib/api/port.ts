@@ -1,11 +1,12 @@
+import type { Hono } from "hono";
 import type { CallOptions, Credential, ImageReference } from "../model/mod.ts";
 
-/** What a request is about: one image, or every image of a registry. */
+/** The target of a request: one image, or every image of a registry. */
 export type ApiTarget =
   | { readonly kind: "image"; readonly image: ImageReference }
   | { readonly kind: "registry"; readonly registry: string; readonly image: ImageReference };
 
-/** A credential that the agent gives away. Times are wall times in ms. */
+/** A credential for a client. Times are wall times in milliseconds. */
 export interface ApiCredential {
   readonly provider: string;
   readonly credential: Credential;
@@ -17,7 +18,7 @@ export interface ApiCredential {
   readonly expired: boolean;
 }
 
-/** A credential that somebody put into the agent, without its secret. */
+/** A credential that a client pushed to the agent, without its secret. */
 export interface ApiPut {
   readonly ref?: string;
   readonly registry?: string;
@@ -27,7 +28,7 @@ export interface ApiPut {
   readonly validUntilMs?: number;
 }
 
-/** What asking an image's sources by hand brought. */
+/** The result of renewing the credential of an image on user request. */
 export interface ApiRenewed {
   readonly image: string;
   readonly endpoint?: string;
@@ -36,50 +37,62 @@ export interface ApiRenewed {
   readonly detail?: string;
 }
 
-/** The levels that lines are written from. */
+/** The minimum level of log lines. */
 export type ApiLogLevel = "debug" | "info" | "warning" | "error";
 
-/** How long a credential must live, or lives: for a time or until one, or nothing is known. */
+/** The lifetime of a credential, required or known: a duration or an end, or neither. */
 export interface ApiLifetime {
   readonly validForMs?: number;
   /** Wall time. */
   readonly validUntilMs?: number;
 }
 
-/** A question for an image's credential. */
+/** A lookup of the credential of an image. */
 export interface ApiLookup extends ApiLifetime {
   readonly image: ImageReference;
   readonly labels: Readonly<Record<string, string>>;
 }
 
-/** The running agent, as the local API sees it. */
+/** The operations of the running agent that the local API exposes. */
 export interface ApiAgent {
-  /** Undefined: nobody has one. `why` then says what each provider answered. */
+  /** `found` is undefined if no provider has a credential; `why` has the reason of each. */
   credential(
-    question: ApiLookup,
+    lookup: ApiLookup,
     options: CallOptions,
   ): Promise<{ readonly found?: ApiCredential; readonly why: readonly string[] }>;
-  /** @throws {AgentError} `usage` when nothing can be put, because of the configuration. */
+  /** @throws {AgentError} `usage` if the configuration does not allow pushed credentials. */
   put(
     target: ApiTarget,
     given: Credential | Readonly<Record<string, string>>,
     lifetime: ApiLifetime,
   ): ApiPut;
   puts(): readonly ApiPut[];
-  /** False: there was nothing. */
+  /** Returns false if there was no pushed credential. */
   forget(target: ApiTarget): boolean;
   refused(
     target: ApiTarget,
     fingerprint: string,
     options: CallOptions,
-  ): Promise<"asked" | "resting" | "not-current">;
-  /** What every provider answers for an image, without a secret; see `explain --output json`. */
-  explain(question: ApiLookup, options: CallOptions): Promise<object>;
-  /** What `status --output json` prints. */
+  ): Promise<"requested" | "backing-off" | "not-current">;
+  /** Returns the result of every provider for an image, as in `explain --output json`. */
+  explain(lookup: ApiLookup, options: CallOptions): Promise<object>;
+  /** Returns the output of `status --output json`. */
   status(): object;
   reconcile(): void;
-  /** Every image that is mounted, or the one named. */
+  /** Renews one image, or every mounted image. */
   renew(only: ImageReference | undefined, options: CallOptions): Promise<readonly ApiRenewed[]>;
   logLevel(): ApiLogLevel;
   setLogLevel(level: ApiLogLevel): void;
+}
+
+/** Options of {@linkcode loadApi}. */
+export interface ApiOptions {
+  readonly agent: ApiAgent;
+  readonly version: string;
+}
+
+/** Loads the code of the local API and creates it. Loading is deferred until the first request. */
+export async function loadApi(options: ApiOptions): Promise<Hono> {
+  const { createApi } = await import("./app.ts");
+  return createApi(options);
 }

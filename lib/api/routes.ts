@@ -5,26 +5,28 @@ import {
   credentialFromPair,
   credentialSecret,
   credentialUsername,
+  defined,
   parseDurationMs,
   parseImageReference,
   repositoryReference,
   Secret,
 } from "../model/mod.ts";
 import type { ApiAgent, ApiCredential, ApiLifetime, ApiPut, ApiTarget } from "./port.ts";
-import type { AnswerBody, ANSWERS, RequestBody, REQUESTS } from "./schemas.ts";
+import type { RequestBody, REQUESTS, ResponseBody, RESPONSES } from "./schemas.ts";
 
-/** One question that can be put to the agent. */
+/** A route of the local API. */
 export interface Route<Body = unknown> {
   readonly method: "GET" | "PUT" | "POST" | "DELETE";
   readonly path: `/v1/${string}`;
   readonly summary: string;
-  /** Undefined: it takes no body. */
+  /** Schema of the request body; undefined without one. */
   readonly body?: keyof typeof REQUESTS;
-  readonly answer: keyof typeof ANSWERS;
-  answerTo(agent: ApiAgent, body: Body, options: CallOptions): unknown;
+  /** Schema of the response body. */
+  readonly response: keyof typeof RESPONSES;
+  handle(agent: ApiAgent, body: Body, options: CallOptions): unknown;
 }
 
-/** A registry stands for its images: providers are asked for one. */
+/** Providers look up images, so a registry is represented by one of its images. */
 const ANY_REPOSITORY = "library/any";
 
 function route<Name extends keyof typeof REQUESTS>(
@@ -33,63 +35,64 @@ function route<Name extends keyof typeof REQUESTS>(
   return given;
 }
 
-function asking(given: Omit<Route<undefined>, "body">): Route<never> {
+function routeWithoutBody(given: Omit<Route<undefined>, "body">): Route<never> {
   return given;
 }
 
 const getCredential = route({
   method: "POST",
   path: "/v1/credentials/get",
-  summary: "The credential for an image: the one that its mounts use, else the chain's.",
+  summary: "Returns the credential for an image: the one of its mounts, or one from the providers.",
   body: "get",
-  answer: "credential",
-  async answerTo(agent, { labels, ...body }, options) {
+  response: "credential",
+  async handle(agent, { labels, ...body }, options) {
     const { image } = targetOf(body);
-    const question = { image, labels, ...lifeOf(body) };
-    const { found, why } = await agent.credential(question, options);
+    const lookup = { image, labels, ...lifetimeOf(body) };
+    const { found, why } = await agent.credential(lookup, options);
     if (found !== undefined) return credentialBody(image.text, found);
     throw new ApiError(404, "no-credential", `no credential for ${image.text}`, why);
   },
 });
 
-const listPuts = asking({
+const listPushed = routeWithoutBody({
   method: "GET",
   path: "/v1/credentials",
-  summary: "What was put into the agent, without secrets.",
-  answer: "puts",
-  answerTo: (agent) => ({ credentials: agent.puts().map(putBody) }),
+  summary: "Lists the pushed credentials, without secrets.",
+  response: "puts",
+  handle: (agent) => ({ credentials: agent.puts().map(pushedBody) }),
 });
 
-const putCredential = route({
+const pushCredential = route({
   method: "PUT",
   path: "/v1/credentials",
-  summary: "Put a credential, or pull labels, for an image or a registry. It goes before what " +
-    "every other provider has, and to the image's mounts, until it ends or is forgotten.",
+  summary:
+    "Pushes a credential, or pull labels, for an image or a registry. It has priority over " +
+    "all other providers and is delivered to the image's mounts, until it expires or is deleted.",
   body: "put",
-  answer: "put",
-  answerTo(agent, { credential, labels, ...body }) {
+  response: "put",
+  handle(agent, { credential, labels, ...body }) {
     const given = credential === undefined ? labels ?? {} : credentialOf(credential);
-    return putBody(agent.put(targetOf(body), given, lifeOf(body)));
+    return pushedBody(agent.put(targetOf(body), given, lifetimeOf(body)));
   },
 });
 
-const forgetPut = route({
+const deletePushed = route({
   method: "DELETE",
   path: "/v1/credentials",
-  summary: "Forget what was put. Mounts keep what they hold until another source has something.",
+  summary: "Deletes a pushed credential. Mounts keep it until another provider has a credential.",
   body: "forget",
-  answer: "forgotten",
-  answerTo: (agent, body) => ({ forgotten: agent.forget(targetOf(body)) }),
+  response: "forgotten",
+  handle: (agent, body) => ({ forgotten: agent.forget(targetOf(body)) }),
 });
 
 const reportRefused = route({
   method: "POST",
   path: "/v1/refused",
-  summary: "Say that a registry refused the credential with this fingerprint: if it is still " +
-    "the current one, its source is asked for a newer one, past caches.",
+  summary: "Reports that a registry refused the credential with this fingerprint. If it is still " +
+    "the current one, a new one is requested from its provider, bypassing caches.",
   body: "refused",
-  answer: "refused",
-  async answerTo(agent, { fingerprint, ...body }, options) {
+  response: "refused",
+  async handle(agent, { fingerprint, ...body }, options) {
     return { outcome: await agent.refused(targetOf(body), fingerprint, options) };
   },
 });
@@ -97,29 +100,29 @@ const reportRefused = route({
 const explainImage = route({
   method: "POST",
   path: "/v1/explain",
-  summary: "What every provider answers for an image, and why.",
+  summary: "Explains the result of every provider for an image.",
   body: "explain",
-  answer: "free",
-  answerTo(agent, { ref, labels, ...lifetime }, options) {
+  response: "object",
+  handle(agent, { ref, labels, ...lifetime }, options) {
     const image = parseImageReference(ref);
-    return agent.explain({ image, labels, ...lifeOf(lifetime) }, options);
+    return agent.explain({ image, labels, ...lifetimeOf(lifetime) }, options);
   },
 });
 
-const writeStatus = asking({
+const writeStatus = routeWithoutBody({
   method: "GET",
   path: "/v1/status",
-  summary: "How the node stands; the same as of the server for metrics.",
-  answer: "free",
-  answerTo: (agent) => agent.status(),
+  summary: "Returns the status of the agent, as the metrics server does.",
+  response: "object",
+  handle: (agent) => agent.status(),
 });
 
-const reconcileNow = asking({
+const reconcileNow = routeWithoutBody({
   method: "POST",
   path: "/v1/reconcile",
-  summary: "Look at the node now, instead of at the next check.",
-  answer: "reconcile",
-  answerTo(agent) {
+  summary: "Starts a reconciliation immediately.",
+  response: "reconcile",
+  handle(agent) {
     agent.reconcile();
     return { accepted: true };
   },
@@ -128,41 +131,41 @@ const reconcileNow = asking({
 const renewImages = route({
   method: "POST",
   path: "/v1/renew",
-  summary: "Ask the sources of one image or of all, past caches and backoffs.",
+  summary: "Renews the credentials of one or all images, bypassing caches and backoffs.",
   body: "renew",
-  answer: "renewed",
-  async answerTo(agent, { ref }, options) {
+  response: "renewed",
+  async handle(agent, { ref }, options) {
     const only = ref === undefined ? undefined : parseImageReference(ref);
     return { images: await agent.renew(only, options) };
   },
 });
 
-const writeLogLevel = asking({
+const writeLogLevel = routeWithoutBody({
   method: "GET",
   path: "/v1/log-level",
-  summary: "From which level on lines are written.",
-  answer: "logLevel",
-  answerTo: (agent) => ({ level: agent.logLevel() }),
+  summary: "Returns the log level.",
+  response: "logLevel",
+  handle: (agent) => ({ level: agent.logLevel() }),
 });
 
 const setLogLevel = route({
   method: "PUT",
   path: "/v1/log-level",
-  summary: "Write lines from another level on, until the next reload or restart.",
+  summary: "Sets the log level until the next reload or restart.",
   body: "logLevel",
-  answer: "logLevel",
-  answerTo(agent, { level }) {
+  response: "logLevel",
+  handle(agent, { level }) {
     agent.setLogLevel(level);
     return { level: agent.logLevel() };
   },
 });
 
-/** Every route of the local API; its OpenAPI document says the same. */
+/** All routes of the local API. */
 export const ROUTES: readonly Route<never>[] = [
   getCredential,
-  listPuts,
-  putCredential,
-  forgetPut,
+  listPushed,
+  pushCredential,
+  deletePushed,
   reportRefused,
   explainImage,
   writeStatus,
@@ -172,7 +175,7 @@ export const ROUTES: readonly Route<never>[] = [
   setLogLevel,
 ];
 
-/** A refusal that the caller is told: its message never holds a secret. */
+/** An error for the client. Its message never contains a secret. */
 export class ApiError extends Error {
   override readonly name = "ApiError";
   readonly status: 400 | 404 | 409 | 411 | 413 | 415 | 503;
@@ -202,18 +205,18 @@ function targetOf(body: {
     const image = repositoryReference(registry, ANY_REPOSITORY);
     return { kind: "registry", registry: image.registry, image };
   } catch {
-    throw new AgentError("usage", "read registry: it is not of the form host or host:port");
+    throw new AgentError("usage", "invalid registry: expected host or host:port");
   }
 }
 
-function lifeOf({ validFor, validUntil }: {
+function lifetimeOf({ validFor, validUntil }: {
   readonly validFor?: string | undefined;
   readonly validUntil?: string | undefined;
 }): ApiLifetime {
-  return {
-    ...(validFor !== undefined && { validForMs: parseDurationMs(validFor) }),
-    ...(validUntil !== undefined && { validUntilMs: Date.parse(validUntil) }),
-  };
+  return defined({
+    validForMs: validFor === undefined ? undefined : parseDurationMs(validFor),
+    validUntilMs: validUntil === undefined ? undefined : Date.parse(validUntil),
+  });
 }
 
 function credentialOf(given: NonNullable<RequestBody<"put">["credential"]>): Credential {
@@ -221,7 +224,7 @@ function credentialOf(given: NonNullable<RequestBody<"put">["credential"]>): Cre
     case "basic": {
       const credential = credentialFromPair(given.username, given.password);
       if (credential !== undefined) return credential;
-      throw new AgentError("usage", "read credential: it has no password");
+      throw new AgentError("usage", "invalid credential: it has no password");
     }
     case "registry-token":
       return { kind: "registry-token", token: new Secret(given.token) };
@@ -232,34 +235,38 @@ function credentialOf(given: NonNullable<RequestBody<"put">["credential"]>): Cre
   }
 }
 
-function credentialBody(image: string, found: ApiCredential): AnswerBody<"credential"> {
+function credentialBody(image: string, found: ApiCredential): ResponseBody<"credential"> {
   const { provider, credential, origin, fingerprint, expired } = found;
   const { refreshAtMs, expiresAtMs } = found;
-  const secret = credentialSecret(credential).reveal();
-  const username = credentialUsername(credential);
-  return {
+  return defined({
     image,
     provider,
-    credential: credential.kind === "basic"
-      ? { form: "basic", username, password: secret }
-      : credential.kind === "registry-token"
-      ? { form: "registry-token", token: secret }
-      : { form: "identity-token", username, token: secret },
+    credential: revealed(credential),
     origin,
     fingerprint,
     fetchedAt: iso(found.fetchedAtMs),
-    ...(refreshAtMs !== undefined && { refreshAt: iso(refreshAtMs) }),
-    ...(expiresAtMs !== undefined && { expiresAt: iso(expiresAtMs) }),
+    refreshAt: refreshAtMs === undefined ? undefined : iso(refreshAtMs),
+    expiresAt: expiresAtMs === undefined ? undefined : iso(expiresAtMs),
     expired,
-  };
+  });
 }
 
-function putBody({ putAtMs, validUntilMs, ...rest }: ApiPut): AnswerBody<"put"> {
-  return {
-    ...rest,
-    putAt: iso(putAtMs),
-    ...(validUntilMs !== undefined && { validUntil: iso(validUntilMs) }),
-  };
+function revealed(credential: Credential): ResponseBody<"credential">["credential"] {
+  const secret = credentialSecret(credential).reveal();
+  const username = credentialUsername(credential);
+  switch (credential.kind) {
+    case "basic":
+      return { form: "basic", username, password: secret };
+    case "registry-token":
+      return { form: "registry-token", token: secret };
+    case "identity-token":
+      return { form: "identity-token", username, token: secret };
+  }
+}
+
+function pushedBody({ putAtMs, validUntilMs, ...rest }: ApiPut): ResponseBody<"put"> {
+  const validUntil = validUntilMs === undefined ? undefined : iso(validUntilMs);
+  return defined({ ...rest, putAt: iso(putAtMs), validUntil });
 }
 
 function iso(ms: number): string {

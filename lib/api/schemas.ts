@@ -1,6 +1,6 @@
 import * as v from "valibot";
 
-/** Longer than any reference that the grammar allows. */
+/** Limits in characters. */
 const MAX_REF = 4_096;
 const MAX_SECRET = 48 * 1_024;
 const MAX_LABELS = 64;
@@ -9,20 +9,20 @@ const ref = v.pipe(
   v.string(),
   v.minLength(1),
   v.maxLength(MAX_REF),
-  v.description("An image reference, as a person writes it: `alpine` is docker.io/library/alpine."),
+  v.description("An image reference; short names such as `alpine` are normalized."),
 );
 const registry = v.pipe(
   v.string(),
   v.minLength(1),
   v.maxLength(255),
-  v.description("A registry, `host` or `host:port`: stands for every image in it."),
+  v.description("A registry, `host` or `host:port`, for every image in it."),
 );
 const secretText = v.pipe(v.string(), v.minLength(1), v.maxLength(MAX_SECRET));
 const time = v.pipe(v.string(), v.isoTimestamp(), v.description("A time, RFC 3339."));
 const fingerprint = v.pipe(
   v.string(),
   v.regex(/^[0-9a-f]{1,64}$/),
-  v.description("A short name of the credential, which says nothing of it; for this process only."),
+  v.description("Identifies the credential; valid until the agent is restarted."),
 );
 const duration = v.pipe(
   v.string(),
@@ -32,10 +32,10 @@ const duration = v.pipe(
 const labels = v.pipe(
   v.record(v.pipe(v.string(), v.maxLength(1_024)), v.pipe(v.string(), v.maxLength(MAX_SECRET))),
   v.check((all) => Object.keys(all).length <= MAX_LABELS, `at most ${MAX_LABELS} labels`),
-  v.description("Labels of a snapshot, of which the two of the pull count."),
+  v.description("Labels of a snapshot; the two labels with the pull credential are used."),
 );
 
-/** Every way in which a credential is written. */
+/** A credential in any of its forms. */
 const credential = v.variant("form", [
   v.strictObject({ form: v.literal("basic"), username: secretText, password: secretText }),
   v.strictObject({ form: v.literal("registry-token"), token: secretText }),
@@ -65,7 +65,7 @@ const oneLifetime = <
     "give either validFor or validUntil",
   );
 
-/** Bodies of requests. */
+/** Schemas of request bodies. */
 export const REQUESTS = {
   get: v.pipe(
     v.strictObject({
@@ -105,7 +105,7 @@ export const REQUESTS = {
 
 const providerName = v.pipe(
   v.string(),
-  v.description("labels, cri, docker, kubelet or kubesecret; adopted: what a mount held before."),
+  v.description("labels, cri, docker, kubelet or kubesecret; adopted: found in nydusd."),
 );
 const put = v.strictObject({
   ref: v.optional(ref),
@@ -116,8 +116,8 @@ const put = v.strictObject({
   validUntil: v.optional(time),
 });
 
-/** Bodies of answers. */
-export const ANSWERS = {
+/** Schemas of response bodies. */
+export const RESPONSES = {
   credential: v.strictObject({
     image: v.string(),
     provider: providerName,
@@ -132,7 +132,7 @@ export const ANSWERS = {
   puts: v.strictObject({ credentials: v.array(put) }),
   put,
   forgotten: v.strictObject({ forgotten: v.boolean() }),
-  refused: v.strictObject({ outcome: v.picklist(["asked", "resting", "not-current"]) }),
+  refused: v.strictObject({ outcome: v.picklist(["requested", "backing-off", "not-current"]) }),
   renewed: v.strictObject({
     images: v.array(v.strictObject({
       image: v.string(),
@@ -144,8 +144,8 @@ export const ANSWERS = {
   }),
   reconcile: v.strictObject({ accepted: v.literal(true) }),
   logLevel: v.strictObject({ level: v.string() }),
-  /** What the command line prints as JSON: its parts are described there. */
-  free: v.looseObject({}),
+  /** The JSON output of a command, which is not described here. */
+  object: v.looseObject({}),
   error: v.strictObject({
     error: v.strictObject({
       code: v.string(),
@@ -155,9 +155,11 @@ export const ANSWERS = {
   }),
 } as const;
 
-/** Everything that a request may hold. */
+/** A parsed request body. */
 export type RequestBody<Name extends keyof typeof REQUESTS> = v.InferOutput<
   (typeof REQUESTS)[Name]
 >;
-/** Everything that an answer holds. */
-export type AnswerBody<Name extends keyof typeof ANSWERS> = v.InferOutput<(typeof ANSWERS)[Name]>;
+/** A response body. */
+export type ResponseBody<Name extends keyof typeof RESPONSES> = v.InferOutput<
+  (typeof RESPONSES)[Name]
+>;

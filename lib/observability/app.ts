@@ -1,27 +1,26 @@
 import { type Context, Hono } from "hono";
 import { type AgentStatus, isAllowedHost, parseImageReference } from "../model/mod.ts";
-import { preferredForm } from "./accept.ts";
 import type { HealthView } from "./health.ts";
-import type { ImagePast } from "./image_history.ts";
+import type { ImageRecord } from "./image_history.ts";
 import type { MetricsPage } from "./metrics.ts";
-import { printable } from "./printable.ts";
 import { imagePage, unknownImagePage } from "./page/image_page.ts";
 import { icon, PAGE_POLICY } from "./page/layout.ts";
 import { nodePage } from "./page/node_page.ts";
-import { RenderedPages } from "./rendered_pages.ts";
+import { type ExpositionFormat, preferredFormat } from "./prometheus.ts";
+import { printable } from "./redact.ts";
 
-/** What {@linkcode createApp} is given. */
+/** Options of {@linkcode createApp}. */
 export interface AppOptions {
-  readonly metrics: { page(accept?: string): Promise<MetricsPage> };
+  readonly metrics: { page(format: ExpositionFormat): Promise<MetricsPage> };
   readonly status: () => AgentStatus;
   readonly health: () => HealthView;
-  /** What happened to an image lately; without it the pages have no history. */
-  readonly history?: (image: string) => ImagePast | undefined;
-  /** The configured address, and further names under which we are asked. */
+  /** Returns the recent history of an image. @default No history */
+  readonly history?: (image: string) => ImageRecord | undefined;
+  /** The configured address and other allowed values of the `Host` header. */
   readonly allowedHosts: readonly string[];
-  /** Monotonic time in ms. */
+  /** Returns the monotonic time in ms. */
   readonly now: () => number;
-  /** Only metrics, `/livez` and `/readyz`, without details. Default false. */
+  /** Whether only metrics, `/livez` and `/readyz` are served, without details. @default false */
   readonly metricsOnly?: boolean;
 }
 
@@ -33,17 +32,20 @@ const HEADERS: Readonly<Record<string, string>> = {
   "cross-origin-resource-policy": "same-origin",
 };
 
-/** Metrics, health and status over HTTP. Read-only, without secrets, and for no other web page. */
+/**
+ * Creates the HTTP application for metrics, health and status. It is read-only, serves no secrets,
+ * and cannot be read by other web pages.
+ */
 export function createApp(options: AppOptions): Hono {
   const { metrics, health, allowedHosts, now, metricsOnly = false } = options;
   const app = new Hono();
-  const pages = new RenderedPages(now);
+  const cache = new ResponseCache(now);
 
   app.use(async function guard(c, next) {
     for (const [name, value] of Object.entries(HEADERS)) c.header(name, value);
     const host = c.req.header("host") ?? new URL(c.req.url).host;
     if (!isAllowedHost(host, allowedHosts)) {
-      return c.json({ error: "this server is not called that" }, 421);
+      return c.json({ error: "host not allowed" }, 421);
     }
     if (c.req.method !== "GET" && c.req.method !== "HEAD") {
       c.header("allow", "GET, HEAD");
@@ -53,9 +55,9 @@ export function createApp(options: AppOptions): Hono {
   });
 
   const metricsPage = (c: Context) => {
-    const form = preferredForm(c.req.header("accept") ?? "");
-    return pages.respond(form, async () => {
-      const { contentType, body } = await metrics.page(form);
+    const format = preferredFormat(c.req.header("accept") ?? "");
+    return cache.respond(format, async () => {
+      const { contentType, body } = await metrics.page(format);
       return c.body(body, 200, { "content-type": contentType });
     });
   };
@@ -70,31 +72,33 @@ export function createApp(options: AppOptions): Hono {
   app.get("/readyz", (c) => {
     const view = health();
     if (metricsOnly) return c.text(view.ready ? "ok\n" : "not ready\n", view.ready ? 200 : 503);
-    const text = c.req.query("verbose") === undefined
-      ? view.ready ? "ok\n" : gateText(view)
-      : verboseText(view);
+    const text = c.req.query("verbose") !== undefined
+      ? verboseText(view)
+      : view.ready
+      ? "ok\n"
+      : failedChecksText(view);
     return c.text(text, view.ready ? 200 : 503);
   });
-  if (!metricsOnly) addDetails(app, options, pages);
+  if (!metricsOnly) addDetails(app, options, cache);
 
-  app.notFound((c) => c.json({ error: "there is nothing here" }, 404));
+  app.notFound((c) => c.json({ error: "not found" }, 404));
   app.onError((_error, c) => c.json({ error: "internal error" }, 500));
   return app;
 }
 
-/** Adds the status as JSON and the status page. */
-function addDetails(app: Hono, options: AppOptions, pages: RenderedPages): void {
+/** Adds the status as JSON and the status pages. */
+function addDetails(app: Hono, options: AppOptions, cache: ResponseCache): void {
   const { status, health, now, history = () => undefined } = options;
-  const imagePages = new RenderedPages(now);
+  const imagePages = new ResponseCache(now);
   app.get("/healthz", (c) => {
     const view = health();
     return c.json(view, view.live ? 200 : 503);
   });
   const json = (c: Context) => c.json({ ...status(), health: health() });
-  app.get("/v1/status", (c) => pages.respond("/v1/status", () => json(c)));
-  app.get("/", (c) => pages.respond("/", () => c.html(nodePage(status(), health()))));
+  app.get("/v1/status", (c) => cache.respond("/v1/status", () => json(c)));
+  app.get("/", (c) => cache.respond("/", () => c.html(nodePage(status(), health()))));
   app.get("/images", (c) => {
-    const ref = normalized(c.req.query("ref") ?? "");
+    const ref = normalizeReference(c.req.query("ref") ?? "");
     return imagePages.respond(ref, () => {
       const page = imagePage(status(), ref, history(ref));
       return page === undefined ? c.html(unknownImagePage(ref), 404) : c.html(page);
@@ -106,8 +110,8 @@ function addDetails(app: Hono, options: AppOptions, pages: RenderedPages): void 
   });
 }
 
-/** As the agent writes references; what is none stays as it is, and is found nowhere. */
-function normalized(ref: string): string {
+/** Returns an image reference as the status has it, or the same text if it is not a reference. */
+function normalizeReference(ref: string): string {
   try {
     return parseImageReference(ref).text;
   } catch {
@@ -115,18 +119,79 @@ function normalized(ref: string): string {
   }
 }
 
-function gateText({ checks }: HealthView): string {
-  const failed = checks.filter(({ gate, ok }) => gate && !ok);
+function failedChecksText({ checks }: HealthView): string {
+  const failed = checks.filter(({ required, ok }) => required && !ok);
   return failed.map(({ name, text }) => `${name}: ${printable(text)}\n`).join("");
 }
 
 /**
- * `[+]` holds, `[-]` does not, `[!]` does not and readiness does not depend on it; then the one
- * sentence, and whether we are ready.
+ * Returns a line for each check, the summary, and whether the agent is ready. `[+]` is a passed
+ * check, `[-]` a failed one, `[!]` a failed one that readiness does not depend on.
  */
 function verboseText({ checks, ready, level, summary }: HealthView): string {
-  const lines = checks.map(({ name, ok, text, gate }) =>
-    `[${ok ? "+" : gate ? "-" : "!"}] ${name}: ${printable(text)}\n`
+  const lines = checks.map(({ name, ok, text, required }) =>
+    `[${ok ? "+" : required ? "-" : "!"}] ${name}: ${printable(text)}\n`
   );
   return `${lines.join("")}${level}: ${summary}\n${ready ? "ready" : "not ready"}\n`;
+}
+
+const CACHE_LIFETIME_MS = 1_000;
+/** Different responses per second. Requests for more of them get 503. */
+const MAX_RESPONSES = 32;
+
+interface CachedResponse {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly body: Uint8Array<ArrayBuffer>;
+}
+
+/**
+ * Renders each response at most once per second and shares its bytes, so that neither CPU time nor
+ * memory grows with the number of clients.
+ */
+class ResponseCache {
+  readonly #now: () => number;
+  readonly #responses = new Map<
+    string,
+    { readonly atMs: number; readonly response: Promise<CachedResponse> }
+  >();
+
+  /** @param now Returns the monotonic time in ms. */
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  /** Returns the cached response for a key, or renders it. A failure is not cached. */
+  async respond(key: string, render: () => Response | Promise<Response>): Promise<Response> {
+    const nowMs = this.#now();
+    for (const [key, { atMs }] of this.#responses) {
+      if (nowMs - atMs >= CACHE_LIFETIME_MS) this.#responses.delete(key);
+    }
+    let response = this.#responses.get(key)?.response;
+    if (response === undefined) {
+      if (this.#responses.size >= MAX_RESPONSES) {
+        return new Response(null, { status: 503, headers: { "retry-after": "1" } });
+      }
+      response = readResponse(render);
+      this.#responses.set(key, { atMs: nowMs, response });
+      response.catch(() => this.#responses.delete(key));
+    }
+    const { status, headers, body } = await response;
+    // A stream shares the bytes, which a body of bytes would copy for each response.
+    const stream = new ReadableStream<Uint8Array>({
+      pull(controller) {
+        controller.enqueue(body);
+        controller.close();
+      },
+    }, { highWaterMark: 0 });
+    return new Response(stream, { status, headers });
+  }
+}
+
+async function readResponse(render: () => Response | Promise<Response>): Promise<CachedResponse> {
+  const response = await render();
+  const body = new Uint8Array(await response.arrayBuffer());
+  const headers = new Headers(response.headers);
+  headers.set("content-length", String(body.length));
+  return { status: response.status, headers, body };
 }

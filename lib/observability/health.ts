@@ -1,49 +1,62 @@
 import { type AgentStatus, formatDuration } from "../model/mod.ts";
-import type { Finding } from "./finding.ts";
-import { findingsOf } from "./findings.ts";
-import { printable } from "./printable.ts";
+import { type Finding, findingsOf } from "./findings.ts";
+import { printable } from "./redact.ts";
 
-/** One line of `/readyz?verbose`. */
+/** One check, as in `/readyz?verbose`. */
 export interface HealthCheck {
   readonly name: string;
   readonly ok: boolean;
   readonly text: string;
-  /** Whether readiness depends on it; the others tell of the world outside. */
-  readonly gate: boolean;
+  /** Whether readiness depends on it. Checks of anything outside the agent are not required. */
+  readonly required: boolean;
 }
 
-/** What the agent's state comes to. */
+/** The health of the agent and of its node. */
 export interface HealthView {
-  /** The agent's own loop turns. Never false because of anything outside. */
+  /** Whether reconciles complete. Never false because of anything outside the agent. */
   readonly live: boolean;
-  /** The first round is done, and the loop turns. */
+  /** Whether the agent is live and has completed the first reconcile. */
   readonly ready: boolean;
   readonly checks: readonly HealthCheck[];
-  /** The one thing to know: what, since when, until when, what to do. */
+  /** The worst problem and its remedy in one sentence, or the state of a healthy node. */
   readonly summary: string;
-  /** The end of the sentence: what to do, where there is something to do. */
+  /** The end of `summary` with the action to take, if there is something to do. */
   readonly remedy?: string;
   readonly level: HealthLevel;
-  /** What the sentence is about, for telling one trouble from the next; `calm` when all is well. */
+  /** The topic of `summary`. */
   readonly about: "loop" | "healthy" | "starting" | Finding["area"];
 }
 
-/** How things stand, in one word: `critical` when reads fail now or are about to. */
+/** The health in one word; `critical` if reads fail or will fail shortly. */
 export type HealthLevel = "ok" | "warning" | "critical";
 
-/** What {@linkcode healthOf} is told beside the state. */
+/** Options of {@linkcode healthOf}. */
 export interface HealthOptions {
   readonly checkIntervalMs: number;
-  /** Since when (wall time, ms) the trouble of this key has lasted, where that is known. */
+  /** Returns since when (wall time, ms) the finding with a key has lasted, if known. */
   readonly since?: (key: string) => number | undefined;
 }
 
-/** How long the first round may take before the loop counts as stuck. */
 const FIRST_RECONCILE_LIMIT_MS = 120_000;
 const STUCK_MIN_MS = 60_000;
 const STUCK_INTERVALS = 3;
+const MAX_TRACKED_FINDINGS = 10_000;
 
-/** What a state comes to at a moment (wall time, ms). Pure. */
+/** Computes the health and tracks since when each finding has lasted. */
+export class HealthTracker {
+  #since = new Map<string, number>();
+
+  /** Returns the health at `nowMs` (wall time). Findings that are gone are forgotten. */
+  view(status: AgentStatus, nowMs: number, options: { checkIntervalMs: number }): HealthView {
+    const before = this.#since;
+    const keys = findingsOf(status, nowMs).slice(0, MAX_TRACKED_FINDINGS).map(({ key }) => key);
+    // The wall clock may have been set back.
+    this.#since = new Map(keys.map((key) => [key, Math.min(before.get(key) ?? nowMs, nowMs)]));
+    return healthOf(status, nowMs, { ...options, since: (key) => this.#since.get(key) });
+  }
+}
+
+/** Returns the health for a status at `nowMs` (wall time). Pure. */
 export function healthOf(
   status: AgentStatus,
   nowMs: number,
@@ -55,57 +68,58 @@ export function healthOf(
     ? Math.max(STUCK_INTERVALS * checkIntervalMs, STUCK_MIN_MS)
     : FIRST_RECONCILE_LIMIT_MS;
   const live = sinceMs <= limitMs;
-  const findings = findingsOf(status, nowMs).map((finding) => withSince(finding, since, nowMs));
+  const findings = findingsOf(status, nowMs).map((finding) => withDuration(finding, since, nowMs));
   const checks = [
     loopCheck(live, started, sinceMs),
     firstReconcileCheck(started, nowMs - status.startedAtMs),
-    ...outsideChecks(findings, status.criProxy === undefined ? OUTSIDE : [...OUTSIDE, "cri-proxy"]),
+    ...areaChecks(findings, status.criProxy === undefined ? AREAS : [...AREAS, "cri-proxy"]),
   ];
   const view = { live, ready: live && started, checks };
   if (!live) {
     const what = started
-      ? `nothing has been compared for ${formatDuration(sinceMs)}`
-      : `the first look at the node is not done after ${formatDuration(sinceMs)}`;
-    const remedy = "restart nydus-auth-agent, and please report it";
+      ? `no reconcile has completed for ${formatDuration(sinceMs)}`
+      : `the first reconcile has not completed after ${formatDuration(sinceMs)}`;
+    const remedy = "restart nydus-auth-agent and report a bug";
     return { ...view, summary: `${what}: ${remedy}`, remedy, level: "critical", about: "loop" };
   }
-  const critical = findings.filter(({ level }) => level === "critical");
-  const worst = critical.length > 0 ? critical : findings;
-  if (worst[0] !== undefined) {
-    const { level, area: about } = worst[0];
-    const remedy = printable(worst[0].remedy);
-    return { ...view, summary: sentenceOf(worst[0], findings.length), remedy, level, about };
+  const worst = findings.find(({ level }) => level === "critical") ?? findings[0];
+  if (worst !== undefined) {
+    const { level, area: about } = worst;
+    const summary = findingText(worst, findings.length);
+    return { ...view, summary, remedy: printable(worst.remedy), level, about };
   }
   if (!started) {
-    const summary = "starting: the first look at the node is not done";
+    const summary = "starting: the first reconcile has not completed";
     return { ...view, summary, level: "ok", about: "starting" };
   }
   return { ...view, summary: healthySummary(status, nowMs), level: "ok", about: "healthy" };
 }
 
-/** Says since when, of a trouble whose own words do not. */
-function withSince(
+/** Adds how long a finding has lasted, if its text does not contain that. */
+function withDuration(
   finding: Finding,
   since: (key: string) => number | undefined,
   nowMs: number,
 ): Finding {
-  const sinceMs = finding.reportedSinceMs ? undefined : since(finding.key);
+  const sinceMs = finding.hasDuration ? undefined : since(finding.key);
   if (sinceMs === undefined || sinceMs >= nowMs) return finding;
-  return { ...finding, text: `${finding.text}; so for ${formatDuration(nowMs - sinceMs)}` };
+  return { ...finding, text: `${finding.text} (for ${formatDuration(nowMs - sinceMs)})` };
 }
 
 function loopCheck(ok: boolean, started: boolean, sinceMs: number): HealthCheck {
-  const ago = formatDuration(Math.max(0, sinceMs));
-  const text = started ? `the last round ended ${ago} ago` : `running for ${ago}`;
-  return { name: "loop", ok, text, gate: true };
+  const duration = formatDuration(Math.max(0, sinceMs));
+  const text = started
+    ? `the last reconcile completed ${duration} ago`
+    : `the first reconcile has been running for ${duration}`;
+  return { name: "loop", ok, text, required: true };
 }
 
 function firstReconcileCheck(ok: boolean, upMs: number): HealthCheck {
-  const text = ok ? "done" : `not done ${formatDuration(Math.max(0, upMs))} after the start`;
-  return { name: "first-reconcile", ok, text, gate: true };
+  const text = ok ? "completed" : `not completed ${formatDuration(Math.max(0, upMs))} after start`;
+  return { name: "first-reconcile", ok, text, required: true };
 }
 
-const OUTSIDE = [
+const AREAS = [
   "configuration",
   "credentials",
   "deliveries",
@@ -115,53 +129,50 @@ const OUTSIDE = [
   "discovery",
 ] as const;
 
-function outsideChecks(
+function areaChecks(
   findings: readonly Finding[],
   areas: readonly Finding["area"][],
 ): readonly HealthCheck[] {
   return areas.map((name) => {
-    const own = findings.filter(({ area }) => area === name);
-    const first = own.find(({ level }) => level === "critical") ?? own[0];
-    const text = first === undefined ? "nothing is wrong" : sentenceOf(first, own.length);
-    return { name, ok: first === undefined, text, gate: false };
+    const inArea = findings.filter(({ area }) => area === name);
+    const worst = inArea.find(({ level }) => level === "critical") ?? inArea[0];
+    const text = worst === undefined ? "no problems" : findingText(worst, inArea.length);
+    return { name, ok: worst === undefined, text, required: false };
   });
 }
 
-function sentenceOf({ text, remedy }: Finding, count: number): string {
+function findingText({ text, remedy }: Finding, count: number): string {
   const more = count > 1 ? ` (and ${count - 1} more)` : "";
   return printable(`${text}${more}: ${remedy}`);
 }
 
 function healthySummary(status: AgentStatus, nowMs: number): string {
   const mounts = status.daemons.flatMap(({ instances }) => instances);
-  if (mounts.length === 0) return "no nydus mount is on this node: there is nothing to renew";
-  const bare = mounts.filter(({ delivery }) => delivery === "none").length;
-  const waiting = mounts.filter(({ delivery }) => delivery === "pending").length;
-  const late = mounts.filter(({ delivery }) => delivery === "file-only").length;
-  const currentAuth = mounts.length - bare - waiting - late;
-  const parts = currentAuth === mounts.length
-    ? [mounts.length === 1 ? "the one mount holds a valid credential" : allInSync(currentAuth)]
-    : [`${currentAuth} of ${mounts.length} mounts hold valid credentials`];
-  const say = (count: number, one: string, several: string) => {
-    if (count > 0) parts.push(`${count} ${count === 1 ? one : several}`);
+  if (mounts.length === 0) return "no nydus mounts on this node: nothing to renew";
+  const count = (state: string) => mounts.filter(({ delivery }) => delivery === state).length;
+  const [none, pending, fileOnly] = [count("none"), count("pending"), count("file-only")];
+  const valid = mounts.length - none - pending - fileOnly;
+  const parts = [
+    valid < mounts.length
+      ? `${valid} of ${mounts.length} mounts have valid credentials`
+      : valid === 1
+      ? "1 mount has a valid credential"
+      : `all ${valid} mounts have valid credentials`,
+  ];
+  const add = (count: number, singular: string, plural: string) => {
+    if (count > 0) parts.push(`${count} ${count === 1 ? singular : plural}`);
   };
-  say(bare, "needs none", "need none");
-  const atStart = "told only when nydusd starts again";
-  say(late, `is ${atStart}`, `are ${atStart}`);
-  say(waiting, "waits for the first delivery", "wait for the first delivery");
-  const watched = mounts.length === 1 ? "its source is watched" : "their sources are watched";
-  return `${parts.join(", ")}; ${nextRenewal(status, nowMs) ?? watched}`;
+  add(none, "needs none", "need none");
+  const atRestart = "updated when nydusd restarts";
+  add(fileOnly, `is ${atRestart}`, `are ${atRestart}`);
+  add(pending, "is waiting for the first delivery", "are waiting for the first delivery");
+  return `${parts.join(", ")}; ${nextRenewalText(status, nowMs)}`;
 }
 
-function allInSync(count: number): string {
-  return `all ${count} mounts hold valid credentials`;
-}
-
-/** Undefined where nothing is asked by the clock. */
-function nextRenewal({ images }: AgentStatus, nowMs: number): string | undefined {
-  const due = images.filter(({ provider }) => provider !== undefined && provider !== "adopted")
+function nextRenewalText({ images }: AgentStatus, nowMs: number): string {
+  const times = images.filter(({ provider }) => provider !== undefined && provider !== "adopted")
     .map(({ nextAttemptAtMs }) => nextAttemptAtMs ?? Infinity);
-  const nextMs = due.reduce((first, each) => Math.min(first, each), Infinity) - nowMs;
-  if (nextMs === Infinity) return undefined;
+  const nextMs = Math.min(...times) - nowMs;
+  if (nextMs === Infinity) return "renewed when a source changes";
   return nextMs <= 0 ? "a renewal is due now" : `the next renewal is in ${formatDuration(nextMs)}`;
 }

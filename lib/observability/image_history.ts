@@ -1,22 +1,28 @@
-import type { AgentEvent, Observer, ProviderName, ProviderNote, ReasonCode } from "../model/mod.ts";
-import { LOG_EVENTS, type LogEventName, type LogThreshold } from "./log_events.ts";
-import { linesOf } from "./log_lines.ts";
-import { printable } from "./printable.ts";
-import { redactText } from "./redact.ts";
+import {
+  type AgentEvent,
+  defined,
+  type Observer,
+  type ProviderName,
+  type ProviderNote,
+  type ReasonCode,
+} from "../model/mod.ts";
+import { LOG_EVENTS, type LogEventName, type LogLevel } from "./log_events.ts";
+import { logLinesOf } from "./log_lines.ts";
+import { safeText } from "./redact.ts";
 
-/** Something that happened to an image, perhaps several times. */
+/** An event of an image, which may have occurred several times. */
 export interface HistoryEntry {
-  /** Wall time (ms) of the first and of the last time. */
+  /** Wall time (ms) of the first and of the last occurrence. */
   readonly firstAtMs: number;
   readonly atMs: number;
   readonly count: number;
   readonly event: LogEventName;
-  readonly level: LogThreshold;
+  readonly level: LogLevel;
   readonly text: string;
 }
 
-/** What a provider said of an image when it was asked last. */
-export interface ProviderAnswer {
+/** The last result of a provider for an image. */
+export interface ProviderResult {
   readonly provider: ProviderName;
   readonly outcome: "found" | "none" | "failed";
   readonly reason: ReasonCode;
@@ -25,91 +31,93 @@ export interface ProviderAnswer {
   readonly atMs: number;
 }
 
-/** An image's past, the newest first, and the last answers, in the order of the chain. */
-export interface ImagePast {
+/** The recent history of an image, newest first, and the last result of each provider. */
+export interface ImageRecord {
   readonly entries: readonly HistoryEntry[];
-  readonly answers: readonly ProviderAnswer[];
+  readonly results: readonly ProviderResult[];
 }
 
 const MAX_IMAGES = 2_000;
 const MAX_ENTRIES = 40;
 const MAX_NOTES = 50;
 const MAX_TEXT = 500;
-/** Two lines of one trouble take turns: the same one is looked for this far back. */
-const HISTORY_SPAN = 4;
-/** Answers that change nothing are no history; that a source was asked in vain is. */
-const LEFT_OUT: readonly LogEventName[] = [
+/** Problems can alternate: an equal entry is searched among this many of the last ones. */
+const REPEAT_SPAN = 4;
+/** Events without a change, which would fill the history. */
+const EXCLUDED: readonly LogEventName[] = [
   "provider-found",
   "provider-none",
   "plugin-executed",
   "delivery-unchanged",
 ];
 
-interface Past {
+interface StoredRecord {
   readonly entries: (HistoryEntry & { readonly signature: string })[];
-  readonly answers: Map<ProviderName, ProviderAnswer>;
+  readonly results: Map<ProviderName, ProviderResult>;
 }
 
-/**
- * Remembers of each image what happened to it lately: a ring of bounded length for a bounded number
- * of images, so that the page can tell what the log has said. What repeats is counted.
- */
+/** Records the recent events of each image, bounded in images and entries. */
 export class ImageHistory implements Observer {
   readonly #now: () => number;
-  /** In the order of their last event: the first is forgotten first. */
-  readonly #pasts = new Map<string, Past>();
+  /** Ordered by last event, so that the first one is evicted. */
+  readonly #records = new Map<string, StoredRecord>();
 
-  /** `now` tells the wall time in ms. */
+  /** @param now Returns the wall time in ms. */
   constructor(now: () => number) {
     this.#now = now;
   }
 
   notify(event: AgentEvent): void {
     if (!("image" in event)) return;
-    const past = this.#past(event.image);
+    const record = this.#record(event.image);
     const atMs = this.#now();
     if (event.kind === "provider-queried") {
       const { provider, outcome, reason, detail, notes = [] } = event;
-      past.answers.set(provider, {
+      record.results.set(provider, {
         provider,
         outcome,
         reason,
-        ...(detail !== undefined && { detail: safe(detail) }),
+        ...defined({ detail: safeDetail(detail) }),
         notes: notes.slice(0, MAX_NOTES).map(safeNote),
         atMs,
       });
     }
-    for (const { event: name, message, unavailable } of linesOf(event)) {
-      if (unavailable || LEFT_OUT.includes(name)) continue;
-      add(past, name, safe(message), atMs);
+    for (const { event: name, message, isRecoveryOnly } of logLinesOf(event)) {
+      if (isRecoveryOnly || EXCLUDED.includes(name)) continue;
+      addEntry(record, name, safeText(message, MAX_TEXT), atMs);
     }
   }
 
-  /** Undefined when nothing is known of the image. */
-  of(image: string): ImagePast | undefined {
-    const past = this.#pasts.get(image);
-    if (past === undefined) return undefined;
+  /** Returns the history of an image, or undefined if there is none. */
+  of(image: string): ImageRecord | undefined {
+    const record = this.#records.get(image);
+    if (record === undefined) return undefined;
     return {
-      entries: past.entries.toReversed().map(({ signature: _, ...entry }) => entry),
-      answers: [...past.answers.values()],
+      entries: record.entries.toReversed().map(({ signature: _, ...entry }) => entry),
+      results: [...record.results.values()],
     };
   }
 
-  #past(image: string): Past {
-    const known = this.#pasts.get(image) ?? { entries: [], answers: new Map() };
-    this.#pasts.delete(image);
-    this.#pasts.set(image, known);
-    if (this.#pasts.size > MAX_IMAGES) {
-      const oldest = this.#pasts.keys().next();
-      if (!oldest.done) this.#pasts.delete(oldest.value);
+  #record(image: string): StoredRecord {
+    const record = this.#records.get(image) ?? { entries: [], results: new Map() };
+    this.#records.delete(image);
+    this.#records.set(image, record);
+    if (this.#records.size > MAX_IMAGES) {
+      const [oldest = ""] = this.#records.keys();
+      this.#records.delete(oldest);
     }
-    return known;
+    return record;
   }
 }
 
-function add({ entries }: Past, event: LogEventName, text: string, atMs: number): void {
+function addEntry(
+  { entries }: StoredRecord,
+  event: LogEventName,
+  text: string,
+  atMs: number,
+): void {
   const signature = `${event} ${text.replace(/\d+/g, "0")}`;
-  const from = Math.max(0, entries.length - HISTORY_SPAN);
+  const from = Math.max(0, entries.length - REPEAT_SPAN);
   const same = entries.findIndex((entry, i) => i >= from && entry.signature === signature);
   const [before] = same < 0 ? [] : entries.splice(same, 1);
   entries.push({
@@ -125,10 +133,10 @@ function add({ entries }: Past, event: LogEventName, text: string, atMs: number)
 }
 
 function safeNote({ subject, reason, detail }: ProviderNote): ProviderNote {
-  return { subject: safe(subject), reason, ...(detail !== undefined && { detail: safe(detail) }) };
+  const safe = { subject: safeText(subject, MAX_TEXT), reason };
+  return { ...safe, ...defined({ detail: safeDetail(detail) }) };
 }
 
-function safe(text: string): string {
-  const shown = printable(redactText(text));
-  return shown.length > MAX_TEXT ? `${shown.slice(0, MAX_TEXT)}…` : shown;
+function safeDetail(detail: string | undefined): string | undefined {
+  return detail === undefined ? undefined : safeText(detail, MAX_TEXT);
 }

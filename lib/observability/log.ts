@@ -6,63 +6,54 @@ import {
   type TextFormatter,
 } from "@logtape/logtape";
 import type { AgentEvent, Observer } from "../model/mod.ts";
-import { LOG_EVENTS, type LogEventName, type LogThreshold } from "./log_events.ts";
-import type { LogLine } from "./log_line.ts";
-import { linesOf, providerSubject } from "./log_lines.ts";
-import { printable } from "./printable.ts";
-import { redact } from "./redact.ts";
-import { Repetition } from "./repetition.ts";
+import { LOG_EVENTS, type LogEventName, type LogLevel } from "./log_events.ts";
+import { type LogLine, logLinesOf } from "./log_lines.ts";
+import { printable, redact } from "./redact.ts";
 
-/** What {@linkcode createLog} is given. */
+/** Options of {@linkcode createLog}. */
 export interface LogOptions {
-  /** Takes one line without its line end. */
+  /** Writes one line, which has no line end. */
   readonly write: (line: string) => void;
-  readonly level: LogThreshold;
+  readonly level: LogLevel;
   readonly format: "text" | "json";
-  /** Wall time in ms. */
+  /** Returns the wall time in ms. */
   readonly now: () => number;
-  /** Whether a line starts with its priority, `<4>`, as the journal reads it (`sd-daemon(3)`). */
+  /** Whether lines start with a priority such as `<4>` for the journal (`sd-daemon(3)`). */
   readonly priorities?: boolean;
 }
 
-/** The log: hears of everything, writes what passes its level. */
+/** Logs events from a level on. */
 export interface Log extends Observer {
-  /** What is less important than this is not written from now on. */
-  setLevel(level: LogThreshold): void;
-  /** The least severe level that is written. */
-  level(): LogThreshold;
+  /** Changes the lowest level that is written. */
+  setLevel(level: LogLevel): void;
+  /** Returns the lowest level that is written. */
+  level(): LogLevel;
 }
 
 const CATEGORY: readonly string[] = ["nydus-auth-agent"];
-const PRIORITY: Readonly<Record<LogThreshold, number>> = {
-  debug: 7,
-  info: 6,
-  warning: 4,
-  error: 3,
-};
+const PRIORITY: Readonly<Record<LogLevel, number>> = { debug: 7, info: 6, warning: 4, error: 3 };
 
 /**
- * A log of its own. LogTape's records and formatters are used, and not its loggers: those share one
- * configuration in the whole process, so that two logs (two tests) would disturb each other.
+ * Creates a log. It uses the records and formatters of LogTape but not its loggers, whose
+ * configuration is global: two logs in one process (as in tests) would affect each other.
  */
 export function createLog(options: LogOptions): Log {
-  const { write, level, format, now, priorities = false } = options;
-  const repetition = new Repetition();
+  const { write, format, now, priorities = false } = options;
+  const repeats = new RepeatFilter();
   const formatRecord = format === "json" ? jsonFormatter() : textFormatter();
-  let threshold = level;
-  let written = writtenFrom(level);
+  let { level: threshold } = options;
 
-  /** A look-up tells of every provider: no words are made of what nobody would read. */
-  function isUnheard(event: AgentEvent): boolean {
-    if (event.kind !== "provider-queried" || event.outcome === "failed") return false;
-    if (written[event.outcome === "found" ? "provider-found" : "provider-none"]) return false;
-    return !repetition.lastsAny || !repetition.lasts(providerSubject(event));
-  }
+  const isWritten = (event: LogEventName) =>
+    compareLogLevel(LOG_EVENTS[event].level, threshold) >= 0;
 
-  function emit(event: LogEventName, message: string, fields: Readonly<Record<string, unknown>>) {
-    if (!written[event]) return;
+  function writeLine(
+    event: LogEventName,
+    message: string,
+    fields: Readonly<Record<string, unknown>>,
+  ): void {
+    if (!isWritten(event)) return;
     const { level } = LOG_EVENTS[event];
-    const { message: safe, ...properties } = clean({ message, event, ...fields });
+    const { message: safe, ...properties } = sanitize({ message, event, ...fields });
     const text = String(safe);
     const record: LogRecord = {
       category: CATEGORY,
@@ -76,53 +67,116 @@ export function createLog(options: LogOptions): Log {
     write(priorities ? `<${PRIORITY[level]}>${line}` : line);
   }
 
-  function tell(line: LogLine): void {
-    const { event, message, fields, problem, recovery, ends = [], unavailable } = line;
-    for (const subject of ends) repetition.forget(subject);
+  function log(line: LogLine): void {
+    const { event, message, fields, problem, recovery, ends = [], isRecoveryOnly } = line;
+    for (const subject of ends) repeats.forget(subject);
     if (problem !== undefined) {
-      // What is not written is not counted either: a lower level later begins with a first time.
-      if (!written[event]) return;
-      const count = repetition.met(problem.subject, problem.signature, problem.continues);
+      // Not counted below the threshold: after the level is lowered, the next one is written.
+      if (!isWritten(event)) return;
+      const count = repeats.count(problem.subject, problem.signature, problem.continues);
       if (count === undefined) return;
-      if (count === 1) return emit(event, message, fields);
-      return emit(event, `${message} (${count} times in a row)`, { ...fields, count });
+      if (count === 1) return writeLine(event, message, fields);
+      return writeLine(event, `${message} (${count} times in a row)`, { ...fields, count });
     }
     if (recovery !== undefined) {
-      const count = repetition.over(recovery.subject);
+      const count = repeats.end(recovery.subject);
       if (count !== undefined) {
-        emit(recovery.event, `${message} (after ${times(count)})`, { ...fields, count });
+        const failures = count === 1 ? "1 failure" : `${count} failures`;
+        writeLine(recovery.event, `${message} (after ${failures})`, { ...fields, count });
       }
     }
-    if (!unavailable) emit(event, message, fields);
+    if (!isRecoveryOnly) writeLine(event, message, fields);
   }
 
   return {
     notify(event: AgentEvent): void {
-      if (isUnheard(event)) return;
-      for (const line of linesOf(event)) tell(line);
+      for (const line of logLinesOf(event)) log(line);
     },
-    setLevel(next: LogThreshold): void {
-      threshold = next;
-      written = writtenFrom(next);
+    setLevel(level: LogLevel): void {
+      threshold = level;
     },
     level: () => threshold,
   };
 }
 
-/** Whether each event is written from this level on. */
-function writtenFrom(threshold: LogThreshold): Readonly<Record<LogEventName, boolean>> {
-  const written = Object.entries(LOG_EVENTS).map(([event, { level }]) =>
-    [event, compareLogLevel(level, threshold) >= 0] as const
-  );
-  return Object.fromEntries(written) as Record<LogEventName, boolean>;
+/** Returns an observer that notifies several, each regardless of exceptions of the others. */
+export function fanOut(observers: readonly Observer[]): Observer {
+  return {
+    notify(event: AgentEvent): void {
+      for (const observer of observers) {
+        try {
+          observer.notify(event);
+        } catch {
+          // Cannot be reported: the log is an observer itself.
+        }
+      }
+    },
+  };
 }
 
-function times(count: number): string {
-  return count === 1 ? "one failure" : `${count} failures`;
+const MAX_REPEATS = 20_000;
+
+interface Repeat {
+  readonly signature: string;
+  count: number;
 }
 
-/** Redacted, and every text made harmless for terminals and for line-based readers. */
-function clean(fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
+/**
+ * Counts the consecutive occurrences of each problem and selects those that are logged: the first
+ * one, each with another signature, and the 10th, 100th, 1000th … with the same one.
+ */
+class RepeatFilter {
+  readonly #repeats = new Map<string, Repeat>();
+
+  /**
+   * Counts an occurrence. Returns the count if it is to be logged.
+   *
+   * @param continues Whether it counts as the previous problem regardless of its signature.
+   */
+  count(subject: string, detail: string, continues = false): number | undefined {
+    // A different number in the text (exit code, port, duration) is the same problem.
+    const signature = detail.replace(/\d+/g, "0");
+    const known = this.#repeats.get(subject);
+    if (known !== undefined && (continues || known.signature === signature)) {
+      known.count++;
+      return isPowerOfTen(known.count) ? known.count : undefined;
+    }
+    this.#repeats.delete(subject);
+    if (this.#repeats.size >= MAX_REPEATS) {
+      const [oldest = ""] = this.#repeats.keys();
+      this.#repeats.delete(oldest);
+    }
+    this.#repeats.set(subject, { signature, count: 1 });
+    return 1;
+  }
+
+  /** Ends a problem. Returns its count, or undefined if there was none. */
+  end(subject: string): number | undefined {
+    const count = this.#repeats.get(subject)?.count;
+    this.#repeats.delete(subject);
+    return count;
+  }
+
+  /** Forgets a subject, or every subject with a prefix that ends in a slash. */
+  forget(ended: string): void {
+    if (!ended.endsWith("/")) {
+      this.#repeats.delete(ended);
+      return;
+    }
+    for (const subject of this.#repeats.keys()) {
+      if (subject.startsWith(ended)) this.#repeats.delete(subject);
+    }
+  }
+}
+
+function isPowerOfTen(count: number): boolean {
+  let power = 1;
+  while (power < count) power *= 10;
+  return power === count;
+}
+
+/** Returns fields without secrets and without characters that affect terminals or line readers. */
+function sanitize(fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const safe = (value: unknown): unknown => {
     if (typeof value === "string") return printable(value);
     if (Array.isArray(value)) return value.map(safe);
@@ -138,7 +192,7 @@ function jsonFormatter(): TextFormatter {
   return getJsonLinesFormatter({ properties: "flatten", message: "rendered" });
 }
 
-/** `2026-01-01T00:00:00.000Z warning renewal-failed: message image=… reason=…`. */
+/** Formats as `2026-01-01T00:00:00.000Z warning renewal-failed: message image=… reason=…`. */
 function textFormatter(): TextFormatter {
   return getTextFormatter({
     timestamp: "rfc3339",
@@ -146,14 +200,14 @@ function textFormatter(): TextFormatter {
     value: "bare",
     format({ timestamp, level, message, record }) {
       const { event, ...fields } = record.properties;
-      const pairs = Object.entries(fields).map(([name, value]) => ` ${name}=${plain(value)}`);
+      const pairs = Object.entries(fields).map(([name, value]) => ` ${name}=${logfmt(value)}`);
       return `${timestamp} ${level} ${event}: ${message}${pairs.join("")}`;
     },
   });
 }
 
-/** A value as logfmt writes it: quoted where it must be. */
-function plain(value: unknown): string {
+/** Formats a value as logfmt does, with quotes only where they are needed. */
+function logfmt(value: unknown): string {
   const text = typeof value === "string" ? value : JSON.stringify(value) ?? "";
   return /^[^\s="\\]+$/.test(text) ? text : JSON.stringify(text);
 }

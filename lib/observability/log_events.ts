@@ -1,94 +1,112 @@
-/** How important a line is, as `log.level` names it, least first. */
-export type LogThreshold = "debug" | "info" | "warning" | "error";
+/** A level of a log line, as in `log.level`, from the least to the most severe. */
+export type LogLevel = "debug" | "info" | "warning" | "error";
 
-/** One kind of line: its name and level are a contract with whoever searches for them. */
+/** An event that can be logged. Its name and level are a contract with log queries and alerts. */
 export interface LogEventDefinition {
-  readonly level: LogThreshold;
+  readonly level: LogLevel;
   readonly meaning: string;
 }
 
-/** Every line that the agent can log. `docs/logs.md` is this table for people. */
+/** Every event that the agent logs. A test compares this table with `docs/logs.md`. */
 export const LOG_EVENTS = {
-  "provider-found": { level: "debug", meaning: "a provider has a credential for an image" },
+  "provider-found": { level: "debug", meaning: "a provider returned a credential for an image" },
   "provider-none": { level: "debug", meaning: "a provider has no credential for an image" },
-  "provider-failed": { level: "warning", meaning: "a provider could not answer" },
-  "provider-recovered": { level: "info", meaning: "a provider that had failed answers again" },
-  "plugin-executed": { level: "debug", meaning: "a plugin or helper ran and answered" },
-  "plugin-failed": { level: "warning", meaning: "a plugin or helper failed or ran too long" },
-  "plugin-recovered": { level: "info", meaning: "a plugin or helper that had failed answers" },
+  "provider-failed": { level: "warning", meaning: "a request to a provider failed" },
+  "provider-recovered": { level: "info", meaning: "a provider succeeded after failures" },
+  "plugin-executed": {
+    level: "debug",
+    meaning: "a plugin or credential helper was executed and responded",
+  },
+  "plugin-failed": {
+    level: "warning",
+    meaning: "a plugin or credential helper failed or timed out",
+  },
+  "plugin-recovered": {
+    level: "info",
+    meaning: "a plugin or credential helper succeeded after failures",
+  },
   "credential-renewed": { level: "info", meaning: "an image has a new credential" },
   "credential-unchanged": {
     level: "debug",
-    meaning: "an image's source was asked, and gave the credential that we have",
+    meaning: "a renewal returned the credential that is already in use",
   },
   "renewal-failed": {
     level: "warning",
-    meaning: "a renewal failed; the credential that we have goes on to be used",
+    meaning: "a renewal failed; the current credential stays in use",
   },
   "credential-expired": {
     level: "error",
-    meaning: "a renewal failed and the credential in use is dead: reads of its mounts fail",
+    meaning: "a renewal failed and the current credential has expired: reads fail",
   },
-  "renewal-recovered": { level: "info", meaning: "a renewal that had failed succeeded" },
-  "registry-probed": {
-    level: "info",
-    meaning: "a registry was asked what it thinks of a credential",
-  },
+  "renewal-recovered": { level: "info", meaning: "a renewal succeeded after failures" },
+  "registry-probed": { level: "info", meaning: "a credential was verified against a registry" },
   "candidate-selected": {
     level: "info",
-    meaning: "of several credentials one was chosen that does not come first",
+    meaning: "a credential other than the first candidate was selected",
   },
   "credential-evicted": {
     level: "info",
-    meaning: "an image backs no mount any more, and its credential was dropped",
+    meaning: "an image is no longer mounted and its credential was removed",
   },
   "credential-adopted": {
     level: "warning",
-    meaning: "no provider has a credential: one of nydusd or a pull is used, not renewed",
+    meaning: "no provider has a credential; one from nydusd or a pull is used but not renewed",
   },
-  "credential-delivered": { level: "info", meaning: "a mount was given its credential" },
-  "delivery-unchanged": { level: "debug", meaning: "a mount holds what it should" },
-  "delivery-failed": { level: "warning", meaning: "a mount could not be given its credential" },
+  "credential-delivered": { level: "info", meaning: "a credential was delivered to a mount" },
+  "delivery-unchanged": { level: "debug", meaning: "a mount already has the current credential" },
+  "delivery-failed": {
+    level: "warning",
+    meaning: "the delivery of a credential to a mount failed",
+  },
   "unapproved-host": {
     level: "warning",
-    meaning: "a nydusd shows its credential to a host that nobody named",
+    meaning: "a nydusd is configured to send its credential to an unapproved host",
   },
-  "delivery-recovered": { level: "info", meaning: "a delivery that had failed succeeded" },
+  "delivery-recovered": { level: "info", meaning: "a delivery succeeded after failures" },
   "config-file-failed": {
     level: "warning",
-    meaning: "a daemon's configuration file could not be rewritten",
+    meaning: "writing the configuration file of a daemon failed",
   },
   "config-file-recovered": {
     level: "info",
-    meaning: "a daemon's configuration file could be rewritten again",
+    meaning: "writing the configuration file of a daemon succeeded after failures",
   },
-  "delivery-state-changed": { level: "info", meaning: "a mount's delivery moved on" },
+  "delivery-state-changed": { level: "info", meaning: "the delivery state of a mount changed" },
   "mount-without-credential": {
     level: "warning",
-    meaning: "a mount's delivery came to refused, unreachable, unsupported or withheld",
+    meaning: "the delivery state of a mount became refused, unreachable, unsupported or withheld",
   },
-  "daemon-state-changed": { level: "info", meaning: "a nydusd came, went, or changed its state" },
-  "daemon-failing": { level: "warning", meaning: "a nydusd does not answer, or not as one" },
-  "discovery-problem": { level: "warning", meaning: "a source of discovery does not answer" },
-  "discovery-recovered": { level: "info", meaning: "a source of discovery answers again" },
-  "reconcile-finished": { level: "debug", meaning: "a round of looking and comparing ended" },
+  "daemon-state-changed": {
+    level: "info",
+    meaning: "a nydusd appeared, disappeared or changed its state",
+  },
+  "daemon-failing": {
+    level: "warning",
+    meaning: "a nydusd does not respond or returns invalid responses",
+  },
+  "discovery-problem": { level: "warning", meaning: "a discovery source failed" },
+  "discovery-recovered": {
+    level: "info",
+    meaning: "a discovery source succeeded after failures",
+  },
+  "reconcile-finished": { level: "debug", meaning: "a reconcile completed" },
   "source-changed": { level: "info", meaning: "a watched file or socket changed" },
-  "config-loaded": { level: "info", meaning: "a configuration is in force" },
+  "config-loaded": { level: "info", meaning: "a configuration was loaded" },
   "config-refused": {
     level: "error",
-    meaning: "a new configuration cannot be used, the old one stays in force",
+    meaning: "reloading the configuration failed; the previous configuration stays in effect",
   },
-  "health-ok": { level: "info", meaning: "the node as a whole is well, in one sentence" },
+  "health-ok": { level: "info", meaning: "status summary of the node: everything works" },
   "health-warning": {
     level: "warning",
-    meaning: "something on the node wants a look; every read works as yet",
+    meaning: "status summary of the node: action is needed, but reads still succeed",
   },
   "health-critical": {
     level: "error",
-    meaning: "reads fail on the node or are about to, or the agent's loop is stuck",
+    meaning: "status summary of the node: reads fail or will fail shortly, or reconciling is stuck",
   },
-  "warning": { level: "warning", meaning: "anything else worth knowing; `code` says what" },
+  "warning": { level: "warning", meaning: "any other warning; `code` identifies it" },
 } as const satisfies Readonly<Record<string, LogEventDefinition>>;
 
-/** The name of a line. */
+/** The name of a logged event. */
 export type LogEventName = keyof typeof LOG_EVENTS;

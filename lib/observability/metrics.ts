@@ -1,26 +1,32 @@
-import type { AgentEvent, AgentStatus, DeliveryOutcome, Observer } from "../model/mod.ts";
-import { preferredForm } from "./accept.ts";
-import { timesByImage } from "./image_times.ts";
-import { LABEL_VALUES } from "./label_values.ts";
-import { DURATION_BUCKETS, type MetricDefinition, METRICS } from "./metric_names.ts";
-import { Counter, Gauge, Histogram, registerOwn, Registry } from "./prometheus.ts";
-import { ProviderTally } from "./provider_tally.ts";
+import type {
+  AgentEvent,
+  AgentStatus,
+  CriProxyStatus,
+  DeliveryOutcome,
+  Observer,
+} from "../model/mod.ts";
+import {
+  DURATION_BUCKETS,
+  LABEL_VALUES,
+  type MetricDefinition,
+  METRICS,
+} from "./metric_definitions.ts";
+import {
+  Counter,
+  type ExpositionFormat,
+  Gauge,
+  Histogram,
+  Registry,
+  toOpenMetrics,
+} from "./prometheus.ts";
 import { failureReasons } from "./reasons.ts";
-import { CriProxyMetrics } from "./cri_proxy_metrics.ts";
 
-/** What the build says of itself. */
-export interface BuildLabels {
-  readonly version: string;
-  readonly commit: string;
-  readonly deno: string;
-}
-
-/** What {@linkcode AgentMetrics} is given. */
+/** Options of {@linkcode AgentMetrics}. */
 export interface AgentMetricsOptions {
-  /** Asked at every scrape. */
+  /** Called at every scrape. */
   readonly status: () => AgentStatus;
-  readonly build: BuildLabels;
-  /** Wall time in ms. */
+  readonly build: { readonly version: string; readonly commit: string; readonly deno: string };
+  /** Returns the wall time in ms. */
   readonly now: () => number;
   readonly process: {
     readonly residentMemoryBytes: () => number;
@@ -28,26 +34,28 @@ export interface AgentMetricsOptions {
   };
 }
 
-/** A page for a scraper. */
+/** The response to a scrape. */
 export interface MetricsPage {
   readonly contentType: string;
   readonly body: string;
 }
 
-/** Counts what happens, and tells how things stand when it is asked. */
+/** Counts events, and exports the counters and the current status as Prometheus metrics. */
 export class AgentMetrics implements Observer {
   readonly #registry = new Registry();
   readonly #options: AgentMetricsOptions;
-  /** Images that have series now. */
+  /** Images with series of renewals. */
   readonly #images = new Set<string>();
   readonly #renewals = this.#counter(METRICS.renewals);
   readonly #storeEntries = this.#gauge(METRICS.storeEntries);
   readonly #expiry = this.#gauge(METRICS.expiry);
+  readonly #refresh = this.#gauge(METRICS.refresh);
   readonly #renewalDue = this.#gauge(METRICS.renewalDue);
   readonly #lastSuccess = this.#gauge(METRICS.lastSuccess);
   readonly #outageTolerance = this.#gauge(METRICS.outageTolerance);
-  readonly #providers = new ProviderTally(LABEL_VALUES.providers);
+  readonly #providerRequests = this.#counter(METRICS.providerRequests);
   readonly #providerFailures = this.#counter(METRICS.providerFailures);
+  readonly #providerDuration = this.#histogram(METRICS.providerDuration);
   readonly #pluginExecutions = this.#counter(METRICS.pluginExecutions);
   readonly #pluginFailures = this.#counter(METRICS.pluginFailures);
   readonly #pluginDuration = this.#histogram(METRICS.pluginDuration);
@@ -68,15 +76,25 @@ export class AgentMetrics implements Observer {
   readonly #configLastReload = this.#gauge(METRICS.configLastReload);
   readonly #configReloadFailures = this.#counter(METRICS.configReloadFailures);
   readonly #residentMemory = this.#gauge(METRICS.residentMemory);
-  readonly #criProxy = new CriProxyMetrics(this.#registry);
+  readonly #criProxyInPath = this.#gauge(METRICS.criProxyInPath);
+  readonly #criProxyOpenConnections = this.#gauge(METRICS.criProxyOpenConnections);
+  readonly #criProxyBytes = this.#counter(METRICS.criProxyBytes);
+  readonly #criProxyTotals = [
+    [this.#counter(METRICS.criProxyConnections), "connections"],
+    [this.#counter(METRICS.criProxyConnectionFailures), "refusedConnections"],
+    [this.#counter(METRICS.criProxyPulls), "pulls"],
+    [this.#counter(METRICS.criProxyParseFailures), "lostReadings"],
+    [this.#counter(METRICS.criProxySkippedMessages), "skippedMessages"],
+  ] as const;
 
   constructor(options: AgentMetricsOptions) {
     this.#options = options;
     const { version, commit, deno } = options.build;
     this.#gauge(METRICS.buildInfo).set({ version, commit, deno }, 1);
     this.#gauge(METRICS.processStart).set(options.process.startedAtMs / 1000);
-    for (const metric of this.#providers.metrics()) registerOwn(this.#registry, metric);
     for (const provider of LABEL_VALUES.providers) {
+      this.#providerRequests.inc({ provider }, 0);
+      this.#providerDuration.zero({ provider });
       for (const reason of failureReasons(provider)) {
         this.#providerFailures.inc({ provider, reason }, 0);
       }
@@ -87,46 +105,55 @@ export class AgentMetrics implements Observer {
       this.#unapprovedHosts.inc({ action }, 0);
     }
     for (const source of LABEL_VALUES.discoverySources) this.#discoveryProblems.inc({ source }, 0);
-    // A time stamp of 0 would be fifty years ago: absent until there is one.
+    for (const to of LABEL_VALUES.criProxyDirections) this.#criProxyBytes.inc({ to }, 0);
+    // Absent until there is one: 0 would be a time in 1970.
     this.#configLastReload.remove();
   }
 
   notify(event: AgentEvent): void {
     switch (event.kind) {
       case "provider-queried": {
-        const { provider, outcome, reason } = event;
-        this.#providers.count(event);
+        const { provider, outcome, reason, durationMs } = event;
+        this.#providerRequests.inc({ provider });
+        this.#providerDuration.observe({ provider }, durationMs / 1000);
         if (outcome === "failed") this.#providerFailures.inc({ provider, reason });
         break;
       }
-      case "plugin-executed":
-        this.#pluginExecuted(event);
+      case "plugin-executed": {
+        const { plugin, result, durationMs } = event;
+        const failed = result === "failure" || result === "timeout";
+        this.#pluginExecutions.inc({ plugin });
+        this.#pluginFailures.inc({ plugin }, failed ? 1 : 0);
+        this.#pluginDuration.observe({ plugin }, durationMs / 1000);
         break;
+      }
       case "credential-renewed":
-        this.#ensureImage(event.image);
+        this.#addImage(event.image);
         this.#renewals.inc({ image_ref: event.image, result: "success" });
         break;
       case "renewal-failed":
-        this.#ensureImage(event.image);
+        this.#addImage(event.image);
         this.#renewals.inc({ image_ref: event.image, result: "failure" });
         break;
       case "registry-probed":
         this.#probes.inc({ verdict: event.verdict });
         break;
-      case "credential-evicted":
-        // It may still be read from elsewhere: each way has a credential of its own.
-        if (!this.#isLive(event.image)) this.#forgetImage(event.image);
+      case "credential-evicted": {
+        // The image may still be read from another endpoint.
+        const isMounted = this.#options.status().images.some(({ image }) => image === event.image);
+        if (!isMounted) this.#removeImage(event.image);
         break;
+      }
       case "unapproved-host":
         this.#unapprovedHosts.inc({ action: event.action });
         break;
       case "delivery-attempted":
         this.#deliveries.inc({ result: event.outcome.kind });
-        if (isFailure(event.outcome)) this.#deliveryFailures.inc();
+        if (isFailedDelivery(event.outcome)) this.#deliveryFailures.inc();
         break;
       case "discovery-problem": {
-        const known = LABEL_VALUES.discoverySources.includes(event.source);
-        this.#discoveryProblems.inc({ source: known ? event.source : "other" });
+        const isKnown = LABEL_VALUES.discoverySources.includes(event.source);
+        this.#discoveryProblems.inc({ source: isKnown ? event.source : "other" });
         break;
       }
       case "reconcile-finished":
@@ -149,33 +176,22 @@ export class AgentMetrics implements Observer {
       case "source-changed":
       case "health-changed":
       case "warning":
-        break; // told by the gauges, or by the log alone
+        break; // part of the status, or only logged
       default:
         event satisfies never;
     }
   }
 
-  /** The page, in OpenMetrics where the scraper's `Accept` header likes that best. */
-  async page(accept = ""): Promise<MetricsPage> {
-    this.#updateFromStatus();
+  /** Returns the metrics. */
+  async page(format: ExpositionFormat = "text/plain"): Promise<MetricsPage> {
+    this.#updateFromStatus(this.#options.status());
     const text = await this.#registry.metrics();
-    return preferredForm(accept) === "application/openmetrics-text"
+    return format === "application/openmetrics-text"
       ? { contentType: Registry.OPENMETRICS_CONTENT_TYPE, body: toOpenMetrics(text) }
       : { contentType: Registry.PROMETHEUS_CONTENT_TYPE, body: text };
   }
 
-  #pluginExecuted(event: Extract<AgentEvent, { kind: "plugin-executed" }>): void {
-    const { plugin, result, durationMs } = event;
-    this.#pluginExecutions.inc({ plugin });
-    this.#pluginFailures.inc({ plugin }, result === "failure" || result === "timeout" ? 1 : 0);
-    this.#pluginDuration.observe({ plugin }, durationMs / 1000);
-  }
-
-  #isLive(name: string): boolean {
-    return this.#options.status().images.some(({ image }) => image === name);
-  }
-
-  #ensureImage(image: string): void {
+  #addImage(image: string): void {
     if (this.#images.has(image)) return;
     this.#images.add(image);
     for (const result of LABEL_VALUES.renewalResults) {
@@ -183,68 +199,75 @@ export class AgentMetrics implements Observer {
     }
   }
 
-  #forgetImage(image: string): void {
+  #removeImage(image: string): void {
     this.#images.delete(image);
     for (const result of LABEL_VALUES.renewalResults) {
       this.#renewals.remove({ image_ref: image, result });
     }
   }
 
-  #updateFromStatus(): void {
-    const status = this.#options.status();
+  #updateFromStatus(status: AgentStatus): void {
     this.#residentMemory.set(this.#options.process.residentMemoryBytes());
     this.#staleWatches.set(status.staleWatches?.length ?? 0);
-    if (status.checkIntervalMs === undefined) this.#checkInterval.remove();
-    else this.#checkInterval.set(status.checkIntervalMs / 1000);
-    this.#criProxy.look(status.criProxy);
-    this.#countStates(status);
+    setSeconds(this.#checkInterval, status.checkIntervalMs);
+    setSeconds(this.#reconcileLast, status.lastReconcileAtMs);
+    this.#updateDaemons(status);
     this.#updateImages(status);
-    this.#updateTolerance(status);
-    if (status.lastReconcileAtMs === undefined) this.#reconcileLast.remove();
-    else this.#reconcileLast.set(status.lastReconcileAtMs / 1000);
+    this.#updateCriProxy(status.criProxy);
   }
 
-  #countStates({ daemons }: AgentStatus): void {
+  #updateDaemons({ daemons, nowMs }: AgentStatus): void {
     for (const state of LABEL_VALUES.deliveryStates) this.#instances.set({ state }, 0);
     for (const state of LABEL_VALUES.daemonStates) this.#daemons.set({ state }, 0);
     let behind = 0;
+    let firstFailureMs = Infinity;
     for (const daemon of daemons) {
       this.#daemons.inc({ state: daemon.state });
-      for (const { delivery, behindSinceMs } of daemon.instances) {
+      for (const { delivery, behindSinceMs, readsFailAtMs = Infinity } of daemon.instances) {
         this.#instances.inc({ state: delivery });
         if (behindSinceMs !== undefined) behind++;
+        firstFailureMs = Math.min(firstFailureMs, readsFailAtMs);
       }
     }
     this.#instancesBehind.set(behind);
+    const toleranceMs = Math.max(0, firstFailureMs - nowMs);
+    setSeconds(this.#outageTolerance, toleranceMs === Infinity ? undefined : toleranceMs);
   }
 
-  /** Set anew from what lives, so no image keeps series of its own, and none has them twice. */
+  /** Sets the series of the current images. One read from several endpoints has the worst values. */
   #updateImages({ images }: AgentStatus): void {
-    const live = new Set(images.map(({ image }) => image));
-    for (const image of this.#images) if (!live.has(image)) this.#forgetImage(image);
-    for (const gauge of [this.#storeEntries, this.#expiry, this.#renewalDue, this.#lastSuccess]) {
+    const byImage = Map.groupBy(images, ({ image }) => image);
+    for (const image of this.#images) if (!byImage.has(image)) this.#removeImage(image);
+    this.#storeEntries.reset();
+    for (const gauge of [this.#expiry, this.#refresh, this.#renewalDue, this.#lastSuccess]) {
       gauge.reset();
     }
-    for (const [image_ref, status] of timesByImage(images)) {
-      const { expiresAtMs, refreshAtMs } = status;
-      this.#ensureImage(image_ref);
-      if (status.isStored) this.#storeEntries.set({ image_ref }, 1);
-      setSeconds(this.#lastSuccess, { image_ref }, status.renewedAtMs);
-      setSeconds(this.#expiry, { image_ref, clock: "hard" }, expiresAtMs);
-      setSeconds(this.#expiry, { image_ref, clock: "soft" }, refreshAtMs);
-      setSeconds(this.#renewalDue, { image_ref }, status.nextAttemptAtMs);
+    for (const [image_ref, endpoints] of byImage) {
+      this.#addImage(image_ref);
+      const stored = endpoints.filter(({ provider }) =>
+        provider !== undefined && provider !== "adopted"
+      );
+      if (stored.length > 0) this.#storeEntries.set({ image_ref }, 1);
+      setEarliest(this.#lastSuccess, image_ref, stored.map(({ renewedAtMs }) => renewedAtMs));
+      setEarliest(this.#expiry, image_ref, endpoints.map(({ expiresAtMs }) => expiresAtMs));
+      setEarliest(this.#refresh, image_ref, endpoints.map(({ refreshAtMs }) => refreshAtMs));
+      const dueTimes = endpoints.map(({ nextAttemptAtMs }) => nextAttemptAtMs);
+      setEarliest(this.#renewalDue, image_ref, dueTimes);
     }
   }
 
-  #updateTolerance({ daemons, nowMs }: AgentStatus): void {
-    let firstEndMs = Infinity;
-    for (const { instances } of daemons) {
-      for (const { readsFailAtMs = Infinity } of instances) {
-        firstEndMs = Math.min(firstEndMs, readsFailAtMs);
-      }
+  /** Keeps the totals of a proxy that was disabled. */
+  #updateCriProxy(criProxy: CriProxyStatus | undefined): void {
+    this.#criProxyInPath.set(criProxy?.state === "in-path" ? 1 : 0);
+    this.#criProxyOpenConnections.set(criProxy?.openConnections ?? 0);
+    if (criProxy === undefined) return;
+    for (const [counter, key] of this.#criProxyTotals) {
+      counter.reset();
+      counter.inc(criProxy[key]);
     }
-    if (firstEndMs === Infinity) this.#outageTolerance.remove();
-    else this.#outageTolerance.set(Math.max(0, firstEndMs - nowMs) / 1000);
+    this.#criProxyBytes.reset();
+    this.#criProxyBytes.inc({ to: "runtime" }, criProxy.bytesToRuntime);
+    this.#criProxyBytes.inc({ to: "clients" }, criProxy.bytesToClients);
   }
 
   #counter({ name, help, labels }: MetricDefinition): Counter {
@@ -261,22 +284,18 @@ export class AgentMetrics implements Observer {
   }
 }
 
-/** Whether the mount, or its configuration file, still lacks the credential. */
-function isFailure({ kind, file }: DeliveryOutcome): boolean {
+function isFailedDelivery({ kind, file }: DeliveryOutcome): boolean {
   return kind === "rejected" || kind === "unreachable" || kind === "unsupported" ||
     file.kind === "failed";
 }
 
-function setSeconds(gauge: Gauge, labels: Record<string, string>, ms: number | undefined): void {
-  if (ms !== undefined) gauge.set(labels, ms / 1000);
+/** Sets a gauge without labels, which is absent while the time is not known. */
+function setSeconds(gauge: Gauge, ms: number | undefined): void {
+  if (ms === undefined) gauge.remove();
+  else gauge.set(ms / 1000);
 }
 
-/**
- * OpenMetrics 1.0 names a counter's family without `_total` and ends with `# EOF`. prom-client's
- * own way to it renames the counters for good, so that a plain scrape afterwards lacks `_total`.
- */
-function toOpenMetrics(text: string): string {
-  const lines = text.split("\n").filter((line) => line !== "");
-  const renamed = lines.map((line) => line.replace(/^(# (?:HELP|TYPE) \S+?)_total /, "$1 "));
-  return `${renamed.join("\n")}\n# EOF\n`;
+function setEarliest(gauge: Gauge, image_ref: string, times: (number | undefined)[]): void {
+  const earliestMs = Math.min(...times.map((ms) => ms ?? Infinity));
+  if (earliestMs !== Infinity) gauge.set({ image_ref }, earliestMs / 1000);
 }

@@ -1,18 +1,19 @@
 import {
   type AgentEvent,
+  defined,
   type Observer,
   type PluginStatus,
   PROVIDER_NAMES,
   type ProviderName,
   type ProviderStatus,
 } from "../model/mod.ts";
-import { printable } from "./printable.ts";
-import { redactText } from "./redact.ts";
+import { safeText } from "./redact.ts";
 
-/** Plugins come from files that people write: their number is bounded only here. */
+/** Configuration files name the plugins, in any number. */
 const MAX_PLUGINS = 200;
+const MAX_TEXT = 500;
 
-/** Keeps count of how the questions to providers, plugins and helpers went. */
+/** Counts requests to providers and executions of plugins and credential helpers. */
 export class ProviderStats implements Observer {
   readonly #now: () => number;
   readonly #providers = new Map<ProviderName, ProviderStatus>(
@@ -20,17 +21,17 @@ export class ProviderStats implements Observer {
   );
   readonly #plugins = new Map<string, PluginStatus>();
 
-  /** `now` tells the wall time in ms. */
+  /** @param now Returns the wall time in ms. */
   constructor(now: () => number) {
     this.#now = now;
   }
 
   notify(event: AgentEvent): void {
-    if (event.kind === "provider-queried") this.#asked(event);
-    if (event.kind === "plugin-executed") this.#executed(event);
+    if (event.kind === "provider-queried") this.#countRequest(event);
+    if (event.kind === "plugin-executed") this.#countExecution(event);
   }
 
-  /** All providers in the order of the chain, and the plugins that have run, by name. */
+  /** Returns all providers in the order of the chain, and the executed plugins by name. */
   status(): {
     readonly providers: readonly ProviderStatus[];
     readonly plugins: readonly PluginStatus[];
@@ -39,7 +40,7 @@ export class ProviderStats implements Observer {
     return { providers: [...this.#providers.values()], plugins };
   }
 
-  #asked(event: Extract<AgentEvent, { kind: "provider-queried" }>): void {
+  #countRequest(event: Extract<AgentEvent, { kind: "provider-queried" }>): void {
     const { provider: name, outcome, reason, detail = "" } = event;
     const before = this.#providers.get(name);
     if (before === undefined) return;
@@ -50,17 +51,20 @@ export class ProviderStats implements Observer {
       requests: before.requests + 1,
       failures: before.failures + (failed ? 1 : 0),
       last: { outcome, reason, atMs },
-      ...(failed && { lastFailure: { reason, detail: safe(detail), atMs } }),
+      ...(failed && { lastFailure: { reason, detail: safeText(detail, MAX_TEXT), atMs } }),
     });
   }
 
-  #executed(event: Extract<AgentEvent, { kind: "plugin-executed" }>): void {
+  #countExecution(event: Extract<AgentEvent, { kind: "plugin-executed" }>): void {
     const { plugin: name, provider, result, durationMs, detail = "" } = event;
     const key = `${provider} ${name}`;
     const before = this.#plugins.get(key);
     if (before === undefined && this.#plugins.size >= MAX_PLUGINS) return;
     const lastAtMs = this.#now();
     const failed = result === "failure" || result === "timeout";
+    const lastFailure = failed
+      ? { detail: `${result}: ${safeText(detail, MAX_TEXT)}`, atMs: lastAtMs }
+      : before?.lastFailure;
     this.#plugins.set(key, {
       name,
       provider,
@@ -70,12 +74,7 @@ export class ProviderStats implements Observer {
       lastResult: result,
       lastDurationMs: durationMs,
       longestDurationMs: Math.max(before?.longestDurationMs ?? 0, durationMs),
-      ...(before?.lastFailure !== undefined && { lastFailure: before.lastFailure }),
-      ...(failed && { lastFailure: { detail: `${result}: ${safe(detail)}`, atMs: lastAtMs } }),
+      ...defined({ lastFailure }),
     });
   }
-}
-
-function safe(text: string): string {
-  return printable(redactText(text)).slice(0, 500);
 }

@@ -1,6 +1,6 @@
 import type { ProviderName, ProviderOutcome, ReasonCode } from "../model/mod.ts";
 
-// A record rather than lists: the compiler asks for the reason that somebody adds.
+// A record instead of lists, so that a new reason does not compile without an entry.
 const OUTCOME_OF: Readonly<Record<ReasonCode, ProviderOutcome["kind"]>> = {
   "found": "found",
   "found-in-cache": "found",
@@ -44,34 +44,31 @@ const OUTCOME_OF: Readonly<Record<ReasonCode, ProviderOutcome["kind"]>> = {
   "internal-error": "failed",
 };
 
-/** What only those say who ask the Kubernetes API. */
-const KUBE_REASONS: readonly string[] = [
+/** Reasons of the providers that use the Kubernetes API. */
+const KUBERNETES_REASONS: readonly string[] = [
   "source-refused",
   "forbidden-by-rbac",
   "token-unavailable",
 ];
 
-/** What a provider's answer is that has this reason. */
+/** Returns the outcome of a provider that gives a reason. */
 export function outcomeOf(reason: ReasonCode): ProviderOutcome["kind"] {
   return OUTCOME_OF[reason];
 }
 
-/** Whether the reason says that there is no credential: with it an image is public, not failing. */
+/** Whether a reason means that there is no credential, as for a public image. */
 export function isNone(reason: ReasonCode): boolean {
   return OUTCOME_OF[reason] === "none";
 }
 
-/**
- * The reasons for which a provider may fail. Plugins are the kubelet provider's and helpers are
- * docker's, so that no series stands for what cannot happen.
- */
+/** Returns the reasons for which a provider can fail, so that metrics have no impossible series. */
 export function failureReasons(provider: ProviderName): readonly string[] {
   return Object.entries(OUTCOME_OF)
     .filter(([reason, kind]) =>
-      kind === "failed" && reason !== "registry-refused" && // no provider's, but the registry's
+      kind === "failed" && reason !== "registry-refused" && // returned by no provider
       (!reason.startsWith("plugin-") || provider === "kubelet") &&
       (!reason.startsWith("helper-") || provider === "docker") &&
-      (!KUBE_REASONS.includes(reason) || provider === "kubesecret" || provider === "kubelet")
+      (!KUBERNETES_REASONS.includes(reason) || provider === "kubesecret" || provider === "kubelet")
     )
     .map(([reason]) => reason);
 }

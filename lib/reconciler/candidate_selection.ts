@@ -161,12 +161,12 @@ async function selectFrom(
   const options = defined({ signal });
   const retry = { ...request, readsRefused: false };
   let { offered } = request;
-  let selection = await selector.elect(request, options);
+  let selection = await selector.select(request, options);
   if (selection.exhausted && resolveAll !== undefined) {
     const all = candidatesOf(await resolveAll());
     if (all.length > 0) {
       offered = all;
-      selection = await selector.elect({ ...retry, offered }, options);
+      selection = await selector.select({ ...retry, offered }, options);
     }
   }
   const cached = offered.map(({ candidate }) => candidate)
@@ -175,7 +175,7 @@ async function selectFrom(
   const newer = candidatesOf(await resolveNewer(cached));
   const fetched = newer.filter((one) => !offered.some((other) => isSameCredential(one, other)));
   if (fetched.length === 0) return selection;
-  return await selector.elect({ ...retry, offered: newer, fetched }, options);
+  return await selector.select({ ...retry, offered: newer, fetched }, options);
 }
 
 function isSameCredential(

@@ -25,6 +25,7 @@ import {
   isPaused,
   type MountRecords,
   type Mounts,
+  type ReadFinding,
   recordAfterDelivery,
   recordAfterDiscovery,
   recordAfterReads,
@@ -32,7 +33,6 @@ import {
   storeKeyOf,
 } from "./mounts.ts";
 import { type InstancePlan, planInstance } from "./plan.ts";
-import type { ReadFinding } from "./reads.ts";
 import { subjectFields } from "./renewals.ts";
 
 /** Delivers one credential to one mount; see `Deliverer` of the delivery package. */

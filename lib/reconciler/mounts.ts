@@ -117,6 +117,17 @@ export interface InstanceRecord {
   readonly retryAtMs?: number;
 }
 
+/** The reads of one mount between two polls. */
+export interface ReadFinding {
+  readonly daemon: Daemon;
+  readonly instance: RafsInstance;
+  /** `failed` if at least one read failed. */
+  readonly verdict: "failed" | "succeeded";
+  readonly reads: number;
+  /** Wall time of the previous poll. */
+  readonly sinceMs: number;
+}
+
 const RETRY_FIRST_MS = 500;
 const RETRY_MAX_MS = 10_000;
 
@@ -215,7 +226,7 @@ export function recordAfterDelivery(
 /** Returns the record after reads that used the current credential. */
 export function recordAfterReads(
   { provenReads = 0, ...record }: InstanceRecord,
-  { verdict, reads }: { readonly verdict: "failed" | "succeeded"; readonly reads: number },
+  { verdict, reads }: Pick<ReadFinding, "verdict" | "reads">,
 ): InstanceRecord {
   if (verdict === "failed") return { ...record, proven: false };
   return { ...record, proven: true, provenReads: provenReads + reads };

@@ -41,9 +41,9 @@ export interface RenewalResult {
 /** The result of a report that a registry refused a credential. */
 export type RefusalResult =
   /** Its source is requested for a newer one. */
-  | "asked"
+  | "requested"
   /** Its source was requested recently. */
-  | "resting"
+  | "backing-off"
   /** The agent no longer serves this credential. */
   | "not-current";
 
@@ -100,14 +100,14 @@ export class OnDemandRequests {
     const { answer } = entries.length > 0 ? {} : await this.credential(lookup, options);
     if (entries.length === 0 && answer?.fingerprint !== fingerprint) return "not-current";
     const key = `${image.text}\0${fingerprint}`;
-    if (!this.#refusals.mayForce(key, clock.monotonicMs())) return "resting";
+    if (!this.#refusals.mayForce(key, clock.monotonicMs())) return "backing-off";
     const refused = { fingerprint };
     if (answer === undefined) renewals.start(entries, { refused });
     else {
       const newerThanMs = answer.candidate.fetchedAtMs;
       await resolver().resolve({ ...lookup, newerThanMs, urgent: true, refused }, options);
     }
-    return "asked";
+    return "requested";
   }
 
   /**

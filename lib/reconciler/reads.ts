@@ -12,7 +12,7 @@ import {
 } from "../model/mod.ts";
 import type { CredentialStore } from "../credentials/mod.ts";
 import type { Deliveries } from "./deliveries.ts";
-import { isInSyncSince, recordKeyOf, storeKeyOf } from "./mounts.ts";
+import { isInSyncSince, type ReadFinding, recordKeyOf, storeKeyOf } from "./mounts.ts";
 import type { Renewals } from "./renewals.ts";
 
 /** Reads the counters of backend reads of one mount from nydusd. */
@@ -21,17 +21,6 @@ export interface ReadCounter {
     socketPath: string,
     options?: CallOptions & { readonly mountId?: string },
   ): Promise<PeerResult<{ readonly reads: number; readonly errors: number }>>;
-}
-
-/** The reads of one mount between two polls. */
-export interface ReadFinding {
-  readonly daemon: Daemon;
-  readonly instance: RafsInstance;
-  /** `failed` if at least one read failed. */
-  readonly verdict: "failed" | "succeeded";
-  readonly reads: number;
-  /** Wall time of the previous poll. */
-  readonly sinceMs: number;
 }
 
 /** Dependencies of a {@linkcode ReadMonitor}. */

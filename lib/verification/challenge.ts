@@ -95,6 +95,7 @@ function isEnd(text: string, at: number): boolean {
   return rest >= text.length || text[rest] === ",";
 }
 
+/** Returns the challenge and where the next one starts, if a comma follows. */
 function ended(challenge: Challenge, text: string, at: number) {
   const comma = match(COMMAS, text, at);
   return comma === undefined ? { challenge } : { challenge, end: comma.end };

@@ -15,6 +15,7 @@ import { type Challenge, parseChallenges } from "./challenge.ts";
 import {
   checkAvailable,
   errorText,
+  type ProbeRequest,
   type RegistryResponse,
   type ResponseResult,
 } from "./registry_responses.ts";
@@ -22,7 +23,6 @@ import {
   basicHeader,
   isLoopback,
   readTokenResponse,
-  type TokenRequest,
   tokenRequest,
   trustedRealm,
 } from "./token_service.ts";
@@ -106,7 +106,7 @@ export class RegistryProbe {
 }
 
 type Headers = readonly (readonly [name: string, value: Secret])[];
-type Send = (request: TokenRequest) => Promise<RegistryHttpResult>;
+type Send = (request: ProbeRequest) => Promise<RegistryHttpResult>;
 type VerdictResult = { readonly kind: "verdict"; readonly verdict: ProbeVerdict };
 /** The headers that authenticate requests to the registry, or the verdict. */
 type Authorization =

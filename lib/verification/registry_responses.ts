@@ -1,4 +1,7 @@
-import type { ProbeVerdict, RegistryHttpResult } from "../model/mod.ts";
+import type { ProbeVerdict, RegistryHttpRequest, RegistryHttpResult } from "../model/mod.ts";
+
+/** A request to a registry or its token service, without transport settings and limits. */
+export type ProbeRequest = Pick<RegistryHttpRequest, "method" | "url" | "headers" | "body">;
 
 /** A response of a registry or its token service. */
 export type RegistryResponse = Extract<RegistryHttpResult, { readonly kind: "answered" }>;

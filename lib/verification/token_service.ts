@@ -3,14 +3,10 @@ import {
   type ProbeTarget,
   type ProbeVerdict,
   readRefusal,
-  type RegistryHttpRequest,
   Secret,
 } from "../model/mod.ts";
 import type { Challenge } from "./challenge.ts";
-import { errorText, type RegistryResponse } from "./registry_responses.ts";
-
-/** A request to a token service, without transport settings. */
-export type TokenRequest = Pick<RegistryHttpRequest, "method" | "url" | "headers" | "body">;
+import { errorText, type ProbeRequest, type RegistryResponse } from "./registry_responses.ts";
 
 const MAX_TOKEN = 64 * 1024;
 const CLIENT_ID = "nydus-auth-agent";
@@ -58,7 +54,7 @@ export function tokenRequest(
   challenge: Challenge,
   repository: string,
   credential: Credential | undefined,
-): TokenRequest {
+): ProbeRequest {
   const service = challenge.params.get("service");
   const scope = `repository:${repository}:pull`;
   if (credential?.kind === "identity-token") {

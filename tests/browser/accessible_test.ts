@@ -1,6 +1,6 @@
 /**
- * What WCAG 2.2 AA asks of the pages, as a real browser renders them: contrast, the keyboard, and
- * the tree that a screen reader is given. Ignored where there is no Chromium.
+ * Checks the pages in a browser for WCAG 2.2 AA: contrast, keyboard navigation, and the
+ * accessibility tree. Ignored without Chromium.
  */
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { crowdedNode, hostileNode, oneImage } from "../unit/observability/page/nodes.ts";
@@ -11,13 +11,13 @@ const ignore = CHROMIUM === undefined;
 const imagePath = (stage: ReturnType<typeof oneImage>) =>
   `/images?ref=${encodeURIComponent(stage.status.images[0]?.image ?? "")}`;
 
-/** Every text that is seen, with its contrast against the nearest ground: `[ratio, wanted, text]`. */
+/** Returns each visible text with its contrast: `[ratio, required, text]`. */
 const CONTRASTS = `(() => {
   const rgb = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
   const part = (value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
   const light = ([r, g, b]) =>
     0.2126 * part(r / 255) + 0.7152 * part(g / 255) + 0.0722 * part(b / 255);
-  const groundOf = (element) => {
+  const backgroundOf = (element) => {
     for (let each = element; each !== null; each = each.parentElement) {
       const [r, g, b, a = 1] = rgb(getComputedStyle(each).backgroundColor);
       if (a === 1) return [r, g, b];
@@ -31,7 +31,7 @@ const CONTRASTS = `(() => {
     const text = walk.currentNode.textContent.trim();
     if (text === "" || !element.checkVisibility() || element.closest("script, style")) continue;
     const style = getComputedStyle(element);
-    const [a, b] = [light(rgb(style.color)), light(groundOf(element))];
+    const [a, b] = [light(rgb(style.color)), light(backgroundOf(element))];
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
     const px = parseFloat(style.fontSize);
     const large = px >= 24 || (px >= 18.66 && Number(style.fontWeight) >= 700);
@@ -41,7 +41,7 @@ const CONTRASTS = `(() => {
 })()`;
 
 Deno.test({
-  name: "every text on the pages has the contrast of WCAG AA, in light and dark",
+  name: "pages: every text has the contrast of WCAG AA, in light and dark mode",
   ignore,
   async fn() {
     await using tab = await Tab.open();
@@ -57,7 +57,7 @@ Deno.test({
           await tab.eval("document.getElementById('stale').hidden = false");
           const texts = await tab.eval<[number, number, string][]>(CONTRASTS);
           ok(texts.length > 5, path);
-          deepEqual(texts.filter(([ratio, wanted]) => ratio < wanted), [], `${path} ${scheme}`);
+          deepEqual(texts.filter(([ratio, required]) => ratio < required), [], `${path} ${scheme}`);
         }
       }
     }
@@ -65,7 +65,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "the keyboard reaches every control in the order of the page, and the focus is seen",
+  name: "nodePage: Tab reaches every control in order, with a visible focus",
   ignore,
   async fn() {
     await using tab = await Tab.open();
@@ -79,10 +79,10 @@ Deno.test({
       await tab.send("Input.dispatchKeyEvent", { type: "keyDown", ...key });
       await tab.send("Input.dispatchKeyEvent", { type: "keyUp", ...key });
       equal(await tab.eval<number>(`${controls}.indexOf(document.activeElement)`), i);
-      const seen = "(() => { const { outlineStyle, outlineWidth } = " +
+      const isFocusVisible = "(() => { const { outlineStyle, outlineWidth } = " +
         "getComputedStyle(document.activeElement); " +
         "return outlineStyle !== 'none' && parseFloat(outlineWidth) >= 2; })()";
-      equal(await tab.eval<boolean>(seen), true, `control ${i}`);
+      equal(await tab.eval<boolean>(isFocusVisible), true, `control ${i}`);
     }
   },
 });
@@ -97,7 +97,7 @@ interface AxNode {
 }
 
 Deno.test({
-  name: "a screen reader is given landmarks, headings in order, tables with names, named pictures",
+  name: "pages: have landmarks, ordered headings, and names for tables, links and images",
   ignore,
   async fn() {
     await using tab = await Tab.open();
@@ -127,7 +127,7 @@ Deno.test({
           );
         }
         ok(of("table").length >= 3 && of("image").length > 0);
-        // Each row of a body is named by its first cell.
+        // Each body row has a header cell.
         ok(of("rowheader").length >= 3);
         equal(of("rowheader").length + of("table").length, of("row").length, `${path} ${width}`);
       }

@@ -1,11 +1,11 @@
 /**
- * Drives a real headless Chromium over its DevTools protocol, with nothing but a web socket.
+ * Controls a headless Chromium with its DevTools protocol over a WebSocket.
  *
  * @module
  */
 import { join } from "node:path";
 
-/** The browser's program, where there is one. */
+/** The path of the browser, if installed. */
 export const CHROMIUM: string | undefined = findChromium();
 
 function findChromium(): string | undefined {
@@ -14,7 +14,7 @@ function findChromium(): string | undefined {
       try {
         if (Deno.statSync(join(folder, name)).isFile) return join(folder, name);
       } catch {
-        // Not there.
+        // Not in this folder.
       }
     }
   }
@@ -23,14 +23,14 @@ function findChromium(): string | undefined {
 
 type Message = { readonly id?: number; readonly method?: string } & Record<string, unknown>;
 
-/** One tab of a browser that lives as long as the tab. */
+/** The tab of a browser that is closed with it. */
 export class Tab implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
   readonly #socket: WebSocket;
   readonly #dir: string;
-  readonly #waiting = new Map<number, (message: Message) => void>();
-  /** What the console, the network and the security policy complained about. */
-  readonly complaints: string[] = [];
+  readonly #pending = new Map<number, (message: Message) => void>();
+  /** Messages of the console, the network and the security policy. */
+  readonly messages: string[] = [];
   #loaded = () => {};
   #nextId = 1;
 
@@ -75,22 +75,22 @@ export class Tab implements AsyncDisposable {
     return tab;
   }
 
-  /** A command of the protocol, and what came back. */
+  /** Sends a command of the protocol and returns the response. */
   send(method: string, params: Record<string, unknown> = {}): Promise<Message> {
     const id = this.#nextId++;
-    const answer = new Promise<Message>((resolve) => this.#waiting.set(id, resolve));
+    const response = new Promise<Message>((resolve) => this.#pending.set(id, resolve));
     this.#socket.send(JSON.stringify({ id, method, params }));
-    return answer;
+    return response;
   }
 
-  /** Loads a page and waits for it. */
+  /** Loads a page. */
   async go(url: string): Promise<void> {
     const loaded = new Promise<void>((resolve) => this.#loaded = resolve);
     await this.send("Page.navigate", { url });
     await loaded;
   }
 
-  /** The value of an expression in the page. */
+  /** Evaluates an expression in the page. */
   async eval<T>(expression: string): Promise<T> {
     const options = { expression, returnByValue: true, awaitPromise: true };
     const { result } = await this.send("Runtime.evaluate", options) as unknown as {
@@ -114,8 +114,8 @@ export class Tab implements AsyncDisposable {
     await this.send("Emulation.setScriptExecutionDisabled", { value: !on });
   }
 
-  /** A picture of what is seen, as PNG. */
-  async picture(path: string): Promise<void> {
+  /** Writes a screenshot as PNG. */
+  async screenshot(path: string): Promise<void> {
     const { result } = await this.send("Page.captureScreenshot") as unknown as {
       result: { data: string };
     };
@@ -132,8 +132,8 @@ export class Tab implements AsyncDisposable {
 
   #received(message: Message): void {
     if (message.id !== undefined) {
-      this.#waiting.get(message.id)?.(message);
-      this.#waiting.delete(message.id);
+      this.#pending.get(message.id)?.(message);
+      this.#pending.delete(message.id);
     }
     if (message.method === "Page.loadEventFired") this.#loaded();
     if (
@@ -141,7 +141,7 @@ export class Tab implements AsyncDisposable {
       message.method === "Runtime.consoleAPICalled" || message.method === "Audits.issueAdded" ||
       message.method === "Page.javascriptDialogOpening" ||
       message.method === "Network.loadingFailed"
-    ) this.complaints.push(JSON.stringify(message));
+    ) this.messages.push(JSON.stringify(message));
   }
 }
 
@@ -153,5 +153,5 @@ async function portOf(dir: string): Promise<number> {
     if (port > 0) return port;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  throw new Error("start the browser: it names no port");
+  throw new Error("failed to start the browser: no DevTools port");
 }

@@ -1,6 +1,6 @@
 /**
- * The pages in a real browser: nothing in its console, nothing wider than a phone, the same with
- * scripts off. Ignored where there is no Chromium. With `PICTURES=<folder>` it leaves pictures.
+ * Checks the pages in a browser: no console message, no overflow on narrow screens, automatic
+ * refresh. Ignored without Chromium. With `SCREENSHOTS=<folder>` it writes screenshots.
  */
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { join } from "node:path";
@@ -15,26 +15,26 @@ import {
 import { CHROMIUM, Tab } from "./chromium.ts";
 import { serve } from "./served.ts";
 
-const PICTURES = Deno.env.get("PICTURES");
+const SCREENSHOTS = Deno.env.get("SCREENSHOTS");
 const STAGES: Readonly<Record<string, () => Stage>> = {
   "none": emptyNode,
   "one": oneImage,
   "few": () => crowdedNode(7),
-  "crowd": crowdedNode,
+  "crowded": crowdedNode,
   "hostile": hostileNode,
 };
-/** The narrowest is that of WCAG 1.4.10: a desk at 400 %. */
-const WIDTHS = { narrow: 320, phone: 390, desk: 1280 } as const;
+/** The narrowest is that of WCAG 1.4.10: a desktop at 400 %. */
+const WIDTHS = { narrow: 320, phone: 390, desktop: 1280 } as const;
 
-async function picture(tab: Tab, name: string): Promise<void> {
-  if (PICTURES !== undefined) await tab.picture(join(PICTURES, `${name}.png`));
+async function screenshot(tab: Tab, name: string): Promise<void> {
+  if (SCREENSHOTS !== undefined) await tab.screenshot(join(SCREENSHOTS, `${name}.png`));
 }
 
 const overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth";
 
 for (const [name, stageOf] of Object.entries(STAGES)) {
   Deno.test({
-    name: `the pages of a node (${name}) fit a phone and leave the console empty`,
+    name: `pages: a node (${name}) fits a phone and logs nothing to the console`,
     ignore: CHROMIUM === undefined,
     async fn() {
       const stage = stageOf();
@@ -53,62 +53,64 @@ for (const [name, stageOf] of Object.entries(STAGES)) {
             await tab.go(`${server.url}${path}`);
             equal(await tab.eval<number>(overflow), 0, `${page} ${size} is too wide`);
             ok(
-              (await tab.eval<string>("document.querySelector('main > .sentence').innerText"))
+              (await tab.eval<string>("document.querySelector('main > .summary').innerText"))
                 .length > 10,
             );
             equal(await tab.eval<boolean>("document.getElementById('stale').hidden"), true);
-            if (size !== "narrow") await picture(tab, `${name}-${page}-${size}-${scheme}`);
+            if (size !== "narrow") await screenshot(tab, `${name}-${page}-${size}-${scheme}`);
           }
         }
       }
-      deepEqual(tab.complaints, []);
+      deepEqual(tab.messages, []);
     },
   });
 }
 
 Deno.test({
-  name: "a page renews itself, says when the agent is gone, and works with scripts off",
+  name:
+    "nodePage: refreshes itself, shows when the agent is not responding, and works without scripts",
   ignore: CHROMIUM === undefined,
   async fn() {
     const server = serve(oneImage());
     await using tab = await Tab.open();
-    await tab.size(WIDTHS.desk, 800);
+    await tab.size(WIDTHS.desktop, 800);
     await tab.go(`${server.url}/`);
-    const turn = "document.dispatchEvent(new Event('visibilitychange')); " +
+    const refresh = "document.dispatchEvent(new Event('visibilitychange')); " +
       "new Promise((done) => setTimeout(done, 700))";
     const title = () => tab.eval<string>("document.title");
     equal(await title(), "nydus-auth-agent: ok");
     const focused = () => tab.eval<string>("document.activeElement.outerHTML");
-    const news = () => tab.eval<string>("document.getElementById('news').textContent");
+    const announcement = () =>
+      tab.eval<string>("document.getElementById('announcement').textContent");
     await tab.eval("document.querySelector('details').open = true");
     for (const what of ["main a", "main summary"]) {
       await tab.eval(`document.querySelector('${what}').focus()`);
       const before = await focused();
-      await tab.eval(turn);
-      equal(await focused(), before, "the focus stays");
+      await tab.eval(refresh);
+      equal(await focused(), before, "the focus is kept");
       equal(await tab.eval<boolean>("document.querySelector('details').open"), true);
     }
-    equal(await news(), "", "nothing else is said: whoever listens is left alone");
+    equal(await announcement(), "", "an unchanged summary is not announced");
     server.stage = crowdedNode(5);
-    await tab.eval(turn);
+    await tab.eval(refresh);
     equal(await title(), "nydus-auth-agent: critical");
-    ok((await news()).startsWith("critical: the credential of "), await news());
+    ok((await announcement()).startsWith("critical: the credential of "), await announcement());
     equal(await tab.eval<boolean>("document.getElementById('stale').hidden"), true);
-    deepEqual(tab.complaints, []);
+    deepEqual(tab.messages, []);
     await tab.scripts(false);
     await tab.go(`${server.url}/`);
     await tab.scripts(true);
     ok((await tab.eval<number>("document.querySelectorAll('tbody tr').length")) >= 5);
     await tab.go(`${server.url}/`);
     await server[Symbol.asyncDispose]();
-    await tab.eval(turn);
+    await tab.eval(refresh);
     equal(await tab.eval<boolean>("document.getElementById('stale').hidden"), false);
-    await picture(tab, "stale");
+    await screenshot(tab, "stale");
   },
 });
 
 Deno.test({
-  name: "markup in names and errors stays text",
+  name: "pages: render markup in images and errors as text",
   ignore: CHROMIUM === undefined,
   async fn() {
     await using server = serve(hostileNode());
@@ -118,6 +120,6 @@ Deno.test({
       equal(await tab.eval<number>("document.scripts.length"), 1, path);
       equal(await tab.eval<number>("document.querySelectorAll('img, b > *, iframe').length"), 0);
     }
-    deepEqual(tab.complaints.filter((text) => !text.includes("404")), []);
+    deepEqual(tab.messages.filter((text) => !text.includes("404")), []);
   },
 });

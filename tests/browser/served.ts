@@ -3,7 +3,7 @@ import { healthOf } from "../../lib/observability/mod.ts";
 import type { Stage } from "../unit/observability/page/nodes.ts";
 import { NOW_MS } from "../unit/observability/status_of.ts";
 
-/** A server whose state the test may change, and which it may stop. */
+/** Starts a server whose node the test can replace. */
 export function serve(stage: Stage): { url: string; stage: Stage } & AsyncDisposable {
   const shown = { stage };
   let nowMs = 0;
@@ -13,7 +13,7 @@ export function serve(stage: Stage): { url: string; stage: Stage } & AsyncDispos
     health: () => healthOf(shown.stage.status, NOW_MS, { checkIntervalMs: 60_000 }),
     history: (image) => shown.stage.history.of(image),
     allowedHosts: ["127.0.0.1"],
-    now: () => nowMs += 1_000, // every request renders
+    now: () => nowMs += 1_000, // so that every request is rendered
   });
   const options = { hostname: "127.0.0.1", port: 0, onListen: () => {} };
   const server = Deno.serve(options, (request) => app.fetch(request));

@@ -1,4 +1,4 @@
-/** How a secret was written where it was found. */
+/** The encoding of a secret in a text. */
 export type CanaryForm =
   | "raw"
   | "base64"
@@ -12,72 +12,74 @@ export type CanaryForm =
   | "reversed"
   | "split";
 
-/** A marked secret that was found, without the secret itself. */
-export interface CanaryFind {
-  /** The name that the secret was planted under. */
+/** A detected secret, without the secret itself. */
+export interface CanaryMatch {
+  /** The name of the source of the secret. */
   readonly source: string;
   readonly form: CanaryForm;
 }
 
-/** As many characters of a form, in a row, count as a find: a cut or a half is one as well. */
+/** The number of consecutive characters that are a match, so that parts of a secret are found. */
 const WINDOW = 12;
-/** A random text of this length cannot be found by chance, and a half of it still fills a window. */
+/** Half of a secret of this length still fills a window. */
 export const MIN_CANARY_LENGTH = 2 * WINDOW;
 
 /**
- * Finds marked secrets in any text, in whatever form someone wrote them: whole or in part, encoded,
- * escaped, reversed, or with something between the characters.
+ * Detects known secrets in texts: complete or in part, encoded, escaped, reversed, or with other
+ * characters in between.
  */
 export class CanaryDetector {
-  /** Every window of every form. */
-  readonly #windows = new Map<string, CanaryFind>();
-  /** The same for texts of which only letters and digits are left. */
-  readonly #bare = new Map<string, CanaryFind>();
+  /** Each window of each form. */
+  readonly #windows = new Map<string, CanaryMatch>();
+  /** Each window of the letters and digits of each secret. */
+  readonly #alphanumeric = new Map<string, CanaryMatch>();
 
-  /** @param secrets By the name of the source that gives it. */
+  /** @param secrets Secrets by source. */
   constructor(secrets: Readonly<Record<string, string>>) {
     for (const [source, secret] of Object.entries(secrets)) {
       if (secret.length < MIN_CANARY_LENGTH) {
-        throw new RangeError(`plant ${source}: below ${MIN_CANARY_LENGTH} characters`);
+        throw new RangeError(
+          `${source}: a canary must have at least ${MIN_CANARY_LENGTH} characters`,
+        );
       }
       for (const [form, texts] of Object.entries(formsOf(secret))) {
         for (const text of texts) add(this.#windows, text, { source, form: form as CanaryForm });
       }
-      add(this.#bare, bare(secret), { source, form: "split" });
-      add(this.#bare, reversed(bare(secret)), { source, form: "split" });
+      add(this.#alphanumeric, alphanumericOf(secret), { source, form: "split" });
+      add(this.#alphanumeric, reversed(alphanumericOf(secret)), { source, form: "split" });
     }
   }
 
-  /** What is in a text; each source and form once. */
-  find(text: string): readonly CanaryFind[] {
-    const finds = new Map<string, CanaryFind>();
-    const look = (windows: ReadonlyMap<string, CanaryFind>, within: string) => {
+  /** Returns the secrets in a text, each source and form once. */
+  find(text: string): readonly CanaryMatch[] {
+    const matches = new Map<string, CanaryMatch>();
+    const search = (windows: ReadonlyMap<string, CanaryMatch>, within: string) => {
       for (let i = 0; i + WINDOW <= within.length; i++) {
-        const find = windows.get(within.slice(i, i + WINDOW));
-        if (find !== undefined) finds.set(`${find.source} ${find.form}`, find);
+        const match = windows.get(within.slice(i, i + WINDOW));
+        if (match !== undefined) matches.set(`${match.source} ${match.form}`, match);
       }
     };
-    look(this.#windows, text);
-    look(this.#windows, text.toLowerCase().replaceAll(/[\s:]+/g, "")); // hex dumps
-    look(this.#windows, text.replaceAll(/\s+/g, "")); // base64 with line ends
-    look(this.#bare, bare(text));
-    return [...finds.values()];
+    search(this.#windows, text);
+    search(this.#windows, text.toLowerCase().replaceAll(/[\s:]+/g, "")); // hex dumps
+    search(this.#windows, text.replaceAll(/\s+/g, "")); // base64 with line breaks
+    search(this.#alphanumeric, alphanumericOf(text));
+    return [...matches.values()];
   }
 }
 
-/** A secret that nothing but itself looks like, with every character that some escaping changes. */
+/** Returns a random secret with the characters that are usually escaped. */
 export function newCanary(): string {
   const part = () => crypto.getRandomValues(new Uint8Array(18)).toBase64();
   return `${part()}"\\&<${part()}%é+ ${part()}`;
 }
 
-/** The same for places that take no more than letters, digits, dash and dot, as tokens do. */
+/** Returns a random secret of letters, digits and dots, as in tokens. */
 export function newTokenCanary(): string {
   return crypto.getRandomValues(new Uint8Array(36)).toHex() + ".canary";
 }
 
-/** Whether a text holds one of these secrets whole, raw or in base64: for secrets of any shape. */
-export function holdsWhole(text: string, secrets: readonly string[]): boolean {
+/** Whether a text contains a complete secret, raw or in base64. Secrets may be short. */
+export function containsSecret(text: string, secrets: readonly string[]): boolean {
   return secrets.some((secret) => {
     const forms = [secret, ...base64Forms(new TextEncoder().encode(secret))];
     return forms.some((form) => text.includes(form));
@@ -108,14 +110,14 @@ function formsOf(secret: string): Record<Exclude<CanaryForm, "split">, readonly 
   };
 }
 
-/** What of an encoding depends on the secret alone, at each of the three alignments. */
+/** Returns the part of the base64 that depends only on the secret, for each alignment. */
 function base64Forms(bytes: Uint8Array): string[] {
   return [0, 1, 2].map((before) => {
     const padded = new Uint8Array(before + bytes.length);
     padded.set(bytes, before);
     const text = padded.toBase64();
-    const whole = Math.floor(padded.length / 3) * 4; // the last group may hold what follows
-    return text.slice(before === 0 ? 0 : 4, whole);
+    const end = Math.floor(padded.length / 3) * 4; // the last group depends on what follows
+    return text.slice(before === 0 ? 0 : 4, end);
   });
 }
 
@@ -136,13 +138,13 @@ function reversed(text: string): string {
   return [...text].reverse().join("");
 }
 
-function bare(text: string): string {
+function alphanumericOf(text: string): string {
   return text.replaceAll(/[^A-Za-z0-9]+/g, "");
 }
 
-function add(windows: Map<string, CanaryFind>, text: string, find: CanaryFind): void {
+function add(windows: Map<string, CanaryMatch>, text: string, match: CanaryMatch): void {
   for (let i = 0; i + WINDOW <= text.length; i++) {
     const window = text.slice(i, i + WINDOW);
-    if (!windows.has(window)) windows.set(window, find);
+    if (!windows.has(window)) windows.set(window, match);
   }
 }

@@ -1,20 +1,20 @@
 /**
- * Every place where a secret could come out of a process: what it prints, serves, writes, and hands
- * to its children. Used by the canary test, and tested with deliberate leaks itself.
+ * Captures everything through which a process could leak a secret: responses, files, arguments and
+ * environment. Used by the canary test, and itself tested with deliberate leaks.
  *
  * @module
  */
 import { dirname, join } from "@std/path";
 
-/** One text that must hold no secret, and where it was found. */
-export interface Sunk {
+/** A text that must not contain a secret, and its origin. */
+export interface CapturedText {
   readonly where: string;
   readonly text: string;
 }
 
-/** Every page that the agent serves, and what it answers to questions that it does not know. */
-export async function pages(base: string): Promise<readonly Sunk[]> {
-  const asked: readonly (readonly [string, RequestInit?])[] = [
+/** Returns the responses of every page of the agent, and of unknown paths. */
+export async function pages(base: string): Promise<readonly CapturedText[]> {
+  const requests: readonly (readonly [string, RequestInit?])[] = [
     ["/"],
     ["/metrics"],
     ["/metrics", { headers: { accept: "application/openmetrics-text" } }],
@@ -28,7 +28,7 @@ export async function pages(base: string): Promise<readonly Sunk[]> {
     ["/v1/status", { method: "POST", body: "{}" }],
     ["/api/v1/config"],
   ];
-  return await Promise.all(asked.map(async ([path, init]) => {
+  return await Promise.all(requests.map(async ([path, init]) => {
     const response = await fetch(base + path, { ...init, signal: AbortSignal.timeout(20_000) });
     const headers = JSON.stringify([...response.headers]);
     return {
@@ -38,33 +38,34 @@ export async function pages(base: string): Promise<readonly Sunk[]> {
   }));
 }
 
-/** Arguments and environment of a process and all its descendants, as long as it is watched. */
+/** Captures arguments and environment of a process and its descendants until it is disposed. */
 export class ProcessWatch {
   readonly #pid: number;
-  readonly #seen = new Map<string, Sunk>();
+  readonly #captured = new Map<string, CapturedText>();
   readonly #timer: ReturnType<typeof setInterval>;
-  /** Descendants that were seen, by pid. */
+  /** The pids of all descendants so far. */
   readonly children = new Set<number>();
 
   constructor(pid: number) {
     this.#pid = pid;
-    this.#timer = setInterval(() => this.look(), 5);
-    this.look();
+    this.#timer = setInterval(() => this.scan(), 5);
+    this.scan();
   }
 
-  /** What was seen so far. */
-  get sunk(): readonly Sunk[] {
-    return [...this.#seen.values()];
+  /** The texts captured so far. */
+  get captured(): readonly CapturedText[] {
+    return [...this.#captured.values()];
   }
 
-  look(): void {
+  /** Captures the current processes. */
+  scan(): void {
     for (const pid of [this.#pid, ...descendants(this.#pid)]) {
       if (pid !== this.#pid) this.children.add(pid);
       for (const name of ["cmdline", "environ"]) {
         const text = readIfThere(`/proc/${pid}/${name}`);
         if (text === undefined || text === "") continue;
         const where = `${name} of ${pid === this.#pid ? "the agent" : "a child"}`;
-        this.#seen.set(`${where}\0${text}`, { where, text });
+        this.#captured.set(`${where}\0${text}`, { where, text });
       }
     }
   }
@@ -74,7 +75,7 @@ export class ProcessWatch {
   }
 }
 
-/** The processes below one, by the kernel's own list. */
+/** Returns the pids of the descendants of a process. */
 export function descendants(pid: number): number[] {
   const below: number[] = [];
   let tasks: Deno.DirEntry[];
@@ -92,14 +93,14 @@ export function descendants(pid: number): number[] {
   return below;
 }
 
-/** A file that was found below a folder. */
+/** A file with its mode and content. */
 export interface FoundFile {
   readonly path: string;
   readonly mode: number;
   readonly text: string;
 }
 
-/** Every ordinary file below some folders. */
+/** Returns all regular files below folders. */
 export function filesBelow(folders: readonly string[]): readonly FoundFile[] {
   return folders.flatMap((folder): FoundFile[] => {
     let entries: Deno.DirEntry[];
@@ -116,18 +117,18 @@ export function filesBelow(folders: readonly string[]): readonly FoundFile[] {
         const mode = (Deno.statSync(path).mode ?? 0) & 0o777;
         return [{ path, mode, text: latin1(Deno.readFileSync(path)) }];
       } catch {
-        return []; // it went away meanwhile
+        return []; // removed in the meantime
       }
     });
   });
 }
 
-/** Watches folders for files that others may read, from the moment that they exist. */
+/** Watches folders for files that other users can read, even for a moment. */
 export class OpenFileWatch {
   readonly #watcher: Deno.FsWatcher;
   readonly #folders: readonly string[];
   readonly #ended: Promise<void>;
-  /** Path and mode of each. */
+  /** Path and mode of each such file. */
   readonly found = new Set<string>();
 
   constructor(folders: readonly string[]) {
@@ -146,13 +147,13 @@ export class OpenFileWatch {
             this.found.add(`${path} ${((mode ?? 0) & 0o777).toString(8)}`);
           }
         } catch {
-          // It was there for a moment only, and is not looked at any more.
+          // Already removed.
         }
       }
     }
   }
 
-  /** Whether a folder in between keeps others out, whatever its files allow. */
+  /** Whether a parent folder denies access to other users. */
   #isHidden(folder: string): boolean {
     if (this.#folders.includes(folder)) return false;
     const { mode } = Deno.lstatSync(folder);
@@ -173,7 +174,7 @@ function readIfThere(path: string): string | undefined {
   }
 }
 
-/** Byte for byte, so that a secret in a binary file is found as well. */
+/** Decodes byte by byte, so that secrets in binary files are found. */
 function latin1(bytes: Uint8Array): string {
   let text = "";
   for (let i = 0; i < bytes.length; i += 8_192) {

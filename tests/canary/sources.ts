@@ -1,5 +1,5 @@
 /**
- * Marked secrets in every source that the agent reads.
+ * Places canary secrets in every credential source of the agent.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { putAccount, putPod, putSecret, USER, writeKubeconfig } from "../e2e/kub
 
 const base64 = (text: string) => new TextEncoder().encode(text).toBase64();
 
-/** A docker configuration with every form of entry, and a credential helper. */
+/** Writes a docker configuration with every form of entry and a credential helper. */
 export function canaryDocker(
   node: SimNode,
   secrets: {
@@ -29,7 +29,7 @@ export function canaryDocker(
       [node.passwordRegistry.host]: { auth: base64(`robot:${secrets.docker}`) },
       "identity.example.com": { auth: base64("u:"), identitytoken: secrets.identity },
       "bearer.example.com": { registrytoken: secrets.registryToken },
-      // Beyond what nydusd takes: it refuses it, and repeats a part of it.
+      // Too long for nydusd, which rejects it with an error that contains a part of it.
       "huge.example.com": { auth: base64(`u:${secrets.huge.repeat(700)}`) },
     },
     credHelpers: { "helper.example.com": "canary" },
@@ -42,7 +42,7 @@ export function canaryDocker(
 
 const PLUGINS = ["plugin", "jwt", "failing", "babbling", "account"];
 
-/** Plugins that answer, fail, and say too much while they fail. */
+/** Writes plugins that succeed, fail, and print secrets while they fail. */
 export function canaryPlugins(
   node: SimNode,
   secrets: Readonly<
@@ -87,7 +87,7 @@ function answer(name: string, password: string): string {
   });
 }
 
-/** A program that prints a text which stands in a file of its own; it lives long enough to be seen. */
+/** Writes a script that prints a text from a file and runs long enough to be captured. */
 function script(node: SimNode, name: string, file: string, text: string, more = ":"): void {
   const data = join(node.dir, "own", "secrets", file);
   Deno.writeTextFileSync(data, text, { mode: 0o600 });
@@ -97,7 +97,7 @@ function script(node: SimNode, name: string, file: string, text: string, more = 
   Deno.renameSync(`${path}.new`, path);
 }
 
-/** A pull secret that a pod of the node names, and a pod whose account has tokens. */
+/** Adds a pod with a pull secret, and a pod whose service account has tokens. */
 export function canaryPullSecret(api: SimKubeApi, password: string): void {
   putSecret(api, "pull", "kube.example.com/team", password);
   putAccount(api, "default");
@@ -105,7 +105,7 @@ export function canaryPullSecret(api: SimKubeApi, password: string): void {
   putPod(api, "other", { images: ["account.example.com/a:1"] });
 }
 
-/** A kubeconfig whose token stands in it. */
+/** Writes a kubeconfig that contains a token. */
 export async function writeCanaryKubeconfig(
   folder: string,
   api: SimKubeApi,
@@ -115,7 +115,7 @@ export async function writeCanaryKubeconfig(
   await writeKubeconfig(folder, api, { user: `token: "${token}"` });
 }
 
-/** A pull as the kubelet sends it, through the CRI proxy in a folder, to a runtime that is played here. */
+/** Sends a pull of a kubelet through the CRI proxy in a folder to a fake runtime. */
 export async function pullThroughCriProxy(
   folder: string,
   image: string,

@@ -109,7 +109,7 @@ Deno.test("API: a rejection of the current credential causes one execution", asy
   const wrong = await request(node, "POST", "/v1/refused", { ref: image, fingerprint: "0123abcd" });
   deepStrictEqual(wrong.body, { outcome: "not-current" });
   const report = () => request(node, "POST", "/v1/refused", { ref: image, fingerprint: before });
-  deepStrictEqual((await report()).body, { outcome: "asked" });
+  deepStrictEqual((await report()).body, { outcome: "requested" });
   await agent.until("another credential", async () => await current() !== before);
   strictEqual(node.pluginExecutions() - executions, 1);
   deepStrictEqual((await report()).body, { outcome: "not-current" });
@@ -130,7 +130,7 @@ Deno.test("API: pauses requests after a rejection that the provider cannot fix",
   const { fingerprint } = body;
   const report = async () =>
     (await request(node, "POST", "/v1/refused", { ref: image, fingerprint })).body.outcome;
-  deepStrictEqual([await report(), await report()], ["asked", "resting"]);
+  deepStrictEqual([await report(), await report()], ["requested", "backing-off"]);
 });
 
 Deno.test("renew: bypasses caches and backoffs", async () => {

@@ -8,7 +8,13 @@ import { join } from "@std/path";
 import type { SimKubeApi } from "../../lib/simulator/kube_api.ts";
 import type { SimNode } from "../../lib/simulator/mod.ts";
 import { CanaryDetector, newCanary, newTokenCanary } from "../canary/detector.ts";
-import { filesBelow, OpenFileWatch, pages, ProcessWatch, type Sunk } from "../canary/sinks.ts";
+import {
+  type CapturedText,
+  filesBelow,
+  OpenFileWatch,
+  pages,
+  ProcessWatch,
+} from "../canary/sinks.ts";
 import {
   canaryDocker,
   canaryPlugins,
@@ -84,21 +90,21 @@ async function runPlanted(planted: Planted, api: SimKubeApi, format: string): Pr
   ].join("\n");
   const env = { PATH: join(node.dir, "bin"), TMPDIR: join(own, "tmp"), HOME: join(own, "home") };
   const agent = await AgentProcess.start(node, { renewal: RENEWAL, more, env });
-  const sunk: Sunk[] = [];
+  const captured: CapturedText[] = [];
   try {
     using watch = new ProcessWatch(agent.pid);
-    await exercise(agent, node, planted, memory, sunk);
-    watch.look();
+    await exercise(agent, node, planted, memory, captured);
+    watch.scan();
     ok(watch.children.size > 0, "no child was seen");
-    sunk.push(...watch.sunk);
+    captured.push(...watch.captured);
     agent.signal("SIGTERM");
     strictEqual(await agent.ended(), 0);
   } finally {
     await agent[Symbol.asyncDispose]();
   }
-  sunk.push({ where: "log", text: agent.log });
-  sunk.push(...await commands(node, more, env));
-  await judge(planted, sunk, node, memory);
+  captured.push({ where: "log", text: agent.log });
+  captured.push(...await commands(node, more, env));
+  await judge(planted, captured, node, memory);
   deepStrictEqual([...open.found].filter((file) => !file.includes("containerd.sock")), []);
 }
 
@@ -144,7 +150,7 @@ async function exercise(
   node: SimNode,
   planted: Planted,
   memory: MemoryFolder,
-  sunk: Sunk[],
+  captured: CapturedText[],
 ): Promise<void> {
   const shared = node.daemons.get("s1");
   const dedicated = node.daemons.get("d1");
@@ -163,14 +169,14 @@ async function exercise(
   const detected = new CanaryDetector({ control: planted.docker });
   const file = Deno.readTextFileSync(dedicated.instances[0]?.configPath ?? "");
   ok(detected.find(file).length > 0, "the secret is delivered, so the test is meaningful");
-  sunk.push(...await pages(agent.base));
+  captured.push(...await pages(agent.base));
 
   await dedicated.setFault("error-500");
   await shared.setFault("half");
   canaryDocker(node, { ...planted, docker: planted["docker-second"] });
   await node.readAll();
   await pause(1_500);
-  sunk.push(...await pages(agent.base));
+  captured.push(...await pages(agent.base));
   await dedicated.setFault("none");
   await shared.setFault("none");
   await agent.until("docker's second", hasPair(0, `robot:${planted["docker-second"]}`));
@@ -183,12 +189,12 @@ async function exercise(
       await agent.until("a log line", () => agent.log.length > written);
       await pause(300);
     }
-    sunk.push(...await pages(agent.base));
+    captured.push(...await pages(agent.base));
     Deno.writeTextFileSync(path, text);
   }
   agent.signal("SIGHUP");
   await pause(500);
-  sunk.push(...await pages(agent.base));
+  captured.push(...await pages(agent.base));
 }
 
 function fileContains(path: string, text: string): boolean {
@@ -204,7 +210,7 @@ async function commands(
   node: SimNode,
   more: string,
   env: Readonly<Record<string, string>>,
-): Promise<readonly Sunk[]> {
+): Promise<readonly CapturedText[]> {
   const config = join(node.dir, "agent.toml");
   ok(Deno.readTextFileSync(config).includes(more));
   const args = ["--config", config];
@@ -217,13 +223,13 @@ async function commands(
     ["get", "failing.example.com/a:1", ...args],
     ["get", "nowhere.example.com/a:1", ...args],
   ];
-  const sunk: Sunk[] = [];
+  const captured: CapturedText[] = [];
   for (const words of argumentLists) {
     const { out, err } = await command(words, env);
     ok(out + err !== "", `${words.join(" ")} printed nothing`);
-    sunk.push({ where: `command ${words[0]} ${words[1]}`, text: out + err });
+    captured.push({ where: `command ${words[0]} ${words[1]}`, text: out + err });
   }
-  return sunk;
+  return captured;
 }
 
 /** Expected: the provider configuration sets it in the environment of its plugins. */
@@ -231,7 +237,7 @@ const EXPECTED = /^plugin-env \(\w+\) in environ of a child$/;
 
 async function judge(
   planted: Planted,
-  sunk: readonly Sunk[],
+  captured: readonly CapturedText[],
   node: SimNode,
   memory: MemoryFolder,
 ): Promise<void> {
@@ -239,7 +245,7 @@ async function judge(
   const { serviceAccountToken } = JSON.parse(request);
   const signed = String(serviceAccountToken).split(".")[1] ?? "";
   const detector = new CanaryDetector({ ...planted, accountToken: signed });
-  const finds = sunk.flatMap(({ where, text }) =>
+  const finds = captured.flatMap(({ where, text }) =>
     detector.find(text).map(({ source, form }) => `${source} (${form}) in ${where}`)
   ).filter((find) => !EXPECTED.test(find));
   deepStrictEqual([...new Set(finds)], []);

@@ -233,13 +233,13 @@ Deno.test("CRI proxy: reports a link to another target, and counts connections a
     await Deno.symlink("containerd.sock", link);
     await agent.until("the finding", async () => {
       return (await agent.get("/readyz?verbose")).body.includes(
-        "[!] cri-proxy: CRI pulls are not seen",
+        "[!] cri-proxy: credentials of CRI pulls are not observed",
       );
     });
     match((await agent.get("/metrics")).body, /^nydus_auth_agent_cri_proxy_in_path 0$/m);
     equal((await run("cri-proxy", "on")).code, 0);
     await agent.until("the recovery", async () => {
-      return (await agent.get("/readyz?verbose")).body.includes("[+] cri-proxy: nothing is wrong");
+      return (await agent.get("/readyz?verbose")).body.includes("[+] cri-proxy: no problems");
     });
     await kill(agent);
     listener.close();

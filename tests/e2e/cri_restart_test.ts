@@ -153,7 +153,7 @@ Deno.test("CRI proxy: completes calls in flight after SIGTERM, and serves new on
   });
 });
 
-Deno.test("explain: warns that CRI pulls are not seen when no client uses the proxy", async () => {
+Deno.test("explain: warns that CRI pulls are not observed when no client uses the proxy", async () => {
   await using node = simNode();
   const port = freePort();
   const nowMs = Date.now();
@@ -180,6 +180,6 @@ Deno.test("explain: warns that CRI pulls are not seen when no client uses the pr
   ok(out !== "", err);
   match(
     out,
-    /^warning +CRI pulls are not seen: no client .* 2 images were pulled .*: restart the/m,
+    /^warning +credentials of CRI pulls are not observed: no client .* 2 images were pulled .*: restart the/m,
   );
 });

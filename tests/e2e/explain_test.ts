@@ -19,7 +19,7 @@ Deno.test("explain: prints the winner, the other providers, and the credential i
   equal(mounted.code, 0);
   match(
     mounted.out,
-    /^node +1 mount, fresh: the agent uses one from docker, renewed .* ago: the registry accepts it$/m,
+    /^node +1 mount, valid: the agent uses one from docker, renewed .* ago: the registry accepts it$/m,
   );
   match(mounted.out, /^3 +docker +found, wins +found /m);
   match(mounted.out, /^4 +kubelet +found, after docker /m);

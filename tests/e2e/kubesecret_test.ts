@@ -417,7 +417,7 @@ kubeTest("check reports every problem of the kubeconfig", async () => {
     await Deno.writeTextFile(path, "current-context: x");
     match((await check("")).err, /kubeconfig: current-context: there is no context "x"/);
     await Deno.remove(path);
-    match((await check("")).err, /kubeconfig: there is no such file/);
+    match((await check("")).err, /kubeconfig: the file does not exist/);
     strictEqual(api.calls.length, 0);
   });
 });

@@ -45,10 +45,10 @@ Deno.test("log: does not repeat a line on every reconcile while nothing changes"
   await agent.until("the stopped nydusd", () => /daemon-failing.*\n/.test(agent.log));
   for (
     const words of [
-      /warning config-file-failed: .*\/a:1\): .*; it is tried again, and nydusd itself /,
-      /warning daemon-failing: nydusd stopped is unresponsive: .*; it is asked again /,
+      /warning config-file-failed: failed to write .*\/a:1\): .*; retrying /,
+      /warning daemon-failing: nydusd stopped is unresponsive: .*; retrying on every reconcile /,
       /warning discovery-problem: .*; using the last known list and the root folder/,
-      /warning plugin-failed: .*; it is not run again before a pause, which grows /,
+      /warning plugin-failed: failed to execute .*; retrying after a backoff /,
     ]
   ) match(agent.log, words);
 });

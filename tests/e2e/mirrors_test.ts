@@ -188,10 +188,10 @@ Deno.test("unknown_hosts refuse: withholds the credential from an unapproved hos
   await agent.until("it to be withheld", async () => (await mount())?.delivery === "withheld");
   deepStrictEqual((await mount())?.unapprovedHosts, [foreign.host]);
   const metrics = (await agent.get("/metrics")).body;
-  ok(metrics.includes('nydus_auth_agent_unnamed_hosts_total{action="withheld"} 1'), metrics);
-  ok(metrics.includes('nydus_auth_agent_unnamed_hosts_total{action="delivered"} 0'), metrics);
+  ok(metrics.includes('nydus_auth_agent_unapproved_hosts_total{action="withheld"} 1'), metrics);
+  ok(metrics.includes('nydus_auth_agent_unapproved_hosts_total{action="delivered"} 0'), metrics);
   ok((await agent.get("/readyz?verbose")).body.includes(foreign.host));
-  strictEqual(agent.log.split("shows its credential to").length - 1, 1, "it is logged once");
+  strictEqual(agent.log.split("send its credential to").length - 1, 1, "it is logged once");
   strictEqual(received(foreign).size, 0);
   // The operator names it, in the folder that the snapshotter reads.
   node.setMirrors("_default", [`http://${foreign.host}`]);
@@ -211,9 +211,9 @@ Deno.test("delivery: by default warns once about an unapproved host, and counts 
   const currentAuth = () => node.daemons.get("foreign")?.currentAuth("/");
   await agent.until("it to be delivered", async () => await currentAuth() === "origin:one");
   await pause(1_000); // several reconciles
-  strictEqual(agent.log.split("shows its credential to").length - 1, 1);
+  strictEqual(agent.log.split("send its credential to").length - 1, 1);
   const metrics = (await agent.get("/metrics")).body;
-  ok(metrics.includes('nydus_auth_agent_unnamed_hosts_total{action="delivered"} 1'), metrics);
+  ok(metrics.includes('nydus_auth_agent_unapproved_hosts_total{action="delivered"} 1'), metrics);
   ok((await agent.get("/readyz?verbose")).body.includes(foreign.host));
 });
 
@@ -224,7 +224,7 @@ Deno.test("allowed_hosts: approves a host, and explain prints the approval of ea
   await using agent = await start(node, { more });
   const currentAuth = () => node.daemons.get("foreign")?.currentAuth("/");
   await agent.until("it to be delivered", async () => await currentAuth() === "origin:one");
-  ok((await agent.get("/metrics")).body.includes('unnamed_hosts_total{action="delivered"} 0'));
+  ok((await agent.get("/metrics")).body.includes('unapproved_hosts_total{action="delivered"} 0'));
   const args = ["explain", "--config", `${node.dir}/agent.toml`, `${origin.host}/shop/app:1`];
   const { out, err, code } = await command(args);
   strictEqual(code, 0, err);

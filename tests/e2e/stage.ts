@@ -1,7 +1,7 @@
 import { join } from "@std/path";
 import type { AgentStatus } from "../../lib/model/mod.ts";
 import { SimNode, type SimNodeOptions } from "../../lib/simulator/mod.ts";
-import { holdsWhole } from "../canary/detector.ts";
+import { containsSecret } from "../canary/detector.ts";
 
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
 /** The compiled binary, if the tests run against it. */
@@ -164,7 +164,9 @@ export class AgentProcess implements AsyncDisposable {
     }
     await this.#child.status;
     await this.#copied;
-    if (holdsWhole(this.#log, issuedTokens(this.#node))) throw new Error("a token is in the log");
+    if (containsSecret(this.#log, issuedTokens(this.#node))) {
+      throw new Error("a token is in the log");
+    }
   }
 
   async #copy(): Promise<void> {

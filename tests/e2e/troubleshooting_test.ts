@@ -56,7 +56,7 @@ Deno.test("guide: nydusd has no credential at all", async () => {
   quotes(explained.out, "no-entry-for-registry");
   quotes(explained.out, "plugin-not-matched");
   const { out } = await run(node, "status");
-  ok(/ public | unread /.test(out) && / none /.test(out), out);
+  ok(/ public | read-errors /.test(out) && / none /.test(out), out);
   node.rotatePassword("fixed"); // as `docker login` does
   await readUntil(node, 200);
 });
@@ -96,8 +96,8 @@ for (const refusal of [401, 403] as const) {
       return (await health(agent)).about === "reads";
     });
     const { out } = await run(node, "status");
-    quotes(out, "reads of mount … fail … although it has been given its credential");
-    ok(/ unread /.test(out), out);
+    quotes(out, "reads of mount … have failed for … although its current credential was delivered");
+    ok(/ read-errors /.test(out), out);
     await agent.until("the log", () => agent.log.includes("code=reads-failing"));
     ok(DOCS.includes("`code=reads-failing`"));
     node.rotatePassword("second");
@@ -141,8 +141,11 @@ Deno.test("guide: mounts fail after N hours without an agent, or without a provi
     async () => (await run(node, "status")).out.includes(" adopted "),
   );
   const { out } = await run(node, "status");
-  quotes(out, "no source has a credential for …: its mounts keep the one that they hold");
-  quotes(out, "and nobody renews it");
+  quotes(
+    out,
+    "no provider has a credential for …; its mounts keep their current credential, which",
+  );
+  quotes(out, "is not renewed");
 });
 
 Deno.test("guide: an old nydusd", async () => {
@@ -154,7 +157,7 @@ Deno.test("guide: an old nydusd", async () => {
   await agent.until("a warning", async () => (await health(agent)).about === "deliveries");
   const { out, code } = await run(node, "status");
   ok(out.includes(" file-only ") && code === 3, out);
-  quotes(out, "with an older credential than there is, and reads fail when that ends");
+  quotes(out, "has used an outdated credential for …, and its reads will fail when that expires");
   quotes((await run(node, "check")).out, "has no configuration API");
 });
 
@@ -196,6 +199,6 @@ Deno.test("guide: a stopped nydusd, and a missing snapshotter", async () => {
   await agent.until("healthy", async () => (await health(agent)).about === "healthy");
   await node.stopSnapshotter();
   await agent.until("the summary", async () => (await health(agent)).about === "discovery");
-  quotes((await health(agent)).summary, "does not tell which mounts there are");
+  quotes((await health(agent)).summary, "failed to list mounts from");
   quotes(agent.log, "using the last known list and the root folder");
 });

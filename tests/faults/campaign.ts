@@ -191,10 +191,10 @@ async function afterwards(stage: FaultStage, { endsAgent }: Fault): Promise<read
 /** Secrets in what the agent has written since the last look, and in what it serves. */
 export async function leaks(stage: FaultStage): Promise<readonly string[]> {
   const served = await pages(stage.agent.base).catch(() => []);
-  const sunk = [{ where: "the log", text: stage.takeLog() }, ...served];
+  const captured = [{ where: "the log", text: stage.takeLog() }, ...served];
   const { backendCalls = 0 } = stage.node.snapshotter ?? {};
   return [
-    ...sunk.flatMap(({ where, text }) =>
+    ...captured.flatMap(({ where, text }) =>
       stage.detector.find(text).map(({ source, form }) => `a ${source} (${form}) in ${where}`)
     ),
     ...(backendCalls > 0 ? ["it asked the snapshotter for a secret"] : []),

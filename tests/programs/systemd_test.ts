@@ -133,13 +133,13 @@ test("a refused reload is in STATUS and in status, also while the file is broken
   await machine.write(CONFIG, `${good}\nnonsense`);
   await reload();
   await machine.until("STATUS", async () => {
-    return (await machine.property("StatusText")).startsWith("the new configuration was refused");
+    return (await machine.property("StatusText")).startsWith("failed to reload the configuration");
   });
   const { code, out, err } = await machine.run(AGENT, "status");
   equal(code, 3);
   match(
     out,
-    /^warning: the new configuration was refused and the previous one is in force: .*config\.toml/m,
+    /^warning: failed to reload the configuration; the previous configuration stays in effect: .*config\.toml/m,
   );
   match(err, /^warning: .*config\.toml/m);
   await machine.write(CONFIG, good);

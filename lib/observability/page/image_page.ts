@@ -7,79 +7,81 @@ import {
   REASON_CODES,
 } from "../../model/mod.ts";
 import type { HealthLevel } from "../health.ts";
-import type { HistoryEntry, ImagePast, ProviderAnswer } from "../image_history.ts";
-import { printable } from "../printable.ts";
+import type { HistoryEntry, ImageRecord, ProviderResult } from "../image_history.ts";
 import {
   HEALTH_STATES,
   type ImageView,
   imageViews,
   mountLevel,
   type MountView,
-} from "./image_view.ts";
-import { layout, sentenceBlock } from "./layout.ts";
-import { type Cell, lifetimeBar, type Markup, moment, table, word } from "./parts.ts";
+} from "../image_view.ts";
+import { printable } from "../redact.ts";
+import { type Cell, lifetimeBar, type Markup, moment, table, word } from "./components.ts";
+import { layout, summaryBlock } from "./layout.ts";
 
 const MAX_MOUNTS = 1_000;
-const NO_PAST: ImagePast = { entries: [], answers: [] };
+const NO_RECORD: ImageRecord = { entries: [], results: [] };
 
-/** A page for one image; undefined when the agent knows nothing of it. */
+/** Renders the page of an image, or returns undefined for an unknown image. */
 export function imagePage(
   status: AgentStatus,
   ref: string,
-  past: ImagePast | undefined,
+  record: ImageRecord | undefined,
 ): Markup | undefined {
   const { nowMs } = status;
-  // One for each place that it is read from, the worst first.
+  // One for each endpoint, the worst first.
   const views = imageViews(status, nowMs).filter(({ image }) => image.image === ref);
   const [view] = views;
-  if (view === undefined && past === undefined) return undefined;
+  if (view === undefined && record === undefined) return undefined;
   const level = view?.level ?? "ok";
   return layout({
     heading: ref,
     title: `${ref}: ${view?.word ?? "not mounted"}`,
     level,
-    summary: sentenceBlock({ level, ...imageSentence(view, ref) }),
+    summary: summaryBlock({ level, ...imageSummary(view, ref) }),
     body: html`<p><a href="/">All images</a></p>
 ${views.map((each) => html`${facts(each, nowMs)}${mountTable(each.mounts, nowMs)}`)}
-<h2>Why this credential</h2>
-${explanation(view, past ?? NO_PAST, nowMs)}
-<p class="small">To ask every source now, past what the agent remembers, run on the node:
-<code>nydus-auth-agent explain ${shellWord(ref)}</code></p>
+<h2>Provider results</h2>
+${resultTable(view, record ?? NO_RECORD, nowMs)}
+<p class="small">To query all providers now, without cached results, run on the node:
+<code>nydus-auth-agent explain ${shellQuote(ref)}</code></p>
 <h2>History</h2>
-${historyTable(past ?? NO_PAST, ref, nowMs)}`,
+${historyTable(record ?? NO_RECORD, ref, nowMs)}`,
   });
 }
 
-/** What a page says that knows nothing of the image. */
+/** Renders the page for an image that is not known. */
 export function unknownImagePage(ref: string): Markup {
   const summary = ref === ""
-    ? "no image is named: /images?ref=REF"
-    : `${ref} is not mounted on this node, and was not lately`;
+    ? "no image specified: /images?ref=REF"
+    : `${ref} is not mounted on this node and was not mounted recently`;
   return layout({
-    title: "no such image",
+    title: "unknown image",
     heading: ref === "" ? "No image" : ref,
     level: "ok",
-    summary: sentenceBlock({ level: "ok", summary }),
+    summary: summaryBlock({ level: "ok", summary }),
     body: html`<p><a href="/">All images</a></p>
 ${
-      ref === "" ? "" : html`<p>What it would be given, and why, say on the node:
-<code>nydus-auth-agent explain ${shellWord(ref)}</code></p>`
+      ref === ""
+        ? ""
+        : html`<p>To see which credential the image would get, and why, run on the node:
+<code>nydus-auth-agent explain ${shellQuote(ref)}</code></p>`
     }`,
   });
 }
 
-/** A text as one word of a shell's command line. */
-function shellWord(text: string): string {
-  const shown = printable(text);
-  return /^[\w./:@%+=,-]+$/.test(shown) ? shown : `'${shown.replaceAll("'", `'\\''`)}'`;
+/** Quotes a text as one word of a shell command. */
+function shellQuote(text: string): string {
+  const safe = printable(text);
+  return /^[\w./:@%+=,-]+$/.test(safe) ? safe : `'${safe.replaceAll("'", `'\\''`)}'`;
 }
 
-function imageSentence(
+function imageSummary(
   view: ImageView | undefined,
   ref: string,
 ): { readonly summary: string; readonly remedy?: string } {
   if (view === undefined) {
-    return { summary: `${ref} backs no mount any more; what follows is its past` };
+    return { summary: `${ref} is no longer mounted; its history is below` };
   }
   const [first] = view.findings;
   if (first !== undefined) {
@@ -88,20 +90,20 @@ function imageSentence(
   return { summary: `${view.word}: ${HEALTH_STATES[view.word]}` };
 }
 
-function facts({ image, word: name, level }: ImageView, nowMs: number): Markup {
+function facts({ image, word: state, level }: ImageView, nowMs: number): Markup {
   const { provider, origin, plugin, pattern, fingerprint, renewals, failures } = image;
   const at = (ms: number | undefined) => ms === undefined ? "" : moment(ms, nowMs);
   const rows: readonly (readonly [string, Cell])[] = [
-    ["Read from", image.endpoint ?? ""],
-    ["Health", html`${word(level, name)}, ${HEALTH_STATES[name]}`],
+    ["Endpoint", image.endpoint ?? ""],
+    ["Health", html`${word(level, state)}, ${HEALTH_STATES[state]}`],
     ["Provider", provider ?? "none"],
     ["Plugin", plugin ?? ""],
-    ["Winning pattern", pattern ?? ""],
-    ["From", origin ?? ""],
-    ["Credential ends", lifetimeBar(image, nowMs)],
-    ["Source wants to be asked", at(image.refreshAtMs)],
-    ["Renewed", at(image.renewedAtMs)],
-    ["Renewed next", at(image.nextAttemptAtMs)],
+    ["Matched pattern", pattern ?? ""],
+    ["Origin", origin ?? ""],
+    ["Credential expires", lifetimeBar(image, nowMs)],
+    ["Refresh requested", at(image.refreshAtMs)],
+    ["Last renewal", at(image.renewedAtMs)],
+    ["Next renewal", at(image.nextAttemptAtMs)],
     ["Renewals", `${renewals.success} succeeded, ${renewals.failure} failed`],
     ["Failures since the last success", failures === 0 ? "" : String(failures)],
     ["Fingerprint", fingerprint ?? ""],
@@ -135,32 +137,31 @@ function mountDetail(
   { readsFailingSinceMs, deliveryDetail }: MountView["mount"],
   nowMs: number,
 ): string {
-  const reads = readsFailingSinceMs === undefined
-    ? []
-    : [`reads fail for ${formatDuration(Math.max(0, nowMs - readsFailingSinceMs))}`];
-  return [...reads, deliveryDetail ?? stateDetail ?? ""].filter((part) => part !== "").join("; ");
+  const detail = deliveryDetail ?? stateDetail ?? "";
+  if (readsFailingSinceMs === undefined) return detail;
+  const reads = `reads have failed for ${formatDuration(Math.max(0, nowMs - readsFailingSinceMs))}`;
+  return detail === "" ? reads : `${reads}; ${detail}`;
 }
 
-/** What each provider said when it was asked last, and why the others were not. */
-function explanation(view: ImageView | undefined, { answers }: ImagePast, nowMs: number): Markup {
+function resultTable(view: ImageView | undefined, { results }: ImageRecord, nowMs: number): Markup {
   const rows = PROVIDER_NAMES.flatMap((name): Cell[][] => {
-    const answer = answers.find(({ provider }) => provider === name);
-    if (answer === undefined) return [[name, "not asked", "", notQueried(name, view), ""]];
-    return answerRows(answer, view, nowMs);
+    const result = results.find(({ provider }) => provider === name);
+    if (result === undefined) return [[name, "not queried", "", notQueriedText(name, view), ""]];
+    return resultRows(result, view, nowMs);
   });
-  return table("Answers of the providers", ["Provider", "Answer", "Reason", "Why", "When"], rows);
+  return table("Provider results", ["Provider", "Result", "Reason", "Detail", "Time"], rows);
 }
 
-function notQueried(name: ProviderName, view: ImageView | undefined): string {
+function notQueriedText(name: ProviderName, view: ImageView | undefined): string {
   if (name === "labels" || name === "cri") {
-    return "it knows a credential only while an image is pulled";
+    return "it has credentials only while an image is pulled";
   }
   const winner = view?.image.provider;
-  return winner === undefined ? "" : `${winner} comes before it and has a credential`;
+  return winner === undefined ? "" : `${winner} has precedence and has a credential`;
 }
 
-function answerRows(answer: ProviderAnswer, view: ImageView | undefined, nowMs: number): Cell[][] {
-  const { provider, outcome, reason, detail, notes, atMs } = answer;
+function resultRows(result: ProviderResult, view: ImageView | undefined, nowMs: number): Cell[][] {
+  const { provider, outcome, reason, detail, notes, atMs } = result;
   return [
     [
       provider,
@@ -179,38 +180,36 @@ function answerRows(answer: ProviderAnswer, view: ImageView | undefined, nowMs: 
   ];
 }
 
-function outcomeCell(outcome: ProviderAnswer["outcome"], wins: boolean): Cell {
+function outcomeCell(outcome: ProviderResult["outcome"], isInUse: boolean): Cell {
+  const previous = "; its previous credential is in use";
   switch (outcome) {
     case "found":
-      return word("ok", wins ? "found, and wins" : "found");
+      return word("ok", isInUse ? "found, in use" : "found");
     case "none":
-      return wins ? "none now; what it gave before is used" : "none";
+      return isInUse ? `none${previous}` : "none";
     case "failed":
-      return wins
-        ? html`${word("warning", "failed")}; what it gave before is used`
-        : word("warning", "failed");
+      return html`${word("warning", "failed")}${isInUse ? previous : ""}`;
     default:
       return outcome satisfies never;
   }
 }
 
-function historyTable({ entries }: ImagePast, ref: string, nowMs: number): Markup {
+function historyTable({ entries }: ImageRecord, ref: string, nowMs: number): Markup {
   const rows = entries.map(({ atMs, firstAtMs, count, event, level, text }): Cell[] => [
     moment(atMs, nowMs),
     level === "warning" || level === "error" ? word(LEVELS[level], event) : event,
-    ofItself(text, ref),
+    withoutName(text, ref),
     count === 1 ? "" : `${count} times in ${formatDuration(atMs - firstAtMs)}`,
   ]);
-  return table("History", ["When", "Event", "What", "How often"], rows);
+  return table("History", ["Time", "Event", "Message", "Count"], rows);
 }
 
 const LEVELS = { warning: "warning", error: "critical" } as const satisfies Partial<
   Record<HistoryEntry["level"], HealthLevel>
 >;
 
-/** A line of the log on the page of the image that it names, which needs not be named again. */
-function ofItself(text: string, ref: string): string {
+/** Shortens a log message on the page of the image that it names. */
+function withoutName(text: string, ref: string): string {
   const name = printable(ref);
-  const bare = text.startsWith(`${name}: `) ? text.slice(name.length + 2) : text;
-  return bare.replaceAll(` (${name})`, "").replaceAll(name, "it");
+  return text.replaceAll(` (${name})`, "").replaceAll(name, "this image");
 }

@@ -1,86 +1,89 @@
 import { html } from "hono/html";
-import { type AgentStatus, type DaemonStatus, formatDuration } from "../../model/mod.ts";
-import type { Finding } from "../finding.ts";
-import { findingsOf } from "../findings.ts";
+import {
+  type AgentStatus,
+  type DaemonStatus,
+  formatDuration,
+  type PluginStatus,
+  type ProviderStatus,
+  REASON_CODES,
+} from "../../model/mod.ts";
+import { type Finding, findingsOf, imageLabel } from "../findings.ts";
 import type { HealthView } from "../health.ts";
-import { imageLabel } from "../image_label.ts";
-import { printable } from "../printable.ts";
-import { HEALTH_STATES, type ImageView, imageViews, type MountView } from "./image_view.ts";
-import { layout, sentenceBlock } from "./layout.ts";
-import { pluginTable, providerTable } from "./source_tables.ts";
-import { type Cell, imageHref, lifetimeBar, type Markup, moment, table, word } from "./parts.ts";
+import { HEALTH_STATES, type ImageView, imageViews, type MountView } from "../image_view.ts";
+import { printable } from "../redact.ts";
+import {
+  type Cell,
+  imageHref,
+  lifetimeBar,
+  type Markup,
+  moment,
+  table,
+  word,
+} from "./components.ts";
+import { layout, summaryBlock } from "./layout.ts";
 
-/** Rows of a table at most; what is in trouble comes first, and JSON has all. */
+/** Maximum rows of a table. Rows with problems come first; the JSON status has all. */
 const MAX_ROWS = 1_000;
 const MAX_FINDINGS = 8;
-/** So many rows are more than a screen. */
-const LONG = 12;
+/** From this many rows on, the page has a table of contents. */
+const CONTENTS_MIN_ROWS = 12;
 
-/** The state of the node for people. Everything that comes from outside is escaped. */
+/** Renders the status of the node. Every text from outside is escaped. */
 export function nodePage(status: AgentStatus, health: HealthView): Markup {
-  const views = imageViews(status, status.nowMs);
-  const { hostname } = status;
+  const { hostname, daemons, nowMs } = status;
+  const views = imageViews(status, nowMs);
+  const imageRows = views.slice(0, MAX_ROWS).map((view) => imageRow(view, nowMs));
+  const daemonRows = sortDaemons(daemons).slice(0, MAX_ROWS).map(daemonRow);
   return layout({
     title: `${hostname ?? "nydus-auth-agent"}: ${health.level}`,
     heading: `nydus-auth-agent${hostname === undefined ? "" : ` on ${hostname}`}`,
     level: health.level,
-    summary: sentenceBlock(health),
+    summary: summaryBlock(health),
     body: html`${tiles(status, views)}
 ${contents(status)}
-${problems(status, health)}
+${otherProblems(status, health)}
 <h2 id="images">Images</h2>
-${
-      table(
-        "Images",
-        IMAGE_COLUMNS,
-        views.slice(0, MAX_ROWS).map((view) => imageRow(view, status.nowMs)),
-      )
-    }
-${leftOut(views.length)}
-${views.length > 0 ? wordsMean() : ""}
-${implausibleMounts(status)}
+${table("Images", IMAGE_COLUMNS, imageRows)}
+${omittedRows(views.length)}
+${views.length > 0 ? stateLegend() : ""}
+${unknownImageTable(status)}
 <h2 id="nydusd">nydusd</h2>
-${table("Daemons", DAEMON_COLUMNS, sorted(status.daemons).slice(0, MAX_ROWS).map(daemonRow))}
-${leftOut(status.daemons.length)}
+${table("Daemons", DAEMON_COLUMNS, daemonRows)}
+${omittedRows(daemons.length)}
 ${providerTable(status)}
 ${pluginTable(status)}
-${colophon(status)}`,
+${footer(status)}`,
   });
 }
 
 function tiles(status: AgentStatus, views: readonly ImageView[]): Markup {
   const { daemons, nowMs } = status;
   const mounts = daemons.reduce((sum, { instances }) => sum + instances.length, 0);
-  const failing = views.filter(({ level }) => level !== "ok").length;
-  const soonest = (pick: (view: ImageView) => number | undefined) =>
-    views.reduce((first, view) => Math.min(first, pick(view) ?? Infinity), Infinity);
-  const dueMs = soonest(({ image }) => image.nextAttemptAtMs);
-  const endMs = soonest(({ image }) => image.expiresAtMs);
-  const none = views.length === 0 ? "none" : undefined;
-  const inTime = (ms: number, fallback: string) =>
-    ms === Infinity ? none ?? fallback : moment(ms, nowMs);
-  const withProblems = failing === 0
-    ? "none in trouble"
-    : html`<span class="word ${worstOf(views)}">${failing} in trouble</span>`;
+  const failing = views.filter(({ level }) => level !== "ok");
+  const earliest = (time: (view: ImageView) => number | undefined) =>
+    Math.min(...views.map((view) => time(view) ?? Infinity));
+  const renewalMs = earliest(({ image }) => image.nextAttemptAtMs);
+  const expiryMs = earliest(({ image }) => image.expiresAtMs);
+  const timeText = (ms: number, otherwise: string) =>
+    ms !== Infinity ? moment(ms, nowMs) : views.length === 0 ? "none" : otherwise;
+  const worst = failing.some(({ level }) => level === "critical") ? "critical" : "warning";
+  const problems = failing.length === 0
+    ? "no problems"
+    : html`<span class="word ${worst}">${failing.length} with problems</span>`;
   return html`
     <ul class="tiles">
-      <li><b>${views.length}</b> ${views.length === 1 ? "image" : "images"}, ${withProblems}</li>
+      <li><b>${views.length}</b> ${views.length === 1 ? "image" : "images"}, ${problems}</li>
       <li><b>${mounts}</b> ${mounts === 1 ? "mount" : "mounts"} in ${daemons.length} nydusd</li>
-      <li><b>${inTime(dueMs, "when a source changes")}</b> the next renewal</li>
-      <li><b>${inTime(endMs, "no end is known")}</b> the first credential ${endMs < nowMs
-        ? "ended"
-        : "ends"}</li>
+      <li><b>${timeText(renewalMs, "when a source changes")}</b> next renewal</li>
+      <li><b>${timeText(expiryMs, "unknown")}</b> first credential ${expiryMs < nowMs
+        ? "expired"
+        : "expires"}</li>
     </ul>
   `;
 }
 
-function worstOf(views: readonly ImageView[]): HealthView["level"] {
-  return views.some(({ level }) => level === "critical") ? "critical" : "warning";
-}
-
-/** Where to go on a page that is long. */
 function contents({ images, daemons, providers, plugins = [] }: AgentStatus): Markup | "" {
-  if (images.length + daemons.length < LONG) return "";
+  if (images.length + daemons.length < CONTENTS_MIN_ROWS) return "";
   const links = [
     ["images", "Images"],
     ["nydusd", "nydusd"],
@@ -94,13 +97,12 @@ function contents({ images, daemons, providers, plugins = [] }: AgentStatus): Ma
   `;
 }
 
-/** The words of the column Health, also for those who have no mouse to hold above them. */
-function wordsMean(): Markup {
-  const words = Object.entries(HEALTH_STATES);
+/** Explains the states for devices without a pointer, which cannot show titles. */
+function stateLegend(): Markup {
   return html`
-    <details id="words">
-      <summary class="small">What the words mean</summary>
-      <dl>${words.map(([name, meaning]) =>
+    <details id="states">
+      <summary class="small">Health states</summary>
+      <dl>${Object.entries(HEALTH_STATES).map(([name, meaning]) =>
         html`
           <dt>${name}</dt>
           <dd>${meaning}</dd>
@@ -110,45 +112,45 @@ function wordsMean(): Markup {
   `;
 }
 
-/** What is wrong besides the worst, which the one sentence tells. */
-function problems(status: AgentStatus, { about }: HealthView): Markup | "" {
+/** Lists the findings except the worst one, which is in the summary. */
+function otherProblems(status: AgentStatus, { about }: HealthView): Markup | "" {
   const findings = findingsOf(status, status.nowMs);
   const critical = findings.filter(({ level }) => level === "critical");
-  const others = findings.filter(({ level }) => level === "warning");
-  const rest = [...critical, ...others].slice(about === "loop" ? 0 : 1);
-  if (rest.length === 0) return "";
-  const shown = rest.slice(0, MAX_FINDINGS);
-  const more = rest.length - shown.length;
-  return html`<h2>What else is wrong</h2>
-<ul class="plain">${shown.map(problem)}</ul>
+  const warnings = findings.filter(({ level }) => level === "warning");
+  const others = [...critical, ...warnings].slice(about === "loop" ? 0 : 1);
+  if (others.length === 0) return "";
+  const shown = others.slice(0, MAX_FINDINGS);
+  const more = others.length - shown.length;
+  return html`<h2>Other problems</h2>
+<ul class="plain">${shown.map(findingItem)}</ul>
 ${more > 0 ? html`<p class="muted">And ${more} more.</p>` : ""}`;
 }
 
-function problem({ level, text, remedy, image }: Finding): Markup {
+function findingItem({ level, text, remedy, image }: Finding): Markup {
   const link = image === undefined ? "" : html`
-    <a href="${imageHref(image)}">its image</a>
+    <a href="${imageHref(image)}">image details</a>
   `;
   return html`<li>${word(level, level)}: ${printable(text)}
-<span class="mend">${printable(remedy)}${link}</span></li>`;
+<span class="remedy">${printable(remedy)}${link}</span></li>`;
 }
 
 const IMAGE_COLUMNS = [
   "Image",
   "Health",
   "Provider",
-  "Credential ends",
-  "Renewed next",
+  "Credential expires",
+  "Next renewal",
   "Mounts",
   "Last delivery",
 ];
 
-function imageRow({ image, mounts, word: name, level }: ImageView, nowMs: number): Cell[] {
+function imageRow({ image, mounts, word: state, level }: ImageView, nowMs: number): Cell[] {
   const { provider, plugin, pattern, nextAttemptAtMs } = image;
   const origin = [plugin, pattern].filter((part) => part !== undefined).join(", ");
-  const delivered = Math.max(...mounts.map(({ mount }) => mount.deliveredAtMs ?? -Infinity));
+  const deliveredMs = Math.max(...mounts.map(({ mount }) => mount.deliveredAtMs ?? -Infinity));
   return [
     html`<a href="${imageHref(image.image)}">${printable(imageLabel(image))}</a>`,
-    word(level, name, HEALTH_STATES[name]),
+    word(level, state, HEALTH_STATES[state]),
     provider === undefined ? "" : html`${provider}${
       origin === "" ? "" : html`
         <span class="small">${printable(origin)}</span>
@@ -158,53 +160,46 @@ function imageRow({ image, mounts, word: name, level }: ImageView, nowMs: number
     provider === undefined || provider === "adopted"
       ? ""
       : nextAttemptAtMs === undefined
-      ? html`<span class="muted">when its source changes</span>`
+      ? html`<span class="muted">when the source changes</span>`
       : moment(nextAttemptAtMs, nowMs),
     mountsText(mounts),
-    delivered === -Infinity ? "" : moment(delivered, nowMs),
+    deliveredMs === -Infinity ? "" : moment(deliveredMs, nowMs),
   ];
 }
 
-/** Such as `2 in-use, 1 refused; nydusd a, b`. */
+/** Returns for example `2 in-use, 1 refused; nydusd a, b`. */
 function mountsText(mounts: readonly MountView[]): string {
-  if (mounts.length === 0) return "none any more";
-  const counts = new Map<string, number>();
-  for (const { mount: { delivery } } of mounts) {
-    counts.set(delivery, (counts.get(delivery) ?? 0) + 1);
-  }
-  const states = [...counts].map(([state, count]) =>
-    `${count} ${state === "none" ? "without a credential" : state}`
+  if (mounts.length === 0) return "not mounted";
+  const byState = Map.groupBy(mounts, ({ mount }) => mount.delivery);
+  const states = [...byState].map(([state, { length }]) =>
+    `${length} ${state === "none" ? "without a credential" : state}`
   ).join(", ");
   const daemons = [...new Set(mounts.map(({ daemon }) => daemon.id))];
   const names = daemons.length > 3 ? `${daemons.length} nydusd` : `nydusd ${daemons.join(", ")}`;
   return `${states}; ${names}`;
 }
 
-/** Mounts of which nobody knows the image: no row of the images has them. */
-function implausibleMounts({ daemons }: AgentStatus): Markup | "" {
+/** Lists mounts that are in no row of the images. */
+function unknownImageTable({ daemons }: AgentStatus): Markup | "" {
   const rows = daemons.flatMap(({ id, instances }) =>
     instances.filter(({ image }) => image === undefined)
-      .map(({ snapshotId, delivery, imageProblem }) => [
+      .map(({ snapshotId, delivery, imageProblem = "" }) => [
         snapshotId,
         id,
         delivery,
-        imageProblem ?? "",
+        imageProblem,
       ])
   );
   if (rows.length === 0) return "";
-  return html`<h2>Mounts of unknown images</h2>
-${
-    table(
-      "Mounts of unknown images",
-      ["Snapshot", "nydusd", "Delivery", "Why"],
-      rows.slice(0, MAX_ROWS),
-    )
-  }`;
+  const title = "Mounts with an unknown image";
+  const columns = ["Snapshot", "nydusd", "Delivery", "Reason"];
+  return html`<h2>${title}</h2>
+${table(title, columns, rows.slice(0, MAX_ROWS))}`;
 }
 
-const DAEMON_COLUMNS = ["nydusd", "State", "Version", "Mode", "Mounts", "Found by", "Detail"];
+const DAEMON_COLUMNS = ["nydusd", "State", "Version", "Mode", "Mounts", "Discovered by", "Detail"];
 
-function sorted(daemons: readonly DaemonStatus[]): readonly DaemonStatus[] {
+function sortDaemons(daemons: readonly DaemonStatus[]): readonly DaemonStatus[] {
   return daemons.toSorted((a, b) =>
     Number(a.state === "running") - Number(b.state === "running") || (a.id < b.id ? -1 : 1)
   );
@@ -212,29 +207,92 @@ function sorted(daemons: readonly DaemonStatus[]): readonly DaemonStatus[] {
 
 function daemonRow(daemon: DaemonStatus): Cell[] {
   const { id, state, version = "", mode = "", instances, source, stateDetail = "" } = daemon;
-  const level = state === "running"
-    ? "ok"
-    : state === "unresponsive" || state === "broken"
-    ? "warning"
-    : "ok";
+  const level = state === "unresponsive" || state === "broken" ? "warning" : "ok";
   return [id, word(level, state), version, mode, String(instances.length), source, stateDetail];
 }
 
-function leftOut(count: number): Markup | "" {
+function omittedRows(count: number): Markup | "" {
   if (count <= MAX_ROWS) return "";
-  return html`<p class="muted">And ${
-    count - MAX_ROWS
-  } more, which <a href="/v1/status">JSON</a> has.</p>`;
+  return html`<p class="muted">${count - MAX_ROWS} more rows are in the
+<a href="/v1/status">JSON status</a>.</p>`;
 }
 
-function colophon({ nowMs, startedAtMs, version, configHash, lastReconcileAtMs }: AgentStatus) {
-  const compared = lastReconcileAtMs === undefined
-    ? "nothing compared yet"
-    : html`compared ${moment(lastReconcileAtMs, nowMs)}`;
-  return html`<p class="small">Version ${printable(version)}, up ${
-    formatDuration(nowMs - startedAtMs)
-  }, ${compared},
-configuration <code>${configHash.slice(0, 12)}</code>. The same as JSON:
-<a href="/v1/status">/v1/status</a>; for Prometheus: <a href="/metrics">/metrics</a>; for probes:
-<a href="/readyz?verbose">/readyz?verbose</a>.</p>`;
+function providerTable({ providers, enabledProviders, nowMs }: AgentStatus): Markup | "" {
+  if (providers === undefined) return "";
+  const columns = ["Provider", "Health", "Requests", "Failures", "Last result", "Last failure"];
+  const rows = providers.map((provider) =>
+    providerRow(provider, enabledProviders?.includes(provider.name) ?? true, nowMs)
+  );
+  return html`<h2 id="providers">Providers</h2>
+${table("Providers", columns, rows)}`;
+}
+
+/** These have a credential only while an image is pulled and are not queried by renewals. */
+const PULL_PROVIDERS: readonly ProviderStatus["name"][] = ["labels", "cri"];
+
+function providerRow(provider: ProviderStatus, isEnabled: boolean, nowMs: number): Cell[] {
+  const { name, requests, failures, last, lastFailure } = provider;
+  const unused = PULL_PROVIDERS.includes(name) ? "only during pulls" : "not used yet";
+  const health = !isEnabled || last?.reason === "not-enabled"
+    ? html`<span class="muted">disabled</span>`
+    : last === undefined
+    ? html`<span class="muted">${unused}</span>`
+    : last.outcome === "failed"
+    ? word("warning", "failing")
+    : word("ok", "working");
+  return [
+    name,
+    health,
+    String(requests),
+    String(failures),
+    last === undefined
+      ? ""
+      : html`<span title="${REASON_CODES[last.reason]}">${last.reason}</span>, ${
+        moment(last.atMs, nowMs)
+      }`,
+    lastFailure === undefined
+      ? ""
+      : html`${lastFailure.reason}: ${printable(lastFailure.detail)}, ${
+        moment(lastFailure.atMs, nowMs)
+      }`,
+  ];
+}
+
+function pluginTable({ plugins = [], nowMs }: AgentStatus): Markup | "" {
+  if (plugins.length === 0) return "";
+  const columns = ["Plugin", "Health", "Executions", "Failures", "Duration", "Last run"];
+  const rows = plugins.map((plugin) => pluginRow(plugin, nowMs));
+  return html`<h2 id="plugins">Plugins and credential helpers</h2>
+${table("Plugins", [...columns, "Last failure"], rows)}`;
+}
+
+function pluginRow(plugin: PluginStatus, nowMs: number): Cell[] {
+  const { name, executions, failures, lastResult, lastFailure } = plugin;
+  const failing = lastResult === "failure" || lastResult === "timeout";
+  const longest = formatDuration(plugin.longestDurationMs);
+  return [
+    name,
+    failing ? word("warning", "failing") : word("ok", "working"),
+    String(executions),
+    String(failures),
+    `${formatDuration(plugin.lastDurationMs)} (longest ${longest})`,
+    moment(plugin.lastAtMs, nowMs),
+    lastFailure === undefined
+      ? ""
+      : html`${printable(lastFailure.detail)}, ${moment(lastFailure.atMs, nowMs)}`,
+  ];
+}
+
+function footer({ nowMs, startedAtMs, version, configHash, lastReconcileAtMs }: AgentStatus) {
+  const reconciled = lastReconcileAtMs === undefined
+    ? "not reconciled yet"
+    : html`last reconcile ${moment(lastReconcileAtMs, nowMs)}`;
+  return html`
+    <p
+      class="small">Version ${printable(version)}, up ${formatDuration(
+        nowMs - startedAtMs,
+      )}, ${reconciled}, configuration <code>${configHash.slice(0, 12)}</code>.
+    Status as JSON: <a href="/v1/status">/v1/status</a>; Prometheus metrics:
+    <a href="/metrics">/metrics</a>; health checks: <a href="/readyz?verbose">/readyz?verbose</a>.</p>
+  `;
 }

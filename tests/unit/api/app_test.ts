@@ -2,9 +2,9 @@ import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { safeParse } from "valibot";
 import { AgentError, Secret } from "../../../lib/model/mod.ts";
-import { type ApiAgent, type ApiCredential, openApi } from "../../../lib/api/mod.ts";
+import { type ApiAgent, type ApiCredential, loadApi } from "../../../lib/api/mod.ts";
 import { ROUTES } from "../../../lib/api/routes.ts";
-import { ANSWERS } from "../../../lib/api/schemas.ts";
+import { RESPONSES } from "../../../lib/api/schemas.ts";
 
 const FOUND: ApiCredential = {
   provider: "docker",
@@ -16,11 +16,11 @@ const FOUND: ApiCredential = {
   expired: false,
 };
 
-/** An agent that answers everything, and writes down what it was asked. */
+/** Returns an agent with fixed results, and the calls that it records. */
 function fakeAgent(change: Partial<ApiAgent> = {}) {
-  const asked: unknown[][] = [];
+  const calls: unknown[][] = [];
   const note = <T>(name: string, answer: T) => (...args: unknown[]) => {
-    asked.push([name, ...args]);
+    calls.push([name, ...args]);
     return answer;
   };
   const agent: ApiAgent = {
@@ -28,7 +28,7 @@ function fakeAgent(change: Partial<ApiAgent> = {}) {
     put: note("put", { ref: "a", form: "basic" as const, username: "u", putAtMs: 0 }),
     puts: note("puts", []),
     forget: note("forget", true),
-    refused: note("refused", Promise.resolve("asked" as const)),
+    refused: note("refused", Promise.resolve("requested" as const)),
     explain: note("explain", Promise.resolve({ image: "a" })),
     status: note("status", { images: [] }),
     reconcile: note("reconcile", undefined),
@@ -37,10 +37,10 @@ function fakeAgent(change: Partial<ApiAgent> = {}) {
     setLogLevel: note("setLogLevel", undefined),
     ...change,
   };
-  return { agent, asked };
+  return { agent, calls };
 }
 
-/** A body that each route takes. */
+/** A valid body for each schema. */
 const BODIES: Readonly<Record<string, object>> = {
   get: { ref: "nginx" },
   put: { ref: "nginx", credential: { form: "basic", username: "u", password: "p" } },
@@ -58,7 +58,7 @@ async function request(
   body?: unknown,
   type = "application/json",
 ) {
-  const app = await openApi({ agent, version: "1.2.3" });
+  const app = await loadApi({ agent, version: "1.2.3" });
   const init = body === undefined ? {} : {
     body: typeof body === "string" ? body : JSON.stringify(body),
     headers: { "content-type": type },
@@ -67,18 +67,18 @@ async function request(
   return { status: response.status, headers: response.headers, body: await response.json() };
 }
 
-Deno.test("every route answers as its schema says", async () => {
+Deno.test("loadApi: every response matches its schema", async () => {
   const { agent } = fakeAgent();
-  for (const { method, path, body, answer } of ROUTES) {
+  for (const { method, path, body, response } of ROUTES) {
     const answered = await request(agent, method, path, body && BODIES[body]);
     equal(answered.status, 200, `${method} ${path}: ${JSON.stringify(answered.body)}`);
-    const { success } = safeParse(ANSWERS[answer], answered.body);
+    const { success } = safeParse(RESPONSES[response], answered.body);
     ok(success, `${method} ${path}: ${JSON.stringify(answered.body)}`);
     equal(answered.headers.get("cache-control"), "no-store");
   }
 });
 
-Deno.test("the document names every route, and every reference in it leads somewhere", async () => {
+Deno.test("openApiDocument: describes every route and has no dangling references", async () => {
   const { body: document } = await request(fakeAgent().agent, "GET", "/v1/openapi.json");
   equal(document.info.version, "1.2.3");
   const documented = Object.entries(document.paths).flatMap(([path, methods]) =>
@@ -89,19 +89,19 @@ Deno.test("the document names every route, and every reference in it leads somew
   for (const [, name = ""] of references) ok(name in document.components.schemas, name);
 });
 
-Deno.test("a registry is asked for by an image that stands for all of its images", async () => {
-  const { agent, asked } = fakeAgent();
+Deno.test("loadApi: represents a registry by one of its images", async () => {
+  const { agent, calls } = fakeAgent();
   await request(agent, "POST", "/v1/credentials/get", { registry: "registry.example.com" });
-  const [[, question] = []] = asked;
-  equal((question as { image: { registry: string } }).image.registry, "registry.example.com");
+  const [[, lookup] = []] = calls;
+  equal((lookup as { image: { registry: string } }).image.registry, "registry.example.com");
 });
 
-Deno.test("how long it must live is asked for as a duration or as a time, not both", async () => {
-  const { agent, asked } = fakeAgent();
+Deno.test("loadApi: accepts the required lifetime as a duration or as a time, not both", async () => {
+  const { agent, calls } = fakeAgent();
   const labels = { a: "b" };
   const validUntil = "2030-01-02T03:04:05Z";
   for (const path of ["/v1/credentials/get", "/v1/explain"]) {
-    const ask = (lifetime: object) =>
+    const send = (lifetime: object) =>
       request(agent, "POST", path, { ref: "nginx", labels, ...lifetime });
     for (
       const [lifetime, expected] of [
@@ -110,18 +110,18 @@ Deno.test("how long it must live is asked for as a duration or as a time, not bo
         [{ validUntil }, { validUntilMs: Date.parse(validUntil) }],
       ] as const
     ) {
-      equal((await ask(lifetime)).status, 200);
-      const { image: _, ...question } = asked.at(-1)?.[1] as { image: unknown };
-      deepEqual(question, { labels, ...expected });
+      equal((await send(lifetime)).status, 200);
+      const { image: _, ...lookup } = calls.at(-1)?.[1] as { image: unknown };
+      deepEqual(lookup, { labels, ...expected });
     }
-    const both = await ask({ validFor: "4h", validUntil });
-    equal(both.body.error.message, "read the body: give either validFor or validUntil");
-    equal((await ask({ validUntil: "tomorrow" })).status, 400);
+    const both = await send({ validFor: "4h", validUntil });
+    equal(both.body.error.message, "invalid body: give either validFor or validUntil");
+    equal((await send({ validUntil: "tomorrow" })).status, 400);
   }
 });
 
-Deno.test("whatever the body: one shape of refusal, and nothing of the body in it", async () => {
-  const { agent, asked } = fakeAgent();
+Deno.test("loadApi: rejects any invalid body without quoting it", async () => {
+  const { agent, calls } = fakeAgent();
   const marked = fc.string({ minLength: 1, maxLength: 20 }).map((text) => `marked${text}marked`);
   const routes = ROUTES.filter(({ body }) => body !== undefined);
   await fc.assert(
@@ -142,10 +142,10 @@ Deno.test("whatever the body: one shape of refusal, and nothing of the body in i
     ),
     { numRuns: 200 },
   );
-  deepEqual(asked, [], "what is refused does not reach the agent");
+  deepEqual(calls, [], "invalid requests do not reach the agent");
 });
 
-Deno.test("what the agent throws is told as what it is, and a defect without its words", async () => {
+Deno.test("loadApi: reports errors of the agent, and unexpected errors without their text", async () => {
   const failing = (error: Error) =>
     fakeAgent({
       status: () => {
@@ -165,14 +165,14 @@ Deno.test("what the agent throws is told as what it is, and a defect without its
   equal(late.status, 504);
 });
 
-Deno.test("no credential: 404 with what each provider said", async () => {
+Deno.test("loadApi: responds with 404 and the reason of each provider without a credential", async () => {
   const why = ["docker: no-entry-for-registry: nothing"];
   const { agent } = fakeAgent({ credential: () => Promise.resolve({ why }) });
   const { status, body } = await request(agent, "POST", "/v1/credentials/get", { ref: "a" });
   deepEqual([status, body.error.code, body.error.details], [404, "no-credential", why]);
 });
 
-Deno.test("another method than those of a path is told which there are", async () => {
+Deno.test("loadApi: lists the allowed methods for an unsupported one", async () => {
   const { agent } = fakeAgent();
   const answer = await request(agent, "PATCH", "/v1/credentials", {});
   deepEqual([answer.status, answer.headers.get("allow")], [405, "GET, PUT, DELETE"]);

@@ -1,13 +1,18 @@
 import { deepStrictEqual, ok, throws } from "node:assert/strict";
 import fc from "fast-check";
-import { CanaryDetector, holdsWhole, newCanary, newTokenCanary } from "../../canary/detector.ts";
+import {
+  CanaryDetector,
+  containsSecret,
+  newCanary,
+  newTokenCanary,
+} from "../../canary/detector.ts";
 
 const SECRET = newCanary();
 const detector = new CanaryDetector({ docker: SECRET, token: newTokenCanary() });
 const utf8 = (text: string) => new TextEncoder().encode(text);
 const half = Math.floor(SECRET.length / 2);
 
-/** How a secret may get into a text; `around` is what stands before it. */
+/** Encodings of a secret. `around` is the text before it. */
 const LEAKS: Readonly<Record<string, (secret: string, around: string) => string>> = {
   "raw": (s) => s,
   "base64 of a pair": (s, around) => utf8(`${around}:${s}`).toBase64(),
@@ -36,42 +41,42 @@ const LEAKS: Readonly<Record<string, (secret: string, around: string) => string>
 };
 
 for (const [name, leak] of Object.entries(LEAKS)) {
-  Deno.test(`CanaryDetector finds a secret that is there as: ${name}`, () => {
+  Deno.test(`CanaryDetector: finds a secret as ${name}`, () => {
     fc.assert(
       fc.property(fc.stringMatching(/^[a-z]{0,7}$/), fc.string(), fc.string(), (user, a, b) => {
-        const finds = detector.find(`${a}\n${leak(SECRET, user)}\n${b}`);
-        ok(finds.some(({ source }) => source === "docker"), `not found beside ${user}`);
-        ok(finds.every(({ source }) => source === "docker"), "the wrong one");
+        const matches = detector.find(`${a}\n${leak(SECRET, user)}\n${b}`);
+        ok(matches.some(({ source }) => source === "docker"), `not found beside ${user}`);
+        ok(matches.every(({ source }) => source === "docker"), "another source");
       }),
       { numRuns: 50 },
     );
   });
 }
 
-Deno.test("CanaryDetector finds nothing in texts without a secret", () => {
+Deno.test("CanaryDetector: finds nothing in texts without a secret", () => {
   const token = fc.uint8Array({ minLength: 30, maxLength: 30 }).map((bytes) => bytes.toBase64());
   const text = fc.oneof(fc.json(), fc.lorem(), fc.string(), token, fc.base64String());
   fc.assert(fc.property(text, (harmless) => {
     deepStrictEqual(detector.find(harmless), []);
   }));
   deepStrictEqual(detector.find(newCanary()), []);
-  deepStrictEqual(detector.find(SECRET.slice(0, 11)), [], "shorter than a window is no find");
+  deepStrictEqual(detector.find(SECRET.slice(0, 11)), [], "shorter than a window");
 });
 
-Deno.test("CanaryDetector refuses a secret that could be there by chance", () => {
+Deno.test("CanaryDetector: rejects a secret that could occur by chance", () => {
   throws(() => new CanaryDetector({ short: "hunter2" }), RangeError);
 });
 
-Deno.test("CanaryDetector tells no secret in what it finds", () => {
-  const finds = detector.find(SECRET);
-  ok(finds.length > 0);
-  deepStrictEqual(detector.find(JSON.stringify(finds)), []);
+Deno.test("CanaryDetector: returns matches without the secret", () => {
+  const matches = detector.find(SECRET);
+  ok(matches.length > 0);
+  deepStrictEqual(detector.find(JSON.stringify(matches)), []);
 });
 
-Deno.test("holdsWhole finds a token of any shape, raw and in base64 of a pair", () => {
+Deno.test("containsSecret: finds a token, raw and in base64 of a user name and password", () => {
   for (const user of ["", "u", "to", "token"]) {
-    ok(holdsWhole(`a ${btoa(`${user}:tok-17-42`)} b`, ["other", "tok-17-42"]), user);
+    ok(containsSecret(`a ${btoa(`${user}:tok-17-42`)} b`, ["other", "tok-17-42"]), user);
   }
-  ok(holdsWhole("x tok-17-42 y", ["tok-17-42"]));
-  ok(!holdsWhole("x tok-17-41 y", ["tok-17-42"]));
+  ok(containsSecret("x tok-17-42 y", ["tok-17-42"]));
+  ok(!containsSecret("x tok-17-41 y", ["tok-17-42"]));
 });

@@ -1,21 +1,21 @@
-/** A deliberate leak into each sink is found: a canary test that cannot fail would be worthless. */
+/** Checks that a deliberate leak into each sink is found. */
 import { deepStrictEqual, ok } from "node:assert/strict";
 import { join } from "node:path";
 import { CanaryDetector, newTokenCanary } from "../../canary/detector.ts";
 import {
+  type CapturedText,
   descendants,
   filesBelow,
   OpenFileWatch,
   pages,
   ProcessWatch,
-  type Sunk,
 } from "../../canary/sinks.ts";
 
 const SECRET = newTokenCanary();
 const detector = new CanaryDetector({ planted: SECRET });
 
-function places(sunk: readonly Sunk[]): string[] {
-  return sunk.filter(({ text }) => detector.find(text).length > 0).map(({ where }) => where);
+function places(captured: readonly CapturedText[]): string[] {
+  return captured.filter(({ text }) => detector.find(text).length > 0).map(({ where }) => where);
 }
 
 async function withFolder(work: (folder: string) => Promise<void>): Promise<void> {
@@ -31,7 +31,7 @@ async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
-/** A process that starts a child with a variable and an argument; it is killed at the end. */
+/** Runs a process whose child has a variable and an argument, and kills both at the end. */
 async function withParent(
   { own = "x", argument = "x" },
   work: (pid: number, watch: ProcessWatch) => Promise<void>,
@@ -56,52 +56,55 @@ async function withParent(
   }
 }
 
-Deno.test("pages finds what leaks into any page, its headers, and answers to unknown questions", async () => {
-  const asked: string[] = [];
+Deno.test("pages: captures bodies and headers of every page and of unknown paths", async () => {
+  const requested: string[] = [];
   const options = { hostname: "127.0.0.1", port: 0, onListen: () => {} };
   let leaking = "";
   await using server = Deno.serve(options, (request) => {
     const path = new URL(request.url).pathname;
     const page = `${request.method} ${path}`;
-    asked.push(page);
+    requested.push(page);
     return page === leaking
       ? new Response(null, { status: 404, headers: { "x-detail": btoa(`u:${SECRET}`) } })
       : new Response("fine");
   });
   const base = `http://127.0.0.1:${server.addr.port}`;
   deepStrictEqual(places(await pages(base)), []);
-  for (const page of new Set(asked)) {
+  for (const page of new Set(requested)) {
     leaking = page;
     ok(places(await pages(base)).some((where) => where.startsWith(`page ${page}`)), page);
   }
 });
 
-Deno.test("ProcessWatch finds a secret in the environment of the process and of its children", async () => {
+Deno.test("ProcessWatch: captures the environment of the process and its children", async () => {
   await withParent({ own: SECRET }, (_pid, watch) => {
-    deepStrictEqual(new Set(places(watch.sunk)), new Set(["environ of the agent", CHILD_ENVIRON]));
+    deepStrictEqual(
+      new Set(places(watch.captured)),
+      new Set(["environ of the agent", CHILD_ENVIRON]),
+    );
     return Promise.resolve();
   });
 });
 
-Deno.test("ProcessWatch finds a secret among arguments, of grandchildren too", async () => {
+Deno.test("ProcessWatch: captures the arguments of all descendants", async () => {
   await withParent({ argument: SECRET }, (_pid, watch) => {
-    ok(places(watch.sunk).includes("cmdline of a child"), "a child");
-    ok(places(watch.sunk).includes("cmdline of the agent"), "the process itself");
+    ok(places(watch.captured).includes("cmdline of a child"), "a child");
+    ok(places(watch.captured).includes("cmdline of the agent"), "the process itself");
     return Promise.resolve();
   });
 });
 
-Deno.test("ProcessWatch finds nothing where nothing is", async () => {
+Deno.test("ProcessWatch: captures no secret if there is none", async () => {
   await withParent({}, (pid, watch) => {
-    deepStrictEqual(places(watch.sunk), []);
-    ok(watch.sunk.length >= 4 && descendants(pid).length >= 2);
+    deepStrictEqual(places(watch.captured), []);
+    ok(watch.captured.length >= 4 && descendants(pid).length >= 2);
     return Promise.resolve();
   });
 });
 
 const CHILD_ENVIRON = "environ of a child";
 
-Deno.test("filesBelow finds a secret in any file, hidden and binary ones too, with its mode", async () => {
+Deno.test("filesBelow: returns all files with their modes, also hidden and binary ones", async () => {
   await withFolder(async (folder) => {
     await Deno.mkdir(join(folder, "a", "b"), { recursive: true });
     await Deno.writeTextFile(join(folder, "a", "fine"), "nothing");
@@ -114,7 +117,7 @@ Deno.test("filesBelow finds a secret in any file, hidden and binary ones too, wi
   });
 });
 
-Deno.test("OpenFileWatch finds a file that others may read before its mode is mended", async () => {
+Deno.test("OpenFileWatch: finds a file that is readable by others before its mode is changed", async () => {
   await withFolder(async (folder) => {
     await using watch = new OpenFileWatch([folder]);
     const path = join(folder, "late");

@@ -130,9 +130,9 @@ Deno.test("watchStatus: in a pipe, prints a plain line when the summary changes"
   ok(!CONTROL.test(written));
   const texts = written.trimEnd().split("\n").map((line) => line.slice(25));
   deepEqual(texts, [
-    "ok: the one mount holds a valid credential; the next renewal is in 3h",
+    "ok: 1 mount has a valid credential; the next renewal is in 3h",
     "no answer: connect: no \u{fffd}agent",
-    "ok: the one mount holds a valid credential; the next renewal is in 3h",
+    "ok: 1 mount has a valid credential; the next renewal is in 3h",
   ]);
   const json = await watch([later, undefined], { output: "json", terminal: true });
   const lines = json.written.trimEnd().split("\n").map((line) => JSON.parse(line));

@@ -4,8 +4,7 @@
  * @module
  */
 import { loadAgentConfig } from "../../../lib/config/mod.ts";
-import { redactText } from "../../../lib/observability/redact.ts";
-import { printable } from "../../../lib/observability/printable.ts";
+import { printable, redactText } from "../../../lib/observability/redact.ts";
 import { createNydusdApi, createSnapshotterApi } from "../../../lib/platform/mod.ts";
 import { inUseDelayMs, rewriteConfigText } from "../../../lib/delivery/mod.ts";
 import { mirrorsOf } from "../../../lib/discovery/approved_hosts.ts";

@@ -21,7 +21,7 @@ function unstarted(): AgentStatus {
   return { ...rest, startedAtMs: NOW_MS - 1_000 };
 }
 
-Deno.test("createApp: metrics on both paths, with their content type", async () => {
+Deno.test("createApp: serves metrics on both paths with their content type", async () => {
   for (const path of ["/metrics", "/v1/metrics"]) {
     const accept = "application/openmetrics-text, text/plain;q=0.5";
     const response = await appOf().request(path, { headers: { accept } });
@@ -30,7 +30,7 @@ Deno.test("createApp: metrics on both paths, with their content type", async () 
   }
 });
 
-Deno.test("createApp: /livez and /readyz before the first round, in calm, when stuck", async () => {
+Deno.test("createApp: /livez and /readyz follow the health before the first reconcile, after it, and when stuck", async () => {
   const codes = async (status: AgentStatus) => {
     const app = appOf(status);
     const paths = ["/livez", "/readyz", "/readyz?verbose", "/healthz"];
@@ -41,7 +41,7 @@ Deno.test("createApp: /livez and /readyz before the first round, in calm, when s
   deepEqual(await codes(statusOf({ lastReconcileAtMs: NOW_MS - 600_000 })), [503, 503, 503, 503]);
 });
 
-Deno.test("createApp: /readyz?verbose says one line a check, gate or not", async () => {
+Deno.test("createApp: /readyz?verbose has one line for each check", async () => {
   const problems = [{ source: "root", subject: "/r\n[+] fake", detail: "gone" } as const];
   const text = await (await appOf(statusOf({ problems })).request("/readyz?verbose")).text();
   const lines = text.trimEnd().split("\n");
@@ -59,19 +59,19 @@ Deno.test("createApp: /readyz?verbose says one line a check, gate or not", async
     "ready",
   ]);
   const early = await (await appOf(unstarted()).request("/readyz")).text();
-  match(early, /^first-reconcile: not done/);
+  match(early, /^first-reconcile: not completed/);
 });
 
-Deno.test("createApp: /v1/status is the state itself", async () => {
+Deno.test("createApp: /v1/status is the status with the health", async () => {
   const status = statusOf({ images: [imageOf("registry.example/app:1")] });
   const response = await appOf(status).request("/v1/status");
   match(response.headers.get("content-type") ?? "", /^application\/json/);
   const { health, ...rest } = await response.json();
   deepEqual(rest, JSON.parse(JSON.stringify(status)));
-  equal(health.summary, "no nydus mount is on this node: there is nothing to renew");
+  equal(health.summary, "no nydus mounts on this node: nothing to renew");
 });
 
-Deno.test("createApp: every answer has the guarding headers and no CORS", async () => {
+Deno.test("createApp: every response has the security headers and no CORS header", async () => {
   const app = appOf();
   const requests = ["/", "/images?ref=x", "/icon.svg", "/metrics", "/livez", "/nothing"].map((
     path,
@@ -90,7 +90,7 @@ Deno.test("createApp: every answer has the guarding headers and no CORS", async 
   }
 });
 
-Deno.test("createApp: unknown paths, other methods, HEAD, a state that cannot be had", async () => {
+Deno.test("createApp: handles unknown paths, other methods, HEAD and internal errors", async () => {
   const app = appOf();
   const missing = await app.request("/nothing");
   equal(missing.status, 404);
@@ -112,13 +112,13 @@ Deno.test("createApp: unknown paths, other methods, HEAD, a state that cannot be
   ok(!(await response.text()).includes("canary"));
 });
 
-Deno.test("createApp: a name that is not ours is turned away before anything is told", async () => {
+Deno.test("createApp: rejects a request with an unknown host", async () => {
   const response = await appOf().request("/v1/status", { headers: { host: "evil.example" } });
   equal(response.status, 421);
   ok(!(await response.text()).includes("startedAtMs"));
 });
 
-Deno.test("isAllowedHost: loopback, the configured, and addresses where we are open", () => {
+Deno.test("isAllowedHost: accepts loopback, configured hosts, and any address of an open server", () => {
   const local = ["127.0.0.1"];
   for (
     const host of ["localhost:9111", "LOCALHOST", "127.0.0.1:9111", "127.1.2.3", "[::1]:9111"]
@@ -145,15 +145,15 @@ Deno.test("isAllowedHost: loopback, the configured, and addresses where we are o
   ok(isAllowedHost("[fd00::1]:80", ["fd00::1"]));
 });
 
-Deno.test("createApp: renders pages and metrics at most once a second, and shares them", async () => {
+Deno.test("createApp: renders pages and metrics at most once per second and shares them", async () => {
   let nowMs = 0;
   let rendered = 0;
   const metrics = {
     page: () => Promise.resolve({ contentType: "text/x", body: String(++rendered) }),
   };
-  let states = 0;
+  let calls = 0;
   const status = () => {
-    states++;
+    calls++;
     return statusOf();
   };
   const app = appOf(statusOf(), { metrics, status, now: () => nowMs });
@@ -167,11 +167,11 @@ Deno.test("createApp: renders pages and metrics at most once a second, and share
   nowMs = 1_000;
   equal(await text("/v1/metrics"), "2");
   for (const path of ["/", "/v1/status", "/images?ref=registry.example/app:1"]) {
-    states = 0;
+    calls = 0;
     const responses = await Promise.all(Array.from({ length: 50 }, () => app.request(path)));
     const lengths = new Set(responses.map(({ headers }) => headers.get("content-length")));
     const [body = "", ...others] = await Promise.all(responses.map((response) => response.text()));
-    equal(states, 1, path);
+    equal(calls, 1, path);
     ok(others.every((other) => other === body));
     deepEqual([...lengths], [String(new TextEncoder().encode(body).length)]);
   }
@@ -179,10 +179,10 @@ Deno.test("createApp: renders pages and metrics at most once a second, and share
     { length: 40 },
     async (_, i) => (await app.request(`/images?ref=a${i}`)).status,
   );
-  equal((await Promise.all(images)).filter((status) => status === 503).length, 9, "32 a second");
+  equal((await Promise.all(images)).filter((status) => status === 503).length, 9, "32 per second");
 });
 
-Deno.test("createApp: a rendering that failed is not kept", async () => {
+Deno.test("createApp: does not cache a failed rendering", async () => {
   let fails = true;
   const page = () => {
     if (fails) throw new Error("canary");
@@ -194,7 +194,7 @@ Deno.test("createApp: a rendering that failed is not kept", async () => {
   equal((await app.request("/metrics")).status, 200);
 });
 
-Deno.test("createApp: the metrics server serves metrics and health, without details", async () => {
+Deno.test("createApp: with metricsOnly it serves metrics and health without details", async () => {
   const app = appOf(statusOf({ lastReconcileAtMs: NOW_MS - 600_000 }), { metricsOnly: true });
   for (
     const path of ["/", "/images?ref=x", "/v1/status", "/healthz"]

@@ -1,9 +1,9 @@
 import type { AgentEvent } from "../../../lib/model/mod.ts";
 import { NOW_MS } from "./status_of.ts";
 
-/** The image of these events. */
+/** The image of the events. */
 export const IMAGE = "registry.example/app:1";
-/** A renewal that failed. */
+/** A failed renewal. */
 export const FAILED: AgentEvent = {
   kind: "renewal-failed",
   image: IMAGE,
@@ -13,7 +13,7 @@ export const FAILED: AgentEvent = {
   expired: false,
   nextAttemptAtMs: NOW_MS,
 };
-/** A renewal that brought a new credential. */
+/** A renewal with a new credential. */
 export const RENEWED: AgentEvent = {
   kind: "credential-renewed",
   image: IMAGE,
@@ -21,8 +21,8 @@ export const RENEWED: AgentEvent = {
   changed: true,
   fingerprint: "0011aabb",
 };
-/** A question to a provider, without its answer. */
-export const ASKED = {
+/** A request to a provider, without its result. */
+export const REQUEST = {
   kind: "provider-queried",
   provider: "docker",
   image: IMAGE,
@@ -36,12 +36,12 @@ export const ATTEMPTED = {
   image: IMAGE,
   durationMs: 1,
 } as const;
-/** A configuration file that could not be written. */
+/** The result of a configuration file that cannot be written. */
 export const FILE_FAILED = { kind: "failed", detail: "read-only" } as const;
 
-/** One event of every kind, by kind, so that the compiler asks for new ones. */
+/** One event of every kind. A new kind does not compile without an entry. */
 export const EVENTS: { readonly [K in AgentEvent["kind"]]: Extract<AgentEvent, { kind: K }> } = {
-  "provider-queried": { ...ASKED, outcome: "failed", reason: "unreadable" },
+  "provider-queried": { ...REQUEST, outcome: "failed", reason: "unreadable" },
   "plugin-executed": {
     kind: "plugin-executed",
     provider: "kubelet",
@@ -114,13 +114,13 @@ export const EVENTS: { readonly [K in AgentEvent["kind"]]: Extract<AgentEvent, {
   "config-loaded": { kind: "config-loaded", hash: "h", files: ["/f"] },
   "config-refused": {
     kind: "config-refused",
-    problems: [{ file: "/f", place: "a.b", problem: "wrong", remedy: "mend it" }],
+    problems: [{ file: "/f", place: "a.b", problem: "wrong", remedy: "fix it" }],
   },
   "health-changed": {
     kind: "health-changed",
     level: "critical",
     about: "credentials",
-    summary: "all is lost",
+    summary: "the credential has expired",
   },
   "warning": { kind: "warning", code: "store-full", text: "full" },
 };

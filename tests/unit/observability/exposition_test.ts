@@ -1,23 +1,25 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import type { AgentEvent } from "../../../lib/model/mod.ts";
 import { AgentMetrics } from "../../../lib/observability/mod.ts";
+import { preferredFormat } from "../../../lib/observability/prometheus.ts";
 import { EVENTS, IMAGE } from "./events.ts";
 import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "./status_of.ts";
 
 const CANARY = "hunter2-canary";
-const OPEN = "application/openmetrics-text; version=1.0.0";
-/** An image whose name tries to end its label. */
-const ODD_IMAGE = 'registry.example/odd"} 1\nfake_total 7\\';
+const PLAIN = "text/plain";
+const OPENMETRICS = "application/openmetrics-text";
+/** An image whose name contains syntax of the exposition format. */
+const HOSTILE_IMAGE = 'registry.example/hostile"} 1\nfake_total 7\\';
 
-/** Stand in for whatever a stage may say beside the closed words. */
-const MARKS = { detail: CANARY, text: CANARY, fingerprint: CANARY };
+/** Free text of events. */
+const FREE_TEXT = { detail: CANARY, text: CANARY, fingerprint: CANARY };
 
-/** An agent in the middle of its life: every kind of event heard, every kind of series there. */
-function busy(): AgentMetrics {
+/** Returns metrics after every kind of event, with every kind of series. */
+function busyMetrics(): AgentMetrics {
   const times = { expiresAtMs: NOW_MS + 60_000, refreshAtMs: NOW_MS, renewedAtMs: NOW_MS };
   const mounts = [mountOf("1"), mountOf("2")];
   const status = statusOf({
-    images: [imageOf(IMAGE, { ...times, nextAttemptAtMs: NOW_MS }), imageOf(ODD_IMAGE, times)],
+    images: [imageOf(IMAGE, { ...times, nextAttemptAtMs: NOW_MS }), imageOf(HOSTILE_IMAGE, times)],
     daemons: [daemonOf("a", mounts), daemonOf("b", mounts, { state: "unresponsive" })],
   });
   const metrics = new AgentMetrics({
@@ -28,9 +30,9 @@ function busy(): AgentMetrics {
   });
   for (const event of Object.values(EVENTS)) {
     const marked: AgentEvent & Record<string, unknown> = { ...event };
-    metrics.notify({ ...marked, ...MARKS });
+    metrics.notify({ ...marked, ...FREE_TEXT });
   }
-  metrics.notify({ ...EVENTS["credential-renewed"], image: ODD_IMAGE });
+  metrics.notify({ ...EVENTS["credential-renewed"], image: HOSTILE_IMAGE });
   return metrics;
 }
 
@@ -41,7 +43,7 @@ interface Family {
 
 const SAMPLE = /^([a-z_]+)(\{(?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)*\})? (\S+)$/;
 
-/** Reads a page as strictly as a linter: HELP, TYPE, then the samples of that family alone. */
+/** Parses metrics as strictly as a linter: HELP, TYPE, then the samples of that family. */
 function parsePage(body: string): Map<string, Family> {
   const families = new Map<string, Family>();
   let helped = "";
@@ -50,8 +52,8 @@ function parsePage(body: string): Map<string, Family> {
     const [, keyword, name = "", rest = ""] = /^# (HELP|TYPE) (\S+) (.+)$/.exec(line) ?? [];
     if (keyword === "HELP") helped = name;
     else if (keyword === "TYPE") {
-      equal(name, helped, "HELP stands before TYPE");
-      ok(!families.has(name), `${name} comes twice`);
+      equal(name, helped, "HELP precedes TYPE");
+      ok(!families.has(name), `${name} is a duplicate`);
       families.set(name, { type: rest, samples: [] });
       current = name;
     } else {
@@ -66,12 +68,12 @@ function parsePage(body: string): Map<string, Family> {
   return families;
 }
 
-Deno.test("AgentMetrics.page: a linter's rules hold in both formats, in a busy life", async () => {
-  const metrics = busy();
-  for (const accept of ["text/plain", OPEN]) {
-    const families = parsePage((await metrics.page(accept)).body);
+Deno.test("AgentMetrics.page: both formats pass the rules of a linter", async () => {
+  const metrics = busyMetrics();
+  for (const format of [PLAIN, OPENMETRICS] as const) {
+    const families = parsePage((await metrics.page(format)).body);
     const series = [...families.values()].flatMap(({ samples }) => samples.map((s) => s.series));
-    equal(new Set(series).size, series.length, "no series comes twice");
+    equal(new Set(series).size, series.length, "no duplicate series");
     for (const [name, { type, samples }] of families) {
       match(type, /^(?:counter|gauge|histogram)$/);
       ok(type !== "gauge" || !name.endsWith("_total"), name);
@@ -95,11 +97,45 @@ function checkHistogram(name: string, samples: Family["samples"]): void {
   equal(bySeries.size, counts.length, name);
 }
 
-Deno.test("AgentMetrics.page: a name cannot end its label, no detail becomes one", async () => {
-  for (const accept of ["text/plain", OPEN]) {
-    const { body } = await busy().page(accept);
+Deno.test("AgentMetrics.page: escapes label values and exports no free text", async () => {
+  for (const format of [PLAIN, OPENMETRICS] as const) {
+    const { body } = await busyMetrics().page(format);
     ok(!body.split("\n").some((line) => line.startsWith("fake_total")));
-    ok(body.includes('image_ref="registry.example/odd\\"} 1\\nfake_total 7\\\\"'));
+    ok(body.includes('image_ref="registry.example/hostile\\"} 1\\nfake_total 7\\\\"'));
     ok(!body.includes(CANARY));
   }
+});
+
+Deno.test("preferredFormat: follows RFC 9110 for the headers of scrapers", () => {
+  const cases: readonly (readonly [string, string])[] = [
+    ["", PLAIN],
+    ["*/*", PLAIN],
+    ["text/html", PLAIN],
+    ["text/plain", PLAIN],
+    [OPENMETRICS, OPENMETRICS],
+    ["APPLICATION/OpenMetrics-Text; Version=1.0.0", OPENMETRICS],
+    // Prometheus 2.42, by default and with the text format configured.
+    [
+      "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75," +
+      "text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+      OPENMETRICS,
+    ],
+    ["text/plain;version=0.0.4;q=0.6,application/openmetrics-text;version=1.0.0;q=0.5", PLAIN],
+    // Prometheus 3 requests escaped names in versions that are not supported, and 1.0.0.
+    [
+      "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6," +
+      "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;q=0.4,*/*;q=0.2",
+      OPENMETRICS,
+    ],
+    [`${OPENMETRICS};q=0, text/plain;q=0.1`, PLAIN],
+    [`${OPENMETRICS};q=0`, PLAIN],
+    [`${OPENMETRICS};q=0, */*`, PLAIN],
+    [`text/plain;q=0, */*`, OPENMETRICS],
+    [`${OPENMETRICS};version=9.0.0, text/plain;q=0.1`, PLAIN],
+    [`${OPENMETRICS};q=nonsense, text/plain;q=0.1`, PLAIN],
+    ["text/*;q=0.5, application/*;q=0.9", OPENMETRICS],
+    [`text/plain, ${OPENMETRICS}`, PLAIN],
+    [";;;,,,q=1", PLAIN],
+  ];
+  for (const [accept, format] of cases) equal(preferredFormat(accept), format, accept);
 });

@@ -1,9 +1,10 @@
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { type AgentEvent, type DeliveryOutcome, Secret } from "../../../lib/model/mod.ts";
-import { createLog, fanOut, LOG_EVENTS, type LogOptions } from "../../../lib/observability/mod.ts";
-import { linesOf } from "../../../lib/observability/log_lines.ts";
+import { createLog, fanOut, LOG_EVENTS } from "../../../lib/observability/mod.ts";
+import type { LogOptions } from "../../../lib/observability/log.ts";
+import { logLinesOf } from "../../../lib/observability/log_lines.ts";
 import { redact, redactText } from "../../../lib/observability/redact.ts";
-import { ASKED, ATTEMPTED, EVENTS, FAILED, FILE_FAILED, IMAGE, RENEWED } from "./events.ts";
+import { ATTEMPTED, EVENTS, FAILED, FILE_FAILED, IMAGE, RENEWED, REQUEST } from "./events.ts";
 import { NOW_MS } from "./status_of.ts";
 
 function logOf(options: Partial<LogOptions> = {}) {
@@ -19,7 +20,7 @@ function logOf(options: Partial<LogOptions> = {}) {
   return { log, lines, names };
 }
 
-Deno.test("LOG_EVENTS: docs/logs.md tells the same", async () => {
+Deno.test("LOG_EVENTS: matches the table in docs/logs.md", async () => {
   const docs = await Deno.readTextFile(new URL("../../../docs/logs.md", import.meta.url));
   const rows = docs.split("\n").map((row) => row.split("|").map((cell) => cell.trim()))
     .filter((cells) => cells[1]?.startsWith("`")).map((cells) => cells.slice(1, 4));
@@ -29,12 +30,12 @@ Deno.test("LOG_EVENTS: docs/logs.md tells the same", async () => {
   );
 });
 
-Deno.test("linesOf: every event has lines, and every name can be met", () => {
-  for (const event of Object.values(EVENTS)) ok(linesOf(event).length > 0, event.kind);
+Deno.test("logLinesOf: returns lines for every event, and every name of LOG_EVENTS", () => {
+  for (const event of Object.values(EVENTS)) ok(logLinesOf(event).length > 0, event.kind);
   const unchanged = { kind: "unchanged" } as const;
   const more: AgentEvent[] = [
-    { ...ASKED, outcome: "found", reason: "found" },
-    { ...ASKED, outcome: "none", reason: "no-config-file" },
+    { ...REQUEST, outcome: "found", reason: "found" },
+    { ...REQUEST, outcome: "none", reason: "no-config-file" },
     { ...EVENTS["plugin-executed"], result: "none" },
     { ...EVENTS["credential-renewed"], changed: false },
     { ...EVENTS["renewal-failed"], expired: true },
@@ -45,15 +46,15 @@ Deno.test("linesOf: every event has lines, and every name can be met", () => {
     { ...EVENTS["health-changed"], level: "ok" },
     { ...EVENTS["health-changed"], level: "warning" },
   ];
-  const met = new Set(
-    [...Object.values(EVENTS), ...more].flatMap(linesOf).flatMap((line) =>
+  const names = new Set(
+    [...Object.values(EVENTS), ...more].flatMap(logLinesOf).flatMap((line) =>
       line.recovery === undefined ? [line.event] : [line.event, line.recovery.event]
     ),
   );
-  deepEqual([...met].sort(), Object.keys(LOG_EVENTS).sort());
+  deepEqual([...names].sort(), Object.keys(LOG_EVENTS).sort());
 });
 
-Deno.test("linesOf: what is wrong names its image, mount or source, and says what comes next", () => {
+Deno.test("logLinesOf: a problem has its image, mount or source and the next step", () => {
   const moved = EVENTS["delivery-state-changed"];
   const problems: AgentEvent[] = [
     ...Object.values(EVENTS),
@@ -63,31 +64,31 @@ Deno.test("linesOf: what is wrong names its image, mount or source, and says wha
       to,
     })),
   ];
-  const met = new Set<string>();
+  const found = new Set<string>();
   for (const event of problems) {
-    for (const { event: name, message, fields } of linesOf(event)) {
+    for (const { event: name, message, fields } of logLinesOf(event)) {
       const { level } = LOG_EVENTS[name];
-      const isWords = name === "warning" || name.startsWith("health-"); // others' words
-      if ((level !== "warning" && level !== "error") || isWords) continue;
-      met.add(name);
-      match(message, /; \S.*|stays in force: /, name);
+      const isForwarded = name === "warning" || name.startsWith("health-");
+      if ((level !== "warning" && level !== "error") || isForwarded) continue;
+      found.add(name);
+      match(message, /; \S/, name);
       const about = ["image", "daemon_id", "plugin", "source", "problems"];
       ok(about.some((field) => field in fields), name);
     }
   }
-  const wrong = Object.entries(LOG_EVENTS).filter(([name, { level }]) =>
+  const problemNames = Object.entries(LOG_EVENTS).filter(([name, { level }]) =>
     (level === "warning" || level === "error") && name !== "warning" && !name.startsWith("health-")
   );
-  deepEqual([...met].sort(), wrong.map(([name]) => name).sort());
+  deepEqual([...found].sort(), problemNames.map(([name]) => name).sort());
 });
 
-Deno.test("createLog: one line an event, with its level and name, in both formats", () => {
+Deno.test("createLog: writes one line per event with its level and name in both formats", () => {
   for (const format of ["text", "json"] as const) {
     const { log, lines } = logOf({ format });
     log.notify(EVENTS["config-refused"]);
     equal(lines.length, 1);
     equal(lines[0]?.includes("\n"), false);
-    match(lines[0] ?? "", /a\.b: wrong \(mend it\)/);
+    match(lines[0] ?? "", /a\.b: wrong \(fix it\)/);
   }
   const { log, lines } = logOf({ format: "json" });
   log.notify(FAILED);
@@ -100,9 +101,9 @@ Deno.test("createLog: one line an event, with its level and name, in both format
   });
 });
 
-Deno.test("createLog: levels are as documented, and change at run time", () => {
+Deno.test("createLog: applies the level, also when it changes at run time", () => {
   const { log, names } = logOf({ level: "warning" });
-  log.notify({ ...ASKED, outcome: "none", reason: "no-config-file" });
+  log.notify({ ...REQUEST, outcome: "none", reason: "no-config-file" });
   log.notify({ ...EVENTS["renewal-failed"], expired: true });
   log.notify(EVENTS["reconcile-finished"]);
   deepEqual(names(), ["error credential-expired:"]);
@@ -111,7 +112,7 @@ Deno.test("createLog: levels are as documented, and change at run time", () => {
   equal(names()[1], "debug reconcile-finished:");
 });
 
-Deno.test("createLog: two logs do not disturb each other", () => {
+Deno.test("createLog: does not affect other logs", () => {
   const one = logOf({ level: "error" });
   const other = logOf();
   one.log.notify(FAILED);
@@ -119,7 +120,7 @@ Deno.test("createLog: two logs do not disturb each other", () => {
   deepEqual([one.lines.length, other.lines.length], [0, 1]);
 });
 
-Deno.test("createLog: what repeats is said at powers of ten, and its end is said", () => {
+Deno.test("createLog: logs repetitions at powers of ten, and the recovery", () => {
   const { log, lines, names } = logOf({ level: "info" });
   for (let i = 1; i <= 150; i++) {
     log.notify({ ...EVENTS["renewal-failed"], detail: `exit code ${i}` });
@@ -136,29 +137,29 @@ Deno.test("createLog: what repeats is said at powers of ten, and its end is said
   equal(lines.length, 7);
 });
 
-Deno.test("createLog: that a plugin rests is no other problem than that it failed", () => {
+Deno.test("createLog: treats the backoff of a plugin as the same problem as its failure", () => {
   const { log, lines } = logOf();
   const failed = { ...EVENTS["renewal-failed"], reason: "plugin-failed" } as const;
-  const resting = { ...failed, reason: "plugin-backing-off", detail: "it rests" } as const;
+  const backingOff = { ...failed, reason: "plugin-backing-off", detail: "backoff" } as const;
   for (let i = 0; i < 4; i++) {
     log.notify(failed);
-    log.notify(resting);
+    log.notify(backingOff);
   }
   equal(lines.length, 1);
-  log.notify({ ...resting, expired: true });
+  log.notify({ ...backingOff, expired: true });
   match(lines[1] ?? "", /credential-expired/);
 });
 
-Deno.test("createLog: a round is said again when the node is another one", () => {
+Deno.test("createLog: logs a reconcile again when its numbers change", () => {
   const { log, lines } = logOf({ level: "debug" });
-  const round = EVENTS["reconcile-finished"];
-  for (let i = 0; i < 9; i++) log.notify({ ...round, durationMs: i });
+  const reconcile = EVENTS["reconcile-finished"];
+  for (let i = 0; i < 9; i++) log.notify({ ...reconcile, durationMs: i });
   equal(lines.length, 1);
-  log.notify({ ...round, instances: 2 });
+  log.notify({ ...reconcile, instances: 2 });
   equal(lines.length, 2);
 });
 
-Deno.test("createLog: another problem, or another subject's, is said at once", () => {
+Deno.test("createLog: logs another problem or another subject immediately", () => {
   const { log, lines } = logOf();
   log.notify(FAILED);
   log.notify({ ...EVENTS["renewal-failed"], expired: true });
@@ -166,7 +167,7 @@ Deno.test("createLog: another problem, or another subject's, is said at once", (
   equal(lines.length, 3);
 });
 
-Deno.test("createLog: a daemon's file fails and recovers beside the delivery", () => {
+Deno.test("createLog: logs failures of a configuration file independently of the delivery", () => {
   const { log, names } = logOf({ level: "info" });
   const delivered = (file: "written" | "failed"): AgentEvent => ({
     ...ATTEMPTED,
@@ -185,27 +186,29 @@ Deno.test("createLog: a daemon's file fails and recovers beside the delivery", (
   ]);
 });
 
-/** What must never pass, in every dress in which it could come along. */
+/** A secret that must not be logged, in several encodings. */
 const CANARY = "hunter2-canary";
-const DRESSED = `Bearer ${CANARY}, Basic ${btoa(`u:${CANARY}`)}, ${btoa(`name:${CANARY}`)}, ` +
+const ENCODED = `Bearer ${CANARY}, Basic ${btoa(`u:${CANARY}`)}, ${btoa(`name:${CANARY}`)}, ` +
   `eyJhbGciOiJub25lIn0.${btoa(CANARY)}.c2ln, https://u:${CANARY}@registry.example/v2, ` +
   `\u001b[2J\r\n\u202e${new Secret(CANARY)}`;
-/** Words out of closed sets; everything else may come from outside. */
+/** Fields with a closed set of values. All others may contain text from outside. */
 const CLOSED = new Set(["kind", "outcome", "result", "reason", "provider", "from", "to", "level"]);
 
-function dressed(value: unknown, name = ""): unknown {
-  if (typeof value === "string") return CLOSED.has(name) ? value : `${value} ${DRESSED}`;
-  if (Array.isArray(value)) return value.map((item) => dressed(item, name));
+function withSecrets(value: unknown, name = ""): unknown {
+  if (typeof value === "string") return CLOSED.has(name) ? value : `${value} ${ENCODED}`;
+  if (Array.isArray(value)) return value.map((item) => withSecrets(item, name));
   if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, dressed(item, key)]));
+  return Object.fromEntries(
+    Object.entries(value).map(([key, item]) => [key, withSecrets(item, key)]),
+  );
 }
 
-Deno.test("createLog: no secret and no control character passes, in any text of any event", () => {
+Deno.test("createLog: writes no secret and no control character from any field of any event", () => {
   const hidden = [CANARY, `u:${CANARY}`, `name:${CANARY}`].flatMap((text) => [text, btoa(text)]);
   for (const format of ["text", "json"] as const) {
     for (const event of Object.values(EVENTS)) {
       const { log, lines } = logOf({ format });
-      log.notify(dressed({ detail: "", ...event }) as AgentEvent);
+      log.notify(withSecrets({ detail: "", ...event }) as AgentEvent);
       ok(lines.length > 0 || event.kind === "discovery-recovered", event.kind);
       for (const line of lines) {
         for (const text of hidden) ok(!line.includes(text), `${event.kind}: ${line}`);
@@ -216,7 +219,7 @@ Deno.test("createLog: no secret and no control character passes, in any text of 
   }
 });
 
-Deno.test("createLog: an image or a daemon that comes back is heard of at once", () => {
+Deno.test("createLog: logs problems immediately after an image or a daemon returns", () => {
   const { log, names } = logOf({ level: "warning" });
   const adopted = EVENTS["credential-adopted"];
   const rejected = EVENTS["delivery-attempted"];
@@ -227,14 +230,14 @@ Deno.test("createLog: an image or a daemon that comes back is heard of at once",
   };
   equal(of([FAILED, FAILED, adopted, adopted]), 2);
   equal(of([EVENTS["credential-evicted"], FAILED, adopted]), 2);
-  equal(of([RENEWED, adopted]), 1, "a source gave one in between");
-  equal(of([rejected, rejected]), 2, "the mount and its file, once each");
+  equal(of([RENEWED, adopted]), 1, "a provider returned one in between");
+  equal(of([rejected, rejected]), 2, "one for the mount, one for its file");
   const gone = { kind: "daemon-state-changed", daemonId: "d", to: "gone" } as const;
   equal(of([{ ...gone, daemonId: "another" }, rejected]), 0);
   equal(of([gone, rejected]), 2);
 });
 
-Deno.test("createLog: a mount that goes to and fro is counted, and said again once it was well", () => {
+Deno.test("createLog: counts a mount that alternates between states until it recovers", () => {
   const { log, names } = logOf({ level: "warning" });
   const refused = EVENTS["delivery-state-changed"];
   for (let i = 0; i < 5; i++) {
@@ -247,7 +250,7 @@ Deno.test("createLog: a mount that goes to and fro is counted, and said again on
   deepEqual(names(), ["warning mount-without-credential:", "warning mount-without-credential:"]);
 });
 
-Deno.test("createLog: what only the file can hold is delivered when the file has it", () => {
+Deno.test("createLog: logs a file-only delivery when the file is written", () => {
   const { log, names } = logOf({ level: "info" });
   const fileOnly = (file: DeliveryOutcome["file"]): AgentEvent => ({
     ...ATTEMPTED,
@@ -265,7 +268,7 @@ Deno.test("createLog: what only the file can hold is delivered when the file has
   ]);
 });
 
-Deno.test("createLog: priorities stand first where the journal reads them, and only there", () => {
+Deno.test("createLog: starts lines with a priority only if enabled", () => {
   for (const format of ["text", "json"] as const) {
     const { log, lines } = logOf({ format, priorities: true });
     log.notify(EVENTS["reconcile-finished"]);
@@ -279,7 +282,7 @@ Deno.test("createLog: priorities stand first where the journal reads them, and o
   }
 });
 
-Deno.test("redact: secret fields by name at any depth, the rest as it is", () => {
+Deno.test("redact: replaces secret fields by name at any depth", () => {
   deepEqual(
     redact({
       password: "a",
@@ -302,7 +305,7 @@ Deno.test("redact: secret fields by name at any depth, the rest as it is", () =>
   ok(!JSON.stringify(redact({ detail: new Secret(CANARY) })).includes(CANARY));
 });
 
-Deno.test("redactText: base64 of a pair goes, what only looks like base64 stays", () => {
+Deno.test("redactText: replaces base64 of a user name and password, and no other text", () => {
   for (const pair of ["user:pa55", "AWS:ey?>~", "u:pässwörd", ":registry-token"]) {
     const bytes = new TextEncoder().encode(pair);
     for (const alphabet of ["base64", "base64url"] as const) {
@@ -323,29 +326,29 @@ Deno.test("redactText: base64 of a pair goes, what only looks like base64 stays"
   ) equal(redactText(text), text);
 });
 
-Deno.test("redactText: a long text is cut, and never within a token", () => {
+Deno.test("redactText: truncates a long text, but not within a token", () => {
   const token = `Basic ${btoa(`u:${CANARY.repeat(9)}`)}`;
   for (let before = 4_060; before <= 4_100; before++) {
     const text = redactText(`${"word ".repeat(900).slice(0, before - 1)} ${token} end`);
-    ok(text.length <= 4_096 + "[redacted][cut]".length);
+    ok(text.length <= 4_096 + "[redacted][truncated]".length);
     ok(!text.includes(token.slice(6, 18)), `${before}`);
   }
-  equal(redactText("x".repeat(5_000)), "[cut]");
+  equal(redactText("x".repeat(5_000)), "[truncated]");
 });
 
-Deno.test("fanOut: an observer that throws does not hide the event from the others", () => {
-  const heard: string[] = [];
+Deno.test("fanOut: notifies all observers when one throws", () => {
+  const kinds: string[] = [];
   const bad = {
     notify() {
       throw new Error("broken");
     },
   };
-  const good = { notify: (event: AgentEvent) => void heard.push(event.kind) };
+  const good = { notify: (event: AgentEvent) => void kinds.push(event.kind) };
   fanOut([bad, good, bad, good]).notify(FAILED);
-  deepEqual(heard, ["renewal-failed", "renewal-failed"]);
+  deepEqual(kinds, ["renewal-failed", "renewal-failed"]);
 });
 
-Deno.test("a place's troubles are not ended by another place of the same image", () => {
+Deno.test("createLog: a renewal for one endpoint does not end the problem of another one", () => {
   const { log, names } = logOf({ level: "info" });
   const failed = { ...EVENTS["renewal-failed"], endpoint: "mirror:5000/app:1" };
   const { endpoint: _, ...renewed } = { ...EVENTS["credential-renewed"], endpoint: "" };

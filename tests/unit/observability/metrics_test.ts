@@ -1,7 +1,6 @@
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import type { AgentStatus } from "../../../lib/model/mod.ts";
-import { LABEL_VALUES } from "../../../lib/observability/label_values.ts";
-import { METRICS } from "../../../lib/observability/metric_names.ts";
+import { LABEL_VALUES, METRICS } from "../../../lib/observability/metric_definitions.ts";
 import { AgentMetrics } from "../../../lib/observability/mod.ts";
 import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "./status_of.ts";
 
@@ -16,11 +15,11 @@ function metricsOf(status: () => AgentStatus = () => statusOf()): AgentMetrics {
   });
 }
 
-async function linesOf(metrics: AgentMetrics, accept?: string): Promise<string[]> {
-  return (await metrics.page(accept)).body.split("\n");
+async function linesOf(metrics: AgentMetrics): Promise<string[]> {
+  return (await metrics.page()).body.split("\n");
 }
 
-Deno.test("METRICS: unique names, counters end in _total, the same in docs", async () => {
+Deno.test("METRICS: has unique names and matches the table in docs/metrics.md", async () => {
   const docs = await Deno.readTextFile(new URL("../../../docs/metrics.md", import.meta.url));
   const rows = docs.split("\n").map((row) => row.split("|").map((cell) => cell.trim()))
     .filter((cells) => ["counter", "gauge", "histogram"].includes(cells[2] ?? ""))
@@ -38,10 +37,10 @@ Deno.test("METRICS: unique names, counters end in _total, the same in docs", asy
   }
 });
 
-Deno.test("docs/metrics.md tells the values of every label whose values are closed", async () => {
+Deno.test("LABEL_VALUES: matches the label values in docs/metrics.md", async () => {
   const docs = await Deno.readTextFile(new URL("../../../docs/metrics.md", import.meta.url));
   const section = docs.split("## Values of labels")[1]?.split("\n## ")[0] ?? "";
-  const told = new Map(
+  const documented = new Map(
     section.split("\n").map((row) => row.split("|").map((cell) => cell.trim()))
       .filter((cells) => cells[1]?.startsWith("`"))
       .map(([, label = "", values = ""]) => [
@@ -51,7 +50,6 @@ Deno.test("docs/metrics.md tells the values of every label whose values are clos
   );
   const expected: Readonly<Record<string, readonly string[]>> = {
     "`result` of `snapshotter_credential_renewals_total`": LABEL_VALUES.renewalResults,
-    "`clock`": ["hard", "soft"],
     "`provider`": LABEL_VALUES.providers,
     "`result` of `nydus_auth_agent_deliveries_total`": LABEL_VALUES.deliveryResults,
     "`action`": LABEL_VALUES.unapprovedHostActions,
@@ -62,17 +60,19 @@ Deno.test("docs/metrics.md tells the values of every label whose values are clos
     "`source`": LABEL_VALUES.discoverySources,
   };
   for (const [label, values] of Object.entries(expected)) {
-    deepEqual(told.get(label), [...values].sort(), label);
+    deepEqual(documented.get(label), [...values].sort(), label);
   }
-  // Open ones: bounded by what lives, or by the build.
+  // Labels with an open set of values.
   const open = ["image_ref", "plugin", "version", "commit", "deno", "hash"];
-  const named = new Set([...told.keys()].map((label) => /^`([a-z_]+)`/.exec(label)?.[1] ?? ""));
+  const named = new Set(
+    [...documented.keys()].map((label) => /^`([a-z_]+)`/.exec(label)?.[1] ?? ""),
+  );
   for (const { labels } of Object.values(METRICS)) {
     for (const label of labels) ok(named.has(label) || open.includes(label), label);
   }
 });
 
-Deno.test("AgentMetrics.page: HELP and TYPE for all, closed label sets start at 0", async () => {
+Deno.test("AgentMetrics.page: exports every metric, and label values of closed sets from the start", async () => {
   const lines = await linesOf(metricsOf());
   for (const { name, type } of Object.values(METRICS)) {
     ok(lines.some((line) => line.startsWith(`# HELP ${name} `)), name);
@@ -99,7 +99,7 @@ Deno.test("AgentMetrics.page: HELP and TYPE for all, closed label sets start at 
   doesNotMatch(reasons, /reason="(?:found|no-config-file|anonymous-entry)"/);
 });
 
-Deno.test("AgentMetrics.page: a time that has not come has no series", async () => {
+Deno.test("AgentMetrics.page: exports no series for an unknown time", async () => {
   const { lastReconcileAtMs: _, ...before } = statusOf();
   const lines = await linesOf(metricsOf(() => before));
   for (
@@ -108,7 +108,7 @@ Deno.test("AgentMetrics.page: a time that has not come has no series", async () 
   ok(!lines.some((line) => line.startsWith("nydus_auth_agent_outage_tolerance_seconds ")));
 });
 
-Deno.test("AgentMetrics.page: two mounts of one image give no series twice (flaw 17)", async () => {
+Deno.test("AgentMetrics.page: exports no duplicate series for two mounts of an image", async () => {
   const status = statusOf({
     images: [imageOf(IMAGE, { expiresAtMs: NOW_MS + 60_000, refreshAtMs: NOW_MS + 1_000 })],
     daemons: [
@@ -133,14 +133,14 @@ Deno.test("AgentMetrics.page: two mounts of one image give no series twice (flaw
   ok(lines.includes("nydus_auth_agent_outage_tolerance_seconds 60"));
 });
 
-Deno.test("AgentMetrics: the series of an image end with it", async () => {
+Deno.test("AgentMetrics: removes the series of an image that is no longer mounted", async () => {
   let images = [imageOf(IMAGE, { expiresAtMs: NOW_MS + 60_000, renewedAtMs: NOW_MS })];
   const metrics = metricsOf(() => statusOf({ images }));
   ok((await linesOf(metrics)).some((line) => line.includes(IMAGE)));
   images = [];
   metrics.notify({ kind: "credential-evicted", image: IMAGE });
   ok(!(await linesOf(metrics)).some((line) => line.includes(IMAGE)));
-  // A renewal that was under way when its image went must not bring it back for ever.
+  // A renewal that was in progress must not add the series again.
   metrics.notify({
     kind: "renewal-failed",
     image: IMAGE,
@@ -152,18 +152,18 @@ Deno.test("AgentMetrics: the series of an image end with it", async () => {
   ok(!(await linesOf(metrics)).some((line) => line.includes(IMAGE)));
 });
 
-Deno.test("AgentMetrics: an adopted credential is no entry of the store", async () => {
+Deno.test("AgentMetrics: an adopted credential is not in the store", async () => {
   const images = [imageOf(IMAGE, { provider: "adopted", renewedAtMs: NOW_MS })];
   const lines = await linesOf(metricsOf(() => statusOf({ images })));
   ok(!lines.some((line) => line.startsWith("snapshotter_credential_store_entries{")));
   ok(!lines.some((line) => line.includes("last_success_timestamp_seconds{")));
 });
 
-Deno.test("AgentMetrics.notify: totals and failures are two counters", async () => {
+Deno.test("AgentMetrics.notify: counts totals and failures separately", async () => {
   const metrics = metricsOf();
-  const asked = { kind: "provider-queried", provider: "kubelet", image: IMAGE } as const;
-  metrics.notify({ ...asked, outcome: "none", reason: "plugin-not-matched", durationMs: 2 });
-  metrics.notify({ ...asked, outcome: "failed", reason: "plugin-failed", durationMs: 2_000 });
+  const request = { kind: "provider-queried", provider: "kubelet", image: IMAGE } as const;
+  metrics.notify({ ...request, outcome: "none", reason: "plugin-not-matched", durationMs: 2 });
+  metrics.notify({ ...request, outcome: "failed", reason: "plugin-failed", durationMs: 2_000 });
   const executed = { kind: "plugin-executed", provider: "kubelet", plugin: "ecr" } as const;
   for (const result of ["success", "none", "failure", "timeout"] as const) {
     metrics.notify({ ...executed, result, durationMs: 40 });
@@ -204,10 +204,10 @@ Deno.test("AgentMetrics.notify: totals and failures are two counters", async () 
   ok(!lines.some((line) => line.includes('hash="old"')));
 });
 
-Deno.test("AgentMetrics.page: OpenMetrics where accepted, plain text as before", async () => {
+Deno.test("AgentMetrics.page: returns OpenMetrics or the text format", async () => {
   const metrics = metricsOf();
   const plain = await metrics.page("text/plain");
-  const open = await metrics.page("application/openmetrics-text;version=1.0.0,text/plain;q=0.5");
+  const open = await metrics.page("application/openmetrics-text");
   match(open.contentType, /^application\/openmetrics-text; version=1\.0\.0/);
   match(plain.contentType, /^text\/plain; version=0\.0\.4/);
   ok(open.body.endsWith("\n# EOF\n"));
@@ -217,7 +217,7 @@ Deno.test("AgentMetrics.page: OpenMetrics where accepted, plain text as before",
   equal((await metrics.page()).body, plain.body);
 });
 
-Deno.test("AgentMetrics: an image that is read from two places is one series, the worse off", async () => {
+Deno.test("AgentMetrics: an image with two endpoints has one series with the worst value", async () => {
   const images = [
     imageOf(IMAGE, { expiresAtMs: NOW_MS + 9_000, renewedAtMs: NOW_MS - 1_000 }),
     imageOf(IMAGE, {
@@ -227,8 +227,8 @@ Deno.test("AgentMetrics: an image that is read from two places is one series, th
       nextAttemptAtMs: NOW_MS + 3_000,
     }),
   ];
-  let live = images;
-  const metrics = metricsOf(() => statusOf({ images: live }));
+  let current = images;
+  const metrics = metricsOf(() => statusOf({ images: current }));
   const renewal = { kind: "credential-renewed", image: IMAGE, provider: "docker" } as const;
   metrics.notify({ ...renewal, changed: true, fingerprint: "a" });
   metrics.notify({ ...renewal, endpoint: "mirror:5000/app:1", changed: true, fingerprint: "b" });
@@ -243,32 +243,32 @@ Deno.test("AgentMetrics: an image that is read from two places is one series, th
   deepEqual(await valueOf(`${own}renewal_due_timestamp_seconds`), [(NOW_MS + 3_000) / 1000]);
   const renewals = `snapshotter_credential_renewals_total{image_ref="${IMAGE}",result="success"}`;
   deepEqual(await valueOf(renewals), [2]);
-  // One place is gone, the image is not: its counts go on.
-  live = images.slice(0, 1);
+  // One endpoint is gone, the image is still mounted.
+  current = images.slice(0, 1);
   metrics.notify({ kind: "credential-evicted", image: IMAGE, endpoint: "mirror:5000/app:1" });
   deepEqual(await valueOf(renewals), [2]);
-  live = [];
+  current = [];
   metrics.notify({ kind: "credential-evicted", image: IMAGE });
   deepEqual(await valueOf(renewals), []);
 });
 
-Deno.test("AgentMetrics: hosts that nobody named are counted by what was done", async () => {
+Deno.test("AgentMetrics: counts unapproved hosts by action", async () => {
   const metrics = metricsOf();
   const event = { daemonId: "d", snapshotId: "7", image: IMAGE, hosts: ["a", "b"] } as const;
   metrics.notify({ kind: "unapproved-host", ...event, action: "withheld" });
   const lines = await linesOf(metrics);
-  ok(lines.includes('nydus_auth_agent_unnamed_hosts_total{action="withheld"} 1'));
-  ok(lines.includes('nydus_auth_agent_unnamed_hosts_total{action="delivered"} 0'));
-  ok(!lines.some((line) => line.includes('"a"')), "hosts are no labels");
+  ok(lines.includes('nydus_auth_agent_unapproved_hosts_total{action="withheld"} 1'));
+  ok(lines.includes('nydus_auth_agent_unapproved_hosts_total{action="delivered"} 0'));
+  ok(!lines.some((line) => line.includes('"a"')), "hosts are not labels");
 });
 
-Deno.test("AgentMetrics.page: mounts that go on with an older credential are counted", async () => {
-  const late = { delivery: "file-only", behindSinceMs: NOW_MS } as const;
+Deno.test("AgentMetrics.page: counts mounts with an outdated credential", async () => {
+  const behind = { delivery: "file-only", behindSinceMs: NOW_MS } as const;
   const status = statusOf({
     images: [imageOf(IMAGE)],
     daemons: [
-      daemonOf("a", [mountOf("1"), mountOf("2", late)]),
-      daemonOf("b", [mountOf("1", late)]),
+      daemonOf("a", [mountOf("1"), mountOf("2", behind)]),
+      daemonOf("b", [mountOf("1", behind)]),
     ],
   });
   ok((await linesOf(metricsOf(() => status))).includes("nydus_auth_agent_instances_behind 2"));

@@ -5,10 +5,10 @@ import type {
   InstanceStatus,
 } from "../../../lib/model/mod.ts";
 
-/** The wall time of these tests. */
+/** The wall time of the tests. */
 export const NOW_MS = Date.UTC(2026, 0, 1);
 
-/** A state in which all is well and nothing is mounted. */
+/** Returns the status of a healthy node without mounts. */
 export function statusOf(parts: Partial<AgentStatus> = {}): AgentStatus {
   return {
     nowMs: NOW_MS,
@@ -25,7 +25,7 @@ export function statusOf(parts: Partial<AgentStatus> = {}): AgentStatus {
   };
 }
 
-/** An image whose credential is in order. */
+/** Returns an image with a valid credential. */
 export function imageOf(image: string, parts: Partial<ImageStatus> = {}): ImageStatus {
   return {
     image,
@@ -37,7 +37,7 @@ export function imageOf(image: string, parts: Partial<ImageStatus> = {}): ImageS
   };
 }
 
-/** A running nydusd with these mounts. */
+/** Returns a running nydusd with mounts. */
 export function daemonOf(
   id: string,
   instances: readonly InstanceStatus[],
@@ -53,7 +53,7 @@ export function daemonOf(
   };
 }
 
-/** A mount whose credential is in use. */
+/** Returns a mount whose credential is in use. */
 export function mountOf(snapshotId: string, parts: Partial<InstanceStatus> = {}): InstanceStatus {
   return { snapshotId, image: "registry.example/app:1", delivery: "in-use", ...parts };
 }

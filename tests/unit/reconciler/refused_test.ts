@@ -205,7 +205,7 @@ Deno.test("Refused credential: ignores a report about another than the current c
     const { answer } = await onDemand.credential({ image: named, labels: {} });
     ok(answer);
     token.text = "t1";
-    equal(await onDemand.refused(named, answer.fingerprint), "asked");
+    equal(await onDemand.refused(named, answer.fingerprint), "requested");
     await clock.advance(SECOND);
     const before = executedMs.length;
     equal(await onDemand.refused(named, answer.fingerprint), "not-current");
@@ -238,7 +238,7 @@ Deno.test("Refused credential: a report is not lost during a request to its sour
     pending = answered.promise;
     node.reconciler.recheck();
     await node.clock.advance(SECOND);
-    equal(await node.reconciler.onDemand.refused(named, answer.fingerprint), "asked");
+    equal(await node.reconciler.onDemand.refused(named, answer.fingerprint), "requested");
     equal(requests.at(-1)?.refused, undefined);
     answered.resolve();
     await node.clock.advance(SECOND);
@@ -257,7 +257,7 @@ Deno.test("Refused credential: a report for a registry fixes the mounts with tha
     const any = parseImageReference("registry.example.com/library/any");
     const { answer } = await node.reconciler.onDemand.credential({ image: any, labels: {} });
     ok(answer);
-    equal(await node.reconciler.onDemand.refused(any, answer.fingerprint), "asked");
+    equal(await node.reconciler.onDemand.refused(any, answer.fingerprint), "requested");
     await clock.advance(2 * SECOND);
     for (const mount of node.mounts) equal(node.currentAuthOf(mount), "u:t1");
     equal(executedMs.length - before, 1);

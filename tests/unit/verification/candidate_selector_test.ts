@@ -96,7 +96,7 @@ Deno.test("CandidateSelector: shares a probe between concurrent selections", asy
   await Promise.all([stage.select(offered), stage.select(offered, { image: other })]);
   deepEqual(stage.probed, ["a"]);
   await stage.select(offered, { image: parseImageReference("registry.example.com/team/other:2") });
-  deepEqual(stage.probed, ["a", "a"]); // another repository may have other rights
+  deepEqual(stage.probed, ["a", "a"]); // another repository may have other permissions
 });
 
 Deno.test("CandidateSelector: pauses probes of an unavailable registry, then resumes", async () => {

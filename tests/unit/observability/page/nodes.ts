@@ -5,28 +5,28 @@ import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "../status_of.ts";
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
 
-/** Markup where an image, a name or an error text should be. */
+/** Markup in place of an image, a name or an error text. */
 export const HOSTILE = `"><script>alert("x")</script><img src=x onerror=alert(1)>'\u202e&amp;`;
 
-/** What a page is made from. */
+/** The data of a page. */
 export interface Stage {
   readonly status: AgentStatus;
   readonly history: ImageHistory;
 }
 
-/** A node without a mount. */
+/** Returns a node without mounts. */
 export function emptyNode(): Stage {
-  return { status: statusOf(told()), history: new ImageHistory(() => NOW_MS) };
+  return { status: statusOf(sourceStats()), history: new ImageHistory(() => NOW_MS) };
 }
 
-/** One image, one mount, all well. */
+/** Returns a healthy node with one image and one mount. */
 export function oneImage(): Stage {
   const image = "registry.example.com/team/app:v1";
-  const history = pastOf(image);
+  const history = historyOf(image);
   return {
     history,
     status: statusOf({
-      ...told(),
+      ...sourceStats(),
       images: [healthy(image)],
       daemons: [daemonOf("cq1x0", [mountOf("12", { image, deliveredAtMs: NOW_MS - HOUR_MS })], {
         version: "2.4.4",
@@ -36,7 +36,7 @@ export function oneImage(): Stage {
   };
 }
 
-/** A thousand images in three nydusd, every kind of trouble among them. */
+/** Returns a node with many images in three nydusd and every kind of problem. */
 export function crowdedNode(count = 1_000): Stage {
   const images = Array.from({ length: count }, (_, i) => ofKind(i));
   const daemons: DaemonStatus[] = ["alpha", "beta", "gamma"].map((id, k) =>
@@ -54,28 +54,28 @@ export function crowdedNode(count = 1_000): Stage {
   );
   const stopped = daemonOf("stopped", [], {
     state: "unresponsive",
-    stateDetail: "no answer in 2s",
+    stateDetail: "no response in 2s",
   });
-  const odd = daemonOf("odd", [{
+  const unknown = daemonOf("delta", [{
     snapshotId: "9",
     delivery: "pending",
-    imageProblem: "its configuration file is not there",
+    imageProblem: "its configuration file does not exist",
   }]);
   return {
-    history: pastOf(images[0]?.image ?? ""),
-    status: statusOf({ ...told(), images, daemons: [...daemons, stopped, odd] }),
+    history: historyOf(images[0]?.image ?? ""),
+    status: statusOf({ ...sourceStats(), images, daemons: [...daemons, stopped, unknown] }),
   };
 }
 
-/** Every text that comes from outside is markup. */
+/** Returns a node in which every text from outside is markup. */
 export function hostileNode(): Stage {
   const image = HOSTILE;
   const lastFailure = { reason: "plugin-failed", detail: HOSTILE, atMs: NOW_MS } as const;
-  const history = pastOf(image);
+  const history = historyOf(image);
   return {
     history,
     status: statusOf({
-      ...told(HOSTILE),
+      ...sourceStats(HOSTILE),
       version: HOSTILE,
       images: [imageOf(image, {
         failures: 1,
@@ -140,26 +140,31 @@ function ofKind(i: number): ImageStatus {
   }
 }
 
-/** Providers and plugins as a book keeps them. */
-function told(text = "it exited with code 1"): Partial<AgentStatus> {
-  const book = new ProviderStats(() => NOW_MS - MINUTE_MS);
-  const asked = { kind: "provider-queried", image: "i", durationMs: 1 } as const;
-  book.notify({ ...asked, provider: "docker", outcome: "none", reason: "no-entry-for-registry" });
-  book.notify({
-    ...asked,
+/** Returns the statistics of providers and plugins. */
+function sourceStats(text = "it exited with code 1"): Partial<AgentStatus> {
+  const stats = new ProviderStats(() => NOW_MS - MINUTE_MS);
+  const request = { kind: "provider-queried", image: "i", durationMs: 1 } as const;
+  stats.notify({
+    ...request,
+    provider: "docker",
+    outcome: "none",
+    reason: "no-entry-for-registry",
+  });
+  stats.notify({
+    ...request,
     provider: "kubelet",
     outcome: "failed",
     reason: "plugin-failed",
     detail: text,
   });
-  book.notify({ ...asked, provider: "kubesecret", outcome: "none", reason: "not-enabled" });
+  stats.notify({ ...request, provider: "kubesecret", outcome: "none", reason: "not-enabled" });
   const ran = { kind: "plugin-executed", provider: "kubelet", durationMs: 340 } as const;
-  book.notify({ ...ran, plugin: "ecr-credential-provider", result: "success" });
-  book.notify({ ...ran, plugin: text, result: "failure", detail: text });
-  return book.status();
+  stats.notify({ ...ran, plugin: "ecr-credential-provider", result: "success" });
+  stats.notify({ ...ran, plugin: text, result: "failure", detail: text });
+  return stats.status();
 }
 
-function pastOf(image: string): ImageHistory {
+function historyOf(image: string): ImageHistory {
   let nowMs = NOW_MS - HOUR_MS;
   const history = new ImageHistory(() => nowMs);
   const text = image === HOSTILE ? HOSTILE : "it exited with code 1";

@@ -1,16 +1,17 @@
-/** The one sentence: whatever else is true, the worst state wins. */
+/** Properties of the status summary: the worst finding always determines it. */
 import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
-import type {
-  AgentStatus,
-  DaemonState,
-  DeliveryState,
-  ImageStatus,
+import {
+  type AgentStatus,
+  type DaemonState,
+  defined,
+  type DeliveryState,
+  type ImageStatus,
 } from "../../../lib/model/mod.ts";
 import { findingsOf } from "../../../lib/observability/findings.ts";
 import { createApp } from "../../../lib/observability/app.ts";
 import { type HealthLevel, healthOf, type HealthView } from "../../../lib/observability/mod.ts";
-import { LABEL_VALUES } from "../../../lib/observability/label_values.ts";
+import { LABEL_VALUES } from "../../../lib/observability/metric_definitions.ts";
 import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "./status_of.ts";
 
 const OPTIONS = { checkIntervalMs: 60_000 };
@@ -27,7 +28,7 @@ const image: fc.Arbitrary<ImageStatus> = fc.record({
   const { provider: _, ...bare } = imageOf(`registry.example/app:${name}`, { window, failures });
   return {
     ...bare,
-    ...(provider !== undefined && { provider }),
+    ...defined({ provider }),
     ...(failures > 0 && { lastFailure }),
     ...(lifetimeMs !== undefined && { expiresAtMs: NOW_MS + lifetimeMs }),
   };
@@ -47,17 +48,11 @@ const daemon = fc.record({
     { maxLength: 4 },
   ),
 }).map(({ name, state, mounts }) =>
-  daemonOf(`d${name}`, mounts.map((mount, i) => mountOf(String(i), told(mount))), { state })
+  daemonOf(`d${name}`, mounts.map((mount, i) => mountOf(String(i), defined(mount))), { state })
 );
 
 function maybe<T>(some: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> {
   return fc.option(some, { nil: undefined, freq: 3 });
-}
-
-/** Without what is not known. */
-function told<T extends object>(parts: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  const known = Object.entries(parts).filter(([, value]) => value !== undefined);
-  return Object.fromEntries(known) as { [K in keyof T]: Exclude<T[K], undefined> };
 }
 
 const watch = fc.constantFrom("secrets", "pods").map((subject) =>
@@ -67,7 +62,7 @@ const watch = fc.constantFrom("secrets", "pods").map((subject) =>
 const criProxy: fc.Arbitrary<AgentStatus["criProxy"]> = maybe(
   fc.constantFrom("in-path", "bypassed", "not-serving", "switched-off").map((state) => ({
     state,
-    socket: "/run/criProxy.sock",
+    socket: "/run/cri.sock",
     link: "/run/link.sock",
     connections: 0,
     idleSinceMs: NOW_MS - 3_600_000,
@@ -86,23 +81,27 @@ const state: fc.Arbitrary<AgentStatus> = fc.record({
   staleWatches: fc.array(watch, { maxLength: 2 }),
   criProxy,
   loopAgeMs: fc.constantFrom(0, 10_000, 10_000_000),
-}).map((parts) => statusOf(told(parts)));
+}).map((parts) => statusOf(defined(parts)));
 
-Deno.test("healthOf: the worst state always wins, in any order of what is there", () => {
-  const met = new Set<string>();
+Deno.test("healthOf: the worst finding determines the level, in any order", () => {
+  const areas = new Set<string>();
   fc.assert(
     fc.property(state, (status) => {
       const view = healthOf(status, NOW_MS, OPTIONS);
       const findings = findingsOf(status, NOW_MS);
-      for (const { area } of findings) met.add(area);
+      for (const { area } of findings) areas.add(area);
       const levels = findings.map(({ level }) => RANK[level]);
       const worst = Math.max(0, view.live ? 0 : 2, ...levels);
       equal(RANK[view.level], worst);
       if (!view.live) return equal(view.about, "loop");
       if (findings.length === 0) return equal(view.about, "healthy");
-      const told = findings.filter(({ text }) => view.summary.startsWith(text));
-      ok(told.some(({ level, remedy }) => RANK[level] === worst && view.summary.endsWith(remedy)));
-      // What is in the wrong order is told the same, as far as the worst goes.
+      const reported = findings.filter(({ text }) => view.summary.startsWith(text));
+      ok(
+        reported.some(({ level, remedy }) =>
+          RANK[level] === worst && view.summary.endsWith(remedy)
+        ),
+      );
+      // The order of images and daemons does not matter.
       const reversed = {
         ...status,
         images: status.images.toReversed(),
@@ -112,20 +111,20 @@ Deno.test("healthOf: the worst state always wins, in any order of what is there"
     }),
     { numRuns: 500 },
   );
-  const areas = [
+  const expected = [
     "credentials",
+    "cri-proxy",
     "daemons",
     "deliveries",
     "discovery",
     "reads",
     "sources",
-    "cri-proxy",
   ];
-  deepEqual([...met].sort(), areas, "every kind of trouble was there");
+  deepEqual([...areas].sort(), expected, "every area occurred");
 });
 
-/** How bad a state is at least, said a second time and without the findings. */
-function atLeast({ images, daemons, problems, staleWatches = [], loopAgeMs = 0 }: AgentStatus) {
+/** Returns a lower bound of the level, computed without the findings. */
+function minimumRank({ images, daemons, problems, staleWatches = [], loopAgeMs = 0 }: AgentStatus) {
   const mounts = daemons.flatMap(({ instances }) => instances);
   const isCritical = loopAgeMs > 180_000 ||
     images.some(({ window, expiresAtMs = Infinity }) =>
@@ -148,17 +147,17 @@ function atLeast({ images, daemons, problems, staleWatches = [], loopAgeMs = 0 }
   return isWarning ? RANK.warning : RANK.ok;
 }
 
-Deno.test("healthOf: no trouble that the state tells is called less than it is", () => {
+Deno.test("healthOf: the level is at least that of each problem in the status", () => {
   fc.assert(
     fc.property(state, (status) => {
       const { level, summary } = healthOf(status, NOW_MS, OPTIONS);
-      ok(RANK[level] >= atLeast(status), `${level}: ${summary}`);
-      // One mount alone, so that nothing beside it hides what is told of it.
+      ok(RANK[level] >= minimumRank(status), `${level}: ${summary}`);
+      // Each mount alone, so that no other finding hides its own.
       for (const daemon of status.daemons) {
         for (const mount of daemon.instances) {
           const lone = statusOf({ daemons: [{ ...daemon, state: "running", instances: [mount] }] });
           const view = healthOf(lone, NOW_MS, OPTIONS);
-          ok(RANK[view.level] >= atLeast(lone), `${JSON.stringify(mount)}: ${view.summary}`);
+          ok(RANK[view.level] >= minimumRank(lone), `${JSON.stringify(mount)}: ${view.summary}`);
         }
       }
     }),
@@ -166,7 +165,7 @@ Deno.test("healthOf: no trouble that the state tells is called less than it is",
   );
 });
 
-Deno.test("healthOf: one more trouble never makes a node look better", () => {
+Deno.test("healthOf: another problem does not lower the level", () => {
   fc.assert(
     fc.property(state, image, daemon, (status, oneImage, oneDaemon) => {
       const more = {
@@ -182,7 +181,7 @@ Deno.test("healthOf: one more trouble never makes a node look better", () => {
   );
 });
 
-Deno.test("createApp: page, JSON and /readyz?verbose tell the same sentence", async () => {
+Deno.test("createApp: page, JSON and /readyz?verbose have the same summary", async () => {
   await fc.assert(
     fc.asyncProperty(state, async (status) => {
       const health: HealthView = healthOf(status, NOW_MS, OPTIONS);
@@ -194,15 +193,15 @@ Deno.test("createApp: page, JSON and /readyz?verbose tell the same sentence", as
         now: () => 0,
       });
       const text = async (path: string) => await (await app.request(path)).text();
-      // As a reader has it: markup inside the sentence is none of its text.
-      const [, summary = ""] = /<p class="sentence[^>]*>([^]*?)<\/p>/.exec(
+      // The text without markup.
+      const [, summary = ""] = /<p class="summary[^>]*>([^]*?)<\/p>/.exec(
         (await text("/")).split("<main>")[1] ?? "",
       ) ?? [];
-      const said = summary.replace(/<[^>]+>/g, "").replaceAll("&#39;", "'").replaceAll(
+      const shown = summary.replace(/<[^>]+>/g, "").replaceAll("&#39;", "'").replaceAll(
         "&quot;",
         '"',
       );
-      equal(said, `${health.level}: ${health.summary}`);
+      equal(shown, `${health.level}: ${health.summary}`);
       equal(JSON.parse(await text("/v1/status")).health.summary, health.summary);
       ok((await text("/readyz?verbose")).includes(`\n${health.level}: ${health.summary}\n`));
     }),

@@ -1,20 +1,20 @@
-import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { HealthMemory, ImageHistory, ProviderStats } from "../../../lib/observability/mod.ts";
-import { ASKED, EVENTS, FAILED, IMAGE, RENEWED } from "./events.ts";
-import { daemonOf, mountOf, NOW_MS, statusOf } from "./status_of.ts";
+import { deepEqual, equal, ok } from "node:assert/strict";
+import { ImageHistory, ProviderStats } from "../../../lib/observability/mod.ts";
+import { EVENTS, FAILED, IMAGE, RENEWED, REQUEST } from "./events.ts";
+import { NOW_MS } from "./status_of.ts";
 
-Deno.test("ImageHistory: newest first, repeats counted also when two take turns", () => {
+Deno.test("ImageHistory: returns the newest first and counts repetitions, also of two alternating events", () => {
   let nowMs = NOW_MS;
   const history = new ImageHistory(() => nowMs);
   for (let i = 0; i < 5; i++) {
     nowMs += 1_000;
-    history.notify({ ...ASKED, outcome: "failed", reason: "unreadable", detail: `line ${i}` });
+    history.notify({ ...REQUEST, outcome: "failed", reason: "unreadable", detail: `line ${i}` });
     history.notify(FAILED);
   }
   history.notify(RENEWED);
-  const past = history.of(IMAGE);
+  const record = history.of(IMAGE);
   deepEqual(
-    past?.entries.map((
+    record?.entries.map((
       { event, count, firstAtMs, atMs },
     ) => [event, count, firstAtMs - NOW_MS, atMs - NOW_MS]),
     [
@@ -23,12 +23,12 @@ Deno.test("ImageHistory: newest first, repeats counted also when two take turns"
       ["provider-failed", 5, 1_000, 5_000],
     ],
   );
-  deepEqual(past?.answers.map(({ provider, reason }) => [provider, reason]), [
+  deepEqual(record?.results.map(({ provider, reason }) => [provider, reason]), [
     ["docker", "unreadable"],
   ]);
 });
 
-Deno.test("ImageHistory: bounded in images, entries and words, and without secrets", () => {
+Deno.test("ImageHistory: limits images, entries and texts, and records no secret", () => {
   const history = new ImageHistory(() => NOW_MS);
   const token = `eyJhbGciOiJIUzI1NiJ9.${"a".repeat(40)}.${"b".repeat(40)}`;
   for (let i = 0; i < 5_000; i++) {
@@ -52,23 +52,23 @@ Deno.test("ImageHistory: bounded in images, entries and words, and without secre
   }
 });
 
-Deno.test("ImageHistory: what changes nothing is no history, and events of no image are none", () => {
+Deno.test("ImageHistory: ignores events without a change or without an image", () => {
   const history = new ImageHistory(() => NOW_MS);
-  history.notify({ ...ASKED, outcome: "none", reason: "no-config-file" });
+  history.notify({ ...REQUEST, outcome: "none", reason: "no-config-file" });
   history.notify(EVENTS["daemon-state-changed"]);
   deepEqual(history.of(IMAGE)?.entries, []);
-  equal(history.of(IMAGE)?.answers.length, 1);
+  equal(history.of(IMAGE)?.results.length, 1);
 });
 
-Deno.test("SourceBook: counts, the last answer, the last failure, a bounded number of plugins", () => {
-  const book = new ProviderStats(() => NOW_MS);
-  book.notify({ ...ASKED, outcome: "failed", reason: "unreadable", detail: "no" });
-  book.notify({ ...ASKED, outcome: "none", reason: "no-config-file" });
+Deno.test("ProviderStats: counts requests and executions, with the last result and failure, for a limited number of plugins", () => {
+  const stats = new ProviderStats(() => NOW_MS);
+  stats.notify({ ...REQUEST, outcome: "failed", reason: "unreadable", detail: "no" });
+  stats.notify({ ...REQUEST, outcome: "none", reason: "no-config-file" });
   const ran = EVENTS["plugin-executed"];
-  book.notify(ran);
-  book.notify({ ...ran, result: "success", durationMs: 5 });
-  for (let i = 0; i < 1_000; i++) book.notify({ ...ran, plugin: `p${i}` });
-  const { providers, plugins } = book.status();
+  stats.notify(ran);
+  stats.notify({ ...ran, result: "success", durationMs: 5 });
+  for (let i = 0; i < 1_000; i++) stats.notify({ ...ran, plugin: `p${i}` });
+  const { providers, plugins } = stats.status();
   deepEqual(providers.map(({ name }) => name), [
     "labels",
     "cri",
@@ -85,18 +85,4 @@ Deno.test("SourceBook: counts, the last answer, the last failure, a bounded numb
     [ecr?.executions, ecr?.failures, ecr?.lastResult, ecr?.longestDurationMs],
     [2, 1, "success", 60_000],
   );
-});
-
-Deno.test("HealthMemory: says since when, forgets what ended, survives a clock set back", () => {
-  const memory = new HealthMemory();
-  const refused = statusOf({ daemons: [daemonOf("d", [mountOf("1", { delivery: "refused" })])] });
-  const at = (minutes: number, status = refused) =>
-    memory.view({ ...status, loopAgeMs: 0 }, NOW_MS + minutes * 60_000, { checkIntervalMs: 60_000 })
-      .summary;
-  ok(!at(0).includes("so for"));
-  match(at(12), /it is refused; so for 12m: it is tried again/);
-  at(13, statusOf());
-  ok(!at(14).includes("so for"));
-  ok(!at(-60).includes("so for"));
-  match(at(-50), /so for 10m/);
 });

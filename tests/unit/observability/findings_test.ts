@@ -1,10 +1,9 @@
 import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
 import type { AgentStatus, CriProxyStatus } from "../../../lib/model/mod.ts";
-import { findingsOf } from "../../../lib/observability/findings.ts";
-import { criProxyFindings } from "../../../lib/observability/cri_proxy_findings.ts";
+import { criProxyFindings, findingsOf } from "../../../lib/observability/findings.ts";
 
 const NOW_MS = 1_750_000_000_000;
-const TAP: CriProxyStatus = {
+const CRI_PROXY: CriProxyStatus = {
   state: "in-path",
   socket: "/run/a/cri.sock",
   link: "/run/b/image.sock",
@@ -22,31 +21,31 @@ const TAP: CriProxyStatus = {
 };
 
 function found(parts: Partial<CriProxyStatus>) {
-  const [finding, ...others] = criProxyFindings({ ...TAP, ...parts }, NOW_MS);
+  const [finding, ...others] = criProxyFindings({ ...CRI_PROXY, ...parts }, NOW_MS);
   equal(others.length, 0);
   return finding && `${finding.level}: ${finding.text}; ${finding.remedy}`;
 }
 
-Deno.test("tapFindings says nothing of a CRI proxy that is off, in the path, or taken out of it", () => {
+Deno.test("criProxyFindings: returns nothing for a proxy that is disabled, in the path, or switched off", () => {
   deepEqual(criProxyFindings(undefined, NOW_MS), []);
   equal(found({}), undefined);
   equal(found({ state: "switched-off", linkTarget: "/run/c.sock" }), undefined);
-  const { idleSinceMs: _, ...connected } = TAP;
+  const { idleSinceMs: _, ...connected } = CRI_PROXY;
   deepEqual(criProxyFindings({ ...connected, openConnections: 1, connections: 1 }, NOW_MS), []);
 });
 
-Deno.test("tapFindings says why pulls are not seen, and what to do", () => {
+Deno.test("criProxyFindings: explains why pulls are not observed, with the remedy", () => {
   match(
     found({ state: "bypassed", linkTarget: "/run/c.sock" }) ?? "",
-    /image.sock leads to \/run\/c.sock, not to .*cri.sock; run: nydus-auth-agent cri-proxy on$/,
+    /image.sock points to \/run\/c.sock instead of .*cri.sock; run: nydus-auth-agent cri-proxy on$/,
   );
-  const { linkTarget: _, ...nowhere } = TAP;
+  const { linkTarget: _, ...nowhere } = CRI_PROXY;
   const [missing] = criProxyFindings({ ...nowhere, state: "bypassed" }, NOW_MS);
-  match(missing?.text ?? "", /image.sock is not there/);
-  match(found({ state: "not-serving", detail: "taken" }) ?? "", /does not serve: taken; mend/);
+  match(missing?.text ?? "", /image.sock does not exist/);
+  match(found({ state: "not-serving", detail: "taken" }) ?? "", /is not serving: taken; fix/);
 });
 
-Deno.test("tapFindings: warns when no client has been connected for two minutes, and says what to do", () => {
+Deno.test("criProxyFindings: warns when no client has been connected for two minutes", () => {
   equal(found({ idleSinceMs: NOW_MS - 119_000 }), undefined);
   const idle = { idleSinceMs: NOW_MS - 120_000, connections: 3 };
   match(
@@ -55,11 +54,11 @@ Deno.test("tapFindings: warns when no client has been connected for two minutes,
   );
   match(
     found({ ...idle, restoredImages: 7 }) ?? "",
-    /7 images were pulled through it before the agent's last restart, so the kubelet is probably/,
+    /7 images were pulled through it before the agent restarted, so the kubelet is probably/,
   );
 });
 
-Deno.test("findingsOf: a read failure mentions unseen pulls, unless another source has a credential", () => {
+Deno.test("findingsOf: a read failure mentions unobserved pulls unless another provider has a credential", () => {
   const image = "registry.example/team/app:v1";
   const remedies = (provider: string | undefined) => {
     const status = {
@@ -70,14 +69,17 @@ Deno.test("findingsOf: a read failure mentions unseen pulls, unless another sour
         instances: [{ snapshotId: "1", image, delivery: "none", readsFailingSinceMs: NOW_MS }],
       }],
       problems: [],
-      criProxy: { ...TAP, idleSinceMs: NOW_MS - 3_600_000 },
+      criProxy: { ...CRI_PROXY, idleSinceMs: NOW_MS - 3_600_000 },
     } as unknown as AgentStatus;
     return findingsOf(status, NOW_MS).filter(({ area }) => area === "reads").map(({ remedy }) =>
       remedy
     );
   };
   for (const provider of [undefined, "cri", "adopted"]) {
-    match(remedies(provider)[0] ?? "", /CRI pulls are not seen: restart the kubelet/);
+    match(
+      remedies(provider)[0] ?? "",
+      /Credentials of CRI pulls are not observed: restart the kubelet/,
+    );
   }
   doesNotMatch(remedies("docker")[0] ?? "kubelet", /kubelet/);
 });
