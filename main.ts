@@ -1,14 +1,13 @@
 import { runProgram } from "./lib/cli/mod.ts";
-import * as edge from "./lib/platform/mod.ts";
+import * as platform from "./lib/platform/mod.ts";
 
 const exitCode = await runProgram({
-  host: edge.systemHost(),
-  clock: edge.systemClock,
-  random: edge.systemRandom,
-  files: edge.systemFiles,
-  processRunner: edge.systemProcessRunner(edge.systemClock),
+  host: platform.systemHost(),
+  clock: platform.systemClock,
+  random: platform.systemRandom,
+  files: platform.systemFiles,
+  processRunner: platform.systemProcessRunner(platform.systemClock),
   mainUrl: import.meta.url,
 });
-// Everything is closed. What still runs (a lookup of a name, a write to a peer that does not read)
-// must not delay a stop.
+// All resources are closed. Pending system calls, such as a DNS lookup, must not delay the exit.
 Deno.exit(exitCode);

@@ -28,9 +28,13 @@ export interface TermFinding {
   readonly instead: string;
 }
 
+/** Text that quotes retired words: `<!-- terms: off -->` to `<!-- terms: on -->`. */
+const QUOTED = /<!-- terms: off -->[^]*?<!-- terms: on -->/g;
+
 /** Returns the retired words of a text, in order. */
 export function findRetiredTerms(text: string): TermFinding[] {
-  return text.split("\n").flatMap((original, index) => {
+  const checked = text.replaceAll(QUOTED, (part) => part.replaceAll(/[^\n]/g, ""));
+  return checked.split("\n").flatMap((original, index) => {
     const allowed = list.allowed.reduce((rest, part) => rest.replaceAll(part, ""), original);
     const words = allowed.replace(/([a-z0-9])([A-Z])/g, "$1 $2").replaceAll("_", " ");
     return TERMS.flatMap(({ pattern, instead }) =>

@@ -3,14 +3,22 @@
  *
  * @module
  */
-export {
-  type ApiAgent,
-  type ApiCredential,
-  type ApiLifetime,
-  type ApiLogLevel,
-  type ApiLookup,
-  type ApiPut,
-  type ApiRenewed,
-  type ApiTarget,
-  loadApi,
+import type { Hono } from "hono";
+import type { ApiOptions } from "./port.ts";
+
+export type {
+  ApiAgent,
+  ApiCredential,
+  ApiLifetime,
+  ApiLogLevel,
+  ApiLookup,
+  ApiPut,
+  ApiRenewed,
+  ApiTarget,
 } from "./port.ts";
+
+/** Loads the code of the local API and creates it. Call this for the first request. */
+export async function loadApi(options: ApiOptions): Promise<Hono> {
+  const { createApi } = await import("./app.ts");
+  return createApi(options);
+}

@@ -1,4 +1,3 @@
-import type { Hono } from "hono";
 import type { CallOptions, Credential, ImageReference } from "../model/mod.ts";
 
 /** The target of a request: one image, or every image of a registry. */
@@ -85,14 +84,8 @@ export interface ApiAgent {
   setLogLevel(level: ApiLogLevel): void;
 }
 
-/** Options of {@linkcode loadApi}. */
+/** Options of the local API. */
 export interface ApiOptions {
   readonly agent: ApiAgent;
   readonly version: string;
-}
-
-/** Loads the code of the local API and creates it. Loading is deferred until the first request. */
-export async function loadApi(options: ApiOptions): Promise<Hono> {
-  const { createApi } = await import("./app.ts");
-  return createApi(options);
 }

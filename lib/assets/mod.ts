@@ -1,7 +1,6 @@
 /**
- * What the binary carries: texts that a host or a cluster needs beside it. They are here, as
- * ordinary files that people can read and tools can check, and end up inside the binary, so that an
- * air-gapped host needs nothing else. The room imports nothing and decides nothing.
+ * Files that a host or cluster needs in addition to the binary: units, manifests, samples, alerts and
+ * a dashboard. They are ordinary files here and are embedded in the binary.
  *
  * @module
  */
@@ -15,51 +14,52 @@ import unit from "./nydus-auth-agent.service" with { type: "text" };
 import tmpfiles from "./nydus-auth-agent.tmpfiles.conf" with { type: "text" };
 import alertRules from "./prometheus-rules.yaml" with { type: "text" };
 
+export { BUILD_INFO, type BuildInfo } from "./build_info.ts";
+
 interface Asset {
   readonly description: string;
-  readonly text: () => string;
+  readonly text: string;
 }
 
 const ASSETS = {
-  "config.toml": { description: "commented sample configuration", text: () => sampleConfig },
-  "nydus-auth-agent.service": { description: "systemd unit, as root", text: () => unit },
+  "config.toml": { description: "commented sample configuration", text: sampleConfig },
+  "nydus-auth-agent.service": { description: "systemd unit for root", text: unit },
   "nydus-auth-agent-own-user.service": {
-    description: "systemd unit, with a user of its own",
-    text: () => ownUserUnit,
+    description: "systemd unit for a separate user",
+    text: ownUserUnit,
   },
   "nydus-auth-agent.tmpfiles.conf": {
-    description: "what systemd-tmpfiles lays at boot",
-    text: () => tmpfiles,
+    description: "systemd-tmpfiles configuration",
+    text: tmpfiles,
   },
   "credential-provider-config.yaml": {
     description: "sample CredentialProviderConfig for the kubelet's plugins",
-    text: () => credentialProviderConfig,
+    text: credentialProviderConfig,
   },
-  "daemonset.yaml": { description: "Kubernetes manifest", text: () => daemonSet },
-  "prometheus-rules.yaml": { description: "Prometheus alerts", text: () => alertRules },
-  "grafana-dashboard.json": { description: "Grafana dashboard", text: () => dashboard },
+  "daemonset.yaml": { description: "Kubernetes manifest", text: daemonSet },
+  "prometheus-rules.yaml": { description: "Prometheus alerts", text: alertRules },
+  "grafana-dashboard.json": { description: "Grafana dashboard", text: dashboard },
 } as const satisfies Record<string, Asset>;
 
-/** The name of a text that the program carries. */
+/** The name of an asset. */
 export type AssetName = keyof typeof ASSETS;
 
-/** The names of all texts, in the order in which they are listed. */
+/** Returns the names of all assets in the order of their list. */
 export function assetNames(): AssetName[] {
   return Object.keys(ASSETS) as AssetName[];
 }
 
-/** The text of this name. */
+/** Returns the text of an asset. */
 export function asset(name: AssetName): string {
-  return ASSETS[name].text();
+  return ASSETS[name].text;
 }
 
-/** What the text of this name is, in a few words. */
+/** Returns a short description of an asset. */
 export function describeAsset(name: AssetName): string {
   return ASSETS[name].description;
 }
 
-/** The manual page, in which the line `@COMMANDS@` stands for the generated part. */
+/** Returns the manual page, with `@COMMANDS@` in place of the generated part. */
 export function manualTemplate(): string {
   return manualPage;
 }
-export { BUILD_INFO, type BuildInfo } from "./build_info.ts";

@@ -1,91 +1,91 @@
 import type { ConfigProblem, FsDriver } from "../model/mod.ts";
 
-/** The agent's whole configuration: frozen, durations in milliseconds, every default filled in. */
+/** The agent's configuration: frozen, complete with defaults, durations in milliseconds. */
 export interface AgentConfig {
-  /** The files it was read from, in the order of reading. */
+  /** The files that were read, in order. */
   readonly files: readonly string[];
-  /** SHA-256 (hex) over what it means, so that equal configurations have equal hashes. */
+  /** SHA-256 (hex) of the settings: equal for equal configurations from different sources. */
   readonly hash: string;
-  /** What is not wrong but worth saying; printed by `check`, logged by `run`. */
+  /** Valid settings that are probably mistakes; printed by `check`, logged by `run`. */
   readonly warnings: readonly ConfigProblem[];
   readonly node: NodeConfig;
   readonly renewal: RenewalConfig;
   readonly providers: ProvidersConfig;
   readonly delivery: DeliveryConfig;
-  /** Where the status page, metrics and health are served; undefined = nowhere. */
+  /** Address of the status page, metrics and health probes; undefined if disabled. */
   readonly server?: { readonly hostname: string; readonly port: number };
-  /** Where only metrics and health are served; undefined = nowhere. */
+  /** Additional address of metrics and health probes; undefined if disabled. */
   readonly metricsServer?: { readonly hostname: string; readonly port: number };
   readonly api: ApiConfig;
   readonly log: LogConfig;
 }
 
-/** Where the snapshotter and the daemons are. */
+/** The snapshotter and the daemons of the node. */
 export interface NodeConfig {
   /** The snapshotter's root folder. */
   readonly root: string;
-  /** Socket of the snapshotter's system API; undefined when it is switched off. */
+  /** Socket of the snapshotter's system API; undefined if disabled. */
   readonly systemSocket?: string;
   readonly fsDriver: FsDriver;
   readonly daemonMode: "dedicated" | "shared" | "none";
-  /** Daemons listed by hand. */
+  /** Daemons that are listed in the configuration. */
   readonly daemons: readonly ConfiguredDaemon[];
-  /** The snapshotter's folder of registry mirrors: a mount may read from one of those hosts. */
+  /** The snapshotter's folder with registry mirrors, which are approved hosts. */
   readonly mirrorsDir?: string;
-  /** The snapshotter's template of a daemon's configuration. */
+  /** The snapshotter's template of a daemon's configuration file. */
   readonly daemonTemplate: string;
-  /** The snapshotter reads images from the `-vpc` host of their registry. */
+  /** Whether the snapshotter reads images from the `-vpc` host of their registry. */
   readonly vpcRegistry: boolean;
 }
 
-/** A daemon that no snapshotter lists. */
+/** A daemon without a snapshotter. */
 export interface ConfiguredDaemon {
   readonly id: string;
-  /** A path, or a glob of paths: one daemon for each socket that it matches. */
+  /** A path, or a glob with one daemon per matching socket. */
   readonly socket: string;
-  /** The image that its mount serves, as in an image reference. */
+  /** Reference of the image that its mount serves. */
   readonly ref: string;
 }
 
-/** When to look and when to renew. */
+/** Intervals of reconciles and renewals. */
 export interface RenewalConfig {
-  /** False: only look-ups are answered, nothing is renewed or delivered. */
+  /** If false, the agent serves lookups, but neither renews nor delivers credentials. */
   readonly enabled: boolean;
-  /** How often what daemons hold is compared with what they should hold. */
+  /** Interval between two reconciles without an event. */
   readonly checkIntervalMs: number;
-  /** How long before the hard end to renew; `auto` = a third of the life. */
+  /** Time before expiry at which to renew; `auto` is a third of the lifetime. */
   readonly leadTimeMs: number | "auto";
-  /** How often a plugin or helper is asked when no clock is known. */
+  /** Interval between two executions of a plugin or helper whose credential has no known lifetime. */
   readonly refreshIntervalMs: number;
 }
 
-/** Which providers there are and what they read. */
+/** Settings of the providers. */
 export interface ProvidersConfig {
-  /** How long a running agent waits for each provider before it goes on without it. */
+  /** How long a running agent waits for a provider before it queries the next one. */
   readonly timeoutMs: number;
   readonly labels: { readonly enabled: boolean };
   readonly cri: {
     readonly enabled: boolean;
-    /** Where CRI requests are taken. */
+    /** Socket on which the CRI proxy listens. */
     readonly socket: string;
-    /** A symbolic link that clients are given; undefined = none is made. */
+    /** Symbolic link that CRI clients connect to; undefined if disabled. */
     readonly link?: string;
-    /** Socket of the image service that they are passed on to. */
+    /** Socket of the image service that requests are forwarded to. */
     readonly imageServiceSocket: string;
-    /** How long the link keeps leading to the agent after its end; 0: it moves with the end. */
+    /** How long the link points to the proxy after the agent has stopped. */
     readonly fallbackDelayMs: number;
-    /** Keep what was seen over a restart of the agent, in memory-backed storage. */
+    /** Whether to keep observed credentials across restarts, in memory-backed storage. */
     readonly persist: boolean;
   };
   readonly docker: {
     readonly enabled: boolean;
-    /** The docker configuration file; undefined = `$DOCKER_CONFIG/config.json`, else the home's. */
+    /** Path of docker's configuration file; undefined for docker's default. */
     readonly configPath?: string;
     readonly helperTimeoutMs: number;
   };
   readonly kubelet: {
     readonly enabled: boolean;
-    /** Path of the `CredentialProviderConfig`; empty when not enabled. */
+    /** Path of the `CredentialProviderConfig`; empty if not enabled. */
     readonly configPath: string;
     readonly binDir: string;
     readonly timeoutMs: number;
@@ -93,38 +93,38 @@ export interface ProvidersConfig {
   };
   readonly kubesecret: {
     readonly enabled: boolean;
-    /** Undefined: `$KUBECONFIG`, the home's, or the pod's service account. */
+    /** Undefined for `$KUBECONFIG`, `~/.kube/config`, or the pod's service account. */
     readonly kubeconfigPath?: string;
-    /** Only the secrets that this node's pods name, or all there are. */
+    /** Read only the pull secrets that this node's pods reference, or list all. */
     readonly mode: "referenced" | "list";
-    /** With `list`; undefined = all. */
+    /** With `list`; undefined for all namespaces. */
     readonly namespaces?: readonly string[];
-    /** With `referenced`; undefined = `$NODE_NAME`, else the machine's name. */
+    /** With `referenced`; undefined for `$NODE_NAME`, else the host name. */
     readonly nodeName?: string;
   };
 }
 
-/** What may be written, and where. */
+/** Settings of the delivery to nydusd. */
 export interface DeliveryConfig {
-  /** `auto`: rewrite a daemon's configuration file where it already holds a credential. */
+  /** Whether to update daemons' configuration files; `auto`: if they contain a credential. */
   readonly configFiles: "auto" | "always" | "never";
-  /** Patterns of hosts that may be shown any image's credential. */
+  /** Patterns of hosts that may receive the credential of any image. */
   readonly allowedHosts: readonly string[];
-  /** What to do where a credential would be shown to a host that nobody named. */
+  /** What to do if an unapproved host would receive a credential. */
   readonly unapprovedHostPolicy: "warn" | "refuse";
-  /** When the registry itself is asked whether it accepts a credential. */
+  /** When to probe the registry with a credential. */
   readonly verify: "never" | "as-needed" | "on-change";
 }
 
-/** Where other programs of this node ask. */
+/** The local API. */
 export interface ApiConfig {
-  /** Undefined: nowhere. */
+  /** Undefined if disabled. */
   readonly socket?: string;
-  /** Name or number of a group that may ask too. */
+  /** Name or number of a group that may also use it. */
   readonly group?: string;
 }
 
-/** How to log. */
+/** Logging. */
 export interface LogConfig {
   readonly level: "debug" | "info" | "warning" | "error";
   readonly format: "text" | "json";

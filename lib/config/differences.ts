@@ -2,9 +2,9 @@ import type { AgentConfig } from "./agent_config.ts";
 import { CONFIG_KEYS } from "./keys.ts";
 
 /**
- * Key paths, as the configuration file names them, of what differs in meaning between two
- * configurations, sorted. What no key of ours sets (the snapshotter's own file does) is named by
- * its path in {@linkcode AgentConfig}. Files, hash and warnings are no meaning.
+ * Returns the sorted key paths of the settings that differ between two configurations. A setting
+ * that only the snapshotter's file has is returned as its path in {@linkcode AgentConfig}. Ignores
+ * files, hash and warnings.
  */
 export function configDifferences(a: AgentConfig, b: AgentConfig): string[] {
   const before = leavesOf(a);
@@ -38,7 +38,7 @@ function leavesOf(
   return leaves;
 }
 
-/** `node.daemons[2].ref` is set by `daemons[2].ref`, `server.port` by `server.address`. */
+/** `daemons[2].ref` for `node.daemons[2].ref`, `server.address` for `server.port`. */
 function keyPathOf(field: string): string {
   const indexes = field.match(/\[\d+\]/g) ?? [];
   const general = field.replaceAll(/\[\d+\]/g, "[]");

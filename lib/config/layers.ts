@@ -1,21 +1,22 @@
 import { resolve } from "@std/path";
 import { SINGLE_CONFIG_KEYS, type SingleKey } from "./keys.ts";
-import { ENVIRONMENT_PREFIX, environmentName, flagName, type KeyType } from "./key_types.ts";
+import { ENVIRONMENT_PREFIX, environmentName, flagName, type KeyType } from "./key.ts";
 import { nearestName } from "./nearest_name.ts";
 import { collectSettings, type Findings, type Setting, type Settings } from "./settings.ts";
+import type { FileToLoad } from "./toml.ts";
 import { rawFromText, readValue } from "./values.ts";
 
 /** Flags by camel-case name, or environment variables by name. */
 export type Texts = Readonly<Record<string, string | undefined>>;
 
-/** Where our own configuration file is, when nothing else is said. */
-export const DEFAULT_CONFIG_PATH = "/etc/nydus-auth-agent/config.toml";
-/** Names our configuration file, as the flag `--config` does. */
+/** Default path of the configuration file. */
+const DEFAULT_CONFIG_PATH = "/etc/nydus-auth-agent/config.toml";
+/** Environment variable with the path of the configuration file, like the flag `--config`. */
 export const CONFIG_ENVIRONMENT_NAME = environmentName("config");
 
-/** What the environment says. A variable that is empty counts as not set. */
+/** Reads the settings in the environment. An empty variable counts as not set. */
 export function readEnvironment(env: Texts, findings: Findings): Settings {
-  warnOfUnknownVariables(env, findings);
+  warnAboutUnknownVariables(env, findings);
   return collectSettings(SINGLE_CONFIG_KEYS.flatMap((key) => {
     const text = key.env === undefined ? undefined : env[key.env];
     if (key.env === undefined || text === undefined || text === "") return [];
@@ -23,7 +24,7 @@ export function readEnvironment(env: Texts, findings: Findings): Settings {
   }));
 }
 
-/** What the command line says. Relative paths are taken from `cwd`. */
+/** Reads the settings in the command line. Relative paths are resolved against `cwd`. */
 export function readFlags(flags: Texts, cwd: string | undefined, findings: Findings): Settings {
   return collectSettings(SINGLE_CONFIG_KEYS.flatMap((key) => {
     const text = key.flag === undefined ? undefined : flags[key.flag];
@@ -34,19 +35,19 @@ export function readFlags(flags: Texts, cwd: string | undefined, findings: Findi
   }));
 }
 
-/** Which file is ours, and what names it (undefined: the default, which may be missing). */
+/** Returns the path of the configuration file, and what sets it. */
 export function locateConfig(
   { flags, env, cwd }: { readonly flags: Texts; readonly env: Texts; readonly cwd?: string },
   { problems }: Findings,
-): { readonly path: string; readonly approvedBy?: string } | undefined {
+): FileToLoad | undefined {
   const variable = env[CONFIG_ENVIRONMENT_NAME] || undefined;
-  const approvedBy = flags.config === undefined ? CONFIG_ENVIRONMENT_NAME : "--config";
+  const setBy = flags.config === undefined ? CONFIG_ENVIRONMENT_NAME : "--config";
   const text = flags.config === undefined ? variable : absoluteText(PATH, flags.config, cwd);
   if (text === undefined) return { path: DEFAULT_CONFIG_PATH };
   const result = readValue(PATH, text);
-  if (result.kind === "value") return { path: text, approvedBy };
+  if (result.kind === "value") return { path: text, setBy };
   const remedy = `for example ${DEFAULT_CONFIG_PATH}`;
-  problems.push({ file: approvedBy, place: "", problem: result.problem, remedy });
+  problems.push({ file: setBy, place: "", problem: result.problem, remedy });
   return undefined;
 }
 
@@ -72,10 +73,10 @@ function readText(
   return [];
 }
 
-// Kubernetes gives every pod variables of these forms for a Service that is named like us.
+// Kubernetes sets variables of these forms in every pod for a Service with the agent's name.
 const SERVICE_VARIABLE = /^(SERVICE_(HOST|PORT)|PORT)(_|$)/;
 
-function warnOfUnknownVariables(env: Texts, { warnings }: Findings): void {
+function warnAboutUnknownVariables(env: Texts, { warnings }: Findings): void {
   const known = [
     CONFIG_ENVIRONMENT_NAME,
     ...SINGLE_CONFIG_KEYS.flatMap(({ env }) => env === undefined ? [] : [env]),
@@ -88,6 +89,6 @@ function warnOfUnknownVariables(env: Texts, { warnings }: Findings): void {
       known.map((other) => other.slice(ENVIRONMENT_PREFIX.length)),
     );
     const remedy = near === undefined ? "remove it" : `did you mean ${ENVIRONMENT_PREFIX}${near}?`;
-    warnings.push({ file: name, place: "", problem: "this variable sets nothing", remedy });
+    warnings.push({ file: name, place: "", problem: "unknown variable", remedy });
   }
 }

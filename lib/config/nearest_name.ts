@@ -1,13 +1,13 @@
-/** The known name that a mistyped one is nearest to; undefined when none is near. */
+/** Returns the known name that is closest to a mistyped one; undefined if none is close. */
 export function nearestName(name: string, known: Iterable<string>): string | undefined {
-  // Nobody mistypes a name into a long text, and the distance takes the product of the lengths.
+  // The distance costs the product of the lengths, and a long text is not a typing error.
   if (name.length > 64) return undefined;
   const plain = plainForm(name);
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.floor(plain.length / 3)) + 1;
   for (const candidate of known) {
     const distance = editDistance(plain, plainForm(candidate));
-    // A name of which nothing is left is not near, however short both are.
+    // For short names, a distance of the whole length means that nothing matches.
     if (distance < bestDistance && distance < candidate.length) {
       best = candidate;
       bestDistance = distance;
@@ -16,12 +16,12 @@ export function nearestName(name: string, known: Iterable<string>): string | und
   return best;
 }
 
-/** `checkInterval`, `check-interval` and `Check_Interval` mean the same to a person. */
+/** Maps `checkInterval`, `check-interval` and `Check_Interval` to the same name. */
 function plainForm(name: string): string {
   return name.replaceAll(/([a-z0-9])([A-Z])/g, "$1_$2").replaceAll("-", "_").toLowerCase();
 }
 
-/** Insertions, deletions, replacements and swaps of neighbours between two texts. */
+/** Returns the number of insertions, deletions, replacements and transpositions. */
 export function editDistance(a: string, b: string): number {
   let beforePrevious: number[] = [];
   let previous = Array.from({ length: b.length + 1 }, (_, j) => j);

@@ -1,41 +1,60 @@
+import { basename, dirname } from "@std/path";
+import { defined } from "../model/mod.ts";
 import type {
   AgentConfig,
   ApiConfig,
+  ConfiguredDaemon,
   DeliveryConfig,
-  LogConfig,
   NodeConfig,
+  ProvidersConfig,
   RenewalConfig,
 } from "./agent_config.ts";
-import { resolveDaemons } from "./daemons.ts";
-import type { ListenAddress } from "./key_types.ts";
-import { normalizeProviders } from "./normalize_providers.ts";
-import type { ConfigInput } from "./config_input.ts";
+import type { ListenAddress } from "./key.ts";
 import { defaultOf, type Findings, type Settings, valueOr } from "./settings.ts";
 import type { SnapshotterSettings } from "./snapshotter.ts";
+import type { DaemonEntry } from "./validate.ts";
+import { DAEMON_ID } from "./values.ts";
 
-/** The configuration but for what tells where it came from. */
-export type ConfigMeaning = Omit<AgentConfig, "files" | "hash" | "warnings">;
+/** The validated settings of all sources. */
+export interface ConfigInput {
+  /** Flags, environment and configuration file, merged. */
+  readonly settings: Settings;
+  readonly daemons: readonly DaemonEntry[];
+  /** The snapshotter's configuration file; undefined if none was read. */
+  readonly snapshotter?: SnapshotterSettings;
+}
+
+/** The settings of a configuration, without its sources. */
+export type NormalizedConfig = Omit<AgentConfig, "files" | "hash" | "warnings">;
 
 const DEFAULT_ROOT = "/var/lib/containerd/io.containerd.snapshotter.v1.nydus";
 const DEFAULT_SYSTEM_SOCKET = "/run/containerd-nydus/system.sock";
-/** What the snapshotter takes when its file names none (`internal/constant/values.go`). */
+const CONTAINERD_SOCKET = "/run/containerd/containerd.sock";
+/** The snapshotter's default (`internal/constant/values.go`). */
 const DEFAULT_DAEMON_TEMPLATE = "/etc/nydus/nydusd-config.json";
-const MAX_KNOB_CHECK_INTERVAL_MS = 60_000;
+/** Upper limit of `check_interval` if it is derived from `credential_renewal_interval`. */
+const MAX_DERIVED_CHECK_INTERVAL_MS = 60_000;
 
-/** Fills in defaults, splits the one knob, and checks what concerns several keys. */
-export function normalize(said: ConfigInput, findings: Findings): ConfigMeaning {
-  const address = listenAddress(said.settings, findings);
-  const metrics = metricsAddress(said.settings, address, findings);
-  return {
-    node: normalizeNode(said, findings),
-    renewal: normalizeRenewal(said, findings),
-    providers: normalizeProviders(said, findings),
-    delivery: normalizeDelivery(said, findings),
-    ...(address === undefined ? {} : { server: address }),
-    ...(metrics === undefined ? {} : { metricsServer: metrics }),
-    api: normalizeApi(said.settings, findings),
-    log: normalizeLog(said.settings),
-  };
+const INTERVAL_KEYS = [
+  "renewal.check_interval",
+  "renewal.lead_time",
+  "renewal.refresh_interval",
+] as const;
+
+/** Adds defaults, derives dependent settings, and validates rules across keys. */
+export function normalize(input: ConfigInput, findings: Findings): NormalizedConfig {
+  const { settings } = input;
+  const server = serverAddress(settings, findings);
+  return defined({
+    node: normalizeNode(input, findings),
+    renewal: normalizeRenewal(input, findings),
+    providers: normalizeProviders(input, findings),
+    delivery: normalizeDelivery(input, findings),
+    server,
+    metricsServer: metricsAddress(settings, server, findings),
+    api: normalizeApi(settings, findings),
+    log: { level: valueOr(settings, "log.level"), format: valueOr(settings, "log.format") },
+  });
 }
 
 function normalizeNode(
@@ -48,27 +67,26 @@ function normalizeNode(
   if (mode?.value === "none" && daemons.length === 0) {
     findings.warnings.push({
       ...mode.origin,
-      problem: "in this mode the snapshotter runs no nydusd, and no daemon is listed by hand",
-      remedy: "list daemons in [[daemons]], or do without the agent on this node",
+      problem: "the snapshotter starts no nydusd in this mode, and [[daemons]] is empty",
+      remedy: "add the daemons to [[daemons]], or do not run the agent on this node",
     });
   }
-  const mirrorsDir = snapshotter?.["remote.mirrors_config.dir"]?.value;
-  return {
+  return defined({
     root: settings["snapshotter.root"]?.value ?? snapshotter?.root?.value ?? DEFAULT_ROOT,
-    ...(systemSocket === "off" ? {} : { systemSocket }),
+    systemSocket: systemSocket === "off" ? undefined : systemSocket,
     fsDriver: settings["snapshotter.fs_driver"]?.value ??
       snapshotter?.["daemon.fs_driver"]?.value ?? "fusedev",
     daemonMode: mode === undefined || mode.value === "multiple" ? "dedicated" : mode.value,
     daemons: resolveDaemons(daemons, findings),
-    ...(mirrorsDir === undefined ? {} : { mirrorsDir }),
+    mirrorsDir: snapshotter?.["remote.mirrors_config.dir"]?.value,
     daemonTemplate: snapshotter?.["daemon.nydusd_config"]?.value ?? DEFAULT_DAEMON_TEMPLATE,
     vpcRegistry: snapshotter?.["remote.convert_vpc_registry"]?.value ?? false,
-  };
+  });
 }
 
 /**
- * The snapshotter serves its system API only with `enable = true`. A file that names a socket and
- * leaves `enable` out is taken at its word: asking a socket that is not there does no harm.
+ * The snapshotter serves its system API only with `enable = true`. If its file sets an address
+ * without `enable`, the address is used: connecting to a missing socket does no harm.
  */
 function snapshotterSystemSocket(snapshotter: SnapshotterSettings | undefined): string {
   if (snapshotter === undefined) return DEFAULT_SYSTEM_SOCKET;
@@ -77,28 +95,62 @@ function snapshotterSystemSocket(snapshotter: SnapshotterSettings | undefined): 
   return enabled ? address ?? DEFAULT_SYSTEM_SOCKET : "off";
 }
 
-/** Upstream's one knob is three settings here; each that is set by itself stays as it is set. */
+/** Gives each configured daemon an id, and rejects duplicate ids and sockets. */
+export function resolveDaemons(
+  entries: readonly DaemonEntry[],
+  { problems }: Findings,
+): readonly ConfiguredDaemon[] {
+  const places = new Map<string, string>();
+  const claim = (entry: DaemonEntry, name: "id" | "socket", value: string, remedy: string) => {
+    const place = `${entry.origin.place}.${name}`;
+    const other = places.get(`${name} ${value}`);
+    if (other === undefined) return void places.set(`${name} ${value}`, place);
+    const problem = `${JSON.stringify(value)} is already used by ${other}`;
+    problems.push({ file: entry.origin.file, place, problem, remedy });
+  };
+  return entries.flatMap((entry, index) => {
+    const { socket, ref } = entry;
+    if (socket === undefined || ref === undefined) return [];
+    const id = entry.id ?? deriveId(socket, index);
+    claim(entry, "socket", socket, "list each socket once");
+    claim(entry, "id", id, `set a unique id, for example id = "${id}-${index + 1}"`);
+    return [{ id, socket, ref }];
+  });
+}
+
+/**
+ * The snapshotter's sockets are `<root>/socket/<daemonID>/api.sock`, so the folder has the id; for
+ * any other socket the id is the file name. For a glob the id is derived from the index.
+ */
+function deriveId(socket: string, index: number): string {
+  const file = basename(socket).replace(/\.sock$/, "");
+  const name = /^api\d*$/.test(file) ? basename(dirname(socket)) : file;
+  return DAEMON_ID.test(name) ? name : `configured-${index + 1}`;
+}
+
+/** `credential_renewal_interval` sets three intervals, unless they are set explicitly. */
 function normalizeRenewal(
   { settings, snapshotter }: ConfigInput,
   { warnings }: Findings,
 ): RenewalConfig {
-  const knob = settings["renewal.credential_renewal_interval"];
-  const enabled = knob?.value !== 0;
-  const knobMs = enabled ? knob?.value : undefined;
-  const checkMs = knobMs === undefined ? undefined : Math.min(MAX_KNOB_CHECK_INTERVAL_MS, knobMs);
+  const interval = settings["renewal.credential_renewal_interval"];
+  const enabled = interval?.value !== 0;
+  const intervalMs = enabled ? interval?.value : undefined;
+  const checkMs = intervalMs && Math.min(MAX_DERIVED_CHECK_INTERVAL_MS, intervalMs);
   const theirs = snapshotter?.["remote.auth.credential_renewal_interval"];
   if (enabled && theirs !== undefined && theirs.value > 0) {
     warnings.push({
       ...theirs.origin,
-      problem: "the snapshotter renews credentials too, so both would",
+      problem: "the snapshotter also renews credentials",
       remedy: `set credential_renewal_interval = "0s" there and restart the snapshotter`,
     });
   }
-  const idle = TIMING_KEYS.map((path) => settings[path]).filter((setting) => !!setting);
-  for (const { origin } of enabled ? [] : idle) {
+  for (const path of enabled ? [] : INTERVAL_KEYS) {
+    const setting = settings[path];
+    if (setting === undefined) continue;
     warnings.push({
-      ...origin,
-      problem: "it has no effect, because renewal is off",
+      ...setting.origin,
+      problem: "no effect, because renewal is disabled",
       remedy: `remove it, or remove credential_renewal_interval = "0s"`,
     });
   }
@@ -106,21 +158,107 @@ function normalizeRenewal(
     enabled,
     checkIntervalMs: settings["renewal.check_interval"]?.value ?? checkMs ??
       defaultOf("renewal.check_interval"),
-    leadTimeMs: settings["renewal.lead_time"]?.value ?? knobMs ?? defaultOf("renewal.lead_time"),
-    refreshIntervalMs: settings["renewal.refresh_interval"]?.value ?? knobMs ??
+    leadTimeMs: settings["renewal.lead_time"]?.value ?? intervalMs ??
+      defaultOf("renewal.lead_time"),
+    refreshIntervalMs: settings["renewal.refresh_interval"]?.value ?? intervalMs ??
       defaultOf("renewal.refresh_interval"),
   };
 }
 
-const TIMING_KEYS = [
-  "renewal.check_interval",
-  "renewal.lead_time",
-  "renewal.refresh_interval",
-] as const;
+/** The agent's settings override the snapshotter's. */
+function normalizeProviders(input: ConfigInput, findings: Findings): ProvidersConfig {
+  const { settings, snapshotter } = input;
+  const link = valueOr(settings, "providers.cri.link");
+  return {
+    timeoutMs: valueOr(settings, "providers.timeout"),
+    labels: { enabled: valueOr(settings, "providers.labels.enabled") },
+    cri: defined({
+      enabled: settings["providers.cri.enabled"]?.value ??
+        snapshotter?.["remote.auth.enable_cri_keychain"]?.value ?? false,
+      socket: valueOr(settings, "providers.cri.socket"),
+      link: link === "off" ? undefined : link,
+      imageServiceSocket: settings["providers.cri.image_service"]?.value ??
+        (snapshotter?.["remote.auth.image_service_address"]?.value || CONTAINERD_SOCKET),
+      fallbackDelayMs: valueOr(settings, "providers.cri.fallback_delay"),
+      persist: valueOr(settings, "providers.cri.persist"),
+    }),
+    docker: defined({
+      enabled: valueOr(settings, "providers.docker.enabled"),
+      configPath: settings["providers.docker.config"]?.value,
+      helperTimeoutMs: valueOr(settings, "providers.docker.helper_timeout"),
+    }),
+    kubelet: normalizeKubelet(input, findings),
+    kubesecret: normalizeKubesecret(input, findings),
+  };
+}
+
+function normalizeKubelet(
+  { settings, snapshotter }: ConfigInput,
+  { problems, warnings }: Findings,
+): ProvidersConfig["kubelet"] {
+  const ourPaths = [settings["providers.kubelet.config"], settings["providers.kubelet.bin_dir"]];
+  const config = ourPaths[0] ?? snapshotter?.["remote.auth.credential_provider_config"];
+  const binDir = ourPaths[1] ?? snapshotter?.["remote.auth.credential_provider_bin_dir"];
+  const explicit = settings["providers.kubelet.enabled"];
+  const theirs = snapshotter?.["remote.auth.enable_kubelet_credential_providers"];
+  const bothOurs = ourPaths.every((path) => path !== undefined);
+  const enabled = explicit?.value ?? (bothOurs || theirs?.value === true);
+  const missing = [
+    { found: config, ours: "config", theirs: "credential_provider_config" },
+    { found: binDir, ours: "bin_dir", theirs: "credential_provider_bin_dir" },
+  ].filter(({ found }) => found === undefined);
+  for (const key of enabled ? missing : []) {
+    const file = (explicit ?? theirs)?.origin.file ?? "";
+    const ours = `providers.kubelet.${key.ours}`;
+    const place = explicit === undefined ? `remote.auth.${key.theirs}` : ours;
+    // An invalid path is reported already; it is not missing.
+    if (problems.some((known) => known.place === ours || known.place.endsWith(key.theirs))) {
+      continue;
+    }
+    const problem = "missing, although the kubelet's plugins are enabled";
+    problems.push({ file, place, problem, remedy: `set ${ours}, or disable the provider` });
+  }
+  for (const path of enabled || explicit !== undefined ? [] : ourPaths) {
+    if (path === undefined) continue;
+    const problem = "no effect, because the kubelet's plugins are not enabled";
+    const remedy = "set both providers.kubelet.config and providers.kubelet.bin_dir";
+    warnings.push({ ...path.origin, problem, remedy });
+  }
+  return {
+    enabled,
+    configPath: enabled ? config?.value ?? "" : "",
+    binDir: enabled ? binDir?.value ?? "" : "",
+    timeoutMs: valueOr(settings, "providers.kubelet.timeout"),
+    maxParallel: valueOr(settings, "providers.kubelet.max_parallel"),
+  };
+}
+
+function normalizeKubesecret(
+  { settings, snapshotter }: ConfigInput,
+  { warnings }: Findings,
+): ProvidersConfig["kubesecret"] {
+  const mode = valueOr(settings, "providers.kubesecret.mode");
+  const namespaces = settings["providers.kubesecret.namespaces"];
+  const nodeName = settings["providers.kubesecret.node_name"];
+  const unused = mode === "list" ? nodeName : namespaces;
+  if (unused !== undefined) {
+    const problem = `no effect, because providers.kubesecret.mode is "${mode}"`;
+    warnings.push({ ...unused.origin, problem, remedy: "remove it, or use the other mode" });
+  }
+  return defined({
+    enabled: settings["providers.kubesecret.enabled"]?.value ??
+      snapshotter?.["remote.auth.enable_kubeconfig_keychain"]?.value ?? false,
+    kubeconfigPath: settings["providers.kubesecret.kubeconfig"]?.value ??
+      snapshotter?.["remote.auth.kubeconfig_path"]?.value,
+    mode,
+    namespaces: namespaces?.value,
+    nodeName: nodeName?.value,
+  });
+}
 
 /**
- * With `enable_backend_source` (and its system API, which serves the credentials then) the
- * snapshotter writes files free of secrets: ours to keep so.
+ * With `enable_backend_source` and its system API, the snapshotter keeps credentials out of the
+ * configuration files and serves them over the API. The agent then leaves the files unchanged.
  */
 function normalizeDelivery(
   { settings, snapshotter }: ConfigInput,
@@ -129,10 +267,10 @@ function normalizeDelivery(
   const source = snapshotter?.["experimental.enable_backend_source"];
   const secretFree = source?.value === true && snapshotter?.["system.enable"]?.value === true;
   const configFiles = settings["delivery.config_files"];
-  if (secretFree && configFiles !== undefined && configFiles.value === "always") {
+  if (secretFree && configFiles?.value === "always") {
     warnings.push({
       ...configFiles.origin,
-      problem: "it writes credentials into files that the snapshotter keeps free of secrets " +
+      problem: "writes credentials into files that the snapshotter keeps free of secrets " +
         `(enable_backend_source in ${source.origin.file})`,
       remedy: `use "never", or remove it`,
     });
@@ -145,16 +283,15 @@ function normalizeDelivery(
   };
 }
 
-function listenAddress(settings: Settings, { warnings }: Findings): ListenAddress | undefined {
+function serverAddress(settings: Settings, { warnings }: Findings): ListenAddress | undefined {
   const setting = settings["server.address"];
   const address = setting?.value ?? defaultOf("server.address");
   if (address === "off") return undefined;
   if (setting !== undefined && !isLoopback(address.hostname)) {
     warnings.push({
       ...setting.origin,
-      problem:
-        `${address.hostname} may be reached from other machines, and the status page names ` +
-        "images and daemons",
+      problem: `other machines may reach ${address.hostname}, and the status page shows images ` +
+        "and daemons",
       remedy: "listen on 127.0.0.1, and use server.metrics_address for scrapers and probes",
     });
   }
@@ -173,8 +310,8 @@ function metricsAddress(
   if (port !== 0 && port === server?.port && isSame) {
     problems.push({
       ...setting.origin,
-      problem: `port ${port} is that of server.address`,
-      remedy: "choose another port",
+      problem: `port ${port} is already used by server.address`,
+      remedy: "use another port",
     });
   }
   return setting.value;
@@ -191,16 +328,9 @@ function normalizeApi(settings: Settings, { warnings }: Findings): ApiConfig {
   if (group !== undefined && socket === "off") {
     warnings.push({
       ...group.origin,
-      problem: "it has no effect, because the local API is off",
+      problem: "no effect, because the local API is disabled",
       remedy: "remove it, or set api.socket",
     });
   }
-  return {
-    ...(socket !== "off" && { socket }),
-    ...(group !== undefined && { group: group.value }),
-  };
-}
-
-function normalizeLog(settings: Settings): LogConfig {
-  return { level: valueOr(settings, "log.level"), format: valueOr(settings, "log.format") };
+  return defined({ socket: socket === "off" ? undefined : socket, group: group?.value });
 }

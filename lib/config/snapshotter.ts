@@ -1,6 +1,6 @@
 import { DAEMON_MODES, FS_DRIVERS } from "./keys.ts";
-import { describeType, type KeyType, tomlLiteral, type ValueOf } from "./key_types.ts";
-import { isTable, type TomlTable } from "./load.ts";
+import { describeType, type KeyType, tomlLiteral, type ValueOf } from "./key.ts";
+import { isTable, type TomlTable } from "./toml.ts";
 import type { Findings, Setting } from "./settings.ts";
 import { describeFound, readValue } from "./values.ts";
 
@@ -8,10 +8,10 @@ const BOOLEAN = { kind: "boolean" } as const;
 const PATH = { kind: "path" } as const;
 
 /**
- * What we take out of the snapshotter's file. Names, defaults and meanings are those of
+ * The keys that are read from the snapshotter's file. Names, defaults and meanings are those of
  * https://github.com/containerd/nydus-snapshotter/blob/a7a1f071/config/config.go
  */
-const TAKEN = {
+const SNAPSHOTTER_KEYS = {
   "root": PATH,
   "daemon_mode": { kind: "choice", choices: DAEMON_MODES },
   "daemon.fs_driver": { kind: "choice", choices: FS_DRIVERS },
@@ -36,17 +36,19 @@ const TAKEN = {
   "experimental.enable_backend_source": BOOLEAN,
 } as const satisfies Record<string, KeyType>;
 
-/** Key paths that we take out of the snapshotter's configuration file. */
-export const SNAPSHOTTER_KEY_PATHS: readonly string[] = Object.keys(TAKEN);
+/** Paths of the keys that are read from the snapshotter's configuration file. */
+export const SNAPSHOTTER_KEY_PATHS: readonly string[] = Object.keys(SNAPSHOTTER_KEYS);
 
-/** What the snapshotter's file says, of what concerns us. */
+/** Settings in the snapshotter's configuration file. */
 export type SnapshotterSettings = {
-  readonly [Path in keyof typeof TAKEN]?: Setting<ValueOf<(typeof TAKEN)[Path]>>;
+  readonly [Path in keyof typeof SNAPSHOTTER_KEYS]?: Setting<
+    ValueOf<(typeof SNAPSHOTTER_KEYS)[Path]>
+  >;
 };
 
 /**
- * Reads the keys that we take and ignores every other. As the snapshotter does, an empty text
- * counts as not set.
+ * Reads the known keys and ignores all others. Like in the snapshotter, an empty text counts as not
+ * set.
  */
 export function readSnapshotterTables(
   file: string,
@@ -62,7 +64,7 @@ export function readSnapshotterTables(
         const place = names.slice(0, depth).join(".");
         if (!wrongTables.has(place)) {
           wrongTables.add(place);
-          const problem = `found ${describeFound(found)}, wanted a table`;
+          const problem = `found ${describeFound(found)}, expected a table`;
           problems.push({ file, place, problem, remedy: `write [${place}]` });
         }
         return undefined;
@@ -72,14 +74,14 @@ export function readSnapshotterTables(
     }
     return found;
   };
-  const entries = Object.entries(TAKEN).flatMap(([path, type]) => {
+  const entries = Object.entries(SNAPSHOTTER_KEYS).flatMap(([path, type]) => {
     const raw = lookup(path);
     if (raw === undefined || raw === "") return [];
     const origin = { file, place: path };
     const result = readValue(type, raw);
     if (result.kind === "value") return [[path, { value: result.value, origin }] as const];
     const remedy = result.instead === undefined
-      ? `the snapshotter wants ${describeType(type)}`
+      ? `the snapshotter expects ${describeType(type)}`
       : `for example ${tomlLiteral(result.instead)}`;
     problems.push({ ...origin, problem: result.problem, remedy });
     return [];

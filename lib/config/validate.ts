@@ -1,7 +1,5 @@
-import type { ConfigKey } from "./key.ts";
+import { type ConfigKey, tomlLiteral } from "./key.ts";
 import { CONFIG_KEYS, DAEMON_KEYS, SINGLE_CONFIG_KEYS } from "./keys.ts";
-import { tomlLiteral } from "./key_types.ts";
-import { isTable, type TomlTable } from "./load.ts";
 import { nearestName } from "./nearest_name.ts";
 import {
   collectSettings,
@@ -10,9 +8,10 @@ import {
   type Setting,
   type Settings,
 } from "./settings.ts";
+import { isTable, type TomlTable } from "./toml.ts";
 import { describeFound, readValue } from "./values.ts";
 
-/** One of the `[[daemons]]`, each value checked by itself. */
+/** A `[[daemons]]` entry, each value validated separately. */
 export interface DaemonEntry {
   readonly origin: Origin;
   readonly socket?: string;
@@ -20,13 +19,13 @@ export interface DaemonEntry {
   readonly id?: string;
 }
 
-/** What our configuration file says. */
+/** Settings in the configuration file. */
 export interface FileSettings {
   readonly settings: Settings;
   readonly daemons: readonly DaemonEntry[];
 }
 
-/** Checks the tables of our configuration file against the table of keys. */
+/** Validates the tables of the configuration file against {@linkcode CONFIG_KEYS}. */
 export function validateTables(file: string, tables: TomlTable, findings: Findings): FileSettings {
   const entries: [string, Setting][] = [];
   const daemons: DaemonEntry[] = [];
@@ -44,7 +43,7 @@ export function validateTables(file: string, tables: TomlTable, findings: Findin
       } else if (isTable(raw)) {
         visit(raw, path);
       } else {
-        const problem = `found ${describeFound(raw)}, wanted a table`;
+        const problem = `found ${describeFound(raw)}, expected a table`;
         findings.problems.push({ file, place: path, problem, remedy: `write [${path}]` });
       }
     }
@@ -53,7 +52,7 @@ export function validateTables(file: string, tables: TomlTable, findings: Findin
   return { settings: collectSettings(entries), daemons };
 }
 
-/** One value of a file; a problem is noted with an example of what would be right. */
+/** Reads one value of a file; a problem is reported with an example. */
 function readSetting(
   key: ConfigKey,
   raw: unknown,
@@ -71,14 +70,14 @@ function readSetting(
 function readDaemons(file: string, raw: unknown, findings: Findings): DaemonEntry[] {
   const { problems } = findings;
   if (!Array.isArray(raw)) {
-    const problem = `found ${describeFound(raw)}, wanted an array of tables`;
+    const problem = `found ${describeFound(raw)}, expected an array of tables`;
     problems.push({ file, place: "daemons", problem, remedy: "write [[daemons]] for each daemon" });
     return [];
   }
   return raw.flatMap((table: unknown, index): DaemonEntry[] => {
     const origin = { file, place: `daemons[${index}]` };
     if (!isTable(table)) {
-      const problem = `found ${describeFound(table)}, wanted a table`;
+      const problem = `found ${describeFound(table)}, expected a table`;
       problems.push({ ...origin, problem, remedy: "write [[daemons]] for each daemon" });
       return [];
     }
@@ -95,14 +94,14 @@ function readDaemons(file: string, raw: unknown, findings: Findings): DaemonEntr
       if (Object.hasOwn(table, name)) continue;
       const key = DAEMON_KEYS.find((key) => leafName(key.path) === name);
       const remedy = `for example ${name} = ${tomlLiteral(key?.example ?? "")}`;
-      problems.push({ file, place: `${origin.place}.${name}`, problem: "it is missing", remedy });
+      problems.push({ file, place: `${origin.place}.${name}`, problem: "missing", remedy });
     }
     const found = values.filter(([, value]) => value !== undefined);
     return [{ ...Object.fromEntries(found), origin }];
   });
 }
 
-/** Names that may stand directly in a table: keys, and tables within. */
+/** Names that are valid directly in a table: keys and nested tables. */
 function namesIn(prefix: string): string[] {
   const start = prefix === "" ? "" : `${prefix}.`;
   const names = CONFIG_KEYS.filter(({ path }) => path.startsWith(start))
@@ -120,9 +119,9 @@ function unknownKey(file: string, prefix: string, name: string, at = prefix) {
   const elsewhere = CONFIG_KEYS.filter(({ path }) => leafName(path) === name);
   const near = nearestName(name, namesIn(prefix)) ?? elsewhere[0]?.path;
   const remedy = near === undefined
-    ? `known here: ${namesIn(prefix).join(", ")}`
+    ? `known keys: ${namesIn(prefix).join(", ")}`
     : `did you mean ${near}?`;
-  return { file, place, problem: "this key is unknown", remedy };
+  return { file, place, problem: "unknown key", remedy };
 }
 
 function leafName(path: string): string {

@@ -1,8 +1,14 @@
 import { isAbsolute } from "@std/path";
-import { messageOf, parseDurationMs, parseImageReference, parseImageTarget } from "../model/mod.ts";
-import { describeMs, describeType, type KeyType, type RawValue } from "./key_types.ts";
+import {
+  defined,
+  messageOf,
+  parseDurationMs,
+  parseImageReference,
+  parseImageTarget,
+} from "../model/mod.ts";
+import { describeMs, describeType, type KeyType, type RawValue } from "./key.ts";
 
-/** A value that was read, or what is wrong with it and what would be right instead. */
+/** A parsed value, or the problem with it and a valid value. */
 export type ReadResult =
   | { readonly kind: "value"; readonly value: unknown }
   | { readonly kind: "problem"; readonly problem: string; readonly instead?: RawValue };
@@ -10,8 +16,8 @@ export type ReadResult =
 const NUMBER = /^[+-]?\d+$/;
 
 /**
- * Text of a flag or environment variable as the value that TOML would hold, where it has the form
- * of one; otherwise the text, for {@linkcode readValue} to complain about.
+ * Converts the text of a flag or environment variable to a TOML value, if it has the form of one;
+ * otherwise returns the text, which {@linkcode readValue} then rejects.
  */
 export function rawFromText(type: KeyType, text: string): RawValue {
   if (type.kind === "boolean" && (text === "true" || text === "false")) return text === "true";
@@ -22,7 +28,7 @@ export function rawFromText(type: KeyType, text: string): RawValue {
   return text;
 }
 
-/** What was found, in a few words; texts are quoted and cut. */
+/** Describes a value in a problem; texts are quoted and cut. */
 export function describeFound(raw: unknown): string {
   if (typeof raw === "string") {
     return `the text ${JSON.stringify(raw.length > 80 ? `${raw.slice(0, 80)}…` : raw)}`;
@@ -34,23 +40,23 @@ export function describeFound(raw: unknown): string {
 }
 
 /**
- * Reads one value: checks type and bounds, and turns it into what `ValueOf` says (durations into
- * milliseconds, addresses into host and port). Never throws.
+ * Validates a value and converts it as defined by `ValueOf` (durations to milliseconds, addresses to
+ * host and port). Never throws.
  */
 export function readValue(type: KeyType, raw: unknown): ReadResult {
   switch (type.kind) {
     case "boolean":
-      return typeof raw === "boolean" ? { kind: "value", value: raw } : unwanted(type, raw);
+      return typeof raw === "boolean" ? { kind: "value", value: raw } : invalid(type, raw);
     case "integer":
       return Number.isInteger(raw) && (raw as number) >= type.min && (raw as number) <= type.max
         ? { kind: "value", value: raw }
-        : unwanted(type, raw);
+        : invalid(type, raw);
     case "duration":
       return readDuration(type, raw);
     case "choice":
       return typeof raw === "string" && type.choices.includes(raw)
         ? { kind: "value", value: raw }
-        : unwanted(type, raw);
+        : invalid(type, raw);
     case "path":
       return readPath(type, raw);
     case "address":
@@ -60,13 +66,13 @@ export function readValue(type: KeyType, raw: unknown): ReadResult {
     case "daemon-id":
       return typeof raw === "string" && DAEMON_ID.test(raw)
         ? { kind: "value", value: raw }
-        : unwanted(type, raw);
+        : invalid(type, raw);
     case "group":
       return typeof raw === "string" && GROUP.test(raw)
         ? { kind: "value", value: raw }
-        : unwanted(type, raw, typeof raw === "number" ? String(raw) : undefined);
+        : invalid(type, raw, typeof raw === "number" ? String(raw) : undefined);
     case "kube-name":
-      return isKubeName(raw) ? { kind: "value", value: raw } : unwanted(type, raw);
+      return isKubeName(raw) ? { kind: "value", value: raw } : invalid(type, raw);
     case "kube-names":
       return readList(type, raw, isKubeName);
     case "host-patterns":
@@ -76,18 +82,15 @@ export function readValue(type: KeyType, raw: unknown): ReadResult {
   }
 }
 
-/** What a daemon may be called: it becomes part of keys and labels, so it holds no slash. */
+/** A valid daemon id. It is part of keys and labels, so it contains no slash. */
 export const DAEMON_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 
-/** What `useradd(8)` allows as a name, or a number. */
+/** A name that `useradd(8)` accepts, or a number. */
 const GROUP = /^(?:[A-Za-z_][A-Za-z0-9_.-]{0,31}|[0-9]{1,10})$/;
 
-function unwanted(type: KeyType, raw: unknown, instead?: RawValue): ReadResult {
-  return {
-    kind: "problem",
-    problem: `found ${describeFound(raw)}, wanted ${describeType(type)}`,
-    ...(instead === undefined ? {} : { instead }),
-  };
+function invalid(type: KeyType, raw: unknown, instead?: RawValue): ReadResult {
+  const problem = `found ${describeFound(raw)}, expected ${describeType(type)}`;
+  return defined({ kind: "problem" as const, problem, instead });
 }
 
 function readDuration(type: KeyType & { kind: "duration" }, raw: unknown): ReadResult {
@@ -97,15 +100,15 @@ function readDuration(type: KeyType & { kind: "duration" }, raw: unknown): ReadR
     try {
       ms = parseDurationMs(raw);
     } catch {
-      return unwanted(type, raw);
+      return invalid(type, raw);
     }
   } else if (type.nanoseconds && Number.isInteger(raw)) {
     ms = Number(raw) / 1_000_000;
   } else {
     const seconds = typeof raw === "number" && Number.isInteger(raw) && raw > 0;
-    return unwanted(type, raw, seconds && inBounds(type, raw * 1_000) ? `${raw}s` : undefined);
+    return invalid(type, raw, seconds && inBounds(type, raw * 1_000) ? `${raw}s` : undefined);
   }
-  return inBounds(type, ms) ? { kind: "value", value: ms } : unwanted(
+  return inBounds(type, ms) ? { kind: "value", value: ms } : invalid(
     type,
     raw,
     describeMs(ms < type.minMs ? type.minMs : type.maxMs),
@@ -117,14 +120,14 @@ function inBounds(type: KeyType & { kind: "duration" }, ms: number): boolean {
 }
 
 function readPath(type: KeyType & { kind: "path" }, raw: unknown): ReadResult {
-  if (typeof raw !== "string") return unwanted(type, raw);
+  if (typeof raw !== "string") return invalid(type, raw);
   if (type.off && (raw === "" || raw === "off")) return { kind: "value", value: "off" };
-  if (raw.includes("\0")) return unwanted(type, raw);
+  if (raw.includes("\0")) return invalid(type, raw);
   if (isAbsolute(raw)) return { kind: "value", value: raw };
-  if (raw === "") return unwanted(type, raw);
+  if (raw === "") return invalid(type, raw);
   return {
     kind: "problem",
-    problem: `found the relative path ${JSON.stringify(raw)}, wanted ${describeType(type)}`,
+    problem: `found the relative path ${JSON.stringify(raw)}, expected ${describeType(type)}`,
   };
 }
 
@@ -135,10 +138,10 @@ function readAddress(type: KeyType, raw: unknown): ReadResult {
   const parts = typeof raw === "string" ? ADDRESS.exec(raw)?.groups : undefined;
   const port = Number(parts?.port);
   if (parts === undefined || port > 65_535) {
-    return unwanted(type, raw, typeof raw === "number" ? `127.0.0.1:${raw}` : undefined);
+    return invalid(type, raw, typeof raw === "number" ? `127.0.0.1:${raw}` : undefined);
   }
   const hostname = parts.v6 ?? (parts.host === "" ? "0.0.0.0" : parts.host);
-  if (parts.v6 !== undefined && !URL.canParse(`http://[${parts.v6}]/`)) return unwanted(type, raw);
+  if (parts.v6 !== undefined && !URL.canParse(`http://[${parts.v6}]/`)) return invalid(type, raw);
   return { kind: "value", value: { hostname, port } };
 }
 
@@ -148,7 +151,7 @@ function isKubeName(raw: unknown): boolean {
   return typeof raw === "string" && raw.length <= 253 && KUBE_NAME.test(raw);
 }
 
-/** A host as a pattern of images has it (`*.example.com`, `mirror:5000`), without a path. */
+/** A host as in an image pattern (`*.example.com`, `mirror:5000`), without a path. */
 function isHostPattern(raw: unknown): boolean {
   if (typeof raw !== "string" || !/^[^/@?#%\s]+$/.test(raw)) return false;
   try {
@@ -164,19 +167,21 @@ function readList(
   raw: unknown,
   isOne: (item: unknown) => boolean,
 ): ReadResult {
-  if (!Array.isArray(raw)) return unwanted(type, raw, typeof raw === "string" ? [raw] : undefined);
+  if (!Array.isArray(raw)) return invalid(type, raw, typeof raw === "string" ? [raw] : undefined);
   const wrong: unknown = raw.find((item, i) => !isOne(item) || raw.indexOf(item) !== i);
   if (wrong !== undefined) {
-    const problem = `found ${describeFound(wrong)} in it, wanted ${describeType(type)}, none twice`;
+    const problem = `found ${describeFound(wrong)} in it, expected ${
+      describeType(type)
+    } without duplicates`;
     return { kind: "problem", problem };
   }
   return raw.length >= 1 && raw.length <= type.max
     ? { kind: "value", value: raw }
-    : unwanted(type, raw);
+    : invalid(type, raw);
 }
 
 function readReference(type: KeyType, raw: unknown): ReadResult {
-  if (typeof raw !== "string") return unwanted(type, raw);
+  if (typeof raw !== "string") return invalid(type, raw);
   try {
     parseImageReference(raw);
     return { kind: "value", value: raw };

@@ -1,19 +1,19 @@
-/** A JSON object of unknown fields. */
+/** A JSON object with unknown fields. */
 export type Fields = Readonly<Record<string, unknown>>;
 
-/** An object that is neither null nor a list. */
+/** Returns whether a value is an object, but neither null nor a list. */
 export function isFields(value: unknown): value is Fields {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** Letter case as Go's `encoding/json` ignores it: the long s is an s, the Kelvin sign a k. */
+/** Folds letter case like Go's `encoding/json`: a long s becomes s, the Kelvin sign k. */
 function folded(name: string): string {
   return name.replaceAll("\u017f", "s").toLowerCase();
 }
 
 /**
- * A field as Go's `encoding/json` finds it: any letter case, the last of several. Null is what Go
- * takes as not given.
+ * Returns a field like Go's `encoding/json`: in any letter case, the last one of duplicates. Null
+ * counts as missing.
  */
 export function goField(fields: Fields, name: string): unknown {
   const wanted = folded(name);
@@ -24,17 +24,17 @@ export function goField(fields: Fields, name: string): unknown {
   return value ?? undefined;
 }
 
-/** The fields that are none of these, in any letter case. */
+/** Returns the fields other than `names`, compared in any letter case. */
 export function unknownFields(fields: Fields, names: readonly string[]): readonly string[] {
   const known = new Set(names.map(folded));
   return Object.keys(fields).filter((key) => !known.has(folded(key)));
 }
 
 /**
- * The first JSON value of a text, as Go's `json.Decoder` reads it: what follows is not looked at.
- * Undefined for a blank text.
+ * Parses the first JSON value of a text like Go's `json.Decoder`, which ignores the rest. Returns
+ * undefined for a blank text.
  *
- * @throws {SyntaxError} Whose message may quote the text: never pass it on.
+ * @throws {SyntaxError} Its message may quote the text and must not be logged.
  */
 export function firstJsonValue(text: string): unknown {
   const json = text.trim();
@@ -48,7 +48,7 @@ export function firstJsonValue(text: string): unknown {
   }
 }
 
-/** Where the brackets that open a text are closed again; undefined when they are not. */
+/** Returns the end of the object or list that a text starts with; undefined if it is not closed. */
 function endOfFirstValue(json: string): number | undefined {
   if (!/^[{[]/.test(json)) return undefined;
   let depth = 0;

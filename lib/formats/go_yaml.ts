@@ -1,6 +1,6 @@
 import { Composer, type CST, Lexer, LineCounter, Parser, type ScalarTag } from "yaml";
 
-/** The first document of a text as plain values, or where and why it is none. */
+/** The first document as a plain value, or the first error. */
 export type GoYamlReading =
   | { readonly kind: "ok"; readonly value: unknown }
   | {
@@ -10,7 +10,7 @@ export type GoYamlReading =
     readonly remedy: string;
   };
 
-// Plain scalars as gopkg.in/yaml.v2 resolves them (`resolve.go`); the rest are strings.
+// Plain scalars of gopkg.in/yaml.v2 (`resolve.go`); all others are strings.
 const NULLS = /^(?:~|null|Null|NULL)?$/;
 const TRUES = /^(?:[yY]|[yY]es|YES|[tT]rue|TRUE|[oO]n|ON)$/;
 const BOOLEANS = /^(?:[yYnN]|[yY]es|YES|[nN]o|NO|[tT]rue|TRUE|[fF]alse|FALSE|[oO]n|ON|[oO]ff|OFF)$/;
@@ -46,25 +46,25 @@ function goInteger(text: string): bigint | number {
   return value < INT64_MIN || value > UINT64_MAX ? Number(value) : value;
 }
 
-/** What no float holds stays text. */
+/** A value beyond the range of a float stays a text. */
 function goDecimal(text: string): number | string {
   const value = Number(text.replaceAll("_", ""));
   return Number.isFinite(value) ? value : text;
 }
 
 /**
- * Words, marks, spaces and line ends of a text, at the most. The library spends a few KiB on each
- * in hostile texts; the longest configurations that are of use have some thousands.
+ * Limit of lexical tokens. The library allocates a few KiB per token of a hostile text; the longest
+ * real configurations have some thousands.
  */
 const MAX_LEXEMES = 40_000;
 
+/** Thrown for a text with more than {@linkcode MAX_LEXEMES} tokens. */
 class TooLong extends Error {}
 
 /**
- * Reads YAML or JSON as Kubernetes' configuration loader does (`sigs.k8s.io/yaml`): YAML 1.1
- * scalars, the last of several equal keys, the first document alone. Never throws, and never quotes
- * the text, which may hold a secret. What follows the first mistake, or the first document, is not
- * looked at, so that neither costs memory.
+ * Parses YAML or JSON like Kubernetes' configuration loader (`sigs.k8s.io/yaml`): YAML 1.1 scalars,
+ * the last one of duplicate keys, only the first document. Never throws and never quotes the text,
+ * which may contain a secret. Stops after the first error or document to limit memory.
  */
 export function readGoYaml(text: string): GoYamlReading {
   try {
@@ -78,8 +78,8 @@ export function readGoYaml(text: string): GoYamlReading {
     return { kind: "invalid", place, detail: error.code, remedy: "check the indentation there" };
   } catch (error) {
     if (error instanceof TooLong) {
-      const remedy = "split it, or take out what is not needed";
-      return { kind: "invalid", place: "", detail: "it has too many parts", remedy };
+      const remedy = "split it or remove unused parts";
+      return { kind: "invalid", place: "", detail: "too many parts", remedy };
     }
     const detail = error instanceof Error ? error.name : "unknown error";
     return { kind: "invalid", place: "", detail, remedy: "check it with a YAML linter" };
@@ -92,17 +92,17 @@ function firstDocument(text: string, lineCounter: LineCounter) {
     customTags: [...SCALAR_TAGS],
     merge: true,
     uniqueKeys: false,
-    logLevel: "silent",
-    // Each of them would cost a look at the whole text, and there may be as many as characters.
+    logLevel: "error",
+    // Each pretty error scans the whole text, and there can be one per character.
     prettyErrors: false,
   });
-  let isWrong = false;
+  let isInvalid = false;
   for (const token of tokensOf(text, lineCounter)) {
     for (const document of composer.next(token)) return document;
-    isWrong = token.type === "error";
-    if (isWrong) break;
+    isInvalid = token.type === "error";
+    if (isInvalid) break;
   }
-  for (const document of composer.end(isWrong, text.length)) return document;
+  for (const document of composer.end(isInvalid, text.length)) return document;
   return undefined;
 }
 
@@ -118,8 +118,8 @@ function* tokensOf(text: string, lineCounter: LineCounter): Generator<CST.Token,
 }
 
 /**
- * A scalar where a string is wanted: numbers and booleans become their text, as the loader has it
- * (`value: 8080` is "8080", `value: yes` is "true"). Undefined for lists and objects.
+ * Converts a scalar to the string that the loader assigns to a string field: `value: 8080` is
+ * "8080", `value: yes` is "true". Returns undefined for lists and objects.
  */
 export function goString(value: unknown): string | undefined {
   switch (typeof value) {

@@ -1,6 +1,6 @@
 /**
- * JSON and YAML as Go programs read them: the kubelet, docker and Kubernetes define their files by what
- * Go accepts.
+ * Parses JSON and YAML like Go programs do: the kubelet, docker and Kubernetes define their file
+ * formats by what Go accepts.
  *
  * @module
  */

@@ -118,11 +118,11 @@ function isDigest(text: string): boolean {
  */
 export function repositoryReference(registry: string, repository: string): ImageReference {
   const host = isDockerHub(registry) ? DOCKER_HUB : registry;
-  const whole = `${host}/${repository}`;
-  if (/[:@]/.test(repository)) throw invalid(whole, "a repository has neither tag nor digest");
-  const name = parseImageReference(whole);
+  const ref = `${host}/${repository}`;
+  if (/[:@]/.test(repository)) throw invalid(ref, "a repository has neither tag nor digest");
+  const name = parseImageReference(ref);
   // A host without dot and port is parsed as the first part of a name on Docker Hub.
-  if (name.registry !== host) throw invalid(whole, "invalid registry host");
+  if (name.registry !== host) throw invalid(ref, "invalid registry host");
   return { text: `${host}/${name.repository}`, registry: host, repository: name.repository };
 }
 
@@ -138,14 +138,14 @@ export function imageAt(
   { tag, digest }: ImageReference,
 ): ImageReference {
   const registry = isDockerHub(host) ? DOCKER_HUB : host;
-  const whole = `${registry}/${repository}`;
-  if (whole.length > MAX_LENGTH || repository.length > MAX_REPOSITORY) {
-    throw invalid(whole, "too long");
+  const ref = `${registry}/${repository}`;
+  if (ref.length > MAX_LENGTH || repository.length > MAX_REPOSITORY) {
+    throw invalid(ref, "too long");
   }
-  if (!isDomain(registry)) throw invalid(whole, "invalid registry host");
+  if (!isDomain(registry)) throw invalid(ref, "invalid registry host");
   if (!repository.split("/").every((part) => PATH_COMPONENT.test(part))) {
-    throw invalid(whole, "invalid repository");
+    throw invalid(ref, "invalid repository");
   }
   const end = digest !== undefined ? `@${digest}` : tag !== undefined ? `:${tag}` : "";
-  return defined({ text: `${whole}${end}`, registry, repository, tag, digest });
+  return defined({ text: `${ref}${end}`, registry, repository, tag, digest });
 }

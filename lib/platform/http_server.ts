@@ -176,7 +176,7 @@ export class HttpServer implements AsyncDisposable {
       this.#listener = await this.#open();
       if (this.#stopping.signal.aborted) tryClose(this.#listener);
     } catch {
-      // accept() fails on the closed listener, which leads here again.
+      // accept() fails on the closed listener, so this is tried again.
     }
   }
 

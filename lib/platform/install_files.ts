@@ -57,11 +57,6 @@ async function stat(path: string): Promise<InstalledFile | undefined> {
 
 async function sameBytes(a: string, b: string): Promise<boolean> {
   using first = await Deno.open(a);
-  return await hasSameBytes(first, b);
-}
-
-/** A function of its own, so that `using` closes the first file if the second cannot be opened. */
-async function hasSameBytes(first: Deno.FsFile, b: string): Promise<boolean> {
   using second = await Deno.open(b);
   if ((await first.stat()).size !== (await second.stat()).size) return false;
   const left = new Uint8Array(1 << 20);

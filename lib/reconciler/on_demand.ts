@@ -40,9 +40,9 @@ export interface RenewalResult {
 
 /** The result of a report that a registry refused a credential. */
 export type RefusalResult =
-  /** Its source is requested for a newer one. */
+  /** A newer credential was requested from its source. */
   | "requested"
-  /** Its source was requested recently. */
+  /** Its source was queried recently and is in backoff. */
   | "backing-off"
   /** The agent no longer serves this credential. */
   | "not-current";

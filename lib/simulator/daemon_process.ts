@@ -1,10 +1,15 @@
-import { type Fault, FaultSwitch, serveConnection } from "./raw_http.ts";
+/**
+ * The process of one simulated nydusd. Also a main module, for tests without the agent's CLI.
+ *
+ * @module
+ */
+import { type Fault, FaultSwitch, serveConnection } from "./nydusd_http.ts";
 import { SimNydusd, type SimNydusdSpec } from "./sim_nydusd.ts";
 import type { SimMountSpec } from "./sim_read.ts";
 
 /**
- * The process of one simulated nydusd: its API on one socket, and on another the switches that a
- * real one does not have. It ends with its parent, whose end closes the standard input.
+ * Runs one simulated nydusd: its API on one socket, and controls for tests on another. The process
+ * exits with its parent, which closes the standard input.
  *
  * @param args The path of a file with its {@linkcode SimNydusdSpec}.
  */
@@ -28,15 +33,14 @@ export async function runSimDaemon(args: readonly string[]): Promise<number> {
 }
 
 /**
- * A nydusd's API on a socket, in this process: for a hundred of them, which are too many processes.
- *
- * @param handle What answers; by default the nydusd itself.
+ * Serves the API of a simulated nydusd in this process. For tests with too many daemons for one
+ * process each.
  */
 export function serveSimNydusd(path: string, { handle }: Pick<SimNydusd, "handle">): Disposable {
   return serveApi(path, { handle }, new FaultSwitch());
 }
 
-/** All connections are served, one request after another, as by the one thread of the real one. */
+/** Serves all connections, one request at a time like the single API thread of nydusd. */
 function serveApi(
   path: string,
   nydusd: Pick<SimNydusd, "handle">,
@@ -44,12 +48,12 @@ function serveApi(
 ): Disposable {
   const listener = listen(path);
   let last: Promise<unknown> = Promise.resolve();
-  const turn = <T>(work: () => Promise<T>): Promise<T> => {
+  const enqueue = <T>(work: () => Promise<T>): Promise<T> => {
     const mine = last.then(work, work);
     last = mine.catch(() => {});
     return mine;
   };
-  const served = { handle: nydusd.handle.bind(nydusd), faults, turn };
+  const served = { handle: nydusd.handle.bind(nydusd), faults, enqueue };
   const open = new Set<Deno.Conn>();
   void (async () => {
     for await (const connection of listener) {
@@ -70,7 +74,7 @@ function listen(path: string): Deno.UnixListener {
   return Deno.listen({ transport: "unix", path });
 }
 
-/** Removes the socket file that a killed predecessor left. */
+/** Removes the socket file of a killed process. */
 function removeStale(path: string): void {
   try {
     Deno.removeSync(path);
@@ -104,3 +108,5 @@ function serveControl(path: string, nydusd: SimNydusd, faults: FaultSwitch): voi
   };
   Deno.serve({ path, transport: "unix", onListen: () => {} } as Deno.ServeUnixOptions, handler);
 }
+
+if (import.meta.main) Deno.exit(await runSimDaemon(Deno.args.slice(1)));

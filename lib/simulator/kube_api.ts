@@ -1,4 +1,5 @@
 import {
+  answerTokenRequest,
   EXPIRED,
   forbidden,
   type KubeCall,
@@ -13,45 +14,43 @@ import {
   serveHttps,
   type SimKubeCertificates,
 } from "./kube_listeners.ts";
-import { answerTokenRequest } from "./kube_tokens.ts";
-import { SimWatch } from "./kube_watch.ts";
 
-/** How it misbehaves; each may be set and reset at any time. */
+/** Faults of a simulated API server; may be changed at any time. */
 export interface SimKubeFaults {
-  /** Answers so to calls of these verbs (all, when left out). */
+  /** Response to calls of these verbs (default: all). */
   status?: {
     readonly code: number;
     readonly retryAfter?: number;
     readonly verbs?: readonly KubeCall["verb"][];
   };
-  /** Lists take so long. */
+  /** Delay of lists. */
   listDelayMs?: number;
-  /** Watches end right after they begin. */
+  /** Ends watches immediately. */
   cutWatches?: true;
 }
 
-/** Lists that are read page by page, and not to their end yet. */
+/** Limit of paginated lists that were not read to their end. */
 const MAX_CONTINUES = 1_000;
 
 export type { SimKubeCertificates };
 
 /**
- * A Kubernetes API server over TLS, as far as the agent calls one: get, list with pages, watch with
- * bookmarks, and TokenRequest; with bearer tokens, client certificates, and RBAC by a function. For
- * tests; the demo does without it, so it does not stand in this room's door.
+ * A simulated Kubernetes API server with the calls that the agent uses: get, list with pagination,
+ * watch with bookmarks, and TokenRequest; with bearer tokens, client certificates, and authorization
+ * by a function. For tests only, so it is not exported from `mod.ts`.
  */
 export class SimKubeApi implements AsyncDisposable {
   readonly objects = new KubeObjects();
   readonly faults: SimKubeFaults = {};
-  /** Bearer tokens, and who brings them. */
+  /** Bearer tokens and their users. */
   readonly tokens = new Map<string, string>();
-  /** What is allowed; everything by default. */
+  /** Returns whether a call is authorized. Default: all calls. */
   allows: (call: KubeCall) => boolean = () => true;
-  /** Every call that was authenticated, in order. */
+  /** All authenticated calls, in order. */
   readonly calls: KubeCall[] = [];
-  /** The ports that calls came from: one for each connection. */
+  /** Client ports of the calls, one per connection. */
   readonly peers = new Set<number>();
-  /** How many were sent away because nobody knows them. */
+  /** Number of unauthenticated calls. */
   refusals = 0;
   bookmarkMs = 1_000;
   readonly #certificates: SimKubeCertificates;
@@ -74,12 +73,12 @@ export class SimKubeApi implements AsyncDisposable {
     return `https://127.0.0.1:${this.#port}`;
   }
 
-  /** How many watches are open. */
+  /** Number of open watches. */
   get watchCount(): number {
     return this.#watches.size;
   }
 
-  /** Listens, on the port that it had before; with other certificates where they are given. */
+  /** Starts listening, on the previous port if there is one. */
   async up(certificates = this.#certificates): Promise<void> {
     if (this.#served !== undefined) return;
     this.#served = certificates.clientCa === undefined
@@ -88,7 +87,7 @@ export class SimKubeApi implements AsyncDisposable {
     this.#port = this.#served.port;
   }
 
-  /** Is gone, with every connection. */
+  /** Stops listening and closes all connections. */
   async down(): Promise<void> {
     const served = this.#served;
     this.#served = undefined;
@@ -96,7 +95,7 @@ export class SimKubeApi implements AsyncDisposable {
     await served?.close();
   }
 
-  /** Ends every open watch in the middle. */
+  /** Ends all open watches, optionally in the middle of an event. */
   cutWatches({ halfSent = false } = {}): void {
     for (const watch of [...this.#watches]) watch.cut(halfSent);
   }
@@ -162,7 +161,7 @@ export class SimKubeApi implements AsyncDisposable {
       if (this.#continues.size > MAX_CONTINUES && oldest) this.#continues.delete(oldest);
     }
     const kind = `${KUBE_KINDS[resource]}List`;
-    // Items of a list carry neither kind nor version, as with a real server.
+    // Items of a list have neither kind nor version, as with a real server.
     const items = rest.slice(0, Math.min(limit, rest.length)).map((item) => {
       const { kind: _kind, apiVersion: _version, ...others } = item as Record<string, unknown>;
       return others;
@@ -170,15 +169,15 @@ export class SimKubeApi implements AsyncDisposable {
     return Response.json({ kind, apiVersion: "v1", metadata, items });
   }
 
-  /** Pages under way are forgotten, as a server does after some minutes. */
+  /** Expires all continue tokens, as a server does after some minutes. */
   expireContinues(): void {
     this.#continues.clear();
   }
 
   #watch(call: KubeCall): Response {
     const selection = selectionOf(call);
-    const asked = call.query.get("resourceVersion") ?? "";
-    const from = asked === "" || asked === "0" ? undefined : Number(asked);
+    const requested = call.query.get("resourceVersion") ?? "";
+    const from = requested === "" || requested === "0" ? undefined : Number(requested);
     const isGone = from !== undefined && from < this.objects.oldestVersion;
     const watch = new SimWatch(
       call,
@@ -209,4 +208,77 @@ export class SimKubeApi implements AsyncDisposable {
 function selectionOf({ resource, namespace, query }: KubeCall): KubeSelection {
   const fieldSelector = query.get("fieldSelector") ?? "";
   return { resource, fieldSelector, ...(namespace !== undefined && { namespace }) };
+}
+
+/** An open watch. */
+class SimWatch {
+  readonly stream: ReadableStream<Uint8Array>;
+  readonly #all: Set<SimWatch>;
+  #controller: ReadableStreamDefaultController<Uint8Array> | undefined;
+  #bookmarks: ReturnType<typeof setInterval> | undefined;
+  #limit: ReturnType<typeof setTimeout> | undefined;
+  #follows: Disposable | undefined;
+  readonly #bookmark: (more: Readonly<Record<string, unknown>>) => void;
+  readonly #wantsBookmarks: boolean;
+
+  constructor(
+    { query, resource }: KubeCall,
+    all: Set<SimWatch>,
+    bookmarkMs: number | undefined,
+    version: () => number,
+  ) {
+    this.#all = all;
+    all.add(this);
+    this.stream = new ReadableStream({
+      start: (controller: ReadableStreamDefaultController<Uint8Array>) => {
+        this.#controller = controller;
+      },
+      cancel: () => void this.#forget(),
+    });
+    const seconds = Number(query.get("timeoutSeconds") ?? 1_800);
+    this.#limit = setTimeout(() => this.end(), seconds * 1_000);
+    this.#bookmark = (more) => {
+      const metadata = { resourceVersion: String(version()), ...more };
+      this.send({ type: "BOOKMARK", object: { kind: KUBE_KINDS[resource], metadata } });
+    };
+    this.#wantsBookmarks = query.get("allowWatchBookmarks") === "true";
+    if (bookmarkMs === undefined || !this.#wantsBookmarks) return;
+    this.#bookmarks = setInterval(() => this.#bookmark({}), bookmarkMs);
+  }
+
+  /** Sends the bookmark with which newer servers end the initial events. */
+  endInitialEvents(): void {
+    if (!this.#wantsBookmarks) return;
+    this.#bookmark({ annotations: { "k8s.io/initial-events-end": "true" } });
+  }
+
+  owns(follows: Disposable): void {
+    this.#follows = follows;
+  }
+
+  send(event: unknown): void {
+    this.#controller?.enqueue(new TextEncoder().encode(`${JSON.stringify(event)}\n`));
+  }
+
+  end(): void {
+    this.#forget()?.close();
+  }
+
+  cut(halfSent: boolean): void {
+    if (halfSent) {
+      const half = '{"type":"MODIFIED","object":{"metadata":{"name":"ha';
+      this.#controller?.enqueue(new TextEncoder().encode(half));
+    }
+    this.end();
+  }
+
+  #forget(): ReadableStreamDefaultController<Uint8Array> | undefined {
+    const controller = this.#controller;
+    this.#controller = undefined;
+    this.#all.delete(this);
+    this.#follows?.[Symbol.dispose]();
+    clearInterval(this.#bookmarks);
+    clearTimeout(this.#limit);
+    return controller;
+  }
 }

@@ -3,18 +3,18 @@ import { createServer, type Server } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { TLSSocket } from "node:tls";
 
-/** A server that listens. */
+/** A listening server. */
 export interface Listening {
   readonly port: number;
-  /** Ends it with every connection. */
+  /** Stops the server and closes all connections. */
   close(): Promise<void>;
 }
 
-/** Certificates of the stand-in, PEM. */
+/** Certificates of a simulated API server, as PEM. */
 export interface SimKubeCertificates {
   readonly cert: string;
   readonly key: string;
-  /** With it clients are asked for certificates; their common name is who they are. */
+  /** Enables client certificates, whose common name is the user. */
   readonly clientCa?: string;
 }
 
@@ -22,7 +22,7 @@ const CLOSING_MS = 300;
 
 type Answer = (request: Request, commonName: string, peerPort: number) => Promise<Response>;
 
-/** HTTP/2 and HTTP/1.1. */
+/** Serves HTTP/2 and HTTP/1.1 without client certificates. */
 export function serveHttp2(
   port: number,
   { cert, key }: SimKubeCertificates,
@@ -39,7 +39,7 @@ export function serveHttp2(
     port: server.addr.port,
     async close() {
       stop.abort();
-      // A client that vanished in the middle of a call may never be noticed.
+      // The server may not notice that a client disappeared during a call.
       const { promise, resolve } = Promise.withResolvers<void>();
       const timer = setTimeout(resolve, CLOSING_MS);
       await Promise.race([server.finished, promise]);
@@ -48,7 +48,7 @@ export function serveHttp2(
   };
 }
 
-/** By the other server of the runtime, which can ask clients for certificates. */
+/** Serves HTTP/1.1 with Node's server, which supports client certificates. */
 export async function serveHttps(
   port: number,
   { cert, key, clientCa = "" }: SimKubeCertificates,
@@ -56,7 +56,7 @@ export async function serveHttps(
 ): Promise<Listening> {
   const tls = { cert, key, ca: clientCa, requestCert: true, rejectUnauthorized: false };
   const server: Server = createServer(tls, (incoming, outgoing) => {
-    // A client may go at any moment: nobody is there then to be told.
+    // The client may disconnect at any time.
     outgoing.on("error", () => {});
     serveOne(incoming, outgoing, answer).catch(() => void outgoing.destroy());
   });

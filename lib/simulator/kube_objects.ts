@@ -1,4 +1,4 @@
-/** An object of the core API, as JSON has it. */
+/** An object of the core API as JSON. */
 export interface KubeObject {
   readonly type?: string;
   readonly metadata: {
@@ -11,16 +11,16 @@ export interface KubeObject {
   readonly [field: string]: unknown;
 }
 
-/** The resources that the stand-in serves, with what the API calls one of them. */
+/** The simulated resources and their kinds. */
 export const KUBE_KINDS = {
   secrets: "Secret",
   pods: "Pod",
   serviceaccounts: "ServiceAccount",
 } as const;
-/** A resource that the stand-in serves. */
+/** A simulated resource. */
 export type KubeResource = keyof typeof KUBE_KINDS;
 
-/** What a watch is told. */
+/** An event of a watch. */
 export interface KubeEvent {
   readonly type: "ADDED" | "MODIFIED" | "DELETED";
   readonly resource: KubeResource;
@@ -28,10 +28,10 @@ export interface KubeEvent {
   readonly object: KubeObject;
 }
 
-/** Which objects a call is about. */
+/** The objects of a call. */
 export interface KubeSelection {
   readonly resource: KubeResource;
-  /** Undefined: all of them. */
+  /** Undefined for all namespaces. */
   readonly namespace?: string;
   /** `field=value`, joined by commas. */
   readonly fieldSelector: string;
@@ -39,16 +39,16 @@ export interface KubeSelection {
 
 const MAX_EVENTS = 20_000;
 
-/** The objects of a cluster, with the history that watches go on from. */
+/** The objects of a cluster, with the event history for watches. */
 export class KubeObjects {
   readonly #objects = new Map<string, KubeObject>();
   #events: KubeEvent[] = [];
   #version = 1_000;
-  /** Older versions than this are gone: a watch from there gets 410. */
+  /** Oldest version in the history: a watch from an earlier one gets 410. */
   #oldest = 1_000;
   readonly #watchers = new Set<(event: KubeEvent) => void>();
 
-  /** The version of the whole, which grows with every change. */
+  /** Resource version, which grows with every change. */
   get version(): number {
     return this.#version;
   }
@@ -71,7 +71,7 @@ export class KubeObjects {
       metadata: { ...object.metadata, uid, resourceVersion: String(version) },
     };
     this.#objects.set(key, stored);
-    this.#tell({ type: before ? "MODIFIED" : "ADDED", resource, version, object: stored });
+    this.#notify({ type: before ? "MODIFIED" : "ADDED", resource, version, object: stored });
     return stored;
   }
 
@@ -82,21 +82,21 @@ export class KubeObjects {
     this.#objects.delete(key);
     const version = ++this.#version;
     const metadata = { ...before.metadata, resourceVersion: String(version) };
-    this.#tell({ type: "DELETED", resource, version, object: { ...before, metadata } });
+    this.#notify({ type: "DELETED", resource, version, object: { ...before, metadata } });
   }
 
   get(resource: KubeResource, namespace: string, name: string): KubeObject | undefined {
     return this.#objects.get(`${resource}/${namespace}/${name}`);
   }
 
-  /** In the order of their keys. */
+  /** Returns the selected objects, ordered by key. */
   select(selection: KubeSelection): readonly (readonly [string, KubeObject])[] {
     return [...this.#objects].filter(([key, object]) =>
       key.startsWith(`${selection.resource}/`) && isSelected(object, selection)
     ).sort(([a], [b]) => a < b ? -1 : 1);
   }
 
-  /** What happened after a version. */
+  /** Returns the events after a version. */
   since(version: number, selection: KubeSelection): readonly KubeEvent[] {
     return this.#events.filter((event) =>
       event.version > version && event.resource === selection.resource &&
@@ -104,23 +104,23 @@ export class KubeObjects {
     );
   }
 
-  /** Calls back for every event of a selection, until disposed. */
-  follow(selection: KubeSelection, heard: (event: KubeEvent) => void): Disposable {
+  /** Calls `onEvent` for every event of a selection, until disposed. */
+  follow(selection: KubeSelection, onEvent: (event: KubeEvent) => void): Disposable {
     const watcher = (event: KubeEvent) => {
       if (event.resource !== selection.resource || !isSelected(event.object, selection)) return;
-      heard(event);
+      onEvent(event);
     };
     this.#watchers.add(watcher);
     return { [Symbol.dispose]: () => this.#watchers.delete(watcher) };
   }
 
-  /** Forgets the history, as a server does after a while: older versions are gone. */
+  /** Drops the event history, as a server does after some time. */
   compact(): void {
     this.#oldest = ++this.#version;
     this.#events = [];
   }
 
-  #tell(event: KubeEvent): void {
+  #notify(event: KubeEvent): void {
     this.#events.push(event);
     if (this.#events.length > MAX_EVENTS) {
       this.#oldest = this.#events[MAX_EVENTS / 2]?.version ?? this.#version;

@@ -1,12 +1,12 @@
 /**
- * A node in one process tree that speaks the real protocols over real sockets, and misbehaves on
- * request. It is the demo's stage and the tests'; no part of the agent knows it.
+ * A simulated container node with the real protocols over real sockets, and with faults on request.
+ * For the demo and the tests; the agent does not depend on it.
  *
  * @module
  */
 export { runSimDaemon, serveSimNydusd } from "./daemon_process.ts";
-export type { SimPluginSettings } from "./plugin.ts";
-export type { Fault } from "./raw_http.ts";
+export type { SimPluginSettings } from "./node_files.ts";
+export type { Fault } from "./nydusd_http.ts";
 export type { SimDialect } from "./refusals.ts";
 export { SimRegistry, type SimRegistryCall, type SimRegistrySettings } from "./registry.ts";
 export { type SimBackend, SimDaemon, type SimInstance } from "./sim_daemon.ts";

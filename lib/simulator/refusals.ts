@@ -1,10 +1,10 @@
-/** Whose words a registry uses when it refuses. */
+/** The registry product whose error texts are used. */
 export type SimDialect = "plain" | "ecr" | "gar" | "acr" | "harbor" | "hub";
 
-/** Why it refuses. */
+/** The reason of an error response. */
 export type SimRefusal = "refused" | "forbidden";
 
-interface Words {
+interface Refusal {
   readonly status: number;
   readonly code: string;
   readonly message: string;
@@ -13,8 +13,8 @@ interface Words {
 const GAR_ACTION = "artifactregistry.repositories.downloadArtifacts";
 const HUB_DENIED = "requested access to the resource is denied";
 
-/** What the clouds say, word for word, with the status that they say it with. */
-const WORDS: Readonly<Record<SimDialect, Readonly<Record<SimRefusal, Words>>>> = {
+/** Verbatim errors of real registries. */
+const REFUSALS: Readonly<Record<SimDialect, Readonly<Record<SimRefusal, Refusal>>>> = {
   plain: {
     refused: { status: 401, code: "UNAUTHORIZED", message: "authentication required" },
     forbidden: { status: 403, code: "DENIED", message: HUB_DENIED },
@@ -68,13 +68,13 @@ const WORDS: Readonly<Record<SimDialect, Readonly<Record<SimRefusal, Words>>>> =
   },
 };
 
-/** A refusal in the words of a cloud. `challenge` goes with 401 alone. */
+/** Returns the error response of a registry. `challenge` is only sent with 401. */
 export function refusalResponse(
   dialect: SimDialect,
   refusal: SimRefusal,
   challenge: string,
 ): Response {
-  const { status, code, message } = WORDS[dialect][refusal];
+  const { status, code, message } = REFUSALS[dialect][refusal];
   return Response.json({ errors: [{ code, message }] }, {
     status,
     ...(status === 401 && { headers: { "www-authenticate": challenge } }),

@@ -1,20 +1,20 @@
 import { refusalResponse, type SimDialect } from "./refusals.ts";
 
-/** What the registry thinks of a credential. */
+/** The registry's decision about a credential. */
 type Verdict = "accepted" | "refused" | "forbidden";
 
-/** What was asked, and what was brought: for assertions. Holds credentials. */
+/** A received request, for assertions. Contains credentials. */
 export interface SimRegistryCall {
   readonly what: "root" | "blob" | "manifest" | "token";
   readonly repository: string;
-  /** What stood behind `Basic` or `Bearer`; of a POST to the token service its refresh token. */
+  /** The value after `Basic` or `Bearer`; the refresh token of a POST to the token service. */
   readonly auth: string;
   readonly verdict: Verdict;
 }
 
-/** How a registry wants to be spoken to. */
+/** Settings of a {@linkcode SimRegistry}. */
 export interface SimRegistrySettings {
-  /** `bearer`: tokens of its own token service, by GET and by POST; `basic`: pairs. */
+  /** `bearer`: tokens of its token service, by GET or POST; `basic`: user name and password. */
   login: "basic" | "bearer";
   dialect: SimDialect;
 }
@@ -28,8 +28,8 @@ const MAX_SEEN = 100_000;
 const RESOURCE = /^\/v2\/(.+)\/(blobs\/[a-z0-9]+:[a-f0-9]+|manifests\/[A-Za-z0-9._:-]+)$/;
 
 /**
- * A small registry on loopback: it serves blobs and manifests to those who bring a valid user name
- * and password, or a token got for one, and refuses what is expired, revoked or unknown.
+ * A simulated registry on loopback. Serves blobs and manifests for a valid user name and password or
+ * a token, and refuses expired, revoked and unknown credentials.
  */
 export class SimRegistry implements AsyncDisposable {
   /** May be changed at any time. */
@@ -38,14 +38,14 @@ export class SimRegistry implements AsyncDisposable {
   readonly #passwords = new Map<string, number>();
   readonly #identityTokens = new Map<string, string>();
   readonly #tokens = new Map<string, Token>();
-  /** Repositories, each with the users that are not let in. */
+  /** Repositories with the users that must not pull from them. */
   readonly #forbidden = new Map<string, Set<string>>();
   readonly #issuedPath: string | undefined;
   readonly #seen: SimRegistryCall[] = [];
 
   /**
-   * @param issuedPath File in which a plugin notes its tokens: lines of expiry (Unix ms), token and
-   * image (`-` for any).
+   * @param issuedPath File with the tokens of a plugin: lines of expiry (Unix ms), token and image
+   * (`-` for any).
    */
   constructor(issuedPath?: string) {
     this.#issuedPath = issuedPath;
@@ -53,22 +53,22 @@ export class SimRegistry implements AsyncDisposable {
     this.#server = Deno.serve(options, (request) => this.#answer(request));
   }
 
-  /** Host and port, as it stands in image references. */
+  /** Host and port, as in image references. */
   get host(): string {
     return `127.0.0.1:${this.#server.addr.port}`;
   }
 
-  /** What was asked and brought so far. */
+  /** All received requests. */
   get seen(): readonly SimRegistryCall[] {
     return this.#seen;
   }
 
-  /** Accepts a password from now on, until `untilMs` (wall time; default for ever). */
+  /** Accepts a password until `untilMs` (wall time; default: indefinitely). */
   accept(username: string, password: string, untilMs = Infinity): void {
     this.#passwords.set(`${username}:${password}`, untilMs);
   }
 
-  /** Accepts an identity token of a user, at the token service alone. */
+  /** Accepts an identity token of a user at the token service. */
   acceptIdentity(token: string, username: string): void {
     this.#identityTokens.set(token, `${username}:`);
   }
@@ -78,15 +78,15 @@ export class SimRegistry implements AsyncDisposable {
     this.#passwords.set(`${username}:${password}`, 0);
   }
 
-  /** Does not let a user pull from a repository from now on. */
+  /** Forbids a user to pull from a repository from now on. */
   forbid(username: string, repository: string): void {
     const users = this.#forbidden.get(repository) ?? new Set();
     this.#forbidden.set(repository, users.add(username));
   }
 
   /**
-   * The token issued last, as `user:password`; undefined before the first. With an image: the last
-   * that serves it, where a token is for one image alone.
+   * Returns the newest token as `user:password`, or undefined without one. With `image`: the newest
+   * token for this image, if tokens are issued per image.
    */
   newestToken(image?: string): string | undefined {
     const issued = this.#issued();
@@ -112,7 +112,7 @@ export class SimRegistry implements AsyncDisposable {
     const what = rest === undefined ? "root" : rest.startsWith("blobs/") ? "blob" : "manifest";
     this.#note({ what, repository, auth, verdict });
     if (verdict === "accepted") return new Response(what === "manifest" ? "{}" : "blob");
-    // Whoever brings nothing of use is challenged; the clouds' own words are for what was brought.
+    // The dialect applies to presented credentials; other requests get a plain challenge.
     const wanted = this.settings.login === "bearer" ? "Bearer " : "Basic ";
     const dialect = header.startsWith(wanted) ? this.settings.dialect : "plain";
     return refusalResponse(dialect, verdict, this.#challenge());
@@ -146,7 +146,7 @@ export class SimRegistry implements AsyncDisposable {
     return users?.has(pair.slice(0, pair.indexOf(":"))) === true;
   }
 
-  /** Gives a token to everyone whom it knows; what the token may do is judged when it is used. */
+  /** Issues a token to every known user; authorization is checked when the token is used. */
   async #tokenService(request: Request, { searchParams }: URL): Promise<Response> {
     const form = request.method === "POST"
       ? new URLSearchParams(await request.text())

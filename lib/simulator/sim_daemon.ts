@@ -1,9 +1,9 @@
 import { dirname, join } from "@std/path";
-import type { Fault } from "./raw_http.ts";
+import { defined, Secret } from "../model/mod.ts";
+import type { Fault } from "./nydusd_http.ts";
 import type { SimNydusdSpec, SimPut } from "./sim_nydusd.ts";
 import type { SimMountSpec, SimRead } from "./sim_read.ts";
-import type { ListedSimDaemon } from "./snapshotter.ts";
-import { fetchUnix } from "./unix_fetch.ts";
+import { type ListedSimDaemon, requestUnix } from "./snapshotter.ts";
 
 /** One image mounted in a daemon. */
 export interface SimInstance {
@@ -14,16 +14,16 @@ export interface SimInstance {
   readonly mountpoint: string;
 }
 
-/** Where a mount reads from, where that is not the image's own registry and repository. */
+/** The source of a mount, if it is not the registry and the repository of the image. */
 export interface SimBackend {
   readonly host?: string;
   readonly repo?: string;
-  /** URLs of mirrors, as older nydusd know them. */
+  /** URLs of mirrors, which older versions of nydusd support. */
   readonly mirrors?: readonly string[];
   readonly proxyUrl?: string;
 }
 
-/** How a daemon is made. */
+/** Options of a {@linkcode SimDaemon}. */
 export interface SimDaemonOptions {
   readonly id: string;
   readonly mode: "dedicated" | "shared";
@@ -32,17 +32,17 @@ export interface SimDaemonOptions {
   readonly root: string;
   readonly runDir: string;
   readonly selfCommand: readonly string[];
-  /** Where hosts are that are not on loopback: name → host with port. */
+  /** Addresses of hosts that are not on loopback: name → host with port. */
   readonly hosts?: Readonly<Record<string, string>>;
-  /** What its mounts read; the simulated registries have any. */
+  /** Digest of the blob that its mounts read; the simulated registries have any. */
   readonly blob?: string;
 }
 
 const ANY_BLOB = `sha256:${"0".repeat(64)}`;
 const CONTROL_TIMEOUT_MS = 10_000;
-const HELD_TIMEOUT_MS = 2_000;
+const CONFIG_TIMEOUT_MS = 2_000;
 
-/** A simulated nydusd from outside: its process, its sockets, its mounts. */
+/** A simulated nydusd as seen by the snapshotter: its process, sockets and mounts. */
 export class SimDaemon {
   readonly id: string;
   readonly instances: SimInstance[] = [];
@@ -55,7 +55,7 @@ export class SimDaemon {
     this.id = options.id;
   }
 
-  /** `api.sock`, and after a failover `api1.sock` and so on, as the snapshotter names them. */
+  /** `api.sock`, and `api1.sock` and so on after failovers, as the snapshotter names them. */
   get apiSocket(): string {
     const number = this.#failovers === 0 ? "" : String(this.#failovers);
     return join(this.#options.root, "socket", this.id, `api${number}.sock`);
@@ -66,8 +66,8 @@ export class SimDaemon {
   }
 
   /**
-   * Adds a mount, and writes its configuration file as the snapshotter does. A process that runs
-   * already is told by {@linkcode SimDaemon.mount}.
+   * Adds a mount, and writes its configuration file as the snapshotter does. Call
+   * {@linkcode SimDaemon.mount} too if the process is already running.
    *
    * @param auth base64 of `user:password`; empty leaves the file without a credential.
    */
@@ -100,9 +100,9 @@ export class SimDaemon {
   }
 
   /**
-   * Starts the process; resolves when its sockets listen.
+   * Starts the process. Resolves when its sockets listen.
    *
-   * @param isEmpty Whether it starts as if no configuration file held a credential.
+   * @param options `isEmpty`: ignores the credentials of its configuration files.
    */
   async start({ isEmpty = false }: { readonly isEmpty?: boolean } = {}): Promise<void> {
     const { version, pollMs, runDir, selfCommand, hosts } = this.#options;
@@ -115,7 +115,7 @@ export class SimDaemon {
       controlSocket: this.#controlSocket,
       putsPath: this.#putsPath,
       mounts: this.instances.map((instance) => this.#mountSpec(instance)),
-      ...(hosts && { hosts }),
+      ...defined({ hosts }),
       ...(isEmpty && { startsEmpty: true }),
     };
     const specPath = join(runDir, `${this.id}.json`);
@@ -129,15 +129,15 @@ export class SimDaemon {
     }).spawn();
     this.#process = process;
     const reader = process.stdout.getReader();
-    const { done } = await reader.read(); // it says that it is ready
+    const { done } = await reader.read(); // it prints a line when it is ready
     if (done) {
       await this.kill();
-      throw new Error(`start the simulated nydusd ${this.id}: it ended at once`);
+      throw new Error(`failed to start the simulated nydusd ${this.id}: it exited`);
     }
     void drain(reader);
   }
 
-  /** Mounts one more image in the running process. */
+  /** Mounts another image in the running process. */
   async mount(instance: SimInstance): Promise<void> {
     await this.#control("/mount", this.#mountSpec(instance));
   }
@@ -146,24 +146,26 @@ export class SimDaemon {
   async unmount(snapshotId: string): Promise<void> {
     const i = this.instances.findIndex((instance) => instance.snapshotId === snapshotId);
     const instance = this.instances[i];
-    if (instance === undefined) throw new Error(`unmount ${snapshotId}: ${this.id} has it not`);
+    if (instance === undefined) {
+      throw new Error(`failed to unmount ${snapshotId}: ${this.id} does not have it`);
+    }
     this.instances.splice(i, 1);
     await this.#control("/unmount", instance.mountId);
     await Deno.remove(instance.configPath);
   }
 
-  /** Reads a blob through every mount, with the credential that each has in use. */
+  /** Reads a blob through every mount, with the credential that it uses. */
   async readAll(): Promise<readonly SimRead[]> {
-    return await (await this.#control("/read", null)).json();
+    return JSON.parse(await this.#control("/read", null));
   }
 
-  /** Every credential that its processes were told, one after another. */
+  /** Returns all credentials that were sent to its processes, in order. */
   puts(): readonly SimPut[] {
     try {
       const lines = Deno.readTextFileSync(this.#putsPath).trimEnd().split("\n");
       return lines.map((line) => JSON.parse(line));
     } catch {
-      return []; // nobody told it any
+      return []; // none was sent
     }
   }
 
@@ -176,23 +178,23 @@ export class SimDaemon {
     if (this.#process !== undefined) Deno.kill(this.#process.pid, name);
   }
 
-  /** Stops the process by SIGSTOP: its socket takes connections, and no answer comes. */
+  /** Stops the process with SIGSTOP: its socket accepts connections but does not respond. */
   pause(): void {
     this.signal("SIGSTOP");
   }
 
-  /** Lets a paused process go on. */
+  /** Continues a paused process. */
   resume(): void {
     this.signal("SIGCONT");
   }
 
-  /** A new process on the same socket, with the credentials of its configuration files or none. */
+  /** Starts a new process on the same socket. */
   async restart(options: { readonly isEmpty?: boolean } = {}): Promise<void> {
     await this.kill();
     await this.start(options);
   }
 
-  /** A new process that takes the mounts over, on a socket of its own; so does an upgrade. */
+  /** Starts a new process that takes over the mounts, on the next socket. */
   async failOver(): Promise<void> {
     const before = this.apiSocket;
     await this.kill();
@@ -202,10 +204,10 @@ export class SimDaemon {
   }
 
   /**
-   * A live upgrade (`PUT /api/v1/daemons/upgrade`): the new process serves on the next socket
-   * before the old one ends, which leaves its socket file for a while.
+   * Simulates a live upgrade (`PUT /api/v1/daemons/upgrade`): the new process listens on the next
+   * socket before the old one exits, whose socket file stays for a while.
    *
-   * @param version The version of the new process; the same if left out.
+   * @param version Version of the new process. Default: the current one.
    */
   async upgrade(version?: string): Promise<void> {
     const old = this.#process;
@@ -218,25 +220,32 @@ export class SimDaemon {
     await Deno.remove(before);
   }
 
-  /** Ends the process at once, and leaves its socket file as a crash does. */
+  /** Kills the process, which leaves its socket file like a crash. */
   async kill(): Promise<void> {
     const process = this.#process;
     this.#process = undefined;
     await endProcess(process);
   }
 
-  /** What its API says that a mount holds (`user:password`); undefined when it does not answer. */
+  /** Returns the credential of a mount as `user:password`, or undefined without a response. */
   async currentAuth(mountId: string): Promise<string | undefined> {
     try {
-      const response = await fetchUnix(this.apiSocket, "/api/v1/config", {}, HELD_TIMEOUT_MS);
-      const auth: string | undefined = (await response.json())[`${mountId}:registry_auth`];
+      const config = JSON.parse(
+        await requestUnix({
+          socketPath: this.apiSocket,
+          method: "GET",
+          path: "/api/v1/config",
+          timeoutMs: CONFIG_TIMEOUT_MS,
+        }),
+      );
+      const auth: string | undefined = config[`${mountId}:registry_auth`];
       return auth === undefined ? "" : new TextDecoder().decode(Uint8Array.fromBase64(auth));
     } catch {
       return undefined;
     }
   }
 
-  /** What the snapshotter's backend call tells: the registry's credential, unmasked. */
+  /** Returns the response of the snapshotter's backend call, with the unmasked credential. */
   backend(): unknown {
     const path = this.instances[0]?.configPath;
     return path && JSON.parse(Deno.readTextFileSync(path)).device.backend;
@@ -269,9 +278,14 @@ export class SimDaemon {
     return join(this.#options.runDir, `${this.id}.ctl`);
   }
 
-  async #control(path: string, body: unknown): Promise<Response> {
-    const init = { method: "POST", body: JSON.stringify(body) };
-    return await fetchUnix(this.#controlSocket, path, init, CONTROL_TIMEOUT_MS);
+  async #control(path: string, body: unknown): Promise<string> {
+    return await requestUnix({
+      socketPath: this.#controlSocket,
+      method: "POST",
+      path,
+      body: new Secret(JSON.stringify(body)),
+      timeoutMs: CONTROL_TIMEOUT_MS,
+    });
   }
 }
 
@@ -280,7 +294,7 @@ async function endProcess(process: Deno.ChildProcess | undefined): Promise<void>
   try {
     Deno.kill(process.pid, "SIGKILL");
   } catch {
-    // It has ended.
+    // The process has exited.
   }
   await process.status;
   await process.stdin.close().catch(() => {});
@@ -294,7 +308,7 @@ function writePrivate(path: string, text: string): void {
   Deno.writeTextFileSync(path, text, { mode: 0o600 });
 }
 
-/** As the snapshotter writes it, with values that a careless rewrite would drop or change. */
+/** Returns a configuration file of the snapshotter, with fields that a rewrite must keep. */
 function configText(id: string, where: SimBackend, auth: string): string {
   const { host = "", repo = "", mirrors, proxyUrl } = where;
   const backend = {

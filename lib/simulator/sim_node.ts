@@ -1,37 +1,43 @@
 import { join } from "@std/path";
-import { providerConfigText, snapshotterConfigText } from "./node_files.ts";
-import { PLUGIN_SCRIPT, pluginSettingsText, type SimPluginSettings } from "./plugin.ts";
+import { defined } from "../model/mod.ts";
+import {
+  PLUGIN_SCRIPT,
+  pluginSettingsText,
+  providerConfigText,
+  type SimPluginSettings,
+  snapshotterConfigText,
+} from "./node_files.ts";
 import { SimRegistry } from "./registry.ts";
 import { type SimBackend, SimDaemon, type SimInstance } from "./sim_daemon.ts";
 import type { SimRead } from "./sim_read.ts";
 import { SimSnapshotter } from "./snapshotter.ts";
 
-/** How a simulated node is made. */
+/** Options of a {@linkcode SimNode}. */
 export interface SimNodeOptions {
-  /** The command that runs one nydusd of it, up to the word `simnode-daemon`. */
+  /** The command that runs one nydusd, before the argument `simnode-daemon`. */
   readonly selfCommand: readonly string[];
   readonly plugin?: Partial<SimPluginSettings>;
-  /** How often its nydusd look for a new credential; the real ones every 5 s. */
+  /** Interval at which its daemons poll for a new credential; 5 s in real ones. */
   readonly pollMs?: number;
-  /** Where hosts are that its nydusd know by other names: name → host with port. */
+  /** Addresses of hosts that are not on loopback: name → host with port. */
   readonly hosts?: Readonly<Record<string, string>>;
-  /** The digest of what its mounts read; the simulated registries have any. */
+  /** Digest of the blob that its mounts read; the simulated registries have any. */
   readonly blob?: string;
 }
 
-/** A daemon to add. */
+/** Options of {@linkcode SimNode.addDaemon}. */
 export interface NewDaemon {
   readonly id: string;
   readonly mode: "dedicated" | "shared";
   readonly images: readonly string[];
   readonly version?: string;
-  /** What its mounts hold at first, `user:password`; default: what the source of each gives. */
+  /** Initial credential of its mounts, `user:password`. Default: the one of the image's source. */
   readonly pair?: string;
-  /** Where its mounts read from; default: each from its image's own registry. */
+  /** The source of its mounts. Default: the registry of each image. */
   readonly backend?: SimBackend;
 }
 
-/** A read through one mount, and when it was done. */
+/** A read through one mount of a node. */
 export interface NodeRead extends SimRead {
   readonly daemonId: string;
   readonly image: string;
@@ -40,16 +46,16 @@ export interface NodeRead extends SimRead {
 const PLUGIN = "sim-credential-provider";
 
 /**
- * A container node in one process tree, over real unix sockets and real child processes: the
- * snapshotter's system API and root folder, several nydusd, two registries on loopback (one whose
- * tokens a kubelet plugin issues, one whose password stands in a docker configuration).
+ * A simulated container node with real unix sockets and child processes: the snapshotter's system API
+ * and root folder, several nydusd processes, and two registries on loopback, one with tokens of a
+ * kubelet plugin and one with a password in a docker configuration.
  */
 export class SimNode implements AsyncDisposable {
   readonly dir: string;
   readonly daemons = new Map<string, SimDaemon>();
-  /** Its tokens come from the plugin, as user `token`. */
+  /** Accepts the tokens of the plugin for user `token`. */
   readonly tokenRegistry: SimRegistry;
-  /** Its password stands in the docker configuration, for user `robot`. */
+  /** Accepts the password in the docker configuration for user `robot`. */
   readonly passwordRegistry = new SimRegistry();
   readonly #options: SimNodeOptions;
   #snapshotter: SimSnapshotter | undefined;
@@ -76,7 +82,7 @@ export class SimNode implements AsyncDisposable {
     };
   }
 
-  /** Lays out the node and starts what it consists of, without any daemon yet. */
+  /** Creates the files of a node and starts its services, without daemons. */
   static start(options: SimNodeOptions): SimNode {
     const node = new SimNode(Deno.makeTempDirSync({ prefix: "nydus-sim-" }), options);
     Deno.writeTextFileSync(join(node.dir, "bin", PLUGIN), PLUGIN_SCRIPT, { mode: 0o755 });
@@ -109,12 +115,12 @@ export class SimNode implements AsyncDisposable {
     return join(this.dir, "certs.d");
   }
 
-  /** The snapshotter's template of a daemon's configuration; not there at first. */
+  /** The snapshotter's template of daemon configurations; does not exist initially. */
   get daemonTemplatePath(): string {
     return join(this.dir, "nydusd-config.json");
   }
 
-  /** The folder of the kubelet's plugins. */
+  /** The folder of kubelet plugins. */
   get pluginDir(): string {
     return join(this.dir, "bin");
   }
@@ -139,7 +145,7 @@ export class SimNode implements AsyncDisposable {
     this.#snapshotter = undefined;
   }
 
-  /** Changes how the plugin behaves from its next execution on. */
+  /** Changes the behavior of the plugin from its next execution on. */
   setPlugin(change: Partial<SimPluginSettings>): void {
     this.#plugin = { ...this.#plugin, ...change };
     const path = join(this.dir, "bin", "settings");
@@ -147,12 +153,12 @@ export class SimNode implements AsyncDisposable {
     Deno.renameSync(`${path}.new`, path);
   }
 
-  /** How often the plugin was executed, by whomever. */
+  /** Number of plugin executions, also by {@linkcode SimNode.pull}. */
   pluginExecutions(): number {
     return this.pluginImages().length;
   }
 
-  /** The image of each execution, in order; `-` for those of {@linkcode SimNode.pull}. */
+  /** Images of the plugin executions, in order; `-` for {@linkcode SimNode.pull}. */
   pluginImages(): readonly string[] {
     try {
       return Deno.readTextFileSync(join(this.dir, "bin", "executions")).trimEnd().split("\n");
@@ -162,8 +168,8 @@ export class SimNode implements AsyncDisposable {
   }
 
   /**
-   * Replaces the password in the docker configuration. The registry accepts the old one for
-   * `overlapMs` more, as a careful rotation has it.
+   * Replaces the password in the docker configuration. The registry accepts the old one for another
+   * `overlapMs`.
    */
   rotatePassword(password: string, overlapMs = Infinity): void {
     if (this.#password !== "" && overlapMs !== Infinity) {
@@ -174,7 +180,7 @@ export class SimNode implements AsyncDisposable {
     this.setDockerAuth(this.passwordRegistry.host, `robot:${password}`);
   }
 
-  /** Sets the entry of one key in the docker configuration, `user:password`. */
+  /** Sets an entry of the docker configuration, `user:password`. */
   setDockerAuth(key: string, pair: string): void {
     this.#dockerAuths.set(key, btoa(pair));
     const auths = Object.fromEntries(
@@ -185,7 +191,7 @@ export class SimNode implements AsyncDisposable {
     Deno.renameSync(`${path}.new`, path);
   }
 
-  /** Names the mirrors of a registry (or of `_default`) in the snapshotter's mirrors folder. */
+  /** Configures the mirrors of a registry (or `_default`) in the snapshotter's mirrors folder. */
   setMirrors(registry: string, urls: readonly string[]): void {
     const folder = join(this.mirrorsDir, registry.replace(/:(\d+)$/, "_$1_"));
     Deno.mkdirSync(folder, { recursive: true });
@@ -193,14 +199,14 @@ export class SimNode implements AsyncDisposable {
     Deno.writeTextFileSync(join(folder, "hosts.toml"), tables.join(""));
   }
 
-  /** The credential that a mount of this image should hold by now, as `user:password`. */
+  /** Returns the newest credential for an image, as `user:password`. */
   newestPair(image: string): string {
     return image.startsWith(this.tokenRegistry.host)
       ? this.tokenRegistry.newestToken(image) ?? ""
       : `robot:${this.#password}`;
   }
 
-  /** Starts a daemon with its mounts, which begin with a credential as a pull would give it. */
+  /** Starts a daemon with its mounts, which have the credential of a pull. */
   async addDaemon(
     { id, mode, images, version = "2.4.4", pair, backend }: NewDaemon,
   ): Promise<SimDaemon> {
@@ -213,8 +219,7 @@ export class SimNode implements AsyncDisposable {
       root: this.root,
       runDir: join(this.dir, "run"),
       selfCommand: this.#options.selfCommand,
-      ...(hosts && { hosts }),
-      ...(blob !== undefined && { blob }),
+      ...defined({ hosts, blob }),
     });
     for (const image of images) {
       const auth = btoa(pair ?? await this.pull(image));
@@ -225,7 +230,7 @@ export class SimNode implements AsyncDisposable {
     return daemon;
   }
 
-  /** Ends a daemon and takes it off the node, sockets and configuration included. */
+  /** Kills a daemon and removes its sockets and configuration. */
   async removeDaemon(daemon: SimDaemon): Promise<void> {
     this.daemons.delete(daemon.id);
     await daemon.kill();
@@ -234,7 +239,7 @@ export class SimNode implements AsyncDisposable {
     }
   }
 
-  /** Mounts one more image in a shared daemon that runs. */
+  /** Mounts another image in a running shared daemon. */
   async addInstance(daemon: SimDaemon, image: string): Promise<SimInstance> {
     const auth = btoa(await this.pull(image));
     const instance = daemon.addInstance(String(++this.#snapshots), image, auth);
@@ -242,7 +247,7 @@ export class SimNode implements AsyncDisposable {
     return instance;
   }
 
-  /** A credential as the snapshotter gets it when an image is pulled. */
+  /** Returns the credential that the snapshotter gets when an image is pulled. */
   async pull(image: string): Promise<string> {
     if (!image.startsWith(this.tokenRegistry.host)) return this.newestPair(image);
     const { mode, pattern } = this.#plugin;
@@ -254,7 +259,7 @@ export class SimNode implements AsyncDisposable {
     return `${username}:${password}`;
   }
 
-  /** Reads through every mount of every daemon. A daemon that does not answer has no reads. */
+  /** Reads through every mount of every daemon. Unresponsive daemons have no reads. */
   async readAll(): Promise<readonly NodeRead[]> {
     const daemons = [...this.daemons.values()];
     const reads = await Promise.all(daemons.map(async (daemon) => {
@@ -268,7 +273,7 @@ export class SimNode implements AsyncDisposable {
     return reads.flat();
   }
 
-  /** Whether every mount holds the newest credential of its image. */
+  /** Whether every mount has the newest credential of its image. */
   async allNewest(): Promise<boolean> {
     for (const daemon of this.daemons.values()) {
       for (const { mountId, image } of daemon.instances) {

@@ -1,5 +1,5 @@
-import type { RawAnswer } from "./raw_http.ts";
-import type { RawRequest } from "./request_reader.ts";
+import type { RawAnswer } from "./nydusd_http.ts";
+import type { RawRequest } from "./nydusd_http.ts";
 import {
   type Backend,
   isOlder,
@@ -9,51 +9,51 @@ import {
   type SimRead,
 } from "./sim_read.ts";
 
-/** What a simulated nydusd is told when it starts; never a credential. */
+/** Start parameters of a simulated nydusd, without credentials. */
 export interface SimNydusdSpec {
   readonly id: string;
   /**
-   * Decides what it does with a new value: 2.4.0 has no configuration API, 2.4.1 uses the value at
-   * the next read, later ones when they next look.
+   * Determines when a new value is used: 2.4.0 has no configuration API, 2.4.1 uses it for the next
+   * read, later versions after the next poll.
    */
   readonly version: string;
-  /** How often versions from 2.4.2 on look for a new value; the real ones every 5 s. */
+  /** Poll interval for new values from version 2.4.2 on; 5 s in real ones. */
   readonly pollMs: number;
   readonly apiSocket: string;
   readonly controlSocket: string;
   readonly mounts: readonly SimMountSpec[];
-  /** It starts as if no configuration file held a credential. */
+  /** Whether to ignore the credentials of the configuration files. */
   readonly startsEmpty?: boolean;
-  /** Where it notes every credential that it is told; those of its predecessors are there too. */
+  /** File to which all received credentials are appended. */
   readonly putsPath?: string;
-  /** Where hosts are that are not on loopback, as in `/etc/hosts`: name → host with port. */
+  /** Addresses of hosts that are not on loopback, as in `/etc/hosts`: name → host with port. */
   readonly hosts?: Readonly<Record<string, string>>;
 }
 
-/** A credential that it was told, in the order of time. */
+/** A received credential. */
 export interface SimPut {
   readonly mountId: string;
-  /** As it came: base64 of `user:password`. */
+  /** Base64 of `user:password`. */
   readonly value: string;
 }
 
 const KEYS = ["registry_auth", "proxy_url", "dragonfly_scheduler_endpoint"];
 
-/** The state of one nydusd, and its API's answers (as seen on nydusd 2.4.4). */
+/** The state of one nydusd and the responses of its API (as observed on nydusd 2.4.4). */
 export class SimNydusd {
   readonly #spec: SimNydusdSpec;
-  /** By `<mount>:<key>`, whether or not there is such a mount. */
+  /** By `<mount>:<key>`, also for unknown mounts. */
   readonly #stored = new Map<string, string>();
   readonly #mounts = new Map<string, Mount>();
-  readonly #told: (put: SimPut) => void;
+  readonly #onPut: (put: SimPut) => void;
 
-  /** @param told Hears of every credential that it is told. */
-  constructor(spec: SimNydusdSpec, told: (put: SimPut) => void = () => {}) {
+  /** @param onPut Called for every received credential. */
+  constructor(spec: SimNydusdSpec, onPut: (put: SimPut) => void = () => {}) {
     this.#spec = spec;
-    this.#told = told;
+    this.#onPut = onPut;
   }
 
-  /** Whether a thread of it looks for new values now and then. */
+  /** Whether this version polls for new values. */
   get polls(): boolean {
     return this.#hasConfigApi && this.#spec.version !== "2.4.1";
   }
@@ -62,10 +62,7 @@ export class SimNydusd {
     return this.#spec.version !== "2.4.0" && !isOlder(this.#spec.version);
   }
 
-  /**
-   * Mounts an image with the credential of its configuration file. Without one the API has no key
-   * for the mount.
-   */
+  /** Mounts an image. Without a credential in its configuration, the API has no key for the mount. */
   mount(spec: SimMountSpec, configText: string): void {
     const { auth = "", ...backend } = JSON.parse(configText).device.backend.config;
     const inUse = this.#spec.startsEmpty ? "" : auth;
@@ -73,26 +70,26 @@ export class SimNydusd {
     if (inUse !== "") this.#stored.set(`${spec.mountId}:registry_auth`, inUse);
   }
 
-  /** Unmounts; what was stored for the mount stays, as in the real one. */
+  /** Unmounts an image. The stored values of the mount are kept, as in nydusd. */
   unmount(mountId: string): void {
     this.#mounts.delete(mountId);
   }
 
-  /** Takes into use what is stored. An empty value clears. */
+  /** Applies the stored values. An empty value removes the credential. */
   poll(): void {
     for (const [mountId, mount] of this.#mounts) {
       mount.inUse = this.#stored.get(`${mountId}:registry_auth`) ?? mount.inUse;
     }
   }
 
-  /** Reads a blob through every mount, with the credential that is in use. */
+  /** Reads a blob through every mount, with the credential that it uses. */
   async readAll(): Promise<readonly SimRead[]> {
     if (this.#spec.version === "2.4.1") this.poll();
     const { hosts = {}, version } = this.#spec;
     const reads = await Promise.all(
       [...this.#mounts.values()].map((mount) => readThrough(mount, { hosts, version })),
     );
-    // A 401 makes versions that poll use the stored value at once (observed).
+    // After a 401, versions that poll apply the stored value immediately (observed).
     if (this.polls && reads.some(({ status }) => status === 401)) this.poll();
     return reads;
   }
@@ -124,7 +121,7 @@ export class SimNydusd {
     if (values === undefined) return notParsed();
     let unknown = false;
     for (const [key, value] of Object.entries(values)) {
-      if (key === "registry_auth") this.#told({ mountId: id ?? "", value });
+      if (key === "registry_auth") this.#onPut({ mountId: id ?? "", value });
       if (KEYS.includes(key)) this.#stored.set(`${id ?? ""}:${key}`, value);
       else unknown = true;
     }
@@ -140,7 +137,7 @@ export class SimNydusd {
     return Object.fromEntries(own.map(([key, value]) => [key.slice(id.length + 1), value]));
   }
 
-  /** Without an id it answers for the only mount, and for none when there are several. */
+  /** Returns the metrics of a mount; without an id, of the only mount. */
   #metrics({ method, query, body }: RawRequest): RawAnswer {
     if (method !== "GET" || body !== "") return BAD_REQUEST;
     const id = query.get("id");
@@ -181,12 +178,12 @@ export class SimNydusd {
   }
 }
 
-/** The fields of a backend that nydusd repeats, with its own defaults. */
+/** Returns the fields of a backend that nydusd reports, with its defaults. */
 function described({ scheme = "https", host, repo, mirrors, proxy }: Backend) {
   return { scheme, host, repo, ...(mirrors && { mirrors }), ...(proxy && { proxy }) };
 }
 
-/** A JSON object whose values are all texts; undefined for anything else. */
+/** Parses a JSON object of strings. Returns undefined for other values. */
 function stringMap(text: string): Record<string, string> | undefined {
   let value: unknown;
   try {

@@ -6,22 +6,22 @@ export interface SimMountSpec {
   readonly mountId: string;
   readonly snapshotId: string;
   readonly configPath: string;
-  /** Digest of the blob that its reads ask for. */
+  /** Digest of the blob that is read. */
   readonly blob: string;
 }
 
-/** What one read through a mount came to. */
+/** The result of one read through a mount. */
 export interface SimRead {
   readonly mountId: string;
   readonly snapshotId: string;
   readonly ok: boolean;
-  /** The registry's status; 0 when it was not reached. */
+  /** The registry's status; 0 if it was unreachable. */
   readonly status: number;
-  /** What a nydusd of this version writes into its log then; empty when all is well. */
-  readonly said: string;
+  /** Log lines of this version of nydusd about a failure; empty on success. */
+  readonly log: string;
 }
 
-/** What of a configuration file says where a mount reads from. */
+/** The backend section of a configuration file. */
 export interface Backend {
   readonly scheme?: string;
   readonly host: string;
@@ -30,11 +30,11 @@ export interface Backend {
   readonly proxy?: { readonly url: string };
 }
 
-/** A mount, and what has been read through it. */
+/** A mount and its read counters. */
 export interface Mount {
   readonly spec: SimMountSpec;
   readonly backend: Backend;
-  /** What the backend really uses, which lags behind what is stored. */
+  /** The credential that the backend uses; may be older than the stored one. */
   inUse: string;
   reads: number;
   errors: number;
@@ -42,12 +42,12 @@ export interface Mount {
 
 const READ_TIMEOUT_MS = 5_000;
 
-/** Whether it is a nydusd before 2.4: it has other words, and no configuration API. */
+/** Whether a version is before 2.4: it has other log lines and no configuration API. */
 export function isOlder(version: string): boolean {
   return /^2\.[0-3]\./.test(version);
 }
 
-/** Asks what stands before the registry first: mirrors (older versions), or a proxy. */
+/** Reads a blob from the mirrors (older versions), then from the proxy or the registry. */
 export async function readThrough(
   mount: Mount,
   { hosts, version }: {
@@ -58,9 +58,12 @@ export async function readThrough(
   const { spec: { mountId, snapshotId, blob }, backend: { host, repo, mirrors = [], proxy } } =
     mount;
   const bare = (url: string) => url.replace(/^[a-z]+:\/\//, "").replace(/\/$/, "");
-  const asked = [...mirrors.map((mirror) => bare(mirror.host)), proxy ? bare(proxy.url) : host];
-  let outcome: Outcome = { status: 0, said: "" };
-  for (const one of asked) {
+  const candidates = [
+    ...mirrors.map((mirror) => bare(mirror.host)),
+    proxy ? bare(proxy.url) : host,
+  ];
+  let outcome: Outcome = { status: 0, log: "" };
+  for (const one of candidates) {
     outcome = await readFrom(`http://${hosts[one] ?? one}`, { repo, blob }, mount.inUse, version);
     if (outcome.status === 200) break;
   }
@@ -71,10 +74,10 @@ export async function readThrough(
 
 interface Outcome {
   readonly status: number;
-  readonly said: string;
+  readonly log: string;
 }
 
-/** The status; 0 when the host is not reached, which is an error like any other. */
+/** Reads a blob from one host; status 0 if it is unreachable. */
 async function readFrom(
   server: string,
   { repo, blob }: { readonly repo: string; readonly blob: string },
@@ -90,18 +93,18 @@ async function readFrom(
     if (answer.status === 401 && realm !== null) {
       const scope = encodeURIComponent(`repository:${repo}:pull`);
       const token = await get(`${realm[1]}?scope=${scope}`, basic);
-      if (!token.ok) return { status: token.status, said: noToken(token, version) };
+      if (!token.ok) return { status: token.status, log: noToken(token, version) };
       answer = await get(url, `Bearer ${JSON.parse(token.body).token}`);
     } else if (answer.status === 401 && auth === "" && isOlder(version)) {
-      return { status: 401, said: "invalid auth config" };
+      return { status: 401, log: "invalid auth config" };
     }
-    return { status: answer.status, said: answer.ok ? "" : refused(answer, url, version) };
+    return { status: answer.status, log: answer.ok ? "" : refused(answer, url, version) };
   } catch {
-    return { status: 0, said: "failed to issue request, error sending request" };
+    return { status: 0, log: "failed to issue request, error sending request" };
   }
 }
 
-/** From 2.4 on the registry's own words, and not its status. */
+/** Returns the log lines for a refusal. From 2.4 on they contain the registry's text, not its status. */
 function refused({ status, body }: GetAnswer, url: string, version: string): string {
   return isOlder(version)
     ? `The redirected link has expired: ${url}, status ${status}, will retry read\n` +

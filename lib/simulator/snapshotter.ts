@@ -1,6 +1,7 @@
-import { fetchUnix } from "./unix_fetch.ts";
+import { defined, type UnixHttpRequest } from "../model/mod.ts";
+import { createUnixHttp } from "../platform/mod.ts";
 
-/** A daemon as the system API lists it. */
+/** A daemon in the list of the system API. */
 export interface ListedSimDaemon {
   readonly id: string;
   readonly pid: number;
@@ -13,14 +14,14 @@ export interface ListedSimDaemon {
   }[];
 }
 
-/** How the system API misbehaves; `flapping` leaves out other daemons each time. */
-export type SnapshotterFault = "none" | "garbage" | "silent" | "flapping";
+/** A fault of the system API; `flapping` omits random daemons from each list. */
+export type SnapshotterFault = "none" | "garbage" | "unresponsive" | "flapping";
 
 const METRICS_TIMEOUT_MS = 30_000;
 
 /**
- * The snapshotter's system API. As the real one, it asks every nydusd for its metrics while it
- * answers, so that one stopped nydusd blocks the list; and the list has no stable order.
+ * The snapshotter's system API. Like the real one, it queries the metrics of every nydusd for each
+ * list, so a stopped nydusd blocks it, and the list has no stable order.
  */
 export class SimSnapshotter implements AsyncDisposable {
   readonly #server: Deno.HttpServer<Deno.UnixAddr>;
@@ -28,7 +29,7 @@ export class SimSnapshotter implements AsyncDisposable {
   readonly #daemons: () => readonly ListedSimDaemon[];
   readonly #backend: (id: string) => unknown;
   fault: SnapshotterFault = "none";
-  /** How often someone asked for the unmasked credential of a daemon. The agent never may. */
+  /** Number of requests for an unmasked credential, which the agent must never send. */
   backendCalls = 0;
 
   constructor(
@@ -41,7 +42,7 @@ export class SimSnapshotter implements AsyncDisposable {
     try {
       Deno.removeSync(path);
     } catch {
-      // Nothing was there.
+      // The socket did not exist.
     }
     const { signal } = this.#stop;
     const options = { path, transport: "unix", onListen: () => {}, signal } as const;
@@ -52,7 +53,7 @@ export class SimSnapshotter implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    // Not its shutdown: an answer that a stopped nydusd holds up must not hold up the end.
+    // A graceful shutdown would wait for responses that a stopped nydusd blocks.
     this.#stop.abort();
     await this.#server.finished;
   }
@@ -65,7 +66,7 @@ export class SimSnapshotter implements AsyncDisposable {
       return textPlain(this.#backend(id));
     }
     if (pathname !== "/api/v1/daemons") return new Response("not found", { status: 404 });
-    if (this.fault === "silent") await aborted(this.#stop.signal);
+    if (this.fault === "unresponsive") await aborted(this.#stop.signal);
     if (this.fault === "garbage") return new Response('[{"id": 7, "api_so');
     const shown = this.#daemons().filter(() => this.fault !== "flapping" || Math.random() < 0.5);
     const daemons = [...shown].sort(() => Math.random() - 0.5);
@@ -74,7 +75,7 @@ export class SimSnapshotter implements AsyncDisposable {
   }
 }
 
-/** JSON that does not say so, as the real one answers. */
+/** Returns JSON with the content type of the real snapshotter. */
 function textPlain(value: unknown): Response {
   const headers = { "content-type": "text/plain; charset=utf-8" };
   return new Response(JSON.stringify(value ?? {}), { headers });
@@ -86,10 +87,28 @@ function aborted(signal: AbortSignal): Promise<void> {
 
 async function queryMetrics(path: string, stop: AbortSignal): Promise<void> {
   try {
-    await fetchUnix(path, "/api/v1/metrics/backend", {}, METRICS_TIMEOUT_MS, stop);
+    await requestUnix({
+      socketPath: path,
+      method: "GET",
+      path: "/api/v1/metrics/backend",
+      timeoutMs: METRICS_TIMEOUT_MS,
+    }, stop);
   } catch {
-    // A daemon without metrics is listed all the same.
+    // A daemon without metrics is listed too.
   }
+}
+
+/** Sends a request on a new connection and returns the response body. */
+export async function requestUnix(
+  request: UnixHttpRequest,
+  signal?: AbortSignal,
+): Promise<string> {
+  using http = createUnixHttp();
+  const result = await http.request(request, defined({ signal }));
+  if (result.kind !== "answered") {
+    throw new Error(`failed to call ${request.socketPath}: ${result.kind}`);
+  }
+  return result.body.reveal();
 }
 
 function listed({ id, pid, apiSocket, instances }: ListedSimDaemon) {

@@ -4,40 +4,44 @@ export interface Grant {
   readonly why: string;
 }
 
-/**
- * Everything that the compiled binary may do. `docs/permissions.md` says the same at more length,
- * and a test keeps the two together.
- */
+/** Permissions of the compiled binary. `docs/permissions.md` is generated from them. */
 export const GRANTS: readonly Grant[] = [
-  { flag: "--no-prompt", why: "a service has nobody to ask: what is not granted is refused" },
+  { flag: "--no-prompt", why: "what is not granted is denied." },
   {
     flag: "--allow-read",
-    why: "operators say where configuration, secrets, sockets and the snapshotter's root are",
+    why:
+      "configuration, secrets, sockets and the snapshotter's root, whose paths operators choose. " +
+      "Deno itself denies `/proc`, `/sys` and most of `/dev`.",
   },
   {
     flag: "--allow-write",
-    why: "daemons' configuration files below the snapshotter's root; unix sockets count as written",
+    why:
+      "daemon configuration files below the snapshotter's root; `install`; connecting to a unix " +
+      "socket counts as writing.",
   },
-  { flag: "--allow-run", why: "operators name the credential plugins and helpers to run" },
   {
-    flag: "--allow-env",
-    why: "plugins get the whole environment, as the kubelet gives it to them",
+    flag: "--allow-run",
+    why:
+      "credential plugins and helpers, which operators name in configuration files; `ulimit -Sn` in " +
+      "`/bin/sh`. The broadest permission: child processes are bound only by the " +
+      "[systemd unit](systemd.md) or the [container](kubernetes.md).",
   },
+  { flag: "--allow-env", why: "plugins get the whole environment, as in the kubelet; settings." },
   {
     flag: "--allow-net",
     why:
-      "what operators choose: sockets' paths, the address for metrics, the Kubernetes API server",
+      "unix sockets, the address for metrics and health, the Kubernetes API server, registries. " +
+      "TLS connections to a registry pass through a loopback connection of the agent to itself.",
   },
   {
     flag: "--deny-net=169.254.169.254,169.254.170.2,169.254.170.23,100.100.100.200," +
       "168.63.129.16,[fd00:ec2::23],[fd00:ec2::254],[fd20:ce::254]",
-    why: "a cloud's metadata service is for plugins, never for the agent itself; Deno before 2.9 " +
-      "does not apply this to names, so registries' addresses are checked in lib/platform as well",
+    why: "[metadata services](#metadata-services) are for plugins, never for the agent.",
   },
   {
     flag: "--allow-sys=osUptime,statfs,uid",
-    why: "the machine's uptime, for systemd's reload protocol; whether a folder is in memory; " +
-      "our own user, for `check`",
+    why:
+      "uptime for systemd's reload protocol; whether a folder is in memory; the user, for `check`.",
   },
 ];
 

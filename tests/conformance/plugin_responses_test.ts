@@ -9,7 +9,7 @@ interface PluginResponseVector {
   readonly defaultCacheDuration: string;
   readonly error?: string;
   readonly cacheSeconds?: number;
-  /** Empty: the type is none that the protocol knows. */
+  /** Empty for a type that the protocol does not define. */
   readonly cacheKey?: string;
   readonly authIsNull?: boolean;
   readonly auth?: Readonly<Record<string, { username: string; password: string }>>;

@@ -8,7 +8,7 @@ interface TokenAttributesVector {
 }
 
 // Source: Kubernetes 1.36 `pkg/credentialprovider/plugin`, `RegisterCredentialProviderPlugins`.
-// Numbers as audiences are left out: the snapshotter's loader makes strings of them, and so do we.
+// Numeric audiences are omitted: like the snapshotter's loader, the agent converts them to strings.
 Deno.test("readProviderConfig: agrees with every vector of token-attributes.json", () => {
   runVectors<TokenAttributesVector>("token-attributes", ({ tokenAttributes, error }) => {
     const { problems, plugins } = readProviderConfig(

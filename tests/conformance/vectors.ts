@@ -1,14 +1,14 @@
 import { fail, ok } from "node:assert/strict";
 
-/** The vectors of one file: answers that the reference implementations gave. */
+/** Returns the vectors of a file: results of the reference implementations. */
 export function readVectors<T>(name: string): readonly T[] {
   const text = Deno.readTextFileSync(new URL(`./vectors/${name}.json`, import.meta.url));
   const vectors = JSON.parse(text) as T[];
-  ok(vectors.length > 0, `${name}.json holds vectors`);
+  ok(vectors.length > 0, `${name}.json contains vectors`);
   return vectors;
 }
 
-/** Runs every vector and fails with all the failures, not the first alone. */
+/** Checks every vector and reports all failures. */
 export function runVectors<T>(name: string, check: (vector: T) => void): void {
   const failures: string[] = [];
   for (const vector of readVectors<T>(name)) {

@@ -290,7 +290,7 @@ Deno.test({
     {
       await using agent = await AgentProcess.start(node, { ...options, by: asTheUnit("1") });
       await agent.until("the warning", () => agent.log.includes("failed to serve the local API"));
-      match(agent.log, /given to group 54321, .* add it to SupplementaryGroups= of the unit/);
+      match(agent.log, /change its group to 54321: .* add it to SupplementaryGroups= of the unit/);
     }
     const by = asTheUnit(String(FOREIGN));
     {

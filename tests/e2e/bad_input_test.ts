@@ -134,7 +134,12 @@ Deno.test("run: is ready without any daemon, and exits on SIGTERM", async () => 
 
 Deno.test("run: reports daemons that misbehave, and delivers to the others", async () => {
   await using node = simNode();
-  const faults = { unavailable: "silent", error: "error-500", half: "half", slow: "slow" } as const;
+  const faults = {
+    unavailable: "unresponsive",
+    error: "error-500",
+    half: "truncated",
+    slow: "slow",
+  } as const;
   for (const id of [...Object.keys(faults), "left", "good"]) {
     await node.addDaemon({ id, mode: "dedicated", images: [passwordImage(node)] });
   }
@@ -164,7 +169,7 @@ Deno.test("run: reports daemons that misbehave, and delivers to the others", asy
   await agent.until("the recovery", () => node.allNewest());
 });
 
-for (const fault of ["garbage", "silent", "gone"] as const) {
+for (const fault of ["garbage", "unresponsive", "gone"] as const) {
   Deno.test(`discovery: keeps the last known instances when the system API is ${fault}`, async () => {
     await using node = simNode();
     await node.addDaemon({ id: "d1", mode: "dedicated", images: [passwordImage(node)] });

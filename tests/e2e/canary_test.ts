@@ -172,7 +172,7 @@ async function exercise(
   captured.push(...await pages(agent.base));
 
   await dedicated.setFault("error-500");
-  await shared.setFault("half");
+  await shared.setFault("truncated");
   canaryDocker(node, { ...planted, docker: planted["docker-second"] });
   await node.readAll();
   await pause(1_500);

@@ -112,7 +112,7 @@ Deno.test("check: warns about double renewal, readable passwords, and a writable
   await Deno.chmod(join(node.dir, "bin"), 0o777);
   const { code, out } = await check(node, "");
   equal(code, 0);
-  match(out, /^warning: .*the snapshotter renews credentials too, so both would/m);
+  match(out, /^warning: .*the snapshotter also renews credentials/m);
   match(out, /^warning: .*config\.json: other users can read the passwords in it /m);
   match(out, /^warning: .*\/bin: every user can write it, and so decide what the agent executes /m);
 });

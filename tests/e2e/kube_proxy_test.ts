@@ -18,9 +18,9 @@ function proxy(greet: Greet): Proxy {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const serve = async (client: Deno.Conn) => {
     const server = await Deno.connect(await greet(client, targets));
-    await Promise.allSettled([
-      client.readable.pipeTo(server.writable),
-      server.readable.pipeTo(client.writable),
+    await Promise.all([
+      client.readable.pipeTo(server.writable).catch(() => {}),
+      server.readable.pipeTo(client.writable).catch(() => {}),
     ]);
   };
   void (async () => {

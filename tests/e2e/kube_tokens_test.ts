@@ -197,7 +197,7 @@ tokenTest(
     annotated(api, "web", "reader");
     putPod(api, "web-1", { account: "web", images: [IMAGE] });
     await using agent = await start(node, api);
-    match(agent.log, /plugin-invalid-response.*that takes cacheType Token/);
+    match(agent.log, /plugin-invalid-response.*requires cacheType Token/);
     strictEqual((await currentAuth(node, "d1")).role, "robot");
     doesNotMatch(agent.log, /eyJ/);
   },

@@ -173,7 +173,7 @@ Deno.test("status: returns exit code 4 for an expired credential", async () => {
   equal(code, 4);
   match(
     out,
-    /^critical: the credential of .* expired .* ago, and reads that nydusd has not cached/,
+    /^critical: the credential of .* expired .* ago; reads of data that nydusd has not cached/,
   );
   await agent.until("a line in the log", () => /error health-critical: the cred/.test(agent.log));
 });

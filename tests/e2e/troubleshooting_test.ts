@@ -29,7 +29,7 @@ async function health(agent: AgentProcess): Promise<{ summary: string; about: st
 
 /** Checks that the guide and the log of nydusd contain these texts. */
 async function nydusdLogs(node: SimNode, ...pieces: readonly string[]): Promise<void> {
-  const log = (await node.readAll()).map(({ said }) => said).join("\n");
+  const log = (await node.readAll()).map(({ log }) => log).join("\n");
   for (const piece of pieces) quotes(log, piece);
 }
 

@@ -1,6 +1,6 @@
 import { join } from "@std/path";
 
-/** PEM texts of an authority of our own, and of what it has signed. */
+/** PEM texts of a test CA and the certificates that it has signed. */
 export interface Certificates {
   readonly ca: string;
   readonly cert: string;
@@ -9,18 +9,18 @@ export interface Certificates {
   readonly clientKey: string;
 }
 
-let made: Promise<Certificates> | undefined;
+let cached: Promise<Certificates> | undefined;
 
-/** Whether certificates can be made here; a test without them is ignored, and says so. */
+/** Whether openssl is installed; tests that need certificates are ignored without it. */
 export const HAS_OPENSSL: boolean = await new Deno.Command("openssl", {
   args: ["version"],
   stdout: "null",
   stderr: "null",
 }).output().then(({ success }) => success, () => false);
 
-/** For 127.0.0.1, localhost and `kubernetes.default.svc`; made once a process. */
+/** Creates certificates for 127.0.0.1, localhost and `kubernetes.default.svc`, once per process. */
 export function certificates(): Promise<Certificates> {
-  return made ??= inFolder(async (folder) => {
+  return cached ??= inFolder(async (folder) => {
     await authority(folder, "ca");
     await signed(folder, "ca", "server", "/CN=kube-apiserver", SERVER);
     await signed(folder, "ca", "client", "/O=system:nodes/CN=system:node:one", CLIENT);
@@ -35,7 +35,7 @@ export function certificates(): Promise<Certificates> {
   });
 }
 
-/** A server's certificate that ended yesterday, of the same authority as another would be. */
+/** Creates a server certificate that expired yesterday. */
 export function expiredCertificates(): Promise<Pick<Certificates, "ca" | "cert" | "key">> {
   return inFolder(async (folder) => {
     await authority(folder, "ca");
@@ -49,7 +49,7 @@ export function expiredCertificates(): Promise<Pick<Certificates, "ca" | "cert" 
   });
 }
 
-/** A client's certificate by an authority that is new. */
+/** Creates a client certificate of a new CA. */
 export function renewedClient(): Promise<Pick<Certificates, "ca" | "clientCert" | "clientKey">> {
   return inFolder(async (folder) => {
     await authority(folder, "ca");

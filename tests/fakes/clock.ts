@@ -6,8 +6,8 @@ interface Sleeper {
 }
 
 /**
- * Virtual time. A test moves it with {@linkcode FakeClock.advance} once the code under test sleeps
- * ({@linkcode FakeClock.waiting}), so nothing depends on real time.
+ * A virtual clock. A test advances it with {@linkcode FakeClock.advance} once the code under test
+ * sleeps ({@linkcode FakeClock.waiting}), so that nothing depends on real time.
  */
 export class FakeClock implements Clock {
   #wallMs: number;
@@ -30,7 +30,7 @@ export class FakeClock implements Clock {
   sleep(ms: number, { signal }: CallOptions = {}): Promise<void> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason);
-      if (ms <= 0) return resolve(); // a turn of the event loop takes no time
+      if (ms <= 0) return resolve(); // yielding to the event loop takes no time
       const sleeper: Sleeper = {
         wakeAtMs: this.#monotonicMs + ms,
         wake: () => {
@@ -54,7 +54,7 @@ export class FakeClock implements Clock {
     return new Promise((resolve) => this.#watchers.push({ count, resolve }));
   }
 
-  /** Moves both clocks on, waking sleepers in the order of their times. */
+  /** Advances both clocks, waking sleepers in the order of their times. */
   async advance(ms: number): Promise<void> {
     const untilMs = this.#monotonicMs + ms;
     while (true) {
@@ -64,13 +64,13 @@ export class FakeClock implements Clock {
       this.#move(next.wakeAtMs - this.#monotonicMs);
       this.#sleepers = this.#sleepers.filter((s) => s !== next);
       next.wake();
-      await settle();
+      await flushTasks();
     }
     this.#move(untilMs - this.#monotonicMs);
-    await settle();
+    await flushTasks();
   }
 
-  /** Steps the wall clock alone, as an operator or NTP does. */
+  /** Steps only the wall clock, like an operator or NTP. */
   stepWall(ms: number): void {
     this.#wallMs += ms;
   }
@@ -89,9 +89,9 @@ export class FakeClock implements Clock {
   }
 }
 
-/** Lets everything that can run without time run. */
-export async function settle(): Promise<void> {
+/** Runs all pending tasks that do not wait for time. */
+export async function flushTasks(): Promise<void> {
   for (let i = 0; i < 20; i++) await Promise.resolve();
-  // A turn of the event loop; a timer of nothing takes four milliseconds.
+  // Yields to the event loop; setTimeout(0) would take four milliseconds.
   await new Promise<void>((resolve) => setImmediate(resolve));
 }

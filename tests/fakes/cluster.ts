@@ -5,13 +5,13 @@ import type { FakeClock } from "./clock.ts";
 type Pods = Awaited<ReturnType<PodAccounts["podsOf"]>>;
 type Pod = (Pods & { kind: "pods" })["pods"][number];
 
-/** A cluster in memory: pods by image, accounts by name. */
+/** A cluster in memory, with pods by image and accounts by name. */
 export class Cluster implements PodAccounts {
   readonly pods = new Map<string, { readonly image: string; readonly pod: Pod }>();
   readonly accounts = new Map<string, { uid: string; annotations: Record<string, string> }>();
   readonly tokens: string[] = [];
   down = false;
-  /** Called while a token is being made. */
+  /** Called while a token is being created. */
   meanwhile = () => {};
   lifetimeMs = 3_600_000;
   readonly clock: FakeClock;

@@ -13,22 +13,22 @@ import {
   PREFACE,
 } from "./http2_peer.ts";
 
-/** Bytes that one side sends in one go. */
+/** Bytes that one side sends at once. */
 export interface Sent {
   readonly from: "client" | "server";
   readonly bytes: Uint8Array;
 }
 
-/** How a call lies on the wire: nothing of it may matter to who reads. */
+/** Wire encoding of a call, which must not affect the reader. */
 export interface WireStyle {
   readonly fields: FieldStyle;
   readonly padding: number;
   readonly priority: boolean;
-  /** Where the header block is cut into CONTINUATION frames, as shares of its length. */
+  /** Where to split the header block into CONTINUATION frames, as fractions of its length. */
   readonly blockCuts: readonly number[];
-  /** Where the message is cut into DATA frames. */
+  /** Where to split the message into DATA frames. */
   readonly dataCuts: readonly number[];
-  /** END_STREAM in an empty frame of its own. */
+  /** Whether END_STREAM is in a separate, empty frame. */
   readonly emptyEnd: boolean;
 }
 
@@ -41,11 +41,11 @@ export const PLAIN: WireStyle = {
   emptyEnd: false,
 };
 
-/** One call and its end. */
+/** A call and its response. */
 export interface WireCall {
   readonly path: string;
   readonly message: Uint8Array;
-  /** The first byte of its prefix; 1 says that it is compressed. */
+  /** First byte of the gRPC prefix; 1 means compressed. */
   readonly flag?: number;
   readonly answer:
     | { readonly kind: "message"; readonly message: Uint8Array }
@@ -58,18 +58,18 @@ export interface WireCall {
 export const PULL = "/runtime.v1.ImageService/PullImage";
 export const REMOVE = "/runtime.v1.ImageService/RemoveImage";
 
-/** The answer to a pull that succeeded. */
+/** Returns the response of a successful pull. */
 export function pulled(imageId: string): WireCall["answer"] {
   return { kind: "message", message: pullImageResponse(imageId) };
 }
 
-/** Speaks for both ends of one connection. */
+/** Encodes both sides of a connection. */
 export class Conversation {
   readonly #client = new HpackEncoder();
   readonly #server = new HpackEncoder();
   #nextStream = 1;
 
-  /** What both send before any call. */
+  /** Returns what both sides send before the first call. */
   opening(): Sent[] {
     // HEADER_TABLE_SIZE 8192, INITIAL_WINDOW_SIZE 65535.
     const settings = [0, 1, 0, 0, 32, 0, 0, 4, 0, 0, 255, 255];
@@ -81,7 +81,7 @@ export class Conversation {
     ];
   }
 
-  /** What is between calls and is of no interest. */
+  /** Returns frames that the reader has to ignore. */
   chatter(): Sent[] {
     return [
       { from: "client", bytes: frame(FRAME.ping, 0, 0, [1, 2, 3, 4, 5, 6, 7, 8]) },
@@ -92,13 +92,13 @@ export class Conversation {
     ];
   }
 
-  /** A resize of the client's table, announced in the next header block. */
+  /** Resizes the client's table, which the next header block announces. */
   resizeClient(bytes: number): void {
     this.#resize = this.#client.resize(bytes);
   }
   #resize: Uint8Array = new Uint8Array(0);
 
-  /** The steps of a call, each to be sent whole; steps of other calls may lie between them. */
+  /** Yields the steps of a call, between which steps of other calls may be sent. */
   *call(
     { path, message, flag = 0, answer, style = PLAIN }: WireCall,
   ): Generator<Sent, void> {
@@ -175,7 +175,7 @@ export class Conversation {
   }
 }
 
-/** A recording: a line a chunk, `client` or `server` and the bytes in base64. */
+/** Parses a recording: one line per chunk, `client` or `server` and the bytes in base64. */
 export function readRecording(text: string): Sent[] {
   return text.trim().split("\n").map((line) => {
     const [from, bytes = ""] = line.split(" ");

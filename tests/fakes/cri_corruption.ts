@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import type { Sent } from "./cri_conversation.ts";
 
-/** A conversation with one to four of its chunks damaged, in any way and anywhere. */
+/** Generates a conversation with one to four corrupted chunks. */
 export function corrupted(original: readonly Sent[]): fc.Arbitrary<readonly Sent[]> {
   const damage = fc.record({
     chunk: fc.nat({ max: original.length - 1 }),

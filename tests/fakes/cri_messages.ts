@@ -1,4 +1,4 @@
-/** Builds protobuf messages of CRI, well-formed or not, for tests. */
+/** Encodes valid and invalid protobuf messages of CRI. */
 import { joined } from "./http2_peer.ts";
 
 export function varint(value: number): number[] {
@@ -8,13 +8,13 @@ export function varint(value: number): number[] {
   return [...bytes, left];
 }
 
-/** A length-delimited field. */
+/** Encodes a length-delimited field. */
 export function field(number: number, content: string | Uint8Array): Uint8Array {
   const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
   return joined(varint(number * 8 + 2), varint(bytes.length), bytes);
 }
 
-/** A field of wire type 0. */
+/** Encodes a field of wire type 0. */
 export function numberField(number: number, value: number): Uint8Array {
   return joined(varint(number * 8), varint(value));
 }
@@ -34,7 +34,7 @@ export interface PodText {
   readonly namespace: string;
 }
 
-/** `PullImageRequest`; proto3 leaves empty strings out. */
+/** Encodes a `PullImageRequest`; proto3 omits empty strings. */
 export function pullImageRequest(
   { image, auth, pod, extra }: {
     readonly image: string;

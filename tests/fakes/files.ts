@@ -7,14 +7,14 @@ interface Entry {
   readonly version: number;
 }
 
-/** One call of `writeAtomic`. */
+/** A call of `writeAtomic`. */
 export interface Write {
   readonly path: string;
   readonly text: string;
   readonly options: { readonly mode: number; readonly uid?: number; readonly gid?: number };
 }
 
-/** A file system in memory, which can be made to fail path by path. */
+/** A file system in memory that can fail for individual paths. */
 export class FakeFiles implements FileSystem {
   readonly #entries = new Map<string, Entry>();
   readonly #watchers = new Set<(path: string) => void>();
@@ -24,7 +24,7 @@ export class FakeFiles implements FileSystem {
   readonly writes: Write[] = [];
   readonly reads: string[] = [];
 
-  /** Puts a file there, or a socket or link. */
+  /** Creates or replaces a file, socket or link. */
   set(path: string, text = "", kind: FileStat["kind"] = "file"): void {
     this.#entries.set(path, { kind, text, version: ++this.#version });
     for (const changed of this.#watchers) changed(path);
@@ -38,12 +38,12 @@ export class FakeFiles implements FileSystem {
     return this.#entries.get(path)?.text;
   }
 
-  /** Reading, listing or looking at it fails from now on. */
+  /** Makes every read, stat and list of a path fail. */
   refuseReading(path: string): void {
     this.#unreadable.add(path);
   }
 
-  /** Writing into this folder fails until allowed again. */
+  /** Makes writes into a folder fail, or succeed again. */
   refuseWriting(folder: string, refuse = true): void {
     if (refuse) this.#unwritable.add(folder);
     else this.#unwritable.delete(folder);
@@ -56,7 +56,7 @@ export class FakeFiles implements FileSystem {
   }
 
   stat(path: string): Promise<FileStat | undefined> {
-    if (this.#unreadable.has(path)) return Promise.reject(refused("look at", path));
+    if (this.#unreadable.has(path)) return Promise.reject(refused("stat", path));
     const entry = this.#entries.get(path);
     if (entry === undefined) return Promise.resolve(this.#isFolder(path) ? FOLDER : undefined);
     const { kind, text, version } = entry;

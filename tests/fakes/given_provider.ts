@@ -5,7 +5,7 @@ import {
   Secret,
 } from "../../lib/model/mod.ts";
 
-/** A provider that has these, `user:password` each, for every image. */
+/** Creates a provider that returns these `user:password` pairs for every image. */
 export function givenProvider(
   name: ProviderName,
   pairs: readonly string[],

@@ -1,6 +1,6 @@
 import type { Host, HostSignal } from "../../lib/platform/mod.ts";
 
-/** A host that keeps what it is told, and sends signals when a test says so. */
+/** A host that records output and delivers signals on request. */
 export class FakeHost implements Host {
   readonly args: readonly string[] = [];
   readonly env: Record<string, string> = {};
@@ -26,7 +26,7 @@ export class FakeHost implements Host {
     return this.size;
   }
 
-  /** Set to false when whoever read has gone. */
+  /** Whether the reader of stdout is still connected. */
   isRead = true;
 
   out(text: string): boolean {
@@ -43,7 +43,7 @@ export class FakeHost implements Host {
     return { [Symbol.dispose]: () => void this.#listeners.delete(received) };
   }
 
-  /** Sends a signal to whoever listens; returns how many do. */
+  /** Delivers a signal to all listeners, and returns their number. */
   signal(name: HostSignal): number {
     for (const received of this.#listeners) received(name);
     return this.#listeners.size;

@@ -1,11 +1,11 @@
 import { HUFFMAN_CODE_LENGTHS } from "../../lib/cri/hpack.ts";
 import { STATIC_TABLE } from "../../lib/cri/hpack.ts";
 
-/** How a header field is put on the wire (RFC 7541, section 6.2). */
+/** Encoding of header fields (RFC 7541, section 6.2). */
 export interface FieldStyle {
   readonly huffman: boolean;
   readonly literal: "incremental" | "without-indexing" | "never-indexed";
-  /** Refer to fields that the peer knows already. */
+  /** Whether to refer to fields in the tables. */
   readonly indexed: boolean;
 }
 
@@ -27,7 +27,7 @@ export const FLAG = { endStream: 1, ack: 1, endHeaders: 4, padded: 8, priority: 
 
 export const PREFACE = new TextEncoder().encode("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 
-/** Puts pieces one after another. */
+/** Concatenates pieces. */
 export function joined(...pieces: readonly (Uint8Array | readonly number[])[]): Uint8Array {
   const whole = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
@@ -38,7 +38,7 @@ export function joined(...pieces: readonly (Uint8Array | readonly number[])[]): 
   return whole;
 }
 
-/** One frame, of any length and with any flags. */
+/** Encodes a frame of any length and with any flags. */
 export function frame(
   type: number,
   flags: number,
@@ -53,13 +53,13 @@ export function frame(
   );
 }
 
-/** Cuts bytes into as many parts as there are shares, one more at the end. */
+/** Splits bytes at the given fractions of their length. */
 export function cut(bytes: Uint8Array, shares: readonly number[]): Uint8Array[] {
   const places = shares.map((share) => Math.floor(share * bytes.length)).sort((a, b) => a - b);
   return [0, ...places].map((start, i) => bytes.subarray(start, places[i] ?? bytes.length));
 }
 
-/** A header block in HEADERS and CONTINUATION frames. */
+/** Encodes a header block in HEADERS and CONTINUATION frames. */
 export function headerFrames(
   streamId: number,
   block: Uint8Array,
@@ -91,7 +91,7 @@ export function headerFrames(
   }));
 }
 
-/** One DATA frame. */
+/** Encodes a DATA frame. */
 export function dataFrame(
   streamId: number,
   bytes: Uint8Array,
@@ -103,20 +103,20 @@ export function dataFrame(
   return frame(FRAME.data, flags, streamId, joined(before, bytes, new Uint8Array(padding)));
 }
 
-/** A gRPC message with its prefix. */
+/** Encodes a gRPC message with its prefix. */
 export function grpcMessage(message: Uint8Array, compressed = 0): Uint8Array {
   const length = message.length;
   const prefix = [compressed, length >>> 24, length >> 16 & 255, length >> 8 & 255, length & 255];
   return joined(prefix, message);
 }
 
-/** Encodes header blocks as a peer would, with a table of its own. Text is one byte a character. */
+/** Encodes header blocks with a dynamic table. Texts have one byte per character. */
 export class HpackEncoder {
   /** Newest first. */
   #table: Field[] = [];
   #maxBytes = 4_096;
 
-  /** The instruction that resizes the table; it belongs at the beginning of the next block. */
+  /** Resizes the table, and returns the instruction for the start of the next block. */
   resize(maxBytes: number): Uint8Array {
     this.#maxBytes = maxBytes;
     this.#evict();
@@ -169,7 +169,7 @@ function string(text: string, huffman: boolean): number[] {
   return [...integer(coded.length, 7, huffman ? 0x80 : 0), ...coded];
 }
 
-/** The canonical code, as a string of bits for each symbol. */
+/** The canonical Huffman code, a string of bits per symbol. */
 const CODES: readonly string[] = (() => {
   const codes: string[] = [];
   let code = 0n;
@@ -182,13 +182,13 @@ const CODES: readonly string[] = (() => {
   return codes;
 })();
 
-/** Huffman-codes bytes, filled up with ones. */
+/** Huffman-encodes bytes, padded with ones. */
 export function encodeHuffman(bytes: Iterable<number>): number[] {
   const bits = Array.from(bytes, (byte) => CODES[byte]).join("");
   return (bits.match(/.{1,8}/g) ?? []).map((part) => parseInt(part.padEnd(8, "1"), 2));
 }
 
-/** The code of a symbol as a string of bits. */
+/** Returns the code of a symbol as a string of bits. */
 export function huffmanBits(symbol: number): string {
   return CODES[symbol] ?? "";
 }

@@ -1,5 +1,6 @@
 import {
   type CallOptions,
+  defined,
   type KubeHttp,
   type KubeHttpFailure,
   type KubeHttpRequest,
@@ -9,7 +10,7 @@ import {
   Secret,
 } from "../../lib/model/mod.ts";
 
-/** An open watch, which the test feeds and ends. */
+/** An open watch that a test controls. */
 export interface FakeStream {
   readonly request: KubeHttpRequest;
   send(event: unknown): void;
@@ -18,22 +19,22 @@ export interface FakeStream {
 
 type Answer = KubeHttpResponse | KubeHttpFailure;
 
-/** Answers as the test says, without a network. */
+/** An HTTP client with responses that a test defines. */
 export class FakeKubeHttp implements KubeHttp {
   readonly requests: KubeHttpRequest[] = [];
   readonly streams: FakeStream[] = [];
   answer: (path: string, request: KubeHttpRequest) => Answer;
-  /** What a watch gets instead of beginning. */
+  /** Returns the response of a watch that does not start. */
   refuse: ((path: string) => KubeStreamEnd | undefined) | undefined;
 
-  /** Called when a watch has begun. */
+  /** Called when a watch has started. */
   onStream: () => void = () => {};
 
   constructor(answer: (path: string, request: KubeHttpRequest) => Answer) {
     this.answer = answer;
   }
 
-  /** Paths and queries of everything that was asked. */
+  /** Paths and queries of all requests. */
   get paths(): string[] {
     return this.requests.map(({ path }) => decodeURIComponent(path));
   }
@@ -71,13 +72,8 @@ export class FakeKubeHttp implements KubeHttp {
   [Symbol.dispose](): void {}
 }
 
-/** A whole answer. */
+/** Returns a complete response. */
 export function answered(value: unknown, status = 200, retryAfterMs?: number): KubeHttpResponse {
   const body = new Secret(JSON.stringify(value));
-  return {
-    kind: "answered",
-    status,
-    body,
-    ...(retryAfterMs !== undefined && { retryAfterMs }),
-  };
+  return defined({ kind: "answered" as const, status, body, retryAfterMs });
 }

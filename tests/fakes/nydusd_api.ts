@@ -5,10 +5,10 @@ import {
   Secret,
 } from "../../lib/model/mod.ts";
 
-/** A nydusd in memory, which notes what it was asked. */
+/** A nydusd in memory that records all calls. */
 export class FakeNydusdApi implements NydusdApi {
   readonly calls: string[] = [];
-  /** By mount id; empty at first, as in a nydusd that started without a credential. */
+  /** By mount id; initially empty, as in a nydusd that started without a credential. */
   readonly currentAuth = new Map<string, Secret>();
   version = "v2.4.4";
   state = "RUNNING";
@@ -20,10 +20,10 @@ export class FakeNydusdApi implements NydusdApi {
     caFiles: [],
     mirrors: [],
   };
-  /** What a call answers instead; undefined = as it should. */
+  /** Returns the failure of a call; undefined for success. */
   fault: (call: string, socket: string) => Exclude<PeerResult<never>, { kind: "ok" }> | undefined =
     () => undefined;
-  /** Awaited in every call, to see what overlaps. */
+  /** Awaited in every call, to test concurrency. */
   pause: () => Promise<void> = () => Promise.resolve();
 
   info(socket: string) {
@@ -38,7 +38,7 @@ export class FakeNydusdApi implements NydusdApi {
     }));
   }
 
-  /** No key for a mount that nothing was stored for, as the real one answers. */
+  /** Like the real nydusd, omits a mount without a stored value. */
   readAuths(socket: string, { mountId }: { readonly mountId?: string } = {}) {
     const isQueried = ([id]: readonly [string, Secret]) => mountId === undefined || id === mountId;
     return this.#answer(
@@ -65,5 +65,5 @@ export class FakeNydusdApi implements NydusdApi {
   }
 }
 
-/** A value as nydusd holds it. */
+/** Encodes `user:password` as nydusd stores it. */
 export const registryAuth = (pair: string) => new Secret(btoa(pair));

@@ -1,6 +1,6 @@
 import type { AgentEvent, Observer } from "../../lib/model/mod.ts";
 
-/** Keeps every event, for assertions. */
+/** Records every event. */
 export class FakeObserver implements Observer {
   readonly events: AgentEvent[] = [];
 

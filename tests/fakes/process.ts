@@ -7,27 +7,27 @@ import type {
 
 type Answer = ProcessResult | string | Promise<ProcessResult | string>;
 
-/** Answers by a function instead of a child process, and keeps every request. */
+/** Calls a function instead of starting a child process, and records every request. */
 export class FakeProcessRunner implements ProcessRunner {
   readonly requests: ProcessRequest[] = [];
   answer: (request: ProcessRequest) => Answer;
-  /** Runs under way, and the most that there were at once. */
+  /** Current and maximum number of parallel runs. */
   running = 0;
   mostRunning = 0;
-  #currentAuth: PromiseWithResolvers<void> | undefined;
+  #blocked: PromiseWithResolvers<void> | undefined;
 
   constructor(answer: (request: ProcessRequest) => Answer) {
     this.answer = answer;
   }
 
-  /** From now on nothing ends before {@linkcode FakeProcessRunner.release}. */
+  /** Blocks all runs until {@linkcode FakeProcessRunner.release}. */
   hold(): void {
-    this.#currentAuth = Promise.withResolvers<void>();
+    this.#blocked = Promise.withResolvers<void>();
   }
 
   release(): void {
-    this.#currentAuth?.resolve();
-    this.#currentAuth = undefined;
+    this.#blocked?.resolve();
+    this.#blocked = undefined;
   }
 
   async run(request: ProcessRequest, { signal }: CallOptions = {}): Promise<ProcessResult> {
@@ -35,7 +35,7 @@ export class FakeProcessRunner implements ProcessRunner {
     this.requests.push(request);
     this.mostRunning = Math.max(this.mostRunning, ++this.running);
     try {
-      await this.#currentAuth?.promise;
+      await this.#blocked?.promise;
       const answer = await this.answer(request);
       return typeof answer === "string" ? exited(answer) : answer;
     } finally {
@@ -44,7 +44,7 @@ export class FakeProcessRunner implements ProcessRunner {
   }
 }
 
-/** A child that ended by itself. */
+/** Returns the result of a child process that exited. */
 export function exited(stdout: string, code = 0): ProcessResult {
   return { kind: "exited", code, stdout, stderr: "" };
 }

@@ -1,6 +1,6 @@
 import type { Random } from "../../lib/model/mod.ts";
 
-/** The same numbers for the same seed (mulberry32). */
+/** A deterministic random number generator (mulberry32). */
 export class FakeRandom implements Random {
   #state: number;
 

@@ -5,14 +5,14 @@ import {
   Secret,
 } from "../../lib/model/mod.ts";
 
-/** An answer in short. */
+/** Short form of a response. */
 export interface FakeAnswer {
   readonly status: number;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: unknown;
 }
 
-/** Answers as a test says, and remembers every request. */
+/** An HTTP client with responses that a test defines; records every request. */
 export class FakeRegistryHttp implements RegistryHttp {
   readonly requests: RegistryHttpRequest[] = [];
   readonly #answer: (request: RegistryHttpRequest) => FakeAnswer | RegistryHttpResult;
@@ -35,7 +35,7 @@ export class FakeRegistryHttp implements RegistryHttp {
     });
   }
 
-  /** `method url`, with what was sent as `Authorization`. */
+  /** `method url authorization` of every request. */
   get sent(): readonly string[] {
     return this.requests.map((request) => {
       const auth = authorizationOf(request);
@@ -46,7 +46,7 @@ export class FakeRegistryHttp implements RegistryHttp {
   [Symbol.dispose](): void {}
 }
 
-/** What a request brings as `Authorization`. */
+/** Returns the `Authorization` header of a request. */
 export function authorizationOf({ headers }: RegistryHttpRequest): string | undefined {
   return headers.find(([name]) => name === "authorization")?.[1].reveal();
 }

@@ -5,12 +5,12 @@ import type {
   SnapshotterDaemon,
 } from "../../lib/model/mod.ts";
 
-/** Answers with a list that the test sets, or with a failure. */
+/** A system API that returns a list or failure that a test defines. */
 export class FakeSnapshotterApi implements SnapshotterApi {
   answer: PeerResult<readonly SnapshotterDaemon[]> = { kind: "ok", value: [] };
   calls = 0;
 
-  /** Lists a daemon with instances, snapshot ID → image ID. */
+  /** Adds a daemon with instances (snapshot ID → image ID). */
   list(id: string, apiSocket: string, instances: Record<string, string>, pid = 100): void {
     const daemon: SnapshotterDaemon = {
       id,

@@ -18,43 +18,44 @@ import { AnswerDeadline } from "../../lib/model/mod.ts";
 import { CredentialChain } from "../../lib/providers/mod.ts";
 import { CandidateSelector, type Verify } from "../../lib/verification/mod.ts";
 import { CredentialStore } from "../../lib/credentials/mod.ts";
-import { FakeClock, settle } from "./clock.ts";
+import { FakeClock, flushTasks } from "./clock.ts";
 import { FakeObserver } from "./observer.ts";
 import { FakeRandom } from "./random.ts";
 
-/** A mount of a virtual node, and what its nydusd holds, uses and counts. */
+/** A mount of a virtual node, with the credentials and counters of its nydusd. */
 export interface VirtualMount {
   readonly id: string;
   readonly image: string;
   readonly version: string;
-  /** base64 of `user:password`, as it is stored. */
+  /** The stored value: base64 of `user:password`. */
   currentAuth: Secret;
-  /** `user:password` that reads are made with. */
+  /** The `user:password` that reads use. */
   inUse: string;
   reads: number;
   errors: number;
 }
 
-/** How a virtual node is made. */
+/** Options of a virtual node. */
 export interface VirtualNodeOptions {
   readonly clock?: FakeClock;
-  /** In the chain's order. */
+  /** In the order of the chain. */
   readonly providers: readonly CredentialProvider[];
   readonly verify?: Verify;
-  /** Between two reads of every mount. Default: nobody reads. */
+  /** Interval of the reads of every mount. Default: no reads. */
   readonly readEveryMs?: number;
-  /** When a nydusd from 2.4.2 on first looks for a new value; it looks every 5 s. */
+  /** When nydusd 2.4.2 and later first polls for a new value; afterwards every 5 s. */
   readonly pollPhaseMs?: number;
   readonly refreshIntervalMs?: number;
-  /** How long each provider is waited for. Default: until it answers. */
+  /** Deadline of each provider. Default: none. */
   readonly providerTimeoutMs?: number;
 }
 
 const POLL_MS = 5_000;
 
 /**
- * A node in virtual time: the agent's own reconciler, store, chain and elector, before nydusd that
- * take a new value when those of their version do, and a registry that a test speaks for.
+ * A node in virtual time: the agent's real reconciler, store, chain and candidate selector, with
+ * simulated nydusd that activate a new value like the real versions, and a registry that a test
+ * defines.
  */
 export class VirtualNode {
   readonly clock: FakeClock;
@@ -62,17 +63,16 @@ export class VirtualNode {
   readonly store: CredentialStore;
   readonly mounts: VirtualMount[] = [];
   readonly reconciler: Reconciler;
-  /** What the registry takes. */
+  /** Whether the registry accepts a credential. */
   accepts: (pair: string, repository: string) => boolean = () => true;
-  /** What it was asked about by probes. */
+  /** The credentials of all probes. */
   readonly probes: string[] = [];
-  /** Every delivery, as `user:password`. */
+  /** The `user:password` of every delivery. */
   readonly deliveries: string[] = [];
-  /** Virtual time (monotonic) of the first and of the last read that failed. */
+  /** Monotonic time of the first and the last failed read. */
   firstFailureMs: number | undefined;
   lastFailureMs: number | undefined;
   readonly #options: VirtualNodeOptions;
-  #daemons: readonly Daemon[] | undefined;
 
   constructor(options: VirtualNodeOptions) {
     this.#options = options;
@@ -105,7 +105,7 @@ export class VirtualNode {
       {
         discoverer: { discover: () => Promise.resolve(this.#view()) },
         resolver: chain,
-        deliverer: { deliver: (order) => Promise.resolve(this.#deliver(order)) },
+        deliverer: { deliver: (request) => Promise.resolve(this.#deliver(request)) },
         ...(options.readEveryMs !== undefined && {
           readCounter: { backendReads: (socket) => Promise.resolve(this.#counts(socket)) },
         }),
@@ -115,17 +115,16 @@ export class VirtualNode {
     );
   }
 
-  /** Adds a mount with a daemon of its own, which holds a credential (`user:password`) or none. */
+  /** Adds a mount with its own daemon, which has a credential (`user:password`) or none. */
   mount(image: string, pair = "", version = "2.4.4"): VirtualMount {
     const id = `d${this.mounts.length}`;
     const currentAuth = new Secret(pair === "" ? "" : btoa(pair));
     const mount = { id, image, version, currentAuth, inUse: pair, reads: 0, errors: 0 };
     this.mounts.push(mount);
-    this.#daemons = undefined;
     return mount;
   }
 
-  /** Runs agent, daemons and readers while a test moves the clock. */
+  /** Runs agent, daemons and readers while a test advances the clock. */
   async run(work: () => Promise<void>): Promise<void> {
     const stop = new AbortController();
     const { signal } = stop;
@@ -136,7 +135,7 @@ export class VirtualNode {
       this.#read(signal).catch(ended),
     ];
     try {
-      for (let i = 0; i < 4; i++) await settle();
+      for (let i = 0; i < 4; i++) await flushTasks();
       await work();
     } finally {
       stop.abort();
@@ -144,28 +143,30 @@ export class VirtualNode {
     }
   }
 
-  /** Moves on until something holds; how long that took (ms), at most `mostMs`. */
+  /** Advances the clock until a condition holds; returns the elapsed time (ms). */
   async until(holds: () => boolean, mostMs: number, stepMs = 250): Promise<number> {
     const startMs = this.clock.monotonicMs();
     while (!holds()) {
       const passedMs = this.clock.monotonicMs() - startMs;
-      if (passedMs >= mostMs) throw new Error(`in vain for ${passedMs} ms of virtual time`);
+      if (passedMs >= mostMs) {
+        throw new Error(`condition not met after ${passedMs} ms of virtual time`);
+      }
       await this.clock.advance(stepMs);
     }
     return this.clock.monotonicMs() - startMs;
   }
 
-  /** Forgets the reads that failed so far. */
+  /** Resets the times of failed reads. */
   forgetFailures(): void {
     this.firstFailureMs = this.lastFailureMs = undefined;
   }
 
-  /** What a mount holds, as `user:password`. */
+  /** Returns the `user:password` that is configured for a mount. */
   currentAuthOf({ currentAuth }: VirtualMount): string {
     return atob(currentAuth.reveal());
   }
 
-  /** The delivery states of all mounts, in the order in which they were added. */
+  /** Returns the delivery states of all mounts in the order of their creation. */
   states(): readonly string[] {
     return this.reconciler.status().daemons.flatMap(({ instances }) =>
       instances.map(({ delivery }) => delivery)
@@ -195,17 +196,17 @@ export class VirtualNode {
     }
   }
 
-  /** An empty value clears; a mount that was never told one keeps what its file said. */
+  /** Activates the stored value. */
   #use(mount: VirtualMount): void {
     mount.inUse = this.currentAuthOf(mount);
   }
 
   #view(): NodeView {
-    this.#daemons ??= this.mounts.map((mount) => daemonOf(mount));
-    const daemons = this.#daemons.map((daemon, i) => {
-      const currentAuth = this.mounts[i]?.currentAuth ?? new Secret("");
-      // As the real nydusd: no key for a mount that started without a credential.
-      return { ...daemon, currentAuth: new Map(currentAuth.isEmpty ? [] : [["/", currentAuth]]) };
+    const daemons = this.mounts.map((mount) => {
+      const { currentAuth } = mount;
+      // Like the real nydusd, omits a mount that started without a credential.
+      const auths = new Map(currentAuth.isEmpty ? [] : [["/", currentAuth]] as const);
+      return { ...daemonOf(mount), currentAuth: auths };
     });
     return { daemons, problems: [] };
   }
@@ -234,7 +235,7 @@ export class VirtualNode {
       : "";
     this.probes.push(pair);
     const kind = this.accepts(pair, repository) ? "accepted" : "refused";
-    return Promise.resolve({ kind, detail: "a test says so" });
+    return Promise.resolve({ kind, detail: "defined by the test" });
   }
 }
 

@@ -49,7 +49,7 @@ export const DAEMON_FAULTS: readonly Fault[] = [
     for (const id of DAEMONS) await stage.daemon(id).upgrade();
     return () => stage.node.startSnapshotter();
   }),
-  ...(["error-500", "half", "slow", "silent"] as const).map((how) =>
+  ...(["error-500", "truncated", "slow", "unresponsive"] as const).map((how) =>
     fault(`nydusd answers: ${how}`, 3_000, async (stage) => {
       await Promise.all(DAEMONS.map((id) => stage.daemon(id).setFault(how)));
       return async () =>
@@ -64,7 +64,7 @@ export const SNAPSHOTTER_FAULTS: readonly Fault[] = [
     await node.stopSnapshotter();
     return () => node.startSnapshotter();
   }),
-  ...(["garbage", "silent", "flapping"] as const).map((how) =>
+  ...(["garbage", "unresponsive", "flapping"] as const).map((how) =>
     fault(`the snapshotter's list is ${how}`, 3_000, ({ node: { snapshotter } }) => {
       if (snapshotter !== undefined) snapshotter.fault = how;
       return Promise.resolve(() => {

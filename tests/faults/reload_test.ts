@@ -8,7 +8,7 @@ import { join } from "@std/path";
 import { type AgentConfig, configDifferences, loadAgentConfig } from "../../lib/config/mod.ts";
 import { SimRegistry } from "../../lib/simulator/mod.ts";
 import type { SimNode } from "../../lib/simulator/mod.ts";
-import { fetchUnix } from "../../lib/simulator/unix_fetch.ts";
+import { fetchUnix } from "../fakes/unix_fetch.ts";
 import { CanaryDetector, newTokenCanary } from "../canary/detector.ts";
 import { AgentProcess, freePort, pause, simNode } from "../e2e/stage.ts";
 import { seeded } from "./campaign.ts";

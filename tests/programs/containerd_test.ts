@@ -19,7 +19,7 @@ import {
 
 const MIB = 1024 * 1024;
 const AUTH = { username: USER, password: PASSWORD };
-/** What the endurance test does; docs/cri-proxy.md tells how to ask for more. */
+/** Sizes of the endurance test, which the environment can change. */
 const CALLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_CRI_PROXY_CALLS") ?? "10000");
 const KILL_EVERY_MS = 2_000;
 const RESTARTS = Number(Deno.env.get("NYDUS_AUTH_AGENT_CRI_PROXY_RESTARTS") ?? "3");

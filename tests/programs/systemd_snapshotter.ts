@@ -11,7 +11,7 @@ import { SimSnapshotter } from "../../lib/simulator/snapshotter.ts";
 const [root = ""] = Deno.args;
 const SYSTEM_SOCKET = "/run/containerd-nydus/system.sock";
 const CONFIG = "/etc/nydus/config.toml";
-const MAIN = new URL("../../lib/simulator/daemon_main.ts", import.meta.url).pathname;
+const MAIN = new URL("../../lib/simulator/daemon_process.ts", import.meta.url).pathname;
 
 await Deno.mkdir(dirname(SYSTEM_SOCKET), { recursive: true, mode: 0o700 });
 await Deno.mkdir(root, { recursive: true, mode: 0o700 });

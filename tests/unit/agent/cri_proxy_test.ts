@@ -4,7 +4,7 @@ import type { Context } from "../../../lib/platform/mod.ts";
 import { CriProxy } from "../../../lib/agent/cri_proxy.ts";
 import { isMemoryBacked, systemFiles } from "../../../lib/platform/mod.ts";
 import { parseImageReference, Secret } from "../../../lib/model/mod.ts";
-import { FakeClock, settle } from "../../fakes/clock.ts";
+import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 
 /** A tmpfs; the credential file is written nowhere else. */
@@ -48,7 +48,7 @@ Deno.test({
       await writing.promise;
       const disabling = criProxy.apply({ ...config, enabled: false });
       // If it did not wait for the write, it would complete meanwhile.
-      for (let i = 0; i < 200; i++) await settle();
+      for (let i = 0; i < 200; i++) await flushTasks();
       mayWrite.resolve();
       await Promise.all([written.promise, disabling]);
       equal(await systemFiles.stat(join(dir, "cri-pulls.json")), undefined);

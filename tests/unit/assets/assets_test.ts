@@ -58,7 +58,7 @@ for (const name of UNITS) {
     match(asset(name), /^RuntimeDirectoryPreserve=(restart|yes)$/m);
     match(asset(name), /^After=.*nydus-snapshotter\.service containerd\.service$/m);
     match(asset(name), /^ExecStart=\/usr\/local\/bin\/nydus-auth-agent run --config \/etc\//m);
-    // It would keep the engine from starting.
+    // The JavaScript engine would not start.
     equal(lines.some((line) => line.startsWith("MemoryDenyWriteExecute=")), false);
   });
 
@@ -72,7 +72,7 @@ for (const name of UNITS) {
   });
 
   Deno.test(`${name}: explains each directive that is not restricted`, () => {
-    const open = asset(name).slice(asset(name).indexOf("# What stays open, and why:"));
+    const open = asset(name).slice(asset(name).indexOf("# Not restricted, and why:"));
     for (
       const directive of [
         "MemoryDenyWriteExecute=",

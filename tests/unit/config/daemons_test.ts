@@ -38,8 +38,8 @@ Deno.test("resolveDaemons: rejects a duplicate socket or id", async () => {
     ),
   });
   deepEqual(problems.map(({ place, problem }) => [place, problem]), [
-    ["daemons[1].id", `"x" is taken by daemons[0].id`],
-    ["daemons[2].socket", `"/a/x.sock" is taken by daemons[0].socket`],
+    ["daemons[1].id", `"x" is already used by daemons[0].id`],
+    ["daemons[2].socket", `"/a/x.sock" is already used by daemons[0].socket`],
   ]);
   match(problems[0]?.remedy ?? "", /id = "x-2"/);
   equal(problems.length, 2);

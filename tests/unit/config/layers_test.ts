@@ -24,7 +24,7 @@ Deno.test("readFlags: reports the flag with an example", async () => {
   deepEqual(await problemOf({ flags: { checkInterval: "5" } }), {
     file: "--check-interval",
     place: "renewal.check_interval",
-    problem: `found the text "5", wanted a duration from 100ms to 1h`,
+    problem: `found the text "5", expected a duration from 100ms to 1h`,
     remedy: "for example --check-interval 1m",
   });
 });
@@ -34,7 +34,7 @@ Deno.test("readEnvironment: rejects relative paths and reports the variable", as
   deepEqual(await problemOf({ env }), {
     file: "NYDUS_AUTH_AGENT_PROVIDERS_DOCKER_CONFIG",
     place: "providers.docker.config",
-    problem: `found the relative path "config.json", wanted an absolute path`,
+    problem: `found the relative path "config.json", expected an absolute path`,
     remedy: "for example NYDUS_AUTH_AGENT_PROVIDERS_DOCKER_CONFIG=/var/lib/kubelet/config.json",
   });
 });
@@ -42,11 +42,11 @@ Deno.test("readEnvironment: rejects relative paths and reports the variable", as
 Deno.test("readEnvironment: accepts only exact booleans and numbers", async () => {
   for (const text of ["yes", "1", "TRUE"]) {
     const env = { NYDUS_AUTH_AGENT_PROVIDERS_CRI_ENABLED: text };
-    match((await problemOf({ env })).problem, /wanted true or false/);
+    match((await problemOf({ env })).problem, /expected true or false/);
   }
   for (const text of ["4.5", "1e1", "0x4", "many"]) {
     const env = { NYDUS_AUTH_AGENT_PROVIDERS_KUBELET_MAX_PARALLEL: text };
-    match((await problemOf({ env })).problem, /wanted a whole number/);
+    match((await problemOf({ env })).problem, /expected an integer/);
   }
 });
 

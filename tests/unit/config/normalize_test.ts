@@ -91,7 +91,7 @@ Deno.test("normalize: writes no credentials into files that the snapshotter keep
   deepEqual(always.warnings.map(({ file }) => file), ["--config-files"]);
   const auto = await load({ theirs, flags: { configFiles: "auto" } });
   deepEqual([auto.delivery.configFiles, auto.warnings], ["auto", []]);
-  // Without the system API the snapshotter has to write them into the files.
+  // Without the system API, the snapshotter writes credentials into the files.
   const alone = `[experimental]\nenable_backend_source = true`;
   equal((await load({ theirs: alone })).delivery.configFiles, "auto");
 });

@@ -1,44 +1,17 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
-import {
-  CONFIG_KEYS,
-  type ConfigKey,
-  describeType,
-  flagName,
-  SNAPSHOTTER_KEY_PATHS,
-  tomlLiteral,
-} from "../../../lib/config/mod.ts";
+import { CONFIG_KEYS, SNAPSHOTTER_KEY_PATHS, tomlLiteral } from "../../../lib/config/mod.ts";
 import { load } from "./sources.ts";
 
 function read(path: string): Promise<string> {
   return Deno.readTextFile(new URL(`../../../${path}`, import.meta.url));
 }
 
-/** The row of a key in the reference. */
-function referenceRow({ path, type, flag, description, ...key }: ConfigKey): string {
-  const literal = key.default === undefined ? "" : `\`${tomlLiteral(key.default)}\``;
-  const byDefault = [literal, key.defaultNote ?? ""].filter((text) => text !== "").join(", ");
-  const option = flag === undefined ? "" : `\`${flagName(flag)}\``;
-  return squeeze(
-    `| \`${path}\` | ${describeType(type)} | ${byDefault} | ${option} | ${description} |`,
-  );
-}
-
-function squeeze(text: string): string {
-  return text.replaceAll(/ +/g, " ");
-}
-
-Deno.test("docs/configuration.md: has a row for every key and no other", async () => {
-  const rows = (await read("docs/configuration.md")).split("\n").map(squeeze)
-    .filter((line) => /^\| `[\w.[\]]+` \|.*\|.*\|.*\|.*\|$/.test(line));
-  deepEqual(rows, CONFIG_KEYS.map(referenceRow));
-});
-
 Deno.test("docs/configuration.md: lists every key that is read from the snapshotter", async () => {
   const section = (await read("docs/configuration.md")).split("## What is taken")[1] ?? "";
   for (const path of SNAPSHOTTER_KEY_PATHS) ok(section.includes(`\`${path}\``), path);
 });
 
-/** The sample's lines, with the commented keys among them told apart from words. */
+/** Returns the lines of the sample, with the path of each commented key. */
 async function sampleLines(): Promise<{ line: string; path?: string; bare: string }[]> {
   let section = "";
   return (await read("lib/assets/config.toml")).split("\n").map((line) => {

@@ -159,16 +159,16 @@ Deno.test("readSnapshotterTables: rejects wrong types of known keys", async () =
   for (const { file, problem, remedy } of problems) {
     equal(file, THEIRS);
     match(problem, /^found /);
-    match(remedy, /^the snapshotter wants /);
+    match(remedy, /^the snapshotter expects /);
   }
-  equal(problems[0]?.remedy, "the snapshotter wants an absolute path");
+  equal(problems[0]?.remedy, "the snapshotter expects an absolute path");
 });
 
 Deno.test("readSnapshotterTables: reports a value in place of a table once", async () => {
   deepEqual(await problemOf({ theirs: `remote = "docker.io"` }), {
     file: THEIRS,
     place: "remote",
-    problem: `found the text "docker.io", wanted a table`,
+    problem: `found the text "docker.io", expected a table`,
     remedy: "write [remote]",
   });
   equal((await problemOf({ theirs: `remote.auth = 1` })).place, "remote.auth");
@@ -181,7 +181,7 @@ Deno.test("readSnapshotterTables: warns when the snapshotter also renews credent
     deepEqual(more, []);
     equal(warning?.file, THEIRS);
     equal(warning?.place, "remote.auth.credential_renewal_interval");
-    match(warning?.problem ?? "", /both would/);
+    match(warning?.problem ?? "", /also renews/);
     const off = await load({ theirs, flags: { credentialRenewalInterval: "0s" } });
     deepEqual(off.warnings, []);
   }

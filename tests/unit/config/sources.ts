@@ -4,12 +4,12 @@ import { AgentError, ConfigError, type ConfigProblem } from "../../../lib/model/
 export const OURS = "/etc/nydus-auth-agent/config.toml";
 export const THEIRS = "/etc/nydus/config.toml";
 
-/** What a test gives. An error in place of a text makes a file unreadable. */
+/** The sources of a test. An error in place of a text makes the file unreadable. */
 export interface Sources {
   readonly files?: Readonly<Record<string, string | AgentError>>;
-  /** Short for the text of our default file. */
+  /** Text of the default configuration file. */
   readonly ours?: string;
-  /** Short for the text of the snapshotter's default file. */
+  /** Text of the snapshotter's default file. */
   readonly theirs?: string;
   readonly flags?: Readonly<Record<string, string | undefined>>;
   readonly env?: Readonly<Record<string, string | undefined>>;
@@ -30,7 +30,7 @@ export function load(sources: Sources = {}): Promise<AgentConfig> {
   return loadAgentConfig({ flags, env, readText, cwd });
 }
 
-/** The problems that loading ends in; fails when it does not end in a `ConfigError`. */
+/** Returns the problems of a `ConfigError`; throws if loading succeeds. */
 export async function problemsOf(sources: Sources): Promise<readonly ConfigProblem[]> {
   try {
     await load(sources);
@@ -38,14 +38,14 @@ export async function problemsOf(sources: Sources): Promise<readonly ConfigProbl
     if (error instanceof ConfigError) return error.problems;
     throw error;
   }
-  throw new Error("load configuration: no problem was found");
+  throw new Error("failed to get problems: the configuration is valid");
 }
 
-/** The one problem that loading ends in. */
+/** Returns the only problem of a `ConfigError`. */
 export async function problemOf(sources: Sources): Promise<ConfigProblem> {
   const [problem, ...more] = await problemsOf(sources);
   if (problem === undefined || more.length > 0) {
-    throw new Error(`load configuration: wanted one problem, found ${more.length + 1}`);
+    throw new Error(`expected one problem, found ${more.length + 1}`);
   }
   return problem;
 }

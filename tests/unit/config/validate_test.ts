@@ -15,14 +15,14 @@ Deno.test("validateTables: rejects unknown keys with the closest known name", as
   ] as const;
   for (const [ours, place, name] of cases) {
     const { remedy, ...rest } = await problemOf({ ours });
-    deepEqual(rest, { file: OURS, place, problem: "this key is unknown" });
+    deepEqual(rest, { file: OURS, place, problem: "unknown key" });
     equal(remedy, `did you mean ${name}?`);
   }
 });
 
 Deno.test("validateTables: lists the known names when none is close", async () => {
   const { remedy } = await problemOf({ ours: `[log]\nrotation_megabytes = 5` });
-  equal(remedy, "known here: level, format");
+  equal(remedy, "known keys: level, format");
 });
 
 Deno.test("validateTables: rejects the names of inherited object properties", async () => {
@@ -41,18 +41,18 @@ Deno.test("validateTables: reports the actual and the expected value with an exa
   const cases = [
     [
       "[providers.docker]\nenabled = 1",
-      "found the number 1, wanted true or false",
+      "found the number 1, expected true or false",
       "enabled = true",
     ],
     [`[providers.docker]\nenabled = "true"`, /the text "true"/, "enabled = true"],
     [
       "[renewal]\ncheck_interval = 30",
-      /the number 30, wanted a duration/,
+      /the number 30, expected a duration/,
       `check_interval = "30s"`,
     ],
     ["[renewal]\ncheck_interval = -1", /the number -1/, `check_interval = "1m"`],
     [`[renewal]\ncheck_interval = "1 minute"`, /"1 minute"/, `check_interval = "1m"`],
-    [`[renewal]\ncheck_interval = "auto"`, /"auto", wanted a duration/, `check_interval = "1m"`],
+    [`[renewal]\ncheck_interval = "auto"`, /"auto", expected a duration/, `check_interval = "1m"`],
     [`[renewal]\ncheck_interval = "99ms"`, /from 100ms to 1h/, `check_interval = "100ms"`],
     [`[renewal]\ncheck_interval = "61m"`, /from 100ms to 1h/, `check_interval = "1h"`],
     [`[renewal]\nrefresh_interval = "-4m"`, /"-4m"/, `refresh_interval = "100ms"`],
@@ -83,24 +83,24 @@ Deno.test("validateTables: reports the actual and the expected value with an exa
 
 Deno.test("validateTables: rejects a value in place of a table", async () => {
   const cases = [
-    ["renewal = 5", "renewal", "found the number 5, wanted a table", "write [renewal]"],
-    ["[[log]]", "log", "found an array, wanted a table", "write [log]"],
+    ["renewal = 5", "renewal", "found the number 5, expected a table", "write [renewal]"],
+    ["[[log]]", "log", "found an array, expected a table", "write [log]"],
     [
       `providers.docker = "on"`,
       "providers.docker",
-      `found the text "on", wanted a table`,
+      `found the text "on", expected a table`,
       "write [providers.docker]",
     ],
     [
       "[daemons]",
       "daemons",
-      "found a table, wanted an array of tables",
+      "found a table, expected an array of tables",
       "write [[daemons]] for each daemon",
     ],
     [
       "daemons = [1]",
       "daemons[0]",
-      "found the number 1, wanted a table",
+      "found the number 1, expected a table",
       "write [[daemons]] for each daemon",
     ],
   ] as const;
@@ -131,7 +131,7 @@ Deno.test("validateTables: reports the index of a daemon", async () => {
     "daemons[2].id",
   ]);
   equal(problems[1]?.remedy, "did you mean ref?");
-  equal(problems[2]?.problem, "it is missing");
+  equal(problems[2]?.problem, "missing");
   match(problems[2]?.remedy ?? "", /for example ref = "registry\.example\.com/);
 });
 

@@ -2,7 +2,7 @@ import { deepEqual, equal, match } from "node:assert/strict";
 import fc from "fast-check";
 import { CONFIG_KEYS } from "../../../lib/config/mod.ts";
 import { describeFound, rawFromText, readValue } from "../../../lib/config/values.ts";
-import { describeMs } from "../../../lib/config/key_types.ts";
+import { describeMs } from "../../../lib/config/key.ts";
 
 Deno.test("readValue: reads addresses in every notation", () => {
   const cases = [
@@ -119,7 +119,7 @@ Deno.test("readValue: accepts bounded lists of unique names", () => {
   }
   deepEqual(readValue(type, "a"), {
     kind: "problem",
-    problem: 'found the text "a", wanted a list of 1 to 2 names as Kubernetes has them',
+    problem: 'found the text "a", expected a list of 1 to 2 Kubernetes object names',
     instead: ["a"],
   });
   deepEqual(rawFromText(type, "a, b"), ["a", "b"]);

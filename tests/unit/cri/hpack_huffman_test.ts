@@ -58,9 +58,9 @@ Deno.test("decodeHuffman: decodes every encoded byte string", () => {
 Deno.test("decodeHuffman: rejects invalid padding and EOS", () => {
   assert.equal(decodeHuffman(Uint8Array.of(0x07)), "0"); // "0" is 00000, then three ones
   assert.equal(decodeHuffman(Uint8Array.of(0x00)), undefined); // padded with zeros
-  assert.equal(decodeHuffman(Uint8Array.of(0x07, 0xff)), undefined); // padded with a byte more
-  assert.equal(decodeHuffman(Uint8Array.of(0xff, 0xff, 0xff, 0xff)), undefined); // the end mark
-  assert.equal(decodeHuffman(Uint8Array.of(0xff, 0xff)), undefined); // cut in a symbol
+  assert.equal(decodeHuffman(Uint8Array.of(0x07, 0xff)), undefined); // one more byte of padding
+  assert.equal(decodeHuffman(Uint8Array.of(0xff, 0xff, 0xff, 0xff)), undefined); // EOS
+  assert.equal(decodeHuffman(Uint8Array.of(0xff, 0xff)), undefined); // truncated symbol
 });
 
 Deno.test("latin1: decodes any length", () => {

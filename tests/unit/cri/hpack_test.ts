@@ -209,13 +209,13 @@ function refuses(block: string, reason: WireError["reason"]): void {
 Deno.test("HpackDecoder: rejects malformed blocks", () => {
   refuses("80", "malformed-headers"); // index 0
   refuses("be", "malformed-headers"); // index 62 of an empty table
-  refuses("ff ff ff ff ff ff ff 7f", "malformed-headers"); // an absurd index
-  refuses(`00 01 61 7f ${"80".repeat(200)} 00 82`, "malformed-headers"); // a number without end
+  refuses("ff ff ff ff ff ff ff 7f", "malformed-headers"); // an index over the limit
+  refuses(`00 01 61 7f ${"80".repeat(200)} 00 82`, "malformed-headers"); // an endless integer
   refuses("40 05 61", "malformed-headers"); // a string beyond the block
   refuses("00 01 61 05 62", "malformed-headers"); // a value beyond the block
   refuses("40", "malformed-headers"); // no name
-  refuses("00 81 ff 00", "malformed-headers"); // padding of a whole byte
-  refuses("00 84 ffff fffc 00", "malformed-headers"); // the end mark
+  refuses("00 81 ff 00", "malformed-headers"); // padding of 8 bits
+  refuses("00 84 ffff fffc 00", "malformed-headers"); // EOS
   refuses("82 20", "malformed-headers"); // a resize after a field
   refuses("3f e2 ff 03 82", "headers-too-large"); // a table of 65,537 bytes
   assert.deepEqual(decode(new HpackDecoder(), hex("3f e1 ff 03 82")), [[":method", "GET"]]);

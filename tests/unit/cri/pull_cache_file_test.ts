@@ -1,7 +1,7 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { PullCacheFile } from "../../../lib/cri/pull_cache_file.ts";
 import { Secret } from "../../../lib/model/mod.ts";
-import { FakeClock, settle } from "../../fakes/clock.ts";
+import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 
 /** A file whose writes settle when the test lets them. */
 function stage() {
@@ -39,7 +39,7 @@ Deno.test("PullCacheFile: runs one write at a time", async () => {
   await clock.advance(1_000);
   deepEqual(writes.map(({ text }) => text), ["one"]);
   writes[0]?.end();
-  await settle();
+  await flushTasks();
   await clock.advance(1_000);
   deepEqual(writes.map(({ text }) => text), ["one", "three"]);
 });
@@ -50,7 +50,7 @@ Deno.test("PullCacheFile: waits for the current write on close, and writes nothi
   await clock.advance(1_000);
   let isClosed = false;
   const closing = file.close().then(() => isClosed = true);
-  await settle();
+  await flushTasks();
   equal(isClosed, false);
   writes[0]?.end();
   await closing;
@@ -63,7 +63,7 @@ Deno.test("PullCacheFile: writes pending changes on close without a delay", asyn
   const { writes, file, change } = stage();
   change("one");
   const closing = file.close();
-  await settle();
+  await flushTasks();
   deepEqual(writes.map(({ text }) => text), ["one"]);
   writes[0]?.end();
   await closing;
@@ -74,7 +74,7 @@ Deno.test("PullCacheFile: warns about a failed write, and writes the next change
   change("one");
   await clock.advance(1_000);
   writes[0]?.end(new Error("disk full"));
-  await settle();
+  await flushTasks();
   deepEqual(warnings, ["failed to save the pull credentials: disk full"]);
   change("two");
   await clock.advance(1_000);

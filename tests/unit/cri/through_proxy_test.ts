@@ -13,7 +13,7 @@ const RECORDING = readRecording(
 
 interface Stage {
   readonly criProxy: ByteProxy;
-  /** A connection through the CRI proxy, and its other end. */
+  /** A connection through the CRI proxy, and its upstream end. */
   connect(): Promise<{ readonly client: Deno.UnixConn; readonly server: Deno.UnixConn }>;
 }
 
@@ -102,7 +102,7 @@ Deno.test("serveByteProxy: buffers at most one chunk when a peer does not read",
         await new Promise((resolve) => setTimeout(resolve, 100));
       }
       // The buffers of two sockets and one chunk.
-      ok(before < 2 * 1024 * 1024, `${before} bytes were taken that nobody wanted yet`);
+      ok(before < 2 * 1024 * 1024, `${before} bytes were read ahead`);
       deepEqual(await readAll(to), sent);
       await sending;
     }

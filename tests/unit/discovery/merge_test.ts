@@ -188,7 +188,7 @@ Deno.test("Discovery: distinguishes an inaccessible socket from a missing one", 
   files.refuseReading(SOCKET);
   snapshotter.list("d1", SOCKET, { "7": "h.io/a:1" });
   const [daemon] = (await discovery.discover()).daemons;
-  deepEqual([daemon?.state, daemon?.stateDetail], ["broken", `look at ${SOCKET}: EACCES`]);
+  deepEqual([daemon?.state, daemon?.stateDetail], ["broken", `stat ${SOCKET}: EACCES`]);
   deepEqual(nydusd.calls, []);
 });
 

@@ -1,7 +1,7 @@
 import { deepEqual, match, ok, strictEqual } from "node:assert/strict";
 import { goString, readGoYaml } from "../../../lib/formats/go_yaml.ts";
 
-// What sigs.k8s.io/yaml v1.6.0 gives for a field of type string (run); undefined = refused.
+// Results of sigs.k8s.io/yaml v1.6.0 for a field of type string; undefined means rejected.
 const SCALARS: Readonly<Record<string, string>> = {
   "y": "true",
   "yEs": "yEs",

@@ -1,33 +1,30 @@
 /**
- * Whether work grows with its input and no faster, judged by ratios within one run, never by times.
+ * Checks that run time grows at most linearly, by ratios within one run instead of absolute times.
  *
  * @module
  */
 
-const USUAL_LARGEST = 16_384;
+const DEFAULT_LARGEST = 16_384;
 const DOUBLINGS = 4;
-/** Work below this is lost in the noise of clock, compiler and neighbours: it cannot be judged. */
+/** Shorter work cannot be measured because of clock, compiler and other processes. */
 const NOISE_MS = 24;
-/** On a busy machine most runs are disturbed: the best of so many counts. */
+/** The best of this many runs counts, because most runs on a busy machine are disturbed. */
 const RUNS = 10;
-/** Growth by doubling: linear work shows 2 (and a little more when memory is short), quadratic 4. */
+/** Growth per doubling: about 2 for linear work, 4 for quadratic. */
 const TOO_FAST = 3;
 
-/** How the work for the largest input compares with what a smaller one promises. */
+/** Result of a measurement. */
 export interface Growth {
   readonly isLinear: boolean;
-  /** For people: times by size. */
+  /** Times by size, for display. */
   readonly details: string;
 }
 
-/**
- * Measures some work for inputs that halve in size, until it is too little to be judged; the best
- * of several runs counts.
- */
+/** Measures work for inputs that halve in size, until it is too short to measure. */
 export async function growthOf(
   work: (text: string) => unknown,
   of: (n: number) => string,
-  largest = USUAL_LARGEST,
+  largest = DEFAULT_LARGEST,
 ): Promise<Growth> {
   const times: number[] = [];
   for (let size = largest; size >= largest / 2 ** DOUBLINGS; size /= 2) {
@@ -50,7 +47,7 @@ async function timeOf(work: (text: string) => unknown, text: string): Promise<nu
     try {
       await work(text);
     } catch {
-      // Refused: the time for that counts just the same.
+      // The time until a rejection counts, too.
     }
     bestMs = Math.min(bestMs, performance.now() - startedMs);
     if (bestMs < NOISE_MS || bestMs > 500) break;

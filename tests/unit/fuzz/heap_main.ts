@@ -1,6 +1,6 @@
 /**
- * A process with a small heap that has every parser read hostile texts, and ends with 0. The one
- * for `heap_test.ts`: who needs more memory than there is does not live to tell.
+ * The process of `heap_test.ts`: runs every parser on hostile texts with a small heap, and exits with
+ * 0 if the memory is sufficient.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { TEXT_PARSERS, type TextParser } from "./parsers.ts";
 import { growingBytes, WIRE_PARSERS } from "./wire_parsers.ts";
 
 const [size = "", wanted = ""] = Deno.args;
-/** What keeps every beginning of a text: the test of the test. */
+/** A parser that keeps every prefix of a text, to test the test. */
 const GREEDY: TextParser = {
   name: "greedy",
   refuses: false,
@@ -20,7 +20,7 @@ async function read(parse: () => unknown): Promise<void> {
   try {
     await parse();
   } catch {
-    // Refused: what it took until then counts just the same.
+    // The memory until a rejection counts, too.
   }
 }
 

@@ -1,6 +1,6 @@
 import { match, notStrictEqual, strictEqual } from "node:assert/strict";
 
-/** Of which the modules themselves take a third. */
+/** The modules take a third of it. */
 const HEAP_MB = 160;
 const SIZE = 262_144;
 

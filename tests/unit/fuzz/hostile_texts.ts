@@ -1,11 +1,11 @@
 /**
- * Texts that parsers do not like, for all of them: what each speaks is mixed, cut and repeated.
+ * Hostile texts for all parsers: their syntax, mixed, cut and repeated.
  *
  * @module
  */
 import fc from "fast-check";
 
-/** Pieces that some parser looks at in a special way. */
+/** Tokens with a meaning for one of the parsers. */
 export const UNITS: readonly string[] = [
   ..."a0/:@.-_*?#%[]{}\"'\\ \n\t,=+~!&<>|^$;",
   "--",
@@ -92,7 +92,7 @@ const tomlish = fc.array(
   lines.map(([key, text]) => key.startsWith("[") ? key : `${key}=${text}`).join("\n")
 );
 
-/** Anything that one of the parsers might be given by someone who means harm. */
+/** Generates hostile texts. */
 export const hostileText: fc.Arbitrary<string> = fc.oneof(
   jsonish,
   fc.tuple(jsonish, fc.nat()).map(([text, at]) => text.slice(0, at % (text.length + 1))),
@@ -105,7 +105,7 @@ export const hostileText: fc.Arbitrary<string> = fc.oneof(
   fc.string({ unit: "binary", maxLength: 60 }),
 );
 
-/** Shapes that grow with their length in the ways that hurt: depth, width, backtracking. */
+/** Yields texts of any length that are expensive to parse: depth, width, backtracking. */
 export function* growing(): Generator<
   { readonly name: string; readonly of: (n: number) => string }
 > {

@@ -1,5 +1,5 @@
 /**
- * Every parser of the product: what takes a text or bytes from outside. A new one belongs here.
+ * Every parser of external input. Add new ones here.
  *
  * @module
  */
@@ -45,7 +45,7 @@ import { FakeClock } from "../../fakes/clock.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 import { exited, FakeProcessRunner } from "../../fakes/process.ts";
 
-/** A parser of texts, and whether it may refuse by an `AgentError`; otherwise it may not throw. */
+/** A parser; `refuses` if it may throw an `AgentError`, otherwise it must not throw. */
 export interface TextParser {
   readonly name: string;
   readonly refuses: boolean;
@@ -64,7 +64,7 @@ function json(text: string): Record<string, unknown> {
   }
 }
 
-/** HTTP over a socket whose peer always answers the same. */
+/** An HTTP client that always returns the same response. */
 function answering(text: string, status = 200): UnixHttp {
   const body = new Secret(text);
   return {
@@ -113,21 +113,24 @@ export const TEXT_PARSERS: readonly TextParser[] = [
   refuses("parseImageTarget", parseImageTarget),
   refuses("ImagePattern.parse", (text) => ImagePattern.parse(text)),
   refuses("matchImage", (text) => matchImage(`${text}/x`, text)),
-  refuses("matchImage, stars", (text) => matchImage(`*${text}*`, "aaaaaaaaaaaaaaaaaaaaaaaaaaa.io")),
+  refuses(
+    "matchImage with wildcards",
+    (text) => matchImage(`*${text}*`, "aaaaaaaaaaaaaaaaaaaaaaaaaaa.io"),
+  ),
   refuses("parseDurationMs", parseDurationMs),
   refuses("decodeRegistryAuth", decodeRegistryAuth),
   never("tokenExpiryOf", (text) => tokenExpiryOf({ ...BASIC, password: new Secret(text) }, 0)),
-  never("hardExpiryOf, a JWT", (text) => {
+  never("tokenExpiryOf of a JWT", (text) => {
     const part = new TextEncoder().encode(text).toBase64({ alphabet: "base64url" });
     return tokenExpiryOf({ ...BASIC, password: new Secret(`eyJ9.${part}.x`) }, 0);
   }),
-  never("hardExpiryOf, ECR's", (text) => {
+  never("tokenExpiryOf of an ECR password", (text) => {
     const password = new Secret(new TextEncoder().encode(text).toBase64());
     return tokenExpiryOf({ ...BASIC, password }, 0);
   }),
-  refuses("loadAgentConfig, our file", (text) => agentConfig(text, "")),
-  refuses("loadAgentConfig, the snapshotter's file", (text) => agentConfig("", text)),
-  refuses("loadAgentConfig, environment", (text) =>
+  refuses("loadAgentConfig of the configuration file", (text) => agentConfig(text, "")),
+  refuses("loadAgentConfig of the snapshotter's file", (text) => agentConfig("", text)),
+  refuses("loadAgentConfig of the environment", (text) =>
     loadAgentConfig({
       flags: {},
       env: {
@@ -151,7 +154,7 @@ export const TEXT_PARSERS: readonly TextParser[] = [
   refuses("ExecAuthenticator", execCredential),
   never("readPod", (text) => readPod(json(text))),
   never("readPullSecret", (text) => readPullSecret(json(text))),
-  never("readPullSecret, its data", (text) => {
+  never("readPullSecret of its data", (text) => {
     const data = { ".dockerconfigjson": new TextEncoder().encode(text).toBase64() };
     return readPullSecret({ metadata: { name: "a", namespace: "b" }, data });
   }),
@@ -183,12 +186,12 @@ export const TEXT_PARSERS: readonly TextParser[] = [
     }, NGINX)),
   never("registryOf", registryOf),
   never("outcomeOf", (text) => outcomeOf(text, text)),
-  never("nydusd's answers", async (text) => {
+  never("nydusd's responses", async (text) => {
     const api = createNydusdApi(answering(text));
     return [await api.info("/s"), await api.readAuths("/s"), await api.backendReads("/s")];
   }),
-  never("nydusd's refusals", (text) => createNydusdApi(answering(text, 500)).info("/s")),
-  never("the snapshotter's answers", async (text) => {
+  never("nydusd's errors", (text) => createNydusdApi(answering(text, 500)).info("/s")),
+  never("the snapshotter's responses", async (text) => {
     const answer = await createSnapshotterApi(answering(text)).daemons("/s");
     return answer.kind === "ok" ? listedBySystemApi(answer.value) : answer;
   }),

@@ -15,7 +15,7 @@ async function judge({ name, refuses, parse }: TextParser, text: string): Promis
 }
 
 for (const parser of TEXT_PARSERS) {
-  Deno.test(`${parser.name} throws nothing but its own typed error`, async () => {
+  Deno.test(`${parser.name}: throws only AgentError`, async () => {
     await fc.assert(fc.asyncProperty(hostileText, (text) => judge(parser, text)), {
       numRuns: 200,
     });
@@ -29,10 +29,10 @@ Deno.test("parsers: run in linear time", async () => {
   const slow: string[] = [];
   for (const { name, parse } of TEXT_PARSERS) {
     for (const shape of growing()) {
-      // The YAML below these is a parser of its own here; what they add is about many things.
+      // readGoYaml is tested separately; these parsers only add work per element.
       if (BUILT_ON_YAML.includes(name) && !shape.name.startsWith("many")) continue;
       let growth = await growthOf(parse, shape.of);
-      // A neighbour's work looks like growth once, but not three times.
+      // Other processes can disturb one measurement, but not three.
       for (let again = 0; again < 2 && !growth.isLinear; again++) {
         growth = await growthOf(parse, shape.of);
       }
@@ -42,7 +42,7 @@ Deno.test("parsers: run in linear time", async () => {
   deepStrictEqual(slow, []);
 });
 
-// Every one of as many errors as words was explained with a look at the whole text.
+// Formatting each error scans the whole text.
 Deno.test("readGoYaml: spends no time on unused error texts", async () => {
   const { isLinear, details } = await growthOf(readGoYaml, (n) => "!!str ".repeat(n / 6), 131_072);
   ok(isLinear, details);
@@ -60,5 +60,5 @@ Deno.test("growthOf: distinguishes linear from quadratic work", async () => {
     }
   }, (n) => "a".repeat(n));
   strictEqual(quadratic.isLinear, false, quadratic.details);
-  ok(sum > 0, "work whose result nobody wants is not done");
+  ok(sum > 0, "prevents the compiler from removing the work");
 });

@@ -1,5 +1,5 @@
 /**
- * Every parser of bytes that anybody may write to a wire which we read along.
+ * Every parser of bytes on the CRI connection. Add new ones here.
  *
  * @module
  */
@@ -14,11 +14,11 @@ export const WIRE_PARSERS: Readonly<Record<string, (bytes: Uint8Array) => unknow
   decodeHuffman,
   readPullImageRequest,
   HpackDecoder: (bytes) => new HpackDecoder().decode(bytes, () => {}),
-  "the reader, client's side": (bytes) => reader().fromClient(bytes),
-  "the reader, server's side": (bytes) => reader().fromServer(bytes),
+  "reader of the client": (bytes) => reader().fromClient(bytes),
+  "reader of the server": (bytes) => reader().fromServer(bytes),
 };
 
-/** What hurts when it is repeated. */
+/** Bytes that are expensive when repeated. */
 export const WIRE_UNITS: readonly (readonly number[])[] = [
   [0],
   [255],
@@ -32,14 +32,14 @@ export const WIRE_UNITS: readonly (readonly number[])[] = [
   [0, 0, 1, 0, 0],
 ];
 
-/** A reader of a conversation between kubelet and containerd. */
+/** Creates a reader of a conversation between kubelet and containerd. */
 export function reader(note: (note: CriNote) => void = () => {}) {
   return createCriReader({ cache: new PullCredentialCache({ now: () => 0, note }), note });
 }
 
-/** Bytes of about a length: one unit repeated, after others that give it something to refer to. */
+/** Yields bytes of about a length: one unit repeated, after bytes that it can refer to. */
 export function* growingBytes(): Generator<(n: number) => Uint8Array> {
-  // HPACK: a name and a value of 3,000 bytes that are kept, for one byte to bring back.
+  // HPACK: an entry with a value of 3,000 bytes, to which one byte can refer.
   const kept = [0x40, 0x01, 0x61, 0x7f, 0xb9, 0x16, ...new Array(3_000).fill(0x62)];
   for (const unit of WIRE_UNITS) {
     for (const before of [[], kept]) {

@@ -1,4 +1,4 @@
-/** What reads along on a wire that anybody may write to. */
+/** Parsers of the CRI connection, on which any client can send any bytes. */
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import fc from "fast-check";
 import type { CriNote } from "../../../lib/cri/mod.ts";
@@ -9,15 +9,19 @@ import { joined } from "../../fakes/http2_peer.ts";
 import { growthOf } from "./growth.ts";
 import { reader, WIRE_PARSERS, WIRE_UNITS } from "./wire_parsers.ts";
 
-/** A whole conversation, both sides, as its bytes. */
+/** The bytes of a complete conversation. */
 function conversation(): { readonly client: Uint8Array; readonly server: Uint8Array } {
-  const talk = new Conversation();
+  const conversation = new Conversation();
   const auth = { username: "u", password: "a-fuzzed-password" };
   const message = pullImageRequest({ image: "quay.io/a/b:1", auth });
   const sent = [
-    ...talk.opening(),
-    ...talk.call({ path: PULL, message, answer: pulled("sha256:aa") }),
-    ...talk.call({ path: PULL, message, answer: { kind: "status", status: "2", text: "401" } }),
+    ...conversation.opening(),
+    ...conversation.call({ path: PULL, message, answer: pulled("sha256:aa") }),
+    ...conversation.call({
+      path: PULL,
+      message,
+      answer: { kind: "status", status: "2", text: "401" },
+    }),
   ];
   const of = (from: string) =>
     joined(...sent.filter((one) => one.from === from).map((one) => one.bytes));
@@ -26,7 +30,7 @@ function conversation(): { readonly client: Uint8Array; readonly server: Uint8Ar
 
 const { client, server } = conversation();
 
-/** Valid bytes with a few of them changed, cut, doubled or dropped. */
+/** Generates valid bytes with some changed, cut, repeated or dropped. */
 function mutated(bytes: Uint8Array): fc.Arbitrary<Uint8Array> {
   const change = fc.record({
     at: fc.nat({ max: bytes.length - 1 }),
@@ -49,7 +53,7 @@ function mutated(bytes: Uint8Array): fc.Arbitrary<Uint8Array> {
 const hostile = fc.oneof(fc.uint8Array({ maxLength: 300 }), mutated(client), mutated(server));
 
 for (const [name, parse] of Object.entries(WIRE_PARSERS)) {
-  Deno.test(`${name} of any bytes throws nothing but WireError`, () => {
+  Deno.test(`${name}: throws only WireError`, () => {
     fc.assert(
       fc.property(hostile, (bytes) => {
         try {
@@ -66,12 +70,12 @@ for (const [name, parse] of Object.entries(WIRE_PARSERS)) {
 Deno.test("ConnectionReader: neither throws nor quotes a corrupted conversation in any split", () => {
   const cuts = fc.array(fc.nat({ max: 400 }), { maxLength: 8 });
   fc.assert(
-    fc.property(mutated(client), mutated(server), cuts, (asked, answered, at) => {
+    fc.property(mutated(client), mutated(server), cuts, (requested, answered, at) => {
       const notes: CriNote[] = [];
       const one = reader((note) => notes.push(note));
       let from = 0;
       for (const to of [...at.sort((a, b) => a - b), 1_000]) {
-        one.fromClient(asked.subarray(from, to));
+        one.fromClient(requested.subarray(from, to));
         one.fromServer(answered.subarray(from, to));
         from = to;
       }
@@ -103,5 +107,5 @@ Deno.test("ConnectionReader: ignores further bytes after an error at no cost", (
   const one = reader((note) => notes.push(note));
   one.fromClient(new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"));
   for (let i = 0; i < 100_000; i++) one.fromClient(new Uint8Array([i % 256]));
-  strictEqual(notes.length, 1, "said more than once");
+  strictEqual(notes.length, 1, "reported more than once");
 });

@@ -40,7 +40,7 @@ Deno.test("endpointOf: returns undefined when nydusd reads from the image's regi
   ];
   for (const [image, change] of own) {
     const found = await endpoint(image, change, () => {
-      throw new Error("nobody is asked who named the image's own registry");
+      throw new Error("the image's registry needs no approval");
     });
     strictEqual(found, undefined, JSON.stringify(change));
   }
@@ -71,18 +71,18 @@ Deno.test("endpointOf: targets nydusd's repository with the tag of the image", a
   const cache = await endpoint(HUB, { host: "cache.example.com", repo: "hub/library/nginx" });
   strictEqual(cache?.target?.text, "cache.example.com/hub/library/nginx:1");
   strictEqual(cache?.target?.registry, "cache.example.com");
-  // A bare word is a host here, and no part of a name at Docker Hub.
+  // A host without dot and port is not part of a name on Docker Hub.
   strictEqual((await endpoint(APP, { host: "harbor" }))?.target?.registry, "harbor");
   const digest = parseImageReference(`r.io/a@sha256:${"0".repeat(64)}`);
   strictEqual((await endpoint(digest, { host: "m.io" }))?.target?.digest, digest.digest);
-  // Another repository of the same registry is asked for by its own name.
+  // Another repository of the same registry is the target.
   const other = await endpoint(APP, { host: "registry.example.com", repo: "cache/team/app" });
   strictEqual(other?.target?.text, "registry.example.com/cache/team/app:v1");
   deepStrictEqual(unapprovedHosts(other, {}), []);
-  // What makes no reference has no entry anywhere, and is nobody's host.
-  const odd = await endpoint(APP, { host: "registry.example.com@evil.example" });
-  strictEqual(odd?.target, undefined);
-  deepStrictEqual(unapprovedHosts(odd, {}), ["evil.example"]);
+  // An invalid reference has no target, and its host is unapproved.
+  const invalid = await endpoint(APP, { host: "registry.example.com@evil.example" });
+  strictEqual(invalid?.target, undefined);
+  deepStrictEqual(unapprovedHosts(invalid, {}), ["evil.example"]);
 });
 
 Deno.test("endpointOf: includes a proxy only if it receives the credential", async () => {
@@ -92,7 +92,7 @@ Deno.test("endpointOf: includes a proxy only if it receives the credential", asy
   for (const change of [{ scheme: "http" }, { proxy: { ...proxy, useHttp: true } }]) {
     const found = await endpoint(APP, { host, proxy, ...change });
     deepStrictEqual(unapprovedHosts(found, {}), ["127.0.0.1:65001"]);
-    strictEqual(found?.target, undefined, "it is still the image's registry that is asked for");
+    strictEqual(found?.target, undefined, "the target is still the image's registry");
   }
 });
 

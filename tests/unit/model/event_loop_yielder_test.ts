@@ -2,7 +2,7 @@ import { equal } from "node:assert/strict";
 import { EventLoopYielder } from "../../../lib/model/mod.ts";
 import type { Clock } from "../../../lib/model/mod.ts";
 
-/** A clock that counts how often somebody sleeps, and never lets anyone wake by itself. */
+/** A clock that counts calls of sleep, which end only on request. */
 class SleepCounter implements Clock {
   nowMs = 0;
   sleeps = 0;
@@ -20,22 +20,22 @@ class SleepCounter implements Clock {
 
 Deno.test("EventLoopYielder: is due only after a long time without a yield", () => {
   const clock = new SleepCounter();
-  const turns = new EventLoopYielder(clock);
-  equal(turns.isDue, false);
+  const yielder = new EventLoopYielder(clock);
+  equal(yielder.isDue, false);
   clock.nowMs += 7;
-  equal(turns.isDue, false);
+  equal(yielder.isDue, false);
   clock.nowMs += 1;
-  equal(turns.isDue, true);
+  equal(yielder.isDue, true);
 });
 
 Deno.test("EventLoopYielder: all callers await one yield, which restarts the time", async () => {
   const clock = new SleepCounter();
-  const turns = new EventLoopYielder(clock);
+  const yielder = new EventLoopYielder(clock);
   clock.nowMs += 100;
-  const waiting = [turns.yield(), turns.yield()];
+  const waiting = [yielder.yield(), yielder.yield()];
   equal(clock.sleeps, 1);
-  equal(turns.isDue, true); // whoever comes now waits with them
+  equal(yielder.isDue, true); // a later caller awaits the same yield
   clock.wake();
   await Promise.all(waiting);
-  equal(turns.isDue, false);
+  equal(yielder.isDue, false);
 });

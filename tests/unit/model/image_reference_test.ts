@@ -54,7 +54,7 @@ Deno.test("parseImageReference: limits the repository to 255 characters, but not
   const host = `${"h".repeat(60)}.${"h".repeat(60)}.io:5000`;
   equal(parseImageReference(`${host}/${"a".repeat(255)}`).repository.length, 255);
   match(messageOfRefusal(`${host}/${"a".repeat(256)}`), /longer than 255/);
-  // "library/" counts.
+  // Includes "library/".
   match(messageOfRefusal("a".repeat(248)), /longer than 255/);
 });
 

@@ -193,7 +193,7 @@ Deno.test("comparePatterns: uses reverse order of UTF-8 bytes", () => {
   ok(comparePatterns("a", "ab") > 0);
   ok(comparePatterns("ab", "a") < 0);
   equal(comparePatterns("a", "a"), 0);
-  // U+FF5E is three bytes from EF, U+1F600 four from F0, though its UTF-16 begins lower, at D83D.
+  // In UTF-8, U+FF5E starts with EF and U+1F600 with F0; in UTF-16, the latter starts with D83D.
   ok(comparePatterns("\u{1f600}", "\uff5e") < 0);
   ok("\u{1f600}" < "\uff5e");
 });
@@ -217,7 +217,7 @@ Deno.test("bestPattern: skips invalid patterns and images", () => {
   equal(bestPattern([], "reg.io/a"), undefined);
 });
 
-/** The definition of a label's match, by trying everything; for short texts only. */
+/** The definition of a match by exhaustive search; only for short texts. */
 function matchesSlowly(pattern: string, label: string): boolean {
   if (pattern === "") return label === "";
   if (pattern[0] !== "*") {
@@ -256,7 +256,7 @@ Deno.test("matchImage: throws only AgentError, and every image matches itself", 
 });
 
 Deno.test("matchImage: runs in linear time with many wildcards", () => {
-  // With backtracking over every star this would not end.
+  // With backtracking this would not terminate.
   const pattern = `${"*a".repeat(2_000)}b.io`;
   ok(!matchImage(pattern, `${"a".repeat(4_000)}.io/x`));
   ok(matchImage(`${"*a".repeat(2_000)}*.io`, `${"a".repeat(4_000)}.io/x`));

@@ -4,7 +4,7 @@ import { Refusals } from "../../../lib/model/mod.ts";
 const SECOND = 1_000;
 const MINUTE = 60_000;
 
-/** When, of a refusal every second, a fetch is forced (seconds). */
+/** Returns the seconds at which a fetch is forced, with a refusal every second. */
 function forcedSeconds(refusals: Refusals, seconds: number, worked?: (second: number) => boolean) {
   const forced: number[] = [];
   for (let s = 0; s <= seconds; s++) {
@@ -35,16 +35,16 @@ Deno.test("Refusals: resets the delay for a credential that had worked, at most 
   strictEqual(refusals.mayForce("i", 134 * SECOND, { worked: true }), false);
   strictEqual(refusals.mayForce("i", 135 * SECOND, { worked: true }), true);
   strictEqual(refusals.mayForce("i", 140 * SECOND), true, "the second in a row");
-  // A registry that refuses every other read.
-  const restless = forcedSeconds(new Refusals(), 3_600, (second) => second % 2 === 0);
-  ok(restless.length <= 5 * 60, `${restless.length} in an hour`);
+  // A registry that refuses every second read.
+  const intermittent = forcedSeconds(new Refusals(), 3_600, (second) => second % 2 === 0);
+  ok(intermittent.length <= 5 * 60, `${intermittent.length} in an hour`);
 });
 
 Deno.test("Refusals: resets the delay when the forced fetch returned another credential that worked", () => {
   const refusals = new Refusals();
   const forced = (s: number, fingerprint: string, worked: boolean) =>
     refusals.mayForce("i", s * SECOND, { fingerprint, worked });
-  // Revoked every ten seconds, six times.
+  // The credential is revoked every ten seconds.
   for (let i = 0; i < 6; i++) strictEqual(forced(i * 10, `c${i}`, true), true, `number ${i}`);
   strictEqual(forced(51, "c5", true), false, "the same credential");
   strictEqual(forced(52, "c6", false), false, "another one, which never worked");

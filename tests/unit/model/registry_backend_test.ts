@@ -31,8 +31,8 @@ Deno.test("readRegistryBackend: returns undefined without a host and ignores wro
   for (const section of [undefined, null, [], "h", 7, {}, { host: "" }, { host: 5 }]) {
     strictEqual(readRegistryBackend(section), undefined);
   }
-  const odd = { host: "h", repo: 1, scheme: null, skip_verify: "true", ca_cert_files: "x" };
-  deepStrictEqual(readRegistryBackend({ ...odd, mirrors: {}, proxy: { url: "" } }), {
+  const invalid = { host: "h", repo: 1, scheme: null, skip_verify: "true", ca_cert_files: "x" };
+  deepStrictEqual(readRegistryBackend({ ...invalid, mirrors: {}, proxy: { url: "" } }), {
     host: "h",
     ...EMPTY,
   });

@@ -20,16 +20,6 @@ function logOf(options: Partial<LogOptions> = {}) {
   return { log, lines, names };
 }
 
-Deno.test("LOG_EVENTS: matches the table in docs/logs.md", async () => {
-  const docs = await Deno.readTextFile(new URL("../../../docs/logs.md", import.meta.url));
-  const rows = docs.split("\n").map((row) => row.split("|").map((cell) => cell.trim()))
-    .filter((cells) => cells[1]?.startsWith("`")).map((cells) => cells.slice(1, 4));
-  deepEqual(
-    rows,
-    Object.entries(LOG_EVENTS).map(([name, { level, meaning }]) => [`\`${name}\``, level, meaning]),
-  );
-});
-
 Deno.test("logLinesOf: returns lines for every event, and every name of LOG_EVENTS", () => {
   for (const event of Object.values(EVENTS)) ok(logLinesOf(event).length > 0, event.kind);
   const unchanged = { kind: "unchanged" } as const;

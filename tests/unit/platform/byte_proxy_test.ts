@@ -53,7 +53,7 @@ async function readAll(connection: Deno.UnixConn): Promise<Uint8Array> {
   return Uint8Array.from(chunks);
 }
 
-/** Sends bytes, closes its half, and returns all that comes back. */
+/** Sends bytes, half-closes the connection, and returns the response. */
 async function exchange(path: string, bytes: Uint8Array): Promise<Uint8Array> {
   const connection = await Deno.connect({ transport: "unix", path });
   const answer = readAll(connection);

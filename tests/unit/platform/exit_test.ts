@@ -4,10 +4,10 @@ import { fileURLToPath } from "node:url";
 const EDGE = new URL("../../../lib/platform/mod.ts", import.meta.url).href;
 const CONFIG = fileURLToPath(new URL("../../../deno.json", import.meta.url));
 
-/** Long enough for a slow machine, and short of the deadlines. */
+/** Long enough for a slow machine, but shorter than the deadlines. */
 const KILL_AFTER_MS = 60_000;
 
-/** Runs a module whose requests have deadlines of an hour; its exit code, once it exits by itself. */
+/** Runs a module whose requests have deadlines of an hour. Returns its exit code. */
 async function exitCode(body: string): Promise<number> {
   const text = `
     import { createKubeHttp, createRegistryHttp, createUnixHttp } from ${JSON.stringify(EDGE)};

@@ -74,7 +74,7 @@ Deno.test("writeAtomic: does not change the target of a symbolic link that repla
   Deno.writeTextFileSync(target, "kept", { mode: 0o600 });
   const written = join(dir.path, "written");
   Deno.mkdirSync(written);
-  // Another thread, as the other process of an attack: it replaces each temporary file by a link.
+  // Another thread simulates an attacker that replaces each temporary file by a link.
   const attack = `
     self.onmessage = ({ data: { folder, target } }) => {
       self.postMessage(0);
@@ -148,7 +148,7 @@ Deno.test("stat and list: the stamp changes with the content; names are sorted, 
 async function reportedPath(path: string, change: () => void): Promise<string> {
   const { promise, resolve } = Promise.withResolvers<string>();
   using _watch = systemFiles.watch([path], resolve);
-  const alive = setInterval(() => {}, 1_000); // the watch itself holds no process
+  const alive = setInterval(() => {}, 1_000); // the watch does not keep the process alive
   try {
     await new Promise((r) => setTimeout(r, 100));
     change();
@@ -219,7 +219,7 @@ for (const nameAgain of ["removed", "moved away"]) {
       else Deno.renameSync(path, `${path}.old`);
       await again;
       Deno.mkdirSync(join(path, "d1"), { recursive: true });
-      // Below the new folder, where its own stamp does not change: only a new watch sees it.
+      // In a subfolder, so that the stamp of the folder does not change.
       const below = join(path, "d1", "api.sock");
       let count = 0;
       const write = setInterval(() => Deno.writeTextFileSync(below, `${count++}`), 50);
@@ -236,7 +236,7 @@ for (const nameAgain of ["removed", "moved away"]) {
 
 const CONFIG = new URL("../../../deno.json", import.meta.url).pathname;
 
-/** What a watch would hold up is a whole process, so that it is another one here. */
+/** Runs in another process, because a blocked watch would block the test. */
 const BESIDE_A_PIPE = `
 import { systemFiles } from "${new URL("../../../lib/platform/mod.ts", import.meta.url)}";
 const [dir] = Deno.args;

@@ -7,7 +7,7 @@ import {
 import { FakeClock } from "../../fakes/clock.ts";
 
 const GET = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
-/** More than the kernel's buffers hold for a client that does not read. */
+/** Larger than the kernel's buffers for a client that does not read. */
 const HUGE = new Uint8Array(16 * 1024 * 1024);
 
 interface Stage {
@@ -45,7 +45,7 @@ async function onServer(
       try {
         connection.close();
       } catch {
-        // The test closed it.
+        // Closed by the test.
       }
     }
     const closed = server[Symbol.asyncDispose]();
@@ -60,7 +60,7 @@ async function send(connection: Deno.TcpConn, text: string): Promise<void> {
   }
 }
 
-/** What arrives until some text is in it or the stream ends. */
+/** Reads until a text has arrived or the stream ends. */
 async function receive(connection: Deno.TcpConn, until = "\0never"): Promise<string> {
   const buffer = new Uint8Array(65_536);
   let text = "";
@@ -78,12 +78,12 @@ async function isClosed(connection: Deno.TcpConn): Promise<true> {
   return true;
 }
 
-/** Lets what was sent arrive. */
+/** Waits until sent bytes have arrived. */
 async function pass(): Promise<void> {
   for (let i = 0; i < 50; i++) await new Promise<void>((resolve) => setImmediate(resolve));
 }
 
-/** Moves the clock until something has happened, and returns how far: the server checks by time. */
+/** Advances the clock until a condition is true, and returns by how much. */
 async function msUntil(clock: FakeClock, happened: Promise<unknown>): Promise<number> {
   let is = false;
   void happened.then(() => is = true);
@@ -95,7 +95,7 @@ async function msUntil(clock: FakeClock, happened: Promise<unknown>): Promise<nu
   return clock.monotonicMs() - startMs;
 }
 
-/** A response that shares its bytes with the others. */
+/** Returns a response whose bytes are shared, to save memory. */
 const huge: Handler = () =>
   new Response(ReadableStream.from([HUGE]), { headers: { "content-length": String(HUGE.length) } });
 const hello: Handler = () => new Response("hello");
@@ -193,7 +193,7 @@ Deno.test("HttpServer: a header that trickles does not extend the deadline", () 
   }));
 
 Deno.test("HttpServer: a client that does not read is cut off after 5 s", {
-  ignore: /^2\.[0-8]\./.test(Deno.version.deno), // closing does not end a write there,
+  ignore: /^2\.[0-8]\./.test(Deno.version.deno), // closing does not cancel a write there,
 }, () =>
   onServer(huge, async ({ clock, connect }) => {
     const connection = await connect();

@@ -15,7 +15,7 @@ const ignore = !HAS_OPENSSL; // no certificates without it
 interface Stage {
   readonly api: SimKubeApi;
   readonly pems: Certificates;
-  /** With our authority, and what is given besides. */
+  /** Sends a request with the test authority and the given options. */
   request(path: string, connection?: Partial<KubeConnection>): KubeHttpRequest;
 }
 
@@ -85,7 +85,7 @@ for (const own of [false, true]) {
   const way = own ? "by our own TLS" : "by the runtime's client";
   const more: Partial<KubeConnection> = own ? { serverName: "localhost" } : {};
 
-  test(`a stream gives lines as they come, ${way}`, async ({ api, request }) => {
+  test(`stream: calls back for each line, ${way}`, async ({ api, request }) => {
     using http = createKubeHttp();
     api.bookmarkMs = 3_600_000;
     const heard: string[] = [];
@@ -114,7 +114,7 @@ for (const own of [false, true]) {
     await rejects(end, /enough/);
   });
 
-  test(`ends a stream that is cut, idle or too long, ${way}`, async ({ api, request }) => {
+  test(`stream: ends when it is cut, idle or too long, ${way}`, async ({ api, request }) => {
     using http = createKubeHttp();
     api.bookmarkMs = 3_600_000;
     const lines: string[] = [];
@@ -130,7 +130,7 @@ for (const own of [false, true]) {
     await begun.promise;
     api.cutWatches({ halfSent: true });
     deepEqual(await cut, { kind: "ended" });
-    deepEqual(lines, []); // half an event is none
+    deepEqual(lines, []); // an incomplete event is dropped
     api.objects.put("secrets", {
       metadata: { name: "a", namespace: "n" },
       text: "x".repeat(2_000),
@@ -141,7 +141,7 @@ for (const own of [false, true]) {
     equal(refused.kind === "answered" && refused.status, 403);
   });
 
-  test(`an answer that does not come in time, or is too large, is given up, ${way}`, async ({ api, request }) => {
+  test(`fails for a late or too large response, ${way}`, async ({ api, request }) => {
     using http = createKubeHttp();
     api.faults.listDelayMs = 600;
     const slow = await http.request({ ...request("/api/v1/secrets", more), timeoutMs: 50 });
@@ -149,11 +149,11 @@ for (const own of [false, true]) {
     api.faults.listDelayMs = 0;
     const large = await http.request({ ...request("/api/v1/secrets", more), maxBytes: 10 });
     deepEqual(large, { kind: "too-large" });
-    await new Promise((resolve) => setTimeout(resolve, 700)); // the slow list ends in here
+    await new Promise((resolve) => setTimeout(resolve, 700)); // the slow list completes meanwhile
   });
 }
 
-test("calls of one lane share a connection, those of another have their own", async (stage) => {
+test("uses one connection per lane", async (stage) => {
   const { api, request } = stage;
   using http = createKubeHttp();
   const { connection, ...call } = request("/api/v1/secrets");

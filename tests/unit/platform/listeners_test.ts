@@ -135,7 +135,7 @@ Deno.test("listenUnix: replaces a socket without a listener, but not one with a 
   inFolder(async (folder) => {
     const path = join(folder, "a.sock");
     const stale = Deno.listen({ transport: "unix", path: join(folder, "made") });
-    await Deno.rename(join(folder, "made"), path); // so that closing cannot take it away
+    await Deno.rename(join(folder, "made"), path); // so that closing does not remove it
     stale.close();
     equal((await Deno.lstat(path)).isSocket, true);
     await using _first = await listenUnix(path, hello);

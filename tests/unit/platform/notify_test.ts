@@ -1,7 +1,7 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { createNotifier, watchdogIntervalMs } from "../../../lib/platform/notify.ts";
 
-/** A supervisor's end of the protocol: a real datagram socket in a folder of its own. */
+/** Simulates the service manager with a real datagram socket. */
 async function withSupervisor(
   run: (supervisor: {
     readonly folder: string;
@@ -123,7 +123,7 @@ Deno.test("createNotifier: rejects a relative socket name with one warning", asy
   equal(notifier.active, false);
 });
 
-// Some versions of Deno reach the abstract namespace and some do not: either the message arrives,
+// Some versions of Deno support the abstract namespace and some do not: either the message arrives,
 // or there is one warning.
 Deno.test("createNotifier: sends to an abstract socket, or warns once", async () => {
   const name = `nydus-auth-agent-test-${crypto.randomUUID()}`;

@@ -20,20 +20,20 @@ function runner() {
   return { clock, run: systemProcessRunner(clock) };
 }
 
-/** Lets the clock reach limit and graces, as often as something waits, until the child is done. */
+/** Advances the clock past timeouts and grace periods until the child is done. */
 async function untilDone<T>(clock: FakeClock, running: Promise<T>): Promise<T> {
   let done = false;
   const watched = running.finally(() => done = true);
   watched.catch(() => {});
   while (!done) {
     await clock.advance(1_000);
-    // Children live in real time, and are let get on with it.
+    // Children run in real time.
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
   return await watched;
 }
 
-/** Whether a process is there and not merely waiting to be reaped. */
+/** Returns whether a process exists and is not a zombie. */
 async function isRunning(pid: string): Promise<boolean> {
   const { stdout } = await new Deno.Command("/bin/sh", {
     args: ["-c", `cat /proc/${Number(pid)}/stat 2>/dev/null || true`],
@@ -49,7 +49,7 @@ async function gone(pid: string): Promise<boolean> {
   return false;
 }
 
-/** Runs a script that writes a PID to a file once it is ready; then the test goes on. */
+/** Runs a script that writes a PID to a file when it is ready. */
 async function withPidFile(test: (path: string, pid: () => Promise<string>) => Promise<void>) {
   const folder = await Deno.makeTempDir();
   const path = `${folder}/pid`;

@@ -17,7 +17,7 @@ function requestTo(url: string, more: Partial<RegistryHttpRequest> = {}): Regist
   };
 }
 
-/** A server that answers by path; `tls` with the tests' own certificates. */
+/** Starts a server with a response per path; `tls` uses the test certificates. */
 async function server(tls: boolean): Promise<AsyncDisposable & { readonly url: string }> {
   const handler = async (request: Request) => {
     const { pathname } = new URL(request.url);
@@ -59,7 +59,7 @@ async function resultOf(request: RegistryHttpRequest) {
 for (
   const [name, tls, more] of [
     ["without TLS", false, {}],
-    ["believing any certificate", true, { skipVerify: true }],
+    ["without verification", true, { skipVerify: true }],
   ] as const
 ) {
   const test = (what: string, fn: (url: string) => Promise<void>) =>
@@ -74,7 +74,7 @@ for (
       },
     });
 
-  test("an answer with its headers, joined, and no redirect followed", async (url) => {
+  test("returns status and joined headers, and follows no redirect", async (url) => {
     for (const method of ["GET", "HEAD"] as const) {
       const answer = await resultOf(requestTo(`${url}/`, { ...more, method }));
       ok(answer.kind === "answered");
@@ -86,7 +86,7 @@ for (
     equal(away.kind === "answered" && away.status, 307);
   });
 
-  test("what is sent arrives, and of a long body only the wanted part is read", async (url) => {
+  test("sends headers and body, and reads a long body up to the limit", async (url) => {
     const echoed = await resultOf(requestTo(`${url}/echo`, {
       ...more,
       method: "POST",
@@ -166,7 +166,7 @@ function tunnelling(answer = "HTTP/1.1 200 OK\r\n\r\n") {
         try {
           connection.close();
         } catch {
-          // It was closed from the other side.
+          // Closed by the peer.
         }
       }
     },

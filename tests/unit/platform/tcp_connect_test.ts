@@ -6,7 +6,7 @@ import { type RegistryHttpRequest, Secret } from "../../../lib/model/mod.ts";
 const { signal } = new AbortController();
 const refuseMetadata = true;
 
-/** Accepts and closes connections, and counts them. */
+/** Starts a server that counts and closes connections. */
 function server() {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const from: string[] = [];

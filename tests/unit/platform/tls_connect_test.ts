@@ -24,10 +24,10 @@ function hangingServer() {
   };
 }
 
-/** Makes a hundred attempts whose handshake hangs; returns the descriptors that they leave open. */
+/** Makes 100 attempts whose handshake hangs. Returns how many descriptors they leave open. */
 async function leftOpen(attempt: (origin: string) => Promise<{ kind: string }>): Promise<number> {
   await using server = hangingServer();
-  // The first loads modules and what the runtime opens once.
+  // The first attempt loads modules and opens descriptors of the runtime.
   equal((await attempt(server.origin)).kind, "timed-out");
   const before = descriptors() - server.open.length;
   const results = await Promise.all(Array.from({ length: 100 }, () => attempt(server.origin)));
@@ -75,7 +75,7 @@ for (const skipVerify of [false, true]) {
   });
 }
 
-/** A TLS server with the tests' certificate that answers each connection alike. */
+/** Starts a TLS server with a test certificate and a handler for connections. */
 async function tlsServer(answer: (connection: Deno.TlsConn) => Promise<void>) {
   const { cert, key } = await certificates();
   const listener = Deno.listenTls({ hostname: "127.0.0.1", port: 0, cert, key });
@@ -152,7 +152,7 @@ Deno.test({
           async () => {
             const stream = await connectTls(await server.connect(), options, signal);
             try {
-              await stream.read(new Uint8Array(1)); // one client verifies that late
+              await stream.read(new Uint8Array(1)); // one of the clients verifies only here
               equal(await stream.read(new Uint8Array(1)), "an error");
             } finally {
               stream.close();

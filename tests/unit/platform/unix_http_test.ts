@@ -31,7 +31,7 @@ function server(answer: (connection: Deno.Conn, count: number) => Promise<void>)
       try {
         connection.close();
       } catch {
-        // The answer closed it.
+        // Closed by the handler.
       }
     }
   };
@@ -40,7 +40,7 @@ function server(answer: (connection: Deno.Conn, count: number) => Promise<void>)
     connections: () => count,
     async restart() {
       close();
-      // The runtime unlinks the socket when the last accept has ended, which is a little later.
+      // The runtime unlinks the socket after the last accept has ended.
       await new Promise((resolve) => setTimeout(resolve, 50));
       listener = Deno.listen({ transport: "unix", path });
       void serve();
@@ -60,7 +60,7 @@ const read = (connection: Deno.Conn) => connection.read(new Uint8Array(65_536));
 const reply = (status: string, body: string) =>
   `HTTP/1.1 ${status} \r\nContent-Length: ${body.length}\r\n\r\n${body}`;
 
-/** Answers every request of a connection alike. */
+/** Sends the same response to every request of a connection. */
 const always = (text: string) => async (connection: Deno.Conn) => {
   while (await read(connection) !== null) await write(connection, text);
 };
@@ -113,7 +113,7 @@ Deno.test("UnixHttp: has one deadline for both attempts", async () => {
   let secondLimit: ReturnType<typeof setTimeout> | undefined;
   let isPastSecondLimit = false;
   using peer = server(async (c, count) => {
-    // What a limit of its own would give the second try.
+    // More than the remaining time of the deadline.
     if (count === 2) secondLimit = setTimeout(() => isPastSecondLimit = true, 400);
     await read(c);
     if (count > 1) return; // no response on later connections
@@ -225,7 +225,7 @@ Deno.test("UnixHttp: does not retry a POST when the peer closes the connection",
       while (await read(connection) !== null) {
         await write(connection, reply("200", "ok"));
         if (count > 1) continue;
-        await read(connection); // the second request, which stays unanswered
+        await read(connection); // the second request gets no response
         return connection.close();
       }
     });

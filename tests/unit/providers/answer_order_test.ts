@@ -2,7 +2,7 @@ import { deepEqual } from "node:assert/strict";
 import fc from "fast-check";
 import type { CredentialProvider, ProviderName } from "../../../lib/model/mod.ts";
 import { CredentialChain } from "../../../lib/providers/mod.ts";
-import { FakeClock, settle } from "../../fakes/clock.ts";
+import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 import { kubelet, pairs, requestFor, response } from "./exec_plugin/plugins.ts";
 
@@ -44,7 +44,7 @@ Deno.test("KubeletProvider: ranks candidates independently of the order in which
     const pending = provider.provide(requestFor(IMAGE));
     for (const i of order) {
       responses[i]?.resolve();
-      await settle();
+      await flushTasks();
     }
     return pairs(await pending);
   }
@@ -82,7 +82,7 @@ Deno.test("CredentialChain: selects the winner independently of how long each pr
           const chain = new CredentialChain({ providers, clock, observer: new FakeObserver() });
           const pending = chain.resolve(requestFor(IMAGE), { all: true });
           for (let i = 0; i <= names.length; i++) {
-            await settle();
+            await flushTasks();
             await clock.advance(10_000);
           }
           return (await pending).winner?.provider;

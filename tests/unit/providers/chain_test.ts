@@ -12,7 +12,7 @@ import {
   CredentialChain,
   type CriPulls,
 } from "../../../lib/providers/mod.ts";
-import { FakeClock, settle } from "../../fakes/clock.ts";
+import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 import { requestFor } from "./exec_plugin/plugins.ts";
 
@@ -199,7 +199,7 @@ Deno.test("CredentialChain: continues after the deadline and reports a late outc
   equal((await second).winner?.provider, "kubelet", "an overdue provider gets less time");
   deepEqual(late, []);
   slow.resolve(found("docker"));
-  await settle();
+  await flushTasks();
   deepEqual(late, ["quay.io/a/b:1", "quay.io/a/b:1"]);
   equal((await chain.resolve(requestFor("quay.io/a/b:1"))).winner?.provider, "docker");
 });
@@ -219,6 +219,6 @@ Deno.test("CredentialChain: does not report a late failure", async () => {
   await clock.advance(5_250);
   await resolution;
   slow.reject(new Error("broken"));
-  await settle();
+  await flushTasks();
   equal(late, 0);
 });

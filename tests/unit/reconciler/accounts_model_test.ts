@@ -2,7 +2,7 @@ import { deepEqual, ok } from "node:assert/strict";
 import fc from "fast-check";
 import type { DeliveryOutcome, DeliveryRequest } from "../../../lib/model/mod.ts";
 import { KubeletProvider } from "../../../lib/providers/exec_plugin/mod.ts";
-import { settle } from "../../fakes/clock.ts";
+import { flushTasks } from "../../fakes/clock.ts";
 import { Cluster } from "../../fakes/cluster.ts";
 import { FakeProcessRunner } from "../../fakes/process.ts";
 import { FakeRandom } from "../../fakes/random.ts";
@@ -216,9 +216,9 @@ async function play(steps: readonly Step[]): Promise<void> {
     await model.stage.run(async () => {
       for (const one of part) {
         await model.apply(one);
-        await settle(); // completes the requests before time passes
+        await flushTasks(); // completes the requests before time passes
         await model.stage.clock.advance(2 * SECOND); // changes are debounced
-        await settle();
+        await flushTasks();
         model.check();
       }
     });

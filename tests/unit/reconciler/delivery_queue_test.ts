@@ -1,6 +1,6 @@
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { DeliveryQueue, type StoreKeys } from "../../../lib/reconciler/deliveries.ts";
-import { settle } from "../../fakes/clock.ts";
+import { flushTasks } from "../../fakes/clock.ts";
 
 /** A queue whose work is completed by the test. */
 function stage() {
@@ -27,7 +27,7 @@ function stage() {
     async end(id: string, error?: Error) {
       const i = open.findIndex((work) => work.id === id);
       open.splice(i, 1)[0]?.end(error);
-      await settle();
+      await flushTasks();
     },
   };
 }
@@ -40,7 +40,7 @@ Deno.test("DeliveryQueue: processes several daemons concurrently, but each only 
   queue.mark("a", "y");
   queue.mark("b");
   queue.mark("b", "y");
-  await settle();
+  await flushTasks();
   deepStrictEqual(running(), ["a", "b"]);
   await end("a");
   await end("b");
@@ -55,13 +55,13 @@ Deno.test("DeliveryQueue: processes several daemons concurrently, but each only 
 Deno.test("DeliveryQueue: reports an error and continues", async () => {
   const { queue, failures, running, end, ended } = stage();
   queue.mark("a");
-  await settle();
+  await flushTasks();
   await end("a", new Error("a defect"));
   deepStrictEqual(failures, ["a: Error: a defect"]);
   await queue.idle();
   strictEqual(ended(), 1);
   queue.mark("a");
-  await settle();
+  await flushTasks();
   deepStrictEqual(running(), ["a"]);
   await end("a");
 });
@@ -69,7 +69,7 @@ Deno.test("DeliveryQueue: reports an error and continues", async () => {
 Deno.test("DeliveryQueue: processes at most 16 daemons at a time, and starts none after stop", async () => {
   const { queue, running, end } = stage();
   for (let i = 0; i < 20; i++) queue.mark(`d${i}`);
-  await settle();
+  await flushTasks();
   strictEqual(running().length, 16);
   await end("d0");
   strictEqual(running().length, 16);

@@ -12,7 +12,7 @@ import {
 } from "../../../lib/model/mod.ts";
 import { Reconciler } from "../../../lib/reconciler/mod.ts";
 import { CredentialStore } from "../../../lib/credentials/mod.ts";
-import { FakeClock, settle } from "../../fakes/clock.ts";
+import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 import { FakeRandom } from "../../fakes/random.ts";
 
@@ -142,7 +142,7 @@ class Stage {
     const stop = new AbortController();
     const running = this.reconciler.run({ signal: stop.signal });
     try {
-      for (let i = 0; i < 4; i++) await settle();
+      for (let i = 0; i < 4; i++) await flushTasks();
       await work();
     } finally {
       stop.abort();
@@ -165,8 +165,8 @@ Deno.test("Reconciler: mounts of one image with different endpoints get differen
     strictEqual(stage.requests.length, 3, "one request per endpoint");
     stage.passwords = { "registry.example.com": "own2", "keyed:5000": "mirror2" };
     stage.reconciler.recheck();
-    await settle();
-    await settle();
+    await flushTasks();
+    await flushTasks();
     deepStrictEqual(passwords(), ["own2", "mirror2", "own2", "mirror2"]);
     const { images } = stage.reconciler.status();
     deepStrictEqual(images.map(({ image }) => image), [IMAGE.text, IMAGE.text, IMAGE.text]);
@@ -235,8 +235,8 @@ Deno.test("Unapproved host, refuse: is approved by a credential for the host its
     // Without that credential the image's is not delivered.
     stage.passwords = { "registry.example.com": "own" };
     stage.reconciler.recheck();
-    await settle();
-    await settle();
+    await flushTasks();
+    await flushTasks();
     strictEqual(stage.passwordOf("foreign"), "foreign");
     strictEqual(stage.statusOf("foreign")?.delivery, "withheld");
   });
@@ -266,8 +266,8 @@ Deno.test("Unapproved host, warn: receives the credential and is reported once p
     await stage.clock.advance(600 * SECOND);
     stage.passwords = { "registry.example.com": "own2" };
     stage.reconciler.recheck();
-    await settle();
-    await settle();
+    await flushTasks();
+    await flushTasks();
     strictEqual(stage.passwordOf("foreign"), "own2");
     deepStrictEqual(stage.statusOf("foreign")?.unapprovedHosts, ["foreign:5000"]);
   });

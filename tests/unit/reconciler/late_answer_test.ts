@@ -1,6 +1,6 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { type CredentialProvider, type ProviderOutcome, Secret } from "../../../lib/model/mod.ts";
-import { FakeClock, settle } from "../../fakes/clock.ts";
+import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 import { VirtualNode } from "../../fakes/virtual_node.ts";
 
 const NONE: ProviderOutcome = { kind: "none", reason: "no-entry-for-registry", notes: [] };
@@ -37,13 +37,13 @@ Deno.test("Reconciler: a hanging provider delays neither mounts nor local reques
     const request = { image: node.store.get("b.io/app:1")?.image ?? fail(), labels: {} };
     const answer = node.reconciler.onDemand.credential(request)
       .finally(() => completedMs = clock.monotonicMs());
-    await settle();
+    await flushTasks();
     await clock.advance(1_000);
     equal((await answer).answer, undefined);
     ok(completedMs - startedMs <= 500, "an overdue provider is not waited for again");
     hasAnswered = true;
     hanging.resolve(found(clock, "docker"));
-    await settle();
+    await flushTasks();
     await clock.advance(1_000);
     deepEqual(currentAuths(), ["u:docker", "u:docker"]);
   });

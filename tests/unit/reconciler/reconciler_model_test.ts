@@ -1,7 +1,7 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import fc from "fast-check";
 import type { DeliveryOutcome, DeliveryRequest } from "../../../lib/model/mod.ts";
-import { settle } from "../../fakes/clock.ts";
+import { flushTasks } from "../../fakes/clock.ts";
 import { basic, found, SECOND, Stage } from "./reconciler_stage.ts";
 
 /** An event on a node. */
@@ -123,14 +123,14 @@ Deno.test("Reconciler: delivers only issued credentials, never an older one, and
       await stage.run(async () => {
         for (const one of steps) {
           await model.apply(one);
-          await settle();
+          await flushTasks();
         }
         // After the faults every mount has the newest credential within a few minutes.
         model.isDown = false;
         model.hanging.clear();
         stage.reconciler.recheck();
         await stage.clock.advance(300 * SECOND);
-        await settle();
+        await flushTasks();
         for (const { id, instances } of stage.daemons) {
           for (const { snapshotId } of instances) {
             strictEqual(atob(stage.authOf(id, snapshotId)), `u:v${model.version}`);
@@ -140,7 +140,7 @@ Deno.test("Reconciler: delivers only issued credentials, never an older one, and
           stage.daemons.flatMap(({ instances }) => instances.map(({ image }) => image?.text)),
         );
         await stage.clock.advance(400 * SECOND);
-        await settle();
+        await flushTasks();
         const known = [...stage.store.entries()].map(({ image }) => image.text);
         deepStrictEqual(
           known.filter((text) => !live.has(text)),

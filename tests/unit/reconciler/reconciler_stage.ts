@@ -15,7 +15,7 @@ import {
 import type { Selector } from "../../../lib/reconciler/candidate_selection.ts";
 import { Reconciler, type ReconcileStages } from "../../../lib/reconciler/mod.ts";
 import { CredentialStore } from "../../../lib/credentials/mod.ts";
-import { FakeClock, settle } from "../../fakes/clock.ts";
+import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 import { FakeRandom } from "../../fakes/random.ts";
 
@@ -159,8 +159,8 @@ export class Stage {
       ready: () => this.ready = true,
     });
     try {
-      await settle();
-      await settle();
+      await flushTasks();
+      await flushTasks();
       await work();
     } finally {
       this.stop.abort();

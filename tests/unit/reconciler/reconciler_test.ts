@@ -1,7 +1,7 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { type Daemon, type DaemonState, type NodeView, Secret } from "../../../lib/model/mod.ts";
 import { passDelayMs, reportViewChanges } from "../../../lib/reconciler/reconciler.ts";
-import { FakeClock, settle } from "../../fakes/clock.ts";
+import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 import { basic, found, IMAGE, none, SECOND, Stage } from "./reconciler_stage.ts";
 
@@ -27,7 +27,7 @@ Deno.test("Reconciler: delivers to each RAFS instance of one image", async () =>
   stage.daemon("d2", [{ snapshotId: "2" }, { snapshotId: "3" }]);
   stage.answer = () => found(stage.clock, "a");
   await stage.run(async () => {
-    await settle();
+    await flushTasks();
     for (const [id, s] of [["d1", "1"], ["d2", "2"], ["d2", "3"]] as const) {
       strictEqual(stage.authOf(id, s), auth("a"));
     }
@@ -67,7 +67,7 @@ Deno.test("Deliveries: another credential does not wait for the retry delay of a
     ok(tries >= 3 && tries <= 9, `${tries} tries of the same credential in 40 s`);
     stage.answer = () => found(stage.clock, "b", { watched: true });
     stage.reconciler.recheck();
-    for (let i = 0; i < 6; i++) await settle();
+    for (let i = 0; i < 6; i++) await flushTasks();
     strictEqual(stage.authOf("d1", "1"), auth("b"), "without waiting");
   });
 });
@@ -92,7 +92,7 @@ Deno.test("Reconciler: ignores an observation that is older than a delivery", as
     const discovery = Promise.withResolvers<void>();
     stage.discoveryEnds = () => discovery.promise;
     stage.reconciler.trigger("requested");
-    await settle(); // discovery has read the credentials
+    await flushTasks(); // discovery has read the credentials
     stage.answer = () => found(stage.clock, "b", { watched: true });
     stage.reconciler.recheck();
     await stage.clock.advance(SECOND);
@@ -382,8 +382,8 @@ Deno.test("Reconciler: requests and delivers a changed source immediately", asyn
   await stage.run(async () => {
     stage.answer = () => found(stage.clock, "b", { watched: true });
     stage.reconciler.recheck();
-    await settle();
-    await settle();
+    await flushTasks();
+    await flushTasks();
     strictEqual(stage.authOf("d1", "1"), auth("b"));
   });
 });
@@ -402,8 +402,8 @@ Deno.test("Reconciler: a recheck during a request requests again", async () => {
     stage.answer = () => found(stage.clock, "new", { watched: true });
     stage.reconciler.recheck();
     release();
-    await settle();
-    await settle();
+    await flushTasks();
+    await flushTasks();
     strictEqual(stage.authOf("d1", "1"), auth("new"));
   });
 });
@@ -462,15 +462,15 @@ Deno.test("Reconciler: does not deliver the credential of a deleted account to a
       ({ kind: "none", reason: "no-service-account", notes: [], validAccounts }) as const;
     stage.answer = gone("p n/a (1)");
     stage.reconciler.recheck();
-    await settle();
+    await flushTasks();
     ok(stage.store.get(IMAGE.text)?.stored, "the account is valid");
     stage.answer = none;
     stage.reconciler.recheck();
-    await settle();
+    await flushTasks();
     ok(stage.store.get(IMAGE.text)?.stored, "the accounts are unknown");
     stage.answer = gone();
     stage.reconciler.recheck();
-    await settle();
+    await flushTasks();
     strictEqual(stage.store.get(IMAGE.text)?.stored, undefined);
     stage.daemon("d2", [{ snapshotId: "2" }]);
     stage.reconciler.trigger("requested");
@@ -480,7 +480,7 @@ Deno.test("Reconciler: does not deliver the credential of a deleted account to a
     strictEqual(stage.store.get(IMAGE.text)?.stored, undefined, "not adopted from nydusd");
     stage.answer = () => found(stage.clock, "of-b", { plugin: "p", account: "n/b (2)" });
     stage.reconciler.recheck();
-    await settle();
+    await flushTasks();
     deepStrictEqual([stage.authOf("d1", "1"), stage.authOf("d2", "2")], [
       auth("of-b"),
       auth("of-b"),
@@ -528,7 +528,7 @@ Deno.test("Reconciler: the credential of an account replaces one that expires la
   stage.daemon("d1", [{ snapshotId: "1" }], btoa(`u:${jwt(later)}`));
   stage.answer = () => found(stage.clock, jwt(earlier), { plugin: "p", account: "n/a (1)" });
   await stage.run(async () => {
-    await settle();
+    await flushTasks();
     strictEqual(stage.authOf("d1", "1"), auth(jwt(earlier)));
   });
 });

@@ -1,6 +1,6 @@
 import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
 import { Triggers } from "../../../lib/reconciler/triggers.ts";
-import { FakeClock, settle } from "../../fakes/clock.ts";
+import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 
 Deno.test("Triggers: wait ends after the time, when nudged, or with the first trigger", async () => {
   const clock = new FakeClock();
@@ -14,12 +14,12 @@ Deno.test("Triggers: wait ends after the time, when nudged, or with the first tr
   deepStrictEqual(ended, [undefined]);
   wait(1_000);
   triggers.nudge();
-  await settle();
+  await flushTasks();
   deepStrictEqual(ended, [undefined, undefined]);
   wait(1_000);
   triggers.fire("requested");
   triggers.fire("node-changed");
-  await settle();
+  await flushTasks();
   deepStrictEqual(ended.at(-1), "requested");
 });
 
@@ -31,7 +31,7 @@ Deno.test("Triggers: keeps a trigger that fires without a waiter, but not a nudg
   strictEqual(await triggers.wait(1_000), "node-changed");
   let isOver = false;
   const waiting = triggers.wait(1_000).then(() => isOver = true);
-  await settle();
+  await flushTasks();
   strictEqual(isOver, false);
   await clock.advance(1_000);
   await waiting;

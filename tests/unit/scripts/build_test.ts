@@ -3,7 +3,7 @@ import { BUILD_INFO } from "../../../lib/assets/mod.ts";
 import { DEVELOPMENT_STAMP, stampBundle } from "../../../scripts/lib/build_stamp.ts";
 import { numberModules } from "../../../scripts/lib/compile.ts";
 import { linkedLibraries } from "../../../scripts/lib/linked_libraries.ts";
-import { compileFlags, GRANTS } from "../../../scripts/lib/permissions.ts";
+import { compileFlags } from "../../../scripts/lib/permissions.ts";
 import {
   checkDenort,
   complaint,
@@ -47,12 +47,6 @@ Deno.test("the benchmark runs with the binary's flags of V8", async () => {
   const flags = compileFlags().filter((flag) => flag.startsWith("--v8-flags="));
   equal(flags.length, 1);
   ok(tasks.bench.command.split(" ").includes(flags[0]), "deno.json, task bench");
-});
-
-Deno.test("permissions in the docs are those that the binary is compiled with", async () => {
-  const docs = await Deno.readTextFile(new URL("../../../docs/permissions.md", import.meta.url));
-  const rows = [...docs.matchAll(/^\| `(--[^`]+)` +\|/gm)].map((row) => row[1]);
-  deepEqual(rows, GRANTS.map((grant) => grant.flag));
 });
 
 Deno.test("parseTarget knows the two targets and names them", () => {

@@ -12,7 +12,7 @@ async function status(registry: SimRegistry, pair?: string, path = BLOB): Promis
   return response.status;
 }
 
-Deno.test("SimRegistry: serves a blob to an accepted pair alone", async () => {
+Deno.test("SimRegistry: serves a blob only with an accepted pair", async () => {
   await using registry = new SimRegistry();
   registry.accept("robot", "pass:word");
   equal(await status(registry, "robot:pass:word"), 200);
@@ -21,7 +21,7 @@ Deno.test("SimRegistry: serves a blob to an accepted pair alone", async () => {
   equal(await status(registry), 401);
 });
 
-Deno.test("SimRegistry: refuses what is revoked, and what is past its time", async () => {
+Deno.test("SimRegistry: refuses revoked and expired passwords", async () => {
   await using registry = new SimRegistry();
   registry.accept("robot", "first");
   registry.accept("robot", "past", Date.now() - 1);
@@ -33,7 +33,7 @@ Deno.test("SimRegistry: refuses what is revoked, and what is past its time", asy
   equal(await status(registry, "robot:later"), 200);
 });
 
-Deno.test("SimRegistry: a token noted by the plugin counts until its end", async () => {
+Deno.test("SimRegistry: accepts tokens of the plugin until they expire", async () => {
   const folder = await Deno.makeTempDir();
   const issued = join(folder, "issued");
   await using registry = new SimRegistry(issued);
@@ -48,7 +48,7 @@ Deno.test("SimRegistry: a token noted by the plugin counts until its end", async
   await Deno.remove(folder, { recursive: true });
 });
 
-Deno.test("SimRegistry: remembers what was brought for which repository", async () => {
+Deno.test("SimRegistry: records the credentials per repository", async () => {
   await using registry = new SimRegistry();
   registry.accept("robot", "right");
   await status(registry, "robot:right");
@@ -59,7 +59,7 @@ Deno.test("SimRegistry: remembers what was brought for which repository", async 
   ]);
 });
 
-Deno.test("SimRegistry: what is no blob, no manifest and not the root is 404", async () => {
+Deno.test("SimRegistry: responds with 404 to other paths", async () => {
   await using registry = new SimRegistry();
   registry.accept("robot", "right");
   equal(await status(registry, "robot:right", "v2/"), 200);
@@ -67,7 +67,7 @@ Deno.test("SimRegistry: what is no blob, no manifest and not the root is 404", a
   equal(await status(registry, "robot:right", "v2/team/app/tags/list"), 404);
 });
 
-Deno.test("SimRegistry: its token service gives tokens for one repository, by GET and by POST", async () => {
+Deno.test("SimRegistry: issues tokens for one repository, by GET and by POST", async () => {
   await using registry = new SimRegistry();
   registry.settings.login = "bearer";
   registry.accept("robot", "right");
@@ -90,10 +90,10 @@ Deno.test("SimRegistry: its token service gives tokens for one repository, by GE
     equal(await read(BLOB), 200);
     equal(await read("v2/other/blobs/sha256:00"), 401);
   }
-  equal(await status(registry, "robot:right"), 401); // pairs go to the token service alone
+  equal(await status(registry, "robot:right"), 401); // pairs are only accepted by the token service
 });
 
-Deno.test("SimRegistry: forbids a repository to a user whom it knows, in a cloud's words", async () => {
+Deno.test("SimRegistry: forbids a repository to a known user, with the text of a cloud", async () => {
   await using registry = new SimRegistry();
   registry.settings.dialect = "ecr";
   registry.accept("robot", "right");
@@ -104,5 +104,5 @@ Deno.test("SimRegistry: forbids a repository to a user whom it knows, in a cloud
   const expired = await fetch(`http://${registry.host}/${BLOB}`, { headers });
   equal(expired.status, 403);
   equal((await expired.text()).includes("authorization token has expired"), true);
-  equal(await status(registry), 401); // nobody's request is a challenge, not a refusal
+  equal(await status(registry), 401); // a request without a credential is challenged
 });

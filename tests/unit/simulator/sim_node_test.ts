@@ -7,11 +7,11 @@ import {
   type SimNodeOptions,
   SimRegistry,
 } from "../../../lib/simulator/mod.ts";
-import { fetchUnix } from "../../../lib/simulator/unix_fetch.ts";
+import { fetchUnix } from "../../fakes/unix_fetch.ts";
 
-const MAIN = new URL("../../../lib/simulator/daemon_main.ts", import.meta.url).pathname;
+const MAIN = new URL("../../../lib/simulator/daemon_process.ts", import.meta.url).pathname;
 const SELF = [Deno.execPath(), "run", "-A", "--quiet", MAIN];
-/** Longer than any test: a new value is never taken into use by itself. */
+/** Longer than any test, so that new values are never applied by polling. */
 const NEVER_MS = 3_600_000;
 
 function start(options: Partial<SimNodeOptions> = {}): SimNode {
@@ -30,7 +30,7 @@ async function put(daemon: SimDaemon, mountId: string, pair: string): Promise<nu
   return (await fetchUnix(daemon.apiSocket, path, { method: "PUT", body })).status;
 }
 
-/** Whether something is still under way a little later. */
+/** Returns whether a promise is still pending after a short time. */
 async function isBlocked(work: Promise<unknown>): Promise<boolean> {
   const later = Promise.withResolvers<boolean>();
   const timer = setTimeout(() => later.resolve(true), 200);
@@ -47,7 +47,7 @@ async function mode(path: string): Promise<number> {
   return ((await Deno.stat(path)).mode ?? 0) & 0o777;
 }
 
-Deno.test("SimNode: lays the root folder out as the snapshotter does", async () => {
+Deno.test("SimNode: creates the root folder like the snapshotter", async () => {
   await using node = start();
   const dedicated = await node.addDaemon({ id: "d1", mode: "dedicated", images: [base(node)] });
   const shared = await node.addDaemon({ id: "d2", mode: "shared", images: [base(node)] });
@@ -67,7 +67,7 @@ Deno.test("SimNode: lays the root folder out as the snapshotter does", async () 
   deepEqual(await statuses(node), [200, 200]);
 });
 
-Deno.test("SimNode: the system API lists daemons by refs, as text/plain", async () => {
+Deno.test("SimNode: the system API lists daemons as text/plain", async () => {
   await using node = start();
   const daemon = await node.addDaemon({ id: "d1", mode: "shared", images: [base(node)] });
   const answer = await get(node.systemSocket, "/api/v1/daemons");
@@ -87,7 +87,7 @@ Deno.test("SimNode: the system API lists daemons by refs, as text/plain", async 
   equal(node.snapshotter?.backendCalls, 0);
 });
 
-Deno.test("SimNode: the backend call leaks, and is noticed", async () => {
+Deno.test("SimNode: counts backend calls, which return the credential", async () => {
   await using node = start();
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [base(node)] });
   const answer = await get(node.systemSocket, "/api/v1/daemons/d1/backend");
@@ -95,7 +95,7 @@ Deno.test("SimNode: the backend call leaks, and is noticed", async () => {
   equal(node.snapshotter?.backendCalls, 1);
 });
 
-Deno.test("SimNode: one paused nydusd blocks the list until it goes on", async () => {
+Deno.test("SimNode: a paused nydusd blocks the list until it is resumed", async () => {
   await using node = start();
   const daemon = await node.addDaemon({ id: "d1", mode: "dedicated", images: [base(node)] });
   await node.addDaemon({ id: "d2", mode: "dedicated", images: [base(node)] });
@@ -106,7 +106,7 @@ Deno.test("SimNode: one paused nydusd blocks the list until it goes on", async (
   equal((await (await list).json()).length, 2);
 });
 
-Deno.test("SimNode: the system API answers garbage when told, and can be gone", async () => {
+Deno.test("SimNode: the system API returns garbage on request, and can be stopped", async () => {
   await using node = start();
   ok(node.snapshotter);
   node.snapshotter.fault = "garbage";
@@ -117,16 +117,19 @@ Deno.test("SimNode: the system API answers garbage when told, and can be gone", 
   deepEqual(await (await get(node.systemSocket, "/api/v1/daemons")).json(), []);
 });
 
-Deno.test("SimNode: a stopped snapshotter waits for no answer", async () => {
+Deno.test("SimNode: stopping the snapshotter does not wait for responses", async () => {
   await using node = start();
   ok(node.snapshotter);
-  node.snapshotter.fault = "silent";
-  const asked = get(node.systemSocket, "/api/v1/daemons").then(() => "answered", () => "cut off");
+  node.snapshotter.fault = "unresponsive";
+  const response = get(node.systemSocket, "/api/v1/daemons").then(
+    () => "answered",
+    () => "cut off",
+  );
   await node.stopSnapshotter();
-  equal(await asked, "cut off");
+  equal(await response, "cut off");
 });
 
-Deno.test("SimNode: a revoked password fails reads, and they are counted", async () => {
+Deno.test("SimNode: counts reads that fail with a revoked password", async () => {
   await using node = start();
   const daemon = await node.addDaemon({ id: "d1", mode: "dedicated", images: [base(node)] });
   deepEqual(await statuses(node), [200]);
@@ -137,7 +140,7 @@ Deno.test("SimNode: a revoked password fails reads, and they are counted", async
   deepEqual([read_count, read_errors], [2, 1]);
 });
 
-Deno.test("SimNode: after a rotation only the new password is newest", async () => {
+Deno.test("SimNode: only the new password is the newest after a rotation", async () => {
   await using node = start();
   const daemon = await node.addDaemon({ id: "d1", mode: "dedicated", images: [base(node)] });
   equal(await node.allNewest(), true);
@@ -151,7 +154,7 @@ Deno.test("SimNode: after a rotation only the new password is newest", async () 
   equal(await node.allNewest(), true);
 });
 
-Deno.test("SimNode: a wrong id is 204 and leaves the mount as it was", async () => {
+Deno.test("SimNode: responds with 204 to an unknown id and does not change the mount", async () => {
   await using node = start({ pollMs: 10 });
   const daemon = await node.addDaemon({ id: "d1", mode: "dedicated", images: [base(node)] });
   node.rotatePassword("second", 0);
@@ -165,10 +168,10 @@ for (
   const [version, stored, read] of [
     ["2.4.0", 404, 401],
     ["2.4.1", 204, 200],
-    ["2.4.4", 204, 401], // stored, and not in use before the next look
+    ["2.4.4", 204, 401], // stored, and not used before the next poll
   ] as const
 ) {
-  Deno.test(`SimNode: ${version} answers ${stored}, and its next read gets ${read}`, async () => {
+  Deno.test(`SimNode: ${version} responds with ${stored}, and its next read gets ${read}`, async () => {
     await using node = start();
     const images = [base(node)];
     const daemon = await node.addDaemon({ id: "d1", mode: "dedicated", images, version });
@@ -178,7 +181,7 @@ for (
   });
 }
 
-Deno.test("SimNode: 2.4.4 takes a stored value into use when it looks", async () => {
+Deno.test("SimNode: 2.4.4 applies a stored value when it polls", async () => {
   await using node = start({ pollMs: 10 });
   const daemon = await node.addDaemon({ id: "d1", mode: "dedicated", images: [base(node)] });
   node.rotatePassword("second", 0);
@@ -188,7 +191,7 @@ Deno.test("SimNode: 2.4.4 takes a stored value into use when it looks", async ()
   deepEqual(last, [200]);
 });
 
-Deno.test("SimDaemon: a kill leaves its socket file, a restart reads its files", async () => {
+Deno.test("SimDaemon: leaves its socket file when killed, and reads its files when restarted", async () => {
   await using node = start();
   const daemon = await node.addDaemon({ id: "d1", mode: "dedicated", images: [base(node)] });
   await put(daemon, "/", "robot:only-in-memory");
@@ -203,7 +206,7 @@ Deno.test("SimDaemon: a kill leaves its socket file, a restart reads its files",
   ok(daemon.pid !== pid);
 });
 
-Deno.test("SimDaemon: mounts come and go in a shared one while it runs", async () => {
+Deno.test("SimDaemon: a running shared daemon mounts and unmounts images", async () => {
   await using node = start();
   const daemon = await node.addDaemon({ id: "d1", mode: "shared", images: [base(node)] });
   const added = await node.addInstance(daemon, base(node));
@@ -216,7 +219,7 @@ Deno.test("SimDaemon: mounts come and go in a shared one while it runs", async (
   equal(daemon.instances.length, 1);
 });
 
-Deno.test("SimDaemon: a removed one is off the node", async () => {
+Deno.test("SimDaemon: removing a daemon removes its files", async () => {
   await using node = start();
   const daemon = await node.addDaemon({ id: "d1", mode: "dedicated", images: [base(node)] });
   await node.removeDaemon(daemon);
@@ -225,22 +228,22 @@ Deno.test("SimDaemon: a removed one is off the node", async () => {
   deepEqual(await Array.fromAsync(Deno.readDir(join(node.root, "config"))), []);
 });
 
-Deno.test("SimDaemon: faults come and go", async () => {
+Deno.test("SimDaemon: faults can be set and removed", async () => {
   await using node = start();
   const daemon = await node.addDaemon({ id: "d1", mode: "dedicated", images: [base(node)] });
   const path = "/api/v1/config";
   await daemon.setFault("error-500");
   equal((await get(daemon.apiSocket, path)).status, 500);
-  await daemon.setFault("half");
+  await daemon.setFault("truncated");
   await rejects(get(daemon.apiSocket, path));
-  await daemon.setFault("silent");
+  await daemon.setFault("unresponsive");
   const currentAuth = get(daemon.apiSocket, path);
   equal(await isBlocked(currentAuth), true);
   await daemon.setFault("none");
   equal((await currentAuth).status, 200);
 });
 
-Deno.test("SimDaemon: speaks as the real one: no reason phrase, no end on close", async () => {
+Deno.test("SimDaemon: responds without a reason phrase and ignores Connection: close", async () => {
   await using node = start();
   const daemon = await node.addDaemon({ id: "d1", mode: "dedicated", images: [base(node)] });
   using connection = await Deno.connect({ transport: "unix", path: daemon.apiSocket });
@@ -263,7 +266,7 @@ Deno.test("SimDaemon: speaks as the real one: no reason phrase, no end on close"
   equal(text, `HTTP/1.1 204 ${same}\r\n${notFound}${notFound}`);
 });
 
-Deno.test("SimNode: mounts begin with a token of the plugin; a dead one is refused", async () => {
+Deno.test("SimNode: mounts start with a token of the plugin, and expired tokens are refused", async () => {
   await using node = start();
   const app = `${node.tokenRegistry.host}/shop/app:v1`;
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [app] });
@@ -278,7 +281,7 @@ Deno.test("SimNode: mounts begin with a token of the plugin; a dead one is refus
   equal(await node.allNewest(), false);
 });
 
-Deno.test("SimNode: disposing ends paused processes too, and removes the folder", async () => {
+Deno.test("SimNode: disposing kills paused processes and removes the folder", async () => {
   const node = start();
   const daemon = await node.addDaemon({ id: "d1", mode: "dedicated", images: [base(node)] });
   const { pid } = daemon;
@@ -294,7 +297,7 @@ Deno.test("SimNode: disposing ends paused processes too, and removes the folder"
   equal(gone, true);
 });
 
-Deno.test("SimNode: a mount reads from where its backend says, with what it holds", async () => {
+Deno.test("SimNode: a mount reads from its configured backend with its current credential", async () => {
   await using mirror = new SimRegistry();
   await using proxy = new SimRegistry();
   mirror.accept("u", "p");

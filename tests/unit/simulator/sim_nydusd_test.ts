@@ -1,5 +1,5 @@
 import { deepEqual, equal } from "node:assert/strict";
-import type { RawAnswer } from "../../../lib/simulator/raw_http.ts";
+import type { RawAnswer } from "../../../lib/simulator/nydusd_http.ts";
 import { SimNydusd } from "../../../lib/simulator/sim_nydusd.ts";
 
 const OLD = btoa("robot:old");
@@ -22,7 +22,7 @@ function mount(nydusd: SimNydusd, snapshotId: string, auth: string): void {
   );
 }
 
-function ask(nydusd: SimNydusd, method: string, target: string, body = ""): RawAnswer {
+function request(nydusd: SimNydusd, method: string, target: string, body = ""): RawAnswer {
   const [path = "", query = ""] = target.split("?");
   return nydusd.handle({ method, path, query: new URLSearchParams(query), body });
 }
@@ -32,32 +32,32 @@ function json(answer: RawAnswer): unknown {
 }
 
 function put(nydusd: SimNydusd, query: string, body: string): number {
-  return ask(nydusd, "PUT", `/api/v1/config${query}`, body).status;
+  return request(nydusd, "PUT", `/api/v1/config${query}`, body).status;
 }
 
 function stored(nydusd: SimNydusd): unknown {
-  return json(ask(nydusd, "GET", "/api/v1/config"));
+  return json(request(nydusd, "GET", "/api/v1/config"));
 }
 
-Deno.test("SimNydusd: holds what the configuration files say", () => {
+Deno.test("SimNydusd: starts with the credentials of the configuration files", () => {
   const nydusd = daemon();
   deepEqual(stored(nydusd), { "/1:registry_auth": OLD });
-  deepEqual(json(ask(nydusd, "GET", "/api/v1/config?id=/1")), { registry_auth: OLD });
+  deepEqual(json(request(nydusd, "GET", "/api/v1/config?id=/1")), { registry_auth: OLD });
 });
 
-Deno.test("SimNydusd: a wrong id gets 204, is kept, and changes no mount", () => {
+Deno.test("SimNydusd: stores a value for an unknown id without changing a mount", () => {
   const nydusd = daemon();
   equal(put(nydusd, "?id=/9", `{"registry_auth":"${NEW}"}`), 204);
   deepEqual(stored(nydusd), { "/1:registry_auth": OLD, "/9:registry_auth": NEW });
 });
 
-Deno.test("SimNydusd: without an id a value is kept under the empty one", () => {
+Deno.test("SimNydusd: stores a value without an id under the empty id", () => {
   const nydusd = daemon();
   equal(put(nydusd, "", `{"registry_auth":"${NEW}"}`), 204);
   deepEqual(stored(nydusd), { "/1:registry_auth": OLD, ":registry_auth": NEW });
 });
 
-Deno.test("SimNydusd: takes what is not base64, an empty value, and nothing at all", () => {
+Deno.test("SimNydusd: accepts values that are not base64, empty values and empty objects", () => {
   const nydusd = daemon();
   equal(put(nydusd, "?id=%2F1", '{"registry_auth":"###"}'), 204);
   deepEqual(stored(nydusd), { "/1:registry_auth": "###" });
@@ -69,40 +69,43 @@ Deno.test("SimNydusd: takes what is not base64, an empty value, and nothing at a
 for (
   const body of ['{"registry_auth":7}', '{"registry_auth":null}', "[]", "null", '{"regis', ""]
 ) {
-  Deno.test(`SimNydusd: refuses ${body || "no body"} with 400 and keeps nothing of it`, () => {
+  Deno.test(`SimNydusd: rejects ${body || "no body"} with 400 and stores nothing`, () => {
     const nydusd = daemon();
     equal(put(nydusd, "?id=/1", body), 400);
     deepEqual(stored(nydusd), { "/1:registry_auth": OLD });
   });
 }
 
-Deno.test("SimNydusd: a known key beside an unknown one gets 500 and is kept", () => {
+Deno.test("SimNydusd: stores a known key despite the status 500 for an unknown one", () => {
   const nydusd = daemon();
   equal(put(nydusd, "?id=/1", `{"registry_auth":"${NEW}","other":"x"}`), 500);
   deepEqual(stored(nydusd), { "/1:registry_auth": NEW });
 });
 
-Deno.test("SimNydusd: an unknown id in a GET is an empty object", () => {
-  const answer = ask(daemon(), "GET", "/api/v1/config?id=/9");
+Deno.test("SimNydusd: returns an empty object for an unknown id", () => {
+  const answer = request(daemon(), "GET", "/api/v1/config?id=/9");
   deepEqual([answer.status, json(answer)], [200, {}]);
 });
 
-Deno.test("SimNydusd: other methods, and a GET with a body, are 400; other paths 404", () => {
+Deno.test("SimNydusd: responds with 400 to other methods and to GET with a body, with 404 to other paths", () => {
   for (const path of ["/api/v1/config", "/api/v1/daemon", "/api/v1/metrics/backend"]) {
-    equal(ask(daemon(), "POST", path, "{}").status, 400, path);
-    equal(ask(daemon(), "DELETE", path).status, 400, path);
-    equal(ask(daemon(), "GET", path, "{}").status, 400, path);
-    equal(ask(daemon(), "GET", path === "/api/v1/config" ? "/api/v1/configs" : "/").status, 404);
+    equal(request(daemon(), "POST", path, "{}").status, 400, path);
+    equal(request(daemon(), "DELETE", path).status, 400, path);
+    equal(request(daemon(), "GET", path, "{}").status, 400, path);
+    equal(
+      request(daemon(), "GET", path === "/api/v1/config" ? "/api/v1/configs" : "/").status,
+      404,
+    );
   }
 });
 
-Deno.test("SimNydusd: 2.4.0 has no configuration API, 2.4.1 has", () => {
-  equal(ask(daemon("2.4.0"), "GET", "/api/v1/config").status, 404);
+Deno.test("SimNydusd: has a configuration API from version 2.4.1 on", () => {
+  equal(request(daemon("2.4.0"), "GET", "/api/v1/config").status, 404);
   equal(put(daemon("2.4.0"), "?id=/1", `{"registry_auth":"${NEW}"}`), 404);
   equal(put(daemon("2.4.1"), "?id=/1", `{"registry_auth":"${NEW}"}`), 204);
 });
 
-Deno.test("SimNydusd: only from 2.4.2 on does a thread look for new values", () => {
+Deno.test("SimNydusd: polls for new values from version 2.4.2 on", () => {
   deepEqual(["2.4.0", "2.4.1", "2.4.2", "2.4.4"].map((v) => daemon(v).polls), [
     false,
     false,
@@ -111,8 +114,8 @@ Deno.test("SimNydusd: only from 2.4.2 on does a thread look for new values", () 
   ]);
 });
 
-Deno.test("SimNydusd: describes its mounts, with no id of its own and no credential", () => {
-  const answer = ask(daemon(), "GET", "/api/v1/daemon");
+Deno.test("SimNydusd: describes its mounts without an id and without credentials", () => {
+  const answer = request(daemon(), "GET", "/api/v1/daemon");
   const info = JSON.parse(answer.body ?? "");
   equal(info.id, null);
   equal(info.state, "RUNNING");
@@ -125,9 +128,9 @@ Deno.test("SimNydusd: describes its mounts, with no id of its own and no credent
   equal(answer.body?.includes(OLD), false);
 });
 
-Deno.test("SimNydusd: counts reads by mount; without an id only for a lone mount", () => {
+Deno.test("SimNydusd: counts reads per mount; without an id only for a single mount", () => {
   const nydusd = daemon();
-  const counters = (query: string) => ask(nydusd, "GET", `/api/v1/metrics/backend${query}`);
+  const counters = (query: string) => request(nydusd, "GET", `/api/v1/metrics/backend${query}`);
   equal(counters("").status, 404);
   equal(counters("").body?.includes("NoCounter"), true);
   equal(counters("?id=/9").status, 404);
@@ -137,17 +140,17 @@ Deno.test("SimNydusd: counts reads by mount; without an id only for a lone mount
   equal(counters("?id=/2").status, 404);
 });
 
-Deno.test("SimNydusd: a read that fails is an error of its mount alone", async () => {
+Deno.test("SimNydusd: counts a failed read only for its mount", async () => {
   const nydusd = daemon();
   nydusd.unmount("/2");
   mount(nydusd, "3", OLD);
-  const reads = await nydusd.readAll(); // nobody listens at port 1
+  const reads = await nydusd.readAll(); // port 1 has no listener
   deepEqual(reads.map(({ mountId, ok, status }) => [mountId, ok, status]), [
     ["/1", false, 0],
     ["/3", false, 0],
   ]);
   const { read_count, read_errors } = JSON.parse(
-    ask(nydusd, "GET", "/api/v1/metrics/backend?id=/3").body ?? "",
+    request(nydusd, "GET", "/api/v1/metrics/backend?id=/3").body ?? "",
   );
   deepEqual([read_count, read_errors], [1, 1]);
 });

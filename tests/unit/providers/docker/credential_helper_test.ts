@@ -6,7 +6,7 @@ import {
   Secret,
 } from "../../../../lib/model/mod.ts";
 import { CredentialHelpers } from "../../../../lib/providers/docker/mod.ts";
-import { FakeClock, settle } from "../../../fakes/clock.ts";
+import { FakeClock, flushTasks } from "../../../fakes/clock.ts";
 import { FakeObserver } from "../../../fakes/observer.ts";
 import { exited, FakeProcessRunner } from "../../../fakes/process.ts";
 import { FakeRandom } from "../../../fakes/random.ts";
@@ -104,7 +104,7 @@ Deno.test("CredentialHelpers: executes again when the running execution is not n
   const { helpers, clock, runner } = setUp();
   runner.hold();
   const early = helpers.get("pass", "quay.io", requestFor(IMAGE));
-  await settle();
+  await flushTasks();
   await clock.advance(1_000);
   const changed = { newerThanMs: clock.wallMs() };
   await clock.advance(1_000);
@@ -226,7 +226,7 @@ Deno.test("CredentialHelpers: executes other helpers while one hangs for many re
   const hanging = new Promise<string>(() => {});
   runner.answer = ({ path }) => path.endsWith("-pass") ? hanging : answer("u", "p");
   for (let i = 0; i < 20; i++) void helpers.get("pass", `r${i}.io`, requestFor(`r${i}.io/a`));
-  await settle();
+  await flushTasks();
   equal((await helpers.get("other", "quay.io", requestFor(IMAGE))).kind, "found");
   equal(runner.mostRunning, 5, "four of one helper, one of the other");
 });
@@ -239,12 +239,12 @@ Deno.test("CredentialHelpers: keeps cache, backoff and running executions across
   runner.answer = () => answer("u", "p");
   runner.hold();
   const early = before.get("pass", "ghcr.io", requestFor("ghcr.io/a"));
-  await settle();
+  await flushTasks();
   const after = new CredentialHelpers({ ...settings, timeoutMs: 1_000, before });
   equal((await after.get("pass", "quay.io", requestFor(IMAGE))).source, "cached");
   equal((await after.get("other", "quay.io", requestFor(IMAGE))).kind, "failed");
   const late = after.get("pass", "ghcr.io", requestFor("ghcr.io/a"));
-  await settle();
+  await flushTasks();
   runner.release();
   deepEqual([(await early).kind, (await late).source], ["found", "shared"]);
   equal(runner.requests.length, 3);

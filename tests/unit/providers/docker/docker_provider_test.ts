@@ -1,6 +1,6 @@
 import { deepEqual, doesNotMatch, equal, ok, rejects } from "node:assert/strict";
 import { CredentialHelpers, DockerProvider } from "../../../../lib/providers/docker/mod.ts";
-import { FakeClock, settle } from "../../../fakes/clock.ts";
+import { FakeClock, flushTasks } from "../../../fakes/clock.ts";
 import { FakeObserver } from "../../../fakes/observer.ts";
 import { exited, FakeProcessRunner } from "../../../fakes/process.ts";
 import { FakeRandom } from "../../../fakes/random.ts";
@@ -265,7 +265,7 @@ Deno.test("DockerProvider: rejects when the caller aborts", async () => {
   runner.hold();
   const gone = new AbortController();
   const pending = provider.provide(requestFor("quay.io/a/b"), { signal: gone.signal });
-  await settle();
+  await flushTasks();
   gone.abort(new Error("gone"));
   await rejects(async () => await pending, /gone/);
   runner.release();

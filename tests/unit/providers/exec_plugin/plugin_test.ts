@@ -4,7 +4,7 @@ import {
   type CredentialRequest,
   Secret,
 } from "../../../../lib/model/mod.ts";
-import { settle } from "../../../fakes/clock.ts";
+import { flushTasks } from "../../../fakes/clock.ts";
 import { exited } from "../../../fakes/process.ts";
 import { jwt, kubelet, pairs, requestFor, response } from "./plugins.ts";
 
@@ -147,7 +147,7 @@ Deno.test("Plugin: is executed again when the running execution is not new enoug
   const early = provider.provide(
     requestFor("reg.example.com/x", { newerThanMs: clock.wallMs() - 500 }),
   );
-  await settle();
+  await flushTasks();
   await clock.advance(1_000);
   const changedAtMs = clock.wallMs();
   await clock.advance(1_000);

@@ -1,5 +1,5 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { FakeClock, settle } from "../../../fakes/clock.ts";
+import { FakeClock, flushTasks } from "../../../fakes/clock.ts";
 import { FakeFiles } from "../../../fakes/files.ts";
 import { answered, FakeKubeHttp } from "../../../fakes/kube_http.ts";
 import { FakeProcessRunner } from "../../../fakes/process.ts";
@@ -65,7 +65,7 @@ class Stage implements Disposable {
 
   start(): Promise<void> {
     void this.informer.run(this.stop);
-    return settle();
+    return flushTasks();
   }
 
   /** Keys and texts of the cached objects. */
@@ -133,7 +133,7 @@ Deno.test("Informer: resumes from the last event or bookmark when the connection
   stage.stream.send({ type: "ADDED", object: thing("a", 11) });
   stage.stream.send({ type: "BOOKMARK", object: { metadata: { resourceVersion: "40" } } });
   stage.stream.end({ kind: "cut" });
-  await settle();
+  await flushTasks();
   await stage.clock.advance(250);
   equal(stage.query.get("resourceVersion"), "40");
   equal(stage.http.streams.length, 2);
@@ -147,7 +147,7 @@ Deno.test("Informer: lists again when its resource version is gone", async () =>
   stage.http.answer = () => list(90, [thing("b", 80)]);
   stage.stream.send({ type: "ERROR", object: { kind: "Status", code: 410 } });
   stage.stream.end();
-  await settle();
+  await flushTasks();
   await stage.clock.advance(250);
   deepEqual(stage.cached, ["n/b "]);
   equal(stage.query.get("resourceVersion"), "90");
@@ -160,7 +160,7 @@ Deno.test("Informer: keeps its cache and backs off while lists fail for an hour"
   stage.http.answer = () => status(500);
   stage.stream.send({ type: "ERROR", object: { kind: "Status", code: 410 } });
   stage.stream.end();
-  await settle();
+  await flushTasks();
   await stage.clock.advance(60 * 60_000);
   deepEqual(stage.cached, ["n/a "]);
   equal(stage.informer.failure?.detail, "the API server responded with status 500");
@@ -323,7 +323,7 @@ Deno.test("Informer.refresh: lists immediately during a watch", async () => {
   await stage.start();
   stage.http.answer = () => answered(thing("a", 2, "new"));
   const refreshed = stage.informer.refresh();
-  await settle();
+  await flushTasks();
   await refreshed;
   deepEqual(stage.cached, ["n/a new"]);
   equal(stage.http.streams.length, 2);
@@ -336,10 +336,10 @@ Deno.test("Informer.refresh: resolves the promise of the refresh that it replace
     // the server does not respond
     new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
   const first = stage.informer.refresh();
-  await settle();
+  await flushTasks();
   const second = stage.informer.refresh();
   await first;
-  await settle();
+  await flushTasks();
   stage.stop.abort();
   await second;
   await stage.informer.refresh();
@@ -349,7 +349,7 @@ Deno.test("Informer: sends no request after it is stopped", async () => {
   using stage = new Stage();
   await stage.start();
   stage.stop.abort();
-  await settle();
+  await flushTasks();
   const count = stage.http.requests.length;
   await stage.clock.advance(3_600_000);
   equal(stage.http.requests.length, count);

@@ -1,5 +1,5 @@
 import { deepEqual, equal } from "node:assert/strict";
-import { FakeClock, settle } from "../../../fakes/clock.ts";
+import { FakeClock, flushTasks } from "../../../fakes/clock.ts";
 import { FakeFiles } from "../../../fakes/files.ts";
 import { answered, FakeKubeHttp } from "../../../fakes/kube_http.ts";
 import { FakeProcessRunner } from "../../../fakes/process.ts";
@@ -55,14 +55,14 @@ function lanes(http: FakeKubeHttp): number[] {
 Deno.test("ObjectCache: distributes watches over connections, and polls beyond their limit", async () => {
   const { objects, http, clock } = stage();
   objects.setReferences(keys(90));
-  await settle();
+  await flushTasks();
   await objects.waitForList();
-  await settle();
+  await flushTasks();
   deepEqual(lanes(http), [40, 40, 10]);
   objects.setReferences(keys(250));
-  await settle();
+  await flushTasks();
   await objects.waitForList();
-  await settle();
+  await flushTasks();
   deepEqual(lanes(http), [40, 40, 40, 40, 40, 40]);
   equal(objects.items().length, 250);
   const before = http.requests.length;
@@ -75,12 +75,12 @@ Deno.test("ObjectCache: distributes watches over connections, and polls beyond t
 Deno.test("ObjectCache: reuses the watches of objects that are no longer referenced", async () => {
   const { objects, http, clock } = stage();
   objects.setReferences(keys(240));
-  await settle();
+  await flushTasks();
   objects.setReferences(new Set());
   await clock.advance(6 * 60_000);
   objects.setReferences(new Set());
   objects.setReferences(new Set(["n/new"]));
-  await settle();
+  await flushTasks();
   const { lane } = http.streams.at(-1)?.request ?? {};
   deepEqual([http.paths.at(-1)?.includes("metadata.name=new"), lane], [true, 0]);
   objects.stop();

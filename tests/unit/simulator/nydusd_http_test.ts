@@ -1,7 +1,7 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { type RawMessage, RequestReader } from "../../../lib/simulator/request_reader.ts";
+import { type RawMessage, RequestReader } from "../../../lib/simulator/nydusd_http.ts";
 
-/** Everything that a reader makes of bytes which come in pieces of `size`. */
+/** Reads all messages from bytes that arrive in pieces of `size`. */
 async function messages(text: string, size = 16 * 1024): Promise<RawMessage[]> {
   let rest = new TextEncoder().encode(text);
   const reader = new RequestReader({
@@ -31,30 +31,30 @@ function summary(message: RawMessage): string {
   return `${method} ${path} ${query.get("id")} ${body}`;
 }
 
-Deno.test("RequestReader: requests that came in one piece are two requests", async () => {
+Deno.test("RequestReader: reads two requests from one chunk", async () => {
   deepEqual((await messages(put("{}") + GET)).map(summary), [
     "PUT /api/v1/config /7 {}",
     "GET /api/v1/daemon null ",
   ]);
 });
 
-Deno.test("RequestReader: bytes that come one at a time make the same requests", async () => {
+Deno.test("RequestReader: reads requests byte by byte", async () => {
   const text = put('{"a":"b"}') + GET + put("{}");
   deepEqual(await messages(text, 1), await messages(text));
   equal((await messages(text, 1)).length, 3);
 });
 
-Deno.test("RequestReader: a request that is cut off is none", async () => {
+Deno.test("RequestReader: ignores a truncated request", async () => {
   deepEqual(await messages(put("{}").slice(0, -1)), []);
   deepEqual(await messages(GET.slice(0, -2)), []);
 });
 
-Deno.test("RequestReader: the absolute form of a proxy's client is understood", async () => {
+Deno.test("RequestReader: accepts the absolute form of proxy clients", async () => {
   const [message] = await messages("GET http://nydusd/api/v1/config?id=/ HTTP/1.1\r\n\r\n");
   equal(message && summary(message), "GET /api/v1/config / ");
 });
 
-Deno.test("RequestReader: a chunked body is refused with text that is not JSON", async () => {
+Deno.test("RequestReader: rejects a chunked body with invalid JSON", async () => {
   const head = "PUT /api/v1/config HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
   const [message, ...more] = await messages(`${head}2\r\n{}\r\n0\r\n\r\n`);
   ok(message?.kind === "refused");
@@ -68,12 +68,12 @@ Deno.test("RequestReader: a chunked body is refused with text that is not JSON",
   deepEqual(more, []);
 });
 
-Deno.test("RequestReader: 51,200 bytes of body are taken", async () => {
+Deno.test("RequestReader: accepts a body of 51,200 bytes", async () => {
   const all = await messages(put("x".repeat(51_200)));
   deepEqual(all.map(({ kind }) => kind), ["request"]);
 });
 
-Deno.test("RequestReader: one byte more is refused, the second time with 1 KiB of it", async () => {
+Deno.test("RequestReader: rejects a larger body, and echoes 1 KiB of it in the second error", async () => {
   const all = await messages(put("s".repeat(51_201)));
   ok(all.every(({ kind }) => kind === "refused"));
   const [first, second] = all.map((message) => message.kind === "refused" ? message.text : "");
@@ -82,12 +82,12 @@ Deno.test("RequestReader: one byte more is refused, the second time with 1 KiB o
   equal(/s{500,}/.exec(second ?? "")?.[0].length, 1_024);
 });
 
-Deno.test("RequestReader: what is left of a long body spoils the next request", async () => {
+Deno.test("RequestReader: the rest of a large body corrupts the next request", async () => {
   const all = await messages(put("s".repeat(51_300)) + GET);
   deepEqual(all.filter(({ kind }) => kind === "request"), []);
 });
 
-Deno.test("RequestReader: a header line over 1 KiB is refused and echoed", async () => {
+Deno.test("RequestReader: rejects and echoes a header line over 1 KiB", async () => {
   const line = (length: number) => `X-A: ${"s".repeat(length - 5)}`;
   const text = (length: number) => `GET /api/v1/daemon HTTP/1.1\r\n${line(length)}\r\n\r\n`;
   deepEqual((await messages(text(1_022))).map(({ kind }) => kind), ["request"]);

@@ -5,21 +5,22 @@ import type { Findings } from "./settings.ts";
 /** A parsed TOML table. */
 export type TomlTable = Readonly<Record<string, unknown>>;
 
-/** Reads a text file; undefined when there is none, `AgentError` `io` when it cannot be read. */
+/** Reads a text file; undefined if it is missing. Throws an `AgentError` with code `io`. */
 export type ReadText = (path: string) => Promise<string | undefined>;
 
-/** A file to load, and what says that it must be there (undefined: it may be missing). */
+/** A file to load. */
 export interface FileToLoad {
   readonly path: string;
-  readonly approvedBy?: string;
+  /** The flag, variable or key that sets the path; undefined for a default that may be missing. */
+  readonly setBy?: string;
 }
 
 /**
- * Text to tables. Undefined when there is no such file, and when it cannot be used, which
- * `findings` says then. An empty file is an empty table.
+ * Loads a TOML file. Returns undefined if it is missing or invalid; problems are added to
+ * `findings`. An empty file is an empty table.
  */
 export async function loadToml(
-  { path, approvedBy }: FileToLoad,
+  { path, setBy }: FileToLoad,
   readText: ReadText,
   { problems }: Findings,
 ): Promise<TomlTable | undefined> {
@@ -32,28 +33,32 @@ export async function loadToml(
     text = await readText(path);
   } catch (error) {
     if (!(error instanceof AgentError)) throw error;
-    return refuse(messageOf(error), "let the user that runs the agent read it");
+    return refuse(messageOf(error), "make it readable for the user of the agent");
   }
   if (text === undefined) {
-    return approvedBy === undefined
+    return setBy === undefined
       ? undefined
-      : refuse(`there is no such file, and ${approvedBy} names it`, "create it, or name another");
+      : refuse(`no such file, but ${setBy} refers to it`, "create it or change the path");
   }
   if (/[\0\uFFFD]/.test(text)) {
-    return refuse("it is not a text file in UTF-8", "replace it with a TOML file");
+    return refuse("not a UTF-8 text file", "replace it with a TOML file");
   }
   try {
     return parse(text.replace(/^\uFEFF/, ""));
   } catch (error) {
     if (!(error instanceof TomlError)) throw error;
-    // The parser's message goes on with the lines of the file, which may hold anything.
+    // The rest of the parser's message quotes the file, which may contain a secret.
     const problem = (error.message.split("\n")[0] ?? "").replace("Invalid TOML document: ", "");
     const place = `line ${error.line}, column ${error.column}`;
-    return refuse(`broken TOML: ${problem}`, `write key = "value" or [table], one a line`, place);
+    return refuse(
+      `invalid TOML: ${problem}`,
+      `write key = "value" or [table], one per line`,
+      place,
+    );
   }
 }
 
-/** Whether a parsed value is a table, and not an array, date or plain value. */
+/** Returns whether a parsed value is a table. */
 export function isTable(value: unknown): value is TomlTable {
   return typeof value === "object" && value !== null && !Array.isArray(value) &&
     !(value instanceof Date);

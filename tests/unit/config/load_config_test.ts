@@ -1,4 +1,5 @@
 import { deepEqual, equal, match, notEqual, ok, rejects, throws } from "node:assert/strict";
+import { deepFreeze, hashOf } from "../../../lib/config/load_config.ts";
 import { loadAgentConfig } from "../../../lib/config/mod.ts";
 import { ConfigError } from "../../../lib/model/mod.ts";
 import { load, OURS, problemsOf, type Sources, THEIRS } from "./sources.ts";
@@ -59,7 +60,7 @@ Deno.test("loadAgentConfig: follows flag > environment > file > snapshotter > de
     ["/theirs", { theirs: `root = "/theirs"` }],
     ["/var/lib/containerd/io.containerd.snapshotter.v1.nydus", {}],
   ];
-  // Every subset of layers: the strongest one in it wins.
+  // In every subset of the layers, the one with the highest precedence applies.
   for (let subset = 0; subset < 1 << layers.length; subset++) {
     const chosen = layers.filter((_, index) => subset & (1 << index));
     const sources = Object.assign({}, ...chosen.map(([, source]) => source));
@@ -96,7 +97,7 @@ Deno.test("loadAgentConfig: reports the problems of all sources", async () => {
   const problems = await problemsOf({
     ours: `[renewal]\ncheck_intervall = "1m"\nlead_time = 60\n[log]\nlevel = "loud"`,
     theirs: `root = 5`,
-    env: { NYDUS_AUTH_AGENT_RENEWAL_REFRESH_INTERVAL: "soon" },
+    env: { NYDUS_AUTH_AGENT_RENEWAL_REFRESH_INTERVAL: "daily" },
     flags: { address: "nowhere" },
   });
   deepEqual(problems.map(({ file, place }) => [file, place]), [
@@ -200,4 +201,20 @@ Deno.test("loadAgentConfig: hashes the settings regardless of their source", asy
   for (const sources of different) {
     notEqual((await load(sources)).hash, hash, JSON.stringify(sources));
   }
+});
+
+Deno.test("hashOf: depends on the order of lists, but not of keys", () => {
+  equal(hashOf({ a: 1, b: { c: 2, d: 3 } }), hashOf({ b: { d: 3, c: 2 }, a: 1 }));
+  notEqual(hashOf({ a: [1, 2] }), hashOf({ a: [2, 1] }));
+  notEqual(hashOf({ a: 1 }), hashOf({ a: "1" }));
+  equal(hashOf({ a: undefined }), hashOf({}));
+});
+
+Deno.test("hashOf: is SHA-256 of canonical JSON", () => {
+  equal(hashOf({}), "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a");
+});
+
+Deno.test("deepFreeze: freezes nested lists and tables", () => {
+  const value = deepFreeze([{ list: [{ a: 1 }] }]);
+  ok(Object.isFrozen(value[0]?.list[0]));
 });

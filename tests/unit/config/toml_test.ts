@@ -7,7 +7,7 @@ Deno.test("loadToml: reports line and column of invalid TOML without quoting it"
     const text = `first = "hunter2"\nsecond = \n`;
     const { problem, remedy, ...where } = await problemOf({ [key]: text });
     deepEqual(where, { file, place: "line 2, column 10" });
-    match(problem, /^broken TOML: /);
+    match(problem, /^invalid TOML: /);
     equal(/hunter2|\n/.test(problem), false);
     match(remedy, /key = "value"/);
   }
@@ -22,7 +22,7 @@ Deno.test("loadToml: rejects a binary file and truncated UTF-8", async () => {
   for (const text of ["\x7fELF\x02\x01\0\0", "version = 1\n\uFFFD\uFFFD"]) {
     const { file, place, problem } = await problemOf({ ours: text });
     deepEqual([file, place], [OURS, ""]);
-    match(problem, /not a text file/);
+    match(problem, /not a UTF-8 text file/);
   }
 });
 
@@ -39,16 +39,16 @@ Deno.test("loadToml: requires a file that was set explicitly, but no default fil
     [{ env }, "NYDUS_AUTH_AGENT_CONFIG"],
     [{ flags: { snapshotterConfig: "/gone.toml" } }, "--snapshotter-config"],
     [{ ours: `snapshotter.config = "/gone.toml"` }, `snapshotter.config in ${OURS}`],
-    // Named is named, also when it is the default's name.
+    // An explicit path is required to exist, also if it equals the default.
     [{ flags: { config: OURS } }, "--config"],
   ] as const;
-  for (const [sources, approvedBy] of cases) {
+  for (const [sources, setBy] of cases) {
     const { file, problem } = await problemOf(sources);
     equal(
       file,
-      approvedBy === "--config" && "flags" in sources ? sources.flags.config : "/gone.toml",
+      setBy === "--config" && "flags" in sources ? sources.flags.config : "/gone.toml",
     );
-    equal(problem, `there is no such file, and ${approvedBy} names it`);
+    equal(problem, `no such file, but ${setBy} refers to it`);
   }
   deepEqual((await load()).files, []);
 });
@@ -58,7 +58,7 @@ Deno.test("loadToml: rejects an unreadable file, including a default one", async
   for (const file of [OURS, THEIRS]) {
     const { remedy, ...rest } = await problemOf({ files: { [file]: error } });
     deepEqual(rest, { file, place: "", problem: "read file: permission denied" });
-    match(remedy, /read it/);
+    match(remedy, /make it readable/);
   }
 });
 

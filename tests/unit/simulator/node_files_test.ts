@@ -4,7 +4,7 @@ import {
   PLUGIN_SCRIPT,
   pluginSettingsText,
   type SimPluginSettings,
-} from "../../../lib/simulator/plugin.ts";
+} from "../../../lib/simulator/node_files.ts";
 
 const SETTINGS: SimPluginSettings = {
   mode: "issue",
@@ -21,7 +21,7 @@ interface Execution {
   readonly stderr: string;
 }
 
-/** Runs the script as the kubelet does, but with nothing in its environment. */
+/** Runs the script like the kubelet, but with an empty environment. */
 async function execute(folder: string, image: string): Promise<Execution> {
   const child = new Deno.Command(join(folder, "plugin"), {
     clearEnv: true,
@@ -64,7 +64,7 @@ async function lines(folder: string, name: string): Promise<string[]> {
 
 const IMAGE = "127.0.0.1:5000/team/app:v1";
 
-Deno.test("PLUGIN_SCRIPT: answers by the protocol, with an empty PATH", async () => {
+Deno.test("PLUGIN_SCRIPT: implements the protocol with an empty PATH", async () => {
   await inFolder({}, async (folder) => {
     const { code, stdout, stderr } = await execute(folder, IMAGE);
     deepEqual([code, stderr], [0, ""]);
@@ -80,7 +80,7 @@ Deno.test("PLUGIN_SCRIPT: answers by the protocol, with an empty PATH", async ()
   });
 });
 
-Deno.test("PLUGIN_SCRIPT: every execution is noted, and issues a token of its own", async () => {
+Deno.test("PLUGIN_SCRIPT: records every execution and issues a new token", async () => {
   await inFolder({}, async (folder) => {
     const first = JSON.parse((await execute(folder, IMAGE)).stdout);
     const second = JSON.parse((await execute(folder, "127.0.0.1:5000/b")).stdout);
@@ -93,7 +93,7 @@ Deno.test("PLUGIN_SCRIPT: every execution is noted, and issues a token of its ow
   });
 });
 
-Deno.test("PLUGIN_SCRIPT: a token lives as long as was said", async () => {
+Deno.test("PLUGIN_SCRIPT: issues tokens with the configured lifetime", async () => {
   await inFolder({ lifetimeMs: 60_000 }, async (folder) => {
     const before = Date.now();
     await execute(folder, IMAGE);
@@ -103,7 +103,7 @@ Deno.test("PLUGIN_SCRIPT: a token lives as long as was said", async () => {
   });
 });
 
-Deno.test("PLUGIN_SCRIPT: an ECR-like token tells its end in Unix seconds", async () => {
+Deno.test("PLUGIN_SCRIPT: an ECR token contains its expiry in Unix seconds", async () => {
   await inFolder({ shape: "ecr" }, async (folder) => {
     const { stdout } = await execute(folder, IMAGE);
     const { password } = JSON.parse(stdout).auth[SETTINGS.pattern];
@@ -113,13 +113,13 @@ Deno.test("PLUGIN_SCRIPT: an ECR-like token tells its end in Unix seconds", asyn
   });
 });
 
-Deno.test("PLUGIN_SCRIPT: without a cacheDuration the answer has none", async () => {
+Deno.test("PLUGIN_SCRIPT: omits an empty cacheDuration", async () => {
   await inFolder({ cacheDuration: "" }, async (folder) => {
     equal("cacheDuration" in JSON.parse((await execute(folder, IMAGE)).stdout), false);
   });
 });
 
-Deno.test("PLUGIN_SCRIPT: mode none has a null auth, and issues nothing", async () => {
+Deno.test("PLUGIN_SCRIPT: mode none prints a null auth and issues nothing", async () => {
   await inFolder({ mode: "none" }, async (folder) => {
     equal(JSON.parse((await execute(folder, IMAGE)).stdout).auth, null);
     deepEqual(await lines(folder, "executions"), [IMAGE]);

@@ -1,0 +1,129 @@
+// deno-lint-ignore-file no-console -- a command for contributors
+/**
+ * `deno task docs`: writes the parts of `docs/` that are generated from the code, which stand
+ * between `<!-- generated: NAME -->` and `<!-- end -->`. `tests/unit/docs_test.ts` compares them.
+ *
+ * @module
+ */
+import { fileURLToPath } from "node:url";
+import {
+  CONFIG_KEYS,
+  type ConfigKey,
+  describeType,
+  flagName,
+  tomlLiteral,
+} from "../lib/config/mod.ts";
+import { REASON_CODES, type ReasonCode } from "../lib/model/mod.ts";
+import { LOG_EVENTS } from "../lib/observability/log_events.ts";
+import { LABEL_VALUES, METRICS } from "../lib/observability/metric_definitions.ts";
+import { HEALTH_STATES } from "../lib/observability/image_view.ts";
+import { outcomeOf } from "../lib/observability/reasons.ts";
+import { GRANTS } from "./lib/permissions.ts";
+
+const DOCS = new URL("../docs/", import.meta.url);
+
+/** Labels with a closed set of values, and a note where the values need one. */
+const LABELS: readonly (readonly [label: string, values: readonly string[], note?: string])[] = [
+  ["`result` of `snapshotter_credential_renewals_total`", LABEL_VALUES.renewalResults],
+  ["`provider`", LABEL_VALUES.providers],
+  ["`result` of `nydus_auth_agent_deliveries_total`", LABEL_VALUES.deliveryResults],
+  [
+    "`action`",
+    LABEL_VALUES.unapprovedHostActions,
+    "with a warning, or not, by `delivery.unapproved_hosts`",
+  ],
+  ["`state` of `nydus_auth_agent_instances`", LABEL_VALUES.deliveryStates],
+  ["`state` of `nydus_auth_agent_daemons`", LABEL_VALUES.daemonStates],
+  ["`verdict`", LABEL_VALUES.verdicts],
+  ["`to`", LABEL_VALUES.criProxyDirections],
+  ["`source`", LABEL_VALUES.discoverySources],
+];
+/** Labels whose values are bounded by what exists on the node, by the build or by another table. */
+const OPEN_LABELS = ["image_ref", "plugin", "version", "commit", "deno", "hash", "reason"];
+
+/** Every generated part, by its name. */
+export const PARTS: Readonly<Record<string, () => string>> = {
+  "config-keys": () => list(CONFIG_KEYS.map(configKey)),
+  "health-states": () => list(Object.entries(HEALTH_STATES).map(([k, v]) => `\`${k}\`: ${v}`)),
+  "label-values": () =>
+    list([
+      ...LABELS.map(([label, values, note]) =>
+        `${label}: ${codes(values)}${note === undefined ? "" : ` (${note})`}`
+      ),
+      "`reason`: the [reason codes](providers.md#reason-codes) of failures",
+    ]),
+  "log-events": () =>
+    list(
+      Object.entries(LOG_EVENTS).map(([k, { level, meaning }]) =>
+        `\`${k}\` (${level}): ${meaning}`
+      ),
+    ),
+  "metrics": () =>
+    list(
+      Object.values(METRICS).map(({ name, type, labels, help }) =>
+        `\`${name}${labels.length > 0 ? `{${labels.join(",")}}` : ""}\` (${type}): ${help}`
+      ),
+    ),
+  "permissions": () => list(GRANTS.map(({ flag, why }) => `\`${flag}\`: ${why}`)),
+  "reason-codes": () =>
+    (["found", "none", "failed"] as const).map((outcome) => {
+      const reasons = Object.entries(REASON_CODES)
+        .filter(([code]) => outcomeOf(code as ReasonCode) === outcome);
+      return `**${outcome}**\n\n${list(reasons.map(([k, v]) => `\`${k}\`: ${v}`))}`;
+    }).join("\n\n"),
+};
+
+/** Returns a page with its generated parts as the code has them now. */
+export function withGenerated(page: string): string {
+  return page.replaceAll(
+    /(<!-- generated: ([a-z-]+) -->\n)[^]*?(<!-- end -->)/g,
+    (_, start: string, name: string, end: string) => {
+      const part = PARTS[name];
+      if (part === undefined) throw new Error(`there is no generated part ${name}`);
+      return `${start}\n${part()}\n\n${end}`;
+    },
+  );
+}
+
+/** Returns labels of metrics that {@linkcode PARTS} does not describe. */
+export function undescribedLabels(): string[] {
+  const described = [...OPEN_LABELS, ...LABELS.map(([label]) => /^`([a-z_]+)`/.exec(label)?.[1])];
+  return Object.values(METRICS).flatMap(({ labels }) =>
+    labels.filter((label) => !described.includes(label))
+  );
+}
+
+/** Every page with a generated part, and where it is. */
+export function pagesWithParts(): { url: URL; text: string }[] {
+  return [...Deno.readDirSync(DOCS)].filter(({ name }) => name.endsWith(".md"))
+    .map(({ name }) => new URL(name, DOCS))
+    .map((url) => ({ url, text: Deno.readTextFileSync(url) }))
+    .filter(({ text }) => text.includes("<!-- generated: "));
+}
+
+function configKey({ path, type, flag, description, ...key }: ConfigKey): string {
+  const literal = key.default === undefined ? "" : `\`${tomlLiteral(key.default)}\``;
+  const byDefault = [literal, key.defaultNote ?? ""].filter((text) => text !== "").join(", ");
+  const option = flag === undefined ? "" : ` (\`${flagName(flag)}\`)`;
+  const fallback = byDefault === "required" ? "required" : `default ${byDefault}`;
+  const values = describeType(type).replace(/^(?:an? (?:duration from )?|one of )/, "");
+  return `\`${path}\`${option}: ${description} (${values}; ${fallback})`;
+}
+
+function codes(values: readonly string[]): string {
+  return values.map((value) => `\`${value}\``).join(", ");
+}
+
+function list(items: readonly string[]): string {
+  return items.map((item) => `- ${item}`).join("\n");
+}
+
+if (import.meta.main) {
+  const pages = pagesWithParts();
+  for (const { url, text } of pages) Deno.writeTextFileSync(url, withGenerated(text));
+  const fmt = new Deno.Command(Deno.execPath(), {
+    args: ["fmt", "--quiet", ...pages.map(({ url }) => fileURLToPath(url))],
+  });
+  Deno.exitCode = (await fmt.output()).code;
+  console.log(`${pages.length} pages`);
+}
