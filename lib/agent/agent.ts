@@ -1,159 +1,170 @@
 import { basename, dirname, join } from "@std/path";
 import { BUILD_INFO } from "../assets/mod.ts";
 import { type AgentConfig, configDifferences } from "../config/mod.ts";
+import { CredentialStore } from "../credentials/mod.ts";
 import { Deliverer, inUseDelayMs } from "../delivery/mod.ts";
 import { Discovery } from "../discovery/mod.ts";
 import {
-  createNydusdApi,
-  createRegistryHttp,
-  createSnapshotterApi,
-  createUnixHttp,
-  removeTemporaryFiles,
-} from "../platform/mod.ts";
-import {
   type AgentStatus,
+  defined,
   formatProblem,
   type ImageReference,
   messageOf,
   type Observer,
   PROVIDER_NAMES,
 } from "../model/mod.ts";
+import {
+  type Context,
+  createNydusdApi,
+  createRegistryHttp,
+  createSnapshotterApi,
+  createUnixHttp,
+  removeTemporaryFiles,
+} from "../platform/mod.ts";
+import { EndpointChain, PushedCredentials, type PushTarget } from "../providers/mod.ts";
+import type { ReloadOutcome } from "../providers/exec_plugin/mod.ts";
 import { Reconciler, type ReconcileStages } from "../reconciler/mod.ts";
 import { CandidateSelector, RegistryProbe } from "../verification/mod.ts";
-import { EndpointChain, PushedCredentials, type PushTarget } from "../providers/mod.ts";
-import { type ReloadOutcome } from "../providers/exec_plugin/mod.ts";
-import { CredentialStore } from "../credentials/mod.ts";
 import type { ApiParts } from "./api_backend.ts";
-import { type LiveSources, type OpenChain, openChain } from "./chain.ts";
-import type { Context } from "../platform/mod.ts";
-import { LazyCriProxy } from "./lazy_cri_proxy.ts";
-import { approvedHostsOf } from "./read_locations.ts";
+import { type OpenChain, openChain } from "./chain.ts";
+import { CriProxy } from "./cri_proxy.ts";
 import { pullCachePath } from "./cri_proxy_link.ts";
+import { approvedHostsOf } from "./explanation.ts";
 
-/** The agent itself, without its server: what `run` owns, and a reload changes. */
+/** The agent without its listeners: what `run` owns, and a reload changes. */
 export interface Agent extends AsyncDisposable {
   /**
-   * Steps into the path of pulls and runs until aborted; `ready` is called when the first reconcile
-   * is done. Not before: an agent that cannot start would step in and out again and again.
+   * Starts the CRI proxy and reconciles until aborted; calls `ready` after the first reconcile. The
+   * proxy starts this late so that an agent that fails to start does not move the CRI link.
    */
   run(options: { readonly signal: AbortSignal; readonly ready: () => void }): Promise<void>;
   /**
-   * Goes on with another configuration. What is known stays. Returns what is different.
+   * Switches to another configuration and keeps the state. Returns the keys that differ.
    *
-   * Everything new is built before anything changes; when a later step fails, the configuration in
-   * force goes on as it was.
+   * Everything new is built before anything changes; when a later step fails, the current
+   * configuration stays in effect.
    */
   reconfigure(config: AgentConfig): Promise<readonly string[]>;
   status(): AgentStatus;
-  /** What the local API asks. */
-  readonly api: Pick<ApiParts, "config" | "chain" | "onDemand" | "puts" | "look">;
+  /** Parts that the local API uses. */
+  readonly api: Pick<ApiParts, "config" | "chain" | "onDemand" | "pushed" | "reconcile">;
 }
 
-/** What one configuration builds; replaced as a whole by a reload. */
-interface Parts extends AsyncDisposable {
+/** Objects that are built from one configuration; a reload replaces all of them. */
+interface ConfiguredParts extends AsyncDisposable {
   readonly stages: ReconcileStages;
   readonly chain: OpenChain;
   readonly discovery: Discovery;
   readonly nodePaths: readonly string[];
 }
 
-/** The configuration that the agent works with, and what was built from it. */
-interface InForce {
+/** A configuration and the parts that were built from it. */
+interface Configured {
   readonly config: AgentConfig;
-  readonly parts: Parts;
+  readonly parts: ConfiguredParts;
 }
 
-/** Differs between nodes, stays over restarts: spreads a fleet's renewals. */
+/** Differs between nodes and survives restarts: spreads the renewals of a fleet. */
 const MACHINE_ID = "/etc/machine-id";
 const HOSTNAME = "/etc/hostname";
 
 /** Builds the agent that a configuration describes. */
 export async function createAgent(
   context: Context,
-  first: AgentConfig,
+  config: AgentConfig,
   observer: Observer,
 ): Promise<Agent> {
   const { clock, files, random } = context;
   const seed = await files.readText(MACHINE_ID).catch(() => undefined) ?? "";
-  const process = { ...await nameOf(context), startedAtMs: clock.wallMs() };
-  await removeLeftovers(first, observer);
-  const http = createUnixHttp();
-  const registryHttp = createRegistryHttp();
-  const probe = new RegistryProbe({ http: registryHttp, clock });
-  const criProxy = new LazyCriProxy(context, observer);
-  const changed = (target: PushTarget) =>
-    reconciler.recheck(target.kind === "image" ? target.image : undefined);
-  const puts = new PushedCredentials({ clock, changed });
+  const process = { ...await identityOf(context), startedAtMs: clock.wallMs() };
+  await removeLeftovers(config, observer);
+  await using resources = new AsyncDisposableStack();
   const stop = new AbortController();
-  const late = (image: ImageReference) => reconciler.recheck(image);
-  const build = partsBuilder(context, observer, {
-    http,
-    criProxy,
-    puts,
-    late,
-    signal: stop.signal,
-  });
-  let inForce: InForce = { config: first, parts: await build(first) };
-  const store = new CredentialStore({ settings: first.renewal, seed: seed.trim(), random });
-  const selector = new CandidateSelector({
-    probe,
-    clock,
-    observer,
-    verify: () => inForce.config.delivery.verify,
-  });
+  const recheck = (image?: ImageReference) => reconciler.recheck(image);
+  const shared = openShared(context, observer, resources, recheck);
+  const { criProxy, pushed, probe } = shared;
+  const build = partsBuilder(context, observer, { ...shared, signal: stop.signal });
+  let current: Configured = { config, parts: await build(config) };
+  resources.defer(() => current.parts[Symbol.asyncDispose]());
+  const store = new CredentialStore({ settings: config.renewal, seed: seed.trim(), random });
+  const verify = () => current.config.delivery.verify;
+  const selector = new CandidateSelector({ probe, clock, observer, verify });
   const common = { store, observer, clock, inUseDelayMs, selector };
-  const reconciler = new Reconciler(common, inForce.parts.stages);
-  criProxy.onPull((image) => pullSucceeded(reconciler, image));
-  const watches = new Watches(context, () => inForce.parts, reconciler, observer);
-  watches.follow();
-  const use = (next: InForce) => {
-    inForce = next;
-    watches.follow();
+  const reconciler = new Reconciler(common, current.parts.stages);
+  criProxy.onPull((image) => {
+    // A mount of the image is about to appear: discover it before its first reads.
+    reconciler.recheck(image);
+    reconciler.trigger("node-changed");
+  });
+  const watches = resources.use(new Watches(context, () => current.parts, reconciler, observer));
+  watches.update();
+  resources.defer(() => stop.abort(new DOMException("the agent is stopping", "AbortError")));
+  const use = (next: Configured) => {
+    current = next;
+    watches.update();
     store.reconfigure(next.config.renewal, clock.wallMs());
     reconciler.replace(next.parts.stages);
   };
+  const owned = resources.move();
   return {
-    run: (options) =>
-      criProxy.apply(inForce.config.providers.cri).then(() => reconciler.run(options)),
-    async reconfigure(config) {
-      const differences = configDifferences(inForce.config, config);
-      const next = { config, parts: await build(config, inForce.parts) };
-      await replace(inForce, next, { criProxy, use });
+    async run(options) {
+      await criProxy.apply(current.config.providers.cri);
+      await reconciler.run(options);
+    },
+    async reconfigure(next) {
+      const differences = configDifferences(current.config, next);
+      const parts = await build(next, current.parts);
+      await replace(current, { config: next, parts }, { criProxy, use });
       return differences;
     },
-    status: () => ({
-      ...reconciler.status(),
-      ...criProxyStatus(criProxy),
-      ...process,
-      ...statusOf(inForce),
-    }),
+    status() {
+      return {
+        ...reconciler.status(),
+        ...defined({ criProxy: criProxy.status() }),
+        ...process,
+        ...statusOf(current),
+      };
+    },
     api: {
-      config: () => inForce.config,
-      chain: () => inForce.parts.chain.chain,
+      config: () => current.config,
+      chain: () => current.parts.chain.chain,
       onDemand: reconciler.onDemand,
-      puts,
-      look: () => reconciler.trigger("requested"),
+      pushed,
+      reconcile: () => reconciler.trigger("requested"),
     },
-    async [Symbol.asyncDispose]() {
-      stop.abort(new DOMException("the agent is stopping", "AbortError"));
-      watches[Symbol.dispose]();
-      puts[Symbol.dispose]();
-      await criProxy[Symbol.asyncDispose]();
-      await inForce.parts[Symbol.asyncDispose]();
-      http[Symbol.dispose]();
-      registryHttp[Symbol.dispose]();
-    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
 
-/** The image's mount is new, and its first reads are near: finds it now. */
-function pullSucceeded(reconciler: Reconciler, image: ImageReference): void {
-  reconciler.recheck(image);
-  reconciler.trigger("node-changed");
+/** Objects that stay the same over reloads. */
+interface Shared {
+  readonly http: ReturnType<typeof createUnixHttp>;
+  readonly probe: RegistryProbe;
+  readonly criProxy: CriProxy;
+  readonly pushed: PushedCredentials;
+  readonly onLateAnswer: (image: ImageReference) => void;
 }
 
-/** What the status says of the configuration in force. */
-function statusOf({ config, parts }: InForce) {
+function openShared(
+  context: Context,
+  observer: Observer,
+  resources: AsyncDisposableStack,
+  recheck: (image?: ImageReference) => void,
+): Shared {
+  const { clock } = context;
+  const changed = (target: PushTarget) =>
+    recheck(target.kind === "image" ? target.image : undefined);
+  return {
+    http: resources.use(createUnixHttp()),
+    probe: new RegistryProbe({ http: resources.use(createRegistryHttp()), clock }),
+    criProxy: resources.use(new CriProxy(context, observer)),
+    pushed: resources.use(new PushedCredentials({ clock, changed })),
+    onLateAnswer: recheck,
+  };
+}
+
+/** Returns the part of the status that depends on the current configuration. */
+function statusOf({ config, parts }: Configured) {
   return {
     configHash: config.hash,
     checkIntervalMs: config.renewal.checkIntervalMs,
@@ -162,11 +173,11 @@ function statusOf({ config, parts }: InForce) {
   };
 }
 
-/** Goes from one configuration to another, or, when a step fails, stays with the one in force. */
+/** Switches between configurations; when a step fails, returns to the one before. */
 async function replace(
-  from: InForce,
-  to: InForce,
-  { criProxy, use }: { readonly criProxy: LazyCriProxy; readonly use: (inForce: InForce) => void },
+  from: Configured,
+  to: Configured,
+  { criProxy, use }: { readonly criProxy: CriProxy; readonly use: (next: Configured) => void },
 ): Promise<void> {
   await using undo = new AsyncDisposableStack();
   undo.use(to.parts);
@@ -178,8 +189,8 @@ async function replace(
   await from.parts[Symbol.asyncDispose]();
 }
 
-/** The build and the node's name: in a pod `$NODE_NAME`; a compiled binary cannot read `/proc`. */
-async function nameOf(
+/** Returns the build and the node's name. A compiled binary cannot read the name from `/proc`. */
+async function identityOf(
   { host, files }: Context,
 ): Promise<Pick<AgentStatus, "version" | "hostname">> {
   const { version } = BUILD_INFO;
@@ -188,47 +199,49 @@ async function nameOf(
   return hostname === "" ? { version } : { version, hostname };
 }
 
-/** Removes what a killed agent left while it wrote a file: temporary files with credentials. */
+/** Removes temporary files with credentials that a killed agent left behind. */
 async function removeLeftovers(
   { node, delivery, providers }: AgentConfig,
   observer: Observer,
 ): Promise<void> {
-  const pulls = pullCachePath(providers.cri.socket);
-  const tell = (text: string) =>
+  const warn = (text: string) =>
     observer.notify({ kind: "warning", code: "temporary-files", text });
-  const sweep = async (folder: string, fileName: string, depth: number) => {
+  const remove = async (folder: string, fileName: string, depth: number) => {
     try {
       const count = await removeTemporaryFiles(folder, fileName, depth);
-      if (count > 0) tell(`removed ${count} temporary file(s) of a killed agent below ${folder}`);
+      if (count > 0) warn(`removed ${count} temporary file(s) of a killed agent below ${folder}`);
     } catch (error) {
-      tell(messageOf(error));
+      warn(messageOf(error));
     }
   };
   // `config/<daemonID>[/<snapshotID>]/config.json`
-  if (delivery.configFiles !== "never") await sweep(join(node.root, "config"), "config.json", 2);
-  await sweep(dirname(pulls), basename(pulls), 0);
+  if (delivery.configFiles !== "never") await remove(join(node.root, "config"), "config.json", 2);
+  const pulls = pullCachePath(providers.cri.socket);
+  await remove(dirname(pulls), basename(pulls), 0);
 }
 
+/** Returns a function that builds the parts of a configuration. */
 function partsBuilder(
   context: Context,
   observer: Observer,
-  { http, criProxy, ...shared }: Pick<LiveSources, "puts" | "late" | "signal"> & {
-    readonly http: ReturnType<typeof createUnixHttp>;
-    readonly criProxy: LazyCriProxy;
-  },
-): (config: AgentConfig, before?: Parts) => Promise<Parts> {
+  { http, criProxy, pushed, onLateAnswer, signal }: Shared & { readonly signal: AbortSignal },
+): (config: AgentConfig, previous?: ConfiguredParts) => Promise<ConfiguredParts> {
   const nydusdApi = createNydusdApi(http);
   const snapshotterApi = createSnapshotterApi(http);
   const { files } = context;
-  return async (config, before) => {
+  return async (config, previous) => {
+    const { node, delivery, renewal } = config;
     const hosts = approvedHostsOf(config);
-    const node = config.node;
     const discovery = new Discovery({ config: node, hosts, snapshotterApi, nydusdApi, files });
-    if (before !== undefined) discovery.inherit(before.discovery);
-    const live = { ...shared, pulls: criProxy, ...(before && { before: before.chain }) };
-    const chain = await openChain(context, config, observer, live);
-    const { configFiles, unapprovedHostPolicy } = config.delivery;
-    const { fsDriver } = config.node;
+    if (previous !== undefined) discovery.inherit(previous.discovery);
+    const chain = await openChain(context, config, observer, {
+      pushed,
+      onLateAnswer,
+      signal,
+      pulls: criProxy,
+      ...defined({ previous: previous?.chain }),
+    });
+    const { configFiles, unapprovedHostPolicy } = delivery;
     return {
       chain,
       discovery,
@@ -238,9 +251,9 @@ function partsBuilder(
         resolver: new EndpointChain(chain.chain),
         readCounter: nydusdApi,
         remembered: (image) => criProxy.remembered(image),
-        deliverer: new Deliverer({ nydusdApi, files, fsDriver, configFiles }),
-        checkIntervalMs: config.renewal.checkIntervalMs,
-        renewalEnabled: config.renewal.enabled,
+        deliverer: new Deliverer({ nydusdApi, files, fsDriver: node.fsDriver, configFiles }),
+        checkIntervalMs: renewal.checkIntervalMs,
+        renewalEnabled: renewal.enabled,
         unapprovedHostPolicy,
       },
       [Symbol.asyncDispose]: () => chain[Symbol.asyncDispose](),
@@ -248,36 +261,37 @@ function partsBuilder(
   };
 }
 
-/** Events make the agent look sooner; none of them is needed for it to be right. */
+/** Watches files and the Kubernetes API. Events only trigger an earlier reconcile. */
 class Watches implements Disposable {
   readonly #context: Context;
-  readonly #parts: () => Parts;
+  readonly #parts: () => ConfiguredParts;
   readonly #reconciler: Reconciler;
   readonly #observer: Observer;
   #paths = "";
   #open = new DisposableStack();
 
-  constructor(context: Context, parts: () => Parts, reconciler: Reconciler, observer: Observer) {
+  constructor(
+    context: Context,
+    parts: () => ConfiguredParts,
+    reconciler: Reconciler,
+    observer: Observer,
+  ) {
     this.#context = context;
     this.#parts = parts;
     this.#reconciler = reconciler;
     this.#observer = observer;
   }
 
-  /** Follows the parts in force; what is watched already goes on being watched. */
-  follow(): void {
+  /** Watches what the current parts need; keeps the watches when the paths are the same. */
+  update(): void {
     const { files } = this.#context;
     const { chain, nodePaths } = this.#parts();
-    const reconciler = this.#reconciler;
-    chain.onChange(() => {
-      this.#tell("the Kubernetes API");
-      reconciler.recheck();
-    });
+    chain.onChange(() => this.#sourceChanged("the Kubernetes API"));
     const paths = JSON.stringify([chain.watchPaths, nodePaths]);
     if (paths === this.#paths) return;
     using opened = new DisposableStack();
-    opened.use(files.watch(chain.watchPaths, (path) => void this.#sourceChanged(path)));
-    opened.use(files.watch(nodePaths, (path) => reconciler.fileTouched(path)));
+    opened.use(files.watch(chain.watchPaths, (path) => void this.#fileChanged(path)));
+    opened.use(files.watch(nodePaths, (path) => this.#reconciler.fileTouched(path)));
     this.#open.dispose();
     this.#open = opened.move();
     this.#paths = paths;
@@ -288,19 +302,20 @@ class Watches implements Disposable {
     this.#open.dispose();
   }
 
-  async #sourceChanged(path: string): Promise<void> {
-    this.#tell(path);
-    notifyReload(await this.#parts().chain.refresh(), this.#observer);
+  async #fileChanged(path: string): Promise<void> {
+    this.#observer.notify({ kind: "source-changed", source: "providers", path });
+    reportReload(await this.#parts().chain.refresh(), this.#observer);
     this.#reconciler.recheck();
   }
 
-  #tell(path: string): void {
-    this.#observer.notify({ kind: "source-changed", source: "providers", path });
+  #sourceChanged(name: string): void {
+    this.#observer.notify({ kind: "source-changed", source: "providers", path: name });
+    this.#reconciler.recheck();
   }
 }
 
-/** A provider configuration that was refused is told; the plugins before it go on. */
-export function notifyReload(outcome: ReloadOutcome, observer: Observer): void {
+/** Reports a credential provider configuration that was read again, or rejected. */
+function reportReload(outcome: ReloadOutcome, observer: Observer): void {
   if (outcome.kind === "refused") {
     observer.notify({ kind: "config-refused", problems: outcome.problems });
   }
@@ -308,9 +323,4 @@ export function notifyReload(outcome: ReloadOutcome, observer: Observer): void {
   for (const warning of outcome.warnings) {
     observer.notify({ kind: "warning", code: "provider-config", text: formatProblem(warning) });
   }
-}
-
-function criProxyStatus(criProxy: LazyCriProxy): Pick<AgentStatus, "criProxy"> {
-  const status = criProxy.status();
-  return status === undefined ? {} : { criProxy: status };
 }

@@ -1,18 +1,3 @@
-import type { AgentConfig } from "../config/mod.ts";
-import {
-  AgentError,
-  type Credential,
-  credentialUsername,
-  type ProviderAttempt,
-  REASON_CODES,
-} from "../model/mod.ts";
-import type { CredentialAnswer, OnDemandRequests } from "../reconciler/mod.ts";
-import {
-  type CredentialChain,
-  labelsCredential,
-  type PushedCredentials,
-} from "../providers/mod.ts";
-import type { PushedCredential } from "../providers/mod.ts";
 import type {
   ApiAgent,
   ApiCredential,
@@ -22,56 +7,75 @@ import type {
   ApiPut,
   ApiTarget,
 } from "../api/mod.ts";
+import type { AgentConfig } from "../config/mod.ts";
+import {
+  AgentError,
+  type Credential,
+  credentialUsername,
+  defined,
+  type ProviderAttempt,
+  REASON_CODES,
+} from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
+import {
+  type CredentialChain,
+  labelsCredential,
+  type PushedCredential,
+  type PushedCredentials,
+} from "../providers/mod.ts";
+import type { CredentialAnswer, OnDemandRequests } from "../reconciler/mod.ts";
 import { explainImage } from "./explanation.ts";
 
-/** What the local API is answered with. */
+/** Parts of the agent that the local API uses. */
 export interface ApiParts {
   readonly config: () => AgentConfig;
   readonly chain: () => CredentialChain;
   readonly onDemand: OnDemandRequests;
-  readonly puts: PushedCredentials;
-  readonly look: () => void;
+  readonly pushed: PushedCredentials;
+  readonly reconcile: () => void;
   readonly status: () => object;
   readonly log: { level(): ApiLogLevel; setLevel(level: ApiLogLevel): void };
 }
 
-/** The running agent as the local API sees it. */
-export function apiAgent(context: Context, parts: ApiParts): ApiAgent {
-  const { config, chain, onDemand, puts, look, status, log } = parts;
-  const endOf = ({ validForMs, validUntilMs }: ApiLifetime) =>
+/** Adapts the running agent to the port of the local API. */
+export function createApiBackend(context: Context, parts: ApiParts): ApiAgent {
+  const { config, chain, onDemand, pushed, reconcile, status, log } = parts;
+  const expiryOf = ({ validForMs, validUntilMs }: ApiLifetime) =>
     validForMs === undefined ? validUntilMs : context.clock.wallMs() + validForMs;
-  const question = ({ image, labels, ...lifetime }: ApiLookup) => {
-    const validUntilMs = endOf(lifetime);
-    return { image, labels, ...(validUntilMs !== undefined && { validUntilMs }) };
+  const requestOf = ({ image, labels, ...lifetime }: ApiLookup) => {
+    return defined({ image, labels, validUntilMs: expiryOf(lifetime) });
   };
   return {
-    async credential(asked, options) {
-      const { answer, attempts } = await onDemand.credential(question(asked), options);
+    async credential(lookup, options) {
+      const { answer, attempts } = await onDemand.credential(requestOf(lookup), options);
       return { why: attempts.map(reasonOf), ...(answer && { found: credentialOf(answer) }) };
     },
     put(target, given, lifetime) {
       if (!config().providers.labels.enabled) {
-        const text = "put a credential: providers.labels.enabled is false, which would take it";
-        throw new AgentError("usage", text);
+        throw new AgentError(
+          "usage",
+          "failed to store the credential: providers.labels.enabled is false",
+        );
       }
-      const nowMs = context.clock.wallMs();
-      const untilMs = endOf(lifetime);
-      if (untilMs !== undefined && untilMs <= nowMs) {
-        throw new AgentError("usage", "put a credential: its life is over already");
+      const validUntilMs = expiryOf(lifetime);
+      if (validUntilMs !== undefined && validUntilMs <= context.clock.wallMs()) {
+        throw new AgentError("usage", "failed to store the credential: it has already expired");
       }
-      const until = untilMs === undefined ? {} : { validUntilMs: untilMs };
-      return putOf(puts.put(putTarget(target), servedCredential(given), until));
+      const expiry = defined({ validUntilMs });
+      return putOf(pushed.put(putTarget(target), credentialFrom(given), expiry));
     },
-    puts: () => puts.list().map(putOf),
-    forget: (target) => puts.forget(putTarget(target)),
+    puts: () => pushed.list().map(putOf),
+    forget: (target) => pushed.forget(putTarget(target)),
     refused: ({ image }, fingerprint, options) => onDemand.refused(image, fingerprint, options),
-    explain: (asked) => explainImage(context, config(), chain(), question(asked)),
+    explain: (lookup) => explainImage(context, config(), chain(), requestOf(lookup)),
     status,
-    reconcile: look,
+    reconcile,
     async renew(only, options) {
       if (config().renewal.enabled) return await onDemand.renew(only, options);
-      throw new AgentError("usage", "renew: renewal is off (credential_renewal_interval)");
+      throw new AgentError(
+        "usage",
+        "failed to renew: renewal is off (credential_renewal_interval)",
+      );
     },
     logLevel: () => log.level(),
     setLogLevel: (level) => log.setLevel(level),
@@ -79,34 +83,27 @@ export function apiAgent(context: Context, parts: ApiParts): ApiAgent {
 }
 
 function reasonOf({ provider, outcome }: ProviderAttempt): string {
-  const words = outcome.kind === "failed" ? outcome.detail : REASON_CODES[outcome.reason];
-  return `${provider}: ${outcome.reason}: ${words}`;
+  const detail = outcome.kind === "failed" ? outcome.detail : REASON_CODES[outcome.reason];
+  return `${provider}: ${outcome.reason}: ${detail}`;
 }
 
 function credentialOf({ candidate, ...rest }: CredentialAnswer): ApiCredential {
   const { credential, origin, fetchedAtMs, refreshAtMs, expiresAtMs } = candidate;
-  return {
-    ...rest,
-    credential,
-    origin,
-    fetchedAtMs,
-    ...(refreshAtMs !== undefined && { refreshAtMs }),
-    ...(expiresAtMs !== undefined && { expiresAtMs }),
-  };
+  return { ...rest, ...defined({ credential, origin, fetchedAtMs, refreshAtMs, expiresAtMs }) };
 }
 
 function putTarget(target: ApiTarget): PushedCredential["target"] {
   return target.kind === "image" ? target : { kind: target.kind, registry: target.registry };
 }
 
-function servedCredential(given: Parameters<ApiAgent["put"]>[1]): Credential {
+function credentialFrom(given: Parameters<ApiAgent["put"]>[1]): Credential {
   if (isCredential(given)) return given;
   const credential = labelsCredential(given);
   if (typeof credential !== "string") return credential;
-  throw new AgentError("usage", `read labels: ${REASON_CODES[credential]}`);
+  throw new AgentError("usage", `failed to read labels: ${REASON_CODES[credential]}`);
 }
 
-/** Labels have text as values, a credential a `Secret` among them. */
+/** All values of labels are strings; a credential contains a `Secret`. */
 function isCredential(given: Parameters<ApiAgent["put"]>[1]): given is Credential {
   return Object.values(given).some((value) => typeof value !== "string");
 }
@@ -115,9 +112,7 @@ function putOf({ target, credential, putAtMs, validUntilMs }: PushedCredential):
   const username = credentialUsername(credential);
   return {
     ...(target.kind === "image" ? { ref: target.image.text } : { registry: target.registry }),
-    form: credential.kind,
     ...(username !== "" && { username }),
-    putAtMs,
-    ...(validUntilMs !== undefined && { validUntilMs }),
+    ...defined({ form: credential.kind, putAtMs, validUntilMs }),
   };
 }

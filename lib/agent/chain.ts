@@ -1,7 +1,14 @@
 import { join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
-import type { ImageReference, Observer, StaleWatch } from "../model/mod.ts";
-import { AnswerDeadline } from "../model/mod.ts";
+import {
+  AnswerDeadline,
+  defined,
+  type ImageReference,
+  type KubeHttp,
+  type Observer,
+  type StaleWatch,
+} from "../model/mod.ts";
+import { type Context, createKubeHttp } from "../platform/mod.ts";
 import {
   confirmedPullProvider,
   CredentialChain,
@@ -17,102 +24,99 @@ import {
   DockerProvider,
 } from "../providers/docker/mod.ts";
 import { KubeletProvider, type ReloadOutcome } from "../providers/exec_plugin/mod.ts";
-import type { Context } from "../platform/mod.ts";
-import { kubeParts } from "./kubernetes_parts.ts";
+import { type Kube, openKube } from "../providers/kubernetes/mod.ts";
 
-/** What a running agent has seen and was given: without pulls that provider is off. */
-export interface LiveSources {
+/** State of a running agent that the chain uses. A command that runs once has none. */
+export interface ChainState {
+  /** Without it the `cri` provider is disabled. */
   readonly pulls?: CriPulls;
-  readonly puts?: PushedCredentials;
-  /** The chain of the configuration before. */
-  readonly before?: OpenChain;
+  readonly pushed?: PushedCredentials;
+  /** The chain of the previous configuration. */
+  readonly previous?: OpenChain;
   /**
-   * Called when a provider has answered after `providers.timeout`. Without it, as in a command that
-   * runs once, every provider is waited for.
+   * Called when a provider has answered after `providers.timeout`. Without it the chain waits for
+   * every provider.
    */
-  readonly late?: (image: ImageReference) => void;
-  /** Ends plugins and helpers, which outlive a reload; without it they end with the chain. */
+  readonly onLateAnswer?: (image: ImageReference) => void;
+  /** Aborts plugins and helpers, which outlive a reload; without it they end with the chain. */
   readonly signal?: AbortSignal;
 }
 
-/** The chain with everything that it owns. */
+/** A provider chain with the resources that it owns. */
 export interface OpenChain extends AsyncDisposable {
   readonly chain: CredentialChain;
-  /** What a chain that follows this one goes on with. */
+  /** Providers whose caches the next chain takes over. */
   readonly sources: {
     readonly helpers: CredentialHelpers;
     readonly docker?: DockerProvider;
     readonly kubelet?: KubeletProvider;
   };
-  /** Files whose change means that other credentials may be found. */
+  /** Configuration files of the providers. */
   readonly watchPaths: readonly string[];
-  /** Reads again what is said to have changed, before anyone asks. */
+  /** Reads provider configurations that have changed. */
   refresh(): Promise<ReloadOutcome>;
-  /** Calls back when a source that is no file has changed; one listener at a time. */
-  onChange(changed: () => void): void;
-  /** What of the Kubernetes API is not followed now. */
+  /** Calls `listener` when a source other than a file has changed; replaces the previous one. */
+  onChange(listener: () => void): void;
+  /** Returns the Kubernetes API watches that are interrupted. */
   staleWatches(): readonly StaleWatch[];
 }
 
-const UNAVAILABLE: Observer = { notify: () => {} };
+const NO_OBSERVER: Observer = { notify: () => {} };
 
 /**
- * Builds the chain that a configuration describes, with every provider ready to be asked.
+ * Builds the provider chain that a configuration describes.
  *
- * The kubelet provider's own configuration is read here; where it cannot be used, the provider says
- * so at every question and the others work. What a chain before it read last stays where its files
- * cannot be used now, and what its plugins and helpers answered stays where they are the same: a
- * reload drops nothing, and causes no execution.
+ * The credential provider configuration of the kubelet is read here. When it is invalid, that
+ * provider keeps the previous one or fails, and the others work. Caches of unchanged plugins and
+ * helpers are taken over from the previous chain, so that a reload causes no execution.
  */
 export async function openChain(
   context: Context,
   config: AgentConfig,
-  observer: Observer = UNAVAILABLE,
-  { pulls, puts, before, late, signal }: LiveSources = {},
+  observer: Observer = NO_OBSERVER,
+  { pulls, pushed, previous, onLateAnswer, signal }: ChainState = {},
 ): Promise<OpenChain> {
   const { clock, files, processRunner, random } = context;
   const { providers } = config;
   const stop = new AbortController();
   const running = { signal: signal ?? stop.signal, observer };
-  const deadline = late &&
-    new AnswerDeadline({ clock, timeoutMs: providers.timeoutMs, onLateAnswer: late });
+  const { timeoutMs } = providers;
+  const deadline = onLateAnswer && new AnswerDeadline({ clock, timeoutMs, onLateAnswer });
   const dockerPath = providers.docker.enabled ? dockerConfigPath(context, config) : undefined;
   const helpers = credentialHelpers(context, config, {
     ...running,
-    ...(before && { before: before.sources.helpers }),
+    ...defined({ before: previous?.sources.helpers }),
   });
-  const common = { files, clock, ...(deadline && { deadline }) };
+  const common = defined({ files, clock, processRunner, random, deadline });
   const docker = dockerPath === undefined ? undefined : new DockerProvider({
     ...common,
     configPath: dockerPath,
     helpers,
-    ...(before?.sources.docker && { before: before.sources.docker }),
+    ...defined({ before: previous?.sources.docker }),
   });
-  let changed = () => {};
   using owned = new DisposableStack();
   owned.defer(() => stop.abort(new DOMException("the chain is closed", "AbortError")));
-  const kube = owned.use(kubeParts(context, config, () => changed(), pulls));
+  let notifyChange = () => {};
+  const kube = owned.use(new KubeConnection(context, config, () => notifyChange(), pulls));
   const kubesecret = providers.kubesecret.enabled ? (await kube.open()).secrets() : undefined;
   const kubelet = providers.kubelet.enabled
     ? new KubeletProvider({
       ...providers.kubelet,
       ...running,
       ...common,
-      processRunner,
-      random,
       accounts: async () => (await kube.open()).accounts(),
-      ...(before?.sources.kubelet && { before: before.sources.kubelet }),
+      ...defined({ before: previous?.sources.kubelet }),
     })
     : undefined;
-  const refresh = async (): Promise<ReloadOutcome> => {
+  const refresh = (): Promise<ReloadOutcome> => {
     docker?.suspect();
-    return await kubelet?.reload() ?? { kind: "unchanged" };
+    return kubelet?.reload() ?? Promise.resolve({ kind: "unchanged" });
   };
   await refresh();
   const chain = new CredentialChain({
     ...common,
     providers: [
-      providers.labels.enabled ? labelsProvider(clock, puts) : disabledProvider("labels", false),
+      providers.labels.enabled ? labelsProvider(clock, pushed) : disabledProvider("labels", false),
       criProvider(providers.cri.enabled ? pulls : undefined),
       docker ?? disabledProvider("docker", true),
       kubelet ?? disabledProvider("kubelet", true),
@@ -121,23 +125,24 @@ export async function openChain(
     ...(providers.cri.enabled && pulls && { lastResort: confirmedPullProvider(pulls) }),
     observer,
   });
-  const toDispose = owned.move();
+  const resources = owned.move();
   return {
     chain,
-    sources: { helpers, ...(docker && { docker }), ...(kubelet && { kubelet }) },
-    watchPaths: [dockerPath, kubelet && providers.kubelet.configPath]
-      .filter((path) => path !== undefined),
+    sources: defined({ helpers, docker, kubelet }),
+    watchPaths: [dockerPath, kubelet && providers.kubelet.configPath].filter((p) =>
+      p !== undefined
+    ),
     refresh,
-    onChange: (listener) => void (changed = listener),
-    staleWatches: () => kube.stale(),
-    [Symbol.asyncDispose]: () => Promise.resolve(toDispose.dispose()),
+    onChange: (listener) => void (notifyChange = listener),
+    staleWatches: () => kube.staleWatches(),
+    [Symbol.asyncDispose]: () => Promise.resolve(resources.dispose()),
   };
 }
 
 function credentialHelpers(
   { clock, files, processRunner, random, host }: Context,
   { providers, renewal }: AgentConfig,
-  more: Pick<CredentialHelpersOptions, "observer" | "signal" | "before">,
+  rest: Pick<CredentialHelpersOptions, "observer" | "signal" | "before">,
 ): CredentialHelpers {
   return new CredentialHelpers({
     processRunner,
@@ -147,11 +152,11 @@ function credentialHelpers(
     searchPath: host.env["PATH"] ?? "",
     timeoutMs: providers.docker.helperTimeoutMs,
     refreshIntervalMs: renewal.refreshIntervalMs,
-    ...more,
+    ...rest,
   });
 }
 
-/** Docker's own rule: `$DOCKER_CONFIG`, else the home folder; undefined where there is neither. */
+/** Returns docker's configuration file as docker finds it, or undefined without a home folder. */
 export function dockerConfigPath(
   { host }: Context,
   { providers }: AgentConfig,
@@ -161,4 +166,88 @@ export function dockerConfigPath(
   if (folder !== "") return join(folder, "config.json");
   const home = host.env["HOME"] ?? "";
   return home === "" ? undefined : join(home, ".docker", "config.json");
+}
+
+const HOSTNAME = "/etc/hostname";
+
+/** The connection to the Kubernetes API; opened on first use. */
+export class KubeConnection implements Disposable {
+  readonly #context: Context;
+  readonly #config: AgentConfig;
+  readonly #onChange: () => void;
+  readonly #pulls: CriPulls | undefined;
+  #opening: Promise<Kube> | undefined;
+  #kube: Kube | undefined;
+  #http: KubeHttp | undefined;
+  #isClosed = false;
+
+  /**
+   * @param onChange Called when a pod, secret or service account has changed.
+   * @param pulls Returns which pods pulled an image.
+   */
+  constructor(context: Context, config: AgentConfig, onChange: () => void, pulls?: CriPulls) {
+    this.#context = context;
+    this.#config = config;
+    this.#onChange = onChange;
+    this.#pulls = pulls;
+  }
+
+  /** Returns the connection; after a failure, the next call retries. */
+  open(): Promise<Kube> {
+    return this.#opening ??= this.#open().catch((error) => {
+      this.#opening = undefined;
+      throw error;
+    });
+  }
+
+  /** Returns the watches that are interrupted; none before the first use. */
+  staleWatches(): readonly StaleWatch[] {
+    return this.#kube?.stale() ?? [];
+  }
+
+  [Symbol.dispose](): void {
+    this.#isClosed = true;
+    this.#opening?.then(() => this.#close(), () => {});
+  }
+
+  async #open(): Promise<Kube> {
+    const { clock, files, processRunner, random, host } = this.#context;
+    const { kubesecret } = this.#config.providers;
+    const pulls = this.#pulls;
+    const nodeName = kubesecret.nodeName ?? await defaultNodeName(this.#context);
+    const http = createKubeHttp();
+    try {
+      this.#kube = await openKube({
+        ...kubesecret,
+        ...defined({ nodeName }),
+        http,
+        clock,
+        files,
+        processRunner,
+        random,
+        env: host.env,
+        changed: this.#onChange,
+        ...(pulls && { pulledBy: (image) => pulls.pods?.(image).map(({ uid }) => uid) ?? [] }),
+      });
+    } catch (error) {
+      http[Symbol.dispose]();
+      throw error;
+    }
+    this.#http = http;
+    if (this.#isClosed) this.#kube.stop();
+    return this.#kube;
+  }
+
+  #close(): void {
+    this.#kube?.stop();
+    this.#http?.[Symbol.dispose]();
+  }
+}
+
+/** Returns `$NODE_NAME`, else what the kubelet uses by default: the lower-case hostname. */
+async function defaultNodeName({ host, files }: Context): Promise<string | undefined> {
+  const name = host.env["NODE_NAME"] ?? "";
+  if (name !== "") return name;
+  const text = await files.readText(HOSTNAME).catch(() => undefined);
+  return text?.trim().toLowerCase() || undefined;
 }

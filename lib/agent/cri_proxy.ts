@@ -9,28 +9,32 @@ import {
   serveByteProxy,
 } from "../platform/mod.ts";
 import {
+  type Candidate,
   type CriProxyStatus,
+  defined,
   type ImageReference,
   messageOf,
   type Observer,
   Secret,
 } from "../model/mod.ts";
-import { createCriReader, CRI_NOTES, type CriNote, PullCredentialCache } from "../cri/mod.ts";
+import type { CriNote, PullCacheFile, PullCredentialCache } from "../cri/mod.ts";
+import type { CriPulls } from "../providers/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import { divideDescriptors, MAX_CRI_CONNECTIONS } from "./descriptor_budget.ts";
-import { PullCacheFile } from "../cri/mod.ts";
-import { type CriConfig, isOut, pullCachePath } from "./cri_proxy_link.ts";
+import { type CriConfig, isSwitchedOff, pullCachePath } from "./cri_proxy_link.ts";
+import { divideDescriptors, MAX_CRI_CONNECTIONS } from "./listeners.ts";
 
 const MAX_STATE_BYTES = 64 * 1024 * 1024;
 /** How often the link and the socket are checked. */
-const CHECK_EVERY_MS = 2_000;
+const CHECK_INTERVAL_MS = 2_000;
 /** How long calls in flight may take to complete; below `TimeoutStopSec=` of the unit. */
-const DRAIN_MS = 10_000;
+const DRAIN_TIMEOUT_MS = 10_000;
 const DRAIN_POLL_MS = 20;
+/** Distinct warnings that are logged. */
+const MAX_WARNINGS = 1_000;
 
 type Counts = ReturnType<ByteProxy["counts"]>;
 
-const NOTHING: Counts = {
+const ZERO: Counts = {
   openConnections: 0,
   connections: 0,
   refusedConnections: 0,
@@ -38,115 +42,173 @@ const NOTHING: Counts = {
   bytesFromServer: 0,
 };
 
-/** A CRI proxy that serves. */
+/** A proxy that accepts connections. */
 interface Serving {
-  readonly criProxy: ByteProxy;
+  readonly proxy: ByteProxy;
   linkTarget: string | undefined;
-  isOut: boolean;
-  /** When a client was last seen connected, at first when it began to serve. */
+  isOff: boolean;
+  /** When a client was last connected; at first, when the proxy started. */
   clientAtMs: number;
-  /** Connections counted then. */
+  /** Number of accepted connections at the last check. */
   connections: number;
 }
 
+/** The reader of CRI traffic; its code is loaded when a configuration enables the proxy. */
+interface CriReading {
+  readonly module: typeof import("../cri/mod.ts");
+  readonly cache: PullCredentialCache;
+}
+
 /**
- * The CRI proxy of a running agent: what it sees outlives reloads, and restarts where that is wanted.
- * Trouble with it is told and stops nothing: it only means that pulls are not seen.
+ * Runs the CRI proxy, and keeps the credentials of pulls over reloads and, where configured, over
+ * restarts. Its failures are logged and never stop the agent: they only mean that pulls are not
+ * seen.
+ *
+ * Invariants: configurations are applied one after another; the checks of a configuration have
+ * ended before the next one is applied; calls in flight are drained before the socket is closed.
  */
-export class CriProxy implements AsyncDisposable {
-  readonly book: PullCredentialCache;
+export class CriProxy implements AsyncDisposable, CriPulls {
   readonly #context: Context;
   readonly #observer: Observer;
+  #reading: CriReading | undefined;
   #config: CriConfig | undefined;
+  #applying: Promise<void> = Promise.resolve();
   #serving: Serving | undefined;
   #failure: string | undefined;
-  #ended = new AbortController();
-  #looking: Promise<void> = Promise.resolve();
-  /** What passed before the configuration changed. */
-  #before: Counts = NOTHING;
+  #stopChecks = new AbortController();
+  #checks: Promise<void> = Promise.resolve();
+  /** Counts of proxies that were closed. */
+  #closedCounts: Counts = ZERO;
   #notes = { lost: 0, skipped: 0 };
   #file: PullCacheFile | undefined;
   #restoredImages = 0;
-  #told = new Set<string>();
+  readonly #warned = new Set<string>();
+  #onPull: (image: ImageReference) => void = () => {};
 
-  /** @param pulled Called when a pull has succeeded. */
-  constructor(context: Context, observer: Observer, pulled: (image: ImageReference) => void) {
+  constructor(context: Context, observer: Observer) {
     this.#context = context;
     this.#observer = observer;
-    this.book = new PullCredentialCache({
-      now: () => context.clock.wallMs(),
-      note: (note) => this.#note(note),
-      changed: ({ kind, image }) => {
-        this.#file?.changed();
-        if (kind === "confirmed" || kind === "pods") pulled(image);
-      },
-    });
   }
 
-  /** Serves as a configuration says. Never rejects. */
-  async apply(config: CriConfig): Promise<void> {
-    if (JSON.stringify(config) === JSON.stringify(this.#config)) return;
-    const keepsLink = config.enabled && config.link === this.#config?.link;
-    await this.#stop(keepsLink);
-    this.#config = config;
-    if (!config.enabled || !config.persist) await this.#forgetCached(config);
-    if (!config.enabled) return;
-    await this.#tryServing(config);
-    this.#ended = new AbortController();
-    this.#looking = this.#checkRepeatedly(config, this.#ended.signal);
+  /** The credentials of pulls; undefined until a configuration has enabled the proxy. */
+  get cache(): PullCredentialCache | undefined {
+    return this.#reading?.cache;
   }
 
+  /** Calls `listener` when a pull has succeeded; replaces the previous listener. */
+  onPull(listener: (image: ImageReference) => void): void {
+    this.#onPull = listener;
+  }
+
+  /** Applies a configuration, after those before it. Never rejects. */
+  apply(config: CriConfig): Promise<void> {
+    return this.#applying = this.#applying.then(() => this.#apply(config));
+  }
+
+  lookup(image: ImageReference): ReturnType<CriPulls["lookup"]> {
+    return this.cache?.lookup(image);
+  }
+
+  confirmed(image: ImageReference): ReturnType<CriPulls["lookup"]> {
+    return this.cache?.confirmed(image);
+  }
+
+  pods(image: ImageReference): readonly { readonly uid: string }[] {
+    return this.cache?.pods(image) ?? [];
+  }
+
+  /** Returns the credential for a mount that has none when no provider has one either. */
+  remembered(image: ImageReference): Candidate | undefined {
+    const pull = this.#config?.enabled ? this.cache?.remembered(image) : undefined;
+    return pull && {
+      credential: pull.credential,
+      origin: "from a remembered pull over CRI",
+      fetchedAtMs: pull.seenAtMs,
+      watched: true,
+    };
+  }
+
+  /** Returns undefined while the proxy is not enabled. */
   status(): CriProxyStatus | undefined {
-    const { link, socket = "" } = this.#config ?? {};
+    if (!this.#config?.enabled) return undefined;
+    const { link, socket } = this.#config;
     const counts = this.#counts();
     const { linkTarget, clientAtMs } = this.#serving ?? {};
     const isIdle = counts.openConnections === 0 && clientAtMs !== undefined;
     return {
-      ...this.#state(),
+      ...this.#state(this.#config),
       socket,
-      ...(link !== undefined && { link }),
-      ...(linkTarget !== undefined && { linkTarget }),
-      ...(isIdle && { idleSinceMs: clientAtMs }),
+      ...defined({ link, linkTarget, idleSinceMs: isIdle ? clientAtMs : undefined }),
       restoredImages: this.#restoredImages,
       openConnections: counts.openConnections,
       connections: counts.connections,
       refusedConnections: counts.refusedConnections,
       bytesToRuntime: counts.bytesFromClients,
       bytesToClients: counts.bytesFromServer,
-      pulls: this.book.pulls,
+      pulls: this.cache?.pulls ?? 0,
       lostReadings: this.#notes.lost,
       skippedMessages: this.#notes.skipped,
     };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#applying;
     const { fallbackDelayMs = 0 } = this.#config ?? {};
-    await this.#stop(fallbackDelayMs > 0); // the unit moves the link later, unless we are back
+    // The unit moves the link after this delay, unless a new agent serves by then.
+    await this.#stop({ keepsLink: fallbackDelayMs > 0 });
   }
 
-  #state(): Pick<CriProxyStatus, "state" | "detail"> {
+  #state({ link, socket }: CriConfig): Pick<CriProxyStatus, "state" | "detail"> {
     if (this.#serving === undefined) {
-      return { state: "not-serving", ...(this.#failure && { detail: this.#failure }) };
+      return defined({ state: "not-serving" as const, detail: this.#failure });
     }
-    const { isOut, linkTarget } = this.#serving;
-    const { link, socket } = this.#config ?? {};
+    const { isOff, linkTarget } = this.#serving;
     if (link === undefined || linkTarget === socket) return { state: "in-path" };
-    return { state: isOut ? "switched-off" : "bypassed" };
+    return { state: isOff ? "switched-off" : "bypassed" };
+  }
+
+  async #apply(config: CriConfig): Promise<void> {
+    if (JSON.stringify(config) === JSON.stringify(this.#config)) return;
+    await this.#stop({ keepsLink: config.enabled && config.link === this.#config?.link });
+    this.#config = config;
+    if (!config.enabled || !config.persist) await this.#removeCacheFile(config);
+    if (!config.enabled) return await this.#releaseLink(config);
+    this.#reading ??= await this.#openReading();
+    await this.#tryServing(config);
+    this.#stopChecks = new AbortController();
+    this.#checks = this.#checkRepeatedly(config, this.#stopChecks.signal);
+  }
+
+  async #openReading(): Promise<CriReading> {
+    const module = await import("../cri/mod.ts");
+    const cache = new module.PullCredentialCache({
+      now: () => this.#context.clock.wallMs(),
+      note: (note) => this.#note(note),
+      changed: ({ kind, image }) => {
+        this.#file?.changed();
+        if (kind === "confirmed" || kind === "pods") this.#onPull(image);
+      },
+    });
+    return { module, cache };
   }
 
   async #tryServing(config: CriConfig): Promise<void> {
-    if (config.persist && this.#file === undefined) await this.#restore(config);
+    if (this.#reading === undefined) return;
+    if (config.persist && this.#file === undefined) await this.#restore(config, this.#reading);
     try {
-      this.#serving = await this.#serve(config);
+      this.#serving = await this.#serve(config, this.#reading);
       this.#failure = undefined;
     } catch (error) {
       this.#failure = messageOf(error);
-      this.#warn(`CRI pulls are not seen: ${this.#failure}`);
+      this.#warn(`credentials of CRI pulls are not observed: ${this.#failure}`);
       await this.#repairLink(config);
     }
   }
 
-  async #serve({ socket, link, imageServiceSocket: upstream }: CriConfig): Promise<Serving> {
+  async #serve(
+    { socket, link, imageServiceSocket: upstream }: CriConfig,
+    { module, cache }: CriReading,
+  ): Promise<Serving> {
     const { files, clock } = this.#context;
     const limit = await this.#context.host.descriptorLimit();
     const { criConnections: maxConnections } = divideDescriptors(limit);
@@ -156,30 +218,30 @@ export class CriProxy implements AsyncDisposable {
           "connections; set LimitNOFILE=8192 in the unit",
       );
     }
-    const criProxy = await serveByteProxy({
+    const proxy = await serveByteProxy({
       path: socket,
       upstream,
-      reader: () => createCriReader({ cache: this.book, note: (note) => this.#note(note) }),
+      reader: () => module.createCriReader({ cache, note: (note) => this.#note(note) }),
       maxConnections,
     });
-    const out = await isOut(files, link);
     try {
-      if (link !== undefined && !out) await pointLink(link, socket);
+      const isOff = await isSwitchedOff(files, link);
+      if (link !== undefined && !isOff) await pointLink(link, socket);
+      const linkTarget = link && await readLink(link);
+      return { proxy, linkTarget, isOff, clientAtMs: clock.wallMs(), connections: 0 };
     } catch (error) {
-      await criProxy[Symbol.asyncDispose]();
+      await proxy[Symbol.asyncDispose]();
       throw error;
     }
-    const linkTarget = link && await readLink(link);
-    return { criProxy, linkTarget, isOut: out, clientAtMs: clock.wallMs(), connections: 0 };
   }
 
   async #checkRepeatedly(config: CriConfig, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       try {
-        await this.#context.clock.sleep(CHECK_EVERY_MS, { signal });
+        await this.#context.clock.sleep(CHECK_INTERVAL_MS, { signal });
         await this.#check(config, signal);
       } catch {
-        // Aborted, or a folder that cannot be read now: the next check tries again.
+        // Aborted, or a folder that cannot be read now: the next check retries.
       }
     }
   }
@@ -190,12 +252,12 @@ export class CriProxy implements AsyncDisposable {
     const serving = this.#serving;
     if (serving === undefined) return await this.#tryServing(config);
     if (await files.stat(socket) === undefined) {
-      this.#warn(`${socket} was removed: it is made again`);
+      this.#warn(`${socket} was removed; creating it again`);
       await this.#close(serving);
       if (!signal.aborted) await this.#tryServing(config);
       return;
     }
-    const { openConnections, connections } = serving.criProxy.counts();
+    const { openConnections, connections } = serving.proxy.counts();
     if (openConnections > 0 || connections !== serving.connections) {
       serving.clientAtMs = clock.wallMs();
       serving.connections = connections;
@@ -204,8 +266,8 @@ export class CriProxy implements AsyncDisposable {
   }
 
   /**
-   * A link to the runtime is taken back unless `cri-proxy off` put it there: after a slow start, the unit
-   * may have moved it. A link that leads anywhere else is reported and left alone.
+   * Moves a link to the runtime back to the proxy unless `cri-proxy off` put it there: the unit
+   * moves it when the agent starts slowly. A link with another target is reported and left alone.
    */
   async #checkLink(
     serving: Serving,
@@ -213,26 +275,36 @@ export class CriProxy implements AsyncDisposable {
     link: string,
   ): Promise<void> {
     serving.linkTarget = await readLink(link);
-    serving.isOut = await isOut(this.#context.files, link); // `cri-proxy off` moves the link afterwards
-    if (serving.linkTarget !== imageServiceSocket || serving.isOut) return;
+    // Read after the link: `cri-proxy off` writes the marker before it moves the link.
+    serving.isOff = await isSwitchedOff(this.#context.files, link);
+    if (serving.linkTarget !== imageServiceSocket || serving.isOff) return;
     await pointLink(link, socket);
     serving.linkTarget = socket;
   }
 
-  /** Leads the link to the runtime where nothing listens behind it. */
+  /** Points the link to the runtime when nothing listens behind it. */
   async #repairLink({ link, imageServiceSocket }: CriConfig): Promise<void> {
     if (link === undefined || await readLink(link) === imageServiceSocket) return;
     if (!await listensOn(link)) await pointLink(link, imageServiceSocket).catch(() => {});
   }
 
-  async #stop(keepsLink: boolean): Promise<void> {
-    this.#ended.abort();
-    await this.#looking;
-    const { link, socket, imageServiceSocket } = this.#config ?? {};
-    if (this.#serving !== undefined) {
-      const isOurs = link !== undefined && await readLink(link) === socket;
-      if (isOurs && !keepsLink) await pointLink(link, imageServiceSocket ?? "").catch(() => {});
-      await this.#drain(this.#serving.criProxy);
+  /** Points the link to the runtime when it still points to the proxy, which does not serve. */
+  async #releaseLink({ link, socket, imageServiceSocket }: CriConfig): Promise<void> {
+    if (link === undefined || await readLink(link) !== socket) return;
+    await pointLink(link, imageServiceSocket).catch((error) =>
+      this.#warn(`CRI clients that use ${link} cannot connect: ${messageOf(error)}`)
+    );
+  }
+
+  async #stop({ keepsLink }: { readonly keepsLink: boolean }): Promise<void> {
+    this.#stopChecks.abort();
+    await this.#checks;
+    if (this.#serving !== undefined && this.#config !== undefined) {
+      const { link, socket, imageServiceSocket } = this.#config;
+      if (!keepsLink && link !== undefined && await readLink(link) === socket) {
+        await pointLink(link, imageServiceSocket).catch(() => {});
+      }
+      await this.#drain(this.#serving.proxy);
       await this.#close(this.#serving);
     }
     this.#failure = undefined;
@@ -240,56 +312,57 @@ export class CriProxy implements AsyncDisposable {
     this.#file = undefined;
   }
 
-  /** Waits for calls in flight. New ones are served meanwhile: clients have nowhere else to go. */
-  async #drain(criProxy: ByteProxy): Promise<void> {
+  /** Waits for calls in flight. New ones are still served: a client may have only this socket. */
+  async #drain(proxy: ByteProxy): Promise<void> {
     const { clock } = this.#context;
-    const untilMs = clock.monotonicMs() + DRAIN_MS;
-    while (!criProxy.isIdle() && clock.monotonicMs() < untilMs) await clock.sleep(DRAIN_POLL_MS);
+    const untilMs = clock.monotonicMs() + DRAIN_TIMEOUT_MS;
+    while (!proxy.isIdle() && clock.monotonicMs() < untilMs) await clock.sleep(DRAIN_POLL_MS);
   }
 
-  async #close({ criProxy }: Serving): Promise<void> {
-    this.#before = { ...this.#counts(), openConnections: 0 };
+  async #close({ proxy }: Serving): Promise<void> {
+    this.#closedCounts = { ...this.#counts(), openConnections: 0 };
     this.#serving = undefined;
-    await criProxy[Symbol.asyncDispose]();
+    await proxy[Symbol.asyncDispose]();
   }
 
   #counts(): Counts {
-    const now = this.#serving?.criProxy.counts() ?? NOTHING;
-    const before = this.#before;
+    const now = this.#serving?.proxy.counts() ?? ZERO;
+    const closed = this.#closedCounts;
     return {
       openConnections: now.openConnections,
-      connections: before.connections + now.connections,
-      refusedConnections: before.refusedConnections + now.refusedConnections,
-      bytesFromClients: before.bytesFromClients + now.bytesFromClients,
-      bytesFromServer: before.bytesFromServer + now.bytesFromServer,
+      connections: closed.connections + now.connections,
+      refusedConnections: closed.refusedConnections + now.refusedConnections,
+      bytesFromClients: closed.bytesFromClients + now.bytesFromClients,
+      bytesFromServer: closed.bytesFromServer + now.bytesFromServer,
     };
   }
 
-  async #restore({ socket }: CriConfig): Promise<void> {
+  async #restore({ socket }: CriConfig, { module, cache }: CriReading): Promise<void> {
     const { files, clock } = this.#context;
     const path = pullCachePath(socket);
     try {
       if (!await isMemoryBacked(dirname(path))) {
-        this.#warn(`${path} would be on a disk: what CRI pulls show is not kept over a restart`);
+        this.#warn(`${path} would be on a disk: pull credentials are not kept over a restart`);
         return;
       }
-      this.#file = new PullCacheFile({
+      this.#file = new module.PullCacheFile({
         path,
         files,
         clock,
-        serialize: () => this.book.serialize(),
+        serialize: () => cache.serialize(),
         warn: (text) => this.#warn(text),
       });
       const text = await files.readText(path, { maxBytes: MAX_STATE_BYTES });
-      if (text === undefined || !this.book.restore(new Secret(text))) return;
-      this.#restoredImages = this.book.size;
+      if (text === undefined || !cache.restore(new Secret(text))) return;
+      this.#restoredImages = cache.size;
     } catch (error) {
-      this.#warn(`what CRI pulls showed before is lost: ${messageOf(error)}`);
+      this.#warn(`failed to restore the pull credentials: ${messageOf(error)}`);
     }
   }
 
-  /** What was kept while it was wanted is wanted no more. */
-  async #forgetCached({ socket }: CriConfig): Promise<void> {
+  /** Removes the credentials that were kept for a restart, unless another agent uses them. */
+  async #removeCacheFile({ socket }: CriConfig): Promise<void> {
+    if (await listensOn(socket)) return;
     await removeFile(pullCachePath(socket)).catch((error) => this.#warn(messageOf(error)));
   }
 
@@ -298,13 +371,14 @@ export class CriProxy implements AsyncDisposable {
     if (note.kind === "lost") this.#notes.lost++;
     if (note.kind === "skipped") this.#notes.skipped++;
     const image = note.kind === "skipped" && note.image !== undefined ? ` (${note.image})` : "";
-    this.#warn(`reading CRI: ${note.kind}: ${CRI_NOTES[note.reason]}${image}`);
+    const reason = this.#reading?.module.CRI_NOTES[note.reason];
+    this.#warn(`reading CRI: ${note.kind}: ${reason}${image}`);
   }
 
-  /** The same words once: clients repeat themselves. */
+  /** Logs each text once: clients repeat their calls. */
   #warn(text: string): void {
-    if (this.#told.has(text) || this.#told.size >= 1_000) return;
-    this.#told.add(text);
+    if (this.#warned.has(text) || this.#warned.size >= MAX_WARNINGS) return;
+    this.#warned.add(text);
     this.#observer.notify({ kind: "warning", code: "cri-proxy", text });
   }
 }

@@ -1,17 +1,26 @@
 import type { AgentConfig } from "../config/mod.ts";
+import { ApprovedHosts, type ApprovedHostsOptions, Discovery } from "../discovery/mod.ts";
 import {
   type Candidate,
   type CredentialRequest,
+  defined,
+  type Endpoint,
+  endpointOf,
+  type ImageReference,
   type ProviderNote,
   REASON_CODES,
   type Resolution,
   unapprovedHosts,
 } from "../model/mod.ts";
-import type { CredentialChain } from "../providers/mod.ts";
-import type { Context } from "../platform/mod.ts";
-import { type ExplainedLocation, explainLocations, locationsOf } from "./read_locations.ts";
+import {
+  type Context,
+  createNydusdApi,
+  createSnapshotterApi,
+  createUnixHttp,
+} from "../platform/mod.ts";
+import { type CredentialChain, EndpointChain } from "../providers/mod.ts";
 
-/** A candidate without its secret and user name. Times are RFC 3339. */
+/** A candidate without its secret and username. Times are RFC 3339. */
 export interface ExplainedCandidate {
   readonly form: string;
   readonly origin: string;
@@ -22,7 +31,7 @@ export interface ExplainedCandidate {
   readonly expiresAt?: string;
 }
 
-/** What one provider answered. */
+/** The result of one provider. */
 export interface ExplainedProvider {
   readonly provider: string;
   readonly outcome: "found" | "none" | "failed";
@@ -35,12 +44,14 @@ export interface ExplainedProvider {
   readonly candidates?: readonly ExplainedCandidate[];
 }
 
-/** Another place than its own registry that an image is read from, or would be. */
-export interface LocationExplanation {
+/** A location other than the image's own registry that the image is read from, or would be. */
+export interface ExplainedLocation {
   readonly host: string;
-  readonly why: string;
-  /** What was asked for there, when that is not the image itself. */
-  readonly asked?: string;
+  /** Which mounts read from there, or why one would. */
+  readonly reason: string;
+  /** The reference that providers are queried for first. */
+  readonly target?: string;
+  /** Results for that reference. */
   readonly providers: readonly ExplainedProvider[];
   readonly hosts: readonly {
     readonly role: string;
@@ -55,32 +66,136 @@ export interface LocationExplanation {
   readonly decision?: "withheld" | "delivered";
 }
 
-/** Why an image gets the credential that it gets. Without secrets. */
+/** Why an image gets its credential, without secrets. */
 export interface Explanation {
   readonly image: string;
   readonly registry: string;
   readonly providers: readonly ExplainedProvider[];
   readonly winner?: ExplainedCandidate & { readonly provider: string };
-  readonly places: readonly LocationExplanation[];
+  readonly locations: readonly ExplainedLocation[];
 }
 
-/** Asks every provider, for the image and for every other place that it is read from. */
+/** Queries every provider, for the image and for every other location that it is read from. */
 export async function explainImage(
   context: Context,
   config: AgentConfig,
   chain: CredentialChain,
   request: CredentialRequest,
 ): Promise<Explanation> {
-  const found = await locationsOf(context, config, request.image);
+  const found = await readLocations(context, config, request.image);
   const resolution = await chain.resolve(request, { all: true });
-  const places = await explainLocations(chain, request, found);
+  const locations = await Promise.all(
+    found.map((location) => explainLocation(chain, request, location, config)),
+  );
   const { image, winner } = resolution;
   return {
     image: image.text,
     registry: image.registry,
     providers: providersOf(resolution),
     ...(winner && { winner: { provider: winner.provider, ...describe(winner.candidates[0]) } }),
-    places: places.map((place) => imageLabel(place, config)),
+    locations,
+  };
+}
+
+/** Returns the configuration that decides which hosts daemons may read from. */
+export function approvedHostsOf(
+  { node, delivery }: AgentConfig,
+): Omit<ApprovedHostsOptions, "files"> {
+  return defined({
+    mirrorsDir: node.mirrorsDir,
+    templatePath: node.daemonTemplate,
+    vpcRegistry: node.vpcRegistry,
+    allowedHosts: delivery.allowedHosts,
+  });
+}
+
+interface ReadLocation {
+  readonly endpoint: Endpoint;
+  readonly reason: string;
+}
+
+/** Mounts that are listed for one location. */
+const MAX_MOUNTS = 5;
+
+/**
+ * Returns where mounts on this node read an image from, other than its own registry. For an image
+ * that is not mounted, returns the mirrors that the snapshotter would choose from.
+ */
+async function readLocations(
+  { files }: Context,
+  config: AgentConfig,
+  image: ImageReference,
+): Promise<readonly ReadLocation[]> {
+  using http = createUnixHttp();
+  const hosts = approvedHostsOf(config);
+  const { daemons } = await new Discovery({
+    config: config.node,
+    hosts,
+    snapshotterApi: createSnapshotterApi(http),
+    nydusdApi: createNydusdApi(http),
+    files,
+  }).discover();
+  const mounts = daemons.flatMap(({ instances }) => instances)
+    .filter((mount) => mount.image?.text === image.text);
+  if (mounts.length === 0) {
+    return await mirrorLocations(new ApprovedHosts({ ...hosts, files }), image);
+  }
+  const byEndpoint = Map.groupBy(
+    mounts.filter(({ endpoint }) => endpoint !== undefined),
+    ({ endpoint }) => JSON.stringify(endpoint),
+  );
+  return [...byEndpoint.values()].flatMap((group): ReadLocation[] => {
+    const endpoint = group[0]?.endpoint;
+    if (endpoint === undefined) return [];
+    const names = group.map(({ daemonId, snapshotId }) => `${daemonId}/${snapshotId}`);
+    const more = names.length > MAX_MOUNTS ? ` and ${names.length - MAX_MOUNTS} more` : "";
+    return [{ endpoint, reason: `by mount ${names.slice(0, MAX_MOUNTS).join(", ")}${more}` }];
+  });
+}
+
+async function mirrorLocations(
+  approvedHosts: ApprovedHosts,
+  image: ImageReference,
+): Promise<readonly ReadLocation[]> {
+  const mirrors = await approvedHosts.mirrorsFor(image);
+  const endpoints = await Promise.all(mirrors.map(({ host, path }) => {
+    const backend = { host, skipVerify: false, caFiles: [], mirrors: [] };
+    return endpointOf(image, backend, () => Promise.resolve(path));
+  }));
+  const reason = "the image is not mounted here; a mount may choose this mirror of its registry";
+  return endpoints.flatMap((endpoint) => endpoint === undefined ? [] : [{ endpoint, reason }]);
+}
+
+async function explainLocation(
+  chain: CredentialChain,
+  request: CredentialRequest,
+  { endpoint, reason }: ReadLocation,
+  { delivery }: AgentConfig,
+): Promise<ExplainedLocation> {
+  const { target } = endpoint;
+  const { winner, attempts } = await new EndpointChain(chain).resolve(
+    { ...request, ...defined({ endpoint: target }) },
+    { all: true },
+  );
+  const candidate = winner?.candidates[0];
+  const unapproved = unapprovedHosts(endpoint, candidate ?? {});
+  return {
+    host: endpoint.host,
+    reason,
+    ...(target && { target: target.text }),
+    providers: providersOf({ attempts: attempts.filter(({ forEndpoint }) => forEndpoint) }),
+    hosts: endpoint.hosts.map(({ role, host, approvedBy }) => defined({ role, host, approvedBy })),
+    ...(winner && candidate && {
+      winner: {
+        provider: winner.provider,
+        foundFor: candidate.forEndpoint ? "endpoint" : "registry",
+        ...describe(candidate),
+      },
+    }),
+    ...(winner && unapproved.length > 0 && {
+      unapprovedHosts: unapproved,
+      decision: delivery.unapprovedHostPolicy === "refuse" ? "withheld" : "delivered",
+    }),
   };
 }
 
@@ -100,46 +215,12 @@ function providersOf({ attempts }: Pick<Resolution, "attempts">): ExplainedProvi
   }));
 }
 
-function imageLabel(
-  { place, resolution }: ExplainedLocation,
-  config: AgentConfig,
-): LocationExplanation {
-  const { endpoint, why } = place;
-  const { winner, attempts } = resolution;
-  const there = attempts.filter(({ forEndpoint }) => forEndpoint);
-  const [candidate] = winner?.candidates ?? [];
-  const unapproved = unapprovedHosts(endpoint, candidate ?? {});
-  return {
-    host: endpoint.host,
-    why,
-    ...(endpoint.target && { asked: endpoint.target.text }),
-    providers: providersOf({ attempts: there }),
-    hosts: endpoint.hosts.map(({ role, host, approvedBy }) => ({
-      role,
-      host,
-      ...(approvedBy !== undefined && { approvedBy }),
-    })),
-    ...(winner && {
-      winner: {
-        provider: winner.provider,
-        foundFor: winner.candidates[0].forEndpoint ? "endpoint" : "registry",
-        ...describe(winner.candidates[0]),
-      },
-    }),
-    ...(winner && unapproved.length > 0 && {
-      unapprovedHosts: unapproved,
-      decision: config.delivery.unapprovedHostPolicy === "refuse" ? "withheld" : "delivered",
-    }),
-  };
-}
-
 function describe(candidate: Candidate): ExplainedCandidate {
   const { credential, origin, pattern, plugin, fetchedAtMs, refreshAtMs, expiresAtMs } = candidate;
   return {
     form: credential.kind,
     origin,
-    ...(pattern !== undefined && { pattern }),
-    ...(plugin !== undefined && { plugin }),
+    ...defined({ pattern, plugin }),
     fetchedAt: iso(fetchedAtMs),
     ...(refreshAtMs !== undefined && { refreshAt: iso(refreshAtMs) }),
     ...(expiresAtMs !== undefined && { expiresAt: iso(expiresAtMs) }),

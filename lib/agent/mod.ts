@@ -1,24 +1,27 @@
 /**
- * Composition root: builds, starts, reloads and stops the agent. Commands call it; it decides nothing about
- * credentials itself.
+ * Composition root: builds, starts, reloads and stops the agent. It contains no credential logic.
+ *
+ * Read `run.ts` (startup, reload), `agent.ts` (the reconciler and its stages) and `chain.ts` (the
+ * providers) in this order.
  *
  * @module
  */
-export { dockerConfigPath, openChain } from "./chain.ts";
+export { openChain } from "./chain.ts";
+export type { CheckFindings } from "./check_findings.ts";
+export { probeImage, type ProbeReport } from "./check_image.ts";
+export { addressOf, runChecks } from "./checks.ts";
 export {
-  type CriProxyPath,
+  describeLinkState,
   type LinkedCriProxy,
-  readPathState,
-  stepIn,
-  stepOut,
+  readLinkState,
+  switchOff,
+  switchOn,
 } from "./cri_proxy_link.ts";
 export {
   type ExplainedCandidate,
+  type ExplainedLocation,
   type ExplainedProvider,
   explainImage,
   type Explanation,
-  type LocationExplanation,
 } from "./explanation.ts";
-export { kubeParts } from "./kubernetes_parts.ts";
-export { groupId } from "./served_api.ts";
 export { run } from "./run.ts";

@@ -1,9 +1,9 @@
 import { BUILD_INFO } from "../assets/mod.ts";
-import type { AgentConfig } from "../config/mod.ts";
-import { createNotifier, type Notifier } from "../platform/mod.ts";
+import { type AgentConfig, type Flags, loadConfig } from "../config/mod.ts";
 import {
   ConfigError,
   type ConfigProblem,
+  EXIT,
   formatProblem,
   messageOf,
   type Observer,
@@ -16,19 +16,15 @@ import {
   type Log,
   ProviderStats,
 } from "../observability/mod.ts";
+import { type Context, createNotifier, type Notifier } from "../platform/mod.ts";
 import { type Agent, createAgent } from "./agent.ts";
-import type { Context } from "../platform/mod.ts";
-import { EXIT } from "../model/mod.ts";
-import { type Flags, loadConfig } from "../config/mod.ts";
-import { apiAgent } from "./api_backend.ts";
-import { ServedApi } from "./served_api.ts";
-import { StatusServers } from "./status_servers.ts";
-import { reportUnhandledErrors } from "./unhandled_errors.ts";
-import { reportHealth } from "./health_reporter.ts";
+import { createApiBackend } from "./api_backend.ts";
+import { LocalApiServer, StatusServers } from "./listeners.ts";
+import { reportHealth, reportUnhandledErrors } from "./supervision.ts";
 
 /**
- * `run`: the agent, until TERM or INT. HUP reads the configuration again; one that cannot be used
- * is refused, and the one in force goes on.
+ * Runs the agent until SIGTERM or SIGINT, and returns the exit code. SIGHUP reloads the
+ * configuration; an invalid one is rejected and the current one stays in effect.
  */
 export async function run(context: Context, flags: Flags): Promise<number> {
   const { host, clock } = context;
@@ -41,60 +37,57 @@ export async function run(context: Context, flags: Flags): Promise<number> {
     priorities: host.stderrIsJournal,
   });
   const history = new ImageHistory(clock.wallMs);
-  const sources = new ProviderStats(clock.wallMs);
-  const observers: Observer[] = [log, history, sources];
+  const stats = new ProviderStats(clock.wallMs);
+  const observers: Observer[] = [log, history, stats];
   const observer = fanOut(observers);
   logConfigWarnings(config, observer);
-  await using stack = new AsyncDisposableStack();
-  // Before anything that takes time: a signal must never end the process without cleanup.
+
+  await using resources = new AsyncDisposableStack();
+  // Handlers are installed first, so that a signal during startup does not skip the cleanup.
   const stop = new AbortController();
-  let reloadIsDue = false;
-  let reload = () => void (reloadIsDue = true);
-  stack.use(host.onSignal(["SIGTERM", "SIGINT", "SIGHUP"], (name) => {
+  let exitCode: number = EXIT.ok;
+  let isReloadPending = false;
+  let reload = () => void (isReloadPending = true);
+  resources.use(host.onSignal(["SIGTERM", "SIGINT", "SIGHUP"], (name) => {
     if (name === "SIGHUP") reload();
     else stop.abort(new DOMException(`received ${name}`, "AbortError"));
   }));
-  let exitCode: number = EXIT.ok;
-  stack.use(reportUnhandledErrors(host, observer, () => {
+  resources.use(reportUnhandledErrors(host, observer, () => {
     exitCode = EXIT.failed;
     stop.abort(new DOMException("an error was not handled", "AbortError"));
   }));
   const warn = (text: string) => observer.notify({ kind: "warning", code: "notify", text });
-  const notifier = stack.use(createNotifier(host.env, { warn, pid: host.pid }));
-  const agent = stack.use(await createAgent(context, config, observer));
-  const metrics = newMetrics(context, agent);
+  const notifier = resources.use(createNotifier(host.env, { warn, pid: host.pid }));
+
+  const agent = resources.use(await createAgent(context, config, observer));
+  const metrics = createMetrics(context, agent);
   observers.push(metrics);
   observer.notify({ kind: "config-loaded", hash: config.hash, files: config.files });
+  if (stop.signal.aborted) return exitCode;
 
-  const served = new StatusServers(context, { agent, metrics, history, sources, observer });
-  stack.use(served);
-  await served.listen(config);
-
-  const status = () => served.status();
-  const api = stack.use(
-    new ServedApi(context, observer, apiAgent(context, { ...agent.api, status, log })),
+  const servers = resources.use(
+    new StatusServers(context, { agent, metrics, history, stats, observer }),
   );
+  await servers.listen(config);
+  if (stop.signal.aborted) return exitCode;
+
+  const backend = createApiBackend(context, { ...agent.api, status: () => servers.status(), log });
+  const api = resources.use(new LocalApiServer(context, observer, backend));
   await api.apply(config);
   if (stop.signal.aborted) return exitCode;
 
-  const reloads = new Reloads(context, flags, config, {
-    agent,
-    log,
-    served,
-    apply: (next) => api.apply(next),
-    observer,
-    notifier,
-  });
-  reload = () => void reloads.again();
-  if (reloadIsDue) reload();
-  const health = () => served.health();
-  stack.use(reportHealth({ clock, notifier, observer, health, signal: stop.signal }));
+  const parts = { agent, log, servers, api, observer, notifier };
+  const reloader = new Reloader(context, flags, config, parts);
+  reload = () => void reloader.reload();
+  if (isReloadPending) reload();
+  const health = () => servers.health();
+  resources.use(reportHealth({ clock, notifier, observer, health, signal: stop.signal }));
   await agent.run({ signal: stop.signal, ready: () => void notifier.ready(health().summary) });
   await notifier.stopping();
   return exitCode;
 }
 
-function newMetrics({ host, clock }: Context, agent: Agent): AgentMetrics {
+function createMetrics({ host, clock }: Context, agent: Agent): AgentMetrics {
   const { version, commit } = BUILD_INFO;
   return new AgentMetrics({
     status: agent.status,
@@ -110,72 +103,77 @@ function logConfigWarnings({ warnings }: AgentConfig, observer: Observer): void 
   }
 }
 
-/** What a reload changes. */
-export interface Reloadable {
+/** Parts of the agent that a reload changes. */
+export interface ReloadableParts {
   readonly agent: Pick<Agent, "reconfigure">;
   readonly log: Pick<Log, "setLevel">;
-  readonly served: Pick<StatusServers, "listen" | "health" | "setRefusedConfig">;
-  /** Moves what else is served. */
-  readonly apply: (config: AgentConfig) => Promise<void>;
+  readonly servers: Pick<StatusServers, "listen" | "health" | "setRefusedConfig">;
+  readonly api: Pick<LocalApiServer, "apply">;
   readonly observer: Observer;
   readonly notifier: Pick<Notifier, "reloading" | "ready">;
 }
 
-/** Reloads, one after another. However fast the signals come, no more than one waits. */
-export class Reloads {
+/**
+ * Reloads the configuration on request.
+ *
+ * Invariants: reloads run one after another, and at most one waits; a reload takes effect
+ * completely or not at all.
+ */
+export class Reloader {
   readonly #context: Context;
   readonly #flags: Flags;
-  readonly #parts: Reloadable;
-  #inForce: AgentConfig;
+  readonly #parts: ReloadableParts;
+  #current: AgentConfig;
   #running: Promise<void> = Promise.resolve();
   #waiting: Promise<void> | undefined;
 
-  constructor(context: Context, flags: Flags, first: AgentConfig, parts: Reloadable) {
+  constructor(context: Context, flags: Flags, current: AgentConfig, parts: ReloadableParts) {
     this.#context = context;
     this.#flags = flags;
     this.#parts = parts;
-    this.#inForce = first;
+    this.#current = current;
   }
 
-  again(): Promise<void> {
+  /** Reloads after a reload that is running; never rejects. */
+  reload(): Promise<void> {
     this.#waiting ??= this.#running.then(() => {
-      this.#waiting = undefined; // files may change from here on without being seen
-      this.#running = this.#reload();
+      this.#waiting = undefined; // a later request may refer to files that change from here on
+      this.#running = this.#load();
       return this.#running;
     });
     return this.#waiting;
   }
 
-  async #reload(): Promise<void> {
-    const { observer, notifier, served } = this.#parts;
+  async #load(): Promise<void> {
+    const { observer, notifier, servers } = this.#parts;
     await notifier.reloading();
     try {
       const config = await loadConfig(this.#context, this.#flags);
       const differences = await this.#apply(config);
-      this.#inForce = config;
+      this.#current = config;
       logConfigWarnings(config, observer);
-      served.setRefusedConfig([]);
+      servers.setRefusedConfig([]);
       const { hash, files } = config;
       observer.notify({ kind: "config-loaded", hash, files, differences });
     } catch (error) {
       const problems = problemsOf(error);
-      served.setRefusedConfig(problems);
+      servers.setRefusedConfig(problems);
       observer.notify({ kind: "config-refused", problems });
     }
-    await notifier.ready(served.health().summary);
+    await notifier.ready(servers.health().summary);
   }
 
-  /** All of it or nothing: what was applied when a step fails is undone. */
+  /** Applies a configuration; steps that succeeded are undone when a later one fails. */
   async #apply(config: AgentConfig): Promise<readonly string[]> {
-    const { agent, log, served, apply } = this.#parts;
-    const inForce = this.#inForce;
+    const { agent, log, servers, api } = this.#parts;
+    const current = this.#current;
     await using undo = new AsyncDisposableStack();
-    undo.defer(() => served.listen(inForce));
-    await served.listen(config);
+    undo.defer(() => servers.listen(current));
+    await servers.listen(config);
     const differences = await agent.reconfigure(config);
-    undo.defer(async () => void await agent.reconfigure(inForce));
-    undo.defer(() => apply(inForce));
-    await apply(config);
+    undo.defer(async () => void await agent.reconfigure(current));
+    undo.defer(() => api.apply(current));
+    await api.apply(config);
     log.setLevel(config.log.level);
     undo.move();
     return differences;

@@ -1,82 +1,163 @@
-import { AgentError, type AgentStatus, Deadline, messageOf } from "../model/mod.ts";
-import { healthOf, type HealthView } from "../observability/mod.ts";
+import { addressOf } from "../agent/mod.ts";
 import type { AgentConfig } from "../config/mod.ts";
-import { queryApi } from "./api_client.ts";
-import type { Context } from "../platform/mod.ts";
-import { sentenceText, statusText } from "./status_text.ts";
+import {
+  AgentError,
+  type AgentStatus,
+  Deadline,
+  messageOf,
+  Secret,
+  type UnixHttpResult,
+} from "../model/mod.ts";
+import { healthOf, type HealthView } from "../observability/mod.ts";
+import { type Context, createUnixHttp } from "../platform/mod.ts";
+import { printable } from "./terminal_text.ts";
 
-/** What the running agent answered. */
+/** A request to the local API of the running agent. */
+export interface ApiRequest {
+  readonly method: "GET" | "PUT" | "POST" | "DELETE";
+  readonly path: `/v1/${string}`;
+  readonly body?: object;
+  /** @default 35 s, slightly more than the agent's own limit. */
+  readonly timeoutMs?: number;
+}
+
+/** Result of a request to the local API. */
+export type ApiResult<Body> =
+  | { readonly kind: "answered"; readonly body: Body }
+  | {
+    /** No agent runs with this configuration, or this user has no access to it. */
+    readonly kind: "no-agent";
+    readonly detail: string;
+    /** Whether something listens on the socket. */
+    readonly isPresent: boolean;
+  }
+  | {
+    readonly kind: "refused";
+    readonly status: number;
+    readonly code: string;
+    readonly message: string;
+    readonly details: readonly string[];
+  };
+
+const API_TIMEOUT_MS = 35_000;
+const STATUS_TIMEOUT_MS = 5_000;
+const MAX_BYTES = 64 * 1_024 * 1_024;
+
+/** Calls the local API of the agent that runs with a configuration. Never rejects. */
+export async function queryApi<Body>(
+  { api: { socket } }: AgentConfig,
+  { method, path, body, timeoutMs = API_TIMEOUT_MS }: ApiRequest,
+): Promise<ApiResult<Body>> {
+  if (socket === undefined) {
+    return { kind: "no-agent", detail: "api.socket is off", isPresent: false };
+  }
+  using http = createUnixHttp();
+  try {
+    const result = await http.request({
+      socketPath: socket,
+      method,
+      path,
+      timeoutMs,
+      maxBytes: MAX_BYTES,
+      ...(body && { body: new Secret(JSON.stringify(body)) }),
+    });
+    if (result.kind !== "answered") {
+      const isPresent = result.kind !== "no-socket" && result.kind !== "no-listener";
+      return { kind: "no-agent", detail: `${socket}: ${reasonOf(result)}`, isPresent };
+    }
+    const response = JSON.parse(result.body.reveal());
+    if (result.status < 300) return { kind: "answered", body: response };
+    const { status } = result;
+    const { code = "unknown", message = `status ${status}`, details = [] } = response?.error ?? {};
+    return { kind: "refused", status, code, message, details };
+  } catch {
+    return { kind: "no-agent", detail: `${socket}: the response is not valid`, isPresent: true };
+  }
+}
+
+function reasonOf(result: Exclude<UnixHttpResult, { readonly kind: "answered" }>): string {
+  switch (result.kind) {
+    case "no-socket":
+      return "there is no such socket";
+    case "no-listener":
+      return "connection refused";
+    case "timed-out":
+      return "timed out";
+    case "broken":
+      return result.detail;
+  }
+}
+
+/**
+ * Calls the local API for a command that needs a running agent.
+ *
+ * @throws {AgentError} `unreachable` when no agent answers; `refused` when it returns an error.
+ */
+export async function requireApi<Body>(config: AgentConfig, request: ApiRequest): Promise<Body> {
+  const result = await queryApi<Body>(config, request);
+  switch (result.kind) {
+    case "answered":
+      return result.body;
+    case "no-agent": {
+      const text =
+        `failed to connect to the agent at ${result.detail}; is it running, and are you its user?`;
+      throw new AgentError("unreachable", text);
+    }
+    case "refused":
+      throw new AgentError("refused", `the agent returned an error: ${result.message}`);
+  }
+}
+
+/** Warns that the output does not come from the agent although something listens on its socket. */
+export function warnWithoutAgent({ host }: Context, result: ApiResult<unknown>): void {
+  if (result.kind !== "no-agent" || !result.isPresent) return;
+  const text = `warning: no answer from the agent (${result.detail}); querying providers directly`;
+  host.err(`${printable(text)}\n`);
+}
+
+/** The status that the running agent returned. */
 export interface AgentReply {
   readonly status: AgentStatus;
   readonly health: HealthView;
 }
 
-const TIMEOUT_MS = 5_000;
-
-/** The answer for programs. */
-export function answerOf({ status, health }: AgentReply) {
-  return { summary: health.summary, level: health.level, ...status, health };
-}
-
-/** The sentence, and the tables below it. */
-export function wholeText(context: Context, { status, health }: AgentReply): string {
-  const { host, clock } = context;
-  const style = { colour: host.stdoutIsTerminal && (host.env["NO_COLOR"] ?? "") === "" };
-  return `${sentenceText(health, style)}\n\n${statusText(status, clock.wallMs(), style)}`;
-}
-
 /**
- * Asks the agent that runs with this configuration: over its local API, else at its address.
+ * Returns the status of the agent that runs with a configuration: over its local API, else from its
+ * HTTP server, which users without access to the socket can also use.
  *
- * @throws {AgentError} `unreachable` when there is none, or none that answers.
+ * @throws {AgentError} `unreachable` when no agent answers.
  */
 export async function queryAgent(
   { clock }: Context,
   config: AgentConfig,
   { atAddress = false }: { readonly atAddress?: boolean } = {},
 ): Promise<AgentReply> {
-  type Answer = AgentStatus & { readonly health?: HealthView };
-  const asked = atAddress ? undefined : await queryApi<Answer>(config, {
+  type Body = AgentStatus & { readonly health?: HealthView };
+  const result = atAddress ? undefined : await queryApi<Body>(config, {
     method: "GET",
     path: "/v1/status",
-    timeoutMs: TIMEOUT_MS,
+    timeoutMs: STATUS_TIMEOUT_MS,
   });
-  // Whoever may not use the local API may still ask the server for metrics.
-  const { health, ...status } = asked?.kind === "answered"
-    ? asked.body
-    : await getFromAgent<Answer>(config, "/v1/status");
+  const { health, ...status } = result?.kind === "answered"
+    ? result.body
+    : await getFromServer<Body>(config, "/v1/status");
   const { checkIntervalMs } = config.renewal;
-  // An older agent does not say the sentence itself.
+  // An older agent returns no health.
   return { status, health: health ?? healthOf(status, clock.wallMs(), { checkIntervalMs }) };
 }
 
-/**
- * Gets a path of the agent that runs with this configuration.
- *
- * @throws {AgentError} `unreachable` when there is none, or none that answers.
- */
-export async function getFromAgent<T>(config: AgentConfig, path: string): Promise<T> {
+async function getFromServer<T>(config: AgentConfig, path: string): Promise<T> {
   if (config.server === undefined) {
-    const text = "ask the agent: its server is off (server.address), so there is nowhere to ask";
-    throw new AgentError("unreachable", text);
+    throw new AgentError("unreachable", "failed to connect to the agent: server.address is off");
   }
   const url = `http://${addressOf(config.server)}${path}`;
-  using deadline = new Deadline(TIMEOUT_MS);
+  using deadline = new Deadline(STATUS_TIMEOUT_MS);
   try {
     const response = await fetch(url, { redirect: "error", signal: deadline.signal });
-    if (!response.ok) throw new Error(`it answered ${response.status}`);
+    if (!response.ok) throw new Error(`status ${response.status}`);
     return await response.json();
   } catch (error) {
-    const text = `ask the agent at ${url}: ${messageOf(error)}; is it running`;
+    const text = `failed to connect to the agent at ${url}: ${messageOf(error)}; is it running?`;
     throw new AgentError("unreachable", text, { cause: error });
   }
-}
-
-/** Where to ask for what is served at an address: one that stands for all becomes loopback. */
-export function addressOf(
-  { hostname, port }: { readonly hostname: string; readonly port: number },
-) {
-  if (hostname === "0.0.0.0") return `127.0.0.1:${port}`;
-  if (hostname === "::") return `[::1]:${port}`;
-  return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
 }

@@ -1,12 +1,12 @@
 import type { Argument, Command, Option } from "commander";
 
-/** Shells that completion scripts exist for. */
+/** Shells with a completion script. */
 export const SHELLS = ["bash", "zsh", "fish"] as const;
 
 /** One of {@linkcode SHELLS}. */
 export type Shell = typeof SHELLS[number];
 
-/** What a value may be: one of a few words, a path, or free text. */
+/** Values of an option: a list of words, a path, or any text. */
 type Values = readonly string[] | "file" | "folder" | "any";
 
 interface Flag {
@@ -20,14 +20,14 @@ interface Entry {
   readonly name: string;
   readonly description: string;
   readonly flags: readonly Flag[];
-  /** Words that are offered as arguments. */
+  /** Arguments that are completed. */
   readonly words: readonly string[];
 }
 
 /**
- * Returns the completion script of a program for a shell, from its command definitions.
+ * Generates the completion script for a shell from the command definitions.
  *
- * @param texts The arguments of `show`, which its definition does not list.
+ * @param texts Arguments of `show`, which are not part of its definition.
  */
 export function completionScript(program: Command, shell: Shell, texts: readonly string[]): string {
   const visible = program.createHelp().visibleCommands(program);
@@ -81,7 +81,7 @@ function choicesOf({ argChoices }: Argument): readonly string[] {
   return argChoices ?? [];
 }
 
-/** Readline splits `--flag=value` at the sign, so both forms are handled. */
+/** Handles `--flag value` and `--flag=value`, which readline splits at the equals sign. */
 function bashScript(program: string, entries: readonly Entry[]): string {
   const fn = `_${program.replaceAll("-", "_")}`;
   const flags = distinct(entries.flatMap((entry) => entry.flags));
@@ -95,13 +95,13 @@ function bashScript(program: string, entries: readonly Entry[]): string {
 # Install: ${program} show completion.bash > /etc/bash_completion.d/${program}
 
 ${fn}() {
-  local word=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD - 1]} command="" words="" i
+  local word=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD - 1]} command="" words="" i
   for ((i = 1; i < COMP_CWORD; i++)); do
     [[ \${COMP_WORDS[i]} == -* ]] || { command=\${COMP_WORDS[i]}; break; }
   done
-  if [[ $word == "=" ]]; then word=""; elif [[ $before == "=" ]]; then before=\${COMP_WORDS[COMP_CWORD - 2]}; fi
+  if [[ $word == "=" ]]; then word=""; elif [[ $previous == "=" ]]; then previous=\${COMP_WORDS[COMP_CWORD - 2]}; fi
   COMPREPLY=()
-  case $before in
+  case $previous in
     ${ofKind("file")})
       mapfile -t COMPREPLY < <(compgen -f -- "$word")
       return
@@ -198,7 +198,7 @@ function fishFlag({ name, description, values }: Flag): string {
   return values === "any" ? `${text} -x` : `${text} -x -a '${values.join(" ")}'`;
 }
 
-/** Inside single quotes; backticks would read as code in a help text only. */
+/** Escapes text for single quotes, without backticks. */
 function quoted(text: string): string {
   return text.replaceAll("`", "").replaceAll("'", "’").replaceAll(":", ",");
 }

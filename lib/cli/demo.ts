@@ -1,45 +1,76 @@
 import { join } from "@std/path";
-import { Deadline } from "../model/mod.ts";
+import { Deadline, EXIT } from "../model/mod.ts";
+import { type Context, freePort, startCompanion, writePrivateText } from "../platform/mod.ts";
 import { type NodeRead, SimNode } from "../simulator/mod.ts";
-import { alignColumns } from "./table.ts";
+import { alignColumns } from "./terminal_text.ts";
 
-/** What the demo is given. */
+/** `demo`: shows the renewal of credentials on a simulated node. */
+export async function demo(
+  { host, clock, mainUrl }: Context,
+  { output }: { readonly output: "text" | "json" },
+): Promise<number> {
+  const stop = new AbortController();
+  using _signals = host.onSignal(["SIGTERM", "SIGINT"], () => stop.abort());
+  try {
+    return await runDemo({
+      output,
+      selfCommand: host.selfCommand(mainUrl),
+      isTerminal: host.stdoutIsTerminal,
+      color: host.stdoutIsTerminal && !host.env["NO_COLOR"],
+      write: (text) => host.out(text),
+      signal: stop.signal,
+      ports: {
+        start: startCompanion,
+        writeText: writePrivateText,
+        freePort,
+        sleep: clock.sleep,
+        nowMs: clock.monotonicMs,
+      },
+    });
+  } catch (error) {
+    if (!stop.signal.aborted) throw error;
+    host.err("the demo was interrupted\n");
+    return EXIT.failed;
+  }
+}
+
+/** Dependencies of {@linkcode runDemo}. */
 export interface DemoOptions {
   readonly output: "text" | "json";
-  /** The command that runs this program, for the agent and for the simulated daemons. */
+  /** Command that runs this program, for the agent and the simulated daemons. */
   readonly selfCommand: readonly string[];
   readonly isTerminal: boolean;
-  readonly colour: boolean;
+  readonly color: boolean;
   readonly write: (text: string) => void;
   readonly ports: DemoPorts;
   readonly signal: AbortSignal;
 }
 
-/** A program that runs beside the demo. */
+/** A child process of the demo. */
 export interface Companion extends AsyncDisposable {
-  /** What it wrote to its standard error so far. */
+  /** Returns its standard error so far. */
   log(): Promise<string>;
 }
 
-/** What the demo asks of the outside. */
+/** Access to the system. */
 export interface DemoPorts {
   /** Starts a program whose standard error goes to a file. */
   start(command: readonly string[], logPath: string): Companion;
   writeText(path: string, text: string): Promise<void>;
-  /** A port of loopback that nobody uses. */
+  /** Returns a free loopback port. */
   freePort(): number;
   sleep(ms: number, options: { readonly signal: AbortSignal }): Promise<void>;
   nowMs(): number;
 }
 
-/** What a phase of the demo counted. */
+/** Read counts of one phase. */
 interface Counts {
   readsTried: number;
   readsFailed: number;
   firstFailureAfterMs?: number;
 }
 
-/** What the demo found, for people and programs. */
+/** Result of the demo; the JSON output. */
 export interface DemoSummary {
   readonly withoutAgent: Readonly<Counts>;
   readonly withAgent: Readonly<Counts>;
@@ -61,25 +92,25 @@ const COMPLETE_AFTER_MS = 3_000;
 const ANSWER_WITHIN_MS = 2_000;
 
 /**
- * Shows the main job on a simulated node: first without the agent, then with it, while tokens
- * expire and a password is rotated. Returns 0 only if no read failed beside the agent, and every
- * mount holds the newest credential at the end.
+ * Reads every mount of a simulated node while tokens expire and a password is rotated: first without
+ * the agent, then with it. Returns 0 if no read failed with the agent, and every mount has the newest
+ * credential at the end.
  */
 export async function runDemo(options: DemoOptions): Promise<number> {
   const screen = new Screen(options);
-  screen.say(
-    "A simulated node: 3 nydusd, 5 mounts, tokens that live 4 s, one password in a docker",
+  screen.print(
+    "A simulated node: 3 nydusd, 5 mounts, tokens with a lifetime of 4 s, and a password in a",
   );
-  screen.say("configuration. Every mount is read four times a second.\n");
+  screen.print("docker configuration. Every mount is read four times per second.\n");
   const withoutAgent = await withNode(options, (node) => readWithoutAgent(node, options, screen));
-  const { log, ...beside } = await withNode(
+  const { log, ...result } = await withNode(
     options,
-    (node) => readBesideAgent(node, options, screen),
+    (node) => readWithAgent(node, options, screen),
   );
-  const ok = beside.withAgent.readsFailed === 0 && beside.allNewest;
-  const summary: DemoSummary = { withoutAgent, ...beside, ok };
+  const ok = result.withAgent.readsFailed === 0 && result.allNewest;
+  const summary: DemoSummary = { withoutAgent, ...result, ok };
   screen.end(summary);
-  if (!ok && log !== "") screen.say(`The agent's last words:\n${log}`);
+  if (!ok && log !== "") screen.print(`Last lines of the agent's log:\n${log}`);
   return ok ? 0 : 1;
 }
 
@@ -103,17 +134,17 @@ async function readWithoutAgent(
   options: DemoOptions,
   screen: Screen,
 ): Promise<Counts> {
-  screen.say("Without the agent:");
+  screen.print("Without the agent:");
   const counts: Counts = { readsTried: 0, readsFailed: 0 };
   await readFor(WITHOUT_MS, node, options, counts, screen, () => {});
-  screen.say(
+  screen.print(
     `  ${counts.readsFailed} of ${counts.readsTried} reads failed; the first after ` +
       `${((counts.firstFailureAfterMs ?? 0) / 1000).toFixed(1)} s.\n`,
   );
   return counts;
 }
 
-async function readBesideAgent(node: SimNode, options: DemoOptions, screen: Screen) {
+async function readWithAgent(node: SimNode, options: DemoOptions, screen: Screen) {
   const { ports, selfCommand } = options;
   const port = ports.freePort();
   const configPath = join(node.dir, "agent.toml");
@@ -122,12 +153,12 @@ async function readBesideAgent(node: SimNode, options: DemoOptions, screen: Scre
     [...selfCommand, "run", "--config", configPath],
     join(node.dir, "agent.log"),
   );
-  const found = await readWhileItRuns(agent, port, node, options, screen);
-  // The log is whole only now that the agent has ended.
+  const found = await readWhileRunning(agent, port, node, options, screen);
+  // The log is complete now that the agent has exited.
   return { ...found, log: (await agent.log()).trimEnd().split("\n").slice(-15).join("\n") };
 }
 
-async function readWhileItRuns(
+async function readWhileRunning(
   agent: Companion,
   port: number,
   node: SimNode,
@@ -137,7 +168,7 @@ async function readWhileItRuns(
   await using _ended = agent;
   const { ports, signal } = options;
   const pulls = node.pluginExecutions();
-  screen.say("With the agent:");
+  screen.print("With the agent:");
   const counts: Counts = { readsTried: 0, readsFailed: 0 };
   await untilReady(port, options);
   let rotations = 0;
@@ -145,7 +176,7 @@ async function readWhileItRuns(
     if (rotations === 0 && elapsedMs > WITH_MS / 2) {
       rotations++;
       node.rotatePassword("second", OVERLAP_MS);
-      screen.say("  the password in the docker configuration is rotated");
+      screen.print("  the password in the docker configuration is rotated");
     }
   });
   const deadlineMs = ports.nowMs() + COMPLETE_AFTER_MS;
@@ -170,11 +201,11 @@ async function readFor(
   { ports, signal }: DemoOptions,
   counts: Counts,
   screen: Screen,
-  turn: (elapsedMs: number) => void,
+  onRound: (elapsedMs: number) => void,
 ): Promise<void> {
   const startedMs = ports.nowMs();
   for (let elapsedMs = 0; elapsedMs < ms; elapsedMs = ports.nowMs() - startedMs) {
-    turn(elapsedMs);
+    onRound(elapsedMs);
     const reads = await node.readAll();
     counts.readsTried += reads.length;
     const failed = reads.filter(({ ok }) => !ok).length;
@@ -228,7 +259,7 @@ async function renewals(port: number): Promise<number> {
     .reduce((sum, [, count]) => sum + Number(count), 0);
 }
 
-/** A live table in a terminal, a line now and then in a pipe, nothing but the end as JSON. */
+/** Prints a live table in a terminal, one line per second in a pipe, only the result as JSON. */
 class Screen {
   readonly #options: DemoOptions;
   #lines = 0;
@@ -238,7 +269,7 @@ class Screen {
     this.#options = options;
   }
 
-  say(text: string): void {
+  print(text: string): void {
     if (this.#options.output === "text") this.#options.write(`${text}\n`);
   }
 
@@ -252,7 +283,7 @@ class Screen {
       if (elapsedMs - this.#reportedAtMs < 1_000) return;
       this.#reportedAtMs = elapsedMs;
       const bad = reads.filter(({ ok }) => !ok).map((r) => `${r.daemonId}/${r.snapshotId}`);
-      return this.say(bad.length === 0 ? head : `${head}; refused now: ${bad.join(", ")}`);
+      return this.print(bad.length === 0 ? head : `${head}; rejected: ${bad.join(", ")}`);
     }
     const rows = reads.map(({ daemonId, snapshotId, image, ok, status }) => [
       " ",
@@ -267,7 +298,7 @@ class Screen {
     this.#lines = text.split("\n").length - 1;
   }
 
-  /** The next words go below the table. */
+  /** Continues below the table. */
   leave(): void {
     this.#lines = 0;
     this.#reportedAtMs = -Infinity;
@@ -278,22 +309,22 @@ class Screen {
       return this.#options.write(`${JSON.stringify(summary, null, 2)}\n`);
     }
     const { withoutAgent, withAgent } = summary;
-    this.say("");
-    this.say(alignColumns([
+    this.print("");
+    this.print(alignColumns([
       ["", "without", "with the agent"],
       ["reads tried", String(withoutAgent.readsTried), String(withAgent.readsTried)],
       ["reads failed", String(withoutAgent.readsFailed), String(withAgent.readsFailed)],
       ["password rotations", "0", String(summary.rotations)],
-      ["token lives passed", "1", String(summary.tokenExpiries)],
+      ["token lifetimes passed", "1", String(summary.tokenExpiries)],
       ["renewals", "0", String(summary.renewals)],
       ["plugin executions", "0", String(summary.pluginExecutions)],
       ["newest credential in every mount", "no", summary.allNewest ? "yes" : "no"],
     ]));
-    this.say(summary.ok ? "ok: no read failed beside the agent" : "FAILED");
+    this.print(summary.ok ? "ok: no read failed with the agent" : "FAILED");
   }
 
   #mark(ok: boolean, status: number): string {
-    const text = ok ? "read" : `refused (${status})`;
-    return this.#options.colour ? `\x1b[${ok ? 32 : 31}m${text}\x1b[0m` : text;
+    const text = ok ? "read" : `rejected (${status})`;
+    return this.#options.color ? `\x1b[${ok ? 32 : 31}m${text}\x1b[0m` : text;
   }
 }

@@ -1,42 +1,41 @@
+import { openChain } from "../agent/mod.ts";
 import { BUILD_INFO } from "../assets/mod.ts";
-import type { AgentConfig } from "../config/mod.ts";
+import { type AgentConfig, loadClientConfig, loadConfig } from "../config/mod.ts";
 import {
   AgentError,
   credentialSecret,
   credentialUsername,
+  EXIT,
   type ImageReference,
   messageOf,
   repositoryReference,
 } from "../model/mod.ts";
-import { CALLED_BY_AGENT, dockerServer } from "../providers/docker/mod.ts";
-import { queryApi, requireApi } from "./api_client.ts";
-import { openChain } from "../agent/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import { EXIT } from "../model/mod.ts";
-import { loadClientConfig, loadConfig } from "../config/mod.ts";
+import { CALLED_BY_AGENT, dockerServer } from "../providers/docker/mod.ts";
+import { queryApi, requireApi } from "./agent_client.ts";
 import type { ServedCredential } from "./get.ts";
 import { CREDENTIAL_HELPER } from "./installation.ts";
-import { printable } from "./table.ts";
+import { printable } from "./terminal_text.ts";
 
 const USAGE = `Usage: ${CREDENTIAL_HELPER} <store|get|erase|list|version>`;
-/** The words by which docker's tools know that there is nothing (docker-credential-helpers). */
+/** Error texts that docker's tools compare (docker-credential-helpers). */
 const NOT_FOUND = "credentials not found in native keychain";
 const NO_SERVER = "no credentials server URL";
 const NO_USERNAME = "no credentials username";
-/** In the protocol, the user name of an identity token. */
+/** Username of an identity token in the protocol. */
 const TOKEN_USERNAME = "<token>";
-/** A helper is asked for a registry, a provider for an image: this repository stands for all. */
+/** Providers are queried for an image, helpers for a registry: this repository represents it. */
 const ANY_REPOSITORY = "library/any";
 
 /**
- * The docker credential helper protocol. What is wrong goes to the standard output, as the protocol
- * has it.
+ * Implements the docker credential helper protocol, in which errors go to the standard output.
  *
- * - `get`: what the running agent would use, or what the chain finds where none runs.
- * - `store`: puts a credential for a registry into the running agent.
- * - `erase`: forgets what was stored; else says that the registry refused what `get` gives.
- * - `list`: what was stored.
- * - `version`: which program this is.
+ * - `get`: the credential that the running agent uses, or that the provider chain finds without one.
+ * - `store`: stores a credential for a registry in the running agent.
+ * - `erase`: removes a stored credential, or else reports that the registry rejected the one of
+ *   `get`.
+ * - `list`: the registries with a stored credential.
+ * - `version`: the program and its version.
  */
 export async function dockerCredential(
   context: Context,
@@ -77,11 +76,13 @@ async function get(context: Context, server: string): Promise<number> {
   const { host } = context;
   if (server === "") return failed(context, NO_SERVER);
   const { registry } = imageOf(server);
-  // The agent asks a helper that asks us: whatever we said would be its own words.
+  // The agent itself called a helper that calls this program: an answer would be circular.
   if (CALLED_BY_AGENT in host.env) return failed(context, NOT_FOUND);
   const config = await loadClientConfig(context, {});
-  const given = await ask(config, registry);
-  const pair = given === "no-agent" ? await queryChain(context, server) : given && pairOf(given);
+  const served = await queryRegistry(config, registry);
+  const pair = served === "no-agent"
+    ? await queryProviders(context, server)
+    : served && pairOf(served);
   if (pair === undefined) return failed(context, NOT_FOUND);
   host.out(`${JSON.stringify({ ServerURL: server, ...pair })}\n`);
   return EXIT.ok;
@@ -92,23 +93,23 @@ interface Pair {
   readonly Secret: string;
 }
 
-/** Undefined: the agent has none. */
-async function ask(
+/** Returns undefined when the agent has no credential. */
+async function queryRegistry(
   config: AgentConfig,
   registry: string,
 ): Promise<ServedCredential | "no-agent" | undefined> {
-  const asked = await queryApi<ServedCredential>(config, {
+  const result = await queryApi<ServedCredential>(config, {
     method: "POST",
     path: "/v1/credentials/get",
     body: { registry },
   });
-  if (asked.kind === "answered") return asked.body;
-  if (asked.kind === "no-agent") return "no-agent";
-  if (asked.code === "no-credential") return undefined;
-  throw new AgentError("refused", `the agent refuses: ${asked.message}`);
+  if (result.kind === "answered") return result.body;
+  if (result.kind === "no-agent") return "no-agent";
+  if (result.code === "no-credential") return undefined;
+  throw new AgentError("refused", `the agent returned an error: ${result.message}`);
 }
 
-/** The protocol has no form for a bearer token of the registry itself. */
+/** Returns undefined for a registry token, which the protocol cannot express. */
 function pairOf({ credential }: ServedCredential): Pair | undefined {
   switch (credential.form) {
     case "basic":
@@ -120,7 +121,7 @@ function pairOf({ credential }: ServedCredential): Pair | undefined {
   }
 }
 
-async function queryChain(context: Context, server: string): Promise<Pair | undefined> {
+async function queryProviders(context: Context, server: string): Promise<Pair | undefined> {
   await using chain = await openChain(context, await loadConfig(context, {}));
   const { winner } = await chain.chain.resolve({ image: imageOf(server), labels: {} });
   const credential = winner?.candidates[0].credential;
@@ -134,7 +135,7 @@ async function store(context: Context, input: string): Promise<number> {
   try {
     given = JSON.parse(input);
   } catch {
-    return failed(context, "read the credential: it is not JSON");
+    return failed(context, "failed to read the credential: it is not JSON");
   }
   const text = (name: string) => typeof given[name] === "string" ? given[name].trim() : "";
   const [server, username] = [text("ServerURL"), text("Username")];
@@ -142,7 +143,7 @@ async function store(context: Context, input: string): Promise<number> {
   if (server === "") return failed(context, NO_SERVER);
   if (username === "") return failed(context, NO_USERNAME);
   if (typeof secret !== "string" || secret === "") {
-    return failed(context, "read the credential: it has no secret");
+    return failed(context, "failed to read the credential: it has no secret");
   }
   const { registry } = imageOf(server);
   const credential = username === TOKEN_USERNAME
@@ -167,24 +168,23 @@ async function erase(context: Context, server: string): Promise<number> {
     body: { registry },
   });
   if (forgotten) return EXIT.ok;
-  const given = await ask(config, registry);
-  if (given === undefined || given === "no-agent") return failed(context, NOT_FOUND);
-  const { fingerprint } = given;
+  const served = await queryRegistry(config, registry);
+  if (served === undefined || served === "no-agent") return failed(context, NOT_FOUND);
   await requireApi(config, {
     method: "POST",
     path: "/v1/refused",
-    body: { registry, fingerprint },
+    body: { registry, fingerprint: served.fingerprint },
   });
   return EXIT.ok;
 }
 
 async function list(context: Context): Promise<number> {
   const config = await loadClientConfig(context, {});
-  interface Puts {
+  interface Stored {
     readonly credentials: readonly { readonly registry?: string; readonly username?: string }[];
   }
-  const asked = await queryApi<Puts>(config, { method: "GET", path: "/v1/credentials" });
-  const stored = asked.kind === "answered" ? asked.body.credentials : [];
+  const result = await queryApi<Stored>(config, { method: "GET", path: "/v1/credentials" });
+  const stored = result.kind === "answered" ? result.body.credentials : [];
   const names = stored.flatMap(({ registry, username = TOKEN_USERNAME }) =>
     registry === undefined ? [] : [[dockerServer(registry), username]]
   );
@@ -192,17 +192,17 @@ async function list(context: Context): Promise<number> {
   return EXIT.ok;
 }
 
-function failed({ host }: Context, words: string): number {
-  host.out(`${words}\n`);
+function failed({ host }: Context, text: string): number {
+  host.out(`${text}\n`);
   return EXIT.failed;
 }
 
-/** A registry as docker's tools name it: with or without scheme and path. */
+/** Parses a registry as docker's tools name it: with or without scheme and path. */
 function imageOf(server: string): ImageReference {
   const registry = server.replace(/^https?:\/\//, "").replace(/\/.*$/, "");
   try {
     return repositoryReference(registry, ANY_REPOSITORY);
   } catch {
-    throw new AgentError("usage", "read the server: it names no registry");
+    throw new AgentError("usage", "failed to parse the server URL: it contains no registry");
   }
 }

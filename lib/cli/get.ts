@@ -1,30 +1,30 @@
-import type { AgentConfig } from "../config/mod.ts";
+import { openChain } from "../agent/mod.ts";
+import { type Flags, loadClientConfig, loadConfig } from "../config/mod.ts";
 import {
   AgentError,
   type Candidate,
   credentialSecret,
   credentialUsername,
+  defined,
+  EXIT,
   type ImageReference,
   parseDurationMs,
   parseImageReference,
   REASON_CODES,
 } from "../model/mod.ts";
-import { queryApi, warnAboutAgent } from "./api_client.ts";
-import { openChain } from "../agent/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import { EXIT } from "../model/mod.ts";
-import { type Flags, loadClientConfig, loadConfig } from "../config/mod.ts";
-import { printable } from "./table.ts";
+import { type ApiResult, queryApi, warnWithoutAgent } from "./agent_client.ts";
+import { printable } from "./terminal_text.ts";
 
-/** Options of `get`. */
-export interface GetOptions {
+/** Options of `get`, and of `explain`. */
+export interface LookupOptions {
   readonly ref: string;
   readonly labels: readonly string[];
   readonly validFor?: string;
   readonly output: string;
 }
 
-/** A credential as the local API gives it. */
+/** A credential as the local API returns it. */
 export interface ServedCredential {
   readonly provider: string;
   readonly credential:
@@ -38,97 +38,103 @@ export interface ServedCredential {
   readonly expiresAt?: string;
 }
 
-/** An answer of the running agent, or of the chain where none runs. */
-type Got =
-  | { readonly kind: "found"; readonly given: ServedCredential }
-  | { readonly kind: "none"; readonly why: readonly string[] };
+/** The credential from the running agent, or from the provider chain without one. */
+type Lookup =
+  | { readonly kind: "found"; readonly served: ServedCredential }
+  | { readonly kind: "none"; readonly reasons: readonly string[] };
 
 /**
- * `get REF`: prints the credential that the running agent would use, or that the chain finds where
- * none runs. Exit code 1, and nothing on stdout, when there is none.
+ * `get REF`: prints the credential that the running agent uses, or that the provider chain finds
+ * when none runs. Without a credential, the exit code is 1 and nothing is written to stdout.
  *
- * @throws {AgentError} `refused` when the agent does not answer the question.
+ * @throws {AgentError} `refused` when the agent returns an error.
  */
-export async function get(context: Context, flags: Flags, options: GetOptions): Promise<number> {
+export async function get(context: Context, flags: Flags, options: LookupOptions): Promise<number> {
+  const { host, clock } = context;
   const image = parseImageReference(options.ref);
-  labelsOf(options.labels);
+  const labels = parseLabels(options.labels);
   const validForMs = options.validFor === undefined ? undefined : parseDurationMs(options.validFor);
   const config = await loadClientConfig(context, flags);
-  const got = await ask(context, flags, config, image, options);
-  if (got.kind === "none") {
-    const why = got.why.map((line) => `  ${printable(line)}\n`);
-    context.host.err(`no credential for ${image.text}\n${why.join("")}`);
+  const { validFor } = options;
+  const result = await queryApi<ServedCredential>(config, {
+    method: "POST",
+    path: "/v1/credentials/get",
+    body: defined({ ref: image.text, labels, validFor }),
+  });
+  warnWithoutAgent(context, result);
+  const lookup = lookupFrom(result) ??
+    await queryProviders(context, flags, { image, labels, validForMs });
+  if (lookup.kind === "none") {
+    const reasons = lookup.reasons.map((line) => `  ${printable(line)}\n`);
+    host.err(`no credential for ${image.text}\n${reasons.join("")}`);
     return EXIT.failed;
   }
-  const { given } = got;
-  const endsAt = given.expiresAt ?? given.refreshAt;
-  if (
-    validForMs !== undefined && endsAt !== undefined &&
-    Date.parse(endsAt) < context.clock.wallMs() + validForMs
-  ) {
-    context.host.err(
-      "warning: the credential is the freshest there is, but lives shorter than asked\n",
-    );
-  }
-  context.host.out(
+  const { served } = lookup;
+  const endsAt = served.expiresAt ?? served.refreshAt;
+  const isShort = validForMs !== undefined && endsAt !== undefined &&
+    Date.parse(endsAt) < clock.wallMs() + validForMs;
+  if (isShort) host.err("warning: no credential with the requested validity; this one is newest\n");
+  host.out(
     options.output === "json"
-      ? JSON.stringify(asJson(image.text, given), null, 2) + "\n"
-      : asText(given),
+      ? `${JSON.stringify(jsonOf(image.text, served), null, 2)}\n`
+      : textOf(served),
   );
   return EXIT.ok;
 }
 
-async function ask(
+/** Returns undefined when no agent answered. */
+function lookupFrom(result: ApiResult<ServedCredential>): Lookup | undefined {
+  switch (result.kind) {
+    case "answered":
+      return { kind: "found", served: result.body };
+    case "refused":
+      if (result.code === "no-credential") return { kind: "none", reasons: result.details };
+      throw new AgentError("refused", `the agent returned an error: ${result.message}`);
+    case "no-agent":
+      return undefined;
+  }
+}
+
+async function queryProviders(
   context: Context,
   flags: Flags,
-  config: AgentConfig,
-  image: ImageReference,
-  { labels: pairs, validFor }: GetOptions,
-): Promise<Got> {
-  const labels = labelsOf(pairs);
-  const asked = await queryApi<ServedCredential>(config, {
-    method: "POST",
-    path: "/v1/credentials/get",
-    body: { ref: image.text, labels, ...(validFor !== undefined && { validFor }) },
-  });
-  if (asked.kind === "answered") return { kind: "found", given: asked.body };
-  if (asked.kind === "refused") {
-    if (asked.code === "no-credential") return { kind: "none", why: asked.details };
-    throw new AgentError("refused", `the agent refuses: ${asked.message}`);
-  }
-  warnAboutAgent(context, asked);
+  { image, labels, validForMs }: {
+    readonly image: ImageReference;
+    readonly labels: Readonly<Record<string, string>>;
+    readonly validForMs: number | undefined;
+  },
+): Promise<Lookup> {
   await using chain = await openChain(context, await loadConfig(context, flags));
-  const validForMs = validFor === undefined ? undefined : parseDurationMs(validFor);
   const { winner, attempts } = await chain.chain.resolve({
     image,
     labels,
     ...(validForMs !== undefined && { validUntilMs: context.clock.wallMs() + validForMs }),
   });
   if (winner !== undefined) {
-    return { kind: "found", given: credentialOf(winner.provider, winner.candidates[0]) };
+    return { kind: "found", served: servedCredential(winner.provider, winner.candidates[0]) };
   }
-  const why = attempts.map(({ provider, outcome }) => {
+  const reasons = attempts.map(({ provider, outcome }) => {
     const detail = outcome.kind === "failed" ? outcome.detail : REASON_CODES[outcome.reason];
     return `${provider}: ${outcome.reason}: ${detail}`;
   });
-  return { kind: "none", why };
+  return { kind: "none", reasons };
 }
 
 /**
- * Labels from `key=value` arguments.
+ * Parses labels from `key=value` arguments.
  *
  * @throws {AgentError} `usage` when one has no equals sign.
  */
-export function labelsOf(pairs: readonly string[]): Record<string, string> {
+export function parseLabels(pairs: readonly string[]): Record<string, string> {
   return Object.fromEntries(pairs.map((pair) => {
     const at = pair.indexOf("=");
-    // The value may be a secret: the message names the option only.
-    if (at < 1) throw new AgentError("usage", "read --label: not of the form key=value");
+    // The value may be a secret, so the message does not quote it.
+    if (at < 1) throw new AgentError("usage", "failed to parse --label: not of the form key=value");
     return [pair.slice(0, at), pair.slice(at + 1)];
   }));
 }
 
-function credentialOf(provider: string, candidate: Candidate): ServedCredential {
+function servedCredential(provider: string, candidate: Candidate): ServedCredential {
   const { credential, origin, fetchedAtMs, refreshAtMs, expiresAtMs } = candidate;
   const secret = credentialSecret(credential).reveal();
   const username = credentialUsername(credential);
@@ -146,8 +152,8 @@ function credentialOf(provider: string, candidate: Candidate): ServedCredential 
   };
 }
 
-function asJson(image: string, given: ServedCredential) {
-  const { provider, credential, origin, fetchedAt, refreshAt, expiresAt } = given;
+function jsonOf(image: string, served: ServedCredential) {
+  const { provider, credential, origin, fetchedAt, refreshAt, expiresAt } = served;
   return {
     image,
     provider,
@@ -155,12 +161,11 @@ function asJson(image: string, given: ServedCredential) {
     ...credential,
     origin,
     fetchedAt,
-    ...(refreshAt !== undefined && { refreshAt }),
-    ...(expiresAt !== undefined && { expiresAt }),
+    ...defined({ refreshAt, expiresAt }),
   };
 }
 
-function asText({ credential }: ServedCredential): string {
+function textOf({ credential }: ServedCredential): string {
   switch (credential.form) {
     case "basic":
       return `username: ${credential.username}\npassword: ${credential.password}\n`;

@@ -1,6 +1,8 @@
 import { dirname } from "@std/path";
 import { asset } from "../assets/mod.ts";
-import { AgentError, messageOf } from "../model/mod.ts";
+import { loadAgentConfig } from "../config/mod.ts";
+import { AgentError, ConfigError, EXIT, formatProblem, messageOf } from "../model/mod.ts";
+import type { Context } from "../platform/mod.ts";
 import {
   CREDENTIAL_HELPER,
   executes,
@@ -15,52 +17,78 @@ import {
   type Step,
   systemctlReports,
   systemctlStep,
+  systemPorts,
   unitState,
 } from "./installation.ts";
 
-/** What to install, and where. */
+/** Options of `install`. */
 export interface InstallOptions {
-  /** Folder above `bin`. */
+  /** Folder that contains `bin`. */
   readonly prefix: string;
-  /** Folder that stands for `/`, for building images; empty for this machine. */
+  /** Root folder, for building images; empty for this host. */
   readonly root: string;
-  /** Only say what would be done. */
+  /** Only print the steps. */
   readonly dryRun: boolean;
-  /** Make the link by which docker's tools find us. */
+  /** Create the link by which docker's tools find the credential helper. */
   readonly dockerCredentialHelper: boolean;
-  /** Enable and start the service too. */
+  /** Also enable and start the service. */
   readonly now: boolean;
 }
 
-/** What `install` works with. */
+/** Dependencies of {@linkcode install}. */
 export interface InstallPorts extends InstallationPorts {
-  /** The program that runs, and whether it is the compiled binary. */
+  /** The running program, and whether it is the compiled binary. */
   readonly self: { readonly path: string; readonly standalone: boolean; readonly uid: number };
-  /** What is wrong with an existing configuration file, one line each. */
+  /** Returns the problems of an existing configuration file, one line each. */
   readonly checkConfiguration: (path: string) => Promise<readonly string[]>;
 }
 
-/** What there is to do, what is done already, and what to warn about. */
+/** `install`: installs the program on this host. */
+export function installCommand(context: Context, options: InstallOptions): Promise<number> {
+  const { host, files } = context;
+  return install(options, {
+    ...systemPorts(context),
+    self: { path: host.execPath, standalone: host.standalone, uid: host.uid() },
+    async checkConfiguration(config) {
+      try {
+        await loadAgentConfig({
+          flags: { config },
+          env: {},
+          readText: (path) => files.readText(path),
+        });
+        return [];
+      } catch (error) {
+        if (error instanceof ConfigError) return error.problems.map(formatProblem);
+        return [messageOf(error)];
+      }
+    },
+  });
+}
+
+/** Steps to apply, and notes on what is already in place. */
 interface Plan {
   readonly steps: readonly Step[];
   readonly notes: readonly string[];
 }
 
 /**
- * Puts the binary, its unit, a configuration and, if asked, the credential helper's link in place,
- * saying each step before it is done. What is there already stays ("unchanged"), an existing
- * configuration always; when a step fails, everything is taken back.
+ * Installs the binary, its unit, a sample configuration and, as an option, the link of the
+ * credential helper. Keeps files that are up to date, and any existing configuration. When a step
+ * fails, undoes all of them.
  *
- * @returns The exit code: 0, 1 when it failed, 2 when the options make no sense.
+ * @returns The exit code: 0, 1 when it failed, 2 when the options are invalid.
  */
 export async function install(options: InstallOptions, ports: InstallPorts): Promise<number> {
   try {
     const paths = installPaths(options);
     if (!ports.self.standalone) {
-      throw new AgentError("usage", "install: this is not the compiled binary (build one first)");
+      throw new AgentError(
+        "usage",
+        "install: only the compiled binary can be installed (build it first)",
+      );
     }
     if (options.now && options.root !== "") {
-      throw new AgentError("usage", "--now: what is below --root cannot be started");
+      throw new AgentError("usage", "--now: cannot be combined with --root");
     }
     for (const folder of [paths.binFolder, paths.configFolder, paths.unitFolder, paths.tmpfiles]) {
       await refuseSharedFolders(ports.files, ports.self.uid, folder);
@@ -69,15 +97,15 @@ export async function install(options: InstallOptions, ports: InstallPorts): Pro
     plan.notes.forEach(ports.out);
     await warnAboutConfiguration(ports, paths);
     if (options.dryRun) {
-      plan.steps.forEach((step) => ports.out(`would ${step.what}`));
-      return 0;
+      plan.steps.forEach((step) => ports.out(`would ${step.action}`));
+      return EXIT.ok;
     }
     await runSteps(plan.steps, ports);
     if (!options.now && plan.steps.length > 0 && options.root === "") printNextSteps(ports);
-    return 0;
+    return EXIT.ok;
   } catch (error) {
     ports.err(`nydus-auth-agent: ${messageOf(error)}`);
-    return error instanceof AgentError && error.code === "usage" ? 2 : 1;
+    return error instanceof AgentError && error.code === "usage" ? EXIT.badConfig : EXIT.failed;
   }
 }
 
@@ -112,7 +140,7 @@ async function makePlan(
   return { steps, notes };
 }
 
-// From the top down, so that each can be made, and unmade, by itself.
+/** Returns the folders to create, outermost first, so that each is a step of its own. */
 async function missingFolders(
   { files }: Pick<InstallPorts, "files">,
   path: string,
@@ -123,7 +151,7 @@ async function missingFolders(
 
 function folderStep({ files }: InstallPorts, path: string): Step {
   return {
-    what: `make the folder ${path}`,
+    action: `create the folder ${path}`,
     async apply(undoable) {
       await files.makeDirectory(path, 0o755);
       undoable({ undo: () => files.remove(path) });
@@ -135,8 +163,8 @@ async function binaryStep({ files, self }: InstallPorts, paths: InstallPaths) {
   const { binary } = paths;
   const found = await files.stat(binary);
   if (found?.kind === "file" && await files.sameBytes(self.path, binary)) return undefined;
-  const what = found === undefined ? `copy this program to ${binary}` : `replace ${binary}`;
-  return replaceStep(files, what, binary, () => files.copyFile(self.path, binary, 0o755));
+  const action = found === undefined ? `copy this program to ${binary}` : `replace ${binary}`;
+  return replaceStep(files, action, binary, () => files.copyFile(self.path, binary, 0o755));
 }
 
 async function linkStep({ files }: InstallPorts, paths: InstallPaths) {
@@ -144,18 +172,18 @@ async function linkStep({ files }: InstallPorts, paths: InstallPaths) {
   const found = await files.stat(path);
   if (found?.kind === "symlink" && found.linkTarget === PROGRAM) return undefined;
   if (found !== undefined) {
-    throw new AgentError("io", `link ${path}: something else is there (move it aside first)`);
+    throw new AgentError("io", `failed to link ${path}: another file exists there (move it first)`);
   }
-  const what = `link ${path} to ${PROGRAM}`;
-  return replaceStep(files, what, path, () => files.symlink(path, PROGRAM));
+  const action = `link ${path} to ${PROGRAM}`;
+  return replaceStep(files, action, path, () => files.symlink(path, PROGRAM));
 }
 
 async function configStep({ files }: InstallPorts, { config }: InstallPaths) {
   if (await files.stat(config) !== undefined) return undefined;
-  const what = `write ${config} (the commented sample)`;
+  const action = `write ${config} (the commented sample)`;
   return replaceStep(
     files,
-    what,
+    action,
     config,
     () => files.writeText(config, asset("config.toml"), 0o600),
   );
@@ -171,12 +199,12 @@ function tmpfilesStep(ports: InstallPorts, { tmpfiles }: InstallPaths) {
   return textStep(ports, tmpfiles, asset("nydus-auth-agent.tmpfiles.conf"));
 }
 
-/** Nothing is to be done where the text is there already. */
+/** Returns undefined when the file has the text already. */
 async function textStep({ files }: InstallPorts, path: string, text: string) {
   const found = await files.stat(path);
   if (found?.kind === "file" && await files.readText(path) === text) return undefined;
-  const what = found === undefined ? `write ${path}` : `replace ${path}`;
-  return replaceStep(files, what, path, () => files.writeText(path, text, 0o644));
+  const action = found === undefined ? `write ${path}` : `replace ${path}`;
+  return replaceStep(files, action, path, () => files.writeText(path, text, 0o644));
 }
 
 async function warnAboutConfiguration(
@@ -187,8 +215,10 @@ async function warnAboutConfiguration(
   for (const problem of await checkConfiguration(config)) err(`warning: ${problem}`);
 }
 
-// A service that is up to date is left alone; one that runs an older binary is restarted, also when
-// an earlier `install` has replaced the file.
+/**
+ * Starts the service, or restarts it when it runs an older binary, which an earlier `install` may
+ * have replaced.
+ */
 async function startSteps(
   ports: InstallPorts,
   { binary }: InstallPaths,
@@ -196,7 +226,7 @@ async function startSteps(
 ): Promise<Step[]> {
   const systemctl = await findSystemctl(ports.files);
   if (systemctl === undefined) {
-    throw new AgentError("io", "--now: systemd does not run this machine (leave out --now)");
+    throw new AgentError("io", "--now: systemd does not run this host (omit --now)");
   }
   const unit = `${PROGRAM}.service`;
   const enabled = await systemctlReports(ports, systemctl, "is-enabled");
@@ -215,7 +245,7 @@ async function startSteps(
 }
 
 function printNextSteps({ out }: InstallPorts): void {
-  out("nothing was started or restarted; to do so:");
+  out("the service was not started or restarted; to do so, run:");
   out(`  systemctl daemon-reload && systemctl enable ${PROGRAM} && systemctl restart ${PROGRAM}`);
-  out(`(${CREDENTIAL_HELPER} comes with --docker-credential-helper)`);
+  out(`(--docker-credential-helper also installs ${CREDENTIAL_HELPER})`);
 }

@@ -6,31 +6,42 @@ import {
   type ProcessRequest,
   type ProcessRunner,
 } from "../model/mod.ts";
+import { type Context, systemInstallFiles } from "../platform/mod.ts";
 
 /** The name of the program, its unit and its folder. */
 export const PROGRAM = "nydus-auth-agent";
 
-/** The name under which docker and its friends look for us. */
+/** The name by which docker and compatible tools find the program as a credential helper. */
 export const CREDENTIAL_HELPER = "docker-credential-nydus-auth";
 
-/** What an installation works with. */
+/** Access to the system. */
 export interface InstallationPorts {
   readonly files: InstallFiles;
   readonly processRunner: ProcessRunner;
-  /** Prints one line for people. */
+  /** Prints a line. */
   readonly out: (line: string) => void;
-  /** Prints one line about trouble. */
+  /** Prints an error or a warning. */
   readonly err: (line: string) => void;
 }
 
-/** Where everything goes. */
+/** Returns the ports of this host. */
+export function systemPorts({ host, processRunner }: Context): InstallationPorts {
+  return {
+    files: systemInstallFiles(),
+    processRunner,
+    out: (line) => host.out(`${line}\n`),
+    err: (line) => host.err(`${line}\n`),
+  };
+}
+
+/** Paths of an installation. */
 export interface InstallPaths {
   readonly binFolder: string;
   readonly binary: string;
   readonly credentialHelper: string;
   readonly unitFolder: string;
   readonly unit: string;
-  /** What systemd lays at boot. */
+  /** The tmpfiles.d file, which creates the CRI link at boot. */
   readonly tmpfiles: string;
   readonly configFolder: string;
   readonly config: string;
@@ -39,14 +50,16 @@ export interface InstallPaths {
 }
 
 /**
- * The paths of an installation below `root`.
+ * Returns the paths of an installation below `root`.
  *
- * @throws {AgentError} `usage` when one of the two is no absolute path, or one that a unit file
- * cannot hold as it is.
+ * @throws {AgentError} `usage` when a path is not absolute, or would need quoting in a unit file.
  */
 export function installPaths({ prefix, root }: { prefix: string; root: string }): InstallPaths {
   if (!/^\/[\w.+@/-]*$/.test(prefix)) {
-    throw new AgentError("usage", `--prefix ${prefix}: not an absolute path of ordinary letters`);
+    throw new AgentError(
+      "usage",
+      `--prefix ${prefix}: not an absolute path of letters, digits and "._+@-"`,
+    );
   }
   if (root !== "" && !root.startsWith("/")) {
     throw new AgentError("usage", `--root ${root}: not an absolute path`);
@@ -66,9 +79,9 @@ export function installPaths({ prefix, root }: { prefix: string; root: string })
 }
 
 /**
- * Refuses a path that users other than root and ourselves can redirect: who may write to a folder
- * above it can replace what is installed there, and root would run it. Symbolic links are followed
- * one by one. Folders that do not exist yet are left out.
+ * Rejects a path that users other than root and the current one can redirect: they could replace
+ * the binary that root runs. Follows symbolic links one by one; ignores folders that do not exist
+ * yet.
  *
  * @throws {AgentError} `usage` with the folder's name and the remedy.
  */
@@ -87,7 +100,7 @@ export async function refuseSharedFolders(
     if (kind === "symlink") {
       await refuseSharedFolders(files, ourUid, resolve(dirname(path), linkTarget));
     } else {
-      // In a sticky folder, such as /tmp, nobody can replace the entries of others.
+      // In a sticky folder, such as /tmp, users cannot replace the entries of others.
       const isSticky = (mode & 0o1000) !== 0;
       const isOpenToGroup = (mode & 0o020) !== 0 && gid !== 0 && ourUid === 0;
       if (!isSticky && ((mode & 0o002) !== 0 || isOpenToGroup)) {
@@ -98,22 +111,23 @@ export async function refuseSharedFolders(
   if (path !== "/") await refuseSharedFolders(files, ourUid, dirname(path));
 }
 
-/** How to take back what a step did, and what to tidy once everything is done. */
+/** Undoes a step, or removes its backup once all steps have succeeded. */
 export interface Reversal {
   undo(): Promise<void>;
-  settle?(): Promise<void>;
+  cleanUp?(): Promise<void>;
 }
 
-/** One thing to do, said before it is done. */
+/** A step of an installation. */
 export interface Step {
-  readonly what: string;
-  /** Does it. `undoable` is called as soon as there is something to take back. */
+  /** What it does; printed before it is applied. */
+  readonly action: string;
+  /** Calls `undoable` as soon as there is something to undo. */
   apply(undoable: (reversal: Reversal) => void): Promise<void>;
 }
 
 /**
- * Does the steps in order. When one fails, everything before it is taken back in reverse order, and
- * the failure is thrown.
+ * Applies the steps in order. When one fails, undoes those before it in reverse order, and throws
+ * the error.
  */
 export async function runSteps(
   steps: readonly Step[],
@@ -122,30 +136,30 @@ export async function runSteps(
   const done: Reversal[] = [];
   try {
     for (const step of steps) {
-      out(step.what);
+      out(step.action);
       await step.apply((reversal) => done.push(reversal));
     }
   } catch (error) {
-    if (done.length > 0) out("undo what was done");
+    if (done.length > 0) out("undoing the previous steps");
     for (const reversal of done.reverse()) {
       await reversal.undo().catch((problem) => err(`undo: ${messageOf(problem)}`));
     }
     throw error;
   }
   for (const reversal of done) {
-    await reversal.settle?.().catch((problem) => err(`tidy up: ${messageOf(problem)}`));
+    await reversal.cleanUp?.().catch((problem) => err(`clean up: ${messageOf(problem)}`));
   }
 }
 
-/** Writes `path` by `write`, which replaces it whole; what was there before can be brought back. */
+/** Returns a step that replaces `path` by calling `write`, and can restore the previous file. */
 export function replaceStep(
   files: InstallFiles,
-  what: string,
+  action: string,
   path: string,
   write: () => Promise<void>,
 ): Step {
   return {
-    what,
+    action,
     async apply(undoable) {
       if (await files.stat(path) === undefined) {
         await write();
@@ -153,23 +167,23 @@ export function replaceStep(
         return;
       }
       const aside = await files.backUp(path);
-      const tidy = async () => {
+      const cleanUp = async () => {
         if (await files.stat(aside) !== undefined) await files.remove(aside);
       };
       undoable({
         async undo() {
           await files.move(aside, path);
-          // Two names of one and the same file: moving one over the other does nothing.
-          await tidy();
+          // Moving a hard link over the same file does not remove it.
+          await cleanUp();
         },
-        settle: tidy,
+        cleanUp,
       });
       await write();
     },
   };
 }
 
-/** Runs `systemctl` with these arguments; `undoArgs` takes it back. */
+/** Returns a step that runs `systemctl` with these arguments; `undoArgs` undo it. */
 export function systemctlStep(
   { processRunner }: Pick<InstallationPorts, "processRunner">,
   systemctl: string,
@@ -177,9 +191,9 @@ export function systemctlStep(
   undoArgs?: readonly string[],
 ): Step {
   return {
-    what: `run systemctl ${args.join(" ")}`,
+    action: `run systemctl ${args.join(" ")}`,
     async apply(undoable) {
-      // A unit that fails to start is enabled all the same: so it is taken back either way.
+      // A unit that fails to start stays enabled, so the step is undone in any case.
       if (undoArgs !== undefined) undoable({ undo: () => run(processRunner, systemctl, undoArgs) });
       await run(processRunner, systemctl, args);
     },
@@ -187,16 +201,19 @@ export function systemctlStep(
 }
 
 async function run(runner: ProcessRunner, path: string, args: readonly string[]): Promise<void> {
-  const action = `run systemctl ${args.join(" ")}`;
+  const action = `failed to run systemctl ${args.join(" ")}`;
   const result = await runner.run(systemctlRequest(path, args));
   switch (result.kind) {
     case "exited": {
       if (result.code === 0) return;
-      const said = result.stderr.trim().split("\n")[0] ?? "";
-      throw new AgentError("io", `${action}: exit code ${result.code}${said && `, ${said}`}`);
+      const message = result.stderr.trim().split("\n")[0] ?? "";
+      throw new AgentError("io", `${action}: exit code ${result.code}${message && `, ${message}`}`);
     }
     case "timed-out":
-      throw new AgentError("io", `${action}: no end in two minutes (see journalctl -u ${PROGRAM})`);
+      throw new AgentError(
+        "io",
+        `${action}: timed out after two minutes (see journalctl -u ${PROGRAM})`,
+      );
     case "too-much-output":
       throw new AgentError("io", `${action}: too much output`);
     case "not-started":
@@ -210,26 +227,26 @@ function systemctlRequest(path: string, args: readonly string[]): ProcessRequest
   return { path, args, env: {}, stdin: "", timeoutMs: 120_000, maxStdoutBytes: 65_536 };
 }
 
-/** Whether `systemctl` answers "yes" (exit code 0) to a question such as `is-enabled`. */
+/** Returns whether a query such as `is-enabled` succeeds (exit code 0). */
 export async function systemctlReports(
   { processRunner }: Pick<InstallationPorts, "processRunner">,
   systemctl: string,
-  question: string,
+  query: string,
 ): Promise<boolean> {
-  const args = [question, "--quiet", `${PROGRAM}.service`];
+  const args = [query, "--quiet", `${PROGRAM}.service`];
   const result = await processRunner.run(systemctlRequest(systemctl, args));
   return result.kind === "exited" && result.code === 0;
 }
 
-/** What systemd knows about our unit. */
+/** State of the unit in systemd. */
 export interface UnitState {
-  /** Main process; undefined while the unit does not run. */
+  /** The main process; undefined while the unit does not run. */
   readonly pid?: number;
-  /** The unit file has changed since systemd read it. */
+  /** Whether the unit file has changed since systemd read it. */
   readonly needsReload: boolean;
 }
 
-/** Asks systemd about our unit. */
+/** Returns the state of the unit. */
 export async function unitState(
   { processRunner }: Pick<InstallationPorts, "processRunner">,
   systemctl: string,
@@ -241,14 +258,14 @@ export async function unitState(
   return { ...(pid > 0 && { pid }), needsReload: lines.includes("NeedDaemonReload=yes") };
 }
 
-/** Whether a process executes this very file, not an older one that it has replaced. */
+/** Returns whether a process executes this file, and not an older one that it has replaced. */
 export async function executes(
   { processRunner }: Pick<InstallationPorts, "processRunner">,
   pid: number,
   binary: string,
 ): Promise<boolean> {
   const result = await processRunner.run({
-    path: "/bin/sh", // a compiled binary of Deno may not read /proc itself
+    path: "/bin/sh", // a compiled binary of Deno cannot read /proc
     args: ["-c", '[ "$1" -ef "$2" ]', "sh", `/proc/${pid}/exe`, binary],
     env: {},
     stdin: "",
@@ -258,7 +275,7 @@ export async function executes(
   return result.kind === "exited" && result.code === 0;
 }
 
-/** Where `systemctl` is, when systemd runs this machine. */
+/** Returns the path of `systemctl`, or undefined when systemd does not run this machine. */
 export async function findSystemctl(files: InstallFiles): Promise<string | undefined> {
   if (await files.stat("/run/systemd/system") === undefined) return undefined;
   for (const path of ["/usr/bin/systemctl", "/bin/systemctl"]) {

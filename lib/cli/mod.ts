@@ -1,6 +1,6 @@
 /**
- * The command line: one file a command, which prints and decides nothing. It is the one room that
- * knows all others, because everything is built and owned here.
+ * Command line: one file per command, which parses its flags, calls other packages and prints the
+ * result.
  *
  * @module
  */

@@ -1,14 +1,53 @@
-import { CONFIG_KEYS } from "../config/mod.ts";
+import { type Command, Option } from "commander";
+import { CONFIG_KEYS, type Flags } from "../config/mod.ts";
 
-/** The options that a command shares with `run`, out of the table of configuration keys. */
-export const CONFIG_FLAGS: readonly {
+/** A command-line option for a configuration key. */
+interface ConfigFlag {
+  /** Name in camel case, as commander returns it. */
   readonly name: string;
-  /** What stands for its value in a help text. */
+  /** Name on the command line, such as `--log-level`. */
+  readonly long: string;
+  /** Placeholder for the value in help texts. */
   readonly value: string;
   readonly help: string;
-}[] = CONFIG_KEYS.flatMap(({ flag, description, path, type, ...key }) => {
-  if (flag === undefined) return [];
-  const value = type.kind === "choice" ? type.choices.join("|") : type.kind;
-  const byDefault = key.default === undefined ? "" : `, default ${key.default}`;
-  return [{ name: flag, value, help: `${description} (${path}${byDefault})` }];
-});
+}
+
+/** Options for configuration keys, generated from the table of keys. */
+const CONFIG_FLAGS: readonly ConfigFlag[] = [
+  {
+    name: "config",
+    long: "--config",
+    value: "file",
+    help: "configuration file (default /etc/nydus-auth-agent/config.toml)",
+  },
+  ...CONFIG_KEYS.flatMap(({ flag: name, description, path, type, ...key }): ConfigFlag[] => {
+    if (name === undefined) return [];
+    const long = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+    const value = type.kind === "choice" ? type.choices.join("|") : type.kind;
+    const byDefault = key.default === undefined ? "" : `, default ${key.default}`;
+    return [{ name, long, value, help: `${description} (${path}${byDefault})` }];
+  }),
+];
+
+const HELP_GROUP = "Settings (also keys of the configuration file):";
+
+/** Adds the options for configuration keys, below the command's own options. */
+export function addSettings(command: Command): void {
+  for (const { name, long, value, help } of CONFIG_FLAGS) {
+    const option = new Option(`${long} <${value}>`, help);
+    command.addOption(name === "config" ? option : option.helpGroup(HELP_GROUP));
+  }
+}
+
+/** Returns whether an option stands for a configuration key. */
+export function isSetting({ long }: Option): boolean {
+  return CONFIG_FLAGS.some((flag) => flag.long === long);
+}
+
+/** Returns the values of the options for configuration keys. */
+export function configFlags(options: Readonly<Record<string, unknown>>): Flags {
+  return Object.fromEntries(CONFIG_FLAGS.flatMap(({ name }) => {
+    const value = options[name];
+    return typeof value === "string" ? [[name, value]] : [];
+  }));
+}

@@ -1,10 +1,11 @@
-import type { Command } from "commander";
-import { asset, assetNames, describeAsset } from "../assets/mod.ts";
+import type { Argument, Command, Option } from "commander";
+import { asset, assetNames, describeAsset, manualTemplate } from "../assets/mod.ts";
+import { EXIT } from "../model/mod.ts";
 import { completionScript, SHELLS } from "./completions.ts";
-import { manualPage } from "./manual.ts";
-import { alignColumns } from "./table.ts";
+import { isSetting } from "./settings.ts";
+import { alignColumns } from "./terminal_text.ts";
 
-/** Where `show` writes. */
+/** Output of `show`. */
 export interface ShowOutput {
   readonly out: (text: string) => void;
   readonly err: (text: string) => void;
@@ -15,7 +16,7 @@ interface Text {
   readonly text: () => string;
 }
 
-/** Every text that the program carries, by its name: assets, and what is generated. */
+/** Returns every text that the program contains, by name: assets and generated texts. */
 export function texts(program: Command): ReadonlyMap<string, Text> {
   const found = new Map<string, Text>();
   for (const name of assetNames()) {
@@ -29,24 +30,57 @@ export function texts(program: Command): ReadonlyMap<string, Text> {
   return found;
 }
 
-/**
- * Prints one of the texts that the program carries, or the list of them without a name.
- *
- * @returns The exit code: 0, or 2 when there is no text of that name.
- */
+/** `show [NAME]`: prints a text that the program contains, or the list of names. */
 export function show(name: string | undefined, program: Command, { out, err }: ShowOutput): number {
   const known = texts(program);
   if (name === undefined) {
     out(alignColumns([...known].map(([name, { description }]) => [name, description])));
-    return 0;
+    return EXIT.ok;
   }
   const found = known.get(name);
   if (found === undefined) {
     err(
-      `nydus-auth-agent: show ${name}: no such text (run "nydus-auth-agent show" for the list)\n`,
+      `nydus-auth-agent: show ${name}: no such text; run \`nydus-auth-agent show\` for the list\n`,
     );
-    return 2;
+    return EXIT.badConfig;
   }
   out(found.text());
-  return 0;
+  return EXIT.ok;
+}
+
+/** Returns the manual page in roff; commands and options come from their definitions. */
+function manualPage(program: Command): string {
+  const commands = program.createHelp().visibleCommands(program);
+  const settings = new Map(
+    commands.flatMap(({ options }) => options).filter(isSetting)
+      .map((option) => [option.long, option]),
+  );
+  const generated = [
+    ".SH COMMANDS",
+    ...commands.map(commandSection),
+    ".SH SETTINGS",
+    "Options of the commands that read the configuration. Each is also a configuration key.",
+    ...[...settings.values()].map(optionEntry),
+  ];
+  return manualTemplate().replace("@COMMANDS@", () => generated.join("\n"));
+}
+
+function commandSection(command: Command): string {
+  const own = command.options.filter((option) => !isSetting(option));
+  const usage = [command.name(), ...command.registeredArguments.map(usageOf)].join(" ");
+  return [`.SS ${roff(usage)}`, roff(command.description()), ...own.map(optionEntry)].join("\n");
+}
+
+function usageOf(argument: Argument): string {
+  const name = argument.name().toUpperCase() + (argument.variadic ? "..." : "");
+  return argument.required ? name : `[${name}]`;
+}
+
+function optionEntry({ flags, description }: Option): string {
+  return `.TP\n.B ${roff(flags)}\n${roff(description)}`;
+}
+
+/** Escapes text for roff: a dash becomes a minus, a leading dot is not a request. */
+function roff(text: string): string {
+  return text.replaceAll("\\", "\\e").replaceAll("-", "\\-").replace(/^[.']/gm, "\\&$&");
 }

@@ -11,32 +11,18 @@ import {
   imageViews,
   mountLevel,
 } from "../observability/mod.ts";
-import { alignColumns, printable } from "./table.ts";
+import { alignColumns, colored, printable, type TextStyle } from "./terminal_text.ts";
 
-/** How a text is put on a screen. */
-export interface ScreenStyle {
-  readonly colour: boolean;
-}
-
-const CODES: Readonly<Record<HealthLevel, number>> = { ok: 32, warning: 33, critical: 31 };
-/** Marks where a colour begins and ends; text from outside cannot hold them (`printable`). */
-const ESCAPE = "\x1b[";
-
-/** A word in the colour of its level, where colours are wanted. */
-export function coloured(level: HealthLevel, text: string, { colour }: ScreenStyle): string {
-  return colour ? `${ESCAPE}${CODES[level]}m${text}${ESCAPE}0m` : text;
-}
-
-/** The one sentence, with its level before it. */
-export function sentenceText(
+/** Returns the status summary after its level. */
+export function summaryText(
   { level, summary }: Pick<HealthView, "level" | "summary">,
-  style: ScreenStyle,
+  style: TextStyle,
 ): string {
-  return `${coloured(level, level, style)}: ${printable(summary)}`;
+  return `${colored(level, level, style)}: ${printable(summary)}`;
 }
 
-/** The whole state as tables, what is in trouble first. */
-export function statusText(status: AgentStatus, nowMs: number, style: ScreenStyle): string {
+/** Returns the complete status as tables, problems first. */
+export function statusText(status: AgentStatus, nowMs: number, style: TextStyle): string {
   const sections = [
     imageTable(status, nowMs, style),
     mountTable(status, style),
@@ -49,7 +35,7 @@ export function statusText(status: AgentStatus, nowMs: number, style: ScreenStyl
   return sections.join("\n");
 }
 
-function imageTable(status: AgentStatus, nowMs: number, style: ScreenStyle): string {
+function imageTable(status: AgentStatus, nowMs: number, style: TextStyle): string {
   const views = imageViews(status, nowMs);
   const rows = views.map(({ image, word, mounts }) => [
     printable(imageLabel(image)),
@@ -62,19 +48,27 @@ function imageTable(status: AgentStatus, nowMs: number, style: ScreenStyle): str
       ? ""
       : `${image.lastFailure.reason}: ${printable(image.lastFailure.detail)}`,
   ]);
-  const header = ["IMAGE", "HEALTH", "PROVIDER", "LEFT", "ASKED AGAIN", "MOUNTS", "LAST FAILURE"];
+  const header = [
+    "IMAGE",
+    "HEALTH",
+    "PROVIDER",
+    "EXPIRES IN",
+    "NEXT RENEWAL",
+    "MOUNTS",
+    "LAST FAILURE",
+  ];
   const lines = alignColumns([header, ...rows]).split("\n");
-  // Painted after the columns are aligned: what paints has no width.
+  // Colored after alignment, because color codes have no width.
   return lines.map((line, i) => {
     const view = views[i - 1];
-    return view === undefined ? line : paint(line, view.word, view.level, style);
+    return view === undefined ? line : colorWord(line, view.word, view.level, style);
   }).join("\n");
 }
 
-function paint(line: string, word: string, level: HealthLevel, style: ScreenStyle): string {
+function colorWord(line: string, word: string, level: HealthLevel, style: TextStyle): string {
   const at = line.indexOf(` ${word} `);
   if (at < 0) return line;
-  return line.slice(0, at + 1) + coloured(level, word, style) + line.slice(at + 1 + word.length);
+  return line.slice(0, at + 1) + colored(level, word, style) + line.slice(at + 1 + word.length);
 }
 
 function nextText({ provider, nextAttemptAtMs }: ImageStatus, nowMs: number): string {
@@ -84,8 +78,8 @@ function nextText({ provider, nextAttemptAtMs }: ImageStatus, nowMs: number): st
   return nextAttemptAtMs === undefined ? "when it changes" : span(nextAttemptAtMs - nowMs);
 }
 
-/** Mounts in trouble first: a screen may not have room for more. */
-function mountTable({ daemons, nowMs }: AgentStatus, style: ScreenStyle): string {
+/** Lists mounts with problems first: the end may not fit on the screen. */
+function mountTable({ daemons, nowMs }: AgentStatus, style: TextStyle): string {
   const mounts = daemons.flatMap((daemon) =>
     daemon.instances.map((instance) => ({ daemon, instance, level: mountLevel(instance) }))
   );
@@ -95,14 +89,16 @@ function mountTable({ daemons, nowMs }: AgentStatus, style: ScreenStyle): string
     daemon.state,
     printable(instance.snapshotId),
     deliveryText(instance),
-    endText(instance, nowMs),
+    readsFailText(instance, nowMs),
     printable(`${instance.image ?? "-"}${instance.host ? ` (from ${instance.host})` : ""}`),
     printable(instance.deliveryDetail ?? instance.imageProblem ?? ""),
   ]);
-  const header = ["DAEMON", "STATE", "SNAPSHOT", "DELIVERY", "READS END", "IMAGE", "DETAIL"];
+  const header = ["DAEMON", "STATE", "SNAPSHOT", "DELIVERY", "READS FAIL IN", "IMAGE", "DETAIL"];
   const table = alignColumns([header, ...rows]).split("\n").map((line, i) => {
     const mount = sorted[i - 1];
-    return mount === undefined ? line : paint(line, mount.instance.delivery, mount.level, style);
+    return mount === undefined
+      ? line
+      : colorWord(line, mount.instance.delivery, mount.level, style);
   }).join("\n");
   return table + toleranceText(daemons, nowMs);
 }
@@ -113,27 +109,29 @@ function deliveryText({ delivery, provenReads }: DaemonStatus["instances"][numbe
     : delivery;
 }
 
-/** Reads end when every source is silent from now on: for each mount, and for the node. */
-type ReadsEnd = Pick<DaemonStatus["instances"][number], "readsFailAtMs">;
-
-function endText({ readsFailAtMs }: ReadsEnd, nowMs: number): string {
+function readsFailText(
+  { readsFailAtMs }: Pick<DaemonStatus["instances"][number], "readsFailAtMs">,
+  nowMs: number,
+): string {
   return readsFailAtMs === undefined ? "-" : span(readsFailAtMs - nowMs);
 }
 
+/** Describes how long the node tolerates an outage of all providers. */
 function toleranceText(daemons: readonly DaemonStatus[], nowMs: number): string {
-  const ends = daemons.flatMap(({ instances }) => instances)
+  const [first] = daemons.flatMap(({ instances }) => instances)
     .filter(({ readsFailAtMs }) => readsFailAtMs !== undefined)
     .sort((a, b) => (a.readsFailAtMs ?? 0) - (b.readsFailAtMs ?? 0));
-  const [first] = ends;
   if (first === undefined) return "";
-  return `if every source is silent from now on, the first read fails: ${endText(first, nowMs)}\n`;
+  const isPast = (first.readsFailAtMs ?? 0) <= nowMs;
+  const when = isPast ? "already fails" : `fails in ${readsFailText(first, nowMs)}`;
+  return `if no provider answers from now on, the first read ${when}\n`;
 }
 
 function providerTables({ providers = [], plugins = [] }: AgentStatus, nowMs: number): string[] {
   const tables: string[] = [];
-  const asked = providers.filter(({ last }) => last !== undefined && last.reason !== "not-enabled");
-  if (asked.length > 0) {
-    const rows = asked.map(({ name, requests, failures, last, lastFailure }) => [
+  const used = providers.filter(({ last }) => last !== undefined && last.reason !== "not-enabled");
+  if (used.length > 0) {
+    const rows = used.map(({ name, requests, failures, last, lastFailure }) => [
       name,
       String(requests),
       String(failures),
@@ -144,7 +142,7 @@ function providerTables({ providers = [], plugins = [] }: AgentStatus, nowMs: nu
           span(lastFailure.atMs - nowMs)
         })`,
     ]);
-    const header = ["PROVIDER", "ASKED", "FAILED", "LAST ANSWER", "LAST FAILURE"];
+    const header = ["PROVIDER", "REQUESTS", "FAILED", "LAST RESULT", "LAST FAILURE"];
     tables.push(alignColumns([header, ...rows]));
   }
   if (plugins.length > 0) {
@@ -156,7 +154,7 @@ function providerTables({ providers = [], plugins = [] }: AgentStatus, nowMs: nu
       span(plugin.lastAtMs - nowMs),
       printable(plugin.lastFailure?.detail ?? ""),
     ]);
-    const header = ["PLUGIN", "EXECUTED", "FAILED", "TOOK", "LAST RUN", "LAST FAILURE"];
+    const header = ["PLUGIN", "EXECUTIONS", "FAILED", "DURATION", "LAST RUN", "LAST FAILURE"];
     tables.push(alignColumns([header, ...rows]));
   }
   return tables;

@@ -1,4 +1,5 @@
-import { AgentError, messageOf } from "../model/mod.ts";
+import { AgentError, EXIT, messageOf } from "../model/mod.ts";
+import type { Context } from "../platform/mod.ts";
 import {
   findSystemctl,
   type InstallationPorts,
@@ -9,33 +10,38 @@ import {
   type Step,
   systemctlReports,
   systemctlStep,
+  systemPorts,
 } from "./installation.ts";
 
-/** What to take away, and where. */
+/** Options of `uninstall`. */
 export interface UninstallOptions {
-  /** Folder above `bin`. */
+  /** Folder that contains `bin`. */
   readonly prefix: string;
-  /** Folder that stands for `/`; empty for this machine. */
+  /** Root folder; empty for this host. */
   readonly root: string;
-  /** Only say what would be done. */
+  /** Only print the steps. */
   readonly dryRun: boolean;
-  /** Remove the configuration too. */
+  /** Also remove the configuration. */
   readonly purge: boolean;
 }
 
-/** What the kubelet may have been given, as the tmpfiles line lays it. */
+/** `uninstall`: removes the program from this host. */
+export function uninstallCommand(context: Context, options: UninstallOptions): Promise<number> {
+  return uninstall(options, systemPorts(context));
+}
+
+/** The CRI link of the tmpfiles line, which may be the kubelet's image service endpoint. */
 const CRI_PROXY_LINK = "/run/nydus-auth-agent-cri/image.sock";
-/** The unit's RuntimeDirectory=, which outlives the service. */
+/** The unit's RuntimeDirectory=, which remains after the service has stopped. */
 const RUNTIME_FOLDER = `/run/${PROGRAM}`;
-/** Sockets, and the credentials of CRI pulls (also a temporary file that a kill has left). */
+/** Sockets, and pull credentials, including temporary files of a killed agent. */
 const RUNTIME_FILE = /^(?:\w+\.sock|cri-pulls\.json|\.cri-pulls\.json\..+\.tmp)$/;
 
 /**
- * Stops and disables the service, and removes what `install` put there; the configuration stays
- * unless `purge` is set. What is not there, or is not ours, is left. When a step fails, everything
- * is taken back.
+ * Stops and disables the service, and removes what `install` created; the configuration only with
+ * `purge`. Keeps files of others. When a step fails, undoes all of them.
  *
- * @returns The exit code: 0, 1 when it failed, 2 when the options make no sense.
+ * @returns The exit code: 0, 1 when it failed, 2 when the options are invalid.
  */
 export async function uninstall(
   options: UninstallOptions,
@@ -52,28 +58,28 @@ export async function uninstall(
     ];
     if (steps.length === 0) ports.out("nothing is installed here");
     if (options.dryRun) {
-      steps.forEach((step) => ports.out(`would ${step.what}`));
-      return 0;
+      steps.forEach((step) => ports.out(`would ${step.action}`));
+      return EXIT.ok;
     }
     await runSteps(steps, ports);
     if (paths.binary !== given.binary && await ports.files.stat(given.binary) !== undefined) {
-      ports.out(`left: ${given.binary} (the unit ran ${paths.binary})`);
+      ports.out(`kept: ${given.binary} (the unit ran ${paths.binary})`);
     }
     if (options.root === "" && await ports.files.stat(CRI_PROXY_LINK) !== undefined) {
-      ports.out(`note: ${CRI_PROXY_LINK} goes with the next boot; a kubelet that was given it`);
-      ports.out("as image service endpoint must be given the runtime's own socket again");
+      ports.out(`note: ${CRI_PROXY_LINK} disappears at the next boot; if it is the kubelet's`);
+      ports.out("image service endpoint, configure the container runtime's socket instead");
     }
     if (!options.purge && await ports.files.stat(paths.config) !== undefined) {
       ports.out(`kept: ${paths.config} (--purge removes it)`);
     }
-    return 0;
+    return EXIT.ok;
   } catch (error) {
     ports.err(`nydus-auth-agent: ${messageOf(error)}`);
-    return error instanceof AgentError && error.code === "usage" ? 2 : 1;
+    return error instanceof AgentError && error.code === "usage" ? EXIT.badConfig : EXIT.failed;
   }
 }
 
-/** The unit says where `install --prefix` put the binary; without a unit, the option does. */
+/** Returns the paths of the installed unit, which has the `--prefix` of `install`. */
 async function pathsInUnit(
   { root }: UninstallOptions,
   { files }: InstallationPorts,
@@ -126,7 +132,7 @@ async function fileSteps(
   if (link?.kind === "symlink" && link.linkTarget === PROGRAM) {
     steps.push(removeStep(files, paths.credentialHelper));
   } else if (link !== undefined) {
-    out(`left: ${paths.credentialHelper} (not ours)`);
+    out(`kept: ${paths.credentialHelper} (not created by install)`);
   }
   if (await files.stat(paths.binary) !== undefined) steps.push(removeStep(files, paths.binary));
   if (!purge) return steps;
@@ -135,35 +141,35 @@ async function fileSteps(
     ? undefined
     : (await files.list(paths.configFolder)).filter((name) => !paths.config.endsWith(`/${name}`));
   if (others?.length === 0) steps.push(removeFolderStep(files, paths.configFolder));
-  else if (others !== undefined) out(`left: ${paths.configFolder} (it holds files of others)`);
+  else if (others !== undefined) out(`kept: ${paths.configFolder} (it contains other files)`);
   return steps;
 }
 
-/** Credentials that were kept for the next start, and the folder that they are in. */
+/** Removes the runtime folder with the credentials that were kept for a restart. */
 async function runtimeSteps({ files, out }: InstallationPorts): Promise<Step[]> {
   if ((await files.stat(RUNTIME_FOLDER))?.kind !== "directory") return [];
-  // At the end: a service that stops removes its sockets itself.
-  const settle = async () => {
+  // Runs last: the service removes its sockets when it stops.
+  const cleanUp = async () => {
     for (const name of await files.list(RUNTIME_FOLDER)) {
       if (RUNTIME_FILE.test(name)) await files.remove(`${RUNTIME_FOLDER}/${name}`);
     }
     const others = await files.list(RUNTIME_FOLDER);
     if (others.length === 0) await files.remove(RUNTIME_FOLDER);
-    else out(`left: ${RUNTIME_FOLDER} (it holds files of others)`);
+    else out(`kept: ${RUNTIME_FOLDER} (it contains other files)`);
   };
   return [{
-    what: `remove the folder ${RUNTIME_FOLDER}`,
+    action: `remove the folder ${RUNTIME_FOLDER}`,
     apply(undoable) {
-      undoable({ undo: () => Promise.resolve(), settle });
+      undoable({ undo: () => Promise.resolve(), cleanUp });
       return Promise.resolve();
     },
   }];
 }
 
-// Moved aside first and removed at the end, so that it can be brought back.
+/** Moves the file aside, and removes it when all steps have succeeded. */
 function removeStep(files: InstallationPorts["files"], path: string): Step {
   return {
-    what: `remove ${path}`,
+    action: `remove ${path}`,
     async apply(undoable) {
       const aside = await files.backUp(path);
       undoable({
@@ -171,19 +177,19 @@ function removeStep(files: InstallationPorts["files"], path: string): Step {
           await files.move(aside, path);
           if (await files.stat(aside) !== undefined) await files.remove(aside);
         },
-        settle: () => files.remove(aside),
+        cleanUp: () => files.remove(aside),
       });
       await files.remove(path);
     },
   };
 }
 
-// The folder goes when everything else is settled: until then it holds what was moved aside.
+/** Removes a folder last, because it contains the files that were moved aside. */
 function removeFolderStep(files: InstallationPorts["files"], path: string): Step {
   return {
-    what: `remove the folder ${path}`,
+    action: `remove the folder ${path}`,
     apply(undoable) {
-      undoable({ undo: () => Promise.resolve(), settle: () => files.remove(path) });
+      undoable({ undo: () => Promise.resolve(), cleanUp: () => files.remove(path) });
       return Promise.resolve();
     },
   };

@@ -57,8 +57,9 @@ async function stat(path: string): Promise<InstalledFile | undefined> {
 
 async function sameBytes(a: string, b: string): Promise<boolean> {
   using first = await Deno.open(a);
+  const { size } = await first.stat();
   using second = await Deno.open(b);
-  if ((await first.stat()).size !== (await second.stat()).size) return false;
+  if (size !== (await second.stat()).size) return false;
   const left = new Uint8Array(1 << 20);
   const right = new Uint8Array(left.length);
   while (true) {

@@ -103,12 +103,14 @@ export async function requestUnix(
   request: UnixHttpRequest,
   signal?: AbortSignal,
 ): Promise<string> {
-  using http = createUnixHttp();
-  const result = await http.request(request, defined({ signal }));
-  if (result.kind !== "answered") {
+  const http = createUnixHttp();
+  try {
+    const result = await http.request(request, defined({ signal }));
+    if (result.kind === "answered") return result.body.reveal();
     throw new Error(`failed to call ${request.socketPath}: ${result.kind}`);
+  } finally {
+    http[Symbol.dispose]();
   }
-  return result.body.reveal();
 }
 
 function listed({ id, pid, apiSocket, instances }: ListedSimDaemon) {

@@ -1,5 +1,5 @@
 /**
- * Clients that hold as much of an agent's listeners as they can.
+ * Clients that use as many connections of an agent's listeners as they can.
  *
  * @module
  */
@@ -8,8 +8,8 @@
 export const DESCRIPTORS = 1_024;
 
 /**
- * Runs a command with the limit of open files that most systems set. The hard limit too: from source
- * Deno would raise the soft one.
+ * Runs a command with the usual limit of open files. The hard limit too, because `deno run` raises
+ * the soft one.
  */
 export const LIMITED: readonly string[] = [
   "/bin/sh",
@@ -24,17 +24,17 @@ export type Attack = "idle" | "slow-header" | "slow-reader";
 const REQUESTS: Readonly<Record<Attack, string>> = {
   idle: "",
   "slow-header": "GET / HTTP/1.1\r\nhost: localhost\r\n",
-  // A pipeline of pages, none of which is read.
+  // Pipelined requests whose responses are not read.
   "slow-reader":
     "GET / HTTP/1.1\r\nhost: localhost\r\n\r\nGET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n"
       .repeat(200),
 };
 
 const RECONNECT_MS = 3_000;
-/** Clients connect at most so many at once: the queue of a listener is short. */
-const AT_ONCE = 50;
+/** Concurrent connection attempts: the backlog of a listener is short. */
+const BATCH = 50;
 
-interface Order {
+interface AttackOptions {
   readonly hostname: string;
   readonly port: number;
   readonly kind: Attack;
@@ -42,14 +42,19 @@ interface Order {
 }
 
 /**
- * Keeps so many connections open, each made again after it was closed, until disposed. In a thread
- * of its own, so that whoever measures meanwhile is not slowed down by it.
+ * Keeps this many connections open until disposed, and reopens those that are closed. Runs in a
+ * thread of its own, so that measurements are not affected.
  */
 export async function attack(url: URL, kind: Attack, connections: number): Promise<Disposable> {
   const worker = new Worker(import.meta.url, { type: "module", name: WORKER });
-  const order: Order = { hostname: url.hostname, port: Number(url.port), kind, connections };
+  const options: AttackOptions = {
+    hostname: url.hostname,
+    port: Number(url.port),
+    kind,
+    connections,
+  };
   const ready = new Promise((resolve) => worker.onmessage = resolve);
-  worker.postMessage(order);
+  worker.postMessage(options);
   await ready;
   return { [Symbol.dispose]: () => worker.terminate() };
 }
@@ -57,15 +62,15 @@ export async function attack(url: URL, kind: Attack, connections: number): Promi
 const WORKER = "attack";
 const scope = globalThis as unknown as {
   readonly name?: string;
-  onmessage: ((event: MessageEvent<Order>) => void) | null;
+  onmessage: ((event: MessageEvent<AttackOptions>) => void) | null;
   postMessage(message: string): void;
 };
 if (scope.name === WORKER) {
   scope.onmessage = async ({ data }) => {
-    for (let i = 0; i < data.connections; i += AT_ONCE) {
+    for (let i = 0; i < data.connections; i += BATCH) {
       await Promise.all(
         Array.from(
-          { length: AT_ONCE },
+          { length: BATCH },
           () => new Promise<void>((resolve) => void runClient(data, resolve)),
         ),
       );
@@ -74,7 +79,10 @@ if (scope.name === WORKER) {
   };
 }
 
-async function runClient({ hostname, port, kind }: Order, connected: () => void): Promise<void> {
+async function runClient(
+  { hostname, port, kind }: AttackOptions,
+  connected: () => void,
+): Promise<void> {
   while (true) {
     try {
       using connection = await Deno.connect({ hostname, port });
@@ -83,7 +91,7 @@ async function runClient({ hostname, port, kind }: Order, connected: () => void)
     } catch {
       connected(); // refused, or closed by the agent
     }
-    // Spread, so that they do not come back as one burst.
+    // With jitter, so that clients do not reconnect in one burst.
     await new Promise((resolve) => setTimeout(resolve, RECONNECT_MS * (0.5 + Math.random())));
   }
 }
@@ -92,7 +100,7 @@ async function hold(connection: Deno.TcpConn, kind: Attack): Promise<void> {
   const request = new TextEncoder().encode(REQUESTS[kind]);
   for (let sent = 0; sent < request.length;) sent += await connection.write(request.subarray(sent));
   if (kind === "slow-reader") {
-    // The connection is held without reading for a while, longer than the agent lets it.
+    // Does not read for longer than the timeout of the agent.
     await new Promise((resolve) => setTimeout(resolve, 8_000));
     return;
   }
@@ -100,7 +108,7 @@ async function hold(connection: Deno.TcpConn, kind: Attack): Promise<void> {
   while (await connection.read(buffer) !== null);
 }
 
-/** Connects so many clients to a CRI socket, each of which makes one call and stays. */
+/** Connects this many clients to a CRI socket; each makes one call and stays connected. */
 export async function holdCriClients(
   path: string,
   count: number,
@@ -113,8 +121,8 @@ export async function holdCriClients(
     await connection.write(new Uint8Array([1, 2, 3]));
     if (await connection.read(new Uint8Array(3)) === 3) served++;
   };
-  for (let i = 0; i < count; i += AT_ONCE) {
-    await Promise.all(Array.from({ length: AT_ONCE }, () => client().catch(() => {})));
+  for (let i = 0; i < count; i += BATCH) {
+    await Promise.all(Array.from({ length: BATCH }, () => client().catch(() => {})));
   }
   return {
     served: () => served,
@@ -126,6 +134,6 @@ function close(connection: { close(): void }): void {
   try {
     connection.close();
   } catch {
-    // It is closed.
+    // Already closed.
   }
 }

@@ -1,5 +1,5 @@
 // deno-lint-ignore-file no-sync-fn-in-async-fn
-/** Bad input: each is one clear error, exit code 2, or one part that fails while the others work. */
+/** Invalid input causes one clear error and exit code 2, or a failure of only one part. */
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
 import { join } from "@std/path";
 import type { ImageStatus } from "../../lib/model/mod.ts";
@@ -14,16 +14,17 @@ function folder(): { readonly path: string } & Disposable {
   return { path, [Symbol.dispose]: () => Deno.removeSync(path, { recursive: true }) };
 }
 
-const BAD_CONFIGS: readonly (readonly [what: string, text: string | Uint8Array, says: RegExp])[] = [
-  ["broken TOML", '[renewal]\ncheck_interval = "1m', /line 2/],
-  ["an unknown key", '[renewal]\ncheck_intervall = "1m"\n', /check_intervall.*check_interval/s],
-  ["a wrong type", "[renewal]\ncheck_interval = 60\n", /renewal\.check_interval/],
-  ["a bad duration", '[renewal]\nlead_time = "soon"\n', /renewal\.lead_time/],
-  ["a binary file", new Uint8Array([0, 1, 2, 0xff, 0xfe, 0]), /config\.toml/],
-];
+const BAD_CONFIGS: readonly (readonly [what: string, text: string | Uint8Array, error: RegExp])[] =
+  [
+    ["broken TOML", '[renewal]\ncheck_interval = "1m', /line 2/],
+    ["an unknown key", '[renewal]\ncheck_intervall = "1m"\n', /check_intervall.*check_interval/s],
+    ["a wrong type", "[renewal]\ncheck_interval = 60\n", /renewal\.check_interval/],
+    ["a bad duration", '[renewal]\nlead_time = "later"\n', /renewal\.lead_time/],
+    ["a binary file", new Uint8Array([0, 1, 2, 0xff, 0xfe, 0]), /config\.toml/],
+  ];
 
-for (const [what, text, says] of BAD_CONFIGS) {
-  Deno.test(`check refuses ${what} with its place, exit code 2`, async () => {
+for (const [what, text, error] of BAD_CONFIGS) {
+  Deno.test(`check, run: reject ${what} with its location and exit code 2`, async () => {
     using dir = folder();
     const path = join(dir.path, "config.toml");
     if (typeof text === "string") Deno.writeTextFileSync(path, text);
@@ -31,13 +32,13 @@ for (const [what, text, says] of BAD_CONFIGS) {
     for (const name of ["check", "run"]) {
       const { code, out, err } = await command([name, "--config", path]);
       deepStrictEqual([code, out], [2, ""], err);
-      match(err, says);
+      match(err, error);
       ok(err.includes(path), err);
     }
   });
 }
 
-Deno.test("check refuses a missing file that is named, and takes an empty one", async () => {
+Deno.test("check: rejects a missing --config file, and accepts an empty one", async () => {
   using dir = folder();
   const path = join(dir.path, "config.toml");
   strictEqual((await command(["check", "--config", path])).code, 2);
@@ -46,7 +47,7 @@ Deno.test("check refuses a missing file that is named, and takes an empty one", 
   strictEqual(code, 0, err);
 });
 
-Deno.test("check names file, place and mend of a broken provider and docker configuration", async () => {
+Deno.test("check: reports file and location of an invalid provider and docker configuration", async () => {
   await using node = simNode();
   const args = [
     "check",
@@ -57,13 +58,13 @@ Deno.test("check names file, place and mend of a broken provider and docker conf
   ];
   strictEqual((await command(args)).code, 0);
   const good = Deno.readTextFileSync(node.providerConfigPath);
-  Deno.writeTextFileSync(node.providerConfigPath, good.replace("12h", "soon"));
+  Deno.writeTextFileSync(node.providerConfigPath, good.replace("12h", "later"));
   Deno.writeTextFileSync(node.dockerConfigPath, '{"auths": {"r": {"auth": "c2VjcmV0LXdvcmQ="}}}');
   const { code, err } = await command(args);
   strictEqual(code, 2);
   match(err, /providers\.yaml: providers\[0\]\.defaultCacheDuration/);
   match(err, /config\.json/);
-  ok(!err.includes("c2VjcmV0LXdvcmQ") && !err.includes("secret-word"), "it quotes the secret");
+  ok(!err.includes("c2VjcmV0LXdvcmQ") && !err.includes("secret-word"), "the secret is quoted");
   Deno.writeTextFileSync(node.providerConfigPath, "providers:\n-\tname: x\n");
   match((await command(args)).err, /providers\.yaml: line 2/);
 });
@@ -79,7 +80,7 @@ const BAD_PLUGINS: readonly (readonly [mode: string, reason: string])[] = [
 ];
 
 for (const [mode, reason] of BAD_PLUGINS) {
-  Deno.test(`a plugin in mode ${mode} is ${reason}, and the docker configuration works`, async () => {
+  Deno.test(`kubelet provider: reports ${reason} for a plugin in mode ${mode}, and docker keeps working`, async () => {
     await using node = simNode();
     const plugin = join(node.dir, "bin", "sim-credential-provider");
     await node.addDaemon({ id: "d1", mode: "dedicated", images: [tokenImage(node)] });
@@ -106,24 +107,24 @@ for (const [mode, reason] of BAD_PLUGINS) {
     strictEqual(
       await node.daemons.get("d1")?.currentAuth("/"),
       currentAuth,
-      "what it holds must stay",
+      "the current credential stays",
     );
   });
 }
 
-Deno.test("a docker configuration caught half-written leaves the last good one in force", async () => {
+Deno.test("docker provider: keeps the last valid configuration while the file is half written", async () => {
   await using node = simNode();
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [passwordImage(node)] });
   await using agent = await AgentProcess.start(node);
-  const whole = Deno.readTextFileSync(node.dockerConfigPath);
-  Deno.writeTextFileSync(node.dockerConfigPath, whole.slice(0, whole.length / 2));
+  const complete = Deno.readTextFileSync(node.dockerConfigPath);
+  Deno.writeTextFileSync(node.dockerConfigPath, complete.slice(0, complete.length / 2));
   await agent.until("the agent to notice", () => agent.log.includes("source-changed"));
   strictEqual(await node.daemons.get("d1")?.currentAuth("/"), "robot:first");
   node.rotatePassword("second");
-  await agent.until("the whole one", () => node.allNewest());
+  await agent.until("the complete file", () => node.allNewest());
 });
 
-Deno.test("no daemon at all is an ordinary state: ready, and gone with TERM", async () => {
+Deno.test("run: is ready without any daemon, and exits on SIGTERM", async () => {
   await using node = simNode();
   await using agent = await AgentProcess.start(node);
   match((await agent.get("/readyz?verbose")).body, /loop/);
@@ -131,7 +132,7 @@ Deno.test("no daemon at all is an ordinary state: ready, and gone with TERM", as
   strictEqual(await agent.ended(), 0);
 });
 
-Deno.test("daemons that misbehave are named, and keep nobody from the new credential", async () => {
+Deno.test("run: reports daemons that misbehave, and delivers to the others", async () => {
   await using node = simNode();
   const faults = {
     unavailable: "unresponsive",
@@ -165,18 +166,18 @@ Deno.test("daemons that misbehave are named, and keep nobody from the new creden
   }
   for (const id of Object.keys(faults)) await node.daemons.get(id)?.setFault("none");
   await node.daemons.get("left")?.start();
-  await agent.until("all to heal", () => node.allNewest());
+  await agent.until("the recovery", () => node.allNewest());
 });
 
 for (const fault of ["garbage", "unresponsive", "gone"] as const) {
-  Deno.test(`a system API that is ${fault} keeps the last known list in use`, async () => {
+  Deno.test(`discovery: keeps the last known instances when the system API is ${fault}`, async () => {
     await using node = simNode();
     await node.addDaemon({ id: "d1", mode: "dedicated", images: [passwordImage(node)] });
     await using agent = await AgentProcess.start(node);
     if (fault === "gone") await node.stopSnapshotter();
     else if (node.snapshotter !== undefined) node.snapshotter.fault = fault;
     await agent.until(
-      "the problem to be told",
+      "the problem in the status",
       async () => (await agent.status()).problems.some(({ source }) => source === "system-api"),
     );
     node.rotatePassword("second");
@@ -186,7 +187,7 @@ for (const fault of ["garbage", "unresponsive", "gone"] as const) {
   });
 }
 
-Deno.test("HUP with a broken configuration is refused, and with a good one followed", async () => {
+Deno.test("reload: rejects an invalid configuration, and applies a valid one", async () => {
   await using node = simNode();
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [passwordImage(node)] });
   await using agent = await AgentProcess.start(node);
@@ -199,12 +200,15 @@ Deno.test("HUP with a broken configuration is refused, and with a good one follo
   strictEqual((await agent.status()).configHash, configHash);
   Deno.writeTextFileSync(path, good.replace('"500ms"', '"700ms"'));
   agent.signal("SIGHUP");
-  await agent.until("the new one", async () => (await agent.status()).configHash !== configHash);
+  await agent.until(
+    "the new configuration",
+    async () => (await agent.status()).configHash !== configHash,
+  );
   node.rotatePassword("second");
-  await agent.until("work to go on", () => node.allNewest());
+  await agent.until("the delivery", () => node.allNewest());
 });
 
-Deno.test("SIGKILL again and again while the source is silent never empties or ages a mount", async () => {
+Deno.test("run: keeps current credentials through repeated SIGKILLs during a provider outage", async () => {
   await using node = simNode();
   const daemon = await node.addDaemon({ id: "d1", mode: "dedicated", images: [tokenImage(node)] });
   const currentAuth = await daemon.currentAuth("/");
@@ -217,7 +221,7 @@ Deno.test("SIGKILL again and again while the source is silent never empties or a
   strictEqual(await daemon.currentAuth("/"), currentAuth);
 });
 
-Deno.test("a nydusd that restarts gets the newest credential, by its file and by the agent", async () => {
+Deno.test("delivery: a nydusd that restarts gets the newest credential from its file", async () => {
   await using node = simNode();
   const daemon = await node.addDaemon({
     id: "d1",
@@ -239,7 +243,7 @@ Deno.test("a nydusd that restarts gets the newest credential, by its file and by
   );
 });
 
-Deno.test("no secret shows in the log, the status, the metrics, the page or the arguments", async () => {
+Deno.test("run: shows no secret in the log, the status, the metrics, the page and the arguments", async () => {
   await using node = simNode();
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [passwordImage(node)] });
   await node.addDaemon({ id: "d2", mode: "dedicated", images: [tokenImage(node)] });
@@ -265,7 +269,7 @@ Deno.test("no secret shows in the log, the status, the metrics, the page or the 
   for (const secret of ["canary-secret", token]) {
     for (const lead of ["", "robot:", "token:"]) {
       const encoded = btoa(lead + secret).slice(0, -4);
-      ok(!shown.includes(secret) && !shown.includes(encoded), `a form of ${secret} shows`);
+      ok(!shown.includes(secret) && !shown.includes(encoded), `a form of ${secret} is shown`);
     }
   }
 });

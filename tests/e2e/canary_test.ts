@@ -1,7 +1,7 @@
 // deno-lint-ignore-file no-sync-fn-in-async-fn
 /**
- * Canary secrecy: marked secrets go through every source, and nothing that the agent prints, serves,
- * writes or hands to its children may hold one of them, in any form.
+ * Sends marked secrets through every provider: nothing that the agent prints, serves, writes or passes
+ * to its children may contain one of them, in any form.
  */
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { join } from "@std/path";
@@ -27,7 +27,7 @@ import { kubeApi, NODE } from "./kube_stage.ts";
 import { AgentProcess, command, pause, simNode } from "./stage.ts";
 import { type MemoryFolder, memoryFolder } from "./cri_proxy_stage.ts";
 
-/** One secret a source. */
+/** Creates one secret per provider. */
 function plant() {
   return {
     docker: newCanary(),
@@ -52,7 +52,7 @@ type Planted = ReturnType<typeof plant>;
 const RENEWAL = 'check_interval = "300ms"\nrefresh_interval = "2s"';
 
 Deno.test({
-  name: "canary: no secret of any source comes out of the agent",
+  name: "canary: the agent discloses no secret of any provider",
   ignore: !HAS_OPENSSL, // no API server without certificates
   async fn(t) {
     const planted = plant();
@@ -64,8 +64,8 @@ Deno.test({
 });
 
 async function runPlanted(planted: Planted, api: SimKubeApi, format: string): Promise<void> {
-  await using tapped = await memoryFolder();
-  const { dir } = tapped;
+  await using memory = await memoryFolder();
+  const { dir } = memory;
   await using node = simNode();
   const own = join(node.dir, "own");
   for (const folder of ["tmp", "home", "secrets"]) {
@@ -93,7 +93,7 @@ async function runPlanted(planted: Planted, api: SimKubeApi, format: string): Pr
   const captured: CapturedText[] = [];
   try {
     using watch = new ProcessWatch(agent.pid);
-    await liveThrough(agent, node, planted, tapped, captured);
+    await exercise(agent, node, planted, memory, captured);
     watch.scan();
     ok(watch.children.size > 0, "no child was seen");
     captured.push(...watch.captured);
@@ -104,7 +104,7 @@ async function runPlanted(planted: Planted, api: SimKubeApi, format: string): Pr
   }
   captured.push({ where: "log", text: agent.log });
   captured.push(...await commands(node, more, env));
-  await judge(planted, captured, node, tapped);
+  await judge(planted, captured, node, memory);
   deepStrictEqual([...open.found].filter((file) => !file.includes("containerd.sock")), []);
 }
 
@@ -115,7 +115,7 @@ async function sources(node: SimNode, api: SimKubeApi, planted: Planted): Promis
   await writeCanaryKubeconfig(join(node.dir, "own", "secrets"), api, planted.kubeToken);
 }
 
-/** An image of each source; each begins with what is found nowhere but in its nydusd. */
+/** Mounts an image of each provider; at first each has a credential that only nydusd knows. */
 async function mounts(node: SimNode, planted: Planted): Promise<void> {
   const pair = `u:${planted.adopted}`;
   const images = [
@@ -144,31 +144,31 @@ async function mounts(node: SimNode, planted: Planted): Promise<void> {
   });
 }
 
-/** Everything that makes the agent speak: deliveries, refusals, broken files, broken peers. */
-async function liveThrough(
+/** Causes everything that the agent logs: deliveries, rejections, invalid files, broken peers. */
+async function exercise(
   agent: AgentProcess,
   node: SimNode,
   planted: Planted,
-  tapped: MemoryFolder,
+  memory: MemoryFolder,
   captured: CapturedText[],
 ): Promise<void> {
   const shared = node.daemons.get("s1");
   const dedicated = node.daemons.get("d1");
   ok(shared && dedicated);
-  const holds = (i: number, pair: string) => async () =>
+  const hasPair = (i: number, pair: string) => async () =>
     await shared.currentAuth(shared.instances[i]?.mountId ?? "") === pair;
-  await agent.until("docker's", holds(0, `robot:${planted.docker}`));
-  await agent.until("the helper's", holds(4, `u:${planted.helper}`));
-  await agent.until("the plugin's", holds(5, `u:${planted.plugin}`));
-  await agent.until("the pull secret's", holds(10, `robot:${planted.kubeSecret}`));
-  await pullThroughCriProxy(tapped.dir, "cri.example.com/a:1", planted.cri);
-  if (tapped.inMemory) {
-    const state = join(tapped.dir, "cri-pulls.json");
-    await agent.until("the CRI proxy's state", () => fileHolds(state, "cri.example"));
+  await agent.until("docker's", hasPair(0, `robot:${planted.docker}`));
+  await agent.until("the helper's", hasPair(4, `u:${planted.helper}`));
+  await agent.until("the plugin's", hasPair(5, `u:${planted.plugin}`));
+  await agent.until("the pull secret's", hasPair(10, `robot:${planted.kubeSecret}`));
+  await pullThroughCriProxy(memory.dir, "cri.example.com/a:1", planted.cri);
+  if (memory.inMemory) {
+    const state = join(memory.dir, "cri-pulls.json");
+    await agent.until("the CRI proxy's state", () => fileContains(state, "cri.example"));
   }
   const detected = new CanaryDetector({ control: planted.docker });
   const file = Deno.readTextFileSync(dedicated.instances[0]?.configPath ?? "");
-  ok(detected.find(file).length > 0, "the secret is where it belongs: the run means something");
+  ok(detected.find(file).length > 0, "the secret is delivered, so the test is meaningful");
   captured.push(...await pages(agent.base));
 
   await dedicated.setFault("error-500");
@@ -179,14 +179,14 @@ async function liveThrough(
   captured.push(...await pages(agent.base));
   await dedicated.setFault("none");
   await shared.setFault("none");
-  await agent.until("docker's second", holds(0, `robot:${planted["docker-second"]}`));
+  await agent.until("docker's second", hasPair(0, `robot:${planted["docker-second"]}`));
   for (const path of [node.dockerConfigPath, node.providerConfigPath]) {
     const text = Deno.readTextFileSync(path);
     for (const broken of [text.slice(0, -20), `${text}}]`, text.replace(":", ";")]) {
       const written = agent.log.length;
       Deno.writeTextFileSync(path, broken);
       agent.signal("SIGHUP");
-      await agent.until("a look at it", () => agent.log.length > written);
+      await agent.until("a log line", () => agent.log.length > written);
       await pause(300);
     }
     captured.push(...await pages(agent.base));
@@ -197,7 +197,7 @@ async function liveThrough(
   captured.push(...await pages(agent.base));
 }
 
-function fileHolds(path: string, text: string): boolean {
+function fileContains(path: string, text: string): boolean {
   try {
     return Deno.readTextFileSync(path).includes(text);
   } catch {
@@ -205,7 +205,7 @@ function fileHolds(path: string, text: string): boolean {
   }
 }
 
-/** What the commands print that are no question for a credential. */
+/** Returns the output of commands that do not print a credential. */
 async function commands(
   node: SimNode,
   more: string,
@@ -215,7 +215,7 @@ async function commands(
   ok(Deno.readTextFileSync(config).includes(more));
   const args = ["--config", config];
   const images = ["plugin", "jwt", "failing", "babbling", "helper", "identity", "kube", "account"];
-  const asked = [
+  const argumentLists = [
     ["check", ...args],
     ["check", ...args, "--output", "json"],
     ...images.map((name) => ["explain", `${name}.example.com/a:1`, ...args]),
@@ -224,7 +224,7 @@ async function commands(
     ["get", "nowhere.example.com/a:1", ...args],
   ];
   const captured: CapturedText[] = [];
-  for (const words of asked) {
+  for (const words of argumentLists) {
     const { out, err } = await command(words, env);
     ok(out + err !== "", `${words.join(" ")} printed nothing`);
     captured.push({ where: `command ${words[0]} ${words[1]}`, text: out + err });
@@ -232,14 +232,14 @@ async function commands(
   return captured;
 }
 
-/** What the provider configuration puts into its plugins' environment is there on purpose. */
-const MEANT = /^plugin-env \(\w+\) in environ of a child$/;
+/** Expected: the provider configuration sets it in the environment of its plugins. */
+const EXPECTED = /^plugin-env \(\w+\) in environ of a child$/;
 
 async function judge(
   planted: Planted,
   captured: readonly CapturedText[],
   node: SimNode,
-  tapped: MemoryFolder,
+  memory: MemoryFolder,
 ): Promise<void> {
   const request = await Deno.readTextFile(join(node.dir, "own", "secrets", "request"));
   const { serviceAccountToken } = JSON.parse(request);
@@ -247,21 +247,21 @@ async function judge(
   const detector = new CanaryDetector({ ...planted, accountToken: signed });
   const finds = captured.flatMap(({ where, text }) =>
     detector.find(text).map(({ source, form }) => `${source} (${form}) in ${where}`)
-  ).filter((find) => !MEANT.test(find));
+  ).filter((find) => !EXPECTED.test(find));
   deepStrictEqual([...new Set(finds)], []);
   const mayHold = [
     node.dockerConfigPath,
     node.providerConfigPath,
     join(node.dir, "own", "secrets"),
     join(node.root, "config"),
-    join(tapped.dir, "cri-pulls.json"),
+    join(memory.dir, "cri-pulls.json"),
   ];
   // What the simulated nydusd were given they write down, for the tests.
-  const written = filesBelow([node.dir, tapped.dir]).filter(({ path }) => !path.endsWith(".puts"));
+  const written = filesBelow([node.dir, memory.dir]).filter(({ path }) => !path.endsWith(".puts"));
   for (const { path, mode, text } of written) {
     if (detector.find(text).length === 0) continue;
     ok(mayHold.some((place) => path.startsWith(place)), `a secret in ${path}`);
-    const ours = path.startsWith(node.root) || path.startsWith(tapped.dir);
+    const ours = path.startsWith(node.root) || path.startsWith(memory.dir);
     if (ours) strictEqual(mode, 0o600, `${path} is ${mode.toString(8)}`);
   }
   const left = written.filter(({ path }) => path.includes(".tmp"));

@@ -1,11 +1,11 @@
-/** `check` as a doctor: each thing that it looks for, broken on the simulated node. */
+/** `check`: every problem that it detects, caused on the simulated node. */
 import { doesNotMatch, equal, match } from "node:assert/strict";
 import { join } from "@std/path";
 import { parse as parseYaml } from "yaml";
 import type { SimNode } from "../../lib/simulator/mod.ts";
 import { AgentProcess, command, simNode } from "./stage.ts";
 
-/** Runs `check` beside a node, with these lines in its configuration, for these images. */
+/** Runs `check` on a node, with these lines in its configuration, for these images. */
 async function check(node: SimNode, toml: string, refs: readonly string[] = []) {
   const config = join(node.dir, "check.toml");
   const head = `[snapshotter]\nconfig = "${node.snapshotterConfigPath}"\n[providers.docker]\n` +
@@ -14,39 +14,39 @@ async function check(node: SimNode, toml: string, refs: readonly string[] = []) 
   return await command(["check", ...refs, "--config", config]);
 }
 
-Deno.test("check: a node that is well, and a dry run that delivers nothing", async () => {
+Deno.test("check: reports a healthy node, and delivers nothing", async () => {
   await using node = simNode({ plugin: { shape: "ecr", lifetimeMs: 3_600_000 } });
   const image = `${node.tokenRegistry.host}/shop/app:1`;
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [image], pair: "token:at-first" });
   await Deno.chmod(node.dockerConfigPath, 0o600);
   const { code, out } = await check(node, "", [image]);
   equal(code, 0, out);
-  match(out, /^fine: clock: 20\d\d-/m);
-  match(out, /^fine: sockets: 1 of 1 nydusd answer, with 1 mounts$/m);
-  match(out, /^fine: permissions: daemons' folders can be written$/m);
-  match(out, /^fine: .*\/shop\/app:1: kubelet has a credential \(plugin sim-/m);
-  match(out, /^fine: .*\/shop\/app:1: the credential lives another (?:1h|59m\d+s)$/m);
-  doesNotMatch(out, /^warning: (?!.*of them run on this node)/m);
+  match(out, /^ok: clock: 20\d\d-/m);
+  match(out, /^ok: sockets: 1 of 1 nydusd answer, with 1 mounts$/m);
+  match(out, /^ok: permissions: daemons' folders are writable$/m);
+  match(out, /^ok: .*\/shop\/app:1: kubelet has a credential \(plugin sim-/m);
+  match(out, /^ok: .*\/shop\/app:1: the credential expires in (?:1h|59m\d+s)$/m);
+  doesNotMatch(out, /^warning: (?!.*agents run on this node)/m);
   equal(await node.daemons.get("d1")?.currentAuth("/"), "token:at-first");
   equal(node.pluginExecutions(), 1);
 });
 
-Deno.test("check: tokens that live shorter than the lead time", async () => {
+Deno.test("check: warns when the lead time is longer than the lifetime", async () => {
   await using node = simNode({ plugin: { shape: "ecr", lifetimeMs: 3_600_000 } });
   const image = `${node.tokenRegistry.host}/shop/app:1`;
   const { code, out } = await check(node, '[renewal]\nlead_time = "2h"', [image]);
   equal(code, 0);
   match(
     out,
-    /^warning: .*tokens live (?:1h|59m\d+s) and renewal\.lead_time is 2h: it would renew /m,
+    /^warning: .*its lifetime is (?:1h|59m\d+s) and renewal\.lead_time is 2h: it would be /m,
   );
 });
 
-Deno.test("check: a token that arrives dead, a plugin that fails, none that knows the image", async () => {
+Deno.test("check: warns about an expired token, a failed plugin, and an image without a provider", async () => {
   await using node = simNode({ plugin: { shape: "ecr", lifetimeMs: -60_000 } });
   const image = `${node.tokenRegistry.host}/shop/app:1`;
   const isExpired = await check(node, "", [image, "quay.io/a/b"]);
-  match(isExpired.out, /^warning: quay\.io\/a\/b:latest: no source has a credential for it /m);
+  match(isExpired.out, /^warning: quay\.io\/a\/b:latest: no provider has a credential for it /m);
   node.setPlugin({ mode: "fail", lifetimeMs: 60_000 });
   const failed = await check(node, "", [image]);
   match(
@@ -55,7 +55,7 @@ Deno.test("check: a token that arrives dead, a plugin that fails, none that know
   );
 });
 
-Deno.test("check: of each plugin how its dry run went, also of one that fails beside another", async () => {
+Deno.test("check: reports the execution of every plugin, also of one that fails beside another", async () => {
   await using node = simNode({ plugin: { shape: "ecr", lifetimeMs: 3_600_000 } });
   const image = `${node.tokenRegistry.host}/shop/app:1`;
   const config = parseYaml(await Deno.readTextFile(node.providerConfigPath));
@@ -74,14 +74,14 @@ Deno.test("check: of each plugin how its dry run went, also of one that fails be
   const { code, out, err } = await check(node, "", [image]);
   equal(code, 2);
   match(err, /\/absent: it does not exist \(install the plugin there\)/);
-  match(out, /^fine: .*: plugin sim-credential-provider answered in \d+m?s$/m);
-  match(out, /^fine: .*: plugin empty answered in \S+ that it has none$/m);
+  match(out, /^ok: .*: plugin sim-credential-provider returned a credential in \d+m?s$/m);
+  match(out, /^ok: .*: plugin empty returned no credential in \S+$/m);
   match(out, /^warning: provider kubelet, broken: the plugin exited with an error: .*code 3/m);
   match(out, /^warning: provider kubelet, absent: the plugin is not in the plugin directory/m);
-  match(out, /^fine: .*: kubelet has a credential /m);
+  match(out, /^ok: .*: kubelet has a credential /m);
 });
 
-Deno.test("check: an old nydusd, a stopped one, and a snapshotter that is away", async () => {
+Deno.test("check: warns about an old nydusd, a stopped one, and a missing snapshotter", async () => {
   await using node = simNode();
   const images = [`${node.passwordRegistry.host}/a:1`];
   await node.addDaemon({ id: "old", mode: "dedicated", images, version: "2.4.0" });
@@ -97,10 +97,10 @@ Deno.test("check: an old nydusd, a stopped one, and a snapshotter that is away",
   );
   match(out, /^warning: .*nydusd stopped is unresponsive: /m);
   match(out, /^warning: .*system\.sock: it does not exist \(start nydus-snapshotter, /m);
-  match(out, /^fine: sockets: 1 of 2 nydusd answer, /m);
+  match(out, /^ok: sockets: 1 of 2 nydusd answer, /m);
 });
 
-Deno.test("check: double renewal, passwords for all to read, a folder of plugins for all to write", async () => {
+Deno.test("check: warns about double renewal, readable passwords, and a writable plugin folder", async () => {
   await using node = simNode();
   const text = await Deno.readTextFile(node.snapshotterConfigPath);
   const knob = 'credential_renewal_interval = "1h"\n';
@@ -113,11 +113,11 @@ Deno.test("check: double renewal, passwords for all to read, a folder of plugins
   const { code, out } = await check(node, "");
   equal(code, 0);
   match(out, /^warning: .*the snapshotter also renews credentials/m);
-  match(out, /^warning: .*config\.json: others than its owner can read the passwords in it /m);
-  match(out, /^warning: .*\/bin: everybody can write it, and so decide what the agent executes /m);
+  match(out, /^warning: .*config\.json: other users can read the passwords in it /m);
+  match(out, /^warning: .*\/bin: every user can write it, and so decide what the agent executes /m);
 });
 
-Deno.test("check: who listens where the agent wants to serve", async () => {
+Deno.test("check: reports another program on the address of the agent", async () => {
   await using node = simNode();
   const options = { hostname: "127.0.0.1", port: 0, onListen: () => {} };
   const other = Deno.serve(options, () => new Response("hello"));
@@ -126,7 +126,7 @@ Deno.test("check: who listens where the agent wants to serve", async () => {
   equal(taken.code, 2);
   match(
     taken.err,
-    /^127\.0\.0\.1:\d+: another program listens there, so that the agent cannot start /m,
+    /^error: 127\.0\.0\.1:\d+: another program listens there, so the agent cannot start /m,
   );
   await other.shutdown();
   const free = await check(node, at(other.addr.port));
@@ -134,10 +134,10 @@ Deno.test("check: who listens where the agent wants to serve", async () => {
   await using agent = await AgentProcess.start(node);
   const runs = await check(node, at(Number(new URL(agent.base).port)));
   equal(runs.code, 0, runs.err);
-  match(runs.out, /^fine: server: an agent answers at 127\.0\.0\.1:\d+$/m);
+  match(runs.out, /^ok: server: an agent answers at 127\.0\.0\.1:\d+$/m);
 });
 
-Deno.test("check: two agents on one node, whatever they were started by", async () => {
+Deno.test("check: warns about two agents on one node", async () => {
   await using node = simNode();
   const program = join(node.dir, "nydus-auth-agent");
   await Deno.copyFile("/bin/sh", program);
@@ -152,32 +152,32 @@ Deno.test("check: two agents on one node, whatever they were started by", async 
   }
   equal(code, 0);
   const [, count = "", pids = ""] =
-    /^warning: nydus-auth-agent: (\d+) of them run on this node \(processes ([\d, ]+)\): both renew/m
+    /^warning: nydus-auth-agent: (\d+) agents run on this node \(processes ([\d, ]+)\): both renew/m
       .exec(out) ?? [];
-  // Others may run here meanwhile, of other tests.
+  // Agents of other tests may run at the same time.
   equal(Number(count) >= 2, true, out);
   for (const { pid } of agents) equal(pids.split(", ").includes(String(pid)), true, pids);
 });
 
-Deno.test("check: a plugin that is not there, and one that cannot be executed, are problems", async () => {
+Deno.test("check: reports a plugin that is missing or not executable", async () => {
   await using node = simNode();
   const plugin = join(node.dir, "bin", "sim-credential-provider");
   await Deno.chmod(plugin, 0o644);
   const closed = await check(node, "");
   equal(closed.code, 2);
-  match(closed.err, /sim-credential-provider: it cannot be executed \(chmod \+x /);
+  match(closed.err, /sim-credential-provider: it is not executable \(chmod \+x /);
   await Deno.remove(plugin);
   const gone = await check(node, "");
   equal(gone.code, 2);
   match(gone.err, /sim-credential-provider: it does not exist \(install the plugin there\)/);
 });
 
-Deno.test("check: a group of the local API that does not exist", async () => {
+Deno.test("check: reports an unknown group of the local API", async () => {
   await using node = simNode();
   const { code, err } = await check(node, '[api]\ngroup = "no-such-group"');
   equal(code, 2);
   match(
     err,
-    /^\/etc\/group: api\.group: .*has no no-such-group \(groupadd --system no-such-group/m,
+    /^error: \/etc\/group: api\.group: .*has no no-such-group \(groupadd --system no-such-group/m,
   );
 });

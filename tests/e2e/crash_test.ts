@@ -1,4 +1,4 @@
-/** What a crash leaves behind: memory is full of secrets, and a core dump is a file of it. */
+/** A core dump would contain every secret in memory. */
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { join } from "@std/path";
 import { CanaryDetector, newTokenCanary } from "../canary/detector.ts";
@@ -7,7 +7,7 @@ import { AgentProcess, simNode } from "./stage.ts";
 
 const UNIT = new URL("../../lib/assets/nydus-auth-agent.service", import.meta.url);
 const pattern = await Deno.readTextFile("/proc/sys/kernel/core_pattern").catch(() => "");
-/** Elsewhere a dump goes to a program that may keep it where no test could find it. */
+/** With other patterns a dump goes to a program, which may store it elsewhere. */
 const DUMPS_HERE = /^core\s*$/.test(pattern);
 const HAS_PRLIMIT = await new Deno.Command("prlimit", { args: ["--version"], stdout: "null" })
   .output().then(({ success }) => success, () => false);
@@ -19,7 +19,7 @@ function cores(folder: string): readonly string[] {
 
 Deno.test({
   name:
-    "canary: an agent that crashes under the unit's limits leaves no core dump and says nothing",
+    "canary: an agent that crashes under the unit's limits leaves no core dump and no secret in the log",
   ignore: !HAS_PRLIMIT || !DUMPS_HERE,
   async fn() {
     const secret = newTokenCanary();

@@ -1,9 +1,9 @@
-/** Where the clients' link leads while the CRI proxy cannot be had, is not wanted, or has yet to come. */
+/** The target of the CRI link while the proxy is not available, disabled, or not started yet. */
 import { equal, match } from "node:assert/strict";
 import { AgentProcess } from "./stage.ts";
 import { callOnce, criProxyStage, echoOn } from "./cri_proxy_stage.ts";
 
-Deno.test("CRI proxy: a socket that is removed is made again, and one that cannot be had is tried for", async () => {
+Deno.test("CRI proxy: creates a removed socket again, and retries one that it failed to bind", async () => {
   await criProxyStage(async ({ dir, link, upstream, criProxy, start, kill }) => {
     const listener = echoOn(upstream);
     const socket = `${dir}/cri.sock`;
@@ -12,7 +12,7 @@ Deno.test("CRI proxy: a socket that is removed is made again, and one that canno
     await agent.until("the socket", () => Deno.stat(socket).then(() => true, () => false));
     await agent.until("the link", async () => await Deno.readLink(link) === socket);
     await callOnce(link);
-    match(agent.log, /cri\.sock was removed: it is made again/);
+    match(agent.log, /cri\.sock was removed; creating it again/);
     await kill(agent);
     const late = await start({ more: criProxy.replace(socket, `${dir}/later/cri.sock`) });
     equal((await late.status()).criProxy?.state, "not-serving");
@@ -28,7 +28,7 @@ Deno.test("CRI proxy: a socket that is removed is made again, and one that canno
   });
 });
 
-Deno.test("CRI proxy: an agent that cannot start does not touch the path", async () => {
+Deno.test("CRI proxy: an agent that fails to start does not change the link", async () => {
   await criProxyStage(async ({ node, link, upstream, criProxy }) => {
     await Deno.symlink(upstream, link);
     const { ino } = await Deno.lstat(link);
@@ -38,12 +38,12 @@ Deno.test("CRI proxy: an agent that cannot start does not touch the path", async
     await using agent = await AgentProcess.start(node, options, { waitReady: false });
     equal(await agent.ended(), 1);
     match(agent.log, /the port is in use/);
-    equal((await Deno.lstat(link)).ino, ino, "whoever moves the link makes it anew");
+    equal((await Deno.lstat(link)).ino, ino, "the link was replaced");
     taken.close();
   });
 });
 
-Deno.test("CRI proxy: a disabled one leaves no link to a socket where nobody listens", async () => {
+Deno.test("CRI proxy: when disabled, leaves no link to a socket without a listener", async () => {
   await criProxyStage(async ({ dir, link, upstream, start, kill }) => {
     const listener = echoOn(upstream);
     await Deno.symlink(`${dir}/cri.sock`, link); // of an agent that was killed without its unit
@@ -63,7 +63,7 @@ Deno.test("CRI proxy: a disabled one leaves no link to a socket where nobody lis
 const TMPFILES = "/usr/bin/systemd-tmpfiles";
 
 Deno.test({
-  name: "CRI proxy: at boot the link is laid to the runtime, and one that is there is left",
+  name: "CRI proxy: tmpfiles creates the link to the runtime at boot, and keeps an existing one",
   ignore: Deno.uid() !== 0 || !await Deno.stat(TMPFILES).then(() => true, () => false),
   async fn() {
     const root = await Deno.makeTempDir({ prefix: "boot-" });

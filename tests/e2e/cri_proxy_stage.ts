@@ -6,20 +6,20 @@ import type { SimNode } from "../../lib/simulator/mod.ts";
 import { AgentProcess, command as program, type Ended, simNode } from "./stage.ts";
 
 const UNIT = new URL("../../lib/assets/nydus-auth-agent.service", import.meta.url);
-/** What the unit names, and what stands for it here. */
+/** Paths in the unit, which the stage replaces. */
 const UNIT_UPSTREAM = "/run/containerd/containerd.sock";
 const UNIT_LINK = "/run/nydus-auth-agent-cri/image.sock";
 
-/** A node with a folder for the CRI proxy's sockets, and an agent that taps. */
+/** A node with a folder for the CRI proxy's sockets, and an agent with the proxy enabled. */
 export interface CriProxyStage extends Omit<MemoryFolder, keyof AsyncDisposable> {
   readonly node: SimNode;
-  /** The path for clients. */
+  /** The symlink that clients use. */
   readonly link: string;
-  /** The runtime's socket; a test puts something there. */
+  /** The runtime's socket; the test listens on it. */
   readonly upstream: string;
-  /** What the agent's configuration says of the CRI proxy; more keys may follow. */
+  /** The agent's configuration of the CRI proxy; more keys may follow. */
   readonly criProxy: string;
-  /** Where the agent keeps what it has seen. */
+  /** The file with the pull credentials. */
   readonly state: string;
   /** Starts the agent with the unit's environment. */
   start(options?: {
@@ -32,11 +32,11 @@ export interface CriProxyStage extends Omit<MemoryFolder, keyof AsyncDisposable>
   run(...args: readonly string[]): Promise<Ended>;
   /** Kills the agent, and lets the unit's fallback delay pass. */
   kill(agent: AgentProcess): Promise<void>;
-  /** What the unit runs when the agent has not come back within the fallback delay. */
+  /** Runs the command of the unit for an agent that has not come back in time. */
   fallBack(): Promise<void>;
 }
 
-/** Runs a test on such a stage; its folder is on a tmpfs where that can be had. */
+/** Runs a test on a stage, whose folder is on a tmpfs if one can be mounted. */
 export async function criProxyStage(
   run: (stage: CriProxyStage) => Promise<void>,
   { upstream: given }: { readonly upstream?: string } = {},
@@ -90,16 +90,16 @@ export async function criProxyStage(
 /** A folder for the CRI proxy's sockets. */
 export interface MemoryFolder extends AsyncDisposable {
   readonly dir: string;
-  /** Whether it is on a tmpfs: who may not mount one tests the other way. */
+  /** Whether it is on a tmpfs; without the right to mount one, the other path is tested. */
   readonly inMemory: boolean;
 }
 
 /**
- * A folder on a tmpfs of its own, where one may be mounted. `/dev/shm` is no place for it: the
- * binary may write nothing below `/dev`.
+ * Creates a folder on a tmpfs of its own, if one can be mounted. Not in `/dev/shm`: the binary has no
+ * permission to write below `/dev`.
  */
 export async function memoryFolder(): Promise<MemoryFolder> {
-  const dir = await Deno.makeTempDir({ prefix: "tap-" });
+  const dir = await Deno.makeTempDir({ prefix: "cri-" });
   const inMemory = (await command("mount", "-t", "tmpfs", "-o", "size=64m", "none", dir)) === 0;
   return {
     dir,
@@ -116,14 +116,14 @@ async function command(name: string, ...args: readonly string[]): Promise<number
   return (await new Deno.Command(name, { args: [...args], stderr: "null" }).output()).code;
 }
 
-/** One pull that succeeds, over a connection of its own, from a client to who listens behind. */
+/** Performs one successful pull on a connection of its own; `runtime` listens behind the proxy. */
 export async function pullThrough(
   path: string,
-  behind: Deno.UnixListener,
+  runtime: Deno.UnixListener,
   pull: { readonly image: string; readonly auth?: AuthText; readonly pod?: PodText },
 ): Promise<void> {
   const client = await Deno.connect({ transport: "unix", path });
-  const server = await behind.accept();
+  const server = await runtime.accept();
   const conversation = new Conversation();
   const message = pullImageRequest(pull);
   const answer = pulled(`sha256:${"a".repeat(64)}`);
@@ -156,7 +156,7 @@ export async function writeAll(connection: Deno.UnixConn, bytes: Uint8Array): Pr
   for (let done = 0; done < bytes.length;) done += await connection.write(bytes.subarray(done));
 }
 
-/** A server on a socket that says back what it is told. */
+/** Listens on a socket and echoes what it receives. */
 export function echoOn(path: string): Deno.UnixListener {
   const listener = Deno.listen({ transport: "unix", path });
   void (async () => {
@@ -167,11 +167,11 @@ export function echoOn(path: string): Deno.UnixListener {
   return listener;
 }
 
-/** A question through a path, and its answer. */
+/** Sends a request through a path, and reads the echo. */
 export async function callOnce(path: string): Promise<void> {
   const connection = await Deno.connect({ transport: "unix", path });
-  const question = crypto.getRandomValues(new Uint8Array(1_000));
-  await writeAll(connection, question);
-  deepEqual(await readExactly(connection, question.length), question);
+  const request = crypto.getRandomValues(new Uint8Array(1_000));
+  await writeAll(connection, request);
+  deepEqual(await readExactly(connection, request.length), request);
   connection.close();
 }

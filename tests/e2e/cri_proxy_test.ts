@@ -11,12 +11,12 @@ import {
 } from "./cri_proxy_stage.ts";
 
 const RECORDING = new URL("../unit/cri/recordings/grpc-go.txt", import.meta.url);
-/** How often the agent is killed while calls go on; the binary starts faster, so CI asks for more. */
+/** Kills of the agent during calls; CI sets more, because the binary starts faster. */
 const KILLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_CRI_PROXY_KILLS") ?? "3");
-/** How many calls at least go on beside every agent, and after its end. */
+/** Minimum number of calls during and after each agent. */
 const CALLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_CRI_PROXY_CALLS") ?? "20");
 
-Deno.test("CRI proxy: a kubelet's conversation passes unchanged, and what it shows is kept in memory", async () => {
+Deno.test("CRI proxy: forwards a kubelet's connection unchanged, and keeps its pull credentials in memory", async () => {
   await criProxyStage(async ({ inMemory, link, upstream, state, start }) => {
     const listener = Deno.listen({ transport: "unix", path: upstream });
     const agent = await start();
@@ -45,7 +45,7 @@ Deno.test("CRI proxy: a kubelet's conversation passes unchanged, and what it sho
   });
 });
 
-Deno.test("CRI proxy: a pull that succeeds triggers a reconcile, so that its mount is found at once", async () => {
+Deno.test("CRI proxy: triggers a reconcile after a successful pull", async () => {
   await criProxyStage(async ({ node, link, upstream, criProxy }) => {
     const listener = Deno.listen({ transport: "unix", path: upstream });
     const renewal = 'check_interval = "1h"\nrefresh_interval = "1h"';
@@ -60,7 +60,7 @@ Deno.test("CRI proxy: a pull that succeeds triggers a reconcile, so that its mou
   });
 });
 
-Deno.test("CRI proxy: what a pull brought is found after a restart, until that is turned off", async () => {
+Deno.test("CRI proxy: restores pull credentials after a restart, unless remember is off", async () => {
   await criProxyStage(async ({ inMemory, link, upstream, state, criProxy, start, run, kill }) => {
     const listener = Deno.listen({ transport: "unix", path: upstream });
     const image = "registry.example/team/app:v1";
@@ -68,14 +68,14 @@ Deno.test("CRI proxy: what a pull brought is found after a restart, until that i
       const { code, out, err } = await run("get", image, "--output", "json");
       return code === 0 ? JSON.parse(out) : err;
     };
-    const kept = () => Deno.stat(state).then(() => true, () => false);
+    const isStored = () => Deno.stat(state).then(() => true, () => false);
     const first = await start();
     await pullThrough(link, listener, {
       image,
       auth: { username: "robot", password: "seen-once" },
     });
     await first.until("the credential", async () => (await pulled()).provider === "cri");
-    if (inMemory) await first.until("the state file", kept);
+    if (inMemory) await first.until("the state file", isStored);
     await kill(first);
     const second = await start();
     const { idleSinceMs, restoredImages } = (await second.status()).criProxy ?? {};
@@ -86,23 +86,23 @@ Deno.test("CRI proxy: what a pull brought is found after a restart, until that i
       deepEqual([provider, password], ["cri", "seen-once"]);
     } else ok((await pulled()).startsWith("no credential"));
     await kill(second);
-    const forgetful = await start({ more: `${criProxy}\nremember = false` });
-    equal(await kept(), false, "what was kept before is gone");
+    const forgetful = await start({ more: `${criProxy}\npersist = false` });
+    equal(await isStored(), false, "the stored credentials are removed");
     ok((await pulled()).startsWith("no credential"));
     await pullThrough(link, listener, { image, auth: { username: "robot", password: "again" } });
     await forgetful.until("the credential", async () => (await pulled()).password === "again");
-    await pause(500); // longer than a change waits to be written
-    equal(await kept(), false);
+    await pause(500); // longer than the delay of a write
+    equal(await isStored(), false);
     await kill(forgetful);
     await Deno.writeTextFile(state, "{}");
     const disabled = await start({ more: criProxy.replace("true", "false") });
-    equal(await kept(), false, "nor is it kept where the CRI proxy is disabled");
+    equal(await isStored(), false, "removed when the CRI proxy is disabled");
     await kill(disabled);
     listener.close();
   });
 });
 
-Deno.test("CRI proxy: calls fail only in flight while the agent is killed, late, or not there", async () => {
+Deno.test("CRI proxy: only calls in flight fail when the agent is killed or absent", async () => {
   await criProxyStage(async ({ link, upstream, start, kill }) => {
     const listener = Deno.listen({ transport: "unix", path: upstream });
     const serving = (async () => {
@@ -119,15 +119,15 @@ Deno.test("CRI proxy: calls fail only in flight while the agent is killed, late,
         try {
           connection ??= await Deno.connect({ transport: "unix", path: link });
         } catch {
-          await pause(5); // as a gRPC client: it connects again
+          await pause(5); // reconnects, as a gRPC client does
           continue;
         }
-        const question = crypto.getRandomValues(new Uint8Array(512));
+        const request = crypto.getRandomValues(new Uint8Array(512));
         try {
-          await writeAll(connection, question);
-          const answer = await readExactly(connection, question.length);
+          await writeAll(connection, request);
+          const answer = await readExactly(connection, request.length);
           counts.calls++;
-          if (answer.some((byte, i) => byte !== question[i])) counts.corrupted++;
+          if (answer.some((byte, i) => byte !== request[i])) counts.corrupted++;
         } catch {
           counts.broken++;
           connection.close();
@@ -146,15 +146,15 @@ Deno.test("CRI proxy: calls fail only in flight while the agent is killed, late,
     for (let i = 0; i < KILLS; i++) {
       const agent = await start();
       await agent.until("the link", async () => (await Deno.readLink(link)) !== upstream);
-      await moreCalls(agent, "calls beside the agent");
+      await moreCalls(agent, "calls with an agent");
       await kill(agent);
-      await moreCalls(undefined, "calls after its end");
+      await moreCalls(undefined, "calls after the kill");
     }
     const agent = await start({ bare: true });
     agent.signal("SIGTERM");
     equal(await agent.ended(), 0);
     equal(await Deno.readLink(link), upstream, "without the unit the agent moves the link");
-    await moreCalls(undefined, "calls after an orderly end");
+    await moreCalls(undefined, "calls after a clean exit");
     await agent[Symbol.asyncDispose]();
     stop.abort();
     await calling;
@@ -165,7 +165,7 @@ Deno.test("CRI proxy: calls fail only in flight while the agent is killed, late,
   });
 });
 
-Deno.test("CRI proxy: one command steps out of the path, over restarts, and in again", async () => {
+Deno.test("cri-proxy: off bypasses the proxy over restarts, on uses it again", async () => {
   await criProxyStage(async ({ link, upstream, dir, start, run, kill, fallBack }) => {
     const listener = echoOn(upstream);
     const socket = `${dir}/cri.sock`;
@@ -174,11 +174,11 @@ Deno.test("CRI proxy: one command steps out of the path, over restarts, and in a
     const currentAuth = await Deno.connect({ transport: "unix", path: link });
     const off = await run("cri-proxy", "off");
     equal(off.code, 0, off.err);
-    match(off.out, /from the next connection on/);
+    match(off.out, /new connections bypass the agent/);
     equal(await Deno.readLink(link), upstream);
     await callOnce(link);
     await writeAll(currentAuth, Uint8Array.of(7));
-    deepEqual(await readExactly(currentAuth, 1), Uint8Array.of(7), "what is open goes on");
+    deepEqual(await readExactly(currentAuth, 1), Uint8Array.of(7), "open connections stay");
     equal((await first.status()).criProxy?.idleSinceMs, undefined, "a client is connected");
     currentAuth.close();
     await first.until(
@@ -188,12 +188,12 @@ Deno.test("CRI proxy: one command steps out of the path, over restarts, and in a
     equal(
       (await first.status()).criProxy?.connections,
       1,
-      "the second call did not pass the CRI proxy",
+      "the second call bypassed the CRI proxy",
     );
     await kill(first);
     const second = await start();
-    equal(await Deno.readLink(link), upstream, "an agent that starts stays out");
-    match((await run("cri-proxy", "status")).out, /^out of the path: .*, by "cri-proxy off"$/m);
+    equal(await Deno.readLink(link), upstream, "a new agent does not move the link");
+    match((await run("cri-proxy", "status")).out, /^out of the path: .*, set by `cri-proxy off`$/m);
     const on = await run("cri-proxy", "on");
     equal(on.code, 0, on.err);
     equal(await Deno.readLink(link), socket);
@@ -219,7 +219,7 @@ Deno.test("CRI proxy: one command steps out of the path, over restarts, and in a
   });
 });
 
-Deno.test("CRI proxy: a link that leads elsewhere is a finding, and what passes is counted", async () => {
+Deno.test("CRI proxy: reports a link to another target, and counts connections and bytes", async () => {
   await criProxyStage(async ({ link, upstream, start, run, kill }) => {
     const listener = echoOn(upstream);
     const agent = await start();
@@ -238,7 +238,7 @@ Deno.test("CRI proxy: a link that leads elsewhere is a finding, and what passes 
     });
     match((await agent.get("/metrics")).body, /^nydus_auth_agent_cri_proxy_in_path 0$/m);
     equal((await run("cri-proxy", "on")).code, 0);
-    await agent.until("its end", async () => {
+    await agent.until("the recovery", async () => {
       return (await agent.get("/readyz?verbose")).body.includes("[+] cri-proxy: no problems");
     });
     await kill(agent);

@@ -1,4 +1,4 @@
-/** Clients of the CRI proxy while the agent is restarted, killed, or away for too long. */
+/** Clients of the CRI proxy while the agent is restarted, killed, or stopped. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { join } from "node:path";
 import { Conversation, PULL, pulled, type Sent } from "../fakes/cri_conversation.ts";
@@ -6,12 +6,12 @@ import { pullImageRequest } from "../fakes/cri_messages.ts";
 import { type AgentProcess, command, freePort, pause, simNode } from "./stage.ts";
 import { callOnce, criProxyStage, echoOn, readExactly, writeAll } from "./cri_proxy_stage.ts";
 
-/** How often the agent is restarted in good order, and how often it is killed. */
+/** Number of restarts, and of kills. */
 const RESTARTS = Number(Deno.env.get("NYDUS_AUTH_AGENT_CRI_PROXY_RESTARTS") ?? "20");
 /** A kubelet calls every 20 seconds. */
 const CALL_EVERY_MS = 50;
 
-/** As a gRPC client: keeps its connection, and connects again when that has ended. */
+/** Keeps its connection and reconnects when it is closed, as a gRPC client does. */
 class LongLivedClient implements AsyncDisposable {
   calls = 0;
   corrupted = 0;
@@ -32,15 +32,15 @@ class LongLivedClient implements AsyncDisposable {
   async #run(path: string): Promise<void> {
     let connection: Deno.UnixConn | undefined;
     for (let answeredAtMs = Date.now(); !this.#stop.signal.aborted;) {
-      const question = crypto.getRandomValues(new Uint8Array(256));
+      const request = crypto.getRandomValues(new Uint8Array(256));
       try {
         connection ??= await Deno.connect({ transport: "unix", path });
-        await writeAll(connection, question);
-        const answer = await readExactly(connection, question.length);
+        await writeAll(connection, request);
+        const answer = await readExactly(connection, request.length);
         this.longestMs = Math.max(this.longestMs, Date.now() - answeredAtMs);
         answeredAtMs = Date.now();
         this.calls++;
-        if (answer.some((byte, i) => byte !== question[i])) this.corrupted++;
+        if (answer.some((byte, i) => byte !== request[i])) this.corrupted++;
       } catch {
         connection?.close();
         connection = undefined;
@@ -51,7 +51,7 @@ class LongLivedClient implements AsyncDisposable {
   }
 }
 
-Deno.test("CRI proxy: a client that keeps its connection is back on it after every restart", async () => {
+Deno.test("CRI proxy: a long-lived client uses the proxy again after every restart", async () => {
   await criProxyStage(async ({ link, upstream, dir, start }) => {
     const socket = `${dir}/cri.sock`;
     const listener = echoOn(upstream);
@@ -85,7 +85,7 @@ Deno.test("CRI proxy: a client that keeps its connection is back on it after eve
   });
 });
 
-Deno.test("CRI proxy: takes the link back that the unit moved while the agent started slowly", async () => {
+Deno.test("CRI proxy: moves the link back after the unit moved it during a slow start", async () => {
   await criProxyStage(async ({ link, upstream, dir, start, fallBack, run }) => {
     const socket = `${dir}/cri.sock`;
     const listener = echoOn(upstream);
@@ -109,7 +109,7 @@ Deno.test("CRI proxy: clients reach the runtime when the agent does not come bac
     await kill(await start());
     equal(await Deno.readLink(link), upstream);
     await callOnce(link);
-    // The link leads to a socket that another agent left behind, and ours cannot be had.
+    // The link points to a stale socket, and the proxy cannot bind its own.
     await Deno.remove(link);
     await Deno.symlink(`${dir}/gone.sock`, link);
     await using agent = await start({ more: criProxy.replace("cri.sock", "none/cri.sock") });
@@ -119,7 +119,7 @@ Deno.test("CRI proxy: clients reach the runtime when the agent does not come bac
   });
 });
 
-Deno.test("CRI proxy: SIGTERM lets calls in flight complete, and new ones meanwhile", async () => {
+Deno.test("CRI proxy: completes calls in flight after SIGTERM, and serves new ones meanwhile", async () => {
   await criProxyStage(async ({ link, upstream, start }) => {
     const listener = Deno.listen({ transport: "unix", path: upstream });
     await using agent = await start();

@@ -1,4 +1,4 @@
-/** Debian's `docker-registry`, for tests that ask a real one. */
+/** Debian's `docker-registry`, for tests against a real registry. */
 import { ok } from "node:assert/strict";
 import { join } from "@std/path";
 import type { Certificates } from "../fakes/certificates.ts";
@@ -9,7 +9,7 @@ const PROGRAM = "/usr/bin/docker-registry";
 export const HAS_DOCKER_REGISTRY: boolean = await Deno.stat(PROGRAM).then(() => true, () => false);
 
 const BLOB_TEXT = "a layer\n";
-/** The digest of the layer that {@linkcode push} puts there. */
+/** The digest of the layer of {@linkcode push}. */
 export const BLOB_DIGEST = `sha256:${await sha256(BLOB_TEXT)}`;
 const MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json";
 
@@ -18,12 +18,12 @@ async function sha256(text: string): Promise<string> {
   return new Uint8Array(hash).toHex();
 }
 
-/** A registry that runs until it is disposed of. */
+/** A running registry. */
 export interface Running extends AsyncDisposable {
   readonly host: string;
 }
 
-/** Runs it with a part of its configuration, in a folder for its files. */
+/** Starts a registry with its files in a folder. */
 export async function dockerRegistry(
   folder: string,
   { auth, tls = false }: { readonly auth: string; readonly tls?: boolean },
@@ -61,14 +61,14 @@ auth: ${auth}
   };
 }
 
-/** Puts an image there, as a push does. Returns the digest of its layer. */
+/** Pushes an image. Returns the digest of its layer. */
 export async function push(
   base: string,
   authorization: string,
   client: Deno.HttpClient,
   repository = "team/app",
 ): Promise<string> {
-  const ask = async (method: string, url: string, body?: string, type?: string) => {
+  const send = async (method: string, url: string, body?: string, type?: string) => {
     const response = await fetch(url, {
       client,
       method,
@@ -79,13 +79,13 @@ export async function push(
     return response.headers.get("location") ?? "";
   };
   const digest = BLOB_DIGEST;
-  const upload = await ask("POST", `${base}/v2/${repository}/blobs/uploads/`);
+  const upload = await send("POST", `${base}/v2/${repository}/blobs/uploads/`);
   const url = new URL(upload, base);
   url.searchParams.set("digest", digest);
-  await ask("PUT", url.href, BLOB_TEXT, "application/octet-stream");
+  await send("PUT", url.href, BLOB_TEXT, "application/octet-stream");
   const layer = { mediaType: "application/octet-stream", digest, size: BLOB_TEXT.length };
   const manifest = { schemaVersion: 2, mediaType: MANIFEST_TYPE, config: layer, layers: [layer] };
-  await ask(
+  await send(
     "PUT",
     `${base}/v2/${repository}/manifests/v1`,
     JSON.stringify(manifest),

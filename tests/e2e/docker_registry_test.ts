@@ -1,5 +1,5 @@
 /**
- * The probe against a real registry (Debian's `docker-registry`), with a password file and with a
+ * Runs the probe against a real registry (Debian's `docker-registry`), with a password file and with a
  * token service. Ignored where it is not installed.
  */
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
@@ -34,7 +34,9 @@ async function inFolder(work: (folder: string, pems: Certificates) => Promise<vo
 
 for (const tls of [false, true]) {
   Deno.test({
-    name: `docker-registry with a password file, ${tls ? "over TLS" : "in plain"}: every verdict`,
+    name: `RegistryProbe: returns every verdict of docker-registry with a password file, ${
+      tls ? "over TLS" : "in plain"
+    }`,
     ignore,
     async fn() {
       await inFolder(async (folder) => {
@@ -47,37 +49,37 @@ for (const tls of [false, true]) {
         const blob = await push(base, `Basic ${btoa("robot:good")}`, client);
         client.close();
         const probe = new RegistryProbe({ http: createRegistryHttp(), clock: systemClock });
-        const ask = async (credential: Credential | undefined, more = {}) => {
+        const probeWith = async (credential: Credential | undefined, more = {}) => {
           const target = { scheme, host: running.host, repository: "team/app" } as const;
           const trust = { skipVerify: false, caFiles: tls ? [caFile] : [] };
           return (await probe.probe({ ...target, ...trust, ...more }, credential)).kind;
         };
         const verdicts: Record<string, VerdictKind> = {
-          manifest: await ask(basic("good"), { reference: "v1" }),
-          blob: await ask(basic("good"), { blob }),
-          tags: await ask(basic("good")),
-          wrong: await ask(basic("bad"), { reference: "v1" }),
-          nobody: await ask(undefined, { reference: "v1" }),
-          missing: await ask(basic("good"), { reference: "v2" }),
-          unverified: await ask(basic("good"), { skipVerify: true, caFiles: [], blob }),
+          manifest: await probeWith(basic("good"), { reference: "v1" }),
+          blob: await probeWith(basic("good"), { blob }),
+          tags: await probeWith(basic("good")),
+          wrong: await probeWith(basic("bad"), { reference: "v1" }),
+          anonymous: await probeWith(undefined, { reference: "v1" }),
+          missing: await probeWith(basic("good"), { reference: "v2" }),
+          unverified: await probeWith(basic("good"), { skipVerify: true, caFiles: [], blob }),
         };
         deepStrictEqual(verdicts, {
           manifest: "accepted",
           blob: "accepted",
           tags: "accepted",
           wrong: "refused",
-          nobody: "refused",
+          anonymous: "refused",
           missing: "not-found",
           unverified: "accepted",
         });
-        if (tls) strictEqual(await ask(basic("good"), { caFiles: [], blob }), "unreachable");
+        if (tls) strictEqual(await probeWith(basic("good"), { caFiles: [], blob }), "unreachable");
       });
     },
   });
 }
 
 Deno.test({
-  name: "docker-registry with a token service: accepted, refused, and forbidden",
+  name: "RegistryProbe: returns the verdicts of docker-registry with a token service",
   ignore,
   async fn() {
     await inFolder(async (folder, pems) => {
@@ -102,17 +104,20 @@ Deno.test({
       await push(`http://${running.host}`, `Bearer ${token}`, client);
       client.close();
       const probe = new RegistryProbe({ http: createRegistryHttp(), clock: systemClock });
-      const ask = async (credential: Credential) => {
+      const probeWith = async (credential: Credential) => {
         const target = { scheme: "http", host: running.host, repository: "team/app" } as const;
         const more = { reference: "v1", skipVerify: false, caFiles: [] };
         return (await probe.probe({ ...target, ...more }, credential)).kind;
       };
-      strictEqual(await ask(basic("good")), "accepted");
-      strictEqual(await ask(basic("bad")), "refused");
-      strictEqual(await ask(basic("low")), "forbidden");
-      strictEqual(await ask({ kind: "registry-token", token: new Secret(token) }), "accepted");
-      const isExpired = { kind: "registry-token", token: new Secret("nonsense") } as const;
-      strictEqual(await ask(isExpired), "refused");
+      strictEqual(await probeWith(basic("good")), "accepted");
+      strictEqual(await probeWith(basic("bad")), "refused");
+      strictEqual(await probeWith(basic("low")), "forbidden");
+      strictEqual(
+        await probeWith({ kind: "registry-token", token: new Secret(token) }),
+        "accepted",
+      );
+      const invalid = { kind: "registry-token", token: new Secret("nonsense") } as const;
+      strictEqual(await probeWith(invalid), "refused");
       await service.shutdown();
     });
   },

@@ -1,9 +1,9 @@
-/** `explain`, for images that are mounted and that are not. */
+/** `explain`, for mounted and other images. */
 import { equal, match } from "node:assert/strict";
 import { join } from "@std/path";
 import { AgentProcess, command, simNode } from "./stage.ts";
 
-Deno.test("explain: which provider wins, which comes after it, and what the node uses", async () => {
+Deno.test("explain: prints the winner, the other providers, and the credential in use", async () => {
   await using node = simNode();
   const image = `${node.tokenRegistry.host}/shop/app:1`;
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [image] });
@@ -24,9 +24,9 @@ Deno.test("explain: which provider wins, which comes after it, and what the node
   match(mounted.out, /^3 +docker +found, wins +found /m);
   match(mounted.out, /^4 +kubelet +found, after docker /m);
   match(mounted.out, /^5 +kubesecret +none +not-enabled /m);
-  // Whom the registry refuses the node does not use, wherever he stands in the chain.
+  // A credential that the registry rejects is not used, whatever its position in the chain.
   node.tokenRegistry.revoke("u", "p");
-  await agent.until("the next one of the chain", async () => {
+  await agent.until("the next provider of the chain", async () => {
     await node.readAll();
     const selectionReason = /^node .* the agent uses one from kubelet, renewed .* ago: .*$/m;
     return selectionReason.test((await command(["explain", image, "--config", config])).out);

@@ -7,24 +7,24 @@ import { SimKubeApi } from "../../lib/simulator/kube_api.ts";
 import { certificates, HAS_OPENSSL } from "../fakes/certificates.ts";
 import { command, type Ended } from "./stage.ts";
 
-/** Whose token it is that {@linkcode writeKubeconfig} writes. */
+/** The user of the token that {@linkcode writeKubeconfig} writes. */
 export const USER = "system:serviceaccount:nydus-auth-agent:nydus-auth-agent";
 export const NODE = "node-1";
 export const TOKEN = "agents-token";
 export const IMAGE = "registry.example.com/team/app:1";
 export const REGISTRY = "registry.example.com/team";
 
-/** A test that needs certificates: it is ignored where there is no openssl to make them. */
+/** Defines a test that needs certificates; ignored without openssl. */
 export function kubeTest(name: string, fn: () => Promise<void>): void {
   Deno.test({ name: `kubesecret: ${name}`, ignore: !HAS_OPENSSL, fn });
 }
 
-/** The provider's part of a configuration. */
+/** Returns the configuration of the provider. */
 export function kubesecret(kubeconfig: string, more = `node_name = "${NODE}"`): string {
   return `[providers.kubesecret]\nenabled = true\nkubeconfig = "${kubeconfig}"\n${more}`;
 }
 
-/** An API server with a pod on our node that names a secret. */
+/** Starts an API server that accepts the token. */
 export async function kubeApi(): Promise<SimKubeApi> {
   const { cert, key } = await certificates();
   const api = await SimKubeApi.start({ cert, key });
@@ -32,7 +32,7 @@ export async function kubeApi(): Promise<SimKubeApi> {
   return api;
 }
 
-/** A kubeconfig in a folder, with the token in a file beside it. Returns its path. */
+/** Writes a kubeconfig and a token file into a folder. Returns the path of the kubeconfig. */
 export async function writeKubeconfig(
   folder: string,
   api: SimKubeApi,
@@ -55,7 +55,7 @@ users: [{name: u, user: {${user ?? "tokenFile: token"}}}]
   return path;
 }
 
-/** `explain` of our image with a kubeconfig, and what it says of kubesecret. */
+/** Runs `explain` for the image with a kubeconfig. */
 export async function explain(
   kubeconfig: string,
   more = `node_name = "${NODE}"`,
@@ -72,7 +72,7 @@ export async function explain(
   }
 }
 
-/** In a temporary folder, with the secret that a pod on our node names. */
+/** Runs a test with a folder and an API server, where a pod on the node references a secret. */
 export async function withFolder(
   work: (api: SimKubeApi, folder: string) => Promise<void>,
 ): Promise<void> {
@@ -87,7 +87,7 @@ export async function withFolder(
   }
 }
 
-/** A pull secret with one entry. */
+/** Stores a pull secret with one entry. */
 export function putSecret(
   api: SimKubeApi,
   name: string,
@@ -98,7 +98,7 @@ export function putSecret(
   putSecretEntries(api, name, [[registry, password]], namespace);
 }
 
-/** A pull secret with a password for each of its keys. */
+/** Stores a pull secret with a password for each key. */
 export function putSecretEntries(
   api: SimKubeApi,
   name: string,
@@ -115,7 +115,7 @@ export function putSecretEntries(
   });
 }
 
-/** The same, of the older type. */
+/** Stores a pull secret of the older type. */
 export function putOldSecret(api: SimKubeApi, name: string, registry: string, password: string) {
   const auths = { [registry]: { username: "robot", password } };
   put(api, "secrets", {
@@ -125,7 +125,7 @@ export function putOldSecret(api: SimKubeApi, name: string, registry: string, pa
   });
 }
 
-/** A running pod on our node. */
+/** Stores a running pod on the node. */
 export function putPod(
   api: SimKubeApi,
   name: string,
@@ -168,7 +168,7 @@ function put(api: SimKubeApi, resource: KubeResource, object: KubeObject): KubeO
   return api.objects.put(resource, object);
 }
 
-/** `verb resource` of everything that the manifest allows; with the rule that is commented out. */
+/** Returns `verb resource` for every rule of the manifest; with `tokens`, the optional one too. */
 export function manifestRules({ tokens = false } = {}): Set<string> {
   const text = asset("daemonset.yaml");
   const start = text.indexOf("kind: ClusterRole\n");
@@ -183,7 +183,7 @@ export function manifestRules({ tokens = false } = {}): Set<string> {
   );
 }
 
-/** A call in the same words. */
+/** Returns the rule that a call needs. */
 export function ruleOf({ verb, resource, subresource }: KubeCall): string {
   return `${verb} ${subresource === "" ? resource : `${resource}/${subresource}`}`;
 }

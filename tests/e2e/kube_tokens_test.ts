@@ -1,6 +1,6 @@
 /**
- * Tokens of service accounts for plugins (KEP-4412): the agent as a process, the simulated node, and
- * an API server stand-in over TLS.
+ * Service account tokens for plugins (KEP-4412), with the agent as a process, the simulated node and a
+ * simulated API server over TLS.
  */
 import { deepStrictEqual, doesNotMatch, match, ok, strictEqual } from "node:assert/strict";
 import { join } from "@std/path";
@@ -24,9 +24,8 @@ const IMAGE = "registry.example.com/team/app:1";
 const OTHER = "registry.example.com/other/app:1";
 
 /**
- * Answers with a password that holds the token that it is given (the bare token would be refused),
- * and the annotation as a user name. By the shell alone: the compiled binary is tested with an empty
- * PATH.
+ * Returns a password that contains the token (the bare token would be rejected), and the annotation as
+ * the username. Uses only shell builtins: the compiled binary is tested with an empty PATH.
  */
 const PLUGIN = `#!/bin/sh
 read -r request || :
@@ -78,7 +77,7 @@ function mount(node: SimNode, id: string, image: string) {
   return node.addDaemon({ id, mode: "dedicated", images: [image], pair: "robot:stale" });
 }
 
-/** What a mount holds: the user name, and what the token says. */
+/** Returns the username and the token claims of a mount. */
 async function currentAuth(node: SimNode, id: string) {
   const pair = await node.daemons.get(id)?.currentAuth("/") ?? "";
   const [role = "", token = ""] = pair.split(":");
@@ -92,7 +91,7 @@ function annotated(api: SimKubeApi, name: string, role: string) {
   return putAccount(api, name, { annotations: { "example.com/role": role, secret: "hunter2" } });
 }
 
-tokenTest("each mount gets what the account of its pod gets", async (api, node) => {
+tokenTest("each mount gets the credential of its pod's service account", async (api, node) => {
   await mount(node, "d1", IMAGE);
   await mount(node, "d2", OTHER);
   annotated(api, "web", "reader");
@@ -118,7 +117,7 @@ tokenTest("each mount gets what the account of its pod gets", async (api, node) 
 });
 
 tokenTest(
-  "a pod that comes, and an account that changes, are noticed at once",
+  "a new pod and a changed service account take effect immediately",
   async (api, node) => {
     await mount(node, "d1", IMAGE);
     annotated(api, "web", "reader");
@@ -138,7 +137,7 @@ tokenTest(
   },
 );
 
-tokenTest("what an account got counts no more when it is deleted", async (api, node) => {
+tokenTest("the credential of a deleted service account is not used any more", async (api, node) => {
   await mount(node, "d1", IMAGE);
   annotated(api, "web", "reader");
   putPod(api, "web-1", { account: "web", images: [IMAGE] });
@@ -169,7 +168,7 @@ tokenTest("what an account got counts no more when it is deleted", async (api, n
   ok((agent.log.match(/plugin-executed/g)?.length ?? 0) > (executions ?? 0));
 });
 
-tokenTest("with cacheType Token a mount has a living pod's own token", async (api, node) => {
+tokenTest("with cacheType Token a mount has the token of a running pod", async (api, node) => {
   const echo = PLUGIN.replace("for-", "");
   await Deno.writeTextFile(join(node.dir, "bin", "federated"), echo, { mode: 0o755 });
   await Deno.writeTextFile(
@@ -190,7 +189,7 @@ tokenTest("with cacheType Token a mount has a living pod's own token", async (ap
 });
 
 tokenTest(
-  "a plugin that gives back a token that others would share has failed",
+  "a plugin that returns the bare token fails unless cacheType is Token",
   async (api, node) => {
     const echo = PLUGIN.replace("for-", "");
     await Deno.writeTextFile(join(node.dir, "bin", "federated"), echo, { mode: 0o755 });
@@ -205,7 +204,7 @@ tokenTest(
 );
 
 tokenTest(
-  "the pod that pulled an image is known by the CRI proxy, whatever its spec says",
+  "the CRI proxy finds the pod that pulled an image, whatever reference is in its spec",
   async (api, node) => {
     await mount(node, "d1", IMAGE);
     annotated(api, "web", "reader");
@@ -224,7 +223,7 @@ tokenTest(
         `link = "${link}"\nimage_service = "${upstream}"`,
     );
     strictEqual((await currentAuth(node, "d1")).sub, "");
-    // The kubelet has a credential of its own; what it pulls with must not take the mount's place.
+    // The credential of the kubelet's pull must not replace that of the mount.
     const auth = { username: "kubelet", password: "of-the-pull" };
     await pullThrough(link, listener, {
       image: IMAGE,
@@ -243,14 +242,14 @@ tokenTest(
     await pullThrough(link, listener, { image: IMAGE, auth });
     await pause(500);
     const [image] = (await agent.status()).images;
-    strictEqual(image?.provider, undefined, "nor when the account is gone");
+    strictEqual(image?.provider, undefined, "also when the account is deleted");
     ok(!agent.log.includes("of-the-pull"));
     listener.close();
   },
 );
 
 tokenTest(
-  "the manifest's rules, with the one for tokens, are enough and needed",
+  "the manifest's rules, with the one for tokens, are sufficient and necessary",
   async (api, node) => {
     await mount(node, "d1", IMAGE);
     annotated(api, "web", "reader");
@@ -272,7 +271,7 @@ tokenTest(
   },
 );
 
-tokenTest("without the right to make tokens it says which rule is missing", async (api, node) => {
+tokenTest("names the missing RBAC rule without the right to create tokens", async (api, node) => {
   await mount(node, "d1", IMAGE);
   annotated(api, "web", "reader");
   putPod(api, "web-1", { account: "web", images: [IMAGE] });

@@ -1,6 +1,6 @@
 /**
- * Every way to the API server that a kubeconfig or a pod can name, each over TLS and through the
- * program itself: also through the compiled binary, whose runtime is older.
+ * Every kind of connection to the API server that a kubeconfig or a pod can configure, over TLS and with
+ * the program itself, or with the compiled binary, whose runtime is older.
  */
 import { doesNotMatch, match, strictEqual } from "node:assert/strict";
 import { join } from "@std/path";
@@ -21,7 +21,7 @@ import {
 import { command } from "./stage.ts";
 
 kubeTest(
-  "each way to the API server works: files, inline, exec, no verification, another name",
+  "connects with files, inline data, exec plugins, without verification, and by another name",
   async () => {
     await withFolder(async (api, folder) => {
       const { ca } = await certificates();
@@ -29,7 +29,7 @@ kubeTest(
       const plugin = join(folder, "login");
       await Deno.writeTextFile(plugin, execPlugin(), { mode: 0o755 });
       const exec = `exec: {apiVersion: client.authentication.k8s.io/v1, command: ./login, ` +
-        `env: [{name: HAND_OUT, value: ${TOKEN}}], provideClusterInfo: true, interactiveMode: Never}`;
+        `env: [{name: PLUGIN_OUTPUT, value: ${TOKEN}}], provideClusterInfo: true, interactiveMode: Never}`;
       const ways: Parameters<typeof writeKubeconfig>[2][] = [
         { cluster: "certificate-authority: ca.crt" },
         { user: `token: ${TOKEN}` },
@@ -55,7 +55,7 @@ kubeTest(
   },
 );
 
-/** Gives out a token if it is told what the protocol promises. */
+/** Returns the token if its input follows the protocol. */
 function execPlugin(): string {
   return `#!/bin/sh
 case "$KUBERNETES_EXEC_INFO" in
@@ -63,13 +63,14 @@ case "$KUBERNETES_EXEC_INFO" in
   *) exit 1 ;;
 esac
 echo '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential",' \\
-  '"status":{"token":"'"$HAND_OUT"'","expirationTimestamp":"2999-01-01T00:00:00Z"}}'
+  '"status":{"token":"'"$PLUGIN_OUTPUT"'","expirationTimestamp":"2999-01-01T00:00:00Z"}}'
 `;
 }
 
 Deno.test({
-  name: "kubesecret: client certificates work: files, inline, from a plugin, and unverified",
-  // The server of the older runtime does not ask clients for certificates.
+  name:
+    "kubesecret: connects with client certificates from files, inline, from a plugin, and unverified",
+  // The server of the older runtime does not request client certificates.
   ignore: !HAS_OPENSSL || Deno.version.deno.startsWith("2.6."),
   async fn() {
     const { ca, cert, key, clientCert, clientKey } = await certificates();
@@ -84,13 +85,13 @@ Deno.test({
       const apiVersion = "client.authentication.k8s.io/v1";
       const answer = JSON.stringify({ apiVersion, kind: "ExecCredential", status });
       await Deno.writeTextFile(join(folder, "answer"), `${answer}\n`);
-      const plugin = '#!/bin/sh\nread -r answer < "$HAND_OUT"\nprintf "%s" "$answer"\n';
+      const plugin = '#!/bin/sh\nread -r answer < "$PLUGIN_OUTPUT"\nprintf "%s" "$answer"\n';
       await Deno.writeTextFile(join(folder, "login"), plugin, { mode: 0o755 });
       const files = "client-certificate: tls.crt, client-key: tls.key";
       const inline = `client-certificate-data: ${btoa(clientCert)}, ` +
         `client-key-data: ${btoa(clientKey)}`;
       const exec = `exec: {apiVersion: ${apiVersion}, command: ./login, ` +
-        `env: [{name: HAND_OUT, value: "${join(folder, "answer")}"}], interactiveMode: Never}`;
+        `env: [{name: PLUGIN_OUTPUT, value: "${join(folder, "answer")}"}], interactiveMode: Never}`;
       for (const user of [files, inline, exec]) {
         for (const cluster of [undefined, "insecure-skip-tls-verify: true"]) {
           const way = { user, ...(cluster !== undefined && { cluster }) };
@@ -108,14 +109,14 @@ Deno.test({
 });
 
 const UNSHARE = "/usr/bin/unshare";
-/** Whether we may give a process a folder tree of its own, as a pod has one. */
+/** Whether the tests can create a mount namespace, as a pod has one. */
 const HAS_NAMESPACES = await new Deno.Command(UNSHARE, {
   args: ["--mount", "/bin/true"],
   stdout: "null",
   stderr: "null",
 }).output().then(({ success }) => success, () => false);
 
-/** Puts a service account where a pod has it, and runs what follows there. */
+/** Mounts a service account as in a pod, and runs a command there. */
 const IN_POD = `set -e
 pod=/run/secrets/kubernetes.io/serviceaccount
 /bin/mount -t tmpfs none /run
@@ -124,7 +125,7 @@ pod=/run/secrets/kubernetes.io/serviceaccount
 exec "$@"`;
 
 Deno.test({
-  name: "kubesecret: in a pod its service account is the way to the API server",
+  name: "kubesecret: connects with the service account in a pod",
   ignore: !HAS_OPENSSL || !HAS_NAMESPACES,
   async fn() {
     await withFolder(async (api, folder) => {

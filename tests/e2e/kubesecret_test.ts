@@ -1,5 +1,5 @@
 /**
- * Pull secrets of Kubernetes: the agent as a process, the simulated node, and an API server stand-in
+ * Pull secrets of Kubernetes, with the agent as a process, the simulated node and a simulated API server
  * over TLS.
  */
 import { deepStrictEqual, doesNotMatch, match, ok, strictEqual } from "node:assert/strict";
@@ -34,7 +34,7 @@ import { AgentProcess, command, pause, simNode } from "./stage.ts";
 
 const LONG = 'check_interval = "1h"\nrefresh_interval = "1h"';
 
-/** A node with one mount, which holds a credential that nobody else knows. */
+/** Creates a node with one mount, whose credential no provider has. */
 async function nodeWithMount(): Promise<SimNode> {
   const node = simNode();
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [IMAGE], pair: "robot:stale" });
@@ -46,7 +46,7 @@ async function agentWith(node: SimNode, api: SimKubeApi, more?: string, waitRead
   return await AgentProcess.start(node, { renewal: LONG, more: config }, { waitReady });
 }
 
-async function holds(agent: AgentProcess, node: SimNode, password: string): Promise<void> {
+async function untilPassword(agent: AgentProcess, node: SimNode, password: string): Promise<void> {
   await agent.until(
     `the password ${password} in the mount`,
     async () => await node.daemons.get("d1")?.currentAuth("/") === `robot:${password}`,
@@ -54,34 +54,34 @@ async function holds(agent: AgentProcess, node: SimNode, password: string): Prom
 }
 
 for (const mode of ["referenced", "list"]) {
-  kubeTest(`a changed secret reaches the mounts without waiting, mode ${mode}`, async () => {
+  kubeTest(`delivers a changed secret immediately, mode ${mode}`, async () => {
     await using api = await kubeApi();
     await using node = await nodeWithMount();
     putSecret(api, "pull", REGISTRY, "first");
     putPod(api, "app", { secrets: ["pull"] });
     const more = mode === "list" ? 'mode = "list"' : undefined;
     await using agent = await agentWith(node, api, more);
-    await holds(agent, node, "first");
+    await untilPassword(agent, node, "first");
     putSecret(api, "pull", REGISTRY, "second");
-    await holds(agent, node, "second");
+    await untilPassword(agent, node, "second");
     api.cutWatches();
-    putSecret(api, "pull", REGISTRY, "third"); // while nobody watches
-    await holds(agent, node, "third");
+    putSecret(api, "pull", REGISTRY, "third"); // while no watch is open
+    await untilPassword(agent, node, "third");
     await agent.until("the watches to be back", () => api.watchCount > 0);
     api.cutWatches({ halfSent: true });
     putSecret(api, "pull", REGISTRY, "fourth");
-    await holds(agent, node, "fourth");
+    await untilPassword(agent, node, "fourth");
     api.cutWatches();
     putSecret(api, "pull", REGISTRY, "fifth");
-    api.objects.compact(); // the version to go on from is gone: 410
-    await holds(agent, node, "fifth");
+    api.objects.compact(); // the resource version is gone: 410
+    await untilPassword(agent, node, "fifth");
     doesNotMatch(agent.log, /robot:|first|second|third|fourth|fifth/);
   });
 }
 
 for (const mode of ["referenced", "list"]) {
   kubeTest(
-    `both types of secrets count, and of namespaces those that are named, mode ${mode}`,
+    `reads both types of secrets, of the configured namespaces only, mode ${mode}`,
     async () => {
       await using api = await kubeApi();
       await using node = await nodeWithMount();
@@ -90,38 +90,38 @@ for (const mode of ["referenced", "list"]) {
       putPod(api, "app", { secrets: ["old", "elsewhere"] });
       const more = mode === "list" ? 'mode = "list"\nnamespaces = ["default", "empty"]' : undefined;
       await using agent = await agentWith(node, api, more);
-      await holds(agent, node, "first");
+      await untilPassword(agent, node, "first");
       putOldSecret(api, "old", "https://registry.example.com/v1/team", "second");
-      await holds(agent, node, "second");
+      await untilPassword(agent, node, "second");
       putSecret(api, "new", "registry.example.com/team/app", "third"); // more specific
       putPod(api, "app", { secrets: ["old", "new"] });
       // The registry cannot be queried here: the one in use stays while a secret offers it.
       api.objects.remove("secrets", "default", "old");
-      await holds(agent, node, "third");
+      await untilPassword(agent, node, "third");
       const secrets = api.calls.filter(({ resource }) => resource === "secrets");
       ok(secrets.every(({ namespace }) => namespace === "default" || namespace === "empty"));
     },
   );
 }
 
-kubeTest("in mode referenced no secret is listed, and none got that no pod names", async () => {
+kubeTest("mode referenced reads only secrets that a pod on the node references", async () => {
   await using api = await kubeApi();
   await using node = await nodeWithMount();
-  for (const name of ["by-pod", "by-account", "of-nobody"]) {
+  for (const name of ["by-pod", "by-account", "unreferenced"]) {
     putSecret(api, name, `registry.example.com/${name}`, name);
   }
   putAccount(api, "builder", { secrets: ["by-account"] });
   putPod(api, "here", { secrets: ["by-pod"], account: "builder" });
-  putPod(api, "elsewhere", { secrets: ["of-nobody"], node: "node-2" });
+  putPod(api, "elsewhere", { secrets: ["unreferenced"], node: "node-2" });
   await using agent = await agentWith(node, api);
   const calls = () => api.calls.filter(({ resource }) => resource === "secrets");
-  const asked = () => {
+  const requested = () => {
     const names = calls().map(({ name, query }) => name ?? query.get("fieldSelector"));
     return [...new Set(names)].sort();
   };
-  await agent.until("gets and watches", () => asked().length >= 4);
+  await agent.until("gets and watches", () => requested().length >= 4);
   deepStrictEqual([...new Set(calls().map(({ verb }) => verb))].sort(), ["get", "watch"]);
-  deepStrictEqual(asked(), [
+  deepStrictEqual(requested(), [
     "by-account",
     "by-pod",
     "metadata.name=by-account",
@@ -131,10 +131,10 @@ kubeTest("in mode referenced no secret is listed, and none got that no pod names
   ok(pods.every(({ query }) => query.get("fieldSelector") === `spec.nodeName=${NODE}`));
   putSecret(api, "new", REGISTRY, "of-new");
   putPod(api, "later", { secrets: ["new"] });
-  await holds(agent, node, "of-new");
+  await untilPassword(agent, node, "of-new");
 });
 
-kubeTest("more secrets than one connection can watch are all followed at once", async () => {
+kubeTest("watches more secrets than one connection can carry", async () => {
   await using api = await kubeApi();
   await using node = await nodeWithMount();
   const names = Array.from({ length: 130 }, (_, i) => `a${i}`);
@@ -143,17 +143,17 @@ kubeTest("more secrets than one connection can watch are all followed at once", 
   putPod(api, "two", { secrets: [...names.slice(70), "z-last"] });
   putSecret(api, "z-last", REGISTRY, "first");
   await using agent = await agentWith(node, api);
-  await holds(agent, node, "first");
+  await untilPassword(agent, node, "first");
   await agent.until("every watch", () => api.watchCount >= names.length + 2);
   putSecret(api, "z-last", REGISTRY, "second");
-  await holds(agent, node, "second");
+  await untilPassword(agent, node, "second");
   const gets = api.calls.filter(({ verb, name }) => verb === "get" && name === "z-last");
   strictEqual(gets.length, 1);
   ok(api.peers.size >= 4, `${api.peers.size} connections`);
 });
 
 kubeTest(
-  "an API server that is down at the start hurts nobody else, and is waited for",
+  "an API server that is down at startup does not affect other providers",
   async () => {
     await using api = await kubeApi();
     await using node = await nodeWithMount();
@@ -182,28 +182,28 @@ kubeTest(
       /kubesecret +failed +source-unreachable +pods of node node-1: .*connection was refused/,
     );
     await api.up();
-    await holds(agent, node, "first");
+    await untilPassword(agent, node, "first");
   },
 );
 
-kubeTest("while the API server is away the last good credential stays", async () => {
+kubeTest("keeps the last credential while the API server is unreachable", async () => {
   await using api = await kubeApi();
   await using node = await nodeWithMount();
   putSecret(api, "pull", REGISTRY, "first");
   putPod(api, "app", { secrets: ["pull"] });
   await using agent = await agentWith(node, api);
-  await holds(agent, node, "first");
+  await untilPassword(agent, node, "first");
   await api.down();
-  agent.signal("SIGHUP"); // a reload builds the provider anew, which then knows nothing
+  agent.signal("SIGHUP"); // a reload creates a provider with an empty cache
   await agent.until("the reload", () => /config-loaded[^]*config-loaded/.test(agent.log));
   await pause(500);
-  await holds(agent, node, "first");
+  await untilPassword(agent, node, "first");
   putSecret(api, "pull", REGISTRY, "second");
   await api.up();
-  await holds(agent, node, "second");
+  await untilPassword(agent, node, "second");
 });
 
-kubeTest("429 with Retry-After, 500 and slow lists are waited for", async () => {
+kubeTest("waits after 429 with Retry-After, 500 and slow lists", async () => {
   await using api = await kubeApi();
   await using node = await nodeWithMount();
   putSecret(api, "pull", REGISTRY, "first");
@@ -215,41 +215,41 @@ kubeTest("429 with Retry-After, 500 and slow lists are waited for", async () => 
   api.faults.status = { code: 500 };
   await pause(500);
   delete api.faults.status;
-  await holds(agent, node, "first");
+  await untilPassword(agent, node, "first");
   ok(api.calls.length < 30, `${api.calls.length} calls`);
 });
 
-kubeTest("a server that ends every watch is not stormed", async () => {
+kubeTest("limits requests to a server that ends every watch", async () => {
   await using api = await kubeApi();
   await using node = await nodeWithMount();
   putSecret(api, "pull", REGISTRY, "first");
   putPod(api, "app", { secrets: ["pull"] });
   api.faults.cutWatches = true;
   await using agent = await agentWith(node, api);
-  await holds(agent, node, "first");
+  await untilPassword(agent, node, "first");
   await pause(1_500);
   ok(api.calls.length < 30, `${api.calls.length} calls`);
   delete api.faults.cutWatches;
   putSecret(api, "pull", REGISTRY, "second");
-  await holds(agent, node, "second");
+  await untilPassword(agent, node, "second");
 });
 
-kubeTest("a token file that rotates is read again", async () => {
+kubeTest("reads a rotated token file again", async () => {
   await using api = await kubeApi();
   await using node = await nodeWithMount();
   putSecret(api, "pull", REGISTRY, "first");
   putPod(api, "app", { secrets: ["pull"] });
   await using agent = await agentWith(node, api);
-  await holds(agent, node, "first");
+  await untilPassword(agent, node, "first");
   await Deno.writeTextFile(join(node.dir, "token"), "the-next-token");
   api.tokens.clear();
   api.tokens.set("the-next-token", USER);
   api.cutWatches();
   putSecret(api, "pull", REGISTRY, "second");
-  await holds(agent, node, "second");
+  await untilPassword(agent, node, "second");
 });
 
-kubeTest("an expired server certificate is named, and a new one is believed", async () => {
+kubeTest("reports an expired server certificate, and accepts a new one", async () => {
   await using api = await kubeApi();
   await using node = await nodeWithMount();
   putSecret(api, "pull", REGISTRY, "first");
@@ -265,12 +265,12 @@ kubeTest("an expired server certificate is named, and a new one is believed", as
   await api.down();
   await api.up(await certificates());
   await Deno.writeTextFile(join(node.dir, "ca.crt"), (await certificates()).ca);
-  await holds(agent, node, "first");
+  await untilPassword(agent, node, "first");
 });
 
 Deno.test({
-  name: "kubesecret: a client certificate that is rotated is used from then on",
-  // The server of the older runtime does not ask clients for certificates.
+  name: "kubesecret: uses a rotated client certificate",
+  // The server of the older runtime does not request client certificates.
   ignore: !HAS_OPENSSL || Deno.version.deno.startsWith("2.6."),
   async fn() {
     const { ca, cert, key, clientCert, clientKey } = await certificates();
@@ -283,20 +283,20 @@ Deno.test({
     await Deno.writeTextFile(join(node.dir, "tls.crt"), clientCert);
     await Deno.writeTextFile(join(node.dir, "tls.key"), clientKey);
     await using agent = await AgentProcess.start(node, { renewal: LONG, more: kubesecret(path) });
-    await holds(agent, node, "first");
+    await untilPassword(agent, node, "first");
     strictEqual(api.calls[0]?.user, "system:node:one");
     const next = await renewedClient();
     await api.down();
-    await api.up({ cert, key, clientCa: next.ca }); // the old one is worth nothing now
+    await api.up({ cert, key, clientCa: next.ca }); // the old one is not valid any more
     putSecret(api, "pull", REGISTRY, "second");
     await agent.until("a refusal", () => api.refusals > 0);
     await Deno.writeTextFile(join(node.dir, "tls.key"), next.clientKey);
     await Deno.writeTextFile(join(node.dir, "tls.crt"), next.clientCert);
-    await holds(agent, node, "second");
+    await untilPassword(agent, node, "second");
   },
 });
 
-kubeTest("RBAC that forbids a call is told with the rule that is missing", async () => {
+kubeTest("reports the missing RBAC rule", async () => {
   await withFolder(async (api, folder) => {
     const path = await writeKubeconfig(folder, api);
     api.allows = ({ resource }) => resource !== "pods";
@@ -324,7 +324,7 @@ kubeTest("RBAC that forbids a call is told with the rule that is missing", async
   });
 });
 
-kubeTest("who may not watch secrets still follows them, by getting them", async () => {
+kubeTest("polls secrets without the right to watch them", async () => {
   await withFolder(async (api, folder) => {
     api.allows = ({ verb, resource }) => resource !== "secrets" || verb === "get";
     const { out, code } = await explain(await writeKubeconfig(folder, api));
@@ -333,7 +333,7 @@ kubeTest("who may not watch secrets still follows them, by getting them", async 
   });
 });
 
-kubeTest("a node's name that the API server does not know is told", async () => {
+kubeTest("reports a node name that the API server does not know", async () => {
   await withFolder(async (api, folder) => {
     const path = await writeKubeconfig(folder, api);
     const { out, code } = await explain(path, 'node_name = "node-2"');
@@ -347,7 +347,7 @@ kubeTest("a node's name that the API server does not know is told", async () => 
   });
 });
 
-kubeTest("a credential that is not accepted is told as such", async () => {
+kubeTest("reports a credential that the API server does not accept", async () => {
   await withFolder(async (api, folder) => {
     const path = await writeKubeconfig(folder, api, { user: "token: another" });
     const { out, code } = await explain(path);
@@ -357,7 +357,7 @@ kubeTest("a credential that is not accepted is told as such", async () => {
   });
 });
 
-kubeTest("5,000 secrets, some broken, are read in pages beside each other", async () => {
+kubeTest("reads 5,000 secrets in pages, and skips invalid ones", async () => {
   await withFolder(async (api, folder) => {
     for (let i = 0; i < 5_000; i++) {
       putSecret(api, `s${i}`, `r${i}.example.com`, `p${i}`, `n${i % 50}`);
@@ -378,7 +378,7 @@ kubeTest("5,000 secrets, some broken, are read in pages beside each other", asyn
   });
 });
 
-kubeTest("the manifest's rules are enough, and each of them is needed", async () => {
+kubeTest("the manifest's rules are sufficient and necessary", async () => {
   await using api = await kubeApi();
   await using node = await nodeWithMount();
   const rules = manifestRules();
@@ -391,14 +391,14 @@ kubeTest("the manifest's rules are enough, and each of them is needed", async ()
   putAccount(api, "builder", { secrets: ["pull"] });
   putPod(api, "app", { account: "builder" });
   await using agent = await agentWith(node, api);
-  await holds(agent, node, "first");
+  await untilPassword(agent, node, "first");
   putSecret(api, "pull", REGISTRY, "second");
-  await holds(agent, node, "second");
+  await untilPassword(agent, node, "second");
   await agent.until("every watch", () => used.size >= rules.size);
   deepStrictEqual([...used].sort(), [...rules].sort());
 });
 
-kubeTest("check reads the way to the API server, and tells every problem", async () => {
+kubeTest("check reports every problem of the kubeconfig", async () => {
   await withFolder(async (api, folder) => {
     const path = await writeKubeconfig(folder, api);
     const config = join(folder, "agent.toml");
@@ -422,7 +422,7 @@ kubeTest("check reads the way to the API server, and tells every problem", async
   });
 });
 
-kubeTest("without a kubeconfig or a pod's account it says what it looked for", async () => {
+kubeTest("reports a missing kubeconfig", async () => {
   const { out, code } = await explain("/nonexistent/kubeconfig");
   strictEqual(code, 1);
   match(out, /kubesecret +none +no-config-file/);

@@ -5,7 +5,7 @@ import { AgentProcess, freePort, pause, simNode } from "./stage.ts";
 import { callOnce, criProxyStage, echoOn } from "./cri_proxy_stage.ts";
 
 Deno.test(
-  "listeners: 1,100 idle TCP connections and slow readers leave the agent and CRI clients alone",
+  "listeners: 1,100 idle TCP connections and slow readers do not affect the agent and CRI clients",
   () =>
     criProxyStage(async ({ node, link, upstream, criProxy }) => {
       await node.addDaemon({
@@ -43,7 +43,7 @@ Deno.test(
     }),
 );
 
-Deno.test("listeners: 1,100 CRI clients leave the agent alone, and find its proxy again", () =>
+Deno.test("listeners: 1,100 CRI clients do not affect the agent, which serves again afterwards", () =>
   criProxyStage(async ({ node, link, upstream, criProxy }) => {
     using _runtime = echoOn(upstream);
     await using agent = await AgentProcess.start(node, { more: criProxy, by: LIMITED });
@@ -58,13 +58,13 @@ Deno.test("listeners: 1,100 CRI clients leave the agent alone, and find its prox
       ok(clients.served() >= 190, `${clients.served()} are served`);
     }
     await agent.until(
-      "free places",
+      "free connections",
       async () => (await agent.status()).criProxy?.openConnections === 0,
     );
     await callOnce(link);
   }));
 
-Deno.test("listeners: a SIGTERM as soon as /livez answers ends the agent with its symlink restored", () =>
+Deno.test("listeners: SIGTERM right after startup stops the agent and restores the CRI link", () =>
   criProxyStage(async ({ node, link, upstream, criProxy }) => {
     using _runtime = echoOn(upstream);
     await using agent = await AgentProcess.start(node, { more: criProxy }, { waitReady: false });
@@ -74,7 +74,7 @@ Deno.test("listeners: a SIGTERM as soon as /livez answers ends the agent with it
     equal(await Deno.readLink(link), upstream);
   }));
 
-Deno.test("listeners: the agent ends while a client does not read its response", async () => {
+Deno.test("listeners: the agent exits although a client does not read its response", async () => {
   await using node = simNode();
   await using agent = await AgentProcess.start(node);
   using _attack = await attack(new URL(agent.base), "slow-reader", 20);
@@ -82,7 +82,7 @@ Deno.test("listeners: the agent ends while a client does not read its response",
   equal(await agent.ended(), 0);
 });
 
-Deno.test("listeners: the metrics address serves metrics and health alone, and moves by a reload", async () => {
+Deno.test("listeners: the metrics address serves only metrics and health, and changes on reload", async () => {
   await using node = simNode();
   const [first, second] = [freePort(), freePort()];
   const metrics = (port: number) => `[server]\nmetrics_address = "127.0.0.1:${port}"\n`;
@@ -107,7 +107,7 @@ Deno.test("listeners: the metrics address serves metrics and health alone, and m
   const paths = ["/livez", "/readyz", "/", "/v1/status", "/healthz"];
   deepEqual(await Promise.all(paths.map((path) => status(first, path))), [200, 200, 404, 404, 404]);
   await apply(config.replace("[server]\n", metrics(second)));
-  await agent.until("the move", async () => await status(second, "/metrics") === 200);
-  await agent.until("the end of the first", async () => await status(first, "/metrics") === 0);
+  await agent.until("the new address", async () => await status(second, "/metrics") === 200);
+  await agent.until("the old address to close", async () => await status(first, "/metrics") === 0);
   equal((await agent.get("/v1/status")).status, 200, "the status page stays where it was");
 });

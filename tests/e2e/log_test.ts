@@ -1,10 +1,10 @@
-/** The log of a node on which everything is wrong: said once, then counted. */
+/** The log of a node with every kind of problem: each is logged once, then counted. */
 import { equal, match, ok } from "node:assert/strict";
 import { join } from "@std/path";
 import { LOG_EVENTS, type LogEventName } from "../../lib/observability/mod.ts";
 import { AgentProcess, command, pause, simNode } from "./stage.ts";
 
-Deno.test("no line repeats every tick while nothing changes, whatever is wrong", async () => {
+Deno.test("log: does not repeat a line on every reconcile while nothing changes", async () => {
   await using node = simNode({ plugin: { mode: "fail" } });
   const broken = await node.addDaemon({
     id: "stopped",
@@ -21,25 +21,25 @@ Deno.test("no line repeats every tick while nothing changes, whatever is wrong",
   await Deno.mkdir(configPath); // a folder in its place stops root too
   await node.stopSnapshotter();
   node.rotatePassword("second");
-  const rounds = async () => {
+  const reconciles = async () => {
     const { body } = await agent.get("/metrics");
     return Number(/^nydus_auth_agent_reconciles_total (\d+)/m.exec(body)?.[1] ?? 0);
   };
-  await agent.until("the trouble", async () => (await rounds()) > 3);
+  await agent.until("the problems", async () => (await reconciles()) > 3);
   await pause(2_500);
-  const before = await rounds();
+  const before = await reconciles();
   const from = agent.log.length;
-  await agent.until("thirty more rounds", async () => (await rounds()) >= before + 30);
+  await agent.until("thirty more reconciles", async () => (await reconciles()) >= before + 30);
   const lines = agent.log.slice(from).trimEnd().split("\n").filter((line) => line !== "");
   const counts = new Map<string, number>();
   for (const line of lines) {
     const shape = line.slice(25).replace(/\d+/g, "0");
     counts.set(shape, (counts.get(shape) ?? 0) + 1);
   }
-  // Debug is on: answers of sources are told when they are asked, which no round does.
+  // At level debug each request to a provider is logged, but a reconcile causes none.
   for (const [shape, count] of counts) {
     const isRenewal = /^debug (?:provider|plugin)-/.test(shape);
-    ok(count <= (isRenewal ? 20 : 3), `${count} times in ${30} rounds: ${shape}`);
+    ok(count <= (isRenewal ? 20 : 3), `${count} times in 30 reconciles: ${shape}`);
   }
   broken.signal("SIGSTOP");
   await agent.until("the stopped nydusd", () => /daemon-failing.*\n/.test(agent.log));
@@ -53,7 +53,7 @@ Deno.test("no line repeats every tick while nothing changes, whatever is wrong",
   ) match(agent.log, words);
 });
 
-Deno.test("every line of the log is an event of the table, whatever is asked of the agent", async () => {
+Deno.test("log: every line is a documented event, whatever the agent does", async () => {
   await using node = simNode();
   const image = `${node.tokenRegistry.host}/x:1`;
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [image] });
@@ -80,7 +80,7 @@ Deno.test("every line of the log is an event of the table, whatever is asked of 
   }
 });
 
-Deno.test("lines carry their priority only where the journal reads them", async () => {
+Deno.test("log: prints priorities only for the journal", async () => {
   await using node = simNode();
   await using agent = await AgentProcess.start(node);
   await agent.until("a line", () => agent.log.includes("config-loaded"));

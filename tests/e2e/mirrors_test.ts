@@ -6,19 +6,19 @@ const HUB = "index.docker.io";
 const NGINX = "docker.io/library/nginx:1";
 const QUICK = 'check_interval = "300ms"\nrefresh_interval = "5s"';
 
-/** Registries that note every credential that they are shown, beside the node's own two. */
+/** Registries that record every credential that they receive, in addition to those of the node. */
 class Registries implements AsyncDisposable {
-  /** An image's own registry. */
+  /** The image's own registry. */
   readonly origin = new SimRegistry();
-  /** A mirror that has an entry of its own. */
+  /** A mirror with an entry of its own. */
   readonly keyed = new SimRegistry();
-  /** A mirror that has none: it takes the origin's credential. */
+  /** A mirror without an entry: it accepts the credential of the origin. */
   readonly keyless = new SimRegistry();
-  /** Nobody names it. */
+  /** An unapproved host. */
   readonly foreign = new SimRegistry();
   /** Docker Hub. */
   readonly hub = new SimRegistry();
-  /** An old daemon's proxy, named by the snapshotter's template. */
+  /** The proxy of an old daemon, approved by the snapshotter's template. */
   readonly proxy = new SimRegistry();
 
   get all(): readonly SimRegistry[] {
@@ -34,13 +34,13 @@ interface Row {
   readonly id: string;
   readonly image: string;
   readonly backend: SimBackend;
-  /** Where the credential should be seen. */
+  /** The registry that should receive the credential. */
   readonly registry: SimRegistry;
-  /** What should be seen there in this generation; undefined: nothing at all. */
+  /** The expected credential of a generation; undefined for none. */
   readonly pair: (generation: string) => string | undefined;
 }
 
-/** Sets what every source gives, and what every registry takes. */
+/** Sets what every provider returns, and what every registry accepts. */
 function setGeneration(node: SimNode, registries: Registries, generation: string): void {
   const { origin, keyed, keyless, hub, proxy, foreign } = registries;
   node.setDockerAuth(origin.host, `origin:${generation}`);
@@ -85,7 +85,7 @@ interface Stage extends AsyncDisposable {
   readonly matrix: readonly Row[];
 }
 
-/** A node with one daemon for each row, none of which holds anything yet. */
+/** Creates a node with one daemon per row, without a credential yet. */
 async function stage(): Promise<Stage> {
   const registries = new Registries();
   const hosts = { [HUB]: registries.hub.host };
@@ -99,7 +99,7 @@ async function stage(): Promise<Stage> {
   setGeneration(node, registries, "one");
   const matrix = rows(node, registries);
   for (const { id, image, backend } of matrix) {
-    // 2.4.1 takes a new value at the next read.
+    // 2.4.1 uses a new value at the next read.
     const version = "2.4.1";
     await node.addDaemon({ id, mode: "dedicated", images: [image], pair: "", backend, version });
   }
@@ -114,54 +114,54 @@ async function stage(): Promise<Stage> {
   };
 }
 
-/** Docker Hub is on loopback for the daemons alone: the agent's probes of it must not leave. */
+/** Docker Hub is on loopback only for the daemons: the agent's probes must not leave the machine. */
 const LOOPBACK_ONLY = { HTTP_PROXY: "http://127.0.0.1:9", NO_PROXY: "127.0.0.1,localhost" };
 
 async function start(node: SimNode, options: AgentOptions): Promise<AgentProcess> {
   return await AgentProcess.start(node, { renewal: QUICK, env: LOOPBACK_ONLY, ...options });
 }
 
-/** Waits until every mount holds what its row says, and reads with it. */
-async function settle({ node, matrix }: Stage, agent: AgentProcess, generation: string) {
+/** Waits until every mount has the credential of its row, and reads with it. */
+async function untilDelivered({ node, matrix }: Stage, agent: AgentProcess, generation: string) {
   for (const { id, pair } of matrix) {
     const currentAuth = () => node.daemons.get(id)?.currentAuth("/");
     await agent.until(
-      `${id} to hold its own`,
+      `the credential of ${id}`,
       async () => await currentAuth() === (pair(generation) ?? ""),
     );
   }
   await node.readAll();
 }
 
-/** A token that a registry's own service has made: no credential of anybody's. */
+/** A token that the registry's own service has issued. */
 const OWN_TOKEN = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
-/** Every credential that a registry or its token service was shown, decoded. */
-function shown(registry: SimRegistry): ReadonlySet<string> {
+/** Returns every credential that a registry or its token service received, decoded. */
+function received(registry: SimRegistry): ReadonlySet<string> {
   const auths = registry.seen.map(({ auth }) => auth);
   return new Set(auths.filter((auth) => auth !== "" && !OWN_TOKEN.test(auth)).map(atob));
 }
 
 for (const login of ["basic", "bearer"] as const) {
-  Deno.test(`no registry is shown a credential that is not for it, through a rotation (${login})`, async () => {
+  Deno.test(`delivery: sends no credential to a registry that it is not for (${login})`, async () => {
     await showsNoCrossing(login);
   });
 }
 
-/** Probes are shown credentials too: each changed password is asked about. */
+/** Probes send credentials too: each changed password is probed. */
 async function showsNoCrossing(login: "basic" | "bearer"): Promise<void> {
   await using it = await stage();
   const { node, registries, matrix } = it;
   for (const registry of [...registries.all, node.tokenRegistry]) registry.settings.login = login;
   const more = '[delivery]\nunapproved_hosts = "refuse"';
   await using agent = await start(node, { more });
-  await settle(it, agent, "one");
+  await untilDelivered(it, agent, "one");
   setGeneration(node, registries, "two");
-  await settle(it, agent, "two");
+  await untilDelivered(it, agent, "two");
   for (const { id, registry, pair } of matrix) {
     const allowed = matrix.filter((row) => row.registry === registry)
       .flatMap((row) => [row.pair("one"), row.pair("two")]).filter((one) => one !== undefined);
-    const seen = [...shown(registry)];
+    const seen = [...received(registry)];
     deepStrictEqual(seen.filter((one) => !allowed.includes(one)), [], `crossings at ${id}`);
     strictEqual(seen.length > 0, pair("two") !== undefined, `${id} was shown its own, or nothing`);
   }
@@ -171,18 +171,18 @@ async function showsNoCrossing(login: "basic" | "bearer"): Promise<void> {
     node.pluginImages().every((image) =>
       image === `${node.tokenRegistry.host}/hub/library/nginx:1`
     ),
-    "the plugin is asked for the repository that nydusd calls",
+    "the plugin is executed for the repository that nydusd reads from",
   );
   const probed = registries.all.filter(({ seen }) => seen.some(({ what }) => what === "manifest"));
   ok(probed.includes(registries.keyed) && probed.includes(registries.origin), "probes are in it");
 }
 
-Deno.test("a host that nobody named is refused, said, counted, and let in when it is named", async () => {
+Deno.test("unknown_hosts refuse: withholds the credential from an unapproved host until it is approved", async () => {
   await using it = await stage();
   const { node, registries: { foreign } } = it;
   const more = '[delivery]\nunapproved_hosts = "refuse"';
   await using agent = await start(node, { more });
-  await settle(it, agent, "one");
+  await untilDelivered(it, agent, "one");
   const mount = async () =>
     (await agent.status()).daemons.find(({ id }) => id === "foreign")?.instances[0];
   await agent.until("it to be withheld", async () => (await mount())?.delivery === "withheld");
@@ -191,8 +191,8 @@ Deno.test("a host that nobody named is refused, said, counted, and let in when i
   ok(metrics.includes('nydus_auth_agent_unapproved_hosts_total{action="withheld"} 1'), metrics);
   ok(metrics.includes('nydus_auth_agent_unapproved_hosts_total{action="delivered"} 0'), metrics);
   ok((await agent.get("/readyz?verbose")).body.includes(foreign.host));
-  strictEqual(agent.log.split("send its credential to").length - 1, 1, "it is said once");
-  strictEqual(shown(foreign).size, 0);
+  strictEqual(agent.log.split("send its credential to").length - 1, 1, "it is logged once");
+  strictEqual(received(foreign).size, 0);
   // The operator names it, in the folder that the snapshotter reads.
   node.setMirrors("_default", [`http://${foreign.host}`]);
   await agent.until("it to be stored", async () => (await mount())?.delivery !== "withheld");
@@ -204,20 +204,20 @@ Deno.test("a host that nobody named is refused, said, counted, and let in when i
   ok((await mount())?.hostApprovedBy?.includes("_default"));
 });
 
-Deno.test("by default a host that nobody named is warned about once, and counted", async () => {
+Deno.test("delivery: by default warns once about an unapproved host, and counts it", async () => {
   await using it = await stage();
   const { node, registries: { foreign } } = it;
   await using agent = await start(node, {});
   const currentAuth = () => node.daemons.get("foreign")?.currentAuth("/");
   await agent.until("it to be delivered", async () => await currentAuth() === "origin:one");
-  await pause(1_000); // several looks
+  await pause(1_000); // several reconciles
   strictEqual(agent.log.split("send its credential to").length - 1, 1);
   const metrics = (await agent.get("/metrics")).body;
   ok(metrics.includes('nydus_auth_agent_unapproved_hosts_total{action="delivered"} 1'), metrics);
   ok((await agent.get("/readyz?verbose")).body.includes(foreign.host));
 });
 
-Deno.test("allowed_hosts names a host, and explain says which hosts are asked for", async () => {
+Deno.test("allowed_hosts: approves a host, and explain prints the approval of each host", async () => {
   await using it = await stage();
   const { node, registries: { foreign, keyed, origin } } = it;
   const more = `[delivery]\nunapproved_hosts = "refuse"\nallowed_hosts = ["${foreign.host}"]`;

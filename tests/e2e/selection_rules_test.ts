@@ -1,36 +1,16 @@
 /**
- * Elections: several credentials would fit, and the registry knows which one does. The agent runs as
- * a process against the simulated node, whose registries remember everything that is brought.
+ * Candidate selection: several credentials match, and the registry decides which one works. The agent
+ * runs as a process on the simulated node, whose registries record every request.
  */
 import { deepStrictEqual, doesNotMatch, match, ok, strictEqual } from "node:assert/strict";
 import type { SimNode, SimRegistry } from "../../lib/simulator/mod.ts";
 import { HAS_OPENSSL } from "../fakes/certificates.ts";
 import { kubeApi, NODE, putPod, putSecret, writeKubeconfig } from "./kube_stage.ts";
-import { AgentProcess, command, pause, simNode } from "./stage.ts";
+import { AgentProcess, command, keepReading, pause, simNode } from "./stage.ts";
 
 const LONG = 'check_interval = "1h"\nrefresh_interval = "1h"';
 
-/** Reads through every mount until told to stop, as containers do. */
-function keepReading(node: SimNode): AsyncDisposable & { readonly ok: () => boolean } {
-  let going = true;
-  let lastOk = false;
-  const done = (async () => {
-    while (going) {
-      const reads = await node.readAll();
-      lastOk = reads.length > 0 && reads.every(({ ok }) => ok);
-      await pause(100);
-    }
-  })();
-  return {
-    ok: () => lastOk,
-    async [Symbol.asyncDispose]() {
-      going = false;
-      await done;
-    },
-  };
-}
-
-/** Docker's configuration, whatever the registries think of it. */
+/** Writes docker's configuration without changing the registries. */
 function dockerConfig(node: SimNode, pairs: Readonly<Record<string, string>>): void {
   const auths = Object.fromEntries(
     Object.entries(pairs).map(([host, pair]) => [host, { auth: btoa(pair) }]),
@@ -40,7 +20,7 @@ function dockerConfig(node: SimNode, pairs: Readonly<Record<string, string>>): v
   Deno.renameSync(`${path}.new`, path);
 }
 
-/** How often a registry was asked about a pair by a probe: reads are of blobs alone. */
+/** Returns the number of probes of a pair: reads only request blobs. */
 function probes(registry: SimRegistry, pair?: string): number {
   return registry.seen.filter(({ what, auth }) =>
     what === "manifest" && auth !== "" && (pair === undefined || auth === btoa(pair))
@@ -48,7 +28,7 @@ function probes(registry: SimRegistry, pair?: string): number {
 }
 
 for (const login of ["basic", "bearer"] as const) {
-  Deno.test(`election: docker's password is refused, the plugin's token serves (${login})`, async () => {
+  Deno.test(`selection: uses the plugin's token when docker's password is rejected (${login})`, async () => {
     await using node = simNode({ plugin: { cacheDuration: "1h", lifetimeMs: 3_600_000 } });
     const registry = node.tokenRegistry;
     registry.settings.login = login;
@@ -65,19 +45,19 @@ for (const login of ["basic", "bearer"] as const) {
     });
     await using agent = await AgentProcess.start(node, { renewal: LONG });
     await using reading = keepReading(node);
-    await agent.until("reads to be whole", reading.ok);
+    await agent.until("reads to succeed", reading.lastOk);
     const [status] = (await agent.status()).images;
     strictEqual(status?.provider, "kubelet");
     match(status?.selectionReason ?? "", /the registry accepts it; .*auths entry .*: refused/);
     match(agent.log, /candidate-selected/);
     doesNotMatch(agent.log, /wrong|tok-\d/);
-    const asked = agent.log.match(/registry-probed/g)?.length ?? 0;
+    const probed = agent.log.match(/registry-probed/g)?.length ?? 0;
     await pause(4_000);
-    strictEqual(agent.log.match(/registry-probed/g)?.length, asked, "it goes on to ask");
+    strictEqual(agent.log.match(/registry-probed/g)?.length, probed, "no further probes");
   });
 }
 
-Deno.test("election: a changed password that the registry refuses does not replace one that works", async () => {
+Deno.test("selection: a changed password that the registry rejects does not replace one that works", async () => {
   await using node = simNode();
   const registry = node.passwordRegistry;
   registry.settings.dialect = "ecr";
@@ -90,24 +70,24 @@ Deno.test("election: a changed password that the registry refuses does not repla
   });
   await using agent = await AgentProcess.start(node, { renewal: LONG });
   await using reading = keepReading(node);
-  await agent.until("reads", reading.ok);
+  await agent.until("reads", reading.lastOk);
   dockerConfig(node, { [registry.host]: "robot:second" }); // before the registry knows it
   await agent.until("the refusal", () => agent.log.includes("registry-refused"));
   await pause(500);
   strictEqual(await daemon.currentAuth("/"), "robot:first");
-  ok(reading.ok(), "reads fail");
+  ok(reading.lastOk(), "reads fail");
   const [status] = (await agent.status()).images;
   strictEqual(status?.lastFailure?.reason, "registry-refused");
   match(status?.lastFailure?.detail ?? "", /authorization token has expired/);
-  strictEqual(probes(registry, "robot:second"), 2); // HEAD, and the words of the refusal by GET
-  // Now it does, and takes the old one back: the refused reads are reason to ask again.
+  strictEqual(probes(registry, "robot:second"), 2); // HEAD, and GET for the error text
+  // Now it accepts it and revokes the old one: failing reads cause another probe.
   registry.accept("robot", "second");
   registry.revoke("robot", "first");
   await agent.until("the new one", async () => await daemon.currentAuth("/") === "robot:second");
-  await agent.until("reads to be whole", reading.ok);
+  await agent.until("reads to succeed", reading.lastOk);
 });
 
-Deno.test("election: the one in use survives a restart of the agent beside a bad change", async () => {
+Deno.test("selection: keeps the credential in use over a restart of the agent after a bad change", async () => {
   await using node = simNode();
   const { host } = node.passwordRegistry;
   const daemon = await node.addDaemon({
@@ -117,13 +97,13 @@ Deno.test("election: the one in use survives a restart of the agent beside a bad
   });
   dockerConfig(node, { [host]: "robot:wrong" });
   await using agent = await AgentProcess.start(node, { renewal: LONG });
-  await agent.until("it to be adopted", async () => {
+  await agent.until("the adoption", async () => {
     return (await agent.status()).daemons[0]?.instances[0]?.delivery === "adopted";
   });
   strictEqual(await daemon.currentAuth("/"), "robot:first");
 });
 
-Deno.test("election: one probe for a candidate and change, for whatever number of mounts", async () => {
+Deno.test("selection: probes each changed candidate once, regardless of the number of mounts", async () => {
   await using node = simNode({ plugin: { cacheDuration: "1s", lifetimeMs: 3_000 } });
   const { host } = node.passwordRegistry;
   const images = ["team/a:1", "team/a:2", "team/b:1"].map((name) => `${host}/${name}`);
@@ -134,7 +114,7 @@ Deno.test("election: one probe for a candidate and change, for whatever number o
     images: [`${node.tokenRegistry.host}/shop/app:1`],
   });
   await using agent = await AgentProcess.start(node);
-  strictEqual(probes(node.passwordRegistry), 0, "there was nothing to doubt");
+  strictEqual(probes(node.passwordRegistry), 0, "nothing had changed");
   for (const password of ["second", "third"]) {
     node.rotatePassword(password);
     await agent.until(`the password ${password}`, async () => {
@@ -145,18 +125,18 @@ Deno.test("election: one probe for a candidate and change, for whatever number o
       return currentAuth.every((pair) => pair === `robot:${password}`);
     });
   }
-  await pause(2_000); // looks every half second
+  await pause(2_000); // reconciles every half second
   deepStrictEqual(
     ["first", "second", "third"].map((word) => probes(node.passwordRegistry, `robot:${word}`)),
     [0, 2, 2], // two repositories
   );
   ok(node.pluginExecutions() > 2);
-  strictEqual(probes(node.tokenRegistry), 0, "a minted token is no change");
+  strictEqual(probes(node.tokenRegistry), 0, "a new token is not a change");
   const page = (await agent.get("/metrics")).body;
   match(page, /nydus_auth_agent_registry_probes_total\{verdict="accepted"\} 4/);
 });
 
-Deno.test("election: with `never` no registry is asked, and refusals go through the ranking", async () => {
+Deno.test("selection: with verify never probes no registry, and tries the next candidate after a rejection", async () => {
   await using node = simNode({ plugin: { cacheDuration: "1h", lifetimeMs: 3_600_000 } });
   const registry = node.tokenRegistry;
   const image = `${registry.host}/shop/app:1`;
@@ -173,14 +153,13 @@ Deno.test("election: with `never` no registry is asked, and refusals go through 
     more: '[delivery]\nverify = "never"',
   });
   await using reading = keepReading(node);
-  await agent.until("reads to be whole", reading.ok);
+  await agent.until("reads to succeed", reading.lastOk);
   strictEqual(registry.seen.filter(({ what }) => what !== "blob").length, 0);
   strictEqual((await agent.status()).images[0]?.provider, "kubelet");
 });
 
 Deno.test({
-  name:
-    "election: the first of two pull secrets with one key is refused, the mount gets the second",
+  name: "selection: delivers the second of two pull secrets when the first is rejected",
   ignore: !HAS_OPENSSL,
   async fn() {
     await using api = await kubeApi();
@@ -212,7 +191,45 @@ Deno.test({
   },
 });
 
-Deno.test("check --probe tells in words what the registry answers", async () => {
+Deno.test("reads: a revoked credential is renewed because its reads fail", async () => {
+  await using node = simNode({ plugin: { cacheDuration: "1h", lifetimeMs: 3_600_000 } });
+  const image = `${node.tokenRegistry.host}/shop/app:1`;
+  await node.addDaemon({ id: "d1", mode: "dedicated", images: [image], version: "2.4.1" });
+  await node.addDaemon({ id: "s1", mode: "shared", images: [image, image], version: "2.4.1" });
+  await using agent = await AgentProcess.start(node, { renewal: LONG });
+  await using reading = keepReading(node);
+  const proven = async () =>
+    (await agent.status()).daemons.every(({ instances }) =>
+      instances.every(({ delivery }) => delivery === "proven")
+    );
+  await agent.until("every mount proven by its reads", proven);
+  const before = node.pluginExecutions();
+  const [user = "", token = ""] = node.newestPair(image).split(":");
+  node.tokenRegistry.revoke(user, token);
+  await agent.until("reads to fail", () => !reading.lastOk());
+  await agent.until("reads to recover", () => reading.lastOk());
+  await agent.until("every mount proven again", proven);
+  strictEqual(node.pluginExecutions() - before, 1, "one execution serves all mounts");
+  ok(agent.log.includes("reads-failing"), agent.log);
+});
+
+Deno.test("reads: a registry that rejects everything does not cause endless executions", async () => {
+  await using node = simNode({ plugin: { cacheDuration: "1h", lifetimeMs: 1 } });
+  const image = `${node.tokenRegistry.host}/shop/app:1`;
+  await node.addDaemon({ id: "d1", mode: "dedicated", images: [image], version: "2.4.1" });
+  await using agent = await AgentProcess.start(node, { renewal: LONG });
+  await using _reading = keepReading(node);
+  await agent.until("the first forced execution", () => agent.log.includes("reads-failing"));
+  const before = node.pluginExecutions();
+  const startedMs = performance.now();
+  await pause(9_000);
+  const more = node.pluginExecutions() - before;
+  // A busy machine makes the pause longer, and with it what the backoff allows.
+  const seconds = (performance.now() - startedMs) / 1_000;
+  ok(more <= seconds / 3, `${more} executions in ${seconds} seconds of refusals`);
+});
+
+Deno.test("check --probe: explains the verdict on each credential", async () => {
   await using node = simNode();
   const registry = node.passwordRegistry;
   registry.settings.login = "bearer";
@@ -234,7 +251,7 @@ Deno.test("check --probe tells in words what the registry answers", async () => 
   registry.forbid("robot", "base/os");
   const forbidden = await check();
   strictEqual(forbidden.code, 1);
-  match(forbidden.out, /^docker +forbidden .*does not let it pull/m);
+  match(forbidden.out, /^docker +forbidden .*not for pulling this repository/m);
   dockerConfig(node, { [registry.host]: "robot:hunter2" });
   const refused = await check();
   match(refused.out, /^docker +refused .*it is wrong, or has expired/m);
@@ -242,7 +259,7 @@ Deno.test("check --probe tells in words what the registry answers", async () => 
   strictEqual((await command(["check", "--probe", "registry.example.com/UPPER"])).code, 2);
 });
 
-Deno.test("check names the variables that mend a cloud plugin's defaults", async () => {
+Deno.test("check: names environment variables that improve the defaults of a cloud plugin", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const config = (env: string) =>
@@ -267,11 +284,11 @@ providers:
     const bare = await check("");
     match(bare, /providers\[0\]\.env: .*every image.*set KUBE_SIDECAR_CACHE_TYPE to registry/);
     match(bare, /set KUBE_SIDECAR_CACHE_DURATION to 4m/);
-    const mended = await check(
+    const fixed = await check(
       '{name: KUBE_SIDECAR_CACHE_TYPE, value: "registry"}, ' +
         '{name: KUBE_SIDECAR_CACHE_DURATION, value: "10m"}',
     );
-    doesNotMatch(mended, /KUBE_SIDECAR/);
+    doesNotMatch(fixed, /KUBE_SIDECAR/);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

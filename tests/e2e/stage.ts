@@ -4,14 +4,14 @@ import { SimNode, type SimNodeOptions } from "../../lib/simulator/mod.ts";
 import { containsSecret } from "../canary/detector.ts";
 
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
-/** The compiled binary, when the tests are to run against it. */
+/** The compiled binary, if the tests run against it. */
 const BINARY = Deno.env.get("NYDUS_AUTH_AGENT_BINARY");
 /** The command that runs the agent's program. */
 export const PROGRAM: readonly string[] = BINARY === undefined
   ? [Deno.execPath(), "run", "-A", "--quiet", "--no-check", MAIN]
   : [BINARY];
 
-/** What a command printed, and how it ended. */
+/** Exit code and output of a command. */
 export interface Ended {
   readonly code: number;
   readonly out: string;
@@ -19,8 +19,7 @@ export interface Ended {
 }
 
 /**
- * Runs a command of the program to its end, with nothing of our own environment but what it needs.
- * What is named before it runs it.
+ * Runs a command of the program with a minimal environment. `before` is a wrapper that executes it.
  */
 export async function command(
   args: readonly string[],
@@ -51,22 +50,22 @@ function cleanEnv(): Record<string, string> {
   };
 }
 
-/** A simulated node for a test; its daemons look for new credentials often. */
+/** Creates a simulated node, whose daemons poll for new credentials often. */
 export function simNode(options: Omit<SimNodeOptions, "selfCommand"> = {}): SimNode {
   return SimNode.start({ selfCommand: PROGRAM, pollMs: 100, ...options });
 }
 
-/** What the agent's configuration says beyond the node itself; TOML tables as text. */
+/** Additional configuration of the agent, as TOML. */
 export interface AgentOptions {
   readonly renewal?: string;
   readonly more?: string;
   readonly snapshotter?: string;
   readonly api?: string;
-  /** Added to its environment, which is otherwise as good as empty. */
+  /** Added to its minimal environment. */
   readonly env?: Readonly<Record<string, string>>;
-  /** A command that goes on as the agent, with other rights than ours. */
+  /** A wrapper that executes the agent, with other permissions. */
   readonly by?: readonly string[];
-  /** The agent's program, in the place of the real one. */
+  /** Replaces the agent's program. */
   readonly program?: readonly string[];
 }
 
@@ -85,7 +84,7 @@ export class AgentProcess implements AsyncDisposable {
     this.#copied = this.#copy();
   }
 
-  /** Starts it beside a node, and waits for the first reconcile unless told otherwise. */
+  /** Starts the agent on a node, and waits for the first reconcile unless `waitReady` is false. */
   static async start(
     node: SimNode,
     options: AgentOptions = {},
@@ -116,12 +115,12 @@ export class AgentProcess implements AsyncDisposable {
     return this.#child.pid;
   }
 
-  /** Where it serves HTTP. */
+  /** The base URL of its HTTP server. */
   get base(): string {
     return this.#base;
   }
 
-  /** Everything that it wrote to its standard error. */
+  /** Its standard error so far. */
   get log(): string {
     return this.#log;
   }
@@ -140,11 +139,11 @@ export class AgentProcess implements AsyncDisposable {
     return JSON.parse((await this.get("/v1/status")).body);
   }
 
-  /** Waits for something to become true; how long that may take is generous, and not the point. */
+  /** Waits until a condition is true, with a generous timeout. */
   async until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
     const deadlineMs = Date.now() + 60_000;
     while (!await holds()) {
-      if (Date.now() > deadlineMs) throw new Error(`waited for ${what} in vain\n${this.#log}`);
+      if (Date.now() > deadlineMs) throw new Error(`timed out waiting for ${what}\n${this.#log}`);
       await pause(25);
     }
   }
@@ -161,7 +160,7 @@ export class AgentProcess implements AsyncDisposable {
     try {
       this.#child.kill("SIGKILL");
     } catch {
-      // It has ended.
+      // It has exited.
     }
     await this.#child.status;
     await this.#copied;
@@ -177,7 +176,7 @@ export class AgentProcess implements AsyncDisposable {
   }
 }
 
-/** Every token that the node's plugin has issued: each test is a canary test, too. */
+/** Returns every token that the plugin has issued: every test also checks the log for secrets. */
 function issuedTokens({ dir }: SimNode): readonly string[] {
   try {
     const lines = Deno.readTextFileSync(join(dir, "bin", "issued")).trimEnd().split("\n");
@@ -208,7 +207,7 @@ function agentConfig(node: SimNode, port: number, options: AgentOptions): string
   ].join("\n");
 }
 
-/** A port of loopback that nobody listens on at this moment. */
+/** Returns a free loopback port. */
 export function freePort(): number {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;
@@ -216,7 +215,27 @@ export function freePort(): number {
   return port;
 }
 
-/** Lets real time pass: these tests are about processes that know no other. */
+/** Waits in real time, because the tests run separate processes. */
 export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Reads through every mount until disposed, as containers do. */
+export function keepReading(node: SimNode): AsyncDisposable & { readonly lastOk: () => boolean } {
+  let isRunning = true;
+  let lastOk = false;
+  const done = (async () => {
+    while (isRunning) {
+      const reads = await node.readAll();
+      lastOk = reads.length > 0 && reads.every(({ ok }) => ok);
+      await pause(100);
+    }
+  })();
+  return {
+    lastOk: () => lastOk,
+    async [Symbol.asyncDispose]() {
+      isRunning = false;
+      await done;
+    },
+  };
 }

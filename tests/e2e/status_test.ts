@@ -1,10 +1,10 @@
-/** The one sentence: the same wherever the agent says it, and an exit code for each level. */
+/** The status summary is the same everywhere, and each level has an exit code. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { join } from "@std/path";
 import { existsSync } from "node:fs";
 import { AgentProcess, command, PROGRAM, simNode } from "./stage.ts";
 
-Deno.test("the sentence is one on the page, in status and /readyz; exit codes 0, 3, 4, 1", async () => {
+Deno.test("status: prints the summary of the page and /readyz, with exit codes 0, 3 and 1", async () => {
   await using node = simNode({
     plugin: { shape: "ecr", lifetimeMs: 600_000, cacheDuration: "2s" },
   });
@@ -17,13 +17,13 @@ Deno.test("the sentence is one on the page, in status and /readyz; exit codes 0,
       const { level } = JSON.parse((await agent.get("/v1/status")).body).health;
       return level === "ok" && await node.allNewest();
     });
-    const calm = await command(["status", "--config", config]);
-    match(calm.out, /^ok: 1 mount has a valid credential; the next renewal is in /);
-    equal(calm.code, 0);
+    const healthy = await command(["status", "--config", config]);
+    match(healthy.out, /^ok: 1 mount has a valid credential; the next renewal is in /);
+    equal(healthy.code, 0);
     await agent.until("a line in the log", () => /info health-ok: /.test(agent.log));
 
     node.setPlugin({ mode: "fail" });
-    await agent.until("trouble", async () => {
+    await agent.until("a warning", async () => {
       const { level } = JSON.parse((await agent.get("/v1/status")).body).health;
       return level === "warning";
     });
@@ -34,25 +34,28 @@ Deno.test("the sentence is one on the page, in status and /readyz; exit codes 0,
     const shape = (text: string) => text.replace(/\d+(\.\d+)?(ms|s|m|h)|\d+ attempts?/g, "N");
     const ready = (await agent.get("/readyz?verbose")).body;
     ok(shape(ready).includes(shape(`warning: ${summary}`)), `${ready}\n${summary}`);
-    equal(shape(sentenceOn((await agent.get("/")).body)), shape(`warning: ${summary}`));
+    equal(shape(summaryOn((await agent.get("/")).body)), shape(`warning: ${summary}`));
     const own = await agent.get(`/images?ref=${encodeURIComponent(image)}`);
     equal(own.status, 200);
     match(own.body, /renewal-failed/);
   }
   const gone = await command(["status", "--config", config]);
   equal(gone.code, 1);
-  match(gone.err, /^ask the agent at http:\/\/127\.0\.0\.1:\d+\/v1\/status: .*; is it running\n$/);
+  match(
+    gone.err,
+    /^failed to connect to the agent at http:\/\/127\.0\.0\.1:\d+\/v1\/status: .*; is it running\?\n$/,
+  );
 });
 
-/** The sentence of a page, as a reader has it. */
-function sentenceOn(page: string): string {
+/** Returns the summary on a page as text. */
+function summaryOn(page: string): string {
   const [, html = ""] = /<p class="summary[^>]*>([^]*?)<\/p>/.exec(page.split("<main>")[1] ?? "") ??
     [];
   return html.replace(/<[^>]+>/g, "").replaceAll("&#39;", "'").replaceAll("&quot;", '"');
 }
 
-/** What a supervisor is told: the last `STATUS=` of its notification socket. */
-class Supervisor implements Disposable {
+/** Receives notifications as a service manager does; keeps the last `STATUS=`. */
+class ServiceManager implements Disposable {
   readonly path: string;
   status = "";
   readonly #socket: Deno.DatagramConn;
@@ -75,7 +78,7 @@ class Supervisor implements Disposable {
   }
 }
 
-/** A sentence without what changes by itself from one moment to the next. */
+/** Replaces times and counts, which change between two queries. */
 function shapeOf(text: string): string {
   return text.replace(/(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+/g, "T").replace(
     /\d+ attempts?/g,
@@ -83,42 +86,42 @@ function shapeOf(text: string): string {
   );
 }
 
-Deno.test("the sentence is the same text in all six places, whatever the worst state is", async () => {
+Deno.test("status summary: is the same in all six places, whatever the worst state", async () => {
   await using node = simNode({
     plugin: { shape: "ecr", lifetimeMs: 600_000, cacheDuration: "2s" },
   });
   const image = `${node.tokenRegistry.host}/shop/app:1`;
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [image] });
-  using supervisor = new Supervisor(node.dir);
-  // With a watchdog it tells more often.
-  const env = { NOTIFY_SOCKET: supervisor.path, WATCHDOG_USEC: "1000000" };
+  using serviceManager = new ServiceManager(node.dir);
+  // With a watchdog it reports more often.
+  const env = { NOTIFY_SOCKET: serviceManager.path, WATCHDOG_USEC: "1000000" };
   await using agent = await AgentProcess.start(node, { env });
   const config = join(node.dir, "agent.toml");
   const isReported = async (level: string, about: string) => {
     const { health } = JSON.parse((await agent.get("/v1/status")).body);
     if (health.level !== level || health.about !== about) return false;
     const logged = agent.log.matchAll(/ health-(\w+): (.*) about=[a-z]+$/gm);
-    const places = [
-      sentenceOn((await agent.get("/")).body).replace(/^\w+: /, ""),
-      supervisor.status,
+    const summaries = [
+      summaryOn((await agent.get("/")).body).replace(/^\w+: /, ""),
+      serviceManager.status,
       (await command(["status", "--config", config])).out.split("\n")[0]?.replace(/^\w+: /, ""),
       (await agent.get("/readyz?verbose")).body.trimEnd().split("\n").at(-2)?.replace(/^\w+: /, ""),
       [...logged].at(-1)?.[2],
       health.summary,
     ];
-    return new Set(places.map((text) => shapeOf(text ?? ""))).size === 1;
+    return new Set(summaries.map((text) => shapeOf(text ?? ""))).size === 1;
   };
-  await agent.until("calm in all places", () => isReported("ok", "healthy"));
+  await agent.until("ok in all places", () => isReported("ok", "healthy"));
   node.setPlugin({ mode: "fail" });
   await agent.until("a warning in all places", () => isReported("warning", "credentials"));
   node.setPlugin({ mode: "issue" });
-  await agent.until("calm again in all places", () => isReported("ok", "healthy"));
+  await agent.until("ok again in all places", () => isReported("ok", "healthy"));
 });
 
 const SCRIPT = ["/usr/bin/script", "/bin/script"].find((path) => existsSync(path));
 
 Deno.test({
-  name: "status --watch in a real terminal: the whole screen, redrawn, and given back at Ctrl-C",
+  name: "status --watch: redraws the screen of a terminal, and restores it on Ctrl-C",
   ignore: SCRIPT === undefined,
   async fn() {
     await using node = simNode();
@@ -156,13 +159,13 @@ Deno.test({
   },
 });
 
-Deno.test("status: a credential that is dead is exit code 4", async () => {
+Deno.test("status: returns exit code 4 for an expired credential", async () => {
   await using node = simNode({ plugin: { shape: "ecr", lifetimeMs: 3_000, cacheDuration: "1s" } });
   const image = `${node.tokenRegistry.host}/shop/app:1`;
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [image] });
   await using agent = await AgentProcess.start(node);
   node.setPlugin({ mode: "fail" });
-  await agent.until("its end", async () => {
+  await agent.until("the expiry", async () => {
     const { images, health } = JSON.parse((await agent.get("/v1/status")).body);
     return images[0]?.window === "expired" && health.level === "critical";
   });
@@ -175,18 +178,18 @@ Deno.test("status: a credential that is dead is exit code 4", async () => {
   await agent.until("a line in the log", () => /error health-critical: the cred/.test(agent.log));
 });
 
-Deno.test("status: --address names the agent to query, whatever answers at the API socket", async () => {
+Deno.test("status: --address selects the agent, whatever answers on the API socket", async () => {
   await using node = simNode();
   await using other = await AgentProcess.start(node, { env: { NODE_NAME: "node-7" } });
   const config = join(node.dir, "agent.toml");
-  const ask = (...more: readonly string[]) => command(["status", "--config", config, ...more]);
-  equal((await ask("--address", other.base.slice("http://".length))).code, 0);
-  const gone = await ask("--address", "127.0.0.1:9");
+  const status = (...more: readonly string[]) => command(["status", "--config", config, ...more]);
+  equal((await status("--address", other.base.slice("http://".length))).code, 0);
+  const gone = await status("--address", "127.0.0.1:9");
   equal(gone.code, 1);
-  match(gone.err, /^ask the agent at http:\/\/127\.0\.0\.1:9\//);
+  match(gone.err, /^failed to connect to the agent at http:\/\/127\.0\.0\.1:9\//);
 });
 
-Deno.test("status: queries the agent although the configuration file is broken", async () => {
+Deno.test("status: queries the agent although the configuration file is invalid", async () => {
   await using node = simNode();
   await using agent = await AgentProcess.start(node, { env: { NODE_NAME: "node-7" } });
   const config = join(node.dir, "agent.toml");
@@ -211,14 +214,14 @@ Deno.test("status: queries the agent although the configuration file is broken",
   );
 });
 
-Deno.test("the agent's name without NODE_NAME is what /etc/hostname says", async () => {
+Deno.test("status: the hostname is that of /etc/hostname without NODE_NAME", async () => {
   await using node = simNode();
   await using agent = await AgentProcess.start(node);
   const name = (await Deno.readTextFile("/etc/hostname").catch(() => "")).trim();
   equal(JSON.parse((await agent.get("/v1/status")).body).hostname ?? "", name);
 });
 
-Deno.test("a start removes the temporary files of a killed agent, and logs it", async () => {
+Deno.test("run: removes temporary files of a killed agent at startup, and logs it", async () => {
   await using node = simNode();
   const image = `${node.tokenRegistry.host}/shop/app:1`;
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [image] });

@@ -1,4 +1,4 @@
-/** docs/troubleshooting.md, symptom by symptom: provoked, and told in the words that stand there. */
+/** docs/troubleshooting.md: causes each symptom, and compares the output with the quoted texts. */
 import { ok } from "node:assert/strict";
 import { join } from "@std/path";
 import type { SimNode } from "../../lib/simulator/mod.ts";
@@ -8,39 +8,39 @@ const DOCS = (await Deno.readTextFile(
   new URL("../../docs/troubleshooting.md", import.meta.url),
 )).replace(/\s+/g, " ");
 
-/** Words that a section quotes, and that the agent says; `…` stands for what differs. */
-function says(text: string, words: string): void {
-  ok(DOCS.includes(words.replace(/\s+/g, " ")), `the guide does not say: ${words}`);
-  const parts = words.split("…").map((part) => part.trim().replace(/\s+/g, " "));
+/** Checks that the guide and an output contain a text; `…` matches anything. */
+function quotes(output: string, text: string): void {
+  ok(DOCS.includes(text.replace(/\s+/g, " ")), `the guide does not contain: ${text}`);
+  const parts = text.split("…").map((part) => part.trim().replace(/\s+/g, " "));
   let from = 0;
-  const flat = text.replace(/\s+/g, " ");
+  const flat = output.replace(/\s+/g, " ");
   for (const part of parts) {
     from = flat.indexOf(part, from);
-    ok(from >= 0, `it does not say "${part}":\n${text}`);
+    ok(from >= 0, `the output does not contain "${part}":\n${output}`);
   }
 }
 
-const ask = (node: SimNode, ...args: string[]) =>
+const run = (node: SimNode, ...args: string[]) =>
   command([...args, "--config", join(node.dir, "agent.toml")]);
 
 async function health(agent: AgentProcess): Promise<{ summary: string; about: string }> {
   return JSON.parse((await agent.get("/v1/status")).body).health;
 }
 
-/** What nydusd says of its reads, which the guide quotes piece by piece. */
-async function nydusdSays(node: SimNode, ...pieces: readonly string[]): Promise<void> {
+/** Checks that the guide and the log of nydusd contain these texts. */
+async function nydusdLogs(node: SimNode, ...pieces: readonly string[]): Promise<void> {
   const log = (await node.readAll()).map(({ log }) => log).join("\n");
-  for (const piece of pieces) says(log, piece);
+  for (const piece of pieces) quotes(log, piece);
 }
 
-/** Reads through every mount until it comes to this. */
+/** Reads through every mount until all reads have this status. */
 async function readUntil(node: SimNode, status: number): Promise<void> {
   for (let i = 0; i < 200; i++) {
     const reads = await node.readAll();
     if (reads.length > 0 && reads.every((read) => read.status === status)) return;
     await pause(100);
   }
-  throw new Error(`no read came to ${status}`);
+  throw new Error(`no read had status ${status}`);
 }
 
 Deno.test("guide: nydusd has no credential at all", async () => {
@@ -49,31 +49,31 @@ Deno.test("guide: nydusd has no credential at all", async () => {
   await Deno.writeTextFile(node.dockerConfigPath, '{"auths":{}}');
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [image], pair: "" });
   await readUntil(node, 401);
-  await nydusdSays(node, "failed to issue request, network error,", "UNAUTHORIZED");
+  await nydusdLogs(node, "failed to issue request, network error,", "UNAUTHORIZED");
   await using _agent = await AgentProcess.start(node);
-  const explained = await ask(node, "explain", image);
-  says(explained.out, "winner none: the image is public, or no provider knows its registry");
-  says(explained.out, "no-entry-for-registry");
-  says(explained.out, "plugin-not-matched");
-  const { out } = await ask(node, "status");
+  const explained = await run(node, "explain", image);
+  quotes(explained.out, "winner none: the image is public, or no provider knows its registry");
+  quotes(explained.out, "no-entry-for-registry");
+  quotes(explained.out, "plugin-not-matched");
+  const { out } = await run(node, "status");
   ok(/ public | read-errors /.test(out) && / none /.test(out), out);
-  node.rotatePassword("mended"); // as `docker login` does
+  node.rotatePassword("fixed"); // as `docker login` does
   await readUntil(node, 200);
 });
 
-Deno.test("guide: nydusd's own words without a credential, by its version and the registry's login", async () => {
+Deno.test("guide: nydusd's errors without a credential, by its version and the registry's login", async () => {
   await using node = simNode();
   const images = [`${node.passwordRegistry.host}/a:1`];
   await node.addDaemon({ id: "old", mode: "dedicated", images, pair: "", version: "2.3.0" });
-  await nydusdSays(node, "invalid auth config");
+  await nydusdLogs(node, "invalid auth config");
   node.passwordRegistry.settings.login = "bearer";
-  await nydusdSays(node, "authorized error, status 401");
+  await nydusdLogs(node, "authorized error, status 401");
   await node.addDaemon({ id: "new", mode: "dedicated", images, pair: "" });
-  await nydusdSays(node, "failed to request registry auth server", "authReq is empty");
+  await nydusdLogs(node, "failed to request registry auth server", "authReq is empty");
 });
 
 for (const refusal of [401, 403] as const) {
-  Deno.test(`guide: ${refusal}, a credential that the registry does not take`, async () => {
+  Deno.test(`guide: ${refusal}, a credential that the registry rejects`, async () => {
     await using node = simNode();
     node.passwordRegistry.settings.dialect = refusal === 403 ? "ecr" : "plain";
     await node.addDaemon({
@@ -86,17 +86,17 @@ for (const refusal of [401, 403] as const) {
     await readUntil(node, 200);
     node.passwordRegistry.revoke("robot", "first");
     await readUntil(node, refusal);
-    await nydusdSays(
+    await nydusdLogs(
       node,
       "failed to issue request, network error,",
       ...(refusal === 401 ? ["UNAUTHORIZED"] : ["DENIED", "Your authorization token has expired"]),
     );
-    await agent.until("the sentence", async () => {
+    await agent.until("the summary", async () => {
       await node.readAll();
       return (await health(agent)).about === "reads";
     });
-    const { out } = await ask(node, "status");
-    says(out, "reads of mount … have failed for … although its current credential was delivered");
+    const { out } = await run(node, "status");
+    quotes(out, "reads of mount … have failed for … although its current credential was delivered");
     ok(/ read-errors /.test(out), out);
     await agent.until("the log", () => agent.log.includes("code=reads-failing"));
     ok(DOCS.includes("`code=reads-failing`"));
@@ -107,42 +107,45 @@ for (const refusal of [401, 403] as const) {
 }
 
 for (const refusal of [401, 403] as const) {
-  Deno.test(`guide: ${refusal} in the words of a nydusd before 2.4`, async () => {
+  Deno.test(`guide: ${refusal} in the log of a nydusd before 2.4`, async () => {
     await using node = simNode();
     node.passwordRegistry.settings.dialect = refusal === 403 ? "ecr" : "plain";
     const images = [`${node.passwordRegistry.host}/a:1`];
     await node.addDaemon({ id: "d1", mode: "dedicated", images, version: "2.3.0" });
     node.passwordRegistry.revoke("robot", "first");
-    await nydusdSays(node, "The redirected link has expired", `status ${refusal}`);
-    if (refusal === 401) await nydusdSays(node, "no more retry, status 401");
+    await nydusdLogs(node, "The redirected link has expired", `status ${refusal}`);
+    if (refusal === 401) await nydusdLogs(node, "no more retry, status 401");
   });
 }
 
-Deno.test("guide: mounts fail after N hours without an agent, or without a source", async () => {
+Deno.test("guide: mounts fail after N hours without an agent, or without a provider", async () => {
   await using node = simNode({ plugin: { lifetimeMs: 1_500 } });
   const image = `${node.tokenRegistry.host}/a:1`;
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [image], version: "2.4.1" });
   await readUntil(node, 200);
-  await readUntil(node, 401); // the token of the pull has died
+  await readUntil(node, 401); // the token of the pull has expired
   {
     await using _agent = await AgentProcess.start(node, {
       renewal: 'check_interval = "200ms"\nrefresh_interval = "500ms"',
     });
     await readUntil(node, 200);
-    await pause(2_000); // longer than a token lives
+    await pause(2_000); // longer than the lifetime of a token
     await readUntil(node, 200);
   }
-  const away = await ask(node, "status");
-  says(away.err, "ask the agent at …: …; is it running");
+  const away = await run(node, "status");
+  quotes(away.err, "failed to connect to the agent at …: …; is it running?");
   node.setPlugin({ mode: "none" });
   await using agent = await AgentProcess.start(node);
   await agent.until(
     "the adoption",
-    async () => (await ask(node, "status")).out.includes(" adopted "),
+    async () => (await run(node, "status")).out.includes(" adopted "),
   );
-  const { out } = await ask(node, "status");
-  says(out, "no provider has a credential for …; its mounts keep their current credential, which");
-  says(out, "is not renewed");
+  const { out } = await run(node, "status");
+  quotes(
+    out,
+    "no provider has a credential for …; its mounts keep their current credential, which",
+  );
+  quotes(out, "is not renewed");
 });
 
 Deno.test("guide: an old nydusd", async () => {
@@ -151,11 +154,11 @@ Deno.test("guide: an old nydusd", async () => {
   await node.addDaemon({ id: "d1", mode: "dedicated", images, version: "2.4.0" });
   await using agent = await AgentProcess.start(node);
   node.rotatePassword("second");
-  await agent.until("trouble", async () => (await health(agent)).about === "deliveries");
-  const { out, code } = await ask(node, "status");
+  await agent.until("a warning", async () => (await health(agent)).about === "deliveries");
+  const { out, code } = await run(node, "status");
   ok(out.includes(" file-only ") && code === 3, out);
-  says(out, "has used an outdated credential for …, and its reads will fail when that expires");
-  says((await ask(node, "check")).out, "has no configuration API");
+  quotes(out, "has used an outdated credential for …, and its reads will fail when that expires");
+  quotes((await run(node, "check")).out, "has no configuration API");
 });
 
 Deno.test("guide: a plugin that times out", async () => {
@@ -166,9 +169,9 @@ Deno.test("guide: a plugin that times out", async () => {
     more: '[providers.kubelet]\ntimeout = "500ms"',
   });
   await agent.until("the time limit", () => /plugin-failed.*result=timeout/.test(agent.log));
-  const explained = (await ask(node, "explain", image)).out;
-  says(explained, "plugin-timeout");
-  says(explained, "winner none: kubelet failed, and no other has one");
+  const explained = (await run(node, "explain", image)).out;
+  quotes(explained, "plugin-timeout");
+  quotes(explained, "winner none: kubelet failed, no other provider has one");
   ok(DOCS.includes("`result=timeout`"));
   const page = (await agent.get("/")).body;
   ok(page.includes("sim-credential-provider") && page.includes("timeout"), page);
@@ -179,23 +182,23 @@ Deno.test("guide: Docker Hub under a key that docker does not use", async () => 
   const auths = { "docker.io": { auth: btoa("u:p") } };
   await Deno.writeTextFile(node.dockerConfigPath, JSON.stringify({ auths }));
   await using _agent = await AgentProcess.start(node);
-  const { out } = await ask(node, "explain", "nginx");
-  says(out, "no-entry-for-registry");
-  says(out, "https://index.docker.io/v1/");
+  const { out } = await run(node, "explain", "nginx");
+  quotes(out, "no-entry-for-registry");
+  quotes(out, "https://index.docker.io/v1/");
 });
 
-Deno.test("guide: a stopped nydusd, and a snapshotter that is away", async () => {
+Deno.test("guide: a stopped nydusd, and a missing snapshotter", async () => {
   await using node = simNode();
   const images = [`${node.passwordRegistry.host}/a:1`];
   const daemon = await node.addDaemon({ id: "d1", mode: "dedicated", images });
   await using agent = await AgentProcess.start(node);
   daemon.signal("SIGSTOP");
-  await agent.until("trouble", () => /daemon-failing.*\n/.test(agent.log));
-  says(agent.log, "it accepts connections but does not answer in time");
+  await agent.until("a warning", () => /daemon-failing.*\n/.test(agent.log));
+  quotes(agent.log, "it accepts connections but does not answer in time");
   daemon.signal("SIGCONT");
   await agent.until("healthy", async () => (await health(agent)).about === "healthy");
   await node.stopSnapshotter();
-  await agent.until("the sentence", async () => (await health(agent)).about === "discovery");
-  says((await health(agent)).summary, "failed to list mounts from");
-  says(agent.log, "using the last known list and the root folder");
+  await agent.until("the summary", async () => (await health(agent)).about === "discovery");
+  quotes((await health(agent)).summary, "failed to list mounts from");
+  quotes(agent.log, "using the last known list and the root folder");
 });

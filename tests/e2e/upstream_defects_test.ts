@@ -1,7 +1,7 @@
 // deno-lint-ignore-file no-sync-fn-in-async-fn
 /**
- * The flaws of the upstream implementation, each by its number and name: a test fails when the flaw
- * comes back. The agent runs as a process against the simulated node.
+ * Defects of the upstream implementation, by number: each test fails when the defect comes back. The
+ * agent runs as a process on the simulated node.
  */
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { join } from "@std/path";
@@ -14,11 +14,11 @@ const passwordImage = (node: SimNode, name = "base/os:1") =>
   `${node.passwordRegistry.host}/${name}`;
 const tokenImage = (node: SimNode, name = "shop/app:1") => `${node.tokenRegistry.host}/${name}`;
 
-/** Waits until every mount holds the newest credential. */
+/** Waits until every mount has the newest credential. */
 const allNewest = (agent: AgentProcess, node: SimNode) =>
   agent.until("the newest credential in every mount", () => node.allNewest());
 
-Deno.test("flaw 1: every one of two RAFS instances of one ref gets the new credential", async () => {
+Deno.test("defect 1: every RAFS instance of one reference gets the new credential", async () => {
   await using node = simNode();
   const image = passwordImage(node);
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [image] });
@@ -37,7 +37,7 @@ Deno.test("flaw 1: every one of two RAFS instances of one ref gets the new crede
   }
 });
 
-Deno.test("flaw 2: a hot reload that failed is tried again", async () => {
+Deno.test("defect 2: retries a failed hot reload", async () => {
   await using node = simNode();
   const daemon = await node.addDaemon({
     id: "d1",
@@ -55,7 +55,7 @@ Deno.test("flaw 2: a hot reload that failed is tried again", async () => {
   await allNewest(agent, node);
 });
 
-Deno.test("flaw 2: nydusd is told although its configuration file cannot be written", async () => {
+Deno.test("defect 2: nydusd gets the credential although its configuration file cannot be written", async () => {
   await using node = simNode();
   const daemon = await node.addDaemon({
     id: "d1",
@@ -72,7 +72,7 @@ Deno.test("flaw 2: nydusd is told although its configuration file cannot be writ
   ok(deliveryDetail.includes("not written"), deliveryDetail);
 });
 
-Deno.test("flaw 3: two plugins with one cache key do not overwrite each other", async () => {
+Deno.test("defect 3: two plugins with the same cache key do not overwrite each other", async () => {
   await using node = simNode();
   const host = node.tokenRegistry.host;
   const answer = (pattern: string, password: string) =>
@@ -96,7 +96,7 @@ Deno.test("flaw 3: two plugins with one cache key do not overwrite each other", 
   );
 });
 
-Deno.test("flaw 4: a password may hold colons", async () => {
+Deno.test("defect 4: a password may contain colons", async () => {
   await using node = simNode();
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [passwordImage(node)] });
   await using agent = await AgentProcess.start(node);
@@ -109,7 +109,7 @@ Deno.test("flaw 4: a password may hold colons", async () => {
   );
 });
 
-Deno.test("flaw 5: a failing plugin is executed once a step, not once an image", async () => {
+Deno.test("defect 5: executes a failing plugin once per backoff step, not once per image", async () => {
   await using node = simNode({ plugin: { mode: "fail" } });
   const images = Array.from({ length: 20 }, (_, i) => tokenImage(node, `team/app${i}:1`));
   await node.addDaemon({ id: "s1", mode: "shared", images, pair: "token:at-first" });
@@ -122,7 +122,7 @@ Deno.test("flaw 5: a failing plugin is executed once a step, not once an image",
   ok(executions < images.length, `${executions} executions for 20 images`);
 });
 
-Deno.test("flaw 6: how often to look and how early to renew are two settings", async () => {
+Deno.test("defect 6: the check interval and the lead time are independent settings", async () => {
   await using node = simNode({ plugin: { cacheDuration: "1h", lifetimeMs: 3_600_000 } });
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [tokenImage(node)] });
   await using agent = await AgentProcess.start(node, {
@@ -134,7 +134,7 @@ Deno.test("flaw 6: how often to look and how early to renew are two settings", a
   strictEqual(node.pluginExecutions(), before, "a short check interval made it renew");
 });
 
-Deno.test("flaw 9: docker login's credential for Docker Hub is found", async () => {
+Deno.test("defect 9: finds the Docker Hub credential of docker login", async () => {
   await using node = simNode();
   const auths = { "https://index.docker.io/v1/": { auth: btoa("hub:secret") } };
   Deno.writeTextFileSync(node.dockerConfigPath, JSON.stringify({ auths }));
@@ -149,7 +149,7 @@ Deno.test("flaw 9: docker login's credential for Docker Hub is found", async () 
   deepStrictEqual([code, out], [0, "username: hub\npassword: secret\n"]);
 });
 
-Deno.test("flaw 10: a configuration file keeps every field, and zero values", async () => {
+Deno.test("defect 10: keeps every field of a configuration file, and zero values", async () => {
   await using node = simNode();
   const daemon = await node.addDaemon({
     id: "d1",
@@ -166,21 +166,21 @@ Deno.test("flaw 10: a configuration file keeps every field, and zero values", as
   strictEqual((Deno.statSync(path).mode ?? 0) & 0o777, 0o600);
 });
 
-Deno.test("flaw 11: each of many cached answers is found by its key, without an execution", async () => {
+Deno.test("defect 11: finds each of many cached results by its key, without an execution", async () => {
   await using node = simNode({ plugin: { cacheKeyType: "Image", cacheDuration: "1h" } });
   const images = Array.from({ length: 40 }, (_, i) => tokenImage(node, `team/app${i}:1`));
   await node.addDaemon({ id: "s1", mode: "shared", images, pair: "token:at-first" });
   await using agent = await AgentProcess.start(node, { renewal: LONG });
-  const asked = () => agent.log.match(/provider-found.*kubelet/g)?.length ?? 0;
-  await agent.until("every image to be asked for", () => asked() >= images.length);
+  const requests = () => agent.log.match(/provider-found.*kubelet/g)?.length ?? 0;
+  await agent.until("a request for every image", () => requests() >= images.length);
   const before = node.pluginExecutions();
   strictEqual(before, images.length);
-  node.rotatePassword("second"); // a changed source has every image asked for again
-  await agent.until("every image to be asked for again", () => asked() >= 2 * images.length);
+  node.rotatePassword("second"); // a changed file causes a request for every image
+  await agent.until("another request for every image", () => requests() >= 2 * images.length);
   strictEqual(node.pluginExecutions(), before);
 });
 
-Deno.test("flaw 12: a rotated source is noticed without waiting for the interval", async () => {
+Deno.test("defect 12: notices a changed file before the next interval", async () => {
   await using node = simNode();
   await node.addDaemon({ id: "d1", mode: "dedicated", images: [passwordImage(node)] });
   await using agent = await AgentProcess.start(node, { renewal: LONG });
@@ -188,7 +188,7 @@ Deno.test("flaw 12: a rotated source is noticed without waiting for the interval
   await allNewest(agent, node);
 });
 
-Deno.test("flaw 13: a plugin's limit covers its children", async () => {
+Deno.test("defect 13: the timeout of a plugin includes its children", async () => {
   await using node = simNode({ plugin: { mode: "spawn" } });
   await node.addDaemon({
     id: "d1",
@@ -205,7 +205,7 @@ Deno.test("flaw 13: a plugin's limit covers its children", async () => {
   });
 });
 
-Deno.test("flaw 14: one execution serves every image of its scope, caching or not", async () => {
+Deno.test("defect 14: one execution serves every image of its scope, with and without caching", async () => {
   await using node = simNode({ plugin: { cacheDuration: "0s", lifetimeMs: 3_600_000 } });
   const images = Array.from({ length: 50 }, (_, i) => tokenImage(node, `team/app${i}:1`));
   await node.addDaemon({ id: "s1", mode: "shared", images, pair: "token:at-first" });
@@ -214,16 +214,16 @@ Deno.test("flaw 14: one execution serves every image of its scope, caching or no
   strictEqual(node.pluginExecutions(), 1);
 });
 
-Deno.test("flaw 15: a steady round asks no provider and delivers nothing, however many refs", async () => {
+Deno.test("defect 15: a reconcile without changes queries no provider and delivers nothing", async () => {
   await using node = simNode({ plugin: { cacheDuration: "1h", lifetimeMs: 3_600_000 } });
   const images = Array.from({ length: 60 }, (_, i) => tokenImage(node, `team/app${i}:1`));
   await node.addDaemon({ id: "s1", mode: "shared", images, pair: "token:at-first" });
   await using agent = await AgentProcess.start(node, { renewal: 'check_interval = "100ms"' });
   await allNewest(agent, node);
-  // What the last deliveries set in motion has come to rest then.
+  // The effects of the last deliveries have completed then.
   const inUse = /^nydus_auth_agent_instances\{state="in-use"\} 60$/m;
   await agent.until(
-    "every mount's use of it",
+    "every mount to use it",
     async () => inUse.test((await agent.get("/metrics")).body),
   );
   await pause(1_000);
@@ -234,7 +234,7 @@ Deno.test("flaw 15: a steady round asks no provider and delivers nothing, howeve
   deepStrictEqual(work(), before);
 });
 
-Deno.test("flaw 16: the providers are ready before the first reconcile", async () => {
+Deno.test("defect 16: the providers are ready before the first reconcile", async () => {
   await using node = simNode();
   await node.addDaemon({
     id: "d1",
@@ -246,7 +246,7 @@ Deno.test("flaw 16: the providers are ready before the first reconcile", async (
   ok(await node.allNewest(), `ready, and not delivered\n${agent.log}`);
 });
 
-Deno.test("flaw 17: two RAFS instances of one image leave the metrics page whole", async () => {
+Deno.test("defect 17: two RAFS instances of one image do not break the metrics page", async () => {
   await using node = simNode();
   const image = passwordImage(node);
   await node.addDaemon({ id: "s1", mode: "shared", images: [image, image] });
@@ -255,11 +255,11 @@ Deno.test("flaw 17: two RAFS instances of one image leave the metrics page whole
   strictEqual(status, 200);
   const series = body.split("\n").filter((line) => line !== "" && !line.startsWith("#"))
     .map((line) => line.slice(0, line.lastIndexOf(" ")));
-  strictEqual(new Set(series).size, series.length, "a series is there twice");
+  strictEqual(new Set(series).size, series.length, "a series is duplicated");
   strictEqual((await agent.get("/metrics")).status, 200);
 });
 
-Deno.test("flaws 18 and 19: a stopped nydusd holds up nobody", async () => {
+Deno.test("defects 18 and 19: a stopped nydusd does not delay the others", async () => {
   await using node = simNode();
   const image = passwordImage(node);
   const hung = await node.addDaemon({ id: "d1", mode: "dedicated", images: [image] });

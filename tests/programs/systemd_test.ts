@@ -83,7 +83,7 @@ test("sandbox: allows writes to the snapshotter root when it is created after th
   await machine.until("the rewritten file", async () => {
     return await fileCredential(machine) === "robot:fresh";
   });
-  match(await machine.must(AGENT, "check"), /^fine: the running agent: nothing is wrong$/m);
+  match(await machine.must(AGENT, "check"), /^ok: the running agent: all checks pass$/m);
 });
 
 test("check: reports a read-only root when only the running agent's sandbox denies it", async (machine) => {
@@ -184,7 +184,7 @@ test("separate user: delivers over the socket when set up as in docs/systemd.md"
   const pid = await machine.property("MainPID");
   equal(await machine.sh(`ps -o user= -p ${pid} | cut -c1-8`), "nydus-au");
   const findings = await machine.sh(check);
-  match(findings, /^fine: sockets: 1 of 1 nydusd answer, with 1 mounts$/m);
+  match(findings, /^ok: sockets: 1 of 1 nydusd answer, with 1 mounts$/m);
   equal(await fileCredential(machine), "robot:old");
 });
 

@@ -12,7 +12,7 @@ const MEMORY = "/dev/shm";
 const hasMemory = await isMemoryBacked(MEMORY).catch(() => false);
 
 Deno.test({
-  name: "CriTap: leaves no credential file behind when it is disabled during a write",
+  name: "CriProxy: leaves no credential file behind when it is disabled during a write",
   ignore: !hasMemory, // needs a tmpfs
   async fn() {
     const dir = await Deno.makeTempDir({ dir: MEMORY, prefix: "cri-" });
@@ -37,13 +37,10 @@ Deno.test({
       fallbackDelayMs: 0,
     };
     try {
-      await using criProxy = new CriProxy(
-        { clock, files } as unknown as Context,
-        new FakeObserver(),
-        () => {},
-      );
+      const context = { clock, files } as unknown as Context;
+      await using criProxy = new CriProxy(context, new FakeObserver());
       await criProxy.apply(config);
-      criProxy.book.record({
+      criProxy.cache?.record({
         image: parseImageReference("registry.example/team/app:v1"),
         credential: { kind: "basic", username: "robot", password: new Secret("seen-once") },
       });

@@ -1,9 +1,8 @@
 import { deepEqual, equal, match, rejects } from "node:assert/strict";
 import { createAgent } from "../../../lib/agent/agent.ts";
-import { openChain } from "../../../lib/agent/chain.ts";
-import { kubeParts } from "../../../lib/agent/kubernetes_parts.ts";
+import { KubeConnection, openChain } from "../../../lib/agent/chain.ts";
 import type { Context } from "../../../lib/platform/mod.ts";
-import { Reloads } from "../../../lib/agent/run.ts";
+import { Reloader } from "../../../lib/agent/run.ts";
 import { type AgentConfig, loadAgentConfig } from "../../../lib/config/mod.ts";
 import type { HealthView } from "../../../lib/observability/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
@@ -42,7 +41,7 @@ function stage() {
   return { context, files, runner, load };
 }
 
-/** A running agent's parts that note what they are given, by its log level. */
+/** Parts of an agent that record the configurations they get, by log level. */
 function parts(fails: (step: string, level: string) => boolean) {
   const steps: string[] = [];
   const observer = new FakeObserver();
@@ -54,18 +53,18 @@ function parts(fails: (step: string, level: string) => boolean) {
     steps,
     observer,
     agent: { reconfigure: (config: AgentConfig) => step("agent")(config).then(() => []) },
-    served: {
+    servers: {
       listen: step("server"),
       health: () => ({ summary: "" }) as HealthView,
       setRefusedConfig: () => {},
     },
-    apply: step("api"),
+    api: { apply: step("api") },
     log: { setLevel: (level: string) => void steps.push(`log ${level}`) },
     notifier: { reloading: () => Promise.resolve(), ready: () => Promise.resolve() },
   };
 }
 
-Deno.test("a reload: a step that fails undoes those before it, and the next reload is complete", async () => {
+Deno.test("Reloader: undoes earlier steps when a step fails, and the next reload is complete", async () => {
   const expected = {
     server: ["server debug", "server warning"],
     agent: ["server debug", "agent debug", "server warning"],
@@ -81,27 +80,27 @@ Deno.test("a reload: a step that fails undoes those before it, and the next relo
   for (const [broken, steps] of Object.entries(expected)) {
     const { context, files, load } = stage();
     let isBroken = true;
-    const told = parts((step, level) => isBroken && step === broken && level === "debug");
+    const recorded = parts((step, level) => isBroken && step === broken && level === "debug");
     const first = await load('[log]\nlevel = "warning"\n');
-    const reloads = new Reloads(context, { config: PATH }, first, told);
+    const reloader = new Reloader(context, { config: PATH }, first, recorded);
     files.set(PATH, '[log]\nlevel = "debug"\n');
-    await reloads.again();
-    deepEqual(told.steps, steps);
-    match(told.observer.of("config-refused")[0]?.problems[0]?.problem ?? "", /broke/);
-    equal(told.observer.of("config-loaded").length, 0);
+    await reloader.reload();
+    deepEqual(recorded.steps, steps);
+    match(recorded.observer.of("config-refused")[0]?.problems[0]?.problem ?? "", /broke/);
+    equal(recorded.observer.of("config-loaded").length, 0);
     isBroken = false;
-    told.steps.length = 0;
-    await reloads.again();
-    deepEqual(told.steps, ["server debug", "agent debug", "api debug", "log debug"]);
+    recorded.steps.length = 0;
+    await reloader.reload();
+    deepEqual(recorded.steps, ["server debug", "agent debug", "api debug", "log debug"]);
   }
 });
 
-Deno.test("Agent.reconfigure: goes on with the configuration in force when a later step fails", async () => {
+Deno.test("Agent.reconfigure: keeps the current configuration when a later step fails", async () => {
   const { context, files, load } = stage();
   const first = await load("");
   await using agent = await createAgent(context, first, new FakeObserver());
   const { chain } = agent.api;
-  const inForce = chain();
+  const current = chain();
   const watch = files.watch.bind(files);
   let opened = 0;
   files.watch = (paths, changed) => {
@@ -110,14 +109,14 @@ Deno.test("Agent.reconfigure: goes on with the configuration in force when a lat
   };
   const next = await load('[providers.docker]\nconfig = "/elsewhere.json"\n');
   await rejects(agent.reconfigure(next), /too many watches/);
-  deepEqual([agent.api.config(), chain()], [first, inForce]);
+  deepEqual([agent.api.config(), chain()], [first, current]);
   equal(agent.status().configHash, first.hash);
   await agent.reconfigure(next);
   equal(agent.api.config(), next);
-  equal(chain() === inForce, false);
+  equal(chain() === current, false);
 });
 
-Deno.test("a reload that leaves plugins and helpers as they are executes none of them", async () => {
+Deno.test("openChain: executes no plugin or helper again when a reload does not change them", async () => {
   const { context, files, runner, load } = stage();
   const docker = '[providers.docker]\nconfig = "/docker.json"\n';
   files.set(PLUGINS, configText({ name: "p", matchImages: ["a.io"] }));
@@ -131,7 +130,7 @@ Deno.test("a reload that leaves plugins and helpers as they are executes none of
   deepEqual(await resolve(before, "b.io/x"), ["helper-missing"]);
   runner.answer = () => exited("", 1);
   const next = await load(`${KUBELET}timeout = "30s"\n${docker}[log]\nlevel = "debug"\n`);
-  const after = await openChain(context, next, new FakeObserver(), { before });
+  const after = await openChain(context, next, new FakeObserver(), { previous: before });
   await before[Symbol.asyncDispose]();
   deepEqual(await resolve(after, "a.io/x"), ["found-in-cache"]);
   equal(runner.requests.length, 1);
@@ -140,16 +139,16 @@ Deno.test("a reload that leaves plugins and helpers as they are executes none of
   await after[Symbol.asyncDispose]();
 });
 
-Deno.test("kubeParts: a way to the API server that could not be opened is tried again", async () => {
+Deno.test("KubeConnection: retries after it failed to open", async () => {
   const { context, files, load } = stage();
   const config = await load("");
   const readText = files.readText.bind(files);
   files.readText = () => {
     throw new Error("no descriptors left");
   };
-  using parts = kubeParts(context, config, () => {});
-  const first = await parts.open().then(() => "opened", (error) => error.message);
+  using kube = new KubeConnection(context, config, () => {});
+  const first = await kube.open().then(() => "opened", (error) => error.message);
   equal(first, "no descriptors left");
   files.readText = readText;
-  equal(await parts.open().then(() => "opened"), "opened");
+  equal(await kube.open().then(() => "opened"), "opened");
 });

@@ -7,22 +7,22 @@ import { FakeClock } from "../../fakes/clock.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 import { FakeHost } from "../../fakes/host.ts";
 
-/** The program called by the helper's name. */
+/** Runs the program by the name of the helper. */
 async function helper(...args: readonly string[]) {
   const host = Object.assign(new FakeHost(), { calledAs: "docker-credential-nydus-auth", args });
   const code = await runProgram({ host } as unknown as Context);
-  equal(host.complained, "", "the protocol knows the standard output only");
+  equal(host.complained, "", "errors go to the standard output");
   return { code, out: host.written };
 }
 
 const USAGE = "Usage: docker-credential-nydus-auth <store|get|erase|list|version>\n";
 
-Deno.test("the helper answers like docker's own where it is not asked for a credential", async () => {
+Deno.test("docker-credential: answers usage, version and errors like docker's own helpers", async () => {
   deepEqual(await helper(), { code: 1, out: USAGE });
   deepEqual(await helper("get", "more"), { code: 1, out: USAGE });
   for (const flag of ["--help", "-h"]) deepEqual(await helper(flag), { code: 0, out: USAGE });
-  for (const word of ["version", "--version", "-v"]) {
-    const { code, out } = await helper(word);
+  for (const flag of ["version", "--version", "-v"]) {
+    const { code, out } = await helper(flag);
     equal(code, 0);
     match(out, /^docker-credential-nydus-auth \(nydus-auth-agent\) \S+\n$/);
   }
@@ -34,7 +34,7 @@ Deno.test("the helper answers like docker's own where it is not asked for a cred
   deepEqual(await helper("erase"), { code: 1, out: "no credentials server URL\n" });
 });
 
-Deno.test("who may use the socket need not read the agent's configuration", async () => {
+Deno.test("API clients: need access to the socket, not to the agent's configuration", async () => {
   const dir = await Deno.makeTempDir({ prefix: "helper-" });
   const socket = join(dir, "api.sock");
   const files = new FakeFiles();
@@ -51,8 +51,8 @@ Deno.test("who may use the socket need not read the agent's configuration", asyn
   };
   try {
     {
-      const answers = { level: "info", credentials: [], ...given };
-      await using _agent = await listenUnix(socket, () => Response.json(answers));
+      const body = { level: "info", credentials: [], ...given };
+      await using _agent = await listenUnix(socket, () => Response.json(body));
       const get = await ran("docker-credential-nydus-auth", ["get"]);
       equal(get.code, 0, get.out);
       equal(JSON.parse(get.out).Username, "ada");
@@ -64,12 +64,15 @@ Deno.test("who may use the socket need not read the agent's configuration", asyn
       const named = await ran("nydus-auth-agent", [
         ...["log-level", "get", "--config", "/etc/nydus-auth-agent/config.toml"],
       ]);
-      equal(named.code, 2, "a file that was named must be readable");
+      equal(named.code, 2, "a file in an option must be readable");
     }
     {
       await using _other = await listenUnix(socket, () => new Response("not the agent"));
       const { err } = await ran("nydus-auth-agent", ["get", "registry.example.com/a"]);
-      match(err, /^warning: the agent was not asked \(.*its answer cannot be read\); this is what/);
+      match(
+        err,
+        /^warning: no answer from the agent \(.*the response is not valid\); querying providers/,
+      );
     }
     const alone = await ran("docker-credential-nydus-auth", ["get"]);
     equal(alone.code, 1, "without an agent the configuration is needed");

@@ -9,7 +9,7 @@ const PROGRAM_BYTES = "#!/bin/sh\nexit 0\n";
 const DONE: ProcessResult = { kind: "exited", code: 0, stdout: "", stderr: "" };
 const NO: ProcessResult = { kind: "exited", code: 3, stdout: "", stderr: "" };
 
-/** A machine in a temporary folder, with a program to install and a systemctl that obeys. */
+/** A host in a temporary folder, with a program to install and a systemctl that succeeds. */
 class Machine implements AsyncDisposable {
   readonly lines: string[] = [];
   readonly errors: string[] = [];
@@ -73,7 +73,7 @@ class Machine implements AsyncDisposable {
     return uninstall({ prefix: "/usr/local", root: this.root, dryRun: false, purge }, this.ports());
   }
 
-  /** Everything below the root: folders end in a slash, links show their target. */
+  /** Lists everything below the root: folders with a slash, links with their target. */
   async tree(): Promise<string[]> {
     const found: string[] = [];
     const walk = async (path: string) => {
@@ -119,7 +119,7 @@ const EVERYTHING = [
   BINARY,
 ];
 
-Deno.test("install puts everything in place, says each step, and starts nothing", async () => {
+Deno.test("install: installs everything, prints each step, and does not start the service", async () => {
   await using machine = await Machine.make();
   equal(await machine.install({ dockerCredentialHelper: true }), 0);
   deepEqual(await machine.tree(), [...EVERYTHING].sort());
@@ -138,7 +138,7 @@ Deno.test("install puts everything in place, says each step, and starts nothing"
   deepEqual(machine.errors, []);
 });
 
-Deno.test("install twice changes nothing the second time", async () => {
+Deno.test("install: changes nothing the second time", async () => {
   await using machine = await Machine.make();
   await machine.install({ dockerCredentialHelper: true });
   const before = (await Deno.stat(machine.root + BINARY)).ino;
@@ -149,13 +149,13 @@ Deno.test("install twice changes nothing the second time", async () => {
   equal((await Deno.stat(machine.root + BINARY)).ino, before);
 });
 
-Deno.test("install with another prefix names the binary's place in the unit", async () => {
+Deno.test("install: writes the prefix into the unit", async () => {
   await using machine = await Machine.make();
   equal(await machine.install({ prefix: "/opt/agent" }), 0);
   match(await machine.read(UNIT), /^ExecStart=\/opt\/agent\/bin\/nydus-auth-agent run /m);
 });
 
-Deno.test("install --dry-run only says what it would do", async () => {
+Deno.test("install --dry-run: only prints the steps", async () => {
   await using machine = await Machine.make();
   equal(await machine.install({ dryRun: true, dockerCredentialHelper: true }), 0);
   deepEqual(await machine.tree(), []);
@@ -163,7 +163,7 @@ Deno.test("install --dry-run only says what it would do", async () => {
   for (const line of machine.lines) match(line, /^would /);
 });
 
-Deno.test("install keeps an existing configuration and warns when it is broken", async () => {
+Deno.test("install: keeps an existing configuration, and warns when it is invalid", async () => {
   await using machine = await Machine.make();
   await Deno.mkdir(`${machine.root}/etc/nydus-auth-agent`, { recursive: true });
   await Deno.writeTextFile(machine.root + CONFIG, "broken = [");
@@ -174,7 +174,7 @@ Deno.test("install keeps an existing configuration and warns when it is broken",
   ok(machine.lines.includes(`unchanged: ${CONFIG}`));
 });
 
-Deno.test("install replaces a binary that runs, and leaves the running one its file", async () => {
+Deno.test("install: replaces a running binary without changing its file", async () => {
   await using machine = await Machine.make();
   await Deno.mkdir(`${machine.root}/usr/local/bin`, { recursive: true });
   await Deno.copyFile("/bin/sleep", machine.root + BINARY);
@@ -185,15 +185,15 @@ Deno.test("install replaces a binary that runs, and leaves the running one its f
   running.kill("SIGKILL");
 });
 
-Deno.test("install refuses when it is not the compiled binary", async () => {
+Deno.test("install: rejects a program that is not the compiled binary", async () => {
   await using machine = await Machine.make();
   const ports = { ...machine.ports(), self: { path: machine.source, standalone: false, uid: 0 } };
   equal(await install(machine.options(), ports), 2);
-  match(machine.errors[0] ?? "", /not the compiled binary/);
+  match(machine.errors[0] ?? "", /only the compiled binary can be installed/);
   deepEqual(await machine.tree(), []);
 });
 
-Deno.test("install refuses folders that make no sense", async () => {
+Deno.test("install: rejects invalid folders", async () => {
   await using machine = await Machine.make();
   for (const prefix of ["usr/local", "", "/usr local", "/a\nExecStartPre=/bin/x", "/%h"]) {
     equal(await machine.install({ prefix }), 2, prefix);
@@ -203,20 +203,20 @@ Deno.test("install refuses folders that make no sense", async () => {
   deepEqual(await machine.tree(), []);
 });
 
-Deno.test("install leaves a credential helper of somebody else alone", async () => {
+Deno.test("install: keeps a foreign credential helper", async () => {
   await using machine = await Machine.make();
   const path = "/usr/local/bin/docker-credential-nydus-auth";
   await Deno.mkdir(`${machine.root}/usr/local/bin`, { recursive: true });
   await Deno.writeTextFile(machine.root + path, "theirs");
   equal(await machine.install({ dockerCredentialHelper: true }), 1);
-  match(machine.errors[0] ?? "", /something else is there/);
+  match(machine.errors[0] ?? "", /another file exists there/);
   equal(await machine.read(path), "theirs");
   equal((await machine.tree()).includes(BINARY), false);
 });
 
 type Failing = "makeDirectory" | "copyFile" | "writeText" | "makeLink";
 
-/** The real operations, but the `nth` call of one of them fails as a full disk does. */
+/** Returns the real operations, of which the `nth` call of one fails as on a full disk. */
 function failAt(name: Failing, nth: number): InstallFiles {
   const files = systemInstallFiles();
   let calls = 0;
@@ -250,7 +250,7 @@ const FAILURES: readonly (readonly [Failing, number])[] = [
 ];
 
 for (const [name, nth] of FAILURES) {
-  Deno.test(`install takes everything back when ${name} fails at call ${nth}`, async () => {
+  Deno.test(`install: undoes everything when ${name} fails at call ${nth}`, async () => {
     await using machine = await Machine.make();
     machine.files = failAt(name, nth);
     equal(await machine.install({ dockerCredentialHelper: true }), 1);
@@ -260,7 +260,7 @@ for (const [name, nth] of FAILURES) {
 }
 
 for (const name of ["copyFile", "writeText"] as const) {
-  Deno.test(`install restores what it replaced when ${name} fails`, async () => {
+  Deno.test(`install: restores replaced files when ${name} fails`, async () => {
     await using machine = await Machine.make();
     await machine.install({ dockerCredentialHelper: true });
     await Deno.writeTextFile(machine.root + BINARY, "old program");
@@ -274,19 +274,19 @@ for (const name of ["copyFile", "writeText"] as const) {
   });
 }
 
-Deno.test("install onto a read-only or foreign folder says path and mend in one line", async () => {
+Deno.test("install: reports the path of a read-only folder in one line", async () => {
   await using machine = await Machine.make();
   const errors: string[] = [];
-  // A folder that nobody can make anything in, not even root.
+  // Not even root can create a folder there.
   const options = machine.options({ root: "/proc/self" });
   const code = await install(options, { ...machine.ports(), err: (line) => errors.push(line) });
   equal(code, 1);
   equal(errors.length, 1);
-  match(errors[0] ?? "", /^nydus-auth-agent: make the folder \/proc\/self\/usr: .+/);
+  match(errors[0] ?? "", /^nydus-auth-agent: failed to create folder \/proc\/self\/usr: .+/);
   equal(errors[0]?.includes("\n"), false);
 });
 
-/** The same machine with `/` as its root, in the eyes of the code under test. */
+/** Presents the host to the code under test with `/` as its root, and with systemd. */
 function onSystemd(machine: Machine): InstallPorts {
   const real = systemInstallFiles();
   const at = (path: string) =>
@@ -312,12 +312,12 @@ function onSystemd(machine: Machine): InstallPorts {
   return { ...machine.ports(), files };
 }
 
-const ASKS = ["is-enabled --quiet", "is-active --quiet"].map((q) =>
+const QUERIES = ["is-enabled --quiet", "is-active --quiet"].map((q) =>
   `${q} nydus-auth-agent.service`
 );
 const SHOW = "show --property=MainPID,NeedDaemonReload nydus-auth-agent.service";
 
-/** A service that runs: `runsOld` for one whose binary has been replaced since. */
+/** Answers for a running service; `runsOld` when its binary has been replaced since. */
 function running(
   { runsOld = false, needsReload = false }: { runsOld?: boolean; needsReload?: boolean },
 ): (call: string) => ProcessResult {
@@ -330,12 +330,12 @@ function running(
   };
 }
 
-Deno.test("install --now enables and starts, and leaves a service that is up to date", async () => {
+Deno.test("install --now: enables and starts the service, and does not restart one that is up to date", async () => {
   await using machine = await Machine.make();
   machine.answer = (call) => call.startsWith("is-") ? NO : DONE;
   equal(await install(machine.options({ root: "", now: true }), onSystemd(machine)), 0);
   deepEqual(machine.calls, [
-    ...ASKS,
+    ...QUERIES,
     SHOW,
     "daemon-reload",
     "enable nydus-auth-agent.service",
@@ -344,7 +344,7 @@ Deno.test("install --now enables and starts, and leaves a service that is up to 
   machine.calls.length = 0;
   machine.answer = running({});
   equal(await install(machine.options({ root: "", now: true }), onSystemd(machine)), 0);
-  deepEqual(machine.calls.filter((call) => !call.includes("-ef")), [...ASKS, SHOW]);
+  deepEqual(machine.calls.filter((call) => !call.includes("-ef")), [...QUERIES, SHOW]);
 });
 
 Deno.test("install --now: restarts a service whose binary an earlier install has replaced", async () => {
@@ -364,7 +364,7 @@ Deno.test("install --now: reloads and restarts when systemd has not read the uni
   deepEqual(machine.calls.slice(-2), ["daemon-reload", "restart nydus-auth-agent.service"]);
 });
 
-Deno.test("install: refuses folders that other users can change", async () => {
+Deno.test("install: rejects folders that other users can change", async () => {
   const cases: readonly (readonly [string, (root: string) => Promise<void>])[] = [
     ["world-writable", (root) => Deno.chmod(`${root}/usr/local/bin`, 0o777)],
     ["above it", (root) => Deno.chmod(`${root}/usr`, 0o777)],
@@ -387,7 +387,7 @@ Deno.test("install: refuses folders that other users can change", async () => {
 });
 
 Deno.test({
-  name: "install: refuses a folder that belongs to another user (needs root)",
+  name: "install: rejects a folder that belongs to another user (needs root)",
   ignore: Deno.uid() !== 0,
   async fn() {
     await using machine = await Machine.make();
@@ -398,15 +398,15 @@ Deno.test({
   },
 });
 
-Deno.test("install --now restarts a service that runs an older binary", async () => {
+Deno.test("install --now: restarts a service that runs an older binary", async () => {
   await using machine = await Machine.make();
   await install(machine.options({ root: "" }), onSystemd(machine));
   await Deno.writeTextFile(machine.source, "newer");
   equal(await install(machine.options({ root: "", now: true }), onSystemd(machine)), 0);
-  deepEqual(machine.calls, [...ASKS, SHOW, "daemon-reload", "restart nydus-auth-agent.service"]);
+  deepEqual(machine.calls, [...QUERIES, SHOW, "daemon-reload", "restart nydus-auth-agent.service"]);
 });
 
-Deno.test("install --now takes everything back when the service does not start", async () => {
+Deno.test("install --now: undoes everything when the service does not start", async () => {
   await using machine = await Machine.make();
   machine.answer = (call) => {
     if (call.startsWith("is-")) return NO;
@@ -423,7 +423,7 @@ Deno.test("install --now takes everything back when the service does not start",
   match(machine.errors[0] ?? "", /systemctl start .*: exit code 1, Job failed\.$/);
 });
 
-Deno.test("uninstall takes away what install put there and keeps the configuration", async () => {
+Deno.test("uninstall: removes what install created, and keeps the configuration", async () => {
   await using machine = await Machine.make();
   await machine.install({ dockerCredentialHelper: true });
   equal(await machine.uninstall(), 0);
@@ -434,7 +434,7 @@ Deno.test("uninstall takes away what install put there and keeps the configurati
   deepEqual(machine.lines, ["nothing is installed here", `kept: ${CONFIG} (--purge removes it)`]);
 });
 
-Deno.test("uninstall --purge removes the configuration, but not files of others", async () => {
+Deno.test("uninstall --purge: removes the configuration, but no other files", async () => {
   await using machine = await Machine.make();
   await machine.install();
   equal(await machine.uninstall(true), 0);
@@ -446,7 +446,7 @@ Deno.test("uninstall --purge removes the configuration, but not files of others"
   equal((await machine.tree()).includes(CONFIG), false);
 });
 
-Deno.test("uninstall: removes the binary from the prefix that the unit names", async () => {
+Deno.test("uninstall: removes the binary below the prefix of the unit", async () => {
   await using machine = await Machine.make();
   await machine.install({ prefix: "/opt/agent", dockerCredentialHelper: true });
   equal(await machine.uninstall(), 0);
@@ -454,13 +454,13 @@ Deno.test("uninstall: removes the binary from the prefix that the unit names", a
   deepEqual(files, [CONFIG]);
 });
 
-Deno.test("uninstall --purge: removes the credentials that were kept for the next start", async () => {
+Deno.test("uninstall --purge: removes the credentials that were kept for a restart", async () => {
   await using machine = await Machine.make();
   await machine.install();
   const folder = `${machine.root}/run/nydus-auth-agent`;
   const options = { prefix: "/usr/local", root: "", dryRun: false, purge: true };
   const purge = () => uninstall(options, onSystemd(machine));
-  // A service that is stopped removes its sockets itself.
+  // The service removes its sockets when it stops.
   machine.answer = (call) => {
     if (call.startsWith("stop")) Deno.removeSync(`${folder}/api.sock`);
     return DONE;
@@ -475,23 +475,23 @@ Deno.test("uninstall --purge: removes the credentials that were kept for the nex
   for (const name of names) await Deno.writeTextFile(`${folder}/${name}`, "");
   equal(await purge(), 0);
   deepEqual((await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name), ["theirs"]);
-  ok(machine.lines.includes("left: /run/nydus-auth-agent (it holds files of others)"));
+  ok(machine.lines.includes("kept: /run/nydus-auth-agent (it contains other files)"));
   await Deno.remove(`${folder}/theirs`);
   equal(await purge(), 0);
   equal((await machine.tree()).includes("/run/nydus-auth-agent/"), false);
 });
 
-Deno.test("uninstall leaves a credential helper of somebody else", async () => {
+Deno.test("uninstall: keeps a foreign credential helper", async () => {
   await using machine = await Machine.make();
   await machine.install();
   const path = "/usr/local/bin/docker-credential-nydus-auth";
   await Deno.symlink("other", machine.root + path);
   equal(await machine.uninstall(), 0);
   ok((await machine.tree()).includes(`${path} -> other`));
-  ok(machine.lines.includes(`left: ${path} (not ours)`));
+  ok(machine.lines.includes(`kept: ${path} (not created by install)`));
 });
 
-Deno.test("uninstall puts everything back when a removal fails", async () => {
+Deno.test("uninstall: restores everything when a removal fails", async () => {
   await using machine = await Machine.make();
   await machine.install({ dockerCredentialHelper: true });
   const before = await machine.tree();
@@ -508,7 +508,7 @@ Deno.test("uninstall puts everything back when a removal fails", async () => {
   equal(await machine.read(BINARY), PROGRAM_BYTES);
 });
 
-Deno.test("uninstall stops and disables the service first", async () => {
+Deno.test("uninstall: stops and disables the service first", async () => {
   await using machine = await Machine.make();
   await install(machine.options({ root: "" }), onSystemd(machine));
   const options = { prefix: "/usr/local", root: "", dryRun: false, purge: false };

@@ -1,4 +1,4 @@
-/** The commands as the program has them, against all that tells of them. */
+/** Compares the command definitions with the man page, the completions and the help texts. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { existsSync } from "node:fs";
 import type { Context } from "../../../lib/platform/mod.ts";
@@ -6,7 +6,7 @@ import { commands } from "../../../lib/cli/program.ts";
 import { texts } from "../../../lib/cli/show.ts";
 import { FakeHost } from "../../fakes/host.ts";
 
-/** Every command that people see, with its options. */
+/** Every visible command, with its options. */
 const PROGRAM = commands({ host: new FakeHost() } as unknown as Context, () => {});
 const COMMANDS: ReadonlyMap<string, readonly string[]> = new Map(
   PROGRAM.commands
@@ -14,7 +14,7 @@ const COMMANDS: ReadonlyMap<string, readonly string[]> = new Map(
     .map((command) => [command.name(), command.options.flatMap(({ long }) => long ?? []).sort()]),
 );
 
-Deno.test("man page: lists every command and option, without a line that is a stray request", () => {
+Deno.test("man page: lists every command and option, and contains no unknown roff requests", () => {
   const page = textOf("nydus-auth-agent.1");
   ok(!page.includes("@COMMANDS@"));
   const plain = page.replaceAll("\\-", "-");
@@ -29,8 +29,8 @@ Deno.test("man page: lists every command and option, without a line that is a st
 
 const textOf = (name: string) => texts(PROGRAM).get(name)?.text() ?? "";
 
-/** What bash offers for a line, of which the last word is being typed. */
-async function bashOffers(words: readonly string[]): Promise<string[]> {
+/** Returns what bash completes for the last word of a line. */
+async function bashCompletions(words: readonly string[]): Promise<string[]> {
   const lines = `${textOf("completion.bash")}
 COMP_WORDS=(${words.map((word) => `"${word}"`).join(" ")}); COMP_CWORD=${words.length - 1}
 _nydus_auth_agent; echo "\${COMPREPLY[*]}"`;
@@ -44,24 +44,24 @@ const PROGRAM_NAME = "nydus-auth-agent";
 const hasBash = ["/bin/bash", "/usr/bin/bash"].some((path) => existsSync(path));
 
 Deno.test({
-  name: "completions of bash: offer exactly the commands, options and values that exist",
+  name: "bash completions: contain exactly the commands, options and values that exist",
   ignore: !hasBash,
   async fn() {
     const commandNames = [...COMMANDS.keys(), "help", "--help", "--version"].sort();
-    deepEqual(await bashOffers([PROGRAM_NAME, ""]), commandNames);
+    deepEqual(await bashCompletions([PROGRAM_NAME, ""]), commandNames);
     for (const [name, options] of COMMANDS) {
-      const offered = await bashOffers([PROGRAM_NAME, name, "--"]);
+      const offered = await bashCompletions([PROGRAM_NAME, name, "--"]);
       deepEqual(offered, [...options, "--help"].sort(), name);
     }
     const levels = ["debug", "error", "info", "warning"];
-    deepEqual(await bashOffers([PROGRAM_NAME, "run", "--log-level", ""]), levels);
-    deepEqual(await bashOffers([PROGRAM_NAME, "run", "--log-level", "=", "e"]), ["error"]);
-    deepEqual(await bashOffers([PROGRAM_NAME, "run", "--log-level", "="]), levels);
-    deepEqual(await bashOffers([PROGRAM_NAME, "show", "completion.b"]), ["completion.bash"]);
+    deepEqual(await bashCompletions([PROGRAM_NAME, "run", "--log-level", ""]), levels);
+    deepEqual(await bashCompletions([PROGRAM_NAME, "run", "--log-level", "=", "e"]), ["error"]);
+    deepEqual(await bashCompletions([PROGRAM_NAME, "run", "--log-level", "="]), levels);
+    deepEqual(await bashCompletions([PROGRAM_NAME, "show", "completion.b"]), ["completion.bash"]);
   },
 });
 
-Deno.test("completions of zsh and fish: contain every command and option", () => {
+Deno.test("zsh and fish completions: contain every command and option", () => {
   const [zsh, fish] = [textOf("completion.zsh"), textOf("completion.fish")];
   for (const [name, options] of COMMANDS) {
     ok(zsh.includes(`'${name}:`), name);
@@ -73,7 +73,7 @@ Deno.test("completions of zsh and fish: contain every command and option", () =>
   }
 });
 
-Deno.test("--help: a command's own options come before the settings, nothing says [] or false", async () => {
+Deno.test("--help: lists a command's own options before the settings, without empty defaults", async () => {
   for (const name of COMMANDS.keys()) {
     const host = new FakeHost();
     const program = commands({ host } as unknown as Context, () => {});
@@ -82,8 +82,8 @@ Deno.test("--help: a command's own options come before the settings, nothing say
     match(help, /^Usage: nydus-auth-agent /);
     ok(!/default: (?:false|\[\])|<value>/.test(help), help);
     if (!help.includes("--log-level <")) continue;
-    ok(help.indexOf("--config <file>") < help.indexOf("\nSettings,"), name);
-    ok(help.indexOf("\n  -h, --help") < help.indexOf("\nSettings,"), name);
+    ok(help.indexOf("--config <file>") < help.indexOf("\nSettings ("), name);
+    ok(help.indexOf("\n  -h, --help") < help.indexOf("\nSettings ("), name);
     match(help, /--log-level <debug\|info\|warning\|error> .*default info\)/);
   }
 });

@@ -1,9 +1,9 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import type { Context } from "../../../lib/platform/mod.ts";
 import { EXIT } from "../../../lib/model/mod.ts";
-import { LEVEL_EXIT } from "../../../lib/cli/status.ts";
+import { LEVEL_EXIT, watchStatus } from "../../../lib/cli/status.ts";
 import type { AgentReply } from "../../../lib/cli/agent_client.ts";
-import { clipped, watchStatus, wrapped } from "../../../lib/cli/status_watch.ts";
+import { clipped, wrapped } from "../../../lib/cli/terminal_text.ts";
 import { statusText } from "../../../lib/cli/status_text.ts";
 import type { AgentStatus } from "../../../lib/model/mod.ts";
 import { healthOf } from "../../../lib/observability/mod.ts";
@@ -15,31 +15,31 @@ import { NOW_MS } from "../observability/status_of.ts";
 // deno-lint-ignore no-control-regex
 const CONTROL = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/;
 
-function toldOf(status: AgentStatus): AgentReply {
+function replyOf(status: AgentStatus): AgentReply {
   return { status, health: healthOf(status, NOW_MS, { checkIntervalMs: 60_000 }) };
 }
 
-/** Watches through these answers (undefined: nobody answers); then a signal ends it. */
+/** Watches these replies (undefined: no agent answers) until a signal. */
 async function watch(
-  answers: readonly (AgentReply | undefined)[],
-  options: { terminal?: boolean; output?: string; noColour?: boolean; rows?: number } = {},
+  replies: readonly (AgentReply | undefined)[],
+  options: { terminal?: boolean; output?: string; noColor?: boolean; rows?: number } = {},
 ): Promise<{ readonly code: number; readonly written: string; readonly listeners: number }> {
   const host = new FakeHost();
   host.stdoutIsTerminal = options.terminal ?? false;
   host.size = { columns: 60, rows: options.rows ?? 24 };
-  if (options.noColour) host.env["NO_COLOR"] = "1";
+  if (options.noColor) host.env["NO_COLOR"] = "1";
   const clock = new FakeClock();
-  let turn = 0;
-  const ask = () => {
-    const told = answers[turn++];
-    return told === undefined
-      ? Promise.reject(new Error("ask: no \u001bone"))
-      : Promise.resolve(told);
+  let index = 0;
+  const query = () => {
+    const reply = replies[index++];
+    return reply === undefined
+      ? Promise.reject(new Error("connect: no \u001bagent"))
+      : Promise.resolve(reply);
   };
   const context = { host, clock } as unknown as Context;
-  const ended = watchStatus(context, ask, options.output ?? "text");
+  const ended = watchStatus(context, query, options.output ?? "text");
   await clock.waiting();
-  for (let i = 1; i < answers.length; i++) {
+  for (let i = 1; i < replies.length; i++) {
     await clock.advance(2_000);
     await clock.waiting();
   }
@@ -47,19 +47,19 @@ async function watch(
   return { code: await ended, written: host.written, listeners: host.signal("SIGINT") };
 }
 
-Deno.test("statusText: trouble first, every table, and no control character of anybody's", () => {
-  const text = statusText(crowdedNode(7).status, NOW_MS, { colour: false });
+Deno.test("statusText: prints problems first, every table, and no control characters", () => {
+  const text = statusText(crowdedNode(7).status, NOW_MS, { color: false });
   const lines = text.split("\n");
   match(lines[1] ?? "", / expired +kubelet +1m ago /);
   for (const head of ["IMAGE", "DAEMON", "PROVIDER", "PLUGIN"]) {
     ok(lines.some((line) => line.startsWith(head)), head);
   }
-  const hostile = statusText(hostileNode().status, NOW_MS, { colour: false });
+  const hostile = statusText(hostileNode().status, NOW_MS, { color: false });
   ok(hostile.includes(HOSTILE.slice(0, 20)));
   ok(!CONTROL.test(hostile));
 });
 
-Deno.test("statusText: when reads end if every source is silent, for each mount and for the node", () => {
+Deno.test("statusText: prints when reads fail without any provider, per mount and for the node", () => {
   const { status } = oneImage();
   const [daemon] = status.daemons;
   const [instance] = daemon?.instances ?? [];
@@ -72,26 +72,26 @@ Deno.test("statusText: when reads end if every source is silent, for each mount 
   const text = statusText(
     { ...status, nowMs: NOW_MS, daemons: [{ ...daemon, instances }] },
     NOW_MS,
-    { colour: false },
+    { color: false },
   );
   match(text, / 1h30m +/);
   match(text, / 12m +/);
-  match(text, /^if every source is silent from now on, the first read fails: 12m$/m);
+  match(text, /^if no provider answers from now on, the first read fails in 12m$/m);
   const unknown = { ...status, daemons: [{ ...daemon, instances: [instance] }] };
-  ok(!statusText(unknown, NOW_MS, { colour: false }).includes("if every source"));
+  ok(!statusText(unknown, NOW_MS, { color: false }).includes("if no provider"));
 });
 
-Deno.test("statusText: colours change no column", () => {
+Deno.test("statusText: keeps the columns when it is colored", () => {
   const { status } = crowdedNode(7);
-  const plain = statusText(status, NOW_MS, { colour: false });
-  const painted = statusText(status, NOW_MS, { colour: true });
-  ok(painted.includes("\x1b[31mexpired\x1b[0m"));
+  const plain = statusText(status, NOW_MS, { color: false });
+  const coloredText = statusText(status, NOW_MS, { color: true });
+  ok(coloredText.includes("\x1b[31mexpired\x1b[0m"));
   // deno-lint-ignore no-control-regex
-  equal(painted.replace(/\x1b\[\d+m/g, ""), plain);
+  equal(coloredText.replace(/\x1b\[\d+m/g, ""), plain);
 });
 
-Deno.test("watchStatus: in a terminal it takes the screen, stays in it, and gives it back", async () => {
-  const crowd = toldOf(crowdedNode(300).status);
+Deno.test("watchStatus: in a terminal, uses the alternate screen and restores it", async () => {
+  const crowd = replyOf(crowdedNode(300).status);
   const { code, written, listeners } = await watch([crowd, undefined, crowd], {
     terminal: true,
     rows: 12,
@@ -103,7 +103,7 @@ Deno.test("watchStatus: in a terminal it takes the screen, stays in it, and give
   equal(screens.length, 3);
   equal((screens[0] ?? "").split("\n").length, 11);
   match(screens[0] ?? "", /… \d+ more lines$/);
-  match(screens[1] ?? "", /no .one; it did until \d\d:\d\d:\d\d/);
+  match(screens[1] ?? "", /no .agent; last answer at \d\d:\d\d:\d\d/);
   // deno-lint-ignore no-control-regex
   const widths = (screens[0] ?? "").replace(/\x1b\[\d*m/g, "").split("\n").map((l) =>
     [...l].length
@@ -111,24 +111,27 @@ Deno.test("watchStatus: in a terminal it takes the screen, stays in it, and give
   ok(Math.max(...widths) <= 60);
 });
 
-Deno.test("watchStatus: NO_COLOR leaves nothing but the moves of the screen", async () => {
-  const told = toldOf(crowdedNode(7).status);
-  const { written } = await watch([told], { terminal: true, noColour: true });
+Deno.test("watchStatus: prints no color codes with NO_COLOR", async () => {
+  const reply = replyOf(crowdedNode(7).status);
+  const { written } = await watch([reply], { terminal: true, noColor: true });
   // deno-lint-ignore no-control-regex
   ok(!/\x1b\[\d*m/.test(written));
-  ok((await watch([told], { terminal: true })).written.includes("\x1b[31m"));
+  ok((await watch([reply], { terminal: true })).written.includes("\x1b[31m"));
 });
 
-Deno.test("watchStatus: in a pipe a plain line, and only when something else is said", async () => {
+Deno.test("watchStatus: in a pipe, prints a plain line when the summary changes", async () => {
   const one = oneImage().status;
-  const later = toldOf({ ...one, nowMs: NOW_MS });
-  const soon = { ...later, health: healthOf(one, NOW_MS + 60_000, { checkIntervalMs: 6e7 }) };
-  const { written } = await watch([later, soon, undefined, undefined, later]);
+  const later = replyOf({ ...one, nowMs: NOW_MS });
+  const aMinuteLater = {
+    ...later,
+    health: healthOf(one, NOW_MS + 60_000, { checkIntervalMs: 6e7 }),
+  };
+  const { written } = await watch([later, aMinuteLater, undefined, undefined, later]);
   ok(!CONTROL.test(written));
-  const words = written.trimEnd().split("\n").map((line) => line.slice(25));
-  deepEqual(words, [
+  const texts = written.trimEnd().split("\n").map((line) => line.slice(25));
+  deepEqual(texts, [
     "ok: 1 mount has a valid credential; the next renewal is in 3h",
-    "no answer: ask: no \u{fffd}one",
+    "no answer: connect: no \u{fffd}agent",
     "ok: 1 mount has a valid credential; the next renewal is in 3h",
   ]);
   const json = await watch([later, undefined], { output: "json", terminal: true });
@@ -136,7 +139,7 @@ Deno.test("watchStatus: in a pipe a plain line, and only when something else is 
   deepEqual([lines[0]?.level, typeof lines[1]?.error], ["ok", "string"]);
 });
 
-Deno.test("docs/operations.md has every exit code of status", async () => {
+Deno.test("docs/operations.md: documents every exit code of status", async () => {
   const docs = await Deno.readTextFile(new URL("../../../docs/operations.md", import.meta.url));
   const rows = docs.split("\n").map((row) => row.split("|").map((cell) => cell.trim()));
   const table = (keep: (key: string) => boolean) =>
@@ -153,17 +156,17 @@ Deno.test("docs/operations.md has every exit code of status", async () => {
   );
 });
 
-Deno.test("watchStatus: ends when whoever read has gone", async () => {
+Deno.test("watchStatus: ends when the output is closed", async () => {
   const host = new FakeHost();
   host.isRead = false;
   const context = { host, clock: new FakeClock() } as unknown as Context;
-  const told = toldOf(oneImage().status);
-  equal(await watchStatus(context, () => Promise.resolve(told), "json"), 0);
-  equal(host.signal("SIGINT"), 0, "nobody listens any more");
+  const reply = replyOf(oneImage().status);
+  equal(await watchStatus(context, () => Promise.resolve(reply), "json"), 0);
+  equal(host.signal("SIGINT"), 0, "no listener is left");
 });
 
-Deno.test("watchStatus: the sentence keeps its end, what to do, on a narrow screen", async () => {
-  const { written } = await watch([toldOf(crowdedNode(300).status)], { terminal: true, rows: 24 });
+Deno.test("watchStatus: wraps the summary on a narrow screen, so that the remedy is visible", async () => {
+  const { written } = await watch([replyOf(crowdedNode(300).status)], { terminal: true, rows: 24 });
   const screen = written.split("\x1b[H\x1b[J")[1] ?? "";
   // deno-lint-ignore no-control-regex
   const lines = screen.replace(/\x1b\[\d*m/g, "").split("\n");
@@ -172,7 +175,7 @@ Deno.test("watchStatus: the sentence keeps its end, what to do, on a narrow scre
   ok(lines.every((line) => [...line].length <= 60));
 });
 
-Deno.test("wrapped: between words, what paints takes no room, and not for ever", () => {
+Deno.test("wrapped: breaks between words, ignores color codes, and limits the lines", () => {
   deepEqual(wrapped("00:00:00  \x1b[31mcritical\x1b[0m: one two", 20), [
     "00:00:00  \x1b[31mcritical\x1b[0m:",
     "          one two",
@@ -186,8 +189,8 @@ Deno.test("wrapped: between words, what paints takes no room, and not for ever",
   deepEqual([long.length, long.at(-1)?.trim()], [8, "…"]);
 });
 
-Deno.test("statusText: mounts in trouble come first", () => {
-  const lines = statusText(crowdedNode(300).status, NOW_MS, { colour: true }).split("\n");
+Deno.test("statusText: lists mounts with problems first", () => {
+  const lines = statusText(crowdedNode(300).status, NOW_MS, { color: true }).split("\n");
   const from = lines.findIndex((line) => line.startsWith("DAEMON"));
   const states = lines.slice(from + 1, from + 301)
     // deno-lint-ignore no-control-regex
@@ -197,7 +200,7 @@ Deno.test("statusText: mounts in trouble come first", () => {
   ok(lines[from + 1]?.includes("\x1b[33mrefused\x1b[0m"));
 });
 
-Deno.test("clipped: what paints takes no room and survives", () => {
+Deno.test("clipped: keeps color codes, which have no width", () => {
   equal(clipped("ab\x1b[31mcd\x1b[0mef", 3), "ab\x1b[31mc\x1b[0m");
   equal(clipped("äöü€x", 4), "äöü€");
 });

@@ -3,7 +3,7 @@ import { PullCacheFile } from "../../../lib/cri/pull_cache_file.ts";
 import { Secret } from "../../../lib/model/mod.ts";
 import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 
-/** A file whose writes settle when the test lets them. */
+/** A file whose writes complete when the test lets them. */
 function stage() {
   const clock = new FakeClock();
   const writes: { readonly text: string; readonly end: (error?: Error) => void }[] = [];

@@ -1,8 +1,7 @@
 import { deepEqual, equal, match } from "node:assert/strict";
-import type { CheckFindings } from "../../../lib/cli/check_findings.ts";
-import { checkHost, isAgent } from "../../../lib/cli/check_host.ts";
-import { checkExecution, checkLifetime, type Execution } from "../../../lib/cli/check_image.ts";
-import { mayWrite } from "../../../lib/cli/check_node.ts";
+import type { CheckFindings } from "../../../lib/agent/check_findings.ts";
+import { checkExecution, checkLifetime, type Execution } from "../../../lib/agent/check_image.ts";
+import { canWrite, checkHost, isAgent } from "../../../lib/agent/check_node.ts";
 import type { Context } from "../../../lib/platform/mod.ts";
 import type { AgentConfig } from "../../../lib/config/mod.ts";
 import type { Candidate, FileStat } from "../../../lib/model/mod.ts";
@@ -14,10 +13,10 @@ import { FakeProcessRunner } from "../../fakes/process.ts";
 const HOUR_MS = 3_600_000;
 
 function findings(): CheckFindings {
-  return { problems: [], warnings: [], fine: [] };
+  return { problems: [], warnings: [], passed: [] };
 }
 
-function words({ problems, warnings }: CheckFindings): string[] {
+function texts({ problems, warnings }: CheckFindings): string[] {
   return [...problems, ...warnings].map(({ file, problem }) => `${file}: ${problem}`);
 }
 
@@ -26,7 +25,7 @@ const CONFIG = {
   providers: { kubelet: { enabled: false }, docker: { enabled: false } },
 } as unknown as AgentConfig;
 
-/** What is said of a host with these processes (one a line, arguments after the pid). */
+/** Checks a host with these processes. */
 async function hostWith(
   { processes = [], files = new FakeFiles(), wallMs = Date.UTC(2026, 0, 1), agentAnswers = false }:
     {
@@ -48,40 +47,40 @@ async function hostWith(
   return found;
 }
 
-Deno.test("checkHost: two agents on one node, and what is none", async () => {
+Deno.test("checkHost: warns about two agents on one node, and ignores other processes", async () => {
   const agent = ["/usr/local/bin/nydus-auth-agent", "run", "--config", "/a"];
   const other = ["nydus-auth-agent", "status", "--watch"];
   const shell = ["/bin/sh", "-c", "nydus-auth-agent run"];
-  deepEqual(words(await hostWith({ processes: [agent, other, shell] })), []);
+  deepEqual(texts(await hostWith({ processes: [agent, other, shell] })), []);
   match(
-    words(await hostWith({ processes: [agent, other, agent] }))[0] ?? "",
-    /^nydus-auth-agent: 2 of them run on this node \(processes 100, 102\): both renew/,
+    texts(await hostWith({ processes: [agent, other, agent] }))[0] ?? "",
+    /^nydus-auth-agent: 2 agents run on this node \(processes 100, 102\): both renew/,
   );
   equal(isAgent({ pid: 1, argv: ["/opt/nydus-auth-agent", "--x", "run"] }), true);
   equal(isAgent({ pid: 1, argv: ["/opt/nydus-auth-agent-other", "run"] }), false);
 });
 
-Deno.test("checkHost: an agent that answers is not said to be absent", async () => {
-  const said = async (agentAnswers: boolean) =>
-    (await hostWith({ agentAnswers })).fine.find((text) => text.startsWith("agents: "));
-  equal(await said(false), "agents: none runs here");
-  equal(await said(true), "agents: one answers, its process is not visible here");
+Deno.test("checkHost: does not report an agent that answers as absent", async () => {
+  const agents = async (agentAnswers: boolean) =>
+    (await hostWith({ agentAnswers })).passed.find((text) => text.startsWith("agents: "));
+  equal(await agents(false), "agents: none runs here");
+  equal(await agents(true), "agents: one answers, its process is not visible here");
 });
 
-Deno.test("checkHost: a clock that lost its time, and one that nobody has set yet", async () => {
+Deno.test("checkHost: reports a wrong clock, and one that is not synchronized yet", async () => {
   const lost = await hostWith({ wallMs: 1_000 });
-  match(words(lost)[0] ?? "", /^the clock: it says 1970-01-01T00:00:01\.000Z, which is long ago/);
+  match(texts(lost)[0] ?? "", /^the clock: it is wrong: 1970-01-01T00:00:01\.000Z/);
   equal(lost.problems.length, 1);
   const files = new FakeFiles();
   files.set("/run/systemd/timesync", "", "directory");
-  match(words(await hostWith({ files }))[0] ?? "", /systemd-timesyncd has not set it yet/);
+  match(texts(await hostWith({ files }))[0] ?? "", /systemd-timesyncd has not set it yet/);
   files.set("/run/systemd/timesync/synchronized");
-  deepEqual(words(await hostWith({ files })), []);
+  deepEqual(texts(await hostWith({ files })), []);
 });
 
-Deno.test("checkLife: tokens against the lead time, dead on arrival, without an end", () => {
+Deno.test("checkLifetime: warns when the lead time is too long, and when a credential has expired", () => {
   const clock = new FakeClock();
-  const said = (leadTimeMs: number | "auto", lifetimeMs: number | undefined) => {
+  const check = (leadTimeMs: number | "auto", lifetimeMs: number | undefined) => {
     const found = findings();
     const candidate = {
       fetchedAtMs: clock.wallMs(),
@@ -92,19 +91,21 @@ Deno.test("checkLife: tokens against the lead time, dead on arrival, without an 
     checkLifetime({ clock }, { renewal }, "i", candidate, found);
     return found;
   };
-  deepEqual(words(said("auto", HOUR_MS)), []);
-  deepEqual(words(said(HOUR_MS - 1, HOUR_MS)), []);
-  deepEqual(words(said(2 * HOUR_MS, HOUR_MS)), [
-    "i: tokens live 1h and renewal.lead_time is 2h: it would renew all the time",
+  deepEqual(texts(check("auto", HOUR_MS)), []);
+  deepEqual(texts(check(HOUR_MS - 1, HOUR_MS)), []);
+  deepEqual(texts(check(2 * HOUR_MS, HOUR_MS)), [
+    "i: its lifetime is 1h and renewal.lead_time is 2h: it would be renewed constantly",
   ]);
-  equal(words(said(HOUR_MS, HOUR_MS)).length, 1);
-  deepEqual(words(said("auto", -60_000)), ["i: the source gave a credential that ended 1m ago"]);
-  deepEqual(said("auto", undefined).fine, [
-    "i: the credential tells no end; it is asked for every 4m",
+  equal(texts(check(HOUR_MS, HOUR_MS)).length, 1);
+  deepEqual(texts(check("auto", -60_000)), [
+    "i: the provider returned a credential that expired 1m ago",
+  ]);
+  deepEqual(check("auto", undefined).passed, [
+    "i: the credential has no expiry; it is renewed every 4m",
   ]);
 });
 
-Deno.test("checkExecution: how long each took, and which is near its own limit", () => {
+Deno.test("checkExecution: reports durations, and warns when one is close to its timeout", () => {
   const kubelet = { timeoutMs: 60_000 };
   const docker = { helperTimeoutMs: 10_000 };
   const config = { providers: { kubelet, docker } } as unknown as AgentConfig;
@@ -113,28 +114,28 @@ Deno.test("checkExecution: how long each took, and which is near its own limit",
     const kind = "plugin-executed";
     const execution = { kind, provider: "kubelet", plugin: "p", result: "success" } as const;
     checkExecution("i", { ...execution, durationMs: 6_000, ...parts }, config, found);
-    return [...found.fine, ...words(found)];
+    return [...found.passed, ...texts(found)];
   };
-  deepEqual(ran({}), ["i: plugin p answered in 6s"]);
-  deepEqual(ran({ result: "none" }), ["i: plugin p answered in 6s that it has none"]);
+  deepEqual(ran({}), ["i: plugin p returned a credential in 6s"]);
+  deepEqual(ran({ result: "none" }), ["i: plugin p returned no credential in 6s"]);
   deepEqual(ran({ durationMs: 31_000 }), [
-    "i: plugin p answered in 31s",
-    "plugin p: it took 31s of the 1m that it may take",
+    "i: plugin p returned a credential in 31s",
+    "plugin p: it took 31s of its timeout of 1m",
   ]);
   deepEqual(ran({ provider: "docker", plugin: "ecr-login" }), [
-    "i: helper ecr-login answered in 6s",
-    "helper ecr-login: it took 6s of the 10s that it may take",
+    "i: helper ecr-login returned a credential in 6s",
+    "helper ecr-login: it took 6s of its timeout of 10s",
   ]);
-  // The provider's own words tell what failed.
+  // The failure is reported by its own finding.
   deepEqual(ran({ result: "timeout", durationMs: 60_000 }), []);
   deepEqual(ran({ result: "failure" }), []);
 });
 
-Deno.test("mayWrite: root may, an owner by his bits, others by theirs", () => {
+Deno.test("canWrite: follows the mode for the owner and for others, not for root", () => {
   const stat = (mode: number, uid = 7) => ({ mode, uid }) as FileStat;
-  equal(mayWrite(stat(0o500), 0), true);
-  equal(mayWrite(stat(0o700), 7), true);
-  equal(mayWrite(stat(0o577), 7), false);
-  equal(mayWrite(stat(0o755), 8), false);
-  equal(mayWrite(stat(0o775), 8), true);
+  equal(canWrite(stat(0o500), 0), true);
+  equal(canWrite(stat(0o700), 7), true);
+  equal(canWrite(stat(0o577), 7), false);
+  equal(canWrite(stat(0o755), 8), false);
+  equal(canWrite(stat(0o775), 8), true);
 });

@@ -1,6 +1,6 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import type { CheckFindings } from "../../../lib/cli/check_findings.ts";
-import { checkCriProxy } from "../../../lib/cli/check_cri_proxy.ts";
+import type { CheckFindings } from "../../../lib/agent/check_findings.ts";
+import { checkCriProxy } from "../../../lib/agent/check_cri_proxy.ts";
 import type { AgentConfig } from "../../../lib/config/mod.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 
@@ -11,7 +11,7 @@ const K3S = "/run/k3s/containerd/containerd.sock";
 const asset = (name: string) =>
   Deno.readTextFileSync(new URL(`../../../lib/assets/${name}`, import.meta.url));
 
-/** What is said of a host that has what `install` puts there, and these files. */
+/** Checks a host with the files of `install`, of which some are changed. */
 async function hostWith(
   changed: Readonly<Record<string, string | undefined>>,
   cri: Partial<AgentConfig["providers"]["cri"]> = {},
@@ -34,39 +34,39 @@ async function hostWith(
       },
     },
   } as unknown as AgentConfig;
-  const found: CheckFindings = { problems: [], warnings: [], fine: [] };
+  const found: CheckFindings = { problems: [], warnings: [], passed: [] };
   await checkCriProxy({ files }, config, found);
   return found;
 }
 
-Deno.test("checkTap: what is installed leads past the agent, to the runtime", async () => {
+Deno.test("checkCriProxy: accepts the installed files, which point to the container runtime", async () => {
   const found = await hostWith({});
   deepEqual([found.problems, found.warnings], [[], []]);
-  match(found.fine[0] ?? "", /^tap: .* while no agent serves$/);
+  match(found.passed[0] ?? "", /^CRI proxy: .* while no agent serves$/);
   for (const cri of [{ enabled: false }, { link: undefined }] as const) {
-    deepEqual(await hostWith({}, cri as object), { problems: [], warnings: [], fine: [] });
+    deepEqual(await hostWith({}, cri as object), { problems: [], warnings: [], passed: [] });
   }
 });
 
-Deno.test("checkTap: another runtime, and nobody told those who move the link", async () => {
+Deno.test("checkCriProxy: reports files that point to another container runtime", async () => {
   const { problems } = await hostWith({}, { imageServiceSocket: K3S });
   deepEqual(problems.map(({ file }) => file), [UNIT, "/etc/tmpfiles.d"]);
   match(
     problems[0]?.problem ?? "",
-    /^it leads .* to \/run\/containerd\/.* when the agent has ended/,
+    /^it points .* to \/run\/containerd\/.* when the agent has stopped/,
   );
   match(problems[0]?.remedy ?? "", /^set ExecStopPost= in a drop-in/);
 });
 
-Deno.test("checkTap: a drop-in and a line for boot mend it", async () => {
+Deno.test("checkCriProxy: accepts a drop-in and a tmpfiles line for another container runtime", async () => {
   const ln = `-+/usr/bin/systemd-run --on-active=10s /bin/ln -sfn ${K3S} ${LINK}`;
   const dropIn = `[Service]\nExecStopPost=\nExecStopPost=${ln}\n`;
-  const mended = await hostWith({
+  const fixed = await hostWith({
     [`${UNIT}.d/runtime.conf`]: dropIn,
     [TMPFILES]: `L ${LINK} - - - - ${K3S}\n`,
   }, { imageServiceSocket: K3S });
-  deepEqual([mended.problems, mended.warnings], [[], []]);
-  // Added and not replaced: the last command decides, as it runs last.
+  deepEqual([fixed.problems, fixed.warnings], [[], []]);
+  // Without a reset the command is added; the last one runs last, and decides.
   const added = await hostWith({
     [`${UNIT}.d/runtime.conf`]: dropIn.replaceAll(/^Exec\w+=\n/gm, ""),
     [TMPFILES]: `L ${LINK} - - - - ${K3S}\n`,
@@ -74,7 +74,7 @@ Deno.test("checkTap: a drop-in and a line for boot mend it", async () => {
   deepEqual([added.problems, added.warnings], [[], []]);
 });
 
-Deno.test("checkTap: warns of a drop-in that moves the link without a delay", async () => {
+Deno.test("checkCriProxy: warns about a drop-in that moves the link without a delay", async () => {
   for (const directive of ["ExecStartPre", "ExecStopPost"]) {
     const dropIn =
       `[Service]\n${directive}=-/bin/ln -sfn /run/containerd/containerd.sock ${LINK}\n`;
@@ -85,7 +85,7 @@ Deno.test("checkTap: warns of a drop-in that moves the link without a delay", as
   }
 });
 
-Deno.test("checkTap: a unit of one's own that does not move the link is warned of", async () => {
+Deno.test("checkCriProxy: warns about a unit that does not move the link", async () => {
   const { problems, warnings } = await hostWith({
     [UNIT]: "[Service]\nExecStart=/usr/local/bin/nydus-auth-agent run\n",
     [TMPFILES]: undefined,
@@ -94,19 +94,19 @@ Deno.test("checkTap: a unit of one's own that does not move the link is warned o
   deepEqual(warnings.map(({ file }) => file), [UNIT]);
 });
 
-Deno.test("checkTap: a missing line for boot is a problem, with the command that writes it", async () => {
+Deno.test("checkCriProxy: reports a missing tmpfiles line, with the command that creates it", async () => {
   const { problems, warnings } = await hostWith({ [TMPFILES]: undefined });
   deepEqual(warnings, []);
   match(problems[0]?.problem ?? "", /a kubelet that starts before the agent exits at once$/);
   match(problems[0]?.remedy ?? "", /^run: nydus-auth-agent show \S+ > \/etc\/tmpfiles\.d\/nydus-/);
 });
 
-Deno.test("checkTap: where a person runs it, the folder of the link is theirs to make", async () => {
+Deno.test("checkCriProxy: without a unit, warns only when the folder of the link is missing", async () => {
   const bare = { [UNIT]: undefined, [TMPFILES]: undefined };
   const { warnings } = await hostWith(bare);
   deepEqual(warnings.map(({ file, problem }) => [file, problem]), [
     [LINK, "its folder does not exist"],
   ]);
-  const byHand = await hostWith({ ...bare, "/run/nydus-auth-agent-cri": "" });
-  deepEqual([byHand.problems, byHand.warnings], [[], []]);
+  const manual = await hostWith({ ...bare, "/run/nydus-auth-agent-cri": "" });
+  deepEqual([manual.problems, manual.warnings], [[], []]);
 });

@@ -1,0 +1,90 @@
+import { type Flags, loadClientConfig } from "../config/mod.ts";
+import { AgentError, EXIT, parseImageReference } from "../model/mod.ts";
+import type { Context } from "../platform/mod.ts";
+import { requireApi } from "./agent_client.ts";
+import { alignColumns, printable } from "./terminal_text.ts";
+
+/** Options of `renew`. */
+export interface RenewOptions {
+  readonly ref?: string;
+  readonly all: boolean;
+  readonly output: string;
+}
+
+interface Renewed {
+  readonly images: readonly {
+    readonly image: string;
+    readonly endpoint?: string;
+    readonly result: "changed" | "same" | "none" | "failed";
+    readonly provider?: string;
+    readonly detail?: string;
+  }[];
+}
+
+const RESULTS: Readonly<Record<Renewed["images"][number]["result"], string>> = {
+  changed: "changed",
+  same: "unchanged",
+  none: "no credential",
+  failed: "failed",
+};
+
+/**
+ * `renew REF|--all`: has the running agent query the providers, bypassing caches and backoffs. Exit
+ * code 1 when that failed for an image, or when no agent runs.
+ *
+ * @throws {AgentError} `usage` without exactly one of `ref` and `all`; as `requireApi` does.
+ */
+export async function renew(
+  context: Context,
+  flags: Flags,
+  { ref, all, output }: RenewOptions,
+): Promise<number> {
+  if ((ref === undefined) === !all) {
+    throw new AgentError("usage", "renew: give either an image or --all");
+  }
+  const config = await loadClientConfig(context, flags);
+  const { images } = await requireApi<Renewed>(config, {
+    method: "POST",
+    path: "/v1/renew",
+    body: ref === undefined ? { all: true } : { ref: parseImageReference(ref).text },
+  });
+  const rows = images.map(({ image, endpoint, result, provider = "", detail = "" }) => [
+    endpoint === undefined ? image : `${image} from ${endpoint}`,
+    provider,
+    RESULTS[result],
+    printable(detail),
+  ]);
+  context.host.out(
+    output === "json"
+      ? `${JSON.stringify({ images }, null, 2)}\n`
+      : rows.length === 0
+      ? "no image is mounted on this node: nothing to renew\n"
+      : alignColumns([["IMAGE", "PROVIDER", "RESULT", ""], ...rows]),
+  );
+  return images.some(({ result }) => result === "failed") ? EXIT.failed : EXIT.ok;
+}
+
+/**
+ * `log-level get|set`: prints or changes the log level of the running agent, until it is reloaded or
+ * restarted.
+ *
+ * @throws {AgentError} `usage` without a level to set; as `requireApi` does.
+ */
+export async function logLevel(
+  context: Context,
+  flags: Flags,
+  action: "get" | "set",
+  level: string | undefined,
+): Promise<number> {
+  if (action === "set" && level === undefined) {
+    throw new AgentError("usage", "log-level set: the level is missing");
+  }
+  const config = await loadClientConfig(context, flags);
+  const response = await requireApi<{ readonly level: string }>(config, {
+    method: action === "get" ? "GET" : "PUT",
+    path: "/v1/log-level",
+    ...(action === "set" && { body: { level } }),
+  });
+  context.host.out(`${response.level}\n`);
+  return EXIT.ok;
+}
