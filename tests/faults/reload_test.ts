@@ -93,7 +93,9 @@ async function reload(
   agent.signal("SIGHUP");
   await agent.until("the reload", () => reloadEvents(agent, from, paths).length > 0);
   const [event] = reloadEvents(agent, from, paths);
-  const { configHash, checkIntervalMs } = await agent.status();
+  // Over the API socket: the HTTP server caches its responses.
+  const response = await fetchUnix(join(node.dir, "api.sock"), "/v1/status");
+  const { configHash, checkIntervalMs } = await response.json();
   const config = next ?? current;
   strictEqual(event?.event, next === undefined ? "config-refused" : "config-loaded");
   if (next !== undefined) {
@@ -102,9 +104,12 @@ async function reload(
   }
   strictEqual(configHash, config.hash, "the status has another hash");
   strictEqual(checkIntervalMs, config.renewal.checkIntervalMs, "old and new settings are mixed");
-  const { body } = await agent.get("/metrics");
-  const hashes = [...body.matchAll(/config_info\{hash="([^"]+)"\}/g)].map(([, hash]) => hash);
-  deepStrictEqual(hashes, [config.hash], "the metrics have another hash, or several");
+  const hashes = async () => {
+    const { body } = await agent.get("/metrics");
+    return [...body.matchAll(/config_info\{hash="([^"]+)"\}/g)].map(([, hash]) => hash);
+  };
+  await agent.until("the hash in the metrics", async () => (await hashes()).includes(config.hash));
+  deepStrictEqual(await hashes(), [config.hash], "the metrics have several hashes");
   return config;
 }
 
