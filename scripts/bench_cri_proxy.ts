@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 import { serveByteProxy } from "../lib/platform/mod.ts";
 import { createCriReader, PullCredentialCache } from "../lib/cri/mod.ts";
 import { median } from "./lib/bench.ts";
-import { answerCalls, callOnce, openConversation, passMessages } from "./lib/bench_cri.ts";
+import { callOnce, openConversation, passMessages, serveCalls } from "./lib/bench_cri.ts";
 
 const ROUNDS = 9;
 const MESSAGE_BYTES = 16 * 1024 * 1024;
@@ -23,7 +23,7 @@ type Kind = typeof KINDS[number];
 
 async function main(args: readonly string[]): Promise<number> {
   const [role, path = "", upstream = ""] = args;
-  if (role === "server") return await answerCalls(path);
+  if (role === "server") return await serveCalls(path);
   if (role === "plain") return await servePlainProxy(path, upstream);
   if (role === "cri-proxy") return await serveCriProxy(path, upstream);
   const folder = await Deno.makeTempDir({ prefix: "bench-cri-proxy-" });
