@@ -175,6 +175,7 @@ export const CHECKS: readonly Check[] = [
   check("extended tests", "cpu", 6, task("test:extended"), installed),
   check("format and lint", "cpu", 3, task("lint")),
   check("import rules", "cpu", 2, task("arrows")),
+  check("retired terms", "cpu", 2, task("terms")),
   check("examples in comments", "cpu", 4, task("test:doc")),
   check(
     "second Deno version: conformance and platform",
@@ -198,7 +199,7 @@ export NYDUS_AUTH_AGENT_KILLS=20\n${task("test:faults --seed 1")}`,
     "wait-2",
     6,
     `${WITH_BINARY}\nexport NYDUS_AUTH_AGENT_KILLS=20\n` +
-      `"$DENO_BIN" test -A --quiet --no-check tests/e2e/amnesia_test.ts`,
+      `"$DENO_BIN" test -A --quiet --no-check tests/e2e/restart_test.ts`,
     beside,
   ),
   check("refused is renewed", "wait-2", 5, task("measure:refused"), beside),
@@ -270,7 +271,7 @@ export const NIGHTLY: readonly Check[] = [
     "wait-2",
     60,
     `${WITH_BINARY}\nexport NYDUS_AUTH_AGENT_KILLS=200
-"$DENO_BIN" test -A --quiet --no-check tests/e2e/amnesia_test.ts`,
+"$DENO_BIN" test -A --quiet --no-check tests/e2e/restart_test.ts`,
     beside,
   ),
   check(
