@@ -1,6 +1,6 @@
 /**
- * `deno task arrows`: checks which package imports which, that other packages are imported through
- * their `mod.ts`, that no files import each other in a cycle, and who may use `Deno.*`. Prints the
+ * `deno task arrows`: checks the allowed imports between packages, that packages are imported
+ * through their `mod.ts`, that there are no import cycles, and which packages use `Deno.*`. Prints the
  * imports between packages.
  *
  * @module
@@ -9,11 +9,11 @@ import { dirname, join, normalize } from "@std/path";
 import { fileURLToPath } from "node:url";
 
 interface Rule {
-  /** Packages that it may import; `any` is every package. */
+  /** Packages that may be imported; `any` allows every package. */
   readonly packages: readonly string[] | "any";
-  /** Whether it may use `Deno.*`. */
+  /** Whether `Deno.*` is allowed. */
   readonly system?: true;
-  /** npm packages that it may import; everything in deno.json when absent. */
+  /** Allowed npm packages; everything in deno.json when absent. */
   readonly external?: readonly string[];
 }
 
@@ -44,7 +44,7 @@ const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ["assets", { packages: [], external: [] }],
 ]);
 
-/** Only these may import the simulator: the demo, and the program that offers it. */
+/** Files that may import the simulator: the demo and the command line program. */
 const DEMO = /^lib\/cli\/(?:demo[^/]*|program)\.ts$/;
 
 const SPECIFIER =
@@ -53,15 +53,15 @@ const SPECIFIER =
 /** Files of the product and their imports: path → specifiers in order. */
 type Files = ReadonlyMap<string, string>;
 
-/** Returns every breach of the rules, a line each. */
+/** Returns every violation of the rules, one line each. */
 export function findBreaches(files: Files): string[] {
-  const breaches = [...files].flatMap(([path, text]) => [
-    ...importsOf(text).flatMap((specifier) => breachOf(path, specifier) ?? []),
+  const violations = [...files].flatMap(([path, text]) => [
+    ...importsOf(text).flatMap((specifier) => violationOf(path, specifier) ?? []),
     ...(usesSystem(text) && RULES.get(packageOf(path))?.system !== true
       ? [`${path}: uses Deno.*, which only platform and simulator may`]
       : []),
   ]);
-  return [...breaches, ...findCycles(files)].sort();
+  return [...violations, ...findCycles(files)].sort();
 }
 
 /** Returns the imports between packages: package → packages that it imports, both sorted. */
@@ -84,13 +84,13 @@ function importsOf(text: string): string[] {
   return [...text.matchAll(SPECIFIER)].map(([, a, b, c]) => a ?? b ?? c ?? "");
 }
 
-/** Comments do not count, nor does the symbol that makes a value print itself. */
+/** Ignores comments and `Symbol.for("Deno.…")`. */
 function usesSystem(text: string): boolean {
   const code = text.replaceAll(/\/\*[\s\S]*?\*\/|\/\/.*|Symbol\.for\("[^"]*"\)/g, "");
   return /\bDeno\b\s*[.[]/.test(code);
 }
 
-/** `lib/<package>/…`, with the sub-packages of `providers`; outside of `lib` the file's own name. */
+/** Returns the package of a file, including sub-packages of `providers`; outside `lib`, the file name. */
 function packageOf(path: string): string {
   const [, name] = /^lib\/(providers\/(?:docker|exec_plugin|kubernetes)|[^/]+)\//.exec(path) ?? [];
   return name ?? path.replace(/\.ts$/, "");
@@ -100,7 +100,7 @@ function targetOf(path: string, specifier: string): string {
   return normalize(join(dirname(path), specifier));
 }
 
-function breachOf(path: string, specifier: string): string | undefined {
+function violationOf(path: string, specifier: string): string | undefined {
   const from = packageOf(path);
   const rule = RULES.get(from);
   if (rule === undefined) return `${path}: package "${from}" has no rule`;
@@ -121,12 +121,12 @@ function breachOf(path: string, specifier: string): string | undefined {
 function findCycles(files: Files): string[] {
   const cycles = new Set<string>();
   const done = new Set<string>();
-  const visit = (path: string, trail: readonly string[]) => {
-    const at = trail.indexOf(path);
-    if (at >= 0) cycles.add(`import cycle: ${[...trail.slice(at), path].join(" → ")}`);
+  const visit = (path: string, stack: readonly string[]) => {
+    const at = stack.indexOf(path);
+    if (at >= 0) cycles.add(`import cycle: ${[...stack.slice(at), path].join(" → ")}`);
     if (at >= 0 || done.has(path)) return;
     for (const specifier of importsOf(files.get(path) ?? "")) {
-      if (specifier.startsWith(".")) visit(targetOf(path, specifier), [...trail, path]);
+      if (specifier.startsWith(".")) visit(targetOf(path, specifier), [...stack, path]);
     }
     done.add(path);
   };
@@ -148,16 +148,16 @@ export function readProduct(root: string): Map<string, string> {
   return files;
 }
 
-/** The project's folder. */
+/** The root folder of the repository. */
 export const ROOT: string = fileURLToPath(new URL("..", import.meta.url));
 
 if (import.meta.main) {
   const files = readProduct(ROOT);
-  const breaches = findBreaches(files);
+  const violations = findBreaches(files);
   const imports = [...packageImports(files)].map(([from, to]) =>
     `${from} → ${to.join(", ") || "-"}`
   );
-  const lines = breaches.length > 0 ? breaches : imports;
+  const lines = violations.length > 0 ? violations : imports;
   await Deno.stdout.write(new TextEncoder().encode(`${lines.join("\n")}\n`));
-  Deno.exitCode = breaches.length > 0 ? 1 : 0;
+  Deno.exitCode = violations.length > 0 ? 1 : 0;
 }

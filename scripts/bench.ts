@@ -1,8 +1,8 @@
-// deno-lint-ignore-file no-console -- a benchmark talks to a person
+// deno-lint-ignore-file no-console -- a benchmark prints its results
 /**
- * `deno task bench [SECTION ...]`: what look-ups, ticks and renewals cost, as one
- * table. Ratios and counts are held against limits; absolute times are told, and vary with the
- * machine.
+ * `deno task bench [SECTION ...]`: prints the cost of lookups, reconciles and renewals
+ * as one table. Ratios and counts are checked against limits. Absolute times depend on the machine and
+ * are only printed.
  *
  * @module
  */

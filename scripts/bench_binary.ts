@@ -1,7 +1,7 @@
-// deno-lint-ignore-file no-console -- a benchmark talks to a person
+// deno-lint-ignore-file no-console -- a benchmark prints its results
 /**
- * `deno task bench:binary`: size, start and memory of the compiled agent, as ratios to a
- * hello-world that is compiled in the same run by the same tool with the same flags.
+ * `deno task bench:binary`: measures file size, startup time and memory of the compiled agent, as
+ * ratios to a hello-world that is compiled in the same run with the same tool and flags.
  *
  * @module
  */
@@ -61,7 +61,7 @@ async function fileSize(agent: string, hello: string): Promise<Ratio> {
   return { name: "file size", ...figures, unit: "MiB", limit: 1.05 };
 }
 
-// Turn by turn, so that whatever else the machine does weighs on both.
+// Alternates between both, so that other load on the machine affects both.
 async function alternate(
   agent: () => Promise<number>,
   hello: () => Promise<number>,
@@ -77,7 +77,7 @@ async function alternate(
 async function runMs(path: string, args: readonly string[]): Promise<number> {
   const startedMs = performance.now();
   const { success } = await new Deno.Command(path, { args: [...args], stderr: "null" }).output();
-  if (!success) throw new BuildError(`run ${path} ${args.join(" ")}: it failed`);
+  if (!success) throw new BuildError(`failed to run ${path} ${args.join(" ")}`);
   return performance.now() - startedMs;
 }
 
@@ -86,7 +86,7 @@ async function startToVersion(agent: string, hello: string): Promise<Ratio> {
   return { name: "start to --version", ...figures, unit: "ms", limit: 2.0 };
 }
 
-/** The agent on a node of its own, until `act` is done with it. */
+/** Runs the agent on its own node while `act` runs. */
 async function withAgent<T>(
   path: string,
   act: (pid: number, readyMs: number) => Promise<T>,
@@ -100,12 +100,14 @@ async function withAgent<T>(
     stderr: "null",
   }).spawn();
   const ended = child.status.then(({ code }) => {
-    throw new BuildError(`run ${path}: it ended with exit code ${code} before it was ready`);
+    throw new BuildError(`failed to run ${path}: exited with code ${code} before it was ready`);
   });
   ended.catch(() => {});
   await Promise.race([node.ready(), ended]);
   const result = await act(child.pid, performance.now() - startedMs);
-  if (node.fresh() !== DAEMONS) throw new BuildError("run the agent: a daemon was not told");
+  if (node.fresh() !== DAEMONS) {
+    throw new BuildError("failed to run the agent: a daemon has the old credential");
+  }
   child.kill("SIGKILL");
   await child.status;
   return result;
@@ -121,7 +123,9 @@ async function residentMib(pid: number): Promise<number> {
   await new Promise((resolve) => setTimeout(resolve, COMPLETE_AFTER_MS));
   const status = await Deno.readTextFile(`/proc/${pid}/status`);
   const kib = /^VmRSS:\s+([0-9]+) kB$/m.exec(status)?.[1];
-  if (kib === undefined) throw new BuildError(`read the memory of process ${pid}: not there`);
+  if (kib === undefined) {
+    throw new BuildError(`failed to read the memory of process ${pid}: no VmRSS`);
+  }
   return Number(kib) / 1024;
 }
 

@@ -1,7 +1,7 @@
-// deno-lint-ignore-file no-console -- a benchmark talks to a person
+// deno-lint-ignore-file no-console -- a benchmark prints its results
 /**
- * `deno task bench:cri-proxy`: what the CRI proxy costs, relative to a proxy of the same runtime that only
- * copies bytes, in the same run. Each of the four ends is a process of its own.
+ * `deno task bench:cri-proxy`: measures the CRI proxy relative to a proxy of the same runtime that
+ * only copies bytes, in the same run. Client, server and both proxies are separate processes.
  *
  * @module
  */
@@ -10,23 +10,23 @@ import { fileURLToPath } from "node:url";
 import { serveByteProxy } from "../lib/platform/mod.ts";
 import { createCriReader, PullCredentialCache } from "../lib/cri/mod.ts";
 import { median } from "./lib/bench.ts";
-import { answerCalls, callOnce, openConversation, passMessages } from "./lib/bench_cri.ts";
+import { callOnce, openConversation, passMessages, serveCalls } from "./lib/bench_cri.ts";
 
 const ROUNDS = 9;
 const MESSAGE_BYTES = 16 * 1024 * 1024;
 const MESSAGES = 8;
 const CALLS = 3_000;
 /** The CRI proxy's throughput must be at least this share of the plain proxy's. */
-const LEAST_SHARE = 0.6;
+const MIN_SHARE = 0.6;
 const KINDS = ["direct", "plain", "cri-proxy"] as const;
 type Kind = typeof KINDS[number];
 
 async function main(args: readonly string[]): Promise<number> {
   const [role, path = "", upstream = ""] = args;
-  if (role === "server") return await answerCalls(path);
-  if (role === "plain") return await copyPlainly(path, upstream);
+  if (role === "server") return await serveCalls(path);
+  if (role === "plain") return await servePlainProxy(path, upstream);
   if (role === "cri-proxy") return await serveCriProxy(path, upstream);
-  const folder = await Deno.makeTempDir({ prefix: "bench-tap-" });
+  const folder = await Deno.makeTempDir({ prefix: "bench-cri-proxy-" });
   const sockets: Record<Kind, string> = {
     direct: join(folder, "direct"),
     plain: join(folder, "plain"),
@@ -48,16 +48,16 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 interface Figures {
-  /** MiB a second, the message going there and back. */
+  /** MiB per second, in both directions. */
   readonly throughput: Record<Kind, number[]>;
-  /** Milliseconds a call, one after another. */
+  /** Milliseconds per sequential call. */
   readonly latencyMs: Record<Kind, number[]>;
 }
 
 async function measure(sockets: Record<Kind, string>): Promise<Figures> {
   const empty = () => ({ direct: [], plain: [], "cri-proxy": [] });
   const figures: Figures = { throughput: empty(), latencyMs: empty() };
-  // The kinds take turns, so that what else the machine does meets all of them.
+  // Alternates between the kinds, so that other load on the machine affects all of them.
   for (let round = -1; round < ROUNDS; round++) {
     for (const kind of KINDS) {
       const connection = await Deno.connect({ transport: "unix", path: sockets[kind] });
@@ -69,7 +69,7 @@ async function measure(sockets: Record<Kind, string>): Promise<Figures> {
       for (let i = 0; i < CALLS; i++) await callOnce(conversation, i);
       const calledMs = performance.now() - startedMs;
       connection.close();
-      if (round < 0) continue; // warm now
+      if (round < 0) continue; // warm-up
       const mib = 2 * MESSAGES * MESSAGE_BYTES / 2 ** 20;
       figures.throughput[kind].push(mib / passedMs * 1_000);
       figures.latencyMs[kind].push(calledMs / CALLS);
@@ -90,11 +90,11 @@ function report({ throughput, latencyMs }: Figures): number {
   row("", (kind) => kind);
   row("---", () => "---");
   row("throughput, 16 MiB messages (MiB/s)", (kind) => median(throughput[kind]).toFixed(0));
-  row("a pull's request and answer (µs)", (kind) => micros(kind).toFixed(0));
+  row("pull request and response (µs)", (kind) => micros(kind).toFixed(0));
   console.log(`throughput of the CRI proxy: ${share.toFixed(2)} of the plain proxy's`);
   console.log(`a call takes ${(added * 1_000).toFixed(0)} µs more than through the plain one`);
-  if (share >= LEAST_SHARE) return 0;
-  console.error(`less than ${LEAST_SHARE}`);
+  if (share >= MIN_SHARE) return 0;
+  console.error(`less than ${MIN_SHARE}`);
   return 1;
 }
 
@@ -116,7 +116,7 @@ async function connectable(path: string): Promise<void> {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }
-  throw new Error(`nobody listens on ${path}`);
+  throw new Error(`failed to connect to ${path}: no listener within 20 s`);
 }
 
 async function serveCriProxy(path: string, upstream: string): Promise<number> {
@@ -125,8 +125,8 @@ async function serveCriProxy(path: string, upstream: string): Promise<number> {
   return await new Promise(() => {});
 }
 
-/** The simplest proxy that this runtime can be: the CRI proxy's measure. */
-async function copyPlainly(path: string, upstream: string): Promise<number> {
+/** Serves the simplest proxy of this runtime, the baseline for the CRI proxy. */
+async function servePlainProxy(path: string, upstream: string): Promise<number> {
   for await (const client of Deno.listen({ transport: "unix", path })) {
     const server = await Deno.connect({ transport: "unix", path: upstream });
     for (const [from, to] of [[client, server], [server, client]] as const) {

@@ -1,8 +1,8 @@
-// deno-lint-ignore-file no-console -- a script that reports to a person
+// deno-lint-ignore-file no-console -- prints progress and results
 /**
- * Runs every check of the CI in lanes, and prints a table of times and a last line
- * "N passed, N failed, N skipped". With `--nightly`, the long forms. With `--only WORD`, the checks
- * whose names contain it.
+ * Runs every CI check in parallel lanes, and prints a table of times and a last line
+ * "N passed, N failed, N skipped". `--nightly` runs the long checks. `--only WORD` runs the checks
+ * whose names contain the word.
  *
  * @module
  */
@@ -22,7 +22,7 @@ const checks = only === undefined
     rest
   );
 if (checks.length === 0) {
-  console.error(`ci: no check has "${only}" in its name`);
+  console.error(`ci: no check name contains "${only}"`);
   Deno.exit(2);
 }
 
@@ -31,7 +31,7 @@ function report({ name, state, seconds, reason, output, ...counts }: Result): vo
   const detail = reason ?? `${passed} passed, ${failed} failed, ${ignored} skipped`;
   console.log(`== ${name}: ${state} after ${seconds} s (${detail})`);
   if (state !== "failed") return;
-  // The names first: an assertion may quote more than a log of CI keeps.
+  // Print the failed tests first, because a CI log may truncate long assertion output.
   const failures = output.lastIndexOf(" FAILURES ");
   if (failures >= 0) console.log(clipped(output.slice(failures), 40));
   console.log(clipped(output, -120));
@@ -57,7 +57,7 @@ try {
 const total = (count: (result: Result) => number) =>
   results.reduce((sum, result) => sum + count(result), 0);
 console.log(`\n${timesTable(results)}`);
-console.log(`in all ${((performance.now() - startedMs) / 60_000).toFixed(1)} minutes\n`);
+console.log(`total: ${((performance.now() - startedMs) / 60_000).toFixed(1)} minutes\n`);
 const failed = total((result) => result.failed);
 const passed = total((result) => result.passed);
 console.log(`${passed} passed, ${failed} failed, ${total((result) => result.ignored)} skipped`);

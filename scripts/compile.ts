@@ -1,7 +1,7 @@
-// deno-lint-ignore-file no-console -- a build script talks to a person
+// deno-lint-ignore-file no-console -- a build script prints its results
 /**
- * `deno task compile`: the agent as one file in `dist/`, with its checksum and its bill of
- * materials beside it.
+ * `deno task compile`: compiles the agent into one file in `dist/`, with its checksum and its
+ * software bill of materials.
  *
  * @module
  */
@@ -24,11 +24,11 @@ import { BuildError, parseTarget, runTool, type Target } from "./lib/toolchain.t
 const USAGE = `Usage: deno task compile [--target TARGET] [--compare]
 
   --target TARGET  x86_64-unknown-linux-gnu or aarch64-unknown-linux-gnu (default: this machine's)
-  --compare        build again in another folder, and say whether the two binaries are equal
+  --compare        build again in another folder and compare the two binaries
 
 Environment:
-  DENO        the deno that bundles and compiles (default: the one that runs this)
-  DENORT_BIN  a denort of the same version and for the target, instead of downloading it`;
+  DENO        the deno that bundles and compiles (default: the current one)
+  DENORT_BIN  a denort of the same version for the target (default: download it)`;
 
 async function main(args: readonly string[]): Promise<number> {
   const options = parseArguments(args);
@@ -44,7 +44,7 @@ async function main(args: readonly string[]): Promise<number> {
   };
   const host = await denoVersion(tools.deno);
   const target = parseTarget(options.target ?? host.target);
-  // Asked once: both builds of a comparison are to carry the same.
+  // Read once, so that both builds of a comparison have the same values.
   const info = await buildInfo(tools, host.version);
   const binary = await build(tools, info, target, join(tools.root, "dist"));
   if (target === host.target) await tryBinary(binary);
@@ -52,12 +52,12 @@ async function main(args: readonly string[]): Promise<number> {
   if (!options.compare) return 0;
   const equal = await sha256(binary) === await hashOfBuildElsewhere(tools, info, target);
   console.log(
-    equal ? "builds in two folders: equal byte for byte" : "builds in two folders: differ",
+    equal ? "builds in two folders: identical" : "builds in two folders: differ",
   );
   return equal ? 0 : 1;
 }
 
-/** What a build from a copy of the sources in another folder gives. */
+/** Builds a copy of the sources in another folder and returns the hash of the binary. */
 async function hashOfBuildElsewhere(
   tools: BuildTools,
   info: BuildInfo,
@@ -67,7 +67,7 @@ async function hashOfBuildElsewhere(
   try {
     const copied = ["main.ts", "lib", "deno.json", "deno.lock"];
     const { success, stderr } = await runTool("cp", ["-R", ...copied, root], { cwd: tools.root });
-    if (!success) throw new BuildError(`copy the sources: ${stderr.trim()}`);
+    if (!success) throw new BuildError(`failed to copy the sources: ${stderr.trim()}`);
     return await sha256(await build({ ...tools, root }, info, target, join(root, "dist")));
   } finally {
     await Deno.remove(root, { recursive: true });
@@ -89,7 +89,7 @@ function parseArguments(
   return { compare, ...(target === undefined ? {} : { target }) };
 }
 
-// The binary's name is part of what the compiler writes into it, so every build uses the same.
+// The compiler writes the binary's name into the binary, so every build uses the same name.
 async function build(
   tools: BuildTools,
   info: BuildInfo,
@@ -106,7 +106,7 @@ async function build(
   return binary;
 }
 
-// What a build that failed leaves must not pass for its result.
+// A failed build must not leave the files of an earlier one.
 async function removeOld(path: string): Promise<void> {
   try {
     await Deno.remove(path);
@@ -115,14 +115,14 @@ async function removeOld(path: string): Promise<void> {
   }
 }
 
-// A denort of another version gives a binary that does not start: find out here, not on a node.
+// A denort of another version produces a binary that does not start.
 async function tryBinary(binary: string): Promise<void> {
   const { success, stderr } = await runTool(binary, ["version"]);
   if (success) return;
   await Deno.remove(binary);
   throw new BuildError(
-    `start ${binary} version: ${stderr.trim().split("\n")[0]} ` +
-      `(is DENORT_BIN of the same version as the deno that compiles?)`,
+    `failed to run ${binary} version: ${stderr.trim().split("\n")[0]} ` +
+      `(check that DENORT_BIN has the same version as the compiling deno)`,
   );
 }
 

@@ -1,7 +1,7 @@
 // deno-lint-ignore-file no-console -- a command for contributors
 /**
- * `deno task docs`: writes the parts of `docs/` that are generated from the code, which stand
- * between `<!-- generated: NAME -->` and `<!-- end -->`. `tests/unit/docs_test.ts` compares them.
+ * `deno task docs`: writes the generated parts of `docs/`, between `<!-- generated: NAME -->` and
+ * `<!-- end -->`. `tests/unit/docs_test.ts` checks that they are up to date.
  *
  * @module
  */
@@ -22,7 +22,7 @@ import { GRANTS } from "./lib/permissions.ts";
 
 const DOCS = new URL("../docs/", import.meta.url);
 
-/** Labels with a closed set of values, and a note where the values need one. */
+/** Labels with a fixed set of values, with an optional note. */
 const LABELS: readonly (readonly [label: string, values: readonly string[], note?: string])[] = [
   ["`result` of `snapshotter_credential_renewals_total`", LABEL_VALUES.renewalResults],
   ["`provider`", LABEL_VALUES.providers],
@@ -38,10 +38,10 @@ const LABELS: readonly (readonly [label: string, values: readonly string[], note
   ["`to`", LABEL_VALUES.criProxyDirections],
   ["`source`", LABEL_VALUES.discoverySources],
 ];
-/** Labels whose values are bounded by what exists on the node, by the build or by another table. */
+/** Labels whose values depend on the node, the build or another table. */
 const OPEN_LABELS = ["image_ref", "plugin", "version", "commit", "deno", "hash", "reason"];
 
-/** Every generated part, by its name. */
+/** Generators of the parts by name. */
 export const PARTS: Readonly<Record<string, () => string>> = {
   "config-keys": () => list(CONFIG_KEYS.map(configKey)),
   "health-states": () => list(Object.entries(HEALTH_STATES).map(([k, v]) => `\`${k}\`: ${v}`)),
@@ -73,19 +73,19 @@ export const PARTS: Readonly<Record<string, () => string>> = {
     }).join("\n\n"),
 };
 
-/** Returns a page with its generated parts as the code has them now. */
+/** Returns a page with updated generated parts. */
 export function withGenerated(page: string): string {
   return page.replaceAll(
     /(<!-- generated: ([a-z-]+) -->\n)[^]*?(<!-- end -->)/g,
     (_, start: string, name: string, end: string) => {
       const part = PARTS[name];
-      if (part === undefined) throw new Error(`there is no generated part ${name}`);
+      if (part === undefined) throw new Error(`unknown generated part ${name}`);
       return `${start}\n${part()}\n\n${end}`;
     },
   );
 }
 
-/** Returns labels of metrics that {@linkcode PARTS} does not describe. */
+/** Returns the metric labels that {@linkcode PARTS} does not describe. */
 export function undescribedLabels(): string[] {
   const described = [...OPEN_LABELS, ...LABELS.map(([label]) => /^`([a-z_]+)`/.exec(label)?.[1])];
   return Object.values(METRICS).flatMap(({ labels }) =>
@@ -93,7 +93,7 @@ export function undescribedLabels(): string[] {
   );
 }
 
-/** Every page with a generated part, and where it is. */
+/** Returns every page with a generated part, and its URL. */
 export function pagesWithParts(): { url: URL; text: string }[] {
   return [...Deno.readDirSync(DOCS)].filter(({ name }) => name.endsWith(".md"))
     .map(({ name }) => new URL(name, DOCS))

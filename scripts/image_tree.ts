@@ -1,7 +1,7 @@
-// deno-lint-ignore-file no-console -- a build script talks to a person
+// deno-lint-ignore-file no-console -- a build script prints its results
 /**
- * Lays out `dist/image`, the whole file tree of the container image: the binary and what it links
- * to. It needs no base image, so it works without a network, and the tree can be tried in a chroot.
+ * Creates `dist/image`, the file tree of the container image: the binary and its shared libraries.
+ * It uses no base image, so it works without a network, and the tree can be tested in a chroot.
  *
  * @module
  */
@@ -19,7 +19,7 @@ async function main(): Promise<void> {
   const binary = Deno.args[0] ?? join(root, "dist", `nydus-auth-agent-${target}`);
   const tree = join(root, "dist", "image");
   const { success, stdout, stderr } = await runTool("ldd", [binary]);
-  if (!success) throw new BuildError(`list what ${binary} links to: ${stderr.trim()}`);
+  if (!success) throw new BuildError(`failed to list the libraries of ${binary}: ${stderr.trim()}`);
   await Deno.remove(tree, { recursive: true }).catch(() => {});
   const put = async (from: string, to: string, mode: number) => {
     await Deno.mkdir(dirname(join(tree, to)), { recursive: true });
@@ -32,14 +32,16 @@ async function main(): Promise<void> {
   await Deno.writeTextFile(join(tree, "etc/passwd"), "root:x:0:0:root:/root:/nonexistent\n");
   await Deno.writeTextFile(join(tree, "etc/group"), "root:x:0:\n");
   await Deno.mkdir(join(tree, "root"), { mode: 0o700 });
-  // The program finds itself by /proc, which every container engine mounts.
+  // The binary finds its own path through /proc, which every container engine mounts.
   await Deno.mkdir(join(tree, "proc"));
   await Deno.mkdir(join(tree, "tmp"));
   await Deno.chmod(join(tree, "tmp"), 0o1777);
   try {
     await put(CERTIFICATES, CERTIFICATES, 0o644);
   } catch {
-    console.error(`note: no ${CERTIFICATES} here; plugins in the image cannot check certificates`);
+    console.error(
+      `warning: ${CERTIFICATES} not found; plugins in the image cannot verify certificates`,
+    );
   }
   console.log(tree);
 }

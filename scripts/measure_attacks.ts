@@ -1,8 +1,8 @@
 // deno-lint-ignore-file no-console -- prints a table
 /**
- * `deno task measure:attacks`: memory, latency of `/livez` and failed CRI calls of the agent while
- * other users of the machine hold as much of its listeners as they can, with at most 1,024 open
- * files. Exit code 1 when a bound is missed. `NYDUS_AUTH_AGENT_BINARY` names the compiled binary.
+ * `deno task measure:attacks`: measures memory, latency of `/livez` and failed CRI calls while other
+ * local users exhaust the agent's listeners. The agent may open at most 1,024 files. Exits with 1 when
+ * a limit is exceeded. Set `NYDUS_AUTH_AGENT_BINARY` to use the compiled binary.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { AgentProcess, pause, simNode } from "../tests/e2e/stage.ts";
 import { callOnce, echoOn } from "../tests/e2e/cri_proxy_stage.ts";
 
 const MOUNTS = 20;
-const LASTS_MS = 10_000;
+const DURATION_MS = 10_000;
 const MAX_GROWTH = 1.5;
 const MAX_LIVEZ_MS = 250;
 
@@ -29,10 +29,10 @@ async function rssMb(pid: number): Promise<number> {
   return Number(/VmRSS:\s+(\d+)/.exec(text)?.[1] ?? 0) / 1024;
 }
 
-/** The largest values while something lasts. */
+/** Returns the maximum values during the measurement. */
 async function measure(name: string, agent: AgentProcess, criPath: string): Promise<Row> {
   let [rss, livezMs, livezFailed, criFailed] = [0, 0, 0, 0];
-  for (const untilMs = performance.now() + LASTS_MS; performance.now() < untilMs;) {
+  for (const untilMs = performance.now() + DURATION_MS; performance.now() < untilMs;) {
     const startMs = performance.now();
     if ((await agent.get("/livez")).status !== 200) livezFailed++;
     livezMs = Math.max(livezMs, performance.now() - startMs);
@@ -68,12 +68,13 @@ for (const kind of ["idle", "slow-header", "slow-reader"] as const satisfies rea
   rows.push({ name, rssMb, livezMs, livezFailed, criFailed: 0 });
 }
 const idleMb = rows[0]?.rssMb ?? 0;
-let isFine = true;
+let isWithinLimits = true;
 console.log("| load | RSS | of idle | slowest /livez | failed /livez | failed CRI calls |");
 console.log("| --- | --- | --- | --- | --- | --- |");
 for (const { name, rssMb, livezMs, livezFailed, criFailed } of rows) {
   const growth = rssMb / idleMb;
-  isFine &&= growth <= MAX_GROWTH && livezMs < MAX_LIVEZ_MS && livezFailed + criFailed === 0;
+  isWithinLimits &&= growth <= MAX_GROWTH && livezMs < MAX_LIVEZ_MS &&
+    livezFailed + criFailed === 0;
   const cells = [
     name,
     `${rssMb.toFixed(0)} MB`,
@@ -84,4 +85,4 @@ for (const { name, rssMb, livezMs, livezFailed, criFailed } of rows) {
   ];
   console.log(`| ${cells.join(" | ")} |`);
 }
-Deno.exitCode = isFine ? 0 : 1;
+Deno.exitCode = isWithinLimits ? 0 : 1;

@@ -1,17 +1,17 @@
-// deno-lint-ignore-file no-console -- a script that reports to a person
+// deno-lint-ignore-file no-console -- prints progress and results
 /**
- * `deno task mutate`: changes the code in one place at a time, and reports the changes that no test
- * notices.
+ * `deno task mutate`: applies one code change at a time, and reports the changes that no test
+ * detects.
  *
- * --packages A,B   folders of lib (all when left out)
- * --count N        how many mutants, spread evenly over the packages (default 60)
- * --seed S         which ones (default 1)
- * --jobs N         how many at a time (default: the number of cores)
+ * --packages A,B   folders of lib (default: all)
+ * --count N        number of mutants, spread evenly over the packages (default 60)
+ * --seed S         seed of the selection (default 1)
+ * --jobs N         number of parallel jobs (default: number of cores)
  * --report FILE    the survivors as JSON (default dist/mutate/report.json)
  *
- * Each mutant is tried in a copy of the project: first the test files that execute its line, then
- * all unit tests of the package, then the type checker. Mutants that change nothing that can be
- * observed are listed in scripts/mutate/equivalent.json, with the reason, and not counted.
+ * Each mutant is tested in a copy of the project: first with the test files that execute its line,
+ * then with all unit tests of the package, then with the type checker. Equivalent mutants are listed
+ * with the reason in scripts/mutate/equivalent.json and not counted.
  *
  * @module
  */
@@ -22,7 +22,7 @@ import { coverageOf } from "./mutate/coverage.ts";
 import EQUIVALENT from "./mutate/equivalent.json" with { type: "json" };
 import { applied, type Mutant, mutantsOf, sample } from "./mutate/mutants.ts";
 
-/** How a mutant was noticed, or that it was not. */
+/** What detected a mutant, or that it survived. */
 type Verdict = "covering tests" | "package tests" | "types" | "survived";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url)).replace(/\/$/, "");
@@ -36,8 +36,8 @@ const COPIED = [
   "scripts",
   "tests",
 ];
-/** Too long for each mutant, and covered by shorter ones. */
-const LEFT_OUT = /^tests\/unit\/(?:fuzz\/|scripts\/)/;
+/** Tests that take too long for every mutant. */
+const EXCLUDED_TESTS = /^tests\/unit\/(?:fuzz\/|scripts\/)/;
 const RUN_LIMIT_SECONDS = 120;
 
 const { values } = parseArgs({
@@ -53,7 +53,7 @@ const packages = values.packages === ""
   ? [...Deno.readDirSync(join(ROOT, "lib"))].map(({ name }) => name).toSorted()
   : values.packages.split(",");
 
-/** Numbers in [0, 1) that the seed decides (mulberry32). */
+/** Returns a seeded generator of numbers in [0, 1) (mulberry32). */
 function seeded(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -71,7 +71,7 @@ function filesBelow(folder: string, suffix: string): readonly string[] {
   }).toSorted();
 }
 
-/** Runs something for each item, so many at a time; each worker has a copy of the project. */
+/** Runs `work` for each item in parallel; each worker has its own copy of the project. */
 async function inCopies<T>(
   items: readonly T[],
   work: (root: string, item: T) => Promise<void>,
@@ -91,7 +91,7 @@ async function inCopies<T>(
   }));
 }
 
-/** Which tests execute which line, cached by the content of code and tests. */
+/** Returns the tests that execute each line, cached by a hash of code and tests. */
 async function lineCoverage(tests: readonly string[]): Promise<Map<string, string[]>> {
   const texts = ["lib", "tests"].flatMap((folder) => filesBelow(folder, ".ts"))
     .map((path) => Deno.readTextFileSync(join(ROOT, path))).join("\0");
@@ -106,7 +106,7 @@ async function lineCoverage(tests: readonly string[]): Promise<Map<string, strin
   const coverage = new Map<string, string[]>();
   await inCopies(tests, async (root, test) => {
     const lines = await coverageOf(root, test);
-    if (lines === undefined) throw new Error(`${test} fails without any mutation`);
+    if (lines === undefined) throw new Error(`${test} fails without a mutation`);
     for (const line of lines) coverage.set(line, [...coverage.get(line) ?? [], test]);
   });
   await Deno.mkdir(dirname(cache), { recursive: true });
@@ -164,8 +164,8 @@ const byPackage = new Map(
 );
 const mutants = sample(byPackage, Number(values.count), seeded(Number(values.seed)));
 const tests = ["tests/unit", "tests/conformance"].flatMap((dir) => filesBelow(dir, "_test.ts"))
-  .filter((file) => !LEFT_OUT.test(file));
-console.log(`${mutants.length} mutants, seed ${values.seed}; reading which tests cover which line`);
+  .filter((file) => !EXCLUDED_TESTS.test(file));
+console.log(`${mutants.length} mutants, seed ${values.seed}; collecting line coverage`);
 const coverage = await lineCoverage(tests);
 
 const verdicts = new Map<Mutant, Verdict>();
@@ -185,7 +185,7 @@ const { report = "" } = values;
 await Deno.mkdir(dirname(report), { recursive: true });
 await Deno.writeTextFile(report, JSON.stringify(survivors, undefined, 2));
 const percent = (part: number, whole: number) => `${Math.round(part / whole * 100)} %`;
-console.log(`\n${"package".padEnd(12)} mutants  noticed  by types  survived`);
+console.log(`\n${"package".padEnd(12)} mutants detected  by types  survived`);
 for (const name of packages) {
   const own = mutants.filter(({ file }) => file.startsWith(`lib/${name}/`));
   if (own.length === 0) continue;
@@ -200,6 +200,6 @@ for (const name of packages) {
   ].join(" "));
 }
 console.log(
-  `in all ${percent(mutants.length - survivors.length, mutants.length)} noticed; ` +
+  `total: ${percent(mutants.length - survivors.length, mutants.length)} detected; ` +
     `survivors in ${report}`,
 );

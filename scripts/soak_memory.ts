@@ -1,8 +1,8 @@
-// deno-lint-ignore-file no-console -- a soak talks to a person
+// deno-lint-ignore-file no-console -- a soak test prints its results
 /**
- * `deno task soak:memory [-- --hours 24 --minutes 10]`: whether memory, handles and child processes
- * stay flat, over simulated hours in one process and over real minutes beside the simulated node.
- * Exits with 1 when something grows.
+ * `deno task soak:memory [-- --hours 24 --minutes 10]`: checks that memory, handles and child
+ * processes stay flat, over simulated hours in one process and over real minutes with the simulated
+ * node. Exits with 1 when a series grows.
  *
  * @module
  */
@@ -28,8 +28,8 @@ async function main(args: readonly string[]): Promise<number> {
     if (!(amount > 0)) continue;
     console.log(`${amount} ${name}`);
     for (const series of await run(amount)) {
-      const { isFlat, words } = flatnessOf(series);
-      console.log(`  ${words}`);
+      const { isFlat, summary } = flatnessOf(series);
+      console.log(`  ${summary}`);
       if (!isFlat) growing++;
     }
   }

@@ -1,10 +1,11 @@
-// deno-lint-ignore-file no-console -- a check talks to a person
+// deno-lint-ignore-file no-console -- prints results
 /**
- * `deno task supply-chain`: every locked package with its licence, and whether the lock is frozen,
- * each package is pinned, told in the README with its licence, and runs nothing at its install.
+ * `deno task supply-chain`: lists every locked package with its licence, and checks that the lock is
+ * frozen, and that each package is pinned, listed in the README with its licence, and has no install
+ * script.
  *
- * --audit   looks the packages up in the registry's list of known vulnerabilities instead, with
- *           `npm audit`; exits with 77 when the list cannot be had
+ * --audit   checks the packages for known vulnerabilities with `npm audit` instead; exits with 77
+ *           when the advisories are unavailable
  *
  * @module
  */
@@ -12,8 +13,8 @@ import { fileURLToPath } from "node:url";
 import { join } from "@std/path";
 import { npmAudit } from "./lib/npm_audit.ts";
 import { packageFacts } from "./lib/packages.ts";
-import { breachesOf, dependenciesOf, type Dependency, isFrozen } from "./lib/supply_chain.ts";
-import { BuildError, complaint, runTool } from "./lib/toolchain.ts";
+import { dependenciesOf, type Dependency, isFrozen, violationsOf } from "./lib/supply_chain.ts";
+import { BuildError, errorOutput, runTool } from "./lib/toolchain.ts";
 
 const SKIPPED = 77;
 
@@ -21,9 +22,11 @@ async function main(args: readonly string[]): Promise<number> {
   const root = fileURLToPath(new URL("..", import.meta.url));
   const deno = Deno.execPath();
   const read = async (name: string) => await Deno.readTextFile(join(root, name));
-  // Downloads what the lock names and nothing else; a lock that does not fit is an error.
+  // Downloads exactly the locked packages; fails when the lock is out of date.
   const cached = await runTool(deno, ["install", "--quiet", "--frozen"], { cwd: root });
-  if (!cached.success) throw new BuildError(`cache the packages: ${complaint(cached.stderr)}`);
+  if (!cached.success) {
+    throw new BuildError(`failed to cache the packages: ${errorOutput(cached.stderr)}`);
+  }
   const { shipped, manifestOf } = await packageFacts({ root, deno }, "main.ts");
   const dependencies = dependenciesOf(JSON.parse(await read("deno.lock")), shipped, manifestOf);
   if (args.includes("--audit")) return await audit(dependencies);
@@ -31,25 +34,25 @@ async function main(args: readonly string[]): Promise<number> {
     const where = isShipped ? "in the binary" : "tests and tools";
     console.log(`${`${name}@${version}`.padEnd(40)} ${String(licence).padEnd(14)} ${where}`);
   }
-  const breaches = breachesOf(dependencies, await read("README.md"));
+  const violations = violationsOf(dependencies, await read("README.md"));
   if (!isFrozen(JSON.parse(await read("deno.json")))) {
-    breaches.push("deno.json does not freeze deno.lock");
+    violations.push("deno.json does not freeze deno.lock");
   }
-  for (const breach of breaches) console.error(`error: ${breach}`);
-  return breaches.length === 0 ? 0 : 1;
+  for (const violation of violations) console.error(`error: ${violation}`);
+  return violations.length === 0 ? 0 : 1;
 }
 
 async function audit(dependencies: readonly Dependency[]): Promise<number> {
   const result = await npmAudit(dependencies);
   switch (result.kind) {
     case "clean":
-      console.log(`no known vulnerability in ${result.packages} packages`);
+      console.log(`no known vulnerabilities in ${result.packages} packages`);
       return 0;
     case "vulnerable":
       for (const finding of result.findings) console.error(`error: ${finding}`);
       return 1;
     case "unavailable":
-      console.error(`the list of vulnerabilities cannot be had: ${result.reason}`);
+      console.error(`vulnerability advisories are unavailable: ${result.reason}`);
       return SKIPPED;
   }
 }

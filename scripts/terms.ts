@@ -1,7 +1,7 @@
 // deno-lint-ignore-file no-console -- a command for contributors
 /**
- * `deno task terms [FILE ...]`: fails on retired words and names the replacement. The words are in
- * `scripts/terms.json`; `docs/contributing.md` says why.
+ * `deno task terms [FILE ...]`: fails on retired words and prints the replacement. The words are in
+ * `scripts/terms.json`; see `docs/contributing.md`.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import list from "./terms.json" with { type: "json" };
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const FOLDERS = ["lib", "tests", "scripts", "docs", ".ci"];
 const EXTENSIONS = new Set(["", ".ts", ".md", ".json", ".yaml", ".toml", ".sh", ".service", ".1"]);
-/** Recorded data, and the list itself. */
+/** Recorded data, the list itself and its test; skipped also when given as arguments. */
 const EXCLUDED = /conformance\/vectors|scripts\/terms\.json|tests\/unit\/scripts\/terms_test\.ts/;
 
 const TERMS = Object.entries(list.terms).map(([pattern, instead]) => ({
@@ -20,9 +20,9 @@ const TERMS = Object.entries(list.terms).map(([pattern, instead]) => ({
   instead,
 }));
 
-/** One retired word in a text. */
+/** A retired word in a text. */
 export interface TermFinding {
-  /** From 1. */
+  /** Starts at 1. */
   readonly line: number;
   readonly word: string;
   readonly instead: string;
@@ -54,7 +54,7 @@ function* filesBelow(folder: string): Generator<string> {
 if (import.meta.main) {
   const all =
     () => ["main.ts", "README.md", "deno.json", ...FOLDERS.flatMap((f) => [...filesBelow(f)])];
-  const paths = Deno.args.length > 0 ? Deno.args : all();
+  const paths = Deno.args.length > 0 ? Deno.args.filter((path) => !EXCLUDED.test(path)) : all();
   let count = 0;
   for (const path of paths) {
     const name = findRetiredTerms(path);

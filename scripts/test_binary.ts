@@ -1,7 +1,7 @@
-// deno-lint-ignore-file no-console -- a test script talks to a person
+// deno-lint-ignore-file no-console -- prints errors
 /**
- * Runs the end-to-end tests against the compiled binary in `dist`, from another folder and with an
- * empty home and path for the agent.
+ * Runs the end-to-end tests with the compiled binary in `dist`, from another folder and with an empty
+ * `HOME` and `PATH` for the agent.
  *
  * @module
  */
@@ -14,7 +14,9 @@ const binary = join(root, "dist", `nydus-auth-agent-${Deno.build.target}`);
 async function main(): Promise<number> {
   const found = await Deno.stat(binary).catch(() => undefined);
   if (found === undefined) {
-    console.error(`test the binary: ${binary} does not exist; run "deno task compile" first`);
+    console.error(
+      `failed to test the binary: ${binary} does not exist; run "deno task compile" first`,
+    );
     return 1;
   }
   const folder = await Deno.makeTempDir({ prefix: "nydus-binary-" });

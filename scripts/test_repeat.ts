@@ -1,8 +1,8 @@
-// deno-lint-ignore-file no-console -- a script that reports to a person
+// deno-lint-ignore-file no-console -- prints progress and results
 /**
  * `deno task test:repeat [N] [--load]`: runs the test task N times (20 by default) and reports each
- * failure. With `--load`, every core is kept busy meanwhile. Stops for nothing and retries nothing;
- * exit code 1 when any run failed.
+ * failure. `--load` keeps every core busy. Failed runs are not retried and do not stop the
+ * script; exits with 1 when a run failed.
  *
  * @module
  */

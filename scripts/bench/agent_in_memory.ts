@@ -17,15 +17,15 @@ import { wholeChain } from "./whole_chain.ts";
 
 const SETTINGS = { leadTimeMs: "auto", refreshIntervalMs: 240_000 } as const;
 
-/** What is not as by default. */
+/** Overrides of the defaults. */
 export interface AgentInMemoryOptions {
-  /** Hears of everything too. */
+  /** An additional observer. */
   readonly also?: Observer;
   readonly clock?: Clock;
   readonly checkIntervalMs?: number;
 }
 
-/** The agent on a node in memory, with its log and its metrics. */
+/** The agent on an in-memory node, with its log and metrics. */
 export class AgentInMemory {
   readonly store = new CredentialStore({
     settings: SETTINGS,
@@ -48,7 +48,7 @@ export class AgentInMemory {
   ) {
     const reporting = openReporting(() => this.reconciler.status(), clock);
     this.metrics = reporting.metrics;
-    const own = { notify: (event: AgentEvent) => this.#heard(event) };
+    const own = { notify: (event: AgentEvent) => this.#onEvent(event) };
     const observer = fanOut([reporting.observer, also, own]);
     const nydusdApi = createNydusdApi(node);
     const snapshotterApi = createSnapshotterApi(node);
@@ -74,7 +74,7 @@ export class AgentInMemory {
     );
   }
 
-  /** Starts it; resolves when the first reconcile is done. */
+  /** Starts the agent; resolves when the first reconcile has finished. */
   async start(): Promise<void> {
     const ready = Promise.withResolvers<void>();
     const { signal } = this.#stop;
@@ -82,7 +82,7 @@ export class AgentInMemory {
     await Promise.race([ready.promise, this.#running]);
   }
 
-  /** One tick: a look, the comparison, and whatever follows from it that takes no waiting. */
+  /** Runs one reconcile, and the follow-up work that does not wait for timers. */
   async tick(): Promise<void> {
     const finished = new Promise<void>((resolve) => this.#finished = resolve);
     this.reconciler.trigger("requested");
@@ -95,7 +95,7 @@ export class AgentInMemory {
     await this.#running;
   }
 
-  #heard(event: AgentEvent): void {
+  #onEvent(event: AgentEvent): void {
     if (event.kind === "credential-renewed") this.renewed++;
     if (event.kind === "reconcile-finished") this.#finished?.();
   }

@@ -4,13 +4,13 @@ import { median } from "../lib/bench.ts";
 import { AgentInMemory } from "./agent_in_memory.ts";
 import { NodeInMemory } from "./node_in_memory.ts";
 import { CountedPlugin, kubeletWith } from "./plugin.ts";
-import { atMost, duration, type Row, told } from "./rows.ts";
+import { atMost, duration, measured, type Row } from "./rows.ts";
 import { wholeChain } from "./whole_chain.ts";
 
 const REFS = 1_000;
 const CALLERS = 20;
 const SLOW_MS = 200;
-const UNAVAILABLE: Observer = { notify() {} };
+const NO_OBSERVER: Observer = { notify() {} };
 
 function imagesOf(count: number) {
   return Array.from({ length: count }, (_, i) => {
@@ -18,110 +18,115 @@ function imagesOf(count: number) {
   });
 }
 
-/** Callers that come at once to an empty cache. */
+/** Measures concurrent callers on an empty cache. */
 async function callers(): Promise<Row> {
   const plugin = new CountedPlugin();
-  plugin.manner.takesMs = SLOW_MS;
-  const chain = wholeChain(kubeletWith(plugin, { observer: UNAVAILABLE }), UNAVAILABLE);
+  plugin.behavior.durationMs = SLOW_MS;
+  const chain = wholeChain(kubeletWith(plugin, { observer: NO_OBSERVER }), NO_OBSERVER);
   const [image] = imagesOf(1);
-  if (image === undefined) throw new Error("make an image: there is none");
+  if (image === undefined) throw new Error("failed to create an image");
   await Promise.all(
     Array.from({ length: CALLERS }, () => chain.resolve({ image, labels: {} })),
   );
-  return atMost(`${CALLERS} callers at once, empty cache: executions`, plugin.executions, 1);
+  return atMost(`${CALLERS} concurrent callers, empty cache: executions`, plugin.executions, 1);
 }
 
-/** Images with an answer each, and a plugin that takes its time. */
+/** Measures images with one cache entry each and a slow plugin. */
 async function slowPlugin(maxParallel: number): Promise<readonly Row[]> {
   const plugin = new CountedPlugin();
-  Object.assign(plugin.manner, { takesMs: SLOW_MS, cacheKeyType: "Image", isPerImage: true });
+  Object.assign(plugin.behavior, { durationMs: SLOW_MS, cacheKeyType: "Image", isPerImage: true });
   const chain = wholeChain(
-    kubeletWith(plugin, { observer: UNAVAILABLE, maxParallel }),
-    UNAVAILABLE,
+    kubeletWith(plugin, { observer: NO_OBSERVER, maxParallel }),
+    NO_OBSERVER,
   );
   const images = imagesOf(CALLERS);
   const [first] = images;
-  // What the scope of its answers is, only an answer tells.
+  // The cache scope is known only after the first response.
   if (first !== undefined) await chain.resolve({ image: first, labels: {} });
   plugin.executions = 0;
   const startedMs = performance.now();
   await Promise.all(images.slice(1).map((image) => chain.resolve({ image, labels: {} })));
   const tookMs = performance.now() - startedMs;
   const idealMs = Math.ceil(plugin.executions / maxParallel) * SLOW_MS;
-  const name = `Image scope, ${SLOW_MS} ms a plugin, ${maxParallel} side by side`;
+  const name = `Image scope, ${SLOW_MS} ms per execution, ${maxParallel} in parallel`;
   return [
-    told(`${name}: ${plugin.executions} executions took`, duration(tookMs)),
-    atMost(`${name}: at once`, plugin.mostAtOnce, maxParallel),
+    measured(`${name}: ${plugin.executions} executions took`, duration(tookMs)),
+    atMost(`${name}: concurrent executions`, plugin.maxConcurrent, maxParallel),
     atMost(`${name}: to (executions / bound) x time`, tookMs / idealMs, 1.25, "times"),
   ];
 }
 
-/** One registry's images through renewals by the clock. */
+/** Measures scheduled renewals of the images of one registry. */
 async function renewals(): Promise<readonly Row[]> {
   const plugin = new CountedPlugin();
-  plugin.manner.cacheDuration = "2s";
+  plugin.behavior.cacheDuration = "2s";
   const agent = new AgentInMemory(oneRegistry(), plugin);
   await agent.start();
   const first = plugin.executions;
-  const rounds = 3;
-  for (let round = 1; round <= rounds; round++) {
-    await until(() => agent.renewed >= REFS * (round + 1));
+  const renewalCount = 3;
+  for (let renewal = 1; renewal <= renewalCount; renewal++) {
+    await until(() => agent.renewed >= REFS * (renewal + 1));
   }
-  const perRenewal = (plugin.executions - first) / rounds;
+  const perRenewal = (plugin.executions - first) / renewalCount;
   await agent.stop();
   return [
     atMost(`${REFS} refs of one registry, empty cache: executions`, first, 1),
-    atMost(`${REFS} refs of one registry: executions a renewal`, perRenewal, 1),
+    atMost(`${REFS} refs of one registry: executions per renewal`, perRenewal, 1),
   ];
 }
 
-/** A plugin that fails, asked for many images for a while. */
+/** Measures a failing plugin that is executed for many images. */
 async function failing(): Promise<Row> {
   const plugin = new CountedPlugin();
-  plugin.manner.isFailing = true;
+  plugin.behavior.isFailing = true;
   const agent = new AgentInMemory(oneRegistry(), plugin);
   await agent.start();
   await rest(8_000);
   const { startedMs } = plugin;
   await agent.stop();
-  // The shortest step is a second.
+  // The shortest backoff step is one second.
   const most = Math.max(
     ...startedMs.map((fromMs) =>
       startedMs.filter((atMs) => atMs >= fromMs && atMs < fromMs + 990).length
     ),
   );
-  const name = `failing plugin, ${REFS} refs: executions a backoff step`;
+  const name = `failing plugin, ${REFS} refs: executions per backoff step`;
   return atMost(name, most, 1, `${startedMs.length} in 8 s`);
 }
 
-/** A child of the agent's beside a bare one, and a bare leader of a group, in turns. */
+/** Compares the agent's process runner with plain child processes, alternating between them. */
 async function children(): Promise<readonly Row[]> {
   const runner = systemProcessRunner(systemClock);
   const path = "/bin/cat";
-  const ours = { path, args: [], env: {}, stdin: "{}", timeoutMs: 60_000, maxStdoutBytes: 1024 };
+  const request = { path, args: [], env: {}, stdin: "{}", timeoutMs: 60_000, maxStdoutBytes: 1024 };
   const piped = { stdin: "null", stdout: "piped", stderr: "piped" } as const;
   // A variable, because the types of older versions do not know `detached`.
   const leading = { ...piped, detached: true };
   const run = {
-    ours: () => runner.run(ours),
+    runner: () => runner.run(request),
     leading: () => new Deno.Command(path, leading).spawn().output(),
     bare: () => new Deno.Command(path, piped).spawn().output(),
   };
-  const times = { ours: [] as number[], leading: [] as number[], bare: [] as number[] };
+  const times = { runner: [] as number[], leading: [] as number[], bare: [] as number[] };
   for (let i = 0; i < 100; i++) {
-    for (const name of ["ours", "leading", "bare"] as const) {
+    for (const name of ["runner", "leading", "bare"] as const) {
       const startedMs = performance.now();
       await run[name]();
       times[name].push(performance.now() - startedMs);
     }
   }
-  const [oursMs, leadingMs, bareMs] = [times.ours, times.leading, times.bare].map(median);
-  if (oursMs === undefined || leadingMs === undefined || bareMs === undefined) return [];
+  const [runnerMs, leadingMs, bareMs] = [times.runner, times.leading, times.bare].map(median);
+  if (runnerMs === undefined || leadingMs === undefined || bareMs === undefined) return [];
   return [
-    told("a plugin that does nothing", duration(oursMs)),
-    told("a bare child", duration(bareMs)),
-    told("a bare child that leads a process group", duration(leadingMs)),
-    atMost("a plugin to a bare child that leads a group", oursMs / leadingMs, 1.5, "times"),
+    measured("plugin process without work", duration(runnerMs)),
+    measured("plain child process", duration(bareMs)),
+    measured("plain child process that leads a process group", duration(leadingMs)),
+    atMost(
+      "plugin process to plain child process that leads a group",
+      runnerMs / leadingMs,
+      1.5,
+      "times",
+    ),
   ];
 }
 
@@ -129,10 +134,12 @@ function oneRegistry(): NodeInMemory {
   return new NodeInMemory({ daemons: 50, refs: REFS, registries: 1 }, btoa("token:first"));
 }
 
-async function until(holds: () => boolean): Promise<void> {
+async function until(condition: () => boolean): Promise<void> {
   const deadlineMs = performance.now() + 30_000;
-  while (!holds()) {
-    if (performance.now() > deadlineMs) throw new Error("wait for a renewal: none came in 30 s");
+  while (!condition()) {
+    if (performance.now() > deadlineMs) {
+      throw new Error("failed to wait for a renewal: none within 30 s");
+    }
     await rest(20);
   }
 }
@@ -141,7 +148,7 @@ function rest(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-/** The section of the benchmark about executions of plugins. */
+/** Benchmarks plugin executions. */
 export async function benchExecutions(): Promise<readonly Row[]> {
   return [
     await callers(),

@@ -6,7 +6,7 @@ import { CredentialStore } from "../../lib/credentials/mod.ts";
 import { median } from "../lib/bench.ts";
 import { CountedPlugin, kubeletWith } from "./plugin.ts";
 import { openReporting, type Reporting } from "./reporting.ts";
-import { atMost, duration, type Row, told } from "./rows.ts";
+import { atMost, duration, measured, type Row } from "./rows.ts";
 import { wholeChain } from "./whole_chain.ts";
 
 const FEW = 10;
@@ -14,7 +14,7 @@ const MANY = 1_000;
 const LIMIT = 1.5;
 const ROUNDS = 9;
 const LOOKUPS = 1_000;
-/** Rounds that are not counted: the binary's V8 compiles what was called twenty thousand times. */
+/** Uncounted rounds: the binary's V8 optimizes a function after 20,000 calls. */
 const WARM_UP = 3;
 
 interface Filled {
@@ -29,13 +29,13 @@ function reporting(): Reporting {
   return openReporting(() => nothing, systemClock);
 }
 
-/** A cache with an answer for every image, and a store with an entry for every image. */
+/** Returns a cache and a store with an entry for every image. */
 async function filled(
   count: number,
   { observer }: Pick<Reporting, "observer"> = reporting(),
 ): Promise<Filled> {
   const plugin = new CountedPlugin();
-  Object.assign(plugin.manner, { cacheKeyType: "Image", isPerImage: true });
+  Object.assign(plugin.behavior, { cacheKeyType: "Image", isPerImage: true });
   const kubelet = kubeletWith(plugin, { observer, maxParallel: 64 });
   const chain = wholeChain(kubelet, observer);
   const settings = { leadTimeMs: "auto", refreshIntervalMs: 240_000 } as const;
@@ -55,13 +55,13 @@ async function filled(
   return { images, kubelet, chain, store };
 }
 
-/** Ten images that lie far apart: what is measured is the size of the cache, not the processor's. */
-function asked(images: readonly ImageReference[]): readonly ImageReference[] {
+/** Returns ten evenly spaced images, so that the CPU cache has the same effect at every size. */
+function sampleOf(images: readonly ImageReference[]): readonly ImageReference[] {
   return images.filter((_, i) => i % Math.ceil(images.length / FEW) === 0);
 }
 
 async function kubeletMs({ images, kubelet }: Filled): Promise<number> {
-  const some = asked(images);
+  const some = sampleOf(images);
   const startedMs = performance.now();
   for (let i = 0; i < LOOKUPS; i++) {
     const image = some[i % some.length];
@@ -71,7 +71,7 @@ async function kubeletMs({ images, kubelet }: Filled): Promise<number> {
 }
 
 async function chainMs({ images, chain }: Filled, isFromText: boolean): Promise<number> {
-  const some = asked(images);
+  const some = sampleOf(images);
   const startedMs = performance.now();
   for (let i = 0; i < LOOKUPS; i++) {
     const known = some[i % some.length] ?? images[0];
@@ -83,46 +83,46 @@ async function chainMs({ images, chain }: Filled, isFromText: boolean): Promise<
 }
 
 function storeMs({ images, store }: Filled): Promise<number> {
-  const some = asked(images);
+  const some = sampleOf(images);
   let found = 0;
   const startedMs = performance.now();
   for (let i = 0; i < LOOKUPS * 2; i++) {
     if (store.get(some[i % some.length]?.text ?? "") !== undefined) found++;
   }
-  if (found !== LOOKUPS * 2) throw new Error("look up in the store: an entry is missing");
+  if (found !== LOOKUPS * 2) throw new Error("failed to look up an entry in the store");
   return Promise.resolve((performance.now() - startedMs) / (LOOKUPS * 2));
 }
 
-/** Turn by turn, so that whatever else the machine does weighs on both. */
+/** Alternates between both sizes, so that other load on the machine affects both. */
 async function compare(
   what: string,
-  joinNames: Filled,
+  few: Filled,
   many: Filled,
   measure: (of: Filled) => Promise<number>,
 ): Promise<readonly Row[]> {
-  const times = { joinNames: [] as number[], many: [] as number[] };
+  const times = { few: [] as number[], many: [] as number[] };
   for (let i = -WARM_UP; i < ROUNDS; i++) {
-    const [fewMs, manyMs] = [await measure(joinNames), await measure(many)];
+    const [fewMs, manyMs] = [await measure(few), await measure(many)];
     if (i < 0) continue;
-    times.joinNames.push(fewMs);
+    times.few.push(fewMs);
     times.many.push(manyMs);
   }
-  const [fewMs, manyMs] = [median(times.joinNames), median(times.many)];
+  const [fewMs, manyMs] = [median(times.few), median(times.many)];
   return [
-    told(`${what}, ${FEW} entries`, duration(fewMs)),
-    told(`${what}, ${MANY} entries`, duration(manyMs)),
+    measured(`${what}, ${FEW} entries`, duration(fewMs)),
+    measured(`${what}, ${MANY} entries`, duration(manyMs)),
     atMost(`${what}: ${MANY} to ${FEW} entries`, manyMs / fewMs, LIMIT, "times"),
   ];
 }
 
-/** What those who listen to look-ups cost, in turns. */
-async function listeners(): Promise<readonly Row[]> {
+/** Measures the cost of observers on lookups, alternating between them. */
+async function observerCost(): Promise<readonly Row[]> {
   const { log, metrics, observer } = reporting();
   const chains = {
-    "nobody listening": await filled(FEW, { observer: { notify() {} } }),
-    "the log listening": await filled(FEW, { observer: log }),
-    "the metrics listening": await filled(FEW, { observer: metrics }),
-    "both": await filled(FEW, { observer }),
+    "no observer": await filled(FEW, { observer: { notify() {} } }),
+    "log observer": await filled(FEW, { observer: log }),
+    "metrics observer": await filled(FEW, { observer: metrics }),
+    "both observers": await filled(FEW, { observer }),
   };
   const times = new Map<string, number[]>();
   for (let i = -WARM_UP; i < ROUNDS; i++) {
@@ -132,19 +132,19 @@ async function listeners(): Promise<readonly Row[]> {
     }
   }
   return [...times].map(([name, ms]) =>
-    told(`look-up through the chain, ${FEW} entries, ${name}`, duration(median(ms)))
+    measured(`lookup through the chain, ${FEW} entries, ${name}`, duration(median(ms)))
   );
 }
 
-/** The section of the benchmark about look-ups. */
+/** Benchmarks lookups. */
 export async function benchLookups(): Promise<readonly Row[]> {
-  const alone = await listeners();
-  const [joinNames, many] = [await filled(FEW), await filled(MANY)];
+  const observers = await observerCost();
+  const [few, many] = [await filled(FEW), await filled(MANY)];
   return [
-    ...alone,
-    ...await compare("look-up in the kubelet provider alone", joinNames, many, kubeletMs),
-    ...await compare("look-up through the chain", joinNames, many, (of) => chainMs(of, false)),
-    ...await compare("from a text through the chain", joinNames, many, (of) => chainMs(of, true)),
-    ...await compare("look-up in the store", joinNames, many, storeMs),
+    ...observers,
+    ...await compare("lookup in the kubelet provider alone", few, many, kubeletMs),
+    ...await compare("lookup through the chain", few, many, (of) => chainMs(of, false)),
+    ...await compare("parse and lookup through the chain", few, many, (of) => chainMs(of, true)),
+    ...await compare("lookup in the store", few, many, storeMs),
   ];
 }

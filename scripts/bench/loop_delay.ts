@@ -1,30 +1,30 @@
 const EVERY_MS = 1;
 
-/** Measures for how long the event loop did not turn. */
+/** Measures the event loop delay. */
 export class LoopDelay implements Disposable {
   readonly #timer: ReturnType<typeof setInterval>;
   #lastMs = performance.now();
-  #mostMs = 0;
+  #maxMs = 0;
 
   constructor() {
-    this.#timer = setInterval(() => this.#turn(), EVERY_MS);
+    this.#timer = setInterval(() => this.#sample(), EVERY_MS);
   }
 
-  /** The longest time between two turns since the last question (ms). */
+  /** Returns the longest delay (ms) since the last call, and resets it. */
   take(): number {
-    this.#turn();
-    const mostMs = this.#mostMs;
-    this.#mostMs = 0;
-    return mostMs;
+    this.#sample();
+    const maxMs = this.#maxMs;
+    this.#maxMs = 0;
+    return maxMs;
   }
 
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
   }
 
-  #turn(): void {
+  #sample(): void {
     const nowMs = performance.now();
-    this.#mostMs = Math.max(this.#mostMs, nowMs - this.#lastMs - EVERY_MS);
+    this.#maxMs = Math.max(this.#maxMs, nowMs - this.#lastMs - EVERY_MS);
     this.#lastMs = nowMs;
   }
 }

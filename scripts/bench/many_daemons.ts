@@ -1,7 +1,7 @@
 import { join } from "@std/path";
 import { serveSimNydusd, SimDaemon, type SimNode, SimNydusd } from "../../lib/simulator/mod.ts";
 
-/** When a mount was told something new, and when its nydusd took it into use. */
+/** When a mount received a new credential, and when its nydusd started to use it. */
 export interface Arrival {
   readonly storedAtMs: number;
   readonly inUseAtMs?: number;
@@ -10,8 +10,8 @@ export interface Arrival {
 const POLL_MS = 5_000;
 
 /**
- * Simulated nydusd, all in this process and on one thread, behind sockets of their own. Each looks
- * for a new value every five seconds, at a time of its own, as versions from 2.4.2 on do.
+ * Simulated nydusd instances in this process, one socket each. Each polls for a new value every five
+ * seconds with its own phase, like nydusd 2.4.2 and later.
  */
 export class ManyDaemons implements Disposable {
   readonly #arrivals = new Map<string, Arrival>();
@@ -19,13 +19,13 @@ export class ManyDaemons implements Disposable {
   readonly #disposables: Disposable[] = [];
   readonly #timers: ReturnType<typeof setInterval>[] = [];
 
-  /** Puts them on a node, each with one mount of an image that holds a stale credential. */
+  /** Adds the daemons to a node, each with one mount whose credential is stale. */
   constructor(node: SimNode, count: number, image: (i: number) => string) {
     for (let i = 0; i < count; i++) this.#add(node, `many-${i}`, image(i), i / count);
   }
 
-  /** Forgets what has arrived so far. */
-  begin(): void {
+  /** Clears the recorded arrivals. */
+  clearArrivals(): void {
     this.#arrivals.clear();
   }
 
@@ -33,7 +33,7 @@ export class ManyDaemons implements Disposable {
     return [...this.#arrivals.values()];
   }
 
-  /** How many took what was stored into use. */
+  /** Number of daemons that use the stored credential. */
   get inUse(): number {
     return this.arrivals.filter(({ inUseAtMs }) => inUseAtMs !== undefined).length;
   }
@@ -65,7 +65,7 @@ export class ManyDaemons implements Disposable {
     nydusd.mount({ ...instance, blob: "" }, Deno.readTextFileSync(instance.configPath));
     Deno.mkdirSync(join(node.root, "socket", id), { recursive: true });
     const handle: SimNydusd["handle"] = (request) => {
-      if (request.method === "PUT") this.#told(id, request.body);
+      if (request.method === "PUT") this.#onPut(id, request.body);
       return nydusd.handle(request);
     };
     this.#disposables.push(serveSimNydusd(daemon.apiSocket, { handle }));
@@ -78,7 +78,7 @@ export class ManyDaemons implements Disposable {
     this.#timers.push(first);
   }
 
-  #told(id: string, body: string): void {
+  #onPut(id: string, body: string): void {
     const atMs = Date.now();
     if (this.#currentAuth.get(id) === body || this.#arrivals.has(id)) return;
     this.#currentAuth.set(id, body);

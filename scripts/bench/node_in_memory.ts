@@ -7,20 +7,20 @@ import {
   type UnixHttpResult,
 } from "../../lib/model/mod.ts";
 
-/** How big a node is. */
+/** The size of a node. */
 export interface NodeSize {
   readonly daemons: number;
   readonly refs: number;
-  /** How many registries the images are spread over. */
+  /** Number of registries that serve the images. */
   readonly registries?: number;
 }
 
 interface MemoryDaemon {
   readonly id: string;
-  /** Mount id → what it holds. */
+  /** Mount id → currently configured credential. */
   readonly currentAuth: Map<string, string>;
-  /** The answer to "what do you hold", made anew after a change. */
-  heldText: string | undefined;
+  /** Cached response with all credentials; cleared by a change. */
+  authText: string | undefined;
   readonly infoText: string;
 }
 
@@ -28,12 +28,12 @@ export const SYSTEM_SOCKET = "/run/bench/system.sock";
 const ROOT = "/run/bench/root";
 
 /**
- * A node whose nydusd and whose snapshotter answer out of memory, as JSON text and one turn of the
- * event loop later: everything of the agent runs, and nothing but the agent is measured.
+ * A node whose nydusd and snapshotter respond from memory with JSON text, one event loop iteration
+ * later. The whole agent runs, and only the agent is measured.
  */
 export class NodeInMemory implements UnixHttp {
   readonly root = ROOT;
-  /** Requests by what they ask for. */
+  /** Number of requests by kind. */
   readonly calls = { list: 0, currentAuth: 0, info: 0, put: 0, reads: 0 };
   readonly #daemons = new Map<string, MemoryDaemon>();
   readonly #listed: ReturnType<typeof listedDaemon>[] = [];
@@ -48,7 +48,7 @@ export class NodeInMemory implements UnixHttp {
     }
   }
 
-  /** The mounts of a daemon from now on, by number: other numbers are other images. */
+  /** Replaces the mounts of a daemon. Each number is a different image. */
   remount(d: number, numbers: readonly number[], currentAuth: string): void {
     const instances = numbers.map((i) => [`s${i}`, this.#image(i)] as const);
     const socket = `${ROOT}/socket/d${d}/api.sock`;
@@ -56,7 +56,7 @@ export class NodeInMemory implements UnixHttp {
     this.#listed[d] = listedDaemon(`d${d}`, socket, d + 1, instances);
   }
 
-  /** How many mounts there are. */
+  /** Number of mounts. */
   get mounts(): number {
     return [...this.#daemons.values()].reduce((sum, { currentAuth }) => sum + currentAuth.size, 0);
   }
@@ -65,8 +65,8 @@ export class NodeInMemory implements UnixHttp {
     return `registry-${i % this.#registries}.example.com/team-${i % 50}/app-${i}:v1`;
   }
 
-  /** How many mounts hold this value. */
-  holding(auth: string): number {
+  /** Returns the number of mounts with this credential. */
+  countWithAuth(auth: string): number {
     let count = 0;
     for (const { currentAuth } of this.#daemons.values()) {
       for (const value of currentAuth.values()) if (value === auth) count++;
@@ -76,12 +76,12 @@ export class NodeInMemory implements UnixHttp {
 
   async request(request: UnixHttpRequest): Promise<UnixHttpResult> {
     await new Promise<void>((resolve) => setImmediate(resolve));
-    return this.#answer(request);
+    return this.#respond(request);
   }
 
   [Symbol.dispose](): void {}
 
-  /** Sockets are there, and nothing else is. */
+  /** Returns a file system in which only sockets exist. */
   files(): FileSystem {
     const socket: FileStat = { kind: "socket", stamp: "1", size: 0, mode: 0o600, uid: 0, gid: 0 };
     return {
@@ -93,47 +93,47 @@ export class NodeInMemory implements UnixHttp {
     };
   }
 
-  #answer({ socketPath, method, path, body }: UnixHttpRequest): UnixHttpResult {
+  #respond({ socketPath, method, path, body }: UnixHttpRequest): UnixHttpResult {
     if (socketPath === SYSTEM_SOCKET) {
       this.calls.list++;
-      return answered(listText(this.#listed, this.calls.list));
+      return response(listText(this.#listed, this.calls.list));
     }
     const daemon = this.#daemons.get(socketPath);
     if (daemon === undefined) return { kind: "no-socket" };
     const [route = "", query] = path.split("?");
     if (route === "/api/v1/daemon") {
       this.calls.info++;
-      return answered(daemon.infoText);
+      return response(daemon.infoText);
     }
     if (route === "/api/v1/metrics/backend") {
       this.calls.reads++;
-      return answered('{"backend_type":"registry","read_count":1,"read_errors":0}');
+      return response('{"backend_type":"registry","read_count":1,"read_errors":0}');
     }
     const id = new URLSearchParams(query).get("id") ?? "";
     if (method === "PUT" && body !== undefined) {
       this.calls.put++;
       daemon.currentAuth.set(id, JSON.parse(body.reveal()).registry_auth);
-      daemon.heldText = undefined;
+      daemon.authText = undefined;
       return { kind: "answered", status: 204, body: new Secret("") };
     }
     this.calls.currentAuth++;
-    if (id !== "") return answered(JSON.stringify({ registry_auth: daemon.currentAuth.get(id) }));
-    return answered(daemon.heldText ??= heldText(daemon.currentAuth));
+    if (id !== "") return response(JSON.stringify({ registry_auth: daemon.currentAuth.get(id) }));
+    return response(daemon.authText ??= authText(daemon.currentAuth));
   }
 }
 
-function answered(text: string): UnixHttpResult {
+function response(text: string): UnixHttpResult {
   return { kind: "answered", status: 200, body: new Secret(text) };
 }
 
-/** As a snapshotter's: in no order, and with figures that are never the same. */
-function listText(daemons: readonly { readonly text: string }[], turn: number): string {
-  const from = turn * 7 % daemons.length;
-  const turned = [...daemons.slice(from), ...daemons.slice(0, from)];
-  return `[${turned.map(({ text }) => `{"memory_rss_kb":${20_000 + turn},${text}`).join(",")}]`;
+/** Returns a list like the snapshotter's: unordered, with figures that always change. */
+function listText(daemons: readonly { readonly text: string }[], call: number): string {
+  const from = call * 7 % daemons.length;
+  const rotated = [...daemons.slice(from), ...daemons.slice(0, from)];
+  return `[${rotated.map(({ text }) => `{"memory_rss_kb":${20_000 + call},${text}`).join(",")}]`;
 }
 
-function heldText(currentAuth: ReadonlyMap<string, string>): string {
+function authText(currentAuth: ReadonlyMap<string, string>): string {
   return JSON.stringify(
     Object.fromEntries([...currentAuth].map(([id, auth]) => [`${id}:registry_auth`, auth])),
   );
@@ -158,7 +158,7 @@ function daemonOf(
   return {
     id,
     currentAuth: new Map(instances.map(([snapshot]) => [`/${snapshot}`, currentAuth])),
-    heldText: undefined,
+    authText: undefined,
     infoText: JSON.stringify(info),
   };
 }

@@ -10,29 +10,29 @@ import type {
 import { systemClock, systemRandom } from "../../lib/platform/mod.ts";
 import { KubeletProvider } from "../../lib/providers/exec_plugin/mod.ts";
 
-/** How the plugin of a benchmark behaves. */
-export interface PluginManner {
+/** Behavior of the plugin of a benchmark. */
+export interface PluginBehavior {
   cacheKeyType: "Image" | "Registry" | "Global";
   cacheDuration: string;
-  /** How long one execution takes. */
-  takesMs: number;
+  /** Duration of one execution. */
+  durationMs: number;
   isFailing: boolean;
-  /** A password of its own for each image, as for answers that cannot be shared. */
+  /** Whether each image gets its own password, like responses that cannot be shared. */
   isPerImage: boolean;
 }
 
-/** Executions without child processes, counted. */
+/** Counts executions and runs no child process. */
 export class CountedPlugin implements ProcessRunner {
   executions = 0;
-  /** When each execution began. */
+  /** Start time of each execution. */
   readonly startedMs: number[] = [];
-  /** The most that ran side by side. */
-  mostAtOnce = 0;
+  /** Maximum number of concurrent executions. */
+  maxConcurrent = 0;
   password = "first";
-  readonly manner: PluginManner = {
+  readonly behavior: PluginBehavior = {
     cacheKeyType: "Registry",
     cacheDuration: "1h",
-    takesMs: 0,
+    durationMs: 0,
     isFailing: false,
     isPerImage: false,
   };
@@ -41,10 +41,10 @@ export class CountedPlugin implements ProcessRunner {
   async run({ stdin }: ProcessRequest): Promise<ProcessResult> {
     this.executions++;
     this.startedMs.push(performance.now());
-    this.mostAtOnce = Math.max(this.mostAtOnce, ++this.#running);
-    const { takesMs, isFailing, isPerImage, cacheKeyType, cacheDuration } = this.manner;
+    this.maxConcurrent = Math.max(this.maxConcurrent, ++this.#running);
+    const { durationMs, isFailing, isPerImage, cacheKeyType, cacheDuration } = this.behavior;
     await new Promise<void>((resolve) =>
-      takesMs > 0 ? setTimeout(resolve, takesMs) : setImmediate(resolve)
+      durationMs > 0 ? setTimeout(resolve, durationMs) : setImmediate(resolve)
     );
     this.#running--;
     if (isFailing) return { kind: "exited", code: 1, stdout: "", stderr: "no" };
@@ -63,7 +63,7 @@ export class CountedPlugin implements ProcessRunner {
 
 const CONFIG_PATH = join("/", "bench", "providers.json");
 
-/** The kubelet provider with one plugin for `*.example.com`, run by `plugin`. */
+/** Returns a kubelet provider with one plugin for `*.example.com`, executed by `plugin`. */
 export function kubeletWith(
   plugin: CountedPlugin,
   { observer, maxParallel = 8, clock = systemClock }: {

@@ -4,27 +4,27 @@ import { kubeApi, NODE, putPod, putSecret, writeKubeconfig } from "../../tests/e
 import { AgentProcess, pause, simNode } from "../../tests/e2e/stage.ts";
 import { type SimNode, SimRegistry } from "../../lib/simulator/mod.ts";
 import { ManyDaemons } from "./many_daemons.ts";
-import { atMost, percentile, type Row, told } from "./rows.ts";
+import { atMost, measured, percentile, type Row } from "./rows.ts";
 
 const DAEMONS = 100;
 const ROUNDS = 3;
 const STORED_LIMIT_S = 1;
 const IN_USE_LIMIT_S = 6;
-/** Nothing but the source's own word may make the agent look. */
-const LONG = 'check_interval = "1h"\nrefresh_interval = "1h"';
-const LIFE_MS = 60_000;
+/** Only the source's own event may trigger a reconcile. */
+const LONG_INTERVALS = 'check_interval = "1h"\nrefresh_interval = "1h"';
+const LIFETIME_MS = 60_000;
 
-/** A source, and a rotation of it. */
+/** A credential source and its rotation. */
 interface Rotated {
   readonly name: string;
   readonly image: (node: SimNode, i: number) => string;
-  /** What the agent's configuration says beyond the node. */
+  /** Additional configuration of the agent. */
   readonly more?: (node: SimNode) => Promise<string>;
-  /** Rotates; resolves with the moment (Unix ms) from which the new credential was there. */
+  /** Rotates; resolves with the time (Unix ms) at which the new credential became available. */
   readonly rotate: (node: SimNode, round: number) => Promise<number>;
 }
 
-/** Times (s) from the rotation on. */
+/** Seconds since the rotation. */
 interface Samples {
   readonly storedS: number[];
   readonly inUseS: number[];
@@ -32,17 +32,17 @@ interface Samples {
 
 async function measure(source: Rotated): Promise<Samples> {
   const samples: Samples = { storedS: [], inUseS: [] };
-  await using node = simNode({ plugin: { lifetimeMs: LIFE_MS, cacheDuration: "8s" } });
+  await using node = simNode({ plugin: { lifetimeMs: LIFETIME_MS, cacheDuration: "8s" } });
   using daemons = new ManyDaemons(node, DAEMONS, (i) => source.image(node, i));
   const more = await source.more?.(node);
-  const options = { renewal: LONG, ...(more !== undefined && { more }) };
+  const options = { renewal: LONG_INTERVALS, ...(more !== undefined && { more }) };
   await using agent = await AgentProcess.start(node, options);
   await agent.until("the first delivery", () => daemons.arrivals.length === DAEMONS);
   for (let round = 1; round <= ROUNDS; round++) {
     await pause(300);
-    daemons.begin();
+    daemons.clearArrivals();
     const startedMs = await source.rotate(node, round);
-    await agent.until("the mounts' use of it", () => daemons.inUse === DAEMONS);
+    await agent.until("all mounts to use the new credential", () => daemons.inUse === DAEMONS);
     for (const { storedAtMs, inUseAtMs = NaN } of daemons.arrivals) {
       samples.storedS.push((storedAtMs - startedMs) / 1_000);
       samples.inUseS.push((inUseAtMs - startedMs) / 1_000);
@@ -61,7 +61,7 @@ const DOCKER: Rotated = {
   },
 };
 
-/** The token ends by its plugin's own word; what counts is from its issue on. */
+/** The plugin reports the token's expiry; times are measured from its issue. */
 const PLUGIN: Rotated = {
   name: "exec plugin, expiry",
   image: (node, i) => `${node.tokenRegistry.host}/team/app-${i}:v1`,
@@ -70,12 +70,12 @@ const PLUGIN: Rotated = {
     while (node.pluginExecutions() === before) await pause(5);
     await pause(100);
     const issued = (await Deno.readTextFile(join(node.dir, "bin", "issued"))).trimEnd();
-    return Number(issued.split("\n").at(-1)?.split(" ")[0]) - LIFE_MS;
+    return Number(issued.split("\n").at(-1)?.split(" ")[0]) - LIFETIME_MS;
   },
 };
 
 async function kubeSecret(): Promise<Samples> {
-  await using registry = new SimRegistry(); // it may be asked whether it takes a new one
+  await using registry = new SimRegistry(); // the agent may verify a new credential
   registry.accept("robot", "first");
   await using api = await kubeApi();
   putSecret(api, "pull", registry.host, "first");
@@ -98,18 +98,18 @@ async function kubeSecret(): Promise<Samples> {
 }
 
 function rowsOf(name: string, { storedS, inUseS }: Samples): readonly Row[] {
-  const spread = (values: readonly number[]) =>
+  const summary = (values: readonly number[]) =>
     [0.5, 0.9, 1].map((p) => `${percentile(values, p).toFixed(2)} s`).join(", ");
   const to = `${name} to ${DAEMONS} nydusd`;
   return [
-    told(`${to}: stored (median, 90 %, last)`, spread(storedS)),
+    measured(`${to}: stored (median, 90 %, last)`, summary(storedS)),
     atMost(`${to}: stored, 99 % (s)`, percentile(storedS, 0.99), STORED_LIMIT_S),
-    told(`${to}: in use (median, 90 %, last)`, spread(inUseS)),
+    measured(`${to}: in use (median, 90 %, last)`, summary(inUseS)),
     atMost(`${to}: in use, 99 % (s)`, percentile(inUseS, 0.99), IN_USE_LIMIT_S),
   ];
 }
 
-/** The section of the benchmark about the way from a rotated source to the last nydusd. */
+/** Benchmarks the time from a rotation at the source until the last nydusd uses the credential. */
 export async function benchPropagation(): Promise<readonly Row[]> {
   const rows: Row[] = [];
   for (const source of [DOCKER, PLUGIN]) rows.push(...rowsOf(source.name, await measure(source)));

@@ -3,25 +3,25 @@ import { AgentInMemory } from "./agent_in_memory.ts";
 import { LoopDelay } from "./loop_delay.ts";
 import { NodeInMemory, type NodeSize } from "./node_in_memory.ts";
 import { CountedPlugin } from "./plugin.ts";
-import { atMost, duration, type Row, told } from "./rows.ts";
+import { atMost, duration, measured, type Row } from "./rows.ts";
 
-/** A node has at most 500 mounts on 100 daemons; the last size is twice that. */
+/** A node has at most 500 mounts on 100 daemons; the last size is twice the maximum. */
 const REFS = [10, 100, 500, 1_000];
 const MAX_DAEMONS = 100;
 const LOOP_LIMIT_MS = 50;
 
-/** What ticks cost on a node of one size. */
+/** Cost of a reconcile on a node of one size. */
 export interface TickCost {
   readonly refs: number;
   readonly daemons: number;
   readonly medianMs: number;
   readonly slowestMs: number;
   readonly requests: number;
-  /** The longest time in which the event loop did not turn: median over the ticks. */
+  /** Longest event loop delay: median over the reconciles. */
   readonly loopMs: number;
 }
 
-/** Ticks with nothing to do, on nodes of growing size. */
+/** Measures reconciles without changes on nodes of increasing size. */
 export async function tickCosts(ticks = 40): Promise<readonly TickCost[]> {
   const costs: TickCost[] = [];
   for (const refs of REFS) {
@@ -36,8 +36,8 @@ async function tickCost({ refs, daemons }: NodeSize, ticks: number): Promise<Tic
   const node = new NodeInMemory({ daemons, refs }, btoa(`token:${plugin.password}`));
   const agent = new AgentInMemory(node, plugin);
   await agent.start();
-  await rest(250); // looks keep a distance of 200 ms
-  await agent.tick(); // once to warm up
+  await rest(250); // reconciles are at least 200 ms apart
+  await agent.tick(); // warm-up
   const before = requestsOf(node);
   const times: number[] = [];
   const delays: number[] = [];
@@ -56,10 +56,10 @@ async function tickCost({ refs, daemons }: NodeSize, ticks: number): Promise<Tic
   return { refs, daemons, medianMs, slowestMs: Math.max(...times), requests, loopMs };
 }
 
-/** The whole of a rotation: one execution, and every mount told. */
+/** Measures a rotation: one execution, and one delivery per mount. */
 async function rotation({ refs, daemons }: NodeSize): Promise<readonly Row[]> {
   const plugin = new CountedPlugin();
-  plugin.manner.cacheDuration = "8s";
+  plugin.behavior.cacheDuration = "8s";
   const node = new NodeInMemory({ daemons, refs }, btoa(`token:${plugin.password}`));
   const agent = new AgentInMemory(node, plugin);
   await agent.start();
@@ -69,19 +69,19 @@ async function rotation({ refs, daemons }: NodeSize): Promise<readonly Row[]> {
   using delay = new LoopDelay();
   const executions = plugin.executions;
   while (plugin.executions === executions) await rest(1);
-  plugin.manner.cacheDuration = "1h";
+  plugin.behavior.cacheDuration = "1h";
   delay.take();
   const startedMs = performance.now();
-  while (node.holding(wanted) < node.mounts) await rest(5);
+  while (node.countWithAuth(wanted) < node.mounts) await rest(5);
   const tookMs = performance.now() - startedMs;
   const loopMs = delay.take();
   await agent.stop();
   const perMount = node.calls.put / node.mounts;
   const name = `rotation, ${refs} refs on ${daemons} nydusd`;
   return [
-    told(`${name}: until the last mount holds it`, duration(tookMs)),
-    atMost(`${name}: PUTs a mount`, perMount, 1),
-    atMost(`${name}: event loop not turning (ms)`, loopMs, LOOP_LIMIT_MS),
+    measured(`${name}: until the last mount has it`, duration(tookMs)),
+    atMost(`${name}: PUTs per mount`, perMount, 1),
+    atMost(`${name}: event loop delay (ms)`, loopMs, LOOP_LIMIT_MS),
   ];
 }
 
@@ -93,15 +93,15 @@ function rest(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-/** The section of the benchmark about ticks. */
+/** Benchmarks reconciles. */
 export async function benchReconcile(): Promise<readonly Row[]> {
   const costs = await tickCosts();
   const rows: Row[] = [];
   for (const { refs, daemons, medianMs, slowestMs, requests, loopMs } of costs) {
-    const name = `tick, ${refs} refs on ${daemons} nydusd`;
-    rows.push(told(name, `${duration(medianMs)} (slowest ${duration(slowestMs)})`));
+    const name = `reconcile, ${refs} refs on ${daemons} nydusd`;
+    rows.push(measured(name, `${duration(medianMs)} (slowest ${duration(slowestMs)})`));
     rows.push(atMost(`${name}: requests`, requests, daemons * 2 + 1));
-    rows.push(atMost(`${name}: event loop not turning (ms)`, loopMs, LOOP_LIMIT_MS));
+    rows.push(atMost(`${name}: event loop delay (ms)`, loopMs, LOOP_LIMIT_MS));
   }
   rows.push(...await rotation({ refs: 500, daemons: MAX_DAEMONS }));
   return [...rows, ...await rotation({ refs: 500, daemons: 1 })];

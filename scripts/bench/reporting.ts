@@ -1,18 +1,18 @@
 import type { AgentStatus, Clock, Observer } from "../../lib/model/mod.ts";
 import { AgentMetrics, createLog, fanOut } from "../../lib/observability/mod.ts";
 
-/** What only a program that serves knows of itself. */
+/** The status without the fields of a running agent process. */
 export type NodeStatus = Omit<AgentStatus, "version" | "startedAtMs" | "configHash">;
 
-/** A log and metrics as an agent has them; what is written goes nowhere. */
+/** The agent's log and metrics; log output is discarded. */
 export interface Reporting {
   readonly log: Observer;
   readonly metrics: AgentMetrics;
-  /** Hears of everything for both. */
+  /** Forwards every event to both. */
   readonly observer: Observer;
 }
 
-/** @param nodeStatus What the metrics of a node are read from. */
+/** Creates the log and the metrics; node metrics are read from `nodeStatus`. */
 export function openReporting(nodeStatus: () => NodeStatus, clock: Clock): Reporting {
   const log = createLog({
     write() {},

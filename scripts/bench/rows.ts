@@ -2,29 +2,29 @@
 export interface Row {
   readonly what: string;
   readonly figure: string;
-  /** What the figure is held against, in words; absent where it only informs. */
+  /** The limit as text; absent when the figure has none. */
   readonly limit?: string;
   readonly isWithin?: boolean;
 }
 
-/** A figure that is only told: absolute times say as much of the machine as of the program. */
-export function told(what: string, figure: string): Row {
+/** Returns a row without a limit, for absolute times, which depend on the machine. */
+export function measured(what: string, figure: string): Row {
   return { what, figure };
 }
 
-/** A ratio or a count that must not be above a limit. */
-export function atMost(what: string, value: number, limit: number, words = ""): Row {
+/** Returns a row for a ratio or a count with an upper limit. */
+export function atMost(what: string, value: number, limit: number, note = ""): Row {
   const figure = Number.isInteger(value) ? String(value) : value.toFixed(2);
   const isWithin = value <= limit;
   return {
     what,
-    figure: words === "" ? figure : `${figure} (${words})`,
+    figure: note === "" ? figure : `${figure} (${note})`,
     limit: `<= ${limit}`,
     isWithin,
   };
 }
 
-/** The rows as a table for the eye. */
+/** Formats the rows as an aligned table. */
 export function formatRows(rows: readonly Row[]): string {
   const cells = rows.map(({ what, figure, limit = "", isWithin }) => {
     const verdict = isWithin === undefined ? "" : isWithin ? "ok" : "TOO MUCH";
@@ -35,13 +35,13 @@ export function formatRows(rows: readonly Row[]): string {
     .join("\n");
 }
 
-/** The value below which the share `p` of some figures lies (nearest rank); NaN of none. */
+/** Returns the percentile `p` (0 to 1, nearest rank); NaN without values. */
 export function percentile(values: readonly number[], p: number): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.max(0, Math.ceil(p * sorted.length) - 1)] ?? NaN;
 }
 
-/** Microseconds or milliseconds, as fits. */
+/** Formats a duration with a suitable unit. */
 export function duration(ms: number): string {
   if (ms < 0.001) return `${(ms * 1e6).toFixed(0)} ns`;
   if (ms < 1) return `${(ms * 1e3).toFixed(1)} µs`;

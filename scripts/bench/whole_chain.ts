@@ -18,12 +18,12 @@ import { type KubeletProvider } from "../../lib/providers/exec_plugin/mod.ts";
 import { PullCredentialCache } from "../../lib/cri/mod.ts";
 import { CountedPlugin } from "./plugin.ts";
 
-/** What each source knows of images that nobody asks for. */
+/** Entries per source for images that are never requested. */
 const OTHERS = 100;
 
 /**
- * A chain in which every provider before the kubelet's has something to look through, and nothing
- * for the images of a benchmark. Pull secrets come after it, and so are never asked.
+ * Returns a chain in which every provider before the kubelet provider has entries, but none for the
+ * images of a benchmark. Pull secrets come later in the chain, so they are never queried.
  */
 export function wholeChain(
   kubelet: KubeletProvider,
@@ -50,12 +50,12 @@ function puts(clock: Clock): PushedCredentials {
 }
 
 function pulls(clock: Clock): PullCredentialCache {
-  const book = new PullCredentialCache({ now: () => clock.wallMs() });
-  for (const seen of others()) book.record(seen);
-  return book;
+  const cache = new PullCredentialCache({ now: () => clock.wallMs() });
+  for (const seen of others()) cache.record(seen);
+  return cache;
 }
 
-/** Docker's file is a real one: looking at it is part of what an answer costs. */
+/** Uses a real Docker configuration file, because reading it is part of the lookup cost. */
 function docker(observer: Observer, clock: Clock): DockerProvider {
   const helpers = new CredentialHelpers({
     processRunner: new CountedPlugin(),

@@ -5,7 +5,7 @@ import { summaryOf, type TestSummary } from "./summary.ts";
 const SKIPPED = 77;
 const TIMED_OUT = 124;
 
-/** How a check ended. */
+/** Result of a check. */
 export interface Result extends TestSummary {
   readonly name: string;
   readonly state: "passed" | "failed" | "skipped";
@@ -15,17 +15,17 @@ export interface Result extends TestSummary {
   readonly output: string;
 }
 
-/** How a run is set up. */
+/** Options of {@linkcode runChecks}. */
 export interface RunOptions {
   /** Whether a required check that is skipped fails. */
   readonly strict: boolean;
-  /** What every check gets of the environment, beyond ours. */
+  /** Additional environment variables of every check. */
   readonly env: Readonly<Record<string, string>>;
-  /** Called as each check ends. */
+  /** Called when a check has finished. */
   readonly report: (result: Result) => void;
 }
 
-/** Runs each lane's checks in their order, and all lanes side by side. */
+/** Runs the checks of each lane in order, and all lanes in parallel. */
 export async function runChecks(
   checks: readonly Check[],
   options: RunOptions,
@@ -33,7 +33,7 @@ export async function runChecks(
   const results = new Map(checks.map(({ name }) => [name, Promise.withResolvers<Result>()]));
   const resultOf = (name: string) => {
     const result = results.get(name)?.promise;
-    if (result === undefined) throw new Error(`there is no check "${name}"`);
+    if (result === undefined) throw new Error(`unknown check "${name}"`);
     return result;
   };
   const lanes = Map.groupBy(checks, ({ lane }) => lane);
@@ -42,7 +42,7 @@ export async function runChecks(
       await Promise.all((check.afterEnd ?? []).map(resultOf));
       const before = await Promise.all((check.after ?? []).map(resultOf));
       const missing = before.find(({ state }) => state !== "passed");
-      const result = judge(
+      const result = applyStrict(
         check,
         missing === undefined
           ? await runCheck(check, options.env)
@@ -56,10 +56,10 @@ export async function runChecks(
   return await Promise.all(checks.map(({ name }) => resultOf(name)));
 }
 
-/** Makes a skipped check a failed one where it is required. */
-function judge({ required }: Check, result: Result, strict: boolean): Result {
+/** In strict mode, turns a skipped required check into a failed one. */
+function applyStrict({ required }: Check, result: Result, strict: boolean): Result {
   if (!strict || !required || result.state !== "skipped") return result;
-  const reason = `required, and skipped: ${result.reason ?? "no reason given"}`;
+  const reason = `required check was skipped: ${result.reason ?? "no reason given"}`;
   return { ...result, state: "failed", failed: 1, ignored: 0, reason };
 }
 
@@ -81,7 +81,7 @@ async function runCheck(
   env: Readonly<Record<string, string>>,
 ): Promise<Result> {
   const startedMs = performance.now();
-  // `timeout` ends the whole process group.
+  // `timeout` terminates the whole process group.
   const { code, stdout } = await new Deno.Command("timeout", {
     args: [
       "--kill-after=10",
@@ -106,7 +106,7 @@ function resultOf(check: Check, code: number, output: string): Result {
   if (code === SKIPPED) return skippedFor(check, lastLine);
   const base = { name, seconds: 0, output };
   if (code === 0) {
-    // Tests that were all ignored have shown nothing.
+    // A run in which every test is ignored counts as skipped.
     if (summary !== undefined && summary.passed === 0) {
       return { ...skippedFor(check, "every test was ignored"), output };
     }
@@ -120,7 +120,7 @@ function resultOf(check: Check, code: number, output: string): Result {
   return { ...base, state: "failed", reason, passed, failed: Math.max(1, failed), ignored };
 }
 
-/** The table of times, the longest first. */
+/** Formats the table of times, longest first. */
 export function timesTable(results: readonly Result[]): string {
   const width = Math.max(...results.map(({ name }) => name.length));
   return results.toSorted((a, b) => b.seconds - a.seconds).map(({ name, state, seconds, reason }) =>
@@ -129,12 +129,12 @@ export function timesTable(results: readonly Result[]): string {
   ).join("\n");
 }
 
-/** The paths that checks share. */
+/** Returns the environment variables that all checks share. */
 export function environment(root: string, work: string): Readonly<Record<string, string>> {
   return {
     NO_COLOR: "1",
     DENO_NO_UPDATE_CHECK: "1",
-    // Not DENO: that is the one that compiles.
+    // Not DENO, which selects the compiler.
     DENO_BIN: Deno.execPath(),
     WORK: work,
     BINARY: join(root, "dist", `nydus-auth-agent-${Deno.build.target}`),

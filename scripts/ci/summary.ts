@@ -1,4 +1,4 @@
-/** How many tests a run of `deno test` has passed, failed and ignored. */
+/** Number of passed, failed and ignored tests of a `deno test` run. */
 export interface TestSummary {
   readonly passed: number;
   readonly failed: number;

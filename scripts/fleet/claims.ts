@@ -1,43 +1,44 @@
 import type { FleetRun } from "./fleet.ts";
 
-/** Something that the policy promises, and how it was kept. */
+/** A guarantee of the renewal policy, and whether a run fulfilled it. */
 export interface Claim {
   readonly what: string;
   readonly figure: string;
-  readonly isKept: boolean;
+  readonly holds: boolean;
 }
 
 const BOOT_LIMIT = 1.2;
 const PEAK_LIMIT = 2;
 const OUTAGE_LIMIT = 1.5;
-/** Rates are taken over so many seconds: shorter, and chance alone makes peaks. */
+/** Rates are averaged over this window (s); in a shorter window, random peaks dominate. */
 const STEADY_WINDOW_S = 600;
 const OUTAGE_WINDOW_S = 60;
 const AFTER_OUTAGE_S = 3_600;
 
-/** How long the bucket needs to serve every node once, in ms. */
+/** Returns the time (ms) in which the token bucket can serve every node once. */
 export function bootBoundMs({ options: { nodes, limits } }: FleetRun): number {
   return Math.max(0, nodes - limits.burst) / limits.callsPerSecond * 1_000;
 }
 
-/** The promises about a day that begins with a common boot. */
+/** Returns the claims about a day that starts with a simultaneous boot. */
 export function dayClaims(run: FleetRun): readonly Claim[] {
   return [...bootClaims(run), steadyClaim(run), expiryClaim(run)];
 }
 
-/** The promises about a day with an outage in it. */
+/** Returns the claims about a day with an outage. */
 export function outageClaims(run: FleetRun): readonly Claim[] {
   const { outage, source: { place } } = run.options;
   const claims = [avoidableClaim(run)];
   if (outage === undefined || place === "local") return claims;
   const fromS = outage.untilMs / 1_000;
-  const most = peak(run.asked, fromS, fromS + AFTER_OUTAGE_S, OUTAGE_WINDOW_S);
-  const ratio = most / run.options.limits.callsPerSecond;
-  const what = `calls in the hour after the outage, to the capacity: at most ${OUTAGE_LIMIT} times`;
+  const max = peak(run.executions, fromS, fromS + AFTER_OUTAGE_S, OUTAGE_WINDOW_S);
+  const ratio = max / run.options.limits.callsPerSecond;
+  const what =
+    `calls in the hour after the outage, relative to the capacity: at most ${OUTAGE_LIMIT} times`;
   return [...claims, {
     what,
-    figure: `${ratio.toFixed(2)} times (${most.toFixed(2)}/s in the worst minute)`,
-    isKept: ratio <= OUTAGE_LIMIT,
+    figure: `${ratio.toFixed(2)} times (${max.toFixed(2)}/s in the worst minute)`,
+    holds: ratio <= OUTAGE_LIMIT,
   }];
 }
 
@@ -47,54 +48,55 @@ function bootClaims(run: FleetRun): readonly Claim[] {
   if (place === "local") return [];
   const boundMs = bootBoundMs(run);
   return [{
-    what: `a common boot is served within ${BOOT_LIMIT} times what the bucket allows`,
+    what:
+      `a simultaneous boot is served within ${BOOT_LIMIT} times the minimum of the token bucket`,
     figure: `${(lastMs / boundMs).toFixed(2)} times (${seconds(lastMs)} of ${seconds(boundMs)})`,
-    isKept: lastMs <= boundMs * BOOT_LIMIT,
+    holds: lastMs <= boundMs * BOOT_LIMIT,
   }];
 }
 
-/** From the first renewal of the day on: before it, a fleet that booted together is silent. */
+/** Starts at the first renewal: between boot and first renewal the fleet makes no calls. */
 function steadyClaim(run: FleetRun): Claim {
   const fromS = firstRenewalS(run);
-  const untilS = run.asked.length - 1;
-  const mean = sum(run.asked, fromS, untilS) / (untilS - fromS);
-  const most = peak(run.asked, fromS, untilS, STEADY_WINDOW_S);
+  const untilS = run.executions.length - 1;
+  const mean = sum(run.executions, fromS, untilS) / (untilS - fromS);
+  const max = peak(run.executions, fromS, untilS, STEADY_WINDOW_S);
   return {
-    what: `steady peak (ten minutes) to the mean: at most ${PEAK_LIMIT} times`,
-    figure: `${(most / mean).toFixed(2)} times (${most.toFixed(2)}/s to ${mean.toFixed(2)}/s)`,
-    isKept: most <= mean * PEAK_LIMIT,
+    what: `steady peak (ten minutes), relative to the mean: at most ${PEAK_LIMIT} times`,
+    figure: `${(max / mean).toFixed(2)} times (${max.toFixed(2)}/s to ${mean.toFixed(2)}/s)`,
+    holds: max <= mean * PEAK_LIMIT,
   };
 }
 
 function expiryClaim({ expired }: FleetRun): Claim {
-  return { what: "no mount expires", figure: `${expired} expired`, isKept: expired === 0 };
+  return { what: "no mount expires", figure: `${expired} expired`, holds: expired === 0 };
 }
 
 function avoidableClaim({ expired, avoidable }: FleetRun): Claim {
   return {
-    what: "no credential expires while a renewal could have been had",
+    what: "no credential expires while a renewal was possible",
     figure: `${avoidable} of ${expired} expired`,
-    isKept: avoidable === 0,
+    holds: avoidable === 0,
   };
 }
 
-/** The second in which somebody asks again who has been served. */
+/** Returns the second of the first execution after every node was served. */
 function firstRenewalS(run: FleetRun): number {
   const lastServedS = Math.ceil((run.servedAtMs.at(-1) ?? 0) / 1_000) + 1;
-  const after = run.asked.findIndex((count, second) => second > lastServedS && count > 0);
+  const after = run.executions.findIndex((count, second) => second > lastServedS && count > 0);
   return after < 0 ? lastServedS : after;
 }
 
-/** The highest rate (1/s) over a window that slides second by second. */
+/** Returns the highest rate (1/s) over a sliding window. */
 export function peak(counts: Uint32Array, fromS: number, untilS: number, windowS: number): number {
   let within = 0;
-  let most = 0;
+  let max = 0;
   for (let second = fromS; second < untilS; second++) {
     within += counts[second] ?? 0;
     if (second - windowS >= fromS) within -= counts[second - windowS] ?? 0;
-    most = Math.max(most, within);
+    max = Math.max(max, within);
   }
-  return most / Math.min(windowS, untilS - fromS);
+  return max / Math.min(windowS, untilS - fromS);
 }
 
 function sum(counts: Uint32Array, fromS: number, untilS: number): number {

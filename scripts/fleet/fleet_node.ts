@@ -15,10 +15,10 @@ import { SeededRandom, type VirtualClock } from "./virtual_time.ts";
 
 const IMAGE = parseImageReference("registry.example.com/team/app:v1");
 const REFRESH_INTERVAL_MS = 240_000;
-/** A metadata server gives another token this long before the old one ends. */
-const SWAP_MS = 5 * 60_000;
+/** A metadata server replaces its token this long before the expiry. */
+const REPLACE_BEFORE_MS = 5 * 60_000;
 
-/** What a node of the fleet is given. */
+/** Options of a node of the fleet. */
 export interface FleetNodeOptions {
   readonly index: number;
   readonly clock: VirtualClock;
@@ -26,41 +26,41 @@ export interface FleetNodeOptions {
   readonly shape: TokenShape;
   readonly place: "shared" | "local";
   readonly refreshIntervalMs?: number | undefined;
-  /** How long the token that its mounts still hold will live. */
-  readonly heldForMs: number;
+  /** Remaining lifetime of the credential that the mounts have at boot. */
+  readonly initialLifetimeMs: number;
 }
 
-/** A mount that lost its credential, and whether it had to. */
+/** A credential that expired in a mount, and whether a renewal in time was possible. */
 export interface Expiry {
   readonly atMs: number;
   readonly wasAvoidable: boolean;
 }
 
 /**
- * One node: the agent's own store, schedule, retries and backoff, on a source of tokens. The mounts
- * hold what was renewed last; how long that lives the agent is told only as far as the shape says.
+ * A node with the agent's own store, schedule, retries and backoff, and a token source. Its mounts use
+ * the last renewed credential. The token shape decides which lifetime is reported to the agent.
  */
 export class FleetNode {
   readonly expiries: Expiry[] = [];
   /** When the first renewal succeeded. */
   servedAtMs: number | undefined;
-  /** Executions: every one of them reaches the source. */
-  readonly queriedAtMs: number[] = [];
+  /** Time of each plugin execution; each one calls the source. */
+  readonly executedAtMs: number[] = [];
   readonly #options: FleetNodeOptions;
   readonly #store: CredentialStore;
   readonly #renewals: Renewals;
   readonly #backoff: Backoff;
-  #mountEndMs: number;
+  #mountExpiresAtMs: number;
   #isExpired = false;
   #issued = 0;
-  #local: { readonly candidate: Candidate; readonly endMs: number } | undefined;
+  #local: { readonly candidate: Candidate; readonly expiresAtMs: number } | undefined;
 
   constructor(options: FleetNodeOptions) {
-    const { clock, index, heldForMs, refreshIntervalMs = REFRESH_INTERVAL_MS } = options;
+    const { clock, index, initialLifetimeMs, refreshIntervalMs = REFRESH_INTERVAL_MS } = options;
     const settings = { leadTimeMs: "auto", refreshIntervalMs } as const;
     const random = new SeededRandom(index + 1);
     this.#options = options;
-    this.#mountEndMs = heldForMs;
+    this.#mountExpiresAtMs = initialLifetimeMs;
     this.#store = new CredentialStore({ settings, seed: `machine-${index}`, random });
     this.#backoff = new Backoff({ clock, random });
     const observer = { notify() {} };
@@ -75,8 +75,8 @@ export class FleetNode {
     });
   }
 
-  /** Asks if anything is due; returns when the next question is (ms since the start). */
-  async turn(): Promise<number> {
+  /** Renews due entries; returns the time of the next renewal (ms since the start). */
+  async reconcile(): Promise<number> {
     const { clock } = this.#options;
     this.#store.ensure(IMAGE, clock.wallMs());
     this.#renewals.start(this.#store.due(clock.wallMs()));
@@ -85,75 +85,80 @@ export class FleetNode {
     return next === undefined ? Infinity : Math.max(clock.sinceStart(next), clock.nowMs + 1);
   }
 
-  /** Notes it when the mounts' credential has ended by now. */
+  /** Records an expiry when the mounts' credential has expired. */
   noteExpiry(nowMs: number): void {
-    if (this.#isExpired || nowMs < this.#mountEndMs) return;
+    if (this.#isExpired || nowMs < this.#mountExpiresAtMs) return;
     this.#isExpired = true;
     const { service, shape, place } = this.#options;
-    const lastChanceMs = Math.min(Math.max(SWAP_MS, shape.lifetimeMs / 10), shape.lifetimeMs / 3);
-    const fromMs = this.#mountEndMs - (place === "local" ? SWAP_MS : lastChanceMs);
-    // Of a token that hides its end nobody knows when to ask but every few minutes.
-    const neededMs = shape.toldLifeMs === undefined
+    const lastChanceMs = Math.min(
+      Math.max(REPLACE_BEFORE_MS, shape.lifetimeMs / 10),
+      shape.lifetimeMs / 3,
+    );
+    const fromMs = this.#mountExpiresAtMs - (place === "local" ? REPLACE_BEFORE_MS : lastChanceMs);
+    // A token without a reported expiry can only be renewed periodically.
+    const neededMs = shape.reportedLifetimeMs === undefined
       ? this.#store.settings.refreshIntervalMs
       : 1_000;
-    const wasAvoidable = service.wasOpenFor(neededMs, fromMs, this.#mountEndMs);
-    this.expiries.push({ atMs: this.#mountEndMs, wasAvoidable });
+    const wasAvoidable = service.wasAvailableFor(neededMs, fromMs, this.#mountExpiresAtMs);
+    this.expiries.push({ atMs: this.#mountExpiresAtMs, wasAvoidable });
   }
 
   #resolve(request: CredentialRequest): Resolution {
-    const outcome = this.#ask(request);
+    const outcome = this.#execute(request);
     const attempts = [{ provider: "kubelet" as const, outcome, durationMs: 0 }];
     if (outcome.kind !== "found") return { image: IMAGE, attempts };
     const { candidates } = outcome;
     return { image: IMAGE, attempts, winner: { provider: "kubelet", renewable: true, candidates } };
   }
 
-  /** As a plugin does: its backoff first, then one execution. */
-  #ask({ urgent = false, waiting }: CredentialRequest): ProviderOutcome {
+  /** Acts like the exec plugin provider: applies the backoff, then executes once. */
+  #execute({ urgent = false, waiting }: CredentialRequest): ProviderOutcome {
     const { clock } = this.#options;
-    const restMs = this.#backoff.remainingMs({ urgent, waiting: waiting === true });
-    if (restMs > 0) return failed("plugin-backing-off", clock.wallMs() + restMs);
+    const remainingMs = this.#backoff.remainingMs({ urgent, waiting: waiting === true });
+    if (remainingMs > 0) return failed("plugin-backing-off", clock.wallMs() + remainingMs);
     this.noteExpiry(clock.nowMs);
-    this.queriedAtMs.push(clock.nowMs);
-    const answer = this.#options.place === "local" ? this.#askLocal() : this.#askService();
-    if (!("candidate" in answer)) {
+    this.executedAtMs.push(clock.nowMs);
+    const response = this.#options.place === "local"
+      ? this.#callMetadataServer()
+      : this.#callTokenService();
+    if (!("candidate" in response)) {
       this.#backoff.failed(clock.monotonicMs());
       const pauseMs = Math.max(
         this.#backoff.remainingMs({ waiting: waiting === true }),
-        answer.retryAfterMs,
+        response.retryAfterMs,
       );
       return failed("plugin-failed", clock.wallMs() + pauseMs);
     }
     this.#backoff.succeeded();
     this.servedAtMs ??= clock.nowMs;
-    this.#mountEndMs = answer.endMs;
+    this.#mountExpiresAtMs = response.expiresAtMs;
     this.#isExpired = false;
-    return { kind: "found", reason: "found", candidates: [answer.candidate], notes: [] };
+    return { kind: "found", reason: "found", candidates: [response.candidate], notes: [] };
   }
 
-  #askService() {
-    const answer = this.#options.service.call(this.#options.clock.nowMs);
-    if (answer.kind === "granted") return this.#issue();
-    return { retryAfterMs: answer.kind === "throttled" ? answer.retryAfterMs ?? 0 : 0 };
+  #callTokenService() {
+    const response = this.#options.service.call(this.#options.clock.nowMs);
+    if (response.kind === "granted") return this.#issue();
+    return { retryAfterMs: response.kind === "throttled" ? response.retryAfterMs ?? 0 : 0 };
   }
 
-  /** The metadata server: it has a token until it fails to get another in time. */
-  #askLocal() {
+  /** Returns the token of the metadata server, which an outage keeps from being replaced. */
+  #callMetadataServer() {
     const { clock, service } = this.#options;
     const isDown = service.isDown(clock.nowMs);
     const known = this.#local;
-    const mustSwap = known === undefined || clock.nowMs >= known.endMs - SWAP_MS;
-    if (mustSwap && !isDown) return this.#local = this.#issue();
-    if (known === undefined || clock.nowMs >= known.endMs) return { retryAfterMs: 0 };
+    const mustReplace = known === undefined || clock.nowMs >= known.expiresAtMs - REPLACE_BEFORE_MS;
+    if (mustReplace && !isDown) return this.#local = this.#issue();
+    if (known === undefined || clock.nowMs >= known.expiresAtMs) return { retryAfterMs: 0 };
     return { ...known, candidate: { ...known.candidate, fetchedAtMs: clock.wallMs() } };
   }
 
-  #issue(): { readonly candidate: Candidate; readonly endMs: number } {
-    const { clock, index, shape: { lifetimeMs, toldLifeMs, hintMs } } = this.#options;
+  #issue(): { readonly candidate: Candidate; readonly expiresAtMs: number } {
+    const { clock, index, shape: { lifetimeMs, reportedLifetimeMs, hintMs } } = this.#options;
     const credential = credentialFromPair("token", `${index}-${++this.#issued}`);
-    if (credential === undefined) throw new Error("issue a token: it is empty");
+    if (credential === undefined) throw new Error("failed to issue a token: it is empty");
     const nowMs = clock.wallMs();
-    const isReported = toldLifeMs !== undefined && toldLifeMs > 0; // a past end is ignored
+    const isReported = reportedLifetimeMs !== undefined && reportedLifetimeMs > 0; // an expiry in the past is ignored
     const candidate: Candidate = {
       credential,
       origin: "plugin sim",
@@ -161,9 +166,9 @@ export class FleetNode {
       fetchedAtMs: nowMs,
       watched: false,
       ...(hintMs !== undefined && { refreshAtMs: nowMs + hintMs }),
-      ...(isReported && { expiresAtMs: nowMs + toldLifeMs }),
+      ...(isReported && { expiresAtMs: nowMs + reportedLifetimeMs }),
     };
-    return { candidate, endMs: clock.nowMs + lifetimeMs };
+    return { candidate, expiresAtMs: clock.nowMs + lifetimeMs };
   }
 }
 

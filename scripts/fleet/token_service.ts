@@ -1,31 +1,31 @@
-/** The limits of a token service. */
+/** Rate limits of a token service. */
 export interface ServiceLimits {
   readonly callsPerSecond: number;
   readonly burst: number;
-  /** Sent along with 429; undefined = 429 alone. */
+  /** `Retry-After` of a 429 response; undefined = without the header. */
   readonly retryAfterMs?: number;
 }
 
-/** When the service does not answer, in ms since the start. */
+/** Period in which the service is unavailable, in ms since the start. */
 export interface Outage {
   readonly fromMs: number;
   readonly untilMs: number;
 }
 
-/** What a call came to. */
-export type ServiceAnswer =
+/** Result of a call. */
+export type ServiceResponse =
   | { readonly kind: "granted" }
   | { readonly kind: "throttled"; readonly retryAfterMs?: number }
   | { readonly kind: "down" };
 
-/** A token bucket in virtual time, which notes every call. */
+/** A token bucket in virtual time that records every call. */
 export class TokenService {
   readonly limits: ServiceLimits;
-  /** Calls in each second, and those of them that were granted. */
+  /** Calls in each second, and the granted ones. */
   readonly calls: Uint32Array;
   readonly granted: Uint32Array;
-  /** Seconds in which somebody was turned away, for want of tokens or by an outage. */
-  readonly #closed: Uint8Array;
+  /** Seconds in which a call was throttled. */
+  readonly #throttled: Uint8Array;
   readonly #outage: Outage | undefined;
   #tokens: number;
   #filledAtMs = 0;
@@ -35,12 +35,12 @@ export class TokenService {
     this.limits = limits;
     this.calls = new Uint32Array(seconds);
     this.granted = new Uint32Array(seconds);
-    this.#closed = new Uint8Array(seconds);
+    this.#throttled = new Uint8Array(seconds);
     this.#outage = outage;
     this.#tokens = limits.burst;
   }
 
-  call(nowMs: number): ServiceAnswer {
+  call(nowMs: number): ServiceResponse {
     const second = Math.floor(nowMs / 1_000);
     this.calls[second] = (this.calls[second] ?? 0) + 1;
     if (this.isDown(nowMs)) return { kind: "down" };
@@ -49,7 +49,7 @@ export class TokenService {
     this.#tokens = Math.min(burst, this.#tokens + filled);
     this.#filledAtMs = nowMs;
     if (this.#tokens < 1) {
-      this.#closed[second] = 1;
+      this.#throttled[second] = 1;
       return { kind: "throttled", ...(retryAfterMs !== undefined && { retryAfterMs }) };
     }
     this.#tokens--;
@@ -62,13 +62,13 @@ export class TokenService {
     return outage !== undefined && nowMs >= outage.fromMs && nowMs < outage.untilMs;
   }
 
-  /** Whether for so long, within this time, any call would have been granted. */
-  wasOpenFor(spanMs: number, fromMs: number, untilMs: number): boolean {
-    let openMs = 0;
+  /** Whether every call would have been granted for `spanMs` within a period. */
+  wasAvailableFor(spanMs: number, fromMs: number, untilMs: number): boolean {
+    let availableMs = 0;
     for (let second = Math.ceil(Math.max(0, fromMs) / 1_000); second * 1_000 < untilMs; second++) {
-      const isOpen = !this.isDown(second * 1_000) && this.#closed[second] === 0;
-      openMs = isOpen ? openMs + 1_000 : 0;
-      if (openMs >= spanMs) return true;
+      const isAvailable = !this.isDown(second * 1_000) && this.#throttled[second] === 0;
+      availableMs = isAvailable ? availableMs + 1_000 : 0;
+      if (availableMs >= spanMs) return true;
     }
     return false;
   }

@@ -1,6 +1,6 @@
 import type { Clock, Random } from "../../lib/model/mod.ts";
 
-/** Virtual time: it is what the simulation says. Sleeping takes none. */
+/** A clock that the simulation sets. Sleeping takes no time. */
 export class VirtualClock implements Clock {
   readonly #startMs: number;
   /** Milliseconds since the start. */
@@ -22,13 +22,13 @@ export class VirtualClock implements Clock {
     return Promise.resolve();
   }
 
-  /** Wall time as time since the start. */
+  /** Converts wall time to time since the start. */
   sinceStart(wallMs: number): number {
     return wallMs - this.#startMs;
   }
 }
 
-/** The same numbers for the same seed (mulberry32). */
+/** Returns the same numbers for the same seed (mulberry32). */
 export class SeededRandom implements Random {
   #state: number;
 
@@ -44,8 +44,8 @@ export class SeededRandom implements Random {
   }
 }
 
-/** What is to happen, the earliest first (a binary heap). */
-export class Agenda {
+/** Priority queue of events, ordered by time (a binary heap). */
+export class EventQueue {
   readonly #items: { readonly atMs: number; readonly what: number }[] = [];
 
   add(atMs: number, what: number): void {

@@ -1,4 +1,4 @@
-/** One figure of the agent beside that of a compiled hello-world, and how much more it may be. */
+/** A figure of the agent and of a compiled hello-world, with a limit for their ratio. */
 export interface Ratio {
   readonly name: string;
   readonly agent: number;
@@ -7,20 +7,20 @@ export interface Ratio {
   readonly limit: number;
 }
 
-/** The middle of some figures. @throws {RangeError} when there are none. */
+/** Returns the median. @throws {RangeError} when there are no values. */
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted[Math.floor(sorted.length / 2)];
-  if (middle === undefined) throw new RangeError("take the median: no values");
+  if (middle === undefined) throw new RangeError("failed to compute the median: no values");
   return middle;
 }
 
-/** Whether the agent stays within the limit. */
+/** Whether the ratio is within the limit. */
 export function isWithin({ agent, hello, limit }: Ratio): boolean {
   return agent / hello <= limit;
 }
 
-/** The figures as aligned lines. */
+/** Formats the figures as aligned lines. */
 export function formatRatios(ratios: readonly Ratio[]): string {
   return ratios.map((ratio) => {
     const times = (ratio.agent / ratio.hello).toFixed(2);

@@ -16,26 +16,26 @@ const FRAME_BYTES = 16 * 1024;
 const STYLE = { huffman: true, literal: "incremental", indexed: true } as const;
 const READ_BYTES = 256 * 1024;
 
-/** One end of an HTTP/2 connection, as far as a benchmark needs it: no flow control. */
+/** A minimal HTTP/2 client connection without flow control. */
 export interface BenchConversation {
   readonly connection: Deno.UnixConn;
   readonly headers: HpackEncoder;
-  readonly frames: FrameHeads;
+  readonly frames: FrameReader;
   nextStream: number;
 }
 
-/** Begins a client's side. */
+/** Opens the client side of a connection. */
 export async function openConversation(connection: Deno.UnixConn): Promise<BenchConversation> {
   await writeAll(connection, joined(PREFACE, frame(FRAME.settings, 0, 0)));
   return {
     connection,
     headers: new HpackEncoder(),
-    frames: new FrameHeads(connection),
+    frames: new FrameReader(connection),
     nextStream: 1,
   };
 }
 
-/** Sends messages in DATA frames of 16 KiB, and has as many sent back. */
+/** Sends messages in DATA frames of 16 KiB, and receives messages of the same size. */
 export async function passMessages(
   conversation: BenchConversation,
   count: number,
@@ -56,7 +56,7 @@ export async function passMessages(
   }
 }
 
-/** A pull with a credential, and its answer. */
+/** Sends a pull request with a credential and waits for the response. */
 export async function callOnce(conversation: BenchConversation, index: number): Promise<void> {
   const streamId = open(conversation);
   const block = conversation.headers.encode(
@@ -78,17 +78,17 @@ export async function callOnce(conversation: BenchConversation, index: number): 
   await conversation.frames.untilEnd(streamId);
 }
 
-/** Answers every call at its end: a pull with an image ID, anything else with as much as came. */
-export async function answerCalls(path: string): Promise<number> {
+/** Serves every call: a pull gets an image ID, any other call a response of the request's size. */
+export async function serveCalls(path: string): Promise<number> {
   for await (const connection of Deno.listen({ transport: "unix", path })) {
-    void answer(connection).catch(() => {}).finally(() => connection.close());
+    void serveConnection(connection).catch(() => {}).finally(() => connection.close());
   }
   return 0;
 }
 
-async function answer(connection: Deno.UnixConn): Promise<void> {
+async function serveConnection(connection: Deno.UnixConn): Promise<void> {
   const headers = new HpackEncoder();
-  await new FrameHeads(connection, PREFACE.length).each(async ({ streamId, ended, dataBytes }) => {
+  await new FrameReader(connection, PREFACE.length).each(async ({ streamId, ended, dataBytes }) => {
     if (!ended) return;
     const begin = headers.encode([[":status", "200"], ["content-type", "application/grpc"]], STYLE);
     const end = headers.encode([["grpc-status", "0"], ["grpc-message", ""]], STYLE);
@@ -132,20 +132,20 @@ function largeMessage(streamId: number, bytes: number, ends = true): Uint8Array[
   return [...new Array<Uint8Array>(count - 1).fill(whole), last];
 }
 
-/** What a frame's head tells. */
-interface FrameEnd {
+/** Parsed header of a frame. */
+interface FrameHeader {
   readonly streamId: number;
   readonly ended: boolean;
-  /** DATA of its stream so far. */
+  /** DATA bytes of the stream so far. */
   readonly dataBytes: number;
 }
 
-/** Follows the frames of a connection by their heads alone. */
-class FrameHeads {
+/** Reads frame headers and skips payloads. */
+class FrameReader {
   readonly #connection: Deno.UnixConn;
   readonly #buffer = new Uint8Array(READ_BYTES);
-  readonly #head = new Uint8Array(HEADER_BYTES);
-  #headLength = 0;
+  readonly #header = new Uint8Array(HEADER_BYTES);
+  #headererLength = 0;
   #skip: number;
   #at = 0;
   #end = 0;
@@ -160,38 +160,38 @@ class FrameHeads {
     for (let frame = await this.#next(); frame !== undefined; frame = await this.#next()) {
       if (frame.streamId === streamId && frame.ended) return;
     }
-    throw new Error("the connection ended");
+    throw new Error("connection closed");
   }
 
-  async each(heard: (frame: FrameEnd) => Promise<void>): Promise<void> {
+  async each(handle: (frame: FrameHeader) => Promise<void>): Promise<void> {
     for (let frame = await this.#next(); frame !== undefined; frame = await this.#next()) {
-      await heard(frame);
+      await handle(frame);
     }
   }
 
-  /** The next frame, when all of it has come. */
-  async #next(): Promise<FrameEnd | undefined> {
-    if (!await this.#pass() || !await this.#readHead()) return undefined;
-    const [a = 0, b = 0, c = 0, type = 0, flags = 0, d = 0, e = 0, f = 0, g = 0] = this.#head;
+  /** Returns the next frame after its payload has arrived. */
+  async #next(): Promise<FrameHeader | undefined> {
+    if (!await this.#skipPayload() || !await this.#readHeader()) return undefined;
+    const [a = 0, b = 0, c = 0, type = 0, flags = 0, d = 0, e = 0, f = 0, g = 0] = this.#header;
     this.#skip = a << 16 | b << 8 | c;
     if (type === FRAME.data) this.#dataBytes += this.#skip;
-    if (!await this.#pass()) return undefined;
+    if (!await this.#skipPayload()) return undefined;
     const ended = (type === FRAME.data || type === FRAME.headers) && (flags & FLAG.endStream) !== 0;
     const dataBytes = this.#dataBytes;
     if (ended) this.#dataBytes = 0;
     return { streamId: d << 24 | e << 16 | f << 8 | g, ended, dataBytes };
   }
 
-  async #readHead(): Promise<boolean> {
-    for (this.#headLength = 0; this.#headLength < HEADER_BYTES;) {
+  async #readHeader(): Promise<boolean> {
+    for (this.#headererLength = 0; this.#headererLength < HEADER_BYTES;) {
       if (this.#at === this.#end && !await this.#fill()) return false;
-      this.#head[this.#headLength++] = this.#buffer[this.#at++] ?? 0;
+      this.#header[this.#headererLength++] = this.#buffer[this.#at++] ?? 0;
     }
     return true;
   }
 
-  /** Passes over what is to be skipped. */
-  async #pass(): Promise<boolean> {
+  /** Skips the rest of a payload. */
+  async #skipPayload(): Promise<boolean> {
     while (this.#skip > 0) {
       if (this.#at === this.#end && !await this.#fill()) return false;
       const step = Math.min(this.#skip, this.#end - this.#at);

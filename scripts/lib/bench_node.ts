@@ -1,22 +1,22 @@
 import { join } from "@std/path";
 
-/** Some daemons that hold an old credential, and a docker configuration with a new one. */
+/** Daemons with an old credential, and a Docker configuration with a new one. */
 export interface BenchNode extends AsyncDisposable {
-  /** Options that point the agent at this node alone. */
+  /** Command line options of the agent for this node. */
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
-  /** The agent has told systemd that the first reconcile is done. */
+  /** Resolves when the agent has notified systemd that the first reconcile has finished. */
   ready(): Promise<void>;
-  /** How many daemons hold the new credential. */
+  /** Returns the number of daemons with the new credential. */
   fresh(): number;
 }
 
-/** Nobody listens there, which no name server has to be asked about. */
+/** An address without a listener that needs no DNS lookup. */
 const HOST = "127.0.0.1:1";
 const OLD = btoa("user:old");
 const NEW = btoa("user:new");
 
-/** Serves `count` daemons on sockets of their own, below a temporary folder. */
+/** Serves `count` daemons, one socket each, below a temporary folder. */
 export async function serveBenchNode(count: number): Promise<BenchNode> {
   const folder = await Deno.makeTempDir({ prefix: "nydus-auth-agent-bench-" });
   const root = join(folder, "root");

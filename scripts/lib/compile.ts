@@ -5,44 +5,44 @@ import { compileFlags } from "./permissions.ts";
 import {
   BuildError,
   checkDenort,
-  complaint,
   denortMissing,
+  errorOutput,
   runTool,
   type Target,
 } from "./toolchain.ts";
 
-/** What a build is made with. */
+/** Tools of a build. */
 export interface BuildTools {
-  /** The project's folder. */
+  /** The root folder of the repository. */
   readonly root: string;
   /** The `deno` that bundles and compiles. */
   readonly deno: string;
-  /** `DENORT_BIN`, where it is given. */
+  /** `DENORT_BIN`, if set. */
   readonly denort?: string;
 }
 
-/** The version and machine of a `deno`. */
+/** The version and target of a `deno`. */
 export interface DenoVersion {
   readonly version: string;
   readonly target: string;
 }
 
-/** What `deno --version` says. @throws {BuildError} when it is no deno. */
+/** Returns the output of `deno --version`. @throws {BuildError} when the program is not deno. */
 export async function denoVersion(deno: string): Promise<DenoVersion> {
   const { stdout } = await runTool(deno, ["--version"]);
   const parts = /^deno ([0-9][0-9A-Za-z.+-]*) \(.*?([a-z0-9_]+-[a-z]+-[a-z]+(?:-[a-z]+)?)\)/
     .exec(stdout);
-  if (parts === null) throw new BuildError(`ask ${deno} for its version: it is no deno`);
+  if (parts === null) throw new BuildError(`failed to get the version of ${deno}: not a deno`);
   return { version: parts[1] ?? "", target: parts[2] ?? "" };
 }
 
-/** Version, commit and Deno version of the build at hand. */
+/** Returns the version, commit and Deno version of the build. */
 export async function buildInfo(tools: BuildTools, version: string): Promise<BuildInfo> {
   const config = JSON.parse(await Deno.readTextFile(join(tools.root, "deno.json")));
   return { version: String(config.version), commit: await commit(tools), denoVersion: version };
 }
 
-// Without git, or without a commit, the build says so; it is no reason not to build.
+// Without git or a commit, the build continues with "unknown".
 async function commit({ root }: BuildTools): Promise<string> {
   try {
     const head = await runTool("git", ["rev-parse", "--short=12", "HEAD"], { cwd: root });
@@ -54,7 +54,7 @@ async function commit({ root }: BuildTools): Promise<string> {
   }
 }
 
-/** When the commit was made (ISO 8601, UTC); undefined without git. */
+/** Returns the commit time (ISO 8601, UTC); undefined without git. */
 export async function commitTime({ root }: BuildTools): Promise<string | undefined> {
   try {
     const { success, stdout } = await runTool("git", ["log", "-1", "--format=%ct"], { cwd: root });
@@ -67,10 +67,10 @@ export async function commitTime({ root }: BuildTools): Promise<string | undefin
 }
 
 /**
- * Bundles `entry` into `folder`: `main.js`, and a chunk for each part that is loaded only when it is
- * needed, so that a small command pays for nothing that it does not use.
+ * Bundles `entry` into `folder`: `main.js`, and a chunk for each dynamic import, so that a command
+ * loads only the code that it uses.
  *
- * @throws {BuildError} with deno's own words.
+ * @throws {BuildError} with the error output of deno.
  */
 export async function bundle(
   tools: BuildTools,
@@ -81,14 +81,14 @@ export async function bundle(
   const args = ["bundle", "--quiet", "--platform", "deno", "--code-splitting"];
   args.push(...(minify ? ["--minify"] : []), "--outdir", folder, entry);
   const { success, stderr } = await runTool(tools.deno, args, { cwd: tools.root });
-  if (!success) throw new BuildError(`bundle ${entry}: ${complaint(stderr)}`);
+  if (!success) throw new BuildError(`failed to bundle ${entry}: ${errorOutput(stderr)}`);
 }
 
 /**
- * Bundles the agent into `folder`, with the build's values in it. Returns the path of its entry.
+ * Bundles the agent into `folder` with the values of the build. Returns the path of its entry.
  *
- * @throws {BuildError} when the minifier lost a `using` declaration: it puts a value that is used
- * once in its place, and nobody disposes of it any more. `try` and `finally` say the same.
+ * @throws {BuildError} when the minifier removed a `using` declaration: it inlines a value that is used
+ * once, so the value is never disposed. Use `try` and `finally` there.
  */
 export async function bundleAgent(
   tools: BuildTools,
@@ -97,12 +97,16 @@ export async function bundleAgent(
 ): Promise<string> {
   const plain = `${folder}.plain`;
   try {
-    // What an earlier build left there must not be taken for this one's.
+    // Remove the output of an earlier build.
     for (const old of [plain, folder]) await Deno.remove(old, { recursive: true }).catch(() => {});
     await bundle(tools, "main.ts", plain, false);
     await bundle(tools, "main.ts", folder, true);
     const lost = await usingCount(plain) - await usingCount(folder);
-    if (lost !== 0) throw new BuildError(`bundle main.ts: the minifier lost ${lost} using`);
+    if (lost !== 0) {
+      throw new BuildError(
+        `failed to bundle main.ts: the minifier removed ${lost} using declarations`,
+      );
+    }
   } finally {
     await Deno.remove(plain, { recursive: true }).catch(() => {});
   }
@@ -110,17 +114,19 @@ export async function bundleAgent(
   let stamped = 0;
   for (const path of await modulesIn(folder)) {
     const text = await Deno.readTextFile(path);
-    const holdsStamp = text.includes(DEVELOPMENT_STAMP);
-    if (holdsStamp) stamped++;
-    await Deno.writeTextFile(path, REQUIRE + (holdsStamp ? stampBundle(text, info) : text));
+    const hasStamp = text.includes(DEVELOPMENT_STAMP);
+    if (hasStamp) stamped++;
+    await Deno.writeTextFile(path, REQUIRE + (hasStamp ? stampBundle(text, info) : text));
   }
-  if (stamped !== 1) throw new BuildError(`stamp the bundle: ${stamped} modules hold the stamp`);
+  if (stamped !== 1) {
+    throw new BuildError(`failed to stamp the bundle: ${stamped} modules contain the stamp`);
+  }
   return join(folder, "main.js");
 }
 
 /**
- * Numbers the modules of a bundle in the order in which they are imported. The bundler names them by
- * a hash of where the sources are, the only thing in a bundle that depends on the folder.
+ * Numbers the modules of a bundle in import order. The bundler names them by a hash of the source
+ * path, which is the only part of a bundle that depends on the folder.
  */
 export async function numberModules(folder: string): Promise<void> {
   const hashed = /[\w-]+-[A-Z0-9]{8}\.js/g;
@@ -134,7 +140,9 @@ export async function numberModules(folder: string): Promise<void> {
     }
   };
   await visit("main.js");
-  if (texts.size !== found.size) throw new BuildError("bundle main.ts: a module is not imported");
+  if (texts.size !== found.size) {
+    throw new BuildError("failed to bundle main.ts: a module is not imported");
+  }
   const names = [...texts.keys()];
   const numbered = (name: string) => {
     const i = names.indexOf(name);
@@ -150,7 +158,7 @@ async function usingCount(folder: string): Promise<number> {
   let count = 0;
   for (const path of await modulesIn(folder)) {
     const text = await Deno.readTextFile(path);
-    // Comments and strings hold no declarations; `using x = …` has this form in both kinds of text.
+    // Matches `using x = …` in plain and minified code, and not in strings.
     count += text.match(/(?<![\w$.'"`])using [A-Za-z_$][\w$]*\s*=[^=>]/g)?.length ?? 0;
   }
   return count;
@@ -163,17 +171,15 @@ async function modulesIn(folder: string): Promise<readonly string[]> {
 }
 
 /**
- * CommonJS packages ask for `node:` modules while they run; a bundle of modules has no `require`
- * for that unless it is given one.
+ * CommonJS packages require `node:` modules at run time, and an ES module bundle has no `require`.
  */
 const REQUIRE = "const require=(name)=>process.getBuiltinModule(name);\n";
 
 /**
- * Compiles one module to a binary. No configuration file is taken along: all that counts is in the
- * flags. No code cache: the binary would keep it under a foreseeable name in the temporary folder,
- * where another user could put code of theirs for us to run.
+ * Compiles a module to a binary. It uses no configuration file, only flags, and no code cache: the
+ * cache has a predictable name in the temporary folder, where another user could place code.
  *
- * @throws {BuildError} with the ways out when there is no `denort`.
+ * @throws {BuildError} with possible solutions when `denort` is missing.
  */
 export async function compile(
   tools: BuildTools,
@@ -182,8 +188,8 @@ export async function compile(
   output: string,
 ): Promise<void> {
   if (tools.denort !== undefined) await checkDenort(tools.denort, target);
-  // The compiler writes the modules' names and times of change into the binary: the same every time,
-  // so that equal sources give equal binaries.
+  // The compiler writes the modules' names and modification times into the binary. Fixed times make
+  // the build reproducible.
   const folder = dirname(module);
   for (const path of await modulesIn(folder)) await Deno.utime(path, 0, 0);
   const args = ["compile", "--quiet", "--no-check", "--no-config", "--no-lock", "--no-code-cache"];
@@ -191,7 +197,7 @@ export async function compile(
   const env = tools.denort === undefined ? {} : { DENORT_BIN: tools.denort };
   const { success, stderr } = await runTool(tools.deno, args, { cwd: tools.root, env });
   if (success) return;
-  const reason = complaint(stderr);
+  const reason = errorOutput(stderr);
   if (/base binary|denort/i.test(reason) && tools.denort === undefined) {
     const { version } = await denoVersion(tools.deno);
     throw denortMissing(
@@ -200,10 +206,10 @@ export async function compile(
       (reason.split("\n").at(-1) ?? "").replace(/^\s*(?:\d+: )?/, ""),
     );
   }
-  throw new BuildError(`compile ${module}: ${reason}`);
+  throw new BuildError(`failed to compile ${module}: ${reason}`);
 }
 
-/** SHA-256 of a file, in hex. */
+/** Returns the SHA-256 of a file, in hex. */
 export async function sha256(path: string): Promise<string> {
   const digest = await crypto.subtle.digest("SHA-256", await Deno.readFile(path));
   return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join("");

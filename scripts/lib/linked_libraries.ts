@@ -1,15 +1,17 @@
 import { BuildError } from "./toolchain.ts";
 
 /**
- * The paths in what `ldd` prints: libraries that were found, and the loader. The kernel's own page
- * has no path and is left out.
+ * Returns the paths in the output of `ldd`: libraries and the loader. The vDSO has no path and is
+ * omitted.
  *
  * @throws {BuildError} when a library is missing.
  */
 export function linkedLibraries(ldd: string): string[] {
   const paths: string[] = [];
   for (const line of ldd.split("\n")) {
-    if (line.includes("not found")) throw new BuildError(`link: ${line.trim()}`);
+    if (line.includes("not found")) {
+      throw new BuildError(`failed to find a library: ${line.trim()}`);
+    }
     const path = /(?:=>\s+|^\s*)(\/\S+)\s+\(0x/.exec(line)?.[1];
     if (path !== undefined) paths.push(path);
   }

@@ -2,16 +2,16 @@ import { join } from "@std/path";
 import type { Dependency } from "./supply_chain.ts";
 import { BuildError, runTool } from "./toolchain.ts";
 
-/** What a look into the registry's list of known vulnerabilities gave. */
+/** Result of `npm audit`. */
 export type Audit =
   | { readonly kind: "clean"; readonly packages: number }
   | { readonly kind: "vulnerable"; readonly findings: readonly string[] }
-  /** Nothing was looked up: that is no pass. */
+  /** The audit did not run, so the check must not pass. */
   | { readonly kind: "unavailable"; readonly reason: string };
 
 /**
- * A `package-lock.json` with every locked package as a dependency of its own under an alias, so that
- * several versions of one package have a place each.
+ * Returns a `package-lock.json` with every locked package as a direct dependency under an alias, so
+ * that it can contain several versions of one package.
  */
 export function npmLock(dependencies: readonly Pick<Dependency, "name" | "version">[]): unknown {
   const aliases = dependencies.map(({ name, version }, i) =>
@@ -30,7 +30,7 @@ export function npmLock(dependencies: readonly Pick<Dependency, "name" | "versio
   };
 }
 
-/** Has `npm audit` look the packages up. Only their names and versions are sent. */
+/** Runs `npm audit` on the packages. It sends only their names and versions. */
 export async function npmAudit(
   dependencies: readonly Pick<Dependency, "name" | "version">[],
   settings: Readonly<Record<string, string>> = {},
@@ -56,16 +56,16 @@ export async function npmAudit(
   }
 }
 
-/** What `npm audit --json` printed; anything that is no whole report is no pass. */
+/** Parses the output of `npm audit --json`; an incomplete report is `unavailable`. */
 export function readAudit(
   stdout: string,
   dependencies: readonly Pick<Dependency, "name" | "version">[],
 ): Audit {
   const report = parsed(stdout);
   if (report?.auditReportVersion !== 2 || report.vulnerabilities === undefined) {
-    const said = report?.message ?? report?.error?.summary ?? "no report";
-    // The address says which registry this machine uses: nobody's business in a log.
-    const reason = said.replaceAll(/\bhttps?:\/\/\S+/g, "the registry");
+    const message = report?.message ?? report?.error?.summary ?? "no report";
+    // The registry's address must not appear in a log.
+    const reason = message.replaceAll(/\bhttps?:\/\/\S+/g, "the registry");
     return { kind: "unavailable", reason };
   }
   const names = Object.keys(report.vulnerabilities);

@@ -2,19 +2,21 @@ import { join } from "@std/path";
 import type { BuildTools } from "./compile.ts";
 import type { PackageFacts } from "./sbom.ts";
 import type { Manifest } from "./supply_chain.ts";
-import { BuildError, complaint, runTool } from "./toolchain.ts";
+import { BuildError, errorOutput, runTool } from "./toolchain.ts";
 
-/** The same, and the manifests of the cached packages. */
+/** Package facts and the manifests of cached packages. */
 export interface CachedPackages extends PackageFacts {
   manifestOf(name: string, version: string): Manifest | undefined;
 }
 
-/** Which packages the program's modules reach, and the licences that the cached packages name. */
+/** Returns the packages that the program imports, and the licences in the cached manifests. */
 export async function packageFacts(tools: BuildTools, entry: string): Promise<CachedPackages> {
   const { success, stdout, stderr } = await runTool(tools.deno, ["info", "--json", entry], {
     cwd: tools.root,
   });
-  if (!success) throw new BuildError(`read the modules of ${entry}: ${complaint(stderr)}`);
+  if (!success) {
+    throw new BuildError(`failed to read the modules of ${entry}: ${errorOutput(stderr)}`);
+  }
   const shipped = reachedPackages(JSON.parse(stdout));
   const caches = await cacheFolders(tools);
   const manifestOf = (name: string, version: string) => manifest(caches, name, version);
@@ -25,10 +27,10 @@ export async function packageFacts(tools: BuildTools, entry: string): Promise<Ca
   return { shipped, licenceOf, manifestOf };
 }
 
-/** What `deno info --json` tells of a module graph. */
+/** The module graph in the output of `deno info --json`. */
 export interface ModuleGraph {
   readonly modules?: readonly { readonly npmPackage?: string }[];
-  /** All that the lock names, whether the modules reach it or not. */
+  /** All locked packages, including those that no module imports. */
   readonly npmPackages?: Readonly<Record<string, GraphPackage>>;
 }
 
@@ -38,7 +40,7 @@ interface GraphPackage {
   readonly dependencies?: readonly string[];
 }
 
-/** The packages (`name@version`) that modules import, and all that those depend on. */
+/** Returns the packages (`name@version`) that modules import, and their dependencies. */
 export function reachedPackages(
   { modules = [], npmPackages = {} }: ModuleGraph,
 ): ReadonlySet<string> {
@@ -47,7 +49,9 @@ export function reachedPackages(
   const seen = new Set(open);
   for (let key = open.pop(); key !== undefined; key = open.pop()) {
     const known = npmPackages[key];
-    if (known === undefined) throw new BuildError(`read the modules: ${key} is no known package`);
+    if (known === undefined) {
+      throw new BuildError(`failed to read the modules: unknown package ${key}`);
+    }
     reached.add(`${known.name}@${known.version}`);
     const more = (known.dependencies ?? []).filter((dependency) => !seen.has(dependency));
     for (const dependency of more) seen.add(dependency);
@@ -56,7 +60,7 @@ export function reachedPackages(
   return reached;
 }
 
-// The cache has one folder for each registry.
+// The cache has one folder per registry.
 async function cacheFolders({ root, deno }: BuildTools): Promise<string[]> {
   const { stdout } = await runTool(deno, ["info", "--json"], { cwd: root });
   const cache = String(JSON.parse(stdout).npmCache);

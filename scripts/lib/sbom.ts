@@ -1,4 +1,4 @@
-/** What is needed of `deno.lock` (version 5). */
+/** The required fields of `deno.lock` (version 5). */
 export interface LockFile {
   readonly version: string;
   readonly npm?: Readonly<Record<string, LockedPackage>>;
@@ -13,7 +13,7 @@ interface LockedPackage {
   readonly scripts?: boolean;
 }
 
-/** A package of the lock, with its key taken apart. */
+/** A package of the lock, with its parsed key. */
 export interface LockedEntry {
   readonly key: string;
   readonly locked: LockedPackage;
@@ -21,7 +21,7 @@ export interface LockedEntry {
   readonly version: string;
 }
 
-/** What the bill of materials is about. */
+/** The subject of the bill of materials. */
 export interface SbomSubject {
   readonly name: string;
   readonly version: string;
@@ -31,21 +31,21 @@ export interface SbomSubject {
   readonly target: string;
   /** SHA-256 of the binary, in hex. */
   readonly sha256: string;
-  /** ISO 8601; the commit's time, so that equal commits give equal documents. */
+  /** ISO 8601; the commit's time, so that equal commits produce equal documents. */
   readonly timestamp?: string;
 }
 
-/** What is known of a package beside the lock file. */
+/** Information about packages that the lock file does not contain. */
 export interface PackageFacts {
-  /** Packages (`name@version`) whose code is in the bundle; the others are marked as left out. */
+  /** Packages (`name@version`) whose code is in the bundle; the others are marked as excluded. */
   readonly shipped: ReadonlySet<string>;
-  /** SPDX expression or name of the licence, where the package says it. */
+  /** SPDX expression or name of the licence, if the package declares it. */
   licenceOf(name: string, version: string): string | undefined;
 }
 
 type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
 
-/** A CycloneDX 1.6 document, as a value ready for `JSON.stringify`. Equal input, equal output. */
+/** Returns a CycloneDX 1.6 document for `JSON.stringify`. Equal input produces equal output. */
 export function sbomFromLock(lock: LockFile, subject: SbomSubject, facts: PackageFacts): Json {
   const packages = lockedPackages(lock);
   const refs = new Map(packages.map((entry) => [entry.key, npmPurl(entry.name, entry.version)]));
@@ -94,7 +94,7 @@ export function sbomFromLock(lock: LockFile, subject: SbomSubject, facts: Packag
   };
 }
 
-/** The packages of a lock, sorted by their keys. */
+/** Returns the packages of a lock, sorted by key. */
 export function lockedPackages(lock: LockFile): readonly LockedEntry[] {
   return Object.entries(lock.npm ?? {})
     .map(([key, locked]) => ({ key, locked, ...splitKey(key) }))
@@ -124,7 +124,7 @@ function npmComponent(
   };
 }
 
-/** One version of a package may be locked several times, with different peers. */
+/** Removes duplicates: a version may be locked several times with different peers. */
 export function firstOfEach<T extends { readonly name: string; readonly version: string }>(
   packages: readonly T[],
 ): T[] {
@@ -144,11 +144,11 @@ function licenceChoice(licence: string): Json {
 // Lock keys are `name@version`, with peers appended as `_peer@version`.
 function splitKey(key: string): { readonly name: string; readonly version: string } {
   const at = key.indexOf("@", 1);
-  if (at < 0) throw new TypeError(`read deno.lock: "${key}" has no version`);
+  if (at < 0) throw new TypeError(`failed to read deno.lock: "${key}" has no version`);
   return { name: key.slice(0, at), version: key.slice(at + 1).split("_")[0] ?? "" };
 }
 
-// The lock writes a dependency without its version where only one version of it is locked.
+// The lock omits the version of a dependency when only one version is locked.
 function dependencyKeys(locked: LockedPackage, refs: ReadonlyMap<string, string>): string[] {
   const wanted = [...locked.dependencies ?? [], ...locked.optionalDependencies ?? []];
   return wanted.flatMap((dependency) => {
@@ -157,12 +157,12 @@ function dependencyKeys(locked: LockedPackage, refs: ReadonlyMap<string, string>
   });
 }
 
-/** The package URL of an npm package; the scope's `@` is escaped as the purl rules want it. */
+/** Returns the package URL of an npm package; the purl specification escapes the scope's `@`. */
 export function npmPurl(name: string, version: string): string {
   return `pkg:npm/${name.replace(/^@/, "%40")}@${version}`;
 }
 
-// `sha512-<base64>` to CycloneDX' algorithm name and hex.
+// Converts `sha512-<base64>` to the CycloneDX algorithm name and hex.
 function integrityHash(
   integrity: string | undefined,
 ): { alg: string; content: string } | undefined {

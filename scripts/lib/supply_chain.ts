@@ -1,6 +1,6 @@
 import { firstOfEach, lockedPackages, type LockFile } from "./sbom.ts";
 
-/** Licences that the program may carry: permissive ones, whose texts we know. */
+/** Licences that dependencies may have. */
 export const ALLOWED_LICENCES: readonly string[] = [
   "Apache-2.0",
   "BSD-3-Clause",
@@ -9,34 +9,34 @@ export const ALLOWED_LICENCES: readonly string[] = [
   "MIT",
 ];
 
-/** npm runs these of a package's scripts when it is installed. */
+/** Package scripts that npm runs on installation. */
 const INSTALL_SCRIPTS = ["preinstall", "install", "postinstall"];
 
-/** What is needed of a package's own `package.json`. */
+/** The required fields of a package's `package.json`. */
 export interface Manifest {
   readonly license?: unknown;
   readonly scripts?: Readonly<Record<string, unknown>>;
-  /** npm builds one without being asked: that is an install script too. */
+  /** Whether npm runs a native build on installation, like an install script. */
   readonly hasNativeBuild: boolean;
 }
 
-/** One locked package. */
+/** A locked package. */
 export interface Dependency {
   readonly name: string;
   readonly version: string;
-  /** Named in `deno.json`, not brought along by another. */
+  /** Whether `deno.json` lists it; otherwise it is transitive. */
   readonly isDirect: boolean;
   /** Whether its code is in the binary. */
   readonly isShipped: boolean;
-  /** Undefined: its manifest cannot be had, or names none. */
+  /** Undefined when the manifest is unavailable or has no licence. */
   readonly licence: string | undefined;
-  /** What would run when it is installed. */
+  /** Scripts that would run on installation. */
   readonly installScripts: readonly string[];
-  /** Whether the lock holds its digest. */
+  /** Whether the lock contains its digest. */
   readonly isPinned: boolean;
 }
 
-/** Every package of a lock, once for each version, by name. */
+/** Returns every package of a lock, one entry per version. */
 export function dependenciesOf(
   lock: LockFile,
   shipped: ReadonlySet<string>,
@@ -67,26 +67,26 @@ export function dependenciesOf(
 }
 
 /**
- * What is wrong with the dependencies, and with what the README says of them: a row with a reason
- * and the licence for each that we name, and the licence of each that is brought along.
+ * Returns the violations of the dependency rules. The README must list each direct dependency in a
+ * table row with licence and reason, and each transitive dependency with its licence.
  */
-export function breachesOf(dependencies: readonly Dependency[], readme: string): string[] {
-  const breaches: string[] = [];
+export function violationsOf(dependencies: readonly Dependency[], readme: string): string[] {
+  const violations: string[] = [];
   for (const { name, version, licence, isDirect, installScripts, isPinned } of dependencies) {
     const which = `${name}@${version}`;
-    if (!isPinned) breaches.push(`${which}: deno.lock holds no SHA-512 of it`);
-    for (const script of installScripts) breaches.push(`${which}: runs at its install: ${script}`);
-    if (licence === undefined) breaches.push(`${which}: no licence found`);
+    if (!isPinned) violations.push(`${which}: no SHA-512 in deno.lock`);
+    for (const script of installScripts) violations.push(`${which}: install script: ${script}`);
+    if (licence === undefined) violations.push(`${which}: no licence found`);
     else if (!ALLOWED_LICENCES.includes(licence)) {
-      breaches.push(`${which}: the licence ${licence} is not on the list`);
+      violations.push(`${which}: licence ${licence} is not allowed`);
     } else if (!(isDirect ? hasRow(readme, name, licence) : isNamed(readme, name, licence))) {
-      breaches.push(`${which}: the README does not tell it with its licence, ${licence}`);
+      violations.push(`${which}: missing in the README with licence ${licence}`);
     }
   }
-  return breaches;
+  return violations;
 }
 
-/** `| import | package | licence | why |`, and the reason is not empty. */
+/** Whether a table row `| import | package | licence | reason |` exists with a reason. */
 function hasRow(readme: string, name: string, licence: string): boolean {
   return readme.split("\n").some((line) => {
     const [, , from = "", licences = "", why = ""] = line.split("|").map((cell) => cell.trim());
@@ -98,7 +98,7 @@ function isNamed(readme: string, name: string, licence: string): boolean {
   return readme.replaceAll(/\s+/g, " ").includes(`\`${name}\` (${licence})`);
 }
 
-/** A package that a lock names but deno.json does not let change: the setting that freezes it. */
+/** Whether deno.json freezes the lock file. */
 export function isFrozen(denoJson: { readonly lock?: unknown }): boolean {
   const lock = denoJson.lock;
   return typeof lock === "object" && lock !== null && "frozen" in lock && lock.frozen === true;

@@ -1,4 +1,4 @@
-/** The machines that a binary can be compiled for, with their number in an ELF header. */
+/** Supported targets, with their machine number in an ELF header. */
 export const TARGETS = {
   "x86_64-unknown-linux-gnu": 0x3e,
   "aarch64-unknown-linux-gnu": 0xb7,
@@ -6,29 +6,29 @@ export const TARGETS = {
 /** One of {@linkcode TARGETS}. */
 export type Target = keyof typeof TARGETS;
 
-/** A build that cannot go on, in words for the person who started it. */
+/** Thrown when a build fails; the message is for the user. */
 export class BuildError extends Error {
   override readonly name = "BuildError";
 }
 
-/** The target with this name. @throws {BuildError} when it is not among {@linkcode TARGETS}. */
+/** Parses a target name. @throws {BuildError} when it is not one of {@linkcode TARGETS}. */
 export function parseTarget(name: string): Target {
   const target = Object.keys(TARGETS).find((known) => known === name);
   if (target === undefined) {
     const known = Object.keys(TARGETS).join(" and ");
-    throw new BuildError(`choose a target: "${name}" is not supported, only ${known}`);
+    throw new BuildError(`target "${name}" is not supported; use ${known}`);
   }
   return target as Target;
 }
 
-/** How a tool ended. */
+/** Result of a tool. */
 export interface ToolResult {
   readonly success: boolean;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** Runs a tool to its end. @throws {BuildError} when there is no such tool. */
+/** Runs a tool and waits for its exit. @throws {BuildError} when the tool does not exist. */
 export async function runTool(
   path: string,
   args: readonly string[],
@@ -44,23 +44,25 @@ export async function runTool(
     }).output();
     return { success, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) throw new BuildError(`run ${path}: no such program`);
+    if (error instanceof Deno.errors.NotFound) {
+      throw new BuildError(`failed to run ${path}: no such program`);
+    }
     throw error;
   }
 }
 
-/** The lines of a tool's complaint that say something: no backtrace, no progress. */
-export function complaint(stderr: string): string {
+/** Returns the error output of a tool without backtrace and progress lines. */
+export function errorOutput(stderr: string): string {
   const text = stderr.split(/\n\s*Stack backtrace:/)[0] ?? "";
   return text.split("\n").filter((line) => !/^\s*(?:Download|Compile|Check|Bundled)\b/.test(line))
     .join("\n").trim();
 }
 
 /**
- * Refuses a `denort` that is missing, no Linux program, or for another machine than the target: the
- * compiler would take it all the same, and write a binary that does not start.
+ * Checks that a `denort` exists, is a Linux program and matches the target. The compiler does not
+ * check this and would write a binary that does not start.
  *
- * @throws {BuildError} with the way out.
+ * @throws {BuildError} with the reason.
  */
 export async function checkDenort(path: string, target: Target): Promise<void> {
   let header: Uint8Array;
@@ -71,23 +73,25 @@ export async function checkDenort(path: string, target: Target): Promise<void> {
     if ((count ?? 0) < 20) header = new Uint8Array(20);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw new BuildError(`read DENORT_BIN=${path}: ${reason}`);
+    throw new BuildError(`failed to read DENORT_BIN=${path}: ${reason}`);
   }
   const isElf = header[0] === 0x7f && header[1] === 0x45 && header[2] === 0x4c;
-  if (!isElf) throw new BuildError(`read DENORT_BIN=${path}: not a Linux program`);
+  if (!isElf) throw new BuildError(`failed to read DENORT_BIN=${path}: not a Linux program`);
   const machine = new DataView(header.buffer).getUint16(18, true);
   if (machine !== TARGETS[target]) {
-    throw new BuildError(`read DENORT_BIN=${path}: it is for another machine than ${target}`);
+    throw new BuildError(
+      `failed to use DENORT_BIN=${path}: built for another machine than ${target}`,
+    );
   }
 }
 
-/** What to say when the compiler found no `denort`. */
+/** Returns the error for a missing `denort`, with possible solutions. */
 export function denortMissing(version: string, target: Target, reason: string): BuildError {
   return new BuildError(
-    `compile for ${target}: there is no denort ${version} (${reason}). Ways out:\n` +
-      `  - with a network: let deno download it once; it keeps it in its cache\n` +
-      `  - behind a proxy: set HTTPS_PROXY; DENO_TLS_CA_STORE=system if it has a CA of its own\n` +
-      `  - without one: download denort-${target}.zip of Deno's release v${version} elsewhere,\n` +
+    `failed to compile for ${target}: denort ${version} not found (${reason}). Solutions:\n` +
+      `  - with network access: let deno download it once into its cache\n` +
+      `  - behind a proxy: set HTTPS_PROXY, and DENO_TLS_CA_STORE=system if the proxy uses its own CA\n` +
+      `  - offline: download denort-${target}.zip of Deno's release v${version} elsewhere,\n` +
       `    unpack it, and set DENORT_BIN to the denort inside`,
   );
 }

@@ -1,9 +1,9 @@
 import { join } from "@std/path";
 
-/** Which test files execute a line: `file:line` to the tests' paths. */
+/** Test files by the lines that they execute (`file:line`). */
 export type LineCoverage = ReadonlyMap<string, readonly string[]>;
 
-/** Reads the covered lines of each file out of an LCOV report. */
+/** Returns the covered lines (`file:line`) of an LCOV report. */
 export function coveredLines(lcov: string, root: string): readonly string[] {
   const lines: string[] = [];
   let file = "";
@@ -15,7 +15,7 @@ export function coveredLines(lcov: string, root: string): readonly string[] {
   return lines;
 }
 
-/** Runs a test file with coverage; undefined when it fails without any mutation. */
+/** Runs a test file with coverage; returns undefined when the test fails. */
 export async function coverageOf(
   root: string,
   test: string,

@@ -1,6 +1,6 @@
 import { ts } from "@ts-morph/common";
 
-/** One change of one place in a file. */
+/** A single change in a file. */
 export interface Mutant {
   readonly file: string;
   readonly line: number;
@@ -39,7 +39,7 @@ const ARITHMETIC: ReadonlyMap<ts.SyntaxKind, string> = new Map([
   [ts.SyntaxKind.SlashToken, "*"],
 ]);
 
-/** Returns every mutant of a file, in the order of the source. */
+/** Returns every mutant of a file, in source order. */
 export function mutantsOf(file: string, text: string): readonly Mutant[] {
   const source = ts.createSourceFile(file, text, ts.ScriptTarget.Latest, true);
   const mutants: Mutant[] = [];
@@ -81,7 +81,7 @@ export function mutantsOf(file: string, text: string): readonly Mutant[] {
       const before = node.arguments[node.arguments.length - 2];
       add("dropped-argument", before?.end ?? last.getStart(source), last.end, "");
     } else if (ts.isExpressionStatement(node)) {
-      // With `;`, so that an `if` without braces keeps a body. `super()` must be called.
+      // The `;` keeps the body of an `if` without braces. `super()` must be called.
       if (!node.getText(source).startsWith("super(")) replace("removed-statement", node, ";");
     }
     const body = bodyOf(node);
@@ -105,12 +105,12 @@ function bodyOf(node: ts.Node): ts.Block | undefined {
   return body !== undefined && ts.isBlock(body) ? body : undefined;
 }
 
-/** The mutated text. */
+/** Returns the mutated text. */
 export function applied({ start, end, replacement }: Mutant, text: string): string {
   return text.slice(0, start) + replacement + text.slice(end);
 }
 
-/** Picks `count` mutants, spread evenly over packages; the seed decides which. */
+/** Selects `count` mutants at random, spread evenly over the packages. */
 export function sample(
   byPackage: ReadonlyMap<string, readonly Mutant[]>,
   count: number,

@@ -1,19 +1,19 @@
-/** Figures of one kind, taken one after another, and how much they may grow. */
+/** A time series, and how much it may grow. */
 export interface Series {
   readonly name: string;
   readonly unit: string;
   readonly values: readonly number[];
-  /** The last quarter's median may be this much above the first's: times, and beyond that. */
+  /** Upper limit of the last quarter's median: the first quarter's times `times`, plus `plus`. */
   readonly growth: { readonly times: number; readonly plus: number };
 }
 
-/** Whether a series is flat, in words. */
+/** Whether a series is flat, with a summary for the output. */
 export interface Flatness {
   readonly isFlat: boolean;
-  readonly words: string;
+  readonly summary: string;
 }
 
-/** Compares the median of the last quarter with that of the first. */
+/** Compares the median of the last quarter with the median of the first. */
 export function flatnessOf({ name, unit, values, growth }: Series): Flatness {
   const quarter = Math.max(1, Math.floor(values.length / 4));
   const first = middle(values.slice(0, quarter));
@@ -21,10 +21,10 @@ export function flatnessOf({ name, unit, values, growth }: Series): Flatness {
   const limit = first * growth.times + growth.plus;
   const isFlat = last <= limit;
   const figures = [first, last, limit].map((value) => value.toFixed(1));
-  const words =
+  const summary =
     `${isFlat ? "flat" : "GROWS"}  ${name}: ${figures[0]} ${unit} in the first quarter,` +
     ` ${figures[1]} in the last (at most ${figures[2]})`;
-  return { isFlat, words };
+  return { isFlat, summary };
 }
 
 function middle(values: readonly number[]): number {

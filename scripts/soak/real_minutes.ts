@@ -3,13 +3,13 @@ import type { SimDaemon, SimNode } from "../../lib/simulator/mod.ts";
 import type { Series } from "./flatness.ts";
 import { openFiles } from "./simulated_day.ts";
 
-const SHARED_EXECUTION_MS = 1_000;
-/** Rounds before anything is measured. */
+const ROUND_MS = 1_000;
+/** Number of rounds without measurements. */
 const WARM_UP = 15;
 
 /**
- * The agent as a process beside the simulated node, for real minutes: tokens of a few seconds,
- * passwords that rotate, mounts that come and go, a nydusd that dies and comes back.
+ * Runs the agent as a process with the simulated node for some minutes of real time: tokens expire
+ * after seconds, passwords rotate, mounts are added and removed, and a nydusd is killed and restarted.
  */
 export async function realMinutes(minutes: number): Promise<readonly Series[]> {
   await using node = simNode({ plugin: { lifetimeMs: 6_000, cacheDuration: "3s" } });
@@ -19,13 +19,13 @@ export async function realMinutes(minutes: number): Promise<readonly Series[]> {
     images: [`${node.tokenRegistry.host}/team/first:v1`],
   });
   const image = `${node.passwordRegistry.host}/team/app:v1`;
-  const mortal = await node.addDaemon({ id: "mortal", mode: "dedicated", images: [image] });
+  const killed = await node.addDaemon({ id: "killed", mode: "dedicated", images: [image] });
   await using agent = await AgentProcess.start(node);
   const samples = { mib: [] as number[], files: [] as number[], children: [] as number[] };
-  const rounds = Math.round(minutes * 60_000 / SHARED_EXECUTION_MS);
+  const rounds = Math.round(minutes * 60_000 / ROUND_MS);
   for (let round = 1; round <= rounds + WARM_UP; round++) {
-    await disturb(node, { shared, mortal }, round);
-    await pause(SHARED_EXECUTION_MS);
+    await disturb(node, { shared, killed }, round);
+    await pause(ROUND_MS);
     await agent.get("/metrics");
     await agent.get("/");
     if (round <= WARM_UP) continue;
@@ -43,7 +43,7 @@ export async function realMinutes(minutes: number): Promise<readonly Series[]> {
 
 async function disturb(
   node: SimNode,
-  { shared, mortal }: { readonly shared: SimDaemon; readonly mortal: SimDaemon },
+  { shared, killed }: { readonly shared: SimDaemon; readonly killed: SimDaemon },
   round: number,
 ): Promise<void> {
   if (round % 3 === 0) node.rotatePassword(`password-${round}`);
@@ -52,8 +52,8 @@ async function disturb(
     const [, oldest] = shared.instances;
     if (shared.instances.length > 5 && oldest) await shared.unmount(oldest.snapshotId);
   }
-  if (round % 20 === 10) await mortal.kill();
-  if (round % 20 === 15) await mortal.start();
+  if (round % 20 === 10) await killed.kill();
+  if (round % 20 === 15) await killed.start();
 }
 
 async function residentMib(pid: number): Promise<number> {

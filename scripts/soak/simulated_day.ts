@@ -8,20 +8,22 @@ const HOUR_MS = 3_600_000;
 const STEP_MS = 60_000;
 const DAEMONS = 20;
 const MOUNTS = 10;
-/** Nothing is measured before: caches fill, code is compiled. */
+/** Hours without measurements, in which caches fill and code is compiled. */
 const WARM_UP_HOURS = 2;
 
 declare const globalThis: { readonly gc?: () => void };
 
 /**
- * Hours of virtual time in which mounts come and go: every ten minutes one daemon in four has other
- * images, which never come back, so that whatever is kept for an image that is gone adds up.
+ * Simulates hours of virtual time. Every ten minutes a quarter of the daemons get new images, and old
+ * images never return, so state that is not removed with its image accumulates.
  *
  * @throws {Error} when the runtime was started without `--v8-flags=--expose-gc`.
  */
 export async function simulatedHours(hours: number): Promise<readonly Series[]> {
   const { gc } = globalThis;
-  if (gc === undefined) throw new Error("measure the heap: start with --v8-flags=--expose-gc");
+  if (gc === undefined) {
+    throw new Error("failed to measure the heap: start with --v8-flags=--expose-gc");
+  }
   const clock = new FakeClock();
   const plugin = new CountedPlugin();
   const node = new NodeInMemory({ daemons: DAEMONS, refs: DAEMONS * MOUNTS }, btoa("token:stale"));
@@ -31,9 +33,9 @@ export async function simulatedHours(hours: number): Promise<readonly Series[]> 
   let fresh = DAEMONS * MOUNTS;
   for (let step = 1; step <= hours * HOUR_MS / STEP_MS; step++) {
     plugin.password = `password-${step}`;
-    if (step % 10 === 0) fresh = turnOver(node, step / 10, fresh);
+    if (step % 10 === 0) fresh = replaceImages(node, step / 10, fresh);
     await clock.advance(STEP_MS);
-    await rest(); // what answers a turn later
+    await rest(); // responses of the next event loop iteration
     if (step % 60 !== 0) continue;
     await agent.metrics.page();
     gc();
@@ -43,9 +45,9 @@ export async function simulatedHours(hours: number): Promise<readonly Series[]> 
     samples.entries.push(agent.store.size);
   }
   await agent.stop();
-  // A loop that stands still is flat too.
+  // A stalled reconcile loop would be flat too.
   if (node.calls.put < fresh) {
-    throw new Error(`turn the mounts over: ${node.calls.put} of ${fresh} told`);
+    throw new Error(`failed to deliver to all mounts: ${node.calls.put} of ${fresh}`);
   }
   const { heapMib, handles, entries } = samples;
   return [
@@ -55,8 +57,8 @@ export async function simulatedHours(hours: number): Promise<readonly Series[]> 
   ];
 }
 
-/** Gives every fourth daemon other images; returns the first number that is not taken. */
-function turnOver(node: NodeInMemory, round: number, fresh: number): number {
+/** Replaces the images of every fourth daemon; returns the first unused image number. */
+function replaceImages(node: NodeInMemory, round: number, fresh: number): number {
   let next = fresh;
   for (let d = round % 4; d < DAEMONS; d += 4) {
     const numbers = Array.from({ length: MOUNTS }, () => next++);
@@ -69,7 +71,7 @@ function rest(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 2));
 }
 
-/** How many files and sockets a process has open. */
+/** Returns the number of open files and sockets of a process. */
 export function openFiles(pid: number | "self"): number {
   return [...Deno.readDirSync(`/proc/${pid}/fd`)].length;
 }

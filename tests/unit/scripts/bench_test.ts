@@ -1,19 +1,19 @@
 import { equal, match, throws } from "node:assert/strict";
 import { formatRatios, isWithin, median } from "../../../scripts/lib/bench.ts";
 
-Deno.test("median is the middle, whatever the order", () => {
+Deno.test("median: returns the middle value regardless of the order", () => {
   equal(median([9, 1, 5]), 5);
   equal(median([7]), 7);
   throws(() => median([]), RangeError);
 });
 
-Deno.test("isWithin compares the ratio with its limit, inclusively", () => {
+Deno.test("isWithin: accepts a ratio up to and including the limit", () => {
   const ratio = { name: "x", hello: 10, unit: "ms", limit: 2 } as const;
   equal(isWithin({ ...ratio, agent: 20 }), true);
   equal(isWithin({ ...ratio, agent: 20.1 }), false);
 });
 
-Deno.test("formatRatios says which figure is too much", () => {
+Deno.test("formatRatios: marks a figure above its limit", () => {
   const ratio = { name: "start", agent: 50, hello: 20, unit: "ms", limit: 2 } as const;
   match(
     formatRatios([ratio]),

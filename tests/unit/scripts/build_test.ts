@@ -6,14 +6,14 @@ import { linkedLibraries } from "../../../scripts/lib/linked_libraries.ts";
 import { compileFlags } from "../../../scripts/lib/permissions.ts";
 import {
   checkDenort,
-  complaint,
   denortMissing,
+  errorOutput,
   parseTarget,
 } from "../../../scripts/lib/toolchain.ts";
 
 const INFO = { version: "1.0.0", commit: "0123456789ab-dirty", denoVersion: "2.9.6" };
 
-Deno.test("stampBundle puts the build's values into the module's own stamp", async () => {
+Deno.test("stampBundle: replaces the placeholder of the module with the values of the build", async () => {
   const source = await Deno.readTextFile(
     new URL("../../../lib/assets/build_info.ts", import.meta.url),
   );
@@ -22,17 +22,17 @@ Deno.test("stampBundle puts the build's values into the module's own stamp", asy
   equal(stamped.includes(DEVELOPMENT_STAMP), false);
 });
 
-Deno.test("stampBundle refuses a bundle without a stamp, with two, or odd values", () => {
+Deno.test("stampBundle: rejects a bundle without a stamp, with two stamps, or with an invalid value", () => {
   throws(() => stampBundle("", INFO), /0 times/);
   throws(() => stampBundle(DEVELOPMENT_STAMP.repeat(2), INFO), /2 times/);
-  throws(() => stampBundle(DEVELOPMENT_STAMP, { ...INFO, commit: '"|' }), /cannot stand/);
+  throws(() => stampBundle(DEVELOPMENT_STAMP, { ...INFO, commit: '"|' }), /unsupported value/);
 });
 
-Deno.test("BUILD_INFO says that it is run from source", () => {
+Deno.test("BUILD_INFO: identifies a run from source", () => {
   deepEqual({ ...BUILD_INFO }, { version: "development", commit: "development", denoVersion: "" });
 });
 
-Deno.test("compileFlags never grant everything, and never ask", () => {
+Deno.test("compileFlags: never grants all permissions, and disables prompts", () => {
   const flags = compileFlags();
   for (const flag of flags) {
     equal(/^(?:-A|--allow-all|--allow-ffi|--allow-import)/.test(flag), false, flag);
@@ -40,7 +40,7 @@ Deno.test("compileFlags never grant everything, and never ask", () => {
   ok(flags.includes("--no-prompt"));
 });
 
-Deno.test("the benchmark runs with the binary's flags of V8", async () => {
+Deno.test("bench task: uses the V8 flags of the binary", async () => {
   const { tasks } = JSON.parse(
     await Deno.readTextFile(new URL("../../../deno.json", import.meta.url)),
   );
@@ -49,13 +49,13 @@ Deno.test("the benchmark runs with the binary's flags of V8", async () => {
   ok(tasks.bench.command.split(" ").includes(flags[0]), "deno.json, task bench");
 });
 
-Deno.test("parseTarget knows the two targets and names them", () => {
+Deno.test("parseTarget: accepts the two targets and lists them in the error", () => {
   equal(parseTarget("aarch64-unknown-linux-gnu"), "aarch64-unknown-linux-gnu");
   throws(() => parseTarget("x86_64-pc-windows-msvc"), /x86_64-unknown-linux-gnu and aarch64/);
   throws(() => parseTarget("toString"), /not supported/);
 });
 
-Deno.test("checkDenort refuses what is missing, no program, or for another machine", async () => {
+Deno.test("checkDenort: rejects a missing file, a non-program and another machine", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const path = `${folder}/denort`;
@@ -76,25 +76,25 @@ Deno.test("checkDenort refuses what is missing, no program, or for another machi
   }
 });
 
-Deno.test("denortMissing names the three ways out", () => {
+Deno.test("denortMissing: lists three solutions", () => {
   const { message } = denortMissing("2.9.6", "x86_64-unknown-linux-gnu", "no network");
   for (const word of ["2.9.6", "HTTPS_PROXY", "DENORT_BIN", "cache"]) {
     ok(message.includes(word), word);
   }
 });
 
-Deno.test("complaint drops progress and backtraces", () => {
-  equal(complaint("Compile x\nDownload y\nerror: no\n\nStack backtrace:\n 0: z"), "error: no");
+Deno.test("errorOutput: removes progress lines and backtraces", () => {
+  equal(errorOutput("Compile x\nDownload y\nerror: no\n\nStack backtrace:\n 0: z"), "error: no");
 });
 
-Deno.test("linkedLibraries takes paths and refuses what is missing", () => {
+Deno.test("linkedLibraries: returns paths and rejects a missing library", () => {
   const text = "\tlinux-vdso.so.1 (0x7f)\n\tlibc.so.6 => /lib/libc.so.6 (0x7f)\n" +
     "\t/lib64/ld-linux-x86-64.so.2 (0x7f)\n";
   deepEqual(linkedLibraries(text), ["/lib/libc.so.6", "/lib64/ld-linux-x86-64.so.2"]);
   throws(() => linkedLibraries("\tlibx.so => not found\n"), /libx\.so => not found/);
 });
 
-Deno.test("numberModules: bundles of two folders get the same names and contents", async () => {
+Deno.test("numberModules: produces the same names and contents in two folders", async () => {
   const bundle = async (hashes: readonly string[]): Promise<Record<string, string>> => {
     const [app = "", chunk = ""] = hashes;
     const folder = await Deno.makeTempDir();

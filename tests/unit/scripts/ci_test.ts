@@ -11,7 +11,7 @@ async function run(checks: readonly Check[], strict: boolean): Promise<readonly 
   return await runChecks(checks, { strict, env: {}, report: () => {} });
 }
 
-Deno.test("runChecks: passes, fails, skips, and counts the tests of deno test", async () => {
+Deno.test("runChecks: reports passed, failed and skipped checks, and counts the tests of deno test", async () => {
   const results = await run([
     check("good", "echo 'ok | 3 passed | 0 failed | 1 ignored (2s)'"),
     check("bad", "echo 'FAILED | 2 passed | 1 failed (2s)'; exit 1"),
@@ -34,7 +34,7 @@ Deno.test("runChecks: passes, fails, skips, and counts the tests of deno test", 
   match(timesTable(results), /skipped +0 s {2}skipped: no such tool/);
 });
 
-Deno.test("runChecks: a required check that is skipped fails where that is asked for", async () => {
+Deno.test("runChecks: fails a skipped required check in strict mode", async () => {
   const skip = "echo 'no such tool'; exit 77";
   const results = await run(
     [check("required", skip), check("optional", skip, { required: false })],
@@ -43,7 +43,7 @@ Deno.test("runChecks: a required check that is skipped fails where that is asked
   deepEqual(results.map(({ state }) => state), ["failed", "skipped"]);
 });
 
-Deno.test("runChecks: lanes run side by side, and wait for each other where they must", async () => {
+Deno.test("runChecks: runs lanes in parallel and waits for dependencies", async () => {
   const dir = await Deno.makeTempDir();
   const results = await run([
     check("first", `until [ -e ${dir}/a ]; do sleep 0.01; done`),
@@ -61,7 +61,7 @@ Deno.test("summaryOf: reads the last summary of deno test", () => {
   deepEqual(summaryOf(text), { passed: 1317, failed: 2, ignored: 4 });
 });
 
-Deno.test("CI checks: every name that a check waits for exists and is not behind it", () => {
+Deno.test("CI checks: every dependency of a check exists", () => {
   for (const checks of [CHECKS, NIGHTLY]) {
     const names = checks.map(({ name }) => name);
     equal(new Set(names).size, names.length);
@@ -73,7 +73,7 @@ Deno.test("CI checks: every name that a check waits for exists and is not behind
   }
 });
 
-Deno.test("test tasks: what the test task leaves out is in test:extended", async () => {
+Deno.test("test tasks: test:extended runs the tests that the test task ignores", async () => {
   const { tasks } = JSON.parse(
     await Deno.readTextFile(new URL("../../../deno.json", import.meta.url)),
   );

@@ -10,7 +10,7 @@ async function f(x: number): Promise<boolean> {
 }
 `;
 
-Deno.test("mutantsOf: has each operator, and leaves types and imports alone", () => {
+Deno.test("mutantsOf: applies each operator, and does not change types and imports", () => {
   const mutants = mutantsOf("f.ts", SOURCE);
   const changes = mutants.map((mutant) => applied(mutant, SOURCE));
   for (
@@ -32,7 +32,7 @@ Deno.test("mutantsOf: has each operator, and leaves types and imports alone", ()
   equal(new Set(changes).size, changes.length, "each differs");
 });
 
-Deno.test("sample: spreads mutants over packages, and the seed decides", () => {
+Deno.test("sample: spreads mutants over packages, and returns the same selection for the same seed", () => {
   const mutants = mutantsOf("f.ts", SOURCE);
   const pools = new Map([["a", mutants], ["b", mutants.slice(0, 3)]]);
   const picked = sample(pools, 6, () => 0);

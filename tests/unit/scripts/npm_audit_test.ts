@@ -5,12 +5,12 @@ const PACKAGES = [{ name: "hono", version: "1.0.0" }, { name: "@a/b", version: "
 const hasNpm = await new Deno.Command("npm", { args: ["--version"], stdout: "null" }).output()
   .then(({ success }) => success, () => false);
 
-/** A registry on loopback that knows one vulnerability, or does not know of such lists. */
+/** Runs a loopback registry with the given advisories, or without advisory support. */
 async function withRegistry(
   advisories: unknown,
-  run: (settings: Record<string, string>, asked: unknown[]) => Promise<void>,
+  run: (settings: Record<string, string>, requests: unknown[]) => Promise<void>,
 ): Promise<void> {
-  const asked: unknown[] = [];
+  const requests: unknown[] = [];
   await using server = Deno.serve(
     { hostname: "127.0.0.1", port: 0, onListen: () => {} },
     async (request) => {
@@ -18,7 +18,7 @@ async function withRegistry(
         return Response.json({}, { status: request.method === "POST" ? 405 : 404 });
       }
       const unpacked = request.body?.pipeThrough(new DecompressionStream("gzip"));
-      asked.push(await new Response(unpacked).json());
+      requests.push(await new Response(unpacked).json());
       return Response.json(advisories);
     },
   );
@@ -26,10 +26,10 @@ async function withRegistry(
     npm_config_registry: `http://127.0.0.1:${server.addr.port}/`,
     npm_config_cache: await Deno.makeTempDir({ prefix: "npm-cache-" }),
     npm_config_update_notifier: "false",
-  }, asked);
+  }, requests);
 }
 
-Deno.test("npmLock has a place for two versions of one package", () => {
+Deno.test("npmLock: contains two versions of one package", () => {
   const lock = npmLock([...PACKAGES, { name: "hono", version: "9.0.0" }]) as {
     readonly packages: Readonly<Record<string, unknown>>;
   };
@@ -38,7 +38,7 @@ Deno.test("npmLock has a place for two versions of one package", () => {
 });
 
 Deno.test({
-  name: "npmAudit finds a vulnerability, and says clean only when the list was had",
+  name: "npmAudit: finds a vulnerability, and returns clean only after a successful request",
   ignore: !hasNpm,
   fn: async () => {
     const advisory = {
@@ -48,11 +48,11 @@ Deno.test({
       severity: "high",
       vulnerable_versions: "<5.0.0",
     };
-    await withRegistry({ hono: [advisory] }, async (settings, asked) => {
+    await withRegistry({ hono: [advisory] }, async (settings, requests) => {
       const found = await npmAudit(PACKAGES, settings);
       equal(found.kind, "vulnerable");
       ok(found.kind === "vulnerable" && found.findings.some((line) => line.includes("It leaks")));
-      deepEqual(asked[0], { hono: ["1.0.0"], "@a/b": ["2.0.0"] });
+      deepEqual(requests[0], { hono: ["1.0.0"], "@a/b": ["2.0.0"] });
     });
     await withRegistry({}, async (settings) => {
       deepEqual(await npmAudit(PACKAGES, settings), { kind: "clean", packages: 2 });
@@ -64,7 +64,7 @@ Deno.test({
   },
 });
 
-Deno.test("readAudit takes nothing but a whole report for an answer, and names no host", () => {
+Deno.test("readAudit: accepts only a complete report, and does not return host names", () => {
   for (const text of ["", "{}", "null", "[]", '{"auditReportVersion": 2}', "half {"]) {
     equal(readAudit(text, PACKAGES).kind, "unavailable", text);
   }

@@ -27,14 +27,14 @@ const LOCK = {
 
 const LICENCES: Record<string, string> = { zeta: "MIT", "@scope/alpha": "(MIT OR Apache-2.0)" };
 
-// A document is plain JSON; its shape is what is tested here.
+// The document is plain JSON, and its shape is tested here.
 // deno-lint-ignore no-explicit-any
 function document(): any {
   const shipped = new Set(["zeta@2.0.0", "@scope/alpha@1.0.0", "peer@1.0.0"]);
   return sbomFromLock(LOCK, SUBJECT, { shipped, licenceOf: (name) => LICENCES[name] });
 }
 
-Deno.test("sbomFromLock names the program with its hash, commit and target", () => {
+Deno.test("sbomFromLock: describes the program with its hash, commit and target", () => {
   const { bomFormat, specVersion, metadata } = document();
   equal(bomFormat, "CycloneDX");
   equal(specVersion, "1.6");
@@ -46,7 +46,7 @@ Deno.test("sbomFromLock names the program with its hash, commit and target", () 
   equal("timestamp" in metadata, false);
 });
 
-Deno.test("sbomFromLock lists every locked package once, the runtime first", () => {
+Deno.test("sbomFromLock: lists the runtime first, and every locked package once", () => {
   const purls = document().components.map((component: { purl: string }) => component.purl);
   deepEqual(purls, [
     "pkg:github/denoland/deno@v2.9.6",
@@ -57,7 +57,7 @@ Deno.test("sbomFromLock lists every locked package once, the runtime first", () 
   ]);
 });
 
-Deno.test("sbomFromLock turns integrity into hex and keeps licences", () => {
+Deno.test("sbomFromLock: converts integrity to hex and keeps licences", () => {
   const byName = new Map(
     document().components.map((component: { name: string }) => [component.name, component]),
   );
@@ -76,7 +76,7 @@ Deno.test("sbomFromLock turns integrity into hex and keeps licences", () => {
   equal(testOnly.scope, "excluded");
 });
 
-Deno.test("sbomFromLock resolves dependencies to references that exist", () => {
+Deno.test("sbomFromLock: resolves dependencies to references that exist", () => {
   const { dependencies, components, metadata } = document();
   const refs = new Set([
     metadata.component["bom-ref"],
@@ -93,11 +93,11 @@ Deno.test("sbomFromLock resolves dependencies to references that exist", () => {
   equal(main.includes("pkg:npm/test-only@3.0.0"), false);
 });
 
-Deno.test("sbomFromLock gives equal documents for equal input", () => {
+Deno.test("sbomFromLock: returns equal documents for equal input", () => {
   equal(JSON.stringify(document()), JSON.stringify(document()));
 });
 
-Deno.test("sbomFromLock of this project's lock file gives every package a hash", async () => {
+Deno.test("sbomFromLock: adds a hash to every package of this project's lock file", async () => {
   const lock = JSON.parse(await Deno.readTextFile(new URL("../../../deno.lock", import.meta.url)));
   const facts = { shipped: new Set<string>(), licenceOf: () => undefined };
   // deno-lint-ignore no-explicit-any
@@ -109,6 +109,6 @@ Deno.test("sbomFromLock of this project's lock file gives every package a hash",
   }
 });
 
-Deno.test("npmPurl escapes the scope", () => {
+Deno.test("npmPurl: escapes the scope", () => {
   equal(npmPurl("@logtape/logtape", "2.4.2"), "pkg:npm/%40logtape/logtape@2.4.2");
 });

@@ -1,10 +1,10 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { reachedPackages } from "../../../scripts/lib/packages.ts";
 import {
-  breachesOf,
   dependenciesOf,
   isFrozen,
   type Manifest,
+  violationsOf,
 } from "../../../scripts/lib/supply_chain.ts";
 
 const DIGEST = `sha512-${"A".repeat(86)}==`;
@@ -21,31 +21,31 @@ const README = `
 | -------- | ------------- | ------- | ------------------ |
 | \`thing\` | @scope/direct | MIT     | reads things       |
 
-They bring along: \`brought\` (ISC).
+Transitive: \`brought\` (ISC).
 `;
 const MANIFESTS: Readonly<Record<string, Manifest>> = {
   "@scope/direct": { license: "MIT", scripts: { test: "x" }, hasNativeBuild: false },
   brought: { license: "ISC", hasNativeBuild: false },
 };
 
-function breaches(
+function violations(
   { lock = LOCK as unknown, manifests = MANIFESTS, readme = README } = {},
 ): readonly string[] {
   // deno-lint-ignore no-explicit-any
   const found = dependenciesOf(lock as any, new Set(), (name) => manifests[name]);
-  return breachesOf(found, readme);
+  return violationsOf(found, readme);
 }
 
-Deno.test("dependenciesOf lists a lock's packages, those that are named and those that come along", () => {
+Deno.test("dependenciesOf: lists direct and transitive packages of a lock", () => {
   const found = dependenciesOf(LOCK, new Set(["brought@3.0.0"]), (name) => MANIFESTS[name]);
   deepEqual(
     found.map(({ name, isDirect, isShipped, licence }) => [name, isDirect, isShipped, licence]),
     [["@scope/direct", true, false, "MIT"], ["brought", false, true, "ISC"]],
   );
-  deepEqual(breaches(), []);
+  deepEqual(violations(), []);
 });
 
-Deno.test("reachedPackages leaves out what only tests import", () => {
+Deno.test("reachedPackages: excludes packages that only tests import", () => {
   const npmPackages = {
     "a@1": { name: "a", version: "1", dependencies: ["b@2_a@1"] },
     "b@2_a@1": { name: "b", version: "2", dependencies: ["a@1"] },
@@ -55,38 +55,38 @@ Deno.test("reachedPackages leaves out what only tests import", () => {
   deepEqual([...reached].toSorted(), ["a@1", "b@2"]);
 });
 
-Deno.test("breachesOf tells a package that runs something at its install", () => {
+Deno.test("violationsOf: reports a package with an install script", () => {
   const brought = { license: "ISC", scripts: { postinstall: "curl" }, hasNativeBuild: true };
-  deepEqual(breaches({ manifests: { ...MANIFESTS, brought } }), [
-    "brought@3.0.0: runs at its install: postinstall",
-    "brought@3.0.0: runs at its install: binding.gyp",
+  deepEqual(violations({ manifests: { ...MANIFESTS, brought } }), [
+    "brought@3.0.0: install script: postinstall",
+    "brought@3.0.0: install script: binding.gyp",
   ]);
   const npm = { ...LOCK.npm, "brought@3.0.0": { integrity: DIGEST, scripts: true } };
-  deepEqual(breaches({ lock: { ...LOCK, npm } }), [
-    "brought@3.0.0: runs at its install: scripts in deno.lock",
+  deepEqual(violations({ lock: { ...LOCK, npm } }), [
+    "brought@3.0.0: install script: scripts in deno.lock",
   ]);
 });
 
-Deno.test("breachesOf tells licences that are unknown, not allowed, or not told", () => {
+Deno.test("violationsOf: reports licences that are unknown, not allowed, or missing in the README", () => {
   const { brought: _, ...fewer } = MANIFESTS;
-  deepEqual(breaches({ manifests: fewer }), ["brought@3.0.0: no licence found"]);
+  deepEqual(violations({ manifests: fewer }), ["brought@3.0.0: no licence found"]);
   const direct = { license: "AGPL-3.0", hasNativeBuild: false };
-  deepEqual(breaches({ manifests: { ...MANIFESTS, "@scope/direct": direct } }), [
-    "@scope/direct@1.0.0: the licence AGPL-3.0 is not on the list",
+  deepEqual(violations({ manifests: { ...MANIFESTS, "@scope/direct": direct } }), [
+    "@scope/direct@1.0.0: licence AGPL-3.0 is not allowed",
   ]);
-  equal(breaches({ readme: README.replace("(ISC)", "(MIT)") }).length, 1);
-  equal(breaches({ readme: README.replace("| MIT ", "| ISC ") }).length, 1);
-  equal(breaches({ readme: README.replace("reads things", "") }).length, 1, "without a reason");
+  equal(violations({ readme: README.replace("(ISC)", "(MIT)") }).length, 1);
+  equal(violations({ readme: README.replace("| MIT ", "| ISC ") }).length, 1);
+  equal(violations({ readme: README.replace("reads things", "") }).length, 1, "without a reason");
 });
 
-Deno.test("breachesOf tells a package without a digest", () => {
+Deno.test("violationsOf: reports a package without a digest", () => {
   const npm = { ...LOCK.npm, "brought@3.0.0": {} };
-  deepEqual(breaches({ lock: { ...LOCK, npm } }), [
-    "brought@3.0.0: deno.lock holds no SHA-512 of it",
+  deepEqual(violations({ lock: { ...LOCK, npm } }), [
+    "brought@3.0.0: no SHA-512 in deno.lock",
   ]);
 });
 
-Deno.test("deno.lock is frozen, and locks packages of one registry alone", async () => {
+Deno.test("deno.lock: is frozen, and contains only npm packages", async () => {
   const root = new URL("../../../", import.meta.url);
   equal(isFrozen(JSON.parse(await Deno.readTextFile(new URL("deno.json", root)))), true);
   equal(isFrozen({ lock: { frozen: false } }), false);

@@ -8,13 +8,13 @@ Deno.test("terms: finds a retired word in prose, identifiers and constants", () 
   deepEqual(words("const lookSoon = TELL_EVERY_MS;").sort(), ["look", "soon", "tell"]);
 });
 
-Deno.test("terms: names the line and the replacement", () => {
+Deno.test("terms: returns the line and the replacement", () => {
   const [finding] = findRetiredTerms("one\nthe hard clock\n");
   equal(finding?.line, 2);
   equal(finding?.instead.includes("expiry"), true);
 });
 
-Deno.test("terms: leaves standard words alone", () => {
+Deno.test("terms: accepts standard words", () => {
   const text = "lookup, look up, lifetime, deadline, deadlock, life cycle, namespace, --quiet, " +
     "troubleshooting, as soon as";
   deepEqual(words(text), []);
