@@ -69,7 +69,7 @@ Deno.test("defect 2: nydusd gets the credential although its configuration file 
   node.rotatePassword("second");
   await allNewest(agent, node);
   const [{ deliveryDetail = "" } = {}] = (await agent.status()).daemons[0]?.instances ?? [];
-  ok(deliveryDetail.includes("not written"), deliveryDetail);
+  ok(deliveryDetail.includes("failed to write the configuration file"), deliveryDetail);
 });
 
 Deno.test("defect 3: two plugins with the same cache key do not overwrite each other", async () => {

@@ -226,7 +226,7 @@ Deno.test("healthOf: a file-only delivery is a problem only while nydusd uses an
 });
 
 Deno.test("healthOf: warns about a configuration file that is not written", () => {
-  const deliveryDetail = "its configuration file was not written: read-only file system";
+  const deliveryDetail = "failed to write the configuration file: read-only file system";
   const mount = (file: string) => mountOf("1", { file, deliveryDetail });
   const failed = health({ images: [imageOf(IMAGE)], daemons: [daemonOf("d", [mount("failed")])] });
   deepEqual([failed.level, failed.about], ["warning", "deliveries"]);
