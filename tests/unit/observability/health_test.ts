@@ -232,7 +232,7 @@ Deno.test("healthOf: warns about a configuration file that is not written", () =
   deepEqual([failed.level, failed.about], ["warning", "deliveries"]);
   match(
     failed.summary,
-    /would use an outdated credential after a restart of its nydusd: its configuration file /,
+    /would use an outdated credential after a restart of its nydusd: failed to write the configuration file/,
   );
   equal(
     health({ images: [imageOf(IMAGE)], daemons: [daemonOf("d", [mount("skipped")])] }).level,
