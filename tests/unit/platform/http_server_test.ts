@@ -175,6 +175,16 @@ Deno.test("HttpServer: closes connections whose head, body or next request does 
     }
   }));
 
+Deno.test("HttpServer: serves a request although 64 others never finish their bodies", () =>
+  onServer(echo, async ({ connect }) => {
+    const unfinished = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nabc";
+    for (let i = 0; i < 64; i++) await send(await connect(), unfinished);
+    await pass();
+    const other = await connect();
+    await send(other, GET);
+    match(await receive(other, '""'), /^HTTP\/1\.1 200 [^]*GET \/ ""$/);
+  }, { maxConnections: 32 }));
+
 Deno.test("HttpServer: a header that trickles does not extend the deadline", () =>
   onServer(hello, async ({ clock, connect }) => {
     const connection = await connect();
