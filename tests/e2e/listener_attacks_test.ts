@@ -67,6 +67,7 @@ Deno.test("listeners: 1,100 CRI clients do not affect the agent, which serves ag
 Deno.test("listeners: SIGTERM right after startup stops the agent and restores the CRI link", () =>
   criProxyStage(async ({ node, link, upstream, criProxy }) => {
     using _runtime = echoOn(upstream);
+    await Deno.symlink(upstream, link); // as the tmpfiles line does at boot
     await using agent = await AgentProcess.start(node, { more: criProxy }, { waitReady: false });
     await agent.until("an answer", async () => (await agent.get("/livez")).status === 200);
     agent.signal("SIGTERM");
