@@ -138,7 +138,9 @@ Deno.test("serveByteProxy: closes the client's connection when the upstream is u
   });
 });
 
-Deno.test("serveByteProxy: is idle when no call is in flight and no write is pending", async () => {
+Deno.test("serveByteProxy: is idle when no call is in flight and no write is pending", {
+  ignore: /^2\.[0-8]\./.test(Deno.version.deno), // closing does not cancel a write there
+}, async () => {
   await stage(async (dir, upstream) => {
     const path = join(dir, "cri-proxy");
     let callsInFlight = 1;
