@@ -162,7 +162,7 @@ const compiled = { after: [COMPILE] };
 /** For checks that use the binary if the compilation passed, and run from source otherwise. */
 const beside = { afterEnd: [PACKAGES, COMPILE] };
 
-/** Checks that must pass before a change is merged: at most 15 minutes on two cores. */
+/** Checks that must pass before a change is merged: about 20 minutes on two cores. */
 export const CHECKS: readonly Check[] = [
   check(PACKAGES, "wait-1", 10, INSTALL),
   check(COMPILE, "cpu", 6, `${KIT}\n"$kit/deno" run -A scripts/compile.ts --compare`),
