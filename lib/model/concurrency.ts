@@ -1,5 +1,3 @@
-import type { Clock } from "./ports.ts";
-
 /** Waits for work that other callers share: an abort ends the wait, not the work. */
 export async function abortable<T>(
   work: Promise<T>,
@@ -41,39 +39,5 @@ export class Semaphore {
       if (next === undefined) this.#free++;
       else next();
     }
-  }
-}
-
-/** How long a task may run before it yields to the event loop. */
-const SLICE_MS = 8;
-
-/**
- * Keeps a long task from blocking the event loop. Awaiting a promise that is already resolved does
- * not yield to timers and I/O, so a loop over many cached credentials would delay the HTTP servers
- * and the watchdog. Such a loop checks {@linkcode EventLoopYielder.isDue} between two items.
- *
- * Invariants: at most one sleep is pending; every caller that yields meanwhile awaits that one.
- */
-export class EventLoopYielder {
-  readonly #clock: Clock;
-  #sinceMs: number;
-  #pending: Promise<void> | undefined;
-
-  constructor(clock: Clock) {
-    this.#clock = clock;
-    this.#sinceMs = clock.monotonicMs();
-  }
-
-  /** Whether the caller has to await {@linkcode EventLoopYielder.yield} before it continues. */
-  get isDue(): boolean {
-    return this.#pending !== undefined || this.#clock.monotonicMs() - this.#sinceMs >= SLICE_MS;
-  }
-
-  /** Yields to the event loop once. */
-  async yield(): Promise<void> {
-    await (this.#pending ??= this.#clock.sleep(0).finally(() => {
-      this.#pending = undefined;
-      this.#sinceMs = this.#clock.monotonicMs();
-    }));
   }
 }
