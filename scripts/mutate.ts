@@ -36,8 +36,8 @@ const COPIED = [
   "scripts",
   "tests",
 ];
-/** Tests that take too long for every mutant. */
-const EXCLUDED_TESTS = /^tests\/unit\/(?:fuzz\/|scripts\/)/;
+/** Tests that take too long for every mutant, and tests of the documents and the layout. */
+const EXCLUDED_TESTS = /^tests\/unit\/(?:fuzz\/|scripts\/|[^/]*$)/;
 const RUN_LIMIT_SECONDS = 120;
 
 const { values } = parseArgs({
