@@ -32,7 +32,7 @@ import { readProviderConfig } from "../../../lib/providers/exec_plugin/provider_
 import { readHelperResult } from "../../../lib/providers/docker/credential_helper.ts";
 import { readGoYaml } from "../../../lib/formats/go_yaml.ts";
 import { ExecAuthenticator } from "../../../lib/providers/kubernetes/exec_credential.ts";
-import { readKubeconfigs } from "../../../lib/providers/kubernetes/kubeconfig.ts";
+import { readKubeconfig } from "../../../lib/providers/kubernetes/kubeconfig.ts";
 import { readPod } from "../../../lib/providers/kubernetes/node_informers.ts";
 import { readPullSecret } from "../../../lib/providers/kubernetes/secret_reader.ts";
 import { parseChallenges } from "../../../lib/verification/challenge.ts";
@@ -95,7 +95,6 @@ async function execCredential(text: string): Promise<unknown> {
     env: {},
     apiVersion: "client.authentication.k8s.io/v1",
     provideClusterInfo: false,
-    installHint: "",
   } as never, environment as never).get({});
 }
 const EXECUTABLE = { kind: "file", stamp: "", size: 1, mode: 0o755, uid: 0, gid: 0 } as const;
@@ -141,7 +140,7 @@ export const TEXT_PARSERS: readonly TextParser[] = [
     })),
   never("readGoYaml", readGoYaml),
   never("readProviderConfig", (text) => readProviderConfig(text, "f")),
-  never("readKubeconfigs", (text) => readKubeconfigs([{ path: "/f", text }])),
+  never("readKubeconfig", (text) => readKubeconfig(text, "/f")),
   never("readPluginResponse", (text) => readPluginResponse(text, 0)),
   never("readHelperResult", (text) => readHelperResult(exited(text))),
   never("readHelperResult of a failure", (text) => readHelperResult(exited(text, 1))),
