@@ -8,7 +8,7 @@ import {
   Secret,
 } from "../../model/mod.ts";
 import { type Fields, isFields } from "../../formats/mod.ts";
-import { findExecutable, MAX_STDOUT_BYTES, processProblem } from "../executable.ts";
+import { findExecutable, MAX_STDOUT_BYTES, processProblem } from "../program/mod.ts";
 import type { ExecConfig } from "./kubeconfig.ts";
 
 /** The credential of an exec plugin: a token, a certificate with its key, or both. */

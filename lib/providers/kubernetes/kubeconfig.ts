@@ -1,7 +1,6 @@
 import { dirname, isAbsolute, join } from "@std/path";
 import { type ConfigProblem, defined, Secret } from "../../model/mod.ts";
-import { goField, goString, isFields } from "../../formats/mod.ts";
-import { ConfigObject, ConfigReport } from "../config_reader.ts";
+import { ConfigObject, ConfigReport, goField, goString, isFields } from "../../formats/mod.ts";
 
 /** A PEM text: inline, or in a file that may be rotated. */
 export type PemSource =

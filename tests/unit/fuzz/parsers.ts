@@ -35,7 +35,7 @@ import { ExecAuthenticator } from "../../../lib/providers/kubernetes/exec_creden
 import { readKubeconfig } from "../../../lib/providers/kubernetes/kubeconfig.ts";
 import { readPod } from "../../../lib/providers/kubernetes/node_informers.ts";
 import { readPullSecret } from "../../../lib/providers/kubernetes/secret_reader.ts";
-import { parseChallenges } from "../../../lib/verification/challenge.ts";
+import { parseChallenges } from "../../../lib/verification/registry_responses.ts";
 import { readTokenResponse } from "../../../lib/verification/token_service.ts";
 import { registryOfKey } from "../../../lib/providers/docker/secret_keyring.ts";
 import { pullCredential, registryOf } from "../../../lib/cri/auth_config.ts";
@@ -142,8 +142,8 @@ export const TEXT_PARSERS: readonly TextParser[] = [
   never("readProviderConfig", (text) => readProviderConfig(text, "f")),
   never("readKubeconfig", (text) => readKubeconfig(text, "/f")),
   never("readPluginResponse", (text) => readPluginResponse(text, 0)),
-  never("readHelperResult", (text) => readHelperResult(exited(text))),
-  never("readHelperResult of a failure", (text) => readHelperResult(exited(text, 1))),
+  never("readHelperResult", (text) => readHelperResult(exited(text), 1)),
+  never("readHelperResult of a failure", (text) => readHelperResult(exited(text, 1), 1)),
   refuses("parseDockerConfig", (text) => {
     const config = parseDockerConfig(text);
     return [...config.auths.values()].map(credentialsOf).concat(

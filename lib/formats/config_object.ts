@@ -1,12 +1,6 @@
 import type { ConfigProblem } from "../model/mod.ts";
-import {
-  type Fields,
-  goField,
-  goString,
-  isFields,
-  readGoYaml,
-  unknownFields,
-} from "../formats/mod.ts";
+import { type Fields, goField, isFields, unknownFields } from "./go_json.ts";
+import { goString, readGoYaml } from "./go_yaml.ts";
 
 /** Problems and warnings of a configuration file. They quote no values except names. */
 export class ConfigReport {
@@ -64,9 +58,9 @@ export class ConfigObject {
     this.#place = place;
   }
 
-  /** Returns the location of a field. */
+  /** Returns the location of a field; without a name, that of the object. */
   place(name: string): string {
-    return this.#place === "" ? name : `${this.#place}.${name}`;
+    return [this.#place, name].filter((part) => part !== "").join(".");
   }
 
   /** Returns a field; undefined if it is missing or null. */
