@@ -6,12 +6,11 @@ import type { MetricsPage } from "./metrics.ts";
 import { imagePage, unknownImagePage } from "./page/image_page.ts";
 import { icon, PAGE_POLICY } from "./page/layout.ts";
 import { nodePage } from "./page/node_page.ts";
-import { type ExpositionFormat, preferredFormat } from "./prometheus.ts";
 import { printable } from "./redact.ts";
 
 /** Options of {@linkcode createApp}. */
 export interface AppOptions {
-  readonly metrics: { page(format: ExpositionFormat): Promise<MetricsPage> };
+  readonly metrics: { page(): Promise<MetricsPage> };
   readonly status: () => AgentStatus;
   readonly health: () => HealthView;
   /** Returns the recent history of an image. @default No history */
@@ -54,13 +53,11 @@ export function createApp(options: AppOptions): Hono {
     return await next();
   });
 
-  const metricsPage = (c: Context) => {
-    const format = preferredFormat(c.req.header("accept") ?? "");
-    return cache.respond(format, async () => {
-      const { contentType, body } = await metrics.page(format);
+  const metricsPage = (c: Context) =>
+    cache.respond("/metrics", async () => {
+      const { contentType, body } = await metrics.page();
       return c.body(body, 200, { "content-type": contentType });
     });
-  };
   app.get("/metrics", metricsPage);
   app.get("/v1/metrics", metricsPage);
 
