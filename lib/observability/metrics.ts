@@ -12,9 +12,12 @@ import {
   type DeliveryOutcome,
   DISCOVERY_SOURCES,
   type Observer,
+  type ProviderName,
+  REASON_CODES,
+  type ReasonCode,
+  reasonOutcome,
 } from "../model/mod.ts";
 import { DURATION_BUCKETS, LABEL_VALUES, METRICS } from "./metric_definitions.ts";
-import { failureReasons } from "./reasons.ts";
 
 /** Options of {@linkcode AgentMetrics}. */
 export interface AgentMetricsOptions {
@@ -247,6 +250,23 @@ function createMetrics(registry: prometheus.Registry): Metrics {
   });
   return Object.fromEntries(entries) as Metrics;
 }
+
+/** Returns the reasons for which a provider can fail, so that there are no impossible series. */
+function failureReasons(provider: ProviderName): readonly ReasonCode[] {
+  const usesKubernetes = provider === "kubesecret" || provider === "kubelet";
+  return (Object.keys(REASON_CODES) as ReasonCode[]).filter((reason) =>
+    reasonOutcome(reason) === "failed" && reason !== "registry-refused" && // returned by no provider
+    (!reason.startsWith("plugin-") || provider === "kubelet") &&
+    (!reason.startsWith("helper-") || provider === "docker") &&
+    (usesKubernetes || !KUBERNETES_REASONS.includes(reason))
+  );
+}
+
+const KUBERNETES_REASONS: readonly ReasonCode[] = [
+  "source-refused",
+  "forbidden-by-rbac",
+  "token-unavailable",
+];
 
 function isFailedDelivery({ kind, file }: DeliveryOutcome): boolean {
   return kind === "rejected" || kind === "unreachable" || kind === "unsupported" ||
