@@ -40,7 +40,7 @@ import { readTokenResponse } from "../../../lib/verification/token_service.ts";
 import { registryOfKey } from "../../../lib/providers/docker/secret_keyring.ts";
 import { pullCredential, registryOf } from "../../../lib/cri/auth_config.ts";
 import { decodeCache } from "../../../lib/cri/pull_cache_file.ts";
-import { outcomeOf } from "../../../lib/cri/pull.ts";
+import { outcomeOf } from "../../../lib/cri/calls.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 import { exited, FakeProcessRunner } from "../../fakes/process.ts";
