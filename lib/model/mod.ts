@@ -31,6 +31,7 @@ export {
   formatProblem,
   joinNames,
   messageOf,
+  printable,
   safeMessageOf,
 } from "./errors.ts";
 export * from "./events.ts";

@@ -1,12 +1,11 @@
 import { type Context, Hono } from "hono";
-import { type AgentStatus, isAllowedHost, parseImageReference } from "../model/mod.ts";
+import { type AgentStatus, isAllowedHost, parseImageReference, printable } from "../model/mod.ts";
 import type { HealthView } from "./health.ts";
 import type { ImageRecord } from "./image_history.ts";
 import type { MetricsPage } from "./metrics.ts";
 import { imagePage, unknownImagePage } from "./page/image_page.ts";
 import { icon, PAGE_POLICY } from "./page/layout.ts";
 import { nodePage } from "./page/node_page.ts";
-import { printable } from "./redact.ts";
 
 /** Options of {@linkcode createApp}. */
 export interface AppOptions {

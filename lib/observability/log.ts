@@ -1,7 +1,7 @@
-import type { AgentEvent, Observer } from "../model/mod.ts";
+import { type AgentEvent, type Observer, printable } from "../model/mod.ts";
 import { LOG_EVENTS, type LogEventName, type LogLevel } from "./log_events.ts";
 import { type LogLine, logLinesOf } from "./log_lines.ts";
-import { printable, redact } from "./redact.ts";
+import { redact } from "./redact.ts";
 
 /** Options of {@linkcode createLog}. */
 export interface LogOptions {

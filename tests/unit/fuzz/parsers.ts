@@ -4,7 +4,7 @@
  * @module
  */
 import { loadAgentConfig } from "../../../lib/config/mod.ts";
-import { printable, redactText } from "../../../lib/observability/redact.ts";
+import { redactText } from "../../../lib/observability/redact.ts";
 import { createNydusdApi, createSnapshotterApi } from "../../../lib/platform/mod.ts";
 import { inUseDelayMs, rewriteConfigText } from "../../../lib/delivery/mod.ts";
 import { mirrorsOf } from "../../../lib/discovery/approved_hosts.ts";
@@ -19,6 +19,7 @@ import {
   matchImage,
   parseDurationMs,
   parseImageReference,
+  printable,
   readBackendOfFile,
   repositoryReference,
   Secret,
