@@ -118,11 +118,12 @@ export function parseChallenges(header: string): readonly Challenge[] {
   };
   while (true) {
     match(SEPARATORS);
-    const [, name = "", quoted, value = quoted?.replaceAll(/\\(.)/g, "$1") ?? ""] = match(PARAM) ??
-      [];
+    const [, name = "", quoted = "", plain] = match(PARAM) ?? [];
     const params = challenges.at(-1)?.params;
     if (name !== "" && params !== undefined) {
-      if (!params.has(name.toLowerCase())) params.set(name.toLowerCase(), value);
+      if (!params.has(name.toLowerCase())) {
+        params.set(name.toLowerCase(), plain ?? quoted.replaceAll(/\\(.)/g, "$1"));
+      }
       continue;
     }
     const scheme = name === "" ? match(SCHEME)?.[1] : undefined;

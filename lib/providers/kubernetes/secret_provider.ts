@@ -8,7 +8,6 @@ import {
   type CredentialProvider,
   type CredentialRequest,
   defined,
-  type ImageTarget,
   type ProviderNote,
   type ProviderOutcome,
   targetOf,
