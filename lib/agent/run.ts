@@ -81,8 +81,9 @@ export async function run(context: Context, flags: Flags): Promise<number> {
   reload = () => void reloader.reload();
   if (isReloadPending) reload();
   const health = () => servers.health();
-  resources.use(reportHealth({ clock, notifier, observer, health, signal: stop.signal }));
-  await agent.run({ signal: stop.signal, ready: () => void notifier.ready(health().summary) });
+  const { signal } = stop;
+  observers.push(resources.use(reportHealth({ clock, notifier, observer, health, signal })));
+  await agent.run({ signal, ready: () => void notifier.ready(health().summary) });
   await notifier.stopping();
   return exitCode;
 }

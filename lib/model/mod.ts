@@ -9,7 +9,7 @@ export { AnswerDeadline } from "./answer_deadline.ts";
 export { Backoff, ScopedBackoff, waitingCeilingMs } from "./backoff.ts";
 export { abortable, Semaphore } from "./concurrency.ts";
 export * from "./credential.ts";
-export { Deadline } from "./deadline.ts";
+export { Deadline, sleepToNextTick } from "./deadline.ts";
 export { defined } from "./defined.ts";
 export * from "./duration.ts";
 export {
