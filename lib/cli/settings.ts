@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import { CONFIG_KEYS, type Flags } from "../config/mod.ts";
+import { CONFIG_KEYS, flagName, type Flags } from "../config/mod.ts";
 
 /** A command-line option for a configuration key. */
 interface ConfigFlag {
@@ -22,10 +22,9 @@ const CONFIG_FLAGS: readonly ConfigFlag[] = [
   },
   ...CONFIG_KEYS.flatMap(({ flag: name, description, path, type, ...key }): ConfigFlag[] => {
     if (name === undefined) return [];
-    const long = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
-    const value = type.kind === "choice" ? type.choices.join("|") : type.kind;
+    const long = flagName(name);
     const byDefault = key.default === undefined ? "" : `, default ${key.default}`;
-    return [{ name, long, value, help: `${description} (${path}${byDefault})` }];
+    return [{ name, long, value: type.name, help: `${description} (${path}${byDefault})` }];
   }),
 ];
 
