@@ -30,11 +30,37 @@ const CONFIG_FLAGS: readonly ConfigFlag[] = [
 
 const HELP_GROUP = "Settings (also keys of the configuration file):";
 
-/** Adds the options for configuration keys, below the command's own options. */
-export function addSettings(command: Command): void {
-  for (const { name, long, value, help } of CONFIG_FLAGS) {
-    const option = new Option(`${long} <${value}>`, help);
-    command.addOption(name === "config" ? option : option.helpGroup(HELP_GROUP));
+const CLIENT = ["config", "apiSocket"];
+const LOOKUP = [
+  ...CLIENT,
+  "snapshotterConfig",
+  "dockerConfig",
+  "credentialProviderConfig",
+  "credentialProviderBinDir",
+  "kubeconfig",
+];
+const ALL = CONFIG_FLAGS.map(({ name }) => name);
+
+/** The settings that each command uses. */
+const USED: Readonly<Record<string, readonly string[]>> = {
+  "run": ALL,
+  "check": ALL,
+  "get": LOOKUP,
+  "explain": LOOKUP,
+  "status": [...CLIENT, "address"],
+  "renew": CLIENT,
+  "log-level": CLIENT,
+  "cri-proxy": ["config"],
+};
+
+/** Adds the options for configuration keys that commands use, below their own options. */
+export function addSettings(commands: readonly Command[]): void {
+  for (const command of commands) {
+    for (const { name, long, value, help } of CONFIG_FLAGS) {
+      if (!USED[command.name()]?.includes(name)) continue;
+      const option = new Option(`${long} <${value}>`, help);
+      command.addOption(name === "config" ? option : option.helpGroup(HELP_GROUP));
+    }
   }
 }
 
