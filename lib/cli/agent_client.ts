@@ -5,12 +5,12 @@ import {
   type AgentStatus,
   Deadline,
   messageOf,
+  printable,
   Secret,
   type UnixHttpResult,
 } from "../model/mod.ts";
 import { healthOf, type HealthView } from "../observability/mod.ts";
 import { type Context, createUnixHttp } from "../platform/mod.ts";
-import { printable } from "./output.ts";
 
 /** A request to the local API of the running agent. */
 export interface ApiRequest {

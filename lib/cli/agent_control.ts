@@ -1,8 +1,8 @@
 import { type Flags, loadClientConfig } from "../config/mod.ts";
-import { AgentError, alignColumns, EXIT, parseImageReference } from "../model/mod.ts";
+import { AgentError, alignColumns, EXIT, parseImageReference, printable } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { requireApi } from "./agent_client.ts";
-import { type OutputFormat, printable, printJson } from "./output.ts";
+import { type OutputFormat, printJson } from "./output.ts";
 
 interface Renewed {
   readonly images: readonly {

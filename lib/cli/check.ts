@@ -1,9 +1,9 @@
 import { runChecks } from "../agent/mod.ts";
 import { type Flags, loadConfig } from "../config/mod.ts";
-import { EXIT, formatProblem } from "../model/mod.ts";
+import { EXIT, formatProblem, printable } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { queryAgent } from "./agent_client.ts";
-import { type OutputFormat, printable, printJson } from "./output.ts";
+import { type OutputFormat, printJson } from "./output.ts";
 
 /** Options of `check`. */
 export interface CheckOptions {

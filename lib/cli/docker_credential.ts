@@ -5,14 +5,15 @@ import {
   EXIT,
   type ImageReference,
   messageOf,
+  printable,
   repositoryReference,
 } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import { CALLED_BY_AGENT, dockerServer } from "../providers/docker/mod.ts";
+import { dockerServer } from "../providers/docker/mod.ts";
+import { CALLED_BY_AGENT } from "../providers/program/mod.ts";
 import { queryApi, requireApi } from "./agent_client.ts";
 import { lookUp, type ServedCredential } from "./get.ts";
 import { CREDENTIAL_HELPER } from "./installation.ts";
-import { printable } from "./output.ts";
 
 const USAGE = `Usage: ${CREDENTIAL_HELPER} <store|get|erase|list|version>`;
 /** Error texts that docker's tools compare (docker-credential-helpers). */

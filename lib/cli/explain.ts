@@ -15,13 +15,14 @@ import {
   type ImageReference,
   parseDurationMs,
   parseImageReference,
+  printable,
   REASON_CODES,
 } from "../model/mod.ts";
 import { criProxyFindings, imageViews } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { type AgentReply, queryAgent, queryApi, warnWithoutAgent } from "./agent_client.ts";
 import { type LookupOptions, parseLabels } from "./get.ts";
-import { printable, printJson } from "./output.ts";
+import { printJson } from "./output.ts";
 
 /**
  * `explain REF`: prints the result of every provider for an image, and for every other location

@@ -10,10 +10,11 @@ import {
   type ImageReference,
   parseDurationMs,
   parseImageReference,
+  printable,
 } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { queryApi, warnWithoutAgent } from "./agent_client.ts";
-import { type OutputFormat, printable, printJson } from "./output.ts";
+import { type OutputFormat, printJson } from "./output.ts";
 
 /** Options of `get`, and of `explain`. */
 export interface LookupOptions {

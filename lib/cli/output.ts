@@ -9,12 +9,6 @@ export function printJson({ host }: Context, value: unknown): void {
   host.out(`${JSON.stringify(value, null, 2)}\n`);
 }
 
-/** Replaces control characters, so that no name can send escape sequences to a terminal. */
-export function printable(text: string): string {
-  // deno-lint-ignore no-control-regex
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, "\u{fffd}");
-}
-
 /** Style of a text for the screen. */
 export interface TextStyle {
   readonly color: boolean;

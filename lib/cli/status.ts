@@ -17,6 +17,7 @@ import {
   type ImageStatus,
   messageOf,
   parseDurationMs,
+  printable,
 } from "../model/mod.ts";
 import {
   type HealthLevel,
@@ -27,14 +28,7 @@ import {
 } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { type AgentReply, queryAgent } from "./agent_client.ts";
-import {
-  colored,
-  type OutputFormat,
-  printable,
-  printJson,
-  styleOf,
-  type TextStyle,
-} from "./output.ts";
+import { colored, type OutputFormat, printJson, styleOf, type TextStyle } from "./output.ts";
 
 /** Options of `status`. */
 export interface StatusOptions {

@@ -32,6 +32,7 @@ export {
   formatProblem,
   joinNames,
   messageOf,
+  printable,
   safeMessageOf,
 } from "./errors.ts";
 export * from "./events.ts";
