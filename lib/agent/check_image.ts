@@ -166,7 +166,7 @@ async function probeRegistry(
     if (credential === undefined || isServed(verdict)) {
       passed.push(`probe with ${provider}: ${text}`);
     } else {warnings.push(
-        finding(`probe with ${provider}`, text, "log in again, or ask for access"),
+        finding(`probe with ${provider}`, text, "log in again, or request access"),
       );}
   }
   if (![...verdicts.values()].some(isServed)) {
