@@ -6,18 +6,11 @@
  * @module
  */
 import { fileURLToPath } from "node:url";
-import {
-  CONFIG_KEYS,
-  type ConfigKey,
-  describeType,
-  flagName,
-  tomlLiteral,
-} from "../lib/config/mod.ts";
-import { REASON_CODES, type ReasonCode } from "../lib/model/mod.ts";
+import { CONFIG_KEYS, type ConfigKey, flagName, tomlLiteral } from "../lib/config/mod.ts";
+import { REASON_CODES, type ReasonCode, reasonOutcome } from "../lib/model/mod.ts";
 import { LOG_EVENTS } from "../lib/observability/log_events.ts";
 import { LABEL_VALUES, METRICS } from "../lib/observability/metric_definitions.ts";
 import { HEALTH_STATES } from "../lib/observability/image_view.ts";
-import { outcomeOf } from "../lib/observability/reasons.ts";
 import { GRANTS } from "./lib/permissions.ts";
 
 const DOCS = new URL("../docs/", import.meta.url);
@@ -68,7 +61,7 @@ export const PARTS: Readonly<Record<string, () => string>> = {
   "reason-codes": () =>
     (["found", "none", "failed"] as const).map((outcome) => {
       const reasons = Object.entries(REASON_CODES)
-        .filter(([code]) => outcomeOf(code as ReasonCode) === outcome);
+        .filter(([code]) => reasonOutcome(code as ReasonCode) === outcome);
       return `**${outcome}**\n\n${list(reasons.map(([k, v]) => `\`${k}\`: ${v}`))}`;
     }).join("\n\n"),
 };
@@ -106,7 +99,7 @@ function configKey({ path, type, flag, description, ...key }: ConfigKey): string
   const byDefault = [literal, key.defaultNote ?? ""].filter((text) => text !== "").join(", ");
   const option = flag === undefined ? "" : ` (\`${flagName(flag)}\`)`;
   const fallback = byDefault === "required" ? "required" : `default ${byDefault}`;
-  const values = describeType(type).replace(/^(?:an? (?:duration from )?|one of )/, "");
+  const values = type.expected.replace(/^(?:an? (?:duration from )?|one of )/, "");
   return `\`${path}\`${option}: ${description} (${values}; ${fallback})`;
 }
 

@@ -7,12 +7,15 @@ import {
   type UnixHttpRequest,
   type UnixHttpResult,
 } from "../model/mod.ts";
+import { systemClock } from "./clock.ts";
 import { ClientConnection } from "./http1_client.ts";
 import { HttpMessageError } from "./http1_message.ts";
 
 const MAX_BYTES = 16 * 1024 * 1024;
 /** Connections per socket: a slow response does not hold up the next request. */
 const MAX_CONNECTIONS = 2;
+/** Time after the end of a connection in which an exiting process closes its listener. */
+const EXIT_MS = 50;
 /** Idle connections to all sockets; above that, the least recently used ones are closed. */
 const MAX_IDLE = 256;
 
@@ -152,6 +155,7 @@ class PooledUnixHttp implements UnixHttp {
 
   /** Reports an exit, as opposed to a connection that the peer closed because it was idle. */
   async #reportExit(socketPath: string, peer: Peer): Promise<void> {
+    await systemClock.sleep(EXIT_MS);
     if (peer.pending + peer.idle.length > 0) return;
     const opened = await connect(socketPath);
     if (opened instanceof ClientConnection) return opened.close();

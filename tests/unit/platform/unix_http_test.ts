@@ -26,7 +26,11 @@ function server(answer: (connection: Deno.Conn, count: number) => Promise<void>)
   };
   void serve();
   const close = () => {
-    listener.close();
+    try {
+      listener.close();
+    } catch {
+      // Closed by the test.
+    }
     for (const connection of open.splice(0)) {
       try {
         connection.close();
