@@ -14,7 +14,7 @@ import { percentile } from "./bench/rows.ts";
 import { countSystemCalls, readUsage } from "./lib/process_usage.ts";
 
 /** Folders are read in full for 30 s after a change. */
-const SETTLE_MS = 40_000;
+const WARM_UP_MS = 40_000;
 const STRACE_SECONDS = 20;
 const ROUNDS = 10;
 
@@ -106,7 +106,7 @@ async function main(args: string[]): Promise<void> {
   const nodes = values.mounts.split(",").map((count) => new IdleNode(Number(count)));
   const subjects: Subject[] = values.peer.map((pid) => ({ name: `peer ${pid}`, pid: Number(pid) }));
   for (const node of nodes) subjects.push(await resources.use(node).start());
-  await pause(SETTLE_MS);
+  await pause(WARM_UP_MS);
   const rows = await Promise.all(
     subjects.map((subject) => measure(subject, Number(values.seconds))),
   );
