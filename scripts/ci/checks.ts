@@ -83,7 +83,7 @@ const task = (...words: readonly string[]) => `"$DENO_BIN" task --quiet ${words.
 
 const METRICS = `${needs("promtool", "curl")}
 "$DENO_BIN" run -A --quiet main.ts run --snapshotter-config off --system-address off \\
-  --root "$WORK/none" --address 127.0.0.1:29111 &
+  --snapshotter-root "$WORK/none" --address 127.0.0.1:29111 &
 for try in $(seq 100); do
   curl -fsS http://127.0.0.1:29111/metrics -o "$WORK/metrics" 2>/dev/null && break
   sleep 0.2
