@@ -1,82 +1,13 @@
 import type { AgentStatus } from "../model/mod.ts";
-import { bySeverity, type Problem, problemsOf } from "./problems.ts";
-
-/** A part of the agent's work, with a check of its own. */
-export type FindingArea =
-  | "loop"
-  | "configuration"
-  | "credentials"
-  | "deliveries"
-  | "reads"
-  | "daemons"
-  | "sources"
-  | "discovery"
-  | "cri-proxy";
-
-/** Properties of all findings with the same code. */
-export interface FindingDefinition {
-  readonly area: FindingArea;
-  readonly title: string;
-  /** Findings that can cause this one. */
-  readonly causes?: readonly string[];
-  /** How long it lasts before it is shown: a restart or a rotation ends it earlier. */
-  readonly showAfterMs?: number;
-}
-
-/** A restart or a rotation ends a problem within this time. */
-const TRANSIENT_MS = 10_000;
-
-/** Every finding. Those that cost reads come first. */
-export const FINDINGS = {
-  "loop-stuck": { area: "loop", title: "Reconciles do not complete" },
-  "reads-failing": {
-    area: "reads",
-    title: "Reads fail",
-    causes: [
-      ...["credential-expired", "renewal-failed", "credential-missing", "credential-outdated"],
-      ...["delivery-failed", "delivery-unsupported", "unapproved-host"],
-    ],
-    showAfterMs: TRANSIENT_MS,
-  },
-  "credential-expired": { area: "credentials", title: "A credential has expired" },
-  "delivery-failed": {
-    area: "deliveries",
-    title: "Deliveries fail",
-    causes: ["daemon-failing"],
-    showAfterMs: TRANSIENT_MS,
-  },
-  "delivery-unsupported": { area: "deliveries", title: "A credential cannot be delivered" },
-  "renewal-failed": { area: "credentials", title: "Renewals fail" },
-  "credential-missing": { area: "credentials", title: "No credential, because a provider fails" },
-  "credential-outdated": { area: "deliveries", title: "nydusd needs a restart" },
-  "credential-not-renewed": { area: "credentials", title: "A credential is not renewed" },
-  "unapproved-host": { area: "deliveries", title: "A mount uses an unapproved host" },
-  "image-unknown": { area: "deliveries", title: "The image of a mount is unknown" },
-  "config-file-failed": {
-    area: "deliveries",
-    title: "A configuration file of nydusd is outdated",
-    showAfterMs: TRANSIENT_MS,
-  },
-  "daemon-failing": {
-    area: "daemons",
-    title: "nydusd does not respond",
-    showAfterMs: TRANSIENT_MS,
-  },
-  "config-rejected": { area: "configuration", title: "The configuration was not reloaded" },
-  "watch-interrupted": {
-    area: "sources",
-    title: "Kubernetes watches are interrupted",
-    showAfterMs: TRANSIENT_MS,
-  },
-  "discovery-failed": {
-    area: "discovery",
-    title: "Discovery fails",
-    showAfterMs: TRANSIENT_MS,
-  },
-  "pulls-not-observed": { area: "cri-proxy", title: "CRI pulls are not observed" },
-} as const satisfies Readonly<Record<string, FindingDefinition>>;
-/** A key of {@linkcode FINDINGS}. */
-export type FindingCode = keyof typeof FINDINGS;
+import {
+  bySeverity,
+  type FindingArea,
+  type FindingCode,
+  type FindingDefinition,
+  FINDINGS,
+  type Problem,
+  problemsOf,
+} from "./problems.ts";
 
 /** A finding: all problems with one cause. */
 export interface Finding extends Omit<Problem, "cause" | "image" | "daemon"> {

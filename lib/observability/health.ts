@@ -1,11 +1,6 @@
 import { type AgentStatus, formatDuration, printable } from "../model/mod.ts";
-import {
-  type Finding,
-  type FindingArea,
-  type FindingDefinition,
-  FINDINGS,
-  findingsOf,
-} from "./findings.ts";
+import { type Finding, findingsOf } from "./findings.ts";
+import { type FindingArea, type FindingDefinition, FINDINGS } from "./problems.ts";
 
 /** One check, as in `/readyz?verbose`. */
 export interface HealthCheck {

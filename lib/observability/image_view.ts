@@ -1,7 +1,6 @@
 import type { AgentStatus, DaemonStatus, ImageStatus, InstanceStatus } from "../model/mod.ts";
-import type { FindingCode } from "./findings.ts";
 import type { HealthLevel } from "./health.ts";
-import { bySeverity, compare, type Problem, problemsOf } from "./problems.ts";
+import { bySeverity, compare, type FindingCode, type Problem, problemsOf } from "./problems.ts";
 
 /** The health states of an image with their meanings, from worst to best. */
 export const HEALTH_STATES = {
