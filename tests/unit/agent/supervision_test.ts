@@ -8,8 +8,8 @@ import { FakeHost } from "../../fakes/host.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 
 function view(parts: Partial<HealthView> = {}): HealthView {
-  const healthy = { live: true, ready: true, checks: [], level: "ok", about: "healthy" } as const;
-  return { ...healthy, summary: "all is well", ...parts };
+  const healthy = { live: true, ready: true, level: "ok", about: "healthy" } as const;
+  return { ...healthy, checks: [], findings: [], summary: "all is well", ...parts };
 }
 
 /** Reports these views one after another; returns what was logged and notified. */
