@@ -7,6 +7,7 @@
  */
 export { AnswerDeadline } from "./answer_deadline.ts";
 export { Backoff, ScopedBackoff, waitingCeilingMs } from "./backoff.ts";
+export { alignColumns } from "./columns.ts";
 export { abortable, Semaphore } from "./concurrency.ts";
 export * from "./credential.ts";
 export { Deadline } from "./deadline.ts";
@@ -31,6 +32,7 @@ export {
   formatProblem,
   joinNames,
   messageOf,
+  printable,
   safeMessageOf,
 } from "./errors.ts";
 export * from "./events.ts";
