@@ -20,7 +20,9 @@ export interface Check {
 }
 
 const PACKAGES = "packages";
-const COMPILE = "compile, twice and equal";
+const COMPILE = "compile";
+const GO_TOOLS = "nfpm and crictl";
+const RELEASED = "release, twice and equal";
 const UNIT = "unit and conformance tests";
 
 /** Debian packages by the program that they provide. */
@@ -41,6 +43,9 @@ const DEBIAN_PACKAGES: Readonly<Record<string, string>> = {
   "systemd-analyze": "systemd",
   "systemd-nspawn": "systemd-container",
   debootstrap: "debootstrap",
+  lintian: "lintian",
+  readelf: "binutils",
+  "qemu-aarch64-static": "qemu-user-static",
 };
 
 /** Installs missing packages as root; each check verifies its own requirements. */
@@ -51,6 +56,7 @@ ${
     `command -v ${program} >/dev/null || wanted+=(${name})`
   ).join("\n")
 }
+[[ -e /usr/aarch64-linux-gnu/lib/libgcc_s.so.1 ]] || wanted+=(libgcc-s1-arm64-cross)
 if [[ \${#wanted[@]} -gt 0 && $(id -u) -eq 0 ]]; then
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
@@ -60,6 +66,12 @@ fi
 npm install -s --no-fund --no-audit --ignore-scripts --prefix "$WORK/grpc" \\
   @grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8.1 || true
 true`;
+
+/** They take minutes to build, with the lowest priority. */
+const INSTALL_GO_TOOLS = `${needs("go")}
+export GOBIN="$WORK/bin"
+nice go install github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.0
+nice go install sigs.k8s.io/cri-tools/cmd/crictl@v1.34.0`;
 
 function needs(...programs: readonly string[]): string {
   return programs.map((program) =>
@@ -107,10 +119,36 @@ unshare --mount --net --pid --fork sh -c 'ip link set lo up && mount -t proc pro
   ! touch /var/written 2>/dev/null && exec env -i "/mnt/$1" demo --output json' \\
   "$(dirname "$BINARY")" "$(basename "$BINARY")"`;
 
-const CONTAINER_TREE = `${NEEDS_NAMESPACES}
-"$DENO_BIN" run -A scripts/image_tree.ts "$BINARY" && mkdir -p dist/image/proc &&
-  unshare --mount --pid --fork sh -c \\
-    "mount -t proc proc dist/image/proc && chroot dist/image /usr/bin/nydus-auth-agent version"`;
+/** Builds the release into `$WORK/release`, and again from a copy of the sources. */
+const RELEASE = `${KIT}
+${needs("readelf")}
+[[ -x $WORK/bin/nfpm ]] || { echo "nfpm not installed"; exit 77; }
+[[ -e /usr/aarch64-linux-gnu/lib/libgcc_s.so.1 ]] || { echo "no libraries for aarch64"; exit 77; }
+export NFPM="$WORK/bin/nfpm"
+export DENORT_BIN_X86_64="$kit/denort" DENORT_BIN_AARCH64="$kit/denort-aarch64"
+mkdir "$WORK/copy" && tar --exclude=./dist -cf - . | tar -xf - -C "$WORK/copy"
+"$kit/deno" run -A --no-check scripts/release.ts --output "$WORK/release" &&
+  cd "$WORK/copy" &&
+  "$kit/deno" run -A --no-check scripts/release.ts --output "$WORK/release-copy" &&
+  diff "$WORK/release/SHA256SUMS" "$WORK/release-copy/SHA256SUMS" &&
+  rm -r "$WORK/copy" "$WORK/release-copy" && cd "$WORK/release" && sha256sum --check SHA256SUMS`;
+
+const LINTIAN = `${needs("lintian")}
+lintian --allow-root --fail-on error "$WORK"/release/*.deb`;
+
+/** Runs the binary in the file tree of each image. */
+const IMAGE = `${NEEDS_NAMESPACES}
+${needs("skopeo", "qemu-aarch64-static")}
+for arch in amd64 arm64; do
+  image="$WORK/image-$arch"; mkdir "$image" "$image/tree"
+  skopeo copy -q --override-arch "$arch" oci-archive:"$(echo "$WORK"/release/*-image.tar)" \\
+    dir:"$image/copy" || exit 1
+  for blob in "$image"/copy/*; do tar -xzf "$blob" -C "$image/tree" 2>/dev/null; done
+  cp "$(command -v qemu-aarch64-static)" "$image/tree/"
+  [[ $arch = amd64 ]] && emulator="" || emulator=/qemu-aarch64-static
+  unshare --mount --pid --fork sh -c 'mount -t proc proc "$0/proc" &&
+    chroot "$0" $1 /usr/bin/nydus-auth-agent version' "$image/tree" "$emulator" || exit 1
+done`;
 
 // Loopback is the only network. The tests run from source if there is no binary.
 const END_TO_END = `${NEEDS_NAMESPACES}
@@ -164,7 +202,7 @@ const PROGRAMS = `${NEEDS_ROOT}
 ${needs("containerd", "docker-registry", "htpasswd")}
 [[ -d $WORK/grpc ]] || { echo "gRPC client not installed"; exit 77; }
 ${WITH_BINARY}
-export NYDUS_AUTH_AGENT_GRPC_MODULES="$WORK/grpc"
+export NYDUS_AUTH_AGENT_GRPC_MODULES="$WORK/grpc" PATH="$PATH:$WORK/bin"
 ${task("test:programs --ignore=tests/programs/systemd_test.ts")}`;
 
 // The test is ignored where it cannot boot a machine.
@@ -184,13 +222,14 @@ function check(
 
 const installed = { afterEnd: [PACKAGES] };
 const compiled = { after: [COMPILE] };
+const released = { after: [RELEASED] };
 /** For checks that use the binary if the compilation passed, and run from source otherwise. */
 const beside = { afterEnd: [PACKAGES, COMPILE] };
 
 /** Checks that must pass before a change is merged: at most 15 minutes on two cores. */
 export const CHECKS: readonly Check[] = [
   check(PACKAGES, "wait-1", 10, INSTALL),
-  check(COMPILE, "cpu", 6, `${KIT}\n"$kit/deno" run -A scripts/compile.ts --compare`),
+  check(COMPILE, "cpu", 6, `${KIT}\n"$kit/deno" run -A scripts/compile.ts`),
   check("types", "cpu", 5, task("check")),
   check(UNIT, "cpu", 10, task("test:unit"), installed),
   check("end-to-end tests, loopback only", "cpu", 15, END_TO_END, beside),
@@ -217,8 +256,11 @@ export NYDUS_AUTH_AGENT_KILLS=20\n${task(`test:faults --seed 1 --shard ${shard}/
   ),
   check("soak", "wait-1", 8, `${WITH_BINARY}\n${task("soak --minutes 2 --seed 1")}`, beside),
   check("refused is renewed", "wait-1", 8, task("measure:refused"), beside),
-  check("programs of others", "wait-2", 12, PROGRAMS, beside),
   check("killed 80 times", "wait-2", 10, kills(20), beside),
+  check("programs of others", "wait-2", 12, PROGRAMS, {
+    afterEnd: [PACKAGES, COMPILE, GO_TOOLS],
+  }),
+  check(GO_TOOLS, "wait-3", 10, INSTALL_GO_TOOLS, { optional: true }),
   check(
     "the campaign notices broken agents",
     "wait-3",
@@ -226,12 +268,14 @@ export NYDUS_AUTH_AGENT_KILLS=20\n${task(`test:faults --seed 1 --shard ${shard}/
     `DENO_JOBS=3 "$DENO_BIN" test -A --quiet --no-check --parallel tests/faults`,
     beside,
   ),
+  check(RELEASED, "wait-3", 8, RELEASE, { afterEnd: [PACKAGES, GO_TOOLS] }),
   check("service under systemd", "wait-3", 12, SYSTEMD, { ...beside, optional: true }),
   check("pages in Chromium", "wait-3", 5, `${needs("chromium")}\n${task("test:browser")}`, beside),
   check("demo", "wait-3", 3, task("demo --output json")),
   check("binary as an ordinary user", "wait-2", 3, ORDINARY_USER, compiled),
   check("binary on a sealed host", "wait-2", 3, SEALED, { ...compiled, ...installed }),
-  check("container file tree", "wait-2", 3, CONTAINER_TREE, compiled),
+  check("lintian", "wait-3", 3, LINTIAN, released),
+  check("container images", "wait-3", 3, IMAGE, released),
   check("metrics", "wait-2", 3, METRICS, installed),
   check(
     "alert rules",
@@ -255,7 +299,7 @@ export NYDUS_AUTH_AGENT_KILLS=20\n${task(`test:faults --seed 1 --shard ${shard}/
 /** The long checks of `deno task nightly`. */
 export const NIGHTLY: readonly Check[] = [
   check(PACKAGES, "wait-1", 10, INSTALL),
-  check(COMPILE, "cpu", 6, `${KIT}\n"$kit/deno" run -A scripts/compile.ts --compare`),
+  check(COMPILE, "cpu", 6, `${KIT}\n"$kit/deno" run -A scripts/compile.ts`),
   check("20 runs of the tests", "cpu", 90, task("test:repeat 20"), installed),
   check("5 runs of the tests under load", "cpu", 60, task("test:repeat 5 --load"), installed),
   check(
