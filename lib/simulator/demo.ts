@@ -216,7 +216,7 @@ class Demo {
         this.#event(`without the agent: the credential of ${name} expired, reads fail`);
       }
       await this.#updateProviders();
-      this.#draw();
+      this.#show();
       await clock.sleep(READ_EVERY_MS, { signal: this.#signal });
     }
     await this.#until(COMPLETE_WITHIN_MS, () => this.#withAgent.node.allNewest());
@@ -269,8 +269,8 @@ class Demo {
     this.#print(`${seconds.toFixed(1).padStart(5)} s  ${text}`);
   }
 
-  /** Draws the live table in a terminal. */
-  #draw(): void {
+  /** Shows the live table in a terminal. */
+  #show(): void {
     const { host } = this.#context;
     if (this.#options.output !== "text" || !host.stdoutIsTerminal) return;
     const { columns } = host.terminalSize();

@@ -41,7 +41,7 @@ for (
   ]
 ) {
   Deno.test({
-    name: `demo: draws one table below its events at ${columns}x${rows}, with color ${color}`,
+    name: `demo: shows one table below its events at ${columns}x${rows}, with color ${color}`,
     ignore: !HAS_TMUX,
     async fn() {
       const dir = await Deno.makeTempDir();
