@@ -1,6 +1,5 @@
 import { defined } from "./defined.ts";
 import { AgentError, quoted } from "./errors.ts";
-import { isIpv6 } from "./hosts.ts";
 
 /** A normalized image reference. */
 export interface ImageReference {
@@ -101,6 +100,11 @@ function splitDomain(ref: string): { readonly domain: string; readonly rest: str
 function isDomain(text: string): boolean {
   if (!DOMAIN.test(text)) return false;
   return !text.startsWith("[") || isIpv6(text.slice(1, text.indexOf("]")));
+}
+
+/** Returns whether a text is an IPv6 address without a zone. */
+export function isIpv6(text: string): boolean {
+  return /^[0-9A-Fa-f:.]+$/.test(text) && URL.canParse(`http://[${text}]/`);
 }
 
 function isDigest(text: string): boolean {

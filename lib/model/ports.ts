@@ -1,5 +1,5 @@
-import type { RegistryBackend } from "./registry_backend.ts";
-import type { Secret } from "./secret.ts";
+import type { RegistryBackend } from "./endpoint.ts";
+import type { Secret } from "./credential.ts";
 
 /** Options of every cancellable call. An abort rejects with the signal's reason. */
 export interface CallOptions {
@@ -213,4 +213,85 @@ export interface InstallFiles {
   remove(path: string): Promise<void>;
   /** Returns the names in a folder. */
   list(path: string): Promise<readonly string[]>;
+}
+
+/** How to connect to a Kubernetes API server. Certificates are PEM texts. */
+export interface KubeConnection {
+  /** `https://host:port`, with a path if a gateway needs one, without a trailing slash. */
+  readonly server: string;
+  /** CA certificates that are trusted for this connection. */
+  readonly caPem?: string;
+  /** Client certificate and its key; both or neither. */
+  readonly certPem?: string;
+  readonly keyPem?: Secret;
+  /** Whether to skip certificate verification (`insecure-skip-tls-verify`). */
+  readonly skipVerify: boolean;
+  /** Expected name in the server's certificate, if it differs from the host. */
+  readonly serverName?: string;
+  /** `http`, `https` or `socks5`; may contain a password. */
+  readonly proxyUrl?: Secret;
+}
+
+/** An HTTP request to an API server. */
+export interface KubeHttpRequest {
+  readonly connection: KubeConnection;
+  readonly method: "GET" | "POST";
+  /** Path and query. Never contains a secret. */
+  readonly path: string;
+  /** Names and values; a value may be a credential. */
+  readonly headers: readonly (readonly [name: string, value: Secret])[];
+  readonly body?: string;
+  /** Requests of different lanes use different connections: servers limit streams per connection. */
+  readonly lane?: number;
+  /** Until the response is complete; for a stream, until it starts. */
+  readonly timeoutMs: number;
+  readonly maxBytes: number;
+}
+
+/** A complete response. The body may contain a credential. */
+export interface KubeHttpResponse {
+  readonly kind: "answered";
+  readonly status: number;
+  readonly body: Secret;
+  /** Value of the `Retry-After` header. */
+  readonly retryAfterMs?: number;
+}
+
+/** Why there is no response. `detail` quotes nothing that was sent or received. */
+export type KubeHttpFailure =
+  | { readonly kind: "timed-out" }
+  | { readonly kind: "too-large" }
+  | { readonly kind: "unreachable"; readonly detail: string };
+
+/**
+ * How a stream of lines ended. `answered`: the server sent a response without a stream; a failure:
+ * the stream did not start, or a line was too large; `cut`: the connection was lost.
+ */
+export type KubeStreamEnd =
+  | KubeHttpResponse
+  | KubeHttpFailure
+  | { readonly kind: "ended" }
+  | { readonly kind: "cut" };
+
+/** HTTP client for API servers. Rejects only if `signal` aborts or a handler throws. */
+export interface KubeHttp extends Disposable {
+  request(
+    request: KubeHttpRequest,
+    options?: CallOptions,
+  ): Promise<KubeHttpResponse | KubeHttpFailure>;
+  /**
+   * Calls the handlers when a streamed response starts and for each complete line; an incomplete
+   * last line is dropped. The stream is cut after `idleMs` without data.
+   */
+  stream(
+    request: KubeHttpRequest & { readonly idleMs: number },
+    handlers: KubeStreamHandlers,
+    options?: CallOptions,
+  ): Promise<KubeStreamEnd>;
+}
+
+/** Handlers of a stream. */
+export interface KubeStreamHandlers {
+  started(): void;
+  line(text: string): void;
 }

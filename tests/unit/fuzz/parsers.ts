@@ -15,17 +15,16 @@ import {
   decodeRegistryAuth,
   hostOf,
   ImagePattern,
-  isAllowedHost,
-  matchImage,
   parseDurationMs,
   parseImageReference,
+  parseImageTarget,
   readBackendOfFile,
   repositoryReference,
   Secret,
   tokenExpiryOf,
   type UnixHttp,
 } from "../../../lib/model/mod.ts";
-import { parseImageTarget } from "../../../lib/model/image_target.ts";
+import { isAllowedHost } from "../../../lib/observability/app.ts";
 import { credentialsOf, findAuth, parseDockerConfig } from "../../../lib/providers/docker/mod.ts";
 import { readPluginResponse } from "../../../lib/providers/exec_plugin/mod.ts";
 import { readProviderConfig } from "../../../lib/providers/exec_plugin/provider_config.ts";
@@ -112,10 +111,9 @@ export const TEXT_PARSERS: readonly TextParser[] = [
   refuses("repositoryReference", (text) => repositoryReference(text, text)),
   refuses("parseImageTarget", parseImageTarget),
   refuses("ImagePattern.parse", (text) => ImagePattern.parse(text)),
-  refuses("matchImage", (text) => matchImage(`${text}/x`, text)),
   refuses(
-    "matchImage with wildcards",
-    (text) => matchImage(`*${text}*`, "aaaaaaaaaaaaaaaaaaaaaaaaaaa.io"),
+    "ImagePattern.matches",
+    (text) => ImagePattern.parse(`*${text}*`).matches(parseImageTarget(`${text}.io/x`)),
   ),
   refuses("parseDurationMs", parseDurationMs),
   refuses("decodeRegistryAuth", decodeRegistryAuth),

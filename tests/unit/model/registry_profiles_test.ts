@@ -4,7 +4,7 @@ import {
   profileOfPlugin,
   readRefusal,
   REGISTRY_PROFILES,
-} from "../../../lib/model/registry_profiles.ts";
+} from "../../../lib/model/registry.ts";
 
 Deno.test("profileOfHost: matches the clouds' hosts, but no similar ones", () => {
   const known: Record<string, string> = {

@@ -1,5 +1,5 @@
 import { AgentError, quoted } from "./errors.ts";
-import { isIpv6 } from "./hosts.ts";
+import { isIpv6 } from "./image_reference.ts";
 
 /**
  * An image or pattern, parsed for matching. All texts are UTF-8 bytes, one character per byte,
@@ -15,9 +15,9 @@ export interface ImageTarget {
 }
 
 /** Longer patterns and images are rejected. */
-const MAX_LENGTH = 4_096;
+const MAX_PATTERN_LENGTH = 4_096;
 
-function invalid(text: string, why: string): AgentError {
+function malformedPattern(text: string, why: string): AgentError {
   return new AgentError("invalid-pattern", `failed to parse image pattern ${quoted(text)}: ${why}`);
 }
 
@@ -29,11 +29,11 @@ function invalid(text: string, why: string): AgentError {
  * @throws {AgentError} `invalid-pattern`.
  */
 export function parseImageTarget(text: string): ImageTarget {
-  if (text.length > MAX_LENGTH) throw invalid(text, "too long");
+  if (text.length > MAX_PATTERN_LENGTH) throw malformedPattern(text, "too long");
   try {
     return parseBytes(toBytes(text));
   } catch (error) {
-    throw error instanceof AgentError ? invalid(text, error.message) : error;
+    throw error instanceof AgentError ? malformedPattern(text, error.message) : error;
   }
 }
 
@@ -80,11 +80,12 @@ function parseHost(host: string): string {
   checkPort(port);
   const literal = host.slice(1, close);
   const zoneAt = literal.indexOf("%25");
-  const address = zoneAt < 0
-    ? unescapeHost(literal)
-    : unescapeHost(literal.slice(0, zoneAt)) + unescapeZone(literal.slice(zoneAt));
-  if (!isIpv6(address)) throw malformed("brackets are only allowed around an IPv6 address");
-  return `[${address}]${port}`;
+  const address = unescapeHost(zoneAt < 0 ? literal : literal.slice(0, zoneAt));
+  const zone = zoneAt < 0 ? "" : unescapeZone(literal.slice(zoneAt));
+  if (!isIpv6(address) || zone === "%") {
+    throw malformed("brackets are only allowed around an IPv6 address");
+  }
+  return `[${address}${zone}]${port}`;
 }
 
 function checkPort(port: string): void {
@@ -150,4 +151,86 @@ function toBytes(text: string): string {
   // deno-lint-ignore no-control-regex
   if (/^[\x00-\x7f]*$/.test(text)) return text;
   return Array.from(new TextEncoder().encode(text), (byte) => String.fromCharCode(byte)).join("");
+}
+
+/**
+ * A compiled `matchImages` pattern, by the kubelet's rules (Kubernetes v1.35.0
+ * `pkg/credentialprovider/keyring.go`, `URLsMatch`).
+ *
+ * @example A wildcard matches one label or a part of it
+ * ```ts
+ * import { ImagePattern, parseImageTarget } from "./image_pattern.ts";
+ * const pattern = ImagePattern.parse("*.dkr.ecr.*.amazonaws.com");
+ * const image = parseImageTarget("1.dkr.ecr.us-east-1.amazonaws.com/app:v1");
+ * if (!pattern.matches(image)) throw new Error("no match");
+ * ```
+ */
+export class ImagePattern {
+  readonly text: string;
+  /** Host, port and unescaped path: equal for patterns that are equal to the kubelet. */
+  readonly canonical: string;
+  /**
+   * Whether the host is an IPv6 address without a port. It matches nothing: the kubelet parses the
+   * brackets as a character class.
+   */
+  readonly isBracketedIpv6: boolean;
+  /** The literal parts of each label, between the wildcards. */
+  readonly #labels: readonly (readonly string[])[];
+  readonly #port: string;
+  readonly #path: string;
+
+  private constructor(text: string, { labels, port, path }: ImageTarget) {
+    this.text = text;
+    this.canonical = `${labels.join(".")}${port === "" ? "" : `:${port}`}${path}`;
+    this.isBracketedIpv6 = this.canonical.startsWith("[");
+    this.#labels = labels.map((label) => label.split("*"));
+    this.#port = port;
+    this.#path = path;
+  }
+
+  /** @throws {AgentError} `invalid-pattern`. */
+  static parse(pattern: string): ImagePattern {
+    return new ImagePattern(pattern, parseImageTarget(pattern));
+  }
+
+  /**
+   * Returns whether a target matches: the same number of labels, each label matches, the ports are
+   * equal, and the pattern's path is a prefix.
+   */
+  matches({ labels, port, path }: ImageTarget): boolean {
+    return !this.isBracketedIpv6 && port === this.#port && path.startsWith(this.#path) &&
+      labels.length === this.#labels.length &&
+      this.#labels.every((pieces, i) => matchPieces(pieces, labels[i] ?? ""));
+  }
+}
+
+const encoder = new TextEncoder();
+
+/**
+ * Compares patterns so that the most specific one sorts first: reverse order of their UTF-8 bytes,
+ * as in nydus-snapshotter (`pkg/auth/kubelet.go`, `bestKeychainMatch`). A longer path sorts before
+ * its prefix, and `*` sorts after letters and digits.
+ */
+export function comparePatterns(a: string, b: string): number {
+  const x = encoder.encode(a);
+  const y = encoder.encode(b);
+  const differing = x.findIndex((byte, i) => byte !== y[i]);
+  return differing < 0 ? y.length - x.length : (y[differing] ?? -1) - (x[differing] ?? -1);
+}
+
+/** Matches each piece at its first position, which is never worse than a later one: no backtracking. */
+function matchPieces(pieces: readonly string[], label: string): boolean {
+  const head = pieces[0] ?? "";
+  if (pieces.length === 1) return label === head;
+  if (!label.startsWith(head)) return false;
+  let at = head.length;
+  const last = pieces.length - 1;
+  for (let i = 1; i < last; i++) {
+    const piece = pieces[i] ?? "";
+    const found = label.indexOf(piece, at);
+    if (found < 0) return false;
+    at = found + piece.length;
+  }
+  const tail = pieces[last] ?? "";
+  return label.length - tail.length >= at && label.endsWith(tail);
 }
