@@ -1,6 +1,6 @@
 import { basename, dirname, join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
-import { Discovery, findProcesses, type FoundProcess } from "../discovery/mod.ts";
+import { Discovery } from "../discovery/mod.ts";
 import type { Daemon, FileStat, NodeView } from "../model/mod.ts";
 import {
   type Context,
@@ -11,6 +11,7 @@ import {
 import { findProviderConfig } from "../providers/exec_plugin/mod.ts";
 import { dockerConfigPath } from "./chain.ts";
 import { type CheckFindings, finding, missing } from "./check_findings.ts";
+import { findProcesses, type FoundProcess } from "./processes.ts";
 
 /** Checks the host: its clock, permissions of files, and other agents. */
 export async function checkHost(

@@ -173,7 +173,7 @@ export const DAEMON_KEYS = [
     defaultNote: "required",
     example: "/run/nydusd/api.sock",
     field: "node.daemons[].socket",
-    description: "API socket of a nydusd without a snapshotter, or a glob of sockets.",
+    description: "API socket of a nydusd without a snapshotter.",
   }),
   key("daemons[].ref", { kind: "reference" }, {
     defaultNote: "required",

@@ -4,6 +4,7 @@ import {
   credentialSecret,
   type DeliveryOutcome,
   type DeliveryRequest,
+  describeFailure,
   encodeRegistryAuth,
   type FileOutcome,
   type FileSystem,
@@ -11,7 +12,7 @@ import {
   type ImageReference,
   messageOf,
   type NydusdApi,
-  type PeerResult,
+  type PeerFailure,
   type RafsInstance,
   readBackendOfFile,
   readsOwnRegistry,
@@ -165,25 +166,10 @@ function namesOwnRegistry(text: string, image: ImageReference): boolean {
   }
 }
 
-function reloadFailure(
-  action: string,
-  result: Exclude<PeerResult<unknown>, { kind: "ok" }>,
-): Reload {
-  switch (result.kind) {
-    case "refused":
-      if (result.status === 404) {
-        return { kind: "file-only", detail: "nydusd has no configuration API" };
-      }
-      return { kind: "rejected", detail: `failed to ${action}: ${result.detail}` };
-    case "timed-out":
-      return { kind: "unreachable", detail: `failed to ${action}: no answer in time` };
-    case "no-socket":
-    case "no-listener":
-      return {
-        kind: "unreachable",
-        detail: `failed to ${action}: no process listens on the socket`,
-      };
-    case "broken":
-      return { kind: "unreachable", detail: `failed to ${action}: ${result.detail}` };
+function reloadFailure(action: string, failure: PeerFailure): Reload {
+  if (failure.kind === "refused" && failure.status === 404) {
+    return { kind: "file-only", detail: "nydusd has no configuration API" };
   }
+  const detail = `failed to ${action}: ${describeFailure(failure)}`;
+  return { kind: failure.kind === "refused" ? "rejected" : "unreachable", detail };
 }

@@ -116,6 +116,24 @@ export type PeerResult<T> =
   | { readonly kind: "timed-out" }
   | { readonly kind: "broken"; readonly detail: string };
 
+/** Why a call has no result. */
+export type PeerFailure = Exclude<PeerResult<unknown>, { readonly kind: "ok" }>;
+
+/** Describes a failed call for logs and the status. */
+export function describeFailure(failure: PeerFailure): string {
+  switch (failure.kind) {
+    case "no-socket":
+      return "the socket does not exist";
+    case "no-listener":
+      return "the socket file exists, but no process listens on it";
+    case "timed-out":
+      return "no answer in time";
+    case "refused":
+    case "broken":
+      return failure.detail;
+  }
+}
+
 /** A mount as reported by nydusd (`GET /api/v1/daemon`, `backend_collection`). */
 export interface NydusdMount {
   /** The id to `PUT` to: `/` or `/<snapshotID>`. */

@@ -8,9 +8,7 @@ import { printable, redactText } from "../../../lib/observability/redact.ts";
 import { createNydusdApi, createSnapshotterApi } from "../../../lib/platform/mod.ts";
 import { inUseDelayMs, rewriteConfigText } from "../../../lib/delivery/mod.ts";
 import { mirrorsOf } from "../../../lib/discovery/approved_hosts.ts";
-import { listRootFolder } from "../../../lib/discovery/root_folder.ts";
-import { expandSocket } from "../../../lib/discovery/listed.ts";
-import { listedBySystemApi } from "../../../lib/discovery/listed.ts";
+import { listedBySystemApi, listRootFolder } from "../../../lib/discovery/listed.ts";
 import {
   decodeRegistryAuth,
   hostOf,
@@ -159,7 +157,13 @@ export const TEXT_PARSERS: readonly TextParser[] = [
   never("registryOfKey", registryOfKey),
   never("rewriteConfigText", (text) => rewriteConfigText(text, "fusedev", BASIC, true)),
   never("listRootFolder", rootFolder),
-  never("mirrorsOf", mirrorsOf),
+  never("mirrorsOf", (text) => {
+    try {
+      mirrorsOf(text);
+    } catch {
+      // an invalid file
+    }
+  }),
   never("hostOf", (text) => hostOf(text)),
   never("readBackendOfFile", (text) => readBackendOfFile(json(text))),
   never("parseChallenges", parseChallenges),
@@ -167,7 +171,6 @@ export const TEXT_PARSERS: readonly TextParser[] = [
     const answer = { kind: "answered", headers: new Map(), body: new Secret(text) } as const;
     return [200, 400, 403].map((status) => readTokenResponse({ ...answer, status }));
   }),
-  never("expandSocket", (text) => expandSocket(`/run/*${text}*/api.sock`, new FakeFiles())),
   never("isAllowedHost", (text) => isAllowedHost(text, [text, "127.0.0.1"])),
   never("redactText", redactText),
   never("printable", printable),
