@@ -1,6 +1,5 @@
 import {
   type CallOptions,
-  type Credential,
   credentialSecret,
   type DeliveryOutcome,
   type DeliveryRequest,
@@ -17,10 +16,9 @@ import {
   readBackendOfFile,
   readsOwnRegistry,
 } from "../model/mod.ts";
-import { rewriteConfigText } from "./config_text.ts";
+import { rewriteConfigText, type UsableCredential } from "./config_text.ts";
 
-/** Options of a {@linkcode Deliverer}. */
-export interface DelivererOptions {
+interface DelivererOptions {
   readonly nydusdApi: NydusdApi;
   readonly files: FileSystem;
   readonly fsDriver: FsDriver;
@@ -54,17 +52,19 @@ export class Deliverer {
 
   /** Rejects only on `signal`. */
   async deliver(request: DeliveryRequest, options: CallOptions = {}): Promise<DeliveryOutcome> {
-    if (request.credential.kind === "identity-token") {
+    const { credential } = request;
+    if (credential.kind === "identity-token") {
       const detail = "nydusd cannot use an identity token; use a provider that exchanges it";
       return { kind: "unsupported", detail, file: { kind: "skipped" } };
     }
-    if (credentialSecret(request.credential).isEmpty) {
+    if (credentialSecret(credential).isEmpty) {
       const detail = "the credential is empty, which would remove the one in nydusd";
       return { kind: "unsupported", detail, file: { kind: "skipped" } };
     }
     const [reload, file] = await Promise.all([
       this.#reload(request, options),
-      this.#rewrite(request),
+      this.#rewrite(request.instance, credential)
+        .catch((error): FileOutcome => ({ kind: "failed", detail: messageOf(error) })),
     ]);
     return { ...reload, file };
   }
@@ -108,23 +108,12 @@ export class Deliverer {
       : { kind: "rejected", detail: "nydusd confirmed the credential but has another" };
   }
 
-  async #rewrite({ instance, credential }: DeliveryRequest): Promise<FileOutcome> {
-    const { files, configFiles } = this.#options;
-    const { configPath } = instance;
-    if (configFiles === "never" || configPath === undefined) return { kind: "skipped" };
-    try {
-      return await this.#rewriteFile(configPath, credential, files, instance);
-    } catch (error) {
-      return { kind: "failed", detail: messageOf(error) };
-    }
-  }
-
-  async #rewriteFile(
-    path: string,
-    credential: Credential,
-    files: FileSystem,
-    { image, backend }: RafsInstance,
+  async #rewrite(
+    { configPath: path, image, backend }: RafsInstance,
+    credential: UsableCredential,
   ): Promise<FileOutcome> {
+    const { files, configFiles, fsDriver } = this.#options;
+    if (configFiles === "never" || path === undefined) return { kind: "skipped" };
     const stat = await files.stat(path, { noFollow: true });
     if (stat === undefined) return { kind: "absent" };
     if (stat.kind !== "file") {
@@ -136,16 +125,12 @@ export class Deliverer {
     if (backend === undefined && image !== undefined && !namesOwnRegistry(text, image)) {
       return { kind: "skipped" };
     }
-    const fill = this.#options.configFiles === "always";
-    const { fsDriver } = this.#options;
+    const fill = configFiles === "always";
+    const owner = { uid: stat.uid, gid: stat.gid };
     const rewritten = rewriteConfigText(text, fsDriver, credential, fill, backend?.host);
     switch (rewritten.kind) {
       case "changed":
-        await files.writeAtomic(path, rewritten.text, {
-          mode: FILE_MODE,
-          uid: stat.uid,
-          gid: stat.gid,
-        });
+        await files.writeAtomic(path, rewritten.text, { mode: FILE_MODE, ...owner });
         return { kind: "written" };
       case "invalid":
         return { kind: "failed", detail: `${path}: ${rewritten.detail}` };
@@ -172,4 +157,26 @@ function reloadFailure(action: string, failure: PeerFailure): Reload {
   }
   const detail = `failed to ${action}: ${describeFailure(failure)}`;
   return { kind: failure.kind === "refused" ? "rejected" : "unreachable", detail };
+}
+
+/**
+ * From which version, as one number, nydusd uses a stored credential after which delay (ms). Sources
+ * in `dragonflyoss/nydus`: `api/src/http_handler.rs` (before 2.4.1 without a route /config),
+ * `storage/src/backend/registry.rs` (2.4.1: `refresh_cached_auth_from_config` before every request;
+ * since 2.4.2 a thread polls with `REGISTRY_CONFIG_POLL_INTERVAL`).
+ */
+const IN_USE_DELAYS: readonly (readonly [since: number, delayMs: number | undefined])[] = [
+  [0, undefined],
+  [2_004_001, 0],
+  [2_004_002, 5_000],
+];
+
+/**
+ * Returns the delay (ms) after which a nydusd of this version uses a stored credential. Undefined
+ * for versions without the configuration API. An unknown version counts as the latest.
+ */
+export function inUseDelayMs(version: string): number | undefined {
+  const [, major, minor, patch] = /^v?(\d+)\.(\d+)\.(\d+)/.exec(version) ?? [, Infinity, 0, 0];
+  const own = Number(major) * 1_000_000 + Number(minor) * 1_000 + Number(patch);
+  return IN_USE_DELAYS.findLast(([since]) => own >= since)?.[1];
 }

@@ -5,5 +5,4 @@
  * @module
  */
 export { rewriteConfigText } from "./config_text.ts";
-export { Deliverer } from "./deliverer.ts";
-export { inUseDelayMs } from "./versions.ts";
+export { Deliverer, inUseDelayMs } from "./deliverer.ts";
