@@ -44,8 +44,8 @@ const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ["assets", { packages: [], external: [] }],
 ]);
 
-/** Files that may import the simulator: the demo and the command line program. */
-const DEMO = /^lib\/cli\/(?:demo[^/]*|program)\.ts$/;
+/** The file that may import the simulator: the command line program. */
+const DEMO = /^lib\/cli\/program\.ts$/;
 
 const SPECIFIER =
   /(?:^|\n)(?:import|export)\b[^"';]*?\bfrom\s+"([^"]+)"|\bimport\(\s*"([^"]+)"\s*\)|(?:^|\n)import\s+"([^"]+)"/g;

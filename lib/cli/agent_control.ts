@@ -1,8 +1,8 @@
 import { type Flags, loadClientConfig } from "../config/mod.ts";
-import { AgentError, EXIT, parseImageReference } from "../model/mod.ts";
+import { AgentError, alignColumns, EXIT, parseImageReference } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { requireApi } from "./agent_client.ts";
-import { alignColumns, printable } from "./terminal_text.ts";
+import { printable } from "./terminal_text.ts";
 
 /** Options of `renew`. */
 export interface RenewOptions {

@@ -1,9 +1,9 @@
 import { type CheckFindings, probeImage, runChecks } from "../agent/mod.ts";
 import { type Flags, loadConfig } from "../config/mod.ts";
-import { EXIT, formatProblem } from "../model/mod.ts";
+import { alignColumns, EXIT, formatProblem } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { queryAgent } from "./agent_client.ts";
-import { alignColumns, printable } from "./terminal_text.ts";
+import { printable } from "./terminal_text.ts";
 
 /** Options of `check`. */
 export interface CheckOptions {

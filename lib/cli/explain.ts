@@ -8,6 +8,7 @@ import {
 } from "../agent/mod.ts";
 import { type AgentConfig, type Flags, loadClientConfig, loadConfig } from "../config/mod.ts";
 import {
+  alignColumns,
   defined,
   EXIT,
   formatDuration,
@@ -20,7 +21,7 @@ import { criProxyFindings, imageViews } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { type AgentReply, queryAgent, queryApi, warnWithoutAgent } from "./agent_client.ts";
 import { type LookupOptions, parseLabels } from "./get.ts";
-import { alignColumns, printable } from "./terminal_text.ts";
+import { printable } from "./terminal_text.ts";
 
 /**
  * `explain REF`: prints the result of every provider for an image, and for every other location

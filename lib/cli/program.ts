@@ -215,7 +215,7 @@ function addOtherCommands({ context, add, done }: Definitions): void {
   add("demo").description("Demonstrate the renewal on a simulated node, in about 20 seconds.")
     .addOption(outputOption())
     .action(async ({ output }) => {
-      const { demo } = await import("./demo.ts");
+      const { demo } = await import("../simulator/mod.ts");
       done(await demo(context, { output }));
     });
   add("simnode-daemon", { hidden: true }).description("A nydusd of the simulated node.")

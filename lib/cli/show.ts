@@ -1,9 +1,8 @@
 import type { Argument, Command, Option } from "commander";
 import { asset, assetNames, describeAsset, manualTemplate } from "../assets/mod.ts";
-import { EXIT } from "../model/mod.ts";
+import { alignColumns, EXIT } from "../model/mod.ts";
 import { completionScript, SHELLS } from "./completions.ts";
 import { isSetting } from "./settings.ts";
-import { alignColumns } from "./terminal_text.ts";
 
 /** Output of `show`. */
 export interface ShowOutput {

@@ -1,5 +1,6 @@
 import {
   type AgentStatus,
+  alignColumns,
   type DaemonStatus,
   formatDuration,
   type ImageStatus,
@@ -11,7 +12,7 @@ import {
   imageViews,
   mountLevel,
 } from "../observability/mod.ts";
-import { alignColumns, colored, printable, type TextStyle } from "./terminal_text.ts";
+import { colored, printable, type TextStyle } from "./terminal_text.ts";
 
 /** Returns the status summary after its level. */
 export function summaryText(

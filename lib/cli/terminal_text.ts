@@ -1,16 +1,5 @@
 import type { HealthLevel } from "../observability/mod.ts";
 
-/** Aligns rows in columns, two spaces apart; the last column is not padded. */
-export function alignColumns(rows: readonly (readonly string[])[]): string {
-  const widths: number[] = [];
-  for (const row of rows) {
-    row.forEach((cell, i) => widths[i] = Math.max(widths[i] ?? 0, cell.length));
-  }
-  return rows
-    .map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join("  ").trimEnd() + "\n")
-    .join("");
-}
-
 /** Replaces control characters, so that no name can send escape sequences to a terminal. */
 export function printable(text: string): string {
   // deno-lint-ignore no-control-regex

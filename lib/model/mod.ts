@@ -6,6 +6,7 @@
  * @module
  */
 export * from "./backoff.ts";
+export * from "./columns.ts";
 export * from "./concurrency.ts";
 export * from "./credential.ts";
 export * from "./defined.ts";

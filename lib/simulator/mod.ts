@@ -5,6 +5,7 @@
  * @module
  */
 export { runSimDaemon, serveSimNydusd } from "./daemon_process.ts";
+export { demo } from "./demo.ts";
 export type { SimPluginSettings } from "./node_files.ts";
 export type { Fault } from "./nydusd_http.ts";
 export type { SimDialect } from "./refusals.ts";

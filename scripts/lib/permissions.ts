@@ -4,7 +4,7 @@ export interface Grant {
   readonly why: string;
 }
 
-/** Permissions of the compiled binary. `docs/permissions.md` is generated from them. */
+/** Permissions of the compiled binary. `docs/security.md` lists them, from this table. */
 export const GRANTS: readonly Grant[] = [
   { flag: "--no-prompt", why: "what is not granted is denied." },
   {

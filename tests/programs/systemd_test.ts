@@ -156,14 +156,13 @@ test("status: reports the host name when the service runs in its sandbox", async
   equal((await machine.status()).hostname, name);
 });
 
-test("separate user: delivers over the socket when set up as in docs/systemd.md", async (machine) => {
-  const docs = await Deno.readTextFile(new URL("../../docs/systemd.md", import.meta.url));
-  const section = docs.slice(docs.indexOf("## A user of its own"));
-  const steps = [...section.matchAll(/^ {3}```sh\n([^]*?)^ {3}```$/gm)]
+test("separate user: delivers over the socket when set up as in docs/guides/own-user.md", async (machine) => {
+  const docs = await Deno.readTextFile(new URL("../../docs/guides/own-user.md", import.meta.url));
+  const steps = [...docs.matchAll(/^ {3}```sh\n([^]*?)^ {3}```$/gm)]
     .map(([, script = ""]) => script.replaceAll(/^ {3}/gm, ""));
   const [shareSockets, startAgent, check] = steps;
   if (shareSockets === undefined || startAgent === undefined || check === undefined) {
-    throw new Error("docs/systemd.md must have three scripts");
+    throw new Error("docs/guides/own-user.md must have three scripts");
   }
   await machine.addSnapshotter();
   await machine.sh("mkdir -m 0700 /var/lib/containerd"); // as on some hosts

@@ -1,32 +1,33 @@
 import { join } from "@std/path";
-import { Deadline, EXIT } from "../model/mod.ts";
+import { alignColumns, Deadline, EXIT } from "../model/mod.ts";
 import { type Context, freePort, startCompanion, writePrivateText } from "../platform/mod.ts";
-import { type NodeRead, SimNode } from "../simulator/mod.ts";
-import { alignColumns } from "./terminal_text.ts";
+import { type NodeRead, SimNode } from "./sim_node.ts";
 
-/** `demo`: shows the renewal of credentials on a simulated node. */
-export async function demo(
-  { host, clock, mainUrl }: Context,
-  { output }: { readonly output: "text" | "json" },
-): Promise<number> {
+/** Options of {@linkcode demo}. */
+export interface DemoOptions {
+  readonly output: "text" | "json";
+}
+
+/**
+ * Reads every mount of a simulated node while tokens expire and a password is rotated: first without
+ * the agent, then with it. Returns 0 if no read failed with the agent, and every mount has the newest
+ * credential at the end.
+ */
+export async function demo(context: Context, { output }: DemoOptions): Promise<number> {
+  const { host, clock } = context;
   const stop = new AbortController();
   using _signals = host.onSignal(["SIGTERM", "SIGINT"], () => stop.abort());
+  const run: DemoRun = {
+    output,
+    selfCommand: host.selfCommand(context.mainUrl),
+    isTerminal: host.stdoutIsTerminal,
+    color: host.stdoutIsTerminal && !host.env["NO_COLOR"],
+    write: (text) => host.out(text),
+    clock,
+    signal: stop.signal,
+  };
   try {
-    return await runDemo({
-      output,
-      selfCommand: host.selfCommand(mainUrl),
-      isTerminal: host.stdoutIsTerminal,
-      color: host.stdoutIsTerminal && !host.env["NO_COLOR"],
-      write: (text) => host.out(text),
-      signal: stop.signal,
-      ports: {
-        start: startCompanion,
-        writeText: writePrivateText,
-        freePort,
-        sleep: clock.sleep,
-        nowMs: clock.monotonicMs,
-      },
-    });
+    return await runDemo(run);
   } catch (error) {
     if (!stop.signal.aborted) throw error;
     host.err("the demo was interrupted\n");
@@ -34,33 +35,15 @@ export async function demo(
   }
 }
 
-/** Dependencies of {@linkcode runDemo}. */
-export interface DemoOptions {
-  readonly output: "text" | "json";
+/** What one run of the demo needs. */
+interface DemoRun extends DemoOptions {
   /** Command that runs this program, for the agent and the simulated daemons. */
   readonly selfCommand: readonly string[];
   readonly isTerminal: boolean;
   readonly color: boolean;
   readonly write: (text: string) => void;
-  readonly ports: DemoPorts;
+  readonly clock: Context["clock"];
   readonly signal: AbortSignal;
-}
-
-/** A child process of the demo. */
-export interface Companion extends AsyncDisposable {
-  /** Returns its standard error so far. */
-  log(): Promise<string>;
-}
-
-/** Access to the system. */
-export interface DemoPorts {
-  /** Starts a program whose standard error goes to a file. */
-  start(command: readonly string[], logPath: string): Companion;
-  writeText(path: string, text: string): Promise<void>;
-  /** Returns a free loopback port. */
-  freePort(): number;
-  sleep(ms: number, options: { readonly signal: AbortSignal }): Promise<void>;
-  nowMs(): number;
 }
 
 /** Read counts of one phase. */
@@ -71,7 +54,7 @@ interface Counts {
 }
 
 /** Result of the demo; the JSON output. */
-export interface DemoSummary {
+interface DemoSummary {
   readonly withoutAgent: Readonly<Counts>;
   readonly withAgent: Readonly<Counts>;
   readonly rotations: number;
@@ -91,12 +74,7 @@ const READY_WITHIN_MS = 15_000;
 const COMPLETE_AFTER_MS = 3_000;
 const ANSWER_WITHIN_MS = 2_000;
 
-/**
- * Reads every mount of a simulated node while tokens expire and a password is rotated: first without
- * the agent, then with it. Returns 0 if no read failed with the agent, and every mount has the newest
- * credential at the end.
- */
-export async function runDemo(options: DemoOptions): Promise<number> {
+async function runDemo(options: DemoRun): Promise<number> {
   const screen = new Screen(options);
   screen.print(
     "A simulated node: 3 nydusd, 5 mounts, tokens with a lifetime of 4 s, and a password in a",
@@ -114,7 +92,7 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   return ok ? 0 : 1;
 }
 
-async function withNode<T>(options: DemoOptions, work: (node: SimNode) => Promise<T>): Promise<T> {
+async function withNode<T>(options: DemoRun, work: (node: SimNode) => Promise<T>): Promise<T> {
   await using node = SimNode.start({
     selfCommand: options.selfCommand,
     pollMs: 500,
@@ -131,7 +109,7 @@ async function withNode<T>(options: DemoOptions, work: (node: SimNode) => Promis
 
 async function readWithoutAgent(
   node: SimNode,
-  options: DemoOptions,
+  options: DemoRun,
   screen: Screen,
 ): Promise<Counts> {
   screen.print("Without the agent:");
@@ -144,12 +122,12 @@ async function readWithoutAgent(
   return counts;
 }
 
-async function readWithAgent(node: SimNode, options: DemoOptions, screen: Screen) {
-  const { ports, selfCommand } = options;
-  const port = ports.freePort();
+async function readWithAgent(node: SimNode, options: DemoRun, screen: Screen) {
+  const { selfCommand } = options;
+  const port = freePort();
   const configPath = join(node.dir, "agent.toml");
-  await ports.writeText(configPath, agentConfig(node, port));
-  const agent = ports.start(
+  await writePrivateText(configPath, agentConfig(node, port));
+  const agent = startCompanion(
     [...selfCommand, "run", "--config", configPath],
     join(node.dir, "agent.log"),
   );
@@ -159,14 +137,14 @@ async function readWithAgent(node: SimNode, options: DemoOptions, screen: Screen
 }
 
 async function readWhileRunning(
-  agent: Companion,
+  agent: ReturnType<typeof startCompanion>,
   port: number,
   node: SimNode,
-  options: DemoOptions,
+  options: DemoRun,
   screen: Screen,
 ) {
   await using _ended = agent;
-  const { ports, signal } = options;
+  const { clock, signal } = options;
   const pulls = node.pluginExecutions();
   screen.print("With the agent:");
   const counts: Counts = { readsTried: 0, readsFailed: 0 };
@@ -179,10 +157,10 @@ async function readWhileRunning(
       screen.print("  the password in the docker configuration is rotated");
     }
   });
-  const deadlineMs = ports.nowMs() + COMPLETE_AFTER_MS;
+  const deadlineMs = clock.monotonicMs() + COMPLETE_AFTER_MS;
   let allNewest = await node.allNewest();
-  while (!allNewest && ports.nowMs() < deadlineMs) {
-    await ports.sleep(50, { signal });
+  while (!allNewest && clock.monotonicMs() < deadlineMs) {
+    await clock.sleep(50, { signal });
     allNewest = await node.allNewest();
   }
   return {
@@ -198,13 +176,13 @@ async function readWhileRunning(
 async function readFor(
   ms: number,
   node: SimNode,
-  { ports, signal }: DemoOptions,
+  { clock, signal }: DemoRun,
   counts: Counts,
   screen: Screen,
   onRound: (elapsedMs: number) => void,
 ): Promise<void> {
-  const startedMs = ports.nowMs();
-  for (let elapsedMs = 0; elapsedMs < ms; elapsedMs = ports.nowMs() - startedMs) {
+  const startedMs = clock.monotonicMs();
+  for (let elapsedMs = 0; elapsedMs < ms; elapsedMs = clock.monotonicMs() - startedMs) {
     onRound(elapsedMs);
     const reads = await node.readAll();
     counts.readsTried += reads.length;
@@ -212,7 +190,7 @@ async function readFor(
     counts.readsFailed += failed;
     if (failed > 0) counts.firstFailureAfterMs ??= Math.round(elapsedMs);
     screen.show(elapsedMs, reads, counts);
-    await ports.sleep(READ_EVERY_MS, { signal });
+    await clock.sleep(READ_EVERY_MS, { signal });
   }
   screen.leave();
 }
@@ -234,11 +212,11 @@ function agentConfig(node: SimNode, port: number): string {
   ].join("\n");
 }
 
-async function untilReady(port: number, { ports, signal }: DemoOptions): Promise<void> {
-  const deadlineMs = ports.nowMs() + READY_WITHIN_MS;
-  while (ports.nowMs() < deadlineMs) {
+async function untilReady(port: number, { clock, signal }: DemoRun): Promise<void> {
+  const deadlineMs = clock.monotonicMs() + READY_WITHIN_MS;
+  while (clock.monotonicMs() < deadlineMs) {
     if ((await get(port, "/readyz"))?.ok) return;
-    await ports.sleep(50, { signal });
+    await clock.sleep(50, { signal });
   }
 }
 
@@ -261,11 +239,11 @@ async function renewals(port: number): Promise<number> {
 
 /** Prints a live table in a terminal, one line per second in a pipe, only the result as JSON. */
 class Screen {
-  readonly #options: DemoOptions;
+  readonly #options: DemoRun;
   #lines = 0;
   #reportedAtMs = -Infinity;
 
-  constructor(options: DemoOptions) {
+  constructor(options: DemoRun) {
     this.#options = options;
   }
 
