@@ -8,7 +8,7 @@
 import { join } from "@std/path";
 import { fileURLToPath } from "node:url";
 import { serveByteProxy } from "../lib/platform/mod.ts";
-import { createCriReader, PullCredentialCache } from "../lib/cri/mod.ts";
+import { CriConnectionReader, PullCredentialCache } from "../lib/cri/mod.ts";
 import { median } from "./lib/bench.ts";
 import { callOnce, openConversation, passMessages, serveCalls } from "./lib/bench_cri.ts";
 
@@ -121,7 +121,7 @@ async function connectable(path: string): Promise<void> {
 
 async function serveCriProxy(path: string, upstream: string): Promise<number> {
   const cache = new PullCredentialCache({ now: Date.now });
-  await serveByteProxy({ path, upstream, reader: () => createCriReader({ cache }) });
+  await serveByteProxy({ path, upstream, reader: () => new CriConnectionReader({ cache }) });
   return await new Promise(() => {});
 }
 

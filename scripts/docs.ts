@@ -13,11 +13,10 @@ import {
   flagName,
   tomlLiteral,
 } from "../lib/config/mod.ts";
-import { REASON_CODES, type ReasonCode } from "../lib/model/mod.ts";
+import { REASON_CODES, type ReasonCode, reasonOutcome } from "../lib/model/mod.ts";
 import { LOG_EVENTS } from "../lib/observability/log_events.ts";
 import { LABEL_VALUES, METRICS } from "../lib/observability/metric_definitions.ts";
 import { HEALTH_STATES } from "../lib/observability/image_view.ts";
-import { outcomeOf } from "../lib/observability/reasons.ts";
 import { GRANTS } from "./lib/permissions.ts";
 
 const DOCS = new URL("../docs/", import.meta.url);
@@ -68,7 +67,7 @@ export const PARTS: Readonly<Record<string, () => string>> = {
   "reason-codes": () =>
     (["found", "none", "failed"] as const).map((outcome) => {
       const reasons = Object.entries(REASON_CODES)
-        .filter(([code]) => outcomeOf(code as ReasonCode) === outcome);
+        .filter(([code]) => reasonOutcome(code as ReasonCode) === outcome);
       return `**${outcome}**\n\n${list(reasons.map(([k, v]) => `\`${k}\`: ${v}`))}`;
     }).join("\n\n"),
 };

@@ -10,8 +10,8 @@ import {
   type ProviderAttempt,
   type ProviderName,
   REASON_CODES,
+  reasonOutcome,
 } from "../model/mod.ts";
-import { outcomeOf } from "../observability/mod.ts";
 import { type Context, createRegistryHttp } from "../platform/mod.ts";
 import { defaultProbeTarget, RegistryProbe } from "../verification/mod.ts";
 import { openChain } from "./chain.ts";
@@ -59,7 +59,7 @@ function checkAttempt(
   { provider, outcome }: ProviderAttempt,
   { warnings }: CheckFindings,
 ): void {
-  const failed = outcome.notes.filter(({ reason }) => outcomeOf(reason) === "failed");
+  const failed = outcome.notes.filter(({ reason }) => reasonOutcome(reason) === "failed");
   if (failed.length === 0 && outcome.kind === "failed") {
     failed.push({ subject: "", reason: outcome.reason, detail: outcome.detail });
   }

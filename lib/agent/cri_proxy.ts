@@ -221,7 +221,7 @@ export class CriProxy implements AsyncDisposable, CriPulls {
     const proxy = await serveByteProxy({
       path: socket,
       upstream,
-      reader: () => module.createCriReader({ cache, note: (note) => this.#note(note) }),
+      reader: () => new module.CriConnectionReader({ cache, note: (note) => this.#note(note) }),
       maxConnections,
     });
     try {

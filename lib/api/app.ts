@@ -1,6 +1,6 @@
 import { type Context, Hono } from "hono";
 import { safeParse } from "valibot";
-import { AgentError, Deadline, messageOf } from "../model/mod.ts";
+import { AgentError, Deadline } from "../model/mod.ts";
 import type { ApiAgent, ApiOptions } from "./port.ts";
 import { ApiError, type Route, ROUTES } from "./routes.ts";
 import { REQUESTS } from "./schemas.ts";
@@ -44,7 +44,7 @@ export function createApi({ agent, version }: ApiOptions): Hono {
       return errorResponse(c, status, code, message, details);
     }
     if (error instanceof AgentError) return errorResponse(c, 400, error.code, error.message);
-    if (isTimeout(error)) {
+    if (error instanceof DOMException && ["TimeoutError", "AbortError"].includes(error.name)) {
       return errorResponse(c, 504, "timeout", "the providers did not respond in time");
     }
     return errorResponse(c, 500, "internal-error", "unexpected error");
@@ -91,15 +91,10 @@ async function readBody(c: Context, name: keyof typeof REQUESTS): Promise<unknow
 
 function errorResponse(
   c: Context,
-  status: 400 | 404 | 405 | 409 | 411 | 413 | 415 | 500 | 503 | 504,
+  status: 400 | 404 | 405 | 415 | 500 | 504,
   code: string,
   message: string,
   details: readonly string[] = [],
 ): Response {
   return c.json({ error: { code, message, ...(details.length > 0 && { details }) } }, status);
-}
-
-function isTimeout(error: unknown): boolean {
-  return error instanceof DOMException && ["TimeoutError", "AbortError"].includes(error.name) &&
-    messageOf(error) !== "";
 }

@@ -178,7 +178,7 @@ export const ROUTES: readonly Route<never>[] = [
 /** An error for the client. Its message never contains a secret. */
 export class ApiError extends Error {
   override readonly name = "ApiError";
-  readonly status: 400 | 404 | 409 | 411 | 413 | 415 | 503;
+  readonly status: 400 | 404 | 415;
   readonly code: string;
   readonly details: readonly string[];
 

@@ -7,9 +7,7 @@ import {
 } from "./cri_messages.ts";
 import { BufferBudget, GrpcMessageReader } from "./grpc_messages.ts";
 import type { CriNote, SkipReason } from "./notes.ts";
-import type { PullTicket } from "./pull.ts";
-import type { PullCredentialCache } from "./pull_credential_cache.ts";
-import { outcomeOf } from "./pull.ts";
+import type { PullCredentialCache, PullOutcome, PullTicket } from "./pull_credential_cache.ts";
 
 type Method = "PullImage" | "RemoveImage";
 
@@ -168,4 +166,40 @@ export class Calls {
   #skip(method: Method, reason: SkipReason, image?: string): void {
     this.#note(defined({ kind: "skipped" as const, method, reason, image }));
   }
+}
+
+const OK = "0";
+const PERMISSION_DENIED = "7";
+const UNAUTHENTICATED = "16";
+
+/**
+ * Error texts of registries and runtimes for a rejected credential. containerd reports most of them
+ * with the code `UNKNOWN`, so only the text identifies them. "permission denied" is not included: it
+ * comes from the file system.
+ */
+const REFUSAL = new RegExp(
+  [
+    "\\b40[13] (?:unauthorized|forbidden)\\b",
+    "\\bstatus(?: code)?:? 40[13]\\b",
+    "\\bunauthorized:",
+    "\\bauthorization failed\\b",
+    "\\bauthentication required\\b",
+    "\\binsufficient_scope\\b",
+    "\\bpull access denied\\b",
+    "\\baccess to the resource is denied\\b",
+    "\\bno basic auth credentials\\b",
+    "\\bincorrect username or password\\b",
+  ].join("|"),
+  "i",
+);
+const MAX_SEARCHED_CHARS = 64 * 1_024;
+
+/**
+ * Returns the outcome of a pull from its trailers. `refused` requires a response of the registry;
+ * other failures are not evidence about the credential. The message is not stored.
+ */
+export function outcomeOf(grpcStatus: string, grpcMessage: string): PullOutcome["kind"] {
+  if (grpcStatus === OK) return "succeeded";
+  if (grpcStatus === UNAUTHENTICATED || grpcStatus === PERMISSION_DENIED) return "refused";
+  return REFUSAL.test(grpcMessage.slice(-MAX_SEARCHED_CHARS)) ? "refused" : "failed";
 }

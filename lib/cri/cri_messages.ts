@@ -1,6 +1,12 @@
 import { defined } from "../model/mod.ts";
 import { messageField, readFields, stringField, type WireField } from "./protobuf.ts";
-import type { PodIdentity } from "./pull.ts";
+
+/** The pod that an image was pulled for (`PodSandboxMetadata`). */
+export interface PodIdentity {
+  readonly name: string;
+  readonly namespace: string;
+  readonly uid: string;
+}
 
 /** `runtime.v1.AuthConfig`; unset fields are empty. Contains secrets: never log it. */
 export interface AuthConfig {

@@ -7,8 +7,6 @@ import { WireError } from "./notes.ts";
 export interface FrameSink {
   /** Called for every complete header block, because HPACK has state per connection. */
   headers(streamId: number, block: Uint8Array, endStream: boolean): void;
-  /** Called for the header block of a pushed request, which shares the HPACK state. */
-  promised(block: Uint8Array): void;
   /** Returns whether to read the data of a stream; otherwise it is skipped. */
   wantsData(streamId: number): boolean;
   data(streamId: number, piece: Uint8Array): void;
@@ -32,7 +30,6 @@ const PRIORITY = 0x20;
 
 const HEADER_BYTES = 9;
 const PRIORITY_BYTES = 5;
-const PROMISED_ID_BYTES = 4;
 /** Limit of a header block; most gRPC servers accept 8 KiB. */
 const MAX_BLOCK_BYTES = 256 * 1_024;
 const PREFACE = new TextEncoder().encode("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
@@ -61,9 +58,9 @@ export class FrameReader {
   #padding = 0;
   /** A payload that arrives in several chunks. */
   readonly #payload = new ByteBuffer();
-  /** A header block in several frames, and its receiver. */
+  /** A header block in several frames. Only the first one has the END_STREAM flag. */
   readonly #block = new ByteBuffer();
-  #open: { readonly streamId: number; readonly deliver: (block: Uint8Array) => void } | undefined;
+  #open: { readonly streamId: number; readonly endStream: boolean } | undefined;
 
   /** @param options `preface`: the direction starts with the connection preface (the client's). */
   constructor(sink: FrameSink, { preface }: { readonly preface: boolean }) {
@@ -148,8 +145,9 @@ export class FrameReader {
     switch (type) {
       case DATA:
         return this.#startDataFrame();
+      case PUSH_PROMISE: // gRPC clients do not allow it
+        throw malformed();
       case HEADERS:
-      case PUSH_PROMISE:
       case CONTINUATION:
         if (streamId === 0) throw malformed();
         if (this.#left + this.#block.length > MAX_BLOCK_BYTES) {
@@ -218,25 +216,16 @@ export class FrameReader {
     this.#state = "frame-header";
     const fragment = this.#fragment(payload);
     const isLast = (this.#flags & END_HEADERS) !== 0;
-    if (this.#open === undefined) {
-      const deliver = this.#receiver();
-      if (isLast) return deliver(fragment);
-      this.#open = { streamId: this.#streamId, deliver };
+    const { streamId, endStream } = this.#open ??
+      { streamId: this.#streamId, endStream: (this.#flags & END_STREAM) !== 0 };
+    if (this.#open === undefined && isLast) {
+      return this.#sink.headers(streamId, fragment, endStream);
     }
+    this.#open = isLast ? undefined : { streamId, endStream };
     this.#block.append(fragment);
     if (!isLast) return;
-    const { deliver } = this.#open;
-    this.#open = undefined;
-    deliver(this.#block.view());
+    this.#sink.headers(streamId, this.#block.view(), endStream);
     this.#block.clear();
-  }
-
-  /** Returns the receiver of a block. Only its first frame has the END_STREAM flag. */
-  #receiver(): (block: Uint8Array) => void {
-    if (this.#type === PUSH_PROMISE) return (block) => this.#sink.promised(block);
-    const streamId = this.#streamId;
-    const endStream = (this.#flags & END_STREAM) !== 0;
-    return (block) => this.#sink.headers(streamId, block, endStream);
   }
 
   /** Returns the header block fragment of a payload. */
@@ -244,9 +233,7 @@ export class FrameReader {
     if (this.#type === CONTINUATION) return payload;
     const padded = (this.#flags & PADDED) !== 0;
     const padding = padded ? payload[0] ?? 0 : 0;
-    let start = padded ? 1 : 0;
-    if (this.#type === PUSH_PROMISE) start += PROMISED_ID_BYTES;
-    else if (this.#flags & PRIORITY) start += PRIORITY_BYTES;
+    const start = (padded ? 1 : 0) + (this.#flags & PRIORITY ? PRIORITY_BYTES : 0);
     const end = payload.length - padding;
     if (start > end) throw malformed();
     return payload.subarray(start, end);

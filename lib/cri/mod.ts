@@ -4,12 +4,7 @@
  *
  * @module
  */
-export { CRI_NOTES, type CriNote, type LostReason, type SkipReason } from "./notes.ts";
-export type { PodIdentity, PullOutcome, PullTicket, SeenPull } from "./pull.ts";
+export { CRI_NOTES, type CriNote } from "./notes.ts";
 export { PullCacheFile } from "./pull_cache_file.ts";
-export {
-  type PullChange,
-  PullCredentialCache,
-  type PullCredentialCacheOptions,
-} from "./pull_credential_cache.ts";
-export { createCriReader, type CriConnectionReader, type CriReaderOptions } from "./reader.ts";
+export { type PullChange, PullCredentialCache, type PullTicket } from "./pull_credential_cache.ts";
+export { CriConnectionReader } from "./reader.ts";

@@ -1,13 +1,16 @@
+import * as v from "valibot";
 import {
   type Clock,
   type Credential,
+  credentialSecret,
+  credentialUsername,
   type FileSystem,
   type ImageReference,
   messageOf,
   parseImageReference,
   Secret,
 } from "../model/mod.ts";
-import type { PodIdentity } from "./pull.ts";
+import type { PodIdentity } from "./cri_messages.ts";
 
 /** Changes within this time are written together. */
 const SAVE_DELAY_MS = 200;
@@ -95,10 +98,12 @@ const VERSION = 1;
  * images of a node share a few.
  */
 export function encodeCache(images: readonly CachedImage[]): Secret {
-  const credentials: Readonly<Record<string, string>>[] = [];
+  const credentials: object[] = [];
   const indexes = new Map<string, number>();
   const indexOf = (credential: Credential): number => {
-    const revealed = reveal(credential);
+    const username = credentialUsername(credential);
+    const secret = credentialSecret(credential).reveal();
+    const revealed = { kind: credential.kind, username, secret };
     const key = JSON.stringify(revealed);
     const index = indexes.get(key) ?? credentials.push(revealed) - 1;
     indexes.set(key, index);
@@ -117,85 +122,59 @@ export function encodeCache(images: readonly CachedImage[]): Secret {
   return new Secret(JSON.stringify({ version: VERSION, credentials, images: encoded }));
 }
 
-function reveal(credential: Credential): Readonly<Record<string, string>> {
-  const { kind } = credential;
-  switch (kind) {
-    case "basic":
-      return { kind, username: credential.username, secret: credential.password.reveal() };
-    case "registry-token":
-      return { kind, username: "", secret: credential.token.reveal() };
-    case "identity-token":
-      return { kind, username: credential.username, secret: credential.token.reveal() };
-    default: {
-      const unknown: never = kind;
-      return unknown;
-    }
-  }
-}
+const POD = v.object({ name: v.string(), namespace: v.string(), uid: v.string() });
+const CREDENTIAL = v.object({
+  kind: v.picklist(["basic", "registry-token", "identity-token"]),
+  username: v.string(),
+  secret: v.pipe(v.string(), v.minLength(1)),
+});
+const PULL = v.object({ credential: v.number(), seenAtMs: v.number(), confirmed: v.boolean() });
+const CACHE = v.object({
+  version: v.literal(VERSION),
+  credentials: v.array(CREDENTIAL),
+  images: v.array(v.object({
+    image: v.string(),
+    imageId: v.optional(v.string()),
+    pods: v.array(POD),
+    pulls: v.array(PULL),
+  })),
+});
 
 /** Decodes the text of {@linkcode encodeCache} completely or not at all. Never throws. */
 export function decodeCache(text: Secret): DecodedCache {
   try {
-    const cache = record(JSON.parse(text.reveal()));
-    if (cache.version !== VERSION) return { kind: "rejected", reason: "unknown-version" };
-    const credentials = list(cache.credentials).map(readCredential);
-    const images = list(cache.images).map((one) => readImage(one, credentials));
-    return { kind: "decoded", images };
+    const given = JSON.parse(text.reveal());
+    if (given?.version !== VERSION) return { kind: "rejected", reason: "unknown-version" };
+    const { credentials, images } = v.parse(CACHE, given);
+    const decoded = credentials.map(credentialOf);
+    const credentialAt = (index: number) => {
+      const credential = decoded[index];
+      if (credential === undefined) throw new RangeError();
+      return credential;
+    };
+    return {
+      kind: "decoded",
+      images: images.map(({ image, imageId, pods, pulls }) => ({
+        image: parseImageReference(image),
+        imageId,
+        pods,
+        pulls: pulls.map((pull) => ({ ...pull, credential: credentialAt(pull.credential) })),
+      })),
+    };
   } catch {
-    // The error is dropped: JSON errors quote the text.
+    // The error is dropped: it may quote the text.
     return { kind: "rejected", reason: "malformed" };
   }
 }
 
-function readImage(value: unknown, credentials: readonly Credential[]): CachedImage {
-  const { image, imageId, pods, pulls } = record(value);
-  return {
-    image: parseImageReference(string(image)),
-    imageId: imageId === undefined ? undefined : string(imageId),
-    pods: list(pods).map((one) => {
-      const { name, namespace, uid } = record(one);
-      return { name: string(name), namespace: string(namespace), uid: string(uid) };
-    }),
-    pulls: list(pulls).map((one) => {
-      const { credential: index, seenAtMs, confirmed } = record(one);
-      const credential = typeof index === "number" ? credentials[index] : undefined;
-      if (credential === undefined || !Number.isFinite(seenAtMs)) throw malformed();
-      return { credential, seenAtMs: Number(seenAtMs), confirmed: confirmed === true };
-    }),
-  };
-}
-
-function readCredential(value: unknown): Credential {
-  const { kind, username, secret } = record(value);
-  const token = new Secret(string(secret));
-  if (token.isEmpty) throw malformed();
+function credentialOf({ kind, username, secret }: v.InferOutput<typeof CREDENTIAL>): Credential {
+  const token = new Secret(secret);
   switch (kind) {
     case "basic":
-      return { kind, username: string(username), password: token };
+      return { kind, username, password: token };
     case "registry-token":
       return { kind, token };
     case "identity-token":
-      return { kind, username: string(username), token };
-    default:
-      throw malformed();
+      return { kind, username, token };
   }
-}
-
-function malformed(): TypeError {
-  return new TypeError("malformed pull credential cache");
-}
-
-function record(value: unknown): Readonly<Record<string, unknown>> {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw malformed();
-  return value as Record<string, unknown>;
-}
-
-function list(value: unknown): readonly unknown[] {
-  if (!Array.isArray(value)) throw malformed();
-  return value;
-}
-
-function string(value: unknown): string {
-  if (typeof value !== "string") throw malformed();
-  return value;
 }

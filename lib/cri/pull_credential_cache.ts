@@ -9,7 +9,27 @@ import {
 } from "../model/mod.ts";
 import { type CachedImage, decodeCache, encodeCache } from "./pull_cache_file.ts";
 import type { CriNote } from "./notes.ts";
-import type { PodIdentity, PullOutcome, PullTicket, SeenPull } from "./pull.ts";
+import type { PodIdentity } from "./cri_messages.ts";
+
+/** A pull request. */
+export interface SeenPull {
+  readonly image: ImageReference;
+  /** Undefined for an anonymous pull. */
+  readonly credential?: Credential;
+  readonly pod?: PodIdentity;
+}
+
+/** Outcome of a pull. `refused`: the registry did not accept the credential. */
+export type PullOutcome =
+  | { readonly kind: "succeeded"; readonly imageId?: string }
+  | { readonly kind: "refused" }
+  | { readonly kind: "failed" };
+
+/** Identifies a recorded pull in the cache that recorded it. */
+export interface PullTicket {
+  readonly image: ImageReference;
+  readonly sequence: number;
+}
 
 /**
  * A change of the cache. `seen`: a new credential, so query the provider chain again. `pods`: a pull

@@ -1,36 +1,15 @@
 import { Calls } from "./calls.ts";
 import { HpackDecoder } from "./hpack.ts";
 import { FrameReader, type FrameSink } from "./http2_frames.ts";
-import type { CriNote, LostReason } from "./notes.ts";
+import { type CriNote, WireError } from "./notes.ts";
 import type { PullCredentialCache } from "./pull_credential_cache.ts";
-import { WireError } from "./notes.ts";
 
-/** Options of {@linkcode createCriReader}. */
+/** Options of a {@linkcode CriConnectionReader}. */
 export interface CriReaderOptions {
   /** Records pulls and removals; shared by all connections. */
   readonly cache: PullCredentialCache;
   /** Called for problems; `lost` at most once per direction. */
   readonly note?: (note: CriNote) => void;
-}
-
-/**
- * Reads the traffic of one connection of a CRI client. Call it with every chunk, in order and
- * **before** the chunk is forwarded, so that a request is read before its response. Methods never
- * throw, keep a chunk or modify it. A connection uses at most about 5 MiB.
- *
- * After an error in the server's direction, pulls are still recorded but never confirmed or refused,
- * and removals are applied when they are requested. After an error in the client's direction nothing
- * is read any more.
- */
-export interface CriConnectionReader {
-  /** Calls of any method that have started and not completed; 0 if they cannot be read. */
-  readonly callsInFlight: number;
-  fromClient(chunk: Uint8Array): void;
-  fromServer(chunk: Uint8Array): void;
-  /** Call when the client has closed its direction; responses may still arrive. */
-  clientEnded(): void;
-  /** Call when both directions are closed. Pulls without a response stay unconfirmed. */
-  closed(): void;
 }
 
 /** Limit of tracked concurrent streams; gRPC servers allow far fewer. */
@@ -61,12 +40,16 @@ class OpenStreams {
   }
 }
 
-/** Creates a reader for a new connection. */
-export function createCriReader(options: CriReaderOptions): CriConnectionReader {
-  return new ConnectionReader(options);
-}
-
-class ConnectionReader implements CriConnectionReader {
+/**
+ * Reads the traffic of one connection of a CRI client. Call it with every chunk, in order and
+ * **before** the chunk is forwarded, so that a request is read before its response. Methods never
+ * throw, keep a chunk or modify it. A connection uses at most about 5 MiB.
+ *
+ * After an error in the server's direction, pulls are still recorded but never confirmed or refused,
+ * and removals are applied when they are requested. After an error in the client's direction nothing
+ * is read any more.
+ */
+export class CriConnectionReader {
   readonly #note: (note: CriNote) => void;
   readonly #calls: Calls;
   readonly #streams = new OpenStreams();
@@ -80,6 +63,7 @@ class ConnectionReader implements CriConnectionReader {
     this.#server = new FrameReader(responses(this.#calls, this.#streams), { preface: false });
   }
 
+  /** Calls of any method that have started and not completed; 0 if they cannot be read. */
   get callsInFlight(): number {
     return this.#streams.size;
   }
@@ -104,11 +88,13 @@ class ConnectionReader implements CriConnectionReader {
     }
   }
 
+  /** Call when the client has closed its direction; responses may still arrive. */
   clientEnded(): void {
     this.#client = undefined;
     this.#calls.endRequests();
   }
 
+  /** Call when both directions are closed. Pulls without a response stay unconfirmed. */
   closed(): void {
     this.#client = undefined;
     this.#server = undefined;
@@ -117,7 +103,7 @@ class ConnectionReader implements CriConnectionReader {
   }
 
   #lose(side: "client" | "server", error: unknown): void {
-    const reason: LostReason = error instanceof WireError ? error.reason : "internal-error";
+    const reason = error instanceof WireError ? error.reason : "internal-error";
     this.#guard(() => this.#note({ kind: "lost", side, reason }));
   }
 
@@ -143,7 +129,6 @@ function requests(calls: Calls, streams: OpenStreams): FrameSink {
       });
       if (!endStream) calls.open(streamId, path);
     },
-    promised: (block) => headers.decode(block, () => {}),
     wantsData: (streamId) => calls.wantsRequest(streamId),
     data: (streamId, piece) => calls.requestData(streamId, piece),
     dataEnded: () => {},
@@ -169,7 +154,6 @@ function responses(calls: Calls, streams: OpenStreams): FrameSink {
       streams.end(streamId);
       calls.end(streamId, status, message);
     },
-    promised: (block) => headers.decode(block, () => {}),
     wantsData: (streamId) => calls.wantsResponse(streamId),
     data: (streamId, piece) => calls.responseData(streamId, piece),
     dataEnded(streamId) {

@@ -96,3 +96,14 @@ export function joinNames(names: readonly string[]): string {
   const more = names.length - shown.length;
   return `${shown.join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
 }
+
+/**
+ * Escapes control characters, line separators and marks for the direction of writing (`\u001b`), so
+ * that a text stays on one line and cannot control a terminal.
+ */
+export function printable(text: string): string {
+  return text.replace(
+    /[\p{Cc}\p{Zl}\p{Zp}\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/gu,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}

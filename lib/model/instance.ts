@@ -5,9 +5,14 @@ import type { ImageReference } from "./image_reference.ts";
 /** Whether a nydusd serves one RAFS instance at `/`, or many at `/<snapshotID>`. */
 export type DaemonMode = "dedicated" | "shared";
 
+export const DISCOVERY_SOURCES = ["system-api", "root", "configured"] as const;
 /** How a daemon was discovered. */
-export type DiscoverySource = "system-api" | "root" | "configured";
+export type DiscoverySource = (typeof DISCOVERY_SOURCES)[number];
 
+export const DAEMON_STATES = [
+  ...["running", "starting", "terminating", "stopped"] as const,
+  ...["unresponsive", "no-listener", "no-socket", "broken"] as const,
+] as const;
 /**
  * State of a daemon as of the last discovery. `starting`, `running`, `terminating`, `stopped`: as
  * reported by nydusd; `unresponsive`: the socket accepts connections but no response arrives in time
@@ -15,15 +20,7 @@ export type DiscoverySource = "system-api" | "root" | "configured";
  * process listens; `no-socket`: there is no socket file; `broken`: the response is not nydusd's API.
  * Credentials are delivered only to daemons in state `running`.
  */
-export type DaemonState =
-  | "running"
-  | "starting"
-  | "terminating"
-  | "stopped"
-  | "unresponsive"
-  | "no-listener"
-  | "no-socket"
-  | "broken";
+export type DaemonState = (typeof DAEMON_STATES)[number];
 
 /** Identifies a RAFS instance in a daemon. */
 export type InstanceKey = `${string}/${string}`;
@@ -90,6 +87,10 @@ export interface DiscoveryProblem {
 /** The snapshotter's drivers; they determine the format of a daemon's configuration file. */
 export type FsDriver = "fusedev" | "fscache" | "blockdev" | "nodev" | "proxy";
 
+export const DELIVERY_STATES = [
+  ...["pending", "stored", "in-use", "proven", "file-only", "adopted"] as const,
+  ...["refused", "unreachable", "unsupported", "withheld", "none"] as const,
+] as const;
 /**
  * Delivery state of a mount. `pending`: not attempted yet; `stored`: read back equal; `in-use`:
  * stored, and the activation delay of the nydusd version has passed; `proven`: reads since then had
@@ -99,27 +100,19 @@ export type FsDriver = "fusedev" | "fscache" | "blockdev" | "nodev" | "proxy";
  * cannot be delivered; `withheld`: an unapproved host would receive it, and the configuration
  * forbids that; `none`: neither a source nor nydusd has a credential.
  */
-export type DeliveryState =
-  | "pending"
-  | "stored"
-  | "in-use"
-  | "proven"
-  | "file-only"
-  | "adopted"
-  | "refused"
-  | "unreachable"
-  | "unsupported"
-  | "withheld"
-  | "none";
+export type DeliveryState = (typeof DELIVERY_STATES)[number];
 
+const SUCCESSFUL_DELIVERIES = ["delivered", "unchanged"] as const;
+const INCOMPLETE_DELIVERIES = ["file-only", "rejected", "unreachable", "unsupported"] as const;
+export const DELIVERY_RESULTS = [...SUCCESSFUL_DELIVERIES, ...INCOMPLETE_DELIVERIES] as const;
 /** Outcome of one attempt to deliver to a mount. */
 export type DeliveryOutcome =
-  | { readonly kind: "delivered"; readonly file: FileOutcome }
-  | { readonly kind: "unchanged"; readonly file: FileOutcome }
-  | { readonly kind: "file-only"; readonly file: FileOutcome; readonly detail: string }
-  | { readonly kind: "rejected"; readonly file: FileOutcome; readonly detail: string }
-  | { readonly kind: "unreachable"; readonly file: FileOutcome; readonly detail: string }
-  | { readonly kind: "unsupported"; readonly file: FileOutcome; readonly detail: string };
+  | { readonly kind: (typeof SUCCESSFUL_DELIVERIES)[number]; readonly file: FileOutcome }
+  | {
+    readonly kind: (typeof INCOMPLETE_DELIVERIES)[number];
+    readonly file: FileOutcome;
+    readonly detail: string;
+  };
 
 /** What happened to the configuration file of the daemon. */
 export type FileOutcome =

@@ -8,13 +8,12 @@ export const PROVIDER_NAMES = ["labels", "cri", "docker", "kubelet", "kubesecret
 /** The name of a provider in the chain. */
 export type ProviderName = (typeof PROVIDER_NAMES)[number];
 
-/** Every reason for the outcome of a provider, with its meaning for operators. */
-export const REASON_CODES = {
-  // found
+const FOUND_REASONS = {
   "found": "a credential was found",
   "found-in-cache": "a credential was found in the provider's cache",
   "shared-execution": "a credential was returned by a concurrent execution of the same plugin",
-  // none
+} as const;
+const NONE_REASONS = {
   "no-labels": "the request has no pull labels",
   "incomplete-labels": "only one of the two pull labels is set",
   "not-enabled": "the provider is not enabled in the configuration",
@@ -31,7 +30,8 @@ export const REASON_CODES = {
   "no-secret-matched": "no pull secret has an entry for this image",
   "no-service-account": "the plugin requires a service account, and no pod with one uses the image",
   "annotation-missing": "the service account lacks an annotation that the plugin requires",
-  // failed
+} as const;
+const FAILURE_REASONS = {
   "invalid-config": "the provider's configuration file is invalid",
   "unreadable": "the provider's configuration file cannot be read",
   "invalid-entry": "the entry for this registry cannot be decoded",
@@ -54,8 +54,15 @@ export const REASON_CODES = {
   "registry-refused": "the registry refuses the source's credential; the current one is kept",
   "internal-error": "unexpected error in the provider; please report it",
 } as const;
+/** Every reason for the outcome of a provider, with its meaning for operators. */
+export const REASON_CODES = { ...FOUND_REASONS, ...NONE_REASONS, ...FAILURE_REASONS } as const;
 /** A key of {@linkcode REASON_CODES}. */
 export type ReasonCode = keyof typeof REASON_CODES;
+
+/** Returns the outcome of a provider that gives a reason. */
+export function reasonOutcome(reason: ReasonCode): ProviderOutcome["kind"] {
+  return reason in FOUND_REASONS ? "found" : reason in NONE_REASONS ? "none" : "failed";
+}
 
 /** A request for the credential of an image. */
 export interface CredentialRequest {

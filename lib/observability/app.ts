@@ -1,17 +1,15 @@
 import { type Context, Hono } from "hono";
-import { type AgentStatus, parseImageReference } from "../model/mod.ts";
+import { type AgentStatus, parseImageReference, printable } from "../model/mod.ts";
 import type { HealthView } from "./health.ts";
 import type { ImageRecord } from "./image_history.ts";
 import type { MetricsPage } from "./metrics.ts";
 import { imagePage, unknownImagePage } from "./page/image_page.ts";
 import { icon, PAGE_POLICY } from "./page/layout.ts";
 import { nodePage } from "./page/node_page.ts";
-import { type ExpositionFormat, preferredFormat } from "./prometheus.ts";
-import { printable } from "./redact.ts";
 
 /** Options of {@linkcode createApp}. */
 export interface AppOptions {
-  readonly metrics: { page(format: ExpositionFormat): Promise<MetricsPage> };
+  readonly metrics: { page(): Promise<MetricsPage> };
   readonly status: () => AgentStatus;
   readonly health: () => HealthView;
   /** Returns the recent history of an image. @default No history */
@@ -54,13 +52,11 @@ export function createApp(options: AppOptions): Hono {
     return await next();
   });
 
-  const metricsPage = (c: Context) => {
-    const format = preferredFormat(c.req.header("accept") ?? "");
-    return cache.respond(format, async () => {
-      const { contentType, body } = await metrics.page(format);
+  const metricsPage = (c: Context) =>
+    cache.respond("/metrics", async () => {
+      const { contentType, body } = await metrics.page();
       return c.body(body, 200, { "content-type": contentType });
     });
-  };
   app.get("/metrics", metricsPage);
   app.get("/v1/metrics", metricsPage);
 

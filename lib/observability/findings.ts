@@ -6,8 +6,8 @@ import {
   formatDuration,
   type ImageStatus,
   type InstanceStatus,
+  reasonOutcome,
 } from "../model/mod.ts";
-import { isNone } from "./reasons.ts";
 
 /** A problem that an operator may have to act on, derived from the status. */
 export interface Finding {
@@ -192,7 +192,7 @@ function imageFinding(image: ImageStatus, nowMs: number): Finding | undefined {
   if (failures === 0) return undefined;
   const attempts = failures === 1 ? "1 attempt" : `${failures} attempts`;
   if (image.provider === undefined) {
-    if (lastFailure === undefined || isNone(lastFailure.reason)) return undefined;
+    if (lastFailure === undefined || reasonOutcome(lastFailure.reason) === "none") return undefined;
     return { ...base, text: `failed to get a credential for ${name} after ${attempts}${why}` };
   }
   const level = image.window === "mandatory" ? "critical" : "warning";

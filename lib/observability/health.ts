@@ -1,6 +1,5 @@
-import { type AgentStatus, formatDuration } from "../model/mod.ts";
+import { type AgentStatus, formatDuration, printable } from "../model/mod.ts";
 import { type Finding, findingsOf } from "./findings.ts";
-import { printable } from "./redact.ts";
 
 /** One check, as in `/readyz?verbose`. */
 export interface HealthCheck {

@@ -1,14 +1,7 @@
-import {
-  compareLogLevel,
-  getJsonLinesFormatter,
-  getTextFormatter,
-  type LogRecord,
-  type TextFormatter,
-} from "@logtape/logtape";
-import type { AgentEvent, Observer } from "../model/mod.ts";
+import { type AgentEvent, type Observer, printable } from "../model/mod.ts";
 import { LOG_EVENTS, type LogEventName, type LogLevel } from "./log_events.ts";
 import { type LogLine, logLinesOf } from "./log_lines.ts";
-import { printable, redact } from "./redact.ts";
+import { redact } from "./redact.ts";
 
 /** Options of {@linkcode createLog}. */
 export interface LogOptions {
@@ -30,21 +23,18 @@ export interface Log extends Observer {
   level(): LogLevel;
 }
 
-const CATEGORY: readonly string[] = ["nydus-auth-agent"];
+/** Priorities of `syslog(3)`. */
 const PRIORITY: Readonly<Record<LogLevel, number>> = { debug: 7, info: 6, warning: 4, error: 3 };
 
-/**
- * Creates a log. It uses the records and formatters of LogTape but not its loggers, whose
- * configuration is global: two logs in one process (as in tests) would affect each other.
- */
+/** Creates a log. */
 export function createLog(options: LogOptions): Log {
   const { write, format, now, priorities = false } = options;
   const repeats = new RepeatFilter();
-  const formatRecord = format === "json" ? jsonFormatter() : textFormatter();
+  const formatLine = format === "json" ? JSON.stringify : formatText;
   let { level: threshold } = options;
 
   const isWritten = (event: LogEventName) =>
-    compareLogLevel(LOG_EVENTS[event].level, threshold) >= 0;
+    PRIORITY[LOG_EVENTS[event].level] <= PRIORITY[threshold];
 
   function writeLine(
     event: LogEventName,
@@ -53,17 +43,8 @@ export function createLog(options: LogOptions): Log {
   ): void {
     if (!isWritten(event)) return;
     const { level } = LOG_EVENTS[event];
-    const { message: safe, ...properties } = sanitize({ message, event, ...fields });
-    const text = String(safe);
-    const record: LogRecord = {
-      category: CATEGORY,
-      level,
-      message: [text],
-      rawMessage: text,
-      timestamp: now(),
-      properties,
-    };
-    const line = formatRecord(record).trimEnd();
+    const safe = sanitize({ message, event, ...fields });
+    const line = formatLine({ "@timestamp": new Date(now()).toISOString(), level, ...safe });
     write(priorities ? `<${PRIORITY[level]}>${line}` : line);
   }
 
@@ -188,22 +169,11 @@ function sanitize(fields: Readonly<Record<string, unknown>>): Record<string, unk
   return safe(redact(fields)) as Record<string, unknown>;
 }
 
-function jsonFormatter(): TextFormatter {
-  return getJsonLinesFormatter({ properties: "flatten", message: "rendered" });
-}
-
-/** Formats as `2026-01-01T00:00:00.000Z warning renewal-failed: message image=… reason=…`. */
-function textFormatter(): TextFormatter {
-  return getTextFormatter({
-    timestamp: "rfc3339",
-    level: "full",
-    value: "bare",
-    format({ timestamp, level, message, record }) {
-      const { event, ...fields } = record.properties;
-      const pairs = Object.entries(fields).map(([name, value]) => ` ${name}=${logfmt(value)}`);
-      return `${timestamp} ${level} ${event}: ${message}${pairs.join("")}`;
-    },
-  });
+/** Returns for example `2026-01-01T00:00:00.000Z warning renewal-failed: message image=… reason=…`. */
+function formatText(record: Readonly<Record<string, unknown>>): string {
+  const { "@timestamp": time, level, event, message, ...fields } = record;
+  const pairs = Object.entries(fields).map(([name, value]) => ` ${name}=${logfmt(value)}`);
+  return `${time} ${level} ${event}: ${message}${pairs.join("")}`;
 }
 
 /** Formats a value as logfmt does, with quotes only where they are needed. */

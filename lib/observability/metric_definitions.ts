@@ -1,29 +1,26 @@
 import {
-  type DaemonState,
-  type DeliveryOutcome,
-  type DeliveryState,
-  type DiscoverySource,
+  DAEMON_STATES,
+  DELIVERY_RESULTS,
+  DELIVERY_STATES,
+  DISCOVERY_SOURCES,
   PROVIDER_NAMES,
   VERDICT_KINDS,
 } from "../model/mod.ts";
 
 /** A metric. Its name, type and labels are a contract with dashboards and alerts. */
-export interface MetricDefinition {
+export interface MetricDefinition<Type = "counter" | "gauge" | "histogram"> {
   readonly name: string;
-  readonly type: "counter" | "gauge" | "histogram";
+  readonly type: Type;
   readonly help: string;
   readonly labels: readonly string[];
 }
 
 const OWN = "nydus_auth_agent_";
 
-function define(type: MetricDefinition["type"]) {
-  return (name: string, help: string, labels: readonly string[] = []): MetricDefinition => ({
-    name,
-    type,
-    help,
-    labels,
-  });
+function define<Type extends MetricDefinition["type"]>(type: Type) {
+  return (name: string, help: string, labels: readonly string[] = []): MetricDefinition<Type> => {
+    return { name, type, help, labels };
+  };
 }
 
 const counter = define("counter");
@@ -217,66 +214,14 @@ export const METRICS = {
 } as const satisfies Readonly<Record<string, MetricDefinition>>;
 
 /** Upper bounds (seconds) of histograms, from a cached result to the time limit of a plugin. */
-export const DURATION_BUCKETS: readonly number[] = [
-  0.001,
-  0.005,
-  0.025,
-  0.1,
-  0.25,
-  0.5,
-  1,
-  2.5,
-  5,
-  10,
-  30,
-  60,
-];
-
-// Records instead of lists, so that a new value does not compile without an entry.
-const DELIVERY_STATES: Readonly<Record<DeliveryState, true>> = {
-  "pending": true,
-  "stored": true,
-  "in-use": true,
-  "proven": true,
-  "file-only": true,
-  "adopted": true,
-  "refused": true,
-  "unreachable": true,
-  "unsupported": true,
-  "withheld": true,
-  "none": true,
-};
-const DAEMON_STATES: Readonly<Record<DaemonState, true>> = {
-  "running": true,
-  "starting": true,
-  "terminating": true,
-  "stopped": true,
-  "unresponsive": true,
-  "no-listener": true,
-  "no-socket": true,
-  "broken": true,
-};
-const DELIVERY_RESULTS: Readonly<Record<DeliveryOutcome["kind"], true>> = {
-  "delivered": true,
-  "unchanged": true,
-  "file-only": true,
-  "rejected": true,
-  "unreachable": true,
-  "unsupported": true,
-};
-const DISCOVERY_SOURCES: Readonly<Record<DiscoverySource | "other", true>> = {
-  "system-api": true,
-  "root": true,
-  "configured": true,
-  "other": true,
-};
+export const DURATION_BUCKETS = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 
 /** The values of labels with a closed set of values, whose series exist from the start. */
 export const LABEL_VALUES = {
-  deliveryStates: Object.keys(DELIVERY_STATES),
-  daemonStates: Object.keys(DAEMON_STATES),
-  deliveryResults: Object.keys(DELIVERY_RESULTS),
-  discoverySources: Object.keys(DISCOVERY_SOURCES),
+  deliveryStates: DELIVERY_STATES,
+  daemonStates: DAEMON_STATES,
+  deliveryResults: DELIVERY_RESULTS,
+  discoverySources: [...DISCOVERY_SOURCES, "other"],
   providers: PROVIDER_NAMES,
   verdicts: VERDICT_KINDS,
   renewalResults: ["success", "failure"],

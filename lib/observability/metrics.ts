@@ -1,25 +1,23 @@
-import type {
-  AgentEvent,
-  AgentStatus,
-  CriProxyStatus,
-  DeliveryOutcome,
-  Observer,
+import type * as prometheus from "prom-client";
+// The main module of prom-client also loads a push gateway, cluster support and default metrics,
+// and with them half of the Node library.
+import counter from "prom-client/lib/counter.js";
+import gauge from "prom-client/lib/gauge.js";
+import histogram from "prom-client/lib/histogram.js";
+import registry from "prom-client/lib/registry.js";
+import {
+  type AgentEvent,
+  type AgentStatus,
+  type CriProxyStatus,
+  type DeliveryOutcome,
+  DISCOVERY_SOURCES,
+  type Observer,
+  type ProviderName,
+  REASON_CODES,
+  type ReasonCode,
+  reasonOutcome,
 } from "../model/mod.ts";
-import {
-  DURATION_BUCKETS,
-  LABEL_VALUES,
-  type MetricDefinition,
-  METRICS,
-} from "./metric_definitions.ts";
-import {
-  Counter,
-  type ExpositionFormat,
-  Gauge,
-  Histogram,
-  Registry,
-  toOpenMetrics,
-} from "./prometheus.ts";
-import { failureReasons } from "./reasons.ts";
+import { DURATION_BUCKETS, LABEL_VALUES, METRICS } from "./metric_definitions.ts";
 
 /** Options of {@linkcode AgentMetrics}. */
 export interface AgentMetricsOptions {
@@ -42,101 +40,61 @@ export interface MetricsPage {
 
 /** Counts events, and exports the counters and the current status as Prometheus metrics. */
 export class AgentMetrics implements Observer {
-  readonly #registry = new Registry();
+  readonly #registry: prometheus.Registry = new registry();
   readonly #options: AgentMetricsOptions;
   /** Images with series of renewals. */
   readonly #images = new Set<string>();
-  readonly #renewals = this.#counter(METRICS.renewals);
-  readonly #storeEntries = this.#gauge(METRICS.storeEntries);
-  readonly #expiry = this.#gauge(METRICS.expiry);
-  readonly #refresh = this.#gauge(METRICS.refresh);
-  readonly #renewalDue = this.#gauge(METRICS.renewalDue);
-  readonly #lastSuccess = this.#gauge(METRICS.lastSuccess);
-  readonly #outageTolerance = this.#gauge(METRICS.outageTolerance);
-  readonly #providerRequests = this.#counter(METRICS.providerRequests);
-  readonly #providerFailures = this.#counter(METRICS.providerFailures);
-  readonly #providerDuration = this.#histogram(METRICS.providerDuration);
-  readonly #pluginExecutions = this.#counter(METRICS.pluginExecutions);
-  readonly #pluginFailures = this.#counter(METRICS.pluginFailures);
-  readonly #pluginDuration = this.#histogram(METRICS.pluginDuration);
-  readonly #probes = this.#counter(METRICS.probes);
-  readonly #deliveries = this.#counter(METRICS.deliveries);
-  readonly #deliveryFailures = this.#counter(METRICS.deliveryFailures);
-  readonly #unapprovedHosts = this.#counter(METRICS.unapprovedHosts);
-  readonly #instances = this.#gauge(METRICS.instances);
-  readonly #instancesBehind = this.#gauge(METRICS.instancesBehind);
-  readonly #daemons = this.#gauge(METRICS.daemons);
-  readonly #reconciles = this.#counter(METRICS.reconciles);
-  readonly #reconcileDuration = this.#histogram(METRICS.reconcileDuration);
-  readonly #reconcileLast = this.#gauge(METRICS.reconcileLast);
-  readonly #checkInterval = this.#gauge(METRICS.checkInterval);
-  readonly #staleWatches = this.#gauge(METRICS.staleWatches);
-  readonly #discoveryProblems = this.#counter(METRICS.discoveryProblems);
-  readonly #configInfo = this.#gauge(METRICS.configInfo);
-  readonly #configLastReload = this.#gauge(METRICS.configLastReload);
-  readonly #configReloadFailures = this.#counter(METRICS.configReloadFailures);
-  readonly #residentMemory = this.#gauge(METRICS.residentMemory);
-  readonly #criProxyInPath = this.#gauge(METRICS.criProxyInPath);
-  readonly #criProxyOpenConnections = this.#gauge(METRICS.criProxyOpenConnections);
-  readonly #criProxyBytes = this.#counter(METRICS.criProxyBytes);
-  readonly #criProxyTotals = [
-    [this.#counter(METRICS.criProxyConnections), "connections"],
-    [this.#counter(METRICS.criProxyConnectionFailures), "refusedConnections"],
-    [this.#counter(METRICS.criProxyPulls), "pulls"],
-    [this.#counter(METRICS.criProxyParseFailures), "lostReadings"],
-    [this.#counter(METRICS.criProxySkippedMessages), "skippedMessages"],
-  ] as const;
+  readonly #metrics = createMetrics(this.#registry);
 
   constructor(options: AgentMetricsOptions) {
     this.#options = options;
     const { version, commit, deno } = options.build;
-    this.#gauge(METRICS.buildInfo).set({ version, commit, deno }, 1);
-    this.#gauge(METRICS.processStart).set(options.process.startedAtMs / 1000);
+    this.#metrics.buildInfo.set({ version, commit, deno }, 1);
+    this.#metrics.processStart.set(options.process.startedAtMs / 1000);
     for (const provider of LABEL_VALUES.providers) {
-      this.#providerRequests.inc({ provider }, 0);
-      this.#providerDuration.zero({ provider });
+      this.#metrics.providerRequests.inc({ provider }, 0);
+      this.#metrics.providerDuration.zero({ provider });
       for (const reason of failureReasons(provider)) {
-        this.#providerFailures.inc({ provider, reason }, 0);
+        this.#metrics.providerFailures.inc({ provider, reason }, 0);
       }
     }
-    for (const verdict of LABEL_VALUES.verdicts) this.#probes.inc({ verdict }, 0);
-    for (const result of LABEL_VALUES.deliveryResults) this.#deliveries.inc({ result }, 0);
-    for (const action of LABEL_VALUES.unapprovedHostActions) {
-      this.#unapprovedHosts.inc({ action }, 0);
-    }
-    for (const source of LABEL_VALUES.discoverySources) this.#discoveryProblems.inc({ source }, 0);
-    for (const to of LABEL_VALUES.criProxyDirections) this.#criProxyBytes.inc({ to }, 0);
+    const { probes, deliveries, unapprovedHosts, discoveryProblems, criProxyBytes } = this.#metrics;
+    for (const verdict of LABEL_VALUES.verdicts) probes.inc({ verdict }, 0);
+    for (const result of LABEL_VALUES.deliveryResults) deliveries.inc({ result }, 0);
+    for (const action of LABEL_VALUES.unapprovedHostActions) unapprovedHosts.inc({ action }, 0);
+    for (const source of LABEL_VALUES.discoverySources) discoveryProblems.inc({ source }, 0);
+    for (const to of LABEL_VALUES.criProxyDirections) criProxyBytes.inc({ to }, 0);
     // Absent until there is one: 0 would be a time in 1970.
-    this.#configLastReload.remove();
+    this.#metrics.configLastReload.remove();
   }
 
   notify(event: AgentEvent): void {
     switch (event.kind) {
       case "provider-queried": {
         const { provider, outcome, reason, durationMs } = event;
-        this.#providerRequests.inc({ provider });
-        this.#providerDuration.observe({ provider }, durationMs / 1000);
-        if (outcome === "failed") this.#providerFailures.inc({ provider, reason });
+        this.#metrics.providerRequests.inc({ provider });
+        this.#metrics.providerDuration.observe({ provider }, durationMs / 1000);
+        if (outcome === "failed") this.#metrics.providerFailures.inc({ provider, reason });
         break;
       }
       case "plugin-executed": {
         const { plugin, result, durationMs } = event;
         const failed = result === "failure" || result === "timeout";
-        this.#pluginExecutions.inc({ plugin });
-        this.#pluginFailures.inc({ plugin }, failed ? 1 : 0);
-        this.#pluginDuration.observe({ plugin }, durationMs / 1000);
+        this.#metrics.pluginExecutions.inc({ plugin });
+        this.#metrics.pluginFailures.inc({ plugin }, failed ? 1 : 0);
+        this.#metrics.pluginDuration.observe({ plugin }, durationMs / 1000);
         break;
       }
       case "credential-renewed":
         this.#addImage(event.image);
-        this.#renewals.inc({ image_ref: event.image, result: "success" });
+        this.#metrics.renewals.inc({ image_ref: event.image, result: "success" });
         break;
       case "renewal-failed":
         this.#addImage(event.image);
-        this.#renewals.inc({ image_ref: event.image, result: "failure" });
+        this.#metrics.renewals.inc({ image_ref: event.image, result: "failure" });
         break;
       case "registry-probed":
-        this.#probes.inc({ verdict: event.verdict });
+        this.#metrics.probes.inc({ verdict: event.verdict });
         break;
       case "credential-evicted": {
         // The image may still be read from another endpoint.
@@ -145,28 +103,28 @@ export class AgentMetrics implements Observer {
         break;
       }
       case "unapproved-host":
-        this.#unapprovedHosts.inc({ action: event.action });
+        this.#metrics.unapprovedHosts.inc({ action: event.action });
         break;
       case "delivery-attempted":
-        this.#deliveries.inc({ result: event.outcome.kind });
-        if (isFailedDelivery(event.outcome)) this.#deliveryFailures.inc();
+        this.#metrics.deliveries.inc({ result: event.outcome.kind });
+        if (isFailedDelivery(event.outcome)) this.#metrics.deliveryFailures.inc();
         break;
       case "discovery-problem": {
-        const isKnown = LABEL_VALUES.discoverySources.includes(event.source);
-        this.#discoveryProblems.inc({ source: isKnown ? event.source : "other" });
+        const isKnown = DISCOVERY_SOURCES.some((source) => source === event.source);
+        this.#metrics.discoveryProblems.inc({ source: isKnown ? event.source : "other" });
         break;
       }
       case "reconcile-finished":
-        this.#reconciles.inc();
-        this.#reconcileDuration.observe(event.durationMs / 1000);
+        this.#metrics.reconciles.inc();
+        this.#metrics.reconcileDuration.observe(event.durationMs / 1000);
         break;
       case "config-loaded":
-        this.#configInfo.reset();
-        this.#configInfo.set({ hash: event.hash }, 1);
-        this.#configLastReload.set(this.#options.now() / 1000);
+        this.#metrics.configInfo.reset();
+        this.#metrics.configInfo.set({ hash: event.hash }, 1);
+        this.#metrics.configLastReload.set(this.#options.now() / 1000);
         break;
       case "config-refused":
-        this.#configReloadFailures.inc();
+        this.#metrics.configReloadFailures.inc();
         break;
       case "credential-adopted":
       case "candidate-selected":
@@ -183,106 +141,132 @@ export class AgentMetrics implements Observer {
   }
 
   /** Returns the metrics. */
-  async page(format: ExpositionFormat = "text/plain"): Promise<MetricsPage> {
+  async page(): Promise<MetricsPage> {
     this.#updateFromStatus(this.#options.status());
-    const text = await this.#registry.metrics();
-    return format === "application/openmetrics-text"
-      ? { contentType: Registry.OPENMETRICS_CONTENT_TYPE, body: toOpenMetrics(text) }
-      : { contentType: Registry.PROMETHEUS_CONTENT_TYPE, body: text };
+    return { contentType: this.#registry.contentType, body: await this.#registry.metrics() };
   }
 
   #addImage(image: string): void {
     if (this.#images.has(image)) return;
     this.#images.add(image);
     for (const result of LABEL_VALUES.renewalResults) {
-      this.#renewals.inc({ image_ref: image, result }, 0);
+      this.#metrics.renewals.inc({ image_ref: image, result }, 0);
     }
   }
 
   #removeImage(image: string): void {
     this.#images.delete(image);
     for (const result of LABEL_VALUES.renewalResults) {
-      this.#renewals.remove({ image_ref: image, result });
+      this.#metrics.renewals.remove({ image_ref: image, result });
     }
   }
 
   #updateFromStatus(status: AgentStatus): void {
-    this.#residentMemory.set(this.#options.process.residentMemoryBytes());
-    this.#staleWatches.set(status.staleWatches?.length ?? 0);
-    setSeconds(this.#checkInterval, status.checkIntervalMs);
-    setSeconds(this.#reconcileLast, status.lastReconcileAtMs);
+    this.#metrics.residentMemory.set(this.#options.process.residentMemoryBytes());
+    this.#metrics.staleWatches.set(status.staleWatches?.length ?? 0);
+    setSeconds(this.#metrics.checkInterval, status.checkIntervalMs);
+    setSeconds(this.#metrics.reconcileLast, status.lastReconcileAtMs);
     this.#updateDaemons(status);
     this.#updateImages(status);
     this.#updateCriProxy(status.criProxy);
   }
 
   #updateDaemons({ daemons, nowMs }: AgentStatus): void {
-    for (const state of LABEL_VALUES.deliveryStates) this.#instances.set({ state }, 0);
-    for (const state of LABEL_VALUES.daemonStates) this.#daemons.set({ state }, 0);
+    for (const state of LABEL_VALUES.deliveryStates) this.#metrics.instances.set({ state }, 0);
+    for (const state of LABEL_VALUES.daemonStates) this.#metrics.daemons.set({ state }, 0);
     let behind = 0;
     let firstFailureMs = Infinity;
     for (const daemon of daemons) {
-      this.#daemons.inc({ state: daemon.state });
+      this.#metrics.daemons.inc({ state: daemon.state });
       for (const { delivery, behindSinceMs, readsFailAtMs = Infinity } of daemon.instances) {
-        this.#instances.inc({ state: delivery });
+        this.#metrics.instances.inc({ state: delivery });
         if (behindSinceMs !== undefined) behind++;
         firstFailureMs = Math.min(firstFailureMs, readsFailAtMs);
       }
     }
-    this.#instancesBehind.set(behind);
+    this.#metrics.instancesBehind.set(behind);
     const toleranceMs = Math.max(0, firstFailureMs - nowMs);
-    setSeconds(this.#outageTolerance, toleranceMs === Infinity ? undefined : toleranceMs);
+    setSeconds(this.#metrics.outageTolerance, toleranceMs === Infinity ? undefined : toleranceMs);
   }
 
   /** Sets the series of the current images. One read from several endpoints has the worst values. */
   #updateImages({ images }: AgentStatus): void {
     const byImage = Map.groupBy(images, ({ image }) => image);
     for (const image of this.#images) if (!byImage.has(image)) this.#removeImage(image);
-    this.#storeEntries.reset();
-    for (const gauge of [this.#expiry, this.#refresh, this.#renewalDue, this.#lastSuccess]) {
-      gauge.reset();
-    }
+    const { storeEntries, expiry, refresh, renewalDue, lastSuccess } = this.#metrics;
+    for (const gauge of [storeEntries, expiry, refresh, renewalDue, lastSuccess]) gauge.reset();
     for (const [image_ref, endpoints] of byImage) {
       this.#addImage(image_ref);
       const stored = endpoints.filter(({ provider }) =>
         provider !== undefined && provider !== "adopted"
       );
-      if (stored.length > 0) this.#storeEntries.set({ image_ref }, 1);
-      setEarliest(this.#lastSuccess, image_ref, stored.map(({ renewedAtMs }) => renewedAtMs));
-      setEarliest(this.#expiry, image_ref, endpoints.map(({ expiresAtMs }) => expiresAtMs));
-      setEarliest(this.#refresh, image_ref, endpoints.map(({ refreshAtMs }) => refreshAtMs));
-      const dueTimes = endpoints.map(({ nextAttemptAtMs }) => nextAttemptAtMs);
-      setEarliest(this.#renewalDue, image_ref, dueTimes);
+      if (stored.length > 0) storeEntries.set({ image_ref }, 1);
+      setEarliest(lastSuccess, image_ref, stored.map(({ renewedAtMs }) => renewedAtMs));
+      setEarliest(expiry, image_ref, endpoints.map(({ expiresAtMs }) => expiresAtMs));
+      setEarliest(refresh, image_ref, endpoints.map(({ refreshAtMs }) => refreshAtMs));
+      setEarliest(renewalDue, image_ref, endpoints.map(({ nextAttemptAtMs }) => nextAttemptAtMs));
     }
   }
 
   /** Keeps the totals of a proxy that was disabled. */
   #updateCriProxy(criProxy: CriProxyStatus | undefined): void {
-    this.#criProxyInPath.set(criProxy?.state === "in-path" ? 1 : 0);
-    this.#criProxyOpenConnections.set(criProxy?.openConnections ?? 0);
+    this.#metrics.criProxyInPath.set(criProxy?.state === "in-path" ? 1 : 0);
+    this.#metrics.criProxyOpenConnections.set(criProxy?.openConnections ?? 0);
     if (criProxy === undefined) return;
-    for (const [counter, key] of this.#criProxyTotals) {
-      counter.reset();
-      counter.inc(criProxy[key]);
+    for (const [name, key] of CRI_PROXY_TOTALS) {
+      this.#metrics[name].reset();
+      this.#metrics[name].inc(criProxy[key]);
     }
-    this.#criProxyBytes.reset();
-    this.#criProxyBytes.inc({ to: "runtime" }, criProxy.bytesToRuntime);
-    this.#criProxyBytes.inc({ to: "clients" }, criProxy.bytesToClients);
-  }
-
-  #counter({ name, help, labels }: MetricDefinition): Counter {
-    return new Counter({ name, help, labelNames: labels, registers: [this.#registry] });
-  }
-
-  #gauge({ name, help, labels }: MetricDefinition): Gauge {
-    return new Gauge({ name, help, labelNames: labels, registers: [this.#registry] });
-  }
-
-  #histogram({ name, help, labels }: MetricDefinition): Histogram {
-    const buckets = [...DURATION_BUCKETS];
-    return new Histogram({ name, help, labelNames: labels, buckets, registers: [this.#registry] });
+    this.#metrics.criProxyBytes.reset();
+    this.#metrics.criProxyBytes.inc({ to: "runtime" }, criProxy.bytesToRuntime);
+    this.#metrics.criProxyBytes.inc({ to: "clients" }, criProxy.bytesToClients);
   }
 }
+
+const CRI_PROXY_TOTALS = [
+  ["criProxyConnections", "connections"],
+  ["criProxyConnectionFailures", "refusedConnections"],
+  ["criProxyPulls", "pulls"],
+  ["criProxyParseFailures", "lostReadings"],
+  ["criProxySkippedMessages", "skippedMessages"],
+] as const;
+
+const CLASSES: {
+  readonly counter: typeof prometheus.Counter;
+  readonly gauge: typeof prometheus.Gauge;
+  readonly histogram: typeof prometheus.Histogram;
+} = { counter, gauge, histogram };
+type Metrics = {
+  readonly [Name in keyof typeof METRICS]: InstanceType<
+    (typeof CLASSES)[(typeof METRICS)[Name]["type"]]
+  >;
+};
+
+/** Creates and registers every metric. */
+function createMetrics(registry: prometheus.Registry): Metrics {
+  const entries = Object.entries(METRICS).map(([key, { name, type, help, labels }]) => {
+    const options = { name, help, labelNames: labels, registers: [registry] };
+    return [key, new CLASSES[type]({ ...options, buckets: DURATION_BUCKETS })];
+  });
+  return Object.fromEntries(entries) as Metrics;
+}
+
+/** Returns the reasons for which a provider can fail, so that there are no impossible series. */
+function failureReasons(provider: ProviderName): readonly ReasonCode[] {
+  const usesKubernetes = provider === "kubesecret" || provider === "kubelet";
+  return (Object.keys(REASON_CODES) as ReasonCode[]).filter((reason) =>
+    reasonOutcome(reason) === "failed" && reason !== "registry-refused" && // returned by no provider
+    (!reason.startsWith("plugin-") || provider === "kubelet") &&
+    (!reason.startsWith("helper-") || provider === "docker") &&
+    (usesKubernetes || !KUBERNETES_REASONS.includes(reason))
+  );
+}
+
+const KUBERNETES_REASONS: readonly ReasonCode[] = [
+  "source-refused",
+  "forbidden-by-rbac",
+  "token-unavailable",
+];
 
 function isFailedDelivery({ kind, file }: DeliveryOutcome): boolean {
   return kind === "rejected" || kind === "unreachable" || kind === "unsupported" ||
@@ -290,12 +274,16 @@ function isFailedDelivery({ kind, file }: DeliveryOutcome): boolean {
 }
 
 /** Sets a gauge without labels, which is absent while the time is not known. */
-function setSeconds(gauge: Gauge, ms: number | undefined): void {
+function setSeconds(gauge: prometheus.Gauge, ms: number | undefined): void {
   if (ms === undefined) gauge.remove();
   else gauge.set(ms / 1000);
 }
 
-function setEarliest(gauge: Gauge, image_ref: string, times: (number | undefined)[]): void {
+function setEarliest(
+  gauge: prometheus.Gauge,
+  image_ref: string,
+  times: (number | undefined)[],
+): void {
   const earliestMs = Math.min(...times.map((ms) => ms ?? Infinity));
   if (earliestMs !== Infinity) gauge.set({ image_ref }, earliestMs / 1000);
 }

@@ -1,3 +1,5 @@
+import { printable } from "../model/mod.ts";
+
 const REDACTED = "[redacted]";
 const MAX_DEPTH = 4;
 const MAX_ITEMS = 100;
@@ -32,17 +34,6 @@ export function redactText(text: string): string {
   return truncate(text).replace(JWT, REDACTED).replace(BASE64_JSON, REDACTED)
     .replace(SCHEME, redactScheme).replace(URL_USERINFO, `$1${REDACTED}@`)
     .replace(BASE64, (run) => isEncodedPair(run) ? REDACTED : run);
-}
-
-/**
- * Escapes control characters, line separators and marks for the direction of writing (`\u001b`), so
- * that a text stays on one line and cannot control a terminal.
- */
-export function printable(text: string): string {
-  return text.replace(
-    /[\p{Cc}\p{Zl}\p{Zp}\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/gu,
-    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
 }
 
 /** Returns a redacted and printable text of at most `maxLength` characters and an ellipsis. */

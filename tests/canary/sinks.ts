@@ -17,7 +17,6 @@ export async function pages(base: string): Promise<readonly CapturedText[]> {
   const requests: readonly (readonly [string, RequestInit?])[] = [
     ["/"],
     ["/metrics"],
-    ["/metrics", { headers: { accept: "application/openmetrics-text" } }],
     ["/v1/metrics"],
     ["/v1/status"],
     ["/livez"],

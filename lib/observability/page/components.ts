@@ -1,7 +1,6 @@
 import { html, raw } from "hono/html";
-import { formatDuration, type ImageStatus } from "../../model/mod.ts";
+import { formatDuration, type ImageStatus, printable } from "../../model/mod.ts";
 import type { HealthLevel } from "../health.ts";
-import { printable } from "../redact.ts";
 
 /** Markup from `hono/html`, which escapes every interpolated text. */
 export type Markup = ReturnType<typeof html>;

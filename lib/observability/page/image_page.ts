@@ -2,6 +2,7 @@ import { html } from "hono/html";
 import {
   type AgentStatus,
   formatDuration,
+  printable,
   PROVIDER_NAMES,
   type ProviderName,
   REASON_CODES,
@@ -15,7 +16,6 @@ import {
   mountLevel,
   type MountView,
 } from "../image_view.ts";
-import { printable } from "../redact.ts";
 import { type Cell, lifetimeBar, type Markup, moment, table, word } from "./components.ts";
 import { layout, summaryBlock } from "./layout.ts";
 

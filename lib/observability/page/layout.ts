@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { html, raw } from "hono/html";
 import type { HealthLevel, HealthView } from "../health.ts";
-import { printable } from "../redact.ts";
+import { printable } from "../../model/mod.ts";
 import type { Markup } from "./components.ts";
 
 /** The colors of the pages by purpose, in light and in dark mode. */

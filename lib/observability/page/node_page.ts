@@ -4,13 +4,13 @@ import {
   type DaemonStatus,
   formatDuration,
   type PluginStatus,
+  printable,
   type ProviderStatus,
   REASON_CODES,
 } from "../../model/mod.ts";
 import { type Finding, findingsOf, imageLabel } from "../findings.ts";
 import type { HealthView } from "../health.ts";
 import { HEALTH_STATES, type ImageView, imageViews, type MountView } from "../image_view.ts";
-import { printable } from "../redact.ts";
 import {
   type Cell,
   imageHref,

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { parseImageReference, Secret } from "../../../lib/model/mod.ts";
 import {
-  createCriReader,
+  CriConnectionReader,
   type CriNote,
   PullCredentialCache,
   type PullTicket,
@@ -197,7 +197,7 @@ Deno.test("CriConnectionReader: any conversation, split anywhere, has the effect
       const oracle = new Oracle();
       const notes: CriNote[] = [];
       const cache = new PullCredentialCache({ now: () => NOW_MS });
-      const reader = createCriReader({ cache, note: (note) => notes.push(note) });
+      const reader = new CriConnectionReader({ cache, note: (note) => notes.push(note) });
       let step = 0;
       let kept: Sent | undefined;
       const give = ({ from, bytes }: Sent) => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { parseImageReference } from "../../../lib/model/mod.ts";
-import { createCriReader, type CriNote, PullCredentialCache } from "../../../lib/cri/mod.ts";
+import { CriConnectionReader, type CriNote, PullCredentialCache } from "../../../lib/cri/mod.ts";
 import { readRecording, type Sent } from "../../fakes/cri_conversation.ts";
 import { corrupted } from "../../fakes/cri_corruption.ts";
 import { cut } from "../../fakes/http2_peer.ts";
@@ -22,7 +22,7 @@ function hear(conversation: Iterable<Sent>) {
     now: () => NOW_MS,
     changed: ({ kind, image }) => changes.push(`${kind} ${image.text}`),
   });
-  const reader = createCriReader({ cache, note: (note) => notes.push(note) });
+  const reader = new CriConnectionReader({ cache, note: (note) => notes.push(note) });
   for (const { from, bytes } of conversation) {
     if (from === "client") reader.fromClient(bytes);
     else reader.fromServer(bytes);

@@ -3,7 +3,7 @@ import { deepEqual, ok } from "node:assert/strict";
 import { join } from "node:path";
 import fc from "fast-check";
 import { type ByteProxy, serveByteProxy } from "../../../lib/platform/mod.ts";
-import { createCriReader, PullCredentialCache } from "../../../lib/cri/mod.ts";
+import { CriConnectionReader, PullCredentialCache } from "../../../lib/cri/mod.ts";
 import { readRecording, type Sent } from "../../fakes/cri_conversation.ts";
 import { corrupted } from "../../fakes/cri_corruption.ts";
 
@@ -25,7 +25,7 @@ async function stage(run: (stage: Stage) => Promise<void>): Promise<void> {
   const criProxy = await serveByteProxy({
     path,
     upstream,
-    reader: () => createCriReader({ cache }),
+    reader: () => new CriConnectionReader({ cache }),
   });
   try {
     await run({

@@ -4,7 +4,7 @@
  * @module
  */
 import { loadAgentConfig } from "../../../lib/config/mod.ts";
-import { printable, redactText } from "../../../lib/observability/redact.ts";
+import { redactText } from "../../../lib/observability/redact.ts";
 import { createNydusdApi, createSnapshotterApi } from "../../../lib/platform/mod.ts";
 import { inUseDelayMs, rewriteConfigText } from "../../../lib/delivery/mod.ts";
 import { mirrorsOf } from "../../../lib/discovery/approved_hosts.ts";
@@ -16,6 +16,7 @@ import {
   parseDurationMs,
   parseImageReference,
   parseImageTarget,
+  printable,
   readBackendOfFile,
   repositoryReference,
   Secret,
@@ -37,7 +38,7 @@ import { readTokenResponse } from "../../../lib/verification/token_service.ts";
 import { registryOfKey } from "../../../lib/providers/docker/secret_keyring.ts";
 import { pullCredential, registryOf } from "../../../lib/cri/auth_config.ts";
 import { decodeCache } from "../../../lib/cri/pull_cache_file.ts";
-import { outcomeOf } from "../../../lib/cri/pull.ts";
+import { outcomeOf } from "../../../lib/cri/calls.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 import { exited, FakeProcessRunner } from "../../fakes/process.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { createCriReader, type CriNote, PullCredentialCache } from "../../../lib/cri/mod.ts";
+import { CriConnectionReader, type CriNote, PullCredentialCache } from "../../../lib/cri/mod.ts";
 import { readPullImageRequest } from "../../../lib/cri/cri_messages.ts";
 import { HpackDecoder } from "../../../lib/cri/hpack.ts";
 import { decodeHuffman } from "../../../lib/cri/hpack.ts";
@@ -34,7 +34,7 @@ export const WIRE_UNITS: readonly (readonly number[])[] = [
 
 /** Creates a reader of a conversation between kubelet and containerd. */
 export function reader(note: (note: CriNote) => void = () => {}) {
-  return createCriReader({ cache: new PullCredentialCache({ now: () => 0, note }), note });
+  return new CriConnectionReader({ cache: new PullCredentialCache({ now: () => 0, note }), note });
 }
 
 /** Yields bytes of about a length: one unit repeated, after bytes that it can refer to. */

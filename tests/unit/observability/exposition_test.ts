@@ -1,13 +1,10 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import type { AgentEvent } from "../../../lib/model/mod.ts";
 import { AgentMetrics } from "../../../lib/observability/mod.ts";
-import { preferredFormat } from "../../../lib/observability/prometheus.ts";
 import { EVENTS, IMAGE } from "./events.ts";
 import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "./status_of.ts";
 
 const CANARY = "hunter2-canary";
-const PLAIN = "text/plain";
-const OPENMETRICS = "application/openmetrics-text";
 /** An image whose name contains syntax of the exposition format. */
 const HOSTILE_IMAGE = 'registry.example/hostile"} 1\nfake_total 7\\';
 
@@ -48,7 +45,7 @@ function parsePage(body: string): Map<string, Family> {
   const families = new Map<string, Family>();
   let helped = "";
   let current = "";
-  for (const line of body.split("\n").filter((line) => line !== "" && line !== "# EOF")) {
+  for (const line of body.split("\n").filter((line) => line !== "")) {
     const [, keyword, name = "", rest = ""] = /^# (HELP|TYPE) (\S+) (.+)$/.exec(line) ?? [];
     if (keyword === "HELP") helped = name;
     else if (keyword === "TYPE") {
@@ -68,20 +65,17 @@ function parsePage(body: string): Map<string, Family> {
   return families;
 }
 
-Deno.test("AgentMetrics.page: both formats pass the rules of a linter", async () => {
-  const metrics = busyMetrics();
-  for (const format of [PLAIN, OPENMETRICS] as const) {
-    const families = parsePage((await metrics.page(format)).body);
-    const series = [...families.values()].flatMap(({ samples }) => samples.map((s) => s.series));
-    equal(new Set(series).size, series.length, "no duplicate series");
-    for (const [name, { type, samples }] of families) {
-      match(type, /^(?:counter|gauge|histogram)$/);
-      ok(type !== "gauge" || !name.endsWith("_total"), name);
-      for (const sample of samples) {
-        if (type === "counter") ok(sample.name.endsWith("_total") && sample.value >= 0, name);
-      }
-      if (type === "histogram") checkHistogram(name, samples);
+Deno.test("AgentMetrics.page: passes the rules of a linter", async () => {
+  const families = parsePage((await busyMetrics().page()).body);
+  const series = [...families.values()].flatMap(({ samples }) => samples.map((s) => s.series));
+  equal(new Set(series).size, series.length, "no duplicate series");
+  for (const [name, { type, samples }] of families) {
+    match(type, /^(?:counter|gauge|histogram)$/);
+    ok(type !== "gauge" || !name.endsWith("_total"), name);
+    for (const sample of samples) {
+      if (type === "counter") ok(sample.name.endsWith("_total") && sample.value >= 0, name);
     }
+    if (type === "histogram") checkHistogram(name, samples);
   }
 });
 
@@ -98,44 +92,8 @@ function checkHistogram(name: string, samples: Family["samples"]): void {
 }
 
 Deno.test("AgentMetrics.page: escapes label values and exports no free text", async () => {
-  for (const format of [PLAIN, OPENMETRICS] as const) {
-    const { body } = await busyMetrics().page(format);
-    ok(!body.split("\n").some((line) => line.startsWith("fake_total")));
-    ok(body.includes('image_ref="registry.example/hostile\\"} 1\\nfake_total 7\\\\"'));
-    ok(!body.includes(CANARY));
-  }
-});
-
-Deno.test("preferredFormat: follows RFC 9110 for the headers of scrapers", () => {
-  const cases: readonly (readonly [string, string])[] = [
-    ["", PLAIN],
-    ["*/*", PLAIN],
-    ["text/html", PLAIN],
-    ["text/plain", PLAIN],
-    [OPENMETRICS, OPENMETRICS],
-    ["APPLICATION/OpenMetrics-Text; Version=1.0.0", OPENMETRICS],
-    // Prometheus 2.42, by default and with the text format configured.
-    [
-      "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75," +
-      "text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
-      OPENMETRICS,
-    ],
-    ["text/plain;version=0.0.4;q=0.6,application/openmetrics-text;version=1.0.0;q=0.5", PLAIN],
-    // Prometheus 3 requests escaped names in versions that are not supported, and 1.0.0.
-    [
-      "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6," +
-      "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;q=0.4,*/*;q=0.2",
-      OPENMETRICS,
-    ],
-    [`${OPENMETRICS};q=0, text/plain;q=0.1`, PLAIN],
-    [`${OPENMETRICS};q=0`, PLAIN],
-    [`${OPENMETRICS};q=0, */*`, PLAIN],
-    [`text/plain;q=0, */*`, OPENMETRICS],
-    [`${OPENMETRICS};version=9.0.0, text/plain;q=0.1`, PLAIN],
-    [`${OPENMETRICS};q=nonsense, text/plain;q=0.1`, PLAIN],
-    ["text/*;q=0.5, application/*;q=0.9", OPENMETRICS],
-    [`text/plain, ${OPENMETRICS}`, PLAIN],
-    [";;;,,,q=1", PLAIN],
-  ];
-  for (const [accept, format] of cases) equal(preferredFormat(accept), format, accept);
+  const { body } = await busyMetrics().page();
+  ok(!body.split("\n").some((line) => line.startsWith("fake_total")));
+  ok(body.includes('image_ref="registry.example/hostile\\"} 1\\nfake_total 7\\\\"'));
+  ok(!body.includes(CANARY));
 });

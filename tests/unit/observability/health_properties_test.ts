@@ -1,13 +1,7 @@
 /** Properties of the status summary: the worst finding always determines it. */
 import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
-import {
-  type AgentStatus,
-  type DaemonState,
-  defined,
-  type DeliveryState,
-  type ImageStatus,
-} from "../../../lib/model/mod.ts";
+import { type AgentStatus, defined, type ImageStatus } from "../../../lib/model/mod.ts";
 import { findingsOf } from "../../../lib/observability/findings.ts";
 import { createApp } from "../../../lib/observability/app.ts";
 import { type HealthLevel, healthOf, type HealthView } from "../../../lib/observability/mod.ts";
@@ -36,10 +30,10 @@ const image: fc.Arbitrary<ImageStatus> = fc.record({
 
 const daemon = fc.record({
   name: fc.integer({ min: 0, max: 20 }),
-  state: fc.constantFrom(...LABEL_VALUES.daemonStates as DaemonState[]),
+  state: fc.constantFrom(...LABEL_VALUES.daemonStates),
   mounts: fc.array(
     fc.record({
-      delivery: fc.constantFrom(...LABEL_VALUES.deliveryStates as DeliveryState[]),
+      delivery: fc.constantFrom(...LABEL_VALUES.deliveryStates),
       file: fc.constantFrom("written", "unchanged", "failed", "skipped", "absent"),
       behindSinceMs: maybe(fc.integer({ min: NOW_MS - 10_000_000, max: NOW_MS })),
       readsFailingSinceMs: maybe(fc.integer({ min: NOW_MS - 100_000, max: NOW_MS })),

@@ -85,7 +85,7 @@ Deno.test("createLog: writes one line per event with its level and name in both 
   const { "@timestamp": time, level, event, image } = JSON.parse(lines[0] ?? "");
   deepEqual({ time, level, event, image }, {
     time: new Date(NOW_MS).toISOString(),
-    level: "WARN",
+    level: "warning",
     event: "renewal-failed",
     image: IMAGE,
   });

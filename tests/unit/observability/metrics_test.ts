@@ -1,4 +1,4 @@
-import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal, ok } from "node:assert/strict";
 import type { AgentStatus } from "../../../lib/model/mod.ts";
 import { METRICS } from "../../../lib/observability/metric_definitions.ts";
 import { AgentMetrics } from "../../../lib/observability/mod.ts";
@@ -155,19 +155,6 @@ Deno.test("AgentMetrics.notify: counts totals and failures separately", async ()
     ]
   ) ok(lines.includes(`nydus_auth_agent_${line}`), line);
   ok(!lines.some((line) => line.includes('hash="old"')));
-});
-
-Deno.test("AgentMetrics.page: returns OpenMetrics or the text format", async () => {
-  const metrics = metricsOf();
-  const plain = await metrics.page("text/plain");
-  const open = await metrics.page("application/openmetrics-text");
-  match(open.contentType, /^application\/openmetrics-text; version=1\.0\.0/);
-  match(plain.contentType, /^text\/plain; version=0\.0\.4/);
-  ok(open.body.endsWith("\n# EOF\n"));
-  ok(open.body.includes("# TYPE nydus_auth_agent_reconciles counter\n"));
-  ok(open.body.includes("\nnydus_auth_agent_reconciles_total 0\n"));
-  ok(!open.body.includes("\n\n"));
-  equal((await metrics.page()).body, plain.body);
 });
 
 Deno.test("AgentMetrics: an image with two endpoints has one series with the worst value", async () => {
