@@ -26,9 +26,13 @@ const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ["agent", { packages: "any" }],
   ["reconciler", { packages: ["model", "credentials", "verification"] }],
   ["providers", { packages: ["model"] }],
-  ["providers/docker", { packages: ["model", "formats"] }],
-  ["providers/exec_plugin", { packages: ["model", "formats", "providers/docker"] }],
-  ["providers/kubernetes", { packages: ["model", "formats", "providers/docker"] }],
+  ["providers/program", STAGE],
+  ["providers/docker", { packages: ["model", "formats", "providers/program"] }],
+  ["providers/exec_plugin", { packages: ["model", "formats", "providers/program"] }],
+  [
+    "providers/kubernetes",
+    { packages: ["model", "formats", "providers/docker", "providers/program"] },
+  ],
   ["formats", STAGE],
   ["verification", STAGE],
   ["discovery", STAGE],
@@ -92,7 +96,8 @@ function usesSystem(text: string): boolean {
 
 /** Returns the package of a file, including sub-packages of `providers`; outside `lib`, the file name. */
 function packageOf(path: string): string {
-  const [, name] = /^lib\/(providers\/(?:docker|exec_plugin|kubernetes)|[^/]+)\//.exec(path) ?? [];
+  const [, name] =
+    /^lib\/(providers\/(?:docker|exec_plugin|kubernetes|program)|[^/]+)\//.exec(path) ?? [];
   return name ?? path.replace(/\.ts$/, "");
 }
 

@@ -219,7 +219,7 @@ export class KubeConnection implements Disposable {
     try {
       this.#kube = await openKube({
         ...kubesecret,
-        ...defined({ nodeName }),
+        nodeName,
         http,
         clock,
         files,
@@ -245,9 +245,9 @@ export class KubeConnection implements Disposable {
 }
 
 /** Returns `$NODE_NAME`, else what the kubelet uses by default: the lower-case hostname. */
-async function defaultNodeName({ host, files }: Context): Promise<string | undefined> {
+async function defaultNodeName({ host, files }: Context): Promise<string> {
   const name = host.env["NODE_NAME"] ?? "";
   if (name !== "") return name;
   const text = await files.readText(HOSTNAME).catch(() => undefined);
-  return text?.trim().toLowerCase() || undefined;
+  return text?.trim().toLowerCase() || "localhost";
 }

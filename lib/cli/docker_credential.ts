@@ -11,7 +11,8 @@ import {
   repositoryReference,
 } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import { CALLED_BY_AGENT, dockerServer } from "../providers/docker/mod.ts";
+import { dockerServer } from "../providers/docker/mod.ts";
+import { CALLED_BY_AGENT } from "../providers/program/mod.ts";
 import { queryApi, requireApi } from "./agent_client.ts";
 import type { ServedCredential } from "./get.ts";
 import { CREDENTIAL_HELPER } from "./installation.ts";

@@ -4,5 +4,6 @@
  *
  * @module
  */
+export { ConfigObject, ConfigReport } from "./config_object.ts";
 export { type Fields, firstJsonValue, goField, isFields, unknownFields } from "./go_json.ts";
 export { goString, readGoYaml } from "./go_yaml.ts";

@@ -259,8 +259,6 @@ export interface KubeHttpRequest {
   /** Names and values; a value may be a credential. */
   readonly headers: readonly (readonly [name: string, value: Secret])[];
   readonly body?: string;
-  /** Requests of different lanes use different connections: servers limit streams per connection. */
-  readonly lane?: number;
   /** Until the response is complete; for a stream, until it starts. */
   readonly timeoutMs: number;
   readonly maxBytes: number;

@@ -9,8 +9,6 @@ export interface ProbeTarget {
   readonly repository: string;
   /** Tag or digest of the manifest to request; without it the list of tags is requested. */
   readonly reference?: string;
-  /** Digest of a blob to request instead of the manifest. */
-  readonly blob?: string;
   /** Whether to skip certificate verification. */
   readonly skipVerify: boolean;
   /** PEM files with CA certificates that are trusted in addition to the system's. */

@@ -32,7 +32,7 @@ export function createKubeHttp(): KubeHttp {
 }
 
 class PooledKubeHttp implements KubeHttp {
-  readonly #lanes = new Map<KubeConnection, Map<number, Deno.HttpClient>>();
+  readonly #clients = new Map<KubeConnection, Deno.HttpClient>();
 
   async request(
     request: KubeHttpRequest,
@@ -92,7 +92,7 @@ class PooledKubeHttp implements KubeHttp {
   }
 
   [Symbol.dispose](): void {
-    for (const connection of [...this.#lanes.keys()]) this.#dropAll(connection);
+    for (const connection of [...this.#clients.keys()]) this.#drop({ connection });
   }
 
   async #open(request: KubeHttpRequest, signal: AbortSignal): Promise<OpenedResponse> {
@@ -122,13 +122,11 @@ class PooledKubeHttp implements KubeHttp {
     return { kind: "unreachable", detail: connectionProblem(error) };
   }
 
-  #client({ connection, lane = 0 }: KubeHttpRequest): Deno.HttpClient {
-    const known = this.#lanes.get(connection)?.get(lane);
+  #client({ connection }: KubeHttpRequest): Deno.HttpClient {
+    const known = this.#clients.get(connection);
     if (known !== undefined) return known;
-    const [oldest] = this.#lanes.keys();
-    if (!this.#lanes.has(connection) && this.#lanes.size >= MAX_CONNECTIONS && oldest) {
-      this.#dropAll(oldest);
-    }
+    const [oldest] = this.#clients.keys();
+    if (this.#clients.size >= MAX_CONNECTIONS && oldest) this.#drop({ connection: oldest });
     const { caPem, certPem, keyPem, proxyUrl } = connection;
     const options = {
       ...(caPem !== undefined && { caCerts: [caPem] }),
@@ -137,23 +135,13 @@ class PooledKubeHttp implements KubeHttp {
     const client = proxyUrl === undefined
       ? Deno.createHttpClient(options)
       : createProxiedClient({ ...options, proxy: proxyOf(proxyUrl) });
-    const lanes = this.#lanes.get(connection) ?? new Map<number, Deno.HttpClient>();
-    this.#lanes.set(connection, lanes.set(lane, client));
+    this.#clients.set(connection, client);
     return client;
   }
 
-  #drop({ connection, lane = 0 }: Pick<KubeHttpRequest, "connection" | "lane">): void {
-    const lanes = this.#lanes.get(connection);
-    const client = lanes?.get(lane);
-    lanes?.delete(lane);
-    if (lanes?.size === 0) this.#lanes.delete(connection);
-    tryClose(client);
-  }
-
-  #dropAll(connection: KubeConnection): void {
-    for (const lane of [...this.#lanes.get(connection)?.keys() ?? []]) {
-      this.#drop({ connection, lane });
-    }
+  #drop({ connection }: Pick<KubeHttpRequest, "connection">): void {
+    tryClose(this.#clients.get(connection));
+    this.#clients.delete(connection);
   }
 }
 

@@ -11,10 +11,11 @@ import {
   type RegistryHttpResult,
   Secret,
 } from "../model/mod.ts";
-import { type Challenge, parseChallenges } from "./challenge.ts";
 import {
+  type Challenge,
   checkAvailable,
   errorText,
+  parseChallenges,
   type ProbeRequest,
   type RegistryResponse,
   type ResponseResult,
@@ -67,8 +68,8 @@ export function defaultProbeTarget(image: ImageReference): ProbeTarget {
 
 /**
  * Verifies credentials against a registry by the distribution specification: `GET /v2/`, the
- * challenge, and a HEAD of what a mount reads. Redirects are not followed; the redirect of a blob
- * means that the registry accepted the credential.
+ * challenge, and a HEAD of the image's manifest. Redirects are not followed: they may lead to a login
+ * page.
  */
 export class RegistryProbe {
   readonly #options: RegistryProbeOptions;
@@ -152,16 +153,14 @@ class ProbeRun {
   }
 
   get #resource(): string {
-    const { repository, reference, blob } = this.#target;
+    const { repository, reference } = this.#target;
     const path = `${this.#base}/v2/${repository}`;
-    if (blob !== undefined) return `${path}/blobs/${blob}`;
     return reference === undefined ? `${path}/tags/list?n=1` : `${path}/manifests/${reference}`;
   }
 
   /** Registries respond with 405 to a HEAD of the tag list. */
   get #method(): "GET" | "HEAD" {
-    const { reference, blob } = this.#target;
-    return reference === undefined && blob === undefined ? "GET" : "HEAD";
+    return this.#target.reference === undefined ? "GET" : "HEAD";
   }
 
   async #request(method: "GET" | "HEAD", url: string, headers: Headers): Promise<ResponseResult> {
@@ -224,10 +223,7 @@ class ProbeRun {
       return { kind: success, detail: "the registry serves the image" };
     }
     if (status >= 300 && status < 400) {
-      // Blobs may be stored elsewhere; any other redirect may lead to a login page.
-      return this.#target.blob === undefined
-        ? { kind: "unknown", detail: "the registry redirects, and redirects are not followed" }
-        : { kind: success, detail: "the registry redirects to the blob" };
+      return { kind: "unknown", detail: "the registry redirects, and redirects are not followed" };
     }
     if (status === 404) return { kind: "not-found", detail: "the registry has no such image" };
     const message = await this.#errorMessage(headers);
@@ -254,10 +250,7 @@ class ProbeRun {
   }
 
   async #errorMessage(headers: Headers): Promise<string> {
-    const range = this.#target.blob === undefined
-      ? []
-      : [["range", new Secret("bytes=0-0")] as const];
-    const result = await this.#request("GET", this.#resource, [...headers, ...range]);
+    const result = await this.#request("GET", this.#resource, headers);
     return result.kind === "response" ? errorText(result.response.body.reveal()) : "";
   }
 }

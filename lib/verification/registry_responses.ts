@@ -83,3 +83,51 @@ function retryAt(text: string | undefined, nowMs: number): number {
     : Date.parse(text) - nowMs;
   return nowMs + (ms >= 0 ? Math.min(ms, MAX_RETRY_AFTER_MS) : DEFAULT_RETRY_AFTER_MS);
 }
+
+/** One challenge of a `WWW-Authenticate` header. */
+export interface Challenge {
+  /** Lower case. */
+  readonly scheme: string;
+  /** Parameters by name in lower case. Of several with one name, the first is used. */
+  readonly params: ReadonlyMap<string, string>;
+}
+
+const MAX_HEADER = 16 * 1024;
+const MAX_CHALLENGES = 16;
+
+const SEPARATORS = /[ \t,]*/y;
+const PARAM =
+  /([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([!#$%&'*+.^_`|~0-9A-Za-z-]+))/y;
+/** A scheme, and what some schemes have instead of parameters. */
+const SCHEME =
+  /([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?![^ \t,])(?![ \t]*=)(?: +[A-Za-z0-9._~+/-]+=*(?=[ \t]*(?:,|$)))?/y;
+
+/**
+ * Parses a `WWW-Authenticate` header, or several joined by commas (RFC 9110, 11.6.1: commas separate
+ * challenges as well as parameters). Returns the challenges before the first syntax error.
+ */
+export function parseChallenges(header: string): readonly Challenge[] {
+  const text = header.slice(0, MAX_HEADER);
+  const challenges: { readonly scheme: string; readonly params: Map<string, string> }[] = [];
+  let at = 0;
+  const match = (pattern: RegExp) => {
+    pattern.lastIndex = at;
+    const found = pattern.exec(text);
+    if (found !== null) at = pattern.lastIndex;
+    return found;
+  };
+  while (true) {
+    match(SEPARATORS);
+    const [, name = "", quoted = "", plain] = match(PARAM) ?? [];
+    const params = challenges.at(-1)?.params;
+    if (name !== "" && params !== undefined) {
+      if (!params.has(name.toLowerCase())) {
+        params.set(name.toLowerCase(), plain ?? quoted.replaceAll(/\\(.)/g, "$1"));
+      }
+      continue;
+    }
+    const scheme = name === "" ? match(SCHEME)?.[1] : undefined;
+    if (scheme === undefined || challenges.length >= MAX_CHALLENGES) return challenges;
+    challenges.push({ scheme: scheme.toLowerCase(), params: new Map() });
+  }
+}

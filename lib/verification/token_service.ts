@@ -5,8 +5,12 @@ import {
   readRefusal,
   Secret,
 } from "../model/mod.ts";
-import type { Challenge } from "./challenge.ts";
-import { errorText, type ProbeRequest, type RegistryResponse } from "./registry_responses.ts";
+import {
+  type Challenge,
+  errorText,
+  type ProbeRequest,
+  type RegistryResponse,
+} from "./registry_responses.ts";
 
 const MAX_TOKEN = 64 * 1024;
 const CLIENT_ID = "nydus-auth-agent";

@@ -14,10 +14,10 @@ import {
   parseImageTarget,
   type ProviderNote,
   type ProviderOutcome,
-  type ReasonCode,
   tokenExpiryOf,
 } from "../../model/mod.ts";
-import type { CredentialHelpers, HelperOutcome } from "./credential_helper.ts";
+import { failedOutcome } from "../program/mod.ts";
+import type { CredentialHelpers } from "./credential_helper.ts";
 import {
   credentialsOf,
   DOCKER_HUB_KEY,
@@ -98,74 +98,27 @@ export class DockerProvider implements CredentialProvider {
   async #fromHelper(
     name: string,
     request: CredentialRequest,
-    notes: readonly ProviderNote[],
+    before: readonly ProviderNote[],
   ): Promise<ProviderOutcome> {
-    const { helpers, deadline, clock } = this.#options;
+    const { helpers, deadline } = this.#options;
     const { image, podImage = image } = request;
     const server = dockerServer(image.registry);
     const subject = `docker-credential-${name}`;
     const pending = helpers.get(name, server, request);
-    const outcome = await deadline?.wait(pending, {
+    const { note, candidates: [first, ...rest], failure } = await deadline?.wait(pending, {
       source: subject,
       image: podImage,
-      isFailure: ({ kind }) => kind === "failed",
-      onTimeout: (detail): HelperOutcome => ({
-        kind: "failed",
-        reason: "deadline-exceeded",
-        detail,
-        fetchedAtMs: clock.wallMs(),
-        source: "executed",
-      }),
+      isFailure: ({ failure }) => failure !== undefined,
+      onTimeout: (detail) =>
+        failedOutcome({ name: subject, kind: "helper" }, { reason: "deadline-exceeded", detail }),
     }) ?? await pending;
-    switch (outcome.kind) {
-      case "none": {
-        const { kind, reason } = outcome;
-        return { kind, reason, notes: [...notes, { subject, reason }] };
-      }
-      case "failed": {
-        const { kind, reason, detail, retryAtMs } = outcome;
-        return {
-          kind,
-          reason,
-          detail: `${subject}: ${detail}`,
-          notes: [...notes, { subject, reason, detail }],
-          ...defined({ retryAtMs }),
-        };
-      }
-      case "found":
-        return foundByHelper(outcome, subject, server, notes);
-      default:
-        return outcome satisfies never;
-    }
+    const notes = [...before, note];
+    const { reason } = note;
+    if (first !== undefined) return { kind: "found", reason, candidates: [first, ...rest], notes };
+    return failure === undefined
+      ? { kind: "none", reason, notes }
+      : { kind: "failed", reason, notes, ...failure };
   }
-}
-
-const FOUND_REASONS = {
-  executed: "found",
-  shared: "shared-execution",
-  cached: "found-in-cache",
-} as const satisfies Record<HelperOutcome["source"], ReasonCode>;
-
-function foundByHelper(
-  { credential, fetchedAtMs, expiresAtMs, warning, source }: HelperOutcome & {
-    readonly kind: "found";
-  },
-  plugin: string,
-  server: string,
-  notes: readonly ProviderNote[],
-): ProviderOutcome {
-  const reason = FOUND_REASONS[source];
-  const candidate: Candidate = {
-    credential,
-    origin: `${plugin} for ${server}`,
-    pattern: server,
-    plugin,
-    fetchedAtMs,
-    watched: false,
-    ...defined({ expiresAtMs }),
-  };
-  const note = { subject: plugin, reason, ...defined({ detail: warning }) };
-  return { kind: "found", reason, candidates: [candidate], notes: [...notes, note] };
 }
 
 /** A configuration and the path of its file. */

@@ -3,11 +3,7 @@
  *
  * @module
  */
-export {
-  CALLED_BY_AGENT,
-  CredentialHelpers,
-  type CredentialHelpersOptions,
-} from "./credential_helper.ts";
+export { CredentialHelpers, type CredentialHelpersOptions } from "./credential_helper.ts";
 export {
   credentialsOf,
   dockerServer,

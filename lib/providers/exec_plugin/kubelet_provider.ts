@@ -20,8 +20,7 @@ import {
   targetOf,
   type ValidAccounts,
 } from "../../model/mod.ts";
-import type { ExecPlugin, PluginOutcome } from "./exec_plugin.ts";
-import { Plugin, type PluginEnvironment } from "./plugin.ts";
+import { Plugin, type PluginEnvironment, type PluginOutcome } from "./plugin.ts";
 import {
   findProviderConfig,
   openProviderConfig,
@@ -73,9 +72,9 @@ export class KubeletProvider implements CredentialProvider {
   readonly renewable = true;
   readonly #options: KubeletProviderOptions;
   readonly #environment: PluginEnvironment;
-  #plugins: readonly ExecPlugin[] = [];
+  #plugins: readonly Plugin[] = [];
   /** Plugins of the instance before this one, until the configuration is loaded. */
-  #before: readonly ExecPlugin[] = [];
+  #before: readonly Plugin[] = [];
   #stamp: string | undefined;
   #problem: Problem | undefined;
   #isLoaded = false;
@@ -137,7 +136,7 @@ export class KubeletProvider implements CredentialProvider {
 
   /** Returns within the deadline and never rejects: one plugin must not affect the others. */
   async #outcomeOf(
-    plugin: ExecPlugin,
+    plugin: Plugin,
     request: CredentialRequest,
     target: ImageTarget,
   ): Promise<PluginOutcome> {
@@ -154,24 +153,17 @@ export class KubeletProvider implements CredentialProvider {
   }
 
   /** Returns the plugin for a definition, with the state of the one that had the same definition. */
-  #plugin(definition: PluginDefinition): ExecPlugin {
+  #plugin(definition: PluginDefinition): Plugin {
     const text = JSON.stringify(definition);
-    const isSame = ({ definition }: ExecPlugin) => JSON.stringify(definition) === text;
+    const isSame = ({ definition }: Plugin) => JSON.stringify(definition) === text;
     const current = this.#plugins.find(isSame);
     if (current !== undefined) return current;
     const before = this.#before.find(isSame);
     const environment = this.#environment;
     const { tokenAttributes } = definition;
-    if (tokenAttributes === undefined) {
-      return new Plugin(definition, environment, before instanceof Plugin ? before : undefined);
-    }
+    if (tokenAttributes === undefined) return new Plugin(definition, environment, before);
     const { accounts } = this.#options;
-    return new ServiceAccountPlugin(
-      definition,
-      tokenAttributes,
-      { ...environment, accounts },
-      before instanceof ServiceAccountPlugin ? before : undefined,
-    );
+    return new ServiceAccountPlugin(definition, tokenAttributes, environment, accounts, before);
   }
 
   async #reload(): Promise<ReloadOutcome> {

@@ -1,5 +1,4 @@
 import {
-  type Credential,
   credentialFromPair,
   defined,
   type ImageReference,
@@ -7,47 +6,22 @@ import {
   type Secret,
 } from "../../model/mod.ts";
 import { goField, isFields } from "../../formats/mod.ts";
+import type { CacheKeyType, ProgramAuth, ProgramResponse } from "../program/mod.ts";
 
 /** The only version of the plugin API that the kubelet and the agent support. */
 export const PLUGIN_API_VERSION = "credentialprovider.kubelet.k8s.io/v1";
 
-/** The images for which a response may be cached. */
-export type CacheKeyType = "Image" | "Registry" | "Global";
-
 const CACHE_KEY_TYPES: readonly CacheKeyType[] = ["Image", "Registry", "Global"];
-
-/** Credential of a response for the images that match a pattern. */
-export interface PluginAuth {
-  readonly pattern: string;
-  readonly username: string;
-  /** Undefined for anonymous access, or if there is only a username. */
-  readonly credential?: Credential;
-}
-
-/** Decoded `CredentialProviderResponse`. */
-export interface PluginResponse {
-  readonly cacheKeyType: CacheKeyType;
-  /** How long the response may be cached; 0: it must not be. */
-  readonly cacheDurationMs: number;
-  /** Undefined if the plugin has no credential for the image. */
-  readonly auth?: readonly PluginAuth[];
-}
 
 /** A decoded response, or why it is invalid. The detail never quotes the response. */
 export type PluginReading =
-  | { readonly kind: "ok"; readonly response: PluginResponse }
+  | { readonly kind: "ok"; readonly response: ProgramResponse }
   | { readonly kind: "invalid"; readonly detail: string };
 
-/** Service account data of a request (KEP-4412). */
-export interface ServiceAccountFields {
-  readonly token: Secret;
-  readonly annotations: Readonly<Record<string, string>>;
-}
-
-/** Encodes a `CredentialProviderRequest`. The result contains the token. */
+/** Encodes a `CredentialProviderRequest`, with service account data (KEP-4412) and thus a token. */
 export function pluginRequest(
   image: ImageReference,
-  serviceAccount?: ServiceAccountFields,
+  serviceAccount?: { readonly token: Secret; readonly annotations: Record<string, string> },
 ): string {
   const { token, annotations = {} } = serviceAccount ?? {};
   const hasAnnotations = Object.keys(annotations).length > 0;
@@ -105,10 +79,10 @@ function readDuration(value: unknown, defaultMs: number): number | undefined {
   }
 }
 
-function readAuth(value: unknown): readonly PluginAuth[] | undefined | "invalid" {
+function readAuth(value: unknown): readonly ProgramAuth[] | undefined | "invalid" {
   if (value === undefined) return undefined;
   if (!isFields(value)) return "invalid";
-  const auths: PluginAuth[] = [];
+  const auths: ProgramAuth[] = [];
   for (const [pattern, entry] of Object.entries(value)) {
     if (entry !== null && !isFields(entry)) return "invalid";
     const username = goField(entry ?? {}, "username") ?? "";

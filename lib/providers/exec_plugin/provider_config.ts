@@ -7,16 +7,21 @@ import {
   messageOf,
   parseDurationMs,
 } from "../../model/mod.ts";
-import {
-  type Fields,
-  goField,
-  goString,
-  isFields,
-  readGoYaml,
-  unknownFields,
-} from "../../formats/mod.ts";
+import { type ConfigObject, ConfigReport } from "../../formats/mod.ts";
 import { PLUGIN_API_VERSION } from "./plugin_api.ts";
-import { readTokenAttributes, type TokenAttributes } from "./token_attributes.ts";
+
+/** The service account data that a plugin requires for its requests (KEP-4412). */
+export interface TokenAttributes {
+  /** Audience of the token. */
+  readonly audience: string;
+  /** If false, the plugin is also executed without a token when no account is known. */
+  readonly requireServiceAccount: boolean;
+  /** Accounts without one of these are skipped. */
+  readonly requiredAnnotations: readonly string[];
+  readonly optionalAnnotations: readonly string[];
+  /** Whether a response is cached per account, or per token and thus per pod. */
+  readonly cacheType: "ServiceAccount" | "Token";
+}
 
 /** Definition of an exec plugin in a `CredentialProviderConfig`. */
 export interface PluginDefinition {
@@ -47,6 +52,14 @@ const PROVIDER_FIELDS = [
   "env",
   "tokenAttributes",
 ];
+const TOKEN_FIELDS = [
+  "serviceAccountTokenAudience",
+  "requireServiceAccount",
+  "requiredServiceAccountAnnotationKeys",
+  "optionalServiceAccountAnnotationKeys",
+  "cacheType",
+];
+const CACHE_TYPES = ["ServiceAccount", "Token"] as const;
 
 /** The files of a `CredentialProviderConfig`. */
 export interface ProviderConfigFiles {
@@ -144,214 +157,202 @@ export function readProviderConfig(
   file: string,
   { mayBeEmpty = false }: { readonly mayBeEmpty?: boolean } = {},
 ): ProviderConfigReading {
-  const reader = new ConfigReader(file, mayBeEmpty);
-  const plugins = reader.read(text);
-  return { plugins, problems: reader.problems, warnings: reader.warnings };
+  const report = new ConfigReport(file);
+  const config = report.parse(text, `start it with apiVersion: ${CONFIG_API_VERSION}`);
+  const plugins = config === undefined ? [] : readProviders(config, mayBeEmpty);
+  return { plugins, problems: report.problems, warnings: report.warnings };
 }
 
-class ConfigReader {
-  readonly problems: ConfigProblem[] = [];
-  readonly warnings: ConfigProblem[] = [];
-  readonly #file: string;
-  readonly #mayBeEmpty: boolean;
-
-  constructor(file: string, mayBeEmpty: boolean) {
-    this.#file = file;
-    this.#mayBeEmpty = mayBeEmpty;
+function readProviders(config: ConfigObject, mayBeEmpty: boolean): readonly PluginDefinition[] {
+  const { report } = config;
+  const header = { kind: CONFIG_KIND, apiVersion: CONFIG_API_VERSION };
+  for (const [name, wanted] of Object.entries(header)) {
+    if (config.get(name) === wanted) continue;
+    report.warn(name, "the kubelet expects another value", `write ${wanted}`);
   }
-
-  read(text: string): readonly PluginDefinition[] {
-    const body = this.#parse(text);
-    if (body === undefined) return [];
-    if (!isFields(body)) {
-      this.#problem("", "it is not an object", `start it with apiVersion: ${CONFIG_API_VERSION}`);
-      return [];
-    }
-    this.#checkHeader(body);
-    const providers = goField(body, "providers");
-    if (providers !== undefined && !Array.isArray(providers)) {
-      this.#problem("providers", "it is not a list", "write one `- name: …` for each plugin");
-      return [];
-    }
-    if (providers === undefined || providers.length === 0) {
-      if (this.#mayBeEmpty) return [];
-      this.#problem("providers", "at least one provider is required", "add a plugin");
-      return [];
-    }
-    const names = new Set<string>();
-    return providers.flatMap((provider: unknown, i) => this.#provider(provider, i, names));
+  config.warnUnknown(["apiVersion", "kind", "providers"]);
+  const problemsBefore = report.problems.length;
+  const providers = config.list("providers", "write one `- name: …` for each plugin");
+  const isList = report.problems.length === problemsBefore;
+  if (isList && providers.length === 0 && !mayBeEmpty) {
+    report.problem("providers", "at least one provider is required", "add a plugin");
   }
+  const names = new Set<string>();
+  return providers.flatMap((value, i) => {
+    const remedy = "write name, apiVersion, matchImages …";
+    const provider = report.object(value, `providers[${i}]`, remedy);
+    return provider === undefined ? [] : readProvider(provider, names) ?? [];
+  });
+}
 
-  #parse(text: string): unknown {
-    const reading = readGoYaml(text);
-    if (reading.kind === "ok") return reading.value ?? {};
-    this.#problem(reading.place, `it is not YAML or JSON: ${reading.detail}`, reading.remedy);
-    return undefined;
-  }
-
-  #checkHeader(body: Fields): void {
-    const header = { kind: CONFIG_KIND, apiVersion: CONFIG_API_VERSION };
-    for (const [name, expected] of Object.entries(header)) {
-      if (goField(body, name) === expected) continue;
-      this.#warn(name, "the kubelet expects another value", `write ${expected}`);
-    }
-    for (const field of unknownFields(body, ["apiVersion", "kind", "providers"])) {
-      this.#warnUnknown(field);
-    }
-  }
-
-  #provider(provider: unknown, i: number, names: Set<string>): PluginDefinition[] {
-    const place = `providers[${i}]`;
-    if (!isFields(provider)) {
-      this.#problem(place, "it is not an object", "write name, apiVersion, matchImages …");
-      return [];
-    }
-    const problemsBefore = this.problems.length;
-    for (const field of unknownFields(provider, PROVIDER_FIELDS)) {
-      this.#warnUnknown(`${place}.${field}`);
-    }
-    const tokens = goField(provider, "tokenAttributes");
-    const tokenAttributes = tokens === undefined
-      ? undefined
-      : readTokenAttributes(tokens, `${place}.tokenAttributes`, {
-        problem: (...report) => this.#problem(...report),
-        warn: (...report) => this.#warn(...report),
-      });
-    const definition = {
-      name: this.#name(provider, `${place}.name`, names),
-      matchImages: this.#matchImages(provider, `${place}.matchImages`),
-      defaultCacheDurationMs: this.#duration(provider, `${place}.defaultCacheDuration`),
-      args: this.#strings(provider, "args", `${place}.args`),
-      env: this.#env(provider, `${place}.env`),
-      ...defined({ tokenAttributes }),
-    };
-    this.#checkApiVersion(provider, `${place}.apiVersion`);
-    return this.problems.length === problemsBefore ? [definition] : [];
-  }
-
-  #name(provider: Fields, place: string, names: Set<string>): string {
-    const name = this.#string(goField(provider, "name"), place);
-    const quoted = JSON.stringify(name);
-    if (name === "") {
-      this.#problem(place, "the name is required", "write the plugin's file name");
-    } else if (/[ /\\\0]/.test(name) || name === "." || name === "..") {
-      const remedy = "use no space, slash or backslash, and neither . nor ..";
-      this.#problem(place, `the name ${quoted} is not a file name`, remedy);
-    } else if (names.has(name)) {
-      this.#problem(place, `the name ${quoted} is used twice`, "define each plugin once");
-    }
-    names.add(name);
-    return name;
-  }
-
-  #checkApiVersion(provider: Fields, place: string): void {
-    const version = this.#string(goField(provider, "apiVersion"), place);
-    if (version === PLUGIN_API_VERSION) return;
+/** Returns undefined after a problem. */
+function readProvider(provider: ConfigObject, names: Set<string>): PluginDefinition | undefined {
+  const { report } = provider;
+  const problemsBefore = report.problems.length;
+  provider.warnUnknown(PROVIDER_FIELDS);
+  const tokens = provider.get("tokenAttributes");
+  const tokenAttributes = tokens === undefined ? undefined : report.object(
+    tokens,
+    provider.place("tokenAttributes"),
+    "write serviceAccountTokenAudience and the rest below",
+  );
+  const definition = {
+    name: readName(provider, names),
+    matchImages: readPatterns(provider),
+    defaultCacheDurationMs: readDuration(provider),
+    args: provider.strings("args"),
+    env: readEnv(provider),
+    ...defined({ tokenAttributes: tokenAttributes && readTokenAttributes(tokenAttributes) }),
+  };
+  const version = provider.string("apiVersion");
+  if (version !== PLUGIN_API_VERSION) {
     const problem = version === ""
       ? "it is required"
       : `${JSON.stringify(version)} is not supported`;
-    this.#problem(place, problem, `write ${PLUGIN_API_VERSION}`);
+    provider.problem("apiVersion", problem, `write ${PLUGIN_API_VERSION}`);
   }
+  return report.problems.length === problemsBefore ? definition : undefined;
+}
 
-  #matchImages(provider: Fields, place: string): readonly string[] {
-    const patterns = this.#strings(provider, "matchImages", place);
-    if (patterns.length === 0) {
-      const remedy = 'write patterns such as ["*.registry.example.com"]';
-      this.#problem(place, "at least one pattern is required", remedy);
-    }
-    patterns.forEach((pattern, i) => {
-      const at = `${place}[${i}]`;
-      if (pattern === "") {
-        this.#problem(at, "the pattern is empty", "remove it, or write a registry");
-        return;
-      }
-      try {
-        if (!ImagePattern.parse(pattern).isBracketedIpv6) return;
-        const problem = "the kubelet never matches an IPv6 address without a port";
-        this.#warn(at, problem, "add the port, if the images have one");
-      } catch (error) {
-        this.#warn(at, `it matches nothing: ${messageOf(error)}`, "correct or remove the pattern");
-      }
-    });
-    return patterns;
+function readName(provider: ConfigObject, names: Set<string>): string {
+  const name = provider.string("name");
+  const quoted = JSON.stringify(name);
+  if (name === "") {
+    provider.problem("name", "the name is required", "write the plugin's file name");
+  } else if (/[ /\\\0]/.test(name) || name === "." || name === "..") {
+    const remedy = "use no space, slash or backslash, and neither . nor ..";
+    provider.problem("name", `the name ${quoted} is not a file name`, remedy);
+  } else if (names.has(name)) {
+    provider.problem("name", `the name ${quoted} is used twice`, "define each plugin once");
   }
+  names.add(name);
+  return name;
+}
 
-  #duration(provider: Fields, place: string): number {
-    const value = goField(provider, "defaultCacheDuration");
-    if (value === undefined) {
-      this.#problem(
-        place,
-        "it is required",
-        'write a duration such as "12h", or "0s" for no caching',
-      );
-      return 0;
+function readPatterns(provider: ConfigObject): readonly string[] {
+  const patterns = provider.strings("matchImages");
+  if (patterns.length === 0) {
+    const remedy = 'write patterns such as ["*.registry.example.com"]';
+    provider.problem("matchImages", "at least one pattern is required", remedy);
+  }
+  patterns.forEach((pattern, i) => {
+    const field = `matchImages[${i}]`;
+    if (pattern === "") {
+      provider.problem(field, "the pattern is empty", "remove it, or write a registry");
+      return;
     }
-    if (typeof value !== "string") {
-      this.#problem(place, "it is not a string", 'write a duration in quotes, such as "12h"');
-      return 0;
-    }
+    const warn = (problem: string, remedy: string) =>
+      provider.report.warn(provider.place(field), problem, remedy);
     try {
-      const ms = parseDurationMs(value);
-      if (ms < 0) this.#problem(place, "it is negative", 'write "0s" or more');
-      return ms;
+      if (!ImagePattern.parse(pattern).isBracketedIpv6) return;
+      const problem = "the kubelet never matches an IPv6 address without a port";
+      warn(problem, "add the port, if the images have one");
     } catch (error) {
-      this.#problem(place, messageOf(error), 'write a duration such as "1h30m"');
-      return 0;
+      warn(`it matches nothing: ${messageOf(error)}`, "correct or remove the pattern");
+    }
+  });
+  return patterns;
+}
+
+function readDuration(provider: ConfigObject): number {
+  const field = "defaultCacheDuration";
+  const value = provider.get(field);
+  const remedy = 'write a duration such as "12h", or "0s" for no caching';
+  let ms = 0;
+  if (value === undefined) {
+    provider.problem(field, "it is required", remedy);
+  } else if (typeof value !== "string") {
+    provider.problem(field, "it is not a string", remedy);
+  } else {
+    try {
+      ms = parseDurationMs(value);
+      if (ms < 0) provider.problem(field, "it is negative", remedy);
+    } catch (error) {
+      provider.problem(field, messageOf(error), remedy);
     }
   }
+  return ms;
+}
 
-  #env(provider: Fields, place: string): Readonly<Record<string, string>> {
-    const list = goField(provider, "env") ?? [];
-    const env = new Map<string, string>();
-    if (!Array.isArray(list)) {
-      this.#problem(place, "it is not a list", "write one `- name: …, value: …` for each variable");
-      return {};
+function readEnv(provider: ConfigObject): Readonly<Record<string, string>> {
+  const { report } = provider;
+  const env = new Map<string, string>();
+  const list = provider.list("env", "write one `- name: …, value: …` for each variable");
+  list.forEach((item, i) => {
+    const variable = report.object(item, provider.place(`env[${i}]`), "write name and value");
+    if (variable === undefined) return;
+    const name = variable.string("name");
+    const value = variable.string("value");
+    if (name === "") {
+      variable.problem("name", "the name is required", "write the name of the variable");
+    } else if (/[=\0]/.test(name) || value.includes("\0")) {
+      variable.problem("name", "it is not a valid variable", "use neither = nor NUL");
+    } else if (env.has(name)) {
+      variable.problem("name", `the variable ${name} is set twice`, "set it once");
     }
-    list.forEach((item: unknown, i) => {
-      const at = `${place}[${i}]`;
-      if (!isFields(item)) return this.#problem(at, "it is not an object", "write name and value");
-      const name = this.#string(goField(item, "name"), `${at}.name`);
-      const value = this.#string(goField(item, "value"), `${at}.value`);
-      if (name === "") {
-        this.#problem(`${at}.name`, "the name is required", "write the name of the variable");
-      } else if (/[=\0]/.test(name) || value.includes("\0")) {
-        this.#problem(`${at}.name`, "it is not a valid variable", "use neither = nor NUL");
-      } else if (env.has(name)) {
-        this.#problem(`${at}.name`, `the variable ${name} is set twice`, "set it once");
-      }
-      env.set(name, value);
-    });
-    return Object.fromEntries(env);
-  }
+    env.set(name, value);
+  });
+  return Object.fromEntries(env);
+}
 
-  #strings(fields: Fields, name: string, place: string): readonly string[] {
-    const list = goField(fields, name) ?? [];
-    if (!Array.isArray(list)) {
-      this.#problem(place, "it is not a list", "write a list of strings");
-      return [];
-    }
-    return list.map((item: unknown, i) => this.#string(item ?? undefined, `${place}[${i}]`));
+function readTokenAttributes(attributes: ConfigObject): TokenAttributes {
+  attributes.warnUnknown(TOKEN_FIELDS);
+  const audience = attributes.string("serviceAccountTokenAudience");
+  if (audience === "") {
+    const remedy = "set the audience of the token";
+    attributes.problem("serviceAccountTokenAudience", "it is required", remedy);
   }
+  const required = attributes.get("requireServiceAccount");
+  if (typeof required !== "boolean") {
+    attributes.problem("requireServiceAccount", "it is required", "write true or false");
+  }
+  const requiredAnnotations = readKeys(attributes, "requiredServiceAccountAnnotationKeys");
+  const optionalAnnotations = readKeys(attributes, "optionalServiceAccountAnnotationKeys");
+  if (required === false && requiredAnnotations.length > 0) {
+    const problem = "annotations cannot be required unless a service account is";
+    const remedy = "set requireServiceAccount: true";
+    attributes.problem("requiredServiceAccountAnnotationKeys", problem, remedy);
+  }
+  const both = requiredAnnotations.filter((key) => optionalAnnotations.includes(key));
+  if (both.length > 0) {
+    attributes.problem("", `${both.join(", ")}: both required and optional`, "keep one of the two");
+  }
+  const type = attributes.get("cacheType");
+  const cacheType = CACHE_TYPES.find((one) => one === type);
+  if (cacheType === undefined) {
+    const isMissing = type === undefined || type === "";
+    const problem = isMissing ? "it is required" : "this type is not supported";
+    attributes.problem("cacheType", problem, `write ${CACHE_TYPES.join(" or ")}`);
+  }
+  return {
+    audience,
+    requireServiceAccount: required === true,
+    requiredAnnotations,
+    optionalAnnotations,
+    cacheType: cacheType ?? "ServiceAccount",
+  };
+}
 
-  /** Converts a value to a string as Go does: a missing one is empty. Never quotes the value. */
-  #string(value: unknown, place: string): string {
-    if (value === undefined) return "";
-    const text = goString(value);
-    if (text !== undefined) return text;
-    const found = Array.isArray(value) ? "a list" : "an object";
-    this.#problem(place, `it is ${found}, not a string`, "write a string");
-    return "";
-  }
+const KEY_PREFIX = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$/;
+const KEY_NAME = /^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$/;
 
-  #problem(place: string, problem: string, remedy: string): void {
-    this.problems.push({ file: this.#file, place, problem, remedy });
-  }
+/** Reads annotation keys: Kubernetes qualified names, in any letter case. */
+function readKeys(attributes: ConfigObject, field: string): readonly string[] {
+  const keys: string[] = [];
+  attributes.list(field, "write a list of annotation keys").forEach((key, i) => {
+    const at = `${field}[${i}]`;
+    if (typeof key !== "string" || !isQualifiedName(key.toLowerCase())) {
+      const remedy = "write a key such as example.com/role";
+      attributes.problem(at, "it is not a valid annotation key", remedy);
+    } else if (keys.includes(key)) {
+      attributes.problem(at, `the key ${key} is listed twice`, "list each key once");
+    } else keys.push(key);
+  });
+  return keys;
+}
 
-  #warnUnknown(place: string): void {
-    this.#warn(place, "an unknown field is ignored", "remove it, or check its spelling");
-  }
-
-  #warn(place: string, problem: string, remedy: string): void {
-    this.warnings.push({ file: this.#file, place, problem, remedy });
-  }
+function isQualifiedName(key: string): boolean {
+  const [name = "", prefix, ...others] = key.split("/").reverse();
+  if (others.length > 0 || !KEY_NAME.test(name)) return false;
+  return prefix === undefined || prefix.length <= 253 && KEY_PREFIX.test(prefix);
 }

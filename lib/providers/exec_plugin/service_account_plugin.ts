@@ -10,17 +10,14 @@ import {
   type ReasonCode,
   type ValidAccounts,
 } from "../../model/mod.ts";
-import { ExecPlugin, type PluginOutcome } from "./exec_plugin.ts";
-import { Plugin, type PluginEnvironment } from "./plugin.ts";
-import type { PluginFailure, ServiceAccountToken } from "./plugin_executor.ts";
-import type { PluginDefinition } from "./provider_config.ts";
-import type { TokenAttributes } from "./token_attributes.ts";
-
-/** Dependencies and settings of plugins with `tokenAttributes`. */
-export interface ServiceAccountPluginEnvironment extends PluginEnvironment {
-  /** Undefined if no access to the Kubernetes API is configured. */
-  readonly accounts: (() => Promise<PodAccounts>) | undefined;
-}
+import { noCredential, type ProgramFailure } from "../program/mod.ts";
+import {
+  Plugin,
+  type PluginEnvironment,
+  type PluginOutcome,
+  type ServiceAccountToken,
+} from "./plugin.ts";
+import type { PluginDefinition, TokenAttributes } from "./provider_config.ts";
 
 type Account = AccountResult & { readonly kind: "account" };
 
@@ -43,38 +40,34 @@ type PrincipalResult =
 
 /** Limit of accounts for which the plugin is executed per image. */
 const MAX_TRIED = 8;
-/** Limit of accounts with state. */
-const MAX_PLUGINS = 256;
 
 /**
  * An exec plugin that is executed for the service accounts whose pods use an image (KEP-4412).
  *
  * Invariants:
- * - Each principal has a {@linkcode Plugin} of its own, with its own cache, single flight and
- *   backoff. The key of a principal covers everything that distinguishes it, so that no account gets
- *   another account's credential.
+ * - Each principal has its own cache, single flight and backoff. The key of a principal covers
+ *   everything that distinguishes it, so that no account gets another account's credential.
  * - A credential is returned only if the account and the pod still exist unchanged after the
  *   execution.
  */
-export class ServiceAccountPlugin extends ExecPlugin {
+export class ServiceAccountPlugin extends Plugin {
   readonly #attributes: TokenAttributes;
-  readonly #environment: ServiceAccountPluginEnvironment;
-  readonly #plugins: Map<string, Plugin>;
+  readonly #accounts: (() => Promise<PodAccounts>) | undefined;
 
-  /** @param before The same plugin before a reload: the state of its accounts is kept. */
+  /**
+   * @param accounts Undefined if no access to the Kubernetes API is configured.
+   * @param before The plugin with the same definition before a reload: its state is kept.
+   */
   constructor(
     definition: PluginDefinition,
     attributes: TokenAttributes,
-    environment: ServiceAccountPluginEnvironment,
-    before?: ServiceAccountPlugin,
+    environment: PluginEnvironment,
+    accounts: (() => Promise<PodAccounts>) | undefined,
+    before?: Plugin,
   ) {
-    super(definition);
+    super(definition, environment, before);
     this.#attributes = attributes;
-    this.#environment = environment;
-    const known = before === undefined ? [] : [...before.#plugins];
-    this.#plugins = new Map(
-      known.map(([key, plugin]) => [key, new Plugin(definition, environment, plugin)]),
-    );
+    this.#accounts = accounts;
   }
 
   /**
@@ -86,12 +79,11 @@ export class ServiceAccountPlugin extends ExecPlugin {
     request: CredentialRequest,
     target: ImageTarget,
   ): Promise<PluginOutcome> {
-    const { accounts: open } = this.#environment;
-    if (open === undefined) {
+    if (this.#accounts === undefined) {
       return this.failed("token-unavailable", "no access to the Kubernetes API is configured");
     }
     const { podImage = request.image } = request;
-    const accounts = await open();
+    const accounts = await this.#accounts();
     const answer = await accounts.podsOf(podImage);
     if (answer.kind === "failed") return this.failed(answer.reason, answer.detail);
     const principals = await this.#principals(answer.pods, accounts);
@@ -99,7 +91,7 @@ export class ServiceAccountPlugin extends ExecPlugin {
     if (ofAccounts?.candidates.length) return ofAccounts;
     const withoutAccount = await this.#provideWithoutAccount(answer.pods, request, target);
     if (withoutAccount?.candidates.length) return withoutAccount;
-    const outcome = ofAccounts ?? withoutAccount ?? this.none("no-service-account", answer.detail);
+    const outcome = ofAccounts ?? withoutAccount ?? this.#none("no-service-account", answer.detail);
     return { ...outcome, validAccounts: await this.#validAccounts(podImage, accounts) };
   }
 
@@ -146,10 +138,12 @@ export class ServiceAccountPlugin extends ExecPlugin {
     target: ImageTarget,
   ): Promise<PluginOutcome | undefined> {
     if (principal.kind === "failed") return this.failed(principal.reason, principal.detail);
-    if (principal.kind === "annotation-missing") return this.none(principal.kind, principal.detail);
+    if (principal.kind === "annotation-missing") {
+      return this.#none(principal.kind, principal.detail);
+    }
     const { pod, key, name: account } = principal;
     const tokenSource = () => this.#token(principal, accounts);
-    const outcome = await this.#pluginFor(key).provide(request, target, tokenSource);
+    const outcome = await this.provideFor(key, request, target, tokenSource);
     const after = await this.#principal(pod, accounts);
     if (after?.kind !== "principal" || after.key !== key) return undefined;
     const candidates = outcome.candidates.map((candidate) => ({
@@ -168,7 +162,7 @@ export class ServiceAccountPlugin extends ExecPlugin {
   ): Promise<PluginOutcome | undefined> {
     const isNeeded = pods.length === 0 || pods.some(({ serviceAccount }) => serviceAccount === "");
     if (!isNeeded || this.#attributes.requireServiceAccount) return undefined;
-    return await this.#pluginFor("").provide(request, target);
+    return await this.provideFor("", request, target);
   }
 
   /** Returns the principals of pods, without those that no longer exist. */
@@ -236,7 +230,7 @@ export class ServiceAccountPlugin extends ExecPlugin {
   async #token(
     { pod, annotations, accountUid }: Principal,
     accounts: PodAccounts,
-  ): Promise<ServiceAccountToken | PluginFailure> {
+  ): Promise<ServiceAccountToken | ProgramFailure> {
     const answer = await accounts.token(pod, this.#attributes.audience, accountUid);
     switch (answer.kind) {
       case "token": {
@@ -256,18 +250,13 @@ export class ServiceAccountPlugin extends ExecPlugin {
     }
   }
 
-  #pluginFor(key: string): Plugin {
-    const plugin = this.#plugins.get(key) ?? new Plugin(this.definition, this.#environment);
-    this.#plugins.delete(key);
-    this.#plugins.set(key, plugin);
-    const [oldest] = this.#plugins.keys();
-    if (this.#plugins.size > MAX_PLUGINS && oldest !== undefined) this.#plugins.delete(oldest);
-    return plugin;
+  #none(reason: ReasonCode, detail?: string): PluginOutcome {
+    return noCredential(this.definition.name, reason, detail);
   }
 
   /** After a failure it is also unknown which accounts are valid. */
-  override failed(reason: ReasonCode, what: string): PluginOutcome {
-    return { ...super.failed(reason, what), validAccounts: "unknown" };
+  override failed(reason: ReasonCode, detail: string): PluginOutcome {
+    return { ...super.failed(reason, detail), validAccounts: "unknown" };
   }
 }
 

@@ -88,7 +88,7 @@ export class KubeClient {
   async watch(
     spec: KubeCallSpec,
     handler: KubeWatchHandler,
-    { lane = 0, ...options }: CallOptions & { readonly lane?: number } = {},
+    options: CallOptions = {},
   ): Promise<KubeWatchEnd> {
     const lines = {
       started: () => handler.started(),
@@ -100,7 +100,7 @@ export class KubeClient {
     const end = await this.#authenticated(spec, (connection) => {
       const request = requestOf(spec, connection);
       const limits = { maxBytes: MAX_EVENT_BYTES, idleMs: IDLE_MS };
-      return this.#http.stream({ ...request, ...limits, lane }, lines, options);
+      return this.#http.stream({ ...request, ...limits }, lines, options);
     });
     if (end.kind === "ended" || end.kind === "cut") return { kind: end.kind };
     return end.kind === "failed" ? end : failed(spec, end);

@@ -8,14 +8,14 @@ import {
   type ReasonCode,
   Secret,
 } from "../../model/mod.ts";
-import { type ClientConfig, inClusterConfig, type PemSource } from "./client_config.ts";
+import { ExecAuthenticator, type ExecEnvironment, ExecPluginError } from "./exec_credential.ts";
 import {
-  clusterInfo,
-  ExecAuthenticator,
-  type ExecEnvironment,
-  ExecPluginError,
-} from "./exec_credential.ts";
-import { type KubeconfigFile, readKubeconfigs } from "./kubeconfig.ts";
+  type ClientConfig,
+  inClusterConfig,
+  type KubeconfigResult,
+  type PemSource,
+  readKubeconfig,
+} from "./kubeconfig.ts";
 
 /** Where a {@linkcode ConnectionResolver} finds the client configuration. */
 export interface ConnectionOptions extends ExecEnvironment {
@@ -35,28 +35,25 @@ export type ConnectionResult =
   | { readonly kind: "ok"; readonly connection: AuthenticatedConnection }
   | { readonly kind: "failed"; readonly reason: ReasonCode; readonly detail: string };
 
-/** With and without the certificate of an exec plugin, before and after a rotation. */
-const MAX_CONNECTIONS = 4;
-
 /**
  * Resolves the connection to the API server from a kubeconfig or the pod's service account. Files
- * are read again when they change, so that rotated certificates and tokens apply to the next call.
- * When a file cannot be read, its last content stays in use.
+ * are read each time, so that rotated certificates and tokens apply to the next call. When a file
+ * cannot be read, its last content stays in use.
  */
 export class ConnectionResolver {
   readonly #options: ConnectionOptions;
-  readonly #files = new Map<string, { readonly stamp: string; readonly text: string }>();
-  #config: { readonly stamp: string; readonly config: ClientConfig } | undefined;
+  /** The last content of each file. */
+  readonly #texts = new Map<string, string>();
+  #config: { readonly text: string; readonly config: ClientConfig } | undefined;
   #exec: ExecAuthenticator | undefined;
-  readonly #connections = new Map<string, KubeConnection>();
+  #connection: { readonly key: string; readonly connection: KubeConnection } | undefined;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
   }
 
-  /** Discards everything that is cached, after the API server rejected the credential. */
+  /** Discards the credential of an exec plugin, after the API server rejected it. */
   invalidate(): void {
-    this.#files.clear();
     this.#exec?.invalidate();
   }
 
@@ -70,23 +67,21 @@ export class ConnectionResolver {
       }
       return { kind: "ok", connection: await this.#authenticate(config) };
     } catch (error) {
-      const detail = error instanceof AgentError ? error.message : "it cannot be read";
-      return { kind: "failed", reason: reasonOf(error), detail };
+      return { kind: "failed", reason: reasonOf(error), detail: messageOf(error) };
     }
   }
 
   /** Returns all problems of the configuration, without calling the API server or a plugin. */
   async check(): Promise<readonly ConfigProblem[]> {
-    const file = this.#options.kubeconfigPath ?? this.#paths()[0] ?? "kubeconfig";
-    const problem = (error: unknown) => ({
+    const file = this.#path() ?? "kubeconfig";
+    const problem = (error: unknown): ConfigProblem => ({
       file,
       place: "",
-      problem: error instanceof AgentError ? error.message : "it cannot be read",
+      problem: messageOf(error),
       remedy: "make it readable for the agent",
     });
     try {
-      const found = await this.#kubeconfigs();
-      const reading = found.length === 0 ? undefined : readKubeconfigs(found);
+      const reading = await this.#readKubeconfig();
       if (reading?.kind === "invalid") return reading.problems;
       const config = reading?.config ?? inClusterConfig(this.#options.env);
       if (config === undefined) {
@@ -94,13 +89,10 @@ export class ConnectionResolver {
         return [{ file, place: "", problem: what, remedy: "set providers.kubesecret.kubeconfig" }];
       }
       const { ca, cert, key, auth } = config;
-      const tokenFile = auth.kind === "token-file" && auth.token === undefined
-        ? auth.path
-        : undefined;
-      const pemFiles = [ca, cert, key].map((pem) => pem?.kind === "file" ? pem.path : undefined);
-      const required = [...pemFiles, tokenFile].filter((path) => path !== undefined);
+      const paths = [ca, cert, key].flatMap((pem) => pem?.kind === "file" ? pem.path : []);
+      if (auth.kind === "token-file") paths.push(auth.path);
       const results = await Promise.all(
-        required.map((path) => this.#requiredText(path).then(() => [], (e) => [problem(e)])),
+        paths.map((path) => this.#requiredText(path).then(() => [], (error) => [problem(error)])),
       );
       return results.flat();
     } catch (error) {
@@ -108,76 +100,53 @@ export class ConnectionResolver {
     }
   }
 
-  async #kubeconfigs(): Promise<readonly KubeconfigFile[]> {
-    const found: KubeconfigFile[] = [];
-    for (const path of this.#paths()) {
-      const text = await this.#text(path);
-      if (text !== undefined) found.push({ path, text });
-    }
-    return found;
+  async #readKubeconfig(): Promise<KubeconfigResult & { readonly text: string } | undefined> {
+    const path = this.#path();
+    const text = path === undefined ? undefined : await this.#text(path);
+    if (path === undefined || text === undefined) return undefined;
+    if (this.#config?.text === text) return { kind: "config", ...this.#config };
+    return { ...readKubeconfig(text, path), text };
   }
 
   async #loadConfig(): Promise<ClientConfig | undefined> {
-    const found = await this.#kubeconfigs();
-    if (found.length === 0) return inClusterConfig(this.#options.env);
-    const stamp = found.map(({ path }) => `${path}\0${this.#files.get(path)?.stamp}`).join("\n");
-    if (this.#config?.stamp === stamp) return this.#config.config;
-    const reading = readKubeconfigs(found);
-    if (reading.kind === "config") {
-      this.#config = { stamp, config: reading.config };
+    const reading = await this.#readKubeconfig();
+    if (reading === undefined) return inClusterConfig(this.#options.env);
+    if (reading.kind === "config" && reading.text !== this.#config?.text) {
+      this.#config = reading;
       this.#exec = undefined;
-    } else if (this.#config === undefined) {
+    } else if (reading.kind === "invalid" && this.#config === undefined) {
       throw new AgentError("invalid-config", reading.problems.map(formatProblem).join("; "));
     }
-    return this.#config.config;
+    return this.#config?.config;
   }
 
-  /** Returns the paths of kubeconfig files, by the loading rules of client-go. */
-  #paths(): readonly string[] {
+  /** Returns the path of the kubeconfig file. Of a list in `$KUBECONFIG`, only the first is read. */
+  #path(): string | undefined {
     const { kubeconfigPath, env } = this.#options;
-    if (kubeconfigPath !== undefined) return [kubeconfigPath];
-    const listed = (env["KUBECONFIG"] ?? "").split(":").filter((path) => path !== "");
     const home = env["HOME"] ?? "";
-    return listed.length > 0 || home === "" ? listed : [join(home, ".kube", "config")];
+    const [listed] = (env["KUBECONFIG"] ?? "").split(":").filter((path) => path !== "");
+    return kubeconfigPath ?? listed ?? (home === "" ? undefined : join(home, ".kube", "config"));
   }
 
   async #authenticate(config: ClientConfig): Promise<AuthenticatedConnection> {
+    const { auth } = config;
     const caPem = await this.#pem(config.ca);
-    const certPem = await this.#pem(config.cert);
-    const connection = this.#connect(config, caPem, certPem, await this.#pem(config.key));
-    const { auth, impersonation } = config;
-    const withAuthorization = (value: string): AuthenticatedConnection => ({
-      connection,
-      headers: [...impersonation, ["Authorization", new Secret(value)]],
-    });
-    switch (auth.kind) {
-      case "anonymous":
-        return { connection, headers: impersonation };
-      case "token":
-        return withAuthorization(`Bearer ${auth.token.reveal()}`);
-      case "token-file": {
-        const { path, token } = auth;
-        const read = this.#requiredText(path);
-        const text = token === undefined ? await read : await read.catch(() => token.reveal());
-        return withAuthorization(`Bearer ${text}`);
-      }
-      case "basic": {
-        const pair = new TextEncoder().encode(`${auth.username}:${auth.password.reveal()}`);
-        return withAuthorization(`Basic ${pair.toBase64()}`);
-      }
-      case "exec": {
-        this.#exec ??= new ExecAuthenticator(auth.exec, this.#options);
-        const { token, certPem, keyPem } = await this.#exec.get(
-          clusterInfo(connection, config.execConfig),
-        );
-        const { headers } = token
-          ? withAuthorization(`Bearer ${token.reveal()}`)
-          : { headers: impersonation };
-        return { connection: this.#connect(config, caPem, certPem, keyPem?.reveal()), headers };
-      }
-      default:
-        return auth satisfies never;
+    let token: string | undefined;
+    let certPem = await this.#pem(config.cert);
+    let keyPem = await this.#pem(config.key);
+    if (auth.kind === "token") token = auth.token.reveal();
+    if (auth.kind === "token-file") token = await this.#requiredText(auth.path);
+    if (auth.kind === "exec") {
+      this.#exec ??= new ExecAuthenticator(auth.exec, this.#options);
+      const credential = await this.#exec.get(clusterInfo(config, caPem));
+      token = credential.token?.reveal();
+      certPem = credential.certPem;
+      keyPem = credential.keyPem?.reveal();
     }
+    return {
+      connection: this.#connect(config, caPem, certPem, keyPem),
+      headers: token === undefined ? [] : [["Authorization", new Secret(`Bearer ${token}`)]],
+    };
   }
 
   #connect(
@@ -188,8 +157,7 @@ export class ConnectionResolver {
   ): KubeConnection {
     const parts = [server, skipVerify, serverName, proxyUrl?.reveal(), caPem, certPem, keyPem];
     const key = JSON.stringify(parts);
-    const known = this.#connections.get(key);
-    if (known !== undefined) return known;
+    if (this.#connection?.key === key) return this.#connection.connection;
     const connection: KubeConnection = {
       server,
       skipVerify,
@@ -199,9 +167,7 @@ export class ConnectionResolver {
         keyPem: new Secret(keyPem),
       }),
     };
-    const [oldest] = this.#connections.keys();
-    if (this.#connections.size >= MAX_CONNECTIONS && oldest) this.#connections.delete(oldest);
-    this.#connections.set(key, connection);
+    this.#connection = { key, connection };
     return connection;
   }
 
@@ -218,20 +184,34 @@ export class ConnectionResolver {
 
   /** Returns a file's content, or its last content while the file is missing, empty or replaced. */
   async #text(path: string): Promise<string | undefined> {
-    const known = this.#files.get(path);
-    const { files } = this.#options;
+    const known = this.#texts.get(path);
     try {
-      const stat = await files.stat(path);
-      if (stat !== undefined && stat.stamp === known?.stamp) return known.text;
-      const text = stat === undefined ? undefined : await files.readText(path);
-      if (stat === undefined || text === undefined || text.trim() === "") return known?.text;
-      this.#files.set(path, { stamp: stat.stamp, text });
+      const text = await this.#options.files.readText(path);
+      if (text === undefined || text.trim() === "") return known;
+      this.#texts.set(path, text);
       return text;
     } catch (error) {
-      if (known !== undefined) return known.text;
+      if (known !== undefined) return known;
       throw error;
     }
   }
+}
+
+/** Returns the `cluster` of `KUBERNETES_EXEC_INFO`. */
+function clusterInfo(config: ClientConfig, caPem: string | undefined) {
+  const { server, serverName, skipVerify, proxyUrl, execConfig } = config;
+  return defined({
+    server,
+    "tls-server-name": serverName,
+    "insecure-skip-tls-verify": skipVerify || undefined,
+    "certificate-authority-data": caPem && new TextEncoder().encode(caPem).toBase64(),
+    "proxy-url": proxyUrl?.reveal(),
+    config: execConfig ?? null,
+  });
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof AgentError ? error.message : "it cannot be read";
 }
 
 function reasonOf(error: unknown): ReasonCode {

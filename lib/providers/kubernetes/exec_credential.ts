@@ -1,17 +1,15 @@
-import { isAbsolute, join } from "@std/path";
 import {
   AgentError,
   Backoff,
   type Clock,
-  defined,
   type FileSystem,
   formatDuration,
-  type KubeConnection,
   type ProcessRunner,
   Secret,
 } from "../../model/mod.ts";
 import { type Fields, isFields } from "../../formats/mod.ts";
-import type { ExecConfig } from "./client_config.ts";
+import { findExecutable, MAX_STDOUT_BYTES, processProblem } from "../program/mod.ts";
+import type { ExecConfig } from "./kubeconfig.ts";
 
 /** The credential of an exec plugin: a token, a certificate with its key, or both. */
 export interface ExecCredential {
@@ -34,7 +32,6 @@ export interface ExecEnvironment {
 export class ExecPluginError extends AgentError {}
 
 const TIMEOUT_MS = 60_000;
-const MAX_STDOUT_BYTES = 1024 * 1024;
 /** A credential that expires within this time is not used any more. */
 const EXPIRY_MARGIN_MS = 10_000;
 
@@ -76,12 +73,11 @@ export class ExecAuthenticator {
   }
 
   async #run(cluster: Fields): Promise<ExecCredential> {
-    const { clock } = this.#environment;
     const delayMs = this.#backoff.remainingMs();
     if (delayMs > 0) {
       throw this.#failure(`it failed recently, next attempt in ${formatDuration(delayMs)}`);
     }
-    const startedMs = clock.monotonicMs();
+    const startedMs = this.#environment.clock.monotonicMs();
     try {
       this.#cached = this.#read(await this.#execute(cluster));
       this.#backoff.succeeded();
@@ -93,15 +89,13 @@ export class ExecAuthenticator {
   }
 
   async #execute(cluster: Fields): Promise<string> {
-    const { args, env, apiVersion, provideClusterInfo, installHint } = this.#config;
-    const path = await this.#find();
-    if (path === undefined) {
-      const hint = installHint === "" ? "" : ` (${installHint.slice(0, 200)})`;
-      throw this.#failure(`it is not installed${hint}`);
-    }
+    const { command, args, env, apiVersion, provideClusterInfo } = this.#config;
+    const { files, processRunner, env: { PATH = "" } } = this.#environment;
+    const path = await findExecutable(command, PATH, files);
+    if (path === undefined) throw this.#failure("it is not installed");
     const spec = { interactive: false, ...(provideClusterInfo && { cluster }) };
     const info = JSON.stringify({ apiVersion, kind: "ExecCredential", spec });
-    const result = await this.#environment.processRunner.run({
+    const result = await processRunner.run({
       path,
       args,
       env: { ...env, KUBERNETES_EXEC_INFO: info },
@@ -109,64 +103,39 @@ export class ExecAuthenticator {
       timeoutMs: TIMEOUT_MS,
       maxStdoutBytes: MAX_STDOUT_BYTES,
     });
-    switch (result.kind) {
-      case "exited":
-        if (result.code === 0) return result.stdout;
-        throw this.#failure(`it exited with code ${result.code}`);
-      case "timed-out":
-        throw this.#failure(`it did not exit within ${formatDuration(TIMEOUT_MS)}`);
-      case "too-much-output":
-        throw this.#failure(`it printed more than ${MAX_STDOUT_BYTES} bytes`);
-      case "not-started":
-        throw this.#failure(`it cannot be executed: ${result.reason}`);
-      default:
-        return result satisfies never;
-    }
-  }
-
-  async #find(): Promise<string | undefined> {
-    const { command } = this.#config;
-    const { files, env } = this.#environment;
-    const folders = isAbsolute(command) ? [""] : (env["PATH"] ?? "").split(":").filter(isAbsolute);
-    for (const folder of folders) {
-      const path = folder === "" ? command : join(folder, command);
-      const stat = await files.stat(path).catch(() => undefined);
-      if (stat?.kind === "file" && (stat.mode & 0o111) !== 0) return path;
-    }
-    return undefined;
+    const problem = processProblem(result, TIMEOUT_MS);
+    if (problem !== undefined) throw this.#failure(problem.detail);
+    return result.kind === "exited" ? result.stdout : "";
   }
 
   #read(stdout: string): ExecCredential {
     const { apiVersion } = this.#config;
+    const invalid = (what: string) => this.#failure(what, "invalid-response");
     let output: unknown;
     try {
       output = JSON.parse(stdout);
     } catch {
-      throw this.#failure("its output is not JSON", "invalid-response");
+      throw invalid("its output is not JSON");
     }
     if (!isFields(output) || output["kind"] !== "ExecCredential") {
-      throw this.#failure("its output is not an ExecCredential", "invalid-response");
+      throw invalid("its output is not an ExecCredential");
     }
     if (output["apiVersion"] !== apiVersion) {
-      throw this.#failure(`its output does not have version ${apiVersion}`, "invalid-response");
+      throw invalid(`its output does not have version ${apiVersion}`);
     }
     const status = isFields(output["status"]) ? output["status"] : {};
-    const [token, cert, key, expires] = [
-      "token",
-      "clientCertificateData",
-      "clientKeyData",
-      "expirationTimestamp",
-    ].map((name) => typeof status[name] === "string" ? status[name] as string : "");
-    if (!token && !(cert && key)) {
-      throw this.#failure(
-        "its output contains neither a token nor a certificate",
-        "invalid-response",
-      );
+    const text = (name: string) => typeof status[name] === "string" ? status[name] : "";
+    const token = text("token");
+    const certPem = text("clientCertificateData");
+    const key = text("clientKeyData");
+    const hasCertificate = certPem !== "" && key !== "";
+    if (token === "" && !hasCertificate) {
+      throw invalid("its output contains neither a token nor a certificate");
     }
-    const expiresAtMs = Date.parse(expires ?? "");
+    const expiresAtMs = Date.parse(text("expirationTimestamp"));
     return {
-      ...(token && { token: new Secret(token) }),
-      ...(cert && key && { certPem: cert, keyPem: new Secret(key) }),
+      ...(token !== "" && { token: new Secret(token) }),
+      ...(hasCertificate && { certPem, keyPem: new Secret(key) }),
       ...(Number.isFinite(expiresAtMs) && { expiresAtMs }),
     };
   }
@@ -175,17 +144,4 @@ export class ExecAuthenticator {
     const command = JSON.stringify(this.#config.command);
     return new ExecPluginError(code, `run credential plugin ${command}: ${what}`);
   }
-}
-
-/** Returns the `cluster` of `KUBERNETES_EXEC_INFO`. */
-export function clusterInfo(connection: KubeConnection, config: unknown): Fields {
-  const { server, serverName, skipVerify, caPem, proxyUrl } = connection;
-  return defined({
-    server,
-    "tls-server-name": serverName,
-    "insecure-skip-tls-verify": skipVerify || undefined,
-    "certificate-authority-data": caPem && new TextEncoder().encode(caPem).toBase64(),
-    "proxy-url": proxyUrl?.reveal(),
-    config: config ?? null,
-  });
 }

@@ -31,9 +31,7 @@ export interface InformerOptions<T> extends InformerContext, Transform<T> {
    */
   readonly listFromCache?: true;
   /** Never watches, polls instead. */
-  readonly pollOnly?: true;
-  /** The connection that carries the watch. */
-  readonly lane?: number;
+  readonly pollOnly?: boolean;
   /** Called when the cache changes, and after the first list. */
   readonly changed: () => void;
 }
@@ -90,7 +88,9 @@ export class Informer<T> {
   #listAttempt = Promise.withResolvers<void>();
   #hasSynced = false;
   #isStopped = false;
+  /** Why the cache may be stale; undefined while list and watch succeed. */
   #failure: KubeFailure | undefined;
+  /** Why the objects are polled instead of watched: RBAC forbids the watch. */
   #watchDenied: KubeFailure | undefined;
   /** Whether the object was read again because its watch started without it. */
   #reread = false;
@@ -110,16 +110,6 @@ export class Informer<T> {
   /** Whether a list has succeeded. */
   get hasSynced(): boolean {
     return this.#hasSynced;
-  }
-
-  /** Why the cache may be stale; undefined while list and watch succeed. */
-  get failure(): KubeFailure | undefined {
-    return this.#failure;
-  }
-
-  /** Why the objects are polled instead of watched: RBAC forbids the watch. */
-  get watchDenied(): KubeFailure | undefined {
-    return this.#watchDenied;
   }
 
   /** Returns the problem of this informer, if it has one. */
@@ -225,7 +215,7 @@ export class Informer<T> {
   }
 
   async #watch(signal: AbortSignal): Promise<void> {
-    const { client, clock, random, lane = 0 } = this.#options;
+    const { client, clock, random } = this.#options;
     const startedMs = clock.monotonicMs();
     const resourceVersion = this.#resourceVersion ?? "0";
     const spec = this.#spec("watch", {
@@ -250,7 +240,7 @@ export class Informer<T> {
         error ??= this.#handleEvent(event);
       },
     };
-    const end = await client.watch(spec, handler, { signal, lane }).finally(() => ended.abort());
+    const end = await client.watch(spec, handler, { signal }).finally(() => ended.abort());
     const failure = error ?? (end.kind === "failed" ? end.failure : undefined);
     const isShort = eventCount === 0 && clock.monotonicMs() - startedMs < SHORT_WATCH_MS;
     if (failure?.status === 403) {

@@ -9,6 +9,6 @@ export type { Kube, KubeOptions };
 
 /** Creates the Kubernetes providers. The package's code is loaded here, only when it is needed. */
 export async function openKube(options: KubeOptions): Promise<Kube> {
-  const { startKube } = await import("./kube.ts");
-  return startKube(options);
+  const { Kube } = await import("./kube.ts");
+  return new Kube(options);
 }

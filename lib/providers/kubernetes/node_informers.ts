@@ -101,15 +101,20 @@ const SERVICE_ACCOUNT: Transform<KubeServiceAccount> = {
   isEqual: (a, b) => JSON.stringify(a) === JSON.stringify(b),
 };
 
-/** Watches the pods of one node. */
-export class PodInformer {
-  readonly #informer: Informer<NodePod>;
+/** Watches the pods of this node and their service accounts, for all providers. */
+export class NodeInformers {
+  readonly serviceAccounts: ObjectCache<KubeServiceAccount>;
+  readonly #pods: Informer<NodePod>;
   readonly #nodeName: string;
+  readonly #listeners: (() => void)[] = [];
   readonly #stop = new AbortController();
 
-  constructor(context: InformerContext, nodeName: string, changed: () => void) {
+  constructor(context: InformerContext, nodeName: string) {
+    const changed = () => this.#changed();
     this.#nodeName = nodeName;
-    this.#informer = new Informer({
+    const resource = "serviceaccounts";
+    this.serviceAccounts = new ObjectCache({ ...context, ...SERVICE_ACCOUNT, resource, changed });
+    this.#pods = new Informer({
       ...context,
       ...POD,
       resource: "pods",
@@ -118,48 +123,17 @@ export class PodInformer {
       listFromCache: true,
       changed,
     });
-    void this.#informer.run(this.#stop);
+    void this.#pods.run(this.#stop);
   }
 
+  /** Whether the pods have been listed. */
   get hasSynced(): boolean {
-    return this.#informer.hasSynced;
+    return this.#pods.hasSynced;
   }
 
   /** Returns the pods that have not ended. */
-  active(): NodePod[] {
-    return [...this.#informer.items.values()].filter(({ ended }) => !ended);
-  }
-
-  waitForList(): Promise<void> {
-    return this.#informer.waitForList();
-  }
-
-  problems(): readonly InformerProblem[] {
-    const subject = `pods of node ${this.#nodeName}`;
-    const problem = this.#informer.problem(subject);
-    if (problem !== undefined) return [problem];
-    if (!this.hasSynced || this.#informer.items.size > 0) return [];
-    // A node without any pod is rare, a wrong node name is not.
-    const detail = "the API server returned no pods, check the node name";
-    const failure = { reason: "no-secret-matched", detail } as const;
-    return [{ subject, failure, unsynced: false, stale: false }];
-  }
-
-  stop(): void {
-    this.#stop.abort();
-  }
-}
-
-/** Watches the pods of this node and their service accounts, for all providers. */
-export class NodeInformers {
-  readonly pods: PodInformer;
-  readonly serviceAccounts: ObjectCache<KubeServiceAccount>;
-  readonly #listeners: (() => void)[] = [];
-
-  constructor(context: InformerContext, nodeName: string) {
-    const changed = () => this.#changed();
-    this.serviceAccounts = new ObjectCache(context, "serviceaccounts", SERVICE_ACCOUNT, changed);
-    this.pods = new PodInformer(context, nodeName, changed);
+  activePods(): readonly NodePod[] {
+    return [...this.#pods.items.values()].filter(({ ended }) => !ended);
   }
 
   /** Calls `listener` when pods or service accounts change. */
@@ -169,21 +143,28 @@ export class NodeInformers {
 
   /** Resolves when reading pods and service accounts has succeeded or failed. */
   async waitForList(): Promise<void> {
-    await this.pods.waitForList();
+    await this.#pods.waitForList();
     await this.serviceAccounts.waitForList();
   }
 
-  problems(): readonly InformerProblem[] {
-    return [...this.pods.problems(), ...this.serviceAccounts.problems()];
+  podProblems(): readonly InformerProblem[] {
+    const subject = `pods of node ${this.#nodeName}`;
+    const problem = this.#pods.problem(subject);
+    if (problem !== undefined) return [problem];
+    if (!this.hasSynced || this.#pods.items.size > 0) return [];
+    // A node without any pod is rare, a wrong node name is not.
+    const detail = "the API server returned no pods, check the node name";
+    const failure = { reason: "no-secret-matched", detail } as const;
+    return [{ subject, failure, unsynced: false, stale: false }];
   }
 
   stop(): void {
-    this.pods.stop();
+    this.#stop.abort();
     this.serviceAccounts.stop();
   }
 
   #changed(): void {
-    const pods = this.pods.active().filter(({ serviceAccount }) => serviceAccount !== "");
+    const pods = this.activePods().filter(({ serviceAccount }) => serviceAccount !== "");
     this.serviceAccounts.setReferences(new Set(pods.map(serviceAccountKey)));
     for (const listener of this.#listeners) listener();
   }

@@ -7,21 +7,28 @@ import {
 } from "./informer.ts";
 
 /**
- * Watches of one resource per connection. API servers allow 100 concurrent requests on a connection
- * for all resources together, and further ones would wait indefinitely.
+ * Limit on watches of one resource; further objects are polled. API servers allow 100 concurrent
+ * requests on a connection, and further ones would wait indefinitely.
  */
-const WATCHES_PER_LANE = 40;
-const LANES = 6;
+const MAX_WATCHES = 40;
 const MAX_OBJECTS = 1_000;
 /** Objects stay cached for this time after their last reference: pods are often replaced. */
 const RETENTION_MS = 5 * 60_000;
+/** Minimum interval between two reads of a suspect object. */
+const REFRESH_INTERVAL_MS = 5_000;
 
 interface Entry<T> {
   readonly informer: Informer<T>;
   readonly stop: AbortController;
-  /** Undefined: polled. */
-  readonly lane: number | undefined;
+  readonly isWatched: boolean;
   unreferencedSinceMs?: number;
+  refreshedMs?: number;
+}
+
+/** Dependencies of an {@linkcode ObjectCache}. */
+export interface ObjectCacheOptions<T> extends InformerContext, Transform<T> {
+  readonly resource: KubeCallSpec["resource"];
+  readonly changed: () => void;
 }
 
 /**
@@ -29,28 +36,17 @@ interface Entry<T> {
  * the kubelet: this needs no permission to list them.
  */
 export class ObjectCache<T> {
-  readonly #context: InformerContext;
-  readonly #resource: KubeCallSpec["resource"];
-  readonly #transform: Transform<T>;
-  readonly #changed: () => void;
+  readonly #options: ObjectCacheOptions<T>;
   readonly #entries = new Map<string, Entry<T>>();
   #omittedCount = 0;
 
-  constructor(
-    context: InformerContext,
-    resource: KubeCallSpec["resource"],
-    transform: Transform<T>,
-    changed: () => void,
-  ) {
-    this.#context = context;
-    this.#resource = resource;
-    this.#transform = transform;
-    this.#changed = changed;
+  constructor(options: ObjectCacheOptions<T>) {
+    this.#options = options;
   }
 
   /** Sets the referenced objects (`namespace/name`). */
   setReferences(keys: ReadonlySet<string>): void {
-    const nowMs = this.#context.clock.monotonicMs();
+    const nowMs = this.#options.clock.monotonicMs();
     for (const [key, entry] of this.#entries) {
       if (keys.has(key)) delete entry.unreferencedSinceMs;
       else entry.unreferencedSinceMs ??= nowMs;
@@ -82,9 +78,15 @@ export class ObjectCache<T> {
     return informer !== undefined && informer.hasSynced && !informer.items.has(key);
   }
 
-  /** Reads these objects again. */
+  /** Reads objects again, in case their watches lag behind or have stopped. */
   async refresh(keys: Iterable<string>): Promise<void> {
-    await Promise.all([...keys].map((key) => this.#entries.get(key)?.informer.refresh()));
+    const nowMs = this.#options.clock.monotonicMs();
+    await Promise.all([...keys].map(async (key) => {
+      const entry = this.#entries.get(key);
+      if (nowMs - (entry?.refreshedMs ?? -Infinity) < REFRESH_INTERVAL_MS) return;
+      if (entry !== undefined) entry.refreshedMs = nowMs;
+      await entry?.informer.refresh();
+    }));
   }
 
   /** Resolves when reading every object has succeeded or failed. */
@@ -93,44 +95,29 @@ export class ObjectCache<T> {
   }
 
   problems(): readonly InformerProblem[] {
-    const kind = this.#resource.replace(/s$/, "");
+    const { resource } = this.#options;
+    const kind = resource.replace(/s$/, "");
     const problems = [...this.#entries].flatMap(([key, { informer, unreferencedSinceMs }]) =>
       unreferencedSinceMs === undefined ? informer.problem(`${kind} ${key}`) ?? [] : []
     );
     if (this.#omittedCount === 0) return problems;
     const detail = `${this.#omittedCount} are omitted: the limit is ${MAX_OBJECTS}`;
     const failure = { reason: "source-unreachable", detail } as const;
-    return [...problems, { subject: this.#resource, failure, unsynced: true, stale: false }];
-  }
-
-  #start(key: string): void {
-    const slash = key.indexOf("/");
-    const lane = this.#freeLane();
-    const informer = new Informer<T>({
-      ...this.#context,
-      ...this.#transform,
-      resource: this.#resource,
-      namespace: key.slice(0, slash),
-      name: key.slice(slash + 1),
-      ...(lane === undefined ? { pollOnly: true } : { lane }),
-      changed: this.#changed,
-    });
-    const stop = new AbortController();
-    this.#entries.set(key, { informer, stop, lane });
-    void informer.run(stop);
-  }
-
-  #freeLane(): number | undefined {
-    const counts = new Array<number>(LANES).fill(0);
-    for (const { lane } of this.#entries.values()) {
-      if (lane !== undefined) counts[lane] = (counts[lane] ?? 0) + 1;
-    }
-    const free = counts.findIndex((count) => count < WATCHES_PER_LANE);
-    return free < 0 ? undefined : free;
+    return [...problems, { subject: resource, failure, unsynced: true, stale: false }];
   }
 
   stop(): void {
     for (const { stop } of this.#entries.values()) stop.abort();
     this.#entries.clear();
+  }
+
+  #start(key: string): void {
+    const [namespace = "", name = ""] = key.split("/");
+    const watches = this.#entries.values().filter(({ isWatched }) => isWatched);
+    const isWatched = watches.toArray().length < MAX_WATCHES;
+    const informer = new Informer<T>({ ...this.#options, namespace, name, pollOnly: !isWatched });
+    const stop = new AbortController();
+    this.#entries.set(key, { informer, stop, isWatched });
+    void informer.run(stop);
   }
 }

@@ -40,21 +40,21 @@ export class KubePodAccounts implements PodAccounts {
 
   async podsOf(image: ImageReference): Promise<PodsResult> {
     await this.#waitForFirstList();
-    const { pods } = this.#options.node;
-    if (!pods.hasSynced) return failureOf(pods.problems());
+    const { node } = this.#options;
+    if (!node.hasSynced) return failureOf(node.podProblems());
     const pulled = new Set(this.#options.pulledBy?.(image) ?? []);
-    const found = pods.active().filter(({ uid, images }) =>
+    const pods = node.activePods().filter(({ uid, images }) =>
       pulled.has(uid) || images.includes(image.text)
     );
-    const [problem] = found.length === 0 ? pods.problems() : [];
+    const [problem] = pods.length === 0 ? node.podProblems() : [];
     const detail = problem && `${problem.subject}: ${problem.failure.detail}`;
-    return { kind: "pods", pods: found, ...defined({ detail }) };
+    return { kind: "pods", pods, ...defined({ detail }) };
   }
 
   async account(pod: PodIdentity): Promise<AccountResult> {
     await this.#waitForFirstList();
-    const { pods, serviceAccounts } = this.#options.node;
-    const isActive = pods.active().some(({ uid, serviceAccount }) =>
+    const { node, node: { serviceAccounts } } = this.#options;
+    const isActive = node.activePods().some(({ uid, serviceAccount }) =>
       uid === pod.uid && serviceAccount === pod.serviceAccount
     );
     const key = serviceAccountKey(pod);

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import {
   abortable,
   type CallOptions,
@@ -7,15 +8,54 @@ import {
   type CredentialProvider,
   type CredentialRequest,
   defined,
-  type ImageTarget,
   type ProviderNote,
   type ProviderOutcome,
   targetOf,
   tokenExpiryOf,
 } from "../../model/mod.ts";
-import { type KeyringMatch, SecretKeyring } from "../docker/mod.ts";
-import { debounced, type InformerProblem, withinStartup } from "./informer.ts";
-import type { CachedSecret, SecretSource } from "./secret_sources.ts";
+import { type KeyringMatch, type PullSecret, SecretKeyring } from "../docker/mod.ts";
+import {
+  debounced,
+  Informer,
+  type InformerContext,
+  type InformerProblem,
+  type Transform,
+  withinStartup,
+} from "./informer.ts";
+import { type NodeInformers, serviceAccountKey } from "./node_informers.ts";
+import { ObjectCache } from "./object_cache.ts";
+import { PULL_SECRET_TYPES, readPullSecret } from "./secret_reader.ts";
+
+/** A cached pull secret. */
+export interface CachedSecret extends PullSecret {
+  /** Digest of its content. */
+  readonly digest: string;
+  /** Wall time at which this content was first read (ms). */
+  readonly readAtMs: number;
+}
+
+/** A source of pull secrets. */
+export interface SecretSource {
+  secrets(): Iterable<CachedSecret>;
+  /** Resolves when reading all secrets has succeeded or failed. */
+  waitForList(): Promise<void>;
+  /** Reads these secrets (`namespace/name`) again. */
+  refresh(keys: Iterable<string>): Promise<void>;
+  problems(): readonly InformerProblem[];
+  stop(): void;
+}
+
+function secretTransform(clock: Clock): Transform<CachedSecret> {
+  return {
+    transform: (object) => ({
+      ...readPullSecret(object),
+      digest: createHash("sha256").update(JSON.stringify([object["type"], object["data"]]))
+        .digest("base64"),
+      readAtMs: clock.wallMs(),
+    }),
+    isEqual: (a, b) => a.digest === b.digest,
+  };
+}
 
 /** Dependencies of {@linkcode KubeSecretProvider}. */
 export interface KubeSecretProviderOptions {
@@ -26,8 +66,6 @@ export interface KubeSecretProviderOptions {
   readonly changed: () => void;
 }
 
-/** Minimum interval between two reads of a suspect secret (ms). */
-const REFRESH_INTERVAL_MS = 5_000;
 const MAX_NOTES = 20;
 /**
  * Limits on the candidates for one image, so that the secrets of one tenant cannot displace those
@@ -45,7 +83,6 @@ export class KubeSecretProvider implements CredentialProvider {
   readonly #source: SecretSource;
   readonly #startedMs: number;
   readonly #stop = new AbortController();
-  readonly #refreshedMs = new Map<string, number>();
   #keyring: SecretKeyring<CachedSecret> | undefined;
 
   constructor(options: KubeSecretProviderOptions) {
@@ -65,9 +102,9 @@ export class KubeSecretProvider implements CredentialProvider {
     return await abortable(this.#provide(request), signal);
   }
 
-  /** Returns the problems of secrets whose cache may be stale. */
-  stale(): readonly InformerProblem[] {
-    return this.#source.problems().filter(({ stale }) => stale);
+  /** Returns the problems of the watches of secrets. */
+  problems(): readonly InformerProblem[] {
+    return this.#source.problems();
   }
 
   stop(): void {
@@ -78,9 +115,14 @@ export class KubeSecretProvider implements CredentialProvider {
   async #provide(request: CredentialRequest): Promise<ProviderOutcome> {
     await withinStartup(this.#options.clock, this.#startedMs, this.#source.waitForList());
     const target = targetOf(request);
-    if (target !== undefined && request.newerThanMs !== undefined) await this.#refresh(target);
-    const keyring = this.#currentKeyring();
-    const matches = target === undefined ? [] : keyring.find(target);
+    let keyring = this.#currentKeyring();
+    let matches = target === undefined ? [] : keyring.find(target);
+    if (target !== undefined && request.newerThanMs !== undefined) {
+      const keys = new Set(matches.map(({ secret }) => `${secret.namespace}/${secret.name}`));
+      await this.#source.refresh(keys);
+      keyring = this.#currentKeyring();
+      matches = keyring.find(target);
+    }
     const notes: ProviderNote[] = [];
     const found = distinct(matches.flatMap((match) => this.#candidates(match, notes)));
     const candidates = withinLimits(found, request.inUse).map(({ candidate }) => candidate);
@@ -105,19 +147,6 @@ export class KubeSecretProvider implements CredentialProvider {
 
   #currentKeyring(): SecretKeyring<CachedSecret> {
     return this.#keyring ??= new SecretKeyring(this.#source.secrets());
-  }
-
-  /** Reads the matching secrets again, in case their watch lags behind or has stopped. */
-  async #refresh(target: ImageTarget): Promise<void> {
-    const nowMs = this.#options.clock.monotonicMs();
-    const matches = this.#currentKeyring().find(target);
-    const keys = new Set(matches.map(({ secret }) => `${secret.namespace}/${secret.name}`));
-    const due = [...keys].filter((key) =>
-      nowMs - (this.#refreshedMs.get(key) ?? -Infinity) >= REFRESH_INTERVAL_MS
-    );
-    if (this.#refreshedMs.size > 1_000) this.#refreshedMs.clear();
-    for (const key of due) this.#refreshedMs.set(key, nowMs);
-    await this.#source.refresh(due);
   }
 
   #candidates(
@@ -218,4 +247,113 @@ function withinLimits(
   const byRank = [...ranks].sort(([, a], [, b]) => a - b).slice(0, MAX_CANDIDATES);
   const kept = new Set(byRank.map(([one]) => one));
   return found.filter((one) => kept.has(one));
+}
+
+/** All pull secrets of some namespaces, or of all, with an informer per namespace and type. */
+export class ListedSecrets implements SecretSource {
+  readonly #informers: readonly (readonly [subject: string, Informer<CachedSecret>])[];
+  readonly #stop = new AbortController();
+
+  /** @param namespaces Empty: all. */
+  constructor(context: InformerContext, namespaces: readonly string[], changed: () => void) {
+    const scopes = namespaces.length === 0 ? [undefined] : namespaces;
+    this.#informers = scopes.flatMap((namespace) =>
+      [...PULL_SECRET_TYPES.keys()].map((type) => {
+        const informer = new Informer({
+          ...context,
+          ...secretTransform(context.clock),
+          resource: "secrets",
+          ...defined({ namespace }),
+          fieldSelector: `type=${type}`,
+          changed,
+        });
+        return [`secrets of ${namespace ?? "all namespaces"}, type ${type}`, informer] as const;
+      })
+    );
+    for (const [, informer] of this.#informers) void informer.run(this.#stop);
+  }
+
+  *secrets(): Generator<CachedSecret> {
+    for (const [, informer] of this.#informers) yield* informer.items.values();
+  }
+
+  async waitForList(): Promise<void> {
+    await Promise.all(this.#informers.map(([, informer]) => informer.waitForList()));
+  }
+
+  /** Does nothing: reading single secrets would need another permission than listing them. */
+  async refresh(): Promise<void> {}
+
+  problems(): readonly InformerProblem[] {
+    return this.#informers.flatMap(([subject, informer]) => informer.problem(subject) ?? []);
+  }
+
+  stop(): void {
+    this.#stop.abort();
+  }
+}
+
+/**
+ * The pull secrets that pods on this node reference, directly or through their service accounts. No
+ * other secret is read.
+ */
+export class ReferencedSecrets implements SecretSource {
+  readonly #node: NodeInformers;
+  readonly #secrets: ObjectCache<CachedSecret>;
+  readonly #changed: () => void;
+  #references: ReadonlySet<string> = new Set();
+
+  constructor(context: InformerContext, node: NodeInformers, changed: () => void) {
+    this.#node = node;
+    this.#changed = changed;
+    const transform = secretTransform(context.clock);
+    this.#secrets = new ObjectCache({ ...context, ...transform, resource: "secrets", changed });
+    node.onChange(() => this.#updateReferences());
+  }
+
+  secrets(): Iterable<CachedSecret> {
+    return this.#secrets.items();
+  }
+
+  async waitForList(): Promise<void> {
+    await this.#node.waitForList();
+    await this.#secrets.waitForList();
+  }
+
+  async refresh(keys: Iterable<string>): Promise<void> {
+    await this.#secrets.refresh(keys);
+  }
+
+  problems(): readonly InformerProblem[] {
+    const missing = [...this.#references].filter((key) => this.#secrets.isMissing(key));
+    return [
+      ...this.#node.podProblems(),
+      // Service accounts only add references to those of the pods: the result is still usable.
+      ...this.#node.serviceAccounts.problems().map((one) => ({ ...one, unsynced: false })),
+      ...this.#secrets.problems(),
+      ...missing.map((key) => ({
+        subject: `secret ${key}`,
+        failure: { reason: "no-secret-matched", detail: "a pod references it, but it is missing" },
+        unsynced: false,
+        stale: false,
+      } as const)),
+    ];
+  }
+
+  stop(): void {
+    this.#secrets.stop();
+  }
+
+  #updateReferences(): void {
+    const before = this.#references;
+    this.#references = new Set(
+      this.#node.activePods().flatMap((pod) => {
+        const account = this.#node.serviceAccounts.get(serviceAccountKey(pod));
+        return [...pod.pullSecrets, ...account?.pullSecrets ?? []]
+          .map((name) => `${pod.namespace}/${name}`);
+      }),
+    );
+    this.#secrets.setReferences(this.#references);
+    if (before.symmetricDifference(this.#references).size > 0) this.#changed();
+  }
 }

@@ -30,10 +30,10 @@ import { readProviderConfig } from "../../../lib/providers/exec_plugin/provider_
 import { readHelperResult } from "../../../lib/providers/docker/credential_helper.ts";
 import { readGoYaml } from "../../../lib/formats/go_yaml.ts";
 import { ExecAuthenticator } from "../../../lib/providers/kubernetes/exec_credential.ts";
-import { readKubeconfigs } from "../../../lib/providers/kubernetes/kubeconfig.ts";
+import { readKubeconfig } from "../../../lib/providers/kubernetes/kubeconfig.ts";
 import { readPod } from "../../../lib/providers/kubernetes/node_informers.ts";
 import { readPullSecret } from "../../../lib/providers/kubernetes/secret_reader.ts";
-import { parseChallenges } from "../../../lib/verification/challenge.ts";
+import { parseChallenges } from "../../../lib/verification/registry_responses.ts";
 import { readTokenResponse } from "../../../lib/verification/token_service.ts";
 import { registryOfKey } from "../../../lib/providers/docker/secret_keyring.ts";
 import { pullCredential, registryOf } from "../../../lib/cri/auth_config.ts";
@@ -93,7 +93,6 @@ async function execCredential(text: string): Promise<unknown> {
     env: {},
     apiVersion: "client.authentication.k8s.io/v1",
     provideClusterInfo: false,
-    installHint: "",
   } as never, environment as never).get({});
 }
 const EXECUTABLE = { kind: "file", stamp: "", size: 1, mode: 0o755, uid: 0, gid: 0 } as const;
@@ -138,10 +137,10 @@ export const TEXT_PARSERS: readonly TextParser[] = [
     })),
   never("readGoYaml", readGoYaml),
   never("readProviderConfig", (text) => readProviderConfig(text, "f")),
-  never("readKubeconfigs", (text) => readKubeconfigs([{ path: "/f", text }])),
+  never("readKubeconfig", (text) => readKubeconfig(text, "/f")),
   never("readPluginResponse", (text) => readPluginResponse(text, 0)),
-  never("readHelperResult", (text) => readHelperResult(exited(text))),
-  never("readHelperResult of a failure", (text) => readHelperResult(exited(text, 1))),
+  never("readHelperResult", (text) => readHelperResult(exited(text), 1)),
+  never("readHelperResult of a failure", (text) => readHelperResult(exited(text, 1), 1)),
   refuses("parseDockerConfig", (text) => {
     const config = parseDockerConfig(text);
     return [...config.auths.values()].map(credentialsOf).concat(

@@ -23,7 +23,7 @@ for (const parser of TEXT_PARSERS) {
   });
 }
 
-const BUILT_ON_YAML = ["readProviderConfig", "readKubeconfigs"];
+const BUILT_ON_YAML = ["readProviderConfig", "readKubeconfig"];
 
 Deno.test("parsers: run in linear time", async () => {
   const slow: string[] = [];

@@ -29,7 +29,7 @@ Deno.test("provider input readers: throw nothing but AgentError", () => {
     fc.property(hostile, (text) => {
       readProviderConfig(text, "config.yaml");
       readPluginResponse(text, 0);
-      readHelperResult(exited(text));
+      readHelperResult(exited(text), 1);
       try {
         parseDockerConfig(text);
       } catch (error) {
@@ -50,9 +50,9 @@ Deno.test("firstJsonValue: finds the end of the first value, also with quotes an
 
 // In quadratic time, this would take a quarter of an hour.
 Deno.test("readHelperResult: reads an unterminated text of 1 MiB in linear time", () => {
-  const result = readHelperResult(exited(`{"${'\\"'.repeat(500_000)}`));
+  const result = readHelperResult(exited(`{"${'\\"'.repeat(500_000)}`), 1);
   equal(result.kind === "failed" && result.reason, "helper-invalid-response");
-  equal(readHelperResult(exited("{".repeat(1_000_000))).kind, "failed");
+  equal(readHelperResult(exited("{".repeat(1_000_000)), 1).kind, "failed");
 });
 
 Deno.test("provider input readers: do not quote rejected input", () => {
@@ -60,8 +60,8 @@ Deno.test("provider input readers: do not quote rejected input", () => {
   for (const text of texts) {
     const results = [
       readPluginResponse(text, 0),
-      readHelperResult(exited(text)),
-      readHelperResult(exited(text, 1)),
+      readHelperResult(exited(text), 1),
+      readHelperResult(exited(text, 1), 1),
     ];
     for (const result of results) doesNotMatch(Deno.inspect(result, { depth: 9 }), /hunter2/);
   }

@@ -106,6 +106,7 @@ async function fromKube(
     env: {},
     kubeconfigPath: "/kubeconfig",
     mode: "list",
+    nodeName: "one",
     changed: () => {},
   });
   try {

@@ -1,13 +1,12 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
-import { parseChallenges } from "../../../lib/verification/challenge.ts";
+import { parseChallenges } from "../../../lib/verification/registry_responses.ts";
 
 /** Returns challenges as plain objects. */
 function plain(header: string) {
-  return parseChallenges(header).map(({ scheme, params, token68 }) => ({
+  return parseChallenges(header).map(({ scheme, params }) => ({
     scheme,
     ...Object.fromEntries(params),
-    ...(token68 !== undefined && { token68 }),
   }));
 }
 
@@ -39,7 +38,7 @@ Deno.test("parseChallenges: separates challenges and parameters at commas", () =
   );
   deepEqual(plain("Negotiate, NTLM TlRMTVNTUAAB==, ,, Basic realm = x"), [
     { scheme: "negotiate" },
-    { scheme: "ntlm", token68: "TlRMTVNTUAAB==" },
+    { scheme: "ntlm" },
     { scheme: "basic", realm: "x" },
   ]);
 });

@@ -73,6 +73,18 @@ class Stage implements Disposable {
     return [...this.informer.items].map(([key, { text }]) => `${key} ${text}`);
   }
 
+  /** Why the cache may be stale. */
+  get failure() {
+    const problem = this.informer.problem("things");
+    return problem?.stale ? problem.failure : undefined;
+  }
+
+  /** Why the objects are polled. */
+  get watchDenied() {
+    const problem = this.informer.problem("things");
+    return problem?.stale ? undefined : problem?.failure;
+  }
+
   /** The last stream. */
   get stream() {
     const stream = this.http.streams.at(-1);
@@ -104,7 +116,7 @@ Deno.test("Informer: reads every page, then watches from the resource version of
   deepEqual(stage.cached, ["n/a A", "n/b B"]);
   equal(stage.query.get("resourceVersion"), "10");
   equal(stage.query.get("allowWatchBookmarks"), "true");
-  deepEqual([stage.informer.hasSynced, stage.informer.failure, stage.changes], [
+  deepEqual([stage.informer.hasSynced, stage.failure, stage.changes], [
     true,
     undefined,
     1,
@@ -163,12 +175,12 @@ Deno.test("Informer: keeps its cache and backs off while lists fail for an hour"
   await flushTasks();
   await stage.clock.advance(60 * 60_000);
   deepEqual(stage.cached, ["n/a "]);
-  equal(stage.informer.failure?.detail, "the API server responded with status 500");
+  equal(stage.failure?.detail, "the API server responded with status 500");
   const count = stage.http.requests.length;
   ok(count > 60 && count < 300, `${count} requests in an hour`);
   stage.http.answer = () => list(20, [thing("b", 15)]);
   await stage.clock.advance(30_000);
-  deepEqual([stage.cached, stage.informer.failure], [["n/b "], undefined]);
+  deepEqual([stage.cached, stage.failure], [["n/b "], undefined]);
 });
 
 Deno.test("Informer: waits for Retry-After", async () => {
@@ -187,23 +199,23 @@ Deno.test("Informer: backs off when watches end immediately", async () => {
   await stage.start();
   await stage.clock.advance(60_000);
   ok(stage.http.requests.length < 20, `${stage.http.requests.length} requests in a minute`);
-  match(stage.informer.failure?.detail ?? "", /watches end immediately after they start/);
+  match(stage.failure?.detail ?? "", /watches end immediately after they start/);
   stage.http.refuse = undefined;
   await stage.clock.advance(30_000);
-  equal(stage.informer.failure, undefined);
+  equal(stage.failure, undefined);
 });
 
 Deno.test("Informer: polls while RBAC forbids watches", async () => {
   using stage = new Stage();
   stage.http.refuse = () => status(403);
   await stage.start();
-  equal(stage.informer.watchDenied?.reason, "forbidden-by-rbac");
+  equal(stage.watchDenied?.reason, "forbidden-by-rbac");
   stage.http.answer = () => list(20, [thing("a", 15, "new")]);
   await stage.clock.advance(60_000);
-  deepEqual([stage.cached, stage.informer.failure], [["n/a new"], undefined]);
+  deepEqual([stage.cached, stage.failure], [["n/a new"], undefined]);
   stage.http.refuse = undefined;
   await stage.clock.advance(60_000);
-  equal(stage.informer.watchDenied, undefined);
+  equal(stage.watchDenied, undefined);
 });
 
 Deno.test("Informer: lists again from the first page when the continue token is gone", async () => {
@@ -303,7 +315,7 @@ Deno.test("Informer: lists with backoff while every watch is refused, and watche
     );
     stage.http.refuse = undefined;
     await stage.clock.advance(60_000);
-    deepEqual([stage.informer.failure, stage.http.streams.length > 0], [undefined, true], how);
+    deepEqual([stage.failure, stage.http.streams.length > 0], [undefined, true], how);
   }
 });
 

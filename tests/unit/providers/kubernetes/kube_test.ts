@@ -32,6 +32,7 @@ async function kubeOf(answer: KubeHttpResponse | KubeHttpFailure) {
     kubeconfigPath: "/kubeconfig",
     mode: "list",
     namespaces: ["a"],
+    nodeName: "one",
     changed: () => {},
   });
   return { kube, http, clock };

@@ -1,11 +1,11 @@
-import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
 import fc from "fast-check";
 import { formatProblem } from "../../../../lib/model/mod.ts";
-import { readKubeconfigs } from "../../../../lib/providers/kubernetes/kubeconfig.ts";
 import {
   type ClientConfig,
   inClusterConfig,
-} from "../../../../lib/providers/kubernetes/client_config.ts";
+  readKubeconfig,
+} from "../../../../lib/providers/kubernetes/kubeconfig.ts";
 
 const PEM = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
 
@@ -21,17 +21,17 @@ users: [{name: u, user: {${user}}}]
 }
 
 function config(text: string, path = "/etc/k/config"): ClientConfig {
-  const reading = readKubeconfigs([{ path, text }]);
+  const reading = readKubeconfig(text, path);
   if (reading.kind === "invalid") throw new Error(reading.problems.map(formatProblem).join("\n"));
   return reading.config;
 }
 
 function problems(text: string): string[] {
-  const reading = readKubeconfigs([{ path: "/f", text }]);
+  const reading = readKubeconfig(text, "/f");
   return reading.kind === "invalid" ? reading.problems.map(formatProblem) : [];
 }
 
-Deno.test("readKubeconfigs: reads certificates inline and from relative paths", () => {
+Deno.test("readKubeconfig: reads certificates inline and from relative paths", () => {
   const data = btoa(PEM);
   const inline = config(kubeconfig(
     `certificate-authority-data: ${data}, certificate-authority: ignored.crt`,
@@ -51,20 +51,16 @@ Deno.test("readKubeconfigs: reads certificates inline and from relative paths", 
   ]);
 });
 
-Deno.test("readKubeconfigs: reads each kind of authentication", () => {
+Deno.test("readKubeconfig: reads each kind of authentication", () => {
   const auth = (text: string) => config(kubeconfig("", text)).auth;
   const token = auth("token: t1");
   equal(token.kind === "token" && token.token.reveal(), "t1");
   deepEqual(auth("tokenFile: t"), { kind: "token-file", path: "/etc/k/t" });
-  const both = auth("token: t1, tokenFile: /t");
-  deepEqual(both.kind === "token-file" && [both.path, both.token?.reveal()], ["/t", "t1"]);
+  deepEqual(auth("token: t1, tokenFile: /t"), { kind: "token-file", path: "/t" });
   deepEqual(auth(""), { kind: "anonymous" });
-  const basic = auth("username: me, password: pw");
-  equal(basic.kind === "basic" && `${basic.username}:${basic.password.reveal()}`, "me:pw");
   const exec = auth(
     "exec: {apiVersion: client.authentication.k8s.io/v1, command: bin/login, args: [a, 1], " +
-      "env: [{name: A, value: b}], provideClusterInfo: true, interactiveMode: Never, " +
-      "installHint: get it}",
+      "env: [{name: A, value: b}], provideClusterInfo: true, interactiveMode: Never}",
   );
   deepEqual(exec, {
     kind: "exec",
@@ -74,60 +70,35 @@ Deno.test("readKubeconfigs: reads each kind of authentication", () => {
       env: { A: "b" },
       apiVersion: "client.authentication.k8s.io/v1",
       provideClusterInfo: true,
-      installHint: "get it",
     },
   });
 });
 
-Deno.test("readKubeconfigs: prefers every other kind of authentication to an exec plugin", () => {
+Deno.test("readKubeconfig: prefers every other kind of authentication to an exec plugin", () => {
   const exec = "exec: {apiVersion: client.authentication.k8s.io/v1, command: /bin/login}";
   const kind = (more: string) => config(kubeconfig("", `${exec}, ${more}`)).auth.kind;
   deepEqual(
-    ["token: t", "tokenFile: /t", "username: u", "client-certificate: /c, client-key: /k", "a: b"]
-      .map(kind),
-    ["token", "token-file", "basic", "anonymous", "exec"],
+    ["token: t", "tokenFile: /t", "client-certificate: /c, client-key: /k", "a: b"].map(kind),
+    ["token", "token-file", "anonymous", "exec"],
   );
 });
 
-Deno.test("readKubeconfigs: reads proxy, TLS and impersonation settings", () => {
+Deno.test("readKubeconfig: reads proxy and TLS settings", () => {
   const { proxyUrl } = config(kubeconfig("proxy-url: 'http://u:p@proxy:3128'", ""));
-  const { skipVerify, serverName, impersonation, server } = config(kubeconfig(
-    "insecure-skip-tls-verify: true, tls-server-name: kube",
-    "as: someone, as-groups: [g1, g2], as-user-extra: {Scopes: [s]}",
-  ));
+  const { skipVerify, serverName, server } = config(
+    kubeconfig("insecure-skip-tls-verify: true, tls-server-name: kube", ""),
+  );
   deepEqual([skipVerify, serverName, server], [true, "kube", "https://10.0.0.1:6443"]);
   equal(proxyUrl?.reveal(), "http://u:p@proxy:3128");
-  deepEqual(impersonation.map(([name, value]) => `${name}: ${value.reveal()}`), [
-    "Impersonate-User: someone",
-    "Impersonate-Group: g1",
-    "Impersonate-Group: g2",
-    "Impersonate-Extra-scopes: s",
-  ]);
 });
 
-Deno.test("readKubeconfigs: merges files, and the first definition wins", () => {
-  const first = "current-context: two\nusers: [{name: u, user: {token: first}}]";
-  const second = kubeconfig("", "token: second") + "\n";
-  const context = "contexts: [{name: two, context: {cluster: c, user: u}}]";
-  const reading = readKubeconfigs([
-    { path: "/1", text: first },
-    { path: "/2", text: second },
-    { path: "/3", text: context },
-  ]);
-  ok(reading.kind === "config");
-  const { auth, origin } = reading.config;
-  equal(auth.kind === "token" && auth.token.reveal(), "first");
-  equal(origin, "/2");
-});
-
-Deno.test("readKubeconfigs: reports each problem with its file and place, without values", () => {
+Deno.test("readKubeconfig: reports each problem with its file and place, without values", () => {
   const exec = (more: string) => kubeconfig("", `exec: {command: x, ${more}}`);
   const cases: [string, RegExp][] = [
     ["{", /^\/f: line 1, column \d+: it is not YAML or JSON/],
     ["[]", /^\/f: it is not an object/],
     ["", /^\/f: current-context: it is not set/],
     ["current-context: x", /current-context: there is no context "x"/],
-    ["clusters: 3", /^\/f: clusters: it is not a list/],
     [kubeconfig("", "").replace("cluster: c,", "cluster: d,"), /there is no cluster "d"/],
     [kubeconfig("", "").replace("user: u}", "user: v}"), /there is no user "v"/],
     [kubeconfig("", "").replace("https://10.0.0.1:6443", "ftp://x"), /cluster\.server/],
@@ -141,7 +112,9 @@ Deno.test("readKubeconfigs: reports each problem with its file and place, withou
       /authority-data: it is not a PEM text in base64/,
     ],
     [kubeconfig("", "client-certificate: /a"), /client-key: a client certificate needs both/],
-    [kubeconfig("", "auth-provider: {name: gcp}"), /auth-provider/],
+    [kubeconfig("", "auth-provider: {name: gcp}"), /auth-provider: it is not supported/],
+    [kubeconfig("", "username: u"), /username: it is not supported/],
+    [kubeconfig("", "as: other"), /user\.as: it is not supported/],
     [exec("apiVersion: v0"), /exec\.apiVersion: this version of the protocol/],
     [
       exec("apiVersion: client.authentication.k8s.io/v1, interactiveMode: Always"),
@@ -151,7 +124,7 @@ Deno.test("readKubeconfigs: reports each problem with its file and place, withou
       kubeconfig("insecure-skip-tls-verify: true, certificate-authority: /ca", ""),
       /insecure-skip-tls-verify: it conflicts/,
     ],
-    [kubeconfig("", "token: {hunter2: x}"), /user\.token: it is not a string/],
+    [kubeconfig("", "token: {hunter2: x}"), /user\.token: it is an object, not a string/],
   ];
   for (const [text, expected] of cases) {
     const found = problems(text);
@@ -159,12 +132,14 @@ Deno.test("readKubeconfigs: reports each problem with its file and place, withou
     match(found[0] ?? "", expected);
     doesNotMatch(found.join(), /hunter2/);
   }
+  match(problems("current-context: x\ncontexts: 3")[0] ?? "", /^\/f: contexts: it is not a list/);
 });
 
-Deno.test("readKubeconfigs: never throws", () => {
+Deno.test("readKubeconfig: never throws", () => {
   fc.assert(fc.property(fc.jsonValue(), fc.string(), (value, text) => {
-    readKubeconfigs([{ path: "/f", text }, { path: "/g", text: JSON.stringify(value) }]);
-    readKubeconfigs([{ path: "/f", text: kubeconfig(`"a": ${JSON.stringify(value)}`, "") }]);
+    readKubeconfig(text, "/f");
+    readKubeconfig(JSON.stringify(value), "/f");
+    readKubeconfig(kubeconfig(`"a": ${JSON.stringify(value)}`, ""), "/f");
   }));
 });
 

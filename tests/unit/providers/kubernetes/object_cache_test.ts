@@ -36,8 +36,13 @@ function stage() {
     random: new FakeRandom(),
     pollMs: 60_000,
   };
-  const transform = { transform: () => "object", isEqual: () => true };
-  const objects = new ObjectCache(context, "secrets", transform, () => {});
+  const objects = new ObjectCache({
+    ...context,
+    transform: () => "object",
+    isEqual: () => true,
+    resource: "secrets",
+    changed: () => {},
+  });
   return { objects, http, clock };
 }
 
@@ -45,43 +50,44 @@ function keys(count: number): Set<string> {
   return new Set(Array.from({ length: count }, (_, i) => `n/s${String(i).padStart(3, "0")}`));
 }
 
-/** Returns the number of watches per lane. */
-function lanes(http: FakeKubeHttp): number[] {
-  const counts: number[] = [];
-  for (const { request: { lane = -1 } } of http.streams) counts[lane] = (counts[lane] ?? 0) + 1;
-  return counts;
-}
-
-Deno.test("ObjectCache: distributes watches over connections, and polls beyond their limit", async () => {
+Deno.test("ObjectCache: polls objects beyond the limit of watches", async () => {
   const { objects, http, clock } = stage();
-  objects.setReferences(keys(90));
+  objects.setReferences(keys(50));
   await flushTasks();
   await objects.waitForList();
   await flushTasks();
-  deepEqual(lanes(http), [40, 40, 10]);
-  objects.setReferences(keys(250));
-  await flushTasks();
-  await objects.waitForList();
-  await flushTasks();
-  deepEqual(lanes(http), [40, 40, 40, 40, 40, 40]);
-  equal(objects.items().length, 250);
-  const before = http.requests.length;
-  await clock.advance(61_000);
-  equal(http.requests.filter(({ path }) => path.includes("s249")).length, 2, "it is polled");
-  equal(http.requests.length > before, true);
+  equal(http.streams.length, 40);
+  equal(objects.items().length, 50);
+  await clock.advance(76_000);
+  equal(http.requests.filter(({ path }) => path.includes("s049")).length, 2, "it is polled");
   objects.stop();
 });
 
 Deno.test("ObjectCache: reuses the watches of objects that are no longer referenced", async () => {
   const { objects, http, clock } = stage();
-  objects.setReferences(keys(240));
+  objects.setReferences(keys(40));
   await flushTasks();
   objects.setReferences(new Set());
+  deepEqual(objects.items(), []);
   await clock.advance(6 * 60_000);
   objects.setReferences(new Set());
   objects.setReferences(new Set(["n/new"]));
   await flushTasks();
-  const { lane } = http.streams.at(-1)?.request ?? {};
-  deepEqual([http.paths.at(-1)?.includes("metadata.name=new"), lane], [true, 0]);
+  equal(http.paths.at(-1)?.includes("metadata.name=new"), true);
+  objects.stop();
+});
+
+Deno.test("ObjectCache.refresh: reads an object again, at most every five seconds", async () => {
+  const { objects, http, clock } = stage();
+  objects.setReferences(keys(1));
+  await flushTasks();
+  const reads = () => http.paths.filter((path) => !path.includes("watch=true")).length;
+  for (const expected of [2, 2]) {
+    await objects.refresh(["n/s000", "n/unknown"]);
+    equal(reads(), expected);
+  }
+  await clock.advance(5_000);
+  await objects.refresh(["n/s000"]);
+  equal(reads(), 3);
   objects.stop();
 });

@@ -7,8 +7,10 @@ import {
   parseImageReference,
   Secret,
 } from "../../../../lib/model/mod.ts";
-import { KubeSecretProvider } from "../../../../lib/providers/kubernetes/secret_provider.ts";
-import type { CachedSecret } from "../../../../lib/providers/kubernetes/secret_sources.ts";
+import {
+  type CachedSecret,
+  KubeSecretProvider,
+} from "../../../../lib/providers/kubernetes/secret_provider.ts";
 import { FakeClock } from "../../../fakes/clock.ts";
 
 const IMAGE = parseImageReference("registry.example.com/team/app:1");

@@ -1,6 +1,7 @@
 import {
   type Candidate,
   comparePatterns,
+  type Credential,
   defined,
   ImagePattern,
   type ImageReference,
@@ -8,12 +9,32 @@ import {
   SHARED_EXECUTION_MS,
   tokenExpiryOf,
 } from "../../model/mod.ts";
-import type { CacheKeyType, PluginResponse } from "./plugin_api.ts";
+
+/** The images for which a response may be cached. */
+export type CacheKeyType = "Image" | "Registry" | "Global";
+
+/** Credential of a response for the images that match a pattern. */
+export interface ProgramAuth {
+  readonly pattern: string;
+  readonly username: string;
+  /** Undefined for anonymous access, or if there is only a username. */
+  readonly credential?: Credential;
+}
+
+/** A response of a plugin or helper. */
+export interface ProgramResponse {
+  readonly cacheKeyType: CacheKeyType;
+  /** How long the response may be cached; 0: it must not be. */
+  readonly cacheDurationMs: number;
+  /** Undefined if the program has no credential for the image. */
+  readonly auth?: readonly ProgramAuth[];
+}
 
 /** Credential of a cached response for the images that match a pattern. */
 interface CachedAuth {
-  readonly pattern: ImagePattern;
-  /** Undefined for anonymous access, or if the plugin returned only a username. */
+  /** Undefined: all images of the cache key. */
+  readonly pattern?: ImagePattern;
+  /** Undefined for anonymous access, or if the program returned only a username. */
   readonly candidate?: Candidate;
   readonly username: string;
 }
@@ -35,16 +56,8 @@ export interface ExecutionRecord {
 export interface CacheEntry extends ExecutionRecord {
   /** How long after the response it may be served without another execution. */
   readonly cacheMs: number;
-  /** Most specific pattern first; undefined if the plugin has no credential for the cache key. */
+  /** Most specific pattern first; undefined if there is no credential for the cache key. */
   readonly auths?: readonly CachedAuth[];
-}
-
-/** What a cached response contains for an image. */
-export interface EntryMatch {
-  /** Most specific pattern first. */
-  readonly candidates: readonly Candidate[];
-  /** Set if a pattern without a credential matches. */
-  readonly anonymous?: "anonymous-entry" | "incomplete-entry";
 }
 
 /** A shorter `cacheDuration` means "do not cache" and is no hint when to refresh the credential. */
@@ -52,23 +65,21 @@ const MIN_CACHE_DURATION_MS = 1_000;
 /** Limit for each cache key type. */
 const MAX_ENTRIES = 4_096;
 
-/** In order of precedence: the most specific first. */
-const CACHE_KEY_TYPES: readonly CacheKeyType[] = ["Image", "Registry", "Global"];
-
-/** The key of an image within a cache key type. */
+/** The key of an image by cache key type, the most specific type first. */
 const KEYS: Readonly<Record<CacheKeyType, (image: ImageReference) => string>> = {
   Image: ({ text }) => text,
   Registry: ({ registry }) => registry,
   Global: () => "",
 };
+const CACHE_KEY_TYPES = Object.keys(KEYS) as readonly CacheKeyType[];
 
 /** Returns the cache key of an image. Keys of different types cannot collide. */
 export function cacheKey(type: CacheKeyType, image: ImageReference): string {
   return `${type}\0${KEYS[type](image)}`;
 }
 
-/** Responses of one plugin by cache key. Expired entries stay until they are replaced or evicted. */
-export class PluginCache {
+/** Responses of one program by cache key. Expired entries stay until they are replaced or evicted. */
+export class ResponseCache {
   readonly #entries: Readonly<Record<CacheKeyType, Map<string, CacheEntry>>> = {
     Image: new Map(),
     Registry: new Map(),
@@ -113,15 +124,16 @@ export class PluginCache {
 
 /**
  * Converts a response to a cache entry, and returns warnings that do not quote it. Patterns that do
- * not parse match no image.
+ * not parse match no image. A helper's response is for all images of its registry.
  */
 export function toCacheEntry(
-  plugin: string,
-  { auth, cacheDurationMs }: PluginResponse,
+  { name, kind }: { readonly name: string; readonly kind: "plugin" | "helper" },
+  { auth, cacheDurationMs }: ProgramResponse,
   record: ExecutionRecord,
 ): { readonly entry: CacheEntry; readonly warnings: readonly string[] } {
   const warnings = new Set<string>();
   const { fetchedAtMs } = record;
+  const isPlugin = kind === "plugin";
   const isCacheable = cacheDurationMs >= MIN_CACHE_DURATION_MS;
   const cacheMs = isCacheable ? cacheDurationMs : SHARED_EXECUTION_MS;
   if (auth === undefined) return { entry: { ...record, cacheMs }, warnings: [] };
@@ -131,29 +143,29 @@ export function toCacheEntry(
     );
   }
   const auths = auth.flatMap(({ pattern: text, username, credential }): CachedAuth[] => {
-    const pattern = parsePattern(text);
-    if (pattern === undefined) {
+    const pattern = isPlugin ? parsePattern(text) : undefined;
+    if (isPlugin && pattern === undefined) {
       warnings.add("a pattern in the response does not parse and is ignored");
       return [];
     }
-    if (credential === undefined) return [{ pattern, username }];
+    if (credential === undefined) return [defined({ pattern, username })];
     const { expiresAtMs, warning } = tokenExpiryOf(credential, fetchedAtMs);
     if (warning !== undefined) warnings.add(warning);
     const candidate: Candidate = {
       credential,
-      origin: `plugin ${plugin}`,
-      plugin,
+      origin: isPlugin ? `plugin ${name}` : `${name} for ${text}`,
+      plugin: name,
       pattern: text,
       fetchedAtMs,
       watched: false,
       ...defined({
-        refreshAtMs: isCacheable ? fetchedAtMs + cacheDurationMs : undefined,
+        refreshAtMs: isPlugin && isCacheable ? fetchedAtMs + cacheDurationMs : undefined,
         expiresAtMs,
       }),
     };
-    return [{ pattern, username, candidate }];
+    return [defined({ pattern, username, candidate })];
   });
-  auths.sort((a, b) => comparePatterns(a.pattern.text, b.pattern.text));
+  auths.sort((a, b) => comparePatterns(a.pattern?.text ?? "", b.pattern?.text ?? ""));
   return { entry: { ...record, cacheMs, auths }, warnings: [...warnings] };
 }
 
@@ -165,9 +177,22 @@ function parsePattern(pattern: string): ImagePattern | undefined {
   }
 }
 
-/** Returns what an entry contains for an image. */
-export function matchEntry({ auths = [] }: CacheEntry, target: ImageTarget): EntryMatch {
-  const matches = auths.filter(({ pattern }) => pattern.matches(target));
+/** What a cached response contains for an image. */
+export interface EntryMatch {
+  /** Most specific pattern first. */
+  readonly candidates: readonly Candidate[];
+  /** Set if a pattern without a credential matches. */
+  readonly anonymous?: "anonymous-entry" | "incomplete-entry";
+}
+
+/** Returns what an entry contains for an image; no pattern matches without a target. */
+export function matchEntry(
+  { auths = [] }: CacheEntry,
+  target: ImageTarget | undefined,
+): EntryMatch {
+  const matches = auths.filter(({ pattern }) =>
+    pattern === undefined || (target !== undefined && pattern.matches(target))
+  );
   const without = matches.find(({ candidate }) => candidate === undefined);
   return {
     candidates: matches.flatMap(({ candidate }) => candidate ?? []),

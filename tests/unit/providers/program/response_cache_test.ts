@@ -3,8 +3,8 @@ import { parseImageReference } from "../../../../lib/model/mod.ts";
 import {
   type CacheEntry,
   cacheKey,
-  PluginCache,
-} from "../../../../lib/providers/exec_plugin/plugin_cache.ts";
+  ResponseCache,
+} from "../../../../lib/providers/program/response_cache.ts";
 
 const IMAGE = parseImageReference("reg.example.com/a/b:v1");
 
@@ -18,8 +18,8 @@ function entry(execution: number): CacheEntry {
   };
 }
 
-Deno.test("PluginCache: checks at most three entries, regardless of its size (flaw 11)", () => {
-  const cache = new PluginCache();
+Deno.test("ResponseCache: checks at most three entries, regardless of its size (flaw 11)", () => {
+  const cache = new ResponseCache();
   for (let i = 0; i < 4_000; i++) {
     cache.put("Image", parseImageReference(`reg.example.com/other${i}:v1`), entry(i));
   }
@@ -31,8 +31,8 @@ Deno.test("PluginCache: checks at most three entries, regardless of its size (fl
   equal(checks, 3);
 });
 
-Deno.test("PluginCache: finds entries by image, then by registry, then the global one", () => {
-  const cache = new PluginCache();
+Deno.test("ResponseCache: finds entries by image, then by registry, then the global one", () => {
+  const cache = new ResponseCache();
   cache.put("Global", IMAGE, entry(3));
   cache.put("Registry", IMAGE, entry(2));
   cache.put("Image", IMAGE, entry(1));
@@ -47,8 +47,8 @@ Deno.test("cacheKey: differs between cache key types", () => {
   equal(new Set(keys).size, 3);
 });
 
-Deno.test("PluginCache: evicts the oldest entry at the limit", () => {
-  const cache = new PluginCache(2);
+Deno.test("ResponseCache: evicts the oldest entry at the limit", () => {
+  const cache = new ResponseCache(2);
   const images = ["a", "b", "c"].map((name) => parseImageReference(`reg.example.com/${name}:v1`));
   for (const [i, image] of images.entries()) cache.put("Image", image, entry(i));
   deepEqual(images.map((image) => cache.find(image, () => true)?.execution), [undefined, 1, 2]);
