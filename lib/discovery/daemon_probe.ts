@@ -76,7 +76,7 @@ export class DaemonProbe {
     const currentAuth = await nydusdApi.readAuths(apiSocket, options);
     const isUnsupported = currentAuth.kind === "refused" && currentAuth.status === 404;
     if (currentAuth.kind !== "ok" && !isUnsupported) return await this.#down(listed, currentAuth);
-    const state = stateOf(info.value.state);
+    const state = REPORTED_STATES[info.value.state.toUpperCase()] ?? "broken";
     return defined({
       ...await this.#describe(listed),
       state,
@@ -153,28 +153,19 @@ function mountIdOf(
 
 /** Whether a nydusd answers on the socket, even if it is not ready to serve. */
 function answers({ state }: Daemon): boolean {
-  return state === "running" || state === "starting" || state === "terminating" ||
-    state === "stopped";
+  return Object.values(REPORTED_STATES).includes(state);
 }
 
-/** Maps the state that nydusd reports. */
-function stateOf(reported: string): DaemonState {
-  switch (reported.toUpperCase()) {
-    case "RUNNING":
-      return "running";
-    case "INIT":
-    case "READY":
-      return "starting";
-    case "STOPPED":
-      return "stopped";
-    case "DYING":
-    case "DIE":
-    case "DESTROYED":
-      return "terminating";
-    default:
-      return "broken";
-  }
-}
+/** The states that nydusd reports; any other is `broken`. */
+const REPORTED_STATES: Readonly<Record<string, DaemonState>> = {
+  RUNNING: "running",
+  INIT: "starting",
+  READY: "starting",
+  STOPPED: "stopped",
+  DYING: "terminating",
+  DIE: "terminating",
+  DESTROYED: "terminating",
+};
 
 /** Returns the state of a daemon that did not answer, with details if there are any. */
 function stateAfter(

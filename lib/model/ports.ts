@@ -108,16 +108,12 @@ export interface Random {
 }
 
 /** Result of a call to an API on a unix socket. `detail` never quotes a body. */
-export type PeerResult<T> =
-  | { readonly kind: "ok"; readonly value: T }
-  | { readonly kind: "refused"; readonly status: number; readonly detail: string }
-  | { readonly kind: "no-socket" }
-  | { readonly kind: "no-listener" }
-  | { readonly kind: "timed-out" }
-  | { readonly kind: "broken"; readonly detail: string };
+export type PeerResult<T> = { readonly kind: "ok"; readonly value: T } | PeerFailure;
 
 /** Why a call has no result. */
-export type PeerFailure = Exclude<PeerResult<unknown>, { readonly kind: "ok" }>;
+export type PeerFailure =
+  | Exclude<UnixHttpResult, { readonly kind: "answered" }>
+  | { readonly kind: "refused"; readonly status: number; readonly detail: string };
 
 /** Describes a failed call for logs and the status. */
 export function describeFailure(failure: PeerFailure): string {
@@ -193,44 +189,6 @@ export interface SnapshotterApi {
     socketPath: string,
     options?: CallOptions,
   ): Promise<PeerResult<readonly SnapshotterDaemon[]>>;
-}
-
-/** Metadata of an installed file, without following a symbolic link. */
-export interface InstalledFile {
-  readonly kind: "file" | "directory" | "symlink" | "other";
-  /** Target of a symbolic link, as stored in the link. */
-  readonly linkTarget?: string;
-  readonly mode: number;
-  readonly uid: number;
-  readonly gid: number;
-}
-
-/**
- * File operations of an installation. Throws an `AgentError` with code `io` whose message has the
- * path and a remedy.
- */
-export interface InstallFiles {
-  /** Returns undefined if missing. */
-  stat(path: string): Promise<InstalledFile | undefined>;
-  readText(path: string): Promise<string>;
-  /** Returns whether two files have the same content. */
-  sameBytes(a: string, b: string): Promise<boolean>;
-  /** Creates one folder; its parent must exist. */
-  makeDirectory(path: string, mode: number): Promise<void>;
-  /** Replaces `to` atomically with a copy of `from`; a program that runs from `to` is unaffected. */
-  copyFile(from: string, to: string, mode: number): Promise<void>;
-  /** Replaces a file atomically: temporary file in the same folder, fsync, rename. */
-  writeText(path: string, text: string, mode: number): Promise<void>;
-  /** Creates a symbolic link; replaces anything at `path` except a folder. */
-  symlink(path: string, target: string): Promise<void>;
-  /** Links a file to a second name in the same folder, and returns that path. */
-  backUp(path: string): Promise<string>;
-  /** Renames a file or link, replacing `to`. */
-  move(from: string, to: string): Promise<void>;
-  /** Removes a file, a link, or an empty folder. */
-  remove(path: string): Promise<void>;
-  /** Returns the names in a folder. */
-  list(path: string): Promise<readonly string[]>;
 }
 
 /** How to connect to a Kubernetes API server. Certificates are PEM texts. */

@@ -84,7 +84,7 @@ export interface RegistryHttp extends Disposable {
 }
 
 /** An environment variable that improves a plugin's default behavior. */
-export interface PluginRemedy {
+interface PluginRemedy {
   readonly name: string;
   readonly value: string;
   /** What is wrong with the default, for display. */
@@ -92,25 +92,19 @@ export interface PluginRemedy {
 }
 
 /** Known behavior of a kind of registry and of its exec plugin. */
-export interface RegistryProfile {
+interface RegistryProfile {
   readonly name: string;
   /** Its hosts, without port. */
   readonly hosts: RegExp;
   /** File names of its exec plugin; empty if there is none. */
   readonly plugins: readonly string[];
-  /** The `cacheKeyType` that the plugin returns. */
-  readonly scope?: string;
   /** Cache duration of the plugin and lifetime of the token, for display. */
   readonly lifetime: string;
-  /** A pattern for which the plugin returns an entry without user name and password. */
-  readonly anonymousEntry?: string;
   /** Messages of responses that refuse the credential, also with a status other than 401. */
   readonly refused: readonly RegExp[];
   /** Messages of responses that deny access to the repository with a valid credential. */
   readonly forbidden: readonly RegExp[];
   readonly remedies: readonly PluginRemedy[];
-  /** References for this profile. */
-  readonly sources: readonly string[];
 }
 
 /** `ecrPattern` of ECR's plugin, with the public registry and the newer host names. */
@@ -120,27 +114,23 @@ const ECR_HOST = (() => {
   return new RegExp(`^(?:${own}|public\\.ecr\\.aws)$`);
 })();
 
-/** The known registries. */
-export const REGISTRY_PROFILES: readonly RegistryProfile[] = [
+/** The known registries, with the sources of their behavior. */
+const REGISTRY_PROFILES: readonly RegistryProfile[] = [
   {
     name: "Amazon ECR",
     hosts: ECR_HOST,
     plugins: ["ecr-credential-provider"],
-    scope: "Registry",
     lifetime: "cached for half of the remaining lifetime of the token, which is valid for 12 hours",
     refused: [/authorization token has expired/i, /authorization token is invalid/i],
     forbidden: [/is not authorized to perform: ecr/i],
     remedies: [],
-    sources: [
-      "kubernetes/cloud-provider-aws: cmd/ecr-credential-provider/main.go",
-      "github.com/aws/aws-cli/issues/6580",
-    ],
+    // kubernetes/cloud-provider-aws: cmd/ecr-credential-provider/main.go
+    // github.com/aws/aws-cli/issues/6580
   },
   {
     name: "Google Artifact Registry",
     hosts: /^(?:[a-z0-9-]+-docker\.pkg\.dev|(?:[a-z]+\.)?gcr\.io)$/,
     plugins: ["auth-provider-gcp", "gcp-credential-provider"],
-    scope: "Image",
     lifetime: "not cached; the token is valid for up to an hour and contains no expiry",
     refused: [/unauthenticated requests? (?:do|does) not have permission/i, /^unauthenticated\b/i],
     forbidden: [/permission "artifactregistry\.[^"]+" denied on resource/i],
@@ -156,26 +146,20 @@ export const REGISTRY_PROFILES: readonly RegistryProfile[] = [
         why: "by default the response must not be cached",
       },
     ],
-    sources: [
-      "kubernetes/cloud-provider-gcp: cmd/auth-provider-gcp/provider/provider.go",
-      "github.com/GoogleCloudPlatform/aactl/issues/233",
-      "github.com/googleapis/google-cloud-python/issues/10663",
-    ],
+    // kubernetes/cloud-provider-gcp: cmd/auth-provider-gcp/provider/provider.go
+    // github.com/GoogleCloudPlatform/aactl/issues/233
+    // github.com/googleapis/google-cloud-python/issues/10663
   },
   {
     name: "Azure Container Registry",
     hosts: /^[a-z0-9-]+(?:\.[a-z0-9-]+)*\.azurecr\.(?:io|cn|de|us)$/,
     plugins: ["acr-credential-provider"],
-    scope: "Registry",
     lifetime: "cached for a fixed time; the token is valid for 3 hours",
-    anonymousEntry: "*.azurecr.*",
     refused: [/authentication required, visit https:\/\/aka\.ms\/acr\/authorization/i],
     forbidden: [/requested access to the resource is denied/i],
     remedies: [],
-    sources: [
-      "kubernetes-sigs/cloud-provider-azure: pkg/credentialprovider/azure_credentials.go",
-      "github.com/MicrosoftDocs/azure-docs/pull/128528",
-    ],
+    // kubernetes-sigs/cloud-provider-azure: pkg/credentialprovider/azure_credentials.go
+    // github.com/MicrosoftDocs/azure-docs/pull/128528
   },
   {
     name: "Docker Hub",
@@ -185,7 +169,7 @@ export const REGISTRY_PROFILES: readonly RegistryProfile[] = [
     refused: [/incorrect username or password/i, /personal access token is expired/i],
     forbidden: [/requested access to the resource is denied/i],
     remedies: [],
-    sources: ["distribution.github.io/distribution/spec/auth/token/"],
+    // distribution.github.io/distribution/spec/auth/token/
   },
   {
     name: "Harbor",
@@ -196,9 +180,7 @@ export const REGISTRY_PROFILES: readonly RegistryProfile[] = [
     // With status 401: the token service issues a token to any client, without the access right.
     forbidden: [/unauthorized to access repository: /i],
     remedies: [],
-    sources: [
-      "goharbor/harbor: src/server/middleware/v2auth/auth.go",
-    ],
+    // goharbor/harbor: src/server/middleware/v2auth/auth.go
   },
 ];
 

@@ -116,6 +116,20 @@ Deno.test("Discovery: knows the mounts of a daemon while it is down", async () =
   deepStrictEqual(down.instances, running?.instances);
 });
 
+Deno.test("Discovery: forgets the mounts of a daemon that no source lists any more", async () => {
+  const { discovery, lists, nydusd } = stage();
+  const list = { kind: "ok", value: [listed("d1", [["7", "a:1"]])] } as const;
+  lists(list);
+  await discovery.discover();
+  lists({ kind: "ok", value: [] });
+  await discovery.discover();
+  lists(list);
+  nydusd.fault = () => ({ kind: "timed-out" });
+  const { daemons: [daemon] } = await discovery.discover();
+  strictEqual(daemon?.version, undefined);
+  strictEqual(daemon?.instances[0]?.mountId, undefined);
+});
+
 Deno.test("Discovery: uses the last list while the system API does not answer", async () => {
   const { discovery, lists, files } = stage();
   lists({ kind: "ok", value: [listed("d1", [["7", "a:1"]])] });
