@@ -76,7 +76,7 @@ export class DaemonProbe {
     const currentAuth = await nydusdApi.readAuths(apiSocket, options);
     const isUnsupported = currentAuth.kind === "refused" && currentAuth.status === 404;
     if (currentAuth.kind !== "ok" && !isUnsupported) return await this.#down(listed, currentAuth);
-    const state = REPORTED_STATES[info.value.state.toUpperCase()] ?? "broken";
+    const state = REPORTED_STATES.get(info.value.state.toUpperCase()) ?? "broken";
     return defined({
       ...await this.#describe(listed),
       state,
@@ -151,21 +151,21 @@ function mountIdOf(
   return only === "/" || source === "configured" ? only : undefined;
 }
 
+/** The states that nydusd reports; any other is `broken`. */
+const REPORTED_STATES: ReadonlyMap<string, DaemonState> = new Map([
+  ["RUNNING", "running"],
+  ["INIT", "starting"],
+  ["READY", "starting"],
+  ["STOPPED", "stopped"],
+  ["DYING", "terminating"],
+  ["DIE", "terminating"],
+  ["DESTROYED", "terminating"],
+]);
+
 /** Whether a nydusd answers on the socket, even if it is not ready to serve. */
 function answers({ state }: Daemon): boolean {
-  return Object.values(REPORTED_STATES).includes(state);
+  return REPORTED_STATES.values().some((reported) => reported === state);
 }
-
-/** The states that nydusd reports; any other is `broken`. */
-const REPORTED_STATES: Readonly<Record<string, DaemonState>> = {
-  RUNNING: "running",
-  INIT: "starting",
-  READY: "starting",
-  STOPPED: "stopped",
-  DYING: "terminating",
-  DIE: "terminating",
-  DESTROYED: "terminating",
-};
 
 /** Returns the state of a daemon that did not answer, with details if there are any. */
 function stateAfter(
