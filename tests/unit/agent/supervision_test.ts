@@ -1,5 +1,5 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { reportHealth, reportUnhandledErrors } from "../../../lib/agent/supervision.ts";
+import { reportHealth, reportUnhandledErrors } from "../../../lib/agent/run.ts";
 import { AgentError, type AgentEvent } from "../../../lib/model/mod.ts";
 import { systemHost } from "../../../lib/platform/mod.ts";
 import type { HealthView } from "../../../lib/observability/mod.ts";
