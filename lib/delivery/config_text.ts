@@ -1,4 +1,5 @@
-import { type Credential, encodeRegistryAuth, type FsDriver } from "../model/mod.ts";
+import { type Credential, encodeRegistryAuth } from "../model/mod.ts";
+import type { Section } from "./consumer.ts";
 
 /** The result of rewriting a configuration file. */
 type RewriteOutcome =
@@ -18,18 +19,19 @@ type Fields = Record<string, unknown>;
  * with the digits of its numbers. Removes the form that is not used (`auth` or `registry_token`),
  * which would be stale.
  *
+ * @param sections Where the file may have the backend, the first one that it has counts.
  * @param fill Whether to add a credential to a file without one.
  * @param host The host that the credential is for, if known: a file with another host is invalid.
  */
 export function rewriteConfigText(
   text: string,
-  fsDriver: FsDriver,
+  sections: readonly Section[],
   credential: UsableCredential,
   fill: boolean,
   host?: string,
 ): RewriteOutcome {
   const file = parseExactly(text);
-  const backend = backendOf(file, fsDriver);
+  const backend = backendOf(file, sections);
   if (backend === undefined) {
     return { kind: "invalid", detail: "not the configuration of a nydusd with a registry backend" };
   }
@@ -65,19 +67,13 @@ function parseExactly(text: string): unknown {
   }
 }
 
-/** Returns the backend's configuration: that of the driver, else that of the other. */
-function backendOf(file: unknown, fsDriver: FsDriver): Fields | undefined {
-  const device = fieldsOf(fieldsOf(fieldsOf(file)?.["device"])?.["backend"]);
-  const fuse = { type: device?.["type"], backend: fieldsOf(device?.["config"]) };
-  const config = fieldsOf(fieldsOf(file)?.["config"]);
-  const fscache = {
-    type: config?.["backend_type"],
-    backend: fieldsOf(config?.["backend_config"]),
-  };
-  const { type = "registry", backend } =
-    (fsDriver === "fscache" ? [fscache, fuse] : [fuse, fscache])
-      .find(({ backend }) => backend !== undefined) ?? {};
-  return type === "registry" ? backend : undefined;
+/** Returns the settings of the first section that the file has, if it is of a registry. */
+function backendOf(file: unknown, sections: readonly Section[]): Fields | undefined {
+  const at = (path: readonly string[]) =>
+    path.reduce<unknown>((here, name) => fieldsOf(here)?.[name], file);
+  const section = sections.find(({ settings }) => fieldsOf(at(settings)) !== undefined);
+  const { type = "registry" } = { type: section && at(section.type) };
+  return section && type === "registry" ? fieldsOf(at(section.settings)) : undefined;
 }
 
 function fieldsOf(value: unknown): Fields | undefined {

@@ -12,11 +12,11 @@ import {
   messageOf,
   type NydusdApi,
   type PeerFailure,
-  type RafsInstance,
   readBackendOfFile,
   readsOwnRegistry,
 } from "../model/mod.ts";
 import { rewriteConfigText, type UsableCredential } from "./config_text.ts";
+import { consumerOf } from "./consumer.ts";
 
 interface DelivererOptions {
   readonly nydusdApi: NydusdApi;
@@ -63,7 +63,7 @@ export class Deliverer {
     }
     const [reload, file] = await Promise.all([
       this.#reload(request, options),
-      this.#rewrite(request.instance, credential)
+      this.#rewrite(request, credential)
         .catch((error): FileOutcome => ({ kind: "failed", detail: messageOf(error) })),
     ]);
     return { ...reload, file };
@@ -82,16 +82,13 @@ export class Deliverer {
     if (daemon.state !== "running") {
       return { kind: "unreachable", detail: `nydusd is ${daemon.state}` };
     }
-    if (daemon.configApi === "unsupported") {
-      const version = daemon.version ?? "of an unknown version";
-      return { kind: "file-only", detail: `nydusd ${version} has no configuration API` };
-    }
+    const { restartReason, listsMounts } = consumerOf(daemon, this.#options.fsDriver);
+    if (restartReason !== undefined) return { kind: "file-only", detail: restartReason };
     const { mountId } = instance;
     if (mountId === undefined) {
-      const { fsDriver } = this.#options;
-      return fsDriver === "fscache"
-        ? { kind: "file-only", detail: "the API of nydusd does not list this mount" }
-        : { kind: "unreachable", detail: "nydusd does not list this mount yet" };
+      return listsMounts
+        ? { kind: "unreachable", detail: "nydusd does not list this mount yet" }
+        : { kind: "file-only", detail: "the API of nydusd does not list this mount" };
     }
     const wanted = encodeRegistryAuth(credential);
     const { nydusdApi } = this.#options;
@@ -109,7 +106,7 @@ export class Deliverer {
   }
 
   async #rewrite(
-    { configPath: path, image, backend }: RafsInstance,
+    { daemon, instance: { configPath: path, image, backend } }: DeliveryRequest,
     credential: UsableCredential,
   ): Promise<FileOutcome> {
     const { files, configFiles, fsDriver } = this.#options;
@@ -127,7 +124,8 @@ export class Deliverer {
     }
     const fill = configFiles === "always";
     const owner = { uid: stat.uid, gid: stat.gid };
-    const rewritten = rewriteConfigText(text, fsDriver, credential, fill, backend?.host);
+    const { sections } = consumerOf(daemon, fsDriver);
+    const rewritten = rewriteConfigText(text, sections, credential, fill, backend?.host);
     switch (rewritten.kind) {
       case "changed":
         await files.writeAtomic(path, rewritten.text, { mode: FILE_MODE, ...owner });
@@ -157,26 +155,4 @@ function reloadFailure(action: string, failure: PeerFailure): Reload {
   }
   const detail = `failed to ${action}: ${describeFailure(failure)}`;
   return { kind: failure.kind === "refused" ? "rejected" : "unreachable", detail };
-}
-
-/**
- * From which version, as one number, nydusd uses a stored credential after which delay (ms). Sources
- * in `dragonflyoss/nydus`: `api/src/http_handler.rs` (before 2.4.1 without a route /config),
- * `storage/src/backend/registry.rs` (2.4.1: `refresh_cached_auth_from_config` before every request;
- * since 2.4.2 a thread polls with `REGISTRY_CONFIG_POLL_INTERVAL`).
- */
-const IN_USE_DELAYS: readonly (readonly [since: number, delayMs: number | undefined])[] = [
-  [0, undefined],
-  [2_004_001, 0],
-  [2_004_002, 5_000],
-];
-
-/**
- * Returns the delay (ms) after which a nydusd of this version uses a stored credential. Undefined
- * for versions without the configuration API. An unknown version counts as the latest.
- */
-export function inUseDelayMs(version: string): number | undefined {
-  const [, major, minor, patch] = /^v?(\d+)\.(\d+)\.(\d+)/.exec(version) ?? [, Infinity, 0, 0];
-  const own = Number(major) * 1_000_000 + Number(minor) * 1_000 + Number(patch);
-  return IN_USE_DELAYS.findLast(([since]) => own >= since)?.[1];
 }

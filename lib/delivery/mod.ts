@@ -4,5 +4,5 @@
  *
  * @module
  */
-export { rewriteConfigText } from "./config_text.ts";
-export { Deliverer, inUseDelayMs } from "./deliverer.ts";
+export { inUseDelayMs } from "./consumer.ts";
+export { Deliverer } from "./deliverer.ts";

@@ -1,5 +1,6 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { rewriteConfigText } from "../../lib/delivery/mod.ts";
+import { rewriteConfigText } from "../../lib/delivery/config_text.ts";
+import { consumerOf } from "../../lib/delivery/consumer.ts";
 import { ApprovedHosts } from "../../lib/discovery/mod.ts";
 import {
   type Endpoint,
@@ -92,7 +93,8 @@ Deno.test("rewriteConfigText: keeps every field of both generations", () => {
   const credential = { kind: "basic", username: "u", password: new Secret("new") } as const;
   for (const { config, driver } of readVectors<DaemonConfigVector>("daemon-configs")) {
     const text = JSON.stringify(config);
-    const outcome = rewriteConfigText(text, driver, credential, false);
+    const { sections } = consumerOf({ configApi: "supported" }, driver);
+    const outcome = rewriteConfigText(text, sections, credential, false);
     ok(outcome.kind === "changed", outcome.kind);
     equal(outcome.text, text.replace(OLD, btoa("u:new")));
   }

@@ -9,7 +9,7 @@ interface MatchVector {
   readonly error?: true;
 }
 
-// Source: Kubernetes v1.35.0 pkg/credentialprovider/keyring.go, `URLsMatchStr`.
+// Source: Kubernetes v1.35.0 pkg/credentialprovider/keyring.go, `URLsMatchStr`. Escapes are left out.
 Deno.test("ImagePattern: agrees with every vector of match-images.json", () => {
   runVectors<MatchVector>("match-images", ({ pattern, image, match, error }) => {
     let matches: boolean | "invalid-pattern";

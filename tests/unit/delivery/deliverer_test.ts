@@ -142,10 +142,28 @@ Deno.test("inUseDelayMs: returns the delay of each version", () => {
     ["v2.4.1-rc1", 0],
     ["2.4.2", 5_000],
     ["v2.4.4", 5_000],
-    ["v3.0.0", 5_000],
+    ["v2.10.0", 5_000],
+    ["v3.0.0", undefined],
+    ["v3", undefined],
     ["", 5_000],
   ];
   for (const [version, delay] of table) strictEqual(inUseDelayMs(version), delay, version);
+});
+
+Deno.test("Deliverer: writes only the file of a daemon that reads its credential once at start", async () => {
+  const table = [
+    [{ version: "v3" }, "nydusd v3 reads its credential once at start"],
+    [{ version: "v3.1.2", configApi: "unsupported" }, "nydusd v3.1.2 reads its credential"],
+    [{ version: "v2.3.1", configApi: "unsupported" }, "nydusd v2.3.1 has no configuration API"],
+    [{ version: "", configApi: "unsupported" }, "nydusd  has no configuration API"],
+  ] as const;
+  for (const [change, detail] of table) {
+    const { nydusd, deliverer } = stage();
+    const outcome = await deliverer.deliver(order(change));
+    ok(outcome.kind === "file-only" && outcome.detail.startsWith(detail), JSON.stringify(outcome));
+    strictEqual(outcome.file.kind, "written");
+    deepStrictEqual(nydusd.calls, []);
+  }
 });
 
 Deno.test("Deliverer: skips a file with another registry when the endpoint is unknown", async () => {

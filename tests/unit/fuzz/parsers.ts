@@ -6,7 +6,9 @@
 import { loadAgentConfig } from "../../../lib/config/mod.ts";
 import { redactText } from "../../../lib/observability/redact.ts";
 import { createNydusdApi, createSnapshotterApi } from "../../../lib/platform/mod.ts";
-import { inUseDelayMs, rewriteConfigText } from "../../../lib/delivery/mod.ts";
+import { inUseDelayMs } from "../../../lib/delivery/mod.ts";
+import { rewriteConfigText } from "../../../lib/delivery/config_text.ts";
+import { consumerOf } from "../../../lib/delivery/consumer.ts";
 import { mirrorsOf } from "../../../lib/discovery/approved_hosts.ts";
 import { listedBySystemApi, listRootFolder } from "../../../lib/discovery/listed.ts";
 import {
@@ -51,6 +53,7 @@ export interface TextParser {
 }
 
 const NGINX = parseImageReference("docker.io/library/nginx:1");
+const { sections: SECTIONS } = consumerOf({ configApi: "supported" }, "fusedev");
 const BASIC = { kind: "basic", username: "u", password: new Secret("p") } as const;
 
 function json(text: string): Record<string, unknown> {
@@ -155,7 +158,7 @@ export const TEXT_PARSERS: readonly TextParser[] = [
     return readPullSecret({ metadata: { name: "a", namespace: "b" }, data });
   }),
   never("registryOfKey", registryOfKey),
-  never("rewriteConfigText", (text) => rewriteConfigText(text, "fusedev", BASIC, true)),
+  never("rewriteConfigText", (text) => rewriteConfigText(text, SECTIONS, BASIC, true)),
   never("listRootFolder", rootFolder),
   never("mirrorsOf", (text) => {
     try {

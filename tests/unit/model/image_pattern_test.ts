@@ -47,7 +47,7 @@ Deno.test("ImagePattern: requires equal ports, or none in both", () => {
 });
 
 Deno.test("ImagePattern: an IPv6 host without a port matches nothing", () => {
-  for (const pattern of ["[::1]", "[::1%25a]", "[::1%25a%5D*]", "[::ffff:1.2.3.4]/a"]) {
+  for (const pattern of ["[::1]", "[::ffff:1.2.3.4]/a"]) {
     for (const image of ["[::1]/a", "1/a", "[::ffff:1.2.3.4]/a", "a.2.3.4/a"]) {
       ok(!matchImage(pattern, image), `${pattern} ${image}`);
     }
@@ -61,12 +61,10 @@ Deno.test("ImagePattern.isBracketedIpv6: is true for an IPv6 host without a port
   ok(!misses("[::1]:5000") && !misses("*.io") && !misses("reg.io/[a]"));
 });
 
-Deno.test("ImagePattern: compares the unescaped bytes of the path as a prefix", () => {
-  ok(matchImage("reg.io/a%2Fb", "reg.io/a/b/c"));
-  ok(matchImage("reg.io/%C3%A9", "reg.io/é"));
-  ok(matchImage("reg.io/%C3", "reg.io/é"));
-  ok(!matchImage("reg.io/%FF", "reg.io/%FE"));
-  ok(!matchImage("reg.io/%FF", "reg.io/\ufffd"));
+Deno.test("ImagePattern: compares the path as a prefix, without unescaping it", () => {
+  ok(matchImage("reg.io/a/b", "reg.io/a/b/c"));
+  ok(!matchImage("reg.io/a%2Fb", "reg.io/a/b/c"));
+  ok(matchImage("reg.io/a%2Fb", "reg.io/a%2Fb/c"));
   ok(!matchImage("reg.io/a", "reg.io/A"));
   ok(!matchImage("reg.io/", "reg.io"));
 });
@@ -87,14 +85,10 @@ Deno.test("parseImageTarget: splits host and port like Go", () => {
     [":5000", [""], "5000"],
     ["", [""], ""],
     ["a:1:2", ["a:1:2"], ""],
-    ["a]b.io:1", ["a]b", "io:1"], ""],
-    ["a%25b.%C3%BC", ["a%b", "\u00c3\u00bc"], ""],
+    ["b\u00fc.io:1", ["b\u00fc", "io"], "1"],
     ["[::1]", ["[::1]"], ""],
     ["[::1]:", ["::1"], ""],
     ["[::ffff:1.2.3.4]:1", ["::ffff:1", "2", "3", "4"], "1"],
-    ["[::1%25a%20b%41]:1", ["::1%a bA"], "1"],
-    ["[::1%25%5B]:1", ["[::1%[]:1"], ""],
-    ["[::1%25]]:1", ["[::1%]]:1"], ""],
   ];
   for (const [host, labels, port] of hosts) {
     deepEqual(parseImageTarget(`${host}/a`), { labels, port, path: "/a" }, host);
@@ -108,7 +102,7 @@ Deno.test("parseImageTarget: accepts brackets only around an IPv6 address", () =
     "1:2:3:4:5:6:7:8",
     "1::8",
     "::1.2.3.4",
-    "FE80::1%25eth0",
+    "FE80::1",
     "1:2:3:4:5:6:7::",
   ];
   for (const address of good) parseImageTarget(`[${address}]:80/a`);
@@ -138,13 +132,13 @@ Deno.test("parseImageTarget: accepts brackets only around an IPv6 address", () =
   for (const address of bad) throws(() => parseImageTarget(`[${address}]:80/a`), REFUSED, address);
 });
 
-Deno.test("parseImageTarget: rejects what Go's net/url rejects", () => {
+Deno.test("parseImageTarget: rejects an invalid host, control characters and long texts", () => {
   const bad = [
     "reg.io:port/a",
     "reg io/a",
-    "reg.io/%zz",
-    "reg.io/%4",
-    "reg.io#%",
+    "a]b.io:1",
+    "[::1]x",
+    "[::1]:5000x",
     "%41.io",
     "%.io",
     "r\\eg.io",
@@ -153,8 +147,6 @@ Deno.test("parseImageTarget: rejects what Go's net/url rejects", () => {
     "[a-c].io",
     "x[::1]/a",
     "[::1/a",
-    "u\\p@reg.io",
-    "%zz@reg.io",
     "reg.io/\u0000",
     "reg.io/\u007f",
     `reg.io/${"a".repeat(5_000)}`,
@@ -163,11 +155,11 @@ Deno.test("parseImageTarget: rejects what Go's net/url rejects", () => {
 });
 
 Deno.test("parseImageTarget: hides user info in its message", () => {
-  throws(() => parseImageTarget("me:hunter2@reg.io/%zz"), (error) => {
+  throws(() => parseImageTarget("me:hunter2@r%eg.io/a"), (error) => {
     ok(error instanceof AgentError && !error.message.includes("hunter2"), String(error));
     match(
       error.message,
-      /^failed to parse image pattern "\[hidden\]@reg\.io\/%zz": % is not followed/,
+      /^failed to parse image pattern "\[hidden\]@r%eg\.io\/a": invalid character/,
     );
     return true;
   });

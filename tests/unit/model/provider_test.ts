@@ -56,5 +56,5 @@ Deno.test("accountName: names the plugin and the account", () => {
 
 Deno.test("targetOf: returns undefined for an image that does not parse", () => {
   equal(targetOf(REQUEST)?.labels.join("."), "r.io");
-  equal(targetOf({ ...REQUEST, image: { ...REQUEST.image, text: "r.io/%zz" } }), undefined);
+  equal(targetOf({ ...REQUEST, image: { ...REQUEST.image, text: "r.%io/app" } }), undefined);
 });
