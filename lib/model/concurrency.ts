@@ -1,5 +1,5 @@
 import type { ImageReference } from "./image_reference.ts";
-import type { Clock } from "./ports.ts";
+import type { CallOptions, Clock } from "./ports.ts";
 
 /**
  * Runs at most `limit` tasks at a time, in the order of arrival.
@@ -26,6 +26,19 @@ export class Semaphore {
       else next();
     }
   }
+}
+
+/**
+ * Sleeps until the monotonic clock is at the next multiple of an interval. Loops whose intervals are
+ * multiples of each other then run in the same wakeup of the process.
+ */
+export function sleepToNextTick(
+  clock: Clock,
+  intervalMs: number,
+  options: CallOptions,
+): Promise<void> {
+  // Whole milliseconds: a timer that fires early would run the loop twice.
+  return clock.sleep(Math.ceil(intervalMs - clock.monotonicMs() % intervalMs), options);
 }
 
 /**

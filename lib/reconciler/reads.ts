@@ -6,6 +6,7 @@ import {
   Refusals,
   type Secret,
   Semaphore,
+  sleepToNextTick,
 } from "../model/mod.ts";
 import type { ReadCounter, ReconcilerContext } from "./context.ts";
 import {
@@ -17,10 +18,10 @@ import {
 } from "./mounts.ts";
 import type { Renewals } from "./renewals.ts";
 
-/** Well within the ten seconds in which a refused credential is to be replaced. */
-const POLL_INTERVAL_MS = 3_000;
+/** Within the ten seconds in which a refused credential is to be replaced. */
+const POLL_INTERVAL_MS = 4_800;
 /** Revocations often come in series: after a forced renewal reads are polled more often. */
-const FAST_POLL_INTERVAL_MS = 500;
+const FAST_POLL_INTERVAL_MS = 400;
 const FAST_POLL_MS = 30_000;
 /** A failure without another read since then does not describe the current state. */
 const FAILURE_EXPIRES_MS = 10 * 60_000;
@@ -72,7 +73,8 @@ export class ReadMonitor {
     const { clock } = this.#context;
     while (!signal.aborted) {
       const isFast = clock.monotonicMs() - this.#lastForcedMs < FAST_POLL_MS;
-      await clock.sleep(isFast ? FAST_POLL_INTERVAL_MS : POLL_INTERVAL_MS, { signal });
+      const intervalMs = isFast ? FAST_POLL_INTERVAL_MS : POLL_INTERVAL_MS;
+      await sleepToNextTick(clock, intervalMs, { signal });
       await this.#poll({ signal });
     }
   }
