@@ -107,8 +107,12 @@ export class Deadline implements Disposable {
 
 /** Waits for work that other callers share: an abort ends the wait, not the work. */
 export async function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  using deadline = new Deadline(undefined, signal);
-  return await deadline.race(work);
+  const deadline = new Deadline(undefined, signal);
+  try {
+    return await deadline.race(work);
+  } finally {
+    deadline[Symbol.dispose]();
+  }
 }
 
 interface AnswerDeadlineOptions {
@@ -139,13 +143,13 @@ const OVERDUE_TIMEOUT_MS = 100;
  * Limits how long callers wait for answers. The work itself continues: its result is cached by the
  * source and reported when it arrives.
  *
- * Invariants: `#overdue` has an entry for a source exactly while at least one of its answers is
- * past its deadline and still pending.
+ * Invariants: `#overdue` has a source once for each of its answers that is past its deadline and
+ * still pending.
  */
 export class AnswerDeadline {
   readonly #options: AnswerDeadlineOptions;
-  /** Number of overdue answers by source. */
-  readonly #overdue = new Map<string, number>();
+  /** The source of each overdue answer. */
+  readonly #overdue: string[] = [];
 
   constructor(options: AnswerDeadlineOptions) {
     this.#options = options;
@@ -155,7 +159,7 @@ export class AnswerDeadline {
   async wait<T>(answer: Promise<T>, options: WaitOptions<T>): Promise<T> {
     const { source, onTimeout, extraMs = 0 } = options;
     const { clock, timeoutMs } = this.#options;
-    const isOverdue = this.#overdue.has(source);
+    const isOverdue = this.#overdue.includes(source);
     const waitMs = isOverdue ? Math.min(OVERDUE_TIMEOUT_MS, timeoutMs) : timeoutMs;
     const answered = new AbortController();
     const timedOut = Symbol();
@@ -175,11 +179,9 @@ export class AnswerDeadline {
   }
 
   #follow<T>(answer: Promise<T>, { source, image, isFailure }: WaitOptions<T>): void {
-    this.#overdue.set(source, (this.#overdue.get(source) ?? 0) + 1);
+    this.#overdue.push(source);
     answer.then((late) => !isFailure(late), () => false).then((isUsable) => {
-      const others = (this.#overdue.get(source) ?? 1) - 1;
-      if (others === 0) this.#overdue.delete(source);
-      else this.#overdue.set(source, others);
+      this.#overdue.splice(this.#overdue.indexOf(source), 1);
       if (isUsable) this.#options.onLateAnswer(image);
     });
   }

@@ -57,7 +57,16 @@ Deno.test("rewriteConfigText: finds the credential of fscache, and refuses other
   const outcome = rewriteConfigText(fscache, FSCACHE, BASIC, false);
   ok(outcome.kind === "changed" && outcome.text === fscache.replace(OLD, AUTH));
   for (
-    const text of ["", "{", "[]", "{}", '{"device":[]}', '{"device":{"backend":{"config":3}}}']
+    const text of [
+      "",
+      "{",
+      "[]",
+      "{}",
+      '{"device":[]}',
+      '{"device":{"backend":{"config":"text"}}}',
+      '{"device":{"backend":{"config":null}}}',
+      '{"device":{"backend":{"config":3}}}',
+    ]
   ) {
     strictEqual(rewriteConfigText(text, FUSE, BASIC, true).kind, "invalid", text);
   }

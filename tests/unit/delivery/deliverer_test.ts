@@ -78,6 +78,18 @@ Deno.test("Deliverer: compares, puts, reads back, and rewrites the file", async 
   ok(file.text?.includes(btoa("u:new")));
 });
 
+Deno.test("Deliverer: reads the credential of its mount only, before and after", async () => {
+  const { nydusd, deliverer } = stage();
+  const read: unknown[] = [];
+  const readAuths = nydusd.readAuths.bind(nydusd);
+  nydusd.readAuths = (path, options) => {
+    read.push(options?.mountId);
+    return readAuths(path, options);
+  };
+  strictEqual((await deliverer.deliver(order())).kind, "delivered");
+  deepStrictEqual(read, ["/", "/"]);
+});
+
 Deno.test("Deliverer: makes no PUT and no write without a change", async () => {
   const { nydusd, file, deliverer } = stage();
   await deliverer.deliver(order());
