@@ -1,9 +1,8 @@
 import { createHash } from "node:crypto";
 import { parse, TomlError } from "@std/toml";
 import { AgentError, ConfigError, defined, type FileSystem, messageOf } from "../model/mod.ts";
-import type { AgentConfig } from "./agent_config.ts";
 import { CONFIG_KEYS } from "./keys.ts";
-import { defaultOf, normalize } from "./normalize.ts";
+import { type AgentConfig, defaultOf, normalize } from "./normalize.ts";
 import {
   absoluteText,
   CONFIG_ENVIRONMENT_NAME,
