@@ -172,12 +172,19 @@ function sanitize(fields: Readonly<Record<string, unknown>>): Record<string, unk
 /** Returns for example `2026-01-01T00:00:00.000Z warning renewal-failed: message image=… reason=…`. */
 function formatText(record: Readonly<Record<string, unknown>>): string {
   const { "@timestamp": time, level, event, message, ...fields } = record;
+  // The level says that it is a warning.
+  const name = event === "warning" ? fields["code"] : event;
   const pairs = Object.entries(fields).map(([name, value]) => ` ${name}=${logfmt(value)}`);
-  return `${time} ${level} ${event}: ${message}${pairs.join("")}`;
+  return `${time} ${level} ${name}: ${message}${pairs.join("")}`;
 }
 
 /** Formats a value as logfmt does, with quotes only where they are needed. */
 function logfmt(value: unknown): string {
-  const text = typeof value === "string" ? value : JSON.stringify(value) ?? "";
+  const isList = Array.isArray(value) && value.every((item) => typeof item === "string");
+  const text = typeof value === "string"
+    ? value
+    : isList
+    ? value.join(",")
+    : JSON.stringify(value) ?? "";
   return /^[^\s="\\]+$/.test(text) ? text : JSON.stringify(text);
 }
