@@ -138,21 +138,23 @@ async function loadToml(
         : refuse(`no such file, but ${setBy} refers to it`, "create it or change the path");
     }
     return /[\0\uFFFD]/.test(text)
-      ? refuse("not a UTF-8 text file", "replace it with a TOML file")
+      ? refuse("not a UTF-8 text file", "use a TOML file")
       : parse(text.replace(/^\uFEFF/, ""));
   } catch (error) {
     if (error instanceof AgentError) {
-      return refuse(messageOf(error), "make it readable for the user of the agent");
+      const text = messageOf(error);
+      const isWrongKind = /not a file|not UTF-8/.test(text);
+      const remedy = isWrongKind ? "use a TOML file" : "make it readable for the user of the agent";
+      return refuse(text, remedy);
     }
     if (!(error instanceof TomlError)) throw error;
     // The rest of the parser's message quotes the file, which may contain a secret.
     const problem = (error.message.split("\n")[0] ?? "").replace("Invalid TOML document: ", "");
+    const remedy = /redefine/.test(problem)
+      ? "keep one of the two definitions"
+      : `write key = "value" or [table], one per line`;
     const place = `line ${error.line}, column ${error.column}`;
-    return refuse(
-      `invalid TOML: ${problem}`,
-      `write key = "value" or [table], one per line`,
-      place,
-    );
+    return refuse(`invalid TOML: ${problem}`, remedy, place);
   }
 }
 

@@ -172,7 +172,7 @@ function sanitize(fields: Readonly<Record<string, unknown>>): Record<string, unk
 /** Returns for example `2026-01-01T00:00:00.000Z warning renewal-failed: message image=… reason=…`. */
 function formatText(record: Readonly<Record<string, unknown>>): string {
   const { "@timestamp": time, level, event, message, ...fields } = record;
-  // The level says that it is a warning.
+  // Its level is in the line already.
   const name = event === "warning" ? fields["code"] : event;
   const pairs = Object.entries(fields).map(([name, value]) => ` ${name}=${logfmt(value)}`);
   return `${time} ${level} ${name}: ${message}${pairs.join("")}`;
