@@ -81,7 +81,7 @@ export async function loadAgentConfig(options: LoadAgentConfigOptions): Promise<
   const normalized = normalize(defined({ settings, daemons, snapshotter }), findings);
   if (findings.problems.length > 0) throw new ConfigError(findings.problems);
   const { warnings } = findings;
-  const hash = hashOf(normalized);
+  const hash = createHash("sha256").update(JSON.stringify(normalized)).digest("hex");
   const values = valuesOf({ ...snapshotter, ...settings });
   return deepFreeze({ files, hash, warnings, values, ...normalized });
 }
@@ -207,18 +207,8 @@ export function loadClientConfig(sources: ConfigSources, flags: Flags): Promise<
 }
 
 /** Freezes a plain value and everything in it. */
-export function deepFreeze<T>(value: T): T {
+function deepFreeze<T>(value: T): T {
   if (typeof value !== "object" || value === null || Object.isFrozen(value)) return value;
   Object.values(value).forEach(deepFreeze);
   return Object.freeze(value);
-}
-
-/** Returns the SHA-256 (hex) of a plain value, independent of key order and undefined fields. */
-export function hashOf(value: unknown): string {
-  return createHash("sha256").update(JSON.stringify(value, sortKeys)).digest("hex");
-}
-
-function sortKeys(_key: string, value: unknown): unknown {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
-  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => a < b ? -1 : 1));
 }
