@@ -18,7 +18,7 @@ import {
   printable,
   REASON_CODES,
 } from "../model/mod.ts";
-import { criProxyFindings, imageViews } from "../observability/mod.ts";
+import { criProxyProblem, imageViews } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { type AgentReply, queryAgent, queryApi, warnWithoutAgent } from "./agent_client.ts";
 import { type LookupOptions, parseLabels } from "./get.ts";
@@ -41,7 +41,7 @@ export async function explain(
   const explanation = await explanationOf(context, flags, config, image, options);
   const reply = await queryAgent(context, config).catch(() => undefined);
   const node = nodeText(reply, image.text, nowMs);
-  const [unseenPulls] = criProxyFindings(reply?.status.criProxy, nowMs);
+  const unseenPulls = criProxyProblem(reply?.status.criProxy, nowMs);
   const warning = unseenPulls && `${unseenPulls.text}: ${unseenPulls.remedy}`;
   const { locations } = explanation;
   if (options.output === "json") printJson(context, { ...explanation, node, warning });
