@@ -59,7 +59,7 @@ Deno.test({
   },
 });
 
-Deno.test("describeLinkState: returns whether pulls go where configured, and why not", () => {
+Deno.test("describeLinkState: returns whether pulls go where configured, with a text", () => {
   const config = {
     link: "/l",
     socket: "/s",
