@@ -19,6 +19,7 @@ import {
   type ImageHistory,
   openApp,
   type ProviderStats,
+  statusDocument,
 } from "../observability/mod.ts";
 import { type Context, type Handler, listenTcp, listenUnix } from "../platform/mod.ts";
 
@@ -145,7 +146,7 @@ export class StatusServers implements AsyncDisposable {
 
   /** Returns the body of `/v1/status`. */
   status(): object {
-    return { ...this.#agentStatus(), health: this.health() };
+    return statusDocument(this.#agentStatus(), this.health());
   }
 
   /** Records why the last reload was rejected; an empty list when it succeeded. */

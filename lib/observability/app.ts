@@ -6,6 +6,7 @@ import type { MetricsPage } from "./metrics.ts";
 import { imagePage, unknownImagePage } from "./page/image_page.ts";
 import { icon, PAGE_POLICY } from "./page/layout.ts";
 import { nodePage } from "./page/node_page.ts";
+import { statusDocument } from "./status_document.ts";
 
 /** Options of {@linkcode createApp}. */
 export interface AppOptions {
@@ -90,7 +91,7 @@ function addDetails(app: Hono, options: AppOptions, cache: ResponseCache): void 
     const view = health();
     return c.json(view, view.live ? 200 : 503);
   });
-  const json = (c: Context) => c.json({ ...status(), health: health() });
+  const json = (c: Context) => c.json(statusDocument(status(), health()));
   app.get("/v1/status", (c) => cache.respond("/v1/status", () => json(c)));
   app.get("/", (c) => cache.respond("/", () => c.html(nodePage(status(), health()))));
   app.get("/images", (c) => {

@@ -18,7 +18,7 @@ Deno.test("systemHost: counts open descriptors and CPU time", async () => {
   const host = systemHost();
   const before = await host.openDescriptors() ?? 0;
   const files = await Promise.all(Array.from({ length: 9 }, () => Deno.open("/dev/null")));
-  ok(await host.openDescriptors() ?? 0 >= before + 9);
+  ok((await host.openDescriptors() ?? 0) >= before + 9);
   files.forEach((file) => file.close());
   const cpu = host.cpuSeconds();
   ok(cpu > 0);
