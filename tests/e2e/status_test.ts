@@ -1,5 +1,5 @@
 /** The status summary is the same everywhere, and each level has an exit code. */
-import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { equal, match, ok } from "node:assert/strict";
 import { join } from "@std/path";
 import { existsSync } from "node:fs";
 import { AgentProcess, command, simNode } from "./stage.ts";
