@@ -1,6 +1,6 @@
 import { dirname } from "@std/path";
 import { type ApiAgent, loadApi } from "../api/mod.ts";
-import { BUILD_INFO } from "../assets/mod.ts";
+import { BUILD_INFO, GUIDES } from "../assets/mod.ts";
 import type { AgentConfig } from "../config/mod.ts";
 import {
   AgentError,
@@ -190,6 +190,7 @@ export class StatusServers implements AsyncDisposable {
       status: () => this.#current().status,
       health: () => this.#current().health,
       history: (image) => history.of(image),
+      guides: GUIDES,
       allowedHosts: [address.hostname],
       now: clock.monotonicMs,
       metricsOnly,
