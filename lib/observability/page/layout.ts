@@ -82,7 +82,8 @@ table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .9rem .35rem 0;
   border-bottom: 1px solid var(--border); }
 thead th { color: var(--muted); font-size: .85rem; font-weight: 600; white-space: nowrap; }
-table[aria-label=Images] th:first-child { width: 50%; }
+table[aria-label=Images] thead th:first-child { width: 50%; }
+table[aria-label=Images] td { overflow-wrap: break-word; }
 td time, table[aria-label=Images] td:nth-child(4) { white-space: nowrap; }
 form { display: flex; flex-wrap: wrap; gap: .4rem 1rem; align-items: end; margin: .5rem 0; }
 form label { display: grid; color: var(--muted); font-size: .85rem; }

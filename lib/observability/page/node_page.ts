@@ -214,11 +214,7 @@ function imageRow({ image, mounts, word: state, level }: ImageView, nowMs: numbe
   return [
     html`<a href="${imageHref(image.image)}">${printable(imageLabel(image))}</a>`,
     word(level, STATE_LABELS[state], HEALTH_STATES[state]),
-    provider === undefined ? "" : html`${provider}${
-      plugin === undefined ? "" : html`
-        <span class="small">${printable(plugin)}</span>
-      `
-    }`,
+    provider === undefined ? "" : html`<span title="${printable(plugin ?? "")}">${provider}</span>`,
     lifetimeBar(image, nowMs),
     provider === undefined || provider === "adopted"
       ? ""

@@ -38,7 +38,7 @@ Deno.test("nodePage: renders no, one and a thousand images", async () => {
   equal(imageRows(one).match(/data-label="Image"/g)?.length, 1);
   match(one, /the next renewal is in 3h/);
   match(imageRows(one), /67 % of the lifetime is left/);
-  match(imageRows(one), /ecr-credential-provider</);
+  match(imageRows(one), /title="ecr-credential-provider">kubelet</);
   ok(!one.includes("<form"));
   const many = await pageOf(crowdedNode());
   equal(imageRows(many).match(/data-label="Image"/g)?.length, 50);
