@@ -1,7 +1,13 @@
 import { basename } from "@std/path";
 import { fstatSync } from "node:fs";
 import process from "node:process";
-import type { Clock, FileSystem, ProcessRunner, Random } from "../model/mod.ts";
+import {
+  type Clock,
+  Deadline,
+  type FileSystem,
+  type ProcessRunner,
+  type Random,
+} from "../model/mod.ts";
 
 /** The process environment: arguments, signals and standard streams. */
 export interface Host {
@@ -90,15 +96,17 @@ const SHELL_TIMEOUT_MS = 2_000;
  * has no API for limits. Returns undefined without a shell.
  */
 async function numberFromShell(command: string): Promise<number | undefined> {
+  const deadline = new Deadline(SHELL_TIMEOUT_MS);
   try {
-    const signal = AbortSignal.timeout(SHELL_TIMEOUT_MS);
-    const options = { args: ["-c", command], clearEnv: true, signal };
+    const options = { args: ["-c", command], clearEnv: true, signal: deadline.signal };
     const { stdout } = await new Deno.Command("/bin/sh", { ...options, stdin: "null" }).output();
     const text = new TextDecoder().decode(stdout).trim();
     if (text === "unlimited") return Infinity;
     return /^[0-9]+$/.test(text) ? Number(text) : undefined;
   } catch {
     return undefined;
+  } finally {
+    deadline[Symbol.dispose](); // not `using`: the minifier drops it for a value that is used once
   }
 }
 
