@@ -19,6 +19,7 @@ import {
   type ListedDaemon,
   listRootFolder,
   mergeListed,
+  watchedPath,
 } from "./listed.ts";
 
 /** Options of {@linkcode Discovery}. */
@@ -91,7 +92,7 @@ export class Discovery {
       join(root, "socket"),
       join(root, "config"),
       ...(systemSocket === undefined ? [] : [systemSocket]),
-      ...daemons.map(({ socket }) => socket),
+      ...daemons.flatMap(({ socket }) => watchedPath(socket) ?? []),
     ];
   }
 
@@ -105,7 +106,7 @@ export class Discovery {
       : await this.#querySystemApi(config.systemSocket, problems, options);
     const lists = [this.#lastList ?? []];
     if (!answered) lists.push(await this.#readRoot(problems));
-    lists.push(listConfigured(config.daemons));
+    lists.push(await listConfigured(config.daemons, this.#options.files));
     return mergeListed(lists);
   }
 

@@ -74,12 +74,52 @@ export function listedBySystemApi(
   return { daemons: listed, refused };
 }
 
-/** Returns the configured daemons. */
-export function listConfigured(daemons: readonly ConfiguredSocket[]): readonly ListedDaemon[] {
-  return daemons.map(({ id, socket, ref }) => {
-    const instances = [{ snapshotId: id, ...imageOf(() => parseImageReference(ref)) }];
-    return { id, apiSocket: socket, source: "configured", instances };
-  });
+/** Returns the configured daemons: for a glob, one for each socket that exists. */
+export async function listConfigured(
+  daemons: readonly ConfiguredSocket[],
+  files: FileSystem,
+): Promise<readonly ListedDaemon[]> {
+  const listed: ListedDaemon[] = [];
+  for (const { id, socket, ref } of daemons) {
+    for (const apiSocket of await expandGlob(socket, files)) {
+      const ownId = apiSocket === socket ? id : `${id}:${apiSocket}`;
+      const instances = [{ snapshotId: ownId, ...imageOf(() => parseImageReference(ref)) }];
+      listed.push({ id: ownId, apiSocket, source: "configured", instances });
+    }
+  }
+  return listed;
+}
+
+const WILDCARD = /[*?[\]{}]/;
+/** Paths per glob; more are a mistake in the configuration. */
+const MAX_PATHS = 1_000;
+
+/** Returns the existing paths that match a glob; a path without wildcards even if it is missing. */
+async function expandGlob(glob: string, files: FileSystem): Promise<readonly string[]> {
+  if (!WILDCARD.test(glob)) return [glob];
+  const { minimatch } = await import("minimatch"); // large and rarely needed
+  let paths = ["/"];
+  for (const segment of glob.split("/").filter((part) => part !== "")) {
+    const next: string[] = [];
+    for (const folder of paths) {
+      const names = await files.list(folder).catch(() => []);
+      next.push(...names.filter((name) => minimatch(name, segment)).map((n) => join(folder, n)));
+    }
+    paths = next.slice(0, MAX_PATHS);
+  }
+  return paths.sort();
+}
+
+/**
+ * Returns the folder to watch for the sockets of a glob, or a path without wildcards. Undefined if
+ * that would be everything below a folder as busy as `/run`: such a glob is only polled.
+ */
+export function watchedPath(glob: string): string | undefined {
+  const segments = glob.split("/").filter((part) => part !== "");
+  const wildcard = segments.findIndex((segment) => WILDCARD.test(segment));
+  if (wildcard < 0) return glob;
+  if (wildcard < 2 && wildcard < segments.length - 1) return undefined;
+  return `/${segments.slice(0, wildcard).join("/")}`;
 }
 
 function imageOf(parse: () => ImageReference): Pick<ListedInstance, "image" | "imageProblem"> {
