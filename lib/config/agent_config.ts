@@ -95,11 +95,7 @@ export interface ProvidersConfig {
     readonly enabled: boolean;
     /** Undefined for `$KUBECONFIG`, `~/.kube/config`, or the pod's service account. */
     readonly kubeconfigPath?: string;
-    /** Read only the pull secrets that this node's pods reference, or list all. */
-    readonly mode: "referenced" | "list";
-    /** With `list`; undefined for all namespaces. */
-    readonly namespaces?: readonly string[];
-    /** With `referenced`; undefined for `$NODE_NAME`, else the host name. */
+    /** Undefined for `$NODE_NAME`, else the host name. */
     readonly nodeName?: string;
   };
 }

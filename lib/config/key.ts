@@ -26,8 +26,6 @@ export type KeyType =
   | { readonly kind: "group" }
   /** The name of a Kubernetes object: a DNS name in lower case. */
   | { readonly kind: "kube-name" }
-  /** From one to `max` unique names; separated by commas in a flag or variable. */
-  | { readonly kind: "kube-names"; readonly max: number }
   /** From one to `max` unique host patterns; separated by commas in a flag or variable. */
   | { readonly kind: "host-patterns"; readonly max: number };
 
@@ -44,7 +42,7 @@ export type ValueOf<T extends KeyType> = T extends { readonly kind: "boolean" } 
   : T extends { readonly kind: "duration" } ? number
   : T extends { readonly kind: "choice"; readonly choices: readonly (infer Choice)[] } ? Choice
   : T extends { readonly kind: "address" } ? ListenAddress | "off"
-  : T extends { readonly kind: "kube-names" | "host-patterns" } ? readonly string[]
+  : T extends { readonly kind: "host-patterns" } ? readonly string[]
   : string;
 
 /** A value in a TOML file. */
@@ -133,8 +131,6 @@ export function describeType(type: KeyType): string {
       return "the name or number of a group";
     case "kube-name":
       return "a Kubernetes object name";
-    case "kube-names":
-      return `a list of 1 to ${type.max} Kubernetes object names`;
     case "host-patterns":
       return `a list of 1 to ${type.max} host patterns such as "*.example.com:5000"`;
     default:

@@ -188,7 +188,7 @@ function normalizeProviders(input: ConfigInput, findings: Findings): ProvidersCo
       helperTimeoutMs: valueOr(settings, "providers.docker.helper_timeout"),
     }),
     kubelet: normalizeKubelet(input, findings),
-    kubesecret: normalizeKubesecret(input, findings),
+    kubesecret: normalizeKubesecret(input),
   };
 }
 
@@ -235,24 +235,13 @@ function normalizeKubelet(
 
 function normalizeKubesecret(
   { settings, snapshotter }: ConfigInput,
-  { warnings }: Findings,
 ): ProvidersConfig["kubesecret"] {
-  const mode = valueOr(settings, "providers.kubesecret.mode");
-  const namespaces = settings["providers.kubesecret.namespaces"];
-  const nodeName = settings["providers.kubesecret.node_name"];
-  const unused = mode === "list" ? nodeName : namespaces;
-  if (unused !== undefined) {
-    const problem = `no effect, because providers.kubesecret.mode is "${mode}"`;
-    warnings.push({ ...unused.origin, problem, remedy: "remove it, or use the other mode" });
-  }
   return defined({
     enabled: settings["providers.kubesecret.enabled"]?.value ??
       snapshotter?.["remote.auth.enable_kubeconfig_keychain"]?.value ?? false,
     kubeconfigPath: settings["providers.kubesecret.kubeconfig"]?.value ??
       snapshotter?.["remote.auth.kubeconfig_path"]?.value,
-    mode,
-    namespaces: namespaces?.value,
-    nodeName: nodeName?.value,
+    nodeName: settings["providers.kubesecret.node_name"]?.value,
   });
 }
 

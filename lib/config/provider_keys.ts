@@ -115,22 +115,10 @@ export const PROVIDER_KEYS = [
     field: "providers.kubesecret.kubeconfigPath",
     description: "Kubeconfig file for the Kubernetes API.",
   }),
-  key("providers.kubesecret.mode", { kind: "choice", choices: ["referenced", "list"] }, {
-    default: "referenced",
-    field: "providers.kubesecret.mode",
-    description: `"referenced": read the pull secrets that pods on this node reference. ` +
-      `"list": list all pull secrets.`,
-  }),
-  key("providers.kubesecret.namespaces", { kind: "kube-names", max: 32 }, {
-    defaultNote: "all namespaces",
-    example: ["default"],
-    field: "providers.kubesecret.namespaces",
-    description: `With "list": the namespaces of the secrets.`,
-  }),
   key("providers.kubesecret.node_name", { kind: "kube-name" }, {
     defaultNote: "`$NODE_NAME`, else the host name",
     example: "node-1",
     field: "providers.kubesecret.nodeName",
-    description: `With "referenced": name of this node in Kubernetes.`,
+    description: "Name of this node in Kubernetes.",
   }),
 ] as const;

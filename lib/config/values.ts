@@ -22,7 +22,7 @@ const NUMBER = /^[+-]?\d+$/;
 export function rawFromText(type: KeyType, text: string): RawValue {
   if (type.kind === "boolean" && (text === "true" || text === "false")) return text === "true";
   if (type.kind === "integer" && NUMBER.test(text)) return Number(text);
-  if (type.kind === "kube-names" || type.kind === "host-patterns") {
+  if (type.kind === "host-patterns") {
     return text.split(",").map((name) => name.trim());
   }
   return text;
@@ -73,10 +73,8 @@ export function readValue(type: KeyType, raw: unknown): ReadResult {
         : invalid(type, raw, typeof raw === "number" ? String(raw) : undefined);
     case "kube-name":
       return isKubeName(raw) ? { kind: "value", value: raw } : invalid(type, raw);
-    case "kube-names":
-      return readList(type, raw, isKubeName);
     case "host-patterns":
-      return readList(type, raw, isHostPattern);
+      return readHostPatterns(type, raw);
     default:
       return type satisfies never;
   }
@@ -162,13 +160,9 @@ function isHostPattern(raw: unknown): boolean {
   }
 }
 
-function readList(
-  type: KeyType & { kind: "kube-names" | "host-patterns" },
-  raw: unknown,
-  isOne: (item: unknown) => boolean,
-): ReadResult {
+function readHostPatterns(type: KeyType & { kind: "host-patterns" }, raw: unknown): ReadResult {
   if (!Array.isArray(raw)) return invalid(type, raw, typeof raw === "string" ? [raw] : undefined);
-  const wrong: unknown = raw.find((item, i) => !isOne(item) || raw.indexOf(item) !== i);
+  const wrong: unknown = raw.find((item, i) => !isHostPattern(item) || raw.indexOf(item) !== i);
   if (wrong !== undefined) {
     const problem = `found ${describeFound(wrong)} in it, expected ${
       describeType(type)

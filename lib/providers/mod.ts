@@ -5,7 +5,6 @@
  * @module
  */
 export { CredentialChain } from "./chain.ts";
-export { EndpointChain } from "./endpoint_chain.ts";
 export { type PushedCredential, PushedCredentials, type PushTarget } from "./pushed_credentials.ts";
 export {
   confirmedPullProvider,

@@ -105,7 +105,6 @@ async function fromKube(
     random: new FakeRandom(),
     env: {},
     kubeconfigPath: "/kubeconfig",
-    mode: "list",
     nodeName: "one",
     changed: () => {},
   });

@@ -7,33 +7,36 @@ import {
   parseImageReference,
   Secret,
 } from "../../../../lib/model/mod.ts";
-import {
-  type CachedSecret,
-  KubeSecretProvider,
-} from "../../../../lib/providers/kubernetes/secret_provider.ts";
+import { openKube } from "../../../../lib/providers/kubernetes/mod.ts";
+import { FakeFiles } from "../../../fakes/files.ts";
+import { answered, FakeKubeHttp } from "../../../fakes/kube_http.ts";
+import { FakeProcessRunner } from "../../../fakes/process.ts";
+import { FakeRandom } from "../../../fakes/random.ts";
+import { secretObject, type SecretSpec } from "./secrets.ts";
 import { FakeClock } from "../../../fakes/clock.ts";
 
+const KUBECONFIG = `
+current-context: c
+contexts: [{name: c, context: {cluster: c}}]
+clusters: [{name: c, cluster: {server: "https://api"}}]
+`;
 const IMAGE = parseImageReference("registry.example.com/team/app:1");
 
 function basic(password: string): Credential {
   return { kind: "basic", username: "robot", password: new Secret(password) };
 }
 
+type Spec = SecretSpec & { readonly namespace: string; readonly name: string };
+
 /** A secret with one password per key. */
-function secret(at: string, entries: readonly (readonly [key: string, password: string])[]) {
+function secret(at: string, entries: readonly (readonly [key: string, password: string])[]): Spec {
   const [namespace = "", name = ""] = at.split("/");
-  return {
-    namespace,
-    name,
-    entries: entries.map(([key, password]) => ({ key, credentials: [basic(password)] })),
-    problems: [],
-    digest: "",
-    readAtMs: 0,
-  };
+  const auths = entries.map(([key, password]) => [key, { username: "robot", password }] as const);
+  return { namespace, name, auths: Object.fromEntries(auths) };
 }
 
 /** A secret with 300 keys for the same repository, more specific than those of other tenants. */
-function hostileSecret(at: string): CachedSecret {
+function hostileSecret(at: string): Spec {
   const entries = Array.from({ length: 300 }, (_, i) => {
     let letter = 0;
     const path = "team/app".replaceAll(/[a-z]/g, (char) => {
@@ -45,20 +48,33 @@ function hostileSecret(at: string): CachedSecret {
   return secret(at, entries);
 }
 
-async function offered(secrets: readonly CachedSecret[], inUse?: string) {
-  const clock = new FakeClock();
-  await clock.advance(60_000);
-  const provider = new KubeSecretProvider({
-    source: () => ({
-      secrets: () => secrets,
-      waitForList: () => Promise.resolve(),
-      refresh: () => Promise.resolve(),
-      problems: () => [],
-      stop: () => {},
-    }),
-    clock,
+async function offered(secrets: readonly Spec[], inUse?: string) {
+  const bySecret = new Map(secrets.map((one) => [`${one.namespace}/${one.name}`, one]));
+  const pods = secrets.map(({ namespace, name }, i) => ({
+    metadata: { namespace, name: `p${i}`, uid: `${i}` },
+    spec: { imagePullSecrets: [{ name }] },
+    status: {},
+  }));
+  const http = new FakeKubeHttp((path) => {
+    if (path.includes("/pods")) return answered({ metadata: {}, items: pods });
+    const [, namespace = "", name = ""] = /namespaces\/(.*)\/secrets\/(.*)/.exec(path) ?? [];
+    return answered(secretObject(bySecret.get(`${namespace}/${name}`) ?? {}));
+  });
+  const files = new FakeFiles();
+  files.set("/kubeconfig", KUBECONFIG);
+  const kube = await openKube({
+    http,
+    clock: new FakeClock(),
+    files,
+    processRunner: new FakeProcessRunner(() => ""),
+    random: new FakeRandom(),
+    env: {},
+    kubeconfigPath: "/kubeconfig",
+    nodeName: "one",
     changed: () => {},
   });
+  using _kube = { [Symbol.dispose]: () => kube.stop() };
+  const provider = kube.secrets();
   const outcome = await provider.provide({
     image: IMAGE,
     labels: {},
