@@ -1,3 +1,4 @@
+import { setNewest } from "./defined.ts";
 import { type Clock, type Random } from "./ports.ts";
 import { type CredentialRequest } from "./provider.ts";
 
@@ -136,10 +137,7 @@ export class ScopedBackoff {
     if (scope === undefined) return;
     const backoff = this.#byScope.get(scope) ?? new Backoff(this.#options);
     backoff.failed(startedAtMs, maxMs);
-    this.#byScope.delete(scope);
-    this.#byScope.set(scope, backoff);
-    const [oldest] = this.#byScope.keys();
-    if (this.#byScope.size > MAX_SCOPES && oldest !== undefined) this.#byScope.delete(oldest);
+    setNewest(this.#byScope, scope, backoff, MAX_SCOPES);
   }
 
   /** Records a success, which ends the overall delay and that of the scope. */

@@ -11,7 +11,7 @@ export { alignColumns } from "./columns.ts";
 export { abortable, Semaphore } from "./concurrency.ts";
 export * from "./credential.ts";
 export { Deadline } from "./deadline.ts";
-export { defined } from "./defined.ts";
+export { defined, setNewest } from "./defined.ts";
 export * from "./duration.ts";
 export {
   type CredentialHost,

@@ -12,21 +12,19 @@ import {
   Secret,
 } from "../model/mod.ts";
 import {
+  basicHeader,
   type Challenge,
   checkAvailable,
   errorText,
+  isLoopback,
   parseChallenges,
   type ProbeRequest,
+  readTokenResponse,
   type RegistryResponse,
   type ResponseResult,
-} from "./registry_responses.ts";
-import {
-  basicHeader,
-  isLoopback,
-  readTokenResponse,
   tokenRequest,
   trustedRealm,
-} from "./token_service.ts";
+} from "./registry_protocol.ts";
 
 /** Options and dependencies of {@linkcode RegistryProbe}. */
 export interface RegistryProbeOptions {

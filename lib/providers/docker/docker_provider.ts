@@ -1,5 +1,6 @@
 import {
   abortable,
+  AgentError,
   type AnswerDeadline,
   type CallOptions,
   type Candidate,
@@ -14,6 +15,7 @@ import {
   parseImageTarget,
   type ProviderNote,
   type ProviderOutcome,
+  type ReasonCode,
   tokenExpiryOf,
 } from "../../model/mod.ts";
 import { failedOutcome } from "../program/mod.ts";
@@ -26,8 +28,8 @@ import {
   findAuth,
   helperFor,
   mistakenHubKeys,
+  parseDockerConfig,
 } from "./docker_config.ts";
-import { DockerFile, type LoadedConfig } from "./docker_file.ts";
 import { SecretKeyring } from "./secret_keyring.ts";
 
 /** Dependencies of {@linkcode DockerProvider}. */
@@ -42,26 +44,28 @@ export interface DockerProviderOptions {
   readonly before?: DockerProvider;
 }
 
+/** The last valid configuration, and the wall time at which its text was first read. */
+interface LoadedConfig {
+  readonly text: string;
+  readonly config: DockerConfig;
+  readonly readAtMs: number;
+}
+
 /**
  * Provides credentials from docker's `config.json` and the credential helpers that it names: the
  * registry's own helper, otherwise `credsStore`; and `auths` if there is no helper or the helper has
- * no credential.
+ * no credential. While the file is half-written or unreadable, the last valid one stays in use.
  */
 export class DockerProvider implements CredentialProvider {
   readonly name = "docker";
   readonly renewable = true;
   readonly #options: DockerProviderOptions;
-  readonly #file: DockerFile;
+  #loaded: LoadedConfig | undefined;
 
   constructor({ before, ...options }: DockerProviderOptions) {
-    const { configPath: path, files, clock } = options;
     this.#options = options; // without `before`, which would keep all earlier instances in memory
-    this.#file = new DockerFile({ path, files, clock }, before && before.#file);
-  }
-
-  /** Makes the next request read the file, even if its stamp is unchanged. */
-  suspect(): void {
-    this.#file.suspect();
+    if (before === undefined || before.#options.configPath !== options.configPath) return;
+    this.#loaded = before.#loaded;
   }
 
   async provide(
@@ -72,9 +76,10 @@ export class DockerProvider implements CredentialProvider {
   }
 
   async #provide(request: CredentialRequest): Promise<ProviderOutcome> {
-    const { loaded, problem } = await this.#file.read();
     const { configPath: path } = this.#options;
     const notes: ProviderNote[] = [];
+    const problem = await this.#read();
+    const loaded = this.#loaded;
     if (problem !== undefined) {
       const { reason, detail } = problem;
       if (loaded === undefined) return { kind: "failed", reason, detail, notes };
@@ -93,6 +98,28 @@ export class DockerProvider implements CredentialProvider {
     // The file may still have an entry from a login before the helper was configured.
     const fallback = fromFile(outcome.notes);
     return fallback.kind === "none" ? { ...outcome, notes: fallback.notes } : fallback;
+  }
+
+  /** Reads the file. Returns the problem of a file that cannot be used. */
+  async #read() {
+    const { configPath: path, files, clock } = this.#options;
+    let reason: ReasonCode = "unreadable";
+    try {
+      const text = await files.readText(path);
+      if (text === undefined) this.#loaded = undefined;
+      if (text === undefined || text === this.#loaded?.text) return undefined;
+      reason = "invalid-config";
+      // Docker writes `{}` for no entries: an empty file is about to be written.
+      if (text.trim() === "" && this.#loaded !== undefined) {
+        throw new AgentError("invalid-config", "read docker configuration: it is empty");
+      }
+      this.#loaded = { text, config: parseDockerConfig(text), readAtMs: clock.wallMs() };
+      return undefined;
+    } catch (error) {
+      // Only an AgentError is known to quote no secret.
+      const what = error instanceof AgentError ? error.message : "it cannot be read";
+      return { reason, detail: `${path}: ${what}` };
+    }
   }
 
   async #fromHelper(

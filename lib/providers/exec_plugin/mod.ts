@@ -6,8 +6,8 @@
 export { KubeletProvider, type ReloadOutcome } from "./kubelet_provider.ts";
 export { readPluginResponse } from "./plugin_api.ts";
 export {
-  findProviderConfig,
   openProviderConfig,
   type PluginDefinition,
+  providerConfigPaths,
   type ProviderConfigReading,
 } from "./provider_config.ts";

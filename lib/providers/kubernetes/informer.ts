@@ -1,4 +1,4 @@
-import { Backoff, type CallOptions, type Clock, defined, type Random } from "../../model/mod.ts";
+import { Backoff, type Clock, defined, type Random } from "../../model/mod.ts";
 import { type Fields, isFields } from "../../formats/mod.ts";
 import type { KubeCallSpec, KubeClient, KubeFailure } from "./client.ts";
 

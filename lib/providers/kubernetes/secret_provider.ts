@@ -59,9 +59,8 @@ const MAX_NOTES = 20;
  * Limits on the candidates for one image, so that the secrets of one tenant cannot displace those
  * of another. The total is below the limit of candidate selection, which other providers share.
  */
-const MAX_PER_SECRET = 16;
-const MAX_PER_NAMESPACE = 64;
-const MAX_CANDIDATES = 192;
+const MAX_PER_NAMESPACE = 16;
+const MAX_CANDIDATES = 64;
 
 /**
  * Provides the credentials of the pull secrets that pods on this node reference, directly or through
@@ -154,8 +153,7 @@ export class KubeSecretProvider implements CredentialProvider {
     const [first, ...rest] = withinLimits(found, request.inUse).map(({ candidate }) => candidate);
     const omitted = found.length - rest.length - 1;
     if (omitted > 0) {
-      const detail =
-        `${omitted} more credentials match, beyond the limits per secret and namespace`;
+      const detail = `${omitted} more credentials match, beyond the limit per namespace`;
       notes.unshift({ subject: "secrets", reason: "found", detail });
     }
     const problems = this.problems();
@@ -203,7 +201,7 @@ export class KubeSecretProvider implements CredentialProvider {
         watched: true,
         ...defined({ expiresAtMs }),
       };
-      return { namespace, name, candidate };
+      return { namespace, candidate };
     });
   }
 
@@ -240,7 +238,6 @@ function failed(
 
 interface SecretCandidate {
   readonly namespace: string;
-  readonly name: string;
   readonly candidate: Candidate;
 }
 
@@ -255,30 +252,21 @@ function distinct(found: readonly SecretCandidate[]): readonly SecretCandidate[]
 }
 
 /**
- * Returns the candidates within the limits, best first. Each namespace gets an equal share of the
- * total, and the credential in use counts against no limit.
+ * Returns the candidates within the limits. Each namespace gets an equal share of the total, and the
+ * credential in use counts against no limit.
  */
 function withinLimits(
   found: readonly SecretCandidate[],
   inUse: string | undefined,
 ): readonly SecretCandidate[] {
   const counts = new Map<string, number>();
-  const next = (key: string): number => {
-    const count = (counts.get(key) ?? 0) + 1;
-    counts.set(key, count);
-    return count;
-  };
-  const ranks = new Map<SecretCandidate, number>();
-  for (const one of found) {
-    if (credentialFingerprint(one.candidate.credential) === inUse) {
-      ranks.set(one, 0);
-      continue;
-    }
-    if (next(`${one.namespace}/${one.name}`) > MAX_PER_SECRET) continue;
-    const rank = next(one.namespace);
-    if (rank <= MAX_PER_NAMESPACE) ranks.set(one, rank);
-  }
-  const byRank = [...ranks].sort(([, a], [, b]) => a - b).slice(0, MAX_CANDIDATES);
-  const kept = new Set(byRank.map(([one]) => one));
-  return found.filter((one) => kept.has(one));
+  const ranked = found.map((one) => {
+    if (credentialFingerprint(one.candidate.credential) === inUse) return { one, rank: 0 };
+    const rank = (counts.get(one.namespace) ?? 0) + 1;
+    counts.set(one.namespace, rank);
+    return { one, rank };
+  });
+  const kept = ranked.filter(({ rank }) => rank <= MAX_PER_NAMESPACE)
+    .sort((a, b) => a.rank - b.rank).slice(0, MAX_CANDIDATES).map(({ one }) => one);
+  return found.filter((one) => kept.includes(one));
 }

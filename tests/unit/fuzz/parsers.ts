@@ -36,8 +36,8 @@ import { ExecAuthenticator } from "../../../lib/providers/kubernetes/exec_creden
 import { readKubeconfig } from "../../../lib/providers/kubernetes/kubeconfig.ts";
 import { readPod } from "../../../lib/providers/kubernetes/node_informers.ts";
 import { readPullSecret } from "../../../lib/providers/kubernetes/secret_reader.ts";
-import { parseChallenges } from "../../../lib/verification/registry_responses.ts";
-import { readTokenResponse } from "../../../lib/verification/token_service.ts";
+import { parseChallenges } from "../../../lib/verification/registry_protocol.ts";
+import { readTokenResponse } from "../../../lib/verification/registry_protocol.ts";
 import { registryOfKey } from "../../../lib/providers/docker/secret_keyring.ts";
 import { pullCredential, registryOf } from "../../../lib/cri/auth_config.ts";
 import { decodeCache } from "../../../lib/cri/pull_cache_file.ts";
