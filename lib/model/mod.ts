@@ -56,6 +56,7 @@ export {
   profileOfPlugin,
   readRefusal,
   REGISTRY_PROFILES,
+  type RegistryProfile,
 } from "./registry_profiles.ts";
 export * from "./secret.ts";
 export * from "./status.ts";

@@ -4,6 +4,7 @@
  * @module
  */
 export { KubeletProvider, type ReloadOutcome } from "./kubelet_provider.ts";
+export { lintPlugins } from "./plugin_linter.ts";
 export { readPluginResponse } from "./plugin_api.ts";
 export {
   openProviderConfig,
