@@ -6,13 +6,7 @@
  * @module
  */
 import { fileURLToPath } from "node:url";
-import {
-  CONFIG_KEYS,
-  type ConfigKey,
-  describeType,
-  flagName,
-  tomlLiteral,
-} from "../lib/config/mod.ts";
+import { CONFIG_KEYS, type ConfigKey, flagName, tomlLiteral } from "../lib/config/mod.ts";
 import { REASON_CODES, type ReasonCode, reasonOutcome } from "../lib/model/mod.ts";
 import { LOG_EVENTS } from "../lib/observability/log_events.ts";
 import { LABEL_VALUES, METRICS } from "../lib/observability/metric_definitions.ts";
@@ -105,7 +99,7 @@ function configKey({ path, type, flag, description, ...key }: ConfigKey): string
   const byDefault = [literal, key.defaultNote ?? ""].filter((text) => text !== "").join(", ");
   const option = flag === undefined ? "" : ` (\`${flagName(flag)}\`)`;
   const fallback = byDefault === "required" ? "required" : `default ${byDefault}`;
-  const values = describeType(type).replace(/^(?:an? (?:duration from )?|one of )/, "");
+  const values = type.expected.replace(/^(?:an? (?:duration from )?|one of )/, "");
   return `\`${path}\`${option}: ${description} (${values}; ${fallback})`;
 }
 

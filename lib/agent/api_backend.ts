@@ -48,7 +48,7 @@ export function createApiBackend(context: Context, parts: ApiParts): ApiAgent {
   return {
     async credential(lookup, options) {
       const { answer, attempts } = await onDemand.credential(requestOf(lookup), options);
-      return { why: attempts.map(reasonOf), ...(answer && { found: credentialOf(answer) }) };
+      return { why: attempts.map(attemptText), ...(answer && { found: credentialOf(answer) }) };
     },
     put(target, given, lifetime) {
       if (!config().providers.labels.enabled) {
@@ -82,7 +82,8 @@ export function createApiBackend(context: Context, parts: ApiParts): ApiAgent {
   };
 }
 
-function reasonOf({ provider, outcome }: ProviderAttempt): string {
+/** Describes the result of one provider. */
+export function attemptText({ provider, outcome }: ProviderAttempt): string {
   const detail = outcome.kind === "failed" ? outcome.detail : REASON_CODES[outcome.reason];
   return `${provider}: ${outcome.reason}: ${detail}`;
 }

@@ -2,7 +2,7 @@ import { dirname, join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
 import type { FileSystem } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import { type CheckFindings, finding } from "./check_findings.ts";
+import { type CheckFindings, finding } from "./check_node.ts";
 
 const UNIT = "/etc/systemd/system/nydus-auth-agent.service";
 const TMPFILES = "/etc/tmpfiles.d";

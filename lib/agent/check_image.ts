@@ -4,18 +4,18 @@ import {
   type Candidate,
   credentialFingerprint,
   formatDuration,
+  type ImageReference,
   parseImageReference,
   type ProbeVerdict,
   profileOfHost,
   type ProviderAttempt,
-  type ProviderName,
   REASON_CODES,
   reasonOutcome,
 } from "../model/mod.ts";
 import { type Context, createRegistryHttp } from "../platform/mod.ts";
 import { defaultProbeTarget, RegistryProbe } from "../verification/mod.ts";
 import { openChain } from "./chain.ts";
-import { type CheckFindings, finding } from "./check_findings.ts";
+import { type CheckFindings, finding } from "./check_node.ts";
 
 /** A plugin that takes longer than this part of its timeout is reported as slow. */
 const SLOW_PART = 0.5;
@@ -25,12 +25,14 @@ export type Execution = Extract<AgentEvent, { kind: "plugin-executed" }>;
 
 /**
  * Queries every provider for an image, as a renewal does, and delivers nothing. Reports failed and
- * slow plugins and helpers, and whether the credential's lifetime fits the configuration.
+ * slow plugins and helpers, whether the credential's lifetime fits the configuration, and on request
+ * the registry's verdict on each credential.
  */
 export async function checkImage(
   context: Context,
   config: AgentConfig,
   ref: string,
+  probe: boolean,
   findings: CheckFindings,
 ): Promise<void> {
   const image = parseImageReference(ref);
@@ -43,6 +45,7 @@ export async function checkImage(
   const { attempts, winner } = await chain.chain.resolve(request, { all: true, renewal: true });
   for (const attempt of attempts) checkAttempt(image.text, attempt, findings);
   for (const execution of executions) checkExecution(image.text, execution, config, findings);
+  if (probe) await probeRegistry(context, image, attempts, findings);
   if (winner === undefined) {
     const remedy = `run: nydus-auth-agent explain ${image.text}`;
     findings.warnings.push(finding(image.text, "no provider has a credential for it", remedy));
@@ -124,26 +127,6 @@ export function checkLifetime(
   }
 }
 
-/** The registry's verdict on one credential. */
-export interface ProbedCredential {
-  readonly provider: ProviderName | "none";
-  readonly verdict: ProbeVerdict;
-  readonly origin: string;
-  /** The verdict in words. */
-  readonly meaning: string;
-}
-
-/** Verdicts of an image's registry. */
-export interface ProbeReport {
-  readonly image: string;
-  readonly url: string;
-  /** The kind of registry, where it is known. */
-  readonly profile?: string;
-  readonly credentials: readonly ProbedCredential[];
-  /** Whether the registry serves the image for a credential, or without one. */
-  readonly isServed: boolean;
-}
-
 const MEANINGS: Readonly<Record<ProbeVerdict["kind"], string>> = {
   "accepted": "the registry serves the image with this credential",
   "anonymous": "the registry serves the image without a credential",
@@ -155,54 +138,43 @@ const MEANINGS: Readonly<Record<ProbeVerdict["kind"], string>> = {
   "unknown": "the response of the registry is inconclusive",
 };
 
-/** Probes the registry of an image with every credential that the providers have for it. */
-export async function probeImage(
-  context: Context,
-  config: AgentConfig,
-  ref: string,
-): Promise<ProbeReport> {
-  const { clock } = context;
-  const image = parseImageReference(ref);
+/** Probes the registry of an image without a credential, and with every one that was found. */
+async function probeRegistry(
+  { clock }: Context,
+  image: ImageReference,
+  attempts: readonly ProviderAttempt[],
+  { passed, warnings, problems }: CheckFindings,
+): Promise<void> {
   const target = defaultProbeTarget(image);
-  const found = await findCandidates(context, config, ref);
   using http = createRegistryHttp();
   const probe = new RegistryProbe({ http, clock });
+  const profile = profileOfHost(target.host);
+  if (profile !== undefined) passed.push(`${target.host}: ${profile.name}: ${profile.lifetime}`);
   const verdicts = new Map<string, ProbeVerdict>();
-  const credentials: ProbedCredential[] = [];
-  for (const { provider, candidate } of [{ provider: "none" as const }, ...found]) {
-    const key = candidate === undefined ? "" : credentialFingerprint(candidate.credential);
-    const verdict = verdicts.get(key) ?? await probe.probe(target, candidate?.credential);
+  const found = attempts.flatMap(({ provider, outcome }) =>
+    outcome.kind === "found" ? outcome.candidates.map((one) => ({ provider, ...one })) : []
+  );
+  const none = { provider: "none", origin: "without a credential", credential: undefined };
+  for (const { provider, origin, credential } of [none, ...found]) {
+    const key = credential === undefined ? "" : credentialFingerprint(credential);
+    const verdict = verdicts.get(key) ?? await probe.probe(target, credential);
     verdicts.set(key, verdict);
-    const meaning = candidate === undefined && verdict.kind === "refused"
+    const meaning = credential === undefined && verdict.kind === "refused"
       ? "the image is not public"
       : MEANINGS[verdict.kind];
-    const retry = verdict.kind === "throttled"
-      ? `; retry in ${formatDuration(Math.max(0, verdict.retryAtMs - clock.wallMs()))}`
-      : "";
-    const origin = candidate?.origin ?? "without a credential";
-    credentials.push({ provider, verdict, origin, meaning: `${meaning}${retry}` });
+    const text = `${verdict.kind} (${origin}): ${meaning} (${verdict.detail})`;
+    if (credential === undefined || isServed(verdict)) {
+      passed.push(`probe with ${provider}: ${text}`);
+    } else {warnings.push(
+        finding(`probe with ${provider}`, text, "log in again, or request access"),
+      );}
   }
-  const profile = profileOfHost(target.host);
-  return {
-    image: image.text,
-    url: `${target.scheme}://${target.host}`,
-    ...(profile && { profile: `${profile.name}: ${profile.lifetime}` }),
-    credentials,
-    isServed: credentials.some(({ verdict }) =>
-      verdict.kind === "accepted" || verdict.kind === "anonymous"
-    ),
-  };
+  if (![...verdicts.values()].some(isServed)) {
+    const problem = "the registry serves it for none of the credentials";
+    problems.push(finding(image.text, problem, "add a credential that may pull it"));
+  }
 }
 
-async function findCandidates(
-  context: Context,
-  config: AgentConfig,
-  ref: string,
-): Promise<readonly { readonly provider: ProviderName; readonly candidate?: Candidate }[]> {
-  await using chain = await openChain(context, config);
-  const request = { image: parseImageReference(ref), labels: {} };
-  const { attempts } = await chain.chain.resolve(request, { all: true });
-  return attempts.flatMap(({ provider, outcome }) =>
-    outcome.kind === "found" ? outcome.candidates.map((candidate) => ({ provider, candidate })) : []
-  );
+function isServed({ kind }: ProbeVerdict): boolean {
+  return kind === "accepted" || kind === "anonymous";
 }

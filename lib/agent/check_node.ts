@@ -1,7 +1,7 @@
 import { basename, dirname, join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
 import { Discovery, findProcesses, type FoundProcess } from "../discovery/mod.ts";
-import type { Daemon, FileStat, NodeView } from "../model/mod.ts";
+import type { ConfigProblem, Daemon, FileStat, NodeView } from "../model/mod.ts";
 import {
   type Context,
   createNydusdApi,
@@ -10,7 +10,25 @@ import {
 } from "../platform/mod.ts";
 import { providerConfigPaths } from "../providers/exec_plugin/mod.ts";
 import { dockerConfigPath } from "./chain.ts";
-import { type CheckFindings, finding, missing } from "./check_findings.ts";
+
+/** Results of `check`. */
+export interface CheckFindings {
+  /** Keep the agent from working. */
+  readonly problems: ConfigProblem[];
+  readonly warnings: ConfigProblem[];
+  /** Checks that passed, such as `sockets: 3 of 3 nydusd answer`. */
+  readonly passed: string[];
+}
+
+/** Returns a finding about a file, a socket or a program as a whole. */
+export function finding(file: string, problem: string, remedy: string): ConfigProblem {
+  return { file, place: "", problem, remedy };
+}
+
+/** Returns a finding about a file that does not exist. */
+export function missing(file: string, remedy: string): ConfigProblem {
+  return finding(file, "it does not exist", remedy);
+}
 
 /** Checks the host: its clock, permissions of files, and other agents. */
 export async function checkHost(

@@ -12,14 +12,15 @@ import {
 import { dockerConfigPath, KubeConnection } from "./chain.ts";
 import { checkCriProxy } from "./check_cri_proxy.ts";
 import { checkImage } from "./check_image.ts";
-import { checkHost, checkNode } from "./check_node.ts";
-import { type CheckFindings, finding, missing } from "./check_findings.ts";
+import { type CheckFindings, checkHost, checkNode, finding, missing } from "./check_node.ts";
 import { groupId } from "./listeners.ts";
 
 /** Input of {@linkcode runChecks}. */
 export interface CheckOptions {
   /** Images to query every provider for. */
   readonly refs: readonly string[];
+  /** Whether to probe the registry of each image with each credential for it. */
+  readonly probe: boolean;
   /** The answer of the running agent, if one answers. */
   readonly running?: { readonly status: AgentStatus; readonly health: HealthView } | undefined;
 }
@@ -32,7 +33,7 @@ export interface CheckOptions {
 export async function runChecks(
   context: Context,
   config: AgentConfig,
-  { refs, running }: CheckOptions,
+  { refs, probe, running }: CheckOptions,
 ): Promise<CheckFindings> {
   const findings: CheckFindings = { problems: [], warnings: [...config.warnings], passed: [] };
   await checkDocker(context, config, findings);
@@ -47,7 +48,7 @@ export async function runChecks(
   await checkGroup(context, config, findings);
   await checkCriProxy(context, config, findings);
   await checkNode(context, config, findings);
-  for (const ref of refs) await checkImage(context, config, ref, findings);
+  for (const ref of refs) await checkImage(context, config, ref, probe, findings);
   return findings;
 }
 

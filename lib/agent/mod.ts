@@ -6,9 +6,8 @@
  *
  * @module
  */
+export { attemptText } from "./api_backend.ts";
 export { openChain } from "./chain.ts";
-export type { CheckFindings } from "./check_findings.ts";
-export { probeImage, type ProbeReport } from "./check_image.ts";
 export { addressOf, runChecks } from "./checks.ts";
 export {
   describeLinkState,

@@ -1,8 +1,11 @@
 import { BUILD_INFO } from "../assets/mod.ts";
 import { type AgentConfig, type Flags, loadConfig } from "../config/mod.ts";
 import {
+  AgentError,
+  type Clock,
   ConfigError,
   type ConfigProblem,
+  Deadline,
   EXIT,
   formatProblem,
   messageOf,
@@ -12,15 +15,15 @@ import {
   AgentMetrics,
   createLog,
   fanOut,
+  type HealthView,
   ImageHistory,
   type Log,
   ProviderStats,
 } from "../observability/mod.ts";
-import { type Context, createNotifier, type Notifier } from "../platform/mod.ts";
+import { type Context, createNotifier, type Host, type Notifier } from "../platform/mod.ts";
 import { type Agent, createAgent } from "./agent.ts";
 import { createApiBackend } from "./api_backend.ts";
 import { LocalApiServer, StatusServers } from "./listeners.ts";
-import { reportHealth, reportUnhandledErrors } from "./supervision.ts";
 
 /**
  * Runs the agent until SIGTERM or SIGINT, and returns the exit code. SIGHUP reloads the
@@ -183,4 +186,76 @@ export class Reloader {
 function problemsOf(error: unknown): readonly ConfigProblem[] {
   if (error instanceof ConfigError) return error.problems;
   return [{ file: "the new configuration", place: "", problem: messageOf(error), remedy: "" }];
+}
+
+/** Dependencies of {@linkcode reportHealth}. */
+export interface HealthReporterOptions {
+  readonly clock: Clock;
+  readonly notifier: Notifier;
+  readonly observer: Observer;
+  readonly health: () => HealthView;
+  readonly signal: AbortSignal;
+}
+
+const REPORT_INTERVAL_MS = 5_000;
+
+/**
+ * Reports the node's health: to the service manager when the summary changes, to the log when the
+ * level or the topic changes. Notifies the watchdog while the reconcile loop makes progress. Ends
+ * with `signal` or when it is disposed.
+ */
+export function reportHealth(options: HealthReporterOptions): Disposable {
+  const { clock, notifier, observer, health } = options;
+  const ended = new Deadline(undefined, options.signal);
+  const { signal } = ended;
+  const intervalMs = Math.min(
+    notifier.watchdogIntervalMs ?? REPORT_INTERVAL_MS,
+    REPORT_INTERVAL_MS,
+  );
+  const report = async () => {
+    let reported = "";
+    let logged: string | undefined;
+    while (true) {
+      await clock.sleep(intervalMs, { signal });
+      const { live, summary, level, about } = health();
+      if (about !== "starting" && logged !== `${level} ${about}`) {
+        logged = `${level} ${about}`;
+        observer.notify({ kind: "health-changed", level, about, summary });
+      }
+      if (live) await notifier.watchdog();
+      if (summary !== reported) await notifier.status(summary);
+      reported = summary;
+    }
+  };
+  report().catch(() => {}).finally(() => ended[Symbol.dispose]()); // rejects only when aborted
+  return { [Symbol.dispose]: () => ended.abort() };
+}
+
+/**
+ * Logs errors that no code handled. The agent survives a rejected promise. An error that was thrown
+ * outside of a promise may leave state half changed: `stop` is then called, so that the agent exits
+ * cleanly and the service manager restarts it.
+ */
+export function reportUnhandledErrors(
+  host: Host,
+  observer: Observer,
+  stop: () => void,
+): Disposable {
+  return host.onUnhandledError((error, isFatal) => {
+    const text = `unhandled error, please report it: ${traceOf(error)}`;
+    observer.notify({ kind: "warning", code: "unhandled-error", text });
+    if (isFatal) stop();
+  });
+}
+
+/**
+ * Returns where an error was thrown. Foreign messages are left out: a parser quotes its input, which
+ * may contain a secret.
+ */
+function traceOf(error: unknown): string {
+  if (error instanceof AgentError) return error.message;
+  if (!(error instanceof Error)) return "no error object";
+  const stack = (error.stack ?? "").replace(error.message, "");
+  const frames = stack.split("\n").filter((line) => /^\s+at /.test(line));
+  return [error.name, ...frames.slice(0, 8).map((line) => line.trim())].join(" ");
 }

@@ -12,7 +12,7 @@ import manualPage from "./nydus-auth-agent.1" with { type: "text" };
 import ownUserUnit from "./nydus-auth-agent-own-user.service" with { type: "text" };
 import unit from "./nydus-auth-agent.service" with { type: "text" };
 import tmpfiles from "./nydus-auth-agent.tmpfiles.conf" with { type: "text" };
-import alertRules from "./prometheus-rules.yaml" with { type: "text" };
+import alertRules from "./chart/files/prometheus-rules.yaml" with { type: "text" };
 
 export { BUILD_INFO, type BuildInfo } from "./build_info.ts";
 

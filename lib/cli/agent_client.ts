@@ -5,12 +5,12 @@ import {
   type AgentStatus,
   Deadline,
   messageOf,
+  printable,
   Secret,
   type UnixHttpResult,
 } from "../model/mod.ts";
 import { healthOf, type HealthView } from "../observability/mod.ts";
 import { type Context, createUnixHttp } from "../platform/mod.ts";
-import { printable } from "./terminal_text.ts";
 
 /** A request to the local API of the running agent. */
 export interface ApiRequest {
@@ -49,7 +49,8 @@ export async function queryApi<Body>(
   { method, path, body, timeoutMs = API_TIMEOUT_MS }: ApiRequest,
 ): Promise<ApiResult<Body>> {
   if (socket === undefined) {
-    return { kind: "no-agent", detail: "api.socket is off", isPresent: false };
+    const detail = "its socket: api.socket is off; set it, and reload the agent";
+    return { kind: "no-agent", detail, isPresent: false };
   }
   using http = createUnixHttp();
   try {
@@ -71,20 +72,24 @@ export async function queryApi<Body>(
     const { code = "unknown", message = `status ${status}`, details = [] } = response?.error ?? {};
     return { kind: "refused", status, code, message, details };
   } catch {
-    return { kind: "no-agent", detail: `${socket}: the response is not valid`, isPresent: true };
+    const detail = `${socket}: the response is not valid; is another program serving there?`;
+    return { kind: "no-agent", detail, isPresent: true };
   }
 }
 
+/** Returns why no agent answered, and what to do. */
 function reasonOf(result: Exclude<UnixHttpResult, { readonly kind: "answered" }>): string {
   switch (result.kind) {
     case "no-socket":
-      return "there is no such socket";
+      return "there is no such socket; is it running?";
     case "no-listener":
-      return "connection refused";
+      return "connection refused; is it running?";
     case "timed-out":
-      return "timed out";
+      return "timed out; see its log";
     case "broken":
-      return result.detail;
+      return /permission denied/i.test(result.detail)
+        ? "permission denied; run as root, or as a member of api.group"
+        : result.detail;
   }
 }
 
@@ -98,11 +103,8 @@ export async function requireApi<Body>(config: AgentConfig, request: ApiRequest)
   switch (result.kind) {
     case "answered":
       return result.body;
-    case "no-agent": {
-      const text =
-        `failed to connect to the agent at ${result.detail}; is it running, and are you its user?`;
-      throw new AgentError("unreachable", text);
-    }
+    case "no-agent":
+      throw new AgentError("unreachable", `failed to connect to the agent at ${result.detail}`);
     case "refused":
       throw new AgentError("refused", `the agent returned an error: ${result.message}`);
   }
@@ -140,7 +142,10 @@ export async function queryAgent(
   });
   const { health, ...status } = result?.kind === "answered"
     ? result.body
-    : await getFromServer<Body>(config, "/v1/status");
+    : await getFromServer<Body>(config, "/v1/status").catch((error) => {
+      if (result?.kind !== "no-agent" || !result.isPresent) throw error;
+      throw new AgentError("unreachable", `failed to connect to the agent at ${result.detail}`);
+    });
   const { checkIntervalMs } = config.renewal;
   // An older agent returns no health.
   return { status, health: health ?? healthOf(status, clock.wallMs(), { checkIntervalMs }) };
@@ -148,7 +153,10 @@ export async function queryAgent(
 
 async function getFromServer<T>(config: AgentConfig, path: string): Promise<T> {
   if (config.server === undefined) {
-    throw new AgentError("unreachable", "failed to connect to the agent: server.address is off");
+    throw new AgentError(
+      "unreachable",
+      "failed to connect to the agent: server.address is off; set it, or use api.socket",
+    );
   }
   const url = `http://${addressOf(config.server)}${path}`;
   using deadline = new Deadline(STATUS_TIMEOUT_MS);

@@ -1,15 +1,8 @@
 import { type Flags, loadClientConfig } from "../config/mod.ts";
-import { AgentError, alignColumns, EXIT, parseImageReference } from "../model/mod.ts";
+import { AgentError, alignColumns, EXIT, parseImageReference, printable } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { requireApi } from "./agent_client.ts";
-import { printable } from "./terminal_text.ts";
-
-/** Options of `renew`. */
-export interface RenewOptions {
-  readonly ref?: string;
-  readonly all: boolean;
-  readonly output: string;
-}
+import { type OutputFormat, printJson } from "./output.ts";
 
 interface Renewed {
   readonly images: readonly {
@@ -37,7 +30,11 @@ const RESULTS: Readonly<Record<Renewed["images"][number]["result"], string>> = {
 export async function renew(
   context: Context,
   flags: Flags,
-  { ref, all, output }: RenewOptions,
+  { ref, all, output }: {
+    readonly ref: string | undefined;
+    readonly all: boolean;
+    readonly output: OutputFormat;
+  },
 ): Promise<number> {
   if ((ref === undefined) === !all) {
     throw new AgentError("usage", "renew: give either an image or --all");
@@ -54,13 +51,14 @@ export async function renew(
     RESULTS[result],
     printable(detail),
   ]);
-  context.host.out(
-    output === "json"
-      ? `${JSON.stringify({ images }, null, 2)}\n`
-      : rows.length === 0
-      ? "no image is mounted on this node: nothing to renew\n"
-      : alignColumns([["IMAGE", "PROVIDER", "RESULT", ""], ...rows]),
-  );
+  if (output === "json") printJson(context, { images });
+  else {
+    context.host.out(
+      rows.length === 0
+        ? "no image is mounted on this node: nothing to renew\n"
+        : alignColumns([["IMAGE", "PROVIDER", "RESULT", ""], ...rows]),
+    );
+  }
   return images.some(({ result }) => result === "failed") ? EXIT.failed : EXIT.ok;
 }
 
@@ -73,8 +71,11 @@ export async function renew(
 export async function logLevel(
   context: Context,
   flags: Flags,
-  action: "get" | "set",
-  level: string | undefined,
+  { action, level, output }: {
+    readonly action: "get" | "set";
+    readonly level: string | undefined;
+    readonly output: OutputFormat;
+  },
 ): Promise<number> {
   if (action === "set" && level === undefined) {
     throw new AgentError("usage", "log-level set: the level is missing");
@@ -85,6 +86,7 @@ export async function logLevel(
     path: "/v1/log-level",
     ...(action === "set" && { body: { level } }),
   });
-  context.host.out(`${response.level}\n`);
+  if (output === "json") printJson(context, { level: response.level });
+  else context.host.out(`${response.level}\n`);
   return EXIT.ok;
 }

@@ -1,55 +1,52 @@
-import { type CheckFindings, probeImage, runChecks } from "../agent/mod.ts";
+import { runChecks } from "../agent/mod.ts";
 import { type Flags, loadConfig } from "../config/mod.ts";
-import { alignColumns, EXIT, formatProblem } from "../model/mod.ts";
+import { EXIT, formatProblem, printable } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { queryAgent } from "./agent_client.ts";
-import { printable } from "./terminal_text.ts";
+import { type OutputFormat, printJson } from "./output.ts";
 
 /** Options of `check`. */
 export interface CheckOptions {
   /** Images to query every provider for. */
   readonly refs: readonly string[];
-  /** An image whose registry is probed with each credential for it. */
-  readonly probe?: string;
+  /** Whether to probe the registry of each image with each credential for it. */
+  readonly probe: boolean;
+  readonly output: OutputFormat;
 }
 
 /**
- * `check`: prints what is wrong with the configuration, the host and the node. Exit code 0, or 2
- * when a problem keeps the agent from working; with `probe`, 1 when the registry serves the image
- * for no credential.
+ * `check`: prints what is wrong with the configuration, the host and the node, and a verdict. Exit
+ * code 0, or 2 when a problem keeps the agent from working.
  */
 export async function check(
   context: Context,
   flags: Flags,
-  { refs, probe }: CheckOptions,
+  { output, ...images }: CheckOptions,
 ): Promise<number> {
   const { host } = context;
   const config = await loadConfig(context, flags);
   const reply = await queryAgent(context, config).catch(() => undefined);
   // Another program at the configured address may answer with JSON of its own.
   const running = Array.isArray(reply?.health.checks) ? reply : undefined;
-  const findings = await runChecks(context, config, { refs, running });
-  printFindings(context, findings);
-  const isUsable = findings.problems.length === 0;
-  const files = config.files.length === 0 ? "defaults only" : config.files.join(", ");
-  if (isUsable) host.out(`ok: ${files} (configuration ${config.hash.slice(0, 12)})\n`);
-  if (probe === undefined) return isUsable ? EXIT.ok : EXIT.badConfig;
-  const { image, url, profile, credentials, isServed } = await probeImage(context, config, probe);
-  host.out(`\nimage     ${image}\nregistry  ${url}\n`);
-  if (profile !== undefined) host.out(`kind      ${profile}\n`);
-  const rows = credentials.map(({ provider, verdict, origin, meaning }) => [
-    provider,
-    verdict.kind,
-    printable(origin),
-    printable(`${meaning} (${verdict.detail})`),
-  ]);
-  host.out(`\n${alignColumns(rows)}`);
-  if (!isUsable) return EXIT.badConfig;
-  return isServed ? EXIT.ok : EXIT.failed;
+  const { passed, warnings, problems } = await runChecks(context, config, { ...images, running });
+  const { files, hash } = config;
+  const verdict = problems.length > 0 ? "problems" : warnings.length > 0 ? "warnings" : "ok";
+  if (output === "json") {
+    printJson(context, { verdict, problems, warnings, passed, configuration: { files, hash } });
+  } else {
+    for (const text of passed) host.out(`ok: ${printable(text)}\n`);
+    for (const warning of warnings) host.out(`warning: ${printable(formatProblem(warning))}\n`);
+    for (const problem of problems) host.err(`error: ${printable(formatProblem(problem))}\n`);
+    const loaded = files.length === 0 ? "defaults only" : files.join(", ");
+    host.out(`configuration: ${loaded} (${hash.slice(0, 12)})\n`);
+    const text = problems.length === 0
+      ? `the agent can work; ${count(warnings, "warning")}`
+      : `${count(problems, "problem")} to fix before the agent can work`;
+    host.out(`verdict: ${text}\n`);
+  }
+  return problems.length === 0 ? EXIT.ok : EXIT.badConfig;
 }
 
-function printFindings({ host }: Context, { passed, warnings, problems }: CheckFindings): void {
-  for (const text of passed) host.out(`ok: ${printable(text)}\n`);
-  for (const warning of warnings) host.out(`warning: ${printable(formatProblem(warning))}\n`);
-  for (const problem of problems) host.err(`error: ${printable(formatProblem(problem))}\n`);
+function count({ length }: readonly unknown[], what: string): string {
+  return `${length} ${what}${length === 1 ? "" : "s"}`;
 }

@@ -6,12 +6,9 @@ import {
   switchOn,
 } from "../agent/mod.ts";
 import { type AgentConfig, type Flags, loadConfig } from "../config/mod.ts";
-import { AgentError, EXIT } from "../model/mod.ts";
+import { AgentError, EXIT, printable } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import { printable } from "./terminal_text.ts";
-
-/** Actions of `cri-proxy`. */
-export const CRI_PROXY_ACTIONS = ["on", "off", "status"] as const;
+import { type OutputFormat, printJson } from "./output.ts";
 
 /**
  * `cri-proxy on|off|status`: routes pulls through the CRI proxy or past it, or prints where they
@@ -20,32 +17,37 @@ export const CRI_PROXY_ACTIONS = ["on", "off", "status"] as const;
 export async function criProxy(
   context: Context,
   flags: Flags,
-  action: typeof CRI_PROXY_ACTIONS[number],
+  action: "on" | "off" | "status",
+  output: OutputFormat,
 ): Promise<number> {
   const { host, files } = context;
+  const print = (text: string, rest: object = {}) => {
+    if (output === "json") printJson(context, { link, text, ...rest });
+    else host.out(`${printable(text)}\n`);
+  };
   const linked = linkedCriProxy(await loadConfig(context, flags), action);
   const { link, imageServiceSocket } = linked;
   switch (action) {
     case "on": {
       const isServing = await switchOn(linked);
-      host.out(
+      print(
         isServing
-          ? `${link} points to the agent; new connections use it\n`
-          : `no agent serves now: ${link} points to ${imageServiceSocket} until one starts\n`,
+          ? `${link} points to the agent; new connections use it`
+          : `no agent serves now: ${link} points to ${imageServiceSocket} until one starts`,
       );
       return EXIT.ok;
     }
     case "off":
       await switchOff(files, linked);
-      host.out(
+      print(
         `${link} points to ${imageServiceSocket}; new connections bypass the agent until ` +
-          "`cri-proxy on` or a reboot, existing ones stay open\n",
+          "`cri-proxy on` or a reboot, existing ones stay open",
       );
       return EXIT.ok;
     case "status": {
       const state = await readLinkState(files, linked);
       const { text, isExpected } = describeLinkState(linked, state);
-      host.out(`${printable(text)}\n`);
+      print(text, { isExpected, ...state });
       return isExpected ? EXIT.ok : EXIT.failed;
     }
     default:

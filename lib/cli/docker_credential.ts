@@ -1,22 +1,19 @@
-import { openChain } from "../agent/mod.ts";
 import { BUILD_INFO } from "../assets/mod.ts";
-import { type AgentConfig, loadClientConfig, loadConfig } from "../config/mod.ts";
+import { loadClientConfig } from "../config/mod.ts";
 import {
   AgentError,
-  credentialSecret,
-  credentialUsername,
   EXIT,
   type ImageReference,
   messageOf,
+  printable,
   repositoryReference,
 } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { dockerServer } from "../providers/docker/mod.ts";
 import { CALLED_BY_AGENT } from "../providers/program/mod.ts";
 import { queryApi, requireApi } from "./agent_client.ts";
-import type { ServedCredential } from "./get.ts";
+import { lookUp, type ServedCredential } from "./get.ts";
 import { CREDENTIAL_HELPER } from "./installation.ts";
-import { printable } from "./terminal_text.ts";
 
 const USAGE = `Usage: ${CREDENTIAL_HELPER} <store|get|erase|list|version>`;
 /** Error texts that docker's tools compare (docker-credential-helpers). */
@@ -76,14 +73,15 @@ export async function dockerCredential(
 async function get(context: Context, server: string): Promise<number> {
   const { host } = context;
   if (server === "") return failed(context, NO_SERVER);
-  const { registry } = imageOf(server);
+  const image = imageOf(server);
   // The agent itself called a helper that calls this program: an answer would be circular.
   if (CALLED_BY_AGENT in host.env) return failed(context, NOT_FOUND);
-  const config = await loadClientConfig(context, {});
-  const served = await queryRegistry(config, registry);
-  const pair = served === "no-agent"
-    ? await queryProviders(context, server)
-    : served && pairOf(served);
+  const lookup = await lookUp(context, {}, {
+    body: { registry: image.registry },
+    image,
+    labels: {},
+  });
+  const pair = lookup.kind === "found" ? pairOf(lookup.served) : undefined;
   if (pair === undefined) return failed(context, NOT_FOUND);
   host.out(`${JSON.stringify({ ServerURL: server, ...pair })}\n`);
   return EXIT.ok;
@@ -92,22 +90,6 @@ async function get(context: Context, server: string): Promise<number> {
 interface Pair {
   readonly Username: string;
   readonly Secret: string;
-}
-
-/** Returns undefined when the agent has no credential. */
-async function queryRegistry(
-  config: AgentConfig,
-  registry: string,
-): Promise<ServedCredential | "no-agent" | undefined> {
-  const result = await queryApi<ServedCredential>(config, {
-    method: "POST",
-    path: "/v1/credentials/get",
-    body: { registry },
-  });
-  if (result.kind === "answered") return result.body;
-  if (result.kind === "no-agent") return "no-agent";
-  if (result.code === "no-credential") return undefined;
-  throw new AgentError("refused", `the agent returned an error: ${result.message}`);
 }
 
 /** Returns undefined for a registry token, which the protocol cannot express. */
@@ -120,15 +102,6 @@ function pairOf({ credential }: ServedCredential): Pair | undefined {
     case "registry-token":
       return undefined;
   }
-}
-
-async function queryProviders(context: Context, server: string): Promise<Pair | undefined> {
-  await using chain = await openChain(context, await loadConfig(context, {}));
-  const { winner } = await chain.chain.resolve({ image: imageOf(server), labels: {} });
-  const credential = winner?.candidates[0].credential;
-  if (credential === undefined || credential.kind === "registry-token") return undefined;
-  const username = credential.kind === "basic" ? credentialUsername(credential) : TOKEN_USERNAME;
-  return { Username: username, Secret: credentialSecret(credential).reveal() };
 }
 
 async function store(context: Context, input: string): Promise<number> {
@@ -161,20 +134,21 @@ async function store(context: Context, input: string): Promise<number> {
 
 async function erase(context: Context, server: string): Promise<number> {
   if (server === "") return failed(context, NO_SERVER);
-  const { registry } = imageOf(server);
+  const image = imageOf(server);
+  const body = { registry: image.registry };
   const config = await loadClientConfig(context, {});
   const { forgotten } = await requireApi<{ readonly forgotten: boolean }>(config, {
     method: "DELETE",
     path: "/v1/credentials",
-    body: { registry },
+    body,
   });
   if (forgotten) return EXIT.ok;
-  const served = await queryRegistry(config, registry);
-  if (served === undefined || served === "no-agent") return failed(context, NOT_FOUND);
+  const lookup = await lookUp(context, {}, { body, image, labels: {} });
+  if (lookup.kind === "none") return failed(context, NOT_FOUND);
   await requireApi(config, {
     method: "POST",
     path: "/v1/refused",
-    body: { registry, fingerprint: served.fingerprint },
+    body: { ...body, fingerprint: lookup.served.fingerprint },
   });
   return EXIT.ok;
 }

@@ -15,13 +15,14 @@ import {
   type ImageReference,
   parseDurationMs,
   parseImageReference,
+  printable,
   REASON_CODES,
 } from "../model/mod.ts";
-import { criProxyFindings, imageViews } from "../observability/mod.ts";
+import { criProxyProblem, imageViews } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { type AgentReply, queryAgent, queryApi, warnWithoutAgent } from "./agent_client.ts";
 import { type LookupOptions, parseLabels } from "./get.ts";
-import { printable } from "./terminal_text.ts";
+import { printJson } from "./output.ts";
 
 /**
  * `explain REF`: prints the result of every provider for an image, and for every other location
@@ -40,15 +41,14 @@ export async function explain(
   const explanation = await explanationOf(context, flags, config, image, options);
   const reply = await queryAgent(context, config).catch(() => undefined);
   const node = nodeText(reply, image.text, nowMs);
-  const [unseenPulls] = criProxyFindings(reply?.status.criProxy, nowMs);
+  const unseenPulls = criProxyProblem(reply?.status.criProxy, nowMs);
   const warning = unseenPulls && `${unseenPulls.text}: ${unseenPulls.remedy}`;
   const { locations } = explanation;
-  host.out(
-    options.output === "json"
-      ? `${JSON.stringify({ ...explanation, node, warning }, null, 2)}\n`
-      : explanationText(explanation, nowMs, node, warning) +
-        locations.map((location) => locationText(location, nowMs)).join(""),
-  );
+  if (options.output === "json") printJson(context, { ...explanation, node, warning });
+  else {
+    const texts = locations.map((location) => locationText(location, nowMs));
+    host.out(explanationText(explanation, nowMs, node, warning) + texts.join(""));
+  }
   const isFound = [explanation, ...locations].some(({ winner }) => winner !== undefined);
   return isFound ? EXIT.ok : EXIT.failed;
 }

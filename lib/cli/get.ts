@@ -1,4 +1,4 @@
-import { openChain } from "../agent/mod.ts";
+import { attemptText, openChain } from "../agent/mod.ts";
 import { type Flags, loadClientConfig, loadConfig } from "../config/mod.ts";
 import {
   AgentError,
@@ -10,18 +10,18 @@ import {
   type ImageReference,
   parseDurationMs,
   parseImageReference,
-  REASON_CODES,
+  printable,
 } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import { type ApiResult, queryApi, warnWithoutAgent } from "./agent_client.ts";
-import { printable } from "./terminal_text.ts";
+import { queryApi, warnWithoutAgent } from "./agent_client.ts";
+import { type OutputFormat, printJson } from "./output.ts";
 
 /** Options of `get`, and of `explain`. */
 export interface LookupOptions {
   readonly ref: string;
   readonly labels: readonly string[];
   readonly validFor?: string;
-  readonly output: string;
+  readonly output: OutputFormat;
 }
 
 /** A credential as the local API returns it. */
@@ -39,9 +39,19 @@ export interface ServedCredential {
 }
 
 /** The credential from the running agent, or from the provider chain without one. */
-type Lookup =
+export type Lookup =
   | { readonly kind: "found"; readonly served: ServedCredential }
   | { readonly kind: "none"; readonly reasons: readonly string[] };
+
+/** What to look up a credential for. */
+export interface LookupRequest {
+  /** The request to the local API: an image or a registry. */
+  readonly body: object;
+  /** The image that providers are queried for without an agent. */
+  readonly image: ImageReference;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly validForMs?: number | undefined;
+}
 
 /**
  * `get REF`: prints the credential that the running agent uses, or that the provider chain finds
@@ -51,19 +61,12 @@ type Lookup =
  */
 export async function get(context: Context, flags: Flags, options: LookupOptions): Promise<number> {
   const { host, clock } = context;
+  const { validFor, output } = options;
   const image = parseImageReference(options.ref);
   const labels = parseLabels(options.labels);
-  const validForMs = options.validFor === undefined ? undefined : parseDurationMs(options.validFor);
-  const config = await loadClientConfig(context, flags);
-  const { validFor } = options;
-  const result = await queryApi<ServedCredential>(config, {
-    method: "POST",
-    path: "/v1/credentials/get",
-    body: defined({ ref: image.text, labels, validFor }),
-  });
-  warnWithoutAgent(context, result);
-  const lookup = lookupFrom(result) ??
-    await queryProviders(context, flags, { image, labels, validForMs });
+  const validForMs = validFor === undefined ? undefined : parseDurationMs(validFor);
+  const body = defined({ ref: image.text, labels, validFor });
+  const lookup = await lookUp(context, flags, { body, image, labels, validForMs });
   if (lookup.kind === "none") {
     const reasons = lookup.reasons.map((line) => `  ${printable(line)}\n`);
     host.err(`no credential for ${image.text}\n${reasons.join("")}`);
@@ -74,50 +77,36 @@ export async function get(context: Context, flags: Flags, options: LookupOptions
   const isShort = validForMs !== undefined && endsAt !== undefined &&
     Date.parse(endsAt) < clock.wallMs() + validForMs;
   if (isShort) host.err("warning: no credential with the requested validity; this one is newest\n");
-  host.out(
-    options.output === "json"
-      ? `${JSON.stringify(jsonOf(image.text, served), null, 2)}\n`
-      : textOf(served),
-  );
+  if (output === "json") printJson(context, jsonOf(image.text, served));
+  else host.out(textOf(served));
   return EXIT.ok;
 }
 
-/** Returns undefined when no agent answered. */
-function lookupFrom(result: ApiResult<ServedCredential>): Lookup | undefined {
-  switch (result.kind) {
-    case "answered":
-      return { kind: "found", served: result.body };
-    case "refused":
-      if (result.code === "no-credential") return { kind: "none", reasons: result.details };
-      throw new AgentError("refused", `the agent returned an error: ${result.message}`);
-    case "no-agent":
-      return undefined;
-  }
-}
-
-async function queryProviders(
+/**
+ * Looks up a credential in the running agent, or in the provider chain when none answers.
+ *
+ * @throws {AgentError} `refused` when the agent returns an error.
+ */
+export async function lookUp(
   context: Context,
   flags: Flags,
-  { image, labels, validForMs }: {
-    readonly image: ImageReference;
-    readonly labels: Readonly<Record<string, string>>;
-    readonly validForMs: number | undefined;
-  },
+  { body, image, labels, validForMs }: LookupRequest,
 ): Promise<Lookup> {
-  await using chain = await openChain(context, await loadConfig(context, flags));
-  const { winner, attempts } = await chain.chain.resolve({
-    image,
-    labels,
-    ...(validForMs !== undefined && { validUntilMs: context.clock.wallMs() + validForMs }),
-  });
-  if (winner !== undefined) {
-    return { kind: "found", served: servedCredential(winner.provider, winner.candidates[0]) };
+  const config = await loadClientConfig(context, flags);
+  const path = "/v1/credentials/get";
+  const result = await queryApi<ServedCredential>(config, { method: "POST", path, body });
+  if (result.kind === "answered") return { kind: "found", served: result.body };
+  if (result.kind === "refused") {
+    if (result.code === "no-credential") return { kind: "none", reasons: result.details };
+    throw new AgentError("refused", `the agent returned an error: ${result.message}`);
   }
-  const reasons = attempts.map(({ provider, outcome }) => {
-    const detail = outcome.kind === "failed" ? outcome.detail : REASON_CODES[outcome.reason];
-    return `${provider}: ${outcome.reason}: ${detail}`;
-  });
-  return { kind: "none", reasons };
+  warnWithoutAgent(context, result);
+  await using chain = await openChain(context, await loadConfig(context, flags));
+  const validUntilMs = validForMs && context.clock.wallMs() + validForMs;
+  const { winner, attempts } = await chain.chain.resolve(defined({ image, labels, validUntilMs }));
+  return winner === undefined
+    ? { kind: "none", reasons: attempts.map(attemptText) }
+    : { kind: "found", served: servedCredential(winner.provider, winner.candidates[0]) };
 }
 
 /**
@@ -138,6 +127,7 @@ function servedCredential(provider: string, candidate: Candidate): ServedCredent
   const { credential, origin, fetchedAtMs, refreshAtMs, expiresAtMs } = candidate;
   const secret = credentialSecret(credential).reveal();
   const username = credentialUsername(credential);
+  const iso = (ms: number | undefined) => ms === undefined ? undefined : new Date(ms).toISOString();
   return {
     provider,
     credential: credential.kind === "basic"
@@ -146,23 +136,13 @@ function servedCredential(provider: string, candidate: Candidate): ServedCredent
       ? { form: "registry-token", token: secret }
       : { form: "identity-token", username, token: secret },
     origin,
-    fetchedAt: iso(fetchedAtMs),
-    ...(refreshAtMs !== undefined && { refreshAt: iso(refreshAtMs) }),
-    ...(expiresAtMs !== undefined && { expiresAt: iso(expiresAtMs) }),
+    fetchedAt: new Date(fetchedAtMs).toISOString(),
+    ...defined({ refreshAt: iso(refreshAtMs), expiresAt: iso(expiresAtMs) }),
   };
 }
 
-function jsonOf(image: string, served: ServedCredential) {
-  const { provider, credential, origin, fetchedAt, refreshAt, expiresAt } = served;
-  return {
-    image,
-    provider,
-    username: "",
-    ...credential,
-    origin,
-    fetchedAt,
-    ...defined({ refreshAt, expiresAt }),
-  };
+function jsonOf(image: string, { credential, fingerprint: _, ...served }: ServedCredential) {
+  return { image, username: "", ...credential, ...served };
 }
 
 function textOf({ credential }: ServedCredential): string {
@@ -174,8 +154,4 @@ function textOf({ credential }: ServedCredential): string {
     case "identity-token":
       return `username: ${credential.username}\nidentity token: ${credential.token}\n`;
   }
-}
-
-function iso(ms: number): string {
-  return new Date(ms).toISOString();
 }

@@ -1,22 +1,95 @@
 import { Argument, Command, CommanderError, Option } from "commander";
 import { BUILD_INFO } from "../assets/mod.ts";
-import { AgentError, ConfigError, EXIT, formatProblem, messageOf } from "../model/mod.ts";
+import {
+  AgentError,
+  alignColumns,
+  ConfigError,
+  EXIT,
+  formatProblem,
+  messageOf,
+} from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
+import { completionsOf } from "./completions.ts";
 import { CREDENTIAL_HELPER } from "./installation.ts";
+import { type OutputFormat, printJson, styleOf } from "./output.ts";
 import { addSettings, configFlags } from "./settings.ts";
+import { show, texts } from "./show.ts";
 
+const NAME = "nydus-auth-agent";
 const DESCRIPTION = "Renews the registry credentials of lazily pulled (nydus) images.";
 const LOG_LEVELS = ["debug", "info", "warning", "error"];
+const MAX_HELP_COLUMNS = 99;
 
-/** Exit codes of commands that have more than success and failure. */
-const EXIT_CODES: Readonly<Record<string, string>> = {
-  get: "0 printed, 1 no credential, 2 invalid configuration or usage",
-  explain: "0 a credential was found, 1 none was found, 2 invalid configuration or usage",
-  check: "0 the agent can work, 2 a problem keeps it from working; with --probe 1 when the " +
-    "registry serves the image for none of the credentials",
-  status: "0 ok, 3 warning, 4 critical (reads fail or are about to), 1 no agent answers, " +
-    "2 invalid configuration or usage",
-  renew: "0 success, 1 failed for an image or no agent answers, 2 invalid usage",
+/** What the help of a command shows after its options. */
+interface CommandHelp {
+  /** Arguments of the program. */
+  readonly examples: readonly string[];
+  readonly exitCodes: Readonly<Record<number, string>>;
+}
+
+const INVALID = "invalid configuration or usage";
+const IMAGE = "registry.example.com/app/web:v1";
+
+const HELP: Readonly<Record<string, CommandHelp>> = {
+  "run": {
+    examples: ["run", "run --config ./agent.toml --log-level debug"],
+    exitCodes: { 0: "stopped by a signal", 1: "failed", 2: INVALID },
+  },
+  "get": {
+    examples: [`get ${IMAGE}`, `get ${IMAGE} --valid-for 4h -o json`],
+    exitCodes: { 0: "printed", 1: "no credential", 2: INVALID },
+  },
+  "explain": {
+    examples: [`explain ${IMAGE}`, `explain ${IMAGE} -o json`],
+    exitCodes: { 0: "a credential was found", 1: "none was found", 2: INVALID },
+  },
+  "check": {
+    examples: ["check", `check --probe ${IMAGE}`, "check -o json"],
+    exitCodes: { 0: "the agent can work", 2: "a problem keeps it from working" },
+  },
+  "status": {
+    examples: ["status", "status --brief", "status --wait --timeout 30s"],
+    exitCodes: {
+      0: "ok",
+      1: "no agent answers, or it is not ready in time",
+      2: INVALID,
+      3: "warning",
+      4: "critical: reads fail or are about to",
+    },
+  },
+  "renew": {
+    examples: [`renew ${IMAGE}`, "renew --all"],
+    exitCodes: { 0: "success", 1: "failed for an image, or no agent answers", 2: INVALID },
+  },
+  "log-level": {
+    examples: ["log-level get", "log-level set debug"],
+    exitCodes: { 0: "success", 1: "no agent answers", 2: INVALID },
+  },
+  "cri-proxy": {
+    examples: ["cri-proxy status", "cri-proxy off"],
+    exitCodes: { 0: "success", 1: "pulls do not go where configured, or failed", 2: INVALID },
+  },
+  "install": {
+    examples: ["install --now", "install --root /mnt/image --dry-run"],
+    exitCodes: { 0: "success", 1: "failed", 2: "invalid usage" },
+  },
+  "uninstall": {
+    examples: ["uninstall", "uninstall --purge"],
+    exitCodes: { 0: "success", 1: "failed", 2: "invalid usage" },
+  },
+  "docker-credential": {
+    examples: ["docker-credential get <<< registry.example.com"],
+    exitCodes: { 0: "success", 1: "no credential, or failed" },
+  },
+  "show": {
+    examples: ["show", "show config.toml"],
+    exitCodes: { 0: "printed", 2: "no such text" },
+  },
+  "version": { examples: ["version -o json"], exitCodes: { 0: "printed" } },
+  "demo": {
+    examples: ["demo"],
+    exitCodes: { 0: "no read failed with the agent", 1: "a read failed, or interrupted" },
+  },
 };
 
 /** Error codes that are mistakes of the user. */
@@ -33,7 +106,7 @@ export async function runProgram(context: Context): Promise<number> {
   let exitCode: number = EXIT.ok;
   const program = commands(context, (code) => exitCode = code);
   try {
-    await program.parseAsync([...host.args], { from: "user" });
+    await program.parseAsync(commandFirst(program, host.args), { from: "user" });
     return exitCode;
   } catch (error) {
     return reportError(context, error);
@@ -43,41 +116,63 @@ export async function runProgram(context: Context): Promise<number> {
 function reportError({ host }: Context, error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.badConfig;
   if (error instanceof ConfigError) {
-    for (const problem of error.problems) host.err(`${formatProblem(problem)}\n`);
+    for (const problem of error.problems) host.err(`error: ${formatProblem(problem)}\n`);
     return EXIT.badConfig;
   }
-  host.err(`nydus-auth-agent: ${messageOf(error)}\n`);
+  host.err(`error: ${messageOf(error)}\n`);
   const isUsage = error instanceof AgentError && USAGE_ERRORS.includes(error.code);
   return isUsage ? EXIT.badConfig : EXIT.failed;
+}
+
+/** Moves the options before the command behind it: both orders are accepted. */
+function commandFirst({ commands }: Command, args: readonly string[]): string[] {
+  const withValue = commands.flatMap(({ options }) => options)
+    .flatMap(({ required, long, short }) => required ? [long, short] : []);
+  let at = 0;
+  while (args[at]?.startsWith("-")) at += withValue.includes(args[at]) ? 2 : 1;
+  return [...args.slice(at, at + 1), ...args.slice(0, at), ...args.slice(at + 1)];
 }
 
 /** Defines every command with its arguments and options. `done` receives the exit code. */
 export function commands(context: Context, done: (code: number) => void): Command {
   const { host } = context;
-  const program = new Command("nydus-auth-agent")
+  const columns = host.stdoutIsTerminal ? host.terminalSize().columns : MAX_HELP_COLUMNS;
+  const width = () => Math.min(columns, MAX_HELP_COLUMNS);
+  const program = new Command(NAME)
     .description(DESCRIPTION)
     .version(versionLine(context), "-V, --version", "print the version")
+    .helpOption("-h, --help", "print the help")
+    .helpCommand(false)
     .exitOverride()
-    .configureOutput({ writeOut: (text) => host.out(text), writeErr: (text) => host.err(text) })
-    .showHelpAfterError("(run with --help for usage)");
+    .configureOutput({
+      writeOut: (text) => host.out(text),
+      writeErr: (text) => host.err(text),
+      getOutHelpWidth: width,
+      getErrHelpWidth: width,
+    })
+    .showHelpAfterError(`run ${NAME} --help for usage`)
+    .addHelpText("after", `\nExample:\n  ${NAME} check --help`);
   const add: Add = (text, options = {}) => {
-    const command = program.command(text, options).exitOverride().copyInheritedSettings(program);
-    const codes = EXIT_CODES[command.name()];
-    return codes === undefined ? command : command.addHelpText("after", `\nExit codes: ${codes}.`);
+    const command = program.command(text, options).exitOverride().copyInheritedSettings(program)
+      .helpOption("-h, --help", "print the help")
+      .option("--no-color", "print without colors");
+    command.showHelpAfterError(`run ${NAME} ${command.name()} --help for usage`);
+    const help = HELP[command.name()];
+    return help === undefined ? command : command.addHelpText("after", helpText(help));
   };
-  const addConfigured: Add = (text) => {
-    const command = add(text);
-    configured.push(command);
-    return command;
-  };
-  const configured: Command[] = [];
-  const actions = { context, add, addConfigured, done };
-  addQueryCommands(actions);
-  addControlCommands(actions);
-  addInstallCommands(actions);
-  addOtherCommands(actions);
-  configured.forEach(addSettings); // last, below the commands' own options
+  const definitions = { context, add, done };
+  addQueryCommands(definitions);
+  addControlCommands(definitions);
+  addInstallCommands(definitions);
+  addOtherCommands(definitions, program);
+  addSettings(program.commands); // last, below the commands' own options
   return program;
+}
+
+function helpText({ examples, exitCodes }: CommandHelp): string {
+  const codes = Object.entries(exitCodes).map(([code, meaning]) => ["", code, meaning]);
+  const lines = examples.map((example) => `  ${NAME} ${example}\n`);
+  return `\nExamples:\n${lines.join("")}\nExit codes:\n${alignColumns(codes).trimEnd()}`;
 }
 
 type Add = (text: string, options?: { readonly hidden?: boolean }) => Command;
@@ -85,27 +180,25 @@ type Add = (text: string, options?: { readonly hidden?: boolean }) => Command;
 interface Definitions {
   readonly context: Context;
   readonly add: Add;
-  /** Adds a command with the options for configuration keys. */
-  readonly addConfigured: Add;
   readonly done: (code: number) => void;
 }
 
 const outputOption = () =>
-  new Option("--output <format>", "output format").choices(["text", "json"]).default("text");
+  new Option("-o, --output <format>", "output format").choices(["text", "json"]).default("text");
 
 /** Appends the value of a repeatable option. */
 function append(value: string, previous: string[] = []): string[] {
   return [...previous, value];
 }
 
-function addQueryCommands({ context, addConfigured, done }: Definitions): void {
-  addConfigured("run").description("Run the agent in the foreground.")
+function addQueryCommands({ context, add, done }: Definitions): void {
+  add("run").description("Run the agent in the foreground.")
     .action(async (options) => {
       const { run } = await import("../agent/mod.ts");
       done(await run(context, configFlags(options)));
     });
   const lookup = (text: string) =>
-    addConfigured(text).argument("<ref>", "image reference")
+    add(text).argument("<ref>", "image reference")
       .option("--valid-for <duration>", "minimum remaining validity, such as 4h")
       .option("--label <key=value>", "label of the snapshot; repeatable", append)
       .addOption(outputOption());
@@ -121,47 +214,53 @@ function addQueryCommands({ context, addConfigured, done }: Definitions): void {
       const { validFor, output } = options;
       done(await explain(context, configFlags(options), { ref, labels, validFor, output }));
     });
-  addConfigured("check").argument("[refs...]", "images to query every provider for")
+  add("check").argument("[refs...]", "images to query every provider for")
     .description("Check the configuration, the host and the node for problems.")
-    .option("--probe <ref>", "probe the registry of this image with each credential for it")
+    .option("--probe", "also probe the registry of each image with each credential for it")
+    .addOption(outputOption())
     .action(async (refs, options) => {
       const { check } = await import("./check.ts");
-      done(await check(context, configFlags(options), { refs, probe: options.probe }));
+      const { probe = false, output } = options;
+      done(await check(context, configFlags(options), { refs, probe, output }));
     });
-  addConfigured("status").addOption(outputOption())
+  add("status").addOption(outputOption())
     .description("Show the status of the running agent.")
-    .option("--watch", "refresh every 2 seconds")
+    .option("--brief", "print only the summary")
+    .option("--wait", "wait until the agent is ready")
+    .option("--timeout <duration>", "limit of --wait", "2m")
     .action(async (options) => {
       const { status } = await import("./status.ts");
-      const { output, watch = false } = options;
-      done(await status(context, configFlags(options), { output, watch }));
+      const { output, brief = false, wait = false, timeout } = options;
+      done(await status(context, configFlags(options), { output, brief, wait, timeout }));
     });
 }
 
-function addControlCommands({ context, addConfigured, done }: Definitions): void {
-  addConfigured("renew").argument("[ref]", "image reference")
+function addControlCommands({ context, add, done }: Definitions): void {
+  add("renew").argument("[ref]", "image reference")
     .description("Renew the credential of an image now, bypassing caches and backoffs.")
     .option("--all", "renew every mounted image").addOption(outputOption())
     .action(async (ref, options) => {
       const { renew } = await import("./agent_control.ts");
       const { all = false, output } = options;
-      const only = ref !== undefined && { ref };
-      done(await renew(context, configFlags(options), { all, output, ...only }));
+      done(await renew(context, configFlags(options), { ref, all, output }));
     });
-  addConfigured("log-level")
+  add("log-level")
     .addArgument(new Argument("<action>", "get or set").choices(["get", "set"]))
     .addArgument(new Argument("[level]", "log level").choices(LOG_LEVELS))
     .description("Print or change the log level of the running agent.")
+    .addOption(outputOption())
     .action(async (action, level, options) => {
       const { logLevel } = await import("./agent_control.ts");
-      done(await logLevel(context, configFlags(options), action, level));
+      const { output } = options;
+      done(await logLevel(context, configFlags(options), { action, level, output }));
     });
-  addConfigured("cri-proxy")
+  add("cri-proxy")
     .addArgument(new Argument("<action>", "on, off or status").choices(["on", "off", "status"]))
     .description("Route image pulls through the CRI proxy or past it, or show where they go.")
+    .addOption(outputOption())
     .action(async (action, options) => {
       const { criProxy } = await import("./cri_proxy.ts");
-      done(await criProxy(context, configFlags(options), action));
+      done(await criProxy(context, configFlags(options), action, options.output));
     });
 }
 
@@ -188,7 +287,7 @@ function addInstallCommands({ context, add, done }: Definitions): void {
     });
 }
 
-function addOtherCommands({ context, add, done }: Definitions): void {
+function addOtherCommands({ context, add, done }: Definitions, program: Command): void {
   // The protocol defines the answer to an unknown action, so there are no choices.
   add("docker-credential").argument("<action>", "get, list, store, erase or version")
     .description("Run as a docker credential helper; reads its input from stdin.")
@@ -200,23 +299,34 @@ function addOtherCommands({ context, add, done }: Definitions): void {
     .description(
       "Print a file from the program: units, sample configurations, alert rules, man page.",
     )
-    .action(async (name, _options, command: Command) => {
-      const { show } = await import("./show.ts");
-      const program = command.parent ?? command;
-      done(show(name, program, { out: context.host.out, err: context.host.err }));
-    });
+    .action((name) => done(show(context, program, name)));
   add("version").description("Print the version and the build.")
     .addOption(outputOption())
-    .action(({ output }) => {
-      const json = JSON.stringify(buildOf(context));
-      context.host.out(`${output === "json" ? json : versionLine(context)}\n`);
+    .action(({ output }: { readonly output: OutputFormat }) => {
+      if (output === "json") printJson(context, buildOf(context));
+      else context.host.out(`${versionLine(context)}\n`);
       done(EXIT.ok);
     });
   add("demo").description("Demonstrate the renewal on a simulated node, in about 20 seconds.")
     .addOption(outputOption())
     .action(async ({ output }) => {
       const { demo } = await import("../simulator/mod.ts");
-      done(await demo(context, { output }));
+      done(await demo(context, { output, ...styleOf(context) }));
+    });
+  add("help").argument("[command]").description("Print the help of a command.")
+    .action((name) => {
+      const command = name === undefined
+        ? program
+        : program.commands.find((command) => command.name() === name);
+      if (command === undefined) program.error(`error: unknown command '${name}'`);
+      command.help();
+    });
+  add("complete", { hidden: true }).argument("[words...]").helpOption(false)
+    .description("Print completions of the last word, for a shell.")
+    .action((words: string[]) => {
+      const names = [...texts(program).keys()];
+      context.host.out(completionsOf(program, words, names).map((word) => `${word}\n`).join(""));
+      done(EXIT.ok);
     });
   add("simnode-daemon", { hidden: true }).description("A nydusd of the simulated node.")
     .allowUnknownOption().allowExcessArguments().argument("[args...]")
@@ -234,5 +344,5 @@ function buildOf({ host }: Context) {
 
 function versionLine(context: Context): string {
   const { version, commit, denoVersion } = buildOf(context);
-  return `nydus-auth-agent ${version} (commit ${commit}, deno ${denoVersion})`;
+  return `${NAME} ${version} (commit ${commit}, deno ${denoVersion})`;
 }

@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import { CONFIG_KEYS, type Flags } from "../config/mod.ts";
+import { CONFIG_KEYS, flagName, type Flags } from "../config/mod.ts";
 
 /** A command-line option for a configuration key. */
 interface ConfigFlag {
@@ -22,20 +22,45 @@ const CONFIG_FLAGS: readonly ConfigFlag[] = [
   },
   ...CONFIG_KEYS.flatMap(({ flag: name, description, path, type, ...key }): ConfigFlag[] => {
     if (name === undefined) return [];
-    const long = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
-    const value = type.kind === "choice" ? type.choices.join("|") : type.kind;
+    const long = flagName(name);
     const byDefault = key.default === undefined ? "" : `, default ${key.default}`;
-    return [{ name, long, value, help: `${description} (${path}${byDefault})` }];
+    return [{ name, long, value: type.name, help: `${description} (${path}${byDefault})` }];
   }),
 ];
 
 const HELP_GROUP = "Settings (also keys of the configuration file):";
 
-/** Adds the options for configuration keys, below the command's own options. */
-export function addSettings(command: Command): void {
-  for (const { name, long, value, help } of CONFIG_FLAGS) {
-    const option = new Option(`${long} <${value}>`, help);
-    command.addOption(name === "config" ? option : option.helpGroup(HELP_GROUP));
+const CLIENT = ["config", "apiSocket"];
+const LOOKUP = [
+  ...CLIENT,
+  "snapshotterConfig",
+  "dockerConfig",
+  "credentialProviderConfig",
+  "credentialProviderBinDir",
+  "kubeconfig",
+];
+const ALL = CONFIG_FLAGS.map(({ name }) => name);
+
+/** The settings that each command uses. */
+const USED: Readonly<Record<string, readonly string[]>> = {
+  "run": ALL,
+  "check": ALL,
+  "get": LOOKUP,
+  "explain": LOOKUP,
+  "status": [...CLIENT, "address"],
+  "renew": CLIENT,
+  "log-level": CLIENT,
+  "cri-proxy": ["config"],
+};
+
+/** Adds the options for configuration keys that commands use, below their own options. */
+export function addSettings(commands: readonly Command[]): void {
+  for (const command of commands) {
+    for (const { name, long, value, help } of CONFIG_FLAGS) {
+      if (!USED[command.name()]?.includes(name)) continue;
+      const option = new Option(`${long} <${value}>`, help);
+      command.addOption(name === "config" ? option : option.helpGroup(HELP_GROUP));
+    }
   }
 }
 

@@ -1,14 +1,9 @@
 import type { Argument, Command, Option } from "commander";
 import { asset, assetNames, describeAsset, manualTemplate } from "../assets/mod.ts";
-import { alignColumns, EXIT } from "../model/mod.ts";
-import { completionScript, SHELLS } from "./completions.ts";
+import { AgentError, alignColumns, EXIT } from "../model/mod.ts";
+import type { Context } from "../platform/mod.ts";
+import { COMPLETION_SCRIPTS } from "./completions.ts";
 import { isSetting } from "./settings.ts";
-
-/** Output of `show`. */
-export interface ShowOutput {
-  readonly out: (text: string) => void;
-  readonly err: (text: string) => void;
-}
 
 interface Text {
   readonly description: string;
@@ -22,28 +17,31 @@ export function texts(program: Command): ReadonlyMap<string, Text> {
     found.set(name, { description: describeAsset(name), text: () => asset(name) });
   }
   found.set("nydus-auth-agent.1", { description: "man page", text: () => manualPage(program) });
-  for (const shell of SHELLS) {
-    const text = () => completionScript(program, shell, [...found.keys()]);
-    found.set(`completion.${shell}`, { description: `completions for ${shell}`, text });
+  for (const [shell, script] of Object.entries(COMPLETION_SCRIPTS)) {
+    found.set(`completion.${shell}`, {
+      description: `completions for ${shell}`,
+      text: () => script,
+    });
   }
   return found;
 }
 
-/** `show [NAME]`: prints a text that the program contains, or the list of names. */
-export function show(name: string | undefined, program: Command, { out, err }: ShowOutput): number {
+/**
+ * `show [NAME]`: prints a text that the program contains, or the list of names.
+ *
+ * @throws {AgentError} `usage` for an unknown name.
+ */
+export function show({ host }: Context, program: Command, name: string | undefined): number {
   const known = texts(program);
-  if (name === undefined) {
-    out(alignColumns([...known].map(([name, { description }]) => [name, description])));
-    return EXIT.ok;
-  }
-  const found = known.get(name);
-  if (found === undefined) {
-    err(
-      `nydus-auth-agent: show ${name}: no such text; run \`nydus-auth-agent show\` for the list\n`,
+  const found = name === undefined ? undefined : known.get(name);
+  if (name !== undefined && found === undefined) {
+    throw new AgentError(
+      "usage",
+      `show ${name}: no such text; run \`nydus-auth-agent show\` for the list`,
     );
-    return EXIT.badConfig;
   }
-  out(found.text());
+  const list = () => alignColumns([...known].map(([name, { description }]) => [name, description]));
+  host.out(found?.text() ?? list());
   return EXIT.ok;
 }
 

@@ -5,18 +5,40 @@ import {
   loadAgentConfig,
   loadClientConfig,
 } from "../config/mod.ts";
-import { ConfigError, EXIT, formatProblem, messageOf } from "../model/mod.ts";
-import type { HealthLevel } from "../observability/mod.ts";
+import {
+  AgentError,
+  type AgentStatus,
+  alignColumns,
+  ConfigError,
+  type DaemonStatus,
+  EXIT,
+  formatDuration,
+  formatProblem,
+  type ImageStatus,
+  messageOf,
+  parseDurationMs,
+  printable,
+} from "../model/mod.ts";
+import {
+  type HealthLevel,
+  type HealthView,
+  imageLabel,
+  imageViews,
+  mountLevel,
+} from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { type AgentReply, queryAgent } from "./agent_client.ts";
-import { statusText, summaryText } from "./status_text.ts";
-import { clipped, printable, type TextStyle, wrapped } from "./terminal_text.ts";
+import { colored, type OutputFormat, printJson, styleOf, type TextStyle } from "./output.ts";
 
 /** Options of `status`. */
 export interface StatusOptions {
-  readonly output: string;
-  /** Print the status repeatedly until a signal. */
-  readonly watch: boolean;
+  readonly output: OutputFormat;
+  /** Print only the summary. */
+  readonly brief: boolean;
+  /** Wait until the agent is ready. */
+  readonly wait: boolean;
+  /** Limit of the wait, such as `30s`. */
+  readonly timeout: string;
 }
 
 /** Exit codes by health level, for scripts. */
@@ -26,31 +48,57 @@ export const LEVEL_EXIT: Readonly<Record<HealthLevel, number>> = {
   critical: EXIT.critical,
 };
 
+const WAIT_INTERVAL_MS = 500;
+
 /**
  * `status`: prints the health and the state of the running agent. The exit code is that of the
- * health level, or 1 when no agent answers; with `watch`, 0 after a signal.
+ * health level, or 1 when no agent answers, or when it is not ready within the timeout of a wait.
  */
 export async function status(
   context: Context,
   flags: Flags,
-  { output, watch }: StatusOptions,
+  { output, brief, wait, timeout }: StatusOptions,
 ): Promise<number> {
-  const { host } = context;
+  const { host, clock } = context;
+  const timeoutMs = parseDurationMs(timeout);
   const config = await loadConfigForStatus(context, flags);
   // An explicit address selects the agent; the API socket may belong to another one.
   const query = () => queryAgent(context, config, { atAddress: flags["address"] !== undefined });
-  if (watch) return await watchStatus(context, query, output);
-  let reply: AgentReply;
-  try {
-    reply = await query();
-  } catch (error) {
-    host.err(`${printable(messageOf(error))}\n`);
-    return EXIT.failed;
+  const { status, health } = wait
+    ? await untilReady(context, query, timeoutMs, timeout)
+    : await query();
+  const { summary, level } = health;
+  if (output === "json") {
+    printJson(context, { summary, level, ...(!brief && { ...status, health }) });
+  } else {
+    const style = styleOf(context);
+    const rest = brief ? "" : `\n${statusText(status, clock.wallMs(), style)}`;
+    host.out(`${summaryText(health, style)}\n${rest}`);
   }
-  host.out(
-    output === "json" ? `${JSON.stringify(jsonOf(reply), null, 2)}\n` : textOf(context, reply),
-  );
-  return LEVEL_EXIT[reply.health.level];
+  return LEVEL_EXIT[level];
+}
+
+/**
+ * Waits until the agent answers and has completed its first reconcile.
+ *
+ * @throws {AgentError} `unreachable` after the timeout.
+ */
+async function untilReady(
+  { clock }: Context,
+  query: () => Promise<AgentReply>,
+  timeoutMs: number,
+  timeout: string,
+): Promise<AgentReply> {
+  const deadlineMs = clock.monotonicMs() + timeoutMs;
+  while (true) {
+    const reply = await query().catch((error) => messageOf(error));
+    if (typeof reply !== "string" && reply.health.ready) return reply;
+    if (clock.monotonicMs() >= deadlineMs) {
+      const reason = typeof reply === "string" ? reply : reply.health.summary;
+      throw new AgentError("unreachable", `the agent is not ready after ${timeout}: ${reason}`);
+    }
+    await clock.sleep(WAIT_INTERVAL_MS);
+  }
 }
 
 /**
@@ -77,100 +125,153 @@ async function loadConfigForStatus(context: Context, flags: Flags): Promise<Agen
   }
 }
 
-function jsonOf({ status, health }: AgentReply) {
-  return { summary: health.summary, level: health.level, ...status, health };
+/** Returns the status summary after its level. */
+function summaryText(
+  { level, summary }: Pick<HealthView, "level" | "summary">,
+  style: TextStyle,
+): string {
+  return `${colored(level, level, style)}: ${printable(summary)}`;
 }
 
-function textOf({ host, clock }: Context, { status, health }: AgentReply): string {
-  const style: TextStyle = { color: host.stdoutIsTerminal && !host.env["NO_COLOR"] };
-  return `${summaryText(health, style)}\n\n${statusText(status, clock.wallMs(), style)}`;
-}
-
-const WATCH_INTERVAL_MS = 2_000;
-/** Switches to the alternate screen without a cursor, and back. */
-const ENTER_SCREEN = "\x1b[?1049h\x1b[?25l";
-const LEAVE_SCREEN = "\x1b[?25h\x1b[?1049l";
-const CLEAR_SCREEN = "\x1b[H\x1b[J";
-
-/**
- * Prints the status every two seconds until a signal, or until the output is closed: in a terminal as
- * a table that is redrawn; in a pipe as a line when the summary changes, other than by its numbers;
- * as JSON one line each time.
- */
-export async function watchStatus(
-  context: Context,
-  query: () => Promise<AgentReply>,
-  output: string,
-): Promise<number> {
-  const { host, clock } = context;
-  const stop = new AbortController();
-  using _signals = host.onSignal(["SIGTERM", "SIGINT"], () => stop.abort());
-  const isScreen = output !== "json" && host.stdoutIsTerminal;
-  const show = isScreen
-    ? screenPrinter(context)
-    : output === "json"
-    ? jsonPrinter(context)
-    : summaryPrinter(context);
-  if (isScreen) host.out(ENTER_SCREEN);
-  try {
-    while (!stop.signal.aborted) {
-      const isOpen = show(await query().catch((error) => printable(messageOf(error))));
-      if (!isOpen) break;
-      await clock.sleep(WATCH_INTERVAL_MS, { signal: stop.signal });
-    }
-  } catch (error) {
-    if (!stop.signal.aborted) throw error;
-  } finally {
-    if (isScreen) host.out(LEAVE_SCREEN);
+/** Returns the complete status as tables, problems first. */
+export function statusText(status: AgentStatus, nowMs: number, style: TextStyle): string {
+  const sections = [
+    imageTable(status, nowMs, style),
+    mountTable(status, style),
+    ...providerTables(status, nowMs),
+  ];
+  if (status.problems.length > 0) {
+    const rows = status.problems.map((p) => [p.source, printable(p.subject), printable(p.detail)]);
+    sections.push(alignColumns([["SOURCE", "SUBJECT", "PROBLEM"], ...rows]));
   }
-  return EXIT.ok;
+  return sections.join("\n");
 }
 
-/** Prints a reply, or why there is none; returns false when the output is closed. */
-type Printer = (reply: AgentReply | string) => boolean;
-
-function screenPrinter(context: Context): Printer {
-  const { host, clock } = context;
-  let lastReplyMs: number | undefined;
-  return (reply) => {
-    const time = timeText(clock.wallMs());
-    if (typeof reply === "string") {
-      const last = lastReplyMs === undefined ? "" : `; last answer at ${timeText(lastReplyMs)}`;
-      return host.out(`${CLEAR_SCREEN}${time}  ${reply}${last}\n`);
-    }
-    lastReplyMs = clock.wallMs();
-    const { columns, rows } = host.terminalSize();
-    const [summary = "", ...rest] = textOf(context, reply).trimEnd().split("\n");
-    const lines = [...wrapped(`${time}  ${summary}`, columns), ...rest];
-    const available = Math.max(1, rows - 1);
-    const shown = lines.length > available ? lines.slice(0, available - 1) : lines;
-    const more = lines.length > available ? [`… ${lines.length - shown.length} more lines`] : [];
-    return host.out(
-      CLEAR_SCREEN + [...shown, ...more].map((line) => clipped(line, columns)).join("\n"),
-    );
-  };
+function imageTable(status: AgentStatus, nowMs: number, style: TextStyle): string {
+  const views = imageViews(status, nowMs);
+  const rows = views.map(({ image, word, mounts }) => [
+    printable(imageLabel(image)),
+    word,
+    image.provider ?? "none",
+    image.expiresAtMs === undefined ? "-" : span(image.expiresAtMs - nowMs),
+    nextText(image, nowMs),
+    String(mounts.length),
+    image.lastFailure === undefined
+      ? ""
+      : `${image.lastFailure.reason}: ${printable(image.lastFailure.detail)}`,
+  ]);
+  const header = [
+    "IMAGE",
+    "HEALTH",
+    "PROVIDER",
+    "EXPIRES IN",
+    "NEXT RENEWAL",
+    "MOUNTS",
+    "LAST FAILURE",
+  ];
+  const lines = alignColumns([header, ...rows]).split("\n");
+  // Colored after alignment, because color codes have no width.
+  return lines.map((line, i) => {
+    const view = views[i - 1];
+    return view === undefined ? line : colorWord(line, view.word, view.level, style);
+  }).join("\n");
 }
 
-function summaryPrinter({ host, clock }: Context): Printer {
-  let previous = "";
-  return (reply) => {
-    const text = typeof reply === "string"
-      ? `no answer: ${reply}`
-      : `${reply.health.level}: ${printable(reply.health.summary)}`;
-    const shape = text.replace(/\d+(?:\.\d+)?(?:ms|[dhms])?/g, "0").replace(/(?:0)+/g, "0");
-    const isChanged = shape !== previous;
-    previous = shape;
-    return !isChanged || host.out(`${new Date(clock.wallMs()).toISOString()} ${text}\n`);
-  };
+function colorWord(line: string, word: string, level: HealthLevel, style: TextStyle): string {
+  const at = line.indexOf(` ${word} `);
+  if (at < 0) return line;
+  return line.slice(0, at + 1) + colored(level, word, style) + line.slice(at + 1 + word.length);
 }
 
-function jsonPrinter({ host }: Context): Printer {
-  return (reply) => {
-    const line = typeof reply === "string" ? { error: reply } : jsonOf(reply);
-    return host.out(`${JSON.stringify(line)}\n`);
-  };
+function nextText({ provider, nextAttemptAtMs }: ImageStatus, nowMs: number): string {
+  if (provider === undefined || provider === "adopted") {
+    return nextAttemptAtMs === undefined ? "-" : span(nextAttemptAtMs - nowMs);
+  }
+  return nextAttemptAtMs === undefined ? "when it changes" : span(nextAttemptAtMs - nowMs);
 }
 
-function timeText(ms: number): string {
-  return new Date(ms).toISOString().slice(11, 19);
+/** Lists mounts with problems first: the end may not fit on the screen. */
+function mountTable({ daemons, nowMs }: AgentStatus, style: TextStyle): string {
+  const mounts = daemons.flatMap((daemon) =>
+    daemon.instances.map((instance) => ({ daemon, instance, level: mountLevel(instance) }))
+  );
+  const sorted = mounts.toSorted((a, b) => Number(a.level === "ok") - Number(b.level === "ok"));
+  const rows = sorted.map(({ daemon, instance }) => [
+    printable(daemon.id),
+    daemon.state,
+    printable(instance.snapshotId),
+    deliveryText(instance),
+    readsFailText(instance, nowMs),
+    printable(`${instance.image ?? "-"}${instance.host ? ` (from ${instance.host})` : ""}`),
+    printable(instance.deliveryDetail ?? instance.imageProblem ?? ""),
+  ]);
+  const header = ["DAEMON", "STATE", "SNAPSHOT", "DELIVERY", "READS FAIL IN", "IMAGE", "DETAIL"];
+  const table = alignColumns([header, ...rows]).split("\n").map((line, i) => {
+    const mount = sorted[i - 1];
+    return mount === undefined
+      ? line
+      : colorWord(line, mount.instance.delivery, mount.level, style);
+  }).join("\n");
+  return table + toleranceText(daemons, nowMs);
+}
+
+function deliveryText({ delivery, provenReads }: DaemonStatus["instances"][number]): string {
+  return delivery === "proven" && provenReads !== undefined
+    ? `proven (${provenReads} reads)`
+    : delivery;
+}
+
+function readsFailText(
+  { readsFailAtMs }: Pick<DaemonStatus["instances"][number], "readsFailAtMs">,
+  nowMs: number,
+): string {
+  return readsFailAtMs === undefined ? "-" : span(readsFailAtMs - nowMs);
+}
+
+/** Describes how long the node tolerates an outage of all providers. */
+function toleranceText(daemons: readonly DaemonStatus[], nowMs: number): string {
+  const [first] = daemons.flatMap(({ instances }) => instances)
+    .filter(({ readsFailAtMs }) => readsFailAtMs !== undefined)
+    .sort((a, b) => (a.readsFailAtMs ?? 0) - (b.readsFailAtMs ?? 0));
+  if (first === undefined) return "";
+  const isPast = (first.readsFailAtMs ?? 0) <= nowMs;
+  const when = isPast ? "already fails" : `fails in ${readsFailText(first, nowMs)}`;
+  return `if no provider answers from now on, the first read ${when}\n`;
+}
+
+function providerTables({ providers = [], plugins = [] }: AgentStatus, nowMs: number): string[] {
+  const tables: string[] = [];
+  const used = providers.filter(({ last }) => last !== undefined && last.reason !== "not-enabled");
+  if (used.length > 0) {
+    const rows = used.map(({ name, requests, failures, last, lastFailure }) => [
+      name,
+      String(requests),
+      String(failures),
+      last?.reason ?? "-",
+      lastFailure === undefined
+        ? ""
+        : `${lastFailure.reason}: ${printable(lastFailure.detail)} (${
+          span(lastFailure.atMs - nowMs)
+        })`,
+    ]);
+    const header = ["PROVIDER", "REQUESTS", "FAILED", "LAST RESULT", "LAST FAILURE"];
+    tables.push(alignColumns([header, ...rows]));
+  }
+  if (plugins.length > 0) {
+    const rows = plugins.map((plugin) => [
+      printable(plugin.name),
+      String(plugin.executions),
+      String(plugin.failures),
+      formatDuration(plugin.lastDurationMs),
+      span(plugin.lastAtMs - nowMs),
+      printable(plugin.lastFailure?.detail ?? ""),
+    ]);
+    const header = ["PLUGIN", "EXECUTIONS", "FAILED", "DURATION", "LAST RUN", "LAST FAILURE"];
+    tables.push(alignColumns([header, ...rows]));
+  }
+  return tables;
+}
+
+function span(ms: number): string {
+  return ms < 0 ? `${formatDuration(-ms)} ago` : formatDuration(ms);
 }

@@ -8,6 +8,8 @@ export interface AgentConfig {
   readonly hash: string;
   /** Valid settings that are probably mistakes; printed by `check`, logged by `run`. */
   readonly warnings: readonly ConfigProblem[];
+  /** Every setting as JSON, by key path, to compare configurations. */
+  readonly values: Readonly<Record<string, string>>;
   readonly node: NodeConfig;
   readonly renewal: RenewalConfig;
   readonly providers: ProvidersConfig;

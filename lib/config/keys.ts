@@ -1,206 +1,348 @@
-import { type ConfigKey, key } from "./key.ts";
-import { PROVIDER_KEYS } from "./provider_keys.ts";
+import { defined } from "../model/mod.ts";
+import {
+  ADDRESS,
+  BOOLEAN,
+  choice,
+  DAEMON_ID,
+  duration,
+  GROUP,
+  HOST_PATTERNS,
+  integer,
+  KUBE_NAME,
+  PATH,
+  PATH_OR_OFF,
+  type RawValue,
+  REFERENCE,
+  type ValueType,
+} from "./value_type.ts";
 
-/** The snapshotter's drivers. */
-export const FS_DRIVERS = ["fusedev", "fscache", "blockdev", "nodev", "proxy"] as const;
-/** The snapshotter's daemon modes; `multiple` is the older name of `dedicated`. */
-export const DAEMON_MODES = ["multiple", "dedicated", "shared", "none"] as const;
+/** A key of the configuration file, as used by validation, reference and completions. */
+export interface ConfigKey<Path extends string = string, Value = unknown> {
+  /** Key path; `daemons[].ref` is the `ref` of a `[[daemons]]` entry. */
+  readonly path: Path;
+  readonly type: ValueType<Value>;
+  readonly description: string;
+  /** As in TOML; undefined if it depends on something else, described in `defaultNote`. */
+  readonly default?: RawValue;
+  readonly defaultNote?: string;
+  /** A valid value, for messages and the sample. */
+  readonly example: RawValue;
+  /** Environment variable; undefined for a key that only a file can set. */
+  readonly env?: string;
+  /** Command-line option in camel case, if there is one. */
+  readonly flag?: string;
+}
 
-const WEEK_MS = 168 * 3_600_000;
+/** Prefix of the agent's environment variables. */
+export const ENVIRONMENT_PREFIX = "NYDUS_AUTH_AGENT_";
+
+/** Returns the variable of a key: `renewal.check_interval` is `…_RENEWAL_CHECK_INTERVAL`. */
+export function environmentName(path: string): string {
+  return `${ENVIRONMENT_PREFIX}${path.replaceAll(".", "_").toUpperCase()}`;
+}
+
+/** Returns the option of a flag: `checkInterval` is `--check-interval`. */
+export function flagName(flag: string): string {
+  return `--${flag.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+/** Returns a value in TOML notation. */
+export function tomlLiteral(value: RawValue): string {
+  if (typeof value === "object") return `[${value.map(tomlLiteral).join(", ")}]`;
+  return typeof value === "string" ? JSON.stringify(value) : String(value);
+}
+
+function key<const Path extends string, Value>(
+  path: Path,
+  type: ValueType<Value>,
+  description: string,
+  rest: Partial<Pick<ConfigKey, "default" | "defaultNote" | "example" | "flag">>,
+): ConfigKey<Path, Value> {
+  const onlyInFile = path === "version" || path.includes("[]");
+  const env = onlyInFile ? undefined : environmentName(path);
+  const example = rest.example ?? rest.default ?? "";
+  return { path, type, description, ...rest, example, ...defined({ env }) };
+}
+
 const HOUR_MS = 3_600_000;
+const WEEK_MS = 168 * HOUR_MS;
+const PROVIDER_LIMIT = duration(100, 600_000);
+/** The snapshotter's drivers. */
+export const FS_DRIVER = choice("fusedev", "fscache", "blockdev", "nodev", "proxy");
+/** The snapshotter's daemon modes; `multiple` is the older name of `dedicated`. */
+export const DAEMON_MODE = choice("multiple", "dedicated", "shared", "none");
 
-const SNAPSHOTTER_KEYS = [
-  key("version", { kind: "integer", min: 1, max: 1 }, {
-    default: 1,
-    description: "Version of the file format.",
-  }),
-  key("snapshotter.config", { kind: "path", off: true }, {
-    default: "/etc/nydus/config.toml",
-    defaultNote: "if it exists",
-    flag: "snapshotterConfig",
-    description: "The snapshotter's configuration file, whose settings are used as defaults. " +
+/** Every key with a single value: all except those of `[[daemons]]`. */
+export const SINGLE_CONFIG_KEYS = [
+  key("version", integer(1, 1), "Version of the file format.", { default: 1 }),
+  key(
+    "snapshotter.config",
+    PATH_OR_OFF,
+    "The snapshotter's configuration file, whose settings are used as defaults. " +
       `"off" ignores it.`,
-  }),
-  key("snapshotter.root", { kind: "path" }, {
-    defaultNote: "the snapshotter's `root`",
-    example: "/var/lib/containerd/io.containerd.snapshotter.v1.nydus",
-    flag: "root",
-    field: "node.root",
-    description:
-      "The snapshotter's root folder, with the sockets and configuration files of the daemons.",
-  }),
-  key("snapshotter.system_address", { kind: "path", off: true }, {
-    defaultNote: "the snapshotter's `[system] address`",
-    example: "/run/containerd-nydus/system.sock",
-    flag: "systemAddress",
-    field: "node.systemSocket",
-    description:
-      `Socket of the snapshotter's system API. With "off", daemons are discovered only ` +
+    { default: "/etc/nydus/config.toml", defaultNote: "if it exists", flag: "snapshotterConfig" },
+  ),
+  key(
+    "snapshotter.root",
+    PATH,
+    "The snapshotter's root folder, with the sockets and configuration files of the daemons.",
+    {
+      defaultNote: "the snapshotter's `root`",
+      example: "/var/lib/containerd/io.containerd.snapshotter.v1.nydus",
+      flag: "snapshotterRoot",
+    },
+  ),
+  key(
+    "snapshotter.system_address",
+    PATH_OR_OFF,
+    `Socket of the snapshotter's system API. With "off", daemons are discovered only ` +
       "in the root folder.",
-  }),
-  key("snapshotter.fs_driver", { kind: "choice", choices: FS_DRIVERS }, {
-    defaultNote: "the snapshotter's `[daemon] fs_driver`",
-    example: "fusedev",
-    flag: "fsDriver",
-    field: "node.fsDriver",
-    description: "Driver of the daemons, which determines the format of their configuration files.",
-  }),
-  key("snapshotter.daemon_mode", { kind: "choice", choices: DAEMON_MODES }, {
-    defaultNote: "the snapshotter's `daemon_mode`",
-    example: "dedicated",
-    flag: "daemonMode",
-    field: "node.daemonMode",
-    description:
-      `One daemon per RAFS instance ("dedicated", formerly "multiple"), or one for all ` +
+    {
+      defaultNote: "the snapshotter's `[system] address`",
+      example: "/run/containerd-nydus/system.sock",
+      flag: "systemAddress",
+    },
+  ),
+  key(
+    "snapshotter.fs_driver",
+    FS_DRIVER,
+    "Driver of the daemons, which determines the format of their configuration files.",
+    { defaultNote: "the snapshotter's `[daemon] fs_driver`", example: "fusedev", flag: "fsDriver" },
+  ),
+  key(
+    "snapshotter.daemon_mode",
+    DAEMON_MODE,
+    `One daemon per RAFS instance ("dedicated", formerly "multiple"), or one for all ` +
       `("shared").`,
-  }),
-] as const;
-
-const RENEWAL_KEYS = [
-  key("renewal.check_interval", { kind: "duration", minMs: 100, maxMs: HOUR_MS }, {
-    default: "1m",
-    flag: "checkInterval",
-    field: "renewal.checkIntervalMs",
-    description: "Interval between two reconciles of the credentials in the daemons. Changes of " +
+    { defaultNote: "the snapshotter's `daemon_mode`", example: "dedicated", flag: "daemonMode" },
+  ),
+  key(
+    "renewal.check_interval",
+    duration(100, HOUR_MS),
+    "Interval between two reconciles of the credentials in the daemons. Changes of " +
       "files and sockets trigger an earlier one.",
-  }),
-  key("renewal.lead_time", { kind: "duration", minMs: 100, maxMs: WEEK_MS, auto: true }, {
-    default: "auto",
-    flag: "leadTime",
-    field: "renewal.leadTimeMs",
-    description:
-      `Time before expiry at which a credential is renewed. "auto" is a third of its lifetime.`,
-  }),
-  key("renewal.refresh_interval", { kind: "duration", minMs: 100, maxMs: WEEK_MS }, {
-    default: "4m",
-    flag: "refreshInterval",
-    field: "renewal.refreshIntervalMs",
-    description: "Interval between two executions of a plugin or credential helper whose " +
+    { default: "1m", flag: "checkInterval" },
+  ),
+  key(
+    "renewal.lead_time",
+    duration(100, WEEK_MS, "auto"),
+    `Time before expiry at which a credential is renewed. "auto" is a third of its lifetime.`,
+    { default: "auto", flag: "leadTime" },
+  ),
+  key(
+    "renewal.refresh_interval",
+    duration(100, WEEK_MS),
+    "Interval between two executions of a plugin or credential helper whose " +
       "credential has no known lifetime.",
-  }),
-  key("renewal.credential_renewal_interval", {
-    kind: "duration",
-    minMs: 100,
-    maxMs: WEEK_MS,
-    zero: true,
-  }, {
-    defaultNote: "not set",
-    example: "10m",
-    flag: "credentialRenewalInterval",
-    field: "renewal.enabled",
-    description:
-      `The snapshotter's setting. "0s" disables renewal and delivery. Another value is ` +
+    { default: "4m", flag: "refreshInterval" },
+  ),
+  key(
+    "renewal.credential_renewal_interval",
+    duration(100, WEEK_MS, "0s"),
+    `The snapshotter's setting. "0s" disables renewal and delivery. Another value is ` +
       "the default of `lead_time`, `refresh_interval` and, up to 1m, `check_interval`.",
+    { defaultNote: "not set", example: "10m", flag: "credentialRenewalInterval" },
+  ),
+  key(
+    "providers.timeout",
+    PROVIDER_LIMIT,
+    "How long a running agent waits for a provider, plugin or credential helper " +
+      "before it queries the next one. A late answer is still used.",
+    { default: "5s" },
+  ),
+  key("providers.labels.enabled", BOOLEAN, "Use the credentials in the pull labels of a request.", {
+    default: true,
   }),
-] as const;
-
-const OUTPUT_KEYS = [
-  key("delivery.config_files", { kind: "choice", choices: ["auto", "always", "never"] }, {
-    default: "auto",
-    defaultNote: `"never" if the snapshotter's \`enable_backend_source\` is set`,
-    flag: "configFiles",
-    field: "delivery.configFiles",
-    description: "Whether to update the daemons' configuration files, so that a restarted nydusd " +
+  key(
+    "providers.cri.enabled",
+    BOOLEAN,
+    "Use the credentials of CRI pulls, observed by the CRI proxy.",
+    { defaultNote: "the snapshotter's `enable_cri_keychain`", example: false },
+  ),
+  key("providers.cri.socket", PATH, "Socket on which the CRI proxy listens.", {
+    default: "/run/nydus-auth-agent/cri.sock",
+  }),
+  key(
+    "providers.cri.link",
+    PATH_OR_OFF,
+    "Image service endpoint for the kubelet: a symbolic link to the CRI proxy, or to " +
+      `the image service while the agent is stopped. "off" creates none.`,
+    { default: "/run/nydus-auth-agent-cri/image.sock" },
+  ),
+  key(
+    "providers.cri.image_service",
+    PATH,
+    "Socket of the image service that the CRI proxy forwards requests to.",
+    {
+      defaultNote: "the snapshotter's `image_service_address`, else " +
+        "`/run/containerd/containerd.sock`",
+      example: "/run/containerd/containerd.sock",
+    },
+  ),
+  key(
+    "providers.cri.fallback_delay",
+    duration(1_000, 60_000, "0s"),
+    "How long `providers.cri.link` points to the CRI proxy after the agent has " +
+      "stopped; the service unit then switches it. With 0s the agent does (docs/cri-proxy.md).",
+    { default: "0s" },
+  ),
+  key(
+    "providers.cri.persist",
+    BOOLEAN,
+    "Keep observed credentials across restarts, in a file (mode 0600) next to " +
+      "`providers.cri.socket`; only on tmpfs, never on a disk.",
+    { default: true },
+  ),
+  key(
+    "providers.docker.enabled",
+    BOOLEAN,
+    "Use docker's configuration file and its credential helpers.",
+    { default: true },
+  ),
+  key("providers.docker.config", PATH, "Path of docker's configuration file.", {
+    defaultNote: "`$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`",
+    example: "/var/lib/kubelet/config.json",
+    flag: "dockerConfig",
+  }),
+  key(
+    "providers.docker.helper_timeout",
+    PROVIDER_LIMIT,
+    "Time after which a credential helper is killed.",
+    { default: "30s" },
+  ),
+  key("providers.kubelet.enabled", BOOLEAN, "Execute the kubelet's credential provider plugins.", {
+    defaultNote: "true if both paths are set, else the snapshotter's " +
+      "`enable_kubelet_credential_providers`",
+    example: false,
+  }),
+  key(
+    "providers.kubelet.config",
+    PATH,
+    "The `CredentialProviderConfig` in YAML or JSON: a file or a folder of files.",
+    {
+      defaultNote: "the snapshotter's `credential_provider_config`",
+      example: "/etc/nydus/credential-provider-config.yaml",
+      flag: "credentialProviderConfig",
+    },
+  ),
+  key("providers.kubelet.bin_dir", PATH, "Folder of the plugins.", {
+    defaultNote: "the snapshotter's `credential_provider_bin_dir`",
+    example: "/usr/local/bin/credential-providers",
+    flag: "credentialProviderBinDir",
+  }),
+  key(
+    "providers.kubelet.timeout",
+    PROVIDER_LIMIT,
+    "Time after which a plugin and its child processes are killed.",
+    { default: "1m" },
+  ),
+  key(
+    "providers.kubelet.max_parallel",
+    integer(1, 64),
+    "Maximum number of plugins that run in parallel.",
+    { default: 4 },
+  ),
+  key("providers.kubesecret.enabled", BOOLEAN, "Use the pull secrets in the Kubernetes API.", {
+    defaultNote: "the snapshotter's `enable_kubeconfig_keychain`",
+    example: false,
+  }),
+  key("providers.kubesecret.kubeconfig", PATH, "Kubeconfig file for the Kubernetes API.", {
+    defaultNote: "the snapshotter's `kubeconfig_path`, `$KUBECONFIG`, `~/.kube/config`, or the " +
+      "pod's service account",
+    example: "/etc/kubernetes/kubelet.conf",
+    flag: "kubeconfig",
+  }),
+  key("providers.kubesecret.node_name", KUBE_NAME, "Name of this node in Kubernetes.", {
+    defaultNote: "`$NODE_NAME`, else the host name",
+    example: "node-1",
+  }),
+  key(
+    "delivery.config_files",
+    choice("auto", "always", "never"),
+    "Whether to update the daemons' configuration files, so that a restarted nydusd " +
       `has the current credential. "auto": files that contain one.`,
-  }),
-  key("delivery.allowed_hosts", { kind: "host-patterns", max: 256 }, {
-    defaultNote: "none",
-    example: ["mirror.example.com", "*.cache.example.com:5000"],
-    field: "delivery.allowedHosts",
-    description:
-      "Hosts, with their ports, that may receive the credential of any image: mirrors, " +
+    {
+      default: "auto",
+      defaultNote: `"never" if the snapshotter's \`enable_backend_source\` is set`,
+      flag: "configFiles",
+    },
+  ),
+  key(
+    "delivery.allowed_hosts",
+    HOST_PATTERNS,
+    "Hosts, with their ports, that may receive the credential of any image: mirrors, " +
       "caches and proxies, in addition to the snapshotter's mirrors and proxy.",
-  }),
-  key("delivery.unapproved_hosts", { kind: "choice", choices: ["warn", "refuse"] }, {
-    default: "warn",
-    field: "delivery.unapprovedHostPolicy",
-    description: "Policy for a host that is neither the image's registry nor approved: " +
+    { defaultNote: "none", example: ["mirror.example.com", "*.cache.example.com:5000"] },
+  ),
+  key(
+    "delivery.unapproved_hosts",
+    choice("warn", "refuse"),
+    "Policy for a host that is neither the image's registry nor approved: " +
       `"warn" delivers the credential and logs a warning once; "refuse" withholds it.`,
-  }),
-  key("delivery.verify", { kind: "choice", choices: ["never", "as-needed", "on-change"] }, {
-    default: "as-needed",
-    flag: "verify",
-    field: "delivery.verify",
-    description:
-      `When to probe the registry with a credential. "as-needed": if several match, if ` +
+    { default: "warn" },
+  ),
+  key(
+    "delivery.verify",
+    choice("never", "as-needed", "on-change"),
+    `When to probe the registry with a credential. "as-needed": if several match, if ` +
       `a user changed one, or if reads fail. "on-change": every new credential.`,
-  }),
-  key("server.address", { kind: "address" }, {
-    default: "127.0.0.1:9111",
-    flag: "address",
-    field: "server",
-    description: "Address of the status page, JSON, metrics and health probes; use loopback. " +
+    { default: "as-needed", flag: "verify" },
+  ),
+  key(
+    "server.address",
+    ADDRESS,
+    "Address of the status page, JSON, metrics and health probes; use loopback. " +
       `"off" disables it; port 0 selects a free port.`,
-  }),
-  key("server.metrics_address", { kind: "address" }, {
-    default: "off",
-    example: "0.0.0.0:9112",
-    field: "metricsServer",
-    description: "Additional address with only metrics and health probes, for other machines. " +
+    { default: "127.0.0.1:9111", flag: "address" },
+  ),
+  key(
+    "server.metrics_address",
+    ADDRESS,
+    "Additional address with only metrics and health probes, for other machines. " +
       "Metrics contain image names.",
-  }),
-  key("api.socket", { kind: "path", off: true }, {
-    default: "/run/nydus-auth-agent/api.sock",
-    flag: "apiSocket",
-    field: "api.socket",
-    description: "Unix socket (mode 0600) of the local API, with which programs on this node get " +
+    { default: "off", example: "0.0.0.0:9112" },
+  ),
+  key(
+    "api.socket",
+    PATH_OR_OFF,
+    "Unix socket (mode 0600) of the local API, with which programs on this node get " +
       `and store credentials. "off" disables it.`,
-  }),
-  key("api.group", { kind: "group" }, {
-    defaultNote: "only the agent's user",
-    example: "nydus-auth",
-    field: "api.group",
-    description: "Group whose members may use the socket (mode 0660), and so read every " +
+    { default: "/run/nydus-auth-agent/api.sock", flag: "apiSocket" },
+  ),
+  key(
+    "api.group",
+    GROUP,
+    "Group whose members may use the socket (mode 0660), and so read every " +
       "credential. Requires a systemd drop-in (docs/api.md).",
-  }),
-  key("log.level", { kind: "choice", choices: ["debug", "info", "warning", "error"] }, {
+    { defaultNote: "only the agent's user", example: "nydus-auth" },
+  ),
+  key("log.level", choice("debug", "info", "warning", "error"), "Lowest severity that is logged.", {
     default: "info",
     flag: "logLevel",
-    field: "log.level",
-    description: "Lowest severity that is logged.",
   }),
-  key("log.format", { kind: "choice", choices: ["text", "json"] }, {
+  key("log.format", choice("text", "json"), "Format of log lines.", {
     default: "text",
     flag: "logFormat",
-    field: "log.format",
-    description: "Format of log lines.",
   }),
 ] as const;
 
 /** The keys of a `[[daemons]]` entry. */
-export const DAEMON_KEYS = [
-  key("daemons[].socket", { kind: "path" }, {
-    defaultNote: "required",
-    example: "/run/nydusd/api.sock",
-    field: "node.daemons[].socket",
-    description: "API socket of a nydusd without a snapshotter, or a glob of sockets.",
-  }),
-  key("daemons[].ref", { kind: "reference" }, {
+const DAEMON_KEYS = [
+  key(
+    "daemons[].socket",
+    PATH,
+    "API socket of a nydusd without a snapshotter, or a glob of sockets.",
+    { defaultNote: "required", example: "/run/nydusd/api.sock" },
+  ),
+  key("daemons[].ref", REFERENCE, "Reference of the image that its mount serves.", {
     defaultNote: "required",
     example: "registry.example.com/app/web:v1",
-    field: "node.daemons[].ref",
-    description: "Reference of the image that its mount serves.",
   }),
-  key("daemons[].id", { kind: "daemon-id" }, {
+  key("daemons[].id", DAEMON_ID, "Name in logs, metrics and status.", {
     defaultNote: "derived from the socket path",
     example: "web",
-    field: "node.daemons[].id",
-    description: "Name in logs, metrics and status.",
   }),
 ] as const;
 
-const SINGLE_KEYS = [
-  ...SNAPSHOTTER_KEYS,
-  ...RENEWAL_KEYS,
-  ...PROVIDER_KEYS,
-  ...OUTPUT_KEYS,
-] as const;
-
-/** Type of any entry of {@linkcode SINGLE_CONFIG_KEYS}. */
-export type SingleKey = (typeof SINGLE_KEYS)[number];
-
-/** Every key with a single value: all except those of `[[daemons]]`. */
-export const SINGLE_CONFIG_KEYS: readonly SingleKey[] = SINGLE_KEYS;
-
 /** Every key of the configuration file, in the order of the reference. */
-export const CONFIG_KEYS: readonly ConfigKey[] = [...SINGLE_KEYS, ...DAEMON_KEYS];
+export const CONFIG_KEYS: readonly ConfigKey[] = [...SINGLE_CONFIG_KEYS, ...DAEMON_KEYS];

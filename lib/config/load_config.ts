@@ -1,18 +1,23 @@
 import { createHash } from "node:crypto";
-import { ConfigError, defined, type FileSystem } from "../model/mod.ts";
+import { parse, TomlError } from "@std/toml";
+import { AgentError, ConfigError, defined, type FileSystem, messageOf } from "../model/mod.ts";
 import type { AgentConfig } from "./agent_config.ts";
+import { CONFIG_KEYS } from "./keys.ts";
+import { defaultOf, normalize } from "./normalize.ts";
 import {
+  absoluteText,
   CONFIG_ENVIRONMENT_NAME,
-  locateConfig,
+  type Findings,
   readEnvironment,
   readFlags,
+  readSnapshotterTables,
+  type Setting,
+  type Settings,
   type Texts,
-} from "./layers.ts";
-import { normalize } from "./normalize.ts";
-import { defaultOf, type Findings, type Settings } from "./settings.ts";
-import { readSnapshotterTables } from "./snapshotter.ts";
-import { type FileToLoad, loadToml, type ReadText } from "./toml.ts";
-import { validateTables } from "./validate.ts";
+  type TomlTable,
+  validateTables,
+} from "./settings.ts";
+import { PATH } from "./value_type.ts";
 
 /** Values of the command-line options by camel-case name: `config`, and the flags of all keys. */
 export type Flags = Readonly<Record<string, string | undefined>>;
@@ -22,10 +27,13 @@ export interface LoadAgentConfigOptions {
   readonly flags: Flags;
   /** The environment; only variables that start with `NYDUS_AUTH_AGENT_` are read. */
   readonly env: Texts;
+  /** Reads a text file; undefined if it is missing. Throws an `AgentError` with code `io`. */
   readonly readText: ReadText;
   /** Base of relative paths in flags; without it they are rejected. */
   readonly cwd?: string;
 }
+
+type ReadText = (path: string) => Promise<string | undefined>;
 
 /** The environment and file system of a command. */
 export interface ConfigSources {
@@ -73,8 +81,29 @@ export async function loadAgentConfig(options: LoadAgentConfigOptions): Promise<
   const daemons = file?.daemons ?? [];
   const normalized = normalize(defined({ settings, daemons, snapshotter }), findings);
   if (findings.problems.length > 0) throw new ConfigError(findings.problems);
+  const { warnings } = findings;
   const hash = hashOf(normalized);
-  return deepFreeze({ files, hash, warnings: findings.warnings, ...normalized });
+  const values = valuesOf({ ...snapshotter, ...settings });
+  return deepFreeze({ files, hash, warnings, values, ...normalized });
+}
+
+/** Default path of the configuration file. */
+const DEFAULT_CONFIG_PATH = "/etc/nydus-auth-agent/config.toml";
+
+/** Returns the path of the configuration file, and what sets it. */
+function locateConfig(
+  { flags, env, cwd }: LoadAgentConfigOptions,
+  { problems }: Findings,
+): FileToLoad | undefined {
+  const variable = env[CONFIG_ENVIRONMENT_NAME] || undefined;
+  const setBy = flags.config === undefined ? CONFIG_ENVIRONMENT_NAME : "--config";
+  const text = flags.config === undefined ? variable : absoluteText(PATH, flags.config, cwd);
+  if (text === undefined) return { path: DEFAULT_CONFIG_PATH };
+  const result = PATH.read(text);
+  if (result.kind === "value") return { path: text, setBy };
+  const remedy = `for example ${DEFAULT_CONFIG_PATH}`;
+  problems.push({ file: setBy, place: "", problem: result.problem, remedy });
+  return undefined;
 }
 
 function locateSnapshotterConfig(settings: Settings): FileToLoad | undefined {
@@ -83,6 +112,67 @@ function locateSnapshotterConfig(settings: Settings): FileToLoad | undefined {
   if (setting.value === "off") return undefined;
   const { file, place } = setting.origin;
   return { path: setting.value, setBy: file.startsWith("/") ? `${place} in ${file}` : file };
+}
+
+/** A file to load. */
+interface FileToLoad {
+  readonly path: string;
+  /** The flag, variable or key that sets the path; undefined for a default that may be missing. */
+  readonly setBy?: string;
+}
+
+/** Returns undefined if the file is missing or invalid; problems are added to `findings`. */
+async function loadToml(
+  { path, setBy }: FileToLoad,
+  readText: ReadText,
+  { problems }: Findings,
+): Promise<TomlTable | undefined> {
+  const refuse = (problem: string, remedy: string, place = "") => {
+    problems.push({ file: path, place, problem, remedy });
+    return undefined;
+  };
+  try {
+    const text = await readText(path);
+    if (text === undefined) {
+      return setBy === undefined
+        ? undefined
+        : refuse(`no such file, but ${setBy} refers to it`, "create it or change the path");
+    }
+    return /[\0\uFFFD]/.test(text)
+      ? refuse("not a UTF-8 text file", "replace it with a TOML file")
+      : parse(text.replace(/^\uFEFF/, ""));
+  } catch (error) {
+    if (error instanceof AgentError) {
+      return refuse(messageOf(error), "make it readable for the user of the agent");
+    }
+    if (!(error instanceof TomlError)) throw error;
+    // The rest of the parser's message quotes the file, which may contain a secret.
+    const problem = (error.message.split("\n")[0] ?? "").replace("Invalid TOML document: ", "");
+    const place = `line ${error.line}, column ${error.column}`;
+    return refuse(
+      `invalid TOML: ${problem}`,
+      `write key = "value" or [table], one per line`,
+      place,
+    );
+  }
+}
+
+/** Returns the value of every setting as JSON, by key path; `daemons[0].ref` of an entry. */
+function valuesOf(settings: Readonly<Record<string, Setting | undefined>>) {
+  const defaults = CONFIG_KEYS.flatMap(({ path, type, default: value }) => {
+    const result = type.read(value);
+    return result.kind === "value" ? [[path, result.value]] : [];
+  });
+  const set = Object.entries(settings).map(([path, setting]) => [path, setting?.value]);
+  return Object.fromEntries(
+    [...defaults, ...set].map(([path, value]) => [path, JSON.stringify(value)]),
+  );
+}
+
+/** Returns the sorted key paths of the settings that differ between two configurations. */
+export function configDifferences(a: AgentConfig, b: AgentConfig): string[] {
+  return Object.keys({ ...a.values, ...b.values })
+    .filter((path) => a.values[path] !== b.values[path]).sort();
 }
 
 /**

@@ -2,15 +2,18 @@
  * Configuration: merges flags, environment, configuration file and the snapshotter's configuration
  * file into one frozen `AgentConfig`. `run`, `check` and a reload share it.
  *
- * Three steps: `toml` parses the files, `validate`, `snapshotter` and `layers` validate each value,
- * and `normalize` adds defaults and validates rules across keys. Each step collects all problems.
+ * `load_config` reads the files, `settings` validates each value by the table in `keys`, and
+ * `normalize` adds defaults and validates rules across keys. Each step collects all problems.
  *
  * @module
  */
 export type { AgentConfig } from "./agent_config.ts";
-export { configDifferences } from "./differences.ts";
-export { type ConfigKey, describeType, flagName, type KeyType, tomlLiteral } from "./key.ts";
-export { CONFIG_KEYS } from "./keys.ts";
-export { CONFIG_ENVIRONMENT_NAME } from "./layers.ts";
-export { type Flags, loadAgentConfig, loadClientConfig, loadConfig } from "./load_config.ts";
-export { SNAPSHOTTER_KEY_PATHS } from "./snapshotter.ts";
+export { CONFIG_KEYS, type ConfigKey, flagName, tomlLiteral } from "./keys.ts";
+export {
+  configDifferences,
+  type Flags,
+  loadAgentConfig,
+  loadClientConfig,
+  loadConfig,
+} from "./load_config.ts";
+export { CONFIG_ENVIRONMENT_NAME, SNAPSHOTTER_KEY_PATHS } from "./settings.ts";

@@ -9,14 +9,21 @@ import type {
   ProvidersConfig,
   RenewalConfig,
 } from "./agent_config.ts";
-import type { ListenAddress } from "./key.ts";
-import { defaultOf, type Findings, type Settings, valueOr } from "./settings.ts";
-import type { SnapshotterSettings } from "./snapshotter.ts";
-import type { DaemonEntry } from "./validate.ts";
-import { DAEMON_ID } from "./values.ts";
+import { SINGLE_CONFIG_KEYS } from "./keys.ts";
+import type {
+  DaemonEntry,
+  Findings,
+  KeyPath,
+  KeyValue,
+  Origin,
+  Setting,
+  Settings,
+  SnapshotterSettings,
+} from "./settings.ts";
+import { DAEMON_ID, type ListenAddress } from "./value_type.ts";
 
 /** The validated settings of all sources. */
-export interface ConfigInput {
+interface ConfigInput {
   /** Flags, environment and configuration file, merged. */
   readonly settings: Settings;
   readonly daemons: readonly DaemonEntry[];
@@ -25,7 +32,7 @@ export interface ConfigInput {
 }
 
 /** The settings of a configuration, without its sources. */
-export type NormalizedConfig = Omit<AgentConfig, "files" | "hash" | "warnings">;
+type NormalizedConfig = Omit<AgentConfig, "files" | "hash" | "warnings" | "values">;
 
 const DEFAULT_ROOT = "/var/lib/containerd/io.containerd.snapshotter.v1.nydus";
 const DEFAULT_SYSTEM_SOCKET = "/run/containerd-nydus/system.sock";
@@ -40,6 +47,32 @@ const INTERVAL_KEYS = [
   "renewal.lead_time",
   "renewal.refresh_interval",
 ] as const;
+
+/**
+ * Returns the default of a key.
+ *
+ * @throws {TypeError} If the key has none.
+ */
+export function defaultOf<Path extends KeyPath>(path: Path): KeyValue<Path> {
+  const key = SINGLE_CONFIG_KEYS.find((key) => key.path === path);
+  const result = key?.type.read(key.default);
+  if (result?.kind === "value") return result.value as KeyValue<Path>;
+  throw new TypeError(`failed to get the default of ${path}: it has none`);
+}
+
+/** Returns the value of a key, or its default. */
+function valueOr<Path extends KeyPath>(settings: Settings, path: Path): KeyValue<Path> {
+  return settings[path]?.value ?? defaultOf(path);
+}
+
+function warn(
+  { warnings }: Findings,
+  { origin }: { readonly origin: Origin },
+  problem: string,
+  remedy: string,
+): void {
+  warnings.push({ ...origin, problem, remedy });
+}
 
 /** Adds defaults, derives dependent settings, and validates rules across keys. */
 export function normalize(input: ConfigInput, findings: Findings): NormalizedConfig {
@@ -65,11 +98,9 @@ function normalizeNode(
     snapshotterSystemSocket(snapshotter);
   const mode = settings["snapshotter.daemon_mode"] ?? snapshotter?.daemon_mode;
   if (mode?.value === "none" && daemons.length === 0) {
-    findings.warnings.push({
-      ...mode.origin,
-      problem: "the snapshotter starts no nydusd in this mode, and [[daemons]] is empty",
-      remedy: "add the daemons to [[daemons]], or do not run the agent on this node",
-    });
+    const problem = "the snapshotter starts no nydusd in this mode, and [[daemons]] is empty";
+    const remedy = "add the daemons to [[daemons]], or do not run the agent on this node";
+    warn(findings, mode, problem, remedy);
   }
   return defined({
     root: settings["snapshotter.root"]?.value ?? snapshotter?.root?.value ?? DEFAULT_ROOT,
@@ -96,7 +127,7 @@ function snapshotterSystemSocket(snapshotter: SnapshotterSettings | undefined): 
 }
 
 /** Gives each configured daemon an id, and rejects duplicate ids and sockets. */
-export function resolveDaemons(
+function resolveDaemons(
   entries: readonly DaemonEntry[],
   { problems }: Findings,
 ): readonly ConfiguredDaemon[] {
@@ -125,13 +156,13 @@ export function resolveDaemons(
 function deriveId(socket: string, index: number): string {
   const file = basename(socket).replace(/\.sock$/, "");
   const name = /^api\d*$/.test(file) ? basename(dirname(socket)) : file;
-  return DAEMON_ID.test(name) ? name : `configured-${index + 1}`;
+  return DAEMON_ID.read(name).kind === "value" ? name : `configured-${index + 1}`;
 }
 
 /** `credential_renewal_interval` sets three intervals, unless they are set explicitly. */
 function normalizeRenewal(
   { settings, snapshotter }: ConfigInput,
-  { warnings }: Findings,
+  findings: Findings,
 ): RenewalConfig {
   const interval = settings["renewal.credential_renewal_interval"];
   const enabled = interval?.value !== 0;
@@ -139,20 +170,14 @@ function normalizeRenewal(
   const checkMs = intervalMs && Math.min(MAX_DERIVED_CHECK_INTERVAL_MS, intervalMs);
   const theirs = snapshotter?.["remote.auth.credential_renewal_interval"];
   if (enabled && theirs !== undefined && theirs.value > 0) {
-    warnings.push({
-      ...theirs.origin,
-      problem: "the snapshotter also renews credentials",
-      remedy: `set credential_renewal_interval = "0s" there and restart the snapshotter`,
-    });
+    const remedy = `set credential_renewal_interval = "0s" there and restart the snapshotter`;
+    warn(findings, theirs, "the snapshotter also renews credentials", remedy);
   }
   for (const path of enabled ? [] : INTERVAL_KEYS) {
     const setting = settings[path];
     if (setting === undefined) continue;
-    warnings.push({
-      ...setting.origin,
-      problem: "no effect, because renewal is disabled",
-      remedy: `remove it, or remove credential_renewal_interval = "0s"`,
-    });
+    const remedy = `remove it, or remove credential_renewal_interval = "0s"`;
+    warn(findings, setting, "no effect, because renewal is disabled", remedy);
   }
   return {
     enabled,
@@ -194,35 +219,37 @@ function normalizeProviders(input: ConfigInput, findings: Findings): ProvidersCo
 
 function normalizeKubelet(
   { settings, snapshotter }: ConfigInput,
-  { problems, warnings }: Findings,
+  findings: Findings,
 ): ProvidersConfig["kubelet"] {
-  const ourPaths = [settings["providers.kubelet.config"], settings["providers.kubelet.bin_dir"]];
-  const config = ourPaths[0] ?? snapshotter?.["remote.auth.credential_provider_config"];
-  const binDir = ourPaths[1] ?? snapshotter?.["remote.auth.credential_provider_bin_dir"];
+  const ours = [
+    settings["providers.kubelet.config"],
+    settings["providers.kubelet.bin_dir"],
+  ] as const;
+  const config = ours[0] ?? snapshotter?.["remote.auth.credential_provider_config"];
+  const binDir = ours[1] ?? snapshotter?.["remote.auth.credential_provider_bin_dir"];
   const explicit = settings["providers.kubelet.enabled"];
   const theirs = snapshotter?.["remote.auth.enable_kubelet_credential_providers"];
-  const bothOurs = ourPaths.every((path) => path !== undefined);
-  const enabled = explicit?.value ?? (bothOurs || theirs?.value === true);
-  const missing = [
-    { found: config, ours: "config", theirs: "credential_provider_config" },
-    { found: binDir, ours: "bin_dir", theirs: "credential_provider_bin_dir" },
-  ].filter(({ found }) => found === undefined);
-  for (const key of enabled ? missing : []) {
-    const file = (explicit ?? theirs)?.origin.file ?? "";
-    const ours = `providers.kubelet.${key.ours}`;
-    const place = explicit === undefined ? `remote.auth.${key.theirs}` : ours;
+  const enabled = explicit?.value ?? (ours.every(Boolean) || theirs?.value === true);
+  const requirePath = (path: Setting | undefined, name: "config" | "bin_dir") => {
+    if (path !== undefined || !enabled) return;
+    const key = `providers.kubelet.${name}`;
+    const theirKey = `remote.auth.credential_provider_${name}`;
     // An invalid path is reported already; it is not missing.
-    if (problems.some((known) => known.place === ours || known.place.endsWith(key.theirs))) {
-      continue;
-    }
-    const problem = "missing, although the kubelet's plugins are enabled";
-    problems.push({ file, place, problem, remedy: `set ${ours}, or disable the provider` });
-  }
-  for (const path of enabled || explicit !== undefined ? [] : ourPaths) {
+    if (findings.problems.some(({ place }) => place === key || place === theirKey)) return;
+    findings.problems.push({
+      file: (explicit ?? theirs)?.origin.file ?? "",
+      place: explicit === undefined ? theirKey : key,
+      problem: "missing, although the kubelet's plugins are enabled",
+      remedy: `set ${key}, or disable the provider`,
+    });
+  };
+  requirePath(config, "config");
+  requirePath(binDir, "bin_dir");
+  for (const path of enabled || explicit !== undefined ? [] : ours) {
     if (path === undefined) continue;
     const problem = "no effect, because the kubelet's plugins are not enabled";
     const remedy = "set both providers.kubelet.config and providers.kubelet.bin_dir";
-    warnings.push({ ...path.origin, problem, remedy });
+    warn(findings, path, problem, remedy);
   }
   return {
     enabled,
@@ -251,18 +278,15 @@ function normalizeKubesecret(
  */
 function normalizeDelivery(
   { settings, snapshotter }: ConfigInput,
-  { warnings }: Findings,
+  findings: Findings,
 ): DeliveryConfig {
   const source = snapshotter?.["experimental.enable_backend_source"];
   const secretFree = source?.value === true && snapshotter?.["system.enable"]?.value === true;
   const configFiles = settings["delivery.config_files"];
   if (secretFree && configFiles?.value === "always") {
-    warnings.push({
-      ...configFiles.origin,
-      problem: "writes credentials into files that the snapshotter keeps free of secrets " +
-        `(enable_backend_source in ${source.origin.file})`,
-      remedy: `use "never", or remove it`,
-    });
+    const problem = "writes credentials into files that the snapshotter keeps free of secrets " +
+      `(enable_backend_source in ${source.origin.file})`;
+    warn(findings, configFiles, problem, `use "never", or remove it`);
   }
   return {
     configFiles: configFiles?.value ?? (secretFree ? "never" : defaultOf("delivery.config_files")),
@@ -272,17 +296,15 @@ function normalizeDelivery(
   };
 }
 
-function serverAddress(settings: Settings, { warnings }: Findings): ListenAddress | undefined {
+function serverAddress(settings: Settings, findings: Findings): ListenAddress | undefined {
   const setting = settings["server.address"];
   const address = setting?.value ?? defaultOf("server.address");
   if (address === "off") return undefined;
   if (setting !== undefined && !isLoopback(address.hostname)) {
-    warnings.push({
-      ...setting.origin,
-      problem: `other machines may reach ${address.hostname}, and the status page shows images ` +
-        "and daemons",
-      remedy: "listen on 127.0.0.1, and use server.metrics_address for scrapers and probes",
-    });
+    const problem = `other machines may reach ${address.hostname}, and the status page shows ` +
+      "images and daemons";
+    const remedy = "listen on 127.0.0.1, and use server.metrics_address for scrapers and probes";
+    warn(findings, setting, problem, remedy);
   }
   return address;
 }
@@ -297,11 +319,8 @@ function metricsAddress(
   const { hostname, port } = setting.value;
   const isSame = [server?.hostname, "0.0.0.0", "::"].includes(hostname);
   if (port !== 0 && port === server?.port && isSame) {
-    problems.push({
-      ...setting.origin,
-      problem: `port ${port} is already used by server.address`,
-      remedy: "use another port",
-    });
+    const problem = `port ${port} is already used by server.address`;
+    problems.push({ ...setting.origin, problem, remedy: "use another port" });
   }
   return setting.value;
 }
@@ -311,15 +330,12 @@ function isLoopback(hostname: string): boolean {
     URL.parse(`http://[${hostname}]/`)?.hostname === "[::1]";
 }
 
-function normalizeApi(settings: Settings, { warnings }: Findings): ApiConfig {
+function normalizeApi(settings: Settings, findings: Findings): ApiConfig {
   const socket = valueOr(settings, "api.socket");
   const group = settings["api.group"];
   if (group !== undefined && socket === "off") {
-    warnings.push({
-      ...group.origin,
-      problem: "no effect, because the local API is disabled",
-      remedy: "remove it, or set api.socket",
-    });
+    const problem = "no effect, because the local API is disabled";
+    warn(findings, group, problem, "remove it, or set api.socket");
   }
   return defined({ socket: socket === "off" ? undefined : socket, group: group?.value });
 }

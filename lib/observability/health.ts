@@ -1,5 +1,6 @@
 import { type AgentStatus, formatDuration, printable } from "../model/mod.ts";
 import { type Finding, findingsOf } from "./findings.ts";
+import { type FindingArea, type FindingDefinition, FINDINGS } from "./problems.ts";
 
 /** One check, as in `/readyz?verbose`. */
 export interface HealthCheck {
@@ -17,13 +18,15 @@ export interface HealthView {
   /** Whether the agent is live and has completed the first reconcile. */
   readonly ready: boolean;
   readonly checks: readonly HealthCheck[];
+  /** The first one determines the summary. */
+  readonly findings: readonly Finding[];
   /** The worst problem and its remedy in one sentence, or the state of a healthy node. */
   readonly summary: string;
   /** The end of `summary` with the action to take, if there is something to do. */
   readonly remedy?: string;
   readonly level: HealthLevel;
   /** The topic of `summary`. */
-  readonly about: "loop" | "healthy" | "starting" | Finding["area"];
+  readonly about: "healthy" | "starting" | FindingArea;
 }
 
 /** The health in one word; `critical` if reads fail or will fail shortly. */
@@ -39,7 +42,7 @@ export interface HealthOptions {
 const FIRST_RECONCILE_LIMIT_MS = 120_000;
 const STUCK_MIN_MS = 60_000;
 const STUCK_INTERVALS = 3;
-const MAX_TRACKED_FINDINGS = 10_000;
+const MAX_FINDINGS = 200;
 
 /** Computes the health and tracks since when each finding has lasted. */
 export class HealthTracker {
@@ -48,7 +51,7 @@ export class HealthTracker {
   /** Returns the health at `nowMs` (wall time). Findings that are gone are forgotten. */
   view(status: AgentStatus, nowMs: number, options: { checkIntervalMs: number }): HealthView {
     const before = this.#since;
-    const keys = findingsOf(status, nowMs).slice(0, MAX_TRACKED_FINDINGS).map(({ key }) => key);
+    const keys = findingsOf(status, nowMs).map(({ key }) => key);
     // The wall clock may have been set back.
     this.#since = new Map(keys.map((key) => [key, Math.min(before.get(key) ?? nowMs, nowMs)]));
     return healthOf(status, nowMs, { ...options, since: (key) => this.#since.get(key) });
@@ -67,42 +70,57 @@ export function healthOf(
     ? Math.max(STUCK_INTERVALS * checkIntervalMs, STUCK_MIN_MS)
     : FIRST_RECONCILE_LIMIT_MS;
   const live = sinceMs <= limitMs;
-  const findings = findingsOf(status, nowMs).map((finding) => withDuration(finding, since, nowMs));
+  const findings = findingsOf(status, nowMs).flatMap((finding) => shown(finding, since, nowMs));
+  if (!live) findings.unshift(stuckFinding(started, sinceMs, nowMs));
   const checks = [
     loopCheck(live, started, sinceMs),
     firstReconcileCheck(started, nowMs - status.startedAtMs),
     ...areaChecks(findings, status.criProxy === undefined ? AREAS : [...AREAS, "cri-proxy"]),
   ];
-  const view = { live, ready: live && started, checks };
-  if (!live) {
-    const what = started
-      ? `no reconcile has completed for ${formatDuration(sinceMs)}`
-      : `the first reconcile has not completed after ${formatDuration(sinceMs)}`;
-    const remedy = "restart nydus-auth-agent and report a bug";
-    return { ...view, summary: `${what}: ${remedy}`, remedy, level: "critical", about: "loop" };
-  }
-  const worst = findings.find(({ level }) => level === "critical") ?? findings[0];
+  const shared = {
+    live,
+    ready: live && started,
+    checks,
+    findings: findings.slice(0, MAX_FINDINGS),
+  };
+  const [worst] = findings;
   if (worst !== undefined) {
-    const { level, area: about } = worst;
+    const { severity: level, area: about } = worst;
     const summary = findingText(worst, findings.length);
-    return { ...view, summary, remedy: printable(worst.remedy), level, about };
+    return { ...shared, summary, remedy: printable(worst.remedy), level, about };
   }
   if (!started) {
     const summary = "starting: the first reconcile has not completed";
-    return { ...view, summary, level: "ok", about: "starting" };
+    return { ...shared, summary, level: "ok", about: "starting" };
   }
-  return { ...view, summary: healthySummary(status, nowMs), level: "ok", about: "healthy" };
+  return { ...shared, summary: healthySummary(status, nowMs), level: "ok", about: "healthy" };
 }
 
-/** Adds how long a finding has lasted, if its text does not contain that. */
-function withDuration(
+/** Returns a finding that has lasted long enough, with the time since which it has, if known. */
+function shown(
   finding: Finding,
   since: (key: string) => number | undefined,
   nowMs: number,
-): Finding {
-  const sinceMs = finding.hasDuration ? undefined : since(finding.key);
-  if (sinceMs === undefined || sinceMs >= nowMs) return finding;
-  return { ...finding, text: `${finding.text} (for ${formatDuration(nowMs - sinceMs)})` };
+): readonly Finding[] {
+  const { showAfterMs = 0 }: FindingDefinition = FINDINGS[finding.code];
+  const sinceMs = finding.sinceMs ?? since(finding.key);
+  if (sinceMs === undefined) return [finding];
+  const durationMs = Math.max(0, nowMs - sinceMs);
+  if (durationMs < showAfterMs) return [];
+  // A time in the status is already part of the text.
+  const isNamed = finding.sinceMs !== undefined || durationMs === 0;
+  const text = isNamed ? finding.text : `${finding.text} (for ${formatDuration(durationMs)})`;
+  return [{ ...finding, text, sinceMs }];
+}
+
+function stuckFinding(started: boolean, durationMs: number, nowMs: number): Finding {
+  const { area, title } = FINDINGS["loop-stuck"];
+  const text = started
+    ? `no reconcile has completed for ${formatDuration(durationMs)}`
+    : `the first reconcile has not completed after ${formatDuration(durationMs)}`;
+  const remedy = "restart nydus-auth-agent and report a bug";
+  const base = { code: "loop-stuck", area, title, severity: "critical", key: "loop" } as const;
+  return { ...base, count: 1, images: [], text, remedy, sinceMs: nowMs - durationMs };
 }
 
 function loopCheck(ok: boolean, started: boolean, sinceMs: number): HealthCheck {
@@ -130,11 +148,11 @@ const AREAS = [
 
 function areaChecks(
   findings: readonly Finding[],
-  areas: readonly Finding["area"][],
+  areas: readonly FindingArea[],
 ): readonly HealthCheck[] {
   return areas.map((name) => {
     const inArea = findings.filter(({ area }) => area === name);
-    const worst = inArea.find(({ level }) => level === "critical") ?? inArea[0];
+    const [worst] = inArea;
     const text = worst === undefined ? "no problems" : findingText(worst, inArea.length);
     return { name, ok: worst === undefined, text, required: false };
   });

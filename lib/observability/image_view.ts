@@ -1,6 +1,6 @@
 import type { AgentStatus, DaemonStatus, ImageStatus, InstanceStatus } from "../model/mod.ts";
-import { type Finding, findingsOf } from "./findings.ts";
 import type { HealthLevel } from "./health.ts";
+import { bySeverity, compare, type FindingCode, type Problem, problemsOf } from "./problems.ts";
 
 /** The health states of an image with their meanings, from worst to best. */
 export const HEALTH_STATES = {
@@ -24,14 +24,14 @@ export interface MountView {
   readonly mount: InstanceStatus;
 }
 
-/** An image with its mounts, findings and health. */
+/** An image with its mounts, problems and health. */
 export interface ImageView {
   readonly image: ImageStatus;
   readonly mounts: readonly MountView[];
   readonly word: HealthState;
   readonly level: HealthLevel;
   /** Critical ones first. */
-  readonly findings: readonly Finding[];
+  readonly problems: readonly Problem[];
 }
 
 /** Returns all images, those with problems first, then by expiry and next renewal. Pure. */
@@ -40,17 +40,16 @@ export function imageViews(status: AgentStatus, nowMs: number): readonly ImageVi
     status.daemons.flatMap((daemon) => daemon.instances.map((mount) => ({ daemon, mount }))),
     ({ mount }) => mount.image && locationKey(mount.image, mount.endpoint),
   );
-  const findingsByImage = Map.groupBy(findingsOf(status, nowMs), ({ image }) => image);
+  const problemsByImage = Map.groupBy(problemsOf(status, nowMs), ({ image }) => image);
   return status.images.map((image): ImageView => {
-    const findings = (findingsByImage.get(image.image) ?? [])
-      .toSorted((a, b) => RANK[a.level] - RANK[b.level]);
+    const problems = (problemsByImage.get(image.image) ?? []).toSorted(bySeverity);
     const imageMounts = mounts.get(locationKey(image.image, image.endpoint)) ?? [];
     return {
       image,
       mounts: imageMounts,
-      word: stateOf(image, imageMounts, findings, nowMs),
-      level: findings[0]?.level ?? "ok",
-      findings,
+      word: stateOf(image, imageMounts, problems, nowMs),
+      level: problems[0]?.severity ?? "ok",
+      problems,
     };
   }).sort(byUrgency);
 }
@@ -73,18 +72,18 @@ function locationKey(image: string, endpoint: string | undefined): string {
 function stateOf(
   { provider, window, expiresAtMs }: ImageStatus,
   mounts: readonly MountView[],
-  findings: readonly Finding[],
+  problems: readonly Problem[],
   nowMs: number,
 ): HealthState {
   if (window === "expired" || (expiresAtMs !== undefined && expiresAtMs <= nowMs)) {
     return "expired";
   }
-  if (findings.some(({ area }) => area === "reads")) return "read-errors";
-  if (provider === "adopted") return "adopted";
-  if (findings.some(({ area }) => area === "credentials")) {
-    return provider === undefined ? "missing" : "failing";
-  }
-  if (findings.length > 0) return "undelivered";
+  const codes = new Set(problems.map(({ code }): FindingCode => code));
+  if (codes.has("reads-failing")) return "read-errors";
+  if (codes.has("credential-not-renewed")) return "adopted";
+  if (codes.has("renewal-failed")) return "failing";
+  if (codes.has("credential-missing")) return "missing";
+  if (problems.length > 0) return "undelivered";
   if (provider === undefined) return "public";
   if (mounts.some(({ mount }) => mount.delivery === "pending")) return "pending";
   return window === "advisory" || window === "mandatory" ? "renewing" : "valid";
@@ -97,8 +96,4 @@ function byUrgency(a: ImageView, b: ImageView): number {
     compare(a.image.expiresAtMs ?? Infinity, b.image.expiresAtMs ?? Infinity) ||
     compare(a.image.nextAttemptAtMs ?? Infinity, b.image.nextAttemptAtMs ?? Infinity) ||
     (a.image.image < b.image.image ? -1 : 1);
-}
-
-function compare(a: number, b: number): number {
-  return a === b ? 0 : a < b ? -1 : 1;
 }

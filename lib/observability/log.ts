@@ -1,3 +1,4 @@
+import { compareLogLevel, getTextFormatter, type LogRecord } from "@logtape/logtape";
 import { type AgentEvent, type Observer, printable } from "../model/mod.ts";
 import { LOG_EVENTS, type LogEventName, type LogLevel } from "./log_events.ts";
 import { type LogLine, logLinesOf } from "./log_lines.ts";
@@ -26,15 +27,20 @@ export interface Log extends Observer {
 /** Priorities of `syslog(3)`. */
 const PRIORITY: Readonly<Record<LogLevel, number>> = { debug: 7, info: 6, warning: 4, error: 3 };
 
-/** Creates a log. */
+const CATEGORY: readonly string[] = ["nydus-auth-agent"];
+
+/**
+ * Creates a log. It uses the records and the text formatter of LogTape but not its loggers, whose
+ * configuration is global: two logs in one process (as in tests) would affect each other.
+ */
 export function createLog(options: LogOptions): Log {
   const { write, format, now, priorities = false } = options;
   const repeats = new RepeatFilter();
-  const formatLine = format === "json" ? JSON.stringify : formatText;
+  const formatRecord = format === "json" ? formatJson : textFormatter();
   let { level: threshold } = options;
 
   const isWritten = (event: LogEventName) =>
-    PRIORITY[LOG_EVENTS[event].level] <= PRIORITY[threshold];
+    compareLogLevel(LOG_EVENTS[event].level, threshold) >= 0;
 
   function writeLine(
     event: LogEventName,
@@ -43,8 +49,16 @@ export function createLog(options: LogOptions): Log {
   ): void {
     if (!isWritten(event)) return;
     const { level } = LOG_EVENTS[event];
-    const safe = sanitize({ message, event, ...fields });
-    const line = formatLine({ "@timestamp": new Date(now()).toISOString(), level, ...safe });
+    const { message: safe, ...properties } = sanitize({ message, event, ...fields });
+    const rawMessage = String(safe);
+    const line = formatRecord({
+      category: CATEGORY,
+      level,
+      message: [rawMessage],
+      rawMessage,
+      timestamp: now(),
+      properties,
+    }).trimEnd();
     write(priorities ? `<${PRIORITY[level]}>${line}` : line);
   }
 
@@ -169,11 +183,24 @@ function sanitize(fields: Readonly<Record<string, unknown>>): Record<string, unk
   return safe(redact(fields)) as Record<string, unknown>;
 }
 
-/** Returns for example `2026-01-01T00:00:00.000Z warning renewal-failed: message image=… reason=…`. */
-function formatText(record: Readonly<Record<string, unknown>>): string {
-  const { "@timestamp": time, level, event, message, ...fields } = record;
-  const pairs = Object.entries(fields).map(([name, value]) => ` ${name}=${logfmt(value)}`);
-  return `${time} ${level} ${event}: ${message}${pairs.join("")}`;
+/** Formats as a JSON line. LogTape's formatter writes other level names than its text formatter. */
+function formatJson({ timestamp, level, rawMessage, properties }: LogRecord): string {
+  const time = new Date(timestamp).toISOString();
+  return JSON.stringify({ "@timestamp": time, level, message: rawMessage, ...properties });
+}
+
+/** Formats as `2026-01-01T00:00:00.000Z warning renewal-failed: message image=… reason=…`. */
+function textFormatter(): (record: LogRecord) => string {
+  return getTextFormatter({
+    timestamp: "rfc3339",
+    level: "full",
+    value: "bare",
+    format({ timestamp, level, message, record }) {
+      const { event, ...fields } = record.properties;
+      const pairs = Object.entries(fields).map(([name, value]) => ` ${name}=${logfmt(value)}`);
+      return `${timestamp} ${level} ${event}: ${message}${pairs.join("")}`;
+    },
+  });
 }
 
 /** Formats a value as logfmt does, with quotes only where they are needed. */

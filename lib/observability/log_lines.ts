@@ -5,7 +5,7 @@ import {
   PROVIDER_NAMES,
   REASON_CODES,
 } from "../model/mod.ts";
-import { imageLabel } from "./findings.ts";
+import { imageLabel } from "./problems.ts";
 import type { LogEventName } from "./log_events.ts";
 
 /** A log line for an event, and how it relates to earlier ones. */

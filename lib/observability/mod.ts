@@ -7,7 +7,7 @@
 import type { Hono } from "hono";
 import type { AppOptions } from "./app.ts";
 
-export { criProxyFindings, imageLabel } from "./findings.ts";
+export { criProxyProblem, imageLabel } from "./problems.ts";
 export { type HealthLevel, healthOf, HealthTracker, type HealthView } from "./health.ts";
 export { ImageHistory } from "./image_history.ts";
 export { HEALTH_STATES, imageViews, mountLevel } from "./image_view.ts";

@@ -6,6 +6,7 @@ import { type NodeRead, SimNode } from "./sim_node.ts";
 /** Options of {@linkcode demo}. */
 export interface DemoOptions {
   readonly output: "text" | "json";
+  readonly color: boolean;
 }
 
 /**
@@ -13,15 +14,14 @@ export interface DemoOptions {
  * the agent, then with it. Returns 0 if no read failed with the agent, and every mount has the newest
  * credential at the end.
  */
-export async function demo(context: Context, { output }: DemoOptions): Promise<number> {
+export async function demo(context: Context, options: DemoOptions): Promise<number> {
   const { host, clock } = context;
   const stop = new AbortController();
   using _signals = host.onSignal(["SIGTERM", "SIGINT"], () => stop.abort());
   const run: DemoRun = {
-    output,
+    ...options,
     selfCommand: host.selfCommand(context.mainUrl),
     isTerminal: host.stdoutIsTerminal,
-    color: host.stdoutIsTerminal && !host.env["NO_COLOR"],
     write: (text) => host.out(text),
     clock,
     signal: stop.signal,
@@ -40,7 +40,6 @@ interface DemoRun extends DemoOptions {
   /** Command that runs this program, for the agent and the simulated daemons. */
   readonly selfCommand: readonly string[];
   readonly isTerminal: boolean;
-  readonly color: boolean;
   readonly write: (text: string) => void;
   readonly clock: Context["clock"];
   readonly signal: AbortSignal;

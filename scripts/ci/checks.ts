@@ -83,7 +83,7 @@ const task = (...words: readonly string[]) => `"$DENO_BIN" task --quiet ${words.
 
 const METRICS = `${needs("promtool", "curl")}
 "$DENO_BIN" run -A --quiet main.ts run --snapshotter-config off --system-address off \\
-  --root "$WORK/none" --address 127.0.0.1:29111 &
+  --snapshotter-root "$WORK/none" --address 127.0.0.1:29111 &
 for try in $(seq 100); do
   curl -fsS http://127.0.0.1:29111/metrics -o "$WORK/metrics" 2>/dev/null && break
   sleep 0.2
@@ -129,11 +129,28 @@ systemd-analyze security --offline=true --threshold=19 "$WORK/units/nydus-auth-a
   systemd-analyze security --offline=true --threshold=15 \\
     "$WORK/units/nydus-auth-agent-own-user.service"`;
 
-const MANIFEST = `
+// The package has the schemas of every Kubernetes version; kubeconform needs absolute references.
+const CHART = `${needs("go")}
 python3 -m venv --help >/dev/null 2>&1 || { echo "python3 has no venv module"; exit 77; }
-python3 -m venv "$WORK/venv" &&
-  "$WORK/venv/bin/pip" install -q --only-binary :all: kubernetes-validate &&
-  "$WORK/venv/bin/kubernetes-validate" --strict lib/assets/daemonset.yaml`;
+export GOBIN="$WORK/go" GOFLAGS=-buildvcs=false
+go install helm.sh/helm/v3/cmd/helm@v3.19.0 &&
+  go install github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0 &&
+  python3 -m venv "$WORK/venv" &&
+  "$WORK/venv/bin/pip" install -q --only-binary :all: kubernetes-validate ||
+  { echo "helm, kubeconform or the Kubernetes schemas cannot be downloaded"; exit 77; }
+export HELM="$GOBIN/helm" KUBECONFORM="$GOBIN/kubeconform" KUBE_SCHEMAS="$WORK/schemas"
+mkdir "$KUBE_SCHEMAS"
+for folder in "$WORK"/venv/lib/python3*/site-packages/kubernetes_validate/kubernetes-json-schema/*-local-strict; do
+  cp -r "$folder" "$KUBE_SCHEMAS"
+  sed -i "s#\\"/api/_definitions.json#\\"file://$KUBE_SCHEMAS/$(basename "$folder")/_definitions.json#" \\
+    "$KUBE_SCHEMAS/$(basename "$folder")"/*.json
+done
+${task("chart --check")}`;
+
+const WORKFLOWS = `${needs("go")}
+GOBIN="$WORK/go" GOFLAGS=-buildvcs=false go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 ||
+  { echo "actionlint cannot be downloaded"; exit 77; }
+"$WORK/go/actionlint" .github/workflows/*.yml`;
 
 const PROGRAMS = `${NEEDS_ROOT}
 ${needs("containerd", "docker-registry", "htpasswd")}
@@ -220,12 +237,13 @@ export NYDUS_AUTH_AGENT_KILLS=20\n${task("test:faults --seed 1")}`,
     "alert rules",
     "wait-2",
     3,
-    `${needs("promtool")}\npromtool check rules lib/assets/prometheus-rules.yaml &&
+    `${needs("promtool")}\npromtool check rules lib/assets/chart/files/prometheus-rules.yaml &&
   promtool test rules tests/alerts/rules.test.yaml`,
     installed,
   ),
   check("systemd units", "wait-2", 3, UNITS, installed),
-  check("Kubernetes manifest", "wait-2", 4, MANIFEST, { optional: true }),
+  check("Helm chart and manifest", "wait-3", 20, CHART, { optional: true }),
+  check("workflows", "wait-3", 5, WORKFLOWS, { optional: true }),
   check("supply chain", "wait-2", 3, task("supply-chain")),
   // The registry of a build machine may not serve security advisories (exit code 77).
   check("known vulnerabilities", "wait-2", 3, task("supply-chain --audit"), { optional: true }),

@@ -29,7 +29,7 @@ export async function serveBenchNode(count: number): Promise<BenchNode> {
   const notified = Deno.listenDatagram({ transport: "unixpacket", path: join(folder, "notify") });
   const off = ["--snapshotter-config", "off", "--system-address", "off", "--address", "off"];
   return {
-    args: [...off, "--root", root],
+    args: [...off, "--snapshotter-root", root],
     env: { DOCKER_CONFIG: join(folder, "docker"), NOTIFY_SOCKET: join(folder, "notify") },
     async ready() {
       while (true) {

@@ -246,15 +246,19 @@ Deno.test("check --probe: explains the verdict on each credential", async () => 
     ]);
   const good = await check();
   strictEqual(good.code, 0, good.err);
-  match(good.out, /^none +refused .*the image is not public/m);
-  match(good.out, /^docker +accepted +.*auths entry .* the registry serves the image/m);
+  match(good.out, /^ok: probe with none: refused .*the image is not public/m);
+  match(
+    good.out,
+    /^ok: probe with docker: accepted \(.*auths entry .* the registry serves the image/m,
+  );
   registry.forbid("robot", "base/os");
   const forbidden = await check();
-  strictEqual(forbidden.code, 1);
-  match(forbidden.out, /^docker +forbidden .*not for pulling this repository/m);
+  strictEqual(forbidden.code, 2);
+  match(forbidden.out, /^warning: probe with docker: forbidden .*not for pulling this repository/m);
+  match(forbidden.err, /^error: .*the registry serves it for none of the credentials/m);
   dockerConfig(node, { [registry.host]: "robot:hunter2" });
   const refused = await check();
-  match(refused.out, /^docker +refused .*it is wrong, or has expired/m);
+  match(refused.out, /^warning: probe with docker: refused .*it is wrong, or has expired/m);
   ok(!`${refused.out}${refused.err}`.includes("hunter2"));
   strictEqual((await command(["check", "--probe", "registry.example.com/UPPER"])).code, 2);
 });

@@ -2,7 +2,7 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { join } from "@std/path";
 import { existsSync } from "node:fs";
-import { AgentProcess, command, PROGRAM, simNode } from "./stage.ts";
+import { AgentProcess, command, simNode } from "./stage.ts";
 
 Deno.test("status: prints the summary of the page and /readyz, with exit codes 0, 3 and 1", async () => {
   await using node = simNode({
@@ -43,7 +43,7 @@ Deno.test("status: prints the summary of the page and /readyz, with exit codes 0
   equal(gone.code, 1);
   match(
     gone.err,
-    /^failed to connect to the agent at http:\/\/127\.0\.0\.1:\d+\/v1\/status: .*; is it running\?\n$/,
+    /^error: failed to connect to the agent at http:\/\/127\.0\.0\.1:\d+\/v1\/status: .*; is it running\?\n$/,
   );
 });
 
@@ -118,47 +118,6 @@ Deno.test("status summary: is the same in all six places, whatever the worst sta
   await agent.until("ok again in all places", () => isReported("ok", "healthy"));
 });
 
-const SCRIPT = ["/usr/bin/script", "/bin/script"].find((path) => existsSync(path));
-
-Deno.test({
-  name: "status --watch: redraws the screen of a terminal, and restores it on Ctrl-C",
-  ignore: SCRIPT === undefined,
-  async fn() {
-    await using node = simNode();
-    const image = `${node.tokenRegistry.host}/shop/app:1`;
-    await node.addDaemon({ id: "d1", mode: "dedicated", images: [image] });
-    await using agent = await AgentProcess.start(node);
-    const words = [...PROGRAM, "status", "--watch", "--config", join(node.dir, "agent.toml")];
-    const line = `stty cols 70 rows 12; exec ${words.map((word) => `'${word}'`).join(" ")}`;
-    const terminal = new Deno.Command(SCRIPT ?? "", {
-      args: ["-qec", line, "/dev/null"],
-      stdin: "piped",
-      stdout: "piped",
-      stderr: "null",
-    }).spawn();
-    let seen = "";
-    const read = (async () => {
-      for await (const text of terminal.stdout.pipeThrough(new TextDecoderStream())) seen += text;
-    })();
-    const home = "\x1b[H\x1b[J";
-    await agent.until("two screens", () => seen.split(home).length >= 3);
-    const keys = terminal.stdin.getWriter();
-    await keys.write(new TextEncoder().encode("\x03"));
-    equal((await terminal.status).code, 0);
-    await keys.close().catch(() => {});
-    await read;
-    ok(seen.includes("\x1b[?1049h\x1b[?25l") && seen.endsWith("\x1b[?25h\x1b[?1049l"), seen);
-    // deno-lint-ignore no-control-regex
-    const screen = (seen.split(home)[1] ?? "").replace(/\x1b\[[?\d]*[a-z]/g, "").split("\r\n");
-    match(
-      screen[0] ?? "",
-      /^\d\d:\d\d:\d\d {2}ok: 1 mount has a valid credential; the next/,
-    );
-    ok(screen.length <= 12 && screen.every((each) => [...each].length <= 70), seen);
-    ok(screen.some((each) => each.startsWith(image) && / valid /.test(each)), seen);
-  },
-});
-
 Deno.test("status: returns exit code 4 for an expired credential", async () => {
   await using node = simNode({ plugin: { shape: "ecr", lifetimeMs: 3_000, cacheDuration: "1s" } });
   const image = `${node.tokenRegistry.host}/shop/app:1`;
@@ -186,7 +145,7 @@ Deno.test("status: --address selects the agent, whatever answers on the API sock
   equal((await status("--address", other.base.slice("http://".length))).code, 0);
   const gone = await status("--address", "127.0.0.1:9");
   equal(gone.code, 1);
-  match(gone.err, /^failed to connect to the agent at http:\/\/127\.0\.0\.1:9\//);
+  match(gone.err, /^error: failed to connect to the agent at http:\/\/127\.0\.0\.1:9\//);
 });
 
 Deno.test("status: queries the agent although the configuration file is invalid", async () => {

@@ -56,6 +56,13 @@ Deno.test("docs: no line of a table is longer than 160 characters", () => {
   }
 });
 
+Deno.test("docs: each guide has fewer than 150 lines and ends in a check", () => {
+  for (const { url, text } of pages(new URL("guides/", DOCS))) {
+    ok(text.split("\n").length < 150, url.pathname);
+    equal(text.match(/^## .*$/gm)?.at(-1), "## Check", url.pathname);
+  }
+});
+
 Deno.test("docs: files that pages name exist", () => {
   for (const { url, text } of pages()) {
     for (const [, path = ""] of text.matchAll(/`((?:[\w-]+\/)+[\w-]+\.ts)`/g)) {

@@ -83,7 +83,7 @@ function imageSummary(
   if (view === undefined) {
     return { summary: `${ref} is no longer mounted; its history is below` };
   }
-  const [first] = view.findings;
+  const [first] = view.problems;
   if (first !== undefined) {
     return { summary: `${first.text}: ${first.remedy}`, remedy: first.remedy };
   }

@@ -8,8 +8,9 @@ import {
   type ProviderStatus,
   REASON_CODES,
 } from "../../model/mod.ts";
-import { type Finding, findingsOf, imageLabel } from "../findings.ts";
+import type { Finding } from "../findings.ts";
 import type { HealthView } from "../health.ts";
+import { imageLabel } from "../problems.ts";
 import { HEALTH_STATES, type ImageView, imageViews, type MountView } from "../image_view.ts";
 import {
   type Cell,
@@ -41,7 +42,7 @@ export function nodePage(status: AgentStatus, health: HealthView): Markup {
     summary: summaryBlock(health),
     body: html`${tiles(status, views)}
 ${contents(status)}
-${otherProblems(status, health)}
+${otherProblems(health)}
 <h2 id="images">Images</h2>
 ${table("Images", IMAGE_COLUMNS, imageRows)}
 ${omittedRows(views.length)}
@@ -112,25 +113,21 @@ function stateLegend(): Markup {
   `;
 }
 
-/** Lists the findings except the worst one, which is in the summary. */
-function otherProblems(status: AgentStatus, { about }: HealthView): Markup | "" {
-  const findings = findingsOf(status, status.nowMs);
-  const critical = findings.filter(({ level }) => level === "critical");
-  const warnings = findings.filter(({ level }) => level === "warning");
-  const others = [...critical, ...warnings].slice(about === "loop" ? 0 : 1);
+/** Lists the findings except the first, which is in the summary. */
+function otherProblems({ findings }: HealthView): Markup | "" {
+  const others = findings.slice(1);
   if (others.length === 0) return "";
-  const shown = others.slice(0, MAX_FINDINGS);
-  const more = others.length - shown.length;
+  const more = others.length - MAX_FINDINGS;
   return html`<h2>Other problems</h2>
-<ul class="plain">${shown.map(findingItem)}</ul>
+<ul class="plain">${others.slice(0, MAX_FINDINGS).map(findingItem)}</ul>
 ${more > 0 ? html`<p class="muted">And ${more} more.</p>` : ""}`;
 }
 
-function findingItem({ level, text, remedy, image }: Finding): Markup {
+function findingItem({ severity, text, remedy, images: [image] }: Finding): Markup {
   const link = image === undefined ? "" : html`
     <a href="${imageHref(image)}">image details</a>
   `;
-  return html`<li>${word(level, level)}: ${printable(text)}
+  return html`<li>${word(severity, severity)}: ${printable(text)}
 <span class="remedy">${printable(remedy)}${link}</span></li>`;
 }
 

@@ -1,5 +1,5 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import type { CheckFindings } from "../../../lib/agent/check_findings.ts";
+import type { CheckFindings } from "../../../lib/agent/check_node.ts";
 import { checkCriProxy } from "../../../lib/agent/check_cri_proxy.ts";
 import type { AgentConfig } from "../../../lib/config/mod.ts";
 import { FakeFiles } from "../../fakes/files.ts";

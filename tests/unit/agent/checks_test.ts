@@ -1,5 +1,5 @@
 import { deepEqual, equal, match } from "node:assert/strict";
-import type { CheckFindings } from "../../../lib/agent/check_findings.ts";
+import type { CheckFindings } from "../../../lib/agent/check_node.ts";
 import { checkExecution, checkLifetime, type Execution } from "../../../lib/agent/check_image.ts";
 import { canWrite, checkHost, isAgent } from "../../../lib/agent/check_node.ts";
 import type { Context } from "../../../lib/platform/mod.ts";
@@ -49,7 +49,7 @@ async function hostWith(
 
 Deno.test("checkHost: warns about two agents on one node, and ignores other processes", async () => {
   const agent = ["/usr/local/bin/nydus-auth-agent", "run", "--config", "/a"];
-  const other = ["nydus-auth-agent", "status", "--watch"];
+  const other = ["nydus-auth-agent", "status", "--wait"];
   const shell = ["/bin/sh", "-c", "nydus-auth-agent run"];
   deepEqual(texts(await hostWith({ processes: [agent, other, shell] })), []);
   match(

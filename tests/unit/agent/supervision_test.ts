@@ -1,5 +1,5 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { reportHealth, reportUnhandledErrors } from "../../../lib/agent/supervision.ts";
+import { reportHealth, reportUnhandledErrors } from "../../../lib/agent/run.ts";
 import { AgentError, type AgentEvent } from "../../../lib/model/mod.ts";
 import { systemHost } from "../../../lib/platform/mod.ts";
 import type { HealthView } from "../../../lib/observability/mod.ts";
@@ -8,8 +8,8 @@ import { FakeHost } from "../../fakes/host.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 
 function view(parts: Partial<HealthView> = {}): HealthView {
-  const healthy = { live: true, ready: true, checks: [], level: "ok", about: "healthy" } as const;
-  return { ...healthy, summary: "all is well", ...parts };
+  const healthy = { live: true, ready: true, level: "ok", about: "healthy" } as const;
+  return { ...healthy, checks: [], findings: [], summary: "all is well", ...parts };
 }
 
 /** Reports these views one after another; returns what was logged and notified. */

@@ -1,6 +1,6 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { parse as parseToml } from "@std/toml";
-import { parse as parseYaml, parseAllDocuments } from "yaml";
+import { parse as parseYaml } from "yaml";
 import { profileOfHost } from "../../../lib/model/mod.ts";
 import { asset, type AssetName, assetNames, describeAsset } from "../../../lib/assets/mod.ts";
 
@@ -108,48 +108,6 @@ Deno.test("credential-provider-config.yaml: is a valid CredentialProviderConfig"
       equal(profileOfHost(host)?.name, "Amazon ECR", pattern);
     }
   }
-});
-
-Deno.test("daemonset.yaml: has every object, minimal permissions, and resource limits", () => {
-  const documents = parseAllDocuments(asset("daemonset.yaml"));
-  const objects = documents.map((document) => document.toJS());
-  deepEqual(objects.map((object) => object.kind), [
-    "Namespace",
-    "ServiceAccount",
-    "ClusterRole",
-    "ClusterRoleBinding",
-    "ConfigMap",
-    "NetworkPolicy",
-    "DaemonSet",
-  ]);
-  const [, account, role, binding, config, policy, set] = objects;
-  deepEqual([binding.roleRef.kind, binding.roleRef.name], ["ClusterRole", role.metadata.name]);
-  deepEqual(binding.subjects, [{
-    kind: "ServiceAccount",
-    name: account.metadata.name,
-    namespace: account.metadata.namespace,
-  }]);
-  equal(account.automountServiceAccountToken, false);
-  const { server } = parseToml(config.data["config.toml"]) as { server: Record<string, string> };
-  ok(server.address?.startsWith("127.0.0.1:"), "the status page is not for other pods");
-  const [port] = set.spec.template.spec.containers[0].ports;
-  equal(server.metrics_address, `0.0.0.0:${port.containerPort}`);
-  deepEqual(policy.spec.podSelector.matchLabels, set.spec.selector.matchLabels);
-  deepEqual(policy.spec.ingress[0].ports, [{ port: port.name }]);
-  const pod = set.spec.template.spec;
-  equal(pod.automountServiceAccountToken, true);
-  deepEqual(set.spec.selector.matchLabels, set.spec.template.metadata.labels);
-  const [agent] = pod.containers;
-  deepEqual(agent.securityContext.capabilities, { drop: ["ALL"] });
-  equal(agent.securityContext.privileged, false);
-  equal(agent.securityContext.allowPrivilegeEscalation, false);
-  equal(agent.securityContext.readOnlyRootFilesystem, true);
-  ok(agent.resources.limits.memory);
-  equal(agent.livenessProbe.httpGet.path, "/livez");
-  equal(agent.readinessProbe.httpGet.path, "/readyz");
-  const volumes = pod.volumes.map((volume: { name: string }) => volume.name).sort();
-  const mounts = agent.volumeMounts.map((mount: { name: string }) => mount.name).sort();
-  deepEqual(mounts, volumes);
 });
 
 Deno.test("systemd units: set a limit of open files", () => {

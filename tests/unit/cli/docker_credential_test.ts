@@ -28,7 +28,7 @@ Deno.test("docker-credential: answers usage, version and errors like docker's ow
   }
   deepEqual(await helper("si\x1bng"), {
     code: 1,
-    out: "docker-credential-nydus-auth: unknown action: si\ufffdng\n",
+    out: "docker-credential-nydus-auth: unknown action: si\\u001bng\n",
   });
   deepEqual(await helper("get"), { code: 1, out: "no credentials server URL\n" });
   deepEqual(await helper("erase"), { code: 1, out: "no credentials server URL\n" });
@@ -71,7 +71,7 @@ Deno.test("API clients: need access to the socket, not to the agent's configurat
       const { err } = await ran("nydus-auth-agent", ["get", "registry.example.com/a"]);
       match(
         err,
-        /^warning: no answer from the agent \(.*the response is not valid\); querying providers/,
+        /^warning: no answer from the agent \(.*the response is not valid; [^)]*\); querying providers/,
       );
     }
     const alone = await ran("docker-credential-nydus-auth", ["get"]);

@@ -1,8 +1,9 @@
 /** Compares the command definitions with the man page, the completions and the help texts. */
-import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { deepEqual, equal, match, notEqual, ok } from "node:assert/strict";
 import type { Context } from "../../../lib/platform/mod.ts";
 import { commands } from "../../../lib/cli/program.ts";
+import { completionsOf } from "../../../lib/cli/completions.ts";
+import { runProgram } from "../../../lib/cli/mod.ts";
 import { texts } from "../../../lib/cli/show.ts";
 import { FakeHost } from "../../fakes/host.ts";
 
@@ -10,7 +11,7 @@ import { FakeHost } from "../../fakes/host.ts";
 const PROGRAM = commands({ host: new FakeHost() } as unknown as Context, () => {});
 const COMMANDS: ReadonlyMap<string, readonly string[]> = new Map(
   PROGRAM.commands
-    .filter((command) => command.name() !== "simnode-daemon")
+    .filter((command) => !["simnode-daemon", "complete"].includes(command.name()))
     .map((command) => [command.name(), command.options.flatMap(({ long }) => long ?? []).sort()]),
 );
 
@@ -20,7 +21,7 @@ Deno.test("man page: lists every command and option, and contains no unknown rof
   const plain = page.replaceAll("\\-", "-");
   for (const [name, options] of COMMANDS) {
     match(plain, new RegExp(`^\\.SS ${name}\\b`, "m"));
-    for (const option of options) match(plain, new RegExp(`^\\.B ${option}\\b`, "m"));
+    for (const option of options) match(plain, new RegExp(`^\\.B (?:-\\w, )?${option}\\b`, "m"));
   }
   const requests = new Set(page.match(/^\.\S+/gm));
   const known = [".TH", ".SH", ".SS", ".PP", ".TP", ".B", ".BI", ".BR", ".I", ".nf", ".fi"];
@@ -29,61 +30,101 @@ Deno.test("man page: lists every command and option, and contains no unknown rof
 
 const textOf = (name: string) => texts(PROGRAM).get(name)?.text() ?? "";
 
-/** Returns what bash completes for the last word of a line. */
-async function bashCompletions(words: readonly string[]): Promise<string[]> {
-  const lines = `${textOf("completion.bash")}
-COMP_WORDS=(${words.map((word) => `"${word}"`).join(" ")}); COMP_CWORD=${words.length - 1}
-_nydus_auth_agent; echo "\${COMPREPLY[*]}"`;
-  const bash = await new Deno.Command("bash", { args: ["--norc", "-c", lines] }).output();
-  equal(bash.code, 0, new TextDecoder().decode(bash.stderr));
-  return new TextDecoder().decode(bash.stdout).trim().split(" ").filter((word) => word !== "")
-    .sort();
+/** Runs the program with arguments, which may not need a file or socket. */
+async function ran(...args: readonly string[]) {
+  const host = Object.assign(new FakeHost(), { args });
+  const code = await runProgram({ host } as unknown as Context);
+  return { code, out: host.written, err: host.complained };
 }
 
-const PROGRAM_NAME = "nydus-auth-agent";
-const hasBash = ["/bin/bash", "/usr/bin/bash"].some((path) => existsSync(path));
-
-Deno.test({
-  name: "bash completions: contain exactly the commands, options and values that exist",
-  ignore: !hasBash,
-  async fn() {
-    const commandNames = [...COMMANDS.keys(), "help", "--help", "--version"].sort();
-    deepEqual(await bashCompletions([PROGRAM_NAME, ""]), commandNames);
-    for (const [name, options] of COMMANDS) {
-      const offered = await bashCompletions([PROGRAM_NAME, name, "--"]);
-      deepEqual(offered, [...options, "--help"].sort(), name);
-    }
-    const levels = ["debug", "error", "info", "warning"];
-    deepEqual(await bashCompletions([PROGRAM_NAME, "run", "--log-level", ""]), levels);
-    deepEqual(await bashCompletions([PROGRAM_NAME, "run", "--log-level", "=", "e"]), ["error"]);
-    deepEqual(await bashCompletions([PROGRAM_NAME, "run", "--log-level", "="]), levels);
-    deepEqual(await bashCompletions([PROGRAM_NAME, "show", "completion.b"]), ["completion.bash"]);
-  },
+Deno.test("completions: offer exactly the commands, options and values that exist", () => {
+  const completed = (...line: readonly string[]) => completionsOf(PROGRAM, line, ["a.toml", "b"]);
+  deepEqual(completed("").toSorted(), [...COMMANDS.keys(), "--version", "--help"].toSorted());
+  for (const [name, options] of COMMANDS) {
+    deepEqual(completed(name, "--").toSorted(), [...options, "--help"].toSorted(), name);
+  }
+  const cases: readonly (readonly [readonly string[], readonly string[]])[] = [
+    [["st"], ["status"]],
+    [["run", "--log-level", ""], ["debug", "info", "warning", "error"]],
+    [["run", "--log-level", "e"], ["error"]],
+    [["run", "--log-level=e"], ["--log-level=error"]],
+    // Readline splits the word at the equals sign.
+    [["run", "--log-level", "=", "e"], ["error"]],
+    [["run", "--log-level", "="], ["debug", "info", "warning", "error"]],
+    [["status", "-o", ""], ["text", "json"]],
+    [["status", "--timeout", ""], []],
+    [["run", "--config", "/et"], [":path"]],
+    [["install", "--prefix", ""], [":path"]],
+    [["cri-proxy", "o"], ["on", "off"]],
+    [["show", "a"], ["a.toml"]],
+    [["help", "ver"], ["version"]],
+    [["no", "st"], ["status"]],
+  ];
+  for (const [line, wanted] of cases) deepEqual(completed(...line), wanted, line.join(" "));
 });
 
-Deno.test("zsh and fish completions: contain every command and option", () => {
-  const [zsh, fish] = [textOf("completion.zsh"), textOf("completion.fish")];
-  for (const [name, options] of COMMANDS) {
-    ok(zsh.includes(`'${name}:`), name);
-    ok(fish.includes(` -a ${name} -d `), name);
-    for (const option of options) {
-      ok(zsh.includes(`${option}[`), `zsh: ${name} ${option}`);
-      ok(fish.includes(` -l ${option.slice(2)} `), `fish: ${name} ${option}`);
-    }
+Deno.test("complete: prints one word per line for the scripts", async () => {
+  deepEqual(await ran("complete", "--", "run", "--log-f"), {
+    code: 0,
+    out: "--log-format\n",
+    err: "",
+  });
+  for (const shell of ["bash", "zsh", "fish"]) {
+    match(textOf(`completion.${shell}`), /complete -- .*2>\/dev\/null/);
   }
 });
 
-Deno.test("--help: lists a command's own options before the settings, without empty defaults", async () => {
+Deno.test("options: are accepted before the command", async () => {
+  for (
+    const args of [["version", "-o", "json"], ["-o", "json", "version"], [
+      "--output=json",
+      "version",
+    ]]
+  ) {
+    const { code, out } = await ran(...args);
+    equal(code, 0);
+    equal(typeof JSON.parse(out).version, "string");
+  }
+});
+
+Deno.test("errors: have one prefix, and name what to run", async () => {
+  const cases: readonly (readonly [readonly string[], RegExp])[] = [
+    [["nosuch"], /^error: unknown command 'nosuch'\nrun nydus-auth-agent --help for usage\n$/],
+    [["help", "nosuch"], /^error: unknown command 'nosuch'\n/],
+    [["stauts"], /^error: unknown command 'stauts'\n\(Did you mean status\?\)/],
+    [["status", "--kubeconfig", "/x"], /^error: unknown option .*\nrun .*-agent status --help/],
+    [["get"], /^error: missing required argument 'ref'\nrun nydus-auth-agent get --help/],
+    [["show", "nosuch"], /^error: show nosuch: no such text; run /],
+    [["renew"], /^error: renew: give either an image or --all\n$/],
+    [["get", "UPPER//"], /^error: /],
+  ];
+  for (const [args, message] of cases) {
+    const { code, out, err } = await ran(...args);
+    deepEqual([code, out], [2, ""], args.join(" "));
+    match(err, message);
+  }
+});
+
+Deno.test("--help: fits 100 columns and shows own options, settings, examples and exit codes", async () => {
   for (const name of COMMANDS.keys()) {
-    const host = new FakeHost();
-    const program = commands({ host } as unknown as Context, () => {});
-    await program.parseAsync([name, "--help"], { from: "user" }).catch(() => {});
-    const help = host.written;
+    const { code, out: help } = await ran(name, "--help");
+    equal(code, 0);
+    deepEqual(help.split("\n").filter((line) => line.length > 99), []);
+    equal((await ran("help", name)).out, help);
     match(help, /^Usage: nydus-auth-agent /);
     ok(!/default: (?:false|\[\])|<value>/.test(help), help);
+    if (name === "help") continue;
+    match(help, new RegExp(`\nExamples:\n  nydus-auth-agent ${name}\\b[^]*\nExit codes:\n  0  `));
     if (!help.includes("--log-level <")) continue;
     ok(help.indexOf("--config <file>") < help.indexOf("\nSettings ("), name);
     ok(help.indexOf("\n  -h, --help") < help.indexOf("\nSettings ("), name);
-    match(help, /--log-level <debug\|info\|warning\|error> .*default info\)/);
+    match(help, /--log-level <debug\|info\|warning\|error> [^]*default\s+info\)/);
   }
+});
+
+Deno.test("--help: shows only the settings that a command uses", async () => {
+  const { out } = await ran("renew", "--help");
+  match(out, /--api-socket/);
+  ok(!out.includes("--kubeconfig"));
+  notEqual((await ran("run", "--help")).out.includes("--kubeconfig"), false);
 });

@@ -1,13 +1,14 @@
-import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import type { Context } from "../../../lib/platform/mod.ts";
 import { EXIT } from "../../../lib/model/mod.ts";
-import { LEVEL_EXIT, watchStatus } from "../../../lib/cli/status.ts";
+import { LEVEL_EXIT, status, statusText } from "../../../lib/cli/status.ts";
 import type { AgentReply } from "../../../lib/cli/agent_client.ts";
-import { clipped, wrapped } from "../../../lib/cli/terminal_text.ts";
-import { statusText } from "../../../lib/cli/status_text.ts";
+import { listenUnix } from "../../../lib/platform/mod.ts";
 import type { AgentStatus } from "../../../lib/model/mod.ts";
 import { healthOf } from "../../../lib/observability/mod.ts";
+import { styleOf } from "../../../lib/cli/output.ts";
 import { FakeClock } from "../../fakes/clock.ts";
+import { FakeFiles } from "../../fakes/files.ts";
 import { FakeHost } from "../../fakes/host.ts";
 import { crowdedNode, HOSTILE, hostileNode, oneImage } from "../observability/page/nodes.ts";
 import { NOW_MS } from "../observability/status_of.ts";
@@ -19,33 +20,71 @@ function replyOf(status: AgentStatus): AgentReply {
   return { status, health: healthOf(status, NOW_MS, { checkIntervalMs: 60_000 }) };
 }
 
-/** Watches these replies (undefined: no agent answers) until a signal. */
-async function watch(
+/** Runs `status` against an agent that gives these answers; the last one repeats. */
+async function ran(
   replies: readonly (AgentReply | undefined)[],
-  options: { terminal?: boolean; output?: string; noColor?: boolean; rows?: number } = {},
-): Promise<{ readonly code: number; readonly written: string; readonly listeners: number }> {
-  const host = new FakeHost();
-  host.stdoutIsTerminal = options.terminal ?? false;
-  host.size = { columns: 60, rows: options.rows ?? 24 };
-  if (options.noColor) host.env["NO_COLOR"] = "1";
-  const clock = new FakeClock();
-  let index = 0;
-  const query = () => {
-    const reply = replies[index++];
-    return reply === undefined
-      ? Promise.reject(new Error("connect: no \u001bagent"))
-      : Promise.resolve(reply);
-  };
-  const context = { host, clock } as unknown as Context;
-  const ended = watchStatus(context, query, options.output ?? "text");
-  await clock.waiting();
-  for (let i = 1; i < replies.length; i++) {
-    await clock.advance(2_000);
-    await clock.waiting();
+  given: { brief?: boolean; wait?: boolean; output?: "text" | "json"; timeout?: string } = {},
+): Promise<{ readonly code: number; readonly out: string }> {
+  const dir = await Deno.makeTempDir({ prefix: "status-" });
+  const socket = `${dir}/api.sock`;
+  const host = Object.assign(new FakeHost(), {
+    env: { NYDUS_AUTH_AGENT_API_SOCKET: socket, NYDUS_AUTH_AGENT_SERVER_ADDRESS: "off" },
+  });
+  const clock = new FakeClock(NOW_MS);
+  let calls = 0;
+  await using _agent = await listenUnix(socket, () => {
+    const reply = replies[Math.min(calls++, replies.length - 1)];
+    if (reply === undefined) return new Response("starting", { status: 503 });
+    return Response.json({ ...reply.status, health: reply.health });
+  });
+  const options = { brief: false, wait: false, output: "text" as const, timeout: "10s", ...given };
+  const context = { host, clock, files: new FakeFiles() } as unknown as Context;
+  const ended = status(context, {}, options).finally(() => Deno.remove(dir, { recursive: true }));
+  let isOver = false;
+  ended.catch(() => {}).finally(() => isOver = true);
+  while (!isOver) {
+    await Promise.race([clock.waiting(), ended.catch(() => {})]);
+    if (!isOver) await clock.advance(500);
   }
-  host.signal("SIGINT");
-  return { code: await ended, written: host.written, listeners: host.signal("SIGINT") };
+  return { code: await ended, out: host.written };
 }
+
+Deno.test("status: prints the summary and the tables, or only the summary with --brief", async () => {
+  const reply = replyOf(crowdedNode(7).status);
+  const all = await ran([reply]);
+  equal(all.code, EXIT.critical);
+  match(all.out, /^critical: .*\n\nIMAGE /);
+  const brief = await ran([reply], { brief: true });
+  equal(brief.out, all.out.split("\n").slice(0, 1).join("\n") + "\n");
+  const json = JSON.parse((await ran([reply], { brief: true, output: "json" })).out);
+  deepEqual(Object.keys(json), ["summary", "level"]);
+  equal(JSON.parse((await ran([reply], { output: "json" })).out).health.level, "critical");
+});
+
+Deno.test("status --wait: returns when the agent is ready", async () => {
+  const ready = replyOf(oneImage().status);
+  const starting = { ...ready, health: { ...ready.health, ready: false } };
+  const { code, out } = await ran([undefined, starting, ready], { wait: true, brief: true });
+  equal(code, EXIT.ok);
+  match(out, /^ok: /);
+});
+
+Deno.test("status --wait: fails with the reason after the timeout", async () => {
+  const ready = replyOf(oneImage().status);
+  const starting = { ...ready, health: { ...ready.health, ready: false, summary: "starting up" } };
+  await rejects(ran([starting], { wait: true, timeout: "2s" }), /not ready after 2s: starting up/);
+  await rejects(ran([undefined], { wait: true, timeout: "2s" }), /not ready after 2s: failed to/);
+  await rejects(ran([ready], { timeout: "later" }), /later/);
+});
+
+Deno.test("status: prints colors only in a terminal, and not with NO_COLOR or --no-color", () => {
+  const color = (host: Partial<FakeHost>) =>
+    styleOf({ host: Object.assign(new FakeHost(), host) } as unknown as Context).color;
+  equal(color({ stdoutIsTerminal: true }), true);
+  equal(color({}), false);
+  equal(color({ stdoutIsTerminal: true, env: { NO_COLOR: "1" } }), false);
+  equal(color({ stdoutIsTerminal: true, args: ["status", "--no-color"] }), false);
+});
 
 Deno.test("statusText: prints problems first, every table, and no control characters", () => {
   const text = statusText(crowdedNode(7).status, NOW_MS, { color: false });
@@ -90,55 +129,6 @@ Deno.test("statusText: keeps the columns when it is colored", () => {
   equal(coloredText.replace(/\x1b\[\d+m/g, ""), plain);
 });
 
-Deno.test("watchStatus: in a terminal, uses the alternate screen and restores it", async () => {
-  const crowd = replyOf(crowdedNode(300).status);
-  const { code, written, listeners } = await watch([crowd, undefined, crowd], {
-    terminal: true,
-    rows: 12,
-  });
-  deepEqual([code, listeners], [0, 0]);
-  ok(written.startsWith("\x1b[?1049h\x1b[?25l"));
-  ok(written.endsWith("\x1b[?25h\x1b[?1049l"));
-  const screens = written.split("\x1b[H\x1b[J").slice(1);
-  equal(screens.length, 3);
-  equal((screens[0] ?? "").split("\n").length, 11);
-  match(screens[0] ?? "", /… \d+ more lines$/);
-  match(screens[1] ?? "", /no .agent; last answer at \d\d:\d\d:\d\d/);
-  // deno-lint-ignore no-control-regex
-  const widths = (screens[0] ?? "").replace(/\x1b\[\d*m/g, "").split("\n").map((l) =>
-    [...l].length
-  );
-  ok(Math.max(...widths) <= 60);
-});
-
-Deno.test("watchStatus: prints no color codes with NO_COLOR", async () => {
-  const reply = replyOf(crowdedNode(7).status);
-  const { written } = await watch([reply], { terminal: true, noColor: true });
-  // deno-lint-ignore no-control-regex
-  ok(!/\x1b\[\d*m/.test(written));
-  ok((await watch([reply], { terminal: true })).written.includes("\x1b[31m"));
-});
-
-Deno.test("watchStatus: in a pipe, prints a plain line when the summary changes", async () => {
-  const one = oneImage().status;
-  const later = replyOf({ ...one, nowMs: NOW_MS });
-  const aMinuteLater = {
-    ...later,
-    health: healthOf(one, NOW_MS + 60_000, { checkIntervalMs: 6e7 }),
-  };
-  const { written } = await watch([later, aMinuteLater, undefined, undefined, later]);
-  ok(!CONTROL.test(written));
-  const texts = written.trimEnd().split("\n").map((line) => line.slice(25));
-  deepEqual(texts, [
-    "ok: 1 mount has a valid credential; the next renewal is in 3h",
-    "no answer: connect: no \u{fffd}agent",
-    "ok: 1 mount has a valid credential; the next renewal is in 3h",
-  ]);
-  const json = await watch([later, undefined], { output: "json", terminal: true });
-  const lines = json.written.trimEnd().split("\n").map((line) => JSON.parse(line));
-  deepEqual([lines[0]?.level, typeof lines[1]?.error], ["ok", "string"]);
-});
-
 Deno.test("docs/operations.md: documents every exit code of status", async () => {
   const docs = await Deno.readTextFile(new URL("../../../docs/operations.md", import.meta.url));
   const rows = docs.split("\n").map((row) => row.split("|").map((cell) => cell.trim()));
@@ -156,39 +146,6 @@ Deno.test("docs/operations.md: documents every exit code of status", async () =>
   );
 });
 
-Deno.test("watchStatus: ends when the output is closed", async () => {
-  const host = new FakeHost();
-  host.isRead = false;
-  const context = { host, clock: new FakeClock() } as unknown as Context;
-  const reply = replyOf(oneImage().status);
-  equal(await watchStatus(context, () => Promise.resolve(reply), "json"), 0);
-  equal(host.signal("SIGINT"), 0, "no listener is left");
-});
-
-Deno.test("watchStatus: wraps the summary on a narrow screen, so that the remedy is visible", async () => {
-  const { written } = await watch([replyOf(crowdedNode(300).status)], { terminal: true, rows: 24 });
-  const screen = written.split("\x1b[H\x1b[J")[1] ?? "";
-  // deno-lint-ignore no-control-regex
-  const lines = screen.replace(/\x1b\[\d*m/g, "").split("\n");
-  const head = lines.slice(0, lines.indexOf("")).map((line) => line.trim()).join("");
-  ok(lines.indexOf("") > 1 && head.endsWith("/team-0/service-0:v1.0"), head);
-  ok(lines.every((line) => [...line].length <= 60));
-});
-
-Deno.test("wrapped: breaks between words, ignores color codes, and limits the lines", () => {
-  deepEqual(wrapped("00:00:00  \x1b[31mcritical\x1b[0m: one two", 20), [
-    "00:00:00  \x1b[31mcritical\x1b[0m:",
-    "          one two",
-  ]);
-  deepEqual(wrapped("00:00:00  longer-than-the-screen is", 22), [
-    "00:00:00  longer-than-",
-    "          the-screen",
-    "          is",
-  ]);
-  const long = wrapped("word ".repeat(200).trim(), 40);
-  deepEqual([long.length, long.at(-1)?.trim()], [8, "…"]);
-});
-
 Deno.test("statusText: lists mounts with problems first", () => {
   const lines = statusText(crowdedNode(300).status, NOW_MS, { color: true }).split("\n");
   const from = lines.findIndex((line) => line.startsWith("DAEMON"));
@@ -198,9 +155,4 @@ Deno.test("statusText: lists mounts with problems first", () => {
   const last = states.lastIndexOf("refused");
   ok(last >= 0 && states.slice(0, last + 1).every((state) => state === "refused"), String(last));
   ok(lines[from + 1]?.includes("\x1b[33mrefused\x1b[0m"));
-});
-
-Deno.test("clipped: keeps color codes, which have no width", () => {
-  equal(clipped("ab\x1b[31mcd\x1b[0mef", 3), "ab\x1b[31mc\x1b[0m");
-  equal(clipped("äöü€x", 4), "äöü€");
 });

@@ -8,7 +8,10 @@ async function differences(a: Sources, b: Sources): Promise<string[]> {
 
 Deno.test("configDifferences: is empty for equal settings", async () => {
   deepEqual(await differences({}, {}), []);
-  deepEqual(await differences({ theirs: `[system]\nenable = true` }, { ours: "" }), []);
+  deepEqual(
+    await differences({ ours: `log.level = "info"` }, { flags: { checkInterval: "60s" } }),
+    [],
+  );
 });
 
 Deno.test("configDifferences: returns key paths of the configuration file", async () => {
@@ -17,14 +20,12 @@ Deno.test("configDifferences: returns key paths of the configuration file", asyn
     [{ flags: { credentialRenewalInterval: "0s" } }, ["renewal.credential_renewal_interval"]],
     [{ flags: { address: "127.0.0.1:1" } }, ["server.address"]],
     [{ flags: { address: "off" } }, ["server.address"]],
-    [{ flags: { systemAddress: "off", root: "/r" } }, [
+    [{ flags: { systemAddress: "off", snapshotterRoot: "/r" } }, [
       "snapshotter.root",
       "snapshotter.system_address",
     ]],
     [{ flags: { dockerConfig: "/d" } }, ["providers.docker.config"]],
-    [{ theirs: `[system]\nenable = true\n[remote.mirrors_config]\ndir = "/m"` }, [
-      "node.mirrorsDir",
-    ]],
+    [{ theirs: `[remote.mirrors_config]\ndir = "/m"` }, ["remote.mirrors_config.dir"]],
   ];
   for (const [sources, wanted] of cases) {
     deepEqual(await differences({}, sources), wanted);
@@ -40,7 +41,6 @@ Deno.test("configDifferences: identifies daemons by their index", async () => {
   deepEqual(await differences(before, after), ["daemons[1].ref"]);
   const fewer = { ours: entry("/a.sock", "nginx") };
   deepEqual(await differences(before, fewer), [
-    "daemons[1].id",
     "daemons[1].ref",
     "daemons[1].socket",
   ]);

@@ -4,7 +4,7 @@ import { load, problemOf } from "./sources.ts";
 
 Deno.test("readFlags: resolves relative paths against the working directory", async () => {
   const config = await load({
-    flags: { root: "nydus", systemAddress: "../system.sock", dockerConfig: "/abs.json" },
+    flags: { snapshotterRoot: "nydus", systemAddress: "../system.sock", dockerConfig: "/abs.json" },
   });
   equal(config.node.root, "/cwd/dir/nydus");
   equal(config.node.systemSocket, "/cwd/system.sock");
@@ -17,7 +17,7 @@ Deno.test("readFlags: accepts off and an empty text for optional settings", asyn
     equal("systemSocket" in config.node, false);
     equal("server" in config, false);
   }
-  match((await problemOf({ flags: { root: "" } })).problem, /the text ""/);
+  match((await problemOf({ flags: { snapshotterRoot: "" } })).problem, /the text ""/);
 });
 
 Deno.test("readFlags: reports the flag with an example", async () => {

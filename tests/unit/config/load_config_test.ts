@@ -5,7 +5,7 @@ import { ConfigError } from "../../../lib/model/mod.ts";
 import { load, OURS, problemsOf, type Sources, THEIRS } from "./sources.ts";
 
 Deno.test("loadAgentConfig: uses every default without files", async () => {
-  const { hash, ...config } = await load();
+  const { hash, values: _, ...config } = await load();
   match(hash, /^[0-9a-f]{64}$/);
   deepEqual(config, {
     files: [],
@@ -54,7 +54,7 @@ Deno.test("loadAgentConfig: uses every default without files", async () => {
 
 Deno.test("loadAgentConfig: follows flag > environment > file > snapshotter > default", async () => {
   const layers: [string, Sources][] = [
-    ["/flag", { flags: { root: "/flag" } }],
+    ["/flag", { flags: { snapshotterRoot: "/flag" } }],
     ["/env", { env: { NYDUS_AUTH_AGENT_SNAPSHOTTER_ROOT: "/env" } }],
     ["/ours", { ours: `[snapshotter]\nroot = "/ours"` }],
     ["/theirs", { theirs: `root = "/theirs"` }],

@@ -1,6 +1,6 @@
-import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
+import { doesNotMatch, equal, match } from "node:assert/strict";
 import type { AgentStatus, CriProxyStatus } from "../../../lib/model/mod.ts";
-import { criProxyFindings, findingsOf } from "../../../lib/observability/findings.ts";
+import { criProxyProblem, problemsOf } from "../../../lib/observability/problems.ts";
 
 const NOW_MS = 1_750_000_000_000;
 const CRI_PROXY: CriProxyStatus = {
@@ -21,31 +21,30 @@ const CRI_PROXY: CriProxyStatus = {
 };
 
 function found(parts: Partial<CriProxyStatus>) {
-  const [finding, ...others] = criProxyFindings({ ...CRI_PROXY, ...parts }, NOW_MS);
-  equal(others.length, 0);
-  return finding && `${finding.level}: ${finding.text}; ${finding.remedy}`;
+  const finding = criProxyProblem({ ...CRI_PROXY, ...parts }, NOW_MS);
+  return finding && `${finding.severity}: ${finding.text}; ${finding.remedy}`;
 }
 
-Deno.test("criProxyFindings: returns nothing for a proxy that is disabled, in the path, or switched off", () => {
-  deepEqual(criProxyFindings(undefined, NOW_MS), []);
+Deno.test("criProxyProblem: returns nothing for a proxy that is disabled, in the path, or switched off", () => {
+  equal(criProxyProblem(undefined, NOW_MS), undefined);
   equal(found({}), undefined);
   equal(found({ state: "switched-off", linkTarget: "/run/c.sock" }), undefined);
   const { idleSinceMs: _, ...connected } = CRI_PROXY;
-  deepEqual(criProxyFindings({ ...connected, openConnections: 1, connections: 1 }, NOW_MS), []);
+  equal(criProxyProblem({ ...connected, openConnections: 1, connections: 1 }, NOW_MS), undefined);
 });
 
-Deno.test("criProxyFindings: explains why pulls are not observed, with the remedy", () => {
+Deno.test("criProxyProblem: explains why pulls are not observed, with the remedy", () => {
   match(
     found({ state: "bypassed", linkTarget: "/run/c.sock" }) ?? "",
     /image.sock points to \/run\/c.sock instead of .*cri.sock; run: nydus-auth-agent cri-proxy on$/,
   );
   const { linkTarget: _, ...nowhere } = CRI_PROXY;
-  const [missing] = criProxyFindings({ ...nowhere, state: "bypassed" }, NOW_MS);
+  const missing = criProxyProblem({ ...nowhere, state: "bypassed" }, NOW_MS);
   match(missing?.text ?? "", /image.sock does not exist/);
   match(found({ state: "not-serving", detail: "taken" }) ?? "", /is not serving: taken; fix/);
 });
 
-Deno.test("criProxyFindings: warns when no client has been connected for two minutes", () => {
+Deno.test("criProxyProblem: warns when no client has been connected for two minutes", () => {
   equal(found({ idleSinceMs: NOW_MS - 119_000 }), undefined);
   const idle = { idleSinceMs: NOW_MS - 120_000, connections: 3 };
   match(
@@ -58,7 +57,7 @@ Deno.test("criProxyFindings: warns when no client has been connected for two min
   );
 });
 
-Deno.test("findingsOf: a read failure mentions unobserved pulls unless another provider has a credential", () => {
+Deno.test("problemsOf: a read failure mentions unobserved pulls unless another provider has a credential", () => {
   const image = "registry.example/team/app:v1";
   const remedies = (provider: string | undefined) => {
     const status = {
@@ -71,9 +70,8 @@ Deno.test("findingsOf: a read failure mentions unobserved pulls unless another p
       problems: [],
       criProxy: { ...CRI_PROXY, idleSinceMs: NOW_MS - 3_600_000 },
     } as unknown as AgentStatus;
-    return findingsOf(status, NOW_MS).filter(({ area }) => area === "reads").map(({ remedy }) =>
-      remedy
-    );
+    return problemsOf(status, NOW_MS).filter(({ code }) => code === "reads-failing")
+      .map(({ remedy }) => remedy);
   };
   for (const provider of [undefined, "cri", "adopted"]) {
     match(

@@ -3,6 +3,7 @@ import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { type AgentStatus, defined, type ImageStatus } from "../../../lib/model/mod.ts";
 import { findingsOf } from "../../../lib/observability/findings.ts";
+import { problemsOf } from "../../../lib/observability/problems.ts";
 import { createApp } from "../../../lib/observability/app.ts";
 import { type HealthLevel, healthOf, type HealthView } from "../../../lib/observability/mod.ts";
 import { LABEL_VALUES } from "../../../lib/observability/metric_definitions.ts";
@@ -84,15 +85,15 @@ Deno.test("healthOf: the worst finding determines the level, in any order", () =
       const view = healthOf(status, NOW_MS, OPTIONS);
       const findings = findingsOf(status, NOW_MS);
       for (const { area } of findings) areas.add(area);
-      const levels = findings.map(({ level }) => RANK[level]);
-      const worst = Math.max(0, view.live ? 0 : 2, ...levels);
+      const levels = view.findings.map(({ severity }) => RANK[severity]);
+      const worst = Math.max(0, ...levels);
       equal(RANK[view.level], worst);
       if (!view.live) return equal(view.about, "loop");
-      if (findings.length === 0) return equal(view.about, "healthy");
+      if (view.findings.length === 0) return equal(view.about, "healthy");
       const reported = findings.filter(({ text }) => view.summary.startsWith(text));
       ok(
-        reported.some(({ level, remedy }) =>
-          RANK[level] === worst && view.summary.endsWith(remedy)
+        reported.some(({ severity, remedy }) =>
+          RANK[severity] === worst && view.summary.endsWith(remedy)
         ),
       );
       // The order of images and daemons does not matter.
@@ -117,6 +118,26 @@ Deno.test("healthOf: the worst finding determines the level, in any order", () =
   deepEqual([...areas].sort(), expected, "every area occurred");
 });
 
+Deno.test("findingsOf: every problem is in one finding, after its causes, which are as severe", () => {
+  fc.assert(
+    fc.property(state, (status) => {
+      const problems = problemsOf(status, NOW_MS);
+      const findings = findingsOf(status, NOW_MS);
+      equal(findings.reduce((sum, { count }) => sum + count, 0), problems.length);
+      equal(new Set(findings.map(({ key }) => key)).size, findings.length);
+      for (const [i, { severity, dependsOn = [] }] of findings.entries()) {
+        ok(i === 0 || RANK[findings[i - 1]?.severity ?? "ok"] >= RANK[severity]);
+        for (const cause of dependsOn) {
+          const causes = findings.slice(0, i).filter(({ code }) => code === cause);
+          ok(causes.some((cause) => RANK[cause.severity] >= RANK[severity]), cause);
+        }
+      }
+      ok(findings[0] === undefined || findings[0].dependsOn === undefined);
+    }),
+    { numRuns: 300 },
+  );
+});
+
 /** Returns a lower bound of the level, computed without the findings. */
 function minimumRank({ images, daemons, problems, staleWatches = [], loopAgeMs = 0 }: AgentStatus) {
   const mounts = daemons.flatMap(({ instances }) => instances);
@@ -136,7 +157,7 @@ function minimumRank({ images, daemons, problems, staleWatches = [], loopAgeMs =
       (delivery === "file-only" &&
         (behindSinceMs !== undefined || file === "skipped" || file === "absent")) ||
       (delivery === "in-use" && file === "failed") || unapprovedHosts.length > 0 ||
-      readsFailingSinceMs !== undefined
+      (readsFailingSinceMs !== undefined && NOW_MS - readsFailingSinceMs >= 10_000)
     );
   return isWarning ? RANK.warning : RANK.ok;
 }

@@ -1,7 +1,7 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import type { AgentStatus } from "../../../lib/model/mod.ts";
 import { healthOf, HealthTracker } from "../../../lib/observability/mod.ts";
-import { findingsOf } from "../../../lib/observability/findings.ts";
+import { problemsOf } from "../../../lib/observability/problems.ts";
 import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "./status_of.ts";
 
 const IMAGE = "registry.example/app:1";
@@ -80,6 +80,15 @@ Deno.test("healthOf: an outage outside the agent does not affect liveness and re
   deepEqual([view.level, view.live, view.ready], ["critical", true, true]);
   match(view.summary, /^the credential of \S+ expired 5m ago; reads .* \(and 3 more\): run: /);
   deepEqual(
+    view.findings.map(({ code, dependsOn }) => [code, dependsOn]),
+    [
+      ["credential-expired", undefined],
+      ["daemon-failing", undefined],
+      ["discovery-failed", undefined],
+      ["delivery-failed", ["daemon-failing"]],
+    ],
+  );
+  deepEqual(
     view.checks.map(({ name, ok, required }) => [name, ok, required]),
     [
       ["loop", true, true],
@@ -119,6 +128,60 @@ Deno.test("healthOf: reports the worst finding", () => {
     ],
   });
   match(view.summary, /^the credential of registry\.example\/b:1 expired/);
+});
+
+Deno.test("healthOf: one failing plugin under 400 images is one finding", () => {
+  const failing = { plugin: "ecr", failures: 3, renewedAtMs: NOW_MS - HOUR_MS };
+  const images = Array.from({ length: 400 }, (_, i) =>
+    imageOf(`registry.example/app:${i}`, {
+      ...failing,
+      window: i < 9 ? "mandatory" : "advisory",
+      expiresAtMs: NOW_MS + (i + 1) * 60_000,
+      lastFailure: {
+        reason: i % 2 === 0 ? "plugin-failed" : "plugin-backing-off",
+        detail: "exit code 1",
+        atMs: NOW_MS,
+      },
+    }));
+  const { findings: [finding, ...others], summary } = health({ images });
+  deepEqual(others, []);
+  deepEqual([finding?.code, finding?.severity, finding?.count, finding?.images.length], [
+    "renewal-failed",
+    "critical",
+    400,
+    5,
+  ]);
+  match(
+    summary,
+    /app:0 after 3 attempts .* it expires in 1m; .* \(399 more with the same cause\): run/,
+  );
+});
+
+Deno.test("healthOf: failing reads of an expired credential are its effect", () => {
+  const expired = imageOf(IMAGE, { window: "expired", expiresAtMs: NOW_MS - HOUR_MS });
+  const reads = (image: string) =>
+    daemonOf("d", [mountOf("1", { image, readsFailingSinceMs: NOW_MS - 60_000 })]);
+  const one = health({ images: [expired], daemons: [reads(IMAGE)] });
+  deepEqual(
+    one.findings.map(({ code, dependsOn, sinceMs }) => [code, dependsOn, sinceMs]),
+    [
+      ["credential-expired", undefined, NOW_MS - HOUR_MS],
+      ["reads-failing", ["credential-expired"], NOW_MS - 60_000],
+    ],
+  );
+  const other = health({ images: [expired], daemons: [reads("registry.example/other:1")] });
+  deepEqual(other.findings.map(({ code }) => code), ["reads-failing", "credential-expired"]);
+  deepEqual(other.findings.map(({ dependsOn }) => dependsOn), [undefined, undefined]);
+});
+
+Deno.test("HealthTracker: shows a failure that a restart ends only after ten seconds", () => {
+  const tracker = new HealthTracker();
+  const problems = [{ source: "root", subject: "/r", detail: "gone" } as const];
+  const at = (seconds: number) =>
+    tracker.view(statusOf({ problems, loopAgeMs: 0 }), NOW_MS + seconds * 1_000, OPTIONS);
+  deepEqual([0, 9].map((seconds) => at(seconds).level), ["ok", "ok"]);
+  const shown = at(10);
+  deepEqual([shown.level, shown.findings[0]?.sinceMs], ["warning", NOW_MS]);
 });
 
 Deno.test("healthOf: reports a credential that is not renewed once, for its mount or its image", () => {
@@ -161,7 +224,8 @@ Deno.test("healthOf: failing reads are a warning, and critical after 30 seconds"
     health({
       daemons: [daemonOf("d", [mountOf("1", { readsFailingSinceMs: NOW_MS - seconds * 1_000 })])],
     });
-  deepEqual([reading(3).level, reading(3).about], ["warning", "reads"]);
+  equal(reading(9).level, "ok", "a rotation");
+  deepEqual([reading(10).level, reading(10).about], ["warning", "reads"]);
   equal(reading(30).level, "critical");
   match(
     reading(90).summary,
@@ -169,7 +233,7 @@ Deno.test("healthOf: failing reads are a warning, and critical after 30 seconds"
   );
 });
 
-Deno.test("findingsOf: explains failing reads by the delivery state", () => {
+Deno.test("problemsOf: explains failing reads by the delivery state", () => {
   for (
     const [delivery, reason] of [
       ["stored", "although its current credential was delivered"],
@@ -179,8 +243,8 @@ Deno.test("findingsOf: explains failing reads by the delivery state", () => {
     ] as const
   ) {
     const failing = mountOf("1", { delivery, readsFailingSinceMs: NOW_MS - 90_000 });
-    const findings = findingsOf(statusOf({ daemons: [daemonOf("d", [failing])] }), NOW_MS);
-    const [text = ""] = findings.filter(({ area }) => area === "reads").map(({ text }) => text);
+    const problems = problemsOf(statusOf({ daemons: [daemonOf("d", [failing])] }), NOW_MS);
+    const text = problems.find(({ code }) => code === "reads-failing")?.text ?? "";
     equal(text.includes(`have failed for 1m30s, ${reason}: `), true, text);
   }
 });

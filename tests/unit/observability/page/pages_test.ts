@@ -53,7 +53,7 @@ Deno.test("nodePage: shows images with problems first, and other problems", asyn
   deepEqual(words.slice(0, 2), ["expired", "failing"]);
   const lastProblem = words.findLastIndex((word) => word !== "valid" && word !== "public");
   ok(lastProblem > 5 && lastProblem < 20, String(lastProblem));
-  match(page, /And \d+ more\./);
+  match(page, /\(9 more with the same cause\)/);
   match(page, /its configuration file does not exist/);
   match(page, /no response in 2s/);
 });
