@@ -81,7 +81,8 @@ export async function createAgent(
   await using resources = new AsyncDisposableStack();
   const stop = new AbortController();
   const recheck = (image?: ImageReference) => reconciler.recheck(image);
-  const shared = openShared(context, observer, resources, recheck);
+  const exited = () => reconciler.trigger("node-changed");
+  const shared = openShared(context, observer, resources, { recheck, exited });
   const { criProxy, pushed, probe } = shared;
   const build = partsBuilder(context, observer, { ...shared, signal: stop.signal });
   let current: Configured = { config, parts: await build(config) };
@@ -149,13 +150,16 @@ function openShared(
   context: Context,
   observer: Observer,
   resources: AsyncDisposableStack,
-  recheck: (image?: ImageReference) => void,
+  { recheck, exited }: {
+    readonly recheck: (image?: ImageReference) => void;
+    readonly exited: () => void;
+  },
 ): Shared {
   const { clock } = context;
   const changed = (target: PushTarget) =>
     recheck(target.kind === "image" ? target.image : undefined);
   return {
-    http: resources.use(createUnixHttp()),
+    http: resources.use(createUnixHttp({ exited })),
     probe: new RegistryProbe({ http: resources.use(createRegistryHttp()), clock }),
     criProxy: resources.use(new CriProxy(context, observer)),
     pushed: resources.use(new PushedCredentials({ clock, changed })),
@@ -268,7 +272,7 @@ class Watches implements Disposable {
   readonly #reconciler: Reconciler;
   readonly #observer: Observer;
   #paths = "";
-  #open = new DisposableStack();
+  #open: Disposable | undefined;
 
   constructor(
     context: Context,
@@ -289,17 +293,18 @@ class Watches implements Disposable {
     chain.onChange(() => this.#sourceChanged("the Kubernetes API"));
     const paths = JSON.stringify([chain.watchPaths, nodePaths]);
     if (paths === this.#paths) return;
-    using opened = new DisposableStack();
-    opened.use(files.watch(chain.watchPaths, (path) => void this.#fileChanged(path)));
-    opened.use(files.watch(nodePaths, (path) => this.#reconciler.fileTouched(path)));
-    this.#open.dispose();
-    this.#open = opened.move();
+    const opened = files.watch([...chain.watchPaths, ...nodePaths], (path, watched) => {
+      if (chain.watchPaths.includes(watched)) void this.#fileChanged(path);
+      if (nodePaths.includes(watched)) this.#reconciler.fileTouched(path);
+    });
+    this.#open?.[Symbol.dispose]();
+    this.#open = opened;
     this.#paths = paths;
   }
 
   [Symbol.dispose](): void {
     this.#parts().chain.onChange(() => {});
-    this.#open.dispose();
+    this.#open?.[Symbol.dispose]();
   }
 
   async #fileChanged(path: string): Promise<void> {

@@ -16,6 +16,7 @@ import {
   messageOf,
   type Observer,
   Secret,
+  sleepToNextTick,
 } from "../model/mod.ts";
 import type { CriNote, PullCacheFile, PullCredentialCache } from "../cri/mod.ts";
 import type { CriPulls } from "../providers/mod.ts";
@@ -25,7 +26,7 @@ import { divideDescriptors, MAX_CRI_CONNECTIONS } from "./listeners.ts";
 
 const MAX_STATE_BYTES = 64 * 1024 * 1024;
 /** How often the link and the socket are checked. */
-const CHECK_INTERVAL_MS = 2_000;
+const CHECK_INTERVAL_MS = 2_400;
 /** How long calls in flight may take to complete; below `TimeoutStopSec=` of the unit. */
 const DRAIN_TIMEOUT_MS = 10_000;
 const DRAIN_POLL_MS = 20;
@@ -238,7 +239,7 @@ export class CriProxy implements AsyncDisposable, CriPulls {
   async #checkRepeatedly(config: CriConfig, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       try {
-        await this.#context.clock.sleep(CHECK_INTERVAL_MS, { signal });
+        await sleepToNextTick(this.#context.clock, CHECK_INTERVAL_MS, { signal });
         await this.#check(config, signal);
       } catch {
         // Aborted, or a folder that cannot be read now: the next check retries.

@@ -10,6 +10,7 @@ import {
   formatProblem,
   messageOf,
   type Observer,
+  sleepToNextTick,
 } from "../model/mod.ts";
 import {
   AgentMetrics,
@@ -84,8 +85,9 @@ export async function run(context: Context, flags: Flags): Promise<number> {
   reload = () => void reloader.reload();
   if (isReloadPending) reload();
   const health = () => servers.health();
-  resources.use(reportHealth({ clock, notifier, observer, health, signal: stop.signal }));
-  await agent.run({ signal: stop.signal, ready: () => void notifier.ready(health().summary) });
+  const { signal } = stop;
+  observers.push(resources.use(reportHealth({ clock, notifier, observer, health, signal })));
+  await agent.run({ signal, ready: () => void notifier.ready(health().summary) });
   await notifier.stopping();
   return exitCode;
 }
@@ -197,14 +199,17 @@ export interface HealthReporterOptions {
   readonly signal: AbortSignal;
 }
 
-const REPORT_INTERVAL_MS = 5_000;
+const REPORT_INTERVAL_MS = 4_800;
+/** Without events; liveness and the times in the summary change all the same. */
+const MAX_HEALTH_AGE_MS = 24_000;
 
 /**
  * Reports the node's health: to the service manager when the summary changes, to the log when the
  * level or the topic changes. Notifies the watchdog while the reconcile loop makes progress. Ends
- * with `signal` or when it is disposed.
+ * with `signal` or when it is disposed. Computes the health again after an event that the returned
+ * observer gets, and every 24 seconds.
  */
-export function reportHealth(options: HealthReporterOptions): Disposable {
+export function reportHealth(options: HealthReporterOptions): Observer & Disposable {
   const { clock, notifier, observer, health } = options;
   const ended = new Deadline(undefined, options.signal);
   const { signal } = ended;
@@ -212,12 +217,19 @@ export function reportHealth(options: HealthReporterOptions): Disposable {
     notifier.watchdogIntervalMs ?? REPORT_INTERVAL_MS,
     REPORT_INTERVAL_MS,
   );
+  let current: HealthView | undefined;
   const report = async () => {
     let reported = "";
     let logged: string | undefined;
+    let computedAtMs = 0;
     while (true) {
-      await clock.sleep(intervalMs, { signal });
-      const { live, summary, level, about } = health();
+      await sleepToNextTick(clock, intervalMs, { signal });
+      const nowMs = clock.monotonicMs();
+      if (current === undefined || nowMs - computedAtMs >= MAX_HEALTH_AGE_MS) {
+        current = health();
+        computedAtMs = nowMs;
+      }
+      const { live, summary, level, about } = current;
       if (about !== "starting" && logged !== `${level} ${about}`) {
         logged = `${level} ${about}`;
         observer.notify({ kind: "health-changed", level, about, summary });
@@ -228,7 +240,10 @@ export function reportHealth(options: HealthReporterOptions): Disposable {
     }
   };
   report().catch(() => {}).finally(() => ended[Symbol.dispose]()); // rejects only when aborted
-  return { [Symbol.dispose]: () => ended.abort() };
+  return {
+    notify: () => void (current = undefined),
+    [Symbol.dispose]: () => ended.abort(),
+  };
 }
 
 /**

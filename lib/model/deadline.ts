@@ -1,3 +1,18 @@
+import type { CallOptions, Clock } from "./ports.ts";
+
+/**
+ * Sleeps until the monotonic clock is at the next multiple of an interval. Loops whose intervals are
+ * multiples of each other then run in the same wakeup of the process.
+ */
+export function sleepToNextTick(
+  clock: Clock,
+  intervalMs: number,
+  options: CallOptions,
+): Promise<void> {
+  // Whole milliseconds: a timer that fires early would run the loop twice.
+  return clock.sleep(Math.ceil(intervalMs - clock.monotonicMs() % intervalMs), options);
+}
+
 /**
  * Aborts its signal after a time, or when the caller's signal aborts. Unlike `AbortSignal.timeout`
  * and `AbortSignal.any`, it removes its timer and its listener when it is disposed, so it neither

@@ -10,7 +10,7 @@ export { Backoff, ScopedBackoff, waitingCeilingMs } from "./backoff.ts";
 export { alignColumns } from "./columns.ts";
 export { abortable, Semaphore } from "./concurrency.ts";
 export * from "./credential.ts";
-export { Deadline } from "./deadline.ts";
+export { Deadline, sleepToNextTick } from "./deadline.ts";
 export { defined, setNewest } from "./defined.ts";
 export * from "./duration.ts";
 export {

@@ -73,8 +73,13 @@ export interface FileSystem {
   /**
    * Calls back shortly after anything below one of the paths may have changed, including when a path
    * is created or replaced. Bursts are merged. Disposing stops the watch.
+   *
+   * @param changed Gets the changed path, and the one of `paths` that it belongs to.
    */
-  watch(paths: readonly string[], changed: (path: string) => void): Disposable;
+  watch(
+    paths: readonly string[],
+    changed: (path: string, watched: string) => void,
+  ): Disposable;
 }
 
 /** An HTTP/1.1 request over a unix socket. */

@@ -1,7 +1,8 @@
 import { basename, dirname, join } from "@std/path";
 import { AgentError, type FileStat, type FileSystem } from "../model/mod.ts";
 import { createFile, systemReason, writeAll } from "./file_operations.ts";
-import { watchPaths } from "./watch.ts";
+import { systemClock } from "./clock.ts";
+import { stampOf, watchPaths } from "./watch.ts";
 
 const MAX_BYTES = 4 * 1024 * 1024;
 /** Value of `chown(2)` for an unchanged owner or group. */
@@ -60,9 +61,7 @@ async function stat(
     const info = noFollow ? await Deno.lstat(path) : await Deno.stat(path);
     return {
       kind: kindOf(info),
-      stamp: [info.dev, info.ino, info.size, info.mtime?.getTime(), info.ctime?.getTime()].join(
-        ":",
-      ),
+      stamp: stampOf(info),
       size: info.size,
       mode: info.mode ?? 0,
       uid: info.uid ?? 0,
@@ -173,5 +172,5 @@ export const systemFiles: FileSystem = {
   stat,
   list,
   writeAtomic,
-  watch: (paths, changed) => watchPaths(paths, changed, stat),
+  watch: (paths, changed) => watchPaths(paths, changed, { clock: systemClock }),
 };

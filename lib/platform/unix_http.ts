@@ -7,18 +7,27 @@ import {
   type UnixHttpRequest,
   type UnixHttpResult,
 } from "../model/mod.ts";
+import { systemClock } from "./clock.ts";
 import { ClientConnection } from "./http1_client.ts";
 import { HttpMessageError } from "./http1_message.ts";
 
 const MAX_BYTES = 16 * 1024 * 1024;
 /** Connections per socket: a slow response does not hold up the next request. */
 const MAX_CONNECTIONS = 2;
+/** Time after the end of a connection in which an exiting process closes its listener. */
+const EXIT_MS = 50;
 /** Idle connections to all sockets; above that, the least recently used ones are closed. */
 const MAX_IDLE = 256;
 
+/** Options of {@linkcode createUnixHttp}. */
+export interface UnixHttpOptions {
+  /** Called if a peer exits while it has an idle connection: nothing listens on its socket. */
+  readonly exited?: (socketPath: string) => void;
+}
+
 /** Creates a client for HTTP over unix sockets, with at most two connections per socket. */
-export function createUnixHttp(): UnixHttp {
-  return new PooledUnixHttp();
+export function createUnixHttp(options: UnixHttpOptions = {}): UnixHttp {
+  return new PooledUnixHttp(options);
 }
 
 /** The connections to one socket. */
@@ -45,6 +54,11 @@ interface Attempt {
  */
 class PooledUnixHttp implements UnixHttp {
   readonly #peers = new Map<string, Peer>();
+  readonly #exited: (socketPath: string) => void;
+
+  constructor({ exited = () => {} }: UnixHttpOptions) {
+    this.#exited = exited;
+  }
 
   async request(request: UnixHttpRequest, { signal }: CallOptions = {}): Promise<UnixHttpResult> {
     signal?.throwIfAborted();
@@ -135,7 +149,17 @@ class PooledUnixHttp implements UnixHttp {
       peer.idle.splice(at, 1);
       connection.close();
       this.#tidy(socketPath, peer);
+      void this.#reportExit(socketPath, peer);
     });
+  }
+
+  /** Reports an exit, as opposed to a connection that the peer closed because it was idle. */
+  async #reportExit(socketPath: string, peer: Peer): Promise<void> {
+    await systemClock.sleep(EXIT_MS);
+    if (peer.pending + peer.idle.length > 0) return;
+    const opened = await connect(socketPath);
+    if (opened instanceof ClientConnection) return opened.close();
+    if (opened.kind === "no-socket" || opened.kind === "no-listener") this.#exited(socketPath);
   }
 
   #tidy(socketPath: string, peer: Peer): void {

@@ -9,6 +9,7 @@ import {
   type RafsInstance,
   Refusals,
   type Secret,
+  sleepToNextTick,
 } from "../model/mod.ts";
 import type { CredentialStore } from "../credentials/mod.ts";
 import type { Deliveries } from "./deliveries.ts";
@@ -37,10 +38,10 @@ export interface ReadMonitorOptions {
   readonly trigger: () => void;
 }
 
-/** Well within the ten seconds in which a refused credential is to be replaced. */
-const POLL_INTERVAL_MS = 3_000;
+/** Within the ten seconds in which a refused credential is to be replaced. */
+const POLL_INTERVAL_MS = 4_800;
 /** Revocations often come in series: after a forced renewal reads are polled more often. */
-const FAST_POLL_INTERVAL_MS = 500;
+const FAST_POLL_INTERVAL_MS = 400;
 const FAST_POLL_MS = 30_000;
 /** A failure without another read since then does not describe the current state. */
 const FAILURE_EXPIRES_MS = 10 * 60_000;
@@ -87,7 +88,8 @@ export class ReadMonitor {
     const { clock } = this.#options;
     while (!signal.aborted) {
       const isFast = clock.monotonicMs() - this.#lastForcedMs < FAST_POLL_MS;
-      await clock.sleep(isFast ? FAST_POLL_INTERVAL_MS : POLL_INTERVAL_MS, { signal });
+      const intervalMs = isFast ? FAST_POLL_INTERVAL_MS : POLL_INTERVAL_MS;
+      await sleepToNextTick(clock, intervalMs, { signal });
       await this.#poll({ signal });
     }
   }

@@ -20,8 +20,8 @@ export class ManyDaemons implements Disposable {
   readonly #timers: ReturnType<typeof setInterval>[] = [];
 
   /** Adds the daemons to a node, each with one mount whose credential is stale. */
-  constructor(node: SimNode, count: number, image: (i: number) => string) {
-    for (let i = 0; i < count; i++) this.#add(node, `many-${i}`, image(i), i / count);
+  constructor(node: SimNode, count: number, image: (i: number) => string, name = "many-") {
+    for (let i = 0; i < count; i++) this.#add(node, `${name}${i}`, image(i), i / count);
   }
 
   /** Clears the recorded arrivals. */

@@ -79,9 +79,16 @@ export class FakeFiles implements FileSystem {
     return Promise.resolve();
   }
 
-  watch(_paths: readonly string[], changed: (path: string) => void): Disposable {
-    this.#watchers.add(changed);
-    return { [Symbol.dispose]: () => this.#watchers.delete(changed) };
+  watch(
+    paths: readonly string[],
+    changed: (path: string, watched: string) => void,
+  ): Disposable {
+    const report = (path: string) => {
+      const isBelow = (watched: string) => path === watched || path.startsWith(`${watched}/`);
+      changed(path, paths.find(isBelow) ?? "");
+    };
+    this.#watchers.add(report);
+    return { [Symbol.dispose]: () => this.#watchers.delete(report) };
   }
 
   #isFolder(path: string): boolean {

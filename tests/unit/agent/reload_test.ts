@@ -104,7 +104,7 @@ Deno.test("Agent.reconfigure: keeps the current configuration when a later step 
   const watch = files.watch.bind(files);
   let opened = 0;
   files.watch = (paths, changed) => {
-    if (++opened === 2) throw new Error("too many watches");
+    if (++opened === 1) throw new Error("too many watches");
     return watch(paths, changed);
   };
   const next = await load('[providers.docker]\nconfig = "/elsewhere.json"\n');

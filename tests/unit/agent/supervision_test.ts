@@ -1,7 +1,7 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { reportHealth, reportUnhandledErrors } from "../../../lib/agent/run.ts";
 import { AgentError, type AgentEvent } from "../../../lib/model/mod.ts";
-import { systemHost } from "../../../lib/platform/mod.ts";
+import { createNotifier, systemHost } from "../../../lib/platform/mod.ts";
 import type { HealthView } from "../../../lib/observability/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeHost } from "../../fakes/host.ts";
@@ -20,7 +20,7 @@ async function report(views: readonly HealthView[]) {
   let beats = 0;
   let index = 0;
   const end = new AbortController();
-  using _reporting = reportHealth({
+  using reporting = reportHealth({
     clock,
     signal: end.signal,
     observer: { notify: (event) => events.push(event) },
@@ -35,7 +35,10 @@ async function report(views: readonly HealthView[]) {
       watchdog: () => Promise.resolve(void beats++),
     } as unknown as Parameters<typeof reportHealth>[0]["notifier"],
   });
-  for (let i = 0; i < views.length; i++) await clock.advance(2_000);
+  for (let i = 0; i < views.length; i++) {
+    reporting.notify({ kind: "reconcile-finished" } as AgentEvent);
+    await clock.advance(2_000);
+  }
   end.abort();
   const logged = events.map((event) => event.kind === "health-changed" ? event.summary : "");
   return { logged, statuses, beats };
@@ -64,6 +67,27 @@ Deno.test("reportHealth: notifies the service manager of each new summary, and l
     "all is well",
   ]);
   equal(beats, 8);
+});
+
+Deno.test("reportHealth: computes the health after an event, and otherwise every 24 seconds", async () => {
+  const clock = new FakeClock();
+  const computedAtMs: number[] = [];
+  const end = new AbortController();
+  using reporting = reportHealth({
+    clock,
+    signal: end.signal,
+    observer: { notify() {} },
+    health: () => {
+      computedAtMs.push(clock.monotonicMs());
+      return view();
+    },
+    notifier: createNotifier({}),
+  });
+  await clock.advance(28_800);
+  deepEqual(computedAtMs, [4_800, 28_800]);
+  reporting.notify({ kind: "reconcile-finished" } as AgentEvent);
+  await clock.advance(9_600);
+  deepEqual(computedAtMs, [4_800, 28_800, 33_600]);
 });
 
 Deno.test("reportHealth: stops the watchdog, but not the log, when the loop is stuck", async () => {

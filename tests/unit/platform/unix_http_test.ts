@@ -26,7 +26,11 @@ function server(answer: (connection: Deno.Conn, count: number) => Promise<void>)
   };
   void serve();
   const close = () => {
-    listener.close();
+    try {
+      listener.close();
+    } catch {
+      // Closed by the test.
+    }
     for (const connection of open.splice(0)) {
       try {
         connection.close();
@@ -239,8 +243,7 @@ Deno.test("UnixHttp: drops an idle connection that the peer closed", async () =>
   using http = createUnixHttp();
   const closed = Promise.withResolvers<void>();
   using peer = server(async (connection) => {
-    await read(connection);
-    await write(connection, reply("200", "ok"));
+    if (await read(connection) !== null) await write(connection, reply("200", "ok"));
     await closed.promise;
     connection.close();
   });
@@ -249,6 +252,32 @@ Deno.test("UnixHttp: drops an idle connection that the peer closed", async () =>
   const before = descriptors();
   closed.resolve();
   while (descriptors() > before - 2) await new Promise((resolve) => setTimeout(resolve, 1));
+});
+
+Deno.test("UnixHttp: reports a peer that exits, but not one that closes an idle connection", async () => {
+  const exits: string[] = [];
+  const exited = Promise.withResolvers<void>();
+  using http = createUnixHttp({
+    exited: (path) => {
+      exits.push(path);
+      exited.resolve();
+    },
+  });
+  const checked = Promise.withResolvers<void>();
+  using idle = server(async (connection, count) => {
+    if (count === 2) checked.resolve(); // connected to find out whether it still listens
+    await read(connection);
+    await write(connection, reply("200", "ok"));
+    connection.close();
+  });
+  await http.request(get("/", idle.path));
+  await checked.promise;
+  using peer = server(always(reply("200", "ok")));
+  await Promise.all([http.request(get("/", peer.path)), http.request(get("/", peer.path))]);
+  strictEqual(peer.connections(), 2);
+  peer.close();
+  await exited.promise;
+  deepStrictEqual(exits, [peer.path]);
 });
 
 Deno.test("putAuth: rejects an empty value, which would clear the credential", async () => {

@@ -311,11 +311,11 @@ Deno.test("Reconciler: a refusal at one endpoint renews only its credential", as
   stage.passwords = { "registry.example.com": "own", "keyed:5000": "mirror" };
   await stage.run(async () => {
     for (const id of ["direct", "keyed"]) stage.reads.set(id, { reads: 1, errors: 0 });
-    await stage.clock.advance(4 * SECOND);
+    await stage.clock.advance(5 * SECOND);
     const before = stage.requests.length;
     stage.reads.set("keyed", { reads: 2, errors: 1 });
     stage.reads.set("direct", { reads: 2, errors: 0 });
-    await stage.clock.advance(4 * SECOND);
+    await stage.clock.advance(5 * SECOND);
     const forced = stage.requests.slice(before);
     deepStrictEqual(
       forced.map(({ endpoint, refused }) => [endpoint?.registry, refused !== undefined]),
