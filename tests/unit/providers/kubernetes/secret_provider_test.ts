@@ -153,7 +153,7 @@ Deno.test("KubeSecretProvider: keeps the limits and a fair share per namespace f
         const fairShare = Math.floor(63 / 21);
         for (const namespace of new Set(places.map((one) => one.namespace))) {
           const own = places.filter((one) => one.namespace === namespace);
-          const wanted = own.reduce((sum, { count }) => sum + count + 1, 0);
+          const wanted = own.reduce((sum, { count }) => sum + count, 0);
           const got = perNamespace.get(namespace) ?? 0;
           ok(got >= Math.min(wanted, fairShare), `${namespace} got ${got} of ${wanted}`);
         }
