@@ -159,10 +159,18 @@ Deno.test("RegistryProbe: returns a verdict that does not concern the credential
   equal((await probed(then({ status: 404 }))).kind, "not-found");
   equal((await probed(then({ status: 503 }))).kind, "unreachable");
   equal((await probed(then({ status: 418 }))).kind, "unknown");
-  const throttled = await probed(then({ status: 429, headers: { "retry-after": "7" } }));
-  deepEqual(throttled.verdict.kind === "throttled" && throttled.verdict.retryAtMs, 1_007_000);
-  const later = await probed(then({ status: 429, headers: { "retry-after": "99999999" } }));
-  deepEqual(later.verdict.kind === "throttled" && later.verdict.retryAtMs, 1_000_000 + 3_600_000);
+  const delays: [string, number][] = [
+    ["0", 0],
+    ["7", 7_000],
+    ["99999999", 3_600_000],
+    ["Thu, 01 Jan 1970 00:17:00 GMT", 20_000],
+    ["Thu, 01 Jan 1970 00:00:00 GMT", 60_000],
+    ["soon", 60_000],
+  ];
+  for (const [text, delayMs] of delays) {
+    const { verdict } = await probed(then({ status: 429, headers: { "retry-after": text } }));
+    equal(verdict.kind === "throttled" && verdict.retryAtMs, 1_000_000 + delayMs, text);
+  }
   const down = new FakeRegistryHttp(() => ({ kind: "timed-out" }));
   equal((await probed(down)).kind, "unreachable");
   const digest = { "www-authenticate": 'Digest realm="r"' };

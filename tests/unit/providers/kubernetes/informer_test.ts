@@ -311,6 +311,20 @@ Deno.test("Informer.refresh: lists immediately during a watch", async () => {
   equal(stage.http.streams.length, 2);
 });
 
+Deno.test("Informer.refresh: waits for the list", async () => {
+  using stage = new Stage({ namespace: "n", name: "a" });
+  await stage.start();
+  const { promise, resolve } = Promise.withResolvers<ReturnType<typeof answered>>();
+  stage.http.request = () => promise;
+  let isRefreshed = false;
+  const refreshed = stage.informer.refresh().then(() => isRefreshed = true);
+  await flushTasks();
+  equal(isRefreshed, false);
+  resolve(answered(thing("a", 2, "new")));
+  await refreshed;
+  deepEqual(stage.cached, ["n/a new"]);
+});
+
 Deno.test("Informer.refresh: resolves the promise of the refresh that it replaces", async () => {
   using stage = new Stage({ namespace: "n", name: "a" });
   await stage.start();

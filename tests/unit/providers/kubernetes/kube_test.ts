@@ -1,12 +1,12 @@
 import { deepEqual, equal } from "node:assert/strict";
-import type { KubeHttpFailure, KubeHttpResponse } from "../../../../lib/model/mod.ts";
+import { defined, type KubeHttpFailure, type KubeHttpResponse } from "../../../../lib/model/mod.ts";
 import { openKube } from "../../../../lib/providers/kubernetes/mod.ts";
 import { FakeClock } from "../../../fakes/clock.ts";
 import { FakeFiles } from "../../../fakes/files.ts";
 import { answered, FakeKubeHttp } from "../../../fakes/kube_http.ts";
 import { FakeProcessRunner } from "../../../fakes/process.ts";
 import { FakeRandom } from "../../../fakes/random.ts";
-import { requestFor } from "../exec_plugin/plugins.ts";
+import { pairs, requestFor } from "../exec_plugin/plugins.ts";
 import { secretObject } from "./secrets.ts";
 
 const KUBECONFIG = `
@@ -77,5 +77,21 @@ Deno.test("Kube.stale: returns nothing for secrets that are polled because RBAC 
   http.refuse = () => answered({}, 403);
   equal((await kube.secrets().provide(requestFor("reg.io/app:1"))).kind, "found");
   deepEqual(kube.stale(), []);
+  kube.stop();
+});
+
+Deno.test("KubeSecretProvider: reads the secret again for a request that needs a newer credential", async () => {
+  const { kube, http, clock } = await kubeOf(cluster);
+  const provide = async (newerThanMs?: number) => {
+    const request = requestFor("reg.io/app:1", defined({ newerThanMs }));
+    return pairs(await kube.secrets().provide(request));
+  };
+  deepEqual(await provide(), ["u:p"]);
+  http.answer = (path) =>
+    path.includes("/pods")
+      ? cluster(path)
+      : answered(secretObject({ auths: { "reg.io": { username: "u", password: "new" } } }));
+  deepEqual(await provide(), ["u:p"], "no event has reported the change");
+  deepEqual(await provide(clock.wallMs()), ["u:new"]);
   kube.stop();
 });
