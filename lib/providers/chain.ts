@@ -1,4 +1,5 @@
 import {
+  abortable,
   type AnswerDeadline,
   type CallOptions,
   type Candidate,
@@ -163,7 +164,7 @@ async function provide(
   options: CallOptions,
 ): Promise<ProviderOutcome> {
   try {
-    return await provider.provide(request, options);
+    return await abortable(provider.provide(request), options.signal);
   } catch (error) {
     options.signal?.throwIfAborted();
     return { kind: "failed", reason: "internal-error", detail: safeMessageOf(error), notes: [] };

@@ -1,8 +1,5 @@
 import {
-  abortable,
   AgentError,
-  type AnswerDeadline,
-  type CallOptions,
   type Candidate,
   type Clock,
   type Credential,
@@ -18,7 +15,6 @@ import {
   type ReasonCode,
   tokenExpiryOf,
 } from "../../model/mod.ts";
-import { failedOutcome } from "../program/mod.ts";
 import type { CredentialHelpers } from "./credential_helper.ts";
 import {
   credentialsOf,
@@ -38,8 +34,6 @@ export interface DockerProviderOptions {
   readonly files: FileSystem;
   readonly clock: Clock;
   readonly helpers: CredentialHelpers;
-  /** Bounds each helper call. @default no bound but the helper's own timeout */
-  readonly deadline?: AnswerDeadline;
   /** The instance before a reload: the last valid configuration of the same file is kept. */
   readonly before?: DockerProvider;
 }
@@ -68,14 +62,7 @@ export class DockerProvider implements CredentialProvider {
     this.#loaded = before.#loaded;
   }
 
-  async provide(
-    request: CredentialRequest,
-    { signal }: CallOptions = {},
-  ): Promise<ProviderOutcome> {
-    return await abortable(this.#provide(request), signal);
-  }
-
-  async #provide(request: CredentialRequest): Promise<ProviderOutcome> {
+  async provide(request: CredentialRequest): Promise<ProviderOutcome> {
     const { configPath: path } = this.#options;
     const notes: ProviderNote[] = [];
     const problem = await this.#read();
@@ -127,18 +114,9 @@ export class DockerProvider implements CredentialProvider {
     request: CredentialRequest,
     before: readonly ProviderNote[],
   ): Promise<ProviderOutcome> {
-    const { helpers, deadline } = this.#options;
-    const { image, podImage = image } = request;
-    const server = dockerServer(image.registry);
-    const subject = `docker-credential-${name}`;
-    const pending = helpers.get(name, server, request);
-    const { note, candidates: [first, ...rest], failure } = await deadline?.wait(pending, {
-      source: subject,
-      image: podImage,
-      isFailure: ({ failure }) => failure !== undefined,
-      onTimeout: (detail) =>
-        failedOutcome({ name: subject, kind: "helper" }, { reason: "deadline-exceeded", detail }),
-    }) ?? await pending;
+    const server = dockerServer(request.image.registry);
+    const outcome = await this.#options.helpers.get(name, server, request);
+    const { note, candidates: [first, ...rest], failure } = outcome;
     const notes = [...before, note];
     const { reason } = note;
     if (first !== undefined) return { kind: "found", reason, candidates: [first, ...rest], notes };

@@ -1,8 +1,6 @@
 import {
-  abortable,
   AgentError,
   type AnswerDeadline,
-  type CallOptions,
   type Candidate,
   comparePatterns,
   type ConfigProblem,
@@ -101,14 +99,7 @@ export class KubeletProvider implements CredentialProvider {
     }
   }
 
-  async provide(
-    request: CredentialRequest,
-    { signal }: CallOptions = {},
-  ): Promise<ProviderOutcome> {
-    return await abortable(this.#provide(request), signal);
-  }
-
-  async #provide(request: CredentialRequest): Promise<ProviderOutcome> {
+  async provide(request: CredentialRequest): Promise<ProviderOutcome> {
     await (this.#reloading ?? (this.#isLoaded ? undefined : this.reload()));
     const notes: ProviderNote[] = [];
     if (this.#problem !== undefined) {

@@ -1,7 +1,5 @@
 import { createHash } from "node:crypto";
 import {
-  abortable,
-  type CallOptions,
   type Candidate,
   type Clock,
   credentialFingerprint,
@@ -97,13 +95,6 @@ export class KubeSecretProvider implements CredentialProvider {
     node.onChange(() => this.#updateReferences());
   }
 
-  async provide(
-    request: CredentialRequest,
-    { signal }: CallOptions = {},
-  ): Promise<ProviderOutcome> {
-    return await abortable(this.#provide(request), signal);
-  }
-
   /** Returns the problems of pods, service accounts and secrets. */
   problems(): readonly InformerProblem[] {
     const missing = [...this.#references].filter((key) => this.#secrets.isMissing(key));
@@ -139,7 +130,7 @@ export class KubeSecretProvider implements CredentialProvider {
     if (before.symmetricDifference(this.#references).size > 0) this.#changed();
   }
 
-  async #provide(request: CredentialRequest): Promise<ProviderOutcome> {
+  async provide(request: CredentialRequest): Promise<ProviderOutcome> {
     await withinStartup(this.#clock, this.#startedMs, this.#waitForList());
     const target = targetOf(request);
     let matches = this.#find(target);
