@@ -14,7 +14,7 @@ import {
   tokenExpiryOf,
 } from "../model/mod.ts";
 import type { RegistryProbe } from "./probe.ts";
-import { MAX_RETRY_AFTER_MS } from "./registry_protocol.ts";
+import { MAX_RETRY_AFTER_MS } from "./registry_responses.ts";
 import {
   isExhausted,
   ranking,

@@ -12,19 +12,21 @@ import {
   Secret,
 } from "../model/mod.ts";
 import {
-  basicHeader,
   type Challenge,
   checkAvailable,
   errorText,
-  isLoopback,
   parseChallenges,
   type ProbeRequest,
-  readTokenResponse,
   type RegistryResponse,
   type ResponseResult,
+} from "./registry_responses.ts";
+import {
+  basicHeader,
+  isLoopback,
+  readTokenResponse,
   tokenRequest,
   trustedRealm,
-} from "./registry_protocol.ts";
+} from "./token_service.ts";
 
 /** Options and dependencies of {@linkcode RegistryProbe}. */
 export interface RegistryProbeOptions {
