@@ -102,11 +102,20 @@ export async function isMemoryBacked(folder: string): Promise<boolean> {
   return IN_MEMORY.includes((await statfs(folder)).type >>> 0);
 }
 
+const REASONS: Readonly<Record<string, string>> = {
+  EACCES: "permission denied",
+  PermissionDenied: "permission denied",
+  ENOENT: "no such file or folder",
+  EROFS: "read-only file system",
+  ENOSPC: "no space left on the device",
+};
+
 /** Returns the code of a system error without its text, which may quote file contents or paths. */
 export function systemReason(error: unknown): string {
   if (!(error instanceof Error)) return "unknown error";
-  const code = (error as Error & { code?: unknown }).code;
-  return typeof code === "string" ? code : error.name;
+  const { code = error.name } = error as Error & { readonly code?: unknown };
+  const reason = REASONS[String(code)];
+  return reason === undefined ? String(code) : `${reason} (${code})`;
 }
 
 /** Closes a file or a connection that may be closed already. */

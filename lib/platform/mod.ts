@@ -16,7 +16,7 @@ export {
 export { removeTemporaryFiles, systemFiles } from "./files.ts";
 export { type Context, type Host, type HostSignal, systemHost } from "./host.ts";
 export type { Handler } from "./http_server.ts";
-export { systemInstallFiles } from "./install_files.ts";
+export { type InstallFiles, systemInstallFiles } from "./install_files.ts";
 export { createKubeHttp } from "./kube_http.ts";
 export { freePort, listensOn, listenTcp, listenUnix } from "./listeners.ts";
 export { createNotifier, type Notifier } from "./notify.ts";

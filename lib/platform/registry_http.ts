@@ -1,7 +1,6 @@
 import {
   type CallOptions,
   Deadline,
-  isMetadataAddress,
   type RegistryHttp,
   type RegistryHttpRequest,
   type RegistryHttpResult,
@@ -14,6 +13,7 @@ import {
   connectionProblem,
   connectTcp,
   ForbiddenAddressError,
+  isMetadataAddress,
   literalAddress,
 } from "./tcp_connect.ts";
 import { connectTls } from "./tls_connect.ts";

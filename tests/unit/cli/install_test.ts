@@ -2,8 +2,8 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { asset, type AssetName, assetNames } from "../../../lib/assets/mod.ts";
 import { install, type InstallOptions, type InstallPorts } from "../../../lib/cli/install.ts";
 import { uninstall } from "../../../lib/cli/uninstall.ts";
-import { systemInstallFiles } from "../../../lib/platform/install_files.ts";
-import { AgentError, type InstallFiles, type ProcessResult } from "../../../lib/model/mod.ts";
+import { type InstallFiles, systemInstallFiles } from "../../../lib/platform/install_files.ts";
+import { AgentError, type ProcessResult } from "../../../lib/model/mod.ts";
 
 const PROGRAM_BYTES = "#!/bin/sh\nexit 0\n";
 const DONE: ProcessResult = { kind: "exited", code: 0, stdout: "", stderr: "" };
@@ -286,7 +286,7 @@ for (const [name, nth] of FAILURES) {
     machine.files = failAt(name, nth);
     equal(await machine.install({ dockerCredentialHelper: true }), 1);
     deepEqual(await machine.tree(), []);
-    match(machine.errors.join("\n"), /^nydus-auth-agent: .*no space left$/);
+    match(machine.errors.join("\n"), /^error: .*no space left$/);
   });
 }
 
@@ -313,7 +313,7 @@ Deno.test("install: reports the path of a read-only folder in one line", async (
   const code = await install(options, { ...machine.ports(), err: (line) => errors.push(line) });
   equal(code, 1);
   equal(errors.length, 1);
-  match(errors[0] ?? "", /^nydus-auth-agent: failed to create folder \/proc\/self\/usr: .+/);
+  match(errors[0] ?? "", /^error: failed to create folder \/proc\/self\/usr: .+/);
   equal(errors[0]?.includes("\n"), false);
 });
 
