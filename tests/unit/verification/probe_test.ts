@@ -279,3 +279,23 @@ Deno.test("RegistryProbe: never quotes a credential in a verdict", async () => {
   ok(!detail.includes("hunter2"), detail);
   ok(!detail.includes("\n"));
 });
+
+Deno.test("RegistryProbe: judges each response of a token service", async () => {
+  const cases: [FakeAnswer, string][] = [
+    [{ status: 400, body: { error: "invalid_grant" } }, "refused"],
+    [{ status: 400, body: { error: "invalid_scope" } }, "unknown"],
+    [{ status: 404, body: { error: "invalid_grant" } }, "unknown"],
+    [{ status: 401 }, "refused"],
+    [{ status: 403 }, "forbidden"],
+    [{ status: 302 }, "unknown"],
+    [{ status: 200, body: { token: "" } }, "unknown"],
+    [{ status: 200, body: { token: "a b" } }, "unknown"],
+    [{ status: 503 }, "unreachable"],
+  ];
+  for (const [answer, expected] of cases) {
+    const { kind } = await probed((request) =>
+      request.url.startsWith("https://auth.") ? answer : { status: 401, headers: BEARER }
+    );
+    equal(kind, expected, JSON.stringify(answer));
+  }
+});
