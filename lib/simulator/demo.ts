@@ -30,6 +30,7 @@ export async function demo(context: Context, options: DemoOptions): Promise<numb
   const stop = new AbortController();
   using _signals = host.onSignal(["SIGTERM", "SIGINT"], () => stop.abort());
   try {
+    // A stack: the minifier drops a `using` variable that is used once.
     await using sides = new AsyncDisposableStack();
     const withAgent = sides.use(new Side(context));
     const withoutAgent = sides.use(new Side(context));
