@@ -11,8 +11,8 @@ import {
   type KubeStreamHandlers,
   Secret,
 } from "../model/mod.ts";
-import { tryClose } from "./file_operations.ts";
-import { type OpenedResponse, openResponse } from "./http1_client.ts";
+import { tryClose } from "./files.ts";
+import { type OpenedResponse, openResponse } from "./http1.ts";
 import { createProxiedClient, proxyOf } from "./proxy.ts";
 import { ConnectError, connectionProblem, connectTcp } from "./tcp_connect.ts";
 import { connectTls } from "./tls_connect.ts";

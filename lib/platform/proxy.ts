@@ -1,5 +1,5 @@
 import { Secret } from "../model/mod.ts";
-import { ClientConnection } from "./http1_client.ts";
+import { ClientConnection } from "./http1.ts";
 import { ConnectError, connectTcp } from "./tcp_connect.ts";
 
 const NO_PROXY = ["NO_PROXY", "no_proxy"] as const;

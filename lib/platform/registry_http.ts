@@ -7,7 +7,7 @@ import {
   type RegistryHttpResult,
   Secret,
 } from "../model/mod.ts";
-import { type OpenedResponse, openResponse } from "./http1_client.ts";
+import { type OpenedResponse, openResponse } from "./http1.ts";
 import { createProxiedClient, environmentProxy, openTunnel, proxyOf } from "./proxy.ts";
 import {
   ConnectError,

@@ -1,5 +1,5 @@
 import { Deadline, isMetadataAddress } from "../model/mod.ts";
-import { systemClock } from "./clock.ts";
+import { systemClock } from "./host.ts";
 
 /** Addresses of a name that are tried, and the delay before the next one is tried (RFC 8305). */
 const MAX_ADDRESSES = 8;

@@ -1,6 +1,6 @@
 import { join } from "@std/path";
 import { alignColumns, Deadline, EXIT } from "../model/mod.ts";
-import { type Context, freePort, startCompanion, writePrivateText } from "../platform/mod.ts";
+import type { Context } from "../platform/mod.ts";
 import { type NodeRead, SimNode } from "./sim_node.ts";
 
 /** Options of {@linkcode demo}. */
@@ -125,7 +125,7 @@ async function readWithAgent(node: SimNode, options: DemoRun, screen: Screen) {
   const { selfCommand } = options;
   const port = freePort();
   const configPath = join(node.dir, "agent.toml");
-  await writePrivateText(configPath, agentConfig(node, port));
+  await Deno.writeTextFile(configPath, agentConfig(node, port), { mode: 0o600 });
   const agent = startCompanion(
     [...selfCommand, "run", "--config", configPath],
     join(node.dir, "agent.log"),
@@ -304,4 +304,43 @@ class Screen {
     const text = ok ? "read" : `rejected (${status})`;
     return this.#options.color ? `\x1b[${ok ? 32 : 31}m${text}\x1b[0m` : text;
   }
+}
+
+/** A child process that runs in the background and writes its standard error to a file. */
+interface RunningCompanion extends AsyncDisposable {
+  log(): Promise<string>;
+}
+
+const STOP_TIMEOUT_MS = 5_000;
+
+/** Starts a program. Disposing sends TERM, then KILL if it does not exit. */
+function startCompanion(command: readonly string[], logPath: string): RunningCompanion {
+  const [path = "", ...args] = command;
+  const child = new Deno.Command(path, { args, stdin: "null", stdout: "null", stderr: "piped" })
+    .spawn();
+  const file = Deno.openSync(logPath, { write: true, create: true, mode: 0o600 });
+  const copied = child.stderr.pipeTo(file.writable).catch(() => {});
+  return {
+    log: () => Deno.readTextFile(logPath),
+    async [Symbol.asyncDispose]() {
+      const kill = (name: Deno.Signal) => {
+        try {
+          child.kill(name);
+        } catch {
+          // The process has exited.
+        }
+      };
+      kill("SIGTERM");
+      const timer = setTimeout(() => kill("SIGKILL"), STOP_TIMEOUT_MS);
+      await child.status;
+      clearTimeout(timer);
+      await copied;
+    },
+  };
+}
+
+/** Returns a loopback port that is currently unused. */
+function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
 }

@@ -6,7 +6,7 @@ import {
   HttpMessageError,
   MessageReader,
   writeHead,
-} from "../../../lib/platform/http1_message.ts";
+} from "../../../lib/platform/http1.ts";
 import { growthOf } from "../fuzz/growth.ts";
 
 const bytesOf = (text: string) => new TextEncoder().encode(text);
