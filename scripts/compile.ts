@@ -8,17 +8,8 @@
 import { fileURLToPath } from "node:url";
 import { join } from "@std/path";
 import type { BuildInfo } from "../lib/assets/build_info.ts";
-import {
-  buildInfo,
-  type BuildTools,
-  bundleAgent,
-  commitTime,
-  compile,
-  denoVersion,
-  sha256,
-} from "./lib/compile.ts";
-import { packageFacts } from "./lib/packages.ts";
-import { sbomFromLock } from "./lib/sbom.ts";
+import { buildBinary, describeBinary, tryBinary } from "./lib/build.ts";
+import { buildInfo, type BuildTools, denoVersion, sha256 } from "./lib/compile.ts";
 import { BuildError, parseTarget, runTool, type Target } from "./lib/toolchain.ts";
 
 const USAGE = `Usage: deno task compile [--target TARGET] [--compare]
@@ -46,9 +37,13 @@ async function main(args: readonly string[]): Promise<number> {
   const target = parseTarget(options.target ?? host.target);
   // Read once, so that both builds of a comparison have the same values.
   const info = await buildInfo(tools, host.version);
-  const binary = await build(tools, info, target, join(tools.root, "dist"));
+  const binary = await buildBinary(tools, info, target, join(tools.root, "dist"));
   if (target === host.target) await tryBinary(binary);
-  await describe(tools, info, target, binary);
+  await describeBinary(tools, info, target, binary);
+  const { size } = await Deno.stat(binary);
+  console.log(`${binary}`);
+  console.log(`  version ${info.version}, commit ${info.commit}, deno ${info.denoVersion}`);
+  console.log(`  ${(size / 1e6).toFixed(1)} MB, sha256 ${await sha256(binary)}`);
   if (!options.compare) return 0;
   const equal = await sha256(binary) === await hashOfBuildElsewhere(tools, info, target);
   console.log(
@@ -68,7 +63,7 @@ async function hashOfBuildElsewhere(
     const copied = ["main.ts", "lib", "deno.json", "deno.lock"];
     const { success, stderr } = await runTool("cp", ["-R", ...copied, root], { cwd: tools.root });
     if (!success) throw new BuildError(`failed to copy the sources: ${stderr.trim()}`);
-    return await sha256(await build({ ...tools, root }, info, target, join(root, "dist")));
+    return await sha256(await buildBinary({ ...tools, root }, info, target, join(root, "dist")));
   } finally {
     await Deno.remove(root, { recursive: true });
   }
@@ -87,72 +82,6 @@ function parseArguments(
     else return undefined;
   }
   return { compare, ...(target === undefined ? {} : { target }) };
-}
-
-// The compiler writes the binary's name into the binary, so every build uses the same name.
-async function build(
-  tools: BuildTools,
-  info: BuildInfo,
-  target: Target,
-  folder: string,
-): Promise<string> {
-  await Deno.mkdir(folder, { recursive: true });
-  const modules = join(folder, "nydus-auth-agent");
-  const binary = join(folder, `nydus-auth-agent-${target}`);
-  for (const path of [binary, `${binary}.sha256`, `${binary}.cdx.json`]) await removeOld(path);
-  const entry = await bundleAgent(tools, info, modules);
-  await compile(tools, target, entry, binary);
-  await Deno.remove(modules, { recursive: true });
-  return binary;
-}
-
-// A failed build must not leave the files of an earlier one.
-async function removeOld(path: string): Promise<void> {
-  try {
-    await Deno.remove(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-}
-
-// A denort of another version produces a binary that does not start.
-async function tryBinary(binary: string): Promise<void> {
-  const { success, stderr } = await runTool(binary, ["version"]);
-  if (success) return;
-  await Deno.remove(binary);
-  throw new BuildError(
-    `failed to run ${binary} version: ${stderr.trim().split("\n")[0]} ` +
-      `(check that DENORT_BIN has the same version as the compiling deno)`,
-  );
-}
-
-async function describe(
-  tools: BuildTools,
-  info: BuildInfo,
-  target: Target,
-  binary: string,
-): Promise<void> {
-  const digest = await sha256(binary);
-  const name = binary.slice(binary.lastIndexOf("/") + 1);
-  await Deno.writeTextFile(`${binary}.sha256`, `${digest}  ${name}\n`);
-  const lock = JSON.parse(await Deno.readTextFile(join(tools.root, "deno.lock")));
-  const timestamp = await commitTime(tools);
-  const subject = {
-    name: "nydus-auth-agent",
-    version: info.version,
-    commit: info.commit,
-    licence: "Apache-2.0",
-    denoVersion: info.denoVersion,
-    target,
-    sha256: digest,
-    ...(timestamp === undefined ? {} : { timestamp }),
-  };
-  const sbom = sbomFromLock(lock, subject, await packageFacts(tools, "main.ts"));
-  await Deno.writeTextFile(`${binary}.cdx.json`, JSON.stringify(sbom, null, 2) + "\n");
-  const { size } = await Deno.stat(binary);
-  console.log(`${binary}`);
-  console.log(`  version ${info.version}, commit ${info.commit}, deno ${info.denoVersion}`);
-  console.log(`  ${(size / 1e6).toFixed(1)} MB, sha256 ${digest}`);
 }
 
 if (import.meta.main) {

@@ -15,6 +15,7 @@ import tmpfiles from "./nydus-auth-agent.tmpfiles.conf" with { type: "text" };
 import alertRules from "./chart/files/prometheus-rules.yaml" with { type: "text" };
 
 export { BUILD_INFO, type BuildInfo } from "./build_info.ts";
+export { installedFiles, installedText } from "./installed_files.ts";
 
 interface Asset {
   readonly description: string;

@@ -1,5 +1,5 @@
 import { dirname } from "@std/path";
-import { asset } from "../assets/mod.ts";
+import { asset, installedText } from "../assets/mod.ts";
 import { loadAgentConfig } from "../config/mod.ts";
 import { AgentError, ConfigError, EXIT, formatProblem, messageOf } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
@@ -11,6 +11,7 @@ import {
   type InstallPaths,
   installPaths,
   PROGRAM,
+  refusePackaged,
   refuseSharedFolders,
   replaceStep,
   runSteps,
@@ -41,13 +42,20 @@ export interface InstallPorts extends InstallationPorts {
   readonly self: { readonly path: string; readonly standalone: boolean; readonly uid: number };
   /** Returns the problems of an existing configuration file, one line each. */
   readonly checkConfiguration: (path: string) => Promise<readonly string[]>;
+  /** Returns a text of `show`. */
+  readonly textOf: (name: string) => string;
 }
 
 /** `install`: installs the program on this host. */
-export function installCommand(context: Context, options: InstallOptions): Promise<number> {
+export function installCommand(
+  context: Context,
+  options: InstallOptions,
+  textOf: InstallPorts["textOf"],
+): Promise<number> {
   const { host, files } = context;
   return install(options, {
     ...systemPorts(context),
+    textOf,
     self: { path: host.execPath, standalone: host.standalone, uid: host.uid() },
     async checkConfiguration(config) {
       try {
@@ -72,8 +80,8 @@ interface Plan {
 }
 
 /**
- * Installs the binary, its unit, a sample configuration and, as an option, the link of the
- * credential helper. Keeps files that are up to date, and any existing configuration. When a step
+ * Installs the binary, its unit, manual page and completions, a sample configuration and, as an
+ * option, the link of the credential helper. Keeps files that are up to date, and any existing configuration. When a step
  * fails, undoes all of them.
  *
  * @returns The exit code: 0, 1 when it failed, 2 when the options are invalid.
@@ -90,7 +98,9 @@ export async function install(options: InstallOptions, ports: InstallPorts): Pro
     if (options.now && options.root !== "") {
       throw new AgentError("usage", "--now: cannot be combined with --root");
     }
-    for (const folder of [paths.binFolder, paths.configFolder, paths.unitFolder, paths.tmpfiles]) {
+    await refusePackaged(ports, paths);
+    const folders = paths.files.map(({ path }) => dirname(path));
+    for (const folder of new Set([paths.binFolder, paths.configFolder, ...folders])) {
       await refuseSharedFolders(ports.files, ports.self.uid, folder);
     }
     const plan = await makePlan(options, ports, paths);
@@ -134,8 +144,10 @@ async function makePlan(
     await file(await linkStep(ports, paths), paths.credentialHelper);
   }
   await file(await configStep(ports, paths), paths.config);
-  await file(await unitStep(ports, paths), paths.unit);
-  await file(await tmpfilesStep(ports, paths), paths.tmpfiles);
+  for (const { name, path } of paths.files) {
+    const text = installedText(ports.textOf(name), paths.binaryInUnit);
+    await file(await textStep(ports, path, text), path);
+  }
   if (options.now) steps.push(...await startSteps(ports, paths, steps.length > 0));
   return { steps, notes };
 }
@@ -187,16 +199,6 @@ async function configStep({ files }: InstallPorts, { config }: InstallPaths) {
     config,
     () => files.writeText(config, asset("config.toml"), 0o600),
   );
-}
-
-function unitStep(ports: InstallPorts, { unit, binaryInUnit }: InstallPaths) {
-  const text = asset("nydus-auth-agent.service")
-    .replaceAll("/usr/local/bin/nydus-auth-agent", binaryInUnit);
-  return textStep(ports, unit, text);
-}
-
-function tmpfilesStep(ports: InstallPorts, { tmpfiles }: InstallPaths) {
-  return textStep(ports, tmpfiles, asset("nydus-auth-agent.tmpfiles.conf"));
 }
 
 /** Returns undefined when the file has the text already. */

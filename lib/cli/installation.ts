@@ -1,4 +1,5 @@
 import { dirname, join, resolve } from "@std/path";
+import { installedFiles } from "../assets/mod.ts";
 import {
   AgentError,
   type InstallFiles,
@@ -39,10 +40,11 @@ export interface InstallPaths {
   readonly binFolder: string;
   readonly binary: string;
   readonly credentialHelper: string;
-  readonly unitFolder: string;
   readonly unit: string;
-  /** The tmpfiles.d file, which creates the CRI link at boot. */
-  readonly tmpfiles: string;
+  /** Texts by their name in `show`, among them the unit. */
+  readonly files: readonly { readonly name: string; readonly path: string }[];
+  /** Where a package has its unit. */
+  readonly packagedUnit: string;
   readonly configFolder: string;
   readonly config: string;
   /** The binary's path as the installed system sees it, without `root`. */
@@ -65,17 +67,34 @@ export function installPaths({ prefix, root }: { prefix: string; root: string })
     throw new AgentError("usage", `--root ${root}: not an absolute path`);
   }
   const at = (...parts: string[]) => join("/", root, ...parts);
+  const units = at("etc/systemd/system");
   return {
     binFolder: at(prefix, "bin"),
     binary: at(prefix, "bin", PROGRAM),
     credentialHelper: at(prefix, "bin", CREDENTIAL_HELPER),
-    unitFolder: at("etc/systemd/system"),
-    unit: at("etc/systemd/system", `${PROGRAM}.service`),
-    tmpfiles: at("etc/tmpfiles.d", `${PROGRAM}.conf`),
+    unit: `${units}/${PROGRAM}.service`,
+    files: installedFiles({ units, tmpfiles: at("etc/tmpfiles.d"), share: at(prefix, "share") }),
+    packagedUnit: at("usr/lib/systemd/system", `${PROGRAM}.service`),
     configFolder: at("etc", PROGRAM),
     config: at("etc", PROGRAM, "config.toml"),
     binaryInUnit: join("/", prefix, "bin", PROGRAM),
   };
+}
+
+/**
+ * Rejects a host where the distribution's package manager owns the program.
+ *
+ * @throws {AgentError} `usage` with the remedy.
+ */
+export async function refusePackaged(
+  { files }: Pick<InstallationPorts, "files">,
+  { packagedUnit }: InstallPaths,
+): Promise<void> {
+  if (await files.stat(packagedUnit) === undefined) return;
+  throw new AgentError(
+    "usage",
+    `${packagedUnit}: belongs to the package ${PROGRAM} (use apt, dnf or another package manager)`,
+  );
 }
 
 /**

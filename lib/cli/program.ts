@@ -273,10 +273,13 @@ function addInstallCommands({ context, add, done }: Definitions): void {
   installer("install").description("Install the binary, its unit and a configuration on this host.")
     .option("--docker-credential-helper", "also install the docker credential helper")
     .option("--now", "also enable and start the service")
-    .action(async (options) => {
+    .action(async (options, command: Command) => {
       const { installCommand } = await import("./install.ts");
+      const { texts } = await import("./show.ts");
+      const known = texts(command.parent ?? command);
       const defaults = { dryRun: false, dockerCredentialHelper: false, now: false };
-      done(await installCommand(context, { ...defaults, ...options }));
+      const textOf = (name: string) => known.get(name)?.text() ?? "";
+      done(await installCommand(context, { ...defaults, ...options }, textOf));
     });
   installer("uninstall").description("Stop the service and remove what `install` created.")
     .option("--purge", "also remove the configuration")

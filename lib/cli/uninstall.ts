@@ -6,6 +6,7 @@ import {
   type InstallPaths,
   installPaths,
   PROGRAM,
+  refusePackaged,
   runSteps,
   type Step,
   systemctlReports,
@@ -49,6 +50,7 @@ export async function uninstall(
 ): Promise<number> {
   try {
     const given = installPaths(options);
+    await refusePackaged(ports, given);
     const paths = await pathsInUnit(options, ports, given);
     const steps = [
       ...await stopSteps(options, ports, paths),
@@ -126,8 +128,9 @@ async function fileSteps(
   paths: InstallPaths,
 ): Promise<Step[]> {
   const steps: Step[] = [];
-  if (await files.stat(paths.unit) !== undefined) steps.push(removeStep(files, paths.unit));
-  if (await files.stat(paths.tmpfiles) !== undefined) steps.push(removeStep(files, paths.tmpfiles));
+  for (const { path } of paths.files) {
+    if (await files.stat(path) !== undefined) steps.push(removeStep(files, path));
+  }
   const link = await files.stat(paths.credentialHelper);
   if (link?.kind === "symlink" && link.linkTarget === PROGRAM) {
     steps.push(removeStep(files, paths.credentialHelper));

@@ -21,6 +21,7 @@ export interface Check {
 
 const PACKAGES = "packages";
 const COMPILE = "compile, twice and equal";
+const RELEASED = "release, twice and equal";
 
 /** Debian packages by the program that they provide. */
 const DEBIAN_PACKAGES: Readonly<Record<string, string>> = {
@@ -40,6 +41,9 @@ const DEBIAN_PACKAGES: Readonly<Record<string, string>> = {
   "systemd-analyze": "systemd",
   "systemd-nspawn": "systemd-container",
   debootstrap: "debootstrap",
+  lintian: "lintian",
+  readelf: "binutils",
+  "qemu-aarch64-static": "qemu-user-static",
 };
 
 /** Installs missing packages as root; each check verifies its own requirements. */
@@ -50,6 +54,7 @@ ${
     `command -v ${program} >/dev/null || wanted+=(${name})`
   ).join("\n")
 }
+[[ -e /usr/aarch64-linux-gnu/lib/libgcc_s.so.1 ]] || wanted+=(libgcc-s1-arm64-cross)
 if [[ \${#wanted[@]} -gt 0 && $(id -u) -eq 0 ]]; then
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
@@ -58,6 +63,7 @@ if [[ \${#wanted[@]} -gt 0 && $(id -u) -eq 0 ]]; then
 fi
 npm install -s --no-fund --no-audit --ignore-scripts --prefix "$WORK/grpc" \\
   @grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8.1 || true
+GOBIN="$WORK/bin" go install github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.0 || true
 true`;
 
 function needs(...programs: readonly string[]): string {
@@ -106,10 +112,36 @@ unshare --mount --net --pid --fork sh -c 'ip link set lo up && mount -t proc pro
   ! touch /var/written 2>/dev/null && exec env -i "/mnt/$1" demo --output json' \\
   "$(dirname "$BINARY")" "$(basename "$BINARY")"`;
 
-const CONTAINER_TREE = `${NEEDS_NAMESPACES}
-"$DENO_BIN" run -A scripts/image_tree.ts "$BINARY" && mkdir -p dist/image/proc &&
-  unshare --mount --pid --fork sh -c \\
-    "mount -t proc proc dist/image/proc && chroot dist/image /usr/bin/nydus-auth-agent version"`;
+/** Builds the release into `$WORK/release`, and again from a copy of the sources. */
+const RELEASE = `${KIT}
+${needs("readelf")}
+[[ -x $WORK/bin/nfpm ]] || { echo "nfpm not installed"; exit 77; }
+[[ -e /usr/aarch64-linux-gnu/lib/libgcc_s.so.1 ]] || { echo "no libraries for aarch64"; exit 77; }
+export NFPM="$WORK/bin/nfpm"
+export DENORT_BIN_X86_64="$kit/denort" DENORT_BIN_AARCH64="$kit/denort-aarch64"
+mkdir "$WORK/copy" && tar --exclude=./dist -cf - . | tar -xf - -C "$WORK/copy"
+"$kit/deno" run -A --no-check scripts/release.ts --output "$WORK/release" &&
+  cd "$WORK/copy" &&
+  "$kit/deno" run -A --no-check scripts/release.ts --output "$WORK/release-copy" &&
+  diff "$WORK/release/SHA256SUMS" "$WORK/release-copy/SHA256SUMS" &&
+  rm -r "$WORK/copy" "$WORK/release-copy" && cd "$WORK/release" && sha256sum --check SHA256SUMS`;
+
+const LINTIAN = `${needs("lintian")}
+lintian --allow-root --fail-on error "$WORK"/release/*.deb`;
+
+/** Runs the binary in the file tree of each image. */
+const IMAGE = `${NEEDS_NAMESPACES}
+${needs("skopeo", "qemu-aarch64-static")}
+for arch in amd64 arm64; do
+  image="$WORK/image-$arch"; mkdir "$image" "$image/tree"
+  skopeo copy -q --override-arch "$arch" oci-archive:"$(echo "$WORK"/release/*-image.tar)" \\
+    dir:"$image/copy" || exit 1
+  for blob in "$image"/copy/*; do tar -xzf "$blob" -C "$image/tree" 2>/dev/null; done
+  cp "$(command -v qemu-aarch64-static)" "$image/tree/"
+  [[ $arch = amd64 ]] && emulator="" || emulator=/qemu-aarch64-static
+  unshare --mount --pid --fork sh -c 'mount -t proc proc "$0/proc" &&
+    chroot "$0" $1 /usr/bin/nydus-auth-agent version' "$image/tree" "$emulator" || exit 1
+done`;
 
 // Runs the end-to-end tests with loopback as the only network.
 const BINARY_E2E = `${NEEDS_NAMESPACES}
@@ -176,6 +208,7 @@ function check(
 
 const installed = { afterEnd: [PACKAGES] };
 const compiled = { after: [COMPILE] };
+const released = { after: [RELEASED] };
 /** For checks that use the binary if the compilation passed, and run from source otherwise. */
 const beside = { afterEnd: [PACKAGES, COMPILE] };
 
@@ -209,6 +242,7 @@ export NYDUS_AUTH_AGENT_KILLS=20\n${task("test:faults --seed 1")}`,
     beside,
   ),
   check("programs of others", "wait-2", 12, PROGRAMS, beside),
+  check(RELEASED, "wait-3", 8, RELEASE, installed),
   check("service under systemd", "wait-3", 12, SYSTEMD, { ...beside, optional: true }),
   check("soak", "wait-2", 8, `${WITH_BINARY}\n${task("soak --minutes 2 --seed 1")}`, beside),
   check(
@@ -231,7 +265,8 @@ export NYDUS_AUTH_AGENT_KILLS=20\n${task("test:faults --seed 1")}`,
   check("demo", "wait-2", 3, task("demo --output json")),
   check("binary as an ordinary user", "wait-2", 3, ORDINARY_USER, compiled),
   check("binary on a sealed host", "wait-2", 3, SEALED, { ...compiled, ...installed }),
-  check("container file tree", "wait-2", 3, CONTAINER_TREE, compiled),
+  check("lintian", "wait-3", 3, LINTIAN, released),
+  check("container images", "wait-3", 3, IMAGE, released),
   check("metrics", "wait-2", 3, METRICS, installed),
   check(
     "alert rules",

@@ -31,6 +31,8 @@ export interface SbomSubject {
   readonly target: string;
   /** SHA-256 of the binary, in hex. */
   readonly sha256: string;
+  /** SHA-256 of the `denort` in it, in hex; undefined when Deno downloaded it. */
+  readonly denortSha256?: string;
   /** ISO 8601; the commit's time, so that equal commits produce equal documents. */
   readonly timestamp?: string;
 }
@@ -79,6 +81,9 @@ export function sbomFromLock(lock: LockFile, subject: SbomSubject, facts: Packag
         name: "deno",
         version: subject.denoVersion,
         description: "the runtime inside the binary, with the V8 engine",
+        ...(subject.denortSha256 !== undefined && {
+          hashes: [{ alg: "SHA-256", content: subject.denortSha256 }],
+        }),
         licenses: [{ license: { id: "MIT" } }],
         purl: runtime,
       },

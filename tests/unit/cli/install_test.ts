@@ -1,5 +1,5 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { asset } from "../../../lib/assets/mod.ts";
+import { asset, type AssetName, assetNames } from "../../../lib/assets/mod.ts";
 import { install, type InstallOptions, type InstallPorts } from "../../../lib/cli/install.ts";
 import { uninstall } from "../../../lib/cli/uninstall.ts";
 import { systemInstallFiles } from "../../../lib/platform/install_files.ts";
@@ -51,6 +51,7 @@ class Machine implements AsyncDisposable {
       err: (line) => this.errors.push(line.replaceAll(this.root, "")),
       self: { path: this.source, standalone: true, uid: Deno.uid() ?? 0 },
       checkConfiguration: () => Promise.resolve(this.problems),
+      textOf: (name) => assetNames().includes(name as AssetName) ? asset(name as AssetName) : name,
     };
   }
 
@@ -103,6 +104,7 @@ const BINARY = "/usr/local/bin/nydus-auth-agent";
 const TMPFILES = "/etc/tmpfiles.d/nydus-auth-agent.conf";
 const UNIT = "/etc/systemd/system/nydus-auth-agent.service";
 const CONFIG = "/etc/nydus-auth-agent/config.toml";
+const MANUAL = "/usr/local/share/man/man1/nydus-auth-agent.1";
 const EVERYTHING = [
   "/etc/",
   "/etc/nydus-auth-agent/",
@@ -117,6 +119,19 @@ const EVERYTHING = [
   "/usr/local/bin/",
   "/usr/local/bin/docker-credential-nydus-auth -> nydus-auth-agent",
   BINARY,
+  "/usr/local/share/",
+  "/usr/local/share/bash-completion/",
+  "/usr/local/share/bash-completion/completions/",
+  "/usr/local/share/bash-completion/completions/nydus-auth-agent",
+  "/usr/local/share/fish/",
+  "/usr/local/share/fish/vendor_completions.d/",
+  "/usr/local/share/fish/vendor_completions.d/nydus-auth-agent.fish",
+  "/usr/local/share/man/",
+  "/usr/local/share/man/man1/",
+  MANUAL,
+  "/usr/local/share/zsh/",
+  "/usr/local/share/zsh/site-functions/",
+  "/usr/local/share/zsh/site-functions/_nydus-auth-agent",
 ];
 
 Deno.test("install: installs everything, prints each step, and does not start the service", async () => {
@@ -127,6 +142,7 @@ Deno.test("install: installs everything, prints each step, and does not start th
   equal(await machine.read(CONFIG), asset("config.toml"));
   equal(await machine.read(UNIT), asset("nydus-auth-agent.service"));
   equal(await machine.read(TMPFILES), asset("nydus-auth-agent.tmpfiles.conf"));
+  equal(await machine.read(MANUAL), "nydus-auth-agent.1");
   equal(await machine.mode(BINARY), 0o755);
   equal(await machine.mode(CONFIG), 0o600);
   equal(await machine.mode(UNIT), 0o644);
@@ -144,7 +160,7 @@ Deno.test("install: changes nothing the second time", async () => {
   const before = (await Deno.stat(machine.root + BINARY)).ino;
   machine.lines.length = 0;
   equal(await machine.install({ dockerCredentialHelper: true }), 0);
-  equal(machine.lines.length, 5);
+  equal(machine.lines.length, 9);
   for (const line of machine.lines) match(line, /^unchanged: /);
   equal((await Deno.stat(machine.root + BINARY)).ino, before);
 });
@@ -191,6 +207,21 @@ Deno.test("install: rejects a program that is not the compiled binary", async ()
   equal(await install(machine.options(), ports), 2);
   match(machine.errors[0] ?? "", /only the compiled binary can be installed/);
   deepEqual(await machine.tree(), []);
+});
+
+Deno.test("install, uninstall: reject a host where a package owns the program", async () => {
+  await using machine = await Machine.make();
+  const unit = "/usr/lib/systemd/system/nydus-auth-agent.service";
+  await Deno.mkdir(`${machine.root}/usr/lib/systemd/system`, { recursive: true });
+  await Deno.writeTextFile(machine.root + unit, "");
+  const before = await machine.tree();
+  equal(await machine.install(), 2);
+  equal(await machine.uninstall(true), 2);
+  deepEqual(await machine.tree(), before);
+  equal(machine.errors.length, 2);
+  for (const line of machine.errors) {
+    match(line, /\/nydus-auth-agent\.service: belongs to the package nydus-auth-agent \(use apt/);
+  }
 });
 
 Deno.test("install: rejects invalid folders", async () => {

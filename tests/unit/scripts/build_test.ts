@@ -2,7 +2,6 @@ import { deepEqual, equal, ok, rejects, throws } from "node:assert/strict";
 import { BUILD_INFO } from "../../../lib/assets/mod.ts";
 import { DEVELOPMENT_STAMP, stampBundle } from "../../../scripts/lib/build_stamp.ts";
 import { numberModules } from "../../../scripts/lib/compile.ts";
-import { linkedLibraries } from "../../../scripts/lib/linked_libraries.ts";
 import { compileFlags } from "../../../scripts/lib/permissions.ts";
 import {
   checkDenort,
@@ -85,13 +84,6 @@ Deno.test("denortMissing: lists three solutions", () => {
 
 Deno.test("errorOutput: removes progress lines and backtraces", () => {
   equal(errorOutput("Compile x\nDownload y\nerror: no\n\nStack backtrace:\n 0: z"), "error: no");
-});
-
-Deno.test("linkedLibraries: returns paths and rejects a missing library", () => {
-  const text = "\tlinux-vdso.so.1 (0x7f)\n\tlibc.so.6 => /lib/libc.so.6 (0x7f)\n" +
-    "\t/lib64/ld-linux-x86-64.so.2 (0x7f)\n";
-  deepEqual(linkedLibraries(text), ["/lib/libc.so.6", "/lib64/ld-linux-x86-64.so.2"]);
-  throws(() => linkedLibraries("\tlibx.so => not found\n"), /libx\.so => not found/);
 });
 
 Deno.test("numberModules: produces the same names and contents in two folders", async () => {
