@@ -374,6 +374,24 @@ export class ClientConnection {
   }
 }
 
+/** Reads at most `maxBytes` of a body as text; `isCut` if it is longer. */
+export async function readText(
+  body: AsyncIterable<Uint8Array>,
+  maxBytes: number,
+): Promise<{ readonly text: string; readonly isCut: boolean }> {
+  const decoder = new TextDecoder();
+  const parts: string[] = [];
+  let size = 0;
+  for await (const chunk of body) {
+    size += chunk.length;
+    const isCut = size > maxBytes;
+    const kept = isCut ? chunk.subarray(0, chunk.length - (size - maxBytes)) : chunk;
+    parts.push(decoder.decode(kept, { stream: true }));
+    if (isCut) return { text: parts.join(""), isCut };
+  }
+  return { text: parts.join("") + decoder.decode(), isCut: false };
+}
+
 /**
  * Sends one request and closes the connection when the body has been read or abandoned, or when
  * `signal` aborts.

@@ -341,6 +341,8 @@ function startCompanion(command: readonly string[], logPath: string): RunningCom
 
 /** Returns a loopback port that is currently unused. */
 function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  listener.close();
+  return port;
 }
