@@ -45,6 +45,16 @@ const VARIANTS: Readonly<Record<string, readonly string[]>> = {
   "no Kubernetes API": ["--set", "providers.kubesecret.enabled=false"],
 };
 
+/** Kinds of objects, and permissions, that a rendering must not have. */
+const ABSENT: Readonly<Record<string, readonly string[]>> = {
+  defaults: ["kind: Namespace", "kind: PodMonitor", '"serviceaccounts/token"]\n    verbs'],
+  "secrets of two namespaces": ["kind: ClusterRole", '"pods"'],
+  "all secrets": ["kind: Role\n", '"pods"', '"get"'],
+  "no Kubernetes API": ["kind: ClusterRole", "kind: Role", "automountServiceAccountToken: true"],
+  "eks.yaml": ["kind: NetworkPolicy", "path: /root"],
+  "talos.yaml": ["path: /etc/nydus", "path: /root"],
+};
+
 async function run(program: string, args: readonly string[], input = ""): Promise<string> {
   const child = new Deno.Command(program, {
     args: [...args],
@@ -86,6 +96,9 @@ async function check(): Promise<void> {
     for (const version of KUBERNETES_VERSIONS) {
       await helm("lint", "--strict", "--quiet", CHART, "--kube-version", version, ...values);
       const rendered = await template(values, version);
+      for (const text of ABSENT[name] ?? []) {
+        if (rendered.includes(text)) throw new Error(`${name}: unexpected ${text}`);
+      }
       await run(Deno.env.get("KUBECONFORM") ?? "kubeconform", [
         "-strict",
         "-kubernetes-version",

@@ -1,6 +1,6 @@
 import { basename, dirname, join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
-import { Discovery, findProcesses, type FoundProcess } from "../discovery/mod.ts";
+import { Discovery } from "../discovery/mod.ts";
 import type { ConfigProblem, Daemon, FileStat, NodeView } from "../model/mod.ts";
 import {
   type Context,
@@ -10,6 +10,7 @@ import {
 } from "../platform/mod.ts";
 import { findProviderConfig } from "../providers/exec_plugin/mod.ts";
 import { dockerConfigPath } from "./chain.ts";
+import { findProcesses, type FoundProcess } from "./processes.ts";
 
 /** Results of `check`. */
 export interface CheckFindings {

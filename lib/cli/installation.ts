@@ -1,13 +1,7 @@
 import { dirname, join, resolve } from "@std/path";
 import { installedFiles } from "../assets/mod.ts";
-import {
-  AgentError,
-  type InstallFiles,
-  messageOf,
-  type ProcessRequest,
-  type ProcessRunner,
-} from "../model/mod.ts";
-import { type Context, systemInstallFiles } from "../platform/mod.ts";
+import { AgentError, messageOf, type ProcessRequest, type ProcessRunner } from "../model/mod.ts";
+import { type Context, type InstallFiles, systemInstallFiles } from "../platform/mod.ts";
 
 /** The name of the program, its unit and its folder. */
 export const PROGRAM = "nydus-auth-agent";

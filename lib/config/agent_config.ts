@@ -43,7 +43,6 @@ export interface NodeConfig {
 /** A daemon without a snapshotter. */
 export interface ConfiguredDaemon {
   readonly id: string;
-  /** A path, or a glob with one daemon per matching socket. */
   readonly socket: string;
   /** Reference of the image that its mount serves. */
   readonly ref: string;

@@ -347,7 +347,7 @@ const DAEMON_KEYS = [
   key(
     "daemons[].socket",
     PATH,
-    "API socket of a nydusd without a snapshotter, or a glob of sockets.",
+    "API socket of a nydusd without a snapshotter.",
     { defaultNote: "required", example: "/run/nydusd/api.sock" },
   ),
   key("daemons[].ref", REFERENCE, "Reference of the image that its mount serves.", {

@@ -151,7 +151,7 @@ function resolveDaemons(
 
 /**
  * The snapshotter's sockets are `<root>/socket/<daemonID>/api.sock`, so the folder has the id; for
- * any other socket the id is the file name. For a glob the id is derived from the index.
+ * any other socket the id is the file name.
  */
 function deriveId(socket: string, index: number): string {
   const file = basename(socket).replace(/\.sock$/, "");

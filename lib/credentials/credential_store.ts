@@ -25,12 +25,10 @@ import {
 } from "./renewal_policy.ts";
 
 /** A stored credential, its lifetime and its source. */
-export interface StoredCredential {
+interface StoredCredential {
   /** `adopted`: no source has a credential; it was found in a nydusd or seen in a pull. */
   readonly provider: ProviderName | "adopted";
   readonly candidate: Candidate;
-  /** Other candidates that match the image, best first. */
-  readonly others: readonly Candidate[];
   /** Why it was selected among several candidates, for users. */
   readonly selectionReason?: string;
   readonly lifetime: Lifetime;
@@ -61,13 +59,13 @@ export interface Renewal {
 }
 
 /** How a stored credential differs from the one before. */
-export type StoreOutcome =
+type StoreOutcome =
   | "new" // another credential, or the first
   | "renewed" // the same credential, fetched again from its source
   | "same"; // the same credential from the provider's cache
 
 /** An attempt that returned no credential. */
-export interface RenewalFailure {
+interface RenewalFailure {
   readonly reason: ReasonCode;
   readonly detail: string;
   readonly retryAtMs?: number;
@@ -77,8 +75,7 @@ export interface RenewalFailure {
   readonly perServiceAccount?: boolean;
 }
 
-/** Options of a {@linkcode CredentialStore}. */
-export interface CredentialStoreOptions {
+interface CredentialStoreOptions {
   readonly settings: RenewalSettings;
   /** Unique for the node and constant over restarts (the machine ID): the seed of the jitter. */
   readonly seed: string;
@@ -152,9 +149,8 @@ export class CredentialStore {
   put(image: CredentialSubject, renewal: Renewal, nowMs: number): StoreOutcome {
     const entry = this.#ensure(image, nowMs);
     if (entry === undefined) return "same";
-    const [candidate, ...others] = renewal.candidates;
-    const { provider, selectionReason } = renewal;
-    const stored = this.#storedFrom({ provider, candidate, others, selectionReason }, entry.stored);
+    const { provider, selectionReason, candidates: [candidate] } = renewal;
+    const stored = this.#storedFrom({ provider, candidate, selectionReason }, entry.stored);
     const outcome = outcomeOf(entry.stored, candidate);
     // A source that returns the expired credential again has not succeeded.
     const isExpired = renewalWindow(stored.lifetime, nowMs, this.settings) === "expired";
@@ -183,7 +179,7 @@ export class CredentialStore {
     const { credential } = candidate;
     if (before && credentialsEqual(before.candidate.credential, credential)) return false;
     if (withdrawn && credentialsEqual(withdrawn, credential)) return false;
-    const stored = this.#storedFrom({ provider: "adopted", candidate, others: [] }, undefined);
+    const stored = this.#storedFrom({ provider: "adopted", candidate }, undefined);
     this.#entries.set(subjectKey(image), { ...entry, stored });
     return true;
   }
@@ -274,7 +270,9 @@ export class CredentialStore {
     return defined({
       image: text,
       endpoint: endpoint?.text,
-      foundFor: foundForOf(entry),
+      foundFor: endpoint && stored && stored.provider !== "adopted"
+        ? stored.candidate.forEndpoint ? "endpoint" as const : "registry" as const
+        : undefined,
       provider: stored?.provider,
       origin: candidate?.origin,
       pattern: candidate?.pattern,
@@ -294,8 +292,8 @@ export class CredentialStore {
 
   /** @param before The credential that it replaces, if that is from a provider or was adopted. */
   #storedFrom(
-    { provider, candidate, others, selectionReason }:
-      & Pick<StoredCredential, "provider" | "candidate" | "others">
+    { provider, candidate, selectionReason }:
+      & Pick<StoredCredential, "provider" | "candidate">
       & { readonly selectionReason?: string | undefined },
     before: StoredCredential | undefined,
   ): StoredCredential {
@@ -306,7 +304,6 @@ export class CredentialStore {
     return defined({
       provider,
       candidate,
-      others,
       selectionReason,
       lifetime: defined({
         firstSeenAtMs: same?.firstSeenAtMs ?? fetchedAtMs,
@@ -315,7 +312,6 @@ export class CredentialStore {
         expiresAtMs,
         watched,
         jitter: same?.jitter ?? jitterFor(this.#options.seed, sourceOf(provider, candidate)),
-        generation: same?.generation ?? generationAfter(before),
       }),
       fingerprint: credentialFingerprint(credential),
       registryAuth: credential.kind === "basic" ? encodeRegistryAuth(credential) : undefined,
@@ -352,19 +348,7 @@ function outcomeOf(before: StoredCredential | undefined, candidate: Candidate): 
   return candidate.fetchedAtMs > before.candidate.fetchedAtMs ? "renewed" : "same";
 }
 
-function foundForOf({ image, stored }: StoreEntry): ImageStatus["foundFor"] {
-  if (image.endpoint === undefined) return undefined;
-  if (stored === undefined || stored.provider === "adopted") return undefined;
-  return stored.candidate.forEndpoint ? "endpoint" : "registry";
-}
-
 /** Identifies a source: its credentials are issued and expire together, so they share a jitter. */
 function sourceOf(provider: ProviderName | "adopted", { plugin, pattern }: Candidate): string {
   return `${provider}\0${plugin ?? ""}\0${pattern ?? ""}`;
-}
-
-/** An adopted credential does not count: nothing is known about its age. */
-function generationAfter(before: StoredCredential | undefined): number {
-  if (before === undefined || before.provider === "adopted") return 0;
-  return (before.lifetime.generation ?? 0) + 1;
 }

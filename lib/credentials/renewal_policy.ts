@@ -42,8 +42,6 @@ export interface Lifetime {
   readonly watched: boolean;
   /** In [0, 1): spreads the renewals of many nodes; constant for one credential. */
   readonly jitter: number;
-  /** How many credentials of this image preceded it since the agent started. */
-  readonly generation?: number;
 }
 
 /** The attempts since the last one that returned a newer credential. */
@@ -122,7 +120,9 @@ export function dueAtMs(lifetime: Lifetime, settings: RenewalSettings): number |
   if (byRefreshMs !== undefined || byExpiryMs !== undefined) {
     return Math.min(byRefreshMs ?? Infinity, byExpiryMs ?? Infinity);
   }
-  return lifetime.watched ? undefined : dueByIntervalMs(lifetime, settings);
+  if (lifetime.watched) return undefined;
+  // Up to 45 % early, which spreads nodes that started together.
+  return lifetime.fetchedAtMs + settings.refreshIntervalMs * (1 - 0.45 * lifetime.jitter);
 }
 
 /** Returns when the mandatory window starts; undefined without an expiry. */
@@ -149,43 +149,20 @@ function dueByRefreshMs({ refreshAtMs, fetchedAtMs, expiresAtMs, jitter }: Lifet
 
 /** @param byRefreshMs Limits the jitter, so that two renewals in a row keep their distance. */
 function dueByExpiryMs(lifetime: Lifetime, settings: RenewalSettings, byRefreshMs = Infinity) {
-  const { expiresAtMs, firstSeenAtMs } = lifetime;
+  const { expiresAtMs, firstSeenAtMs, jitter } = lifetime;
   if (expiresAtMs === undefined) return undefined;
   const lifetimeMs = Math.max(0, expiresAtMs - firstSeenAtMs);
   const leadMs = leadTimeMs(lifetimeMs, settings);
+  // Nodes that started together do not renew together, and no lifetime sees more than two requests.
+  const earlyMs = jitter * (lifetimeMs / 2 - leadMs);
   const maxEarlyMs = Math.max(0, byRefreshMs - firstSeenAtMs - leadMs - 1);
-  return expiresAtMs - leadMs - Math.min(earlyMs(lifetimeMs, leadMs, lifetime), maxEarlyMs);
+  return expiresAtMs - leadMs - Math.min(earlyMs, maxEarlyMs);
 }
 
 /** The effective lead time: not in the mandatory window, and below half of the lifetime. */
 function leadTimeMs(lifetimeMs: number, settings: RenewalSettings): number {
   const wantedMs = settings.leadTimeMs === "auto" ? lifetimeMs / 3 : settings.leadTimeMs;
   return Math.min(Math.max(wantedMs, mandatoryWindowMs(lifetimeMs)), lifetimeMs * 0.45);
-}
-
-/**
- * Returns how much earlier than the lead time to renew, so that nodes that started together do not
- * renew together.
- *
- * Two renewals in a row take at least one lifetime, so that no lifetime sees more than two
- * requests. The spread is widest when every other generation is up to a third of the lifetime
- * early and the generations in between keep to the lead time.
- */
-function earlyMs(lifetimeMs: number, leadMs: number, { jitter, generation }: Lifetime): number {
-  if (generation === undefined) return jitter * (lifetimeMs / 2 - leadMs);
-  if (generation % 2 === 1) return 0;
-  return jitter * (lifetimeMs - leadMs - Math.max(leadMs, lifetimeMs / 3));
-}
-
-/**
- * Polls by the refresh interval. The first interval is up to 45 % shorter, which spreads nodes that
- * started together. Later ones are up to 20 % longer, never shorter, and nodes keep their order:
- * the spread of the first interval is not undone.
- */
-function dueByIntervalMs(lifetime: Lifetime, { refreshIntervalMs }: RenewalSettings): number {
-  const { generation = 0, fetchedAtMs, firstSeenAtMs, jitter } = lifetime;
-  const isFirst = generation === 0 && fetchedAtMs === firstSeenAtMs;
-  return fetchedAtMs + refreshIntervalMs * (isFirst ? 1 - 0.45 * jitter : 1.2 - 0.2 * jitter);
 }
 
 /**

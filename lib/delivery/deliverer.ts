@@ -1,9 +1,9 @@
 import {
   type CallOptions,
-  type Credential,
   credentialSecret,
   type DeliveryOutcome,
   type DeliveryRequest,
+  describeFailure,
   encodeRegistryAuth,
   type FileOutcome,
   type FileSystem,
@@ -11,15 +11,14 @@ import {
   type ImageReference,
   messageOf,
   type NydusdApi,
-  type PeerResult,
-  type RafsInstance,
+  type PeerFailure,
   readBackendOfFile,
   readsOwnRegistry,
 } from "../model/mod.ts";
-import { rewriteConfigText } from "./config_text.ts";
+import { rewriteConfigText, type UsableCredential } from "./config_text.ts";
+import { consumerOf } from "./consumer.ts";
 
-/** Options of a {@linkcode Deliverer}. */
-export interface DelivererOptions {
+interface DelivererOptions {
   readonly nydusdApi: NydusdApi;
   readonly files: FileSystem;
   readonly fsDriver: FsDriver;
@@ -53,17 +52,19 @@ export class Deliverer {
 
   /** Rejects only on `signal`. */
   async deliver(request: DeliveryRequest, options: CallOptions = {}): Promise<DeliveryOutcome> {
-    if (request.credential.kind === "identity-token") {
+    const { credential } = request;
+    if (credential.kind === "identity-token") {
       const detail = "nydusd cannot use an identity token; use a provider that exchanges it";
       return { kind: "unsupported", detail, file: { kind: "skipped" } };
     }
-    if (credentialSecret(request.credential).isEmpty) {
+    if (credentialSecret(credential).isEmpty) {
       const detail = "the credential is empty, which would remove the one in nydusd";
       return { kind: "unsupported", detail, file: { kind: "skipped" } };
     }
     const [reload, file] = await Promise.all([
       this.#reload(request, options),
-      this.#rewrite(request),
+      this.#rewrite(request, credential)
+        .catch((error): FileOutcome => ({ kind: "failed", detail: messageOf(error) })),
     ]);
     return { ...reload, file };
   }
@@ -81,16 +82,13 @@ export class Deliverer {
     if (daemon.state !== "running") {
       return { kind: "unreachable", detail: `nydusd is ${daemon.state}` };
     }
-    if (daemon.configApi === "unsupported") {
-      const version = daemon.version ?? "of an unknown version";
-      return { kind: "file-only", detail: `nydusd ${version} has no configuration API` };
-    }
+    const { restartReason, listsMounts } = consumerOf(daemon, this.#options.fsDriver);
+    if (restartReason !== undefined) return { kind: "file-only", detail: restartReason };
     const { mountId } = instance;
     if (mountId === undefined) {
-      const { fsDriver } = this.#options;
-      return fsDriver === "fscache"
-        ? { kind: "file-only", detail: "the API of nydusd does not list this mount" }
-        : { kind: "unreachable", detail: "nydusd does not list this mount yet" };
+      return listsMounts
+        ? { kind: "unreachable", detail: "nydusd does not list this mount yet" }
+        : { kind: "file-only", detail: "the API of nydusd does not list this mount" };
     }
     const wanted = encodeRegistryAuth(credential);
     const { nydusdApi } = this.#options;
@@ -107,23 +105,12 @@ export class Deliverer {
       : { kind: "rejected", detail: "nydusd confirmed the credential but has another" };
   }
 
-  async #rewrite({ instance, credential }: DeliveryRequest): Promise<FileOutcome> {
-    const { files, configFiles } = this.#options;
-    const { configPath } = instance;
-    if (configFiles === "never" || configPath === undefined) return { kind: "skipped" };
-    try {
-      return await this.#rewriteFile(configPath, credential, files, instance);
-    } catch (error) {
-      return { kind: "failed", detail: messageOf(error) };
-    }
-  }
-
-  async #rewriteFile(
-    path: string,
-    credential: Credential,
-    files: FileSystem,
-    { image, backend }: RafsInstance,
+  async #rewrite(
+    { daemon, instance: { configPath: path, image, backend } }: DeliveryRequest,
+    credential: UsableCredential,
   ): Promise<FileOutcome> {
+    const { files, configFiles, fsDriver } = this.#options;
+    if (configFiles === "never" || path === undefined) return { kind: "skipped" };
     const stat = await files.stat(path, { noFollow: true });
     if (stat === undefined) return { kind: "absent" };
     if (stat.kind !== "file") {
@@ -135,16 +122,13 @@ export class Deliverer {
     if (backend === undefined && image !== undefined && !namesOwnRegistry(text, image)) {
       return { kind: "skipped" };
     }
-    const fill = this.#options.configFiles === "always";
-    const { fsDriver } = this.#options;
-    const rewritten = rewriteConfigText(text, fsDriver, credential, fill, backend?.host);
+    const fill = configFiles === "always";
+    const owner = { uid: stat.uid, gid: stat.gid };
+    const { sections } = consumerOf(daemon, fsDriver);
+    const rewritten = rewriteConfigText(text, sections, credential, fill, backend?.host);
     switch (rewritten.kind) {
       case "changed":
-        await files.writeAtomic(path, rewritten.text, {
-          mode: FILE_MODE,
-          uid: stat.uid,
-          gid: stat.gid,
-        });
+        await files.writeAtomic(path, rewritten.text, { mode: FILE_MODE, ...owner });
         return { kind: "written" };
       case "invalid":
         return { kind: "failed", detail: `${path}: ${rewritten.detail}` };
@@ -165,25 +149,10 @@ function namesOwnRegistry(text: string, image: ImageReference): boolean {
   }
 }
 
-function reloadFailure(
-  action: string,
-  result: Exclude<PeerResult<unknown>, { kind: "ok" }>,
-): Reload {
-  switch (result.kind) {
-    case "refused":
-      if (result.status === 404) {
-        return { kind: "file-only", detail: "nydusd has no configuration API" };
-      }
-      return { kind: "rejected", detail: `failed to ${action}: ${result.detail}` };
-    case "timed-out":
-      return { kind: "unreachable", detail: `failed to ${action}: no answer in time` };
-    case "no-socket":
-    case "no-listener":
-      return {
-        kind: "unreachable",
-        detail: `failed to ${action}: no process listens on the socket`,
-      };
-    case "broken":
-      return { kind: "unreachable", detail: `failed to ${action}: ${result.detail}` };
+function reloadFailure(action: string, failure: PeerFailure): Reload {
+  if (failure.kind === "refused" && failure.status === 404) {
+    return { kind: "file-only", detail: "nydusd has no configuration API" };
   }
+  const detail = `failed to ${action}: ${describeFailure(failure)}`;
+  return { kind: failure.kind === "refused" ? "rejected" : "unreachable", detail };
 }

@@ -4,6 +4,5 @@
  *
  * @module
  */
-export { rewriteConfigText } from "./config_text.ts";
+export { inUseDelayMs } from "./consumer.ts";
 export { Deliverer } from "./deliverer.ts";
-export { inUseDelayMs } from "./versions.ts";

@@ -26,44 +26,32 @@ export interface ApprovedHostsOptions {
   readonly allowedHosts: readonly string[];
 }
 
-/** The hosts of a file, and the stamp of the version that was parsed. */
-interface ParsedFile {
-  readonly stamp: string;
-  readonly hosts: readonly string[];
-}
-
 const MAX_FILE_BYTES = 256 * 1024;
-/** Parsed files that are kept; each registry has up to three. */
-const MAX_FILES = 3_000;
 /** Hosts per hosts.toml. */
 const MAX_HOSTS = 64;
 const HUB_NAMES = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 
 /**
  * Decides which hosts may receive the credential of an image besides its own registry: those that
- * the configuration of the agent or of the snapshotter names for it. A file is parsed again when it
- * changes; while it cannot be parsed, its previous hosts stay approved.
+ * the configuration of the agent or of the snapshotter names for it. Each file is read once per
+ * discovery; while it cannot be parsed, its previous hosts stay approved.
  */
 export class ApprovedHosts {
   readonly #options: ApprovedHostsOptions;
   readonly #patterns: readonly ImagePattern[];
-  readonly #parsed = new Map<string, ParsedFile>();
-  /** Checks each file once per discovery. */
-  #current = new Map<string, Promise<readonly string[]>>();
+  /** The hosts in each file, in this discovery and in the previous one. */
+  #hosts = new Map<string, Promise<readonly string[]>>();
+  #previous: ReadonlyMap<string, Promise<readonly string[]>> = new Map();
 
   constructor(options: ApprovedHostsOptions) {
     this.#options = options;
     this.#patterns = options.allowedHosts.map((text) => ImagePattern.parse(text));
   }
 
-  /** Takes over the parsed files after a reload, for files that cannot be parsed now. */
-  inherit(before: ApprovedHosts): void {
-    for (const [path, file] of before.#parsed) this.#parsed.set(path, { ...file, stamp: "" });
-  }
-
-  /** Starts a new discovery: checks files for changes again. */
+  /** Starts a new discovery: reads the files again. */
   refresh(): void {
-    this.#current = new Map();
+    this.#previous = this.#hosts;
+    this.#hosts = new Map();
   }
 
   /** Returns the file, key or rule that approves a host for an image; undefined if none does. */
@@ -114,35 +102,22 @@ export class ApprovedHosts {
     return [[`${first}-vpc`, ...rest].join(".")];
   }
 
-  #hostsIn(
-    path: string,
-    parse: (text: string) => readonly string[] | undefined,
-  ): Promise<readonly string[]> {
-    const hosts = this.#current.get(path) ?? this.#read(path, parse);
-    this.#current.set(path, hosts);
+  #hostsIn(path: string, parse: (text: string) => readonly string[]): Promise<readonly string[]> {
+    const hosts = this.#hosts.get(path) ?? this.#read(path, parse, this.#previous.get(path));
+    this.#hosts.set(path, hosts);
     return hosts;
   }
 
   async #read(
     path: string,
-    parse: (text: string) => readonly string[] | undefined,
+    parse: (text: string) => readonly string[],
+    previous: Promise<readonly string[]> | undefined,
   ): Promise<readonly string[]> {
-    const { files } = this.#options;
-    const before = this.#parsed.get(path);
     try {
-      const stat = await files.stat(path);
-      if (stat === undefined) {
-        this.#parsed.delete(path);
-        return [];
-      }
-      if (before?.stamp === stat.stamp) return before.hosts;
-      const text = await files.readText(path, { maxBytes: MAX_FILE_BYTES });
-      const hosts = text === undefined ? [] : parse(text) ?? before?.hosts ?? [];
-      if (this.#parsed.size >= MAX_FILES) this.#parsed.clear();
-      this.#parsed.set(path, { stamp: stat.stamp, hosts });
-      return hosts;
+      const text = await this.#options.files.readText(path, { maxBytes: MAX_FILE_BYTES });
+      return text === undefined ? [] : parse(text);
     } catch {
-      return before?.hosts ?? [];
+      return await previous ?? []; // unreadable, or half-written
     }
   }
 }
@@ -156,14 +131,8 @@ function targetOf(host: string): ImageTarget | undefined {
 }
 
 /** Returns `role host` of the mirrors and the proxy in a template; they serve every image. */
-function templateHosts(text: string): readonly string[] | undefined {
-  let file: unknown;
-  try {
-    file = JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-  const backend = readBackendOfFile(file);
+function templateHosts(text: string): readonly string[] {
+  const backend = readBackendOfFile(JSON.parse(text));
   if (backend === undefined) return [];
   return credentialHosts({ ...backend, scheme: "http" })
     .filter(({ role }) => role !== "registry") // the snapshotter replaces it by the image's own
@@ -186,16 +155,13 @@ export function mirrorFiles(folder: string, registry: string): readonly string[]
 
 /**
  * Returns the mirrors in a hosts.toml. Like the snapshotter, it uses only the host of a URL.
- * Undefined when the text is invalid.
+ *
+ * @throws {Error} For an invalid text.
  */
-export function mirrorsOf(text: string): readonly string[] | undefined {
-  let hosts: unknown;
-  try {
-    hosts = parse(text.replace(/^\uFEFF/, ""))["host"];
-  } catch {
-    return undefined; // possibly half-written
+export function mirrorsOf(text: string): readonly string[] {
+  const { host: hosts = {} } = parse(text.replace(/^\uFEFF/, ""));
+  if (typeof hosts !== "object" || hosts === null || Array.isArray(hosts)) {
+    throw new TypeError("host is not a table");
   }
-  if (hosts === undefined) return [];
-  if (typeof hosts !== "object" || hosts === null || Array.isArray(hosts)) return undefined;
   return Object.keys(hosts).slice(0, MAX_HOSTS).flatMap((url) => hostOf(url) ?? []);
 }

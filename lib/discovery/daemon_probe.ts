@@ -4,23 +4,20 @@ import {
   type Daemon,
   type DaemonState,
   defined,
-  type Endpoint,
+  describeFailure,
   endpointOf,
   type FileSystem,
   messageOf,
   type NydusdApi,
   type NydusdInfo,
   type NydusdMount,
-  type PeerResult,
+  type PeerFailure,
   type RafsInstance,
-  readBackendOfFile,
-  type RegistryBackend,
 } from "../model/mod.ts";
-import type { ListedDaemon, ListedInstance } from "./listed.ts";
+import { type ListedDaemon, type ListedInstance, readDaemonFile } from "./listed.ts";
 import type { ApprovedHosts } from "./approved_hosts.ts";
 
-/** Dependencies of a {@linkcode DaemonProbe}. */
-export interface DaemonProbeOptions {
+interface DaemonProbeOptions {
   readonly nydusdApi: NydusdApi;
   readonly files: FileSystem;
   /** Root folder of the snapshotter, which contains the configuration files. */
@@ -79,7 +76,7 @@ export class DaemonProbe {
     const currentAuth = await nydusdApi.readAuths(apiSocket, options);
     const isUnsupported = currentAuth.kind === "refused" && currentAuth.status === 404;
     if (currentAuth.kind !== "ok" && !isUnsupported) return await this.#down(listed, currentAuth);
-    const state = stateOf(info.value.state);
+    const state = REPORTED_STATES.get(info.value.state.toUpperCase()) ?? "broken";
     return defined({
       ...await this.#describe(listed),
       state,
@@ -123,43 +120,21 @@ export class DaemonProbe {
   ): Promise<RafsInstance> {
     const mountId = mountIdOf(instance, listed, mounts);
     const mount = mountId === undefined ? undefined : mounts.get(mountId);
-    const folder = join(this.#options.root, "config", listed.id);
+    const { root, files, approvedHosts } = this.#options;
+    const folder = join(root, "config", listed.id);
     const configPath = listed.source === "configured"
       ? undefined
       : join(folder, ...(shared ? [instance.snapshotId] : []), "config.json");
     // Until nydusd answers, its file shows which host it reads from.
-    const backend = mount === undefined ? await this.#backendOfFile(configPath) : mount.backend;
-    const endpoint = backend && await this.#endpointOf(instance, backend);
-    return defined({
-      daemonId: listed.id,
-      ...instance,
-      mountId,
-      backend,
-      endpoint,
-      configPath,
-    });
-  }
-
-  async #backendOfFile(path: string | undefined): Promise<RegistryBackend | undefined> {
-    if (path === undefined) return undefined;
-    try {
-      const { files } = this.#options;
-      if ((await files.stat(path))?.kind !== "file") return undefined;
-      const text = await files.readText(path);
-      const backend = text === undefined ? undefined : readBackendOfFile(JSON.parse(text));
-      return backend?.host === undefined ? undefined : backend;
-    } catch {
-      return undefined; // unreadable or half-written
-    }
-  }
-
-  async #endpointOf(
-    { image }: ListedInstance,
-    backend: RegistryBackend,
-  ): Promise<Endpoint | undefined> {
-    const { approvedHosts } = this.#options;
-    return image &&
+    const file = mount === undefined && configPath !== undefined
+      ? await readDaemonFile(configPath, files)
+      : undefined;
+    const inFile = file?.backend?.host === undefined ? undefined : file.backend;
+    const backend = mount === undefined ? inFile : mount.backend;
+    const { image } = instance;
+    const endpoint = image && backend &&
       await endpointOf(image, backend, (host) => approvedHosts.approvalOf(image, host));
+    return defined({ daemonId: listed.id, ...instance, mountId, backend, endpoint, configPath });
   }
 }
 
@@ -176,32 +151,21 @@ function mountIdOf(
   return only === "/" || source === "configured" ? only : undefined;
 }
 
+/** The states that nydusd reports; any other is `broken`. */
+const REPORTED_STATES: ReadonlyMap<string, DaemonState> = new Map([
+  ["RUNNING", "running"],
+  ["INIT", "starting"],
+  ["READY", "starting"],
+  ["STOPPED", "stopped"],
+  ["DYING", "terminating"],
+  ["DIE", "terminating"],
+  ["DESTROYED", "terminating"],
+]);
+
 /** Whether a nydusd answers on the socket, even if it is not ready to serve. */
 function answers({ state }: Daemon): boolean {
-  return state === "running" || state === "starting" || state === "terminating" ||
-    state === "stopped";
+  return REPORTED_STATES.values().some((reported) => reported === state);
 }
-
-/** Maps the state that nydusd reports. */
-function stateOf(reported: string): DaemonState {
-  switch (reported.toUpperCase()) {
-    case "RUNNING":
-      return "running";
-    case "INIT":
-    case "READY":
-      return "starting";
-    case "STOPPED":
-      return "stopped";
-    case "DYING":
-    case "DIE":
-    case "DESTROYED":
-      return "terminating";
-    default:
-      return "broken";
-  }
-}
-
-type PeerFailure = Exclude<PeerResult<unknown>, { kind: "ok" }>;
 
 /** Returns the state of a daemon that did not answer, with details if there are any. */
 function stateAfter(
@@ -211,15 +175,11 @@ function stateAfter(
     case "no-socket":
       return { state: "no-socket" };
     case "no-listener":
-      return {
-        state: "no-listener",
-        detail: "the socket file exists, but no process listens on it",
-      };
-    case "timed-out":
-      return {
-        state: "unresponsive",
-        detail: "it accepts connections but does not answer in time",
-      };
+      return { state: "no-listener", detail: describeFailure(failure) };
+    case "timed-out": {
+      const detail = "it accepts connections but does not answer in time";
+      return { state: "unresponsive", detail };
+    }
     case "refused":
     case "broken":
       return { state: "broken", detail: failure.detail };

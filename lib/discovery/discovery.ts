@@ -1,12 +1,12 @@
 import { join } from "@std/path";
 import {
   type CallOptions,
+  describeFailure,
   type DiscoveryProblem,
   type FileSystem,
   messageOf,
   type NodeView,
   type NydusdApi,
-  type PeerResult,
   Semaphore,
   type SnapshotterApi,
 } from "../model/mod.ts";
@@ -17,10 +17,9 @@ import {
   listConfigured,
   listedBySystemApi,
   type ListedDaemon,
+  listRootFolder,
   mergeListed,
-  watchedPath,
 } from "./listed.ts";
-import { listRootFolder } from "./root_folder.ts";
 
 /** Options of {@linkcode Discovery}. */
 export interface DiscoveryOptions {
@@ -35,14 +34,9 @@ export interface DiscoveryOptions {
   readonly snapshotterApi: SnapshotterApi;
   readonly nydusdApi: NydusdApi;
   readonly files: FileSystem;
-  /**
-   * Daemons queried concurrently.
-   *
-   * @default 16
-   */
-  readonly maxParallel?: number;
 }
 
+/** Daemons queried concurrently. */
 const MAX_PARALLEL = 16;
 
 /**
@@ -66,11 +60,10 @@ export class Discovery {
     this.#probe = new DaemonProbe({ nydusdApi, files, root, sharedByDefault, approvedHosts });
   }
 
-  /** Takes over the last list and the parsed files after a reload. */
+  /** Takes over the last list after a reload. */
   inherit(before: Discovery): void {
     const { root, systemSocket } = this.#options.config;
     const known = before.#options.config;
-    this.#approvedHosts.inherit(before.#approvedHosts);
     if (known.root === root && known.systemSocket === systemSocket) {
       this.#lastList = before.#lastList;
     }
@@ -82,7 +75,7 @@ export class Discovery {
     this.#approvedHosts.refresh();
     const listed = await this.#list(problems, options);
     this.#probe.keepOnly(new Set(listed.map(({ id }) => id)));
-    const semaphore = new Semaphore(this.#options.maxParallel ?? MAX_PARALLEL);
+    const semaphore = new Semaphore(MAX_PARALLEL);
     const daemons = await Promise.all(
       listed.map((daemon) => semaphore.run(() => this.#probe.probe(daemon, options))),
     );
@@ -98,7 +91,7 @@ export class Discovery {
       join(root, "socket"),
       join(root, "config"),
       ...(systemSocket === undefined ? [] : [systemSocket]),
-      ...daemons.map(({ socket }) => watchedPath(socket)).filter((path) => path !== undefined),
+      ...daemons.map(({ socket }) => socket),
     ];
   }
 
@@ -112,7 +105,7 @@ export class Discovery {
       : await this.#querySystemApi(config.systemSocket, problems, options);
     const lists = [this.#lastList ?? []];
     if (!answered) lists.push(await this.#readRoot(problems));
-    lists.push(await listConfigured(config.daemons, this.#options.files));
+    lists.push(listConfigured(config.daemons));
     return mergeListed(lists);
   }
 
@@ -123,7 +116,10 @@ export class Discovery {
   ): Promise<boolean> {
     const answer = await this.#options.snapshotterApi.daemons(socket, options);
     if (answer.kind !== "ok") {
-      problems.push({ source: "system-api", subject: socket, detail: failureReason(answer) });
+      const hint = " (one stopped nydusd blocks the snapshotter's list)";
+      const detail = `${describeFailure(answer)}${answer.kind === "timed-out" ? hint : ""}; ` +
+        "using the last known list and the root folder";
+      problems.push({ source: "system-api", subject: socket, detail });
       return false;
     }
     const { daemons, refused } = listedBySystemApi(answer.value);
@@ -140,20 +136,5 @@ export class Discovery {
       problems.push({ source: "root", subject: root, detail: messageOf(error) });
       return [];
     }
-  }
-}
-
-function failureReason(answer: Exclude<PeerResult<unknown>, { kind: "ok" }>): string {
-  const fallback = "using the last known list and the root folder";
-  switch (answer.kind) {
-    case "no-socket":
-      return `the socket does not exist; ${fallback}`;
-    case "no-listener":
-      return `no process listens on the socket; ${fallback}`;
-    case "timed-out":
-      return `no answer in time (one stopped nydusd blocks the snapshotter's list); ${fallback}`;
-    case "refused":
-    case "broken":
-      return `${answer.detail}; ${fallback}`;
   }
 }

@@ -6,10 +6,13 @@ import {
   type ImageReference,
   messageOf,
   parseImageReference,
+  readBackendOfFile,
+  type RegistryBackend,
+  repositoryReference,
   type SnapshotterDaemon,
 } from "../model/mod.ts";
 
-/** A configured daemon: its socket (or a glob of sockets) and the image that it serves. */
+/** A configured daemon: its socket and the image that it serves. */
 export interface ConfiguredSocket {
   readonly id: string;
   readonly socket: string;
@@ -60,33 +63,28 @@ export function listedBySystemApi(
       pid: pid > 0 ? pid : undefined,
       apiSocket,
       source: "system-api" as const,
-      instances: valid.map(({ snapshotId, imageId }) => ({ snapshotId, ...imageOf(imageId) })),
+      instances: valid.map(({ snapshotId, imageId }) => {
+        if (imageId === "") {
+          return { snapshotId, imageProblem: "the snapshotter does not report the image" };
+        }
+        return { snapshotId, ...imageOf(() => parseImageReference(imageId)) };
+      }),
     })];
   });
   return { daemons: listed, refused };
 }
 
-/** Returns the configured daemons, one for each socket of a glob. */
-export async function listConfigured(
-  daemons: readonly ConfiguredSocket[],
-  files: FileSystem,
-): Promise<readonly ListedDaemon[]> {
-  const listed: ListedDaemon[] = [];
-  for (const { id, socket, ref } of daemons) {
-    for (const apiSocket of await expandSocket(socket, files)) {
-      // The sockets of a glob need IDs of their own.
-      const ownId = apiSocket === socket ? id : `${id}:${apiSocket}`;
-      const instances = [{ snapshotId: ownId, ...imageOf(ref) }];
-      listed.push({ id: ownId, apiSocket, source: "configured", instances });
-    }
-  }
-  return listed;
+/** Returns the configured daemons. */
+export function listConfigured(daemons: readonly ConfiguredSocket[]): readonly ListedDaemon[] {
+  return daemons.map(({ id, socket, ref }) => {
+    const instances = [{ snapshotId: id, ...imageOf(() => parseImageReference(ref)) }];
+    return { id, apiSocket: socket, source: "configured", instances };
+  });
 }
 
-function imageOf(ref: string): Pick<ListedInstance, "image" | "imageProblem"> {
-  if (ref === "") return { imageProblem: "the snapshotter does not report the image" };
+function imageOf(parse: () => ImageReference): Pick<ListedInstance, "image" | "imageProblem"> {
   try {
-    return { image: parseImageReference(ref) };
+    return { image: parse() };
   } catch (error) {
     return { imageProblem: messageOf(error) };
   }
@@ -124,7 +122,7 @@ function mergeDaemon(known: ListedDaemon, other: ListedDaemon): ListedDaemon {
   return {
     ...known,
     apiSocket,
-    ...(olderSockets.length > 0 && { olderSockets }),
+    olderSockets,
     instances: [...known.instances, ...more],
   };
 }
@@ -147,46 +145,81 @@ export function upgradeOf(socket: string): number {
   return match === null ? -1 : Number(match[1]);
 }
 
-const GLOB = /[*?[\]{}]/;
-/** Matches per pattern; more are a mistake in the configuration. */
-const MAX_MATCHES = 1_000;
+/** Sockets per daemon; each upgrade removes the previous one. */
+const MAX_SOCKETS = 4;
 
 /**
- * Returns the paths that match a glob, sorted. A path without wildcards is returned even if it does
- * not exist.
+ * Lists the daemons of the snapshotter's root folder: `socket/<daemonID>/api.sock` (after upgrades
+ * `api1.sock`, `api2.sock`, …), with the images in
+ * `config/<daemonID>[/<snapshotID>]/config.json`.
+ *
+ * @throws {AgentError} `io` when a folder exists but cannot be read.
  */
-export async function expandSocket(pattern: string, files: FileSystem): Promise<readonly string[]> {
-  if (!GLOB.test(pattern)) return [pattern];
-  const { minimatch } = await import("minimatch"); // large and rarely needed
-  let found = ["/"];
-  for (const segment of pattern.split("/").filter((part) => part !== "")) {
-    const next: string[] = [];
-    for (const folder of found) {
-      if (!GLOB.test(segment)) next.push(join(folder, segment));
-      else {
-        const names = await files.list(folder).catch(() => []);
-        next.push(...names.filter((name) => minimatch(name, segment)).map((n) => join(folder, n)));
-      }
-    }
-    found = next.slice(0, MAX_MATCHES);
+export async function listRootFolder(
+  root: string,
+  files: FileSystem,
+): Promise<readonly ListedDaemon[]> {
+  const daemons: ListedDaemon[] = [];
+  for (const id of (await files.list(join(root, "socket"))).filter(isSegment)) {
+    const folder = join(root, "socket", id);
+    const names = (await files.list(folder)).filter((name) => upgradeOf(name) >= 0);
+    const newest = newestFirst(names.map((name) => join(folder, name))).slice(0, MAX_SOCKETS);
+    const [apiSocket = join(folder, "api.sock"), ...olderSockets] = newest;
+    const found = await instancesIn(join(root, "config", id), id, files);
+    daemons.push({ id, apiSocket, olderSockets, source: "root", ...found });
   }
-  const existing: string[] = [];
-  for (const path of found) {
-    // A path that cannot be accessed counts as existing: the probe reports the reason.
-    const stat = await files.stat(path).catch((error: unknown) => error);
-    if (stat !== undefined) existing.push(path);
-  }
-  return existing.sort();
+  return daemons;
 }
 
-/**
- * Returns the folder to watch for the sockets of a glob, or the path itself without wildcards.
- * Undefined if that would be all folders below one as busy as `/run`: those are only polled.
- */
-export function watchedPath(pattern: string): string | undefined {
-  const segments = pattern.split("/").filter((part) => part !== "");
-  const glob = segments.findIndex((segment) => GLOB.test(segment));
-  if (glob < 0) return pattern;
-  if (glob < 2 && glob < segments.length - 1) return undefined;
-  return `/${segments.slice(0, glob).join("/")}`;
+async function instancesIn(
+  folder: string,
+  daemonId: string,
+  files: FileSystem,
+): Promise<Pick<ListedDaemon, "instances" | "dedicated">> {
+  const instances: ListedInstance[] = [];
+  for (const name of (await files.list(folder)).filter(isSegment)) {
+    const file = await readDaemonFile(join(folder, name, "config.json"), files);
+    if (file !== undefined) instances.push({ snapshotId: name, ...imageInFile(file) });
+  }
+  // A shared daemon: the file one level up is a template.
+  if (instances.length > 0) return { instances };
+  const file = await readDaemonFile(join(folder, "config.json"), files);
+  if (file?.backend?.host === undefined) return { instances: [] };
+  const instance = { snapshotId: file.snapshotId ?? daemonId, ...imageInFile(file) };
+  return { instances: [instance], dedicated: true };
+}
+
+function imageInFile({ backend }: DaemonFile): Pick<ListedInstance, "image" | "imageProblem"> {
+  const { host, repo } = backend ?? {};
+  if (host === undefined || repo === undefined) {
+    return { imageProblem: "the configuration file contains no registry and repository" };
+  }
+  return imageOf(() => repositoryReference(host, repo));
+}
+
+/** What a daemon's configuration file contains about its mount. */
+interface DaemonFile {
+  readonly backend?: RegistryBackend;
+  /** The snapshot ID in `device.id`, which newer snapshotters write. */
+  readonly snapshotId?: string;
+}
+
+/** Reads a daemon's configuration file; undefined if there is none, empty if it is half-written. */
+export async function readDaemonFile(
+  path: string,
+  files: FileSystem,
+): Promise<DaemonFile | undefined> {
+  const stat = await files.stat(path).catch(() => undefined);
+  if (stat?.kind !== "file") return undefined;
+  try {
+    const file = JSON.parse(await files.readText(path) ?? "");
+    const id = file?.device?.id;
+    const snapshotId = typeof id === "string" ? id.replace(/^\//, "") : "";
+    return defined({
+      backend: readBackendOfFile(file),
+      snapshotId: isSegment(snapshotId) ? snapshotId : undefined,
+    });
+  } catch {
+    return {};
+  }
 }

@@ -6,4 +6,3 @@
  */
 export { ApprovedHosts, type ApprovedHostsOptions } from "./approved_hosts.ts";
 export { Discovery, type DiscoveryOptions } from "./discovery.ts";
-export { environmentNames, findProcesses, type FoundProcess } from "./processes.ts";

@@ -1,5 +1,62 @@
+import { createHmac, randomBytes } from "node:crypto";
 import { AgentError } from "./errors.ts";
-import { Secret } from "./secret.ts";
+
+// A random key per process, so that fingerprints in a log cannot be used to verify guesses.
+const fingerprintKey = randomBytes(32);
+
+/**
+ * A text that cannot be printed by accident: `String`, `JSON.stringify` and `Deno.inspect` return
+ * `[secret]`. Only {@linkcode Secret.reveal} returns the text, and its calls are easy to find.
+ *
+ * @example A template string does not contain the text
+ * ```ts
+ * import { Secret } from "./credential.ts";
+ * if (`${new Secret("hunter2")}` !== "[secret]") throw new Error("leak");
+ * ```
+ */
+export class Secret {
+  readonly #value: string;
+
+  constructor(value: string) {
+    this.#value = value;
+  }
+
+  /** Returns the text. Call it only where the text is passed to its intended recipient. */
+  reveal(): string {
+    return this.#value;
+  }
+
+  /** Whether the text is empty. */
+  get isEmpty(): boolean {
+    return this.#value.length === 0;
+  }
+
+  /** Returns whether both have the same text. */
+  equals(other: Secret): boolean {
+    return this.#value === other.#value;
+  }
+
+  /** Returns eight hex digits, equal for equal texts within this process only. */
+  fingerprint(): string {
+    return createHmac("sha256", fingerprintKey).update(this.#value).digest("hex").slice(0, 8);
+  }
+
+  toString(): string {
+    return "[secret]";
+  }
+
+  toJSON(): string {
+    return "[secret]";
+  }
+
+  [Symbol.for("Deno.customInspect")](): string {
+    return "[secret]";
+  }
+
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    return "[secret]";
+  }
+}
 
 /** A user name and password; nydusd, docker and the kubelet call the pair a registry auth. */
 export interface BasicCredential {
@@ -40,11 +97,18 @@ export function credentialsEqual(a: Credential, b: Credential): boolean {
     credentialSecret(a).equals(credentialSecret(b));
 }
 
+/** Selecting among n candidates compares the fingerprints n² times. */
+const fingerprints = new WeakMap<Credential, string>();
+
 /** Returns a short name for logs, equal for equal credentials within this process. */
 export function credentialFingerprint(credential: Credential): string {
+  const known = fingerprints.get(credential);
+  if (known !== undefined) return known;
   const name = credentialUsername(credential);
   const text = `${credential.kind}\0${name}\0${credentialSecret(credential).reveal()}`;
-  return new Secret(text).fingerprint();
+  const fingerprint = new Secret(text).fingerprint();
+  fingerprints.set(credential, fingerprint);
+  return fingerprint;
 }
 
 /**
@@ -86,4 +150,65 @@ export function decodeRegistryAuth(text: string): Credential | undefined {
     throw new AgentError("invalid-credential", "failed to decode registry auth: no colon");
   }
   return credentialFromPair(pair.slice(0, colon), pair.slice(colon + 1));
+}
+
+/** The expiry that a token contains. */
+export interface TokenExpiry {
+  /** Wall time (whole ms) at which the token expires; undefined if it contains no expiry. */
+  readonly expiresAtMs?: number;
+  /** Why an expiry was ignored. Never quotes the token. */
+  readonly warning?: string;
+}
+
+const MAX_TOKEN_LENGTH = 64 * 1024;
+/** A longer lifetime is implausible: probably the unit is wrong. */
+const MAX_LIFETIME_MS = 10 * 366 * 24 * 3_600_000;
+
+/**
+ * Returns the expiry in a credential's token: `exp` of a JWT (RFC 7519), or `expiration` in the
+ * base64 JSON of an ECR password, both in Unix seconds. Never throws.
+ */
+export function tokenExpiryOf(credential: Credential, nowMs: number): TokenExpiry {
+  const token = credentialSecret(credential).reveal();
+  if (token.length > MAX_TOKEN_LENGTH) return {};
+  const seconds = jwtExpiry(token) ?? ecrExpiry(token);
+  if (seconds === undefined) return {};
+  if (typeof seconds !== "number" || !Number.isFinite(seconds)) {
+    return { warning: "ignoring the token's expiry: not a number" };
+  }
+  const expiresAtMs = Math.floor(seconds * 1000);
+  if (!(expiresAtMs > nowMs)) {
+    return { warning: "ignoring the token's expiry: in the past" };
+  }
+  if (expiresAtMs > nowMs + MAX_LIFETIME_MS) {
+    return { warning: "ignoring the token's expiry: more than ten years ahead" };
+  }
+  return { expiresAtMs };
+}
+
+function jwtExpiry(token: string): unknown {
+  const parts = token.split(".");
+  const [header, payload] = parts;
+  if (parts.length !== 3 || !header || !payload) return undefined;
+  if (field(decodeJson(header, "base64url"), "alg") === undefined) return undefined;
+  return field(decodeJson(payload, "base64url"), "exp");
+}
+
+function ecrExpiry(token: string): unknown {
+  if (!/^e[yw]/.test(token)) return undefined; // base64 of `{"`, or of `{` and white space
+  return field(decodeJson(token, "base64"), "expiration");
+}
+
+function decodeJson(text: string, alphabet: "base64" | "base64url"): unknown {
+  try {
+    const bytes = Uint8Array.fromBase64(text, { alphabet });
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch {
+    return undefined;
+  }
+}
+
+function field(value: unknown, name: string): unknown {
+  if (typeof value !== "object" || value === null || !Object.hasOwn(value, name)) return undefined;
+  return (value as Record<string, unknown>)[name];
 }

@@ -1,6 +1,5 @@
 import { defined } from "./defined.ts";
 import { AgentError, quoted } from "./errors.ts";
-import { isIpv6 } from "./hosts.ts";
 
 /** A normalized image reference. */
 export interface ImageReference {
@@ -68,7 +67,17 @@ export function parseImageReference(ref: string): ImageReference {
   const colon = named.indexOf(":");
   const repository = colon < 0 ? named : named.slice(0, colon);
   const tag = colon < 0 ? undefined : named.slice(colon + 1);
-  if (!isDomain(domain)) throw invalid(ref, "invalid registry host");
+  checkName(ref, domain, repository);
+  if (tag !== undefined && !TAG.test(tag)) throw invalid(ref, "invalid tag");
+  if (digest !== undefined && !isDigest(digest)) throw invalid(ref, "invalid digest");
+  const name = { registry: domain, repository };
+  if (digest !== undefined) return { ...name, digest, text: `${domain}/${repository}@${digest}` };
+  const tagOrLatest = tag ?? "latest";
+  return { ...name, tag: tagOrLatest, text: `${domain}/${repository}:${tagOrLatest}` };
+}
+
+function checkName(ref: string, registry: string, repository: string): void {
+  if (!isDomain(registry)) throw invalid(ref, "invalid registry host");
   if (repository !== repository.toLowerCase()) {
     throw invalid(ref, "the repository must be lower case");
   }
@@ -78,12 +87,6 @@ export function parseImageReference(ref: string): ImageReference {
   if (repository.length > MAX_REPOSITORY) {
     throw invalid(ref, `the repository is longer than ${MAX_REPOSITORY} characters`);
   }
-  if (tag !== undefined && !TAG.test(tag)) throw invalid(ref, "invalid tag");
-  if (digest !== undefined && !isDigest(digest)) throw invalid(ref, "invalid digest");
-  const name = { registry: domain, repository };
-  if (digest !== undefined) return { ...name, digest, text: `${domain}/${repository}@${digest}` };
-  const tagOrLatest = tag ?? "latest";
-  return { ...name, tag: tagOrLatest, text: `${domain}/${repository}:${tagOrLatest}` };
 }
 
 /** Splits a reference into registry host and remainder, by Docker's rules. */
@@ -101,6 +104,11 @@ function splitDomain(ref: string): { readonly domain: string; readonly rest: str
 function isDomain(text: string): boolean {
   if (!DOMAIN.test(text)) return false;
   return !text.startsWith("[") || isIpv6(text.slice(1, text.indexOf("]")));
+}
+
+/** Returns whether a text is an IPv6 address without a zone. */
+export function isIpv6(text: string): boolean {
+  return /^[0-9A-Fa-f:.]+$/.test(text) && URL.canParse(`http://[${text}]/`);
 }
 
 function isDigest(text: string): boolean {
@@ -139,13 +147,8 @@ export function imageAt(
 ): ImageReference {
   const registry = isDockerHub(host) ? DOCKER_HUB : host;
   const ref = `${registry}/${repository}`;
-  if (ref.length > MAX_LENGTH || repository.length > MAX_REPOSITORY) {
-    throw invalid(ref, "too long");
-  }
-  if (!isDomain(registry)) throw invalid(ref, "invalid registry host");
-  if (!repository.split("/").every((part) => PATH_COMPONENT.test(part))) {
-    throw invalid(ref, "invalid repository");
-  }
+  if (ref.length > MAX_LENGTH) throw invalid(ref, "too long");
+  checkName(ref, registry, repository);
   const end = digest !== undefined ? `@${digest}` : tag !== undefined ? `:${tag}` : "";
   return defined({ text: `${ref}${end}`, registry, repository, tag, digest });
 }

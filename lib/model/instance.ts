@@ -1,8 +1,6 @@
-import type { Credential } from "./credential.ts";
-import type { Endpoint } from "./endpoint.ts";
+import type { Credential, Secret } from "./credential.ts";
+import type { Endpoint, RegistryBackend } from "./endpoint.ts";
 import type { ImageReference } from "./image_reference.ts";
-import type { RegistryBackend } from "./registry_backend.ts";
-import type { Secret } from "./secret.ts";
 
 /** Whether a nydusd serves one RAFS instance at `/`, or many at `/<snapshotID>`. */
 export type DaemonMode = "dedicated" | "shared";

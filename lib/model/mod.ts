@@ -5,58 +5,19 @@
  *
  * @module
  */
-export { AnswerDeadline } from "./answer_deadline.ts";
-export { Backoff, ScopedBackoff, waitingCeilingMs } from "./backoff.ts";
-export { alignColumns } from "./columns.ts";
-export { abortable, Semaphore } from "./concurrency.ts";
+export * from "./backoff.ts";
+export * from "./columns.ts";
+export * from "./concurrency.ts";
 export * from "./credential.ts";
-export { Deadline, sleepToNextTick } from "./deadline.ts";
-export { defined } from "./defined.ts";
+export * from "./defined.ts";
 export * from "./duration.ts";
-export {
-  type CredentialHost,
-  credentialHosts,
-  type CredentialSubject,
-  type Endpoint,
-  endpointOf,
-  readsOwnRegistry,
-  subjectKey,
-  subjectOf,
-  unapprovedHosts,
-} from "./endpoint.ts";
-export {
-  AgentError,
-  ConfigError,
-  type ConfigProblem,
-  EXIT,
-  formatProblem,
-  joinNames,
-  messageOf,
-  printable,
-  safeMessageOf,
-} from "./errors.ts";
+export * from "./endpoint.ts";
+export * from "./errors.ts";
 export * from "./events.ts";
-export { isAllowedHost, isMetadataAddress } from "./hosts.ts";
-export {
-  type ImageReference,
-  isDockerHub,
-  parseImageReference,
-  repositoryReference,
-} from "./image_reference.ts";
+export * from "./image_pattern.ts";
+export * from "./image_reference.ts";
 export * from "./instance.ts";
-export * from "./kube.ts";
-export * from "./match_images.ts";
 export * from "./ports.ts";
 export * from "./provider.ts";
-export { Refusals } from "./refusals.ts";
 export * from "./registry.ts";
-export * from "./registry_backend.ts";
-export {
-  profileOfHost,
-  profileOfPlugin,
-  readRefusal,
-  REGISTRY_PROFILES,
-} from "./registry_profiles.ts";
-export * from "./secret.ts";
 export * from "./status.ts";
-export { tokenExpiryOf } from "./token_expiry.ts";

@@ -1,5 +1,5 @@
-import type { RegistryBackend } from "./registry_backend.ts";
-import type { Secret } from "./secret.ts";
+import type { RegistryBackend } from "./endpoint.ts";
+import type { Secret } from "./credential.ts";
 
 /** Options of every cancellable call. An abort rejects with the signal's reason. */
 export interface CallOptions {
@@ -113,13 +113,27 @@ export interface Random {
 }
 
 /** Result of a call to an API on a unix socket. `detail` never quotes a body. */
-export type PeerResult<T> =
-  | { readonly kind: "ok"; readonly value: T }
-  | { readonly kind: "refused"; readonly status: number; readonly detail: string }
-  | { readonly kind: "no-socket" }
-  | { readonly kind: "no-listener" }
-  | { readonly kind: "timed-out" }
-  | { readonly kind: "broken"; readonly detail: string };
+export type PeerResult<T> = { readonly kind: "ok"; readonly value: T } | PeerFailure;
+
+/** Why a call has no result. */
+export type PeerFailure =
+  | Exclude<UnixHttpResult, { readonly kind: "answered" }>
+  | { readonly kind: "refused"; readonly status: number; readonly detail: string };
+
+/** Describes a failed call for logs and the status. */
+export function describeFailure(failure: PeerFailure): string {
+  switch (failure.kind) {
+    case "no-socket":
+      return "the socket does not exist";
+    case "no-listener":
+      return "the socket file exists, but no process listens on it";
+    case "timed-out":
+      return "no answer in time";
+    case "refused":
+    case "broken":
+      return failure.detail;
+  }
+}
 
 /** A mount as reported by nydusd (`GET /api/v1/daemon`, `backend_collection`). */
 export interface NydusdMount {
@@ -182,40 +196,81 @@ export interface SnapshotterApi {
   ): Promise<PeerResult<readonly SnapshotterDaemon[]>>;
 }
 
-/** Metadata of an installed file, without following a symbolic link. */
-export interface InstalledFile {
-  readonly kind: "file" | "directory" | "symlink" | "other";
-  /** Target of a symbolic link, as stored in the link. */
-  readonly linkTarget?: string;
-  readonly mode: number;
-  readonly uid: number;
-  readonly gid: number;
+/** How to connect to a Kubernetes API server. Certificates are PEM texts. */
+export interface KubeConnection {
+  /** `https://host:port`, with a path if a gateway needs one, without a trailing slash. */
+  readonly server: string;
+  /** CA certificates that are trusted for this connection. */
+  readonly caPem?: string;
+  /** Client certificate and its key; both or neither. */
+  readonly certPem?: string;
+  readonly keyPem?: Secret;
+  /** Whether to skip certificate verification (`insecure-skip-tls-verify`). */
+  readonly skipVerify: boolean;
+  /** Expected name in the server's certificate, if it differs from the host. */
+  readonly serverName?: string;
+  /** `http`, `https` or `socks5`; may contain a password. */
+  readonly proxyUrl?: Secret;
 }
 
+/** An HTTP request to an API server. */
+export interface KubeHttpRequest {
+  readonly connection: KubeConnection;
+  readonly method: "GET" | "POST";
+  /** Path and query. Never contains a secret. */
+  readonly path: string;
+  /** Names and values; a value may be a credential. */
+  readonly headers: readonly (readonly [name: string, value: Secret])[];
+  readonly body?: string;
+  /** Until the response is complete; for a stream, until it starts. */
+  readonly timeoutMs: number;
+  readonly maxBytes: number;
+}
+
+/** A complete response. The body may contain a credential. */
+export interface KubeHttpResponse {
+  readonly kind: "answered";
+  readonly status: number;
+  readonly body: Secret;
+  /** Value of the `Retry-After` header. */
+  readonly retryAfterMs?: number;
+}
+
+/** Why there is no response. `detail` quotes nothing that was sent or received. */
+export type KubeHttpFailure =
+  | { readonly kind: "timed-out" }
+  | { readonly kind: "too-large" }
+  | { readonly kind: "unreachable"; readonly detail: string };
+
 /**
- * File operations of an installation. Throws an `AgentError` with code `io` whose message has the
- * path and a remedy.
+ * How a stream of lines ended. `answered`: the server sent a response without a stream; a failure:
+ * the stream did not start, or a line was too large; `cut`: the connection was lost.
  */
-export interface InstallFiles {
-  /** Returns undefined if missing. */
-  stat(path: string): Promise<InstalledFile | undefined>;
-  readText(path: string): Promise<string>;
-  /** Returns whether two files have the same content. */
-  sameBytes(a: string, b: string): Promise<boolean>;
-  /** Creates one folder; its parent must exist. */
-  makeDirectory(path: string, mode: number): Promise<void>;
-  /** Replaces `to` atomically with a copy of `from`; a program that runs from `to` is unaffected. */
-  copyFile(from: string, to: string, mode: number): Promise<void>;
-  /** Replaces a file atomically: temporary file in the same folder, fsync, rename. */
-  writeText(path: string, text: string, mode: number): Promise<void>;
-  /** Creates a symbolic link; replaces anything at `path` except a folder. */
-  symlink(path: string, target: string): Promise<void>;
-  /** Links a file to a second name in the same folder, and returns that path. */
-  backUp(path: string): Promise<string>;
-  /** Renames a file or link, replacing `to`. */
-  move(from: string, to: string): Promise<void>;
-  /** Removes a file, a link, or an empty folder. */
-  remove(path: string): Promise<void>;
-  /** Returns the names in a folder. */
-  list(path: string): Promise<readonly string[]>;
+export type KubeStreamEnd =
+  | KubeHttpResponse
+  | KubeHttpFailure
+  | { readonly kind: "ended" }
+  | { readonly kind: "cut" };
+
+/** HTTP client for API servers. Rejects only if `signal` aborts or a handler throws. */
+export interface KubeHttp extends Disposable {
+  request(
+    request: KubeHttpRequest,
+    options?: CallOptions,
+  ): Promise<KubeHttpResponse | KubeHttpFailure>;
+  /**
+   * Calls the handlers when a streamed response starts and for each complete line; an incomplete
+   * last line is dropped. The stream is cut after `idleMs` without data.
+   */
+  stream(
+    request: KubeHttpRequest & { readonly idleMs: number },
+    handlers: KubeStreamHandlers,
+    options?: CallOptions,
+  ): Promise<KubeStreamEnd>;
+}
+
+/** Handlers of a stream. */
+export interface KubeStreamHandlers {
+  started(): void;
+  line(text: string): void;
 }

@@ -1,8 +1,7 @@
-import { type Credential, credentialFingerprint } from "./credential.ts";
+import { type Credential, credentialFingerprint, type Secret } from "./credential.ts";
 import type { ImageReference } from "./image_reference.ts";
-import { type ImageTarget, parseImageTarget } from "./image_target.ts";
+import { type ImageTarget, parseImageTarget } from "./image_pattern.ts";
 import type { CallOptions, Clock } from "./ports.ts";
-import type { RefusedUse } from "./refusals.ts";
 
 /** The providers, in the order of the chain. */
 export const PROVIDER_NAMES = ["labels", "cri", "docker", "kubelet", "kubesecret"] as const;
@@ -97,8 +96,10 @@ export interface CredentialRequest {
 }
 
 /** A credential that was refused. */
-export interface RefusedCredential extends RefusedUse {
+export interface RefusedCredential {
   readonly fingerprint: string;
+  /** Whether reads with it succeeded before, so that this refusal has a new cause. */
+  readonly worked?: boolean;
 }
 
 /** A credential that matches an image, with its origin and lifetime. */
@@ -232,4 +233,55 @@ export function targetOf({ image }: CredentialRequest): ImageTarget | undefined 
   } catch {
     return undefined;
   }
+}
+
+/** A pod and its service account. */
+export interface PodIdentity {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  /** Empty if the pod has none, such as a static pod. */
+  readonly serviceAccount: string;
+}
+
+/** Why the API server returned no result. */
+export interface AccountProblem {
+  readonly kind: "failed";
+  readonly reason: ReasonCode;
+  readonly detail: string;
+}
+
+/** The pods of this node that currently use an image. */
+export type PodsResult =
+  | {
+    readonly kind: "pods";
+    readonly pods: readonly PodIdentity[];
+    /** Possible reason for an empty list. */
+    readonly detail?: string;
+  }
+  | AccountProblem;
+
+/** The current state of a service account. */
+export type AccountResult =
+  | {
+    readonly kind: "account";
+    readonly uid: string;
+    readonly annotations: Readonly<Record<string, string>>;
+  }
+  | { readonly kind: "gone" }
+  | AccountProblem;
+
+/** A token bound to a pod. */
+export type TokenResult =
+  | { readonly kind: "token"; readonly token: Secret; readonly expiresAtMs?: number }
+  | { readonly kind: "gone" }
+  | AccountProblem;
+
+/** Pods and service accounts for plugins that need tokens. Never rejects. */
+export interface PodAccounts {
+  podsOf(image: ImageReference): Promise<PodsResult>;
+  /** Returns the service account of a pod that {@linkcode PodAccounts.podsOf} returned. */
+  account(pod: PodIdentity): Promise<AccountResult>;
+  /** @param accountUid Expected UID of the account; `gone` if it has changed. */
+  token(pod: PodIdentity, audience: string, accountUid: string): Promise<TokenResult>;
 }

@@ -1,5 +1,5 @@
+import type { Secret } from "./credential.ts";
 import type { CallOptions } from "./ports.ts";
-import type { Secret } from "./secret.ts";
 
 /** The target of a registry probe, with nydusd's connection settings. */
 export interface ProbeTarget {
@@ -81,4 +81,129 @@ export type RegistryHttpResult =
 /** HTTP client for registries. Rejects only if `signal` aborts. */
 export interface RegistryHttp extends Disposable {
   request(request: RegistryHttpRequest, options?: CallOptions): Promise<RegistryHttpResult>;
+}
+
+/** An environment variable that improves a plugin's default behavior. */
+interface PluginRemedy {
+  readonly name: string;
+  readonly value: string;
+  /** What is wrong with the default, for display. */
+  readonly why: string;
+}
+
+/** Known behavior of a kind of registry and of its exec plugin. */
+interface RegistryProfile {
+  readonly name: string;
+  /** Its hosts, without port. */
+  readonly hosts: RegExp;
+  /** File names of its exec plugin; empty if there is none. */
+  readonly plugins: readonly string[];
+  /** Cache duration of the plugin and lifetime of the token, for display. */
+  readonly lifetime: string;
+  /** Messages of responses that refuse the credential, also with a status other than 401. */
+  readonly refused: readonly RegExp[];
+  /** Messages of responses that deny access to the repository with a valid credential. */
+  readonly forbidden: readonly RegExp[];
+  readonly remedies: readonly PluginRemedy[];
+}
+
+/** `ecrPattern` of ECR's plugin, with the public registry and the newer host names. */
+const ECR_HOST = (() => {
+  const suffix = "(?:amazonaws\\.com(?:\\.cn)?|on\\.aws|sc2s\\.sgov\\.gov|c2s\\.ic\\.gov)";
+  const own = `\\d{12}\\.dkr[.-]ecr(?:-fips)?\\.[a-z0-9][a-z0-9-_]*\\.${suffix}`;
+  return new RegExp(`^(?:${own}|public\\.ecr\\.aws)$`);
+})();
+
+/** The known registries, with the sources of their behavior. */
+const REGISTRY_PROFILES: readonly RegistryProfile[] = [
+  {
+    name: "Amazon ECR",
+    hosts: ECR_HOST,
+    plugins: ["ecr-credential-provider"],
+    lifetime: "cached for half of the remaining lifetime of the token, which is valid for 12 hours",
+    refused: [/authorization token has expired/i, /authorization token is invalid/i],
+    forbidden: [/is not authorized to perform: ecr/i],
+    remedies: [],
+    // kubernetes/cloud-provider-aws: cmd/ecr-credential-provider/main.go
+    // github.com/aws/aws-cli/issues/6580
+  },
+  {
+    name: "Google Artifact Registry",
+    hosts: /^(?:[a-z0-9-]+-docker\.pkg\.dev|(?:[a-z]+\.)?gcr\.io)$/,
+    plugins: ["auth-provider-gcp", "gcp-credential-provider"],
+    lifetime: "not cached; the token is valid for up to an hour and contains no expiry",
+    refused: [/unauthenticated requests? (?:do|does) not have permission/i, /^unauthenticated\b/i],
+    forbidden: [/permission "artifactregistry\.[^"]+" denied on resource/i],
+    remedies: [
+      {
+        name: "KUBE_SIDECAR_CACHE_TYPE",
+        value: "registry",
+        why: "by default the plugin is executed for every image",
+      },
+      {
+        name: "KUBE_SIDECAR_CACHE_DURATION",
+        value: "4m",
+        why: "by default the response must not be cached",
+      },
+    ],
+    // kubernetes/cloud-provider-gcp: cmd/auth-provider-gcp/provider/provider.go
+    // github.com/GoogleCloudPlatform/aactl/issues/233
+    // github.com/googleapis/google-cloud-python/issues/10663
+  },
+  {
+    name: "Azure Container Registry",
+    hosts: /^[a-z0-9-]+(?:\.[a-z0-9-]+)*\.azurecr\.(?:io|cn|de|us)$/,
+    plugins: ["acr-credential-provider"],
+    lifetime: "cached for a fixed time; the token is valid for 3 hours",
+    refused: [/authentication required, visit https:\/\/aka\.ms\/acr\/authorization/i],
+    forbidden: [/requested access to the resource is denied/i],
+    remedies: [],
+    // kubernetes-sigs/cloud-provider-azure: pkg/credentialprovider/azure_credentials.go
+    // github.com/MicrosoftDocs/azure-docs/pull/128528
+  },
+  {
+    name: "Docker Hub",
+    hosts: /^(?:docker\.io|index\.docker\.io|registry-1\.docker\.io|registry\.hub\.docker\.com)$/,
+    plugins: [],
+    lifetime: "passwords and access tokens are valid until they are revoked",
+    refused: [/incorrect username or password/i, /personal access token is expired/i],
+    forbidden: [/requested access to the resource is denied/i],
+    remedies: [],
+    // distribution.github.io/distribution/spec/auth/token/
+  },
+  {
+    name: "Harbor",
+    hosts: /(?:^|\.)harbor\./,
+    plugins: [],
+    lifetime: "robot accounts expire as configured in their project",
+    refused: [],
+    // With status 401: the token service issues a token to any client, without the access right.
+    forbidden: [/unauthorized to access repository: /i],
+    remedies: [],
+    // goharbor/harbor: src/server/middleware/v2auth/auth.go
+  },
+];
+
+/** Returns the profile of a registry host; a port is ignored. */
+export function profileOfHost(host: string): RegistryProfile | undefined {
+  const name = host.replace(/:\d+$/, "").toLowerCase();
+  return REGISTRY_PROFILES.find(({ hosts }) => hosts.test(name));
+}
+
+/** Returns the profile of an exec plugin by the name of its executable. */
+export function profileOfPlugin(name: string): RegistryProfile | undefined {
+  const bare = name.replace(/\.exe$/, "");
+  return REGISTRY_PROFILES.find(({ plugins }) => plugins.includes(bare));
+}
+
+/**
+ * Classifies the error message of a registry. The status alone is ambiguous: clouds also use 403 for
+ * an invalid credential, Harbor also 401 for a missing access right. Mirrors and pull-through caches
+ * forward such messages, so the patterns of all registries apply to every host.
+ */
+export function readRefusal(message: string): "refused" | "forbidden" | undefined {
+  const matches = (patterns: readonly RegExp[]) => patterns.some((one) => one.test(message));
+  if (REGISTRY_PROFILES.some(({ refused }) => matches(refused))) return "refused";
+  if (REGISTRY_PROFILES.some(({ forbidden }) => matches(forbidden))) return "forbidden";
+  return undefined;
 }

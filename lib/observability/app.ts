@@ -1,5 +1,5 @@
 import { type Context, Hono } from "hono";
-import { type AgentStatus, isAllowedHost, parseImageReference, printable } from "../model/mod.ts";
+import { type AgentStatus, parseImageReference, printable } from "../model/mod.ts";
 import type { HealthView } from "./health.ts";
 import type { ImageRecord } from "./image_history.ts";
 import type { MetricsPage } from "./metrics.ts";
@@ -190,4 +190,41 @@ async function readResponse(render: () => Response | Promise<Response>): Promise
   const headers = new Headers(response.headers);
   headers.set("content-length", String(body.length));
   return { status: response.status, headers, body };
+}
+
+/**
+ * Returns whether to serve a request with this `Host` header. With DNS rebinding a web page can
+ * point its own host name at the agent and read the response; the `Host` header then has that
+ * name. Loopback and the configured addresses are always allowed. If a configured address is not
+ * loopback, every literal address is allowed too: scrapers and probes use them, and an address
+ * cannot be rebound.
+ */
+export function isAllowedHost(host: string, allowedHosts: readonly string[]): boolean {
+  const hostname = hostnameOf(host);
+  if (hostname === undefined) return false;
+  if (isLoopback(hostname)) return true;
+  const allowed = allowedHosts.map((each) => hostnameOf(bracketed(each)));
+  if (allowed.includes(hostname)) return true;
+  const isOpen = allowed.some((each) => each !== undefined && !isLoopback(each));
+  return isOpen && isAddress(hostname);
+}
+
+/** Lower case, without the port, IPv6 in brackets; undefined for an invalid host. */
+function hostnameOf(host: string): string | undefined {
+  if (!/^(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?$/i.test(host)) return undefined;
+  return URL.parse(`http://${host}/`)?.hostname.replace(/\.$/, "");
+}
+
+function bracketed(host: string): string {
+  return host.includes(":") && /^[0-9a-f:.]+$/i.test(host) && !/^[^:]*:\d+$/.test(host)
+    ? `[${host}]`
+    : host;
+}
+
+function isAddress(hostname: string): boolean {
+  return hostname.startsWith("[") || /^\d{1,3}(?:\.\d{1,3}){3}$/.test(hostname);
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === "localhost" || hostname === "[::1]" || /^127(?:\.\d{1,3}){3}$/.test(hostname);
 }

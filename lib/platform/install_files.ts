@@ -1,8 +1,46 @@
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
-import { AgentError, type InstalledFile, type InstallFiles } from "../model/mod.ts";
+import { AgentError } from "../model/mod.ts";
 import { replaceBy, replaceFile, systemReason, temporaryName, writeAll } from "./files.ts";
+
+/** Metadata of an installed file, without following a symbolic link. */
+interface InstalledFile {
+  readonly kind: "file" | "directory" | "symlink" | "other";
+  /** Target of a symbolic link, as stored in the link. */
+  readonly linkTarget?: string;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/**
+ * File operations of an installation. Throws an `AgentError` with code `io` whose message has the
+ * path and a remedy.
+ */
+export interface InstallFiles {
+  /** Returns undefined if missing. */
+  stat(path: string): Promise<InstalledFile | undefined>;
+  readText(path: string): Promise<string>;
+  /** Returns whether two files have the same content. */
+  sameBytes(a: string, b: string): Promise<boolean>;
+  /** Creates one folder; its parent must exist. */
+  makeDirectory(path: string, mode: number): Promise<void>;
+  /** Replaces `to` atomically with a copy of `from`; a program that runs from `to` is unaffected. */
+  copyFile(from: string, to: string, mode: number): Promise<void>;
+  /** Replaces a file atomically: temporary file in the same folder, fsync, rename. */
+  writeText(path: string, text: string, mode: number): Promise<void>;
+  /** Creates a symbolic link; replaces anything at `path` except a folder. */
+  symlink(path: string, target: string): Promise<void>;
+  /** Links a file to a second name in the same folder, and returns that path. */
+  backUp(path: string): Promise<string>;
+  /** Renames a file or link, replacing `to`. */
+  move(from: string, to: string): Promise<void>;
+  /** Removes a file, a link, or an empty folder. */
+  remove(path: string): Promise<void>;
+  /** Returns the names in a folder. */
+  list(path: string): Promise<readonly string[]>;
+}
 
 /** File operations of an installation, on the real file system. */
 export function systemInstallFiles(): InstallFiles {

@@ -22,7 +22,7 @@ export {
   systemRandom,
 } from "./host.ts";
 export type { Handler } from "./http_server.ts";
-export { systemInstallFiles } from "./install_files.ts";
+export { type InstallFiles, systemInstallFiles } from "./install_files.ts";
 export { createKubeHttp } from "./kube_http.ts";
 export { listensOn, listenTcp, listenUnix } from "./listeners.ts";
 export { createNotifier, type Notifier } from "./notify.ts";

@@ -25,7 +25,11 @@ export function createNydusdApi(
     http.request({ socketPath, method: "GET", path, timeoutMs }, options);
   return {
     async info(socketPath, options = {}) {
-      return peerResult(await get(socketPath, "/api/v1/daemon", options), readInfo);
+      const info = peerResult(await get(socketPath, "/api/v1/daemon", options), readInfo);
+      if (info.kind !== "refused" || info.status !== 404) return info;
+      const metrics = await get(socketPath, "/metrics", options);
+      const isV3 = metrics.kind === "answered" && metrics.status === 200;
+      return isV3 ? { kind: "ok", value: { version: "v3", state: "RUNNING", mounts: [] } } : info;
     },
     async readAuths(socketPath, { mountId, ...options } = {}) {
       if (mountId === undefined) {

@@ -1,7 +1,6 @@
 import {
   type CallOptions,
   Deadline,
-  isMetadataAddress,
   type RegistryHttp,
   type RegistryHttpRequest,
   type RegistryHttpResult,
@@ -15,6 +14,7 @@ import {
   createProxiedClient,
   environmentProxy,
   ForbiddenAddressError,
+  isMetadataAddress,
   literalAddress,
   openTunnel,
   proxyOf,

@@ -1,12 +1,10 @@
 import {
   type CallOptions,
   type Candidate,
-  type Clock,
   credentialFingerprint,
   type CredentialSubject,
   defined,
   instanceKey,
-  type Observer,
   type ProbeTarget,
   type ProviderName,
   type Resolution,
@@ -21,28 +19,8 @@ import {
   type SelectionRequest,
 } from "../verification/mod.ts";
 import type { StoreEntry } from "../credentials/mod.ts";
-import {
-  candidateInNydusd,
-  decodeCurrentAuth,
-  type Mount,
-  type MountRecords,
-  type Mounts,
-} from "./mounts.ts";
-
-/** Selects one of several candidates; see `CandidateSelector` of the verification package. */
-export interface Selector {
-  select(request: SelectionRequest, options?: CallOptions): Promise<Selection>;
-}
-
-/** Dependencies of {@linkcode Selections}. */
-export interface SelectionsOptions {
-  /** Undefined: use the first candidate of the chain without verification. */
-  readonly selector: Selector | undefined;
-  readonly observer: Observer;
-  readonly clock: Clock;
-  readonly mounts: Pick<Mounts, "of">;
-  readonly records: MountRecords;
-}
+import type { ReconcilerContext, Selector } from "./context.ts";
+import { candidateInNydusd, decodeCurrentAuth, type Mount, type Mounts } from "./mounts.ts";
 
 /** What to do with a resolution: use a new credential, or keep the current one. */
 export type Decision =
@@ -55,7 +33,7 @@ export type Decision =
   | { readonly kind: "keep"; readonly detail: string };
 
 /** How the resolution was requested, and how to request more candidates. */
-export interface DecisionOptions extends CallOptions {
+interface DecisionOptions extends CallOptions {
   /** Reads with the current credential fail. */
   readonly readsRefused: boolean;
   /** Wall time of the request: candidates fetched earlier come from a cache. */
@@ -66,12 +44,16 @@ export interface DecisionOptions extends CallOptions {
   readonly resolveNewer?: (than: Candidate) => Promise<Resolution>;
 }
 
+type SelectionContext =
+  & Pick<ReconcilerContext, "selector" | "observer" | "clock" | "records">
+  & { readonly mounts: Pick<Mounts, "of"> };
+
 /** Decides which of the candidates that the chain returned becomes the credential of an image. */
 export class Selections {
-  readonly #options: SelectionsOptions;
+  readonly #context: SelectionContext;
 
-  constructor(options: SelectionsOptions) {
-    this.#options = options;
+  constructor(context: SelectionContext) {
+    this.#context = context;
   }
 
   /** Returns undefined when no provider has a credential. */
@@ -82,9 +64,9 @@ export class Selections {
   ): Promise<Decision | undefined> {
     const { winner } = resolution;
     if (winner === undefined) return undefined;
-    const { selector } = this.#options;
+    const { selector } = this.#context;
     if (selector === undefined) return { kind: "use", ...winner };
-    const mounts = this.#options.mounts.of(subjectKey(entry.image));
+    const mounts = this.#context.mounts.of(subjectKey(entry.image));
     const inUse = this.inUse(entry);
     const offered = candidatesOf(resolution);
     if (includesUnapprovedHost(mounts, offered)) {
@@ -108,7 +90,7 @@ export class Selections {
 
   /** Returns the credential in use: the stored one, else the one in the nydusd of a mount. */
   inUse({ image, stored }: StoreEntry): SelectionRequest["inUse"] {
-    const { mounts, records, clock } = this.#options;
+    const { mounts, records, clock } = this.#context;
     const running = mounts.of(subjectKey(image))
       .filter(({ daemon }) => daemon.state === "running")
       .map(({ daemon, instance }) => records.get(instanceKey(daemon.id, instance.snapshotId)));
@@ -131,7 +113,7 @@ export class Selections {
     const fingerprint = credentialFingerprint(candidate.credential);
     const isObvious = reason === "only" || reason === "first" || reason === "in-use";
     if (!isObvious && fingerprint !== stored?.fingerprint) {
-      this.#options.observer.notify({
+      this.#context.observer.notify({
         kind: "candidate-selected",
         image: image.text,
         provider,

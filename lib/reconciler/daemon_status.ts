@@ -2,14 +2,15 @@ import {
   type Daemon,
   type DaemonStatus,
   defined,
-  type InstanceKey,
+  type DeliveryState,
   type InstanceStatus,
   type RafsInstance,
   tokenExpiryOf,
 } from "../model/mod.ts";
-import type { CredentialStore, StoreEntry } from "../credentials/mod.ts";
-import type { Deliveries } from "./deliveries.ts";
+import type { StoreEntry } from "../credentials/mod.ts";
+import type { ReconcilerContext } from "./context.ts";
 import { decodeCurrentAuth, type InstanceRecord, recordKeyOf, storeKeyOf } from "./mounts.ts";
+import type { ReadMonitor } from "./reads.ts";
 
 /** States in which a mount keeps the credential that nydusd has. */
 const UNDELIVERABLE: readonly InstanceRecord["state"][] = [
@@ -19,29 +20,29 @@ const UNDELIVERABLE: readonly InstanceRecord["state"][] = [
   "withheld",
 ];
 
-/** What the status of daemons is derived from. */
-interface StatusSources {
-  readonly deliveries: Deliveries;
-  readonly store: CredentialStore;
-  readonly nowMs: number;
-  readonly failingSinceMs: (key: InstanceKey) => number | undefined;
-}
-
 /** Returns the status of a daemon and its mounts. */
-export function daemonStatus(daemon: Daemon, sources: StatusSources): DaemonStatus {
+export function daemonStatus(
+  daemon: Daemon,
+  context: ReconcilerContext,
+  reads: ReadMonitor,
+): DaemonStatus {
   const { id, apiSocket, source, state, pid, stateDetail, version, mode } = daemon;
-  const instances = daemon.instances.map((instance) => instanceStatus(daemon, instance, sources));
+  const instances = daemon.instances.map((instance) =>
+    instanceStatus(daemon, instance, context, reads)
+  );
   return defined({ id, pid, apiSocket, source, state, stateDetail, version, mode, instances });
 }
 
 function instanceStatus(
   daemon: Daemon,
   instance: RafsInstance,
-  { deliveries, store, nowMs, failingSinceMs }: StatusSources,
+  { records, store, clock, inUseDelayMs }: ReconcilerContext,
+  reads: ReadMonitor,
 ): InstanceStatus {
   const { snapshotId, image, imageProblem, mountId, endpoint } = instance;
   const key = recordKeyOf(instance);
-  const record = deliveries.records.get(key);
+  const record = records.get(key);
+  const nowMs = clock.wallMs();
   const storeKey = storeKeyOf(instance);
   const entry = storeKey === undefined ? undefined : store.get(storeKey);
   return defined({
@@ -53,8 +54,8 @@ function instanceStatus(
     host: endpoint?.host,
     hostApprovedBy: endpoint?.hosts.find(({ role }) => role === "registry")?.approvedBy,
     unapprovedHosts: record.unapproved?.hosts,
-    readsFailingSinceMs: failingSinceMs(key),
-    delivery: deliveries.stateOf(daemon, record),
+    readsFailingSinceMs: reads.failingSinceMs(key),
+    delivery: stateOf(record, nowMs, inUseDelayMs(daemon.version ?? "")),
     provenReads: record.provenReads,
     deliveryDetail: record.detail,
     deliveredAtMs: record.deliveredAtMs,
@@ -62,6 +63,17 @@ function instanceStatus(
     file: record.file?.kind,
     readsFailAtMs: readsFailAtMs(daemon, record, entry, nowMs),
   });
+}
+
+/** Returns the state of a record; `stored` becomes `in-use` when the delay of nydusd is over. */
+function stateOf(
+  { state, storedAtMs, proven }: InstanceRecord,
+  nowMs: number,
+  delayMs = Infinity,
+): DeliveryState {
+  if (state !== "stored" || storedAtMs === undefined) return state;
+  if (nowMs - storedAtMs < delayMs) return "stored";
+  return proven === true ? "proven" : "in-use";
 }
 
 /**

@@ -24,16 +24,10 @@ export interface Mount {
   readonly instance: RafsInstance;
 }
 
-/** The mounts that use one credential. */
-interface SubjectMounts {
-  readonly subject: CredentialSubject;
-  readonly mounts: Mount[];
-}
-
 /** Index of the mounts that the last discovery found. */
 export class Mounts {
   #daemons: ReadonlyMap<string, Daemon> = new Map();
-  #subjects: ReadonlyMap<string, SubjectMounts> = new Map();
+  #byKey: ReadonlyMap<string | undefined, readonly Mount[]> = new Map();
 
   /** The daemons by ID. */
   get daemons(): ReadonlyMap<string, Daemon> {
@@ -41,30 +35,24 @@ export class Mounts {
   }
 
   /** The subjects of all mounts with a known image, by {@linkcode subjectKey}. */
-  get subjects(): ReadonlyMap<string, { readonly subject: CredentialSubject }> {
-    return this.#subjects;
+  get subjects(): ReadonlyMap<string, CredentialSubject> {
+    const mounts = [...this.#byKey.values()].flatMap(([first]) => first ?? []);
+    const subjects = mounts.flatMap(({ instance }) => subjectOf(instance) ?? []);
+    return new Map(subjects.map((subject) => [subjectKey(subject), subject]));
   }
 
   /** Returns the mounts of a {@linkcode subjectKey}. */
   of(key: string): readonly Mount[] {
-    return this.#subjects.get(key)?.mounts ?? [];
+    return this.#byKey.get(key) ?? [];
   }
 
   /** Replaces the index. */
   replace(daemons: readonly Daemon[]): void {
-    const subjects = new Map<string, SubjectMounts>();
-    for (const daemon of daemons) {
-      for (const instance of daemon.instances) {
-        const subject = subjectOf(instance);
-        if (subject === undefined) continue;
-        const key = subjectKey(subject);
-        const known = subjects.get(key) ?? { subject, mounts: [] };
-        known.mounts.push({ daemon, instance });
-        subjects.set(key, known);
-      }
-    }
     this.#daemons = new Map(daemons.map((daemon) => [daemon.id, daemon]));
-    this.#subjects = subjects;
+    const mounts = daemons.flatMap((daemon) =>
+      daemon.instances.map((instance) => ({ daemon, instance }))
+    );
+    this.#byKey = Map.groupBy(mounts, ({ instance }) => storeKeyOf(instance));
   }
 }
 

@@ -1,7 +1,6 @@
 import {
   type CallOptions,
   type Candidate,
-  type Clock,
   credentialFingerprint,
   type CredentialRequest,
   defined,
@@ -12,10 +11,11 @@ import {
   subjectKey,
 } from "../model/mod.ts";
 import type { CredentialStore, StoreEntry } from "../credentials/mod.ts";
-import { type Renewals, type Resolver, subjectFields } from "./renewals.ts";
+import type { ReconcilerContext } from "./context.ts";
+import { type Renewals, subjectFields } from "./renewals.ts";
 
 /** The credential that a client looks up. */
-export type CredentialLookup = Pick<CredentialRequest, "image" | "labels" | "validUntilMs">;
+type CredentialLookup = Pick<CredentialRequest, "image" | "labels" | "validUntilMs">;
 
 /** The credential of an image. */
 export interface CredentialAnswer {
@@ -27,7 +27,7 @@ export interface CredentialAnswer {
 }
 
 /** The result of a renewal on user request. */
-export interface RenewalResult {
+interface RenewalResult {
   readonly image: string;
   /** The image at the registry that it is read from, if that is not its own registry. */
   readonly endpoint?: string;
@@ -39,7 +39,7 @@ export interface RenewalResult {
 }
 
 /** The result of a report that a registry refused a credential. */
-export type RefusalResult =
+type RefusalResult =
   /** A newer credential was requested from its source. */
   | "requested"
   /** Its source was queried recently and is in backoff. */
@@ -47,21 +47,15 @@ export type RefusalResult =
   /** The agent no longer serves this credential. */
   | "not-current";
 
-/** Dependencies of {@linkcode OnDemandRequests}. */
-export interface OnDemandRequestsOptions {
-  readonly store: CredentialStore;
-  readonly clock: Clock;
-  readonly renewals: Renewals;
-  readonly resolver: () => Resolver;
-}
-
 /** Serves on-demand requests from the local API and the CLI. */
 export class OnDemandRequests {
-  readonly #options: OnDemandRequestsOptions;
+  readonly #context: ReconcilerContext;
+  readonly #renewals: Renewals;
   readonly #refusals = new Refusals();
 
-  constructor(options: OnDemandRequestsOptions) {
-    this.#options = options;
+  constructor(context: ReconcilerContext, renewals: Renewals) {
+    this.#context = context;
+    this.#renewals = renewals;
   }
 
   /**
@@ -71,13 +65,13 @@ export class OnDemandRequests {
   async credential(lookup: CredentialLookup, options: CallOptions = {}): Promise<
     { readonly answer?: CredentialAnswer; readonly attempts: readonly ProviderAttempt[] }
   > {
-    const { resolver, store, clock } = this.#options;
+    const { stages, store, clock } = this.#context;
     const entry = store.get(lookup.image.text);
     const stored = entry && this.#storedAnswer(entry);
     if (stored !== undefined && this.#satisfies(stored, lookup)) {
       return { answer: stored, attempts: [] };
     }
-    const { winner, attempts } = await resolver().resolve(lookup, options);
+    const { winner, attempts } = await stages().resolver.resolve(lookup, options);
     if (winner === undefined) return defined({ answer: stored, attempts });
     const { provider, candidates: [candidate] } = winner;
     const fingerprint = credentialFingerprint(candidate.credential);
@@ -94,7 +88,7 @@ export class OnDemandRequests {
     fingerprint: string,
     options: CallOptions = {},
   ): Promise<RefusalResult> {
-    const { store, renewals, clock, resolver } = this.#options;
+    const { store, clock, stages } = this.#context;
     const lookup = { image, labels: {} };
     const entries = entriesWith(store, image, fingerprint);
     const { answer } = entries.length > 0 ? {} : await this.credential(lookup, options);
@@ -102,10 +96,10 @@ export class OnDemandRequests {
     const key = `${image.text}\0${fingerprint}`;
     if (!this.#refusals.mayForce(key, clock.monotonicMs())) return "backing-off";
     const refused = { fingerprint };
-    if (answer === undefined) renewals.start(entries, { refused });
+    if (answer === undefined) this.#renewals.start(entries, { refused });
     else {
       const newerThanMs = answer.candidate.fetchedAtMs;
-      await resolver().resolve({ ...lookup, newerThanMs, urgent: true, refused }, options);
+      await stages().resolver.resolve({ ...lookup, newerThanMs, urgent: true, refused }, options);
     }
     return "requested";
   }
@@ -118,21 +112,21 @@ export class OnDemandRequests {
     only?: ImageReference,
     options: CallOptions = {},
   ): Promise<readonly RenewalResult[]> {
-    const { store, renewals } = this.#options;
+    const { store } = this.#context;
     const entries = [...store.entries()]
       .filter(({ image }) => only === undefined || image.text === only.text);
     if (only !== undefined && entries.length === 0) {
       return [await this.#renewUnmounted(only, options)];
     }
     return await Promise.all(entries.map(async (before) => {
-      await renewals.force(before.image);
+      await this.#renewals.force(before.image);
       return resultOf(before, store.get(subjectKey(before.image)) ?? before);
     }));
   }
 
   async #renewUnmounted(image: ImageReference, options: CallOptions): Promise<RenewalResult> {
-    const { resolver, clock } = this.#options;
-    const { winner, attempts } = await resolver().resolve({
+    const { stages, clock } = this.#context;
+    const { winner, attempts } = await stages().resolver.resolve({
       image,
       labels: {},
       newerThanMs: clock.wallMs() - 1,
@@ -154,12 +148,12 @@ export class OnDemandRequests {
     { labels, validUntilMs = -Infinity }: CredentialLookup,
   ): boolean {
     if (provider === "adopted" || Object.keys(labels).length > 0) return false;
-    if ((expiresAtMs ?? Infinity) <= this.#options.clock.wallMs()) return false;
+    if ((expiresAtMs ?? Infinity) <= this.#context.clock.wallMs()) return false;
     return (expiresAtMs ?? refreshAtMs ?? Infinity) > validUntilMs;
   }
 
   #storedAnswer(entry: StoreEntry): CredentialAnswer | undefined {
-    const { store, clock } = this.#options;
+    const { store, clock } = this.#context;
     if (entry.stored === undefined) return undefined;
     const { provider, candidate, fingerprint } = entry.stored;
     const expired = store.window(entry, clock.wallMs()) === "expired";

@@ -1,42 +1,22 @@
 import {
   type CallOptions,
-  type Clock,
   type Daemon,
   type InstanceKey,
-  instanceKey,
-  type Observer,
-  type PeerResult,
   type RafsInstance,
   Refusals,
   type Secret,
+  Semaphore,
   sleepToNextTick,
 } from "../model/mod.ts";
-import type { CredentialStore } from "../credentials/mod.ts";
-import type { Deliveries } from "./deliveries.ts";
-import { isInSyncSince, type ReadFinding, recordKeyOf, storeKeyOf } from "./mounts.ts";
+import type { ReadCounter, ReconcilerContext } from "./context.ts";
+import {
+  isInSyncSince,
+  type ReadFinding,
+  recordAfterReads,
+  recordKeyOf,
+  storeKeyOf,
+} from "./mounts.ts";
 import type { Renewals } from "./renewals.ts";
-
-/** Reads the counters of backend reads of one mount from nydusd. */
-export interface ReadCounter {
-  backendReads(
-    socketPath: string,
-    options?: CallOptions & { readonly mountId?: string },
-  ): Promise<PeerResult<{ readonly reads: number; readonly errors: number }>>;
-}
-
-/** Dependencies of a {@linkcode ReadMonitor}. */
-export interface ReadMonitorOptions {
-  readonly clock: Clock;
-  readonly observer: Observer;
-  readonly store: CredentialStore;
-  readonly deliveries: Deliveries;
-  readonly renewals: Renewals;
-  readonly daemons: () => readonly Daemon[];
-  /** Undefined while reads are not monitored. */
-  readonly counter: () => ReadCounter | undefined;
-  /** Triggers a reconcile. */
-  readonly trigger: () => void;
-}
 
 /** Within the ten seconds in which a refused credential is to be replaced. */
 const POLL_INTERVAL_MS = 4_800;
@@ -58,7 +38,10 @@ interface FailingReads {
  * requested for a newer one.
  */
 export class ReadMonitor {
-  readonly #options: ReadMonitorOptions;
+  readonly #context: ReconcilerContext;
+  readonly #renewals: Renewals;
+  /** Triggers a reconcile. */
+  readonly #trigger: () => void;
   readonly #tracker = new ReadTracker();
   readonly #refusals = new Refusals();
   readonly #failing = new Map<InstanceKey, FailingReads>();
@@ -66,8 +49,10 @@ export class ReadMonitor {
   readonly #worked = new Map<string, string>();
   #lastForcedMs = -Infinity;
 
-  constructor(options: ReadMonitorOptions) {
-    this.#options = options;
+  constructor(context: ReconcilerContext, renewals: Renewals, trigger: () => void) {
+    this.#context = context;
+    this.#renewals = renewals;
+    this.#trigger = trigger;
   }
 
   /**
@@ -75,17 +60,17 @@ export class ReadMonitor {
    * credential; undefined if they do not, or if its credential has changed since.
    */
   failingSinceMs(key: InstanceKey): number | undefined {
-    const { clock, deliveries } = this.#options;
+    const { clock, records } = this.#context;
     const failing = this.#failing.get(key);
     if (failing === undefined) return undefined;
     if (clock.wallMs() - failing.lastMs > FAILURE_EXPIRES_MS) return undefined;
-    const { currentAuth } = deliveries.records.get(key);
+    const { currentAuth } = records.get(key);
     return isSameAuth(currentAuth, failing.currentAuth) ? failing.sinceMs : undefined;
   }
 
   /** Polls until aborted; rejects with the reason of the signal. */
   async run({ signal }: { readonly signal: AbortSignal }): Promise<void> {
-    const { clock } = this.#options;
+    const { clock } = this.#context;
     while (!signal.aborted) {
       const isFast = clock.monotonicMs() - this.#lastForcedMs < FAST_POLL_MS;
       const intervalMs = isFast ? FAST_POLL_INTERVAL_MS : POLL_INTERVAL_MS;
@@ -95,28 +80,50 @@ export class ReadMonitor {
   }
 
   async #poll(options: CallOptions): Promise<void> {
-    const { clock, counter, daemons, deliveries, trigger } = this.#options;
-    const source = counter();
-    if (source === undefined) return;
+    const { clock, mounts, stages } = this.#context;
+    const { readCounter, renewalEnabled } = stages();
+    if (readCounter === undefined || !renewalEnabled) return;
     this.#removeStale();
-    const findings = await this.#tracker.poll(daemons(), source, clock.wallMs(), options);
+    const findings = await this.#tracker.poll(
+      [...mounts.daemons.values()],
+      readCounter,
+      clock.wallMs(),
+      options,
+    );
     /** By store key: whether the credential had worked, and the number of mounts that fail. */
     const suspects = new Map<string, { readonly worked: boolean; readonly mounts: number }>();
     for (const finding of findings) {
       const key = storeKeyOf(finding.instance);
-      const judgement = deliveries.judge(finding);
+      const judgement = this.#judge(finding);
       if (finding.verdict === "failed") this.#recordFailure(finding, judgement !== "unrelated");
       else this.#recordSuccess(finding);
       if (key === undefined || judgement === "unrelated") continue;
       const { worked = false, mounts = 0 } = suspects.get(key) ?? {};
       suspects.set(key, { worked: worked || judgement === "worked", mounts: mounts + 1 });
     }
-    if (findings.some(({ verdict }) => verdict === "failed")) trigger();
+    if (findings.some(({ verdict }) => verdict === "failed")) this.#trigger();
     for (const [key, { worked, mounts }] of suspects) this.#forceRenewal(key, worked, mounts);
   }
 
+  /**
+   * Records the reads of a mount and returns what they mean for its credential: nothing, that it is
+   * suspect, or that it is although reads with it succeeded before (`worked`). Failed reads count
+   * against the credential only if the mount used it for all of them.
+   */
+  #judge(finding: ReadFinding): "unrelated" | "suspect" | "worked" {
+    const { records, inUseDelayMs } = this.#context;
+    const { daemon, instance, verdict, sinceMs } = finding;
+    const key = recordKeyOf(instance);
+    const record = records.get(key);
+    const delayMs = inUseDelayMs(daemon.version ?? "") ?? 0;
+    const inUse = isInSyncSince(record, sinceMs - delayMs);
+    if (inUse || verdict === "failed") records.set(key, recordAfterReads(record, finding));
+    if (!inUse || verdict !== "failed") return "unrelated";
+    return record.proven === true ? "worked" : "suspect";
+  }
+
   #removeStale(): void {
-    const { store } = this.#options;
+    const { store } = this.#context;
     for (const key of this.#failing.keys()) {
       if (this.failingSinceMs(key) === undefined) this.#failing.delete(key);
     }
@@ -126,24 +133,24 @@ export class ReadMonitor {
 
   /**
    * Records that reads succeed since a mount has its credential. This is weaker than
-   * {@linkcode Deliveries.judge}, which waits until nydusd is known to use the credential: if reads
+   * `#judge`, which waits until nydusd is known to use the credential: if reads
    * with the previous one failed, a success is sufficient.
    */
   #recordSuccess({ instance, sinceMs }: ReadFinding): void {
-    const { deliveries, store } = this.#options;
+    const { records, store } = this.#context;
     const recordKey = recordKeyOf(instance);
     this.#failing.delete(recordKey);
     const key = storeKeyOf(instance);
     const stored = key === undefined ? undefined : store.get(key)?.stored;
-    const isInSync = isInSyncSince(deliveries.records.get(recordKey), sinceMs);
+    const isInSync = isInSyncSince(records.get(recordKey), sinceMs);
     if (key !== undefined && stored && isInSync) this.#worked.set(key, stored.fingerprint);
   }
 
   /** Records failed reads with the desired credential, or without any credential. */
   #recordFailure({ instance }: ReadFinding, isSuspect: boolean): void {
-    const { clock, deliveries } = this.#options;
+    const { clock, records } = this.#context;
     const key = recordKeyOf(instance);
-    const { currentAuth, state } = deliveries.records.get(key);
+    const { currentAuth, state } = records.get(key);
     if (!isSuspect && state !== "none" && currentAuth?.isEmpty === false) return;
     const before = this.#failing.get(key);
     const lastMs = clock.wallMs();
@@ -153,7 +160,7 @@ export class ReadMonitor {
 
   /** Requests a newer credential past cache and backoff, unless that was done recently. */
   #forceRenewal(key: string, worked: boolean, mounts: number): void {
-    const { clock, store, renewals, observer } = this.#options;
+    const { clock, store, observer } = this.#context;
     const entry = store.get(key);
     if (entry?.stored === undefined) return;
     const { provider, fingerprint } = entry.stored;
@@ -164,7 +171,7 @@ export class ReadMonitor {
     const text = `reads of ${key} fail in ${mounts} ${mounts === 1 ? "mount" : "mounts"} with ` +
       `the credential ${source}; requesting a newer one`;
     observer.notify({ kind: "warning", code: "reads-failing", text });
-    renewals.start([entry], { refused });
+    this.#renewals.start([entry], { refused });
   }
 }
 
@@ -179,8 +186,7 @@ interface Counters {
   readonly atMs: number;
 }
 
-/** Mounts per poll; a node with more is covered by several polls. */
-const MAX_MOUNTS_PER_POLL = 256;
+/** Daemons polled concurrently. */
 const MAX_PARALLEL = 8;
 
 /**
@@ -189,37 +195,42 @@ const MAX_PARALLEL = 8;
  */
 export class ReadTracker {
   readonly #counters = new Map<InstanceKey, Counters>();
-  #next = 0;
 
-  /** Polls the counters of the next mounts and returns those that changed. */
+  /** Polls the counters of all mounts and returns those that changed. */
   async poll(
     daemons: readonly Daemon[],
     counter: ReadCounter,
     nowMs: number,
     options: CallOptions,
   ): Promise<readonly ReadFinding[]> {
-    const mounts = daemons.filter(({ state }) => state === "running").flatMap((daemon) =>
-      daemon.instances.flatMap((instance) =>
-        instance.mountId === undefined ? [] : [{ daemon, instance, mountId: instance.mountId }]
-      )
-    );
-    const live = new Set(mounts.map(({ instance }) => recordKeyOf(instance)));
+    const live = new Set(daemons.flatMap(({ instances }) => instances.map(recordKeyOf)));
     for (const key of this.#counters.keys()) if (!live.has(key)) this.#counters.delete(key);
-    const due = Array.from({ length: Math.min(MAX_MOUNTS_PER_POLL, mounts.length) }, (_, i) => {
-      return mounts[(this.#next + i) % mounts.length];
-    });
-    this.#next = mounts.length === 0 ? 0 : (this.#next + due.length) % mounts.length;
+    const semaphore = new Semaphore(MAX_PARALLEL);
+    const findings = await Promise.all(
+      daemons.filter(({ state }) => state === "running").map((daemon) =>
+        semaphore.run(() => this.#pollDaemon(daemon, counter, nowMs, options))
+      ),
+    );
+    return findings.flat();
+  }
+
+  /** Polls the mounts of a daemon until it does not answer. */
+  async #pollDaemon(
+    daemon: Daemon,
+    counter: ReadCounter,
+    nowMs: number,
+    options: CallOptions,
+  ): Promise<readonly ReadFinding[]> {
     const findings: ReadFinding[] = [];
-    const worker = async () => {
-      for (let mount = due.pop(); mount !== undefined; mount = due.pop()) {
-        const { daemon, instance, mountId } = mount;
-        const result = await counter.backendReads(daemon.apiSocket, { ...options, mountId });
-        if (result.kind !== "ok") continue;
-        const finding = this.#compare(daemon, instance, result.value, nowMs);
-        if (finding !== undefined) findings.push(finding);
-      }
-    };
-    await Promise.all(Array.from({ length: MAX_PARALLEL }, worker));
+    for (const instance of daemon.instances) {
+      const { mountId } = instance;
+      if (mountId === undefined) continue;
+      const result = await counter.backendReads(daemon.apiSocket, { ...options, mountId });
+      if (result.kind === "refused") continue;
+      if (result.kind !== "ok") break;
+      const finding = this.#compare(daemon, instance, result.value, nowMs);
+      if (finding !== undefined) findings.push(finding);
+    }
     return findings;
   }
 
@@ -229,7 +240,7 @@ export class ReadTracker {
     { reads, errors }: { readonly reads: number; readonly errors: number },
     nowMs: number,
   ): ReadFinding | undefined {
-    const key = instanceKey(daemon.id, instance.snapshotId);
+    const key = recordKeyOf(instance);
     const before = this.#counters.get(key);
     this.#counters.set(key, { pid: daemon.pid, reads, errors, atMs: nowMs });
     // A new process starts counting at zero.

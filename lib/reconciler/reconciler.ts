@@ -1,7 +1,6 @@
 import {
   type AgentStatus,
   type CallOptions,
-  type Candidate,
   type Clock,
   Deadline,
   defined,
@@ -10,47 +9,14 @@ import {
   type NodeView,
   type Observer,
 } from "../model/mod.ts";
-import type { CredentialStore } from "../credentials/mod.ts";
-import { Selections, type Selector } from "./candidate_selection.ts";
+import { Selections } from "./candidate_selection.ts";
+import type { ReconcilerContext, ReconcilerOptions, ReconcileStages } from "./context.ts";
 import { daemonStatus } from "./daemon_status.ts";
-import { type Deliverer, Deliveries } from "./deliveries.ts";
+import { Deliveries } from "./deliveries.ts";
 import { MountRecords, Mounts } from "./mounts.ts";
 import { OnDemandRequests } from "./on_demand.ts";
-import { type ReadCounter, ReadMonitor } from "./reads.ts";
-import { Renewals, type Resolver } from "./renewals.ts";
-import { type TriggerReason, Triggers } from "./triggers.ts";
-
-/** Discovers the RAFS instances on the node; see `Discovery`. */
-export interface Discoverer {
-  discover(options?: CallOptions): Promise<NodeView>;
-}
-
-/** The parts that a configuration reload replaces. */
-export interface ReconcileStages {
-  readonly discoverer: Discoverer;
-  readonly resolver: Resolver;
-  readonly deliverer: Deliverer;
-  /** Returns the credential of an earlier pull, for a mount without one. */
-  readonly remembered?: (image: ImageReference) => Candidate | undefined;
-  /** Without it reads are not monitored. */
-  readonly readCounter?: ReadCounter;
-  readonly checkIntervalMs: number;
-  /** False: discover and report, but renew and deliver nothing. */
-  readonly renewalEnabled: boolean;
-  /** Whether a credential may be sent to unapproved hosts. Default: `warn`. */
-  readonly unapprovedHostPolicy?: "warn" | "refuse";
-}
-
-/** Dependencies of a {@linkcode Reconciler} that a reload does not replace. */
-export interface ReconcilerOptions {
-  readonly store: CredentialStore;
-  readonly observer: Observer;
-  readonly clock: Clock;
-  /** Delay after which a nydusd version uses a stored credential; undefined if unknown. */
-  readonly inUseDelayMs: (version: string) => number | undefined;
-  /** Without it the first candidate of the chain is used. */
-  readonly selector?: Selector;
-}
+import { ReadMonitor } from "./reads.ts";
+import { Renewals } from "./renewals.ts";
 
 /** Minimum interval between passes that events trigger. */
 const EVENT_INTERVAL_MS = 200;
@@ -73,11 +39,9 @@ const FIRST_RENEWALS_MS = 30_000;
  * a pass waits for discovery only; a failed discovery leaves the previous view in place.
  */
 export class Reconciler {
-  readonly #options: ReconcilerOptions;
+  readonly #context: ReconcilerContext;
   #stages: ReconcileStages;
   readonly #triggers: Triggers;
-  readonly #records = new MountRecords();
-  readonly #mounts = new Mounts();
   readonly #renewals: Renewals;
   readonly #deliveries: Deliveries;
   readonly #reads: ReadMonitor;
@@ -94,37 +58,29 @@ export class Reconciler {
     | undefined;
 
   constructor(options: ReconcilerOptions, stages: ReconcileStages) {
-    this.#options = options;
     this.#stages = stages;
     this.#triggers = new Triggers(options.clock);
-    const shared = { ...options, records: this.#records, mounts: this.#mounts };
-    const resolver = () => this.#stages.resolver;
-    this.#renewals = new Renewals({
+    const context = {
       ...options,
-      resolver,
-      selections: new Selections({ ...shared, selector: options.selector }),
-      onCompleted: (key) => {
-        this.#deliveries.schedule(key);
-        this.#triggers.nudge();
-      },
+      mounts: new Mounts(),
+      records: new MountRecords(),
+      stages: () => this.#stages,
+    };
+    this.#context = context;
+    this.#renewals = new Renewals(context, new Selections(context), (key) => {
+      this.#deliveries.schedule(key);
+      this.#triggers.nudge();
     });
-    this.onDemand = new OnDemandRequests({ ...options, renewals: this.#renewals, resolver });
-    this.#deliveries = new Deliveries({
-      ...shared,
-      deliverer: () => this.#stages.deliverer,
+    this.onDemand = new OnDemandRequests(context, this.#renewals);
+    this.#deliveries = new Deliveries(context, {
       isRenewing: (key) => this.#renewals.isInFlight(key),
-      remembered: (image) => this.#stages.remembered?.(image),
-      unapprovedHostPolicy: () => this.#stages.unapprovedHostPolicy ?? "warn",
       onCompleted: () => this.#triggers.nudge(),
     });
-    this.#reads = new ReadMonitor({
-      ...options,
-      deliveries: this.#deliveries,
-      renewals: this.#renewals,
-      daemons: () => this.#view.daemons,
-      counter: () => this.#stages.renewalEnabled ? this.#stages.readCounter : undefined,
-      trigger: () => this.#triggers.fire("reads-failing"),
-    });
+    this.#reads = new ReadMonitor(
+      context,
+      this.#renewals,
+      () => this.#triggers.fire("reads-failing"),
+    );
   }
 
   /**
@@ -135,7 +91,7 @@ export class Reconciler {
     try {
       await this.#reconcile("start", signal);
       await this.#firstRenewals(signal);
-      this.#firstReconcileAtMs = this.#options.clock.wallMs();
+      this.#firstReconcileAtMs = this.#context.clock.wallMs();
       ready?.();
       await Promise.all([this.#loop(signal), this.#reads.run({ signal })]);
     } catch (error) {
@@ -150,7 +106,7 @@ export class Reconciler {
     while (!signal.aborted) {
       const trigger = await this.#triggers.wait(this.#waitMs(), { signal });
       if (trigger !== undefined) await this.#limitRate(signal);
-      const isDue = this.#options.clock.monotonicMs() >= this.#nextAtMs;
+      const isDue = this.#context.clock.monotonicMs() >= this.#nextAtMs;
       if (trigger !== undefined || isDue) await this.#reconcile(trigger ?? "interval", signal);
       this.#renewDue();
     }
@@ -158,7 +114,7 @@ export class Reconciler {
 
   /** One pass: discover, update the store, start renewals and deliveries. */
   async #reconcile(trigger: TriggerReason, signal: AbortSignal): Promise<void> {
-    const { clock, observer } = this.#options;
+    const { clock, observer, mounts } = this.#context;
     const startedMs = clock.monotonicMs();
     const found = await this.#discover(signal);
     if (found !== undefined) {
@@ -169,7 +125,7 @@ export class Reconciler {
     this.#updateStore();
     if (this.#stages.renewalEnabled) {
       this.#renewDue();
-      this.#deliveries.scheduleAll();
+      this.#deliveries.schedule();
     }
     this.#failingPasses = isFailing(this.#view) ? this.#failingPasses + 1 : 0;
     const { daemons } = this.#view;
@@ -185,7 +141,7 @@ export class Reconciler {
       durationMs,
       daemons: daemons.length,
       instances: daemons.reduce((sum, { instances }) => sum + instances.length, 0),
-      images: this.#mounts.subjects.size,
+      images: mounts.subjects.size,
     });
   }
 
@@ -197,17 +153,17 @@ export class Reconciler {
       if (signal.aborted) throw error;
       const text = `failed to discover instances: ${messageOf(error)}; ` +
         "retrying on the next reconcile; please report this defect";
-      this.#options.observer.notify({ kind: "warning", code: "reconcile-failed", text });
+      this.#context.observer.notify({ kind: "warning", code: "reconcile-failed", text });
       return undefined;
     }
   }
 
   /** Adds an entry for every mounted image and evicts those without a mount. */
   #updateStore(): void {
-    const { store, clock, observer } = this.#options;
-    const { subjects } = this.#mounts;
+    const { store, clock, observer } = this.#context;
+    const { subjects } = this.#context.mounts;
     const nowMs = clock.wallMs();
-    for (const [key, { subject }] of subjects) {
+    for (const [key, subject] of subjects) {
       if (store.ensure(subject, nowMs)) continue;
       const text = `failed to add ${key} to the store: it is full; its credential is not renewed`;
       observer.notify({ kind: "warning", code: "store-full", text });
@@ -221,7 +177,7 @@ export class Reconciler {
 
   #renewDue(): void {
     if (!this.#stages.renewalEnabled) return;
-    const { store, clock } = this.#options;
+    const { store, clock } = this.#context;
     this.#renewals.start(store.due(clock.wallMs()));
   }
 
@@ -251,10 +207,8 @@ export class Reconciler {
 
   /** Returns the status of all images and daemons, without secrets. */
   status(): Omit<AgentStatus, "version" | "startedAtMs" | "configHash"> {
-    const { store, clock } = this.#options;
+    const { store, clock } = this.#context;
     const nowMs = clock.wallMs();
-    const failingSinceMs = this.#reads.failingSinceMs.bind(this.#reads);
-    const sources = { deliveries: this.#deliveries, store, nowMs, failingSinceMs };
     return defined({
       nowMs,
       firstReconcileAtMs: this.#firstReconcileAtMs,
@@ -262,14 +216,14 @@ export class Reconciler {
       lastReconcileMs: this.#last?.durationMs,
       loopAgeMs: this.#last && clock.monotonicMs() - this.#last.monotonicMs,
       images: [...store.entries()].map((entry) => store.status(entry, nowMs)),
-      daemons: this.#view.daemons.map((daemon) => daemonStatus(daemon, sources)),
+      daemons: this.#view.daemons.map((daemon) => daemonStatus(daemon, this.#context, this.#reads)),
       problems: this.#view.problems,
     });
   }
 
   async #firstRenewals(signal: AbortSignal): Promise<void> {
     using deadline = new Deadline(undefined, signal);
-    const sleep = this.#options.clock.sleep(FIRST_RENEWALS_MS, deadline);
+    const sleep = this.#context.clock.sleep(FIRST_RENEWALS_MS, deadline);
     try {
       await Promise.race([sleep, this.#renewals.idle()]);
       await Promise.race([sleep, this.#deliveries.idle()]);
@@ -282,15 +236,15 @@ export class Reconciler {
 
   /** Limits passes to a few per second, however many events arrive. */
   async #limitRate(signal: AbortSignal): Promise<void> {
-    const { clock } = this.#options;
+    const { clock } = this.#context;
     const waitMs = this.#startedAtMs + EVENT_INTERVAL_MS - clock.monotonicMs();
     if (waitMs > 0) await clock.sleep(waitMs, { signal });
   }
 
   /** Returns how long to wait until a pass, a renewal or the retry of a delivery is due. */
   #waitMs(): number {
-    const { clock, store } = this.#options;
-    const retryAtMs = this.#records.nextRetryAtMs();
+    const { clock, store, records } = this.#context;
+    const retryAtMs = records.nextRetryAtMs();
     if (retryAtMs !== undefined) {
       const earliestMs = Math.max(retryAtMs, this.#startedAtMs + RETRY_INTERVAL_MS);
       this.#nextAtMs = Math.min(this.#nextAtMs, earliestMs);
@@ -346,5 +300,50 @@ export function reportViewChanges(before: NodeView, after: NodeView, observer: O
   for (const { source, subject } of before.problems) {
     const persists = after.problems.some((one) => one.source === source && one.subject === subject);
     if (!persists) observer.notify({ kind: "discovery-recovered", source, subject });
+  }
+}
+
+/** Why a reconcile starts: the interval, or an event. */
+type TriggerReason = "start" | "interval" | "node-changed" | "reads-failing" | "requested";
+
+/** Wakes the reconcile loop. The first trigger that fires while the loop is busy is kept. */
+export class Triggers {
+  readonly #clock: Clock;
+  #pending: TriggerReason | undefined;
+  #wake: (() => void) | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Triggers a reconcile. */
+  fire(reason: TriggerReason): void {
+    this.#pending ??= reason;
+    this.#wake?.();
+  }
+
+  /** Wakes a waiting loop without a reconcile, so that it calculates its wait again. */
+  nudge(): void {
+    this.#wake?.();
+  }
+
+  /** Resolves to the trigger; to undefined after `ms` or when nudged. Rejects when aborted. */
+  async wait(ms: number, { signal }: CallOptions = {}): Promise<TriggerReason | undefined> {
+    signal?.throwIfAborted();
+    if (this.#pending === undefined && ms > 0) {
+      using woken = new Deadline(undefined, signal);
+      this.#wake = () => woken.abort();
+      try {
+        await this.#clock.sleep(ms, woken);
+      } catch (error) {
+        signal?.throwIfAborted();
+        if (!woken.signal.aborted) throw error;
+      } finally {
+        this.#wake = undefined;
+      }
+    }
+    const reason = this.#pending;
+    this.#pending = undefined;
+    return reason;
   }
 }

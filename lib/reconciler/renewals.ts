@@ -1,15 +1,12 @@
 import {
   accountName,
-  type CallOptions,
   type Candidate,
-  type Clock,
   credentialFingerprint,
   type CredentialRequest,
   type CredentialSubject,
   defined,
   type ImageReference,
   messageOf,
-  type Observer,
   type ProviderAttempt,
   type ProviderName,
   type ReasonCode,
@@ -20,17 +17,10 @@ import {
 } from "../model/mod.ts";
 import type { CredentialStore, StoreEntry } from "../credentials/mod.ts";
 import type { Decision, Selections } from "./candidate_selection.ts";
-
-/** Requests the credential of an image from the providers; see `CredentialChain`. */
-export interface Resolver {
-  resolve(
-    request: CredentialRequest,
-    options?: CallOptions & { readonly renewal?: boolean; readonly all?: boolean },
-  ): Promise<Resolution>;
-}
+import type { ReconcilerContext, ReconcileStages } from "./context.ts";
 
 /** Why an entry is renewed before it is due. */
-export interface RenewalCause {
+interface RenewalCause {
   /** A source changed: its current answer counts, newer or not. */
   readonly recheck?: boolean;
   /** The current credential is refused: its source is requested past caches. */
@@ -39,16 +29,9 @@ export interface RenewalCause {
   readonly forced?: { readonly atMs: number; readonly wallMs: number };
 }
 
-/** Dependencies of {@linkcode Renewals}. */
-export interface RenewalsOptions {
-  readonly store: CredentialStore;
-  readonly resolver: () => Resolver;
-  readonly selections: Selections;
-  readonly observer: Observer;
-  readonly clock: Clock;
-  /** Called when the result of a renewal is in the store. */
-  readonly onCompleted: (key: string) => void;
-}
+type RenewalContext =
+  & Pick<ReconcilerContext, "store" | "observer" | "clock">
+  & { readonly stages: () => Pick<ReconcileStages, "resolver"> };
 
 /** Concurrent renewals. Plugins and helpers have a lower limit of their own. */
 const MAX_PARALLEL = 32;
@@ -61,15 +44,24 @@ const MAX_PARALLEL = 32;
  * store, deliveries are the caller's.
  */
 export class Renewals {
-  readonly #options: RenewalsOptions;
+  readonly #context: RenewalContext;
+  readonly #selections: Selections;
+  readonly #onCompleted: (key: string) => void;
   readonly #inFlight = new Map<string, Promise<void>>();
   /** Causes that arrived during the renewal in flight. */
   readonly #pending = new Map<string, RenewalCause>();
   readonly #semaphore = new Semaphore(MAX_PARALLEL);
   readonly #stop = new AbortController();
 
-  constructor(options: RenewalsOptions) {
-    this.#options = options;
+  /** @param onCompleted Called when the result of a renewal is in the store. */
+  constructor(
+    context: RenewalContext,
+    selections: Selections,
+    onCompleted: (key: string) => void,
+  ) {
+    this.#context = context;
+    this.#selections = selections;
+    this.#onCompleted = onCompleted;
   }
 
   /** Whether a renewal of this store key is in flight. */
@@ -96,21 +88,21 @@ export class Renewals {
         this.#inFlight.delete(key);
         const pending = this.#pending.get(key);
         if (this.#pending.delete(key) && pending !== undefined) this.start([entry], pending);
-        if (!this.#stop.signal.aborted) this.#options.onCompleted(key);
+        if (!this.#stop.signal.aborted) this.#onCompleted(key);
       });
     this.#inFlight.set(key, work);
   }
 
   /** Renews all entries, or those of one image, because a source changed. */
   recheck(only?: ImageReference): void {
-    const entries = [...this.#options.store.entries()];
+    const entries = [...this.#context.store.entries()];
     const affected = only ? entries.filter(({ image }) => isAffected(image, only)) : entries;
     this.start(affected, { recheck: true });
   }
 
   /** Renews an entry past caches and backoff on user request. Resolves when that has completed. */
   async force(image: CredentialSubject): Promise<void> {
-    const { store, clock } = this.#options;
+    const { store, clock } = this.#context;
     const key = subjectKey(image);
     const forced = { atMs: clock.monotonicMs(), wallMs: clock.wallMs() };
     const entry = store.get(key);
@@ -123,7 +115,7 @@ export class Renewals {
 
   /** Returns the wall time of the next renewal, apart from those in flight. */
   nextDueAtMs(): number | undefined {
-    return this.#options.store.nextDueAtMs(this.#inFlight);
+    return this.#context.store.nextDueAtMs(this.#inFlight);
   }
 
   /** Resolves when no renewal is in flight. */
@@ -138,7 +130,7 @@ export class Renewals {
   }
 
   async #renew(key: string, initialCause: RenewalCause): Promise<void> {
-    const { store, resolver, selections, clock } = this.#options;
+    const { store, stages, clock } = this.#context;
     const { signal } = this.#stop;
     const entry = store.get(key);
     if (entry === undefined || signal.aborted) return;
@@ -146,17 +138,17 @@ export class Renewals {
     if (cause === undefined) return;
     const readsRefused = cause.refused !== undefined;
     const requestedAtMs = clock.wallMs();
-    const inUse = selections.inUse(entry);
+    const inUse = this.#selections.inUse(entry);
     const request = defined({
       ...requestFor(entry, cause, store, requestedAtMs),
       inUse: inUse && credentialFingerprint(inUse.candidate.credential),
     });
     const resolve = (all: boolean, more: Partial<CredentialRequest> = {}) =>
-      resolver().resolve({ ...request, ...more }, { renewal: true, all, signal });
+      stages().resolver.resolve({ ...request, ...more }, { renewal: true, all, signal });
     const refused = new Set(cause.refused && [cause.refused.fingerprint]);
     try {
       const resolution = await resolve(readsRefused);
-      const decision = await selections.decide(entry, resolution, {
+      const decision = await this.#selections.decide(entry, resolution, {
         readsRefused,
         requestedAtMs,
         signal,
@@ -181,7 +173,7 @@ export class Renewals {
 
   /** A refused credential was replaced: rechecks the other entries that have it. */
   #recheckOthersWith(fingerprint: string): void {
-    const others = [...this.#options.store.entries()].filter(({ image, stored }) =>
+    const others = [...this.#context.store.entries()].filter(({ image, stored }) =>
       stored?.fingerprint === fingerprint && !this.#inFlight.has(subjectKey(image))
     );
     this.start(others, { recheck: true });
@@ -190,7 +182,7 @@ export class Renewals {
   #store(entry: StoreEntry, { winner, attempts }: Resolution, decision?: Decision): void {
     const perServiceAccount = isPerServiceAccount(attempts);
     if (decision === undefined) {
-      if (isWithdrawn(entry, attempts)) this.#options.store.withdraw(entry.image);
+      if (isWithdrawn(entry, attempts)) this.#context.store.withdraw(entry.image);
       this.#recordFailure(entry, failureOf(attempts), perServiceAccount);
     } else if (decision.kind === "keep") {
       const { detail } = decision;
@@ -200,7 +192,7 @@ export class Renewals {
   }
 
   #recordSuccess(entry: StoreEntry, renewal: Extract<Decision, { readonly kind: "use" }>): void {
-    const { store, clock, observer } = this.#options;
+    const { store, clock, observer } = this.#context;
     const { provider, candidates: [candidate] } = renewal;
     const nowMs = clock.wallMs();
     const outcome = store.put(entry.image, renewal, nowMs);
@@ -235,7 +227,7 @@ export class Renewals {
     { failed, provider, reason, detail, retryAtMs }: RenewalProblem,
     perServiceAccount = false,
   ): void {
-    const { store, clock, observer } = this.#options;
+    const { store, clock, observer } = this.#context;
     const nowMs = clock.wallMs();
     const notFound = !failed;
     store.recordFailure(

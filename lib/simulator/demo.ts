@@ -1,7 +1,7 @@
 import { join } from "@std/path";
-import { alignColumns, Deadline, EXIT } from "../model/mod.ts";
+import { alignColumns, Deadline, defined, EXIT } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import { type NodeRead, SimNode } from "./sim_node.ts";
+import { SimNode } from "./sim_node.ts";
 
 /** Options of {@linkcode demo}. */
 export interface DemoOptions {
@@ -9,25 +9,30 @@ export interface DemoOptions {
   readonly color: boolean;
 }
 
+const TOKEN_LIFETIME_MS = 5_000;
+const RUN_MS = 14_000;
+const ROTATED_AFTER_MS = 6_000;
+const OVERLAP_MS = 3_000;
+const READ_EVERY_MS = 250;
+const READY_WITHIN_MS = 15_000;
+const COMPLETE_WITHIN_MS = 3_000;
+const ANSWER_WITHIN_MS = 2_000;
+const NAMES = ["shop/app:v1", "shop/web:v1", "base/os:12"] as const;
+type Name = typeof NAMES[number];
+
 /**
- * Reads every mount of a simulated node while tokens expire and a password is rotated: first without
- * the agent, then with it. Returns 0 if no read failed with the agent, and every mount has the newest
- * credential at the end.
+ * Reads every mount of two equal simulated nodes while tokens expire and a password is rotated; the
+ * agent runs on one of them. Returns 0 if no read failed with the agent, and every mount has the
+ * newest credential at the end.
  */
 export async function demo(context: Context, options: DemoOptions): Promise<number> {
-  const { host, clock } = context;
+  const { host } = context;
   const stop = new AbortController();
   using _signals = host.onSignal(["SIGTERM", "SIGINT"], () => stop.abort());
-  const run: DemoRun = {
-    ...options,
-    selfCommand: host.selfCommand(context.mainUrl),
-    isTerminal: host.stdoutIsTerminal,
-    write: (text) => host.out(text),
-    clock,
-    signal: stop.signal,
-  };
   try {
-    return await runDemo(run);
+    await using withAgent = new Side(context);
+    await using withoutAgent = new Side(context);
+    return await new Demo(context, options, withAgent, withoutAgent, stop.signal).run();
   } catch (error) {
     if (!stop.signal.aborted) throw error;
     host.err("the demo was interrupted\n");
@@ -35,163 +40,326 @@ export async function demo(context: Context, options: DemoOptions): Promise<numb
   }
 }
 
-/** What one run of the demo needs. */
-interface DemoRun extends DemoOptions {
-  /** Command that runs this program, for the agent and the simulated daemons. */
-  readonly selfCommand: readonly string[];
-  readonly isTerminal: boolean;
-  readonly write: (text: string) => void;
-  readonly clock: Context["clock"];
-  readonly signal: AbortSignal;
+/** Reads of an image, through all its mounts. */
+interface Reads {
+  tried: number;
+  failed: number;
+  /** Whether the last read failed. */
+  failing: boolean;
 }
 
-/** Read counts of one phase. */
-interface Counts {
-  readsTried: number;
-  readsFailed: number;
-  firstFailureAfterMs?: number;
+/** A node, and the reads through its mounts. */
+class Side implements AsyncDisposable {
+  readonly node: SimNode;
+  readonly reads: Readonly<Record<Name, Reads>>;
+  /** Wall time (ms) at which the credentials in nydusd expire, by image. */
+  readonly expiresAtMs = new Map<string, number>();
+  /** Distinct tokens in nydusd so far, and the wall time (ms) at which they expire. */
+  readonly tokens = new Map<string, number>();
+  #firstTokens = 0;
+  #firstExecutions = 0;
+
+  constructor({ host, mainUrl }: Context) {
+    this.node = SimNode.start({
+      selfCommand: host.selfCommand(mainUrl),
+      pollMs: 500,
+      plugin: { lifetimeMs: TOKEN_LIFETIME_MS, cacheDuration: "3s" },
+    });
+    const none = (): Reads => ({ tried: 0, failed: 0, failing: false });
+    this.reads = { "shop/app:v1": none(), "shop/web:v1": none(), "base/os:12": none() };
+  }
+
+  /** Starts the daemons, whose mounts have the credentials of a pull. */
+  async mount(): Promise<void> {
+    const { node } = this;
+    const image = (name: Name) =>
+      `${name === "base/os:12" ? node.passwordRegistry.host : node.tokenRegistry.host}/${name}`;
+    const [app, web, base] = NAMES.map(image) as [string, string, string];
+    await node.addDaemon({ id: "daemon-1", mode: "dedicated", images: [app] });
+    await node.addDaemon({ id: "daemon-2", mode: "dedicated", images: [base], version: "2.4.1" });
+    await node.addDaemon({ id: "daemon-3", mode: "shared", images: [app, web, base] });
+    await this.#observe();
+    this.#firstTokens = this.tokens.size;
+    this.#firstExecutions = node.pluginExecutions();
+  }
+
+  /** Reads through every mount. */
+  async read(): Promise<void> {
+    const reads = await this.node.readAll();
+    for (const name of NAMES) {
+      const ours = reads.filter(({ image }) => image.endsWith(name));
+      const failed = ours.filter(({ ok }) => !ok).length;
+      this.reads[name].tried += ours.length;
+      this.reads[name].failed += failed;
+      this.reads[name].failing = failed > 0;
+    }
+    await this.#observe();
+  }
+
+  /** Notes the credentials in nydusd. */
+  async #observe(): Promise<void> {
+    this.expiresAtMs.clear();
+    for (const daemon of this.node.daemons.values()) {
+      for (const { image, mountId } of daemon.instances) {
+        const pair = await daemon.currentAuth(mountId) ?? "";
+        const isToken = image.startsWith(this.node.tokenRegistry.host);
+        const { tokenRegistry, passwordRegistry } = this.node;
+        const expiresAtMs = (isToken ? tokenRegistry : passwordRegistry).expiresAtMs(pair);
+        const name = NAMES.find((name) => image.endsWith(name)) ?? "";
+        this.expiresAtMs.set(name, Math.min(this.expiresAtMs.get(name) ?? Infinity, expiresAtMs));
+        if (isToken) this.tokens.set(pair, expiresAtMs);
+      }
+    }
+  }
+
+  async result(): Promise<SideResult> {
+    const sum = (key: "tried" | "failed") =>
+      NAMES.reduce((total, name) => total + this.reads[name][key], 0);
+    return {
+      readsTried: sum("tried"),
+      readsFailed: sum("failed"),
+      newTokens: this.tokens.size - this.#firstTokens,
+      pluginExecutions: this.node.pluginExecutions() - this.#firstExecutions,
+      allNewest: await this.node.allNewest(),
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.node[Symbol.asyncDispose]();
+  }
+}
+
+class Demo {
+  readonly #context: Context;
+  readonly #options: DemoOptions;
+  readonly #withAgent: Side;
+  readonly #withoutAgent: Side;
+  readonly #signal: AbortSignal;
+  readonly #port = freePort();
+  /** Provider of each image, as the agent reports it. */
+  readonly #providers = new Map<string, string>();
+  #startedMs = 0;
+  #tableLines = 0;
+
+  constructor(
+    context: Context,
+    options: DemoOptions,
+    withAgent: Side,
+    withoutAgent: Side,
+    signal: AbortSignal,
+  ) {
+    this.#context = context;
+    this.#options = options;
+    this.#withAgent = withAgent;
+    this.#withoutAgent = withoutAgent;
+    this.#signal = signal;
+  }
+
+  async run(): Promise<number> {
+    const { host, mainUrl } = this.#context;
+    const { node } = this.#withAgent;
+    this.#print(
+      "Two equal simulated nodes, each with 3 nydusd and 5 mounts, which are read four\n" +
+        "times per second. Tokens are valid for 5 s. The agent runs on one of them.\n",
+    );
+    const configPath = join(node.dir, "agent.toml");
+    await Deno.writeTextFile(configPath, agentConfig(node, this.#port), { mode: 0o600 });
+    const agent = startCompanion(
+      [...host.selfCommand(mainUrl), "run", "--config", configPath],
+      join(node.dir, "agent.log"),
+    );
+    let ok = false;
+    {
+      await using _ended = agent;
+      await this.#until(READY_WITHIN_MS, async () => (await this.#get("/readyz"))?.ok === true);
+      ok = await this.#measure();
+    }
+    if (!ok) this.#print(`Last lines of the agent's log:\n${tail(await agent.log())}`);
+    return ok ? 0 : 1;
+  }
+
+  async #measure(): Promise<boolean> {
+    const { clock } = this.#context;
+    const sides = [this.#withAgent, this.#withoutAgent];
+    await Promise.all(sides.map((side) => side.mount()));
+    this.#startedMs = clock.monotonicMs();
+    const expired = new Set<string>();
+    let firstFailureAfterMs: number | undefined;
+    let rotations = 0;
+    for (let elapsedMs = 0; elapsedMs < RUN_MS;) {
+      if (rotations === 0 && elapsedMs > ROTATED_AFTER_MS) {
+        rotations++;
+        for (const { node } of sides) node.rotatePassword("second", OVERLAP_MS);
+        this.#event(
+          "the docker password is rotated, and the old one expires in 3 s",
+        );
+      }
+      const known = new Set(this.#withAgent.tokens.keys());
+      const wereFailing = NAMES.filter((name) => this.#withoutAgent.reads[name].failing);
+      await Promise.all(sides.map((side) => side.read()));
+      elapsedMs = clock.monotonicMs() - this.#startedMs;
+      for (const token of this.#withAgent.tokens.keys()) {
+        if (!known.has(token)) this.#event("nydusd has a new token");
+      }
+      const ended = [...this.#withAgent.tokens].filter(([token, expiresAtMs]) =>
+        expiresAtMs <= clock.wallMs() && !expired.has(token)
+      );
+      for (const [token] of ended) expired.add(token);
+      if (ended.length > 0) {
+        this.#event(
+          ended.length === 1 ? "an old token expired" : `${ended.length} old tokens expired`,
+        );
+      }
+      for (const name of NAMES) {
+        if (!this.#withoutAgent.reads[name].failing || wereFailing.includes(name)) continue;
+        firstFailureAfterMs ??= Math.round(elapsedMs);
+        this.#event(`without the agent: the credential of ${name} expired, reads fail`);
+      }
+      await this.#updateProviders();
+      this.#show();
+      await clock.sleep(READ_EVERY_MS, { signal: this.#signal });
+    }
+    await this.#until(COMPLETE_WITHIN_MS, () => this.#withAgent.node.allNewest());
+    const withAgent = await this.#withAgent.result();
+    const ok = withAgent.readsFailed === 0 && withAgent.allNewest;
+    this.#end({
+      withAgent,
+      withoutAgent: {
+        ...await this.#withoutAgent.result(),
+        ...defined({ firstFailureAfterMs }),
+      },
+      rotations,
+      tokenExpiries: expired.size,
+      ok,
+    });
+    return ok;
+  }
+
+  async #updateProviders(): Promise<void> {
+    const response = await this.#get("/v1/status");
+    if (!response?.ok) return;
+    for (const { image, provider = "none" } of (await response.json()).images) {
+      const name = NAMES.find((name) => image.endsWith(name));
+      if (name !== undefined) this.#providers.set(name, provider);
+    }
+  }
+
+  #table(): string {
+    const nowMs = this.#context.clock.wallMs();
+    const state = (reads: Reads) => reads.failing ? "failing" : "ok";
+    const expiresIn = (name: Name) => {
+      const ms = (this.#withAgent.expiresAtMs.get(name) ?? Infinity) - nowMs;
+      return ms === Infinity ? "-" : ms <= 0 ? "expired" : `${(ms / 1_000).toFixed(1)} s`;
+    };
+    const reads = ({ tried, failed }: Reads) => `${tried}, ${failed} failed`;
+    return alignColumns([
+      ["IMAGE", "PROVIDER", "EXPIRES IN", "STATE", "READS", "WITHOUT THE AGENT"],
+      ...NAMES.map((name) => {
+        const [ours, others] = [this.#withAgent.reads[name], this.#withoutAgent.reads[name]];
+        const provider = this.#providers.get(name) ?? "-";
+        return [name, provider, expiresIn(name), state(ours), reads(ours), reads(others)];
+      }),
+    ]);
+  }
+
+  /** Prints a line above the live table. */
+  #event(text: string): void {
+    const seconds = (this.#context.clock.monotonicMs() - this.#startedMs) / 1_000;
+    this.#erase();
+    this.#print(`${seconds.toFixed(1).padStart(5)} s  ${text}`);
+  }
+
+  /** Shows the live table in a terminal. */
+  #show(): void {
+    const { host } = this.#context;
+    if (this.#options.output !== "text" || !host.stdoutIsTerminal) return;
+    const { columns } = host.terminalSize();
+    const lines = this.#table().trimEnd().split("\n").map((line) => line.slice(0, columns - 1));
+    this.#erase();
+    host.out(`${this.#colored(lines.join("\n"))}\n`);
+    this.#tableLines = lines.length;
+  }
+
+  #erase(): void {
+    if (this.#tableLines > 0) this.#context.host.out(`\x1b[${this.#tableLines}A\x1b[J`);
+    this.#tableLines = 0;
+  }
+
+  #colored(text: string): string {
+    if (!this.#options.color) return text;
+    return text.replaceAll(/ ok /g, " \x1b[32mok\x1b[0m ")
+      .replaceAll(/ failing /g, " \x1b[31mfailing\x1b[0m ");
+  }
+
+  #end(summary: Summary): void {
+    this.#erase();
+    if (this.#options.output === "json") {
+      this.#context.host.out(`${JSON.stringify(summary, null, 2)}\n`);
+      return;
+    }
+    const { withAgent, withoutAgent } = summary;
+    const row = (title: string, key: keyof SideResult) => {
+      const cell = (value: number | boolean) =>
+        typeof value === "number" ? String(value) : value ? "yes" : "no";
+      return [title, cell(withAgent[key]), cell(withoutAgent[key])];
+    };
+    this.#print(`\n${this.#table()}`);
+    this.#print(alignColumns([
+      ["", "with the agent", "without"],
+      row("reads", "readsTried"),
+      row("failed reads", "readsFailed"),
+      row("new tokens in nydusd", "newTokens"),
+      row("plugin executions", "pluginExecutions"),
+      row("newest credential in every mount", "allNewest"),
+    ]));
+    this.#print(summary.ok ? "ok: no read failed with the agent" : "FAILED");
+  }
+
+  #print(text: string): void {
+    if (this.#options.output === "text") this.#context.host.out(`${text}\n`);
+  }
+
+  async #until(ms: number, condition: () => Promise<boolean>): Promise<boolean> {
+    const { clock } = this.#context;
+    for (const untilMs = clock.monotonicMs() + ms; !await condition();) {
+      if (clock.monotonicMs() > untilMs) return false;
+      await clock.sleep(50, { signal: this.#signal });
+    }
+    return true;
+  }
+
+  async #get(path: string): Promise<Response | undefined> {
+    using deadline = new Deadline(ANSWER_WITHIN_MS);
+    try {
+      const { signal } = deadline;
+      const response = await fetch(`http://127.0.0.1:${this.#port}${path}`, { signal });
+      return new Response(await response.text(), response);
+    } catch {
+      return undefined;
+    }
+  }
+}
+
+/** What was measured on one node. */
+interface SideResult {
+  readonly readsTried: number;
+  readonly readsFailed: number;
+  readonly newTokens: number;
+  readonly pluginExecutions: number;
+  readonly allNewest: boolean;
 }
 
 /** Result of the demo; the JSON output. */
-interface DemoSummary {
-  readonly withoutAgent: Readonly<Counts>;
-  readonly withAgent: Readonly<Counts>;
+interface Summary {
+  readonly withAgent: SideResult;
+  readonly withoutAgent: SideResult & { readonly firstFailureAfterMs?: number };
   readonly rotations: number;
   readonly tokenExpiries: number;
-  readonly renewals: number;
-  readonly pluginExecutions: number;
-  readonly allNewest: boolean;
   readonly ok: boolean;
 }
 
-const TOKEN_LIFETIME_MS = 4_000;
-const WITHOUT_MS = 6_000;
-const WITH_MS = 13_000;
-const READ_EVERY_MS = 250;
-const OVERLAP_MS = 3_000;
-const READY_WITHIN_MS = 15_000;
-const COMPLETE_AFTER_MS = 3_000;
-const ANSWER_WITHIN_MS = 2_000;
-
-async function runDemo(options: DemoRun): Promise<number> {
-  const screen = new Screen(options);
-  screen.print(
-    "A simulated node: 3 nydusd, 5 mounts, tokens with a lifetime of 4 s, and a password in a",
-  );
-  screen.print("docker configuration. Every mount is read four times per second.\n");
-  const withoutAgent = await withNode(options, (node) => readWithoutAgent(node, options, screen));
-  const { log, ...result } = await withNode(
-    options,
-    (node) => readWithAgent(node, options, screen),
-  );
-  const ok = result.withAgent.readsFailed === 0 && result.allNewest;
-  const summary: DemoSummary = { withoutAgent, ...result, ok };
-  screen.end(summary);
-  if (!ok && log !== "") screen.print(`Last lines of the agent's log:\n${log}`);
-  return ok ? 0 : 1;
-}
-
-async function withNode<T>(options: DemoRun, work: (node: SimNode) => Promise<T>): Promise<T> {
-  await using node = SimNode.start({
-    selfCommand: options.selfCommand,
-    pollMs: 500,
-    plugin: { lifetimeMs: TOKEN_LIFETIME_MS, cacheDuration: "2s" },
-  });
-  const app = `${node.tokenRegistry.host}/shop/app:v1`;
-  const web = `${node.tokenRegistry.host}/shop/web:v1`;
-  const base = `${node.passwordRegistry.host}/base/os:12`;
-  await node.addDaemon({ id: "daemon-1", mode: "dedicated", images: [app] });
-  await node.addDaemon({ id: "daemon-2", mode: "dedicated", images: [base], version: "2.4.1" });
-  await node.addDaemon({ id: "daemon-3", mode: "shared", images: [app, web, base] });
-  return await work(node);
-}
-
-async function readWithoutAgent(
-  node: SimNode,
-  options: DemoRun,
-  screen: Screen,
-): Promise<Counts> {
-  screen.print("Without the agent:");
-  const counts: Counts = { readsTried: 0, readsFailed: 0 };
-  await readFor(WITHOUT_MS, node, options, counts, screen, () => {});
-  screen.print(
-    `  ${counts.readsFailed} of ${counts.readsTried} reads failed; the first after ` +
-      `${((counts.firstFailureAfterMs ?? 0) / 1000).toFixed(1)} s.\n`,
-  );
-  return counts;
-}
-
-async function readWithAgent(node: SimNode, options: DemoRun, screen: Screen) {
-  const { selfCommand } = options;
-  const port = freePort();
-  const configPath = join(node.dir, "agent.toml");
-  await Deno.writeTextFile(configPath, agentConfig(node, port), { mode: 0o600 });
-  const agent = startCompanion(
-    [...selfCommand, "run", "--config", configPath],
-    join(node.dir, "agent.log"),
-  );
-  const found = await readWhileRunning(agent, port, node, options, screen);
-  // The log is complete now that the agent has exited.
-  return { ...found, log: (await agent.log()).trimEnd().split("\n").slice(-15).join("\n") };
-}
-
-async function readWhileRunning(
-  agent: ReturnType<typeof startCompanion>,
-  port: number,
-  node: SimNode,
-  options: DemoRun,
-  screen: Screen,
-) {
-  await using _ended = agent;
-  const { clock, signal } = options;
-  const pulls = node.pluginExecutions();
-  screen.print("With the agent:");
-  const counts: Counts = { readsTried: 0, readsFailed: 0 };
-  await untilReady(port, options);
-  let rotations = 0;
-  await readFor(WITH_MS, node, options, counts, screen, (elapsedMs) => {
-    if (rotations === 0 && elapsedMs > WITH_MS / 2) {
-      rotations++;
-      node.rotatePassword("second", OVERLAP_MS);
-      screen.print("  the password in the docker configuration is rotated");
-    }
-  });
-  const deadlineMs = clock.monotonicMs() + COMPLETE_AFTER_MS;
-  let allNewest = await node.allNewest();
-  while (!allNewest && clock.monotonicMs() < deadlineMs) {
-    await clock.sleep(50, { signal });
-    allNewest = await node.allNewest();
-  }
-  return {
-    withAgent: counts,
-    rotations,
-    tokenExpiries: Math.floor(WITH_MS / TOKEN_LIFETIME_MS),
-    renewals: await renewals(port),
-    pluginExecutions: node.pluginExecutions() - pulls,
-    allNewest,
-  };
-}
-
-async function readFor(
-  ms: number,
-  node: SimNode,
-  { clock, signal }: DemoRun,
-  counts: Counts,
-  screen: Screen,
-  onRound: (elapsedMs: number) => void,
-): Promise<void> {
-  const startedMs = clock.monotonicMs();
-  for (let elapsedMs = 0; elapsedMs < ms; elapsedMs = clock.monotonicMs() - startedMs) {
-    onRound(elapsedMs);
-    const reads = await node.readAll();
-    counts.readsTried += reads.length;
-    const failed = reads.filter(({ ok }) => !ok).length;
-    counts.readsFailed += failed;
-    if (failed > 0) counts.firstFailureAfterMs ??= Math.round(elapsedMs);
-    screen.show(elapsedMs, reads, counts);
-    await clock.sleep(READ_EVERY_MS, { signal });
-  }
-  screen.leave();
+function tail(log: string): string {
+  return log.trimEnd().split("\n").slice(-15).join("\n");
 }
 
 function agentConfig(node: SimNode, port: number): string {
@@ -209,101 +377,6 @@ function agentConfig(node: SimNode, port: number): string {
     'socket = "off"',
     "",
   ].join("\n");
-}
-
-async function untilReady(port: number, { clock, signal }: DemoRun): Promise<void> {
-  const deadlineMs = clock.monotonicMs() + READY_WITHIN_MS;
-  while (clock.monotonicMs() < deadlineMs) {
-    if ((await get(port, "/readyz"))?.ok) return;
-    await clock.sleep(50, { signal });
-  }
-}
-
-async function get(port: number, path: string): Promise<Response | undefined> {
-  using deadline = new Deadline(ANSWER_WITHIN_MS);
-  try {
-    const { signal } = deadline;
-    const response = await fetch(`http://127.0.0.1:${port}${path}`, { signal });
-    return new Response(await response.text(), response);
-  } catch {
-    return undefined;
-  }
-}
-
-async function renewals(port: number): Promise<number> {
-  const text = await (await get(port, "/metrics"))?.text() ?? "";
-  return [...text.matchAll(/^snapshotter_credential_renewals_total\{[^}]*success[^}]*\} (\d+)/gm)]
-    .reduce((sum, [, count]) => sum + Number(count), 0);
-}
-
-/** Prints a live table in a terminal, one line per second in a pipe, only the result as JSON. */
-class Screen {
-  readonly #options: DemoRun;
-  #lines = 0;
-  #reportedAtMs = -Infinity;
-
-  constructor(options: DemoRun) {
-    this.#options = options;
-  }
-
-  print(text: string): void {
-    if (this.#options.output === "text") this.#options.write(`${text}\n`);
-  }
-
-  show(elapsedMs: number, reads: readonly NodeRead[], counts: Counts): void {
-    if (this.#options.output !== "text") return;
-    const { readsTried, readsFailed } = counts;
-    const head = `  ${
-      (elapsedMs / 1000).toFixed(1).padStart(4)
-    } s  ${readsTried} reads, ${readsFailed} failed`;
-    if (!this.#options.isTerminal) {
-      if (elapsedMs - this.#reportedAtMs < 1_000) return;
-      this.#reportedAtMs = elapsedMs;
-      const bad = reads.filter(({ ok }) => !ok).map((r) => `${r.daemonId}/${r.snapshotId}`);
-      return this.print(bad.length === 0 ? head : `${head}; rejected: ${bad.join(", ")}`);
-    }
-    const rows = reads.map(({ daemonId, snapshotId, image, ok, status }) => [
-      " ",
-      daemonId,
-      snapshotId,
-      image,
-      this.#mark(ok, status),
-    ]);
-    const text = `${head}\n${alignColumns(rows)}`;
-    const back = this.#lines === 0 ? "" : `\x1b[${this.#lines}A\x1b[J`;
-    this.#options.write(back + text);
-    this.#lines = text.split("\n").length - 1;
-  }
-
-  /** Continues below the table. */
-  leave(): void {
-    this.#lines = 0;
-    this.#reportedAtMs = -Infinity;
-  }
-
-  end(summary: DemoSummary): void {
-    if (this.#options.output === "json") {
-      return this.#options.write(`${JSON.stringify(summary, null, 2)}\n`);
-    }
-    const { withoutAgent, withAgent } = summary;
-    this.print("");
-    this.print(alignColumns([
-      ["", "without", "with the agent"],
-      ["reads tried", String(withoutAgent.readsTried), String(withAgent.readsTried)],
-      ["reads failed", String(withoutAgent.readsFailed), String(withAgent.readsFailed)],
-      ["password rotations", "0", String(summary.rotations)],
-      ["token lifetimes passed", "1", String(summary.tokenExpiries)],
-      ["renewals", "0", String(summary.renewals)],
-      ["plugin executions", "0", String(summary.pluginExecutions)],
-      ["newest credential in every mount", "no", summary.allNewest ? "yes" : "no"],
-    ]));
-    this.print(summary.ok ? "ok: no read failed with the agent" : "FAILED");
-  }
-
-  #mark(ok: boolean, status: number): string {
-    const text = ok ? "read" : `rejected (${status})`;
-    return this.#options.color ? `\x1b[${ok ? 32 : 31}m${text}\x1b[0m` : text;
-  }
 }
 
 /** A child process that runs in the background and writes its standard error to a file. */

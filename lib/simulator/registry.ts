@@ -95,6 +95,12 @@ export class SimRegistry implements AsyncDisposable {
     return (issued.findLast(serves) ?? issued.at(-1))?.pair;
   }
 
+  /** Unix time (ms) until which it accepts a pair `user:password`; 0 if it never did. */
+  expiresAtMs(pair: string): number {
+    return this.#passwords.get(pair) ??
+      this.#issued().findLast((token) => token.pair === pair)?.untilMs ?? 0;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#server.shutdown();
   }
@@ -135,9 +141,7 @@ export class SimRegistry implements AsyncDisposable {
   }
 
   #judgePair(pair: string, repository: string): Verdict {
-    const untilMs = this.#passwords.get(pair) ??
-      this.#issued().findLast((token) => token.pair === pair)?.untilMs ?? 0;
-    if (Date.now() >= untilMs) return "refused";
+    if (Date.now() >= this.expiresAtMs(pair)) return "refused";
     return this.#isForbidden(pair, repository) ? "forbidden" : "accepted";
   }
 

@@ -308,7 +308,11 @@ function writePrivate(path: string, text: string): void {
   Deno.writeTextFileSync(path, text, { mode: 0o600 });
 }
 
-/** Returns a configuration file of the snapshotter, with fields that a rewrite must keep. */
+/**
+ * Returns a configuration file of the snapshotter, with fields that a rewrite must keep: with mirrors
+ * that of nydus-snapshotter before 0.15.16, else that of later versions, which write a mirror as the
+ * host.
+ */
 function configText(id: string, where: SimBackend, auth: string): string {
   const { host = "", repo = "", mirrors, proxyUrl } = where;
   const backend = {
@@ -332,5 +336,9 @@ function configText(id: string, where: SimBackend, auth: string): string {
     mode: "direct",
     digest_validate: false,
     amplify_io: 0,
+    ...(mirrors === undefined && {
+      fs_prefetch: { enable: true, prefetch_all: false, stream_prefetch: true },
+      id_mapping: [0, 100_000, 65_536],
+    }),
   });
 }

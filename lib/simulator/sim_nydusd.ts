@@ -95,6 +95,10 @@ export class SimNydusd {
   }
 
   handle(request: RawRequest): RawAnswer {
+    if (this.#spec.version.startsWith("3.")) {
+      const isKnown = request.path === "/metrics" || request.path === "/trace";
+      return isKnown ? { status: 200, body: "" } : NO_ROUTE;
+    }
     switch (request.path) {
       case "/api/v1/daemon":
         return this.#daemon(request);

@@ -6,7 +6,12 @@ import {
   type ProviderOutcome,
   type Resolution,
 } from "../../lib/model/mod.ts";
-import { MountRecords, Renewals, Selections } from "../../lib/reconciler/mod.ts";
+import {
+  MountRecords,
+  type ReconcileStages,
+  Renewals,
+  Selections,
+} from "../../lib/reconciler/mod.ts";
 import { Backoff } from "../../lib/model/mod.ts";
 import { CredentialStore } from "../../lib/credentials/mod.ts";
 import type { TokenShape } from "./shapes.ts";
@@ -64,15 +69,13 @@ export class FleetNode {
     this.#store = new CredentialStore({ settings, seed: `machine-${index}`, random });
     this.#backoff = new Backoff({ clock, random });
     const observer = { notify() {} };
-    const none = { selector: undefined, mounts: { of: () => [] }, records: new MountRecords() };
-    this.#renewals = new Renewals({
-      store: this.#store,
-      selections: new Selections({ ...none, observer, clock }),
-      resolver: () => ({ resolve: (request) => Promise.resolve(this.#resolve(request)) }),
-      observer,
-      clock,
-      onCompleted: () => {},
-    });
+    const mounts = { of: () => [] };
+    const selections = new Selections({ mounts, records: new MountRecords(), observer, clock });
+    const resolver: ReconcileStages["resolver"] = {
+      resolve: (request) => Promise.resolve(this.#resolve(request)),
+    };
+    const context = { store: this.#store, observer, clock, stages: () => ({ resolver }) };
+    this.#renewals = new Renewals(context, selections, () => {});
   }
 
   /** Renews due entries; returns the time of the next renewal (ms since the start). */

@@ -7,7 +7,7 @@ import { type AgentProcess, command, freePort, pause, simNode } from "./stage.ts
 import { callOnce, criProxyStage, echoOn, readExactly, writeAll } from "./cri_proxy_stage.ts";
 
 /** Number of restarts, and of kills. */
-const RESTARTS = Number(Deno.env.get("NYDUS_AUTH_AGENT_CRI_PROXY_RESTARTS") ?? "20");
+const RESTARTS = Number(Deno.env.get("NYDUS_AUTH_AGENT_CRI_PROXY_RESTARTS") ?? "3");
 /** A kubelet calls every 20 seconds. */
 const CALL_EVERY_MS = 50;
 

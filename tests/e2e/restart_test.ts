@@ -6,7 +6,7 @@ import { criProxyStage, memoryFolder, pullThrough } from "./cri_proxy_stage.ts";
 import { AgentProcess, pause, simNode } from "./stage.ts";
 
 /** Number of kills. */
-const KILLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_KILLS") ?? "8");
+const KILLS = Number(Deno.env.get("NYDUS_AUTH_AGENT_KILLS") ?? "6");
 
 async function threeDaemons(node: SimNode): Promise<void> {
   const host = node.tokenRegistry.host;

@@ -3,12 +3,14 @@ import type { AgentStatus } from "../../lib/model/mod.ts";
 import { SimNode, type SimNodeOptions } from "../../lib/simulator/mod.ts";
 import { containsSecret } from "../canary/detector.ts";
 
-const MAIN = new URL("../../main.ts", import.meta.url).pathname;
+const CONFIG = new URL("../../deno.json", import.meta.url).pathname;
+/** The agent's main module: a bundle if `scripts/test.ts` has made one. */
+const MAIN = Deno.env.get("NYDUS_TEST_MAIN") ?? new URL("../../main.ts", import.meta.url).pathname;
 /** The compiled binary, if the tests run against it. */
 const BINARY = Deno.env.get("NYDUS_AUTH_AGENT_BINARY");
 /** The command that runs the agent's program. */
 export const PROGRAM: readonly string[] = BINARY === undefined
-  ? [Deno.execPath(), "run", "-A", "--quiet", "--no-check", MAIN]
+  ? [Deno.execPath(), "run", "-A", "--quiet", "--no-check", "--config", CONFIG, MAIN]
   : [BINARY];
 
 /** Exit code and output of a command. */

@@ -1,6 +1,7 @@
 /** Verifies the campaign itself: it must fail for each deliberately broken agent. */
 import { deepEqual, match } from "node:assert/strict";
 import { join } from "@std/path";
+import { Semaphore } from "../../lib/model/mod.ts";
 import { campaignOn, type Row } from "./campaign.ts";
 import { FAULTS } from "./faults.ts";
 import { IDLE_FAULT } from "./plugin_faults.ts";
@@ -67,18 +68,29 @@ async function rowsOf(defect: string, names: readonly string[]): Promise<readonl
   }
 }
 
-for (const { defect, fault, breach } of BROKEN) {
-  Deno.test(`campaign: fails when the agent has the defect "${defect}"`, async () => {
-    const [row] = await rowsOf(defect, [fault]);
+/** Stages that run at a time: most of a campaign is waiting. */
+const semaphore = new Semaphore(3);
+/** Sanitizers do not apply to concurrent steps. */
+const CONCURRENT = { sanitizeOps: false, sanitizeResources: false, sanitizeExit: false };
+
+Deno.test("campaign: fails for each defect of the agent, and passes without a defect", async (t) => {
+  const failsFor = ({ defect, fault, breach }: Expected) => async () => {
+    const [row] = await semaphore.run(() => rowsOf(defect, [fault]));
     deepEqual(row?.result, "failed", JSON.stringify(row));
     match(row?.breaches.join("; ") ?? "", breach);
-  });
-}
-
-Deno.test("campaign: passes when the agent has no defect", async () => {
-  const rows = await rowsOf("none", BROKEN.map(({ fault }) => fault));
-  deepEqual(
-    rows.map(({ name, breaches }) => [name, ...breaches].join(": ")),
-    rows.map(({ name }) => name),
-  );
+  };
+  const passes = async () => {
+    const rows = await semaphore.run(() => rowsOf("none", BROKEN.map(({ fault }) => fault)));
+    deepEqual(
+      rows.map(({ name, breaches }) => [name, ...breaches].join(": ")),
+      rows.map(({ name }) => name),
+    );
+  };
+  const steps = [
+    t.step({ name: "no defect", fn: passes, ...CONCURRENT }),
+    ...BROKEN.map((expected) =>
+      t.step({ name: expected.defect, fn: failsFor(expected), ...CONCURRENT })
+    ),
+  ];
+  deepEqual((await Promise.all(steps)).includes(false), false);
 });

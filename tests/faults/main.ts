@@ -5,6 +5,7 @@
  * --seed N      seed of the order (default: random; printed first)
  * --faults A,B  only faults whose names contain one of these words
  * --rounds N    how often to inject each fault (default 1)
+ * --shard I/N   only every Nth fault, from the Ith on: shards run in parallel
  */
 import { parseArgs } from "node:util";
 import { type Row, runCampaign, seeded, shuffled } from "./campaign.ts";
@@ -19,6 +20,7 @@ const { values } = parseArgs({
     seed: { type: "string", default: String(Math.floor(Math.random() * 1e6)) },
     faults: { type: "string", default: "" },
     rounds: { type: "string", default: "1" },
+    shard: { type: "string", default: "1/1" },
   },
 });
 const seed = Number(values.seed);
@@ -26,12 +28,16 @@ const words = values.faults.split(",").filter((word) => word !== "");
 const chosen = FAULTS.filter(({ name }) =>
   words.length === 0 || words.some((word) => name.includes(word))
 );
-if (!Number.isInteger(seed) || chosen.length === 0 || !(Number(values.rounds) >= 1)) {
-  print("test:faults: no fault matches, or --seed or --rounds is not a valid number");
+const [shard = NaN, shards = NaN] = values.shard.split("/").map(Number);
+const isValid = Number.isInteger(seed) && Number(values.rounds) >= 1 && 1 <= shard &&
+  shard <= shards;
+if (!isValid || chosen.length === 0) {
+  print("test:faults: no fault matches, or --seed, --rounds or --shard is not valid");
   Deno.exit(2);
 }
 const random = seeded(seed);
-const faults = Array.from({ length: Number(values.rounds) }, () => shuffled(chosen, random)).flat();
+const faults = Array.from({ length: Number(values.rounds) }, () => shuffled(chosen, random)).flat()
+  .filter((_, i) => i % shards === shard - 1);
 print(`seed ${seed}, ${faults.length} faults`);
 
 function printRow({ name, result, recoveredMs, readsFailed, breaches }: Row): void {

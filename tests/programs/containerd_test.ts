@@ -1,6 +1,6 @@
 /**
- * Tests the CRI proxy of a running agent with Debian's containerd and docker-registry and a gRPC client
- * on Node. `.ci/run` installs them; the tests are ignored without them.
+ * Tests the CRI proxy of a running agent with Debian's containerd and docker-registry a gRPC client on
+ * Node, and crictl. `.ci/run` installs them; the tests are ignored without them.
  */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { pause } from "../e2e/stage.ts";
@@ -35,10 +35,14 @@ interface Stage extends CriProxyStage {
   restart(meanwhile: () => Promise<void>): Promise<void>;
 }
 
-function program(name: string, run: (stage: Stage) => Promise<void>): void {
+const HAS_CRICTL = await new Deno.Command("crictl", { args: ["--version"], stdout: "null" })
+  .output()
+  .then(({ success }) => success, () => false);
+
+function program(name: string, run: (stage: Stage) => Promise<void>, hasMore = true): void {
   Deno.test({
     name: `CRI proxy with containerd: ${name}`,
-    ignore: GRPC_MODULES === undefined,
+    ignore: GRPC_MODULES === undefined || !hasMore,
     async fn() {
       const dir = await Deno.makeTempDir({ prefix: "containerd-" });
       await using stack = new AsyncDisposableStack();
@@ -163,6 +167,33 @@ program("uses the credential of a pull when a mount appears later", async (stage
   equal(images.find(({ image }) => image === small)?.provider, "cri");
   await agent[Symbol.asyncDispose]();
 });
+
+program("serves crictl, and uses the credential of its pull", async (stage) => {
+  const { small, link, upstream, start, run } = stage;
+  const agent = await start();
+  ok(await Deno.readLink(link) !== upstream);
+  const crictl = async (socket: string, ...args: readonly string[]) => {
+    const endpoint = `unix://${socket}`;
+    const { code, stdout, stderr } = await new Deno.Command("crictl", {
+      args: ["--image-endpoint", endpoint, "--runtime-endpoint", endpoint, ...args],
+    }).output();
+    return { code, text: new TextDecoder().decode(code === 0 ? stdout : stderr) };
+  };
+  const wrong = await crictl(link, "pull", "--creds", `${USER}:wrong`, small);
+  equal(wrong.code, 1);
+  match(wrong.text, /401/);
+  const pulled = await crictl(link, "pull", "--creds", `${USER}:${PASSWORD}`, small);
+  equal(pulled.code, 0, pulled.text);
+  equal((await run("get", small)).code, 0);
+  for (const args of [["version"], ["images", "-o", "json"], ["inspecti", small], ["info"]]) {
+    const through = await crictl(link, ...args);
+    equal(through.code, 0, through.text);
+    deepEqual(through, await crictl(upstream, ...args), args.join(" "));
+  }
+  equal((await crictl(link, "rmi", small)).code, 0);
+  await agent.until("the removal", async () => (await run("get", small)).code !== 0);
+  await agent[Symbol.asyncDispose]();
+}, HAS_CRICTL);
 
 program("fails only calls in flight when the agent is killed repeatedly", async (stage) => {
   const { small, host, direct, link, upstream, kill } = stage;

@@ -2,8 +2,8 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { asset, type AssetName, assetNames } from "../../../lib/assets/mod.ts";
 import { install, type InstallOptions, type InstallPorts } from "../../../lib/cli/install.ts";
 import { uninstall } from "../../../lib/cli/uninstall.ts";
-import { systemInstallFiles } from "../../../lib/platform/install_files.ts";
-import { AgentError, type InstallFiles, type ProcessResult } from "../../../lib/model/mod.ts";
+import { type InstallFiles, systemInstallFiles } from "../../../lib/platform/install_files.ts";
+import { AgentError, type ProcessResult } from "../../../lib/model/mod.ts";
 
 const PROGRAM_BYTES = "#!/bin/sh\nexit 0\n";
 const DONE: ProcessResult = { kind: "exited", code: 0, stdout: "", stderr: "" };

@@ -114,6 +114,37 @@ Deno.test("CredentialStore: ensure returns false when the store is full", () => 
   strictEqual(put(store, candidate("a"), T0), "new");
 });
 
+Deno.test("CredentialStore: stores and adopts nothing new when it is full", () => {
+  const store = newStore(1);
+  strictEqual(put(store, candidate("a"), T0), "new");
+  const other = parseImageReference("registry.example.com/team/other:v1");
+  const renewal = { provider: "kubelet", candidates: [candidate("b")] } as const;
+  strictEqual(store.put(other, renewal, T0), "same");
+  strictEqual(store.adopt(other, candidate("b"), T0), false);
+  strictEqual(store.size, 1);
+  strictEqual(put(store, candidate("c"), T0), "new", "a known image is updated");
+});
+
+Deno.test("CredentialStore: evicts no mounted entry early when the wall clock was set back", () => {
+  const store = newStore();
+  store.ensure(IMAGE, T0);
+  const none = new Set<string>();
+  deepStrictEqual(store.evict(none, T0, MINUTE), []);
+  deepStrictEqual(store.evict(none, T0 - 60 * MINUTE, MINUTE), [], "the clock was set back");
+  deepStrictEqual(store.evict(none, T0 - 59 * MINUTE, MINUTE).length, 1);
+});
+
+Deno.test("CredentialStore: nextDueAtMs leaves out renewals in flight", () => {
+  const store = newStore();
+  strictEqual(store.nextDueAtMs(), undefined);
+  store.ensure(IMAGE, T0);
+  const other = parseImageReference("registry.example.com/team/other:v1");
+  store.ensure(other, T0 + MINUTE);
+  strictEqual(store.nextDueAtMs(), T0);
+  strictEqual(store.nextDueAtMs(new Set([IMAGE.text])), T0 + MINUTE);
+  strictEqual(store.nextDueAtMs(new Set([IMAGE.text, other.text])), undefined);
+});
+
 Deno.test("CredentialStore: due is sorted by expiry, and includes everything after the clock was set back", () => {
   const store = newStore();
   const other = parseImageReference("registry.example.com/other:v1");

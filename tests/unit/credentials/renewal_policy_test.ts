@@ -30,8 +30,6 @@ interface Source {
   readonly lifetimeMs?: number;
   readonly refreshAfterMs?: number;
   readonly jitter: number;
-  /** Whether credentials have a generation, as in the store. */
-  readonly counted?: boolean;
   readonly down: (atMs: number) => boolean;
 }
 
@@ -39,10 +37,8 @@ interface Source {
 function simulate(source: Source, settings: RenewalSettings, untilMs: number, seed: number) {
   const random = new FakeRandom(seed);
   const requests: { readonly atMs: number; readonly ok: boolean; readonly endMs?: number }[] = [];
-  let generation = 0;
   const issue = (atMs: number): Lifetime =>
     lifetime({
-      ...(source.counted && { generation: generation++ }),
       firstSeenAtMs: atMs,
       fetchedAtMs: atMs,
       jitter: source.jitter,
@@ -79,14 +75,13 @@ const lifetimes = fc.record({
   lifetimeMs: fc.option(fc.integer({ min: 4 * SECOND, max: 48 * HOUR }), { nil: undefined }),
   refreshAfterMs: fc.option(fc.integer({ min: 0, max: 48 * HOUR }), { nil: undefined }),
   jitter: fc.double({ min: 0, max: 0.999, noNaN: true }),
-  counted: fc.boolean(),
   leadTimeMs: fc.oneof(fc.constant("auto" as const), fc.integer({ min: 0, max: 72 * HOUR })),
   seed: fc.integer(),
 });
 
 Deno.test("nextAttemptAtMs: makes at most two requests per lifetime while no request fails", () => {
   fc.assert(
-    fc.property(lifetimes, ({ lifetimeMs, refreshAfterMs, jitter, counted, leadTimeMs, seed }) => {
+    fc.property(lifetimes, ({ lifetimeMs, refreshAfterMs, jitter, leadTimeMs, seed }) => {
       const settings = { leadTimeMs, refreshIntervalMs: 4 * MINUTE };
       const refreshMs = refreshAfterMs !== undefined && refreshAfterMs >= SECOND
         ? refreshAfterMs
@@ -94,7 +89,7 @@ Deno.test("nextAttemptAtMs: makes at most two requests per lifetime while no req
       const governing = Math.min(lifetimeMs ?? Infinity, refreshMs);
       const span = governing === Infinity ? settings.refreshIntervalMs : governing;
       const requests = simulate(
-        { jitter, counted, down: () => false, ...defined({ lifetimeMs, refreshAfterMs }) },
+        { jitter, down: () => false, ...defined({ lifetimeMs, refreshAfterMs }) },
         settings,
         T0 + span * 20,
         seed,
@@ -122,7 +117,7 @@ Deno.test("nextAttemptAtMs: misses no possible renewal in any sequence of outage
     fc.property(
       lifetimes,
       outages,
-      ({ lifetimeMs, refreshAfterMs, jitter, counted, leadTimeMs, seed }, downs) => {
+      ({ lifetimeMs, refreshAfterMs, jitter, leadTimeMs, seed }, downs) => {
         if (lifetimeMs === undefined || lifetimeMs > 6 * HOUR) return;
         const down = (atMs: number) =>
           downs.some(({ from, span }) => {
@@ -130,7 +125,7 @@ Deno.test("nextAttemptAtMs: misses no possible renewal in any sequence of outage
             return at >= from && at < from + span;
           });
         const settings = { leadTimeMs, refreshIntervalMs: 4 * MINUTE };
-        const source = { lifetimeMs, jitter, counted, down, ...defined({ refreshAfterMs }) };
+        const source = { lifetimeMs, jitter, down, ...defined({ refreshAfterMs }) };
         const requests = simulate(source, settings, T0 + lifetimeMs * 12, seed);
         let endMs = T0 + lifetimeMs;
         let lastRequestMs = T0;
@@ -152,11 +147,10 @@ Deno.test("nextAttemptAtMs: misses no possible renewal in any sequence of outage
 
 Deno.test("nextAttemptAtMs: keeps a minimum interval between attempts while a source is down", () => {
   fc.assert(
-    fc.property(lifetimes, ({ lifetimeMs, refreshAfterMs, jitter, counted, leadTimeMs, seed }) => {
+    fc.property(lifetimes, ({ lifetimeMs, refreshAfterMs, jitter, leadTimeMs, seed }) => {
       const settings = { leadTimeMs, refreshIntervalMs: 4 * MINUTE };
       const source = {
         jitter,
-        counted,
         down: () => true,
         ...defined({ lifetimeMs, refreshAfterMs }),
       };
@@ -263,4 +257,86 @@ Deno.test("jitterFor: differs between nodes, is constant over restarts, and is e
   const buckets = new Array(10).fill(0);
   for (let i = 0; i < 10_000; i++) buckets[Math.floor(jitterFor(`node-${i}`, "kubelet") * 10)]++;
   for (const count of buckets) ok(count > 850 && count < 1150, `uneven: ${buckets}`);
+});
+
+Deno.test("dueAtMs: is early by the jitter, at most to half of the lifetime", () => {
+  const day = { expiresAtMs: T0 + 12 * HOUR };
+  const hour = { ...AUTO, leadTimeMs: HOUR };
+  const table: readonly (readonly [Partial<Lifetime>, RenewalSettings, hours: number])[] = [
+    [{ ...day }, AUTO, 8],
+    [{ ...day, jitter: 0.5 }, AUTO, 7],
+    [{ ...day, jitter: 1 }, AUTO, 6],
+    [{ ...day }, hour, 10.8], // not in the mandatory window
+    [{ ...day, jitter: 0.5 }, hour, 8.4],
+    [{ ...day, jitter: 1 }, { ...AUTO, leadTimeMs: 24 * HOUR }, 6],
+    [{ ...day, refreshAtMs: T0 + 10 * HOUR, jitter: 0.5 }, AUTO, 7],
+    [{ ...day, refreshAtMs: T0 + 6 * HOUR, jitter: 0.5 }, AUTO, 4.5],
+    [{ refreshAtMs: T0 + 10 * HOUR }, AUTO, 9],
+    [{ refreshAtMs: T0 + 10 * HOUR, jitter: 0.5 }, AUTO, 7],
+    [{ jitter: 1 }, { ...AUTO, refreshIntervalMs: HOUR }, 0.55],
+  ];
+  for (const [change, settings, hours] of table) {
+    const due = ((dueAtMs(lifetime(change), settings) ?? 0) - T0) / HOUR;
+    ok(Math.abs(due - hours) < 0.001, `${JSON.stringify(change)}: ${due}, not ${hours}`);
+  }
+});
+
+Deno.test("nextAttemptAtMs: spaces retries by the window of the last attempt", () => {
+  const expiry = T0 + 2 * HOUR; // advisory from 80 min on, mandatory from 108 min on
+  const table: readonly (readonly [
+    lastMs: number,
+    unproductive: number,
+    jitter: number,
+    retryAfterMs: number,
+    wantedMs: number,
+  ])[] = [
+    [T0 + 80 * MINUTE, 1, 1, 0, SECOND],
+    [T0 + 80 * MINUTE, 1, 0, 0, SECOND / 2],
+    [T0 + 80 * MINUTE, 3, 1, 0, 4 * SECOND],
+    [T0 + 80 * MINUTE, 30, 1, 0, 10 * MINUTE], // a quarter of the remaining lifetime
+    [T0 + 80 * MINUTE, 30, 0.1, 0, 90 * SECOND], // a tenth of the longest backoff
+    [T0 + 80 * MINUTE, 1, 1, 20 * MINUTE, 20 * MINUTE],
+    [T0 + 80 * MINUTE, 1, 1, 40 * MINUTE, 28 * MINUTE], // until the mandatory window
+    [expiry - 12 * MINUTE, 30, 1, 0, 10 * SECOND],
+    [expiry - 12 * MINUTE, 1, 1, HOUR, SECOND], // Retry-After does not count any more
+    [expiry - 20 * SECOND, 30, 1, 0, 5 * SECOND],
+    [expiry - 100, 30, 1, 0, 250],
+    [expiry, 30, 1, 0, 30 * SECOND],
+    [expiry, 1, 1, 0, SECOND],
+    [expiry, 1, 0, 0, SECOND / 2],
+    [expiry, 1, 1, 20 * SECOND, 20 * SECOND], // Retry-After after the expiry
+    [expiry, 1, 1, HOUR, 30 * SECOND],
+  ];
+  for (const [lastAtMs, unproductive, jitter, retryAfterMs, wanted] of table) {
+    const attempts = { lastAtMs, unproductive, jitter, retryAtMs: lastAtMs + retryAfterMs };
+    const l = lifetime({ expiresAtMs: expiry });
+    const next = nextAttemptAtMs(l, attempts, lastAtMs, AUTO) ?? 0;
+    strictEqual(
+      Math.round(next - lastAtMs),
+      wanted,
+      `${(lastAtMs - T0) / MINUTE} min, ${unproductive} attempts, jitter ${jitter}`,
+    );
+  }
+});
+
+Deno.test("nextAttemptAtMs: spaces attempts without any credential", () => {
+  const settings = { ...AUTO, refreshIntervalMs: 3 * MINUTE };
+  const table: readonly (readonly [Partial<Attempts>, wantedMs: number])[] = [
+    [{ unproductive: 1, jitter: 1 }, 2 * SECOND],
+    [{ unproductive: 1, jitter: 0 }, SECOND / 2],
+    [{ unproductive: 60, jitter: 1 }, 20 * SECOND],
+    [{ unproductive: 61, jitter: 1 }, 40 * SECOND],
+    [{ unproductive: 80, jitter: 1 }, 3 * MINUTE], // the refresh interval
+    [{ unproductive: 1, jitter: 1, notFound: true }, 5 * SECOND],
+    [{ unproductive: 2, jitter: 1, notFound: true }, 10 * SECOND],
+    [{ unproductive: 1, jitter: 0, notFound: true }, 2.5 * SECOND],
+    [{ unproductive: 1, jitter: 1, retryAtMs: T0 + MINUTE }, MINUTE],
+    [{ unproductive: 1, jitter: 1, retryAtMs: T0 + HOUR }, 5 * MINUTE],
+  ];
+  for (const [change, wanted] of table) {
+    const attempts: Attempts = { ...NONE, lastAtMs: T0, ...change };
+    const next = nextAttemptAtMs(undefined, attempts, T0, settings) ?? 0;
+    strictEqual(next - T0, wanted, JSON.stringify(change));
+  }
+  strictEqual(nextAttemptAtMs(undefined, NONE, T0, settings), T0);
 });

@@ -1,36 +1,39 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import fc from "fast-check";
-import { rewriteConfigText } from "../../../lib/delivery/mod.ts";
-import { type Credential, Secret } from "../../../lib/model/mod.ts";
+import { rewriteConfigText, type UsableCredential } from "../../../lib/delivery/config_text.ts";
+import { consumerOf } from "../../../lib/delivery/consumer.ts";
+import { Secret } from "../../../lib/model/mod.ts";
 
-const BASIC: Credential = { kind: "basic", username: "u", password: new Secret("new") };
-const TOKEN: Credential = { kind: "registry-token", token: new Secret("bearer") };
+const BASIC: UsableCredential = { kind: "basic", username: "u", password: new Secret("new") };
+const TOKEN: UsableCredential = { kind: "registry-token", token: new Secret("bearer") };
+const { sections: FUSE } = consumerOf({ configApi: "supported" }, "fusedev");
+const { sections: FSCACHE } = consumerOf({ configApi: "supported" }, "fscache");
 const AUTH = btoa("u:new");
 const OLD = btoa("u:old");
 
 const fuse = (backend: string) => `{"device":{"backend":{"type":"registry","config":${backend}}}}`;
 
-function rewritten(text: string, credential = BASIC, fill = false): string {
-  const outcome = rewriteConfigText(text, "fusedev", credential, fill);
+function rewritten(text: string, credential: UsableCredential = BASIC, fill = false): string {
+  const outcome = rewriteConfigText(text, FUSE, credential, fill);
   ok(outcome.kind === "changed", outcome.kind);
   return outcome.text;
 }
 
-Deno.test("rewriteConfigText: changes the credential and no other character", () => {
-  const before = `{ "device" : {\n\t"id": "/7", "backend": {"type":"registry", "config": {\n` +
-    `  "retry_limit" : 0, "big": 9007199254740993, "one": 1.0, "exp": 1E400, "\\u0061uth2": "\\/",` +
-    ` "auth": "${OLD}", "unknown": {"auth": "not me"}, "list": [{"auth": 1}, "}"] }}},\n "z": [ ] }`;
+Deno.test("rewriteConfigText: keeps every other field and the digits of numbers", () => {
+  const before = `{"device":{"id":"/7","backend":{"type":"registry","config":{"retry_limit":0,` +
+    `"big":9007199254740993,"one":1.0,"exp":1E400,"auth2":"/","auth":"${OLD}",` +
+    `"unknown":{"auth":"not me"},"list":[{"auth":1},"}"]}}},"z":[]}`;
   strictEqual(rewritten(before), before.replace(OLD, AUTH));
 });
 
 Deno.test("rewriteConfigText: returns unchanged for the same credential", () => {
   const text = fuse(`{"auth":"${AUTH}"}`);
-  strictEqual(rewriteConfigText(text, "fusedev", BASIC, false).kind, "unchanged");
+  strictEqual(rewriteConfigText(text, FUSE, BASIC, false).kind, "unchanged");
 });
 
 Deno.test("rewriteConfigText: adds no credential to a secret-free file unless requested", () => {
   for (const text of [fuse("{}"), fuse('{"host":"h"}'), fuse('{"auth":"","registry_token":""}')]) {
-    strictEqual(rewriteConfigText(text, "fusedev", BASIC, false).kind, "secret-free");
+    strictEqual(rewriteConfigText(text, FUSE, BASIC, false).kind, "secret-free");
     strictEqual(JSON.parse(rewritten(text, BASIC, true)).device.backend.config.auth, AUTH);
   }
 });
@@ -51,16 +54,40 @@ Deno.test("rewriteConfigText: removes the unused form", () => {
 
 Deno.test("rewriteConfigText: finds the credential of fscache, and refuses other documents", () => {
   const fscache = `{"type":"bootstrap","config":{"backend_config":{"auth":"${OLD}"}}}`;
-  const outcome = rewriteConfigText(fscache, "fscache", BASIC, false);
+  const outcome = rewriteConfigText(fscache, FSCACHE, BASIC, false);
   ok(outcome.kind === "changed" && outcome.text === fscache.replace(OLD, AUTH));
   for (
-    const text of ["", "{", "[]", "{}", '{"device":[]}', '{"device":{"backend":{"config":3}}}']
+    const text of [
+      "",
+      "{",
+      "[]",
+      "{}",
+      '{"device":[]}',
+      '{"device":{"backend":{"config":"text"}}}',
+      '{"device":{"backend":{"config":null}}}',
+      '{"device":{"backend":{"config":3}}}',
+    ]
   ) {
-    strictEqual(rewriteConfigText(text, "fusedev", BASIC, true).kind, "invalid", text);
+    strictEqual(rewriteConfigText(text, FUSE, BASIC, true).kind, "invalid", text);
   }
 });
 
-Deno.test("rewriteConfigText: sets the last of duplicate keys, which is the effective one", () => {
+Deno.test("rewriteConfigText: a file with both sections is that of the driver", () => {
+  const section = (host: string) => ({ host, auth: OLD });
+  const file = {
+    device: { backend: { config: section("fuse") } },
+    config: { backend_config: section("fscache") },
+  };
+  for (const [sections, host] of [[FUSE, "fuse"], [FSCACHE, "fscache"]] as const) {
+    const outcome = rewriteConfigText(JSON.stringify(file), sections, BASIC, false, host);
+    ok(outcome.kind === "changed", outcome.kind);
+    const { device, config } = JSON.parse(outcome.text);
+    const auths = [device.backend.config.auth, config.backend_config.auth];
+    deepStrictEqual(auths, host === "fuse" ? [AUTH, OLD] : [OLD, AUTH]);
+  }
+});
+
+Deno.test("rewriteConfigText: replaces duplicate keys", () => {
   const text = fuse(`{"auth":"${OLD}","auth":"${OLD}"}`);
   strictEqual(JSON.parse(rewritten(text)).device.backend.config.auth, AUTH);
 });
@@ -88,8 +115,17 @@ Deno.test("rewriteConfigText: changes only the credential in any document", () =
 Deno.test("rewriteConfigText: refuses a file with another host", () => {
   const text = fuse(`{"host":"mirror:5000","auth":"${OLD}"}`);
   for (const host of ["mirror:5000", undefined]) {
-    strictEqual(rewriteConfigText(text, "fusedev", BASIC, false, host).kind, "changed");
+    strictEqual(rewriteConfigText(text, FUSE, BASIC, false, host).kind, "changed");
   }
-  const other = rewriteConfigText(text, "fusedev", BASIC, false, "registry.example.com");
+  const other = rewriteConfigText(text, FUSE, BASIC, false, "registry.example.com");
   ok(other.kind === "invalid" && other.detail.includes("mirror:5000"), other.kind);
+});
+
+Deno.test("rewriteConfigText: refuses a backend other than a registry", () => {
+  for (const type of ["localfs", "oss", "s3", 7, null]) {
+    const fuse = JSON.stringify({ device: { backend: { type, config: { dir: "/x" } } } });
+    strictEqual(rewriteConfigText(fuse, FUSE, BASIC, true).kind, "invalid", String(type));
+    const fscache = JSON.stringify({ config: { backend_type: type, backend_config: {} } });
+    strictEqual(rewriteConfigText(fscache, FSCACHE, BASIC, true).kind, "invalid", String(type));
+  }
 });

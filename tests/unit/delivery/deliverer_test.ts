@@ -1,6 +1,5 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
-import { Deliverer } from "../../../lib/delivery/mod.ts";
-import { IN_USE_DELAYS, inUseDelayMs } from "../../../lib/delivery/versions.ts";
+import { Deliverer, inUseDelayMs } from "../../../lib/delivery/mod.ts";
 import {
   AgentError,
   type Credential,
@@ -79,6 +78,18 @@ Deno.test("Deliverer: compares, puts, reads back, and rewrites the file", async 
   ok(file.text?.includes(btoa("u:new")));
 });
 
+Deno.test("Deliverer: reads the credential of its mount only, before and after", async () => {
+  const { nydusd, deliverer } = stage();
+  const read: unknown[] = [];
+  const readAuths = nydusd.readAuths.bind(nydusd);
+  nydusd.readAuths = (path, options) => {
+    read.push(options?.mountId);
+    return readAuths(path, options);
+  };
+  strictEqual((await deliverer.deliver(order())).kind, "delivered");
+  deepStrictEqual(read, ["/", "/"]);
+});
+
 Deno.test("Deliverer: makes no PUT and no write without a change", async () => {
   const { nydusd, file, deliverer } = stage();
   await deliverer.deliver(order());
@@ -143,12 +154,27 @@ Deno.test("inUseDelayMs: returns the delay of each version", () => {
     ["v2.4.1-rc1", 0],
     ["2.4.2", 5_000],
     ["v2.4.4", 5_000],
-    ["v3.0.0", 5_000],
+    ["v2.10.0", 5_000],
+    ["v3.0.0", undefined],
+    ["v3", undefined],
     ["", 5_000],
   ];
   for (const [version, delay] of table) strictEqual(inUseDelayMs(version), delay, version);
-  for (const { since, source } of IN_USE_DELAYS) {
-    ok(/^v2\.4\.\d.*: [a-z_/]+\.rs/.test(source), `${since.join(".")} names its source`);
+});
+
+Deno.test("Deliverer: writes only the file of a daemon that reads its credential once at start", async () => {
+  const table = [
+    [{ version: "v3" }, "nydusd v3 reads its credential once at start"],
+    [{ version: "v3.1.2", configApi: "unsupported" }, "nydusd v3.1.2 reads its credential"],
+    [{ version: "v2.3.1", configApi: "unsupported" }, "nydusd v2.3.1 has no configuration API"],
+    [{ version: "", configApi: "unsupported" }, "nydusd  has no configuration API"],
+  ] as const;
+  for (const [change, detail] of table) {
+    const { nydusd, deliverer } = stage();
+    const outcome = await deliverer.deliver(order(change));
+    ok(outcome.kind === "file-only" && outcome.detail.startsWith(detail), JSON.stringify(outcome));
+    strictEqual(outcome.file.kind, "written");
+    deepStrictEqual(nydusd.calls, []);
   }
 });
 

@@ -1,5 +1,5 @@
 import { deepEqual, equal } from "node:assert/strict";
-import { Deliverer, rewriteConfigText } from "../../../lib/delivery/mod.ts";
+import { Deliverer } from "../../../lib/delivery/mod.ts";
 import { type Credential, type DeliveryRequest, Secret } from "../../../lib/model/mod.ts";
 import { FakeFiles } from "../../fakes/files.ts";
 import { FakeNydusdApi, registryAuth } from "../../fakes/nydusd_api.ts";
@@ -76,13 +76,4 @@ Deno.test("Deliverer: does not follow links", async () => {
   files.set(PATH, "/etc/passwd", "symlink");
   equal((await deliverer.deliver(order(BASIC))).file.kind, "failed");
   deepEqual(files.writes, []);
-});
-
-Deno.test("rewriteConfigText: refuses a backend other than a registry", () => {
-  for (const type of ["localfs", "oss", "s3", 7, null]) {
-    const fuse = JSON.stringify({ device: { backend: { type, config: { dir: "/x" } } } });
-    equal(rewriteConfigText(fuse, "fusedev", BASIC, true).kind, "invalid", String(type));
-    const fscache = JSON.stringify({ config: { backend_type: type, backend_config: {} } });
-    equal(rewriteConfigText(fscache, "fscache", BASIC, true).kind, "invalid", String(type));
-  }
 });

@@ -116,6 +116,20 @@ Deno.test("Discovery: knows the mounts of a daemon while it is down", async () =
   deepStrictEqual(down.instances, running?.instances);
 });
 
+Deno.test("Discovery: forgets the mounts of a daemon that no source lists any more", async () => {
+  const { discovery, lists, nydusd } = stage();
+  const list = { kind: "ok", value: [listed("d1", [["7", "a:1"]])] } as const;
+  lists(list);
+  await discovery.discover();
+  lists({ kind: "ok", value: [] });
+  await discovery.discover();
+  lists(list);
+  nydusd.fault = () => ({ kind: "timed-out" });
+  const { daemons: [daemon] } = await discovery.discover();
+  strictEqual(daemon?.version, undefined);
+  strictEqual(daemon?.instances[0]?.mountId, undefined);
+});
+
 Deno.test("Discovery: uses the last list while the system API does not answer", async () => {
   const { discovery, lists, files } = stage();
   lists({ kind: "ok", value: [listed("d1", [["7", "a:1"]])] });
@@ -183,23 +197,19 @@ Deno.test("Discovery: an invalid image reference affects only its mount", async 
   ok(daemons[1]?.instances[0]?.image);
 });
 
-Deno.test("Discovery: finds configured daemons by path and by glob", async () => {
+Deno.test("Discovery: finds configured daemons and watches their sockets", async () => {
   const { discovery, files } = stage({
     daemons: [
       { id: "one", socket: "/run/one.sock", ref: "a:1" },
-      { id: "many", socket: "/run/n*/api.sock", ref: "b:1" },
+      { id: "two", socket: "/run/n2/api.sock", ref: "b:1" },
     ],
   });
-  for (const path of ["/run/one.sock", "/run/n1/api.sock", "/run/n2/api.sock"]) {
-    files.texts[path] = "socket";
-  }
+  const sockets = ["/run/n2/api.sock", "/run/one.sock"];
+  for (const path of sockets) files.texts[path] = "socket";
   const { daemons } = await discovery.discover();
-  deepStrictEqual(daemons.map(({ apiSocket }) => apiSocket).sort(), [
-    "/run/n1/api.sock",
-    "/run/n2/api.sock",
-    "/run/one.sock",
-  ]);
-  strictEqual(new Set(daemons.map(({ id }) => id)).size, 3);
+  deepStrictEqual(daemons.map(({ apiSocket }) => apiSocket).sort(), sockets);
+  deepStrictEqual(daemons.map(({ id }) => id), ["one", "two"]);
+  deepStrictEqual(discovery.watchPaths().slice(-2).sort(), sockets);
   ok(daemons.every(({ instances: [i] }) => i?.mountId === "/" && i.configPath === undefined));
 });
 

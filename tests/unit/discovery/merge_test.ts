@@ -7,7 +7,7 @@ import { FakeSnapshotterApi } from "../../fakes/snapshotter_api.ts";
 
 const SOCKET = "/data/socket/d1/api.sock";
 
-function stage(change: Partial<DiscoveryOptions["config"]> = {}, maxParallel?: number) {
+function stage(change: Partial<DiscoveryOptions["config"]> = {}) {
   const files = new FakeFiles();
   const snapshotter = new FakeSnapshotterApi();
   const nydusd = new FakeNydusdApi();
@@ -23,7 +23,6 @@ function stage(change: Partial<DiscoveryOptions["config"]> = {}, maxParallel?: n
     files,
     snapshotterApi: snapshotter,
     nydusdApi: nydusd,
-    ...(maxParallel !== undefined && { maxParallel }),
   });
   return { files, snapshotter, nydusd, discovery };
 }
@@ -190,19 +189,4 @@ Deno.test("Discovery: distinguishes an inaccessible socket from a missing one", 
   const [daemon] = (await discovery.discover()).daemons;
   deepEqual([daemon?.state, daemon?.stateDetail], ["broken", `stat ${SOCKET}: EACCES`]);
   deepEqual(nydusd.calls, []);
-});
-
-Deno.test("Discovery: watchPaths contains no wildcards", () => {
-  const { discovery } = stage({
-    daemons: [
-      { id: "a", socket: "/run/nydus/*/api.sock", ref: "h.io/a:1" },
-      { id: "b", socket: "/run/n*/api.sock", ref: "h.io/a:1" },
-    ],
-  });
-  deepEqual(discovery.watchPaths(), [
-    "/data/socket",
-    "/data/config",
-    "/run/system.sock",
-    "/run/nydus",
-  ]);
 });

@@ -6,19 +6,18 @@
 import { loadAgentConfig } from "../../../lib/config/mod.ts";
 import { redactText } from "../../../lib/observability/redact.ts";
 import { createNydusdApi, createSnapshotterApi } from "../../../lib/platform/mod.ts";
-import { inUseDelayMs, rewriteConfigText } from "../../../lib/delivery/mod.ts";
+import { inUseDelayMs } from "../../../lib/delivery/mod.ts";
+import { rewriteConfigText } from "../../../lib/delivery/config_text.ts";
+import { consumerOf } from "../../../lib/delivery/consumer.ts";
 import { mirrorsOf } from "../../../lib/discovery/approved_hosts.ts";
-import { listRootFolder } from "../../../lib/discovery/root_folder.ts";
-import { expandSocket } from "../../../lib/discovery/listed.ts";
-import { listedBySystemApi } from "../../../lib/discovery/listed.ts";
+import { listedBySystemApi, listRootFolder } from "../../../lib/discovery/listed.ts";
 import {
   decodeRegistryAuth,
   hostOf,
   ImagePattern,
-  isAllowedHost,
-  matchImage,
   parseDurationMs,
   parseImageReference,
+  parseImageTarget,
   printable,
   readBackendOfFile,
   repositoryReference,
@@ -26,7 +25,7 @@ import {
   tokenExpiryOf,
   type UnixHttp,
 } from "../../../lib/model/mod.ts";
-import { parseImageTarget } from "../../../lib/model/image_target.ts";
+import { isAllowedHost } from "../../../lib/observability/app.ts";
 import { credentialsOf, findAuth, parseDockerConfig } from "../../../lib/providers/docker/mod.ts";
 import { readPluginResponse } from "../../../lib/providers/exec_plugin/mod.ts";
 import { readProviderConfig } from "../../../lib/providers/exec_plugin/provider_config.ts";
@@ -54,6 +53,7 @@ export interface TextParser {
 }
 
 const NGINX = parseImageReference("docker.io/library/nginx:1");
+const { sections: SECTIONS } = consumerOf({ configApi: "supported" }, "fusedev");
 const BASIC = { kind: "basic", username: "u", password: new Secret("p") } as const;
 
 function json(text: string): Record<string, unknown> {
@@ -112,10 +112,9 @@ export const TEXT_PARSERS: readonly TextParser[] = [
   refuses("repositoryReference", (text) => repositoryReference(text, text)),
   refuses("parseImageTarget", parseImageTarget),
   refuses("ImagePattern.parse", (text) => ImagePattern.parse(text)),
-  refuses("matchImage", (text) => matchImage(`${text}/x`, text)),
   refuses(
-    "matchImage with wildcards",
-    (text) => matchImage(`*${text}*`, "aaaaaaaaaaaaaaaaaaaaaaaaaaa.io"),
+    "ImagePattern.matches",
+    (text) => ImagePattern.parse(`*${text}*`).matches(parseImageTarget(`${text}.io/x`)),
   ),
   refuses("parseDurationMs", parseDurationMs),
   refuses("decodeRegistryAuth", decodeRegistryAuth),
@@ -159,9 +158,15 @@ export const TEXT_PARSERS: readonly TextParser[] = [
     return readPullSecret({ metadata: { name: "a", namespace: "b" }, data });
   }),
   never("registryOfKey", registryOfKey),
-  never("rewriteConfigText", (text) => rewriteConfigText(text, "fusedev", BASIC, true)),
+  never("rewriteConfigText", (text) => rewriteConfigText(text, SECTIONS, BASIC, true)),
   never("listRootFolder", rootFolder),
-  never("mirrorsOf", mirrorsOf),
+  never("mirrorsOf", (text) => {
+    try {
+      mirrorsOf(text);
+    } catch {
+      // an invalid file
+    }
+  }),
   never("hostOf", (text) => hostOf(text)),
   never("readBackendOfFile", (text) => readBackendOfFile(json(text))),
   never("parseChallenges", parseChallenges),
@@ -169,7 +174,6 @@ export const TEXT_PARSERS: readonly TextParser[] = [
     const answer = { kind: "answered", headers: new Map(), body: new Secret(text) } as const;
     return [200, 400, 403].map((status) => readTokenResponse({ ...answer, status }));
   }),
-  never("expandSocket", (text) => expandSocket(`/run/*${text}*/api.sock`, new FakeFiles())),
   never("isAllowedHost", (text) => isAllowedHost(text, [text, "127.0.0.1"])),
   never("redactText", redactText),
   never("printable", printable),

@@ -33,6 +33,7 @@ Deno.test("endpointOf: returns undefined when nydusd reads from the image's regi
     [APP, { host: "Registry.Example.com" }],
     [APP, { host: "registry.example.com:443", scheme: "https" }],
     [APP, { host: "registry.example.com:80", scheme: "http" }],
+    [parseImageReference("reg.io:80/app:1"), { host: "reg.io:80", scheme: "http" }],
     [HUB, { host: "index.docker.io", repo: "library/nginx" }],
     [HUB, { host: "registry-1.docker.io", repo: "library/nginx" }],
     [HUB, { host: "docker.io" }],

@@ -1,10 +1,5 @@
-import { equal, ok } from "node:assert/strict";
-import {
-  profileOfHost,
-  profileOfPlugin,
-  readRefusal,
-  REGISTRY_PROFILES,
-} from "../../../lib/model/registry_profiles.ts";
+import { equal } from "node:assert/strict";
+import { profileOfHost, profileOfPlugin, readRefusal } from "../../../lib/model/registry.ts";
 
 Deno.test("profileOfHost: matches the clouds' hosts, but no similar ones", () => {
   const known: Record<string, string> = {
@@ -64,8 +59,4 @@ Deno.test("readRefusal: distinguishes an expired token from a missing access rig
     ["", undefined],
   ];
   for (const [text, meaning] of words) equal(readRefusal(text), meaning, text);
-});
-
-Deno.test("REGISTRY_PROFILES: every profile has references", () => {
-  for (const { name, sources } of REGISTRY_PROFILES) ok(sources.length > 0, name);
 });

@@ -1,8 +1,7 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import type { AgentStatus } from "../../../lib/model/mod.ts";
-import { type AppOptions, createApp } from "../../../lib/observability/app.ts";
+import { type AppOptions, createApp, isAllowedHost } from "../../../lib/observability/app.ts";
 import { healthOf } from "../../../lib/observability/mod.ts";
-import { isAllowedHost } from "../../../lib/model/mod.ts";
 import { imageOf, NOW_MS, statusOf } from "./status_of.ts";
 
 function appOf(status: AgentStatus = statusOf(), options: Partial<AppOptions> = {}) {

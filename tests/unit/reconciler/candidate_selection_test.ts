@@ -9,7 +9,8 @@ import {
   type Resolution,
   Secret,
 } from "../../../lib/model/mod.ts";
-import { Selections, type Selector } from "../../../lib/reconciler/candidate_selection.ts";
+import { Selections } from "../../../lib/reconciler/candidate_selection.ts";
+import type { Selector } from "../../../lib/reconciler/context.ts";
 import { type Mount, MountRecords } from "../../../lib/reconciler/mounts.ts";
 import type { SelectionRequest } from "../../../lib/verification/mod.ts";
 import type { StoreEntry } from "../../../lib/credentials/mod.ts";
@@ -74,7 +75,7 @@ class Stage {
   mounts: readonly Mount[] = [];
   keep = false;
 
-  selections(selector: Selector | undefined = this.#selector()): Selections {
+  selections(selector: Selector = this.#selector()): Selections {
     return new Selections({
       selector,
       observer: this.observer,
@@ -106,7 +107,6 @@ Deno.test("Selections: uses the first candidate of the chain without a selector"
   const selections = new Stage().selections();
   const found = resolution([["docker", "a"], ["kubelet", "b"]]);
   const bare = new Selections({
-    selector: undefined,
     observer: new FakeObserver(),
     clock: new FakeClock(),
     mounts: { of: () => [] },

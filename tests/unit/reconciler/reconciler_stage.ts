@@ -12,7 +12,7 @@ import {
   type ProviderOutcome,
   Secret,
 } from "../../../lib/model/mod.ts";
-import type { Selector } from "../../../lib/reconciler/candidate_selection.ts";
+import type { Selector } from "../../../lib/reconciler/context.ts";
 import { Reconciler, type ReconcileStages } from "../../../lib/reconciler/mod.ts";
 import { CredentialStore } from "../../../lib/credentials/mod.ts";
 import { FakeClock, flushTasks } from "../../fakes/clock.ts";

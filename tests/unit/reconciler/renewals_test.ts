@@ -17,22 +17,24 @@ Deno.test("Renewals: a user request is not lost during a request and a change of
   const observer = { notify() {} };
   const requests: CredentialRequest[] = [];
   const answers: (() => void)[] = [];
-  const defaults = { selector: undefined, mounts: { of: () => [] }, records: new MountRecords() };
-  const renewals = new Renewals({
-    store,
-    selections: new Selections({ ...defaults, observer, clock }),
-    resolver: () => ({
-      resolve(request) {
+  const selections = new Selections({
+    mounts: { of: () => [] },
+    records: new MountRecords(),
+    observer,
+    clock,
+  });
+  const stages = {
+    resolver: {
+      resolve(request: CredentialRequest) {
         requests.push(request);
         return new Promise<Resolution>((resolve) =>
           answers.push(() => resolve({ image: IMAGE, attempts: [] }))
         );
       },
-    }),
-    observer,
-    clock,
-    onCompleted: () => {},
-  });
+    },
+  };
+  const context = { store, observer, clock, stages: () => stages };
+  const renewals = new Renewals(context, selections, () => {});
   store.ensure(IMAGE, clock.wallMs());
   const entries = [...store.entries()];
   const nextTick = () => new Promise((resolve) => setTimeout(resolve, 0));

@@ -1,5 +1,5 @@
 import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
-import { Triggers } from "../../../lib/reconciler/triggers.ts";
+import { Triggers } from "../../../lib/reconciler/reconciler.ts";
 import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 
 Deno.test("Triggers: wait ends after the time, when nudged, or with the first trigger", async () => {

@@ -35,13 +35,8 @@ function secret(at: string, entries: readonly (readonly [key: string, password: 
 /** A secret with 300 keys for the same repository, more specific than those of other tenants. */
 function hostileSecret(at: string): CachedSecret {
   const entries = Array.from({ length: 300 }, (_, i) => {
-    let letter = 0;
-    const path = "team/app".replaceAll(/[a-z]/g, (char) => {
-      return (i >> letter++) & 1 ? `%${char.charCodeAt(0).toString(16)}` : char;
-    });
-    return [`registry.example.com/${path}${i < 128 ? "" : `?${i}`}`, `hostile${i}`] as const;
+    return [`registry.example.com/team/app?${i}`, `hostile${i}`] as const;
   });
-  equal(new Set(entries.map(([key]) => key)).size, 300);
   return secret(at, entries);
 }
 
@@ -85,13 +80,13 @@ Deno.test("KubeSecretProvider: returns the credential in use even beyond the lim
   ok(passwords.includes("hostile299"));
 });
 
-Deno.test("KubeSecretProvider: ranks keys by their unescaped form, and counts equal credentials once", async () => {
+Deno.test("KubeSecretProvider: ranks keys without their query, and counts equal credentials once", async () => {
   const { passwords } = await offered([
     secret("a/a", [
-      ["registry.example.com/te%61m", "same"],
+      ["registry.example.com/team?z", "same"],
       ["registry.example.com/team", "same"],
       ["registry.example.com?zzzz", "host"],
-      ["registry.example.com/team/%61pp", "app"],
+      ["registry.example.com/team/app?a", "app"],
     ]),
   ]);
   deepEqual(passwords, ["app", "same", "host"]);

@@ -2,14 +2,16 @@ import { deepEqual, equal, match, ok, throws } from "node:assert/strict";
 import fc from "fast-check";
 import {
   AgentError,
-  bestPattern,
   comparePatterns,
   ImagePattern,
-  matchImage,
   parseImageTarget,
 } from "../../../lib/model/mod.ts";
 
 const REFUSED = { name: "AgentError", code: "invalid-pattern" };
+
+function matchImage(pattern: string, image: string): boolean {
+  return ImagePattern.parse(pattern).matches(parseImageTarget(image));
+}
 
 Deno.test("ImagePattern: keeps its text and can match repeatedly", () => {
   const pattern = ImagePattern.parse("*.reg.io/team");
@@ -20,7 +22,7 @@ Deno.test("ImagePattern: keeps its text and can match repeatedly", () => {
   }
 });
 
-Deno.test("matchImage: a wildcard matches any part of one label", () => {
+Deno.test("ImagePattern: a wildcard matches any part of one label", () => {
   for (const pattern of ["*.io", "r*.io", "*g.io", "r*g.io", "*e*.io", "**.io", "reg*.io", "*.*"]) {
     ok(matchImage(pattern, "reg.io/a"), pattern);
   }
@@ -29,13 +31,13 @@ Deno.test("matchImage: a wildcard matches any part of one label", () => {
   }
 });
 
-Deno.test("matchImage: has no wildcards in ports and paths", () => {
+Deno.test("ImagePattern: has no wildcards in ports and paths", () => {
   throws(() => matchImage("reg.io:*", "reg.io:5000/a"), REFUSED);
   ok(!matchImage("reg.io/*", "reg.io/a"));
   ok(matchImage("reg.io/*", "reg.io/*x"));
 });
 
-Deno.test("matchImage: requires equal ports, or none in both", () => {
+Deno.test("ImagePattern: requires equal ports, or none in both", () => {
   ok(matchImage("reg.io:5000", "reg.io:5000/a"));
   ok(!matchImage("reg.io:5000", "reg.io:5001/a"));
   ok(!matchImage("reg.io:5000", "reg.io/a"));
@@ -44,30 +46,13 @@ Deno.test("matchImage: requires equal ports, or none in both", () => {
   ok(matchImage("[::1]:5000", "[::1]:5000/a"));
 });
 
-Deno.test("matchImage: parses an IPv6 literal without a port as a character class like Go", () => {
-  ok(!matchImage("[::1]", "[::1]/a"));
-  ok(matchImage("[::1]", "1/a"));
-  ok(!matchImage("[::1]", "2/a"));
-  ok(!matchImage("[::1]", "11/a"));
-  ok(!matchImage("[::1]", "/a"));
-  ok(matchImage("[fe80::1%25x-z]", "y/a"), "a range");
-  ok(matchImage("[::1%25\u00e9]", "\u00e9/a"), "a character is not a byte");
-  ok(!matchImage("[::1%25\u00e9]", "%C3/a"));
-  ok(matchImage("[::1%25a%5D*]", "1bc]/a"), "a star after the class");
+Deno.test("ImagePattern: an IPv6 host without a port matches nothing", () => {
+  for (const pattern of ["[::1]", "[::ffff:1.2.3.4]/a"]) {
+    for (const image of ["[::1]/a", "1/a", "[::ffff:1.2.3.4]/a", "a.2.3.4/a"]) {
+      ok(!matchImage(pattern, image), `${pattern} ${image}`);
+    }
+  }
   ok(matchImage("*", "[::1]/a"));
-});
-
-Deno.test("matchImage: rejects an invalid character class when the labels before it match", () => {
-  for (const pattern of ["[::ffff:1.2.3.4]", "[::ffff:1.2.3.4]/a"]) {
-    throws(() => matchImage(pattern, "[::ffff:1.2.3.4]/a"), REFUSED);
-  }
-  throws(() => matchImage("[::1%25x-]", "x/a"), REFUSED);
-  for (const image of ["reg.io/a", "a.2.3.4:5000/a", "[::ffff:1.2.3.4]:5000/a"]) {
-    ok(!matchImage("[::ffff:1.2.3.4]", image), image);
-  }
-  ok(!matchImage("[::ffff:1.2.3.4]/b", "[::ffff:1.2.3.4]/a"));
-  const malformed = ImagePattern.parse("[::ffff:1.2.3.4]");
-  ok(!malformed.matches(parseImageTarget("[::ffff:1.2.3.4]/a")), "matches throws nothing");
 });
 
 Deno.test("ImagePattern.isBracketedIpv6: is true for an IPv6 host without a port", () => {
@@ -76,12 +61,10 @@ Deno.test("ImagePattern.isBracketedIpv6: is true for an IPv6 host without a port
   ok(!misses("[::1]:5000") && !misses("*.io") && !misses("reg.io/[a]"));
 });
 
-Deno.test("matchImage: compares the unescaped bytes of the path as a prefix", () => {
-  ok(matchImage("reg.io/a%2Fb", "reg.io/a/b/c"));
-  ok(matchImage("reg.io/%C3%A9", "reg.io/é"));
-  ok(matchImage("reg.io/%C3", "reg.io/é"));
-  ok(!matchImage("reg.io/%FF", "reg.io/%FE"));
-  ok(!matchImage("reg.io/%FF", "reg.io/\ufffd"));
+Deno.test("ImagePattern: compares the path as a prefix, without unescaping it", () => {
+  ok(matchImage("reg.io/a/b", "reg.io/a/b/c"));
+  ok(!matchImage("reg.io/a%2Fb", "reg.io/a/b/c"));
+  ok(matchImage("reg.io/a%2Fb", "reg.io/a%2Fb/c"));
   ok(!matchImage("reg.io/a", "reg.io/A"));
   ok(!matchImage("reg.io/", "reg.io"));
 });
@@ -102,14 +85,10 @@ Deno.test("parseImageTarget: splits host and port like Go", () => {
     [":5000", [""], "5000"],
     ["", [""], ""],
     ["a:1:2", ["a:1:2"], ""],
-    ["a]b.io:1", ["a]b", "io:1"], ""],
-    ["a%25b.%C3%BC", ["a%b", "\u00c3\u00bc"], ""],
+    ["b\u00fc.io:1", ["b\u00fc", "io"], "1"],
     ["[::1]", ["[::1]"], ""],
     ["[::1]:", ["::1"], ""],
     ["[::ffff:1.2.3.4]:1", ["::ffff:1", "2", "3", "4"], "1"],
-    ["[::1%25a%20b%41]:1", ["::1%a bA"], "1"],
-    ["[::1%25%5B]:1", ["[::1%[]:1"], ""],
-    ["[::1%25]]:1", ["[::1%]]:1"], ""],
   ];
   for (const [host, labels, port] of hosts) {
     deepEqual(parseImageTarget(`${host}/a`), { labels, port, path: "/a" }, host);
@@ -123,7 +102,7 @@ Deno.test("parseImageTarget: accepts brackets only around an IPv6 address", () =
     "1:2:3:4:5:6:7:8",
     "1::8",
     "::1.2.3.4",
-    "FE80::1%25eth0",
+    "FE80::1",
     "1:2:3:4:5:6:7::",
   ];
   for (const address of good) parseImageTarget(`[${address}]:80/a`);
@@ -153,13 +132,13 @@ Deno.test("parseImageTarget: accepts brackets only around an IPv6 address", () =
   for (const address of bad) throws(() => parseImageTarget(`[${address}]:80/a`), REFUSED, address);
 });
 
-Deno.test("parseImageTarget: rejects what Go's net/url rejects", () => {
+Deno.test("parseImageTarget: rejects an invalid host, control characters and long texts", () => {
   const bad = [
     "reg.io:port/a",
     "reg io/a",
-    "reg.io/%zz",
-    "reg.io/%4",
-    "reg.io#%",
+    "a]b.io:1",
+    "[::1]x",
+    "[::1]:5000x",
     "%41.io",
     "%.io",
     "r\\eg.io",
@@ -168,8 +147,6 @@ Deno.test("parseImageTarget: rejects what Go's net/url rejects", () => {
     "[a-c].io",
     "x[::1]/a",
     "[::1/a",
-    "u\\p@reg.io",
-    "%zz@reg.io",
     "reg.io/\u0000",
     "reg.io/\u007f",
     `reg.io/${"a".repeat(5_000)}`,
@@ -178,11 +155,11 @@ Deno.test("parseImageTarget: rejects what Go's net/url rejects", () => {
 });
 
 Deno.test("parseImageTarget: hides user info in its message", () => {
-  throws(() => parseImageTarget("me:hunter2@reg.io/%zz"), (error) => {
+  throws(() => parseImageTarget("me:hunter2@r%eg.io/a"), (error) => {
     ok(error instanceof AgentError && !error.message.includes("hunter2"), String(error));
     match(
       error.message,
-      /^failed to parse image pattern "\[hidden\]@reg\.io\/%zz": % is not followed/,
+      /^failed to parse image pattern "\[hidden\]@r%eg\.io\/a": invalid character/,
     );
     return true;
   });
@@ -210,13 +187,6 @@ Deno.test("comparePatterns: is a total order", () => {
   }));
 });
 
-Deno.test("bestPattern: skips invalid patterns and images", () => {
-  equal(bestPattern(["[", "reg.io:*", "reg.io", "*.io"], "reg.io/a"), "reg.io");
-  equal(bestPattern(["["], "reg.io/a"), undefined);
-  equal(bestPattern(["reg.io"], "reg.io/%zz"), undefined);
-  equal(bestPattern([], "reg.io/a"), undefined);
-});
-
 /** The definition of a match by exhaustive search; only for short texts. */
 function matchesSlowly(pattern: string, label: string): boolean {
   if (pattern === "") return label === "";
@@ -227,7 +197,7 @@ function matchesSlowly(pattern: string, label: string): boolean {
     .some((rest) => matchesSlowly(pattern.slice(1), rest));
 }
 
-Deno.test("matchImage: agrees with the definition of a wildcard", () => {
+Deno.test("ImagePattern: agrees with the definition of a wildcard", () => {
   const pattern = fc.array(fc.constantFrom("a", "b", "*"), { maxLength: 7 }).map((a) => a.join(""));
   const label = fc.array(fc.constantFrom("a", "b"), { maxLength: 8 }).map((a) => a.join(""));
   fc.assert(
@@ -238,12 +208,11 @@ Deno.test("matchImage: agrees with the definition of a wildcard", () => {
   );
 });
 
-Deno.test("matchImage: throws only AgentError, and every image matches itself", () => {
+Deno.test("ImagePattern: throws only AgentError, and every image matches itself", () => {
   const piece = fc.constantFrom(..."ab.*:/@%?#[]é\\ \n".split(""), "::1", "%25", "%41", "5000");
   const text = fc.oneof(fc.array(piece, { maxLength: 10 }).map((a) => a.join("")), fc.string());
   fc.assert(
     fc.property(text, text, (a, b) => {
-      bestPattern([a, b], b);
       try {
         matchImage(a, b);
         if (!ImagePattern.parse(a).isBracketedIpv6) ok(matchImage(a, a));
@@ -255,7 +224,7 @@ Deno.test("matchImage: throws only AgentError, and every image matches itself", 
   );
 });
 
-Deno.test("matchImage: runs in linear time with many wildcards", () => {
+Deno.test("ImagePattern: runs in linear time with many wildcards", () => {
   // With backtracking this would not terminate.
   const pattern = `${"*a".repeat(2_000)}b.io`;
   ok(!matchImage(pattern, `${"a".repeat(4_000)}.io/x`));

@@ -23,9 +23,6 @@ for file in $(grep -lE "$WANTED" /proc/[0-9]*/cmdline 2>/dev/null); do
   echo
 done`;
 
-// The values may be secrets and do not leave the shell.
-const NAMES = `tr '\\n\\000' ' \\n' <"/proc/$PID/environ" | sed 's/=.*//'`;
-
 /**
  * Returns the processes whose command line matches `wanted` (an extended regular expression);
  * undefined if that cannot be determined. It runs a shell, because Deno permits reading `/proc`
@@ -35,36 +32,18 @@ export async function findProcesses(
   runner: ProcessRunner,
   wanted: string,
 ): Promise<readonly FoundProcess[] | undefined> {
-  const text = await shell(runner, LIST, { WANTED: wanted });
-  return text?.split("\n").flatMap((line) => {
-    const [pid = "", ...argv] = line.split(MARK);
-    if (!/^\d+$/.test(pid)) return [];
-    return [{ pid: Number(pid), argv: argv.at(-1) === "" ? argv.slice(0, -1) : argv }];
-  });
-}
-
-/** Returns the names of a process's environment variables; undefined without permission. */
-export async function environmentNames(
-  runner: ProcessRunner,
-  pid: number,
-): Promise<readonly string[] | undefined> {
-  const text = await shell(runner, NAMES, { PID: String(pid) });
-  const names = text?.split("\n").filter((name) => /^\w+$/.test(name)).sort();
-  return names?.length === 0 ? undefined : names;
-}
-
-async function shell(
-  runner: ProcessRunner,
-  script: string,
-  variables: Readonly<Record<string, string>>,
-): Promise<string | undefined> {
   const result = await runner.run({
     path: SHELL,
-    args: ["-c", script],
-    env: { ...PATHS, ...variables, LC_ALL: "C" },
+    args: ["-c", LIST],
+    env: { ...PATHS, WANTED: wanted, LC_ALL: "C" },
     stdin: "",
     timeoutMs: TIMEOUT_MS,
     maxStdoutBytes: MAX_BYTES,
   });
-  return result.kind === "exited" ? result.stdout : undefined;
+  if (result.kind !== "exited") return undefined;
+  return result.stdout.split("\n").flatMap((line) => {
+    const [pid = "", ...argv] = line.split(MARK);
+    if (!/^\d+$/.test(pid)) return [];
+    return [{ pid: Number(pid), argv: argv.at(-1) === "" ? argv.slice(0, -1) : argv }];
+  });
 }
