@@ -1,5 +1,5 @@
 /** Checks of a lane run sequentially; lanes run in parallel. */
-export type Lane = "cpu" | "wait-1" | "wait-2" | "wait-3";
+export type Lane = "cpu" | "wait-1" | "wait-2" | "wait-3" | "wait-4";
 
 /** A CI check. */
 export interface Check {
@@ -204,7 +204,11 @@ ${needs("containerd", "docker-registry", "htpasswd")}
 [[ -d $WORK/grpc ]] || { echo "gRPC client not installed"; exit 77; }
 ${WITH_BINARY}
 export NYDUS_AUTH_AGENT_GRPC_MODULES="$WORK/grpc" PATH="$PATH:$WORK/bin"
-${task("test:programs --ignore=tests/programs/systemd_test.ts,tests/programs/demo_test.ts")}`;
+${
+  task(
+    "test:programs --ignore=tests/programs/systemd_test.ts,tests/programs/packages_test.ts,tests/programs/demo_test.ts",
+  )
+}`;
 
 const DEMO = `${needs("tmux")}
 ${WITH_BINARY}
@@ -213,6 +217,10 @@ ${WITH_BINARY}
 // The test is ignored where it cannot boot a machine.
 const SYSTEMD = `${WITH_BINARY}
 "$DENO_BIN" test -A --no-check tests/programs/systemd_test.ts`;
+
+const PACKAGES_INSTALLED = `
+export NYDUS_AUTH_AGENT_RELEASE="$WORK/release" NYDUS_AUTH_AGENT_BINARY="$BINARY"
+"$DENO_BIN" test -A --no-check tests/programs/packages_test.ts`;
 
 function check(
   name: string,
@@ -273,14 +281,15 @@ export NYDUS_AUTH_AGENT_KILLS=20\n${task(`test:faults --seed 1 --shard ${shard}/
     `DENO_JOBS=3 "$DENO_BIN" test -A --quiet --no-check --parallel tests/faults`,
     beside,
   ),
-  check(RELEASED, "wait-3", 8, RELEASE, { afterEnd: [PACKAGES, GO_TOOLS] }),
-  check("service under systemd", "wait-3", 12, SYSTEMD, { ...beside, optional: true }),
+  check(RELEASED, "wait-4", 10, RELEASE, { afterEnd: [PACKAGES, GO_TOOLS] }),
+  check("service under systemd", "wait-4", 12, SYSTEMD, { ...beside, optional: true }),
+  check("packages under systemd", "wait-4", 8, PACKAGES_INSTALLED, { ...released, optional: true }),
   check("pages in Chromium", "wait-3", 5, `${needs("chromium")}\n${task("test:browser")}`, beside),
   check("demo", "wait-3", 4, DEMO, beside),
   check("binary as an ordinary user", "wait-2", 3, ORDINARY_USER, compiled),
   check("binary on a sealed host", "wait-2", 3, SEALED, { ...compiled, ...installed }),
-  check("lintian", "wait-3", 3, LINTIAN, released),
-  check("container images", "wait-3", 3, IMAGE, released),
+  check("lintian", "wait-4", 3, LINTIAN, released),
+  check("container images", "wait-4", 3, IMAGE, released),
   check("metrics", "wait-2", 3, METRICS, installed),
   check(
     "alert rules",

@@ -109,6 +109,11 @@ async function configuration(input: PackageInput, work: string) {
   await put(`${doc}/copyright`, COPYRIGHT, "deb");
   await put(`${doc}/changelog.Debian.gz`, gzip(bytes(changelog(input)), 9), "deb");
   await put(`${SHARE}/lintian/overrides/nydus-auth-agent`, LINTIAN_OVERRIDES, "deb");
+  // rpm removes only folders that a package lists.
+  for (const folder of ["", "doc/", "licenses/"]) {
+    const packager = folder === "licenses/" ? "rpm" : undefined;
+    contents.push({ dst: `${SHARE}/${folder}nydus-auth-agent`, type: "dir", packager });
+  }
   const script = (name: string) => join(SCRIPTS, `${name}.sh`);
   return {
     name: "nydus-auth-agent",

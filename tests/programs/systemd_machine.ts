@@ -13,8 +13,8 @@ const SOURCES = "/src";
 const SNAPSHOTTER_ROOT = "/var/lib/containerd/io.containerd.snapshotter.v1.nydus";
 /** Outside the repository: all checkouts share it. */
 const TREE = Deno.env.get("NYDUS_AUTH_AGENT_SYSTEMD_TREE") ??
-  join(Deno.env.get("HOME") ?? "/root", ".cache/nydus-auth-agent/systemd-bookworm");
-const PACKAGES = "systemd,systemd-sysv,dbus,procps";
+  join(Deno.env.get("HOME") ?? "/root", ".cache/nydus-auth-agent/systemd-bookworm-rpm");
+const PACKAGES = "systemd,systemd-sysv,dbus,procps,rpm";
 const BOOT_MS = 120_000;
 
 /** Result of a command. */
@@ -71,7 +71,7 @@ export class SystemdMachine implements AsyncDisposable {
   }
 
   /** Boots a machine, and waits until systemd has started its units. The binary is in `/opt/new`. */
-  static async boot(): Promise<SystemdMachine> {
+  static async boot(options: readonly string[] = []): Promise<SystemdMachine> {
     await buildTree();
     const child = new Deno.Command("systemd-nspawn", {
       args: [
@@ -89,6 +89,7 @@ export class SystemdMachine implements AsyncDisposable {
         `--bind-ro=${REPOSITORY}:${SOURCES}`,
         `--bind-ro=${Deno.execPath()}:/opt/deno`,
         `--bind-ro=${BINARY}:/opt/new/nydus-auth-agent`,
+        ...options,
       ],
       env: { SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: "1" },
       stdin: "null",

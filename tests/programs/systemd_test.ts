@@ -233,3 +233,95 @@ RestartSec=200ms
   equal(seen.corrupted, 0);
   ok(seen.brokenByKills <= seen.ends, "at most one call in flight fails per exit of the agent");
 });
+
+test("sandbox: allows shell plugins, docker helpers and LoadCredential=", async (machine) => {
+  await machine.addSnapshotter();
+  await machine.write(
+    "/etc/nydus-auth-agent/docker/config.json",
+    '{"credHelpers":{"registry.test":"shell"}}',
+  );
+  await machine.write(
+    "/usr/local/bin/docker-credential-shell",
+    `#!/bin/sh\nserver=$(cat); printf '{"ServerURL":"%s","Username":"robot","Secret":"helper"}' "$server"\n`,
+  );
+  await machine.write(
+    "/etc/kubernetes/plugins.yaml",
+    `apiVersion: kubelet.config.k8s.io/v1
+kind: CredentialProviderConfig
+providers:
+  - name: shell-plugin
+    matchImages: ["registry.test"]
+    defaultCacheDuration: "0s"
+    apiVersion: credentialprovider.kubelet.k8s.io/v1
+`,
+  );
+  const response = {
+    kind: "CredentialProviderResponse",
+    apiVersion: "credentialprovider.kubelet.k8s.io/v1",
+    cacheKeyType: "Registry",
+    auth: { "registry.test": { username: "robot", password: "plugin" } },
+  };
+  await machine.write(
+    "/opt/plugins/shell-plugin",
+    `#!/bin/sh\ncat >/dev/null; echo '${JSON.stringify(response)}'\n`,
+  );
+  await machine.sh("chmod 0755 /usr/local/bin/docker-credential-shell /opt/plugins/shell-plugin");
+  const start = async (text: string) => {
+    await machine.write(CONFIG, text);
+    await machine.sh("systemctl daemon-reload && systemctl restart nydus-auth-agent");
+  };
+  const delivered = (password: string) =>
+    machine.until(`the password "${password}"`, async () => {
+      return await fileCredential(machine) === `robot:${password}`;
+    });
+  await machine.must("/opt/new/nydus-auth-agent", "install");
+  await machine.startSnapshotter();
+  await start('[providers.docker]\nconfig = "/etc/nydus-auth-agent/docker/config.json"\n');
+  await delivered("helper");
+  await start(
+    '[providers.kubelet]\nconfig = "/etc/kubernetes/plugins.yaml"\nbin_dir = "/opt/plugins"\n',
+  );
+  await delivered("plugin");
+  await machine.setPassword("loaded");
+  await machine.write(
+    "/etc/systemd/system/nydus-auth-agent.service.d/load.conf",
+    "[Service]\nLoadCredential=config.json:/etc/nydus-auth-agent/docker.json\n" +
+      "Environment=DOCKER_CONFIG=%d\n",
+  );
+  await start("");
+  await delivered("loaded");
+});
+
+test("limits: open files; a stop after API requests; a restart by the watchdog", async (machine) => {
+  await machine.addSnapshotter();
+  await machine.write(CONFIG, DOCKER_CONFIG);
+  await machine.setPassword("fresh");
+  await machine.must("/opt/new/nydus-auth-agent", "install");
+  const dropIn = (lines: string) =>
+    machine.write(
+      "/etc/systemd/system/nydus-auth-agent.service.d/test.conf",
+      `[Service]\n${lines}`,
+    );
+  await dropIn("TimeoutStopSec=5s\n");
+  await machine.startSnapshotter();
+  await machine.sh("systemctl daemon-reload && systemctl start nydus-auth-agent");
+  const limits = await machine.read(`/proc/${await machine.property("MainPID")}/limits`);
+  match(limits, /^Max open files +8192 /m);
+  for (const words of [["status"], ["renew", "--all"], ["explain", "registry.test/app:1"]]) {
+    await machine.run(AGENT, ...words);
+  }
+  // systemd kills a service that needs longer than TimeoutStopSec=, and its result is "timeout".
+  await machine.must("systemctl", "stop", "nydus-auth-agent");
+  equal(await machine.property("Result"), "success");
+
+  await dropIn("WatchdogSec=2s\nTimeoutAbortSec=1s\n");
+  await machine.sh("systemctl daemon-reload && systemctl start nydus-auth-agent");
+  const pid = await machine.property("MainPID");
+  await machine.must("kill", "-STOP", pid);
+  await machine.until("a restart", async () => {
+    const now = await machine.property("MainPID");
+    return now !== pid && now !== "0" && await machine.property("ActiveState") === "active";
+  });
+  equal(await machine.property("NRestarts"), "1");
+  match(await machine.must("journalctl", "-u", "nydus-auth-agent"), /Watchdog timeout/);
+});

@@ -72,12 +72,3 @@ Deno.test("CI checks: every dependency of a check exists", () => {
     }
   }
 });
-
-Deno.test("test tasks: test:extended runs the tests that the test task ignores", async () => {
-  const { tasks } = JSON.parse(
-    await Deno.readTextFile(new URL("../../../deno.json", import.meta.url)),
-  );
-  const ignored = /--ignore=(\S+)/.exec(tasks.test.command)?.[1]?.split(",") ?? [];
-  ok(ignored.length > 0);
-  for (const path of ignored) ok(tasks["test:extended"].command.split(" ").includes(path), path);
-});
