@@ -163,7 +163,6 @@ Deno.test("watchPaths: pauses after the scan of a large folder for a hundred tim
   for (let i = 0; i < 5; i++) await stage.scan();
   deepStrictEqual(stage.reported, []);
   await stage.until(file, () => {});
-  ok(stage.clock.monotonicMs() < 8_000);
 });
 
 Deno.test("watchPaths: a file system that does not answer delays no other path", async () => {
