@@ -7,7 +7,7 @@
  * @module
  */
 export { attemptText } from "./api_backend.ts";
-export { openChain } from "./chain.ts";
+export { dockerConfigPath, openChain } from "./chain.ts";
 export { addressOf, runChecks } from "./checks.ts";
 export {
   describeLinkState,

@@ -2,6 +2,7 @@ import { BUILD_INFO } from "../assets/mod.ts";
 import { type AgentConfig, type Flags, loadConfig } from "../config/mod.ts";
 import {
   AgentError,
+  type AgentEvent,
   type Clock,
   ConfigError,
   type ConfigProblem,
@@ -10,6 +11,7 @@ import {
   formatProblem,
   messageOf,
   type Observer,
+  PROVIDER_NAMES,
   sleepToNextTick,
 } from "../model/mod.ts";
 import {
@@ -32,6 +34,7 @@ import { LocalApiServer, StatusServers } from "./listeners.ts";
  */
 export async function run(context: Context, flags: Flags): Promise<number> {
   const { host, clock } = context;
+  const startedMs = clock.monotonicMs();
   const config = await loadConfig(context, flags);
   const log = createLog({
     write: (line) => host.err(`${line}\n`),
@@ -40,6 +43,31 @@ export async function run(context: Context, flags: Flags): Promise<number> {
     now: clock.wallMs,
     priorities: host.stderrIsJournal,
   });
+  try {
+    const { exitCode, reason } = await serve(context, flags, config, log);
+    const uptimeMs = Math.round(clock.monotonicMs() - startedMs);
+    log.notify({ kind: "agent-stopped", reason, uptimeMs });
+    return exitCode;
+  } catch (error) {
+    log.notify({ kind: "agent-failed", detail: messageOf(error) });
+    return EXIT.failed;
+  }
+}
+
+/** How the agent ended. */
+interface End {
+  readonly exitCode: number;
+  readonly reason: string;
+}
+
+/** Runs the agent until a signal, and releases every resource. */
+async function serve(
+  context: Context,
+  flags: Flags,
+  config: AgentConfig,
+  log: Log,
+): Promise<End> {
+  const { host, clock } = context;
   const history = new ImageHistory(clock.wallMs);
   const stats = new ProviderStats(clock.wallMs);
   const observers: Observer[] = [log, history, stats];
@@ -50,6 +78,7 @@ export async function run(context: Context, flags: Flags): Promise<number> {
   // Handlers are installed first, so that a signal during startup does not skip the cleanup.
   const stop = new AbortController();
   let exitCode: number = EXIT.ok;
+  const end = () => ({ exitCode, reason: messageOf(stop.signal.reason) });
   let isReloadPending = false;
   let reload = () => void (isReloadPending = true);
   resources.use(host.onSignal(["SIGTERM", "SIGINT", "SIGHUP"], (name) => {
@@ -67,18 +96,18 @@ export async function run(context: Context, flags: Flags): Promise<number> {
   const metrics = createMetrics(context, agent);
   observers.push(metrics);
   observer.notify({ kind: "config-loaded", hash: config.hash, files: config.files });
-  if (stop.signal.aborted) return exitCode;
+  if (stop.signal.aborted) return end();
 
   const servers = resources.use(
     new StatusServers(context, { agent, metrics, history, stats, observer }),
   );
   await servers.listen(config);
-  if (stop.signal.aborted) return exitCode;
+  if (stop.signal.aborted) return end();
 
   const backend = createApiBackend(context, { ...agent.api, status: () => servers.status(), log });
   const api = resources.use(new LocalApiServer(context, observer, backend));
   await api.apply(config);
-  if (stop.signal.aborted) return exitCode;
+  if (stop.signal.aborted) return end();
 
   const parts = { agent, log, servers, api, observer, notifier };
   const reloader = new Reloader(context, flags, config, parts);
@@ -87,9 +116,29 @@ export async function run(context: Context, flags: Flags): Promise<number> {
   const health = () => servers.health();
   const { signal } = stop;
   observers.push(resources.use(reportHealth({ clock, notifier, observer, health, signal })));
+  observer.notify(startedEvent(config));
   await agent.run({ signal, ready: () => void notifier.ready(health().summary) });
   await notifier.stopping();
-  return exitCode;
+  return end();
+}
+
+function startedEvent(
+  { files, server, metricsServer, api, providers }: AgentConfig,
+): Extract<AgentEvent, { kind: "agent-started" }> {
+  const listeners = [server, metricsServer].flatMap((address) => {
+    if (address === undefined) return [];
+    const { hostname, port } = address;
+    return [hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`];
+  });
+  if (api.socket !== undefined) listeners.push(api.socket);
+  return {
+    kind: "agent-started",
+    version: BUILD_INFO.version,
+    commit: BUILD_INFO.commit,
+    files,
+    listeners,
+    providers: PROVIDER_NAMES.filter((name) => providers[name].enabled),
+  };
 }
 
 function createMetrics({ host, clock }: Context, agent: Agent): AgentMetrics {

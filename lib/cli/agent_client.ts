@@ -87,7 +87,7 @@ function reasonOf(result: Exclude<UnixHttpResult, { readonly kind: "answered" }>
     case "timed-out":
       return "timed out; see its log";
     case "broken":
-      return /permission denied/i.test(result.detail)
+      return /permission ?denied/i.test(result.detail)
         ? "permission denied; run as root, or as a member of api.group"
         : result.detail;
   }
@@ -165,7 +165,10 @@ async function getFromServer<T>(config: AgentConfig, path: string): Promise<T> {
     if (!response.ok) throw new Error(`status ${response.status}`);
     return await response.json();
   } catch (error) {
-    const text = `failed to connect to the agent at ${url}: ${messageOf(error)}; is it running?`;
+    const reason = deadline.passed
+      ? "timed out"
+      : /connection refused/i.exec(messageOf(error))?.[0].toLowerCase() ?? messageOf(error);
+    const text = `failed to connect to the agent at ${url}: ${reason}; is it running?`;
     throw new AgentError("unreachable", text, { cause: error });
   }
 }

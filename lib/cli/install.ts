@@ -114,7 +114,7 @@ export async function install(options: InstallOptions, ports: InstallPorts): Pro
     if (!options.now && plan.steps.length > 0 && options.root === "") printNextSteps(ports);
     return EXIT.ok;
   } catch (error) {
-    ports.err(`nydus-auth-agent: ${messageOf(error)}`);
+    ports.err(`error: ${messageOf(error)}`);
     return error instanceof AgentError && error.code === "usage" ? EXIT.badConfig : EXIT.failed;
   }
 }

@@ -69,6 +69,10 @@ const HELP: Readonly<Record<string, CommandHelp>> = {
     examples: ["cri-proxy status", "cri-proxy off"],
     exitCodes: { 0: "success", 1: "pulls do not go where configured, or failed", 2: INVALID },
   },
+  "support-bundle": {
+    examples: ["support-bundle", "support-bundle /tmp/report.tar"],
+    exitCodes: { 0: "written", 1: "failed", 2: INVALID },
+  },
   "install": {
     examples: ["install --now", "install --root /mnt/image --dry-run"],
     exitCodes: { 0: "success", 1: "failed", 2: "invalid usage" },
@@ -163,6 +167,7 @@ export function commands(context: Context, done: (code: number) => void): Comman
   const definitions = { context, add, done };
   addQueryCommands(definitions);
   addControlCommands(definitions);
+  addSupportCommand(definitions);
   addInstallCommands(definitions);
   addOtherCommands(definitions, program);
   addSettings(program.commands); // last, below the commands' own options
@@ -261,6 +266,15 @@ function addControlCommands({ context, add, done }: Definitions): void {
     .action(async (action, options) => {
       const { criProxy } = await import("./cri_proxy.ts");
       done(await criProxy(context, configFlags(options), action, options.output));
+    });
+}
+
+function addSupportCommand({ context, add, done }: Definitions): void {
+  add("support-bundle").argument("[file]", "tar archive to write; by default in this folder")
+    .description("Collect version, configuration, status, metrics, log and checks for a report.")
+    .action(async (file, options) => {
+      const { supportBundle } = await import("./support_bundle.ts");
+      done(await supportBundle(context, configFlags(options), file));
     });
 }
 

@@ -50,6 +50,7 @@ const USED: Readonly<Record<string, readonly string[]>> = {
   "status": [...CLIENT, "address"],
   "renew": CLIENT,
   "log-level": CLIENT,
+  "support-bundle": [...CLIENT, "address"],
   "cri-proxy": ["config"],
 };
 

@@ -107,7 +107,7 @@ async function untilReady(
  *
  * @throws {ConfigError} When the options or the environment are invalid.
  */
-async function loadConfigForStatus(context: Context, flags: Flags): Promise<AgentConfig> {
+export async function loadConfigForStatus(context: Context, flags: Flags): Promise<AgentConfig> {
   const { host } = context;
   try {
     return await loadClientConfig(context, flags);

@@ -76,7 +76,7 @@ export async function uninstall(
     }
     return EXIT.ok;
   } catch (error) {
-    ports.err(`nydus-auth-agent: ${messageOf(error)}`);
+    ports.err(`error: ${messageOf(error)}`);
     return error instanceof AgentError && error.code === "usage" ? EXIT.badConfig : EXIT.failed;
   }
 }

@@ -1,9 +1,8 @@
 import { createHash } from "node:crypto";
 import { parse, TomlError } from "@std/toml";
 import { AgentError, ConfigError, defined, type FileSystem, messageOf } from "../model/mod.ts";
-import type { AgentConfig } from "./agent_config.ts";
 import { CONFIG_KEYS } from "./keys.ts";
-import { defaultOf, normalize } from "./normalize.ts";
+import { type AgentConfig, defaultOf, normalize } from "./normalize.ts";
 import {
   absoluteText,
   CONFIG_ENVIRONMENT_NAME,
@@ -82,7 +81,7 @@ export async function loadAgentConfig(options: LoadAgentConfigOptions): Promise<
   const normalized = normalize(defined({ settings, daemons, snapshotter }), findings);
   if (findings.problems.length > 0) throw new ConfigError(findings.problems);
   const { warnings } = findings;
-  const hash = hashOf(normalized);
+  const hash = createHash("sha256").update(JSON.stringify(normalized)).digest("hex");
   const values = valuesOf({ ...snapshotter, ...settings });
   return deepFreeze({ files, hash, warnings, values, ...normalized });
 }
@@ -139,21 +138,23 @@ async function loadToml(
         : refuse(`no such file, but ${setBy} refers to it`, "create it or change the path");
     }
     return /[\0\uFFFD]/.test(text)
-      ? refuse("not a UTF-8 text file", "replace it with a TOML file")
+      ? refuse("not a UTF-8 text file", "use a TOML file")
       : parse(text.replace(/^\uFEFF/, ""));
   } catch (error) {
     if (error instanceof AgentError) {
-      return refuse(messageOf(error), "make it readable for the user of the agent");
+      const text = messageOf(error);
+      const isWrongKind = /not a file|not UTF-8/.test(text);
+      const remedy = isWrongKind ? "use a TOML file" : "make it readable for the user of the agent";
+      return refuse(text, remedy);
     }
     if (!(error instanceof TomlError)) throw error;
     // The rest of the parser's message quotes the file, which may contain a secret.
     const problem = (error.message.split("\n")[0] ?? "").replace("Invalid TOML document: ", "");
+    const remedy = /redefine/.test(problem)
+      ? "keep one of the two definitions"
+      : `write key = "value" or [table], one per line`;
     const place = `line ${error.line}, column ${error.column}`;
-    return refuse(
-      `invalid TOML: ${problem}`,
-      `write key = "value" or [table], one per line`,
-      place,
-    );
+    return refuse(`invalid TOML: ${problem}`, remedy, place);
   }
 }
 
@@ -206,18 +207,8 @@ export function loadClientConfig(sources: ConfigSources, flags: Flags): Promise<
 }
 
 /** Freezes a plain value and everything in it. */
-export function deepFreeze<T>(value: T): T {
+function deepFreeze<T>(value: T): T {
   if (typeof value !== "object" || value === null || Object.isFrozen(value)) return value;
   Object.values(value).forEach(deepFreeze);
   return Object.freeze(value);
-}
-
-/** Returns the SHA-256 (hex) of a plain value, independent of key order and undefined fields. */
-export function hashOf(value: unknown): string {
-  return createHash("sha256").update(JSON.stringify(value, sortKeys)).digest("hex");
-}
-
-function sortKeys(_key: string, value: unknown): unknown {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
-  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => a < b ? -1 : 1));
 }

@@ -7,7 +7,6 @@
  *
  * @module
  */
-export type { AgentConfig } from "./agent_config.ts";
 export { CONFIG_KEYS, type ConfigKey, flagName, tomlLiteral } from "./keys.ts";
 export {
   configDifferences,
@@ -16,4 +15,5 @@ export {
   loadClientConfig,
   loadConfig,
 } from "./load_config.ts";
+export type { AgentConfig } from "./normalize.ts";
 export { CONFIG_ENVIRONMENT_NAME, SNAPSHOTTER_KEY_PATHS } from "./settings.ts";

@@ -1,14 +1,5 @@
 import { basename, dirname } from "@std/path";
-import { defined } from "../model/mod.ts";
-import type {
-  AgentConfig,
-  ApiConfig,
-  ConfiguredDaemon,
-  DeliveryConfig,
-  NodeConfig,
-  ProvidersConfig,
-  RenewalConfig,
-} from "./agent_config.ts";
+import { type ConfigProblem, defined } from "../model/mod.ts";
 import { SINGLE_CONFIG_KEYS } from "./keys.ts";
 import type {
   DaemonEntry,
@@ -31,8 +22,22 @@ interface ConfigInput {
   readonly snapshotter?: SnapshotterSettings;
 }
 
-/** The settings of a configuration, without its sources. */
-type NormalizedConfig = Omit<AgentConfig, "files" | "hash" | "warnings" | "values">;
+type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T;
+
+/**
+ * The agent's configuration: frozen, complete with defaults, durations in milliseconds. An optional
+ * field is absent when its feature is disabled. The table of keys describes the settings.
+ */
+export type AgentConfig = DeepReadonly<ReturnType<typeof normalize>> & {
+  /** The files that were read, in order. */
+  readonly files: readonly string[];
+  /** SHA-256 (hex) of the settings: equal for equal configurations from different sources. */
+  readonly hash: string;
+  /** Valid settings that are probably mistakes; printed by `check`, logged by `run`. */
+  readonly warnings: readonly ConfigProblem[];
+  /** Every setting as JSON, by key path, to compare configurations. */
+  readonly values: Readonly<Record<string, string>>;
+};
 
 const DEFAULT_ROOT = "/var/lib/containerd/io.containerd.snapshotter.v1.nydus";
 const DEFAULT_SYSTEM_SOCKET = "/run/containerd-nydus/system.sock";
@@ -75,7 +80,7 @@ function warn(
 }
 
 /** Adds defaults, derives dependent settings, and validates rules across keys. */
-export function normalize(input: ConfigInput, findings: Findings): NormalizedConfig {
+export function normalize(input: ConfigInput, findings: Findings) {
   const { settings } = input;
   const server = serverAddress(settings, findings);
   return defined({
@@ -93,7 +98,7 @@ export function normalize(input: ConfigInput, findings: Findings): NormalizedCon
 function normalizeNode(
   { settings, daemons, snapshotter }: ConfigInput,
   findings: Findings,
-): NodeConfig {
+) {
   const systemSocket = settings["snapshotter.system_address"]?.value ??
     snapshotterSystemSocket(snapshotter);
   const mode = settings["snapshotter.daemon_mode"] ?? snapshotter?.daemon_mode;
@@ -130,7 +135,7 @@ function snapshotterSystemSocket(snapshotter: SnapshotterSettings | undefined): 
 function resolveDaemons(
   entries: readonly DaemonEntry[],
   { problems }: Findings,
-): readonly ConfiguredDaemon[] {
+) {
   const places = new Map<string, string>();
   const claim = (entry: DaemonEntry, name: "id" | "socket", value: string, remedy: string) => {
     const place = `${entry.origin.place}.${name}`;
@@ -163,7 +168,7 @@ function deriveId(socket: string, index: number): string {
 function normalizeRenewal(
   { settings, snapshotter }: ConfigInput,
   findings: Findings,
-): RenewalConfig {
+) {
   const interval = settings["renewal.credential_renewal_interval"];
   const enabled = interval?.value !== 0;
   const intervalMs = enabled ? interval?.value : undefined;
@@ -191,7 +196,7 @@ function normalizeRenewal(
 }
 
 /** The agent's settings override the snapshotter's. */
-function normalizeProviders(input: ConfigInput, findings: Findings): ProvidersConfig {
+function normalizeProviders(input: ConfigInput, findings: Findings) {
   const { settings, snapshotter } = input;
   const link = valueOr(settings, "providers.cri.link");
   return {
@@ -220,7 +225,7 @@ function normalizeProviders(input: ConfigInput, findings: Findings): ProvidersCo
 function normalizeKubelet(
   { settings, snapshotter }: ConfigInput,
   findings: Findings,
-): ProvidersConfig["kubelet"] {
+) {
   const ours = [
     settings["providers.kubelet.config"],
     settings["providers.kubelet.bin_dir"],
@@ -263,7 +268,7 @@ function normalizeKubelet(
 function normalizeKubesecret(
   { settings, snapshotter }: ConfigInput,
   findings: Findings,
-): ProvidersConfig["kubesecret"] {
+) {
   const mode = valueOr(settings, "providers.kubesecret.mode");
   const namespaces = settings["providers.kubesecret.namespaces"];
   const nodeName = settings["providers.kubesecret.node_name"];
@@ -290,7 +295,7 @@ function normalizeKubesecret(
 function normalizeDelivery(
   { settings, snapshotter }: ConfigInput,
   findings: Findings,
-): DeliveryConfig {
+) {
   const source = snapshotter?.["experimental.enable_backend_source"];
   const secretFree = source?.value === true && snapshotter?.["system.enable"]?.value === true;
   const configFiles = settings["delivery.config_files"];
@@ -341,7 +346,7 @@ function isLoopback(hostname: string): boolean {
     URL.parse(`http://[${hostname}]/`)?.hostname === "[::1]";
 }
 
-function normalizeApi(settings: Settings, findings: Findings): ApiConfig {
+function normalizeApi(settings: Settings, findings: Findings) {
   const socket = valueOr(settings, "api.socket");
   const group = settings["api.group"];
   if (group !== undefined && socket === "off") {

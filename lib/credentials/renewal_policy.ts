@@ -239,8 +239,7 @@ function backoffMs(
   firstMs: number,
   maxMs = BACKOFF_MAX_MS,
 ): number {
-  const steps = Math.min(Math.max(unproductive - 1, 0), 20);
-  return Math.max(Math.min(firstMs * 2 ** steps, maxMs) * jitter, firstMs / 2);
+  return Math.max(Math.min(firstMs * 2 ** (unproductive - 1), maxMs) * jitter, firstMs / 2);
 }
 
 /**

@@ -71,11 +71,11 @@ export class DaemonProbe {
       return await this.#down(listed, { kind: "broken", detail: messageOf(error) });
     }
     const info = await nydusdApi.info(apiSocket, options);
-    if (info.kind !== "ok") return await this.#down(listed, info);
+    if (info.kind !== "ok") return this.#down(listed, info);
     this.#lastInfo.set(id, info.value);
     const currentAuth = await nydusdApi.readAuths(apiSocket, options);
     const isUnsupported = currentAuth.kind === "refused" && currentAuth.status === 404;
-    if (currentAuth.kind !== "ok" && !isUnsupported) return await this.#down(listed, currentAuth);
+    if (currentAuth.kind !== "ok" && !isUnsupported) return this.#down(listed, currentAuth);
     const state = REPORTED_STATES.get(info.value.state.toUpperCase()) ?? "broken";
     return defined({
       ...await this.#describe(listed),

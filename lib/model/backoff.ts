@@ -28,7 +28,7 @@ type Urgency = Pick<CredentialRequest, "urgent" | "waiting" | "forcedAtMs">;
  */
 export function waitingCeilingMs(failures: number): number {
   if (failures <= WAITING_FAILURES) return Math.min(FIRST_MS * 2 ** failures, WAITING_CEILING_MS);
-  return Math.min(WAITING_CEILING_MS * 2 ** Math.min(failures - WAITING_FAILURES, 10), MAX_MS);
+  return Math.min(WAITING_CEILING_MS * 2 ** (failures - WAITING_FAILURES), MAX_MS);
 }
 
 /**
@@ -79,7 +79,7 @@ export class Backoff {
     const { clock, random } = this.#options;
     const isParallel = this.#failures > 0 && startedAtMs < this.#failedAtMs;
     if (!isParallel) this.#failures++;
-    this.#ceilingMs = Math.min(FIRST_MS * 2 ** Math.min(this.#failures, 20), MAX_MS, maxMs);
+    this.#ceilingMs = Math.min(FIRST_MS * 2 ** this.#failures, MAX_MS, maxMs);
     this.#jitter = random?.next() ?? 1;
     this.#failedAtMs = clock.monotonicMs();
   }
@@ -191,7 +191,7 @@ export class Refusals {
     const isOver = before === undefined || isLapsed(before, nowMs, use);
     const isEarlyReset = !isOver && resets >= 1 && isReplacement(before, use);
     const forced = isOver || isEarlyReset ? 0 : before.forced;
-    const delayMs = Math.min(FORCE_FIRST_MS * 2 ** Math.min(forced - 1, 20), FORCE_MAX_MS);
+    const delayMs = Math.min(FORCE_FIRST_MS * 2 ** (forced - 1), FORCE_MAX_MS);
     const may = before === undefined || forced === 0 || nowMs - before.lastForcedMs >= delayMs;
     this.#byKey.delete(key); // set() then appends it as the newest
     this.#byKey.set(key, {

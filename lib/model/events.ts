@@ -165,6 +165,18 @@ export type AgentEvent =
     readonly about: string;
     readonly summary: string;
   }
+  | {
+    readonly kind: "agent-started";
+    readonly version: string;
+    readonly commit: string;
+    readonly files: readonly string[];
+    /** Addresses and sockets that the agent listens on. */
+    readonly listeners: readonly string[];
+    readonly providers: readonly string[];
+  }
+  | { readonly kind: "agent-stopped"; readonly reason: string; readonly uptimeMs: number }
+  /** The agent failed to start, or ends because of an error. */
+  | { readonly kind: "agent-failed"; readonly detail: string }
   | { readonly kind: "warning"; readonly code: WarningCode; readonly text: string };
 
 /** Receives every event. Must not throw and must return quickly. */

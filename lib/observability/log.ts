@@ -197,14 +197,21 @@ function textFormatter(): (record: LogRecord) => string {
     value: "bare",
     format({ timestamp, level, message, record }) {
       const { event, ...fields } = record.properties;
+      // Its level is in the line already.
+      const name = event === "warning" ? fields["code"] : event;
       const pairs = Object.entries(fields).map(([name, value]) => ` ${name}=${logfmt(value)}`);
-      return `${timestamp} ${level} ${event}: ${message}${pairs.join("")}`;
+      return `${timestamp} ${level} ${name}: ${message}${pairs.join("")}`;
     },
   });
 }
 
 /** Formats a value as logfmt does, with quotes only where they are needed. */
 function logfmt(value: unknown): string {
-  const text = typeof value === "string" ? value : JSON.stringify(value) ?? "";
+  const isList = Array.isArray(value) && value.every((item) => typeof item === "string");
+  const text = typeof value === "string"
+    ? value
+    : isList
+    ? value.join(",")
+    : JSON.stringify(value) ?? "";
   return /^[^\s="\\]+$/.test(text) ? text : JSON.stringify(text);
 }

@@ -91,6 +91,9 @@ export const LOG_EVENTS = {
   },
   "reconcile-finished": { level: "debug", meaning: "a reconcile completed" },
   "source-changed": { level: "info", meaning: "a watched file or socket changed" },
+  "agent-started": { level: "info", meaning: "the agent has started" },
+  "agent-stopped": { level: "info", meaning: "the agent has stopped" },
+  "agent-failed": { level: "error", meaning: "the agent ends because of an error" },
   "config-loaded": { level: "info", meaning: "a configuration was loaded" },
   "config-refused": {
     level: "error",
@@ -105,7 +108,7 @@ export const LOG_EVENTS = {
     level: "error",
     meaning: "status summary of the node: reads fail or will fail shortly, or reconciling is stuck",
   },
-  "warning": { level: "warning", meaning: "any other warning; `code` identifies it" },
+  "warning": { level: "warning", meaning: "any other warning; text lines have its `code` here" },
 } as const satisfies Readonly<Record<string, LogEventDefinition>>;
 
 /** The name of a logged event. */

@@ -1,6 +1,7 @@
 import {
   type AgentEvent,
   type DeliveryState,
+  formatDuration,
   formatProblem,
   PROVIDER_NAMES,
   REASON_CODES,
@@ -197,6 +198,15 @@ const LINES: { readonly [K in AgentEvent["kind"]]: (event: EventOf<K>) => readon
   "source-changed": (event) => [
     line("source-changed", `${event.source} changed: ${event.path}`, event),
   ],
+
+  "agent-started": (event) => [line("agent-started", "started nydus-auth-agent", event)],
+
+  "agent-stopped": (event) => {
+    const message = `stopped after ${formatDuration(event.uptimeMs)}: ${event.reason}`;
+    return [line("agent-stopped", message, event)];
+  },
+
+  "agent-failed": (event) => [line("agent-failed", event.detail, {})],
 
   "config-loaded": (event) => [line("config-loaded", "loaded the configuration", event)],
 

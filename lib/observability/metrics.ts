@@ -133,6 +133,9 @@ export class AgentMetrics implements Observer {
       case "discovery-recovered":
       case "source-changed":
       case "health-changed":
+      case "agent-started":
+      case "agent-stopped":
+      case "agent-failed":
       case "warning":
         break; // part of the status, or only logged
       default:

@@ -69,7 +69,7 @@ async function stat(
       gid: info.gid ?? 0,
     };
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound || systemReason(error) === "ENOTDIR") {
+    if (error instanceof Deno.errors.NotFound || systemCode(error) === "ENOTDIR") {
       return undefined;
     }
     throw failed("stat", path, error);
@@ -88,7 +88,7 @@ async function list(path: string): Promise<readonly string[]> {
   try {
     for await (const { name } of Deno.readDir(path)) names.push(name);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound || systemReason(error) === "ENOTDIR") return [];
+    if (error instanceof Deno.errors.NotFound || systemCode(error) === "ENOTDIR") return [];
     throw failed("list", path, error);
   }
   return names.sort();
@@ -275,11 +275,26 @@ export async function isMemoryBacked(folder: string): Promise<boolean> {
   return IN_MEMORY.includes((await statfs(folder)).type >>> 0);
 }
 
-/** Returns the code of a system error without its text, which may quote file contents or paths. */
+const REASONS: Readonly<Record<string, string>> = {
+  EACCES: "permission denied",
+  PermissionDenied: "permission denied",
+  ENOENT: "no such file or folder",
+  EROFS: "read-only file system",
+  ENOSPC: "no space left on the device",
+};
+
+/** Returns the code of a system error, or its name; undefined for other values. */
+export function systemCode(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined;
+  const { code = error.name } = error as Error & { readonly code?: unknown };
+  return String(code);
+}
+
+/** Describes a system error without its text, which may quote file contents or paths. */
 export function systemReason(error: unknown): string {
-  if (!(error instanceof Error)) return "unknown error";
-  const code = (error as Error & { code?: unknown }).code;
-  return typeof code === "string" ? code : error.name;
+  const code = systemCode(error) ?? "unknown error";
+  const reason = REASONS[code];
+  return reason === undefined ? code : `${reason} (${code})`;
 }
 
 /** Closes a file or a connection that may be closed already. */

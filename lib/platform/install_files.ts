@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
 import { AgentError } from "../model/mod.ts";
-import { replaceBy, replaceFile, systemReason, temporaryName, writeAll } from "./files.ts";
+import { replaceBy, replaceFile, systemCode, temporaryName, writeAll } from "./files.ts";
 
 /** Metadata of an installed file, without following a symbolic link. */
 interface InstalledFile {
@@ -144,5 +144,5 @@ const EXPLANATIONS: Readonly<Record<string, string>> = {
 
 function explain(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
-  return EXPLANATIONS[systemReason(error)] ?? text;
+  return EXPLANATIONS[systemCode(error) ?? ""] ?? text;
 }

@@ -110,9 +110,10 @@ export async function bindUnix(
     return { listener, remove: () => removeIfSame(path, own) };
   } catch (error) {
     listener?.close();
-    throw new AgentError("io", `failed to listen on ${path}: ${messageOf(error)}`, {
-      cause: error,
-    });
+    const reason = error instanceof Deno.errors.NotFound
+      ? `the folder ${dirname(path)} does not exist`
+      : messageOf(error);
+    throw new AgentError("io", `failed to listen on ${path}: ${reason}`, { cause: error });
   } finally {
     if (folder !== undefined) await Deno.remove(folder, { recursive: true }).catch(() => {});
   }

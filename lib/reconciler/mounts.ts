@@ -222,7 +222,7 @@ export function recordAfterReads(
 
 /** Returns the delay (ms) before the next retry after a number of consecutive failures. */
 export function retryDelayMs(failures: number): number {
-  return Math.min(RETRY_FIRST_MS * 2 ** Math.min(failures - 1, 10), RETRY_MAX_MS);
+  return Math.min(RETRY_FIRST_MS * 2 ** (failures - 1), RETRY_MAX_MS);
 }
 
 /** Whether delivery waits after a failure. Another credential is delivered without waiting. */

@@ -90,19 +90,18 @@ export class ReadMonitor {
       clock.wallMs(),
       options,
     );
-    /** By store key: whether the credential had worked, and the number of mounts that fail. */
-    const suspects = new Map<string, { readonly worked: boolean; readonly mounts: number }>();
+    /** Whether reads with a suspect credential had succeeded, by store key. */
+    const suspects = new Map<string, boolean>();
     for (const finding of findings) {
       const key = storeKeyOf(finding.instance);
       const judgement = this.#judge(finding);
       if (finding.verdict === "failed") this.#recordFailure(finding, judgement !== "unrelated");
       else this.#recordSuccess(finding);
       if (key === undefined || judgement === "unrelated") continue;
-      const { worked = false, mounts = 0 } = suspects.get(key) ?? {};
-      suspects.set(key, { worked: worked || judgement === "worked", mounts: mounts + 1 });
+      suspects.set(key, suspects.get(key) === true || judgement === "worked");
     }
     if (findings.some(({ verdict }) => verdict === "failed")) this.#trigger();
-    for (const [key, { worked, mounts }] of suspects) this.#forceRenewal(key, worked, mounts);
+    for (const [key, worked] of suspects) this.#forceRenewal(key, worked);
   }
 
   /**
@@ -159,7 +158,7 @@ export class ReadMonitor {
   }
 
   /** Requests a newer credential past cache and backoff, unless that was done recently. */
-  #forceRenewal(key: string, worked: boolean, mounts: number): void {
+  #forceRenewal(key: string, worked: boolean): void {
     const { clock, store, observer } = this.#context;
     const entry = store.get(key);
     if (entry?.stored === undefined) return;
@@ -168,8 +167,7 @@ export class ReadMonitor {
     if (!this.#refusals.mayForce(key, clock.monotonicMs(), refused)) return;
     this.#lastForcedMs = clock.monotonicMs();
     const source = provider === "adopted" ? "found in nydusd" : `from ${provider}`;
-    const text = `reads of ${key} fail in ${mounts} ${mounts === 1 ? "mount" : "mounts"} with ` +
-      `the credential ${source}; requesting a newer one`;
+    const text = `reads of ${key} fail with the credential ${source}; requesting a newer one`;
     observer.notify({ kind: "warning", code: "reads-failing", text });
     this.#renewals.start([entry], { refused });
   }

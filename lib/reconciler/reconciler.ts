@@ -270,7 +270,7 @@ export function passDelayMs(
   const down = daemons.filter(({ state }) => state !== "running");
   const isUnresponsive = problems.length === 0 &&
     down.every(({ state }) => state === "unresponsive");
-  const backoffMs = FAILING_FIRST_MS * 2 ** Math.min(failingPasses - 1, 10);
+  const backoffMs = FAILING_FIRST_MS * 2 ** (failingPasses - 1);
   return Math.min(
     backoffMs,
     isUnresponsive ? UNRESPONSIVE_MAX_MS : FAILING_MAX_MS,

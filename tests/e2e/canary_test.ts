@@ -221,6 +221,7 @@ async function commands(
     ["check", ...args, "--output", "json"],
     ...images.map((name) => ["explain", `${name}.example.com/a:1`, ...args]),
     ["explain", "plugin.example.com/a:1", "--output", "json", ...args],
+    ["support-bundle", join(node.dir, "support.tar"), ...args],
     ["get", "failing.example.com/a:1", ...args],
     ["get", "nowhere.example.com/a:1", ...args],
   ];

@@ -2,7 +2,7 @@
 import { equal, match, ok } from "node:assert/strict";
 import { join } from "@std/path";
 import { LOG_EVENTS, type LogEventName } from "../../lib/observability/mod.ts";
-import { AgentProcess, command, pause, simNode } from "./stage.ts";
+import { AgentProcess, command, freePort, pause, simNode } from "./stage.ts";
 
 Deno.test("log: does not repeat a line on every reconcile while nothing changes", async () => {
   await using node = simNode({ plugin: { mode: "fail" } });
@@ -76,7 +76,7 @@ Deno.test("log: every line is a documented event, whatever the agent does", asyn
   await agent.until("a reload", () => (agent.log.match(/ config-loaded: /g) ?? []).length === 2);
   for (const line of agent.log.trimEnd().split("\n")) {
     const [, level = "none", event = ""] = /^\S+Z (\w+) ([a-z-]+): /.exec(line) ?? [];
-    equal(LOG_EVENTS[event as LogEventName]?.level, level, line);
+    equal(LOG_EVENTS[event as LogEventName]?.level ?? "warning", level, line);
   }
 });
 
@@ -85,4 +85,27 @@ Deno.test("log: prints priorities only for the journal", async () => {
   await using agent = await AgentProcess.start(node);
   await agent.until("a line", () => agent.log.includes("config-loaded"));
   equal(/^<\d>/m.test(agent.log), false);
+});
+
+Deno.test("log: has a line for the start, the stop and a fatal error, in the configured format", async () => {
+  await using node = simNode();
+  const port = freePort();
+  let log = "";
+  {
+    await using agent = await AgentProcess.start(node, {}, { port });
+    const config = join(node.dir, "agent.toml");
+    const failed = await command(["run", "--config", config, "--log-format", "json"]);
+    equal(failed.code, 1);
+    const { event, level, message } = JSON.parse(failed.err.trimEnd().split("\n").at(-1) ?? "");
+    equal(`${event} ${level}`, "agent-failed error");
+    match(message, new RegExp(`${port}: the port is in use by another program; stop it`));
+    agent.signal("SIGTERM");
+    await agent.until("the end", () => agent.log.includes("agent-stopped"));
+    log = agent.log;
+  }
+  match(
+    log,
+    new RegExp(`info agent-started: .* listeners=127.0.0.1:${port},\\S+/api.sock providers=`),
+  );
+  match(log, /info agent-stopped: stopped after \S+: received SIGTERM /);
 });

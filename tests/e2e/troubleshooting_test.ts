@@ -161,6 +161,19 @@ Deno.test("guide: an old nydusd", async () => {
   quotes((await run(node, "check")).out, "has no configuration API");
 });
 
+Deno.test("guide: a nydus v3 daemon reads its credential once at start", async () => {
+  await using node = simNode();
+  const images = [`${node.passwordRegistry.host}/a:1`];
+  await node.addDaemon({ id: "d1", mode: "dedicated", images, version: "3.0.0" });
+  await using agent = await AgentProcess.start(node);
+  node.rotatePassword("second");
+  const mount = async () =>
+    (await agent.status()).daemons.find(({ id }) => id === "d1")?.instances[0];
+  await agent.until("the file", async () => (await mount())?.file === "written");
+  ok((await mount())?.delivery === "file-only");
+  ok((await mount())?.deliveryDetail?.includes("reads its credential once at start"));
+});
+
 Deno.test("guide: a plugin that times out", async () => {
   await using node = simNode({ plugin: { mode: "hang" } });
   const image = `${node.tokenRegistry.host}/a:1`;

@@ -67,7 +67,10 @@ Deno.test("LocalApiServer: logs a failure, and closes the old socket", async () 
     await server.apply({ api: {} } as AgentConfig);
     await Deno.remove(dir, { recursive: true });
   }
-  match(JSON.stringify(observer.events), /failed to serve the local API: .*; create the folder of/);
+  match(
+    JSON.stringify(observer.events),
+    /failed to serve the local API: .*: the folder .*missing does not exist; create the folder of/,
+  );
 });
 
 Deno.test("divideDescriptors: reserves descriptors for the agent's own work", () => {

@@ -286,7 +286,7 @@ for (const [name, nth] of FAILURES) {
     machine.files = failAt(name, nth);
     equal(await machine.install({ dockerCredentialHelper: true }), 1);
     deepEqual(await machine.tree(), []);
-    match(machine.errors.join("\n"), /^nydus-auth-agent: .*no space left$/);
+    match(machine.errors.join("\n"), /^error: .*no space left$/);
   });
 }
 
@@ -313,7 +313,7 @@ Deno.test("install: reports the path of a read-only folder in one line", async (
   const code = await install(options, { ...machine.ports(), err: (line) => errors.push(line) });
   equal(code, 1);
   equal(errors.length, 1);
-  match(errors[0] ?? "", /^nydus-auth-agent: failed to create folder \/proc\/self\/usr: .+/);
+  match(errors[0] ?? "", /^error: failed to create folder \/proc\/self\/usr: .+/);
   equal(errors[0]?.includes("\n"), false);
 });
 

@@ -16,6 +16,7 @@ Deno.test("loadToml: reports line and column of invalid TOML without quoting it"
 Deno.test("loadToml: rejects a duplicate key", async () => {
   const problem = await problemOf({ ours: `[log]\nlevel = "info"\nlevel = "debug"` });
   match(problem.place, /^line 3, /);
+  equal(problem.remedy, "keep one of the two definitions");
 });
 
 Deno.test("loadToml: rejects a binary file and truncated UTF-8", async () => {
@@ -54,6 +55,8 @@ Deno.test("loadToml: requires a file that was set explicitly, but no default fil
 });
 
 Deno.test("loadToml: rejects an unreadable file, including a default one", async () => {
+  const folder = new AgentError("io", "failed to read /x: it is a directory, not a file");
+  equal((await problemOf({ files: { [OURS]: folder } })).remedy, "use a TOML file");
   const error = new AgentError("io", "read file: permission denied");
   for (const file of [OURS, THEIRS]) {
     const { remedy, ...rest } = await problemOf({ files: { [file]: error } });

@@ -1,4 +1,4 @@
-import { deepEqual, equal, match } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { load, OURS, problemOf, problemsOf } from "./sources.ts";
 
 Deno.test("validateTables: rejects unknown keys with the closest known name", async () => {
@@ -17,6 +17,20 @@ Deno.test("validateTables: rejects unknown keys with the closest known name", as
     const { remedy, ...rest } = await problemOf({ ours });
     deepEqual(rest, { file: OURS, place, problem: "unknown key" });
     equal(remedy, `did you mean ${name}?`);
+  }
+});
+
+Deno.test("validateTables: suggests a close name in any notation, and no other", async () => {
+  const cases = [
+    ["checkInterval", "did you mean check_interval?"],
+    ["CHECK-INTERVAL", "did you mean check_interval?"],
+    ["chek_intervl", "did you mean check_interval?"],
+    ["password", "known keys: check_interval, "],
+    ["check_interval".repeat(5), "known keys: check_interval, "],
+  ] as const;
+  for (const [name, wanted] of cases) {
+    const { remedy } = await problemOf({ ours: `[renewal]\n${name} = 1` });
+    ok(remedy.startsWith(wanted), `${name}: ${remedy}`);
   }
 });
 

@@ -47,6 +47,8 @@ Deno.test("CredentialStore: keeps the last good credential after failures and af
   ok(entry?.stored);
   strictEqual(store.window(entry, late), "expired");
   strictEqual(entry.stored.candidate.credential.kind, "basic");
+  deepStrictEqual(entry.renewals, { success: 1, failure: 1 });
+  strictEqual(entry.attempts.unproductive, 1);
   deepStrictEqual(entry.lastFailure, {
     reason: "plugin-failed",
     detail: "exit code 1",

@@ -212,6 +212,7 @@ Deno.test("dueAtMs: uses refresh-after or expiry, whichever is earlier, and is u
 Deno.test("dueAtMs: ignores a refresh-after below one second", () => {
   strictEqual(dueAtMs(lifetime({ refreshAtMs: T0 + 0.001 }), AUTO), T0 + 4 * MINUTE);
   strictEqual(dueAtMs(lifetime({ refreshAtMs: T0 - HOUR }), AUTO), T0 + 4 * MINUTE);
+  strictEqual(dueAtMs(lifetime({ refreshAtMs: T0 + SECOND }), AUTO), T0 + 900);
 });
 
 Deno.test("dueAtMs: limits a lead time that is longer than the lifetime", () => {
@@ -253,7 +254,11 @@ Deno.test("mandatoryAtMs: starts with the last 10 % or 5 minutes, at most a thir
 });
 
 Deno.test("jitterFor: differs between nodes, is constant over restarts, and is evenly distributed", () => {
-  strictEqual(jitterFor("node-a", "kubelet"), jitterFor("node-a", "kubelet"));
+  strictEqual(
+    jitterFor("node-a", "kubelet"),
+    0.9763382095843554,
+    "also over versions of the agent",
+  );
   const buckets = new Array(10).fill(0);
   for (let i = 0; i < 10_000; i++) buckets[Math.floor(jitterFor(`node-${i}`, "kubelet") * 10)]++;
   for (const count of buckets) ok(count > 850 && count < 1150, `uneven: ${buckets}`);

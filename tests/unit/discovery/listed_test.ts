@@ -111,3 +111,9 @@ Deno.test("listedBySystemApi: leaves out and reports invalid IDs", () => {
   strictEqual(daemons[0]?.instances[0]?.imageProblem !== undefined, true);
   strictEqual(refused.length, 3);
 });
+
+Deno.test("listedBySystemApi: quotes at most 80 characters of an invalid ID", () => {
+  const id = `${"x".repeat(80)}/y`;
+  const { refused } = listedBySystemApi([{ id, pid: 0, apiSocket: "/a", instances: [] }]);
+  deepStrictEqual(refused, [`daemon "${"x".repeat(80)}" has an invalid ID or socket`]);
+});

@@ -111,6 +111,16 @@ export const EVENTS: { readonly [K in AgentEvent["kind"]]: Extract<AgentEvent, {
     images: 1,
   },
   "source-changed": { kind: "source-changed", source: "docker", path: "/c" },
+  "agent-started": {
+    kind: "agent-started",
+    version: "1",
+    commit: "c",
+    files: ["/f"],
+    listeners: ["127.0.0.1:9111"],
+    providers: ["docker"],
+  },
+  "agent-stopped": { kind: "agent-stopped", reason: "received SIGTERM", uptimeMs: 5_000 },
+  "agent-failed": { kind: "agent-failed", detail: "failed" },
   "config-loaded": { kind: "config-loaded", hash: "h", files: ["/f"] },
   "config-refused": {
     kind: "config-refused",

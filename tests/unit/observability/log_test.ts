@@ -44,6 +44,9 @@ Deno.test("logLinesOf: returns lines for every event, and every name of LOG_EVEN
   deepEqual([...names].sort(), Object.keys(LOG_EVENTS).sort());
 });
 
+/** Events with a text from elsewhere. */
+const FORWARDED = /^(?:warning|agent-failed|health-.*)$/;
+
 Deno.test("logLinesOf: a problem has its image, mount or source and the next step", () => {
   const moved = EVENTS["delivery-state-changed"];
   const problems: AgentEvent[] = [
@@ -58,7 +61,7 @@ Deno.test("logLinesOf: a problem has its image, mount or source and the next ste
   for (const event of problems) {
     for (const { event: name, message, fields } of logLinesOf(event)) {
       const { level } = LOG_EVENTS[name];
-      const isForwarded = name === "warning" || name.startsWith("health-");
+      const isForwarded = FORWARDED.test(name);
       if ((level !== "warning" && level !== "error") || isForwarded) continue;
       found.add(name);
       match(message, /; \S/, name);
@@ -67,7 +70,7 @@ Deno.test("logLinesOf: a problem has its image, mount or source and the next ste
     }
   }
   const problemNames = Object.entries(LOG_EVENTS).filter(([name, { level }]) =>
-    (level === "warning" || level === "error") && name !== "warning" && !name.startsWith("health-")
+    (level === "warning" || level === "error") && !FORWARDED.test(name)
   );
   deepEqual([...found].sort(), problemNames.map(([name]) => name).sort());
 });

@@ -200,7 +200,10 @@ Deno.test("pointLink: repeated failures have the same message", async () => {
       ),
     );
     equal(messages[0], messages[1]);
-    equal(messages[0], `failed to link ${dir}/none/link to /target: ENOENT`);
+    equal(
+      messages[0],
+      `failed to link ${dir}/none/link to /target: no such file or folder (ENOENT)`,
+    );
   } finally {
     await Deno.remove(dir, { recursive: true });
   }

@@ -123,7 +123,7 @@ Deno.test("reportUnhandledErrors: continues after a rejection, and stops after a
   report(new TypeError("y"), true);
   equal(stops(), 1);
   equal(texts()[0], "unhandled error, please report it: read x: EIO");
-  match(texts()[1] ?? "", /: TypeError at .*supervision_test\.ts/);
+  match(texts()[1] ?? "", /: TypeError at .*run_test\.ts/);
 });
 
 Deno.test("reportUnhandledErrors: omits foreign messages, which may contain secrets", () => {
