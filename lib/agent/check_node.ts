@@ -36,7 +36,7 @@ export async function checkHost(
   context: Context,
   config: AgentConfig,
   findings: CheckFindings,
-  { agentAnswers = false }: { readonly agentAnswers?: boolean } = {},
+  { agentAnswers }: { readonly agentAnswers: boolean },
 ): Promise<void> {
   await checkClock(context, findings);
   await checkPermissions(context, config, findings);

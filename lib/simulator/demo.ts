@@ -30,8 +30,10 @@ export async function demo(context: Context, options: DemoOptions): Promise<numb
   const stop = new AbortController();
   using _signals = host.onSignal(["SIGTERM", "SIGINT"], () => stop.abort());
   try {
-    await using withAgent = new Side(context);
-    await using withoutAgent = new Side(context);
+    // A stack: the minifier drops a `using` variable that is used once.
+    await using sides = new AsyncDisposableStack();
+    const withAgent = sides.use(new Side(context));
+    const withoutAgent = sides.use(new Side(context));
     return await new Demo(context, options, withAgent, withoutAgent, stop.signal).run();
   } catch (error) {
     if (!stop.signal.aborted) throw error;

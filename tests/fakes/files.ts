@@ -4,7 +4,8 @@ import { AgentError, type FileStat, type FileSystem } from "../../lib/model/mod.
 interface Entry {
   readonly kind: FileStat["kind"];
   readonly text: string;
-  readonly version: number;
+  readonly stamp: string;
+  readonly mode: number;
 }
 
 /** A call of `writeAtomic`. */
@@ -20,13 +21,18 @@ export class FakeFiles implements FileSystem {
   readonly #watchers = new Set<(path: string) => void>();
   readonly #unreadable = new Set<string>();
   readonly #unwritable = new Set<string>();
-  #version = 0;
+  #stamps = 0;
   readonly writes: Write[] = [];
   readonly reads: string[] = [];
 
-  /** Creates or replaces a file, socket or link. */
-  set(path: string, text = "", kind: FileStat["kind"] = "file"): void {
-    this.#entries.set(path, { kind, text, version: ++this.#version });
+  /** Creates or replaces a file, socket or link, by default with a new stamp. */
+  set(
+    path: string,
+    text = "",
+    kind: FileStat["kind"] = "file",
+    { mode = 0o600, stamp = `${++this.#stamps}` } = {},
+  ): void {
+    this.#entries.set(path, { kind, text, stamp, mode });
     for (const changed of this.#watchers) changed(path);
   }
 
@@ -38,9 +44,10 @@ export class FakeFiles implements FileSystem {
     return this.#entries.get(path)?.text;
   }
 
-  /** Makes every read, stat and list of a path fail. */
-  refuseReading(path: string): void {
-    this.#unreadable.add(path);
+  /** Makes every read, stat and list of a path fail, or succeed again. */
+  refuseReading(path: string, refuse = true): void {
+    if (refuse) this.#unreadable.add(path);
+    else this.#unreadable.delete(path);
   }
 
   /** Makes writes into a folder fail, or succeed again. */
@@ -59,9 +66,8 @@ export class FakeFiles implements FileSystem {
     if (this.#unreadable.has(path)) return Promise.reject(refused("stat", path));
     const entry = this.#entries.get(path);
     if (entry === undefined) return Promise.resolve(this.#isFolder(path) ? FOLDER : undefined);
-    const { kind, text, version } = entry;
-    const size = text.length;
-    return Promise.resolve({ kind, stamp: `${version}`, size, mode: 0o600, uid: 7, gid: 8 });
+    const { kind, text, stamp, mode } = entry;
+    return Promise.resolve({ kind, stamp, size: text.length, mode, uid: 7, gid: 8 });
   }
 
   list(path: string): Promise<readonly string[]> {

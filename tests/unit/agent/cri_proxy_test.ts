@@ -1,6 +1,7 @@
-import { equal } from "node:assert/strict";
+import { deepEqual, equal } from "node:assert/strict";
 import { join } from "node:path";
 import type { Context } from "../../../lib/platform/mod.ts";
+import { describeLinkState } from "../../../lib/agent/cri_proxy_link.ts";
 import { CriProxy } from "../../../lib/agent/cri_proxy.ts";
 import { isMemoryBacked, systemFiles } from "../../../lib/platform/mod.ts";
 import { parseImageReference, Secret } from "../../../lib/model/mod.ts";
@@ -56,4 +57,59 @@ Deno.test({
       await Deno.remove(dir, { recursive: true });
     }
   },
+});
+
+Deno.test("describeLinkState: returns whether pulls go where configured, with a text", () => {
+  const config = {
+    link: "/l",
+    socket: "/s",
+    imageServiceSocket: "/i",
+    enabled: true,
+    fallbackDelayMs: 0,
+    persist: true,
+  };
+  const on = { isOff: false, isServing: true };
+  const cases = [
+    [on, undefined, false, "/l does not exist: its clients cannot connect"],
+    [on, "/s", true, "in the path: /l points to the agent"],
+    [{ ...on, isOff: true }, "/s", false, "in the path: /l points to the agent"],
+    [
+      { ...on, isServing: false },
+      "/s",
+      false,
+      "/l points to /s, where nothing listens: the agent is restarting; if it does not come back, " +
+      "run `nydus-auth-agent cri-proxy off`",
+    ],
+    [on, "/x", false, "out of the path: /l points to /x, not to /i"],
+    [
+      { ...on, isOff: true },
+      "/i",
+      true,
+      "out of the path: /l points to /i, set by `cri-proxy off`",
+    ],
+    [
+      { ...on, isServing: false },
+      "/i",
+      false,
+      "out of the path: /l points to /i; no agent serves",
+    ],
+    [
+      on,
+      "/i",
+      false,
+      "out of the path: /l points to /i although the agent serves: run " +
+      "`nydus-auth-agent cri-proxy on`",
+    ],
+  ] as const;
+  for (const [state, target, isExpected, text] of cases) {
+    deepEqual(describeLinkState(config, { ...state, target }), { text, isExpected });
+  }
+  deepEqual(describeLinkState({ ...config, enabled: false }, { ...on, target: "/i" }), {
+    text: "out of the path: /l points to /i; the CRI proxy is not enabled",
+    isExpected: true,
+  });
+  equal(
+    describeLinkState({ ...config, enabled: false }, { ...on, target: "/s" }).isExpected,
+    false,
+  );
 });

@@ -1,55 +1,32 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import { dirname } from "node:path";
 import { Deliverer, inUseDelayMs } from "../../../lib/delivery/mod.ts";
 import {
-  AgentError,
   type Credential,
   type Daemon,
   type DeliveryRequest,
-  type FileSystem,
   parseImageReference,
   Secret,
 } from "../../../lib/model/mod.ts";
+import { FakeFiles } from "../../fakes/files.ts";
 import { FakeNydusdApi, registryAuth } from "../../fakes/nydusd_api.ts";
 
 const PATH = "/data/config/d1/config.json";
 const OLD_FILE = `{"device":{"backend":{"config":{"auth":"${btoa("u:old")}"}}}}`;
 const BASIC: Credential = { kind: "basic", username: "u", password: new Secret("new") };
 
-/** One file in memory. */
-class OneFile implements FileSystem {
-  text: string | undefined = OLD_FILE;
-  writes = 0;
-  failing = false;
-
-  readText = () => Promise.resolve(this.text);
-  list = () => Promise.resolve([]);
-  watch = () => ({ [Symbol.dispose]: () => {} });
-  stat = () =>
-    Promise.resolve(
-      this.text === undefined
-        ? undefined
-        : { kind: "file", stamp: "1", size: 1, mode: 0o600, uid: 7, gid: 8 } as const,
-    );
-  writeAtomic: FileSystem["writeAtomic"] = (_path, text, options) => {
-    if (this.failing) return Promise.reject(new AgentError("io", "write: EROFS"));
-    deepStrictEqual(options, { mode: 0o600, uid: 7, gid: 8 });
-    this.writes++;
-    this.text = text;
-    return Promise.resolve();
-  };
-}
-
 function stage(configFiles: "auto" | "always" | "never" = "auto") {
   const nydusd = new FakeNydusdApi();
   nydusd.currentAuth.set("/", registryAuth("u:old"));
-  const file = new OneFile();
+  const files = new FakeFiles();
+  files.set(PATH, OLD_FILE);
   const deliverer = new Deliverer({
     nydusdApi: nydusd,
-    files: file,
+    files,
     fsDriver: "fusedev",
     configFiles,
   });
-  return { nydusd, file, deliverer };
+  return { nydusd, files, deliverer };
 }
 
 function order(change: Partial<Daemon> = {}, credential = BASIC, mountId = "/"): DeliveryRequest {
@@ -68,14 +45,14 @@ function order(change: Partial<Daemon> = {}, credential = BASIC, mountId = "/"):
 }
 
 Deno.test("Deliverer: compares, puts, reads back, and rewrites the file", async () => {
-  const { nydusd, file, deliverer } = stage();
+  const { nydusd, files, deliverer } = stage();
   deepStrictEqual(await deliverer.deliver(order()), {
     kind: "delivered",
     file: { kind: "written" },
   });
   deepStrictEqual(nydusd.calls, ["readAuths", "putAuth /", "readAuths"]);
   ok(nydusd.currentAuth.get("/")?.equals(registryAuth("u:new")));
-  ok(file.text?.includes(btoa("u:new")));
+  ok(files.text(PATH)?.includes(btoa("u:new")));
 });
 
 Deno.test("Deliverer: reads the credential of its mount only, before and after", async () => {
@@ -91,12 +68,12 @@ Deno.test("Deliverer: reads the credential of its mount only, before and after",
 });
 
 Deno.test("Deliverer: makes no PUT and no write without a change", async () => {
-  const { nydusd, file, deliverer } = stage();
+  const { nydusd, files, deliverer } = stage();
   await deliverer.deliver(order());
   const outcome = await deliverer.deliver(order());
   deepStrictEqual(outcome, { kind: "unchanged", file: { kind: "unchanged" } });
   strictEqual(nydusd.calls.filter((call) => call.startsWith("put")).length, 1);
-  strictEqual(file.writes, 1);
+  deepStrictEqual(files.writes.map(({ options }) => options), [{ mode: 0o600, uid: 7, gid: 8 }]);
 });
 
 Deno.test("Deliverer: rejects a 204 when the value read back differs", async () => {
@@ -106,8 +83,8 @@ Deno.test("Deliverer: rejects a 204 when the value read back differs", async () 
 });
 
 Deno.test("Deliverer: reloads nydusd even if the file cannot be written", async () => {
-  const { file, deliverer, nydusd } = stage();
-  file.failing = true;
+  const { files, deliverer, nydusd } = stage();
+  files.refuseWriting(dirname(PATH));
   const outcome = await deliverer.deliver(order());
   strictEqual(outcome.kind, "delivered");
   strictEqual(outcome.file.kind, "failed");
@@ -115,11 +92,11 @@ Deno.test("Deliverer: reloads nydusd even if the file cannot be written", async 
 });
 
 Deno.test("Deliverer: rewrites the file even if nydusd does not answer", async () => {
-  const { file, deliverer, nydusd } = stage();
+  const { files, deliverer, nydusd } = stage();
   nydusd.fault = () => ({ kind: "timed-out" });
   const outcome = await deliverer.deliver(order());
   strictEqual(outcome.kind, "unreachable");
-  ok(file.text?.includes(btoa("u:new")));
+  ok(files.text(PATH)?.includes(btoa("u:new")));
 });
 
 Deno.test("Deliverer: returns why a delivery is not possible", async () => {
@@ -140,9 +117,9 @@ Deno.test("Deliverer: returns why a delivery is not possible", async () => {
 Deno.test("Deliverer: skips files when configured, and when they do not exist", async () => {
   const never = stage("never");
   strictEqual((await never.deliverer.deliver(order())).file.kind, "skipped");
-  strictEqual(never.file.text, OLD_FILE);
+  strictEqual(never.files.text(PATH), OLD_FILE);
   const gone = stage();
-  gone.file.text = undefined;
+  gone.files.remove(PATH);
   strictEqual((await gone.deliverer.deliver(order())).file.kind, "absent");
 });
 
@@ -183,19 +160,19 @@ Deno.test("Deliverer: skips a file with another registry when the endpoint is un
   const fileOf = (host: string) =>
     JSON.stringify({ device: { backend: { config: { host, auth: btoa("u:old") } } } });
   for (const [host, kind] of [["mirror:5000", "skipped"], [image.registry, "written"]] as const) {
-    const { file, deliverer } = stage();
-    file.text = fileOf(host);
+    const { files, deliverer } = stage();
+    files.set(PATH, fileOf(host));
     const given = order();
     const instance = { ...given.instance, image };
     strictEqual((await deliverer.deliver({ ...given, instance })).file.kind, kind);
-    strictEqual(file.text.includes(btoa("u:new")), kind === "written");
+    strictEqual(files.text(PATH)?.includes(btoa("u:new")), kind === "written");
   }
   // If the endpoint is known, a file with another one is a failure.
-  const { file, deliverer } = stage();
-  file.text = fileOf("mirror:5000");
+  const { files, deliverer } = stage();
+  files.set(PATH, fileOf("mirror:5000"));
   const given = order();
   const backend = { host: "registry.example.com", skipVerify: false, caFiles: [], mirrors: [] };
   const instance = { ...given.instance, image, backend };
   strictEqual((await deliverer.deliver({ ...given, instance })).file.kind, "failed");
-  strictEqual(file.text, fileOf("mirror:5000"));
+  strictEqual(files.text(PATH), fileOf("mirror:5000"));
 });

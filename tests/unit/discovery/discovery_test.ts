@@ -1,39 +1,12 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { Discovery, type DiscoveryOptions } from "../../../lib/discovery/mod.ts";
-import type {
-  FileStat,
-  FileSystem,
-  PeerResult,
-  SnapshotterDaemon,
-} from "../../../lib/model/mod.ts";
+import type { PeerResult, SnapshotterDaemon } from "../../../lib/model/mod.ts";
+import { FakeFiles } from "../../fakes/files.ts";
 import { FakeNydusdApi, registryAuth } from "../../fakes/nydusd_api.ts";
+import { flushTasks } from "../../fakes/clock.ts";
 
 const ROOT = "/data";
 const SYSTEM = "/run/system.sock";
-
-/** A file system in memory; paths that end in `.sock` are sockets. */
-class FewFiles implements FileSystem {
-  readonly texts: Record<string, string> = {};
-  reads = 0;
-
-  readText = (path: string) => {
-    this.reads++;
-    return Promise.resolve(this.texts[path]);
-  };
-  watch = () => ({ [Symbol.dispose]: () => {} });
-  writeAtomic = () => Promise.reject(new Error("discovery must not write"));
-  list = (path: string) => {
-    const below = Object.keys(this.texts).filter((p) => p.startsWith(`${path}/`));
-    const names = below.map((p) => p.slice(path.length + 1).split("/")[0] ?? "");
-    return Promise.resolve([...new Set(names)].sort());
-  };
-  stat = (path: string): Promise<FileStat | undefined> => {
-    const text = this.texts[path];
-    if (text === undefined) return Promise.resolve(undefined);
-    const kind = path.endsWith(".sock") ? "socket" : "file";
-    return Promise.resolve({ kind, stamp: text, size: 1, mode: 0o600, uid: 0, gid: 0 });
-  };
-}
 
 const listed = (
   id: string,
@@ -52,7 +25,7 @@ function stage(
   change: Partial<DiscoveryOptions["config"]> = {},
   hosts?: NonNullable<DiscoveryOptions["hosts"]>,
 ) {
-  const files = new FewFiles();
+  const files = new FakeFiles();
   const nydusd = new FakeNydusdApi();
   let list: PeerResult<readonly SnapshotterDaemon[]> = { kind: "ok", value: [] };
   const discovery = new Discovery({
@@ -69,7 +42,9 @@ function stage(
     lists(value: typeof list) {
       list = value;
       if (value.kind !== "ok") return;
-      for (const { apiSocket } of value.value) files.texts[apiSocket] ??= "socket";
+      for (const { apiSocket } of value.value) {
+        if (files.text(apiSocket) === undefined) files.set(apiSocket, "", "socket");
+      }
     },
   };
 }
@@ -135,8 +110,8 @@ Deno.test("Discovery: uses the last list while the system API does not answer", 
   lists({ kind: "ok", value: [listed("d1", [["7", "a:1"]])] });
   await discovery.discover();
   lists({ kind: "timed-out" });
-  files.texts[`${ROOT}/socket/d2/api.sock`] = "socket";
-  files.texts[`${ROOT}/config/d2/config.json`] = fuseConfig("registry.example.com", "b", "/4");
+  files.set(`${ROOT}/socket/d2/api.sock`, "", "socket");
+  files.set(`${ROOT}/config/d2/config.json`, fuseConfig("registry.example.com", "b", "/4"));
   const { daemons, problems } = await discovery.discover();
   deepStrictEqual(daemons.map(({ id, source }) => [id, source]), [["d1", "system-api"], [
     "d2",
@@ -160,13 +135,15 @@ Deno.test("Discovery: finds hosts, repositories and snapshots in the root folder
     nydusdApi: nydusd,
     files,
   });
-  files.texts[`${ROOT}/socket/s1/api.sock`] = "socket";
-  files.texts[`${ROOT}/config/s1/config.json`] = fuseConfig("", "", "");
-  files.texts[`${ROOT}/config/s1/3/config.json`] = fuseConfig("index.docker.io", "library/x", "/3");
-  files.texts[`${ROOT}/config/s1/4/config.json`] = "{ half";
-  files.texts[`${ROOT}/socket/f1/api.sock`] = "socket";
-  files.texts[`${ROOT}/config/f1/config.json`] =
-    `{"config":{"backend_config":{"host":"h.example.com","repo":"y"}}}`;
+  files.set(`${ROOT}/socket/s1/api.sock`, "", "socket");
+  files.set(`${ROOT}/config/s1/config.json`, fuseConfig("", "", ""));
+  files.set(`${ROOT}/config/s1/3/config.json`, fuseConfig("index.docker.io", "library/x", "/3"));
+  files.set(`${ROOT}/config/s1/4/config.json`, "{ half");
+  files.set(`${ROOT}/socket/f1/api.sock`, "", "socket");
+  files.set(
+    `${ROOT}/config/f1/config.json`,
+    `{"config":{"backend_config":{"host":"h.example.com","repo":"y"}}}`,
+  );
   nydusd.mounts = ["/3", "/4"];
   const { daemons } = await alone.discover();
   deepStrictEqual(
@@ -205,7 +182,7 @@ Deno.test("Discovery: finds configured daemons and watches their sockets", async
     ],
   });
   const sockets = ["/run/n2/api.sock", "/run/one.sock"];
-  for (const path of sockets) files.texts[path] = "socket";
+  for (const path of sockets) files.set(path, "", "socket");
   const { daemons } = await discovery.discover();
   deepStrictEqual(daemons.map(({ apiSocket }) => apiSocket).sort(), sockets);
   deepStrictEqual(daemons.map(({ id }) => id), ["one", "two"]);
@@ -232,7 +209,7 @@ Deno.test("Discovery: returns the state of a daemon for each failure", async () 
     call === "readAuths" ? { kind: "refused", status: 404, detail: "x" } : undefined;
   const [old] = (await discovery.discover()).daemons;
   deepStrictEqual([old?.state, old?.configApi], ["running", "unsupported"]);
-  delete files.texts[`${ROOT}/socket/d1/api.sock`];
+  files.remove(`${ROOT}/socket/d1/api.sock`);
   strictEqual(await state(), "no-socket");
 });
 
@@ -249,7 +226,7 @@ Deno.test("Discovery: a hanging daemon does not delay the requests to the others
     return await currentAuth(socket);
   };
   const discovering = discovery.discover();
-  await new Promise((resolve) => setTimeout(resolve, 0));
+  await flushTasks();
   strictEqual(requested.length, 3);
   release();
   strictEqual((await discovering).daemons.length, 3);
@@ -264,12 +241,12 @@ Deno.test("Discovery: returns the endpoint of a mount and what approves its host
   const instance = async () => (await discovery.discover()).daemons[0]?.instances[0];
   strictEqual((await instance())?.endpoint, undefined, "its own registry is no endpoint");
   nydusd.backend = { ...nydusd.backend, host: "mirror:5000", repo: "cache/app" };
-  files.texts[`${ROOT}/socket/d1/api.sock`] = "another process";
+  files.set(`${ROOT}/socket/d1/api.sock`, "", "socket");
   const foreign = await instance();
   strictEqual(foreign?.image?.text, "registry.example.com/app:1");
   strictEqual(foreign?.endpoint?.target?.text, "mirror:5000/cache/app:1");
   deepStrictEqual(foreign?.endpoint?.hosts.map(({ approvedBy }) => approvedBy), [undefined]);
-  files.texts["/certs.d/_default/hosts.toml"] = '[host."http://mirror:5000"]';
+  files.set("/certs.d/_default/hosts.toml", '[host."http://mirror:5000"]');
   const path = "/certs.d/_default/hosts.toml";
   deepStrictEqual((await instance())?.endpoint?.hosts.map(({ approvedBy }) => approvedBy), [path]);
 });
@@ -281,11 +258,11 @@ Deno.test("Discovery: reads the endpoint from the configuration file before a da
   const instance = async () => (await discovery.discover()).daemons[0]?.instances[0];
   strictEqual((await instance())?.backend, undefined);
   const path = `${ROOT}/config/d1/config.json`;
-  files.texts[path] = fuseConfig("mirror:5000", "app", "/7");
+  files.set(path, fuseConfig("mirror:5000", "app", "/7"));
   strictEqual((await instance())?.endpoint?.target?.text, "mirror:5000/app:1");
-  files.texts[path] = fuseConfig("registry.example.com", "app", "/7");
+  files.set(path, fuseConfig("registry.example.com", "app", "/7"));
   strictEqual((await instance())?.endpoint, undefined);
-  files.texts[path] = "{ half";
+  files.set(path, "{ half");
   strictEqual((await instance())?.backend, undefined);
 });
 

@@ -27,7 +27,6 @@ import { answered, FakeKubeHttp } from "../../fakes/kube_http.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 import { exited, FakeProcessRunner } from "../../fakes/process.ts";
 import { FakeRandom } from "../../fakes/random.ts";
-import { MemoryFiles } from "./memory_files.ts";
 import { CONFIG_PATH, configText, kubelet, requestFor, response } from "./exec_plugin/plugins.ts";
 import { secretObject } from "./kubernetes/secrets.ts";
 
@@ -52,10 +51,10 @@ async function reasonsOf(
 }
 
 function docker(text: string | undefined, answer: ProcessResult = exited("", 1)) {
-  const files = new MemoryFiles();
-  if (text !== undefined) files.write(DOCKER, text);
+  const files = new FakeFiles();
+  if (text !== undefined) files.set(DOCKER, text);
   for (const name of ["pass", "nydus-auth"]) {
-    files.write(`/bin/docker-credential-${name}`, "", { mode: 0o755 });
+    files.set(`/bin/docker-credential-${name}`, "", "file", { mode: 0o755 });
   }
   const clock = new FakeClock();
   const helpers = new CredentialHelpers({
@@ -131,7 +130,7 @@ function fromAccount(
     readonly token?: Token;
   },
 ): Promise<readonly ReasonCode[]> {
-  const files = new MemoryFiles();
+  const files = new FakeFiles();
   const { providers: [plugin], ...head } = JSON.parse(
     configText({ name: "p", matchImages: ["reg.io"] }),
   );
@@ -141,7 +140,7 @@ function fromAccount(
     cacheType: "ServiceAccount",
     requiredServiceAccountAnnotationKeys: ["role"],
   };
-  files.write(
+  files.set(
     CONFIG_PATH,
     JSON.stringify({ ...head, providers: [{ ...plugin, tokenAttributes }] }),
   );
@@ -212,7 +211,7 @@ const PROVOKED: Readonly<Record<Provoked, () => Promise<readonly ReasonCode[]>>>
   "invalid-config": () => fromDocker("{"),
   "unreadable"() {
     const { provider, files } = docker("{}");
-    files.denied.add(DOCKER);
+    files.refuseReading(DOCKER);
     return reasonsOf(provider);
   },
   "invalid-entry": () => fromDocker(auths({ auth: new Uint8Array([0x75, 0x3a, 255]).toBase64() })),

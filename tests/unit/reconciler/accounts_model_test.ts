@@ -6,7 +6,7 @@ import { flushTasks } from "../../fakes/clock.ts";
 import { Cluster } from "../../fakes/cluster.ts";
 import { FakeProcessRunner } from "../../fakes/process.ts";
 import { FakeRandom } from "../../fakes/random.ts";
-import { MemoryFiles } from "../providers/memory_files.ts";
+import { FakeFiles } from "../../fakes/files.ts";
 import { CONFIG_PATH, response } from "../providers/exec_plugin/plugins.ts";
 import { SECOND, Stage } from "./reconciler_stage.ts";
 
@@ -182,8 +182,8 @@ class Model {
   }
 
   #newProvider(): KubeletProvider {
-    const files = new MemoryFiles();
-    files.write(CONFIG_PATH, JSON.stringify(CONFIG));
+    const files = new FakeFiles();
+    files.set(CONFIG_PATH, JSON.stringify(CONFIG));
     return new KubeletProvider({
       signal: new AbortController().signal,
       configPath: CONFIG_PATH,

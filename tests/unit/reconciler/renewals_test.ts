@@ -6,7 +6,7 @@ import {
 } from "../../../lib/model/mod.ts";
 import { MountRecords, Renewals, Selections } from "../../../lib/reconciler/mod.ts";
 import { CredentialStore } from "../../../lib/credentials/mod.ts";
-import { FakeClock } from "../../fakes/clock.ts";
+import { FakeClock, flushTasks } from "../../fakes/clock.ts";
 
 const IMAGE = parseImageReference("registry.example/team/app:1");
 
@@ -37,12 +37,11 @@ Deno.test("Renewals: a user request is not lost during a request and a change of
   const renewals = new Renewals(context, selections, () => {});
   store.ensure(IMAGE, clock.wallMs());
   const entries = [...store.entries()];
-  const nextTick = () => new Promise((resolve) => setTimeout(resolve, 0));
   renewals.start(entries);
   renewals.start(entries, { recheck: true });
   const forced = renewals.force(IMAGE);
   for (let i = 0; i < 3; i++) {
-    await nextTick();
+    await flushTasks();
     answers.shift()?.();
   }
   await forced;

@@ -10,7 +10,7 @@ import { FakeClock, flushTasks } from "../../../fakes/clock.ts";
 import { FakeObserver } from "../../../fakes/observer.ts";
 import { exited, FakeProcessRunner } from "../../../fakes/process.ts";
 import { FakeRandom } from "../../../fakes/random.ts";
-import { MemoryFiles } from "../memory_files.ts";
+import { FakeFiles } from "../../../fakes/files.ts";
 import { jwt, requestFor } from "../exec_plugin/plugins.ts";
 
 const IMAGE = "quay.io/a/b";
@@ -18,12 +18,12 @@ const IMAGE = "quay.io/a/b";
 function setUp() {
   const clock = new FakeClock();
   const observer = new FakeObserver();
-  const files = new MemoryFiles();
-  files.write("/usr/bin/docker-credential-pass", "", { mode: 0o755 });
-  files.write("/usr/bin/docker-credential-plain", "", { mode: 0o644 });
+  const files = new FakeFiles();
+  files.set("/usr/bin/docker-credential-pass", "", "file", { mode: 0o755 });
+  files.set("/usr/bin/docker-credential-plain", "", "file", { mode: 0o644 });
   let count = 0;
   const runner = new FakeProcessRunner(() => answer("u", String(++count)));
-  files.write("/usr/bin/docker-credential-other", "", { mode: 0o755 });
+  files.set("/usr/bin/docker-credential-other", "", "file", { mode: 0o755 });
   const settings = {
     processRunner: runner,
     files,
@@ -187,7 +187,7 @@ Deno.test("CredentialHelpers: skips a file that is not executable, and checks ag
   const { helpers, clock, files, runner } = setUp();
   const missing = await helpers.get("plain", "quay.io", requestFor(IMAGE));
   equal(missing.kind === "failed" && missing.reason, "helper-missing");
-  files.write("/usr/bin/docker-credential-plain", "", { mode: 0o755 });
+  files.set("/usr/bin/docker-credential-plain", "", "file", { mode: 0o755 });
   await clock.advance(10_000);
   equal((await helpers.get("plain", "quay.io", requestFor(IMAGE))).kind, "found");
   equal(runner.requests[0]?.path, "/usr/bin/docker-credential-plain");

@@ -4,7 +4,7 @@ import { FakeClock, flushTasks } from "../../../fakes/clock.ts";
 import { FakeObserver } from "../../../fakes/observer.ts";
 import { exited, FakeProcessRunner } from "../../../fakes/process.ts";
 import { FakeRandom } from "../../../fakes/random.ts";
-import { MemoryFiles } from "../memory_files.ts";
+import { FakeFiles } from "../../../fakes/files.ts";
 import { jwt, pairs, requestFor } from "../exec_plugin/plugins.ts";
 
 const PATH = "/home/u/.docker/config.json";
@@ -15,10 +15,10 @@ const basic = (pair: string) => ({ auth: new TextEncoder().encode(pair).toBase64
 function docker(config: unknown) {
   const clock = new FakeClock();
   const observer = new FakeObserver();
-  const files = new MemoryFiles();
-  if (config !== undefined) files.write(PATH, JSON.stringify(config));
+  const files = new FakeFiles();
+  if (config !== undefined) files.set(PATH, JSON.stringify(config));
   for (const name of ["pass", "ecr"]) {
-    files.write(`/usr/bin/docker-credential-${name}`, "", { mode: 0o755 });
+    files.set(`/usr/bin/docker-credential-${name}`, "", "file", { mode: 0o755 });
   }
   const runner = new FakeProcessRunner(() => NOT_FOUND);
   const helpers = new CredentialHelpers({
@@ -132,16 +132,18 @@ Deno.test("DockerProvider: reads the file only when it changes (flaw 19)", async
   const { provider, files, clock } = docker({ auths: { "quay.io": basic("u:1") } });
   await Promise.all(Array.from({ length: 50 }, () => provider.provide(requestFor("quay.io/a/b"))));
   for (let i = 0; i < 50; i++) await provider.provide(requestFor("quay.io/a/b"));
-  equal(files.reads, 1);
-  files.write(PATH, JSON.stringify({ auths: { "quay.io": basic("u:2") } }));
+  equal(files.reads.length, 1);
+  files.set(PATH, JSON.stringify({ auths: { "quay.io": basic("u:2") } }));
   await clock.advance(25);
   deepEqual(pairs(await provider.provide(requestFor("quay.io/a/b"))), ["u:2"]);
-  equal(files.reads, 2);
+  equal(files.reads.length, 2);
 });
 
 Deno.test("DockerProvider.suspect: reads a file with an unchanged stamp", async () => {
   const { provider, files, clock } = docker(undefined);
-  files.write(PATH, JSON.stringify({ auths: { "quay.io": basic("u:1") } }), { stamp: "same" });
+  files.set(PATH, JSON.stringify({ auths: { "quay.io": basic("u:1") } }), "file", {
+    stamp: "same",
+  });
   const first = await provider.provide(requestFor("quay.io/a/b"));
   await clock.advance(1_000);
   provider.suspect();
@@ -150,7 +152,9 @@ Deno.test("DockerProvider.suspect: reads a file with an unchanged stamp", async 
     first,
     "an unchanged text keeps its time",
   );
-  files.write(PATH, JSON.stringify({ auths: { "quay.io": basic("u:2") } }), { stamp: "same" });
+  files.set(PATH, JSON.stringify({ auths: { "quay.io": basic("u:2") } }), "file", {
+    stamp: "same",
+  });
   provider.suspect();
   deepEqual(pairs(await provider.provide(requestFor("quay.io/a/b"))), ["u:2"]);
 });
@@ -160,7 +164,7 @@ Deno.test("DockerProvider: keeps the last valid file when a reload meets a half-
     auths: { "quay.io": basic("u:1") },
   });
   await before.provide(requestFor("quay.io/a/b"));
-  files.write(PATH, '{"auths": {"quay.io": {"auth": "dTpz');
+  files.set(PATH, '{"auths": {"quay.io": {"auth": "dTpz');
   const options = { configPath: PATH, files, clock, helpers };
   const after = new DockerProvider({ ...options, before });
   deepEqual(pairs(await after.provide(requestFor("quay.io/a/b"))), ["u:1"]);
@@ -171,7 +175,7 @@ Deno.test("DockerProvider: keeps the last valid file when a reload meets a half-
     "another file has no earlier state",
   );
   await clock.advance(25);
-  files.write(PATH, JSON.stringify({ auths: { "quay.io": basic("u:2") } }));
+  files.set(PATH, JSON.stringify({ auths: { "quay.io": basic("u:2") } }));
   deepEqual(pairs(await after.provide(requestFor("quay.io/a/b"))), ["u:2"]);
 });
 
@@ -179,36 +183,36 @@ Deno.test("DockerProvider: keeps the last valid file while it is half-written, e
   const { provider, files, clock } = docker({ auths: { "quay.io": basic("u:1") } });
   await provider.provide(requestFor("quay.io/a/b"));
   for (const text of ['{"auths": {"quay.io": {"auth": "dTpz', "", "[]"]) {
-    files.write(PATH, text);
+    files.set(PATH, text);
     await clock.advance(25);
     const outcome = await provider.provide(requestFor("quay.io/a/b"));
     deepEqual(pairs(outcome), ["u:1"]);
     equal(outcome.notes[0]?.reason, "invalid-config");
     doesNotMatch(JSON.stringify(outcome.notes), /dTpz/);
   }
-  files.denied.add(PATH);
-  files.write(PATH, "{}");
+  files.refuseReading(PATH);
+  files.set(PATH, "{}");
   provider.suspect();
   equal((await provider.provide(requestFor("quay.io/a/b"))).notes[0]?.reason, "unreadable");
-  files.denied.delete(PATH);
-  files.write(PATH, "{}");
+  files.refuseReading(PATH, false);
+  files.set(PATH, "{}");
   provider.suspect();
   equal((await provider.provide(requestFor("quay.io/a/b"))).kind, "none");
 });
 
 Deno.test("DockerProvider: fails when the first file is invalid, and accepts an empty one", async () => {
   const broken = docker(undefined);
-  broken.files.write(PATH, "{");
+  broken.files.set(PATH, "{");
   equal((await broken.provider.provide(requestFor("quay.io/a/b"))).reason, "invalid-config");
   const empty = docker(undefined);
-  empty.files.write(PATH, "");
+  empty.files.set(PATH, "");
   equal((await empty.provider.provide(requestFor("quay.io/a/b"))).reason, "no-entry-for-registry");
 });
 
 Deno.test("DockerProvider: returns the expiry of a token as of the time of reading", async () => {
   const { provider, clock, files } = docker(undefined);
   const expiresAtMs = clock.wallMs() + 60_000;
-  files.write(PATH, JSON.stringify({ auths: { "quay.io": basic(`u:${jwt(expiresAtMs)}`) } }));
+  files.set(PATH, JSON.stringify({ auths: { "quay.io": basic(`u:${jwt(expiresAtMs)}`) } }));
   await provider.provide(requestFor("quay.io/a/b"));
   await clock.advance(120_000);
   const outcome = await provider.provide(requestFor("quay.io/a/b"));

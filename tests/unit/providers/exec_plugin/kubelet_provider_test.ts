@@ -154,7 +154,7 @@ Deno.test("KubeletProvider: keeps the last valid configuration when a new one is
   const { provider, runner, files } = kubelet([A]);
   runner.answer = () => response({ "*.example.com": ["u", "p"] });
   await provider.provide(requestFor("reg.example.com/x"));
-  files.write(CONFIG_PATH, "providers: [");
+  files.set(CONFIG_PATH, "providers: [");
   equal((await provider.reload()).kind, "refused");
   const outcome = await provider.provide(requestFor("reg.example.com/x"));
   deepEqual(pairs(outcome), ["u:p"]);
@@ -166,14 +166,14 @@ Deno.test("KubeletProvider: keeps its plugins when an agent reload meets a half-
   const { provider: before, files, runner, settings } = kubelet([A]);
   runner.answer = () => response({ "*.example.com": ["u", "p"] });
   await before.provide(requestFor("reg.example.com/a"));
-  files.write(CONFIG_PATH, configText(A).slice(0, -20));
+  files.set(CONFIG_PATH, configText(A).slice(0, -20));
   const after = new KubeletProvider({ ...settings, before });
   const outcome = await after.provide(requestFor("reg.example.com/a"));
   deepEqual(pairs(outcome), ["u:p"]);
   equal(outcome.notes[0]?.reason, "invalid-config");
   const elsewhere = new KubeletProvider({ ...settings, configPath: "/other.yaml", before });
   equal((await elsewhere.provide(requestFor("reg.example.com/a"))).kind, "none");
-  files.write(CONFIG_PATH, configText(B));
+  files.set(CONFIG_PATH, configText(B));
   await after.reload();
   equal((await after.provide(requestFor("other.example.com/a"))).reason, "plugin-not-matched");
 });
@@ -183,7 +183,7 @@ Deno.test("KubeletProvider.reload: keeps the state of unchanged plugins only", a
   runner.answer = ({ path }) => response({ "reg.example.com": [path.slice(-1), "p"] });
   await provider.provide(requestFor("reg.example.com/x"));
   equal((await provider.reload()).kind, "unchanged");
-  files.write(CONFIG_PATH, configText(A, { ...B, duration: "2h" }));
+  files.set(CONFIG_PATH, configText(A, { ...B, duration: "2h" }));
   equal((await provider.reload()).kind, "loaded");
   await provider.provide(requestFor("reg.example.com/x"));
   deepEqual(runner.requests.map(({ path }) => path.slice(-1)), ["a", "b", "b"]);
@@ -209,7 +209,7 @@ Deno.test("KubeletProvider: distinguishes a missing, an invalid and an unreadabl
   const outcome = await broken.provider.provide(requestFor("reg.example.com/x"));
   deepEqual([outcome.kind, outcome.reason], ["failed", "invalid-config"]);
   const unreadable = kubelet([A]);
-  unreadable.files.denied.add(CONFIG_PATH);
+  unreadable.files.refuseReading(CONFIG_PATH);
   deepEqual(
     (await unreadable.provider.provide(requestFor("reg.example.com/x"))).reason,
     "unreadable",
@@ -307,7 +307,7 @@ Deno.test("KubeletProvider: keeps the state of plugins with an unchanged definit
     path.endsWith("/a") ? response({ "*.example.com": ["u", "p"] }) : exited("", 1);
   await before.provide(requestFor("reg.example.com/x"));
   equal(runner.requests.length, 2);
-  files.write(CONFIG_PATH, configText(A, B, { name: "c", matchImages: ["other.io"] }));
+  files.set(CONFIG_PATH, configText(A, B, { name: "c", matchImages: ["other.io"] }));
   const after = new KubeletProvider({ ...settings, timeoutMs: 1_000, before });
   const outcome = await after.provide(requestFor("reg.example.com/x"));
   deepEqual(pairs(outcome), ["u:p"]);

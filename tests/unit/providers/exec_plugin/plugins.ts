@@ -9,7 +9,7 @@ import { FakeClock } from "../../../fakes/clock.ts";
 import { FakeObserver } from "../../../fakes/observer.ts";
 import { FakeProcessRunner } from "../../../fakes/process.ts";
 import { FakeRandom } from "../../../fakes/random.ts";
-import { MemoryFiles } from "../memory_files.ts";
+import { FakeFiles } from "../../../fakes/files.ts";
 
 export const CONFIG_PATH = "/etc/plugins.yaml";
 
@@ -75,9 +75,9 @@ export function kubelet(
 ) {
   const { clock = new FakeClock() } = options;
   const observer = new FakeObserver();
-  const files = new MemoryFiles();
+  const files = new FakeFiles();
   const runner = new FakeProcessRunner(() => response(null));
-  files.write(CONFIG_PATH, configText(...plugins));
+  files.set(CONFIG_PATH, configText(...plugins));
   const settings = {
     configPath: CONFIG_PATH,
     binDir: "/bin/plugins",

@@ -7,7 +7,7 @@ import { Cluster } from "../../../fakes/cluster.ts";
 import { FakeObserver } from "../../../fakes/observer.ts";
 import { FakeProcessRunner } from "../../../fakes/process.ts";
 import { FakeRandom } from "../../../fakes/random.ts";
-import { MemoryFiles } from "../memory_files.ts";
+import { FakeFiles } from "../../../fakes/files.ts";
 import { CONFIG_PATH, pairs, requestFor, response } from "./plugins.ts";
 
 const IMAGE = "reg.io/app:1";
@@ -27,8 +27,8 @@ function setUp(attributes: Attributes = {}) {
   const { cacheKeyType: type = "Registry", duration = "1h" } = attributes;
   const clock = new FakeClock();
   const cluster = new Cluster(clock);
-  const files = new MemoryFiles();
-  files.write(
+  const files = new FakeFiles();
+  files.set(
     CONFIG_PATH,
     JSON.stringify({
       apiVersion: "kubelet.config.k8s.io/v1",
@@ -255,7 +255,7 @@ Deno.test("ServiceAccountPlugin: does not affect other plugins when it throws, a
   const config = JSON.parse(await files.readText(CONFIG_PATH) ?? "");
   const { tokenAttributes: _, ...plain } = config.providers[0];
   config.providers.push({ ...plain, name: "plain" });
-  files.write(CONFIG_PATH, JSON.stringify(config));
+  files.set(CONFIG_PATH, JSON.stringify(config));
   await provider.reload();
   const { podsOf } = cluster;
   cluster.podsOf = () => {
