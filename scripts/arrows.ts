@@ -84,8 +84,10 @@ export function packageImports(files: Files): Map<string, string[]> {
   return new Map([...found].sort().map(([from, targets]) => [from, [...targets].sort()]));
 }
 
+/** Without texts of documents, which are embedded as they are. */
 function importsOf(text: string): string[] {
-  return [...text.matchAll(SPECIFIER)].map(([, a, b, c]) => a ?? b ?? c ?? "");
+  return [...text.matchAll(SPECIFIER)].map(([, a, b, c]) => a ?? b ?? c ?? "")
+    .filter((specifier) => !specifier.endsWith(".md"));
 }
 
 /** Ignores comments and `Symbol.for("Deno.…")`. */

@@ -11,6 +11,7 @@ import { REASON_CODES, type ReasonCode, reasonOutcome } from "../lib/model/mod.t
 import { LOG_EVENTS } from "../lib/observability/log_events.ts";
 import { LABEL_VALUES, METRICS } from "../lib/observability/metric_definitions.ts";
 import { HEALTH_STATES } from "../lib/observability/image_view.ts";
+import { FINDINGS } from "../lib/observability/problems.ts";
 import { GRANTS } from "./lib/permissions.ts";
 
 const DOCS = new URL("../docs/", import.meta.url);
@@ -37,6 +38,10 @@ const OPEN_LABELS = ["image_ref", "plugin", "version", "commit", "deno", "hash",
 /** Generators of the parts by name. */
 export const PARTS: Readonly<Record<string, () => string>> = {
   "config-keys": () => list(CONFIG_KEYS.map(configKey)),
+  "findings": () =>
+    list(
+      Object.entries(FINDINGS).map(([code, { area, title }]) => `\`${code}\` (${area}): ${title}`),
+    ),
   "health-states": () => list(Object.entries(HEALTH_STATES).map(([k, v]) => `\`${k}\`: ${v}`)),
   "label-values": () =>
     list([

@@ -1,6 +1,6 @@
 import { dirname } from "@std/path";
 import { type ApiAgent, loadApi } from "../api/mod.ts";
-import { BUILD_INFO } from "../assets/mod.ts";
+import { BUILD_INFO, GUIDES } from "../assets/mod.ts";
 import type { AgentConfig } from "../config/mod.ts";
 import {
   AgentError,
@@ -19,6 +19,7 @@ import {
   type ImageHistory,
   openApp,
   type ProviderStats,
+  statusDocument,
 } from "../observability/mod.ts";
 import { type Context, type Handler, listenTcp, listenUnix } from "../platform/mod.ts";
 
@@ -145,7 +146,7 @@ export class StatusServers implements AsyncDisposable {
 
   /** Returns the body of `/v1/status`. */
   status(): object {
-    return { ...this.#agentStatus(), health: this.health() };
+    return statusDocument(this.#agentStatus(), this.health());
   }
 
   /** Records why the last reload was rejected; an empty list when it succeeded. */
@@ -189,6 +190,7 @@ export class StatusServers implements AsyncDisposable {
       status: () => this.#current().status,
       health: () => this.#current().health,
       history: (image) => history.of(image),
+      guides: GUIDES,
       allowedHosts: [address.hostname],
       now: clock.monotonicMs,
       metricsOnly,

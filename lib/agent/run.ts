@@ -115,7 +115,9 @@ async function serve(
   if (isReloadPending) reload();
   const health = () => servers.health();
   const { signal } = stop;
-  observers.push(resources.use(reportHealth({ clock, notifier, observer, health, signal })));
+  const observeDelay = (ms: number) => metrics.observeEventLoopDelay(ms);
+  const reporter = reportHealth({ clock, notifier, observer, health, observeDelay, signal });
+  observers.push(resources.use(reporter));
   observer.notify(startedEvent(config));
   await agent.run({ signal, ready: () => void notifier.ready(health().summary) });
   await notifier.stopping();
@@ -147,7 +149,7 @@ function createMetrics({ host, clock }: Context, agent: Agent): AgentMetrics {
     status: agent.status,
     build: { version, commit, deno: host.denoVersion },
     now: clock.wallMs,
-    process: { residentMemoryBytes: host.residentBytes, startedAtMs: agent.status().startedAtMs },
+    process: host,
   });
 }
 
@@ -245,6 +247,8 @@ export interface HealthReporterOptions {
   readonly notifier: Notifier;
   readonly observer: Observer;
   readonly health: () => HealthView;
+  /** Called with the delay of each timer in ms. */
+  readonly observeDelay?: (ms: number) => void;
   readonly signal: AbortSignal;
 }
 
@@ -259,7 +263,7 @@ const MAX_HEALTH_AGE_MS = 24_000;
  * observer gets, and every 24 seconds.
  */
 export function reportHealth(options: HealthReporterOptions): Observer & Disposable {
-  const { clock, notifier, observer, health } = options;
+  const { clock, notifier, observer, health, observeDelay } = options;
   const ended = new Deadline(undefined, options.signal);
   const { signal } = ended;
   const intervalMs = Math.min(
@@ -274,6 +278,7 @@ export function reportHealth(options: HealthReporterOptions): Observer & Disposa
     while (true) {
       await sleepToNextTick(clock, intervalMs, { signal });
       const nowMs = clock.monotonicMs();
+      observeDelay?.(nowMs % intervalMs); // a tick is a multiple of the interval
       if (current === undefined || nowMs - computedAtMs >= MAX_HEALTH_AGE_MS) {
         current = health();
         computedAtMs = nowMs;

@@ -112,8 +112,8 @@ const explainImage = route({
 const writeStatus = routeWithoutBody({
   method: "GET",
   path: "/v1/status",
-  summary: "Returns the status of the agent, as the metrics server does.",
-  response: "object",
+  summary: "Returns the status of the agent, as the status server and the CLI do.",
+  response: "status",
   handle: (agent) => agent.status(),
 });
 

@@ -1,4 +1,13 @@
 import * as v from "valibot";
+import {
+  CRI_PROXY_STATES,
+  DAEMON_STATES,
+  DELIVERY_STATES,
+  PROVIDER_NAMES,
+  REASON_CODES,
+  type ReasonCode,
+  RENEWAL_WINDOWS,
+} from "../model/mod.ts";
 
 /** Limits in characters. */
 const MAX_REF = 4_096;
@@ -116,6 +125,156 @@ const put = v.strictObject({
   validUntil: v.optional(time),
 });
 
+const count = v.pipe(v.number(), v.minValue(0));
+const durationMs = v.pipe(v.number(), v.description("A duration in milliseconds."));
+const text = v.string();
+const reason = v.picklist(Object.keys(REASON_CODES) as ReasonCode[]);
+const outcome = v.picklist(["found", "none", "failed"]);
+const failure = v.strictObject({ reason, detail: text, at: time });
+
+const finding = v.strictObject({
+  code: v.pipe(text, v.description("Stable; the title and the text are not.")),
+  area: text,
+  title: text,
+  severity: v.picklist(["warning", "critical"]),
+  key: v.pipe(text, v.description("Identifies the finding as long as it lasts.")),
+  count: v.pipe(count, v.description("Affected images, mounts or daemons.")),
+  images: v.pipe(v.array(text), v.description("Some of the affected images.")),
+  text,
+  remedy: text,
+  since: v.optional(time),
+  dependsOn: v.optional(
+    v.pipe(v.array(text), v.description("Codes of the findings that cause this one.")),
+  ),
+});
+
+const health = v.strictObject({
+  live: v.boolean(),
+  ready: v.boolean(),
+  level: v.picklist(["ok", "warning", "critical"]),
+  about: text,
+  summary: text,
+  remedy: v.optional(text),
+  checks: v.array(
+    v.strictObject({ name: text, ok: v.boolean(), text, required: v.boolean() }),
+  ),
+  findings: v.pipe(v.array(finding), v.description("The first one determines the summary.")),
+});
+
+const imageStatus = v.strictObject({
+  image: text,
+  endpoint: v.optional(text),
+  foundFor: v.optional(v.picklist(["endpoint", "registry"])),
+  provider: v.optional(v.picklist([...PROVIDER_NAMES, "adopted"])),
+  origin: v.optional(text),
+  pattern: v.optional(text),
+  plugin: v.optional(text),
+  fingerprint: v.optional(text),
+  selectionReason: v.optional(text),
+  window: v.optional(v.picklist(RENEWAL_WINDOWS)),
+  renewedAt: v.optional(time),
+  refreshAt: v.optional(time),
+  expiresAt: v.optional(time),
+  nextAttemptAt: v.optional(time),
+  failures: count,
+  lastFailure: v.optional(failure),
+  renewals: v.strictObject({ success: count, failure: count }),
+});
+
+const mountStatus = v.strictObject({
+  snapshotId: text,
+  image: v.optional(text),
+  imageProblem: v.optional(text),
+  mountId: v.optional(text),
+  endpoint: v.optional(text),
+  host: v.optional(text),
+  hostApprovedBy: v.optional(text),
+  unapprovedHosts: v.optional(v.array(text)),
+  readsFailingSince: v.optional(time),
+  delivery: v.picklist(DELIVERY_STATES),
+  provenReads: v.optional(count),
+  deliveryDetail: v.optional(text),
+  deliveredAt: v.optional(time),
+  behindSince: v.optional(time),
+  file: v.optional(text),
+  readsFailAt: v.optional(time),
+});
+
+const daemonStatus = v.strictObject({
+  id: text,
+  pid: v.optional(count),
+  apiSocket: text,
+  source: text,
+  state: v.picklist(DAEMON_STATES),
+  stateDetail: v.optional(text),
+  version: v.optional(text),
+  mode: v.optional(text),
+  instances: v.array(mountStatus),
+});
+
+const providerStatus = v.strictObject({
+  name: v.picklist(PROVIDER_NAMES),
+  requests: count,
+  failures: count,
+  last: v.optional(v.strictObject({ outcome, reason, at: time })),
+  lastFailure: v.optional(failure),
+});
+
+const pluginStatus = v.strictObject({
+  name: text,
+  provider: v.picklist(PROVIDER_NAMES),
+  executions: count,
+  failures: count,
+  lastAt: time,
+  lastResult: v.picklist(["success", "none", "failure", "timeout"]),
+  lastDurationMs: durationMs,
+  longestDurationMs: durationMs,
+  lastFailure: v.optional(v.strictObject({ detail: text, at: time })),
+});
+
+const criProxyStatus = v.strictObject({
+  state: v.picklist(CRI_PROXY_STATES),
+  detail: v.optional(text),
+  socket: text,
+  link: v.optional(text),
+  linkTarget: v.optional(text),
+  idleSince: v.optional(time),
+  restoredImages: count,
+  openConnections: count,
+  connections: count,
+  refusedConnections: count,
+  bytesToRuntime: count,
+  bytesToClients: count,
+  pulls: count,
+  lostReadings: count,
+  skippedMessages: count,
+});
+
+const status = v.strictObject({
+  now: time,
+  hostname: v.optional(text),
+  version: text,
+  startedAt: time,
+  configHash: text,
+  refusedConfig: v.optional(v.array(text)),
+  firstReconcileAt: v.optional(time),
+  lastReconcileAt: v.optional(time),
+  lastReconcileMs: v.optional(durationMs),
+  loopAgeMs: v.optional(durationMs),
+  images: v.array(imageStatus),
+  daemons: v.array(daemonStatus),
+  problems: v.array(v.strictObject({ source: text, subject: text, detail: text })),
+  enabledProviders: v.optional(v.array(v.picklist(PROVIDER_NAMES))),
+  providers: v.optional(v.array(providerStatus)),
+  staleWatches: v.optional(
+    v.array(v.strictObject({ subject: text, reason, detail: text })),
+  ),
+  checkIntervalMs: v.optional(durationMs),
+  plugins: v.optional(v.array(pluginStatus)),
+  criProxy: v.optional(criProxyStatus),
+  health,
+});
+
 /** Schemas of response bodies. */
 export const RESPONSES = {
   credential: v.strictObject({
@@ -144,6 +303,7 @@ export const RESPONSES = {
   }),
   reconcile: v.strictObject({ accepted: v.literal(true) }),
   logLevel: v.strictObject({ level: v.string() }),
+  status,
   /** The JSON output of a command, which is not described here. */
   object: v.looseObject({}),
   error: v.strictObject({

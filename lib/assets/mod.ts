@@ -12,10 +12,18 @@ import manualPage from "./nydus-auth-agent.1" with { type: "text" };
 import ownUserUnit from "./nydus-auth-agent-own-user.service" with { type: "text" };
 import unit from "./nydus-auth-agent.service" with { type: "text" };
 import tmpfiles from "./nydus-auth-agent.tmpfiles.conf" with { type: "text" };
+import runbooks from "../../docs/runbooks.md" with { type: "text" };
+import troubleshooting from "../../docs/troubleshooting.md" with { type: "text" };
 import alertRules from "./chart/files/prometheus-rules.yaml" with { type: "text" };
 
 export { BUILD_INFO, type BuildInfo } from "./build_info.ts";
 export { installedFiles, installedText } from "./installed_files.ts";
+
+/** Pages of the documentation that the status page links to. */
+export const GUIDES: Readonly<Record<string, string>> = {
+  "runbooks.md": runbooks,
+  "troubleshooting.md": troubleshooting,
+};
 
 interface Asset {
   readonly description: string;

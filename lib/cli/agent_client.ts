@@ -2,14 +2,13 @@ import { addressOf } from "../agent/mod.ts";
 import type { AgentConfig } from "../config/mod.ts";
 import {
   AgentError,
-  type AgentStatus,
   Deadline,
   messageOf,
   printable,
   Secret,
   type UnixHttpResult,
 } from "../model/mod.ts";
-import { healthOf, type HealthView } from "../observability/mod.ts";
+import { parseStatusDocument, type StatusReply } from "../observability/mod.ts";
 import { type Context, createUnixHttp } from "../platform/mod.ts";
 
 /** A request to the local API of the running agent. */
@@ -117,12 +116,6 @@ export function warnWithoutAgent({ host }: Context, result: ApiResult<unknown>):
   host.err(`${printable(text)}\n`);
 }
 
-/** The status that the running agent returned. */
-export interface AgentReply {
-  readonly status: AgentStatus;
-  readonly health: HealthView;
-}
-
 /**
  * Returns the status of the agent that runs with a configuration: over its local API, else from its
  * HTTP server, which users without access to the socket can also use.
@@ -130,25 +123,20 @@ export interface AgentReply {
  * @throws {AgentError} `unreachable` when no agent answers.
  */
 export async function queryAgent(
-  { clock }: Context,
   config: AgentConfig,
   { atAddress = false }: { readonly atAddress?: boolean } = {},
-): Promise<AgentReply> {
-  type Body = AgentStatus & { readonly health?: HealthView };
-  const result = atAddress ? undefined : await queryApi<Body>(config, {
+): Promise<StatusReply> {
+  const result = atAddress ? undefined : await queryApi<object>(config, {
     method: "GET",
     path: "/v1/status",
     timeoutMs: STATUS_TIMEOUT_MS,
   });
-  const { health, ...status } = result?.kind === "answered"
-    ? result.body
-    : await getFromServer<Body>(config, "/v1/status").catch((error) => {
-      if (result?.kind !== "no-agent" || !result.isPresent) throw error;
-      throw new AgentError("unreachable", `failed to connect to the agent at ${result.detail}`);
-    });
-  const { checkIntervalMs } = config.renewal;
-  // An older agent returns no health.
-  return { status, health: health ?? healthOf(status, clock.wallMs(), { checkIntervalMs }) };
+  if (result?.kind === "answered") return parseStatusDocument(result.body);
+  const document = await getFromServer<object>(config, "/v1/status").catch((error) => {
+    if (result?.kind !== "no-agent" || !result.isPresent) throw error;
+    throw new AgentError("unreachable", `failed to connect to the agent at ${result.detail}`);
+  });
+  return parseStatusDocument(document);
 }
 
 async function getFromServer<T>(config: AgentConfig, path: string): Promise<T> {

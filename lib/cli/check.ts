@@ -25,7 +25,7 @@ export async function check(
 ): Promise<number> {
   const { host } = context;
   const config = await loadConfig(context, flags);
-  const reply = await queryAgent(context, config).catch(() => undefined);
+  const reply = await queryAgent(config).catch(() => undefined);
   // Another program at the configured address may answer with JSON of its own.
   const running = Array.isArray(reply?.health.checks) ? reply : undefined;
   const { passed, warnings, problems } = await runChecks(context, config, { ...images, running });

@@ -18,9 +18,9 @@ import {
   printable,
   REASON_CODES,
 } from "../model/mod.ts";
-import { criProxyProblem, imageViews } from "../observability/mod.ts";
+import { criProxyProblem, imageViews, type StatusReply } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import { type AgentReply, queryAgent, queryApi, warnWithoutAgent } from "./agent_client.ts";
+import { queryAgent, queryApi, warnWithoutAgent } from "./agent_client.ts";
 import { type LookupOptions, parseLabels } from "./get.ts";
 import { printJson } from "./output.ts";
 
@@ -39,7 +39,7 @@ export async function explain(
   const config = await loadClientConfig(context, flags);
   const nowMs = clock.wallMs();
   const explanation = await explanationOf(context, flags, config, image, options);
-  const reply = await queryAgent(context, config).catch(() => undefined);
+  const reply = await queryAgent(config).catch(() => undefined);
   const node = nodeText(reply, image.text, nowMs);
   const unseenPulls = criProxyProblem(reply?.status.criProxy, nowMs);
   const warning = unseenPulls && `${unseenPulls.text}: ${unseenPulls.remedy}`;
@@ -105,7 +105,7 @@ function locationWinner(winner: ExplainedLocation["winner"], nowMs: number): str
 }
 
 /** Describes whether the image is mounted, and which credential the running agent uses for it. */
-function nodeText(reply: AgentReply | undefined, image: string, nowMs: number): string {
+function nodeText(reply: StatusReply | undefined, image: string, nowMs: number): string {
   if (reply === undefined) return "unknown: no agent answers";
   const view = imageViews(reply.status, nowMs).find((each) => each.image.image === image);
   if (view === undefined) return "not mounted on this node";

@@ -25,9 +25,11 @@ import {
   imageLabel,
   imageViews,
   mountLevel,
+  statusDocument,
+  type StatusReply,
 } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import { type AgentReply, queryAgent } from "./agent_client.ts";
+import { queryAgent } from "./agent_client.ts";
 import { colored, type OutputFormat, printJson, styleOf, type TextStyle } from "./output.ts";
 
 /** Options of `status`. */
@@ -63,13 +65,13 @@ export async function status(
   const timeoutMs = parseDurationMs(timeout);
   const config = await loadConfigForStatus(context, flags);
   // An explicit address selects the agent; the API socket may belong to another one.
-  const query = () => queryAgent(context, config, { atAddress: flags["address"] !== undefined });
+  const query = () => queryAgent(config, { atAddress: flags["address"] !== undefined });
   const { status, health } = wait
     ? await untilReady(context, query, timeoutMs, timeout)
     : await query();
   const { summary, level } = health;
   if (output === "json") {
-    printJson(context, { summary, level, ...(!brief && { ...status, health }) });
+    printJson(context, brief ? { summary, level } : statusDocument(status, health));
   } else {
     const style = styleOf(context);
     const rest = brief ? "" : `\n${statusText(status, clock.wallMs(), style)}`;
@@ -85,10 +87,10 @@ export async function status(
  */
 async function untilReady(
   { clock }: Context,
-  query: () => Promise<AgentReply>,
+  query: () => Promise<StatusReply>,
   timeoutMs: number,
   timeout: string,
-): Promise<AgentReply> {
+): Promise<StatusReply> {
   const deadlineMs = clock.monotonicMs() + timeoutMs;
   while (true) {
     const reply = await query().catch((error) => messageOf(error));

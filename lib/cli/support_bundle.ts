@@ -3,9 +3,9 @@ import { addressOf, dockerConfigPath, runChecks } from "../agent/mod.ts";
 import { BUILD_INFO } from "../assets/mod.ts";
 import type { AgentConfig, Flags } from "../config/mod.ts";
 import { type AgentError, Deadline, EXIT, messageOf } from "../model/mod.ts";
-import { redact, redactText } from "../observability/mod.ts";
+import { redact, redactText, statusDocument, type StatusReply } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import { type AgentReply, queryAgent } from "./agent_client.ts";
+import { queryAgent } from "./agent_client.ts";
 import { loadConfigForStatus } from "./status.ts";
 
 const METRICS_TIMEOUT_MS = 5_000;
@@ -32,12 +32,15 @@ export async function supportBundle(
   const name = `nydus-auth-agent-support-${time}`;
   const path = resolve(host.cwd, file ?? `${name}.tar`);
   const config = await loadConfigForStatus(context, flags);
-  const reply = await queryAgent(context, config).catch((error: AgentError) => error);
+  const reply = await queryAgent(config).catch((error: AgentError) => error);
   const running = reply instanceof Error ? undefined : reply;
   const parts: Readonly<Record<string, () => unknown>> = {
     "version.json": () => ({ ...BUILD_INFO, denoVersion: host.denoVersion }),
     "configuration.json": () => config,
-    "status.json": () => running ?? { error: messageOf(reply) },
+    "status.json": () =>
+      reply instanceof Error
+        ? { error: reply.message }
+        : statusDocument(reply.status, reply.health),
     "metrics.txt": () => metricsOf(config),
     "log.txt": () => logOf(context),
     "checks.json": () => runChecks(context, config, { refs: [], probe: false, running }),
@@ -89,7 +92,7 @@ async function logOf({ processRunner }: Context): Promise<string> {
 async function permissionsOf(
   context: Context,
   config: AgentConfig,
-  running: AgentReply | undefined,
+  running: StatusReply | undefined,
 ): Promise<string> {
   const { host, files } = context;
   const { node, api, providers } = config;

@@ -192,7 +192,6 @@ const REFUSAL = new RegExp(
   ].join("|"),
   "i",
 );
-const MAX_SEARCHED_CHARS = 64 * 1_024;
 
 /**
  * Returns the outcome of a pull from its trailers. `refused` requires a response of the registry;
@@ -201,5 +200,5 @@ const MAX_SEARCHED_CHARS = 64 * 1_024;
 export function outcomeOf(grpcStatus: string, grpcMessage: string): PullOutcome["kind"] {
   if (grpcStatus === OK) return "succeeded";
   if (grpcStatus === UNAUTHENTICATED || grpcStatus === PERMISSION_DENIED) return "refused";
-  return REFUSAL.test(grpcMessage.slice(-MAX_SEARCHED_CHARS)) ? "refused" : "failed";
+  return REFUSAL.test(grpcMessage) ? "refused" : "failed";
 }

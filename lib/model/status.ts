@@ -1,8 +1,11 @@
 import type { DaemonState, DeliveryState, DiscoveryProblem } from "./instance.ts";
 import type { ProviderName, ReasonCode } from "./provider.ts";
 
+export const RENEWAL_WINDOWS = [
+  ...["fresh", "advisory", "mandatory", "expired", "unknown-lifetime"] as const,
+] as const;
 /** Part of its lifetime that a credential is in; `unknown-lifetime` without a known expiry. */
-export type RenewalWindow = "fresh" | "advisory" | "mandatory" | "expired" | "unknown-lifetime";
+export type RenewalWindow = (typeof RENEWAL_WINDOWS)[number];
 
 /** Status of the agent, without secrets, as shown by `status` and the status page. */
 export interface AgentStatus {
@@ -147,12 +150,14 @@ export interface InstanceStatus {
   readonly readsFailAtMs?: number;
 }
 
+export const CRI_PROXY_STATES = [
+  "in-path", // the CRI socket symlink points to the proxy
+  "switched-off", // a user switched it off; the symlink points to the container runtime
+  "bypassed", // the proxy is serving, but the symlink points elsewhere
+  "not-serving", // the proxy failed to start
+] as const;
 /** Whether CRI clients are connected through the CRI proxy. */
-export type CriProxyState =
-  | "in-path" // the CRI socket symlink points to the proxy
-  | "switched-off" // a user switched it off; the symlink points to the container runtime
-  | "bypassed" // the proxy is serving, but the symlink points elsewhere
-  | "not-serving"; // the proxy failed to start
+export type CriProxyState = (typeof CRI_PROXY_STATES)[number];
 
 /** Status of the CRI proxy, if it is enabled. */
 export interface CriProxyStatus {

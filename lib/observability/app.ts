@@ -6,6 +6,7 @@ import type { MetricsPage } from "./metrics.ts";
 import { imagePage, unknownImagePage } from "./page/image_page.ts";
 import { icon, PAGE_POLICY } from "./page/layout.ts";
 import { nodePage } from "./page/node_page.ts";
+import { statusDocument } from "./status_document.ts";
 
 /** Options of {@linkcode createApp}. */
 export interface AppOptions {
@@ -14,6 +15,8 @@ export interface AppOptions {
   readonly health: () => HealthView;
   /** Returns the recent history of an image. @default No history */
   readonly history?: (image: string) => ImageRecord | undefined;
+  /** Pages of the documentation by file name, which findings refer to. @default None */
+  readonly guides?: Readonly<Record<string, string>>;
   /** The configured address and other allowed values of the `Host` header. */
   readonly allowedHosts: readonly string[];
   /** Returns the monotonic time in ms. */
@@ -82,17 +85,30 @@ export function createApp(options: AppOptions): Hono {
   return app;
 }
 
+const MAX_FILTER_TEXT = 200;
+
 /** Adds the status as JSON and the status pages. */
 function addDetails(app: Hono, options: AppOptions, cache: ResponseCache): void {
-  const { status, health, now, history = () => undefined } = options;
+  const { status, health, now, history = () => undefined, guides = {} } = options;
+  const nodePages = new ResponseCache(now);
   const imagePages = new ResponseCache(now);
   app.get("/healthz", (c) => {
     const view = health();
     return c.json(view, view.live ? 200 : 503);
   });
-  const json = (c: Context) => c.json({ ...status(), health: health() });
+  const json = (c: Context) => c.json(statusDocument(status(), health()));
   app.get("/v1/status", (c) => cache.respond("/v1/status", () => json(c)));
-  app.get("/", (c) => cache.respond("/", () => c.html(nodePage(status(), health()))));
+  app.get("/", (c) => {
+    const { q = "", state = "", page = "1" } = c.req.query();
+    const number = Math.max(1, Math.floor(Number(page)) || 1);
+    const filter = { text: q.slice(0, MAX_FILTER_TEXT), state, page: number };
+    const key = JSON.stringify(filter);
+    return nodePages.respond(key, () => c.html(nodePage(status(), health(), filter)));
+  });
+  app.get("/docs/:name", (c) => {
+    const text = guides[c.req.param("name")];
+    return text === undefined ? c.notFound() : c.text(text);
+  });
   app.get("/images", (c) => {
     const ref = normalizeReference(c.req.query("ref") ?? "");
     return imagePages.respond(ref, () => {

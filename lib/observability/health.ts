@@ -105,12 +105,7 @@ function shown(
   const { showAfterMs = 0 }: FindingDefinition = FINDINGS[finding.code];
   const sinceMs = finding.sinceMs ?? since(finding.key);
   if (sinceMs === undefined) return [finding];
-  const durationMs = Math.max(0, nowMs - sinceMs);
-  if (durationMs < showAfterMs) return [];
-  // A time in the status is already part of the text.
-  const isNamed = finding.sinceMs !== undefined || durationMs === 0;
-  const text = isNamed ? finding.text : `${finding.text} (for ${formatDuration(durationMs)})`;
-  return [{ ...finding, text, sinceMs }];
+  return Math.max(0, nowMs - sinceMs) < showAfterMs ? [] : [{ ...finding, sinceMs }];
 }
 
 function stuckFinding(started: boolean, durationMs: number, nowMs: number): Finding {

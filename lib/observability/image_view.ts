@@ -15,6 +15,19 @@ export const HEALTH_STATES = {
   "valid": "every mount has a valid credential",
   "public": "no credential is needed, or no provider has one",
 } as const;
+/** How pages name the states. */
+export const STATE_LABELS: Readonly<Record<HealthState, string>> = {
+  "expired": "expired",
+  "read-errors": "reads fail",
+  "failing": "renewal fails",
+  "missing": "no credential",
+  "undelivered": "not delivered",
+  "adopted": "not renewed",
+  "pending": "waiting",
+  "renewing": "renewing",
+  "valid": "valid",
+  "public": "public",
+};
 /** A key of {@linkcode HEALTH_STATES}. */
 export type HealthState = keyof typeof HEALTH_STATES;
 

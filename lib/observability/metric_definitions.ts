@@ -203,6 +203,22 @@ export const METRICS = {
     `${OWN}cri_proxy_skipped_messages_total`,
     "Total number of messages or credentials skipped by the CRI proxy.",
   ),
+  eventLoopDelay: histogram(
+    `${OWN}event_loop_delay_seconds`,
+    "Delay of a timer every few seconds: how long the event loop was blocked.",
+  ),
+  cpuTime: counter(
+    "process_cpu_seconds_total",
+    "Total user and system CPU time spent in seconds.",
+  ),
+  openDescriptors: gauge(
+    "process_open_fds",
+    "Number of open file descriptors; absent without /bin/sh.",
+  ),
+  maxDescriptors: gauge(
+    "process_max_fds",
+    "Maximum number of open file descriptors.",
+  ),
   residentMemory: gauge(
     "process_resident_memory_bytes",
     "Resident memory size in bytes.",

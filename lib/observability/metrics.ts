@@ -27,8 +27,10 @@ export interface AgentMetricsOptions {
   /** Returns the wall time in ms. */
   readonly now: () => number;
   readonly process: {
-    readonly residentMemoryBytes: () => number;
-    readonly startedAtMs: number;
+    residentBytes(): number;
+    cpuSeconds(): number;
+    openDescriptors(): Promise<number | undefined>;
+    descriptorLimit(): Promise<number>;
   };
 }
 
@@ -50,7 +52,7 @@ export class AgentMetrics implements Observer {
     this.#options = options;
     const { version, commit, deno } = options.build;
     this.#metrics.buildInfo.set({ version, commit, deno }, 1);
-    this.#metrics.processStart.set(options.process.startedAtMs / 1000);
+    this.#metrics.processStart.set(options.status().startedAtMs / 1000);
     for (const provider of LABEL_VALUES.providers) {
       this.#metrics.providerRequests.inc({ provider }, 0);
       this.#metrics.providerDuration.zero({ provider });
@@ -146,7 +148,13 @@ export class AgentMetrics implements Observer {
   /** Returns the metrics. */
   async page(): Promise<MetricsPage> {
     this.#updateFromStatus(this.#options.status());
+    await this.#updateProcess();
     return { contentType: this.#registry.contentType, body: await this.#registry.metrics() };
+  }
+
+  /** Records how late a timer was. */
+  observeEventLoopDelay(ms: number): void {
+    this.#metrics.eventLoopDelay.observe(ms / 1000);
   }
 
   #addImage(image: string): void {
@@ -165,13 +173,24 @@ export class AgentMetrics implements Observer {
   }
 
   #updateFromStatus(status: AgentStatus): void {
-    this.#metrics.residentMemory.set(this.#options.process.residentMemoryBytes());
     this.#metrics.staleWatches.set(status.staleWatches?.length ?? 0);
     setSeconds(this.#metrics.checkInterval, status.checkIntervalMs);
     setSeconds(this.#metrics.reconcileLast, status.lastReconcileAtMs);
     this.#updateDaemons(status);
     this.#updateImages(status);
     this.#updateCriProxy(status.criProxy);
+  }
+
+  async #updateProcess(): Promise<void> {
+    const { process } = this.#options;
+    const { residentMemory, cpuTime, openDescriptors, maxDescriptors } = this.#metrics;
+    residentMemory.set(process.residentBytes());
+    cpuTime.reset();
+    cpuTime.inc(process.cpuSeconds());
+    maxDescriptors.set(await process.descriptorLimit());
+    const open = await process.openDescriptors();
+    if (open === undefined) openDescriptors.remove();
+    else openDescriptors.set(open);
   }
 
   #updateDaemons({ daemons, nowMs }: AgentStatus): void {

@@ -15,6 +15,7 @@ export { createLog, fanOut, type Log } from "./log.ts";
 export { LOG_EVENTS, type LogEventName } from "./log_events.ts";
 export { AgentMetrics } from "./metrics.ts";
 export { ProviderStats } from "./provider_stats.ts";
+export { parseStatusDocument, statusDocument, type StatusReply } from "./status_document.ts";
 export { redact, redactText } from "./redact.ts";
 
 /** Creates the HTTP application. Its code is loaded only by an agent with an HTTP server. */

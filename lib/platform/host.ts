@@ -1,7 +1,13 @@
 import { basename } from "@std/path";
 import { fstatSync } from "node:fs";
 import process from "node:process";
-import type { Clock, FileSystem, ProcessRunner, Random } from "../model/mod.ts";
+import {
+  type Clock,
+  Deadline,
+  type FileSystem,
+  type ProcessRunner,
+  type Random,
+} from "../model/mod.ts";
 
 /** The process environment: arguments, signals and standard streams. */
 export interface Host {
@@ -31,6 +37,10 @@ export interface Host {
   /** Reads the standard input to its end; at most 64 KiB. */
   readInput(): Promise<string>;
   residentBytes(): number;
+  /** CPU time that the process has used. */
+  cpuSeconds(): number;
+  /** The number of open file descriptors; undefined without a shell. */
+  openDescriptors(): Promise<number | undefined>;
   /** The soft limit of open file descriptors. */
   descriptorLimit(): Promise<number>;
   /**
@@ -79,21 +89,35 @@ export function isJournal(
   }
 }
 
+const SHELL_TIMEOUT_MS = 2_000;
+
 /**
- * Reads the limit through a shell, which inherits it: the compiled binary has no permission to read
- * `/proc`, and Deno has no API for limits. Without a shell the default is returned.
+ * Reads a number through a shell: the compiled binary has no permission to read `/proc`, and Deno
+ * has no API for limits. Returns undefined without a shell.
  */
-async function readDescriptorLimit(): Promise<number> {
+async function numberFromShell(command: string): Promise<number | undefined> {
+  const deadline = new Deadline(SHELL_TIMEOUT_MS);
   try {
-    const args = ["-c", "ulimit -Sn"];
-    const shell = new Deno.Command("/bin/sh", { args, clearEnv: true, stdin: "null" });
-    const { stdout } = await shell.output();
+    const options = { args: ["-c", command], clearEnv: true, signal: deadline.signal };
+    const { stdout } = await new Deno.Command("/bin/sh", { ...options, stdin: "null" }).output();
     const text = new TextDecoder().decode(stdout).trim();
     if (text === "unlimited") return Infinity;
-    return /^[0-9]+$/.test(text) ? Number(text) : DEFAULT_DESCRIPTOR_LIMIT;
+    return /^[0-9]+$/.test(text) ? Number(text) : undefined;
   } catch {
-    return DEFAULT_DESCRIPTOR_LIMIT;
+    return undefined;
+  } finally {
+    deadline[Symbol.dispose](); // not `using`: the minifier drops it for a value that is used once
   }
+}
+
+/** Returns the limit, which a shell inherits, or the default. */
+async function readDescriptorLimit(): Promise<number> {
+  return await numberFromShell("ulimit -Sn") ?? DEFAULT_DESCRIPTOR_LIMIT;
+}
+
+function cpuSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1_000_000;
 }
 
 function onUnhandledError(report: (error: unknown, isFatal: boolean) => void): Disposable {
@@ -161,6 +185,8 @@ export function systemHost(): Host {
       return text;
     },
     residentBytes: () => Deno.memoryUsage().rss,
+    cpuSeconds,
+    openDescriptors: () => numberFromShell(`set -- /proc/${Deno.pid}/fd/*; echo $#`),
     descriptorLimit: () => descriptorLimit ??= readDescriptorLimit(),
     onUnhandledError,
     selfCommand: (mainUrl) =>

@@ -20,7 +20,12 @@ export function openReporting(nodeStatus: () => NodeStatus, clock: Clock): Repor
     format: "json",
     now: () => clock.wallMs(),
   });
-  const process = { residentMemoryBytes: () => 0, startedAtMs: 0 };
+  const process = {
+    residentBytes: () => 0,
+    cpuSeconds: () => 0,
+    openDescriptors: () => Promise.resolve(0),
+    descriptorLimit: () => Promise.resolve(1_024),
+  };
   const build = { version: "bench", commit: "", deno: Deno.version.deno };
   const status = () => ({
     ...nodeStatus(),

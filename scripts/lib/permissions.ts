@@ -22,8 +22,8 @@ export const GRANTS: readonly Grant[] = [
   {
     flag: "--allow-run",
     why:
-      "credential plugins and helpers, which operators name in configuration files; `ulimit -Sn` in " +
-      "`/bin/sh`. The broadest permission: child processes are bound only by the " +
+      "credential plugins and helpers, which operators name in configuration files; `ulimit -Sn` and " +
+      "the number of open files in `/bin/sh`. The broadest permission: child processes are bound only by the " +
       "[systemd unit](systemd.md) or the [container](kubernetes.md).",
   },
   { flag: "--allow-env", why: "plugins get the whole environment, as in the kubelet; settings." },

@@ -71,7 +71,7 @@ Deno.test({
     await using tab = await Tab.open();
     await using server = serve(crowdedNode(12));
     await tab.go(`${server.url}/`);
-    const controls = "[...document.querySelectorAll('a, input, summary')]";
+    const controls = "[...document.querySelectorAll('a, input, select, button, summary')]";
     const count = await tab.eval<number>(`${controls}.length`);
     ok(count > 16);
     const key = { key: "Tab", code: "Tab", windowsVirtualKeyCode: 9 };
@@ -119,7 +119,17 @@ Deno.test({
           properties.find(({ name }) => name === "level")?.value.value as number
         );
         deepEqual([levels[0], levels.slice(1).filter((level) => level !== 2)], [1, []]);
-        for (const role of ["table", "link", "image", "checkbox", "columnheader"]) {
+        for (
+          const role of [
+            "table",
+            "link",
+            "image",
+            "checkbox",
+            "textbox",
+            "combobox",
+            "columnheader",
+          ]
+        ) {
           deepEqual(
             names(role).filter((name) => name === ""),
             [],

@@ -156,16 +156,16 @@ Deno.test("CRI proxy: completes calls in flight after SIGTERM, and serves new on
 Deno.test("explain: warns that CRI pulls are not observed when no client uses the proxy", async () => {
   await using node = simNode();
   const port = freePort();
-  const nowMs = Date.now();
+  const now = new Date().toISOString();
   const criProxy = {
     state: "in-path",
     socket: "/run/cri.sock",
     link: "/run/image.sock",
     linkTarget: "/run/cri.sock",
-    idleSinceMs: nowMs - 600_000,
+    idleSince: new Date(Date.now() - 600_000).toISOString(),
     restoredImages: 2,
   };
-  const status = { nowMs, startedAtMs: nowMs, images: [], daemons: [], problems: [], criProxy };
+  const status = { now, startedAt: now, images: [], daemons: [], problems: [], criProxy };
   await using _agent = Deno.serve(
     { port, hostname: "127.0.0.1", onListen() {} },
     () => Response.json(status),

@@ -1,5 +1,6 @@
 import { join } from "@std/path";
 import type { AgentStatus } from "../../lib/model/mod.ts";
+import { parseStatusDocument } from "../../lib/observability/mod.ts";
 import { SimNode, type SimNodeOptions } from "../../lib/simulator/mod.ts";
 import { containsSecret } from "../canary/detector.ts";
 
@@ -138,7 +139,7 @@ export class AgentProcess implements AsyncDisposable {
   }
 
   async status(): Promise<AgentStatus> {
-    return JSON.parse((await this.get("/v1/status")).body);
+    return parseStatusDocument(JSON.parse((await this.get("/v1/status")).body)).status;
   }
 
   /** Waits until a condition is true, with a generous timeout. */

@@ -57,6 +57,14 @@ export class FakeHost implements Host {
     return 0;
   }
 
+  cpuSeconds(): number {
+    return 0;
+  }
+
+  openDescriptors(): Promise<number | undefined> {
+    return Promise.resolve(undefined);
+  }
+
   descriptorLimit(): Promise<number> {
     return Promise.resolve(1_024);
   }

@@ -15,6 +15,7 @@ import {
   imageViews,
   mountLevel,
   type MountView,
+  STATE_LABELS,
 } from "../image_view.ts";
 import { type Cell, lifetimeBar, type Markup, moment, table, word } from "./components.ts";
 import { layout, summaryBlock } from "./layout.ts";
@@ -36,7 +37,7 @@ export function imagePage(
   const level = view?.level ?? "ok";
   return layout({
     heading: ref,
-    title: `${ref}: ${view?.word ?? "not mounted"}`,
+    title: `${ref}: ${view === undefined ? "not mounted" : STATE_LABELS[view.word]}`,
     level,
     summary: summaryBlock({ level, ...imageSummary(view, ref) }),
     body: html`<p><a href="/">All images</a></p>
@@ -87,7 +88,7 @@ function imageSummary(
   if (first !== undefined) {
     return { summary: `${first.text}: ${first.remedy}`, remedy: first.remedy };
   }
-  return { summary: `${view.word}: ${HEALTH_STATES[view.word]}` };
+  return { summary: `${STATE_LABELS[view.word]}: ${HEALTH_STATES[view.word]}` };
 }
 
 function facts({ image, word: state, level }: ImageView, nowMs: number): Markup {
@@ -95,7 +96,7 @@ function facts({ image, word: state, level }: ImageView, nowMs: number): Markup 
   const at = (ms: number | undefined) => ms === undefined ? "" : moment(ms, nowMs);
   const rows: readonly (readonly [string, Cell])[] = [
     ["Endpoint", image.endpoint ?? ""],
-    ["Health", html`${word(level, state)}, ${HEALTH_STATES[state]}`],
+    ["Health", html`${word(level, STATE_LABELS[state])}, ${HEALTH_STATES[state]}`],
     ["Provider", provider ?? "none"],
     ["Plugin", plugin ?? ""],
     ["Matched pattern", pattern ?? ""],

@@ -53,7 +53,7 @@ summary { cursor: pointer; width: fit-content; }
 .visually-hidden { position: absolute; width: 1px; height: 1px; margin: 0; overflow: hidden;
   clip-path: inset(50%); }
 a { color: var(--link); }
-a:focus-visible, input:focus-visible, summary:focus-visible {
+:is(a, input, select, button, summary):focus-visible {
   outline: .15rem solid var(--link); outline-offset: .15rem; }
 code { font-family: ui-monospace, monospace; font-size: .9em; }
 header { display: flex; flex-wrap: wrap; gap: .25rem 1.5rem; align-items: baseline;
@@ -62,9 +62,11 @@ header { display: flex; flex-wrap: wrap; gap: .25rem 1.5rem; align-items: baseli
 .small { font-size: .85rem; }
 .summary { margin: .8rem 0; padding: .7rem .9rem; border-left: .4rem solid var(--border);
   background: var(--surface); font-size: 1.1rem; }
+.summary:has(+ .since) { margin-bottom: 0; }
+.since { margin: 0 0 .8rem; padding: 0 .9rem .7rem; border-left: .4rem solid; background: var(--surface); }
 .summary.ok { border-color: var(--ok); }
-.summary.warning { border-color: var(--warning); }
-.summary.critical { border-color: var(--critical); }
+.summary.warning, .since.warning { border-color: var(--warning); }
+.summary.critical, .since.critical { border-color: var(--critical); }
 .remedy { display: block; }
 li .remedy { color: var(--muted); }
 ul.plain li { margin: .4rem 0; }
@@ -80,11 +82,15 @@ table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .9rem .35rem 0;
   border-bottom: 1px solid var(--border); }
 thead th { color: var(--muted); font-size: .85rem; font-weight: 600; white-space: nowrap; }
-#images + table thead th:first-child { width: 28%; min-width: 12rem; }
-tbody th .small, tbody td .small { display: block; }
-td time { white-space: nowrap; }
+table[aria-label=Images] thead th:first-child { width: 50%; }
+table[aria-label=Images] td { overflow-wrap: break-word; }
+td time, table[aria-label=Images] td:nth-child(4) { white-space: nowrap; }
+form { display: flex; flex-wrap: wrap; gap: .4rem 1rem; align-items: end; margin: .5rem 0; }
+form label { display: grid; color: var(--muted); font-size: .85rem; }
+input, select, button { font: inherit; color: var(--text); background: var(--surface);
+  border: 1px solid var(--muted); padding: .2rem .5rem; max-width: 100%; }
 tbody th { font-weight: inherit; }
-svg.lifetime { display: block; width: 8rem; max-width: 100%; height: .9rem; margin: .2rem 0; }
+svg.lifetime { width: 5rem; height: .7rem; margin-right: .5rem; }
 .track { fill: var(--track); }
 .track.gone { fill: var(--critical); }
 .left.ok { fill: var(--ok); }
@@ -106,7 +112,7 @@ ul.plain { margin: .5rem 0; padding-left: 1.2rem; }
   td:empty { display: none; }
   td::before { content: attr(data-label); color: var(--muted); font-size: .85rem; }
   tbody th { border: 0; padding: .1rem 0; font-weight: 600; }
-  td .word, td time { white-space: normal; }
+  td .word, td time, table[aria-label=Images] td:nth-child(4) { white-space: normal; }
   dl { grid-template-columns: minmax(0, 1fr); gap: 0; }
   dd { margin-bottom: .4rem; }
 }
@@ -116,7 +122,7 @@ ul.plain { margin: .5rem 0; padding-left: 1.2rem; }
 /**
  * The only script of the pages. It replaces the main part every ten seconds while the page is
  * visible, and shows when the agent does not respond. It keeps the focus and open details, pauses
- * while text is selected, and announces the summary to screen readers only if more than its numbers
+ * while text is selected or the filter has the focus, and announces the summary to screen readers only if more than its numbers
  * has changed.
  */
 const REFRESH = `
@@ -132,6 +138,7 @@ const REFRESH = `
     (element?.tagName === "SUMMARY" ? element.parentElement.id : null);
   const refresh = async () => {
     if (!live.checked || document.hidden || String(getSelection()) !== "") return;
+    if (document.activeElement?.form) return;
     try {
       const signal = AbortSignal.timeout(8000);
       const response = await fetch(location.href, { signal, headers: { accept: "text/html" } });
@@ -168,7 +175,7 @@ const REFRESH = `
 /** The Content-Security-Policy: only this style and script, and requests to the same origin. */
 export const PAGE_POLICY = `default-src 'none'; style-src '${hashOf(STYLE)}'; ` +
   `script-src '${hashOf(REFRESH)}'; connect-src 'self'; img-src 'self'; ` +
-  "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+  "base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /** Renders a page. `body` is the main part below the summary. */
 export function layout(
@@ -210,9 +217,10 @@ export function layout(
   `;
 }
 
-/** Renders the status summary, with the remedy on a line of its own. */
+/** Renders the status summary: what, the remedy on a line of its own, and since when. */
 export function summaryBlock(
   { level, summary, remedy }: Pick<HealthView, "level" | "summary" | "remedy">,
+  since?: Markup,
 ): Markup {
   const name = html`<strong class="word ${level}">${level}</strong>`;
   const text = printable(summary);
@@ -221,7 +229,14 @@ export function summaryBlock(
     return html`<p class="summary ${level}">${name}: ${text}</p>`;
   }
   const problem = text.slice(0, -end.length);
-  return html`<p class="summary ${level}">${name}: ${problem}<span class="remedy">${end}</span></p>`;
+  const time = since === undefined ? "" : html`
+    since ${since};
+  `;
+  return html`
+    <p class="summary ${level}">${name}: ${problem}<span class="remedy">${end}</span></p>
+    <p
+      class="since small ${level}">${time}<a href="/docs/troubleshooting.md">troubleshooting guide</a></p>
+  `;
 }
 
 /** Returns the icon of a page, a dot in the color of a level, as SVG. */

@@ -11,7 +11,13 @@ import {
 import type { Finding } from "../findings.ts";
 import type { HealthView } from "../health.ts";
 import { imageLabel } from "../problems.ts";
-import { HEALTH_STATES, type ImageView, imageViews, type MountView } from "../image_view.ts";
+import {
+  HEALTH_STATES,
+  type ImageView,
+  imageViews,
+  type MountView,
+  STATE_LABELS,
+} from "../image_view.ts";
 import {
   type Cell,
   imageHref,
@@ -23,29 +29,51 @@ import {
 } from "./components.ts";
 import { layout, summaryBlock } from "./layout.ts";
 
-/** Maximum rows of a table. Rows with problems come first; the JSON status has all. */
-const MAX_ROWS = 1_000;
+/** Maximum rows of a table, and of a page of images. Rows with problems come first. */
+const MAX_ROWS = 50;
 const MAX_FINDINGS = 8;
 /** From this many rows on, the page has a table of contents. */
 const CONTENTS_MIN_ROWS = 12;
 
+/** From this many images on, the page has a filter. */
+const FILTER_MIN_IMAGES = 10;
+
+/** The images to show. */
+export interface ImageFilter {
+  /** Part of the name; empty for all. */
+  readonly text: string;
+  /** A health state; empty for all. */
+  readonly state: string;
+  /** Starts at 1. */
+  readonly page: number;
+}
+
 /** Renders the status of the node. Every text from outside is escaped. */
-export function nodePage(status: AgentStatus, health: HealthView): Markup {
+export function nodePage(status: AgentStatus, health: HealthView, filter: ImageFilter): Markup {
   const { hostname, daemons, nowMs } = status;
   const views = imageViews(status, nowMs);
-  const imageRows = views.slice(0, MAX_ROWS).map((view) => imageRow(view, nowMs));
+  const matching = views.filter(({ image, word }) =>
+    imageLabel(image).toLowerCase().includes(filter.text.toLowerCase()) &&
+    (filter.state === "" || word === filter.state)
+  );
+  const pages = Math.max(1, Math.ceil(matching.length / MAX_ROWS));
+  const page = Math.min(filter.page, pages);
+  const first = (page - 1) * MAX_ROWS;
+  const imageRows = matching.slice(first, first + MAX_ROWS).map((view) => imageRow(view, nowMs));
+  const sinceMs = health.findings[0]?.sinceMs;
   const daemonRows = sortDaemons(daemons).slice(0, MAX_ROWS).map(daemonRow);
   return layout({
     title: `${hostname ?? "nydus-auth-agent"}: ${health.level}`,
     heading: `nydus-auth-agent${hostname === undefined ? "" : ` on ${hostname}`}`,
     level: health.level,
-    summary: summaryBlock(health),
+    summary: summaryBlock(health, sinceMs === undefined ? undefined : moment(sinceMs, nowMs)),
     body: html`${tiles(status, views)}
 ${contents(status)}
 ${otherProblems(health)}
 <h2 id="images">Images</h2>
+${views.length < FILTER_MIN_IMAGES ? "" : filterForm(views, filter)}
 ${table("Images", IMAGE_COLUMNS, imageRows)}
-${omittedRows(views.length)}
+${pages === 1 ? "" : pageLinks(filter, page, pages, matching.length)}
 ${views.length > 0 ? stateLegend() : ""}
 ${unknownImageTable(status)}
 <h2 id="nydusd">nydusd</h2>
@@ -98,6 +126,47 @@ function contents({ images, daemons, providers, plugins = [] }: AgentStatus): Ma
   `;
 }
 
+function filterForm(views: readonly ImageView[], { text, state }: ImageFilter): Markup {
+  const counts = Map.groupBy(views, ({ word }) => word);
+  const options = Object.entries(STATE_LABELS).flatMap(([name, label]) => {
+    const count = counts.get(name as ImageView["word"])?.length ?? 0;
+    if (count === 0 && name !== state) return [];
+    return [
+      html`<option value="${name}" ${
+        name === state ? "selected" : ""
+      }>${label} (${count})</option>`,
+    ];
+  });
+  return html`
+    <form method="get" action="/" role="search">
+      <label>Name contains<input name="q" value="${printable(text)}"></label>
+      <label>Health<select name="state"><option value="">all (${views
+        .length})</option>${options}</select></label>
+      <button>Filter</button>
+      ${text === "" && state === "" ? "" : html`<a href="/">Show all</a>`}
+    </form>
+  `;
+}
+
+function pageLinks({ text, state }: ImageFilter, page: number, pages: number, count: number) {
+  const link = (to: number, name: string) =>
+    to < 1 || to > pages ? "" : html`<li><a href="/?${new URLSearchParams({
+      q: text,
+      state,
+      page: String(to),
+    })}">${name}</a></li>`;
+  const first = (page - 1) * MAX_ROWS + 1;
+  const last = Math.min(count, page * MAX_ROWS);
+  return html`
+    <nav aria-label="Pages of images">
+      <ul>
+        <li>${first} to ${last} of ${count}</li>
+        ${link(page - 1, "Previous")}${link(page + 1, "Next")}
+      </ul>
+    </nav>
+  `;
+}
+
 /** Explains the states for devices without a pointer, which cannot show titles. */
 function stateLegend(): Markup {
   return html`
@@ -105,7 +174,7 @@ function stateLegend(): Markup {
       <summary class="small">Health states</summary>
       <dl>${Object.entries(HEALTH_STATES).map(([name, meaning]) =>
         html`
-          <dt>${name}</dt>
+          <dt>${STATE_LABELS[name as ImageView["word"]]}</dt>
           <dd>${meaning}</dd>
         `
       )}</dl>
@@ -138,29 +207,21 @@ const IMAGE_COLUMNS = [
   "Credential expires",
   "Next renewal",
   "Mounts",
-  "Last delivery",
 ];
 
 function imageRow({ image, mounts, word: state, level }: ImageView, nowMs: number): Cell[] {
-  const { provider, plugin, pattern, nextAttemptAtMs } = image;
-  const origin = [plugin, pattern].filter((part) => part !== undefined).join(", ");
-  const deliveredMs = Math.max(...mounts.map(({ mount }) => mount.deliveredAtMs ?? -Infinity));
+  const { provider, plugin, nextAttemptAtMs } = image;
   return [
     html`<a href="${imageHref(image.image)}">${printable(imageLabel(image))}</a>`,
-    word(level, state, HEALTH_STATES[state]),
-    provider === undefined ? "" : html`${provider}${
-      origin === "" ? "" : html`
-        <span class="small">${printable(origin)}</span>
-      `
-    }`,
+    word(level, STATE_LABELS[state], HEALTH_STATES[state]),
+    provider === undefined ? "" : html`<span title="${printable(plugin ?? "")}">${provider}</span>`,
     lifetimeBar(image, nowMs),
     provider === undefined || provider === "adopted"
       ? ""
       : nextAttemptAtMs === undefined
       ? html`<span class="muted">when the source changes</span>`
       : moment(nextAttemptAtMs, nowMs),
-    mountsText(mounts),
-    deliveredMs === -Infinity ? "" : moment(deliveredMs, nowMs),
+    level === "ok" && mounts.length > 0 ? String(mounts.length) : mountsText(mounts),
   ];
 }
 

@@ -5,7 +5,16 @@ import { AgentError, Secret } from "../../../lib/model/mod.ts";
 import { type ApiAgent, type ApiCredential, loadApi } from "../../../lib/api/mod.ts";
 import { ROUTES } from "../../../lib/api/routes.ts";
 import { RESPONSES } from "../../../lib/api/schemas.ts";
+import {
+  healthOf,
+  HealthTracker,
+  parseStatusDocument,
+  statusDocument,
+} from "../../../lib/observability/mod.ts";
+import { crowdedNode, hostileNode, oneImage } from "../observability/page/nodes.ts";
+import { NOW_MS, statusOf } from "../observability/status_of.ts";
 
+const OPTIONS = { checkIntervalMs: 60_000 };
 const FOUND: ApiCredential = {
   provider: "docker",
   credential: { kind: "basic", username: "u", password: new Secret("p") },
@@ -30,7 +39,7 @@ function fakeAgent(change: Partial<ApiAgent> = {}) {
     forget: note("forget", true),
     refused: note("refused", Promise.resolve("requested" as const)),
     explain: note("explain", Promise.resolve({ image: "a" })),
-    status: note("status", { images: [] }),
+    status: note("status", statusDocument(statusOf(), healthOf(statusOf(), NOW_MS, OPTIONS))),
     reconcile: note("reconcile", undefined),
     renew: note("renew", Promise.resolve([{ image: "a", result: "same" as const }])),
     logLevel: note("logLevel", "info" as const),
@@ -75,6 +84,30 @@ Deno.test("loadApi: every response matches its schema", async () => {
     const { success } = safeParse(RESPONSES[response], answered.body);
     ok(success, `${method} ${path}: ${JSON.stringify(answered.body)}`);
     equal(answered.headers.get("cache-control"), "no-store");
+  }
+});
+
+Deno.test("statusDocument: matches the schema of /v1/status, and is parsed to the same status", () => {
+  const criProxy = {
+    ...{
+      state: "in-path",
+      socket: "/s",
+      idleSinceMs: NOW_MS - 600_000,
+      restoredImages: 1,
+    } as const,
+    ...{ openConnections: 0, connections: 0, refusedConnections: 0, pulls: 0 },
+    ...{ bytesToRuntime: 0, bytesToClients: 0, lostReadings: 0, skippedMessages: 0 },
+  };
+  const staleWatches = [{ subject: "s", reason: "source-unreachable", detail: "d" } as const];
+  for (const { status } of [crowdedNode(), hostileNode(), oneImage()]) {
+    const given = { ...status, criProxy, staleWatches, refusedConfig: ["a"], loopAgeMs: 0 };
+    const health = new HealthTracker().view(given, NOW_MS, OPTIONS);
+    const document = JSON.parse(JSON.stringify(statusDocument(given, health)));
+    const { success, issues } = safeParse(RESPONSES.status, document);
+    ok(success, JSON.stringify(issues?.[0]));
+    ok(!/"\w+(?:At|Since)Ms"|"nowMs"/.test(JSON.stringify(document)));
+    const parsed = parseStatusDocument(document);
+    deepEqual(parsed, JSON.parse(JSON.stringify({ status: given, health })));
   }
 });
 

@@ -2,10 +2,9 @@ import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import type { Context } from "../../../lib/platform/mod.ts";
 import { EXIT } from "../../../lib/model/mod.ts";
 import { LEVEL_EXIT, status, statusText } from "../../../lib/cli/status.ts";
-import type { AgentReply } from "../../../lib/cli/agent_client.ts";
 import { listenUnix } from "../../../lib/platform/mod.ts";
 import type { AgentStatus } from "../../../lib/model/mod.ts";
-import { healthOf } from "../../../lib/observability/mod.ts";
+import { healthOf, statusDocument, type StatusReply } from "../../../lib/observability/mod.ts";
 import { styleOf } from "../../../lib/cli/output.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeFiles } from "../../fakes/files.ts";
@@ -16,13 +15,13 @@ import { NOW_MS } from "../observability/status_of.ts";
 // deno-lint-ignore no-control-regex
 const CONTROL = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/;
 
-function replyOf(status: AgentStatus): AgentReply {
+function replyOf(status: AgentStatus): StatusReply {
   return { status, health: healthOf(status, NOW_MS, { checkIntervalMs: 60_000 }) };
 }
 
 /** Runs `status` against an agent that gives these answers; the last one repeats. */
 async function ran(
-  replies: readonly (AgentReply | undefined)[],
+  replies: readonly (StatusReply | undefined)[],
   given: { brief?: boolean; wait?: boolean; output?: "text" | "json"; timeout?: string } = {},
 ): Promise<{ readonly code: number; readonly out: string }> {
   const dir = await Deno.makeTempDir({ prefix: "status-" });
@@ -35,7 +34,7 @@ async function ran(
   await using _agent = await listenUnix(socket, () => {
     const reply = replies[Math.min(calls++, replies.length - 1)];
     if (reply === undefined) return new Response("starting", { status: 503 });
-    return Response.json({ ...reply.status, health: reply.health });
+    return Response.json(statusDocument(reply.status, reply.health));
   });
   const options = { brief: false, wait: false, output: "text" as const, timeout: "10s", ...given };
   const context = { host, clock, files: new FakeFiles() } as unknown as Context;
@@ -58,7 +57,8 @@ Deno.test("status: prints the summary and the tables, or only the summary with -
   equal(brief.out, all.out.split("\n").slice(0, 1).join("\n") + "\n");
   const json = JSON.parse((await ran([reply], { brief: true, output: "json" })).out);
   deepEqual(Object.keys(json), ["summary", "level"]);
-  equal(JSON.parse((await ran([reply], { output: "json" })).out).health.level, "critical");
+  const whole = JSON.parse((await ran([reply], { output: "json" })).out);
+  deepEqual(whole, JSON.parse(JSON.stringify(statusDocument(reply.status, reply.health))));
 });
 
 Deno.test("status --wait: returns when the agent is ready", async () => {

@@ -17,3 +17,14 @@ Deno.test("ByteBuffer: contains the appended bytes, and overwrites them", () => 
     }
   }));
 });
+
+Deno.test("ByteBuffer: keeps its memory for the next use, but not more than 16 KiB", () => {
+  for (const [bytes, isKept] of [[16_000, true], [17_000, false]] as const) {
+    const buffer = new ByteBuffer();
+    buffer.append(new Uint8Array(bytes));
+    const before = buffer.view().buffer;
+    buffer.clear();
+    buffer.append(new Uint8Array(1));
+    assert.equal(buffer.view().buffer === before, isKept);
+  }
+});

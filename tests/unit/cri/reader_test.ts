@@ -255,17 +255,20 @@ Deno.test("CriConnectionReader: skips unreadable messages with a note and reads 
   assert.equal(password("nginx"), "pw");
 });
 
+/** Returns a pull request of a megabyte. */
+function big(image: string): Uint8Array {
+  return pullImageRequest({
+    image,
+    auth: { username: "robot", password: "pw" },
+    pod: { name: "p", uid: "u", namespace: "n" },
+    extra: field(7, "x".repeat(1_000_000)),
+  });
+}
+
 Deno.test("CriConnectionReader: limits the incomplete messages of a connection", () => {
   const { reader, hear, notes, password } = desk();
   const talk = new Conversation();
   hear(talk.opening());
-  const big = (image: string) =>
-    pullImageRequest({
-      image,
-      auth: { username: "robot", password: "pw" },
-      pod: { name: "p", uid: "u", namespace: "n" },
-      extra: field(7, "x".repeat(1_000_000)),
-    });
   const calls = Array.from({ length: 6 }, (_, i) => {
     const style = { ...PLAIN, dataCuts: [0.5] };
     const message = big(`big-${i}`);
@@ -283,6 +286,23 @@ Deno.test("CriConnectionReader: limits the incomplete messages of a connection",
   hear(talk.call({ path: PULL, message: big("later"), answer: OK, style }));
   assert.equal(password("later"), "pw");
   reader.closed();
+});
+
+Deno.test("CriConnectionReader: releases the message of a call that either side resets", () => {
+  for (const side of ["fromClient", "fromServer"] as const) {
+    const { reader, hear, notes } = desk();
+    const talk = new Conversation();
+    hear(talk.opening());
+    for (let i = 0; i < 9; i++) {
+      const message = big("nginx");
+      const style = { ...PLAIN, dataCuts: [0.5] };
+      const steps = talk.call({ path: PULL, message, answer: { kind: "none" }, style });
+      hear([steps.next().value, steps.next().value] as Sent[]);
+      reader[side](frame(FRAME.reset, 0, 2 * i + 1, [0, 0, 0, 8]));
+    }
+    assert.deepEqual(notes, [], side);
+    assert.equal(reader.callsInFlight, 0);
+  }
 });
 
 Deno.test("CriConnectionReader: drops the oldest of more than 256 calls", () => {

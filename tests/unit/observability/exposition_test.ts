@@ -2,7 +2,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import type { AgentEvent } from "../../../lib/model/mod.ts";
 import { AgentMetrics } from "../../../lib/observability/mod.ts";
 import { EVENTS, IMAGE } from "./events.ts";
-import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "./status_of.ts";
+import { daemonOf, imageOf, mountOf, NOW_MS, PROCESS, statusOf } from "./status_of.ts";
 
 const CANARY = "hunter2-canary";
 /** An image whose name contains syntax of the exposition format. */
@@ -23,7 +23,7 @@ function busyMetrics(): AgentMetrics {
     status: () => status,
     build: { version: "1.2.3", commit: "abc1234", deno: "2.9.6" },
     now: () => NOW_MS,
-    process: { residentMemoryBytes: () => 4_096, startedAtMs: 7_000 },
+    process: PROCESS,
   });
   for (const event of Object.values(EVENTS)) {
     const marked: AgentEvent & Record<string, unknown> = { ...event };

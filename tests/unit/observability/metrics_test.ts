@@ -2,7 +2,7 @@ import { deepEqual, doesNotMatch, equal, ok } from "node:assert/strict";
 import type { AgentStatus } from "../../../lib/model/mod.ts";
 import { METRICS } from "../../../lib/observability/metric_definitions.ts";
 import { AgentMetrics } from "../../../lib/observability/mod.ts";
-import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "./status_of.ts";
+import { daemonOf, imageOf, mountOf, NOW_MS, PROCESS, statusOf } from "./status_of.ts";
 
 const IMAGE = "registry.example/app:1";
 
@@ -11,7 +11,7 @@ function metricsOf(status: () => AgentStatus = () => statusOf()): AgentMetrics {
     status,
     build: { version: "1.2.3", commit: "abc1234", deno: "2.9.6" },
     now: () => NOW_MS,
-    process: { residentMemoryBytes: () => 4_096, startedAtMs: 7_000 },
+    process: PROCESS,
   });
 }
 
@@ -43,7 +43,11 @@ Deno.test("AgentMetrics.page: exports every metric, and label values of closed s
       'nydus_auth_agent_daemons{state="unresponsive"} 0',
       'nydus_auth_agent_build_info{version="1.2.3",commit="abc1234",deno="2.9.6"} 1',
       "process_resident_memory_bytes 4096",
-      "process_start_time_seconds 7",
+      `process_start_time_seconds ${NOW_MS / 1000 - 3_600}`,
+      "process_cpu_seconds_total 2.5",
+      "process_open_fds 21",
+      "process_max_fds 1024",
+      "nydus_auth_agent_event_loop_delay_seconds_count 0",
     ]
   ) ok(lines.includes(line), line);
   const reasons = lines.filter((line) => /_failures_total\{.*reason=/.test(line)).join("\n");
@@ -190,6 +194,23 @@ Deno.test("AgentMetrics: an image with two endpoints has one series with the wor
   current = [];
   metrics.notify({ kind: "credential-evicted", image: IMAGE });
   deepEqual(await valueOf(renewals), []);
+});
+
+Deno.test("AgentMetrics: observes the delay of timers, and cannot count descriptors without a shell", async () => {
+  const metrics = new AgentMetrics({
+    status: () => statusOf(),
+    build: { version: "", commit: "", deno: "" },
+    now: () => NOW_MS,
+    process: { ...PROCESS, openDescriptors: () => Promise.resolve(undefined) },
+  });
+  for (const ms of [4, 30]) metrics.observeEventLoopDelay(ms);
+  const lines = await linesOf(metrics);
+  const own = "nydus_auth_agent_event_loop_delay_seconds";
+  ok(lines.includes(`${own}_bucket{le="0.005"} 1`));
+  ok(lines.includes(`${own}_sum 0.034`));
+  ok(!lines.some((line) => line.startsWith("process_open_fds ")));
+  // A counter that is set, not added to, at every scrape.
+  ok((await linesOf(metrics)).includes("process_cpu_seconds_total 2.5"));
 });
 
 Deno.test("AgentMetrics: counts unapproved hosts by action", async () => {

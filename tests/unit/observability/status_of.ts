@@ -8,6 +8,14 @@ import type {
 /** The wall time of the tests. */
 export const NOW_MS = Date.UTC(2026, 0, 1);
 
+/** A process with fixed resources. */
+export const PROCESS = {
+  residentBytes: () => 4_096,
+  cpuSeconds: () => 2.5,
+  openDescriptors: () => Promise.resolve<number | undefined>(21),
+  descriptorLimit: () => Promise.resolve(1_024),
+};
+
 /** Returns the status of a healthy node without mounts. */
 export function statusOf(parts: Partial<AgentStatus> = {}): AgentStatus {
   return {

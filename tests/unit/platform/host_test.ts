@@ -1,5 +1,5 @@
-import { equal } from "node:assert/strict";
-import { isJournal } from "../../../lib/platform/host.ts";
+import { equal, ok } from "node:assert/strict";
+import { isJournal, systemHost } from "../../../lib/platform/host.ts";
 
 Deno.test("isJournal: compares the standard error with JOURNAL_STREAM", () => {
   const stat = () => ({ dev: 8n, ino: 9_007_199_254_740_993n });
@@ -12,4 +12,15 @@ Deno.test("isJournal: compares the standard error with JOURNAL_STREAM", () => {
     throw new Error("EBADF");
   };
   equal(isJournal("8:1", closed), false);
+});
+
+Deno.test("systemHost: counts open descriptors and CPU time", async () => {
+  const host = systemHost();
+  const before = await host.openDescriptors() ?? 0;
+  const files = await Promise.all(Array.from({ length: 9 }, () => Deno.open("/dev/null")));
+  ok((await host.openDescriptors() ?? 0) >= before + 9);
+  files.forEach((file) => file.close());
+  const cpu = host.cpuSeconds();
+  ok(cpu > 0);
+  ok(host.cpuSeconds() >= cpu);
 });

@@ -1,0 +1,52 @@
+import type { AgentStatus } from "../model/mod.ts";
+import type { HealthView } from "./health.ts";
+
+/** The status and the health, as clients parse them from `/v1/status`. */
+export interface StatusReply {
+  readonly status: AgentStatus;
+  readonly health: HealthView;
+}
+
+const WALL_TIME = /^(now|at|since|.*At|.*Since)Ms$/;
+const DOCUMENT_TIME = /^(?:now|at|since|.*At|.*Since)$/;
+
+/**
+ * Returns the JSON of `/v1/status` and `status --output json`: wall times are in RFC 3339 and named
+ * without the unit (`expiresAtMs` becomes `expiresAt`); durations stay in milliseconds (`…Ms`).
+ */
+export function statusDocument(status: AgentStatus, health: HealthView): object {
+  return renamed({ ...status, health }, (name, value) => {
+    const [, time] = WALL_TIME.exec(name) ?? [];
+    if (time === undefined || typeof value !== "number") return undefined;
+    const date = new Date(value);
+    return [time, Number.isNaN(date.getTime()) ? undefined : date.toISOString()];
+  });
+}
+
+/** Returns the status and the health in the JSON of {@linkcode statusDocument}. */
+export function parseStatusDocument(document: object): StatusReply {
+  const { health, ...status } = renamed(
+    document,
+    (name, value) =>
+      DOCUMENT_TIME.test(name) && typeof value === "string"
+        ? [`${name}Ms`, Date.parse(value)]
+        : undefined,
+  ) as unknown as AgentStatus & { readonly health: HealthView };
+  return { status, health };
+}
+
+/** Replaces fields at any depth; `replace` returns undefined for those that stay. */
+function renamed(
+  object: object,
+  replace: (name: string, value: unknown) => readonly [string, unknown] | undefined,
+): Record<string, unknown> {
+  const convert = (value: unknown): unknown =>
+    Array.isArray(value)
+      ? value.map(convert)
+      : typeof value === "object" && value !== null
+      ? renamed(value, replace)
+      : value;
+  return Object.fromEntries(
+    Object.entries(object).map(([name, value]) => replace(name, value) ?? [name, convert(value)]),
+  );
+}
