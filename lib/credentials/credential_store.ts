@@ -230,7 +230,7 @@ export class CredentialStore {
   nextDueAtMs(except: { has(key: string): boolean } = new Set()): number | undefined {
     let earliestMs = Infinity;
     for (const [key, { nextAttemptAtMs: nextMs = Infinity }] of this.#entries) {
-      if (nextMs < earliestMs && !except.has(key)) earliestMs = nextMs;
+      if (!except.has(key)) earliestMs = Math.min(earliestMs, nextMs);
     }
     return earliestMs === Infinity ? undefined : earliestMs;
   }

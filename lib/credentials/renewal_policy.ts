@@ -194,7 +194,7 @@ function retryAtMs(
 ): number {
   const { expiresAtMs } = lifetime;
   const mandatoryMs = mandatoryAtMs(lifetime);
-  const requestedMs = Math.max(0, (attempts.retryAtMs ?? 0) - lastMs);
+  const requestedMs = Math.max(0, (attempts.retryAtMs ?? lastMs) - lastMs);
   if (expiresAtMs === undefined || mandatoryMs === undefined) {
     return lastMs + pauseWithoutExpiryMs(lifetime, attempts, requestedMs, settings);
   }

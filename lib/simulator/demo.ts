@@ -9,14 +9,16 @@ export interface DemoOptions {
   readonly color: boolean;
 }
 
-const TOKEN_LIFETIME_MS = 5_000;
-const RUN_MS = 14_000;
-const ROTATED_AFTER_MS = 6_000;
-const OVERLAP_MS = 3_000;
-const READ_EVERY_MS = 250;
-const READY_WITHIN_MS = 15_000;
-const COMPLETE_WITHIN_MS = 3_000;
-const ANSWER_WITHIN_MS = 2_000;
+/** Multiplies every time, for an emulated machine, on which a reconcile takes seconds. */
+const PACE = Number(Deno.env.get("NYDUS_DEMO_PACE") ?? 1);
+const TOKEN_LIFETIME_MS = 5_000 * PACE;
+const RUN_MS = 14_000 * PACE;
+const ROTATED_AFTER_MS = 6_000 * PACE;
+const OVERLAP_MS = 3_000 * PACE;
+const READ_EVERY_MS = 250 * PACE;
+const READY_WITHIN_MS = 15_000 * PACE;
+const COMPLETE_WITHIN_MS = 3_000 * PACE;
+const ANSWER_WITHIN_MS = 2_000 * PACE;
 const NAMES = ["shop/app:v1", "shop/web:v1", "base/os:12"] as const;
 type Name = typeof NAMES[number];
 
@@ -65,7 +67,7 @@ class Side implements AsyncDisposable {
     this.node = SimNode.start({
       selfCommand: host.selfCommand(mainUrl),
       pollMs: 500,
-      plugin: { lifetimeMs: TOKEN_LIFETIME_MS, cacheDuration: "3s" },
+      plugin: { lifetimeMs: TOKEN_LIFETIME_MS, cacheDuration: `${3 * PACE}s` },
     });
     const none = (): Reads => ({ tried: 0, failed: 0, failing: false });
     this.reads = { "shop/app:v1": none(), "shop/web:v1": none(), "base/os:12": none() };
@@ -370,7 +372,7 @@ function agentConfig(node: SimNode, port: number): string {
     `config = "${node.snapshotterConfigPath}"`,
     "[renewal]",
     'check_interval = "1s"',
-    'refresh_interval = "2s"',
+    `refresh_interval = "${2 * PACE}s"`,
     "[providers.docker]",
     `config = "${node.dockerConfigPath}"`,
     "[server]",

@@ -310,6 +310,25 @@ export NYDUS_AUTH_AGENT_KILLS=20\n${task(`test:faults --seed 1 --shard ${shard}/
   }),
 ];
 
+/**
+ * Runs the demo of the other architecture's binary. The demo starts itself, so the kernel must know
+ * the emulator; a user namespace has a binfmt_misc of its own.
+ */
+const EMULATED_DEMO = `${NEEDS_NAMESPACES}
+${needs("qemu-aarch64-static", "ip")}
+${KIT}
+export DENORT_BIN="$kit/denort-aarch64" DEMO=dist/nydus-auth-agent-aarch64-unknown-linux-gnu
+"$kit/deno" run -A scripts/compile.ts --target aarch64-unknown-linux-gnu || exit 1
+export QEMU_LD_PREFIX=/usr/aarch64-linux-gnu NYDUS_DEMO_PACE=10
+unshare --user --map-root-user --mount --net --pid --fork bash -c '
+  ip link set lo up && mount -t proc proc /proc &&
+  mount -t binfmt_misc none /proc/sys/fs/binfmt_misc || { echo "requires binfmt_misc"; exit 77; }
+  zeros="\\\\x00\\\\x00\\\\x00\\\\x00\\\\x00\\\\x00\\\\x00\\\\x00"
+  ones="\\\\xff\\\\xff\\\\xff\\\\xff\\\\xff\\\\xff\\\\xff\\\\x00\\\\xff\\\\xff\\\\xff\\\\xff\\\\xff\\\\xff\\\\xff\\\\xff"
+  printf %s ":arm64:M::\\\\x7fELF\\\\x02\\\\x01\\\\x01\\\\x00$zeros\\\\x02\\\\x00\\\\xb7\\\\x00:$ones\\\\xfe\\\\xff\\\\xff\\\\xff:$(command -v qemu-aarch64-static):OPF" \\
+    >/proc/sys/fs/binfmt_misc/register
+  exec "$DEMO" demo --output json'`;
+
 /** The long checks of `deno task nightly`. */
 export const NIGHTLY: readonly Check[] = [
   check(PACKAGES, "wait-1", 10, INSTALL),
@@ -331,6 +350,7 @@ export const NIGHTLY: readonly Check[] = [
       "mutate --packages model,credentials,reconciler,delivery,discovery,providers,verification,cri,platform,config,api --count 300 --seed 1",
     ),
   ),
+  check("demo on emulated aarch64", "cpu", 15, EMULATED_DEMO, installed),
   check("CRI proxy beside a plain proxy", "cpu", 10, task("bench:cri-proxy")),
   ...[1, 2, 3, 4, 5].map((seed) =>
     check(

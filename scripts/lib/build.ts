@@ -53,6 +53,7 @@ export async function describeBinary(
   binary: string,
 ): Promise<[checksum: string, sbom: string]> {
   const digest = await sha256(binary);
+  const runtime = await runtimeFile(tools, info, target);
   const name = binary.slice(binary.lastIndexOf("/") + 1);
   await Deno.writeTextFile(`${binary}.sha256`, `${digest}  ${name}\n`);
   const lock = JSON.parse(await Deno.readTextFile(join(tools.root, "deno.lock")));
@@ -65,10 +66,26 @@ export async function describeBinary(
     denoVersion: info.denoVersion,
     target,
     sha256: digest,
-    ...(tools.denort !== undefined && { denortSha256: await sha256(tools.denort) }),
+    ...(runtime !== undefined && { denortSha256: await sha256(runtime) }),
     ...(timestamp !== undefined && { timestamp }),
   };
   const sbom = sbomFromLock(lock, subject, await packageFacts(tools, "main.ts"));
   await Deno.writeTextFile(`${binary}.cdx.json`, JSON.stringify(sbom, null, 2) + "\n");
   return [`${binary}.sha256`, `${binary}.cdx.json`];
+}
+
+/**
+ * Returns the `denort` of a build: `DENORT_BIN`, or the archive that Deno has downloaded, whose
+ * digest Deno publishes. Undefined when there is neither.
+ */
+export async function runtimeFile(
+  { deno, denort }: BuildTools,
+  { denoVersion }: BuildInfo,
+  target: Target,
+): Promise<string | undefined> {
+  if (denort !== undefined) return denort;
+  const { stdout } = await runTool(deno, ["info", "--json"]);
+  const folder = join(JSON.parse(stdout).denoDir, "dl/release", `v${denoVersion}`);
+  const path = join(folder, `denort-${target}.zip`);
+  return await Deno.stat(path).then(() => path, () => undefined);
 }

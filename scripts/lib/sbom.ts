@@ -31,7 +31,7 @@ export interface SbomSubject {
   readonly target: string;
   /** SHA-256 of the binary, in hex. */
   readonly sha256: string;
-  /** SHA-256 of the `denort` in it, in hex; undefined when Deno downloaded it. */
+  /** SHA-256 of the `denort` in it, or of Deno's archive with it, in hex. */
   readonly denortSha256?: string;
   /** ISO 8601; the commit's time, so that equal commits produce equal documents. */
   readonly timestamp?: string;

@@ -134,6 +134,8 @@ Deno.test("CredentialStore: evicts no mounted entry early when the wall clock wa
   deepStrictEqual(store.evict(none, T0, MINUTE), []);
   deepStrictEqual(store.evict(none, T0 - 60 * MINUTE, MINUTE), [], "the clock was set back");
   deepStrictEqual(store.evict(none, T0 - 59 * MINUTE, MINUTE).length, 1);
+  put(store, candidate("a"), T0);
+  deepStrictEqual(store.evict(none, T0, MINUTE), [], "a pull before the mount exists");
 });
 
 Deno.test("CredentialStore: nextDueAtMs leaves out renewals in flight", () => {

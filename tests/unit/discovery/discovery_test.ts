@@ -122,6 +122,21 @@ Deno.test("Discovery: uses the last list while the system API does not answer", 
   ok(problems[0]?.detail.includes("no answer in time"));
 });
 
+Deno.test("Discovery: takes over the last list after a reload of the same snapshotter", async () => {
+  const { discovery: before, lists } = stage();
+  lists({ kind: "ok", value: [listed("d1", [["7", "a:1"]])] });
+  await before.discover();
+  const listedAfter = async (change: Partial<DiscoveryOptions["config"]>) => {
+    const { discovery, lists: answers } = stage(change);
+    answers({ kind: "timed-out" });
+    discovery.inherit(before);
+    return (await discovery.discover()).daemons.map(({ id }) => id);
+  };
+  deepStrictEqual(await listedAfter({}), ["d1"]);
+  deepStrictEqual(await listedAfter({ root: "/other" }), []);
+  deepStrictEqual(await listedAfter({ systemSocket: "/run/other.sock" }), []);
+});
+
 Deno.test("Discovery: finds hosts, repositories and snapshots in the root folder alone", async () => {
   const { discovery, files, nydusd } = stage({ daemonMode: "shared" });
   const { systemSocket: _, ...config } = {
@@ -150,7 +165,8 @@ Deno.test("Discovery: finds hosts, repositories and snapshots in the root folder
     daemons.map(({ id, instances }) => [id, instances.map((i) => i.image?.text ?? "?")]),
     [["f1", ["h.example.com/y"]], ["s1", ["docker.io/library/x", "?"]]],
   );
-  ok(discovery.watchPaths().includes(`${ROOT}/socket`));
+  deepStrictEqual(alone.watchPaths(), [`${ROOT}/socket`, `${ROOT}/config`]);
+  deepStrictEqual(discovery.watchPaths(), [`${ROOT}/socket`, `${ROOT}/config`, SYSTEM]);
 });
 
 Deno.test("Discovery: reports and leaves out IDs that are no path segment", async () => {

@@ -9,6 +9,7 @@ const SUBJECT = {
   denoVersion: "2.9.6",
   target: "x86_64-unknown-linux-gnu",
   sha256: "00ff",
+  denortSha256: "ff00",
 };
 
 const LOCK = {
@@ -46,7 +47,8 @@ Deno.test("sbomFromLock: describes the program with its hash, commit and target"
   equal("timestamp" in metadata, false);
 });
 
-Deno.test("sbomFromLock: lists the runtime first, and every locked package once", () => {
+Deno.test("sbomFromLock: lists the runtime first, with its hash, and every locked package once", () => {
+  deepEqual(document().components[0].hashes, [{ alg: "SHA-256", content: "ff00" }]);
   const purls = document().components.map((component: { purl: string }) => component.purl);
   deepEqual(purls, [
     "pkg:github/denoland/deno@v2.9.6",
