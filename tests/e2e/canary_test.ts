@@ -54,6 +54,7 @@ const RENEWAL = 'check_interval = "300ms"\nrefresh_interval = "2s"';
 Deno.test({
   name: "canary: the agent discloses no secret of any provider",
   ignore: !HAS_OPENSSL, // no API server without certificates
+  timeout: 600_000,
   async fn(t) {
     const planted = plant();
     await using api = await kubeApi();

@@ -144,7 +144,7 @@ export class AgentProcess implements AsyncDisposable {
 
   /** Waits until a condition is true, with a generous timeout. */
   async until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-    const deadlineMs = Date.now() + 60_000;
+    const deadlineMs = Date.now() + 150_000;
     while (!await holds()) {
       if (Date.now() > deadlineMs) throw new Error(`timed out waiting for ${what}\n${this.#log}`);
       await pause(25);

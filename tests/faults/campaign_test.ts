@@ -7,7 +7,7 @@ import { grown, leakedResources } from "./current_auths.ts";
 import { FaultStage } from "./stage.ts";
 import { type ProcessResources, resourcesOf } from "./watchers.ts";
 
-const BOUNDS = { recoveredMs: 2_000, releasedMs: 500 };
+const BOUNDS = { recoveredMs: 10_000, releasedMs: 2_000 };
 
 function fileOf(stage: FaultStage): string {
   return stage.daemon("d2").instances[0]?.configPath ?? "";

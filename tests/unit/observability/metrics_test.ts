@@ -213,6 +213,42 @@ Deno.test("AgentMetrics: observes the delay of timers, and cannot count descript
   ok((await linesOf(metrics)).includes("process_cpu_seconds_total 2.5"));
 });
 
+Deno.test("AgentMetrics.page: has the totals of the CRI proxy, which stay when it is disabled", async () => {
+  const criProxy = {
+    state: "in-path",
+    socket: "/s",
+    restoredImages: 0,
+    openConnections: 3,
+    connections: 5,
+    refusedConnections: 1,
+    bytesToRuntime: 70,
+    bytesToClients: 80,
+    pulls: 9,
+    lostReadings: 2,
+    skippedMessages: 4,
+  } as const;
+  let parts: Partial<AgentStatus> = { criProxy };
+  const metrics = metricsOf(() => statusOf(parts));
+  const values = async () =>
+    (await linesOf(metrics)).filter((line) => line.startsWith("nydus_auth_agent_cri_proxy_"))
+      .map((line) => line.slice("nydus_auth_agent_cri_proxy_".length));
+  const totals = [
+    'bytes_total{to="clients"} 80',
+    'bytes_total{to="runtime"} 70',
+    "connection_failures_total 1",
+    "connections_total 5",
+    "parse_failures_total 2",
+    "pulls_total 9",
+    "skipped_messages_total 4",
+  ];
+  await values();
+  deepEqual((await values()).toSorted(), ["in_path 1", "open_connections 3", ...totals].toSorted());
+  parts = { criProxy: { ...criProxy, state: "bypassed" } };
+  ok((await values()).includes("in_path 0"));
+  parts = {};
+  deepEqual((await values()).toSorted(), ["in_path 0", "open_connections 0", ...totals].toSorted());
+});
+
 Deno.test("AgentMetrics: counts unapproved hosts by action", async () => {
   const metrics = metricsOf();
   const event = { daemonId: "d", snapshotId: "7", image: IMAGE, hosts: ["a", "b"] } as const;

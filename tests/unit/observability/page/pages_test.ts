@@ -69,6 +69,9 @@ Deno.test("nodePage: filters images by name and state, in pages of 50", async ()
   const failing = await shown("state=failing");
   ok(failing.count > 0 && failing.count < 5);
   match(failing.page, /<option value="failing" selected>renewal fails \(\d\)<\/option>/);
+  match(failing.page, /<option value="valid" >valid \(\d+\)<\/option>/);
+  ok(!failing.page.includes("(0)"));
+  match((await shown("q=x&state=pending")).page, /<option value="pending" selected>waiting \(0\)</);
   equal((await shown("q=nothing")).count, 0);
   match((await shown("q=%3Cb%3E")).page, /value="&lt;b&gt;"/);
 });
