@@ -37,11 +37,6 @@ const VARIANTS: Readonly<Record<string, readonly string[]>> = {
     "--set",
     "image.digest=sha256:" + "0".repeat(64),
   ],
-  "secrets of two namespaces": [
-    "--set",
-    "providers.kubesecret.mode=list,providers.kubesecret.namespaces={a,b}",
-  ],
-  "all secrets": ["--set", "providers.kubesecret.mode=list"],
   "no Kubernetes API": ["--set", "providers.kubesecret.enabled=false"],
 };
 

@@ -21,7 +21,7 @@ import {
   createUnixHttp,
   removeTemporaryFiles,
 } from "../platform/mod.ts";
-import { EndpointChain, PushedCredentials, type PushTarget } from "../providers/mod.ts";
+import { PushedCredentials, type PushTarget } from "../providers/mod.ts";
 import type { ReloadOutcome } from "../providers/exec_plugin/mod.ts";
 import { Reconciler, type ReconcileStages } from "../reconciler/mod.ts";
 import { CandidateSelector, RegistryProbe } from "../verification/mod.ts";
@@ -252,7 +252,7 @@ function partsBuilder(
       nodePaths: discovery.watchPaths(),
       stages: {
         discoverer: discovery,
-        resolver: new EndpointChain(chain.chain),
+        resolver: chain.chain,
         readCounter: nydusdApi,
         remembered: (image) => criProxy.remembered(image),
         deliverer: new Deliverer({ nydusdApi, files, fsDriver: node.fsDriver, configFiles }),

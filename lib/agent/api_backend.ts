@@ -89,8 +89,9 @@ export function attemptText({ provider, outcome }: ProviderAttempt): string {
 }
 
 function credentialOf({ candidate, ...rest }: CredentialAnswer): ApiCredential {
-  const { credential, origin, fetchedAtMs, refreshAtMs, expiresAtMs } = candidate;
-  return { ...rest, ...defined({ credential, origin, fetchedAtMs, refreshAtMs, expiresAtMs }) };
+  const { credential, origin, fetchedAtMs, refreshAtMs, expiresAtMs, account } = candidate;
+  const times = { fetchedAtMs, refreshAtMs, expiresAtMs };
+  return { ...rest, ...defined({ credential, origin, account, ...times }) };
 }
 
 function putTarget(target: ApiTarget): PushedCredential["target"] {

@@ -108,10 +108,8 @@ export async function openChain(
       ...defined({ before: previous?.sources.kubelet }),
     })
     : undefined;
-  const refresh = (): Promise<ReloadOutcome> => {
-    docker?.suspect();
-    return kubelet?.reload() ?? Promise.resolve({ kind: "unchanged" });
-  };
+  const refresh = (): Promise<ReloadOutcome> =>
+    kubelet?.reload() ?? Promise.resolve({ kind: "unchanged" });
   await refresh();
   const chain = new CredentialChain({
     ...common,

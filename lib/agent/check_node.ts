@@ -8,7 +8,7 @@ import {
   createSnapshotterApi,
   createUnixHttp,
 } from "../platform/mod.ts";
-import { findProviderConfig } from "../providers/exec_plugin/mod.ts";
+import { providerConfigPaths } from "../providers/exec_plugin/mod.ts";
 import { dockerConfigPath } from "./chain.ts";
 import { findProcesses, type FoundProcess } from "./processes.ts";
 
@@ -83,9 +83,9 @@ async function checkPermissions(
   }
   const paths = new Set(config.files);
   if (kubelet.enabled) {
-    const found = await findProviderConfig(kubelet.configPath, files).catch(() => undefined);
+    const found = await providerConfigPaths(kubelet.configPath, files).catch(() => undefined);
     const programs = await files.list(kubelet.binDir).catch(() => []);
-    for (const path of [kubelet.configPath, ...found?.paths ?? [], kubelet.binDir]) paths.add(path);
+    for (const path of [kubelet.configPath, ...found ?? [], kubelet.binDir]) paths.add(path);
     for (const name of programs) paths.add(join(kubelet.binDir, name));
   }
   for (const path of paths) {

@@ -1,18 +1,12 @@
 import { join } from "@std/path";
 import type { AgentConfig } from "../config/mod.ts";
-import {
-  type AgentStatus,
-  type ConfigProblem,
-  Deadline,
-  messageOf,
-  profileOfPlugin,
-} from "../model/mod.ts";
+import { type AgentStatus, Deadline, messageOf } from "../model/mod.ts";
 import type { HealthView } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { parseDockerConfig } from "../providers/docker/mod.ts";
 import {
+  lintPlugins,
   openProviderConfig,
-  type PluginDefinition,
   type ProviderConfigReading,
 } from "../providers/exec_plugin/mod.ts";
 import { dockerConfigPath, KubeConnection } from "./chain.ts";
@@ -97,7 +91,7 @@ async function checkKubelet(
   }
   const { plugins, problems, warnings } = reading;
   findings.problems.push(...problems);
-  findings.warnings.push(...warnings, ...pluginRemedies(plugins, host.env, file));
+  findings.warnings.push(...warnings, ...lintPlugins(plugins, host.env, file));
   for (const { name } of plugins) {
     const path = join(binDir, name);
     const stat = await files.stat(path).catch(() => undefined);
@@ -107,26 +101,6 @@ async function checkKubelet(
     }
   }
   return plugins.some(({ tokenAttributes }) => tokenAttributes !== undefined);
-}
-
-/** Returns environment variables that a cloud's plugin should have, to avoid useless executions. */
-function pluginRemedies(
-  plugins: readonly PluginDefinition[],
-  environment: Readonly<Record<string, string | undefined>>,
-  file: string,
-): ConfigProblem[] {
-  return plugins.flatMap(({ name, env }, i) => {
-    const profile = profileOfPlugin(name);
-    const unset = (profile?.remedies ?? []).filter((remedy) =>
-      environment[remedy.name] === undefined && env[remedy.name] === undefined
-    );
-    return unset.map((remedy) => ({
-      file,
-      place: `providers[${i}].env`,
-      problem: `${profile?.name}: ${remedy.why}`,
-      remedy: `set ${remedy.name} to ${remedy.value} there`,
-    }));
-  });
 }
 
 /** Checks the credentials for the Kubernetes API server, without a request to it. */

@@ -18,7 +18,7 @@ import {
   createSnapshotterApi,
   createUnixHttp,
 } from "../platform/mod.ts";
-import { type CredentialChain, EndpointChain } from "../providers/mod.ts";
+import type { CredentialChain } from "../providers/mod.ts";
 
 /** A candidate without its secret and username. Times are RFC 3339. */
 export interface ExplainedCandidate {
@@ -173,7 +173,7 @@ async function explainLocation(
   { delivery }: AgentConfig,
 ): Promise<ExplainedLocation> {
   const { target } = endpoint;
-  const { winner, attempts } = await new EndpointChain(chain).resolve(
+  const { winner, attempts } = await chain.resolve(
     { ...request, ...defined({ endpoint: target }) },
     { all: true },
   );

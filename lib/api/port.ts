@@ -15,6 +15,8 @@ export interface ApiCredential {
   readonly refreshAtMs?: number;
   readonly expiresAtMs?: number;
   readonly expired: boolean;
+  /** The service account that a plugin issued it for. */
+  readonly account?: string;
 }
 
 /** A credential that a client pushed to the agent, without its secret. */

@@ -236,7 +236,7 @@ function credentialOf(given: NonNullable<RequestBody<"put">["credential"]>): Cre
 }
 
 function credentialBody(image: string, found: ApiCredential): ResponseBody<"credential"> {
-  const { provider, credential, origin, fingerprint, expired } = found;
+  const { provider, credential, origin, fingerprint, expired, account } = found;
   const { refreshAtMs, expiresAtMs } = found;
   return defined({
     image,
@@ -248,6 +248,7 @@ function credentialBody(image: string, found: ApiCredential): ResponseBody<"cred
     refreshAt: refreshAtMs === undefined ? undefined : iso(refreshAtMs),
     expiresAt: expiresAtMs === undefined ? undefined : iso(expiresAtMs),
     expired,
+    account,
   });
 }
 

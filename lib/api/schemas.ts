@@ -287,6 +287,10 @@ export const RESPONSES = {
     refreshAt: v.optional(time),
     expiresAt: v.optional(time),
     expired: v.boolean(),
+    account: v.optional(v.pipe(
+      v.string(),
+      v.description("The service account that a plugin issued it for."),
+    )),
   }),
   puts: v.strictObject({ credentials: v.array(put) }),
   put,

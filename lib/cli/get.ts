@@ -36,6 +36,8 @@ export interface ServedCredential {
   readonly fetchedAt: string;
   readonly refreshAt?: string;
   readonly expiresAt?: string;
+  /** The service account that a plugin issued it for. */
+  readonly account?: string;
 }
 
 /** The credential from the running agent, or from the provider chain without one. */

@@ -9,6 +9,9 @@ export const PROGRAM = "nydus-auth-agent";
 /** The name by which docker and compatible tools find the program as a credential helper. */
 export const CREDENTIAL_HELPER = "docker-credential-nydus-auth";
 
+/** The name by which the kubelet finds the program as a credential provider plugin. */
+export const CREDENTIAL_PROVIDER = "nydus-credential-provider";
+
 /** Access to the system. */
 export interface InstallationPorts {
   readonly files: InstallFiles;

@@ -10,7 +10,7 @@ import {
 } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { completionsOf } from "./completions.ts";
-import { CREDENTIAL_HELPER } from "./installation.ts";
+import { CREDENTIAL_HELPER, CREDENTIAL_PROVIDER } from "./installation.ts";
 import { type OutputFormat, printJson, styleOf } from "./output.ts";
 import { addSettings, configFlags } from "./settings.ts";
 import { show, texts } from "./show.ts";
@@ -85,6 +85,10 @@ const HELP: Readonly<Record<string, CommandHelp>> = {
     examples: ["docker-credential get <<< registry.example.com"],
     exitCodes: { 0: "success", 1: "no credential, or failed" },
   },
+  "credential-provider": {
+    examples: ["credential-provider -- /opt/plugins/ecr-credential-provider"],
+    exitCodes: { 0: "success", 1: "failed" },
+  },
   "show": {
     examples: ["show", "show config.toml"],
     exitCodes: { 0: "printed", 2: "no such text" },
@@ -106,6 +110,10 @@ export async function runProgram(context: Context): Promise<number> {
   if (host.calledAs === CREDENTIAL_HELPER) {
     const { dockerCredential } = await import("./docker_credential.ts");
     return await dockerCredential(context, host.args);
+  }
+  if (host.calledAs === CREDENTIAL_PROVIDER) {
+    const { credentialProvider } = await import("./credential_provider.ts");
+    return await credentialProvider(context, host.args);
   }
   let exitCode: number = EXIT.ok;
   const program = commands(context, (code) => exitCode = code);
@@ -311,6 +319,12 @@ function addOtherCommands({ context, add, done }: Definitions, program: Command)
     .action(async (action) => {
       const { dockerCredential } = await import("./docker_credential.ts");
       done(await dockerCredential(context, [action]));
+    });
+  add("credential-provider").argument("[plugin...]", "the cloud's plugin and its arguments")
+    .description("Run as a credential provider plugin of the kubelet; reads a request from stdin.")
+    .action(async (plugin) => {
+      const { credentialProvider } = await import("./credential_provider.ts");
+      done(await credentialProvider(context, plugin));
     });
   add("show").argument("[name]", "name of the text; without it, lists the names")
     .description(

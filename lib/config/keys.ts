@@ -9,7 +9,6 @@ import {
   HOST_PATTERNS,
   integer,
   KUBE_NAME,
-  KUBE_NAMES,
   PATH,
   PATH_OR_OFF,
   type RawValue,
@@ -253,25 +252,10 @@ export const SINGLE_CONFIG_KEYS = [
     example: "/etc/kubernetes/kubelet.conf",
     flag: "kubeconfig",
   }),
-  key(
-    "providers.kubesecret.mode",
-    choice("referenced", "list"),
-    `"referenced": read the pull secrets that pods on this node reference. ` +
-      `"list": list all pull secrets.`,
-    { default: "referenced" },
-  ),
-  key(
-    "providers.kubesecret.namespaces",
-    KUBE_NAMES,
-    `With "list": the namespaces of the secrets.`,
-    { defaultNote: "all namespaces", example: ["default"] },
-  ),
-  key(
-    "providers.kubesecret.node_name",
-    KUBE_NAME,
-    `With "referenced": name of this node in Kubernetes.`,
-    { defaultNote: "`$NODE_NAME`, else the host name", example: "node-1" },
-  ),
+  key("providers.kubesecret.node_name", KUBE_NAME, "Name of this node in Kubernetes.", {
+    defaultNote: "`$NODE_NAME`, else the host name",
+    example: "node-1",
+  }),
   key(
     "delivery.config_files",
     choice("auto", "always", "never"),

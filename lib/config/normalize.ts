@@ -218,7 +218,7 @@ function normalizeProviders(input: ConfigInput, findings: Findings) {
       helperTimeoutMs: valueOr(settings, "providers.docker.helper_timeout"),
     }),
     kubelet: normalizeKubelet(input, findings),
-    kubesecret: normalizeKubesecret(input, findings),
+    kubesecret: normalizeKubesecret(input),
   };
 }
 
@@ -267,24 +267,13 @@ function normalizeKubelet(
 
 function normalizeKubesecret(
   { settings, snapshotter }: ConfigInput,
-  findings: Findings,
 ) {
-  const mode = valueOr(settings, "providers.kubesecret.mode");
-  const namespaces = settings["providers.kubesecret.namespaces"];
-  const nodeName = settings["providers.kubesecret.node_name"];
-  const unused = mode === "list" ? nodeName : namespaces;
-  if (unused !== undefined) {
-    const problem = `no effect, because providers.kubesecret.mode is "${mode}"`;
-    warn(findings, unused, problem, "remove it, or use the other mode");
-  }
   return defined({
     enabled: settings["providers.kubesecret.enabled"]?.value ??
       snapshotter?.["remote.auth.enable_kubeconfig_keychain"]?.value ?? false,
     kubeconfigPath: settings["providers.kubesecret.kubeconfig"]?.value ??
       snapshotter?.["remote.auth.kubeconfig_path"]?.value,
-    mode,
-    namespaces: namespaces?.value,
-    nodeName: nodeName?.value,
+    nodeName: settings["providers.kubesecret.node_name"]?.value,
   });
 }
 

@@ -270,13 +270,6 @@ export const KUBE_NAME: ValueType<string> = textType(
   isKubeName,
 );
 
-export const KUBE_NAMES: ValueType<readonly string[]> = listType(
-  "names",
-  "Kubernetes object names",
-  32,
-  isKubeName,
-);
-
 /** Hosts as in image patterns (`*.example.com`, `mirror:5000`), without paths. */
 export const HOST_PATTERNS: ValueType<readonly string[]> = listType(
   "patterns",

@@ -1,3 +1,4 @@
+import { setNewest } from "./defined.ts";
 import type { Clock, Random } from "./ports.ts";
 import type { CredentialRequest, RefusedCredential } from "./provider.ts";
 
@@ -133,10 +134,7 @@ export class ScopedBackoff {
     if (scope === undefined) return;
     const backoff = this.#byScope.get(scope) ?? new Backoff(this.#options);
     backoff.failed(startedAtMs, maxMs);
-    this.#byScope.delete(scope);
-    this.#byScope.set(scope, backoff);
-    const [oldest] = this.#byScope.keys();
-    if (this.#byScope.size > MAX_SCOPES && oldest !== undefined) this.#byScope.delete(oldest);
+    setNewest(this.#byScope, scope, backoff, MAX_SCOPES);
   }
 
   /** Records a success, which ends the overall delay and that of the scope. */

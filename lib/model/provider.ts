@@ -1,7 +1,7 @@
 import { type Credential, credentialFingerprint, type Secret } from "./credential.ts";
 import type { ImageReference } from "./image_reference.ts";
 import { type ImageTarget, parseImageTarget } from "./image_pattern.ts";
-import type { CallOptions, Clock } from "./ports.ts";
+import type { Clock } from "./ports.ts";
 
 /** The providers, in the order of the chain. */
 export const PROVIDER_NAMES = ["labels", "cri", "docker", "kubelet", "kubesecret"] as const;
@@ -170,12 +170,12 @@ export function accountName({ plugin, account }: Candidate): string | undefined 
   return account === undefined ? undefined : `${plugin ?? ""} ${account}`;
 }
 
-/** A source of credentials. `provide` rejects only if `signal` aborts. */
+/** A source of credentials. `provide` rejects only on a defect. */
 export interface CredentialProvider {
   readonly name: ProviderName;
   /** Whether it can return credentials long after the pull. */
   readonly renewable: boolean;
-  provide(request: CredentialRequest, options?: CallOptions): Promise<ProviderOutcome>;
+  provide(request: CredentialRequest): Promise<ProviderOutcome>;
 }
 
 /** The outcome of one provider of the chain. */

@@ -92,10 +92,12 @@ interface PluginRemedy {
 }
 
 /** Known behavior of a kind of registry and of its exec plugin. */
-interface RegistryProfile {
+export interface RegistryProfile {
   readonly name: string;
   /** Its hosts, without port. */
   readonly hosts: RegExp;
+  /** A host that {@linkcode RegistryProfile.hosts} matches, with the usual number of labels. */
+  readonly example: string;
   /** File names of its exec plugin; empty if there is none. */
   readonly plugins: readonly string[];
   /** Cache duration of the plugin and lifetime of the token, for display. */
@@ -105,33 +107,47 @@ interface RegistryProfile {
   /** Messages of responses that deny access to the repository with a valid credential. */
   readonly forbidden: readonly RegExp[];
   readonly remedies: readonly PluginRemedy[];
+  /** The annotation or variable without which the plugin ignores a service account token. */
+  readonly tokenRole?: { readonly annotation: string; readonly variable: string };
 }
 
-/** `ecrPattern` of ECR's plugin, with the public registry and the newer host names. */
+/** `ecrPrivateHostPattern` and `ecrPublicHosts` of ECR's plugin. */
 const ECR_HOST = (() => {
-  const suffix = "(?:amazonaws\\.com(?:\\.cn)?|on\\.aws|sc2s\\.sgov\\.gov|c2s\\.ic\\.gov)";
-  const own = `\\d{12}\\.dkr[.-]ecr(?:-fips)?\\.[a-z0-9][a-z0-9-_]*\\.${suffix}`;
-  return new RegExp(`^(?:${own}|public\\.ecr\\.aws)$`);
+  const domains = [
+    "amazonaws\\.(?:com(?:\\.cn)?|eu)",
+    "on\\.(?:aws|amazonwebservices\\.com\\.cn)",
+    "sc2s\\.sgov\\.gov",
+    "c2s\\.ic\\.gov",
+    "cloud\\.adc-e\\.uk",
+    "csp\\.hci\\.ic\\.gov",
+  ];
+  const own = `\\d{12}\\.dkr[.-]ecr(?:-fips)?\\.[a-z0-9][a-z0-9-_]*\\.(?:${domains.join("|")})`;
+  return new RegExp(`^(?:${own}|public\\.ecr\\.aws|ecr-public\\.aws\\.com)$`);
 })();
 
-/** The known registries, with the sources of their behavior. */
-const REGISTRY_PROFILES: readonly RegistryProfile[] = [
+/** The known registries, with the sources of their behavior, last reviewed on 2026-11-30. */
+export const REGISTRY_PROFILES: readonly RegistryProfile[] = [
   {
     name: "Amazon ECR",
     hosts: ECR_HOST,
+    example: "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
     plugins: ["ecr-credential-provider"],
     lifetime: "cached for half of the remaining lifetime of the token, which is valid for 12 hours",
     refused: [/authorization token has expired/i, /authorization token is invalid/i],
     forbidden: [/is not authorized to perform: ecr/i],
     remedies: [],
-    // kubernetes/cloud-provider-aws: cmd/ecr-credential-provider/main.go
+    tokenRole: { annotation: "eks.amazonaws.com/ecr-role-arn", variable: "AWS_ECR_ROLE_ARN" },
+    // kubernetes/cloud-provider-aws (63ec440): cmd/ecr-credential-provider/main.go
     // github.com/aws/aws-cli/issues/6580
   },
   {
     name: "Google Artifact Registry",
     hosts: /^(?:[a-z0-9-]+-docker\.pkg\.dev|(?:[a-z]+\.)?gcr\.io)$/,
+    example: "europe-west4-docker.pkg.dev",
     plugins: ["auth-provider-gcp", "gcp-credential-provider"],
-    lifetime: "not cached; the token is valid for up to an hour and contains no expiry",
+    lifetime:
+      "not cached; the token is valid for up to an hour, with GKE's workload identity for " +
+      "about 15 minutes, and contains no expiry",
     refused: [/unauthenticated requests? (?:do|does) not have permission/i, /^unauthenticated\b/i],
     forbidden: [/permission "artifactregistry\.[^"]+" denied on resource/i],
     remedies: [
@@ -146,24 +162,26 @@ const REGISTRY_PROFILES: readonly RegistryProfile[] = [
         why: "by default the response must not be cached",
       },
     ],
-    // kubernetes/cloud-provider-gcp: cmd/auth-provider-gcp/provider/provider.go
+    // kubernetes/cloud-provider-gcp (4e24531): cmd/auth-provider-gcp/provider/provider.go
     // github.com/GoogleCloudPlatform/aactl/issues/233
     // github.com/googleapis/google-cloud-python/issues/10663
   },
   {
     name: "Azure Container Registry",
     hosts: /^[a-z0-9-]+(?:\.[a-z0-9-]+)*\.azurecr\.(?:io|cn|de|us)$/,
+    example: "example.azurecr.io",
     plugins: ["acr-credential-provider"],
-    lifetime: "cached for a fixed time; the token is valid for 3 hours",
+    lifetime: "cached for 60 minutes; the token is valid for 3 hours",
     refused: [/authentication required, visit https:\/\/aka\.ms\/acr\/authorization/i],
     forbidden: [/requested access to the resource is denied/i],
     remedies: [],
-    // kubernetes-sigs/cloud-provider-azure: pkg/credentialprovider/azure_credentials.go
+    // kubernetes-sigs/cloud-provider-azure (7b31c76): pkg/credentialprovider/azure_credentials.go
     // github.com/MicrosoftDocs/azure-docs/pull/128528
   },
   {
     name: "Docker Hub",
     hosts: /^(?:docker\.io|index\.docker\.io|registry-1\.docker\.io|registry\.hub\.docker\.com)$/,
+    example: "docker.io",
     plugins: [],
     lifetime: "passwords and access tokens are valid until they are revoked",
     refused: [/incorrect username or password/i, /personal access token is expired/i],
@@ -174,13 +192,17 @@ const REGISTRY_PROFILES: readonly RegistryProfile[] = [
   {
     name: "Harbor",
     hosts: /(?:^|\.)harbor\./,
-    plugins: [],
+    example: "harbor.example.com",
+    // They return the service account token as the password of the user `jwt`.
+    plugins: ["credential-provider-harbor", "harbor-credential-provider"],
     lifetime: "robot accounts expire as configured in their project",
     refused: [],
     // With status 401: the token service issues a token to any client, without the access right.
     forbidden: [/unauthorized to access repository: /i],
     remedies: [],
     // goharbor/harbor: src/server/middleware/v2auth/auth.go
+    // github.com/container-registry/harbor-workload-identity-federation
+    // github.com/siderolabs/extensions/pull/1087
   },
 ];
 

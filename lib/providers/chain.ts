@@ -1,6 +1,8 @@
 import {
+  abortable,
   type AnswerDeadline,
   type CallOptions,
+  type Candidate,
   type Clock,
   type CredentialProvider,
   type CredentialRequest,
@@ -8,6 +10,7 @@ import {
   type Observer,
   type ProviderAttempt,
   type ProviderOutcome,
+  type ReasonCode,
   type Resolution,
   safeMessageOf,
 } from "../model/mod.ts";
@@ -30,6 +33,18 @@ export interface CredentialChainOptions {
  */
 const PROVIDER_EXTRA_MS = 250;
 
+/** Failures of a source as a whole: they do not indicate whether it has an entry for a host. */
+const SOURCE_FAILURES: ReadonlySet<ReasonCode> = new Set<ReasonCode>([
+  "invalid-config",
+  "unreadable",
+  "source-unreachable",
+  "source-refused",
+  "forbidden-by-rbac",
+  "internal-error",
+]);
+
+type Winner = NonNullable<Resolution["winner"]>;
+
 /** Which providers a resolution queries. */
 export interface ResolveOptions extends CallOptions {
   /** Query only providers that can be queried long after the pull. */
@@ -38,7 +53,14 @@ export interface ResolveOptions extends CallOptions {
   readonly all?: boolean;
 }
 
-/** Queries the providers in order; the first one that finds a credential wins. */
+/**
+ * Queries the providers in order; the first one that finds a credential wins.
+ *
+ * Resolves credentials for the registry that nydusd actually calls (a mirror, for instance), and
+ * falls back to those for the image's own registry when no provider has an entry for the endpoint. A
+ * provider that fails is not a provider without an entry: the credential in use then stays, and the
+ * image's own credential does not replace it.
+ */
 export class CredentialChain {
   readonly #options: CredentialChainOptions;
 
@@ -48,8 +70,36 @@ export class CredentialChain {
 
   /** Resolves an image. Rejects only on `signal`: a provider that fails is a failed attempt. */
   async resolve(
+    { endpoint, endpointInUse = false, ...request }: CredentialRequest,
+    options: ResolveOptions = {},
+  ): Promise<Resolution> {
+    if (endpoint === undefined) return await this.#resolve(request, options);
+    const { image } = request;
+    // Pull labels are valid for the registry that the image was pulled from, not for another one.
+    const endpointRequest = { ...request, image: endpoint, podImage: image, labels: {} };
+    const resolution = await this.#resolve(endpointRequest, options);
+    const attempts = resolution.attempts.map(markedAttempt);
+    const winner = resolution.winner && {
+      ...resolution.winner,
+      candidates: marked(resolution.winner.candidates),
+    };
+    const failures = attempts.filter(({ outcome }) => outcome.kind === "failed");
+    const isDecided = winner !== undefined || (endpointInUse && failures.length > 0);
+    if (isDecided && !options.all) return { image, attempts, ...defined({ winner }) };
+
+    const own = await this.#resolve(request, options);
+    const isHidden = failures.some((failure) => mayHideEntry(failure, own.attempts));
+    return {
+      image,
+      attempts: [...attempts, ...own.attempts],
+      ...defined({ winner: isDecided || isHidden ? winner : own.winner }),
+    };
+  }
+
+  /** Resolves an image at its own registry. */
+  async #resolve(
     request: CredentialRequest,
-    { renewal = false, all = false, signal }: ResolveOptions = {},
+    { renewal = false, all = false, signal }: ResolveOptions,
   ): Promise<Resolution> {
     const { providers, lastResort } = this.#options;
     const options = defined({ signal });
@@ -114,7 +164,7 @@ async function provide(
   options: CallOptions,
 ): Promise<ProviderOutcome> {
   try {
-    return await provider.provide(request, options);
+    return await abortable(provider.provide(request), options.signal);
   } catch (error) {
     options.signal?.throwIfAborted();
     return { kind: "failed", reason: "internal-error", detail: safeMessageOf(error), notes: [] };
@@ -135,4 +185,31 @@ function winnerOf(
  */
 function isInconclusive({ outcome }: ProviderAttempt): boolean {
   return outcome.kind === "none" && outcome.validAccounts === undefined;
+}
+
+/** Whether a provider may have an entry for the endpoint that it cannot use at the moment. */
+function mayHideEntry(failure: ProviderAttempt, own: readonly ProviderAttempt[]): boolean {
+  const { reason } = failure.outcome;
+  if (SOURCE_FAILURES.has(reason)) return false;
+  // The same failure for the image's own registry means that the source as a whole is broken, such
+  // as a helper that serves every registry and is not installed.
+  return !own.some(({ provider, outcome }) =>
+    provider === failure.provider && outcome.kind === "failed" && outcome.reason === reason
+  );
+}
+
+function markedAttempt(attempt: ProviderAttempt): ProviderAttempt {
+  const { outcome } = attempt;
+  return {
+    ...attempt,
+    outcome: outcome.kind === "found"
+      ? { ...outcome, candidates: marked(outcome.candidates) }
+      : outcome,
+    forEndpoint: true,
+  };
+}
+
+function marked([first, ...others]: Winner["candidates"]): Winner["candidates"] {
+  const mark = (candidate: Candidate): Candidate => ({ ...candidate, forEndpoint: true });
+  return [mark(first), ...others.map(mark)];
 }

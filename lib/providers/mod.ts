@@ -5,8 +5,7 @@
  * @module
  */
 export { CredentialChain } from "./chain.ts";
-export { EndpointChain } from "./endpoint_chain.ts";
-export { type PushedCredential, PushedCredentials, type PushTarget } from "./pushed_credentials.ts";
+export { type PushedCredential, PushedCredentials, type PushTarget } from "./memory_providers.ts";
 export {
   confirmedPullProvider,
   criProvider,
@@ -14,4 +13,4 @@ export {
   disabledProvider,
   labelsCredential,
   labelsProvider,
-} from "./simple_providers.ts";
+} from "./memory_providers.ts";

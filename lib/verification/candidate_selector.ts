@@ -10,6 +10,7 @@ import {
   type ProbeVerdict,
   type ProviderName,
   Semaphore,
+  setNewest,
   tokenExpiryOf,
 } from "../model/mod.ts";
 import type { RegistryProbe } from "./probe.ts";
@@ -271,7 +272,10 @@ export class CandidateSelector {
     const [winner, ...others] = order.flatMap((at) => entries[at] ?? []);
     if (winner === undefined) throw new Error("select: there is no candidate");
     const isReplaced = inUse?.proven === true && !winner.inUse && inUse.provider !== "adopted";
-    if (isReplaced && this.#isUsableWithoutOffer(inUse)) this.#remember(image, inUse);
+    if (isReplaced && this.#isUsableWithoutOffer(inUse)) {
+      const { provider, candidate } = inUse;
+      setNewest(this.#previous, image.text, { provider, candidate }, MAX_PREVIOUS);
+    }
     return {
       kind: winner.inUse && !winner.offered ? "kept" : "selected",
       winner: winner.scored,
@@ -280,13 +284,6 @@ export class CandidateSelector {
       detail: [SELECTION_REASONS[reason], ...refusals(entries, rated)].join("; "),
       exhausted: isExhausted(rated),
     };
-  }
-
-  #remember({ text }: ImageReference, { provider, candidate }: ScoredCandidate): void {
-    this.#previous.delete(text);
-    this.#previous.set(text, { provider, candidate });
-    const [oldest] = this.#previous.keys();
-    if (this.#previous.size > MAX_PREVIOUS && oldest !== undefined) this.#previous.delete(oldest);
   }
 }
 

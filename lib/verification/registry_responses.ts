@@ -21,22 +21,21 @@ export const MAX_RETRY_AFTER_MS = 3_600_000;
  * `details` of token services), safe to print; empty without a message.
  */
 export function errorText(body: string): string {
-  let value: unknown;
-  try {
-    value = JSON.parse(body);
-  } catch {
-    return "";
-  }
-  const list = field(value, "errors");
-  const error = Array.isArray(list) ? list[0] : value;
+  const fields = jsonFields(body);
+  const list = fields["errors"];
+  const error = Array.isArray(list) ? { ...list[0] } : fields;
   const message = ["message", "details", "detail", "error_description", "error"]
-    .map((name) => field(error, name)).find((text) => typeof text === "string" && text !== "");
+    .map((name) => error[name]).find((text) => typeof text === "string" && text !== "");
   return typeof message === "string" ? printable(message) : "";
 }
 
-function field(value: unknown, name: string): unknown {
-  if (typeof value !== "object" || value === null || !Object.hasOwn(value, name)) return undefined;
-  return (value as Record<string, unknown>)[name];
+/** Returns the fields of a JSON object; none for any other text. */
+export function jsonFields(text: string): Readonly<Record<string, unknown>> {
+  try {
+    return { ...JSON.parse(text) };
+  } catch {
+    return {};
+  }
 }
 
 /** Returns a message on one line, truncated, and without strings that may be tokens. */

@@ -8,6 +8,7 @@ import {
 import {
   type Challenge,
   errorText,
+  jsonFields,
   type ProbeRequest,
   type RegistryResponse,
 } from "./registry_responses.ts";
@@ -122,14 +123,7 @@ export function readTokenResponse(
 }
 
 function tokenIn(text: string): Secret | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-  if (typeof value !== "object" || value === null) return undefined;
-  const { token, access_token: access } = value as Record<string, unknown>;
+  const { token, access_token: access } = jsonFields(text);
   const found = [token, access].find((item) => typeof item === "string" && item !== "");
   if (typeof found !== "string" || found.length > MAX_TOKEN) return undefined;
   return /^[\x21-\x7e]+$/.test(found) ? new Secret(found) : undefined;

@@ -4,6 +4,7 @@ import {
   defined,
   type ProbeTarget,
   type ProbeVerdict,
+  setNewest,
   type VerdictKind,
 } from "../model/mod.ts";
 
@@ -130,10 +131,7 @@ export class VerdictHistory {
   }
 
   #set(key: string, record: VerdictRecord): void {
-    this.#records.delete(key); // moves it to the end, the oldest is evicted first
-    this.#records.set(key, record);
-    const [oldest] = this.#records.keys();
-    if (this.#records.size > MAX_RECORDS && oldest !== undefined) this.#records.delete(oldest);
+    setNewest(this.#records, key, record, MAX_RECORDS);
   }
 }
 

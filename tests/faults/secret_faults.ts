@@ -3,6 +3,7 @@ import { SimKubeApi } from "../../lib/simulator/kube_api.ts";
 import { certificates, HAS_OPENSSL } from "../fakes/certificates.ts";
 import {
   kubesecret,
+  putPod,
   putSecret,
   putSecretEntries,
   TOKEN,
@@ -40,12 +41,15 @@ export const SECRET_FAULTS: readonly Fault[] = [
     };
     const hostile = ["c", "d"].flatMap((path) => hostileKeys(host, path));
     putSecretEntries(api, "pull", hostile.map((key, i) => [key, `wrong${i}`]), "hostile");
+    for (const namespace of ["hostile", "tenant"]) {
+      putPod(api, "app", { secrets: ["pull"], namespace });
+    }
     rotate();
     // From here on the secrets are the only provider of the password.
     const path = join(node.dir, "agent.toml");
     const good = await Deno.readTextFile(path);
     const withoutDocker = good.replace("[providers.docker]", "[providers.docker]\nenabled = false");
-    const secrets = kubesecret(await writeKubeconfig(node.dir, api), 'mode = "list"');
+    const secrets = kubesecret(await writeKubeconfig(node.dir, api));
     await Deno.writeTextFile(path, `${withoutDocker}\n${secrets}\n`);
     agent.signal("SIGHUP");
     for (let i = 0; i < 3; i++) {

@@ -10,6 +10,7 @@ import {
   type ReasonCode,
   Secret,
   Semaphore,
+  setNewest,
   targetOf,
 } from "../../model/mod.ts";
 import { firstJsonValue, goField, isFields } from "../../formats/mod.ts";
@@ -70,18 +71,14 @@ export class CredentialHelpers {
   }
 
   #programOf(name: string): CachedProgram {
-    const known = this.#programs.get(name);
-    if (known !== undefined) return known;
-    const [oldest] = this.#programs.keys();
-    if (this.#programs.size >= MAX_HELPERS && oldest !== undefined) this.#programs.delete(oldest);
-    const program = new CachedProgram({
+    const program = this.#programs.get(name) ?? new CachedProgram({
       ...this.#options,
       name,
       kind: "helper",
       cacheKeyType: "Registry",
       semaphore: new Semaphore(MAX_PARALLEL_PER_HELPER),
     });
-    this.#programs.set(name, program);
+    setNewest(this.#programs, name, program, MAX_HELPERS);
     return program;
   }
 

@@ -1,7 +1,5 @@
 import {
-  abortable,
-  type AnswerDeadline,
-  type CallOptions,
+  AgentError,
   type Candidate,
   type Clock,
   type Credential,
@@ -14,9 +12,9 @@ import {
   parseImageTarget,
   type ProviderNote,
   type ProviderOutcome,
+  type ReasonCode,
   tokenExpiryOf,
 } from "../../model/mod.ts";
-import { failedOutcome } from "../program/mod.ts";
 import type { CredentialHelpers } from "./credential_helper.ts";
 import {
   credentialsOf,
@@ -26,8 +24,8 @@ import {
   findAuth,
   helperFor,
   mistakenHubKeys,
+  parseDockerConfig,
 } from "./docker_config.ts";
-import { DockerFile, type LoadedConfig } from "./docker_file.ts";
 import { SecretKeyring } from "./secret_keyring.ts";
 
 /** Dependencies of {@linkcode DockerProvider}. */
@@ -36,45 +34,39 @@ export interface DockerProviderOptions {
   readonly files: FileSystem;
   readonly clock: Clock;
   readonly helpers: CredentialHelpers;
-  /** Bounds each helper call. @default no bound but the helper's own timeout */
-  readonly deadline?: AnswerDeadline;
   /** The instance before a reload: the last valid configuration of the same file is kept. */
   readonly before?: DockerProvider;
+}
+
+/** The last valid configuration, and the wall time at which its text was first read. */
+interface LoadedConfig {
+  readonly text: string;
+  readonly config: DockerConfig;
+  readonly readAtMs: number;
 }
 
 /**
  * Provides credentials from docker's `config.json` and the credential helpers that it names: the
  * registry's own helper, otherwise `credsStore`; and `auths` if there is no helper or the helper has
- * no credential.
+ * no credential. While the file is half-written or unreadable, the last valid one stays in use.
  */
 export class DockerProvider implements CredentialProvider {
   readonly name = "docker";
   readonly renewable = true;
   readonly #options: DockerProviderOptions;
-  readonly #file: DockerFile;
+  #loaded: LoadedConfig | undefined;
 
   constructor({ before, ...options }: DockerProviderOptions) {
-    const { configPath: path, files, clock } = options;
     this.#options = options; // without `before`, which would keep all earlier instances in memory
-    this.#file = new DockerFile({ path, files, clock }, before && before.#file);
+    if (before === undefined || before.#options.configPath !== options.configPath) return;
+    this.#loaded = before.#loaded;
   }
 
-  /** Makes the next request read the file, even if its stamp is unchanged. */
-  suspect(): void {
-    this.#file.suspect();
-  }
-
-  async provide(
-    request: CredentialRequest,
-    { signal }: CallOptions = {},
-  ): Promise<ProviderOutcome> {
-    return await abortable(this.#provide(request), signal);
-  }
-
-  async #provide(request: CredentialRequest): Promise<ProviderOutcome> {
-    const { loaded, problem } = await this.#file.read();
+  async provide(request: CredentialRequest): Promise<ProviderOutcome> {
     const { configPath: path } = this.#options;
     const notes: ProviderNote[] = [];
+    const problem = await this.#read();
+    const loaded = this.#loaded;
     if (problem !== undefined) {
       const { reason, detail } = problem;
       if (loaded === undefined) return { kind: "failed", reason, detail, notes };
@@ -95,23 +87,36 @@ export class DockerProvider implements CredentialProvider {
     return fallback.kind === "none" ? { ...outcome, notes: fallback.notes } : fallback;
   }
 
+  /** Reads the file. Returns the problem of a file that cannot be used. */
+  async #read() {
+    const { configPath: path, files, clock } = this.#options;
+    let reason: ReasonCode = "unreadable";
+    try {
+      const text = await files.readText(path);
+      if (text === undefined) this.#loaded = undefined;
+      if (text === undefined || text === this.#loaded?.text) return undefined;
+      reason = "invalid-config";
+      // Docker writes `{}` for no entries: an empty file is about to be written.
+      if (text.trim() === "" && this.#loaded !== undefined) {
+        throw new AgentError("invalid-config", "read docker configuration: it is empty");
+      }
+      this.#loaded = { text, config: parseDockerConfig(text), readAtMs: clock.wallMs() };
+      return undefined;
+    } catch (error) {
+      // Only an AgentError is known to quote no secret.
+      const what = error instanceof AgentError ? error.message : "it cannot be read";
+      return { reason, detail: `${path}: ${what}` };
+    }
+  }
+
   async #fromHelper(
     name: string,
     request: CredentialRequest,
     before: readonly ProviderNote[],
   ): Promise<ProviderOutcome> {
-    const { helpers, deadline } = this.#options;
-    const { image, podImage = image } = request;
-    const server = dockerServer(image.registry);
-    const subject = `docker-credential-${name}`;
-    const pending = helpers.get(name, server, request);
-    const { note, candidates: [first, ...rest], failure } = await deadline?.wait(pending, {
-      source: subject,
-      image: podImage,
-      isFailure: ({ failure }) => failure !== undefined,
-      onTimeout: (detail) =>
-        failedOutcome({ name: subject, kind: "helper" }, { reason: "deadline-exceeded", detail }),
-    }) ?? await pending;
+    const server = dockerServer(request.image.registry);
+    const outcome = await this.#options.helpers.get(name, server, request);
+    const { note, candidates: [first, ...rest], failure } = outcome;
     const notes = [...before, note];
     const { reason } = note;
     if (first !== undefined) return { kind: "found", reason, candidates: [first, ...rest], notes };

@@ -1,8 +1,6 @@
 import {
-  abortable,
   AgentError,
   type AnswerDeadline,
-  type CallOptions,
   type Candidate,
   comparePatterns,
   type ConfigProblem,
@@ -21,12 +19,7 @@ import {
   type ValidAccounts,
 } from "../../model/mod.ts";
 import { Plugin, type PluginEnvironment, type PluginOutcome } from "./plugin.ts";
-import {
-  findProviderConfig,
-  openProviderConfig,
-  type PluginDefinition,
-  type ProviderConfigReading,
-} from "./provider_config.ts";
+import { openProviderConfig, type PluginDefinition } from "./provider_config.ts";
 import { ServiceAccountPlugin } from "./service_account_plugin.ts";
 
 /** Dependencies and settings of {@linkcode KubeletProvider}. */
@@ -75,7 +68,8 @@ export class KubeletProvider implements CredentialProvider {
   #plugins: readonly Plugin[] = [];
   /** Plugins of the instance before this one, until the configuration is loaded. */
   #before: readonly Plugin[] = [];
-  #stamp: string | undefined;
+  /** Of the configuration files at the last reload. */
+  #text: string | undefined;
   #problem: Problem | undefined;
   #isLoaded = false;
   #reloading: Promise<unknown> | undefined;
@@ -105,14 +99,7 @@ export class KubeletProvider implements CredentialProvider {
     }
   }
 
-  async provide(
-    request: CredentialRequest,
-    { signal }: CallOptions = {},
-  ): Promise<ProviderOutcome> {
-    return await abortable(this.#provide(request), signal);
-  }
-
-  async #provide(request: CredentialRequest): Promise<ProviderOutcome> {
+  async provide(request: CredentialRequest): Promise<ProviderOutcome> {
     await (this.#reloading ?? (this.#isLoaded ? undefined : this.reload()));
     const notes: ProviderNote[] = [];
     if (this.#problem !== undefined) {
@@ -168,23 +155,22 @@ export class KubeletProvider implements CredentialProvider {
 
   async #reload(): Promise<ReloadOutcome> {
     const { configPath, files } = this.#options;
-    let reading: ProviderConfigReading | undefined;
+    const textBefore = this.#text;
+    this.#text = undefined;
+    let reading: Awaited<ReturnType<typeof openProviderConfig>>;
     try {
-      const found = await findProviderConfig(configPath, files);
-      if (found !== undefined && found.stamp === this.#stamp) return { kind: "unchanged" };
-      reading = found && await openProviderConfig(configPath, files, found);
-      this.#stamp = found?.stamp;
+      reading = await openProviderConfig(configPath, files);
     } catch (error) {
-      this.#stamp = undefined;
       const what = error instanceof AgentError ? error.message : "it cannot be read";
       return this.#refuse("unreadable", [problem(configPath, what, "make it readable")]);
     }
     if (reading === undefined) {
-      this.#stamp = undefined;
       const missing = problem(configPath, "it does not exist", "create it, or correct the path");
       return this.#refuse("no-config-file", [missing]);
     }
-    const { problems, plugins, warnings } = reading;
+    const { problems, plugins, warnings, text } = reading;
+    this.#text = text;
+    if (text === textBefore) return { kind: "unchanged" };
     if (problems.length > 0) return this.#refuse("invalid-config", problems);
     this.#problem = undefined;
     this.#plugins = plugins.map((definition) => this.#plugin(definition));

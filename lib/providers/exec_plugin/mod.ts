@@ -4,10 +4,11 @@
  * @module
  */
 export { KubeletProvider, type ReloadOutcome } from "./kubelet_provider.ts";
-export { readPluginResponse } from "./plugin_api.ts";
+export { lintPlugins } from "./plugin_linter.ts";
+export { PLUGIN_API_VERSION, readPluginResponse } from "./plugin_api.ts";
 export {
-  findProviderConfig,
   openProviderConfig,
   type PluginDefinition,
+  providerConfigPaths,
   type ProviderConfigReading,
 } from "./provider_config.ts";

@@ -10,6 +10,7 @@ import {
   type ReasonCode,
   type Secret,
   type Semaphore,
+  setNewest,
   type ValidAccounts,
 } from "../../model/mod.ts";
 import {
@@ -113,10 +114,7 @@ export class Plugin {
     tokenSource?: TokenSource,
   ): Promise<PluginOutcome> {
     const program = this.#programs.get(key) ?? this.#program();
-    this.#programs.delete(key);
-    this.#programs.set(key, program);
-    const [oldest] = this.#programs.keys();
-    if (this.#programs.size > MAX_PROGRAMS && oldest !== undefined) this.#programs.delete(oldest);
+    setNewest(this.#programs, key, program, MAX_PROGRAMS);
     return await program.provide(request, target, (image) => this.#execute(image, tokenSource));
   }
 

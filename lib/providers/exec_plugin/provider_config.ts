@@ -61,88 +61,60 @@ const TOKEN_FIELDS = [
 ];
 const CACHE_TYPES = ["ServiceAccount", "Token"] as const;
 
-/** The files of a `CredentialProviderConfig`. */
-export interface ProviderConfigFiles {
-  /** Changes when one of the files may have changed. */
-  readonly stamp: string;
-  readonly paths: readonly string[];
-}
-
 /**
  * Returns the file at a path, or the files of the folder there in the order of their names, which
  * newer kubelets merge. Returns undefined if nothing exists at the path.
  *
  * @throws {AgentError} `io`.
  */
-export async function findProviderConfig(
+export async function providerConfigPaths(
   path: string,
   files: Pick<FileSystem, "stat" | "list">,
-): Promise<ProviderConfigFiles | undefined> {
+): Promise<readonly string[] | undefined> {
   const stat = await files.stat(path);
-  if (stat?.kind !== "directory") return stat && { stamp: stat.stamp, paths: [path] };
-  const names = (await files.list(path)).filter((name) => /\.(?:json|ya?ml)$/.test(name));
-  const stamps = new Map<string, string>();
-  for (const name of names) {
-    const entry = await files.stat(join(path, name));
-    if (entry !== undefined && entry.kind !== "directory") {
-      stamps.set(join(path, name), entry.stamp);
-    }
+  if (stat?.kind !== "directory") return stat && [path];
+  const paths: string[] = [];
+  for (const name of await files.list(path)) {
+    const file = join(path, name);
+    if (!/\.(?:json|ya?ml)$/.test(name) || (await files.stat(file))?.kind !== "file") continue;
+    paths.push(file);
   }
-  return { stamp: JSON.stringify([...stamps]), paths: [...stamps.keys()] };
+  return paths;
 }
 
 /**
- * Reads the configuration at a path. Returns undefined if nothing exists there, or if a file was
- * removed during the call.
+ * Reads the configuration at a path, together with its text. The files of a folder must have a
+ * provider together, and names must be unique. Returns undefined if nothing exists at the path, or if
+ * a file was removed during the call.
  *
- * @param found The result of {@linkcode findProviderConfig}, if known.
  * @throws {AgentError} `io`.
  */
 export async function openProviderConfig(
   path: string,
   files: Pick<FileSystem, "stat" | "list" | "readText">,
-  found?: ProviderConfigFiles,
-): Promise<ProviderConfigReading | undefined> {
-  const { paths } = found ?? await findProviderConfig(path, files) ?? {};
+): Promise<ProviderConfigReading & { readonly text: string } | undefined> {
+  const paths = await providerConfigPaths(path, files);
   if (paths === undefined) return undefined;
   const isFolder = paths[0] !== path;
-  const readings: (readonly [string, ProviderConfigReading])[] = [];
+  const names = new Map<string, string>();
+  const texts: string[] = [];
+  const readings: ProviderConfigReading[] = [];
   for (const file of paths) {
     const text = await files.readText(file);
     if (text === undefined) return undefined;
-    readings.push([file, readProviderConfig(text, file, { mayBeEmpty: isFolder })]);
+    texts.push(file, text);
+    readings.push(readProviderConfig(text, file, { mayBeEmpty: isFolder, names }));
   }
-  return isFolder ? merged(path, readings) : readings[0]?.[1];
-}
-
-/**
- * Merges the files of a folder in their order. Together they must have a provider, and names must be
- * unique (Kubernetes `pkg/credentialprovider/plugin/config.go`, `readCredentialProviderConfig`).
- */
-function merged(
-  folder: string,
-  readings: readonly (readonly [string, ProviderConfigReading])[],
-): ProviderConfigReading {
-  const plugins = readings.flatMap(([, { plugins }]) => plugins);
-  const problems = readings.flatMap(([, { problems }]) => problems);
-  const warnings = readings.flatMap(([, { warnings }]) => warnings);
-  const filesByName = new Map<string, string>();
-  for (const [file, { plugins }] of readings) {
-    for (const { name } of plugins) {
-      const other = filesByName.get(name);
-      filesByName.set(name, file);
-      if (other === undefined) continue;
-      const problem = `the name ${JSON.stringify(name)} is used in ${other} too`;
-      problems.push({ file, place: "providers", problem, remedy: "define each plugin once" });
-    }
-  }
+  const plugins = readings.flatMap(({ plugins }) => plugins);
+  const problems = readings.flatMap(({ problems }) => problems);
   if (plugins.length === 0 && problems.length === 0) {
     const problem = readings.length === 0
       ? "there is no .json, .yaml or .yml file in the folder"
       : "at least one provider is required";
-    problems.push({ file: folder, place: "", problem, remedy: "add a file that defines a plugin" });
+    problems.push({ file: path, place: "", problem, remedy: "add a file that defines a plugin" });
   }
-  return { plugins, problems, warnings };
+  const warnings = readings.flatMap(({ warnings }) => warnings);
+  return { plugins, problems, warnings, text: JSON.stringify(texts) };
 }
 
 /**
@@ -150,20 +122,28 @@ function merged(
  * (Kubernetes `pkg/credentialprovider/plugin/config.go`, `validateCredentialProviderConfig`).
  * Reports all problems, not only the first.
  *
- * @param options `mayBeEmpty`: accept a file without providers, as one of several.
+ * @param options `mayBeEmpty`: accept a file without providers, as one of several; `names`: plugins
+ * of the files before it and their files, to which this one's are added.
  */
 export function readProviderConfig(
   text: string,
   file: string,
-  { mayBeEmpty = false }: { readonly mayBeEmpty?: boolean } = {},
+  { mayBeEmpty = false, names = new Map() }: {
+    readonly mayBeEmpty?: boolean;
+    readonly names?: Map<string, string>;
+  } = {},
 ): ProviderConfigReading {
   const report = new ConfigReport(file);
   const config = report.parse(text, `start it with apiVersion: ${CONFIG_API_VERSION}`);
-  const plugins = config === undefined ? [] : readProviders(config, mayBeEmpty);
+  const plugins = config === undefined ? [] : readProviders(config, mayBeEmpty, names);
   return { plugins, problems: report.problems, warnings: report.warnings };
 }
 
-function readProviders(config: ConfigObject, mayBeEmpty: boolean): readonly PluginDefinition[] {
+function readProviders(
+  config: ConfigObject,
+  mayBeEmpty: boolean,
+  names: Map<string, string>,
+): readonly PluginDefinition[] {
   const { report } = config;
   const header = { kind: CONFIG_KIND, apiVersion: CONFIG_API_VERSION };
   for (const [name, wanted] of Object.entries(header)) {
@@ -177,7 +157,6 @@ function readProviders(config: ConfigObject, mayBeEmpty: boolean): readonly Plug
   if (isList && providers.length === 0 && !mayBeEmpty) {
     report.problem("providers", "at least one provider is required", "add a plugin");
   }
-  const names = new Set<string>();
   return providers.flatMap((value, i) => {
     const remedy = "write name, apiVersion, matchImages …";
     const provider = report.object(value, `providers[${i}]`, remedy);
@@ -186,7 +165,10 @@ function readProviders(config: ConfigObject, mayBeEmpty: boolean): readonly Plug
 }
 
 /** Returns undefined after a problem. */
-function readProvider(provider: ConfigObject, names: Set<string>): PluginDefinition | undefined {
+function readProvider(
+  provider: ConfigObject,
+  names: Map<string, string>,
+): PluginDefinition | undefined {
   const { report } = provider;
   const problemsBefore = report.problems.length;
   provider.warnUnknown(PROVIDER_FIELDS);
@@ -214,18 +196,21 @@ function readProvider(provider: ConfigObject, names: Set<string>): PluginDefinit
   return report.problems.length === problemsBefore ? definition : undefined;
 }
 
-function readName(provider: ConfigObject, names: Set<string>): string {
+function readName(provider: ConfigObject, names: Map<string, string>): string {
   const name = provider.string("name");
   const quoted = JSON.stringify(name);
+  const { file } = provider.report;
+  const other = names.get(name);
   if (name === "") {
     provider.problem("name", "the name is required", "write the plugin's file name");
   } else if (/[ /\\\0]/.test(name) || name === "." || name === "..") {
     const remedy = "use no space, slash or backslash, and neither . nor ..";
     provider.problem("name", `the name ${quoted} is not a file name`, remedy);
-  } else if (names.has(name)) {
-    provider.problem("name", `the name ${quoted} is used twice`, "define each plugin once");
+  } else if (other !== undefined) {
+    const where = other === file ? "twice" : `in ${other} too`;
+    provider.problem("name", `the name ${quoted} is used ${where}`, "define each plugin once");
   }
-  names.add(name);
+  names.set(name, file);
   return name;
 }
 

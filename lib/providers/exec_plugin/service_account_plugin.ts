@@ -7,6 +7,7 @@ import {
   type ImageTarget,
   type PodAccounts,
   type PodIdentity,
+  profileOfPlugin,
   type ReasonCode,
   type ValidAccounts,
 } from "../../model/mod.ts";
@@ -151,7 +152,19 @@ export class ServiceAccountPlugin extends Plugin {
       account,
       origin: `${candidate.origin} for service account ${accountOf(pod)}`,
     }));
-    return { ...outcome, candidates };
+    const { note } = outcome;
+    const detail = this.#ignoredToken(principal);
+    const isFound = candidates.length > 0 && detail !== undefined;
+    return { ...outcome, candidates, ...(isFound && { note: { ...note, detail } }) };
+  }
+
+  /** Returns why the plugin does not use the token, as far as that is known. */
+  #ignoredToken({ annotations }: Principal): string | undefined {
+    const { name, env } = this.definition;
+    const { annotation = "", variable = "" } = profileOfPlugin(name)?.tokenRole ?? {};
+    if (annotation === "" || annotations[annotation] || env[variable]) return undefined;
+    return `it is the node's credential unless ${variable} is set: the service account has no ` +
+      `annotation ${annotation}`;
   }
 
   /** For pods without an account, or if no pod is known. Undefined if an account is required. */

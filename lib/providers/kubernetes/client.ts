@@ -33,8 +33,6 @@ export interface KubeFailure {
   /** HTTP status, if the API server responded. */
   readonly status?: number;
   readonly retryAfterMs?: number;
-  /** The response exceeded the size limit. */
-  readonly tooLarge?: true;
 }
 
 /** An object or list, or a failure. */
@@ -180,10 +178,8 @@ function failed(spec: KubeCallSpec, response: KubeHttpResponse | KubeHttpFailure
       const limit = formatDuration(TIMEOUT_MS);
       return failure("source-unreachable", `the API server did not respond within ${limit}`);
     }
-    case "too-large": {
-      const detail = "the response of the API server is too large";
-      return failure("source-unreachable", detail, { tooLarge: true });
-    }
+    case "too-large":
+      return failure("source-unreachable", "the response of the API server is too large");
     case "unreachable":
       return failure("source-unreachable", `cannot reach the API server: ${response.detail}`);
     default:

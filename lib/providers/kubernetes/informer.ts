@@ -1,4 +1,4 @@
-import { Backoff, type CallOptions, type Clock, defined, type Random } from "../../model/mod.ts";
+import { Backoff, type Clock, defined, type Random } from "../../model/mod.ts";
 import { type Fields, isFields } from "../../formats/mod.ts";
 import type { KubeCallSpec, KubeClient, KubeFailure } from "./client.ts";
 
@@ -25,11 +25,6 @@ export interface InformerOptions<T> extends InformerContext, Transform<T> {
   /** A single object: it is read with `get` instead of `list`. */
   readonly name?: string;
   readonly fieldSelector?: string;
-  /**
-   * Reads the first list from the API server's watch cache, for selectors that the server would
-   * otherwise evaluate by reading all objects.
-   */
-  readonly listFromCache?: true;
   /** Never watches, polls instead. */
   readonly pollOnly?: boolean;
   /** Called when the cache changes, and after the first list. */
@@ -58,28 +53,24 @@ const FIRST_EVENT_MS = 2_000;
 const MAX_BACKOFF_MS = 30_000;
 const MAX_FORBIDDEN_BACKOFF_MS = 60_000;
 const MAX_RETRY_AFTER_MS = 5 * 60_000;
+const NOT_FOUND = 404;
 const GONE = 410;
 /** After this many refused watches in a row, the informer lists again. */
 const MAX_REFUSED_WATCHES = 3;
-/** Limit on the objects of one informer. */
-const MAX_OBJECTS = 50_000;
-const PAGE_SIZE = 500;
 
 /**
  * Keeps a local cache of objects current by list-watch, like an informer of client-go
- * (`tools/cache/reflector.go`): lists page by page, watches from the list's resource version, and
- * resumes from the last event after an interruption. While the API server is unavailable, the cache
+ * (`tools/cache/reflector.go`): lists, watches from the list's resource version, and resumes
+ * from the last event after an interruption. While the API server is unavailable, the cache
  * keeps the last known objects.
  *
  * Invariants:
  * - `#resourceVersion` is undefined exactly when a list must precede the next watch.
- * - `#list` replaces the cache only after all pages were read.
  * - A promise of `waitForList` is resolved before another one replaces it, and when `run` ends.
  */
 export class Informer<T> {
   readonly #options: InformerOptions<T>;
   readonly #backoff: Backoff;
-  readonly #pager: Pager;
   #items = new Map<string, T>();
   #resourceVersion: string | undefined;
   /** Resource version of a single object, which events may lag behind. */
@@ -99,7 +90,6 @@ export class Informer<T> {
   constructor(options: InformerOptions<T>) {
     this.#options = options;
     this.#backoff = new Backoff(options);
-    this.#pager = new Pager(options.client);
   }
 
   /** The cached objects by `namespace/name`. */
@@ -185,33 +175,25 @@ export class Informer<T> {
   }
 
   async #list(signal: AbortSignal): Promise<KubeFailure | undefined> {
-    const found = new Map<string, T>();
-    const add = (object: Fields) => this.#addListed(found, object);
-    const result = this.#options.name === undefined
-      ? await this.#pager.list(this.#spec("list", {}), {
-        signal,
-        fromCache: this.#options.listFromCache === true && !this.#hasSynced,
-        add,
-      })
-      : await this.#get(add, { signal });
-    if (typeof result !== "string") return result;
-    this.#resourceVersion = result;
-    const hasChanged = this.#replace(found) || !this.#hasSynced;
+    const { client, name, changed } = this.#options;
+    const isSingle = name !== undefined;
+    // From its watch cache, the API server need not read all objects to evaluate the selector.
+    const query = isSingle || this.#hasSynced ? {} : { resourceVersion: "0" };
+    const result = await client.call(this.#spec(isSingle ? "get" : "list", query), { signal });
+    const isMissing = result.kind === "failed" && isSingle && result.failure.status === NOT_FOUND;
+    if (result.kind === "failed" && !isMissing) return result.failure;
+    const value = result.kind === "ok" ? result.value : { items: [] };
+    const { items } = value;
+    const objects = isSingle && !isMissing ? [value] : Array.isArray(items) ? items : [];
+    const version = resourceVersionOf(value);
+    if (isSingle) this.#objectVersion = version;
+    // An object's own version may be too old to watch from. A watch from "0" starts with it.
+    this.#resourceVersion = isSingle ? "0" : version ?? "0";
+    const hasChanged = this.#replace(objects.filter(isFields)) || !this.#hasSynced;
     this.#hasSynced = true;
     this.#succeeded();
-    if (hasChanged) this.#options.changed();
+    if (hasChanged) changed();
     return undefined;
-  }
-
-  /** Returns the resource version to watch from, or the failure. */
-  async #get(add: (object: Fields) => void, options: CallOptions): Promise<string | KubeFailure> {
-    const result = await this.#options.client.call(this.#spec("get", {}), options);
-    if (result.kind === "ok") add(result.value);
-    else if (result.failure.status !== 404) return result.failure;
-    this.#objectVersion = result.kind === "ok" ? resourceVersionOf(result.value) : undefined;
-    // The object's own version may be too old to watch from. A watch from "0" starts with the
-    // current object.
-    return "0";
   }
 
   async #watch(signal: AbortSignal): Promise<void> {
@@ -249,7 +231,7 @@ export class Informer<T> {
     } else if (failure !== undefined) {
       const isRefused = failure.status !== undefined &&
         ++this.#refusedWatches >= MAX_REFUSED_WATCHES;
-      if (failure.status === GONE || failure.tooLarge || isRefused) {
+      if (failure.status === GONE || isRefused) {
         this.#resourceVersion = undefined;
       }
       // A watch that delivered events before its error worked: no backoff.
@@ -317,25 +299,23 @@ export class Informer<T> {
   #upsert(object: Fields): boolean {
     const key = keyOf(object);
     const before = this.#items.get(key);
-    if (before === undefined && this.#items.size >= MAX_OBJECTS) return false;
     const after = this.#options.transform(object);
     if (before !== undefined && this.#options.isEqual(before, after)) return false;
     this.#items.set(key, after);
     return true;
   }
 
-  #addListed(found: Map<string, T>, object: Fields): void {
-    const key = keyOf(object);
-    const before = this.#items.get(key);
-    const after = this.#options.transform(object);
-    found.set(key, before !== undefined && this.#options.isEqual(before, after) ? before : after);
-  }
-
   /** Returns whether the cache has changed. */
-  #replace(found: Map<string, T>): boolean {
+  #replace(objects: readonly Fields[]): boolean {
     const before = this.#items;
-    this.#items = found;
-    return before.size !== found.size || [...found].some(([key, item]) => before.get(key) !== item);
+    this.#items = new Map(objects.map((object) => {
+      const key = keyOf(object);
+      const old = before.get(key);
+      const item = this.#options.transform(object);
+      return [key, old !== undefined && this.#options.isEqual(old, item) ? old : item];
+    }));
+    return before.size !== this.#items.size ||
+      this.#items.entries().some(([key, item]) => before.get(key) !== item);
   }
 
   #spec(verb: "get" | "list" | "watch", query: Readonly<Record<string, string>>): KubeCallSpec {
@@ -348,50 +328,6 @@ export class Informer<T> {
       ...defined({ namespace }),
       query: { ...defined({ fieldSelector: selector }), ...query },
     };
-  }
-}
-
-/** Reads lists page by page, with smaller pages after one was too large. */
-class Pager {
-  readonly #client: KubeClient;
-  #pageSize = PAGE_SIZE;
-
-  constructor(client: KubeClient) {
-    this.#client = client;
-  }
-
-  /** Returns the resource version of the list, or why it could not be read. */
-  async list(
-    spec: KubeCallSpec,
-    { fromCache, add, ...options }: CallOptions & {
-      /** Reads from the server's watch cache, which returns a single page. */
-      readonly fromCache: boolean;
-      readonly add: (object: Fields) => void;
-    },
-  ): Promise<string | KubeFailure> {
-    let page: Readonly<Record<string, string>> = fromCache
-      ? { resourceVersion: "0" }
-      : { limit: String(this.#pageSize) };
-    let count = 0;
-    while (true) {
-      const query = { ...spec.query, ...page };
-      const result = await this.#client.call({ ...spec, query }, options);
-      if (result.kind === "failed") {
-        if (result.failure.tooLarge) this.#pageSize = Math.max(1, Math.floor(this.#pageSize / 4));
-        return result.failure;
-      }
-      const { items } = result.value;
-      const objects = Array.isArray(items) ? items.filter(isFields) : [];
-      count += objects.length;
-      if (count > MAX_OBJECTS) {
-        const detail = `there are more than ${MAX_OBJECTS} ${spec.resource}; configure namespaces`;
-        return { reason: "source-unreachable", detail };
-      }
-      objects.forEach(add);
-      const next = metadataOf(result.value)["continue"];
-      if (typeof next !== "string" || next === "") return resourceVersionOf(result.value) ?? "0";
-      page = { limit: String(this.#pageSize), continue: next };
-    }
   }
 }
 

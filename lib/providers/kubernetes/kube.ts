@@ -13,16 +13,12 @@ import { type ConnectionOptions, ConnectionResolver } from "./connection.ts";
 import { debounced, type InformerContext } from "./informer.ts";
 import { NodeInformers } from "./node_informers.ts";
 import { KubePodAccounts } from "./pod_accounts.ts";
-import { KubeSecretProvider, ListedSecrets, ReferencedSecrets } from "./secret_provider.ts";
+import { KubeSecretProvider } from "./secret_provider.ts";
 
 /** Options and dependencies of {@linkcode Kube}. */
 export interface KubeOptions extends ConnectionOptions {
   readonly http: KubeHttp;
   readonly random: Random;
-  /** `referenced`: the secrets that pods of this node reference. `list`: all pull secrets. */
-  readonly mode: "referenced" | "list";
-  /** Restricts the mode `list`; empty: all namespaces. */
-  readonly namespaces?: readonly string[];
   readonly nodeName: string;
   /** Returns the UIDs of pods that pulled an image, according to the CRI proxy. */
   readonly pulledBy?: (image: ImageReference) => readonly string[];
@@ -53,14 +49,10 @@ export class Kube {
 
   /** Returns the provider of pull secrets. */
   secrets(): CredentialProvider {
-    const { clock, mode, namespaces = [], changed } = this.#options;
     return this.#secrets ??= new KubeSecretProvider({
-      clock,
-      changed,
-      source: (changed) =>
-        mode === "list"
-          ? new ListedSecrets(this.#context, namespaces, changed)
-          : new ReferencedSecrets(this.#context, this.#nodeInformers(), changed),
+      context: this.#context,
+      node: this.#nodeInformers(),
+      changed: this.#options.changed,
     });
   }
 

@@ -119,8 +119,6 @@ export class NodeInformers {
       ...POD,
       resource: "pods",
       fieldSelector: `spec.nodeName=${nodeName}`,
-      // The server's cache has an index by node. Without it, the server reads all pods.
-      listFromCache: true,
       changed,
     });
     void this.#pods.run(this.#stop);

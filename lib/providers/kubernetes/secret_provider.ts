@@ -1,13 +1,12 @@
 import { createHash } from "node:crypto";
 import {
-  abortable,
-  type CallOptions,
   type Candidate,
   type Clock,
   credentialFingerprint,
   type CredentialProvider,
   type CredentialRequest,
   defined,
+  type ImageTarget,
   type ProviderNote,
   type ProviderOutcome,
   targetOf,
@@ -16,7 +15,6 @@ import {
 import { type KeyringMatch, type PullSecret, SecretKeyring } from "../docker/mod.ts";
 import {
   debounced,
-  Informer,
   type InformerContext,
   type InformerProblem,
   type Transform,
@@ -24,7 +22,7 @@ import {
 } from "./informer.ts";
 import { type NodeInformers, serviceAccountKey } from "./node_informers.ts";
 import { ObjectCache } from "./object_cache.ts";
-import { PULL_SECRET_TYPES, readPullSecret } from "./secret_reader.ts";
+import { readPullSecret } from "./secret_reader.ts";
 
 /** A cached pull secret. */
 export interface CachedSecret extends PullSecret {
@@ -32,17 +30,6 @@ export interface CachedSecret extends PullSecret {
   readonly digest: string;
   /** Wall time at which this content was first read (ms). */
   readonly readAtMs: number;
-}
-
-/** A source of pull secrets. */
-export interface SecretSource {
-  secrets(): Iterable<CachedSecret>;
-  /** Resolves when reading all secrets has succeeded or failed. */
-  waitForList(): Promise<void>;
-  /** Reads these secrets (`namespace/name`) again. */
-  refresh(keys: Iterable<string>): Promise<void>;
-  problems(): readonly InformerProblem[];
-  stop(): void;
 }
 
 function secretTransform(clock: Clock): Transform<CachedSecret> {
@@ -59,9 +46,8 @@ function secretTransform(clock: Clock): Transform<CachedSecret> {
 
 /** Dependencies of {@linkcode KubeSecretProvider}. */
 export interface KubeSecretProviderOptions {
-  /** Creates the source, which calls `changed` when its secrets change. */
-  readonly source: (changed: () => void) => SecretSource;
-  readonly clock: Clock;
+  readonly context: InformerContext;
+  readonly node: NodeInformers;
   /** Called when the provider may return other credentials. */
   readonly changed: () => void;
 }
@@ -71,71 +57,99 @@ const MAX_NOTES = 20;
  * Limits on the candidates for one image, so that the secrets of one tenant cannot displace those
  * of another. The total is below the limit of candidate selection, which other providers share.
  */
-const MAX_PER_SECRET = 16;
-const MAX_PER_NAMESPACE = 64;
-const MAX_CANDIDATES = 192;
+const MAX_PER_NAMESPACE = 16;
+const MAX_CANDIDATES = 64;
 
-/** Provides the credentials of pull secrets in the Kubernetes API, the most specific key first. */
+/**
+ * Provides the credentials of the pull secrets that pods on this node reference, directly or through
+ * their service accounts; the most specific key first. No other secret is read.
+ */
 export class KubeSecretProvider implements CredentialProvider {
   readonly name = "kubesecret";
   readonly renewable = true;
-  readonly #options: KubeSecretProviderOptions;
-  readonly #source: SecretSource;
+  readonly #clock: Clock;
+  readonly #node: NodeInformers;
+  readonly #secrets: ObjectCache<CachedSecret>;
   readonly #startedMs: number;
   readonly #stop = new AbortController();
+  readonly #changed: () => void;
+  #references: ReadonlySet<string> = new Set();
   #keyring: SecretKeyring<CachedSecret> | undefined;
 
-  constructor(options: KubeSecretProviderOptions) {
-    this.#options = options;
-    this.#startedMs = options.clock.monotonicMs();
-    const notify = debounced(options.clock, this.#stop, options.changed);
-    this.#source = options.source(() => {
+  constructor({ context, node, changed }: KubeSecretProviderOptions) {
+    const { clock } = context;
+    this.#clock = clock;
+    this.#node = node;
+    this.#startedMs = clock.monotonicMs();
+    const notify = debounced(clock, this.#stop, changed);
+    this.#changed = () => {
       this.#keyring = undefined;
       notify();
+    };
+    this.#secrets = new ObjectCache({
+      ...context,
+      ...secretTransform(clock),
+      resource: "secrets",
+      changed: this.#changed,
     });
+    node.onChange(() => this.#updateReferences());
   }
 
-  async provide(
-    request: CredentialRequest,
-    { signal }: CallOptions = {},
-  ): Promise<ProviderOutcome> {
-    return await abortable(this.#provide(request), signal);
-  }
-
-  /** Returns the problems of the watches of secrets. */
+  /** Returns the problems of pods, service accounts and secrets. */
   problems(): readonly InformerProblem[] {
-    return this.#source.problems();
+    const missing = [...this.#references].filter((key) => this.#secrets.isMissing(key));
+    return [
+      ...this.#node.podProblems(),
+      // Service accounts only add references to those of the pods: the result is still usable.
+      ...this.#node.serviceAccounts.problems().map((one) => ({ ...one, unsynced: false })),
+      ...this.#secrets.problems(),
+      ...missing.map((key) => ({
+        subject: `secret ${key}`,
+        failure: { reason: "no-secret-matched", detail: "a pod references it, but it is missing" },
+        unsynced: false,
+        stale: false,
+      } as const)),
+    ];
   }
 
   stop(): void {
     this.#stop.abort();
-    this.#source.stop();
+    this.#secrets.stop();
   }
 
-  async #provide(request: CredentialRequest): Promise<ProviderOutcome> {
-    await withinStartup(this.#options.clock, this.#startedMs, this.#source.waitForList());
+  #updateReferences(): void {
+    const before = this.#references;
+    this.#references = new Set(
+      this.#node.activePods().flatMap((pod) => {
+        const account = this.#node.serviceAccounts.get(serviceAccountKey(pod));
+        return [...pod.pullSecrets, ...account?.pullSecrets ?? []]
+          .map((name) => `${pod.namespace}/${name}`);
+      }),
+    );
+    this.#secrets.setReferences(this.#references);
+    if (before.symmetricDifference(this.#references).size > 0) this.#changed();
+  }
+
+  async provide(request: CredentialRequest): Promise<ProviderOutcome> {
+    await withinStartup(this.#clock, this.#startedMs, this.#waitForList());
     const target = targetOf(request);
-    let keyring = this.#currentKeyring();
-    let matches = target === undefined ? [] : keyring.find(target);
-    if (target !== undefined && request.newerThanMs !== undefined) {
+    let matches = this.#find(target);
+    if (request.newerThanMs !== undefined) {
       const keys = new Set(matches.map(({ secret }) => `${secret.namespace}/${secret.name}`));
-      await this.#source.refresh(keys);
-      keyring = this.#currentKeyring();
-      matches = keyring.find(target);
+      await this.#secrets.refresh(keys);
+      matches = this.#find(target);
     }
     const notes: ProviderNote[] = [];
     const found = distinct(matches.flatMap((match) => this.#candidates(match, notes)));
-    const candidates = withinLimits(found, request.inUse).map(({ candidate }) => candidate);
-    const omitted = found.length - candidates.length;
+    const [first, ...rest] = withinLimits(found, request.inUse).map(({ candidate }) => candidate);
+    const omitted = found.length - rest.length - 1;
     if (omitted > 0) {
-      const detail =
-        `${omitted} more credentials match, beyond the limits per secret and namespace`;
+      const detail = `${omitted} more credentials match, beyond the limit per namespace`;
       notes.unshift({ subject: "secrets", reason: "found", detail });
     }
-    const problems = this.#source.problems();
-    notes.push(...problems.map(noteOf), ...this.#invalid(keyring));
+    const problems = this.problems();
+    notes.push(...problems.map(noteOf), ...this.#invalid());
     const bounded = notes.slice(0, MAX_NOTES);
-    const [first, ...rest] = candidates;
     if (first !== undefined) {
       return { kind: "found", reason: "found", candidates: [first, ...rest], notes: bounded };
     }
@@ -145,8 +159,17 @@ export class KubeSecretProvider implements CredentialProvider {
     return { kind: "none", reason, notes: bounded };
   }
 
+  async #waitForList(): Promise<void> {
+    await this.#node.waitForList();
+    await this.#secrets.waitForList();
+  }
+
+  #find(target: ImageTarget | undefined): readonly KeyringMatch<CachedSecret>[] {
+    return target === undefined ? [] : this.#currentKeyring().find(target);
+  }
+
   #currentKeyring(): SecretKeyring<CachedSecret> {
-    return this.#keyring ??= new SecretKeyring(this.#source.secrets());
+    return this.#keyring ??= new SecretKeyring(this.#secrets.items());
   }
 
   #candidates(
@@ -169,19 +192,19 @@ export class KubeSecretProvider implements CredentialProvider {
         watched: true,
         ...defined({ expiresAtMs }),
       };
-      return { namespace, name, candidate };
+      return { namespace, candidate };
     });
   }
 
-  #invalid(keyring: SecretKeyring<CachedSecret>): ProviderNote[] {
+  #invalid(): ProviderNote[] {
     const notes: ProviderNote[] = [];
     const reason = "invalid-entry";
-    for (const { namespace, name, problems } of this.#source.secrets()) {
+    for (const { namespace, name, problems } of this.#secrets.items()) {
       const subject = `secret ${namespace}/${name}`;
       for (const detail of problems) notes.push({ subject, reason, detail });
       if (notes.length > MAX_NOTES) return notes;
     }
-    for (const { secret, key } of keyring.unusable) {
+    for (const { secret, key } of this.#currentKeyring().unusable) {
       const detail = `the key ${JSON.stringify(key.slice(0, 200))} is not a registry`;
       notes.push({ subject: `secret ${secret.namespace}/${secret.name}`, reason, detail });
     }
@@ -206,7 +229,6 @@ function failed(
 
 interface SecretCandidate {
   readonly namespace: string;
-  readonly name: string;
   readonly candidate: Candidate;
 }
 
@@ -221,139 +243,21 @@ function distinct(found: readonly SecretCandidate[]): readonly SecretCandidate[]
 }
 
 /**
- * Returns the candidates within the limits, best first. Each namespace gets an equal share of the
- * total, and the credential in use counts against no limit.
+ * Returns the candidates within the limits. Each namespace gets an equal share of the total, and the
+ * credential in use counts against no limit.
  */
 function withinLimits(
   found: readonly SecretCandidate[],
   inUse: string | undefined,
 ): readonly SecretCandidate[] {
   const counts = new Map<string, number>();
-  const next = (key: string): number => {
-    const count = (counts.get(key) ?? 0) + 1;
-    counts.set(key, count);
-    return count;
-  };
-  const ranks = new Map<SecretCandidate, number>();
-  for (const one of found) {
-    if (credentialFingerprint(one.candidate.credential) === inUse) {
-      ranks.set(one, 0);
-      continue;
-    }
-    if (next(`${one.namespace}/${one.name}`) > MAX_PER_SECRET) continue;
-    const rank = next(one.namespace);
-    if (rank <= MAX_PER_NAMESPACE) ranks.set(one, rank);
-  }
-  const byRank = [...ranks].sort(([, a], [, b]) => a - b).slice(0, MAX_CANDIDATES);
-  const kept = new Set(byRank.map(([one]) => one));
-  return found.filter((one) => kept.has(one));
-}
-
-/** All pull secrets of some namespaces, or of all, with an informer per namespace and type. */
-export class ListedSecrets implements SecretSource {
-  readonly #informers: readonly (readonly [subject: string, Informer<CachedSecret>])[];
-  readonly #stop = new AbortController();
-
-  /** @param namespaces Empty: all. */
-  constructor(context: InformerContext, namespaces: readonly string[], changed: () => void) {
-    const scopes = namespaces.length === 0 ? [undefined] : namespaces;
-    this.#informers = scopes.flatMap((namespace) =>
-      [...PULL_SECRET_TYPES.keys()].map((type) => {
-        const informer = new Informer({
-          ...context,
-          ...secretTransform(context.clock),
-          resource: "secrets",
-          ...defined({ namespace }),
-          fieldSelector: `type=${type}`,
-          changed,
-        });
-        return [`secrets of ${namespace ?? "all namespaces"}, type ${type}`, informer] as const;
-      })
-    );
-    for (const [, informer] of this.#informers) void informer.run(this.#stop);
-  }
-
-  *secrets(): Generator<CachedSecret> {
-    for (const [, informer] of this.#informers) yield* informer.items.values();
-  }
-
-  async waitForList(): Promise<void> {
-    await Promise.all(this.#informers.map(([, informer]) => informer.waitForList()));
-  }
-
-  /** Does nothing: reading single secrets would need another permission than listing them. */
-  async refresh(): Promise<void> {}
-
-  problems(): readonly InformerProblem[] {
-    return this.#informers.flatMap(([subject, informer]) => informer.problem(subject) ?? []);
-  }
-
-  stop(): void {
-    this.#stop.abort();
-  }
-}
-
-/**
- * The pull secrets that pods on this node reference, directly or through their service accounts. No
- * other secret is read.
- */
-export class ReferencedSecrets implements SecretSource {
-  readonly #node: NodeInformers;
-  readonly #secrets: ObjectCache<CachedSecret>;
-  readonly #changed: () => void;
-  #references: ReadonlySet<string> = new Set();
-
-  constructor(context: InformerContext, node: NodeInformers, changed: () => void) {
-    this.#node = node;
-    this.#changed = changed;
-    const transform = secretTransform(context.clock);
-    this.#secrets = new ObjectCache({ ...context, ...transform, resource: "secrets", changed });
-    node.onChange(() => this.#updateReferences());
-  }
-
-  secrets(): Iterable<CachedSecret> {
-    return this.#secrets.items();
-  }
-
-  async waitForList(): Promise<void> {
-    await this.#node.waitForList();
-    await this.#secrets.waitForList();
-  }
-
-  async refresh(keys: Iterable<string>): Promise<void> {
-    await this.#secrets.refresh(keys);
-  }
-
-  problems(): readonly InformerProblem[] {
-    const missing = [...this.#references].filter((key) => this.#secrets.isMissing(key));
-    return [
-      ...this.#node.podProblems(),
-      // Service accounts only add references to those of the pods: the result is still usable.
-      ...this.#node.serviceAccounts.problems().map((one) => ({ ...one, unsynced: false })),
-      ...this.#secrets.problems(),
-      ...missing.map((key) => ({
-        subject: `secret ${key}`,
-        failure: { reason: "no-secret-matched", detail: "a pod references it, but it is missing" },
-        unsynced: false,
-        stale: false,
-      } as const)),
-    ];
-  }
-
-  stop(): void {
-    this.#secrets.stop();
-  }
-
-  #updateReferences(): void {
-    const before = this.#references;
-    this.#references = new Set(
-      this.#node.activePods().flatMap((pod) => {
-        const account = this.#node.serviceAccounts.get(serviceAccountKey(pod));
-        return [...pod.pullSecrets, ...account?.pullSecrets ?? []]
-          .map((name) => `${pod.namespace}/${name}`);
-      }),
-    );
-    this.#secrets.setReferences(this.#references);
-    if (before.symmetricDifference(this.#references).size > 0) this.#changed();
-  }
+  const ranked = found.map((one) => {
+    if (credentialFingerprint(one.candidate.credential) === inUse) return { one, rank: 0 };
+    const rank = (counts.get(one.namespace) ?? 0) + 1;
+    counts.set(one.namespace, rank);
+    return { one, rank };
+  });
+  const kept = ranked.filter(({ rank }) => rank <= MAX_PER_NAMESPACE)
+    .sort((a, b) => a.rank - b.rank).slice(0, MAX_CANDIDATES).map(({ one }) => one);
+  return found.filter((one) => kept.includes(one));
 }

@@ -4,7 +4,7 @@ import { credentialsOf, type PullSecret, readDockerAuth, type SecretEntry } from
 import { metadataOf, stringOf } from "./informer.ts";
 
 /** The types of pull secrets, each with the field that contains the credentials. */
-export const PULL_SECRET_TYPES: ReadonlyMap<string, string> = new Map([
+const PULL_SECRET_TYPES: ReadonlyMap<string, string> = new Map([
   ["kubernetes.io/dockerconfigjson", ".dockerconfigjson"],
   ["kubernetes.io/dockercfg", ".dockercfg"],
 ]);

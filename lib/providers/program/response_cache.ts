@@ -6,6 +6,7 @@ import {
   ImagePattern,
   type ImageReference,
   type ImageTarget,
+  setNewest,
   SHARED_EXECUTION_MS,
   tokenExpiryOf,
 } from "../../model/mod.ts";
@@ -94,12 +95,7 @@ export class ResponseCache {
 
   /** Stores a response. At the limit, the oldest entry of the same cache key type is evicted. */
   put(type: CacheKeyType, image: ImageReference, entry: CacheEntry): void {
-    const entries = this.#entries[type];
-    const key = KEYS[type](image);
-    entries.delete(key);
-    entries.set(key, entry);
-    const [oldest] = entries.keys();
-    if (entries.size > this.#maxEntries && oldest !== undefined) entries.delete(oldest);
+    setNewest(this.#entries[type], KEYS[type](image), entry, this.#maxEntries);
   }
 
   /** Returns the first acceptable entry for an image: by image, by registry, then the global one. */

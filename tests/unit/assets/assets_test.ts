@@ -1,6 +1,7 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { parse as parseToml } from "@std/toml";
 import { parse as parseYaml } from "yaml";
+import { profileOfHost } from "../../../lib/model/mod.ts";
 import { asset, type AssetName, assetNames, describeAsset } from "../../../lib/assets/mod.ts";
 
 Deno.test("asset: returns a different text for every name, with one final line feed", () => {
@@ -101,6 +102,11 @@ Deno.test("credential-provider-config.yaml: is a valid CredentialProviderConfig"
     equal(provider.apiVersion, "credentialprovider.kubelet.k8s.io/v1");
     ok(provider.matchImages.length > 0);
     equal(typeof provider.defaultCacheDuration, "string");
+    if (!provider.name.startsWith("ecr")) continue;
+    for (const pattern of provider.matchImages) {
+      const host = pattern.replace(/^\*/, "123456789012").replace("*", "eu-1");
+      equal(profileOfHost(host)?.name, "Amazon ECR", pattern);
+    }
   }
 });
 

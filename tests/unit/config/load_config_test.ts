@@ -37,7 +37,7 @@ Deno.test("loadAgentConfig: uses every default without files", async () => {
       },
       docker: { enabled: true, helperTimeoutMs: 30_000 },
       kubelet: { enabled: false, configPath: "", binDir: "", timeoutMs: 60_000, maxParallel: 4 },
-      kubesecret: { enabled: false, mode: "referenced" },
+      kubesecret: { enabled: false },
     },
     delivery: {
       configFiles: "auto",

@@ -116,18 +116,9 @@ Deno.test("normalize: warns about a node without daemons", async () => {
   deepEqual(await places({ theirs: `daemon_mode = "none"`, ours }), []);
 });
 
-Deno.test("normalize: reads the kubesecret settings and warns about those of the other mode", async () => {
-  const { providers, warnings } = await load({
-    ours: `[providers.kubesecret]\nenabled = true\nmode = "list"\nnamespaces = ["a", "b"]
-      node_name = "n"`,
+Deno.test("normalize: reads the kubesecret settings", async () => {
+  const { providers } = await load({
+    ours: `[providers.kubesecret]\nenabled = true\nnode_name = "n"`,
   });
-  deepEqual(providers.kubesecret, {
-    enabled: true,
-    mode: "list",
-    namespaces: ["a", "b"],
-    nodeName: "n",
-  });
-  deepEqual(warnings.map(({ place }) => place), ["providers.kubesecret.node_name"]);
-  const referenced = await load({ ours: `[providers.kubesecret]\nnamespaces = ["a"]` });
-  deepEqual(referenced.warnings.map(({ place }) => place), ["providers.kubesecret.namespaces"]);
+  deepEqual(providers.kubesecret, { enabled: true, nodeName: "n" });
 });

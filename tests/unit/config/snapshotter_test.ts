@@ -51,7 +51,6 @@ Deno.test("readSnapshotterTables: reads the known keys and ignores all others", 
   deepEqual(providers.kubesecret, {
     enabled: true,
     kubeconfigPath: "/etc/kube.conf",
-    mode: "referenced",
   });
   deepEqual(providers.cri, {
     enabled: true,
@@ -96,7 +95,6 @@ Deno.test("readSnapshotterTables: has a lower precedence than the agent's settin
   deepEqual(providers.kubesecret, {
     enabled: false,
     kubeconfigPath: "/own.conf",
-    mode: "referenced",
   });
 });
 
@@ -125,7 +123,7 @@ Deno.test("readSnapshotterTables: treats an empty text as not set", async () => 
   match(config.node.root, /^\/var\/lib\/containerd/);
   equal(config.node.daemonMode, "dedicated");
   equal(config.node.fsDriver, "fusedev");
-  deepEqual(config.providers.kubesecret, { enabled: false, mode: "referenced" });
+  deepEqual(config.providers.kubesecret, { enabled: false });
 });
 
 Deno.test("readSnapshotterTables: rejects wrong types of known keys", async () => {

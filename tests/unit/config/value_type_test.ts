@@ -12,7 +12,6 @@ import {
   HOST_PATTERNS,
   integer,
   KUBE_NAME,
-  KUBE_NAMES,
   PATH,
   PATH_OR_OFF,
   type ValueType,
@@ -135,31 +134,6 @@ Deno.test("readValue: accepts every default and every example", () => {
     equal(readValue(type, fixed ?? example).kind, "value", path);
     equal(readValue(type, example).kind, "value", path);
   }
-});
-
-Deno.test("readValue: accepts bounded lists of unique names", () => {
-  const type = KUBE_NAMES;
-  deepEqual(readValue(type, ["a", "b-1.c"]), { kind: "value", value: ["a", "b-1.c"] });
-  for (
-    const raw of [
-      [],
-      Array.from({ length: 33 }, (_, i) => `n${i}`),
-      ["a", "a"],
-      ["A"],
-      ["-a"],
-      [1],
-      "a",
-      ["a".repeat(254)],
-    ]
-  ) {
-    equal(readValue(type, raw).kind, "problem", JSON.stringify(raw));
-  }
-  deepEqual(readValue(type, "a"), {
-    kind: "problem",
-    problem: 'found the text "a", expected a list of 1 to 32 different Kubernetes object names',
-    instead: ["a"],
-  });
-  deepEqual(type.fromText("a, b"), ["a", "b"]);
 });
 
 Deno.test("readValue: accepts a Kubernetes object name", () => {

@@ -1,5 +1,10 @@
 import { equal } from "node:assert/strict";
-import { profileOfHost, profileOfPlugin, readRefusal } from "../../../lib/model/registry.ts";
+import {
+  profileOfHost,
+  profileOfPlugin,
+  readRefusal,
+  REGISTRY_PROFILES,
+} from "../../../lib/model/registry.ts";
 
 Deno.test("profileOfHost: matches the clouds' hosts, but no similar ones", () => {
   const known: Record<string, string> = {
@@ -7,7 +12,13 @@ Deno.test("profileOfHost: matches the clouds' hosts, but no similar ones", () =>
     "123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com:443": "Amazon ECR",
     "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn": "Amazon ECR",
     "123456789012.dkr-ecr.eu-west-1.on.aws": "Amazon ECR",
+    "123456789012.dkr.ecr.eusc-de-east-1.amazonaws.eu": "Amazon ECR",
+    "123456789012.dkr-ecr-fips.us-east-1.on.aws": "Amazon ECR",
+    "123456789012.dkr-ecr.cn-north-1.on.amazonwebservices.com.cn": "Amazon ECR",
+    "123456789012.dkr.ecr.eu-isoe-west-1.cloud.adc-e.uk": "Amazon ECR",
+    "123456789012.dkr.ecr.us-isof-east-1.csp.hci.ic.gov": "Amazon ECR",
     "public.ecr.aws": "Amazon ECR",
+    "ecr-public.aws.com": "Amazon ECR",
     "europe-west4-docker.pkg.dev": "Google Artifact Registry",
     "eu.gcr.io": "Google Artifact Registry",
     "gcr.io": "Google Artifact Registry",
@@ -32,6 +43,7 @@ Deno.test("profileOfHost: matches the clouds' hosts, but no similar ones", () =>
 Deno.test("profileOfPlugin: matches the name of the executable", () => {
   equal(profileOfPlugin("auth-provider-gcp")?.name, "Google Artifact Registry");
   equal(profileOfPlugin("ecr-credential-provider.exe")?.name, "Amazon ECR");
+  equal(profileOfPlugin("credential-provider-harbor")?.name, "Harbor");
   equal(profileOfPlugin("my-plugin"), undefined);
 });
 
@@ -59,4 +71,8 @@ Deno.test("readRefusal: distinguishes an expired token from a missing access rig
     ["", undefined],
   ];
   for (const [text, meaning] of words) equal(readRefusal(text), meaning, text);
+});
+
+Deno.test("REGISTRY_PROFILES: every profile has an example", () => {
+  for (const { name, example } of REGISTRY_PROFILES) equal(profileOfHost(example)?.name, name);
 });

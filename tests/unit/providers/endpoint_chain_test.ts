@@ -9,7 +9,7 @@ import {
   type ReasonCode,
   Secret,
 } from "../../../lib/model/mod.ts";
-import { CredentialChain, EndpointChain } from "../../../lib/providers/mod.ts";
+import { CredentialChain } from "../../../lib/providers/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeObserver } from "../../fakes/observer.ts";
 
@@ -42,7 +42,7 @@ function chainOf(...answers: readonly Answers[]) {
   }));
   const observer = new FakeObserver();
   const chain = new CredentialChain({ providers, clock: new FakeClock(), observer });
-  return { chain: new EndpointChain(chain), requests };
+  return { chain, requests };
 }
 
 const request = (change: Partial<CredentialRequest> = {}): CredentialRequest => ({
@@ -55,7 +55,7 @@ const request = (change: Partial<CredentialRequest> = {}): CredentialRequest => 
 const originOf = (winner?: { readonly candidates: readonly Candidate[] }) =>
   winner?.candidates.map(({ origin, forEndpoint = false }) => [origin, forEndpoint])[0];
 
-Deno.test("EndpointChain: resolves the image itself when there is no endpoint", async () => {
+Deno.test("CredentialChain: resolves the image itself when there is no endpoint", async () => {
   const { chain, requests } = chainOf(["docker", "none", "found"]);
   const { endpoint: _, ...plain } = request();
   const { winner, attempts } = await chain.resolve(plain);
@@ -64,7 +64,7 @@ Deno.test("EndpointChain: resolves the image itself when there is no endpoint", 
   deepStrictEqual(requests, [plain]);
 });
 
-Deno.test("EndpointChain: resolves only the endpoint when a provider has an entry for it", async () => {
+Deno.test("CredentialChain: resolves only the endpoint when a provider has an entry for it", async () => {
   const { chain, requests } = chainOf(["docker", "none", "found"], ["kubelet", "found", "found"]);
   const { image, winner, attempts } = await chain.resolve(request());
   strictEqual(image, IMAGE);
@@ -81,7 +81,7 @@ Deno.test("EndpointChain: resolves only the endpoint when a provider has an entr
   strictEqual(first?.endpoint, undefined);
 });
 
-Deno.test("EndpointChain: falls back to the image's credential when no provider has an entry for the endpoint", async () => {
+Deno.test("CredentialChain: falls back to the image's credential when no provider has an entry for the endpoint", async () => {
   const { chain, requests } = chainOf(["docker", "none", "none"], ["kubelet", "none", "found"]);
   const { winner, attempts } = await chain.resolve(request({ newerThanMs: 5 }));
   deepStrictEqual(originOf(winner), [IMAGE.registry, false]);
@@ -98,14 +98,14 @@ Deno.test("EndpointChain: falls back to the image's credential when no provider 
   );
 });
 
-Deno.test("EndpointChain: does not fall back when the endpoint's entry cannot be used at the moment", async () => {
+Deno.test("CredentialChain: does not fall back when the endpoint's entry cannot be used at the moment", async () => {
   for (const reason of ["plugin-failed", "helper-timeout", "invalid-entry"] as const) {
     const { chain } = chainOf(["docker", reason, "found"]);
     strictEqual((await chain.resolve(request())).winner, undefined, reason);
   }
 });
 
-Deno.test("EndpointChain: falls back when a provider fails for every registry", async () => {
+Deno.test("CredentialChain: falls back when a provider fails for every registry", async () => {
   const hit = ["docker", "none", "found"] as const;
   for (const reason of ["source-unreachable", "unreadable"] as const) {
     const { chain } = chainOf(hit, ["kubesecret", reason, reason]);
@@ -120,7 +120,7 @@ Deno.test("EndpointChain: falls back when a provider fails for every registry", 
   deepStrictEqual(originOf((await chain.resolve(request())).winner), [IMAGE.registry, false]);
 });
 
-Deno.test("EndpointChain: keeps the endpoint's credential in use during an outage", async () => {
+Deno.test("CredentialChain: keeps the endpoint's credential in use during an outage", async () => {
   const answers = [["docker", "none", "found"], [
     "kubesecret",
     "source-unreachable",
@@ -136,7 +136,7 @@ Deno.test("EndpointChain: keeps the endpoint's credential in use during an outag
   deepStrictEqual(originOf(gone.winner), [IMAGE.registry, false]);
 });
 
-Deno.test("EndpointChain: resolves endpoint and image with `all`, and the endpoint's entry still wins", async () => {
+Deno.test("CredentialChain: resolves endpoint and image with `all`, and the endpoint's entry still wins", async () => {
   const { chain, requests } = chainOf(["docker", "found", "found"]);
   const { winner, attempts } = await chain.resolve(request(), { all: true });
   deepStrictEqual(originOf(winner), [ENDPOINT.registry, true]);

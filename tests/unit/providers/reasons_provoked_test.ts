@@ -104,7 +104,6 @@ async function fromKube(
     random: new FakeRandom(),
     env: {},
     kubeconfigPath: "/kubeconfig",
-    mode: "list",
     nodeName: "one",
     changed: () => {},
   });

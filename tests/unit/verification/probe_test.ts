@@ -159,10 +159,18 @@ Deno.test("RegistryProbe: returns a verdict that does not concern the credential
   equal((await probed(then({ status: 404 }))).kind, "not-found");
   equal((await probed(then({ status: 503 }))).kind, "unreachable");
   equal((await probed(then({ status: 418 }))).kind, "unknown");
-  const throttled = await probed(then({ status: 429, headers: { "retry-after": "7" } }));
-  deepEqual(throttled.verdict.kind === "throttled" && throttled.verdict.retryAtMs, 1_007_000);
-  const later = await probed(then({ status: 429, headers: { "retry-after": "99999999" } }));
-  deepEqual(later.verdict.kind === "throttled" && later.verdict.retryAtMs, 1_000_000 + 3_600_000);
+  const delays: [string, number][] = [
+    ["0", 0],
+    ["7", 7_000],
+    ["99999999", 3_600_000],
+    ["Thu, 01 Jan 1970 00:17:00 GMT", 20_000],
+    ["Thu, 01 Jan 1970 00:00:00 GMT", 60_000],
+    ["later", 60_000],
+  ];
+  for (const [text, delayMs] of delays) {
+    const { verdict } = await probed(then({ status: 429, headers: { "retry-after": text } }));
+    equal(verdict.kind === "throttled" && verdict.retryAtMs, 1_000_000 + delayMs, text);
+  }
   const down = new FakeRegistryHttp(() => ({ kind: "timed-out" }));
   equal((await probed(down)).kind, "unreachable");
   const digest = { "www-authenticate": 'Digest realm="r"' };
@@ -270,4 +278,24 @@ Deno.test("RegistryProbe: never quotes a credential in a verdict", async () => {
   });
   ok(!detail.includes("hunter2"), detail);
   ok(!detail.includes("\n"));
+});
+
+Deno.test("RegistryProbe: judges each response of a token service", async () => {
+  const cases: [FakeAnswer, string][] = [
+    [{ status: 400, body: { error: "invalid_grant" } }, "refused"],
+    [{ status: 400, body: { error: "invalid_scope" } }, "unknown"],
+    [{ status: 404, body: { error: "invalid_grant" } }, "unknown"],
+    [{ status: 401 }, "refused"],
+    [{ status: 403 }, "forbidden"],
+    [{ status: 302 }, "unknown"],
+    [{ status: 200, body: { token: "" } }, "unknown"],
+    [{ status: 200, body: { token: "a b" } }, "unknown"],
+    [{ status: 503 }, "unreachable"],
+  ];
+  for (const [answer, expected] of cases) {
+    const { kind } = await probed((request) =>
+      request.url.startsWith("https://auth.") ? answer : { status: 401, headers: BEARER }
+    );
+    equal(kind, expected, JSON.stringify(answer));
+  }
 });

@@ -5,6 +5,7 @@ import { flushTasks } from "../../../fakes/clock.ts";
 import { exited } from "../../../fakes/process.ts";
 import { AnswerDeadline } from "../../../../lib/model/mod.ts";
 import { KubeletProvider } from "../../../../lib/providers/exec_plugin/mod.ts";
+import { CredentialChain } from "../../../../lib/providers/mod.ts";
 import {
   CONFIG_PATH,
   configText,
@@ -216,13 +217,14 @@ Deno.test("KubeletProvider: distinguishes a missing, an invalid and an unreadabl
   );
 });
 
-Deno.test("KubeletProvider: continues a shared execution when one caller aborts", async () => {
-  const { provider, runner } = kubelet([A]);
+Deno.test("CredentialChain: rejects at once when a caller aborts, and continues a shared execution", async () => {
+  const { provider, runner, clock, observer } = kubelet([A]);
+  const chain = new CredentialChain({ providers: [provider], clock, observer });
   runner.answer = () => response({ "*.example.com": ["u", "p"] });
   await provider.reload();
   runner.hold();
   const gone = new AbortController();
-  const aborted = provider.provide(requestFor("reg.example.com/x"), { signal: gone.signal });
+  const aborted = chain.resolve(requestFor("reg.example.com/x"), { signal: gone.signal });
   const other = provider.provide(requestFor("reg.example.com/x"));
   await flushTasks();
   gone.abort(new Error("gone"));

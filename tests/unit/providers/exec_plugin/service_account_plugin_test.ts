@@ -19,12 +19,13 @@ interface Attributes {
   readonly cacheType?: "ServiceAccount" | "Token";
   readonly cacheKeyType?: string;
   readonly duration?: string;
+  readonly name?: string;
 }
 
 /** Creates a provider with one plugin, which returns its token and annotations as the password. */
 function setUp(attributes: Attributes = {}) {
   const { require = true, required = [], optional = [], cacheType = "ServiceAccount" } = attributes;
-  const { cacheKeyType: type = "Registry", duration = "1h" } = attributes;
+  const { cacheKeyType: type = "Registry", duration = "1h", name = "p" } = attributes;
   const clock = new FakeClock();
   const cluster = new Cluster(clock);
   const files = new FakeFiles();
@@ -34,7 +35,7 @@ function setUp(attributes: Attributes = {}) {
       apiVersion: "kubelet.config.k8s.io/v1",
       kind: "CredentialProviderConfig",
       providers: [{
-        name: "p",
+        name,
         matchImages: ["reg.io", "other.io"],
         defaultCacheDuration: "1h",
         apiVersion: "credentialprovider.kubelet.k8s.io/v1",
@@ -91,6 +92,19 @@ Deno.test("ServiceAccountPlugin: passes the token and annotations of the pod's a
   ok(found.kind === "found");
   match(found.candidates[0].origin, /plugin p for service account n\/web/);
   equal(found.candidates[0].account, "n/web (u0)");
+});
+
+Deno.test("ServiceAccountPlugin: reports that ECR's plugin does not use the token without a role", async () => {
+  const role = "eks.amazonaws.com/ecr-role-arn";
+  for (const annotations of [{}, { [role]: "arn" }]) {
+    const { cluster, outcome } = setUp({ name: "ecr-credential-provider", optional: [role] });
+    cluster.addAccount("web", annotations);
+    cluster.addPod("web", IMAGE);
+    const { kind, notes } = await outcome();
+    equal(kind, "found");
+    const isReported = notes[0]?.detail?.includes(`no annotation ${role}`) ?? false;
+    equal(isReported, !(role in annotations));
+  }
 });
 
 Deno.test("ServiceAccountPlugin: shares a response among an account's pods only", async () => {

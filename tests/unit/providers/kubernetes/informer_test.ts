@@ -22,8 +22,8 @@ function thing(name: string, version: number, text = "") {
   return { metadata: { name, namespace: "n", resourceVersion: String(version) }, text };
 }
 
-function list(version: number, items: unknown[] = [], more?: string) {
-  return answered({ metadata: { resourceVersion: String(version), continue: more }, items });
+function list(version: number, items: unknown[] = []) {
+  return answered({ metadata: { resourceVersion: String(version) }, items });
 }
 
 function status(code: number) {
@@ -102,25 +102,18 @@ class Stage implements Disposable {
   }
 }
 
-Deno.test("Informer: reads every page, then watches from the resource version of the list", async () => {
-  using stage = new Stage({ fieldSelector: "type=x" });
-  stage.http.answer = (path) =>
-    path.includes("continue=two")
-      ? list(10, [thing("b", 4, "B")])
-      : list(10, [thing("a", 3, "A")], "two");
+Deno.test("Informer: lists from the server's cache, then watches from the resource version of the list", async () => {
+  using stage = new Stage({ fieldSelector: "spec.nodeName=x" });
+  stage.http.answer = () => list(10, [thing("a", 3, "A"), thing("b", 4, "B"), "no object"]);
   await stage.start();
-  deepEqual(stage.http.paths.slice(0, 2), [
-    "/api/v1/secrets?fieldSelector=type=x&limit=500",
-    "/api/v1/secrets?fieldSelector=type=x&limit=500&continue=two",
-  ]);
+  equal(
+    stage.http.paths[0],
+    "/api/v1/secrets?fieldSelector=spec.nodeName=x&resourceVersion=0",
+  );
   deepEqual(stage.cached, ["n/a A", "n/b B"]);
   equal(stage.query.get("resourceVersion"), "10");
   equal(stage.query.get("allowWatchBookmarks"), "true");
-  deepEqual([stage.informer.hasSynced, stage.failure, stage.changes], [
-    true,
-    undefined,
-    1,
-  ]);
+  deepEqual([stage.informer.hasSynced, stage.failure, stage.changes], [true, undefined, 1]);
 });
 
 Deno.test("Informer: applies events, and notifies only when an object changes", async () => {
@@ -163,6 +156,11 @@ Deno.test("Informer: lists again when its resource version is gone", async () =>
   await stage.clock.advance(250);
   deepEqual(stage.cached, ["n/b "]);
   equal(stage.query.get("resourceVersion"), "90");
+  equal(
+    stage.http.paths.filter((path) => path === "/api/v1/secrets").length,
+    1,
+    "not from a cache",
+  );
 });
 
 Deno.test("Informer: keeps its cache and backs off while lists fail for an hour", async () => {
@@ -216,34 +214,6 @@ Deno.test("Informer: polls while RBAC forbids watches", async () => {
   stage.http.refuse = undefined;
   await stage.clock.advance(60_000);
   equal(stage.watchDenied, undefined);
-});
-
-Deno.test("Informer: lists again from the first page when the continue token is gone", async () => {
-  using stage = new Stage();
-  let isGone = true;
-  stage.http.answer = (path) => {
-    if (!path.includes("continue=")) return list(10, [thing("a", 3)], "two");
-    return isGone ? status(410) : list(10, [thing("b", 4)]);
-  };
-  await stage.start();
-  deepEqual(
-    [stage.cached, stage.informer.hasSynced],
-    [[], false],
-    "an incomplete list is discarded",
-  );
-  isGone = false;
-  await stage.clock.advance(2_000);
-  deepEqual(stage.cached, ["n/a ", "n/b "]);
-});
-
-Deno.test("Informer: requests smaller pages when one is too large", async () => {
-  using stage = new Stage();
-  stage.http.answer = (path) =>
-    Number(/limit=(\d+)/.exec(path)?.[1]) > 100 ? { kind: "too-large" } : list(10, [thing("a", 3)]);
-  await stage.start();
-  await stage.clock.advance(60_000);
-  deepEqual(stage.cached, ["n/a "]);
-  ok(stage.http.paths.some((path) => path.includes("limit=31")));
 });
 
 Deno.test("Informer: reads a single object, and ignores older versions of it", async () => {
@@ -339,6 +309,20 @@ Deno.test("Informer.refresh: lists immediately during a watch", async () => {
   await refreshed;
   deepEqual(stage.cached, ["n/a new"]);
   equal(stage.http.streams.length, 2);
+});
+
+Deno.test("Informer.refresh: waits for the list", async () => {
+  using stage = new Stage({ namespace: "n", name: "a" });
+  await stage.start();
+  const { promise, resolve } = Promise.withResolvers<ReturnType<typeof answered>>();
+  stage.http.request = () => promise;
+  let isRefreshed = false;
+  const refreshed = stage.informer.refresh().then(() => isRefreshed = true);
+  await flushTasks();
+  equal(isRefreshed, false);
+  resolve(answered(thing("a", 2, "new")));
+  await refreshed;
+  deepEqual(stage.cached, ["n/a new"]);
 });
 
 Deno.test("Informer.refresh: resolves the promise of the refresh that it replaces", async () => {

@@ -1,12 +1,12 @@
 import { deepEqual, equal } from "node:assert/strict";
-import type { KubeHttpFailure, KubeHttpResponse } from "../../../../lib/model/mod.ts";
+import { defined, type KubeHttpFailure, type KubeHttpResponse } from "../../../../lib/model/mod.ts";
 import { openKube } from "../../../../lib/providers/kubernetes/mod.ts";
 import { FakeClock } from "../../../fakes/clock.ts";
 import { FakeFiles } from "../../../fakes/files.ts";
 import { answered, FakeKubeHttp } from "../../../fakes/kube_http.ts";
 import { FakeProcessRunner } from "../../../fakes/process.ts";
 import { FakeRandom } from "../../../fakes/random.ts";
-import { requestFor } from "../exec_plugin/plugins.ts";
+import { pairs, requestFor } from "../exec_plugin/plugins.ts";
 import { secretObject } from "./secrets.ts";
 
 const KUBECONFIG = `
@@ -17,11 +17,21 @@ users: [{name: u, user: {token: t}}]
 `;
 const UNREACHABLE = { kind: "unreachable", detail: "no route" } as const;
 
-async function kubeOf(answer: KubeHttpResponse | KubeHttpFailure) {
+/** An API server with a pod that references a secret. */
+function cluster(path: string) {
+  if (path.includes("/pods")) {
+    const metadata = { namespace: "default", name: "app", uid: "1" };
+    const pod = { metadata, spec: { imagePullSecrets: [{ name: "pull" }] }, status: {} };
+    return answered({ metadata: { resourceVersion: "1" }, items: [pod] });
+  }
+  return answered(secretObject({ auths: { "reg.io": { username: "u", password: "p" } } }));
+}
+
+async function kubeOf(answer: (path: string) => KubeHttpResponse | KubeHttpFailure) {
   const files = new FakeFiles();
   files.set("/kubeconfig", KUBECONFIG);
   const clock = new FakeClock();
-  const http = new FakeKubeHttp(() => answer);
+  const http = new FakeKubeHttp(answer);
   const kube = await openKube({
     http,
     clock,
@@ -30,23 +40,14 @@ async function kubeOf(answer: KubeHttpResponse | KubeHttpFailure) {
     random: new FakeRandom(),
     env: {},
     kubeconfigPath: "/kubeconfig",
-    mode: "list",
-    namespaces: ["a"],
     nodeName: "one",
     changed: () => {},
   });
   return { kube, http, clock };
 }
 
-const LIST = answered({
-  kind: "SecretList",
-  apiVersion: "v1",
-  metadata: { resourceVersion: "1" },
-  items: [secretObject({ auths: { "reg.io": { username: "u", password: "p" } } })],
-});
-
 Deno.test("Kube.stale: returns nothing before the first request, nor while watches succeed", async () => {
-  const { kube } = await kubeOf(LIST);
+  const { kube } = await kubeOf(cluster);
   deepEqual(kube.stale(), []);
   equal((await kube.secrets().provide(requestFor("reg.io/app:1"))).kind, "found");
   deepEqual(kube.stale(), []);
@@ -54,13 +55,12 @@ Deno.test("Kube.stale: returns nothing before the first request, nor while watch
 });
 
 Deno.test("Kube.stale: returns the watches of an unreachable server until it is reachable", async () => {
-  const { kube, http, clock } = await kubeOf(UNREACHABLE);
+  const { kube, http, clock } = await kubeOf(() => UNREACHABLE);
   equal((await kube.secrets().provide(requestFor("reg.io/app:1"))).kind, "failed");
   deepEqual(kube.stale().map(({ subject, reason }) => [subject, reason]), [
-    ["secrets of a, type kubernetes.io/dockerconfigjson", "source-unreachable"],
-    ["secrets of a, type kubernetes.io/dockercfg", "source-unreachable"],
+    ["pods of node one", "source-unreachable"],
   ]);
-  http.answer = () => LIST;
+  http.answer = cluster;
   await clock.advance(60_000);
   deepEqual(kube.stale(), []);
   // The open watches end, and new ones fail.
@@ -73,9 +73,25 @@ Deno.test("Kube.stale: returns the watches of an unreachable server until it is 
 });
 
 Deno.test("Kube.stale: returns nothing for secrets that are polled because RBAC forbids watches", async () => {
-  const { kube, http } = await kubeOf(LIST);
+  const { kube, http } = await kubeOf(cluster);
   http.refuse = () => answered({}, 403);
   equal((await kube.secrets().provide(requestFor("reg.io/app:1"))).kind, "found");
   deepEqual(kube.stale(), []);
+  kube.stop();
+});
+
+Deno.test("KubeSecretProvider: reads the secret again for a request that needs a newer credential", async () => {
+  const { kube, http, clock } = await kubeOf(cluster);
+  const provide = async (newerThanMs?: number) => {
+    const request = requestFor("reg.io/app:1", defined({ newerThanMs }));
+    return pairs(await kube.secrets().provide(request));
+  };
+  deepEqual(await provide(), ["u:p"]);
+  http.answer = (path) =>
+    path.includes("/pods")
+      ? cluster(path)
+      : answered(secretObject({ auths: { "reg.io": { username: "u", password: "new" } } }));
+  deepEqual(await provide(), ["u:p"], "no event has reported the change");
+  deepEqual(await provide(clock.wallMs()), ["u:new"]);
   kube.stop();
 });

@@ -45,7 +45,6 @@ async function stage(pods = [pod("static"), pod("web-1", "web")]) {
     random: new FakeRandom(),
     env: {},
     kubeconfigPath: "/kubeconfig",
-    mode: "referenced",
     nodeName: "node-1",
     changed: () => {},
   });
