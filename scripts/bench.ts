@@ -1,14 +1,12 @@
 // deno-lint-ignore-file no-console -- a benchmark prints its results
 /**
- * `deno task bench [SECTION ...]`: prints the cost of lookups, reconciles and renewals
- * as one table. Ratios and counts are checked against limits. Absolute times depend on the machine and
+ * `deno task bench [SECTION ...]`: prints the cost of renewals, reconciles and rotations as one table. Ratios and counts are checked against limits. Absolute times depend on the machine and
  * are only printed.
  *
  * @module
  */
 import { parseArgs } from "node:util";
 import { benchExecutions } from "./bench/executions.ts";
-import { benchLookups } from "./bench/lookups.ts";
 import { benchPropagation } from "./bench/propagation.ts";
 import { benchReconcile } from "./bench/reconcile.ts";
 import { formatRows, type Row } from "./bench/rows.ts";
@@ -16,7 +14,6 @@ import { formatRows, type Row } from "./bench/rows.ts";
 type Section = () => Promise<readonly Row[]>;
 
 const SECTIONS: Readonly<Record<string, Section>> = {
-  lookups: benchLookups,
   executions: benchExecutions,
   reconcile: benchReconcile,
   propagation: benchPropagation,

@@ -199,7 +199,7 @@ export class StatusServers implements AsyncDisposable {
     const name = `${address.hostname} port ${address.port}`;
     const warn = (text: string) =>
       observer.notify({ kind: "warning", code: "server", text: `${name}: ${text}` });
-    return await listenTcp(address, app.fetch, { maxConnections, warn });
+    return listenTcp(address, app.fetch, { maxConnections, warn });
   }
 
   /** Computes the state at most ten times per second, regardless of the number of clients. */

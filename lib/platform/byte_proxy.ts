@@ -1,4 +1,4 @@
-import { tryClose } from "./file_operations.ts";
+import { tryClose } from "./files.ts";
 import { bindUnix } from "./listeners.ts";
 
 /** Observes one connection. Must not throw, keep a chunk or modify it. */

@@ -1,7 +1,8 @@
 import { basename, dirname, join } from "@std/path";
+import { constants } from "node:fs";
+import { type FileHandle, open, statfs } from "node:fs/promises";
 import { AgentError, type FileStat, type FileSystem } from "../model/mod.ts";
-import { createFile, systemReason, writeAll } from "./file_operations.ts";
-import { systemClock } from "./clock.ts";
+import { systemClock } from "./host.ts";
 import { stampOf, watchPaths } from "./watch.ts";
 
 const MAX_BYTES = 4 * 1024 * 1024;
@@ -68,7 +69,7 @@ async function stat(
       gid: info.gid ?? 0,
     };
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound || systemReason(error) === "ENOTDIR") {
+    if (error instanceof Deno.errors.NotFound || systemCode(error) === "ENOTDIR") {
       return undefined;
     }
     throw failed("stat", path, error);
@@ -87,7 +88,7 @@ async function list(path: string): Promise<readonly string[]> {
   try {
     for await (const { name } of Deno.readDir(path)) names.push(name);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound || systemReason(error) === "ENOTDIR") return [];
+    if (error instanceof Deno.errors.NotFound || systemCode(error) === "ENOTDIR") return [];
     throw failed("list", path, error);
   }
   return names.sort();
@@ -102,15 +103,12 @@ async function writeAtomic(
   if (before !== undefined && before.kind !== "file") {
     throw new AgentError("io", `failed to write ${path}: it is a ${before.kind}, not a file`);
   }
-  const temporary = join(dirname(path), `.${basename(path)}.${crypto.randomUUID()}.tmp`);
   try {
-    await createFile(temporary, mode, async (file) => {
+    await replaceFile(path, mode, async (file) => {
       await writeAll(file, new TextEncoder().encode(text));
       if (uid !== undefined || gid !== undefined) await file.chown(uid ?? KEEP, gid ?? KEEP);
     });
-    await Deno.rename(temporary, path);
   } catch (error) {
-    await Deno.remove(temporary).catch(() => {});
     throw failed("write", path, error);
   }
   await syncDirectory(dirname(path));
@@ -174,3 +172,136 @@ export const systemFiles: FileSystem = {
   writeAtomic,
   watch: (paths, changed) => watchPaths(paths, changed, { clock: systemClock }),
 };
+
+/**
+ * Replaces a file atomically with the content that `write` writes, and syncs it. The file gets its
+ * mode when it is complete; until then only its owner can read it.
+ *
+ * Owner and mode are set through the descriptor: `chown` and `chmod` by path would follow a symbolic
+ * link that another user of the folder put in its place.
+ */
+export async function replaceFile(
+  path: string,
+  mode: number,
+  write: (file: FileHandle) => Promise<void>,
+): Promise<void> {
+  const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
+  await replaceBy(path, async (temporary) => {
+    const file = await open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+    try {
+      await write(file);
+      await file.chmod(mode);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  });
+}
+
+/** Replaces a path by a temporary one in the same folder, which is removed after a failure. */
+export async function replaceBy(
+  path: string,
+  make: (temporary: string) => Promise<void>,
+): Promise<void> {
+  const temporary = temporaryName(path);
+  try {
+    await make(temporary);
+    await Deno.rename(temporary, path);
+  } catch (error) {
+    await Deno.remove(temporary).catch(() => {});
+    throw error;
+  }
+}
+
+/** Returns a random name in the same folder, which {@linkcode removeTemporaryFiles} recognizes. */
+export function temporaryName(path: string): string {
+  return join(dirname(path), `.${basename(path)}.${crypto.randomUUID()}.tmp`);
+}
+
+/** Writes all bytes; a single `write` may be partial. */
+export async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += (await file.write(bytes, at)).bytesWritten;
+}
+
+/**
+ * Creates or replaces a symbolic link atomically.
+ *
+ * @throws {AgentError} `io` if the path is not a symbolic link, or the link cannot be created.
+ */
+export async function pointLink(link: string, target: string): Promise<void> {
+  try {
+    const existing = await Deno.lstat(link).catch(() => undefined);
+    if (existing !== undefined && !existing.isSymlink) {
+      throw new AgentError("io", `failed to link ${link} to ${target}: not a symbolic link`);
+    }
+    await replaceBy(link, (temporary) => Deno.symlink(target, temporary));
+  } catch (error) {
+    if (error instanceof AgentError) throw error;
+    // The system's text contains the random name of the temporary link, which defeats the
+    // deduplication of log lines.
+    throw new AgentError("io", `failed to link ${link} to ${target}: ${systemReason(error)}`);
+  }
+}
+
+/** Returns the target of a symbolic link, or undefined if the path is not one. */
+export async function readLink(link: string): Promise<string | undefined> {
+  return await Deno.readLink(link).catch(() => undefined);
+}
+
+/**
+ * Removes a file if it exists.
+ *
+ * @throws {AgentError} `io` if it cannot be removed.
+ */
+export async function removeFile(path: string): Promise<void> {
+  try {
+    await Deno.remove(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return;
+    throw new AgentError("io", `failed to remove ${path}: ${systemReason(error)}`);
+  }
+}
+
+/** Magic numbers of in-memory file systems (linux/magic.h). */
+const IN_MEMORY: readonly number[] = [0x01021994, /* tmpfs */ 0x858458f6 /* ramfs */];
+
+/**
+ * Returns whether a folder is on an in-memory file system. A tmpfs may be swapped to disk; the
+ * systemd unit disables swap.
+ *
+ * @throws {Error} if the folder does not exist.
+ */
+export async function isMemoryBacked(folder: string): Promise<boolean> {
+  return IN_MEMORY.includes((await statfs(folder)).type >>> 0);
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  EACCES: "permission denied",
+  PermissionDenied: "permission denied",
+  ENOENT: "no such file or folder",
+  EROFS: "read-only file system",
+  ENOSPC: "no space left on the device",
+};
+
+/** Returns the code of a system error, or its name; undefined for other values. */
+export function systemCode(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined;
+  const { code = error.name } = error as Error & { readonly code?: unknown };
+  return String(code);
+}
+
+/** Describes a system error without its text, which may quote file contents or paths. */
+export function systemReason(error: unknown): string {
+  const code = systemCode(error) ?? "unknown error";
+  const reason = REASONS[code];
+  return reason === undefined ? code : `${reason} (${code})`;
+}
+
+/** Closes a file or a connection that may be closed already. */
+export function tryClose(closable: { close(): void } | undefined): void {
+  try {
+    closable?.close();
+  } catch {
+    // Already closed.
+  }
+}

@@ -4,7 +4,7 @@ import {
   HttpMessageError,
   MessageReader,
   writeHead,
-} from "./http1_message.ts";
+} from "./http1.ts";
 
 /** Limits of a request. */
 const MAX_HEAD_BYTES = 16_384;

@@ -1,5 +1,5 @@
 import type { Clock } from "../model/mod.ts";
-import { systemClock } from "./clock.ts";
+import { systemClock } from "./host.ts";
 
 import {
   busyResponse,
@@ -9,7 +9,7 @@ import {
   RequestError,
   requestOf,
 } from "./http_request.ts";
-import { systemReason, tryClose } from "./file_operations.ts";
+import { systemReason, tryClose } from "./files.ts";
 
 /** Deadline of each phase of a connection, in milliseconds. */
 const DEADLINES = {

@@ -1,7 +1,8 @@
-import { basename, dirname, join } from "@std/path";
-import type { FileHandle } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { constants } from "node:fs";
+import { open } from "node:fs/promises";
 import { AgentError } from "../model/mod.ts";
-import { createFile, createFolder, systemReason, writeAll } from "./file_operations.ts";
+import { replaceBy, replaceFile, systemCode, temporaryName, writeAll } from "./files.ts";
 
 /** Metadata of an installed file, without following a symbolic link. */
 interface InstalledFile {
@@ -49,7 +50,10 @@ export function systemInstallFiles(): InstallFiles {
     sameBytes: (a, b) => guarded("compare", b, () => sameBytes(a, b)),
     makeDirectory: (path, mode) => guarded("create folder", path, () => createFolder(path, mode)),
     copyFile: (from, to, mode) =>
-      guarded("write", to, () => replaceFile(to, mode, (file) => copyBytes(from, file))),
+      guarded("write", to, () =>
+        replaceFile(to, mode, async (file) => {
+          for await (const chunk of (await Deno.open(from)).readable) await writeAll(file, chunk);
+        })),
     writeText: (path, text, mode) =>
       guarded(
         "write",
@@ -57,10 +61,11 @@ export function systemInstallFiles(): InstallFiles {
         () => replaceFile(path, mode, (file) => writeAll(file, new TextEncoder().encode(text))),
       ),
     symlink: (path, target) =>
-      guarded("create link", path, () => {
-        const temporary = temporaryName(path);
-        return replaceBy(temporary, path, () => Deno.symlink(target, temporary));
-      }),
+      guarded(
+        "create link",
+        path,
+        () => replaceBy(path, (temporary) => Deno.symlink(target, temporary)),
+      ),
     backUp: (path) =>
       guarded("back up", path, async () => {
         const backup = temporaryName(path);
@@ -94,66 +99,26 @@ async function stat(path: string): Promise<InstalledFile | undefined> {
 }
 
 async function sameBytes(a: string, b: string): Promise<boolean> {
-  using first = await Deno.open(a);
-  const { size } = await first.stat();
-  using second = await Deno.open(b);
-  if (size !== (await second.stat()).size) return false;
-  const left = new Uint8Array(1 << 20);
-  const right = new Uint8Array(left.length);
-  while (true) {
-    const count = await fill(first, left);
-    if (count !== await fill(second, right)) return false;
-    if (count === 0) return true;
-    for (let i = 0; i < count; i++) if (left[i] !== right[i]) return false;
-  }
+  const [first, second] = await Promise.all([Deno.stat(a), Deno.stat(b)]);
+  return first.size === second.size && await digest(a) === await digest(b);
 }
 
-async function fill(file: Deno.FsFile, buffer: Uint8Array): Promise<number> {
-  let count = 0;
-  while (count < buffer.length) {
-    const more = await file.read(buffer.subarray(count));
-    if (more === null) break;
-    count += more;
-  }
-  return count;
+async function digest(path: string): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const chunk of (await Deno.open(path)).readable) hash.update(chunk);
+  return hash.digest("hex");
 }
 
-async function copyBytes(from: string, to: FileHandle): Promise<void> {
-  using source = await Deno.open(from);
-  const buffer = new Uint8Array(1 << 20);
-  while (true) {
-    const count = await fill(source, buffer);
-    if (count === 0) return;
-    await writeAll(to, buffer.subarray(0, count));
-  }
-}
-
-function replaceFile(
-  path: string,
-  mode: number,
-  fill: (file: FileHandle) => Promise<void>,
-): Promise<void> {
-  const temporary = temporaryName(path);
-  return replaceBy(temporary, path, () => createFile(temporary, mode, fill));
-}
-
-/** Renames the temporary file to `path`, or removes it after a failure. */
-async function replaceBy(
-  temporary: string,
-  path: string,
-  make: () => Promise<void>,
-): Promise<void> {
+/** Creates a folder with this mode, regardless of the umask. */
+async function createFolder(path: string, mode: number): Promise<void> {
+  await Deno.mkdir(path, { mode });
+  const { O_DIRECTORY, O_NOFOLLOW, O_RDONLY } = constants;
+  const folder = await open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   try {
-    await make();
-    await Deno.rename(temporary, path);
-  } catch (error) {
-    await Deno.remove(temporary).catch(() => {});
-    throw error;
+    await folder.chmod(mode);
+  } finally {
+    await folder.close();
   }
-}
-
-function temporaryName(path: string): string {
-  return join(dirname(path), `.${basename(path)}.${crypto.randomUUID().slice(0, 8)}.tmp`);
 }
 
 async function guarded<T>(action: string, path: string, run: () => Promise<T>): Promise<T> {
@@ -179,5 +144,5 @@ const EXPLANATIONS: Readonly<Record<string, string>> = {
 
 function explain(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
-  return EXPLANATIONS[systemReason(error)] ?? text;
+  return EXPLANATIONS[systemCode(error) ?? ""] ?? text;
 }

@@ -11,10 +11,15 @@ import {
   type KubeStreamHandlers,
   Secret,
 } from "../model/mod.ts";
-import { tryClose } from "./file_operations.ts";
-import { type OpenedResponse, openResponse } from "./http1_client.ts";
-import { createProxiedClient, proxyOf } from "./proxy.ts";
-import { ConnectError, connectionProblem, connectTcp } from "./tcp_connect.ts";
+import { tryClose } from "./files.ts";
+import { type OpenedResponse, openResponse, readText } from "./http1.ts";
+import {
+  ConnectError,
+  connectionProblem,
+  connectTcp,
+  createProxiedClient,
+  proxyOf,
+} from "./connect.ts";
 import { connectTls } from "./tls_connect.ts";
 
 /** Cluster connections with cached clients: usually one, two while certificates are rotated. */
@@ -42,8 +47,8 @@ class PooledKubeHttp implements KubeHttp {
     using deadline = new Deadline(request.timeoutMs, signal);
     try {
       const response = await this.#open(request, deadline.signal);
-      const body = await readText(response.body, request.maxBytes);
-      return body === undefined ? { kind: "too-large" } : answered(response, body);
+      const { text, isCut } = await readText(response.body, request.maxBytes);
+      return isCut ? { kind: "too-large" } : answered(response, text);
     } catch (error) {
       signal?.throwIfAborted();
       return this.#failed(request, error, deadline);
@@ -61,7 +66,7 @@ class PooledKubeHttp implements KubeHttp {
     try {
       response = await this.#open(request, deadline.signal);
       if (response.status !== 200) {
-        return answered(response, await readText(response.body, MAX_ERROR_BYTES) ?? "");
+        return answered(response, (await readText(response.body, MAX_ERROR_BYTES)).text);
       }
     } catch (error) {
       signal?.throwIfAborted();
@@ -216,21 +221,6 @@ class Lines {
     this.#size = this.#rest[0]?.length ?? 0;
     return lines;
   }
-}
-
-async function readText(
-  body: AsyncIterable<Uint8Array>,
-  maxBytes: number,
-): Promise<string | undefined> {
-  const decoder = new TextDecoder();
-  const parts: string[] = [];
-  let size = 0;
-  for await (const chunk of body) {
-    size += chunk.length;
-    if (size > maxBytes) return undefined;
-    parts.push(decoder.decode(chunk, { stream: true }));
-  }
-  return parts.join("") + decoder.decode();
 }
 
 function answered({ status, headers }: OpenedResponse, body: string): KubeHttpResponse {

@@ -1,12 +1,9 @@
 import { basename, dirname, join } from "@std/path";
-import { AgentError, type CallOptions, messageOf } from "../model/mod.ts";
+import { AgentError, messageOf } from "../model/mod.ts";
 import { type Handler, HttpServer, type HttpServerOptions } from "./http_server.ts";
 
 /** A TCP server that runs until it is disposed. */
 export interface TcpListener extends AsyncDisposable {
-  /** `127.0.0.1:9111` or `[::1]:9111`, with the actual port. */
-  readonly address: string;
-  readonly hostname: string;
   /** The actual port, also if port 0 was requested. */
   readonly port: number;
 }
@@ -18,53 +15,26 @@ export interface UnixListener extends AsyncDisposable {
 
 const PRIVATE = 0o600;
 
-/** Options of {@linkcode listenTcp}. */
-export type ListenOptions = CallOptions & HttpServerOptions;
-
 /**
- * Serves HTTP on an address, within the limits of {@linkcode HttpServer}. Resolves when it listens.
- * Aborting `signal` stops the server like disposing.
+ * Serves HTTP on an address, within the limits of {@linkcode HttpServer}.
  *
  * @throws {AgentError} `io` if it cannot listen on the address.
  */
 export function listenTcp(
   { hostname, port }: { readonly hostname: string; readonly port: number },
   handler: Handler,
-  { signal, ...options }: ListenOptions = {},
-): Promise<TcpListener> {
-  return new Promise((resolve, reject) => {
-    if (signal?.aborted) return reject(signal.reason);
-    try {
-      const listener = Deno.listen({ hostname, port });
-      const { addr } = listener;
-      const reopen = () => Promise.resolve(Deno.listen({ hostname, port: addr.port }));
-      const server = new HttpServer(listener, reopen, handler, options);
-      resolve({
-        hostname: addr.hostname,
-        port: addr.port,
-        address: addressOf(addr.hostname, addr.port),
-        [Symbol.asyncDispose]: stopOnce(() => server[Symbol.asyncDispose](), signal),
-      });
-    } catch (error) {
-      reject(addressError(addressOf(hostname, port), error));
-    }
-  });
-}
-
-function addressOf(hostname: string, port: number): string {
-  return `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
-}
-
-/** Returns a function that calls `end` once; it is called when `signal` aborts. */
-function stopOnce(end: () => Promise<void>, signal: AbortSignal | undefined): () => Promise<void> {
-  let ended: Promise<void> | undefined;
-  const aborted = () => void stop().catch(() => {}); // disposing reports the failure
-  const stop = () => {
-    signal?.removeEventListener("abort", aborted);
-    return ended ??= end();
-  };
-  signal?.addEventListener("abort", aborted);
-  return stop;
+  options: HttpServerOptions = {},
+): TcpListener {
+  try {
+    const listener = Deno.listen({ hostname, port });
+    const { addr } = listener;
+    const reopen = () => Promise.resolve(Deno.listen({ hostname, port: addr.port }));
+    const server = new HttpServer(listener, reopen, handler, options);
+    return { port: addr.port, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
+  } catch (error) {
+    const host = hostname.includes(":") ? `[${hostname}]` : hostname;
+    throw addressError(`${host}:${port}`, error);
+  }
 }
 
 function addressError(address: string, error: unknown): AgentError {
@@ -80,40 +50,32 @@ function addressError(address: string, error: unknown): AgentError {
 }
 
 /** Options of {@linkcode listenUnix}. */
-export interface UnixListenOptions extends ListenOptions {
-  /** At most 0600, which is the default; always 0660 with `gid`. */
-  readonly mode?: number;
-  /** A group that may connect too. */
+export interface UnixListenOptions extends HttpServerOptions {
+  /** A group that may connect too. Default: only the owner. */
   readonly gid?: number;
 }
 
 /**
- * Serves HTTP on a unix socket, with the limits and the `signal` of {@linkcode listenTcp}. A socket
- * that a previous process left is replaced.
+ * Serves HTTP on a unix socket, within the limits of {@linkcode HttpServer}. A socket that a previous
+ * process left is replaced.
  *
  * @throws {AgentError} `io` if the socket cannot be created, or another process listens on it.
- * @throws {RangeError} if `mode` grants access to other users.
  */
 export async function listenUnix(
   path: string,
   handler: Handler,
-  { mode = PRIVATE, gid, signal, ...options }: UnixListenOptions = {},
+  { gid, ...options }: UnixListenOptions = {},
 ): Promise<UnixListener> {
-  if ((mode & ~PRIVATE) !== 0) {
-    throw new RangeError(`socket mode 0${mode.toString(8)} grants more than 0600`);
-  }
-  signal?.throwIfAborted();
-  const bind = () => bindUnix(path, gid === undefined ? mode : PRIVATE | 0o060, gid);
-  let bound = await bind();
-  const reopen = async () => (bound = await bind()).listener;
+  let bound = await bindUnix(path, gid);
+  const reopen = async () => (bound = await bindUnix(path, gid)).listener;
   const server = new HttpServer(bound.listener, reopen, handler, options);
-  const stopped = stopOnce(async () => {
-    await bound.remove();
-    await server[Symbol.asyncDispose]();
-  }, signal);
-  if (signal?.aborted) await stopped();
-  signal?.throwIfAborted();
-  return { path, [Symbol.asyncDispose]: stopped };
+  return {
+    path,
+    async [Symbol.asyncDispose]() {
+      await bound.remove();
+      await server[Symbol.asyncDispose]();
+    },
+  };
 }
 
 /** A listener on a unix socket. */
@@ -132,8 +94,7 @@ export interface BoundSocket {
  */
 export async function bindUnix(
   path: string,
-  mode = PRIVATE,
-  gid: number | undefined = undefined,
+  gid?: number,
 ): Promise<BoundSocket> {
   await ensureUnused(path);
   let listener: Deno.UnixListener | undefined;
@@ -143,7 +104,7 @@ export async function bindUnix(
     const created = join(folder, "s");
     listener = Deno.listen({ transport: "unix", path: created });
     if (gid !== undefined) await changeGroup(created, gid);
-    await Deno.chmod(created, mode);
+    await Deno.chmod(created, gid === undefined ? PRIVATE : PRIVATE | 0o060);
     await Deno.rename(created, path);
     const own = await Deno.lstat(path);
     return { listener, remove: () => removeIfSame(path, own) };
@@ -173,25 +134,18 @@ async function changeGroup(path: string, gid: number): Promise<void> {
 async function ensureUnused(path: string): Promise<void> {
   const info = await Deno.lstat(path).catch(() => undefined);
   if (info === undefined) return;
-  if (info.isSocket !== true) {
-    throw new AgentError(
-      "io",
-      `failed to listen on ${path}: ${basename(path)} exists and is not a socket`,
-    );
+  let reason = `${basename(path)} exists and is not a socket`;
+  if (info.isSocket === true) {
+    try {
+      (await Deno.connect({ transport: "unix", path })).close();
+      reason = "another process listens on it; stop it, or choose another path";
+    } catch (error) {
+      if (error instanceof Deno.errors.ConnectionRefused) return;
+      if (error instanceof Deno.errors.NotFound) return;
+      reason = messageOf(error);
+    }
   }
-  try {
-    (await Deno.connect({ transport: "unix", path })).close();
-  } catch (error) {
-    if (error instanceof Deno.errors.ConnectionRefused) return;
-    if (error instanceof Deno.errors.NotFound) return;
-    throw new AgentError("io", `failed to listen on ${path}: ${messageOf(error)}`, {
-      cause: error,
-    });
-  }
-  throw new AgentError(
-    "io",
-    `failed to listen on ${path}: another process listens on it; stop it, or choose another path`,
-  );
+  throw new AgentError("io", `failed to listen on ${path}: ${reason}`);
 }
 
 async function removeIfSame(path: string, own: Deno.FileInfo): Promise<void> {
@@ -201,20 +155,8 @@ async function removeIfSame(path: string, own: Deno.FileInfo): Promise<void> {
 
 /** Returns whether a process listens on a unix socket. */
 export async function listensOn(path: string): Promise<boolean> {
-  try {
-    (await Deno.connect({ transport: "unix", path })).close();
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** Returns a loopback port that is currently unused. */
-export function freePort(): number {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  try {
-    return listener.addr.port;
-  } finally {
-    listener.close();
-  }
+  return await Deno.connect({ transport: "unix", path }).then(
+    (c) => (c.close(), true),
+    () => false,
+  );
 }

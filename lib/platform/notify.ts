@@ -6,8 +6,6 @@ export type NotifyEnvironment = Readonly<Record<string, string | undefined>>;
  * message. Calls never reject, and do nothing without a service manager.
  */
 export interface Notifier extends Disposable {
-  /** Whether messages are sent. */
-  readonly active: boolean;
   /**
    * Interval for calls of {@linkcode Notifier.watchdog} in milliseconds: half of the watchdog
    * timeout. Undefined without a watchdog for this process.
@@ -78,10 +76,6 @@ class DatagramNotifier implements Notifier {
     this.#warn = warn;
     this.#unavailable = target === "";
     if (intervalMs !== undefined) this.watchdogIntervalMs = intervalMs;
-  }
-
-  get active(): boolean {
-    return !this.#unavailable;
   }
 
   ready(status?: string): Promise<void> {

@@ -166,36 +166,3 @@ class Run {
     return new TextDecoder("utf-8", { ignoreBOM: true }).decode(kept.slice(0));
   }
 }
-
-/** A child process that runs in the background and writes its standard error to a file. */
-export interface RunningCompanion extends AsyncDisposable {
-  log(): Promise<string>;
-}
-
-const STOP_TIMEOUT_MS = 5_000;
-
-/** Starts a program. Disposing sends TERM, then KILL if it does not exit. */
-export function startCompanion(command: readonly string[], logPath: string): RunningCompanion {
-  const [path = "", ...args] = command;
-  const child = new Deno.Command(path, { args, stdin: "null", stdout: "null", stderr: "piped" })
-    .spawn();
-  const file = Deno.openSync(logPath, { write: true, create: true, mode: 0o600 });
-  const copied = child.stderr.pipeTo(file.writable).catch(() => {});
-  return {
-    log: () => Deno.readTextFile(logPath),
-    async [Symbol.asyncDispose]() {
-      const kill = (name: Deno.Signal) => {
-        try {
-          child.kill(name);
-        } catch {
-          // The process has exited.
-        }
-      };
-      kill("SIGTERM");
-      const timer = setTimeout(() => kill("SIGKILL"), STOP_TIMEOUT_MS);
-      await child.status;
-      clearTimeout(timer);
-      await copied;
-    },
-  };
-}

@@ -6,16 +6,19 @@ import {
   type RegistryHttpResult,
   Secret,
 } from "../model/mod.ts";
-import { type OpenedResponse, openResponse } from "./http1_client.ts";
-import { createProxiedClient, environmentProxy, openTunnel, proxyOf } from "./proxy.ts";
+import { type OpenedResponse, openResponse, readText } from "./http1.ts";
 import {
   ConnectError,
   connectionProblem,
   connectTcp,
+  createProxiedClient,
+  environmentProxy,
   ForbiddenAddressError,
   isMetadataAddress,
   literalAddress,
-} from "./tcp_connect.ts";
+  openTunnel,
+  proxyOf,
+} from "./connect.ts";
 import { connectTls } from "./tls_connect.ts";
 
 const MAX_CA_BYTES = 4 * 1024 * 1024;
@@ -128,19 +131,10 @@ async function readResult(
   { status, headers, body }: OpenedResponse,
   maxBytes: number,
 ): Promise<RegistryHttpResult> {
-  const decoder = new TextDecoder();
-  let text = "";
-  let size = 0;
-  for await (const chunk of body) {
-    const part = chunk.subarray(0, maxBytes - size);
-    text += decoder.decode(part, { stream: true });
-    size += part.length;
-    if (size >= maxBytes) break;
-  }
   return {
     kind: "answered",
     status,
+    body: new Secret((await readText(body, maxBytes)).text),
     headers: new Map([...headers].map(([name, value]) => [name.toLowerCase(), value])),
-    body: new Secret(text),
   };
 }

@@ -1,8 +1,8 @@
 import type { TLSSocket } from "node:tls";
 import type { Secret } from "../model/mod.ts";
-import { tryClose } from "./file_operations.ts";
-import type { ByteStream } from "./http1_client.ts";
-import { ConnectError, literalAddress } from "./tcp_connect.ts";
+import { tryClose } from "./files.ts";
+import type { ByteStream } from "./http1.ts";
+import { ConnectError, literalAddress } from "./connect.ts";
 
 /** Options of {@linkcode connectTls}. */
 export interface TlsOptions {

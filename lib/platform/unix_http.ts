@@ -7,9 +7,9 @@ import {
   type UnixHttpRequest,
   type UnixHttpResult,
 } from "../model/mod.ts";
-import { systemClock } from "./clock.ts";
-import { ClientConnection } from "./http1_client.ts";
-import { HttpMessageError } from "./http1_message.ts";
+import { systemClock } from "./host.ts";
+import { ClientConnection } from "./http1.ts";
+import { HttpMessageError } from "./http1.ts";
 
 const MAX_BYTES = 16 * 1024 * 1024;
 /** Connections per socket: a slow response does not hold up the next request. */

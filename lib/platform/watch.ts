@@ -1,4 +1,4 @@
-import { dirname, join } from "@std/path";
+import { dirname } from "@std/path";
 import { statfs } from "node:fs/promises";
 import { type Clock, sleepToNextTick } from "../model/mod.ts";
 
@@ -168,7 +168,7 @@ class PathWatch {
     const isSame = before?.folder !== undefined && stamp === before.stamp;
     const changedAtMs = isSame ? before.folder.changedAtMs : pass.nowMs;
     const below = function* (this: PathWatch, name: string): Scan<Found | undefined> {
-      const child = join(path, name);
+      const child = `${path}/${name}`;
       const info = yield* stat("lstat", child);
       return yield* this.#visit(child, info, known.get(name), depth - 1, pass);
     }.bind(this);
@@ -190,7 +190,7 @@ class PathWatch {
       if (found !== undefined) entries.set(name, found);
     }
     for (const [name, gone] of known) {
-      if (!entries.has(name)) addAll(join(path, name), gone, pass.changes);
+      if (!entries.has(name)) addAll(`${path}/${name}`, gone, pass.changes);
     }
     return { stamp, folder: { entries, changedAtMs } };
   }
@@ -213,7 +213,7 @@ class PathWatch {
 function addAll(path: string, found: Found | undefined, changes: Set<string>): void {
   changes.add(path);
   for (const [name, entry] of found?.folder?.entries ?? []) {
-    addAll(join(path, name), entry, changes);
+    addAll(`${path}/${name}`, entry, changes);
   }
 }
 

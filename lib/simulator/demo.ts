@@ -1,6 +1,6 @@
 import { join } from "@std/path";
 import { alignColumns, Deadline, defined, EXIT } from "../model/mod.ts";
-import { type Context, freePort, startCompanion, writePrivateText } from "../platform/mod.ts";
+import type { Context } from "../platform/mod.ts";
 import { SimNode } from "./sim_node.ts";
 
 /** Options of {@linkcode demo}. */
@@ -167,7 +167,7 @@ class Demo {
         "times per second. Tokens are valid for 5 s. The agent runs on one of them.\n",
     );
     const configPath = join(node.dir, "agent.toml");
-    await writePrivateText(configPath, agentConfig(node, this.#port));
+    await Deno.writeTextFile(configPath, agentConfig(node, this.#port), { mode: 0o600 });
     const agent = startCompanion(
       [...host.selfCommand(mainUrl), "run", "--config", configPath],
       join(node.dir, "agent.log"),
@@ -381,4 +381,45 @@ function agentConfig(node: SimNode, port: number): string {
     'socket = "off"',
     "",
   ].join("\n");
+}
+
+/** A child process that runs in the background and writes its standard error to a file. */
+interface RunningCompanion extends AsyncDisposable {
+  log(): Promise<string>;
+}
+
+const STOP_TIMEOUT_MS = 5_000;
+
+/** Starts a program. Disposing sends TERM, then KILL if it does not exit. */
+function startCompanion(command: readonly string[], logPath: string): RunningCompanion {
+  const [path = "", ...args] = command;
+  const child = new Deno.Command(path, { args, stdin: "null", stdout: "null", stderr: "piped" })
+    .spawn();
+  const file = Deno.openSync(logPath, { write: true, create: true, mode: 0o600 });
+  const copied = child.stderr.pipeTo(file.writable).catch(() => {});
+  return {
+    log: () => Deno.readTextFile(logPath),
+    async [Symbol.asyncDispose]() {
+      const kill = (name: Deno.Signal) => {
+        try {
+          child.kill(name);
+        } catch {
+          // The process has exited.
+        }
+      };
+      kill("SIGTERM");
+      const timer = setTimeout(() => kill("SIGKILL"), STOP_TIMEOUT_MS);
+      await child.status;
+      clearTimeout(timer);
+      await copied;
+    },
+  };
+}
+
+/** Returns a loopback port that is currently unused. */
+function freePort(): number {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  listener.close();
+  return port;
 }

@@ -8,7 +8,8 @@ import { atMost, measured, percentile, type Row } from "./rows.ts";
 
 const DAEMONS = 100;
 const ROUNDS = 3;
-const STORED_LIMIT_S = 1;
+/** Files are polled every 0.8 s. */
+const STORED_LIMIT_S = 1.3;
 const IN_USE_LIMIT_S = 6;
 /** Only the source's own event may trigger a reconcile. */
 const LONG_INTERVALS = 'check_interval = "1h"\nrefresh_interval = "1h"';

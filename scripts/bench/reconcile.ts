@@ -5,13 +5,16 @@ import { NodeInMemory, type NodeSize } from "./node_in_memory.ts";
 import { CountedPlugin } from "./plugin.ts";
 import { atMost, duration, measured, type Row } from "./rows.ts";
 
-/** A node has at most 500 mounts on 100 daemons; the last size is twice the maximum. */
-const REFS = [10, 100, 500, 1_000];
-const MAX_DAEMONS = 100;
+/** A node has at most 500 mounts on 100 daemons. */
+const SIZES: readonly NodeSize[] = [
+  { refs: 500, daemons: 100 },
+  { refs: 500, daemons: 1 },
+  { refs: 1_000, daemons: 100 },
+];
 const LOOP_LIMIT_MS = 50;
 
 /** Cost of a reconcile on a node of one size. */
-export interface TickCost {
+interface TickCost {
   readonly refs: number;
   readonly daemons: number;
   readonly medianMs: number;
@@ -21,17 +24,10 @@ export interface TickCost {
   readonly loopMs: number;
 }
 
-/** Measures reconciles without changes on nodes of increasing size. */
-export async function tickCosts(ticks = 40): Promise<readonly TickCost[]> {
-  const costs: TickCost[] = [];
-  for (const refs of REFS) {
-    costs.push(await tickCost({ refs, daemons: Math.min(MAX_DAEMONS, refs) }, ticks));
-  }
-  costs.push(await tickCost({ refs: 500, daemons: 1 }, ticks));
-  return costs;
-}
+const TICKS = 40;
 
-async function tickCost({ refs, daemons }: NodeSize, ticks: number): Promise<TickCost> {
+/** Measures reconciles without changes. */
+async function tickCost({ refs, daemons }: NodeSize): Promise<TickCost> {
   const plugin = new CountedPlugin();
   const node = new NodeInMemory({ daemons, refs }, btoa(`token:${plugin.password}`));
   const agent = new AgentInMemory(node, plugin);
@@ -42,7 +38,7 @@ async function tickCost({ refs, daemons }: NodeSize, ticks: number): Promise<Tic
   const times: number[] = [];
   const delays: number[] = [];
   using delay = new LoopDelay();
-  for (let i = 0; i < ticks; i++) {
+  for (let i = 0; i < TICKS; i++) {
     await rest(250);
     delay.take();
     const startedMs = performance.now();
@@ -50,7 +46,7 @@ async function tickCost({ refs, daemons }: NodeSize, ticks: number): Promise<Tic
     times.push(performance.now() - startedMs);
     delays.push(delay.take());
   }
-  const requests = Math.round((requestsOf(node) - before) / ticks);
+  const requests = Math.round((requestsOf(node) - before) / TICKS);
   await agent.stop();
   const [medianMs, loopMs] = [median(times), median(delays)];
   return { refs, daemons, medianMs, slowestMs: Math.max(...times), requests, loopMs };
@@ -95,14 +91,14 @@ function rest(ms: number): Promise<void> {
 
 /** Benchmarks reconciles. */
 export async function benchReconcile(): Promise<readonly Row[]> {
-  const costs = await tickCosts();
   const rows: Row[] = [];
-  for (const { refs, daemons, medianMs, slowestMs, requests, loopMs } of costs) {
+  for (const size of SIZES) {
+    const { refs, daemons, medianMs, slowestMs, requests, loopMs } = await tickCost(size);
     const name = `reconcile, ${refs} refs on ${daemons} nydusd`;
     rows.push(measured(name, `${duration(medianMs)} (slowest ${duration(slowestMs)})`));
     rows.push(atMost(`${name}: requests`, requests, daemons * 2 + 1));
     rows.push(atMost(`${name}: event loop delay (ms)`, loopMs, LOOP_LIMIT_MS));
   }
-  rows.push(...await rotation({ refs: 500, daemons: MAX_DAEMONS }));
+  rows.push(...await rotation({ refs: 500, daemons: 100 }));
   return [...rows, ...await rotation({ refs: 500, daemons: 1 })];
 }

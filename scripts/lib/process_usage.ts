@@ -26,20 +26,14 @@ export function readUsage(pid: number): Usage {
 
 /** Returns the number of system calls of a process in some seconds; undefined without strace. */
 export async function countSystemCalls(pid: number, seconds: number): Promise<number | undefined> {
-  const args = ["-f", "-c", "-qq", "-U", "calls", "-p", String(pid)];
-  try {
-    const strace = new Deno.Command("timeout", {
-      args: ["-s", "INT", String(seconds), "strace", ...args],
-      stdout: "null",
-      stderr: "piped",
-    });
-    const { stderr } = await strace.output();
-    const text = new TextDecoder().decode(stderr);
-    const counts = text.split("\n").filter((line) => /^\s*\d+\s*$/.test(line)).map(Number);
-    return counts.at(-1);
-  } catch {
-    return undefined;
-  }
+  const strace = new Deno.Command("timeout", {
+    args: ["-s", "INT", String(seconds), "strace", "-f", "-c", "-p", String(pid)],
+    stdout: "null",
+    stderr: "piped",
+  });
+  const { stderr } = await strace.output();
+  const [, calls] = /^100\.00\s+\S+\s+\d+\s+(\d+)/m.exec(new TextDecoder().decode(stderr)) ?? [];
+  return calls === undefined ? undefined : Number(calls);
 }
 
 function field(text: string, name: string): number {

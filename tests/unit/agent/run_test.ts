@@ -26,7 +26,6 @@ async function report(views: readonly HealthView[]) {
     observer: { notify: (event) => events.push(event) },
     health: () => views[index++] ?? view(),
     notifier: {
-      active: true,
       watchdogIntervalMs: 2_000,
       ready: () => Promise.resolve(),
       reloading: () => Promise.resolve(),

@@ -1,7 +1,7 @@
 import { deepEqual, equal, rejects } from "node:assert/strict";
 import { join } from "node:path";
 import { type ByteReader, serveByteProxy } from "../../../lib/platform/byte_proxy.ts";
-import { pointLink } from "../../../lib/platform/file_operations.ts";
+import { pointLink } from "../../../lib/platform/files.ts";
 
 const UNAVAILABLE: ByteReader = {
   callsInFlight: 0,

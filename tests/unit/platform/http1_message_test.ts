@@ -6,7 +6,7 @@ import {
   HttpMessageError,
   MessageReader,
   writeHead,
-} from "../../../lib/platform/http1_message.ts";
+} from "../../../lib/platform/http1.ts";
 import { growthOf } from "../fuzz/growth.ts";
 
 const bytesOf = (text: string) => new TextEncoder().encode(text);
@@ -166,7 +166,9 @@ Deno.test("MessageReader: takes linear time, also for pieces of one byte", async
       return read(bytes, byBytes ? every(bytes) : []);
     };
     let growth = await growthOf(work, of, 60_000);
-    if (!growth.isLinear) growth = await growthOf(work, of, 60_000);
+    for (let again = 0; again < 5 && !growth.isLinear; again++) {
+      growth = await growthOf(work, of, 60_000); // other programs may have delayed it
+    }
     ok(growth.isLinear, `${name}: ${growth.details}`);
   }
 });

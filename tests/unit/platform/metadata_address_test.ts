@@ -1,5 +1,5 @@
 import { equal } from "node:assert/strict";
-import { isMetadataAddress } from "../../../lib/platform/tcp_connect.ts";
+import { isMetadataAddress } from "../../../lib/platform/connect.ts";
 
 Deno.test("isMetadataAddress: returns true for the documented addresses in any notation", () => {
   for (

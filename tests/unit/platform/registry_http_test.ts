@@ -110,7 +110,7 @@ Deno.test({
     stop.abort(new Error("enough"));
     await rejects(open, /enough/);
     listener.close();
-    const refused = await resultOf(requestTo(url));
+    const refused = await resultOf(requestTo("http://127.0.0.1:1/")); // nothing listens on port 1
     match(refused.kind === "unreachable" ? refused.detail : "", /refused/);
   },
 });

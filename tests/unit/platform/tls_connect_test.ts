@@ -33,7 +33,7 @@ async function leftOpen(attempt: (origin: string) => Promise<{ kind: string }>):
   const results = await Promise.all(Array.from({ length: 100 }, () => attempt(server.origin)));
   deepEqual([...new Set(results.map(({ kind }) => kind))], ["timed-out"]);
   let left = Infinity;
-  for (let tries = 0; tries < 500 && left > 0; tries++) {
+  for (let tries = 0; tries < 3_000 && left > 0; tries++) {
     await new Promise((resolve) => setTimeout(resolve, 10)); // sockets close asynchronously
     left = descriptors() - server.open.length - before;
   }

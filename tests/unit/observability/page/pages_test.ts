@@ -122,6 +122,15 @@ Deno.test("nodePage: shows disabled providers, also before a request", async () 
   ]);
 });
 
+Deno.test("nodePage: lists nydusd that are not running first, and others by name", async () => {
+  const { history, status } = emptyNode();
+  const daemons = [daemonOf("c", []), daemonOf("z", [], { state: "stopped" }), daemonOf("a", [])];
+  const page = await pageOf({ history, status: { ...status, daemons } });
+  const table = page.split('aria-label="Daemons"')[1]?.split("</table>")[0] ?? "";
+  const names = [...table.matchAll(/data-label="nydusd">\s*<div>(\w)</g)].map(([, id]) => id);
+  deepEqual(names, ["z", "a", "c"]);
+});
+
 Deno.test("pages: escape every text from outside", async () => {
   for (const path of ["/", imagePath(HOSTILE), "/images?ref=%3Cscript%3Ealert(1)%3C/script%3E"]) {
     const page = await pageOf(hostileNode(), path);

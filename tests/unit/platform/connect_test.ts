@@ -1,6 +1,6 @@
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { createRegistryHttp } from "../../../lib/platform/mod.ts";
-import { connectTcp, ForbiddenAddressError } from "../../../lib/platform/tcp_connect.ts";
+import { connectTcp, ForbiddenAddressError } from "../../../lib/platform/connect.ts";
 import { type RegistryHttpRequest, Secret } from "../../../lib/model/mod.ts";
 
 const { signal } = new AbortController();
