@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "@std/path";
 import { parse as parseYaml } from "yaml";
 import { asset } from "../../../lib/assets/mod.ts";
-import { LABEL_VALUES, METRICS } from "../../../lib/observability/metric_definitions.ts";
+import { LABEL_VALUES, METRICS } from "../../../lib/observability/metrics.ts";
 
 interface Rule {
   readonly alert: string;

@@ -6,7 +6,7 @@ import { findingsOf } from "../../../lib/observability/findings.ts";
 import { problemsOf } from "../../../lib/observability/problems.ts";
 import { createApp } from "../../../lib/observability/app.ts";
 import { type HealthLevel, healthOf, type HealthView } from "../../../lib/observability/mod.ts";
-import { LABEL_VALUES } from "../../../lib/observability/metric_definitions.ts";
+import { LABEL_VALUES } from "../../../lib/observability/metrics.ts";
 import { daemonOf, imageOf, mountOf, NOW_MS, statusOf } from "./status_of.ts";
 
 const OPTIONS = { checkIntervalMs: 60_000 };

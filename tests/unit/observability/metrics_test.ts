@@ -1,6 +1,6 @@
 import { deepEqual, doesNotMatch, equal, ok } from "node:assert/strict";
 import type { AgentStatus } from "../../../lib/model/mod.ts";
-import { METRICS } from "../../../lib/observability/metric_definitions.ts";
+import { METRICS } from "../../../lib/observability/metrics.ts";
 import { AgentMetrics } from "../../../lib/observability/mod.ts";
 import { daemonOf, imageOf, mountOf, NOW_MS, PROCESS, statusOf } from "./status_of.ts";
 
