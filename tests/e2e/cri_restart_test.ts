@@ -127,24 +127,26 @@ Deno.test("CRI proxy: completes calls in flight after SIGTERM, and serves new on
     const server = await listener.accept();
     const pass = async ({ from, bytes }: Sent) => {
       const [sender, receiver] = from === "client" ? [client, server] : [server, client];
-      const arriving = readExactly(receiver, bytes.length);
-      await writeAll(sender, bytes);
-      deepEqual(await arriving, bytes);
+      const [arrived] = await Promise.all([
+        readExactly(receiver, bytes.length),
+        writeAll(sender, bytes),
+      ]);
+      deepEqual(arrived, bytes);
     };
     const conversation = new Conversation();
     const message = pullImageRequest({ image: "registry.example/team/app:v1" });
     const answer = pulled(`sha256:${"a".repeat(64)}`);
     for (const sent of conversation.opening()) await pass(sent);
-    const steps = [...conversation.call({ path: PULL, message, answer })];
-    const answersAt = steps.findIndex(({ from }) => from === "server");
-    for (const sent of steps.slice(0, answersAt)) await pass(sent);
+    // Header compression depends on the order, so each step is made when it is sent.
+    const first = conversation.call({ path: PULL, message, answer });
+    for (let requests = 0; requests < 2; requests++) await pass(first.next().value as Sent);
     agent.signal("SIGTERM");
     await agent.until(
       "the end of its server",
       async () => (await agent.get("/livez")).status === 0,
     );
     for (const sent of conversation.call({ path: PULL, message, answer })) await pass(sent);
-    for (const sent of steps.slice(answersAt)) await pass(sent);
+    for (const sent of first) await pass(sent);
     equal(await agent.ended(), 0);
     equal(await client.read(new Uint8Array(1)), null);
     client.close();
