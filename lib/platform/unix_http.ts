@@ -54,9 +54,10 @@ interface Attempt {
  */
 class PooledUnixHttp implements UnixHttp {
   readonly #peers = new Map<string, Peer>();
-  readonly #exited: (socketPath: string) => void;
+  readonly #exited: UnixHttpOptions["exited"];
+  readonly #disposed = new AbortController();
 
-  constructor({ exited = () => {} }: UnixHttpOptions) {
+  constructor({ exited }: UnixHttpOptions) {
     this.#exited = exited;
   }
 
@@ -82,6 +83,7 @@ class PooledUnixHttp implements UnixHttp {
   }
 
   [Symbol.dispose](): void {
+    this.#disposed.abort();
     for (const peer of this.#peers.values()) peer.closeIdle();
     this.#peers.clear();
   }
@@ -149,13 +151,14 @@ class PooledUnixHttp implements UnixHttp {
       peer.idle.splice(at, 1);
       connection.close();
       this.#tidy(socketPath, peer);
-      void this.#reportExit(socketPath, peer);
+      this.#reportExit(socketPath, peer).catch(() => {}); // rejects only when disposed
     });
   }
 
   /** Reports an exit, as opposed to a connection that the peer closed because it was idle. */
   async #reportExit(socketPath: string, peer: Peer): Promise<void> {
-    await systemClock.sleep(EXIT_MS);
+    if (this.#exited === undefined) return;
+    await systemClock.sleep(EXIT_MS, this.#disposed);
     if (peer.pending + peer.idle.length > 0) return;
     const opened = await connect(socketPath);
     if (opened instanceof ClientConnection) return opened.close();
