@@ -293,7 +293,6 @@ export class AgentMetrics implements Observer {
     this.#options = options;
     const { version, commit, deno } = options.build;
     this.#metrics.buildInfo.set({ version, commit, deno }, 1);
-    this.#metrics.processStart.set(options.status().startedAtMs / 1000);
     for (const provider of LABEL_VALUES.providers) {
       this.#metrics.providerRequests.inc({ provider }, 0);
       this.#metrics.providerDuration.zero({ provider });
@@ -414,6 +413,7 @@ export class AgentMetrics implements Observer {
   }
 
   #updateFromStatus(status: AgentStatus): void {
+    this.#metrics.processStart.set(status.startedAtMs / 1000);
     this.#metrics.staleWatches.set(status.staleWatches?.length ?? 0);
     setSeconds(this.#metrics.checkInterval, status.checkIntervalMs);
     setSeconds(this.#metrics.reconcileLast, status.lastReconcileAtMs);
