@@ -20,7 +20,7 @@ import {
   createProxiedClient,
   proxyOf,
 } from "./connect.ts";
-import { connectTls } from "./tls_connect.ts";
+import { checkKeyPair, connectTls } from "./tls_connect.ts";
 
 /** Cluster connections with cached clients: usually one, two while certificates are rotated. */
 const MAX_CONNECTIONS = 4;
@@ -106,7 +106,7 @@ class PooledKubeHttp implements KubeHttp {
       return await openWithTlsOptions(request, signal);
     }
     const response = await fetch(`${connection.server}${path}`, {
-      client: this.#client(request),
+      client: await this.#client(request),
       method,
       headers: headers.map(([name, value]) => [name, value.reveal()]),
       redirect: "manual",
@@ -127,7 +127,8 @@ class PooledKubeHttp implements KubeHttp {
     return { kind: "unreachable", detail: connectionProblem(error) };
   }
 
-  #client({ connection }: KubeHttpRequest): Deno.HttpClient {
+  async #client({ connection }: KubeHttpRequest): Promise<Deno.HttpClient> {
+    if (!this.#clients.has(connection)) await checkKeyPair(connection);
     const known = this.#clients.get(connection);
     if (known !== undefined) return known;
     const [oldest] = this.#clients.keys();

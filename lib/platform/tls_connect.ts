@@ -69,9 +69,35 @@ async function denoTls(bridge: Bridge, { host, caCerts }: TlsOptions): Promise<B
   return { read: read.bind(connection), write: write.bind(connection), close };
 }
 
+/**
+ * Checks that a client's key belongs to its certificate: Deno aborts the process otherwise. While
+ * certificates are rotated, the two files may be of different generations.
+ *
+ * @throws {ConnectError} when the key belongs to another certificate.
+ */
+export async function checkKeyPair(
+  { certPem, keyPem }: { readonly certPem?: string; readonly keyPem?: Secret },
+): Promise<void> {
+  if (certPem === undefined || keyPem === undefined) return;
+  const { createPrivateKey, createPublicKey, X509Certificate } = await import("node:crypto");
+  const format = { type: "spki", format: "der" } as const;
+  let own: Uint8Array;
+  let certified: Uint8Array;
+  try {
+    own = createPublicKey(createPrivateKey(keyPem.reveal())).export(format);
+    certified = new X509Certificate(certPem).publicKey.export(format);
+  } catch {
+    return; // a kind of key that only Deno's TLS reads, or a text that it refuses
+  }
+  if (own.toHex() !== certified.toHex()) {
+    throw new ConnectError("the client's key does not belong to its certificate");
+  }
+}
+
 async function nodeTls(bridge: Bridge, options: TlsOptions): Promise<ByteStream> {
   const { connect } = await import("node:tls");
   const { host, caCerts, skipVerify, clientCertificate } = options;
+  if (clientCertificate !== undefined) await checkKeyPair(clientCertificate);
   const isName = literalAddress(host) === undefined;
   // Node would verify the address of the bridge.
   if (!isName && !skipVerify) {

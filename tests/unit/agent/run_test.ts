@@ -139,14 +139,13 @@ Deno.test("reportUnhandledErrors: omits foreign messages, which may contain secr
 });
 
 Deno.test("systemHost: reports rejections that nothing handled, and reads the limit of files", async () => {
-  const seen: unknown[] = [];
   const host = systemHost();
+  const seen = Promise.withResolvers<unknown>();
   {
-    using _reporting = host.onUnhandledError((error, isFatal) => seen.push([error, isFatal]));
+    using _reporting = host.onUnhandledError((...reported) => seen.resolve(reported));
     void Promise.reject("left alone");
-    await new Promise((resolve) => setTimeout(resolve, 0));
+    deepEqual(await seen.promise, ["left alone", false]);
   }
-  deepEqual(seen, [["left alone", false]]);
   const limit = await host.descriptorLimit();
   ok(limit >= 256, String(limit));
 });

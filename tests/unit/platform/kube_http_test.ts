@@ -56,6 +56,19 @@ test("returns complete responses, also with an error status", async ({ api, requ
   deepEqual(later.kind === "answered" && [later.status, later.retryAfterMs], [429, 7_000]);
 });
 
+test("reports a client key of another certificate, as during a rotation", async (stage) => {
+  const { pems, request } = stage;
+  using http = createKubeHttp();
+  const mixed = { certPem: pems.clientCert, keyPem: new Secret(pems.key) };
+  for (const more of [mixed, { ...mixed, serverName: "localhost" }]) {
+    const result = await http.request(request("/x", more));
+    equal(
+      result.kind === "unreachable" && result.detail,
+      "the client's key does not belong to its certificate",
+    );
+  }
+});
+
 test("verifies certificates, and reports failures without the request", async (stage) => {
   const { api, pems, request } = stage;
   using http = createKubeHttp();
