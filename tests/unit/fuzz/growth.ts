@@ -7,7 +7,7 @@
 const DEFAULT_LARGEST = 16_384;
 const DOUBLINGS = 4;
 /** Shorter work cannot be measured because of clock, compiler and other processes. */
-const NOISE_MS = 24;
+const NOISE_MS = 60;
 /** The best of this many runs counts, because most runs on a busy machine are disturbed. */
 const RUNS = 10;
 /** Growth per doubling: about 2 for linear work, 4 for quadratic. */
