@@ -26,7 +26,7 @@ function untar(archive: string): Map<string, string> {
 
 Deno.test("support-bundle: writes a private archive in which secrets are redacted", async () => {
   const host = Object.assign(new FakeHost(), {
-    cwd: "/work",
+    cwd: "/srv",
     env: { NYDUS_AUTH_AGENT_API_SOCKET: "off", NYDUS_AUTH_AGENT_SERVER_ADDRESS: "off" },
   });
   const files = new FakeFiles();
@@ -37,7 +37,7 @@ Deno.test("support-bundle: writes a private archive in which secrets are redacte
   };
   const context = { host, files, processRunner, clock: new FakeClock(0) } as unknown as Context;
   equal(await supportBundle(context, {}, undefined), 0);
-  const path = "/work/nydus-auth-agent-support-19700101T000000Z.tar";
+  const path = "/srv/nydus-auth-agent-support-19700101T000000Z.tar";
   ok(host.written.startsWith(`${path}\n`));
   equal(files.writes.at(-1)?.options.mode, 0o600);
   const parts = untar(await files.readText(path) ?? "");
