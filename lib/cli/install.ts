@@ -10,6 +10,7 @@ import {
   type InstallationPorts,
   type InstallPaths,
   installPaths,
+  linkStep,
   PROGRAM,
   refusePackaged,
   refuseSharedFolders,
@@ -21,17 +22,18 @@ import {
   systemPorts,
   unitState,
 } from "./installation.ts";
+import { type KubeletOptions, kubeletPluginSteps, RESTART_KUBELET } from "./kubelet_plugin.ts";
 
 /** Options of `install`. */
-export interface InstallOptions {
+export interface InstallOptions extends KubeletOptions {
   /** Folder that contains `bin`. */
   readonly prefix: string;
-  /** Root folder, for building images; empty for this host. */
-  readonly root: string;
   /** Only print the steps. */
   readonly dryRun: boolean;
   /** Create the link by which docker's tools find the credential helper. */
   readonly dockerCredentialHelper: boolean;
+  /** The kubelet's plugin for which to answer; `true` for the only one. */
+  readonly kubeletPlugin?: string | true;
   /** Also enable and start the service. */
   readonly now: boolean;
 }
@@ -141,12 +143,23 @@ async function makePlan(
   };
   await file(await binaryStep(ports, paths), paths.binary);
   if (options.dockerCredentialHelper) {
-    await file(await linkStep(ports, paths), paths.credentialHelper);
+    await file(
+      await linkStep(ports.files, paths.credentialHelper, PROGRAM),
+      paths.credentialHelper,
+    );
   }
   await file(await configStep(ports, paths), paths.config);
   for (const { name, path } of paths.files) {
     const text = installedText(ports.textOf(name), paths.binaryInUnit);
     await file(await textStep(ports, path, text), path);
+  }
+  const { kubeletPlugin: name } = options;
+  if (name !== undefined) {
+    const { uid } = ports.self;
+    const plugin = { name, uid, binary: paths.binaryInUnit };
+    const added = await kubeletPluginSteps(options, ports, plugin);
+    steps.push(...added);
+    notes.push(added.length > 0 ? RESTART_KUBELET : "unchanged: the kubelet's plugin");
   }
   if (options.now) steps.push(...await startSteps(ports, paths, steps.length > 0));
   return { steps, notes };
@@ -177,17 +190,6 @@ async function binaryStep({ files, self }: InstallPorts, paths: InstallPaths) {
   if (found?.kind === "file" && await files.sameBytes(self.path, binary)) return undefined;
   const action = found === undefined ? `copy this program to ${binary}` : `replace ${binary}`;
   return replaceStep(files, action, binary, () => files.copyFile(self.path, binary, 0o755));
-}
-
-async function linkStep({ files }: InstallPorts, paths: InstallPaths) {
-  const path = paths.credentialHelper;
-  const found = await files.stat(path);
-  if (found?.kind === "symlink" && found.linkTarget === PROGRAM) return undefined;
-  if (found !== undefined) {
-    throw new AgentError("io", `failed to link ${path}: another file exists there (move it first)`);
-  }
-  const action = `link ${path} to ${PROGRAM}`;
-  return replaceStep(files, action, path, () => files.symlink(path, PROGRAM));
 }
 
 async function configStep({ files }: InstallPorts, { config }: InstallPaths) {

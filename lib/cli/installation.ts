@@ -9,9 +9,6 @@ export const PROGRAM = "nydus-auth-agent";
 /** The name by which docker and compatible tools find the program as a credential helper. */
 export const CREDENTIAL_HELPER = "docker-credential-nydus-auth";
 
-/** The name by which the kubelet finds the program as a credential provider plugin. */
-export const CREDENTIAL_PROVIDER = "nydus-credential-provider";
-
 /** Access to the system. */
 export interface InstallationPorts {
   readonly files: InstallFiles;
@@ -197,6 +194,39 @@ export function replaceStep(
       await write();
     },
   };
+}
+
+/** Moves the file aside, and removes it when all steps have succeeded. */
+export function removeStep(files: InstallFiles, path: string): Step {
+  return {
+    action: `remove ${path}`,
+    async apply(undoable) {
+      const aside = await files.backUp(path);
+      undoable({
+        async undo() {
+          await files.move(aside, path);
+          if (await files.stat(aside) !== undefined) await files.remove(aside);
+        },
+        cleanUp: () => files.remove(aside),
+      });
+      await files.remove(path);
+    },
+  };
+}
+
+/** Returns a step that links `path` to `target`, or undefined when it is linked already. */
+export async function linkStep(
+  files: InstallFiles,
+  path: string,
+  target: string,
+): Promise<Step | undefined> {
+  const found = await files.stat(path);
+  if (found?.kind === "symlink" && found.linkTarget === target) return undefined;
+  if (found !== undefined) {
+    throw new AgentError("io", `failed to link ${path}: another file exists there (move it first)`);
+  }
+  const action = `link ${path} to ${target}`;
+  return replaceStep(files, action, path, () => files.symlink(path, target));
 }
 
 /** Returns a step that runs `systemctl` with these arguments; `undoArgs` undo it. */

@@ -4,13 +4,14 @@ import {
   AgentError,
   alignColumns,
   ConfigError,
+  CREDENTIAL_PROVIDER,
   EXIT,
   formatProblem,
   messageOf,
 } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { completionsOf } from "./completions.ts";
-import { CREDENTIAL_HELPER, CREDENTIAL_PROVIDER } from "./installation.ts";
+import { CREDENTIAL_HELPER } from "./installation.ts";
 import { type OutputFormat, printJson, styleOf } from "./output.ts";
 import { addSettings, configFlags } from "./settings.ts";
 import { show, texts } from "./show.ts";
@@ -291,9 +292,15 @@ function addInstallCommands({ context, add, done }: Definitions): void {
     add(text)
       .option("--prefix <folder>", "folder that contains bin", "/usr/local")
       .option("--root <folder>", "root folder, for building images", "")
+      .option(
+        "--image-credential-provider-config <path>",
+        "as of the kubelet, else of a running one",
+      )
+      .option("--image-credential-provider-bin-dir <folder>", "as of the kubelet, likewise")
       .option("--dry-run", "only print the steps");
   installer("install").description("Install the binary, its unit and a configuration on this host.")
     .option("--docker-credential-helper", "also install the docker credential helper")
+    .option("--kubelet-plugin [name]", "also answer the kubelet in place of this plugin")
     .option("--now", "also enable and start the service")
     .action(async (options, command: Command) => {
       const { installCommand } = await import("./install.ts");

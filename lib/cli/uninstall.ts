@@ -7,19 +7,23 @@ import {
   installPaths,
   PROGRAM,
   refusePackaged,
+  removeStep,
   runSteps,
   type Step,
   systemctlReports,
   systemctlStep,
   systemPorts,
 } from "./installation.ts";
+import {
+  type KubeletOptions,
+  kubeletPluginRemovalSteps,
+  RESTART_KUBELET,
+} from "./kubelet_plugin.ts";
 
 /** Options of `uninstall`. */
-export interface UninstallOptions {
+export interface UninstallOptions extends KubeletOptions {
   /** Folder that contains `bin`. */
   readonly prefix: string;
-  /** Root folder; empty for this host. */
-  readonly root: string;
   /** Only print the steps. */
   readonly dryRun: boolean;
   /** Also remove the configuration. */
@@ -52,7 +56,9 @@ export async function uninstall(
     const given = installPaths(options);
     await refusePackaged(ports, given);
     const paths = await pathsInUnit(options, ports, given);
+    const kubeletSteps = await kubeletPluginRemovalSteps(options, ports);
     const steps = [
+      ...kubeletSteps,
       ...await stopSteps(options, ports, paths),
       ...await fileSteps(options, ports, paths),
       ...(options.purge && options.root === "" ? await runtimeSteps(ports) : []),
@@ -64,6 +70,7 @@ export async function uninstall(
       return EXIT.ok;
     }
     await runSteps(steps, ports);
+    if (kubeletSteps.length > 0) ports.out(`note: ${RESTART_KUBELET}`);
     if (paths.binary !== given.binary && await ports.files.stat(given.binary) !== undefined) {
       ports.out(`kept: ${given.binary} (the unit ran ${paths.binary})`);
     }
@@ -167,24 +174,6 @@ async function runtimeSteps({ files, out }: InstallationPorts): Promise<Step[]> 
       return Promise.resolve();
     },
   }];
-}
-
-/** Moves the file aside, and removes it when all steps have succeeded. */
-function removeStep(files: InstallationPorts["files"], path: string): Step {
-  return {
-    action: `remove ${path}`,
-    async apply(undoable) {
-      const aside = await files.backUp(path);
-      undoable({
-        async undo() {
-          await files.move(aside, path);
-          if (await files.stat(aside) !== undefined) await files.remove(aside);
-        },
-        cleanUp: () => files.remove(aside),
-      });
-      await files.remove(path);
-    },
-  };
 }
 
 /** Removes a folder last, because it contains the files that were moved aside. */

@@ -1,4 +1,4 @@
-import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { asset, type AssetName, assetNames } from "../../../lib/assets/mod.ts";
 import { install, type InstallOptions, type InstallPorts } from "../../../lib/cli/install.ts";
 import { uninstall } from "../../../lib/cli/uninstall.ts";
@@ -70,8 +70,9 @@ class Machine implements AsyncDisposable {
     return install(this.options(more), this.ports());
   }
 
-  uninstall(purge = false): Promise<number> {
-    return uninstall({ prefix: "/usr/local", root: this.root, dryRun: false, purge }, this.ports());
+  uninstall(purge = false, more: object = {}): Promise<number> {
+    const options = { prefix: "/usr/local", root: this.root, dryRun: false, purge, ...more };
+    return uninstall(options, this.ports());
   }
 
   /** Lists everything below the root: folders with a slash, links with their target. */
@@ -544,6 +545,7 @@ Deno.test("uninstall: stops and disables the service first", async () => {
   await install(machine.options({ root: "" }), onSystemd(machine));
   const options = { prefix: "/usr/local", root: "", dryRun: false, purge: false };
   equal(await uninstall(options, onSystemd(machine)), 0);
+  match(machine.calls.shift() ?? "", /cmdline/, "finds a running kubelet");
   deepEqual(machine.calls, [
     "is-active --quiet nydus-auth-agent.service",
     "is-enabled --quiet nydus-auth-agent.service",
@@ -551,4 +553,179 @@ Deno.test("uninstall: stops and disables the service first", async () => {
     "disable nydus-auth-agent.service",
     "daemon-reload",
   ]);
+});
+
+const KUBELET_CONFIG = "/etc/kubernetes/providers.yaml";
+const PLUGIN_LINK = "/opt/plugins/nydus-credential-provider";
+const KUBELET = {
+  imageCredentialProviderConfig: KUBELET_CONFIG,
+  imageCredentialProviderBinDir: "/opt/plugins/",
+};
+const PROVIDERS = `# Managed by the node team.
+apiVersion: kubelet.config.k8s.io/v1
+kind: CredentialProviderConfig
+providers:
+  # The cloud's registry.
+  - name: ecr-credential-provider
+    matchImages: ["*.dkr.ecr.*.amazonaws.com"]
+    apiVersion: credentialprovider.kubelet.k8s.io/v1
+    defaultCacheDuration: 12h # as recommended
+    args: [get, "yes", 0o17]
+    env:
+      - { name: ROLE, value: on }
+`;
+const OTHER = `  - name: other
+    matchImages: [registry.example.com]
+    apiVersion: credentialprovider.kubelet.k8s.io/v1
+    defaultCacheDuration: 0s
+`;
+
+/** A host with a kubelet that has a plugin. */
+async function machineWithKubelet(providers = PROVIDERS): Promise<Machine> {
+  const machine = await Machine.make();
+  for (const folder of ["/etc/kubernetes", "/opt/plugins"]) {
+    await Deno.mkdir(machine.root + folder, { recursive: true });
+  }
+  await Deno.writeTextFile(machine.root + KUBELET_CONFIG, providers, { mode: 0o640 });
+  await Deno.writeTextFile(`${machine.root}/opt/plugins/ecr-credential-provider`, "#!/bin/sh\n");
+  return machine;
+}
+
+Deno.test("install --kubelet-plugin: wraps the plugin, and uninstall restores its entry", async () => {
+  await using machine = await machineWithKubelet();
+  const before = await machine.tree();
+  equal(await machine.install({ ...KUBELET, kubeletPlugin: true }), 0);
+  const text = await machine.read(KUBELET_CONFIG);
+  const expected = PROVIDERS.replace("- name: ecr-", "- name: nydus-").replace(
+    '[get, "yes", 0o17]',
+    '["/opt/plugins/ecr-credential-provider", "get", "yes", "15"]',
+  );
+  equal(text.replace(/\[\s+/g, "[").replace(/\s+\]/g, "]").replace(/ {2,}"/g, '"'), expected);
+  equal(await machine.mode(KUBELET_CONFIG), 0o640);
+  const backup = `${KUBELET_CONFIG}.before-nydus-auth-agent`;
+  deepEqual([await machine.read(backup), await machine.mode(backup)], [PROVIDERS, 0o640]);
+  ok((await machine.tree()).includes(`${PLUGIN_LINK} -> ${BINARY}`));
+  ok(machine.lines.some((line) => line.includes("systemctl restart kubelet")));
+
+  machine.lines.length = 0;
+  equal(await machine.install({ ...KUBELET, kubeletPlugin: "ecr-credential-provider" }), 0);
+  ok(machine.lines.every((line) => line.startsWith("unchanged: ")), machine.lines.join());
+
+  equal(await machine.uninstall(true, KUBELET), 0);
+  match(await machine.read(KUBELET_CONFIG), /# as recommended/);
+  match(await machine.read(KUBELET_CONFIG), /- name: ecr-credential-provider/);
+  doesNotMatch(await machine.read(KUBELET_CONFIG), /nydus|\/opt\/plugins/);
+  const left = (await machine.tree()).filter((path) => !before.includes(path));
+  deepEqual(left.filter((path) => !path.endsWith("/")), [backup]);
+});
+
+Deno.test("install --kubelet-plugin --dry-run: only prints the steps", async () => {
+  await using machine = await machineWithKubelet();
+  const before = await machine.tree();
+  equal(await machine.install({ ...KUBELET, kubeletPlugin: true, dryRun: true }), 0);
+  deepEqual([await machine.tree(), await machine.read(KUBELET_CONFIG)], [before, PROVIDERS]);
+  const action = "would replace ecr-credential-provider by nydus-credential-provider in";
+  ok(machine.lines.includes(`${action} ${KUBELET_CONFIG}`), machine.lines.join("\n"));
+});
+
+Deno.test("install --kubelet-plugin: changes one of several plugins, in a folder with JSON", async () => {
+  await using machine = await machineWithKubelet("theirs");
+  const folder = `${machine.root}/etc/kubernetes/providers.d`;
+  await Deno.mkdir(folder);
+  const [kind, apiVersion] = ["CredentialProviderConfig", "kubelet.config.k8s.io/v1"];
+  const ecr = { name: "ecr-credential-provider", matchImages: ["a.example.com"] };
+  const rest = { apiVersion: REQUEST_VERSION, defaultCacheDuration: "1h" };
+  const config = { kind, apiVersion, providers: [{ ...ecr, ...rest }] };
+  await Deno.writeTextFile(`${folder}/a.json`, JSON.stringify(config));
+  await Deno.writeTextFile(`${folder}/b.yaml`, PROVIDERS.replace(/ {2}# The[^]*/, OTHER));
+  await Deno.writeTextFile(`${folder}/readme`, "");
+  const options = { ...KUBELET, imageCredentialProviderConfig: "/etc/kubernetes/providers.d" };
+  equal(await machine.install({ ...options, kubeletPlugin: true }), 2);
+  match(machine.errors[0] ?? "", /--kubelet-plugin: name one of these: ecr-cred[^,]*, other$/);
+  equal(await machine.install({ ...options, kubeletPlugin: "ecr-credential-provider" }), 0);
+  deepEqual(JSON.parse(await machine.read("/etc/kubernetes/providers.d/a.json")).providers, [{
+    ...ecr,
+    name: "nydus-credential-provider",
+    ...rest,
+    args: ["/opt/plugins/ecr-credential-provider"],
+  }]);
+  equal(await machine.uninstall(false, options), 0);
+  deepEqual(JSON.parse(await machine.read("/etc/kubernetes/providers.d/a.json")), config);
+});
+
+const REQUEST_VERSION = "credentialprovider.kubelet.k8s.io/v1";
+
+Deno.test("install --kubelet-plugin: finds the paths in the flags of the running kubelet", async () => {
+  await using machine = await machineWithKubelet();
+  const argv = [
+    "7",
+    "/usr/bin/kubelet",
+    `--image-credential-provider-config=${KUBELET_CONFIG}`,
+    "--image-credential-provider-bin-dir",
+    "/opt/plugins",
+  ];
+  machine.answer = (call) =>
+    call.includes("cmdline") ? { ...DONE, stdout: `${argv.join("\u0001")}\u0001\n` } : DONE;
+  equal(await install(machine.options({ root: "", kubeletPlugin: true }), onSystemd(machine)), 0);
+  match(await machine.read(KUBELET_CONFIG), /nydus-credential-provider/);
+  const options = { prefix: "/usr/local", root: "", dryRun: false, purge: false };
+  equal(await uninstall(options, onSystemd(machine)), 0);
+  doesNotMatch(await machine.read(KUBELET_CONFIG), /nydus-credential-provider/);
+});
+
+Deno.test("install --kubelet-plugin: refuses wrong input, and changes nothing", async () => {
+  const cases: [string, string, object, RegExp][] = [
+    ["no kubelet", PROVIDERS, { imageCredentialProviderConfig: undefined }, /no kubelet with/],
+    ["relative", PROVIDERS, { imageCredentialProviderBinDir: "opt" }, /opt: not an absolute path/],
+    ["no file", PROVIDERS, { imageCredentialProviderConfig: "/etc/no" }, /no: it does not exist/],
+    ["invalid", "providers: []\n  x", {}, /it is not YAML or JSON/],
+    ["no such plugin", PROVIDERS, { kubeletPlugin: "gcr" }, /name one of these: ecr-cred/],
+    ["not installed", PROVIDERS.replace("ecr-", "acr-"), {}, /acr-credential-provider: it does/],
+    ["two documents", `${PROVIDERS}---\na: b\n`, {}, /cannot be changed one by one/],
+    [
+      "an alias",
+      PROVIDERS.replace("[get,", "&a [get,").replace("env:", "env: []\n    x: *a\n    y:"),
+      {},
+      /cannot be changed/,
+    ],
+  ];
+  for (const [name, text, more, expected] of cases) {
+    await using machine = await machineWithKubelet(text);
+    const before = await machine.tree();
+    const options = { ...KUBELET, kubeletPlugin: true as const, ...more };
+    equal(await machine.install(options), 2, name);
+    match(machine.errors[0] ?? "", expected, name);
+    deepEqual([await machine.tree(), await machine.read(KUBELET_CONFIG)], [before, text], name);
+  }
+});
+
+Deno.test("install --kubelet-plugin: keeps a foreign link, and undoes everything after a failure", async () => {
+  await using machine = await machineWithKubelet();
+  await Deno.symlink("theirs", machine.root + PLUGIN_LINK);
+  equal(await machine.install({ ...KUBELET, kubeletPlugin: true }), 1);
+  match(machine.errors[0] ?? "", /nydus-credential-provider: another file exists there/);
+  equal(await machine.uninstall(false, KUBELET), 0);
+  ok((await machine.tree()).includes(`${PLUGIN_LINK} -> theirs`));
+  await Deno.remove(machine.root + PLUGIN_LINK);
+  const before = await machine.tree();
+  const files = systemInstallFiles();
+  machine.files = {
+    ...files,
+    writeText(path, text, mode) {
+      if (path.endsWith(KUBELET_CONFIG)) throw new AgentError("io", "no space left");
+      return files.writeText(path, text, mode);
+    },
+  };
+  equal(await machine.install({ ...KUBELET, kubeletPlugin: true }), 1);
+  deepEqual([await machine.tree(), await machine.read(KUBELET_CONFIG)], [before, PROVIDERS]);
+});
+
+Deno.test("uninstall: keeps an entry for the agent that install did not write", async () => {
+  await using machine = await machineWithKubelet();
+  await machine.install({ ...KUBELET, kubeletPlugin: true });
+  const text = (await machine.read(KUBELET_CONFIG)).replace("/opt/plugins/ecr", "/usr/bin/ecr");
+  await Deno.writeTextFile(machine.root + KUBELET_CONFIG, text);
+  equal(await machine.uninstall(false, KUBELET), 0);
+  equal(await machine.read(KUBELET_CONFIG), text);
+  match(machine.errors.join(), /remove the entry nydus-credential-provider, which install did not/);
 });
