@@ -18,8 +18,8 @@ async function hostWith(
 ): Promise<CheckFindings> {
   const files = new FakeFiles();
   const installed = {
-    [UNIT]: ASSETS["nydus-auth-agent.service"].text,
-    [TMPFILES]: ASSETS["nydus-auth-agent.tmpfiles.conf"].text,
+    [UNIT]: asset("nydus-auth-agent.service"),
+    [TMPFILES]: asset("nydus-auth-agent.tmpfiles.conf"),
   };
   for (const [path, text] of Object.entries({ ...installed, ...changed })) {
     if (text !== undefined) files.set(path, text);
