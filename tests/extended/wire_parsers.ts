@@ -3,11 +3,11 @@
  *
  * @module
  */
-import { CriConnectionReader, type CriNote, PullCredentialCache } from "../../../lib/cri/mod.ts";
-import { readPullImageRequest } from "../../../lib/cri/cri_messages.ts";
-import { HpackDecoder } from "../../../lib/cri/hpack.ts";
-import { decodeHuffman } from "../../../lib/cri/hpack.ts";
-import { readFields } from "../../../lib/cri/protobuf.ts";
+import { CriConnectionReader, type CriNote, PullCredentialCache } from "../../lib/cri/mod.ts";
+import { readPullImageRequest } from "../../lib/cri/cri_messages.ts";
+import { HpackDecoder } from "../../lib/cri/hpack.ts";
+import { decodeHuffman } from "../../lib/cri/hpack.ts";
+import { readFields } from "../../lib/cri/protobuf.ts";
 
 export const WIRE_PARSERS: Readonly<Record<string, (bytes: Uint8Array) => unknown>> = {
   readFields,

@@ -3,14 +3,14 @@
  *
  * @module
  */
-import { loadAgentConfig } from "../../../lib/config/mod.ts";
-import { redactText } from "../../../lib/observability/redact.ts";
-import { createNydusdApi, createSnapshotterApi } from "../../../lib/platform/mod.ts";
-import { inUseDelayMs } from "../../../lib/delivery/mod.ts";
-import { rewriteConfigText } from "../../../lib/delivery/config_text.ts";
-import { consumerOf } from "../../../lib/delivery/consumer.ts";
-import { mirrorsOf } from "../../../lib/discovery/approved_hosts.ts";
-import { listedBySystemApi, listRootFolder } from "../../../lib/discovery/listed.ts";
+import { loadAgentConfig } from "../../lib/config/mod.ts";
+import { redactText } from "../../lib/observability/redact.ts";
+import { createNydusdApi, createSnapshotterApi } from "../../lib/platform/mod.ts";
+import { inUseDelayMs } from "../../lib/delivery/mod.ts";
+import { rewriteConfigText } from "../../lib/delivery/config_text.ts";
+import { consumerOf } from "../../lib/delivery/consumer.ts";
+import { mirrorsOf } from "../../lib/discovery/approved_hosts.ts";
+import { listedBySystemApi, listRootFolder } from "../../lib/discovery/listed.ts";
 import {
   decodeRegistryAuth,
   hostOf,
@@ -24,26 +24,26 @@ import {
   Secret,
   tokenExpiryOf,
   type UnixHttp,
-} from "../../../lib/model/mod.ts";
-import { isAllowedHost } from "../../../lib/observability/app.ts";
-import { credentialsOf, findAuth, parseDockerConfig } from "../../../lib/providers/docker/mod.ts";
-import { readPluginResponse } from "../../../lib/providers/exec_plugin/mod.ts";
-import { readProviderConfig } from "../../../lib/providers/exec_plugin/provider_config.ts";
-import { readHelperResult } from "../../../lib/providers/docker/credential_helper.ts";
-import { readGoYaml } from "../../../lib/formats/go_yaml.ts";
-import { ExecAuthenticator } from "../../../lib/providers/kubernetes/exec_credential.ts";
-import { readKubeconfig } from "../../../lib/providers/kubernetes/kubeconfig.ts";
-import { readPod } from "../../../lib/providers/kubernetes/node_informers.ts";
-import { readPullSecret } from "../../../lib/providers/kubernetes/secret_reader.ts";
-import { parseChallenges } from "../../../lib/verification/registry_responses.ts";
-import { readTokenResponse } from "../../../lib/verification/token_service.ts";
-import { registryOfKey } from "../../../lib/providers/docker/secret_keyring.ts";
-import { pullCredential, registryOf } from "../../../lib/cri/auth_config.ts";
-import { decodeCache } from "../../../lib/cri/pull_cache_file.ts";
-import { outcomeOf } from "../../../lib/cri/calls.ts";
-import { FakeClock } from "../../fakes/clock.ts";
-import { FakeFiles } from "../../fakes/files.ts";
-import { exited, FakeProcessRunner } from "../../fakes/process.ts";
+} from "../../lib/model/mod.ts";
+import { isAllowedHost } from "../../lib/observability/app.ts";
+import { credentialsOf, findAuth, parseDockerConfig } from "../../lib/providers/docker/mod.ts";
+import { readPluginResponse } from "../../lib/providers/exec_plugin/mod.ts";
+import { readProviderConfig } from "../../lib/providers/exec_plugin/provider_config.ts";
+import { readHelperResult } from "../../lib/providers/docker/credential_helper.ts";
+import { readGoYaml } from "../../lib/formats/go_yaml.ts";
+import { ExecAuthenticator } from "../../lib/providers/kubernetes/exec_credential.ts";
+import { readKubeconfig } from "../../lib/providers/kubernetes/kubeconfig.ts";
+import { readPod } from "../../lib/providers/kubernetes/node_informers.ts";
+import { readPullSecret } from "../../lib/providers/kubernetes/secret_reader.ts";
+import { parseChallenges } from "../../lib/verification/registry_responses.ts";
+import { readTokenResponse } from "../../lib/verification/token_service.ts";
+import { registryOfKey } from "../../lib/providers/docker/secret_keyring.ts";
+import { pullCredential, registryOf } from "../../lib/cri/auth_config.ts";
+import { decodeCache } from "../../lib/cri/pull_cache_file.ts";
+import { outcomeOf } from "../../lib/cri/calls.ts";
+import { FakeClock } from "../fakes/clock.ts";
+import { FakeFiles } from "../fakes/files.ts";
+import { exited, FakeProcessRunner } from "../fakes/process.ts";
 
 /** A parser; `refuses` if it may throw an `AgentError`, otherwise it must not throw. */
 export interface TextParser {
