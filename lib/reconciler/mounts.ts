@@ -17,8 +17,7 @@ import {
   subjectOf,
   tokenExpiryOf,
 } from "../model/mod.ts";
-import type { StoreEntry } from "../credentials/mod.ts";
-import type { ReconcilerContext } from "./context.ts";
+import type { CredentialStore, StoreEntry } from "../credentials/mod.ts";
 
 /** Read counters of a mount at one poll. */
 export interface ReadCounters {
@@ -309,21 +308,30 @@ const UNDELIVERABLE: readonly DeliveryState[] = [
   "withheld",
 ];
 
+/** What the status of a mount depends on besides the mount. */
+interface StatusContext {
+  readonly store: Pick<CredentialStore, "get">;
+  readonly inUseDelayMs: (version: string) => number | undefined;
+  readonly nowMs: number;
+}
+
 /** Returns the status of a daemon and its mounts. */
-export function daemonStatus(daemon: Daemon, context: ReconcilerContext): DaemonStatus {
+export function daemonStatus(
+  daemon: Daemon,
+  mounts: readonly Mount[],
+  context: StatusContext,
+): DaemonStatus {
   const { id, apiSocket, source, state, pid, stateDetail, version, mode } = daemon;
-  const mounts = context.mounts.byDaemon.get(id) ?? [];
   const instances = mounts.map((mount) => mountStatus(mount, context));
   return defined({ id, pid, apiSocket, source, state, stateDetail, version, mode, instances });
 }
 
 function mountStatus(
   mount: Mount,
-  { store, clock, inUseDelayMs }: ReconcilerContext,
+  { store, inUseDelayMs, nowMs }: StatusContext,
 ): InstanceStatus {
   const { daemon, instance, record } = mount;
   const { snapshotId, image, imageProblem, mountId, endpoint } = instance;
-  const nowMs = clock.wallMs();
   const key = storeKeyOf(instance);
   const entry = key === undefined ? undefined : store.get(key);
   return defined({

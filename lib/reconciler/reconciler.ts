@@ -195,8 +195,9 @@ export class Reconciler {
 
   /** Returns the status of all images and daemons, without secrets. */
   status(): Omit<AgentStatus, "version" | "startedAtMs" | "configHash"> {
-    const { store, clock } = this.#context;
+    const { store, clock, mounts, inUseDelayMs } = this.#context;
     const nowMs = clock.wallMs();
+    const context = { store, inUseDelayMs, nowMs };
     return defined({
       nowMs,
       firstReconcileAtMs: this.#firstReconcileAtMs,
@@ -204,7 +205,9 @@ export class Reconciler {
       lastReconcileMs: this.#last?.durationMs,
       loopAgeMs: this.#last && clock.monotonicMs() - this.#last.monotonicMs,
       images: [...store.entries()].map((entry) => store.status(entry, nowMs)),
-      daemons: this.#view.daemons.map((daemon) => daemonStatus(daemon, this.#context)),
+      daemons: this.#view.daemons.map((daemon) =>
+        daemonStatus(daemon, mounts.byDaemon.get(daemon.id) ?? [], context)
+      ),
       problems: this.#view.problems,
     });
   }
