@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { loadAgentConfig } from "../../lib/config/mod.ts";
+import { loadConfig } from "../../lib/config/mod.ts";
 import { redactText } from "../../lib/observability/redact.ts";
 import { createNydusdApi, createSnapshotterApi } from "../../lib/platform/mod.ts";
 import { inUseDelayMs } from "../../lib/delivery/mod.ts";
@@ -127,17 +127,19 @@ export const TEXT_PARSERS: readonly TextParser[] = [
     const password = new Secret(new TextEncoder().encode(text).toBase64());
     return tokenExpiryOf({ ...BASIC, password }, 0);
   }),
-  refuses("loadAgentConfig of the configuration file", (text) => agentConfig(text, "")),
-  refuses("loadAgentConfig of the snapshotter's file", (text) => agentConfig("", text)),
-  refuses("loadAgentConfig of the environment", (text) =>
-    loadAgentConfig({
-      flags: {},
-      env: {
-        NYDUS_AUTH_AGENT_RENEWAL_CHECK_INTERVAL: text,
-        NYDUS_AUTH_AGENT_SERVER_ADDRESS: text,
+  refuses("loadConfig of the configuration file", (text) => agentConfig(text, "")),
+  refuses("loadConfig of the snapshotter's file", (text) => agentConfig("", text)),
+  refuses("loadConfig of the environment", (text) =>
+    loadConfig({
+      host: {
+        cwd: "/",
+        env: {
+          NYDUS_AUTH_AGENT_RENEWAL_CHECK_INTERVAL: text,
+          NYDUS_AUTH_AGENT_SERVER_ADDRESS: text,
+        },
       },
-      readText: () => Promise.resolve(undefined),
-    })),
+      files: { readText: () => Promise.resolve(undefined) },
+    }, {})),
   never("readGoYaml", readGoYaml),
   never("readProviderConfig", (text) => readProviderConfig(text, "f")),
   never("readKubeconfig", (text) => readKubeconfig(text, "/f")),
@@ -203,9 +205,6 @@ export const TEXT_PARSERS: readonly TextParser[] = [
 
 async function agentConfig(ours: string, theirs: string): Promise<unknown> {
   const texts: Record<string, string> = { "/a.toml": ours, "/etc/nydus/config.toml": theirs };
-  return await loadAgentConfig({
-    flags: { config: "/a.toml" },
-    env: {},
-    readText: (path) => Promise.resolve(texts[path]),
-  });
+  const files = { readText: (path: string) => Promise.resolve(texts[path]) };
+  return await loadConfig({ host: { env: {}, cwd: "/" }, files }, { config: "/a.toml" });
 }
