@@ -40,9 +40,6 @@ export const PROGRAM = "nydus-auth-agent";
 /** The name by which docker and compatible tools find the program as a credential helper. */
 export const CREDENTIAL_HELPER = "docker-credential-nydus-auth";
 
-/** The name by which the kubelet finds the program as a credential provider plugin. */
-export const CREDENTIAL_PROVIDER = "nydus-credential-provider";
-
 /** Pages of the documentation that the status page links to. */
 export const GUIDES: Readonly<Record<string, string>> = {
   "runbooks.md": runbooks,

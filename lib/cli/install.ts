@@ -17,13 +17,18 @@ import {
   sameContent,
 } from "../platform/mod.ts";
 import { processProblem } from "../providers/program/mod.ts";
+import {
+  type KubeletOptions,
+  kubeletPluginRemovalSteps,
+  kubeletPluginSteps,
+  RESTART_KUBELET,
+  type Step,
+} from "./kubelet_plugin.ts";
 
 /** Options of `install` and `uninstall`. */
-interface CommonOptions {
+interface CommonOptions extends KubeletOptions {
   /** Folder that contains `bin`. */
   readonly prefix: string;
-  /** Root folder, for building images; empty for this host. */
-  readonly root: string;
   /** Only print the steps. */
   readonly dryRun: boolean;
 }
@@ -32,6 +37,8 @@ interface CommonOptions {
 export interface InstallOptions extends CommonOptions {
   /** Also create the link by which docker's tools find the credential helper. */
   readonly dockerCredentialHelper: boolean;
+  /** The kubelet's plugin in whose place the agent answers; `true` for the only one. */
+  readonly kubeletPlugin?: string | true;
   /** Also enable and restart the service. */
   readonly now: boolean;
 }
@@ -40,13 +47,6 @@ export interface InstallOptions extends CommonOptions {
 export interface UninstallOptions extends CommonOptions {
   /** Also remove the configuration, and the credentials of pulls. */
   readonly purge: boolean;
-}
-
-/** A change of this host. A failed one is repeated by running the command again. */
-interface Step {
-  /** What it does; printed before it is applied. */
-  readonly action: string;
-  apply(): Promise<unknown>;
 }
 
 /** A file that `install` writes. */
@@ -104,12 +104,22 @@ export async function install(
     }
   }
   const isChanged = steps.length > 0;
+  const { kubeletPlugin: name } = options;
+  const kubeletSteps = name === undefined ? [] : await kubeletPluginSteps(
+    context,
+    options,
+    name,
+    paths.binaryInUnit,
+    (path) => refuseSharedFolders(context, path),
+  );
+  steps.push(...kubeletSteps);
   if (options.now) {
     for (const args of [["daemon-reload"], ["enable", UNIT], ["restart", UNIT]]) {
       steps.push(systemctl(context, ...args));
     }
   }
   await applySteps(context, steps, options);
+  if (kubeletSteps.length > 0) host.out(RESTART_KUBELET);
   if (isChanged && !options.now && !options.dryRun && options.root === "") host.out(NEXT_STEPS);
   return EXIT.ok;
 }
@@ -126,7 +136,9 @@ export async function uninstall(context: Context, options: UninstallOptions): Pr
   await refuseHost(context, options, paths);
   const exists = async (path: string) => await files.stat(path, { noFollow: true }) !== undefined;
   const hasService = await exists(paths.unit) && await exists(paths.systemd);
-  const steps: Step[] = hasService ? [systemctl(context, "disable", "--now", UNIT)] : [];
+  const kubeletSteps = await kubeletPluginRemovalSteps(context, options);
+  const steps = [...kubeletSteps];
+  if (hasService) steps.push(systemctl(context, "disable", "--now", UNIT));
   const installed = [...paths.texts.map(({ path }) => path), paths.binary];
   if (await readLink(paths.credentialHelper) === PROGRAM) installed.push(paths.credentialHelper);
   for (const path of installed) {
@@ -145,6 +157,7 @@ export async function uninstall(context: Context, options: UninstallOptions): Pr
   if (hasService) steps.push(systemctl(context, "daemon-reload"));
   await applySteps(context, steps, options);
   if (options.dryRun) return EXIT.ok;
+  if (kubeletSteps.length > 0) host.out(RESTART_KUBELET);
   if (await exists(paths.criLink)) {
     host.out(`note: ${paths.criLink} disappears at the next boot; if it is the kubelet's\n`);
     host.out("image service endpoint, configure the container runtime's socket instead\n");
@@ -156,6 +169,8 @@ export async function uninstall(context: Context, options: UninstallOptions): Pr
 /** Paths of an installation below `root`. */
 interface InstallPaths {
   readonly binary: string;
+  /** The binary as the installed system sees it, without `root`. */
+  readonly binaryInUnit: string;
   readonly credentialHelper: string;
   readonly config: string;
   readonly unit: string;
@@ -184,6 +199,7 @@ function installPaths({ prefix, root }: Pick<CommonOptions, "prefix" | "root">):
   const units = at("etc/systemd/system");
   return {
     binary: at(prefix, "bin", PROGRAM),
+    binaryInUnit: join("/", prefix, "bin", PROGRAM),
     credentialHelper: at(prefix, "bin", CREDENTIAL_HELPER),
     config: at("etc", PROGRAM, "config.toml"),
     unit: `${units}/${UNIT}`,
@@ -205,8 +221,8 @@ async function pathsInUnit({ files }: Context, options: CommonOptions): Promise<
 
 function installedFiles(
   { host, files }: Context,
-  { prefix, dockerCredentialHelper }: InstallOptions,
-  { binary, credentialHelper, config, texts }: InstallPaths,
+  { dockerCredentialHelper }: InstallOptions,
+  { binary, binaryInUnit, credentialHelper, config, texts }: InstallPaths,
   textOf: (name: string) => string,
 ): readonly InstalledFile[] {
   const program = {
@@ -224,7 +240,6 @@ function installedFiles(
     isCurrent: async () => await files.stat(config) !== undefined,
     write: () => files.writeAtomic(config, ASSETS["config.toml"].text, { mode: 0o600 }),
   };
-  const binaryInUnit = join("/", prefix, "bin", PROGRAM);
   const others = texts.map(({ name, path }) => {
     const text = installedText(textOf(name), binaryInUnit);
     return {

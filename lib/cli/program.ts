@@ -1,9 +1,10 @@
 import { Argument, Command, CommanderError, Option } from "commander";
-import { BUILD_INFO, CREDENTIAL_HELPER, CREDENTIAL_PROVIDER, PROGRAM } from "../assets/mod.ts";
+import { BUILD_INFO, CREDENTIAL_HELPER, PROGRAM } from "../assets/mod.ts";
 import {
   AgentError,
   alignColumns,
   ConfigError,
+  CREDENTIAL_PROVIDER,
   EXIT,
   formatProblem,
   messageOf,
@@ -289,9 +290,15 @@ function addInstallCommands({ context, add, done }: Definitions): void {
     add(text)
       .option("--prefix <folder>", "folder that contains bin", "/usr/local")
       .option("--root <folder>", "root folder, for building images", "")
+      .option(
+        "--image-credential-provider-config <path>",
+        "as of the kubelet, else of a running one",
+      )
+      .option("--image-credential-provider-bin-dir <folder>", "as of the kubelet, likewise")
       .option("--dry-run", "only print the steps");
   installer("install").description("Install the binary, its unit and a configuration on this host.")
     .option("--docker-credential-helper", "also install the docker credential helper")
+    .option("--kubelet-plugin [name]", "also answer the kubelet in place of this plugin")
     .addOption(new Option("--now", "also enable and restart the service").conflicts("root"))
     .action(async (options, command: Command) => {
       const { install } = await import("./install.ts");

@@ -7,6 +7,8 @@ import type { Clock } from "./ports.ts";
 export const PROVIDER_NAMES = ["labels", "cri", "docker", "kubelet", "kubesecret"] as const;
 /** The name of a provider in the chain. */
 export type ProviderName = (typeof PROVIDER_NAMES)[number];
+/** The name by which the kubelet finds the agent's program as a credential provider plugin. */
+export const CREDENTIAL_PROVIDER = "nydus-credential-provider";
 
 const FOUND_REASONS = {
   "found": "a credential was found",

@@ -11,4 +11,5 @@ export {
   type PluginDefinition,
   providerConfigPaths,
   type ProviderConfigReading,
+  readProviderConfig,
 } from "./provider_config.ts";

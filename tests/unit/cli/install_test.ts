@@ -1,4 +1,4 @@
-import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal, match, ok, rejects } from "node:assert/strict";
 import { ASSETS } from "../../../lib/assets/mod.ts";
 import {
   install,
@@ -422,4 +422,162 @@ Deno.test("uninstall: mentions the link that a kubelet may use", async () => {
   await Deno.symlink("/absent", `${machine.root}/run/nydus-auth-agent-cri/image.sock`);
   await machine.uninstall();
   match(machine.lines().join("\n"), /note: .*image\.sock disappears at the next boot/);
+});
+
+const KUBELET_CONFIG = "/etc/kubernetes/providers.yaml";
+const PLUGIN_LINK = "/opt/plugins/nydus-credential-provider";
+const KUBELET = {
+  imageCredentialProviderConfig: KUBELET_CONFIG,
+  imageCredentialProviderBinDir: "/opt/plugins/",
+};
+const PROVIDERS = `# Managed by the node team.
+apiVersion: kubelet.config.k8s.io/v1
+kind: CredentialProviderConfig
+providers:
+  # The cloud's registry.
+  - name: ecr-credential-provider
+    matchImages: ["*.dkr.ecr.*.amazonaws.com"]
+    apiVersion: credentialprovider.kubelet.k8s.io/v1
+    defaultCacheDuration: 12h # as recommended
+    args: [get, "yes", 0o17]
+    env:
+      - { name: ROLE, value: on }
+`;
+const OTHER = `  - name: other
+    matchImages: [registry.example.com]
+    apiVersion: credentialprovider.kubelet.k8s.io/v1
+    defaultCacheDuration: 0s
+`;
+
+/** A host with a kubelet that has a plugin. */
+async function machineWithKubelet(providers = PROVIDERS): Promise<Machine> {
+  const machine = await Machine.make();
+  for (const folder of ["/etc/kubernetes", "/opt/plugins"]) {
+    await Deno.mkdir(machine.root + folder, { recursive: true });
+  }
+  await Deno.writeTextFile(machine.root + KUBELET_CONFIG, providers, { mode: 0o640 });
+  await Deno.writeTextFile(`${machine.root}/opt/plugins/ecr-credential-provider`, "#!/bin/sh\n");
+  return machine;
+}
+
+Deno.test("install --kubelet-plugin: wraps the plugin, and uninstall restores its entry", async () => {
+  await using machine = await machineWithKubelet();
+  const before = await machine.tree();
+  equal(await machine.install({ ...KUBELET, kubeletPlugin: true }), 0);
+  const text = await machine.read(KUBELET_CONFIG);
+  const expected = PROVIDERS.replace("- name: ecr-", "- name: nydus-").replace(
+    '[get, "yes", 0o17]',
+    '["/opt/plugins/ecr-credential-provider", "get", "yes", "15"]',
+  );
+  equal(text.replace(/\[\s+/g, "[").replace(/\s+\]/g, "]").replace(/ {2,}"/g, '"'), expected);
+  equal(await machine.mode(KUBELET_CONFIG), 0o640);
+  const backup = `${KUBELET_CONFIG}.before-nydus-auth-agent`;
+  deepEqual([await machine.read(backup), await machine.mode(backup)], [PROVIDERS, 0o640]);
+  ok((await machine.tree()).includes(`${PLUGIN_LINK} -> ${BINARY}`));
+  match(machine.lines().join(), /systemctl restart kubelet/);
+
+  equal(await machine.install({ ...KUBELET, kubeletPlugin: "ecr-credential-provider" }), 0);
+  for (const line of machine.lines()) match(line, /^unchanged: /);
+
+  equal(await machine.uninstall({ ...KUBELET, purge: true }), 0);
+  match(await machine.read(KUBELET_CONFIG), /# as recommended/);
+  match(await machine.read(KUBELET_CONFIG), /- name: ecr-credential-provider/);
+  doesNotMatch(await machine.read(KUBELET_CONFIG), /nydus|\/opt\/plugins/);
+  const left = (await machine.tree()).filter((path) => !before.includes(path));
+  deepEqual(left.filter((path) => !path.endsWith("/")), [backup]);
+});
+
+Deno.test("install --kubelet-plugin --dry-run: only prints the steps", async () => {
+  await using machine = await machineWithKubelet();
+  const before = await machine.tree();
+  equal(await machine.install({ ...KUBELET, kubeletPlugin: true, dryRun: true }), 0);
+  deepEqual([await machine.tree(), await machine.read(KUBELET_CONFIG)], [before, PROVIDERS]);
+  const action = "would replace ecr-credential-provider by nydus-credential-provider in";
+  ok(machine.lines().includes(`${action} ${KUBELET_CONFIG}`));
+});
+
+Deno.test("install --kubelet-plugin: changes one of several plugins, in a folder with JSON", async () => {
+  await using machine = await machineWithKubelet("theirs");
+  const folder = `${machine.root}/etc/kubernetes/providers.d`;
+  await Deno.mkdir(folder);
+  const [kind, apiVersion] = ["CredentialProviderConfig", "kubelet.config.k8s.io/v1"];
+  const ecr = { name: "ecr-credential-provider", matchImages: ["a.example.com"] };
+  const rest = { apiVersion: REQUEST_VERSION, defaultCacheDuration: "1h" };
+  const config = { kind, apiVersion, providers: [{ ...ecr, ...rest }] };
+  await Deno.writeTextFile(`${folder}/a.json`, JSON.stringify(config));
+  await Deno.writeTextFile(`${folder}/b.yaml`, PROVIDERS.replace(/ {2}# The[^]*/, OTHER));
+  await Deno.writeTextFile(`${folder}/readme`, "");
+  const options = { ...KUBELET, imageCredentialProviderConfig: "/etc/kubernetes/providers.d" };
+  const several = /^--kubelet-plugin: name one of these: ecr-credential-provider, other$/;
+  await machine.rejects(several, { ...options, kubeletPlugin: true });
+  equal(await machine.install({ ...options, kubeletPlugin: "ecr-credential-provider" }), 0);
+  deepEqual(JSON.parse(await machine.read("/etc/kubernetes/providers.d/a.json")).providers, [{
+    ...ecr,
+    name: "nydus-credential-provider",
+    ...rest,
+    args: ["/opt/plugins/ecr-credential-provider"],
+  }]);
+  equal(await machine.uninstall(options), 0);
+  deepEqual(JSON.parse(await machine.read("/etc/kubernetes/providers.d/a.json")), config);
+});
+
+const REQUEST_VERSION = "credentialprovider.kubelet.k8s.io/v1";
+
+Deno.test("install --kubelet-plugin: finds the paths in the flags of the running kubelet", async () => {
+  await using machine = await machineWithKubelet();
+  const argv = [
+    "/usr/bin/kubelet",
+    `--image-credential-provider-config=${machine.root}${KUBELET_CONFIG}`,
+    "--image-credential-provider-bin-dir",
+    `${machine.root}/opt/plugins`,
+  ];
+  machine.systemctl.answer = () => `7\u0001${argv.join("\u0001")}\u0001\n`;
+  equal(await machine.install({ root: "", dryRun: true, kubeletPlugin: true }), 0);
+  ok(machine.lines().includes(`would link ${PLUGIN_LINK} to ${BINARY}`));
+});
+
+Deno.test("install --kubelet-plugin: refuses wrong input, and changes nothing", async () => {
+  const cases: [string, string, object, RegExp][] = [
+    ["no kubelet", PROVIDERS, { imageCredentialProviderConfig: undefined }, /no kubelet with/],
+    ["relative", PROVIDERS, { imageCredentialProviderBinDir: "opt" }, /opt: not an absolute path/],
+    ["no file", PROVIDERS, { imageCredentialProviderConfig: "/etc/no" }, /no: it does not exist/],
+    ["invalid", "providers: []\n  x", {}, /it is not YAML or JSON/],
+    ["no such plugin", PROVIDERS, { kubeletPlugin: "gcr" }, /name one of these: ecr-cred/],
+    ["not installed", PROVIDERS.replace("ecr-", "acr-"), {}, /acr-credential-provider: it does/],
+    ["two documents", `${PROVIDERS}---\na: b\n`, {}, /cannot be changed one by one/],
+    [
+      "an alias",
+      PROVIDERS.replace("[get,", "&a [get,").replace("env:", "env: []\n    x: *a\n    y:"),
+      {},
+      /cannot be changed/,
+    ],
+  ];
+  for (const [name, text, more, expected] of cases) {
+    await using machine = await machineWithKubelet(text);
+    await machine.rejects(expected, { ...KUBELET, kubeletPlugin: true, ...more });
+    equal(await machine.read(KUBELET_CONFIG), text, name);
+  }
+});
+
+Deno.test("install --kubelet-plugin: keeps a foreign file and the configuration", async () => {
+  await using machine = await machineWithKubelet();
+  await Deno.writeTextFile(machine.root + PLUGIN_LINK, "theirs");
+  const installed = machine.install({ ...KUBELET, kubeletPlugin: true });
+  await rejects(installed, /not a symbolic link/);
+  equal(await machine.uninstall(KUBELET), 0);
+  equal(await machine.read(PLUGIN_LINK), "theirs");
+  equal(await machine.read(KUBELET_CONFIG), PROVIDERS);
+});
+
+Deno.test("uninstall: keeps an entry for the agent that install did not write", async () => {
+  await using machine = await machineWithKubelet();
+  await machine.install({ ...KUBELET, kubeletPlugin: true });
+  const text = (await machine.read(KUBELET_CONFIG)).replace("/opt/plugins/ecr", "/usr/bin/ecr");
+  await Deno.writeTextFile(machine.root + KUBELET_CONFIG, text);
+  equal(await machine.uninstall(KUBELET), 0);
+  equal(await machine.read(KUBELET_CONFIG), text);
+  match(
+    machine.host.complained,
+    /remove the entry nydus-credential-provider, which install did not/,
+  );
 });
