@@ -39,7 +39,7 @@ const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ["credentials", STAGE],
   ["delivery", STAGE],
   ["cri", STAGE],
-  ["api", STAGE],
+  ["api", { packages: ["model", "observability"] }],
   ["config", STAGE],
   ["observability", STAGE],
   ["platform", { packages: ["model"], system: true }],

@@ -10,7 +10,6 @@
 import { join } from "@std/path";
 import { fileURLToPath } from "node:url";
 
-const EXTENDED = ["tests/unit/fuzz", "tests/unit/scripts/fleet_test.ts"];
 /** Files by group. Those that take longest come first. */
 const GROUPS: Readonly<Record<string, readonly string[]>> = {
   e2e: [
@@ -21,7 +20,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
   ],
   unit: ["tests/unit"],
   conformance: ["tests/conformance"],
-  extended: EXTENDED,
+  extended: ["tests/extended"],
 };
 const root = fileURLToPath(new URL("..", import.meta.url));
 
@@ -36,14 +35,10 @@ async function main([...args]: readonly string[]): Promise<number> {
       : groups.includes("e2e")
       ? { NYDUS_TEST_MAIN: await bundle(join(folder, "main.js")) }
       : {};
-    const ignored = groups.includes("extended")
-      ? []
-      : [`--ignore=${EXTENDED.map((path) => join(root, path)).join()}`];
     const { code } = await new Deno.Command(Deno.execPath(), {
       args: [
         ...["test", "-A", "--quiet", "--no-check", "--parallel"],
         ...["--config", join(root, "deno.json"), "--preload", join(root, "tests/time_limit.ts")],
-        ...ignored,
         ...groups.flatMap((group) => GROUPS[group]?.map((path) => join(root, path)) ?? []),
         ...args,
       ],

@@ -2,7 +2,6 @@ import type {
   ApiAgent,
   ApiCredential,
   ApiLifetime,
-  ApiLogLevel,
   ApiLookup,
   ApiPut,
   ApiTarget,
@@ -16,6 +15,7 @@ import {
   type ProviderAttempt,
   REASON_CODES,
 } from "../model/mod.ts";
+import type { LogLevel } from "../observability/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import {
   type CredentialChain,
@@ -34,7 +34,7 @@ export interface ApiParts {
   readonly pushed: PushedCredentials;
   readonly reconcile: () => void;
   readonly status: () => object;
-  readonly log: { level(): ApiLogLevel; setLevel(level: ApiLogLevel): void };
+  readonly log: { level(): LogLevel; setLevel(level: LogLevel): void };
 }
 
 /** Adapts the running agent to the port of the local API. */

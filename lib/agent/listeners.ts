@@ -61,6 +61,11 @@ export class ReconfigurableListener implements AsyncDisposable {
     this.#endpoint = endpoint;
   }
 
+  /** The address that the listener is bound to. */
+  get address(): string | undefined {
+    return this.#endpoint?.address;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     const listener = this.#listener;
     this.#listener = undefined;
@@ -241,6 +246,11 @@ export class LocalApiServer implements AsyncDisposable {
           'choose another one, or set it to "off"',
       );
     }
+  }
+
+  /** The socket that is served; undefined without one, or after a failure. */
+  get socket(): string | undefined {
+    return this.#listener.address;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -118,21 +118,22 @@ async function serve(
   const observeDelay = (ms: number) => metrics.observeEventLoopDelay(ms);
   const reporter = reportHealth({ clock, notifier, observer, health, observeDelay, signal });
   observers.push(resources.use(reporter));
-  observer.notify(startedEvent(config));
+  observer.notify(startedEvent(config, api.socket));
   await agent.run({ signal, ready: () => void notifier.ready(health().summary) });
   await notifier.stopping();
   return end();
 }
 
 function startedEvent(
-  { files, server, metricsServer, api, providers }: AgentConfig,
+  { files, server, metricsServer, providers }: AgentConfig,
+  apiSocket: string | undefined,
 ): Extract<AgentEvent, { kind: "agent-started" }> {
   const listeners = [server, metricsServer].flatMap((address) => {
     if (address === undefined) return [];
     const { hostname, port } = address;
     return [hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`];
   });
-  if (api.socket !== undefined) listeners.push(api.socket);
+  if (apiSocket !== undefined) listeners.push(apiSocket);
   return {
     kind: "agent-started",
     version: BUILD_INFO.version,

@@ -1,15 +1,11 @@
 import { type Context, Hono } from "hono";
-import { safeParse } from "valibot";
+import { type BaseIssue, safeParse } from "valibot";
 import { AgentError, Deadline } from "../model/mod.ts";
+import { withTextTimes } from "../observability/mod.ts";
 import type { ApiAgent, ApiOptions } from "./port.ts";
 import { ApiError, type Route, ROUTES } from "./routes.ts";
-import { REQUESTS } from "./schemas.ts";
+import { fieldsOf, REQUESTS } from "./schemas.ts";
 
-/** The names of the request schemas, which errors may quote. */
-const NAMES: ReadonlySet<string> = new Set([
-  ...["ref", "registry", "labels", "validFor", "validUntil", "fingerprint", "level", "all"],
-  ...["credential", "form", "username", "password", "token"],
-]);
 /** Deadline of a response. The result of a slower provider is used by the next request. */
 const TIMEOUT_MS = 30_000;
 const HEADERS: Readonly<Record<string, string>> = {
@@ -59,7 +55,8 @@ async function respond(c: Context, agent: ApiAgent, route: Route<never>): Promis
   const { signal } = deadline;
   // The body matches the schema of the route.
   const body = (route.body && await readBody(c, route.body)) as never;
-  return c.json(await deadline.race(route.handle(agent, body, { signal })) as object);
+  const result = await deadline.race(route.handle(agent, body, { signal }));
+  return c.json(withTextTimes(result as object));
 }
 
 async function readBody(c: Context, name: keyof typeof REQUESTS): Promise<unknown> {
@@ -76,17 +73,30 @@ async function readBody(c: Context, name: keyof typeof REQUESTS): Promise<unknow
   }
   const { success, output, issues } = safeParse(REQUESTS[name], given, { abortPipeEarly: true });
   if (success) return output;
-  const [issue] = issues;
-  // Only names and texts of the schemas are quoted; anything else may be a secret of the client.
+  throw new ApiError(400, "invalid-body", `invalid ${problemOf(name, issues[0])}`);
+}
+
+/** Describes an issue. Values are never quoted, because they may contain a secret. */
+function problemOf(name: keyof typeof REQUESTS, issue: BaseIssue<unknown>): string {
   const path = issue.path?.map(({ key }) => String(key)) ?? [];
-  const unknown = path.findIndex((name) => !NAMES.has(name));
-  const place = path.slice(0, unknown < 0 ? path.length : unknown).join(".");
-  const problem = issue.type === "check"
-    ? issue.message
-    : unknown < 0
-    ? "it does not match the schema"
-    : "it contains an unknown name";
-  throw new ApiError(400, "invalid-body", `invalid ${place === "" ? "body" : place}: ${problem}`);
+  const parent = path.slice(0, -1);
+  if (issue.type === "strict_object" && issue.expected === "never") {
+    const field = path.at(-1) ?? "";
+    // Any other name is not a mistyped one.
+    const unknown = /^[a-z_]{1,20}$/i.test(field) ? `unknown field ${field}` : "unknown field";
+    return `${placeOf(parent)}: ${unknown}; the fields are ${fieldsOf(name, parent).join(", ")}`;
+  }
+  if (issue.type === "strict_object" && issue.input === undefined && path.length > 0) {
+    return `${placeOf(parent)}: ${path.at(-1)} is missing`;
+  }
+  if (issue.type === "check") return `${placeOf(path)}: ${issue.message}`;
+  const expected = issue.type === "iso_timestamp" ? "a time in RFC 3339" : issue.expected;
+  return `${placeOf(path)}: expected ${expected}`;
+}
+
+/** Names of labels come from the client. */
+function placeOf(path: readonly string[]): string {
+  return path[0] === "labels" ? "labels" : path.join(".") || "body";
 }
 
 function errorResponse(

@@ -6,16 +6,7 @@
 import type { Hono } from "hono";
 import type { ApiOptions } from "./port.ts";
 
-export type {
-  ApiAgent,
-  ApiCredential,
-  ApiLifetime,
-  ApiLogLevel,
-  ApiLookup,
-  ApiPut,
-  ApiRenewed,
-  ApiTarget,
-} from "./port.ts";
+export type * from "./port.ts";
 
 /** Loads the code of the local API and creates it. Call this for the first request. */
 export async function loadApi(options: ApiOptions): Promise<Hono> {

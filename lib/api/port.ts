@@ -1,4 +1,5 @@
 import type { CallOptions, Credential, ImageReference } from "../model/mod.ts";
+import type { LogLevel } from "../observability/mod.ts";
 
 /** The target of a request: one image, or every image of a registry. */
 export type ApiTarget =
@@ -37,9 +38,6 @@ export interface ApiRenewed {
   readonly provider?: string;
   readonly detail?: string;
 }
-
-/** The minimum level of log lines. */
-export type ApiLogLevel = "debug" | "info" | "warning" | "error";
 
 /** The lifetime of a credential, required or known: a duration or an end, or neither. */
 export interface ApiLifetime {
@@ -82,8 +80,8 @@ export interface ApiAgent {
   reconcile(): void;
   /** Renews one image, or every mounted image. */
   renew(only: ImageReference | undefined, options: CallOptions): Promise<readonly ApiRenewed[]>;
-  logLevel(): ApiLogLevel;
-  setLogLevel(level: ApiLogLevel): void;
+  logLevel(): LogLevel;
+  setLogLevel(level: LogLevel): void;
 }
 
 /** Options of the local API. */

@@ -11,8 +11,8 @@ import {
   repositoryReference,
   Secret,
 } from "../model/mod.ts";
-import type { ApiAgent, ApiCredential, ApiLifetime, ApiPut, ApiTarget } from "./port.ts";
-import type { RequestBody, REQUESTS, ResponseBody, RESPONSES } from "./schemas.ts";
+import type { ApiAgent, ApiLifetime, ApiTarget } from "./port.ts";
+import type { RequestBody, REQUESTS, RESPONSES } from "./schemas.ts";
 
 /** A route of the local API. */
 export interface Route<Body = unknown> {
@@ -23,6 +23,7 @@ export interface Route<Body = unknown> {
   readonly body?: keyof typeof REQUESTS;
   /** Schema of the response body. */
   readonly response: keyof typeof RESPONSES;
+  /** Returns the response; times are wall times in ms (`putAtMs`). */
   handle(agent: ApiAgent, body: Body, options: CallOptions): unknown;
 }
 
@@ -39,140 +40,122 @@ function routeWithoutBody(given: Omit<Route<undefined>, "body">): Route<never> {
   return given;
 }
 
-const getCredential = route({
-  method: "POST",
-  path: "/v1/credentials/get",
-  summary: "Returns the credential for an image: the one of its mounts, or one from the providers.",
-  body: "get",
-  response: "credential",
-  async handle(agent, { labels, ...body }, options) {
-    const { image } = targetOf(body);
-    const lookup = { image, labels, ...lifetimeOf(body) };
-    const { found, why } = await agent.credential(lookup, options);
-    if (found !== undefined) return credentialBody(image.text, found);
-    throw new ApiError(404, "no-credential", `no credential for ${image.text}`, why);
-  },
-});
-
-const listPushed = routeWithoutBody({
-  method: "GET",
-  path: "/v1/credentials",
-  summary: "Lists the pushed credentials, without secrets.",
-  response: "puts",
-  handle: (agent) => ({ credentials: agent.puts().map(pushedBody) }),
-});
-
-const pushCredential = route({
-  method: "PUT",
-  path: "/v1/credentials",
-  summary:
-    "Pushes a credential, or pull labels, for an image or a registry. It has priority over " +
-    "all other providers and is delivered to the image's mounts, until it expires or is deleted.",
-  body: "put",
-  response: "put",
-  handle(agent, { credential, labels, ...body }) {
-    const given = credential === undefined ? labels ?? {} : credentialOf(credential);
-    return pushedBody(agent.put(targetOf(body), given, lifetimeOf(body)));
-  },
-});
-
-const deletePushed = route({
-  method: "DELETE",
-  path: "/v1/credentials",
-  summary: "Deletes a pushed credential. Mounts keep it until another provider has a credential.",
-  body: "forget",
-  response: "forgotten",
-  handle: (agent, body) => ({ forgotten: agent.forget(targetOf(body)) }),
-});
-
-const reportRefused = route({
-  method: "POST",
-  path: "/v1/refused",
-  summary: "Reports that a registry refused the credential with this fingerprint. If it is still " +
-    "the current one, a new one is requested from its provider, bypassing caches.",
-  body: "refused",
-  response: "refused",
-  async handle(agent, { fingerprint, ...body }, options) {
-    return { outcome: await agent.refused(targetOf(body), fingerprint, options) };
-  },
-});
-
-const explainImage = route({
-  method: "POST",
-  path: "/v1/explain",
-  summary: "Explains the result of every provider for an image.",
-  body: "explain",
-  response: "object",
-  handle(agent, { ref, labels, ...lifetime }, options) {
-    const image = parseImageReference(ref);
-    return agent.explain({ image, labels, ...lifetimeOf(lifetime) }, options);
-  },
-});
-
-const writeStatus = routeWithoutBody({
-  method: "GET",
-  path: "/v1/status",
-  summary: "Returns the status of the agent, as the status server and the CLI do.",
-  response: "status",
-  handle: (agent) => agent.status(),
-});
-
-const reconcileNow = routeWithoutBody({
-  method: "POST",
-  path: "/v1/reconcile",
-  summary: "Starts a reconciliation immediately.",
-  response: "reconcile",
-  handle(agent) {
-    agent.reconcile();
-    return { accepted: true };
-  },
-});
-
-const renewImages = route({
-  method: "POST",
-  path: "/v1/renew",
-  summary: "Renews the credentials of one or all images, bypassing caches and backoffs.",
-  body: "renew",
-  response: "renewed",
-  async handle(agent, { ref }, options) {
-    const only = ref === undefined ? undefined : parseImageReference(ref);
-    return { images: await agent.renew(only, options) };
-  },
-});
-
-const writeLogLevel = routeWithoutBody({
-  method: "GET",
-  path: "/v1/log-level",
-  summary: "Returns the log level.",
-  response: "logLevel",
-  handle: (agent) => ({ level: agent.logLevel() }),
-});
-
-const setLogLevel = route({
-  method: "PUT",
-  path: "/v1/log-level",
-  summary: "Sets the log level until the next reload or restart.",
-  body: "logLevel",
-  response: "logLevel",
-  handle(agent, { level }) {
-    agent.setLogLevel(level);
-    return { level: agent.logLevel() };
-  },
-});
-
 /** All routes of the local API. */
 export const ROUTES: readonly Route<never>[] = [
-  getCredential,
-  listPushed,
-  pushCredential,
-  deletePushed,
-  reportRefused,
-  explainImage,
-  writeStatus,
-  reconcileNow,
-  renewImages,
-  writeLogLevel,
-  setLogLevel,
+  route({
+    method: "POST",
+    path: "/v1/credentials/get",
+    summary:
+      "Returns the credential for an image: the one of its mounts, or one from the providers.",
+    body: "get",
+    response: "credential",
+    async handle(agent, { labels, ...body }, options) {
+      const { image } = targetOf(body);
+      const lookup = { image, labels, ...lifetimeOf(body) };
+      const { found, why } = await agent.credential(lookup, options);
+      if (found !== undefined) {
+        return { image: image.text, ...found, credential: revealed(found.credential) };
+      }
+      throw new ApiError(404, "no-credential", `no credential for ${image.text}`, why);
+    },
+  }),
+  routeWithoutBody({
+    method: "GET",
+    path: "/v1/credentials",
+    summary: "Lists the pushed credentials, without secrets.",
+    response: "puts",
+    handle: (agent) => ({ credentials: agent.puts() }),
+  }),
+  route({
+    method: "PUT",
+    path: "/v1/credentials",
+    summary:
+      "Pushes a credential, or pull labels, for an image or a registry. It has priority over " +
+      "all other providers and is delivered to the image's mounts, until it expires or is deleted.",
+    body: "put",
+    response: "put",
+    handle(agent, { credential, labels, ...body }) {
+      const given = credential === undefined ? labels ?? {} : credentialOf(credential);
+      return agent.put(targetOf(body), given, lifetimeOf(body));
+    },
+  }),
+  route({
+    method: "DELETE",
+    path: "/v1/credentials",
+    summary: "Deletes a pushed credential. Mounts keep it until another provider has a credential.",
+    body: "forget",
+    response: "forgotten",
+    handle: (agent, body) => ({ forgotten: agent.forget(targetOf(body)) }),
+  }),
+  route({
+    method: "POST",
+    path: "/v1/refused",
+    summary:
+      "Reports that a registry refused the credential with this fingerprint. If it is still " +
+      "the current one, a new one is requested from its provider, bypassing caches.",
+    body: "refused",
+    response: "refused",
+    async handle(agent, { fingerprint, ...body }, options) {
+      return { outcome: await agent.refused(targetOf(body), fingerprint, options) };
+    },
+  }),
+  route({
+    method: "POST",
+    path: "/v1/explain",
+    summary: "Explains the result of every provider for an image.",
+    body: "explain",
+    response: "object",
+    handle(agent, { ref, labels, ...lifetime }, options) {
+      const image = parseImageReference(ref);
+      return agent.explain({ image, labels, ...lifetimeOf(lifetime) }, options);
+    },
+  }),
+  routeWithoutBody({
+    method: "GET",
+    path: "/v1/status",
+    summary: "Returns the status of the agent, as the status server and the CLI do.",
+    response: "status",
+    handle: (agent) => agent.status(),
+  }),
+  routeWithoutBody({
+    method: "POST",
+    path: "/v1/reconcile",
+    summary: "Starts a reconciliation immediately.",
+    response: "reconcile",
+    handle(agent) {
+      agent.reconcile();
+      return { accepted: true };
+    },
+  }),
+  route({
+    method: "POST",
+    path: "/v1/renew",
+    summary: "Renews the credentials of one or all images, bypassing caches and backoffs.",
+    body: "renew",
+    response: "renewed",
+    async handle(agent, { ref }, options) {
+      const only = ref === undefined ? undefined : parseImageReference(ref);
+      return { images: await agent.renew(only, options) };
+    },
+  }),
+  routeWithoutBody({
+    method: "GET",
+    path: "/v1/log-level",
+    summary: "Returns the log level.",
+    response: "logLevel",
+    handle: (agent) => ({ level: agent.logLevel() }),
+  }),
+  route({
+    method: "PUT",
+    path: "/v1/log-level",
+    summary: "Sets the log level until the next reload or restart.",
+    body: "logLevel",
+    response: "logLevel",
+    handle(agent, { level }) {
+      agent.setLogLevel(level);
+      return { level: agent.logLevel() };
+    },
+  }),
 ];
 
 /** An error for the client. Its message never contains a secret. */
@@ -235,24 +218,8 @@ function credentialOf(given: NonNullable<RequestBody<"put">["credential"]>): Cre
   }
 }
 
-function credentialBody(image: string, found: ApiCredential): ResponseBody<"credential"> {
-  const { provider, credential, origin, fingerprint, expired, account } = found;
-  const { refreshAtMs, expiresAtMs } = found;
-  return defined({
-    image,
-    provider,
-    credential: revealed(credential),
-    origin,
-    fingerprint,
-    fetchedAt: iso(found.fetchedAtMs),
-    refreshAt: refreshAtMs === undefined ? undefined : iso(refreshAtMs),
-    expiresAt: expiresAtMs === undefined ? undefined : iso(expiresAtMs),
-    expired,
-    account,
-  });
-}
-
-function revealed(credential: Credential): ResponseBody<"credential">["credential"] {
+/** Returns the JSON of a credential, with its secret. */
+function revealed(credential: Credential): object {
   const secret = credentialSecret(credential).reveal();
   const username = credentialUsername(credential);
   switch (credential.kind) {
@@ -263,13 +230,4 @@ function revealed(credential: Credential): ResponseBody<"credential">["credentia
     case "identity-token":
       return { form: "identity-token", username, token: secret };
   }
-}
-
-function pushedBody({ putAtMs, validUntilMs, ...rest }: ApiPut): ResponseBody<"put"> {
-  const validUntil = validUntilMs === undefined ? undefined : iso(validUntilMs);
-  return defined({ ...rest, putAt: iso(putAtMs), validUntil });
-}
-
-function iso(ms: number): string {
-  return new Date(ms).toISOString();
 }

@@ -8,6 +8,7 @@ import {
   type ReasonCode,
   RENEWAL_WINDOWS,
 } from "../model/mod.ts";
+import { FINDING_AREAS, FINDING_CODES } from "../observability/mod.ts";
 
 /** Limits in characters. */
 const MAX_REF = 4_096;
@@ -112,6 +113,13 @@ export const REQUESTS = {
   logLevel: v.strictObject({ level: v.picklist(["debug", "info", "warning", "error"]) }),
 } as const;
 
+/** Returns the names of the fields of a request body, or of the credential in one. */
+export function fieldsOf(name: keyof typeof REQUESTS, [parent]: readonly string[]): string[] {
+  return parent === "credential"
+    ? [...new Set(credential.options.flatMap(({ entries }) => Object.keys(entries)))]
+    : Object.keys(REQUESTS[name].entries);
+}
+
 const providerName = v.pipe(
   v.string(),
   v.description("labels, cri, docker, kubelet or kubesecret; adopted: found in nydusd."),
@@ -133,8 +141,11 @@ const outcome = v.picklist(["found", "none", "failed"]);
 const failure = v.strictObject({ reason, detail: text, at: time });
 
 const finding = v.strictObject({
-  code: v.pipe(text, v.description("Stable; the title and the text are not.")),
-  area: text,
+  code: v.pipe(
+    v.picklist(FINDING_CODES),
+    v.description("Stable; the title and the text are not."),
+  ),
+  area: v.picklist(FINDING_AREAS),
   title: text,
   severity: v.picklist(["warning", "critical"]),
   key: v.pipe(text, v.description("Identifies the finding as long as it lasts.")),
@@ -144,7 +155,10 @@ const finding = v.strictObject({
   remedy: text,
   since: v.optional(time),
   dependsOn: v.optional(
-    v.pipe(v.array(text), v.description("Codes of the findings that cause this one.")),
+    v.pipe(
+      v.array(v.picklist(FINDING_CODES)),
+      v.description("Codes of the findings that cause this one."),
+    ),
   ),
 });
 
@@ -152,7 +166,7 @@ const health = v.strictObject({
   live: v.boolean(),
   ready: v.boolean(),
   level: v.picklist(["ok", "warning", "critical"]),
-  about: text,
+  about: v.picklist(["healthy", "starting", ...FINDING_AREAS]),
   summary: text,
   remedy: v.optional(text),
   checks: v.array(
@@ -322,8 +336,4 @@ export const RESPONSES = {
 /** A parsed request body. */
 export type RequestBody<Name extends keyof typeof REQUESTS> = v.InferOutput<
   (typeof REQUESTS)[Name]
->;
-/** A response body. */
-export type ResponseBody<Name extends keyof typeof RESPONSES> = v.InferOutput<
-  (typeof RESPONSES)[Name]
 >;

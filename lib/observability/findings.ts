@@ -1,6 +1,7 @@
 import type { AgentStatus } from "../model/mod.ts";
 import {
   bySeverity,
+  FINDING_CODES,
   type FindingArea,
   type FindingCode,
   type FindingDefinition,
@@ -24,7 +25,6 @@ export interface Finding extends Omit<Problem, "cause" | "image" | "daemon"> {
 }
 
 const MAX_IMAGES = 5;
-const CODES = Object.keys(FINDINGS) as FindingCode[];
 
 /** The problems of a finding. */
 interface Group {
@@ -56,7 +56,7 @@ export function findingsOf(status: AgentStatus, nowMs: number): readonly Finding
     depth: depth(group),
   })).sort((a, b) =>
     bySeverity(a.finding, b.finding) || a.depth - b.depth ||
-    CODES.indexOf(a.finding.code) - CODES.indexOf(b.finding.code)
+    FINDING_CODES.indexOf(a.finding.code) - FINDING_CODES.indexOf(b.finding.code)
   ).map(({ finding }) => finding);
 }
 

@@ -1,6 +1,6 @@
-import { type AgentStatus, formatDuration, printable } from "../model/mod.ts";
+import { type AgentStatus, defined, formatDuration, printable } from "../model/mod.ts";
 import { type Finding, findingsOf } from "./findings.ts";
-import { type FindingArea, type FindingDefinition, FINDINGS } from "./problems.ts";
+import { FINDING_AREAS, type FindingArea, type FindingDefinition, FINDINGS } from "./problems.ts";
 
 /** One check, as in `/readyz?verbose`. */
 export interface HealthCheck {
@@ -32,13 +32,6 @@ export interface HealthView {
 /** The health in one word; `critical` if reads fail or will fail shortly. */
 export type HealthLevel = "ok" | "warning" | "critical";
 
-/** Options of {@linkcode healthOf}. */
-export interface HealthOptions {
-  readonly checkIntervalMs: number;
-  /** Returns since when (wall time, ms) the finding with a key has lasted, if known. */
-  readonly since?: (key: string) => number | undefined;
-}
-
 const FIRST_RECONCILE_LIMIT_MS = 120_000;
 const STUCK_MIN_MS = 60_000;
 const STUCK_INTERVALS = 3;
@@ -46,15 +39,21 @@ const MAX_FINDINGS = 200;
 
 /** Computes the health and tracks since when each finding has lasted. */
 export class HealthTracker {
-  #since = new Map<string, number>();
+  #since: ReadonlyMap<string, number> = new Map();
 
   /** Returns the health at `nowMs` (wall time). Findings that are gone are forgotten. */
   view(status: AgentStatus, nowMs: number, options: { checkIntervalMs: number }): HealthView {
     const before = this.#since;
-    const keys = findingsOf(status, nowMs).map(({ key }) => key);
+    const findings = findingsOf(status, nowMs);
     // The wall clock may have been set back.
-    this.#since = new Map(keys.map((key) => [key, Math.min(before.get(key) ?? nowMs, nowMs)]));
-    return healthOf(status, nowMs, { ...options, since: (key) => this.#since.get(key) });
+    this.#since = new Map(
+      findings.map(({ key }) => [key, Math.min(before.get(key) ?? nowMs, nowMs)]),
+    );
+    const dated = findings.map((finding) => ({
+      ...defined({ sinceMs: this.#since.get(finding.key) }),
+      ...finding,
+    }));
+    return viewOf(status, dated, nowMs, options);
   }
 }
 
@@ -62,7 +61,16 @@ export class HealthTracker {
 export function healthOf(
   status: AgentStatus,
   nowMs: number,
-  { checkIntervalMs, since = () => undefined }: HealthOptions,
+  options: { readonly checkIntervalMs: number },
+): HealthView {
+  return viewOf(status, findingsOf(status, nowMs), nowMs, options);
+}
+
+function viewOf(
+  status: AgentStatus,
+  found: readonly Finding[],
+  nowMs: number,
+  { checkIntervalMs }: { readonly checkIntervalMs: number },
 ): HealthView {
   const started = status.firstReconcileAtMs !== undefined;
   const sinceMs = status.loopAgeMs ?? nowMs - (status.lastReconcileAtMs ?? status.startedAtMs);
@@ -70,12 +78,12 @@ export function healthOf(
     ? Math.max(STUCK_INTERVALS * checkIntervalMs, STUCK_MIN_MS)
     : FIRST_RECONCILE_LIMIT_MS;
   const live = sinceMs <= limitMs;
-  const findings = findingsOf(status, nowMs).flatMap((finding) => shown(finding, since, nowMs));
+  const findings = found.filter((finding) => hasLasted(finding, nowMs));
   if (!live) findings.unshift(stuckFinding(started, sinceMs, nowMs));
   const checks = [
     loopCheck(live, started, sinceMs),
     firstReconcileCheck(started, nowMs - status.startedAtMs),
-    ...areaChecks(findings, status.criProxy === undefined ? AREAS : [...AREAS, "cri-proxy"]),
+    ...areaChecks(findings, status.criProxy !== undefined),
   ];
   const shared = {
     live,
@@ -96,16 +104,10 @@ export function healthOf(
   return { ...shared, summary: healthySummary(status, nowMs), level: "ok", about: "healthy" };
 }
 
-/** Returns a finding that has lasted long enough, with the time since which it has, if known. */
-function shown(
-  finding: Finding,
-  since: (key: string) => number | undefined,
-  nowMs: number,
-): readonly Finding[] {
-  const { showAfterMs = 0 }: FindingDefinition = FINDINGS[finding.code];
-  const sinceMs = finding.sinceMs ?? since(finding.key);
-  if (sinceMs === undefined) return [finding];
-  return Math.max(0, nowMs - sinceMs) < showAfterMs ? [] : [{ ...finding, sinceMs }];
+/** Whether a finding has lasted long enough to be shown. */
+function hasLasted({ code, sinceMs = -Infinity }: Finding, nowMs: number): boolean {
+  const { showAfterMs = 0 }: FindingDefinition = FINDINGS[code];
+  return Math.max(0, nowMs - sinceMs) >= showAfterMs;
 }
 
 function stuckFinding(started: boolean, durationMs: number, nowMs: number): Finding {
@@ -131,20 +133,10 @@ function firstReconcileCheck(ok: boolean, upMs: number): HealthCheck {
   return { name: "first-reconcile", ok, text, required: true };
 }
 
-const AREAS = [
-  "configuration",
-  "credentials",
-  "deliveries",
-  "reads",
-  "daemons",
-  "sources",
-  "discovery",
-] as const;
-
-function areaChecks(
-  findings: readonly Finding[],
-  areas: readonly FindingArea[],
-): readonly HealthCheck[] {
+function areaChecks(findings: readonly Finding[], hasCriProxy: boolean): readonly HealthCheck[] {
+  const areas = FINDING_AREAS.filter((area) =>
+    area !== "loop" && (area !== "cri-proxy" || hasCriProxy)
+  );
   return areas.map((name) => {
     const inArea = findings.filter(({ area }) => area === name);
     const [worst] = inArea;

@@ -22,6 +22,7 @@ import {
   reasonOutcome,
   VERDICT_KINDS,
 } from "../model/mod.ts";
+
 /** A metric. Its name, type and labels are a contract with dashboards and alerts. */
 export interface MetricDefinition<Type = "counter" | "gauge" | "histogram"> {
   readonly name: string;
@@ -32,213 +33,194 @@ export interface MetricDefinition<Type = "counter" | "gauge" | "histogram"> {
 
 const OWN = "nydus_auth_agent_";
 
-function define<Type extends MetricDefinition["type"]>(type: Type) {
+function define<Type extends MetricDefinition["type"]>(type: Type, prefix = OWN) {
   return (name: string, help: string, labels: readonly string[] = []): MetricDefinition<Type> => {
-    return { name, type, help, labels };
+    return { name: prefix + name, type, help, labels };
   };
 }
 
 const counter = define("counter");
 const gauge = define("gauge");
 const histogram = define("histogram");
+/** Metrics whose names are those of other programs. */
+const shared = { counter: define("counter", ""), gauge: define("gauge", "") };
 
 /** Every metric that the agent exports. A test compares this table with `docs/metrics.md`. */
 export const METRICS = {
   // Names of nydus-snapshotter (pkg/metrics/data/auth.go), so that its dashboards work.
-  renewals: counter(
+  renewals: shared.counter(
     "snapshotter_credential_renewals_total",
     "Total number of renewals of the credential of an image, by result.",
     ["image_ref", "result"],
   ),
-  storeEntries: gauge(
+  storeEntries: shared.gauge(
     "snapshotter_credential_store_entries",
     "Whether the credential store has a credential for the image (1); absent if not.",
     ["image_ref"],
   ),
   expiry: gauge(
-    `${OWN}credential_expiry_timestamp_seconds`,
+    "credential_expiry_timestamp_seconds",
     "Unix time at which the credential expires; absent if unknown.",
     ["image_ref"],
   ),
   refresh: gauge(
-    `${OWN}credential_refresh_timestamp_seconds`,
+    "credential_refresh_timestamp_seconds",
     "Unix time after which the provider requests a refresh; absent if unspecified.",
     ["image_ref"],
   ),
   renewalDue: gauge(
-    `${OWN}credential_renewal_due_timestamp_seconds`,
+    "credential_renewal_due_timestamp_seconds",
     "Unix time of the next scheduled renewal of the credential.",
     ["image_ref"],
   ),
   lastSuccess: gauge(
-    `${OWN}credential_last_success_timestamp_seconds`,
+    "credential_last_success_timestamp_seconds",
     "Unix time of the last successful renewal of the credential.",
     ["image_ref"],
   ),
   outageTolerance: gauge(
-    `${OWN}outage_tolerance_seconds`,
+    "outage_tolerance_seconds",
     "Time until the first mount's reads fail if no source is available from now on.",
   ),
   providerRequests: counter(
-    `${OWN}provider_requests_total`,
+    "provider_requests_total",
     "Total number of credential requests per provider.",
     ["provider"],
   ),
   providerFailures: counter(
-    `${OWN}provider_failures_total`,
+    "provider_failures_total",
     "Total number of failed credential requests; no credential is not a failure.",
     ["provider", "reason"],
   ),
   providerDuration: histogram(
-    `${OWN}provider_request_duration_seconds`,
+    "provider_request_duration_seconds",
     "Duration of credential requests per provider; 0 if the result was available.",
     ["provider"],
   ),
   pluginExecutions: counter(
-    `${OWN}plugin_executions_total`,
+    "plugin_executions_total",
     "Total number of executions of a plugin or credential helper.",
     ["plugin"],
   ),
   pluginFailures: counter(
-    `${OWN}plugin_execution_failures_total`,
+    "plugin_execution_failures_total",
     "Total number of executions that failed or timed out.",
     ["plugin"],
   ),
   pluginDuration: histogram(
-    `${OWN}plugin_execution_duration_seconds`,
+    "plugin_execution_duration_seconds",
     "Duration of executions of a plugin or credential helper.",
     ["plugin"],
   ),
   probes: counter(
-    `${OWN}registry_probes_total`,
+    "registry_probes_total",
     "Total number of verifications of a credential against a registry.",
     ["verdict"],
   ),
   deliveries: counter(
-    `${OWN}deliveries_total`,
+    "deliveries_total",
     "Total number of attempts to deliver a credential to a mount.",
     ["result"],
   ),
   deliveryFailures: counter(
-    `${OWN}delivery_failures_total`,
+    "delivery_failures_total",
     "Total number of failed deliveries to a mount or its configuration file.",
   ),
   unapprovedHosts: counter(
-    `${OWN}unapproved_hosts_total`,
+    "unapproved_hosts_total",
     "Total number of mounts configured to send credentials to an unapproved host.",
     ["action"],
   ),
   instances: gauge(
-    `${OWN}instances`,
+    "instances",
     "Number of RAFS instances (mounts) on this node, by delivery state.",
     ["state"],
   ),
   instancesBehind: gauge(
-    `${OWN}instances_behind`,
+    "instances_behind",
     "Number of mounts with an outdated credential until their nydusd restarts.",
   ),
-  daemons: gauge(
-    `${OWN}daemons`,
-    "Number of nydusd daemons on this node, by state.",
-    ["state"],
-  ),
-  reconciles: counter(
-    `${OWN}reconciles_total`,
-    "Total number of completed reconciles.",
-  ),
-  reconcileDuration: histogram(
-    `${OWN}reconcile_duration_seconds`,
-    "Duration of reconciles.",
-  ),
+  daemons: gauge("daemons", "Number of nydusd daemons on this node, by state.", ["state"]),
+  reconciles: counter("reconciles_total", "Total number of completed reconciles."),
+  reconcileDuration: histogram("reconcile_duration_seconds", "Duration of reconciles."),
   reconcileLast: gauge(
-    `${OWN}reconcile_last_timestamp_seconds`,
+    "reconcile_last_timestamp_seconds",
     "Unix time at which the last reconcile completed; absent before the first.",
   ),
-  checkInterval: gauge(
-    `${OWN}check_interval_seconds`,
-    "Interval between reconciles, as configured.",
-  ),
+  checkInterval: gauge("check_interval_seconds", "Interval between reconciles, as configured."),
   staleWatches: gauge(
-    `${OWN}stale_watches`,
+    "stale_watches",
     "Number of interrupted Kubernetes watches, which use the last known state.",
   ),
   discoveryProblems: counter(
-    `${OWN}discovery_problems_total`,
+    "discovery_problems_total",
     "Total number of failures while discovering daemons.",
     ["source"],
   ),
-  buildInfo: gauge(
-    `${OWN}build_info`,
-    "Version information in labels; always 1.",
-    ["version", "commit", "deno"],
-  ),
-  configInfo: gauge(
-    `${OWN}config_info`,
-    "Hash of the configuration in effect, as a label; always 1.",
-    ["hash"],
-  ),
+  buildInfo: gauge("build_info", "Version information in labels; always 1.", [
+    "version",
+    "commit",
+    "deno",
+  ]),
+  configInfo: gauge("config_info", "Hash of the configuration in effect, as a label; always 1.", [
+    "hash",
+  ]),
   configLastReload: gauge(
-    `${OWN}config_last_reload_timestamp_seconds`,
+    "config_last_reload_timestamp_seconds",
     "Unix time at which the configuration in effect was loaded.",
   ),
   configReloadFailures: counter(
-    `${OWN}config_reload_failures_total`,
+    "config_reload_failures_total",
     "Total number of configuration reloads that failed.",
   ),
   criProxyInPath: gauge(
-    `${OWN}cri_proxy_in_path`,
+    "cri_proxy_in_path",
     "Whether the CRI socket symlink points to the proxy (1) or elsewhere (0).",
   ),
   criProxyOpenConnections: gauge(
-    `${OWN}cri_proxy_open_connections`,
+    "cri_proxy_open_connections",
     "Number of open client connections of the CRI proxy.",
   ),
   criProxyConnections: counter(
-    `${OWN}cri_proxy_connections_total`,
+    "cri_proxy_connections_total",
     "Total number of connections accepted by the CRI proxy.",
   ),
   criProxyConnectionFailures: counter(
-    `${OWN}cri_proxy_connection_failures_total`,
+    "cri_proxy_connection_failures_total",
     "Total number of connections closed by the limit or an unavailable runtime.",
   ),
   criProxyBytes: counter(
-    `${OWN}cri_proxy_bytes_total`,
+    "cri_proxy_bytes_total",
     "Total number of bytes forwarded by the CRI proxy.",
     ["to"],
   ),
   criProxyPulls: counter(
-    `${OWN}cri_proxy_pulls_total`,
+    "cri_proxy_pulls_total",
     "Total number of PullImage requests observed by the CRI proxy.",
   ),
   criProxyParseFailures: counter(
-    `${OWN}cri_proxy_parse_failures_total`,
+    "cri_proxy_parse_failures_total",
     "Total number of streams that are forwarded without being parsed any more.",
   ),
   criProxySkippedMessages: counter(
-    `${OWN}cri_proxy_skipped_messages_total`,
+    "cri_proxy_skipped_messages_total",
     "Total number of messages or credentials skipped by the CRI proxy.",
   ),
   eventLoopDelay: histogram(
-    `${OWN}event_loop_delay_seconds`,
+    "event_loop_delay_seconds",
     "Delay of a timer every few seconds: how long the event loop was blocked.",
   ),
-  cpuTime: counter(
+  cpuTime: shared.counter(
     "process_cpu_seconds_total",
     "Total user and system CPU time spent in seconds.",
   ),
-  openDescriptors: gauge(
+  openDescriptors: shared.gauge(
     "process_open_fds",
     "Number of open file descriptors; absent without /bin/sh.",
   ),
-  maxDescriptors: gauge(
-    "process_max_fds",
-    "Maximum number of open file descriptors.",
-  ),
-  residentMemory: gauge(
-    "process_resident_memory_bytes",
-    "Resident memory size in bytes.",
-  ),
-  processStart: gauge(
+  maxDescriptors: shared.gauge("process_max_fds", "Maximum number of open file descriptors."),
+  residentMemory: shared.gauge("process_resident_memory_bytes", "Resident memory size in bytes."),
+  processStart: shared.gauge(
     "process_start_time_seconds",
     "Unix time at which the process started.",
   ),

@@ -7,15 +7,20 @@
 import type { Hono } from "hono";
 import type { AppOptions } from "./app.ts";
 
-export { criProxyProblem, imageLabel } from "./problems.ts";
+export { criProxyProblem, FINDING_AREAS, FINDING_CODES, imageLabel } from "./problems.ts";
 export { type HealthLevel, healthOf, HealthTracker, type HealthView } from "./health.ts";
 export { ImageHistory } from "./image_history.ts";
 export { HEALTH_STATES, imageViews, mountLevel } from "./image_view.ts";
 export { createLog, fanOut, type Log } from "./log.ts";
-export { LOG_EVENTS, type LogEventName } from "./log_events.ts";
+export { LOG_EVENTS, type LogEventName, type LogLevel } from "./log_events.ts";
 export { AgentMetrics } from "./metrics.ts";
 export { ProviderStats } from "./provider_stats.ts";
-export { parseStatusDocument, statusDocument, type StatusReply } from "./status_document.ts";
+export {
+  parseStatusDocument,
+  statusDocument,
+  type StatusReply,
+  withTextTimes,
+} from "./status_document.ts";
 export { redact, redactText } from "./redact.ts";
 
 /** Creates the HTTP application. Its code is loaded only by an agent with an HTTP server. */

@@ -9,17 +9,13 @@ import {
   reasonOutcome,
 } from "../model/mod.ts";
 
-/** A part of the agent's work, with a check of its own. */
-export type FindingArea =
-  | "loop"
-  | "configuration"
-  | "credentials"
-  | "deliveries"
-  | "reads"
-  | "daemons"
-  | "sources"
-  | "discovery"
-  | "cri-proxy";
+/** The parts of the agent's work, each with a check of its own. */
+export const FINDING_AREAS = [
+  ...["configuration", "credentials", "deliveries", "reads", "daemons", "sources"] as const,
+  ...["discovery", "cri-proxy", "loop"] as const,
+] as const;
+/** A part of the agent's work. */
+export type FindingArea = (typeof FINDING_AREAS)[number];
 
 /** Properties of all findings with the same code. */
 export interface FindingDefinition {
@@ -85,6 +81,8 @@ export const FINDINGS = {
 } as const satisfies Readonly<Record<string, FindingDefinition>>;
 /** A key of {@linkcode FINDINGS}. */
 export type FindingCode = keyof typeof FINDINGS;
+/** The codes in the order of {@linkcode FINDINGS}. */
+export const FINDING_CODES = Object.keys(FINDINGS) as FindingCode[];
 
 /** A rotation makes reads fail for seconds. Failures that last longer are critical. */
 const CRITICAL_READ_FAILURE_MS = 30_000;

@@ -7,15 +7,20 @@ export interface StatusReply {
   readonly health: HealthView;
 }
 
-const WALL_TIME = /^(now|at|since|.*At|.*Since)Ms$/;
+const WALL_TIME = /^(now|at|since|.*At|.*Since|.*Until)Ms$/;
 const DOCUMENT_TIME = /^(?:now|at|since|.*At|.*Since)$/;
 
-/**
- * Returns the JSON of `/v1/status` and `status --output json`: wall times are in RFC 3339 and named
- * without the unit (`expiresAtMs` becomes `expiresAt`); durations stay in milliseconds (`…Ms`).
- */
+/** Returns the JSON of `/v1/status` and `status --output json`. */
 export function statusDocument(status: AgentStatus, health: HealthView): object {
-  return renamed({ ...status, health }, (name, value) => {
+  return withTextTimes({ ...status, health });
+}
+
+/**
+ * Returns a document with wall times in RFC 3339, named without the unit (`expiresAtMs` becomes
+ * `expiresAt`); durations stay in milliseconds (`…Ms`).
+ */
+export function withTextTimes(document: object): object {
+  return renamed(document, (name, value) => {
     const [, time] = WALL_TIME.exec(name) ?? [];
     if (time === undefined || typeof value !== "number") return undefined;
     const date = new Date(value);

@@ -1,4 +1,4 @@
-import { deepEqual, match, ok, rejects } from "node:assert/strict";
+import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import {
   divideDescriptors,
   LocalApiServer,
@@ -59,8 +59,10 @@ Deno.test("LocalApiServer: logs a failure, and closes the old socket", async () 
   const sockets = async () => (await Array.fromAsync(Deno.readDir(dir))).map(({ name }) => name);
   try {
     await at(`${dir}/a.sock`);
+    equal(server.socket, `${dir}/a.sock`);
     await at(`${dir}/missing/b.sock`);
     deepEqual(await sockets(), []);
+    equal(server.socket, undefined, "the start line does not list it");
     await at(`${dir}/b.sock`);
     deepEqual(await sockets(), ["b.sock"]);
   } finally {

@@ -120,6 +120,8 @@ Deno.test("openApiDocument: describes every route and has no dangling references
   deepEqual(documented.sort(), ROUTES.map(({ method, path }) => `${method} ${path}`).sort());
   const references = JSON.stringify(document).matchAll(/"#\/components\/schemas\/([^"]+)"/g);
   for (const [, name = ""] of references) ok(name in document.components.schemas, name);
+  const { findings } = document.components.schemas["responses.status"].properties.health.properties;
+  ok(findings.items.properties.code.enum.includes("reads-failing"));
 });
 
 Deno.test("loadApi: represents a registry by one of its images", async () => {
@@ -155,7 +157,7 @@ Deno.test("loadApi: accepts the required lifetime as a duration or as a time, no
 
 Deno.test("loadApi: rejects any invalid body without quoting it", async () => {
   const { agent, calls } = fakeAgent();
-  const marked = fc.string({ minLength: 1, maxLength: 20 }).map((text) => `marked${text}marked`);
+  const marked = fc.string({ minLength: 1, maxLength: 20 }).map((text) => `marked ${text}`);
   const routes = ROUTES.filter(({ body }) => body !== undefined);
   await fc.assert(
     fc.asyncProperty(
@@ -176,6 +178,51 @@ Deno.test("loadApi: rejects any invalid body without quoting it", async () => {
     { numRuns: 200 },
   );
   deepEqual(calls, [], "invalid requests do not reach the agent");
+});
+
+Deno.test("loadApi: names the field of an invalid body, the fields that exist, and what is expected", async () => {
+  const { agent } = fakeAgent();
+  const message = async (path: string, body: unknown, method = "POST") =>
+    (await request(agent, method, path, body)).body.error.message;
+  const get = (body: unknown) => message("/v1/credentials/get", body);
+  const push = (credential: unknown) => message("/v1/credentials", { ref: "a", credential }, "PUT");
+  const fields = "the fields are ref, registry, labels, validFor, validUntil";
+  const credentialFields = "the fields are form, username, password, token";
+  const basic = { form: "basic", username: "u", password: "p" };
+  deepEqual(
+    await Promise.all([
+      get({ ref: "a", valid_for: "4h" }),
+      get({ ref: "a", "hunter 2": 1 }),
+      get({ ref: "a", abcdefghijklmnopqrstu: 1 }),
+      get({ ref: 7 }),
+      get({}),
+      get({ ref: "a", labels: { "hunter two": 1 } }),
+      get({ ref: "a", validUntil: "tomorrow" }),
+      push({ ...basic, pass: "x" }),
+      push({ form: "basic", username: "u" }),
+      push({ form: "other" }),
+      push(7),
+      message("/v1/log-level", { level: "loud" }, "PUT"),
+      message("/v1/refused", { ref: "a" }),
+      message("/v1/refused", { ref: "a", fingerprint: "G" }),
+    ]),
+    [
+      `invalid body: unknown field valid_for; ${fields}`,
+      `invalid body: unknown field; ${fields}`,
+      `invalid body: unknown field; ${fields}`,
+      "invalid ref: expected string",
+      "invalid body: give either ref or registry",
+      "invalid labels: expected string",
+      "invalid validUntil: expected a time in RFC 3339",
+      `invalid credential: unknown field pass; ${credentialFields}`,
+      "invalid credential: password is missing",
+      'invalid credential.form: expected ("basic" | "registry-token" | "identity-token")',
+      "invalid credential: expected Object",
+      'invalid level: expected ("debug" | "info" | "warning" | "error")',
+      "invalid body: fingerprint is missing",
+      "invalid fingerprint: expected /^[0-9a-f]{1,64}$/",
+    ],
+  );
 });
 
 Deno.test("loadApi: reports errors of the agent, and unexpected errors without their text", async () => {

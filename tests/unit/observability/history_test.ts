@@ -65,8 +65,17 @@ Deno.test("ProviderStats: counts requests and executions, with the last result a
   stats.notify({ ...REQUEST, outcome: "failed", reason: "unreadable", detail: "no" });
   stats.notify({ ...REQUEST, outcome: "none", reason: "no-config-file" });
   const ran = EVENTS["plugin-executed"];
-  stats.notify(ran);
-  stats.notify({ ...ran, result: "success", durationMs: 5 });
+  stats.notify({ ...ran, plugin: "other", provider: "docker", detail: "no" });
+  const first = stats.status().plugins;
+  deepEqual(
+    first.map(({ executions, failures, lastFailure }) => [executions, failures, lastFailure]),
+    [
+      [1, 1, { detail: "timeout: no", atMs: NOW_MS }],
+    ],
+  );
+  stats.notify({ ...ran, durationMs: 5 });
+  stats.notify({ ...ran, durationMs: 60_000 });
+  stats.notify({ ...ran, result: "success", durationMs: 7 });
   for (let i = 0; i < 1_000; i++) stats.notify({ ...ran, plugin: `p${i}` });
   const { providers, plugins } = stats.status();
   deepEqual(providers.map(({ name }) => name), [
@@ -83,6 +92,6 @@ Deno.test("ProviderStats: counts requests and executions, with the last result a
   const ecr = plugins.find(({ name }) => name === "ecr");
   deepEqual(
     [ecr?.executions, ecr?.failures, ecr?.lastResult, ecr?.longestDurationMs],
-    [2, 1, "success", 60_000],
+    [3, 2, "success", 60_000],
   );
 });

@@ -7,7 +7,7 @@ import {
   MessageReader,
   writeHead,
 } from "../../../lib/platform/http1.ts";
-import { growthOf } from "../fuzz/growth.ts";
+import { growthOf } from "../../extended/growth.ts";
 
 const bytesOf = (text: string) => new TextEncoder().encode(text);
 const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes);

@@ -5,11 +5,11 @@ import {
   dayClaims,
   outageClaims,
   peak,
-} from "../../../scripts/fleet/claims.ts";
-import { type FleetOptions, type FleetRun, runFleet } from "../../../scripts/fleet/fleet.ts";
-import { SOURCES } from "../../../scripts/fleet/shapes.ts";
-import { TokenService } from "../../../scripts/fleet/token_service.ts";
-import { EventQueue, SeededRandom } from "../../../scripts/fleet/virtual_time.ts";
+} from "../../scripts/fleet/claims.ts";
+import { type FleetOptions, type FleetRun, runFleet } from "../../scripts/fleet/fleet.ts";
+import { SOURCES } from "../../scripts/fleet/shapes.ts";
+import { TokenService } from "../../scripts/fleet/token_service.ts";
+import { EventQueue, SeededRandom } from "../../scripts/fleet/virtual_time.ts";
 
 const HOUR_MS = 3_600_000;
 const NODES = 200;

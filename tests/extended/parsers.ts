@@ -3,14 +3,14 @@
  *
  * @module
  */
-import { loadAgentConfig } from "../../../lib/config/mod.ts";
-import { redactText } from "../../../lib/observability/redact.ts";
-import { createNydusdApi, createSnapshotterApi } from "../../../lib/platform/mod.ts";
-import { inUseDelayMs } from "../../../lib/delivery/mod.ts";
-import { rewriteConfigText } from "../../../lib/delivery/config_text.ts";
-import { consumerOf } from "../../../lib/delivery/consumer.ts";
-import { mirrorsOf } from "../../../lib/discovery/approved_hosts.ts";
-import { listedBySystemApi, listRootFolder } from "../../../lib/discovery/listed.ts";
+import { loadConfig } from "../../lib/config/mod.ts";
+import { redactText } from "../../lib/observability/redact.ts";
+import { createNydusdApi, createSnapshotterApi } from "../../lib/platform/mod.ts";
+import { inUseDelayMs } from "../../lib/delivery/mod.ts";
+import { rewriteConfigText } from "../../lib/delivery/config_text.ts";
+import { consumerOf } from "../../lib/delivery/consumer.ts";
+import { mirrorsOf } from "../../lib/discovery/approved_hosts.ts";
+import { listedBySystemApi, listRootFolder } from "../../lib/discovery/listed.ts";
 import {
   decodeRegistryAuth,
   hostOf,
@@ -24,26 +24,26 @@ import {
   Secret,
   tokenExpiryOf,
   type UnixHttp,
-} from "../../../lib/model/mod.ts";
-import { isAllowedHost } from "../../../lib/observability/app.ts";
-import { credentialsOf, findAuth, parseDockerConfig } from "../../../lib/providers/docker/mod.ts";
-import { readPluginResponse } from "../../../lib/providers/exec_plugin/mod.ts";
-import { readProviderConfig } from "../../../lib/providers/exec_plugin/provider_config.ts";
-import { readHelperResult } from "../../../lib/providers/docker/credential_helper.ts";
-import { readGoYaml } from "../../../lib/formats/go_yaml.ts";
-import { ExecAuthenticator } from "../../../lib/providers/kubernetes/exec_credential.ts";
-import { readKubeconfig } from "../../../lib/providers/kubernetes/kubeconfig.ts";
-import { readPod } from "../../../lib/providers/kubernetes/node_informers.ts";
-import { readPullSecret } from "../../../lib/providers/kubernetes/secret_reader.ts";
-import { parseChallenges } from "../../../lib/verification/registry_responses.ts";
-import { readTokenResponse } from "../../../lib/verification/token_service.ts";
-import { registryOfKey } from "../../../lib/providers/docker/secret_keyring.ts";
-import { registryOf } from "../../../lib/cri/cri_messages.ts";
-import { PullCredentialCache } from "../../../lib/cri/mod.ts";
-import { outcomeOf } from "../../../lib/cri/reader.ts";
-import { FakeClock } from "../../fakes/clock.ts";
-import { FakeFiles } from "../../fakes/files.ts";
-import { exited, FakeProcessRunner } from "../../fakes/process.ts";
+} from "../../lib/model/mod.ts";
+import { isAllowedHost } from "../../lib/observability/app.ts";
+import { credentialsOf, findAuth, parseDockerConfig } from "../../lib/providers/docker/mod.ts";
+import { readPluginResponse } from "../../lib/providers/exec_plugin/mod.ts";
+import { readProviderConfig } from "../../lib/providers/exec_plugin/provider_config.ts";
+import { readHelperResult } from "../../lib/providers/docker/credential_helper.ts";
+import { readGoYaml } from "../../lib/formats/go_yaml.ts";
+import { ExecAuthenticator } from "../../lib/providers/kubernetes/exec_credential.ts";
+import { readKubeconfig } from "../../lib/providers/kubernetes/kubeconfig.ts";
+import { readPod } from "../../lib/providers/kubernetes/node_informers.ts";
+import { readPullSecret } from "../../lib/providers/kubernetes/secret_reader.ts";
+import { parseChallenges } from "../../lib/verification/registry_responses.ts";
+import { readTokenResponse } from "../../lib/verification/token_service.ts";
+import { registryOfKey } from "../../lib/providers/docker/secret_keyring.ts";
+import { registryOf } from "../../lib/cri/cri_messages.ts";
+import { PullCredentialCache } from "../../lib/cri/mod.ts";
+import { outcomeOf } from "../../lib/cri/reader.ts";
+import { FakeClock } from "../fakes/clock.ts";
+import { FakeFiles } from "../fakes/files.ts";
+import { exited, FakeProcessRunner } from "../fakes/process.ts";
 
 /** A parser; `refuses` if it may throw an `AgentError`, otherwise it must not throw. */
 export interface TextParser {
@@ -127,17 +127,19 @@ export const TEXT_PARSERS: readonly TextParser[] = [
     const password = new Secret(new TextEncoder().encode(text).toBase64());
     return tokenExpiryOf({ ...BASIC, password }, 0);
   }),
-  refuses("loadAgentConfig of the configuration file", (text) => agentConfig(text, "")),
-  refuses("loadAgentConfig of the snapshotter's file", (text) => agentConfig("", text)),
-  refuses("loadAgentConfig of the environment", (text) =>
-    loadAgentConfig({
-      flags: {},
-      env: {
-        NYDUS_AUTH_AGENT_RENEWAL_CHECK_INTERVAL: text,
-        NYDUS_AUTH_AGENT_SERVER_ADDRESS: text,
+  refuses("loadConfig of the configuration file", (text) => agentConfig(text, "")),
+  refuses("loadConfig of the snapshotter's file", (text) => agentConfig("", text)),
+  refuses("loadConfig of the environment", (text) =>
+    loadConfig({
+      host: {
+        cwd: "/",
+        env: {
+          NYDUS_AUTH_AGENT_RENEWAL_CHECK_INTERVAL: text,
+          NYDUS_AUTH_AGENT_SERVER_ADDRESS: text,
+        },
       },
-      readText: () => Promise.resolve(undefined),
-    })),
+      files: { readText: () => Promise.resolve(undefined) },
+    }, {})),
   never("readGoYaml", readGoYaml),
   never("readProviderConfig", (text) => readProviderConfig(text, "f")),
   never("readKubeconfig", (text) => readKubeconfig(text, "/f")),
@@ -194,9 +196,6 @@ export const TEXT_PARSERS: readonly TextParser[] = [
 
 async function agentConfig(ours: string, theirs: string): Promise<unknown> {
   const texts: Record<string, string> = { "/a.toml": ours, "/etc/nydus/config.toml": theirs };
-  return await loadAgentConfig({
-    flags: { config: "/a.toml" },
-    env: {},
-    readText: (path) => Promise.resolve(texts[path]),
-  });
+  const files = { readText: (path: string) => Promise.resolve(texts[path]) };
+  return await loadConfig({ host: { env: {}, cwd: "/" }, files }, { config: "/a.toml" });
 }

@@ -3,11 +3,11 @@
  *
  * @module
  */
-import { parseImageReference } from "../../../lib/model/mod.ts";
-import { CriConnectionReader, type CriNote, PullCredentialCache } from "../../../lib/cri/mod.ts";
-import { pullCredential, readFields, readPullImageRequest } from "../../../lib/cri/cri_messages.ts";
-import { HpackDecoder } from "../../../lib/cri/hpack.ts";
-import { decodeHuffman } from "../../../lib/cri/hpack.ts";
+import { parseImageReference } from "../../lib/model/mod.ts";
+import { CriConnectionReader, type CriNote, PullCredentialCache } from "../../lib/cri/mod.ts";
+import { pullCredential, readFields, readPullImageRequest } from "../../lib/cri/cri_messages.ts";
+import { HpackDecoder } from "../../lib/cri/hpack.ts";
+import { decodeHuffman } from "../../lib/cri/hpack.ts";
 
 const IMAGE = parseImageReference("quay.io/team/app");
 

@@ -1,11 +1,11 @@
 /** Parsers of the CRI connection, on which any client can send any bytes. */
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import fc from "fast-check";
-import type { CriNote } from "../../../lib/cri/mod.ts";
-import { WireError } from "../../../lib/cri/notes.ts";
-import { Conversation, PULL, pulled } from "../../fakes/cri_conversation.ts";
-import { pullImageRequest } from "../../fakes/cri_messages.ts";
-import { joined } from "../../fakes/http2_peer.ts";
+import type { CriNote } from "../../lib/cri/mod.ts";
+import { WireError } from "../../lib/cri/notes.ts";
+import { Conversation, PULL, pulled } from "../fakes/cri_conversation.ts";
+import { pullImageRequest } from "../fakes/cri_messages.ts";
+import { joined } from "../fakes/http2_peer.ts";
 import { growthOf } from "./growth.ts";
 import { reader, WIRE_PARSERS, WIRE_UNITS } from "./wire_parsers.ts";
 

@@ -1,7 +1,7 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import fc from "fast-check";
-import { AgentError } from "../../../lib/model/mod.ts";
-import { readGoYaml } from "../../../lib/formats/go_yaml.ts";
+import { AgentError } from "../../lib/model/mod.ts";
+import { readGoYaml } from "../../lib/formats/go_yaml.ts";
 import { growthOf } from "./growth.ts";
 import { growing, hostileText } from "./hostile_texts.ts";
 import { TEXT_PARSERS, type TextParser } from "./parsers.ts";
