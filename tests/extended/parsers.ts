@@ -52,7 +52,6 @@ export interface TextParser {
   readonly parse: (text: string) => unknown;
 }
 
-const NGINX = parseImageReference("docker.io/library/nginx:1");
 const { sections: SECTIONS } = consumerOf({ configApi: "supported" }, "fusedev");
 const BASIC = { kind: "basic", username: "u", password: new Secret("p") } as const;
 
