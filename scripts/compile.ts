@@ -7,7 +7,7 @@
  */
 import { fileURLToPath } from "node:url";
 import { join } from "@std/path";
-import type { BuildInfo } from "../lib/assets/build_info.ts";
+import type { BuildInfo } from "../lib/assets/mod.ts";
 import { buildBinary, describeBinary, tryBinary } from "./lib/build.ts";
 import { buildInfo, type BuildTools, denoVersion, sha256 } from "./lib/compile.ts";
 import { BuildError, parseTarget, runTool, type Target } from "./lib/toolchain.ts";

@@ -7,7 +7,7 @@
 import { basename, join } from "@std/path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import type { BuildInfo } from "../lib/assets/build_info.ts";
+import type { BuildInfo } from "../lib/assets/mod.ts";
 import { commands } from "../lib/cli/program.ts";
 import { texts } from "../lib/cli/show.ts";
 import type { Context } from "../lib/platform/mod.ts";

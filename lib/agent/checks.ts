@@ -92,8 +92,7 @@ async function checkKubelet(
   const { plugins, problems, warnings } = reading;
   findings.problems.push(...problems);
   findings.warnings.push(...warnings, ...lintPlugins(plugins, host.env, file));
-  for (const { name } of plugins) {
-    const path = join(binDir, name);
+  for (const { name, path = join(binDir, name) } of plugins) {
     const stat = await files.stat(path).catch(() => undefined);
     if (stat === undefined) findings.problems.push(missing(path, "install the plugin there"));
     else if (stat.kind !== "file" || (stat.mode & 0o111) === 0) {

@@ -23,4 +23,5 @@ export {
   explainImage,
   type Explanation,
 } from "./explanation.ts";
+export { findKubelet, flagOf } from "./processes.ts";
 export { run } from "./run.ts";

@@ -1,3 +1,4 @@
+import { basename } from "@std/path";
 import type { ProcessRunner } from "../model/mod.ts";
 
 /** A process on this machine. */
@@ -46,4 +47,16 @@ export async function findProcesses(
     if (!/^\d+$/.test(pid)) return [];
     return [{ pid: Number(pid), argv: argv.at(-1) === "" ? argv.slice(0, -1) : argv }];
   });
+}
+
+/** Returns the running kubelet. */
+export async function findKubelet(runner: ProcessRunner): Promise<FoundProcess | undefined> {
+  const found = await findProcesses(runner, "kubelet");
+  return found?.find(({ argv: [program = ""] }) => basename(program) === "kubelet");
+}
+
+/** Returns the value of a flag: `--name=value` or `--name value`. */
+export function flagOf({ argv }: FoundProcess, name: string): string | undefined {
+  const at = argv.findIndex((word) => word === name || word.startsWith(`${name}=`));
+  return argv[at] === name ? argv[at + 1] : argv[at]?.slice(name.length + 1);
 }

@@ -16,8 +16,29 @@ import runbooks from "../../docs/runbooks.md" with { type: "text" };
 import troubleshooting from "../../docs/troubleshooting.md" with { type: "text" };
 import alertRules from "./chart/files/prometheus-rules.yaml" with { type: "text" };
 
-export { BUILD_INFO, type BuildInfo } from "./build_info.ts";
-export { installedFiles, installedText } from "./installed_files.ts";
+/** Version and origin of the binary. */
+export interface BuildInfo {
+  /** The version in `deno.json`; `development` when run from source. */
+  readonly version: string;
+  /** Short hash of the commit, with `-dirty` if the tree had changes; `development` from source. */
+  readonly commit: string;
+  /** The version of Deno in the binary; empty when run from source. */
+  readonly denoVersion: string;
+}
+
+// `scripts/compile.ts` replaces this text in the bundle. It is split at run time, so that no minifier
+// evaluates it earlier.
+const STAMP = "nydus-auth-agent-build|development|development|";
+const [, version = "", commit = "", denoVersion = ""] = STAMP.split("|");
+
+/** The build of the running program. */
+export const BUILD_INFO: BuildInfo = Object.freeze({ version, commit, denoVersion });
+
+/** The name of the program, its unit and its folder. */
+export const PROGRAM = "nydus-auth-agent";
+
+/** The name by which docker and compatible tools find the program as a credential helper. */
+export const CREDENTIAL_HELPER = "docker-credential-nydus-auth";
 
 /** Pages of the documentation that the status page links to. */
 export const GUIDES: Readonly<Record<string, string>> = {
@@ -25,12 +46,8 @@ export const GUIDES: Readonly<Record<string, string>> = {
   "troubleshooting.md": troubleshooting,
 };
 
-interface Asset {
-  readonly description: string;
-  readonly text: string;
-}
-
-const ASSETS = {
+/** The texts of `show` that are files here, by name. */
+export const ASSETS = {
   "config.toml": { description: "commented sample configuration", text: sampleConfig },
   "nydus-auth-agent.service": { description: "systemd unit for root", text: unit },
   "nydus-auth-agent-own-user.service": {
@@ -48,27 +65,34 @@ const ASSETS = {
   "daemonset.yaml": { description: "Kubernetes manifest", text: daemonSet },
   "prometheus-rules.yaml": { description: "Prometheus alerts", text: alertRules },
   "grafana-dashboard.json": { description: "Grafana dashboard", text: dashboard },
-} as const satisfies Record<string, Asset>;
+} as const;
 
-/** The name of an asset. */
-export type AssetName = keyof typeof ASSETS;
+/** The manual page, with `@COMMANDS@` in place of the generated part. */
+export const MANUAL_TEMPLATE: string = manualPage;
 
-/** Returns the names of all assets in the order of their list. */
-export function assetNames(): AssetName[] {
-  return Object.keys(ASSETS) as AssetName[];
+/** Folders of an installation. */
+export interface InstallFolders {
+  readonly units: string;
+  readonly tmpfiles: string;
+  /** `share` below the prefix. */
+  readonly share: string;
 }
 
-/** Returns the text of an asset. */
-export function asset(name: AssetName): string {
-  return ASSETS[name].text;
+/** Returns the texts of `show` that `install` and the packages put into files, with their paths. */
+export function installedTexts(
+  { units, tmpfiles, share }: InstallFolders,
+): readonly { readonly name: string; readonly path: string }[] {
+  return [
+    { name: `${PROGRAM}.service`, path: `${units}/${PROGRAM}.service` },
+    { name: `${PROGRAM}.tmpfiles.conf`, path: `${tmpfiles}/${PROGRAM}.conf` },
+    { name: `${PROGRAM}.1`, path: `${share}/man/man1/${PROGRAM}.1` },
+    { name: "completion.bash", path: `${share}/bash-completion/completions/${PROGRAM}` },
+    { name: "completion.zsh", path: `${share}/zsh/site-functions/_${PROGRAM}` },
+    { name: "completion.fish", path: `${share}/fish/vendor_completions.d/${PROGRAM}.fish` },
+  ];
 }
 
-/** Returns a short description of an asset. */
-export function describeAsset(name: AssetName): string {
-  return ASSETS[name].description;
-}
-
-/** Returns the manual page, with `@COMMANDS@` in place of the generated part. */
-export function manualTemplate(): string {
-  return manualPage;
+/** Returns an installed text; units start the binary at `binary`. */
+export function installedText(text: string, binary: string): string {
+  return text.replaceAll(`/usr/local/bin/${PROGRAM}`, binary);
 }

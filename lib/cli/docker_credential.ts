@@ -1,4 +1,4 @@
-import { BUILD_INFO } from "../assets/mod.ts";
+import { BUILD_INFO, CREDENTIAL_HELPER } from "../assets/mod.ts";
 import { loadClientConfig } from "../config/mod.ts";
 import {
   AgentError,
@@ -13,7 +13,6 @@ import { dockerServer } from "../providers/docker/mod.ts";
 import { CALLED_BY_AGENT } from "../providers/program/mod.ts";
 import { queryApi, requireApi } from "./agent_client.ts";
 import { lookUp, type ServedCredential } from "./get.ts";
-import { CREDENTIAL_HELPER } from "./installation.ts";
 
 const USAGE = `Usage: ${CREDENTIAL_HELPER} <store|get|erase|list|version>`;
 /** Error texts that docker's tools compare (docker-credential-helpers). */

@@ -1,253 +1,348 @@
-import { dirname } from "@std/path";
-import { asset, installedText } from "../assets/mod.ts";
-import { loadAgentConfig } from "../config/mod.ts";
-import { AgentError, ConfigError, EXIT, formatProblem, messageOf } from "../model/mod.ts";
-import type { Context } from "../platform/mod.ts";
+import { dirname, join, resolve } from "@std/path";
 import {
+  ASSETS,
   CREDENTIAL_HELPER,
-  executes,
-  findSystemctl,
-  type InstallationPorts,
-  type InstallPaths,
-  installPaths,
+  installedText,
+  installedTexts,
   PROGRAM,
-  refusePackaged,
-  refuseSharedFolders,
-  replaceStep,
-  runSteps,
+} from "../assets/mod.ts";
+import { AgentError, EXIT } from "../model/mod.ts";
+import {
+  type Context,
+  copyProgram,
+  makeFolder,
+  pointLink,
+  readLink,
+  removeFile,
+  sameContent,
+} from "../platform/mod.ts";
+import { processProblem } from "../providers/program/mod.ts";
+import {
+  type KubeletOptions,
+  kubeletPluginRemovalSteps,
+  kubeletPluginSteps,
+  RESTART_KUBELET,
   type Step,
-  systemctlReports,
-  systemctlStep,
-  systemPorts,
-  unitState,
-} from "./installation.ts";
+} from "./kubelet_plugin.ts";
 
-/** Options of `install`. */
-export interface InstallOptions {
+/** Options of `install` and `uninstall`. */
+interface CommonOptions extends KubeletOptions {
   /** Folder that contains `bin`. */
   readonly prefix: string;
-  /** Root folder, for building images; empty for this host. */
-  readonly root: string;
   /** Only print the steps. */
   readonly dryRun: boolean;
-  /** Create the link by which docker's tools find the credential helper. */
+}
+
+/** Options of {@linkcode install}. */
+export interface InstallOptions extends CommonOptions {
+  /** Also create the link by which docker's tools find the credential helper. */
   readonly dockerCredentialHelper: boolean;
-  /** Also enable and start the service. */
+  /** The kubelet's plugin in whose place the agent answers; `true` for the only one. */
+  readonly kubeletPlugin?: string | true;
+  /** Also enable and restart the service. */
   readonly now: boolean;
 }
 
-/** Dependencies of {@linkcode install}. */
-export interface InstallPorts extends InstallationPorts {
-  /** The running program, and whether it is the compiled binary. */
-  readonly self: { readonly path: string; readonly standalone: boolean; readonly uid: number };
-  /** Returns the problems of an existing configuration file, one line each. */
-  readonly checkConfiguration: (path: string) => Promise<readonly string[]>;
-  /** Returns a text of `show`. */
-  readonly textOf: (name: string) => string;
+/** Options of {@linkcode uninstall}. */
+export interface UninstallOptions extends CommonOptions {
+  /** Also remove the configuration, and the credentials of pulls. */
+  readonly purge: boolean;
 }
 
-/** `install`: installs the program on this host. */
-export function installCommand(
+/** A file that `install` writes. */
+interface InstalledFile {
+  readonly path: string;
+  /** Returns whether the file needs no change. */
+  isCurrent(): Promise<boolean>;
+  /** Replaces the file atomically. */
+  write(): Promise<unknown>;
+}
+
+const UNIT = `${PROGRAM}.service`;
+
+const CONFIG_FILE = /^config\.toml$/;
+/** Sockets, and pull credentials, including temporary files of a killed agent. */
+const RUNTIME_FILE = /^(?:\w+\.sock|cri-pulls\.json|\.cri-pulls\.json\..+\.tmp)$/;
+
+const NEXT_STEPS = `the service was not started or restarted; to do so, run:
+  systemctl daemon-reload && systemctl enable ${PROGRAM} && systemctl restart ${PROGRAM}
+(--docker-credential-helper also installs ${CREDENTIAL_HELPER})
+`;
+
+/**
+ * `install`: installs the binary, its unit, manual page and completions, a sample configuration and,
+ * as an option, the link of the credential helper. Leaves files that are up to date, and any existing
+ * configuration, unchanged.
+ *
+ * @param textOf Returns a text of `show`.
+ * @throws {AgentError} `usage` with the remedy; `io` when a step fails.
+ */
+export async function install(
   context: Context,
   options: InstallOptions,
-  textOf: InstallPorts["textOf"],
+  textOf: (name: string) => string,
 ): Promise<number> {
-  const { host, files } = context;
-  return install(options, {
-    ...systemPorts(context),
-    textOf,
-    self: { path: host.execPath, standalone: host.standalone, uid: host.uid() },
-    async checkConfiguration(config) {
-      try {
-        await loadAgentConfig({
-          flags: { config },
-          env: {},
-          readText: (path) => files.readText(path),
-        });
-        return [];
-      } catch (error) {
-        if (error instanceof ConfigError) return error.problems.map(formatProblem);
-        return [messageOf(error)];
-      }
-    },
-  });
-}
-
-/** Steps to apply, and notes on what is already in place. */
-interface Plan {
-  readonly steps: readonly Step[];
-  readonly notes: readonly string[];
-}
-
-/**
- * Installs the binary, its unit, manual page and completions, a sample configuration and, as an
- * option, the link of the credential helper. Keeps files that are up to date, and any existing configuration. When a step
- * fails, undoes all of them.
- *
- * @returns The exit code: 0, 1 when it failed, 2 when the options are invalid.
- */
-export async function install(options: InstallOptions, ports: InstallPorts): Promise<number> {
-  try {
-    const paths = installPaths(options);
-    if (!ports.self.standalone) {
-      throw new AgentError(
-        "usage",
-        "install: only the compiled binary can be installed (build it first)",
-      );
-    }
-    if (options.now && options.root !== "") {
-      throw new AgentError("usage", "--now: cannot be combined with --root");
-    }
-    await refusePackaged(ports, paths);
-    const folders = paths.files.map(({ path }) => dirname(path));
-    for (const folder of new Set([paths.binFolder, paths.configFolder, ...folders])) {
-      await refuseSharedFolders(ports.files, ports.self.uid, folder);
-    }
-    const plan = await makePlan(options, ports, paths);
-    plan.notes.forEach(ports.out);
-    await warnAboutConfiguration(ports, paths);
-    if (options.dryRun) {
-      plan.steps.forEach((step) => ports.out(`would ${step.action}`));
-      return EXIT.ok;
-    }
-    await runSteps(plan.steps, ports);
-    if (!options.now && plan.steps.length > 0 && options.root === "") printNextSteps(ports);
-    return EXIT.ok;
-  } catch (error) {
-    ports.err(`error: ${messageOf(error)}`);
-    return error instanceof AgentError && error.code === "usage" ? EXIT.badConfig : EXIT.failed;
+  const { host } = context;
+  const paths = installPaths(options);
+  if (!host.standalone) {
+    throw new AgentError(
+      "usage",
+      "install: only the compiled binary can be installed (build it first)",
+    );
   }
-}
-
-async function makePlan(
-  options: InstallOptions,
-  ports: InstallPorts,
-  paths: InstallPaths,
-): Promise<Plan> {
+  await refuseHost(context, options, paths);
+  const files = installedFiles(context, options, paths, textOf);
+  for (const folder of new Set(files.map(({ path }) => dirname(path)))) {
+    await refuseSharedFolders(context, folder);
+  }
   const steps: Step[] = [];
-  const notes: string[] = [];
-  const planned = new Set<string>();
-  const folders = async (path: string) => {
-    for (const folder of await missingFolders(ports, path)) {
-      if (planned.has(folder)) continue;
-      planned.add(folder);
-      steps.push(folderStep(ports, folder));
+  for (const { path, isCurrent, write } of files) {
+    if (await isCurrent()) host.out(`unchanged: ${path}\n`);
+    else {
+      const apply = () => makeFolder(dirname(path)).then(write);
+      steps.push({ action: `write ${path}`, apply });
     }
-  };
-  const file = async (step: Step | undefined, path: string) => {
-    if (step === undefined) return void notes.push(`unchanged: ${path}`);
-    await folders(dirname(path));
-    steps.push(step);
-  };
-  await file(await binaryStep(ports, paths), paths.binary);
-  if (options.dockerCredentialHelper) {
-    await file(await linkStep(ports, paths), paths.credentialHelper);
   }
-  await file(await configStep(ports, paths), paths.config);
-  for (const { name, path } of paths.files) {
-    const text = installedText(ports.textOf(name), paths.binaryInUnit);
-    await file(await textStep(ports, path, text), path);
-  }
-  if (options.now) steps.push(...await startSteps(ports, paths, steps.length > 0));
-  return { steps, notes };
-}
-
-/** Returns the folders to create, outermost first, so that each is a step of its own. */
-async function missingFolders(
-  { files }: Pick<InstallPorts, "files">,
-  path: string,
-): Promise<string[]> {
-  if (path === "/" || await files.stat(path) !== undefined) return [];
-  return [...await missingFolders({ files }, dirname(path)), path];
-}
-
-function folderStep({ files }: InstallPorts, path: string): Step {
-  return {
-    action: `create the folder ${path}`,
-    async apply(undoable) {
-      await files.makeDirectory(path, 0o755);
-      undoable({ undo: () => files.remove(path) });
-    },
-  };
-}
-
-async function binaryStep({ files, self }: InstallPorts, paths: InstallPaths) {
-  const { binary } = paths;
-  const found = await files.stat(binary);
-  if (found?.kind === "file" && await files.sameBytes(self.path, binary)) return undefined;
-  const action = found === undefined ? `copy this program to ${binary}` : `replace ${binary}`;
-  return replaceStep(files, action, binary, () => files.copyFile(self.path, binary, 0o755));
-}
-
-async function linkStep({ files }: InstallPorts, paths: InstallPaths) {
-  const path = paths.credentialHelper;
-  const found = await files.stat(path);
-  if (found?.kind === "symlink" && found.linkTarget === PROGRAM) return undefined;
-  if (found !== undefined) {
-    throw new AgentError("io", `failed to link ${path}: another file exists there (move it first)`);
-  }
-  const action = `link ${path} to ${PROGRAM}`;
-  return replaceStep(files, action, path, () => files.symlink(path, PROGRAM));
-}
-
-async function configStep({ files }: InstallPorts, { config }: InstallPaths) {
-  if (await files.stat(config) !== undefined) return undefined;
-  const action = `write ${config} (the commented sample)`;
-  return replaceStep(
-    files,
-    action,
-    config,
-    () => files.writeText(config, asset("config.toml"), 0o600),
+  const isChanged = steps.length > 0;
+  const { kubeletPlugin: name } = options;
+  const kubeletSteps = name === undefined ? [] : await kubeletPluginSteps(
+    context,
+    options,
+    name,
+    paths.binaryInUnit,
+    (path) => refuseSharedFolders(context, path),
   );
-}
-
-/** Returns undefined when the file has the text already. */
-async function textStep({ files }: InstallPorts, path: string, text: string) {
-  const found = await files.stat(path);
-  if (found?.kind === "file" && await files.readText(path) === text) return undefined;
-  const action = found === undefined ? `write ${path}` : `replace ${path}`;
-  return replaceStep(files, action, path, () => files.writeText(path, text, 0o644));
-}
-
-async function warnAboutConfiguration(
-  { files, err, checkConfiguration }: InstallPorts,
-  { config }: InstallPaths,
-): Promise<void> {
-  if (await files.stat(config) === undefined) return;
-  for (const problem of await checkConfiguration(config)) err(`warning: ${problem}`);
+  steps.push(...kubeletSteps);
+  if (options.now) {
+    for (const args of [["daemon-reload"], ["enable", UNIT], ["restart", UNIT]]) {
+      steps.push(systemctl(context, ...args));
+    }
+  }
+  await applySteps(context, steps, options);
+  if (kubeletSteps.length > 0) host.out(RESTART_KUBELET);
+  if (isChanged && !options.now && !options.dryRun && options.root === "") host.out(NEXT_STEPS);
+  return EXIT.ok;
 }
 
 /**
- * Starts the service, or restarts it when it runs an older binary, which an earlier `install` may
- * have replaced.
+ * `uninstall`: stops and disables the service, and removes what `install` created; the configuration
+ * only with `purge`. Keeps files of others.
+ *
+ * @throws {AgentError} `usage` with the remedy; `io` when a step fails.
  */
-async function startSteps(
-  ports: InstallPorts,
-  { binary }: InstallPaths,
-  changed: boolean,
-): Promise<Step[]> {
-  const systemctl = await findSystemctl(ports.files);
-  if (systemctl === undefined) {
-    throw new AgentError("io", "--now: systemd does not run this host (omit --now)");
+export async function uninstall(context: Context, options: UninstallOptions): Promise<number> {
+  const { host, files } = context;
+  const paths = await pathsInUnit(context, options);
+  await refuseHost(context, options, paths);
+  const exists = async (path: string) => await files.stat(path, { noFollow: true }) !== undefined;
+  const hasService = await exists(paths.unit) && await exists(paths.systemd);
+  const kubeletSteps = await kubeletPluginRemovalSteps(context, options);
+  const steps = [...kubeletSteps];
+  if (hasService) steps.push(systemctl(context, "disable", "--now", UNIT));
+  const installed = [...paths.texts.map(({ path }) => path), paths.binary];
+  if (await readLink(paths.credentialHelper) === PROGRAM) installed.push(paths.credentialHelper);
+  for (const path of installed) {
+    if (await exists(path)) steps.push({ action: `remove ${path}`, apply: () => removeFile(path) });
   }
-  const unit = `${PROGRAM}.service`;
-  const enabled = await systemctlReports(ports, systemctl, "is-enabled");
-  const active = await systemctlReports(ports, systemctl, "is-active");
-  const { pid, needsReload } = await unitState(ports, systemctl);
-  const isOutdated = changed || needsReload ||
-    (pid !== undefined && !await executes(ports, pid, binary));
-  const steps: Step[] = [];
-  if (changed || needsReload) steps.push(systemctlStep(ports, systemctl, ["daemon-reload"]));
-  if (!enabled) {
-    steps.push(systemctlStep(ports, systemctl, ["enable", unit], ["disable", unit]));
+  if (options.purge) {
+    const folders = [[dirname(paths.config), CONFIG_FILE], [
+      paths.runtimeFolder,
+      RUNTIME_FILE,
+    ]] as const;
+    for (const [folder, ours] of folders) {
+      if (await exists(folder)) steps.push(emptyFolder(context, folder, ours));
+    }
   }
-  if (!active) steps.push(systemctlStep(ports, systemctl, ["start", unit], ["stop", unit]));
-  else if (isOutdated) steps.push(systemctlStep(ports, systemctl, ["restart", unit]));
-  return steps;
+  if (steps.length === 0) host.out("nothing is installed here\n");
+  if (hasService) steps.push(systemctl(context, "daemon-reload"));
+  await applySteps(context, steps, options);
+  if (options.dryRun) return EXIT.ok;
+  if (kubeletSteps.length > 0) host.out(RESTART_KUBELET);
+  if (await exists(paths.criLink)) {
+    host.out(`note: ${paths.criLink} disappears at the next boot; if it is the kubelet's\n`);
+    host.out("image service endpoint, configure the container runtime's socket instead\n");
+  }
+  if (await exists(paths.config)) host.out(`kept: ${paths.config} (--purge removes it)\n`);
+  return EXIT.ok;
 }
 
-function printNextSteps({ out }: InstallPorts): void {
-  out("the service was not started or restarted; to do so, run:");
-  out(`  systemctl daemon-reload && systemctl enable ${PROGRAM} && systemctl restart ${PROGRAM}`);
-  out(`(--docker-credential-helper also installs ${CREDENTIAL_HELPER})`);
+/** Paths of an installation below `root`. */
+interface InstallPaths {
+  readonly binary: string;
+  /** The binary as the installed system sees it, without `root`. */
+  readonly binaryInUnit: string;
+  readonly credentialHelper: string;
+  readonly config: string;
+  readonly unit: string;
+  /** Texts by their name in `show`, among them the unit. */
+  readonly texts: ReturnType<typeof installedTexts>;
+  /** Where a package has its unit. */
+  readonly packagedUnit: string;
+  /** The unit's `RuntimeDirectory=`, which remains after the service has stopped. */
+  readonly runtimeFolder: string;
+  /** The CRI link of the tmpfiles line, which may be the kubelet's image service endpoint. */
+  readonly criLink: string;
+  /** Exists while systemd runs the host. */
+  readonly systemd: string;
+}
+
+/** @throws {AgentError} `usage` when a path is not absolute, or would need quoting in a unit file. */
+function installPaths({ prefix, root }: Pick<CommonOptions, "prefix" | "root">): InstallPaths {
+  if (!/^\/[\w.+@/-]*$/.test(prefix)) {
+    const problem = `not an absolute path of letters, digits and "._+@-"`;
+    throw new AgentError("usage", `--prefix ${prefix}: ${problem}`);
+  }
+  if (root !== "" && !root.startsWith("/")) {
+    throw new AgentError("usage", `--root ${root}: not an absolute path`);
+  }
+  const at = (...parts: string[]) => join("/", root, ...parts);
+  const units = at("etc/systemd/system");
+  return {
+    binary: at(prefix, "bin", PROGRAM),
+    binaryInUnit: join("/", prefix, "bin", PROGRAM),
+    credentialHelper: at(prefix, "bin", CREDENTIAL_HELPER),
+    config: at("etc", PROGRAM, "config.toml"),
+    unit: `${units}/${UNIT}`,
+    texts: installedTexts({ units, tmpfiles: at("etc/tmpfiles.d"), share: at(prefix, "share") }),
+    packagedUnit: at("usr/lib/systemd/system", UNIT),
+    runtimeFolder: at("run", PROGRAM),
+    criLink: at("run", `${PROGRAM}-cri`, "image.sock"),
+    systemd: at("run/systemd/system"),
+  };
+}
+
+/** Returns the paths of the installed unit, which has the `--prefix` of `install`. */
+async function pathsInUnit({ files }: Context, options: CommonOptions): Promise<InstallPaths> {
+  const paths = installPaths(options);
+  const text = await files.readText(paths.unit) ?? "";
+  const prefix = /^ExecStart=(\/[\w.+@/-]*)\/bin\/nydus-auth-agent run\b/m.exec(text)?.[1];
+  return prefix === undefined ? paths : installPaths({ ...options, prefix });
+}
+
+function installedFiles(
+  { host, files }: Context,
+  { dockerCredentialHelper }: InstallOptions,
+  { binary, binaryInUnit, credentialHelper, config, texts }: InstallPaths,
+  textOf: (name: string) => string,
+): readonly InstalledFile[] {
+  const program = {
+    path: binary,
+    isCurrent: () => sameContent(host.execPath, binary),
+    write: () => copyProgram(host.execPath, binary),
+  };
+  const link = {
+    path: credentialHelper,
+    isCurrent: async () => await readLink(credentialHelper) === PROGRAM,
+    write: () => pointLink(credentialHelper, PROGRAM),
+  };
+  const sample = {
+    path: config,
+    isCurrent: async () => await files.stat(config) !== undefined,
+    write: () => files.writeAtomic(config, ASSETS["config.toml"].text, { mode: 0o600 }),
+  };
+  const others = texts.map(({ name, path }) => {
+    const text = installedText(textOf(name), binaryInUnit);
+    return {
+      path,
+      isCurrent: async () => await files.readText(path) === text,
+      write: () => files.writeAtomic(path, text, { mode: 0o644 }),
+    };
+  });
+  return [program, ...(dockerCredentialHelper ? [link] : []), sample, ...others];
+}
+
+/**
+ * Rejects a user who cannot change this host, and a host where the distribution's package manager
+ * owns the program.
+ *
+ * @throws {AgentError} `usage` with the remedy.
+ */
+async function refuseHost(
+  { host, files }: Context,
+  { root, dryRun }: CommonOptions,
+  { packagedUnit }: InstallPaths,
+): Promise<void> {
+  if (host.uid() !== 0 && root === "" && !dryRun) {
+    throw new AgentError("usage", "this changes files of root: run it with sudo, or use --dry-run");
+  }
+  if (await files.stat(packagedUnit) === undefined) return;
+  const problem = `belongs to the package ${PROGRAM} (use apt, dnf or another package manager)`;
+  throw new AgentError("usage", `${packagedUnit}: ${problem}`);
+}
+
+/**
+ * Rejects a path that users other than root and the current one can redirect: they could replace
+ * the binary that root runs. Follows symbolic links one by one; ignores folders that do not exist
+ * yet.
+ *
+ * @throws {AgentError} `usage` with the folder's name and the remedy.
+ */
+async function refuseSharedFolders(context: Context, path: string): Promise<void> {
+  const found = await context.files.stat(path, { noFollow: true });
+  if (found !== undefined) {
+    const { kind, uid, gid, mode } = found;
+    const ourUid = context.host.uid();
+    const refuse = (problem: string, remedy: string) => {
+      throw new AgentError("usage", `${path}: ${problem} (${remedy}, or choose another folder)`);
+    };
+    if (uid !== 0 && uid !== ourUid) refuse(`it belongs to user ${uid}`, `chown root ${path}`);
+    if (kind === "symlink") {
+      await refuseSharedFolders(context, resolve(dirname(path), await readLink(path) ?? ""));
+    } else {
+      // In a sticky folder, such as /tmp, users cannot replace the entries of others.
+      const isSticky = (mode & 0o1000) !== 0;
+      const isOpenToGroup = (mode & 0o020) !== 0 && gid !== 0 && ourUid === 0;
+      if (!isSticky && ((mode & 0o002) !== 0 || isOpenToGroup)) {
+        refuse("other users can write to it", `chmod go-w ${path}`);
+      }
+    }
+  }
+  if (path !== "/") await refuseSharedFolders(context, dirname(path));
+}
+
+/** Prints and applies the steps in order, or only prints them. */
+async function applySteps(
+  { host }: Context,
+  steps: readonly Step[],
+  { dryRun }: CommonOptions,
+): Promise<void> {
+  for (const { action, apply } of steps) {
+    host.out(dryRun ? `would ${action}\n` : `${action}\n`);
+    if (!dryRun) await apply();
+  }
+}
+
+/** Removes our files from a folder, and the folder unless it contains files of others. */
+function emptyFolder({ host, files }: Context, folder: string, ours: RegExp): Step {
+  return {
+    action: `remove the folder ${folder}`,
+    async apply() {
+      for (const name of await files.list(folder)) {
+        if (ours.test(name)) await removeFile(join(folder, name));
+      }
+      if ((await files.list(folder)).length === 0) await removeFile(folder);
+      else host.out(`kept: ${folder} (it contains other files)\n`);
+    },
+  };
+}
+
+function systemctl({ processRunner }: Context, ...args: readonly string[]): Step {
+  const path = "/bin/systemctl";
+  const timeoutMs = 120_000;
+  const command = `systemctl ${args.join(" ")}`;
+  return {
+    action: `run ${command}`,
+    async apply() {
+      const limits = { timeoutMs, maxStdoutBytes: 65_536 };
+      const result = await processRunner.run({ path, args, env: {}, stdin: "", ...limits });
+      const problem = processProblem(result, timeoutMs);
+      if (problem === undefined) return;
+      const [message = ""] = result.kind === "exited" ? result.stderr.trim().split("\n") : [];
+      const detail = message === "" ? problem.detail : `${problem.detail}: ${message}`;
+      throw new AgentError(
+        "io",
+        `failed to run ${command}: ${detail}; see journalctl -u ${PROGRAM}`,
+      );
+    },
+  };
 }

@@ -1,21 +1,20 @@
 import { Argument, Command, CommanderError, Option } from "commander";
-import { BUILD_INFO } from "../assets/mod.ts";
+import { BUILD_INFO, CREDENTIAL_HELPER, PROGRAM } from "../assets/mod.ts";
 import {
   AgentError,
   alignColumns,
   ConfigError,
+  CREDENTIAL_PROVIDER,
   EXIT,
   formatProblem,
   messageOf,
 } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { completionsOf } from "./completions.ts";
-import { CREDENTIAL_HELPER, CREDENTIAL_PROVIDER } from "./installation.ts";
 import { type OutputFormat, printJson, styleOf } from "./output.ts";
 import { addSettings, configFlags } from "./settings.ts";
 import { show, texts } from "./show.ts";
 
-const NAME = "nydus-auth-agent";
 const DESCRIPTION = "Renews the registry credentials of lazily pulled (nydus) images.";
 const LOG_LEVELS = ["debug", "info", "warning", "error"];
 const MAX_HELP_COLUMNS = 99;
@@ -150,7 +149,7 @@ export function commands(context: Context, done: (code: number) => void): Comman
   const { host } = context;
   const columns = host.stdoutIsTerminal ? host.terminalSize().columns : MAX_HELP_COLUMNS;
   const width = () => Math.min(columns, MAX_HELP_COLUMNS);
-  const program = new Command(NAME)
+  const program = new Command(PROGRAM)
     .description(DESCRIPTION)
     .version(versionLine(context), "-V, --version", "print the version")
     .helpOption("-h, --help", "print the help")
@@ -162,13 +161,13 @@ export function commands(context: Context, done: (code: number) => void): Comman
       getOutHelpWidth: width,
       getErrHelpWidth: width,
     })
-    .showHelpAfterError(`run ${NAME} --help for usage`)
-    .addHelpText("after", `\nExample:\n  ${NAME} check --help`);
+    .showHelpAfterError(`run ${PROGRAM} --help for usage`)
+    .addHelpText("after", `\nExample:\n  ${PROGRAM} check --help`);
   const add: Add = (text, options = {}) => {
     const command = program.command(text, options).exitOverride().copyInheritedSettings(program)
       .helpOption("-h, --help", "print the help")
       .option("--no-color", "print without colors");
-    command.showHelpAfterError(`run ${NAME} ${command.name()} --help for usage`);
+    command.showHelpAfterError(`run ${PROGRAM} ${command.name()} --help for usage`);
     const help = HELP[command.name()];
     return help === undefined ? command : command.addHelpText("after", helpText(help));
   };
@@ -184,7 +183,7 @@ export function commands(context: Context, done: (code: number) => void): Comman
 
 function helpText({ examples, exitCodes }: CommandHelp): string {
   const codes = Object.entries(exitCodes).map(([code, meaning]) => ["", code, meaning]);
-  const lines = examples.map((example) => `  ${NAME} ${example}\n`);
+  const lines = examples.map((example) => `  ${PROGRAM} ${example}\n`);
   return `\nExamples:\n${lines.join("")}\nExit codes:\n${alignColumns(codes).trimEnd()}`;
 }
 
@@ -291,24 +290,30 @@ function addInstallCommands({ context, add, done }: Definitions): void {
     add(text)
       .option("--prefix <folder>", "folder that contains bin", "/usr/local")
       .option("--root <folder>", "root folder, for building images", "")
+      .option(
+        "--image-credential-provider-config <path>",
+        "as of the kubelet, else of a running one",
+      )
+      .option("--image-credential-provider-bin-dir <folder>", "as of the kubelet, likewise")
       .option("--dry-run", "only print the steps");
   installer("install").description("Install the binary, its unit and a configuration on this host.")
     .option("--docker-credential-helper", "also install the docker credential helper")
-    .option("--now", "also enable and start the service")
+    .option("--kubelet-plugin [name]", "also answer the kubelet in place of this plugin")
+    .addOption(new Option("--now", "also enable and restart the service").conflicts("root"))
     .action(async (options, command: Command) => {
-      const { installCommand } = await import("./install.ts");
+      const { install } = await import("./install.ts");
       const { texts } = await import("./show.ts");
       const known = texts(command.parent ?? command);
       const defaults = { dryRun: false, dockerCredentialHelper: false, now: false };
       const textOf = (name: string) => known.get(name)?.text() ?? "";
-      done(await installCommand(context, { ...defaults, ...options }, textOf));
+      done(await install(context, { ...defaults, ...options }, textOf));
     });
   installer("uninstall").description("Stop the service and remove what `install` created.")
     .option("--purge", "also remove the configuration")
     .action(async (options) => {
-      const { uninstallCommand } = await import("./uninstall.ts");
+      const { uninstall } = await import("./install.ts");
       const defaults = { dryRun: false, purge: false };
-      done(await uninstallCommand(context, { ...defaults, ...options }));
+      done(await uninstall(context, { ...defaults, ...options }));
     });
 }
 
@@ -375,5 +380,5 @@ function buildOf({ host }: Context) {
 
 function versionLine(context: Context): string {
   const { version, commit, denoVersion } = buildOf(context);
-  return `${NAME} ${version} (commit ${commit}, deno ${denoVersion})`;
+  return `${PROGRAM} ${version} (commit ${commit}, deno ${denoVersion})`;
 }

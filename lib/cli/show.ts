@@ -1,5 +1,5 @@
 import type { Argument, Command, Option } from "commander";
-import { asset, assetNames, describeAsset, manualTemplate } from "../assets/mod.ts";
+import { ASSETS, MANUAL_TEMPLATE } from "../assets/mod.ts";
 import { AgentError, alignColumns, EXIT } from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { COMPLETION_SCRIPTS } from "./completions.ts";
@@ -13,8 +13,8 @@ interface Text {
 /** Returns every text that the program contains, by name: assets and generated texts. */
 export function texts(program: Command): ReadonlyMap<string, Text> {
   const found = new Map<string, Text>();
-  for (const name of assetNames()) {
-    found.set(name, { description: describeAsset(name), text: () => asset(name) });
+  for (const [name, { description, text }] of Object.entries(ASSETS)) {
+    found.set(name, { description, text: () => text });
   }
   found.set("nydus-auth-agent.1", { description: "man page", text: () => manualPage(program) });
   for (const [shell, script] of Object.entries(COMPLETION_SCRIPTS)) {
@@ -59,7 +59,7 @@ function manualPage(program: Command): string {
     "Options of the commands that read the configuration. Each is also a configuration key.",
     ...[...settings.values()].map(optionEntry),
   ];
-  return manualTemplate().replace("@COMMANDS@", () => generated.join("\n"));
+  return MANUAL_TEMPLATE.replace("@COMMANDS@", () => generated.join("\n"));
 }
 
 function commandSection(command: Command): string {

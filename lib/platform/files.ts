@@ -1,5 +1,6 @@
 import { basename, dirname, join } from "@std/path";
 import { constants } from "node:fs";
+import { createHash } from "node:crypto";
 import { type FileHandle, open, statfs } from "node:fs/promises";
 import { AgentError, type FileStat, type FileSystem } from "../model/mod.ts";
 import { systemClock } from "./host.ts";
@@ -180,7 +181,7 @@ export const systemFiles: FileSystem = {
  * Owner and mode are set through the descriptor: `chown` and `chmod` by path would follow a symbolic
  * link that another user of the folder put in its place.
  */
-export async function replaceFile(
+async function replaceFile(
   path: string,
   mode: number,
   write: (file: FileHandle) => Promise<void>,
@@ -199,11 +200,12 @@ export async function replaceFile(
 }
 
 /** Replaces a path by a temporary one in the same folder, which is removed after a failure. */
-export async function replaceBy(
+async function replaceBy(
   path: string,
   make: (temporary: string) => Promise<void>,
 ): Promise<void> {
-  const temporary = temporaryName(path);
+  // `removeTemporaryFiles` recognizes this name.
+  const temporary = join(dirname(path), `.${basename(path)}.${crypto.randomUUID()}.tmp`);
   try {
     await make(temporary);
     await Deno.rename(temporary, path);
@@ -213,13 +215,8 @@ export async function replaceBy(
   }
 }
 
-/** Returns a random name in the same folder, which {@linkcode removeTemporaryFiles} recognizes. */
-export function temporaryName(path: string): string {
-  return join(dirname(path), `.${basename(path)}.${crypto.randomUUID()}.tmp`);
-}
-
 /** Writes all bytes; a single `write` may be partial. */
-export async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
+async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
   for (let at = 0; at < bytes.length;) at += (await file.write(bytes, at)).bytesWritten;
 }
 
@@ -259,6 +256,47 @@ export async function removeFile(path: string): Promise<void> {
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return;
     throw new AgentError("io", `failed to remove ${path}: ${systemReason(error)}`);
+  }
+}
+
+/**
+ * Replaces a program atomically with a copy; a process that runs the old one is unaffected.
+ *
+ * @throws {AgentError} `io` if it cannot be written.
+ */
+export async function copyProgram(from: string, to: string): Promise<void> {
+  try {
+    await replaceFile(to, 0o755, async (file) => {
+      for await (const chunk of (await Deno.open(from)).readable) await writeAll(file, chunk);
+    });
+  } catch (error) {
+    throw failed("write", to, error);
+  }
+}
+
+/** Returns whether both files exist and have the same content. */
+export async function sameContent(a: string, b: string): Promise<boolean> {
+  const digest = async (path: string) => {
+    const hash = createHash("sha256");
+    for await (const chunk of (await Deno.open(path)).readable) hash.update(chunk);
+    return hash.digest("hex");
+  };
+  return await digest(a) === await digest(b).catch(() => undefined);
+}
+
+/**
+ * Creates a folder and those above it, which every user can enter regardless of the umask.
+ *
+ * @throws {AgentError} `io` if one cannot be created.
+ */
+export async function makeFolder(path: string): Promise<void> {
+  if (await stat(path) !== undefined) return;
+  await makeFolder(dirname(path));
+  try {
+    await Deno.mkdir(path);
+    await Deno.chmod(path, 0o755);
+  } catch (error) {
+    throw failed("create folder", path, error);
   }
 }
 

@@ -6,11 +6,14 @@
  */
 export { type ByteProxy, serveByteProxy } from "./byte_proxy.ts";
 export {
+  copyProgram,
   isMemoryBacked,
+  makeFolder,
   pointLink,
   readLink,
   removeFile,
   removeTemporaryFiles,
+  sameContent,
   systemFiles,
 } from "./files.ts";
 export {
@@ -22,7 +25,6 @@ export {
   systemRandom,
 } from "./host.ts";
 export type { Handler } from "./http_server.ts";
-export { type InstallFiles, systemInstallFiles } from "./install_files.ts";
 export { createKubeHttp } from "./kube_http.ts";
 export { listensOn, listenTcp, listenUnix } from "./listeners.ts";
 export { createNotifier, type Notifier } from "./notify.ts";

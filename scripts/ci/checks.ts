@@ -351,6 +351,15 @@ export const NIGHTLY: readonly Check[] = [
     ),
   ),
   check("demo on emulated aarch64", "cpu", 15, EMULATED_DEMO, installed),
+  check(
+    "the kubelet's plugin code",
+    "wait-3",
+    30,
+    `${needs("go")}
+${WITH_BINARY}
+NYDUS_TEST_KUBELET=v1.37.2 "$DENO_BIN" test -A --no-check tests/programs/kubelet_test.ts`,
+    { ...beside, optional: true },
+  ),
   check("CRI proxy beside a plain proxy", "cpu", 10, task("bench:cri-proxy")),
   ...[1, 2, 3, 4, 5].map((seed) =>
     check(

@@ -1,5 +1,5 @@
 import { join } from "@std/path";
-import type { BuildInfo } from "../../lib/assets/build_info.ts";
+import type { BuildInfo } from "../../lib/assets/mod.ts";
 import { type BuildTools, bundleAgent, commitTime, compile, sha256 } from "./compile.ts";
 import { packageFacts } from "./packages.ts";
 import { sbomFromLock } from "./sbom.ts";

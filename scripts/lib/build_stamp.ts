@@ -1,6 +1,6 @@
-import type { BuildInfo } from "../../lib/assets/build_info.ts";
+import type { BuildInfo } from "../../lib/assets/mod.ts";
 
-/** The placeholder in `lib/assets/build_info.ts`, which means "run from source". */
+/** The placeholder in `lib/assets/mod.ts`, which means "run from source". */
 export const DEVELOPMENT_STAMP = "nydus-auth-agent-build|development|development|";
 
 /**

@@ -1,5 +1,5 @@
 import { basename, dirname, join } from "@std/path";
-import type { BuildInfo } from "../../lib/assets/build_info.ts";
+import type { BuildInfo } from "../../lib/assets/mod.ts";
 import { DEVELOPMENT_STAMP, stampBundle } from "./build_stamp.ts";
 import { compileFlags } from "./permissions.ts";
 import {

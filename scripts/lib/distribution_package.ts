@@ -1,5 +1,5 @@
 import { join } from "@std/path";
-import { installedFiles, installedText } from "../../lib/assets/mod.ts";
+import { installedText, installedTexts } from "../../lib/assets/mod.ts";
 import { gzip } from "./archive.ts";
 import { ARCHITECTURES } from "./image.ts";
 import { BuildError, runTool, type Target } from "./toolchain.ts";
@@ -89,7 +89,7 @@ async function configuration(input: PackageInput, work: string) {
     file_info: { mtime: time },
   });
   const folders = { units: "/usr/lib/systemd/system", tmpfiles: "/usr/lib/tmpfiles.d" };
-  for (const { name, path } of installedFiles({ ...folders, share: SHARE })) {
+  for (const { name, path } of installedTexts({ ...folders, share: SHARE })) {
     const text = installedText(textOf(name), BINARY);
     if (path.includes("/man/")) await put(`${path}.gz`, gzip(bytes(text), 9));
     else await put(path, text);

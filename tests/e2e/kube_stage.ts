@@ -1,6 +1,6 @@
 import { join } from "@std/path";
 import { parse } from "yaml";
-import { asset } from "../../lib/assets/mod.ts";
+import { ASSETS } from "../../lib/assets/mod.ts";
 import type { KubeCall } from "../../lib/simulator/kube_calls.ts";
 import type { KubeObject, KubeResource } from "../../lib/simulator/kube_objects.ts";
 import { SimKubeApi } from "../../lib/simulator/kube_api.ts";
@@ -170,7 +170,7 @@ function put(api: SimKubeApi, resource: KubeResource, object: KubeObject): KubeO
 
 /** Returns `verb resource` for every rule of the manifest; with `tokens`, the optional one too. */
 export function manifestRules({ tokens = false } = {}): Set<string> {
-  const text = asset("daemonset.yaml");
+  const text = ASSETS["daemonset.yaml"].text;
   const start = text.indexOf("kind: ClusterRole\n");
   const end = text.indexOf("---", start);
   const role = text.slice(start, end);

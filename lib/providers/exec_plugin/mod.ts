@@ -5,10 +5,11 @@
  */
 export { KubeletProvider, type ReloadOutcome } from "./kubelet_provider.ts";
 export { lintPlugins } from "./plugin_linter.ts";
-export { PLUGIN_API_VERSION, readPluginResponse } from "./plugin_api.ts";
+export { readPluginResponse } from "./plugin_api.ts";
 export {
   openProviderConfig,
   type PluginDefinition,
   providerConfigPaths,
   type ProviderConfigReading,
+  readProviderConfig,
 } from "./provider_config.ts";

@@ -126,6 +126,7 @@ export class Plugin {
   async #execute(image: ImageReference, tokenSource?: TokenSource): Promise<ProgramResult> {
     const { name, args, env, defaultCacheDurationMs } = this.definition;
     const { binDir, timeoutMs, clock } = this.#environment;
+    const { path = join(binDir, name) } = this.definition;
     const token = await tokenSource?.();
     if (token?.kind === "failed") return token;
     const failed = (reason: ReasonCode, detail: string): ProgramFailure => ({
@@ -136,7 +137,7 @@ export class Plugin {
     return await execute(
       this.#environment,
       { provider: "kubelet", name, failed: "plugin-failed" },
-      { path: join(binDir, name), args, env, stdin: pluginRequest(image, token), timeoutMs },
+      { path, args, env, stdin: pluginRequest(image, token), timeoutMs },
       (result) => {
         const problem = processProblem(result, timeoutMs);
         if (problem !== undefined) return failed(`plugin-${problem.kind}`, problem.detail);

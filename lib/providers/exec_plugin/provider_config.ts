@@ -1,14 +1,15 @@
-import { join } from "@std/path";
+import { basename, isAbsolute, join } from "@std/path";
 import {
   type ConfigProblem,
+  CREDENTIAL_PROVIDER,
   defined,
   type FileSystem,
   ImagePattern,
   messageOf,
   parseDurationMs,
+  PLUGIN_API_VERSION,
 } from "../../model/mod.ts";
 import { type ConfigObject, ConfigReport } from "../../formats/mod.ts";
-import { PLUGIN_API_VERSION } from "./plugin_api.ts";
 
 /** The service account data that a plugin requires for its requests (KEP-4412). */
 export interface TokenAttributes {
@@ -26,6 +27,8 @@ export interface TokenAttributes {
 /** Definition of an exec plugin in a `CredentialProviderConfig`. */
 export interface PluginDefinition {
   readonly name: string;
+  /** Set if it is not in the plugin folder. */
+  readonly path?: string;
   readonly matchImages: readonly string[];
   readonly defaultCacheDurationMs: number;
   readonly args: readonly string[];
@@ -61,6 +64,11 @@ const TOKEN_FIELDS = [
 ];
 const CACHE_TYPES = ["ServiceAccount", "Token"] as const;
 
+/** Access to the files at the path of a configuration. */
+interface ConfigFolder extends Pick<FileSystem, "list"> {
+  stat(path: string): Promise<{ readonly kind: string } | undefined>;
+}
+
 /**
  * Returns the file at a path, or the files of the folder there in the order of their names, which
  * newer kubelets merge. Returns undefined if nothing exists at the path.
@@ -69,7 +77,7 @@ const CACHE_TYPES = ["ServiceAccount", "Token"] as const;
  */
 export async function providerConfigPaths(
   path: string,
-  files: Pick<FileSystem, "stat" | "list">,
+  files: ConfigFolder,
 ): Promise<readonly string[] | undefined> {
   const stat = await files.stat(path);
   if (stat?.kind !== "directory") return stat && [path];
@@ -105,7 +113,7 @@ export async function openProviderConfig(
     texts.push(file, text);
     readings.push(readProviderConfig(text, file, { mayBeEmpty: isFolder, names }));
   }
-  const plugins = readings.flatMap(({ plugins }) => plugins);
+  const plugins = readings.flatMap(({ plugins }) => plugins.map(wrapped));
   const problems = readings.flatMap(({ problems }) => problems);
   if (plugins.length === 0 && problems.length === 0) {
     const problem = readings.length === 0
@@ -115,6 +123,16 @@ export async function openProviderConfig(
   }
   const warnings = readings.flatMap(({ warnings }) => warnings);
   return { plugins, problems, warnings, text: JSON.stringify(texts) };
+}
+
+/**
+ * Returns the plugin that an entry for the agent's own program stands for. The agent executes it
+ * itself: the program may not exist in the agent's container.
+ */
+function wrapped(plugin: PluginDefinition): PluginDefinition {
+  const [path = "", ...args] = plugin.args;
+  if (plugin.name !== CREDENTIAL_PROVIDER || !isAbsolute(path)) return plugin;
+  return { ...plugin, name: basename(path), path, args };
 }
 
 /**

@@ -2,24 +2,19 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { parse as parseToml } from "@std/toml";
 import { parse as parseYaml } from "yaml";
 import { profileOfHost } from "../../../lib/model/mod.ts";
-import { asset, type AssetName, assetNames, describeAsset } from "../../../lib/assets/mod.ts";
+import { ASSETS } from "../../../lib/assets/mod.ts";
 
-Deno.test("asset: returns a different text for every name, with one final line feed", () => {
-  const texts = assetNames().map((name) => asset(name));
-  equal(new Set(texts).size, assetNames().length);
-  for (const name of assetNames()) {
-    match(asset(name), /[^\n]\n$/, name);
-    ok(describeAsset(name).length > 0);
+Deno.test("ASSETS: has a different text for every name, with one final line feed", () => {
+  const assets = Object.entries(ASSETS);
+  equal(new Set(assets.map(([, { text }]) => text)).size, assets.length);
+  for (const [name, { text, description }] of assets) {
+    match(text, /[^\n]\n$/, name);
+    ok(description.length > 0);
   }
 });
 
-Deno.test("asset: returns nydus-auth-agent.service unchanged", async () => {
-  const path = new URL("../../../lib/assets/nydus-auth-agent.service", import.meta.url);
-  equal(asset("nydus-auth-agent.service"), await Deno.readTextFile(path));
-});
-
 Deno.test("config.toml: parses and sets nothing", () => {
-  const tables: Record<string, unknown> = { ...parseToml(asset("config.toml")) };
+  const tables: Record<string, unknown> = { ...parseToml(ASSETS["config.toml"].text) };
   const leaves = (value: unknown): number =>
     typeof value === "object" && value !== null
       ? Object.values(value).reduce((sum: number, inner) => sum + leaves(inner), 0)
@@ -27,14 +22,12 @@ Deno.test("config.toml: parses and sets nothing", () => {
   equal(leaves(tables), 0);
 });
 
-const UNITS: readonly AssetName[] = [
-  "nydus-auth-agent.service",
-  "nydus-auth-agent-own-user.service",
-];
+const UNITS = ["nydus-auth-agent.service", "nydus-auth-agent-own-user.service"] as const;
 
 for (const name of UNITS) {
+  const { text } = ASSETS[name];
   Deno.test(`${name}: has the settings of a hardened service`, () => {
-    const lines = asset(name).split("\n");
+    const lines = text.split("\n");
     for (
       const line of [
         "Type=notify",
@@ -55,17 +48,17 @@ for (const name of UNITS) {
         "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
       ]
     ) ok(lines.includes(line), line);
-    match(asset(name), /^RuntimeDirectory=nydus-auth-agent\b/m);
-    match(asset(name), /^RuntimeDirectoryPreserve=(restart|yes)$/m);
-    match(asset(name), /^After=.*nydus-snapshotter\.service containerd\.service$/m);
-    match(asset(name), /^ExecStart=\/usr\/local\/bin\/nydus-auth-agent run --config \/etc\//m);
+    match(text, /^RuntimeDirectory=nydus-auth-agent\b/m);
+    match(text, /^RuntimeDirectoryPreserve=(restart|yes)$/m);
+    match(text, /^After=.*nydus-snapshotter\.service containerd\.service$/m);
+    match(text, /^ExecStart=\/usr\/local\/bin\/nydus-auth-agent run --config \/etc\//m);
     // The JavaScript engine would not start.
     equal(lines.some((line) => line.startsWith("MemoryDenyWriteExecute=")), false);
   });
 
   Deno.test(`${name}: has no ordering cycle`, () => {
     const names = (key: string) =>
-      [...asset(name).matchAll(new RegExp(`^${key}=(.*)$`, "gm"))].flatMap((line) =>
+      [...text.matchAll(new RegExp(`^${key}=(.*)$`, "gm"))].flatMap((line) =>
         (line[1] ?? "").split(" ")
       );
     const after = new Set(names("After"));
@@ -73,7 +66,7 @@ for (const name of UNITS) {
   });
 
   Deno.test(`${name}: explains each directive that is not restricted`, () => {
-    const open = asset(name).slice(asset(name).indexOf("# Not restricted, and why:"));
+    const open = text.slice(text.indexOf("# Not restricted, and why:"));
     for (
       const directive of [
         "MemoryDenyWriteExecute=",
@@ -86,14 +79,14 @@ for (const name of UNITS) {
 }
 
 Deno.test("nydus-auth-agent-own-user.service: has a user and no writable folder", () => {
-  const text = asset("nydus-auth-agent-own-user.service");
+  const text = ASSETS["nydus-auth-agent-own-user.service"].text;
   match(text, /^User=nydus-auth-agent$/m);
   match(text, /^PrivateUsers=yes$/m);
   equal(/^ReadWritePaths=/m.test(text), false);
 });
 
 Deno.test("credential-provider-config.yaml: is a valid CredentialProviderConfig", () => {
-  const config = parseYaml(asset("credential-provider-config.yaml"));
+  const config = parseYaml(ASSETS["credential-provider-config.yaml"].text);
   equal(config.apiVersion, "kubelet.config.k8s.io/v1");
   equal(config.kind, "CredentialProviderConfig");
   const names = config.providers.map((provider: { name: string }) => provider.name);
@@ -111,7 +104,9 @@ Deno.test("credential-provider-config.yaml: is a valid CredentialProviderConfig"
 });
 
 Deno.test("systemd units: set a limit of open files", () => {
-  const units = assetNames().map(asset).filter((text) => text.includes("\n[Service]\n"));
+  const units = Object.values(ASSETS).map(({ text }) => text).filter((text) =>
+    text.includes("\n[Service]\n")
+  );
   equal(units.length, 2);
   for (const text of units) match(text, /^LimitNOFILE=8192:524288$/m);
 });

@@ -1,14 +1,14 @@
 /** The Helm chart, without helm: the manifest that is generated from it, its values and schema. */
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { parse as parseYaml, parseAllDocuments } from "yaml";
-import { asset } from "../../../lib/assets/mod.ts";
+import { ASSETS } from "../../../lib/assets/mod.ts";
 import denoConfig from "../../../deno.json" with { type: "json" };
 import { load, OURS } from "../config/sources.ts";
 
 const CHART = new URL("../../../lib/assets/chart/", import.meta.url);
 const read = (name: string) => Deno.readTextFile(new URL(name, CHART));
 
-const OBJECTS = parseAllDocuments(asset("daemonset.yaml")).map((document) => document.toJS());
+const OBJECTS = parseAllDocuments(ASSETS["daemonset.yaml"].text).map((document) => document.toJS());
 
 function object(kind: string) {
   const found = OBJECTS.filter((object) => object.kind === kind);

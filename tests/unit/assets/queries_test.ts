@@ -2,7 +2,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { join } from "@std/path";
 import { parse as parseYaml } from "yaml";
-import { asset } from "../../../lib/assets/mod.ts";
+import { ASSETS } from "../../../lib/assets/mod.ts";
 import { LABEL_VALUES, METRICS } from "../../../lib/observability/metrics.ts";
 
 interface Rule {
@@ -22,13 +22,13 @@ interface Panel {
 }
 
 function rules(): Rule[] {
-  return parseYaml(asset("prometheus-rules.yaml")).groups.flatMap(
+  return parseYaml(ASSETS["prometheus-rules.yaml"].text).groups.flatMap(
     (group: { readonly rules: readonly Rule[] }) => group.rules,
   );
 }
 
 function panels(): Panel[] {
-  return JSON.parse(asset("grafana-dashboard.json")).panels;
+  return JSON.parse(ASSETS["grafana-dashboard.json"].text).panels;
 }
 
 Deno.test("prometheus-rules.yaml: has the eight alerts, each with a remedy and a runbook", async () => {
@@ -85,7 +85,7 @@ function queries(): string[] {
   return [
     ...rules().map((rule) => rule.expr),
     ...panels().flatMap((panel) => panel.targets.map((target) => target.expr)),
-    /label_values\([^)]*\)/.exec(asset("grafana-dashboard.json"))?.[0] ?? "",
+    /label_values\([^)]*\)/.exec(ASSETS["grafana-dashboard.json"].text)?.[0] ?? "",
   ];
 }
 

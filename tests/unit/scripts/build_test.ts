@@ -14,7 +14,7 @@ const INFO = { version: "1.0.0", commit: "0123456789ab-dirty", denoVersion: "2.9
 
 Deno.test("stampBundle: replaces the placeholder of the module with the values of the build", async () => {
   const source = await Deno.readTextFile(
-    new URL("../../../lib/assets/build_info.ts", import.meta.url),
+    new URL("../../../lib/assets/mod.ts", import.meta.url),
   );
   const stamped = stampBundle(source, INFO);
   ok(stamped.includes('"nydus-auth-agent-build|1.0.0|0123456789ab-dirty|2.9.6"'));

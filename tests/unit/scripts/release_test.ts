@@ -1,7 +1,7 @@
 import { deepEqual, equal, match, throws } from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { gunzipSync } from "node:zlib";
-import { installedFiles } from "../../../lib/assets/mod.ts";
+import { installedTexts } from "../../../lib/assets/mod.ts";
 import { commands } from "../../../lib/cli/program.ts";
 import { texts } from "../../../lib/cli/show.ts";
 import type { Context } from "../../../lib/platform/mod.ts";
@@ -106,10 +106,10 @@ Deno.test("provenance: lists artifacts as subjects, and the commit and inputs as
   ]);
 });
 
-Deno.test("installedFiles: every file is a text of `show`", () => {
+Deno.test("installedTexts: every file is a text of `show`", () => {
   const host = { calledAs: "nydus-auth-agent", out: () => {}, err: () => {} };
   const known = texts(commands({ host } as unknown as Context, () => {}));
-  const files = installedFiles({ units: "/u", tmpfiles: "/t", share: "/s" });
+  const files = installedTexts({ units: "/u", tmpfiles: "/t", share: "/s" });
   for (const { name } of files) equal(known.has(name), true, name);
   equal(files.some(({ path }) => path === "/s/man/man1/nydus-auth-agent.1"), true);
 });

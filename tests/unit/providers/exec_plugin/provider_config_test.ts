@@ -1,5 +1,10 @@
 import { deepEqual, doesNotMatch, equal, ok } from "node:assert/strict";
-import { readProviderConfig } from "../../../../lib/providers/exec_plugin/provider_config.ts";
+import {
+  openProviderConfig,
+  readProviderConfig,
+} from "../../../../lib/providers/exec_plugin/provider_config.ts";
+
+import { FakeFiles } from "../../../fakes/files.ts";
 
 const HEAD = "apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\nproviders:\n";
 const GOOD = `- name: ecr
@@ -193,4 +198,20 @@ Deno.test("readProviderConfig: warns about an IPv6 pattern without a port", () =
   const { problems, warnings } = readProviderConfig(text, "config.yaml");
   deepEqual(problems, []);
   deepEqual(warnings.map(({ place }) => place), ["providers[0].matchImages[1]"]);
+});
+
+Deno.test("openProviderConfig: returns the plugin that the agent's own entry stands for", async () => {
+  const files = new FakeFiles();
+  const read = async (rest: string) => {
+    files.set("/p.yaml", HEAD + GOOD.replace("ecr", "nydus-credential-provider") + rest);
+    const { plugins: [plugin] = [] } = await openProviderConfig("/p.yaml", files) ?? {};
+    return [plugin?.name, plugin?.path, plugin?.args];
+  };
+  deepEqual(await read("  args: [/opt/ecr-credential-provider, get]\n"), [
+    "ecr-credential-provider",
+    "/opt/ecr-credential-provider",
+    ["get"],
+  ]);
+  deepEqual(await read("  args: [get]\n"), ["nydus-credential-provider", undefined, ["get"]]);
+  deepEqual(await read(""), ["nydus-credential-provider", undefined, []]);
 });
