@@ -42,7 +42,8 @@ export const PARTS: Readonly<Record<string, () => string>> = {
     list(
       Object.entries(FINDINGS).map(([code, { area, title }]) => `\`${code}\` (${area}): ${title}`),
     ),
-  "health-states": () => list(Object.entries(HEALTH_STATES).map(([k, v]) => `\`${k}\`: ${v}`)),
+  "health-states": () =>
+    list(Object.entries(HEALTH_STATES).map(([k, { meaning }]) => `\`${k}\`: ${meaning}`)),
   "label-values": () =>
     list([
       ...LABELS.map(([label, values, note]) =>

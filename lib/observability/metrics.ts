@@ -350,20 +350,7 @@ export class AgentMetrics implements Observer {
       case "config-refused":
         this.#metrics.configReloadFailures.inc();
         break;
-      case "credential-adopted":
-      case "candidate-selected":
-      case "delivery-state-changed":
-      case "daemon-state-changed":
-      case "discovery-recovered":
-      case "source-changed":
-      case "health-changed":
-      case "agent-started":
-      case "agent-stopped":
-      case "agent-failed":
-      case "warning":
-        break; // part of the status, or only logged
-      default:
-        event satisfies never;
+      default: // part of the status, or only logged
     }
   }
 

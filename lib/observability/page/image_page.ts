@@ -15,7 +15,6 @@ import {
   imageViews,
   mountLevel,
   type MountView,
-  STATE_LABELS,
 } from "../image_view.ts";
 import {
   type Cell,
@@ -46,7 +45,7 @@ export function imagePage(
   const level = view?.level ?? "ok";
   return layout({
     heading: ref,
-    title: `${ref}: ${view === undefined ? "not mounted" : STATE_LABELS[view.word]}`,
+    title: `${ref}: ${view === undefined ? "not mounted" : HEALTH_STATES[view.word].label}`,
     level,
     summary: summaryBlock(
       { level, ...imageSummary(view, ref) },
@@ -102,7 +101,7 @@ function imageSummary(
   if (first !== undefined) {
     return { summary: `${first.text}: ${first.remedy}`, remedy: first.remedy };
   }
-  return { summary: `${STATE_LABELS[view.word]}: ${HEALTH_STATES[view.word]}` };
+  return { summary: `${HEALTH_STATES[view.word].label}: ${HEALTH_STATES[view.word].meaning}` };
 }
 
 function facts({ image, word: state, level }: ImageView, nowMs: number): Markup {
@@ -110,7 +109,7 @@ function facts({ image, word: state, level }: ImageView, nowMs: number): Markup 
   const at = (ms: number | undefined) => ms === undefined ? "" : moment(ms, nowMs);
   const rows: readonly (readonly [string, Cell])[] = [
     ["Endpoint", image.endpoint ?? ""],
-    ["Health", html`${word(level, STATE_LABELS[state])}, ${HEALTH_STATES[state]}`],
+    ["Health", html`${word(level, HEALTH_STATES[state].label)}, ${HEALTH_STATES[state].meaning}`],
     ["Provider", provider ?? "none"],
     ["Plugin", plugin ?? ""],
     ["Matched pattern", pattern ?? ""],

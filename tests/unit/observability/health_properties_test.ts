@@ -2,7 +2,7 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { type AgentStatus, defined, type ImageStatus } from "../../../lib/model/mod.ts";
-import { findingsOf } from "../../../lib/observability/findings.ts";
+import { findingsOf } from "../../../lib/observability/health.ts";
 import { problemsOf } from "../../../lib/observability/problems.ts";
 import { createApp } from "../../../lib/observability/app.ts";
 import { type HealthLevel, healthOf, type HealthView } from "../../../lib/observability/mod.ts";
