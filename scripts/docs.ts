@@ -8,7 +8,7 @@
 import { fileURLToPath } from "node:url";
 import { CONFIG_KEYS, type ConfigKey, flagName, tomlLiteral } from "../lib/config/mod.ts";
 import { REASON_CODES, type ReasonCode, reasonOutcome } from "../lib/model/mod.ts";
-import { LOG_EVENTS } from "../lib/observability/log_events.ts";
+import { LOG_EVENTS } from "../lib/observability/log_lines.ts";
 import { LABEL_VALUES, METRICS } from "../lib/observability/metrics.ts";
 import { HEALTH_STATES } from "../lib/observability/image_view.ts";
 import { FINDINGS } from "../lib/observability/problems.ts";

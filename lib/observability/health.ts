@@ -1,4 +1,4 @@
-import { type AgentStatus, defined, formatDuration, printable } from "../model/mod.ts";
+import { type AgentStatus, formatDuration, printable } from "../model/mod.ts";
 import {
   bySeverity,
   FINDING_AREAS,
@@ -7,6 +7,7 @@ import {
   type FindingCode,
   type FindingDefinition,
   FINDINGS,
+  loopState,
   type Problem,
   problemsOf,
 } from "./problems.ts";
@@ -41,9 +42,6 @@ export interface HealthView {
 /** The health in one word; `critical` if reads fail or will fail shortly. */
 export type HealthLevel = "ok" | "warning" | "critical";
 
-const FIRST_RECONCILE_LIMIT_MS = 120_000;
-const STUCK_MIN_MS = 60_000;
-const STUCK_INTERVALS = 3;
 const MAX_FINDINGS = 200;
 
 /** Computes the health and tracks since when each finding has lasted. */
@@ -51,18 +49,15 @@ export class HealthTracker {
   #since: ReadonlyMap<string, number> = new Map();
 
   /** Returns the health at `nowMs` (wall time). Findings that are gone are forgotten. */
-  view(status: AgentStatus, nowMs: number, options: { checkIntervalMs: number }): HealthView {
+  view(status: AgentStatus, nowMs: number): HealthView {
     const before = this.#since;
-    const findings = findingsOf(status, nowMs);
-    // The wall clock may have been set back.
-    this.#since = new Map(
-      findings.map(({ key }) => [key, Math.min(before.get(key) ?? nowMs, nowMs)]),
-    );
-    const dated = findings.map((finding) => ({
-      ...defined({ sinceMs: this.#since.get(finding.key) }),
-      ...finding,
-    }));
-    return viewOf(status, dated, nowMs, options);
+    const findings = findingsOf(status, nowMs).map((finding) => {
+      // The wall clock may have been set back.
+      return { trackedMs: Math.min(before.get(finding.key) ?? nowMs, nowMs), finding };
+    });
+    this.#since = new Map(findings.map(({ trackedMs, finding }) => [finding.key, trackedMs]));
+    const dated = findings.map(({ trackedMs, finding }) => ({ sinceMs: trackedMs, ...finding }));
+    return healthOf(status, nowMs, dated);
   }
 }
 
@@ -70,34 +65,15 @@ export class HealthTracker {
 export function healthOf(
   status: AgentStatus,
   nowMs: number,
-  options: { readonly checkIntervalMs: number },
-): HealthView {
-  return viewOf(status, findingsOf(status, nowMs), nowMs, options);
-}
-
-function viewOf(
-  status: AgentStatus,
-  found: readonly Finding[],
-  nowMs: number,
-  { checkIntervalMs }: { readonly checkIntervalMs: number },
+  found: readonly Finding[] = findingsOf(status, nowMs),
 ): HealthView {
   const started = status.firstReconcileAtMs !== undefined;
-  const sinceMs = status.loopAgeMs ?? nowMs - (status.lastReconcileAtMs ?? status.startedAtMs);
-  const limitMs = started
-    ? Math.max(STUCK_INTERVALS * checkIntervalMs, STUCK_MIN_MS)
-    : FIRST_RECONCILE_LIMIT_MS;
-  const live = sinceMs <= limitMs;
+  const live = !loopState(status, nowMs).isStuck;
   const findings = found.filter((finding) => hasLasted(finding, nowMs));
-  if (!live) findings.unshift(stuckFinding(started, sinceMs, nowMs));
-  const checks = [
-    loopCheck(live, started, sinceMs),
-    firstReconcileCheck(started, nowMs - status.startedAtMs),
-    ...areaChecks(findings, status.criProxy !== undefined),
-  ];
   const shared = {
     live,
     ready: live && started,
-    checks,
+    checks: [...loopChecks(status, nowMs), ...areaChecks(findings, status.criProxy !== undefined)],
     findings: findings.slice(0, MAX_FINDINGS),
   };
   const [worst] = findings;
@@ -119,27 +95,20 @@ function hasLasted({ code, sinceMs = -Infinity }: Finding, nowMs: number): boole
   return Math.max(0, nowMs - sinceMs) >= showAfterMs;
 }
 
-function stuckFinding(started: boolean, durationMs: number, nowMs: number): Finding {
-  const { area, title } = FINDINGS["loop-stuck"];
-  const text = started
-    ? `no reconcile has completed for ${formatDuration(durationMs)}`
-    : `the first reconcile has not completed after ${formatDuration(durationMs)}`;
-  const remedy = "restart nydus-auth-agent and report a bug";
-  const base = { code: "loop-stuck", area, title, severity: "critical", key: "loop" } as const;
-  return { ...base, count: 1, images: [], text, remedy, sinceMs: nowMs - durationMs };
-}
-
-function loopCheck(ok: boolean, started: boolean, sinceMs: number): HealthCheck {
-  const duration = formatDuration(Math.max(0, sinceMs));
+/** The checks that readiness depends on. */
+function loopChecks(status: AgentStatus, nowMs: number): readonly HealthCheck[] {
+  const { durationMs, isStuck } = loopState(status, nowMs);
+  const started = status.firstReconcileAtMs !== undefined;
+  const duration = formatDuration(durationMs);
   const text = started
     ? `the last reconcile completed ${duration} ago`
     : `the first reconcile has been running for ${duration}`;
-  return { name: "loop", ok, text, required: true };
-}
-
-function firstReconcileCheck(ok: boolean, upMs: number): HealthCheck {
-  const text = ok ? "completed" : `not completed ${formatDuration(Math.max(0, upMs))} after start`;
-  return { name: "first-reconcile", ok, text, required: true };
+  const upMs = Math.max(0, nowMs - status.startedAtMs);
+  const first = started ? "completed" : `not completed ${formatDuration(upMs)} after start`;
+  return [
+    { name: "loop", ok: !isStuck, text, required: true },
+    { name: "first-reconcile", ok: started, text: first, required: true },
+  ];
 }
 
 function areaChecks(findings: readonly Finding[], hasCriProxy: boolean): readonly HealthCheck[] {

@@ -1,6 +1,6 @@
 import type { AgentStatus, DaemonStatus, ImageStatus, InstanceStatus } from "../model/mod.ts";
 import type { HealthLevel } from "./health.ts";
-import { bySeverity, compare, type FindingCode, type Problem, problemsOf } from "./problems.ts";
+import { bySeverity, type FindingCode, type Problem, problemsOf } from "./problems.ts";
 
 /** The health states of an image from worst to best, as pages name them, with their meanings. */
 export const HEALTH_STATES = {
@@ -105,7 +105,8 @@ const RANK: Readonly<Record<HealthLevel, number>> = { critical: 0, warning: 1, o
 
 function byUrgency(a: ImageView, b: ImageView): number {
   return RANK[a.level] - RANK[b.level] ||
-    compare(a.image.expiresAtMs ?? Infinity, b.image.expiresAtMs ?? Infinity) ||
-    compare(a.image.nextAttemptAtMs ?? Infinity, b.image.nextAttemptAtMs ?? Infinity) ||
+    // NaN for two infinite times.
+    (a.image.expiresAtMs ?? Infinity) - (b.image.expiresAtMs ?? Infinity) ||
+    (a.image.nextAttemptAtMs ?? Infinity) - (b.image.nextAttemptAtMs ?? Infinity) ||
     (a.image.image < b.image.image ? -1 : 1);
 }

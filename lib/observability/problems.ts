@@ -117,7 +117,7 @@ type PlacedProblem =
 export function problemsOf(status: AgentStatus, nowMs: number): readonly Problem[] {
   const { images, daemons, staleWatches = [], problems } = status;
   const imagesByExpiry = images.toSorted((a, b) =>
-    compare(a.expiresAtMs ?? Infinity, b.expiresAtMs ?? Infinity)
+    (a.expiresAtMs ?? Infinity) - (b.expiresAtMs ?? Infinity) || 0 // not NaN
   );
   const withoutCredential = new Set(
     images.flatMap(({ image, provider }) => provider === undefined ? [image] : []),
@@ -146,12 +146,44 @@ export function problemsOf(status: AgentStatus, nowMs: number): readonly Problem
     ]);
   };
   return [
-    ...at({}, [configurationProblem(status)]),
+    ...at({}, [loopProblem(status, nowMs), configurationProblem(status)]),
     ...imagesByExpiry.flatMap((image) => at({ image: image.image }, [imageProblem(image, nowMs)])),
     ...daemons.flatMap((daemon) => daemon.instances.flatMap((mount) => atMount(daemon, mount))),
     ...daemons.flatMap((daemon) => at({ daemon: daemon.id }, [daemonProblem(daemon)])),
     ...at({}, [...staleWatches.map(watchProblem), ...problems.map(discoveryProblem), criProxy]),
   ];
+}
+
+const FIRST_RECONCILE_LIMIT_MS = 120_000;
+const STUCK_MIN_MS = 60_000;
+const STUCK_INTERVALS = 3;
+
+/** Returns since how long no reconcile has completed, and whether that is too long. */
+export function loopState(
+  { firstReconcileAtMs, lastReconcileAtMs, startedAtMs, loopAgeMs, checkIntervalMs = 0 }:
+    AgentStatus,
+  nowMs: number,
+): { readonly durationMs: number; readonly isStuck: boolean } {
+  const durationMs = Math.max(0, loopAgeMs ?? nowMs - (lastReconcileAtMs ?? startedAtMs));
+  const limitMs = firstReconcileAtMs === undefined
+    ? FIRST_RECONCILE_LIMIT_MS
+    : Math.max(STUCK_INTERVALS * checkIntervalMs, STUCK_MIN_MS);
+  return { durationMs, isStuck: durationMs > limitMs };
+}
+
+function loopProblem(status: AgentStatus, nowMs: number): PlacedProblem | undefined {
+  const { durationMs, isStuck } = loopState(status, nowMs);
+  if (!isStuck) return undefined;
+  return {
+    code: "loop-stuck",
+    severity: "critical",
+    cause: "loop",
+    text: status.firstReconcileAtMs === undefined
+      ? `the first reconcile has not completed after ${formatDuration(durationMs)}`
+      : `no reconcile has completed for ${formatDuration(durationMs)}`,
+    sinceMs: nowMs - durationMs,
+    remedy: "restart nydus-auth-agent and report a bug",
+  };
 }
 
 function watchProblem({ subject, reason, detail }: StaleWatch): PlacedProblem {
@@ -460,9 +492,4 @@ export function bySeverity(
   b: Pick<Problem, "severity">,
 ): number {
   return RANK[a.severity] - RANK[b.severity];
-}
-
-/** Compares numbers, of which both may be infinite. */
-export function compare(a: number, b: number): number {
-  return a === b ? 0 : a < b ? -1 : 1;
 }

@@ -1,14 +1,7 @@
 import { html } from "hono/html";
-import {
-  type AgentStatus,
-  formatDuration,
-  printable,
-  PROVIDER_NAMES,
-  type ProviderName,
-  REASON_CODES,
-} from "../../model/mod.ts";
+import { type AgentStatus, formatDuration, printable, REASON_CODES } from "../../model/mod.ts";
 import type { HealthLevel } from "../health.ts";
-import type { HistoryEntry, ImageRecord, ProviderResult, RenewalSlot } from "../image_history.ts";
+import type { HistoryEntry, ImageRecord, ProviderResult, RenewalSlot } from "../history.ts";
 import {
   HEALTH_STATES,
   type ImageView,
@@ -19,13 +12,14 @@ import {
 import {
   type Cell,
   guideLink,
+  layout,
   lifetimeBar,
   type Markup,
   moment,
+  summaryBlock,
   table,
   word,
-} from "./components.ts";
-import { layout, summaryBlock } from "./layout.ts";
+} from "./layout.ts";
 
 const MAX_MOUNTS = 1_000;
 const NO_RECORD: ImageRecord = { entries: [], results: [], renewals: [] };
@@ -158,40 +152,14 @@ function mountDetail(
 }
 
 function resultTable(view: ImageView | undefined, { results }: ImageRecord, nowMs: number): Markup {
-  const rows = PROVIDER_NAMES.flatMap((name): Cell[][] => {
-    const result = results.find(({ provider }) => provider === name);
-    if (result === undefined) return [[name, "not queried", "", notQueriedText(name, view), ""]];
-    return resultRows(result, view, nowMs);
-  });
+  const rows = results.map(({ provider, outcome, reason, detail, atMs }): Cell[] => [
+    provider,
+    outcomeCell(outcome, view?.image.provider === provider),
+    reason,
+    detail ?? REASON_CODES[reason],
+    moment(atMs, nowMs),
+  ]);
   return table("Provider results", ["Provider", "Result", "Reason", "Detail", "Time"], rows);
-}
-
-function notQueriedText(name: ProviderName, view: ImageView | undefined): string {
-  if (name === "labels" || name === "cri") {
-    return "it has credentials only while an image is pulled";
-  }
-  const winner = view?.image.provider;
-  return winner === undefined ? "" : `${winner} has precedence and has a credential`;
-}
-
-function resultRows(result: ProviderResult, view: ImageView | undefined, nowMs: number): Cell[][] {
-  const { provider, outcome, reason, detail, notes, atMs } = result;
-  return [
-    [
-      provider,
-      outcomeCell(outcome, view?.image.provider === provider),
-      reason,
-      detail ?? REASON_CODES[reason],
-      moment(atMs, nowMs),
-    ],
-    ...notes.map((note): Cell[] => [
-      `${provider}: ${note.subject}`,
-      "",
-      note.reason,
-      note.detail ?? REASON_CODES[note.reason],
-      "",
-    ]),
-  ];
 }
 
 function outcomeCell(outcome: ProviderResult["outcome"], isInUse: boolean): Cell {

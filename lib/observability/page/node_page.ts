@@ -15,13 +15,14 @@ import {
   type Cell,
   guideLink,
   imageHref,
+  layout,
   lifetimeBar,
   type Markup,
   moment,
+  summaryBlock,
   table,
   word,
-} from "./components.ts";
-import { layout, summaryBlock } from "./layout.ts";
+} from "./layout.ts";
 
 /** Maximum rows of a table, and of a page of images. Rows with problems come first. */
 const MAX_ROWS = 50;
@@ -66,7 +67,6 @@ ${views.length < FILTER_MIN_IMAGES ? "" : filterForm(views, filter)}
 ${table("Images", IMAGE_COLUMNS, imageRows)}
 ${pages === 1 ? "" : pageLinks(filter, page, pages, matching.length)}
 ${views.length > 0 ? stateLegend() : ""}
-${unknownImageTable(status)}
 <h2 id="nydusd">nydusd</h2>
 ${table("Daemons", DAEMON_COLUMNS, daemonRows)}
 ${omittedRows(daemons.length)}
@@ -206,38 +206,8 @@ function imageRow({ image, mounts, word: state, level }: ImageView, nowMs: numbe
       : nextAttemptAtMs === undefined
       ? html`<span class="muted">when the source changes</span>`
       : moment(nextAttemptAtMs, nowMs),
-    level === "ok" && mounts.length > 0 ? String(mounts.length) : mountsText(mounts),
+    String(mounts.length),
   ];
-}
-
-/** Returns for example `2 in-use, 1 refused; nydusd a, b`. */
-function mountsText(mounts: readonly MountView[]): string {
-  if (mounts.length === 0) return "not mounted";
-  const byState = Map.groupBy(mounts, ({ mount }) => mount.delivery);
-  const states = [...byState].map(([state, { length }]) =>
-    `${length} ${state === "none" ? "without a credential" : state}`
-  ).join(", ");
-  const daemons = [...new Set(mounts.map(({ daemon }) => daemon.id))];
-  const names = daemons.length > 3 ? `${daemons.length} nydusd` : `nydusd ${daemons.join(", ")}`;
-  return `${states}; ${names}`;
-}
-
-/** Lists mounts that are in no row of the images. */
-function unknownImageTable({ daemons }: AgentStatus): Markup | "" {
-  const rows = daemons.flatMap(({ id, instances }) =>
-    instances.filter(({ image }) => image === undefined)
-      .map(({ snapshotId, delivery, imageProblem = "" }) => [
-        snapshotId,
-        id,
-        delivery,
-        imageProblem,
-      ])
-  );
-  if (rows.length === 0) return "";
-  const title = "Mounts with an unknown image";
-  const columns = ["Snapshot", "nydusd", "Delivery", "Reason"];
-  return html`<h2>${title}</h2>
-${table(title, columns, rows.slice(0, MAX_ROWS))}`;
 }
 
 const DAEMON_COLUMNS = ["nydusd", "State", "Version", "Mode", "Mounts", "Discovered by", "Detail"];
