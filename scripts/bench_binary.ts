@@ -32,6 +32,7 @@ async function main(): Promise<number> {
     const ratios = [
       await fileSize(agent, hello),
       await startToVersion(agent, hello),
+      await startToAnswer(agent, hello, folder),
       await startToReady(agent, hello),
       await idleMemory(agent, hello),
     ];
@@ -74,9 +75,23 @@ async function alternate(
   return { agent: median(figures.agent), hello: median(figures.hello) };
 }
 
-async function runMs(path: string, args: readonly string[]): Promise<number> {
+async function runMs(
+  path: string,
+  args: readonly string[],
+  { input = "", env = {} }: { readonly input?: string; readonly env?: Record<string, string> } = {},
+): Promise<number> {
   const startedMs = performance.now();
-  const { success } = await new Deno.Command(path, { args: [...args], stderr: "null" }).output();
+  await using child = new Deno.Command(path, {
+    args: [...args],
+    env,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "null",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(input));
+  await writer.close();
+  const { success } = await child.output();
   if (!success) throw new BuildError(`failed to run ${path} ${args.join(" ")}`);
   return performance.now() - startedMs;
 }
@@ -84,6 +99,29 @@ async function runMs(path: string, args: readonly string[]): Promise<number> {
 async function startToVersion(agent: string, hello: string): Promise<Ratio> {
   const figures = await alternate(() => runMs(agent, ["--version"]), () => runMs(hello, []));
   return { name: "start to --version", ...figures, unit: "ms", limit: 2.0 };
+}
+
+/** As the kubelet's credential provider plugin, which answers from a running agent. */
+async function startToAnswer(agent: string, hello: string, folder: string): Promise<Ratio> {
+  const plugin = join(folder, "nydus-credential-provider");
+  await Deno.symlink(agent, plugin);
+  const NYDUS_AUTH_AGENT_API_SOCKET = join(folder, "api.sock");
+  const served = { form: "basic", username: "u", password: "p" };
+  await using _agent = Deno.serve({
+    path: NYDUS_AUTH_AGENT_API_SOCKET,
+    transport: "unix",
+    onListen: () => {},
+    handler: () => Response.json({ provider: "kubelet", credential: served }),
+  });
+  const apiVersion = "credentialprovider.kubelet.k8s.io/v1";
+  const kind = "CredentialProviderRequest";
+  const input = JSON.stringify({ kind, apiVersion, image: "registry.example.com/app:1" });
+  const env = { NYDUS_AUTH_AGENT_API_SOCKET };
+  const figures = await alternate(
+    () => runMs(plugin, [], { input, env }),
+    () => runMs(hello, [], { input }),
+  );
+  return { name: "start to answer the kubelet", ...figures, unit: "ms", limit: 2.0 };
 }
 
 /** Runs the agent on its own node while `act` runs. */

@@ -1,4 +1,3 @@
-import { addressOf } from "../agent/mod.ts";
 import type { AgentConfig } from "../config/mod.ts";
 import {
   AgentError,
@@ -8,8 +7,10 @@ import {
   Secret,
   type UnixHttpResult,
 } from "../model/mod.ts";
-import { parseStatusDocument, type StatusReply } from "../observability/mod.ts";
+import type { StatusReply } from "../observability/mod.ts";
 import { type Context, createUnixHttp } from "../platform/mod.ts";
+
+// Programs that serve docker and the kubelet use this file, and start without the agent's modules.
 
 /** A request to the local API of the running agent. */
 export interface ApiRequest {
@@ -126,6 +127,7 @@ export async function queryAgent(
   config: AgentConfig,
   { atAddress = false }: { readonly atAddress?: boolean } = {},
 ): Promise<StatusReply> {
+  const { parseStatusDocument } = await import("../observability/mod.ts");
   const result = atAddress ? undefined : await queryApi<object>(config, {
     method: "GET",
     path: "/v1/status",
@@ -146,6 +148,7 @@ async function getFromServer<T>(config: AgentConfig, path: string): Promise<T> {
       "failed to connect to the agent: server.address is off; set it, or use api.socket",
     );
   }
+  const { addressOf } = await import("../agent/mod.ts");
   const url = `http://${addressOf(config.server)}${path}`;
   using deadline = new Deadline(STATUS_TIMEOUT_MS);
   try {

@@ -1,7 +1,12 @@
 import { loadClientConfig } from "../config/mod.ts";
-import { EXIT, type ImageReference, messageOf, parseImageReference } from "../model/mod.ts";
+import {
+  EXIT,
+  type ImageReference,
+  messageOf,
+  parseImageReference,
+  PLUGIN_API_VERSION,
+} from "../model/mod.ts";
 import type { Context } from "../platform/mod.ts";
-import { PLUGIN_API_VERSION } from "../providers/exec_plugin/mod.ts";
 import { CALLED_BY_AGENT, MAX_STDOUT_BYTES, processProblem } from "../providers/program/mod.ts";
 import { queryApi } from "./agent_client.ts";
 import type { ServedCredential } from "./get.ts";

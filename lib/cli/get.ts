@@ -1,4 +1,3 @@
-import { attemptText, openChain } from "../agent/mod.ts";
 import { type Flags, loadClientConfig, loadConfig } from "../config/mod.ts";
 import {
   AgentError,
@@ -103,6 +102,7 @@ export async function lookUp(
     throw new AgentError("refused", `the agent returned an error: ${result.message}`);
   }
   warnWithoutAgent(context, result);
+  const { attemptText, openChain } = await import("../agent/mod.ts");
   await using chain = await openChain(context, await loadConfig(context, flags));
   const validUntilMs = validForMs && context.clock.wallMs() + validForMs;
   const { winner, attempts } = await chain.chain.resolve(defined({ image, labels, validUntilMs }));

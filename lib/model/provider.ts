@@ -9,6 +9,8 @@ export const PROVIDER_NAMES = ["labels", "cri", "docker", "kubelet", "kubesecret
 export type ProviderName = (typeof PROVIDER_NAMES)[number];
 /** The name by which the kubelet finds the agent's program as a credential provider plugin. */
 export const CREDENTIAL_PROVIDER = "nydus-credential-provider";
+/** The only version of the plugin API that the kubelet and the agent support. */
+export const PLUGIN_API_VERSION = "credentialprovider.kubelet.k8s.io/v1";
 
 const FOUND_REASONS = {
   "found": "a credential was found",

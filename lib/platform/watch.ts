@@ -142,7 +142,7 @@ class PathWatch {
 
   #pollLocal(nowMs: number): void {
     const pass = { nowMs, isFull: false, changes: new Set<string>() };
-    for (const entry of [...this.#frequent, ...this.#nextInTurn()]) {
+    for (const entry of [...this.#frequent, ...this.#longestUnchecked()]) {
       const info = entry === this.#root ? this.#statRoot() : statSync("lstat", entry.path);
       if (entry === this.#root && info?.dev !== entry.info?.dev) {
         this.#isLocal = undefined; // has to be checked first
@@ -161,7 +161,7 @@ class PathWatch {
     return info === undefined && !existsSync(path) ? undefined : statSync("stat", path);
   }
 
-  #nextInTurn(): readonly Entry[] {
+  #longestUnchecked(): readonly Entry[] {
     const count = Math.max(MIN_CHECKED, Math.ceil(this.#entries.size * CHECKED_PART));
     const next = [...this.#entries.values().take(count)];
     for (const entry of next) {

@@ -5,7 +5,7 @@
  */
 export { KubeletProvider, type ReloadOutcome } from "./kubelet_provider.ts";
 export { lintPlugins } from "./plugin_linter.ts";
-export { PLUGIN_API_VERSION, readPluginResponse } from "./plugin_api.ts";
+export { readPluginResponse } from "./plugin_api.ts";
 export {
   openProviderConfig,
   type PluginDefinition,

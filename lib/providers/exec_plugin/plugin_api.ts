@@ -3,13 +3,11 @@ import {
   defined,
   type ImageReference,
   parseDurationMs,
+  PLUGIN_API_VERSION,
   type Secret,
 } from "../../model/mod.ts";
 import { goField, isFields } from "../../formats/mod.ts";
 import type { CacheKeyType, ProgramAuth, ProgramResponse } from "../program/mod.ts";
-
-/** The only version of the plugin API that the kubelet and the agent support. */
-export const PLUGIN_API_VERSION = "credentialprovider.kubelet.k8s.io/v1";
 
 const CACHE_KEY_TYPES: readonly CacheKeyType[] = ["Image", "Registry", "Global"];
 

@@ -7,9 +7,9 @@ import {
   ImagePattern,
   messageOf,
   parseDurationMs,
+  PLUGIN_API_VERSION,
 } from "../../model/mod.ts";
 import { type ConfigObject, ConfigReport } from "../../formats/mod.ts";
-import { PLUGIN_API_VERSION } from "./plugin_api.ts";
 
 /** The service account data that a plugin requires for its requests (KEP-4412). */
 export interface TokenAttributes {
