@@ -33,7 +33,7 @@ import { readHelperResult } from "../../lib/providers/docker/credential_helper.t
 import { readGoYaml } from "../../lib/formats/go_yaml.ts";
 import { ExecAuthenticator } from "../../lib/providers/kubernetes/exec_credential.ts";
 import { readKubeconfig } from "../../lib/providers/kubernetes/kubeconfig.ts";
-import { readPod } from "../../lib/providers/kubernetes/node_informers.ts";
+import { readPod } from "../../lib/providers/kubernetes/node_pods.ts";
 import { readPullSecret } from "../../lib/providers/kubernetes/secret_reader.ts";
 import { parseChallenges } from "../../lib/verification/registry_responses.ts";
 import { readTokenResponse } from "../../lib/verification/token_service.ts";
