@@ -100,8 +100,10 @@ export function pagesWithParts(): { url: URL; text: string }[] {
 }
 
 function configKey({ path, type, flag, description, ...key }: ConfigKey): string {
-  const literal = key.default === undefined ? "" : `\`${tomlLiteral(key.default)}\``;
-  const byDefault = [literal, key.defaultNote ?? ""].filter((text) => text !== "").join(", ");
+  const literal = key.default === undefined ? undefined : `\`${tomlLiteral(key.default)}\``;
+  const theirs = key.snapshotter && `the snapshotter's \`${key.snapshotter}\``;
+  const own = [literal, key.defaultNote].filter((text) => text !== undefined).join(", ");
+  const byDefault = [theirs, own].filter((text) => text).join(", or ");
   const option = flag === undefined ? "" : ` (\`${flagName(flag)}\`)`;
   const fallback = byDefault === "required" ? "required" : `default ${byDefault}`;
   const values = type.expected.replace(/^(?:an? (?:duration from )?|one of )/, "");

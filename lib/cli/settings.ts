@@ -23,7 +23,8 @@ const CONFIG_FLAGS: readonly ConfigFlag[] = [
   ...CONFIG_KEYS.flatMap(({ flag: name, description, path, type, ...key }): ConfigFlag[] => {
     if (name === undefined) return [];
     const long = flagName(name);
-    const byDefault = key.default === undefined ? "" : `, default ${key.default}`;
+    const isFixed = key.default !== undefined && key.snapshotter === undefined;
+    const byDefault = isFixed ? `, default ${key.default}` : "";
     return [{ name, long, value: type.name, help: `${description} (${path}${byDefault})` }];
   }),
 ];

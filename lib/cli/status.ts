@@ -2,8 +2,8 @@ import {
   type AgentConfig,
   CONFIG_ENVIRONMENT_NAME,
   type Flags,
-  loadAgentConfig,
   loadClientConfig,
+  loadConfig,
 } from "../config/mod.ts";
 import {
   AgentError,
@@ -117,8 +117,8 @@ export async function loadConfigForStatus(context: Context, flags: Flags): Promi
     if (!(error instanceof ConfigError)) throw error;
     const { [CONFIG_ENVIRONMENT_NAME]: _, ...env } = host.env;
     const { config: __, ...rest } = flags;
-    const readText = () => Promise.resolve(undefined);
-    const config = await loadAgentConfig({ flags: rest, env, readText });
+    const files = { readText: () => Promise.resolve(undefined) };
+    const config = await loadConfig({ host: { env, cwd: host.cwd }, files }, rest);
     for (const problem of error.problems) {
       host.err(`warning: ${printable(formatProblem(problem))}\n`);
     }

@@ -1,6 +1,7 @@
-import { defined } from "../model/mod.ts";
+import { parse } from "valibot";
 import {
   ADDRESS,
+  ANY_DURATION,
   BOOLEAN,
   choice,
   DAEMON_ID,
@@ -16,30 +17,40 @@ import {
   type ValueType,
 } from "./value_type.ts";
 
+/** What a key has beside its path, its type and its description. */
+interface KeyDetails {
+  /** As in TOML; undefined if it depends on something else, described in `defaultNote`. */
+  readonly default?: RawValue;
+  readonly defaultNote?: string;
+  /** The key of the snapshotter's configuration file that sets it, unless it is set explicitly. */
+  readonly snapshotter?: string;
+  /** A valid value, for messages and the sample; by default the default. */
+  readonly example?: RawValue;
+  /** Command-line option in camel case, if there is one. */
+  readonly flag?: string;
+}
+
 /** A key of the configuration file, as used by validation, reference and completions. */
-export interface ConfigKey<Path extends string = string, Value = unknown> {
+export interface ConfigKey<Path extends string = string, Value = unknown> extends KeyDetails {
   /** Key path; `daemons[].ref` is the `ref` of a `[[daemons]]` entry. */
   readonly path: Path;
   readonly type: ValueType<Value>;
   readonly description: string;
-  /** As in TOML; undefined if it depends on something else, described in `defaultNote`. */
-  readonly default?: RawValue;
-  readonly defaultNote?: string;
-  /** A valid value, for messages and the sample. */
   readonly example: RawValue;
   /** Environment variable; undefined for a key that only a file can set. */
-  readonly env?: string;
-  /** Command-line option in camel case, if there is one. */
-  readonly flag?: string;
+  readonly env: string | undefined;
 }
 
 /** Prefix of the agent's environment variables. */
 export const ENVIRONMENT_PREFIX = "NYDUS_AUTH_AGENT_";
 
 /** Returns the variable of a key: `renewal.check_interval` is `…_RENEWAL_CHECK_INTERVAL`. */
-export function environmentName(path: string): string {
+function environmentName(path: string): string {
   return `${ENVIRONMENT_PREFIX}${path.replaceAll(".", "_").toUpperCase()}`;
 }
+
+/** Environment variable with the path of the configuration file, like the flag `--config`. */
+export const CONFIG_ENVIRONMENT_NAME = environmentName("config");
 
 /** Returns the option of a flag: `checkInterval` is `--check-interval`. */
 export function flagName(flag: string): string {
@@ -52,26 +63,19 @@ export function tomlLiteral(value: RawValue): string {
   return typeof value === "string" ? JSON.stringify(value) : String(value);
 }
 
-function key<const Path extends string, Value>(
+function key<const Path extends string, Value, const Details extends KeyDetails>(
   path: Path,
   type: ValueType<Value>,
   description: string,
-  rest: Partial<Pick<ConfigKey, "default" | "defaultNote" | "example" | "flag">>,
-): ConfigKey<Path, Value> {
+  details: Details,
+): ConfigKey<Path, Value> & Details {
   const onlyInFile = path === "version" || path.includes("[]");
   const env = onlyInFile ? undefined : environmentName(path);
-  const example = rest.example ?? rest.default ?? "";
-  return { path, type, description, ...rest, example, ...defined({ env }) };
+  const example = details.example ?? details.default ?? "";
+  return { path, type, description, ...details, example, env };
 }
 
-const HOUR_MS = 3_600_000;
-const WEEK_MS = 168 * HOUR_MS;
-const PROVIDER_LIMIT = duration(100, 600_000);
-/** The snapshotter's drivers. */
-export const FS_DRIVER = choice("fusedev", "fscache", "blockdev", "nodev", "proxy");
-/** The snapshotter's daemon modes; `multiple` is the older name of `dedicated`. */
-export const DAEMON_MODE = choice("multiple", "dedicated", "shared", "none");
-
+const PROVIDER_LIMIT = duration("100ms", "10m");
 /** Every key with a single value: all except those of `[[daemons]]`. */
 export const SINGLE_CONFIG_KEYS = [
   key("version", integer(1, 1), "Version of the file format.", { default: 1 }),
@@ -87,8 +91,8 @@ export const SINGLE_CONFIG_KEYS = [
     PATH,
     "The snapshotter's root folder, with the sockets and configuration files of the daemons.",
     {
-      defaultNote: "the snapshotter's `root`",
-      example: "/var/lib/containerd/io.containerd.snapshotter.v1.nydus",
+      snapshotter: "root",
+      default: "/var/lib/containerd/io.containerd.snapshotter.v1.nydus",
       flag: "snapshotterRoot",
     },
   ),
@@ -105,40 +109,40 @@ export const SINGLE_CONFIG_KEYS = [
   ),
   key(
     "snapshotter.fs_driver",
-    FS_DRIVER,
+    choice("fusedev", "fscache", "blockdev", "nodev", "proxy"),
     "Driver of the daemons, which determines the format of their configuration files.",
-    { defaultNote: "the snapshotter's `[daemon] fs_driver`", example: "fusedev", flag: "fsDriver" },
+    { snapshotter: "daemon.fs_driver", default: "fusedev", flag: "fsDriver" },
   ),
   key(
     "snapshotter.daemon_mode",
-    DAEMON_MODE,
+    choice("multiple", "dedicated", "shared", "none"),
     `One daemon per RAFS instance ("dedicated", formerly "multiple"), or one for all ` +
       `("shared").`,
-    { defaultNote: "the snapshotter's `daemon_mode`", example: "dedicated", flag: "daemonMode" },
+    { snapshotter: "daemon_mode", default: "dedicated", flag: "daemonMode" },
   ),
   key(
     "renewal.check_interval",
-    duration(100, HOUR_MS),
+    duration("100ms", "1h"),
     "Interval between two reconciles of the credentials in the daemons. Changes of " +
       "files and sockets trigger an earlier one.",
     { default: "1m", flag: "checkInterval" },
   ),
   key(
     "renewal.lead_time",
-    duration(100, WEEK_MS, "auto"),
+    duration("100ms", "168h", "auto"),
     `Time before expiry at which a credential is renewed. "auto" is a third of its lifetime.`,
     { default: "auto", flag: "leadTime" },
   ),
   key(
     "renewal.refresh_interval",
-    duration(100, WEEK_MS),
+    duration("100ms", "168h"),
     "Interval between two executions of a plugin or credential helper whose " +
       "credential has no known lifetime.",
     { default: "4m", flag: "refreshInterval" },
   ),
   key(
     "renewal.credential_renewal_interval",
-    duration(100, WEEK_MS, "0s"),
+    duration("100ms", "168h", "0s"),
     `The snapshotter's setting. "0s" disables renewal and delivery. Another value is ` +
       "the default of `lead_time`, `refresh_interval` and, up to 1m, `check_interval`.",
     { defaultNote: "not set", example: "10m", flag: "credentialRenewalInterval" },
@@ -157,7 +161,7 @@ export const SINGLE_CONFIG_KEYS = [
     "providers.cri.enabled",
     BOOLEAN,
     "Use the credentials of CRI pulls, observed by the CRI proxy.",
-    { defaultNote: "the snapshotter's `enable_cri_keychain`", example: false },
+    { snapshotter: "remote.auth.enable_cri_keychain", default: false },
   ),
   key("providers.cri.socket", PATH, "Socket on which the CRI proxy listens.", {
     default: "/run/nydus-auth-agent/cri.sock",
@@ -174,14 +178,13 @@ export const SINGLE_CONFIG_KEYS = [
     PATH,
     "Socket of the image service that the CRI proxy forwards requests to.",
     {
-      defaultNote: "the snapshotter's `image_service_address`, else " +
-        "`/run/containerd/containerd.sock`",
-      example: "/run/containerd/containerd.sock",
+      snapshotter: "remote.auth.image_service_address",
+      default: "/run/containerd/containerd.sock",
     },
   ),
   key(
     "providers.cri.fallback_delay",
-    duration(1_000, 60_000, "0s"),
+    duration("1s", "1m", "0s"),
     "How long `providers.cri.link` points to the CRI proxy after the agent has " +
       "stopped; the service unit then switches it. With 0s the agent does (docs/cri-proxy.md).",
     { default: "0s" },
@@ -211,8 +214,8 @@ export const SINGLE_CONFIG_KEYS = [
     { default: "30s" },
   ),
   key("providers.kubelet.enabled", BOOLEAN, "Execute the kubelet's credential provider plugins.", {
-    defaultNote: "true if both paths are set, else the snapshotter's " +
-      "`enable_kubelet_credential_providers`",
+    snapshotter: "remote.auth.enable_kubelet_credential_providers",
+    defaultNote: "true if both paths are set here",
     example: false,
   }),
   key(
@@ -220,13 +223,13 @@ export const SINGLE_CONFIG_KEYS = [
     PATH,
     "The `CredentialProviderConfig` in YAML or JSON: a file or a folder of files.",
     {
-      defaultNote: "the snapshotter's `credential_provider_config`",
+      snapshotter: "remote.auth.credential_provider_config",
       example: "/etc/nydus/credential-provider-config.yaml",
       flag: "credentialProviderConfig",
     },
   ),
   key("providers.kubelet.bin_dir", PATH, "Folder of the plugins.", {
-    defaultNote: "the snapshotter's `credential_provider_bin_dir`",
+    snapshotter: "remote.auth.credential_provider_bin_dir",
     example: "/usr/local/bin/credential-providers",
     flag: "credentialProviderBinDir",
   }),
@@ -243,12 +246,12 @@ export const SINGLE_CONFIG_KEYS = [
     { default: 4 },
   ),
   key("providers.kubesecret.enabled", BOOLEAN, "Use the pull secrets in the Kubernetes API.", {
-    defaultNote: "the snapshotter's `enable_kubeconfig_keychain`",
-    example: false,
+    snapshotter: "remote.auth.enable_kubeconfig_keychain",
+    default: false,
   }),
   key("providers.kubesecret.kubeconfig", PATH, "Kubeconfig file for the Kubernetes API.", {
-    defaultNote: "the snapshotter's `kubeconfig_path`, `$KUBECONFIG`, `~/.kube/config`, or the " +
-      "pod's service account",
+    snapshotter: "remote.auth.kubeconfig_path",
+    defaultNote: "`$KUBECONFIG`, `~/.kube/config`, or the pod's service account",
     example: "/etc/kubernetes/kubelet.conf",
     flag: "kubeconfig",
   }),
@@ -346,3 +349,38 @@ const DAEMON_KEYS = [
 
 /** Every key of the configuration file, in the order of the reference. */
 export const CONFIG_KEYS: readonly ConfigKey[] = [...SINGLE_CONFIG_KEYS, ...DAEMON_KEYS];
+
+/**
+ * Settings that are read from the snapshotter's file only. Names, defaults and meanings are those of
+ * https://github.com/containerd/nydus-snapshotter/blob/a7a1f071/config/config.go
+ */
+export const SNAPSHOTTER_KEYS = [
+  snapshotterKey("daemon.nydusd_config", PATH),
+  snapshotterKey("system.enable", BOOLEAN),
+  snapshotterKey("system.address", PATH),
+  snapshotterKey("remote.convert_vpc_registry", BOOLEAN),
+  snapshotterKey("remote.auth.credential_renewal_interval", ANY_DURATION),
+  snapshotterKey("remote.mirrors_config.dir", PATH),
+  snapshotterKey("experimental.enable_backend_source", BOOLEAN),
+] as const;
+
+function snapshotterKey<const Path extends string, Value>(path: Path, type: ValueType<Value>) {
+  return { path, snapshotter: path, type };
+}
+
+type SingleKey = (typeof SINGLE_CONFIG_KEYS)[number] | (typeof SNAPSHOTTER_KEYS)[number];
+
+/** Path of a key with a single value, of the agent or of the snapshotter. */
+export type KeyPath = SingleKey["path"];
+/** Path of a key with a default. */
+export type DefaultedPath = Extract<SingleKey, { readonly default: RawValue }>["path"];
+/** Type of a key's parsed value. */
+export type KeyValue<Path extends KeyPath> = Extract<SingleKey, { path: Path }> extends
+  { readonly type: ValueType<infer Value> } ? Value : never;
+
+/** The defaults of keys, parsed. */
+export const DEFAULTS = Object.fromEntries(
+  SINGLE_CONFIG_KEYS.flatMap(({ path, type, default: value }: ConfigKey) =>
+    value === undefined ? [] : [[path, parse(type.schema, value)]]
+  ),
+) as { readonly [Path in DefaultedPath]: KeyValue<Path> };

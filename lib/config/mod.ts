@@ -7,13 +7,13 @@
  *
  * @module
  */
-export { CONFIG_KEYS, type ConfigKey, flagName, tomlLiteral } from "./keys.ts";
 export {
-  configDifferences,
-  type Flags,
-  loadAgentConfig,
-  loadClientConfig,
-  loadConfig,
-} from "./load_config.ts";
+  CONFIG_ENVIRONMENT_NAME,
+  CONFIG_KEYS,
+  type ConfigKey,
+  flagName,
+  tomlLiteral,
+} from "./keys.ts";
+export { configDifferences, type Flags, loadClientConfig, loadConfig } from "./load_config.ts";
 export type { AgentConfig } from "./normalize.ts";
-export { CONFIG_ENVIRONMENT_NAME, SNAPSHOTTER_KEY_PATHS } from "./settings.ts";
+export { SNAPSHOTTER_KEY_PATHS } from "./settings.ts";

@@ -5,7 +5,7 @@
  */
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { join } from "@std/path";
-import { type AgentConfig, configDifferences, loadAgentConfig } from "../../lib/config/mod.ts";
+import { type AgentConfig, configDifferences, loadConfig } from "../../lib/config/mod.ts";
 import { SimRegistry } from "../../lib/simulator/mod.ts";
 import type { SimNode } from "../../lib/simulator/mod.ts";
 import { fetchUnix } from "../fakes/unix_fetch.ts";
@@ -50,8 +50,9 @@ async function configNow(
       throw error;
     }
   };
+  const sources = { host: { env, cwd: "/" }, files: { readText } };
   const flags = { config: join(node.dir, "agent.toml") };
-  return await loadAgentConfig({ flags, env, cwd: "/", readText }).catch(() => undefined);
+  return await loadConfig(sources, flags).catch(() => undefined);
 }
 
 interface ReloadEvent {

@@ -3,7 +3,7 @@ import { createAgent } from "../../../lib/agent/agent.ts";
 import { KubeConnection, openChain } from "../../../lib/agent/chain.ts";
 import type { Context } from "../../../lib/platform/mod.ts";
 import { Reloader } from "../../../lib/agent/run.ts";
-import { type AgentConfig, loadAgentConfig } from "../../../lib/config/mod.ts";
+import { type AgentConfig, loadConfig } from "../../../lib/config/mod.ts";
 import type { HealthView } from "../../../lib/observability/mod.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeFiles } from "../../fakes/files.ts";
@@ -31,12 +31,7 @@ function stage() {
   } as unknown as Context;
   const load = (text: string): Promise<AgentConfig> => {
     files.set(PATH, text);
-    return loadAgentConfig({
-      flags: { config: PATH },
-      env: {},
-      cwd: "/",
-      readText: (path) => files.readText(path),
-    });
+    return loadConfig({ host: { env: {}, cwd: "/" }, files }, { config: PATH });
   };
   return { context, files, runner, load };
 }

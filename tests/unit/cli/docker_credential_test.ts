@@ -76,7 +76,7 @@ Deno.test("API clients: need access to the socket, not to the agent's configurat
     }
     const alone = await ran("docker-credential-nydus-auth", ["get"]);
     equal(alone.code, 1, "without an agent the configuration is needed");
-    match(alone.out, /make it readable for the user of the agent/);
+    match(alone.out, /make it a TOML file that the agent's user can read/);
   } finally {
     await Deno.remove(dir, { recursive: true });
   }

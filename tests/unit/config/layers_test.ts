@@ -34,7 +34,7 @@ Deno.test("readEnvironment: rejects relative paths and reports the variable", as
   deepEqual(await problemOf({ env }), {
     file: "NYDUS_AUTH_AGENT_PROVIDERS_DOCKER_CONFIG",
     place: "providers.docker.config",
-    problem: `found the relative path "config.json", expected an absolute path`,
+    problem: `found the text "config.json", expected an absolute path`,
     remedy: "for example NYDUS_AUTH_AGENT_PROVIDERS_DOCKER_CONFIG=/var/lib/kubelet/config.json",
   });
 });
@@ -54,12 +54,9 @@ Deno.test("readEnvironment: warns about an unknown variable", async () => {
   const { warnings } = await load({
     env: { NYDUS_AUTH_AGENT_RENEWAL_CHEK_INTERVAL: "1m", NYDUS_AUTH_AGENT_ZZZ: "", PATH: "/bin" },
   });
-  deepEqual(warnings.map(({ file, remedy }) => [file, remedy]), [
-    [
-      "NYDUS_AUTH_AGENT_RENEWAL_CHEK_INTERVAL",
-      "did you mean NYDUS_AUTH_AGENT_RENEWAL_CHECK_INTERVAL?",
-    ],
-    ["NYDUS_AUTH_AGENT_ZZZ", "remove it"],
+  deepEqual(warnings.map(({ file, problem }) => [file, problem]), [
+    ["NYDUS_AUTH_AGENT_RENEWAL_CHEK_INTERVAL", "unknown variable"],
+    ["NYDUS_AUTH_AGENT_ZZZ", "unknown variable"],
   ]);
 });
 

@@ -1,9 +1,9 @@
 import { deepEqual, equal, match, notEqual, ok, rejects, throws } from "node:assert/strict";
-import { loadAgentConfig } from "../../../lib/config/mod.ts";
+import { loadConfig } from "../../../lib/config/mod.ts";
 import { ConfigError } from "../../../lib/model/mod.ts";
 import { load, OURS, problemsOf, type Sources, THEIRS } from "./sources.ts";
 
-Deno.test("loadAgentConfig: uses every default without files", async () => {
+Deno.test("loadConfig: uses every default without files", async () => {
   const { hash, values: _, ...config } = await load();
   match(hash, /^[0-9a-f]{64}$/);
   deepEqual(config, {
@@ -51,7 +51,7 @@ Deno.test("loadAgentConfig: uses every default without files", async () => {
   });
 });
 
-Deno.test("loadAgentConfig: follows flag > environment > file > snapshotter > default", async () => {
+Deno.test("loadConfig: follows flag > environment > file > snapshotter > default", async () => {
   const layers: [string, Sources][] = [
     ["/flag", { flags: { snapshotterRoot: "/flag" } }],
     ["/env", { env: { NYDUS_AUTH_AGENT_SNAPSHOTTER_ROOT: "/env" } }],
@@ -68,7 +68,7 @@ Deno.test("loadAgentConfig: follows flag > environment > file > snapshotter > de
   }
 });
 
-Deno.test("loadAgentConfig: each layer can set each key", async () => {
+Deno.test("loadConfig: each layer can set each key", async () => {
   const config = await load({
     flags: { checkInterval: "200ms", logLevel: "debug" },
     env: {
@@ -88,7 +88,7 @@ Deno.test("loadAgentConfig: each layer can set each key", async () => {
   deepEqual(config.log, { level: "debug", format: "json" });
 });
 
-Deno.test("loadAgentConfig: reports the problems of all sources", async () => {
+Deno.test("loadConfig: reports the problems of all sources", async () => {
   const problems = await problemsOf({
     ours: `[renewal]\ncheck_intervall = "1m"\nlead_time = 60\n[log]\nlevel = "loud"`,
     theirs: `root = 5`,
@@ -109,30 +109,30 @@ Deno.test("loadAgentConfig: reports the problems of all sources", async () => {
   }
 });
 
-Deno.test("loadAgentConfig: reads the other sources when the configuration file is invalid", async () => {
+Deno.test("loadConfig: reads the other sources when the configuration file is invalid", async () => {
   const problems = await problemsOf({ ours: "[", theirs: "root = 5", flags: { logLevel: "x" } });
   deepEqual(problems.map(({ file }) => file), [OURS, "--log-level", THEIRS]);
 });
 
-Deno.test("loadAgentConfig: throws a ConfigError with one line per problem", async () => {
+Deno.test("loadConfig: throws a ConfigError with one line per problem", async () => {
   await rejects(
     load({ ours: "a_key = 1\nb_key = 2" }),
     (error) => error instanceof ConfigError && error.message.split("\n").length === 2,
   );
 });
 
-Deno.test("loadAgentConfig: rethrows other errors", async () => {
+Deno.test("loadConfig: rethrows other errors", async () => {
   const readText = () => Promise.reject(new TypeError("a mistake in the program"));
-  await rejects(loadAgentConfig({ flags: {}, env: {}, readText }), TypeError);
+  await rejects(loadConfig({ host: { env: {}, cwd: "/" }, files: { readText } }, {}), TypeError);
 });
 
-Deno.test("loadAgentConfig: returns the files that it read, in order", async () => {
+Deno.test("loadConfig: returns the files that it read, in order", async () => {
   const files = { "/a.toml": `[snapshotter]\nconfig = "/b.toml"`, "/b.toml": "" };
   deepEqual((await load({ files, flags: { config: "/a.toml" } })).files, ["/a.toml", "/b.toml"]);
   deepEqual((await load({ theirs: "" })).files, [THEIRS]);
 });
 
-Deno.test("loadAgentConfig: locates the configuration file by flag, environment, default", async () => {
+Deno.test("loadConfig: locates the configuration file by flag, environment, default", async () => {
   const files = {
     "/flag.toml": `log.level = "debug"`,
     "/env.toml": `log.level = "warning"`,
@@ -145,7 +145,7 @@ Deno.test("loadAgentConfig: locates the configuration file by flag, environment,
   equal(await level({ env: { NYDUS_AUTH_AGENT_CONFIG: "" } }), "error");
 });
 
-Deno.test("loadAgentConfig: locates the snapshotter's file by every layer, or reads none", async () => {
+Deno.test("loadConfig: locates the snapshotter's file by every layer, or reads none", async () => {
   const files = {
     "/flag.toml": `root = "/flag"`,
     "/env.toml": `root = "/env"`,
@@ -169,14 +169,14 @@ Deno.test("loadAgentConfig: locates the snapshotter's file by every layer, or re
   match(await root({ flags: { snapshotterConfig: "off" } }), /^\/var\/lib\//);
 });
 
-Deno.test("loadAgentConfig: freezes the whole result", async () => {
+Deno.test("loadConfig: freezes the whole result", async () => {
   const config = await load({ ours: `[[daemons]]\nsocket = "/a.sock"\nref = "nginx"` });
   ok(Object.isFrozen(config) && Object.isFrozen(config.providers.kubelet));
   ok(Object.isFrozen(config.files) && Object.isFrozen(config.warnings));
   throws(() => Object.assign(config.node.daemons[0] ?? {}, { ref: "other" }), TypeError);
 });
 
-Deno.test("loadAgentConfig: hashes the settings regardless of their source", async () => {
+Deno.test("loadConfig: hashes the settings regardless of their source", async () => {
   const { hash } = await load();
   const same: Sources[] = [
     { ours: "" },

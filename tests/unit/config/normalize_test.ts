@@ -1,5 +1,5 @@
 import { deepEqual, equal, match } from "node:assert/strict";
-import { load, OURS, problemOf, problemsOf, type Sources, THEIRS } from "./sources.ts";
+import { load, OURS, problemOf, type Sources, THEIRS } from "./sources.ts";
 
 type Renewal = Awaited<ReturnType<typeof load>>["renewal"];
 
@@ -31,13 +31,9 @@ Deno.test("normalize: keeps intervals that are set explicitly, from any layer", 
   equal((await load({ ours: weaker, flags })).renewal.refreshIntervalMs, 420_000);
 });
 
-Deno.test("normalize: disables renewal with 0s and warns about unused settings", async () => {
-  const { renewal, warnings } = await load({
-    ours: `[renewal]\ncredential_renewal_interval = "0s"\nlead_time = "1h"`,
-  });
-  equal(renewal.enabled, false);
-  deepEqual(warnings.map(({ file, place }) => [file, place]), [[OURS, "renewal.lead_time"]]);
-  deepEqual((await load({ ours: `renewal.credential_renewal_interval = "0s"` })).warnings, []);
+Deno.test("normalize: disables renewal with 0s", async () => {
+  const { renewal } = await load({ ours: `renewal.credential_renewal_interval = "0s"` });
+  deepEqual([renewal.enabled, ...intervalsOf(renewal)], [false, 60_000, "auto", 240_000]);
 });
 
 Deno.test("normalize: enables the kubelet's plugins when both paths are set", async () => {
@@ -58,16 +54,17 @@ Deno.test("normalize: does not enable plugins that the snapshotter disables", as
 });
 
 Deno.test("normalize: rejects enabled plugins without their paths", async () => {
-  const ours = await problemsOf({ ours: "providers.kubelet.enabled = true" });
-  deepEqual(ours.map(({ file, place }) => [file, place]), [
-    [OURS, "providers.kubelet.config"],
-    [OURS, "providers.kubelet.bin_dir"],
-  ]);
+  const ours = await problemOf({ ours: "providers.kubelet.enabled = true" });
+  deepEqual([ours.file, ours.place], [OURS, "providers.kubelet.enabled"]);
+  match(ours.remedy, /^set providers\.kubelet\.config and providers\.kubelet\.bin_dir, or /);
   const theirs = await problemOf({
     theirs: `[remote.auth]\nenable_kubelet_credential_providers = true
       credential_provider_config = "/c.yaml"`,
   });
-  deepEqual([theirs.file, theirs.place], [THEIRS, "remote.auth.credential_provider_bin_dir"]);
+  deepEqual([theirs.file, theirs.place], [
+    THEIRS,
+    "remote.auth.enable_kubelet_credential_providers",
+  ]);
 });
 
 Deno.test("normalize: does not report an invalid path as missing", async () => {

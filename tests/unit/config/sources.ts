@@ -1,4 +1,4 @@
-import { type AgentConfig, loadAgentConfig } from "../../../lib/config/mod.ts";
+import { type AgentConfig, loadConfig } from "../../../lib/config/mod.ts";
 import { AgentError, ConfigError, type ConfigProblem } from "../../../lib/model/mod.ts";
 
 export const OURS = "/etc/nydus-auth-agent/config.toml";
@@ -27,7 +27,7 @@ export function load(sources: Sources = {}): Promise<AgentConfig> {
     const content = all[path];
     return content instanceof AgentError ? Promise.reject(content) : Promise.resolve(content);
   };
-  return loadAgentConfig({ flags, env, readText, cwd });
+  return loadConfig({ host: { env, cwd }, files: { readText } }, flags);
 }
 
 /** Returns the problems of a `ConfigError`; throws if loading succeeds. */

@@ -16,15 +16,13 @@ Deno.test("loadToml: reports line and column of invalid TOML without quoting it"
 Deno.test("loadToml: rejects a duplicate key", async () => {
   const problem = await problemOf({ ours: `[log]\nlevel = "info"\nlevel = "debug"` });
   match(problem.place, /^line 3, /);
-  equal(problem.remedy, "keep one of the two definitions");
+  match(problem.remedy, /each once$/);
 });
 
-Deno.test("loadToml: rejects a binary file and truncated UTF-8", async () => {
-  for (const text of ["\x7fELF\x02\x01\0\0", "version = 1\n\uFFFD\uFFFD"]) {
-    const { file, place, problem } = await problemOf({ ours: text });
-    deepEqual([file, place], [OURS, ""]);
-    match(problem, /not a UTF-8 text file/);
-  }
+Deno.test("loadToml: rejects a binary file", async () => {
+  const { file, place, problem } = await problemOf({ ours: "\x7fELF\x02\x01\0\0" });
+  deepEqual([file, place], [OURS, "line 1, column 1"]);
+  match(problem, /^invalid TOML: /);
 });
 
 Deno.test("loadToml: accepts an empty file and a byte order mark", async () => {
@@ -55,13 +53,11 @@ Deno.test("loadToml: requires a file that was set explicitly, but no default fil
 });
 
 Deno.test("loadToml: rejects an unreadable file, including a default one", async () => {
-  const folder = new AgentError("io", "failed to read /x: it is a directory, not a file");
-  equal((await problemOf({ files: { [OURS]: folder } })).remedy, "use a TOML file");
   const error = new AgentError("io", "read file: permission denied");
   for (const file of [OURS, THEIRS]) {
     const { remedy, ...rest } = await problemOf({ files: { [file]: error } });
     deepEqual(rest, { file, place: "", problem: "read file: permission denied" });
-    match(remedy, /make it readable/);
+    equal(remedy, "make it a TOML file that the agent's user can read");
   }
 });
 
@@ -73,5 +69,5 @@ Deno.test("loadToml: resolves a relative path only for --config", async () => {
     env: { NYDUS_AUTH_AGENT_CONFIG: "sub/own.toml" },
   });
   equal(file, "NYDUS_AUTH_AGENT_CONFIG");
-  match(problem, /relative path "sub\/own.toml"/);
+  match(problem, /text "sub\/own.toml", expected an absolute path/);
 });

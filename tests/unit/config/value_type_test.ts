@@ -14,12 +14,9 @@ import {
   KUBE_NAME,
   PATH,
   PATH_OR_OFF,
-  type ValueType,
+  readText,
+  readValue,
 } from "../../../lib/config/value_type.ts";
-
-function readValue(type: ValueType, raw: unknown) {
-  return type.read(raw);
-}
 
 Deno.test("readValue: reads addresses in every notation", () => {
   const cases = [
@@ -62,7 +59,7 @@ Deno.test("readValue: rejects an invalid address", () => {
 });
 
 Deno.test("readValue: reads Go durations within inclusive bounds", () => {
-  const type = duration(100, 3_600_000);
+  const type = duration("100ms", "1h");
   const good = [["100ms", 100], ["1h", 3_600_000], ["1m30s", 90_000], ["0.5s", 500]] as const;
   for (const [text, value] of good) deepEqual(readValue(type, text), { kind: "value", value });
   for (const raw of ["99ms", "1h1ms", "0", "0s", "-1m", "1d", "", " 1m", "1M", "auto", 5, 1.5]) {
@@ -71,11 +68,11 @@ Deno.test("readValue: reads Go durations within inclusive bounds", () => {
 });
 
 Deno.test("readValue: accepts zero, auto and nanoseconds only if the type allows them", () => {
-  deepEqual(readValue(duration(100, 1_000, "0s"), "0s"), { kind: "value", value: 0 });
-  equal(readValue(duration(100, 1_000, "0s"), "50ms").kind, "problem");
-  equal(readValue(duration(100, 1_000, "0s"), "auto").kind, "problem");
-  deepEqual(readValue(duration(100, 1_000, "auto"), "auto"), { kind: "value", value: "auto" });
-  equal(readValue(duration(100, 1_000, "auto"), "0s").kind, "problem");
+  deepEqual(readValue(duration("100ms", "1s", "0s"), "0s"), { kind: "value", value: 0 });
+  equal(readValue(duration("100ms", "1s", "0s"), "50ms").kind, "problem");
+  equal(readValue(duration("100ms", "1s", "0s"), "auto").kind, "problem");
+  deepEqual(readValue(duration("100ms", "1s", "auto"), "auto"), { kind: "value", value: "auto" });
+  equal(readValue(duration("100ms", "1s", "auto"), "0s").kind, "problem");
   deepEqual(readValue(ANY_DURATION, 5e8), { kind: "value", value: 500 });
   deepEqual(readValue(ANY_DURATION, "-1s"), { kind: "value", value: -1_000 });
   for (const raw of [0.5e9 + 0.5, NaN, Infinity]) {
@@ -102,22 +99,24 @@ Deno.test("describeFound: cuts long texts", () => {
   match(describeFound("x".repeat(1_000)), /^the text "x{80}…"$/);
 });
 
-Deno.test("fromText: keeps a text that does not have the form of the type", () => {
-  equal(BOOLEAN.fromText("true"), true);
-  equal(BOOLEAN.fromText("True"), "True");
-  equal(integer(0, 9).fromText("7"), 7);
-  equal(integer(0, 9).fromText(" 7"), " 7");
-  equal(choice("true").fromText("true"), "true");
-});
-
-Deno.test("duration: describes its bounds in the largest whole unit", () => {
-  const cases = [[0, 90_000, "0ms to 90s"], [100, 1_000, "100ms to 1s"], [
-    1,
-    3_600_000,
-    "1ms to 1h",
-  ]];
-  for (const [min, max, text] of cases) {
-    equal(duration(Number(min), Number(max)).expected, `a duration from ${text}`);
+Deno.test("readText: reads booleans, numbers and lists where the type is one", () => {
+  const cases = [
+    [BOOLEAN, "true", true],
+    [BOOLEAN, "false", false],
+    [integer(0, 9), "7", 7],
+    [integer(0, 9), "+7", 7],
+    [integer(0, 9), "007", 7],
+    [choice("true"), "true", "true"],
+    [HOST_PATTERNS, "a, b:5000", ["a", "b:5000"]],
+    [PATH, "/a,b", "/a,b"],
+  ] as const;
+  for (const [type, text, value] of cases) {
+    deepEqual(readText<unknown>(type, text), { kind: "value", value }, text);
+  }
+  for (const text of ["True", "1", "yes", ""]) equal(readText(BOOLEAN, text).kind, "problem", text);
+  for (const text of [" 7", "1e0", "0x1", "1.0", "-1", "10"]) {
+    const problem = `found the text "${text}", expected an integer from 0 to 9`;
+    deepEqual(readText(integer(0, 9), text), { kind: "problem", problem });
   }
 });
 
@@ -166,5 +165,10 @@ Deno.test("readValue: accepts host patterns with ports, but without paths", () =
   ) {
     equal(readValue(type, raw).kind, "problem", JSON.stringify(raw));
   }
-  deepEqual(type.fromText("a, b:5000"), ["a", "b:5000"]);
+  equal(readValue(type, Array.from({ length: 256 }, (_, i) => `h${i}`)).kind, "value");
+  equal(readValue(type, Array.from({ length: 257 }, (_, i) => `h${i}`)).kind, "problem");
+  match(
+    JSON.stringify(readValue(type, ["a", "b/c"])),
+    /found the text \\"b\/c\\", expected a list/,
+  );
 });
