@@ -1,4 +1,12 @@
-import type { AgentStatus, DaemonStatus, ImageStatus, InstanceStatus } from "../model/mod.ts";
+import {
+  type AgentStatus,
+  type DaemonStatus,
+  type DeliveryState,
+  formatDuration,
+  type ImageStatus,
+  type InstanceStatus,
+  joinNames,
+} from "../model/mod.ts";
 import type { HealthLevel } from "./health.ts";
 import { bySeverity, type FindingCode, type Problem, problemsOf } from "./problems.ts";
 
@@ -65,6 +73,32 @@ export function imageViews(status: AgentStatus, nowMs: number): readonly ImageVi
     };
   }).sort(byUrgency);
 }
+
+/**
+ * Returns which mount uses the credential before the current one, or used it last: after that, it can
+ * be revoked. Undefined if that is not known, as after a start of the agent.
+ */
+export function earlierCredentialUse(
+  { image: { provider }, mounts }: ImageView,
+  nowMs: number,
+): string | undefined {
+  if (provider === undefined || provider === "adopted") return undefined;
+  const label = ({ daemon, mount }: MountView) => `${daemon.id}/${mount.snapshotId}`;
+  const users = mounts.filter(({ mount: { delivery, behindSinceMs } }) =>
+    behindSinceMs !== undefined || EARLIER_DELIVERIES.includes(delivery)
+  );
+  if (users.length > 0) return `still used by ${joinNames(users.map(label))}`;
+  const at = ({ mount }: MountView) => mount.deliveredAtMs ?? -Infinity;
+  const [last] = mounts.toSorted((a, b) => at(b) - at(a));
+  if (last?.mount.deliveredAtMs === undefined) return undefined;
+  const ago = formatDuration(Math.max(0, nowMs - last.mount.deliveredAtMs));
+  return `not used by any mount; the last was ${label(last)}, ${ago} ago`;
+}
+
+/** States in which a mount does not have the current credential. */
+const EARLIER_DELIVERIES: readonly DeliveryState[] = [
+  ...["pending", "refused", "unreachable", "unsupported", "withheld"] as const,
+];
 
 /** Returns the level of one mount. */
 export function mountLevel(

@@ -33,10 +33,9 @@ import { readHelperResult } from "../../lib/providers/docker/credential_helper.t
 import { readGoYaml } from "../../lib/formats/go_yaml.ts";
 import { ExecAuthenticator } from "../../lib/providers/kubernetes/exec_credential.ts";
 import { readKubeconfig } from "../../lib/providers/kubernetes/kubeconfig.ts";
-import { readPod } from "../../lib/providers/kubernetes/node_informers.ts";
+import { readPod } from "../../lib/providers/kubernetes/node_pods.ts";
 import { readPullSecret } from "../../lib/providers/kubernetes/secret_reader.ts";
-import { parseChallenges } from "../../lib/verification/registry_responses.ts";
-import { readTokenResponse } from "../../lib/verification/token_service.ts";
+import { parseChallenges, readTokenResponse } from "../../lib/verification/registry_protocol.ts";
 import { registryOfKey } from "../../lib/providers/docker/secret_keyring.ts";
 import { registryOf } from "../../lib/cri/cri_messages.ts";
 import { PullCredentialCache } from "../../lib/cri/mod.ts";
