@@ -10,7 +10,7 @@ import {
 } from "../../model/mod.ts";
 import type { Finding, HealthView } from "../health.ts";
 import { imageLabel } from "../problems.ts";
-import { HEALTH_STATES, type ImageView, imageViews, type MountView } from "../image_view.ts";
+import { HEALTH_STATES, type ImageView, imageViews } from "../image_view.ts";
 import {
   type Cell,
   guideLink,
