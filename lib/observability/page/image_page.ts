@@ -1,6 +1,6 @@
 import { html } from "hono/html";
 import { type AgentStatus, formatDuration, printable, REASON_CODES } from "../../model/mod.ts";
-import type { HistoryEntry, ImageRecord, ProviderResult, RenewalSlot } from "../history.ts";
+import type { ImageRecord, ProviderResult, RenewalSlot } from "../history.ts";
 import {
   HEALTH_STATES,
   type ImageView,
