@@ -22,7 +22,7 @@ import type { CriNote, PullCacheFile, PullCredentialCache } from "../cri/mod.ts"
 import type { CriPulls } from "../providers/mod.ts";
 import type { Context } from "../platform/mod.ts";
 import { type CriConfig, isSwitchedOff, pullCachePath } from "./cri_proxy_link.ts";
-import { divideDescriptors, MAX_CRI_CONNECTIONS } from "./listeners.ts";
+import { connectionLimit, MAX_CRI_CONNECTIONS } from "./listeners.ts";
 
 const MAX_STATE_BYTES = 64 * 1024 * 1024;
 /** How often the link and the socket are checked. */
@@ -212,7 +212,7 @@ export class CriProxy implements AsyncDisposable, CriPulls {
   ): Promise<Serving> {
     const { files, clock } = this.#context;
     const limit = await this.#context.host.descriptorLimit();
-    const { criConnections: maxConnections } = divideDescriptors(limit);
+    const maxConnections = connectionLimit("cri", limit);
     if (maxConnections < MAX_CRI_CONNECTIONS) {
       this.#warn(
         `the limit of open files is ${limit}, so the CRI proxy accepts ${maxConnections} ` +
